@@ -74,7 +74,7 @@ def test_calls_keep_the_dtype():
         (lambda: f([0, 0, 0]), ValueError, r"X has shape \(3,\)"),
         (lambda: f(0, 0, 0), TypeError, "got 3 arrays of coordinates, expected 2, one per axis"),
         (lambda: f(x, X[:, 0]), ValueError, r"the coordinates have shapes \(5,\), \(16,\), expected shapes that broadcast"),
-        (lambda: f(2, 0), ValueError, r"X\[0, 0\] = 2, expected a number within the domain \[0, 1\] of axis 0"),
+        (lambda: f(2, 0), ValueError, r"cheb.ChebTucker: X\[0, 0\] = 2, expected .* within .* of axis 0; ct.eval\(X, extrapolate"),
     ])  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_builders():
         (ChebTucker.from_values([[1, 2], [3, 4]], UNIT), (0.5, 0.5), 2.5),
         (ChebTucker.from_coeffs([[1, 0], [0, 2]]), (0.5, 0.5), 1.5),
         (ChebTucker.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [1, 1, 1, 1], n=1, domain=(0, 1)), (0.5, 0.25), 1.0),
-        (ChebTucker.fit(X, X @ [1, 2]), (0.5, 0.25), 1.0),
+        (ChebTucker.fit(X, X @ [[1], [2]]), (0.5, 0.25), 1.0),
         (ChebTucker.fit([0, 0.5, 1], [1, 2, 3], n=2), (0.25,), 1.5),
         (ChebTucker.from_cp([2], [[[0], [1]], [[1], [0]]]), (0.5, 0.1), 1.0),
         (ChebTucker([[1]], [[[1], [2]], [[1]]]), (0.5, 0.1), 2.0),

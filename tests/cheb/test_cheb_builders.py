@@ -192,6 +192,7 @@ BAD = [
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0), np.arange(5.0)], n=0), ValueError, "n is 0, expected at least 1"),
     (lambda: ChebTucker.fit(X, Y[:9], n=1), ValueError, "y has shape"),
     (lambda: ChebTucker.fit(X[None], Y, n=1), ValueError, "X has shape"),
+    (lambda: ChebTucker.fit(X.T, Y), ValueError, r"X has shape \(2, 10\) for 10 samples, expected a point per row: np.transpose\(X\)"),
     (lambda: ChebTucker.fit(X, Y, n=4), ValueError, "X has 10 points, expected at least 16"),
     (lambda: ChebTucker.fit(X, Y, n=(1, 1, 1)), ValueError, "n has 3 entries, expected 2"),
     (lambda: ChebTucker.fit(with_nan(X), Y, n=1), ValueError, r"X\[1, 0\] is nan"),

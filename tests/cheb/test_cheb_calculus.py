@@ -47,6 +47,12 @@ def test_means_and_variances():
     mean = (weights * values).sum()
     np.testing.assert_allclose(ct.mean(), mean, rtol=1e-12)
     np.testing.assert_allclose(ct.var(), (weights * (values - mean) ** 2).sum(), rtol=1e-9)
+    first, total = ct.sobol()
+    for k, others in enumerate(([1, 2], [0, 2], [0, 1])):
+        np.testing.assert_allclose([first[k], total[k]], [ct.mean(others).var() / ct.var(), 1 - ct.mean(k).var() / ct.var()], rtol=1e-12)
+    line = ChebTucker.from_function(np.sin, (0, 1))
+    np.testing.assert_allclose(line.sobol(), [[1], [1]])
+    assert np.isnan((line * 0).sobol()).all()
     assert type(ct.mean()) is type(ct.var()) is float
     for axis in (1, -2, [1], [0, 2], np.array([0, 1])):
         axes = [k % 3 for k in np.ravel(axis)]
@@ -62,7 +68,16 @@ def test_numbers(rng):
     X, a = points(rng), tensor(rng)
     y = a(X)
     sums = (a + 2, y + 2), (2.5 - a, 2.5 - y), (a - 1, y - 1), (np.float64(3) + a, 3 + y), (-a, -y), (+a, y), (sum([a, a, a]), 3 * y)
-    products = (3 * a, 3 * y), (a * np.float32(0.5), y / 2), (a / 4, y / 4), (np.float64(2) * a, 2 * y)
+    products = (
+        (a**0, y**0),
+        (a**1, y),
+        (a**2, y**2),
+        (a**3, y**3),
+        (3 * a, 3 * y),
+        (a * np.float32(0.5), y / 2),
+        (a / 4, y / 4),
+        (np.float64(2) * a, 2 * y),
+    )
     for found, expected in sums + products:
         assert isinstance(found, ChebTucker)
         np.testing.assert_allclose(found(X), expected, atol=1e-12 * (1 + np.abs(y).max()))

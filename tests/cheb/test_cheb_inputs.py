@@ -98,6 +98,9 @@ BAD = [
         TypeError,
         "axis 1 are .* of float32",
     ),
+    (lambda: qf.cheb.ChebTucker(CORE, FACTORS).diff(dim=0), TypeError, "diff has no argument 'dim'; use axis"),
+    (lambda: qf.cheb.ChebTucker(CORE, FACTORS).round(), TypeError, "cheb.ChebTucker.round: tol is missing; such as"),
+    (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(0, 0, 0), TypeError, r"X \(P, d\); ct\(x, y, z\) takes coordinates"),
     (lambda: qf.cheb.ChebTucker(np.sin, (0, 1)), TypeError, r"core is a function; give ChebTucker.from_function\(f, domain\)"),
     (lambda: qf.cheb.ChebTucker().fit(X, X), TypeError, r"core, factors are missing; build one by .*, ChebTucker.fit\(X, y\) or"),
     (

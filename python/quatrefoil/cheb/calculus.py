@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .._typing import ArrayLike
 
 
+_AXIS = dict.fromkeys(("axes", "dim", "dims"), "use axis")
+
+
 class Calculus:
     """Methods of ``ChebTucker`` that make new tensors, or numbers, of one. Nothing is changed in place."""
 
@@ -31,6 +34,7 @@ class Calculus:
 
         def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
+    @_arguments.keywords("cheb.ChebTucker.diff", **_AXIS, **dict.fromkeys(("order", "n", "degree"), "use m"))
     def diff(self, axis: int, m: int = 1) -> Self:
         """The m-th derivative along an axis, with m coefficients fewer there, at least one (13).
 
@@ -62,6 +66,7 @@ class Calculus:
             U = algebra.derivative(U) * (2 / (hi - lo))
         return self._with(self.core, [*self.factors[:k], U, *self.factors[k + 1 :]])
 
+    @_arguments.keywords("cheb.ChebTucker.integrate", **_AXIS)
     def integrate(self, axis: int | Sequence[int] | None = None) -> Any:
         """The integral over some axes, a tensor of the others; over all of them, a number (14).
 
@@ -127,6 +132,25 @@ class Calculus:
         partial = rest.mean(axis)
         return (rest * rest).mean(axis) - partial * partial
 
+    def sobol(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the total Sobol index of every axis, (d,) each: its share of the variance, alone and with its interactions.
+
+        Points are uniform on the domain. NaN for a constant.
+
+        Examples
+        --------
+        >>> import quatrefoil as qf
+        >>> first, total = qf.cheb.ChebTucker.from_function(lambda x, y: x + y + 3 * x * y, ((-1, 1), (-1, 1))).sobol()
+        >>> first.round(6).tolist(), total.round(6).tolist()
+        ([0.2, 0.2], [0.8, 0.8])
+        """
+        d = len(self.factors)
+        rest, whole = [[m for m in range(d) if m != k] for k in range(d)], float(self.var())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            first = np.array([float((self.mean(others) if others else self).var()) for others in rest]) / np.float64(whole)
+            total = 1 - np.array([float(self.mean(k).var()) if d > 1 else 0.0 for k in range(d)]) / np.float64(whole)
+        return first, total
+
     def norm(self) -> Any:
         """The L2 norm over the domain, a float (of PyTorch tensors that require a gradient: a tensor without axes) (15).
 
@@ -136,6 +160,7 @@ class Calculus:
         widths = np.subtract(self._domain[1::2], self._domain[::2])
         return algebra.norm(self.core, self.factors) * float(np.prod(np.sqrt(widths / 2)))
 
+    @_arguments.keywords("cheb.ChebTucker.round", missing="such as ct.round(1e-8)")
     def round(self, tol: float) -> Self:
         """The same function to ``tol``, relative in the Frobenius norm of the coefficients, with orthonormal factors (10).
 
@@ -143,7 +168,7 @@ class Calculus:
         requires a gradient: NotImplementedError, for truncation has none.
         """
         label = "cheb.ChebTucker.round"
-        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
         return self._with(*algebra.rounded(self.core, self.factors, tol, label))
 
     @property
@@ -210,6 +235,12 @@ class Calculus:
 
     def __rmul__(self, other: Any) -> Any:
         return self * other
+
+    def __pow__(self, power: int) -> Any:
+        """A power, an integer that is at least 0: products, rounded as those are."""
+        n = _arguments.integer(power, "cheb.ChebTucker", "the power", 0)
+        half = self ** (n // 2) if n > 1 else None
+        return self if n == 1 else self * 0 + 1 if half is None else half * half * self if n % 2 else half * half
 
     def __truediv__(self, other: Any) -> Any:
         """By a number that is not 0."""

@@ -32,8 +32,15 @@ _SAMPLES = Op(
 
 
 _POINTS = dict.fromkeys(("degree", "deg", "order", "num", "npts"), "use n, coefficients per axis: the degree and one more")
-_DOMAIN = dict.fromkeys(("bounds", "box", "limits", "interval"), "use domain=[(lo, hi), ...], one pair per axis")
-_HINTS = {**_POINTS, **_DOMAIN, **dict.fromkeys(("eps", "rtol", "atol", "accuracy"), "use tol")}
+_DOMAIN = dict.fromkeys(
+    ("bounds", "box", "limits", "lower", "upper", "lo", "hi", "a", "b"), "use domain=[(lo, hi), ...], one pair per axis"
+)
+_HINTS = {
+    **_POINTS,
+    **_DOMAIN,
+    **dict.fromkeys(("rank", "ranks", "max_rank"), "ranks follow from tol"),
+    **dict.fromkeys(("eps", "rtol", "atol", "accuracy"), "use tol"),
+}
 _FIT = {**dict.fromkeys(("sample_weight", "w", "sigma"), "use weights"), **dict.fromkeys(("values", "samples"), "use y"), "points": "use X"}
 
 
@@ -281,7 +288,7 @@ class Construction:
             Coefficients per axis. Their product, at most P, is the number of unknowns. If absent, the total degree with the least held-out
             error is chosen among those with at most P / 2 unknowns.
         domain : (lo, hi), or one such pair per axis, optional
-            The bounding box of X if absent.
+            The bounding box of X if absent. Beyond the domain the result is evaluated by ``eval(X, extrapolate=True)`` alone.
         weights : (P,), optional
             At least 0; 1 if absent.
         tol
@@ -314,9 +321,13 @@ class Construction:
         label = "cheb.ChebTucker.fit"
         names = ("X", "y", "weights")
         arrays = _arguments.arrays_like((X, y, weights), label, names)
-        y = arrays[1]
         if arrays[0].ndim == 1:
             arrays[0] = arrays[0][:, None]
+        if arrays[1].ndim == 2 and arrays[1].shape[1] == 1:
+            arrays[1] = arrays[1][:, 0]
+        shape, count = tuple(arrays[0].shape), (*arrays[1].shape, 0)[0]
+        if shape[1:] == (count,) and shape[0] != count:
+            raise ValueError(f"{label}: X has shape {shape} for {count} samples, expected a point per row: np.transpose(X)")
         check_arrays(_SAMPLES, arrays)
         _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
         hosts = [None if a is None else _arguments.numbers_from(a, label, name) for a, name in zip(arrays, names)]
@@ -339,7 +350,7 @@ class Construction:
         root = np.ones(P) if w is None else np.sqrt(algebra.unit(w)[0])
         values, exponent = algebra.unit(samples)
         C, error = leastsquares.fitted(points, values, root, counts, label)
-        made: Any = cls._compressed(algebra.like(C, y), flat, _tolerance(tol, y, label), exponent, label)
+        made: Any = cls._compressed(algebra.like(C, arrays[1]), flat, _tolerance(tol, arrays[1], label), exponent, label)
         made._held_out = error
         ct: Self = made
         return ct

@@ -127,13 +127,17 @@ class ChebTucker(Construction, Calculus):
         """
         points, shape = points_of(X, self.core, len(self.factors), "cheb.ChebTucker")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
-        f = self._at(points, flat, backend, num_threads)
+        try:
+            f = self._at(points, flat, backend, num_threads)
+        except ValueError as error:
+            raise _of_call(error, "cheb.ChebTucker") from None
         return f if len(shape) == 1 else shaped(f, shape)
 
     def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
         """Values at points (P, d)."""
         return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
 
+    @_arguments.keywords("cheb.ChebTucker.eval", positional="give points as one array X (P, d); ct(x, y, z) takes coordinates")
     def eval(
         self, X: Any, order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
@@ -162,7 +166,10 @@ class ChebTucker(Construction, Calculus):
     def _derivatives(self, X: tuple[Any, ...], order: int, extrapolate: bool, backend: Any, num_threads: Any, label: str) -> Any:
         points, shape = points_of(X, self.core, len(self.factors), label)
         arrays = (self.core, *self.factors, points)
-        found = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
+        try:
+            found = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
+        except ValueError as error:
+            raise _of_call(error, label) from None
         if len(shape) == 1:
             return found
         return tuple(shaped(part, shape) for part in found) if isinstance(found, tuple) else shaped(found, shape)
@@ -264,6 +271,13 @@ class ChebTucker(Construction, Calculus):
     def __repr__(self) -> str:
         dtype = str(self.core.dtype).removeprefix("torch.")
         return f"ChebTucker(n={self.n}, rank={self.rank}, domain={self.domain}, {dtype})"
+
+
+def _of_call(error: ValueError, label: str) -> ValueError:
+    """An error of a kernel, under the name of what was called."""
+    text = str(error).partition(": ")[2]
+    hint = "; ct.eval(X, extrapolate=True) takes points outside" if "within the domain" in text and "= nan" not in text else ""
+    return ValueError(f"{label}: {text}{hint}")
 
 
 def _values(U: Any, t: np.ndarray) -> Any:
