@@ -171,6 +171,31 @@ def test_meshes_that_are_none():
     ])  # fmt: skip
 
 
+def test_hints():
+    """What people type first, and what they are told."""
+    box, square, points = wos.Box([0, 0], [1, 1]), wos.Polygon(SQUARE), X / 3
+    check_refused([
+        (lambda: wos.Box([[0, 0], [1, 1]]), TypeError, "Box: hi is missing; expected lo, hi"),
+        (lambda: box.contains(0, 1), TypeError, r"contains takes points by position, got 2 .* one array \(..., d\)"),
+        (lambda: wos.SDF(lambda X: X[:, 0]), TypeError, r"SDF: box is missing; expected SDF\(values, \(lo, hi\)\)"),
+        (lambda: wos.Ball([0, 0], r=1), TypeError, "Ball has no argument 'r'; use radius"),
+        (lambda: wos.Polygon(points=SQUARE), TypeError, "Polygon has no argument 'points'; use vertices"),
+        (lambda: wos.solve(square, points, tol=1), TypeError, "solve has no argument 'tol'; use atol or rtol"),
+        (lambda: value(square, points, np.ones((2, 2))), ValueError, r"has shape \(2, 2\), .*; on a grid give GridField\(values, box\)"),
+        (lambda: value(square, points, [0, 1, 1, 0]), ValueError, r"is a list, .*: give PerVertex\(dirichlet\) for values at vertices"),
+        (lambda: wos.solve(box, points, 1.0, rng=1).resume(), TypeError, r"how many more walks, such as resume\(walks=1000\), or rtol"),
+        (lambda: wos.solve(box, points, 1.0, rng=1).resume(8, walks=8), ValueError, "extra_walks and walks are both given"),
+        (lambda: wos.solve(box, points, 1.0, rng=1).resume(max_walks=9), TypeError, "expected how many more walks"),
+        (lambda: wos.solve(box, points, 1.0, rng=1, cache="harmonic").resume(atol=1), ValueError, "with a cache rtol and atol have no"),
+    ])  # fmt: skip
+    for call, text in (
+        (lambda: value(square, points, np.array([0, 1, 1, 0])), r"4 numbers, as many as vertices: 4 problems; .*PerVertex\(dirichlet\)"),
+        (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lie outside the boundary: their values are NaN; .* give exterior=True"),
+    ):
+        with pytest.warns(RuntimeWarning, match=text):
+            call()
+
+
 @pytest.mark.torch
 def test_functions_of_tensors_are_told_what_to_type():
     torch = pytest.importorskip("torch")

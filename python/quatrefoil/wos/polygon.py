@@ -139,7 +139,7 @@ class Polygon(Pieces):
 
     dimension = 2
 
-    @keywords("Polygon", **dict.fromkeys(("points", "coords", "verts", "outline", "exterior"), "use vertices"), interiors="use holes")
+    @keywords("Polygon", points="use vertices", coords="use vertices", exterior="use vertices", interiors="use holes", hole="use holes")
     def __init__(self, vertices: ArrayLike | Any, holes: ArrayLike | None = None) -> None:
         label = "Polygon"
         shape: Any = vertices

@@ -7,8 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._arguments import keywords
 from .._typing import Array, Backend, Points, T
 from .plot import plot_boundary
+
+_POINTS = "give points as one array (..., d)"
 
 
 class Region:
@@ -16,15 +19,18 @@ class Region:
 
     _queries: ClassVar[dict[str, Callable[..., Any]]] = {}  # filled in by the module ``query``, which comes later
 
+    @keywords("contains", positional=_POINTS)
     def contains(self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None) -> Any:
         """Which points are inside: ``qf.wos.contains(self, points)``."""
         return self._queries["contains"](self, points, backend=backend, num_threads=num_threads)
 
+    @keywords("signed_distance", positional=_POINTS)
     def signed_distance(self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None) -> T:
         """The distance of points to the boundary, negative inside: ``qf.wos.signed_distance(self, points)``."""
         found: T = self._queries["signed_distance"](self, points, backend=backend, num_threads=num_threads)
         return found
 
+    @keywords("closest_point", positional=_POINTS)
     def closest_point(
         self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[T, T, Any, T | None]:

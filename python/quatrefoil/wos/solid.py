@@ -139,6 +139,7 @@ class SDF(Solid):
     True
     """
 
+    @keywords("SDF", missing="expected SDF(values, (lo, hi)), with a box that holds the domain", bounds="use box", domain="use box")
     def __init__(
         self,
         values: ArrayLike | Callable[..., Any],

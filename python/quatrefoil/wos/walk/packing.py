@@ -126,7 +126,9 @@ def _pack_numbers(given: Array, target: Target, name: str) -> Packed:
     given = array_like(given, "solve", name)
     array = target.parameter(given, name)
     if array.ndim > 1:
-        raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers")
+        raise ValueError(
+            f"solve: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers; on a grid give GridField(values, box)"
+        )
     finite(numbers_here(given, "solve", name, graded=True), "solve", name)
     return Packed(
         "number", None if array.ndim == 0 else len(array), array.reshape(-1, 1), pull=lambda g: {"value": as_given(g[:, 0], given)}

@@ -261,8 +261,14 @@ class Prepared:
         }
         found = {name: n for name, n in sizes.items() if n is not None}
         lists = [name for name in found if self._is_like_rings(name)]
+        b = self.boundary
+        at_vertices = isinstance(b, (Polygon, TriangleMesh)) and found == {"dirichlet": b._first_vertex[-1]} and b._batch is None
+        if at_vertices and not lists:
+            what = f"dirichlet has {self.dirichlet.batch} numbers, as many as vertices: {self.dirichlet.batch} problems"
+            warnings.warn(f"solve: {what}; for values at vertices give PerVertex(dirichlet)", RuntimeWarning, stacklevel=6)
         if lists and len(lists) == len(found):
             rings = "give dirichlet_per_ring for the rings of one polygon; " if lists[0] == "dirichlet" else ""
+            rings = "give PerVertex(dirichlet) for values at vertices; " + rings if at_vertices else rings
             raise ValueError(
                 f"solve: {lists[0]} is a list, but nothing else has a leading B: {rings}for B problems give an array of (B,) numbers "
                 "or data with a leading B, or the list with points (B, N, d), such as points[None]"
@@ -307,7 +313,9 @@ class Prepared:
             segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
             pairs = crossings(segments)[:1] if len(segments) <= _MOST_LOOKED_AT else ()
             crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
-            warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN{crossed}", RuntimeWarning, stacklevel=6)
+            could = b.dimension == 3 and not isinstance(b, SDF) and not p.exterior and count == outside.size
+            cure = f"{crossed}; for the domain outside give exterior=True" if could else crossed
+            warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN{cure}", RuntimeWarning, stacklevel=6)
         start = start if self.dtype is precision else _cast(start, precision)
         if self.mixed is not None:
             memo = self.mixed.tables._memo_of(self.kind)
