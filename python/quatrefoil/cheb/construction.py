@@ -306,7 +306,7 @@ class Construction:
         Notes
         -----
         A RuntimeWarning says if the held-out error is more than half of the standard deviation of y, or if there are nearly as many
-        unknowns as samples. By QR in blocks of points: 4 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 32 MB whatever P is. Without
+        unknowns as samples. By QR in blocks of points: 4 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 100 MB whatever P is. Without
         n, K is also at most sqrt(2e10 / P), 450 for 100 000 samples, and (degree + 1)^d at most 2^22. In float64, on the host: arrays on
         a device are read back, the result goes there.
 

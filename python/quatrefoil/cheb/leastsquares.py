@@ -24,8 +24,7 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
     """C (n_1, .., n_d) of ``coefficients``, without n of the total degree that the held-out error tells, and that error."""
     d, P = len(points), int(np.count_nonzero(root))
     degrees, ends = by_degree(P, d) if n is None else (np.indices(n).reshape(d, -1).T, np.array([math.prod(n)]))
-    found, error = coefficients(points, y, root, degrees, ends, label)
-    degrees = degrees[: len(found)]
+    found, degrees, error = coefficients(points, y, root, degrees, ends, label)
     C = np.zeros((int(degrees.max()) + 1,) * d if n is None else tuple(n))
     C[tuple(degrees.T)] = found
     what, cure = f"{label}: {len(found)} coefficients from {P} samples", "give more samples" if n is None else "give a smaller n, or none"
@@ -51,19 +50,19 @@ def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
 
 def coefficients(
     points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, degrees: np.ndarray, ends: np.ndarray, label: str
-) -> tuple[np.ndarray, float]:
-    """Coefficients of least sum of (root (f(x) - y))^2, of the first K products of polynomials (18), and their held-out error.
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coefficients of least sum of (root (f(x) - y))^2, of the first products of polynomials (18), their degrees and held-out error.
 
-    points: one array (P,) per axis, on [-1, 1]; K is that one of ``ends`` whose held-out error is least. That is the root mean square of
-    the errors at each sample of the fit to all others, in units of the samples' standard deviation; infinite where the fit to all others
-    is not determined.
+    points: one array (P,) per axis, on [-1, 1]. The first ``ends[k]`` products, k such that the held-out error is least. That is the root
+    mean square of the errors at each sample of the fit to all others, in units of the samples' standard deviation; infinite where the fit
+    to all others is not determined. With a choice, products that the samples do not tell from earlier ones are left out.
     """
     most = len(degrees)
     step = max(most, BLOCK // (most + 1))
     blocks = [slice(s, s + step) for s in range(0, y.size, step)]
 
     def matrix(block: slice) -> np.ndarray:
-        rows = np.ones((y[block].size, most))
+        rows = np.ones((y[block].size, len(degrees)))
         for t, k in zip(points, degrees.T):
             rows *= polynomials(t[block], int(k.max()) + 1)[:, k]
         weighted: np.ndarray = np.concatenate([rows, y[block, None]], axis=1) * root[block, None]
@@ -74,8 +73,9 @@ def coefficients(
         triangle = np.linalg.qr(np.concatenate([triangle, matrix(block)]), mode="r")
     if len(ends) > 1:
         diagonal = np.abs(np.diagonal(triangle))[:most]
-        determined = int(np.append(diagonal <= _DETERMINED * diagonal[0], True).argmax())
-        ends = ends[: max(1, int((ends <= determined).sum()))]
+        told = np.append(0, 1 + np.flatnonzero(diagonal[1:] > _DETERMINED * diagonal[0]))
+        triangle, degrees = np.linalg.qr(triangle[:, [*told, most]], mode="r"), degrees[told]
+        ends = np.unique(np.searchsorted(told, ends))
     K = int(ends[-1])
     inverse, squares = _inverse(triangle[:K, :K], y.size, label, known=len(ends) > 1), np.zeros(len(ends))
     for block in blocks:
@@ -88,7 +88,7 @@ def coefficients(
     K = int(ends[best])  # the inverse of a leading block is a leading block
     mean = (root**2 @ y) / (root @ root)
     spread = np.hypot(np.linalg.norm(root * (y - mean)), 1e-12 * np.linalg.norm(root * y))
-    return inverse[:K, :K] @ triangle[:K, -1], float(np.sqrt(squares[best]) / spread) if spread else 0.0
+    return inverse[:K, :K] @ triangle[:K, -1], degrees[:K], float(np.sqrt(squares[best]) / spread) if spread else 0.0
 
 
 def _inverse(R: np.ndarray, P: int, label: str, known: bool) -> np.ndarray:
