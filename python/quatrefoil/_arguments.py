@@ -360,14 +360,19 @@ def finite(values: np.ndarray, label: str, name: str) -> None:
         raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {values[at]}, expected finite numbers")
 
 
-def keywords(label: str, **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use."""
+def keywords(label: str, positional: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use, and for
+    too many arguments by position, with the hint ``positional``."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        known = [name for name in inspect.signature(function).parameters if name != "self"]
+        parameters = inspect.signature(function).parameters
+        known = [name for name in parameters if name != "self"]
+        most = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters.values())
 
         @functools.wraps(function)
         def called(*args: P.args, **options: P.kwargs) -> R:
+            if positional and len(args) > most:
+                raise TypeError(f"{label}: too many arguments by position; {positional}")
             for name in options:
                 if name not in known:
                     raise TypeError(f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}")
