@@ -361,12 +361,13 @@ def finite(values: np.ndarray, label: str, name: str) -> None:
 
 
 def keywords(label: str, positional: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use, and for
-    too many arguments by position, with the hint ``positional``."""
+    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use; for too many
+    arguments by position, with the hint ``positional``; and for an absent argument that has a hint itself."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         parameters = inspect.signature(function).parameters
         known = [name for name in parameters if name != "self"]
+        needed = [(i, p.name) for i, p in enumerate(parameters.values()) if p.name in hints and p.default is p.empty]
         most = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters.values())
 
         @functools.wraps(function)
@@ -376,6 +377,9 @@ def keywords(label: str, positional: str = "", **hints: str) -> Callable[[Callab
             for name in options:
                 if name not in known:
                     raise TypeError(f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}")
+            for i, name in needed:
+                if i >= len(args) and name not in options:
+                    raise TypeError(f"{label}: {name} is missing; {hints[name]}")
             return function(*args, **options)
 
         return called

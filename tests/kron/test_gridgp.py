@@ -172,6 +172,8 @@ def test_refused(rng):
         (lambda: fit(*axes, Y), ValueError, r"the axes of a grid are a list: fit\(\[x, t\], Y, mask\)"),
         (lambda: fit(axes), TypeError, r"Y is missing; give axes and Y, as fit\(\[x, t\], Y\), or a DataArray"),
         (lambda: qf.kron.GridGP("matern").fit(axes, Y), ValueError, r"kernels\[0\] is 'matern', expected 'rbf', 'matern52'"),
+        (lambda: qf.kron.GridGP("rbf", "rbf"), TypeError, r"GridGP: too many arguments by position; kernels are one list"),
+        (lambda: qf.kron.GridGP(qf.kron.rbf(scale=0.3)), TypeError, r"rbf: x is missing; .*functools.partial\(qf.kron.rbf, scale="),
         (lambda: qf.kron.GridGP(0.3).fit(axes, Y), TypeError, "kernels is 0.3, expected callables such as qf.kron.rbf"),
         (lambda: gp.predict(axes[0]), ValueError, r"expected \(P, 2\), one row per point, or a list of axes, \[x_1, x_2\]"),
         (lambda: gp.predict(*axes), TypeError, r"return_std is a numpy array of float64; axes are one list: predict\(\[x_1, x_2\]\)"),

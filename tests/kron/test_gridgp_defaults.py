@@ -184,6 +184,7 @@ def test_dates():
         GridGP(**FIXED).fit(frame.set_axis(list(map(str, days.date)))).predict([asked, T]),
         GridGP(**FIXED).fit(frame.set_axis(days.date)).predict([asked, T]),
         GridGP(**FIXED).fit([days, T], holes).predict([np.array(new, object), T]),
+        GridGP(**FIXED).fit(frame.set_axis(list(map(str, T)), axis=1)).predict([asked, T]),
         by_zone.predict([asked.tz_localize("Asia/Tokyo"), T]), by_zone.predict([(asked - pandas.Timedelta("9h")).tz_localize("UTC"), T]),
         by_period.predict([asked.to_period("D"), T]), by_period.predict()[:2], by_zone.predict()[:2],
         by_name.predict({"t": T, "day": asked}), by_name.predict(field[:2].T),
@@ -199,6 +200,8 @@ def test_dates():
         np.testing.assert_allclose(found, scattered, rtol=1e-9)
     for given in (asked, pandas.Series(asked), new, np.array(asked), asked.to_list()):
         assert line.predict(given).index.equals(asked)
+    single = GridGP(**FIXED).fit(frame.stack().to_frame("value"))
+    np.testing.assert_array_equal(single.predict(), GridGP(**FIXED).fit(frame.stack()).predict())
     scores = gp.score(frame), gp.score([days, T], frame), by_name.score(field.T), GridGP(**FIXED).fit(frame.stack()).score(frame.stack())
     np.testing.assert_allclose(scores, scores[0], rtol=1e-9)
     check_refused([
@@ -210,7 +213,9 @@ def test_dates():
         (lambda: gp.predict(asked), ValueError, r"or a list of axes, \[day, t\]"),
         (lambda: gp.predict(asked, T), TypeError, r"axes are one list: predict\(\[day, t\]\)"),
         (lambda: gp.predict({"time": asked}), ValueError, "unknown axis 'time', expected 'day', 't'"),
-        (lambda: GridGP().fit(frame.set_axis([f"2{k:03}" for k in range(14)])), TypeError, "'2000' is no ISO date; convert it"),
+        (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(14)])), TypeError, "'s0' is neither a number nor an ISO date; of"),
+        (lambda: GridGP().fit(points), TypeError, r"columns, expected numbers or dates: 't' is .*df.set_index"),
+        (lambda: GridGP().fit([list("ab"), T], TABLE[:2]), TypeError, r"axes\[0\], expected numbers or dates: 'a' is .*; convert it"),
     ])  # fmt: skip
 
 

@@ -122,6 +122,7 @@ class GridGP(Estimator):
 
     @_arguments.keywords(
         "GridGP",
+        "kernels are one list, GridGP([kernel_1, kernel_2]); all else is given by name",
         **dict.fromkeys(("kernel", "covariance", "covar_module"), "use kernels, one per axis or one for all"),
         **dict.fromkeys(("random_state", "seed", "random_seed"), "use rng"),
         **dict.fromkeys(("alpha", "noise_level", "noise_variance", "sigma"), "use noise, a variance"),

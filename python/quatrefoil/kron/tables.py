@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -54,8 +55,13 @@ def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
     if hasattr(data, "dims") and hasattr(data, "coords"):
         axes = [np.asarray(data[d]) for d in data.dims]
         return axes, data, Labels(type(data), None, tuple(data.dims), axes)
+    if _is_frame(data) and len(data.columns) == 1 and isinstance(data.columns[0], str):
+        data = data[data.columns[0]]
     if _is_frame(data):
         axes = [data.index, data.columns]
+        cure = "of records take the values, with their coordinates as index: df.set_index(['x', 't'])['value']"
+        for x, name in zip(axes, ("the index", "columns")):
+            plain(x, label, name, cure)
         return axes, data, Labels(type(data), None, (data.index.name, data.columns.name), axes)
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
         levels = [data.index.get_level_values(k).unique().sort_values() for k in range(data.index.nlevels)]
@@ -79,14 +85,15 @@ def columns(X: Any, label: str, name: str = "X") -> list[Any]:
     return [plain(part, label, what) for what, part in parts.items()]
 
 
-def plain(x: Any, label: str, name: str) -> Any:
+def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
     """Real numbers, or NumPy's dates (in UTC) or durations, of what NumPy and pandas read as such."""
     if _arrays.kind(x) is None or (isinstance(x, np.ndarray) and x.dtype.kind in "OU"):
         _arguments.refuse_masked(x, label, name)
         try:
             x = _plain(x)
         except (ValueError, TypeError) as error:
-            raise TypeError(f"{label}: {name} is neither numbers nor dates: {error}; convert it, as pd.to_datetime({name})") from None
+            cure = cure or f"convert it, as pd.to_datetime({name})"
+            raise TypeError(f"{label}: {name}, expected numbers or dates: {error}; {cure}") from None
     if isinstance(x, np.ndarray) and x.dtype.kind in _KINDS:
         return x
     return _arguments.numbers_here(_arguments.points_like(x, label, name), label, name)
@@ -128,6 +135,9 @@ def _plain(x: Any) -> Any:
     found = np.asarray(x) if hasattr(x, "__array__") or _is_date(first) else None
     if found is None or found.dtype.kind not in "OU" or not found.size or not _is_date(found.flat[0]):
         return x if found is None else found
+    with contextlib.suppress(ValueError, TypeError):  # numbers as text, such as the columns of a file
+        if isinstance(found.flat[0], str):
+            return found.astype(np.float64)
     dates = list(map(_numpy_date, found.reshape(-1).tolist()))
     is_duration = isinstance(dates[0], (datetime.timedelta, np.timedelta64))
     return np.array(dates, "timedelta64" if is_duration else "datetime64").reshape(found.shape)
@@ -136,8 +146,8 @@ def _plain(x: Any) -> Any:
 def _numpy_date(value: Any) -> Any:
     """What NumPy makes a date or a duration of: without a time zone, in UTC."""
     if isinstance(value, str):
-        if "-" not in value:  # NumPy would read any number of four digits as a year
-            raise ValueError(f"{value!r} is no ISO date")
+        if "-" not in value:
+            raise ValueError(f"{value!r} is neither a number nor an ISO date")
         value = datetime.datetime.fromisoformat(value) if value.endswith("Z") or "+" in value else value
     value = value.to_timestamp() if hasattr(value, "to_timestamp") else value
     if getattr(value, "tzinfo", None) is not None:
