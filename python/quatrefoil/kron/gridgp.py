@@ -89,7 +89,8 @@ class GridGP(Estimator):
     -----
     ``fit`` copies what it keeps: axes, Y, mask, noise and the arrays in kernels of ours. If it fails or is interrupted, the model stays as
     it was, fitted or not. Results do not depend on the units of axes and Y, with scales, variance and noise in the same units. Axes, Y,
-    masks and points are arrays or what NumPy makes arrays of: lists, integers, pandas' and xarray's objects.
+    masks and points are arrays or what NumPy makes arrays of: lists, integers, pandas' and xarray's objects. Axes of dates count in days
+    since 1970, UTC, which is what a callable ``kernels`` or ``mean`` sees, and scales are in days; ``predict`` wants dates there.
 
     An evaluation of the likelihood costs ``gp_nll`` with gradients. While ``fit`` runs, NumPy's and SciPy's OpenBLAS use one thread, unless
     a matrix has more than 2000 rows.
@@ -157,9 +158,9 @@ class GridGP(Estimator):
         ``mask`` of Y's shape is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
         index has one level per axis, is axes and Y in one; ``predict`` then answers in kind.
 
-        Dates are NumPy's, pandas', Python's or ISO texts: they count in days (the unit of their length scale), with a time zone in UTC, a
-        period from its begin. Durations count in days too. ``predict`` then expects dates, or durations, on that axis: numbers are a
-        TypeError.
+        Dates are NumPy's, pandas', Python's or ISO texts. They count in days since 1970, the unit of their length scale: in UTC if they
+        have a time zone, and from its start if it is a period. Durations count in days too. ``predict`` then expects dates, or durations,
+        on that axis; numbers are a TypeError.
 
         Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,): the axes are the numbers that occur in each column,
         and cells without a point were not observed. One axis, (n,), is an array of points too. ValueError for a point that occurs twice,

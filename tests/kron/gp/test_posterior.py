@@ -177,6 +177,8 @@ def test_tables(rng):
         assert [r.shape for r in found] == shapes, name
         for a, b in zip(flat, found, strict=True):
             np.testing.assert_array_equal(a.reshape(-1), b.reshape(-1))
+    noisy = [kron.gp_sample(p.factors, noise=s, size=2, rng=0) for s in (noise, noise.reshape(shape))]
+    np.testing.assert_array_equal(*noisy)
     row = [np.eye(1), np.eye(5)]
     assert kron.gp_nll(row, np.ones((1, 5)), 0.1).shape == (1,)  # the rows of a batch, as ever
 

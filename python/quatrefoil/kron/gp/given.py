@@ -59,7 +59,8 @@ def _sizes(factors: Any) -> tuple[int, ...]:
 
 
 def _is_table(a: Any, sizes: tuple[int, ...]) -> bool:
-    return len(sizes) > 1 and _arrays.kind(a) is not None and tuple(a.shape[-len(sizes) :]) == sizes and sizes[-1] != math.prod(sizes)
+    shape = tuple(getattr(a, "shape", ()))  # first: torch.compile cannot ask a number of its kind
+    return len(sizes) > 1 and shape[-len(sizes) :] == sizes and sizes[-1] != math.prod(sizes) and _arrays.kind(a) is not None
 
 
 def _rows(a: Any, sizes: tuple[int, ...]) -> Any:

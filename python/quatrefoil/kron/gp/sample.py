@@ -26,6 +26,7 @@ _SYNONYMS = {
 
 
 @_arguments.keywords("kron.gp_sample", **_SYNONYMS)
+@takes_grids(_PRIOR)
 def gp_sample(
     factors: Sequence[Array[T]],
     *,

@@ -76,8 +76,11 @@ def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
     return choice(kind, label, "kind", _KINDS), integer(order, label, "order", 0, 2)
 
 
-_AS_KERNEL = "a kernel for GridGP is functools.partial(qf.kron.{}, scale=...)"
-_SCALE = dict.fromkeys(("lengthscale", "length_scale", "lengthscales", "ls", "std", "sigma", "l"), "use scale")
+_AS_KERNEL = "a kernel for GridGP is functools.partial(qf.kron.{}, scale=0.3)"
+_SCALE = dict.fromkeys(("lengthscale", "length_scale", "lengthscales", "ls", "std", "sigma", "l"), "use scale") | {
+    "scale": "give a length in the unit of x, scale=0.3",
+    "positional": "the length is given by name, scale=0.3",
+}
 
 
 @keywords("kron.rbf", x=_AS_KERNEL.format("rbf"), **_SCALE)
