@@ -110,8 +110,8 @@ def test_what_errors_call_an_argument():
 
 def test_a_grid_in_one_axis():
     eye = np.eye(3)
-    for y, cure in ((np.ones((3, 3)), r"y.reshape\(-1\)"), (np.ones((2, 3, 3)), r"y.reshape\(2, -1\)")):
+    for y, cure in ((np.ones((3, 3)), r"x.reshape\(-1\)"), (np.ones((2, 3, 3)), r"x.reshape\(2, -1\)")):
         with pytest.raises(ValueError, match=rf"expected \(\.\.\., 9\).*; flatten the grid: {cure}$"):
-            qf.kron.gp_nll([eye, eye], y, 0.1)
+            qf.kron.matvec([eye, eye], y)
     with pytest.raises(ValueError, match=r"expected \(\.\.\., 9\)$"):
-        qf.kron.gp_nll([eye, eye], np.ones((3, 2)), 0.1)
+        qf.kron.matvec([eye, eye], np.ones((3, 2)))

@@ -360,7 +360,7 @@ def finite(values: np.ndarray, label: str, name: str) -> None:
         raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {values[at]}, expected finite numbers")
 
 
-def keywords(label: str, *, positional: str = "", missing: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def keywords(label: str, positional: str = "", *, missing: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use; for more
     arguments than it takes by position, and for fewer than it needs, with hints for these."""
 
@@ -383,7 +383,7 @@ def keywords(label: str, *, positional: str = "", missing: str = "", **hints: st
                 raise TypeError(f"{label} takes {', '.join(by_place)} by position, got {count} arguments; {cure}")
             absent = [name for name in needed if name not in options and name not in by_place[: max(count, 0)]]
             if absent and not open_ended:
-                cure = missing or f"expected {', '.join(known)}"
+                cure = missing or next((hints[name] for name in absent if name in hints), f"expected {', '.join(known)}")
                 raise TypeError(f"{label}: {', '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing; {cure}")
             return function(*args, **options)
 

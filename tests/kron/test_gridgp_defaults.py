@@ -1,5 +1,6 @@
 """``GridGP`` as it is called first: no arguments, tables of any kind, units, holes and means."""
 
+import datetime
 import functools
 import warnings
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from checks import check_refused
 from quatrefoil.kron import GridGP
 from quatrefoil.kron.blas import _libraries, one_thread
 
@@ -98,7 +100,7 @@ def test_means():
 
 def test_kernels():
     one = GridGP(qf.kron.matern52).fit([X, T], TABLE)
-    for kernels in (None, [qf.kron.matern52] * 2, [None, qf.kron.matern52]):
+    for kernels in (None, [qf.kron.matern52] * 2, [None, qf.kron.matern52], "matern52", ["matern52", None]):
         np.testing.assert_array_equal(GridGP(kernels).fit([X, T], TABLE).theta_, one.theta_)
     start = GridGP(optimizer=None).fit([X, T], TABLE)
     assert [k.keywords["scale"] for k in start.kernels_] == pytest.approx([0.3, 0.9])
@@ -163,6 +165,58 @@ def test_tables_with_labels():
         GridGP().fit(TABLE)
     with pytest.raises(ValueError, match=r"axes\[0\]\[1\] is nan"):
         GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2])
+
+
+def test_dates():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    days, holes = pandas.date_range("2026-01-01", periods=14, name="day"), np.where(SEEN, TABLE, np.nan)
+    frame = pandas.DataFrame(holes, index=days, columns=pandas.Index(T, name="t"))
+    asked, new = days[:2], [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)]
+    points, gp = pandas.DataFrame({"t": T[:2], "day": asked}), GridGP(**FIXED).fit(frame)
+    grid, scattered = gp.predict([asked, T]), gp.predict(points)
+    np.testing.assert_allclose(grid.to_numpy(), gp.predict().to_numpy()[:2], rtol=1e-9)
+    np.testing.assert_allclose(scattered, grid.to_numpy().diagonal(), rtol=1e-9)
+    field, line = xarray.DataArray(frame), GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(frame[T[0]])
+    by_zone, by_period = GridGP(**FIXED).fit(frame.tz_localize("Asia/Tokyo")), GridGP(**FIXED).fit(frame.to_period("D"))
+    by_name = GridGP(**FIXED).fit(field)
+    same = (
+        gp.predict(frame[:2]), gp.predict({"day": asked}), gp.predict([["2026-01-01", "2026-01-02"], T]), gp.predict([new, T]),
+        GridGP(**FIXED).fit(frame.set_axis(list(map(str, days.date)))).predict([asked, T]),
+        GridGP(**FIXED).fit(frame.set_axis(days.date)).predict([asked, T]),
+        GridGP(**FIXED).fit([days, T], holes).predict([np.array(new, object), T]),
+        GridGP(**FIXED).fit(frame.set_axis(list(map(str, T)), axis=1)).predict([asked, T]),
+        by_zone.predict([asked.tz_localize("Asia/Tokyo"), T]), by_zone.predict([(asked - pandas.Timedelta("9h")).tz_localize("UTC"), T]),
+        by_period.predict([asked.to_period("D"), T]), by_period.predict()[:2], by_zone.predict()[:2],
+        by_name.predict({"t": T, "day": asked}), by_name.predict(field[:2].T),
+    )  # fmt: skip
+    for found in same:
+        np.testing.assert_allclose(np.asarray(found), grid.to_numpy(), rtol=1e-9)
+    same = (
+        gp.predict(points[["day", "t"]]),
+        gp.predict(np.array(points[["day", "t"]], object)),
+        gp.predict(points.set_index(["day", "t"]).index),
+    )
+    for found in same:
+        np.testing.assert_allclose(found, scattered, rtol=1e-9)
+    for given in (asked, pandas.Series(asked), new, np.array(asked), asked.to_list()):
+        assert line.predict(given).index.equals(asked)
+    single = GridGP(**FIXED).fit(frame.stack().to_frame("value"))
+    np.testing.assert_array_equal(single.predict(), GridGP(**FIXED).fit(frame.stack()).predict())
+    scores = gp.score(frame), gp.score([days, T], frame), by_name.score(field.T), GridGP(**FIXED).fit(frame.stack()).score(frame.stack())
+    np.testing.assert_allclose(scores, scores[0], rtol=1e-9)
+    check_refused([
+        (lambda: gp.predict(np.array([[3.0, 0.5]])), TypeError, r"X\[:, 0\] has numbers, but fit had dates there; give dates, as np"),
+        (lambda: gp.predict([[3, 4], T]), TypeError, r"axes\[0\] has numbers, but fit had dates there"),
+        (lambda: gp.predict([asked, asked]), TypeError, r"axes\[1\] has dates, but fit had numbers there; give numbers"),
+        (lambda: gp.predict([asked - asked[0], T]), TypeError, r"axes\[0\] has durations, but fit had dates there"),
+        (lambda: line.predict([3.0, 4.0]), TypeError, r"axes\[0\] has numbers, but fit had dates there"),
+        (lambda: gp.predict(asked), ValueError, r"or a list of axes, \[day, t\]"),
+        (lambda: gp.predict(asked, T), TypeError, r"axes are one list: predict\(\[day, t\]\)"),
+        (lambda: gp.predict({"time": asked}), ValueError, "unknown axis 'time', expected 'day', 't'"),
+        (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(14)])), TypeError, "'s0' is neither a number nor an ISO date; of"),
+        (lambda: GridGP().fit(points), TypeError, r"columns, expected numbers or dates: 't' is .*df.set_index"),
+        (lambda: GridGP().fit([list("ab"), T], TABLE[:2]), TypeError, r"axes\[0\], expected numbers or dates: 'a' is .*; convert it"),
+    ])  # fmt: skip
 
 
 @pytest.mark.torch

@@ -195,7 +195,7 @@ class Unscaled:
 
 def axis_kernels(kernels: Any, count: int, label: str) -> list[AxisKernel | Unscaled]:
     """One per axis, of a list, or of one function or None for all axes."""
-    if kernels is None or callable(kernels):
+    if kernels is None or callable(kernels) or isinstance(kernels, str):
         kernels = [kernels] * count
     if not isinstance(kernels, (list, tuple)):
         raise TypeError(f"{label}: kernels is {kernels!r}, expected callables such as qf.kron.rbf, one per axis or one for all")
@@ -206,6 +206,11 @@ def axis_kernels(kernels: Any, count: int, label: str) -> list[AxisKernel | Unsc
 
 
 def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
+    if isinstance(function, str):
+        known = {f.__name__: f for f in _OURS}
+        if function not in known:
+            raise ValueError(f"{label} is {function!r}, expected {', '.join(map(repr, known))} or a callable k(x, y=None)")
+        function = known[function]
     if function is None:
         return Unscaled(mixture.matern52)
     if isinstance(function, functools.partial) and function.func in _OURS:

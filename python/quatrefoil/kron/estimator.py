@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _arguments
 from .product.dense import exponent
+from .tables import is_scalar
 
 
 class Estimator:
@@ -60,8 +61,8 @@ class Estimator:
 
 
 def is_list_of_axes(axes: Any) -> bool:
-    """A list of numbers is not: it is one axis, or the points of one."""
-    return isinstance(axes, (list, tuple)) and not (len(axes) and all(map(_arguments.is_number, axes)))
+    """A list of numbers or dates is not: it is one axis, or the points of one."""
+    return isinstance(axes, (list, tuple)) and not (len(axes) and all(map(is_scalar, axes)))
 
 
 def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None = None) -> float:

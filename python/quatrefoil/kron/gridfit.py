@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,12 +92,37 @@ class Fit:
             self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
         return self._solver
 
+    def asked(self, X: Any, label: str) -> Any:
+        """X as a list of axes or as points."""
+        if isinstance(self._like, Labels):
+            X = self._like.axes_in(X, label)
+        elif isinstance(X, Mapping):
+            raise TypeError(f"{label}: X is a {type(X).__name__}, but fit had no names of axes; give a list, [{', '.join(self.names)}]")
+        elif hasattr(X, "coords") and getattr(X, "ndim", 0) > 1:
+            X = [np.asarray(X[d]) for d in X.dims]
+        one = len(self.data.axes) == self.data.axes[0].ndim == 1
+        return [X] if one and X is not None and not is_list_of_axes(X) and getattr(X, "ndim", 1) == 1 else X
+
+    def ordered(self, table: Any) -> Any:
+        """A DataArray with its dimensions in the order of the axes."""
+        return table.transpose(*self._like.names) if hasattr(table, "dims") and isinstance(self._like, Labels) else table
+
+    @property
+    def names(self) -> list[str]:
+        """Of the axes, for errors."""
+        given = self._like.names if isinstance(self._like, Labels) else [None] * len(self.data.axes)
+        return [str(name or f"x_{k + 1}") for k, name in enumerate(given)]
+
     def points(self, X: Any, label: str) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
         """(points of every axis, with their covariances, the shape of results)."""
         model, data = self.model, self.data
-        X = list(data.axes) if X is None else X
-        of_axes = is_list_of_axes(X)
-        new = axes_of(X, data.axes, label) if of_axes else columns_of(X, data.axes, label)
+        of_axes = X is None or is_list_of_axes(X)
+        if X is None:
+            new = list(data.axes)
+        elif of_axes:
+            new = axes_of(X, data.axes, label, data.kinds)
+        else:
+            new = columns_of(X, data.axes, self.names, label, data.kinds)
         for k, x in enumerate(new):
             check_device(label, f"X[{k}]" if of_axes else "X", x, "axes[0]", data.axes[0])
         matrices = [k(x, a) for k, x, a in zip(model.kernels, new, data.axes)]

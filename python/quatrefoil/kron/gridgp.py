@@ -25,7 +25,7 @@ from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
 from .product.afar import clamped
 from .product.dense import outer
-from .tables import axes_in, unlabelled
+from .tables import unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
 _MOST_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
@@ -40,11 +40,11 @@ class GridGP(Estimator):
 
     Parameters
     ----------
-    kernels : None, callable, or list of them, default None
-        One per axis, k(x, y=None) -> (n, m); a single one is for all axes, and None is ``matern52``. Hyperparameters are learnt for
+    kernels : None, name, callable, or list of them, default None
+        One per axis, k(x, y=None) -> (n, m), or "rbf" or "matern52"; a single one is for all axes, and None is "matern52".
+        Hyperparameters are learnt for these two (which start from the best of 1, 0.3, 0.1 and 0.03 of the axis's length), for
         ``functools.partial(qf.kron.rbf, scale=0.3)`` and the like of ``matern52``, ``spectral_mixture`` and ``gsmp_kernel``, and for
-        scikit-learn's kernels. ``rbf`` and ``matern52`` without a scale start from shares of the axis's length: the best of 1, 0.3, 0.1
-        and 0.03. Any other callable stays as it is.
+        scikit-learn's kernels. Any other callable stays as it is.
     noise : None, float or (N,), default None
         Variance of the noise: a number, from which it is learnt, or one per cell, which are kept. None starts from a tenth of the
         variance of the data. Too little for a singular covariance is a ``numpy.linalg.LinAlgError`` of ``fit``, as in ``gp_nll``.
@@ -89,7 +89,8 @@ class GridGP(Estimator):
     -----
     ``fit`` copies what it keeps: axes, Y, mask, noise and the arrays in kernels of ours. If it fails or is interrupted, the model stays as
     it was, fitted or not. Results do not depend on the units of axes and Y, with scales, variance and noise in the same units. Axes, Y,
-    masks and points are arrays or what NumPy makes arrays of: lists, integers, pandas' and xarray's objects.
+    masks and points are arrays or what NumPy makes arrays of: lists, integers, pandas' and xarray's objects. Axes of dates count in days
+    since 1970, UTC, which is what a callable ``kernels`` or ``mean`` sees, and scales are in days; ``predict`` wants dates there.
 
     An evaluation of the likelihood costs ``gp_nll`` with gradients. While ``fit`` runs, NumPy's and SciPy's OpenBLAS use one thread, unless
     a matrix has more than 2000 rows.
@@ -122,6 +123,7 @@ class GridGP(Estimator):
 
     @_arguments.keywords(
         "GridGP",
+        "kernels are one list, GridGP([kernel_1, kernel_2]); all else is given by name",
         **dict.fromkeys(("kernel", "covariance", "covar_module"), "use kernels, one per axis or one for all"),
         **dict.fromkeys(("random_state", "seed", "random_seed"), "use rng"),
         **dict.fromkeys(("alpha", "noise_level", "noise_variance", "sigma"), "use noise, a variance"),
@@ -154,7 +156,11 @@ class GridGP(Estimator):
         """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN are missing cells.
 
         ``mask`` of Y's shape is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
-        index has one level per axis, is axes and Y in one; ``predict`` then answers in kind. Dates count in days.
+        index has one level per axis, is axes and Y in one; ``predict`` then answers in kind.
+
+        Dates are NumPy's, pandas', Python's or ISO texts. They count in days since 1970, the unit of their length scale: in UTC if they
+        have a time zone, and from its start if it is a period. Durations count in days too. ``predict`` then expects dates, or durations,
+        on that axis; numbers are a TypeError.
 
         Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,): the axes are the numbers that occur in each column,
         and cells without a point were not observed. One axis, (n,), is an array of points too. ValueError for a point that occurs twice,
@@ -285,18 +291,22 @@ class GridGP(Estimator):
     def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
-        X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or an array of points (P, columns of all
-        axes): results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to tensors results are tensors, and on a grid after
-        one to a DataArray, DataFrame or Series they are such tables.
+        X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or points (P, columns of all axes), an array
+        or a DataFrame: results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to tensors results are tensors. After one to
+        a DataArray, DataFrame or Series, X may also be such a table, or a dict of axes by name, and results on a grid are such tables.
 
         return_std="samples" takes the standard deviation from that many posterior samples, for grids with too many cells missing: a
         relative error of sqrt(1 / (2 samples)).
         """
         fit = self._fitted("predict")
         model, data = fit.model, fit.data
+        if not isinstance(return_std, (bool, np.bool_, str)):
+            raise TypeError(
+                f"GridGP.predict: return_std is {_arrays.describe(return_std)}; axes are one list: predict([{', '.join(fit.names)}])"
+            )
         if return_std not in (True, False, "samples"):
             raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
-        X = axes_in(X)
+        X = fit.asked(X, "GridGP.predict")
         new, points, shape = fit.points(X, "GridGP.predict")
         on_grid = isinstance(points, GridPoints)
 
@@ -316,13 +326,15 @@ class GridGP(Estimator):
         var = model.variance * prior - less
         return answer(mean), answer((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
-    def score(self, X: Any, Y: Any, mask: Any = None) -> float:
+    def score(self, X: Any, Y: Any = None, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
 
         Observed are the cells that are not NaN, of the True ones of ``mask``. As scikit-learn's ``r2_score``: for a constant Y 1 if all
-        predictions are equal to it, else 0; for fewer than two values NaN, with a warning.
+        predictions are equal to it, else 0; for fewer than two values NaN, with a warning. A table with labels is X and Y in one.
         """
         label = "GridGP.score"
+        if Y is None:
+            X, Y, _ = unlabelled(self._fitted("score").ordered(X), label)
         found = self.predict(X)
         mean = np.asarray(found) if _arrays.kind(found) is None else _arrays.to_host(found)
         values = _arguments.numbers_from(_arguments.points_like(Y, label, "y"), label, "y")
@@ -343,7 +355,7 @@ class GridGP(Estimator):
     def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
         fit = self._fitted("sample")
-        samples: Real = fit.answer(_drawn(fit, axes_in(X), size, rng))
+        samples: Real = fit.answer(_drawn(fit, fit.asked(X, "GridGP.sample"), size, rng))
         return samples
 
     def _fitted(self, method: str) -> Fit:

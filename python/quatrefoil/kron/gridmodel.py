@@ -14,7 +14,7 @@ from .axis_kernel import AxisKernel, Unscaled
 from .gp.afar import namespace
 from .gridmean import Mean, mean_square
 from .product.dense import owned
-from .tables import coordinate
+from .tables import columns, coordinate, kind, plain
 
 Array = Any
 _SHARES = (0.3, 1.0, 0.1, 0.03)
@@ -33,9 +33,11 @@ class Data(NamedTuple):
     mean: Mean
     spread: float  # the mean square of the observed y; 0 if they are 0 up to rounding
     size: float  # of Y, for numbers that are all 0
+    kinds: list[str]  # of the axes: "numbers", "dates" or "durations"
 
     @classmethod
     def checked(cls, axes: Any, Y: Any, mask: Any, mean: Any, label: str) -> Data:
+        axes = [plain(x, label, f"axes[{k}]") for k, x in enumerate(_arguments.sequence(axes, f"{label}: axes"))]
         given = axes_of(axes, None, label)
         shape = tuple(map(len, given))
         values = _table(Y, label)
@@ -55,7 +57,7 @@ class Data(NamedTuple):
             y, flat = xp.where(flat, y, xp.zeros_like(y)), owned(flat)
         size = float(np.abs(observed).max(initial=0.0))
         is_constant = float(np.abs(left).max(initial=0.0)) <= 10 * np.finfo(np.float64).eps * size
-        return cls([owned(x) for x in given], y, flat, trend, 0.0 if is_constant else mean_square(left), size)
+        return cls([owned(x) for x in given], y, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
 
     @property
     def variance(self) -> float:
@@ -188,12 +190,12 @@ def _observed(y: Array, mask: Any, axis: Array, label: str) -> Array | None:
     return seen
 
 
-def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
-    """(n,) or (n, p) each, finite, in double precision."""
+def axes_of(axes: Any, like: Sequence[Array] | None, label: str, kinds: Sequence[str] = ()) -> list[Array]:
+    """(n,) or (n, p) each, finite, in double precision; of these kinds where they are given."""
     given = _arguments.sequence(axes, f"{label}: axes")
     found: list[Array] = []
     for k, x in enumerate(given):
-        numbers = _arrays.double(coordinate(x, label, f"axes[{k}]"))
+        numbers = _arrays.double(coordinate(x, label, f"axes[{k}]", kinds[k] if k < len(kinds) else None))
         if numbers.ndim not in (1, 2) or (like is not None and k < len(like) and tuple(numbers.shape[1:]) != tuple(like[k].shape[1:])):
             expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
             raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected {expected}")
@@ -211,15 +213,15 @@ def _is_any(a: Array) -> bool:
 
 def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | None]:
     """Points (P, d) of a grid, a column an axis, and values (P,) there -> its axes, the values on it, and which cells they are."""
-    X, y = (_arguments.numbers_of(_arguments.points_like(a, label, n), label, n) for a, n in ((X, "X"), (y, "y")))
-    X = X[:, None] if X.ndim == 1 else X
-    if X.ndim != 2 or not X.size:
-        raise ValueError(f"{label}: X has shape {X.shape}, expected (P, d), P at least 1: points of a grid, a column an axis")
-    if y.shape != (len(X),):
-        raise ValueError(f"{label}: y has shape {y.shape}, expected {(len(X),)}, a number a point")
+    parts, y = columns(X, label), _arguments.numbers_of(_arguments.points_like(y, label, "y"), label, "y")
+    if not parts or parts[0].ndim != 1 or not len(parts[0]):
+        shape = (len(parts[0]), *parts[0].shape[1:], len(parts)) if parts else np.shape(X)
+        raise ValueError(f"{label}: X has shape {shape}, expected (P, d), P at least 1: points of a grid, one column per axis")
+    if y.shape != (len(parts[0]),):
+        raise ValueError(f"{label}: y has shape {y.shape}, expected {(len(parts[0]),)}, one number per point")
+    X = np.stack([_arrays.to_host(coordinate(part, label, f"X[:, {k}]")) for k, part in enumerate(parts)], axis=1)
     _arguments.finite(X, label, "X")
-    count = X.shape[1]
-    axes, places = zip(*(np.unique(X[:, k], return_inverse=True) for k in range(count)))
+    axes, places = zip(*(np.unique(_arrays.to_host(part), return_inverse=True) for part in parts))
     shape = tuple(map(len, axes))
     if math.prod(shape) > _MOST_CELLS * len(X):
         raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells: these are not points of a grid")
@@ -235,14 +237,16 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
     return list(axes), Y, None if mask.all() else mask
 
 
-def columns_of(X: Any, axes: Sequence[Array], label: str) -> list[Array]:
+def columns_of(X: Any, axes: Sequence[Array], names: Sequence[str], label: str, kinds: Sequence[str]) -> list[Array]:
     """Points (P, columns of all axes) -> those of every axis."""
-    numbers = _arrays.double(_arguments.numbers_here(_arguments.points_like(X, label, "X"), label, "X"))
-    widths = [math.prod(a.shape[1:]) for a in axes]
-    if numbers.ndim == 1 and sum(widths) == 1:
-        numbers = numbers[:, None]
-    if numbers.ndim != 2 or numbers.shape[1] != sum(widths):
-        raise ValueError(f"{label}: X has shape {tuple(numbers.shape)}, expected (P, {sum(widths)}), one row per point, or a list of axes")
+    parts, widths = columns(X, label), [math.prod(a.shape[1:]) for a in axes]
+    if len(parts) != sum(widths) or parts[0].ndim != 1:
+        shape = tuple(getattr(X, "shape", np.shape(X)))
+        wanted = f"(P, {sum(widths)}), one row per point, or a list of axes, [{', '.join(names)}]"
+        raise ValueError(f"{label}: X has shape {shape}, expected {wanted}")
+    every = [k for k, width in enumerate(widths) for _ in range(width)]
+    numbers = [_arrays.double(coordinate(part, label, f"X[:, {i}]", kinds[k])) for i, (part, k) in enumerate(zip(parts, every))]
+    numbers = namespace(numbers[0]).stack(numbers, axis=1)
     _arguments.finite(numbers, label, "X")
     ends = np.cumsum(widths)
     found = [numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e] for a, w, e in zip(axes, widths, map(int, ends))]

@@ -18,6 +18,11 @@ from .gp.afar import namespace
 __all__ = ["PDE", "Advection", "AllenCahn", "Poisson"]
 
 Array = Any
+_SYNONYMS = {
+    **dict.fromkeys(("f", "rhs", "forcing"), "use source"),
+    **dict.fromkeys(("g", "bc", "dirichlet", "boundary_values"), "use boundary"),
+}
+_FINER, _OTHERS, _PADDED = 8, 40, 4  # samples of a source per point of an axis, points of the other one, and bins per frequency
 Field: TypeAlias = ArrayLike | AnyArray | Callable[[Any], Any] | Callable[[Any, Any], Any]
 
 
@@ -30,7 +35,8 @@ class PDE:
     ----------
     source, boundary : array of the grid's shape, number, or callable
         A callable f(x) or f(x, y) takes arrays of the grid's shape, indexed as the grid is, and returns such an array, or a number. Of the
-        boundary the values on the edges are used. Arrays are where the axes are, on one device, or what NumPy makes arrays of.
+        boundary the values on the edges are used; with one axis two numbers will do, those at its first and last point. Arrays are where
+        the axes are, on one device, or what NumPy makes arrays of.
 
     Examples
     --------
@@ -47,12 +53,8 @@ class PDE:
     order = 2
     dims: tuple[int, ...] = (1, 2)  # of grids that it is an equation on
 
-    @_arguments.keywords(
-        "kron.pde",
-        **dict.fromkeys(("f", "rhs", "forcing"), "use source"),
-        **dict.fromkeys(("g", "bc", "dirichlet", "boundary_values"), "use boundary"),
-    )
-    def __init__(self, *, source: Field, boundary: Field) -> None:
+    @_arguments.keywords("kron.pde", **_SYNONYMS)
+    def __init__(self, source: Field, boundary: Field) -> None:
         self.source: Any = self._field(source, "source")
         self.boundary: Any = self._field(boundary, "boundary")
 
@@ -88,10 +90,28 @@ class PDE:
         found = copy.copy(self)
         found.source = on_grid(self.source, axes, label, f"source of {name}")
         _arguments.finite(found.source, label, f"source of {name}")
-        values = on_grid(self.boundary, axes, label, f"boundary of {name}")
+        boundary = self.boundary
+        if len(axes) == 1 and tuple(getattr(boundary, "shape", ())) == (2,):
+            xp = namespace(boundary)
+            boundary = xp.concat([boundary[:1], zeros(xp, (len(axes[0]) - 2,), boundary), boundary[1:]])
+        values = on_grid(boundary, axes, label, f"boundary of {name}")
         xp, on_edges = namespace(values), _arrays.beside(values, edge_mask(tuple(values.shape)))
         found.boundary = xp.where(on_edges, values, zeros(xp, values.shape, values))
         _arguments.finite(found.boundary, label, f"boundary of {name}")
+        return found
+
+    def lost(self, axes: Sequence[np.ndarray]) -> list[float]:
+        """For each axis the share of a callable source's energy at higher frequencies than its points resolve."""
+        found = []
+        for k, x in enumerate(axes) if callable(self.source) else ():
+            n = len(x)
+            points = [a[:: max(1, len(a) // _OTHERS)] for a in axes]
+            points[k] = np.interp(np.arange(_FINER * (n - 1)) / _FINER, np.arange(n), x)  # equally many between two neighbours
+            values = np.moveaxis(on_grid(self.source, points, "GPHM", "source"), k, -1)
+            count = _PADDED * values.shape[-1]
+            waves = np.abs(np.fft.rfft(values * np.hanning(values.shape[-1]), count)).reshape(-1, count // 2 + 1)
+            energy = ((waves / (waves.max() or 1)) ** 2).sum(axis=0)
+            found.append(float(energy[_PADDED * (n - 1) // 2 :].sum() / (energy.sum() or 1)))
         return found
 
     def __repr__(self) -> str:
@@ -101,7 +121,7 @@ class PDE:
 class Poisson(PDE):
     """u_xx = source, in two dimensions u_xx + u_yy = source; u = boundary on the edges.
 
-    Arguments as for ``PDE``.
+    The sign is that of the Laplacian: ``qf.wos`` solves -Δu = source. Arguments as for ``PDE``.
 
     Examples
     --------
@@ -150,7 +170,8 @@ class Advection(PDE):
     order = 1
     dims = (2,)
 
-    def __init__(self, *, speed: float, source: Field = 0.0, boundary: Field) -> None:
+    @_arguments.keywords("kron.Advection", "give source and boundary by name", **_SYNONYMS, c="use speed", velocity="use speed")
+    def __init__(self, speed: float, *, source: Field = 0.0, boundary: Field) -> None:
         self.speed = _arguments.number(speed, "kron.Advection", "speed", negative=True)
         super().__init__(source=source, boundary=boundary)
 
@@ -163,7 +184,7 @@ def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
     """A field's values on the grid of axes, in double precision, beside them."""
     shape, xp = tuple(map(len, axes)), namespace(axes[0])
     if callable(field):
-        field = field(*xp.meshgrid(*axes, indexing="ij"))
+        field = _values(field, xp.meshgrid(*axes, indexing="ij"), label, name)
     if _arguments.is_number(field):
         return _arrays.beside(axes[0], np.full(shape, _arguments.real(field, label, name)))
     values = _arguments.numbers_here(_arguments.points_like(field, label, name), label, name)
@@ -171,6 +192,19 @@ def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
     if tuple(values.shape) != shape:
         raise ValueError(f"{label}: {name} has shape {tuple(values.shape)}, expected {shape}, a number a point")
     return doubled(values)
+
+
+def _values(function: Callable[..., Any], points: Sequence[Array], label: str, name: str) -> Any:
+    try:
+        return function(*points)
+    except (TypeError, ValueError) as error:
+        try:
+            takes_numbers = _arguments.is_number(function(*(float(p.reshape(-1)[0]) for p in points)))
+        except Exception:
+            raise error from None
+        if not takes_numbers:
+            raise
+        raise TypeError(f"{label}: {name} failed on arrays: {error}; it takes numbers: give np.vectorize(f)") from error
 
 
 def doubled(a: Array) -> Array:

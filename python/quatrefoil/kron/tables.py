@@ -1,8 +1,10 @@
-"""Tables with labels, pandas' and xarray's: the axes of a grid and back, without importing either."""
+"""Tables with labels, pandas' and xarray's: the axes of a grid and back, without importing either. Dates become numbers of days."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,19 +12,21 @@ import numpy as np
 from .. import _arguments, _arrays
 
 _DAY = np.timedelta64(1, "D")
+_KINDS = {"M": "dates", "m": "durations"}
+_TO_TYPE = {"numbers": "numbers", "dates": "dates, as np.datetime64('2026-03-01')", "durations": "durations, as np.timedelta64(36, 'h')"}
 
 
 class Labels(NamedTuple):
-    """What a table was, to make another one of values on other axes."""
+    """The type and the labels of a table, to build another one from values on other axes."""
 
     table: Any  # its type
-    index: Any  # that of a Series' index
+    index: Any  # the type of a Series' index
     names: Sequence[Any]
     axes: Sequence[Any]
 
     def of(self, values: np.ndarray, axes: Sequence[Any] | None) -> Any:
         """On the table's own axes, or on those of the list."""
-        labels = list(self.axes) if axes is None else [np.asarray(x) for x in axes]
+        labels = list(self.axes) if axes is None else [x if hasattr(x, "get_level_values") else _plain(x) for x in axes]
         if hasattr(self.table, "dims"):
             return self.table(values, coords=dict(zip(self.names, labels)), dims=self.names)
         if hasattr(self.table, "columns"):
@@ -31,33 +35,121 @@ class Labels(NamedTuple):
             return self.table(values, index=labels[0]).rename_axis(self.names[0])
         return self.table(values.reshape(-1), index=self.index.from_product(labels, names=self.names))
 
+    def axes_in(self, X: Any, label: str) -> Any:
+        """The axes by name of a mapping or a DataArray, an absent one as in the table; those of a table; anything else as it is."""
+        if isinstance(X, Mapping) or (hasattr(X, "dims") and hasattr(X, "coords")):
+            given = {d: X[d] for d in getattr(X, "dims", X)}
+            if unknown := [d for d in given if d not in self.names]:
+                raise ValueError(f"{label}: unknown axis {unknown[0]!r}, expected {', '.join(map(repr, self.names))}")
+            return [given.get(name, x) for name, x in zip(self.names, self.axes)]
+        if not _is_frame(X):
+            return X
+        if set(X.columns) == set(self.names):
+            return X[list(self.names)]
+        is_table = hasattr(self.table, "columns") and list(X.columns) != [0, 1]
+        return [X.index, X.columns] if is_table else X
+
 
 def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
-    """(axes, values, labels) of a DataArray or DataFrame, (points, values, labels) of a Series; TypeError for anything else."""
+    """(axes, values, labels) of a DataArray or DataFrame, (index, values, labels) of a Series; TypeError for anything else."""
     if hasattr(data, "dims") and hasattr(data, "coords"):
         axes = [np.asarray(data[d]) for d in data.dims]
         return axes, data, Labels(type(data), None, tuple(data.dims), axes)
-    if hasattr(data, "index") and hasattr(data, "columns"):
-        axes = [np.asarray(data.index), np.asarray(data.columns)]
+    if _is_frame(data) and len(data.columns) == 1 and isinstance(data.columns[0], str):
+        data = data[data.columns[0]]
+    if _is_frame(data):
+        axes = [data.index, data.columns]
+        cure = "of records take the values, with their coordinates as index: df.set_index(['x', 't'])['value']"
+        for x, name in zip(axes, ("the index", "columns")):
+            plain(x, label, name, cure)
         return axes, data, Labels(type(data), None, (data.index.name, data.columns.name), axes)
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
-        levels = [np.asarray(data.index.get_level_values(k)) for k in range(data.index.nlevels)]
-        points = np.stack([coordinate(x, label, f"level {k} of the index") for k, x in enumerate(levels)], axis=1)
-        return points, data, Labels(type(data), type(data.index), tuple(data.index.names), [np.unique(x) for x in levels])
+        levels = [data.index.get_level_values(k).unique().sort_values() for k in range(data.index.nlevels)]
+        return data.index, data, Labels(type(data), type(data.index), tuple(data.index.names), levels)
     raise TypeError(f"{label}: Y is missing; give axes and Y, as fit([x, t], Y), or a DataArray, DataFrame or Series with its labels")
 
 
-def axes_in(X: Any) -> Any:
-    """The axes of a DataArray; anything else as it is."""
-    return [np.asarray(X[d]) for d in X.dims] if hasattr(X, "coords") and getattr(X, "ndim", 0) > 1 else X
+def columns(X: Any, label: str, name: str = "X") -> list[Any]:
+    """The columns of points (P, d), of a DataFrame or the levels of an index; one of anything with one axis. Their dates are NumPy's."""
+    if _is_frame(X):
+        parts = {f"{name}[{c!r}]": X[c] for c in X.columns}
+    elif getattr(X, "nlevels", 1) > 1:
+        parts = {f"level {k} of the index": X.get_level_values(k) for k in range(X.nlevels)}
+    elif str(getattr(X, "dtype", "")) == "object" and X.ndim == 2:
+        parts = {f"{name}[:, {k}]": np.array(X[:, k].tolist()) for k in range(X.shape[1])}
+    else:
+        numbers = plain(X, label, name)
+        if numbers.ndim < 2:
+            return [numbers]
+        return [numbers[:, k] for k in range(numbers.shape[1])] if numbers.ndim == 2 else [numbers]
+    return [plain(part, label, what) for what, part in parts.items()]
 
 
-def coordinate(x: Any, label: str, name: str) -> Any:
-    """The numbers of an axis; dates and times count in days, since 1970."""
-    if _arrays.kind(x) is None and hasattr(x, "__array__"):
+def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
+    """Real numbers, or NumPy's dates (in UTC) or durations, of what NumPy and pandas read as such."""
+    if _arrays.kind(x) is None or (isinstance(x, np.ndarray) and x.dtype.kind in "OU"):
         _arguments.refuse_masked(x, label, name)
-        x = np.asarray(x)
-    if isinstance(x, np.ndarray) and x.dtype.kind in "mM":
-        since = x - np.datetime64(0, "D") if x.dtype.kind == "M" else x
-        return np.where(np.isnat(x), np.nan, since / _DAY)
+        try:
+            x = _plain(x)
+        except (ValueError, TypeError) as error:
+            cure = cure or f"convert it, as pd.to_datetime({name})"
+            raise TypeError(f"{label}: {name}, expected numbers or dates: {error}; {cure}") from None
+    if isinstance(x, np.ndarray) and x.dtype.kind in _KINDS:
+        return x
     return _arguments.numbers_here(_arguments.points_like(x, label, name), label, name)
+
+
+def kind(x: Any) -> str:
+    """ "numbers", "dates" or "durations" of what ``plain`` gives."""
+    return _KINDS.get(x.dtype.kind, "numbers") if isinstance(x, np.ndarray) else "numbers"
+
+
+def coordinate(x: Any, label: str, name: str, expected: str | None = None) -> Any:
+    """The numbers of an axis: dates count in days since 1970, and durations in days. TypeError if these are not what is expected."""
+    x = plain(x, label, name)
+    found = kind(x)
+    if expected is not None and found != expected:
+        raise TypeError(f"{label}: {name} has {found}, but fit had {expected} there; give {_TO_TYPE[expected]}")
+    if found == "numbers":
+        return x
+    return np.where(np.isnat(x), np.nan, (x - np.datetime64(0, "D") if found == "dates" else x) / _DAY)
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether this is one coordinate: a number, or a date or duration of any library, or the text of a date."""
+    return _arguments.is_number(value) or _is_date(value)
+
+
+def _is_frame(data: Any) -> bool:
+    return hasattr(data, "index") and hasattr(data, "columns")
+
+
+def _is_date(value: Any) -> bool:
+    types = (str, datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
+    return isinstance(value, types) or (hasattr(value, "to_timestamp") and not hasattr(value, "__len__"))
+
+
+def _plain(x: Any) -> Any:
+    """Dates and durations as NumPy's; anything else as it is, or as NumPy's array where it has a way to one."""
+    first = x[0] if isinstance(x, (list, tuple)) and len(x) else None
+    found = np.asarray(x) if hasattr(x, "__array__") or _is_date(first) else None
+    if found is None or found.dtype.kind not in "OU" or not found.size or not _is_date(found.flat[0]):
+        return x if found is None else found
+    with contextlib.suppress(ValueError, TypeError):  # numbers as text, such as the columns of a file
+        if isinstance(found.flat[0], str):
+            return found.astype(np.float64)
+    dates = list(map(_numpy_date, found.reshape(-1).tolist()))
+    is_duration = isinstance(dates[0], (datetime.timedelta, np.timedelta64))
+    return np.array(dates, "timedelta64" if is_duration else "datetime64").reshape(found.shape)
+
+
+def _numpy_date(value: Any) -> Any:
+    """What NumPy makes a date or a duration of: without a time zone, in UTC."""
+    if isinstance(value, str):
+        if "-" not in value:
+            raise ValueError(f"{value!r} is neither a number nor an ISO date")
+        value = datetime.datetime.fromisoformat(value) if value.endswith("Z") or "+" in value else value
+    value = value.to_timestamp() if hasattr(value, "to_timestamp") else value
+    if getattr(value, "tzinfo", None) is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    return getattr(value, "asm8", value)

@@ -200,7 +200,7 @@ def test_refused(rng):
         (lambda: nll_of([np.triu(A), B], y), ValueError, r"^kron.gp_nll: .*factors\[0\] is not symmetric"),
         (lambda: nll_of([-np.eye(3), B], y), np.linalg.LinAlgError, r"factors\[0\] is not positive semidefinite.*-1"),
         (lambda: nll_of([A, B * np.nan], y), ValueError, r"factors\[1\] has NaN"),
-        (lambda: nll_of(factors, missing_y), ValueError, r"y\[2\] is nan"),
+        (lambda: nll_of(factors, missing_y), ValueError, r"y\[2\] is nan.*torch.isnan or jnp.isnan"),
         (lambda: nll_of(factors, y, mask=mask.astype(int)), TypeError, "mask has dtype int64"),
         (lambda: nll_of(factors, y, mask=mask[:-1]), ValueError, "mask has shape"),
         (lambda: qf.kron.gp_nll(factors, y, -1.0), ValueError, "noise is -1"),

@@ -29,6 +29,13 @@ def test_the_mean_is_differentiable_and_the_variance_says_no(rng):
         qf.kron.gp_posterior(factors, cross, y, 0.1)
 
 
+def test_tables_compile(rng):
+    factors, y = [torch.from_numpy(factor(rng, n)) for n in (3, 4)], torch.from_numpy(rng.standard_normal((3, 4)))
+    solve = torch.compile(lambda y, mask: qf.kron.gp_solve(factors, y, 0.1, mask=mask), fullgraph=True, backend="eager")
+    expected = qf.kron.gp_solve(factors, y.reshape(-1), 0.1, mask=y.reshape(-1) > 0)
+    torch.testing.assert_close(solve(y, y > 0), expected.reshape(3, 4), rtol=0, atol=0)
+
+
 def test_kinds_come_back(rng):
     factors = [torch.from_numpy(factor(rng, n)) for n in (3, 4)]
     y = torch.from_numpy(rng.standard_normal(12))

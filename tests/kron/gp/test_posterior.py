@@ -153,6 +153,36 @@ def test_variance_from_samples_is_within_its_error(backend, rng, monkeypatch):
     assert np.abs((1.4 * var / covariance.diagonal() - 1) / (2 / S) ** 0.5).max() > LIMIT
 
 
+def test_tables(rng):
+    """y, noise, mask and start of the grid's shape give what flat ones give, with an axis for each factor."""
+    p, kron = Problem(rng, share=0.7), qf.kron
+    noise, shape = rng.uniform(0.1, 1, 30), (6, 5)
+    several = rng.standard_normal((2, 30))
+    operator, prior = kron.KroneckerOperator(p.factors), {"prior_factors": p.prior}
+    calls = {
+        "nll": (lambda y, s, m: kron.gp_nll(p.factors, y, s, mask=m, grad=True)[::2], [(), shape]),
+        "several": (lambda y, s, m: kron.gp_nll(p.factors, y if y is several else y.reshape(2, *shape), 0.1, mask=m), [(2,)]),
+        "solve": (lambda y, s, m: kron.gp_solve(p.factors, y, s, mask=m, start=0 * y), [shape]),
+        "posterior": (lambda y, s, m: kron.gp_posterior(p.factors, p.cross, y, noise=s, mask=m), [(3, 4)] * 2),
+        "samples": (lambda y, s, m: kron.gp_posterior(p.factors, p.cross, y, 0.1, variance="samples", rng=0, **prior), [(3, 4)] * 2),
+        "drawn": (lambda y, s, m: kron.gp_posterior_sample(p.factors, p.cross, y, s, size=7, rng=0, **prior), [(7, 3, 4)]),
+        "K": (lambda y, s, m: operator.solve(y, 0.1), [shape]),
+        "h": (lambda y, s, m: operator.apply(np.exp, y), [shape]),
+    }  # fmt: skip
+    for name, (call, shapes) in calls.items():
+        y = several if name == "several" else p.y
+        tables = (y.reshape(-1, *shape) if name == "several" else y.reshape(shape), noise.reshape(shape), p.mask.reshape(shape))
+        flat, found = call(y, noise, p.mask), call(*tables)
+        flat, found = (r if isinstance(r, tuple) else (r,) for r in (flat, found))
+        assert [r.shape for r in found] == shapes, name
+        for a, b in zip(flat, found, strict=True):
+            np.testing.assert_array_equal(a.reshape(-1), b.reshape(-1))
+    noisy = [kron.gp_sample(p.factors, noise=s, size=2, rng=0) for s in (noise, noise.reshape(shape))]
+    np.testing.assert_array_equal(*noisy)
+    row = [np.eye(1), np.eye(5)]
+    assert kron.gp_nll(row, np.ones((1, 5)), 0.1).shape == (1,)  # the rows of a batch, as ever
+
+
 def test_refused(rng):
     p, kron = Problem(rng), qf.kron
     posterior, drawn = (functools.partial(f, p.factors, p.cross, p.y, 0.1) for f in (kron.gp_posterior, kron.gp_posterior_sample))
@@ -168,6 +198,8 @@ def test_refused(rng):
         (lambda: posterior(mask=np.ones(30)), TypeError, "mask has dtype"),
         (drawn, ValueError, "no cell of the grid"),
         (lambda: drawn(prior_factors=p.factors), ValueError, "prior_factors have shapes"),
+        (lambda: kron.gp_posterior(p.factors, p.cross, p.y.reshape(5, 6), 0.1), ValueError, r"expected \(..., 30\) or \(..., 6, 5\)"),
+        (lambda: kron.gp_nll(p.factors, p.y[:9], 0.1, mask=p.y > 0), ValueError, r"all cells of the grid: mask says which of them"),
         (lambda: kron.gp_sample(p.factors, size=-1), ValueError, "size is -1"),
         (lambda: kron.gp_sample([p.factors[0], p.cross[1]]), ValueError, r"factors\[1\] has shape"),
         (lambda: kron.gp_sample(p.factors, noise=np.ones(3)), ValueError, r"noise has shape \(3,\), expected \(1,\) or \(30,\)"),

@@ -157,8 +157,10 @@ def wave_source(x):
 def solver(N=100, dims=1, **options):
     """Nyquist's frequency on [0, 2 pi] with 100 points is 7.9; the wave's is 4.1."""
     x = np.linspace(0, 2 * np.pi, N)
-    pde = qf.kron.Poisson(source=lambda *x: sum(map(wave_source, x)), boundary=lambda *x: sum(map(wave, x)))
-    return qf.kron.GPHM(pde, [x] * dims, freq_scale=7.0, **options)
+    source = sum(
+        map(wave_source, np.meshgrid(*[x] * dims, indexing="ij"))
+    )  # of a function GPHM would say that few points do not resolve it
+    return qf.kron.GPHM(qf.kron.Poisson(source, lambda *x: sum(map(wave, x))), [x] * dims, freq_scale=7.0, **options)
 
 
 def states(gp):
@@ -271,6 +273,48 @@ def test_array_likes():
     assert "Poisson" not in dir(qf.kron)
 
 
+def test_natural_calls():
+    """By position; the ends' values; predictions without axes, at a number, at a point of two axes."""
+    x, y = np.linspace(0, 1, 9), np.linspace(0, 1, 8)
+    source = np.vectorize(lambda x: math.sin(3 * x))
+    gp = qf.kron.GPHM(qf.kron.Poisson(source, [0.5, 2.0]), x, components=3).fit(2)
+    edges = np.concatenate([[0.5], np.zeros(7), [2.0]])
+    expected = qf.kron.GPHM(qf.kron.Poisson(source=source(x), boundary=edges), [x], components=3).fit(2).predict([x])
+    np.testing.assert_array_equal(gp.predict(), expected)
+    assert gp.predict(1.0) == gp.predict([1.0])[0] == pytest.approx(2.0, rel=1e-4)
+    gp = qf.kron.GPHM(qf.kron.Advection(2.0, boundary=lambda x, t: x * t), [x, y], components=3).fit(2)
+    grid = gp.predict()
+    assert grid.shape == (9, 8)
+    np.testing.assert_allclose(gp.predict([x, float(y[2])]), grid[:, 2], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gp.predict([float(x[3]), float(y[2])]), grid[3, 2], rtol=1e-9, atol=1e-12)
+
+
+def test_points_too_far_apart_for_the_source():
+    def made(n, source=lambda *x: np.sin(40 * x[-1]), axes=lambda x: [x]):  # 6.4 cycles
+        return qf.kron.GPHM(qf.kron.Poisson(source, 0.0), axes(np.linspace(0, 1, n)), components=3)
+
+    text = r"axes\[{}\] has {} points, which do not resolve the source: \d+% of its energy has frequencies above {} cycles"
+    for n, highest in ((10, 4.5), (12, 5.5)):
+        with pytest.warns(RuntimeWarning, match=text.format(0, n, highest)) as warned:
+            made(n)
+        assert warned[0].filename == __file__
+    with pytest.warns(RuntimeWarning, match=text.format(1, 10, 4.5)):
+        made(10, axes=lambda x: [np.linspace(0, 1, 5), x])
+    with pytest.warns(RuntimeWarning, match=text.format(0, 10, 4.5)):
+        made(10, axes=lambda x: [x**1.3])
+    for silent in (
+        lambda x: 0 * x,
+        lambda x: 3.0,
+        np.exp,
+        lambda x: 1.0 * (x > 0.5),
+        np.linspace(0, 1, 10),
+        lambda x: np.linspace(0, 1, 10),
+    ):
+        made(10, silent)
+    made(15)
+    made(15, axes=lambda x: [np.linspace(0, 1, 5), x])
+
+
 def test_refused():
     poisson, gp = qf.kron.Poisson, line()
     overflow, not_definite = (FloatingPointError, np.linalg.LinAlgError), np.linspace(0, 1e-6, 30)
@@ -280,6 +324,9 @@ def test_refused():
         (axes(np.ma.masked_less(LINE, 0.5)), TypeError, r"axes\[0\] is a masked array"),
         (lambda: qf.kron.GPHM(PDE, LINE, lr=0.1), TypeError, "GPHM has no argument 'lr'; use learning_rate"),
         (lambda: poisson(f=0.0, boundary=0.0), TypeError, "has no argument 'f'; use source"),
+        (lambda: qf.kron.Advection(1.0, 0.0, 0.0), TypeError, "too many arguments by position; give source and boundary by name"),
+        (field(poisson, source=lambda x: math.sin(x)), TypeError, r"source of Poisson failed on arrays: .*: give np.vectorize\(f\)"),
+        (lambda: gp().predict(LINE, return_std=True), TypeError, "no argument 'return_std'; the solver has no error bars"),
         (axes(LINE, LINE, LINE), ValueError, "3 axes, expected 1 or 2 for Poisson"),
         (lambda: qf.kron.GPHM(qf.kron.Advection(speed=1.0, boundary=0.0), [LINE]), ValueError, "1 axes, expected 2 for Advection"),
         (axes(LINE[:2]), ValueError, r"axes\[0\] has 2 points, expected at least 3"),

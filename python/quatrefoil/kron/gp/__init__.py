@@ -17,6 +17,7 @@ from ..._memo import Memo
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import AnyArray, Array, Backend, T
 from . import nll as _nll
+from .given import takes_grids
 from .gram import GP_GRAM
 from .spectrum import GP_SPECTRUM
 
@@ -58,6 +59,7 @@ GP_SOLVE = Op(
 OPS = (GP_NLL, GP_SOLVE, GP_SPECTRUM, GP_GRAM)
 
 
+@takes_grids("kron.gp_nll", per_point=False)
 def gp_nll(
     factors: Sequence[Array[T]],
     y: Array[T],
@@ -82,11 +84,11 @@ def gp_nll(
     ----------
     factors : list or tuple of (n_k, n_k)
         The covariance of every axis: symmetric, positive semidefinite.
-    y : (..., N)
-        Observations on the grid, flat in C order; every row is an observation of its own.
-    noise : float, () or (1,), or (N,)
-        Variance of the noise, at least 0: one for all cells, or one a cell; S is that, diagonal.
-    mask : (N,) or (..., N) bool, optional
+    y : (..., N) or (..., n_1, ..., n_d)
+        Observations on the grid, flat in C order or as tables; every row or table is an observation of its own.
+    noise : float, () or (1,), (N,) or (n_1, ..., n_d)
+        Variance of the noise, at least 0: one for all cells, or one per cell; S is that, diagonal.
+    mask : (N,), (..., N) or (..., n_1, ..., n_d) bool, optional
         True where a cell is observed, for all rows or for each. What y holds elsewhere is not read.
     grad : bool
         Return the gradients of the sum over rows too.
@@ -107,7 +109,7 @@ def gp_nll(
     Returns
     -------
     nll : (...)
-        For y (N,) an array without axes.
+        For one y an array without axes.
     error : (...), with return_error
     grad_factors : list of (n_k, n_k), with grad
         Symmetric G_k with d nll = sum_k <G_k, dK_k>.
@@ -227,6 +229,7 @@ def gp_nll_vjp(
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 
 
+@takes_grids("kron.gp_solve")
 def gp_solve(
     factors: Sequence[Array[T]],
     y: Array[T],
@@ -259,7 +262,7 @@ def gp_solve(
 
     Returns
     -------
-    alpha : (..., N)
+    alpha : as y
 
     Raises
     ------

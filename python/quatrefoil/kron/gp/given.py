@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from ... import _arguments, _arrays
 from ..._arguments import numbers_here
 from ..._bind import check_device
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: y and what goes with it may be tables (..., n_1, ..., n_d), which are then taken as (..., N).
+
+    Their last axis tells them from rows (..., N). If y is one, results with a number ``per_point`` have an axis for each factor too.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        names = list(inspect.signature(function).parameters)
+
+        @functools.wraps(function)
+        def called(*args: P.args, **options: P.kwargs) -> R:
+            given: dict[str, Any] = dict(zip(names, args)) | options
+            sizes = _sizes(given.get("factors"))
+            tables = {n: _rows(given[n], sizes) for n in ("y", "noise", "mask", "start") if _is_table(given.get(n), sizes)}
+            if sizes and "y" not in tables:
+                _check_cells(label, given.get("y"), sizes, given.get("mask") is not None)
+            if not tables:
+                return function(*args, **options)
+            plain: Any = function
+            found = plain(**given | tables)
+            if not per_point and "noise" in tables and given.get("grad"):  # the last result is the gradient of the noise
+                found = (*found[:-1], found[-1].reshape(sizes))
+            elif per_point and "y" in tables:
+                shape = _sizes(given["cross_factors"]) if "cross_factors" in names else sizes
+                several = [a.reshape(*a.shape[:-1], *shape) for a in (found if isinstance(found, tuple) else [found])]
+                found = tuple(several) if isinstance(found, tuple) else several[0]
+            result: R = found
+            return result
+
+        return called
+
+    return decorate
+
+
+def _sizes(factors: Any) -> tuple[int, ...]:
+    """The numbers of rows; () where these are no matrices, which is said elsewhere."""
+    is_known = isinstance(factors, (list, tuple)) and all(_arrays.kind(f) is not None and f.ndim == 2 for f in factors)
+    return tuple(f.shape[0] for f in factors) if is_known else ()
+
+
+def _is_table(a: Any, sizes: tuple[int, ...]) -> bool:
+    shape = tuple(getattr(a, "shape", ()))  # first: torch.compile cannot ask a number of its kind
+    return len(sizes) > 1 and shape[-len(sizes) :] == sizes and sizes[-1] != math.prod(sizes) and _arrays.kind(a) is not None
+
+
+def _rows(a: Any, sizes: tuple[int, ...]) -> Any:
+    return a.reshape(*a.shape[: -len(sizes)], math.prod(sizes))
+
+
+def _check_cells(label: str, y: Any, sizes: tuple[int, ...], is_masked: bool) -> None:
+    N = math.prod(sizes)
+    if _arrays.kind(y) is not None and tuple(y.shape[-1:]) != (N,):
+        wanted = f"(..., {N})" + (f" or (..., {', '.join(map(str, sizes))})" if len(sizes) > 1 else "")
+        which = ", all cells of the grid: mask says which of them were observed" if is_masked else ", a number per cell of the grid"
+        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {wanted}{which}")
 
 
 def same_kind(label: str, name: str, given: Sequence[Any]) -> list[np.ndarray]:
@@ -37,10 +99,7 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
             raise ValueError(f"{label}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
         if c.ndim != 2 or c.shape[1] != f.shape[0]:
             raise ValueError(f"{label}: cross_factors[{k}] has shape {tuple(c.shape)}, expected (m, {f.shape[0]})")
-    N = math.prod(len(f) for f in given)
     _arguments.real_array(y, label, "y")
-    if y.ndim == 0 or y.shape[-1] != N:
-        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected (..., {N}), the cells of the grid in one axis")
     return [c.shape[0] for c in cross]
 
 

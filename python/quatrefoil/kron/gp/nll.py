@@ -106,7 +106,7 @@ def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray
     try:
         _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
     except ValueError as error:
-        raise ValueError(f"{error}; mask=~np.isnan(y) leaves cells out") from None
+        raise ValueError(f"{error}; mask=~np.isnan(y) leaves cells out (by torch.isnan or jnp.isnan for their arrays)") from None
 
 
 def check_noise(label: str, noise: np.ndarray) -> None:

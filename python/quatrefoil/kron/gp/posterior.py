@@ -14,7 +14,7 @@ from ..product import matvec
 from . import noise_of, solve_and_keep
 from .afar import Posterior
 from .afar import variance as variance_there
-from .given import fitting, plain_numbers, there
+from .given import fitting, plain_numbers, takes_grids, there
 from .grid import Grid
 from .iterative import Iterative
 from .missing import Cells
@@ -25,6 +25,7 @@ from .sample import gp_posterior_sample
 _LABEL = "kron.gp_posterior"
 
 
+@takes_grids(_LABEL)
 def gp_posterior(
     factors: Sequence[Array[T]],
     cross_factors: Sequence[Array[T]],
@@ -65,8 +66,8 @@ def gp_posterior(
 
     Returns
     -------
-    mean : (..., M)
-    var : (M,), with variance
+    mean : (..., M), or (..., m_1, ..., m_d) if y is a table
+    var : (M,) or (m_1, ..., m_d), with variance
         (..., M) where mask has a row for each of y, or with "samples". No noise is added. Rounding below 0 counts as 0.
 
     Raises

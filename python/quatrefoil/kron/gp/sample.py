@@ -12,7 +12,7 @@ from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
 from . import afar, noise_of
-from .given import fitting, plain_numbers, same_kind, there
+from .given import fitting, plain_numbers, same_kind, takes_grids, there
 from .grid import Grid
 from .nll import check_noise, check_numbers, observed_rows, solve_rows
 
@@ -26,6 +26,7 @@ _SYNONYMS = {
 
 
 @_arguments.keywords("kron.gp_sample", **_SYNONYMS)
+@takes_grids(_PRIOR)
 def gp_sample(
     factors: Sequence[Array[T]],
     *,
@@ -118,6 +119,7 @@ def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel
 
 
 @_arguments.keywords("kron.gp_posterior_sample", **_SYNONYMS)
+@takes_grids(_LABEL)
 def gp_posterior_sample(
     factors: Sequence[Array[T]],
     cross_factors: Sequence[Array[T]],
@@ -155,7 +157,7 @@ def gp_posterior_sample(
 
     Returns
     -------
-    samples : (size, ..., M)
+    samples : (size, ..., M), or (size, ..., m_1, ..., m_d) if y is a table
         Of the latent function: without noise.
 
     Raises

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -27,6 +29,7 @@ from .units import HIGHEST, Units
 Array = Any
 _TRUTH_POINTS = 300  # of every axis, at which a callable truth is compared
 _KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that a solution in the making may change
+_LOST = 0.5  # of a source's energy
 _RESOLVED = 0.9  # of the highest frequency that the grid resolves, where training begins
 
 
@@ -85,6 +88,12 @@ class GPHM(Estimator):
         A covariance that is not positive definite at the parameters.
     FloatingPointError
         A loss that is not finite. After any error, and after an interrupt, everything is as it was before the call.
+
+    Warns
+    -----
+    RuntimeWarning
+        The points of an axis are too far apart for a source that is a function: over half of its energy has frequencies above
+        (N - 1) / (2 length). Solutions at the points then say nothing of what is between them.
 
     Notes
     -----
@@ -152,6 +161,8 @@ class GPHM(Estimator):
         axes = _axes(self.axes, label)
         own = self.pde.copied()
         grid_pde = (pde or own).on([doubled(x.here) for x in axes], label)
+        if pde is None and all(x.here is x.host for x in axes):
+            _warn_of_lost([x.host for x in axes], own)
         _arguments.choice(self.kind, label, "kind", ("student_t", "gaussian"))
         count = _arguments.integer(self.components, label, "components", 1)
         scale = np.inf if self.freq_scale is None else _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
@@ -318,18 +329,21 @@ class GPHM(Estimator):
 
     # ---- prediction
 
-    def predict(self, axes: Any) -> Array:
+    @_arguments.keywords("GPHM.predict", **dict.fromkeys(("return_std", "return_cov"), "the solver has no error bars"))
+    def predict(self, axes: Any = None) -> Array:
         """The solution on the grid of other axes, a list of (M_k,) or one of them: an array (M_1, ...) (12).
 
-        Inside the grid: outside it tends to 0.
+        A number in place of an axis is one point of it, and no axis of the result. Without axes it is the solver's own grid. Inside the
+        grid: outside it tends to 0.
         """
-        label = "GPHM.predict"
-        given = axes if is_list_of_axes(axes) else [axes]
-        if len(given) != len(self._grid_pde.source.shape):
-            raise ValueError(f"{label}: {len(given)} axes, expected {len(self._grid_pde.source.shape)}")
-        first = self.axes[0]
-        found = [doubled(_points(x, label, k, "the solver's axes[0]", first)) for k, x in enumerate(given)]
-        return self._state.predicted(found, self._form(self._state))
+        label, own = "GPHM.predict", self.axes
+        given = own if axes is None else axes if is_list_of_axes(axes) or (isinstance(axes, (list, tuple)) and len(own) > 1) else [axes]
+        if len(given) != len(own):
+            raise ValueError(f"{label}: {len(given)} axes, expected {len(own)}: results are on a grid; give a list, [x, y]")
+        numbers = [_arguments.is_number(x) for x in given]
+        given = [_arrays.beside(own[0], np.array([float(x)])) if is_one else x for x, is_one in zip(given, numbers)]
+        found = [doubled(_points(x, label, k, "the solver's axes[0]", own[0])) for k, x in enumerate(given)]
+        return self._state.predicted(found, self._form(self._state))[tuple(0 if is_one else slice(None) for is_one in numbers)]
 
     def _form(self, state: State) -> type[Inverse]:
         """How covariances are inverted for a solution."""
@@ -366,6 +380,16 @@ class GPHM(Estimator):
             setattr(self, name, value)
         self._begin()
         self.load_state_dict(kept["state"])
+
+
+def _warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
+    """Where points of an axis are too far apart for the source, the equation at the points says nothing of the solution between them."""
+    with contextlib.suppress(ValueError, TypeError):  # a function of these very points
+        for k, share in enumerate(pde.lost(axes)):
+            if share > _LOST:
+                what = f"axes[{k}] has {len(axes[k])} points, which do not resolve the source"
+                how = f"{share:.0%} of its energy has frequencies above {_highest(axes[k]):.3g} cycles per unit of length"
+                warnings.warn(f"GPHM: {what}: {how}; give more points", RuntimeWarning, stacklevel=5)
 
 
 def _note(history: dict[str, list[Any]], steps: int, error: float) -> None:

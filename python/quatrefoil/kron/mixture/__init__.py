@@ -76,10 +76,14 @@ def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
     return choice(kind, label, "kind", _KINDS), integer(order, label, "order", 0, 2)
 
 
-_SCALE = dict.fromkeys(("lengthscale", "length_scale", "lengthscales", "ls", "std", "sigma", "l"), "use scale")
+_AS_KERNEL = "a kernel for GridGP is functools.partial(qf.kron.{}, scale=0.3)"
+_SCALE = dict.fromkeys(("lengthscale", "length_scale", "lengthscales", "ls", "std", "sigma", "l"), "use scale") | {
+    "scale": "give a length in the unit of x, scale=0.3",
+    "positional": "the length is given by name, scale=0.3",
+}
 
 
-@keywords("kron.rbf", **_SCALE)
+@keywords("kron.rbf", x=_AS_KERNEL.format("rbf"), **_SCALE)
 def rbf(
     x: Array[T],
     y: Array[T] | None = None,
@@ -151,7 +155,7 @@ def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: 
     return _radial_vjp(RBF, inputs_and_grad, backend, num_threads)
 
 
-@keywords("kron.matern52", **_SCALE, nu="it is 5/2 here")
+@keywords("kron.matern52", x=_AS_KERNEL.format("matern52"), **_SCALE, nu="it is 5/2 here")
 def matern52(
     x: Array[T],
     y: Array[T] | None = None,

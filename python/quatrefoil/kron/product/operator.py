@@ -84,6 +84,11 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     array([ 3.,  3.,  3., 12., 12., 12.])
     """
 
+    @_arguments.keywords(
+        "KroneckerOperator",
+        "the factors are one list, KroneckerOperator([K1, K2]), and the noise goes to its methods: K.solve(y, noise=0.1)",
+        noise="give it to the methods: K.solve(y, noise=0.1), K.logdet(noise=0.1)",
+    )
     def __init__(self, factors: Sequence[AnyArray], *, backend: Backend | None = None, num_threads: int | None = None) -> None:
         if backend is not None:
             _backends.check_name(backend, "KroneckerOperator")
@@ -135,6 +140,14 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
         if x.__class__ is np.ndarray and x.shape == self._row and x.dtype == self._dtype:  # what users time
             return call(MATVEC, (*self._factors, x), (), self._forward, None, self._backend, self._num_threads)
         return super().__matmul__(x) if self._kind == "numpy" or np.isscalar(x) else self.dot(x)
+
+    def __add__(self, other: Any) -> Any:
+        if _arguments.is_number(other):
+            cure = f"K.solve(y, noise={other}) and K.logdet(noise={other}) are those of K + {other} I"
+            raise TypeError(f"KroneckerOperator: K + {other} is no operator; {cure}")
+        return super().__add__(other)
+
+    __radd__ = __add__
 
     @overload
     def matvec(self, x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray: ...

@@ -64,7 +64,7 @@ class Spectral:
     @overload
     def solve(self, y: Array[T], noise: float = 0.0) -> T: ...
     def solve(self, y: Any, noise: float = 0.0) -> Any:
-        """x with (K + noise I) x = y, for y (N,) or (N, c).
+        """x with (K + noise I) x = y, for y (N,), (N, c) or of the grid's shape, (n_1, ..., n_d).
 
         Without noise by an LU factorisation of each factor (8), symmetric or not. With noise > 0 by (9), an
         eigendecomposition of each, which must be symmetric and, up to rounding, positive semidefinite. Either is made
@@ -87,6 +87,8 @@ class Spectral:
         before (a factor that is exactly singular). LU factors are not kept there.
         """
         label = "KroneckerOperator.solve"
+        if self._is_table(y):
+            return self.solve(y.reshape(-1), noise).reshape(y.shape)
         if not self._is_here:
             return self._solved_there(y, noise, label)
         host = _arguments.numbers_of(y, label, "y")
@@ -105,7 +107,7 @@ class Spectral:
         return x.astype(np.result_type(self.dtype, y.dtype), copy=False).T
 
     def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
-        """h(K) y = Q (h(lam) * (Q^T y)) for symmetric factors (11): y (N,) or (N, c) -> the same shape.
+        """h(K) y = Q (h(lam) * (Q^T y)) for symmetric factors (11): y (N,), (N, c) or (n_1, ..., n_d) -> the same shape.
 
         Parameters
         ----------
@@ -142,6 +144,8 @@ class Spectral:
         array([1., 1., 2., 2.])
         """
         label = "KroneckerOperator.apply"
+        if self._is_table(y):
+            return self.apply(h, y.reshape(-1)).reshape(y.shape)
         self._check_function(h, y, label)
         rows = self._in(_turned(y), "float64")
         if any(getattr(f, "requires_grad", False) for f in self._factors):
@@ -290,13 +294,20 @@ class Spectral:
         wanted = "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
         return self._in(x.T if y.ndim == 2 else x.reshape(y.shape), wanted)
 
+    def _is_table(self, y: Any) -> bool:
+        """Whether y has the shape of the grid; its first axis tells it from columns (N, c)."""
+        sizes = tuple(f.shape[1] for f in self._factors)
+        return _arrays.kind(y) is not None and tuple(y.shape) == sizes and sizes[0] != self.shape[1]
+
     def _check_columns(self, y: Any, label: str) -> None:
         _arguments.real_array(y, label, "y")
         self._check_kind(y, label)
         _bind.check_device(label, "y", y, "factors[0]", self._factors[0])
         N = self.shape[0]
         if y.ndim not in (1, 2) or y.shape[0] != N:
-            raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected ({N},) or ({N}, c)")
+            sizes = tuple(f.shape[1] for f in self._factors)
+            wanted = f"({N},) or ({N}, c)" + (f" or {sizes}" if len(sizes) > 1 else "")
+            raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {wanted}")
 
     def _on_host(self, method: str) -> KroneckerOperator:
         """The same with NumPy factors, and what it keeps."""
