@@ -286,7 +286,7 @@ class Construction:
             Samples of f there, with errors or without.
         n : int, or one per axis, optional
             Coefficients per axis. Their product, at most P, is the number of unknowns. If absent, the total degree with the least held-out
-            error is chosen among those with at most P / 2 unknowns.
+            error is chosen among those with at most P / 2 unknowns, or d + 1.
         domain : (lo, hi), or one such pair per axis, optional
             The bounding box of X if absent. Beyond the domain the result is evaluated by ``eval(X, extrapolate=True)`` alone.
         weights : (P,), optional

@@ -39,7 +39,7 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
 def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     """Degrees (K, d) of products of polynomials, total degree after total degree, and (D,) how many have total degree 0, 1, ... at most:
     as many as P samples may determine."""
-    most = max(1, min(P // 2, int(math.sqrt(MOST_FLOPS / max(P, 1)))))
+    most = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MOST_FLOPS / max(P, 1))))
     rows, ends = [np.zeros((1, d), np.int64)], [1]
     while d and math.comb(len(ends) + d, d) <= most and (len(ends) + 1) ** d <= MOST_DENSE:
         chosen = np.array(list(combinations_with_replacement(range(d), len(ends))))
