@@ -99,6 +99,7 @@ BAD = [
         "axis 1 are .* of float32",
     ),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).diff(dim=0), TypeError, "diff has no argument 'dim'; use axis"),
+    (lambda: qf.cheb.ChebTucker(CORE, FACTORS).integrate(0, 1), TypeError, "takes axis by position, got 2 arguments; expected 1 at most"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).round(), TypeError, "cheb.ChebTucker.round: tol is missing; such as"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(0, 0, 0), TypeError, r"X \(P, d\); ct\(x, y, z\) takes coordinates"),
     (lambda: qf.cheb.ChebTucker(np.sin, (0, 1)), TypeError, r"core is a function; give ChebTucker.from_function\(f, domain\)"),

@@ -40,6 +40,8 @@ def axes_of(domain: Any) -> int | None:
 
 def box_of(X: np.ndarray) -> tuple[float, ...]:
     """The bounding box of points (P, d), as ``flat_domain`` gives it; an interval around what is the same at all of them."""
+    if not len(X):
+        return (-1.0, 1.0) * int(X.shape[1])
     lo, hi = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     width = np.where(lo < hi, 0, np.where(lo == 0, 1, abs(lo)))
     return tuple(np.stack([lo - width, hi + width], axis=1).ravel().tolist())

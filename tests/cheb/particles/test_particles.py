@@ -122,6 +122,7 @@ def test_few_and_many_charges_agree(backend, rng):
 
 
 def test_no_charge():
+    assert qf.cheb.potential(np.zeros((0, 3)), np.zeros(0)).domain == ((-1.0, 1.0),) * 3
     none = qf.cheb.potential(np.zeros((0, 3)), np.zeros(0), n=9, domain=CUBE, tol=1e-6)
     assert none.rank == (1, 1, 1)
     np.testing.assert_array_equal(none(np.zeros((2, 3))), [0, 0])

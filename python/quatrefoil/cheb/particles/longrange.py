@@ -16,7 +16,7 @@ from ..._dispatch import call
 from ..._spec import Arg, Op
 from ..._typing import ArrayLike, Backend
 from ..algebra import like, restored, wants_gradient
-from ..domain import UNIT, Domain, flat_domain, interval
+from ..domain import UNIT, Domain, box_of, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
 from ..tensor import ChebTucker, with_suffix
 from ..transform import chebpts, vals2coeffs
@@ -103,7 +103,15 @@ def _again(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaussian
     return Potential(core, factors, domain=domain, sog=sog, eps=eps)
 
 
-def potential(X: ArrayLike, q: ArrayLike, *, n: int | Sequence[int], domain: Domain, tol: float, split: float | None = None) -> Potential:
+def potential(
+    X: ArrayLike,
+    q: ArrayLike,
+    *,
+    n: int | Sequence[int] | None = None,
+    domain: Domain | None = None,
+    tol: float = 1e-6,
+    split: float | None = None,
+) -> Potential:
     """The smooth, long-range part of the potential of charges, sum_p q_p / |x - x_p|, in a box (2)-(5).
 
     ``short_range(X, q, targets, sog=V.sog)`` is the rest: both together are the whole sum, at a charge itself that over the others.
@@ -114,11 +122,11 @@ def potential(X: ArrayLike, q: ArrayLike, *, n: int | Sequence[int], domain: Dom
         Where the charges are, inside the box.
     q : (P,)
         Charges.
-    n : int, or one per axis
+    n : int, or one per axis, optional
         Points an axis. The more, the finer what the long part resolves, and the fewer pairs are left to ``short_range``: about 2 P^(1/3)
-        in a cube that is evenly filled make both parts take as long.
-    domain : (lo, hi), or one such pair per axis
-        The box, in which the potential is wanted.
+        in a cube that is evenly filled make both parts take as long. If absent that many, from 33 to 129.
+    domain : (lo, hi), or one such pair per axis, optional
+        The box, in which the potential is wanted; the bounding box of X if absent.
     tol : float
         Relative, in the Frobenius norm of the long part's coefficients; between 0 and 1, 1e-13 at the least. What n leaves out of a
         charge's own term is tol of that term: where the terms cancel, more of their sum.
@@ -164,8 +172,8 @@ def potential(X: ArrayLike, q: ArrayLike, *, n: int | Sequence[int], domain: Dom
     >>> import numpy as np, quatrefoil as qf
     >>> rng = np.random.default_rng(0)
     >>> X, q = rng.uniform(-1, 1, (500, 3)), rng.choice([-1.0, 1.0], 500)
-    >>> V = qf.cheb.potential(X, q, n=33, domain=(-1, 1), tol=1e-6)
-    >>> at = rng.uniform(-1, 1, (50, 3))
+    >>> V = qf.cheb.potential(X, q)
+    >>> at = rng.uniform(-0.9, 0.9, (50, 3))
     >>> direct = (q / np.linalg.norm(at[:, None] - X, axis=2)).sum(axis=1)
     >>> total = V(at) + qf.cheb.short_range(X, q, at, sog=V.sog)
     >>> bool(np.linalg.norm(total - direct) < 1e-6 * np.linalg.norm(direct))
@@ -175,8 +183,13 @@ def potential(X: ArrayLike, q: ArrayLike, *, n: int | Sequence[int], domain: Dom
     x, charge = _arguments.arrays_like((X, q), label, ("X", "q"))
     check_arrays(_PARTICLES, (x, charge))
     _PARTICLES.infer([tuple(x.shape), tuple(charge.shape)], ())
+    n = min(129, max(33, math.ceil(2 * x.shape[0] ** (1 / 3)))) if n is None else n
     counts = _arguments.integers(n, 3, label, "n", 1, _arguments.MOST_NUMBERS)
-    flat = flat_domain(domain, 3, label)
+    if domain is None:
+        _arguments.finite(at := _arguments.numbers_from(x, label, "X", graded=True), label, "X")
+        flat = box_of(at)
+    else:
+        flat = flat_domain(domain, 3, label)
     hosts = _checked(x, charge, flat, label)
     tol = _arguments.number(tol, label, "tol", positive=True)
     if tol >= 1:
