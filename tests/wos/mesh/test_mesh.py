@@ -83,7 +83,7 @@ def test_quadrilaterals_in_files(tmp_path):
     box = "".join(f"v {x} {y} {z}\n" for x in (0, 1) for y in (0, 1) for z in (0, 1))
     faces = "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
     (tmp_path / "box.obj").write_text(box + faces)
-    mesh = wos.TriangleMesh.from_file(str(tmp_path / "box.obj"))
+    mesh = wos.TriangleMesh(str(tmp_path / "box.obj"))
     assert len(mesh.triangles) == 12
     np.testing.assert_allclose(wos.signed_distance(mesh, np.array([[0.5, 0.5, 0.25], [0.5, 0.5, 2.0]])), [-0.25, 1.0])
     (tmp_path / "open.obj").write_text(box + faces[: faces.rindex("f")])
