@@ -381,7 +381,7 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
             if not open_ended and count > len(by_place):
                 rest = ", ".join(f"{name}=" for name in known[len(by_place) :])
                 cure = positional or (f"give keywords: {rest}" if rest else f"expected {len(by_place)} at most")
-                raise TypeError(f"{label} takes {', '.join(by_place)} by position, got {count} arguments; {cure}")
+                raise TypeError(f"{label} takes {', '.join(by_place) or 'nothing'} by position, got {count} arguments; {cure}")
             absent = [name for name in needed if name not in options and name not in by_place[: max(count, 0)]]
             if absent and not open_ended:
                 cure = missing or next((hints[name] for name in absent if name in hints), f"expected {', '.join(known)}")
