@@ -200,6 +200,8 @@ def test_dates():
         np.testing.assert_allclose(found, scattered, rtol=1e-9)
     for given in (asked, pandas.Series(asked), new, np.array(asked), asked.to_list()):
         assert line.predict(given).index.equals(asked)
+    for found in (gp.predict(["2026-01-01", T]), gp.predict({"day": "2026-01-01"}), gp.predict(["2026-01-01", T[0]])):
+        np.testing.assert_allclose(found.to_numpy(), grid.to_numpy()[:1, : found.shape[1]], rtol=1e-9)
     single = GridGP(**FIXED).fit(frame.stack().to_frame("value"))
     np.testing.assert_array_equal(single.predict(), GridGP(**FIXED).fit(frame.stack()).predict())
     scores = gp.score(frame), gp.score([days, T], frame), by_name.score(field.T), GridGP(**FIXED).fit(frame.stack()).score(frame.stack())
@@ -211,8 +213,9 @@ def test_dates():
         (lambda: gp.predict([asked - asked[0], T]), TypeError, r"axes\[0\] has durations, but fit had dates there"),
         (lambda: line.predict([3.0, 4.0]), TypeError, r"axes\[0\] has numbers, but fit had dates there"),
         (lambda: gp.predict(asked), ValueError, r"or a list of axes, \[day, t\]"),
+        (lambda: GridGP(**FIXED).fit(pandas.DataFrame(TABLE)).predict({"t": T}), ValueError, "the table's have no names: df.rename_axis"),
         (lambda: gp.predict(asked, T), TypeError, r"axes are one list: predict\(\[day, t\]\)"),
-        (lambda: gp.predict({"time": asked}), ValueError, "unknown axis 'time', expected 'day', 't'"),
+        (lambda: gp.predict({"time": asked}), ValueError, "unknown axis 'time'; expected 'day', 't'"),
         (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(14)])), TypeError, "'s0' is neither a number nor an ISO date; of"),
         (lambda: GridGP().fit(points), TypeError, r"columns, expected numbers or dates: 't' is .*df.set_index"),
         (lambda: GridGP().fit([list("ab"), T], TABLE[:2]), TypeError, r"axes\[0\], expected numbers or dates: 'a' is .*; convert it"),

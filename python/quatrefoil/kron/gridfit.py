@@ -21,7 +21,7 @@ from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints
 from .gridmodel import Data, Model, axes_of, columns_of
 from .product.dense import owned
-from .tables import Labels
+from .tables import Labels, is_scalar
 
 Array = Any
 
@@ -100,8 +100,10 @@ class Fit:
             raise TypeError(f"{label}: X is a {type(X).__name__}, but fit had no names of axes; give a list, [{', '.join(self.names)}]")
         elif hasattr(X, "coords") and getattr(X, "ndim", 0) > 1:
             X = [np.asarray(X[d]) for d in X.dims]
-        one = len(self.data.axes) == self.data.axes[0].ndim == 1
-        return [X] if one and X is not None and not is_list_of_axes(X) and getattr(X, "ndim", 1) == 1 else X
+        if len(self.data.axes) > 1:
+            return [[x] if is_scalar(x) else x for x in X] if isinstance(X, (list, tuple)) else X
+        is_line = X is not None and not is_list_of_axes(X) and getattr(X, "ndim", 1) == self.data.axes[0].ndim == 1
+        return [X] if is_line else X
 
     def ordered(self, table: Any) -> Any:
         """A DataArray with its dimensions in the order of the axes."""

@@ -123,7 +123,7 @@ class GridGP(Estimator):
 
     @_arguments.keywords(
         "GridGP",
-        "kernels are one list, GridGP([kernel_1, kernel_2]); all else is given by name",
+        positional="kernels are one list, GridGP([kernel_1, kernel_2]); all else is given by name",
         **dict.fromkeys(("kernel", "covariance", "covar_module"), "use kernels, one per axis or one for all"),
         **dict.fromkeys(("random_state", "seed", "random_seed"), "use rng"),
         **dict.fromkeys(("alpha", "noise_level", "noise_variance", "sigma"), "use noise, a variance"),
@@ -291,9 +291,10 @@ class GridGP(Estimator):
     def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
-        X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or points (P, columns of all axes), an array
-        or a DataFrame: results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to tensors results are tensors. After one to
-        a DataArray, DataFrame or Series, X may also be such a table, or a dict of axes by name, and results on a grid are such tables.
+        X is a list of axes, (m_k,) or (m_k, p) each, where a number is an axis of one point: results have the shape (m_1, ..., m_d); or
+        points (P, columns of all axes), an array or a DataFrame: results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to
+        tensors results are tensors. After one to a DataArray, DataFrame or Series, X may also be such a table, or a dict of axes by name,
+        and results on a grid are such tables.
 
         return_std="samples" takes the standard deviation from that many posterior samples, for grids with too many cells missing: a
         relative error of sqrt(1 / (2 samples)).

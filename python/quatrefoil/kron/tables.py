@@ -40,7 +40,9 @@ class Labels(NamedTuple):
         if isinstance(X, Mapping) or (hasattr(X, "dims") and hasattr(X, "coords")):
             given = {d: X[d] for d in getattr(X, "dims", X)}
             if unknown := [d for d in given if d not in self.names]:
-                raise ValueError(f"{label}: unknown axis {unknown[0]!r}, expected {', '.join(map(repr, self.names))}")
+                names = ", ".join(repr(name) for name in self.names if name is not None)
+                wanted = f"expected {names}" if names else "the table's have no names: df.rename_axis(index='t', columns='x')"
+                raise ValueError(f"{label}: unknown axis {unknown[0]!r}; {wanted}")
             return [given.get(name, x) for name, x in zip(self.names, self.axes)]
         if not _is_frame(X):
             return X

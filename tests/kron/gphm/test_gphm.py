@@ -324,7 +324,7 @@ def test_refused():
         (axes(np.ma.masked_less(LINE, 0.5)), TypeError, r"axes\[0\] is a masked array"),
         (lambda: qf.kron.GPHM(PDE, LINE, lr=0.1), TypeError, "GPHM has no argument 'lr'; use learning_rate"),
         (lambda: poisson(f=0.0, boundary=0.0), TypeError, "has no argument 'f'; use source"),
-        (lambda: qf.kron.Advection(1.0, 0.0, 0.0), TypeError, "takes .* by position, got 3 arguments; give source and boundary by name"),
+        (lambda: qf.kron.Advection(1.0, 0.0, 0.0), TypeError, "takes speed by position, got 3 arguments; give source and boundary by name"),
         (field(poisson, source=lambda x: math.sin(x)), TypeError, r"source of Poisson failed on arrays: .*: give np.vectorize\(f\)"),
         (lambda: gp().predict(LINE, return_std=True), TypeError, "no argument 'return_std'; the solver has no error bars"),
         (axes(LINE, LINE, LINE), ValueError, "3 axes, expected 1 or 2 for Poisson"),
