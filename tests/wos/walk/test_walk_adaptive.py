@@ -27,6 +27,19 @@ def batch(rng, **options):
     return (wos.Polygon(rings), X), {"dirichlet": data, "source": 0.3, "rng": seed(rng), "epsilon": 1e-2, **options}
 
 
+@pytest.mark.filterwarnings("ignore:solve. the stderr of")
+def test_walks_that_are_all_alike_are_not_trusted_early(backend):
+    """A value of 0.0062, of walks that reach 1: two thirds of all rounds of 64 walks do not meet one."""
+    room = wos.Polygon(SQUARE * 4, holes=[SQUARE * 0.2 + 3.6])
+    for rng in range(8 if backend == "native" else 1):
+        u = wos.solve(room, [[1.0, 1.0], [3.7, 3.6]], dirichlet_per_ring=[0, 1], atol=0.01, rng=rng)
+        assert u.stderr[0] > 0
+        assert abs(u.value[0] - 0.00624) < 3 * u.stderr[0]
+        assert (u.value[1], u.stderr[1], u.n_walks[1]) == (1, 0, 64)  # on the hole
+    never = wos.solve(room, [[1.0, 1.0]], dirichlet_per_ring=[0, 0], atol=0.01, rng=0)
+    assert (never.value[0], never.stderr[0], never.n_walks[0]) == (0, 0, 1024)
+
+
 @pytest.mark.filterwarnings("ignore:solve.*outside")
 def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
     problem, data = batch(rng, gradient=True)
@@ -60,10 +73,9 @@ def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
 
 def test_a_result_where_all_stop_at_once_is_a_plain_one(rng):
     X = rng.uniform(0.2, 0.8, (5, 2))
-    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=3.0, atol=0.0, walks=4, rng=1)
+    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=g, atol=9.0, walks=4, rng=1)
     assert isinstance(r.state, wos.State)
     assert (r.n_walks == 4).all()
-    assert (r.value == 3).all()
 
 
 def test_more_walks_are_not_spent_on_what_is_no_number(rng):

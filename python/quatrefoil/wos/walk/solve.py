@@ -220,9 +220,9 @@ def solve(
     stops early where they happen to lie close together. So errors are a little larger than ``stderr`` says, in mean square 1.16 times
     with rounds of 16 walks and 1.05 times with 64 in the case measured (csrc/wos/walk/README.md), 11 times with 4; and the value has a
     bias of -skewness / sqrt(n) standard errors, and 2 rtol more where rtol decides (20). Walks that are all alike, as of boundary data
-    that are 0 in most places, have the error 0 and stop. A value that is not finite stops. A round costs about 0.1 ms beside its walks:
-    choose ``walks`` so that a round of all points makes some ten thousand. The walks of points that have stopped are not drawn again;
-    ``resume`` gives each point as many more, from where it ended.
+    that are 0 in most places, have the error 0; such a point takes 1000 walks at least. A value that is not finite stops. A round costs
+    about 0.1 ms beside its walks: choose ``walks`` so that a round of all points makes some ten thousand. The walks of points that have
+    stopped are not drawn again; ``resume`` gives each point as many more, from where it ended.
 
     Executors: a task is some points of up to 64 instances, or, where a single point has more than 2^20 walks and no tolerance, an aligned
     range of them: about 0.3 s of one thread. It carries its part of the boundary and data once; a process keeps the last four boundaries
