@@ -130,8 +130,8 @@ def solve(
         in one domain, without a source and without a gradient; a walk a point costs about as much as without. The error bars of single
         points are right, but errors of points that are close to each other are correlated.
     rtol, atol : float, optional
-        Go on until stderr <= max(atol, rtol |value|), point by point (19). ``walks`` is the size of a round: after each of them a point
-        stops or goes on. A tolerance that is not given is 0. See Notes for what stopping does to the answers.
+        Go on until stderr <= max(atol, rtol |value|), point by point (19), in rounds of ``walks``. A tolerance that is not given is 0. A
+        third of the values miss by more than one standard error: halve tolerances for 95 %. Notes say what stopping does.
     max_walks : int
         With a tolerance, the walks of a point at most, met exactly: the last round is cut. 2^20 if not given.
     executor : concurrent.futures.Executor, optional
