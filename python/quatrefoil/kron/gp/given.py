@@ -59,7 +59,9 @@ def _sizes(factors: Any) -> tuple[int, ...]:
 
 
 def _is_table(a: Any, sizes: tuple[int, ...]) -> bool:
-    shape = tuple(getattr(a, "shape", ()))  # first: torch.compile cannot ask a number of its kind
+    if a is None or isinstance(a, (int, float)):  # torch.compile cannot ask a number for its shape
+        return False
+    shape = tuple(getattr(a, "shape", ()))
     return len(sizes) > 1 and shape[-len(sizes) :] == sizes and sizes[-1] != math.prod(sizes) and _arrays.kind(a) is not None
 
 
