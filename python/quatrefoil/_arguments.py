@@ -8,7 +8,7 @@ import math
 import numbers
 import operator
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
@@ -361,8 +361,10 @@ def finite(values: np.ndarray, label: str, name: str) -> None:
 
 
 def keywords(label: str, positional: str = "", *, missing: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use; for more
-    arguments than it takes by position, and for fewer than it needs, with hints for these."""
+    """A decorator of a function: its TypeErrors for unknown keywords, too many or too few arguments say what to type.
+
+    ``hints`` are for names that other libraries use. A call that fits is not looked at.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         parameters = list(inspect.signature(function).parameters.values())
@@ -372,21 +374,32 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
         needed = [p.name for p in parameters[bound:] if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         open_ended = any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters)
 
-        @functools.wraps(function)
-        def called(*args: P.args, **options: P.kwargs) -> R:
+        def misfit(count: int, options: Collection[str]) -> str | None:
+            """What is wrong with a call of ``count`` arguments by position and these by keyword; None if it fits."""
             for name in options:
                 if name not in known:
-                    raise TypeError(f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}")
-            count = len(args) - bound
-            if not open_ended and count > len(by_place):
+                    return f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}"
+            if open_ended:
+                return None
+            if count > len(by_place):
                 rest = ", ".join(f"{name}=" for name in known[len(by_place) :])
                 cure = positional or (f"give keywords: {rest}" if rest else f"expected {len(by_place)} at most")
-                raise TypeError(f"{label} takes {', '.join(by_place) or 'nothing'} by position, got {count} arguments; {cure}")
+                return f"{label} takes {', '.join(by_place) or 'nothing'} by position, got {count} arguments; {cure}"
             absent = [name for name in needed if name not in options and name not in by_place[: max(count, 0)]]
-            if absent and not open_ended:
-                cure = missing or next((hints[name] for name in absent if name in hints), f"expected {', '.join(known)}")
-                raise TypeError(f"{label}: {', '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing; {cure}")
-            return function(*args, **options)
+            if not absent:
+                return None
+            cure = missing or next((hints[name] for name in absent if name in hints), f"expected {', '.join(known)}")
+            return f"{label}: {', '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing; {cure}"
+
+        @functools.wraps(function)
+        def called(*args: P.args, **options: P.kwargs) -> R:
+            try:
+                return function(*args, **options)
+            except TypeError:
+                text = misfit(len(args) - bound, options)
+                if text is None:
+                    raise
+                raise TypeError(text) from None
 
         return called
 

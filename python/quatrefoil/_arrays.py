@@ -146,7 +146,7 @@ def is_table(value: Any) -> bool:
 
 
 def converted(value: Any, name: str, dtype: str) -> str:
-    """What to type for an array of that dtype where ``value`` is none, or one of another dtype."""
+    """What to type to convert ``value``, an array of another dtype or no array at all, to an array of that dtype."""
     if is_masked(value):
         return f"{name}.filled()"
     if kind(value) is not None:

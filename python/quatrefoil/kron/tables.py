@@ -81,8 +81,6 @@ def columns(X: Any, label: str, name: str = "X") -> list[Any]:
         parts = {f"{name}[:, {k}]": np.array(X[:, k].tolist()) for k in range(X.shape[1])}
     else:
         numbers = plain(X, label, name)
-        if numbers.ndim < 2:
-            return [numbers]
         return [numbers[:, k] for k in range(numbers.shape[1])] if numbers.ndim == 2 else [numbers]
     return [plain(part, label, what) for what, part in parts.items()]
 
