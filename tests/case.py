@@ -23,6 +23,11 @@ first_backend_or_slow = pytest.mark.parametrize(
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
+def has_loops(op):
+    """Whether Numba has loops for an op; without them backend "numba" runs its composition."""
+    return _backends.numba.kernel(op) is not None or op.host is not None
+
+
 def precisions(backend):
     """Those that a test tries: compiling Numba's loops for a second one would be most of its time."""
     return [np.float32, np.float64] if backend == "native" else [np.float64]

@@ -44,7 +44,6 @@ NOUN = [
     "csrc/{family}/{noun}/cpu.cpp",
     "csrc/{family}/{noun}/bind.cpp",
     "python/quatrefoil/{family}/{noun}/__init__.py",
-    "python/quatrefoil/{family}/{noun}/_numba.py",
     "python/quatrefoil/{family}/{noun}/_array.py",
     "python/quatrefoil/{family}/{noun}/_bench.py",
     "tests/{family}/{noun}/cases.py",

@@ -89,13 +89,35 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
     for name in [wanted] if wanted else usual:
         module = _MODULES[name]
         why = module.reason() or (name == "cuda" and (_lacks_precision(op, arrays) or (not wanted and _declined(op, arrays)))) or None
-        found: Callable[..., Any] | None = None if why else (_host_kernel(op, name) if name in _OF_THE_HOST else None) or module.kernel(op)
+        found = None if why else _find(op, name)
         if found is not None:
             if name == "numba" and wanted is None and native.reason():
                 warn_of_failure()
             return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+def _find(op: Op, name: Backend) -> Callable[..., Any] | None:
+    """The kernel of an op on a backend. Without a compiler, a method that has no loops for Numba runs its composition over NumPy."""
+    found: Callable[..., Any] | None = (_host_kernel(op, name) if name in _OF_THE_HOST else None) or _MODULES[name].kernel(op)
+    if name != "numba":
+        return found
+    found = found or array.as_kernel(op)
+    return _checked(op, found) if found and op.check_values else found
+
+
+def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel after the check of values that compiled kernels do themselves."""
+    check, after_inputs, after_options = op.check_values, len(op.inputs), -1 - len(op.extras)
+    assert check is not None
+
+    def run(*given: Any) -> None:
+        options = given[after_options - len(op.options) : after_options]
+        check(op.label, given[:after_inputs], options)
+        kernel(*given)
+
+    return run
 
 
 def _lacks_precision(op: Op, arrays: Sequence[Any]) -> str | None:

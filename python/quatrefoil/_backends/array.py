@@ -1,5 +1,5 @@
-"""Every op in array-API terms (``<noun>/_array.py``): what runs on a device without kernels of ours, and on the host where
-it is asked for.
+"""Every op in array-API terms (``<noun>/_array.py``): what runs on a device without kernels of ours, on the host where it is requested, and
+there too as the fallback of a method without loops for Numba.
 
 A composition is ``<op>(xp, *inputs, *options)`` and returns its results, where a kernel fills those that it is given. ``xp`` is a
 namespace of the array API: NumPy's own, for torch and CuPy that of array-api-compat. An adjoint returns a gradient for every input, a list
@@ -32,6 +32,27 @@ def kernel(op: Op) -> Callable[..., Any] | None:
         return None
     found: Callable[..., Any] | None = getattr(importlib.import_module(f"{folder}._array"), op.name, None)
     return found
+
+
+def as_kernel(op: Op) -> Callable[..., Any] | None:
+    """The composition over NumPy as a kernel of the host, which fills its outputs: the fallback of a method without loops for Numba."""
+    compute = kernel(op)
+    if compute is None:
+        return None
+    count = len(op.primal.inputs if op.primal else op.outputs)
+
+    def run(*given: Any) -> None:
+        inputs, outputs, rest = given[: len(op.inputs)], given[len(op.inputs) :][:count], given[len(op.inputs) + count :]
+        options, extras = rest[: len(op.options)], rest[len(op.options) : -1]
+        functions = {e.name: f for e, f in zip(op.extras, extras) if e.function and f is not None}
+        with np.errstate(all="ignore"):
+            made = compute(np, *inputs, *options, **functions)
+        for output, result in zip(outputs, [made] if op.single else made, strict=True):
+            for o, r in zip(output, result, strict=True) if isinstance(output, list) else [(output, result)]:
+                if o is not None:
+                    np.copyto(o, r, casting="same_kind")
+
+    return run
 
 
 def namespace(kind: str) -> Any:

@@ -1,4 +1,4 @@
-"""The fallback: every op in plain loops, compiled by Numba at its first use."""
+"""The fallback's loops (``<noun>/_numba.py``), compiled by Numba at their first use. A method without any falls back to its composition."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def reason() -> str | None:
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
+    if op.twin not in sys.modules and not importlib.util.find_spec(op.twin):
+        return None
     found: Callable[..., Any] | None = getattr(importlib.import_module(op.twin), op.name, None)
     return found and _with_the_cause(found)
 
