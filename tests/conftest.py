@@ -16,7 +16,7 @@ from case import BACKENDS
 from children import run_python
 from devices import cupy, device_tensors  # noqa: F401
 from emu import backend as emulator
-from quatrefoil import _arrays, _backends, _dispatch
+from quatrefoil import _arrays, _backends, _call
 
 if emulator.ASKED:
     _backends._MODULES["emulator"] = emulator
@@ -79,7 +79,7 @@ def door(request, monkeypatch):
     """Either way from a public function to its plan."""
     if request.param == "C++" and _backends.native.call is None:
         pytest.skip("no compiled part")
-    monkeypatch.setattr(_dispatch, "_run", _backends.native.call if request.param == "C++" else _dispatch.look_up_and_run)
+    monkeypatch.setattr(_call, "_run", _backends.native.call if request.param == "C++" else _call.look_up_and_run)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from quatrefoil import _backends, _dispatch
+from quatrefoil import _backends, _call
 from quatrefoil._memo import Memo
 from quatrefoil._spec import Arg, Extra, Op, Option
 
@@ -78,18 +78,18 @@ def arrays(rng):
 def test_missing_extras_are_none(door, seen, rng):
     w, x = arrays(rng)
     for extras in ((), (None, None), [None, None]):
-        np.testing.assert_array_equal(_dispatch.call(OP, (w, x), (2,), extras, num_threads=3), x * w**2)
+        np.testing.assert_array_equal(_call.call(OP, (w, x), (2,), extras, num_threads=3), x * w**2)
     assert seen == [("gain", None, None, 3)] * 3
 
 
 def test_they_come_after_the_options_and_are_no_part_of_the_plan(door, seen, rng):
     w, x = arrays(rng)
     held, out = memo(w), np.empty_like(x)
-    y = _dispatch.call(OP, (w, x), (2,), (held, np.negative), out)
+    y = _call.call(OP, (w, x), (2,), (held, np.negative), out)
     assert y is out
     np.testing.assert_array_equal(y, -x * w**2)
-    _dispatch.call(OP, (w, x), (2,), (memo(w), None))
-    _dispatch.call(OP, (w, x), (2,))
+    _call.call(OP, (w, x), (2,), (memo(w), None))
+    _call.call(OP, (w, x), (2,))
     assert seen[0] == ("gain", held.made, np.negative, 0)
     assert len(OP.plans) == 1
 
@@ -109,7 +109,7 @@ def test_a_memo_is_for_its_own_arrays(door, seen, rng):
         (Memo(w**2, "numba", [w, x]), w, True),
         (Memo(w**2, "numba", [x, w]), w, False),
     ):
-        y = _dispatch.call(OP, (given, x), (2,), (held, None))
+        y = _call.call(OP, (given, x), (2,), (held, None))
         np.testing.assert_array_equal(y, x * w**2)
         assert (seen[-1][1] is held.made) == fits
 
@@ -123,14 +123,14 @@ def test_a_memo_of_arrays_that_were_changed_is_not_used(door, seen, rng, change)
     for given in (w, part._held[0]):
         expected = x * w**2
         for stale in (held, part):
-            np.testing.assert_array_equal(_dispatch.call(OP, (given, x), (2,), (stale, None)), expected)
+            np.testing.assert_array_equal(_call.call(OP, (given, x), (2,), (stale, None)), expected)
     assert {s[1] is None for s in seen} == {True}
 
 
 def test_the_adjoint_has_the_same_extras(door, seen, rng):
     w, x = arrays(rng)
     held = memo(w)
-    dw, dx = _dispatch.call_vjp(OP, (w, x, x), (2,), (held, np.negative))
+    dw, dx = _call.call_vjp(OP, (w, x, x), (2,), (held, np.negative))
     np.testing.assert_array_equal(dx, x * w**2)
     np.testing.assert_allclose(dw, (x * x * 2 * w).sum(0))
     assert seen == [("gain_vjp", held.made, np.negative, 0)]
@@ -140,14 +140,14 @@ def test_several_results(door, seen, rng):
     w = rng.standard_normal(5)
     held = Memo("made", "numba", [w])
     for extras in ((held,), ()):
-        y, z = _dispatch.call(SEVERAL, (w,), (), extras)
+        y, z = _call.call(SEVERAL, (w,), (), extras)
         np.testing.assert_array_equal(y, -z)
     assert [s[1] for s in seen] == ["made", None]
 
 
 def test_half_precision(door, seen, rng):
     w, x = (a.astype(np.float16) for a in arrays(rng))
-    y = _dispatch.call(OP, (w, x), (2,), (memo(w), np.negative))
+    y = _call.call(OP, (w, x), (2,), (memo(w), np.negative))
     np.testing.assert_array_equal(y, (-x.astype(np.float32) * w.astype(np.float32) ** 2).astype(np.float16))
     assert seen[-1][1:3] == (None, np.negative)  # the kernel sees other arrays, in float32
 
@@ -165,7 +165,7 @@ def test_half_precision(door, seen, rng):
 )  # fmt: skip
 def test_foreign_extras(door, rng, op, extras, text):
     with pytest.raises(TypeError, match=text):
-        _dispatch.call(op, arrays(rng), (2,) if op is OP else (), extras)
+        _call.call(op, arrays(rng), (2,) if op is OP else (), extras)
 
 
 def test_a_memo_is_not_pickled(rng):
@@ -196,20 +196,20 @@ class TestTorch:
         w, x = tensors
         x.requires_grad_(wants)
         held = memo(w)
-        y = _dispatch.call(OP, (w, x), (2,), (held, np.negative))
+        y = _call.call(OP, (w, x), (2,), (held, np.negative))
         assert (-x * w**2 == y).all()
         assert seen == [("gain", held.made, np.negative, 0)]
         if wants:
             y.sum().backward()
             assert seen[1:] == [("gain_vjp", held.made, np.negative, 0)]
         with pytest.raises(TypeError, match=r"packed is int"):
-            _dispatch.call(OP, (w, x), (2,), (3, None))
+            _call.call(OP, (w, x), (2,), (3, None))
 
     def test_a_tensor_changed_in_place(self, door, seen, tensors):
         w, x = tensors
         held = memo(w)
         w.data[1] += 1
-        assert (_dispatch.call(OP, (w, x), (2,), (held, None)) == x * w**2).all()
+        assert (_call.call(OP, (w, x), (2,), (held, None)) == x * w**2).all()
         assert seen[-1][1] is None
 
     def test_out(self, door, seen, tensors):
@@ -217,7 +217,7 @@ class TestTorch:
 
         w, x = tensors
         held, out = memo(w), torch.empty_like(x)
-        assert _dispatch.call(OP, (w, x), (2,), (held, None), out) is out
+        assert _call.call(OP, (w, x), (2,), (held, None), out) is out
         assert (out == x * w**2).all()
         assert seen[-1][1] is held.made
 
@@ -228,16 +228,16 @@ class TestTorch:
         held = memo(w)
 
         def energy(w, x):
-            return _dispatch.call(OP, (w, x), (2,), (held, None)).square().sum()
+            return _call.call(OP, (w, x), (2,), (held, None)).square().sum()
 
         expected = (x * w**2).square().sum()
         torch._dynamo.reset()
         torch.testing.assert_close(torch.compile(energy, backend="aot_eager", fullgraph=True)(w, x), expected)
         gradient = torch.func.grad(energy, argnums=1)(w, x)
         torch.testing.assert_close(gradient, 2 * x * w**4)
-        torch.testing.assert_close(torch.vmap(lambda v: _dispatch.call(OP, (w, v), (2,), (held, None)))(x), x * w**2)
+        torch.testing.assert_close(torch.vmap(lambda v: _call.call(OP, (w, v), (2,), (held, None)))(x), x * w**2)
         assert {s[1] is None for s in seen} == {True}
-        meta = _dispatch.call(OP, (w.to("meta"), x.to("meta")), (2,), (held, None))
+        meta = _call.call(OP, (w.to("meta"), x.to("meta")), (2,), (held, None))
         assert meta.shape == x.shape
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first jvp
@@ -246,7 +246,7 @@ class TestTorch:
         from torch._subclasses.fake_tensor import FakeTensorMode
 
         def call(w, x):
-            return _dispatch.call(OP, (w, x), (2,), (None, np.negative)).sum()
+            return _call.call(OP, (w, x), (2,), (None, np.negative)).sum()
 
         w, x = tensors
         text = r"family\.gain: after is a function, which torch\.compile"

@@ -221,7 +221,7 @@ def test_memory_stays_flat(rng):
 
 
 def test_plans_are_bounded(rng):
-    from quatrefoil._dispatch import _MAX_PLANS
+    from quatrefoil._call import _MAX_PLANS
     from quatrefoil.ssm import OPS
 
     for n in range(_MAX_PLANS + 10):

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import _interpreter as _interpreter  # isort: skip  (before NumPy)
+from . import _libraries as _libraries
 from . import _spec, conventions
 from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import _arrays
@@ -202,11 +202,6 @@ def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
         if arg.broadcast and results[i] is not None:
             results[i] = _arrays.sum_to_shape(results[i], array.shape)
     return results
-
-
-def in_place(op: Op, arrays: Sequence[Any], suits: Callable[[Any], bool]) -> list[Any]:
-    """Of every result the argument in whose memory it will lie, where that ``suits`` a kernel; None for the others."""
-    return [arrays[i] if i is not None and suits(arrays[i]) else None for i in op.over]
 
 
 def one_result(op: Op, layout: Sequence[Any]) -> None:

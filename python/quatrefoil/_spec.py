@@ -87,7 +87,7 @@ class Op:
     extras: tuple[Any, ...] = ()  # an Extra each; a bare name is a memo's
     differentiable: bool = True
     check: Check | None = None  # what dims cannot say; runs once they fit, raises ValueError
-    # What a compiled kernel checks of its arrays' values, for the loops and compositions that replace it on the host: (label, inputs, options)
+    # what a compiled kernel checks of its arrays' values, for the loops and compositions that replace it: (label, inputs, options)
     check_values: Callable[[str, Sequence[Any], tuple[Any, ...]], None] | None = None
     rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', where these are no dims at all
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
@@ -135,7 +135,8 @@ class Op:
             adjoint = Op(
                 self.module, f"{self.name}_vjp", self.inputs + grads,
                 tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
-                self.options, self.extras, differentiable=False, check_values=self.check_values, tolerance=5 * self.tolerance, host=self.host_adjoint, primal=self,
+                self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, host=self.host_adjoint, primal=self,
+                check_values=self.check_values,
                 declines=self.declines, float32_on_gpus=self.float32_on_gpus, title=self.title and f"{self.title}_vjp",
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)

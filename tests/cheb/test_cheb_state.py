@@ -9,7 +9,7 @@ import pytest
 import quatrefoil as qf
 from cheb.scattered.cases import random_tensor
 from quatrefoil._backends import native
-from quatrefoil._dispatch import call
+from quatrefoil._call import call
 from quatrefoil._memo import Memo
 from quatrefoil.cheb.scattered import TUCKER_EVAL
 

@@ -29,7 +29,7 @@ if importlib.util.find_spec("quatrefoil._core"):
 else:
     _core = None  # type: ignore[assignment]
 
-call: Callable[..., Any] | None = _core.call if _core else None  # the front door, in C++; what it does: _dispatch.look_up_and_run
+call: Callable[..., Any] | None = _core.call if _core else None  # the front door, in C++; what it does: _call.look_up_and_run
 
 
 @functools.cache

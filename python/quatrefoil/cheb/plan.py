@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from .. import _arrays, _backends
 from .._backends import native
-from .._dispatch import call
+from .._call import call
 from .._memo import LazyMemo
 from .._typing import Array, Backend, T
 from .domain import points_of, shaped

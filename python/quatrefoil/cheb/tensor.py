@@ -12,7 +12,7 @@ from .. import _arguments, _arrays
 from .._arguments import sequence
 from .._backends import native
 from .._bind import check_arrays, check_device
-from .._dispatch import call
+from .._call import call
 from .._memo import LazyMemo, frozen
 from .._spec import Arg, Op
 from .._typing import Array, ArrayLike, Backend, Points, T

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._dispatch import call
+from .._call import call
 from .._spec import Op
 from ._handler import TARGET
 from ._site import Layout, text_of

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from .. import _arrays, _backends, _bind
-from .._dispatch import PLANNERS, Planner
+from .._call import Planner
 from .._spec import Op
 from ._functions import function
 
@@ -43,4 +43,4 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     return run
 
 
-PLANNERS["jax"] = Planner(plan)
+PLANNER = Planner(plan)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .._dispatch import call
+from .._call import call
 from .._spec import Op
 from ._library import constant_results, graded, no_derivative, pack, place, refuse_constants, registered
 from ._private import apply_of

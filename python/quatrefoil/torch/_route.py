@@ -1,4 +1,4 @@
-"""The cheapest way in for the state torch is in.
+"""Choose the cheapest call path for torch's current mode.
 
 While ``torch.compile`` traces: the registered operator. Under a ``torch.func`` transform: a Function with ``setup_context``. Otherwise,
 without gradients, the kernel on the tensors' memory (1-2 us); with them, a classic Function over the same call (5 us, where a registered
@@ -8,13 +8,13 @@ hence the first rule, and a test.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from .. import _backends, _bind
-from .._dispatch import Planner
+from .._call import Planner
 from .._spec import Op
 from ._functions import functions
 from ._library import empty, pack, place, refuse_constants, registered, run_composed, run_kernel
@@ -34,74 +34,149 @@ def traced(
     return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
-# The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
+    """The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor."""
     given = [a for a in arrays if a is not None]
     device = given[0].device
     name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device), arrays)
-    layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
     if any(type(a) not in _PLAIN for a in given) or kernel is None:
+        return lambda arrays, extras, out, threads: _traced_without_out(op, arrays, options, extras, out, backend, threads)
+    route = (_Composed if name == "array" else _Filled)(op, arrays, options, backend, results, name, kernel)
+    return route.compute_single if route.is_single and not any(route.wanted) else route.run
 
-        def elsewhere(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+
+def _traced_without_out(
+    op: Op, arrays: Sequence[Any], options: tuple[Any, ...], extras: Sequence[Any], out: Any, backend: str | None, threads: int
+) -> Any:
+    _refuse_out(op, out)
+    return traced(op, arrays, options, extras, backend, threads)
+
+
+def _is_transformed() -> bool:
+    """Whether a call is traced, transformed by torch.func or differentiated forwards."""
+    return _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0
+
+
+class _Route:
+    """A call of one signature over plain tensors. ``compute`` is what is left of it without gradients and transforms."""
+
+    is_single = False  # one result of a kernel that reads tensors: all of the call is ``compute_single``
+    compute: Callable[[Sequence[Any], Sequence[Any], Any, int], Any]
+    compute_single: Callable[[Sequence[Any], Sequence[Any], Any, int], Any]
+
+    def __init__(
+        self, op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any], name: str, kernel: Any
+    ) -> None:
+        self.op, self.options, self.backend, self.name, self.kernel = op, options, backend, name, kernel
+        self.layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
+        self.device = next(a.device for a in arrays if a is not None)
+        self.wanted = [a is not None and a.requires_grad for a in arrays]
+        self.function = functions(op)
+
+    def run(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        op = self.op
+        if _is_transformed():
+            return self.transform(arrays, extras, out, num_threads)
+        if torch.is_grad_enabled() and any(self.wanted):
             _refuse_out(op, out)
-            return traced(op, arrays, options, extras, backend, num_threads)
-
-        return elsewhere
-    composed = _composition(op, kernel, layout, results, options, device) if name == "array" else None
-    reads_tensors = composed is None and _backends.takes_tensors(kernel) and not any(a.is_neg() or a.is_conj() for a in given)
-    single = reads_tensors and op.single
-    like = _alike(arrays, layout[0])
-    wanted = [a is not None and a.requires_grad for a in arrays]
-    flat, wants_gradient, function = op.many is None, any(wanted), functions(op)
-
-    def transform(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
-        if _modes():
-            return traced(op, arrays, options, extras, backend, num_threads)
-        _bind.refuse_functions(op, extras)
-        return _restore(op, arrays, options, function.transformed.apply((options, backend, num_threads), *arrays))
-
-    def run_one(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        """All of a call that wants no gradient, in one step: this is what users time."""
-        if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
-            _refuse_out(op, out)
-            return transform(arrays, extras, num_threads)
-        if out is not None:
-            _check_out(op, out, layout[0], arrays, device)
-        else:  # empty_like takes half as long as empty
-            out = empty(layout[0][0], layout[0][1], device) if like is None else _empty_like(arrays[like])
-        kernel(
-            *(arrays if flat else op.split(arrays)), out, *options, *(extras and _bind.for_kernel(op, extras, name, arrays)), num_threads
-        )
-        return out
-
-    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
-            _refuse_out(op, out)
-            return transform(arrays, extras, num_threads)
-        if wants_gradient and torch.is_grad_enabled():
-            _refuse_out(op, out)
-            refuse_constants(op, arrays, wanted)
-            result = function.eager(compute, num_threads, (options, extras, backend), *arrays)
-            return _restore(op, arrays, options, result)
-        result = compute(arrays, extras, out, num_threads)
+            refuse_constants(op, arrays, self.wanted)
+            result = self.function.eager(self.compute, num_threads, (self.options, extras, self.backend), *arrays)
+            return _restore(op, arrays, self.options, result)
+        result = self.compute(arrays, extras, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
 
-    compute = run_one if single else composed or _filled(op, kernel, name, arrays, layout, options, device, reads_tensors)
-    return run_one if single and not wants_gradient else run
+    def transform(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if _modes():
+            return _traced_without_out(self.op, arrays, self.options, extras, out, self.backend, num_threads)
+        _refuse_out(self.op, out)
+        _bind.refuse_functions(self.op, extras)
+        made = self.function.transformed.apply((self.options, self.backend, num_threads), *arrays)
+        return _restore(self.op, arrays, self.options, made)
+
+    def check_out(self, out: Any, arrays: Sequence[Any]) -> None:
+        _bind.one_result(self.op, self.layout)
+        _check_out(self.op, out, self.layout[0], arrays, self.device)
 
 
-def _composition(op: Op, kernel: Any, layout: Any, results: Any, options: tuple[Any, ...], device: Any) -> Any:
-    """What takes the place of a kernel and makes its results itself, on any device."""
-    compose = _backends.composed(op, kernel, "torch", results, options)
+class _Composed(_Route):
+    """A composition, which makes its results itself, on any device."""
 
-    def compute(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+    def __init__(self, op: Op, arrays: Any, options: Any, backend: Any, results: Sequence[Any], name: str, kernel: Any) -> None:
+        super().__init__(op, arrays, options, backend, results, name, kernel)
+        self.compose = _backends.composed(op, kernel, "torch", results, options)
+
+    def compute(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         out = None if out is _bind.IN_PLACE else out
         if out is not None:
-            _bind.one_result(op, layout)
-            _check_out(op, out, layout[0], arrays, device)
-        return run_composed(op, compose, arrays, out, _bind.for_kernel(op, extras, "array", arrays))
+            self.check_out(out, arrays)
+        return run_composed(self.op, self.compose, arrays, out, _bind.for_kernel(self.op, extras, "array", arrays))
 
-    return compute
+
+class _Filled(_Route):
+    """A kernel, which fills its results: they may lie in the memory of arguments where the caller allows it."""
+
+    def __init__(self, op: Op, arrays: Any, options: Any, backend: Any, results: Sequence[Any], name: str, kernel: Any) -> None:
+        super().__init__(op, arrays, options, backend, results, name, kernel)
+        pending = any(a is not None and (a.is_neg() or a.is_conj()) for a in arrays)
+        self.reads_tensors = _backends.takes_tensors(kernel) and not pending
+        self.is_single = self.reads_tensors and op.single
+        alike = [_alike(arrays, r) for r in self.layout]
+        in_place = [i if i is not None and _is_plain(arrays[i]) else None for i in op.over]
+        self.results = list(zip(in_place, self.layout, alike))
+        self.compute_single = self._single(alike[0])
+        self.compute = self.compute_single if self.is_single else self.fill
+
+    def _single(self, like: int | None) -> Any:
+        """All of a call that needs no gradient, in one step: this is what users time."""
+        op, kernel, options, name, device, layout = self.op, self.kernel, self.options, self.name, self.device, self.layout[0]
+        flat = op.many is None
+
+        def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+            if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
+                return self.transform(arrays, extras, out, num_threads)
+            if out is not None:
+                _check_out(op, out, layout, arrays, device)
+            else:  # empty_like takes half as long as empty
+                out = empty(layout[0], layout[1], device) if like is None else _empty_like(arrays[like])
+            kernel(
+                *(arrays if flat else op.split(arrays)),
+                out,
+                *options,
+                *(extras and _bind.for_kernel(op, extras, name, arrays)),
+                num_threads,
+            )
+            return out
+
+        return run
+
+    def fill(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        """Any number of results."""
+        if out is _bind.IN_PLACE:
+            return self.fill_in_place(arrays, extras, num_threads)
+        if out is not None:
+            self.check_out(out, arrays)
+            outputs = [out, *self.layout[1:]]
+        else:
+            outputs = [None if r is None else empty(r[0], r[1], self.device) for r in self.layout]
+        beside = _bind.for_kernel(self.op, extras, self.name, arrays)
+        return run_kernel(self.op, self.kernel, arrays, outputs, self.options, beside, num_threads)
+
+    def fill_in_place(self, arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
+        """Fast path for decoding steps."""
+        outputs: list[Any] = []
+        for index, r, like in self.results:
+            a = None if index is None else arrays[index]
+            if a is None or a.data_ptr() % a.element_size():
+                outputs.append(None if r is None else empty(r[0], r[1], self.device) if like is None else _empty_like(arrays[like]))
+                continue
+            if not a.is_inference():  # autograd counts versions, to refuse what it has saved
+                torch.autograd.graph.increment_version(a)
+            outputs.append(a)
+        beside = extras and _bind.for_kernel(self.op, extras, self.name, arrays)
+        if not self.reads_tensors:
+            return run_kernel(self.op, self.kernel, arrays, outputs, self.options, beside, num_threads)
+        self.kernel(*arrays, *outputs, *self.options, *beside, num_threads)
+        return outputs
 
 
 def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: Any) -> Any:
@@ -115,46 +190,8 @@ def _alike(arrays: Sequence[Any], layout: Any) -> int | None:
     return next(fits, None)
 
 
-def _filled(
-    op: Op, kernel: Any, name: str, given: Sequence[Any], layout: Any, options: tuple[Any, ...], device: Any, reads_tensors: bool
-) -> Any:
-    """A call of a kernel with any number of results, which may lie in the memory of arguments where the caller allows it."""
-    in_place = [i if i is not None and _is_plain(given[i]) else None for i in op.over]
-    results = list(zip(in_place, layout, [_alike(given, r) for r in layout]))
-
-    def run_over(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
-        """In one step: a decoder's."""
-        outputs: list[Any] = []
-        for index, r, like in results:
-            a = None if index is None else arrays[index]
-            if a is None or a.data_ptr() % a.element_size():
-                outputs.append(None if r is None else empty(r[0], r[1], device) if like is None else _empty_like(arrays[like]))
-                continue
-            if not a.is_inference():  # which autograd counts, so that it refuses what it has saved
-                torch.autograd.graph.increment_version(a)
-            outputs.append(a)
-        beside = extras and _bind.for_kernel(op, extras, name, arrays)
-        if not reads_tensors:
-            return run_kernel(op, kernel, arrays, outputs, options, beside, num_threads)
-        kernel(*arrays, *outputs, *options, *beside, num_threads)
-        return outputs
-
-    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if out is _bind.IN_PLACE:
-            return run_over(arrays, extras, num_threads)
-        if out is not None:
-            _bind.one_result(op, layout)
-            _check_out(op, out, layout[0], arrays, device)
-            outputs = [out, *layout[1:]]
-        else:
-            outputs = [None if r is None else empty(r[0], r[1], device) for r in layout]
-        return run_kernel(op, kernel, arrays, outputs, options, _bind.for_kernel(op, extras, name, arrays), num_threads)
-
-    return run
-
-
 def _is_plain(a: Any) -> bool:
-    """Whether a kernel can write to a tensor of this signature, and autograd need not know; that it is aligned no signature says."""
+    """Whether a kernel can write to a tensor of this signature without autograd's knowledge. No signature says whether it is aligned."""
     return a.is_contiguous() and not (a.is_neg() or a.is_conj() or a.requires_grad)
 
 

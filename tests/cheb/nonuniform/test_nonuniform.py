@@ -9,7 +9,7 @@ from numpy.polynomial import chebyshev
 import quatrefoil as qf
 from cheb.nonuniform import oracle
 from checks import check_refused
-from quatrefoil._dispatch import call
+from quatrefoil._call import call
 from quatrefoil.cheb.nonuniform import CHEB_EVAL
 
 

@@ -10,7 +10,7 @@ from children import run_python
 from kron.dense import close, positive
 from quatrefoil import use_backend
 from quatrefoil._backends import native
-from quatrefoil._dispatch import call
+from quatrefoil._call import call
 from quatrefoil._memo import Memo
 from quatrefoil.kron import KroneckerOperator
 from quatrefoil.kron.product import MATVEC

@@ -5,7 +5,7 @@ Equation numbers are those of csrc/cheb/layer/README.md.
 
 from __future__ import annotations
 
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, Backend, T
 

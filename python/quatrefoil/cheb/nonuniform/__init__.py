@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import _arguments
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 from ..transform import derivative, derivative_adjoint

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from ... import _arrays
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 from .longrange import Potential, potential

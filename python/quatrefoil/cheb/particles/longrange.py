@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import _arguments, _arrays
 from ..._bind import check_arrays
-from ..._dispatch import call
+from ..._call import call
 from ..._spec import Arg, Op
 from ..._typing import ArrayLike, Backend
 from ..algebra import like, restored, wants_gradient

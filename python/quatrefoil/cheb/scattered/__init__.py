@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._arguments import integer, sequence
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 from ..domain import UNIT, Domain, flat_domain

@@ -12,8 +12,8 @@ from typing import Any, overload
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 from ..domain import UNIT, Domain, flat_domain

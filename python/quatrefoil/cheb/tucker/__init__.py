@@ -10,8 +10,8 @@ from typing import Any, Generic, NamedTuple
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..._call import call
 from ..._dims import Shape
-from ..._dispatch import call
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 from .methods import decompose

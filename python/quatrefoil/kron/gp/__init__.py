@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments, _arrays, _backends
+from ..._call import call, call_vjp, is_compiling
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp, is_compiling
 from ..._memo import Memo
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import AnyArray, Array, Backend, T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._dispatch import call
+from ..._call import call
 from ..._spec import Arg, Op
 from ..._typing import Backend
 

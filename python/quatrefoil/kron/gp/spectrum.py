@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..._call import call
 from ..._dims import Shape
-from ..._dispatch import call
 from ..._spec import Arg, Op, Option
 from ..._typing import Backend
 

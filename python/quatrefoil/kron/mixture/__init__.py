@@ -9,8 +9,8 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import choice, integer, is_number, keywords, number
+from ..._call import call, call_vjp
 from ..._dims import Shape, Sizes
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._arguments import sequence
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, Backend, T
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ... import _arguments, _arrays, _backends, _bind
-from ..._dispatch import call
+from ..._call import call
 from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, Backend, T
 from . import MATVEC, RMATVEC

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import _backends
-from ..._dispatch import call
+from ..._call import call
 from ..._memo import LazyMemo
 from ..._typing import Backend
 from . import MATVEC, RMATVEC

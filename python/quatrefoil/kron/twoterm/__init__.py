@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arguments
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, Backend, T
 from ..product.dense import require_symmetric

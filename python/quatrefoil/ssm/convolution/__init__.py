@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, Backend, T
 from .forms import Form, is_usual

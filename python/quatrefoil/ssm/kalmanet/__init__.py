@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 from ..._arguments import choice, integer, number
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, Given, T
 

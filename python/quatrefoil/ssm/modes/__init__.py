@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import integer
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, T, Z
 from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Backend
 

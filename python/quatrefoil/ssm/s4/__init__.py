@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._arguments import integer
-from ..._dispatch import call, call_vjp
+from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T, Z
 from ..modes.broadcast import broadcast_rows, call_vjp_per_channel, gradient_of_rows, per_channel

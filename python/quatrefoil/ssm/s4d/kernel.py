@@ -4,7 +4,7 @@ csrc/ssm/s4d/README.md."""
 from __future__ import annotations
 
 from ..._arguments import choice, integer
-from ..._dispatch import call
+from ..._call import call
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T, Z
 from ..modes.broadcast import call_vjp_per_channel, per_channel

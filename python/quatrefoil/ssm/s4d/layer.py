@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 from ..._arguments import choice
+from ..._call import call
 from ..._dims import Shape
-from ..._dispatch import call
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, Given, T, Z
 from ..modes.broadcast import call_vjp_per_channel, per_channel

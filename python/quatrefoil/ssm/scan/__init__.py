@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._arguments import integer
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, overload
 from ... import _arrays
 from ..._arguments import choice, integer_array, writeable
 from ..._bind import check_device
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import check_rows, numbers_of

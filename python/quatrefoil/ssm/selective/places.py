@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import _arrays
 from ..._arguments import integer_array
-from ..._dispatch import may_look
+from ..._call import may_look
 
 
 def numbers_of(x: Any) -> list[int] | None:

@@ -11,8 +11,8 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from ... import _arrays
+from ..._call import call, call_vjp, is_compiling
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp, is_compiling
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T, Z
 

@@ -13,8 +13,8 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import integer_array, writeable
 from ..._bind import IN_PLACE
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import check_rows

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 from ... import _arguments
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_of

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Backend
 from ..walk import METHODS, WALK, check_data, check_start, node_shapes, which_samples, which_walks

@@ -12,8 +12,8 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import array_anywhere, finite, numbers_of, points_like, refuse_tracing
+from ..._call import call
 from ..._dims import Shape
-from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Array, Backend, Points, T
 from ..region import Region, check_boundary

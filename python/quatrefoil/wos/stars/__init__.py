@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Backend
 from ..walk import METHODS, MOST_INDEX, check_data, which_samples, which_walks

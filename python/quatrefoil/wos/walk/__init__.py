@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..._arguments import integer, number
+from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Backend
 from ..query import check_pieces

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._call import call
 from ..._dims import Shape
-from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Backend
 from . import _ENDS, _FIRST, _FRAME, Array, check_start

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._dispatch import call
+from ..._call import call
 from ..data import CLASSES, Cells, Fourier, PerVertex, interpolated
 from ..data import _numba as _array_code
 from ..data.functions import Function, OneEach, is_function

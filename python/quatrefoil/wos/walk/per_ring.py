@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import is_number, number
-from ..._dispatch import call
+from ..._call import call
 from ..data import PerRing, PerVertex
 from ..polygon import Polygon
 from ..query import NEAREST

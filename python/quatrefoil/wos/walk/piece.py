@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from ... import _arrays
-from ..._dispatch import call
+from ..._call import call
 from ..._typing import Backend
 from . import METHODS
 from .state import State, schedule

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import _arrays, _backends
 from ..._arguments import is_number, numbers_here, points_like
-from ..._dispatch import call
+from ..._call import call
 from ..._typing import Backend
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon, Solid

@@ -11,7 +11,7 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import arrays_like, choice, drawn_seed, integer, keywords, number, numbers_here, refuse_tracing, seed, threads
 from ..._bind import check_device
-from ..._dispatch import call_vjp
+from ..._call import call_vjp
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from ..data import Data, PerRing, PerRingData
 from ..mesh import Boundary

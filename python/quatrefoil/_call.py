@@ -1,0 +1,141 @@
+"""A call: arrays are checked and planned once per signature, then the plan is looked up and run."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _arguments, _arrays, _backends, _bind, _plans
+from ._backends import native as _native
+from ._plans import Plan
+from ._spec import Op
+
+Array = Any
+
+_ndarray = np.ndarray
+_chosen = _backends.CHOSEN
+_MAX_PLANS = 4096  # signatures remembered per op
+
+
+def call(
+    op: Op,
+    arrays: Sequence[Array | None],
+    options: tuple[Any, ...] = (),
+    extras: Sequence[Any] = (),
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen.
+
+    ``extras`` are those that the op declares, one for one, or none of them.
+    """
+    if extras.__class__ is not tuple or len(extras) != len(op.extras):
+        extras = _bind.all_extras(op, extras)
+    if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():
+        wide = list(map(_arrays.widen, arrays)) if _bind.takes_half(op, arrays) else arrays
+        result = PLANNERS["torch"].traced(op, wide, options, extras, backend, num_threads)
+        return result if wide is arrays else _bind.narrowed(op, arrays, result)
+    threads = 0 if num_threads is None else _arguments.threads(num_threads, op.label)
+    return _run(op.plans, _plan, op, options, backend or _chosen.get(), arrays, extras, out, threads)
+
+
+def look_up_and_run(
+    plans: dict[Any, Plan], planner: Any, op: Op, options: Any, backend: Any, arrays: Sequence[Any], extras: Any, out: Any, threads: int
+) -> Any:
+    """The front door in Python, where there is no native part."""
+    key = plan = None
+    with contextlib.suppress(AttributeError, TypeError, RuntimeError):
+        key = (options, backend, _arrays.signature(arrays))
+        plan = plans.get(key)
+    return (plan or planner(op, key, arrays, options, backend))(arrays, extras, out, threads)
+
+
+_run = _native.call or look_up_and_run
+
+
+def call_vjp(
+    op: Op,
+    arguments: Sequence[Any],
+    options: tuple[Any, ...] = (),
+    extras: Sequence[Any] = (),
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Any, ...]:
+    """The adjoint of ``op``: its inputs and the gradient of the result -> the gradients of the inputs, absent ones left out.
+
+    The last of ``arguments`` is the gradient, a tuple of them where the call returned several arrays; before it the inputs in their order,
+    trailing optional ones may be missing.
+    """
+    adjoint = op.adjoint
+    assert adjoint is not None
+    *inputs, grad = arguments
+    required = sum(not a.optional for a in op.inputs)
+    if not required <= len(inputs) <= len(op.inputs):
+        names = ", ".join(a.name + ("=None" if a.optional else "") for a in op.inputs)
+        raise TypeError(f"{adjoint.label}: expected the inputs ({names}) and then grad, got {len(arguments)} arguments")
+    inputs += [None] * (len(op.inputs) - len(inputs))
+    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.graded) > 1 else [grad]
+    grads += [None] * (len(op.graded) - len(grads))
+    results = call(adjoint, [*op.flatten(inputs), *grads], options, extras, None, backend, num_threads)
+    return tuple(g for g in op.split(results) if g is not None)
+
+
+def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
+    plan = _bind_call(op, arrays, options, backend)
+    if key is not None:
+        if len(op.plans) >= _MAX_PLANS:
+            op.plans.clear()
+        op.plans[key] = plan
+    return plan
+
+
+def _half_plan(op: Op, options: tuple[Any, ...], backend: str | None) -> Plan:
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is not None and out is not _bind.IN_PLACE:
+            raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
+        wide = list(map(_arrays.widen, arrays))
+        return _bind.narrowed(op, arrays, call(op, wide, options, extras, out, backend, num_threads or None))
+
+    return run
+
+
+def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
+    if _bind.takes_half(op, arrays):
+        _bind.check_arrays(op, arrays)
+        return _half_plan(op, options, backend)
+    kind, results = _bind.layout(op, arrays, options)
+    for r in results:
+        if r is not None and math.prod(r[0]) > _arguments.MOST_NUMBERS:
+            raise ValueError(f"{op.label}: a result would have shape {r[0]}, more numbers than 64 bits can address; expected smaller sizes")
+    return PLANNERS[kind].plan(op, arrays, options, backend, results)
+
+
+def _never(*request: Any) -> Any:
+    raise AssertionError("arrays of this kind are not traced")
+
+
+class Planner(NamedTuple):
+    """How arrays of one kind reach a kernel."""
+
+    plan: Callable[..., Plan]  # (op, arrays, options, backend, layout of the results)
+    traced: Callable[..., Any] = _never  # the call while a compiler traces: (op, arrays, options, extras, backend, num_threads)
+    is_tracing: Callable[[], bool] = bool  # whether a compiler is tracing now
+
+
+# By the kind of array; _libraries.py adds torch and jax.
+PLANNERS: dict[str, Planner] = {"numpy": Planner(_plans.numpy_plan), "cupy": Planner(_plans.cupy_plan)}
+
+
+def is_compiling() -> bool:
+    """Whether torch.compile is tracing."""
+    return PLANNERS["torch"].is_tracing()
+
+
+def may_look(x: Any) -> bool:
+    """Whether one may look at the numbers of an array: not while tracing, nor where that would wait for a device."""
+    return not (is_compiling() or _arrays.is_traced(x)) and _arrays.device(x) == "cpu"

@@ -1,0 +1,127 @@
+"""The plans of NumPy and CuPy calls: what is left to do once a signature has been checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import _arrays, _backends, _bind
+from ._spec import Op
+
+Plan = Callable[[Sequence[Any], Sequence[Any], Any, int], Any]  # (flat arrays, extras, out, num_threads) -> result
+
+
+def numpy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, layout: Sequence[_bind.Layout]) -> Plan:
+    name, kernel = _backends.kernel(op, backend)
+    if name == "array":
+        return _composed(op, options, kernel, "numpy", layout)
+    if op.single:
+        return _single(op, options, name, kernel, layout[0], len(arrays))
+    return _several(op, options, name, kernel, "numpy", layout)
+
+
+def cupy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, layout: Sequence[_bind.Layout]) -> Plan:
+    first = next(i for i, a in enumerate(arrays) if a is not None)
+    name, kernel = _backends.kernel(op, backend, _arrays.device(arrays[first]), arrays)
+    if name == "array":
+        compute = _composed(op, options, kernel, "cupy", layout)
+    else:
+        compute = _several(op, options, name, kernel, "cupy", layout)
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        with arrays[first].device:  # CuPy computes and allocates on the current device, wherever the arrays are
+            return compute(arrays, extras, out, num_threads)
+
+    return run
+
+
+def _allocator(kind: str, layout: _bind.Layout) -> Callable[[], Any] | None:
+    if layout is None:
+        return None
+    shape, dtype = layout
+    if kind != "numpy":
+        return partial(_arrays.namespace_of(kind).empty, shape, dtype)
+    numbers = np.dtype(dtype)
+    return partial(_arrays.large if math.prod(shape) * numbers.itemsize >= _arrays.LARGE else _arrays.empty, shape, numbers)
+
+
+def _single(op: Op, options: Any, backend: str, kernel: Callable[..., Any], layout: _bind.Layout, count: int) -> Plan:
+    """A kernel of the host with one result, over ``count`` arrays: what users time."""
+    assert layout is not None
+    shape, dtype = layout[0], np.dtype(layout[1])
+    empty = _arrays.large if math.prod(shape) * dtype.itemsize >= _arrays.LARGE else _arrays.empty
+    flat = op.many is None
+    first, behind = op.span(count)
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is None:
+            out = empty(shape, dtype)
+        else:
+            _bind.check_out(op, out, shape, dtype, arrays)
+        beside = extras and _bind.for_kernel(op, extras, backend, arrays)
+        if flat:
+            kernel(*arrays, out, *options, *beside, num_threads)
+        else:  # op.split(arrays), without its cost
+            kernel(*arrays[:first], list(arrays[first:behind]), *arrays[behind:], out, *options, *beside, num_threads)
+        return out
+
+    return run
+
+
+def _several(op: Op, options: Any, backend: str, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
+    """A kernel with any number of results, which it fills."""
+    empty = [_allocator(kind, r) for r in layout]
+    in_memory_of = op.over if kind == "numpy" else (None,) * len(layout)  # the argument in whose memory a result may lie
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is _bind.IN_PLACE:
+            given = [None if i is None or not arrays[i].flags.carray else arrays[i] for i in in_memory_of]
+            results = [a if a is not None or new is None else new() for a, new in zip(given, empty, strict=True)]
+        elif out is None:
+            results = [new and new() for new in empty]
+        else:
+            _check_out(op, out, arrays, kind, layout)
+            results = [out] + [None] * (len(layout) - 1)
+        outputs = op.primal.split(results) if op.primal else results
+        kernel(*op.split(arrays), *outputs, *options, *_bind.for_kernel(op, extras, backend, arrays), num_threads)
+        return _bind.finish(op, arrays, results)
+
+    return run
+
+
+def _composed(op: Op, options: Any, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
+    """A composition, which makes its results itself."""
+    compose = _backends.composed(op, kernel, kind, layout, options)
+    library = _arrays.namespace_of(kind)
+
+    def owned(result: Any, arrays: Sequence[Any]) -> Any:
+        """In memory of its own, contiguous."""
+        plain = library.asarray(result, order="C")
+        shared = any(a is not None and library.may_share_memory(plain, a) for a in arrays)
+        return plain.copy() if shared or not getattr(plain.flags, "writeable", True) else plain
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        out = None if out is _bind.IN_PLACE else out
+        if out is not None:
+            _check_out(op, out, arrays, kind, layout)
+        results = compose(arrays, _bind.for_kernel(op, extras, "array", arrays))
+        if out is not None:
+            out[...] = results[0]
+            return out if op.single else (out, *[None] * (len(layout) - 1))
+        made: list[Any] = []
+        for r in results:
+            made.append(None if r is None else owned(r, [*arrays, *made]))
+        return made if op.primal else made[0] if op.single else tuple(made)
+
+    return run
+
+
+def _check_out(op: Op, out: Any, arrays: Sequence[Any], kind: str, layout: Sequence[_bind.Layout]) -> None:
+    _bind.one_result(op, layout)
+    shape, dtype = layout[0] or ((), "")
+    _bind.check_out(op, out, shape, np.dtype(dtype) if kind == "numpy" and dtype else dtype, arrays, kind)
+    _bind.check_device(op.label, "out", out, "the first array", next(a for a in arrays if a is not None))
