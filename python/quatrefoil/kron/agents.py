@@ -25,7 +25,8 @@ def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) ->
 
     Newton from above, where the polynomial is convex: monotone, and within a factor of 2 at the start.
     """
-    side = np.cbrt(constant / cube)
+    number, exponent = np.frexp(constant / cube)
+    side = np.ldexp(np.cbrt(np.ldexp(number, exponent % 3)), exponent // 3)  # NumPy's own root of 8 x may be an ulp off twice that of x
     with np.errstate(divide="ignore", invalid="ignore"):
         x = np.where(square > 0, np.fmin(side, np.sqrt(constant / square)), side - square / cube)
         for _ in range(60):
