@@ -10,7 +10,7 @@ import pytest
 import quatrefoil as qf
 from checks import check_refused
 from quatrefoil.kron import GridGP
-from quatrefoil.kron.blas import _libraries, one_thread
+from quatrefoil.kron.models.blas import _libraries, one_thread
 
 X, T = np.linspace(0, 1, 14), np.linspace(0, 3, 12)
 TRUTH = np.sin(6 * X)[:, None] * np.cos(2 * T)
@@ -113,7 +113,7 @@ def test_many_cells_of_a_factor_are_estimated(monkeypatch):
     monkeypatch.setattr("quatrefoil.kron.gp.nll.FEW", 0)
     exact, lanczos = (GridGP(logdet=how, rng=0).fit([X, T], holes).theta_ for how in (None, "lanczos"))
     assert not np.array_equal(exact, lanczos)
-    monkeypatch.setattr("quatrefoil.kron.gridgp._MOST_EXACT", 20)
+    monkeypatch.setattr("quatrefoil.kron.models.gridgp._MOST_EXACT", 20)
     np.testing.assert_array_equal(GridGP(rng=0).fit([X, T], holes).theta_, lanczos)
 
 

@@ -12,20 +12,20 @@ from .gp import gp_nll_vjp as gp_nll_vjp
 from .gp import gp_solve_vjp as gp_solve_vjp
 from .gp.posterior import gp_posterior
 from .gp.sample import gp_posterior_sample, gp_sample
-from .gphm import GPHM
-from .gridgp import GridGP
 from .mixture import gsmp_kernel, matern52, rbf, spectral_mixture
 from .mixture import gsmp_kernel_vjp as gsmp_kernel_vjp
 from .mixture import matern52_vjp as matern52_vjp
 from .mixture import rbf_vjp as rbf_vjp
 from .mixture import spectral_mixture_vjp as spectral_mixture_vjp
+from .models.gphm import GPHM
+from .models.gridgp import GridGP
+from .models.slimkl import SlimKL
 from .pde import PDE as PDE
 from .pde import Advection as Advection
 from .pde import AllenCahn as AllenCahn
 from .pde import Poisson as Poisson
 from .product import matvec
 from .product import matvec_vjp as matvec_vjp
-from .slimkl import SlimKL
 from .twoterm import sum_logdet, sum_solve, sylvester_solve
 from .twoterm import sum_logdet_vjp as sum_logdet_vjp
 from .twoterm import sum_solve_vjp as sum_solve_vjp
@@ -56,12 +56,12 @@ OPS = Family(__name__, product.OPS, gp.OPS, mixture.OPS, twoterm.OPS)
 
 
 if TYPE_CHECKING:
-    from .product.operator import KroneckerOperator
+    from .models.operator import KroneckerOperator
 else:  # unseen by type checkers, to which any name would then be one of ours
 
     def __getattr__(name: str) -> Any:
         if name == "KroneckerOperator":  # a SciPy class: SciPy is imported when it is first asked for
-            from .product.operator import scipy_class
+            from .models.operator import scipy_class
 
             globals()[name] = readable(scipy_class())
             return globals()[name]

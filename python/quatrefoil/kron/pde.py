@@ -13,7 +13,7 @@ from .. import _arguments, _arrays
 from .._array_tools import zeros
 from .._bind import check_beside
 from .._typing import AnyArray
-from .gp.afar import namespace
+from .product.dense import namespace
 
 __all__ = ["PDE", "Advection", "AllenCahn", "Poisson"]
 

@@ -12,7 +12,7 @@ from checks import check_refused
 from devices import near
 from kron.gphm.test_gphm import SETUPS, Problem, plain
 from kron.gphm.test_projection import rough
-from quatrefoil.kron.gphm.projection import Projected
+from quatrefoil.kron.models.gphm.projection import Projected
 
 
 def moved(p, cupy, **options):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil.kron.gphm.units import _power
+from quatrefoil.kron.models.gphm.units import _power
 from quatrefoil.kron.pde import PDE
 
 

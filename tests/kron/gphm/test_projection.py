@@ -6,8 +6,8 @@ import pytest
 import quatrefoil as qf
 from kron.gphm import dense
 from kron.gphm.test_gphm import KINDS, SETUPS, Problem, plain, solver, wave, wave_source
-from quatrefoil.kron.gphm.inverse import Spectrum
-from quatrefoil.kron.gphm.projection import Projected
+from quatrefoil.kron.models.gphm.inverse import Spectrum
+from quatrefoil.kron.models.gphm.projection import Projected
 
 
 def rough(rng, equation, dims, kind, uniform=True, speed=None, **options):

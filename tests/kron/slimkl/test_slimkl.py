@@ -12,7 +12,7 @@ from checks import check_refused
 from kron.slimkl.oracle import components, objective
 from quatrefoil.kron import SlimKL
 from quatrefoil.kron import agents as parts
-from quatrefoil.kron.agent import Agent, factor
+from quatrefoil.kron.models.slimkl_worker import Worker, factor
 
 EPS = 2.0**-52
 GRID = np.linspace(0, 0.5, 40)
@@ -58,7 +58,7 @@ def test_objective_and_gradient(rng, points, means, std):
     x, mu = rng.uniform(-30, 30, points), rng.uniform(0, 0.5, means)
     y, weights = rng.standard_normal(len(x)), rng.uniform(0, 1, len(mu))
     rows, wide, widths = two_dimensional(x, mu, std)
-    at = Agent(rows, y, wide, widths, 0.1).weigh(weights)
+    at = Worker(rows, y, wide, widths, 0.1).weigh(weights)
     value, gradient, t = objective(weights, [(x, y)], mu, std, 0.1)
     assert at.objective == pytest.approx(value, rel=1e-10)  # of condition numbers up to 1e3
     np.testing.assert_allclose(at.t, t, rtol=1e-10)

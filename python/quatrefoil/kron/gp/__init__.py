@@ -17,9 +17,9 @@ from ..._memo import Memo
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import AnyArray, Array, Backend, T
 from . import nll as _nll
-from .given import takes_grids
 from .gram import GP_GRAM
 from .spectrum import GP_SPECTRUM
+from .validation import takes_grids
 
 _FACTORS, _Y = Arg("factors", "n_ n_", many=True), Arg("y", "... n_x")
 _NOISE, _MASK = Arg("noise", "S"), Arg("mask", "n_x or ... n_x", optional=True, dtype="bool")

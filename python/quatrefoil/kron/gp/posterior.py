@@ -12,15 +12,15 @@ from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
 from . import noise_of, solve_and_keep
-from .afar import Posterior
-from .afar import variance as variance_there
-from .given import fitting, plain_numbers, takes_grids, there
+from .device import Posterior
+from .device import variance as variance_there
 from .grid import Grid
 from .iterative import Iterative
 from .missing import Cells
 from .nll import exact, parts
 from .points import GridPoints, explained
 from .sample import gp_posterior_sample
+from .validation import fitting, plain_numbers, takes_grids, there
 
 _LABEL = "kron.gp_posterior"
 

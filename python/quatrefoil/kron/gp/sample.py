@@ -11,10 +11,11 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
-from . import afar, noise_of
-from .given import fitting, plain_numbers, same_kind, takes_grids, there
+from ..product.dense import namespace
+from . import device, noise_of
 from .grid import Grid
 from .nll import check_noise, check_numbers, observed_rows, solve_rows
+from .validation import fitting, plain_numbers, same_kind, takes_grids, there
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 
@@ -114,8 +115,8 @@ def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel
     N = _cells(given)
     (s,) = there(_PRIOR, "noise", [_noise(noise, given[0], N)], given[0], "factors[0]")
     normals = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N if s.shape[0] == 1 else 2 * N)
-    found = afar.sample(given, s, normals, kernel)
-    return found if _arrays.dtype_name(given[0]) == "float64" else afar.namespace(found).astype(found, given[0].dtype)
+    found = device.sample(given, s, normals, kernel)
+    return found if _arrays.dtype_name(given[0]) == "float64" else namespace(found).astype(found, given[0].dtype)
 
 
 @_arguments.keywords("kron.gp_posterior_sample", **_SYNONYMS)
@@ -188,10 +189,10 @@ def gp_posterior_sample(
         roots, new = _roots_there(wide, points, prior_factors, y)
 
         def solve_there(residual: Any, rows_mask: Any) -> Any:
-            return afar.solve(factors, residual, s, rows_mask, tol)
+            return device.solve(factors, residual, s, rows_mask, tol)
 
         found = _posterior_samples(points, numbers, s, m, roots, new, count, rng, solve_there, kernel)
-        there_drawn: T = found if _arrays.dtype_name(y) == "float64" else afar.namespace(found).astype(found, y.dtype)
+        there_drawn: T = found if _arrays.dtype_name(y) == "float64" else namespace(found).astype(found, y.dtype)
         return there_drawn
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask)
     points = [_arguments.numbers_of(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
@@ -233,16 +234,16 @@ def _posterior_samples(
 def _roots_there(wide: Sequence[Any], points: Sequence[Any], prior_factors: Any, like: Any) -> tuple[list[Any], list[Any]]:
     """What ``_cell_roots`` and ``_joint_roots`` find, on a device."""
     if prior_factors is None:
-        roots = [afar.root(f) for f in wide]
-        return roots, [afar.rows_of(f, p, r) for f, p, r in zip(wide, points, roots)]
+        roots = [device.root(f) for f in wide]
+        return roots, [device.rows_of(f, p, r) for f, p, r in zip(wide, points, roots)]
     given = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
     expected = [(p.shape[0], p.shape[0]) for p in points]
     if [tuple(p.shape) for p in given] != expected:
         raise ValueError(f"{_LABEL}: prior_factors have shapes {[tuple(p.shape) for p in given]}, expected {expected}")
-    own, xp = there(_LABEL, "prior_factors", given, like), afar.namespace(wide[0])
+    own, xp = there(_LABEL, "prior_factors", given, like), namespace(wide[0])
     both = []
     for f, c, p in zip(wide, points, own):
-        both.append(afar.root(xp.concat([xp.concat([f, c.T], axis=1), xp.concat([c, p], axis=1)], axis=0)))
+        both.append(device.root(xp.concat([xp.concat([f, c.T], axis=1), xp.concat([c, p], axis=1)], axis=0)))
     return [r[: f.shape[0], :] for r, f in zip(both, wide)], [r[f.shape[0] :, :] for r, f in zip(both, wide)]
 
 

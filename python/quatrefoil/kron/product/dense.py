@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ... import _arrays
+from ... import _arrays, _backends
 
 _SMALL = 1e-280  # beside it rounding of the least eigenvalues shows
 CURE = "add noise, or jitter to its diagonal"
+
+
+def namespace(array: Any) -> Any:
+    """The functions of the array API for arrays of that kind."""
+    return _backends.array.namespace(str(_arrays.kind(array)))
 
 
 def owned(array: Any) -> Any:

@@ -12,19 +12,19 @@ from typing import Any, Literal, Self, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _arguments, _arrays
-from .._typing import Backend
+from ... import _arguments, _arrays
+from ..._typing import Backend
+from ..gp import gp_solve
+from ..gp.device import Posterior
+from ..gp.points import GridPoints, ScatteredPoints, explained
+from ..gp.sample import gp_posterior_sample
+from ..product.dense import namespace, outer
+from ..product.eigen import clamped
 from .axis_kernel import Kernel, axis_kernels
 from .blas import one_thread
 from .estimator import Estimator, determination, is_list_of_axes, not_fitted
-from .gp import gp_solve
-from .gp.afar import Posterior, namespace
-from .gp.points import GridPoints, ScatteredPoints, explained
-from .gp.sample import gp_posterior_sample
 from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
-from .product.afar import clamped
-from .product.dense import outer
 from .tables import unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None

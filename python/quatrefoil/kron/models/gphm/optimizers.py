@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._array_tools import size
+from ...._array_tools import size
 from .component import Component
 from .edges import edges
 from .inverse import Cholesky, Inverse, Spectrum

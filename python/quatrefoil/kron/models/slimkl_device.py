@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
-from .._array_tools import arange, cholesky, pieces, zeros
-from .agent import EPS, Agent, Weighing, not_definite, starting
-from .gp.afar import namespace
-from .mixture import gsmp_kernel
-from .product.afar import clamped
+from ... import _arrays
+from ..._array_tools import arange, cholesky, pieces, zeros
+from ..mixture import gsmp_kernel
+from ..product.dense import namespace
+from ..product.eigen import clamped
+from .slimkl_worker import EPS, Weighing, Worker, not_definite, starting
 
 Array = Any
 
 
-class AgentAfar(Agent):
+class DeviceWorker(Worker):
     """One whose points x (n, P) and values y (n,) are on one device."""
 
     def __init__(self, x: Array, y: Array, means: np.ndarray, std: np.ndarray, noise: float) -> None:

@@ -56,7 +56,7 @@ def not_definite(weights: np.ndarray, noise: float) -> np.linalg.LinAlgError:
     )
 
 
-class Agent:
+class Worker:
     """Points x (n, P) with values y (n,), and the components (A, P) as factors side by side."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, means: np.ndarray, std: np.ndarray, noise: float) -> None:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import _arrays
-from ..._array_tools import zeros
-from ..gp.afar import namespace
+from .... import _arrays
+from ...._array_tools import zeros
+from ...product.dense import namespace
 from .axis import Axis
 from .inverse import Spectrum
 from .loss import Loss, Params, checked

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import _arrays
-from ..pde import PDE
+from .... import _arrays
+from ...pde import PDE
 from .axis import Points
 from .edges import edges
 from .loss import Params

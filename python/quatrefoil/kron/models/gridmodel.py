@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _arguments, _arrays
-from .._bind import check_beside
+from ... import _arguments, _arrays
+from ..._bind import check_beside
+from ..product.dense import namespace, owned
 from .axis_kernel import AxisKernel, Unscaled
-from .gp.afar import namespace
 from .gridmean import Mean, mean_square
-from .product.dense import owned
 from .tables import columns, coordinate, kind, plain
 
 Array = Any

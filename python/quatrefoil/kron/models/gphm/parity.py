@@ -1,4 +1,4 @@
-"""Uniform axes by halves: a Toeplitz matrix keeps what is even about the axis's middle apart from what is odd, README (11).
+"""Uniform axes by parity: a Toeplitz matrix keeps what is even about the axis's middle apart from what is odd, README (11).
 
 Rows (m, N) are folded to their even part, (m, E) with E = (N + 1) // 2, and their odd part, (m, O) with O = N // 2. Both are sqrt(2) times
 what they are, so that matrices, half as large as they are, take them to rows again.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..product.mirror import folded, unfolded
-from .inverse import not_definite
+from ...product.mirror import folded, unfolded
+from .errors import not_definite
 
 Pair = tuple[np.ndarray, np.ndarray]
 _ROOT = np.sqrt(2.0)
 
 
-class Halves:
+class Parity:
     """Of axes with N points: weights and workspace."""
 
     def __init__(self, n: int) -> None:
@@ -80,14 +80,14 @@ class Halves:
         return sums
 
 
-class HalvedCholesky:
-    """The inverse of a symmetric positive definite Toeplitz matrix, by its halves: matrices, half as large as they are."""
+class ParityCholesky:
+    """The inverse of a symmetric positive definite Toeplitz matrix, by its even and odd part: two matrices, half as large."""
 
-    def __init__(self, halves: Halves, lags: np.ndarray, jitter: float, name: str) -> None:
+    def __init__(self, parity: Parity, lags: np.ndarray, jitter: float, name: str) -> None:
         from scipy.linalg.lapack import dpotrf, dpotri
 
-        self.halves, self.logdet, parts = halves, 0.0, []
-        for half in halves.symmetric(lags):
+        self.logdet, parts = 0.0, []
+        for half in parity.symmetric(lags):
             lower, info = dpotrf(half.T, lower=1, clean=1, overwrite_a=1)
             if info:
                 raise not_definite(jitter, name)
@@ -103,3 +103,23 @@ class HalvedCholesky:
         """K⁻¹ on every row."""
         even, odd = folded(rows, 1)
         return unfolded(even @ self.even, odd @ self.odd, 1)
+
+
+def eigh(K: np.ndarray, parity: Parity | None) -> Pair:
+    """Eigenvalues, ascending, and vectors, in the place of K; from its even and odd part if K is Toeplitz."""
+    if parity is None:
+        return _eigh(K)
+    (even, V), (odd, W) = map(_eigh, parity.symmetric(K[0]))
+    rows = np.zeros((parity.n, parity.even)), np.zeros((parity.n, parity.odd))
+    rows[0][: parity.even], rows[1][parity.even :] = V.T, W.T
+    vectors = unfolded(np.sqrt(0.5) * rows[0], np.sqrt(0.5) * rows[1], 1)
+    values = np.concatenate([even, odd])
+    order = np.argsort(values)
+    return values[order], np.ascontiguousarray(vectors[order].T)
+
+
+def _eigh(K: np.ndarray) -> Pair:
+    from scipy.linalg import eigh as scipy_eigh
+
+    values, vectors = scipy_eigh(K, overwrite_a=True, check_finite=False, driver="evd")
+    return values, vectors

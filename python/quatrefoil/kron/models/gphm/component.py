@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import _arrays
-from ..._array_tools import size
-from ..pde import PDE
-from .afar import AxisAfar
-from .axis import Axis, Covariance, GeneralAxis, HalvedAxis, Points, UniformAxis
+from .... import _arrays
+from ...._array_tools import size
+from ...pde import PDE
+from .axis import Axis, Covariance, GeneralAxis, ParityAxis, Points, UniformAxis
+from .device import DeviceAxis
 from .inverse import Inverse
 from .loss import Held, Loss, Params
 
 Array = Any
-_HALVED = 400  # points, to which halves are faster for as many rows
+_BY_PARITY = 400  # points up to which products by parity are faster, for as many rows
 
 
 class Component(NamedTuple):
@@ -92,9 +92,8 @@ def _axes(axes: Sequence[Points], covariance: Covariance) -> list[Axis]:
 
 def _axis(points: Points, covariance: Covariance, name: str, rows: int) -> Axis:
     """``rows`` is how many there are of it in the grid."""
-    x = points.host
-    if not isinstance(points.here, np.ndarray):
-        return AxisAfar(points, covariance, name)
     if not points.uniform:
-        return GeneralAxis(x, covariance, name)
-    return (HalvedAxis if rows > 1 and len(x) <= _HALVED else UniformAxis)(x, covariance, name)
+        return GeneralAxis(points, covariance, name)
+    if not isinstance(points.array, np.ndarray):
+        return DeviceAxis(points, covariance, name)
+    return (ParityAxis if rows > 1 and len(points.host) <= _BY_PARITY else UniformAxis)(points, covariance, name)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
-from ..product.mirror import folded, unfolded
-from .halves import HalvedCholesky, Halves, Pair
-from .inverse import Cholesky, Inverse
+from ...mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
+from ...product.dense import namespace
+from ...product.mirror import folded, unfolded
+from .inverse import Cholesky, DeviceCholesky, Inverse
+from .parity import Pair, Parity, ParityCholesky
 
 Array = Any
 
@@ -20,7 +21,7 @@ Array = Any
 class Points(NamedTuple):
     """Of one axis: copies."""
 
-    here: Array  # where the solver's arrays are
+    array: Array  # where the solver's arrays are
     host: np.ndarray
     uniform: bool  # in the precision they came in
 
@@ -57,19 +58,14 @@ class Covariance(NamedTuple):
 class Axis:
     """``at`` sets the hyperparameters; all else is at those. Subclasses know K and D."""
 
-    def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
-        self.x, self.covariance, self.name = np.asarray(x, np.float64), covariance, name
+    def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
+        self.points, self.x, self.covariance, self.name = points, np.asarray(points.host, np.float64), covariance, name
         self.hyper: Hyper
         self.inverse: Inverse
 
-    @property
-    def here(self) -> Array:
-        """The points in double precision, where the solver's arrays are; ``x`` is on the host."""
-        return self.x
-
     def like(self, covariance: Covariance) -> Self:
         """The same points under another covariance."""
-        return type(self)(self.x, covariance, self.name)
+        return type(self)(self.points, covariance, self.name)
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         raise NotImplementedError
@@ -88,7 +84,7 @@ class Axis:
 
     def predictor(self, x: Array) -> Array:
         """k(x, grid), (M, N)."""
-        return self.covariance.cross(x, self.here, self.hyper)
+        return self.covariance.cross(x, self.points.array, self.hyper)
 
     @property
     def logdet(self) -> Any:
@@ -102,17 +98,17 @@ class Axis:
 class UniformAxis(Axis):
     """K and D are Toeplitz: N lags of the kernel; products with D and sums along diagonals by Fourier transforms (8)-(10)."""
 
-    def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
-        super().__init__(x, covariance, name)
+    def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
+        super().__init__(points, covariance, name)
         from scipy.fft import next_fast_len
 
-        n = len(x)
+        n = len(self.x)
         self.d = np.arange(n) * ((self.x[-1] - self.x[0]) / (n - 1))
         self.length = int(next_fast_len(2 * n - 1, real=True))
         self.line = np.empty(2 * n - 1)  # k at the lags from 1 - n to n - 1
         self.toeplitz = np.lib.stride_tricks.sliding_window_view(self.line, n)[::-1]
         self.K = np.empty((n, n))
-        self.halves = Halves(n)
+        self.parity = Parity(n)
         self.spectra: dict[str, np.ndarray] = {}  # of A, E, X
         self.signal = np.empty((0, 0))
 
@@ -122,7 +118,7 @@ class UniformAxis(Axis):
         lags[0] += self.covariance.jitter
         self.line[n - 1 :], self.line[n - 1 :: -1] = lags, lags
         np.copyto(self.K, self.toeplitz)
-        self.inverse = form(self.K, self.covariance.jitter, self.name, self.halves)
+        self.inverse = form(self.K, self.covariance.jitter, self.name, self.parity)
         slopes = self.covariance.lags(self.d, hyper, self.covariance.order)
         around = np.zeros(self.length)
         around[:n] = slopes
@@ -170,7 +166,7 @@ class UniformAxis(Axis):
     def _diagonal_sums(self, X: np.ndarray, A: np.ndarray, even: bool) -> np.ndarray:
         """At lag l of X^T A, by spectra: the diagonal i - j = l plus the one at -l, or minus it; the main one once, or 0 (9)."""
         if even:
-            products = np.einsum("ij,ij->j", X.view(float), A.view(float))  # the real part of X conj(A), in halves
+            products = np.einsum("ij,ij->j", X.view(float), A.view(float))  # the real part of X conj(A), its two terms apart
             sums = 2 * np.fft.irfft(products.reshape(-1, 2).sum(axis=1), n=self.length)[: len(self.x)]
             sums[0] /= 2
             return sums
@@ -179,91 +175,94 @@ class UniformAxis(Axis):
         return sums
 
 
-class HalvedAxis(UniformAxis):
-    """A uniform axis by halves (11) where Cholesky's form is asked for: less time than Fourier transforms take, for many rows."""
+class ParityAxis(UniformAxis):
+    """A uniform axis by parity (11) for Cholesky's form: less time than Fourier transforms take, for many rows."""
 
-    def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
-        super().__init__(x, covariance, name)
-        self.halved: HalvedCholesky | None = None
+    def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
+        super().__init__(points, covariance, name)
+        self.by_parity: ParityCholesky | None = None
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         if form is not Cholesky:
-            self.halved = None
+            self.by_parity = None
             super().at(hyper, form)
             return
         self.hyper, covariance = hyper, self.covariance
         lags = covariance.lags(self.d, hyper)
         lags[0] += covariance.jitter
-        self.halved = HalvedCholesky(self.halves, lags, covariance.jitter, self.name)
+        self.by_parity = ParityCholesky(self.parity, lags, covariance.jitter, self.name)
         slopes = covariance.lags(self.d, hyper, covariance.order)
         slopes *= 0.5
         if self.even:
-            self.of_even, self.of_odd = self.halves.symmetric(slopes)
+            self.of_even, self.of_odd = self.parity.symmetric(slopes)
         else:
-            self.of_even = self.halves.antisymmetric(slopes).T
+            self.of_even = self.parity.antisymmetric(slopes).T
             self.of_odd = -self.of_even.T
 
     @property
     def logdet(self) -> Any:
-        return super().logdet if self.halved is None else self.halved.logdet
+        return super().logdet if self.by_parity is None else self.by_parity.logdet
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
-        return super().solve(rows) if self.halved is None else self.halved.solve(rows)
+        return super().solve(rows) if self.by_parity is None else self.by_parity.solve(rows)
 
     def apply(self, A: np.ndarray) -> np.ndarray:
-        if self.halved is None:
+        if self.by_parity is None:
             return super().apply(A)
         self.A = folded(A, 1)
-        return self._by_halves(self.A)
+        return self._product_by_parity(self.A)
 
     def adjoint(self, E: np.ndarray) -> np.ndarray:
-        if self.halved is None:
+        if self.by_parity is None:
             return super().adjoint(E)
         self.E = folded(E, 1)
-        found = self._by_halves(self.E)
+        found = self._product_by_parity(self.E)
         return found if self.even else np.negative(found, out=found)
 
-    def _by_halves(self, rows: Pair) -> np.ndarray:
+    def _product_by_parity(self, rows: Pair) -> np.ndarray:
         even, odd = rows[0] @ self.of_even, rows[1] @ self.of_odd
         return unfolded(even, odd, 1) if self.even else unfolded(odd, even, 1)
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        if self.halved is None:
+        if self.by_parity is None:
             return super().gradient(rows, X, A, E)
-        halves, inverse = self.halves, self.halved
+        parity, inverse = self.parity, self.by_parity
         sums = [0.5 * (x.T @ a) for x, a in zip(folded(X, 1), self.A)]
-        of_K = halves.of_symmetric(rows * inverse.even - sums[0], rows * inverse.odd - sums[1])
+        of_K = parity.of_symmetric(rows * inverse.even - sums[0], rows * inverse.odd - sums[1])
         if self.even:
-            of_D = halves.of_symmetric(*(0.5 * (e.T @ a) for e, a in zip(self.E, self.A)))
+            of_D = parity.of_symmetric(*(0.5 * (e.T @ a) for e, a in zip(self.E, self.A)))
         else:
-            of_D = halves.of_antisymmetric(0.5 * (self.E[1].T @ self.A[0] - self.A[1].T @ self.E[0]))
+            of_D = parity.of_antisymmetric(0.5 * (self.E[1].T @ self.A[0] - self.A[1].T @ self.E[0]))
         return self._pull(of_K, of_D)
 
 
 class GeneralAxis(Axis):
-    """Any points: K and D are evaluated at all pairs."""
+    """Any points, on the host or a device: K and D are evaluated at all pairs."""
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
-        self.hyper = hyper
-        K = self.covariance.cross(self.x, None, hyper)
-        np.fill_diagonal(K, K.diagonal() + self.covariance.jitter)
-        self.inverse = form(K, self.covariance.jitter, self.name)
-        self.D = self.covariance.cross(self.x, None, hyper, self.covariance.order)
+        self.hyper, jitter = hyper, self.covariance.jitter
+        K, self.D = (self._matrix(order) for order in (0, self.covariance.order))
+        eye = namespace(K).eye(len(self.x), dtype=K.dtype, device=K.device)
+        if form is Cholesky and not isinstance(K, np.ndarray):
+            form = DeviceCholesky
+        self.inverse = form(K + jitter * eye, jitter, self.name)
 
-    def apply(self, A: np.ndarray) -> np.ndarray:
-        found: np.ndarray = A @ self.D.T
-        return found
+    def _matrix(self, order: int) -> Array:
+        return self.covariance.cross(self.points.array, None, self.hyper, order)
 
-    def adjoint(self, E: np.ndarray) -> np.ndarray:
-        found: np.ndarray = E @ self.D
-        return found
+    def _pulled(self, G: Array, order: int) -> Hyper:
+        """By the hyperparameters, of <G, the matrix of that order>."""
+        return self.covariance.cross_vjp(self.points.array, self.hyper, G, order)
 
-    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        of_K = 0.5 * rows * self.inverse.dense() - X.T @ A
-        parts = (
-            self.covariance.cross_vjp(self.x, self.hyper, of_K, 0),
-            self.covariance.cross_vjp(self.x, self.hyper, E.T @ A, self.covariance.order),
-        )
+    def apply(self, A: Array) -> Array:
+        return A @ self.D.T
+
+    def adjoint(self, E: Array) -> Array:
+        return E @ self.D
+
+    def gradient(self, rows: int, X: Array, A: Array, E: Array) -> Hyper:
+        of_K, of_D = 0.5 * rows * self.inverse.dense() - X.T @ A, E.T @ A
+        parts = [self._pulled(G, order) for G, order in ((of_K, 0), (of_D, self.covariance.order))]
         return Hyper(*(k + d for k, d in zip(*parts)))
 
 

@@ -9,15 +9,15 @@ from typing import Any, Literal, NamedTuple, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _arguments, _arrays
-from .._bind import check_beside
-from .agent import component
-from .agents import Solution, agree, descend
+from ... import _arguments, _arrays
+from ..._bind import check_beside
+from ..product.dense import namespace
 from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
-from .gp.afar import namespace
 from .gridmean import mean_square
-from .slimkl_afar import predicted
+from .slimkl_consensus import Solution, agree, descend
+from .slimkl_device import predicted
+from .slimkl_worker import component
 
 Array = Any
 _ROWS = 256  # of the cross-covariance at a time

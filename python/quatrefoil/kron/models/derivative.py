@@ -7,18 +7,16 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ... import _arrays, _backends
-from .dense import outer
-from .packed import Packed
-
-if TYPE_CHECKING:
-    from .operator import KroneckerOperator
+from ... import _arrays
+from ..product.dense import namespace, outer
+from ..product.packed import Packed
 
 Array = Any
+Decompose = Callable[[Sequence[Any]], tuple[Any, list[tuple[Any, Any]]]]  # factors -> eigenvalues (N,), (l_k, Q_k) of each
 _ROUNDINGS = 4.0  # of a difference of two sums, beside the sizes of their terms
 
 
@@ -109,9 +107,9 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
     return values, slopes, again
 
 
-def decomposed(operator: KroneckerOperator, factors: Sequence[Any]) -> tuple[Any, ...]:
+def decomposed(decompose: Decompose, factors: Sequence[Any]) -> tuple[Any, ...]:
     """Tensors without a gradient: the eigenvalues (N,), then l_k and Q_k of every factor. Within torch.func too, unlike on the host."""
-    found: tuple[Any, ...] = _decomposed().apply(operator, *factors)
+    found: tuple[Any, ...] = _decomposed().apply(decompose, *factors)
     return found
 
 
@@ -151,8 +149,8 @@ def _decomposed() -> Any:
 
     class Decomposed(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
-        def forward(operator: KroneckerOperator, *factors: Any) -> Any:
-            lam, parts = operator._decomposed_factors(_numbers(factors))
+        def forward(decompose: Decompose, *factors: Any) -> Any:
+            lam, parts = decompose(_numbers(factors))
             made = (lam, *itertools.chain(*parts))
             return tuple(torch.tensor(a) if isinstance(a, np.ndarray) else a.clone() for a in made)
 
@@ -233,8 +231,7 @@ def _function(setting: Any, tensors: Sequence[Any]) -> Function:
     """``tensors`` are l_k and Q_k of every factor; others may follow."""
     kernel, count = setting
     parts = _numbers(tensors[: 2 * count])
-    xp = np if isinstance(parts[0], np.ndarray) else _backends.array.namespace("torch")
-    return Function(xp, list(zip(parts[::2], parts[1::2])), kernel)
+    return Function(namespace(parts[0]), list(zip(parts[::2], parts[1::2])), kernel)
 
 
 def _require_one_by_one(slopes: Any, again: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _arguments, _arrays
+from ... import _arguments, _arrays
 
 _DAY = np.timedelta64(1, "D")
 _KINDS = {"M": "dates", "m": "durations"}

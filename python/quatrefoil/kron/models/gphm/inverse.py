@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..product.mirror import unfolded
+from .... import _arrays
+from ...._array_tools import cholesky, nan_unless, zeros
+from ...product.dense import namespace
+from .errors import not_definite, not_finite
+from .parity import Parity, eigh
 
-if TYPE_CHECKING:
-    from .halves import Halves
+Array = Any
 
 _MARGIN = 10.0  # eigenvalues within this of the floor are the jitter's, not the kernel's
 
 
-def not_definite(jitter: float, name: str) -> np.linalg.LinAlgError:
-    return np.linalg.LinAlgError(
-        f"GPHM: the covariance of {name} with jitter {jitter:g} is not positive definite at these parameters; "
-        "give a larger jitter or a smaller learning_rate"
-    )
-
-
-def not_finite(name: str) -> FloatingPointError:
-    return FloatingPointError(f"GPHM: the covariance of {name} is not finite; give a smaller learning_rate")
-
-
 class Inverse:
-    """Of a covariance K of an axis with that jitter and name; ``halves`` where it is Toeplitz."""
+    """Of a covariance K of an axis with that jitter and name; ``parity`` where it is Toeplitz."""
 
     logdet: Any  # of K, a number
 
-    def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
+    def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:
         raise NotImplementedError
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
@@ -49,7 +41,7 @@ class Inverse:
 class Cholesky(Inverse):
     """By K = L Lᵀ, in the place of K; its upper triangle keeps what was there."""
 
-    def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
+    def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:
         from scipy.linalg.lapack import dpotrf
 
         self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
@@ -76,6 +68,21 @@ class Cholesky(Inverse):
         return self.solve(np.eye(len(self.lower)))
 
 
+class DeviceCholesky(Inverse):
+    """The same on a device; NaN if K is not positive definite, which shows in the loss."""
+
+    def __init__(self, K: Array, jitter: float, name: str, parity: Parity | None = None) -> None:
+        xp = namespace(K)
+        lower, inverse = cholesky(xp, K)
+        self.logdet, self._inverse = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(lower))), xp.matmul(inverse.T, inverse)
+
+    def solve(self, rows: Array) -> Array:
+        return rows @ self._inverse
+
+    def dense(self) -> Array:
+        return self._inverse
+
+
 class Spectrum(Inverse):
     """By K = V diag(w) Vᵀ, w no less than ``floor``: the jitter, or the roundings of the largest. Nothing is too ill-conditioned for it.
 
@@ -83,14 +90,16 @@ class Spectrum(Inverse):
     among them, log det and the inverse count all.
     """
 
-    def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
-        if not np.isfinite(K).all():
+    def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:
+        xp = namespace(K)
+        values, self.every = _eigh(K, parity)
+        known = _arrays.to_host(values)
+        if not np.isfinite(known).all():
             raise not_finite(name)
-        values, self.every = _eigh(K) if halves is None else _eigh_by_halves(K, halves)
-        self.floor, begin = clear_of(values, jitter)
-        self.clamped = np.maximum(values, self.floor)
+        self.floor, begin = clear_of(known, jitter)
+        self.clamped = xp.where(values < self.floor, xp.full_like(values, self.floor), values)
         self.values, self.vectors = self.clamped[begin:], self.every[:, begin:]
-        self.logdet = float(np.log(self.clamped).sum())
+        self.logdet = xp.sum(xp.log(self.clamped))
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         """K⁻¹ on every row's part in ``vectors``; of the rest, where rounding would be divided by the jitter, nothing."""
@@ -112,19 +121,12 @@ def clear_of(values: np.ndarray, jitter: float) -> tuple[float, int]:
     return floor, min(int(np.searchsorted(values, _MARGIN * floor)), len(values) - 3)
 
 
-def _eigh(K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, ascending, and vectors; in the place of K."""
-    from scipy.linalg import eigh
-
-    values, vectors = eigh(K, overwrite_a=True, check_finite=False, driver="evd")
-    return values, vectors
-
-
-def _eigh_by_halves(K: np.ndarray, halves: Halves) -> tuple[np.ndarray, np.ndarray]:
-    (even, V), (odd, W) = map(_eigh, halves.symmetric(K[0]))
-    rows = np.zeros((halves.n, halves.even)), np.zeros((halves.n, halves.odd))
-    rows[0][: halves.even], rows[1][halves.even :] = V.T, W.T
-    vectors = unfolded(np.sqrt(0.5) * rows[0], np.sqrt(0.5) * rows[1], 1)
-    values = np.concatenate([even, odd])
-    order = np.argsort(values)
-    return values[order], np.ascontiguousarray(vectors[order].T)
+def _eigh(K: Array, parity: Parity | None) -> tuple[Array, Array]:
+    """Eigenvalues, ascending, and vectors, in the place of K; NaN for a K that is not finite. On a device all eigenvalues are read back:
+    how many of them are clear of the floor sets the sizes of what follows."""
+    xp = namespace(K)
+    is_finite = xp.isfinite(K)
+    if isinstance(K, np.ndarray):
+        return eigh(K, parity) if is_finite.all() else (np.full(len(K), np.nan), K)
+    values, vectors = xp.linalg.eigh(xp.where(is_finite, K, zeros(xp, K.shape, K)))
+    return nan_unless(xp, xp.all(is_finite), values), vectors

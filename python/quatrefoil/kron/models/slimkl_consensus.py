@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .agent import EPS, Agent
-from .slimkl_afar import AgentAfar
+from .slimkl_device import DeviceWorker
+from .slimkl_worker import EPS, Worker
 
 _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
@@ -65,17 +65,17 @@ class Reply(NamedTuple):
 
 # What runs where the data are: agents by the fit and their number. An executor does not tell when a fit is over: old ones make room.
 _MOST_FITS = 4
-_here: OrderedDict[str, dict[int, Agent]] = OrderedDict()
+_here: OrderedDict[str, dict[int, Worker]] = OrderedDict()
 _lock = threading.Lock()
 
 
-def agent_of(data: tuple[Any, ...]) -> Agent:
-    """An ``Agent``, or what does the same on the device where the points are."""
-    return Agent(*data) if isinstance(data[0], np.ndarray) else AgentAfar(*data)
+def worker_of(data: tuple[Any, ...]) -> Worker:
+    """An ``Worker``, or what does the same on the device where the points are."""
+    return Worker(*data) if isinstance(data[0], np.ndarray) else DeviceWorker(*data)
 
 
-def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Agent:
-    agent = agent_of(data)
+def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Worker:
+    agent = worker_of(data)
     with _lock:
         _here.setdefault(fit, {})[number] = agent
         _here.move_to_end(fit)
@@ -101,7 +101,7 @@ def set_up_and_step(fit: str, number: int, data: tuple[Any, ...], message: Messa
     return _moved(_enter(fit, number, data), message)
 
 
-def _moved(agent: Agent, message: Message) -> Reply:
+def _moved(agent: Worker, message: Message) -> Reply:
     at, penalty = agent.weigh(message.anchor), message.penalty
     weights = positive_root(penalty, at.t + message.multipliers - penalty * message.consensus, message.anchor**2 * at.q)
     return Reply(rounded(weights, message.quantization, np.random.default_rng(message.seed)), at.objective)
@@ -226,7 +226,7 @@ def is_settled(objective: Sequence[float], tol: float, points: int) -> bool:
 
 def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
     """(3), by the one agent that holds all data."""
-    agent, points = agent_of(data), len(data[1])
+    agent, points = worker_of(data), len(data[1])
     theta = agent.start()
     start = float(theta.mean())
     at = agent.weigh(theta)

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _arguments, _arrays
-from .._bind import check_beside
-from .gp.afar import namespace
-from .product.dense import exponent
+from ... import _arguments, _arrays
+from ..._bind import check_beside
+from ..product.dense import exponent, namespace
 
 Array = Any
 MEANS = ("zero", "constant", "linear")

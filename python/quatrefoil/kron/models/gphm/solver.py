@@ -9,14 +9,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from ... import _arguments, _arrays
-from ..._bind import check_beside
-from ..._progress import reporter
-from ..._typing import Backend
+from .... import _arguments, _arrays
+from ...._bind import check_beside
+from ...._progress import reporter
+from ...._typing import Backend
+from ...pde import PDE, doubled, on_grid
+from ...product.dense import namespace
 from ..blas import one_thread
 from ..estimator import Estimator, is_list_of_axes
-from ..gp.afar import namespace
-from ..pde import PDE, doubled, on_grid
 from . import component as _component
 from .axis import Covariance, Points, is_uniform
 from .inverse import Inverse
@@ -103,7 +103,7 @@ class GPHM(Estimator):
 
     Axes, source and boundary are copied: writing to the arrays afterwards changes nothing.
 
-    A step of Adam costs a Cholesky factorisation and two solves an axis, and products with D, by halves 6 N^3 operations for N^2 unknowns,
+    A step of Adam costs a Cholesky factorisation and two solves an axis, and products with D, by parity 6 N^3 operations for N^2 unknowns,
     from N = 400 Fourier transforms instead; and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations
     and 20 N^3 operations. With one axis N^3 / 3. A step of the projection takes an eigendecomposition an axis, 9 N^3, and 25 m^3 for the m
     functions that the kernel has (m^3 on one axis): three to four times as long as Adam's at N = 400 x 400, eight times at 400.
@@ -160,8 +160,8 @@ class GPHM(Estimator):
             raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...) or another equation of qf.kron.pde")
         axes = _axes(self.axes, label)
         own = self.pde.copied()
-        grid_pde = (pde or own).on([doubled(x.here) for x in axes], label)
-        if pde is None and all(x.here is x.host for x in axes):
+        grid_pde = (pde or own).on([doubled(x.array) for x in axes], label)
+        if pde is None and all(x.array is x.host for x in axes):
             _warn_of_lost([x.host for x in axes], own)
         _arguments.choice(self.kind, label, "kind", ("student_t", "gaussian"))
         count = _arguments.integer(self.components, label, "components", 1)
@@ -175,9 +175,9 @@ class GPHM(Estimator):
         if units is None:
             resolved = _RESOLVED if self.freq_scale is None or self.optimizer == "projection" else np.inf
             units = Units.of(grid_pde, axes, [min(scale, resolved * _highest(x.host)) for x in axes])
-        inner = [Points(units.axis(k, x.here), units.axis(k, x.host), x.uniform) for k, x in enumerate(axes)]
+        inner = [Points(units.axis(k, x.array), units.axis(k, x.host), x.uniform) for k, x in enumerate(axes)]
         component = _component.mixture(units.equation(grid_pde), inner, covariance, count, HIGHEST, weight)
-        self.axes, self.pde, self._grid_pde = [x.here for x in axes], own, grid_pde
+        self.axes, self.pde, self._grid_pde = [x.array for x in axes], own, grid_pde
         self._state = State.begun(units, component)
 
     def _check_training(self, label: str) -> None:
@@ -428,13 +428,13 @@ def _axes(axes: Any, label: str) -> list[Points]:
     """In their own precision, which says what uniform means."""
     found: list[Points] = []
     for k, x in enumerate(_arguments.sequence(axes if is_list_of_axes(axes) else [axes], f"{label}: axes")):
-        here = _points(x, label, k, "axes[0]", found[0].here if found else None)
-        host = np.array(_arrays.to_host(here))
+        array = _points(x, label, k, "axes[0]", found[0].array if found else None)
+        host = np.array(_arrays.to_host(array))
         if len(host) < 3:
             raise ValueError(f"{label}: axes[{k}] has {len(host)} points, expected at least 3: two ends and one between")
         _arguments.finite(host, label, f"axes[{k}]")
         steps = np.diff(host)
         if not ((steps > 0).all() or (steps < 0).all()):
             raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected points in their order")
-        found.append(Points(host if here.__class__ is np.ndarray else namespace(here).asarray(here, copy=True), host, is_uniform(host)))
+        found.append(Points(host if array.__class__ is np.ndarray else namespace(array).asarray(array, copy=True), host, is_uniform(host)))
     return found

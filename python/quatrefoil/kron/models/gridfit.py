@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _arrays
-from .._bind import check_device
-from .._typing import Backend
+from ... import _arrays
+from ..._bind import check_device
+from ..._typing import Backend
+from ..gp import nll_and_gradients, solve_and_keep
+from ..gp.device import Posterior
+from ..gp.grid import Grid
+from ..gp.iterative import Iterative
+from ..gp.missing import Cells
+from ..gp.nll import exact
+from ..gp.points import GridPoints, ScatteredPoints
+from ..product.dense import owned
 from .estimator import is_list_of_axes
-from .gp import nll_and_gradients, solve_and_keep
-from .gp.afar import Posterior
-from .gp.grid import Grid
-from .gp.iterative import Iterative
-from .gp.missing import Cells
-from .gp.nll import exact
-from .gp.points import GridPoints, ScatteredPoints
 from .gridmodel import Data, Model, axes_of, columns_of
-from .product.dense import owned
 from .tables import Labels, is_scalar
 
 Array = Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..gp.afar import namespace
+from ...product.dense import namespace
 
 Array = Any
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
-from . import mixture
+from ... import _arrays
+from .. import mixture
 
 Array = Any
 Kernel = Callable[..., Any] | None

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import _arrays
-from ..._array_tools import size
-from ..gp.afar import namespace
-from ..pde import PDE
+from .... import _arrays
+from ...._array_tools import size
+from ...pde import PDE
+from ...product.dense import namespace
 from .axis import Axis, Hyper
 from .edges import add_to_edges, edges
 from .inverse import Cholesky, Inverse

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from .. import _arguments
-from .product.dense import exponent
+from ... import _arguments
+from ..product.dense import exponent
 from .tables import is_scalar
 
 

@@ -13,20 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ... import _arguments, _arrays, _backends
+from ... import _arguments, _arrays
 from ..._array_tools import nan_unless, pieces
-from ..product.afar import clamped, eigen
-from ..product.dense import outer
+from ..product.dense import namespace, outer
+from ..product.eigen import clamped, eigen
 from ..product.packed import Packed
 from ._array import System, blocks, gp_solve, inverse_of, is_closed, system_of
 from .points import squared_product
 
 Array = Any
-
-
-def namespace(array: Array) -> Any:
-    """The functions of the array API for arrays of a kind."""
-    return _backends.array.namespace(str(_arrays.kind(array)))
 
 
 class Posterior:

@@ -1,0 +1,1 @@
+"""Estimators, solvers and operators on top of the methods of ``quatrefoil.kron``. Methods never import them."""

@@ -1,0 +1,225 @@
+"""What a ``KroneckerOperator`` needs of its square factors: eigendecompositions and LU factors, in double precision and kept.
+
+On the host what cannot be factorised raises. On a device nobody looks at a number: there it is NaN, or the array library's own error.
+Equation numbers are those of csrc/kron/product/README.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ... import _arrays
+from ..._array_tools import double, nan_unless
+from ..product.dense import (
+    CURE,
+    exponent,
+    factorised,
+    log_determinant,
+    namespace,
+    not_negative,
+    outer,
+    product_of,
+    products,
+    require_symmetric,
+    singular_axis,
+)
+from ..product.eigen import Eigen, clamped, eigen, negligible
+from ..product.packed import Packed
+
+Array = Any
+_LABEL = "KroneckerOperator"
+
+
+class HostFactorisation:
+    """Of NumPy factors (n_k, n_k) that nobody writes to."""
+
+    def __init__(self, factors: Sequence[np.ndarray], kernel: tuple[Any, Any]) -> None:
+        self.xp, self._factors, self._kernel = np, factors, kernel
+        self._eps = float(np.finfo(factors[0].dtype).eps)
+
+    def eigen(self, label: str) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Eigenvalues (N,) in the order of the grid, and (l_k, Q_k) of every factor (7); ValueError for one that is not symmetric."""
+        self._require_finite(label)
+        for i, f in enumerate(self._factors):
+            require_symmetric(f, self._eps, f"{label}: factors[{i}]", "symmetrise it, or use noise=0")
+        return self._values, self._parts
+
+    @functools.cached_property
+    def _parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self._factors]  # type: ignore[misc]
+
+    @functools.cached_property
+    def _values(self) -> np.ndarray:
+        return products([l for l, _ in self._parts])
+
+    @functools.cached_property
+    def _vectors(self) -> Packed:
+        return Packed([q for _, q in self._parts], *self._kernel)
+
+    def filtered(self, values: Array, rows: Array) -> Array:
+        """Q diag(values) Qᵀ of rows (..., N): NumPy arrays, or tensors in which there may be gradients."""
+        vectors = self._vectors
+        if not isinstance(rows, np.ndarray):  # tensors of this very call: within torch.func all are that call's own
+            vectors = Packed([_arrays.of_kind("torch", q) for _, q in self._parts], *self._kernel)
+        found: Array = vectors(values * vectors(rows, True))
+        return found
+
+    @functools.cached_property
+    def _semidefinite(self) -> tuple[np.ndarray, list[np.ndarray], float]:
+        """Eigenvalues (N,), not negative, those of every factor, and the noise up to which K + noise I is singular to working precision."""
+        self.eigen(f"{_LABEL}.solve or logdet with noise")
+        values = [not_negative(l, self._eps, f"{_LABEL}: factors[{i}]") for i, (l, _) in enumerate(self._parts)]
+        is_singular = singular_axis(values, self._eps) is not None
+        return products(values), values, self._eps * product_of([l.max(initial=0.0) for l in values]) if is_singular else -1.0
+
+    def _with_noise(self, noise: float) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Eigenvalues (N,) of K, not negative, and those of every factor; LinAlgError if K + noise I is singular."""
+        values, parts, least = self._semidefinite
+        if noise <= least:
+            raise np.linalg.LinAlgError(
+                f"{_LABEL}: a factor is singular to working precision and the noise is {noise:.3g}, expected more than eps times "
+                f"the largest eigenvalue of the product, {least:.3g}; {CURE}"
+            )
+        return values, parts
+
+    def solved(self, rows: np.ndarray, noise: float) -> np.ndarray:
+        """(K + noise I)⁻¹ of rows (..., N): (8), with noise (9)."""
+        rows = np.ascontiguousarray(rows)
+        if not noise:
+            return self._by_lu(rows)
+        values, _ = self._with_noise(noise)
+        found: np.ndarray = self._vectors(self._vectors(rows, True) / (values + noise))
+        return found
+
+    def logdet(self, noise: float) -> float:
+        """log det(K + noise I) (10)."""
+        if noise:
+            return log_determinant(self._with_noise(noise)[1], noise)
+        N = math.prod(map(len, self._factors))
+        total, negative = 0.0, False
+        for f, (lu, pivots) in zip(self._factors, self._lu) if N else ():
+            others = N // len(f)
+            diagonal = np.diagonal(lu)
+            total += others * float(np.log(np.abs(diagonal)).sum())
+            swaps = int(np.count_nonzero(pivots != np.arange(len(f))))
+            negative ^= bool((swaps + np.count_nonzero(diagonal < 0)) * others % 2)
+        if negative:
+            raise np.linalg.LinAlgError(f"{_LABEL}.logdet: the determinant is negative, expected a positive one")
+        return total
+
+    @functools.cached_property
+    def _lu(self) -> list[tuple[Any, Any]]:
+        self._require_finite(f"{_LABEL}.solve or logdet")
+        return [factorised(f, i) for i, f in enumerate(self._factors)]
+
+    def _by_lu(self, rows: np.ndarray) -> np.ndarray:
+        if rows.size == 0:
+            return rows
+        from scipy.linalg import lu_solve
+
+        x, lead = rows.reshape(*rows.shape[:-1], *map(len, self._factors)), rows.ndim - 1
+        exponents = list(map(exponent, self._factors))
+        far = sum(map(abs, exponents)) > 500  # factor by factor x might leave the range of float64 and come back
+        for k, (lu, pivots) in enumerate(self._lu):
+            front = np.moveaxis(x, lead + k, 0)
+            own = pivots.copy()  # SciPy counts them up to LAPACK's and back, in place: other threads read ours
+            front = np.ldexp(front, exponents[k]) if far else front
+            solved = lu_solve((lu, own), front.reshape(len(front), -1), check_finite=False)
+            x = np.moveaxis(solved.reshape(front.shape), 0, lead + k)
+        return np.ldexp(x, -sum(exponents)).reshape(rows.shape) if far else x.reshape(rows.shape)
+
+    def _require_finite(self, label: str) -> None:
+        for i, f in enumerate(self._factors):
+            if not np.isfinite(f).all():
+                raise ValueError(f"{label}: factors[{i}] has NaN or infinity in it")
+
+
+class DeviceFactorisation:
+    """Of factors (n_k, n_k) on one device, in array-API terms."""
+
+    def __init__(self, factors: Sequence[Array], kernel: tuple[Any, Any]) -> None:
+        self.xp, self._factors, self._kernel = namespace(factors[0]), factors, kernel
+
+    def eigen(self, label: str) -> tuple[Array, list[tuple[Array, Array]]]:
+        """As on the host; the eigenvalues (N,) are NaN if a factor is not symmetric or finite."""
+        return nan_unless(self.xp, self._good, outer([p.values for p in self._parts])), [(p.values, p.vectors) for p in self._parts]
+
+    @functools.cached_property
+    def _parts(self) -> list[Eigen]:
+        return [eigen(self.xp, f) for f in self._factors]
+
+    @functools.cached_property
+    def _good(self) -> Array:
+        return functools.reduce(lambda a, b: a & b, [p.good for p in self._parts])
+
+    @functools.cached_property
+    def _vectors(self) -> Packed:
+        return Packed([p.vectors for p in self._parts], *self._kernel)
+
+    def filtered(self, values: Array, rows: Array) -> Array:
+        found: Array = self._vectors(values * self._vectors(rows, True))
+        return found
+
+    def _with_noise(self, noise: float) -> Array:
+        """(N,) eigenvalues of K + noise I, noise > 0; NaN if that is singular or K has a negative eigenvalue."""
+        xp, values = self.xp, [clamped(self.xp, p.values) for p in self._parts]
+        good = functools.reduce(lambda a, b: a & b, [p.not_negative for p in self._parts]) & self._good
+        limit = negligible(xp, values, float(xp.finfo(self._factors[0].dtype).eps), self._factors[0])
+        return nan_unless(xp, good & (noise > limit), outer(values) + noise)
+
+    @functools.cached_property
+    def _plain(self) -> list[tuple[Array, Array]]:
+        """Of every factor (n, n) itself, and whether it is finite and not singular to the precision that it was given in."""
+        xp, found = self.xp, []
+        for f in self._factors:
+            K, right = double(xp, f), xp.ones((), dtype=xp.bool, device=f.device)
+            if f.shape[0]:
+                finite = xp.all(xp.isfinite(K))
+                K = xp.where(finite, K, xp.eye(f.shape[0], dtype=K.dtype, device=K.device))
+                sizes = [xp.max(xp.sum(xp.abs(a), axis=0)) for a in (K, xp.linalg.inv(K))]
+                right = finite & (sizes[0] * sizes[1] <= 1 / float(xp.finfo(f.dtype).eps))
+            found.append((K, right))
+        return found
+
+    def solved(self, rows: Array, noise: float) -> Array:
+        """As on the host. Without noise by an LU factorisation a factor and call, which costs no more than the product of one vector."""
+        if noise:
+            return self.filtered(1 / self._with_noise(noise), rows)
+        xp, sizes, x = self.xp, [f.shape[0] for f in self._factors], rows
+        batch = math.prod(rows.shape[:-1])
+        for k, (K, right) in enumerate(self._plain):
+            before, after = batch * math.prod(sizes[:k]), math.prod(sizes[k + 1 :])
+            if not before * sizes[k] * after:
+                return rows
+            along = xp.reshape(xp.permute_dims(xp.reshape(x, (before, sizes[k], after)), (1, 0, 2)), (sizes[k], before * after))
+            back = xp.reshape(xp.linalg.solve(K, along), (sizes[k], before, after))
+            x = nan_unless(xp, right, xp.reshape(xp.permute_dims(back, (1, 0, 2)), rows.shape))
+        return x
+
+    def logdet(self, noise: float) -> Array:
+        """As on the host, an array without axes; NaN if the determinant is not positive."""
+        xp = self.xp
+        if noise:
+            return xp.sum(xp.log(self._with_noise(noise)))
+        N = math.prod(f.shape[0] for f in self._factors)
+        total = xp.zeros((), dtype=xp.float64, device=self._factors[0].device)
+        sign = total + 1
+        for K, right in self._plain if N else ():
+            others = N // K.shape[0]
+            of_factor, size = xp.linalg.slogdet(K)
+            total = total + nan_unless(xp, right, others * size)
+            sign = sign * (of_factor if others % 2 else of_factor * of_factor)
+        return nan_unless(xp, sign > 0, total)
+
+
+Factorisation: TypeAlias = HostFactorisation | DeviceFactorisation
+
+
+def factorisation(factors: Sequence[Array], kernel: tuple[Any, Any]) -> Factorisation:
+    """Of factors on the host, NumPy arrays, or on a device."""
+    return (HostFactorisation if isinstance(factors[0], np.ndarray) else DeviceFactorisation)(factors, kernel)

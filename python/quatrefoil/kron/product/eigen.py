@@ -1,0 +1,52 @@
+"""Eigendecompositions of symmetric factors in array-API terms, in double precision. Nobody looks at a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..._array_tools import double, is_symmetric
+from .dense import outer
+
+Array = Any
+
+
+class Eigen(NamedTuple):
+    """K = Q diag(values) Qᵀ: as it is taken, symmetric and finite; whether it was, and whether no eigenvalue is below 0 but by rounding."""
+
+    K: Array
+    values: Array
+    vectors: Array
+    good: Array
+    not_negative: Array
+
+
+def eigen(xp: Any, f: Array) -> Eigen:
+    """Of one factor (n, n)."""
+    K, eps, n = double(xp, f), float(xp.finfo(f.dtype).eps), f.shape[0]
+    if n == 0:
+        right = xp.ones((), dtype=xp.bool, device=K.device)
+        return Eigen(K, xp.zeros((0,), dtype=K.dtype, device=K.device), K, right, right)
+    is_finite = xp.isfinite(K)
+    K = xp.where(is_finite, K, xp.zeros_like(K))
+    good = xp.all(is_finite) & is_symmetric(xp, K, eps)
+    K = (K + K.T) / 2
+    values, vectors = xp.linalg.eigh(K)
+    return Eigen(K, values, vectors, good, values[0] >= -n * eps * xp.max(xp.abs(values)))
+
+
+def clamped(xp: Any, values: Array) -> Array:
+    """Rounding below 0 counts as 0."""
+    return xp.where(values < 0, xp.zeros_like(values), values)
+
+
+def negligible(xp: Any, values: Sequence[Array], eps: float, like: Array) -> Array:
+    """Up to which noise K + noise I counts as singular, an array without axes: -1 for a K that is regular, else eps times its largest
+    eigenvalue. ``values`` are the eigenvalues of every axis, ascending and not negative, of factors of that precision."""
+    limit = xp.full((), -1.0, dtype=xp.float64, device=like.device)
+    if not all(l.shape[0] for l in values):
+        return limit
+    largest = outer([l[-1:] for l in values])[0]
+    for l in values:
+        limit = xp.where(l[0] <= l.shape[0] * eps * l[-1], eps * largest, limit)
+    return limit
