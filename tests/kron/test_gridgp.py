@@ -103,14 +103,14 @@ def test_predictions_by_samples_and_of_one_axis(rng):
 
 @pytest.mark.filterwarnings("ignore:kron.gp_nll. conjugate gradients stopped:RuntimeWarning")  # where the search tries hardly any noise
 def test_lanczos_fits_too(rng, monkeypatch):
-    from quatrefoil.kron.gp import nll
+    from quatrefoil.kron.gp import covariance
 
     p = Problem(rng, (12, 10))
     grid = [g.reshape(-1) for g in np.meshgrid(*p.axes, indexing="ij")]  # a sample of the prior: of mere noise the likelihood is flat
     prior = 1.3 * dense_kernel(p.dense.kernels, grid, grid) + 0.1 * np.eye(120)
     p.Y = rng.multivariate_normal(np.zeros(120), prior).reshape(12, 10)
     exact = p.fitted(optimizer="fmin_l_bfgs_b")
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     gp = p.fitted(optimizer="fmin_l_bfgs_b", logdet="lanczos", probes=64, rng=0)
     assert exact.log_marginal_likelihood(gp.theta_) >= exact.log_marginal_likelihood_value_ - 0.1
 

@@ -110,7 +110,7 @@ def test_kernels():
 
 def test_many_cells_of_a_factor_are_estimated(monkeypatch):
     holes = np.where(SEEN, TABLE, np.nan)
-    monkeypatch.setattr("quatrefoil.kron.gp.nll.FEW", 0)
+    monkeypatch.setattr("quatrefoil.kron.gp.covariance.FEW", 0)
     exact, lanczos = (GridGP(logdet=how, rng=0).fit([X, T], holes).theta_ for how in (None, "lanczos"))
     assert not np.array_equal(exact, lanczos)
     monkeypatch.setattr("quatrefoil.kron.models.gridgp._MOST_EXACT", 20)

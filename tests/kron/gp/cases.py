@@ -8,7 +8,7 @@ import numpy as np
 import quatrefoil as qf
 from case import Case
 from kron.dense import EPS, near, unit_of
-from quatrefoil.kron.gp import nll as likelihood
+from quatrefoil.kron.gp import covariance
 
 
 def factor(rng, n):
@@ -154,7 +154,7 @@ def attack_grids(rng, backend):
         near(got, contracted(G, factors, k), tolerance, f"gradient of factor {k}", size * others)
     near(of_noise, np.diagonal(G) if len(noise) > 1 else np.trace(G)[None], tolerance, "gradient of the noise", size)
     near(qf.kron.gp_solve(factors, y, noise, **options), [a for _, a, _ in each], tolerance, "solve", height / level)
-    with mock.patch.object(likelihood, "FEW", 0):  # it iterates
+    with mock.patch.object(covariance, "FEW", 0):  # it iterates
         alpha = qf.kron.gp_solve(factors, y, noise, **options)
     near(alpha, [a for _, a, _ in each], tolerance + 1e-9, "solve by iteration", height * math.sqrt(N) / level)
     at = [rng.integers(0, n, rng.integers(0, 4)) for n in sizes]

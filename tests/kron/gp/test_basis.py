@@ -8,7 +8,7 @@ import pytest
 import quatrefoil as qf
 from kron.gp import oracle
 from kron.gp.cases import factor
-from quatrefoil.kron.gp import basis, iterative, nll
+from quatrefoil.kron.gp import basis, covariance, iterative, missing
 from quatrefoil.kron.gp.grid import Grid
 
 
@@ -93,7 +93,7 @@ def test_a_negative_half_is_said(rng):
 
 def test_iterations_in_single_precision_end_in_double(backend, rng, monkeypatch):
     """Of a smooth covariance, of which few eigenvectors matter, and of a rough one, with noise so small that single precision stalls."""
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     x = np.linspace(0, 1, 25)
     smooth, rough = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2), np.exp(-np.abs(x[:, None] - x))
     for factors, noise in (([smooth] * 2, 0.1), ([rough] * 2, 0.1), ([smooth] * 2, 1e-4), ([rough, smooth], 1e-6)):
@@ -106,11 +106,11 @@ def test_iterations_in_single_precision_end_in_double(backend, rng, monkeypatch)
 
 
 def test_what_leaves_the_range_of_single_precision(rng, monkeypatch):
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     mask, y = rng.random(30) < 0.6, rng.standard_normal(30)
     for unit, noise, fits in ((1.0, 1e-20, False), (1e-20, 1e-20, True), (1e-200, 1e-200, True)):
         factors = [unit * factor(rng, 5), factor(rng, 6)]
-        cells = nll.Cells(np.full(1, noise), mask, 30)
+        cells = missing.Cells(np.full(1, noise), mask, 30)
         assert (iterative.Iterative(Grid(factors, "test"), [cells], 1e-10)._single is not None) == fits
         got = qf.kron.gp_solve(factors, y, noise, mask=mask)
         expected = oracle.gp_solve(factors, y, [noise], mask).astype(float)
@@ -118,7 +118,7 @@ def test_what_leaves_the_range_of_single_precision(rng, monkeypatch):
 
 
 def test_what_cannot_be_reached_is_said(rng, monkeypatch):
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     x = np.linspace(0, 1, 25)
     smooth = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2)
     mask = rng.random(625) < 0.6

@@ -11,7 +11,7 @@ from case import flat
 from checks import check_refused
 from kron.gp import oracle
 from kron.gp.cases import factor
-from quatrefoil.kron.gp import iterative, missing, nll
+from quatrefoil.kron.gp import covariance, iterative, missing
 from quatrefoil.kron.gp.gram import gp_gram
 from quatrefoil.kron.gp.grid import Grid
 
@@ -117,7 +117,7 @@ def test_every_solver_is_the_dense_one(backend, rng, share, kind):
 
 @pytest.mark.parametrize("kind", ["one", "cells"])
 def test_iterations_meet_the_residual_that_is_asked_for(backend, rng, monkeypatch, kind):
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     factors = [rbf(24, 0.1), rbf(19, 0.15)]
     N = 24 * 19
     mask = rng.random((3, N)) < 0.7  # another for each row
@@ -145,7 +145,7 @@ def test_gradients_by_iteration_are_those_of_the_factor(backend, rng, monkeypatc
     factors, y, mask = grid_of(rng, (7, 8), 0.6)
     g = rng.standard_normal(56)
     expected = qf.kron.gp_solve_vjp(factors, y, 0.3, mask, None, g)
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     got = qf.kron.gp_solve_vjp(factors, y, 0.3, mask, None, g, tol=1e-13)
     for a, b in zip([*got[0], *got[1:]], [*expected[0], *expected[1:]]):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, np.abs(b).max()))
@@ -153,7 +153,7 @@ def test_gradients_by_iteration_are_those_of_the_factor(backend, rng, monkeypatc
 
 def test_lanczos_is_within_its_error(backend, rng, monkeypatch):
     """Standardised errors over many seeds are about normal; a planted bias of one standard error is seen."""
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     factors, N = [rbf(12, 0.2), rbf(10, 0.3)], 120
     mask, y = rng.random(N) < 0.7, rng.standard_normal(N)
     exact = float(oracle.gp_nll(factors, y, [0.05], mask))
@@ -167,7 +167,7 @@ def test_lanczos_is_within_its_error(backend, rng, monkeypatch):
 
 
 def test_lanczos_gradients_are_unbiased(backend, rng, monkeypatch):
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     factors, N = [rbf(6, 0.4), rbf(5, 0.4)], 30
     mask, y = rng.random(N) < 0.6, rng.standard_normal(N)
     noise = rng.uniform(0.1, 0.2, N)
@@ -181,7 +181,7 @@ def test_lanczos_gradients_are_unbiased(backend, rng, monkeypatch):
 
 
 def test_lanczos_depends_on_the_seed_alone(rng, monkeypatch):
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     factors, y, mask = grid_of(rng, (6, 5), 0.5)
     values = [float(qf.kron.gp_nll(factors, y, 0.1, mask=mask, logdet="lanczos", rng=s)) for s in (0, 0, 1)]
     assert values[0] == values[1] != values[2]

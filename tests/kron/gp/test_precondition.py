@@ -7,7 +7,7 @@ import pytest
 
 import quatrefoil as qf
 from kron.gp.cases import factor
-from quatrefoil.kron.gp import basis, nll
+from quatrefoil.kron.gp import basis, covariance
 from quatrefoil.kron.gp.grid import Grid
 from quatrefoil.kron.gp.precondition import Neighbours, near_axes
 
@@ -90,7 +90,7 @@ def test_which_axes_count(rng):
 
 def test_neighbours_that_say_the_same(rng, monkeypatch):
     """Next cells of which either gives the other to rounding, in single precision: the factor stays regular and the solve exact."""
-    monkeypatch.setattr(nll, "FEW", 0)
+    monkeypatch.setattr(covariance, "FEW", 0)
     x = np.linspace(0, 1, 40)
     smooth = np.exp(-np.abs(x[:, None] - x) / 50)
     factors, noise, mask = [smooth, smooth], 1e-7, rng.random(1600) < 0.5

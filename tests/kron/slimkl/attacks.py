@@ -10,7 +10,7 @@ import numpy as np
 
 from kron.slimkl.oracle import components
 from quatrefoil.kron import SlimKL
-from quatrefoil.kron import agents as parts
+from quatrefoil.kron.models import slimkl_consensus as parts
 
 
 class Stopping(Executor):
@@ -96,7 +96,7 @@ def interrupted(rng, model):
     except error:
         pass
     same(model, before, f"interrupted by {error.__name__}")
-    assert not parts._here
+    assert not parts._workers
     model.set_params(**given)
 
 

@@ -11,7 +11,7 @@ import pytest
 from checks import check_refused
 from kron.slimkl.oracle import components, objective
 from quatrefoil.kron import SlimKL
-from quatrefoil.kron import agents as parts
+from quatrefoil.kron.models import slimkl_consensus as parts
 from quatrefoil.kron.models.slimkl_worker import Worker, factor
 
 EPS = 2.0**-52
@@ -172,14 +172,14 @@ def test_the_same_bits_by_any_executor(rng):
                 got = fitted(x, y, executor=executor, **options)
                 np.testing.assert_array_equal(got.weights_, expected.weights_)
                 np.testing.assert_array_equal(got.objective_, expected.objective_)
-    assert not parts._here
+    assert not parts._workers
 
 
 class Forgetful(Recorder):
     """As processes that are new each time: nobody has seen an agent before."""
 
     def submit(self, function, /, *given):
-        parts._here.clear()
+        parts._workers.clear()
         return super().submit(function, *given)
 
 
@@ -196,10 +196,10 @@ def test_old_fits_make_room(rng):
     data = (x[:, None], y, GRID[:, None], np.full((40, 1), 0.01), 0.1)
     for k in range(7):
         parts.set_up(f"fit {k}", 0, data)
-    assert list(parts._here) == [f"fit {k}" for k in range(3, 7)]
+    assert list(parts._workers) == [f"fit {k}" for k in range(3, 7)]
     for k in range(7):
         parts.forget(f"fit {k}")
-    assert not parts._here
+    assert not parts._workers
 
 
 def test_what_an_agent_raises_arrives(rng):
@@ -207,7 +207,7 @@ def test_what_an_agent_raises_arrives(rng):
     for executor in (None, Recorder()):
         with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL\.fit: the covariance is not positive definite .*noise is 1e-300"):
             SlimKL(means=np.zeros(1), std=0.0, noise=1e-300, agents=2, executor=executor).fit(x, y)
-        assert not parts._here
+        assert not parts._workers
 
 
 # ---- prediction

@@ -10,7 +10,7 @@ from kron.slimkl.attacks import Stopping, learnt, same
 from kron.slimkl.oracle import objective
 from kron.slimkl.test_slimkl import GRID, split
 from quatrefoil.kron import SlimKL
-from quatrefoil.kron import agents as parts
+from quatrefoil.kron.models import slimkl_consensus as parts
 
 
 def signal(n=40, amplitude=1.0, seed=7):
@@ -85,7 +85,7 @@ def test_a_fit_that_does_not_end_leaves_what_was(error):
             with pytest.raises(type(error)):
                 other.fit(x[:20], y[:20])
             same(other, before if other is model else {}, count)
-            assert not parts._here
+            assert not parts._workers
 
 
 def test_a_warning_that_is_an_error_leaves_what_was():

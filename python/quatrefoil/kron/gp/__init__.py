@@ -5,21 +5,22 @@ Equation numbers are those of csrc/kron/gp/README.md.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ... import _arguments, _arrays, _backends
+from ... import _arguments, _arrays
 from ..._call import call, call_vjp, is_compiling
 from ..._dims import Shape
-from ..._memo import Memo
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import AnyArray, Array, Backend, T
-from . import nll as _nll
+from . import host
+from .covariance import Solution
 from .gram import GP_GRAM
 from .spectrum import GP_SPECTRUM
-from .validation import takes_grids
+from .validation import noise_of, takes_grids
 
 _FACTORS, _Y = Arg("factors", "n_ n_", many=True), Arg("y", "... n_x")
 _NOISE, _MASK = Arg("noise", "S"), Arg("mask", "n_x or ... n_x", optional=True, dtype="bool")
@@ -39,10 +40,10 @@ GP_NLL = Op(
     inputs=(_FACTORS, _Y, _NOISE, _MASK, _START),
     outputs=(Arg("nll", "..."), Arg("error", "...", when="return_error", constant=True)),
     options=(Option("logdet", str), Option("probes", int), Option("seed", int), Option("tol", float), Option("return_error", bool)),
-    extras=("kept",),
+    extras=("likelihood",),
     check=_check,
-    host=_nll.nll,
-    host_adjoint=_nll.nll_adjoint,
+    host=host.gp_nll,
+    host_adjoint=host.gp_nll_vjp,
     tolerance=2e-5,  # float64: condition numbers up to about 100
 )  # fmt: skip
 GP_SOLVE = Op(
@@ -50,10 +51,10 @@ GP_SOLVE = Op(
     inputs=(_FACTORS, _Y, _NOISE, _MASK, _START),
     outputs=(Arg("alpha", "... n_x"),),
     options=(Option("tol", float),),
-    extras=("kept", Extra("progress", function=True)),
+    extras=("solution", Extra("progress", function=True)),
     check=_check,
-    host=_nll.solve,
-    host_adjoint=_nll.solve_adjoint,
+    host=host.gp_solve,
+    host_adjoint=host.gp_solve_vjp,
     tolerance=2e-5,  # float64: condition numbers up to about 100
 )  # fmt: skip
 OPS = (GP_NLL, GP_SOLVE, GP_SPECTRUM, GP_GRAM)
@@ -146,11 +147,11 @@ def gp_nll(
     options = _options(label, logdet, probes, rng, tol, return_error)
     factors = _arguments.sequence(factors, label)
     arrays = (*factors, y, noise_of(noise, y, label), mask, start)
-    kept = _kept(GP_NLL, arrays, backend, grad)
-    value, error = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
+    shared = _shared(host.likelihood, options, num_threads)
+    value, error = call(GP_NLL, arrays, options, (shared,), None, backend, num_threads)
     results = (value, error) if return_error else (value,)
     if grad:
-        dfactors, dnoise = _of_sum(arrays, value, options, kept, backend, num_threads)
+        dfactors, dnoise = _of_sum(arrays, value, options, shared, backend, num_threads)
         results += (dfactors, dnoise.reshape(getattr(noise, "shape", ())))
     return results if len(results) > 1 else value
 
@@ -171,25 +172,29 @@ def nll_and_gradients(
 ) -> tuple[float, list[np.ndarray], np.ndarray, np.ndarray]:
     """``gp_nll`` of one y (N,) with its gradients by factors, y, which is α, and noise (S,): for who minimises it."""
     arrays = (*factors, y, noise, mask, start)
-    options, kept = _options(GP_NLL.label, logdet, probes, rng, tol, False), _kept(GP_NLL, arrays, backend, True)
-    value, _ = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
-    return float(value), *_gradients(arrays, value, options, kept, backend, num_threads)
+    options = _options(GP_NLL.label, logdet, probes, rng, tol, False)
+    shared = _shared(host.likelihood, options, num_threads)
+    value, _ = call(GP_NLL, arrays, options, (shared,), None, backend, num_threads)
+    return float(value), *_gradients(arrays, value, options, shared, backend, num_threads)
 
 
-def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], kept: Any, backend: str | None, num_threads: int | None) -> Any:
-    """Gradients of the sum of the rows' nll by the factors and the noise: from what the call has left, without the adjoint's other
-    results."""
-    made = kept[0].made.solution if kept[0] is not None else None
-    if made is None or not isinstance(value, np.ndarray):
-        dfactors, _, dnoise = _gradients(arrays, value, options, kept, backend, num_threads)
+def _shared(compute: Callable[..., Any], *setting: Any) -> host.Shared | None:
+    """What the value leaves for its gradient; a compiled program computes it again."""
+    return None if is_compiling() else host.Shared(functools.partial(compute, *setting))
+
+
+def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], shared: Any, *how: Any) -> Any:
+    """Gradients of the sum of the rows' nll by the factors and the noise, without the adjoint's other results."""
+    if shared is None or shared.made is None or not isinstance(value, np.ndarray):
+        dfactors, _, dnoise = _gradients(arrays, value, options, shared, *how)
         return dfactors, dnoise
-    R, of_noise = made.gradients(np.ones(value.size), arrays[-3].size > 1)
+    R, of_noise = shared.made.solution.nll_gradients(np.ones(value.size))
     return [a.astype(value.dtype, copy=False) for a in R], np.asarray(of_noise, value.dtype)
 
 
-def _gradients(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], kept: Any, backend: str | None, num_threads: int | None) -> Any:
+def _gradients(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], shared: Any, *how: Any) -> Any:
     ones = _arrays.namespace(value).ones_like(value)
-    return call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, kept, backend, num_threads)
+    return call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (shared,), *how)
 
 
 def gp_nll_vjp(
@@ -282,22 +287,22 @@ def gp_solve(
     >>> qf.kron.gp_solve([np.eye(2), np.eye(2)], np.array([1.0, 2.0, 3.0, np.nan]), 1.0, mask=np.array([True, True, True, False]))
     array([0.5, 1. , 1.5, 0. ])
     """
-    alpha: T = solve_and_keep(factors, y, noise, mask, start, tol, progress, out, backend, num_threads, keep=False)[0]
+    alpha: T = solve_and_keep(factors, y, noise, mask, start, tol, progress, out, backend, num_threads)[0]
     return alpha
 
 
 def solve_and_keep(
     factors: Sequence[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any, out: Any, backend: str | None,
-    num_threads: int | None, *, keep: bool = True,
-) -> tuple[Any, _nll.Solution | None]:  # fmt: skip
-    """``gp_solve``, and what solved it where that was kept."""
+    num_threads: int | None,
+) -> tuple[Any, Solution | None]:  # fmt: skip
+    """``gp_solve``, and on the host what solved it."""
     label = GP_SOLVE.label
     factors = _arguments.sequence(factors, label)
     arrays = (*factors, y, noise_of(noise, y, label), mask, start)
     options = (_arguments.number(tol, label, "tol", positive=True),)
-    kept = _kept(GP_SOLVE, arrays, backend, keep)
-    alpha = call(GP_SOLVE, arrays, options, (*kept, progress), out, backend, num_threads)
-    return alpha, kept[0].made.solution if kept[0] is not None else None
+    shared = _shared(host.solution, *options, progress, num_threads)
+    alpha = call(GP_SOLVE, arrays, options, (shared, progress), out, backend, num_threads)
+    return alpha, None if shared is None else shared.made
 
 
 def gp_solve_vjp(
@@ -330,29 +335,8 @@ def gp_solve_vjp(
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 
 
-def noise_of(noise: Any, y: Any, label: str) -> Any:
-    """The noise as an array (1,) or (N,) of y's kind and precision."""
-    if not isinstance(noise, float) and _arrays.kind(noise) is not None:
-        return noise.reshape(1) if noise.ndim == 0 else noise
-    value = _arguments.number(noise, label, "noise")
-    if _arrays.kind(y) is None:
-        return np.full(1, value)  # what y is not is said where all arrays are looked at
-    if _arrays.kind(y) == "torch":
-        return y.new_full((1,), value)
-    return _arrays.beside(y, np.full(1, value, _arrays.dtype_name(y)))
-
-
 def _options(label: str, logdet: str, probes: int, rng: Any, tol: float, return_error: bool) -> tuple[Any, ...]:
     _arguments.choice(logdet, label, "logdet", ("exact", "lanczos"))
     count, least = _arguments.integer(probes, label, "probes", 2), _arguments.number(tol, label, "tol", positive=True)
     seed = int(_arguments.generator(rng, label).integers(2**62)) if logdet == "lanczos" or rng is not None else 0
     return logdet, count, seed, least, bool(return_error)
-
-
-def _kept(op: Op, arrays: Sequence[Any], backend: str | None, grad: bool) -> tuple[Memo | None]:
-    """What the value leaves for its gradient, where one may follow."""
-    wanted = grad or any(getattr(a, "requires_grad", False) for a in arrays)
-    if not wanted or is_compiling() or any(_arrays.kind(a) is None for a in arrays if a is not None):
-        return (None,)
-    name, _ = _backends.kernel(op, backend or _backends.chosen(), _arrays.device(next(a for a in arrays if a is not None)))
-    return (Memo(_nll.Kept(), name, arrays, private=True),)

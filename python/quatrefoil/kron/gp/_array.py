@@ -20,13 +20,17 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class System(NamedTuple):
-    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, the noise (S,); whether all are valid, and what is
-    here is finite in any case; the noise up to which a singular K leaves C singular, -1 for a regular K; and eps of the data."""
+    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, the noise (S,), all of them finite in any case.
+
+    ``valid``: whether factors and noise are; ``good``: and a C of all cells with one noise is regular; ``negligible``: the noise up to
+    which a singular K leaves C singular, -1 for a regular K; ``eps``: of the data.
+    """
 
     factors: list[Any]
     values: list[Any]
     vectors: list[Any]
     noise: Any
+    valid: Any
     good: Any
     negligible: Any
     eps: float
@@ -34,16 +38,15 @@ class System(NamedTuple):
 
 def system_of(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> System:
     s = double(xp, noise)
-    fits = xp.isfinite(s) & (s >= 0)
-    good = xp.all(fits)
+    valid = xp.all(xp.isfinite(s) & (s >= 0))
     parts, eps = [eigen(xp, f) for f in factors], float(xp.finfo(factors[0].dtype).eps)
     values = [clamped(xp, e.values) for e in parts]
     for e in parts:
-        good = good & e.good & e.not_negative
+        valid = valid & e.good & e.not_negative
     limit = negligible(xp, values, eps, s)
-    if is_closed(noise, mask):
-        good = good & (s[0] > limit)
-    return System([e.K for e in parts], values, [e.vectors for e in parts], xp.where(good, s, xp.ones_like(s)), good, limit, eps)
+    good = valid & (s[0] > limit) if is_closed(noise, mask) else valid
+    noise = xp.where(good, s, xp.ones_like(s))
+    return System([e.K for e in parts], values, [e.vectors for e in parts], noise, valid, good, limit, eps)
 
 
 def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False, without: int = -1) -> Any:
@@ -232,9 +235,7 @@ def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float
     return xp.concat([_solved(xp, block, rows[block.rows, :]) for block in blocks(xp, system, mask, N)], axis=0)
 
 
-def gp_solve(
-    xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, kept: Any = None, progress: Any = None
-) -> Any:
+def gp_solve(xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any = None) -> Any:
     if progress is not None and y.shape[-1] > DENSE_UP_TO and not is_closed(noise, mask):
         raise NotImplementedError("kron.gp_solve: backend 'array' looks at no residual that progress= could be told; leave it out")
     system = system_of(xp, factors, noise, mask)
@@ -243,7 +244,7 @@ def gp_solve(
 
 
 def gp_solve_vjp(
-    xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, grad: Any, tol: float, kept: Any = None, progress: Any = None
+    xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, grad: Any, tol: float, progress: Any = None
 ) -> Any:
     """README (19)."""
     system = system_of(xp, factors, noise, mask)
@@ -257,7 +258,7 @@ def gp_solve_vjp(
 
 def gp_nll(
     xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any,
-    logdet: str, probes: int, seed: int, tol: float, return_error: bool, kept: Any = None,
+    logdet: str, probes: int, seed: int, tol: float, return_error: bool,
 ) -> Any:  # fmt: skip
     """README (1), (2)."""
     system = system_of(xp, factors, noise, mask)
@@ -281,7 +282,7 @@ def gp_nll(
 
 def gp_nll_vjp(
     xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, grad: Any,
-    logdet: str, probes: int, seed: int, tol: float, return_error: bool, kept: Any = None,
+    logdet: str, probes: int, seed: int, tol: float, return_error: bool,
 ) -> Any:  # fmt: skip
     """README (3) to (5), and the same by the inverse where there is a matrix."""
     system = system_of(xp, factors, noise, mask)

@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..._array_tools import nan_unless
 from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
-from . import noise_of, solve_and_keep
-from .device import Posterior
-from .device import variance as variance_there
-from .grid import Grid
-from .iterative import Iterative
-from .missing import Cells
-from .nll import exact, parts
-from .points import GridPoints, explained
+from ..product.dense import in_form_of, namespace, outer
+from ..product.eigen import clamped
+from . import solve_and_keep
+from .device import covariance_of
+from .points import GridPoints
 from .sample import gp_posterior_sample
-from .validation import fitting, plain_numbers, takes_grids, there
+from .validation import fitting, plain_numbers, takes_grids
 
 _LABEL = "kron.gp_posterior"
 
@@ -94,81 +92,47 @@ def gp_posterior(
         raise ValueError(f"{_LABEL}: variance is {variance!r}, expected True, False or 'samples'")
     cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
     sizes = fitting(_LABEL, factors, cross, y)
-    alpha, solved = solve_and_keep(factors, y, noise, mask, None, tol, None, None, backend, num_threads, keep=variance is True)
+    alpha, solution = solve_and_keep(factors, y, noise, mask, None, tol, None, None, backend, num_threads)
     mean = matvec(cross, alpha, backend=backend, num_threads=num_threads)
     if not variance:
         return mean
-    if not _arrays.on_host(y):
-        how: Any = {"prior_factors": prior_factors, "size": samples, "rng": rng, "tol": tol, "backend": backend, "num_threads": num_threads}
-        return mean, _variance_there(factors, cross, y, noise, mask, mean if variance == "samples" else None, prior_diag, sizes, how)
-    plain, noise_numbers, mask_numbers = plain_numbers(_LABEL, factors, noise, mask)
-    points = [_arguments.numbers_of(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
+    plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
+    points = [_arguments.numbers_here(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
     kernel: Any = {"backend": backend, "num_threads": num_threads}
     if variance == "samples":
-        count = _arguments.integer(samples, _LABEL, "samples", 2)
-        numbers = _arguments.numbers_of(y, _LABEL, "y")
-        drawn = gp_posterior_sample(
-            plain, points, numbers, noise_numbers, mask=mask_numbers, prior_factors=prior_factors, size=count, rng=rng, tol=tol, **kernel
-        )
-        center = mean.detach().numpy() if not isinstance(mean, np.ndarray) else mean
-        var = ((drawn - center) ** 2).mean(axis=0, dtype=np.float64)
+        count, numbers = _arguments.integer(samples, _LABEL, "samples", 2), _arguments.numbers_here(y, _LABEL, "y")
+        drawn = gp_posterior_sample(plain, points, numbers, s, mask=m, prior_factors=prior_factors, size=count, rng=rng, tol=tol, **kernel)
+        center = mean if not _arrays.on_host(mean) else _arrays.to_host(mean)
+        var = _arrays.double((drawn - center) ** 2).mean(0)
     else:
-        grid = solved.grid if solved is not None else Grid(plain, _LABEL, backend, num_threads)
-        known = solved.parts[0].solver if solved is not None and len(solved.parts) == 1 else None
-
-        def solver(cells: Cells) -> Any:
-            shared = mask_numbers is None or mask_numbers.ndim == 1
-            return known if shared and known is not None and not isinstance(known, Iterative) else exact(grid, noise_numbers, cells)
-
-        prior, where = _prior(prior_diag, grid, sizes), GridPoints(points)
-        rows = 1 if mask_numbers is None or mask_numbers.ndim == 1 else math.prod(mask_numbers.shape[:-1])
-        var = np.empty((rows, len(prior)))
-        for part in parts(grid, noise_numbers, mask_numbers, rows, solver):
-            if len(part.rows):
-                var[part.rows] = np.maximum(prior - explained(part.solver, where), 0)
-        var = var.reshape(*([] if mask_numbers is None else mask_numbers.shape[:-1]), len(prior))
-    kind = str(_arrays.kind(y))
-    return mean, _arrays.of_kind(kind, var.astype(plain[0].dtype))
+        covariance = solution.covariance if solution is not None else covariance_of(_LABEL, plain, s, m, **kernel)
+        left = _prior(prior_diag, covariance.factors, sizes) - covariance.explained(GridPoints(points))
+        var = clamped(namespace(left), left).reshape(*([] if mask is None else mask.shape[:-1]), math.prod(sizes))
+    return mean, in_form_of(y, var)
 
 
-def _variance_there(
-    factors: Sequence[Any], cross: Sequence[Any], y: Any, noise: Any, mask: Any, center: Any, prior_diag: Any, sizes: Sequence[int],
-    how: dict[str, Any],
-) -> Any:  # fmt: skip
-    """On a device; by samples around their ``center`` where there is one."""
-    if center is not None:
-        _arguments.integer(how["size"], _LABEL, "samples", 2)
-        drawn = gp_posterior_sample(factors, cross, y, noise, mask=mask, **how)
-        return ((drawn - center) ** 2).mean(0)
-    there(_LABEL, "factors", factors, y)
-    points = there(_LABEL, "cross_factors", cross, y)
-    lead = () if mask is None else tuple(mask.shape[:-1])
-    posterior = Posterior(factors, noise_of(noise, y, _LABEL), mask, (how["backend"], how["num_threads"]))
-    found = variance_there(_LABEL, posterior, GridPoints(points), prior_diag, sizes, lead)
-    return found if _arrays.dtype_name(y) == "float64" else posterior.xp.astype(found, y.dtype)
-
-
-def _prior(given: Any, grid: Grid, sizes: Sequence[int]) -> np.ndarray:
-    M = math.prod(sizes)
+def _prior(given: Any, factors: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """The prior variance of the points: a number or (M,)."""
     if given is None:
-        value = 1.0
-        for k, f in enumerate(grid.factors):
-            diagonal = f.diagonal()
-            if len(f) and np.ptp(diagonal) > 1e-5 * np.abs(diagonal).max():
+        value: Any = 1.0
+        for k, f in enumerate(factors):
+            xp, diagonal = namespace(f), f.diagonal()
+            if not f.shape[0]:
+                value = 0.0
+                continue
+            is_constant = xp.max(diagonal) - xp.min(diagonal) <= 1e-5 * xp.max(xp.abs(diagonal))
+            if isinstance(f, np.ndarray) and not is_constant:
                 raise ValueError(f"{_LABEL}: the diagonal of factors[{k}] is not constant; give prior_diag, the points' prior variance")
-            value *= diagonal[0] if len(f) else 0.0
-        return np.full(M, value)
+            value = value * nan_unless(xp, is_constant, diagonal[0])
+        return value
     if isinstance(given, (list, tuple)):
-        vectors = [_arguments.numbers_of(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(given)]
-        if [v.shape for v in vectors] != [(m,) for m in sizes]:
-            raise ValueError(f"{_LABEL}: prior_diag has shapes {[v.shape for v in vectors]}, expected {[(m,) for m in sizes]}")
-        found = np.ones(1)
-        for v in vectors:
-            found = np.multiply.outer(found, v.astype(np.float64)).reshape(-1)
-        return found
-    if _arrays.kind(given) is not None and given.ndim:
-        vector = _arguments.numbers_of(given, _LABEL, "prior_diag")
-        if vector.shape != (M,):
-            raise ValueError(f"{_LABEL}: prior_diag has shape {vector.shape}, expected ({M},)")
-        return vector.astype(np.float64)
-    return np.full(M, _arguments.number(given, _LABEL, "prior_diag"))
+        vectors = [_arguments.numbers_here(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(given)]
+        if (shapes := [tuple(v.shape) for v in vectors]) != [(m,) for m in sizes]:
+            raise ValueError(f"{_LABEL}: prior_diag has shapes {shapes}, expected {[(m,) for m in sizes]}")
+        return outer(list(map(_arrays.double, vectors)))
+    if _arrays.kind(given) is None or not given.ndim:
+        return _arguments.number(given, _LABEL, "prior_diag")
+    vector, M = _arguments.numbers_here(given, _LABEL, "prior_diag"), math.prod(sizes)
+    if tuple(vector.shape) != (M,):
+        raise ValueError(f"{_LABEL}: prior_diag has shape {tuple(vector.shape)}, expected ({M},)")
+    return _arrays.double(vector)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..._array_tools import nan_unless, pieces
 from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
-from ..product.dense import namespace
-from . import device, noise_of
-from .grid import Grid
-from .nll import check_noise, check_numbers, observed_rows, solve_rows
-from .validation import fitting, plain_numbers, same_kind, takes_grids, there
+from ..product.dense import in_form_of, namespace
+from ..product.eigen import clamped
+from .device import covariance_of
+from .validation import check_noise, check_numbers, fitting, noise_of, plain_numbers, same_kind, takes_grids
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 
@@ -75,19 +75,16 @@ def gp_sample(
     (4, 6)
     """
     given = _arguments.sequence(factors, _PRIOR)
-    if _arrays.kind(given[0]) is not None and not _arrays.on_host(given[0]):
-        there_drawn: T = _sampled_there(given, noise, size, rng, (backend, num_threads))
-        return there_drawn
     plain = same_kind(_PRIOR, "factors", given)
     N = _cells(given)
     (s,) = same_kind(_PRIOR, "noise", [_noise(noise, given[0], N)])
     check_noise(_PRIOR, s)
-    grid = Grid(plain, _PRIOR, backend, num_threads)
-    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N if len(s) == 1 else 2 * N)
-    found = grid.from_basis(E[:, :N] * np.sqrt(grid.eigenvalues + (s if len(s) == 1 else 0)))
-    if len(s) > 1:
-        found += E[:, N:] * np.sqrt(s)
-    samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), found.astype(plain[0].dtype, copy=False))
+    covariance, xp = covariance_of(_PRIOR, plain, s, None, backend, num_threads), namespace(s)
+    wide, per_cell = clamped(xp, _arrays.double(s)), s.shape[0] > 1
+    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), 2 * N if per_cell else N)
+    values, E = covariance.eigenvalues, _arrays.beside(plain[0], E)
+    found = covariance.from_basis(E[:, :N] * xp.sqrt(values if per_cell else values + wide))
+    samples: T = in_form_of(given[0], found + E[:, N:] * xp.sqrt(wide) if per_cell else found)
     return samples
 
 
@@ -107,16 +104,6 @@ def _noise(noise: Any, like: Any, N: int) -> Any:
     if tuple(found.shape) not in ((1,), (N,)):
         raise ValueError(f"{_PRIOR}: noise has shape {tuple(found.shape)}, expected (1,) or ({N},), a variance for all cells or one each")
     return found
-
-
-def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel: Any) -> Any:
-    """Of factors on a device."""
-    there(_PRIOR, "factors", given, given[0], "factors[0]")
-    N = _cells(given)
-    (s,) = there(_PRIOR, "noise", [_noise(noise, given[0], N)], given[0], "factors[0]")
-    normals = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N if s.shape[0] == 1 else 2 * N)
-    found = device.sample(given, s, normals, kernel)
-    return found if _arrays.dtype_name(given[0]) == "float64" else namespace(found).astype(found, given[0].dtype)
 
 
 @_arguments.keywords("kron.gp_posterior_sample", **_SYNONYMS)
@@ -183,68 +170,25 @@ def gp_posterior_sample(
     fitting(_LABEL, factors, cross, y)
     count = _arguments.integer(size, _LABEL, "size", 0)
     kernel: Any = {"backend": backend, "num_threads": num_threads}
-    if not _arrays.on_host(y):
-        wide, points = there(_LABEL, "factors", factors, y), there(_LABEL, "cross_factors", cross, y)
-        (numbers,), (s,), m = there(_LABEL, "y", [y], y), there(_LABEL, "noise", [noise_of(noise, y, _LABEL)], y), mask
-        roots, new = _roots_there(wide, points, prior_factors, y)
-
-        def solve_there(residual: Any, rows_mask: Any) -> Any:
-            return device.solve(factors, residual, s, rows_mask, tol)
-
-        found = _posterior_samples(points, numbers, s, m, roots, new, count, rng, solve_there, kernel)
-        there_drawn: T = found if _arrays.dtype_name(y) == "float64" else namespace(found).astype(found, y.dtype)
-        return there_drawn
-    plain, s, m = plain_numbers(_LABEL, factors, noise, mask)
-    points = [_arguments.numbers_of(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
-    numbers = _arguments.numbers_of(y, _LABEL, "y")
+    plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
+    points = same_kind(_LABEL, "cross_factors", cross)
+    numbers = _arguments.numbers_here(y, _LABEL, "y")
     check_numbers(_LABEL, numbers, s, m)
-    wide = [a.astype(np.float64) for a in plain]
-    points = [p.astype(np.float64) for p in points]
+    wide, points, s = list(map(_arrays.double, plain)), list(map(_arrays.double, points)), _arrays.double(s)
     roots, new = _cell_roots(wide, points) if prior_factors is None else _joint_roots(wide, points, prior_factors)
-    s = s.astype(np.float64)
-    grid = Grid(plain, _LABEL, backend, num_threads)  # of the factors as they came: their precision says what is rounding
 
-    def solve(residual: np.ndarray, rows_mask: np.ndarray | None) -> np.ndarray:
-        alpha = solve_rows(grid, s, rows_mask, observed_rows(residual, rows_mask, grid.size), tol, None, None)[1]
-        return alpha.reshape(residual.shape)
-
-    drawn = _posterior_samples(points, numbers, s, m, roots, new, count, rng, solve, kernel)
-    samples: T = _arrays.of_kind(str(_arrays.kind(y)), drawn.astype(plain[0].dtype, copy=False))
-    return samples
-
-
-def _posterior_samples(
-    points: Sequence[Any], numbers: Any, s: Any, m: Any, roots: Sequence[Any], new: Sequence[Any], count: int, rng: Any,
-    solve: Callable[[Any, Any], Any], kernel: dict[str, Any],
-) -> Any:  # fmt: skip
-    """(18), of arrays anywhere: all in double precision but y. ``solve(y, mask)`` gives C⁻¹ y."""
-    xp = _arrays.namespace(numbers)
-    N, normals, batch = numbers.shape[-1], math.prod(r.shape[1] for r in roots), tuple(numbers.shape[:-1])
+    xp, N, normals, batch = namespace(numbers), numbers.shape[-1], math.prod(r.shape[1] for r in roots), tuple(numbers.shape[:-1])
     drawn = _normals(rng, _LABEL, count, normals + N)
     normal = _arrays.beside(numbers, np.ascontiguousarray(drawn[:, :normals]))
     noisy = matvec(roots, normal, **kernel) + _arrays.beside(numbers, np.ascontiguousarray(drawn[:, normals:])) * xp.sqrt(s)
     seen = numbers if m is None else xp.where(m, numbers, xp.zeros_like(numbers))
     residual = seen - noisy.reshape(count, *(1,) * len(batch), N)
     rows_mask = m if m is None or m.ndim == 1 else xp.broadcast_to(m, residual.shape)
-    alpha = solve(residual, rows_mask)
+    alpha = covariance_of(_LABEL, plain, s, rows_mask, **kernel).solved(residual, tol)  # factors as they came: their precision is the limit
     found = matvec(points, alpha, **kernel)
-    return found + matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), found.shape[-1])
-
-
-def _roots_there(wide: Sequence[Any], points: Sequence[Any], prior_factors: Any, like: Any) -> tuple[list[Any], list[Any]]:
-    """What ``_cell_roots`` and ``_joint_roots`` find, on a device."""
-    if prior_factors is None:
-        roots = [device.root(f) for f in wide]
-        return roots, [device.rows_of(f, p, r) for f, p, r in zip(wide, points, roots)]
-    given = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
-    expected = [(p.shape[0], p.shape[0]) for p in points]
-    if [tuple(p.shape) for p in given] != expected:
-        raise ValueError(f"{_LABEL}: prior_factors have shapes {[tuple(p.shape) for p in given]}, expected {expected}")
-    own, xp = there(_LABEL, "prior_factors", given, like), namespace(wide[0])
-    both = []
-    for f, c, p in zip(wide, points, own):
-        both.append(device.root(xp.concat([xp.concat([f, c.T], axis=1), xp.concat([c, p], axis=1)], axis=0)))
-    return [r[: f.shape[0], :] for r, f in zip(both, wide)], [r[f.shape[0] :, :] for r, f in zip(both, wide)]
+    found = found + matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), found.shape[-1])
+    samples: T = in_form_of(y, found)
+    return samples
 
 
 def _normals(rng: Any, label: str, size: int, count: int) -> np.ndarray:
@@ -255,20 +199,22 @@ def _normals(rng: Any, label: str, size: int, count: int) -> np.ndarray:
     return found
 
 
-def _cell_roots(factors: Sequence[np.ndarray], points: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _cell_roots(factors: Sequence[Any], points: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Roots of the covariance of the grid, and the rows of them that belong to points which are its cells."""
-    roots, new = [], []
-    for k, (f, p) in enumerate(zip(factors, points)):
-        root = _root(f, f"factors[{k}]")
-        at = [_row_of(f, row) for row in p]
-        if -1 in at:
-            raise ValueError(
-                f"{_LABEL}: row {at.index(-1)} of cross_factors[{k}] is no row of factors[{k}], so that point is no cell of the grid; "
-                "give prior_factors, the points' own covariance on every axis"
-            )
-        roots.append(root)
-        new.append(root[np.array(at, np.intp)])
-    return roots, new
+    roots = [_root(f, f"factors[{k}]") for k, f in enumerate(factors)]
+    of = _rows_of if isinstance(factors[0], np.ndarray) else _device_rows_of
+    return roots, [of(f, p, root, k) for k, (f, p, root) in enumerate(zip(factors, points, roots))]
+
+
+def _rows_of(f: np.ndarray, points: np.ndarray, among: np.ndarray, k: int) -> np.ndarray:
+    """The rows of ``among`` whose numbers are those of the rows of factor k that ``points`` are."""
+    at = [_row_of(f, row) for row in points]
+    if -1 in at:
+        raise ValueError(
+            f"{_LABEL}: row {at.index(-1)} of cross_factors[{k}] is no row of factors[{k}], so that point is no cell of the grid; "
+            "give prior_factors, the points' own covariance on every axis"
+        )
+    return among[np.array(at, np.intp)]
 
 
 def _row_of(f: np.ndarray, row: np.ndarray) -> int:
@@ -282,28 +228,41 @@ def _row_of(f: np.ndarray, row: np.ndarray) -> int:
     return int(near[0]) if len(near) else -1
 
 
-def _joint_roots(
-    factors: Sequence[np.ndarray], points: Sequence[np.ndarray], prior_factors: Any
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _device_rows_of(f: Any, points: Any, among: Any, k: int) -> Any:
+    """As ``_rows_of``, by all distances; NaN for a point that is no cell."""
+    xp, made = namespace(f), []
+    if not f.shape[0] or not points.shape[0]:
+        return xp.zeros((points.shape[0], among.shape[1]), dtype=among.dtype, device=among.device)
+    for part in pieces(points.shape[0], f.shape[0] * f.shape[0]):
+        off = xp.max(xp.abs(f[None, :, :] - points[part, :][:, None, :]), axis=2)
+        near = xp.take(among, xp.argmin(off, axis=1), axis=0)
+        made.append(nan_unless(xp, (xp.min(off, axis=1) <= 1e-6 * xp.max(xp.abs(f)))[:, None], near))
+    return xp.concat(made, axis=0)
+
+
+def _joint_roots(factors: Sequence[Any], points: Sequence[Any], prior_factors: Any) -> tuple[list[Any], list[Any]]:
     """Of every axis a root of the covariance of grid and points together: its rows for either."""
     given = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
-    own = same_kind(_LABEL, "prior_factors", given)
-    if [p.shape for p in own] != [(len(p), len(p)) for p in points]:
-        expected = [(len(p), len(p)) for p in points]
-        raise ValueError(f"{_LABEL}: prior_factors have shapes {[p.shape for p in own]}, expected {expected}")
+    own, xp = same_kind(_LABEL, "prior_factors", given), namespace(factors[0])
+    expected = [(p.shape[0], p.shape[0]) for p in points]
+    if (shapes := [tuple(p.shape) for p in own]) != expected:
+        raise ValueError(f"{_LABEL}: prior_factors have shapes {shapes}, expected {expected}")
     roots, new = [], []
-    for k, (f, c, p) in enumerate(zip(factors, points, own)):
-        root = _root(np.block([[f, c.T], [c, p.astype(np.float64)]]), f"the covariance of factors[{k}] and prior_factors[{k}] together")
-        roots.append(np.ascontiguousarray(root[: len(f)]))
-        new.append(np.ascontiguousarray(root[len(f) :]))
+    for k, (f, c, p) in enumerate(zip(factors, points, map(_arrays.double, own))):
+        both = xp.concat([xp.concat([f, c.T], axis=1), xp.concat([c, p], axis=1)], axis=0)
+        root = _root(both, f"the covariance of factors[{k}] and prior_factors[{k}] together")
+        roots.append(root[: f.shape[0], :])
+        new.append(root[f.shape[0] :, :])
     return roots, new
 
 
-def _root(a: np.ndarray, name: str) -> np.ndarray:
-    """R with R Rᵀ = a, of a matrix that may be singular."""
-    values, vectors = np.linalg.eigh(a)
-    lowest = values.min(initial=0.0)
-    if lowest < -1e-6 * np.abs(values).max(initial=0.0):  # what an axis of smooth covariances in float32 rounds to
-        raise np.linalg.LinAlgError(f"{_LABEL}: {name} is not positive semidefinite (it has the eigenvalue {lowest:.3g})")
-    found: np.ndarray = vectors * np.sqrt(np.maximum(values, 0))
-    return found
+def _root(a: Any, name: str) -> Any:
+    """R with R Rᵀ = a, of a matrix that may be singular; on a device NaN if it has an eigenvalue below 0."""
+    if not a.shape[0]:
+        return a
+    xp = namespace(a)
+    values, vectors = xp.linalg.eigh(a)
+    good = values[0] >= -1e-6 * xp.max(xp.abs(values))  # what an axis of smooth covariances in float32 rounds to
+    if isinstance(a, np.ndarray) and not good:
+        raise np.linalg.LinAlgError(f"{_LABEL}: {name} is not positive semidefinite (it has the eigenvalue {values[0]:.3g})")
+    return nan_unless(xp, good, vectors * xp.sqrt(clamped(xp, values)))

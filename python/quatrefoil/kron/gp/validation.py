@@ -77,12 +77,15 @@ def _check_cells(label: str, y: Any, sizes: tuple[int, ...], is_masked: bool) ->
         raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {wanted}{which}")
 
 
-def same_kind(label: str, name: str, given: Sequence[Any]) -> list[np.ndarray]:
-    """The numbers of arrays that must be of one kind and dtype, and want no gradient."""
-    plain = [_arguments.numbers_of(a, label, f"{name}[{k}]") for k, a in enumerate(given)]
+def same_kind(label: str, name: str, given: Sequence[Any], like: Any = None, other: str = "y") -> list[Any]:
+    """The numbers of arrays in which nobody wants a gradient, NumPy's on the host. They must be of the kind and dtype of ``like``, which is
+    ``other``, and on its device; by default of the first of them."""
+    leader, other = (given[0], f"{name}[0]") if like is None else (like, other)
+    plain = [numbers_here(a, label, f"{name}[{k}]") for k, a in enumerate(given)]
     for k, a in enumerate(given):
-        if a.dtype != given[0].dtype or _arrays.kind(a) != _arrays.kind(given[0]):
-            raise TypeError(f"{label}: {name}[{k}] is {_arrays.describe(a)} but {name}[0] is {_arrays.describe(given[0])}")
+        if a.dtype != leader.dtype or _arrays.kind(a) != _arrays.kind(leader):
+            raise TypeError(f"{label}: {name}[{k}] is {_arrays.describe(a)} but {other} is {_arrays.describe(leader)}")
+        check_device(label, f"{name}[{k}]", a, other, leader)
     return plain
 
 
@@ -105,28 +108,43 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
     return [c.shape[0] for c in cross]
 
 
-def there(label: str, name: str, given: Sequence[Any], like: Any, other: str = "y") -> list[Any]:
-    """Arrays of a device in double precision: of the kind, the dtype and the place of ``like``, which is the ``other``, and in which nobody
-    wants a gradient."""
-    found = []
-    for k, a in enumerate(given):
-        numbers_here(a, label, f"{name}[{k}]")
-        if a.dtype != like.dtype or _arrays.kind(a) != _arrays.kind(like):
-            raise TypeError(f"{label}: {name}[{k}] is {_arrays.describe(a)}, expected {_arrays.describe(like)}")
-        check_device(label, f"{name}[{k}]", a, other, like)
-        found.append(_arrays.double(a))
-    return found
-
-
-def plain_numbers(label: str, factors: Any, noise: Any, mask: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray | None]:
-    """Factors, noise (1,) or (N,) and mask as NumPy arrays."""
+def plain_numbers(label: str, factors: Any, noise: Any, mask: Any, y: Any) -> tuple[list[Any], Any, Any]:
+    """Factors, noise (1,) or (N,) and mask of a call whose y is this: NumPy arrays on the host."""
+    if not _arrays.on_host(y):
+        return same_kind(label, "factors", factors, y), *same_kind(label, "noise", [noise_of(noise, y, label)], y), mask
     plain = same_kind(label, "factors", factors)
-    s = (
-        np.full(1, _arguments.number(noise, label, "noise"))
-        if _arrays.kind(noise) is None
-        else _arguments.numbers_of(noise, label, "noise")
-    )
-    if mask is None:
-        return plain, s.reshape(-1), None
-    _arguments.array(mask, label, "mask", dtypes=("bool",))
-    return plain, s.reshape(-1), mask if isinstance(mask, np.ndarray) else mask.numpy()
+    is_number = _arrays.kind(noise) is None
+    s = np.full(1, _arguments.number(noise, label, "noise")) if is_number else _arguments.numbers_of(noise, label, "noise")
+    if mask is not None:
+        _arguments.array(mask, label, "mask", dtypes=("bool",))
+    return plain, s.reshape(-1), None if mask is None else _arrays.to_host(mask)
+
+
+def noise_of(noise: Any, y: Any, label: str) -> Any:
+    """The noise as an array (1,) or (N,) of y's kind and precision."""
+    if not isinstance(noise, float) and _arrays.kind(noise) is not None:
+        return noise.reshape(1) if noise.ndim == 0 else noise
+    value = _arguments.number(noise, label, "noise")
+    if _arrays.kind(y) is None:
+        return np.full(1, value)  # what y is not is said where all arrays are looked at
+    if _arrays.kind(y) == "torch":
+        return y.new_full((1,), value)
+    return _arrays.beside(y, np.full(1, value, _arrays.dtype_name(y)))
+
+
+def check_numbers(label: str, y: Any, noise: Any, mask: Any) -> None:
+    """ValueError for noise and observed cells that are not finite; arrays on a device are not looked at."""
+    if not isinstance(y, np.ndarray):
+        return
+    check_noise(label, noise)
+    try:
+        _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
+    except ValueError as error:
+        raise ValueError(f"{error}; mask=~np.isnan(y) leaves cells out (by torch.isnan or jnp.isnan for their arrays)") from None
+
+
+def check_noise(label: str, noise: np.ndarray) -> None:
+    bad = np.flatnonzero(~(np.isfinite(noise) & (noise >= 0))) if isinstance(noise, np.ndarray) else ()
+    if len(bad):
+        where = f"noise[{bad[0]}]" if len(noise) > 1 else "noise"
+        raise ValueError(f"{label}: {where} is {noise[bad[0]]}, expected a finite number, at least 0")

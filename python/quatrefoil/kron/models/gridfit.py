@@ -12,11 +12,8 @@ from ... import _arrays
 from ..._bind import check_device
 from ..._typing import Backend
 from ..gp import nll_and_gradients, solve_and_keep
-from ..gp.device import Posterior
-from ..gp.grid import Grid
-from ..gp.iterative import Iterative
-from ..gp.missing import Cells
-from ..gp.nll import exact
+from ..gp.covariance import GridCovariance
+from ..gp.device import Covariance, covariance_of
 from ..gp.points import GridPoints, ScatteredPoints
 from ..product.dense import owned
 from .estimator import is_list_of_axes
@@ -53,8 +50,7 @@ class Fit:
         self.data, self.model, self.how, self._seed, self._like = data, model, how, seed, like
         self.value: float | None = None  # the log-likelihood, once it is known
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
-        self._grid: Grid | None = None
-        self._solver: Any = None
+        self._covariance: Covariance | None = None
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
         """The negative log-likelihood and its gradient by theta; LinAlgError if there is none."""
@@ -71,26 +67,23 @@ class Fit:
 
     def solve(self) -> None:
         data, how = self.data, self.how
-        if data.on_host and self._start is not None and how.logdet == "exact":  # the likelihood has taken a factor of this size
-            self.alpha = self.exact().solve(data.y[None])[0]
+        if self._start is not None and how.logdet == "exact" and isinstance(self.covariance, GridCovariance):
+            (cells,) = self.covariance.cells
+            self.alpha = self.covariance.exact(cells).solve(data.y[None])[0]  # the likelihood has taken a factor of this size
             return
-        self.alpha, solved = solve_and_keep(
+        self.alpha, solution = solve_and_keep(
             self.model.factors(data), data.y, self.model.noise_at(data), data.mask, self._start, how.tol, None, None, *how.kernel
         )
-        if solved is not None:
-            solver = solved.parts[0].solver
-            self._grid, self._solver = solved.grid, None if isinstance(solver, Iterative) else solver
+        if solution is not None:
+            self._covariance = solution.covariance
 
-    def exact(self) -> Any:
-        """The solver for variances: the one of ``solve``, if that was exact."""
-        if self._solver is None:
+    @property
+    def covariance(self) -> Covariance:
+        """Of the data: what ``solve`` has used, or made when it is first needed."""
+        if self._covariance is None:
             model, data = self.model, self.data
-            if not data.on_host:
-                self._solver = Posterior(model.factors(data), model.noise_at(data), data.mask, self.how.kernel)
-                return self._solver
-            grid = self._grid or Grid(model.factors(data), "GridGP", *self.how.kernel)
-            self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
-        return self._solver
+            self._covariance = covariance_of("GridGP", model.factors(data), model.noise_at(data), data.mask, *self.how.kernel)
+        return self._covariance
 
     def asked(self, X: Any, label: str) -> Any:
         """X as a list of axes or as points."""
@@ -147,4 +140,4 @@ class Fit:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without factorisations, which can be recomputed."""
-        return {name: None if name in ("_grid", "_solver") else value for name, value in vars(self).items()}
+        return {name: None if name == "_covariance" else value for name, value in vars(self).items()}

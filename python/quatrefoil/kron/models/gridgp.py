@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from ... import _arguments, _arrays
 from ..._typing import Backend
 from ..gp import gp_solve
-from ..gp.device import Posterior
-from ..gp.points import GridPoints, ScatteredPoints, explained
+from ..gp.points import GridPoints, ScatteredPoints
 from ..gp.sample import gp_posterior_sample
 from ..product.dense import namespace, outer
 from ..product.eigen import clamped
@@ -322,9 +321,7 @@ class GridGP(Estimator):
             return answer(mean), answer(((drawn - mean) ** 2).mean(0) ** 0.5)
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
         prior = outer(diagonals) if on_grid else functools.reduce(lambda a, b: a * b, diagonals)
-        solver = fit.exact()
-        less = solver.explained(points)[0] if isinstance(solver, Posterior) else explained(solver, points)
-        var = model.variance * prior - less
+        var = model.variance * prior - fit.covariance.explained(points)[0]
         return answer(mean), answer((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
     def score(self, X: Any, Y: Any = None, mask: Any = None) -> float:

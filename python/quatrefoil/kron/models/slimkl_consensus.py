@@ -65,7 +65,7 @@ class Reply(NamedTuple):
 
 # What runs where the data are: agents by the fit and their number. An executor does not tell when a fit is over: old ones make room.
 _MOST_FITS = 4
-_here: OrderedDict[str, dict[int, Worker]] = OrderedDict()
+_workers: OrderedDict[str, dict[int, Worker]] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -77,10 +77,10 @@ def worker_of(data: tuple[Any, ...]) -> Worker:
 def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Worker:
     agent = worker_of(data)
     with _lock:
-        _here.setdefault(fit, {})[number] = agent
-        _here.move_to_end(fit)
-        while len(_here) > _MOST_FITS:
-            _here.popitem(last=False)
+        _workers.setdefault(fit, {})[number] = agent
+        _workers.move_to_end(fit)
+        while len(_workers) > _MOST_FITS:
+            _workers.popitem(last=False)
     return agent
 
 
@@ -92,7 +92,7 @@ def set_up(fit: str, number: int, data: tuple[Any, ...]) -> np.ndarray:
 def step(fit: str, number: int, message: Message) -> Reply | None:
     """(4) by the agent; None where its data have not come to this process."""
     with _lock:
-        agent = _here.get(fit, {}).get(number)
+        agent = _workers.get(fit, {}).get(number)
     return None if agent is None else _moved(agent, message)
 
 
@@ -109,7 +109,7 @@ def _moved(agent: Worker, message: Message) -> Reply:
 
 def forget(fit: str) -> None:
     with _lock:
-        _here.pop(fit, None)
+        _workers.pop(fit, None)
 
 
 class _Team:

@@ -20,6 +20,13 @@ def namespace(array: Any) -> Any:
     return _backends.array.namespace(str(_arrays.kind(array)))
 
 
+def in_form_of(like: Any, array: Any) -> Any:
+    """A result, a NumPy array if it was computed on the host, in the kind and precision of an argument."""
+    if isinstance(array, np.ndarray):
+        return _arrays.of_kind(str(_arrays.kind(like)), array.astype(_arrays.dtype_name(like), copy=False))
+    return namespace(array).astype(array, like.dtype, copy=False)
+
+
 def owned(array: Any) -> Any:
     """A copy of an array of any kind, to which nobody else can write."""
     return array.clone() if _arrays.kind(array) == "torch" else array.copy()

@@ -1,0 +1,278 @@
+"""``GridCovariance``: C = K + S on the observed cells of a grid, its factorisations, solves and likelihood, and the gradients of these.
+
+Products, sums over the spectrum and sums over axes are the ops ``matvec``, ``gp_spectrum`` and ``gp_gram``. Equation numbers are those of
+csrc/kron/gp/README.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..._typing import Backend
+from .grid import Grid
+from .iterative import Estimated, Iterative, Progress
+from .missing import ByObserved, BySpecial, Cells, Closed
+from .points import GridPoints, ScatteredPoints, explained
+from .spectrum import gp_spectrum
+
+FEW = 512  # special or observed cells for which a Cholesky factor costs less than iterations
+LOG_2PI = math.log(2 * math.pi)
+
+
+class RowGroup(NamedTuple):
+    """Rows of right-hand sides that share a solver."""
+
+    rows: np.ndarray
+    cells: Cells
+    solver: Any
+
+
+class GridCovariance:
+    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on the cells of a mask: None, (N,) or one per right-hand side, (..., N). Solvers are kept."""
+
+    def __init__(
+        self, label: str, factors: Sequence[np.ndarray], noise: np.ndarray, mask: np.ndarray | None,
+        backend: Backend | None = None, num_threads: int | None = None,
+    ) -> None:  # fmt: skip
+        self.grid, self.noise, self.mask = Grid(factors, label, backend, num_threads), noise, mask
+        self._exact: dict[Cells, Any] = {}
+
+    def rows(self, y: np.ndarray) -> np.ndarray:
+        """y as rows (B, N) in double precision, 0 where a cell is missing."""
+        if self.mask is not None:
+            y = np.where(self.mask, y, 0)
+        found: np.ndarray = np.ascontiguousarray(y, np.float64).reshape(math.prod(y.shape[:-1]), self.grid.size)
+        return found
+
+    @functools.cached_property
+    def cells(self) -> list[Cells]:
+        """Of every different mask."""
+        return [Cells(self.noise, m, self.grid.size) for m in self._masks[0]]
+
+    @functools.cached_property
+    def _masks(self) -> tuple[list[np.ndarray | None], np.ndarray | None]:
+        """Different masks, and the number of each row's; None if there is one for all rows."""
+        mask, size = self.mask, self.grid.size
+        if mask is None or mask.ndim == 1:
+            return [mask], None
+        if not mask.size:
+            return [np.ones(size, bool)], None
+        different, which = np.unique(mask.reshape(-1, size), axis=0, return_inverse=True)
+        return list(different), which.reshape(-1)
+
+    def groups(self, count: int, solver: Callable[[Cells], Any]) -> list[RowGroup]:
+        """The rows of every different mask, ``count`` in all, with the solver for it."""
+        which = np.zeros(count, np.intp) if self._masks[1] is None else self._masks[1]
+        return [RowGroup(np.flatnonzero(which == i), cells, solver(cells)) for i, cells in enumerate(self.cells)]
+
+    @property
+    def factors(self) -> list[np.ndarray]:
+        return self.grid.factors
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """(N,) of K, in the order of the grid."""
+        return self.grid.eigenvalues
+
+    def from_basis(self, rows: np.ndarray) -> np.ndarray:
+        return self.grid.from_basis(rows)
+
+    def solved(self, y: np.ndarray, tol: float) -> np.ndarray:
+        """C⁻¹ y, in the shape of y."""
+        return self.solve(self.rows(y), tol).alpha.reshape(y.shape)
+
+    def explained(self, points: GridPoints | ScatteredPoints) -> np.ndarray:
+        """diag(K* C⁻¹ K*ᵀ) for every mask, (B, M) (7), (17)."""
+        count = 1 if self.mask is None else math.prod(self.mask.shape[:-1])
+        found = np.empty((count, points.size))
+        for group in self.groups(count, self.exact):
+            if len(group.rows):
+                found[group.rows] = explained(group.solver, points)
+        return found
+
+    # ---- solvers
+
+    def exact(self, cells: Cells) -> Any:
+        """The solver without iterations that costs least; MemoryError if there is no room for it."""
+        if cells not in self._exact:
+            self._exact[cells] = self._new_exact(cells)
+        return self._exact[cells]
+
+    def _new_exact(self, cells: Cells) -> Any:
+        grid, special, observed = self.grid, len(cells.special), cells.count
+        if special == 0:
+            return Closed(grid, cells.least)
+        if observed <= special or grid.is_negligible(cells.least):
+            _check_room(grid.label, observed)
+            return ByObserved(grid, cells, self.noise)
+        _check_room(grid.label, special)
+        return BySpecial(grid, cells)
+
+    def _has_few(self, cells: Cells) -> bool:
+        """Whether an exact solver costs less than iterations."""
+        return min(len(cells.special), cells.count) <= FEW or self.grid.is_negligible(cells.least)
+
+    def solve(self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, progress: Progress | None = None) -> Solution:
+        """C⁻¹ of rows (B, N)."""
+        alpha = np.zeros_like(rows)
+        done, left = [], []
+        for group in self.groups(len(rows), lambda cells: self.exact(cells) if self._has_few(cells) else None):
+            if not len(group.rows):
+                continue
+            if group.solver is None:
+                left.append(group)
+            else:
+                alpha[group.rows] = group.solver.solve(rows[group.rows])
+                done.append(group)
+        if left:
+            at = np.concatenate([g.rows for g in left])
+            cells = [g.cells for g in left for _ in g.rows]
+            solver = Iterative(self.grid, cells if len(left) > 1 else cells[:1], tol, progress)
+            alpha[at] = solver.solve(rows[at], None if start is None else start[at])
+            done.append(RowGroup(at, left[0].cells, solver))
+        return Solution(self, done, alpha=alpha)
+
+    def likelihood(
+        self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, logdet: str = "exact", probes: int = 0, seed: int = 0
+    ) -> Likelihood:
+        """Of rows (B, N): (1), (10), (15)."""
+        grid = self.grid
+
+        def solver(cells: Cells) -> Any:
+            if logdet == "exact" or self._has_few(cells):
+                return self.exact(cells)
+            return Estimated(grid, cells, tol, probes, np.random.default_rng(seed))
+
+        done = [g for g in self.groups(len(rows), solver) if len(g.rows)]
+        values, errors = np.zeros(len(rows)), np.zeros(len(rows))
+        solution: Solution
+        if len(done) == 1 and isinstance(done[0].solver, Closed):
+            z = grid.to_basis(rows)
+            grid.refuse_singular(done[0].solver.noise)
+            if len(rows) == 1 and done[0].solver.noise and grid.floored is not None:
+                solution = one = OneRow(self, done[0], z, grid.floored)
+                fit = np.full(1, one.fit)
+            else:
+                solution = Solution(self, done, basis=z * done[0].solver.inverse)
+                fit = np.einsum("bn,bn->b", z, solution.basis)
+        else:
+            alpha = np.zeros_like(rows)
+            for group in done:
+                if isinstance(group.solver, Estimated):
+                    iterative = Iterative(grid, [group.cells], tol)
+                    alpha[group.rows] = iterative.solve(rows[group.rows], None if start is None else start[group.rows])
+                    errors[group.rows] = group.solver.logdet_error() / 2
+                else:
+                    alpha[group.rows] = group.solver.solve(rows[group.rows])
+            solution = Solution(self, done, alpha=alpha)
+            fit = np.einsum("bn,bn->b", rows, alpha)
+        for group in done:
+            determinant = solution.logdet if isinstance(solution, OneRow) else group.solver.logdet()
+            values[group.rows] = (fit[group.rows] + determinant + group.cells.count * LOG_2PI) / 2
+        return Likelihood(values, errors, solution)
+
+
+class Solution:
+    """α = C⁻¹ y of every row, and in the basis of eigenvectors; each is computed from the other when it is first needed."""
+
+    def __init__(
+        self, covariance: GridCovariance, groups: list[RowGroup], *, alpha: np.ndarray | None = None, basis: np.ndarray | None = None
+    ) -> None:
+        self.covariance, self.groups = covariance, groups
+        self._alpha, self._basis = alpha, basis
+
+    @property
+    def alpha(self) -> np.ndarray:
+        if self._alpha is None:
+            self._alpha = self.covariance.grid.from_basis(self.basis)
+        return self._alpha
+
+    @property
+    def basis(self) -> np.ndarray:
+        if self._basis is None:
+            self._basis = self._to_basis()
+        return self._basis
+
+    def _to_basis(self) -> np.ndarray:
+        assert self._alpha is not None
+        return self.covariance.grid.to_basis(self._alpha)
+
+    def vjp(self, grad: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Gradients of α by the factors, by y as rows, and by the noise (19): C is symmetric, so its solve is its own adjoint."""
+        grid, g = self.covariance.grid, self.covariance.rows(grad)
+        mu = np.zeros_like(g)
+        for group in self.groups:
+            mu[group.rows] = group.solver.solve(g[group.rows])
+        of_noise = -(mu * self.alpha).sum(axis=0)
+        dfactors = [-a for a in grid.rotated(grid.grams(grid.to_basis(mu), self.basis))]
+        return dfactors, mu, of_noise if len(self.covariance.noise) > 1 else of_noise.sum()
+
+    def nll_gradients(self, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Of the weighted sum of the rows' nll, by the factors and the noise, one number or (N,) (3)-(5), (11), (16)."""
+        grid, per_cell = self.covariance.grid, len(self.covariance.noise) > 1
+        if len(weights) > 0 and bool((weights == weights[0]).all()):  # a matrix times its own transpose: half the work
+            R = [-weights[0] * a for a in grid.grams(self.basis)]
+        else:
+            R = grid.grams(self.basis * -weights[:, None], self.basis)
+        squares = self.alpha**2 if per_cell else np.einsum("bn,bn->b", self.basis, self.basis)[:, None]
+        trace = -(weights[:, None] * squares).sum(axis=0)
+        for group in self.groups:
+            weight = weights[group.rows].sum()
+            own, diagonal = group.solver.traces(per_cell)
+            R = [a + weight * b for a, b in zip(R, own)]
+            trace = trace + weight * diagonal
+        return [a / 2 for a in grid.rotated(R)], trace / 2
+
+
+class OneRow(Solution):
+    """Of one row of all cells with one noise, from one pass over z = Qᵀ y; ``values`` are the eigenvalues of every axis, above 0."""
+
+    def __init__(self, covariance: GridCovariance, group: RowGroup, z: np.ndarray, values: list[np.ndarray]) -> None:
+        super().__init__(covariance, [group])
+        backend, num_threads = covariance.grid.kernel
+        self._z, self._values = z, values
+        noise = group.solver.noise
+        self._weighted, self._shares, sums = gp_spectrum(values, z[0], noise=noise, backend=backend, num_threads=num_threads)
+        self.fit, self.logdet, self._square, self._trace = map(float, sums)
+
+    def _to_basis(self) -> np.ndarray:
+        found: np.ndarray = self._z * self.groups[0].solver.inverse
+        return found
+
+    def nll_gradients(self, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        if len(self.covariance.noise) > 1:
+            return super().nll_gradients(weights)
+        grid, w = self.covariance.grid, float(weights[0])
+        shares = np.split(self._shares, np.cumsum(grid.shape)[:-1])
+        R = grid.weighted_grams(self._weighted[None], None, self._values)
+        for a, share, l in zip(R, shares, self._values):
+            a *= -w / 2
+            a[np.diag_indices_from(a)] += w / 2 * share / l
+        return grid.rotated(R), np.asarray(w / 2 * (self._trace - self._square))
+
+
+class Likelihood(NamedTuple):
+    """Negative log-likelihoods of the rows and their standard errors (B,), with what gives the gradients."""
+
+    values: np.ndarray
+    errors: np.ndarray
+    solution: Solution
+
+
+def _check_room(label: str, n: int) -> None:
+    needed = 24 * n * n  # a matrix, its factor and one on the way
+    try:
+        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return
+    if needed > room:
+        raise MemoryError(
+            f"{label}: a Cholesky factor of {n} cells takes {needed / 2**30:.0f} GiB, more than this machine has; "
+            "logdet='lanczos' and the iterative solver take little"
+        )
