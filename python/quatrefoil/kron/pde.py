@@ -13,7 +13,7 @@ from .. import _arguments, _arrays
 from .._array_tools import zeros
 from .._bind import check_beside
 from .._typing import AnyArray
-from .product.dense import namespace
+from .product.dense import doubled, namespace
 
 __all__ = ["PDE", "Advection", "AllenCahn", "Poisson"]
 
@@ -205,12 +205,6 @@ def _values(function: Callable[..., Any], points: Sequence[Array], label: str, n
         if not takes_numbers:
             raise
         raise TypeError(f"{label}: {name} failed on arrays: {error}; it takes numbers: give np.vectorize(f)") from error
-
-
-def doubled(a: Array) -> Array:
-    """A copy in double precision."""
-    xp = namespace(a)
-    return xp.asarray(a, dtype=xp.float64, copy=True)
 
 
 def edge_mask(shape: tuple[int, ...]) -> np.ndarray:

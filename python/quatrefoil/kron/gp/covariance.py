@@ -43,6 +43,21 @@ class GridCovariance:
         self.grid, self.noise, self.mask = Grid(factors, label, backend, num_threads), noise, mask
         self._exact: dict[Cells, Any] = {}
 
+    @functools.cached_property
+    def _by_mask(self) -> tuple[list[Cells], np.ndarray | None]:
+        """The cells of every different mask, and the number of each row's; None if there is one for all rows."""
+        mask, N = self.mask, self.grid.size
+        if mask is None or mask.ndim == 1:
+            return [Cells(self.noise, mask, N)], None
+        if not mask.size:
+            return [Cells(self.noise, np.ones(N, bool), N)], None
+        different, which = np.unique(mask.reshape(-1, N), axis=0, return_inverse=True)
+        return [Cells(self.noise, m, N) for m in different], which.reshape(-1)
+
+    @property
+    def cells(self) -> list[Cells]:
+        return self._by_mask[0]
+
     def rows(self, y: np.ndarray) -> np.ndarray:
         """y as rows (B, N) in double precision, 0 where a cell is missing."""
         if self.mask is not None:
@@ -50,26 +65,12 @@ class GridCovariance:
         found: np.ndarray = np.ascontiguousarray(y, np.float64).reshape(math.prod(y.shape[:-1]), self.grid.size)
         return found
 
-    @functools.cached_property
-    def cells(self) -> list[Cells]:
-        """Of every different mask."""
-        return [Cells(self.noise, m, self.grid.size) for m in self._masks[0]]
-
-    @functools.cached_property
-    def _masks(self) -> tuple[list[np.ndarray | None], np.ndarray | None]:
-        """Different masks, and the number of each row's; None if there is one for all rows."""
-        mask, size = self.mask, self.grid.size
-        if mask is None or mask.ndim == 1:
-            return [mask], None
-        if not mask.size:
-            return [np.ones(size, bool)], None
-        different, which = np.unique(mask.reshape(-1, size), axis=0, return_inverse=True)
-        return list(different), which.reshape(-1)
-
     def groups(self, count: int, solver: Callable[[Cells], Any]) -> list[RowGroup]:
         """The rows of every different mask, ``count`` in all, with the solver for it."""
-        which = np.zeros(count, np.intp) if self._masks[1] is None else self._masks[1]
-        return [RowGroup(np.flatnonzero(which == i), cells, solver(cells)) for i, cells in enumerate(self.cells)]
+        every, which = self._by_mask
+        if which is None:
+            return [RowGroup(np.arange(count), every[0], solver(every[0]))]
+        return [RowGroup(np.flatnonzero(which == i), cells, solver(cells)) for i, cells in enumerate(every)]
 
     @property
     def factors(self) -> list[np.ndarray]:

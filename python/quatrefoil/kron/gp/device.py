@@ -15,6 +15,7 @@ import numpy as np
 
 from ..._array_tools import nan_unless, pieces
 from ..product.dense import namespace, outer
+from ..product.eigen import clamped
 from ..product.packed import Packed
 from ._array import System, blocks, gp_solve, inverse_of, is_closed, system_of
 from .covariance import GridCovariance
@@ -30,15 +31,19 @@ class DeviceCovariance:
         self, label: str, factors: Sequence[Array], noise: Array, mask: Array | None, backend: Any = None, num_threads: Any = None
     ) -> None:
         self.xp, self.kernel = namespace(noise), (backend, num_threads)
-        self._factors, self._noise, self._mask = list(factors), noise, mask
+        self._factors, self._given, self._mask = list(factors), noise, mask
 
     @functools.cached_property
     def _system(self) -> System:
-        return system_of(self.xp, self._factors, self._noise, self._mask)
+        return system_of(self.xp, self._factors, self._given, self._mask)
 
     @property
     def factors(self) -> list[Array]:
         return self._system.factors
+
+    @property
+    def noise(self) -> Array:
+        return clamped(self.xp, self._given)
 
     @property
     def eigenvalues(self) -> Array:
@@ -51,7 +56,7 @@ class DeviceCovariance:
 
     def solved(self, y: Array, tol: float) -> Array:
         """C⁻¹ y in double precision, for factors whose own precision says what is rounding."""
-        return gp_solve(self.xp, self._factors, y, self._noise, self._mask, None, tol)
+        return gp_solve(self.xp, self._factors, y, self._given, self._mask, None, tol)
 
     @functools.cached_property
     def _inverses(self) -> list[tuple[Array, Array]]:

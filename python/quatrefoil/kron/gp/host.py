@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ class Shared(Memo):
             return None
         if self.made is None:
             self.backend, self._held = backend, tuple(arrays)
-            self.made = self._compute(backend, *(None if a is None else _arrays.to_host(a) for a in arrays))
-        return self.made if backend == self.backend and all(a is b for a, b in zip(self._held, arrays)) else None
+            self.made = self._compute(backend, *[None if a is None else _arrays.to_host(a) for a in arrays])
+            return self.made
+        return self.made if backend == self.backend and all(map(is_, self._held, arrays)) else None
 
 
 def solution(tol: float, progress: Any, num_threads: int | None, backend: Any, *arrays: Any) -> Solution:

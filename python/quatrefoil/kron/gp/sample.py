@@ -80,11 +80,11 @@ def gp_sample(
     (s,) = same_kind(_PRIOR, "noise", [_noise(noise, given[0], N)])
     check_noise(_PRIOR, s)
     covariance, xp = covariance_of(_PRIOR, plain, s, None, backend, num_threads), namespace(s)
-    wide, per_cell = clamped(xp, _arrays.double(s)), s.shape[0] > 1
+    s, per_cell = covariance.noise, s.shape[0] > 1
     E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), 2 * N if per_cell else N)
     values, E = covariance.eigenvalues, _arrays.beside(plain[0], E)
-    found = covariance.from_basis(E[:, :N] * xp.sqrt(values if per_cell else values + wide))
-    samples: T = in_form_of(given[0], found + E[:, N:] * xp.sqrt(wide) if per_cell else found)
+    found = covariance.from_basis(E[:, :N] * xp.sqrt(values if per_cell else values + s))
+    samples: T = in_form_of(given[0], found + E[:, N:] * xp.sqrt(s) if per_cell else found)
     return samples
 
 

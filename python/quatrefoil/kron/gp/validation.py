@@ -83,6 +83,8 @@ def same_kind(label: str, name: str, given: Sequence[Any], like: Any = None, oth
     leader, other = (given[0], f"{name}[0]") if like is None else (like, other)
     plain = [numbers_here(a, label, f"{name}[{k}]") for k, a in enumerate(given)]
     for k, a in enumerate(given):
+        if a is leader:
+            continue
         if a.dtype != leader.dtype or _arrays.kind(a) != _arrays.kind(leader):
             raise TypeError(f"{label}: {name}[{k}] is {_arrays.describe(a)} but {other} is {_arrays.describe(leader)}")
         check_device(label, f"{name}[{k}]", a, other, leader)

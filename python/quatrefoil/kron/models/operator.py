@@ -103,7 +103,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     def _keep(self, factors: tuple[Any, ...], kind: str, backend: Backend | None, num_threads: int | None) -> None:
         """``factors`` are this operator's own: nobody else can write to them."""
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
-        self._forward, self._backward = memos(len(factors))
+        self._kernel, (self._forward, self._backward) = (backend, num_threads), memos(len(factors))
         self._transposed: KroneckerOperator | None = None
         self._factorised: Factorisation | None = None
         self._mapped: tuple[list[int], Factorisation] | None = None
@@ -250,10 +250,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def _factorisation(self, method: str) -> Factorisation:
         """Of factors that must be square, and in which nobody wants a gradient."""
-        require_square(f"KroneckerOperator.{method}", self._factors)
-        plain = [_arguments.numbers_here(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(self._factors)]
+        require_square(method, self._factors)
+        plain: Sequence[Any] = self._factors
+        if self._kind != "numpy":
+            plain = [_arguments.numbers_here(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(plain)]
         if self._factorised is None:
-            self._factorised = factorisation(plain, (self._backend, self._num_threads))
+            self._factorised = factorisation(plain, self._kernel)
         return self._factorised
 
     def eigh(self) -> tuple[Any, KroneckerOperator]:
@@ -380,26 +382,23 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         lam, parts = factors.eigen(label)
         values, slopes = self._checked(h(owned(lam)), label), self._checked(slope(owned(lam)), label, "slope")
         rows = [_in(_turned(a), "float64") for a in (y, grad)]
-        function = derivative.Function(factors.xp, parts, (self._backend, self._num_threads))
-        dfactors, dvalues, dy = function.adjoint(values, slopes, *rows)
+        dfactors, dvalues, dy = derivative.Function(factors.xp, parts, self._kernel).adjoint(values, slopes, *rows)
         return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, _turned(dy).astype(y.dtype, copy=False)
 
     def _applied(self, h: Callable[[Any], Any], rows: Any, label: str) -> Any:
         """``apply`` if a factor requires a gradient."""
         lam, *parts = derivative.decomposed(self._decomposed, self._factors)
         values, *slopes = derivative.differentiated(h, lam)
-        return derivative.applied((self._backend, self._num_threads), self._factors, parts, self._checked(values, label), slopes, rows)
+        return derivative.applied(self._kernel, self._factors, parts, self._checked(values, label), slopes, rows)
 
     def _decomposed(self, factors: Sequence[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
-        """Eigenvalues (N,), and those and the eigenvectors of every factor, for the numbers of this operator's tensors. The last ones on
-        the host are kept: where torch.func maps, every call has others."""
-        label, kernel = "KroneckerOperator.apply", (self._backend, self._num_threads)
+        """Eigenvalues (N,), and l_k and Q_k of the operator's factors, or of an item's under torch.func.vmap; the last on the host is kept."""
         if not isinstance(factors[0], np.ndarray):
-            return factorisation(factors, kernel).eigen(label)
+            return factorisation(factors, self._kernel).eigen("KroneckerOperator.apply")
         at = [f.__array_interface__["data"][0] for f in factors]
         if self._mapped is None or self._mapped[0] != at:
-            self._mapped = at, factorisation(factors, kernel)
-        return self._mapped[1].eigen(label)
+            self._mapped = at, factorisation(factors, self._kernel)
+        return self._mapped[1].eigen("KroneckerOperator.apply")
 
     def _checked(self, values: Any, label: str, name: str = "h") -> Any:
         """What ``name`` made of the eigenvalues, in double precision."""
@@ -423,7 +422,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def diagonal(self) -> Any:
         """The diagonal (N,) of a K with square factors: the outer product of their diagonals."""
-        require_square("KroneckerOperator.diagonal", self._factors)
+        require_square("diagonal", self._factors)
         diagonal = outer([f.diagonal() for f in self._factors])
         return diagonal if len(self._factors) > 1 else owned(diagonal)
 
@@ -446,5 +445,6 @@ def _turned(x: Any) -> Any:
 
 def _in(array: Any, dtype: str) -> Any:
     """An array of any kind in that precision."""
-    is_tensor = _arrays.kind(array) == "torch"
-    return array.to(getattr(_arrays.namespace(array), dtype)) if is_tensor else array.astype(dtype, copy=False)
+    if array.__class__ is not np.ndarray and _arrays.kind(array) == "torch":
+        return array.to(getattr(_arrays.namespace(array), dtype))
+    return array.astype(dtype, copy=False)

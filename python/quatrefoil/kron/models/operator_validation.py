@@ -11,10 +11,10 @@ from ... import _arguments, _arrays, _bind
 Array = Any
 
 
-def require_square(label: str, factors: Sequence[Array]) -> None:
+def require_square(method: str, factors: Sequence[Array]) -> None:
     for i, f in enumerate(factors):
         if f.shape[0] != f.shape[1]:
-            raise ValueError(f"{label}: factors[{i}] has shape {f.shape}, expected a square matrix")
+            raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has shape {f.shape}, expected a square matrix")
 
 
 def is_table(y: Any, factors: Sequence[Array]) -> bool:
@@ -30,7 +30,7 @@ def check_columns(label: str, y: Any, factors: Sequence[Array]) -> None:
     if _arrays.kind(y) != kind:
         raise TypeError(f"{label}: y is a {_arrays.kind(y)} array but factors[0] is a {kind} array; they must be of one kind")
     _bind.check_device(label, "y", y, "factors[0]", factors[0])
-    require_square(label, factors)
+    require_square(label.partition(".")[2], factors)
     sizes = tuple(f.shape[1] for f in factors)
     N = math.prod(sizes)
     if y.ndim not in (1, 2) or y.shape[0] != N:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ... import _arguments, _arrays
 from ..._bind import check_beside
-from ..product.dense import namespace
+from ..product.dense import doubled, in_form_of
 from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
 from .gridmean import mean_square
@@ -153,7 +153,7 @@ class SlimKL(Estimator):
         if len(x) < setting.agents:
             raise ValueError(f"{label}: agents is {setting.agents}, expected at most {len(x)}, the number of points")
         means, std = _components(self.means, self.std, x, label)
-        targets = _doubled(targets)
+        targets = doubled(targets)
         if setting.noise is None:
             setting = setting._replace(noise=_NOISE * mean_square(_arrays.to_host(targets)) or 1.0)
         parts = [slice(int(i[0]), int(i[-1]) + 1) for i in np.array_split(np.arange(len(x)), setting.agents)]
@@ -198,7 +198,7 @@ class SlimKL(Estimator):
         else:
             made = predicted(at, self._seen, self.weights_, return_std)
         like = _arguments.points_like(X, label, "X")
-        mean, *deviation = (_like(a, like) for a in (made[0], *(variance**0.5 for variance in made[1:])))
+        mean, *deviation = (in_form_of(like, a) for a in (made[0], *(variance**0.5 for variance in made[1:])))
         return (mean, *deviation) if return_std else mean
 
     def score(self, X: Any, y: Any) -> float:
@@ -252,22 +252,7 @@ def _points(X: Any, label: str, least: int = 0) -> Array:
         what = f"(n,) or (n, P){' with at least one point' if least else ''}"
         raise ValueError(f"{label}: X has shape {tuple(x.shape)}, expected {what}")
     _arguments.finite(x, label, "X")
-    return _doubled(x if x.ndim == 2 else x[:, None])
-
-
-def _doubled(x: Array) -> Array:
-    """A copy in double precision."""
-    if isinstance(x, np.ndarray):
-        return x.astype(np.float64)
-    xp = namespace(x)
-    return xp.astype(x, xp.float64)
-
-
-def _like(a: Array, X: Any) -> Any:
-    """A result in the dtype of X, beside it."""
-    if isinstance(a, np.ndarray):
-        return _arrays.of_kind(str(_arrays.kind(X)), a.astype(_arrays.dtype_name(X)))
-    return namespace(a).astype(a, X.dtype)
+    return doubled(x if x.ndim == 2 else x[:, None])
 
 
 def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray, np.ndarray]:

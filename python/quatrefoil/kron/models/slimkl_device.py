@@ -22,7 +22,7 @@ Array = Any
 
 
 class DeviceWorker(Worker):
-    """One whose points x (n, P) and values y (n,) are on one device."""
+    """A worker whose points x (n, P) and values y (n,) are on one device."""
 
     def __init__(self, x: Array, y: Array, means: np.ndarray, std: np.ndarray, noise: float) -> None:
         xp = self._xp = namespace(x)
@@ -34,9 +34,6 @@ class DeviceWorker(Worker):
         self._rows, self._of = _factors(x, means, std, least)
         self._y, self._noise, self._start = y, noise, starting(len(means), float(square[0]), noise)
         self._last = None, None
-
-    def start(self) -> np.ndarray:
-        return self._start
 
     def _weigh(self, weights: np.ndarray) -> Weighing:
         """What is read back, at once, are two numbers a column of a factor and the objective."""

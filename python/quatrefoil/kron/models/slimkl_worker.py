@@ -1,4 +1,4 @@
-"""One who holds data of ``SlimKL``: its part of the objective. Equation numbers are those of csrc/kron/README.md, "Mixture weights"."""
+"""A worker's share of the ``SlimKL`` objective. Equation numbers are those of csrc/kron/README.md, "Mixture weights"."""
 
 from __future__ import annotations
 
@@ -64,10 +64,11 @@ class Worker:
         ranks = [f.shape[1] for f in factors]
         self._L, self._of = np.concatenate(factors, axis=1), np.repeat(np.arange(len(means)), ranks)
         self._first, self._y, self._noise = np.cumsum([0, *ranks[:-1]]), y, noise
+        self._start = starting(len(means), float(np.mean(y**2)), noise)
         self._last: tuple[np.ndarray | None, Weighing | None] = None, None
 
     def start(self) -> np.ndarray:
-        return starting(len(self._first), float(np.mean(self._y**2)), self._noise)
+        return self._start
 
     def weigh(self, weights: np.ndarray) -> Weighing:
         """At these weights; the last ones are kept, for several steps are taken from them."""

@@ -27,6 +27,12 @@ def in_form_of(like: Any, array: Any) -> Any:
     return namespace(array).astype(array, like.dtype, copy=False)
 
 
+def doubled(array: Any) -> Any:
+    """A copy in double precision."""
+    xp = namespace(array)
+    return xp.asarray(array, dtype=xp.float64, copy=True)
+
+
 def owned(array: Any) -> Any:
     """A copy of an array of any kind, to which nobody else can write."""
     return array.clone() if _arrays.kind(array) == "torch" else array.copy()

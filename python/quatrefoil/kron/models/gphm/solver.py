@@ -13,8 +13,8 @@ from .... import _arguments, _arrays
 from ...._bind import check_beside
 from ...._progress import reporter
 from ...._typing import Backend
-from ...pde import PDE, doubled, on_grid
-from ...product.dense import namespace
+from ...pde import PDE, on_grid
+from ...product.dense import doubled, namespace
 from ..blas import one_thread
 from ..estimator import Estimator, is_list_of_axes
 from . import component as _component

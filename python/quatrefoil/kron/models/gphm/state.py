@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .... import _arguments, _arrays
-from ...pde import doubled
+from ...product.dense import doubled
 from .component import Component
 from .inverse import Inverse
 from .loss import Params
