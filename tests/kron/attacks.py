@@ -162,7 +162,7 @@ INNER = [
 @contextlib.contextmanager
 def interrupted(rng):
     """KeyboardInterrupt or another error from the first or a later call of an inner function."""
-    name = f"quatrefoil.kron.{rng.choice(INNER)}"
+    name = f"quatrefoil.kron.models.{rng.choice(INNER)}"
     original, left = functools.reduce(getattr, name.split(".")[1:], qf), int(rng.choice([0, 1, 5]))
     error = (KeyboardInterrupt, RuntimeError, MemoryError)[rng.integers(3)]
 

@@ -178,9 +178,9 @@ def nll_and_gradients(
     return float(value), *_gradients(arrays, value, options, shared, backend, num_threads)
 
 
-def _shared(compute: Callable[..., Any], *setting: Any) -> host.Shared | None:
+def _shared(compute: Callable[..., Any], *setting: Any) -> host.SharedState | None:
     """What the value leaves for its gradient; a compiled program computes it again."""
-    return None if is_compiling() else host.Shared(functools.partial(compute, *setting))
+    return None if is_compiling() else host.SharedState(functools.partial(compute, *setting))
 
 
 def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], shared: Any, *how: Any) -> Any:

@@ -14,7 +14,7 @@ from .covariance import GridCovariance, Likelihood, Solution
 from .validation import check_numbers
 
 
-class Shared(Memo):
+class SharedState(Memo):
     """What a value computes, for its gradient: ``compute(backend, *arrays)`` by the first kernel of the host that is called."""
 
     __slots__ = ("_compute",)
