@@ -98,7 +98,7 @@ def test_every_solver_is_the_dense_one(backend, rng, share, kind):
     inverse = np.zeros((60, 60))
     inverse[np.ix_(seen, seen)] = np.linalg.inv(C)
     expected = inverse @ rows[0]
-    solvers = [missing.BySpecial(grid, cells), missing.ByObserved(grid, cells, noise)]
+    solvers = [missing.ByLatent(grid, cells), missing.ByObserved(grid, cells, noise)]
     for solver in solvers:
         np.testing.assert_allclose(solver.solve(rows)[0], expected, rtol=0, atol=1e-13 * np.abs(expected).max() * 30)
         assert abs(solver.logdet() - np.linalg.slogdet(C)[1]) <= 1e-12 * 60

@@ -62,15 +62,15 @@ def test_rows_of_the_factor(backend, rng, halves, shape, dtype):
     grid, d = grid_of(rng, shape, backend), len(shape)
     axes = [k for k in range(d) if rng.random() < 0.8]
     values = rng.uniform(0.5, 2, (2, grid.size))
-    special = rng.random(values.shape) < 0.7
-    ridge = np.where(special & (rng.random(values.shape) < 0.5), rng.uniform(0, 1, values.shape), 0)
-    r = np.where(special, rng.standard_normal(values.shape), 0)
-    found = Neighbours(grid, values.astype(dtype), special, ridge, axes)(r.astype(dtype))
+    latent = rng.random(values.shape) < 0.7
+    extra_inverse = np.where(latent & (rng.random(values.shape) < 0.5), rng.uniform(0, 1, values.shape), 0)
+    r = np.where(latent, rng.standard_normal(values.shape), 0)
+    found = Neighbours(grid, values.astype(dtype), latent, extra_inverse, axes)(r.astype(dtype))
     assert found.dtype == dtype
     for row in range(2):
-        M, G = inverse_of(grid, values[row]) + np.diag(ridge[row]), np.zeros((grid.size, grid.size))
-        for i in np.flatnonzero(special[row]):
-            S = [i, *[j for k in axes if (j := before(shape, k)[i]) >= 0 and special[row, j]]]
+        M, G = inverse_of(grid, values[row]) + np.diag(extra_inverse[row]), np.zeros((grid.size, grid.size))
+        for i in np.flatnonzero(latent[row]):
+            S = [i, *[j for k in axes if (j := before(shape, k)[i]) >= 0 and latent[row, j]]]
             g = np.linalg.solve(M[np.ix_(S, S)], np.eye(len(S))[0])
             G[i, S] = g / np.sqrt(g[0])
         expected = G.T @ G @ r[row]

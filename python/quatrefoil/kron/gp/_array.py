@@ -173,15 +173,15 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
     endless = xp.full_like(noise, math.inf)
     least = xp.min(xp.where(observed, noise, endless), axis=-1, keepdims=True)
     least = xp.where(xp.isfinite(least), least, xp.ones_like(least))  # a row without observed cells
-    more = xp.where(observed, noise - least, endless)
-    special, ridge = double(xp, more > 0), xp.where(more > 0, 1 / xp.where(more > 0, more, endless), zero)
+    extra = xp.where(observed, noise - least, endless)
+    latent, extra_inverse = double(xp, extra > 0), xp.where(extra > 0, 1 / xp.where(extra > 0, extra, endless), zero)
     regular, unit = least > system.negligible, xp.where(least > 0, least, xp.ones_like(least))  # of C: all below are numbers without a unit
-    ridge, inverse = ridge * unit, unit / (outer_of(xp, system.values, rows) + least)
+    extra_inverse, inverse = extra_inverse * unit, unit / (outer_of(xp, system.values, rows) + least)
     size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
     size = xp.where(size > 0, size, xp.ones_like(size))
     rows = rows / size
     squares = [q * q for q in system.vectors]
-    diagonal = xp.where(special > 0, _along(xp, squares, inverse) + ridge, xp.ones_like(ridge))
+    diagonal = xp.where(latent > 0, _along(xp, squares, inverse) + extra_inverse, xp.ones_like(extra_inverse))
 
     def closed(x: Any) -> Any:
         return _along(xp, system.vectors, _along(xp, system.vectors, x, transpose=True) * inverse)
@@ -191,7 +191,7 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
 
     def step(left: Any) -> Any:
         first = closed(left)
-        b = _conjugate_gradients(xp, lambda p: special * closed(p) + ridge * p, special * first, 1 / diagonal)
+        b = _conjugate_gradients(xp, lambda p: latent * closed(p) + extra_inverse * p, latent * first, 1 / diagonal)
         return seen * (first - closed(b))
 
     alpha = xp.zeros_like(rows) if start is None else seen * xp.reshape(double(xp, start), rows.shape) * (unit / size)

@@ -17,11 +17,11 @@ import numpy as np
 from ..._typing import Backend
 from .grid import Grid
 from .iterative import Estimated, Iterative, Progress
-from .missing import ByObserved, BySpecial, Cells, Closed
+from .missing import ByLatent, ByObserved, Cells, Closed
 from .points import GridPoints, ScatteredPoints, explained
 from .spectrum import gp_spectrum
 
-FEW = 512  # special or observed cells for which a Cholesky factor costs less than iterations
+FEW = 512  # latent or observed cells for which a Cholesky factor costs less than iterations
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -106,18 +106,18 @@ class GridCovariance:
         return self._exact[cells]
 
     def _new_exact(self, cells: Cells) -> Any:
-        grid, special, observed = self.grid, len(cells.special), cells.count
-        if special == 0:
+        grid, latent, observed = self.grid, len(cells.latent), cells.count
+        if latent == 0:
             return Closed(grid, cells.least)
-        if observed <= special or grid.is_negligible(cells.least):
+        if observed <= latent or grid.is_negligible(cells.least):
             _check_room(grid.label, observed)
             return ByObserved(grid, cells, self.noise)
-        _check_room(grid.label, special)
-        return BySpecial(grid, cells)
+        _check_room(grid.label, latent)
+        return ByLatent(grid, cells)
 
     def _has_few(self, cells: Cells) -> bool:
         """Whether an exact solver costs less than iterations."""
-        return min(len(cells.special), cells.count) <= FEW or self.grid.is_negligible(cells.least)
+        return min(len(cells.latent), cells.count) <= FEW or self.grid.is_negligible(cells.least)
 
     def solve(self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, progress: Progress | None = None) -> Solution:
         """C⁻¹ of rows (B, N)."""

@@ -1,4 +1,4 @@
-"""Conjugate gradients on the special cells of a grid (missing, or of more noise): README (13), (14). Each row has its own cells."""
+"""Conjugate gradients on the latent cells of a grid (missing, or of more noise): README (13), (14). Each row has its own cells."""
 
 from __future__ import annotations
 
@@ -45,27 +45,29 @@ class Iterative:
         self.least = np.array(least if len(set(least)) > 1 else least[:1])
         self.inverse = np.array([s * grid.inverse_eigenvalues(s) for s in self.least])
         shape = self.observed.shape
-        self.special, self.ridge, self.more = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
+        self.latent, self.extra_noise_inverse, self.extra_noise = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
         for b, c in enumerate(cells):
-            self.special[b, c.special], self.ridge[b, c.special] = True, c.least * c.ridge
-            seen = np.isfinite(c.more)
-            self.more[b, c.special[seen]] = c.more[seen]
+            self.latent[b, c.latent], self.extra_noise_inverse[b, c.latent] = True, c.least * c.extra_noise_inverse
+            seen = np.isfinite(c.extra_noise)
+            self.extra_noise[b, c.latent[seen]] = c.extra_noise[seen]
 
     @functools.cached_property
     def diagonal(self) -> np.ndarray:
         """Of M; 1 at other cells."""
-        return np.where(self.special, self.grid.diagonal_of(self.inverse) + self.ridge, 1.0)
+        return np.where(self.latent, self.grid.diagonal_of(self.inverse) + self.extra_noise_inverse, 1.0)
 
     @functools.cached_property
     def _fits_single(self) -> bool:
         """Whether M is in the range of single precision."""
         inverse, most = self.inverse, 1 / _LEAST
-        return not inverse.size or bool(inverse.min() > _LEAST and inverse.max() < most and self.ridge.max(initial=0.0) < most)
+        return not inverse.size or bool(
+            inverse.min() > _LEAST and inverse.max() < most and self.extra_noise_inverse.max(initial=0.0) < most
+        )
 
     @functools.cached_property
     def _neighbours(self) -> Neighbours:
         inverse = self.inverse.astype(np.float32) if self._fits_single else self.inverse
-        return Neighbours(self.grid, inverse, self.special, self.ridge, near_axes(self.grid, self.inverse))
+        return Neighbours(self.grid, inverse, self.latent, self.extra_noise_inverse, near_axes(self.grid, self.inverse))
 
     @functools.cached_property
     def _filter(self) -> Filter:
@@ -76,10 +78,10 @@ class Iterative:
         return self._filter(rows)
 
     def apply(self, b: np.ndarray) -> np.ndarray:
-        """M b for grids b that are 0 but at special cells."""
+        """M b for grids b that are 0 but at latent cells."""
         found = self.closed(b)
-        found *= self.special
-        found += self.ridge * b
+        found *= self.latent
+        found += self.extra_noise_inverse * b
         return found
 
     def solve(self, y: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
@@ -138,7 +140,7 @@ class Iterative:
         closed: Any = single.closed if single is not None and rough else self.closed
         w = closed((y / unit).astype(np.float32 if rough else np.float64))
         dtype = np.float64 if single is None else np.float32
-        rhs = (w * self.special).astype(dtype)
+        rhs = (w * self.latent).astype(dtype)
         begin = _norms(rhs)
         cg = ConjugateGradients(single.apply if single else self.apply, rhs, self._neighbours.astype(dtype))
         scale = np.where(begin > 0, begin, 1)
@@ -150,7 +152,7 @@ class Iterative:
     def _left(self, y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """y - C α at observed cells."""
         least = self.least[:, None]
-        found: np.ndarray = (y - self.grid.product(alpha) / least - (1 + self.more / least) * alpha) * self.observed
+        found: np.ndarray = (y - self.grid.product(alpha) / least - (1 + self.extra_noise / least) * alpha) * self.observed
         return found
 
     @functools.cached_property
@@ -168,11 +170,11 @@ class Iterative:
             parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / self.least[:, None], np.float32, kept)
         else:
             parts = Filter(grid.basis, self.inverse, np.float32)
-        special, direct = self.special.astype(np.float32), (self.ridge + (self.special if few else 0)).astype(np.float32)
+        latent, direct = self.latent.astype(np.float32), (self.extra_noise_inverse + (self.latent if few else 0)).astype(np.float32)
 
         def apply(x: np.ndarray) -> np.ndarray:
             found: np.ndarray = parts(x)
-            found *= special
+            found *= latent
             found += direct * x
             return found
 
@@ -258,15 +260,15 @@ class Estimated:
         self.closed, it = Closed(grid, cells.least), self.iterative
         signs = np.zeros((probes, grid.size))
         for row in signs:  # so that the first probes do not depend on how many there are
-            row[cells.special] = rng.integers(0, 2, len(cells.special)) * 2.0 - 1
+            row[cells.latent] = rng.integers(0, 2, len(cells.latent)) * 2.0 - 1
         root = np.sqrt(it.diagonal[0])
         cg = ConjugateGradients(it.apply, signs * root, lambda r: r / it.diagonal)
         cg.run(np.full(probes, tol) * _norms(signs * root))
         self.left, self.right = cg.x * cells.least**0.5, signs / root * cells.least**0.5
-        more = cells.more[np.isfinite(cells.more)]
-        diagonal = 2 * float(np.log(root[cells.special]).sum()) - len(cells.special) * math.log(cells.least)
-        known = self.closed.logdet() + float(np.log(more).sum()) + diagonal
-        self.logdets = known + len(cells.special) * cg.log_quadrature()
+        extra = cells.extra_noise[np.isfinite(cells.extra_noise)]
+        diagonal = 2 * float(np.log(root[cells.latent]).sum()) - len(cells.latent) * math.log(cells.least)
+        known = self.closed.logdet() + float(np.log(extra).sum()) + diagonal
+        self.logdets = known + len(cells.latent) * cg.log_quadrature()
 
     def logdet(self) -> float:
         return float(self.logdets.mean())

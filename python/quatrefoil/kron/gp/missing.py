@@ -45,44 +45,44 @@ class Closed:
 
 
 class Cells:
-    """Which cells are observed, and with what noise: ``least`` for all of them, ``more`` beside it for some."""
+    """Which cells are observed, and with what noise: ``least`` for all of them, ``extra_noise`` in addition for the latent ones."""
 
     def __init__(self, noise: np.ndarray, mask: np.ndarray | None, size: int) -> None:
         self.observed: np.ndarray = np.broadcast_to(True, size) if mask is None else mask
         if mask is None and len(noise) == 1:
-            self.least, self.special, self.more = float(noise[0]), np.zeros(0, np.intp), np.zeros(0)
-            self.ridge, self.count = self.more, size
+            self.least, self.latent, self.extra_noise = float(noise[0]), np.zeros(0, np.intp), np.zeros(0)
+            self.extra_noise_inverse, self.count = self.extra_noise, size
             return
         if len(noise) == 1:
-            self.special = np.flatnonzero(~self.observed)
-            self.count = size - len(self.special)
+            self.latent = np.flatnonzero(~self.observed)
+            self.count = size - len(self.latent)
             self.least = float(noise[0]) if self.count else 1.0
-            self.more, self.ridge = np.full(len(self.special), math.inf), np.zeros(len(self.special))
+            self.extra_noise, self.extra_noise_inverse = np.full(len(self.latent), math.inf), np.zeros(len(self.latent))
             return
         noise = np.broadcast_to(noise, size)
         seen = noise[self.observed]
         self.least = float(seen.min(initial=math.inf)) if seen.size else 1.0
-        more = np.where(self.observed, noise - self.least, math.inf)
-        self.special = np.flatnonzero(more > 0)  # E of README (9)
-        self.more = more[self.special]
-        self.ridge = 1 / self.more  # 0 where the cell is missing
+        extra = np.where(self.observed, noise - self.least, math.inf)
+        self.latent = np.flatnonzero(extra > 0)  # E of README (9)
+        self.extra_noise = extra[self.latent]
+        self.extra_noise_inverse = 1 / self.extra_noise  # 0 where the cell is missing
         self.count = int(self.observed.sum())
 
 
-class BySpecial:
-    """A Cholesky factor of M = E^T P E + diag(ridge), P the inverse with the least noise everywhere: README (9) to (11)."""
+class ByLatent:
+    """A Cholesky factor of M = E^T P E + diag(1 / extra noise), P the inverse with the least noise everywhere: README (9) to (11)."""
 
     def __init__(self, grid: Grid, cells: Cells) -> None:
         self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.least)
-        M = inverse_block(grid, self.closed.inverse, cells.special)
-        M[np.diag_indices_from(M)] += cells.ridge
+        M = inverse_block(grid, self.closed.inverse, cells.latent)
+        M[np.diag_indices_from(M)] += cells.extra_noise_inverse
         self.factor = _cholesky(M, grid.label)
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         found, size = self._solve(rows), np.abs(rows).max(axis=1, initial=0.0)
         noise = np.full(self.grid.size, self.cells.least)
-        seen = self.cells.observed[self.cells.special]
-        noise[self.cells.special[seen]] += self.cells.more[seen]
+        seen = self.cells.observed[self.cells.latent]
+        noise[self.cells.latent[seen]] += self.cells.extra_noise[seen]
         first = 0.0
         for _ in range(_REFINEMENTS):
             residual = rows - self.grid.product(found) - noise * found
@@ -103,7 +103,7 @@ class BySpecial:
     def _solve(self, rows: np.ndarray) -> np.ndarray:
         from scipy.linalg import cho_solve
 
-        at, basis = self.cells.special, self.grid.to_basis(rows) * self.closed.inverse
+        at, basis = self.cells.latent, self.grid.to_basis(rows) * self.closed.inverse
         b = cho_solve((self.factor, True), self.grid.from_basis(basis)[:, at].T, check_finite=False).T
         lifted = np.zeros_like(rows)
         lifted[:, at] = b
@@ -112,8 +112,8 @@ class BySpecial:
         return found
 
     def logdet(self) -> float:
-        more = self.cells.more[np.isfinite(self.cells.more)]
-        return self.closed.logdet() + 2 * float(np.log(self.factor.diagonal()).sum()) + float(np.log(more).sum())
+        extra = self.cells.extra_noise[np.isfinite(self.cells.extra_noise)]
+        return self.closed.logdet() + 2 * float(np.log(self.factor.diagonal()).sum()) + float(np.log(extra).sum())
 
     def columns(self) -> Iterator[np.ndarray]:
         """Qᵀ of the columns of W = P E L⁻ᵀ, some rows (b, N) at a time: C⁻¹ = P - W Wᵀ."""
@@ -124,7 +124,7 @@ class BySpecial:
             unit = np.zeros((n, min(step, n - i)))
             unit[np.arange(i, i + unit.shape[1]), np.arange(unit.shape[1])] = 1
             lifted = np.zeros((unit.shape[1], self.grid.size))
-            lifted[:, self.cells.special] = solve_triangular(self.factor, unit, lower=True, trans=1, check_finite=False).T
+            lifted[:, self.cells.latent] = solve_triangular(self.factor, unit, lower=True, trans=1, check_finite=False).T
             yield self.grid.to_basis(lifted) * self.closed.inverse
 
     def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:

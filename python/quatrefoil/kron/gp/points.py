@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import _arrays
 from ..product.packed import Packed
-from .missing import ByObserved, BySpecial, Closed
+from .missing import ByLatent, ByObserved, Closed
 
 _BLOCK_BYTES = 64 << 20
 
@@ -108,7 +108,7 @@ def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:
     rotated = [m @ q for m, q in zip(points.matrices, grid.basis.matrices)]
     closed: Closed = solver if isinstance(solver, Closed) else solver.closed
     found: np.ndarray = squared_product(np, points, rotated, closed.inverse, grid.kernel)
-    if isinstance(solver, BySpecial):
+    if isinstance(solver, ByLatent):
         to_points = points.product(rotated, grid.kernel)
         for columns in solver.columns():
             found = found - (to_points(columns) ** 2).sum(axis=0)

@@ -1,4 +1,4 @@
-"""What conjugate gradients on M, the inverse between special cells, are preconditioned by: README (20)."""
+"""What conjugate gradients on M, the inverse between latent cells, are preconditioned by: README (20)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
 class Neighbours:
     """r -> Gᵀ G r on grids (B, N), about M⁻¹ r: of all lower triangular G with as few entries that whose G M Gᵀ is closest to I.
 
-    A row of G has a special cell and those before it along ``axes`` that are special too; without axes it is the diagonal.
+    A row of G has a latent cell and those before it along ``axes`` that are latent too; without axes it is the diagonal.
     """
 
-    def __init__(self, grid: Grid, inverse: np.ndarray, special: np.ndarray, ridge: np.ndarray, axes: Sequence[int]) -> None:
+    def __init__(self, grid: Grid, inverse: np.ndarray, latent: np.ndarray, extra_noise_inverse: np.ndarray, axes: Sequence[int]) -> None:
         self.shape, self.axes = grid.shape, list(axes)
-        diagonal = np.where(special, grid.diagonal_of(inverse) + ridge.astype(inverse.dtype, copy=False), inverse.dtype.type(1))
+        diagonal = np.where(
+            latent, grid.diagonal_of(inverse) + extra_noise_inverse.astype(inverse.dtype, copy=False), inverse.dtype.type(1)
+        )
         own, others = diagonal.reshape(-1, *self.shape), []
-        there = special.reshape(own.shape)
+        there = latent.reshape(own.shape)
         exists = [self._shifted(there, k) & there for k in axes]
         M = [[np.zeros(0)] * len(axes) for _ in axes]  # between the cells before; the lower triangle
         for i, k in enumerate(axes):

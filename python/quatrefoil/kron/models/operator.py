@@ -392,7 +392,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         return derivative.applied(self._kernel, self._factors, parts, self._checked(values, label), slopes, rows)
 
     def _decomposed(self, factors: Sequence[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
-        """Eigenvalues (N,), and l_k and Q_k of the operator's factors, or of an item's under torch.func.vmap; the last on the host is kept."""
+        """Eigenvalues (N,), and l_k and Q_k, of the operator's factors or an item's under torch.func.vmap. The host keeps the last."""
         if not isinstance(factors[0], np.ndarray):
             return factorisation(factors, self._kernel).eigen("KroneckerOperator.apply")
         at = [f.__array_interface__["data"][0] for f in factors]
