@@ -1,4 +1,4 @@
-"""The eigenvectors of a Kronecker product of symmetric matrices, and multiplying by them, by halves where they have these: README (14)."""
+"""Eigenvectors of a Kronecker product of symmetric matrices and products with them, by parity where an axis is symmetric: README (14)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..product.dense import not_negative, require_symmetric
 from ..product.mirror import folded, unfolded
 from ..product.packed import Packed
 
-HALVED_FROM = 8  # sizes from which eigenvectors are found by halves
+HALVED_FROM = 8  # sizes from which eigenvectors are computed by parity
 _MIRRORED = 32  # by how many eps an entry may differ from its mirror: what a pairwise evaluation rounds to, less than eigh does
-FOLDED_FROM = 256  # sizes from which products by halves cost less than the passes that make these
+FOLDED_FROM = 256  # sizes from which products by parity cost less than the passes that split and join the parts
 
 
 class Axis:

@@ -1,4 +1,4 @@
-"""Sums over all axes but one of the products of arrays in the basis of eigenvectors: what gradients by the factors are made of."""
+"""``gp_gram``: sums over all axes but one of products of arrays in the eigenbasis, for the gradients by the factors."""
 
 from __future__ import annotations
 

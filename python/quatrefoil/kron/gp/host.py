@@ -1,4 +1,4 @@
-"""``gp_nll`` and ``gp_solve`` on the host: the functions of arrays that the op table names, over ``GridCovariance``."""
+"""``gp_nll`` and ``gp_solve`` on the host: the functions of arrays in the op table, over ``GridCovariance``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a process is predicted: at a grid of points or at scattered ones, each axis with its covariance with the axis of the grid."""
+"""Points of predictions: a grid of them or scattered ones, with the covariance of each axis with the axis of the data."""
 
 from __future__ import annotations
 

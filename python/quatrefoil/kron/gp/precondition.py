@@ -1,4 +1,4 @@
-"""What conjugate gradients on M, the inverse between latent cells, are preconditioned by: README (20)."""
+"""The preconditioner of conjugate gradients on M, the inverse between latent cells: README (20)."""
 
 from __future__ import annotations
 

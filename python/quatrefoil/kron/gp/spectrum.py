@@ -1,4 +1,4 @@
-"""One pass over an array in the basis of eigenvectors: what the likelihood of a full grid and its gradients are made of."""
+"""``gp_spectrum``: one pass over an array in the eigenbasis, for the likelihood of a full grid and its gradients."""
 
 from __future__ import annotations
 

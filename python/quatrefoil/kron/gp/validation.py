@@ -1,4 +1,4 @@
-"""What callers give to functions that are no op: checked like the arrays of any call, then plain numbers."""
+"""Argument checks for functions that are not ops, and tables (..., n_1, ..., n_d) in place of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The derivative of h(K) y in the factors of K, without trouble where eigenvalues are equal. README (12)-(14)."""
+"""Derivatives of h(K) y by the factors of K, exact where eigenvalues are equal: README (12)-(14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scikit-learn asks of an estimator, without importing it: parameters by name, clones, a representation."""
+"""The interface of scikit-learn's estimators, without importing it: parameters by name, clones, a representation."""
 
 from __future__ import annotations
 

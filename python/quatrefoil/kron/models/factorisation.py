@@ -1,4 +1,4 @@
-"""What a ``KroneckerOperator`` needs of its square factors: eigendecompositions and LU factors, in double precision and kept.
+"""Factorisations of the square factors of a ``KroneckerOperator``: eigenvalues, eigenvectors and LU, in double precision, computed once.
 
 On the host what cannot be factorised raises. On a device nobody looks at a number: there it is NaN, or the array library's own error.
 Equation numbers are those of csrc/kron/product/README.md.

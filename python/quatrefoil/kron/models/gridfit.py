@@ -1,4 +1,4 @@
-"""What a ``GridGP`` has learnt, as one object: a fit that fails leaves the one from before."""
+"""The fitted state of a ``GridGP``, one object: a fit that fails leaves the previous one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the methods of ``KroneckerOperator`` check about their arguments. ``factors`` are its own, of one kind and on one device."""
+"""Checks of the arguments of ``KroneckerOperator``'s methods. ``factors`` are the operator's own, of one kind and on one device."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What ``SlimKL`` does with data on a device, in array-API terms and double precision. Equation numbers are those of csrc/kron/README.md,
-"Mixture weights".
+"""``SlimKL`` with data on a device, in array-API terms and double precision: README, "Mixture weights".
 
-Points stay there; weights, and what depends on the number of components alone, are on the host, where it is decided when to stop.
+Points stay there. Weights, and all that depends on the number of components alone, are on the host, which decides when to stop.
 """
 
 from __future__ import annotations

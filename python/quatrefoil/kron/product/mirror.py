@@ -1,4 +1,4 @@
-"""Arrays folded about the middle of an axis: what is even there, and what is odd, both times sqrt 2."""
+"""Even and odd parts of arrays about the middle of an axis, both times sqrt 2."""
 
 from __future__ import annotations
 

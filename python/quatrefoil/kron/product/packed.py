@@ -1,4 +1,4 @@
-"""Factors of a Kronecker product that nobody writes to, packed once for each direction when it is first needed."""
+"""Factors of a Kronecker product, packed once for each direction when it is first needed; nobody may write to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One axis of the grid: its covariance K and the derivative D at given hyperparameters, and the gradients that come back.
+"""One axis of the grid: its covariance K and derivative D at given hyperparameters, and their gradients.
 
 Arrays are rows (m, N) with the axis last. Equation numbers are those of csrc/kron/gphm/README.md.
 """

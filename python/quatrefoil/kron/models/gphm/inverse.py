@@ -1,4 +1,4 @@
-"""The inverse of a covariance, (N, N) symmetric, in the two forms that training takes it in. Rows are (m, N)."""
+"""The inverse of a covariance, (N, N) symmetric: by Cholesky's factor or by eigenvalues. Rows are (m, N)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a step: Adam on all parameters, or on the hyperparameters of the solution that is best for them."""
+"""Optimizers: Adam on all parameters, or on the hyperparameters with the best solution for them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Uniform axes by parity: a Toeplitz matrix keeps what is even about the axis's middle apart from what is odd, README (11).
+"""Uniform axes by parity: a Toeplitz matrix maps even vectors to even ones and odd to odd, README (11).
 
-Rows (m, N) are folded to their even part, (m, E) with E = (N + 1) // 2, and their odd part, (m, O) with O = N // 2. Both are sqrt(2) times
-what they are, so that matrices, half as large as they are, take them to rows again.
+Rows (m, N) are folded to their even part, (m, E) with E = (N + 1) // 2, and their odd part, (m, O) with O = N // 2. Both are scaled by
+sqrt(2) and their matrices by 1/2, so that unfolding a product gives rows again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Parity:
         self.weights = self.middle[:, None] * self.middle
         self.skewed = np.zeros((self.even, 2 * self.even))
 
-    # ---- matrices of lags, and the gradients by these of the matrices' halves
+    # ---- matrices from lags, and gradients by lags from those of the matrices' parts
 
     def _near(self, lags: np.ndarray, sign: float) -> np.ndarray:
         """At (i, j) the lag i - j, times ``sign`` where it is negative: a view (E, E)."""

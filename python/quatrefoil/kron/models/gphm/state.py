@@ -1,4 +1,4 @@
-"""What the training of ``GPHM`` has reached, as one value that is replaced as a whole."""
+"""The state of the training of ``GPHM``, one value that is replaced as a whole."""
 
 from __future__ import annotations
 
