@@ -5,14 +5,13 @@ Equation numbers are those of csrc/kron/gp/README.md.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._call import call, call_vjp, is_compiling
+from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import AnyArray, Array, Backend, T
@@ -40,7 +39,7 @@ GP_NLL = Op(
     inputs=(_FACTORS, _Y, _NOISE, _MASK, _START),
     outputs=(Arg("nll", "..."), Arg("error", "...", when="return_error", constant=True)),
     options=(Option("logdet", str), Option("probes", int), Option("seed", int), Option("tol", float), Option("return_error", bool)),
-    extras=("likelihood",),
+    extras=("state",),
     check=_check,
     host=host.gp_nll,
     host_adjoint=host.gp_nll_vjp,
@@ -51,7 +50,7 @@ GP_SOLVE = Op(
     inputs=(_FACTORS, _Y, _NOISE, _MASK, _START),
     outputs=(Arg("alpha", "... n_x"),),
     options=(Option("tol", float),),
-    extras=("solution", Extra("progress", function=True)),
+    extras=("state", Extra("progress", function=True)),
     check=_check,
     host=host.gp_solve,
     host_adjoint=host.gp_solve_vjp,
@@ -147,11 +146,11 @@ def gp_nll(
     options = _options(label, logdet, probes, rng, tol, return_error)
     factors = _arguments.sequence(factors, label)
     arrays = (*factors, y, noise_of(noise, y, label), mask, start)
-    shared = _shared(host.likelihood, options, num_threads)
-    value, error = call(GP_NLL, arrays, options, (shared,), None, backend, num_threads)
+    state = host.SharedState()
+    value, error = call(GP_NLL, arrays, options, (state,), None, backend, num_threads)
     results = (value, error) if return_error else (value,)
     if grad:
-        dfactors, dnoise = _of_sum(arrays, value, options, shared, backend, num_threads)
+        dfactors, dnoise = _of_sum(arrays, value, options, state, backend, num_threads)
         results += (dfactors, dnoise.reshape(getattr(noise, "shape", ())))
     return results if len(results) > 1 else value
 
@@ -173,28 +172,23 @@ def nll_and_gradients(
     """``gp_nll`` of one y (N,) with its gradients by factors, y, which is α, and noise (S,): for who minimises it."""
     arrays = (*factors, y, noise, mask, start)
     options = _options(GP_NLL.label, logdet, probes, rng, tol, False)
-    shared = _shared(host.likelihood, options, num_threads)
-    value, _ = call(GP_NLL, arrays, options, (shared,), None, backend, num_threads)
-    return float(value), *_gradients(arrays, value, options, shared, backend, num_threads)
+    state = host.SharedState()
+    value, _ = call(GP_NLL, arrays, options, (state,), None, backend, num_threads)
+    return float(value), *_gradients(arrays, value, options, state, backend, num_threads)
 
 
-def _shared(compute: Callable[..., Any], *setting: Any) -> host.SharedState | None:
-    """What the value leaves for its gradient; a compiled program computes it again."""
-    return None if is_compiling() else host.SharedState(functools.partial(compute, *setting))
-
-
-def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], shared: Any, *how: Any) -> Any:
+def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], state: Any, *how: Any) -> Any:
     """Gradients of the sum of the rows' nll by the factors and the noise, without the adjoint's other results."""
-    if shared is None or shared.made is None or not isinstance(value, np.ndarray):
-        dfactors, _, dnoise = _gradients(arrays, value, options, shared, *how)
+    if state.result is None or not isinstance(value, np.ndarray):
+        dfactors, _, dnoise = _gradients(arrays, value, options, state, *how)
         return dfactors, dnoise
-    R, of_noise = shared.made.solution.nll_gradients(np.ones(value.size))
+    R, of_noise = state.result.nll_gradients(np.ones(value.size))
     return [a.astype(value.dtype, copy=False) for a in R], np.asarray(of_noise, value.dtype)
 
 
-def _gradients(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], shared: Any, *how: Any) -> Any:
+def _gradients(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], state: Any, *how: Any) -> Any:
     ones = _arrays.namespace(value).ones_like(value)
-    return call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (shared,), *how)
+    return call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (state,), *how)
 
 
 def gp_nll_vjp(
@@ -300,9 +294,9 @@ def solve_and_keep(
     factors = _arguments.sequence(factors, label)
     arrays = (*factors, y, noise_of(noise, y, label), mask, start)
     options = (_arguments.number(tol, label, "tol", positive=True),)
-    shared = _shared(host.solution, *options, progress, num_threads)
-    alpha = call(GP_SOLVE, arrays, options, (shared, progress), out, backend, num_threads)
-    return alpha, None if shared is None else shared.made
+    state = host.SharedState()
+    alpha = call(GP_SOLVE, arrays, options, (state, progress), out, backend, num_threads)
+    return alpha, state.result
 
 
 def gp_solve_vjp(

@@ -141,8 +141,8 @@ class GridCovariance:
 
     def likelihood(
         self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, logdet: str = "exact", probes: int = 0, seed: int = 0
-    ) -> Likelihood:
-        """Of rows (B, N): (1), (10), (15)."""
+    ) -> tuple[np.ndarray, np.ndarray, Solution]:
+        """Negative log-likelihoods of rows (B, N) and their standard errors, (B,), with what their gradients need: (1), (10), (15)."""
         grid = self.grid
 
         def solver(cells: Cells) -> Any:
@@ -176,7 +176,7 @@ class GridCovariance:
         for group in done:
             determinant = solution.logdet if isinstance(solution, OneRow) else group.solver.logdet()
             values[group.rows] = (fit[group.rows] + determinant + group.cells.count * LOG_2PI) / 2
-        return Likelihood(values, errors, solution)
+        return values, errors, solution
 
 
 class Solution:
@@ -256,14 +256,6 @@ class OneRow(Solution):
             a *= -w / 2
             a[np.diag_indices_from(a)] += w / 2 * share / l
         return grid.rotated(R), np.asarray(w / 2 * (self._trace - self._square))
-
-
-class Likelihood(NamedTuple):
-    """Negative log-likelihoods of the rows and their standard errors (B,), with what gives the gradients."""
-
-    values: np.ndarray
-    errors: np.ndarray
-    solution: Solution
 
 
 def _check_room(label: str, n: int) -> None:

@@ -263,6 +263,9 @@ def _root(a: Any, name: str) -> Any:
     xp = namespace(a)
     values, vectors = xp.linalg.eigh(a)
     good = values[0] >= -1e-6 * xp.max(xp.abs(values))  # what an axis of smooth covariances in float32 rounds to
-    if isinstance(a, np.ndarray) and not good:
+    root = vectors * xp.sqrt(clamped(xp, values))
+    if not isinstance(a, np.ndarray):
+        return nan_unless(xp, good, root)
+    if not good:
         raise np.linalg.LinAlgError(f"{_LABEL}: {name} is not positive semidefinite (it has the eigenvalue {values[0]:.3g})")
-    return nan_unless(xp, good, vectors * xp.sqrt(clamped(xp, values)))
+    return root
