@@ -322,15 +322,15 @@ def _factors(xp: Any, d: list[Any], means: Any, std: Any, sine: bool = True) -> 
 
 
 def gsmp_kernel(xp: Any, x: Any, y: Any, weights: Any, means: Any, std: Any) -> Any:
-    components = _product_inputs(xp, x, weights, means, std)
+    w, mu, sigma = _product_inputs(xp, x, weights, means, std)
 
     def value(d: Any) -> Any:  # README (11)
-        product, waves = _factors(xp, d, *components[1:], sine=False)
+        product, waves = _factors(xp, d, mu, sigma, sine=False)
         for c, _ in waves:
             product = product * c
-        return xp.sum(components[0] * product, axis=-1)
+        return xp.sum(w * product, axis=-1)
 
-    return _values(xp, x, y, max(1, weights.shape[0]) * max(1, components[1].shape[1]), value)
+    return _values(xp, x, y, max(1, mu.shape[0]) * max(1, mu.shape[1]), value)
 
 
 def gsmp_kernel_vjp(xp: Any, x: Any, y: Any, weights: Any, means: Any, std: Any, grad: Any) -> Any:
