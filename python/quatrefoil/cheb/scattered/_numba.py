@@ -4,7 +4,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..domain import interval
-from ._array import derivative, derivative_adjoint
+from ._array import derivative
 
 
 @jit
@@ -162,10 +162,6 @@ def tucker_eval(core, factors, X, f, domain, packed, num_threads):
 
 
 def tucker_eval_vjp(core, factors, X, grad, dcore, dfactors, dX, domain, packed, num_threads):
-    _eval_vjp(core, factors, X, grad, dcore, dfactors, dX, _intervals(X, domain))
-
-
-def _eval_vjp(core, factors, X, grad, dcore, dfactors, dX, intervals):
     if core.size == 0 or min(U.shape[0] for U in factors) == 0:
         for g in (dcore, *dfactors, dX):
             g[...] = 0
@@ -173,7 +169,7 @@ def _eval_vjp(core, factors, X, grad, dcore, dfactors, dX, intervals):
     flat, table, start, n, r, at = _layout(core, factors)
     slopes = np.concatenate([derivative(np, np.asarray(U, np.float64)).reshape(-1) for U in factors])
     sums, sums_of_factors = np.zeros(flat.size), np.zeros(table.size)
-    _tucker_eval_vjp(flat, table, slopes, start, n, r, at, X, grad, sums, sums_of_factors, dX, intervals)
+    _tucker_eval_vjp(flat, table, slopes, start, n, r, at, X, grad, sums, sums_of_factors, dX, _intervals(X, domain))
     dcore[...] = sums.reshape(core.shape)
     for k, g in enumerate(dfactors):
         g[...] = sums_of_factors[start[k] : start[k + 1]].reshape(g.shape)
@@ -195,31 +191,3 @@ def tucker_derivatives(core, factors, X, f, gradient, hessian, domain, with_grad
     flat_slopes = np.concatenate([E.reshape(-1) for E in slopes])
     none = np.empty((0, 0, 0), f.dtype)
     _tucker_derivatives(flat, table, flat_slopes, *rest, X, f, gradient, hessian if with_hessian else none, order, intervals)
-
-
-def tucker_derivatives_vjp(
-    core, factors, X, grad, grad_gradient, grad_hessian, dcore, dfactors, dX,
-    domain, with_gradient, with_hessian, extrapolate, packed, num_threads,
-):  # fmt: skip
-    """README (10): the adjoint of the values, once for each derivative."""
-    intervals = _intervals(X, domain, extrapolate)
-    d, slopes = len(factors), 2 / intervals[:, 2]
-    terms = [((), grad)]
-    for i in range(d if with_gradient else 0):
-        terms.append(((i,), grad_gradient[:, i] * slopes[i]))
-        for j in range(i, d if with_hessian else 0):
-            both = grad_hessian[:, i, j] + (grad_hessian[:, j, i] if i != j else 0)
-            terms.append(((i, j), both * (slopes[i] * slopes[j])))
-    sums = [np.zeros(a.shape) for a in (dcore, *dfactors, dX)]
-    for axes, weights in terms:
-        changed = [np.asarray(U, np.float64) for U in factors]
-        for k in axes:
-            changed[k] = derivative(np, changed[k])
-        part = [np.zeros(a.shape) for a in sums]
-        _eval_vjp(np.asarray(core, np.float64), changed, X, np.asarray(weights, np.float64), part[0], part[1:-1], part[-1], intervals)
-        for k in axes:
-            part[1 + k] = derivative_adjoint(np, part[1 + k])
-        for total, added in zip(sums, part):
-            total += added
-    for result, total in zip((dcore, *dfactors, dX), sums):
-        result[...] = total
