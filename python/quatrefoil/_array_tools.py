@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 PIECE = 1 << 24  # numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB
-CACHED = 1 << 18  # the same over NumPy: 2 MB
+CACHED = 1 << 18  # the same for NumPy arrays, so that they stay in a cache: 2 MB
 
 
 def is_complex(xp: Any, x: Any) -> bool:

@@ -41,7 +41,7 @@ def as_kernel(op: Op) -> Callable[..., Any] | None:
         return None
     count = len(op.primal.inputs if op.primal else op.outputs)
 
-    def dense(x: Any) -> Any:  # NumPy and BLAS add up numbers that lie apart in another order, to other bits
+    def dense(x: Any) -> Any:  # BLAS adds up strided arrays in another order, to other bits
         return [dense(each) for each in x] if isinstance(x, list) else None if x is None else np.require(x, requirements=["C", "A"])
 
     def run(*given: Any) -> None:

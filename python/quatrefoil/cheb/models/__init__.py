@@ -1,1 +1,1 @@
-"""What is built on the methods of ``quatrefoil.cheb``: Chebyshev-Tucker tensors and potentials. Methods never import it."""
+"""Models on top of the methods of ``quatrefoil.cheb``: Chebyshev-Tucker tensors and potentials of charges. Methods never import them."""

@@ -20,7 +20,7 @@ from ._array import reference
 
 
 def check_points(label: str, X: np.ndarray, domain: Sequence[float], extrapolate: bool = False) -> None:
-    """ValueError for a coordinate of X (P, d) that is no number, or outside where points must lie inside."""
+    """ValueError for the first coordinate of X (P, d) that is NaN or, unless ``extrapolate``, outside its interval."""
     with np.errstate(over="ignore", invalid="ignore"):
         bad = np.isnan(reference(np, X, domain, extrapolate)).T
     if bad.any():

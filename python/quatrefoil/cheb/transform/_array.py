@@ -1,6 +1,6 @@
 """The transforms in array-API terms: a product with the cosine matrix where an axis is short, an FFT of the even extension where not.
 
-Over NumPy SciPy's cosine transform takes the place of that FFT: half the time.
+For NumPy arrays SciPy's cosine transform replaces that FFT; it takes half the time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ..._array_tools import double, mode_product
 
 MATRIX_UP_TO = 512  # points: up to here the matrix, 2 MB, is small beside what it is multiplied with; an FFT passes over that more often
-ON_HOST = 97  # over NumPy the matrix takes no longer up to here
+ON_HOST = 97  # the same for NumPy arrays
 
 
 def _to_values(xp: Any, n: int, like: Any) -> Any:

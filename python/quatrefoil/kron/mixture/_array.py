@@ -1,7 +1,7 @@
 """The covariance kernels in array-API terms, in double precision: same formulas, same names as csrc/kron/mixture.
 
-All pairs in rows of K, a piece of them at a time. NumPy's arrays are looked at: differences of a uniform axis are lags, README (9), and
-with ``x`` alone half of the pairs suffice.
+All pairs in rows of K, a piece of them at a time. For NumPy arrays, uniform axes are detected and evaluated at their lags, README (9), and
+without ``y`` only the pairs i <= j are computed.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def _at_least_0(xp: Any, a: Any) -> Any:
 
 
 def _differences(X: Any, Y: Any) -> list[Any]:
-    """Of points (N, P) and (M, P): (N, M) for each coordinate, zeros if there is none."""
+    """One (N, M) array per coordinate of points (N, P) and (M, P); zeros if P = 0."""
     return [X[:, p][:, None] - Y[:, p] for p in range(X.shape[1])] or [X @ Y.T]
 
 
 def _lags(x: Any, y: Any) -> Any:
-    """The differences (N + M - 1, 1) of two axes with one step, README (9), for i - j = N - 1, ..., 1 - M; None where they have not."""
+    """The differences (N + M - 1, 1) of axes with one common step, README (9), i - j = N - 1, ..., 1 - M; else None."""
     if not all(z.ndim == 1 or z.shape[1] == 1 for z in (x, y)) or min(len(x), len(y)) < 2:
         return None
     a, b = (np.asarray(z, np.float64).reshape(-1) for z in (x, y))
@@ -51,17 +51,17 @@ def _lags(x: Any, y: Any) -> Any:
 
 
 def _mirrored(lags: Any, odd: bool) -> Any:
-    """What belongs to the lags N - 1, ..., 1 - N from what belongs to N - 1, ..., 0."""
+    """Values at the lags N - 1, ..., 1 - N, from those at N - 1, ..., 0."""
     return np.concatenate([lags, (-lags if odd else lags)[-2::-1]])
 
 
 def _toeplitz(lags: Any, M: int) -> Any:
-    """(N, M) without copies, README (10), from what belongs to the lags."""
+    """The matrix (N, M) with these values at its lags, README (10), without copies."""
     return np.lib.stride_tricks.sliding_window_view(lags, M)[::-1]
 
 
 def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], odd: bool = False) -> Any:
-    """value(d) of the differences d, a list of (n, M), which makes ``width`` numbers of a pair, at all pairs. ``odd``: in d."""
+    """value(d) at all pairs; d is a list of differences (n, M), one per coordinate. It makes ``width`` numbers per pair. ``odd``: in d."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
     N, M = X.shape[0], Y.shape[0]
@@ -72,15 +72,15 @@ def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], od
         return _toeplitz(found if y is not None else _mirrored(found, odd), M)
     K = np.empty((N, M), x.dtype)
     for at in pieces(N, LIVE * width * M, np):
-        first = at.start if y is None else 0  # what is before it has been mirrored
+        first = at.start if y is None else 0  # earlier columns are mirrored
         K[at, first:] = value(_differences(X[at], Y[first:]))
         if y is None:
-            K[at.stop :, at] = (-K if odd else K)[at, at.stop :].T
+            K[at.stop :, at] = K[at, at.stop :].T * (-1 if odd else 1)
     return K
 
 
 def _both(xp: Any, rows: Any, columns: Any, start: int, odd: bool) -> Any:
-    """What meets k(d_ij), i <= j, of gradients (n, M) of the rows i from ``start`` on, and (M, n) of the columns; 0 for i > j."""
+    """Gradients of rows i from ``start`` on, (n, M), and of the same columns, (M, n), as factors of k(d_ij) for i <= j; 0 for i > j."""
     i, j = (xp.arange(n, dtype=xp.int64, device=rows.device) for n in rows.shape)
     behind = j - start - i[:, None]
     mirrored = xp.where(behind > 0, -columns.T if odd else columns.T, xp.zeros_like(rows))
@@ -88,13 +88,12 @@ def _both(xp: Any, rows: Any, columns: Any, start: int, odd: bool) -> Any:
 
 
 def _points_of(xp: Any, steps: list[Any], axis: int, points: Any) -> Any:
-    """Sums over one axis of arrays of pairs, one for each coordinate; zeros of none."""
+    """Sums over one axis of arrays of pairs, one per coordinate; zeros if there are none."""
     return xp.stack([xp.sum(step, axis=axis) for step in steps], axis=-1) if steps else xp.zeros_like(points)
 
 
 def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[Any, Any], Any], odd: bool = False) -> Any:
-    """adjoint(d, grad) -> (sums, slopes, a list of (n, M), by d): gradients of x and y, and the sums over all pairs, by name or in an
-    array."""
+    """Gradients of x and y, and sums over all pairs, from adjoint(d, grad) -> (sums, derivatives by d, a list of (n, M))."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
     if xp is np and (lags := _lags(x, x if y is None else y)) is not None:
