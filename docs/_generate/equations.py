@@ -15,7 +15,8 @@ _NAMES = (
 )
 GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκλμνξπρστφχψωΓΔΘΛΞΠΣΦΨΩ"))
 SIGNS = {"<=": "≤", ">=": "≥", "!=": "≠", "<-": "←", "->": "→", "+-": "±"}
-_BLOCK = re.compile(r"(?:^ {4,}\S.*\n(?:\n(?= {4,}\S))*)+", re.M)
+_FENCE = re.compile(r"(^```.*?^```$)", re.M | re.S)
+_BLOCK = re.compile(r"((?:^ {4,}\S.*\n(?:\n(?= {4,}\S))*)+)", re.M)
 _NUMBER = re.compile(r"^ {4,8}\((\d+[a-z']?)\)(?=\s)", re.M)
 # a base that may have an index or a power: one letter, a Greek word, an operator, or the end of something in brackets
 _WORDS = "|".join(sorted(GREEK, key=len, reverse=True))
@@ -34,29 +35,19 @@ def set_in(text: str, others: dict[str, tuple[str, set[str]]] | None = None) -> 
 
     ``others`` are those pages by their names: where they are, and their numbers.
     """
-    pieces = re.split(r"(^```.*?^```$)", text, flags=re.M | re.S)
-    counts = Counter(n for piece in pieces[::2] for block in _BLOCK.findall(piece) for n in _NUMBER.findall(block))
+    here, made = numbers(text), []
     seen: Counter[str] = Counter()
-
-    def block(found: re.Match[str]) -> str:
-        if not _NUMBER.search(found[0]):
-            return found[0]
-        return f'<pre class="equations">\n{_block(found[0], seen)}</pre>\n'
-
-    made = []
-    for k, piece in enumerate(pieces):
-        if k % 2:
-            made.append(piece)
-            continue
-        once = {n for n, count in counts.items() if count == 1}
-        parts = re.split(r"((?:^ {4,}\S.*\n(?:\n(?= {4,}\S))*)+)", piece, flags=re.M)
-        made += [_BLOCK.sub(block, part) if i % 2 else _linked(_sentence(part), once, others or {}) for i, part in enumerate(parts)]
+    for k, piece in enumerate(_FENCE.split(text)):
+        for i, part in enumerate([piece] if k % 2 else _BLOCK.split(piece)):
+            if i % 2 and _NUMBER.search(part):
+                part = f'<pre class="equations">\n{_block(part, seen)}</pre>\n'
+            made.append(part if i % 2 or k % 2 else _linked(_sentence(part), here, others or {}))
     return "".join(made)
 
 
 def numbers(text: str) -> set[str]:
     """Numbers that stand before one equation only, so that a link can mean no other."""
-    found = Counter(n for block in _BLOCK.findall(text) for n in _NUMBER.findall(block))
+    found = Counter(n for piece in _FENCE.split(text)[::2] for block in _BLOCK.findall(piece) for n in _NUMBER.findall(block))
     return {n for n, count in found.items() if count == 1}
 
 

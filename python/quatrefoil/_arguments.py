@@ -350,14 +350,16 @@ def array_anywhere(value: Any, label: str, name: str) -> str:
     return str(_arrays.kind(value))
 
 
-def finite(values: np.ndarray, label: str, name: str) -> None:
-    """ValueError with the index of the first NaN or infinity; an array on a device is not looked at."""
+def finite(values: np.ndarray | None, label: str, name: str, *, positive: bool = False, least_0: bool = False) -> None:
+    """ValueError with the index of the first NaN, infinity or number out of bounds; an array on a device is not looked at."""
     if not isinstance(values, np.ndarray):
         return
-    bad = ~np.isfinite(values)
+    bad = ~np.isfinite(values) | (values <= 0 if positive else values < 0 if least_0 else False)
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), values.shape)
-        raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {values[at]}, expected finite numbers")
+        place = f"[{', '.join(map(str, at))}]" if at else ""
+        expected = f"finite {'positive ' if positive else ''}numbers{', at least 0' if least_0 else ''}"
+        raise ValueError(f"{label}: {name}{place} is {values[at]:g}, expected {expected}")
 
 
 def keywords(label: str, positional: str = "", *, missing: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 PIECE = 1 << 24  # numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB
+CACHED = 1 << 18  # the same for NumPy arrays, so that they stay in a cache: 2 MB
 
 
 def is_complex(xp: Any, x: Any) -> bool:
@@ -123,20 +126,20 @@ def resized(xp: Any, x: Any, n: int) -> Any:
     return x[..., :n] if have >= n else xp.concat([x, zeros(xp, (*x.shape[:-1], n - have), x)], axis=-1)
 
 
-def fitting(numbers: int) -> int:
+def fitting(numbers: int, xp: Any = None) -> int:
     """How many items, of ``numbers`` numbers each, are a piece."""
-    return max(1, PIECE // max(1, numbers))
+    return max(1, (min(PIECE, CACHED) if xp is np else PIECE) // max(1, numbers))
 
 
-def pieces(count: int, numbers: int) -> list[slice]:
+def pieces(count: int, numbers: int, xp: Any = None) -> list[slice]:
     """``count`` items, of ``numbers`` numbers each, cut into slices of at most PIECE numbers; of no items one that is empty."""
-    step = fitting(numbers)
+    step = fitting(numbers, xp)
     return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
 
 
 def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
     """``compute`` of every piece, one behind the other along ``axis``; a tuple of arrays where it returns one."""
-    made = [compute(piece) for piece in pieces(count, numbers)]
+    made = [compute(piece) for piece in pieces(count, numbers, xp)]
     if len(made) == 1:
         return made[0]
     if isinstance(made[0], tuple):
@@ -185,8 +188,8 @@ def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
 
 def gram(xp: Any, a: Any, b: Any) -> Any:
     """sum over l and r of a_lir b_ljr, (m, n) of arrays (L, m, R) and (L, n, R)."""
-    a, b = (xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in (a, b))
-    return xp.matmul(a, b.T)
+    rows = [xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in ([a] if b is a else [a, b])]
+    return xp.matmul(rows[0], rows[-1].T)
 
 
 def mode_product(xp: Any, A: Any, matrix: Any, axis: int) -> Any:

@@ -12,7 +12,7 @@ import quatrefoil as qf
 from cheb.particles.cases import relative
 from cheb.tucker.oracle import full
 from checks import check_refused
-from quatrefoil.cheb import canonical, leastsquares
+from quatrefoil.cheb.models import canonical, leastsquares
 
 ChebTucker = qf.cheb.ChebTucker
 

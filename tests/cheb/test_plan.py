@@ -76,8 +76,8 @@ def test_bad_input(rng):
 def test_the_grid_is_made_once(rng, monkeypatch):
     made = []
     ct, X = tensor(rng)
-    grid = qf.cheb.plan._grid
-    monkeypatch.setattr(qf.cheb.plan, "_grid", lambda *a: made.append(1) or grid(*a))
+    grid = qf.cheb.models.plan._grid
+    monkeypatch.setattr(qf.cheb.models.plan, "_grid", lambda *a: made.append(1) or grid(*a))
     plan = ct.plan(1e-5)
     for _ in range(3):
         plan(X, backend="native")

@@ -9,18 +9,20 @@ from .._spec import Family
 from . import layer, nonuniform, orthopoly, particles, scattered, transform
 from .layer import poly_layer
 from .layer import poly_layer_vjp as poly_layer_vjp
+from .models.longrange import Potential as Potential
+from .models.longrange import potential
+from .models.tensor import ChebTucker
 from .nonuniform import cheb_eval, cheb_moments
 from .nonuniform import cheb_eval_vjp as cheb_eval_vjp
 from .nonuniform import cheb_moments_vjp as cheb_moments_vjp
 from .orthopoly import optimal_samples
-from .particles import Potential as Potential
-from .particles import SumOfGaussians as SumOfGaussians
-from .particles import coulomb_sog, potential, short_range
+from .particles import short_range
 from .particles import short_range_vjp as short_range_vjp
+from .particles.sog import SumOfGaussians as SumOfGaussians
+from .particles.sog import coulomb_sog
 from .scattered import tucker_derivatives, tucker_eval
 from .scattered import tucker_derivatives_vjp as tucker_derivatives_vjp
 from .scattered import tucker_eval_vjp as tucker_eval_vjp
-from .tensor import ChebTucker
 from .transform import chebpts, coeffs2vals, vals2coeffs
 from .transform import coeffs2vals_vjp as coeffs2vals_vjp
 from .transform import vals2coeffs_vjp as vals2coeffs_vjp

@@ -14,7 +14,7 @@ from .. import _arguments, _arrays
 from .._memo import frozen
 from .._public import surface
 from .._typing import ArrayLike
-from .algebra import unit
+from .models.algebra import unit
 
 __all__ = ["Basis", "classical", "from_moments", "from_samples", "optimal_samples"]
 

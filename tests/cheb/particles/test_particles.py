@@ -11,7 +11,7 @@ import quatrefoil as qf
 from cheb.particles import oracle
 from cheb.particles.cases import CUBE, LONG_BOX, charges, relative
 from checks import check_refused
-from quatrefoil.cheb.particles.longrange import bandwidth, kernel_by_parity
+from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
 
 def rock_salt(cells, domain):

@@ -5,14 +5,29 @@ Equation numbers are those of csrc/cheb/layer/README.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, Backend, T
+
+
+def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    X, b = inputs[0], inputs[3]
+    bad = ~((b > 0) & np.isfinite(b)).ravel()
+    if bad.any() and X.shape[1]:
+        i = int(bad.argmax())
+        raise ValueError(f"{label}: number {i} of b is {b.flat[i]:.17g}, expected a positive finite one")
+
 
 POLY_LAYER = Op(
     __name__, "poly_layer",
     inputs=(Arg("X", "N I"), Arg("W", "I K O"), Arg("a", "I K or K", constant=True), Arg("b", "I K or K", constant=True)),
     outputs=(Arg("Y", "N O"),),
+    check_values=_check_values,
     tolerance=4e-6,  # a recurrence loses about K eps
 )  # fmt: skip
 OPS = (POLY_LAYER,)

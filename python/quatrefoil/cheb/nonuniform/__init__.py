@@ -15,6 +15,7 @@ from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
+from ..scattered import check_points
 from ..transform import derivative, derivative_adjoint
 
 MOST_AXES = 16
@@ -99,6 +100,7 @@ CHEB_EVAL = Op(
     options=(Option("eps", float), Option("by_grid", bool), Option("domain", "floats")),
     extras=("grid",),
     rule=_of_points,
+    check_values=lambda label, inputs, options: check_points(label, inputs[1], options[2]),
     tolerance=4e-6,  # sums over n^3 coefficients that do not decay
     second=_second_of_values,
 )  # fmt: skip
@@ -108,6 +110,7 @@ CHEB_MOMENTS = Op(
     outputs=(Arg("M", "..."),),
     options=(Option("n", "ints"), Option("eps", float)),
     rule=_of_coefficients,
+    check_values=lambda label, inputs, options: check_points(label, inputs[0], (-1.0, 1.0) * len(options[0])),
     tolerance=4e-6,
     second=_second_of_moments,
 )  # fmt: skip

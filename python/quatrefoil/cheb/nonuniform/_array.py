@@ -37,7 +37,7 @@ def _evaluate(xp: Any, C: Any, X: Any, domain: Sequence[float]) -> Any:
 def _adjoint(xp: Any, C: Any, X: Any, weights: Any, domain: Sequence[float]) -> tuple[Any, Any]:
     """Of sum_p weights_p f(x_p): the gradients of C and X, README (8)."""
     A, q, dC, dX = double(xp, C), double(xp, weights), None, []
-    for at in pieces(X.shape[0], _width(C.shape)):
+    for at in pieces(X.shape[0], _width(C.shape), xp):
         T = _functions(xp, X[at, :], C.shape, domain)
         part, bars = contracted_adjoint(xp, A, T, q[at])
         dC = added(dC, part)
@@ -56,7 +56,7 @@ def cheb_eval_vjp(xp: Any, C: Any, X: Any, grad: Any, eps: float, by_grid: bool,
 
 def cheb_moments(xp: Any, X: Any, q: Any, n: Sequence[int], eps: float) -> Any:
     weights, M = double(xp, q), None
-    for at in pieces(X.shape[0], _width(n)):
+    for at in pieces(X.shape[0], _width(n), xp):
         T = _functions(xp, X[at, :], n, (-1.0, 1.0) * len(n))
         M = added(M, xp.matmul(products(xp, T, weights[at])[-1].T, T[-1]))
     return xp.astype(xp.reshape(M, tuple(n)), q.dtype)

@@ -1,41 +1,17 @@
-"""Values and moments in plain loops, in double precision: same formulas as csrc/cheb/nonuniform."""
+"""Values and moments by grids in plain loops, in double precision, as csrc/cheb/nonuniform does; without a grid by the composition."""
 
 import numpy as np
 
 from ..._backends.numba import jit
-from ..scattered._numba import _contract, _derivative, _intervals, _polynomials, _reference
-from ..transform._numba import coeffs2vals, coeffs2vals_vjp
+from ..scattered._array import derivative
+from ..scattered._numba import _intervals, _reference
+from ..transform._array import coeffs2vals, coeffs2vals_vjp
+from . import _array
 
 GHOSTS, LEAST_GRID, LEAST_EPS = 8, 16, 1e-13
 # of so many taps, relative in l2 (README, Measured)
 TAP_ERROR = (1, 1, 1.2e-1, 1.5e-2, 1.8e-3, 1.8e-4, 1.7e-5, 1.6e-6, 2.0e-7, 2.5e-8, 3.5e-9, 4.5e-10, 4.2e-11, 3.7e-12, 4.0e-13, 5.5e-14,
              1.5e-14)  # fmt: skip
-
-
-@jit
-def _values(C, r, at, X, f, intervals):
-    P, d = X.shape
-    F, levels = np.empty((d, r.max())), np.empty(at[d] + C.size)
-    for p in range(P):
-        for k in range(d):
-            _polynomials(np.float64(X[p, k]), intervals[k], r[k], F[k])
-        _contract(C, r, F, levels, at)
-        f[p] = levels[0]
-
-
-@jit
-def _moments(X, q, r, at, M, intervals):
-    P, d = X.shape
-    F, back = np.empty((d, r.max())), np.empty(at[d] + M.size)
-    for p in range(P):
-        back[0] = q[p]
-        for k in range(d):
-            _polynomials(np.float64(X[p, k]), intervals[k], r[k], F[k])
-            for i in range(at[k + 1] - at[k]):
-                for c in range(r[k]):
-                    back[at[k + 1] + i * r[k] + c] = back[at[k] + i] * F[k, c]
-        for i in range(M.size):
-            M[i] += back[at[d] + i]
 
 
 @jit
@@ -106,12 +82,12 @@ def _taps_for(eps):
     return next((taps for taps, error in enumerate(TAP_ERROR) if error <= eps), len(TAP_ERROR) - 1)
 
 
-def _takes_grid(n, P, eps):
+def _takes_grid(n, P, eps, by_grid=False):
     """By sizes alone; what a step of either way costs here was measured once, in ns."""
-    if len(n) > 3 or eps < max(LEAST_EPS, 4 * np.finfo(float).eps * max(n)):
-        return False
+    if by_grid or len(n) > 3 or 0 in n or eps < max(LEAST_EPS, 4 * np.finfo(float).eps * max(n)):
+        return by_grid
     cells = 20.0 * float(np.prod(_sizes(n) + 1.0))
-    return cells + P * (200 + 1.5 * _taps_for(eps) ** len(n)) < P * (100 + 1.5 * float(np.prod(n)))
+    return cells + P * (200 + 1.5 * _taps_for(eps) ** len(n)) < P * (500 + 0.2 * float(np.prod(n)))
 
 
 def _scales(taps, n, H):
@@ -130,9 +106,7 @@ def _scaled(C, taps, H):
 def _grid_values(C, taps, H):
     inner = np.zeros(H + 1)
     inner[tuple(slice(n) for n in C.shape)] = _scaled(np.asarray(C, np.float64), taps, H)
-    values = np.empty_like(inner)
-    coeffs2vals(inner, values, tuple(range(C.ndim)), 1)
-    return np.pad(values, GHOSTS, mode="reflect")
+    return np.pad(coeffs2vals(np, inner, range(C.ndim)), GHOSTS, mode="reflect")
 
 
 def _grid_moments(grid, n, taps, H):
@@ -143,9 +117,7 @@ def _grid_moments(grid, n, taps, H):
         inner[1 : GHOSTS + 1] += rows[GHOSTS - 1 :: -1]
         inner[-GHOSTS - 1 : -1] += rows[: -GHOSTS - 1 : -1]
         grid = np.moveaxis(inner, 0, k)
-    grid = np.ascontiguousarray(grid)
-    C = np.empty_like(grid)
-    coeffs2vals_vjp(grid, grid, C, tuple(range(grid.ndim)), 1)
+    (C,) = coeffs2vals_vjp(np, grid, grid, range(grid.ndim))
     return _scaled(C[tuple(slice(m) for m in n)], taps, H)
 
 
@@ -153,64 +125,53 @@ def _three_axes(grid):
     return grid.reshape((1,) * (3 - grid.ndim) + grid.shape)
 
 
-def _levels(n):
-    """Where each level of the contraction starts."""
-    return np.concatenate([[0], np.cumsum(np.concatenate([[1], np.cumprod(n)]))])[: len(n) + 1]
+def _evaluate(C, X, eps, intervals):
+    taps, H, f = _taps_for(eps), _sizes(C.shape), np.empty(len(X))
+    _interpolate(_three_axes(_grid_values(C, taps, H)), taps, H, X, f, intervals)
+    return f
 
 
-def _evaluate(C, X, f, eps, by_grid, intervals):
-    if C.size == 0:
-        f[...] = 0
-    elif by_grid or _takes_grid(C.shape, len(X), eps):
-        taps, H = _taps_for(eps), _sizes(C.shape)
-        _interpolate(_three_axes(_grid_values(C, taps, H)), taps, H, X, f, intervals)
-    else:
-        n = np.array(C.shape)
-        _values(np.ascontiguousarray(C, np.float64).reshape(-1), n, _levels(n), X, f, intervals)
+def _sum(X, q, n, eps, intervals):
+    taps, H = _taps_for(eps), _sizes(n)
+    grid = np.zeros(H + 1 + 2 * GHOSTS)
+    _spread(_three_axes(grid), taps, H, X, np.asarray(q, np.float64), intervals)
+    return _grid_moments(grid, n, taps, H)
 
 
-def _sum(X, q, n, eps, by_grid, intervals):
-    q = np.asarray(q, np.float64)
-    if np.prod(n) == 0:
-        return np.zeros(n)
-    if by_grid or _takes_grid(n, len(X), eps):
-        taps, H = _taps_for(eps), _sizes(n)
-        grid = np.zeros(H + 1 + 2 * GHOSTS)
-        _spread(_three_axes(grid), taps, H, X, q, intervals)
-        return _grid_moments(grid, n, taps, H)
-    M = np.zeros(int(np.prod(n)))
-    _moments(X, q, np.array(n), _levels(np.array(n)), M, intervals)
-    return M.reshape(n)
-
-
-def _slopes(C, X, weights, dX, eps, by_grid, intervals):
+def _slopes(C, X, weights, dX, eps, intervals):
     """README (8)."""
-    if C.size == 0:
-        dX[...] = 0
-        return
-    f = np.empty(len(X))
     for k in range(C.ndim):
-        rows = np.moveaxis(np.asarray(C, np.float64), k, 0)
-        D = _derivative(rows.reshape(rows.shape[0], -1)).reshape(rows.shape)
-        _evaluate(np.moveaxis(D, 0, k), X, f, eps, by_grid, intervals)
-        dX[:, k] = f * weights * 2 / intervals[k, 2]
+        D = derivative(np, np.moveaxis(np.asarray(C, np.float64), k, 0))
+        dX[:, k] = _evaluate(np.moveaxis(D, 0, k), X, eps, intervals) * weights * 2 / intervals[k, 2]
 
 
 def cheb_eval(C, X, f, eps, by_grid, domain, grid, num_threads):
-    _evaluate(C, X, f, eps, by_grid, _intervals("cheb_eval", X, domain))
+    if _takes_grid(C.shape, len(X), eps, by_grid):
+        f[...] = _evaluate(C, X, eps, _intervals(X, domain))
+    else:
+        f[...] = _array.cheb_eval(np, C, X, eps, by_grid, domain)
 
 
 def cheb_eval_vjp(C, X, grad, dC, dX, eps, by_grid, domain, grid, num_threads):
-    intervals = _intervals("cheb_eval_vjp", X, domain)
-    dC[...] = _sum(X, grad, C.shape, eps, by_grid, intervals)
-    _slopes(C, X, grad, dX, eps, by_grid, intervals)
+    if _takes_grid(C.shape, len(X), eps, by_grid):
+        intervals = _intervals(X, domain)
+        dC[...] = _sum(X, grad, C.shape, eps, intervals)
+        _slopes(C, X, grad, dX, eps, intervals)
+    else:
+        dC[...], dX[...] = _array.cheb_eval_vjp(np, C, X, grad, eps, by_grid, domain)
 
 
 def cheb_moments(X, q, M, n, eps, num_threads):
-    M[...] = _sum(X, q, n, eps, False, _intervals("cheb_moments", X, (-1.0, 1.0) * len(n)))
+    if _takes_grid(n, len(X), eps):
+        M[...] = _sum(X, q, n, eps, _intervals(X, (-1.0, 1.0) * len(n)))
+    else:
+        M[...] = _array.cheb_moments(np, X, q, n, eps)
 
 
 def cheb_moments_vjp(X, q, grad, dX, dq, n, eps, num_threads):
-    intervals = _intervals("cheb_moments_vjp", X, (-1.0, 1.0) * len(n))
-    _evaluate(grad, X, dq, eps, False, intervals)
-    _slopes(grad, X, q, dX, eps, False, intervals)
+    if _takes_grid(n, len(X), eps):
+        intervals = _intervals(X, (-1.0, 1.0) * len(n))
+        dq[...] = _evaluate(grad, X, eps, intervals)
+        _slopes(grad, X, q, dX, eps, intervals)
+    else:
+        dX[...], dq[...] = _array.cheb_moments_vjp(np, X, q, grad, n, eps)

@@ -8,22 +8,32 @@ Equation numbers are those of csrc/cheb/particles/README.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ... import _arrays
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
-from .longrange import Potential, potential
-from .sog import SumOfGaussians, coulomb_sog
+from .sog import SumOfGaussians
 
-__all__ = ["OPS", "Potential", "SumOfGaussians", "coulomb_sog", "potential", "short_range", "short_range_vjp"]
+
+def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    for name, a in (("X", inputs[0]), ("targets", inputs[2])):
+        bad = ~np.isfinite(a)
+        if bad.any():
+            i, k = np.argwhere(bad)[0]
+            raise ValueError(f"{label}: {name}[{i}, {k}] = {a[i, k]}, expected a finite number")
+
 
 SHORT_RANGE = Op(
     __name__, "short_range",
     inputs=(Arg("X", "P 3"), Arg("q", "P"), Arg("targets", "N 3")),
     outputs=(Arg("f", "N"),),
     options=(Option("bracket", "floats"),),  # the cutoff, then the coefficients of the long part
+    check_values=_check_values,
     tolerance=2e-6,  # 1/r and the long part, a few times as large, cancel
 )  # fmt: skip
 OPS = (SHORT_RANGE,)

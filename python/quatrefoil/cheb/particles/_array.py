@@ -33,7 +33,7 @@ def _sums(xp: Any, X: Any, w: Any, points: Any, bracket: Sequence[float], slopes
     cutoff, *c = bracket
     X, w, points = finite(xp, double(xp, X)), double(xp, w), finite(xp, double(xp, points))
     found = []
-    for at in pieces(points.shape[0], LIVE * X.shape[0]):
+    for at in pieces(points.shape[0], LIVE * X.shape[0], xp):
         d = [points[at, k][:, None] - X[:, k] for k in range(3)]
         value, down = _pair(xp, d[0] * d[0] + d[1] * d[1] + d[2] * d[2], c, cutoff)
         if slopes:

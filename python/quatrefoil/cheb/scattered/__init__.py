@@ -8,12 +8,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..._arguments import integer, sequence
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 from ..domain import UNIT, Domain, flat_domain
 from ..transform import derivative, derivative_adjoint
+from ._array import reference
+
+
+def check_points(label: str, X: np.ndarray, domain: Sequence[float], extrapolate: bool = False) -> None:
+    """ValueError for the first coordinate of X (P, d) that is NaN or, unless ``extrapolate``, outside its interval."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = np.isnan(reference(np, X, domain, extrapolate)).T
+    if bad.any():
+        p, k = np.argwhere(bad)[0]
+        lo, hi = domain[2 * k : 2 * k + 2]
+        expected = "a finite number" if extrapolate else f"a number within the domain [{lo:.17g}, {hi:.17g}] of axis {k}"
+        raise ValueError(f"{label}: X[{p}, {k}] = {X[p, k]:.17g}, expected {expected}")
+
+
+def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    check_points(label, inputs[2], options[0], *options[3:])
 
 
 def _second(
@@ -57,6 +75,7 @@ TUCKER_EVAL = Op(
     outputs=(Arg("f", "P"),),
     options=(Option("domain", "floats"),),
     extras=("packed",),
+    check_values=_check_values,
     tolerance=2e-6,  # the sums over k in float32 lose about sqrt(n) eps of coefficients that do not decay
     second=_second,
 )  # fmt: skip
@@ -66,6 +85,7 @@ TUCKER_DERIVATIVES = Op(
     outputs=(Arg("f", "P"), Arg("gradient", "P #", when="gradient"), Arg("hessian", "P # #", when="hessian")),
     options=(*TUCKER_EVAL.options, Option("gradient", bool), Option("hessian", bool), Option("extrapolate", bool)),
     extras=("packed",),
+    check_values=_check_values,
     tolerance=4e-6,  # coefficients of derivatives are larger than those of values, the largest derivatives less so
 )  # fmt: skip
 OPS = (TUCKER_EVAL, TUCKER_DERIVATIVES)

@@ -145,7 +145,7 @@ def _eval_vjp(xp: Any, core: Any, factors: Sequence[Any], X: Any, grad: Any, dom
     dcore: Any = None
     dfactors: list[Any] = [None] * len(factors)
     slopes = []
-    for at in pieces(X.shape[0], _width(core, factors)):
+    for at in pieces(X.shape[0], _width(core, factors), xp):
         T = polynomials(xp, reference(xp, X[at, :], domain, extrapolate), n)
         part, bars = contracted_adjoint(xp, core, _functions(xp, T, factors), grad[at])
         dcore = added(dcore, part)
@@ -202,7 +202,7 @@ def tucker_derivatives(
             found.append(xp.stack(rows, axis=1))
         return [xp.astype(a, X.dtype) for a in found]
 
-    parts = [part(at) for at in pieces(X.shape[0], _width(core, factors))]
+    parts = [part(at) for at in pieces(X.shape[0], _width(core, factors), xp)]
     results = [xp.concat(list(of), axis=0) for of in zip(*parts)]
     return *results, *[None] * (3 - len(results))
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..domain import interval
+from ._array import derivative
 
 
 @jit
@@ -13,21 +14,9 @@ def _reference(x, interval):
 
 
 @jit
-def _first_bad(X, intervals):
-    """The index within X of the first coordinate that is NaN or outside its interval, or -1."""
-    P, d = X.shape
-    for p in range(P):
-        for k in range(d):
-            far = intervals[k, 3]
-            if not (-far <= _reference(np.float64(X[p, k]), intervals[k]) <= far):
-                return p * d + k
-    return -1
-
-
-@jit
 def _polynomials(x, interval, n, T):
     """README (3): T[k] = T_k at one coordinate."""
-    t = min(max(_reference(x, interval), -interval[4]), interval[4])
+    t = min(max(_reference(x, interval), -interval[3]), interval[3])
     sign = -1.0 if t < 0 else 1.0
     u = 2 * (t * sign - 1)
     value, step, s = 1.0, u / 2, 1.0
@@ -41,7 +30,7 @@ def _polynomials(x, interval, n, T):
 @jit
 def _second_kind(x, interval, n, U, V):
     """README (9): U[k] = U_k at one coordinate, V[k] its slope."""
-    t = min(max(_reference(x, interval), -interval[4]), interval[4])
+    t = min(max(_reference(x, interval), -interval[3]), interval[3])
     sign = -1.0 if t < 0 else 1.0
     u = 2 * (t * sign - 1)
     under, under_step, value, step, s = 1.0, u + 1, 0.0, 2.0, 1.0
@@ -149,25 +138,6 @@ def _tucker_derivatives(core, table, slopes, start, n, r, at, X, f, gradient, he
                     hessian[p, j, i] = hessian[p, i, j]
 
 
-def _derivative(U):
-    """README (5), column by column."""
-    n, r = U.shape
-    D = np.zeros((n + 1, r))
-    for k in range(n - 1, 0, -1):
-        D[k - 1] = (D[k + 1] if k + 1 < n else 0) + 2 * k * U[k]
-    D[0] /= 2
-    return D[:n]
-
-
-def _add_derivative_adjoint(d, c):
-    """The transpose of _derivative, added to c."""
-    n = len(d)
-    sums = np.zeros((n + 1, d.shape[1]))  # over j = k-1, k-3, ...
-    for k in range(n):
-        c[k] += 2 * k * sums[k]
-        sums[k + 1] = (sums[k - 1] if k else 0) + d[k] * (1.0 if k else 0.5)
-
-
 def _layout(core, factors):
     """core and factors as flat arrays; where each factor starts, sizes, where each level of the contraction starts."""
     n, r = (np.array([U.shape[i] for U in factors]) for i in (0, 1))
@@ -177,23 +147,14 @@ def _layout(core, factors):
     return np.asarray(core, np.float64).reshape(-1), table, start, n, r, at
 
 
-def _intervals(name, X, domain, extrapolate=False):
-    """One row per axis: domain.interval's sum, its error and width; how large |t| may be, and what it is clamped to. ValueError where a
-    coordinate is outside."""
-    eps, anywhere = float(np.finfo(X.dtype).eps), np.finfo(float).max
-    given = [interval(lo, hi, eps) for lo, hi in zip(domain[::2], domain[1::2])]
-    rows = np.array([(*i[:3], anywhere, anywhere) if extrapolate else (*i[:3], 1 + i[3], 1) for i in given])
-    i = _first_bad(X, rows)
-    if i >= 0:
-        p, k = divmod(i, X.shape[1])
-        lo, hi = domain[2 * k : 2 * k + 2]
-        expected = "a finite number" if extrapolate else f"a number within the domain [{lo:.17g}, {hi:.17g}] of axis {k}"
-        raise ValueError(f"cheb.{name}: X[{p}, {k}] = {X[p, k]:.17g}, expected {expected}")
-    return rows
+def _intervals(X, domain, extrapolate=False):
+    """One row per axis: domain.interval's sum, its error and width; what |t| is clamped to."""
+    eps, most = float(np.finfo(X.dtype).eps), np.finfo(float).max if extrapolate else 1
+    return np.array([(*interval(lo, hi, eps)[:3], most) for lo, hi in zip(domain[::2], domain[1::2])])
 
 
 def tucker_eval(core, factors, X, f, domain, packed, num_threads):
-    intervals = _intervals("tucker_eval", X, domain)
+    intervals = _intervals(X, domain)
     if core.size == 0 or min(U.shape[0] for U in factors) == 0:
         f[...] = 0
         return
@@ -201,25 +162,21 @@ def tucker_eval(core, factors, X, f, domain, packed, num_threads):
 
 
 def tucker_eval_vjp(core, factors, X, grad, dcore, dfactors, dX, domain, packed, num_threads):
-    _eval_vjp(core, factors, X, grad, dcore, dfactors, dX, _intervals("tucker_eval_vjp", X, domain))
-
-
-def _eval_vjp(core, factors, X, grad, dcore, dfactors, dX, intervals):
     if core.size == 0 or min(U.shape[0] for U in factors) == 0:
         for g in (dcore, *dfactors, dX):
             g[...] = 0
         return
     flat, table, start, n, r, at = _layout(core, factors)
-    derivative = np.concatenate([_derivative(np.asarray(U, np.float64)).reshape(-1) for U in factors])
+    slopes = np.concatenate([derivative(np, np.asarray(U, np.float64)).reshape(-1) for U in factors])
     sums, sums_of_factors = np.zeros(flat.size), np.zeros(table.size)
-    _tucker_eval_vjp(flat, table, derivative, start, n, r, at, X, grad, sums, sums_of_factors, dX, intervals)
+    _tucker_eval_vjp(flat, table, slopes, start, n, r, at, X, grad, sums, sums_of_factors, dX, _intervals(X, domain))
     dcore[...] = sums.reshape(core.shape)
     for k, g in enumerate(dfactors):
         g[...] = sums_of_factors[start[k] : start[k + 1]].reshape(g.shape)
 
 
 def tucker_derivatives(core, factors, X, f, gradient, hessian, domain, with_gradient, with_hessian, extrapolate, packed, num_threads):
-    intervals = _intervals("tucker_derivatives", X, domain, extrapolate)
+    intervals = _intervals(X, domain, extrapolate)
     if core.size == 0 or min(U.shape[0] for U in factors) == 0:
         for result in (f, gradient, hessian):
             if result is not None:
@@ -234,32 +191,3 @@ def tucker_derivatives(core, factors, X, f, gradient, hessian, domain, with_grad
     flat_slopes = np.concatenate([E.reshape(-1) for E in slopes])
     none = np.empty((0, 0, 0), f.dtype)
     _tucker_derivatives(flat, table, flat_slopes, *rest, X, f, gradient, hessian if with_hessian else none, order, intervals)
-
-
-def tucker_derivatives_vjp(
-    core, factors, X, grad, grad_gradient, grad_hessian, dcore, dfactors, dX,
-    domain, with_gradient, with_hessian, extrapolate, packed, num_threads,
-):  # fmt: skip
-    """README (10): the adjoint of the values, once for each derivative."""
-    intervals = _intervals("tucker_derivatives_vjp", X, domain, extrapolate)
-    d, slopes = len(factors), 2 / intervals[:, 2]
-    terms = [((), grad)]
-    for i in range(d if with_gradient else 0):
-        terms.append(((i,), grad_gradient[:, i] * slopes[i]))
-        for j in range(i, d if with_hessian else 0):
-            both = grad_hessian[:, i, j] + (grad_hessian[:, j, i] if i != j else 0)
-            terms.append(((i, j), both * (slopes[i] * slopes[j])))
-    sums = [np.zeros(a.shape) for a in (dcore, *dfactors, dX)]
-    for axes, weights in terms:
-        changed = [np.asarray(U, np.float64) for U in factors]
-        for k in axes:
-            changed[k] = _derivative(changed[k])
-        part = [np.zeros(a.shape) for a in sums]
-        _eval_vjp(np.asarray(core, np.float64), changed, X, np.asarray(weights, np.float64), part[0], part[1:-1], part[-1], intervals)
-        for k in axes:
-            given, part[1 + k] = part[1 + k], np.zeros(part[1 + k].shape)
-            _add_derivative_adjoint(given, part[1 + k])
-        for total, added in zip(sums, part):
-            total += added
-    for result, total in zip((dcore, *dfactors, dX), sums):
-        result[...] = total

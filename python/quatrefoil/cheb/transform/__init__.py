@@ -5,13 +5,12 @@ Equation numbers are those of csrc/cheb/transform/README.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
 
-from ... import _arguments, _arrays
+from ... import _arguments, _array_tools, _arrays
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
@@ -196,12 +195,7 @@ def coeffs2vals_vjp(
 
 def mode_product(A: Any, matrix: Any, axis: int) -> Any:
     """sum_j matrix[i, j] A[..., j, ...] along one axis, for NumPy arrays and tensors (which keep their graph)."""
-    n, m = A.shape[axis], matrix.shape[0]
-    before, after = math.prod(A.shape[:axis]), math.prod(A.shape[axis + 1 :])
-    shape = (*A.shape[:axis], m, *A.shape[axis + 1 :])
-    if after == 1:
-        return (A.reshape(before, n) @ matrix.T).reshape(shape)
-    return (matrix @ A.reshape(before, n, after)).reshape(shape)
+    return _array_tools.mode_product(_arrays.namespace(A), A, matrix, axis)
 
 
 def polynomials(t: np.ndarray, n: int) -> np.ndarray:

@@ -1,14 +1,21 @@
-"""The transforms in array-API terms: a product with the cosine matrix where an axis is short, an FFT of the even extension where not."""
+"""The transforms in array-API terms: a product with the cosine matrix where an axis is short, an FFT of the even extension where not.
+
+For NumPy arrays SciPy's cosine transform replaces that FFT; it takes half the time.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..._array_tools import double, mode_product
 
 MATRIX_UP_TO = 512  # points: up to here the matrix, 2 MB, is small beside what it is multiplied with; an FFT passes over that more often
+ON_HOST = 97  # the same for NumPy arrays
 
 
 def _to_values(xp: Any, n: int, like: Any) -> Any:
@@ -37,6 +44,10 @@ def _to_coefficients(xp: Any, n: int, like: Any) -> Any:
 
 def _cosines(xp: Any, x: Any) -> Any:
     """x_0 + (-1)^k x_N + 2 sum of x_j cos(pi j k / N), 0 < j < N, along the last axis."""
+    if xp is np:
+        from scipy import fft
+
+        return fft.dct(x, type=1, axis=-1)
     even = xp.concat([x, xp.flip(x[..., 1:-1], axis=-1)], axis=-1)
     return xp.real(xp.fft.rfft(even, axis=-1))
 
@@ -53,9 +64,10 @@ def _sums(xp: Any, c: Any) -> Any:
 
 
 def _transform(xp: Any, A: Any, axes: Sequence[int], matrix: Callable[[int], Any], fast: Callable[[Any], Any]) -> Any:
+    matrix = functools.cache(matrix)  # one for all axes of a length
     for axis in axes:
         n = A.shape[axis]
-        if n <= MATRIX_UP_TO:
+        if n <= (ON_HOST if xp is np else MATRIX_UP_TO):
             A = mode_product(xp, A, matrix(n), axis)
         elif 0 not in A.shape:
             A = xp.astype(xp.moveaxis(fast(double(xp, xp.moveaxis(A, axis, -1))), -1, axis), A.dtype)

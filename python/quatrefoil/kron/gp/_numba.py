@@ -1,11 +1,10 @@
-"""One pass over the spectrum in plain loops, and sums over all axes but one by NumPy's BLAS: same names as csrc/kron/gp."""
+"""One pass over the spectrum in plain loops: same names as csrc/kron/gp."""
 
 import math
 
 import numpy as np
 
-from ..._backends.numba import dense, jit
-from .gram import products_of
+from ..._backends.numba import jit
 
 
 @jit
@@ -42,9 +41,3 @@ def gp_spectrum(values, z, weighted, shares, sums, noise, num_threads):
     for k in range(len(shape) - 1):
         shares[at : at + shape[k]] = of_rows.sum(axis=tuple(i for i in range(len(shape) - 1) if i != k))
         at += shape[k]
-
-
-def gp_gram(x, gram, num_threads):
-    x = dense(x)
-    found = products_of(x, x)
-    gram[...] = (found + found.T) / 2

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import choice, integer, is_number, keywords, number
+from ..._arguments import choice, finite, integer, is_number, keywords, number
 from ..._call import call, call_vjp
 from ..._dims import Shape, Sizes
 from ..._spec import Arg, Op, Option
@@ -38,16 +39,28 @@ def _rule(inputs: tuple[Arg, ...]) -> Callable[..., Sequence[Shape | None]]:
     return shapes_of
 
 
+_BOUNDS = {"scale": {"positive": True}, "weights": {"least_0": True}, "std": {"least_0": True}}
+
+
+def _check_values(inputs: tuple[Arg, ...], label: str, arrays: Sequence[Any], options: tuple[Any, ...]) -> None:
+    for arg, a in zip(inputs, arrays):
+        finite(a, label, arg.name, **_BOUNDS.get(arg.name, {}))
+
+
 def _op(name: str, inputs: tuple[Arg, ...], options: tuple[Option, ...] = ()) -> Op:
-    return Op(__name__, name, inputs=inputs, outputs=(Arg("K", "N M"),), options=options, rule=_rule(inputs), tolerance=_TOLERANCE)
+    return Op(
+        __name__, name, inputs=inputs, outputs=(Arg("K", "N M"),), options=options, check_values=partial(_check_values, inputs),
+        rule=_rule(inputs), tolerance=_TOLERANCE,
+    )  # fmt: skip
 
 
 _RADIAL = (Arg("x", "N P?"), Arg("y", "M P?", optional=True), Arg("scale", "P or "))
 RBF, MATERN52 = _op("rbf", _RADIAL), _op("matern52", _RADIAL)
 SPECTRAL_MIXTURE = _op("spectral_mixture", (Arg("x", "N"), Arg("y", "M", optional=True), _LOG_WEIGHTS, _LOG_SCALES, _FREQS), _SPECTRAL)
+_LAGS = (Arg("d", "N"), _LOG_WEIGHTS, _LOG_SCALES, _FREQS)
 SPECTRAL_MIXTURE_LAGS = Op(
-    __name__, "spectral_mixture_lags",
-    inputs=(Arg("d", "N"), _LOG_WEIGHTS, _LOG_SCALES, _FREQS), outputs=(Arg("k", "N"),), options=_SPECTRAL, tolerance=_TOLERANCE,
+    __name__, "spectral_mixture_lags", inputs=_LAGS, outputs=(Arg("k", "N"),), options=_SPECTRAL,
+    check_values=partial(_check_values, _LAGS), tolerance=_TOLERANCE,
 )  # fmt: skip
 GSMP_KERNEL = _op(
     "gsmp_kernel",

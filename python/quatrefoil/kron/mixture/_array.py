@@ -1,6 +1,7 @@
 """The covariance kernels in array-API terms, in double precision: same formulas, same names as csrc/kron/mixture.
 
-All pairs in rows of K, a piece of them at a time: where an axis is uniform too, for that shows in the numbers.
+All pairs in rows of K, a piece of them at a time. For NumPy arrays, uniform axes are detected and evaluated at their lags, README (9), and
+without ``y`` only the pairs i <= j are computed.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..._array_tools import added, double, finite, in_pieces, nan_unless, pieces, two_product
 
 GONE = 800.0  # e^-800 is 0: an exponent ends here
 LIVE = 8  # arrays of a number a component and pair that stand at a time, about
+SLACK = 4.0  # eps of the largest |x|, by which a uniform axis may be off
 
 
 def _points(xp: Any, x: Any) -> Any:
@@ -28,32 +32,95 @@ def _at_least_0(xp: Any, a: Any) -> Any:
     return nan_unless(xp, (a >= 0) & xp.isfinite(a), a)
 
 
-def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any]) -> Any:
-    """value(d) of the differences d (rows, M, P), which makes ``width`` numbers of a pair, at all pairs."""
+def _differences(X: Any, Y: Any) -> list[Any]:
+    """One (N, M) array per coordinate of points (N, P) and (M, P); zeros if P = 0."""
+    return [X[:, p][:, None] - Y[:, p] for p in range(X.shape[1])] or [X @ Y.T]
+
+
+def _lags(x: Any, y: Any) -> Any:
+    """The differences (N + M - 1, 1) of axes with one common step, README (9), i - j = N - 1, ..., 1 - M; else None."""
+    if not all(z.ndim == 1 or z.shape[1] == 1 for z in (x, y)) or min(len(x), len(y)) < 2:
+        return None
+    a, b = (np.asarray(z, np.float64).reshape(-1) for z in (x, y))
+    longer, eps = max(a, b, key=len), np.finfo(x.dtype).eps
+    h = (longer[-1] - longer[0]) / (len(longer) - 1)
+    for z in (a, b):
+        if not np.abs(z - (z[0] + np.arange(len(z)) * h)).max() <= SLACK * eps * np.abs(z).max():
+            return None
+    return ((a[0] - b[0]) + np.arange(len(a) - 1, -len(b), -1) * h)[:, None]
+
+
+def _mirrored(lags: Any, odd: bool) -> Any:
+    """Values at the lags N - 1, ..., 1 - N, from those at N - 1, ..., 0."""
+    return np.concatenate([lags, (-lags if odd else lags)[-2::-1]])
+
+
+def _toeplitz(lags: Any, M: int) -> Any:
+    """The matrix (N, M) with these values at its lags, README (10), without copies."""
+    return np.lib.stride_tricks.sliding_window_view(lags, M)[::-1]
+
+
+def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], odd: bool = False) -> Any:
+    """value(d) at all pairs; d is a list of differences (n, M), one per coordinate. It makes ``width`` numbers per pair. ``odd``: in d."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
+    N, M = X.shape[0], Y.shape[0]
+    if xp is not np:
+        return in_pieces(xp, lambda at: xp.astype(value(_differences(X[at, :], Y)), x.dtype), N, LIVE * width * M)
+    if (lags := _lags(x, x if y is None else y)) is not None:
+        found = value([lags if y is not None else lags[:N]])[:, 0]
+        return _toeplitz(found if y is not None else _mirrored(found, odd), M)
+    K = np.empty((N, M), x.dtype)
+    for at in pieces(N, LIVE * width * M, np):
+        first = at.start if y is None else 0  # earlier columns are mirrored
+        K[at, first:] = value(_differences(X[at], Y[first:]))
+        if y is None:
+            K[at.stop :, at] = K[at, at.stop :].T * (-1 if odd else 1)
+    return K
 
-    def rows(at: slice) -> Any:
-        return xp.astype(value(X[at, None, :] - Y[None, :, :]), x.dtype)
 
-    return in_pieces(xp, rows, X.shape[0], LIVE * width * Y.shape[0])
+def _both(xp: Any, rows: Any, columns: Any, start: int, odd: bool) -> Any:
+    """Gradients of rows i from ``start`` on, (n, M), and of the same columns, (M, n), as factors of k(d_ij) for i <= j; 0 for i > j."""
+    i, j = (xp.arange(n, dtype=xp.int64, device=rows.device) for n in rows.shape)
+    behind = j - start - i[:, None]
+    mirrored = xp.where(behind > 0, -columns.T if odd else columns.T, xp.zeros_like(rows))
+    return xp.where(behind >= 0, rows, xp.zeros_like(rows)) + mirrored
 
 
-def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[Any, Any], Any]) -> Any:
-    """adjoint(d, grad) -> (sums, slopes (rows, M, P) by d): gradients of x and y, and the sums over all pairs, by name or in an array."""
+def _points_of(xp: Any, steps: list[Any], axis: int, points: Any) -> Any:
+    """Sums over one axis of arrays of pairs, one per coordinate; zeros if there are none."""
+    return xp.stack([xp.sum(step, axis=axis) for step in steps], axis=-1) if steps else xp.zeros_like(points)
+
+
+def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[Any, Any], Any], odd: bool = False) -> Any:
+    """Gradients of x and y, and sums over all pairs, from adjoint(d, grad) -> (sums, derivatives by d, a list of (n, M))."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
-    rows: list[Any] = []
-    columns: Any = None
-    total: Any = None
-    for at in pieces(X.shape[0], LIVE * width * Y.shape[0]):
-        g = double(xp, grad[at, :])
-        sums, slopes = adjoint(X[at, None, :] - Y[None, :, :], g)
-        steps = g[:, :, None] * slopes
-        rows.append(xp.sum(steps, axis=1))
-        columns = added(columns, xp.sum(steps, axis=0))
-        total = sums if total is None else [a + b for a, b in zip(total, sums)]
-    dX = xp.concat(rows, axis=0)
+    if xp is np and (lags := _lags(x, x if y is None else y)) is not None:
+        g = np.ascontiguousarray(grad, np.float64)
+        sums = np.array([np.trace(g, -l) for l in range(len(X) - 1, -len(Y), -1)])
+        if y is None:
+            lags, behind = lags[: len(X)], sums[: len(X) - 1 : -1]
+            sums = sums[: len(X)] + np.append(-behind if odd else behind, 0.0)
+        total, slopes = adjoint([lags], sums[:, None])
+        at_lags = slopes[0][:, 0] if y is not None else _mirrored(slopes[0][:, 0], not odd)
+        steps = np.multiply(_toeplitz(at_lags, len(Y)), g, out=np.empty(g.shape))  # whatever layout grad had: the same sums
+        dX, columns = steps.sum(axis=1)[:, None], steps.sum(axis=0)[:, None]
+    else:
+        rows: list[Any] = []
+        columns, total = None, None
+        for at in pieces(X.shape[0], LIVE * width * Y.shape[0], xp):
+            g = double(xp, grad[at, :])
+            if y is None:  # (i, j) and (j, i) in one, each i <= j
+                g = _both(xp, g, double(xp, grad[:, at]), at.start, odd)
+            first = at.start if y is None else 0
+            sums, slopes = adjoint(_differences(X[at, :], Y[first:, :]), g[:, first:])
+            steps = [g[:, first:] * slope for slope in slopes]
+            rows.append(_points_of(xp, steps, 1, X[at, :]))
+            part = _points_of(xp, steps, 0, Y[first:, :])
+            columns = added(columns, part if first == 0 else xp.concat([xp.zeros_like(Y[:first, :]), part], axis=0))
+            total = sums if total is None else [a + b for a, b in zip(total, sums)]
+        dX = xp.concat(rows, axis=0)
     dx = xp.reshape(xp.astype(dX - columns if y is None else dX, x.dtype), x.shape)
     return dx, None if y is None else xp.reshape(xp.astype(-columns, y.dtype), y.shape), total
 
@@ -61,38 +128,41 @@ def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[
 # ---- radial functions
 
 
-def _radial(xp: Any, u: Any, matern: bool) -> tuple[Any, Any]:
-    """README (1), (2): the value at scaled differences u (..., P), and (3) its derivative by the square of the scaled distance."""
-    square = xp.sum(u * u, axis=-1)
+def _radial(xp: Any, d: list[Any], inverse: Any, matern: bool, slope: bool = False) -> Any:
+    """README (1), (2): the value at differences d; ``slope``: (3), its derivative by the square of the scaled distance."""
+    square = xp.zeros_like(d[0])
+    for t, i in zip(d, inverse):
+        u = t * i
+        square = square + u * u
     if matern:
         s = xp.clip(xp.sqrt(5 * square), max=GONE)
-        E = xp.exp(-s)
-        return (1 + s + s * s / 3) * E, -5 / 6 * (1 + s) * E
+        return (-5 / 6 * (1 + s) if slope else 1 + s + s * s / 3) * xp.exp(-s)
     value = xp.exp(-square / 2)
-    return value, -value / 2
+    return -value / 2 if slope else value
 
 
-def _inverse(xp: Any, scale: Any) -> Any:
-    """1 / scale, (P,) or (1,)."""
+def _inverse(xp: Any, x: Any, scale: Any) -> list[Any]:
+    """1 / scale of every coordinate."""
     inverse = 1 / _positive(xp, double(xp, scale))
-    return inverse if inverse.ndim else inverse[None]
+    return [inverse[p] if inverse.ndim else inverse for p in range(1 if x.ndim == 1 else x.shape[1])]
 
 
 def _run_radial(xp: Any, x: Any, y: Any, scale: Any, matern: bool) -> Any:
-    inverse = _inverse(xp, scale)
-    return _values(xp, x, y, 1 if x.ndim == 1 else x.shape[1], lambda d: _radial(xp, d * inverse, matern)[0])
+    inverse = _inverse(xp, x, scale)
+    return _values(xp, x, y, 1, lambda d: _radial(xp, d, inverse, matern))
 
 
 def _run_radial_adjoint(xp: Any, x: Any, y: Any, scale: Any, grad: Any, matern: bool) -> Any:
-    inverse = _inverse(xp, scale)
+    inverse = _inverse(xp, x, scale)
 
     def adjoint(d: Any, g: Any) -> Any:  # README (3)
-        u = d * inverse
-        slope = _radial(xp, u, matern)[1][:, :, None]
-        return [xp.sum(-2 * g[:, :, None] * slope * u * u, axis=(0, 1)) * inverse], 2 * slope * u * inverse
+        twice = 2 * _radial(xp, d, inverse, matern, slope=True)
+        slopes = [twice * (t * i * i) for t, i in zip(d, inverse)]
+        return [-xp.sum(g * slope * t) * i for t, i, slope in zip(d, inverse, slopes)], slopes
 
-    dx, dy, (dscale,) = _adjoint(xp, x, y, grad, 1 if x.ndim == 1 else x.shape[1], adjoint)
-    return dx, dy, xp.astype(dscale if scale.ndim else xp.sum(dscale), scale.dtype)
+    dx, dy, sums = _adjoint(xp, x, y, grad, max(1, len(inverse)), adjoint)
+    dscale = xp.stack(sums) if sums else xp.zeros((0,), dtype=xp.float64, device=x.device)
+    return dx, dy, xp.astype(xp.reshape(dscale, scale.shape) if scale.ndim else xp.sum(dscale), scale.dtype)
 
 
 def rbf(xp: Any, x: Any, y: Any, scale: Any) -> Any:
@@ -114,23 +184,23 @@ def matern52_vjp(xp: Any, x: Any, y: Any, scale: Any, grad: Any) -> Any:
 # ---- spectral mixtures
 
 
-def _envelope(xp: Any, gaussian: bool, scale: Any, d: Any) -> tuple[list[Any], list[Any]]:
-    """README (4)-(6): g and its three derivatives, and the partials h of the first three by the logarithm of the scale."""
-    if gaussian:
-        u = xp.clip(scale * d * d, max=GONE)
-        E = xp.exp(-u)
-        b = 2 * scale * E
-        return (
-            [E, -b * d, b * (2 * u - 1), 2 * scale * b * d * (3 - 2 * u)],
-            [-u * E, -b * d * (1 - u), b * ((5 - 2 * u) * u - 1)],
-        )
-    s, t = xp.clip(scale * xp.abs(d), max=GONE), scale * d
-    E = xp.exp(-s)
-    b = scale / 3 * E  # its square may leave the range where a first derivative does not
-    return (
-        [(1 + s + s * s / 3) * E, -b * t * (1 + s), -scale * b * (1 + s - s * s), scale * scale * b * t * (3 - s)],
-        [-s * s * (1 + s) * E / 3, -b * t * (2 + (2 - s) * s), -scale * b * (2 + (2 + (s - 5) * s) * s)],
-    )
+def _envelope(xp: Any, gaussian: bool, scale: Any, d: Any, order: int, partials: bool = False) -> Any:
+    """README (4)-(6): g and its derivatives up to ``order``; or of these the partials by the logarithm of the scale."""
+    t = d if gaussian else scale * d
+    u = xp.clip(scale * d * d if gaussian else xp.abs(t), max=GONE)
+    E = xp.exp(-u)
+    b = 2 * scale * E if gaussian else scale / 3 * E  # a square of the scale may leave the range where a first derivative does not
+    g: list[Callable[[], Any]]
+    if gaussian and partials:
+        g = [lambda: -u * E, lambda: -b * t * (1 - u), lambda: b * ((5 - 2 * u) * u - 1)]
+    elif gaussian:
+        g = [lambda: E, lambda: -b * t, lambda: b * (2 * u - 1), lambda: 2 * scale * b * t * (3 - 2 * u)]
+    elif partials:
+        g = [lambda: -u * u * (1 + u) * E / 3, lambda: -b * t * (2 + (2 - u) * u), lambda: -scale * b * (2 + (2 + (u - 5) * u) * u)]
+    else:
+        g = [lambda: (1 + u + u * u / 3) * E, lambda: b * t * (-1 - u), lambda: -scale * b * (1 + u - u * u),
+             lambda: scale * scale * b * t * (3 - u)]  # fmt: skip
+    return [derivative() for derivative in g[: order + 1]]
 
 
 def _modulated(order: int, g: list[Any], m: Any, c: Any, s: Any) -> Any:
@@ -153,11 +223,11 @@ def _modulated_by_m(order: int, g: list[Any], m: Any, c: Any, s: Any, d: Any) ->
     return (m * m * g[0] * d - g[2] * d - 2 * g[1]) * s - 2 * m * (g[1] * d + g[0]) * c
 
 
-def _wave(xp: Any, f: Any, d: Any) -> tuple[Any, Any]:
-    """Cosine and sine of 2 pi f d: whole turns are taken off the product and its rounding."""
+def _wave(xp: Any, f: Any, d: Any, sine: bool = True) -> tuple[Any, Any]:
+    """Cosine and, where it is wanted, sine of 2 pi f d: whole turns are taken off the product and its rounding."""
     turns, rest = two_product(f, d)
     angle = 2 * math.pi * ((turns - xp.round(turns)) + rest)
-    return xp.cos(angle), xp.sin(angle)
+    return xp.cos(angle), xp.sin(angle) if sine else None
 
 
 def _components(xp: Any, log_weights: Any, log_scales: Any, freqs: Any, kind: str) -> Any:
@@ -169,14 +239,14 @@ def _components(xp: Any, log_weights: Any, log_scales: Any, freqs: Any, kind: st
 
 def _spectral(xp: Any, order: int, d: Any, weights: Any, scales: Any, freqs: Any, gaussian: bool) -> Any:
     """The mixture at differences d (..., 1)."""
-    g, _ = _envelope(xp, gaussian, scales, d)
-    c, s = _wave(xp, freqs, d)
+    g = _envelope(xp, gaussian, scales, d, order)
+    c, s = _wave(xp, freqs, d, order > 0)
     return xp.sum(weights * _modulated(order, g, 2 * math.pi * freqs, c, s), axis=-1)
 
 
 def _spectral_adjoint(xp: Any, order: int, d: Any, grad: Any, weights: Any, scales: Any, freqs: Any, gaussian: bool) -> Any:
-    """README (8): sums for weights, scales and frequencies, and the next derivatives (..., 1)."""
-    g, h = _envelope(xp, gaussian, scales, d)
+    """README (8): sums for weights, scales and frequencies, and the next derivatives (...)."""
+    g, h = _envelope(xp, gaussian, scales, d, order + 1), _envelope(xp, gaussian, scales, d, order, partials=True)
     c, s = _wave(xp, freqs, d)
     m, all_pairs = 2 * math.pi * freqs, tuple(range(d.ndim - 1))
     sums = [
@@ -187,18 +257,23 @@ def _spectral_adjoint(xp: Any, order: int, d: Any, grad: Any, weights: Any, scal
             2 * math.pi * _modulated_by_m(order, g, m, c, s, d),
         )
     ]
-    return sums, xp.sum(weights * _modulated(order + 1, g, m, c, s), axis=-1)[..., None]
+    return sums, xp.sum(weights * _modulated(order + 1, g, m, c, s), axis=-1)
 
 
 def spectral_mixture(xp: Any, x: Any, y: Any, log_weights: Any, log_scales: Any, freqs: Any, kind: str, order: int) -> Any:
     components = _components(xp, log_weights, log_scales, freqs, kind)
-    return _values(xp, x, y, max(1, freqs.shape[0]), lambda d: _spectral(xp, order, d, *components))
+    return _values(xp, x, y, max(1, freqs.shape[0]), lambda d: _spectral(xp, order, d[0][..., None], *components), order == 1)
 
 
 def spectral_mixture_vjp(xp: Any, x: Any, y: Any, log_weights: Any, log_scales: Any, freqs: Any, grad: Any, kind: str, order: int) -> Any:
     components = _components(xp, log_weights, log_scales, freqs, kind)
     width = max(1, freqs.shape[0])
-    dx, dy, sums = _adjoint(xp, x, y, grad, width, lambda d, g: _spectral_adjoint(xp, order, d, g, *components))
+
+    def adjoint(d: Any, g: Any) -> Any:
+        sums, slopes = _spectral_adjoint(xp, order, d[0][..., None], g, *components)
+        return sums, [slopes]
+
+    dx, dy, sums = _adjoint(xp, x, y, grad, width, adjoint, order == 1)
     return dx, dy, *(xp.astype(a, x.dtype) for a in sums)
 
 
@@ -212,9 +287,9 @@ def spectral_mixture_lags_vjp(xp: Any, d: Any, log_weights: Any, log_scales: Any
     components = _components(xp, log_weights, log_scales, freqs, kind)
     D, g = _points(xp, d), double(xp, grad)
     slopes, total = [], None
-    for at in pieces(d.shape[0], LIVE * freqs.shape[0]):
+    for at in pieces(d.shape[0], LIVE * freqs.shape[0], xp):
         sums, slope = _spectral_adjoint(xp, order, D[at, :], g[at], *components)
-        slopes.append(g[at] * slope[:, 0])
+        slopes.append(g[at] * slope)
         total = sums if total is None else [a + b for a, b in zip(total, sums)]
     assert total is not None
     return tuple(xp.astype(a, d.dtype) for a in (xp.concat(slopes, axis=0), *total))
@@ -234,38 +309,37 @@ def _product_inputs(xp: Any, x: Any, weights: Any, means: Any, std: Any) -> Any:
     return _at_least_0(xp, weights), _entries(xp, finite(xp, means), A, P), _entries(xp, _at_least_0(xp, std), A, P)
 
 
-def _factors(xp: Any, d: Any, weights: Any, means: Any, std: Any) -> Any:
-    """The parts of (11) at differences d (rows, M, P): what a component weighs beside its waves (rows, M, A), and a cosine and a sine of
-    that shape a coordinate."""
-    exponent, waves = xp.zeros((*d.shape[:2], weights.shape[0]), dtype=d.dtype, device=d.device), []
-    for p in range(d.shape[2]):
-        t = d[:, :, p : p + 1]
-        waves.append(_wave(xp, means[:, p], t))
+def _factors(xp: Any, d: list[Any], means: Any, std: Any, sine: bool = True) -> Any:
+    """The parts of (11) at differences d: what a component weighs beside its waves (n, M, A), and a cosine and a sine of that shape a
+    coordinate."""
+    exponent, waves = xp.zeros((*d[0].shape, means.shape[0]), dtype=xp.float64, device=d[0].device), []
+    for p in range(means.shape[1]):
+        t = d[p][..., None]
+        waves.append(_wave(xp, means[:, p], t, sine))
         exponent = exponent + 2 * (math.pi * t * std[:, p]) ** 2
     return xp.exp(-exponent), waves
 
 
 def gsmp_kernel(xp: Any, x: Any, y: Any, weights: Any, means: Any, std: Any) -> Any:
-    components = _product_inputs(xp, x, weights, means, std)
+    w, mu, sigma = _product_inputs(xp, x, weights, means, std)
 
     def value(d: Any) -> Any:  # README (11)
-        product, waves = _factors(xp, d, *components)
+        product, waves = _factors(xp, d, mu, sigma, sine=False)
         for c, _ in waves:
             product = product * c
-        return xp.sum(components[0] * product, axis=-1)
+        return xp.sum(w * product, axis=-1)
 
-    return _values(xp, x, y, max(1, weights.shape[0]) * max(1, components[1].shape[1]), value)
+    return _values(xp, x, y, max(1, mu.shape[0]) * max(1, mu.shape[1]), value)
 
 
 def gsmp_kernel_vjp(xp: Any, x: Any, y: Any, weights: Any, means: Any, std: Any, grad: Any) -> Any:
     components = _product_inputs(xp, x, weights, means, std)
+    A, P = components[1].shape
 
     def adjoint(d: Any, g: Any) -> Any:
-        return _product_adjoint(xp, d, g, *components), xp.zeros_like(d)
+        return _product_adjoint(xp, d, g, *components), [xp.zeros_like(t) for t in d[:P]]
 
-    width = max(1, weights.shape[0]) * max(1, components[1].shape[1])
-    _, _, (dweights, *rest) = _adjoint(xp, x, y, grad, width, adjoint)
-    P = len(rest) // 2
+    _, _, (dweights, *rest) = _adjoint(xp, x, y, grad, max(1, A) * max(1, P), adjoint)
     dmeans, dstd = (
         xp.stack(parts, axis=-1) if parts else xp.zeros(components[1].shape, dtype=xp.float64, device=weights.device)
         for parts in (rest[:P], rest[P:])
@@ -275,7 +349,7 @@ def gsmp_kernel_vjp(xp: Any, x: Any, y: Any, weights: Any, means: Any, std: Any,
 
 def _product_adjoint(xp: Any, d: Any, grad: Any, weights: Any, means: Any, std: Any) -> list[Any]:
     """README (12): sums (A,) for the weights, for the means of every coordinate, for the widths of every coordinate."""
-    product, waves = _factors(xp, d, weights, means, std)
+    product, waves = _factors(xp, d, means, std)
     product = grad[:, :, None] * product
     before = []  # the product of what stands before a coordinate
     for c, _ in waves:
@@ -283,7 +357,7 @@ def _product_adjoint(xp: Any, d: Any, grad: Any, weights: Any, means: Any, std: 
         product = product * c
     of_means, of_std, behind = [], [], xp.ones_like(product)
     for p in reversed(range(len(waves))):
-        t, (c, s) = d[:, :, p : p + 1], waves[p]
+        t, (c, s) = d[p][..., None], waves[p]
         of_means.append(-2 * math.pi * weights * xp.sum(t * s * before[p] * behind, axis=(0, 1)))
         of_std.append(-4 * math.pi**2 * weights * xp.sum(t * std[:, p] * t * product, axis=(0, 1)))
         behind = behind * c

@@ -46,6 +46,12 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     return [(B, N, K, channels), (B, N, K, channels), (B, N, 3)]
 
 
+def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    for table, first, name in zip(inputs[2:8:2], inputs[3:8:2], ("ends", "walls", "corners")):
+        if first[0] != 0 or first[-1] != len(table):
+            raise ValueError(f"{label}: the first rows of {name} are {first[0]} to {first[-1]}, but there are {len(table)}")
+
+
 STARS = Op(
     __name__, "stars",
     inputs=(
@@ -65,6 +71,7 @@ STARS = Op(
     ),
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhk")),
     rule=_shapes,
+    check_values=_check_values,
     tolerance=3e-3,  # as of walk; a ray that grazes a wall makes more of a rounding error than a step does
 )  # fmt: skip
 OPS = (STARS,)

@@ -40,12 +40,6 @@ class _Walked:
         self.toward = first[:, [1, *(2 + d + columns)]] if pairs else np.zeros((n, 1))  # of the source in it
 
 
-def _check(label, arrays):
-    for table, first, name in zip(arrays[::2], arrays[1::2], ("ends", "walls", "corners")):
-        if first[0] != 0 or first[-1] != len(table):
-            raise ValueError(f"{label}: the first rows of {name} are {first[0]} to {first[-1]}, but there are {len(table)}")
-
-
 def _tables(arrays, instance):
     ends, first, walls, first_wall, corners, first_corner = arrays
     return tuple(pieces(table, begins, instance, 2) for table, begins in ((ends, first), (walls, first_wall), (corners, first_corner)))
@@ -65,7 +59,6 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, walls, corners = map(dense, (frame, ends, walls, corners))
     arrays, kinds = (ends, first, walls, first_wall, corners, first_corner), (dirichlet_kind, source_kind, neumann_kind, robin_kind)
-    _check("wos.stars", arrays)
     data, functions = [dense(x) for x in (dirichlet, source, neumann, robin)], (g, f, h, k, f)
     about, wanted = (seed, max_steps, gradient, endless, screening), [kind != "none" for kind in kinds]
     N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
@@ -98,7 +91,6 @@ def stars_vjp(start, frame, ends, first, walls, first_wall, corners, first_corne
     """The walks again."""
     frame, ends, walls, corners = map(dense, (frame, ends, walls, corners))
     arrays, kinds = (ends, first, walls, first_wall, corners, first_corner), (dirichlet_kind, source_kind, neumann_kind, robin_kind)
-    _check("wos.stars_vjp", arrays)
     data, to = [dense(x) for x in (dirichlet, source, neumann, robin)], (ddirichlet, dsource, dneumann, drobin)
     group = 2 if gradient else 1
     state = of_values(first_walk // group, np.zeros((0, count // group)), np.zeros((0, 3)))

@@ -81,6 +81,13 @@ def _check_frame(label: str, frame: Shape, d: int, ends: Shape | None, first: Sh
     check_pieces(label, frame[0], d, ends, first)
 
 
+def _check_points(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    points, bad = inputs[0], np.argwhere(~np.isfinite(inputs[0]))
+    if len(bad):
+        index = tuple(map(int, bad[0]))
+        raise ValueError(f"solve: points{list(index)} is {points[index]}, expected a finite number")
+
+
 _FRAME = Arg("frame", "B d", dtype="double", constant=True)
 _ENDS = Arg("ends", "M corners", dtype="double", constant=True, optional=True)
 _FIRST = Arg("first", "B", dtype="int", optional=True)
@@ -92,6 +99,7 @@ PLACE = Op(
     options=(Option("closed", bool), Option("outside", bool)),
     extras=(Extra("grids"),),
     rule=_place_shapes,
+    check_values=_check_points,
     differentiable=False,
 )  # fmt: skip
 WALK = Op(

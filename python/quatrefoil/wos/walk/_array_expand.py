@@ -86,7 +86,7 @@ def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: A
     if P == 0:
         return xp.zeros((N, S), dtype=xp.float64, device=offset.device)
     parts = []
-    for at in pieces(P, C * S):
+    for at in pieces(P, C * S, xp):
         fits = (ball[at] >= 0) & (ball[at] < K)
         k = xp.where(fits, ball[at], xp.zeros_like(ball[at]))
         rho = norm(xp, offset[at, :])

@@ -6,20 +6,16 @@ from ..._backends.numba import dense
 from ..data._numba import add_gradient, data_values, row_of
 from ..query._numba import pieces
 from ..query._numba_solids import Distances, is_function
-from ._numba_expand import balls, expand, gather
+from ._numba_expand import balls, expand
 from ._numba_paths import place_all
 from ._numba_walked import Walked, blocks, tallied
 from .state import of_values
 
-__all__ = ["balls", "expand", "gather", "place", "walk", "walk_vjp"]
+__all__ = ["balls", "expand", "place", "walk", "walk_vjp"]
 
 
 def place(points, frame, ends, first, start, closed, outside, grids, num_threads):
     """Points in the frame of their boundary."""
-    bad = np.argwhere(~np.isfinite(points))
-    if len(bad):
-        index = tuple(int(i) for i in bad[0])
-        raise ValueError(f"solve: points{list(index)} is {points[index]}, expected a finite number")
     for b in range(len(frame)):
         X = points if points.ndim == 2 else points[b]
         scaled = (X.astype(np.float64) - frame[b, :-2]) / frame[b, -2]

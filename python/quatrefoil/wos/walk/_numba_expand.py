@@ -10,7 +10,7 @@ from ..query._numba import pieces
 from ..query._numba_solids import Distances, is_function
 from ._numba_paths import FIRST, MOST_SCREENED, SHRUNK, direction, see
 from ._numba_walked import Walked, blocks, tallied
-from ._numba_words import bessel_series, philox
+from ._numba_words import philox
 
 
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
@@ -82,26 +82,3 @@ def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts
             shares[:, 0] = u
             np.add.at(coefficients[b], (point, (w - first_walk) // each), shares / each)
             np.add.at(counts[b], point, tallied(walked.mark))
-
-
-def gather(coefficients, z2, begin, ball, offset, weight, values, modes, num_threads):
-    """(18) a point's balls at a time."""
-    if begin[0] != 0 or begin[-1] != len(ball):
-        raise ValueError("wos.gather: begin does not fit ball")
-    if (begin[1:] < begin[:-1]).any():
-        raise ValueError("wos.gather: begin does not rise")
-    if ((ball < 0) | (ball >= len(coefficients))).any():
-        raise ValueError("wos.gather: no such ball")
-    coefficients = dense(coefficients)
-    d = offset.shape[1]
-    degree = np.repeat(np.arange(modes + 1), [1 if m == 0 else 2 if d == 2 else 2 * m + 1 for m in range(modes + 1)])
-    for i in range(len(values)):
-        values[i] = 0.0
-        for k in range(begin[i], begin[i + 1]):
-            rho = math.sqrt((offset[k] ** 2).sum())
-            n = offset[k] / rho if rho > 0 else np.eye(d)[-1]
-            q = 0.25 * z2[ball[k]]
-            radial = np.array(
-                [rho**m * bessel_series(d - 2 + 2 * m, q * rho * rho) / bessel_series(d - 2 + 2 * m, q) for m in range(modes + 1)]
-            )
-            values[i] += (coefficients[ball[k]] * (weight[k] * radial[degree] * harmonics(n, modes))).sum(axis=1)

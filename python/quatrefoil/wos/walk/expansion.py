@@ -65,6 +65,16 @@ def _gather_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[An
     return [(begin[0] - 1, coefficients[1])]
 
 
+def _check_gather(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    coefficients, _, begin, ball = inputs[:4]
+    if begin[0] != 0 or begin[-1] != len(ball):
+        raise ValueError(f"{label}: begin does not fit ball")
+    if (begin[1:] < begin[:-1]).any():
+        raise ValueError(f"{label}: begin does not rise")
+    if ((ball < 0) | (ball >= len(coefficients))).any():
+        raise ValueError(f"{label}: no such ball")
+
+
 BALLS = Op(
     __name__, "balls",
     inputs=(Arg("start", "B N d", constant=True), _FRAME, _ENDS, _FIRST),
@@ -95,7 +105,7 @@ GATHER = Op(
     ),
     outputs=(Arg("values", "N S", dtype="double"),),
     options=(Option("modes", int),),
-    rule=_gather_shapes, differentiable=False, tolerance=4e-6,  # a recurrence over the degrees
+    rule=_gather_shapes, check_values=_check_gather, differentiable=False, tolerance=4e-6,  # a recurrence over the degrees
 )  # fmt: skip
 OPS = (BALLS, EXPAND, GATHER)
 

@@ -15,13 +15,13 @@ from ..._bind import check_arrays
 from ..._call import call
 from ..._spec import Arg, Op
 from ..._typing import ArrayLike, Backend
-from ..algebra import like, restored, wants_gradient
 from ..domain import UNIT, Domain, box_of, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
-from ..tensor import ChebTucker, with_suffix
+from ..particles.sog import LEAST_EPS, SumOfGaussians, coulomb_sog
 from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
-from .sog import LEAST_EPS, SumOfGaussians, coulomb_sog
+from .algebra import like, restored, wants_gradient
+from .tensor import ChebTucker, with_suffix
 
 SHARE = 0.1  # of the tolerance goes to the sum of Gaussians, and as much to moments and kernels
 MARGIN = 6  # coefficients beyond (5)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..domain import interval
+from ..transform import chebpts, vals2coeffs
+from ..tucker import tucker
+from ..tucker.unfolding import EPS, principal
 from .algebra import assembled, column_exponents
-from .domain import interval
-from .transform import chebpts, vals2coeffs
-from .tucker import tucker
-from .tucker.unfolding import EPS, principal
 
 BASES = 0.1  # of the tolerance goes to the bases
 BLOCK = 2**20  # numbers of a Khatri-Rao product at a time: 8 MB

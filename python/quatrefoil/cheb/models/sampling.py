@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _arguments
-from .scattered import tucker_eval
-from .transform import chebpts, mode_product, vals2coeffs
-from .tucker import tucker
+from ... import _arguments
+from ..scattered import tucker_eval
+from ..transform import chebpts, mode_product, vals2coeffs
+from ..tucker import tucker
 
 START = 17  # points of an axis, then 2n - 1: nodes are kept
 MOST_POINTS = 2**16 + 1  # of an axis

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import integer, is_sequence, number
+from ..._arguments import integer, is_sequence, number
 
 LABEL = "cheb.ChebTucker.plot"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .transform import polynomials
+from ..transform import polynomials
 
 BLOCK = 2**21  # numbers of the matrix at a time: 16 MB
 MOST_FLOPS = 2e10  # P K^2 where the degree is chosen: a few seconds

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .. import _arguments, _arrays
-from .._arguments import sequence
-from .._bind import check_arrays
-from .._spec import Arg, Op
-from .._typing import ArrayLike
+from ... import _arguments, _arrays
+from ..._arguments import sequence
+from ..._bind import check_arrays
+from ..._spec import Arg, Op
+from ..._typing import ArrayLike
+from ..domain import UNIT, Domain, axes_of, box_of, flat_domain, reference
+from ..transform import chebpts, vals2coeffs
+from ..tucker import raised, tucker
 from . import algebra, canonical, leastsquares, sampling
-from .domain import UNIT, Domain, axes_of, box_of, flat_domain, reference
-from .transform import chebpts, vals2coeffs
-from .tucker import raised, tucker
 
 DEFAULT_TOL = 1e-10
 

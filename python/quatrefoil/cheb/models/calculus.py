@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .. import _arguments, _arrays
+from ... import _arguments, _arrays
+from ..domain import UNIT, Domain
+from ..tucker import raised
 from . import algebra
-from .domain import UNIT, Domain
-from .tucker import raised
 
 if TYPE_CHECKING:
-    from .._typing import ArrayLike
+    from ..._typing import ArrayLike
 
 
 _AXIS = dict.fromkeys(("axes", "dim", "dims"), "use axis")

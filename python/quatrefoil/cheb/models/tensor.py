@@ -8,21 +8,21 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from .. import _arguments, _arrays
-from .._arguments import sequence
-from .._backends import native
-from .._bind import check_arrays, check_device
-from .._call import call
-from .._memo import LazyMemo, frozen
-from .._spec import Arg, Op
-from .._typing import Array, ArrayLike, Backend, Points, T
+from ... import _arguments, _arrays
+from ..._arguments import sequence
+from ..._backends import native
+from ..._bind import check_arrays, check_device
+from ..._call import call
+from ..._memo import LazyMemo, frozen
+from ..._spec import Arg, Op
+from ..._typing import Array, ArrayLike, Backend, Points, T
+from ..domain import UNIT, Domain, flat_domain, moved_core, points_of, reference, shaped
+from ..scattered import TUCKER_EVAL, evaluated
+from ..transform import mode_product, polynomials
 from .calculus import Calculus
 from .construction import Construction
-from .domain import UNIT, Domain, flat_domain, moved_core, points_of, reference, shaped
 from .plan import Plan
 from .plot import plot_slice
-from .scattered import TUCKER_EVAL, evaluated
-from .transform import mode_product, polynomials
 
 # the arrays that make one: checked like any call's, never run
 _PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)

@@ -7,14 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import Any, overload
 
-from .. import _arrays, _backends
-from .._backends import native
-from .._call import call
-from .._memo import LazyMemo
-from .._typing import Array, Backend, T
-from .domain import points_of, shaped
-from .nonuniform import CHEB_EVAL, tolerance
-from .scattered import TUCKER_EVAL
+from ... import _arrays, _backends
+from ..._backends import native
+from ..._call import call
+from ..._memo import LazyMemo
+from ..._typing import Array, Backend, T
+from ..domain import points_of, shaped
+from ..nonuniform import CHEB_EVAL, tolerance
+from ..scattered import TUCKER_EVAL
 
 LEAST_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, so many taps take longer than the contraction, or rounding is larger
 # flops of a contraction in the time of one interpolation, with up to 8 taps and with more; a grid that no cache holds doubles it (README of

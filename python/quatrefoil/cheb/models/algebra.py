@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arguments, _arrays
-from . import transform
-from .transform import coeffs2vals, mode_product, vals2coeffs
-from .tucker import tucker
+from ... import _arguments, _arrays
+from .. import transform
+from ..transform import coeffs2vals, mode_product, vals2coeffs
+from ..tucker import tucker
 
 Parts = tuple[Any, list[Any]]
 EPS = float(np.finfo(np.float64).eps)
