@@ -8,9 +8,9 @@ import pytest
 
 from checks import check_refused
 from quatrefoil import wos
-from quatrefoil.wos.media import media
 from quatrefoil.wos.walk import expansion
 from wos.domains import SQUARE
+from wos.ops import media
 from wos.query.oracle import tetrahedron
 
 X = np.array([[0.5, 0.5], [0.25, 0.75]])

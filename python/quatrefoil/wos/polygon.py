@@ -273,11 +273,6 @@ class Solid(Region):
 
     _batch: int | None = None
     _count = 1
-    dimension: int
-    _centre: np.ndarray  # (1, d)
-    _extent: np.ndarray  # (1,)
-    _diagonal: np.ndarray
-    _half_width: np.ndarray
 
     def __init__(self) -> None:
         self._frames: dict[Any, Frame] = {}
@@ -305,10 +300,6 @@ class Solid(Region):
 
     def _frame(self, epsilon: float, relative: bool) -> Frame:
         return frame_of(self, epsilon, relative)
-
-    def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, d): what ``plot`` draws."""
-        raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_frames": {}, "_rows": {}}

@@ -11,7 +11,7 @@ import pytest
 
 from children import run_python
 from quatrefoil import wos
-from quatrefoil.wos.walk import draw, piece, scaleout
+from quatrefoil.wos.models import chunk, draw, scaleout
 from wos.domains import DOMAINS, problem
 from wos.walk import oracle
 from wos.walk.oracle import same
@@ -71,7 +71,7 @@ def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatc
         monkeypatch.setattr(draw, "PART_WALKS", walks)
         for rounds in ("ROUND_WALKS", "POINTS_HERE"):
             monkeypatch.setattr(draw, rounds, walks)
-        monkeypatch.setattr(piece, "MOST_INSTANCES", instances)
+        monkeypatch.setattr(chunk, "MOST_INSTANCES", instances)
         executor = Pickled()
         same(wos.solve(boundary, X, progress=lambda *at: None, **run), whole)
         same(wos.solve(boundary, X, executor=executor, **run), whole)
@@ -216,7 +216,7 @@ import os, signal
 import numpy as np
 from distributed import Client, LocalCluster
 from quatrefoil import wos
-from quatrefoil.wos.walk import draw
+from quatrefoil.wos.models import draw
 
 draw.PART_WALKS = 2**14
 t = 2 * np.pi * np.arange(64) / 64

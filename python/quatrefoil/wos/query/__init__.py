@@ -1,6 +1,9 @@
 """What is closest, and what is inside: queries of boundaries at single points. Equation numbers are those of csrc/wos/query/README.md.
 
-B instances of N points in d dimensions; ``closest_point`` and its like are what users call.
+B instances of N points (N, d) or (B, N, d), absolute. ``frame`` (B, d + 1) has the centre and extent of every instance's box; ``ends`` and
+``first`` are those of ``wos.walk``. The closest of several primitives is the first one. Options of ``nearest``: ``where``, the closest
+point and its segment, triangle or face; ``weights``, those of its corners; ``sign``, distances are negative inside; ``closed``, triangles
+have no gaps. A point that is not finite gets NaN and -1, and is not inside.
 """
 
 from __future__ import annotations
@@ -86,47 +89,6 @@ INSIDE = Op(
     differentiable=False,
 )  # fmt: skip
 OPS = (NEAREST, INSIDE)
-
-
-def nearest(
-    points: Any,
-    frame: Any,
-    ends: Any = None,
-    first: Any = None,
-    *,
-    sign: bool = False,
-    where: bool = True,
-    weights: bool = False,
-    closed: bool = True,
-    boundary: Any = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> tuple[Any, ...]:
-    """Absolute points (N, d) or (B, N, d) -> distance (B, N) and what else is asked for; the closest of several is the first one.
-
-    ``frame`` (B, d + 1) float64 has the centre and extent of every instance's box; ``ends`` and ``first`` the scaled segments (M, 4) or
-    triangles (M, 9) and where each instance's begin, or a solid's row as ``walk`` takes it, absent for the unit ball. ``where``: the
-    closest point (B, N, d) and its segment, triangle or face (B, N). ``weights``: the weights (B, N, d) of its corners. ``sign``: distances
-    are negative inside. ``closed``: triangles have no gaps. A point that is not finite gets NaN and -1.
-    """
-    options = (bool(sign), bool(where), bool(weights), bool(closed))
-    found: tuple[Any, ...] = call(NEAREST, (points, frame, ends, first), options, (boundary,), None, backend, num_threads)
-    return found
-
-
-def inside(
-    points: Any,
-    frame: Any,
-    ends: Any = None,
-    first: Any = None,
-    *,
-    closed: bool = True,
-    boundary: Any = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> Any:
-    """1 for points inside, 0 outside and for what is not finite: (B, N) int64, of what ``nearest`` takes."""
-    return call(INSIDE, (points, frame, ends, first), (bool(closed),), (boundary,), None, backend, num_threads)
 
 
 class _Query(NamedTuple):

@@ -7,15 +7,15 @@ ball, so that means, errors, ``resume`` and ``merge`` are those of samples, as e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .expansion import balls, expand, gather, harmonics
-from .state import State, of_values
-
-if TYPE_CHECKING:
-    from .problem import Prepared, Problem
+from ..walk.expansion import balls, expand, gather, harmonics
+from ..walk.nodes import of_values
+from .chunk import Chunk
+from .prepared import Prepared
+from .state import State
 
 REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # REACH^(MODES + 1) is about 1e-5: what is cut off of a ball's sum
 _PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, those below the samples
@@ -44,31 +44,27 @@ class Cover:
     weight: np.ndarray  # (P,), 1 in all for a point
 
 
-def run(problem: Problem, first: int, samples: int) -> State:
+def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
     """Samples [first, first + samples) of every point."""
-    p = problem.ready
-    if p.cover is None:
-        p.cover = _cover(problem)
-    cover: Cover = p.cover
     most = max((g.pairs for g in cover.groups), default=0)
     if 2 * most * (first + samples) > _PILOT_WALK:
         limit = _PILOT_WALK // (2 * most)
         raise ValueError(f"solve: with a cache there are at most {limit} walks of a point here, {first + samples} were asked for")
     d, K = p.boundary.dimension, len(cover.z2)
-    values = np.full((p.N, samples), np.nan)
-    counts = np.zeros((p.N, 3), np.int64)
+    values = np.full((p.sizes.N, samples), np.nan)
+    counts = np.zeros((p.sizes.N, 3), np.int64)
     some = max(1, _ROOM // max(1, K * harmonics(d, MODES[d])))
     for at in range(0, samples, some):
         now = min(some, samples - at)
         coefficients = np.empty((K, now, harmonics(d, MODES[d])))
         for g in cover.groups:
             here = slice(g.first, g.first + len(g.centres))
-            found, more = _expand(problem, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
+            found, more = _expand(p, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
             coefficients[here] = found
             counts[g.centres] += more
         values[:, at : at + now] = gather(
-            coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight, modes=MODES[d], backend=problem.backend,
-            num_threads=problem.num_threads,
+            coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight, modes=MODES[d], backend=p.settings.backend,
+            num_threads=p.settings.num_threads,
         )  # fmt: skip
     values[np.diff(cover.begin) == 0] = np.nan
     state = of_values(first, values, counts)
@@ -76,33 +72,38 @@ def run(problem: Problem, first: int, samples: int) -> State:
 
 
 def _expand(
-    problem: Problem, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
+    p: Prepared, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    p = problem.ready
-    (start, frame, ends, first, dirichlet), memo = _arrays(p)
+    whole = p.as_chunk()
+    start, frame, ends, first, dirichlet = _host_arrays(whole)
     found, counts = expand(
-        np.ascontiguousarray(start[:, g.centres]), frame, ends, first, dirichlet, reference[None], dirichlet_kind=p.kinds[0],
-        seed=problem.signed_seed, first_point=g.first, first_walk=first_walk, walks=walks, samples=samples, max_steps=problem.max_steps,
-        modes=modes, screening=problem.screening, grids=memo, g=p.extras[1], backend=problem.backend,
-        num_threads=problem.num_threads,
+        np.ascontiguousarray(start[:, g.centres]), frame, ends, first, dirichlet, reference[None], dirichlet_kind=p.data[0].kind,
+        seed=p.settings.signed_seed, first_point=g.first, first_walk=first_walk, walks=walks, samples=samples,
+        max_steps=p.settings.max_steps, modes=modes, screening=p.statement._rate, grids=_memo(p, whole), g=p.data[0].function,
+        backend=p.settings.backend, num_threads=p.settings.num_threads,
     )  # fmt: skip
     return found[0], counts[0]
 
 
-def _arrays(p: Prepared) -> tuple[Any, Any]:
-    """start, frame, ends, first and dirichlet as NumPy arrays; what the boundary keeps, where it is that of NumPy arrays."""
-    return [None if x is None else np.asarray(x) for x in p.inputs[:5]], p.extras[0] if p.kind == "numpy" else None
+def _host_arrays(whole: Chunk) -> list[Any]:
+    """start, frame, ends, first and dirichlet as NumPy arrays."""
+    return [None if x is None else np.asarray(x) for x in whole.inputs[:5]]
 
 
-def _cover(problem: Problem) -> Cover:
+def _memo(p: Prepared, whole: Chunk) -> Any:
+    """What the boundary keeps, if it is that of NumPy arrays."""
+    return whole.extras[0] if p.kind == "numpy" else None
+
+
+def cover_of(p: Prepared) -> Cover:
     """Balls around some of the points, the largest first, until all are in one; more walks for those that hold more points."""
-    p = problem.ready
-    (start, frame, ends, first, _), memo = _arrays(p)
+    whole = p.as_chunk()
+    start, frame, ends, first, _ = _host_arrays(whole)
     live = np.flatnonzero(~np.isnan(start[0, :, 0]))
     x = start[0, live].astype(np.float64)
     radius = balls(
-        np.ascontiguousarray(start[:, live]), frame, ends, first, screening=problem.screening, grids=memo, backend=problem.backend,
-        num_threads=problem.num_threads,
+        np.ascontiguousarray(start[:, live]), frame, ends, first, screening=p.statement._rate, grids=_memo(p, whole),
+        backend=p.settings.backend, num_threads=p.settings.num_threads,
     )[0]  # fmt: skip
     members, centres = _greedy(x, radius, REACH[x.shape[1]])
     pairs = _pairs(np.array([len(m) for m in members]), len(live))
@@ -114,10 +115,10 @@ def _cover(problem: Problem) -> Cover:
     ]
     reference = np.zeros(len(centres))
     for g in groups:
-        pilot, _ = _expand(problem, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, np.zeros(len(g.centres)), 0)
+        pilot, _ = _expand(p, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, np.zeros(len(g.centres)), 0)
         reference[g.first : g.first + len(g.centres)] = np.where(np.isfinite(pilot[:, 0, 0]), pilot[:, 0, 0], 0.0)
-    z2 = radius[centres] ** 2 * (problem.screening * float(frame[0, -2]) ** 2)
-    return Cover(groups, z2, reference, *_memberships(members, centres, pairs, x, radius, live, p.N))
+    z2 = radius[centres] ** 2 * (p.statement._rate * float(frame[0, -2]) ** 2)
+    return Cover(groups, z2, reference, *_memberships(members, centres, pairs, x, radius, live, p.sizes.N))
 
 
 def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.ndarray], np.ndarray]:

@@ -7,14 +7,17 @@ from typing import Any, Generic
 
 import numpy as np
 
-from ..._arguments import drawn_seed, integer
+from ..._arguments import integer, points_like
 from ..._progress import reporter
 from ..._typing import Array, Backend, Points, T
 from ..data import Data
+from ..data.packed import copied
 from ..mesh import Boundary
 from ..walk import check_pairs
-from ..walk.result import Result
-from ..walk.solve import solve
+from .result import Result
+from .settings import Settings
+from .solver import answer
+from .statement import Statement
 
 
 class NeuralOperatorLabels(Generic[T]):
@@ -62,14 +65,14 @@ class NeuralOperatorLabels(Generic[T]):
     It pickles, with its labels and its place in the sequence: training that goes on from a checkpoint gets the labels that it would have
     got. Functions among the data must pickle too; a callable as ``progress`` is left out.
 
-    Cost: the first epoch checks the problem and finds where its points lie, and every instance keeps its grid for the epochs to come
+    Cost: the first epoch finds where the points lie, and every instance keeps its grid for the epochs to come
     while there are at most 64 of them; otherwise an epoch builds grids anew, about a millisecond each at 1024 segments. Memory: the
     labels, for each of the ones in the binary representation of epochs * walks (pairs, with gradient).
 
     Raises
     ------
     ValueError, TypeError
-        For walks and rng at once, for the problem itself in the first epoch, as ``solve``.
+        As ``Problem`` and ``solve``; for values of functions in the first epoch.
 
     Examples
     --------
@@ -105,20 +108,27 @@ class NeuralOperatorLabels(Generic[T]):
         num_threads: int | None = None,
     ) -> None:
         label = "NeuralOperatorLabels"
+        settings = Settings.checked(
+            label, points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, backend=backend,
+            num_threads=num_threads,
+        )  # fmt: skip
+        given = {"dirichlet": dirichlet, "source": source, "screening": screening, "diffusion": None, "neumann": None, "robin": None}
+        self._begin(Statement._of(label, boundary, False, **given), points, settings, walks, progress, label)
+
+    @classmethod
+    def _of(cls, statement: Statement, points: Any, settings: Settings, walks: Any, progress: Any, label: str) -> NeuralOperatorLabels[Any]:
+        """Those of a problem that was made before."""
+        made: NeuralOperatorLabels[Any] = cls.__new__(cls)
+        made._begin(statement, points, settings, walks, progress, label)
+        return made
+
+    def _begin(self, statement: Statement, points: Any, settings: Settings, walks: Any, progress: Any, label: str) -> None:
         self.walks = integer(walks, label, "walks", 1)
-        check_pairs(label, gradient, walks=self.walks)
-        self.seed = drawn_seed(rng, label)
+        check_pairs(label, settings.gradient, walks=self.walks)
         reporter(progress, label, "{} {}".format)  # its errors come before the first epoch
-        self.progress = progress
-        self.epochs = 0
+        self.seed, self.progress, self.epochs = settings.seed, progress, 0
         self.result: Result[T] | None = None
-        self._given: tuple[Any, dict[str, Any]] | None = (
-            (boundary, points),
-            {
-                "dirichlet": dirichlet, "source": source, "epsilon": epsilon, "relative": relative, "max_steps": max_steps,
-                "gradient": gradient, "screening": screening, "backend": backend, "num_threads": num_threads,
-            },
-        )  # fmt: skip  # what the first epoch solves; after it the result has a copy
+        self._first: Any = statement, copied(points_like(points, label, "points")), settings  # of the first epoch; later the result's
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "progress": self.progress if isinstance(self.progress, bool) else None}
@@ -126,12 +136,10 @@ class NeuralOperatorLabels(Generic[T]):
     def epoch(self) -> Result[T]:
         """Draws the next ``walks`` walks of every point; returns the labels of all epochs so far."""
         if self.result is None:
-            assert self._given is not None
-            arrays, options = self._given
-            found = solve(*arrays, walks=self.walks, rng=self.seed, progress=self.progress, **options)
+            found = answer(*self._first, walks=self.walks, progress=self.progress)
         else:
             found = self.result.resume(self.walks, progress=self.progress)
-        self.result, self._given = found, None
+        self.result, self._first = found, None
         self.epochs += 1
         return found
 
