@@ -166,6 +166,13 @@ def test_lambdas_travel_by_cloudpickle(processes):
     same(*(wos.solve(DISC, X, dirichlet=lambda Y: Y[:, 0] ** 2, executor=executor, rng=1) for executor in (processes, None)))
 
 
+def test_units_of_a_diffusion_travel(threads):
+    """A diffusion of any size has a unit of its own, by which workers divide its function and the source's too."""
+    for source in (np.array(1e30), lambda Y: 1e30 + 0 * Y[:, 0]):
+        run = {"dirichlet": 1.0, "diffusion": lambda Y: 1e30 * (2 + Y[:, 0]), "source": source, "walks": 64, "rng": 1}
+        same(wos.solve(DISC, X, executor=threads, **run), wos.solve(DISC, X, **run))
+
+
 def test_a_task_that_raises_says_which(threads, processes):
     for executor in (threads, processes):
         with pytest.raises(KeyError, match="not there") as caught:

@@ -83,8 +83,9 @@ def said(given: Any) -> str:
     """Data in a few words: the shape of an array, the name of a function."""
     if _arrays.kind(given) is not None:
         return str(tuple(given.shape))
-    if isinstance(given, list):
-        return f"[{', '.join(map(said, given[:3]))}{', ...' if len(given) > 3 else ''}]"
+    if isinstance(given, (list, tuple)):
+        inner = f"{', '.join(map(said, given[:3]))}{', ...' if len(given) > 3 else ''}"
+        return f"[{inner}]" if isinstance(given, list) else f"({inner})"
     return getattr(given, "__qualname__", None) or repr(given)
 
 

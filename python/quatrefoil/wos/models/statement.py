@@ -13,7 +13,7 @@ from ..mesh import Boundary
 from ..polygon import Polygon
 from ..region import check_boundary
 from ..solid import SDF
-from ..stars.conditions import reflecting
+from ..stars.conditions import instances_of, reflecting
 from ..stars.tables import Reflecting
 from .per_ring import expected_for
 from .settings import HINTS
@@ -85,13 +85,17 @@ class Statement:
             found |= {name: check(getattr(self, name), b, label, name) for name in ("diffusion", "screening")}
         elif self._reflecting is not None:
             found |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
+            found["where"] = instances_of(self.neumann, self.robin)
         common_batch({"boundary": self.boundary._batch, **found}, label)
         return found
 
     @cached_property
     def _shared_boundary(self) -> Boundary:
-        """The boundary, one for any number of instances if it is the only one of a batch."""
-        return self.boundary._shared() if isinstance(self.boundary, Polygon) else self.boundary
+        """The boundary, one for any number of instances if it is the only one of a batch, and one per instance if its walls differ."""
+        b, walls = self.boundary, instances_of(self.neumann, self.robin)
+        if not isinstance(b, Polygon):
+            return b
+        return b._shared()._repeated(walls) if walls is not None and walls > 1 and b._count == 1 else b._shared()
 
     @cached_property
     def _reflecting(self) -> Reflecting | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import number, numbers_like
+from ..._arguments import axes, number, numbers_like
 from ..mesh import TriangleMesh
 from ..polygon import Ball, Polygon
 from .reflecting_2d import reflecting_polygon
@@ -23,6 +23,12 @@ def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label:
     if isinstance(boundary, TriangleMesh):
         return reflecting_mesh(boundary, code, screening, label)
     return reflecting_polygon(boundary, code, mu, screening, label)
+
+
+def instances_of(neumann: Any, robin: Any) -> int | None:
+    """The leading B of ``where`` and μ, None without one."""
+    parts = [x for given in (neumann, robin) if isinstance(given, (tuple, list)) for x in given[:-1] if axes(x) == 2]
+    return max(map(len, parts)) if parts else None
 
 
 def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
