@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +84,7 @@ def pack(given: Any, target: Target, name: str) -> PackedData:
         return PackedData("number", numbers=target.array(np.array([[float(given)]])), pull=lambda g: {}, given=given)
     if isinstance(given, (list, tuple)):
         if len(given) == 1:
-            return dataclasses.replace(pack(given[0], target, f"{name}[0]"), batch=1, pull=None)
+            return pack(given[0], target, f"{name}[0]")._replace(batch=1, pull=None)
         packed = _pack_list(list(given), target, name)
     elif isinstance(given, DataClass):
         packed = given._pack([given], target, name)
@@ -93,7 +92,7 @@ def pack(given: Any, target: Target, name: str) -> PackedData:
         packed = _pack_numbers(given, target, name)
     else:
         packed = PackedData("function", function=wrap(given, target.boundary, target.dtype, name))
-    return dataclasses.replace(packed, given=given)
+    return packed._replace(given=given)
 
 
 def _pack_numbers(given: Array, target: Target, name: str) -> PackedData:
@@ -107,7 +106,7 @@ def _pack_list(given: list[Any], target: Target, name: str) -> PackedData:
     kinds = {type(g) for g in given}
     if len(kinds) == 1 and issubclass(kind := kinds.pop(), DataClass):
         packed = kind._pack(given, target, name)
-        return packed if kind is PerVertex else dataclasses.replace(packed, pull=None)
+        return packed if kind is PerVertex else packed._replace(pull=None)
     parts = [pack(g, target, f"{name}[{i}]") for i, g in enumerate(given)]
     if all(p.kind == "number" for p in parts):
         numbers = [p.numbers for p in parts]

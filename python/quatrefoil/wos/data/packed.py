@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,8 +20,7 @@ Parameters = dict[str, Any]  # name -> gradient, as the caller gave the paramete
 Pull = Callable[[np.ndarray], Parameters]
 
 
-@dataclass(frozen=True)
-class PackedData:
+class PackedData(NamedTuple):
     """``numbers`` (rows, width) with 1 or B rows, or a ``function``; ``pull`` takes the gradient of numbers to that of the parameters.
 
     ``linear``: the columns in which the data are linear. ``first``: where the segments of each polygon begin, if all polygons share a row.
@@ -34,7 +32,7 @@ class PackedData:
     function: Any = None
     pull: Pull | None = None
     given: Any = None
-    linear: slice = field(default_factory=lambda: slice(None))
+    linear: slice = slice(None)
     first: np.ndarray | None = None
 
     def of_instances(self, begin: int, end: int) -> Array | None:
@@ -47,8 +45,7 @@ class PackedData:
 NOTHING = PackedData("none")
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What data are packed for: a boundary, and the kind, with the device, and the dtype of a call's arrays."""
 
     boundary: Region

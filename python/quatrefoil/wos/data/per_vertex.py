@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,4 +120,4 @@ def on_facets(packed: PackedData, d: int, chosen: np.ndarray, turned: np.ndarray
 
     index = _arrays.of_kind(_arrays.place(numbers), column)
     first_of = None if packed.first is None else first
-    return dataclasses.replace(packed, numbers=numbers[:, index], pull=whole and pull, first=first_of)
+    return packed._replace(numbers=numbers[:, index], pull=whole and pull, first=first_of)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ def with_curvature(diffusion: PackedData, target: Target) -> PackedData:
     width = max(map(len, rows), default=0)
     numbers = np.array([np.pad(row, (0, width - len(row))) for row in rows]).reshape(len(rows), width)
     linear = slice(3 * d, (3 * d + width) // 2)  # what follows the values has no unit
-    return replace(diffusion, numbers=target.array(numbers), linear=linear)
+    return diffusion._replace(numbers=target.array(numbers), linear=linear)
 
 
 def _with_curvature(row: np.ndarray, d: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +42,7 @@ class Sizes(NamedTuple):
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """Data in their units, starts of walks and geometry, for the arrays and the precision of a call."""
 
     statement: Statement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import cached_property
 from typing import Any
 
@@ -68,7 +67,7 @@ class Run:
     def _fingerprints(self) -> dict[str, Any]:
         s, p, b = self.statement, self.prepared, self.statement.boundary
         shape = (b._row(), getattr(b, "function", None)) if isinstance(b, Solid) else (b._ends,)
-        found = dataclasses.asdict(self.settings)
+        found: dict[str, Any] = self.settings._asdict()
         del found["seed"], found["num_threads"]
         found |= {
             "exterior": s.exterior, "screening": s._rate, "points": fingerprint(self.points),

@@ -6,7 +6,6 @@ u is linear in g, f and h together, and a power of two changes no bit. csrc/wos/
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -119,7 +118,7 @@ def times(x: Array, exponents: np.ndarray | None) -> Array:
 def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
     """Data in those units, one per instance."""
     if data.function is not None:
-        return replace(data, function=Scaled(data.function, units))
+        return data._replace(function=Scaled(data.function, units))
     if data.numbers is None:
         return data
     rows, width = data.numbers.shape
@@ -141,4 +140,4 @@ def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
             g = outer
         return data.pull(g.sum(axis=0, keepdims=True) if rows == 1 < len(g) else g)
 
-    return replace(data, numbers=numbers, pull=data.pull and pull)
+    return data._replace(numbers=numbers, pull=data.pull and pull)
