@@ -8,9 +8,8 @@ import pytest
 
 from checks import check_refused
 from quatrefoil import wos
-from quatrefoil.wos.walk import expansion
 from wos.domains import SQUARE
-from wos.ops import media
+from wos.ops import gather, media
 from wos.query.oracle import tetrahedron
 
 X = np.array([[0.5, 0.5], [0.25, 0.75]])
@@ -439,5 +438,5 @@ def test_balls_that_are_not_there(backend):
     ):  # fmt: skip
         arguments = np.ones((1, 2, 3)), np.zeros(1), np.array(begin), np.array(ball), np.zeros((1, 2)), np.ones(1)
         with pytest.raises(ValueError, match=f"wos.gather: {text}"):
-            expansion.gather(*arguments, modes=1, backend=backend)
-        assert np.isnan(expansion.gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device
+            gather(*arguments, modes=1, backend=backend)
+        assert np.isnan(gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device

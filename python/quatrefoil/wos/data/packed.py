@@ -17,6 +17,7 @@ from ..region import Region
 
 Array = Any
 Parameters = dict[str, Any]  # name -> gradient, as the caller gave the parameter
+_NAMES = {4: "float32", 8: "float64"}  # of dtypes by their size; NumPy takes a microsecond to say
 Pull = Callable[[np.ndarray], Parameters]
 
 
@@ -64,7 +65,7 @@ class Target(NamedTuple):
                 here = f"{name} is on {_arrays.device(array)} but points is on {where or 'cpu'}"
                 raise TypeError(f"solve: {here}; all arrays of a call must be on one device: move one of them")
             raise TypeError(f"solve: {name} is a {kind} array but points is a {mine} array; all arrays of a call must be of one kind")
-        if (dtype := _arrays.dtype_name(array)) != self.dtype.name:
+        if (dtype := _arrays.dtype_name(array)) != _NAMES[self.dtype.itemsize]:
             raise TypeError(f"solve: {name} has dtype {dtype} but points has {self.dtype}; convert one of them")
         return array if self.dtype == np.float64 else array.double() if kind == "torch" else array.astype(np.float64)
 
@@ -108,7 +109,7 @@ class DataClass:
     def _with_arrays(self, change: Callable[[Array], Array]) -> Self:
         """The same with other arrays."""
         again = object.__new__(type(self))
-        again.__dict__.update({name: with_arrays(value, change) for name, value in self.__dict__.items()})
+        again.__dict__.update({name: x if x.__class__ is tuple else with_arrays(x, change) for name, x in self.__dict__.items()})
         return again
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..walk.expansion import balls, expand, gather, harmonics
+from ..._call import call
+from ..._spec import Op
+from ..walk.expansion import BALLS, EXPAND, GATHER, harmonics
 from ..walk.nodes import of_values
-from .chunk import Chunk
 from .prepared import Prepared
 from .state import State
 
@@ -62,10 +63,8 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
             found, more = _expand(p, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
             coefficients[here] = found
             counts[g.centres] += more
-        values[:, at : at + now] = gather(
-            coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight, modes=MODES[d], backend=p.settings.backend,
-            num_threads=p.settings.num_threads,
-        )  # fmt: skip
+        of_points = coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight
+        values[:, at : at + now] = _call(p, GATHER, of_points, (MODES[d],), ())
     values[np.diff(cover.begin) == 0] = np.nan
     state = of_values(first, values, counts)
     return State(state.starts, state.sizes, state.mean[..., None], state.m2[..., None], state.counts)
@@ -74,37 +73,36 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
 def _expand(
     p: Prepared, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    whole = p.as_chunk()
-    start, frame, ends, first, dirichlet = _host_arrays(whole)
-    found, counts = expand(
-        np.ascontiguousarray(start[:, g.centres]), frame, ends, first, dirichlet, reference[None], dirichlet_kind=p.data[0].kind,
-        seed=p.settings.signed_seed, first_point=g.first, first_walk=first_walk, walks=walks, samples=samples,
-        max_steps=p.settings.max_steps, modes=modes, screening=p.statement._rate, grids=_memo(p, whole), g=p.data[0].function,
-        backend=p.settings.backend, num_threads=p.settings.num_threads,
+    start, *rest = _host_arrays(p)
+    options = (
+        p.data[0].kind, p.settings.signed_seed, g.first, first_walk, walks, samples, p.settings.max_steps, modes, p.statement._rate
     )  # fmt: skip
+    inputs = np.ascontiguousarray(start[:, g.centres]), *rest, reference[None]
+    found, counts = _call(p, EXPAND, inputs, options, (_memo(p), p.data[0].function))
     return found[0], counts[0]
 
 
-def _host_arrays(whole: Chunk) -> list[Any]:
+def _call(p: Prepared, op: Op, inputs: tuple[Any, ...], options: tuple[Any, ...], extras: tuple[Any, ...]) -> Any:
+    return call(op, inputs, options, extras, None, p.settings.backend, p.settings.num_threads)
+
+
+def _host_arrays(p: Prepared) -> list[Any]:
     """start, frame, ends, first and dirichlet as NumPy arrays."""
-    return [None if x is None else np.asarray(x) for x in whole.inputs[:5]]
+    return [None if x is None else np.asarray(x) for x in p.as_chunk().inputs[:5]]
 
 
-def _memo(p: Prepared, whole: Chunk) -> Any:
+def _memo(p: Prepared) -> Any:
     """What the boundary keeps, if it is that of NumPy arrays."""
-    return whole.extras[0] if p.kind == "numpy" else None
+    return p.geometry._memo_of(p.kind) if p.kind == "numpy" else None
 
 
 def cover_of(p: Prepared) -> Cover:
     """Balls around some of the points, the largest first, until all are in one; more walks for those that hold more points."""
-    whole = p.as_chunk()
-    start, frame, ends, first, _ = _host_arrays(whole)
+    start, frame, *geometry, _ = _host_arrays(p)
     live = np.flatnonzero(~np.isnan(start[0, :, 0]))
     x = start[0, live].astype(np.float64)
-    radius = balls(
-        np.ascontiguousarray(start[:, live]), frame, ends, first, screening=p.statement._rate, grids=_memo(p, whole),
-        backend=p.settings.backend, num_threads=p.settings.num_threads,
-    )[0]  # fmt: skip
+    inputs = np.ascontiguousarray(start[:, live]), frame, *geometry
+    radius = _call(p, BALLS, inputs, (p.statement._rate,), (_memo(p),))[0]
     members, centres = _greedy(x, radius, REACH[x.shape[1]])
     pairs = _pairs(np.array([len(m) for m in members]), len(live))
     order = np.argsort(-pairs, kind="stable")

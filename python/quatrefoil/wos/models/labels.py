@@ -19,15 +19,15 @@ from .settings import Settings
 from .solver import answer
 from .statement import Statement
 
+_LABEL = "NeuralOperatorLabels"
+_DIRICHLET_ONLY = {"diffusion": None, "neumann": None, "robin": None}
+
 
 class NeuralOperatorLabels(Generic[T]):
     """Labels u(x) for a neural operator: a few walks an epoch, and the mean of all so far.
 
-    For training by weak supervision.
-
-    B instances of -Δu + σu = f in Ω, u = g on ∂Ω are labelled at once, at N points each, by ``walks`` more walks a point in every epoch.
-    Mind the sign: the sampler of the published work solves Δu = f; for its labels give ``source`` the other sign. csrc/wos/README.md
-    lists what else is not as there, "Labels for neural operators".
+    For training by weak supervision: B instances of -Δu + σu = f in Ω, u = g on ∂Ω at N points each, ``walks`` more per point and epoch.
+    Mind the sign: the published sampler solves Δu = f. csrc/wos/README.md lists what else differs, "Labels for neural operators".
 
     Parameters
     ----------
@@ -58,16 +58,14 @@ class NeuralOperatorLabels(Generic[T]):
 
     Notes
     -----
-    Epoch e, from 0 on, walks [e walks, (e + 1) walks) of every point, all of one seed: after E epochs value, error bars and gradient have
-    the bits of one ``solve`` with E walks times as many, whatever the cut into epochs, and on any number of threads. The mean is merged
-    pairwise, so that it does not drift as a running mean in float32 does.
+    ``Problem.labels`` makes those of any problem. Epoch e, from 0 on, takes the walks [e walks, (e + 1) walks) of every point, all of one
+    seed: after E epochs value, error bars and gradient have the bits of one ``solve`` with E times as many walks, on any number of threads.
+    The mean is merged pairwise, so it does not drift as a running mean in float32 does.
 
-    It pickles, with its labels and its place in the sequence: training that goes on from a checkpoint gets the labels that it would have
-    got. Functions among the data must pickle too; a callable as ``progress`` is left out.
+    It pickles with its labels and its place in the sequence, if functions among the data do; a callable as ``progress`` is left out.
 
-    Cost: the first epoch finds where the points lie, and every instance keeps its grid for the epochs to come
-    while there are at most 64 of them; otherwise an epoch builds grids anew, about a millisecond each at 1024 segments. Memory: the
-    labels, for each of the ones in the binary representation of epochs * walks (pairs, with gradient).
+    Cost: each instance keeps its grid for later epochs if there are at most 64 of them; otherwise an epoch builds grids anew, 1 ms each
+    at 1024 segments. Memory: the labels, for each one in the binary representation of epochs * walks (pairs, with gradient).
 
     Raises
     ------
@@ -107,13 +105,11 @@ class NeuralOperatorLabels(Generic[T]):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
-        label = "NeuralOperatorLabels"
-        settings = Settings.checked(
-            label, points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, backend=backend,
-            num_threads=num_threads,
+        self._begin(
+            Statement._of(_LABEL, boundary, False, **_DIRICHLET_ONLY, dirichlet=dirichlet, source=source, screening=screening), points,
+            Settings.checked(_LABEL, points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient,
+            backend=backend, num_threads=num_threads), walks, progress, _LABEL,
         )  # fmt: skip
-        given = {"dirichlet": dirichlet, "source": source, "screening": screening, "diffusion": None, "neumann": None, "robin": None}
-        self._begin(Statement._of(label, boundary, False, **given), points, settings, walks, progress, label)
 
     @classmethod
     def _of(cls, statement: Statement, points: Any, settings: Settings, walks: Any, progress: Any, label: str) -> NeuralOperatorLabels[Any]:

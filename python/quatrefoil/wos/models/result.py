@@ -12,10 +12,11 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import integer, keywords
+from ..._call import call
 from ..._typing import T
 from ..data.packed import copied
 from ..plot import plot_points
-from ..walk import along, check_pairs
+from ..walk import ALONG, check_pairs
 from .adaptive import MOST_WALKS, Rule
 from .doubts import report
 from .draw import Draw
@@ -225,4 +226,4 @@ def _of_points(run: Run, state: State | Groups, value: Any) -> Any:
             found[rows] = _arrays.to_host(of_rows)
         return found.reshape(B, N, d)
 
-    return along(points, value.reshape(B, N), slope=slope, backend=p.place_backend).reshape(-1)
+    return call(ALONG, (points, value.reshape(B, N)), (), (slope,), None, p.place_backend, None).reshape(-1)

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
 from ..walk import MOST_INDEX, check_data

@@ -32,15 +32,13 @@ counts : (B, N, 3)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..._dims import Shape
-from ..._call import call
 from ..._spec import Arg, Extra, Op, Option
-from ..._typing import Backend
 from ..query import check_pieces
 from .nodes import schedule
 
@@ -149,6 +147,7 @@ def _along_vjp(points: Any, value: Any, grad: Any, dpoints: Any, dvalue: Any, sl
     dpoints[...] = np.where(grad[..., None] == 0, 0.0, grad[..., None] * slope())
 
 
+# value as a function of points with the gradient slope(), which is asked for when it is needed
 ALONG = Op(
     __name__, "along",
     inputs=(Arg("points", "B N d"), Arg("value", "B N", dtype="double")),
@@ -157,13 +156,6 @@ ALONG = Op(
     host=_along, host_adjoint=_along_vjp,
 )  # fmt: skip
 OPS = (PLACE, WALK, ALONG)
-
-
-def along(
-    points: Array, value: Array, *, slope: Callable[[], np.ndarray], backend: Backend | None = None, num_threads: int | None = None
-) -> Array:
-    """``value`` (B, N) float64 as a function of ``points`` (B, N, d) with the gradient ``slope()``, asked for when needed."""
-    return call(ALONG, (points, value), (), (slope,), None, backend, num_threads)
 
 
 def check_pairs(label: str, gradient: Any, **counts: int) -> None:
