@@ -55,7 +55,7 @@ def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
     return known
 
 
-class Pieces(Region):
+class FacetBoundary(Region):
     """A boundary of segments or triangles: what it keeps between calls. A pickle holds none of it."""
 
     _first: np.ndarray  # where each instance's pieces begin
@@ -98,7 +98,7 @@ class Pieces(Region):
         return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
 
 
-class Polygon(Pieces):
+class Polygon(FacetBoundary):
     """One closed polygon, with holes or without, or B of them.
 
     Parameters

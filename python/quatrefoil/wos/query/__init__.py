@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..mesh import Boundary
 
 
-def check_pieces(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
+def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
     """Shapes of the corners of all segments or triangles, and of where each instance's begin."""
     if (ends is None) != (first is None):
         raise ValueError(f"{label}: ends and first go together")
@@ -46,7 +46,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     assert frame is not None
     if len(frame) != 2 or frame[1] != points[-1] + 1:
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {points[-1] + 1})")
-    check_pieces(label, frame[0], points[-1], ends, first)
+    check_facets(label, frame[0], points[-1], ends, first)
     if ends is not None and points[-1] == 3 and frame[0] != 1 and not is_solid(ends, 3):
         raise ValueError(f"{label}: frame has shape {frame}, expected (1, 4): a mesh is one instance")
     if len(points) not in (2, 3) or (len(points) == 3 and points[0] != frame[0]):

@@ -14,9 +14,8 @@ Array = Any
 
 
 class Tables:
-    """What walks on stars see, scaled: of polygons or a mesh the absorbing part (L, 4 or 9), the walls of the rest (M, 6 or 11) and their
-    corners or edges (K, 6 or 12), as ``stars`` takes them, and behind each the ``first`` row of every instance. Pickles without what is
-    compiled.
+    """What walks on stars see, scaled: the absorbing part (L, 4 or 9) of polygons or a mesh, the walls of the rest (M, 6 or 11) and their
+    corners or edges (K, 6 or 12), each followed by the ``first`` row of every instance. Pickles without what is compiled.
     """
 
     def __init__(self, *rows: np.ndarray) -> None:
@@ -27,7 +26,7 @@ class Tables:
 
     def _arrays_of(self, kind: str) -> tuple[Array, ...]:
         made = self._arrays.get(kind)
-        if made is None:  # as Pieces.arrays: what is compiled is of these very ones
+        if made is None:  # what is compiled is of these very ones
             made = self._arrays.setdefault(kind, tuple(_arrays.of_kind(kind, x) for x in self.rows))
         return made
 

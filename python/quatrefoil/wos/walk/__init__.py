@@ -39,7 +39,7 @@ import numpy as np
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
-from ..query import check_pieces
+from ..query import check_facets
 from .nodes import schedule
 
 Array = Any
@@ -102,7 +102,7 @@ def check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, firs
 def _check_frame(label: str, frame: Shape, d: int, ends: Shape | None, first: Shape | None) -> None:
     if len(frame) != 2 or frame[1] != d + 2:
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {d + 2})")
-    check_pieces(label, frame[0], d, ends, first)
+    check_facets(label, frame[0], d, ends, first)
 
 
 _FRAME = Arg("frame", "B d", dtype="double", constant=True)
