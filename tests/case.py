@@ -77,13 +77,15 @@ def op_of(family, name):
     return getattr(FAMILIES[family], name)
 
 
-def call_of(family, case):
-    """The function of the op, from the module that makes the op."""
-    return getattr(importlib.import_module(op_of(family, case.op).module), case.op)
+def call_of(family, case, suffix=""):
+    """The function of the op, from the module that makes the op, or from the tests of the family."""
+    module = importlib.import_module(op_of(family, case.op).module)
+    name = case.op + suffix
+    return getattr(module if hasattr(module, name) else importlib.import_module(f"{family}.ops"), name)
 
 
 def vjp_of(family, case):
-    return getattr(importlib.import_module(op_of(family, case.op).module), f"{case.op}_vjp")
+    return call_of(family, case, "_vjp")
 
 
 def oracle_of(family, case):

@@ -7,7 +7,6 @@ import pytest
 
 import quatrefoil as qf
 from quatrefoil import _arguments
-from quatrefoil.wos.walk import walk as _walk
 
 HUGE = 2**64
 
@@ -211,11 +210,6 @@ def mixture(**options):
     return qf.kron.spectral_mixture(F[0, 0], log_weights=F[0, 0], log_scales=F[0, 0], freqs=F[0, 0], **options)
 
 
-def walk(**options):
-    frame, start = np.array([[0, 0, 1, 1e-3]]), np.zeros((1, 1, 2))
-    return _walk(start, frame, dirichlet=np.ones((1, 1)), **{"walks": 2, **options})
-
-
 # the integers of every public function: a call, and how many of SIZES it takes
 INTEGERS = {
     "fft_conv num_threads": (lambda n: qf.ssm.fft_conv(F, F[0], num_threads=n), 0),
@@ -251,14 +245,9 @@ INTEGERS = {
     "solve rng": (lambda n: solve(rng=n), 2),
     "solve_vjp rng": (lambda n: pulled(rng=n), 2),
     "solve_vjp walk_offset": (lambda n: pulled(walk_offset=n), 1),
-    "walk seed": (lambda n: walk(seed=n), 1),
-    "walk first_walk": (lambda n: walk(first_walk=n), 1),
-    "walk first_instance": (lambda n: walk(first_instance=n), 1),
-    "walk first_point": (lambda n: walk(first_point=n), 1),
-    "walk max_steps": (lambda n: walk(max_steps=n), 0),
 }  # fmt: skip
 SIZE_OF_RESULT = ("L", "N", "n[1]", "n")  # 2^31 numbers may fit, or not
-MAY_BE_NEGATIVE = ("linear_scan axis", "vals2coeffs axes", "walk seed")
+MAY_BE_NEGATIVE = ("linear_scan axis", "vals2coeffs axes")
 
 
 def check_integers(name, call, taken):

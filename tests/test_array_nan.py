@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from wos.ops import stars
 
 
 def _radial(rng):
@@ -75,7 +76,7 @@ def _stars(rng):
     ends, walls = np.array([[-0.5, -0.5, 0.5, -0.5]]), np.array([[0.5, -0.5, 0.0, 0.5, 0, 0], [0.0, 0.5, -0.5, -0.5, 0, 0]])
     tables = [ends, np.array([0, 1]), walls, np.array([0, 3]), np.zeros((0, 6)), np.array([0, 0])]
     start, frame = rng.uniform(-0.1, 0.1, (1, 2, 2)), np.array([[0.0, 0.0, 1.0, 0.01]])
-    return lambda: qf.wos.stars.stars(start, frame, *tables, np.ones((1, 1)), walks=4)[0], np.ones((1, 2, 1, 1), bool)
+    return lambda: stars(start, frame, *tables, np.ones((1, 1)), walks=4)[0], np.ones((1, 2, 1, 1), bool)
 
 
 CALLS = [_stars, _radial, _scale, _mixture, _product, _sum, _singular, _negative, _tucker, _coefficients, _moments, _layer, _short]

@@ -102,6 +102,10 @@ def test_how_to_pages_run(tmp_path, monkeypatch):
     for name, value in (("files", 1), ("neumann", 1 / 3)):
         u = run_how_to(name)["u"]
         assert abs(u.value[0] - value) < 5 * u.stderr[0], name
+    problem = run_how_to("problem")
+    assert abs(problem["u"].value[1] - problem["u"].value[0]) > 0.1
+    assert problem["more"].stderr.max() <= 0.02
+    assert problem["target"].shape == (16, 64)
     walks = run_how_to("cluster")
     assert (walks["together"].value == walks["alone"].value).all()
     assert (walks["merged"].value == walks["alone"].value).all()

@@ -37,6 +37,10 @@ OBJECTS = {
     "Fourier": (lambda: qf.wos.Fourier(np.arange(5.0)), lambda g: (g(X), solve(dirichlet=g))),
     "PerVertex": (lambda: qf.wos.PerVertex(np.arange(4.0)), lambda g: solve(dirichlet=g)),
     "Gaussians": (lambda: qf.wos.Gaussians(np.ones(1), X[:1], 0.5), lambda g: (g(X), solve(dirichlet=g))),
+    "Problem": (
+        lambda: qf.wos.Problem(qf.wos.Polygon(SQUARE), dirichlet=qf.wos.PerVertex(np.arange(4.0)), neumann=(np.arange(4) < 2, 1.0)),
+        lambda p: p.solve(X, walks=4, rng=0).value,
+    ),
     "Result": (
         lambda: qf.wos.solve(qf.wos.Polygon(SQUARE), X, dirichlet=qf.wos.Fourier(np.arange(3.0)), source=1.0, walks=4, rng=0),
         lambda r: (r.value, r.stderr, r.n_walks, r.mean_steps, r.resume(4).value),

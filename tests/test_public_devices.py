@@ -40,7 +40,7 @@ ELSEWHERE = {
     ],
     "tests/kron/slimkl/test_slimkl_devices.py": ["kron.SlimKL"],
     "tests/wos/walk/test_walk_devices.py": [
-        "wos.solve", "wos.solve_vjp", "wos.Result", "wos.State", "wos.NeuralOperatorLabels", "wos.Fourier", "wos.Gaussians",
+        "wos.Problem", "wos.solve", "wos.solve_vjp", "wos.Result", "wos.State", "wos.NeuralOperatorLabels", "wos.Fourier", "wos.Gaussians",
         "wos.GridField", "wos.PerVertex", "wos.Polynomial", "wos.Polygon", "wos.TriangleMesh", "wos.SDF", "wos.Star",
     ],
     "tests/test_array.py": ["wos.contains", "wos.signed_distance", "wos.closest_point", "ssm.mamba_split_conv1d_scan_combined_vjp"],

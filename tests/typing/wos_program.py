@@ -38,6 +38,11 @@ def room() -> None:
     worst: float = float(better.stderr.max())
     where = np.array([True, False, False, False, False, False, False, False])
     wos.solve(plan, inside, dirichlet=wos.PerVertex(np.ones(8)), neumann=(where, 0.0), walks=8, rng=0)
+    heat = wos.Problem(plan, dirichlet=heating, neumann=(where, 0.0), screening=1.0)
+    assert_type(heat.solve(inside, walks=8, rng=0), wos.Result[Real])
+    assert_type(heat.labels(inside, walks=8, rng=0).epoch(), wos.Result[Real])
+    several: tuple[Any, ...] = heat.vjp(inside, np.ones(len(inside)), walks=8, rng=0)
+    assert len(several) == 5
     print(worst, len(inside), plan.vertices.shape, len(plan.holes))
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from quatrefoil import wos
-from quatrefoil.wos.data import CLASSES
-from quatrefoil.wos.walk.packing import with_arrays
+from quatrefoil.wos.data.packed import DataClass, with_arrays
 from wos.query.oracle import tetrahedron
 from wos.walk import oracle
 
@@ -152,7 +151,7 @@ def problem(name, rng, dtype="float64"):
 def is_linear(name):
     """Whether value is linear in the numbers of the data: there are no functions, and no numbers that are no arrays."""
     given = [x[-1] if isinstance(x, tuple) else x for x in (DOMAINS[name](np.random.default_rng(0))[2].get(k) for k in DATA)]
-    return all(x is None or isinstance(x, (*CLASSES, np.ndarray)) for x in given)
+    return all(x is None or isinstance(x, (DataClass, np.ndarray)) for x in given)
 
 
 DATA = ("dirichlet", "source", "neumann", "robin")

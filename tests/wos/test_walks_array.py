@@ -12,6 +12,7 @@ from children import run_python
 from quatrefoil import _array_tools, _backends, wos
 from quatrefoil.wos.walk import _array_paths, _array_words
 from wos.domains import DOMAINS, ON_HOST, SQUARE, arrays_of, problem
+from wos.ops import walk
 from wos.walk import oracle
 
 
@@ -73,7 +74,7 @@ def test_a_device_is_asked_rarely(monkeypatch):
     is_any = _array_tools.is_any
     monkeypatch.setattr(_array_tools, "is_any", lambda xp, flags: asked.append(1) or is_any(xp, flags))
     start, frame = np.full((1, 3, 2), 0.3), np.array([[0.0, 0.0, 1.0, 1e-3]])
-    _, _, counts = wos.walk.walk(start, frame, None, None, np.ones((1, 1)), walks=64, max_steps=100, seed=1, backend="array")
+    _, _, counts = walk(start, frame, None, None, np.ones((1, 1)), walks=64, max_steps=100, seed=1, backend="array")
     assert 100 >= counts[0, :, 0].max() / 64 > 5
     assert len(asked) <= 1 + 1 + 100 // _array_paths.LOOK
 
@@ -102,10 +103,10 @@ def test_functions_of_tensors(rng):
 
     start, frame = rng.uniform(-0.5, 0.5, (2, 3, 2)), np.array([[0.0, 0.0, 1.0, 1e-2], [1.0, 0.0, 2.0, 1e-2]])
     options = {"dirichlet_kind": "function", "source_kind": "function", "g": f, "f": f, "walks": 8, "seed": 3}
-    expected = wos.walk.walk(start, frame, **options, backend="array")
+    expected = walk(start, frame, **options, backend="array")
     assert set(seen) == {np.ndarray}
     seen.clear()
-    got = wos.walk.walk(torch.from_numpy(start), torch.from_numpy(frame), **options, backend="array")
+    got = walk(torch.from_numpy(start), torch.from_numpy(frame), **options, backend="array")
     assert set(seen) == {torch.Tensor}
     for g, e in zip(got, expected):
         np.testing.assert_allclose(g.numpy(), e, rtol=1e-12, atol=1e-12)

@@ -8,9 +8,8 @@ import pytest
 
 from checks import check_refused
 from quatrefoil import wos
-from quatrefoil.wos.media import media
-from quatrefoil.wos.walk import expansion
 from wos.domains import SQUARE
+from wos.ops import gather, media
 from wos.query.oracle import tetrahedron
 
 X = np.array([[0.5, 0.5], [0.25, 0.75]])
@@ -303,7 +302,7 @@ def test_what_does_not_go_with_a_boundary(where):
             (vars(ball), wos.Polynomial(np.ones((0, 2, 2))), ValueError, r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"),
             ({"boundary": mesh, "points": X3}, wos.Fourier(np.zeros(3)), ValueError, "Fourier data, which needs two dimensions"),
             ({"boundary": mesh, "points": X3}, wos.PerVertex(np.zeros(11)), ValueError, "4 vertices|PerVertex"),
-            (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which only what is given on the boundary of a polygon"),
+            (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which is known on the boundary of a polygon"),
             ({"boundary": box, "points": X4}, wos.GridField(np.zeros((2,) * 4), ([0] * 4, [1] * 4)), ValueError, "boundary has 4"),
             ({"boundary": box, "points": X4}, wos.Fourier(np.ones(1)), ValueError, "needs two dimensions"),
             ({"boundary": box, "points": X4}, wos.PerVertex(np.ones(4)), ValueError, "PerVertex"),
@@ -439,5 +438,5 @@ def test_balls_that_are_not_there(backend):
     ):  # fmt: skip
         arguments = np.ones((1, 2, 3)), np.zeros(1), np.array(begin), np.array(ball), np.zeros((1, 2)), np.ones(1)
         with pytest.raises(ValueError, match=f"wos.gather: {text}"):
-            expansion.gather(*arguments, modes=1, backend=backend)
-        assert np.isnan(expansion.gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device
+            gather(*arguments, modes=1, backend=backend)
+        assert np.isnan(gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device

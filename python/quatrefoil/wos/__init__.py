@@ -11,17 +11,18 @@ from . import query as _query
 from . import stars as _stars
 from . import walk as _walk
 from .data import Fourier, Gaussians, GridField, PerVertex, Polynomial
-from .labels import NeuralOperatorLabels
 from .mesh import TriangleMesh
+from .models.labels import NeuralOperatorLabels
+from .models.problem import Problem
+from .models.result import Result as Result
+from .models.solve import solve
+from .models.solve import solve_vjp as solve_vjp
+from .models.state import State as State
 from .polygon import Ball, Polygon
 from .query import closest_point, contains, signed_distance
 from .solid import SDF, Box
 from .star import Star
 from .walk import expansion as _expansion
-from .walk.result import Result as Result
-from .walk.solve import solve
-from .walk.solve import solve_vjp as solve_vjp
-from .walk.state import State as State
 
 __all__ = [
     "SDF",
@@ -34,6 +35,7 @@ __all__ = [
     "PerVertex",
     "Polygon",
     "Polynomial",
+    "Problem",
     "Star",
     "TriangleMesh",
     "closest_point",

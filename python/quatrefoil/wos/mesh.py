@@ -13,7 +13,7 @@ from .. import _arrays
 from .._arguments import axes, finite, keywords, numbers_like, refuse_masked
 from .._backends import native
 from .._typing import ArrayLike
-from .polygon import Pieces, Polygon, Solid, check_extent
+from .polygon import FacetBoundary, Polygon, Solid, check_extent
 
 Array = Any
 _FLAT = 4 * 2.0**-52  # height of a triangle over its longest side, below which its corners are on one line but for rounding
@@ -27,7 +27,7 @@ _HINTS = {
 }
 
 
-class TriangleMesh(Pieces):
+class TriangleMesh(FacetBoundary):
     """The solid inside a closed surface of triangles.
 
     Parameters

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .. import _arrays
 from .._arguments import integer
 
-if TYPE_CHECKING:
-    from .mesh import Boundary
-    from .walk.result import Result
-
 Axes = Any
-WHAT = ("value", "stderr", "grad")
+Array = Any
+
+
+class Drawn(Protocol):
+    """A boundary as it is drawn."""
+
+    dimension: int
+
+    @property
+    def _count(self) -> int: ...
+
+    def _outline(self, instance: int) -> np.ndarray: ...
 
 
 def _axes(ax: Axes | None, dimension: int) -> Axes:
@@ -29,7 +36,7 @@ def _axes(ax: Axes | None, dimension: int) -> Axes:
     return made
 
 
-def plot_boundary(boundary: Boundary, ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:
+def plot_boundary(boundary: Drawn, ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:
     """Draws one instance of a boundary into ``ax``, or into a new figure; ``style`` goes to the lines. Returns the Axes."""
     at = integer(instance, "plot", "instance", 0, max(boundary._count - 1, 0))
     if boundary.dimension not in (2, 3) or boundary._count == 0:
@@ -52,26 +59,17 @@ def plot_boundary(boundary: Boundary, ax: Axes | None = None, *, instance: int =
     return ax
 
 
-def plot_result(result: Result[Any], what: str = "value", ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:
-    """Draws the points of one instance, coloured by the value or its standard error, or arrows for the gradient, into its boundary."""
-    if what not in WHAT or (what == "grad" and result.grad is None):
-        has = "value, stderr" + ("" if result.grad is None else ", grad")
-        raise ValueError(f"plot: what is {what!r}, expected one of {has}")
-    p = result.problem.ready
-    at = integer(instance, "plot", "instance", 0, max(p.B - 1, 0))
-    boundary = p.boundary
+def plot_points(
+    boundary: Drawn, points: Array, shown: Array, label: str, ax: Axes | None = None, *, instance: int = 0, **style: Any
+) -> Axes:
+    """Draws points (N, d) or (B, N, d) of one instance into its boundary, coloured by (B, N) numbers, or with arrows (B, N, d)."""
+    X, values = _arrays.to_host(points), _arrays.to_host(shown)
+    at = integer(instance, "plot", "instance", 0, max(len(values) - 1, 0))
     ax = plot_boundary(boundary, ax, instance=at if boundary._count > 1 else 0)
-    X, shown = _numpy(result.problem.points), _numpy(getattr(result, what))
-    X = X[at if len(X) > 1 else 0] if X.ndim == 3 else X
-    shown = shown.reshape(p.B, p.N, *shown.shape[len(p.shape) :])[at]
-    if what == "grad":
-        ax.quiver(*X.T, *shown.T, **style)
+    X, values = X[at if len(X) > 1 else 0] if X.ndim == 3 else X, values[at]
+    if values.ndim == 2:
+        ax.quiver(*X.T, *values.T, **style)
         return ax
-    marks = ax.scatter(*X.T, c=shown, **{"s": 6, "cmap": "viridis" if what == "stderr" else "RdBu_r", **style})
-    ax.figure.colorbar(marks, ax=ax, label="standard error" if what == "stderr" else "u")
+    marks = ax.scatter(*X.T, c=values, **{"s": 6, "cmap": "viridis" if label == "standard error" else "RdBu_r", **style})
+    ax.figure.colorbar(marks, ax=ax, label=label)
     return ax
-
-
-def _numpy(array: Any) -> np.ndarray:
-    found: np.ndarray = array if _arrays.kind(array) == "numpy" else array.detach().cpu().numpy()
-    return found

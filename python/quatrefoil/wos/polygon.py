@@ -55,7 +55,7 @@ def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
     return known
 
 
-class Pieces(Region):
+class FacetBoundary(Region):
     """A boundary of segments or triangles: what it keeps between calls. A pickle holds none of it."""
 
     _first: np.ndarray  # where each instance's pieces begin
@@ -98,7 +98,7 @@ class Pieces(Region):
         return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
 
 
-class Polygon(Pieces):
+class Polygon(FacetBoundary):
     """One closed polygon, with holes or without, or B of them.
 
     Parameters
@@ -245,9 +245,19 @@ class Polygon(Pieces):
         """This one where it is the only one of a batch: one for any number of instances."""
         if self._batch != 1:
             return self
-        one = copy.copy(self)  # with what is kept between calls
-        one._batch = None
+        one: Polygon = object.__new__(type(self))  # with what is kept between calls, which a copy is without
+        one.__dict__.update(self.__dict__, _batch=None)
         return one
+
+    def _repeated(self, count: int) -> Polygon:
+        """This single polygon so many times."""
+        many, b = copy.copy(self), np.arange(count)
+        many._batch, many._rings = count, self._rings * count
+        many._ends, many._pairs = np.tile(self._ends, (count, 1)), np.concatenate([self._pairs + self._first_vertex[-1] * k for k in b])
+        many._first, many._first_vertex = (np.append(0, x[-1] * (b + 1)) for x in (self._first, self._first_vertex))
+        for name in ("_centre", "_extent", "_diagonal", "_half_width"):
+            setattr(many, name, np.repeat(getattr(self, name), count, axis=0))
+        return many
 
     def _part_of(self, begin: int, end: int) -> Polygon:
         """The polygons of instances [begin, end): this one where all instances share it."""
@@ -273,11 +283,6 @@ class Solid(Region):
 
     _batch: int | None = None
     _count = 1
-    dimension: int
-    _centre: np.ndarray  # (1, d)
-    _extent: np.ndarray  # (1,)
-    _diagonal: np.ndarray
-    _half_width: np.ndarray
 
     def __init__(self) -> None:
         self._frames: dict[Any, Frame] = {}
@@ -305,10 +310,6 @@ class Solid(Region):
 
     def _frame(self, epsilon: float, relative: bool) -> Frame:
         return frame_of(self, epsilon, relative)
-
-    def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, d): what ``plot`` draws."""
-        raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_frames": {}, "_rows": {}}

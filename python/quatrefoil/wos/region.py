@@ -15,8 +15,14 @@ _POINTS = "give points as one array (..., d)"
 
 
 class Region:
-    """A boundary and what it encloses."""
+    """A boundary and what it encloses: ``_count`` instances with the box of each, in float64."""
 
+    dimension: int
+    _batch: int | None  # the leading axis of what it was built from
+    _centre: np.ndarray  # (count, d)
+    _extent: np.ndarray  # (count,)
+    _diagonal: np.ndarray
+    _half_width: np.ndarray  # no ball inside is larger
     _queries: ClassVar[dict[str, Callable[..., Any]]] = {}  # filled in by the module ``query``, which comes later
 
     @keywords("contains", positional=_POINTS)
@@ -38,12 +44,20 @@ class Region:
         found: tuple[T, T, Any, T | None] = self._queries["closest_point"](self, points, backend=backend, num_threads=num_threads)
         return found
 
+    @property
+    def _count(self) -> int:
+        raise NotImplementedError
+
+    def _outline(self, instance: int) -> np.ndarray:
+        """(lines, 2, d): what ``plot`` draws."""
+        raise NotImplementedError
+
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
         """Draws the outline, or the edges of a mesh, with matplotlib, into ``ax`` or a new figure, and returns the Axes.
 
         Of B polygons one is drawn: ``instance``. ``style`` goes to the lines.
         """
-        return plot_boundary(self, ax, instance=instance, **style)  # type: ignore[arg-type]
+        return plot_boundary(self, ax, instance=instance, **style)
 
 
 def check_boundary(boundary: Any, label: str) -> None:

@@ -49,8 +49,8 @@ class Star(Polygon):
     def __init__(self, c1: ArrayLike, c2: ArrayLike, *, segments: int = 1024) -> None:
         M = integer(segments, "Star", "segments", 8)
         a, b = _coefficient(c1, "c1"), _coefficient(c2, "c2")
-        if a.ndim and b.ndim and len(a) != len(b):
-            raise ValueError(f"Star: c1 has {len(a)} numbers and c2 {len(b)}, expected as many or a number")
+        if a.ndim and b.ndim and 1 not in (len(a), len(b)) and len(a) != len(b):
+            raise ValueError(f"Star: c1 has {len(a)} numbers and c2 {len(b)}, expected as many or one")
         a, b = np.broadcast_arrays(a, b)
         least = _least_radius(a, b)
         if not (least > 0).all():

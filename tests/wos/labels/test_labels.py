@@ -54,13 +54,15 @@ def test_progress():
     labels.epoch()
     assert seen[-1] == (10, 0.0)
     assert pickle.loads(pickle.dumps(labels)).epoch().n_walks.tolist() == [30]
+    with pytest.raises(ValueError, match="NeuralOperatorLabels: epsilon is 0"):
+        wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, points=[[0, 0]], epsilon=0.0)
     with pytest.raises(TypeError, match="NeuralOperatorLabels: progress is 3, expected True or a callable"):
         wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, points=[[0, 0]], progress=3)
 
 
 def test_a_failed_epoch_does_not_count():
-    labels = wos.NeuralOperatorLabels(wos.Star(0.0, 0.0), 1.0, None, points=np.zeros((1, 2)), epsilon=0.0)
-    with pytest.raises(ValueError, match="epsilon"):
+    labels = wos.NeuralOperatorLabels(wos.Star(0.0, 0.0), lambda X: X, None, points=np.zeros((1, 2)))
+    with pytest.raises(ValueError, match="dirichlet"):
         labels.epoch()
     assert labels.epochs == 0
     assert labels.result is None

@@ -5,7 +5,7 @@ import pytest
 
 from quatrefoil import wos
 from quatrefoil._backends import native
-from quatrefoil.wos.walk import medium
+from quatrefoil.wos.media import bound
 from wos.query.oracle import icosphere
 from wos.walk.oracle import disc_points, gates, seed, slope, star, star_points
 
@@ -108,8 +108,8 @@ def test_closed_forms(name, pairs, best_backend, rng):
 
 def test_the_bound_may_be_too_small(rng, monkeypatch):
     """Then jumps beyond it are counted, and answers are as right as ever."""
-    monkeypatch.setattr(medium, "_SLACK", 0.3)
-    monkeypatch.setattr(medium, "_SPREAD", 0.0)
+    monkeypatch.setattr(bound, "_SLACK", 0.3)
+    monkeypatch.setattr(bound, "_SPREAD", 0.0)
     with pytest.warns(RuntimeWarning, match=r"solve: \d+ jumps went to places"):
         X, result = solved("gaussians", rng, 100, 512)
     count = int(result.state.counts[:, 3].sum())

@@ -7,8 +7,7 @@ import pytest
 
 from quatrefoil import wos
 from quatrefoil.wos.query import _array, _array_solids
-from quatrefoil.wos.walk import along, along_vjp, place
-from quatrefoil.wos.walk.expansion import balls
+from wos.ops import along, along_vjp, balls, place
 from wos.query import oracle
 
 

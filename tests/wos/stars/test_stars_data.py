@@ -5,7 +5,7 @@ import pytest
 
 from quatrefoil import wos
 from quatrefoil._backends import native
-from quatrefoil.wos.walk import facets
+from quatrefoil.wos.stars.reflecting_3d import reflecting_mesh
 from wos.query.oracle import icosphere
 from wos.stars.oracle import prism, split
 from wos.stars.test_stars import CUBE, ELL, PROBLEMS, RECTANGLE, RING, flux, from_absorbing, points_in, wave, which
@@ -140,7 +140,7 @@ def test_which_edges_may_hide_something():
     """The one of an L's prism, none of a cube, all of a ball that is a wall seen from outside; slits and edges of many triangles."""
 
     def edges(V, F, where):
-        return facets.mixed_mesh(wos.TriangleMesh(V, F), where.astype(int), 1.0, "solve").tables.rows[4]
+        return reflecting_mesh(wos.TriangleMesh(V, F), where.astype(int), 1.0, "solve").tables.rows[4]
 
     V, F, on = prism(ELL, 0.7)
     found = edges(V, F, on > -3)

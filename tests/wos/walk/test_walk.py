@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import _backends, wos
+from wos.ops import walk
 from wos.walk import oracle
 from wos.walk.oracle import coordinate_sum, disc_points, gates, same, seed, star_points
 
@@ -92,8 +93,6 @@ def test_where_there_is_no_gradient(backend, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_walk_that_ends_at_epsilon_as_rounded_is_not_cut_off(dtype, backend):
     """1/8 is what float32 makes of epsilon, and how far the point is from the boundary."""
-    from quatrefoil.wos.walk import walk
-
     frame = np.array([[0.0, 0.0, 1.0, 0.125 * (1 - 1e-9) if dtype is np.float32 else 0.125]])
     start = np.array([[[0.875, 0.0]]], dtype)
     counts = walk(start, frame, dirichlet=np.ones((1, 1)), walks=4)[2]

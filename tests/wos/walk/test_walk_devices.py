@@ -113,7 +113,7 @@ def test_labels(cupy, rng):
     labels = wos.NeuralOperatorLabels(*given, points=cupy(corner(rng, 3)), walks=4, rng=0)
     for _ in range(2):
         found = labels.epoch()
-    once = wos.solve(given[0], cupy(labels.result.problem.points.get()), dirichlet=given[1], source=1.0, walks=8, rng=0)
+    once = wos.solve(given[0], cupy(labels.result.run.points.get()), dirichlet=given[1], source=1.0, walks=8, rng=0)
     np.testing.assert_array_equal(found.value.get(), once.value.get())
 
 

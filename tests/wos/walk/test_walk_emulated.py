@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil.wos.walk import walk, walk_vjp
-from quatrefoil.wos.walk.problem import Problem
+from quatrefoil.wos.models.prepared import prepare
+from quatrefoil.wos.models.settings import Settings
 from wos.domains import field
+from wos.ops import walk, walk_vjp
 from wos.query.oracle import icosphere
 
 pytestmark = pytest.mark.emulator
@@ -15,10 +16,14 @@ EPS = 2.0**-52
 
 def prepared(boundary, points, dirichlet, source=None, epsilon=1e-3, **options):
     """The op's inputs and options, as solve has them, for walks in double precision."""
-    ready = Problem(boundary, points, dirichlet, source, epsilon, True, 1024, 0, "native", **options).ready
-    g, f = ready.kinds
-    keywords = {"dirichlet_kind": g, "source_kind": f, "outside": ready.problem.exterior, "gradient": ready.problem.gradient}
-    return [ready.inputs[0].astype(np.float64), *ready.inputs[1:]], keywords
+    whole = chunk(boundary, points, dirichlet, source, epsilon, **options)
+    keywords = {name: whole.options[name] for name in ("dirichlet_kind", "source_kind", "outside", "gradient")}
+    return [whole.inputs[0].astype(np.float64), *whole.inputs[1:]], keywords
+
+
+def chunk(boundary, points, dirichlet, source=None, epsilon=1e-3, gradient=False, exterior=False):
+    problem = qf.wos.Problem(boundary, dirichlet=dirichlet, source=source, exterior=exterior)
+    return prepare(problem, points, Settings(0, epsilon, True, 1024, gradient, "native", None)).as_chunk()
 
 
 def both(inputs, keywords):
@@ -122,6 +127,6 @@ def test_emulated_walks_ask_no_function(rng):
     with qf.use_backend("emulator"), pytest.raises(TypeError, match="a function of the host"):
         walk(*inputs, **keywords, g=lambda instance, x: x[:, 0])
     shape = qf.wos.SDF(lambda x: np.linalg.norm(x, axis=1) - 1, ([-1.2, -1.2], [1.2, 1.2]))
-    ready = Problem(shape, inside(rng, 2, 2), 1.0, None, 1e-2, True, 1024, 0, "native").ready
+    whole = chunk(shape, inside(rng, 2, 2), 1.0, epsilon=1e-2)
     with qf.use_backend("emulator"), pytest.raises(TypeError, match="signed distances are a function of the host"):
-        walk(*ready.inputs, grids=ready.extras[0])
+        walk(*whole.inputs, grids=whole.extras[0])

@@ -11,7 +11,7 @@ import pytest
 
 from children import run_python
 from quatrefoil import wos
-from quatrefoil.wos.walk import draw, piece, scaleout
+from quatrefoil.wos.models import chunk, draw, scaleout
 from wos.domains import DOMAINS, problem
 from wos.walk import oracle
 from wos.walk.oracle import same
@@ -71,7 +71,7 @@ def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatc
         monkeypatch.setattr(draw, "PART_WALKS", walks)
         for rounds in ("ROUND_WALKS", "POINTS_HERE"):
             monkeypatch.setattr(draw, rounds, walks)
-        monkeypatch.setattr(piece, "MOST_INSTANCES", instances)
+        monkeypatch.setattr(chunk, "MOST_INSTANCES", instances)
         executor = Pickled()
         same(wos.solve(boundary, X, progress=lambda *at: None, **run), whole)
         same(wos.solve(boundary, X, executor=executor, **run), whole)
@@ -166,6 +166,13 @@ def test_lambdas_travel_by_cloudpickle(processes):
     same(*(wos.solve(DISC, X, dirichlet=lambda Y: Y[:, 0] ** 2, executor=executor, rng=1) for executor in (processes, None)))
 
 
+def test_units_of_a_diffusion_travel(threads):
+    """A diffusion of any size has a unit of its own, by which workers divide its function and the source's too."""
+    for source in (np.array(1e30), lambda Y: 1e30 + 0 * Y[:, 0]):
+        run = {"dirichlet": 1.0, "diffusion": lambda Y: 1e30 * (2 + Y[:, 0]), "source": source, "walks": 64, "rng": 1}
+        same(wos.solve(DISC, X, executor=threads, **run), wos.solve(DISC, X, **run))
+
+
 def test_a_task_that_raises_says_which(threads, processes):
     for executor in (threads, processes):
         with pytest.raises(KeyError, match="not there") as caught:
@@ -216,7 +223,7 @@ import os, signal
 import numpy as np
 from distributed import Client, LocalCluster
 from quatrefoil import wos
-from quatrefoil.wos.walk import draw
+from quatrefoil.wos.models import draw
 
 draw.PART_WALKS = 2**14
 t = 2 * np.pi * np.arange(64) / 64

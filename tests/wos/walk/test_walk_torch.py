@@ -3,6 +3,7 @@
 import pytest
 
 import quatrefoil as qf
+from wos.ops import walk
 
 pytestmark = pytest.mark.torch
 
@@ -115,8 +116,6 @@ def ball():
 
 
 def test_constants_and_functions_are_refused_where_they_would_be_lost(rng):
-    from quatrefoil.wos.walk import walk
-
     start, *rest = ball()
     with pytest.raises(NotImplementedError, match="start requires grad"):
         walk(start.clone().requires_grad_(), *rest, walks=2)

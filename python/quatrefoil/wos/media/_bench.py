@@ -41,9 +41,9 @@ def _solve(kind: str, diffusion: Any) -> Problem:
 
     pilot = wos.solve(polygon, X, dirichlet=g, diffusion=diffusion, walks=WALKS, epsilon=EPSILON, rng=2)
     walk, shell = brute_force(), EPSILON * float(polygon._diagonal[0])
-    medium = pilot.problem.ready.medium
-    assert medium is not None
-    bound = float(medium.bounds[0, 0])
+    found = pilot.run.prepared.bound
+    assert found is not None
+    bound = float(found.rows[0, 0])
     numbers = np.asarray(g.coefficients, np.float32)
     peers: dict[str, Callable[[], Any]] = {
         "numba brute force": lambda: walk(ring, X, numbers, bound, WALKS, shell),

@@ -27,8 +27,8 @@ from ..walk._numba_paths import (
 )
 from ..walk._numba_walked import blocks, tallied
 from ..walk._numba_words import SOURCE, TRIAL, bessel_series, philox, uniform
-from ..walk.medium import derived, rates
-from ..walk.state import of_values
+from ..walk.nodes import of_values
+from .derivatives import derived, rates
 
 _BEYOND = 1 + 1e-5  # as in walker.hpp
 

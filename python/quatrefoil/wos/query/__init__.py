@@ -1,6 +1,9 @@
 """What is closest, and what is inside: queries of boundaries at single points. Equation numbers are those of csrc/wos/query/README.md.
 
-B instances of N points in d dimensions; ``closest_point`` and its like are what users call.
+B instances of N points (N, d) or (B, N, d), absolute. ``frame`` (B, d + 1) has the centre and extent of every instance's box; ``ends`` and
+``first`` are those of ``wos.walk``. The closest of several primitives is the first one. Options of ``nearest``: ``where``, the closest
+point and its segment, triangle or face; ``weights``, those of its corners; ``sign``, distances are negative inside; ``closed``, triangles
+have no gaps. A point that is not finite gets NaN and -1, and is not inside.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from ..mesh import Boundary
 
 
-def check_pieces(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
+def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
     """Shapes of the corners of all segments or triangles, and of where each instance's begin."""
     if (ends is None) != (first is None):
         raise ValueError(f"{label}: ends and first go together")
@@ -43,7 +46,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     assert frame is not None
     if len(frame) != 2 or frame[1] != points[-1] + 1:
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {points[-1] + 1})")
-    check_pieces(label, frame[0], points[-1], ends, first)
+    check_facets(label, frame[0], points[-1], ends, first)
     if ends is not None and points[-1] == 3 and frame[0] != 1 and not is_solid(ends, 3):
         raise ValueError(f"{label}: frame has shape {frame}, expected (1, 4): a mesh is one instance")
     if len(points) not in (2, 3) or (len(points) == 3 and points[0] != frame[0]):
@@ -86,47 +89,6 @@ INSIDE = Op(
     differentiable=False,
 )  # fmt: skip
 OPS = (NEAREST, INSIDE)
-
-
-def nearest(
-    points: Any,
-    frame: Any,
-    ends: Any = None,
-    first: Any = None,
-    *,
-    sign: bool = False,
-    where: bool = True,
-    weights: bool = False,
-    closed: bool = True,
-    boundary: Any = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> tuple[Any, ...]:
-    """Absolute points (N, d) or (B, N, d) -> distance (B, N) and what else is asked for; the closest of several is the first one.
-
-    ``frame`` (B, d + 1) float64 has the centre and extent of every instance's box; ``ends`` and ``first`` the scaled segments (M, 4) or
-    triangles (M, 9) and where each instance's begin, or a solid's row as ``walk`` takes it, absent for the unit ball. ``where``: the
-    closest point (B, N, d) and its segment, triangle or face (B, N). ``weights``: the weights (B, N, d) of its corners. ``sign``: distances
-    are negative inside. ``closed``: triangles have no gaps. A point that is not finite gets NaN and -1.
-    """
-    options = (bool(sign), bool(where), bool(weights), bool(closed))
-    found: tuple[Any, ...] = call(NEAREST, (points, frame, ends, first), options, (boundary,), None, backend, num_threads)
-    return found
-
-
-def inside(
-    points: Any,
-    frame: Any,
-    ends: Any = None,
-    first: Any = None,
-    *,
-    closed: bool = True,
-    boundary: Any = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> Any:
-    """1 for points inside, 0 outside and for what is not finite: (B, N) int64, of what ``nearest`` takes."""
-    return call(INSIDE, (points, frame, ends, first), (bool(closed),), (boundary,), None, backend, num_threads)
 
 
 class _Query(NamedTuple):

@@ -6,7 +6,7 @@ from ..._backends.numba import dense
 from ..data._numba import add_gradient, data_values, row_of
 from ..query._numba import pieces
 from ..walk._numba_walked import blocks, tallied
-from ..walk.state import of_values
+from ..walk.nodes import of_values
 from . import _numba_facets, _numba_walls
 
 

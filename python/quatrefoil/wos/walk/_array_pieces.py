@@ -9,7 +9,7 @@ from ..._array_tools import added, double, fitting, nan_unless
 from ..data._array import Places
 from ._array_domain import Domain, HalfDiscs
 from ._array_words import Lanes
-from .state import schedule
+from .nodes import schedule
 
 LANE = 64  # numbers that stand for a walk at a time, about, but for what asks every segment or has a row of numbers
 

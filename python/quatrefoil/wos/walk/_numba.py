@@ -9,7 +9,7 @@ from ..query._numba_solids import Distances, is_function
 from ._numba_expand import balls, expand
 from ._numba_paths import place_all
 from ._numba_walked import Walked, blocks, tallied
-from .state import of_values
+from .nodes import of_values
 
 __all__ = ["balls", "expand", "place", "walk", "walk_vjp"]
 

@@ -1,6 +1,14 @@
-"""Balls in which u is a sum of harmonics, whose coefficients come from walks: arrays in, arrays out. csrc/wos/walk/README.md (17), (18).
+"""Balls in which u is a sum of harmonics, whose coefficients come from walks. Equation numbers: csrc/wos/walk/README.md (17), (18).
 
-``harmonic`` puts them together to values at many points.
+Arrays as in ``wos.walk``. ``balls``: the scaled radius (B, N) of the first ball of the walks in pairs from every point.
+
+``expand`` (17): coefficients (B, N, S, harmonics) of u on the sphere of every point's ball by ``walks`` walks in pairs, in S ``samples`` of
+walks / S walks, a power of two; 2 modes + 1 harmonics in the plane, (modes + 1)^2 in space. ``reference`` (B, N), a number near u on the
+sphere, is taken from u before that meets a harmonic whose mean is 0: the expectation does not change.
+
+``gather`` (18): values (N, S) at points inside of K balls, with ``coefficients`` (K, S, harmonics) and ``z2`` (K,), radius^2 times the
+screening. The balls of point i are ``ball``[``begin``[i]:``begin``[i + 1]]; ``offset`` (P, d) is where it lies, from the centre in units of
+the radius, and ``weight`` (P,) what that ball counts.
 """
 
 from __future__ import annotations
@@ -8,11 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
-from ..._typing import Backend
-from . import _ENDS, _FIRST, _FRAME, Array, check_start
+from . import _ENDS, _FIRST, _FRAME, check_start
 
 
 def harmonics(d: int, modes: int) -> int:
@@ -108,94 +114,3 @@ GATHER = Op(
     rule=_gather_shapes, check_values=_check_gather, differentiable=False, tolerance=4e-6,  # a recurrence over the degrees
 )  # fmt: skip
 OPS = (BALLS, EXPAND, GATHER)
-
-
-def balls(
-    start: Array,
-    frame: Array,
-    ends: Array | None = None,
-    first: Array | None = None,
-    *,
-    screening: float = 0.0,
-    grids: Any = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> Array:
-    """(B, N) float64: the scaled radius of the first ball of the walks in pairs from every point; arguments are those of ``walk``."""
-    return call(BALLS, (start, frame, ends, first), (screening,), (grids,), None, backend, num_threads)
-
-
-def expand(
-    start: Array,
-    frame: Array,
-    ends: Array | None,
-    first: Array | None,
-    dirichlet: Array | None,
-    reference: Array,
-    *,
-    dirichlet_kind: str = "number",
-    seed: int = 0,
-    first_point: int = 0,
-    first_walk: int = 0,
-    walks: int = 64,
-    samples: int = 1,
-    max_steps: int = 1024,
-    modes: int = 16,
-    screening: float = 0.0,
-    grids: Any = None,
-    g: Any = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> tuple[Array, Array]:
-    """(17) The coefficients of u on the sphere of every point's ball, by walks in pairs; no source.
-
-    Parameters
-    ----------
-    start, frame, ends, first, dirichlet, ...
-        As for ``walk``; ``first_point`` is the index of point 0 in the counter of the random words.
-    reference : (B, N) float64
-        A number near u on the sphere. It is taken from u before that meets a harmonic whose mean is 0: the expectation does not change.
-    samples : int
-        How many means each coefficient has: of ``walks / samples`` walks, a power of two, one after the other.
-    modes : int
-        The largest degree.
-
-    Returns
-    -------
-    coefficients : (B, N, samples, harmonics) float64
-        2 modes + 1 harmonics in the plane, (modes + 1)^2 in space.
-    counts : (B, N, 3) int64
-        As those of ``walk``.
-    """
-    options = (dirichlet_kind, seed, first_point, first_walk, walks, samples, max_steps, modes, screening)
-    inputs = (start, frame, ends, first, dirichlet, reference)
-    coefficients, counts = call(EXPAND, inputs, options, (grids, g), None, backend, num_threads)
-    return coefficients, counts
-
-
-def gather(
-    coefficients: Array,
-    z2: Array,
-    begin: Array,
-    ball: Array,
-    offset: Array,
-    weight: Array,
-    *,
-    modes: int,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> Array:
-    """(18) Values (N, S) at points inside balls: sums over the balls of every point, each with its weight.
-
-    Parameters
-    ----------
-    coefficients : (K, S, harmonics) float64
-        Of K balls.
-    z2 : (K,) float64
-        radius^2 times the screening.
-    begin, ball : (N + 1,) and (P,) int64
-        The balls of point i are ball[begin[i]:begin[i + 1]].
-    offset, weight : (P, d) and (P,) float64
-        Where the point lies, from the centre in units of the radius; what that ball counts.
-    """
-    return call(GATHER, (coefficients, z2, begin, ball, offset, weight), (modes,), (), None, backend, num_threads)

@@ -1,6 +1,6 @@
-"""Sums over walks: nodes of the dyadic tree over walk indices, which any cut into runs and any order of merging lead to. README (5), (6).
+"""Sums over walks, which any cut into runs and any order of merging lead to: csrc/wos/walk/README.md (5), (6).
 
-Plain array code for NumPy arrays and tensors alike: what torch differentiates, and the same bits for both.
+Plain array code for NumPy arrays and tensors alike, with the same bits for both; torch differentiates it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,10 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
+from ..walk.nodes import merge_equal
 
 Array = Any
 COUNTS = ("steps", "truncated", "escaped")  # the columns of State.counts
-
-
-def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
-    """(5) The range [first, first + walks) as aligned powers of two: starts and sizes, in order."""
-    starts, sizes = [], []
-    at, end = first, first + walks
-    while at < end:
-        size = (at & -at) or 1 << (end - at).bit_length() - 1
-        while at + size > end:
-            size >>= 1
-        starts.append(at)
-        sizes.append(size)
-        at += size
-    return starts, sizes
 
 
 @dataclass
@@ -83,7 +70,7 @@ class State:
         stack: list[tuple[int, int, Array, Array]] = []
         for node in nodes:
             while stack and stack[-1][1] == node[1] and stack[-1][0] + node[1] == node[0] and stack[-1][0] % (2 * node[1]) == 0:
-                node = _merge_equal(stack.pop(), node)
+                node = merge_equal(stack.pop(), node)
             stack.append(node)
         xp = _arrays.namespace(self.mean)
         return State(
@@ -99,7 +86,7 @@ class State:
         n, mean, m2 = self.sizes[0], self.mean[:, 0], self.m2[:, 0]
         if len(self.sizes) == 1:
             return mean, m2
-        with np.errstate(invalid="ignore", over="ignore"):  # as in _merge_equal
+        with np.errstate(invalid="ignore", over="ignore"):  # as in merge_equal
             for k in range(1, len(self.sizes)):
                 more = self.sizes[k]
                 delta = self.mean[:, k] - mean
@@ -129,7 +116,7 @@ def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Arr
     or where m2 lies on a device there."""
     if m2.__class__ is not np.ndarray:
         if not _arrays.on_host(m2):
-            return _error_bars_there(samples, m2, steps, mean)
+            return _error_bars_on_device(samples, m2, steps, mean)
         m2, steps, mean = (x if x is None else _arrays.to_host(x) for x in (m2, steps, mean))
     if isinstance(samples, int):
         stderr = np.sqrt(m2 / (samples - 1) / samples) if samples > 1 else np.full(m2.shape, np.nan)
@@ -142,7 +129,7 @@ def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Arr
     return found
 
 
-def _error_bars_there(samples: Any, m2: Array, steps: Array, mean: Array) -> Array:
+def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) -> Array:
     """What nobody looks at is counted everywhere."""
     xp = _arrays.namespace(m2)
     m2, steps, mean = (x.detach() if hasattr(x, "detach") else x for x in (m2, steps, mean))
@@ -150,26 +137,3 @@ def _error_bars_there(samples: Any, m2: Array, steps: Array, mean: Array) -> Arr
         samples = _arrays.of_kind(_arrays.place(m2), samples.astype(np.float64)[:, None])
     stderr = xp.sqrt(m2 / (samples - 1) / samples) if not isinstance(samples, int) or samples > 1 else xp.full_like(m2, np.nan)
     return xp.where((steps == 0)[:, None] & xp.isfinite(mean), xp.zeros_like(stderr), stderr)
-
-
-def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> State:
-    """(rows, samples) of one channel -> their nodes; mean and m2 without an axis of channels."""
-    starts, sizes = schedule(first, values.shape[1])
-    nodes = []
-    for start, size in zip(starts, sizes):
-        mean = values[:, start - first : start - first + size]
-        m2 = np.zeros_like(mean)
-        half = 1
-        while half < size:
-            _, _, mean, m2 = _merge_equal((0, half, mean[:, ::2], m2[:, ::2]), (0, half, mean[:, 1::2], m2[:, 1::2]))
-            half *= 2
-        nodes.append((mean[:, 0], m2[:, 0]))
-    return State(starts, sizes, np.stack([n[0] for n in nodes], axis=1), np.stack([n[1] for n in nodes], axis=1), counts)
-
-
-def _merge_equal(a: tuple[int, int, Array, Array], b: tuple[int, int, Array, Array]) -> tuple[int, int, Array, Array]:
-    """(6) for nodes of one size: the bits of merge_equal in csrc/wos/walk/formula.hpp, fused or not."""
-    n = a[1]
-    with np.errstate(invalid="ignore", over="ignore"):  # what a NaN or an infinity of the data becomes
-        delta = b[2] - a[2]
-        return a[0], 2 * n, a[2] + delta * 0.5, (a[3] + b[3]) + (delta * delta) * (n * 0.5)

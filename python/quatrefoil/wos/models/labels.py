@@ -7,24 +7,27 @@ from typing import Any, Generic
 
 import numpy as np
 
-from ..._arguments import drawn_seed, integer
+from ..._arguments import integer, points_like
 from ..._progress import reporter
 from ..._typing import Array, Backend, Points, T
 from ..data import Data
+from ..data.packed import copied
 from ..mesh import Boundary
 from ..walk import check_pairs
-from ..walk.result import Result
-from ..walk.solve import solve
+from .result import Result
+from .settings import Settings
+from .solver import answer
+from .statement import Statement
+
+_LABEL = "NeuralOperatorLabels"
+_DIRICHLET_ONLY = {"diffusion": None, "neumann": None, "robin": None}
 
 
 class NeuralOperatorLabels(Generic[T]):
     """Labels u(x) for a neural operator: a few walks an epoch, and the mean of all so far.
 
-    For training by weak supervision.
-
-    B instances of -Δu + σu = f in Ω, u = g on ∂Ω are labelled at once, at N points each, by ``walks`` more walks a point in every epoch.
-    Mind the sign: the sampler of the published work solves Δu = f; for its labels give ``source`` the other sign. csrc/wos/README.md
-    lists what else is not as there, "Labels for neural operators".
+    For training by weak supervision: B instances of -Δu + σu = f in Ω, u = g on ∂Ω at N points each, ``walks`` more per point and epoch.
+    Mind the sign: the published sampler solves Δu = f. csrc/wos/README.md lists what else differs, "Labels for neural operators".
 
     Parameters
     ----------
@@ -55,21 +58,19 @@ class NeuralOperatorLabels(Generic[T]):
 
     Notes
     -----
-    Epoch e, from 0 on, walks [e walks, (e + 1) walks) of every point, all of one seed: after E epochs value, error bars and gradient have
-    the bits of one ``solve`` with E walks times as many, whatever the cut into epochs, and on any number of threads. The mean is merged
-    pairwise, so that it does not drift as a running mean in float32 does.
+    ``Problem.labels`` makes those of any problem. Epoch e, from 0 on, takes the walks [e walks, (e + 1) walks) of every point, all of one
+    seed: after E epochs value, error bars and gradient have the bits of one ``solve`` with E times as many walks, on any number of threads.
+    The mean is merged pairwise, so it does not drift as a running mean in float32 does.
 
-    It pickles, with its labels and its place in the sequence: training that goes on from a checkpoint gets the labels that it would have
-    got. Functions among the data must pickle too; a callable as ``progress`` is left out.
+    It pickles with its labels and its place in the sequence, if functions among the data do; a callable as ``progress`` is left out.
 
-    Cost: the first epoch checks the problem and finds where its points lie, and every instance keeps its grid for the epochs to come
-    while there are at most 64 of them; otherwise an epoch builds grids anew, about a millisecond each at 1024 segments. Memory: the
-    labels, for each of the ones in the binary representation of epochs * walks (pairs, with gradient).
+    Cost: each instance keeps its grid for later epochs if there are at most 64 of them; otherwise an epoch builds grids anew, 1 ms each
+    at 1024 segments. Memory: the labels, for each one in the binary representation of epochs * walks (pairs, with gradient).
 
     Raises
     ------
     ValueError, TypeError
-        For walks and rng at once, for the problem itself in the first epoch, as ``solve``.
+        As ``Problem`` and ``solve``; for values of functions in the first epoch.
 
     Examples
     --------
@@ -104,21 +105,26 @@ class NeuralOperatorLabels(Generic[T]):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
-        label = "NeuralOperatorLabels"
+        self._begin(
+            Statement._of(_LABEL, boundary, False, **_DIRICHLET_ONLY, dirichlet=dirichlet, source=source, screening=screening), points,
+            Settings.checked(_LABEL, points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient,
+            backend=backend, num_threads=num_threads), walks, progress, _LABEL,
+        )  # fmt: skip
+
+    @classmethod
+    def _of(cls, statement: Statement, points: Any, settings: Settings, walks: Any, progress: Any, label: str) -> NeuralOperatorLabels[Any]:
+        """Those of a problem that was made before."""
+        made: NeuralOperatorLabels[Any] = cls.__new__(cls)
+        made._begin(statement, points, settings, walks, progress, label)
+        return made
+
+    def _begin(self, statement: Statement, points: Any, settings: Settings, walks: Any, progress: Any, label: str) -> None:
         self.walks = integer(walks, label, "walks", 1)
-        check_pairs(label, gradient, walks=self.walks)
-        self.seed = drawn_seed(rng, label)
+        check_pairs(label, settings.gradient, walks=self.walks)
         reporter(progress, label, "{} {}".format)  # its errors come before the first epoch
-        self.progress = progress
-        self.epochs = 0
+        self.seed, self.progress, self.epochs = settings.seed, progress, 0
         self.result: Result[T] | None = None
-        self._given: tuple[Any, dict[str, Any]] | None = (
-            (boundary, points),
-            {
-                "dirichlet": dirichlet, "source": source, "epsilon": epsilon, "relative": relative, "max_steps": max_steps,
-                "gradient": gradient, "screening": screening, "backend": backend, "num_threads": num_threads,
-            },
-        )  # fmt: skip  # what the first epoch solves; after it the result has a copy
+        self._first: Any = statement, copied(points_like(points, label, "points")), settings  # of the first epoch; later the result's
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "progress": self.progress if isinstance(self.progress, bool) else None}
@@ -126,12 +132,10 @@ class NeuralOperatorLabels(Generic[T]):
     def epoch(self) -> Result[T]:
         """Draws the next ``walks`` walks of every point; returns the labels of all epochs so far."""
         if self.result is None:
-            assert self._given is not None
-            arrays, options = self._given
-            found = solve(*arrays, walks=self.walks, rng=self.seed, progress=self.progress, **options)
+            found = answer(*self._first, walks=self.walks, progress=self.progress)
         else:
             found = self.result.resume(self.walks, progress=self.progress)
-        self.result, self._given = found, None
+        self.result, self._first = found, None
         self.epochs += 1
         return found
 

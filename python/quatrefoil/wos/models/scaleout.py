@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from ... import _arrays
 from ..data.functions import OneEach, Scaled
+from ..data.pack import as_function, pack
+from ..data.packed import Target, with_arrays
 from ..mesh import Boundary
+from ..stars.tables import Tables
 from .adaptive import Rule, draw_until
+from .chunk import Chunk, Window
 from .groups import Part
-from .packing import Target, as_function, pack, with_arrays
-from .piece import Piece, Window, to_numpy
-from .problem import DATA, Prepared, Problem, check_on_host
-from .walls import Tables
+from .prepared import Prepared
+from .run import Run
+from .statement import any_requires_grad
 
 IN_FLIGHT = 256  # tasks that were sent and not answered
 _KEPT = 4  # boundaries with their grids, and functions, that a process keeps for the next task
@@ -37,7 +41,7 @@ class Shared:
     dtype: np.dtype
     names: tuple[str, ...] = ("dirichlet", "source")
     walls: Tables | None = None
-    units: np.ndarray | None = None
+    units: tuple[np.ndarray | None, ...] = (None, None)  # the exponents of each of them
     _made: Any = None
     _pickle: bytes | None = None
 
@@ -50,19 +54,18 @@ class Shared:
         """As the kernels call them."""
         if self._made is None:
             target = Target(self.boundary, "numpy", self.dtype)
-            self._made = tuple(self._in_units(self._function(f, target, name), name) for f, name in zip(self.given, self.names))
+            self._made = tuple(self._function(f, target, name, units) for f, name, units in zip(self.given, self.names, self.units))
         functions: tuple[Any, ...] = self._made
         return functions
 
-    def _function(self, given: Any, target: Target, name: str) -> Any:
+    def _function(self, given: Any, target: Target, name: str, units: np.ndarray | None) -> Any:
+        if given is None:
+            return None
         if isinstance(given, (list, tuple)):  # of what a part has perhaps no function left in
-            return OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
-        return None if given is None else pack(given, target, name).function
-
-    def _in_units(self, function: Any, name: str) -> Any:
-        if function is None or self.units is None or name not in DATA:
-            return function
-        return Scaled(function, self.units, self.instance)
+            found: Any = OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
+        else:
+            found = pack(given, target, name).function
+        return found if units is None else Scaled(found, units, self.instance)
 
     def __reduce__(self) -> Any:
         if self._pickle is None:
@@ -112,9 +115,9 @@ class Halt:
 
 @dataclass(frozen=True)
 class Task:
-    """Walks [first, first + walks) of ``rows`` of a piece, or, with a rule, as many as they need."""
+    """Walks [first, first + walks) of ``rows`` of a chunk, or, with a rule, as many as they need."""
 
-    piece: Piece  # in NumPy arrays, without the boundary and functions
+    chunk: Chunk  # in NumPy arrays, without the boundary and functions
     shared: Shared
     rows: np.ndarray
     first: int
@@ -124,58 +127,55 @@ class Task:
 
     def __call__(self) -> list[Part]:
         geometry = self.shared.geometry
-        piece = self.piece.clothed(geometry._arrays_of("numpy"), (geometry._memo_of("numpy"), *self.shared.functions()))
+        chunk = self.chunk.with_geometry(geometry._arrays_of("numpy"), (geometry._memo_of("numpy"), *self.shared.functions()))
         if self.rule is not None:
-            return draw_until(piece, self.rule, self.first, stop=self.halt.event)
-        return [(self.rows, piece.run(self.first, self.walks, self.rows))]
+            return draw_until(chunk, self.rule, self.first, stop=self.halt.event)
+        return [(self.rows, chunk.run(self.first, self.walks, self.rows))]
 
 
 def shared_by(p: Prepared, window: Window) -> Shared:
     """What tasks of that window's instances share."""
     b, end = window.instance, window.instance_end
-    given = []
+    given, units = [], []
     for data in p.data:
         each = data.given if data.function is not None else None
         each = each[b:end] if isinstance(each, (list, tuple)) else each
-        given.append(with_arrays(each, to_numpy))
-    walls = None if p.mixed is None else p.mixed.tables._part_of(b, end)
-    return Shared(
-        p.boundary._part_of(b, end), tuple(given), b, p.dtype, p.names[: len(given)], walls, None if p.units is None else p.units[b:end]
-    )
+        given.append(with_arrays(each, _arrays.to_host))
+        units.append(data.function.exponents[b:end] if isinstance(data.function, Scaled) else None)
+    tables = p.geometry._part_of(b, end) if isinstance(p.geometry, Tables) else None
+    return Shared(p.boundary._part_of(b, end), tuple(given), b, p.dtype, p.statement._names, tables, tuple(units))
 
 
-def check_executor(problem: Problem, executor: Any, label: str) -> None:
+def check_on_host(run: Run, name: str, label: str) -> None:
+    """NotImplementedError for what is not on a device."""
+    if not run.prepared.on_host:
+        where = f"points is on {_arrays.device(run.points)}, which it does not go with"
+        raise NotImplementedError(f"{label}: {name} is given, but {where}; leave {name} out, or move the arrays to the host")
+
+
+def check_executor(run: Run, executor: Any, label: str) -> None:
     """What would fail at the workers, before anything is sent to them."""
     if not isinstance(executor, Executor):
         hint = "; of a Dask client give client.get_executor()" if hasattr(executor, "get_executor") else ""
         raise TypeError(f"{label}: executor is {type(executor).__name__}, expected a concurrent.futures.Executor{hint}")
-    check_on_host(label, "executor", problem)
-    for name in ("points", *DATA):
-        if _requires_grad(getattr(problem, name)):
+    check_on_host(run, "executor", label)
+    s = run.statement
+    given = {"points": run.points, **{name: getattr(s, name) for name in ("dirichlet", "source", "neumann", "robin")}}
+    for name, data in given.items():
+        if any_requires_grad(data):
             raise NotImplementedError(f"{label}: {name} requires grad, but an executor gives none; detach it, or solve without an executor")
     if isinstance(executor, ThreadPoolExecutor):
         return
-    for name, data in zip(problem.ready.names, problem.ready.data):
-        if data.function is None:
+    for name, packed in zip(s._names, run.prepared.data):
+        if packed.function is None:
             continue
         try:
-            dumps(data.given)
+            dumps(packed.given)
         except Exception as error:
             raise TypeError(
                 f"{label}: {name} cannot be pickled for the workers of {type(executor).__name__} ({error}); expected a function at the top "
                 "level of a module, an njit function or a data class; lambdas and closures need cloudpickle to be installed"
             ) from error
-
-
-def _requires_grad(given: Any) -> bool:
-    found: list[bool] = []
-
-    def look(array: Any) -> Any:
-        found.append(bool(getattr(array, "requires_grad", False)))
-        return array
-
-    with_arrays(given, look)
-    return any(found)
 
 
 def answers(executor: Executor, tasks: Iterable[Task], label: str) -> Iterator[tuple[int, list[Part]]]:
@@ -208,10 +208,8 @@ def _first_answers(waiting: dict[Future[list[Part]], tuple[int, Task]]) -> Itera
         except BrokenExecutor:
             raise
         except (Exception, CancelledError) as error:
-            of = task.piece
-            error.add_note(
-                f"in a task of points {of.point} to {of.point + of.start.shape[1] - 1} of instances {of.instance} to "
-                f"{of.instance + of.start.shape[0] - 1}, walks from {task.first} on"
-            )
+            b, n = (task.chunk.options[f"first_{what}"] for what in ("instance", "point"))
+            B, N, _ = task.chunk.arrays["start"].shape
+            error.add_note(f"in a task of points {n} to {n + N - 1} of instances {b} to {b + B - 1}, walks from {task.first} on")
             raise
         yield number, found

@@ -15,10 +15,12 @@ from ... import _arrays
 from ..._progress import Report, reporter
 from . import harmonic
 from .adaptive import Rule, draw_until
+from .chunk import Chunk, Window, walk_ranges, windows
 from .groups import Groups, Part, gather, parts_of
-from .piece import Piece, Window, cut_out, walk_ranges, windows
-from .problem import Prepared, Problem, check_range
+from .prepared import Prepared
+from .run import Run
 from .scaleout import Task, answers, check_executor, shared_by
+from .settings import check_range
 from .state import State
 
 PART_WALKS = 2**20  # of a part with a known number of walks: 0.3 s of one thread
@@ -55,19 +57,19 @@ class Tally:
 
 @dataclass(frozen=True)
 class Draw:
-    """Draws walks of a problem's points."""
+    """Draws walks of a run's points."""
 
-    problem: Problem
+    run: Run
     executor: Executor | None
     tell: Report | None
     label: str
 
     @staticmethod
-    def of(problem: Problem, executor: Any, progress: Any, label: str) -> Draw:
+    def of(run: Run, executor: Any, progress: Any, label: str) -> Draw:
         tell = reporter(progress, label, lambda walks, left: f"wos.solve: {walks} walks, {left:.0%} left")
         if executor is not None:
-            check_executor(problem, executor, label)
-        return Draw(problem, executor, tell, label)
+            check_executor(run, executor, label)
+        return Draw(run, executor, tell, label)
 
     def all(self, first: int, walks: int, rule: Rule | None = None) -> State | Groups:
         """Walks [first, first + walks) of every point; with a rule, as many from ``first`` on as each needs."""
@@ -79,7 +81,7 @@ class Draw:
 
     def further(self, state: State | Groups, rule: Rule) -> State | Groups:
         """More walks after those of a state, round after round, of the points that need them."""
-        quiet, whole, done, walks = replace(self, tell=None), self.problem.whole, [], 0
+        quiet, whole, done, walks = replace(self, tell=None), self.run.prepared.as_chunk(), [], 0
         going = parts_of(state)
         while going:
             more: list[Part] = []
@@ -99,32 +101,31 @@ class Draw:
         return gather(done)
 
     def _parts(self, asked: Sequence[Asked], rule: Rule | None = None) -> list[Part]:
-        p = self.problem.ready
+        p = self.run.prepared
         for _, first, walks in asked:
             check_range(self.label, first, walks if rule is None else rule.most)
-        self.problem.remember_functions()
-        if self.problem.cache:
-            return parts_of(harmonic.run(self.problem, *asked[0][1:]))
+        if self.run.settings.cache:
+            return parts_of(harmonic.draw(p, self.run.cover, *asked[0][1:]))
         plain = self.executor is None and self.tell is None and rule is None and len(asked) == 1
-        if plain or not p.B * p.N:
+        if plain or not p.sizes.B * p.sizes.N:
             rows, first, walks = asked[0]
-            rows = np.arange(p.B * p.N)[rows]
-            return [(rows, self.problem.whole.run(first, walks, rows))]
+            rows = np.arange(p.sizes.B * p.sizes.N)[rows]
+            return [(rows, p.as_chunk().run(first, walks, rows))]
         jobs = list(self._jobs(p, asked, rule))
-        total = p.B * p.N if rule else sum(len(job.rows) * job.walks for job in jobs)
+        total = p.sizes.B * p.sizes.N if rule else sum(len(job.rows) * job.walks for job in jobs)
         found = self._here if self.executor is None else self._elsewhere
         return list(_in_order(p, jobs, found(p, jobs, rule, Tally(self.tell, total))))
 
     def _jobs(self, p: Prepared, asked: Sequence[Asked], rule: Rule | None) -> Iterator[Job]:
-        of = np.full(p.B * p.N, -1)
+        of = np.full(p.sizes.B * p.sizes.N, -1)
         for k, (rows, _, _) in enumerate(asked):
             of[rows] = k
         if rule is None:
             points = PART_WALKS // max(walks for _, _, walks in asked)
         else:
             points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
-        for window in windows(p.B, p.N, points):
-            here = of[window.rows(p.N)]
+        for window in windows(p.sizes.B, p.sizes.N, points):
+            here = of[window.rows(p.sizes.N)]
             for k in np.unique(here[here >= 0]):
                 _, first, walks = asked[k]
                 rows = np.flatnonzero(here == k)
@@ -134,8 +135,8 @@ class Draw:
     def _here(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
         found = []
         for window, same in groupby(jobs, key=lambda job: job.window):
-            piece = cut_out(p, window)
-            found += [_drawn(piece, job, rule, tally.add) for job in same]
+            chunk = p.chunk(window)
+            found += [_drawn(chunk, job, rule, tally.add) for job in same]
         return found
 
     def _elsewhere(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
@@ -144,9 +145,9 @@ class Draw:
                 shared = None
                 for window, same in groupby(of_instances, key=lambda job: job.window):
                     shared = shared or shared_by(p, window)
-                    piece = cut_out(p, window, shared.geometry).bare()
+                    chunk = p.chunk(window, shared.geometry).without_geometry()
                     for job in same:
-                        yield Task(piece, shared, job.rows, job.first, job.walks, rule)
+                        yield Task(chunk, shared, job.rows, job.first, job.walks, rule)
 
         found: list[list[Part]] = [[] for _ in jobs]
         assert self.executor is not None
@@ -157,10 +158,10 @@ class Draw:
         return found
 
 
-def _drawn(piece: Piece, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
+def _drawn(chunk: Chunk, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
     if rule is not None:
-        return draw_until(piece, rule, job.first, tell)
-    state = piece.run(job.first, job.walks, job.rows)
+        return draw_until(chunk, rule, job.first, tell)
+    state = chunk.run(job.first, job.walks, job.rows)
     tell(job.walks * len(job.rows), job.walks * len(job.rows))
     return [(job.rows, state)]
 
@@ -169,7 +170,7 @@ def _in_order(p: Prepared, jobs: list[Job], found: list[list[Part]]) -> Iterator
     """What was found, under the numbers of points among all; the ranges of walks of the same points joined."""
     for (window, _), same in groupby(zip(jobs, found), key=lambda pair: pair[0][:2]):
         ranges = [parts for _, parts in same]
-        numbers = window.rows(p.N)
+        numbers = window.rows(p.sizes.N)
         if len(ranges) > 1:
             rows = ranges[0][0][0]
             ranges = [[(rows, reduce(State.join, (parts[0][1] for parts in ranges)))]]

@@ -76,9 +76,9 @@ def gather(parts: Iterable[Part]) -> State | Groups:
 
 def _stacked(parts: list[Part]) -> Part:
     """Points with the same walks in the order of their numbers."""
-    rows, first = np.concatenate([r for r, _ in parts]), parts[0][1]
-    if len(parts) == 1 and bool((rows[1:] > rows[:-1]).all()):
+    if len(parts) == 1:
         return parts[0]
+    rows, first = np.concatenate([r for r, _ in parts]), parts[0][1]
     order = np.argsort(rows)
     mean, m2, counts = (taken(_joined([getattr(s, name) for _, s in parts]), order) for name in ("mean", "m2", "counts"))
     return rows[order], State(first.starts, first.sizes, mean, m2, counts)

@@ -12,16 +12,16 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import integer, keywords
+from ..._call import call
 from ..._typing import T
-from ..plot import plot_result
-from . import along, check_pairs
+from ..data.packed import copied
+from ..plot import plot_points
+from ..walk import ALONG, check_pairs
 from .adaptive import MOST_WALKS, Rule
-from .doubts import report as report_doubts
+from .doubts import report
 from .draw import Draw
 from .groups import Groups, join, overlap, parts_of, whole_of
-from .medium import report
-from .piece import copied, to_numpy
-from .problem import Problem
+from .run import Run
 from .state import COUNTS, State, error_bars
 from .units import times
 
@@ -67,7 +67,7 @@ class Result(Generic[T]):
     stderr: T
     seed: int
     state: State | Groups = field(repr=False)
-    problem: Problem = field(repr=False)
+    run: Run = field(repr=False)
     grad: T | None = None
     grad_stderr: T | None = None
 
@@ -77,18 +77,18 @@ class Result(Generic[T]):
 
     @cached_property
     def n_walks(self) -> Any:
-        p = self.problem.ready
+        p = self.run.prepared
         walks = _arrays.of_kind(p.kind, self._walks_of_rows())
         if p.outside is not None:
             walks = _arrays.namespace(walks).where(p.outside, 0, walks)
-        return walks.reshape(p.shape)
+        return walks.reshape(p.sizes.shape)
 
     @cached_property
     def mean_steps(self) -> T:
-        p = self.problem.ready
+        p = self.run.prepared
         steps = self._count("steps")
         steps = steps.double() if hasattr(steps, "detach") else steps
-        mean: T = p.cast(steps / _arrays.of_kind(p.kind, self._walks_of_rows().reshape(p.shape)))
+        mean: T = p.cast(steps / _arrays.of_kind(p.kind, self._walks_of_rows().reshape(p.sizes.shape)))
         return mean
 
     @cached_property
@@ -103,7 +103,7 @@ class Result(Generic[T]):
         return np.array(np.broadcast_to(self.state.walks, len(self.state.counts)), np.int64)
 
     def _count(self, name: str) -> Any:
-        return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.problem.ready.shape)
+        return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.run.prepared.sizes.shape)
 
     def plot(self, what: str = "value", ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
         """Draws the points with matplotlib (the extra ``plot``) inside their boundary, into ``ax`` or a new figure, and returns the Axes.
@@ -117,7 +117,14 @@ class Result(Generic[T]):
         **style
             For matplotlib's ``scatter``, or ``quiver``.
         """
-        return plot_result(self, what, ax, instance=instance, **style)
+        shown = {"value": self.value, "stderr": self.stderr, "grad": self.grad}
+        if not isinstance(what, str) or shown.get(what) is None:
+            has = ", ".join(name for name, x in shown.items() if x is not None)
+            raise ValueError(f"plot: what is {what!r}, expected one of {has}")
+        p, points, numbers = self.run.prepared, self.run.points, _arrays.to_host(shown[what])
+        numbers = numbers.reshape(p.sizes.B, p.sizes.N, *numbers.shape[len(p.sizes.shape) :])
+        label = "standard error" if what == "stderr" else "u"
+        return plot_points(p.boundary, points if points.ndim > 1 else points[None], numbers, label, ax, instance=instance, **style)
 
     @keywords("resume", **dict.fromkeys(("n_walks", "num_walks", "more_walks", "extra"), "use walks"), tol="use atol or rtol")
     def resume(
@@ -151,15 +158,15 @@ class Result(Generic[T]):
                 raise TypeError("resume: expected how many more walks, such as resume(walks=1000), or rtol or atol")
             extra = int(min(np.min(self.state.walks), MOST_WALKS if max_walks is None else integer(max_walks, "resume", "max_walks", 1)))
         extra = integer(extra, "resume", name, 1)
-        rule = Rule.of("resume", rtol, atol, extra, max_walks, self.problem.ready.dtype)
-        check_pairs("resume", self.problem.gradient, **{name: extra, "max_walks": rule.most if rule else 0})
-        draw = Draw.of(self.problem, executor, progress, "resume")
+        rule = Rule.of("resume", rtol, atol, extra, max_walks, self.run.prepared.dtype)
+        check_pairs("resume", self.run.settings.gradient, **{name: extra, "max_walks": rule.most if rule else 0})
+        draw = Draw.of(self.run, executor, progress, "resume")
         if rule is not None:
-            if self.problem.cache:
+            if self.run.settings.cache:
                 raise ValueError("resume: with a cache rtol and atol have no meaning yet; leave them out")
-            return finish(self.problem, draw.further(self.state, rule))
+            return finish(self.run, draw.further(self.state, rule))
         asked = [(rows, part.end, extra) for rows, part in parts_of(self.state)]
-        return finish(self.problem, join(self.state, draw.some(asked)))
+        return finish(self.run, join(self.state, draw.some(asked)))
 
     def merge(self, other: Result[T]) -> Result[T]:
         """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
@@ -175,49 +182,48 @@ class Result(Generic[T]):
             raise ValueError(
                 f"merge: the seeds differ, {self.seed} and {other.seed}; give both runs the same rng and different walk_offset"
             )
-        different = self.problem.differs_from(other.problem)
+        different = self.run.differs_from(other.run)
         if different:
             raise ValueError(f"merge: the two results are of different problems: they differ in {', '.join(different)}")
         if overlap(self.state, other.state):
             raise ValueError("merge: the two results share walks; give the second run another walk_offset")
-        return finish(self.problem, join(self.state, other.state))
+        return finish(self.run, join(self.state, other.state))
 
 
-def finish(problem: Problem, state: State | Groups) -> Result[Any]:
+def finish(run: Run, state: State | Groups) -> Result[Any]:
     """From nodes to numbers. The means are array code that torch differentiates; an error bar has no gradient."""
-    p = problem.ready
-    if p.medium is not None and p.on_host:
-        report(state.counts[:, len(COUNTS)])
+    p, settings = run.prepared, run.settings
+    shape = p.sizes.shape
     mean, m2 = state.fold()
-    bars = error_bars(state.samples, m2, None if problem.cache else state.counts[:, 0], mean)
+    bars = error_bars(state.samples, m2, None if settings.cache else state.counts[:, 0], mean)
     bar = _arrays.of_kind(p.kind, bars) if p.on_host else bars
     alias = isinstance(state, State) and len(state.sizes) == 1
-    if p.on_host and not problem.cache:
-        report_doubts(p, state, mean, m2)
+    if p.on_host and not settings.cache:
+        report(p, state, mean, m2)
     if p.units is not None:
         mean, bar = times(mean, p.row_units), times(bar, p.row_units)
     value = copied(mean[:, 0]) if alias else mean[:, 0]  # the caller may write to the result, not to the state
-    if getattr(problem.points, "requires_grad", False):
-        value = _of_points(problem, state, value)
-    found = Result(p.cast(value).reshape(p.shape), p.cast(bar[:, 0]).reshape(p.shape), problem.seed, state, problem)
-    if problem.gradient:
-        found.grad, found.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*p.shape, x.shape[1] - 1)) for x in (mean, bar))
+    if getattr(run.points, "requires_grad", False):
+        value = _of_points(run, state, value)
+    found = Result(p.cast(value).reshape(shape), p.cast(bar[:, 0]).reshape(shape), settings.seed, state, run)
+    if settings.gradient:
+        found.grad, found.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*shape, x.shape[1] - 1)) for x in (mean, bar))
     return found
 
 
-def _of_points(problem: Problem, state: State | Groups, value: Any) -> Any:
+def _of_points(run: Run, state: State | Groups, value: Any) -> Any:
     """The value as a function of the points: its gradient is that of the pairs, which are walked when it is asked for."""
-    p = problem.ready
-    points = problem.points.expand(p.B, -1, -1)
-    points_dtype = np.float32 if p.dtype == np.float32 else np.float64
+    p, d = run.prepared, run.prepared.boundary.dimension
+    B, N, _ = p.sizes
+    points = (run.points if run.points.ndim > 1 else run.points[None]).expand(B, -1, -1)
 
     def slope() -> Any:
-        parts = [(rows, problem.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)]
+        parts = [(rows, run.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)]
         if not p.on_host:
-            return p.cast(whole_of(parts)).reshape(p.B, p.N, p.boundary.dimension)
-        found = np.empty((p.B * p.N, p.boundary.dimension), points_dtype)
-        for rows, there in parts:
-            found[rows] = to_numpy(there)
-        return found.reshape(p.B, p.N, p.boundary.dimension)
+            return p.cast(whole_of(parts)).reshape(B, N, d)
+        found = np.empty((B * N, d), p.dtype)
+        for rows, of_rows in parts:
+            found[rows] = _arrays.to_host(of_rows)
+        return found.reshape(B, N, d)
 
-    return along(points, value.reshape(p.B, p.N), slope=slope, backend=p.backend_beside).reshape(-1)
+    return call(ALONG, (points, value.reshape(B, N)), (), (slope,), None, p.place_backend, None).reshape(-1)

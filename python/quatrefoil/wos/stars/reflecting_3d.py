@@ -9,7 +9,7 @@ import numpy as np
 
 from ..mesh import TriangleMesh, merged
 from ..query import contains
-from .walls import Mixed, Tables
+from .tables import Reflecting, Tables
 
 _OFF = 1e-6  # of the box: how far off a triangle its sides are looked at
 _FLAT = 1e-9  # sine of an angle that is none
@@ -17,7 +17,7 @@ _BITS = 16  # of a coordinate on the curve that orders triangles and edges
 FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # a scaled triangle that no walk comes near, where nothing absorbs
 
 
-def mixed_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, label: str) -> Mixed:
+def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, label: str) -> Reflecting:
     """The tables of the walk for a mesh with those conditions."""
     if not mesh.watertight:
         raise ValueError(f"{label}: neumann needs a closed mesh; this one was made with watertight=False")
@@ -35,7 +35,7 @@ def mixed_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, label: st
     walls = np.concatenate([outward[reflecting], np.zeros((len(reflecting), 2))], axis=1)
     ends = FAR if endless else np.ascontiguousarray(scaled[absorbing])
     rows = [x for table in (ends, walls, corners) for x in (table, np.array([0, len(table)], np.int64))]
-    return Mixed(Tables(*rows), absorbing, reflecting, turned[reflecting], endless)
+    return Reflecting(Tables(*rows), absorbing, reflecting, turned[reflecting], endless)
 
 
 class _Edges:

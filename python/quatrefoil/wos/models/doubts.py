@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from .piece import to_numpy
-from .state import COUNTS
+from ... import _arrays
+from .groups import Groups
+from .prepared import Prepared
+from .state import COUNTS, State
 from .units import each_instance
-
-if TYPE_CHECKING:
-    from .groups import Groups
-    from .problem import Prepared
-    from .state import State
+from .warn import warn
 
 _ESCAPED = COUNTS.index("escaped")
 MOST_ESCAPED = 0.01  # of all walks
@@ -26,33 +21,38 @@ _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # numbers whose squares float64 holds
 
 def report(p: Prepared, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
     """Warns, on the host: of a state with those means and sums of squared deviations, in units of u."""
-    counts = to_numpy(state.counts)
+    counts = _arrays.to_host(state.counts)
+    if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
+        warn(
+            f"{beyond} jumps went to places where the diffusion and the screening vary more than the bound of the walks' rate, which was "
+            "found from samples: answers are right, but their errors may be large; are there small features?"
+        )
     of_each = counts[:, _ESCAPED]
     if of_each.any():
         escaped = int(of_each.sum())
         walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum())
         if escaped > MOST_ESCAPED * walks:
-            _warn(
+            warn(
                 f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and end at the closest boundary point, which biases the "
                 "values; close the gaps of the mesh, or give the SDF the lipschitz constant of its values"
             )
     samples = state.samples
     if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
-        _of_error_bars(p, counts[:, 0] > 0, np.asarray(samples), to_numpy(mean)[:, 0], to_numpy(m2)[:, 0])
+        _of_error_bars(p, counts[:, 0] > 0, np.asarray(samples), _arrays.to_host(mean)[:, 0], _arrays.to_host(m2)[:, 0])
 
 
 def _of_error_bars(p: Prepared, walked: np.ndarray, n: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> None:
     size = np.abs(mean)
     if p.calls and (odd := walked & np.isfinite(mean) & (size > 0) & ((size < _SMALLEST) | (size > _LARGEST))).any():
-        _warn(
+        warn(
             f"the stderr of {int(odd.sum())} points may be 0 or infinite: the squares of their walks' values leave float64; "
             "u is linear in the data: give functions of values near 1 and scale the result"
         )
     with np.errstate(all="ignore"):
         carrying = np.where(size > 0, n / (1 + m2 / (n * mean * mean)), 0.0)  # README (25)
     few = walked & (n >= _ENOUGH) & (carrying < FEW)
-    if few.any() and (few := few & np.repeat(_one_signed(p), p.N)).sum() > MOST_DOUBTED * walked.sum():
-        _warn(
+    if few.any() and (few := few & np.repeat(_one_signed(p), p.sizes.N)).sum() > MOST_DOUBTED * walked.sum():
+        warn(
             f"the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks carry the value, and "
             "the others are close to 0; take more walks"
         )
@@ -60,14 +60,14 @@ def _of_error_bars(p: Prepared, walked: np.ndarray, n: np.ndarray, mean: np.ndar
 
 def _one_signed(p: Prepared) -> np.ndarray:
     """(B,): all data of an instance are known to be at least 0, or at most 0, and not 0 everywhere, so that no two walks cancel."""
-    low, high = np.zeros((2, p.B))
-    for k, data in enumerate(p.data[: len(p.data) if p.medium is None else 2]):
+    low, high = np.zeros((2, p.sizes.B))
+    for data in p.linear:
         if data.function is not None:
-            return np.zeros(p.B, bool)
+            return np.zeros(p.sizes.B, bool)
         if data.numbers is not None:
             series = data.kind in ("fourier", "polynomial")
-            low = np.minimum(low, each_instance(p, k, _least_of_series if series else _least))
-            high = np.maximum(high, each_instance(p, k, _largest_of_series if series else _largest))
+            low = np.minimum(low, each_instance(data, _least_of_series if series else _least))
+            high = np.maximum(high, each_instance(data, _largest_of_series if series else _largest))
     return np.asarray((low == 0) != (high == 0))
 
 
@@ -87,7 +87,3 @@ def _largest_of_series(c: np.ndarray) -> np.ndarray:
 def _least_of_series(c: np.ndarray) -> np.ndarray:
     """Of each row a bound: what follows the first number is at most as large as its coefficients."""
     return np.asarray(c[:, 0] - np.abs(c[:, 1:]).sum(axis=1))
-
-
-def _warn(text: str) -> None:
-    warnings.warn(f"solve: {text}", RuntimeWarning, stacklevel=6)

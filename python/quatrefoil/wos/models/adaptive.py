@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ... import _arrays
 from ..._arguments import integer, number
+from .chunk import Chunk
 from .groups import Part
-from .piece import Piece, to_numpy
 from .state import State, error_bars
 from .units import times
 
@@ -49,25 +50,25 @@ class Rule:
         with np.errstate(invalid="ignore", over="ignore"):
             mean, m2 = state.fold()
             bar = error_bars(state.samples, m2[:, :1], state.counts[:, 0], mean[:, :1])[:, 0]
-            value, bar = (times(to_numpy(x), units).astype(self.dtype).astype(np.float64) for x in (mean[:, 0], bar))
-            alike = to_numpy(m2[:, 0] == 0) & to_numpy(state.counts[:, 0] > 0) & (state.samples < ALIKE)
+            value, bar = (times(_arrays.to_host(x), units).astype(self.dtype).astype(np.float64) for x in (mean[:, 0], bar))
+            alike = _arrays.to_host(m2[:, 0] == 0) & _arrays.to_host(state.counts[:, 0] > 0) & (state.samples < ALIKE)
             enough: np.ndarray = (bar <= np.maximum(self.atol, self.rtol * np.abs(value))) & ~alike | ~np.isfinite(value)
         return enough
 
 
 def draw_until(
-    piece: Piece, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
+    chunk: Chunk, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
 ) -> list[Part]:
     """Rounds of walks from ``first`` on, each of the points that need more. ``tell`` gets a round's walks and how many points ended."""
     done: list[Part] = []
     state, count = None, 0
-    rows = np.arange(piece.points)
+    rows = np.arange(chunk.points)
     while len(rows) and not (stop is not None and stop.is_set()):
         step = min(rule.walks, rule.most - count)
-        fresh = piece.run(first + count, step, rows)
+        fresh = chunk.run(first + count, step, rows)
         state = fresh if state is None else state.join(fresh)
         count += step
-        enough = rule.met(state, piece.units_of(rows)) | (count == rule.most)
+        enough = rule.met(state, chunk.units_of(rows)) | (count == rule.most)
         ended = int(enough.sum())
         if tell is not None:
             tell(step * len(rows), ended)

@@ -7,15 +7,16 @@ ball, so that means, errors, ``resume`` and ``merge`` are those of samples, as e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .expansion import balls, expand, gather, harmonics
-from .state import State, of_values
-
-if TYPE_CHECKING:
-    from .problem import Prepared, Problem
+from ..._call import call
+from ..._spec import Op
+from ..walk.expansion import BALLS, EXPAND, GATHER, harmonics
+from ..walk.nodes import of_values
+from .prepared import Prepared
+from .state import State
 
 REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # REACH^(MODES + 1) is about 1e-5: what is cut off of a ball's sum
 _PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, those below the samples
@@ -44,66 +45,64 @@ class Cover:
     weight: np.ndarray  # (P,), 1 in all for a point
 
 
-def run(problem: Problem, first: int, samples: int) -> State:
+def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
     """Samples [first, first + samples) of every point."""
-    p = problem.ready
-    if p.cover is None:
-        p.cover = _cover(problem)
-    cover: Cover = p.cover
     most = max((g.pairs for g in cover.groups), default=0)
     if 2 * most * (first + samples) > _PILOT_WALK:
         limit = _PILOT_WALK // (2 * most)
         raise ValueError(f"solve: with a cache there are at most {limit} walks of a point here, {first + samples} were asked for")
     d, K = p.boundary.dimension, len(cover.z2)
-    values = np.full((p.N, samples), np.nan)
-    counts = np.zeros((p.N, 3), np.int64)
+    values = np.full((p.sizes.N, samples), np.nan)
+    counts = np.zeros((p.sizes.N, 3), np.int64)
     some = max(1, _ROOM // max(1, K * harmonics(d, MODES[d])))
     for at in range(0, samples, some):
         now = min(some, samples - at)
         coefficients = np.empty((K, now, harmonics(d, MODES[d])))
         for g in cover.groups:
             here = slice(g.first, g.first + len(g.centres))
-            found, more = _expand(problem, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
+            found, more = _expand(p, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
             coefficients[here] = found
             counts[g.centres] += more
-        values[:, at : at + now] = gather(
-            coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight, modes=MODES[d], backend=problem.backend,
-            num_threads=problem.num_threads,
-        )  # fmt: skip
+        of_points = coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight
+        values[:, at : at + now] = _call(p, GATHER, of_points, (MODES[d],), ())
     values[np.diff(cover.begin) == 0] = np.nan
     state = of_values(first, values, counts)
     return State(state.starts, state.sizes, state.mean[..., None], state.m2[..., None], state.counts)
 
 
 def _expand(
-    problem: Problem, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
+    p: Prepared, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    p = problem.ready
-    (start, frame, ends, first, dirichlet), memo = _arrays(p)
-    found, counts = expand(
-        np.ascontiguousarray(start[:, g.centres]), frame, ends, first, dirichlet, reference[None], dirichlet_kind=p.kinds[0],
-        seed=problem.signed_seed, first_point=g.first, first_walk=first_walk, walks=walks, samples=samples, max_steps=problem.max_steps,
-        modes=modes, screening=problem.screening, grids=memo, g=p.extras[1], backend=problem.backend,
-        num_threads=problem.num_threads,
+    start, *rest = _host_arrays(p)
+    options = (
+        p.data[0].kind, p.settings.signed_seed, g.first, first_walk, walks, samples, p.settings.max_steps, modes, p.statement._rate
     )  # fmt: skip
+    inputs = np.ascontiguousarray(start[:, g.centres]), *rest, reference[None]
+    found, counts = _call(p, EXPAND, inputs, options, (_memo(p), p.data[0].function))
     return found[0], counts[0]
 
 
-def _arrays(p: Prepared) -> tuple[Any, Any]:
-    """start, frame, ends, first and dirichlet as NumPy arrays; what the boundary keeps, where it is that of NumPy arrays."""
-    return [None if x is None else np.asarray(x) for x in p.inputs[:5]], p.extras[0] if p.kind == "numpy" else None
+def _call(p: Prepared, op: Op, inputs: tuple[Any, ...], options: tuple[Any, ...], extras: tuple[Any, ...]) -> Any:
+    return call(op, inputs, options, extras, None, p.settings.backend, p.settings.num_threads)
 
 
-def _cover(problem: Problem) -> Cover:
+def _host_arrays(p: Prepared) -> list[Any]:
+    """start, frame, ends, first and dirichlet as NumPy arrays."""
+    return [None if x is None else np.asarray(x) for x in p.as_chunk().inputs[:5]]
+
+
+def _memo(p: Prepared) -> Any:
+    """What the boundary keeps, if it is that of NumPy arrays."""
+    return p.geometry._memo_of(p.kind) if p.kind == "numpy" else None
+
+
+def cover_of(p: Prepared) -> Cover:
     """Balls around some of the points, the largest first, until all are in one; more walks for those that hold more points."""
-    p = problem.ready
-    (start, frame, ends, first, _), memo = _arrays(p)
+    start, frame, *geometry, _ = _host_arrays(p)
     live = np.flatnonzero(~np.isnan(start[0, :, 0]))
     x = start[0, live].astype(np.float64)
-    radius = balls(
-        np.ascontiguousarray(start[:, live]), frame, ends, first, screening=problem.screening, grids=memo, backend=problem.backend,
-        num_threads=problem.num_threads,
-    )[0]  # fmt: skip
+    inputs = np.ascontiguousarray(start[:, live]), frame, *geometry
+    radius = _call(p, BALLS, inputs, (p.statement._rate,), (_memo(p),))[0]
     members, centres = _greedy(x, radius, REACH[x.shape[1]])
     pairs = _pairs(np.array([len(m) for m in members]), len(live))
     order = np.argsort(-pairs, kind="stable")
@@ -114,10 +113,10 @@ def _cover(problem: Problem) -> Cover:
     ]
     reference = np.zeros(len(centres))
     for g in groups:
-        pilot, _ = _expand(problem, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, np.zeros(len(g.centres)), 0)
+        pilot, _ = _expand(p, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, np.zeros(len(g.centres)), 0)
         reference[g.first : g.first + len(g.centres)] = np.where(np.isfinite(pilot[:, 0, 0]), pilot[:, 0, 0], 0.0)
-    z2 = radius[centres] ** 2 * (problem.screening * float(frame[0, -2]) ** 2)
-    return Cover(groups, z2, reference, *_memberships(members, centres, pairs, x, radius, live, p.N))
+    z2 = radius[centres] ** 2 * (p.statement._rate * float(frame[0, -2]) ** 2)
+    return Cover(groups, z2, reference, *_memberships(members, centres, pairs, x, radius, live, p.sizes.N))
 
 
 def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.ndarray], np.ndarray]:

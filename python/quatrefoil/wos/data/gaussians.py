@@ -1,0 +1,122 @@
+"""Sums of Gaussian bells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import array_like, finite, is_number, number, numbers_here, numbers_of, points_like
+from ..._typing import ArrayLike
+from ..region import Region
+from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, common, instances
+
+_PARTS = {"amplitude": 1, "center": 2, "width": 1}  # the axes of each for one instance
+
+
+class Gaussians(DataClass):
+    """sum_j amplitude_j exp(-|x - center_j|^2 / width_j^2).
+
+    Parameters
+    ----------
+    amplitude : (J,) or (B, J), or a number for J = 1
+    center : (J, d) or (B, J, d), or (d,) for J = 1
+    width : number, (J,) or (B, J)
+        Positive.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> f = qf.wos.Gaussians(1.0, [0, 0], 0.5)  # one source at the origin
+    >>> u = qf.wos.solve(qf.wos.Ball((0, 0), 1), np.array([[0.0, 0.0]]), dirichlet=0.0, source=f, walks=1000, rng=0)
+    >>> bool(u.value[0] > 0)
+    True
+    """
+
+    def __init__(self, amplitude: ArrayLike, center: ArrayLike, width: ArrayLike) -> None:
+        self.amplitude: Any = array_like(amplitude, "Gaussians", "amplitude")
+        self.center: Any = array_like(center, "Gaussians", "center")
+        is_one = is_number(width)
+        self.width: Any = number(width, "Gaussians", "width", positive=True) if is_one else array_like(width, "Gaussians", "width")
+        if self.amplitude.ndim == 0 and self.center.ndim == 1:  # of one
+            self.amplitude, self.center = self.amplitude[None], self.center[None]
+        a, c, w = self._arrays(numbers_here)
+        if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
+            raise ValueError(
+                f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), with B first or not"
+            )
+        for name, array in (("amplitude", a), ("center", c), ("width", w)):
+            finite(array, "Gaussians", name)
+        if isinstance(w, np.ndarray) and not (w > 0).all():
+            raise ValueError("Gaussians: width must be positive")
+
+    def _arrays(self, numbers: Callable[..., Any] = numbers_of) -> tuple[Any, Any, Any]:
+        a, c = (numbers(getattr(self, name), "Gaussians", name, graded=True) for name in ("amplitude", "center"))
+        return a, c, np.asarray(self.width) if is_number(self.width) else numbers(self.width, "Gaussians", "width", graded=True)
+
+    def __call__(self, X: Any) -> np.ndarray:
+        """The sum at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
+        X = points_like(X, "Gaussians", "X")
+        a, c, w = (x[:, None] if x.ndim == axes else x for x, axes in zip(self._arrays(), (2, 3, 2)))
+        return np.asarray((a * np.exp(-((X[..., None, :] - c) ** 2).sum(axis=-1) / w**2)).sum(axis=-1))
+
+    def _parameters(self, d: int) -> list[tuple[Array, int]]:
+        return [(getattr(self, part), axes) for part, axes in _PARTS.items()]
+
+    def _check(self, boundary: Region, label: str, name: str) -> int | None:
+        if self.center.shape[-1] != boundary.dimension:
+            raise ValueError(f"{label}: {name}.center has {self.center.shape[-1]} coordinates, the boundary {boundary.dimension}")
+        arrays = {part: getattr(self, part) for part in _PARTS}
+        return common(
+            [
+                instances(x, _PARTS[part], boundary, label, f"{name}.{part}")
+                for part, x in arrays.items()
+                if getattr(x, "ndim", 0) > _PARTS[part]
+            ],
+            label,
+            name,
+        )
+
+    @classmethod
+    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
+        """Of each bell the amplitude, the scaled centre and extent^2 / width^2."""
+        b, xp = target.boundary, target.namespace
+        d = b.dimension
+        a, c, w = (_part(given, part, target, name) for part in _PARTS)
+        J = a.shape[-1]
+        batch = common([len(x) for x, axes in zip((a, c, w), _PARTS.values()) if x.ndim > axes], "solve", name)
+        rows = b._count if batch in (None, 1) else batch
+        extent = target.array(b._extent)
+        scaled = (xp.broadcast_to(c, (rows, J, d)) - target.array(b._centre)[:, None]) / extent[:, None, None]
+        inverse = xp.broadcast_to((extent**2)[:, None] / w**2, (rows, J))
+        bells = xp.concatenate([xp.broadcast_to(a, (rows, J))[..., None], scaled, inverse[..., None]], -1)
+
+        def pull(g: np.ndarray) -> Parameters:
+            g = g.reshape(rows, J, d + 2)
+            of_width = g[..., -1] * -2 * _arrays.to_host(inverse) / _arrays.to_host(w)
+            found = {"amplitude": g[..., 0], "center": g[..., 1:-1] / b._extent[:, None, None], "width": of_width}
+            arrays = {part: getattr(given[0], part) for part in found}
+            return {part: as_given(found[part], like) for part, like in arrays.items() if not isinstance(like, (int, float))}
+
+        return PackedData("gaussians", batch, bells.reshape(rows, J * (d + 2)), pull=pull, linear=slice(None, None, d + 2))
+
+
+def _part(given: Sequence[Any], part: str, target: Target, name: str) -> Array:
+    """A parameter of one sum, or of one sum per instance: filled up with bells of amplitude 0."""
+    arrays = []
+    for g in given:
+        x = getattr(g, part)
+        arrays.append(target.array(np.asarray(float(x))) if isinstance(x, (int, float)) else target.parameter(x, f"{name}.{part}"))
+    if len(given) == 1:
+        return arrays[0]
+    xp = target.namespace
+    most = max(len(g.amplitude) for g in given)
+    rows = []
+    for g, x in zip(given, arrays):
+        if part == "width" and x.ndim == 0:
+            x = xp.broadcast_to(x, (len(g.amplitude),))
+        fill = xp.ones_like(x[:1]) if part == "width" else xp.zeros_like(x[:1])
+        rows.append(xp.concatenate([x, *[fill] * (most - len(x))]))
+    return xp.stack(rows)

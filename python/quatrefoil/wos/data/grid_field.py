@@ -1,0 +1,95 @@
+"""Values at the nodes of a regular grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._arguments import array_like, numbers_here, numbers_of, points_like
+from ..._typing import ArrayLike
+from ..region import Region
+from .grids import Cells, at_instances, box_of, interpolated
+from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, instances, stacked, table
+
+
+class GridField(DataClass):
+    """Values at the nodes of a regular grid, linear along every axis between them.
+
+    Outside of the box those of its nearest face.
+
+    Parameters
+    ----------
+    values : (n1, ..., nd) or (B, n1, ..., nd)
+        The first axis is x. At least two nodes an axis, the first and the last on the faces of the box. A NaN stays in the points whose
+        walks met one of its cells.
+    box : (lo, hi), each d real numbers
+        Opposite corners in absolute coordinates, lo below hi on every axis.
+
+    Notes
+    -----
+    ``solve`` takes a gradient in ``values``, and none in ``box``. Values are read, and kinks are, in float64. Cost: 2^d values a point.
+    Equation numbers: csrc/wos/data/README.md (8), (9).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> f = qf.wos.GridField(np.array([[0.0, 1.0], [2.0, 3.0]]), box=((0.0, 0.0), (1.0, 1.0)))  # 2 x + y
+    >>> f(np.array([[0.5, 0.25], [9.0, 1.0]]))
+    array([1.25, 3.  ])
+    >>> square = qf.wos.Polygon(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    >>> result = qf.wos.solve(square, np.array([[0.5, 0.5]]), dirichlet=f, walks=1024, rng=0)
+    >>> bool(abs(result.value[0] - 1.5) < 5 * result.stderr[0] + 1e-3)
+    True
+    """
+
+    def __init__(self, values: ArrayLike, box: ArrayLike | tuple[ArrayLike, ArrayLike]) -> None:
+        self.box, values = box_of(box, "GridField"), array_like(values, "GridField", "values")
+        v, d = numbers_here(values, "GridField", "values", graded=True), len(self.box[0])
+        if v.ndim not in (d, d + 1) or min(v.shape[-d:], default=0) < 2:
+            axes = ", ".join(f"n{i + 1}" for i in range(d))
+            raise ValueError(f"GridField: values has shape {v.shape}, expected ({axes}) or (B, {axes}) in a box of {d} axes, n >= 2")
+        self.values: Any = values
+
+    def __call__(self, X: Any) -> np.ndarray:
+        """The field at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
+        X = points_like(X, "GridField", "X")
+        v = numbers_of(self.values, "GridField", "values", graded=True)
+        d = len(self.box[0])
+        if X.shape[-1] != d:
+            raise ValueError(f"GridField: X has shape {X.shape}, expected points in {d} dimensions")
+        box = np.array(self.box)
+
+        def of(v: np.ndarray, X: np.ndarray) -> np.ndarray:
+            cell = Cells(v.shape, box, X.astype(np.float64))
+            return interpolated(v, cell.corner, cell.place).astype(np.result_type(v, X), copy=False)
+
+        return at_instances(of, v, X, d)
+
+    def _parameters(self, d: int) -> list[tuple[Array, int]]:
+        return [(self.values, len(self.box[0]))]
+
+    def _check(self, boundary: Region, label: str, name: str) -> int | None:
+        d = boundary.dimension
+        if d > 3:
+            raise ValueError(f"{label}: {name} is a GridField, which has two or three dimensions; the boundary has {d}: give a function")
+        if len(self.box[0]) != d:
+            raise ValueError(f"{label}: {name} is a GridField in {len(self.box[0])} dimensions, the boundary has {d}")
+        return instances(self.values, d, boundary, label, f"{name}.values")
+
+    @classmethod
+    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
+        """The number of nodes of every axis, the corners of the box and the values, in absolute coordinates: boundaries may share a row."""
+        d, batch = target.boundary.dimension, len(given) if len(given) > 1 else None
+        parts = []
+        for g in given:
+            v = target.parameter(g.values, f"{name}.values")
+            batch = len(v) if v.ndim > d else batch
+            sizes = tuple(v.shape[-d:])
+            parts.append(table((*sizes, *g.box[0], *g.box[1]), v.reshape(-1, *sizes), target))
+
+        def pull(g: np.ndarray) -> Parameters:
+            return {"values": as_given(g[:, 3 * d :].reshape(-1, *given[0].values.shape[-d:]), given[0].values)}
+
+        return PackedData("grid", batch, stacked(parts, target.namespace), pull=pull, linear=slice(3 * d, None))

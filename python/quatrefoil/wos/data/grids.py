@@ -1,0 +1,67 @@
+"""Boxes, and regular grids of values in them. Equation numbers: csrc/wos/data/README.md."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._arguments import point, refuse_masked
+
+_SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side: as the extent of a polygon
+
+
+def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The corners of a box, as the caller gave them, checked."""
+    refuse_masked(box, label, "box")
+    if not hasattr(box, "__len__") or isinstance(box, (str, dict)):
+        raise TypeError(f"{label}: box is {type(box).__name__}, expected (lo, hi), the corners of a box")
+    if len(box) != 2:
+        raise ValueError(f"{label}: box has {len(box)} entries, expected (lo, hi), the corners of a box")
+    lo, hi = (point(x, label, f"box[{i}]") for i, x in enumerate(box))
+    check_corners(lo, hi, label, "box", "lo < hi")
+    return lo, hi
+
+
+def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: str, expected: str) -> None:
+    """ValueError where they are no opposite corners of a box."""
+    if len(lo) != len(hi):
+        raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected as many")
+    for i, (a, b) in enumerate(zip(lo, hi)):
+        if not a < b:
+            raise ValueError(f"{label}: {name} is from {a} to {b} along axis {i}, expected {expected}")
+        if not _SMALLEST <= b - a <= _LARGEST:
+            raise ValueError(f"{label}: {name} has a side of {b - a:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}")
+
+
+class Cells:
+    """(8) Where absolute points (..., d) lie in a grid: their cells' lowest corners, their places in them and in the grid."""
+
+    def __init__(self, sizes: Sequence[int], box: np.ndarray, X: np.ndarray) -> None:
+        last = np.array(sizes) - 1
+        t = (X - box[0]) * (last / (box[1] - box[0]))
+        self.inside = (t >= 0) & (t <= last)
+        self.t = np.where(t > 0, np.minimum(t, last), 0.0)
+        self.corner = np.minimum(self.t.astype(np.int64), last - 1)
+        self.place = self.t - self.corner
+
+
+def interpolated(values: np.ndarray, corner: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Linear along every axis, the last one first; exact where neighbours are equal."""
+    d = values.ndim
+    found = [values[tuple(corner[..., i] + bit for i, bit in enumerate(bits))] for bits in itertools.product((0, 1), repeat=d)]
+    for i in reversed(range(d)):
+        found = [a + place[..., i] * (b - a) for a, b in zip(found[::2], found[1::2])]
+    return np.asarray(found[0])
+
+
+def at_instances(of: Callable[[np.ndarray, np.ndarray], np.ndarray], table: np.ndarray, X: np.ndarray, d: int) -> np.ndarray:
+    """``of`` one table of d axes, or of every instance's with its points: (n, d) for all, or (B, n, d)."""
+    if table.ndim == d:
+        return of(table, X)
+    if X.ndim == 3 and len(X) != len(table):
+        raise ValueError(f"X has shape {X.shape}, expected (n, {d}) or ({len(table)}, n, {d})")
+    empty = np.zeros((0, X.shape[-2]), np.result_type(table, X))
+    return np.stack([of(one, X[b] if X.ndim == 3 else X) for b, one in enumerate(table)]) if len(table) else empty

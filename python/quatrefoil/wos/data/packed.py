@@ -1,0 +1,171 @@
+"""Data as kernels take them: numbers in scaled coordinates, one row per instance or one row for all.
+
+Plain array code for NumPy arrays and tensors, so that torch differentiates it; ``PackedData.pull`` is its transpose for NumPy users.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import numbers_here
+from ..region import Region
+
+Array = Any
+Parameters = dict[str, Any]  # name -> gradient, as the caller gave the parameter
+_NAMES = {4: "float32", 8: "float64"}  # of dtypes by their size; NumPy takes a microsecond to say
+Pull = Callable[[np.ndarray], Parameters]
+
+
+class PackedData(NamedTuple):
+    """``numbers`` (rows, width) with 1 or B rows, or a ``function``; ``pull`` takes the gradient of numbers to that of the parameters.
+
+    ``linear``: the columns in which the data are linear. ``first``: where the segments of each polygon begin, if all polygons share a row.
+    """
+
+    kind: str
+    batch: int | None = None
+    numbers: Array | None = None
+    function: Any = None
+    pull: Pull | None = None
+    given: Any = None
+    linear: slice = slice(None)
+    first: np.ndarray | None = None
+
+    def of_instances(self, begin: int, end: int) -> Array | None:
+        """The numbers of instances [begin, end)."""
+        if self.numbers is None or (self.first is None and len(self.numbers) == 1):
+            return self.numbers
+        return self.numbers[begin:end] if self.first is None else self.numbers[:, 2 * self.first[begin] : 2 * self.first[end]]
+
+
+NOTHING = PackedData("none")
+
+
+class Target(NamedTuple):
+    """What data are packed for: a boundary, and the kind, with the device, and the dtype of a call's arrays."""
+
+    boundary: Region
+    kind: str
+    dtype: np.dtype
+
+    def parameter(self, array: Array, name: str) -> Array:
+        """The parameter in float64, of its own kind, under its gradient; TypeError if it does not go with the points."""
+        if isinstance(array, _arrays.Plain):
+            return self.array(np.asarray(array))
+        numbers_here(array, "solve", name, graded=True)
+        kind, place = _arrays.kind(array), _arrays.place(array)
+        if place != self.kind:
+            mine, _, where = self.kind.partition("@")
+            if kind == mine:
+                here = f"{name} is on {_arrays.device(array)} but points is on {where or 'cpu'}"
+                raise TypeError(f"solve: {here}; all arrays of a call must be on one device: move one of them")
+            raise TypeError(f"solve: {name} is a {kind} array but points is a {mine} array; all arrays of a call must be of one kind")
+        if (dtype := _arrays.dtype_name(array)) != _NAMES[self.dtype.itemsize]:
+            raise TypeError(f"solve: {name} has dtype {dtype} but points has {self.dtype}; convert one of them")
+        return array if self.dtype == np.float64 else array.double() if kind == "torch" else array.astype(np.float64)
+
+    def array(self, x: np.ndarray) -> Array:
+        return _arrays.of_kind(self.kind, x)
+
+    @property
+    def namespace(self) -> Any:
+        return _arrays.namespace_of(self.kind)
+
+
+def said(given: Any) -> str:
+    """Data in a few words: the shape of an array, the name of a function."""
+    if _arrays.kind(given) is not None:
+        return str(tuple(given.shape))
+    if isinstance(given, (list, tuple)):
+        inner = f"{', '.join(map(said, given[:3]))}{', ...' if len(given) > 3 else ''}"
+        return f"[{inner}]" if isinstance(given, list) else f"({inner})"
+    return getattr(given, "__qualname__", None) or repr(given)
+
+
+class DataClass:
+    """Data with parameters, which kernels evaluate themselves: ``solve`` takes them besides numbers and functions."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name} {said(x)}' for name, x in vars(self).items())})"
+
+    def _parameters(self, d: int) -> list[tuple[Array, int]]:
+        """The arrays, and how many axes each has for one instance in d dimensions."""
+        raise NotImplementedError
+
+    def _check(self, boundary: Region, label: str, name: str) -> int | None:
+        """The number of instances, None without a leading B; ValueError if the shapes do not fit the boundary."""
+        raise NotImplementedError
+
+    @classmethod
+    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
+        """One for all instances or with a leading B, or a sequence with one per instance; ``_check`` has passed."""
+        raise NotImplementedError
+
+    def _with_arrays(self, change: Callable[[Array], Array]) -> Self:
+        """The same with other arrays."""
+        again = object.__new__(type(self))
+        again.__dict__.update({name: x if x.__class__ is tuple else with_arrays(x, change) for name, x in self.__dict__.items()})
+        return again
+
+
+def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
+    """Data like these with other arrays."""
+    if given is None or given.__class__ is float:
+        return given
+    if isinstance(given, (list, tuple)):
+        return (list if isinstance(given, list) else tuple)([with_arrays(g, change) for g in given])
+    if isinstance(given, DataClass):
+        return given._with_arrays(change)
+    return given if _arrays.kind(given) is None else change(given)
+
+
+def copied(array: Array) -> Array:
+    if isinstance(array, np.ndarray):
+        return array.copy() if array.__class__ is np.ndarray else np.array(array, subok=isinstance(array, _arrays.Plain))
+    return array.clone() if hasattr(array, "clone") else array.copy()
+
+
+def detached(array: Array) -> Array:
+    return array.detach() if hasattr(array, "detach") else array
+
+
+def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
+    """The number of instances of parameters that have these; 1 goes with any other."""
+    several = {n for n in sizes if n is not None}
+    if len(several - {1}) > 1:
+        raise ValueError(f"{label}: {name} has parameters of {sorted(several)} instances")
+    return max(several) if several and 0 not in several else 0 if several else None
+
+
+def instances(array: Array, axes: int, boundary: Region, label: str, name: str) -> int | None:
+    """The length of the leading axis of an array that has ``axes`` others; ValueError if it does not go with the boundary's."""
+    if array.ndim == axes:
+        return None
+    if boundary._batch is not None and len(array) not in (1, boundary._count):
+        raise ValueError(f"{label}: {name} has shape {tuple(array.shape)}, {len(array)} instances, but the boundary has {boundary._count}")
+    return len(array)
+
+
+def table(head: Sequence[float], rows: Array, target: Target) -> Array:
+    """(rows, ...) after the same numbers in every row."""
+    first = target.array(np.tile(np.array(head, np.float64), (len(rows), 1)))
+    return target.namespace.concatenate([first, rows.reshape(len(rows), math.prod(rows.shape[1:]))], 1)
+
+
+def stacked(parts: list[Array], xp: Any) -> Array:
+    """Rows below each other, filled up with zeros."""
+    width = max(p.shape[1] for p in parts)
+    full = [xp.concatenate([p, xp.broadcast_to(xp.zeros_like(p[:, :1]), (len(p), width - p.shape[1]))], 1) for p in parts]
+    return full[0] if len(full) == 1 else xp.concatenate(full)
+
+
+def as_given(gradient: np.ndarray, like: Array) -> Array:
+    """A gradient in the parameter's own shape, dtype and kind; summed over the instances that shared it."""
+    shape = tuple(like.shape)
+    summed = _arrays.sum_to_shape(gradient, shape) if gradient.ndim >= len(shape) else gradient.reshape(shape)
+    return _arrays.of_kind(_arrays.place(like), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))

@@ -1,0 +1,119 @@
+"""The bound (7) that walks through media need, found from points of the domain. Equation numbers: csrc/wos/media/README.md."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import _arrays
+from ..._call import call
+from ..._typing import Backend
+from ..data.functions import Function, OneEach
+from ..data.packed import PackedData
+from ..mesh import Boundary, TriangleMesh
+from ..polygon import Ball
+from ..solid import Box
+from ..walk import PLACE
+from .derivatives import derived, rates
+
+Array = Any
+STEP = 1e-3  # of the diagonal: a function's differences
+SAMPLES, ON_BOUNDARY = 4096, 1024  # points where the bound is looked for, inside and on the boundary
+_SPREAD, _SLACK = 0.25, 1.01  # what the bound has to spare: of the range of values that were found, and of itself
+
+
+class Bound(NamedTuple):
+    """For each of B instances the bound and the step of differences, absolute, (B, 2); and the largest α that was found, (B,)."""
+
+    rows: np.ndarray
+    largest: np.ndarray
+
+
+def bound_of(
+    diffusion: PackedData,
+    screening: PackedData,
+    boundary: Boundary,
+    frame: np.ndarray,
+    like: Array,
+    backend: Backend | None,
+    num_threads: int | None,
+) -> Bound:
+    """The bound for each row of ``frame``; ValueError where α <= 0 or σ < 0. ``like``: an array of the kind that functions take."""
+    shared, B = boundary._batch is None and diffusion.batch in (None, 1) and screening.batch in (None, 1), len(frame)
+    found, largest = np.empty((B, 2)), np.empty(B)
+    kinds = diffusion.kind, screening.kind
+    numbers = _on_host(diffusion.numbers), _on_host(screening.numbers)
+    functions = by_host(diffusion.function, like), by_host(screening.function, like)
+    for b in range(min(B, 1) if shared else B):
+        step = STEP * float(boundary._diagonal[b if len(boundary._diagonal) > 1 else 0])
+        X = _samples(boundary, b, frame[b], backend, num_threads)
+        alpha, sigma, rate = rates(kinds, numbers, functions, 0, b, frame[b], step, X)
+        _check(alpha, alpha > 0, "diffusion", "positive numbers", X, frame[b])
+        _check(sigma, sigma >= 0, "screening", "0 or more", X, frame[b])
+        _check(rate, np.isfinite(rate), "the second derivative of diffusion", "finite numbers", X, frame[b])
+        from_zero = max(rate.max(), 0.0) - min(rate.min(), 0.0)
+        found[b] = _SLACK * from_zero + _SPREAD * (rate.max() - rate.min()), step
+        largest[b] = alpha.max()
+    return Bound(np.repeat(found[:1], B, axis=0), np.repeat(largest[:1], B)) if shared else Bound(found, largest)
+
+
+def _check(values: np.ndarray, good: np.ndarray, name: str, expected: str, X: np.ndarray, frame: np.ndarray) -> None:
+    if not good.all():
+        k = int(np.argmin(good))
+        where = ", ".join(f"{x:.6g}" for x in frame[:-2] + frame[-2] * X[k])
+        raise ValueError(f"solve: {name} is {values[k]:.6g} at ({where}), expected {expected} in the whole domain")
+
+
+def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None, num_threads: int | None) -> np.ndarray:
+    """(n, d) scaled points of one instance's domain: well spread ones inside, and some of the boundary."""
+    part = whole if whole._batch is None else whole._part_of(b, b + 1)
+    d = part.dimension
+    golden = 1.32471795724474602596 if d == 2 else 1.22074408460575947536  # x^(d + 1) = x + 1
+    u = (0.5 + np.arange(1, SAMPLES + 1)[:, None] * golden ** -np.arange(1.0, d + 1)) % 1
+    ends, first = part._arrays_of("numpy")
+    if isinstance(part, Ball):
+        low, high, outer = np.full(d, -1.0), np.full(d, 1.0), 2 * u[:ON_BOUNDARY] - 1
+        outer = outer / np.sqrt((outer**2).sum(axis=1, keepdims=True))
+    elif isinstance(part, Box):
+        high, outer = part._row(), 2 * u[:ON_BOUNDARY] - 1
+        low, outer = -high, outer / np.abs(outer).max(axis=1, keepdims=True) * high
+    else:
+        corners = np.asarray(ends).reshape(-1, d)
+        low, high, outer = corners.min(axis=0), corners.max(axis=0), corners[:: max(1, len(corners) // ON_BOUNDARY)]
+    X = (low + u * (high - low)) * frame[-2] + frame[:-2]
+    closed = part.watertight if isinstance(part, TriangleMesh) else True
+    memo = part._memo_of("numpy")
+    inner = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, backend, num_threads)[0]
+    return np.concatenate([inner[~np.isnan(inner[:, 0])], outer])
+
+
+def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start: Array, frame: Array, bounds: Array) -> Array:
+    """(B, N, d) grad α / (2 α) at ``start``, an array of its kind."""
+    x, rows, steps, given = (_on_host(a) for a in (start, frame, bounds, numbers))
+    found, on_host = np.zeros(x.shape), by_host(function, start)
+    for b in range(len(x)):
+        live = ~np.isnan(x[b, :, 0])
+        if live.any():
+            at = x[b, live].astype(np.float64)
+            alpha, slope, _ = derived(kind, given, on_host, first_instance, b, rows[b], steps[b, 1], at)
+            found[b, live] = slope / (2 * alpha[:, None])
+    return _arrays.of_kind(_arrays.place(start), found)
+
+
+def _on_host(array: Array) -> Any:
+    return None if array is None else _arrays.to_host(array)
+
+
+def by_host(function: Any, like: Array) -> Any:
+    """A user's function of NumPy arrays, where it is one of arrays on a device: that of ``like``."""
+    if function is None or _arrays.on_host(like):
+        return function
+
+    def there(instance: int, X: np.ndarray) -> np.ndarray:
+        one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
+        if not isinstance(one, Function):  # compiled code
+            return np.asarray(one(instance, X))
+        return _arrays.to_host(one.function(_arrays.beside(like, np.ascontiguousarray(X, one.dtype)))).astype(np.float64)
+
+    return there

@@ -1,0 +1,125 @@
+"""Diffusion and screening as functions of the place, and their derivatives. Equation numbers are those of csrc/wos/media/README.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..data import Cells, interpolated
+from ..data import _numba as _array_code
+from ..data.packed import PackedData, Target
+
+_data: Any = _array_code  # which has no types
+
+
+def with_curvature(diffusion: PackedData, target: Target) -> PackedData:
+    """A grid's rows, each with (3) at its nodes after the values; other data as they are."""
+    if diffusion.kind != "grid":
+        return diffusion
+    given, d = _arrays.to_host(diffusion.numbers), target.boundary.dimension
+    rows = [_with_curvature(row, d) for row in given]
+    width = max(map(len, rows), default=0)
+    numbers = np.array([np.pad(row, (0, width - len(row))) for row in rows]).reshape(len(rows), width)
+    linear = slice(3 * d, (3 * d + width) // 2)  # what follows the values has no unit
+    return diffusion._replace(numbers=target.array(numbers), linear=linear)
+
+
+def _with_curvature(row: np.ndarray, d: int) -> np.ndarray:
+    """A grid's row, and behind it (3) at its nodes."""
+    values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
+    if not (values > 0).all():
+        raise ValueError(f"solve: diffusion has the value {values.min()} at a node, expected positive numbers")
+    total, one = np.zeros_like(values), _power_of_two(values)
+    for axis in range(d):
+        h = (box[1, axis] - box[0, axis]) / (values.shape[axis] - 1)
+        total += _second(values, axis) / h**2 / (2 * values) - (_first(values, axis) * one / h) ** 2 / (4 * (values * one) ** 2)
+    return np.concatenate([row[: 3 * d + values.size], total.reshape(-1)])
+
+
+def _first(values: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(np.gradient(values, axis=axis, edge_order=2 if values.shape[axis] > 2 else 1))
+
+
+def _second(values: np.ndarray, axis: int) -> np.ndarray:
+    """Second differences at the nodes; those of the first and last node go on as their neighbours do."""
+    v = np.moveaxis(values, axis, 0)
+    found = np.zeros_like(v)
+    if len(v) > 2:
+        found[1:-1] = v[2:] - 2 * v[1:-1] + v[:-2]
+        found[0], found[-1] = (2 * found[1] - found[2], 2 * found[-2] - found[-3]) if len(v) > 3 else (found[1], found[1])
+    return np.moveaxis(found, 0, axis)
+
+
+def derived(
+    kind: str, numbers: Any, function: Any, first_instance: int, b: int, frame: np.ndarray, step: float, X: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """α (n,), grad α (n, d) and (3) (n,) at scaled points (n, d) of instance b of those at hand; absolute units."""
+    n, d = X.shape
+    extent = frame[-2]
+    if kind == "function":
+        return _by_differences(function, first_instance + b, frame, step, X)
+    row = None if numbers is None else _data.row_of(kind, numbers, b, None)
+    if kind in ("none", "number"):
+        return np.full(n, 1.0 if row is None else row[0]), np.zeros((n, d)), np.zeros(n)
+    if kind == "grid":
+        values, box = _data.table_of(kind, row, d), _data.box_of(row, d)
+        bent = row[3 * d + values.size :][: values.size].reshape(values.shape)  # type: ignore[index]
+        cell = Cells(values.shape, box, frame[:-2] + extent * X)
+        per = (np.array(values.shape) - 1) / (box[1] - box[0])
+        slope = np.stack([interpolated(_first(values, i) * per[i], cell.corner, cell.place) for i in range(d)], axis=-1)
+        return interpolated(values, cell.corner, cell.place), slope, interpolated(bent, cell.corner, cell.place)
+    alpha, slope, laplace = (_of_powers if kind == "polynomial" else _of_bells)(row, X)
+    one = _power_of_two(alpha)
+    steepness = ((slope * one[:, None]) ** 2).sum(axis=1) / (4 * (alpha * one) ** 2)
+    return alpha, slope / extent, (laplace / (2 * alpha) - steepness) / extent**2
+
+
+def _power_of_two(alpha: np.ndarray) -> np.ndarray:
+    """By which α is near 1: its square may leave float64."""
+    return np.asarray(np.ldexp(1.0, -np.frexp(alpha)[1]))
+
+
+def _by_differences(
+    function: Any, instance: int, frame: np.ndarray, step: float, X: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(4)"""
+    n, d = X.shape
+    shifts = np.concatenate([np.zeros((1, d)), *([-row, row] for row in step * np.eye(d))])
+    at = (frame[:-2] + frame[-2] * X)[:, None] + shifts
+    values = np.asarray(function(instance, np.ascontiguousarray(at.reshape(-1, d)))).reshape(n, 2 * d + 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bent = (np.sqrt(values[:, 1:]).sum(axis=1) / np.sqrt(values[:, 0]) - 2 * d) / step**2
+    return values[:, 0], (values[:, 2::2] - values[:, 1::2]) / (2 * step), bent
+
+
+def _of_powers(row: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    of: Any = np.polynomial.polynomial
+    c, d = _data.table_of("polynomial", row, X.shape[1]), X.shape[1]
+    value = of.polyval2d if d == 2 else of.polyval3d
+    slope = np.stack([value(*X.T, of.polyder(c, axis=i)) for i in range(d)], axis=-1)
+    return value(*X.T, c), slope, sum(value(*X.T, of.polyder(c, 2, axis=i)) for i in range(d))
+
+
+def _of_bells(row: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    d = X.shape[1]
+    bells = row.reshape(-1, d + 2)
+    away, q = X[:, None, :] - bells[:, 1:-1], bells[:, -1]
+    r2 = (away**2).sum(axis=-1)
+    e = np.exp(-r2 * q) * bells[:, 0]
+    return e.sum(axis=1), -((2 * q * e)[..., None] * away).sum(axis=1), (2 * q * e * (2 * q * r2 - d)).sum(axis=1)
+
+
+def rates(
+    kinds: tuple[str, str], numbers: tuple[Any, Any], functions: tuple[Any, Any], first_instance: int, b: int, frame: np.ndarray,
+    step: float, X: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """α, σ and σ' (2) at scaled points, absolute."""
+    alpha, _, bent = derived(kinds[0], numbers[0], functions[0], first_instance, b, frame, step, X)
+    if kinds[1] == "none":
+        return alpha, np.zeros(len(X)), bent
+    row = None if numbers[1] is None else _data.row_of(kinds[1], numbers[1], b, None)
+    sigma = np.asarray(_data.data_values(kinds[1], row, functions[1], first_instance + b, frame, X))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return alpha, sigma, bent + sigma / alpha

@@ -1,0 +1,136 @@
+"""A chunk of a problem, some points of some instances: what is walked at a time. None of the cuts shows in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import _arrays
+from ..._call import call
+from ..._typing import Backend
+from ..data.packed import copied
+from ..media import MEDIA
+from ..stars import STARS
+from ..walk import WALK
+from ..walk.nodes import schedule
+from .state import State
+
+Array = Any
+METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA}  # the ops that solve a problem
+GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # their inputs that describe the boundary
+_OF_POINTS = ("start", "slopes")  # those with an axis of points
+MOST_INSTANCES = 64  # of a chunk: whose grids a boundary keeps
+
+
+class Window(NamedTuple):
+    """Instances [instance, instance_end), and of each the points [point, point_end)."""
+
+    instance: int
+    instance_end: int
+    point: int
+    point_end: int
+
+    def rows(self, N: int) -> np.ndarray:
+        """Numbers of its points among those of all instances with N each."""
+        of_instance = np.arange(self.instance, self.instance_end)[:, None] * N
+        return (of_instance + np.arange(self.point, self.point_end)).reshape(-1)
+
+
+def windows(B: int, N: int, points: int) -> Iterator[Window]:
+    """All points of B instances, at most ``points`` of them, or one, in a window."""
+    if not B * N:
+        return
+    if points >= N:
+        step = min(MOST_INSTANCES, points // N)
+        for b in range(0, B, step):
+            yield Window(b, min(B, b + step), 0, N)
+        return
+    for b in range(B):
+        for n in range(0, N, max(1, points)):
+            yield Window(b, b + 1, n, min(N, n + max(1, points)))
+
+
+def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
+    """[first, first + walks) cut at multiples of ``most``, a power of two: few nodes each (5)."""
+    at, end = first, first + walks
+    while at < end:
+        count = min(end, (at // most + 1) * most) - at
+        yield at, count
+        at += count
+
+
+@dataclass
+class Chunk:
+    """The arguments of an op for some points of some instances, under their global numbers. Not frozen, which costs 2 us."""
+
+    method: str  # a key of METHODS
+    arrays: dict[str, Array]  # the op's inputs by their names; those that are missing are None
+    options: dict[str, Any]  # likewise, but for the range of walks
+    extras: tuple[Any, ...]  # grids, and the functions among the data
+    backend: Backend | None
+    num_threads: int | None
+    units: np.ndarray | None = None  # the exponents of the units of u
+
+    @property
+    def points(self) -> int:
+        """Of all instances."""
+        B, N, _ = self.arrays["start"].shape
+        return int(B * N)
+
+    @property
+    def inputs(self) -> tuple[Array | None, ...]:
+        return tuple([self.arrays.get(arg.name) for arg in METHODS[self.method].inputs])
+
+    def units_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """The exponents of the units of those points, numbered instance after instance."""
+        return None if self.units is None else self.units[rows // self.arrays["start"].shape[1]]
+
+    def options_of(self, first: int, walks: int) -> tuple[Any, ...]:
+        """Those of the op for walks [first, first + walks)."""
+        given = {**self.options, "first_walk": first, "walks": walks}
+        return tuple([given[option.name] for option in METHODS[self.method].options])
+
+    def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
+        """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
+        if rows is not None and len(rows) < self.points:
+            part, kept = self._only(rows)
+            return part.run(first, walks).take(kept)
+        mean, m2, *counts = call(
+            METHODS[self.method], self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads
+        )
+        if len(counts) > 1:  # jumps beyond the bound of a medium: a column more
+            counts = [_arrays.namespace(counts[0]).concatenate([counts[0], counts[1][..., None]], -1)]
+        group = 2 if self.options["gradient"] else 1
+        starts, sizes = schedule(first // group, walks // group)
+        return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in (mean, m2, *counts)))
+
+    def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
+        """The window that holds those points, in which no others start; and where they lie in it."""
+        b, n = np.divmod(rows, self.arrays["start"].shape[1])
+        low, high = int(n.min()), int(n.max()) + 1
+        kept = b * (high - low) + n - low
+        cut = {name: self.arrays[name][:, low:high] for name in _OF_POINTS if self.arrays.get(name) is not None}
+        cut["start"] = _starting(cut["start"], kept)
+        options = {**self.options, "first_point": self.options["first_point"] + low}
+        return replace(self, arrays={**self.arrays, **cut}, options=options), kept
+
+    def without_geometry(self) -> Chunk:
+        """In NumPy arrays, without the boundary and functions: what is sent elsewhere."""
+        arrays = {name: x if x is None else _arrays.to_host(x) for name, x in self.arrays.items() if name not in GEOMETRY}
+        return replace(self, arrays=arrays, extras=())
+
+    def with_geometry(self, tables: Sequence[Array], extras: tuple[Any, ...]) -> Chunk:
+        """With what ``without_geometry`` left out."""
+        return replace(self, arrays={**self.arrays, **dict(zip(GEOMETRY, tables))}, extras=extras)
+
+
+def _starting(start: Array, rows: np.ndarray) -> Array:
+    """``start`` in which only those points start, numbered instance after instance."""
+    rest = np.ones(start.shape[:2], bool)
+    rest.reshape(-1)[rows] = False
+    start = copied(start)
+    start[rest if isinstance(start, np.ndarray) else _arrays.of_kind(_arrays.place(start), rest)] = np.nan
+    return start

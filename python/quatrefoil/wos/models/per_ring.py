@@ -1,0 +1,162 @@
+"""Boundary values that differ from ring to ring of one polygon, as ``dirichlet_per_ring`` of ``solve`` gives them.
+
+Numbers and values at vertices become values at all vertices, exact on every segment and differentiable. Other data become a function of
+boundary points, which are first assigned to the ring of the closest segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import array_like, is_number, number
+from ..._call import call
+from ..data import PerVertex
+from ..data.pack import as_function, check, pack, requires_grad
+from ..data.packed import Array, DataClass, PackedData, Parameters, Target, as_given
+from ..polygon import Polygon
+from ..query import NEAREST
+from ..region import Region
+
+NAME = "dirichlet_per_ring"
+
+
+class PerRing(DataClass):
+    """(R,) numbers, or a list of R numbers and data, for the outline and then for its holes."""
+
+    def __init__(self, values: Any, label: str) -> None:
+        is_list = isinstance(values, (list, tuple))
+        found: Any = list(values) if is_list else array_like(values, label, NAME)
+        if not is_list and found.ndim != 1:
+            raise ValueError(f"{label}: {NAME} has shape {tuple(found.shape)}, expected (R,) or a list, one entry per ring")
+        self.values = found
+
+    def _parameters(self, d: int) -> list[tuple[Array, int]]:
+        return []
+
+    def _check(self, boundary: Region, label: str, name: str) -> int | None:
+        if not isinstance(boundary, Polygon) or boundary._batch is not None:
+            raise ValueError(
+                f"{label}: {NAME} is for the rings of one Polygon, boundary is {boundary!r}; give PerVertex data, or solve one by one"
+            )
+        sizes = np.diff(_first_vertices(boundary)).tolist()
+        if len(self.values) != len(sizes):
+            rings = f"{len(sizes)} rings, the outline and {len(sizes) - 1} holes"
+            raise ValueError(
+                f"{label}: {NAME} has {len(self.values)} entries, but the polygon has {rings}: expected one per ring, outline first"
+            )
+        if isinstance(self.values, list):
+            for r, (entry, m) in enumerate(zip(self.values, sizes)):
+                if isinstance(entry, PerVertex):
+                    _check_ring(entry, m, label, f"{NAME}[{r}]")
+                elif entry is None or check(entry, boundary, label, f"{NAME}[{r}]") is not None:
+                    what = "None" if entry is None else "of several instances"
+                    raise ValueError(f"{label}: {NAME}[{r}] is {what}, expected one number or data")
+        return None
+
+    @classmethod
+    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
+        """Values at all vertices, or a function."""
+        (one,), b = given, target.boundary
+        assert isinstance(b, Polygon)
+        first = _first_vertices(b)
+        if not one._is_at_vertices():
+            return PackedData("function", function=one._function(b, first, target))
+        values = one._at_vertices(first, target)
+
+        def pull(g: np.ndarray) -> Parameters:
+            return {"values": one._pull(np.bincount(b._pairs.reshape(-1), g[0], minlength=int(first[-1])), first)}
+
+        return PackedData("per_vertex", None, values[target.array(b._pairs)].reshape(1, -1), pull=pull)
+
+    def _is_at_vertices(self) -> bool:
+        """Whether every ring has a number or values at its vertices."""
+        return not isinstance(self.values, list) or all(
+            isinstance(g, PerVertex) or is_number(g) or (_arrays.kind(g) is not None and g.ndim == 0) for g in self.values
+        )
+
+    def _at_vertices(self, first: np.ndarray, target: Target) -> Array:
+        """(M,) float64 of all vertices, under the gradients of the entries."""
+        rings: Any = self.values if isinstance(self.values, list) else target.parameter(self.values, NAME)
+        parts = []
+        for r, (g, m) in enumerate(zip(rings, np.diff(first).tolist())):
+            if isinstance(g, PerVertex):
+                parts.append(target.parameter(g.values, f"{NAME}[{r}].values"))
+                continue
+            if is_number(g):
+                g = target.array(np.array(number(g, "solve", f"{NAME}[{r}]", negative=True)))
+            elif rings is self.values:
+                g = target.parameter(g, f"{NAME}[{r}]")
+            parts.append(target.namespace.broadcast_to(g, (m,)))
+        return target.namespace.concatenate(parts)
+
+    def _pull(self, g: np.ndarray, first: np.ndarray) -> Any:
+        """The gradient in the values at all vertices (M,) as one in the entries."""
+        parts = [g[a:b] for a, b in pairwise(first)]
+        if not isinstance(self.values, list):
+            return as_given(np.array([part.sum() for part in parts]), self.values)
+        return [
+            as_given(part, entry.values)
+            if isinstance(entry, PerVertex)
+            else float(part.sum())
+            if is_number(entry)
+            else as_given(part.sum(), entry)
+            for entry, part in zip(self.values, parts)
+        ]
+
+    def _function(self, b: Polygon, first: np.ndarray, target: Target) -> _ByRing:
+        parts: list[Any] = []
+        for r, g in enumerate(self.values):
+            if "@" in target.kind or requires_grad(g, 2):
+                what = "requires grad" if "@" not in target.kind else "is neither a number nor PerVertex, which a device does not take"
+                raise NotImplementedError(f"solve: {NAME}[{r}] {what}, and some ring has other data than numbers and PerVertex")
+            if isinstance(g, PerVertex):
+                parts.append(PerVertex(_arrays.to_host(target.parameter(g.values, f"{NAME}[{r}].values"))))
+            else:
+                parts.append(as_function(pack(g, target, f"{NAME}[{r}]")))
+        return _ByRing(b, parts)
+
+
+class _ByRing:
+    """f(instance, X) in absolute coordinates: the part of the ring that each point is closest to."""
+
+    def __init__(self, polygon: Polygon, parts: Sequence[Any]) -> None:
+        self.polygon, self.parts = polygon, parts  # functions, or PerVertex
+
+    def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
+        X, b = np.ascontiguousarray(_arrays.to_host(X)), self.polygon
+        rows = np.concatenate([b._centre, b._extent[:, None]], axis=1)
+        inputs = (X, rows, *b._arrays_of("numpy"))
+        # on one thread: a walk's threads are all busy
+        _, _, segment, weights = (x[0] for x in call(NEAREST, inputs, (False, True, True, True), (b._memo_of("numpy"),), None, None, 1))
+        ends, first = b._pairs[segment], _first_vertices(b)
+        ring = np.searchsorted(first, ends[:, 0], side="right") - 1
+        values = np.empty(len(X))
+        for r in np.unique(ring):
+            here, part = ring == r, self.parts[r]
+            at_vertices = isinstance(part, PerVertex)
+            values[here] = (part.values[ends[here] - first[r]] * weights[here]).sum(axis=1) if at_vertices else part(instance, X[here])
+        return values
+
+
+def _first_vertices(b: Polygon) -> np.ndarray:
+    """(R + 1,): where the vertices of each ring begin."""
+    return np.cumsum([0, *map(len, b._rings[0])])
+
+
+def _check_ring(given: PerVertex, m: int, label: str, name: str) -> None:
+    several = isinstance(given.values, list)
+    if several or tuple(given.values.shape) != (m,):
+        shape = f"is a list of {len(given.values)}" if several else f"has shape {tuple(given.values.shape)}"
+        raise ValueError(f"{label}: {name}.values {shape}, but the ring has {m} vertices: expected ({m},)")
+
+
+def expected_for(boundary: Any) -> str:
+    """What to type as boundary values."""
+    rings = len(boundary._rings[0]) if isinstance(boundary, Polygon) and boundary._batch is None else 1
+    per_ring = f", or {NAME}={[0] + [1] * (rings - 1)} for the outline, then each hole" if rings > 1 else ""
+    return f"dirichlet=0.0, or a function such as dirichlet=lambda X: X[:, 0]{per_ring}"

@@ -1,0 +1,273 @@
+"""A problem at its points, scaled and packed: everything that the ops take."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import _arrays, _backends
+from ..._arguments import is_number, numbers_here
+from ..._call import call
+from ..._typing import Backend
+from ..data.pack import pack
+from ..data.packed import PackedData, Target, detached
+from ..data.per_vertex import on_facets
+from ..media.bound import Bound, bound_of, slopes
+from ..media.derivatives import with_curvature
+from ..mesh import Boundary, TriangleMesh
+from ..polygon import Frame, Polygon
+from ..rings import crossings
+from ..solid import SDF
+from ..stars.tables import Tables
+from ..walk import PLACE
+from .chunk import GEOMETRY, METHODS, Chunk, Window
+from .settings import Settings
+from .statement import Statement, common_batch
+from .units import in_units
+from .warn import warn
+
+Array = Any
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_SINGLE_EXTENT = 1e15
+_MOST_LOOKED_AT = 1024  # segments of a polygon, for those that cross
+_SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
+
+
+class Sizes(NamedTuple):
+    """B instances of N points, and the shape of results."""
+
+    B: int
+    N: int
+    shape: tuple[int, ...]
+
+
+class Prepared(NamedTuple):
+    """Data in their units, starts of walks and geometry, for the arrays and the precision of a call."""
+
+    statement: Statement
+    settings: Settings
+    target: Target  # its boundary serves any number of instances if it is the only one of a batch
+    sizes: Sizes
+    data: tuple[PackedData, ...]  # of ``statement._names``
+    units: np.ndarray | None  # (B,) the exponents of u's units
+    bound: Bound | None  # of a medium
+    start: Array  # (B, N, d), in the precision of the walks
+    frame: Array
+    outside: Array | None  # (B N,) bool; None if no point is known to be
+    backend: Backend | None  # of the walks
+    place_backend: Backend | None  # of what is done besides
+
+    @property
+    def boundary(self) -> Boundary:
+        return self.statement._shared_boundary
+
+    @property
+    def geometry(self) -> Boundary | Tables:
+        """What walks see."""
+        return self.boundary if self.statement._reflecting is None else self.statement._reflecting.tables
+
+    @property
+    def kind(self) -> str:
+        """Of the arrays, and where they are."""
+        return self.target.kind
+
+    @property
+    def on_host(self) -> bool:
+        return "@" not in self.target.kind
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the results."""
+        return self.target.dtype
+
+    @property
+    def calls(self) -> bool:
+        """Whether some of the data are functions."""
+        return any(data.function is not None for data in self.data)
+
+    @property
+    def linear(self) -> tuple[PackedData, ...]:
+        """The data that u is linear in."""
+        return self.data if self.bound is None else self.data[:2]
+
+    @property
+    def row_units(self) -> np.ndarray | None:
+        """The exponents of the units of all points, instance after instance."""
+        return None if self.units is None else np.repeat(self.units, self.sizes.N)
+
+    def cast(self, array: Array) -> Array:
+        """float64 results in the dtype of the points."""
+        return array if self.dtype is _DOUBLE else _cast(array, self.dtype)
+
+    def as_chunk(self, gradient: bool = False) -> Chunk:
+        """All of it; with the gradient even if nobody asked for it."""
+        return self.chunk(Window(0, self.sizes.B, 0, self.sizes.N), gradient=gradient)
+
+    def chunk(self, window: Window, geometry: Boundary | Tables | None = None, gradient: bool = False) -> Chunk:
+        """Those points, their data under their gradients; ``geometry`` is that of their instances, if it is at hand."""
+        s, settings = self.statement, self.settings
+        b, end, n, n_end = window
+        part = self.geometry if (b, end) == (0, self.sizes.B) else geometry or self.geometry._part_of(b, end)
+        names = s._names
+        arrays = {
+            "start": self.start[b:end, n:n_end], "frame": self.frame[b:end],
+            **dict(zip(GEOMETRY, part._arrays_of(self.kind))),
+            **{name: data.of_instances(b, end) for name, data in zip(names, self.data)},
+        }  # fmt: skip
+        options = {
+            **{f"{name}_kind": data.kind for name, data in zip(names, self.data)},
+            "seed": settings.signed_seed, "max_steps": settings.max_steps, "gradient": gradient or settings.gradient,
+            "screening": s._rate, "first_instance": b, "first_point": n, "outside": s.exterior,
+            "endless": s._reflecting is not None and s._reflecting.endless,
+        }  # fmt: skip
+        extras = (part._memo_of(self.kind), *(data.function for data in self.data))
+        units = None if self.units is None else self.units[b:end]
+        if self.bound is not None:
+            arrays["bounds"] = _arrays.of_kind(self.kind, self.bound.rows[b:end])
+            if options["gradient"]:
+                alpha = self.data[2]
+                arrays["slopes"] = slopes(
+                    alpha.kind, arrays["diffusion"], alpha.function, b, arrays["start"], arrays["frame"], arrays["bounds"]
+                )
+        return Chunk(s._method, arrays, options, extras, self.backend, settings.num_threads, units)
+
+
+def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared:
+    """The problem at points (N, d) or (B, N, d), or (d,) for one."""
+    at = points if points.ndim > 1 else points[None]
+    target = _target(statement, at, points)
+    packed = _pack(statement, target)
+    sizes = _sizes(statement, points, packed)
+    backend, place_backend = _backends_of(statement, settings, target, packed)
+    frame = statement._shared_boundary._frame(settings.epsilon, settings.relative)
+    if frame.swallows and not statement.exterior:
+        warn("epsilon is as large as the domain: every answer is g at the nearest point")
+    rows = frame.of_kind(target.kind, sizes.B)
+    bound = _bound(statement, packed, rows, points, settings, backend)
+    precision = _precision(statement, frame, bound)
+    start, outside = _place(statement, at, rows, target, precision, place_backend, settings)
+    data, units = in_units(packed, target.boundary, sizes.B, bound and bound.largest) if "@" not in target.kind else (packed, None)
+    return Prepared(
+        statement, settings, target, sizes, data, units, bound, start, rows, outside, backend, place_backend
+    )  # fmt: skip
+
+
+def _target(statement: Statement, at: Array, points: Array) -> Target:
+    """What data are packed for; an error for points that do not fit the boundary."""
+    numbers, d = numbers_here(at, "solve", "points", graded=True), statement.boundary.dimension
+    dtype = _SINGLE if _arrays.dtype_name(numbers) == "float32" else _DOUBLE
+    if numbers.ndim not in (2, 3) or numbers.shape[-1] != d:
+        raise ValueError(f"solve: points has shape {tuple(numbers.shape)}, expected (N, {d}) or (B, N, {d}), or ({d},) for one point")
+    return Target(statement._shared_boundary, _arrays.place(at), dtype)
+
+
+def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
+    """The data that walks see: walls have theirs, and the boundary values are those of the rest."""
+    packed = {name: pack(statement._given(name), target, name) for name in statement._names}
+    if (r := statement._reflecting) is not None:
+        d, (_, first, _, first_wall, *_) = target.boundary.dimension, r.tables.rows
+        packed["dirichlet"] = on_facets(packed["dirichlet"], d, r.absorbing, None, first)
+        for name in ("neumann", "robin"):
+            packed[name] = on_facets(packed[name], d, r.reflecting, r.turned, first_wall)
+    if statement._method == "media":
+        packed["diffusion"] = with_curvature(packed["diffusion"], target)
+    return tuple(packed.values())
+
+
+def _sizes(s: Statement, points: Array, packed: tuple[PackedData, ...]) -> Sizes:
+    """How many instances, of points, boundary and data that may have them or not."""
+    N, batch = points.shape[-2] if points.ndim > 1 else 1, s.boundary._batch
+    tail = (N,) if points.ndim > 1 else ()
+    found = {"points": len(points) if points.ndim == 3 else None, "boundary": batch, **s._batches}
+    found = {name: n for name, n in found.items() if n is not None}
+    if not found:
+        return Sizes(1, N, tail)
+    b = s._shared_boundary
+    lists = [name for name in found if _is_like_rings(s, name)]
+    at_vertices = isinstance(b, (Polygon, TriangleMesh)) and found == {"dirichlet": b._first_vertex[-1]} and b._batch is None
+    if at_vertices and not lists:
+        count = found["dirichlet"]
+        what = f"dirichlet has {count} numbers, as many as vertices: {count} problems"
+        warn(f"{what}; for values at vertices give PerVertex(dirichlet)")
+    if lists and len(lists) == len(found):
+        rings = "give dirichlet_per_ring for the rings of one polygon; " if lists[0] == "dirichlet" else ""
+        rings = "give PerVertex(dirichlet) for values at vertices; " + rings if at_vertices else rings
+        raise ValueError(
+            f"solve: {lists[0]} is a list, but nothing else has a leading B: {rings}for B problems give an array of (B,) numbers "
+            "or data with a leading B, or the list with points (B, N, d), such as points[None]"
+        )
+    B = common_batch(dict(found), "solve")
+    assert B is not None
+    return Sizes(B, N, (B, *tail))
+
+
+def _is_like_rings(s: Statement, name: str) -> bool:
+    """Whether data are a list that may be meant for the rings of one polygon: of numbers, or for a polygon with holes."""
+    if name not in ("dirichlet", "source", "screening", "diffusion"):
+        return False
+    given, b = getattr(s, name), s._shared_boundary
+    has_holes = isinstance(b, Polygon) and b._batch is None and len(b._rings[0]) > 1
+    return isinstance(given, (list, tuple)) and (has_holes or all(map(is_number, given)))
+
+
+def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple[PackedData, ...]) -> tuple[Backend | None, Backend | None]:
+    """Of the walks, and of what is done besides. On a device kernels call no functions, which are data of compositions."""
+    wanted, device = settings.backend, target.kind.partition("@")[2]
+    if not device:
+        return wanted, wanted
+    calls = any(data.function is not None for data in packed)
+    walks = _backends.kernel(METHODS[s._method], wanted or ("array" if calls else None), device)[0]
+    return walks, _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
+
+
+def _bound(
+    s: Statement, packed: tuple[PackedData, ...], rows: Array, points: Array, settings: Settings, backend: Backend | None
+) -> Bound | None:
+    """That of the medium that walks go through."""
+    if s._method != "media":
+        return None
+    of_host = backend if _arrays.on_host(points) else _backends.of_host()
+    return bound_of(packed[2], packed[3], s._shared_boundary, _arrays.to_host(rows), points, of_host, settings.num_threads)
+
+
+def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
+    """float32 if it holds epsilon, the square of the extent, by which sources count, and that of the radius that a screening allows."""
+    rate = s._rate if bound is None else float(bound.rows[:, 0].max(initial=0.0))
+    smallest, largest = frame.extents
+    fits = smallest > 1 / _SINGLE_EXTENT and largest < _SINGLE_EXTENT and rate * largest * largest < _SINGLE_EXTENT**2
+    return _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
+
+
+def _place(
+    s: Statement, at: Array, rows: Array, target: Target, precision: np.dtype, backend: Backend | None, settings: Settings
+) -> tuple[Array, Array | None]:
+    """Where walks start, and which points are outside, from where none do. Those within epsilon outside start from the boundary."""
+    points = detached(at)
+    points = points[0] if points.ndim == 3 and len(points) == 1 else points
+    # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
+    points = points if target.dtype is precision or precision is _SINGLE else _cast(points, precision)
+    b = s._shared_boundary
+    closed = b.watertight if isinstance(b, TriangleMesh) else True
+    inputs = points, rows, *b._arrays_of(target.kind)
+    start = call(PLACE, inputs, (closed, s.exterior), (b._memo_of(target.kind),), None, backend, settings.num_threads)
+    outside = (start[:, :, 0] != start[:, :, 0]).reshape(-1)
+    if "@" not in target.kind:
+        outside = outside if outside.any() else None
+        if outside is not None:
+            _warn_of_outside(s, int(outside.sum()), outside.size if isinstance(outside, np.ndarray) else outside.numel())
+    return start if target.dtype is precision else _cast(start, precision), outside
+
+
+def _warn_of_outside(s: Statement, count: int, of: int) -> None:
+    b, side = s._shared_boundary, "inside" if s.exterior else "outside"
+    segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
+    pairs = crossings(segments)[:1] if len(segments) <= _MOST_LOOKED_AT else ()
+    crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
+    could = b.dimension == 3 and not isinstance(b, SDF) and not s.exterior and count == of
+    cure = f"{crossed}; for the domain outside give exterior=True" if could else crossed
+    warn(f"{count} points lie {side} the boundary: their values are NaN{cure}")
+
+
+def _cast(array: Array, dtype: np.dtype) -> Array:
+    return array.to(getattr(_arrays.namespace(array), dtype.name)) if hasattr(array, "detach") else array.astype(dtype)

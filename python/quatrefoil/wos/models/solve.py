@@ -1,0 +1,194 @@
+"""A problem stated and solved in one call. Equation numbers are those of csrc/wos/walk/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Literal
+
+import numpy as np
+
+from ..._arguments import keywords
+from ..._typing import Array, ArrayLike, Backend, Points, T
+from ..data import Data, PerRingData
+from ..mesh import Boundary
+from .per_ring import NAME, PerRing
+from .problem import Problem
+from .result import Result
+from .settings import HINTS
+
+
+@keywords("solve", **HINTS)
+def solve(
+    boundary: Boundary,
+    points: Array[T] | Points,
+    dirichlet: Data | None = None,
+    *,
+    dirichlet_per_ring: PerRingData | None = None,
+    source: Data | None = None,
+    screening: float | Data = 0.0,
+    diffusion: Data | None = None,
+    neumann: tuple[Any, Data] | None = None,
+    robin: tuple[Any, Any, Data] | None = None,
+    walks: int = 64,
+    epsilon: float = 1e-3,
+    relative: bool = True,
+    max_steps: int = 1024,
+    gradient: bool = False,
+    exterior: bool = False,
+    cache: Literal["harmonic"] | None = None,
+    rng: int | np.random.Generator | None = None,
+    walk_offset: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_walks: int | None = None,
+    executor: Executor | None = None,
+    progress: bool | Callable[[int, float], Any] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> Result[T]:
+    """Solve a boundary value problem at single points, without a mesh, with standard errors.
+
+    ``Problem(boundary, dirichlet=dirichlet, ...).solve(points, ...)`` in one call: -∇·(α∇u) + σu = f in the domain, u = g on its boundary
+    or a part of it, ∂u/∂n + μu = h on the rest, by averaging random walks (1), (2).
+
+    Parameters
+    ----------
+    boundary : Polygon, TriangleMesh, Ball, Box or SDF
+    points : (N, d) or (B, N, d), or (d,) for one point
+    dirichlet : g
+        The values on the boundary: a number, Fourier, Gaussians, Polynomial, PerVertex, GridField, or a function f(X (n, d)) -> (n,).
+    dirichlet_per_ring : list of R numbers or data, or (R,), optional
+        Instead of dirichlet, for one Polygon: the values on its outline, then on each of its holes. PerVertex has the vertices of its ring.
+        Numbers and PerVertex have gradients; other data are called as functions.
+    source, screening, diffusion, neumann, robin, exterior
+        As for ``Problem``: f, σ, α, (where, h), (where, mu, h), and whether the domain is outside.
+    walks, epsilon, relative, max_steps, gradient, cache, rng, walk_offset, rtol, atol, max_walks, executor, progress
+        As for ``Problem.solve``.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    Result
+        value, stderr, n_walks, mean_steps, n_truncated, n_escaped of shape ``points.shape[:-1]``, with B in front if the boundary or the
+        data have it; with ``gradient`` grad and grad_stderr, (..., d); ``resume(extra_walks)`` and ``merge(other)``.
+
+    Notes
+    -----
+    Points outside are NaN with a RuntimeWarning. Errors, costs, stopping, executors, devices and gradients: docs/walks.md.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> disc, g = qf.wos.Ball([0.0, 0.0], 1.0), qf.wos.Fourier(np.array([1.0, 2.0, 0.0]))  # u = 1 + 2 x
+    >>> r = qf.wos.solve(disc, np.array([[0.0, 0.0], [0.5, 0.0], [0.9, 0.0]]), dirichlet=g, atol=0.01, walks=1024, rng=1)
+    >>> bool((r.stderr <= 0.01).all()), r.n_walks.tolist() == sorted(r.n_walks.tolist(), reverse=True)
+    (True, True)
+
+    A room around a pillar of temperature 1, whose outer walls have temperature 0:
+
+    >>> room = qf.wos.Polygon([[0, 0], [3, 0], [3, 3], [0, 3]], holes=[[[1, 1], [2, 1], [2, 2], [1, 2]]])
+    >>> warm = qf.wos.solve(room, [[0.99, 1.5], [0.01, 1.5]], dirichlet_per_ring=[0, 1], walks=1024, rng=1)
+    >>> warm.value.round(1).tolist()
+    [1.0, 0.0]
+    """
+    return Problem._of(
+        "solve", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve"), source=source, screening=screening,
+        diffusion=diffusion, neumann=neumann, robin=robin,
+    ).solve(
+        points, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, cache=cache, rng=rng,
+        walk_offset=walk_offset, rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress, backend=backend,
+        num_threads=num_threads,
+    )  # fmt: skip
+
+
+def solve_vjp(
+    boundary: Boundary,
+    points: ArrayLike,
+    grad: ArrayLike,
+    *,
+    dirichlet: Data | None = None,
+    dirichlet_per_ring: PerRingData | None = None,
+    source: Data | None = None,
+    walks: int = 64,
+    epsilon: float = 1e-3,
+    relative: bool = True,
+    max_steps: int = 1024,
+    rng: int,
+    walk_offset: int = 0,
+    screening: float | Data = 0.0,
+    diffusion: Data | None = None,
+    neumann: tuple[Any, Data] | None = None,
+    robin: tuple[Any, Any, Data] | None = None,
+    gradient: bool = False,
+    exterior: bool = False,
+    points_gradient: bool = True,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[Any, ...]:
+    """Gradients of a solution by data and points: the walks are replayed, none is stored.
+
+    Those of sum(grad * value) for the value of the same ``solve`` call.
+
+    value is linear in g for given paths, so the gradient is exact, not an estimate of one.
+
+    Parameters
+    ----------
+    grad : shape of value
+    rng : int
+        The seed of the forward call, ``result.seed``.
+    points_gradient : bool
+        Whether the gradient in the points is wanted: an estimate, by the same walks in pairs.
+    boundary, points, ...
+        As for ``solve``.
+
+    Returns
+    -------
+    grad_points : shape of points, or None
+        grad times the gradient of u, summed over the instances that share the points; NaN within epsilon of the boundary, where grad is
+        not 0; 0 outside.
+    grad_dirichlet, grad_source : dict
+        From parameter name to array: {"coefficients": ...} for Fourier and Polynomial, {"values": ...} for GridField and PerVertex (a list
+        where a list was given),
+        {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
+        functions. Of ``dirichlet_per_ring`` {"values": one per ring, a list where a list was given}.
+    grad_neumann, grad_robin : dict
+        Of their h, where ``neumann`` or ``robin`` was given: five results then.
+
+    Raises
+    ------
+    NotImplementedError
+        Lists of data. Keywords as for ``solve``.
+
+    Notes
+    -----
+    Points outside contribute nothing. On a device the parameters' gradients are put together on the host, which waits for them. Cost: the
+    forward call, and with ``points_gradient`` another one. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> disc, x = qf.wos.Ball((0, 0), 1), np.array([[0.5, 0.0]])
+    >>> g = qf.wos.Fourier(np.array([0.0, 1.0, 0.0]))
+    >>> u = qf.wos.solve(disc, x, dirichlet=g, walks=1000, rng=0)
+    >>> dx, dg, df = qf.wos.solve_vjp(disc, x, np.ones(1), dirichlet=g, walks=1000, rng=u.seed)
+    >>> dx.shape
+    (1, 2)
+    """
+    return Problem._of(
+        "solve_vjp", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve_vjp"), source=source,
+        screening=screening, diffusion=diffusion, neumann=neumann, robin=robin,
+    ).vjp(
+        points, grad, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, rng=rng,
+        walk_offset=walk_offset, points_gradient=points_gradient, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+def _or_per_ring(dirichlet: Any, per_ring: Any, label: str) -> Any:
+    """The boundary values, given in one way or the other."""
+    if per_ring is None:
+        return dirichlet
+    if dirichlet is not None:
+        raise ValueError(f"{label}: dirichlet and {NAME} are both given; leave one of them out")
+    return PerRing(per_ring, label)

@@ -1,0 +1,198 @@
+"""What a boundary value problem consists of: an equation, a domain and data, checked once and never changed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NoReturn, Self
+
+from ..._arguments import is_number, keywords, number, refuse_tracing
+from ..data import Data, Fourier
+from ..data.pack import check, is_varying
+from ..data.packed import DataClass, copied, detached, said, with_arrays
+from ..mesh import Boundary
+from ..polygon import Polygon
+from ..region import check_boundary
+from ..solid import SDF
+from ..stars.conditions import instances_of, reflecting
+from ..stars.tables import Reflecting
+from .per_ring import expected_for
+from .settings import HINTS
+
+DATA = ("dirichlet", "source", "screening", "diffusion", "neumann", "robin")
+_DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": None, "robin": None, "exterior": False}
+
+
+class Statement:
+    """Boundary, data and switches; arrays are copies: what is written to the caller's later is not of this problem."""
+
+    boundary: Boundary
+    dirichlet: Data
+    source: Data | None
+    screening: float | Data
+    diffusion: Data | None
+    neumann: tuple[Any, Data] | None
+    robin: tuple[Any, Any, Data] | None
+    exterior: bool
+    _caller: str | None  # the function that errors name, None for methods of this object
+    _batches: dict[str, int | None]  # the leading B of every one of the data that has it
+
+    @keywords("Problem", **HINTS)
+    def __init__(
+        self,
+        boundary: Boundary,
+        *,
+        dirichlet: Data,
+        source: Data | None = None,
+        screening: float | Data = 0.0,
+        diffusion: Data | None = None,
+        neumann: tuple[Any, Data] | None = None,
+        robin: tuple[Any, Any, Data] | None = None,
+        exterior: bool = False,
+    ) -> None:
+        given = {"source": source, "screening": screening, "diffusion": diffusion, "neumann": neumann, "robin": robin}
+        self._fill(None, boundary, {"dirichlet": dirichlet, **given}, exterior)
+
+    @classmethod
+    def _of(cls, caller: str, boundary: Any, exterior: Any, **data: Any) -> Self:
+        """The same for a function that errors name."""
+        made = cls.__new__(cls)
+        made._fill(caller, boundary, data, exterior)
+        return made
+
+    def _fill(self, caller: str | None, boundary: Any, data: dict[str, Any], exterior: Any) -> None:
+        label = caller or "Problem"
+        refuse_tracing(label)
+        check_boundary(boundary, label)
+        dirichlet = data["dirichlet"]
+        if dirichlet is None or isinstance(dirichlet, dict):
+            what = "a dict" if dirichlet else dirichlet
+            raise TypeError(f"{label}: dirichlet is {what}, expected boundary values: {expected_for(boundary)}")
+        if not is_varying(data["screening"]):
+            data["screening"] = number(data["screening"], label, "screening")
+        if not isinstance(exterior, bool):
+            raise TypeError(f"{label}: exterior is {exterior!r}, expected True or False")
+        copies = {name: with_arrays(given, copied) for name, given in data.items()}
+        vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller)
+        vars(self)["_batches"] = self._check(label)
+
+    def _check(self, label: str) -> dict[str, int | None]:
+        if self.exterior:
+            _check_exterior(self, label)
+        b = self._shared_boundary
+        found = {name: check(getattr(self, name), b, label, name) for name in ("dirichlet", "source")}
+        if self._method == "media":
+            _check_medium(self, label)
+            found |= {name: check(getattr(self, name), b, label, name) for name in ("diffusion", "screening")}
+        elif self._reflecting is not None:
+            found |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
+            found["where"] = instances_of(self.neumann, self.robin)
+        common_batch({"boundary": self.boundary._batch, **found}, label)
+        return found
+
+    @cached_property
+    def _shared_boundary(self) -> Boundary:
+        """The boundary, one for any number of instances if it is the only one of a batch, and one per instance if its walls differ."""
+        b, walls = self.boundary, instances_of(self.neumann, self.robin)
+        if not isinstance(b, Polygon):
+            return b
+        return b._shared()._repeated(walls) if walls is not None and walls > 1 and b._count == 1 else b._shared()
+
+    @cached_property
+    def _reflecting(self) -> Reflecting | None:
+        """The boundary with its walls, if a part of it reflects."""
+        if self.neumann is None and self.robin is None:
+            return None
+        return reflecting(self._shared_boundary, self.neumann, self.robin, self._rate, self._caller or "Problem")
+
+    @cached_property
+    def _method(self) -> str:
+        """The walks that solve it: an op of this name."""
+        if self.diffusion is not None or is_varying(self.screening):
+            return "media"
+        return "walk" if self._reflecting is None else "stars"
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The data that walks see, in the order of the op's inputs."""
+        more = {"walk": (), "stars": ("neumann", "robin"), "media": ("diffusion", "screening")}[self._method]
+        return ("dirichlet", "source", *more)
+
+    @property
+    def _rate(self) -> float:
+        """The screening, if it is a number and all that varies in space is the solution."""
+        return self.screening if isinstance(self.screening, float) and self.diffusion is None else 0.0
+
+    def _given(self, name: str) -> Any:
+        """The data of that name; of walls what flows through them, None for what is 0 everywhere."""
+        found = getattr(self, name)
+        if name in ("neumann", "robin") and found is not None:
+            found = found[-1]
+            return None if type(found) in (int, float) and found == 0 else found  # no point of the walls is asked for
+        return None if name == "screening" and isinstance(found, float) and found == 0 else found
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable; make a new one with another {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable, and {name} a part of it")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is derived, and without the graph of a gradient, which cannot be pickled."""
+        derived = ("_shared_boundary", "_reflecting", "_method")
+        return {name: with_arrays(x, detached) for name, x in vars(self).items() if name not in derived}
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in ("dirichlet", *_DEFAULTS)}
+        parts = (
+            f"{name}={repr(x) if is_number(x) or isinstance(x, (bool, DataClass)) else said(x)}"
+            for name, x in shown.items()
+            if x is not _DEFAULTS.get(name, ...) and not (name == "screening" and is_number(x) and x == 0)
+        )
+        return f"{type(self).__name__}({self.boundary!r}, {', '.join(parts)})"
+
+
+def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
+    """The number of instances of what has these: 1 goes with any other, None without a leading B."""
+    found = {name: n for name, n in sizes.items() if n is not None}
+    several = {n for n in found.values() if n != 1}
+    if len(several) > 1:
+        raise ValueError(f"{label}: different numbers of instances: {', '.join(f'{name} {n}' for name, n in found.items())}")
+    return several.pop() if several else 1 if found else None
+
+
+def _check_exterior(s: Statement, label: str) -> None:
+    """Outside u is harmonic and tends to 0."""
+    b = s.boundary
+    if b.dimension != 3 or isinstance(b, SDF):
+        raise ValueError(f"{label}: exterior=True with {b!r}; it needs a Ball, a Box or a TriangleMesh in three dimensions")
+    if s.source is not None or is_varying(s.screening) or s.screening != 0:
+        raise ValueError(f"{label}: exterior=True goes without a source and a screening: u is harmonic outside and tends to 0")
+    if s.neumann is not None or s.robin is not None:
+        raise ValueError(f"{label}: exterior=True does not go with neumann or robin")
+
+
+def _check_medium(s: Statement, label: str) -> None:
+    if s.neumann is not None or s.robin is not None:
+        raise ValueError(f"{label}: diffusion, and a screening that is no number, do not go with neumann or robin; leave one out")
+    if s.exterior or s.boundary.dimension > 3 or isinstance(s.boundary, SDF):
+        raise ValueError(
+            f"{label}: a diffusion, or a screening that is no number, {'outside of' if s.exterior else 'in'} {s.boundary!r}; "
+            "it needs the inside of a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions"
+        )
+    if any(isinstance(x, Fourier) for x in (s.diffusion if isinstance(s.diffusion, (list, tuple)) else [s.diffusion])):
+        raise ValueError(f"{label}: diffusion is Fourier data, which has no derivatives at its centre; give a function")
+    for name in ("diffusion", "screening"):
+        if any_requires_grad(getattr(s, name)):
+            raise ValueError(f"{label}: {name} requires grad, but there is no gradient in it; detach it")
+
+
+def any_requires_grad(given: Any) -> bool:
+    """Whether an array of the data does."""
+    found: list[bool] = []
+
+    def look(array: Any) -> Any:
+        found.append(bool(getattr(array, "requires_grad", False)))
+        return array
+
+    with_arrays(given, look)
+    return any(found)

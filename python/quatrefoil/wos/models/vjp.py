@@ -1,0 +1,78 @@
+"""Gradients of a solution by its data and points. Equation numbers are those of csrc/wos/walk/README.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import arrays_like, numbers_here
+from ..._bind import check_device
+from ..._call import call_vjp
+from ..walk.nodes import schedule
+from .chunk import METHODS
+from .prepared import Prepared
+from .run import Run
+
+Array = Any
+
+
+def gradients(run: Run, grad: Any, first: int, count: int, of_points: bool, label: str) -> tuple[Any, ...]:
+    """Those of sum(grad * value), of the points if they are wanted and of the parameters of each of the data."""
+    p, group = run.prepared, 2 if run.settings.gradient else 1
+    given = _checked(run, grad, label)
+    for data in p.linear:
+        if data.numbers is not None and data.pull is None:
+            raise NotImplementedError(f"{label}: a list of data has no gradient here; stack its parameters, or use torch's autograd")
+    _, sizes = schedule(first // group, count // group)
+    whole = p.as_chunk()
+    inputs = *whole.inputs, _shares(p, given, np.array(sizes) * group / count, p.boundary.dimension if group == 2 else 0)
+    pulled = iter(call_vjp(METHODS[whole.method], inputs, whole.options_of(first, count), whole.extras, p.backend, whole.num_threads))
+    found = [{} if data.pull is None else data.pull(_arrays.to_host(next(pulled))) for data in p.linear]
+    return _of_points(run, given, first, count) if of_points else None, *found
+
+
+def _checked(run: Run, grad: Any, label: str) -> Array:
+    """The gradient in the value, of its shape, dtype and kind."""
+    p = run.prepared
+    found = numbers_here(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
+    if tuple(found.shape) != p.sizes.shape:
+        raise ValueError(f"{label}: grad has shape {tuple(found.shape)}, expected value's {p.sizes.shape}")
+    if (dtype := _arrays.dtype_name(found)) != p.dtype.name:
+        raise TypeError(f"{label}: grad has dtype {dtype} but points has {p.dtype}; convert it")
+    if not p.on_host or not isinstance(found, np.ndarray):
+        check_device(label, "grad", grad, "points", run.points)
+    return found
+
+
+def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
+    """(B, N, K, 1 + more) the gradient in the means of the nodes, 0 for points outside: the value is their sum by ``means`` (K,) (6)."""
+    B, N, _ = p.sizes
+    if p.on_host:
+        share = np.zeros((B, N, len(means), 1 + more))
+        share[..., 0] = grad.reshape(B, N, 1) * means
+        if p.outside is not None:
+            share[_arrays.to_host(p.outside).reshape(B, N)] = 0
+        return _arrays.of_kind(p.kind, share)
+    assert p.outside is not None
+    xp = _arrays.namespace(grad)
+    each = grad.reshape(B, N, 1) * _arrays.of_kind(p.kind, means)
+    each = xp.where(p.outside.reshape(B, N, 1), xp.zeros_like(each), each)[..., None]
+    return xp.concatenate([each, *[xp.zeros_like(each)] * more], -1)
+
+
+def _of_points(run: Run, grad: Array, first: int, count: int) -> Array:
+    """The gradient in the points, of their shape: that in the value times that of u, by walks [first, first + count)."""
+    p, points = run.prepared, run.points
+    B, N, _ = p.sizes
+    xp, slope, outside = _arrays.namespace(grad), run.slope(first, count), p.outside
+    if p.on_host:
+        slope, outside = _arrays.to_host(slope), None if outside is None else _arrays.to_host(outside)
+    weight = grad.reshape(B, N, 1)
+    if outside is not None:
+        weight = xp.where(outside.reshape(B, N, 1), xp.zeros_like(weight), weight)
+    product = weight * slope.reshape(B, N, p.boundary.dimension)
+    product = xp.where(weight == 0, xp.zeros_like(product), product)
+    summed = product if points.ndim == 3 and len(points) == B else product.sum(axis=0).reshape(points.shape)
+    return p.cast(summed) if not p.on_host else _arrays.of_kind(p.kind, np.ascontiguousarray(summed, p.dtype))

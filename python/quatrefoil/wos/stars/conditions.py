@@ -1,0 +1,101 @@
+"""Which part of a boundary reflects: ``neumann`` and ``robin`` of a problem, checked, and the tables of the walk for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import axes, number, numbers_like
+from ..mesh import TriangleMesh
+from ..polygon import Ball, Polygon
+from .reflecting_2d import reflecting_polygon
+from .reflecting_3d import reflecting_mesh
+from .tables import Reflecting
+
+
+def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label: str) -> Reflecting | None:
+    """The boundary with those conditions; None if no part of it reflects."""
+    code, mu = conditions(boundary, neumann, robin, label)
+    if not (code > 0).any():
+        return None
+    if isinstance(boundary, TriangleMesh):
+        return reflecting_mesh(boundary, code, screening, label)
+    return reflecting_polygon(boundary, code, mu, screening, label)
+
+
+def instances_of(neumann: Any, robin: Any) -> int | None:
+    """The leading B of ``where`` and μ, None without one."""
+    parts = [x for given in (neumann, robin) if isinstance(given, (tuple, list)) for x in given[:-1] if axes(x) == 2]
+    return max(map(len, parts)) if parts else None
+
+
+def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of every segment or triangle: 0 Dirichlet, 1 Neumann, 2 Robin; and μ."""
+    if not isinstance(boundary, (Polygon, TriangleMesh)):
+        what = "a Ball, which has no segments" if isinstance(boundary, Ball) else type(boundary).__name__
+        raise ValueError(f"{label}: neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is {what}")
+    if isinstance(boundary, TriangleMesh) and robin is not None:
+        raise ValueError(f"{label}: robin needs a Polygon; boundary is a TriangleMesh, which takes neumann only")
+    code, mu = np.zeros(len(boundary._ends), np.int64), np.zeros(len(boundary._ends))
+    for name, given, parts, number_of in (("neumann", neumann, "(where, h)", 1), ("robin", robin, "(where, mu, h)", 2)):
+        if given is None:
+            continue
+        if not isinstance(given, (tuple, list)) or len(given) != number_of + 1:
+            what = f"{parts}: where is bool, one entry per segment or triangle"
+            raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {what}")
+        here = _per_facet(boundary, given[0], f"{name}'s where", label, bool)
+        if (code[here] > 0).any():
+            segment = int(np.flatnonzero(here & (code > 0))[0])
+            raise ValueError(f"{label}: segment {segment} is in both neumann and robin; give it to one of them")
+        code[here] = number_of
+        if name == "robin":
+            mu[here] = _of_mu(boundary, given[1], label)[here]
+    return code, mu
+
+
+def _said(given: Any) -> str:
+    return f"{type(given).__name__} of {len(given)}" if isinstance(given, (tuple, list)) else type(given).__name__
+
+
+def _of_mu(boundary: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarray:
+    if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
+        return np.full(len(boundary._ends), number(given, label, "robin's mu"))
+    mu = _per_facet(boundary, given, "robin's mu", label, float)
+    if not (np.isfinite(mu) & (mu >= 0)).all():
+        raise ValueError(f"{label}: robin's mu has negative or infinite numbers, expected 0 or more")
+    return mu
+
+
+def _per_facet(boundary: Polygon | TriangleMesh, given: Any, name: str, label: str, dtype: type) -> np.ndarray:
+    """(M,) for every polygon, or a list of them, as one row a segment that is kept; or of a mesh's triangles."""
+    sizes = np.diff(boundary._first_vertex if isinstance(boundary, Polygon) else boundary._first)
+    if isinstance(given, (list, tuple)) and any(_arrays.kind(g) is not None for g in given):
+        if boundary._batch is None or len(given) != boundary._count:
+            raise ValueError(
+                f"{label}: {name} is a list of {len(given)}, expected one array a boundary, of which there are {boundary._count}"
+            )
+        rows = [_row(g, name, label, dtype) for g in given]
+    else:
+        row = _row(given, name, label, dtype)
+        rows = [row] * boundary._count if row.ndim == 1 else list(row) * (boundary._count if len(row) == 1 else 1)
+        if len(rows) != boundary._count:
+            raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a boundary, of which there are {boundary._count}")
+    for b, row in enumerate(rows):
+        if row.shape != (sizes[b],):
+            what = f"segment of polygon {b}" if isinstance(boundary, Polygon) else "triangle"
+            raise ValueError(f"{label}: {name} has shape {row.shape}, expected ({sizes[b]},): one entry a {what}")
+    flat = np.concatenate(rows) if rows else np.zeros(0, dtype)
+    return np.asarray(flat[boundary._pairs[:, 0]] if isinstance(boundary, Polygon) else flat)
+
+
+def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
+    if dtype is float:
+        return np.asarray(numbers_like(given, label, name), np.float64)
+    array = np.asarray(given if _arrays.kind(given) is None else _arrays.to_host(given))
+    if isinstance(given, np.ma.MaskedArray) or array.dtype != bool:
+        cure = "; of their numbers give np.isin(np.arange(M), numbers)" if array.dtype.kind in "iu" else ""
+        what = "expected bool: True where the segment or triangle has the condition"
+        raise TypeError(f"{label}: {name} has dtype {array.dtype}, {what}{cure}")
+    return array
