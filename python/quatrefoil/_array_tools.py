@@ -6,7 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-PIECE = 1 << 24  # numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB
+import numpy as np
+
+# Numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB, which keeps a device busy; on the host
+# 1 to 4 MB, which caches hold.
+PIECE, HOST_PIECE = 1 << 24, 1 << 18
 
 
 def is_complex(xp: Any, x: Any) -> bool:
@@ -123,25 +127,33 @@ def resized(xp: Any, x: Any, n: int) -> Any:
     return x[..., :n] if have >= n else xp.concat([x, zeros(xp, (*x.shape[:-1], n - have), x)], axis=-1)
 
 
-def fitting(numbers: int) -> int:
+def fitting(numbers: int, xp: Any = None) -> int:
     """How many items, of ``numbers`` numbers each, are a piece."""
-    return max(1, PIECE // max(1, numbers))
+    return max(1, min(PIECE, HOST_PIECE if xp is np else PIECE) // max(1, numbers))
 
 
-def pieces(count: int, numbers: int) -> list[slice]:
-    """``count`` items, of ``numbers`` numbers each, cut into slices of at most PIECE numbers; of no items one that is empty."""
-    step = fitting(numbers)
+def pieces(count: int, numbers: int, xp: Any = None) -> list[slice]:
+    """``count`` items, of ``numbers`` numbers each, cut into slices of a piece each; of no items one that is empty."""
+    step = fitting(numbers, xp)
     return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
 
 
 def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
-    """``compute`` of every piece, one behind the other along ``axis``; a tuple of arrays where it returns one."""
-    made = [compute(piece) for piece in pieces(count, numbers)]
-    if len(made) == 1:
-        return made[0]
-    if isinstance(made[0], tuple):
-        return tuple(xp.concat(list(column), axis=axis) for column in zip(*made))
-    return xp.concat(made, axis=axis)
+    """``compute`` of every piece, one behind the other along ``axis``, in one array; a tuple of arrays where it returns one."""
+    first, *others = pieces(count, numbers, xp)
+    made = compute(first)
+    if not others:
+        return made
+    single = not isinstance(made, tuple)
+    whole: list[Any] = []
+    for piece in (first, *others):
+        part = made if piece is first else compute(piece)
+        for i, x in enumerate([part] if single else part):
+            at = axis % x.ndim
+            if piece is first:
+                whole.append(xp.empty((*x.shape[:at], count, *x.shape[at + 1 :]), dtype=x.dtype, device=x.device))
+            whole[i][(*[slice(None)] * at, piece, ...)] = x
+    return whole[0] if single else tuple(whole)
 
 
 def size(x: Any) -> int:

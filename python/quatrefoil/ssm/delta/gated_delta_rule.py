@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_of
+from ..selective.places import ends_check, ends_of
 from .sequences import STATE, factor, recurrent, shapes_of
 
 _INPUTS = (
@@ -28,6 +28,7 @@ GATED_DELTA_RULE = Op(
     outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),
     options=(Option("scale", float), Option("use_qk_l2norm_in_kernel", bool), Option("output_final_state", bool)),
     rule=shapes_of(_INPUTS),
+    check_values=ends_check(6, 1, "must begin with 0, never fall, and end with the number of tokens"),
     tolerance=2e-6,
     float32_on_gpus=True,
 )  # fmt: skip

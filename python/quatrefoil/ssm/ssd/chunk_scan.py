@@ -14,7 +14,7 @@ from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_of
+from ..selective.places import ends_check, ends_of
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
 
@@ -58,6 +58,7 @@ CHUNK_SCAN = Op(
         Option("return_final_states", bool), Option("return_varlen_states", bool),
     ),
     check=_check,
+    check_values=ends_check(10, 1, "must ascend from 0 to the length"),
     tolerance=1e-6,
     float32_on_gpus=True,
 )  # fmt: skip
