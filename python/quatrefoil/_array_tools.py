@@ -139,20 +139,21 @@ def pieces(count: int, numbers: int, xp: Any = None) -> list[slice]:
 
 
 def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
-    """``compute`` of every piece, one behind the other along ``axis``, in one array; a tuple of arrays where it returns one."""
+    """``compute`` of every piece, one behind the other along ``axis``, in one array; a tuple of arrays where it returns one. An item may
+    make several entries of an axis, all items as many."""
     first, *others = pieces(count, numbers, xp)
     made = compute(first)
     if not others:
         return made
-    single = not isinstance(made, tuple)
-    whole: list[Any] = []
+    single, whole = not isinstance(made, tuple), []
     for piece in (first, *others):
         part = made if piece is first else compute(piece)
         for i, x in enumerate([part] if single else part):
             at = axis % x.ndim
+            each = x.shape[at] // (piece.stop - piece.start)
             if piece is first:
-                whole.append(xp.empty((*x.shape[:at], count, *x.shape[at + 1 :]), dtype=x.dtype, device=x.device))
-            whole[i][(*[slice(None)] * at, piece, ...)] = x
+                whole.append(xp.empty((*x.shape[:at], each * count, *x.shape[at + 1 :]), dtype=x.dtype, device=x.device))
+            whole[i][(*[slice(None)] * at, slice(each * piece.start, each * piece.stop), ...)] = x
     return whole[0] if single else tuple(whole)
 
 

@@ -122,7 +122,7 @@ def chunk_gated_delta_rule(
     3 K V + 32 (K + V) multiply-adds, and some 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers for every number
     of v, of the heads that are being computed. Up to 8 tokens a sequence are taken one by one, in two passes over the state. In float32
     errors are some 1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients:
-    anywhere in its head); backend "array" and a GPU let it reach all of its chunk of 64.
+    anywhere in its head); without the compiled kernels, and on a GPU, it reaches all of its chunk of 64.
 
     Examples
     --------

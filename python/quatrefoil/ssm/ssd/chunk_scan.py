@@ -179,8 +179,8 @@ def mamba_chunk_scan_combined(
     Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 32 steps,
     some 5 N P for the gradient. Memory beside the results: products of B and C, at most as much as the result; of states one a thread,
     for gradients three a chunk and thread, and parts of the sums over heads, at most two results and c numbers a step and part. A NaN in x
-    stays in its channel, one in dt in its head, from its time on and within its sequence; backend "array" and a GPU let it reach all of
-    its chunk.
+    stays in its channel, one in dt in its head, from its time on and within its sequence; without the compiled kernels, and on a GPU,
+    it reaches all of its chunk and what follows.
 
     Examples
     --------
