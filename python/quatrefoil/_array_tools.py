@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-PIECE = 1 << 24  # numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB
-CACHED = 1 << 18  # the same for NumPy arrays, so that they stay in a cache: 2 MB
+# Numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB, which keeps a device busy; on the host
+# 1 to 4 MB, which caches hold.
+PIECE, HOST_PIECE = 1 << 24, 1 << 18
 
 
 def is_complex(xp: Any, x: Any) -> bool:
@@ -128,23 +129,32 @@ def resized(xp: Any, x: Any, n: int) -> Any:
 
 def fitting(numbers: int, xp: Any = None) -> int:
     """How many items, of ``numbers`` numbers each, are a piece."""
-    return max(1, (min(PIECE, CACHED) if xp is np else PIECE) // max(1, numbers))
+    return max(1, min(PIECE, HOST_PIECE if xp is np else PIECE) // max(1, numbers))
 
 
 def pieces(count: int, numbers: int, xp: Any = None) -> list[slice]:
-    """``count`` items, of ``numbers`` numbers each, cut into slices of at most PIECE numbers; of no items one that is empty."""
+    """``count`` items, of ``numbers`` numbers each, cut into slices of a piece each; of no items one that is empty."""
     step = fitting(numbers, xp)
     return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
 
 
 def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
-    """``compute`` of every piece, one behind the other along ``axis``; a tuple of arrays where it returns one."""
-    made = [compute(piece) for piece in pieces(count, numbers, xp)]
-    if len(made) == 1:
-        return made[0]
-    if isinstance(made[0], tuple):
-        return tuple(xp.concat(list(column), axis=axis) for column in zip(*made))
-    return xp.concat(made, axis=axis)
+    """``compute`` of every piece, one behind the other along ``axis``, in one array; a tuple of arrays where it returns one. An item may
+    make several entries of an axis, all items as many."""
+    first, *others = pieces(count, numbers, xp)
+    made = compute(first)
+    if not others:
+        return made
+    single, whole = not isinstance(made, tuple), []
+    for piece in (first, *others):
+        part = made if piece is first else compute(piece)
+        for i, x in enumerate([part] if single else part):
+            at = axis % x.ndim
+            each = x.shape[at] // (piece.stop - piece.start)
+            if piece is first:
+                whole.append(xp.empty((*x.shape[:at], each * count, *x.shape[at + 1 :]), dtype=x.dtype, device=x.device))
+            whole[i][(*[slice(None)] * at, slice(each * piece.start, each * piece.stop), ...)] = x
+    return whole[0] if single else tuple(whole)
 
 
 def size(x: Any) -> int:
@@ -188,8 +198,8 @@ def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
 
 def gram(xp: Any, a: Any, b: Any) -> Any:
     """sum over l and r of a_lir b_ljr, (m, n) of arrays (L, m, R) and (L, n, R)."""
-    rows = [xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in ([a] if b is a else [a, b])]
-    return xp.matmul(rows[0], rows[-1].T)
+    a, b = (xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in (a, b))
+    return xp.matmul(a, b.T)
 
 
 def mode_product(xp: Any, A: Any, matrix: Any, axis: int) -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 import quatrefoil as qf
 from checks import check_refused
-from quatrefoil.ssm import ptd
+from quatrefoil.ssm.models import ptd
 
 
 def test_dplr_legs_is_legs():

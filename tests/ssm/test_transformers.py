@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 import quatrefoil as qf  # noqa: E402
-from quatrefoil.ssm.standins._upstream import VERSIONS  # noqa: E402
+from quatrefoil.ssm.models.dropin._upstream import VERSIONS  # noqa: E402
 from ssm.switching import lines  # noqa: E402
 
 pytestmark = [

@@ -37,6 +37,12 @@ from .mamba import mamba_split_conv1d_scan_combined as mamba_split_conv1d_scan_c
 from .mamba import selective_scan_fn as selective_scan_fn
 from .mamba import selective_state_step as selective_state_step
 from .mamba import selective_state_update as selective_state_update
+from .models.dropin import Installation as Installation
+from .models.dropin import install
+from .models.mamba2_block import mamba_split_conv1d_scan_combined_vjp as mamba_split_conv1d_scan_combined_vjp
+from .models.toeplitz import hankel_matmul, toeplitz_matmul
+from .models.toeplitz import hankel_matmul_vjp as hankel_matmul_vjp
+from .models.toeplitz import toeplitz_matmul_vjp as toeplitz_matmul_vjp
 from .modes import log_vandermonde, log_vandermonde_transpose
 from .modes import log_vandermonde_transpose_vjp as log_vandermonde_transpose_vjp
 from .modes import log_vandermonde_vjp as log_vandermonde_vjp
@@ -55,12 +61,6 @@ from .selective import causal_conv1d_varlen_states_vjp as causal_conv1d_varlen_s
 from .selective import selective_scan_fn_vjp as selective_scan_fn_vjp
 from .selective import selective_state_step_vjp as selective_state_step_vjp
 from .ssd import mamba_chunk_scan_combined_vjp as mamba_chunk_scan_combined_vjp
-from .ssd import mamba_split_conv1d_scan_combined_vjp as mamba_split_conv1d_scan_combined_vjp
-from .standins import Installation as Installation
-from .standins import install
-from .toeplitz import hankel_matmul, toeplitz_matmul
-from .toeplitz import hankel_matmul_vjp as hankel_matmul_vjp
-from .toeplitz import toeplitz_matmul_vjp as toeplitz_matmul_vjp
 
 __all__ = [
     "arma_filter",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .._public import surface
-from .hippo import dplr_legs, hippo_legs, s4d_init
-from .ptd import PTD as PTD
-from .ptd import ptd_init
-from .transfer import discretize, transfer_function
+from .models.hippo import dplr_legs, hippo_legs, s4d_init
+from .models.ptd import PTD as PTD
+from .models.ptd import ptd_init
+from .models.transfer import discretize, transfer_function
 
 __all__ = ["discretize", "dplr_legs", "hippo_legs", "ptd_init", "s4d_init", "transfer_function"]
 

@@ -28,8 +28,9 @@ def test_a_state_continues_a_sequence(backend, rng):
         whole, end = qf.ssm.s5_apply(u, poles, b, c, D, initial_state=start, return_state=True)
         first, middle = qf.ssm.s5_apply(u[:, :cut], poles, b, c, D, initial_state=start, return_state=True)
         second, last = qf.ssm.s5_apply(u[:, cut:], poles, b, c, D, initial_state=middle, return_state=True)
-        np.testing.assert_array_equal(np.concatenate([first, second], axis=1), whole)  # a sum has one order, wherever it is cut
-        np.testing.assert_array_equal(last, end)
+        most = 0 if backend == "native" else 1e-12  # a kernel's sum has one order, wherever it is cut
+        np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, rtol=most, atol=most)
+        np.testing.assert_allclose(last, end, rtol=most, atol=most)
 
 
 def test_growing_systems_are_legal(backend, rng):

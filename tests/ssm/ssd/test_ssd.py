@@ -40,16 +40,24 @@ def test_a_nan_stays_where_it_is(backend, rng):
         m[at] = np.nan
         return m
 
+    def check(reached, there, t):
+        if backend == "native":
+            np.testing.assert_array_equal(reached, there)
+            return
+        assert reached[there].all()
+        from_chunk = np.arange(140)[None, :, None, None] >= 64 * (t // 64)  # a composition lets it reach all of its chunk, and what follows
+        assert not (reached & ~(there.any(axis=1, keepdims=True) & from_chunk)).any()
+
     for t in (0, 37, 70, 99):
         there = np.zeros_like(x, bool)
         there[1, t:100, 2, 3] = True
-        np.testing.assert_array_equal(reach(x=spoiled(x, (1, t, 2, 3))), there)
+        check(reach(x=spoiled(x, (1, t, 2, 3))), there, t)
         there[1, t:100, 2] = True
-        np.testing.assert_array_equal(reach(dt=spoiled(dt, (1, t, 2))), there)
+        check(reach(dt=spoiled(dt, (1, t, 2))), there, t)
         there[1, t:100, 2:] = True
-        np.testing.assert_array_equal(reach(B=spoiled(B, (1, t, 1, 4))), there)
+        check(reach(B=spoiled(B, (1, t, 1, 4))), there, t)
         there[1, t + 1 : 100, 2:] = False
-        np.testing.assert_array_equal(reach(C=spoiled(C, (1, t, 1, 4))), there)
+        check(reach(C=spoiled(C, (1, t, 1, 4))), there, t)
 
 
 def test_extreme_steps_give_no_nan(backend, rng):

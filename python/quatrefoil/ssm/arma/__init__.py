@@ -34,6 +34,11 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     return [x, states if options[0] else None]
 
 
+def _check_divisor(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    if (inputs[1][..., 0] == 0).any():
+        raise ValueError(f"{label}: a[..., 0] is 0, expected a number to divide by")
+
+
 ARMA_FILTER = Op(
 
     __name__, "arma_filter",
@@ -46,6 +51,7 @@ ARMA_FILTER = Op(
     outputs=(Arg("y", "... L", half=True, like="x"), Arg("zf", "... Z", half=True, like="x", when="return_state")),
     options=(Option("return_state", bool),),
     rule=_shapes,
+    check_values=_check_divisor,
     tolerance=2e-6,
 )  # fmt: skip
 OPS = (ARMA_FILTER,)

@@ -39,8 +39,6 @@ def _filter_vjp(b, a, x, y, mu, db, da, dx):
 def _coefficients(b, a, rows):
     """(rows, order + 1) each, over a_0, and a_0 (rows, 1)."""
     order = max(b.shape[-1], a.shape[-1]) - 1
-    if (a[..., 0] == 0).any():
-        raise ValueError("ssm.arma_filter: a[..., 0] is 0, expected a number to divide by")
     full = []
     for c in (b, a):
         wide = np.zeros((rows, order + 1))

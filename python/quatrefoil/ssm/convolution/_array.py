@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..._array_tools import resized, zeros
+from ..._array_tools import in_pieces, resized, zeros
 
 
 def length(L: int, taps: int) -> int:
@@ -29,16 +30,18 @@ def _transform_length(k: Any, k_reverse: Any, L: int) -> int:
 
 def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
     """Leading axes of the taps and of D broadcast against those of u."""
-    L = u.shape[-1]
-    if 0 in u.shape or 0 in k.shape[:-1]:
-        return zeros(xp, (*_common(k, u)[:-1], L), u)
-    n = _transform_length(k, k_reverse, L)
-    spectrum = _spectrum(xp, k, k_reverse, L, n)
-    if spectrum is None:
-        y = zeros(xp, (*_common(k, u)[:-1], L), u)
-    else:
-        y = xp.fft.irfft(xp.fft.rfft(u, n=n) * spectrum, n=n)[..., :L]
-    return y if D is None else y + D[..., None] * u
+    shape = _common(k, u)
+    if 0 in shape:
+        return zeros(xp, shape, u)
+    L, n = u.shape[-1], _transform_length(k, k_reverse, u.shape[-1])
+
+    def compute(channels: slice) -> Any:
+        x, taps, ahead = (None if a is None else a[..., channels, :] for a in (u, k, k_reverse))
+        spectrum = _spectrum(xp, taps, ahead, L, n)
+        y = zeros(xp, _common(taps, x), u) if spectrum is None else xp.fft.irfft(xp.fft.rfft(x, n=n) * spectrum, n=n)[..., :L]
+        return y if D is None else y + D[..., channels, None] * x
+
+    return in_pieces(xp, compute, shape[-2], 4 * n * math.prod(shape[:-2]), axis=-2)
 
 
 def _common(k: Any, u: Any) -> tuple[int, ...]:
@@ -53,14 +56,20 @@ def fft_conv_vjp(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any, grad: Any) -> 
     if 0 in u.shape:
         return u, *(None if x is None else zeros(xp, x.shape, x) for x in (k, D, k_reverse))
     n = _transform_length(k, k_reverse, L)
-    spectrum = _spectrum(xp, k, k_reverse, L, n)
-    G, U = xp.fft.rfft(grad, n=n), xp.fft.rfft(u, n=n)
-    du = zeros(xp, u.shape, u) if spectrum is None else xp.fft.irfft(G * xp.conj(spectrum), n=n)[..., :L]
-    product = G * xp.conj(U)
-    lags = xp.fft.irfft(xp.sum(product, axis=batch) if batch else product, n=n)  # sum_l grad_l u_{l - j} at j, at n + j where j < 0
-    dk = resized(xp, lags[..., : min(L, n, k.shape[-1])], k.shape[-1])
-    future = None if k_reverse is None else xp.flip(lags, axis=-1)[..., : min(L - 1, k_reverse.shape[-1])]
-    dk_reverse = None if k_reverse is None else resized(xp, future, k_reverse.shape[-1])
-    if D is None:
-        return du, dk, None, dk_reverse
-    return du + D[:, None] * grad, dk, xp.sum(u * grad, axis=(*batch, -1)), dk_reverse
+
+    def compute(channels: slice) -> tuple[Any, ...]:
+        x, g, taps, ahead = (None if a is None else a[..., channels, :] for a in (u, grad, k, k_reverse))
+        spectrum = _spectrum(xp, taps, ahead, L, n)
+        G, U = xp.fft.rfft(g, n=n), xp.fft.rfft(x, n=n)
+        du = xp.zeros_like(x) if spectrum is None else xp.fft.irfft(G * xp.conj(spectrum), n=n)[..., :L]
+        product = G * xp.conj(U)
+        lags = xp.fft.irfft(xp.sum(product, axis=batch) if batch else product, n=n)  # sum_l g_l x_{l - j} at j, at n + j where j < 0
+        made = [du, resized(xp, lags[..., : min(L, n, k.shape[-1])], k.shape[-1])]
+        if D is not None:
+            made = [du + D[channels, None] * g, made[1], xp.sum(x * g, axis=(*batch, -1))[:, None]]
+        if ahead is not None:
+            made.append(resized(xp, xp.flip(lags, axis=-1)[..., : min(L - 1, ahead.shape[-1])], ahead.shape[-1]))
+        return tuple(made)
+
+    du, dk, *others = in_pieces(xp, compute, u.shape[-2], 6 * n * math.prod(u.shape[:-2]), axis=-2)
+    return du, dk, None if D is None else others.pop(0)[:, 0], None if k_reverse is None else others.pop(0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._array_tools import arange, ascends, double, nan_unless, sums_across, sums_before, sums_from, zeros
+from ..._array_tools import arange, ascends, double, in_pieces, nan_unless, sums_across, sums_before, sums_from, twofold_sums, zeros
 
 _CHUNK = 64
 _LEAST = -746.0  # the exponential of what is below is 0
@@ -133,10 +133,10 @@ class _Chunks:
             return
         logs = double(xp, self.tokens.split(g))
         zero = logs < _LEAST
-        sums = xp.cumulative_sum(xp.where(zero, xp.zeros_like(logs), logs), axis=-1)
+        sums, low = twofold_sums(xp, xp.where(zero, xp.zeros_like(logs), logs))
         resets = xp.cumulative_sum(xp.astype(zero, xp.int64), axis=-1)
         same = (resets[..., :, None] == resets[..., None, :]) & self.not_above
-        differences = sums[..., :, None] - sums[..., None, :]
+        differences = (sums[..., :, None] - sums[..., None, :]) + (low[..., :, None] - low[..., None, :])
         none = xp.full_like(differences, -xp.inf)
         decay, since = xp.exp(xp.where(same, differences, none)), xp.exp(xp.where(resets == 0, sums, none[..., 0]))
         self.decay, self.since = xp.astype(decay, k.dtype), xp.astype(since, k.dtype)[..., None]
@@ -188,6 +188,26 @@ def _first_states(xp: Any, q: Any, v: Any, initial_state: Any, cu_seqlens: Any) 
     return zeros(xp, (sequences, v.shape[2], q.shape[3], v.shape[3]), q)
 
 
+def _turned(xp: Any, state: Any) -> Any:
+    """(N, HV, K, V) <-> (N, K, HV, V): heads where tokens have theirs."""
+    return None if state is None else xp.permute_dims(state, (0, 2, 1, 3))
+
+
+def _by_heads(xp: Any, compute: Any, inputs: tuple[Any, ...], states: tuple[Any, ...]) -> list[Any]:
+    """``compute(inputs, states)`` of some heads of keys with those of values that share them, whose results have heads in axis 2."""
+    q, _, v, *_ = inputs
+    group = v.shape[2] // q.shape[2]
+
+    def of(heads: slice) -> tuple[Any, ...]:
+        values = slice(group * heads.start, group * heads.stop)
+        some = [None if x is None else x[:, :, heads if i < 2 else values, ...] for i, x in enumerate(inputs)]
+        made: tuple[Any, ...] = compute(some, [None if S is None else S[:, values, ...] for S in states])
+        return made
+
+    chunks, numbers = v.shape[1] // _CHUNK + 1, (q.shape[3] + v.shape[3], q.shape[3] * v.shape[3])
+    return list(in_pieces(xp, of, q.shape[2], group * v.shape[0] * max(v.shape[1] * numbers[0], chunks * numbers[1]), axis=2))
+
+
 def _run(
     xp: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, initial_state: Any, cu_seqlens: Any, scale: float, normalizes: bool, final: bool,
     corrects: bool,
@@ -195,12 +215,17 @@ def _run(
     first = _first_states(xp, q, v, initial_state, cu_seqlens)
     if 0 in (*v.shape, q.shape[3]):
         return xp.zeros_like(v), first if final else None
-    chunks = _Chunks(xp, (q, k, v, g, beta, cu_seqlens), normalizes, corrects)
-    before, behind = chunks.states(first)
-    S = xp.stack(before, axis=2)
-    _, x = chunks.written(S)
-    o = scale * (xp.matmul(chunks.since * chunks.q, S) + xp.matmul(chunks.reads, x))
-    return chunks.tokens.join(o), chunks.tokens.last_of(behind, first) if final else None
+
+    def compute(inputs: list[Any], states: list[Any]) -> tuple[Any, ...]:
+        chunks = _Chunks(xp, (*inputs, cu_seqlens), normalizes, corrects)
+        before, behind = chunks.states(states[0])
+        S = xp.stack(before, axis=2)
+        _, x = chunks.written(S)
+        o = chunks.tokens.join(scale * (xp.matmul(chunks.since * chunks.q, S) + xp.matmul(chunks.reads, x)))
+        return (o, _turned(xp, chunks.tokens.last_of(behind, states[0]))) if final else (o,)
+
+    o, *last = _by_heads(xp, compute, (q, k, v, g, beta), (first,))
+    return o, _turned(xp, last[0]) if final else None
 
 
 def _run_vjp(
@@ -212,17 +237,22 @@ def _run_vjp(
     inputs = (q, k, v, g, beta, initial_state)
     if 0 in (*v.shape, q.shape[3]):
         return tuple(None if x is None else last if x is initial_state else zeros(xp, x.shape, x) for x in inputs)
-    c = _Chunks(xp, (q, k, v, g, beta, cu_seqlens), normalizes, corrects)
-    before, _ = c.states(first)
-    S = xp.stack(before, axis=2)
-    grad = scale * c.tokens.split(grad)
-    R, y, z, of_first = _back(xp, c, grad, last)
-    u, x = c.written(S)
-    made = _gradients(xp, c, grad, S, R, z, x)
-    dq, dk = (_of_rows(xp, c, *rows) for rows in ((c.q, c.q_factor, made[0]), (c.k, c.k_factor, made[1])))
-    dbeta = None if beta is None else c.tokens.join(xp.sum(y * u, axis=-1))
-    dg = None if g is None else c.tokens.join(made[2])
-    return dq, dk, c.tokens.join(z), dg, dbeta, None if initial_state is None else of_first
+
+    def compute(inputs: list[Any], states: list[Any]) -> tuple[Any, ...]:
+        c = _Chunks(xp, (*inputs[:5], cu_seqlens), normalizes, corrects)
+        before, _ = c.states(states[0])
+        S = xp.stack(before, axis=2)
+        grad = scale * c.tokens.split(inputs[5])
+        R, y, z, of_first = _back(xp, c, grad, states[1])
+        u, x = c.written(S)
+        made = _gradients(xp, c, grad, S, R, z, x)
+        dq, dk = (_of_rows(xp, c, *rows) for rows in ((c.q, c.q_factor, made[0]), (c.k, c.k_factor, made[1])))
+        of_beta = [] if beta is None else [c.tokens.join(xp.sum(y * u, axis=-1))]
+        return dq, dk, c.tokens.join(z), _turned(xp, of_first), *([] if g is None else [c.tokens.join(made[2])]), *of_beta
+
+    dq, dk, dv, dinitial, *gates = _by_heads(xp, compute, (q, k, v, g, beta, grad), (first, last))
+    dg, dbeta = (None if x is None else gates.pop(0) for x in (g, beta))
+    return dq, dk, dv, dg, dbeta, None if initial_state is None else _turned(xp, dinitial)
 
 
 def _back(xp: Any, c: _Chunks, grad: Any, last: Any) -> tuple[Any, Any, Any, Any]:

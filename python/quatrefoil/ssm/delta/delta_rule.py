@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from functools import partial
+from typing import Any, Literal, overload
 
+from ..._spec import Op
 from ..._typing import AnyArray, Array, Backend, T
 from .gated_delta_rule import GATED_DELTA_RULE, gated_delta_rule
+from .sequences import recurrent
 
-_CHUNK, _RECURRENT = (GATED_DELTA_RULE.titled(name) for name in ("chunk_delta_rule", "fused_recurrent_delta_rule"))
+_CHUNK = GATED_DELTA_RULE.titled("chunk_delta_rule")
+
+
+def _delta_rule(op: Op, q: Any, k: Any, v: Any, beta: Any = None, *others: Any, **options: Any) -> tuple[Any, Any]:
+    """The gated rule without its gate; ``others`` and ``options`` are those of ``gated_delta_rule``."""
+    return gated_delta_rule(op, q, k, v, None, beta, *others, **options)
 
 
 # fmt: off
@@ -62,58 +70,10 @@ def chunk_delta_rule(
     >>> qf.ssm.chunk_delta_rule(k, k, v, scale=1.0)[0].ravel()  # what the key was last told
     array([1., 2., 3.])
     """
-    arrays = (q, k, v, None, beta, initial_state)
-    return gated_delta_rule(_CHUNK, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads)
+    return _delta_rule(
+        _CHUNK, q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
 
 
-# fmt: off
-@overload
-def fused_recurrent_delta_rule(
-    q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
-    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
-    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
-) -> tuple[T, T]: ...
-@overload
-def fused_recurrent_delta_rule(
-    q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
-    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
-) -> tuple[T, T | None]: ...
-# fmt: on
-def fused_recurrent_delta_rule(
-    q: Array[T],
-    k: Array[T],
-    v: Array[T],
-    beta: Array[T] | None = None,
-    scale: float | None = None,
-    initial_state: AnyArray | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: AnyArray | None = None,
-    *,
-    out: Array[T] | None = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> tuple[T, T | None]:
-    """``chunk_delta_rule`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.
-
-    Parameters
-    ----------
-    q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens
-        As in ``chunk_delta_rule``.
-    out, backend, num_threads
-        As in ``help(qf.conventions)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import quatrefoil as qf
-    >>> k, v = np.ones((1, 1, 1, 1)), np.full((1, 1, 1, 1), 2.0)
-    >>> o, state = qf.ssm.fused_recurrent_delta_rule(k, k, v, output_final_state=True)
-    >>> o.item(), state.item()
-    (2.0, 2.0)
-    """
-    arrays = (q, k, v, None, beta, initial_state)
-    return gated_delta_rule(_RECURRENT, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads)
+fused_recurrent_delta_rule = recurrent(chunk_delta_rule, partial(_delta_rule, GATED_DELTA_RULE.titled("fused_recurrent_delta_rule")))

@@ -6,13 +6,14 @@ csrc/ssm/delta/README.md.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, overload
 
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_of
-from .sequences import STATE, factor, shapes_of
+from ..selective.places import ends_check, ends_of
+from .sequences import STATE, factor, recurrent, shapes_of
 
 _INPUTS = (
     *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
@@ -27,19 +28,21 @@ GATED_DELTA_RULE = Op(
     outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),
     options=(Option("scale", float), Option("use_qk_l2norm_in_kernel", bool), Option("output_final_state", bool)),
     rule=shapes_of(_INPUTS),
+    check_values=ends_check(6, 1, "must begin with 0, never fall, and end with the number of tokens"),
     tolerance=2e-6,
     float32_on_gpus=True,
 )  # fmt: skip
-_RECURRENT = GATED_DELTA_RULE.titled("fused_recurrent_gated_delta_rule")
 
 
 def gated_delta_rule(
-    op: Op, arrays: tuple[Any, ...], cu_seqlens: Any, scale: Any, normed: bool, final: bool, out: Any, backend: Any, num_threads: Any
-) -> tuple[Any, Any]:
-    """(1) for the function that ``op`` is titled after; ``arrays`` are q, k, v, g, beta and the initial state."""
-    options = (factor(scale, arrays[1], op.label), bool(normed), bool(final))
-    given = (*arrays, ends_of(cu_seqlens, op.label, arrays[0], 1))
-    o, final_state = call(op, given, options, (), out, backend, num_threads)
+    op: Op, q: Any, k: Any, v: Any, g: Any = None, beta: Any = None, scale: Any = None, initial_state: Any = None,
+    output_final_state: bool = False, use_qk_l2norm_in_kernel: bool = False, cu_seqlens: Any = None, *, out: Any = None,
+    backend: Any = None, num_threads: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(1) for the function that ``op`` is titled after."""
+    arrays = (q, k, v, g, beta, initial_state, ends_of(cu_seqlens, op.label, q, 1))
+    options = (factor(scale, k, op.label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
+    o, final_state = call(op, arrays, options, (), out, backend, num_threads)
     return o, final_state
 
 
@@ -119,7 +122,7 @@ def chunk_gated_delta_rule(
     3 K V + 32 (K + V) multiply-adds, and some 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers for every number
     of v, of the heads that are being computed. Up to 8 tokens a sequence are taken one by one, in two passes over the state. In float32
     errors are some 1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients:
-    anywhere in its head); backend "array" and a GPU let it reach all of its chunk of 64.
+    anywhere in its head); without the compiled kernels, and on a GPU, it reaches all of its chunk of 64.
 
     Examples
     --------
@@ -130,10 +133,10 @@ def chunk_gated_delta_rule(
     >>> bool((o == v).all() and (state[0, 0] == np.eye(4)).all())
     True
     """
-    arrays = (q, k, v, g, beta, initial_state)
     return gated_delta_rule(
-        GATED_DELTA_RULE, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads
-    )
+        GATED_DELTA_RULE, q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
 
 
 def chunk_gated_delta_rule_vjp(
@@ -164,65 +167,6 @@ def chunk_gated_delta_rule_vjp(
     return call_vjp(GATED_DELTA_RULE, given, options, (), backend, num_threads)
 
 
-# fmt: off
-@overload
-def fused_recurrent_gated_delta_rule(
-    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
-    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
-    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
-) -> tuple[T, T]: ...
-@overload
-def fused_recurrent_gated_delta_rule(
-    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
-    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
-) -> tuple[T, T | None]: ...
-# fmt: on
-def fused_recurrent_gated_delta_rule(
-    q: Array[T],
-    k: Array[T],
-    v: Array[T],
-    g: Array[T] | None = None,
-    beta: Array[T] | None = None,
-    scale: float | None = None,
-    initial_state: AnyArray | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: AnyArray | None = None,
-    *,
-    out: Array[T] | None = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> tuple[T, T | None]:
-    """``chunk_gated_delta_rule`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.
-
-    A step of decoding is a call with T = 1 and the last call's final state. Arguments, results, errors and gradients are those of
-    ``chunk_gated_delta_rule``; decays of single dimensions, gk and gv, are not among them, so g and beta follow v.
-
-    Parameters
-    ----------
-    q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens
-        As in ``chunk_gated_delta_rule``.
-    out, backend, num_threads
-        As in ``help(qf.conventions)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import quatrefoil as qf
-    >>> rng = np.random.default_rng(0)
-    >>> q, k, v = rng.standard_normal((3, 1, 5, 2, 8))
-    >>> whole, _ = qf.ssm.chunk_gated_delta_rule(q, k, v, use_qk_l2norm_in_kernel=True)
-    >>> state = None
-    >>> for t in range(5):
-    ...     token = [x[:, t : t + 1] for x in (q, k, v)]
-    ...     o, state = qf.ssm.fused_recurrent_gated_delta_rule(
-    ...         *token, initial_state=state, output_final_state=True, use_qk_l2norm_in_kernel=True
-    ...     )
-    >>> bool(np.allclose(o[:, 0], whole[:, 4]))
-    True
-    """
-    arrays = (q, k, v, g, beta, initial_state)
-    return gated_delta_rule(_RECURRENT, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads)
+fused_recurrent_gated_delta_rule = recurrent(
+    chunk_gated_delta_rule, partial(gated_delta_rule, GATED_DELTA_RULE.titled("fused_recurrent_gated_delta_rule"))
+)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ..._arguments import number
 from ..._dims import Shape, Sizes
 from ..._spec import Arg, Rule
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
 
@@ -41,3 +45,19 @@ def factor(scale: Any, k: Any, label: str) -> float:
         return number(scale, label, "scale", negative=True)
     shape: tuple[int, ...] = getattr(k, "shape", ())
     return float(shape[-1]) ** -0.5 if len(shape) and shape[-1] else 1.0
+
+
+def recurrent(chunk: F, compute: Callable[..., Any]) -> F:
+    """``chunk`` under flash-linear-attention's name for single steps, ``fused_recurrent_...``: its signature and documentation, and
+    ``compute``, whose errors say that name."""
+    name = chunk.__name__.replace("chunk", "fused_recurrent")
+
+    @functools.wraps(chunk)
+    def fused(*arguments: Any, **options: Any) -> Any:
+        return compute(*arguments, **options)
+
+    first, _, rest = (inspect.getdoc(chunk) or "").replace(chunk.__name__, name).partition("\n")
+    same = f"The same function as ``{chunk.__name__}``, for decoding too: a call with T = 1 and the last call's final state."
+    fused.__doc__ = f"{first}\n\n{same}\n{rest}"
+    fused.__name__ = fused.__qualname__ = name
+    return fused  # type: ignore[return-value]

@@ -5,14 +5,15 @@ Equation numbers are those of csrc/ssm/delta/README.md.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, overload
 
 from ... import _arrays
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_of
-from .sequences import STATE, factor, shapes_of
+from ..selective.places import ends_check, ends_of
+from .sequences import STATE, factor, recurrent, shapes_of
 
 _INPUTS = (
     *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
@@ -27,18 +28,19 @@ SIMPLE_GLA = Op(
     outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),
     options=(Option("scale", float), Option("output_final_state", bool)),
     rule=shapes_of(_INPUTS),
+    check_values=ends_check(5, 1, "must begin with 0, never fall, and end with the number of tokens"),
     tolerance=2e-6,
     float32_on_gpus=True,
 )  # fmt: skip
-_RECURRENT = SIMPLE_GLA.titled("fused_recurrent_simple_gla")
 
 
 def _simple_gla(
-    op: Op, q: Any, k: Any, v: Any, g: Any, g_gamma: Any, initial_state: Any, cu_seqlens: Any, scale: Any, final: bool, *run: Any
-) -> tuple[Any, Any]:
-    """(3) for the function that ``op`` is titled after; ``run`` is out, backend and num_threads."""
+    op: Op, q: Any, k: Any, v: Any, g: Any = None, g_gamma: Any = None, scale: Any = None, initial_state: Any = None,
+    output_final_state: bool = False, cu_seqlens: Any = None, *, out: Any = None, backend: Any = None, num_threads: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(3) for the function that ``op`` is titled after."""
     arrays = (q, k, v, _decays(g, g_gamma, v, op.label), initial_state, ends_of(cu_seqlens, op.label, q, 1))
-    o, final_state = call(op, arrays, (factor(scale, k, op.label), bool(final)), (), *run)
+    o, final_state = call(op, arrays, (factor(scale, k, op.label), bool(output_final_state)), (), out, backend, num_threads)
     return o, final_state
 
 
@@ -111,7 +113,10 @@ def chunk_simple_gla(
     >>> qf.ssm.chunk_simple_gla(ones, ones, ones, g_gamma=np.log([0.5]))[0].ravel()
     array([1.  , 1.5 , 1.75])
     """
-    return _simple_gla(SIMPLE_GLA, q, k, v, g, g_gamma, initial_state, cu_seqlens, scale, output_final_state, out, backend, num_threads)
+    return _simple_gla(
+        SIMPLE_GLA, q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
 
 
 def chunk_simple_gla_vjp(
@@ -141,55 +146,7 @@ def chunk_simple_gla_vjp(
     return call_vjp(SIMPLE_GLA, given, options, (), backend, num_threads)
 
 
-# fmt: off
-@overload
-def fused_recurrent_simple_gla(
-    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
-    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
-    cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
-) -> tuple[T, T]: ...
-@overload
-def fused_recurrent_simple_gla(
-    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
-    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
-    cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
-) -> tuple[T, T | None]: ...
-# fmt: on
-def fused_recurrent_simple_gla(
-    q: Array[T],
-    k: Array[T],
-    v: Array[T],
-    g: Array[T] | None = None,
-    g_gamma: Array[T] | None = None,
-    scale: float | None = None,
-    initial_state: AnyArray | None = None,
-    output_final_state: bool = False,
-    cu_seqlens: AnyArray | None = None,
-    *,
-    out: Array[T] | None = None,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> tuple[T, T | None]:
-    """``chunk_simple_gla`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.
-
-    Parameters
-    ----------
-    q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens
-        As in ``chunk_simple_gla``.
-    out, backend, num_threads
-        As in ``help(qf.conventions)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import quatrefoil as qf
-    >>> one = np.ones((1, 1, 1, 1))
-    >>> qf.ssm.fused_recurrent_simple_gla(one, one, one, initial_state=one)[0].item()
-    2.0
-    """
-    return _simple_gla(_RECURRENT, q, k, v, g, g_gamma, initial_state, cu_seqlens, scale, output_final_state, out, backend, num_threads)
+fused_recurrent_simple_gla = recurrent(chunk_simple_gla, partial(_simple_gla, SIMPLE_GLA.titled("fused_recurrent_simple_gla")))
 
 
 def _decays(g: Any, g_gamma: Any, v: Any, label: str) -> Any:

@@ -72,7 +72,7 @@ class _Head:
         none = zeros(xp, (B, heads, D, D), q, xp.float64)
         self.H0 = none if H0 is None else _symmetric(xp, double(xp, H0))
         self.U0 = none if U0 is None else double(xp, U0)
-        self.pieces = pieces(self.T, 12 * B * heads * D * D) if self.T else []
+        self.pieces = pieces(self.T, 12 * B * heads * D * D, xp) if self.T else []
 
     def states(self, piece: slice, H: Any, U: Any) -> tuple[Any, Any]:
         """(1) and the states of U after every token of the piece."""

@@ -68,12 +68,13 @@ class Modes:
             none = zeros(xp, (M, H, N), self.re, xp.complex128)
             return none, none
         J, count = _steps(L)
-        rows = xp.reshape(resized(xp, double(xp, g), J * count), (M, H, count, J))
 
         def compute(channels: slice) -> tuple[Any, Any]:
+            part = resized(xp, double(xp, g[:, channels, :]), J * count)
+            rows = xp.reshape(part, (*part.shape[:2], count, J))
             baby, giant = (xp.matrix_transpose(table) for table in self._tables(L, channels))  # (H, J, N), (H, I, N)
             index = arange(xp, J, self.re)
-            T, T1 = (_products(xp, part, baby) for part in (rows[:, channels, ...], rows[:, channels, ...] * index))
+            T, T1 = (_products(xp, rows, table) for table in (baby, index[:, None] * baby))
             begins = (arange(xp, count, self.re) * float(J))[:, None]
             return xp.sum(T * giant, axis=-2), xp.sum((T * begins + T1) * giant, axis=-2)
 
@@ -91,9 +92,9 @@ def _products(xp: Any, rows: Any, table: Any) -> Any:
 
 
 def _rows(xp: Any, x: Any, lead: int) -> Any:
-    """(M, H, ...) in double precision: ``lead`` axes before the last one are H."""
+    """(M, H, ...): ``lead`` axes before the last one are H."""
     before = x.ndim - 1 - lead
-    return xp.reshape(double(xp, x), (math.prod(x.shape[:before]), math.prod(x.shape[before:-1]), x.shape[-1]))
+    return xp.reshape(x, (math.prod(x.shape[:before]), math.prod(x.shape[before:-1]), x.shape[-1]))
 
 
 def _poles(xp: Any, x: Any) -> Modes:
@@ -126,7 +127,7 @@ def log_vandermonde_transpose(xp: Any, u: Any, v: Any, x: Any, L: int) -> Any:
 
 def _transpose_gradient(xp: Any, u: Any, v: Any, x: Any, grad: Any, L: int) -> tuple[Any, Any, Any]:
     lead, real = x.ndim - 1, not is_complex(xp, u)
-    modes, v3, g = _poles(xp, x), _rows(xp, v, lead), _rows(xp, grad, lead)
+    modes, v3, g = _poles(xp, x), _rows(xp, v, lead), double(xp, _rows(xp, grad, lead))
     s0, s1 = modes.moments(_rows(xp, u, lead))
     du = modes.sums(xp.conj(g) * v3, L, real)
     dx = xp.sum(g * xp.conj(v3 * s1), axis=0)

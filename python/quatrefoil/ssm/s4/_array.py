@@ -32,7 +32,7 @@ def cauchy_mult_vjp(xp: Any, v: Any, z: Any, w: Any, grad: Any, symmetric: bool)
     """(2), (3)."""
     v2, w2, z2, g = _flat(xp, v), _flat(xp, w), double(xp, z), _flat(xp, grad)
     dv, dw, of_z = zeros(xp, v2.shape, v2), zeros(xp, v2.shape, v2), []
-    for points in pieces(z2.shape[0], math.prod(v2.shape)):
+    for points in pieces(z2.shape[0], math.prod(v2.shape), xp):
         part, slope = g[:, None, points], 0.0
         for i, (a, b) in enumerate(_both(xp, v2, w2, symmetric)):
             c = 1 / (z2[points] - b[..., None])  # (rows, N, points)

@@ -1,11 +1,11 @@
-"""S5 as array operations: two projections and a scan in between, some sequences at a time."""
+"""S5 as array operations: two projections and a scan in between, some steps at a time."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ..._array_tools import complex_of, in_pieces, pieces, zeros
+from ..._array_tools import complex_of, pieces, zeros
 from ..scan._array import scan, scan_adjoint
 
 
@@ -39,24 +39,55 @@ def _start(xp: Any, given: Any, u: Any, poles: Any) -> Any:
     return zeros(xp, (B, poles.shape[0]), poles) if given is None else xp.reshape(given, (B, poles.shape[0]))
 
 
+class _Direction:
+    """The scan (1) in one direction, some steps at a time: B L H numbers come in and go out, and L P states are more than caches hold."""
+
+    def __init__(self, xp: Any, u: Any, poles: Any, b: Any, c: Any, factor: int, reverse: bool) -> None:
+        self.xp, self.u, self.poles, self.b, self.c, self.factor, self.reverse = xp, u, poles, b, c, factor, reverse
+        items, L, H = u.shape
+        chunks = pieces(L, items * (4 * poles.shape[0] + H), xp) if L else []
+        self.chunks = chunks[::-1] if reverse else chunks
+        self.last = 0 if reverse else -1  # of the steps of a chunk
+
+    def states(self, steps: slice, start: Any) -> Any:
+        return scan(self.xp, self.poles, _projected(self.xp, self.u[:, steps, :], self.b), start, 1, self.reverse)
+
+    def add_output(self, y: Any, state: Any) -> Any:
+        """Add (2) to y; returns the last state."""
+        xp = self.xp
+        for steps in self.chunks:
+            x = self.states(steps, state)
+            more = self.factor * xp.matmul(_real_rows(xp, x), xp.matrix_transpose(_real_columns(xp, self.c)))
+            y[:, steps, :] = y[:, steps, :] + more
+            state = x[:, self.last, :]
+        return state
+
+    def add_gradients(self, grad: Any, start: Any, carry: Any, du: Any, sums: list[Any]) -> tuple[Any, Any]:
+        """Add to the gradients (3)-(6) of u, and of Lambda and B; returns those of C and of the state ``start``. ``carry``: the last
+        state's."""
+        xp, before = self.xp, [start]
+        for steps in self.chunks[:-1]:
+            before.append(self.states(steps, before[-1])[:, self.last, :])
+        dC = zeros(xp, self.c.shape, self.c)
+        for steps, state in zip(reversed(self.chunks), reversed(before)):
+            rows, grads = self.u[:, steps, :], grad[:, steps, :]
+            into = self.factor * _projected(xp, grads, xp.conj(xp.matrix_transpose(self.c)))
+            into[:, self.last, :] = into[:, self.last, :] + carry
+            x, da, mu, carry = scan_adjoint(xp, self.poles, _projected(xp, rows, self.b), state, into, 1, self.reverse)
+            sums[0], sums[1] = sums[0] + xp.sum(da, axis=(0, 1)), sums[1] + _outer(xp, mu, rows)
+            dC = dC + self.factor * xp.conj(xp.matrix_transpose(_outer(xp, x, grads)))
+            du[:, steps, :] = du[:, steps, :] + xp.matmul(_real_rows(xp, mu), _real_rows_of(xp, self.b))
+        return dC, carry
+
+
 def s5_apply(
     xp: Any, u: Any, Lambda_bar: Any, B_bar: Any, C: Any, D: Any, initial_state: Any, conj_sym: bool, bidirectional: bool,
     return_state: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
-    u3, start, (L, H), P = _three(xp, u), _start(xp, initial_state, u, Lambda_bar), u.shape[-2:], Lambda_bar.shape[0]
-    if u3.shape[0] == 0:
-        return u, start if return_state and initial_state is None else initial_state if return_state else None
-
-    def compute(items: slice) -> tuple[Any, Any]:
-        b = _projected(xp, u3[items, ...], B_bar)
-        y, last = zeros(xp, u3[items, ...].shape, u) if D is None else D * u3[items, ...], start[items, :]
-        for c, reverse in _halves(C, P, bidirectional):
-            x = scan(xp, Lambda_bar, b, start[items, :], 1, reverse)
-            y = y + (1 + conj_sym) * xp.matmul(_real_rows(xp, x), xp.matrix_transpose(_real_columns(xp, c)))
-            last = x[:, L - 1, :] if L else last
-        return y, last
-
-    y, last = in_pieces(xp, compute, u3.shape[0], L * (16 * P + 2 * H))
+    u3, start, P = _three(xp, u), _start(xp, initial_state, u, Lambda_bar), Lambda_bar.shape[0]
+    y = zeros(xp, u3.shape, u) if D is None else D * u3
+    for c, reverse in _halves(C, P, bidirectional):
+        last = _Direction(xp, u3, Lambda_bar, B_bar, c, 1 + conj_sym, reverse).add_output(y, start)
     return xp.reshape(y, u.shape), xp.reshape(last, (*u.shape[:-2], P)) if return_state else None
 
 
@@ -64,29 +95,15 @@ def s5_apply_vjp(
     xp: Any, u: Any, Lambda_bar: Any, B_bar: Any, C: Any, D: Any, initial_state: Any, grad: Any, grad_last: Any, conj_sym: bool,
     bidirectional: bool, return_state: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
-    u3, g3, start, (L, H), P = _three(xp, u), _three(xp, grad), _start(xp, initial_state, u, Lambda_bar), u.shape[-2:], Lambda_bar.shape[0]
-    last = None if grad_last is None else xp.reshape(grad_last, start.shape)
-    dpoles, dB, dC = (zeros(xp, x.shape, x) for x in (Lambda_bar, B_bar, C))
-    of_items = []
-    for items in pieces(u3.shape[0], L * (32 * P + 2 * H)):
-        rows, grads = u3[items, ...], g3[items, ...]
-        b = _projected(xp, rows, B_bar)
-        du, dstart, of_C = zeros(xp, rows.shape, rows) if D is None else D * grads, 0.0, []
-        for c, reverse in _halves(C, P, bidirectional):
-            into = (1 + conj_sym) * _projected(xp, grads, xp.conj(xp.matrix_transpose(c)))
-            if last is not None and L:
-                into = xp.concat([into[:, : L - 1, :], into[:, L - 1 :, :] + last[items, None, :]], axis=1)
-            x, da, mu, at_start = scan_adjoint(xp, Lambda_bar, b, start[items, :], into, 1, reverse)
-            dpoles = dpoles + xp.sum(da, axis=(0, 1))
-            dB = dB + _outer(xp, mu, rows)
-            of_C.append((1 + conj_sym) * xp.conj(xp.matrix_transpose(_outer(xp, x, grads))))
-            du = du + xp.matmul(_real_rows(xp, mu), _real_rows_of(xp, B_bar))
-            dstart = dstart + (at_start if L else zeros(xp, at_start.shape, start) if last is None else last[items, :])
-        dC = dC + xp.concat(of_C, axis=-1)
-        of_items.append((du, dstart))
-    du, dstart = (xp.concat(list(x), axis=0) for x in zip(*of_items)) if of_items else (u3, start)
+    u3, g3, start, P = _three(xp, u), _three(xp, grad), _start(xp, initial_state, u, Lambda_bar), Lambda_bar.shape[0]
+    last = xp.zeros_like(start) if grad_last is None else xp.reshape(grad_last, start.shape)
+    du, sums, of_C = zeros(xp, u3.shape, u) if D is None else D * g3, [zeros(xp, x.shape, x) for x in (Lambda_bar, B_bar)], []
+    for c, reverse in _halves(C, P, bidirectional):
+        direction = _Direction(xp, u3, Lambda_bar, B_bar, c, 1 + conj_sym, reverse)
+        dC, dstart = direction.add_gradients(g3, start, last, du, sums)
+        of_C.append(dC)
     return (
-        xp.reshape(du, u.shape), dpoles, dB, dC, None if D is None else xp.sum(u3 * g3, axis=(0, 1)),
+        xp.reshape(du, u.shape), *sums, xp.concat(of_C, axis=-1), None if D is None else xp.sum(u3 * g3, axis=(0, 1)),
         None if initial_state is None else xp.reshape(dstart, initial_state.shape),
     )  # fmt: skip
 

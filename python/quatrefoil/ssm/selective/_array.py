@@ -145,11 +145,11 @@ class _Conv:
         if self.sequences is None:
             return x
         same = self.sequences[:, j : j + self.L] == self.now
-        return self.xp.where(same[:, None, :], x, 0 * x)
+        return self.xp.where(same[:, None, :], x, self.xp.zeros_like(x))
 
     def there(self, x: Any) -> Any:
         """x, and 0 at padding."""
-        return x if self.padding is None else self.xp.where(self.padding, 0 * x, x)
+        return x if self.padding is None else self.xp.where(self.padding, self.xp.zeros_like(x), x)
 
     def shifted(self, j: int) -> Any:
         return self.samples[:, :, j : j + self.L]
@@ -161,13 +161,28 @@ class _Conv:
         return y
 
 
+def _conv_in_pieces(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, *others: Any) -> Any:
+    """``compute`` of some channels, whose arrays have them in axis 1."""
+
+    def of(channels: slice) -> Any:
+        per_item = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
+        part, before, *rest = per_item
+        of_channels = (None if a is None else a[channels, ...] for a in (weight, bias))
+        return compute(_Conv(xp, part, *of_channels, seq_idx, before), *rest)
+
+    return in_pieces(xp, of, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
+
+
 def causal_conv1d_fn(
     xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, activation: str | None, return_final_states: bool
 ) -> tuple[Any, Any]:
-    c = _Conv(xp, x, weight, bias, seq_idx, initial_states)
-    y = c.total()
-    out = c.there(silu(xp, y) if activation == "silu" else y)
-    return out, c.samples[:, :, c.L :] if return_final_states else None
+    def compute(c: _Conv) -> tuple[Any, ...]:
+        y = c.total()
+        out = c.there(silu(xp, y) if activation == "silu" else y)
+        return (out, c.samples[:, :, c.L :]) if return_final_states else (out,)
+
+    out, *final = _conv_in_pieces(xp, compute, x, weight, bias, seq_idx, initial_states)
+    return out, final[0] if final else None
 
 
 def causal_conv1d_fn_vjp(
@@ -175,18 +190,22 @@ def causal_conv1d_fn_vjp(
     return_final_states: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """(11)-(13)."""
-    c = _Conv(xp, x, weight, bias, seq_idx, initial_states)
-    g = c.there(grad * silu_slope(xp, c.total()) if activation == "silu" else grad)
-    both, of_taps = zeros(xp, c.samples.shape, x), []
-    for j in range(c.W):
-        part = c.seen(g, j)
-        front, back = (zeros(xp, (*x.shape[:2], n), x) for n in (j, c.W - 1 - j))
-        both = both + xp.concat([front, weight[:, j, None] * part, back], axis=2)
-        of_taps.append(xp.sum(part * c.shifted(j), axis=(0, 2)))
-    if grad_final is not None:
-        both = both + xp.concat([zeros(xp, x.shape, x), grad_final], axis=2)
-    dinitial = None if initial_states is None else both[:, :, : c.W - 1]
-    return both[:, :, c.W - 1 :], xp.stack(of_taps, axis=1), None if bias is None else xp.sum(g, axis=(0, 2)), None, dinitial
+
+    def compute(c: _Conv, grad: Any, grad_final: Any) -> tuple[Any, ...]:
+        g = c.there(grad * silu_slope(xp, c.total()) if activation == "silu" else grad)
+        both, of_taps = zeros(xp, c.samples.shape, x), []
+        for j in range(c.W):
+            part = c.seen(g, j)
+            front, back = (zeros(xp, (*g.shape[:2], n), x) for n in (j, c.W - 1 - j))
+            both = both + xp.concat([front, c.weight[:, j, None] * part, back], axis=2)
+            of_taps.append(xp.sum(part * c.shifted(j), axis=(0, 2)))
+        if grad_final is not None:
+            both = both + xp.concat([zeros(xp, g.shape, x), grad_final], axis=2)
+        return both[:, :, c.W - 1 :], both[:, :, : c.W - 1], xp.stack(of_taps, axis=0), xp.sum(g, axis=(0, 2))[None, :]
+
+    given = (x, weight, bias, seq_idx, initial_states, grad, grad_final)
+    dx, dinitial, dweight, dbias = _conv_in_pieces(xp, compute, *given)
+    return dx, dweight.T, None if bias is None else dbias[0, :], None, None if initial_states is None else dinitial
 
 
 def _unless_wrong(xp: Any, x: Any, cu_seqlens: Any, result: Any) -> Any:
@@ -211,7 +230,7 @@ def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any,
     if 0 in grad.shape or 0 in x.shape:
         return _unless_wrong(xp, x, cu_seqlens, zeros(xp, x.shape, x)), None
     t = arange(xp, x.shape[0], x, xp.int64)
-    before = xp.sum(xp.astype(cu_seqlens[:, None] <= t, xp.int64), axis=0)
+    before = xp.searchsorted(cu_seqlens, t, side="right")
     item = xp.clip(before - 1, 0, grad.shape[0] - 1)
     place = t - xp.take(cu_seqlens, item + 1, axis=0) + state_len
     is_there = (before >= 1) & (before <= grad.shape[0]) & (place >= 0) & (place < state_len)

@@ -184,107 +184,17 @@ def selective_scan_fn_vjp(
             output[...] = total.reshape(output.shape)
 
 
-@jit
-def _conv(x, weight, bias, segments, silu, out):
-    """README (10). x begins with W - 1 samples before the first."""
-    items, channels, L = out.shape
-    W = weight.shape[1]
-    for b in range(items):
-        for d in range(channels):
-            for t in range(L):
-                if segments.size and segments[b, t] < 0:
-                    out[b, d, t] = 0
-                    continue
-                total = float(bias[d])
-                for j in range(W):
-                    s = t - W + 1 + j
-                    if not segments.size or (s >= 0 and segments[b, s] == segments[b, t]):
-                        total += weight[d, j] * x[b, d, t + j]
-                out[b, d, t] = _silu(total)[0] if silu else total
-
-
-@jit
-def _conv_vjp(x, weight, bias, segments, silu, grad, dx, dweight, dbias):
-    """README (11)-(13)."""
-    items, channels, L = grad.shape
-    W = weight.shape[1]
-    for b in range(items):
-        for d in range(channels):
-            for t in range(L):
-                if segments.size and segments[b, t] < 0:
-                    continue
-                total, g = float(bias[d]), float(grad[b, d, t])
-                for j in range(W if silu else 0):
-                    s = t - W + 1 + j
-                    if not segments.size or (s >= 0 and segments[b, s] == segments[b, t]):
-                        total += weight[d, j] * x[b, d, t + j]
-                if silu:
-                    g *= _silu(total)[1]
-                dbias[d] += g
-                for j in range(W):
-                    s = t - W + 1 + j
-                    if not segments.size or (s >= 0 and segments[b, s] == segments[b, t]):
-                        dx[b, d, t + j] += weight[d, j] * g
-                        dweight[d, j] += x[b, d, t + j] * g
-
-
-def _conv_inputs(x, weight, bias, seq_idx, initial_states):
-    before = np.zeros((*x.shape[:2], weight.shape[1] - 1)) if initial_states is None else initial_states
-    segments = np.zeros((0, 0), np.int64) if seq_idx is None else seq_idx
-    return (
-        np.concatenate((before, x), axis=2, dtype=np.float64),
-        _wide(weight),
-        np.zeros(x.shape[1]) if bias is None else _wide(bias),
-        segments,
-    )
-
-
-def causal_conv1d_fn(x, weight, bias, seq_idx, initial_states, out, final_states, activation, return_final_states, num_threads):
-    inputs = _conv_inputs(x, weight, bias, seq_idx, initial_states)
-    if out.size:
-        _conv(*inputs, activation == "silu", out)
-    if final_states is not None:
-        final_states[...] = inputs[0][:, :, x.shape[2] :]
-
-
-def causal_conv1d_fn_vjp(
-    x, weight, bias, seq_idx, initial_states, grad, grad_final, dx, dweight, dbias, dseq_idx, dinitial, activation, return_final_states,
-    num_threads,
-):  # fmt: skip
-    inputs = _conv_inputs(x, weight, bias, seq_idx, initial_states)
-    both, dw, db = np.zeros_like(inputs[0]), np.zeros(weight.shape), np.zeros(x.shape[1])
-    if grad_final is not None:
-        both[:, :, x.shape[2] :] += grad_final
-    if x.size:
-        _conv_vjp(*inputs, activation == "silu", grad, both, dw, db)
-    before = weight.shape[1] - 1
-    for output, total in ((dx, both[:, :, before:]), (dweight, dw), (dbias, db), (dinitial, both[:, :, :before])):
-        if output is not None:
-            output[...] = total
-
-
-def _varlen(cu_seqlens, tokens):
-    ends = cu_seqlens.tolist()
-    if not ends or ends[0] < 0 or ends[-1] > tokens or any(a > b for a, b in pairwise(ends)):
-        raise ValueError(
-            "ssm.causal_conv1d_varlen_states: cu_seqlens must not decrease, nor leave [0, T] where x has T rows"
-            if ends
-            else "ssm.causal_conv1d_varlen_states: cu_seqlens is empty, expected (B + 1,)"
-        )
-    return list(pairwise(ends))
-
-
 def causal_conv1d_varlen_states(x, cu_seqlens, states, state_len, num_threads):
     """README (14)."""
     states[...] = 0
-    for state, (begin, end) in zip(states, _varlen(cu_seqlens, x.shape[0])):
+    for state, (begin, end) in zip(states, pairwise(cu_seqlens.tolist())):
         n = min(end - begin, state_len)
         state[:, state_len - n :] = x[end - n : end].T
 
 
 def causal_conv1d_varlen_states_vjp(x, cu_seqlens, grad, dx, dcu_seqlens, state_len, num_threads):
     dx[...] = 0
-    for g, (begin, end) in zip(grad, _varlen(cu_seqlens, x.shape[0])):
+    for g, (begin, end) in zip(grad, pairwise(cu_seqlens.tolist())):
         n = min(end - begin, state_len)
         dx[end - n : end] = g[:, state_len - n :].T
 
@@ -357,16 +267,6 @@ def _with_heads(x, axis, heads):
     return x if x is None or heads else np.expand_dims(x, axis)
 
 
-def _rows(rows, count):
-    """The row of every item, which is there and of no other item, or below 0."""
-    chosen = rows[rows >= 0]
-    if (chosen >= count).any():
-        raise ValueError("ssm.selective_state_step: state_batch_indices beyond the rows of state")
-    if len(np.unique(chosen)) < len(chosen):
-        raise ValueError("ssm.selective_state_step: state_batch_indices names a row twice")
-    return rows
-
-
 def _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus):
     heads = state.ndim == 4
     state, x, dt, z = (_with_heads(v, 1, heads) for v in (state, x, dt, z))
@@ -375,7 +275,7 @@ def _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus):
     zero = np.zeros(x.shape[1:])
     return (
         state, x, dt, _wide(A), _wide(B), _wide(C), zero if D is None else _wide(D), np.zeros((0, 0, 0), x.dtype) if z is None else z,
-        zero if dt_bias is None else _wide(dt_bias), np.arange(x.shape[0]) if rows is None else _rows(rows, len(state)), dt_softplus,
+        zero if dt_bias is None else _wide(dt_bias), np.arange(x.shape[0]) if rows is None else rows, dt_softplus,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Functions look at them where that waits for nobody, and name what is wrong. In w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ... import _arrays
@@ -53,3 +54,17 @@ def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = Tru
         got = str(at) if len(at) < 20 else f"[{at[0]}, {at[1]}, ..., {at[-1]}]"
         raise ValueError(f"{label}: cu_seqlens is {got}, expected numbers that {expected}")
     return ends
+
+
+def ends_check(at: int, axis: int, expected: str, *, whole: bool = True) -> Callable[[str, Sequence[Any], tuple[Any, ...]], None]:
+    """What an op checks of the values of input ``at``, ends of sequences along an axis of its first input, when no compiled kernel does."""
+
+    def check(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+        ends, length = inputs[at], inputs[0].shape[axis]
+        if ends is None:
+            return
+        inside = ends[0] == 0 and ends[-1] == length if whole else ends[0] >= 0 and ends[-1] <= length
+        if not inside or (ends[1:] < ends[:-1]).any():
+            raise ValueError(f"{label}: cu_seqlens {expected}")
+
+    return check

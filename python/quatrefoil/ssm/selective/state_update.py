@@ -36,6 +36,15 @@ def _check_sizes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
         raise ValueError(f"{label}: state has shape {state}, expected B = {x[0]} in its first axis {where}")
 
 
+def _check_rows(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
+    state, rows = inputs[0], inputs[9]
+    chosen = () if rows is None else rows[rows >= 0]
+    if len(chosen) and chosen.max() >= len(state):
+        raise ValueError(f"{label}: state_batch_indices beyond the rows of state")
+    if len(np.unique(chosen)) < len(chosen):
+        raise ValueError(f"{label}: state_batch_indices names a row twice")
+
+
 STATE_STEP = Op(
 
     __name__, "selective_state_step",
@@ -54,6 +63,7 @@ STATE_STEP = Op(
     outputs=(Arg("out", "B H? P", half=True, like="x"), Arg("next_state", "R H? P N", half=True, like="state", over=True)),
     options=(Option("dt_softplus", bool),),
     check=_check_sizes,
+    check_values=_check_rows,
     tolerance=2e-6,
 )  # fmt: skip
 _IN_PLACE = STATE_STEP.titled("selective_state_update")

@@ -8,7 +8,7 @@ from ..._arguments import integer
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from .places import ends_of
+from .places import ends_check, ends_of
 
 VARLEN_STATES = Op(
 
@@ -16,6 +16,7 @@ VARLEN_STATES = Op(
     inputs=(Arg("x", "T D", half=True), Arg("cu_seqlens", "B+1", dtype="int")),
     outputs=(Arg("states", "B D state_len", half=True),),
     options=(Option("state_len", int),),
+    check_values=ends_check(1, 0, "must not decrease, nor leave [0, T] where x has T rows", whole=False),
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_of
+from ..selective.places import ends_check, ends_of
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
 
@@ -58,6 +58,7 @@ CHUNK_SCAN = Op(
         Option("return_final_states", bool), Option("return_varlen_states", bool),
     ),
     check=_check,
+    check_values=ends_check(10, 1, "must ascend from 0 to the length"),
     tolerance=1e-6,
     float32_on_gpus=True,
 )  # fmt: skip
@@ -178,8 +179,8 @@ def mamba_chunk_scan_combined(
     Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 32 steps,
     some 5 N P for the gradient. Memory beside the results: products of B and C, at most as much as the result; of states one a thread,
     for gradients three a chunk and thread, and parts of the sums over heads, at most two results and c numbers a step and part. A NaN in x
-    stays in its channel, one in dt in its head, from its time on and within its sequence; backend "array" and a GPU let it reach all of
-    its chunk.
+    stays in its channel, one in dt in its head, from its time on and within its sequence; without the compiled kernels, and on a GPU,
+    it reaches all of its chunk and what follows.
 
     Examples
     --------

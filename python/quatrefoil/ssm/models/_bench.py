@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...bench._problem import Problem, installed
-from . import _transformers, install
+from .dropin import _transformers, install
 
 LENGTH, PROMPT, TOKENS = 512, 16, 32
 COMMON = {"vocab_size": 512, "hidden_size": 256, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": None}

@@ -1,4 +1,4 @@
-"""The inside of a Mamba block between its projections, composed of this noun's kernels: a drop-in for mamba-ssm's fused function."""
+"""The inside of a Mamba block between its projections, composed of the kernels of ssm.selective: mamba-ssm's fused function."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from ... import _arguments, _arrays
 from ..._bind import check_device
 from ..._typing import AnyArray, Array, Backend, T
-from .causal_conv1d import causal_conv1d_fn
-from .selective_scan import selective_scan_fn
+from ..selective.causal_conv1d import causal_conv1d_fn
+from ..selective.selective_scan import selective_scan_fn
 
 _NAME = "ssm.mamba_inner_fn"
 

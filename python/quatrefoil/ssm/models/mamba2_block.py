@@ -12,7 +12,7 @@ from ..._bind import check_device
 from ..._call import is_compiling
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.causal_conv1d import causal_conv1d_fn, causal_conv1d_fn_vjp
-from .chunk_scan import NO_LIMIT, limits, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
+from ..ssd.chunk_scan import NO_LIMIT, limits, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
 
 
 # fmt: off

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arguments import MOST_NUMBERS, choice, generator, integer, number
+from ..._arguments import MOST_NUMBERS, choice, generator, integer, number
 from .hippo import hippo_legs
 
 _METHODS = ("optimize", "random")

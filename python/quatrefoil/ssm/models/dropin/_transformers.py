@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
-from ._unmet import mentioned, warn_of
+from ._missing import mentioned, warn_of
 from ._upstream import MODULES
 
 _MODELS = re.compile(r"transformers\.models\.\w+\.modeling_\w+|transformers_modules\..*modeling_\w+")

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
-from .._arguments import array, choice, is_number
-from .._bind import check_arrays
-from .._spec import Arg, Op
-from .._typing import AnyArray, Array, T
+from ... import _arrays
+from ..._arguments import array, choice, is_number
+from ..._bind import check_arrays
+from ..._spec import Arg, Op
+from ..._typing import AnyArray, Array, T
 
 DISCS = ("zoh", "bilinear")
 _NEAR = 0.5  # |x| below which psi is summed as a series: (e^x - 1)/x has no good derivative there

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._arguments import MOST_NUMBERS, choice, generator, integer
+from ..._arguments import MOST_NUMBERS, choice, generator, integer
 
 S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
 

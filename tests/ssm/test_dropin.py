@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil.ssm.standins._upstream import MODULES, S4_NAMES, VERSIONS
+from quatrefoil.ssm.models.dropin._upstream import MODULES, S4_NAMES, VERSIONS
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import _arrays
-from .._bind import check_arrays, check_device, check_out
-from .._spec import Arg, Op
-from .._typing import Array, Backend, T
-from .convolution import fft_conv, fft_conv_vjp
+from ... import _arrays
+from ..._bind import check_arrays, check_device, check_out
+from ..._spec import Arg, Op
+from ..._typing import Array, Backend, T
+from ..convolution import fft_conv, fft_conv_vjp
 
 
 def _product(name: str) -> Op:
