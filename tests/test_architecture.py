@@ -210,18 +210,10 @@ def modules():
 
 
 def uses(name, path):
-    """The modules of quatrefoil that a module imports anywhere, but for type checkers only."""
+    """The modules of quatrefoil that a module imports, anywhere and for any reader, type checkers included."""
     known = modules().keys()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-
-    def statements(node):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-                continue
-            yield child
-            yield from statements(child)
-
-    for node in statements(parsed(path)):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name in known)
         elif isinstance(node, ast.ImportFrom):
