@@ -25,7 +25,7 @@ EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 def has_loops(op):
     """Whether Numba has loops for an op; without them backend "numba" runs its composition."""
-    return _backends.numba.kernel(op) is not None or op.host is not None
+    return _backends.numba.kernel(op) is not None or op.policy.python_kernel is not None
 
 
 def precisions(backend):
@@ -108,7 +108,7 @@ def call_with_adjoint(family, case, arguments, keywords, grads, there=lambda x: 
     inputs, options = adjoint_arguments(op, arguments, keywords)
     grad = tuple(grads(i, y) for i, y in enumerate(graded(op, result)))
     options = {name: there(x) for name, x in options.items()}
-    gradients = back(vjp_of(family, case)(*there(inputs), there(grad if len(op.graded) > 1 else grad[0]), **options))
+    gradients = back(vjp_of(family, case)(*there(inputs), there(grad if len(op.differentiable_outputs) > 1 else grad[0]), **options))
     return made(result), list(flat(gradients))
 
 
@@ -218,7 +218,7 @@ def scales(op, value):
 def graded(op, value):
     """Of the arrays of a result those that have gradients."""
     results = made(value)
-    return results if len(op.graded) == len(op.outputs) else [results[i] for i in op.graded]
+    return results if len(op.differentiable_outputs) == len(op.outputs) else [results[i] for i in op.differentiable_outputs]
 
 
 def flat(arguments):

@@ -74,7 +74,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     precise = any(v.dtype in (np.longdouble, np.clongdouble) for v in made(value))  # then so are its differences
     wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
     grad = tuple(like(np.asarray(v, type_of(v, wide))) for v in graded(op, value))
-    grad = grad if len(op.graded) > 1 else grad[0]
+    grad = grad if len(op.differentiable_outputs) > 1 else grad[0]
     function = vjp_of(family, case)
 
     def run_adjoint():

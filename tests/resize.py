@@ -42,10 +42,10 @@ class Letters:
             raise ValueError("transpose=True runs another op")
         defaults = {name: p.default for name, p in inspect.signature(call_of(family, case)).parameters.items()}
         self.options = options = {o.name: keywords.get(o.name, defaults.get(o.name)) for o in op.options}
-        count = next((len(x) for a, x in zip(op.inputs, self.inputs) if a.many), 0)
+        count = next((len(x) for a, x in zip(op.inputs, self.inputs) if a.sequence), 0)
         self.words, self.sizes = {}, {}  # (name, number) -> a word an axis; letter -> size
         for arg, value in zip(op.inputs, self.inputs):
-            for i, x in enumerate(value if arg.many else [value]):
+            for i, x in enumerate(value if arg.sequence else [value]):
                 if x is not None:
                     self.words[arg.name, i] = words_of(arg.dims, x.ndim, i + 1, count, options)
                     for word, n in zip(self.words[arg.name, i], x.shape):
@@ -69,9 +69,9 @@ class Letters:
         for arg, value in zip(self.op.inputs, self.inputs):
             arrays = [
                 None if x is None else self._wrapped(x, self.words[arg.name, i], sizes, rng, arg.broadcast)
-                for i, x in enumerate(value if arg.many else [value])
+                for i, x in enumerate(value if arg.sequence else [value])
             ]
-            made[arg.name] = arrays if arg.many else arrays[0]
+            made[arg.name] = arrays if arg.sequence else arrays[0]
         positional = list(made.values())[: self.positional]
         named = {name: a for name, a in list(made.items())[self.positional :] if a is not None}
         return positional, named | {k: sizes[k] for k in self.of_options}

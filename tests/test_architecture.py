@@ -44,8 +44,8 @@ NOUN = [
     "csrc/{family}/{noun}/cpu.cpp",
     "csrc/{family}/{noun}/bind.cpp",
     "python/quatrefoil/{family}/{noun}/__init__.py",
-    "python/quatrefoil/{family}/{noun}/_array.py",
-    "python/quatrefoil/{family}/{noun}/_bench.py",
+    "python/quatrefoil/{family}/{noun}/composition.py",
+    "python/quatrefoil/{family}/{noun}/bench.py",
     "tests/{family}/{noun}/cases.py",
     "tests/{family}/{noun}/oracle.py",
 ]
@@ -83,7 +83,7 @@ def test_a_family_is_its_nouns(family):
         assert f"{noun}/" in readme, f"{family}/README.md has no line on {noun}"
         kernels = (CSRC / family / noun / "cpu.cpp").is_file()
         with_ops = any(op.noun == noun for op in getattr(qf, family).OPS)
-        due = [f for f in NOUN if not (f.endswith("_array.py") and noun in WALKS)]
+        due = [f for f in NOUN if not (f.endswith("composition.py") and noun in WALKS)]
         missing = [f for f in due if not (ROOT / f.format(family=family, noun=noun)).is_file()]
         if kernels and with_ops:
             assert missing == [], noun
@@ -164,14 +164,16 @@ def test_python_layers():
     for family, nouns in FAMILIES.items():
         allowed = {f"quatrefoil.{name}" for name in FOR_NOUNS.split()} | {f"quatrefoil.{family}"}
         for path in sorted((PYTHON / family).rglob("*.py")):
-            if path.name.startswith("_bench"):
+            if path.name.startswith("bench"):
                 continue
             top, lazy = imports(path)
             ours = {n for n in heads(top | lazy) if n.split(".")[0] == "quatrefoil"}
             assert ours <= allowed, f"{path}: {ours - allowed}"
             noun = path.relative_to(PYTHON / family).with_suffix("").parts[0]
-            if noun in nouns:  # files without kernels may use every noun
-                used = {n.split(".")[2] for n in heads(top | lazy, 3) if n.startswith(f"quatrefoil.{family}.")}
+            used = {n.split(".")[2] for n in heads(top | lazy, 3) if n.startswith(f"quatrefoil.{family}.")}
+            if (PYTHON / family / noun).is_dir() and noun != "models":
+                assert "models" not in used, f"{path} is of a method and uses a model"
+            if noun in nouns:
                 later = {n for n in used & set(nouns) if nouns.index(n) > nouns.index(noun)}
                 assert not later, f"{path} uses {later}, which come later in CMakeLists.txt"
             if not path.name.startswith("_") or path.name == "__init__.py":
@@ -195,7 +197,7 @@ def test_oracles_know_nothing_of_the_library():
 def test_a_library_is_reached_by_one_door(library):
     for path in PYTHON.rglob("*.py"):
         parts = path.relative_to(PYTHON).parts
-        if library in parts or parts[0] in ("bench", "demo") or path.name.startswith("_bench"):
+        if library in parts or parts[0] in ("bench", "demo") or path.name.startswith("bench"):
             continue
         top, lazy = imports(path)
         assert not [n for n in top if n.split(".")[0] == library], path

@@ -42,8 +42,8 @@ def test_wrong_values_are_not_timed():
 
 
 def test_one_folder_of_a_family_may_be_asked_for(capsys):
-    assert list(_run.modules(["ssm.scan"])) == ["quatrefoil.ssm.scan._bench"]
-    assert set(_run.modules(["ssm"])) > {"quatrefoil.ssm.scan._bench", "quatrefoil.ssm.s4d._bench"}
+    assert list(_run.modules(["ssm.scan"])) == ["quatrefoil.ssm.scan.bench"]
+    assert set(_run.modules(["ssm"])) > {"quatrefoil.ssm.scan.bench", "quatrefoil.ssm.s4d.bench"}
     for asked, words in (("ssm.init", "no benchmarks of 'init'"), ("foo", "unknown family 'foo'"), ("foo.scan", "unknown family 'foo'")):
         with pytest.raises(SystemExit):
             cli.main(["bench", asked])

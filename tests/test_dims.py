@@ -79,7 +79,7 @@ def test_options():
 
 def test_results_that_are_asked_for():
     options = (Option("more", bool),)
-    asked = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", optional=True)), (Arg("y", "N"), Arg("z", "N 2", when="more")), options)
+    asked = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", optional=True)), (Arg("y", "N"), Arg("z", "N 2", only_if="more")), options)
     assert asked.infer([(3,), None], (True,)) == [(3,), (3, 2)]
     assert asked.infer([(3,), None], (False,)) == [(3,), None]
     assert asked.makes([0, None], (False,)) == [True, False]

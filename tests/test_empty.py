@@ -28,9 +28,9 @@ class Call:
         for op in FAMILIES[self.family]:
             op.plans.clear()
         function(*self.given(self.inputs), **self.keywords, **self.more(self.inputs))
-        if self.op.host is None:  # array code may be a step of another
-            self.op = next(op for op in FAMILIES[self.family] if op.plans and not op.host)
-        asked = self.keywords | {o.when: True for o in self.op.outputs if o.when}
+        if self.op.policy.python_kernel is None:  # array code may be a step of another
+            self.op = next(op for op in FAMILIES[self.family] if op.plans and not op.policy.python_kernel)
+        asked = self.keywords | {o.only_if: True for o in self.op.outputs if o.only_if}
         if asked != self.keywords:
             try:
                 function(*self.given(self.inputs), **asked, **self.more(self.inputs))
@@ -47,11 +47,11 @@ class Call:
     def arrays(self):
         """(array, argument, number) of every input that is there."""
         for arg, value in zip(self.op.inputs, self.inputs):
-            yield from ((x, arg, i + 1) for i, x in enumerate(value if arg.many else [value]) if x is not None)
+            yield from ((x, arg, i + 1) for i, x in enumerate(value if arg.sequence else [value]) if x is not None)
 
     def axes(self):
         """(array, words) of every input that is there."""
-        count = next((len(x) for a, x in zip(self.op.inputs, self.inputs) if a.many), 1)
+        count = next((len(x) for a, x in zip(self.op.inputs, self.inputs) if a.sequence), 1)
         for x, arg, number in self.arrays():
             yield x, words_of(arg.dims, x.ndim, number, count, self.keywords)
 
@@ -72,7 +72,7 @@ class Call:
 
         shorter = {WORD.fullmatch(w)[2] for _, words in self.axes() for w in words if "-1" in w}
         cuts = iter([cut(x, words) for x, words in self.axes()])
-        found = [None if x is None else [next(cuts) for _ in x] if a.many else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
+        found = [None if x is None else [next(cuts) for _ in x] if a.sequence else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
         return [*self.case.fitted(found[: self.count]), *found[self.count :]] if self.case.fitted else found
 
 

@@ -28,7 +28,7 @@ def test_a_method_is_named_in_four_files(family, tmp_path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(before[path])
     new = [p for p in lay_out(family, "mellow", tmp_path) if str(p.relative_to(tmp_path)) not in before]
-    assert len(new) == 11
+    assert len(new) == 10
     assert not [p for p in new if "decay" in p.read_text().lower() or (family != "ssm" and "ssm" in p.read_text())]
     counts = {path: (tmp_path / path).read_text().count("mellow") for path in before}
     assert list(counts.values()) == [1, 3, 9 if family == "wos" else 8, 2]

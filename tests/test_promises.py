@@ -9,7 +9,9 @@ from resize import Letters
 
 MOST = 1e5  # numbers in the arrays of a long call, and ten times as many in its result: enough for every kernel to share its work
 LONGEST = {"gsmp_kernel": 300, "gka": 300, "spectral_mixture": 1000}  # whose cost grows faster than their results
-COMPILED = [(family, case) for family, case in structures() if native.reason() is None and op_of(family, case.op).host is None]
+COMPILED = [
+    (family, case) for family, case in structures() if native.reason() is None and op_of(family, case.op).policy.python_kernel is None
+]
 
 
 def lengthened(family, case, rng):

@@ -99,7 +99,7 @@ def test_autograd_same_as_vjp(family, case, best_backend, rng):
         for y in results
     ]
     got = torch.autograd.grad(results, tensors, grads)
-    grad = tuple(g.numpy() for g in grads) if len(op.graded) > 1 else grads[0].numpy()
+    grad = tuple(g.numpy() for g in grads) if len(op.differentiable_outputs) > 1 else grads[0].numpy()
     inputs, options = adjoint_arguments(op, arguments, keywords)
     plain = [
         [t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs
@@ -139,13 +139,13 @@ def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
     assert_all_close(got, gradient(*tensors))
 
 
-@parametrize([(f, c) for f, c in SMALL if op_of(f, c.op).second])
+@parametrize([(f, c) for f, c in SMALL if op_of(f, c.op).policy.second_vjp])
 def test_second_derivative(family, case, rng):
     tensors, f = tensors_and_function(family, case, rng)
     assert torch.autograd.gradgradcheck(f, [t.requires_grad_() for t in tensors], eps=1e-6, atol=1e-5)
 
 
-@parametrize([(f, c) for f, c in SMALL if not op_of(f, c.op).second])
+@parametrize([(f, c) for f, c in SMALL if not op_of(f, c.op).policy.second_vjp])
 def test_second_derivative_raises(family, case, rng):
     tensors, f = tensors_and_energy(family, case, rng)
     tensors = [t.requires_grad_() for t in tensors]

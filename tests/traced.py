@@ -32,7 +32,7 @@ class Call:
                 if isinstance(item, np.ndarray):
                     self.at.append((i, j if isinstance(x, list) else None, arg.has_gradient and item.dtype.kind in "fc"))
                     self.arrays.append(jnp.asarray(item))
-        self.graded = [k for k, (_, _, has) in enumerate(self.at) if has]
+        self.differentiable_outputs = [k for k, (_, _, has) in enumerate(self.at) if has]
 
     def __call__(self, *arrays, moved=False):
         given = [list(x) if isinstance(x, list) else x for x in self.inputs]
@@ -49,7 +49,7 @@ class Call:
 
     def of_graded(self, *numbers, moved=False):
         arrays = list(self.arrays)
-        for k, x in zip(self.graded, numbers):
+        for k, x in zip(self.differentiable_outputs, numbers):
             arrays[k] = x
         return tuple(graded(self.op, self(*arrays, moved=moved)))
 
@@ -59,7 +59,7 @@ class Call:
 
     @property
     def numbers(self):
-        return tuple(self.arrays[k] for k in self.graded)
+        return tuple(self.arrays[k] for k in self.differentiable_outputs)
 
     def energy(self, *numbers):
         return sum(jnp.real(y * y.conj()).sum() for y in self.of_moved(*numbers))

@@ -32,7 +32,7 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
     floating = [entry for entry in named if entry[1].dtype not in ("int", "bool", "double")]
     _check_precisions(op, floating)
     if op.primal is not None:
-        return kind, dtypes[: len(dtypes) - len(op.primal.graded)]
+        return kind, dtypes[: len(dtypes) - len(op.primal.differentiable_outputs)]
     of_results = next((dtype for _, arg, dtype, _ in floating if arg.dtype == "any"), floating[0][2] if floating else "float64")
     return kind, [_arrays.in_precision(of_results, o.dtype) for o in op.outputs]
 

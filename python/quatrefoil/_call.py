@@ -79,8 +79,8 @@ def call_vjp(
         names = ", ".join(a.name + ("=None" if a.optional else "") for a in op.inputs)
         raise TypeError(f"{adjoint.label}: expected the inputs ({names}) and then grad, got {len(arguments)} arguments")
     inputs += [None] * (len(op.inputs) - len(inputs))
-    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.graded) > 1 else [grad]
-    grads += [None] * (len(op.graded) - len(grads))
+    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.differentiable_outputs) > 1 else [grad]
+    grads += [None] * (len(op.differentiable_outputs) - len(grads))
     results = call(adjoint, [*op.flatten(inputs), *grads], options, extras, None, backend, num_threads)
     return tuple(g for g in op.split(results) if g is not None)
 

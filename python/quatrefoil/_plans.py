@@ -54,7 +54,7 @@ def _single(op: Op, options: Any, backend: str, kernel: Callable[..., Any], layo
     assert layout is not None
     shape, dtype = layout[0], np.dtype(layout[1])
     empty = _arrays.large if math.prod(shape) * dtype.itemsize >= _arrays.LARGE else _arrays.empty
-    flat = op.many is None
+    flat = op.sequence_arg is None
     first, behind = op.span(count)
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
@@ -75,7 +75,7 @@ def _single(op: Op, options: Any, backend: str, kernel: Callable[..., Any], layo
 def _several(op: Op, options: Any, backend: str, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
     """A kernel with any number of results, which it fills."""
     empty = [_allocator(kind, r) for r in layout]
-    in_memory_of = op.over if kind == "numpy" else (None,) * len(layout)  # the argument in whose memory a result may lie
+    in_memory_of = op.in_place_of if kind == "numpy" else (None,) * len(layout)  # the argument in whose memory a result may lie
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is _bind.IN_PLACE:

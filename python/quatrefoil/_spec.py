@@ -6,6 +6,8 @@ A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,26 +22,27 @@ Check = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], None]
 class Arg:
     """One array argument or result.
 
-    ``many``: a sequence of arrays. ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what. ``half``: float16
-    and bfloat16 are taken too, computed in float32; a result that says so comes back in the half type of the argument that ``like`` names,
-    or of the first. ``over``: a result that may lie in the memory of the argument ``like`` where the caller allows it (``IN_PLACE``), for
-    the kernel reads a number before it writes there. ``when``: the option that asks for this result; without it there is none. ``title``:
-    what errors call it where that is not its name. ``constant``: there is no gradient in it, as in integers; asking for one is an error.
+    ``sequence``: a sequence of arrays. ``broadcast``: any shape that broadcasts; the rule of the op says to what. ``half``: float16 and
+    bfloat16 are accepted too, and computed in float32; a result with ``half`` comes back in the half type of the argument named by
+    ``half_type_of``, or of the first. ``in_place_of``: the argument in whose memory a result may lie if the caller allows it
+    (``IN_PLACE``), because the kernel reads each number before it writes there. ``only_if``: the option that requests this result; without
+    it the result is absent. ``title``: its name in errors, if that differs. ``constant``: it has no gradient, like integers; requesting one
+    is an error.
     """
 
     name: str
     dims: str
     optional: bool = False
-    many: bool = False
+    sequence: bool = False
     broadcast: bool = False
-    # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all of these. "double": float64 whatever
-    # the precision of the others; "int": int64; "bool"
+    # "real", "complex", or "any" of the two, the same for all arguments that say so. One precision for all of these. "double": float64
+    # whatever the precision of the others; "int": int64; "bool"
     dtype: str = "real"
     half: bool = False
     constant: bool = False
-    when: str | None = None
-    like: str | None = None
-    over: bool = False
+    only_if: str | None = None
+    half_type_of: str | None = None
+    in_place_of: str | None = None
     title: str | None = None
 
     @property
@@ -67,16 +70,37 @@ class Extra:
     function: bool = False
 
 
+@dataclass(frozen=True)
+class Policy:
+    """What backends do differently for single methods.
+
+    ``python_kernel``, ``python_adjoint``: the kernel of every backend of the host as array code over NumPy and SciPy, which is told the
+    backend. ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of its
+    results or None for 0, options, backend, num_threads) -> gradients of those arrays, None for 0. ``check_values``: what a compiled kernel
+    checks of its arrays' values, for the loops and compositions that replace it: (label, inputs, options). ``prefers_library``: given one
+    shape per argument, a list of them for a sequence, whether a GPU's kernel leaves such arrays to the composition of the library's own
+    functions unless the caller names a backend. ``float32_on_gpus``: its kernels for GPUs are of single precision; double precision is
+    composed there.
+    """
+
+    python_kernel: Callable[..., Any] | None = None
+    python_adjoint: Callable[..., Any] | None = None
+    second_vjp: Callable[..., list[Any]] | None = None
+    check_values: Callable[[str, Sequence[Any], tuple[Any, ...]], None] | None = None
+    prefers_library: Callable[[Sequence[Any]], bool] | None = None
+    float32_on_gpus: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An operation: arrays in, arrays out. Its adjoint, where it has one, is an op too, derived here and implemented like any other.
+    """An operation: arrays in, arrays out. Its adjoint, if it has one, is an op too, derived here and implemented like any other.
 
-    ``module`` is the ``__name__`` of the module that makes it, ``quatrefoil.<family>.<noun>`` or one in that folder: it says where the
-    kernels are, ``quatrefoil._core.<family>.<name>`` and ``quatrefoil.<family>.<noun>._numba.<name>``.
+    ``module`` is the ``__name__`` of the module that defines it, ``quatrefoil.<family>.<method>`` or one in that folder. It says where the
+    kernels are: ``quatrefoil._core.<family>.<name>``, and ``<name>`` in the ``loops`` and ``composition`` of the method.
 
-    With more than one output a call returns a tuple; an output that the options do not ask for is None for the kernel, the caller and the
-    adjoint alike. A kernel is called with the inputs, the outputs, the options, the
-    extras and num_threads, one after the other. The adjoint has the same options and extras.
+    With more than one output a call returns a tuple; an output that the options do not request is None for the kernel, the caller and the
+    adjoint alike. A kernel is called with the inputs, the outputs, the options, the extras and num_threads. The adjoint has the same
+    options and extras.
     """
 
     module: str
@@ -87,63 +111,60 @@ class Op:
     extras: tuple[Any, ...] = ()  # an Extra each; a bare name is a memo's
     differentiable: bool = True
     check: Check | None = None  # what dims cannot say; runs once they fit, raises ValueError
-    # what a compiled kernel checks of its arrays' values, for the loops and compositions that replace it: (label, inputs, options)
-    check_values: Callable[[str, Sequence[Any], tuple[Any, ...]], None] | None = None
-    rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', where these are no dims at all
+    rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', if dims cannot
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
-    # the kernel of every backend of the host where it is array code over NumPy and SciPy, which is told the backend
-    host: Callable[..., Any] | None = None
-    host_adjoint: Callable[..., Any] | None = None  # the adjoint's
-    # the adjoint of the adjoint, made of other ops, for torch: (arrays of the adjoint, gradients of its results or None for 0, options,
-    # backend, num_threads) -> gradients of those arrays, None for 0
-    second: Callable[..., list[Any]] | None = None
-    # of one shape per argument, a list of them for a sequence: whether a GPU's kernel leaves such arrays to the composition of the
-    # library's own functions, where nobody names a backend
-    declines: Callable[[Sequence[Any]], bool] | None = None
-    float32_on_gpus: bool = False  # its kernels for GPUs are of single precision: double precision is composed there
-    title: str | None = None  # what errors call it where that is not its name: one of the ops behind a function
+    policy: Policy = Policy()
+    title: str | None = None  # its name in errors, if it is one of the ops behind a function
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
     family: str = field(init=False)
     noun: str = field(init=False)
-    twin: str = field(init=False, repr=False)  # the module of its Numba kernel
-    # what every call asks for: made once
+    # what every call needs, computed once
     key: str = field(init=False)  # "ssm.fft_conv"
     label: str = field(init=False)  # the same with the title
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
-    many: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
-    graded: tuple[int, ...] = field(init=False, repr=False)  # the indices of the results that the adjoint takes gradients of
-    over: tuple[int | None, ...] = field(init=False, repr=False)  # of every result the index of the argument in whose memory it may lie
+    sequence_arg: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
+    differentiable_outputs: tuple[int, ...] = field(init=False, repr=False)  # the results whose gradients the adjoint takes
+    in_place_of: tuple[int | None, ...] = field(init=False, repr=False)  # per result, the argument in whose memory it may lie
 
     def __post_init__(self) -> None:
-        root, family, noun, *_ = self.module.split(".")
-        object.__setattr__(self, "family", family)
-        object.__setattr__(self, "noun", noun)
-        object.__setattr__(self, "twin", f"{root}.{family}.{noun}._numba")
-        object.__setattr__(self, "extras", tuple(Extra(e) if isinstance(e, str) else e for e in self.extras))
-        object.__setattr__(self, "graded", tuple(i for i, o in enumerate(self.outputs) if o.has_gradient))
+        _, family, noun, *_ = self.module.split(".")
         names = [a.name for a in self.inputs]
-        object.__setattr__(self, "over", tuple(names.index(o.like) if o.over and o.like else None for o in self.outputs))
-        adjoint = None
-        if self.differentiable and self.primal is None:
-            results = [self.outputs[i] for i in self.graded]
-            grads = tuple(
-                Arg("grad" if len(results) == 1 else f"grad_{o.name}", o.dims, optional=i > 0, dtype=o.dtype, half=o.half)
-                for i, o in enumerate(results)
-            )
-            adjoint = Op(
-                self.module, f"{self.name}_vjp", self.inputs + grads,
-                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
-                self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, host=self.host_adjoint, primal=self,
-                check_values=self.check_values,
-                declines=self.declines, float32_on_gpus=self.float32_on_gpus, title=self.title and f"{self.title}_vjp",
-            )  # fmt: skip
-        object.__setattr__(self, "adjoint", adjoint)
-        object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)
-        object.__setattr__(self, "many", next((i for i, a in enumerate(self.inputs) if a.many), None))
-        object.__setattr__(self, "key", f"{family}.{self.name}")
-        object.__setattr__(self, "label", f"{family}.{self.title or self.name}")
+        differentiable = tuple(i for i, o in enumerate(self.outputs) if o.has_gradient)
+        self._set(
+            family=family, noun=noun, extras=tuple(Extra(e) if isinstance(e, str) else e for e in self.extras),
+            key=f"{family}.{self.name}", label=f"{family}.{self.title or self.name}",
+            single=self.primal is None and len(self.outputs) == 1,
+            sequence_arg=next((i for i, a in enumerate(self.inputs) if a.sequence), None),
+            differentiable_outputs=differentiable,
+            in_place_of=tuple(names.index(o.in_place_of) if o.in_place_of else None for o in self.outputs),
+            adjoint=self._adjoint([self.outputs[i] for i in differentiable]) if self.differentiable and self.primal is None else None,
+        )  # fmt: skip
+
+    def _set(self, **derived: Any) -> None:
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def _adjoint(self, results: Sequence[Arg]) -> Op:
+        grads = tuple(
+            Arg("grad" if len(results) == 1 else f"grad_{o.name}", o.dims, optional=i > 0, dtype=o.dtype, half=o.half)
+            for i, o in enumerate(results)
+        )
+        gradients = tuple(Arg(f"d{a.name}", a.dims, a.optional, a.sequence, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs)
+        return Op(
+            self.module, f"{self.name}_vjp", self.inputs + grads, gradients, self.options, self.extras, differentiable=False,
+            tolerance=5 * self.tolerance, policy=replace(self.policy, python_kernel=self.policy.python_adjoint, second_vjp=None),
+            title=self.title and f"{self.title}_vjp", primal=self,
+        )  # fmt: skip
+
+    def implementation(self, file: str) -> Callable[..., Any] | None:
+        """What the method's ``loops`` or ``composition`` has for this op, if there is such a file."""
+        folder = ".".join(self.module.split(".")[:3])
+        module = f"{folder}.{file}"
+        if module not in sys.modules and not (hasattr(importlib.import_module(folder), "__path__") and importlib.util.find_spec(module)):
+            return None
+        return getattr(importlib.import_module(module), self.name, None)
 
     def titled(self, title: str) -> Op:
         """The same op behind another function, which its errors name."""
@@ -151,24 +172,24 @@ class Op:
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""
-        if self.many is None:
+        if self.sequence_arg is None:
             return list(flat)
         first, behind = self.span(len(flat))
         return [*flat[:first], list(flat[first:behind]), *flat[behind:]]
 
     def span(self, count: int) -> tuple[int, int]:
         """Where among ``count`` flat arrays the sequence begins and ends; (0, 0) where there is none."""
-        return (0, 0) if self.many is None else (self.many, self.many + count - (len(self.inputs) - 1))
+        return (0, 0) if self.sequence_arg is None else (self.sequence_arg, self.sequence_arg + count - (len(self.inputs) - 1))
 
     def flatten(self, arguments: Sequence[Any]) -> list[Any]:
         """One entry per argument -> flat arrays."""
-        at = self.many
+        at = self.sequence_arg
         return list(arguments) if at is None else [*arguments[:at], *arguments[at], *arguments[at + 1 :]]
 
     def named(self, flat: Sequence[Any]) -> Iterator[tuple[str, Arg, int, Any]]:
         """(name, argument, number within a sequence, value) of every flat array."""
         for arg, value in zip(self.inputs, self.split(flat)):
-            if arg.many:
+            if arg.sequence:
                 for i, item in enumerate(value):
                     yield f"{arg.name}[{i}]", arg, i + 1, item
             else:
@@ -179,9 +200,9 @@ class Op:
         if self.primal is None:
             return list(self.rule(self.label, shapes, options) if self.rule else self._from_dims(shapes, options))
         primal = self.primal
-        count = len(shapes) - len(primal.graded)
+        count = len(shapes) - len(primal.differentiable_outputs)
         made = primal.infer(shapes[:count], options)
-        results = [made[i] for i in primal.graded]
+        results = [made[i] for i in primal.differentiable_outputs]
         for arg, expected, got in zip(self.inputs[len(primal.inputs) :], results, shapes[count:]):
             if got != expected:
                 what = f"{expected}, the shape of the result" if expected is not None else "none: that result was not asked for"
@@ -195,27 +216,28 @@ class Op:
 
     def _from_dims(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
         given = {o.name: value for o, value in zip(self.options, options)}
-        sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.many is not None else 0, given)
+        sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.sequence_arg is not None else 0, given)
         # the sequence first: it gives the other arguments their dims; last those with two batches, of which others say one
-        entries = sorted(zip(self.named(shapes), shapes), key=lambda e: (not e[0][1].many, e[0][1].dims.count("...") > 1))
+        entries = sorted(zip(self.named(shapes), shapes), key=lambda e: (not e[0][1].sequence, e[0][1].dims.count("...") > 1))
         for (name, arg, number, _), shape in entries:
             if shape is not None:
                 sizes.match(name, arg.dims, number, shape)
         if self.check:
             self.check(self.label, shapes, options)
-        return [None if o.when and not given[o.when] else sizes.shape(o.dims) for o in self.outputs]
+        return [None if o.only_if and not given[o.only_if] else sizes.shape(o.dims) for o in self.outputs]
 
     def likeness(self, output: Arg, arrays: Sequence[Any]) -> Any:
         """The argument whose half type that result takes."""
-        return arrays[0] if output.like is None else next(x for name, _, _, x in self.named(arrays) if name == output.like)
+        like = output.half_type_of or output.in_place_of
+        return arrays[0] if like is None else next(x for name, _, _, x in self.named(arrays) if name == like)
 
-    def makes(self, arrays: Sequence[Any], options: tuple[Any, ...]) -> list[bool]:
+    def present_outputs(self, arrays: Sequence[Any], options: tuple[Any, ...]) -> list[bool]:
         """Which of the flat outputs a call with these flat arrays has."""
         if self.primal is not None:
-            inputs = list(self.primal.named(arrays[: len(arrays) - len(self.primal.graded)]))
+            inputs = list(self.primal.named(arrays[: len(arrays) - len(self.primal.differentiable_outputs)]))
             return [array is not None and arg.has_gradient for _, arg, _, array in inputs]
         given = {o.name: value for o, value in zip(self.options, options)}
-        return [not o.when or bool(given[o.when]) for o in self.outputs]
+        return [not o.only_if or bool(given[o.only_if]) for o in self.outputs]
 
 
 class Family:

@@ -29,4 +29,6 @@ def reason():
 
 def kernel(op):
     found = getattr(getattr(module(), op.family, None), op.name, None)
-    return found or (op.host and functools.partial(op.host, backend="native"))  # on a device those are composed
+    return found or (
+        op.policy.python_kernel and functools.partial(op.policy.python_kernel, backend="native")
+    )  # on a device those are composed

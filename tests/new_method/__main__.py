@@ -1,6 +1,6 @@
 """``python -m tests.new_method FAMILY METHOD`` lays out the files of a new method and names it where a method is named.
 
-The files are a small operation that works, exponential decay: it compiles, has gradients, a twin for Numba, a composition, tests and a
+The files are a small operation that works, exponential decay: it compiles, has gradients, a composition, tests and a
 benchmark. Replace its mathematics file by file.
 """
 

@@ -10,7 +10,7 @@ import pytest
 import quatrefoil as qf
 from children import run_python
 from quatrefoil import _array_tools, _backends, wos
-from quatrefoil.wos.walk import _array_paths, _array_words
+from quatrefoil.wos.walk import composition_paths, composition_words
 from wos.domains import DOMAINS, ON_HOST, SQUARE, arrays_of, problem
 from wos.ops import walk
 from wos.walk import oracle
@@ -64,7 +64,7 @@ def test_words():
             got = qf._core.wos.philox(np.array([counter] * n, np.uint32), key & full, key >> 32)
             np.testing.assert_array_equal(got, np.array([answer] * n, np.uint32))
         c0, *rest = counter
-        lanes = _array_words.Lanes(*(np.array([c], np.int64) for c in rest), key - 2**64 if key >= 2**63 else key)
+        lanes = composition_words.Lanes(*(np.array([c], np.int64) for c in rest), key - 2**64 if key >= 2**63 else key)
         assert tuple(int(w[0]) for w in lanes.words(np, c0)[0]) == answer
 
 
@@ -76,7 +76,7 @@ def test_a_device_is_asked_rarely(monkeypatch):
     start, frame = np.full((1, 3, 2), 0.3), np.array([[0.0, 0.0, 1.0, 1e-3]])
     _, _, counts = walk(start, frame, None, None, np.ones((1, 1)), walks=64, max_steps=100, seed=1, backend="array")
     assert 100 >= counts[0, :, 0].max() / 64 > 5
-    assert len(asked) <= 1 + 1 + 100 // _array_paths.LOOK
+    assert len(asked) <= 1 + 1 + 100 // composition_paths.LOOK
 
 
 def test_compiled_functions():

@@ -104,12 +104,12 @@ def _find(op: Op, name: Backend) -> Callable[..., Any] | None:
     if name != "numba":
         return found
     found = found or array.as_kernel(op)
-    return _checked(op, found) if found and op.check_values else found
+    return _checked(op, found) if found and op.policy.check_values else found
 
 
 def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel after the check of values that compiled kernels do themselves."""
-    check, after_inputs, after_options = op.check_values, len(op.inputs), -1 - len(op.extras)
+    check, after_inputs, after_options = op.policy.check_values, len(op.inputs), -1 - len(op.extras)
     assert check is not None
 
     def run(*given: Any) -> None:
@@ -121,15 +121,15 @@ def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _lacks_precision(op: Op, arrays: Sequence[Any]) -> str | None:
-    doubled = op.float32_on_gpus and any(str(a.dtype).endswith("float64") for a in arrays if a is not None)
+    doubled = op.policy.float32_on_gpus and any(str(a.dtype).endswith("float64") for a in arrays if a is not None)
     return "its kernel is of single precision; backend 'array' computes in float64" if doubled else None
 
 
 def _declined(op: Op, arrays: Sequence[Any]) -> str | None:
-    if op.declines is None or not arrays:
+    if op.policy.prefers_library is None or not arrays:
         return None
     shapes = op.split([None if a is None else tuple(a.shape) for a in arrays])
-    return "leaves arrays of these shapes to the library's own functions" if op.declines(shapes) else None
+    return "leaves arrays of these shapes to the library's own functions" if op.policy.prefers_library(shapes) else None
 
 
 def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Callable[[Any, Any], list[Any]]:
@@ -139,7 +139,7 @@ def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Calla
 
 def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
     """The array code of an op, which calls other ops on that backend."""
-    host = op.host
+    host = op.policy.python_kernel
 
     def kernel(*arguments: Any) -> None:
         host(*arguments, backend=name)  # type: ignore[misc]

@@ -1,5 +1,5 @@
-"""Every op in array-API terms (``<noun>/_array.py``): what runs on a device without kernels of ours, on the host where it is requested, and
-there too as the fallback of a method without loops for Numba.
+"""Every op in array-API terms (``<method>/composition.py``): what runs on a device without kernels of ours, and on the host if requested or
+as the fallback of a method without loops for Numba.
 
 A composition is ``<op>(xp, *inputs, *options)`` and returns its results, where a kernel fills those that it is given. ``xp`` is a
 namespace of the array API: NumPy's own, for torch and CuPy that of array-api-compat. An adjoint returns a gradient for every input, a list
@@ -27,11 +27,7 @@ def reason() -> str | None:
 @functools.cache
 def kernel(op: Op) -> Callable[..., Any] | None:
     """The composition of an op."""
-    folder = op.twin.rpartition(".")[0]
-    if importlib.util.find_spec(folder).submodule_search_locations is None or not importlib.util.find_spec(f"{folder}._array"):  # type: ignore[union-attr]
-        return None
-    found: Callable[..., Any] | None = getattr(importlib.import_module(f"{folder}._array"), op.name, None)
-    return found
+    return op.implementation("composition")
 
 
 def as_kernel(op: Op) -> Callable[..., Any] | None:

@@ -1,4 +1,4 @@
-"""The fallback's loops (``<noun>/_numba.py``), compiled by Numba at their first use. A method without any falls back to its composition."""
+"""The fallback's loops (``<method>/loops.py``), compiled at their first use. A method without any falls back to its composition."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def reason() -> str | None:
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
-    if op.twin not in sys.modules and not importlib.util.find_spec(op.twin):
-        return None
-    found: Callable[..., Any] | None = getattr(importlib.import_module(op.twin), op.name, None)
+    found = op.implementation("loops")
     return found and _with_the_cause(found)
 
 

@@ -155,7 +155,7 @@ def _selective_scan() -> Case:
         return selective_scan_fn(*given, delta_softplus=True)
 
     def loop(s: Size, given: Sequence[Any]) -> Any:
-        from ..ssm.selective._bench import _loop
+        from ..ssm.selective.bench import _loop
 
         return _loop(*given)
 
@@ -176,7 +176,7 @@ def _selective_scan() -> Case:
 
 def _convolution() -> Case:
     def work(s: Size, item: int) -> Work:
-        from ..ssm.convolution._bench import convolution_work
+        from ..ssm.convolution.bench import convolution_work
 
         return convolution_work((s[0], s[1], s[2]), np.float32 if item == 4 else np.float64)
 
@@ -216,7 +216,7 @@ def _kalmanet() -> Case:
         return Work(math.prod(s[:3]) * s[3] ** 2 * 67.5, 4 * math.prod(s) * item)
 
     def states_laid_out(s: Size, given: Sequence[Any]) -> Any:
-        from ..ssm.kalmanet._bench import _torch_ways
+        from ..ssm.kalmanet.bench import _torch_ways
 
         return _torch_ways(list(given))["torch chebyshev"]()
 

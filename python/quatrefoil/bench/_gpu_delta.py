@@ -27,7 +27,7 @@ def delta_rule() -> Case:
         return Work(2 * B * T * H * (3 * K * V + 64 * (K + V)), 2 * B * T * H * (K + V + 1) * item)
 
     def in_chunks(s: Size, given: Sequence[Any]) -> Any:
-        from ..ssm.delta._bench import _by_chunks, _triangular
+        from ..ssm.delta.bench import _by_chunks, _triangular
 
         return _by_chunks(_triangular, *given)
 

@@ -27,16 +27,16 @@ _LEAST, _MOST = 5, 101  # rounds
 
 
 def nouns(family: str) -> list[str]:
-    """Those that have a ``_bench.py``."""
+    """Those that have a ``bench.py``."""
     package = importlib.import_module(f"quatrefoil.{family}")
     there = (m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
-    return [n for n in there if importlib.util.find_spec(f"{package.__name__}.{n}._bench")]
+    return [n for n in there if importlib.util.find_spec(f"{package.__name__}.{n}.bench")]
 
 
 def modules(asked: Sequence[str]) -> Iterator[str]:
-    """The ``_bench.py`` of every noun that has one, of families (``ssm``) or alone (``ssm.scan``)."""
+    """The ``bench.py`` of every noun that has one, of families (``ssm``) or alone (``ssm.scan``)."""
     for family, _, noun in (name.partition(".") for name in asked):
-        yield from (f"quatrefoil.{family}.{n}._bench" for n in ([noun] if noun else nouns(family)))
+        yield from (f"quatrefoil.{family}.{n}.bench" for n in ([noun] if noun else nouns(family)))
 
 
 def problems(asked: Sequence[str]) -> Iterator[Problem]:

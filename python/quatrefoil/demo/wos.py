@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import get_num_threads, wos
-from ..wos.walk._bench import brute_force, following
+from ..wos.walk.bench import brute_force, following
 from ._row import Progress, Row, median_seconds, seconds
 
 ROUND, EPSILON = 256, 1e-4

@@ -43,7 +43,7 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
 
 # JAX's cotangents are the conjugates of the gradients that adjoints take and make (and autograd means): sum g dx has no conj in it there.
 def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
-    graded = [None if bars[i] is None else _instantiated(bars[i]).conj() for i in op.graded]
+    graded = [None if bars[i] is None else _instantiated(bars[i]).conj() for i in op.differentiable_outputs]
     assert op.adjoint is not None
     found: Sequence[Any] = call(op.adjoint, [*arrays, *graded], options, (), None, backend, num_threads or None)
     return found
@@ -51,14 +51,14 @@ def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: 
 
 def _second(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
     assert op.primal is not None
-    assert op.primal.second is not None
+    assert op.primal.policy.second_vjp is not None
     given = [None if b is None or _is_zero(b) else b.conj() for b in bars]
-    return op.primal.second(arrays, given, options, backend, num_threads or None)
+    return op.primal.policy.second_vjp(arrays, given, options, backend, num_threads or None)
 
 
 def _refuse(op: Op, primals: Sequence[Any]) -> None:
     """NotImplementedError where a gradient is wanted in what has none."""
-    if op.adjoint is None and (op.primal is None or op.primal.second is None):
+    if op.adjoint is None and (op.primal is None or op.primal.policy.second_vjp is None):
         what = f"the gradient of {op.primal.label}" if op.primal else op.label
         raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
     for name, arg, _, primal in op.named(primals):

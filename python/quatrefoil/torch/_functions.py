@@ -30,9 +30,9 @@ def _present(result: Any) -> tuple[Any, ...]:
 
 def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, num_threads: int) -> Any:
     """The gradient of an adjoint, where its op has one."""
-    if op.primal is None or op.primal.second is None:
+    if op.primal is None or op.primal.policy.second_vjp is None:
         no_derivative(op)
-    return op.primal.second(arrays, place(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]
+    return op.primal.policy.second_vjp(arrays, place(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]
 
 
 def _eager(op: Op) -> Any:

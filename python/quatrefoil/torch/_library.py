@@ -22,7 +22,7 @@ registered: dict[str, Any] = {}
 
 
 def schema(op: Op) -> str:
-    arrays = [f"Tensor{'[]' if a.many else '?' if a.optional else ''} {a.name}" for a in op.inputs]
+    arrays = [f"Tensor{'[]' if a.sequence else '?' if a.optional else ''} {a.name}" for a in op.inputs]
     options = [f"{_TYPES[o.type]} {o.name}" for o in op.options]
     result = "Tensor" if op.single else "Tensor[]"
     return f"{op.family}_{op.name}({', '.join([*arrays, *options, 'str? backend', 'int num_threads'])}) -> {result}"
@@ -160,13 +160,13 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]
     if op.single:
         return list(made)
     present = iter(made)
-    return [next(present) if m else None for m in op.makes(arrays, options)]
+    return [next(present) if m else None for m in op.present_outputs(arrays, options)]
 
 
 def graded(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
     """Gradients of the results that were made -> those that the adjoint takes, None in the places of absent ones."""
     placed = place(op, arrays, options, grads)
-    return [placed[i] for i in op.graded]
+    return [placed[i] for i in op.differentiable_outputs]
 
 
 def constant_results(op: Op, results: Any) -> list[Any]:

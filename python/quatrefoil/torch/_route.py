@@ -121,7 +121,7 @@ class _Filled(_Route):
         self.reads_tensors = _backends.takes_tensors(kernel) and not pending
         self.is_single = self.reads_tensors and op.single
         alike = [_alike(arrays, r) for r in self.layout]
-        in_place = [i if i is not None and _is_plain(arrays[i]) else None for i in op.over]
+        in_place = [i if i is not None and _is_plain(arrays[i]) else None for i in op.in_place_of]
         self.results = list(zip(in_place, self.layout, alike))
         self.compute_single = self._single(alike[0])
         self.compute = self.compute_single if self.is_single else self.fill
@@ -129,7 +129,7 @@ class _Filled(_Route):
     def _single(self, like: int | None) -> Any:
         """All of a call that needs no gradient, in one step: this is what users time."""
         op, kernel, options, name, device, layout = self.op, self.kernel, self.options, self.name, self.device, self.layout[0]
-        flat = op.many is None
+        flat = op.sequence_arg is None
 
         def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
             if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:

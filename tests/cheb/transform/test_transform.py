@@ -13,7 +13,7 @@ from case import BACKENDS, precisions
 from cheb.transform import oracle
 from quatrefoil._backends import native
 from quatrefoil.cheb import transform
-from quatrefoil.cheb.scattered import _array
+from quatrefoil.cheb.scattered import composition
 
 SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
 needs_native = pytest.mark.skipif(native.reason() is not None, reason="the fallback leaves that to its libraries")
@@ -126,8 +126,8 @@ def test_derivatives_and_their_transposes(rng):
             np.testing.assert_allclose(apply(C), expected, atol=1e-12)
             np.testing.assert_allclose(apply(C.T.copy(), 1), expected.T, atol=1e-12)
             np.testing.assert_allclose(apply(C[:, 0]), expected[:, 0], atol=1e-12)
-        np.testing.assert_allclose(_array.derivative(np, C), matrix @ C, atol=1e-12)
-        np.testing.assert_allclose(_array.derivative_adjoint(np, C), matrix.T @ C, atol=1e-12)
+        np.testing.assert_allclose(composition.derivative(np, C), matrix @ C, atol=1e-12)
+        np.testing.assert_allclose(composition.derivative_adjoint(np, C), matrix.T @ C, atol=1e-12)
 
 
 @pytest.mark.torch
@@ -145,6 +145,6 @@ def test_gradients_of_a_long_axis_take_memory_of_its_length(rng):
     twice()
     tracemalloc.start()
     twice()
-    _array.tucker_eval_vjp(np, np.ones(1), [U], X, np.ones(5), (-1.0, 1.0))
+    composition.tucker_eval_vjp(np, np.ones(1), [U], X, np.ones(5), (-1.0, 1.0))
     assert tracemalloc.get_traced_memory()[1] < 60e6
     tracemalloc.stop()

@@ -5,7 +5,7 @@ import pytest
 
 from kron.gp import oracle
 from kron.gp.cases import factor
-from quatrefoil.kron.gp import _array
+from quatrefoil.kron.gp import composition
 
 
 def system(rng, shape, kind, cells, share=0.7):
@@ -21,19 +21,19 @@ def system(rng, shape, kind, cells, share=0.7):
 @pytest.mark.parametrize("kind", ["none", "shared", "rows"])
 @pytest.mark.parametrize("share", [0.1, 0.7, 1.0])
 def test_iterations_where_there_are_many_cells(kind, cells, share, rng, monkeypatch):
-    monkeypatch.setattr(_array, "DENSE_UP_TO", 0)
+    monkeypatch.setattr(composition, "DENSE_UP_TO", 0)
     factors, y, noise, mask = system(rng, (5, 4, 3), kind, cells, share)
     expected = oracle.gp_solve(factors, y, noise, mask)
     for start in (None, rng.standard_normal(y.shape)):
-        alpha = _array.gp_solve(np, factors, y, noise, mask, start, 1e-10)
+        alpha = composition.gp_solve(np, factors, y, noise, mask, start, 1e-10)
         np.testing.assert_allclose(alpha, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
 def test_a_residual_that_is_too_large_is_nan(rng, monkeypatch):
-    monkeypatch.setattr(_array, "DENSE_UP_TO", 0)
-    monkeypatch.setattr(_array, "ITERATIONS", 1)
+    monkeypatch.setattr(composition, "DENSE_UP_TO", 0)
+    monkeypatch.setattr(composition, "ITERATIONS", 1)
     factors, y, noise, mask = system(rng, (6, 7), "shared", False)
-    assert np.isnan(_array.gp_solve(np, factors, y, noise * 1e-3, mask, None, 1e-12)).all()
+    assert np.isnan(composition.gp_solve(np, factors, y, noise * 1e-3, mask, None, 1e-12)).all()
 
 
 def refused(rng, what):
@@ -54,11 +54,11 @@ def refused(rng, what):
 @pytest.mark.parametrize("what", ["asymmetric", "indefinite", "NaN", "noise", "singular"])
 def test_nan_where_the_host_raises(what, rng):
     given = refused(rng, what)
-    assert np.isnan(_array.gp_solve(np, *given, None, 1e-10)).all()
-    nll, error = _array.gp_nll(np, *given, None, "exact", 16, 0, 1e-10, True)
+    assert np.isnan(composition.gp_solve(np, *given, None, 1e-10)).all()
+    nll, error = composition.gp_nll(np, *given, None, "exact", 16, 0, 1e-10, True)
     assert np.isnan(nll).all()
     assert (error == 0).all()
-    (dfactors, dy, dnoise, *_) = _array.gp_nll_vjp(np, *given, None, np.ones(3), "exact", 16, 0, 1e-10, False)
+    (dfactors, dy, dnoise, *_) = composition.gp_nll_vjp(np, *given, None, np.ones(3), "exact", 16, 0, 1e-10, False)
     assert all(np.isnan(g).all() for g in (*dfactors, dy, dnoise))
 
 
@@ -66,6 +66,6 @@ def test_nan_stays_in_its_row(rng):
     factors, y, noise, mask = system(rng, (4, 3), "none", False)
     expected = oracle.gp_solve(factors, y, noise, mask)
     y[1, 5] = np.inf
-    got = _array.gp_solve(np, factors, y, noise, mask, None, 1e-10)
+    got = composition.gp_solve(np, factors, y, noise, mask, None, 1e-10)
     assert np.isnan(got[1]).all()
     np.testing.assert_allclose(got[::2], expected[::2], rtol=1e-9, atol=1e-12)  # a number beside 1 may come out near 0

@@ -11,7 +11,7 @@ import quatrefoil as qf
 from checks import check_refused
 from kron.gp.cases import contracted, dense_likelihood
 from quatrefoil.kron import KroneckerOperator, gp_nll, gp_posterior, gp_posterior_sample, gp_sample, gp_solve
-from quatrefoil.kron.gp import _array, covariance
+from quatrefoil.kron.gp import composition, covariance
 
 EPS = 2.0**-52
 ZEROS, ONES, MIXED = np.zeros((3, 3)), np.ones((4, 4)), np.diag([0.0, 1.0, 2.0])
@@ -33,7 +33,7 @@ def dense(factors, y, noise, mask=None):
 def test_factors_of_zeros_are_zeros(name, cells, monkeypatch):
     if cells == "many":
         monkeypatch.setattr(covariance, "FEW", 0)
-        monkeypatch.setattr(_array, "DENSE_UP_TO", 0)
+        monkeypatch.setattr(composition, "DENSE_UP_TO", 0)
     y = np.linspace(-1, 2, 12)
     for factors, noise, missing in itertools.product(PAIRS, (0.1, 0.1 + 0.01 * np.arange(12)), (0, 3, 9)):
         print(factors, noise, missing)

@@ -8,7 +8,7 @@ import pytest
 
 from kron.gp.cases import factor
 from quatrefoil.kron import KroneckerOperator, gp_nll, gp_posterior, gp_sample, gp_solve
-from quatrefoil.kron.gp import _array, covariance
+from quatrefoil.kron.gp import composition, covariance
 
 UNITS = [(2.0**-600, 1.0, 1.0), (2.0**600, 1.0, 1.0), (1.0, 2.0**-600, 1.0), (1.0, 2.0**600, 1.0), (2.0**-100, 2.0**-200, 2.0**400)]
 MATCHED = [(2.0**-300, 2.0**-600, 1.0), (2.0**300, 2.0**600, 1.0), (1.0, 1.0, 2.0**400), (2.0**-100, 2.0**-200, 2.0**-400)]
@@ -38,7 +38,7 @@ def cells(request, monkeypatch):
     """How many: a factor is taken or it iterates."""
     if request.param == "many":
         monkeypatch.setattr(covariance, "FEW", 0)
-        monkeypatch.setattr(_array, "DENSE_UP_TO", 0)
+        monkeypatch.setattr(composition, "DENSE_UP_TO", 0)
 
 
 @pytest.mark.parametrize("backend", ["native", "numba", "array"])

@@ -5,7 +5,7 @@ import pytest
 
 import quatrefoil as qf
 from checks import check_refused
-from quatrefoil.ssm.delta import _array
+from quatrefoil.ssm.delta import composition
 
 Q = np.zeros((2, 5, 3, 4))
 V = np.zeros((2, 5, 6, 7))
@@ -58,8 +58,8 @@ def test_the_composition_makes_nan_of_sequences_that_are_none(rng):
     """It looks at no number: on a device that would wait."""
     q, v = rng.standard_normal((1, 5, 1, 3)), rng.standard_normal((1, 5, 1, 2))
     for ends in (cu(0, 2, 9), cu(1, 2, 5), cu(0, 4, 3, 5), cu(-7, 5)):
-        results = _array.chunk_simple_gla(np, q, q, v, None, None, ends, 1.0, True)
-        gradients = _array.chunk_simple_gla_vjp(np, q, q, v, None, None, ends, v, None, 1.0, False)[:3]
+        results = composition.chunk_simple_gla(np, q, q, v, None, None, ends, 1.0, True)
+        gradients = composition.chunk_simple_gla_vjp(np, q, q, v, None, None, ends, v, None, 1.0, False)[:3]
         assert all(np.isnan(x).all() for x in (*results, *gradients))
 
 

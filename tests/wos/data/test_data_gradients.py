@@ -5,7 +5,7 @@ import pytest
 
 from quatrefoil import _array_tools, wos
 from quatrefoil._backends import native
-from quatrefoil.wos.data._array import Data, Places
+from quatrefoil.wos.data.composition import Data, Places
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, seed, star_points
 

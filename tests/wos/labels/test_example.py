@@ -11,7 +11,7 @@ from wos.labels import oracle
 
 def test_finite_elements(rng):
     pytest.importorskip("skfem")
-    from quatrefoil.wos.models._bench import FiniteElements
+    from quatrefoil.wos.models.bench import FiniteElements
 
     c1, c2 = rng.uniform(-0.2, 0.2, 2)
     X = oracle.points(rng, 200, c1, c2, within=0.98)
@@ -27,7 +27,7 @@ def test_finite_elements(rng):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_finite_elements_and_walks_agree():
     pytest.importorskip("skfem")
-    from quatrefoil.wos.models._bench import Instances
+    from quatrefoil.wos.models.bench import Instances
 
     given = Instances(3, 100, seed=4)
     result = given.labels(4096, gradient=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil.wos.query import _array, _array_solids
+from quatrefoil.wos.query import composition, composition_solids
 from wos.ops import along, along_vjp, balls, place
 from wos.query import oracle
 
@@ -52,8 +52,8 @@ def test_closest_points_of_a_field(d, rng):
 def test_functions_are_refused(rng):
     row = np.zeros((1, 2 + 4 * 3))
     with pytest.raises(NotImplementedError, match=r"wos.inside: backend .array. calls no compiled function of distances"):
-        _array.inside(np, rng.standard_normal((4, 3)), np.ones((1, 4)), row, np.array([0, 1]), True)
-    assert _array_solids.is_solid(row, 3)
+        composition.inside(np, rng.standard_normal((4, 3)), np.ones((1, 4)), row, np.array([0, 1]), True)
+    assert composition_solids.is_solid(row, 3)
 
 
 @pytest.mark.parametrize(("shape", "outside"), [*product(["ball", "box", "mesh"], [False, True]), ("field", False), ("polygon", False)])
@@ -87,18 +87,18 @@ def test_what_is_not_finite(rng):
     points = rng.uniform(-1, 1, (5, 3))
     points[1, 2], points[3, 0] = np.nan, np.inf
     bad = np.isin(np.arange(5), (1, 3))[None]
-    distance, at, k, weights = _array.nearest(np, points, frame, *mesh._arrays_of("numpy"), True, True, True, True)
+    distance, at, k, weights = composition.nearest(np, points, frame, *mesh._arrays_of("numpy"), True, True, True, True)
     for a in (distance, at[..., 0], weights[..., 0]):
         np.testing.assert_array_equal(np.isnan(a), bad)
     np.testing.assert_array_equal(k == -1, bad)
-    contains = _array.inside(np, points, frame, *mesh._arrays_of("numpy"), True)
+    contains = composition.inside(np, points, frame, *mesh._arrays_of("numpy"), True)
     assert not contains[bad].any()
 
 
 def test_pieces_do_not_show(rng, monkeypatch):
     mesh, q = wos.TriangleMesh(*oracle.icosphere(2, 0.1)), rng.uniform(-1, 1, (50, 3))
     whole = wos.closest_point(mesh, q, backend="array"), wos.contains(mesh, q, backend="array")
-    monkeypatch.setattr(_array, "LIVE", 2**24 // 320 // 7)  # seven points of 320 triangles at a time
+    monkeypatch.setattr(composition, "LIVE", 2**24 // 320 // 7)  # seven points of 320 triangles at a time
     cut = wos.closest_point(mesh, q, backend="array"), wos.contains(mesh, q, backend="array")
     for a, b in zip((*whole[0], whole[1]), (*cut[0], cut[1])):
         np.testing.assert_array_equal(a, b)

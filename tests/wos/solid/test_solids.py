@@ -127,7 +127,7 @@ def test_compiled_functions_walk_as_others(backend, rng):
 def test_green_functions(d, rng):
     """(21), (22) against Bessel functions."""
     pytest.importorskip("numba")
-    from quatrefoil.wos.walk._numba_wide import source_weight_wide
+    from quatrefoil.wos.walk.loops_wide import source_weight_wide
 
     for s in (1e-3, 0.2, 0.6, 0.95, float(rng.uniform(0.01, 1))):
         for z in (1e-3, 0.4, 2.0, float(rng.uniform(0, 2))):

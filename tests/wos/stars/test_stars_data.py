@@ -125,15 +125,15 @@ def test_a_constant_has_no_gradient(backend, rng):
 def test_a_walk_beyond_a_wall_by_rounding_goes_back():
     """A ray along a wall meets its line far behind a point that lies beyond it by rounding: the wall counts as met where the point is."""
     pytest.importorskip("numba")
-    from quatrefoil.wos.stars import _numba_facets, _numba_walls
+    from quatrefoil.wos.stars import loops_facets, loops_walls
 
     wall = np.array([[0.0, 0, 1, 0, 0, 0]])  # the domain is above
     for place, met in ((0.5, 0), (1.5, -1)):
-        assert _numba_walls._hit(wall, place, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
+        assert loops_walls._hit(wall, place, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
     triangle = np.array([[0.0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]])  # its corners go to the left seen from below
     for place, met in ((0.2, 0), (1.5, -1)):
         at, d = np.array([place, 0.3, -5e-14]), np.array([1.0, 0, -1e-4])
-        assert _numba_facets._hit(_numba_facets._frames(triangle), at, d, 2.0, -1, 1e30)[0] == met
+        assert loops_facets._hit(loops_facets._frames(triangle), at, d, 2.0, -1, 1e30)[0] == met
 
 
 def test_which_edges_may_hide_something():

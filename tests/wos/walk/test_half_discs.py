@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil.wos.walk import _numba_half_discs
+from quatrefoil.wos.walk import loops_half_discs
 from wos.test_closed_forms import BOUNDARIES, points
 from wos.walk.oracle import seed
 
@@ -38,7 +38,7 @@ def test_where_a_half_disc_is_left(height):
         left, on = np.empty((len(angle), 2)), 0
         for i, a in enumerate(angle):
             x, weights = np.array([0.0, side * height]), np.array([0.5])
-            moved, landed = _numba_half_discs.leave_half_disc(ends, 0, weights, x, np.array([np.cos(a), np.sin(a)]), 1e-3)
+            moved, landed = loops_half_discs.leave_half_disc(ends, 0, weights, x, np.array([np.cos(a), np.sin(a)]), 1e-3)
             assert moved
             on += landed
             left[i] = x

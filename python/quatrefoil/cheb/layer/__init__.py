@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op
+from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
 
 
@@ -27,7 +27,7 @@ POLY_LAYER = Op(
     __name__, "poly_layer",
     inputs=(Arg("X", "N I"), Arg("W", "I K O"), Arg("a", "I K or K", constant=True), Arg("b", "I K or K", constant=True)),
     outputs=(Arg("Y", "N O"),),
-    check_values=_check_values,
+    policy=Policy(check_values=_check_values),
     tolerance=4e-6,  # a recurrence loses about K eps
 )  # fmt: skip
 OPS = (POLY_LAYER,)

@@ -24,7 +24,11 @@ DEFAULT_TOL = 1e-10
 
 # the arrays of these builders: checked like any call's, never run
 _CANONICAL = Op(
-    __name__, "ChebTucker.from_cp", (Arg("weights", "R"), Arg("factors", "n_ R", many=True)), (Arg("weights", "R"),), differentiable=False
+    __name__,
+    "ChebTucker.from_cp",
+    (Arg("weights", "R"), Arg("factors", "n_ R", sequence=True)),
+    (Arg("weights", "R"),),
+    differentiable=False,
 )
 _SAMPLES = Op(
     __name__, "ChebTucker.fit", (Arg("X", "P d"), Arg("y", "P"), Arg("weights", "P", optional=True)), (Arg("y", "P"),), differentiable=False

@@ -25,7 +25,9 @@ from .plan import Plan
 from .plot import plot_slice
 
 # the arrays that make one: checked like any call's, never run
-_PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
+_PARTS = Op(
+    __name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", sequence=True)), (Arg("core", "r_*"),), differentiable=False
+)
 
 
 _BUILDERS = "build one by ChebTucker.from_function(f, domain), ChebTucker.fit(X, y) or ChebTucker.from_values(V)"

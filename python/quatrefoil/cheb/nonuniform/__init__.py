@@ -13,7 +13,7 @@ from typing import Any
 from ... import _arguments
 from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, T
 from ..scattered import check_points
 from ..transform import derivative, derivative_adjoint
@@ -100,9 +100,8 @@ CHEB_EVAL = Op(
     options=(Option("eps", float), Option("by_grid", bool), Option("domain", "floats")),
     extras=("grid",),
     rule=_of_points,
-    check_values=lambda label, inputs, options: check_points(label, inputs[1], options[2]),
+    policy=Policy(check_values=lambda label, inputs, options: check_points(label, inputs[1], options[2]), second_vjp=_second_of_values),
     tolerance=4e-6,  # sums over n^3 coefficients that do not decay
-    second=_second_of_values,
 )  # fmt: skip
 CHEB_MOMENTS = Op(
     __name__, "cheb_moments",
@@ -110,9 +109,11 @@ CHEB_MOMENTS = Op(
     outputs=(Arg("M", "..."),),
     options=(Option("n", "ints"), Option("eps", float)),
     rule=_of_coefficients,
-    check_values=lambda label, inputs, options: check_points(label, inputs[0], (-1.0, 1.0) * len(options[0])),
+    policy=Policy(
+        check_values=lambda label, inputs, options: check_points(label, inputs[0], (-1.0, 1.0) * len(options[0])),
+        second_vjp=_second_of_moments,
+    ),
     tolerance=4e-6,
-    second=_second_of_moments,
 )  # fmt: skip
 OPS = (CHEB_EVAL, CHEB_MOMENTS)
 

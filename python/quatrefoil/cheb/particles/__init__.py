@@ -15,7 +15,7 @@ import numpy as np
 
 from ... import _arrays
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, T
 from .sog import SumOfGaussians
 
@@ -33,7 +33,7 @@ SHORT_RANGE = Op(
     inputs=(Arg("X", "P 3"), Arg("q", "P"), Arg("targets", "N 3")),
     outputs=(Arg("f", "N"),),
     options=(Option("bracket", "floats"),),  # the cutoff, then the coefficients of the long part
-    check_values=_check_values,
+    policy=Policy(check_values=_check_values),
     tolerance=2e-6,  # 1/r and the long part, a few times as large, cancel
 )  # fmt: skip
 OPS = (SHORT_RANGE,)

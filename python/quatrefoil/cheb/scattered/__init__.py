@@ -12,11 +12,11 @@ import numpy as np
 
 from ..._arguments import integer, sequence
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, T
 from ..domain import UNIT, Domain, flat_domain
 from ..transform import derivative, derivative_adjoint
-from ._array import reference
+from .composition import reference
 
 
 def check_points(label: str, X: np.ndarray, domain: Sequence[float], extrapolate: bool = False) -> None:
@@ -71,21 +71,20 @@ def _second(
 
 TUCKER_EVAL = Op(
     __name__, "tucker_eval",
-    inputs=(Arg("core", "r_*"), Arg("factors", "n_ r_", many=True), Arg("X", "P #")),
+    inputs=(Arg("core", "r_*"), Arg("factors", "n_ r_", sequence=True), Arg("X", "P #")),
     outputs=(Arg("f", "P"),),
     options=(Option("domain", "floats"),),
     extras=("packed",),
-    check_values=_check_values,
+    policy=Policy(check_values=_check_values, second_vjp=_second),
     tolerance=2e-6,  # the sums over k in float32 lose about sqrt(n) eps of coefficients that do not decay
-    second=_second,
 )  # fmt: skip
 TUCKER_DERIVATIVES = Op(
     __name__, "tucker_derivatives",
     inputs=TUCKER_EVAL.inputs,
-    outputs=(Arg("f", "P"), Arg("gradient", "P #", when="gradient"), Arg("hessian", "P # #", when="hessian")),
+    outputs=(Arg("f", "P"), Arg("gradient", "P #", only_if="gradient"), Arg("hessian", "P # #", only_if="hessian")),
     options=(*TUCKER_EVAL.options, Option("gradient", bool), Option("hessian", bool), Option("extrapolate", bool)),
     extras=("packed",),
-    check_values=_check_values,
+    policy=Policy(check_values=_check_values),
     tolerance=4e-6,  # coefficients of derivatives are larger than those of values, the largest derivatives less so
 )  # fmt: skip
 OPS = (TUCKER_EVAL, TUCKER_DERIVATIVES)

@@ -12,7 +12,7 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._call import call
 from ..._dims import Shape
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, T
 from .methods import decompose
 
@@ -186,5 +186,5 @@ _TUCKER = Op(
     options=(Option("tol", float), Option("ranks", "ints"), Option("method", str)),
     rule=_shapes,
     differentiable=False,
-    host=_kernel,
+    policy=Policy(python_kernel=_kernel),
 )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._spec import Arg, Extra, Op, Option
+from ..._spec import Arg, Extra, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, T
 from . import host
 from .covariance import Solution
@@ -21,7 +21,7 @@ from .gram import GP_GRAM
 from .spectrum import GP_SPECTRUM
 from .validation import noise_of, takes_grids
 
-_FACTORS, _Y = Arg("factors", "n_ n_", many=True), Arg("y", "... n_x")
+_FACTORS, _Y = Arg("factors", "n_ n_", sequence=True), Arg("y", "... n_x")
 _NOISE, _MASK = Arg("noise", "S"), Arg("mask", "n_x or ... n_x", optional=True, dtype="bool")
 _START = Arg("start", "... n_x", optional=True, constant=True)
 
@@ -37,12 +37,11 @@ def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
 GP_NLL = Op(
     __name__, "gp_nll",
     inputs=(_FACTORS, _Y, _NOISE, _MASK, _START),
-    outputs=(Arg("nll", "..."), Arg("error", "...", when="return_error", constant=True)),
+    outputs=(Arg("nll", "..."), Arg("error", "...", only_if="return_error", constant=True)),
     options=(Option("logdet", str), Option("probes", int), Option("seed", int), Option("tol", float), Option("return_error", bool)),
     extras=("state",),
     check=_check,
-    host=host.gp_nll,
-    host_adjoint=host.gp_nll_vjp,
+    policy=Policy(python_kernel=host.gp_nll, python_adjoint=host.gp_nll_vjp),
     tolerance=2e-5,  # float64: condition numbers up to about 100
 )  # fmt: skip
 GP_SOLVE = Op(
@@ -52,8 +51,7 @@ GP_SOLVE = Op(
     options=(Option("tol", float),),
     extras=("state", Extra("progress", function=True)),
     check=_check,
-    host=host.gp_solve,
-    host_adjoint=host.gp_solve_vjp,
+    policy=Policy(python_kernel=host.gp_solve, python_adjoint=host.gp_solve_vjp),
     tolerance=2e-5,  # float64: condition numbers up to about 100
 )  # fmt: skip
 OPS = (GP_NLL, GP_SOLVE, GP_SPECTRUM, GP_GRAM)

@@ -17,7 +17,7 @@ from ..._array_tools import nan_unless, pieces
 from ..product.dense import namespace, outer
 from ..product.eigen import clamped
 from ..product.packed import Packed
-from ._array import System, blocks, gp_solve, inverse_of, is_closed, system_of
+from .composition import System, blocks, gp_solve, inverse_of, is_closed, system_of
 from .covariance import GridCovariance
 from .points import squared_product
 

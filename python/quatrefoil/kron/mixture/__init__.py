@@ -12,7 +12,7 @@ from ... import _arrays
 from ..._arguments import choice, finite, integer, is_number, keywords, number
 from ..._call import call, call_vjp
 from ..._dims import Shape, Sizes
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, T
 
 # A float64 sum of some terms that may cancel, exponentials and phases of a few radians among them; float32 arrays are computed so too.
@@ -49,8 +49,8 @@ def _check_values(inputs: tuple[Arg, ...], label: str, arrays: Sequence[Any], op
 
 def _op(name: str, inputs: tuple[Arg, ...], options: tuple[Option, ...] = ()) -> Op:
     return Op(
-        __name__, name, inputs=inputs, outputs=(Arg("K", "N M"),), options=options, check_values=partial(_check_values, inputs),
-        rule=_rule(inputs), tolerance=_TOLERANCE,
+        __name__, name, inputs=inputs, outputs=(Arg("K", "N M"),), options=options,
+        rule=_rule(inputs), tolerance=_TOLERANCE, policy=Policy(check_values=partial(_check_values, inputs)),
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ SPECTRAL_MIXTURE = _op("spectral_mixture", (Arg("x", "N"), Arg("y", "M", optiona
 _LAGS = (Arg("d", "N"), _LOG_WEIGHTS, _LOG_SCALES, _FREQS)
 SPECTRAL_MIXTURE_LAGS = Op(
     __name__, "spectral_mixture_lags", inputs=_LAGS, outputs=(Arg("k", "N"),), options=_SPECTRAL,
-    check_values=partial(_check_values, _LAGS), tolerance=_TOLERANCE,
+    policy=Policy(check_values=partial(_check_values, _LAGS)), tolerance=_TOLERANCE,
 )  # fmt: skip
 GSMP_KERNEL = _op(
     "gsmp_kernel",

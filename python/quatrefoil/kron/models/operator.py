@@ -31,7 +31,7 @@ else:
 _DOUBLE = np.dtype(np.float64)
 
 # the arrays that make one: checked like any call's, never run
-_PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", many=True),), (Arg("K", "m_x n_x"),), differentiable=False)
+_PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", sequence=True),), (Arg("K", "m_x n_x"),), differentiable=False)
 
 
 _made: dict[str, type[KroneckerOperator]] = {}

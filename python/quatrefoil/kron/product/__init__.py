@@ -10,10 +10,10 @@ from typing import Any
 
 from ..._arguments import sequence
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op
+from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
 
-_FACTORS = Arg("factors", "m_ n_", many=True)
+_FACTORS = Arg("factors", "m_ n_", sequence=True)
 
 _LIBRARY_FROM = 128  # rows or columns of a factor whose products a GPU's BLAS does better, by tensor cores; estimated, not measured
 
@@ -23,11 +23,13 @@ def _declines(shapes: Sequence[Any]) -> bool:
 
 
 MATVEC = Op(
-    __name__, "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), extras=("packed",), declines=_declines,
+    __name__, "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), extras=("packed",),
+    policy=Policy(prefers_library=_declines),
     tolerance=2e-6,
 )  # fmt: skip
 RMATVEC = Op(
-    __name__, "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), extras=("packed",), declines=_declines,
+    __name__, "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), extras=("packed",),
+    policy=Policy(prefers_library=_declines),
     tolerance=2e-6,
 )  # fmt: skip
 OPS = (MATVEC, RMATVEC)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ... import _arguments
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op
+from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
 from ..product.dense import require_symmetric
 from .schur import double, negligible, sylvester
@@ -398,13 +398,18 @@ _MATRICES = (Arg("K1", "M M"), Arg("K2", "N N"), Arg("S1", "M M"), Arg("S2", "N 
 # A few hundred roundings: a few dozen of LAPACK's on either side, times condition numbers of up to a few dozen.
 SUM_SOLVE = Op(
     __name__, "sum_solve", inputs=(*_MATRICES, Arg("B", "... M N")), outputs=(Arg("X", "... M N"),),
-    tolerance=6e-5, host=_sum_solve, host_adjoint=_sum_solve_vjp,
+    tolerance=6e-5, policy=Policy(python_kernel=_sum_solve, python_adjoint=_sum_solve_vjp),
 )  # fmt: skip
 SUM_LOGDET = Op(
-    __name__, "sum_logdet", inputs=_MATRICES, outputs=(Arg("y", ""),), tolerance=6e-5, host=_sum_logdet, host_adjoint=_sum_logdet_vjp
+    __name__,
+    "sum_logdet",
+    inputs=_MATRICES,
+    outputs=(Arg("y", ""),),
+    tolerance=6e-5,
+    policy=Policy(python_kernel=_sum_logdet, python_adjoint=_sum_logdet_vjp),
 )
 SYLVESTER_SOLVE = Op(
     __name__, "sylvester_solve", inputs=(Arg("A", "M M"), Arg("B", "N N"), Arg("C", "... M N")), outputs=(Arg("X", "... M N"),),
-    tolerance=6e-5, host=_sylvester_solve, host_adjoint=_sylvester_solve_vjp,
+    tolerance=6e-5, policy=Policy(python_kernel=_sylvester_solve, python_adjoint=_sylvester_solve_vjp),
 )  # fmt: skip
 OPS = (SUM_SOLVE, SUM_LOGDET, SYLVESTER_SOLVE)

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 from ..._arguments import keywords
 from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, Given, T
 
 
@@ -48,10 +48,10 @@ ARMA_FILTER = Op(
         Arg("x", "... L", half=True),
         Arg("zi", "... Z", optional=True, half=True),
     ),
-    outputs=(Arg("y", "... L", half=True, like="x"), Arg("zf", "... Z", half=True, like="x", when="return_state")),
+    outputs=(Arg("y", "... L", half=True, half_type_of="x"), Arg("zf", "... Z", half=True, half_type_of="x", only_if="return_state")),
     options=(Option("return_state", bool),),
     rule=_shapes,
-    check_values=_check_divisor,
+    policy=Policy(check_values=_check_divisor),
     tolerance=2e-6,
 )  # fmt: skip
 OPS = (ARMA_FILTER,)

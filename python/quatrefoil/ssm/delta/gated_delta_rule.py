@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, overload
 
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_check, ends_of
 from .sequences import STATE, factor, recurrent, shapes_of
@@ -25,12 +25,11 @@ _INPUTS = (
 GATED_DELTA_RULE = Op(
     __name__, "chunk_gated_delta_rule",
     inputs=_INPUTS,
-    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),
+    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, only_if="output_final_state")),
     options=(Option("scale", float), Option("use_qk_l2norm_in_kernel", bool), Option("output_final_state", bool)),
     rule=shapes_of(_INPUTS),
-    check_values=ends_check(6, 1, "must begin with 0, never fall, and end with the number of tokens"),
+    policy=Policy(check_values=ends_check(6, 1, "must begin with 0, never fall, and end with the number of tokens"), float32_on_gpus=True),
     tolerance=2e-6,
-    float32_on_gpus=True,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from ... import _arrays
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_check, ends_of
 from .sequences import STATE, factor, recurrent, shapes_of
@@ -25,12 +25,11 @@ _INPUTS = (
 SIMPLE_GLA = Op(
     __name__, "chunk_simple_gla",
     inputs=_INPUTS,
-    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),
+    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, only_if="output_final_state")),
     options=(Option("scale", float), Option("output_final_state", bool)),
     rule=shapes_of(_INPUTS),
-    check_values=ends_check(5, 1, "must begin with 0, never fall, and end with the number of tokens"),
+    policy=Policy(check_values=ends_check(5, 1, "must begin with 0, never fall, and end with the number of tokens"), float32_on_gpus=True),
     tolerance=2e-6,
-    float32_on_gpus=True,
 )  # fmt: skip
 
 

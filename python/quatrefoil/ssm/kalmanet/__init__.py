@@ -23,7 +23,7 @@ GKA = Op(
         *[Arg(name, "B T H", optional=True, half=True) for name in ("alpha", "g", "gk")],
         *[Arg(name, "B H D D", optional=True, half=True, title=f"initial_state[{i}]") for i, name in enumerate(("H0", "U0"))],
     ),
-    outputs=(Arg("y", "B T H D", half=True), *[Arg(name, "B H D D", when="output_final_state") for name in ("H_T", "U_T")]),
+    outputs=(Arg("y", "B T H D", half=True), *[Arg(name, "B H D D", only_if="output_final_state") for name in ("H_T", "U_T")]),
     options=(Option("ridge_strength", float), Option("num_iter", int), Option("solver", str), Option("output_final_state", bool)),
     tolerance=2e-6,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from ... import _arrays
 from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Backend
 
 _KNOWN = _arrays.REAL + _arrays.COMPLEX
@@ -39,8 +39,7 @@ BROADCAST_ROWS = Op(
     outputs=(Arg("b", "... N", dtype="any"),),
     options=(Option("rows", "ints"),),
     rule=_shape,
-    host=_spread,
-    host_adjoint=_gather,
+    policy=Policy(python_kernel=_spread, python_adjoint=_gather),
 )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ S4D_CONV = Op(
         Arg("B", "H N", optional=True, dtype="complex"),
         Arg("initial_state", "... H N", optional=True, dtype="complex"),
     ),
-    outputs=(Arg("y", "... M? H L", half=True), Arg("last_state", "... H N", dtype="complex", when="return_state")),
+    outputs=(Arg("y", "... M? H L", half=True), Arg("last_state", "... H N", dtype="complex", only_if="return_state")),
     options=(Option("disc", str), Option("method", str), Option("bidirectional", bool), Option("return_state", bool)),
     check=_check_state,
     tolerance=1e-5,  # float64: a state gathers a rounding of z^32 every 32 samples; float32 is held to 5e-7 in a test of its own

@@ -31,7 +31,7 @@ S5_APPLY = Op(
         Arg("D", "H", optional=True, half=True),
         Arg("initial_state", "... P", optional=True, dtype="complex"),
     ),
-    outputs=(Arg("y", "... L H", half=True), Arg("last_state", "... P", dtype="complex", when="return_state")),
+    outputs=(Arg("y", "... L H", half=True), Arg("last_state", "... P", dtype="complex", only_if="return_state")),
     options=(Option("conj_sym", bool), Option("bidirectional", bool), Option("return_state", bool)),
     check=_check_state,
     tolerance=1e-6,

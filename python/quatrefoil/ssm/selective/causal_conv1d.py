@@ -39,7 +39,7 @@ CAUSAL_CONV = Op(
         Arg("seq_idx", "B L", optional=True, dtype="int"),
         Arg("initial_states", "B D W-1", optional=True, half=True),
     ),
-    outputs=(Arg("out", "B D L", half=True), Arg("final_states", "B D W-1", half=True, when="return_final_states")),
+    outputs=(Arg("out", "B D L", half=True), Arg("final_states", "B D W-1", half=True, only_if="return_final_states")),
     options=(Option("activation", str), Option("return_final_states", bool)),
     check=_check_taps,
     tolerance=1e-6,

@@ -39,7 +39,7 @@ SELECTIVE_SCAN = Op(
         Arg("delta_bias", "D", optional=True),
         Arg("initial_state", "B D N", optional=True, dtype="any"),
     ),
-    outputs=(Arg("out", "B D L", half=True), Arg("last_state", "B D N", dtype="any", when="return_last_state")),
+    outputs=(Arg("out", "B D L", half=True), Arg("last_state", "B D N", dtype="any", only_if="return_last_state")),
     options=(Option("delta_softplus", bool), Option("return_last_state", bool)),
     check=_check_groups,
     tolerance=2e-6,

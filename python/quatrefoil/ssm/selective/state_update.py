@@ -15,7 +15,7 @@ from ..._arguments import integer_array, writeable
 from ..._bind import IN_PLACE
 from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import check_rows
 
@@ -60,10 +60,10 @@ STATE_STEP = Op(
         Arg("dt_bias", "H? P", optional=True, half=True),
         Arg("state_batch_indices", "B", optional=True, dtype="int"),
     ),
-    outputs=(Arg("out", "B H? P", half=True, like="x"), Arg("next_state", "R H? P N", half=True, like="state", over=True)),
+    outputs=(Arg("out", "B H? P", half=True, half_type_of="x"), Arg("next_state", "R H? P N", half=True, in_place_of="state")),
     options=(Option("dt_softplus", bool),),
     check=_check_sizes,
-    check_values=_check_rows,
+    policy=Policy(check_values=_check_rows),
     tolerance=2e-6,
 )  # fmt: skip
 _IN_PLACE = STATE_STEP.titled("selective_state_update")

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..._arguments import integer
 from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import ends_check, ends_of
 
@@ -16,7 +16,7 @@ VARLEN_STATES = Op(
     inputs=(Arg("x", "T D", half=True), Arg("cu_seqlens", "B+1", dtype="int")),
     outputs=(Arg("states", "B D state_len", half=True),),
     options=(Option("state_len", int),),
-    check_values=ends_check(1, 0, "must not decrease, nor leave [0, T] where x has T rows", whole=False),
+    policy=Policy(check_values=ends_check(1, 0, "must not decrease, nor leave [0, T] where x has T rows", whole=False)),
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 from ... import _arguments
 from ..._call import call, call_vjp
 from ..._dims import Shape
-from ..._spec import Arg, Op, Option
+from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_check, ends_of
 
@@ -50,17 +50,16 @@ CHUNK_SCAN = Op(
     ),
     outputs=(
         Arg("out", "B L H P", half=True),
-        Arg("final_states", "B H P N", when="return_final_states"),
-        Arg("varlen_states", "S H P N", when="return_varlen_states"),
+        Arg("final_states", "B H P N", only_if="return_final_states"),
+        Arg("varlen_states", "S H P N", only_if="return_varlen_states"),
     ),
     options=(
         Option("chunk_size", int), Option("dt_softplus", bool), Option("dt_min", float), Option("dt_max", float),
         Option("return_final_states", bool), Option("return_varlen_states", bool),
     ),
     check=_check,
-    check_values=ends_check(10, 1, "must ascend from 0 to the length"),
+    policy=Policy(check_values=ends_check(10, 1, "must ascend from 0 to the length"), float32_on_gpus=True),
     tolerance=1e-6,
-    float32_on_gpus=True,
 )  # fmt: skip
 
 

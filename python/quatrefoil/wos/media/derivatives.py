@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import _arrays
 from ..data import Cells, interpolated
-from ..data import _numba as _array_code
+from ..data import loops as _array_code
 from ..data.packed import PackedData, Target
 
 _data: Any = _array_code  # which has no types

@@ -70,8 +70,8 @@ NEAREST = Op(
     __name__, "nearest",
     inputs=_INPUTS,
     outputs=(
-        Arg("distance", "B N"), Arg("point", "B N d", when="where"), Arg("primitive", "B N", dtype="int", when="where"),
-        Arg("barycentric", "B N d", when="weights"),
+        Arg("distance", "B N"), Arg("point", "B N d", only_if="where"), Arg("primitive", "B N", dtype="int", only_if="where"),
+        Arg("barycentric", "B N d", only_if="weights"),
     ),
     options=(Option("sign", bool), Option("where", bool), Option("weights", bool), Option("closed", bool)),
     extras=(Extra("boundary"),),

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._dims import Shape
-from ..._spec import Arg, Extra, Op, Option
+from ..._spec import Arg, Extra, Op, Option, Policy
 from ..walk import MOST_INDEX, check_data
 from ..walk.nodes import schedule
 
@@ -78,7 +78,7 @@ STARS = Op(
     ),
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhk")),
     rule=_shapes,
-    check_values=_check_values,
+    policy=Policy(check_values=_check_values),
     tolerance=3e-3,  # as of walk; a ray that grazes a wall makes more of a rounding error than a step does
 )  # fmt: skip
 OPS = (STARS,)

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from ..._dims import Shape
-from ..._spec import Arg, Extra, Op, Option
+from ..._spec import Arg, Extra, Op, Option, Policy
 from ..query import check_facets
 from .nodes import schedule
 
@@ -123,7 +123,7 @@ PLACE = Op(
     options=(Option("closed", bool), Option("outside", bool)),
     extras=(Extra("grids"),),
     rule=_place_shapes,
-    check_values=_check_points,
+    policy=Policy(check_values=_check_points),
     differentiable=False,
 )  # fmt: skip
 WALK = Op(
@@ -161,7 +161,7 @@ ALONG = Op(
     inputs=(Arg("points", "B N d"), Arg("value", "B N", dtype="double")),
     outputs=(Arg("y", "B N", dtype="double"),),
     extras=(Extra("slope", function=True),),
-    host=_along, host_adjoint=_along_vjp,
+    policy=Policy(python_kernel=_along, python_adjoint=_along_vjp),
 )  # fmt: skip
 OPS = (PLACE, WALK, ALONG)
 

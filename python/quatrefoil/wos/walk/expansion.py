@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._dims import Shape
-from ..._spec import Arg, Extra, Op, Option
+from ..._spec import Arg, Extra, Op, Option, Policy
 from . import _ENDS, _FIRST, _FRAME, check_start
 
 
@@ -111,6 +111,6 @@ GATHER = Op(
     ),
     outputs=(Arg("values", "N S", dtype="double"),),
     options=(Option("modes", int),),
-    rule=_gather_shapes, check_values=_check_gather, differentiable=False, tolerance=4e-6,  # a recurrence over the degrees
+    rule=_gather_shapes, policy=Policy(check_values=_check_gather), differentiable=False, tolerance=4e-6,  # a recurrence over the degrees
 )  # fmt: skip
 OPS = (BALLS, EXPAND, GATHER)

@@ -1,0 +1,170 @@
+"""Gated KalmaNet as array operations, in double precision. The states (1) of some tokens exist at a time, by a scan, and all their
+systems are solved at once; the gradient takes the tokens in the same pieces, from the last one on. A state is (B, T, H, D, D)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..._array_tools import double, pieces, zeros
+from ..scan.composition import scan
+
+
+class _Solver:
+    """x ~ (H + ridge |H| I)^-1 q for every token of a piece."""
+
+    def __init__(self, xp: Any, H: Any, ridge: float, num_iter: int, solver: str) -> None:
+        self.xp, self.H, self.steps = xp, H, num_iter
+        self.exact, self.copies = solver == "exact", solver != "exact" and num_iter <= 0
+        self.F = xp.sqrt(xp.sum(H * H, axis=(-2, -1)))
+        self.is_zero = self.F == 0
+        self.safe = xp.where(self.is_zero, xp.ones_like(self.F), self.F)
+        self.ridge = ridge
+
+    def _product(self, x: Any) -> Any:
+        return self.xp.matmul(self.H, x[..., None])[..., 0]
+
+    def __call__(self, q: Any) -> Any:
+        xp = self.xp
+        if self.copies:
+            return q
+        if self.exact:
+            eye = xp.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+            matrix = self.H + (self.ridge * self.F + xp.astype(self.is_zero, q.dtype))[..., None, None] * eye
+            x = xp.linalg.solve(matrix, q[..., None])[..., 0]
+        else:
+            x = self._chebyshev(q)
+        return xp.where(self.is_zero[..., None], 0 * x, x)
+
+    def _chebyshev(self, q: Any) -> Any:
+        """The iteration as it stands; README (4) to (7) fold it. Its weights are the same for all tokens."""
+        ridge = self.ridge
+        s = 2 / (2 * ridge + 1) / self.safe[..., None]
+        lam = ridge * self.safe[..., None]
+        rho, w = (1 / (2 * ridge + 1) / 2) ** 2, 2.0
+        x, before = s * q, 0 * q
+        for _ in range(self.steps):
+            w = 1 / (1 - rho * w)
+            x, before = w * x - (s * w * (self._product(x) + lam * x - q) + (w - 1) * before), x
+        return x
+
+    def norm_slope(self, w: Any, x: Any) -> Any:
+        """(12): c_t, what H itself gets because the ridge is in proportion to its norm."""
+        c = -self.ridge * self.xp.sum(w * x, axis=-1) / self.safe
+        return 0 * c if self.copies else self.xp.where(self.is_zero, 0 * c, c)
+
+
+def _gate(xp: Any, x: Any, like: Any, value: float) -> Any:
+    return zeros(xp, like.shape[:3], like, xp.float64) + value if x is None else double(xp, x)
+
+
+class _Head:
+    """Inputs in double precision, gates that are there or not, and the states before each piece of tokens."""
+
+    def __init__(self, xp: Any, given: tuple[Any, ...], H0: Any, U0: Any, ridge: float, num_iter: int, solver: str) -> None:
+        self.xp, self.setting = xp, (ridge, num_iter, solver)
+        q, k, v, alpha, g, gk = given
+        self.q, self.k, self.v = (double(xp, x) for x in (q, k, v))
+        self.alpha = _gate(xp, alpha, q, 1.0)[..., None]
+        self.e_U, self.e_H = (xp.exp(_gate(xp, x, q, 0.0))[..., None, None] for x in (g, gk))
+        B, self.T, heads, D = q.shape
+        self.scale = 1 / math.sqrt(D)
+        none = zeros(xp, (B, heads, D, D), q, xp.float64)
+        self.H0 = none if H0 is None else _symmetric(xp, double(xp, H0))
+        self.U0 = none if U0 is None else double(xp, U0)
+        self.pieces = pieces(self.T, 12 * B * heads * D * D, xp) if self.T else []
+
+    def states(self, piece: slice, H: Any, U: Any) -> tuple[Any, Any]:
+        """(1) and the states of U after every token of the piece."""
+        k, v = self.k[:, piece, ...], self.v[:, piece, ...]
+        into_H, into_U = (x[..., :, None] * k[..., None, :] for x in (k, v))
+        gates = (e[:, piece, ...] for e in (self.e_H, self.e_U))
+        first, second = (scan(self.xp, e, b, start, 1) for e, b, start in zip(gates, (into_H, into_U), (H, U)))
+        return first, second
+
+    def mixed(self, piece: slice, x: Any) -> Any:
+        """x~ = q + alpha (x - q)."""
+        alpha = self.alpha[:, piece, ...]
+        return (1 - alpha) * self.q[:, piece, ...] + alpha * x
+
+
+def _symmetric(xp: Any, x: Any) -> Any:
+    return (x + xp.matrix_transpose(x)) / 2
+
+
+def gka(
+    xp: Any, q: Any, k: Any, v: Any, alpha: Any, g: Any, gk: Any, H0: Any, U0: Any, ridge_strength: float, num_iter: int, solver: str,
+    output_final_state: bool,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    if 0 in (q.shape[0], *q.shape[2:]):
+        B, _, heads, D = q.shape
+        state = zeros(xp, (B, heads, D, D), q) if output_final_state else None
+        return q, state, state
+    head = _Head(xp, (q, k, v, alpha, g, gk), H0, U0, ridge_strength, num_iter, solver)
+    H, U, y = head.H0, head.U0, []
+    for piece in head.pieces:
+        states, values = head.states(piece, H, U)
+        x = _Solver(xp, states, *head.setting)(head.q[:, piece, ...])
+        y.append(head.scale * xp.matmul(values, head.mixed(piece, x)[..., None])[..., 0])
+        H, U = states[:, -1, ...], values[:, -1, ...]
+    result = xp.concat(y, axis=1) if y else q
+    return (result, H, U) if output_final_state else (result, None, None)
+
+
+def gka_vjp(
+    xp: Any, q: Any, k: Any, v: Any, alpha: Any, g: Any, gk: Any, H0: Any, U0: Any, grad_y: Any, grad_H: Any, grad_U: Any,
+    ridge_strength: float, num_iter: int, solver: str, output_final_state: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    inputs = (q, k, v, alpha, g, gk, H0, U0)
+    if 0 in (q.shape[0], *q.shape[2:]):
+        return tuple(None if x is None else zeros(xp, x.shape, x) for x in inputs)
+    head = _Head(xp, inputs[:6], H0, U0, ridge_strength, num_iter, solver)
+    before = [(head.H0, head.U0)]
+    for piece in head.pieces[:-1]:
+        states, values = head.states(piece, *before[-1])
+        before.append((states[:, -1, ...], values[:, -1, ...]))
+    none = zeros(xp, head.H0.shape, head.H0)
+    into_H = none if grad_H is None else _symmetric(xp, double(xp, grad_H))
+    into_U = none if grad_U is None else double(xp, grad_U)
+    grads, parts = double(xp, grad_y), []
+    for piece, (H, U) in zip(reversed(head.pieces), reversed(before)):
+        part, into_H, into_U = _piece_back(xp, head, piece, H, U, grads[:, piece, ...], into_H, into_U)
+        parts.append(part)
+    along = [xp.concat(list(reversed(column)), axis=1) for column in zip(*parts)] if parts else [zeros(xp, x.shape, x) for x in (q, k, v)]
+    along += [zeros(xp, q.shape[:3], q)] * (6 - len(along))
+    made = (*along, _symmetric(xp, into_H), into_U)
+    return tuple(None if x is None else gradient for x, gradient in zip(inputs, made))
+
+
+def _piece_back(
+    xp: Any, head: _Head, piece: slice, H: Any, U: Any, grad: Any, into_H: Any, into_U: Any
+) -> tuple[tuple[Any, ...], Any, Any]:  # fmt: skip
+    """(11)-(17): gradients of q, k, v, alpha, g, gk of some tokens, and those of the states before them. ``into_H``: of the state after."""
+    q, k, v, alpha = (x[:, piece, ...] for x in (head.q, head.k, head.v, head.alpha))
+    e_H, e_U = (x[:, piece, ...] for x in (head.e_H, head.e_U))
+    states, values = head.states(piece, H, U)
+    solve = _Solver(xp, states, *head.setting)
+    x = solve(q)
+    u = head.scale * xp.matmul(xp.matrix_transpose(values), grad[..., None])[..., 0]
+    w = solve(alpha * u)
+    dq, dalpha = (1 - alpha) * u + w, xp.sum(u * (x - q), axis=-1)
+    if solve.copies:
+        w = 0 * w
+    product = w[..., :, None] * x[..., None, :]
+    of_H = solve.norm_slope(w, x)[..., None, None] * states - _symmetric(xp, product)
+    of_U = head.scale * grad[..., :, None] * head.mixed(piece, x)[..., None, :]
+    R_H, R_U = (_back(xp, e, local, after) for e, local, after in ((e_H, of_H, into_H), (e_U, of_U, into_U)))
+    dk = 2 * xp.matmul(R_H, k[..., None])[..., 0] + xp.matmul(xp.matrix_transpose(R_U), v[..., None])[..., 0]
+    dv = xp.matmul(R_U, k[..., None])[..., 0]
+    gates, starts = [], []
+    for e, R, start, after in ((e_U, R_U, U, values), (e_H, R_H, H, states)):
+        held = xp.concat([start[:, None, ...], after[:, :-1, ...]], axis=1)
+        gates.append(xp.sum(e * R * held, axis=(-2, -1)))
+        starts.append(e[:, 0, ...] * R[:, 0, ...])
+    return (dq, dk, dv, dalpha, *gates), starts[1], starts[0]
+
+
+def _back(xp: Any, e: Any, local: Any, after: Any) -> Any:
+    """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` is what comes from behind the piece, with its e."""
+    ones = xp.ones_like(e[:, :1, ...])
+    return scan(xp, xp.concat([e[:, 1:, ...], ones], axis=1), local, after, 1, reverse=True)

@@ -1,0 +1,363 @@
+"""The kernels of a Mamba block as array operations. All states of some channels exist at a time, (B, D, N, L) numbers of each."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ..._array_tools import arange, conj, in_pieces, is_complex, nan_unless, real, sigmoid, silu, silu_slope, softplus, zeros
+from ..scan.composition import scan, scan_adjoint
+
+
+class _Mixing:
+    """B or C of some channels as (1 or B, channels or 1, N, 1 or L), and the sums that make its gradient of theirs."""
+
+    def __init__(self, xp: Any, given: Any, channels: int) -> None:
+        self.xp, self.given, self.channels = xp, given, channels
+        self.groups = given.shape[1] if given.ndim == 4 else 1
+        self.total: Any = zeros(xp, given.shape, given)
+        self.of_channels: list[Any] = []
+
+    def of(self, piece: slice) -> Any:
+        if self.given.ndim == 2:
+            return self.given[None, piece, :, None]
+        if self.groups == 1:
+            return self.given[:, None, ...] if self.given.ndim == 3 else self.given
+        return self.xp.take(self.given, self._group(piece), axis=1)
+
+    def _group(self, piece: slice) -> Any:
+        index = arange(self.xp, piece.stop - piece.start, self.given, self.xp.int64) + piece.start
+        return index // (self.channels // self.groups)
+
+    def add(self, grad: Any, piece: slice) -> None:
+        """(B, channels, N, L) of the channels of a piece."""
+        xp = self.xp
+        if self.given.ndim == 2:
+            self.of_channels.append(xp.sum(grad, axis=(0, 3)))
+        elif self.groups == 1:
+            self.total = self.total + xp.sum(grad, axis=1, keepdims=self.given.ndim == 4)
+        else:
+            belongs = arange(xp, self.groups, self.given, xp.int64)[:, None] == self._group(piece)
+            of_groups = xp.tensordot(xp.astype(belongs, self.given.dtype), grad, axes=([1], [1]))  # (G, B, N, L)
+            self.total = self.total + xp.permute_dims(of_groups, (1, 0, 2, 3))
+
+    def gradient(self) -> Any:
+        return self.xp.concat(self.of_channels, axis=0) if self.of_channels else self.total
+
+
+class _Scan:
+    """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, the gate."""
+
+    def __init__(self, xp: Any, given: tuple[Any, ...], mixing: list[_Mixing], softens: bool, piece: slice) -> None:
+        u, delta, A, D, z, bias = given
+        self.xp, self.piece, self.u, self.A = xp, piece, u[:, piece, :], A[None, piece, :, None]
+        self.raw = delta[:, piece, :] if bias is None else delta[:, piece, :] + bias[piece, None]
+        self.softens = softens
+        self.step = softplus(xp, self.raw) if softens else self.raw
+        self.B, self.C = (m.of(piece) for m in mixing)
+        self.pair = 2 if is_complex(xp, A) else 1
+        self.a = xp.exp(self.step[:, :, None, :] * self.A)
+        self.b = (self.step * self.u)[:, :, None, :] * self.B
+        self.D = None if D is None else D[piece, None]
+        self.z = None if z is None else z[:, piece, :]
+
+    def output(self, x: Any) -> Any:
+        """y with the skip term, before the gate."""
+        y = self.pair * self.xp.sum(real(self.xp, self.C * x), axis=2)
+        return y if self.D is None else y + self.D * self.u
+
+    def slope(self) -> Any:
+        return sigmoid(self.xp, self.raw) if self.softens else self.xp.ones_like(self.raw)
+
+
+def selective_scan_fn(
+    xp: Any, u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, delta_bias: Any, initial_state: Any,
+    delta_softplus: bool, return_last_state: bool,
+) -> tuple[Any, Any]:  # fmt: skip
+    (items, channels, L), N = u.shape, A.shape[1]
+    if 0 in u.shape:
+        last = zeros(xp, (items, channels, N), A) if initial_state is None else initial_state
+        return u, last if return_last_state else None
+    given, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
+
+    def compute(piece: slice) -> tuple[Any, Any]:
+        s = _Scan(xp, given, mixing, delta_softplus, piece)
+        x = scan(xp, s.a, s.b, None if initial_state is None else initial_state[:, piece, :], 3)
+        out = s.output(x)
+        return out if s.z is None else out * silu(xp, s.z), x[..., L - 1]
+
+    out, last = in_pieces(xp, compute, channels, 8 * items * N * L, axis=1)
+    return out, last if return_last_state else None
+
+
+def selective_scan_fn_vjp(
+    xp: Any, u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, delta_bias: Any, initial_state: Any, grad: Any,
+    grad_last: Any, delta_softplus: bool, return_last_state: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """(4)-(9)."""
+    (items, channels, L), N = u.shape, A.shape[1]
+    if 0 in u.shape:
+        *nothing, dinitial = (None if x is None else zeros(xp, x.shape, x) for x in (u, delta, A, B, C, D, z, delta_bias, initial_state))
+        return (*nothing, dinitial if dinitial is None or grad_last is None else grad_last)
+    given, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
+
+    def compute(piece: slice) -> tuple[Any, ...]:
+        s = _Scan(xp, given, mixing, delta_softplus, piece)
+        g = grad[:, piece, :] if s.z is None else grad[:, piece, :] * silu(xp, s.z)
+        into = s.pair * g[:, :, None, :] * conj(xp, s.C)
+        if grad_last is not None:
+            into = xp.concat([into[..., : L - 1], into[..., L - 1 :] + grad_last[:, piece, :, None]], axis=-1)
+        start = None if initial_state is None else initial_state[:, piece, :]
+        x, da, mu, dstart = scan_adjoint(xp, s.a, s.b, start, into, 3)
+        mixing[0].add((s.step * s.u)[:, :, None, :] * mu, piece)
+        mixing[1].add(s.pair * g[:, :, None, :] * conj(xp, x), piece)
+        m = da * conj(xp, s.a)
+        along_A, along_B = (xp.sum(real(xp, conj(xp, w) * v), axis=2) for w, v in ((s.A, m), (s.B, mu)))
+        ddelta, du = (along_A + s.u * along_B) * s.slope(), s.step * along_B
+        dz = g if s.z is None else grad[:, piece, :] * silu_slope(xp, s.z) * s.output(x)
+        dA = xp.sum(s.step[:, :, None, :] * m, axis=(0, 3))
+        return du if s.D is None else du + s.D * g, ddelta, dz, dA[None, ...], xp.sum(g * s.u, axis=2), dstart
+
+    du, ddelta, dz, dA, along, dinitial = in_pieces(xp, compute, channels, 20 * items * N * L, axis=1)
+    dD, dbias = xp.sum(along, axis=0), xp.sum(ddelta, axis=(0, 2))
+    dB, dC = (m.gradient() for m in mixing)
+    return (
+        du, ddelta, dA[0, ...], dB, dC, None if D is None else dD, None if z is None else dz, None if delta_bias is None else dbias,
+        None if initial_state is None else dinitial,
+    )  # fmt: skip
+
+
+class _Conv:
+    """(10): the samples with those before the first, and which of them are seen with each tap."""
+
+    def __init__(self, xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any) -> None:
+        self.xp, self.weight, self.bias = xp, weight, bias
+        self.L, self.W = x.shape[2], weight.shape[1]
+        before = zeros(xp, (*x.shape[:2], self.W - 1), x) if initial_states is None else initial_states
+        self.samples = xp.concat([before, x], axis=2)
+        self.padding, self.sequences = None, None
+        if seq_idx is not None:
+            none = zeros(xp, (x.shape[0], self.W - 1), seq_idx) - 1
+            self.now, self.sequences = seq_idx, xp.concat([none, seq_idx], axis=1)
+            self.padding = (seq_idx < 0)[:, None, :]
+
+    def seen(self, x: Any, j: int) -> Any:
+        """x (B, D, L) where tap j stays in its sequence, else 0."""
+        if self.sequences is None:
+            return x
+        same = self.sequences[:, j : j + self.L] == self.now
+        return self.xp.where(same[:, None, :], x, self.xp.zeros_like(x))
+
+    def there(self, x: Any) -> Any:
+        """x, and 0 at padding."""
+        return x if self.padding is None else self.xp.where(self.padding, self.xp.zeros_like(x), x)
+
+    def shifted(self, j: int) -> Any:
+        return self.samples[:, :, j : j + self.L]
+
+    def total(self) -> Any:
+        y = self.xp.zeros_like(self.shifted(0)) if self.bias is None else self.bias[:, None] + 0 * self.shifted(0)
+        for j in range(self.W):
+            y = y + self.seen(self.weight[:, j, None] * self.shifted(j), j)
+        return y
+
+
+def _conv_in_pieces(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, *others: Any) -> Any:
+    """``compute`` of some channels, whose arrays have them in axis 1."""
+
+    def of(channels: slice) -> Any:
+        per_item = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
+        part, before, *rest = per_item
+        of_channels = (None if a is None else a[channels, ...] for a in (weight, bias))
+        return compute(_Conv(xp, part, *of_channels, seq_idx, before), *rest)
+
+    return in_pieces(xp, of, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
+
+
+def causal_conv1d_fn(
+    xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, activation: str | None, return_final_states: bool
+) -> tuple[Any, Any]:
+    def compute(c: _Conv) -> tuple[Any, ...]:
+        y = c.total()
+        out = c.there(silu(xp, y) if activation == "silu" else y)
+        return (out, c.samples[:, :, c.L :]) if return_final_states else (out,)
+
+    out, *final = _conv_in_pieces(xp, compute, x, weight, bias, seq_idx, initial_states)
+    return out, final[0] if final else None
+
+
+def causal_conv1d_fn_vjp(
+    xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, grad: Any, grad_final: Any, activation: str | None,
+    return_final_states: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """(11)-(13)."""
+
+    def compute(c: _Conv, grad: Any, grad_final: Any) -> tuple[Any, ...]:
+        g = c.there(grad * silu_slope(xp, c.total()) if activation == "silu" else grad)
+        both, of_taps = zeros(xp, c.samples.shape, x), []
+        for j in range(c.W):
+            part = c.seen(g, j)
+            front, back = (zeros(xp, (*g.shape[:2], n), x) for n in (j, c.W - 1 - j))
+            both = both + xp.concat([front, c.weight[:, j, None] * part, back], axis=2)
+            of_taps.append(xp.sum(part * c.shifted(j), axis=(0, 2)))
+        if grad_final is not None:
+            both = both + xp.concat([zeros(xp, g.shape, x), grad_final], axis=2)
+        return both[:, :, c.W - 1 :], both[:, :, : c.W - 1], xp.stack(of_taps, axis=0), xp.sum(g, axis=(0, 2))[None, :]
+
+    given = (x, weight, bias, seq_idx, initial_states, grad, grad_final)
+    dx, dinitial, dweight, dbias = _conv_in_pieces(xp, compute, *given)
+    return dx, dweight.T, None if bias is None else dbias[0, :], None, None if initial_states is None else dinitial
+
+
+def _unless_wrong(xp: Any, x: Any, cu_seqlens: Any, result: Any) -> Any:
+    """NaN where cu_seqlens decrease or leave [0, T]."""
+    inside = (cu_seqlens[0] >= 0) & (cu_seqlens[-1] <= x.shape[0])
+    return nan_unless(xp, inside & xp.all(cu_seqlens[:-1] <= cu_seqlens[1:]), result)
+
+
+def causal_conv1d_varlen_states(xp: Any, x: Any, cu_seqlens: Any, state_len: int) -> Any:
+    """(14)."""
+    if 0 in x.shape:
+        return _unless_wrong(xp, x, cu_seqlens, zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x))
+    at, is_there = _varlen_places(xp, cu_seqlens, state_len)
+    at = xp.reshape(xp.where(is_there & (at < x.shape[0]), at, 0 * at), (-1,))
+    states = xp.reshape(xp.take(x, at, axis=0), (*is_there.shape, x.shape[1]))
+    states = xp.permute_dims(xp.where(is_there[..., None], states, 0 * states), (0, 2, 1))
+    return _unless_wrong(xp, x, cu_seqlens, states)
+
+
+def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any, state_len: int) -> tuple[Any, None]:
+    """Sample t belongs to the last sequence that does not begin after it."""
+    if 0 in grad.shape or 0 in x.shape:
+        return _unless_wrong(xp, x, cu_seqlens, zeros(xp, x.shape, x)), None
+    t = arange(xp, x.shape[0], x, xp.int64)
+    before = xp.searchsorted(cu_seqlens, t, side="right")
+    item = xp.clip(before - 1, 0, grad.shape[0] - 1)
+    place = t - xp.take(cu_seqlens, item + 1, axis=0) + state_len
+    is_there = (before >= 1) & (before <= grad.shape[0]) & (place >= 0) & (place < state_len)
+    flat = xp.reshape(xp.permute_dims(grad, (0, 2, 1)), (-1, x.shape[1]))
+    dx = xp.take(flat, xp.where(is_there, item * state_len + place, 0 * t), axis=0)
+    return _unless_wrong(xp, x, cu_seqlens, xp.where(is_there[:, None], dx, 0 * dx)), None
+
+
+def _varlen_places(xp: Any, cu_seqlens: Any, state_len: int) -> tuple[Any, Any]:
+    """Which row of x is each of the states, and whether its sequence has it."""
+    at = cu_seqlens[1:, None] - state_len + arange(xp, state_len, cu_seqlens, xp.int64)
+    return at, at >= cu_seqlens[:-1, None]
+
+
+def is_first(xp: Any, rows: Any) -> Any:
+    """Of every item whether no earlier one has its row."""
+    count = rows.shape[0]
+    if count == 0:
+        return rows >= 0
+    same = xp.astype(rows[:, None] == rows[None, :], xp.int64)
+    return xp.argmax(same, axis=1) == arange(xp, count, rows, xp.int64)
+
+
+class _Step:
+    """(15), every array (B, H, P, N) or what broadcasts to it. The numbers of padding are 0, and those of an item whose row does not exist
+    or is an earlier one's, too."""
+
+    def __init__(
+        self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool
+    ) -> None:
+        self.xp, self.given, self.rows = xp, state, rows
+        self.all = self.with_heads(state)
+        self.chosen = None if rows is None else xp.clip(rows, 0, max(state.shape[0] - 1, 0))
+        self.real = None if rows is None else (rows >= 0) & (rows < state.shape[0]) & is_first(xp, rows)
+        self.state = self.of_items(self.all)
+        given = [None if v is None else self.there(self.with_heads(v))[..., None] for v in (x, dt, z)]
+        self.x, self.dt, self.z = (cast(Any, v) for v in given)
+        fixed = [None if v is None else v if self.has_heads else v[None, ...] for v in (A, D, bias)]
+        self.A, self.D, self.bias = (cast(Any, v) for v in fixed)
+        self.groups = B.shape[1] if B.ndim == 3 else 1
+        heads = self.all.shape[1]
+        self.group = arange(xp, heads, x, xp.int64) // max(heads // self.groups, 1)
+        self.B, self.C = (self.of_heads(self.there(m if m.ndim == 3 else m[:, None, :])) for m in (B, C))
+        self.raw = self.dt if bias is None else self.dt + self.bias[..., None]
+        self.step = softplus(xp, self.raw) if softens else self.raw
+        self.decayed = xp.exp(self.step * self.A) * self.state
+        self.next = self.decayed + self.step * self.x * self.B
+        y = xp.sum(self.C * self.next, axis=-1, keepdims=True)
+        self.y = y if D is None else y + self.D[..., None] * self.x
+
+    @property
+    def has_heads(self) -> bool:
+        return bool(self.given.ndim == 4)
+
+    def with_heads(self, v: Any) -> Any:
+        return v if self.has_heads else self.xp.expand_dims(v, axis=1)
+
+    def of_items(self, states: Any) -> Any:
+        """The rows of the items."""
+        if self.rows is None:
+            return states
+        return (
+            self.there(self.xp.take(states, self.chosen, axis=0))
+            if states.shape[0]
+            else zeros(self.xp, (self.rows.shape[0], *states.shape[1:]), states)
+        )
+
+    def there(self, v: Any) -> Any:
+        """v, and 0 in the items that are padding."""
+        if self.real is None:
+            return v
+        return self.xp.where(self.xp.reshape(self.real, (-1, *[1] * (v.ndim - 1))), v, self.xp.zeros_like(v))
+
+    def of_heads(self, m: Any) -> Any:
+        """(B, G, N) -> (B, H, 1, N)."""
+        return self.xp.take(m, self.group, axis=1)[:, :, None, :]
+
+    def of_groups(self, terms: Any, like: Any) -> Any:
+        """(B, H, P, N) -> their sums, shaped as B or C."""
+        xp = self.xp
+        total = xp.sum(terms, axis=2)
+        per_group = xp.reshape(total, (total.shape[0], self.groups, total.shape[1] // self.groups, total.shape[2]))
+        return xp.reshape(xp.sum(per_group, axis=2), like.shape)
+
+    def put(self, items: Any, others: Any) -> Any:
+        """The states of the items in their rows, ``others`` in all other rows."""
+        xp = self.xp
+        if self.rows is None:
+            return xp.reshape(items, self.given.shape)
+        if 0 in (items.shape[0], self.given.shape[0]):
+            return xp.reshape(others, self.given.shape)
+        match = self.rows[None, :] == arange(xp, self.given.shape[0], self.rows, self.rows.dtype)[:, None]
+        moved = xp.take(items, xp.argmax(xp.astype(match, xp.int64), axis=1), axis=0)
+        return xp.reshape(xp.where(xp.any(match, axis=1)[:, None, None, None], moved, others), self.given.shape)
+
+
+def selective_state_step(
+    xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, dt_bias: Any, rows: Any, dt_softplus: bool
+) -> tuple[Any, Any]:
+    """An item whose row does not exist, or is that of an earlier item, gets NaN."""
+    s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
+    out = xp.reshape(s.y if z is None else s.y * silu(xp, s.z), x.shape)
+    if rows is not None:
+        out = nan_unless(xp, xp.reshape(s.real | (rows < 0), (-1, *[1] * (x.ndim - 1))), s.there(out))
+    return out, s.put(s.next, s.all)
+
+
+def selective_state_step_vjp(
+    xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, dt_bias: Any, rows: Any, grad: Any, grad_next: Any,
+    dt_softplus: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """(16)-(18)."""
+    s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
+    after = s.with_heads(grad_next)
+    grad = s.there(s.with_heads(grad))[..., None]
+    g = grad if z is None else grad * silu(xp, s.z)
+    mu = g * s.C + s.of_items(after)
+    m = mu * s.decayed
+    along_A, along_B = (xp.sum(w * v, axis=-1, keepdims=True) for w, v in ((s.A, m), (s.B, mu)))
+    ddt = along_A + s.x * along_B
+    ddt = ddt * sigmoid(xp, s.raw) if dt_softplus else ddt
+    dx = s.step * along_B if D is None else s.step * along_B + s.D[..., None] * g
+    dstate = s.put(xp.exp(s.step * s.A) * mu, after)
+    return (
+        dstate, xp.reshape(dx, x.shape), xp.reshape(ddt, x.shape), xp.reshape(xp.sum(s.step * m, axis=0), A.shape),
+        s.of_groups(s.step * s.x * mu, B), s.of_groups(g * s.next, C),
+        None if D is None else xp.reshape(xp.sum(g * s.x, axis=0), D.shape),
+        None if z is None else xp.reshape(grad * silu_slope(xp, s.z) * s.y, z.shape),
+        None if dt_bias is None else xp.reshape(xp.sum(s.there(ddt), axis=0), dt_bias.shape), None,
+    )  # fmt: skip

@@ -1,0 +1,196 @@
+"""Walks through media in array-API terms and float64: all walks of a piece a step at a time, with the counters of
+csrc/wos/media/walker.hpp. Equation numbers are those of its README; ``walk`` has what both share.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from ..._array_tools import added
+from ..data.composition import Data, Places
+from ..walk.composition_balls import LIGHT, MOST_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
+from ..walk.composition_paths import Found, Walked, channels, go_on
+from ..walk.composition_pieces import Piece, Walks
+from ..walk.composition_walk import Gradient, Sum, share_of
+from ..walk.composition_words import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
+from .composition_medium import Medium
+
+_BEYOND = 1 + 1e-5  # as in walker.hpp
+
+__all__ = ["media", "media_vjp"]
+
+
+class _Drawn(NamedTuple):
+    """A step: the direction (P, d), that of the point inside, its radius in the unit ball, its share of the ball's mass, and whether the
+    walk goes there."""
+
+    n: Any
+    m: Any
+    s: Any
+    weight: Any
+    jumped: Any
+
+
+def _radius_of(xp: Any, d: int, u: Any, v: Any, w: Any) -> Any:
+    """(4a), (4b) of walk."""
+    return xp.sqrt(uniform(xp, u) * uniform(xp, v)) if d == 2 else median(xp, *(uniform(xp, word) for word in (u, v, w)))
+
+
+def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Drawn:
+    """(5), (6)"""
+    (w0, w1, w2, decides), *more = lanes.words(xp, *([step] if d == 2 else [step, TRIAL + step]))
+    n = direction(xp, w0, w1, d)
+    if d == 2:
+        s = _radius_of(xp, d, w1, w2, None)
+    else:
+        ((v0, v1, v2, decides),) = more
+        s = _radius_of(xp, d, v0, v1, v2)
+    w = source_weight(xp, d, s, R * R * bound)[0]
+    return _Drawn(n, n, s, w, uniform(xp, decides) < R * R * bound / (2.0 * d) * w)
+
+
+def _enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, First]:
+    """(8) The first step of the walks of pairs."""
+    lanes, sign = walks.pairs()
+    sign = xp.astype(sign, xp.float64)[:, None]
+    (w0, w1, w2, w3), (u0, u1, u2, _), (v0, v1, _, _) = lanes.words(xp, FIRST, SOURCE, SOURCE + TRIAL)
+    n, m, choice = sign * direction(xp, w0, w1, d), sign * direction(xp, v0, v1, d), uniform(xp, w3)
+    s = xp.where(choice < 0.5, 2.0 * choice, _radius_of(xp, d, u0, u1, u2))
+    density = -4.0 * s * xp.log(s) if d == 2 else 6.0 * s * (1.0 - s)
+    likely = density / (0.5 * density + 0.5)
+    z2 = R * R * bound
+    value, slope = source_weight(xp, d, s, z2)
+    value, slope = value * likely, slope * likely / R
+    left = 1.0 / bessel_series(d - 2, 0.25 * z2)
+    q = 1.0 - left
+    inside = uniform(xp, w2) < q
+    per_jump = z2 / (2.0 * d) / xp.where(inside, q, xp.ones_like(q))
+    outward = xp.where(inside, per_jump * slope, d / (R * left * bessel_series(d, 0.25 * z2)))
+    along = xp.where(inside, per_jump * value, xp.ones_like(value))
+    first = First(along, outward[:, None] * xp.where(inside[:, None], m, n), value, slope[:, None] * m)
+    return _Drawn(n, m, s, xp.ones_like(s), inside), first
+
+
+def _of_root(first: First, slopes: Any, extent: Any) -> First:
+    """(8) of u, where the walks are of u √α: ``slopes`` is grad α / (2 α)."""
+    at = slopes * extent[:, None]
+    return First(
+        first.along, first.outward - first.along[:, None] * at, first.source, first.toward - first.source[:, None] * at
+    )  # fmt: skip
+
+
+def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: Found | None) -> tuple[Walked, Any]:
+    """The walks of a piece, and how many of the jumps of each went beyond the bound; as ``walk_paths``."""
+    xp, x, active, extent, bound = piece.xp, piece.at.x, piece.good, piece.extent, medium.bound
+    d = x.shape[1]
+    weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)
+    steps, root = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), medium.roots(piece.at)
+    beyond, most = xp.zeros_like(steps), MOST_SCREENED / xp.sqrt(xp.where(bound > 0, bound, xp.ones_like(bound)))
+    most = xp.where(bound > 0, most, xp.full_like(most, math.inf))
+    for step in range(max_steps):
+        radius, _, _ = piece.domain.see(x)
+        active = active & (radius > piece.epsilon) & (weight != 0)
+        if not go_on(xp, step, active):
+            break
+        R = xp.minimum(radius, most)
+        enters = step == 0 and piece.pairs
+        if enters:
+            R = SHRUNK * R
+            drawn, entered = _enter(xp, piece.lanes, d, R, bound)
+            first = _of_root(entered, slopes, extent).where(xp, active, First.none(xp, x))
+        else:
+            drawn = _step(xp, piece.lanes, d, step, R, bound)
+        y = x + (R * drawn.s)[:, None] * drawn.m
+        if found:
+            at = piece.at._replace(x=xp.where(active[:, None], y, x))
+            area = (R * extent) ** 2 / (2.0 * d) * drawn.weight
+            found(at, weight * area / (medium.roots(at) * root), active, first, enters)
+        moved = xp.where(drawn.jumped[:, None], y, x + R[:, None] * drawn.n)
+        x, steps = xp.where(active[:, None], moved, x), steps + xp.astype(active, xp.int64)
+        jumps = active & drawn.jumped
+        share = xp.where(jumps, medium.share(piece.at._replace(x=x)), xp.zeros_like(weight))
+        beyond = beyond + xp.astype(xp.abs(share) > _BEYOND, xp.int64)
+        weight = weight * (1 - share)
+        left = roulette(xp, weight, uniform(xp, piece.lanes.words(xp, ROULETTE + step)[0][0]))
+        weight = xp.where(jumps & (xp.abs(weight) < LIGHT), left, weight)
+    radius, k, weights = piece.domain.see(x)
+    goes = weight != 0
+    end = piece.at._replace(x=xp.where(goes[:, None], piece.domain.project(x, k, weights), x), piece=k, weights=weights)
+    weight = xp.where(goes & (steps > 0), weight * medium.roots(end) / root, weight)
+    return Walked(end, weight, first, steps, goes & (radius > piece.epsilon), goes & piece.domain.escaped(x)), beyond
+
+
+class _Problem:
+    """What ``media`` and its adjoint have in common."""
+
+    def __init__(
+        self, xp: Any, label: str, start: Any, frame: Any, ends: Any, first: Any, tables: tuple[Any, ...], bounds: Any, slopes: Any,
+        kinds: tuple[str, ...], numbers: tuple[Any, ...], functions: tuple[Any, ...],
+    ) -> None:  # fmt: skip
+        seed, first_walk, walks, self.max_steps, gradient, first_instance, first_point = numbers
+        self.walks = Walks(xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, first_instance, first_point)
+        self.data = [
+            None if kind == "none" else Data(xp, label, kind, table, function) for kind, table, function in zip(kinds, tables, functions)
+        ]
+        self.xp, self.bounds = xp, bounds
+        self.slopes = None if slopes is None else xp.reshape(slopes, (start.shape[0] * start.shape[1], start.shape[2]))
+
+    def through(self, piece: Piece, found: Found | None) -> tuple[Walked, Any]:
+        medium = Medium(self.xp, self.data[2], self.data[3], piece.at, self.xp.take(self.bounds, piece.at.row, axis=0))
+        slopes = None if self.slopes is None else self.xp.take(self.slopes, piece.of_row, axis=0)
+        return _through(piece, medium, slopes, self.max_steps, found)
+
+
+def media(
+    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, source: Any, diffusion: Any, screening: Any, bounds: Any,
+    slopes: Any, dirichlet_kind: str, source_kind: str, diffusion_kind: str, screening_kind: str, seed: int, first_walk: int, walks: int,
+    max_steps: int, gradient: bool, first_instance: int, first_point: int, grids: Any = None, g: Any = None, f: Any = None, a: Any = None,
+    s: Any = None,
+) -> tuple[Any, ...]:  # fmt: skip
+    """The nodes of walks [first_walk, first_walk + walks) of every point."""
+    problem = _Problem(
+        xp, "wos.media", start, frame, ends, first, (dirichlet, source, diffusion, screening), bounds, slopes,
+        (dirichlet_kind, source_kind, diffusion_kind, screening_kind),
+        (seed, first_walk, walks, max_steps, gradient, first_instance, first_point), (g, f, a, s),
+    )  # fmt: skip
+    at_ends, sources = problem.data[:2]
+    assert at_ends is not None
+
+    def compute(piece: Piece) -> tuple[Any, Any]:
+        later, here = Sum(xp, sources), Sum(xp, sources)
+
+        def found(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
+            (here if entering else later).add(at, weight, active)
+
+        walked, beyond = problem.through(piece, None if sources is None else found)
+        values = channels(xp, piece, walked, added(later.total, walked.found(at_ends)), here.total)
+        return values, xp.concat([walked.marks(piece), beyond[:, None]], axis=1)
+
+    mean, m2, counts = problem.walks.nodes(1 + gradient * start.shape[2], 4, compute)
+    return mean, m2, counts[:, :, :3], counts[:, :, 3]
+
+
+def media_vjp(
+    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, source: Any, diffusion: Any, screening: Any, bounds: Any,
+    slopes: Any, grad: Any, dirichlet_kind: str, source_kind: str, diffusion_kind: str, screening_kind: str, seed: int, first_walk: int,
+    walks: int, max_steps: int, gradient: bool, first_instance: int, first_point: int, grids: Any = None, g: Any = None, f: Any = None,
+    a: Any = None, s: Any = None,
+) -> tuple[Any, ...]:  # fmt: skip
+    """The walks again."""
+    problem = _Problem(
+        xp, "wos.media_vjp", start, frame, ends, first, (dirichlet, source, diffusion, screening), bounds, slopes,
+        (dirichlet_kind, source_kind, diffusion_kind, screening_kind),
+        (seed, first_walk, walks, max_steps, gradient, first_instance, first_point), (g, f, a, s),
+    )  # fmt: skip
+    of_ends, of_sources = (Gradient(xp, None if x is None else data) for x, data in zip((dirichlet, source), problem.data))
+
+    def compute(piece: Piece, share: Any) -> None:
+        def found(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+            of_sources.add(at, weight * share_of(xp, piece, share, entered, entering), active)
+
+        walked, _ = problem.through(piece, None if of_sources.data is None else found)
+        of_ends.add(walked.end, walked.left * share_of(xp, piece, share, walked.first, False), piece.good & (walked.left != 0))
+
+    problem.walks.replay(grad, compute)
+    return None, None, None, None, of_ends.total(), of_sources.total(), None, None, None, None

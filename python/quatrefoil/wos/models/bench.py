@@ -1,0 +1,198 @@
+"""Labels of neural operators against the loop that a user writes in Numba, and against finite elements where scikit-fem is installed.
+
+python -m quatrefoil.wos.models._bench     prints the seconds of an instance and the errors of both, RMS over points
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ... import wos
+from ...bench._problem import Problem
+from ..walk.bench import EPSILON, POINTS, SEGMENTS, brute_force
+
+WALKS, INSTANCES, SIDES = 10, 4, 64  # of an epoch; of geometries, each once; of right-hand sides for one geometry
+COARSE, FINE = 1, 6  # refinements of the disc: an error below that of ten walks at the least cost, and one that is nothing beside it
+
+
+class FiniteElements:
+    """-Δu = f on the star, quadratic elements on a mapped mesh of the disc; factored once, for any number of right-hand sides."""
+
+    def __init__(self, c1: float, c2: float, refine: int = FINE) -> None:
+        import skfem
+        from scipy.sparse import linalg
+        from skfem.models.poisson import laplace, mass
+
+        disc = skfem.MeshTri.init_circle(refine)
+        rho, theta = np.hypot(*disc.p), np.arctan2(disc.p[1], disc.p[0])
+        stretch = 1 + rho**2 * (c1 * np.cos(4 * theta) + c2 * np.cos(8 * theta))  # smooth at the centre
+        self.basis = skfem.Basis(skfem.MeshTri(disc.p * stretch, disc.t), skfem.ElementTriP2())
+        self.nodes = self.basis.doflocs.T
+        self.stiffness, self.mass = laplace.assemble(self.basis).tocsr(), mass.assemble(self.basis).tocsr()
+        self.edge = self.basis.get_dofs().flatten()
+        self.free = self.basis.complement_dofs(self.edge)
+        self.solve_free = linalg.splu(self.stiffness[self.free][:, self.free].tocsc()).solve
+
+    def at(self, points: np.ndarray) -> Any:
+        """The sparse matrix that takes a solution to its values at points (N, 2); those beyond an edge of a coarse mesh come down to it."""
+        x = np.asarray(points, float)
+        corners = self.basis.mesh.p[:, self.basis.mesh.boundary_nodes()].T
+        turn = np.arctan2(corners[:, 1], corners[:, 0])
+        corners, turn = corners[order := np.argsort(turn)], turn[order]
+        k = np.searchsorted(turn, np.arctan2(x[:, 1], x[:, 0])) % len(turn)
+        a, e = corners[k - 1], corners[k] - corners[k - 1]
+        beyond = (x[:, 0] * e[:, 1] - x[:, 1] * e[:, 0]) / (a[:, 0] * e[:, 1] - a[:, 1] * e[:, 0])  # of the way from 0 to the edge
+        return self.basis.probes((x / np.maximum(beyond / 0.9999, 1)[:, None]).T).tocsr()
+
+    def solve(self, g: Callable[[np.ndarray], np.ndarray], f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """The solution at all nodes."""
+        u = np.zeros(len(self.nodes))
+        u[self.edge] = g(self.nodes[self.edge])
+        right = self.mass @ f(self.nodes) - self.stiffness @ u
+        u[self.free] = self.solve_free(right[self.free])
+        return u
+
+
+class Instances:
+    """Stars with Fourier boundary values and two Gaussians as a source, as the published work draws them, and points in them."""
+
+    def __init__(self, count: int, points: int = POINTS, *, seed: int = 0, geometries: int | None = None) -> None:
+        rng = np.random.default_rng(seed)
+        self.c = rng.uniform(-0.2, 0.2, (2, count if geometries is None else geometries)).astype(np.float32)
+        b = rng.uniform(-1, 1, (count, 5))
+        b[:, 1:] /= 4
+        self.g = wos.Fourier(b.astype(np.float32))
+        normal = rng.standard_normal((count, 2, 3)).astype(np.float32)
+        self.f = wos.Gaussians(normal[..., 0].copy(), normal[..., 1:].copy(), 1.0)
+        theta = rng.uniform(0, 2 * np.pi, (self.c.shape[1], points))
+        r = (
+            0.98
+            * np.sqrt(rng.uniform(0, 1, theta.shape))
+            * (1 + self.c[0, :, None] * np.cos(4 * theta) + self.c[1, :, None] * np.cos(8 * theta))
+        )
+        self.points = np.stack([r * np.cos(theta), r * np.sin(theta)], axis=-1).astype(np.float32)
+        self.count = count
+
+    def star(self) -> Any:
+        return wos.Star(*(self.c if self.c.shape[1] == self.count else self.c[:, 0].tolist()), segments=SEGMENTS)
+
+    def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, **options: Any) -> Any:
+        """One epoch, the boundary built for it; NaN nowhere."""
+        X = self.points if len(self.points) == self.count else self.points[0]
+        make = wos.NeuralOperatorLabels(
+            self.star(), self.g, self.f, points=X, walks=walks, gradient=gradient, rng=rng, epsilon=EPSILON, **options
+        )
+        return make.epoch()
+
+    def data(self, i: int) -> tuple[Any, Any]:
+        f = self.f
+        return wos.Fourier(self.g.coefficients[i]), wos.Gaussians(f.amplitude[i], f.center[i], f.width)
+
+    def elements(self, refine: int) -> np.ndarray:
+        """By finite elements: a mesh, its factors and where the points lie once for a geometry."""
+        found = []
+        for k in range(len(self.points)):
+            fem = FiniteElements(self.c[0, k], self.c[1, k], refine)
+            at = fem.at(self.points[k])
+            own = range(self.count) if len(self.points) == 1 else (k,)
+            found += [at @ fem.solve(*self.data(i)) for i in own]
+        return np.stack(found)
+
+
+def _brute(instances: Instances) -> Callable[[], np.ndarray]:
+    """The same values, without gradient, by a compiled loop over all segments."""
+    walk = brute_force()
+    star = instances.star()
+    rings = star.vertices.reshape(-1, SEGMENTS, 2)
+    values = np.stack([instances.data(i)[0](rings[i % len(rings)]) for i in range(instances.count)])
+    bells = np.concatenate([instances.f.amplitude[..., None], instances.f.center], axis=-1)
+
+    def run() -> np.ndarray:
+        sides = [
+            walk(
+                rings[i % len(rings)],
+                instances.points[i % len(rings)],
+                values[i],
+                bells[i],
+                WALKS,
+                EPSILON * star._diagonal[i % len(rings)],
+            )[0]
+            for i in range(instances.count)
+        ]
+        return np.stack(sides)
+
+    return run
+
+
+def problems() -> Iterator[Problem]:
+    yield _problem("labels", Instances(INSTANCES), {"numba brute force": 36}, brute=True)
+    yield _problem("right-hand sides", Instances(SIDES, geometries=1), {}, brute=False)
+
+
+def _problem(name: str, given: Instances, goals: dict[str, float], *, brute: bool) -> Problem:
+    peers: dict[str, Callable[[], Any]] = {"numba brute force": _brute(given)} if brute else {}
+    try:
+        truth = given.elements(FINE)
+        peers["finite elements"] = lambda: given.elements(COARSE)
+    except ImportError:
+        print(f"wos {name}: scikit-fem is not installed: no row for finite elements")
+        truth = given.labels(4096, rng=3, gradient=False).value.astype(float)
+    pilot = given.labels()
+    errors = [f"RMS error {_rms(pilot.value - truth):.2g}"]
+    if "finite elements" in peers:
+        errors.append(f"finite elements {_rms(given.elements(COARSE) - truth):.2g}")
+    geometry = f"{given.count} stars" if given.c.shape[1] == given.count else f"{given.count} right-hand sides on one star"
+    return Problem(
+        "wos",
+        name,
+        f"{geometry}, {SEGMENTS} segments, {POINTS} x {WALKS} walks; {', '.join(errors)}",
+        lambda: given.labels().value,
+        peers,
+        lambda: truth,
+        10 * _rms(pilot.stderr) / float(np.abs(truth).max()),
+        goals=goals,
+    )
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x, dtype=float))))
+
+
+def _seconds(call: Callable[[], Any], repeat: int = 5) -> float:
+    times = []
+    for _ in range(repeat):
+        begin = time.process_time()
+        call()
+        times.append(time.process_time() - begin)
+    return statistics.median(times)
+
+
+def _table(title: str, given: Instances) -> None:
+    truth = given.elements(FINE)
+    print(f"{given.count} {title}: {POINTS} points each, one thread, CPU time an instance, RMS error")
+    for walks in (10, 100, 1000):
+        ms = 1e3 * _seconds(partial(given.labels, walks), 5 if walks == 10 else 1) / given.count
+        print(f"  {walks:5} walks, value and gradient {ms:9.2f} ms  {_rms(given.labels(walks, rng=2).value - truth):.1e}")
+    for refine in (1, 2, 3, 4):
+        unknowns = len(FiniteElements(0.0, 0.0, refine).free)
+        ms = 1e3 * _seconds(partial(given.elements, refine), 3) / given.count
+        print(f"  {unknowns:5} unknowns, value only     {ms:9.2f} ms  {_rms(given.elements(refine) - truth):.1e}")
+
+
+def main() -> None:
+    """A table of seconds and errors: geometries that come once each, and one geometry for all, walks against meshes."""
+    from ..._config import set_num_threads
+
+    set_num_threads(1)
+    _table("geometries, each once", Instances(INSTANCES))
+    _table("right-hand sides, one geometry", Instances(SIDES, geometries=1))
+
+
+if __name__ == "__main__":
+    main()

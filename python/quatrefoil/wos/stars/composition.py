@@ -1,0 +1,227 @@
+"""Walks on stars in array-API terms and float64: all walks of a piece a step at a time, with the counters of csrc/wos/stars/walker.hpp.
+
+Equation numbers are those of its README; ``walk`` has what is no star's. Every step asks every segment, wall and corner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ... import _array_tools
+from ..._array_tools import added, nan_unless
+from ..data.composition import Data, Places
+from ..query.composition import LIVE
+from ..walk.composition_balls import First, bessel_series, roulette, source_weight
+from ..walk.composition_domain import beyond_box
+from ..walk.composition_paths import Found, Step, Walked, channels, go_on
+from ..walk.composition_pieces import LANE, Piece, Walks
+from ..walk.composition_walk import Gradient, Sum
+from ..walk.composition_words import BOUNDARY, direction, source_point, uniform
+from .composition_facets import Facets
+from .composition_walls import LARGEST, NOWHERE, SLACK, Walls
+
+__all__ = ["stars", "stars_vjp"]
+
+
+class _Met(NamedTuple):
+    """Who is told what walks meet: sources, and points of the walls; None where there are none."""
+
+    sources: Found | None
+    flux: Found | None
+
+
+class _State(NamedTuple):
+    """Of every walk: where it is, the wall that it is on, -1 for none, its weight."""
+
+    x: Any
+    own: Any
+    weight: Any
+
+
+def _step(
+    piece: Piece, walls: Walls, at: _State, distance: Any, step: int, active: Any, screening: float, first: First, met: _Met
+) -> _State:
+    """(1): where walks go from their stars."""
+    xp, d, x, own, weight = piece.xp, walls.d, at.x, at.own, at.weight
+    words, *more = piece.lanes.words(xp, step, *([BOUNDARY + step] if met.flux else []))
+    n = walls.turned(direction(xp, words[0], words[1], d), own)
+    R, mass = walls.star(x, distance, piece.epsilon, own)
+    held = xp.where(own >= 0, xp.full_like(R, 2.0), xp.ones_like(R))
+    weight = weight if mass is None else weight / (1.0 + held * mass)
+    wall, t = walls.hit(x, n, R, own, NOWHERE)
+    z2 = R * R * screening * piece.extent**2
+    if met.sources:
+        s = xp.sqrt(uniform(xp, words[1]) * uniform(xp, words[2])) if d == 2 else source_point(xp, piece.lanes, step, d)[0]
+        area = weight * (R * piece.extent) ** 2 / (2.0 * d)
+        area = area * source_weight(xp, d, s, z2)[0] if screening > 0 else area
+        met.sources(piece.at._replace(x=x + (R * s)[:, None] * n), area, active & (s * R < t), first, False)
+    if met.flux:
+        k, place, share = walls.flux(x, R, own, held, [uniform(xp, word) for word in more[0]])
+        on_wall = piece.at._replace(x=walls.point(k, place), piece=xp.clip(k, min=0), weights=place)
+        met.flux(on_wall, weight * share, active & (k >= 0), first, False)
+    lands = wall >= 0
+    if screening > 0:
+        through = walls.hit_weight(t / R, z2)
+        weight = xp.where(lands, weight * through, weight / bessel_series(d - 2, 0.25 * z2))
+    x = xp.where(lands[:, None], walls.land(x, n, t, wall), x + R[:, None] * n)
+    return _State(x, wall, roulette(xp, weight, uniform(xp, words[3])))
+
+
+def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Met) -> Walked:
+    """The walks of a piece."""
+    xp, x, active, epsilon = piece.xp, piece.at.x, piece.good, piece.epsilon
+    at = _State(x, walls.nearest(x, 4 * SLACK)[0], xp.ones_like(x[:, 0]))
+    first, enters = First.none(xp, x), xp.zeros_like(active)
+    steps, first_step = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), Step(piece, screening, met.sources)
+    for step in range(max_steps):
+        distance, _, _ = piece.domain.see_far(at.x)
+        active = active & (distance > epsilon) & (at.weight != 0) & ~beyond_box(xp, at.x)
+        if not go_on(xp, step, active):
+            break
+        if step == 0 and piece.pairs:
+            room = walls.nearest(at.x, xp.clip(distance, max=LARGEST))[1]
+            enters = active & (room > epsilon)
+            inside, first = first_step.enter(at.x, room, enters)
+        moved = _step(piece, walls, at, distance, step, active & ~enters, screening, first, met)
+        if step == 0 and piece.pairs:
+            none = xp.full_like(moved.own, -1)
+            ball = _State(inside, none, at.weight)
+            moved = _State(*(xp.where(enters if a.ndim == 1 else enters[:, None], a, b) for a, b in zip(ball, moved)))
+            enters = xp.zeros_like(enters)
+        at = _State(*(xp.where(active if a.ndim == 1 else active[:, None], a, b) for a, b in zip(moved, at)))
+        steps = steps + xp.astype(active, xp.int64)
+    distance, k, weights = piece.domain.see_far(at.x)
+    end = piece.at._replace(x=piece.domain.project(at.x, k, weights), piece=k, weights=weights)
+    goes = at.weight != 0
+    return Walked(end, at.weight, first, steps, goes & (distance > epsilon), goes & beyond_box(xp, at.x))
+
+
+class _Problem:
+    """What ``stars`` and its adjoint have in common. ``tables``: ends, walls, corners, each with where the instances' begin."""
+
+    def __init__(
+        self, xp: Any, label: str, start: Any, frame: Any, tables: Sequence[Any], kinds: Sequence[str], data: Sequence[Any],
+        functions: Sequence[Any], options: Sequence[Any],
+    ) -> None:  # fmt: skip
+        seed, first_walk, walks, self.max_steps, gradient, self.screening, first_instance, first_point, self.endless = options
+        ends, first, self.walls, self.first_wall, self.corners, self.first_corner = tables
+        lane = LANE + LIVE * (self.walls.shape[0] + self.corners.shape[0])
+        self.xp, self.robin = xp, kinds[3] != "none"
+        self.walks = Walks(
+            xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, first_instance, first_point, lane=lane
+        )  # fmt: skip
+        self.data = [
+            None if kind == "none" else Data(xp, label, kind, numbers, function) for kind, numbers, function in zip(kinds, data, functions)
+        ]
+
+    def _mine(self, piece: Piece, table: Any, first: Any) -> Any:
+        """(P, rows of the table): which belong to a walk."""
+        xp, (low, high) = self.xp, (first[:-1], first[1:])
+        row = piece.at.row if first.shape[0] > 2 else 0 * piece.at.row
+        k = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
+        return (xp.take(low, row, axis=0)[:, None] <= k) & (k < xp.take(high, row, axis=0)[:, None])
+
+    def unless_wrong(self, x: Any) -> Any:
+        """NaN where the first rows of a table do not fit it, which raises on the host; None as it is."""
+        tables = ((self.walks.ends, self.walks.first), (self.walls, self.first_wall), (self.corners, self.first_corner))
+        fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
+        return None if x is None else nan_unless(self.xp, fits[0] & fits[1] & fits[2], x)
+
+    def walk(self, piece: Piece, met: _Met) -> Walked:
+        xp, table, d = self.xp, self.walls, piece.at.x.shape[1]
+        mine = self._mine(piece, table, self.first_wall)
+        if table.shape[0] == 0:  # one that is nobody's
+            eye = [float(i == j) for j in range(d) for i in range(d)]
+            table = xp.asarray([[*eye, 0.0, 0.0]], dtype=xp.float64, device=table.device)
+            mine = xp.zeros((piece.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
+        corners = (self.corners, self._mine(piece, self.corners, self.first_corner)) if self.corners.shape[0] else None
+        absorbs = d == 2 and self.robin and _array_tools.is_any(xp, table[:, 4] > 0)
+        screening = self.screening * piece.extent**2 if self.screening > 0 else None
+        walls = (Walls if d == 2 else Facets)(xp, table, mine, corners, piece.extent, screening, absorbs)
+        return _walk(piece, walls, self.max_steps, self.screening, met)
+
+    def is_robin(self, at: Places) -> Any:
+        """Of points of the walls, whether the condition is Robin's."""
+        return self.xp.take(self.walls[:, -1], at.piece, axis=0) > 0
+
+    def flux(self, neumann: Any, robin: Any) -> Found:
+        """Tells one of these of a point of the walls."""
+
+        def found(at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
+            is_robin = self.is_robin(at)
+            for one, mine in ((neumann, ~is_robin), (robin, is_robin)):
+                if one.data is not None:
+                    one.add(at, weight, active & mine)
+
+        return found
+
+
+def stars(
+    xp: Any, start: Any, frame: Any, ends: Any, first: Any, walls: Any, first_wall: Any, corners: Any, first_corner: Any, dirichlet: Any,
+    source: Any, neumann: Any, robin: Any, dirichlet_kind: str, source_kind: str, neumann_kind: str, robin_kind: str, *options: Any,
+    grids: Any = None, g: Any = None, f: Any = None, h: Any = None, k: Any = None,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """The nodes of the walks of every point; ``options`` from the seed to ``endless``."""
+    problem = _Problem(
+        xp, "wos.stars", start, frame, (ends, first, walls, first_wall, corners, first_corner),
+        (dirichlet_kind, source_kind, neumann_kind, robin_kind), (dirichlet, source, neumann, robin), (g, f, h, k), options,
+    )  # fmt: skip
+    at_ends, sources, of_walls, of_robin = problem.data
+
+    def compute(piece: Piece) -> tuple[Any, Any]:
+        later, here, flux, radiated = (Sum(xp, data) for data in (sources, sources, of_walls, of_robin))
+
+        def found(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
+            (here if entering else later).add(at, weight, active)
+
+        walked = problem.walk(piece, _Met(found if sources else None, problem.flux(flux, radiated) if of_walls or of_robin else None))
+        total = None if problem.endless or at_ends is None else walked.found(at_ends)
+        for one in (later, flux, radiated):
+            total = total if one.total is None else added(total, one.total)
+        total = xp.zeros_like(walked.left) if total is None else total
+        return channels(xp, piece, walked, total, here.total), walked.marks(piece)
+
+    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * start.shape[2], 3, compute)
+    return problem.unless_wrong(mean), problem.unless_wrong(m2), counts
+
+
+def stars_vjp(
+    xp: Any, start: Any, frame: Any, ends: Any, first: Any, walls: Any, first_wall: Any, corners: Any, first_corner: Any, dirichlet: Any,
+    source: Any, neumann: Any, robin: Any, grad: Any, dirichlet_kind: str, source_kind: str, neumann_kind: str, robin_kind: str,
+    *options: Any, grids: Any = None, g: Any = None, f: Any = None, h: Any = None, k: Any = None,
+) -> tuple[Any, ...]:  # fmt: skip
+    """The walks again."""
+    problem = _Problem(
+        xp, "wos.stars_vjp", start, frame, (ends, first, walls, first_wall, corners, first_corner),
+        (dirichlet_kind, source_kind, neumann_kind, robin_kind), (dirichlet, source, neumann, robin), (g, f, h, k), options,
+    )  # fmt: skip
+    wanted = [None if x is None else data for x, data in zip((dirichlet, source, neumann, robin), problem.data)]
+    of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted)
+
+    def compute(piece: Piece, share: Any) -> None:
+        def told(one: Any) -> Found:
+            def found(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+                one(at, weight * _share_of(xp, piece, share, entered, entering), active, entered, entering)
+
+            return found
+
+        def add(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+            of_sources.add(at, weight, active)
+
+        flux = told(problem.flux(*of_walls)) if wanted[2] or wanted[3] else None
+        walked = problem.walk(piece, _Met(told(add) if wanted[1] else None, flux))
+        if not problem.endless:
+            weight = walked.left * _share_of(xp, piece, share, walked.first, False)
+            of_ends.add(walked.end, weight, piece.good & (walked.left != 0))
+
+    problem.walks.replay(grad, compute)
+    return *[None] * 8, *(problem.unless_wrong(one.total()) for one in (of_ends, of_sources, *of_walls))
+
+
+def _share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:
+    """As of walk; a walk without a first ball has no gradient, and gives none."""
+    if not piece.pairs:
+        return share[:, 0]
+    factors = first.channels(xp, piece.extent)[entering]
+    return xp.sum(share * xp.where(xp.isnan(factors), xp.zeros_like(factors), factors), axis=1)

@@ -1,0 +1,122 @@
+"""Reflecting triangles, asked by many walks at once, in array-API terms and float64: as _array_walls, with the equations in space."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..query.composition import Triangles, columns, point_on, shapes_of
+from ..query.composition_solids import norm
+from ..walk.composition_balls import bessel_series, source_weight
+from ..walk.composition_words import direction
+from .composition_walls import LARGEST, SLACK, Walls, _faced
+
+
+class Facets(Walls):
+    """In space no wall has a μ."""
+
+    d = 3
+
+    def prepare(self) -> None:
+        shapes = shapes_of(self.xp, self.table[:, :9])
+        assert isinstance(shapes, Triangles)
+        self.shapes = shapes
+        self.area = 0.5 * self.shapes.length * self.shapes.cy
+
+    def squares(self, x: Any) -> Any:
+        return self.shapes.foot(self.xp, [a[:, None] for a in columns(x)])[0]
+
+    def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
+        d2 = self.squares(x)
+        return self.least(self.xp.where(self.mine, d2, self.xp.full_like(d2, math.inf)), radius * radius)
+
+    def silhouette(self, x: Any, radius: Any) -> Any:
+        """(2) The distance of the closest edge that may hide something, or ``radius``."""
+        if self.corners is None:
+            return radius
+        xp, (c, mine) = self.xp, self.corners
+        p = [x[:, k : k + 1] - c[:, k] for k in range(3)]
+        one, two = (sum(p[k] * c[:, begin + k] for k in range(3)) for begin in (6, 9))
+        e = [c[:, 3 + k] - c[:, k] for k in range(3)]
+        s = xp.clip(sum(p[k] * e[k] for k in range(3)) / sum(part * part for part in e), min=0.0, max=1.0)
+        d2 = sum((p[k] - s * e[k]) ** 2 for k in range(3))
+        hides = ~_faced(one, two) & mine
+        return xp.sqrt(xp.minimum(xp.min(xp.where(hides, d2, xp.full_like(d2, math.inf)), axis=1), radius * radius))
+
+    def star(self, x: Any, distance: Any, epsilon: Any, own: Any) -> tuple[Any, Any]:
+        R, most = self.xp.maximum(epsilon, self.silhouette(x, self.xp.clip(distance, max=LARGEST))), self.limit()
+        return R if most is None else self.xp.minimum(R, most), None
+
+    def turned(self, n: Any, own: Any) -> Any:
+        outward = (own >= 0) & (self.xp.sum(n * self.of(self.shapes.n, own), axis=1) > 0)
+        return self.xp.where(outward[:, None], -n, n)
+
+    def local(self, x: Any) -> tuple[Any, ...]:
+        """Along, across and above the triangles: of vectors (P, 3) or (P, W, 3) each (P, W)."""
+        x = x if len(x.shape) == 3 else x[:, None, :]
+        return tuple(self.xp.sum(x * axis, axis=2) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
+
+    def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
+        """(8)"""
+        xp, r = self.xp, self.shapes
+        du, dv, dw = self.local(n)
+        u, v, w = self.local(x[:, None, :] - r.a)
+        towards = dw > 0
+        dw = xp.where(towards, dw, xp.ones_like(dw))
+        t = xp.clip(-w / dw, min=0.0)
+        limit, end = limit[:, None], end if isinstance(end, float) else end[:, None]
+        meets = towards & (w < SLACK) & (t <= limit) & ((end - t) * dw > SLACK)
+        u, v = u + t * du, v + t * dv
+        ex = r.cx - r.length
+        of_bc = (ex * v - r.cy * (u - r.length)) / xp.sqrt(ex * ex + r.cy**2)
+        of_ca = (r.cy * u - r.cx * v) / xp.sqrt(r.cx**2 + r.cy**2)
+        meets = meets & (v >= -SLACK) & (of_bc >= -SLACK) & (of_ca >= -SLACK)
+        return self.first_met(meets & self.may(meets, own), t, limit[:, 0])
+
+    def flux(self, x: Any, R: Any, own: Any, held: Any, u: list[Any]) -> tuple[Any, list[Any], Any]:
+        """(6'): triangle, the weights of its corners behind the first, and the weight of a point that counts; -1 where none does."""
+        xp, all_r = self.xp, self.shapes
+        d2, R2 = self.squares(x), (R * R)[:, None]
+        w = self.local(x[:, None, :] - all_r.a)[2]
+        disc = math.pi * (R2 - w * w)
+        likely = (R2 - d2) * xp.minimum(self.area + 0 * disc, disc)
+        counts = (d2 < R2) & (disc > 0) & (w < SLACK) & self.mine
+        wall, chance = self.drawn(xp.where(counts, likely, xp.zeros_like(likely)), u[0])
+        k = xp.clip(wall, min=0)
+        r, area = Triangles(*(xp.take(part, k, axis=0) for part in all_r)), xp.take(self.area, k, axis=0)
+        away = x - r.a
+        a, b, w = (xp.sum(away * axis, axis=1) for axis in (r.e, r.f, r.n))
+        far2 = xp.maximum(xp.maximum(a * a + b * b, (r.length - a) ** 2 + b * b), (r.cx - a) ** 2 + (r.cy - b) ** 2)
+        there = wall >= 0
+        reach = xp.sqrt(xp.where(there, xp.minimum(R * R - w * w, far2), xp.ones_like(R)))
+        plain = math.pi * reach**2 / (math.pi * reach**2 + area)
+        root, n = xp.sqrt(u[2]), direction(xp, xp.floor(u[3] * 2.0**32), None, 2)
+        uniform = u[1] < plain
+        p = xp.where(uniform, root * (1.0 - u[3]) * r.length + root * u[3] * r.cx, a + reach * u[2] * n[:, 0])
+        q = xp.where(uniform, root * u[3] * r.cy, b + reach * u[2] * n[:, 1])
+        inside = (q >= 0) & ((r.cx - r.length) * q - r.cy * (p - r.length) >= 0) & (r.cy * p - r.cx * q >= 0)
+        rho = xp.sqrt(xp.maximum((p - a) ** 2 + (q - b) ** 2, 1e-20 * reach**2))
+        density = chance * (plain / area + (1.0 - plain) / (2.0 * math.pi * reach * rho))
+        z = r.a + p[:, None] * r.e + q[:, None] * r.f
+        far = norm(xp, z - x)
+        there = there & (uniform | inside) & (far > 0) & (far < R)
+        far = xp.where(there, far, 0.5 * R)
+        there = there & self.sees(x, z, k, own)
+        weight = held * (1.0 / far - 1.0 / R) / (4.0 * math.pi) * self.extent / xp.where(there, density, xp.ones_like(density))
+        if self.screening is not None:
+            weight = weight * source_weight(xp, 3, far / R, R * R * self.screening)[0]
+        return xp.where(there, wall, xp.full_like(wall, -1)), r.weights(xp, (p, q)), weight
+
+    def point(self, k: Any, place: list[Any]) -> Any:
+        return point_on(self.xp, self.table, self.xp.clip(k, min=0), place)
+
+    def land(self, x: Any, n: Any, t: Any, k: Any) -> Any:
+        xp, at = self.xp, self.xp.clip(k, min=0)
+        r = Triangles(*(xp.take(part, at, axis=0) for part in self.shapes))
+        _, place = r.foot(xp, columns(x + t[:, None] * n))
+        return point_on(xp, self.table, at, r.weights(xp, place))
+
+    def hit_weight(self, s: Any, z2: Any) -> Any:
+        """(3')"""
+        q = 0.25 * z2 * (1.0 - s) ** 2
+        return ((1.0 - s) * bessel_series(1, q) + s * bessel_series(-1, q)) / bessel_series(1, 0.25 * z2)

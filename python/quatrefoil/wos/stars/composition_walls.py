@@ -1,0 +1,235 @@
+"""Reflecting walls in the plane, asked by many walks at once, in array-API terms and float64: every walk asks every wall and corner.
+
+Equation numbers are those of csrc/wos/stars/README.md. Walls that are not a walk's are masked. A point of the walls is drawn by the chances
+of (6) without a tree: among more than eight walls a flux has other random numbers than the kernels', and the same mean.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..._array_tools import added, pieces
+from ..query.composition import LIVE
+from ..query.composition_solids import norm
+from ..walk.composition_balls import MOST_SCREENED, bessel_series, harmonic_series, source_weight
+
+SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
+ROBIN, ROBIN_SCREENED = 0.02, 0.25
+
+
+class Walls:
+    """``mine`` (P, W): which walls are a walk's; ``corners`` with which of these are, None where there are none. ``absorbs``: some have a
+    μ, (4)."""
+
+    d = 2
+
+    def __init__(self, xp: Any, table: Any, mine: Any, corners: Any, extent: Any, screening: Any, absorbs: bool) -> None:
+        self.xp, self.table, self.mine, self.corners, self.absorbs = xp, table, mine, corners, absorbs
+        self.extent, self.screening = extent, screening  # of every walk; 0 where there is none
+        self.number = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
+        self.prepare()
+
+    def prepare(self) -> None:
+        self.a, self.e = self.table[:, :2], self.table[:, 2:4] - self.table[:, :2]
+        self.length = norm(self.xp, self.e)
+
+    def of(self, column: Any, k: Any) -> Any:
+        """Of walls k (P,), which may be none."""
+        return self.xp.take(column, self.xp.clip(k, min=0), axis=0)
+
+    def squares(self, x: Any) -> Any:
+        """(P, W): squared distances."""
+        xp, px, py = self.xp, x[:, :1] - self.a[:, 0], x[:, 1:] - self.a[:, 1]
+        ex, ey = self.e[:, 0], self.e[:, 1]
+        t = xp.clip((px * ex + py * ey) / (self.length * self.length), min=0.0, max=1.0)
+        return (px - t * ex) ** 2 + (py - t * ey) ** 2
+
+    def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
+        """The closest wall within ``radius`` and its distance; -1 where there is none."""
+        xp = self.xp
+        d2 = self.squares(x)
+        these = self.mine & (self.table[:, 4] > 0) if with_mu else self.mine
+        return self.least(xp.where(these, d2, xp.full_like(d2, math.inf)), radius * radius)
+
+    def least(self, d2: Any, limit: Any) -> tuple[Any, Any]:
+        xp = self.xp
+        best, k = xp.min(d2, axis=1), xp.astype(xp.argmin(d2, axis=1), xp.int64)
+        return xp.where(best <= limit, k, xp.full_like(k, -1)), xp.sqrt(xp.minimum(best, limit + 0 * best))
+
+    def silhouette(self, x: Any, radius: Any) -> Any:
+        """(2) The distance of the closest corner that may hide something, or ``radius``."""
+        if self.corners is None:
+            return radius
+        xp, (c, mine) = self.xp, self.corners
+        dx, dy = x[:, :1] - c[:, 0], x[:, 1:] - c[:, 1]
+        hides = ~_faced(dx * c[:, 2] + dy * c[:, 3], dx * c[:, 4] + dy * c[:, 5]) & mine
+        d2 = dx * dx + dy * dy
+        return xp.sqrt(xp.minimum(xp.min(xp.where(hides, d2, xp.full_like(d2, math.inf)), axis=1), radius * radius))
+
+    def star(self, x: Any, distance: Any, epsilon: Any, own: Any) -> tuple[Any, Any]:
+        """The radius of the star, and the mass (4) of walls with mu in it, None where there are none."""
+        xp, most, reach = self.xp, self.limit(), ROBIN
+        R = xp.maximum(epsilon, self.silhouette(x, xp.clip(distance, max=LARGEST)))
+        if most is not None:
+            R, reach = xp.minimum(R, most), xp.clip(most * (ROBIN_SCREENED / MOST_SCREENED), max=ROBIN)
+        if not self.absorbs:
+            return R, None
+        wall, away = self.nearest(x, R, True)
+        R = xp.where(wall >= 0, xp.minimum(R, xp.maximum(away, reach + 0 * away)), R)
+        mass = self._robin_mass(x, R, own)
+        if most is not None:
+            mass = mass * source_weight(xp, 2, 0.25 + 0 * R, R * R * self.screening)[0]
+        return R, xp.where((wall >= 0) & (away < R), mass, xp.zeros_like(mass))
+
+    def limit(self) -> Any:
+        """The largest radius with screening, None without."""
+        return None if self.screening is None else MOST_SCREENED / self.xp.sqrt(self.screening)
+
+    def turned(self, n: Any, own: Any) -> Any:
+        """A direction that looks inward from the walk's wall."""
+        e = self.of(self.e, own)
+        outward = (own >= 0) & (n[:, 1] * e[:, 0] - n[:, 0] * e[:, 1] < 0)
+        return self.xp.where(outward[:, None], -n, n)
+
+    def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
+        """(7) The first wall that the ray meets from inside, whose line ``end`` is behind, and where; -1 where none is before ``limit``. Of
+        points and directions (..., 2), of which the walks are the first axis."""
+        xp = self.xp
+        ex, ey, length = self.e[:, 0], self.e[:, 1], self.length
+        dx, dy, px, py = n[..., :1], n[..., 1:], self.a[:, 0] - x[..., :1], self.a[:, 1] - x[..., 1:]
+        det = dx * ey - dy * ex
+        towards = det > 0
+        det = xp.where(towards, det, xp.ones_like(det))
+        t, s = (px * ey - py * ex) / det, (px * dy - py * dx) / det
+        behind, over = -t * det / length, SLACK / length
+        s = xp.where(t <= 0, -(px * ex + py * ey) / (length * length), s)  # behind by rounding, or not at all
+        t = xp.clip(t, min=0.0)
+        limit, end = limit[..., None], end if isinstance(end, float) else end[..., None]
+        meets = towards & (behind < SLACK) & (t <= limit) & (s >= -over) & (s <= 1.0 + over) & ((end - t) * det / length > SLACK)
+        return self.first_met(meets & self.may(meets, own), t, limit[..., 0])
+
+    def may(self, like: Any, own: Any) -> Any:
+        """Walls of the walks, but for those that they are on, for what has axes (P, ..., W)."""
+        may = self.mine & (self.number != own[:, None])
+        return self.xp.reshape(may, (may.shape[0], *[1] * (len(like.shape) - 2), may.shape[1]))
+
+    def first_met(self, meets: Any, t: Any, limit: Any) -> tuple[Any, Any]:
+        xp = self.xp
+        t = xp.where(meets, t, xp.full_like(t, math.inf))
+        best, k = xp.min(t, axis=-1), xp.astype(xp.argmin(t, axis=-1), xp.int64)
+        found = best < math.inf
+        return xp.where(found, k, xp.full_like(k, -1)), xp.clip(xp.where(found, best, limit), min=0.0)
+
+    def sees(self, x: Any, z: Any, wall: Any, own: Any) -> Any:
+        """Whether x sees points z of walls. Walls that it lies behind by rounding only do not hide it."""
+        xp = self.xp
+        r = norm(xp, z - x)
+        at_hand = r - 4 * SLACK <= 0
+        r = xp.where(at_hand, xp.ones_like(r), r)
+        hidden = self.hit(x, (z - x) / r[..., None], r - 4 * SLACK, own, r)[0] >= 0
+        own = xp.reshape(own, (own.shape[0], *[1] * (len(r.shape) - 1)))
+        return (wall == own) | at_hand | ~hidden
+
+    def _clip(self, x: Any, R: Any) -> tuple[Any, ...]:
+        """The parts (P, W) of walls in the disc, as lengths from their beginnings; the feet of the perpendiculars, their heights, and
+        whether x faces them."""
+        xp, px, py = self.xp, x[:, :1] - self.a[:, 0], x[:, 1:] - self.a[:, 1]
+        ex, ey, length = self.e[:, 0], self.e[:, 1], self.length
+        foot, height = (px * ex + py * ey) / length, (py * ex - px * ey) / length
+        half2 = R[:, None] ** 2 - height * height
+        half = xp.sqrt(xp.clip(half2, min=0.0))
+        low, high = xp.clip(foot - half, min=0.0), xp.minimum(foot + half, length + 0 * foot)
+        faces = (half2 > 0) & (height > -SLACK) & (low < high) & self.mine
+        zero = xp.zeros_like(low)
+        return xp.where(faces, low, zero), xp.where(faces, high, zero), foot, xp.clip(height, min=0.0), faces
+
+    def _robin_mass(self, x: Any, R: Any, own: Any) -> Any:
+        """(4), (5)"""
+        xp, (low, high, foot, p, faces) = self.xp, self._clip(x, R)
+        mu = xp.clip(self.table[:, 4], min=0.0) * self.extent[:, None]
+        at = 0.5 * (low + high) / self.length
+        total: Any = None
+        for some in pieces(self.table.shape[0], LIVE * x.shape[0] * self.table.shape[0]):
+            z = self.a[some, :] + at[:, some][:, :, None] * self.e[some, :]
+            seen = self.sees(x[:, None, :], z, self.number[some], own)
+            counts = faces[:, some] & (mu[:, some] > 0) & seen
+            q, b = p[:, some], R[:, None]
+            mass = _line_mass(xp, q, high[:, some] - foot[:, some], b) - _line_mass(xp, q, low[:, some] - foot[:, some], b)
+            mass = mass * mu[:, some] / (1.0 + q * mu[:, some])
+            total = added(total, xp.sum(xp.where(counts, mass, xp.zeros_like(mass)), axis=1))
+        return total
+
+    def drawn(self, likely: Any, u: Any) -> tuple[Any, Any]:
+        """A wall by its chances (P, W), and how likely it is; -1 where there is none."""
+        xp = self.xp
+        upto = xp.cumulative_sum(likely, axis=1)
+        total = upto[:, -1]
+        k = xp.sum(xp.astype(upto <= (u * total)[:, None], xp.int64), axis=1)
+        last = likely.shape[1] - 1 - xp.astype(xp.argmax(xp.flip(xp.astype(likely > 0, xp.int64), axis=1), axis=1), xp.int64)
+        k = xp.minimum(k, last)
+        one = self.column(likely, k) / xp.where(total > 0, total, xp.ones_like(total))
+        return xp.where(total > 0, k, xp.full_like(k, -1)), one
+
+    def column(self, rows: Any, k: Any) -> Any:
+        """Of every row of (P, W) the entry k (P,)."""
+        chosen = self.number == k[:, None]
+        return self.xp.sum(self.xp.where(chosen, rows, self.xp.zeros_like(rows)), axis=1)
+
+    def flux(self, x: Any, R: Any, own: Any, held: Any, u: list[Any]) -> tuple[Any, list[Any], Any]:
+        """(6) Wall, place and weight of a point of the walls that counts; wall -1 where none does."""
+        xp, (low, high, foot, p, faces) = self.xp, self._clip(x, R)
+        off = xp.maximum(xp.maximum(low - foot, foot - high), xp.zeros_like(foot))
+        likely = (high - low) * (R[:, None] ** 2 - p * p - off * off)
+        wall, chance = self.drawn(xp.where(faces, xp.clip(likely, min=0.0), xp.zeros_like(likely)), u[0])
+        k = xp.clip(wall, min=0)
+        low, high, foot, p = (self.column(part, k) for part in (low, high, foot, p))
+        there = wall >= 0
+        half = xp.sqrt(xp.where(there, R * R - p * p, xp.ones_like(R)))
+        length = xp.where(there, high - low, xp.ones_like(low))
+        side = xp.where(u[1] < 0.75, half, -half)
+        t = xp.where(u[1] < 0.5, low + 2.0 * u[1] * length, foot + side * u[2] * u[3])
+        there = there & (t >= low) & (t <= high)
+        away = xp.maximum(xp.abs(t - foot), 1e-12 * half)
+        density = 0.5 * chance * (1.0 / length + xp.log(half / xp.minimum(away, half)) / (2.0 * half))
+        place = xp.clip(t / self.of(self.length, k), max=1.0)
+        z = self.of(self.a, k) + place[:, None] * self.of(self.e, k)
+        r = norm(xp, z - x)
+        there = there & (r > 0) & (r < R)
+        s = xp.where(there, r / R, xp.full_like(r, 0.5))
+        there = there & self.sees(x, z, k, own)
+        weight = held * -xp.log(s) / (2.0 * math.pi) * self.extent / xp.where(there, density, xp.ones_like(density))
+        weight = weight / (1.0 + p * self.of(self.table[:, 4], k) * self.extent)
+        if self.screening is not None:
+            weight = weight * source_weight(xp, 2, s, R * R * self.screening)[0]
+        return xp.where(there, wall, xp.full_like(wall, -1)), [place], weight
+
+    def point(self, k: Any, place: list[Any]) -> Any:
+        return self.of(self.a, k) + place[0][:, None] * self.of(self.e, k)
+
+    def land(self, x: Any, n: Any, t: Any, k: Any) -> Any:
+        """On wall k, where the ray meets it."""
+        xp, a, e = self.xp, self.of(self.a, k), self.of(self.e, k)
+        where = xp.sum((x + t[:, None] * n - a) * e, axis=1) / xp.sum(e * e, axis=1)
+        return a + xp.clip(where, min=0.0, max=1.0)[:, None] * e
+
+    def hit_weight(self, s: Any, z2: Any) -> Any:
+        """(3)"""
+        s = self.xp.clip(s, min=1e-10)
+        end = 0.25 * z2
+        q = end * s * s
+        a = harmonic_series(0, end) / bessel_series(0, end)
+        return 1.0 + 2.0 * q * (bessel_series(2, q) * (a + self.xp.log(s)) - harmonic_series(1, q))
+
+
+def _faced(one: Any, two: Any) -> Any:
+    """Both sides of a corner or edge, or none."""
+    return ((one > SLACK) & (two > SLACK)) | ((one < -SLACK) & (two < -SLACK))
+
+
+def _line_mass(xp: Any, p: Any, t: Any, R: Any) -> Any:
+    """(5), of either sign of t."""
+    r = xp.sqrt(p * p + t * t)
+    apart = r > 0
+    found = (t * (xp.log(R / xp.where(apart, r, xp.ones_like(r))) + 1.0) - p * xp.atan2(t, p)) / (2.0 * math.pi)
+    return xp.where(apart, found, xp.zeros_like(found))

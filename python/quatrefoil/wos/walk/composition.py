@@ -1,0 +1,57 @@
+"""Where walks start, their first balls, and values from balls in array-API terms and float64: csrc/wos/walk/README.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..._array_tools import double, nan_unless
+from ..query.composition import HALF_SIDE, closest, is_inside, point_on, rows_of, scaled
+from ..query.composition_solids import is_solid, nearest_on_solid, radius_in_solid
+from .composition_balls import MOST_SCREENED, SHRUNK
+from .composition_expand import expand, gather
+from .composition_walk import walk, walk_vjp
+
+__all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "walk", "walk_vjp"]
+
+
+def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool, outside: bool, grids: Any = None) -> Any:
+    """Points in the frame of their boundary: NaN beyond it, on it for those within epsilon."""
+    d, label = points.shape[-1], "wos.place"
+    x = scaled(xp, points, frame[:, : d + 1])
+    rows = rows_of(xp, x, first)
+    epsilon = xp.reshape(xp.broadcast_to(frame[:, -1:], x.shape[:2]), (rows.x.shape[0],))
+    if is_solid(ends, d):
+        distance, at, _ = nearest_on_solid(xp, label, ends, rows.x)
+        away = -distance if outside else distance
+        beyond = away > 0
+    else:
+        beyond = is_inside(xp, label, ends, rows, closed) == outside
+        d2, k, weights = closest(xp, ends, rows)
+        away, at = xp.sqrt(d2), point_on(xp, ends, k, weights)
+    start = xp.where(beyond[:, None], nan_unless(xp, (away <= epsilon)[:, None], at), rows.x)
+    return xp.reshape(nan_unless(xp, rows.good[:, None], start), x.shape)
+
+
+def balls(xp: Any, start: Any, frame: Any, ends: Any, first: Any, screening: float, grids: Any = None) -> Any:
+    """As the first step of a pair sees them."""
+    rows = rows_of(xp, double(xp, start), first)
+    if is_solid(ends, start.shape[-1]):
+        distance = radius_in_solid(xp, "wos.balls", ends, rows.x)
+    else:
+        distance = xp.sqrt(closest(xp, ends, rows)[0])
+        distance = xp.where(xp.any(xp.abs(rows.x) >= HALF_SIDE, axis=1), xp.zeros_like(distance), distance)  # README, Limits
+    radius = xp.reshape(nan_unless(xp, rows.good, distance), start.shape[:2])
+    if screening > 0:
+        radius = xp.minimum(radius, MOST_SCREENED / math.sqrt(screening) / frame[:, -2:-1])
+    return SHRUNK * radius
+
+
+def along(xp: Any, points: Any, value: Any, slope: Callable[[], Any]) -> Any:
+    return value
+
+
+def along_vjp(xp: Any, points: Any, value: Any, grad: Any, slope: Callable[[], Any]) -> Any:
+    of_points = grad[..., None] * xp.asarray(slope(), device=grad.device)
+    return xp.where(grad[..., None] == 0, xp.zeros_like(of_points), of_points), grad

@@ -1,0 +1,134 @@
+"""What a ball does with screening, in array-API terms: series and weights. Equation numbers are those of csrc/wos/walk/README.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from .composition_words import ROULETTE, Lanes, uniform
+
+SHRUNK, MOST_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
+TERMS = 14  # of a series
+
+
+def bessel_series(half: int, q: Any) -> Any:
+    """(9) sum_k q^k / (k! (nu + 1) ... (nu + k)), nu = half / 2."""
+    total = 1 + 0 * q
+    for k in range(TERMS, 0, -1):
+        total = total * q / (k * (0.5 * half + k)) + 1
+    return total
+
+
+def harmonic_series(shift: int, q: Any) -> Any:
+    """(11), (15) sum_k (H_k + H_(k + shift)) q^k / (k! (k + shift)!) / 2."""
+    total, harmonic, term = 0.5 * shift + 0 * q, 0.0, 1.0
+    for k in range(1, TERMS + 1):
+        harmonic += 1.0 / k
+        term = term * q / (k * (k + shift))
+        total = total + term * (harmonic + shift * 0.5 / (k + 1))
+    return total
+
+
+def _singular(xp: Any, d: int, q: Any, s: Any) -> tuple[Any, Any]:
+    """(22) The value and slope of s^(d - 2) times the solution that is singular at 0."""
+    t = q * s * s
+    total, slope, term = 0 * t, 0 * t, 1 + 0 * t
+    if d % 2:
+        for k in range(TERMS + 1 + d // 2):
+            total = total + term
+            following = term / ((k + 1) * (0.5 * (2 - d) + k + 1))
+            slope = slope + (k + 1) * following
+            term = following * t
+        return total, slope * 2.0 * q * s
+    n = d // 2 - 1
+    for k in range(n):
+        total = total + term
+        if k + 1 < n:
+            following = -term / ((n - 1 - k) * (k + 1))
+            slope = slope + (k + 1) * following
+            term = following * t
+    factor, shared = (2.0 if n % 2 else -2.0), 0.0
+    for k in range(1, n + 1):
+        factor /= k
+        shared += 1.0 / k
+    power = factor + 0 * t
+    for k in range(1, n):
+        power = power * t / k
+    logarithm = xp.log(s)
+    for k in range(TERMS + 1):
+        about = logarithm - 0.5 * shared
+        total = total + power * t * about
+        slope = slope + power * ((n + k) * about + 0.5)
+        power = power * t / ((k + 1) * (n + k + 1))
+        shared += 1.0 / (k + 1) + 1.0 / (n + k + 1)
+    return total, slope * 2.0 * q * s
+
+
+def source_weight(xp: Any, d: int, s: Any, z2: Any) -> tuple[Any, Any]:
+    """(11), (12), (15), (21): the weight of a source point at radius s, where that of the Laplace equation is 1, and in the gradient."""
+    q = 0.25 * z2
+    at = q * s * s
+    if d > 3:
+        power = s ** float(d - 2)
+        value, slope = _singular(xp, d, q, s)
+        end, end_slope = _singular(xp, d, q, xp.ones_like(s))
+        first = power * bessel_series(d - 2, at) / bessel_series(d - 2, q)
+        first_slope = power * s * bessel_series(d, at) / bessel_series(d, q)
+        falls, falls_at_end = (d - 2) * value / s - slope, (d - 2) * end - end_slope
+        return (value - end * first) / (1.0 - power), (falls - falls_at_end * first_slope) / (1.0 - power)
+    if d == 2:
+        logarithm = -xp.log(s)
+        i0, i1, i1_end = bessel_series(0, at), bessel_series(2, at), bessel_series(2, q)
+        a = harmonic_series(0, at) / i0 - harmonic_series(0, q) / bessel_series(0, q)
+        b = harmonic_series(1, at) / i1 - harmonic_series(1, q) / i1_end
+        slope = 1.0 / s - s * i1 / i1_end - z2 * s * 0.5 * i1 * (logarithm + b)
+        return i0 * (1.0 + a / logarithm), slope / logarithm
+    odd = bessel_series(-1, at) - z2 * s * s * bessel_series(1, at)
+    odd_end = bessel_series(-1, q) - z2 * bessel_series(1, q)
+    slope = odd / (s * s) - s * odd_end * bessel_series(3, at) / bessel_series(3, q)
+    return bessel_series(1, q * (1.0 - s) ** 2) / bessel_series(1, q), slope * s / (1.0 - s)
+
+
+class First(NamedTuple):
+    """What the first ball of a walk of a pair makes of what the walk finds after it, and of the source in it: of the value (P,) and, in
+    scaled coordinates, of the gradient (P, d)."""
+
+    along: Any
+    outward: Any
+    source: Any
+    toward: Any
+
+    @staticmethod
+    def none(xp: Any, x: Any) -> First:
+        """Without a step the value is that of the boundary, the gradient is not known."""
+        unknown = xp.full_like(x, math.nan)
+        return First(1 + 0 * x[:, 0], unknown, 0 * x[:, 0], unknown)
+
+    @staticmethod
+    def entered(xp: Any, n: Any, m: Any, radius: Any, z2: Any, of_value: Any, of_gradient: Any) -> First:
+        """(13)"""
+        d, q = n.shape[1], 0.25 * z2
+        outward = (d / (radius * bessel_series(d, q)))[:, None] * n
+        return First(1.0 / bessel_series(d - 2, q), outward, of_value, (of_gradient / radius)[:, None] * m)
+
+    def where(self, xp: Any, chosen: Any, other: First) -> First:
+        """These where chosen, else the other's."""
+        return First(*(xp.where(chosen if a.ndim == 1 else chosen[:, None], a, b) for a, b in zip(self, other)))
+
+    def channels(self, xp: Any, extent: Any) -> tuple[Any, Any]:
+        """(P, 1 + d) of what is met after the first ball, and of the source in it, in absolute units."""
+        along = xp.concat([self.along[:, None], self.outward / extent[:, None]], axis=1)
+        return along, xp.concat([self.source[:, None], self.toward / extent[:, None]], axis=1)
+
+
+def survive(xp: Any, weight: Any, d: int, z2: Any, lanes: Lanes, step: int) -> Any:
+    """(9), (14) What is left of the weight of a walk after a ball, or 0."""
+    left = weight / bessel_series(d - 2, 0.25 * z2)
+    return roulette(xp, left, uniform(xp, lanes.words(xp, ROULETTE + step)[0][0]))
+
+
+def roulette(xp: Any, weight: Any, u: Any) -> Any:
+    """(14), of either sign."""
+    size = xp.abs(weight)
+    goes_on = xp.where(u * LIGHT < size, xp.where(weight < 0, -LIGHT + 0 * size, LIGHT + 0 * size), xp.zeros_like(size))
+    return xp.where(size >= LIGHT, weight, goes_on)

@@ -1,0 +1,164 @@
+"""Domains as walks in array-API terms see them: how far the boundary is, where it is, half discs on it and the sphere around it.
+
+Equation numbers are those of csrc/wos/walk/README.md, where no other noun is named.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..._array_tools import pieces, sums_of
+from ..data.composition import Places
+from ..query.composition import HALF_SIDE, LIVE, Rows, Segments, belongs, closest, columns, point_on, shapes_of
+from ..query.composition_solids import is_box, is_solid, nearest_on_solid, norm, radius_in_solid
+from .composition_words import _TURN, ROULETTE, Lanes, uniform
+
+CLEAR_UP_TO, LEAST, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
+
+
+class Domain:
+    """The boundaries of the walks of a piece: ``low`` and ``high`` say which segments are a walk's, None where all are."""
+
+    def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False) -> None:
+        self.xp, self.label, self.ends, self.low, self.high, self.outside = xp, label, ends, low, high, outside
+
+    def is_solid(self, x: Any) -> bool:
+        return is_solid(self.ends, x.shape[1])
+
+    def rows(self, x: Any) -> Rows:
+        return Rows(x, None, self.low, self.high)
+
+    @property
+    def shapes(self) -> Any:
+        if not hasattr(self, "_shapes"):
+            self._shapes = shapes_of(self.xp, self.ends)
+        return self._shapes
+
+    def see(self, x: Any) -> tuple[Any, Any, list[Any]]:
+        """The distance of the boundary (P,), 0 beyond the box; its closest piece, and the weights of that's corners behind the first."""
+        xp = self.xp
+        if self.is_solid(x):
+            distance = radius_in_solid(xp, self.label, self.ends, x)
+            return -distance if self.outside else distance, xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), []
+        d2, k, weights = closest(xp, self.ends, self.rows(x), self.shapes)
+        distance = xp.sqrt(d2)
+        return distance if self.outside else xp.where(beyond_box(xp, x), xp.zeros_like(distance), distance), k, weights
+
+    def see_far(self, x: Any) -> tuple[Any, Any, list[Any]]:
+        """``see`` of segments or triangles, beyond the box too."""
+        d2, k, weights = closest(self.xp, self.ends, self.rows(x), self.shapes)
+        return self.xp.sqrt(d2), k, weights
+
+    def escaped(self, x: Any) -> Any:
+        """Whether x has left the box that holds the domain."""
+        xp, d = self.xp, x.shape[1]
+        if self.outside or (self.is_solid(x) and (self.ends is None or is_box(self.ends, d))):
+            return xp.zeros(x.shape[:1], dtype=xp.bool, device=x.device)
+        if not self.is_solid(x):
+            return beyond_box(xp, x)
+        low, high = self.ends[0, 1 + d : 1 + 2 * d], self.ends[0, 1 + 2 * d : 1 + 3 * d]
+        return xp.any((x < low) | (x > high), axis=1)
+
+    def project(self, x: Any, k: Any, weights: list[Any]) -> Any:
+        if self.is_solid(x):
+            return nearest_on_solid(self.xp, self.label, self.ends, x)[1]
+        return point_on(self.xp, self.ends, k, weights)
+
+    def return_to_sphere(self, x: Any, lanes: Lanes, step: int) -> tuple[Any, Any, Any]:
+        """Whether x is beyond the sphere around the boundary, solid README (4) to (6), where the walk comes back, and whether it does."""
+        xp = self.xp
+        sphere, far = self._sphere(x)
+        r = norm(xp, x)
+        ((w0, w1, w2, _),) = lanes.words(xp, ROULETTE + step)
+        u, angle = uniform(xp, w1), xp.astype(w2, xp.float64) * _TURN
+        k, gap = sphere / r, (r - sphere) / r
+        den = gap + 2.0 * k * u
+        h = 2.0 * gap * gap * (1.0 - u) * (1.0 + k * u) / (den * den)
+        away = xp.sqrt(xp.clip(h * (2.0 - h), min=0.0))
+        e0, e1, e2 = columns(x / r[:, None])
+        sign = xp.where(e2 < 0.0, xp.full_like(e2, -1.0), xp.ones_like(e2))
+        a = -1.0 / (sign + e2)
+        b = e0 * e1 * a
+        c, s = away * xp.cos(angle), away * xp.sin(angle)
+        y = [
+            (1.0 - h) * e0 + c * (1.0 + sign * e0 * e0 * a) + s * b,
+            (1.0 - h) * e1 + c * sign * b + s * (sign + e1 * e1 * a),
+            (1.0 - h) * e2 - c * sign * e0 - s * e1,
+        ]
+        return r > far, sphere * xp.stack(y, axis=1), uniform(xp, w0) * r < sphere
+
+    def _sphere(self, x: Any) -> tuple[Any, Any]:
+        if self.ends is None:
+            return 1.0, 1.0
+        radius = norm(self.xp, self.ends[0, :]) if is_box(self.ends, x.shape[1]) else math.sqrt(0.75)
+        return radius, 1.0625 * radius
+
+
+def beyond_box(xp: Any, x: Any) -> Any:
+    """README, Limits."""
+    return xp.any(xp.abs(x) >= HALF_SIDE, axis=1)
+
+
+class HalfDiscs:
+    """(24), and polygon README (4), (5): on the long segments of polygons that have few."""
+
+    def __init__(self, xp: Any, domain: Domain, pays: Any, epsilon: Any) -> None:
+        self.xp, self.domain, self.pays, self.epsilon = xp, domain, pays, epsilon
+
+    @staticmethod
+    def pay(xp: Any, ends: Any, first: Any, at: Places, epsilon: Any) -> Any:
+        """Of the walks ``at`` places: whether the middle of a segment, over the boundary's length, has a half disc of epsilon^(1/3) in the
+        mean; None where it is known that none does."""
+        d, count = at.x.shape[1], 0 if ends is None else ends.shape[0]
+        if d != 2 or is_solid(ends, d) or (first.shape[0] == 2 and count > CLEAR_UP_TO):
+            return None
+        k = xp.arange(count, dtype=xp.int64, device=ends.device)
+        owner = xp.clip(xp.searchsorted(first[1:], k, side="right"), max=first.shape[0] - 2)
+        low, high = xp.take(first, owner, axis=0), xp.take(first, owner + 1, axis=0)
+        a, b = ends[:, :2], ends[:, 2:]
+        length, clear = norm(xp, b - a), _clear(xp, Domain(xp, "", ends, low, high), k, 0.5 * (a + b))
+        sums = sums_of(xp, xp.stack([length, length * clear], axis=1), first)
+        few = first[1:] - first[:-1] <= CLEAR_UP_TO
+        mean = xp.where(few, sums[:, 1] / sums[:, 0], xp.zeros_like(sums[:, 0]))
+        return xp.take(mean, at.row if first.shape[0] > 2 else 0 * at.row, axis=0) ** 3 >= epsilon
+
+    def leave(self, x: Any, n: Any, k: Any, t: Any) -> tuple[Any, Any, Any]:
+        """From x, over the point t of segment k, by the direction n: whether there is a half disc, whether the walk leaves it on the
+        segment, and where."""
+        xp = self.xp
+        c = xp.take(self.domain.ends, k, axis=0)
+        a, e = c[:, :2], c[:, 2:] - c[:, :2]
+        length = norm(xp, e)
+        e = e / length[:, None]
+        foot = a + (t * length)[:, None] * e
+        away = x - foot
+        side = away[:, 1] * e[:, 0] - away[:, 0] * e[:, 1]
+        height = xp.abs(side)
+        R = _clear(xp, self.domain, k, foot)
+        there = self.pays & (height > ON_SEGMENT) & (xp.maximum(LEAST * self.epsilon, HIGHEST * height) <= R)
+        y = xp.where(there, height / xp.where(there, R, xp.ones_like(R)), xp.full_like(R, 0.5))
+        p, q = (1.0 - y * y) / (1.0 + y * y), 2.0 * y / (1.0 + y * y)
+        cosine = xp.where(xp.abs(n[:, 0]) > 1e-30, n[:, 0], xp.full_like(y, 1e-30))
+        ratio = (p - q) * (p + q) + 2.0 * p * q * (n[:, 1] / cosine)
+        lands, root = ratio >= 0.0, xp.sqrt(xp.abs(ratio))
+        along = xp.where(lands, (root - 1.0) / (root + 1.0), (xp.abs(ratio) - 1.0) / (1.0 + xp.abs(ratio)))
+        up = 2.0 * root / (1.0 + xp.abs(ratio))
+        up = xp.where(lands, xp.zeros_like(up), xp.where(side < 0, -up, up))
+        normal = xp.stack([-e[:, 1], e[:, 0]], axis=1)
+        return there, lands, foot + (R * along)[:, None] * e + (R * up)[:, None] * normal
+
+
+def _clear(xp: Any, domain: Domain, k: Any, x: Any) -> Any:
+    """The distance of points (P, 2) of segments k from these' ends and from all other segments."""
+    shapes: Segments = domain.shapes
+    M, found = domain.ends.shape[0], []
+    number = xp.arange(M, dtype=xp.int64, device=x.device)
+    for some in pieces(x.shape[0], LIVE * M):
+        d2, _ = shapes.foot(xp, [a[:, None] for a in columns(x[some, :])])
+        others, of_its = number != k[some][:, None], belongs(xp, domain.rows(x), some, M)
+        d2 = xp.where(others if of_its is None else others & of_its, d2, xp.full_like(d2, math.inf))
+        found.append(xp.min(d2, axis=1))
+    c = xp.take(domain.ends, k, axis=0)
+    from_ends = xp.minimum(norm(xp, x - c[:, :2]), norm(xp, x - c[:, 2:]))
+    return xp.minimum(from_ends, xp.sqrt(xp.concat(found, axis=0)))

@@ -1,0 +1,105 @@
+"""Harmonics on balls by walks, and values from them, in array-API terms and float64: csrc/wos/walk/README.md (16) to (18)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..._array_tools import added, fitting, nan_unless, pieces, sums_of
+from ..data.composition import Data
+from ..query.composition_solids import norm
+from .composition_balls import bessel_series
+from .composition_paths import walk_paths
+from .composition_pieces import LANE, Walks
+from .composition_words import FIRST, direction
+
+
+def expand(
+    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, reference: Any, kind: str, seed: int, first_point: int,
+    first_walk: int, count: int, samples: int, max_steps: int, modes: int, screening: float, grids: Any = None, g: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(17) by the walks of ``walk`` with a gradient."""
+    (B, N, d), each, label = start.shape, count // samples, "wos.expand"
+    H = 2 * modes + 1 if d == 2 else (modes + 1) ** 2
+    data = Data(xp, label, kind, dirichlet, g)
+    walks = Walks(xp, label, start, frame, ends, first, seed, first_walk, count, True, 0, first_point, laplace=True)
+    most = 2 * fitting(2 * (LANE + H))
+    width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # of whole samples, or of a part of one
+    found, counts = [], []
+    for rows in walks.rows(min(width, count) * (LANE + H)):
+        sums: list[Any] = [None] * samples
+        marks: Any = None
+        for begin in range(0, count, width):
+            piece = walks.piece(rows, first_walk + begin, min(width, count - begin))
+            walked = walk_paths(piece, max_steps, screening, None)
+            u = walked.found(data)
+            lanes, sign = piece.lanes.pairs()
+            ((w0, w1, _, _),) = lanes.words(xp, FIRST)
+            n = xp.astype(sign, xp.float64)[:, None] * direction(xp, w0, w1, d)
+            less = u - xp.take(xp.reshape(reference, (B * N,)), piece.of_row, axis=0)
+            shares = xp.stack([u, *(less * y for y in harmonics(xp, n, modes)[1:])], axis=1)
+            shares = xp.where(piece.good[:, None], shares, xp.zeros_like(shares))
+            part = min(each, width, count - begin)
+            of_samples = xp.sum(xp.reshape(shares, (piece.height, piece.count // part, part, H)), axis=2)
+            for i in range(piece.count // part):
+                at = (begin + i * part) // each
+                sums[at] = added(sums[at], of_samples[:, i, :])
+            marks = added(marks, piece.tallied(walked.marks(piece)))
+        found.append(xp.stack(sums, axis=1) / each)
+        counts.append(marks)
+    if not found:
+        return xp.zeros((B, N, samples, H), dtype=xp.float64, device=start.device), walks.no_counts(3)
+    return xp.reshape(xp.concat(found, axis=0), (B, N, samples, H)), xp.reshape(xp.concat(counts, axis=0), (B, N, 3))
+
+
+def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
+    """(17) at unit vectors (P, d): (P,) of every harmonic."""
+    one = xp.ones_like(n[:, 0])
+    waves = []
+    c, s = math.sqrt(2.0) * one, 0 * one
+    for _ in range(modes):
+        c, s = c * n[:, 0] - s * n[:, 1], c * n[:, 1] + s * n[:, 0]
+        waves.append((c, s))
+    if n.shape[1] == 2:
+        return [one, *(part for wave in waves for part in wave)]
+    found: list[Any] = [None] * (modes + 1) ** 2
+    sectoral = 1.0
+    for m in range(modes + 1):
+        sectoral *= math.sqrt((2 * m + 1) / (2 * m)) if m else 1.0
+        before, here = 0 * one, sectoral * one
+        for degree in range(m, modes + 1):
+            if degree > m:
+                a = math.sqrt((4 * degree**2 - 1) / (degree**2 - m**2))
+                b = math.sqrt(((degree - 1) ** 2 - m**2) / (4 * (degree - 1) ** 2 - 1)) if degree > m + 1 else 0.0
+                before, here = here, a * (n[:, 2] * here - b * before)
+            at = degree * degree
+            if m == 0:
+                found[at] = here
+            else:
+                found[at + 2 * m - 1], found[at + 2 * m] = here * waves[m - 1][0], here * waves[m - 1][1]
+    return found
+
+
+def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: Any, weight: Any, modes: int) -> Any:
+    """(18) of every ball of a point, then sums over those of each; NaN where an index is none."""
+    (K, S, C), (P, d), N = coefficients.shape, offset.shape, begin.shape[0] - 1
+    if P == 0:
+        return xp.zeros((N, S), dtype=xp.float64, device=offset.device)
+    parts = []
+    for at in pieces(P, C * S, xp):
+        fits = (ball[at] >= 0) & (ball[at] < K)
+        k = xp.where(fits, ball[at], xp.zeros_like(ball[at]))
+        rho = norm(xp, offset[at, :])
+        apart = rho > 0
+        last = xp.astype(xp.arange(d, dtype=xp.int64, device=offset.device) == d - 1, xp.float64)
+        n = xp.where(apart[:, None], offset[at, :] / xp.where(apart, rho, xp.ones_like(rho))[:, None], 0 * offset[at, :] + last)
+        q = 0.25 * xp.take(z2, k, axis=0)
+        y, of_balls, value = harmonics(xp, n, modes), xp.take(coefficients, k, axis=0), None
+        for m in range(modes + 1):
+            radial = rho**m * bessel_series(d - 2 + 2 * m, q * rho * rho) / bessel_series(d - 2 + 2 * m, q)
+            i = slice(max(2 * m - 1, 0), 2 * m + 1) if d == 2 else slice(m * m, (m + 1) ** 2)
+            of_degree = xp.sum(xp.stack(y[i], axis=1)[:, None, :] * of_balls[:, :, i], axis=2)
+            value = added(value, (radial * weight[at])[:, None] * of_degree)
+        parts.append(nan_unless(xp, fits[:, None], value))
+    rises = (begin[0] == 0) & (begin[-1] == P) & xp.all(begin[1:] >= begin[:-1])
+    return nan_unless(xp, rises, sums_of(xp, xp.concat(parts, axis=0), begin))

@@ -1,0 +1,159 @@
+"""Walks of a piece, all a step at a time, in array-API terms and float64: csrc/wos/walk/README.md (2), (10), (13), (24).
+
+Whether all have ended has to be known on the host: one flag is read back every LOOK steps, and where half discs may pay one before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ... import _array_tools
+from ..data.composition import Data, Places
+from .composition_balls import MOST_SCREENED, SHRUNK, First, source_weight, survive
+from .composition_pieces import Piece
+from .composition_words import FIRST, direction, source_point, unit_vector
+
+LOOK = 32  # steps between two looks at whether any walk goes on
+Found = Callable[[Places, Any, Any, First, bool], None]
+
+
+class Walked(NamedTuple):
+    """Ends of walks, their weights there, what their first balls make of what they find; steps, and which were cut off or escaped."""
+
+    end: Places
+    left: Any
+    first: First
+    steps: Any
+    cut: Any
+    escaped: Any
+
+    def found(self, data: Data) -> Any:
+        """(P,): what the data at the ends count."""
+        xp, goes = data.xp, self.left != 0
+        return xp.where(goes, self.left * data.values(self.end), xp.zeros_like(self.left))
+
+    def marks(self, piece: Piece) -> Any:
+        """(P, 3)"""
+        xp = piece.xp
+        return xp.stack([xp.astype(x, xp.int64) for x in (self.steps, self.cut, self.escaped)], axis=1)
+
+
+class Step:
+    """Moves walks from a ball; which depends on the numbers of the steps before."""
+
+    def __init__(self, piece: Piece, screening: float, found: Found | None) -> None:
+        self.piece, self.xp, self.lanes, self.d = piece, piece.xp, piece.lanes, piece.at.x.shape[1]
+        self.screening, self.found = screening, found
+        self.words: list[Any] = []
+
+    def direction(self, step: int) -> Any:
+        """In the plane four steps share a block of words, in space two."""
+        if self.d > 3:
+            return unit_vector(self.xp, self.lanes, step, self.d)
+        sharing = 4 if self.d == 2 else 2
+        if step % sharing == 0:
+            (self.words,) = self.lanes.words(self.xp, step // sharing)
+        column = (self.d - 1) * (step % sharing)
+        return direction(self.xp, self.words[column], self.words[column + self.d - 2], self.d)
+
+    def limited(self, radius: Any) -> Any:
+        if self.screening == 0:
+            return radius
+        return self.xp.minimum(radius, MOST_SCREENED / math.sqrt(self.screening) / self.piece.extent)
+
+    def _meet(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
+        """A source point."""
+        area = (radius * self.piece.extent) ** 2 / (2.0 * self.d)
+        assert self.found is not None
+        self.found(self.piece.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
+
+    def enter(self, x: Any, radius: Any, active: Any) -> tuple[Any, First]:
+        """(13) The first step of the walks of pairs."""
+        xp, (lanes, sign) = self.xp, self.lanes.pairs()
+        sign = xp.astype(sign, xp.float64)[:, None]
+        n: Any
+        if self.d > 3:
+            n = sign * unit_vector(xp, lanes, FIRST, self.d)
+        else:
+            ((w0, w1, _, _),) = lanes.words(xp, FIRST)
+            n = sign * direction(xp, w0, w1, self.d)
+        radius = SHRUNK * self.limited(radius)
+        z2 = radius * radius * self.screening * self.piece.extent**2
+        of_value, of_gradient, m, s = xp.ones_like(radius), xp.zeros_like(radius), xp.zeros_like(x), None
+        if self.found:
+            s, m = source_point(xp, lanes, 0, self.d)
+            m = sign * m
+            of_value, of_gradient = source_weight(xp, self.d, s, z2)
+        entered = First.entered(xp, n, m, radius, z2, of_value, of_gradient)
+        first = entered.where(xp, active, First.none(xp, x))
+        if self.found:
+            self._meet(x, s, m, radius, xp.ones_like(radius), active, first, True)
+        return x + radius[:, None] * n, first
+
+    def go(self, x: Any, radius: Any, n: Any, weight: Any, step: int, active: Any, first: First) -> tuple[Any, Any]:
+        """(2), (10): where walks go, and their weights."""
+        xp, screening, radius = self.xp, self.screening, self.limited(radius)
+        z2 = radius * radius * screening * self.piece.extent**2
+        if self.found:
+            s, m = source_point(xp, self.lanes, step, self.d)
+            held = weight * source_weight(xp, self.d, s, z2)[0] if screening > 0 else weight
+            self._meet(x, s, m, radius, held, active, first, False)
+        y = x + radius[:, None] * n
+        if self.piece.domain.outside:
+            beyond, back, returns = self.piece.domain.return_to_sphere(x, self.lanes, step)
+            return xp.where(beyond[:, None], back, y), xp.where(beyond & ~returns, xp.zeros_like(weight), weight)
+        return y, survive(xp, weight, self.d, z2, self.lanes, step) if screening > 0 else weight
+
+
+def go_on(xp: Any, step: int, active: Any) -> bool:
+    """Whether any of the walks does, as far as is known."""
+    return step % LOOK != 0 or _array_tools.is_any(xp, active)
+
+
+def walk_paths(piece: Piece, max_steps: int, screening: float, found: Found | None) -> Walked:
+    """The walks of a piece. ``found`` gets the source points of a step: where they are, with what weight, of which walks, what their first
+    balls make of it, and whether they are in these."""
+    xp, domain, x, active = piece.xp, piece.domain, piece.at.x, piece.good
+    weight, steps, first = xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), First.none(xp, x)
+    at, landed = Step(piece, screening, found), xp.zeros_like(active)
+    half_discs = piece.half_discs if piece.half_discs is not None and _array_tools.is_any(xp, piece.half_discs.pays) else None
+    for step in range(max_steps):
+        radius, k, weights = domain.see(x)
+        n = at.direction(step)
+        active = active & (weight != 0) & ~landed
+        moved = None
+        if half_discs is not None and (step > 0 or not piece.pairs):
+            moved, lands, there = half_discs.leave(x, n, k, weights[0])
+            moved = moved & active & ((radius > piece.epsilon) if step == 0 else active)
+            landed = landed | (moved & lands)
+        active = active & ((radius > piece.epsilon) if moved is None else (radius > piece.epsilon) | moved)
+        if not go_on(xp, step, active):
+            break
+        walks = active if moved is None else active & ~moved
+        if step == 0 and piece.pairs:
+            y, first = at.enter(x, radius, walks)
+            left = weight
+        else:
+            y, left = at.go(x, radius, n, weight, step, walks, first)
+        y = y if moved is None else xp.where(moved[:, None], there, y)
+        x, steps = xp.where(active[:, None], y, x), steps + xp.astype(active, xp.int64)
+        weight = xp.where(walks, left, weight)
+    radius, k, weights = domain.see(x)
+    goes = weight != 0
+    end = piece.at._replace(x=xp.where(goes[:, None], domain.project(x, k, weights), x), piece=k, weights=weights)
+    return Walked(end, weight, first, steps, goes & (radius > piece.epsilon), goes & domain.escaped(x))
+
+
+def channels(xp: Any, piece: Piece, walked: Walked, met: Any, here: Any) -> Any:
+    """(P, C) of what walks met after their first balls and in these, None where there is no source: the value, and the gradient (13)."""
+    if not piece.pairs:
+        return met[:, None]
+    along, toward = walked.first.channels(xp, piece.extent)
+    return met[:, None] * along if here is None else met[:, None] * along + here[:, None] * toward
+
+
+def of_first(xp: Any, share: Any, factors: Any) -> Any:
+    """sum over the channels of a share times what these count; what has no share is not looked at."""
+    return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)

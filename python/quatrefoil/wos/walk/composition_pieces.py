@@ -1,0 +1,169 @@
+"""Walks of all points in pieces of a bounded number of walks, and the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..._array_tools import added, double, fitting, nan_unless
+from ..data.composition import Places
+from .composition_domain import Domain, HalfDiscs
+from .composition_words import Lanes
+from .nodes import schedule
+
+LANE = 64  # numbers that stand for a walk at a time, about, but for what asks every segment or has a row of numbers
+
+
+class Piece:
+    """Some walks of some points side by side, (P,): all of a point behind each other. ``good``: those that there are."""
+
+    def __init__(self, walks: Walks, rows: slice, first_walk: int, count: int) -> None:
+        xp, (_, N, d), like = walks.xp, walks.shape, walks.frame
+        self.xp, self.count, self.height, self.pairs = xp, count, rows.stop - rows.start, walks.pairs
+
+        def each(x: Any) -> Any:
+            return xp.reshape(xp.broadcast_to(x[:, None], (self.height, count)), (self.height * count,))
+
+        self.of_row = each(xp.arange(rows.start, rows.stop, dtype=xp.int64, device=like.device))
+        number = xp.arange(first_walk, first_walk + count, dtype=xp.int64, device=like.device)
+        self.walk = xp.reshape(xp.broadcast_to(number, (self.height, count)), (self.height * count,))
+        row = self.of_row // N
+        self.lanes = Lanes(self.walk, walks.first_point + self.of_row % N, walks.first_instance + row, walks.seed)
+        x, frame = xp.take(walks.flat, self.of_row, axis=0), xp.take(like, row, axis=0)
+        self.good = xp.all(xp.isfinite(x), axis=1)
+        self.epsilon, self.extent = frame[:, d + 1], frame[:, d]
+        spans, homes = [], []
+        for b in range(rows.start // N, (rows.stop - 1) // N + 1):
+            low, high = max(rows.start, b * N), min(rows.stop, (b + 1) * N)
+            some = slice((low - rows.start) * count, (high - rows.start) * count)
+            spans.append((walks.first_instance + b, some))
+            k = xp.argmax(xp.astype(self.good[some], xp.int64), keepdims=True)
+            homes.append(xp.broadcast_to(xp.take(x[some, :], k, axis=0), x[some, :].shape))
+        x = xp.where(self.good[:, None], x, xp.concat(homes, axis=0))  # what is not good stands where another walk of its instance starts
+        x = xp.where(xp.isfinite(x), x, xp.zeros_like(x))
+        self.at = Places(x, row, frame[:, :d], self.extent, spans, home=x)
+        self.domain, self.half_discs = walks.domain(self), None
+        if walks.laplace:
+            pays = HalfDiscs.pay(xp, walks.ends, walks.first, self.at, self.epsilon)
+            self.half_discs = None if pays is None else HalfDiscs(xp, self.domain, pays, self.epsilon)
+
+    def tallied(self, marks: Any) -> Any:
+        """(rows, k): sums over the walks of a point of numbers (P, k)."""
+        xp = self.xp
+        marks = xp.where(self.good[:, None], xp.astype(marks, xp.int64), 0 * xp.astype(marks, xp.int64))
+        return xp.sum(xp.reshape(marks, (self.height, self.count, marks.shape[1])), axis=1)
+
+
+class Walks:
+    """Walks [first_walk, first_walk + count) of every point."""
+
+    def __init__(
+        self, xp: Any, label: str, start: Any, frame: Any, ends: Any, first: Any, seed: int, first_walk: int, count: int, pairs: bool,
+        first_instance: int, first_point: int, *, outside: bool = False, laplace: bool = False, lane: int = LANE,
+    ) -> None:  # fmt: skip
+        self.xp, self.label, self.shape, self.frame, self.ends, self.first = xp, label, start.shape, frame, ends, first
+        B, N, d = start.shape
+        self.flat = xp.reshape(double(xp, start), (B * N, d))
+        self.seed, self.first_walk, self.count, self.pairs, self.group = seed, first_walk, count, pairs, 2 if pairs else 1
+        self.first_instance, self.first_point, self.outside, self.laplace = first_instance, first_point, outside, laplace
+        self.lane = lane if d < 4 else 4 * lane  # numbers that stand for a walk at a time; (4c) draws some attempts at once
+
+    def domain(self, piece: Piece) -> Domain:
+        several = self.first is not None and self.first.shape[0] > 2
+        low, high = (self.xp.take(a, piece.at.row, axis=0) for a in (self.first[:-1], self.first[1:])) if several else (None, None)
+        return Domain(self.xp, self.label, self.ends, low, high, self.outside)
+
+    def rows(self, numbers: int) -> list[slice]:
+        """The points of all instances in slices, of ``numbers`` numbers each."""
+        count, step = self.shape[0] * self.shape[1], fitting(numbers)
+        return [slice(i, min(i + step, count)) for i in range(0, count, step)]
+
+    def piece(self, rows: slice, first_walk: int, count: int) -> Piece:
+        return Piece(self, rows, first_walk, count)
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The walks in ranges of a piece at most, cut where nodes are: first and number."""
+        most = fitting(self.group * self.lane)
+        chunk = 1 << (most.bit_length() - 1)
+        begin, end, found = self.first_walk // self.group, (self.first_walk + self.count) // self.group, []
+        while begin < end:
+            stop = end if end - begin <= chunk and begin == self.first_walk // self.group else min(end, (begin // chunk + 1) * chunk)
+            found.append((self.group * begin, self.group * (stop - begin)))
+            begin = stop
+        return found
+
+    def pieces(self) -> list[tuple[slice, list[tuple[int, int]]]]:
+        ranges = self.ranges()
+        return [(rows, ranges) for rows in self.rows(self.lane * max(count for _, count in ranges))]
+
+    def no_counts(self, k: int) -> Any:
+        return self.xp.zeros((*self.shape[:2], k), dtype=self.xp.int64, device=self.frame.device)
+
+    def nodes(self, channels: int, k: int, compute: Callable[[Piece], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
+        """(5): mean and m2 (B, N, K, channels) of the walks' values (P, channels), and sums (B, N, k) of their marks (P, k)."""
+        xp, (B, N, _), means, spreads, counts = self.xp, self.shape, [], [], []
+        for rows, ranges in self.pieces():
+            nodes: list[tuple[int, int, Any, Any]] = []
+            total: Any = None
+            for first_walk, count in ranges:
+                piece = self.piece(rows, first_walk, count)
+                values, marks = compute(piece)
+                values = xp.reshape(nan_unless(xp, piece.good[:, None], values), (piece.height, count, channels))
+                samples = (values[:, ::2, :] + values[:, 1::2, :]) * 0.5 if self.group == 2 else values
+                for node in _nodes_of(xp, samples, first_walk // self.group):
+                    _push(nodes, node)
+                total = added(total, piece.tallied(marks))
+            means.append(xp.stack([node[2] for node in nodes], axis=1))
+            m2 = xp.stack([node[3] for node in nodes], axis=1)
+            spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # of single walks too
+            counts.append(total)
+        K = len(schedule(self.first_walk // self.group, self.count // self.group)[0])
+        if not means:
+            none = xp.zeros((B, N, K, channels), dtype=xp.float64, device=self.frame.device)
+            return none, none, self.no_counts(k)
+        mean, m2 = (xp.reshape(xp.concat(parts, axis=0), (B, N, K, channels)) for parts in (means, spreads))
+        return mean, m2, xp.reshape(xp.concat(counts, axis=0), (B, N, k))
+
+    def replay(self, grad: Any, compute: Callable[[Piece, Any], None]) -> None:
+        """(7): every piece again with the walks' shares (P, channels) of the gradient in the mean of the nodes (B, N, K, channels)."""
+        xp, (B, N, K, C) = self.xp, grad.shape
+        grad = xp.reshape(double(xp, grad), (B * N, K, C))
+        starts, sizes = (
+            xp.asarray(x, dtype=xp.int64, device=grad.device) for x in schedule(self.first_walk // self.group, self.count // self.group)
+        )
+        for rows, ranges in self.pieces():
+            for first_walk, count in ranges:
+                piece = self.piece(rows, first_walk, count)
+                number = xp.arange(first_walk, first_walk + count, dtype=xp.int64, device=grad.device) // self.group
+                node = xp.searchsorted(starts, number, side="right") - 1
+                size = xp.astype(xp.take(sizes, node, axis=0) * self.group, xp.float64)
+                share = xp.take(grad[rows, :, :], node, axis=1) / size[:, None]
+                share = xp.reshape(share, (piece.height * count, C))
+                compute(piece, xp.where(piece.good[:, None], share, xp.zeros_like(share)))
+
+
+def _nodes_of(xp: Any, values: Any, first: int) -> list[tuple[int, int, Any, Any]]:
+    """(rows, samples, C), of which ``first`` is the first: their nodes, each with mean and m2 (rows, C)."""
+    nodes = []
+    for start, size in zip(*schedule(first, values.shape[1])):
+        mean = values[:, start - first : start - first + size, :]
+        m2, half = xp.zeros_like(mean), 1
+        while half < size:
+            mean, m2 = _merged(half, (mean[:, ::2, :], m2[:, ::2, :]), (mean[:, 1::2, :], m2[:, 1::2, :]))
+            half *= 2
+        nodes.append((start, size, mean[:, 0, :], m2[:, 0, :]))
+    return nodes
+
+
+def _merged(n: int, a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, Any]:
+    """(6) for nodes of one size."""
+    delta = b[0] - a[0]
+    return a[0] + delta * 0.5, (a[1] + b[1]) + (delta * delta) * (n * 0.5)
+
+
+def _push(nodes: list[tuple[int, int, Any, Any]], node: tuple[int, int, Any, Any]) -> None:
+    """Behind the others; buddies coalesce."""
+    while nodes and nodes[-1][1] == node[1] and nodes[-1][0] + node[1] == node[0] and nodes[-1][0] % (2 * node[1]) == 0:
+        start, size, *before = nodes.pop()
+        node = (start, 2 * size, *_merged(size, (before[0], before[1]), (node[2], node[3])))
+    nodes.append(node)
