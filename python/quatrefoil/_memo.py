@@ -12,39 +12,32 @@ import numpy as np
 class Memo:
     """``made``, which kernels of one backend make of some arrays of a call: packed factors, a grid.
 
-    A kernel is handed it only in a call with those very arrays, as they were, on that backend; in any other it gets None and makes its own.
-    So a memo saves time and never changes a bit. ``arrays`` are the flat arrays of the call from number ``at`` on. ``private``: the owner
-    of the memo says that nobody else can write to them; else those that are not ``frozen`` are compared with what they held.
+    A kernel receives it only in a call with those very arrays on that backend; in any other it receives None and makes its own. So a memo
+    saves time and never changes a bit. ``arrays`` are the flat arrays of the call from number ``at`` on; the owner of the memo guarantees
+    that nobody writes to them.
     """
 
-    __slots__ = ("_at", "_held", "_seen", "backend", "made")
+    __slots__ = ("_at", "_held", "backend", "made")
 
-    def __init__(self, made: Any, backend: str, arrays: Sequence[Any], *, at: int = 0, private: bool = False) -> None:
+    def __init__(self, made: Any, backend: str, arrays: Sequence[Any], *, at: int = 0) -> None:
         self.made, self.backend = made, backend
         self._held, self._at = tuple(arrays), at
-        self._seen = [(a, _bits(a)) for a in self._held if not (private or _is_frozen(a))]
 
     def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
-        """``made`` for a call with these flat arrays, None where it must not be used."""
-        if backend != self.backend or len(arrays) < self._at + len(self._held):
-            return None
-        for i, a in enumerate(self._held, self._at):
-            if arrays[i] is not a:
-                return None
-        for a, before in self._seen:
-            if _bits(a) != before:
-                return None
-        return self.made
+        """``made`` for a call with these flat arrays, None if it must not be used."""
+        at = self._at
+        fits = backend == self.backend and all(map(is_, self._held, arrays[at:])) and len(arrays) >= at + len(self._held)
+        return self.made if fits else None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a memo belongs to the process that made it: it is not pickled or copied, its owner makes another")
 
 
 class LazyMemo(Memo):
-    """A memo of arrays that nobody writes to, made by the first call that can use it, and again where its owner has taken other arrays.
+    """A memo made by the first call that can use it, and again where its owner has taken other arrays.
 
     ``make`` gets ``count`` arrays of that call, from number ``at`` on: NumPy arrays or CPU tensors of plain memory. Arrays that are not
-    ``private`` must be ``frozen``; a call with others gets None, since to compare what was written to costs about as much as to pack it.
+    ``private`` must be ``frozen``; a call with others gets None.
     """
 
     __slots__ = ("_count", "_make", "_now", "_private")
@@ -83,9 +76,3 @@ def _is_frozen(a: Any) -> bool:
 def _plain(a: Any) -> Any:
     """An array whose memory holds what its numbers say."""
     return a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg()
-
-
-def _bits(a: Any) -> bytes:
-    """The bytes of a NumPy array or CPU tensor, in C order."""
-    plain = _plain(a)
-    return (plain if isinstance(plain, np.ndarray) else plain.numpy()).tobytes()

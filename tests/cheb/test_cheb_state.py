@@ -134,7 +134,7 @@ def test_foreign_memos_are_refused(rng):
     X = points(rng)
     single = native.core().cheb.Packed(core.astype(np.float32), [U.astype(np.float32) for U in factors])
     for made, text in (("packed", "packed is str"), (single, "packed is of a core of another precision")):
-        memo = Memo(made, "native", (core, *factors), private=True)
+        memo = Memo(made, "native", (core, *factors))
         with pytest.raises(TypeError, match=rf"cheb\.tucker_eval: {text}"):
             call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), (memo,), None, "native")
     with pytest.raises(TypeError, match="expected a Memo or None"):

@@ -88,7 +88,7 @@ class FacetBoundary(Region):
         if kind not in self._memos and native.core() is not None:
             made = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self._arrays_of("numpy"))
             for each in {"numpy", kind}:
-                self._memos[each] = Memo(made, "native", self._arrays_of(each), at=2, private=True)
+                self._memos[each] = Memo(made, "native", self._arrays_of(each), at=2)
         return self._memos.get(kind)
 
     def _frame(self, epsilon: float, relative: bool) -> Frame:

@@ -38,7 +38,7 @@ class Tables:
         if kind not in self._memos and core is not None:
             ends, first = self.rows[:2]
             made = core.wos.Mesh(ends) if ends.shape[1] == 9 else core.wos.Polygons(ends, first, closed=False)
-            self._memos[kind] = Memo(made, "native", self._arrays_of(kind)[:2], at=2, private=True)
+            self._memos[kind] = Memo(made, "native", self._arrays_of(kind)[:2], at=2)
         return self._memos.get(kind)
 
     def _part_of(self, begin: int, end: int) -> Tables:
