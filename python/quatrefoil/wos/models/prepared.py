@@ -136,9 +136,9 @@ class Prepared(NamedTuple):
 def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared:
     """The problem at points (N, d) or (B, N, d), or (d,) for one."""
     at = points if points.ndim > 1 else points[None]
-    target = _target(statement, at, points)
+    target = _target(statement, at)
     packed = _pack(statement, target)
-    sizes = _sizes(statement, points, packed)
+    sizes = _sizes(statement, points)
     backend, place_backend = _backends_of(statement, settings, target, packed)
     frame = statement._shared_boundary._frame(settings.epsilon, settings.relative)
     if frame.swallows and not statement.exterior:
@@ -148,12 +148,10 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     precision = _precision(statement, frame, bound)
     start, outside = _place(statement, at, rows, target, precision, place_backend, settings)
     data, units = in_units(packed, target.boundary, sizes.B, bound and bound.largest) if "@" not in target.kind else (packed, None)
-    return Prepared(
-        statement, settings, target, sizes, data, units, bound, start, rows, outside, backend, place_backend
-    )  # fmt: skip
+    return Prepared(statement, settings, target, sizes, data, units, bound, start, rows, outside, backend, place_backend)
 
 
-def _target(statement: Statement, at: Array, points: Array) -> Target:
+def _target(statement: Statement, at: Array) -> Target:
     """What data are packed for; an error for points that do not fit the boundary."""
     numbers, d = numbers_here(at, "solve", "points", graded=True), statement.boundary.dimension
     dtype = _SINGLE if _arrays.dtype_name(numbers) == "float32" else _DOUBLE
@@ -175,7 +173,7 @@ def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
     return tuple(packed.values())
 
 
-def _sizes(s: Statement, points: Array, packed: tuple[PackedData, ...]) -> Sizes:
+def _sizes(s: Statement, points: Array) -> Sizes:
     """How many instances, of points, boundary and data that may have them or not."""
     N, batch = points.shape[-2] if points.ndim > 1 else 1, s.boundary._batch
     tail = (N,) if points.ndim > 1 else ()

@@ -18,7 +18,6 @@ from ..stars.tables import Reflecting
 from .per_ring import expected_for
 from .settings import HINTS
 
-DATA = ("dirichlet", "source", "screening", "diffusion", "neumann", "robin")
 _DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": None, "robin": None, "exterior": False}
 
 
