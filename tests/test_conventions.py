@@ -141,7 +141,7 @@ def test_examples_of_layers_run(name):
 
 LINE = 100
 # Their first lines are upstream's formulas, which are what their users look for.
-LONGER = ("quatrefoil.ssm.arma", "quatrefoil.ssm.delta", "quatrefoil.ssm.selective", "quatrefoil.ssm.ssd")
+LONGER = tuple(f"quatrefoil.ssm.{name}" for name in ("arma", "delta", "selective", "ssd", "models.mamba"))
 
 
 def check_page(name, page):

@@ -213,7 +213,7 @@ def test_transfer_function_shapes_and_kernel(rng):
 
 
 def test_transfer_function_in_blocks(rng, monkeypatch):
-    from quatrefoil.ssm import transfer
+    from quatrefoil.ssm.models import transfer
 
     A, B, C = qf.ssm.hippo_legs(6)[0], rng.standard_normal((6, 2)), rng.standard_normal(6)
     s = 1j * rng.standard_normal(20)

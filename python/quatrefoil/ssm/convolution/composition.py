@@ -36,7 +36,8 @@ def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
     L, n = u.shape[-1], _transform_length(k, k_reverse, u.shape[-1])
 
     def compute(channels: slice) -> Any:
-        x, taps, ahead = (None if a is None else a[..., channels, :] for a in (u, k, k_reverse))
+        some: list[Any] = [None if a is None else a[..., channels, :] for a in (u, k, k_reverse)]
+        x, taps, ahead = some
         spectrum = _spectrum(xp, taps, ahead, L, n)
         y = zeros(xp, _common(taps, x), u) if spectrum is None else xp.fft.irfft(xp.fft.rfft(x, n=n) * spectrum, n=n)[..., :L]
         return y if D is None else y + D[..., channels, None] * x
@@ -58,7 +59,8 @@ def fft_conv_vjp(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any, grad: Any) -> 
     n = _transform_length(k, k_reverse, L)
 
     def compute(channels: slice) -> tuple[Any, ...]:
-        x, g, taps, ahead = (None if a is None else a[..., channels, :] for a in (u, grad, k, k_reverse))
+        some: list[Any] = [None if a is None else a[..., channels, :] for a in (u, grad, k, k_reverse)]
+        x, g, taps, ahead = some
         spectrum = _spectrum(xp, taps, ahead, L, n)
         G, U = xp.fft.rfft(g, n=n), xp.fft.rfft(x, n=n)
         du = xp.zeros_like(x) if spectrum is None else xp.fft.irfft(G * xp.conj(spectrum), n=n)[..., :L]

@@ -105,13 +105,11 @@ def _bits(L: int) -> list[int]:
     return [k for k in range(L.bit_length()) if L >> k & 1]
 
 
-class _System:
-    """(4): E, p, q, b and c of some channels, (H, N), and (5) as K_l = c A^l b with a real matrix A; L > 0."""
+class Parameters:
+    """(4): what a step of the recurrence (5) is made of, (H, N) for some channels."""
 
-    def __init__(self, xp: Any, given: tuple[Any, ...], channels: slice, L: int, truncated: bool) -> None:
-        dt, Lambda, P, B, C, Q = (None if x is None else x[channels, ...] for x in given)
-        self.xp, self.L, self.truncated = xp, L, truncated
-        self.step, self.Lambda = double(xp, dt)[:, None], double(xp, Lambda)
+    def __init__(self, xp: Any, dt: Any, Lambda: Any, P: Any, B: Any, Q: Any) -> None:
+        self.xp, self.step, self.Lambda = xp, double(xp, dt)[:, None], double(xp, Lambda)
         half = self.step / 2 * self.Lambda
         self.P, self.B = double(xp, P), double(xp, B)
         self.Q = self.P if Q is None else double(xp, Q)
@@ -122,6 +120,15 @@ class _System:
         self.strength = self.step / (1 + self.step / 2 * self.coupling)
         self.p = self.strength * self.D * self.P
         self.unscaled = self.D * self.B - self.p * self.input / 2
+
+
+class _System(Parameters):
+    """(5) as K_l = c A^l b with a real matrix A; L > 0."""
+
+    def __init__(self, xp: Any, given: tuple[Any, ...], channels: slice, L: int, truncated: bool) -> None:
+        dt, Lambda, P, B, C, Q = (None if x is None else x[channels, ...] for x in given)
+        super().__init__(xp, dt, Lambda, P, B, Q)
+        self.L, self.truncated = L, truncated
         self.baby = (L - 1).bit_length() // 2  # 2^baby steps, 2^giant of those
         self.giant = (L - 1).bit_length() - self.baby
         self.A = _Powers(xp, self._matrix(), max(self.baby + self.giant, L.bit_length() if truncated else 1))
@@ -196,14 +203,14 @@ def s4_kernel_vjp(
 
     def compute(channels: slice) -> tuple[Any, ...]:
         system = _System(xp, (dt, Lambda, P, B, C, Q), channels, L, truncated)
-        return _input_gradients(xp, system, double(xp, grad[channels, :]))
+        return input_gradients(xp, system, double(xp, grad[channels, :]))
 
     ddt, dLambda, dP, dB, dC, dQ = in_pieces(xp, compute, H, 2 * _numbers(N, L))
     return ddt, dLambda, dP + dQ if Q is None else dP, dB, dC, None if Q is None else dQ
 
 
-def _input_gradients(xp: Any, s: _System, grad: Any) -> tuple[Any, ...]:
-    """(6)."""
+def input_gradients(xp: Any, s: Any, grad: Any) -> tuple[Any, ...]:
+    """(6), of ``Parameters`` that have a ``gradient``."""
 
     def inner(a: Any, b: Any) -> Any:
         return xp.sum(xp.real(xp.conj(a) * b), axis=-1, keepdims=True)

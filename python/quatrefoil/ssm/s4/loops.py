@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ._array import Parameters, input_gradients
 
 
 @jit
@@ -116,24 +117,12 @@ def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
                     mu[h, n] = np.conj(E[h, n]) * m + np.conj(q[h, n]) * g_s + np.conj(c[h, n]) * g
 
 
-class _System:
+class _System(Parameters):
     """README (4): E, p, q, b and c of every channel, (H, N) in double precision."""
 
     def __init__(self, dt, Lambda, P, B, C, Q, L, truncated):
-        self.step = dt.astype(float)[:, None]
-        half = self.step / 2 * Lambda.astype(complex)
-        self.P, self.B = P.astype(complex), B.astype(complex)
-        self.Q = self.P if Q is None else Q.astype(complex)
-        self.D = 1 / (1 - half)
-        self.E = (1 + half) * self.D
-        self.q = 2 * np.conj(self.Q) * self.D
-        self.coupling = (self.q * self.P).real.sum(-1, keepdims=True)
-        self.input = (self.q * self.B).real.sum(-1, keepdims=True)
-        self.strength = self.step / (1 + self.step / 2 * self.coupling)
-        self.p = self.strength * self.D * self.P
-        self.unscaled = self.D * self.B - self.p * self.input / 2
-        self.b = self.step * self.unscaled
-        self.c = C.astype(complex)
+        super().__init__(np, dt, Lambda, P, B, Q)
+        self.b, self.c = self.step * self.unscaled, C.astype(complex)
         self.truncated = truncated and L > 0
         if self.truncated:
             size = 2 * self.E.shape[1]
@@ -171,14 +160,13 @@ class _System:
     def arrays(self):
         return [np.ascontiguousarray(a) for a in (self.E, self.p, self.q, self.c)]
 
-    def gradient(self, grad, L):
-        """Gradients of E, p, q, c and b."""
+    def gradient(self, grad):
         gE, gp, gq, gc, mu = (np.zeros(self.E.shape, complex) for _ in range(5))
         _back(*self.arrays(), self.b, grad, gE, gp, gq, gc, mu)
         if self.truncated:
             y = self._solve(self.rest, self._parts(np.conj(gc)))
-            last = np.zeros((len(self.E), L + 1))
-            last[:, L] = 0.5
+            last = np.zeros((len(self.E), grad.shape[1] + 1))
+            last[:, -1] = 0.5
             _back(*self.arrays(), self._halves(y), last, gE, gp, gq, np.zeros_like(gc), np.zeros_like(mu))
             gc = self._halves(y, conj=True)
         return gE, gp, gq, gc, mu
@@ -193,30 +181,9 @@ def s4_kernel(dt, Lambda, P, B, C, Q, K, L, truncated, num_threads):
 
 
 def s4_kernel_vjp(dt, Lambda, P, B, C, Q, grad, ddt, dLambda, dP, dB, dC, dQ, L, truncated, num_threads):
-    """README (6)."""
-
-    def inner(a, b):
-        return (np.conj(a) * b).real.sum(-1, keepdims=True)
-
     with np.errstate(all="ignore"):
-        s = _System(dt, Lambda, P, B, C, Q, L, truncated)
-        gE, gp, gq, gc, gb = s.gradient(np.ascontiguousarray(grad, float), L)
-        gp = gp - s.step * s.input / 2 * gb
-        g_input = -s.step / 2 * inner(gb, s.p)
-        g_strength = inner(gp, s.D * s.P)
-        damping = s.strength / s.step
-        g_product = -g_strength * s.step * damping**2
-        g_coupling = s.step / 2 * g_product
-        gq = gq + g_input * np.conj(s.B) + g_coupling * np.conj(s.P)
-        gD = s.step * np.conj(s.B) * gb + s.strength * np.conj(s.P) * gp + 2 * s.Q * gq
-        g_half = np.conj(s.D * s.D) * (gD + 2 * gE)
-        dP[...] = s.strength * np.conj(s.D) * gp + np.conj(s.q) * g_coupling
-        if dQ is None:
-            dP += (2 * s.D * np.conj(gq)).astype(dP.dtype)
-        else:
-            dQ[...] = 2 * s.D * np.conj(gq)
-        dLambda[...] = s.step / 2 * g_half
-        dB[...] = s.step * np.conj(s.D) * gb + np.conj(s.q) * g_input
-        dC[...] = gc
-        total = inner(Lambda, g_half) / 2 + inner(gb, s.unscaled) + g_strength * damping + g_product * s.coupling / 2
-        ddt[...] = total[:, 0]
+        system = _System(dt, Lambda, P, B, C, Q, L, truncated)
+        ddt[...], dLambda[...], to_P, dB[...], dC[...], to_Q = input_gradients(np, system, np.ascontiguousarray(grad, float))
+        dP[...] = to_P + to_Q if dQ is None else to_P
+        if dQ is not None:
+            dQ[...] = to_Q

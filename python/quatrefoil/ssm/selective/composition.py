@@ -155,7 +155,8 @@ class _Conv:
         return self.samples[:, :, j : j + self.L]
 
     def total(self) -> Any:
-        y = self.xp.zeros_like(self.shifted(0)) if self.bias is None else self.bias[:, None] + 0 * self.shifted(0)
+        y = self.xp.zeros_like(self.shifted(0))
+        y = y if self.bias is None else y + self.bias[:, None]
         for j in range(self.W):
             y = y + self.seen(self.weight[:, j, None] * self.shifted(j), j)
         return y
@@ -165,10 +166,9 @@ def _conv_in_pieces(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_i
     """``compute`` of some channels, whose arrays have them in axis 1."""
 
     def of(channels: slice) -> Any:
-        per_item = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
-        part, before, *rest = per_item
-        of_channels = (None if a is None else a[channels, ...] for a in (weight, bias))
-        return compute(_Conv(xp, part, *of_channels, seq_idx, before), *rest)
+        part, before, *rest = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
+        some = _Conv(xp, part, weight[channels, :], None if bias is None else bias[channels], seq_idx, before)
+        return compute(some, *rest)
 
     return in_pieces(xp, of, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
 
@@ -198,7 +198,7 @@ def causal_conv1d_fn_vjp(
             part = c.seen(g, j)
             front, back = (zeros(xp, (*g.shape[:2], n), x) for n in (j, c.W - 1 - j))
             both = both + xp.concat([front, c.weight[:, j, None] * part, back], axis=2)
-            of_taps.append(xp.sum(part * c.shifted(j), axis=(0, 2)))
+            of_taps.append(xp.sum(c.there(c.seen(g * c.shifted(j), j)), axis=(0, 2)))
         if grad_final is not None:
             both = both + xp.concat([zeros(xp, g.shape, x), grad_final], axis=2)
         return both[:, :, c.W - 1 :], both[:, :, : c.W - 1], xp.stack(of_taps, axis=0), xp.sum(g, axis=(0, 2))[None, :]

@@ -38,8 +38,10 @@ def _check_sizes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 
 def _check_rows(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
     state, rows = inputs[0], inputs[9]
-    chosen = () if rows is None else rows[rows >= 0]
-    if len(chosen) and chosen.max() >= len(state):
+    if rows is None:
+        return
+    chosen = rows[rows >= 0]
+    if (chosen >= len(state)).any():
         raise ValueError(f"{label}: state_batch_indices beyond the rows of state")
     if len(np.unique(chosen)) < len(chosen):
         raise ValueError(f"{label}: state_batch_indices names a row twice")
