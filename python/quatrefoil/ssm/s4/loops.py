@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
-from ._array import Parameters, input_gradients
+from .composition import Parameters, input_gradients
 
 
 @jit

@@ -1,6 +1,6 @@
 """Labels of neural operators against the loop that a user writes in Numba, and against finite elements where scikit-fem is installed.
 
-python -m quatrefoil.wos.models._bench     prints the seconds of an instance and the errors of both, RMS over points
+python -m quatrefoil.wos.models.bench     prints the seconds of an instance and the errors of both, RMS over points
 """
 
 from __future__ import annotations
