@@ -140,9 +140,9 @@ def brute_force() -> Callable[..., np.ndarray]:
     loop: Any = numba.njit(fastmath=True)(_loop)
 
     def walk(V: np.ndarray, F: np.ndarray, where: np.ndarray, points: np.ndarray, walks: int, epsilon: float) -> np.ndarray:
-        from ..walk.facets import mixed_mesh
+        from .reflecting_3d import reflecting_mesh
 
-        made = mixed_mesh(wos.TriangleMesh(V, F), where.astype(int), 0.0, "brute_force")
+        made = reflecting_mesh(wos.TriangleMesh(V, F), where.astype(int), 0.0, "brute_force")
         a, b = V[F], mixed_edges(V, made.tables.rows[4])
         parts = [np.ascontiguousarray(part.astype(np.float32)) for part in (planes(a[~where]), planes(a[where]), b)]
         mean: np.ndarray = loop(*parts, points, walks, np.float32(epsilon))
