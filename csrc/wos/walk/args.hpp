@@ -14,7 +14,7 @@ namespace quatrefoil::wos::walk {
 // README (5): the size of the aligned power of two that begins at walk `at` of a range that ends at `end`.
 QF_HD constexpr std::int64_t node_size(std::int64_t at, std::int64_t end) {
   std::int64_t size = 1;
-  while (at % (2 * size) == 0 && at + 2 * size <= end) size *= 2;
+  while ((at & (2 * size - 1)) == 0 && at + 2 * size <= end) size *= 2;
   return size;
 }
 QF_HD constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) {

@@ -54,19 +54,11 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   });
 }
 
-// README (5): a channel of a point of a round, for right-hand sides [side, side + lanes).
+// README (5): a channel of a point of a round, for as many right-hand sides as V has lanes, whose numbers lie `between` apart.
 template <class V, class T>
-void reduce(const Walk<T>& p, int64_t walks, const double* values, double* mean, double* m2) {
-  Nodes<V> nodes(p.first_walk, p.walks, p.group(), mean, m2, p.channels(), p.N * p.nodes() * p.channels());
+void reduce(const Walk<T>& p, int64_t walks, const double* values, int64_t between, double* mean, double* m2) {
+  Nodes<V> nodes(p.first_walk, p.walks, p.group(), mean, m2, p.channels(), between);
   nodes.add(values, walks, p.nrhs);
-}
-
-// The same of a point where no walk starts.
-template <class T>
-void put_nothing(const Walk<T>& p, int64_t sides, double* mean, double* m2) {
-  const int64_t count = p.nodes(), stride = p.channels(), between = p.N * count * stride;
-  for (int64_t side = 0; side < sides; ++side)
-    for (int64_t k = 0; k < count; ++k) mean[side * between + k * stride] = m2[side * between + k * stride] = __builtin_nan("");
 }
 
 // The points of a round; `nodes` (channels, nrhs) of a point whose walks come in several rounds go on where they were. Reads every value
@@ -76,7 +68,7 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
   using V = Lanes<double, kVectorBytes / 8>;
   constexpr int64_t W = kWidth<V>, kPoints = 8;
   const int64_t walks = r.slots.walks, points = r.slots.points, nrhs = p.nrhs, channels = p.channels(), width = p.nodes() * channels;
-  const int64_t tiles = (points + kPoints - 1) / kPoints;
+  const int64_t tiles = (points + kPoints - 1) / kPoints, between = p.N * width;
   const double ns = double(kPoints * walks * nrhs * channels) * 3;
   parallel_for((r.instance_end - r.instance) * tiles, p.threads, ns, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -103,16 +95,19 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
         const bool together = !nodes && side + W <= nrhs;
         for (int64_t point = first; point < last; ++point) {
           double *const mean = p.mean + row(point, side) * width, *const m2 = p.m2 + row(point, side) * width;
+          if (is_absent(point)) {
+            for (int64_t l = 0; l < (together ? W : 1); ++l)
+              for (int64_t k = 0; k < width; ++k) mean[l * between + k] = m2[l * between + k] = __builtin_nan("");
+            continue;
+          }
           for (int64_t c = 0; c < channels; ++c) {
             const double* const own = values + (((at * channels + c) * points + point) * walks) * nrhs + side;
-            if (is_absent(point))
-              put_nothing(p, together ? W : 1, mean + c, m2 + c);
-            else if (nodes)
+            if (nodes)
               nodes[c * nrhs + side].add(own, walks, nrhs);
             else if (together)
-              reduce<V>(p, walks, own, mean + c, m2 + c);
+              reduce<V>(p, walks, own, between, mean + c, m2 + c);
             else
-              reduce<double>(p, walks, own, mean + c, m2 + c);
+              reduce<double>(p, walks, own, between, mean + c, m2 + c);
           }
         }
         side += together ? W : 1;
