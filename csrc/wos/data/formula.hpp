@@ -70,13 +70,13 @@ template <int D, int U, class V, class Number>
 QF_HD void gaussians(const Number& number, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
   for (int u = 0; u < U; ++u) sum[u] = V{};
   for (int64_t k = 0; k + D + 2 <= width; k += D + 2) {
-    const V amplitude = number(k), inverse = number(k + D + 1);
+    const V amplitude = number(k), inverse = -number(k + D + 1);
     V r2[U] = {};
     for (int i = 0; i < D; ++i) {
       const V centre = number(k + 1 + i);
       for (int u = 0; u < U; ++u) r2[u] = multiply_add(x[i][u] - centre, x[i][u] - centre, r2[u]);
     }
-    for (int u = 0; u < U; ++u) r2[u] = -(r2[u] * inverse);
+    for (int u = 0; u < U; ++u) r2[u] = r2[u] * inverse;
     exp_negative(r2);
     for (int u = 0; u < U; ++u) sum[u] = multiply_add(r2[u], amplitude, sum[u]);
   }

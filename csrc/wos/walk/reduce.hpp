@@ -13,8 +13,8 @@ class Nodes {
  public:
   Nodes() = default;
   Nodes(int64_t first_walk, int64_t walks, int group, double* mean, double* m2, int64_t stride, int64_t between)
-      : at_(first_walk / group),
-        end_(at_ + walks / group),
+      : at_(first_walk >> (group - 1)),
+        end_(at_ + (walks >> (group - 1))),
         size_(node_size(at_, end_)),
         group_(group),
         stride_(stride),
