@@ -37,13 +37,14 @@ struct Field {
     return fit;
   }
   __device__ double value(const T (&x)[D]) const {
+    const auto number = [this](int64_t k) { return T(numbers[k]); };
     if (kind == Kind::number) return numbers[0];
     if constexpr (D == 2)
-      if (kind == Kind::fourier) return numbers[2] + double(fourier_modes<T>(numbers, width, x[0], x[1]));
+      if (kind == Kind::fourier) return numbers[2] + double(fourier_modes<T>(number, width, x[0], x[1]));
     if (kind == Kind::gaussians) {
       T at[D][1], sum[1];
       for (int i = 0; i < D; ++i) at[i][0] = x[i];
-      gaussians<D, 1, T>(numbers, width, at, sum);
+      gaussians<D, 1, T>(number, width, at, sum);
       return double(sum[0]);
     }
     int64_t n[D];

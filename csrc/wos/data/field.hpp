@@ -62,6 +62,7 @@ struct Field {
   void evaluate_vectors(const T* const (&x)[D], int64_t k, int64_t n, Out* out) const {
     constexpr int U = kTogether;
     const double* const p = numbers();
+    const auto number = [p](int64_t j) { return broadcast<V>(T(p[j])); };
     double base = 0;
     V at[D][U], v[U] = {};
     const auto place = [&](int u) { return min(k + u * W, n - W); };
@@ -71,14 +72,14 @@ struct Field {
       base = p[0];
     } else if (data.kind == Kind::fourier) {
       base = p[2];
-      for (int u = 0; u < U; ++u) v[u] = fourier_modes(p, data.width, at[0][u], at[1][u]);
+      for (int u = 0; u < U; ++u) v[u] = fourier_modes(number, data.width, at[0][u], at[1][u]);
     } else if (data.kind == Kind::polynomial) {
       int64_t powers[D];
       sizes(powers);
       base = table()[0];
       polynomial<D, U, V>(table(), powers, at, false, v);
     } else {
-      gaussians<D, U, V>(p, data.width, at, v);
+      gaussians<D, U, V>(number, data.width, at, v);
     }
     for (int u = 0; u < U; ++u)
       for (int l = 0; l < W; ++l) out[place(u) + l] = Out(base + double(v[u][l]));

@@ -5,44 +5,59 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// e^x for x <= 0; 0 below the smallest normal number.
-template <class V>
-QF_HD V exp_negative(V x) {
+// x becomes e^x, for x <= 0; 0 below the smallest normal number. U vectors go through each step together: a chain of one takes 60 cycles.
+template <int U, class V>
+QF_HD void exp_negative(V (&x)[U]) {
   using T = Element<V>;
   using I = Bits<V>;
   constexpr bool single = sizeof(T) == 4;
   constexpr T lowest = single ? T(-87) : T(-708), to_integer = single ? T(0x1.8p23) : T(0x1.8p52);
-  const V clipped = higher(x, broadcast<V>(lowest));
-  const V shifted = clipped * T(1.4426950408889634) + to_integer;  // the integer lies in the low bits
-  const V n = shifted - to_integer;
-  V r = clipped - n * T(single ? 0.693359375 : 6.93145751953125e-1);
-  r = r - n * T(single ? -2.12194440e-4 : 1.42860682030941723212e-6);
-  V e;
-  if constexpr (single) {
-    e = ((((r * 1.9875691500e-4f + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r +
-        5.0000001201e-1f;
-    e = e * (r * r) + (r + 1.0f);
-  } else {
-    const V z = r * r;
-    const V p = r * ((z * 1.26177193074810590878e-4 + 3.02994407707441961300e-2) * z + 9.99999999999999999910e-1);
-    const V q = ((z * 3.00198505138664455042e-6 + 2.52448340349684104192e-3) * z + 2.27265548208155028766e-1) * z + 2.0;
-    e = p / (q - p) * 2.0 + 1.0;
+  V shifted[U], r[U], e[U];
+  for (int u = 0; u < U; ++u) {
+    const V clipped = higher(x[u], broadcast<V>(lowest));
+    shifted[u] = clipped * T(1.4426950408889634) + to_integer;  // the integer lies in the low bits
+    const V n = shifted[u] - to_integer;
+    r[u] = clipped - n * T(single ? 0.693359375 : 6.93145751953125e-1);
+    r[u] = r[u] - n * T(single ? -2.12194440e-4 : 1.42860682030941723212e-6);
   }
-  const I power = shift_left(as_bits<I>(shifted), single ? 23 : 52) + as_bits<I>(broadcast<V>(T(1)));  // bits of 2^n
-  return x < lowest ? V{} : e * as_bits<V>(power);
+  if constexpr (single) {
+    constexpr T c[] = {T(1.9875691500e-4), T(1.3981999507e-3), T(8.3334519073e-3), T(4.1665795894e-2), T(1.6666665459e-1), T(5.0000001201e-1)};
+    for (int u = 0; u < U; ++u) e[u] = r[u] * c[0] + c[1];
+    for (int k = 2; k < 6; ++k)
+      for (int u = 0; u < U; ++u) e[u] = e[u] * r[u] + c[k];
+    for (int u = 0; u < U; ++u) e[u] = e[u] * (r[u] * r[u]) + (r[u] + T(1));
+  } else {
+    for (int u = 0; u < U; ++u) {
+      const V z = r[u] * r[u];
+      const V p = r[u] * ((z * T(1.26177193074810590878e-4) + T(3.02994407707441961300e-2)) * z + T(9.99999999999999999910e-1));
+      const V q = ((z * T(3.00198505138664455042e-6) + T(2.52448340349684104192e-3)) * z + T(2.27265548208155028766e-1)) * z + T(2.0);
+      e[u] = p / (q - p) * T(2.0) + T(1.0);
+    }
+  }
+  for (int u = 0; u < U; ++u) {
+    const I power = shift_left(as_bits<I>(shifted[u]), single ? 23 : 52) + as_bits<I>(broadcast<V>(T(1)));  // bits of 2^n
+    x[u] = x[u] < lowest ? V{} : e[u] * as_bits<V>(power);
+  }
+}
+template <class V>
+QF_HD V exp_negative(V x) {
+  V one[1] = {x};
+  exp_negative(one);
+  return one[0];
 }
 
-// a0 apart: it is added in float64, so that a constant comes out exact. Angle 0 at the centre itself, as atan2 has it.
-template <class V>
-QF_HD V fourier_modes(const double* numbers, int64_t width, V x, V y) {
+// Of the numbers number(k). a0 apart: it is added in float64, so that a constant comes out exact. Angle 0 at the centre itself, as atan2 has
+// it.
+template <class V, class Number>
+QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   using T = Element<V>;
-  const V dx = x - T(numbers[0]), dy = y - T(numbers[1]);
+  const V dx = x - number(0), dy = y - number(1);
   const V r2 = dx * dx + dy * dy;
   const V inverse = broadcast<V>(T(1)) / square_root(r2);
   const V c1 = r2 > 0 ? dx * inverse : broadcast<V>(T(1)), s1 = r2 > 0 ? dy * inverse : V{};
   V c = c1, s = s1, sum{};
   for (int64_t k = 3; k + 1 < width; k += 2) {
-    sum += c * T(numbers[k]) + s * T(numbers[k + 1]);
+    sum += c * number(k) + s * number(k + 1);
     const V next = c * c1 - s * s1;
     s = s * c1 + c * s1;
     c = next;
@@ -50,19 +65,20 @@ QF_HD V fourier_modes(const double* numbers, int64_t width, V x, V y) {
   return sum;
 }
 
-// (2) At U W points: a bell's numbers are read and broadcast once for all of them.
-template <int D, int U, class V>
-QF_HD void gaussians(const double* numbers, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
-  using T = Element<V>;
+// (2) At U vectors of points: a bell's numbers, number(k), are read once for all of them.
+template <int D, int U, class V, class Number>
+QF_HD void gaussians(const Number& number, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
   for (int u = 0; u < U; ++u) sum[u] = V{};
   for (int64_t k = 0; k + D + 2 <= width; k += D + 2) {
-    const V amplitude = broadcast<V>(T(numbers[k])), inverse = broadcast<V>(T(numbers[k + D + 1]));
+    const V amplitude = number(k), inverse = -number(k + D + 1);
     V r2[U] = {};
     for (int i = 0; i < D; ++i) {
-      const V centre = broadcast<V>(T(numbers[k + 1 + i]));
+      const V centre = number(k + 1 + i);
       for (int u = 0; u < U; ++u) r2[u] = multiply_add(x[i][u] - centre, x[i][u] - centre, r2[u]);
     }
-    for (int u = 0; u < U; ++u) sum[u] = multiply_add(exp_negative(-(r2[u] * inverse)), amplitude, sum[u]);
+    for (int u = 0; u < U; ++u) r2[u] = r2[u] * inverse;
+    exp_negative(r2);
+    for (int u = 0; u < U; ++u) sum[u] = multiply_add(r2[u], amplitude, sum[u]);
   }
 }
 

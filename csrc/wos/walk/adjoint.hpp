@@ -13,90 +13,7 @@ constexpr int64_t kPartNumbers = 1 << 21;  // of all parts together, 16 MB: a gr
 constexpr int64_t kLeastParts = 8;         // so many parts there may be
 constexpr int64_t kPieceWalks = 16384;     // of a part between two looks for an interrupt
 
-// What a walk adds to the gradients is its share of its node's, grad / size.
-template <class V, int D>
-class Shares final : public Sink<V, D> {
- public:
-  using typename Sink<V, D>::T;
-  using typename Sink<V, D>::I;
-  using Sink<V, D>::W;
-  using Sink<V, D>::wants_sources;
-  using Sink<V, D>::iterations;
-
-  Shares(const WalkAdjoint<T>& q, int64_t instance, double* ddirichlet, double* dsource)
-      : Sink<V, D>(dsource != nullptr, 1, kIterations, squared_extent(q.forward, instance)),
-        p_(q.forward),
-        nodes_(p_.nodes()),
-        grad_(q.grad + instance * p_.N * nodes_ * p_.channels()),
-        boundary_{p_.dirichlet, instance, p_.first_instance, p_.frame + instance * (D + 2)},
-        source_{p_.source, instance, p_.first_instance, p_.frame + instance * (D + 2)},
-        of_boundary_(boundary_, ddirichlet),
-        of_source_(source_, dsource),
-        end_shares_(most_ends<V>(iterations)),
-        shares_(most_ends<V>(iterations)) {
-    for (int l = 0; l < W; ++l) share_[l] = first_share_[l] = 0, exact_[l] = 0;
-    for (auto& c : of_channel_)
-      for (int l = 0; l < W; ++l) c[l] = 0;
-  }
-
-  void begin(int lane, int64_t, int64_t point, int64_t walk) override {
-    const int64_t sample = walk / p_.group(), first = p_.first_walk / p_.group(), end = first + p_.walks / p_.group();
-    int64_t at = first, node = 0, size = node_size(at, end);
-    for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
-    const double* const grad = grad_ + (point * nodes_ + node) * p_.channels();
-    for (int c = 0; c < p_.channels(); ++c) of_channel_[c][lane] = T(grad[c] / double(size * p_.group()));
-    share_[lane] = of_channel_[0][lane];
-    exact_[lane] = grad[0] / double(size * p_.group());
-  }
-  void enter(I lanes, const First<V, D>& at) override {
-    V after = load<V>(of_channel_[0]) * at.along, here = load<V>(of_channel_[0]) * at.source;
-    for (int i = 0; i < D; ++i) {
-      const V g = load<V>(of_channel_[1 + i]) * T(1 / boundary_.frame[D]);
-      after += g * at.outward[i];
-      here += g * at.toward[i];
-    }
-    store(share_, lanes != 0 ? after : load<V>(share_));
-    for (int l = 0; l < W; ++l) exact_[l] = lanes[l] ? double(after[l]) : exact_[l];
-    store(first_share_, lanes != 0 ? here : load<V>(first_share_));
-  }
-  void mark(int lane, int64_t end, int64_t, uint32_t) override { end_shares_[end] = exact_[lane]; }
-
-  void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t) override {
-    if (wants_sources && events.iterations) of_source_.add(events.x, events.weight, events.iterations * W);
-  }
-
-  void close(const Ends<T, D>& ends) override {
-    if (!of_boundary_.wanted()) return;
-    const int64_t n = ends.count, padded = (n + W - 1) / W * W;
-    for (int64_t e = 0; e < n; ++e) {
-      const double share = end_shares_[e] * double(ends.weight[e]);
-      shares_[e] = T(share);
-      if (boundary_.data.kind == data::Kind::per_vertex) of_boundary_.add_on_piece(ends.primitive[e], ends.place, e, share);
-    }
-    for (int64_t e = n; e < padded; ++e) shares_[e] = 0;
-    if (boundary_.data.kind != data::Kind::per_vertex) of_boundary_.add(ends.x, shares_, padded);
-  }
-
- private:
-  using Sink<V, D>::share_;
-  using Sink<V, D>::first_share_;
-  static T squared_extent(const Walk<T>& p, int64_t instance) {
-    const double extent = p.frame[instance * (D + 2) + D];
-    return T(extent * extent);
-  }
-
-  const Walk<T>& p_;
-  const int64_t nodes_;
-  const double* const grad_;
-  const data::Field<V, D> boundary_, source_;
-  data::FieldAdjoint<V, D> of_boundary_, of_source_;
-  alignas(64) T of_channel_[1 + D][W];
-  alignas(64) double exact_[W];  // share_ before it was rounded
-  Scratch<double> end_shares_;
-  Scratch<T> shares_;
-};
-
-// The gradients of every instance in a unit of their own, a power of two: shares are added up in T, and in float32 1e-40 is 0.
+// The gradients of every right-hand side in a unit of their own, a power of two: shares are added up in T, and in float32 1e-40 is 0.
 class Units {
  public:
   // grad (B, each) stays where it is if all of it is of an ordinary size.
@@ -134,7 +51,7 @@ class Units {
   Scratch<double> scaled_;
 };
 
-// Partial sums of one gradient: `parts` for every instance, each as long as an instance has numbers.
+// Partial sums of one gradient: `parts` for each of B right-hand sides, each as long as that has numbers.
 class Parts {
  public:
   Parts(const data::Data& data, int64_t B, int64_t parts, double* out)
@@ -164,12 +81,124 @@ class Parts {
   Scratch<double> sums_;
 };
 
+// A part of each right-hand side of an instance.
+struct PartOf {
+  const Parts& parts;
+  int64_t instance, nrhs, part;
+  double* operator()(int64_t side) const { return parts(instance * nrhs + side, part); }
+};
+
+// What a walk adds to the gradients is its share of its node's, grad / size. `ddirichlet` and `dsource` are those of a part, one for each
+// right-hand side.
+template <class V, int D>
+class Shares final : public Sink<V, D> {
+ public:
+  using typename Sink<V, D>::T;
+  using typename Sink<V, D>::I;
+  using Sink<V, D>::W;
+  using Sink<V, D>::wants_sources;
+  using Sink<V, D>::iterations;
+  using Sink<V, D>::most_ends;
+
+  Shares(const WalkAdjoint<T>& q, int64_t instance, const PartOf& ddirichlet, const PartOf& dsource)
+      : Sink<V, D>(dsource(0) != nullptr, 1, kIterations, q.forward.nrhs, squared_extent(q.forward, instance)),
+        p_(q.forward),
+        instance_(instance),
+        nrhs_(p_.nrhs),
+        nodes_(p_.nodes()),
+        grad_(q.grad + instance * nrhs_ * p_.N * nodes_ * p_.channels()),
+        ddirichlet_(ddirichlet),
+        dsource_(dsource),
+        of_channel_(nrhs_ * (1 + D) * W),
+        exact_(nrhs_ * W),
+        end_shares_(nrhs_ * most_ends),
+        shares_(most_ends) {
+    for (int64_t k = 0; k < nrhs_ * W; ++k) exact_[k] = 0;
+    for (int64_t k = 0; k < nrhs_ * (1 + D) * W; ++k) of_channel_[k] = 0;
+    for (int64_t side = 0; side < nrhs_; ++side)
+      for (int l = 0; l < W; ++l) share(side)[l] = first_share(side)[l] = 0;
+  }
+
+  void begin(int lane, int64_t, int64_t point, int64_t walk) override {
+    const int64_t sample = walk / p_.group(), first = p_.first_walk / p_.group(), end = first + p_.walks / p_.group();
+    int64_t at = first, node = 0, size = node_size(at, end);
+    for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
+    for (int64_t side = 0; side < nrhs_; ++side) {
+      const double* const grad = grad_ + ((side * p_.N + point) * nodes_ + node) * p_.channels();
+      T* const own = of_channel(side) + lane;
+      for (int c = 0; c < p_.channels(); ++c) own[c * W] = T(grad[c] / double(size * p_.group()));
+      share(side)[lane] = own[0];
+      exact_[lane * nrhs_ + side] = grad[0] / double(size * p_.group());
+    }
+  }
+  void enter(I lanes, const First<V, D>& at) override {
+    for (int64_t side = 0; side < nrhs_; ++side) {
+      const T* const own = of_channel(side);
+      V after = load<V>(own) * at.along, here = load<V>(own) * at.source;
+      for (int i = 0; i < D; ++i) {
+        const V g = load<V>(own + (1 + i) * W) * T(1 / p_.frame[instance_ * (D + 2) + D]);
+        after += g * at.outward[i];
+        here += g * at.toward[i];
+      }
+      store(share(side), lanes != 0 ? after : load<V>(share(side)));
+      for (int l = 0; l < W; ++l) exact_[l * nrhs_ + side] = lanes[l] ? double(after[l]) : exact_[l * nrhs_ + side];
+      store(first_share(side), lanes != 0 ? here : load<V>(first_share(side)));
+    }
+  }
+  void mark(int lane, int64_t end, int64_t, uint32_t) override {
+    for (int64_t side = 0; side < nrhs_; ++side) end_shares_[end * nrhs_ + side] = exact_[lane * nrhs_ + side];
+  }
+
+  void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t) override {
+    for (int64_t side = 0; wants_sources && events.iterations && side < nrhs_; ++side) {
+      const data::Field<V, D> source = field(p_.source, side);
+      data::FieldAdjoint<V, D>(source, dsource_(side)).add(events.x, events.weight + side * events.row, events.iterations * W);
+    }
+  }
+
+  void close(const Ends<T, D>& ends) override {
+    const int64_t n = ends.count, padded = (n + W - 1) / W * W;
+    for (int64_t side = 0; ddirichlet_(0) && side < nrhs_; ++side) {
+      const data::Field<V, D> boundary = field(p_.dirichlet, side);
+      data::FieldAdjoint<V, D> adjoint(boundary, ddirichlet_(side));
+      const bool on_pieces = boundary.data.kind == data::Kind::per_vertex;
+      for (int64_t e = 0; e < n; ++e) {
+        const double share = end_shares_[e * nrhs_ + side] * double(ends.weight[e]);
+        shares_[e] = T(share);
+        if (on_pieces) adjoint.add_on_piece(ends.primitive[e], ends.place, e, share);
+      }
+      for (int64_t e = n; e < padded; ++e) shares_[e] = 0;
+      if (!on_pieces) adjoint.add(ends.x, shares_, padded);
+    }
+  }
+
+ private:
+  using Sink<V, D>::share;
+  using Sink<V, D>::first_share;
+  static T squared_extent(const Walk<T>& p, int64_t instance) {
+    const double extent = p.frame[instance * (D + 2) + D];
+    return T(extent * extent);
+  }
+  data::Field<V, D> field(const data::Data& data, int64_t side) const {
+    return {data, instance_ * nrhs_ + side, p_.first_data, p_.frame + instance_ * (D + 2)};
+  }
+  T* of_channel(int64_t side) const { return of_channel_ + side * (1 + D) * W; }
+
+  const Walk<T>& p_;
+  const int64_t instance_, nrhs_, nodes_;
+  const double* const grad_;
+  const PartOf ddirichlet_, dsource_;
+  const Scratch<T> of_channel_;               // (nrhs, 1 + D, W)
+  const Scratch<double> exact_, end_shares_;  // (W, nrhs): shares before they were rounded; of ends
+  const Scratch<T> shares_;
+};
+
 // Into how many parts the walks of an instance are cut: sizes alone say it.
 template <class T>
 int64_t parts_of(const WalkAdjoint<T>& q) {
   const Walk<T>& p = q.forward;
   const int64_t length =
-      max<int64_t>(1, (q.ddirichlet ? Parts::longest(p.dirichlet, p.B) : 0) + (q.dsource ? Parts::longest(p.source, p.B) : 0));
+      max<int64_t>(1, (q.ddirichlet ? Parts::longest(p.dirichlet, p.B) : 0) + (q.dsource ? Parts::longest(p.source, p.B) : 0)) * p.nrhs;
   const int64_t parts = min(kParts, max(kLeastParts, kPartNumbers / length));
   return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
 }
@@ -193,17 +222,19 @@ template <class T>
 void walk_adjoint(const WalkAdjoint<T>& given) {
   const Walk<T>& p = given.forward;
   const int64_t total = p.N * p.walks;
-  if (p.B * total == 0 || (!given.ddirichlet && !given.dsource)) return;
-  const Units units(given.grad, p.B, p.N * p.nodes() * p.channels());
+  const int64_t sides = p.sides();
+  if (sides * total == 0 || (!given.ddirichlet && !given.dsource)) return;
+  const Units units(given.grad, sides, p.N * p.nodes() * p.channels());
   const WalkAdjoint<T> q{p, units.grad(), given.ddirichlet, given.dsource};
   const int64_t parts = parts_of(q);
-  const Parts of_boundary(p.dirichlet, p.B, parts, q.ddirichlet), of_source(p.source, p.B, parts, q.dsource);
+  const Parts of_boundary(p.dirichlet, sides, parts, q.ddirichlet), of_source(p.source, sides, parts, q.dsource);
   const Slots slots{0, p.N, p.first_walk, p.walks};
   in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
+    const PartOf boundary{of_boundary, instance, p.nrhs, part}, source{of_source, instance, p.nrhs, part};
     if (p.dimension > 3)
-      wide_shares(q, instance, slots, first, last, of_boundary(instance, part), of_source(instance, part));
+      wide_shares(q, instance, slots, first, last, boundary, source);
     else
-      run_team<Shares>(p, instance, slots, first, last, q, instance, of_boundary(instance, part), of_source(instance, part));
+      run_team<Shares>(p, instance, slots, first, last, q, instance, boundary, source);
   });
   of_boundary.add_up(units);
   of_source.add_up(units);

@@ -14,7 +14,7 @@ namespace quatrefoil::wos::walk {
 // README (5): the size of the aligned power of two that begins at walk `at` of a range that ends at `end`.
 QF_HD constexpr std::int64_t node_size(std::int64_t at, std::int64_t end) {
   std::int64_t size = 1;
-  while (at % (2 * size) == 0 && at + 2 * size <= end) size *= 2;
+  while ((at & (2 * size - 1)) == 0 && at + 2 * size <= end) size *= 2;
   return size;
 }
 QF_HD constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) {
@@ -36,7 +36,8 @@ struct Pieces {
   bool solid = false;
 };
 
-// B instances of N points of `dimension` coordinates.
+// B instances of N points of `dimension` coordinates, with the walks of all `nrhs` right-hand sides: one for each instance, or any number
+// for the only one.
 template <class T>
 struct Walk {
   const polygon::Grid<T>* grids;  // (B,), or null: the mesh, or the solid where there is none
@@ -51,10 +52,13 @@ struct Walk {
   std::uint32_t key0, key1;
   int dimension, threads;
   bool gradient;         // walks come in antithetic pairs; a node's numbers are those of pairs
-  double *mean, *m2;     // (B, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
-  std::int64_t* counts;  // (B, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
+  double *mean, *m2;     // (B, nrhs, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
+  std::int64_t* counts;  // (B, nrhs, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
   Pieces pieces;
+  std::int64_t nrhs = 1, first_data = 0;  // right-hand sides per instance; the global number of the first row of data
 
+  QF_HD std::int64_t sides() const { return B * nrhs; }
+  QF_HD std::int64_t instance_of(std::int64_t side) const { return nrhs == 1 ? side : 0; }  // B is 1 where nrhs is not
   QF_HD int group() const { return gradient ? 2 : 1; }                 // walks that make a sample
   QF_HD int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value, and the gradient's components
   QF_HD std::int64_t nodes() const { return node_count(first_walk / group(), walks / group()); }
@@ -63,7 +67,7 @@ struct Walk {
 template <class T>
 struct WalkAdjoint {
   Walk<T> forward;               // mean, m2 and counts are not used
-  const double* grad;            // (B, N, nodes, channels) of mean
+  const double* grad;            // (B, nrhs, N, nodes, channels) of mean
   double *ddirichlet, *dsource;  // as the numbers of the data; added to; null where there are none
 };
 

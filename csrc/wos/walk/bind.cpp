@@ -25,6 +25,7 @@ struct Options {
   const py::object &grids, &g, &f;
   int threads;
   bool outside = false;
+  std::int64_t nrhs = 1;
 };
 
 // The inputs of a call, and f(args, begin) for groups of its instances.
@@ -44,8 +45,8 @@ struct Call {
         N(given["N"]),
         dirichlet_numbers(numbers_of(given, "dirichlet", "R K")),
         source_numbers(sources ? numbers_of(given, "source", "S J") : nothing()),
-        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.first_instance, scene.B, scene.D),
-        source(given, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.first_instance, scene.B, scene.D),
+        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.first_instance, rows(given, o), scene.D),
+        source(given, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.first_instance, rows(given, o), scene.D),
         options(o) {
     scene.set_outside(given, o.outside);
     given.require(!o.outside || (source.data.kind == data::Kind::none && o.range.screening == 0), "outside u is harmonic");
@@ -55,19 +56,35 @@ struct Call {
     o.range.check(given);
     check_indices(given, o.first_instance, scene.B, o.first_point, N);
     given.size("channels", o.range.pairs ? 1 + scene.D : 1);
+    given.size("sides", scene.B * o.nrhs);
   }
 
   template <class F>
   void for_groups(F&& f) const {
     walk::for_groups(scene, start, N, options.threads, [&](Walk<T>& p, std::int64_t begin) {
       options.range.set(p);
-      p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
       p.first_instance = options.first_instance + begin, p.first_point = options.first_point;
-      f(p, begin);
+      std::int64_t side = 0;
+      do {
+        p.nrhs = std::min(kTogether, options.nrhs - side), p.first_data = p.first_instance + side;
+        p.dirichlet = from_instance(dirichlet.data, begin + side), p.source = from_instance(source.data, begin + side);
+        f(p, begin + side);
+        side += kTogether;
+      } while (side < options.nrhs);
     });
   }
 
  private:
+#if defined(QF_DEVICE)
+  static constexpr std::int64_t kTogether = 1LL << 40;  // each one's walks are repeated there
+#else
+  static constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks; for others they are repeated
+#endif
+  // How many right-hand sides there are.
+  std::int64_t rows(Arguments& given, const Options& o) const {
+    given.require(o.nrhs == 1 || (o.nrhs >= 0 && scene.B == 1), "right-hand sides share the walks of one instance");
+    return scene.B * o.nrhs;
+  }
   static const View& nothing() {
     static const View absent;
     return absent;
@@ -76,15 +93,15 @@ struct Call {
 
 void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
-          std::int64_t first_point, bool outside, py::object grids, py::object g, py::object f, int threads) {
+          std::int64_t first_point, bool outside, std::int64_t nrhs, py::object grids, py::object g, py::object f, int threads) {
   const Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside};
+  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside, nrhs};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
-    double* const mean = given.output("mean", "B N nodes channels");
-    double* const m2 = given.output("m2", "B N nodes channels");
-    std::int64_t* const counts = given.output("counts", "B N 3");
+    double* const mean = given.output("mean", "sides N nodes channels");
+    double* const m2 = given.output("m2", "sides N nodes channels");
+    std::int64_t* const counts = given.output("counts", "sides N 3");
     given.all_taken();
     call.for_groups([&](Walk<T>& p, std::int64_t begin) {
       const std::int64_t row = begin * p.N;
@@ -97,14 +114,14 @@ void walk(Arguments& given, const std::string& dirichlet_kind, const std::string
 
 void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
               std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening,
-              std::int64_t first_instance, std::int64_t first_point, bool outside, py::object grids, py::object g, py::object f,
-              int threads) {
+              std::int64_t first_instance, std::int64_t first_point, bool outside, std::int64_t nrhs, py::object grids, py::object g,
+              py::object f, int threads) {
   const Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside};
+  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside, nrhs};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
-    const double* const grad = given.input("grad", "B N nodes channels");
+    const double* const grad = given.input("grad", "sides N nodes channels");
     for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
     const auto gradient_of = [&](const char* name, const View& numbers) -> double* {  // null: rows of no instances too
       double* const to = given.gradient_of(name);

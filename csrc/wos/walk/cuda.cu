@@ -121,7 +121,7 @@ void with_domain(const Walk<T>& p, const F& f) {
 
 template <class T>
 void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, const Results& to) {
-  if (r.slots() >= kTooMany || p.B * p.N >= kTooMany)
+  if (r.slots() >= kTooMany || p.sides() * p.N >= kTooMany)
     throw DeviceError("wos.solve: 2^31 points, or walks of a sample, are too many for a GPU");
   if (p.dimension > 3) {
     const int64_t walkers = wide_walkers(doubled, min(kWalkers, r.slots()));
@@ -137,7 +137,7 @@ void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, co
 
 template <class T>
 void walk(const Walk<T>& p) {
-  const int64_t rows = p.B * p.N, group = p.group(), channels = p.channels();
+  const int64_t rows = p.sides() * p.N, group = p.group(), channels = p.channels();
   set_zero(p.counts, 3 * rows);
   if (rows == 0) return;
   const Doubled<T> doubled(p);
@@ -341,8 +341,8 @@ template <class T>
 Sums sums_of(const Walk<T>& p, const data::Data& of, bool asked) {
   const bool in_pieces = of.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
   Sums sums;
-  sums.own = p.B == 1 || in_pieces || of.stride > 0;
-  sums.rows = asked ? (of.stride > 0 ? p.B * of.stride : of.width) : 0;
+  sums.own = p.sides() == 1 || in_pieces || of.stride > 0;
+  sums.rows = asked ? (of.stride > 0 ? p.sides() * of.stride : of.width) : 0;
   return sums;
 }
 
@@ -353,10 +353,10 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   set_zero(q.ddirichlet, of_dirichlet.rows);
   set_zero(q.dsource, of_source.rows);
   const int64_t total = p.N * p.walks, shared = (of_dirichlet.own ? 0 : of_dirichlet.rows) + (of_source.own ? 0 : of_source.rows);
-  if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
-  if (p.walks >= kTooMany || p.B >= kTooMany)
+  if (p.sides() * total == 0 || (!q.ddirichlet && !q.dsource)) return;
+  if (p.walks >= kTooMany || p.sides() >= kTooMany)
     throw DeviceError("wos.solve_vjp: 2^31 walks of a point, or instances, are too many for a GPU");
-  const int64_t instances = shared ? min(p.B, max<int64_t>(1, kSums / (shared * 8))) : p.B;  // together
+  const int64_t instances = shared ? min(p.sides(), max<int64_t>(1, kSums / (shared * 8))) : p.sides();  // together
   const int64_t own = (of_dirichlet.own ? of_dirichlet.rows : 0) + (of_source.own ? of_source.rows : 0);
   const int64_t numbers = max<int64_t>(1, own + shared * instances);
   const Doubled<T> doubled(p);
@@ -369,8 +369,8 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   const bool is_wide = p.dimension > 3;
   const WalkAdjoint<double> wide{*doubled, q.grad, q.ddirichlet, q.dsource};
   const Workspace<double> room(is_wide ? kWideColumns * p.dimension * instances * parts : 0);
-  for (int64_t begin = 0; begin < p.B; begin += instances) {
-    const int64_t here = min(instances, p.B - begin), blocks = blocks_of(here * parts);
+  for (int64_t begin = 0; begin < p.sides(); begin += instances) {
+    const int64_t here = min(instances, p.sides() - begin), blocks = blocks_of(here * parts);
     set_zero<double>(sums, of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
     if (is_wide) launch(wide_again, blocks, kThreads, 0, wide, room, begin, here, parts, of_dirichlet, of_source);
     with_domain(p, [&](auto domain, const Records<T>& made) {

@@ -55,11 +55,11 @@ __device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p,
   domain = solid::Outside<T>(is_mesh ? nullptr : p.pieces.ends, mesh, p.frame[instance * 5 + 4]);
 }
 
-// The numbers of an instance.
+// The numbers of a right-hand side.
 template <int D, class T>
-__device__ __forceinline__ data::Field<T, D> field_of(const Walk<T>& p, const data::Data& data, int64_t instance) {
+__device__ __forceinline__ data::Field<T, D> field_of(const Walk<T>& p, const data::Data& data, int64_t side) {
   const bool in_pieces = data.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
-  return {data, in_pieces ? D * Span(p.pieces, instance).begin : instance * data.stride, p.frame + instance * (D + 2)};
+  return {data, in_pieces ? D * Span(p.pieces, side).begin : side * data.stride, p.frame + p.instance_of(side) * (D + 2)};
 }
 
 // How many samples so many walks make.
@@ -100,7 +100,8 @@ class Walker {
   __device__ bool busy() const { return busy_; }
 
   // Takes a walk; without one where none starts.
-  __device__ void begin(const Records<T>& made, int64_t instance, int64_t point, int64_t walk) {
+  __device__ void begin(const Records<T>& made, int64_t side, int64_t point, int64_t walk) {
+    const int64_t instance = p_.instance_of(side);
     const double* const frame = p_.frame + instance * (D + 2);
     const T* const at = p_.start + (instance * p_.N + point) * D;
     set(domain_, p_, made, instance);

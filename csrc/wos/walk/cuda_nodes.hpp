@@ -41,7 +41,8 @@ class Doubled {
       : starts_(std::is_same<T, double>::value ? 0 : p.B * p.N * p.dimension),
         task_{nullptr,     nullptr,   p.solid,          p.outside,     nullptr,      p.frame,     p.dirichlet, p.source, p.B,
               p.N,         p.walks,   p.first_instance, p.first_point, p.first_walk, p.max_steps, p.screening, p.key0,   p.key1,
-              p.dimension, p.threads, p.gradient,       p.mean,        p.m2,         p.counts,    p.pieces} {
+              p.dimension, p.threads, p.gradient,       p.mean,        p.m2,         p.counts,    p.pieces,
+              p.nrhs,      p.first_data} {
     const int64_t n = p.B * p.N * p.dimension;
     if constexpr (std::is_same<T, double>::value) {
       task_.start = p.start;
@@ -62,7 +63,7 @@ __device__ __forceinline__ void put_node(const Walk<double>& p, const Samples& a
                                          double m2) {
   int64_t at = all.first, node = 0;
   for (; at < begin; ++node) at += node_size(at, all.end);
-  const double start = p.start[row * p.dimension];
+  const double start = p.start[(p.nrhs == 1 ? row : row % p.N) * p.dimension];
   const int64_t to = (row * p.nodes() + node) * p.channels() + channel;
   p.mean[to] = start == start ? mean : __builtin_nan("");
   p.m2[to] = start == start ? m2 : __builtin_nan("");

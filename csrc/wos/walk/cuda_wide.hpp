@@ -27,7 +27,8 @@ class WideWalker {
       : D(p.dimension), x{room + thread, threads}, first_n(x + 3 * D), first_m(x + 4 * D), p_(p), n_(x + D), m_(x + 2 * D) {}
   __device__ bool busy() const { return busy_; }
 
-  __device__ void begin(int64_t instance, int64_t point, int64_t walk) {
+  __device__ void begin(int64_t side, int64_t point, int64_t walk) {
+    const int64_t instance = p_.instance_of(side);
     const double* const frame = p_.frame + instance * (D + 2);
     const double* const at = p_.start + (instance * p_.N + point) * D;
     busy_ = at[0] == at[0];
@@ -168,7 +169,7 @@ class WideValues {
   __device__ void begin(int64_t instance, int64_t slot) {
     boundary_ = data::WideField(p_.dirichlet, instance, walker_.D);
     if (wants_sources) source_ = data::WideField(p_.source, instance, walker_.D);
-    extent_ = p_.frame[instance * (walker_.D + 2) + walker_.D];
+    extent_ = p_.frame[p_.instance_of(instance) * (walker_.D + 2) + walker_.D];
     slot_ = slot, sum_ = first_sum_ = 0;
     first_ = {1, 0, __builtin_nan(""), __builtin_nan("")};
   }
@@ -219,7 +220,7 @@ class WideShares {
         to_source_(to_source),
         boundary_(q.forward.dirichlet, instance, walker.D),
         source_(q.forward.source, instance, walker.D),
-        extent_(q.forward.frame[instance * (walker.D + 2) + walker.D]) {}
+        extent_(q.forward.frame[q.forward.instance_of(instance) * (walker.D + 2) + walker.D]) {}
 
   __device__ void begin(int64_t point, int64_t walk) {
     grad_ = grad_of(q_, instance_, point, walk, walks_);

@@ -239,8 +239,9 @@ QF_BOTH SourceWeight<double> source_weight_wide(int64_t D, double s, double z2) 
 // ------------------------------------------------------------ sums
 
 // (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/state.py writes it: every product that could be fused is exact.
-QF_HD void merge_equal(double n, double& mean, double& m2, double mean_b, double m2_b) {
-  const double delta = mean_b - mean;
+template <class V>
+QF_HD void merge_equal(double n, V& mean, V& m2, V mean_b, V m2_b) {
+  const V delta = mean_b - mean;
   mean = mean + delta * 0.5;
   m2 = (m2 + m2_b) + (delta * delta) * (n * 0.5);
 }

@@ -6,24 +6,28 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// The nodes of one channel of one point, fed with the values of its walks in their order. A sample is the mean of `group` walks, 1 or 2;
-// nodes lie `stride` numbers apart.
+// The nodes of one channel of one point, for as many right-hand sides as V has lanes, fed with the values of its walks in their order. A
+// sample is the mean of `group` walks, 1 or 2; nodes lie `stride` numbers apart, right-hand sides `between`.
+template <class V>
 class Nodes {
  public:
   Nodes() = default;
-  Nodes(int64_t first_walk, int64_t walks, int group, double* mean, double* m2, int stride)
-      : at_(first_walk / group),
-        end_(at_ + walks / group),
+  Nodes(int64_t first_walk, int64_t walks, int group, double* mean, double* m2, int64_t stride, int64_t between)
+      : at_(first_walk >> (group - 1)),
+        end_(at_ + (walks >> (group - 1))),
         size_(node_size(at_, end_)),
         group_(group),
         stride_(stride),
+        between_(between),
         mean_(mean),
         m2_(m2) {}
 
-  void add(const double* values, int64_t walks) {
+  // Walks follow each other `nrhs` numbers apart.
+  void add(const double* values, int64_t walks, int64_t nrhs) {
     for (int64_t i = 0; i < walks; i += group_) {
-      means_[depth_] = group_ == 1 ? values[i] : (values[i] + values[i + 1]) * 0.5;
-      m2s_[depth_] = 0;
+      const V first = load<V>(values + i * nrhs);
+      means_[depth_] = group_ == 1 ? first : (first + load<V>(values + (i + 1) * nrhs)) * 0.5;
+      m2s_[depth_] = V{};
       ++depth_;
       int64_t size = 1;
       for (int64_t done = ++done_; done % 2 == 0; done /= 2, size *= 2) {
@@ -36,8 +40,9 @@ class Nodes {
 
  private:
   void next() {
-    *mean_ = means_[0];
-    *m2_ = m2s_[0];
+    double mean[kWidth<V>], m2[kWidth<V>];
+    store(mean, means_[0]), store(m2, m2s_[0]);
+    for (int l = 0; l < kWidth<V>; ++l) mean_[l * between_] = mean[l], m2_[l * between_] = m2[l];
     mean_ += stride_;
     m2_ += stride_;
     at_ += size_;
@@ -45,10 +50,10 @@ class Nodes {
     done_ = depth_ = 0;
   }
   int64_t at_ = 0, end_ = 0, size_ = 1, done_ = 0;
-  int group_ = 1, stride_ = 1;
+  int group_ = 1, depth_ = 0;
+  int64_t stride_ = 1, between_ = 1;
   double *mean_ = nullptr, *m2_ = nullptr;
-  int depth_ = 0;
-  double means_[64], m2s_[64];
+  V means_[64], m2s_[64];
 };
 
 }  // namespace QF_ISA

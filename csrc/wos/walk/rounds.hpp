@@ -39,14 +39,14 @@ void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) 
   });
 }
 
-// Every walk of a round; marks have a number a slot, values one for each channel, instance after instance. A walk depends on its own
+// Every walk of a round; marks have a number a slot, values one for each channel and right-hand side, instance after instance. A walk depends on its own
 // counter only. A team reads a cell and a list a step, all in the L2 cache, and writes 12 bytes a walk.
 template <class T>
 void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
   const int64_t total = r.total();
   const bool calls = p.dirichlet.kind == data::Kind::function || p.source.kind == data::Kind::function;
   in_tasks(r, p.threads, calls, kUsualSteps * kStepNs, [&](int64_t at, int64_t first, int64_t last) {
-    double* const own = values + at * total * p.channels();
+    double* const own = values + at * total * p.channels() * p.nrhs;
     if (p.dimension > 3)
       wide_values(p, r.instance + at, r.slots, first, last, own, total, marks + at * total);
     else
@@ -54,32 +54,64 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   });
 }
 
-// README (5): the points of a round; `nodes` of a point whose walks come in several rounds go on where they were. Reads every value once.
+// README (5): a channel of a point of a round, for as many right-hand sides as V has lanes, whose numbers lie `between` apart.
+template <class V, class T>
+void reduce(const Walk<T>& p, int64_t walks, const double* values, int64_t between, double* mean, double* m2) {
+  Nodes<V> nodes(p.first_walk, p.walks, p.group(), mean, m2, p.channels(), between);
+  nodes.add(values, walks, p.nrhs);
+}
+
+// The points of a round; `nodes` (channels, nrhs) of a point whose walks come in several rounds go on where they were. Reads every value
+// once: a few points at a time, right-hand side by right-hand side, for whose numbers lie far apart in the results.
 template <class T>
-void reduce_round(const Walk<T>& p, const Round& r, const double* values, const uint32_t* marks, Nodes* nodes) {
-  const int64_t count = p.nodes(), walks = r.slots.walks, points = r.slots.points, total = r.total();
-  const int channels = p.channels();
-  parallel_for((r.instance_end - r.instance) * points, p.threads, double(walks) * 3 * channels, [&](int64_t begin, int64_t end) {
+void reduce_round(const Walk<T>& p, const Round& r, const double* values, const uint32_t* marks, Nodes<double>* nodes) {
+  using V = Lanes<double, kVectorBytes / 8>;
+  constexpr int64_t W = kWidth<V>, kPoints = 8;
+  const int64_t walks = r.slots.walks, points = r.slots.points, nrhs = p.nrhs, channels = p.channels(), width = p.nodes() * channels;
+  const int64_t tiles = (points + kPoints - 1) / kPoints, between = p.N * width;
+  const double ns = double(kPoints * walks * nrhs * channels) * 3;
+  parallel_for((r.instance_end - r.instance) * tiles, p.threads, ns, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t at = i / points, point = i % points, row = (r.instance + at) * p.N + r.slots.first_point + point;
-      double *mean = p.mean + row * count * channels, *m2 = p.m2 + row * count * channels;
-      int64_t* const counts = p.counts + 3 * row;
-      if (!nodes) counts[0] = counts[1] = counts[2] = 0;
-      const T first = p.start[row * p.dimension];
-      if (!(first == first)) {
-        for (int64_t k = 0; k < count * channels; ++k) mean[k] = m2[k] = __builtin_nan("");
-        continue;
-      }
-      for (int c = 0; c < channels; ++c) {
-        const double* const own = values + (at * channels + c) * total + point * walks;
-        if (nodes) {
-          nodes[c].add(own, walks);
-        } else {
-          Nodes fresh(p.first_walk, p.walks, p.group(), mean + c, m2 + c, channels);
-          fresh.add(own, walks);
+      const int64_t at = i / tiles, instance = r.instance + at, first = i % tiles * kPoints, last = min(first + kPoints, points);
+      const auto is_absent = [&](int64_t point) {
+        const T x = p.start[(instance * p.N + r.slots.first_point + point) * p.dimension];
+        return !(x == x);
+      };
+      const auto row = [&](int64_t point, int64_t side) { return (instance * nrhs + side) * p.N + r.slots.first_point + point; };
+      if (i + 1 < end && nrhs > 1)
+        for (int64_t c = 0; c < channels; ++c)
+          fetch(values + (((at * channels + c) * points + last) * walks) * nrhs, min(kPoints, points - last) * walks * nrhs);
+      int64_t found[kPoints][3] = {};
+      for (int64_t point = first; point < last; ++point)
+        for (int64_t w = 0; !is_absent(point) && w < walks; ++w)
+          add_marks(marks[(at * points + point) * walks + w], found[point - first]);
+      for (int64_t side = 0; side < nrhs; ++side)
+        for (int64_t point = first; point < last; ++point)
+          for (int j = 0; j < 3; ++j) {
+            int64_t& count = p.counts[3 * row(point, side) + j];
+            count = (nodes ? count : 0) + found[point - first][j];
+          }
+      for (int64_t side = 0; side < nrhs;) {
+        const bool together = !nodes && side + W <= nrhs;
+        for (int64_t point = first; point < last; ++point) {
+          double *const mean = p.mean + row(point, side) * width, *const m2 = p.m2 + row(point, side) * width;
+          if (is_absent(point)) {
+            for (int64_t l = 0; l < (together ? W : 1); ++l)
+              for (int64_t k = 0; k < width; ++k) mean[l * between + k] = m2[l * between + k] = __builtin_nan("");
+            continue;
+          }
+          for (int64_t c = 0; c < channels; ++c) {
+            const double* const own = values + (((at * channels + c) * points + point) * walks) * nrhs + side;
+            if (nodes)
+              nodes[c * nrhs + side].add(own, walks, nrhs);
+            else if (together)
+              reduce<V>(p, walks, own, between, mean + c, m2 + c);
+            else
+              reduce<double>(p, walks, own, between, mean + c, m2 + c);
+          }
         }
+        side += together ? W : 1;
       }
-      for (int64_t w = 0; w < walks; ++w) add_marks(marks[i * walks + w], counts);
     }
   });
 }
@@ -87,14 +119,14 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
 // Rounds over instances, points and at last walks. walks(round, values, marks) runs those of one.
 template <class T, class F>
 void in_rounds(const Walk<T>& p, F&& walks) {
-  if (p.B * p.N == 0) return;
-  const int channels = p.channels();
-  int64_t most = kRound / (p.gradient ? 4 : 1);  // walks of a round, a whole number of pairs
-  while (most * channels > kRound) most /= 2;
+  if (p.sides() * p.N == 0) return;
+  const int64_t numbers = p.channels() * p.nrhs;  // of a walk
+  int64_t most = kRound / (p.gradient ? 4 : 1);   // walks of a round, a whole number of pairs
+  while (most * numbers > kRound && most > 2) most /= 2;
   const int64_t count = p.nodes(), total = min(most, p.B * p.N * min(most, p.walks));
-  Scratch<double> values(total * channels);
+  Scratch<double> values(total * numbers);
   Scratch<uint32_t> marks(total);
-  const auto run = [&](const Round& r, Nodes* nodes) {
+  const auto run = [&](const Round& r, Nodes<double>* nodes) {
     walks(r, static_cast<double*>(values), static_cast<uint32_t*>(marks));
     reduce_round(p, r, values, marks, nodes);
   };
@@ -110,12 +142,14 @@ void in_rounds(const Walk<T>& p, F&& walks) {
         run({b, b + 1, {n, min(points, p.N - n), p.first_walk, p.walks}}, nullptr);
         continue;
       }
-      const int64_t row = b * p.N + n;
-      for (int j = 0; j < 3; ++j) p.counts[3 * row + j] = 0;
-      Scratch<Nodes> nodes(channels);
-      for (int c = 0; c < channels; ++c) {
-        const int64_t at = row * count * channels + c;
-        nodes[c] = Nodes(p.first_walk, p.walks, p.group(), p.mean + at, p.m2 + at, channels);
+      Scratch<Nodes<double>> nodes(numbers);
+      for (int64_t side = 0; side < p.nrhs; ++side) {
+        const int64_t row = (b * p.nrhs + side) * p.N + n;
+        for (int j = 0; j < 3; ++j) p.counts[3 * row + j] = 0;
+        for (int64_t c = 0; c < p.channels(); ++c) {
+          const int64_t at = row * count * p.channels() + c;
+          nodes[c * p.nrhs + side] = Nodes<double>(p.first_walk, p.walks, p.group(), p.mean + at, p.m2 + at, p.channels(), 0);
+        }
       }
       for (int64_t w = 0; w < p.walks; w += most) run({b, b + 1, {n, 1, p.first_walk + w, min(most, p.walks - w)}}, nodes);
     }

@@ -1,37 +1,48 @@
 // What the walks of one instance are worth: sources along the way, boundary values at their ends.
 #pragma once
 #include "wos/data/field.hpp"
-#include "wos/walk/walker.hpp"
+#include "wos/walk/side_sums.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// `values` and `marks` have a number a slot; a channel of the values begins every `slots` numbers.
+// `values` has a number for every channel, slot and right-hand side, in this order: a channel has `slots` slots. `marks` has one per slot.
 template <class V, int D>
 class Values final : public Sink<V, D> {
  public:
   using typename Sink<V, D>::T;
   using typename Sink<V, D>::I;
+  using Int = Bits<T>;
   using Sink<V, D>::W;
   using Sink<V, D>::wants_sources;
   using Sink<V, D>::iterations;
+  using Sink<V, D>::most_ends;
 
   Values(const Walk<T>& p, int64_t instance, double* values, int64_t slots, uint32_t* marks)
       : Sink<V, D>(p.source.kind != data::Kind::none, p.dirichlet.kind == data::Kind::function ? kCallPoints : 1,
-                   p.source.kind == data::Kind::function ? max<int64_t>(kIterations, kCallPoints * 3 / 2 / W) : kIterations),
+                   p.source.kind == data::Kind::function ? max<int64_t>(kIterations, kCallPoints * 3 / 2 / W) : kIterations, 1, 1),
+        p_(p),
+        instance_(instance),
+        nrhs_(p.nrhs),
         pairs_(p.gradient),
+        far_values_(p.source.kind == data::Kind::function && sizeof(T) < sizeof(double)),
         slots_(slots),
         values_(values),
         marks_(marks),
-        boundary_{p.dirichlet, instance, p.first_instance, p.frame + instance * (D + 2)},
-        source_{p.source, instance, p.first_instance, p.frame + instance * (D + 2)},
-        event_values_(wants_sources ? iterations * W : 0),
-        end_firsts_(pairs_ ? kFirst * most_ends<V>(iterations) : 0),
-        end_sums_(2 * most_ends<V>(iterations)),
-        end_values_(2 * most_ends<V>(iterations)),
-        absolute_(most_ends<V>(iterations) * D) {
-    for (int l = 0; l < W; ++l) sum_[l] = first_sum_[l] = 0, this->share_[l] = 1, this->first_share_[l] = -1;
-    for (int l = 0; l < W; ++l) far_[l] = first_far_[l] = 0;
+        boundaries_(p.dirichlet, instance * nrhs_, nrhs_),
+        sources_(p.source, instance * nrhs_, nrhs_, area(), iterations),
+        event_values_(wants_sources ? 3 * iterations * W : 0),
+        ended_(wants_sources ? iterations * W : 0),
+        end_at_(wants_sources ? most_ends : 0),
+        sums_(2 * W * nrhs_),
+        far_(far_values_ ? 2 * (W * nrhs_ + most_ends) : 0),
+        end_firsts_(pairs_ ? kFirst * most_ends : 0),
+        end_sums_(2 * nrhs_ * most_ends),
+        end_values_(most_ends * (boundaries_.count() ? 2 * W : 2)),
+        absolute_(most_ends * D) {
+    for (int l = 0; l < W; ++l) this->share(0)[l] = 1, this->first_share(0)[l] = -1;
+    for (int64_t k = 0; k < 2 * W * nrhs_; ++k) sums_[k] = 0;
+    for (int64_t k = 0; far_values_ && k < 2 * W * nrhs_; ++k) far_[k] = 0;
   }
 
   void begin(int lane, int64_t, int64_t, int64_t) override {
@@ -42,98 +53,147 @@ class Values final : public Sink<V, D> {
   void enter(I lanes, const First<V, D>& at) override {
     const auto keep = [&](int j, V v) { store(first_[j], lanes != 0 ? v : load<V>(first_[j])); };
     keep(0, at.along), keep(1, at.source);
-    const V scale = broadcast<V>(T(1 / boundary_.frame[D]));  // the gradient is that of absolute coordinates
+    const V scale = broadcast<V>(T(1 / frame()[D]));  // the gradient is that of absolute coordinates
     for (int i = 0; i < D; ++i) keep(2 + i, at.outward[i] * scale), keep(2 + D + i, at.toward[i] * scale);
   }
   void mark(int lane, int64_t end, int64_t slot, uint32_t mark) override {
     marks_[slot] = mark;
     if (!pairs_) return;
-    for (int j = 0; j < kFirst; ++j) end_firsts_[j * most_ends<V>(iterations) + end] = first_[j][lane];
+    for (int j = 0; j < kFirst; ++j) end_firsts_[end * kFirst + j] = first_[j][lane];
   }
 
   void sources(const Events<T, D>& events, const Ends<T, D>& ends, int64_t first) override {
-    if (!wants_sources)
-      for (int64_t e = first; e < ends.count; ++e) end_sums_[e] = first_sum(e) = 0;
-    else if (events.iterations)
-      add_sources(events, ends, first);
+    if (!wants_sources) {
+      for (int64_t k = first * nrhs_; k < ends.count * nrhs_; ++k) end_sums_[k] = first_sums()[k] = 0;
+      return;
+    }
+    if (!events.iterations) return;
+    note_ends(events.iterations, ends, first);
+    sources_.add(events, ended_, nrhs_, end_sums_, first_sums());
+    for (int64_t side = sources_.count(); side < nrhs_; ++side) add_sources(side, events, first, ends.count);
   }
 
   void close(const Ends<T, D>& ends) override {
     const int64_t n = ends.count;
-    double* const values = end_values_ + most_ends<V>(iterations);
-    if (boundary_.data.kind == data::Kind::per_vertex)
-      for (int64_t e = 0; e < n; ++e) values[e] = boundary_.on_piece(ends.primitive[e], ends.place, e);
-    else
-      boundary_.evaluate(ends.x, (n + W - 1) / W * W, values, absolute_, end_values_);
-    for (int64_t e = 0; e < n; ++e) {
-      const double weight = double(ends.weight[e]), g = weight > 0 ? weight * values[e] : 0;
-      put(e, ends.slot[e], g + end_sums_[e]);
+    for (int64_t side = 0; side < boundaries_.count(); side += W) {
+      boundaries_.evaluate(ends.x, n, side, static_cast<double*>(end_values_));
+      for (int64_t e = 0; e < n; ++e) add_boundary<W>(e * nrhs_ + side, double(ends.weight[e]), end_values_ + e * W);
     }
+    double* const values = end_values_ + most_ends;
+    for (int64_t side = boundaries_.count(); side < nrhs_; ++side) {
+      const data::Field<V, D> boundary = field(p_.dirichlet, side);
+      if (boundary.data.kind == data::Kind::per_vertex)
+        for (int64_t e = 0; e < n; ++e) values[e] = boundary.on_piece(ends.primitive[e], ends.place, e);
+      else
+        boundary.evaluate(ends.x, (n + W - 1) / W * W, values, absolute_, end_values_);
+      for (int64_t e = 0; e < n; ++e) add_boundary<1>(e * nrhs_ + side, double(ends.weight[e]), values + e);
+    }
+    for (int64_t e = 0; e < n; ++e) put(e, values_ + ends.slot[e] * nrhs_);
   }
 
  private:
   static constexpr int kFirst = 2 + 2 * D;  // numbers of a First
 
-  double& first_sum(int64_t end) { return end_sums_[most_ends<V>(iterations) + end]; }
+  const double* frame() const { return p_.frame + instance_ * (D + 2); }
+  T area() const { return T(frame()[D] * frame()[D]); }
+  data::Field<V, D> field(const data::Data& data, int64_t side) const {
+    return {data, instance_ * nrhs_ + side, p_.first_data, frame()};
+  }
+  // What the ends' walks met in their first balls: (ends, nrhs), as end_sums_ is, which holds the rest.
+  double* first_sums() const { return end_sums_ + nrhs_ * most_ends; }
 
-  // A walk's value, or a pair's (13): `found` is what it met after the first ball.
-  void put(int64_t e, int64_t slot, double found) {
-    if (!pairs_) {
-      values_[slot] = found;
-      return;
+  template <int n>
+  void add_boundary(int64_t at, double weight, const double* values) {
+    for (int i = 0; i < n; ++i) {
+      const double g = weight > 0 ? weight * values[i] : 0;
+      end_sums_[at + i] = g + end_sums_[at + i];
     }
-    const auto at = [&](int j) { return double(end_firsts_[j * most_ends<V>(iterations) + e]); };
-    const double s = first_sum(e);
-    values_[slot] = at(0) * found + at(1) * s;
-    for (int i = 0; i < D; ++i) values_[(1 + i) * slots_ + slot] = at(2 + i) * found + at(2 + D + i) * s;
   }
 
-  void add_sources(const Events<T, D>& events, const Ends<T, D>& ends, int64_t e) {
-    source_.evaluate(events.x, events.iterations * W, static_cast<T*>(event_values_), absolute_, end_values_, events.weight);
-    const T area = T(source_.frame[D] * source_.frame[D]);
-    V sum = load<V>(sum_), first_sum_now = load<V>(first_sum_);
-    for (int64_t k = 0; k < events.iterations; ++k) {
-      const int64_t stop = k + 1 < events.iterations ? ends.before[k + 1] : ends.count;
-      for (; e < stop; ++e) {  // they ended before this iteration's event
-        const int64_t l = ends.lane[e];
-        end_sums_[e] = double(sum[l]) + far_[l];
-        first_sum(e) = double(first_sum_now[l]) + first_far_[l];
-        sum[l] = first_sum_now[l] = 0;
-        far_[l] = first_far_[l] = 0;
-      }
-      if (source_.data.kind == data::Kind::function) take_far(events.weight + k * W, end_values_ + k * W, event_values_ + k * W);
-      const V weight = load<V>(events.weight + k * W), f = load<V>(event_values_ + k * W);
-      sum = weight > 0 ? sum + weight * area * f : sum;
-      if (pairs_) first_sum_now = weight < 0 ? -(weight * area * f) : first_sum_now;
+  // The values of a walk, or of one of a pair (13).
+  void put(int64_t e, double* __restrict to) {
+    const double *const found = end_sums_ + e * nrhs_, *const here = first_sums() + e * nrhs_;
+    if (!pairs_) {
+      for (int64_t side = 0; side < nrhs_; ++side) to[side] = found[side];
+      return;
     }
-    store(sum_, sum);
-    store(first_sum_, first_sum_now);
+    const T* const first = end_firsts_ + e * kFirst;
+    for (int c = 0; c < 1 + D; ++c) {
+      const double along = double(first[c ? 1 + c : 0]), toward = double(first[c ? 1 + D + c : 1]);
+      double* const of_channel = to + c * slots_ * nrhs_;
+      for (int64_t side = 0; side < nrhs_; ++side) of_channel[side] = along * found[side] + toward * here[side];
+    }
+  }
+
+  // Which walk ended before an iteration's event in each lane, or -1; and where of each.
+  void note_ends(int64_t steps, const Ends<T, D>& ends, int64_t e) {
+    for (int64_t k = 0; k < steps * W; ++k) ended_[k] = -1;
+    for (int64_t k = 0; k < steps; ++k) {
+      const int64_t stop = k + 1 < steps ? ends.before[k + 1] : ends.count;
+      for (; e < stop; ++e) end_at_[e] = k * W + ends.lane[e], ended_[end_at_[e]] = Int(e);
+    }
+  }
+
+  // Sums over the source points of a right-hand side, those of a lane in its lane. They begin again where a walk has ended.
+  void add_sources(int64_t side, const Events<T, D>& events, int64_t first, int64_t count) {
+    T *const values = event_values_, *const before = values + iterations * W, *const first_before = before + iterations * W;
+    field(p_.source, side).evaluate(events.x, events.iterations * W, values, absolute_, end_values_, events.weight);
+    if (far_values_) take_far(side, events);
+    const T area = this->area();
+    T* const own = sums_ + 2 * side * W;
+    V sum = load<V>(own), first_sum = load<V>(own + W);
+    for (int64_t k = 0; k < events.iterations * W; k += W) {
+      const I goes_on = load<I>(ended_ + k) < 0;
+      store(before + k, sum), store(first_before + k, first_sum);
+      sum = goes_on != 0 ? sum : V{}, first_sum = goes_on != 0 ? first_sum : V{};
+      const V weight = load<V>(events.weight + k), f = load<V>(values + k);
+      sum = weight > 0 ? sum + weight * area * f : sum;
+      if (pairs_) first_sum = weight < 0 ? -(weight * area * f) : first_sum;
+    }
+    store(own, sum), store(own + W, first_sum);
+    const double* const far = far_ + 2 * W * nrhs_;
+    for (int64_t e = first; e < count; ++e) {
+      end_sums_[e * nrhs_ + side] = double(before[end_at_[e]]) + (far_values_ ? far[e] : 0);
+      first_sums()[e * nrhs_ + side] = double(first_before[end_at_[e]]) + (far_values_ ? far[most_ends + e] : 0);
+    }
   }
 
   // A function's values that T cannot hold are summed in double precision, and are 0 in T. Whether one is depends on itself alone.
-  void take_far(const T* weight, const double* exact, T* rounded) {
-    if constexpr (sizeof(T) == sizeof(double)) return;
-    const double area = source_.frame[D] * source_.frame[D];
-    for (int l = 0; l < W; ++l) {
-      const double size = exact[l] < 0 ? -exact[l] : exact[l];
+  void take_far(int64_t side, const Events<T, D>& events) {
+    const double area = frame()[D] * frame()[D];
+    double *const sums = far_ + 2 * side * W, *const first_sums = sums + W, *const of_ends = far_ + 2 * W * nrhs_;
+    for (int64_t k = 0; k < events.iterations * W; ++k) {
+      double &sum = sums[k % W], &first = first_sums[k % W];
+      if (ended_[k] >= 0) {
+        of_ends[ended_[k]] = sum, of_ends[most_ends + ended_[k]] = first;
+        sum = first = 0;
+      }
+      const double exact = end_values_[k], size = exact < 0 ? -exact : exact;
       if (!((size > kLargest || size < kLeast) && size > 0 && size <= kFinite)) continue;
-      const double found = double(weight[l]) * area * exact[l];
-      rounded[l] = 0;
-      if (weight[l] > 0) far_[l] += found;
-      if (pairs_ && weight[l] < 0) first_far_[l] = -found;
+      const double found = double(events.weight[k]) * area * exact;
+      event_values_[k] = 0;
+      if (events.weight[k] > 0) sum += found;
+      if (events.weight[k] < 0) first = -found;
     }
   }
 
   static constexpr double kLeast = 0x1p-80, kLargest = 0x1p80, kFinite = 0x1.fffffffffffffp1023;
-  const bool pairs_;
+  const Walk<T>& p_;
+  const int64_t instance_, nrhs_;
+  const bool pairs_, far_values_;
   const int64_t slots_;
   double* const values_;
   uint32_t* const marks_;
-  const data::Field<V, D> boundary_, source_;
-  double far_[W], first_far_[W];  // as sum_ and first_sum_
-  alignas(64) T sum_[W], first_sum_[W], first_[kFirst][W];
-  Scratch<T> event_values_, end_firsts_;
-  Scratch<double> end_sums_, end_values_, absolute_;  // absolute_ and the first half of end_values_ serve sources too
+  alignas(64) T first_[kFirst][W];
+  const data::Sides<V, D> boundaries_;
+  SideSums<V, D> sources_;
+  const Scratch<T> event_values_;  // of events: values, and both sums before them
+  const Scratch<Int> ended_;
+  const Scratch<int64_t> end_at_;
+  const Scratch<T> sums_;      // (nrhs, 2, W): of the walks in the lanes, and of their first balls
+  const Scratch<double> far_;  // the same, and (2, ends)
+  const Scratch<T> end_firsts_;
+  const Scratch<double> end_sums_, end_values_, absolute_;  // absolute_ and the first half of end_values_ serve sources too
 };
 
 }  // namespace QF_ISA

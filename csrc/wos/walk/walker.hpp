@@ -18,12 +18,6 @@ constexpr double kLeastHalfDisc = 16;  // epsilons: the radius of a half disc th
 constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data: the events stay in the L2 cache
 constexpr int64_t kCallPoints = 4096;  // points a call of a user's function, or more
 
-// Ends that a team may hold before it closes them.
-template <class V>
-constexpr int64_t most_ends(int64_t iterations) {
-  return kCallPoints + (iterations + 1) * kWidth<V>;
-}
-
 // Walks [0, walks) of points [0, points) of one instance, `first` being their global indices. Slot k is point k / walks, walk k % walks.
 struct Slots {
   int64_t first_point, points, first_walk, walks;
@@ -31,11 +25,12 @@ struct Slots {
   int64_t walk(int64_t slot) const { return first_walk + slot % walks; }
 };
 
-// Source points of `iterations` steps of all lanes, and what the sink's `weigh` made of their weights; 0 where no step was made.
+// Source points of `iterations` steps of all lanes, and what the sink's `weigh` made of their weights, its rows `row` numbers apart; 0
+// where no step was made.
 template <class T, int D>
 struct Events {
   const T *x[D], *weight;
-  int64_t iterations;
+  int64_t iterations, row;
 };
 
 // Walks that ended, in their order.
@@ -57,6 +52,8 @@ class Sink {
   static constexpr int W = kWidth<V>;
   const bool wants_sources;
   const int64_t patience, iterations;  // see close; after how many iterations at most it wants to be handed what there is
+  const int64_t rows;                  // what a source point counts: one number, or one for each right-hand side
+  const int64_t most_ends;             // that a team may hold before it closes them
 
   virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // a lane takes a walk
   virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // lanes make the first step of a walk of a pair
@@ -64,15 +61,26 @@ class Sink {
   virtual void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t first) = 0;  // every now and then; ends from first on are new
   virtual void close(const Ends<T, D>& ends) = 0;  // their boundary values, when at least `patience` walks have ended
   // What a source point counts in every lane; in lanes `first` it lies in the first ball of a pair.
-  QF_HD V weigh(V weight, I first) const { return weight * (first != 0 ? load<V>(first_share_) : load<V>(share_)) * area_; }
+  QF_HD V weigh(V weight, I first, int64_t row) const {
+    return weight * (first != 0 ? load<V>(first_share(row)) : load<V>(share(row))) * area_;
+  }
 
  protected:
-  Sink(bool sources, int64_t least, int64_t most, T area = 1) : wants_sources(sources), patience(least), iterations(most), area_(area) {}
+  Sink(bool sources, int64_t least, int64_t most, int64_t weights, T area)
+      : wants_sources(sources),
+        patience(least),
+        iterations(most),
+        rows(weights),
+        most_ends(least + (most + 1) * W),
+        area_(area),
+        shares_(2 * weights * W) {}
   ~Sink() = default;
-  alignas(64) T share_[W], first_share_[W];
+  T* share(int64_t row) const { return shares_ + 2 * row * W; }
+  T* first_share(int64_t row) const { return shares_ + (2 * row + 1) * W; }
 
  private:
   const T area_;
+  const Scratch<T> shares_;
 };
 
 // Runs walks and hands what they meet to a Sink.
@@ -98,8 +106,8 @@ class Team {
         half_disc_(T(kLeastHalfDisc * epsilon_)),
         half_discs_(p.source.kind == data::Kind::none && screening_ == 0 && pays(domain)),
         iterations_(sink.iterations),
-        capacity_(most_ends<V>(iterations_)),
-        events_(sink.wants_sources ? iterations_ * W * (D + 1) : 0),
+        capacity_(sink.most_ends),
+        events_(sink.wants_sources ? iterations_ * W * (D + sink.rows) : 0),
         ends_(capacity_ * 2 * D),
         end_slots_(3 * capacity_),
         ended_before_(iterations_) {}
@@ -245,13 +253,14 @@ class Team {
     const V s = source_point<plain>(step, id, n, logarithm);
     V area = radius * radius * T(green_mass(D));
     if (!plain && screening_ > 0) area = area * weight * source_weight(s, logarithm, radius * radius * screening_).value;
-    put(x, radius * s, n, busy != 0 ? sink_.weigh(area, I{}) : V{});
+    put(x, radius * s, n, busy, area, I{});
   }
-  QF_HD void put(const V (&x)[D], V r, const V (&n)[D], V weight) {
+  QF_HD void put(const V (&x)[D], V r, const V (&n)[D], I busy, V weight, I first) {
     T* const at = events_ + iteration_ * W;
     const int64_t plane = iterations_ * W;
     for (int i = 0; i < D; ++i) store(at + i * plane, x[i] + r * n[i]);
-    store(at + D * plane, weight);
+    for (int64_t row = 0; row < sink_.rows; ++row)
+      store(at + (D + row) * plane, busy != 0 ? sink_.weigh(weight, first, row) : V{});
   }
 
   // The first step of lanes `first` (13): a shorter ball, and a direction and a source point that are opposite in the walks of a pair.
@@ -281,7 +290,7 @@ class Team {
     sink_.enter(first, at);
     if (!sink_.wants_sources) return;
     const V area = radius * radius * T(green_mass(D));
-    put(x, radius * s, m, busy != 0 ? sink_.weigh(first != 0 ? area : area * weight * source.value, first) : V{});
+    put(x, radius * s, m, busy, first != 0 ? area : area * weight * source.value, first);
   }
 
   // (9), (14) What is left of the weight of a walk after a ball, or nothing: then it has ended.
@@ -356,7 +365,7 @@ class Team {
     const int64_t plane = iterations_ * W;
     for (int i = 0; i < D; ++i) events.x[i] = events_ + i * plane;
     events.weight = events_ + D * plane;
-    events.iterations = iteration_;
+    events.iterations = iteration_, events.row = plane;
     sink_.sources(events, ends, summed_);
     summed_ = ended_;
     iteration_ = 0;

@@ -191,61 +191,66 @@ class Wide {
   InterruptCheck check_;
 };
 
+// The data of a right-hand side of an instance.
 template <class T>
-data::WideField wide_field(const Walk<T>& p, const data::Data& data, int64_t instance) {
-  return {data, p.dimension, instance, p.first_instance, p.frame + instance * (p.dimension + 2)};
+data::WideField wide_field(const Walk<T>& p, const data::Data& data, int64_t instance, int64_t side) {
+  return {data, p.dimension, instance * p.nrhs + side, p.first_data, p.frame + instance * (p.dimension + 2)};
 }
 
-// What walks [first, last) of an instance are worth; a channel of the values begins every `slots_of_all` numbers.
+// What walks [first, last) of an instance are worth: values (channels, slots_of_all, nrhs).
 template <class T>
 void wide_values(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, double* values, int64_t slots_of_all,
                  uint32_t* marks) {
-  const int64_t D = p.dimension;
+  const int64_t D = p.dimension, nrhs = p.nrhs;
   const bool sources = p.source.kind != data::Kind::none;
-  const data::WideField boundary = wide_field(p, p.dirichlet, instance), source = wide_field(p, p.source, instance);
-  const double extent = boundary.frame[D];
+  const double extent = p.frame[instance * (D + 2) + D];
   Wide<T> walks(p, instance, slots, sources);
-  const int64_t room = max(walks.most, kWideEvents);
-  Scratch<double> found(room), absolute(room * D), later(walks.most), here(walks.most);
+  const int64_t room = max(walks.most, kWideEvents), most = walks.most;
+  Scratch<double> found(room), absolute(room * D), all_later(nrhs * most), all_here(nrhs * most);
   const auto events = [&] {
-    source.evaluate(walks.event, walks.event_count, found, absolute);
-    for (int64_t k = 0; k < walks.event_count; ++k) {
-      const double weight = walks.event_weight[k] * extent * extent;
-      if (weight < 0) here[walks.owner[k]] = -weight * found[k];
-      if (weight > 0) later[walks.owner[k]] += weight * found[k];
+    for (int64_t side = 0; side < nrhs; ++side) {
+      double *const later = all_later + side * most, *const here = all_here + side * most;
+      wide_field(p, p.source, instance, side).evaluate(walks.event, walks.event_count, found, absolute);
+      for (int64_t k = 0; k < walks.event_count; ++k) {
+        const double weight = walks.event_weight[k] * extent * extent;
+        if (weight < 0) here[walks.owner[k]] = -weight * found[k];
+        if (weight > 0) later[walks.owner[k]] += weight * found[k];
+      }
     }
   };
   while (first < last) {
-    for (int64_t k = 0; k < walks.most; ++k) later[k] = here[k] = 0;
+    for (int64_t k = 0; k < nrhs * most; ++k) all_later[k] = all_here[k] = 0;
     first = walks.run(first, last, events, [&](uint32_t mark) { marks[walks.slot[walks.count]] = mark; });
-    boundary.evaluate(walks.end, walks.count, found, absolute);
-    for (int64_t k = 0; k < walks.count; ++k) {
-      const double sum = (walks.left[k] > 0 ? walks.left[k] * found[k] : 0) + later[k];
-      double* const to = values + walks.slot[k];
-      if (!p.gradient) {
-        *to = sum;
-        continue;
+    for (int64_t side = 0; side < nrhs; ++side) {
+      const double *const later = all_later + side * most, *const here = all_here + side * most;
+      wide_field(p, p.dirichlet, instance, side).evaluate(walks.end, walks.count, found, absolute);
+      for (int64_t k = 0; k < walks.count; ++k) {
+        const double sum = (walks.left[k] > 0 ? walks.left[k] * found[k] : 0) + later[k];
+        double* const to = values + walks.slot[k] * nrhs + side;
+        if (!p.gradient) {
+          *to = sum;
+          continue;
+        }
+        const double* const at = walks.first + k * (2 + 2 * D);
+        *to = at[0] * sum + at[1] * here[k];
+        for (int64_t i = 0; i < D; ++i) to[(1 + i) * slots_of_all * nrhs] = (at[2 + i] * sum + at[2 + D + i] * here[k]) / extent;
       }
-      const double* const at = walks.first + k * (2 + 2 * D);
-      *to = at[0] * sum + at[1] * here[k];
-      for (int64_t i = 0; i < D; ++i) to[(1 + i) * slots_of_all] = (at[2 + i] * sum + at[2 + D + i] * here[k]) / extent;
     }
   }
 }
 
-// Their part of the gradients (7), (8), which is added.
-template <class T>
-void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, int64_t first, int64_t last, double* ddirichlet,
-                 double* dsource) {
+// Their part of the gradients (7), (8), which is added to ddirichlet(side) and dsource(side), null where there are none.
+template <class T, class Dirichlet, class Source>
+void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, int64_t first, int64_t last, Dirichlet&& ddirichlet,
+                 Source&& dsource) {
   const Walk<T>& p = q.forward;
   const int64_t D = p.dimension, channels = p.channels(), begin = p.first_walk / p.group(), end = begin + p.walks / p.group();
-  const data::WideField boundary = wide_field(p, p.dirichlet, instance), source = wide_field(p, p.source, instance);
-  const double extent = boundary.frame[D];
-  const double* const grad = q.grad + instance * p.N * p.nodes() * channels;
-  Wide<T> walks(p, instance, slots, dsource != nullptr);
+  const double extent = p.frame[instance * (D + 2) + D];
+  Wide<T> walks(p, instance, slots, dsource(0) != nullptr);
   Scratch<double> share(max(walks.most, kWideEvents));
-  // What a number counts that walk k meets, in its first ball or after it.
-  const auto share_of = [&](int64_t k, bool in_first) {
+  // What a number of a right-hand side counts that walk k meets, in its first ball or after it.
+  const auto share_of = [&](int64_t side, int64_t k, bool in_first) {
+    const double* const grad = q.grad + (instance * p.nrhs + side) * p.N * p.nodes() * channels;
     const int64_t sample = slots.walk(walks.slot[k]) / p.group();
     int64_t at = begin, node = 0, size = node_size(at, end);
     for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
@@ -260,17 +265,20 @@ void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, 
     return sum / double(size * p.group());
   };
   const auto events = [&] {
-    for (int64_t k = 0; k < walks.event_count; ++k) {
-      const double weight = walks.event_weight[k] * extent * extent;
-      share[k] = (weight < 0 ? -weight : weight) * share_of(walks.owner[k], weight < 0);
+    for (int64_t side = 0; side < p.nrhs; ++side) {
+      for (int64_t k = 0; k < walks.event_count; ++k) {
+        const double weight = walks.event_weight[k] * extent * extent;
+        share[k] = (weight < 0 ? -weight : weight) * share_of(side, walks.owner[k], weight < 0);
+      }
+      wide_field(p, p.source, instance, side).adjoint(walks.event, share, walks.event_count, dsource(side));
     }
-    source.adjoint(walks.event, share, walks.event_count, dsource);
   };
   while (first < last) {
     first = walks.run(first, last, events, [](uint32_t) {});
-    if (!ddirichlet) continue;
-    for (int64_t k = 0; k < walks.count; ++k) share[k] = walks.left[k] > 0 ? walks.left[k] * share_of(k, false) : 0;
-    boundary.adjoint(walks.end, share, walks.count, ddirichlet);
+    for (int64_t side = 0; ddirichlet(0) && side < p.nrhs; ++side) {
+      for (int64_t k = 0; k < walks.count; ++k) share[k] = walks.left[k] > 0 ? walks.left[k] * share_of(side, k, false) : 0;
+      wide_field(p, p.dirichlet, instance, side).adjoint(walks.end, share, walks.count, ddirichlet(side));
+    }
   }
 }
 

@@ -66,7 +66,7 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False,
     return make
 
 
-def _polygon(B, N, g, *, rings=1, rows=1):
+def _polygon(B, N, g, *, rings=1, rows=1, **options):
     """Points within epsilon of polygons with odd numbers of sides: one for all, or one each."""
 
     def make(rng):
@@ -85,7 +85,9 @@ def _polygon(B, N, g, *, rings=1, rows=1):
         first = np.cumsum([0, *map(len, tables)])
         ends = np.concatenate(tables)
         pairs = len(ends)
-        return [start, frame, ends, first, _numbers(g, rng, rows, 2, frame, pairs), None], {"dirichlet_kind": g, "seed": 5, "walks": 3}
+        return [start, frame, ends, first, _numbers(g, rng, rows, 2, frame, pairs), None], {
+            "dirichlet_kind": g, "seed": 5, "walks": 3, **options,
+        }  # fmt: skip
 
     return make
 
@@ -201,6 +203,11 @@ CASES = [
     Case("walk", "polygon-per-vertex-rows", _polygon(3, 9, "per_vertex", rows=3)),
     Case("walk", "polygons-per-vertex", _polygon(3, 9, "per_vertex", rings=3)),
     Case("walk", "polygon-fourier", _polygon(2, 9, "fourier")),
+    Case("walk", "right-hand-sides", _ball(1, 3, "fourier", "gaussians", rows=19, nrhs=19, gradient=True)),
+    Case("walk", "right-hand-sides-screened", _ball(1, 2, "gaussians", "polynomial", d=3, rows=3, nrhs=3, screening=2.0, outside=1)),
+    Case("walk", "right-hand-sides-in-five", _ball(1, 2, "polynomial", "gaussians", d=5, rows=3, nrhs=3, gradient=True, walks=4)),
+    Case("walk", "one-source-for-all", _ball(1, 3, "grid", "number", nrhs=3, first_walk=5, walks=11)),
+    Case("walk", "right-hand-sides-per-vertex", _polygon(1, 9, "per_vertex", rows=70, nrhs=70)),
     Case("balls", "disc", _balls(2, 37)),
     Case("balls", "space", _balls(1, 9, d=3)),
     Case("balls", "screened", _balls(2, 20, screening=8.0)),
@@ -240,6 +247,9 @@ def _drawn_walk(rng):
         options |= {"first_instance": int(rng.integers(1000)), "first_point": int(rng.integers(2**20))}
     if rng.random() < 0.4:
         options["screening"] = float(10 ** rng.uniform(-3, 2))
+    if B == 1 and rng.random() < 0.5:
+        options["nrhs"] = int(rng.integers(20))
+        rows = options["nrhs"] if rng.random() < 0.8 else 1
     return Case("walk", "drawn", _ball(B, int(rng.integers(5)), g, f, d=d, rows=rows, box=bool(rng.integers(2)), **options))
 
 

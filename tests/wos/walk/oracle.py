@@ -148,13 +148,15 @@ def nodes(first, walks):
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
-         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0):  # fmt: skip
+         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, nrhs=1):  # fmt: skip
+    """Right-hand side b nrhs + k of instance b has the walks of b, whatever k is."""
     B, N, d = start.shape
     group, channels = (2, 1 + d) if gradient else (1, 1)
     cut = nodes(first_walk // group, walks // group)
-    mean, m2 = np.full((B, N, len(cut), channels), np.nan), np.full((B, N, len(cut), channels), np.nan)
-    counts = np.zeros((B, N, 3), np.int64)
-    for b in range(B):
+    mean, m2 = np.full((B * nrhs, N, len(cut), channels), np.nan), np.full((B * nrhs, N, len(cut), channels), np.nan)
+    counts = np.zeros((B * nrhs, N, 3), np.int64)
+    for side in range(B * nrhs):
+        b = side // nrhs
         which = None if first is None else (b if len(first) > 2 else 0)
         segs = None if ends is None else ends[first[which] : first[which + 1]]
         extent = frame[b, -2]
@@ -171,11 +173,11 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
             screening * extent**2,
             first_point,
         )
-        row = dirichlet[b if len(dirichlet) > 1 else 0]
+        row = dirichlet[side if len(dirichlet) > 1 else 0]
         if dirichlet_kind == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
         value = left * values(dirichlet_kind, row, x, segment, place, frame[b])
-        row = None if source_kind == "none" else source[b if len(source) > 1 else 0]
+        row = None if source_kind == "none" else source[side if len(source) > 1 else 0]
         if source_kind != "none":
             value = value + sum(w * extent**2 * values(source_kind, row, y, None, None, frame[b]) for y, w in events)
         value = value[..., None]
@@ -186,14 +188,15 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
                 value = value + of_source * extent**2 * values(source_kind, row, y, None, None, frame[b])[..., None]
             unmoved = steps == 0
             value[unmoved] = np.nan
-            value[unmoved, 0] = values(dirichlet_kind, row_of(dirichlet, b), x, segment, place, frame[b])[unmoved]
+            value[unmoved, 0] = values(dirichlet_kind, row_of(dirichlet, side), x, segment, place, frame[b])[unmoved]
             value[..., 1:] /= extent
             value = (value[:, ::2] + value[:, 1::2]) / 2
         live = ~np.isnan(start[b, :, 0])
         for k, (at, size) in enumerate(cut):
             part = value[live, at - first_walk // group : at - first_walk // group + size]
-            mean[b, live, k], m2[b, live, k] = part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-        counts[b, :, 0], counts[b, :, 1] = steps.sum(axis=1), truncated.sum(axis=1)
+            mean[side, live, k] = part.mean(axis=1)
+            m2[side, live, k] = ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        counts[side, :, 0], counts[side, :, 1] = steps.sum(axis=1), truncated.sum(axis=1)
     return mean, m2, counts
 
 

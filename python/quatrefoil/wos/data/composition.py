@@ -42,19 +42,19 @@ class Places(NamedTuple):
 
 
 class Data:
-    """One kind of data of R rows, which is 1 or the number of instances."""
+    """One kind of data of R rows, which is 1 or the number of instances; functions get an instance's number and ``side`` more."""
 
-    def __init__(self, xp: Any, label: str, kind: str, numbers: Any, function: Any) -> None:
+    def __init__(self, xp: Any, label: str, kind: str, numbers: Any, function: Any, side: int = 0) -> None:
         if kind == "function":
             _refuse_compiled(label, function)
-        self.xp, self.kind, self.numbers, self.function = xp, kind, double(xp, numbers), function
+        self.xp, self.kind, self.numbers, self.function, self.side = xp, kind, double(xp, numbers), function, side
 
     def values(self, at: Places, active: Any = None) -> Any:
         """(P,); functions are asked for points of the domain where those that are not active may lie anywhere."""
         if self.kind == "function":
             if active is not None:
                 at = at._replace(x=self.xp.where(active[:, None], at.x, at.home))
-            return _asked(self.xp, self.function, at)
+            return _asked(self.xp, self.function, at, self.side)
         if self.kind == "number":
             return self.of_rows(at)[:, 0] + 0 * at.x[:, 0]
         of: Callable[[Places], Any] = getattr(self, f"_{self.kind}")
@@ -274,11 +274,11 @@ def _refuse_compiled(label: str, function: Any) -> None:
             raise TypeError(f"{label}: {what}")
 
 
-def _asked(xp: Any, function: Any, at: Places) -> Any:
+def _asked(xp: Any, function: Any, at: Places, side: int) -> Any:
     """A user's function, asked for the points of one instance at a time."""
     X, found, scaled = at.absolute, [], function if isinstance(function, Scaled) else None
     function = function if scaled is None else scaled.function
-    for instance, some in at.spans:
+    for instance, some in ((number + side, some) for number, some in at.spans):
         one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
         one = _plain(xp, one) if isinstance(one, Function) else one
         values = double(xp, xp.asarray(one(instance, X[some, :])))

@@ -131,19 +131,21 @@ def _brute(instances: Instances) -> Callable[[], np.ndarray]:
 
 
 def problems() -> Iterator[Problem]:
-    yield _problem("labels", Instances(INSTANCES), {"numba brute force": 36}, brute=True)
-    yield _problem("right-hand sides", Instances(SIDES, geometries=1), {}, brute=False)
+    stars, sides = Instances(INSTANCES), Instances(SIDES, geometries=1)
+    yield _problem("labels", stars, {"numba brute force": _brute(stars)}, {"numba brute force": 36})
+    own = {"walks of their own": lambda: sides.labels(gradient=False).value}
+    yield _problem("right-hand sides", sides, own, {"walks of their own": 15, "finite elements": 0.4}, gradient=False, shared_walks=True)
 
 
-def _problem(name: str, given: Instances, goals: dict[str, float], *, brute: bool) -> Problem:
-    peers: dict[str, Callable[[], Any]] = {"numba brute force": _brute(given)} if brute else {}
+def _problem(name: str, given: Instances, peers: dict[str, Callable[[], Any]], goals: dict[str, float], **options: Any) -> Problem:
+    """Finite elements have no gradient: a row about them can leave it out."""
     try:
         truth = given.elements(FINE)
         peers["finite elements"] = lambda: given.elements(COARSE)
     except ImportError:
         print(f"wos {name}: scikit-fem is not installed: no row for finite elements")
         truth = given.labels(4096, rng=3, gradient=False).value.astype(float)
-    pilot = given.labels()
+    pilot = given.labels(**options)
     errors = [f"RMS error {_rms(pilot.value - truth):.2g}"]
     if "finite elements" in peers:
         errors.append(f"finite elements {_rms(given.elements(COARSE) - truth):.2g}")
@@ -152,7 +154,7 @@ def _problem(name: str, given: Instances, goals: dict[str, float], *, brute: boo
         "wos",
         name,
         f"{geometry}, {SEGMENTS} segments, {POINTS} x {WALKS} walks; {', '.join(errors)}",
-        lambda: given.labels().value,
+        lambda: given.labels(**options).value,
         peers,
         lambda: truth,
         10 * _rms(pilot.stderr) / float(np.abs(truth).max()),
@@ -173,12 +175,15 @@ def _seconds(call: Callable[[], Any], repeat: int = 5) -> float:
     return statistics.median(times)
 
 
-def _table(title: str, given: Instances) -> None:
+def _table(title: str, given: Instances, **options: Any) -> None:
     truth = given.elements(FINE)
     print(f"{given.count} {title}: {POINTS} points each, one thread, CPU time an instance, RMS error")
     for walks in (10, 100, 1000):
-        ms = 1e3 * _seconds(partial(given.labels, walks), 5 if walks == 10 else 1) / given.count
-        print(f"  {walks:5} walks, value and gradient {ms:9.2f} ms  {_rms(given.labels(walks, rng=2).value - truth):.1e}")
+        for gradient in (False, True):
+            make = partial(given.labels, walks, gradient=gradient, **options)
+            ms = 1e3 * _seconds(make, 5 if walks == 10 else 1) / given.count
+            what = "value and gradient" if gradient else "value only"
+            print(f"  {walks:5} walks, {what:18} {ms:9.2f} ms  {_rms(make(rng=2).value - truth):.1e}")
     for refine in (1, 2, 3, 4):
         unknowns = len(FiniteElements(0.0, 0.0, refine).free)
         ms = 1e3 * _seconds(partial(given.elements, refine), 3) / given.count
@@ -191,7 +196,9 @@ def main() -> None:
 
     set_num_threads(1)
     _table("geometries, each once", Instances(INSTANCES))
-    _table("right-hand sides, one geometry", Instances(SIDES, geometries=1))
+    sides = Instances(SIDES, geometries=1)
+    _table("right-hand sides, one geometry", sides)
+    _table("right-hand sides that share walks", sides, shared_walks=True)
 
 
 if __name__ == "__main__":

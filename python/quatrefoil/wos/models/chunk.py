@@ -39,9 +39,12 @@ class Window(NamedTuple):
         return (of_instance + np.arange(self.point, self.point_end)).reshape(-1)
 
 
-def windows(B: int, N: int, points: int) -> Iterator[Window]:
-    """All points of B instances, at most ``points`` of them, or one, in a window."""
+def windows(B: int, N: int, points: int, together: bool = False) -> Iterator[Window]:
+    """All points of B instances, at most ``points`` of them, or one, in a window; ``together``: instances that share walks."""
     if not B * N:
+        return
+    if together:
+        yield from (window._replace(instance_end=B) for window in windows(1, N, points // B))
         return
     if points >= N:
         step = min(MOST_INSTANCES, points // N)
@@ -78,7 +81,7 @@ class Chunk:
     def points(self) -> int:
         """Of all instances."""
         B, N, _ = self.arrays["start"].shape
-        return int(B * N)
+        return int(B * N * self.options["nrhs"])
 
     @property
     def inputs(self) -> tuple[Array | None, ...]:
@@ -113,7 +116,7 @@ class Chunk:
         low, high = int(n.min()), int(n.max()) + 1
         kept = b * (high - low) + n - low
         cut = {name: self.arrays[name][:, low:high] for name in _OF_POINTS if self.arrays.get(name) is not None}
-        cut["start"] = _starting(cut["start"], kept)
+        cut["start"] = _starting(cut["start"], kept if self.options["nrhs"] == 1 else n - low)
         options = {**self.options, "first_point": self.options["first_point"] + low}
         return replace(self, arrays={**self.arrays, **cut}, options=options), kept
 

@@ -124,7 +124,7 @@ class Draw:
             points = PART_WALKS // max(walks for _, _, walks in asked)
         else:
             points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
-        for window in windows(p.sizes.B, p.sizes.N, points):
+        for window in windows(p.sizes.B, p.sizes.N, points, self.run.settings.shared_walks):
             here = of[window.rows(p.sizes.N)]
             for k in np.unique(here[here >= 0]):
                 _, first, walks = asked[k]

@@ -38,7 +38,7 @@ class NeuralOperatorLabels(Generic[T]):
         All as for ``solve``.
     walks : int
         Walks a point in an epoch; an even number with ``gradient``.
-    epsilon, relative, max_steps, gradient, screening
+    epsilon, relative, max_steps, gradient, shared_walks, screening
         As for ``solve``.
     rng : None, int or numpy.random.Generator
         The seed of all epochs, drawn once.
@@ -99,6 +99,7 @@ class NeuralOperatorLabels(Generic[T]):
         relative: bool = True,
         max_steps: int = 1024,
         gradient: bool = False,
+        shared_walks: bool = False,
         screening: float = 0.0,
         rng: int | np.random.Generator | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
@@ -108,7 +109,7 @@ class NeuralOperatorLabels(Generic[T]):
         self._begin(
             Statement._of(_LABEL, boundary, False, **_DIRICHLET_ONLY, dirichlet=dirichlet, source=source, screening=screening), points,
             Settings.checked(_LABEL, points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient,
-            backend=backend, num_threads=num_threads), walks, progress, _LABEL,
+            shared_walks=shared_walks, backend=backend, num_threads=num_threads), walks, progress, _LABEL,
         )  # fmt: skip
 
     @classmethod

@@ -52,7 +52,7 @@ class Prepared(NamedTuple):
     data: tuple[PackedData, ...]  # of ``statement._names``
     units: np.ndarray | None  # (B,) the exponents of u's units
     bound: Bound | None  # of a medium
-    start: Array  # (B, N, d), in the precision of the walks
+    start: Array  # (B, N, d), in the precision of the walks; one row if all instances share them
     frame: Array
     outside: Array | None  # (B N,) bool; None if no point is known to be
     backend: Backend | None  # of the walks
@@ -109,9 +109,9 @@ class Prepared(NamedTuple):
         s, settings = self.statement, self.settings
         b, end, n, n_end = window
         part = self.geometry if (b, end) == (0, self.sizes.B) else geometry or self.geometry._part_of(b, end)
-        names = s._names
+        names, own = s._names, slice(0, 1) if settings.shared_walks else slice(b, end)
         arrays = {
-            "start": self.start[b:end, n:n_end], "frame": self.frame[b:end],
+            "start": self.start[own, n:n_end], "frame": self.frame[own],
             **dict(zip(GEOMETRY, part._arrays_of(self.kind))),
             **{name: data.of_instances(b, end) for name, data in zip(names, self.data)},
         }  # fmt: skip
@@ -119,7 +119,7 @@ class Prepared(NamedTuple):
             **{f"{name}_kind": data.kind for name, data in zip(names, self.data)},
             "seed": settings.signed_seed, "max_steps": settings.max_steps, "gradient": gradient or settings.gradient,
             "screening": s._rate, "first_instance": b, "first_point": n, "outside": s.exterior,
-            "endless": s._reflecting is not None and s._reflecting.endless,
+            "endless": s._reflecting is not None and s._reflecting.endless, "nrhs": end - b if settings.shared_walks else 1,
         }  # fmt: skip
         extras = (part._memo_of(self.kind), *(data.function for data in self.data))
         units = None if self.units is None else self.units[b:end]
@@ -139,16 +139,32 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     target = _target(statement, at)
     packed = _pack(statement, target)
     sizes = _sizes(statement, points)
+    if settings.shared_walks:
+        _check_shared(statement, points, settings)
     backend, place_backend = _backends_of(statement, settings, target, packed)
     frame = statement._shared_boundary._frame(settings.epsilon, settings.relative)
     if frame.swallows and not statement.exterior:
         warn("epsilon is as large as the domain: every answer is g at the nearest point")
-    rows = frame.of_kind(target.kind, sizes.B)
+    rows = frame.of_kind(target.kind, 1 if settings.shared_walks else sizes.B)
     bound = _bound(statement, packed, rows, points, settings, backend)
     precision = _precision(statement, frame, bound)
     start, outside = _place(statement, at, rows, target, precision, place_backend, settings)
+    if settings.shared_walks and outside is not None:
+        outside = _arrays.namespace(outside).tile(outside, (sizes.B,))
     data, units = in_units(packed, target.boundary, sizes.B, bound and bound.largest) if "@" not in target.kind else (packed, None)
     return Prepared(statement, settings, target, sizes, data, units, bound, start, rows, outside, backend, place_backend)
+
+
+def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
+    """Whether one path can serve all instances."""
+    own = "leave shared_walks out: every instance has walks of its own then"
+    if s._shared_boundary._batch is not None or (points.ndim == 3 and len(points) != 1):
+        raise ValueError(f"solve: shared_walks is for one boundary and one set of points (N, d); {own}")
+    if s._method != "walk":
+        what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is no number,"
+        raise NotImplementedError(f"solve: with {what} walks cannot be shared yet; {own}")
+    if settings.cache is not None:
+        raise ValueError("solve: a cache is for one instance, and shared_walks is for many: leave one of them out")
 
 
 def _target(statement: Statement, at: Array) -> Target:

@@ -81,6 +81,7 @@ class Problem(Statement):
         relative: bool = True,
         max_steps: int = 1024,
         gradient: bool = False,
+        shared_walks: bool = False,
         cache: Literal["harmonic"] | None = None,
         rng: int | np.random.Generator | None = None,
         walk_offset: int = 0,
@@ -106,6 +107,9 @@ class Problem(Statement):
             A walk that has made so many steps ends at its projection and is counted in ``n_truncated``. At most 2^20 - 1.
         gradient : bool
             Also ∇u (13), by pairs of walks that leave in opposite directions; ``walks`` and ``walk_offset`` are even.
+        shared_walks : bool
+            The same walks for B sets of data on one boundary at points (N, d), which saves most of the time: the numbers of each are those
+            that it has alone, and errors are correlated between them. Not with neumann, robin, diffusion and a screening that varies.
         cache : None or "harmonic"
             "harmonic": walks from the centres of some balls serve all points in them (17). For many points without a source.
         rng : None, int or numpy.random.Generator
@@ -135,8 +139,8 @@ class Problem(Statement):
         """
         return answer(
             self, points, Settings.checked("solve", points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient,
-            cache=cache, backend=backend, num_threads=num_threads), walks=walks, walk_offset=walk_offset, rtol=rtol, atol=atol,
-            max_walks=max_walks, executor=executor, progress=progress,
+            shared_walks=shared_walks, cache=cache, backend=backend, num_threads=num_threads), walks=walks, walk_offset=walk_offset,
+            rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress,
         )  # fmt: skip
 
     @keywords("vjp", **HINTS)
@@ -150,6 +154,7 @@ class Problem(Statement):
         relative: bool = True,
         max_steps: int = 1024,
         gradient: bool = False,
+        shared_walks: bool = False,
         rng: int,
         walk_offset: int = 0,
         points_gradient: bool = True,
@@ -164,7 +169,7 @@ class Problem(Statement):
         label = self._caller or "vjp"
         settings = Settings.checked(
             label, points, seed(rng, label, "the int of result.seed"), epsilon=epsilon, relative=relative, max_steps=max_steps,
-            gradient=gradient, backend=backend, num_threads=num_threads,
+            gradient=gradient, shared_walks=shared_walks, backend=backend, num_threads=num_threads,
         )  # fmt: skip
         return gradients(Run(self, points, settings), grad, *settings.walks(label, walk_offset, walks), points_gradient, label)
 
@@ -177,6 +182,7 @@ class Problem(Statement):
         relative: bool = True,
         max_steps: int = 1024,
         gradient: bool = False,
+        shared_walks: bool = False,
         rng: int | np.random.Generator | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
         backend: Backend | None = None,
@@ -187,7 +193,7 @@ class Problem(Statement):
         ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
         """
         settings = Settings.checked(
-            "labels", points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, backend=backend,
-            num_threads=num_threads,
+            "labels", points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient,
+            shared_walks=shared_walks, backend=backend, num_threads=num_threads,
         )  # fmt: skip
         return NeuralOperatorLabels._of(self, points, settings, walks, progress, "labels")

@@ -30,20 +30,23 @@ class Settings(NamedTuple):
     gradient: bool
     backend: Backend | None
     num_threads: int | None
+    shared_walks: bool = False
     cache: str | None = None
 
     @staticmethod
     def checked(
         label: str, points: Any, rng: Any, *, epsilon: Any, relative: Any, max_steps: Any, gradient: Any, backend: Any, num_threads: Any,
-        cache: Any = None,
+        shared_walks: Any, cache: Any = None,
     ) -> Settings:  # fmt: skip
         """From a caller's arguments."""
         size, most = number(epsilon, label, "epsilon", positive=True), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
-        if not isinstance(gradient, bool):
-            raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
+        for name, given in (("gradient", gradient), ("shared_walks", shared_walks)):
+            if not isinstance(given, bool):
+                raise TypeError(f"{label}: {name} is {given!r}, expected True or False")
         count = None if num_threads is None else threads(num_threads, label)
         kind = choice(cache, label, "cache", (None, "harmonic"))
-        return Settings(drawn_seed(rng, label), size, bool(relative), most, gradient, _resolve(backend, points), count, kind)
+        where = _resolve(backend, points)
+        return Settings(drawn_seed(rng, label), size, bool(relative), most, gradient, where, count, shared_walks, kind)
 
     @property
     def signed_seed(self) -> int:

@@ -36,6 +36,7 @@ def solve(
     max_steps: int = 1024,
     gradient: bool = False,
     exterior: bool = False,
+    shared_walks: bool = False,
     cache: Literal["harmonic"] | None = None,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
@@ -63,7 +64,7 @@ def solve(
         Numbers and PerVertex have gradients; other data are called as functions.
     source, screening, diffusion, neumann, robin, exterior
         As for ``Problem``: f, σ, α, (where, h), (where, mu, h), and whether the domain is outside.
-    walks, epsilon, relative, max_steps, gradient, cache, rng, walk_offset, rtol, atol, max_walks, executor, progress
+    walks, epsilon, relative, max_steps, gradient, shared_walks, cache, rng, walk_offset, rtol, atol, max_walks, executor, progress
         As for ``Problem.solve``.
     backend, num_threads
         As in ``help(qf.conventions)``.
@@ -97,9 +98,9 @@ def solve(
         "solve", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve"), source=source, screening=screening,
         diffusion=diffusion, neumann=neumann, robin=robin,
     ).solve(
-        points, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, cache=cache, rng=rng,
-        walk_offset=walk_offset, rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress, backend=backend,
-        num_threads=num_threads,
+        points, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
+        cache=cache, rng=rng, walk_offset=walk_offset, rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress,
+        backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def solve_vjp(
     robin: tuple[Any, Any, Data] | None = None,
     gradient: bool = False,
     exterior: bool = False,
+    shared_walks: bool = False,
     points_gradient: bool = True,
     backend: Backend | None = None,
     num_threads: int | None = None,
@@ -180,8 +182,8 @@ def solve_vjp(
         "solve_vjp", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve_vjp"), source=source,
         screening=screening, diffusion=diffusion, neumann=neumann, robin=robin,
     ).vjp(
-        points, grad, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, rng=rng,
-        walk_offset=walk_offset, points_gradient=points_gradient, backend=backend, num_threads=num_threads,
+        points, grad, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
+        rng=rng, walk_offset=walk_offset, points_gradient=points_gradient, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 

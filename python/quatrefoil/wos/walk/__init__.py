@@ -61,12 +61,15 @@ def _place_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any
 
 def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first, dirichlet, source = shapes
-    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, *_ = options
+    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, nrhs = options
     assert start is not None
     assert frame is not None
     check_start(label, start, frame, ends, first)
-    check_data(label, start[0], {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
-    return node_shapes(label, start, first_walk, walks, gradient, *options[-3:-1])
+    if nrhs != 1 and start[0] != 1:
+        raise ValueError(f"{label}: {nrhs} right-hand sides share the walks of one instance; start has {start[0]}")
+    B = start[0] * nrhs
+    check_data(label, B, {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
+    return node_shapes(label, (B, *start[1:]), first_walk, walks, gradient, first_instance, first_point)
 
 
 def node_shapes(
@@ -138,7 +141,7 @@ WALK = Op(
     options=(
         Option("dirichlet_kind", str), Option("source_kind", str), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("screening", float),
-        Option("first_instance", int), Option("first_point", int), Option("outside", bool),
+        Option("first_instance", int), Option("first_point", int), Option("outside", bool), Option("nrhs", int),
     ),
     extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
     rule=_walk_shapes,

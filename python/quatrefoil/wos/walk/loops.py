@@ -29,33 +29,37 @@ def place(points, frame, ends, first, start, closed, outside, grids, num_threads
 
 
 def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichlet_kind, source_kind, seed, first_walk, count, max_steps,
-         gradient, screening, first_instance, first_point, outside, grids, g, f, num_threads):  # fmt: skip
+         gradient, screening, first_instance, first_point, outside, nrhs, grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
     kinds, about = (dirichlet_kind, source_kind), (seed, max_steps, gradient, screening)
     N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
     for b in range(len(start)):
         of_b = pieces(ends, first, b, start.shape[2])
-        values, marks = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64)
-        of_g, of_f = (None if x is None else row_of(kind, x, b, first) for kind, x in zip(kinds, (dirichlet, source)))
+        sides = range(b * nrhs, (b + 1) * nrhs)
+        values, marks = np.full((nrhs, channels, N, count), np.nan), np.zeros((N, count), np.int64)
         for point, w in blocks(start[b], first_walk, count):
             walked = Walked(
                 start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, source_kind != "none", outside, grids,
                 source_kind == "none",
             )  # fmt: skip
-            found = data_values(dirichlet_kind, of_g, g, first_instance + b, frame[b], walked.end, walked.piece, walked.place)
-            at_sources = data_values(source_kind, of_f, f, first_instance + b, frame[b], walked.event) if len(walked.event) else None
-            values[:, point, w - first_walk], marks[point, w - first_walk] = walked.channels(found, at_sources).T, walked.mark
-        counts[b] = tallied(marks).sum(axis=1)
-        for c in range(channels):
-            samples = values[c] if group == 1 else (values[c, :, ::2] + values[c, :, 1::2]) * 0.5
-            state = of_values(first_walk // group, samples, counts[b])
-            mean[b, :, :, c], m2[b, :, :, c] = state.mean, state.m2
-        m2[b, np.isnan(start[b, :, 0])] = np.nan  # of single walks too
+            marks[point, w - first_walk] = walked.mark
+            for side, of_side in zip(sides, values):
+                of_g, of_f = (None if x is None else row_of(kind, x, side, first) for kind, x in zip(kinds, (dirichlet, source)))
+                found = data_values(dirichlet_kind, of_g, g, first_instance + side, frame[b], walked.end, walked.piece, walked.place)
+                at_sources = data_values(source_kind, of_f, f, first_instance + side, frame[b], walked.event) if len(walked.event) else None
+                of_side[:, point, w - first_walk] = walked.channels(found, at_sources).T
+        for side, of_side in zip(sides, values):
+            counts[side] = tallied(marks).sum(axis=1)
+            for c in range(channels):
+                samples = of_side[c] if group == 1 else (of_side[c, :, ::2] + of_side[c, :, 1::2]) * 0.5
+                state = of_values(first_walk // group, samples, counts[side])
+                mean[side, :, :, c], m2[side, :, :, c] = state.mean, state.m2
+            m2[side, np.isnan(start[b, :, 0])] = np.nan  # of single walks too
 
 
 def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3, ddirichlet, dsource, dirichlet_kind, source_kind,
-             seed, first_walk, count, max_steps, gradient, screening, first_instance, first_point, outside, grids, g, f,
+             seed, first_walk, count, max_steps, gradient, screening, first_instance, first_point, outside, nrhs, grids, g, f,
              num_threads):  # fmt: skip
     """(7), (8): the walks again."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
@@ -66,19 +70,21 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
             d[...] = 0
     for b in range(len(start)):
         of_b = pieces(ends, first, b, start.shape[2])
-        of_g, of_f, to_g, to_f = (
-            None if x is None else row_of(kind, x, b, first) for kind, x in zip(2 * kinds, (dirichlet, source, ddirichlet, dsource))
-        )
         for point, w in blocks(start[b], first_walk, count):
             node = np.searchsorted(state.starts, w // group, side="right") - 1
-            share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
             walked = Walked(
-                start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, to_f is not None, outside, grids,
+                start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, dsource is not None, outside, grids,
                 source_kind == "none",
             )  # fmt: skip
-            along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
-            if to_g is not None:
-                add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.piece, walked.place)
-            if to_f is not None and len(walked.event):
-                of_event = np.where(walked.entering, toward[walked.owner], along[walked.owner])
-                add_gradient(source_kind, of_f, of_event * walked.weight, to_f, frame[b], walked.event)
+            for side in range(b * nrhs, (b + 1) * nrhs):
+                of_g, of_f, to_g, to_f = (
+                    None if x is None else row_of(kind, x, side, first)
+                    for kind, x in zip(2 * kinds, (dirichlet, source, ddirichlet, dsource))
+                )
+                share = grad[side, point, node] / (np.array(state.sizes)[node] * group)[:, None]
+                along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
+                if to_g is not None:
+                    add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.piece, walked.place)
+                if to_f is not None and len(walked.event):
+                    of_event = np.where(walked.entering, toward[walked.owner], along[walked.owner])
+                    add_gradient(source_kind, of_f, of_event * walked.weight, to_f, frame[b], walked.event)

@@ -1,0 +1,256 @@
+"""Right-hand sides that share walks: each has the numbers that it has alone, however many there are and however they are cut."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from quatrefoil import _backends, wos
+from wos.domains import SQUARE, field
+from wos.query.oracle import icosphere
+from wos.walk import oracle
+from wos.walk.oracle import disc_points, same, seed, star_points
+
+B = 19  # more than the lanes of any machine, and not a multiple of them
+NATIVE = _backends.reason("native") is None
+
+
+def fourier(rng, *shape):
+    return wos.Fourier(rng.standard_normal((*shape, 5)), (0.1, -0.05))
+
+
+def bells(rng, *shape, d=2):
+    return wos.Gaussians(rng.standard_normal((*shape, 2)), rng.uniform(-0.5, 0.5, (*shape, 2, d)), rng.uniform(0.3, 1.0, (*shape, 2)))
+
+
+def functions(rng):
+    return [lambda X, a=a: np.exp(a * X[:, 0]) for a in rng.uniform(-1, 1, 3)]
+
+
+def far_functions(rng):
+    return [lambda X, a=a: a * np.exp(X[:, 0]) for a in (1e60, 1.0, -1e-60)]
+
+
+def away(rng, n):
+    x = disc_points(rng, n, 1.0, 3)
+    return x / np.linalg.norm(x, axis=1, keepdims=True) * rng.uniform(1.2, 2.0, (n, 1))
+
+
+def _star(rng, *more, **options):
+    return wos.Polygon(oracle.star(60)), star_points(rng, 5), *more, options
+
+
+SCENES = {
+    "fourier and bells": lambda rng: _star(rng, fourier(rng, B), bells(rng, B)),
+    "in pairs": lambda rng: _star(rng, fourier(rng, B), bells(rng, B), gradient=True),
+    "screened": lambda rng: _star(rng, bells(rng, B), fourier(rng, B), gradient=True, screening=8.0),
+    "double precision": lambda rng: _star(rng, fourier(rng, B), bells(rng, B), epsilon=1e-6, gradient=True),
+    "numbers": lambda rng: _star(rng, rng.standard_normal(B), rng.standard_normal(B), max_steps=5),
+    "one source for all": lambda rng: _star(rng, wos.PerVertex(rng.standard_normal((B, 60))), bells(rng)),
+    "one boundary value for all": lambda rng: _star(rng, fourier(rng), bells(rng, 70)),
+    "functions": lambda rng: _star(rng, functions(rng), functions(rng), gradient=True),
+    "far functions": lambda rng: _star(rng, 1.0, far_functions(rng), gradient=True),
+    "half discs": lambda rng: (wos.Polygon(SQUARE), rng.uniform(0.1, 0.9, (6, 2)), fourier(rng, B), None, {"epsilon": 1e-4}),
+    "field": lambda rng: (
+        field(), disc_points(rng, 3), wos.GridField(rng.standard_normal((3, 4, 5)), ([-1, -1], [1, 1])), bells(rng, 3), {},
+    ),
+    "mesh": lambda rng: (
+        wos.TriangleMesh(*icosphere(1)), disc_points(rng, 4, 0.7, 3), bells(rng, B, d=3),
+        wos.Polynomial(rng.standard_normal((B, 2, 2, 2))), {},
+    ),
+    "ball in space": lambda rng: (
+        wos.Ball([0.1] * 3, 1.0), disc_points(rng, 4, 0.8, 3), bells(rng, B, d=3), bells(rng, B, d=3), {"screening": 2.0, "gradient": True},
+    ),
+    "outside": lambda rng: (wos.Ball([0.0] * 3, 1.0), away(rng, 4), bells(rng, B, d=3), None, {"exterior": True, "gradient": True}),
+    "five dimensions": lambda rng: (
+        wos.Box([0.0] * 5, [1.0] * 5), rng.uniform(0.2, 0.8, (3, 5)), bells(rng, 3, d=5), bells(rng, 3, d=5), {"gradient": True},
+    ),
+}  # fmt: skip
+
+
+def scene(name, rng):
+    """A boundary, points, how many right-hand sides, all of them, and what is one of them."""
+    boundary, X, g, f, options = SCENES[name](rng)
+    options |= {"rng": seed(rng), "walks": 38}
+
+    def of(data, i):
+        many = count_of(data, X.shape[1])
+        return data if many is None else data[i] if isinstance(data, (list, np.ndarray)) else _row(data, i)
+
+    count = max(count_of(x, X.shape[1]) or 1 for x in (g, f))
+    return boundary, X, count, {"dirichlet": g, "source": f, **options}, lambda i: {"dirichlet": of(g, i), "source": of(f, i), **options}
+
+
+def count_of(data, d):
+    """How many right-hand sides data in d dimensions have; None if they are the same for all."""
+    if isinstance(data, (list, np.ndarray)):
+        return len(data)
+    for name, axes in (("amplitude", 1), ("values", d if isinstance(data, wos.GridField) else 1), ("coefficients", _axes(data, d))):
+        if hasattr(data, name):
+            x = getattr(data, name)
+            return len(x) if x.ndim > axes else None
+    return None
+
+
+def _axes(data, d):
+    return d if isinstance(data, wos.Polynomial) else 1
+
+
+def _row(data, i):
+    if isinstance(data, wos.Fourier):
+        return wos.Fourier(data.coefficients[i], data.center)
+    if isinstance(data, wos.Gaussians):
+        return wos.Gaussians(data.amplitude[i], data.center[i], data.width[i])
+    if isinstance(data, wos.GridField):
+        return wos.GridField(data.values[i], data.box)
+    return type(data)((data.values if isinstance(data, wos.PerVertex) else data.coefficients)[i])
+
+
+def check_alone(name, rng, backend):
+    """Every right-hand side is what it is as the only one, and its gradient too, but for how sums are rounded."""
+    boundary, X, count, all_of_them, one = scene(name, rng)
+    found = wos.solve(boundary, X, **all_of_them, shared_walks=True, backend=backend)
+    grad = rng.standard_normal(found.value.shape)
+    pulled = wos.solve_vjp(boundary, X, grad, **all_of_them, shared_walks=True, backend=backend) if backend != "array" else None
+    assert found.value.shape == (count, len(X))
+    for i in sorted({0, 1, count // 2, count - 1}):
+        alone = wos.solve(boundary, X, **one(i), backend=backend)
+        for key in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped", "grad", "grad_stderr"):
+            x, y = getattr(found, key), getattr(alone, key)
+            assert (x is None) == (y is None), key
+            if x is not None:
+                np.testing.assert_array_equal(x[i], y, err_msg=f"{name}, {key} of {i}")
+        if pulled is None:
+            continue
+        given = [all_of_them["dirichlet"], all_of_them["source"]]
+        for data, mine, others in zip(given, pulled[1:], wos.solve_vjp(boundary, X, grad[i], **one(i), backend=backend)[1:], strict=True):
+            for key in others if count_of(data, X.shape[1]) else ():
+                size = np.abs(others[key]).max(initial=1e-300)
+                np.testing.assert_allclose(mine[key][i], others[key], rtol=0, atol=1e-4 * size, err_msg=f"{name}, {key} of {i}")
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_each_is_what_it_is_alone(name, backend, rng):
+    check_alone(name, rng, backend)
+
+
+@pytest.mark.parametrize("name", ["in pairs", "functions", "half discs", "ball in space"])
+def test_each_is_what_it_is_alone_in_a_composition(name, rng):
+    check_alone(name, rng, "array")
+
+
+def test_the_gradient_of_shared_numbers_is_the_sum(backend, rng):
+    boundary, X, count, all_of_them, one = scene("one source for all", rng)
+    grad = rng.standard_normal((count, len(X)))
+    points, _, of_source = wos.solve_vjp(boundary, X, grad, **all_of_them, shared_walks=True)
+    alone = [wos.solve_vjp(boundary, X, grad[i], **one(i)) for i in range(count)]
+    np.testing.assert_allclose(points, sum(a[0] for a in alone), rtol=1e-9, atol=1e-9 * np.abs(points).max())
+    for key, mine in of_source.items():
+        others = sum(a[2][key] for a in alone)
+        np.testing.assert_allclose(mine, others, rtol=0, atol=1e-5 * np.abs(others).max(), err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["in pairs", "functions"])
+def test_cuts_change_no_bit(name, backend, rng):
+    """Threads, resuming, merging, an executor, and progress, which cuts too."""
+    boundary, X, _, all_of_them, _ = scene(name, rng)
+    problem = {**all_of_them, "shared_walks": True}
+    whole = wos.solve(boundary, X, **problem)
+    parts = [wos.solve(boundary, X, **{**problem, "walks": n}, walk_offset=at) for at, n in ((0, 6), (6, 32))]
+    with ThreadPoolExecutor(2) as pool:
+        others = [
+            parts[0].resume(32), parts[1].merge(parts[0]), wos.solve(boundary, X, **problem, num_threads=3),
+            wos.solve(boundary, X, **problem, executor=pool), wos.solve(boundary, X, **problem, progress=lambda *_: None),
+            *([pickle.loads(pickle.dumps(parts[0])).resume(32)] if name != "functions" else []),
+        ]  # fmt: skip
+    for other in others:
+        same(whole, other)
+    grad = rng.standard_normal(whole.value.shape)
+    first, *more = (wos.solve_vjp(boundary, X, grad, **problem, num_threads=n) for n in (1, 2, 5))
+    for other in more:
+        for a, b in zip(first, other, strict=True):
+            for x, y in zip(a.values(), b.values(), strict=True) if isinstance(a, dict) else [(a, b)]:
+                np.testing.assert_array_equal(x, y)
+
+
+def test_more_than_go_together(rng):
+    """Walks are repeated for every 64."""
+    boundary, X, count, all_of_them, one = scene("one boundary value for all", rng)
+    found = wos.solve(boundary, X, **all_of_them, shared_walks=True)
+    for i in (63, 64, count - 1):
+        np.testing.assert_array_equal(found.value[i], wos.solve(boundary, X, **one(i)).value)
+
+
+def test_each_stops_when_its_error_is_small(backend, rng):
+    """A point of a right-hand side has the bits of a plain solve with as many walks."""
+    X, g = star_points(rng, 6), wos.Fourier(np.array([[0.0, 1.0, 0.0], [0.0, 0.2, 0.0], [3.0, 0.0, 0.0]]))
+    run = {"dirichlet": g, "walks": 32, "rng": seed(rng), "shared_walks": True}
+    star = wos.Polygon(oracle.star(60))
+    first = wos.solve(star, X, **run, atol=0.08, max_walks=512)
+    with ThreadPoolExecutor(2) as pool:
+        others = [wos.solve(star, X, **run, atol=0.2, max_walks=512).resume(32, atol=0.08, max_walks=512)]
+        others.append(wos.solve(star, X, **run, atol=0.08, max_walks=512, executor=pool))
+    for other in others:
+        same(first, other)
+    assert len(np.unique(first.n_walks)) > 2
+    for n in np.unique(first.n_walks):
+        plain = wos.solve(star, X, **{**run, "walks": int(n)})
+        np.testing.assert_array_equal(first.value[first.n_walks == n], plain.value[first.n_walks == n])
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_or_none(count, backend, rng):
+    """One is the ordinary call; of none, or at no points, nothing is left."""
+    star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 3), fourier(rng, count)
+    run = {"dirichlet": g, "source": bells(rng), "walks": 5, "rng": seed(rng)}
+    same(wos.solve(star, X, **run, shared_walks=True), wos.solve(star, X, **run))
+    assert wos.solve(star, X[:0], **run, shared_walks=True).value.shape == (count, 0)
+    grads = wos.solve_vjp(star, X, np.ones((count, 3)), **run, shared_walks=True)
+    assert grads[1]["coefficients"].shape == (count, 5)
+    if count == 0:
+        assert not any(x.any() for x in grads[2].values())
+    outside = np.concatenate([X, [[7.0, 7.0]]])
+    with pytest.warns(RuntimeWarning, match="1 points lie outside"):
+        r = wos.solve(star, outside, **{**run, "dirichlet": fourier(rng, 3)}, shared_walks=True)
+    assert np.isnan(r.value[:, 3]).all()
+    assert r.n_walks.tolist() == [[5, 5, 5, 0]] * 3
+
+
+def test_labels(rng):
+    """An epoch is a call that shares walks."""
+    star, X, g = wos.Star(0.1, -0.1, segments=60), star_points(rng, 4), fourier(rng, 3)
+    labels = wos.NeuralOperatorLabels(star, g, 1.0, points=X, walks=4, rng=seed(rng), shared_walks=True)
+    labels.epoch()
+    run = {"rng": labels.seed, "walks": 8, "shared_walks": True}
+    same(labels.epoch(), wos.Problem(star, dirichlet=g, source=1.0).solve(X, **run))
+    same(labels.result, wos.Problem(star, dirichlet=g, source=1.0).labels(X, walks=8, rng=labels.seed, shared_walks=True).epoch())
+
+
+def test_errors_are_correlated_but_right(rng):
+    """Two sides with the same data are equal; each has the error that its own says."""
+    X, u = star_points(rng, 400), lambda X: X[:, 0] ** 2 - X[:, 1] ** 2
+    r = wos.solve(wos.Polygon(oracle.star(60)), X, dirichlet=[u, u, lambda X: -u(X)], walks=64, rng=seed(rng), shared_walks=True)
+    np.testing.assert_array_equal(r.value[0], r.value[1])
+    np.testing.assert_array_equal(r.value[0], -r.value[2])
+    assert oracle.gates(r.value[0], r.stderr[0], u(X)) == []
+
+
+def test_refused(rng):
+    star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 3), fourier(rng, 2)
+    many = wos.Polygon([oracle.star(60), 2 * oracle.star(60)])
+    where = np.arange(60) < 3
+    for error, match, boundary, points, options in (
+        (ValueError, "one boundary and one set of points", many, X, {}),
+        (ValueError, "one boundary and one set of points", star, np.stack([X, X]), {}),
+        (ValueError, "a cache is for one instance", star, X, {"cache": "harmonic"}),
+        (TypeError, "shared_walks is 1, expected True or False", star, X, {"shared_walks": 1}),
+        (NotImplementedError, "with neumann or robin walks cannot be shared yet", star, X, {"neumann": (where, 0.0)}),
+        (NotImplementedError, "with a diffusion.* leave shared_walks out", star, X, {"diffusion": lambda X: 1 + X[:, 0] ** 2}),
+    ):
+        with pytest.raises(error, match=match):
+            wos.solve(boundary, points, dirichlet=g, **{"shared_walks": True, **options})
+    run = {"dirichlet": g, "walks": 4, "rng": 1}
+    one, other = wos.solve(star, X, **run), wos.solve(star, X, **run, walk_offset=4, shared_walks=True)
+    with pytest.raises(ValueError, match="shared_walks"):
+        one.merge(other)
