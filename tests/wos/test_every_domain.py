@@ -85,7 +85,8 @@ def test_tensors(name, backend, rng):
             np.testing.assert_allclose(g.numpy(), e, rtol=1e-12, atol=1e-13 * np.abs(by_hand[0]).max())
     more, whole = r.resume(4), wos.solve(boundary, points, **{**there, "walks": 8})
     for one, other in zip(*(torch.autograd.grad(x.value.sum(), [points, *leaves], allow_unused=True) for x in (more, whole))):
-        torch.testing.assert_close(one, other)
+        if one is not None:  # the data are seen in single precision, and summed walk by walk
+            torch.testing.assert_close(one, other, rtol=2 * EPS["float32"], atol=2 * EPS["float32"] * float(other.abs().max()))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -238,7 +238,7 @@ QF_BOTH SourceWeight<double> source_weight_wide(int64_t D, double s, double z2) 
 
 // ------------------------------------------------------------ sums
 
-// (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/state.py writes it: every product that could be fused is exact.
+// (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/nodes.py writes it: every product that could be fused is exact.
 template <class V>
 QF_HD void merge_equal(double n, V& mean, V& m2, V mean_b, V m2_b) {
   const V delta = mean_b - mean;
