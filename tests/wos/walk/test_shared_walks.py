@@ -254,3 +254,16 @@ def test_refused(rng):
     one, other = wos.solve(star, X, **run), wos.solve(star, X, **run, walk_offset=4, shared_walks=True)
     with pytest.raises(ValueError, match="shared_walks"):
         one.merge(other)
+
+
+def test_autograd(rng):
+    """The gradients of solve_vjp."""
+    torch = pytest.importorskip("torch")
+    star, X, c = wos.Polygon(oracle.star(60)), star_points(rng, 4), rng.standard_normal((3, 5))
+    run = {"source": 1.0, "walks": 6, "rng": seed(rng), "shared_walks": True}
+    parameters = torch.tensor(c, requires_grad=True)
+    value = wos.solve(star, torch.tensor(X), dirichlet=wos.Fourier(parameters), **run).value
+    grad = rng.standard_normal(value.shape)
+    (value * torch.tensor(grad)).sum().backward()
+    expected = wos.solve_vjp(star, X, grad, dirichlet=wos.Fourier(c), **run, points_gradient=False)[1]["coefficients"]
+    np.testing.assert_allclose(parameters.grad.numpy(), expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
