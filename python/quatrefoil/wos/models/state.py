@@ -15,7 +15,7 @@ from ... import _arrays
 from ..walk.nodes import merge_equal
 
 Array = Any
-_TOGETHER = 4096  # rows that are folded at a time: they stay in the cache
+_MANY = 1024  # rows that are folded channel by channel
 COUNTS = ("steps", "truncated", "escaped")  # the columns of State.counts
 
 
@@ -84,13 +84,12 @@ class State:
 
     def fold(self) -> tuple[Array, Array]:
         """(rows, channels): mean and M2 of all samples: the nodes merged in order (6)."""
-        rows, n, mean, m2 = len(self.mean), self.sizes[0], self.mean[:, 0], self.m2[:, 0]
+        (rows, _, C), n, mean, m2 = self.mean.shape, self.sizes[0], self.mean[:, 0], self.m2[:, 0]
         if len(self.sizes) == 1:
             return mean, m2
-        if rows > _TOGETHER and self.mean.__class__ is np.ndarray:
-            parts = [slice(i, i + _TOGETHER) for i in range(0, rows, _TOGETHER)]
-            some = [State(self.starts, self.sizes, self.mean[at], self.m2[at], self.counts[at]).fold() for at in parts]
-            return np.concatenate([x for x, _ in some]), np.concatenate([x for _, x in some])
+        if rows > _MANY and C > 1 and self.mean.__class__ is np.ndarray:  # NumPy's inner loops would be of C numbers
+            of_each = [State(self.starts, self.sizes, self.mean[..., c, None], self.m2[..., c, None], self.counts).fold() for c in range(C)]
+            return np.concatenate([x for x, _ in of_each], axis=1), np.concatenate([x for _, x in of_each], axis=1)
         with np.errstate(invalid="ignore", over="ignore"):  # as in merge_equal
             for k in range(1, len(self.sizes)):
                 more = self.sizes[k]
