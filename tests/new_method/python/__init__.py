@@ -7,7 +7,6 @@ from ..._spec import Arg, Op
 from ..._typing import Array, Backend, Given, T
 
 DECAY_APPLY = Op(
-
     __name__, "decay_apply",
     inputs=(Arg("x", "... H L"), Arg("rate", "H")),
     outputs=(Arg("y", "... H L"),),

@@ -40,7 +40,6 @@ def _check_divisor(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) 
 
 
 ARMA_FILTER = Op(
-
     __name__, "arma_filter",
     inputs=(
         Arg("b", "Q or ... Q", half=True),

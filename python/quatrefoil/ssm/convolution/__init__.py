@@ -8,7 +8,6 @@ from ..._typing import Array, Backend, T
 from .forms import Form, is_usual
 
 FFT_CONV = Op(
-
     __name__, "fft_conv",
     inputs=(
         Arg("u", "... H L", half=True),

@@ -16,7 +16,6 @@ MAX_STEPS = 2**31 - 1  # of the solver: an int of C
 
 GKA = Op(
 
-
     __name__, "gka",
     inputs=(
         *[Arg(name, "B T H D", half=True) for name in ("q", "k", "v")],

@@ -13,7 +13,6 @@ from ..modes.broadcast import broadcast_rows, call_vjp_per_channel, gradient_of_
 
 CAUCHY_MULT = Op(
 
-
     __name__, "cauchy_mult",
     inputs=(Arg("v", "... N", dtype="complex"), Arg("z", "L", dtype="complex"), Arg("w", "... N", dtype="complex")),
     outputs=(Arg("y", "... L", dtype="complex"),),
@@ -94,7 +93,6 @@ def cauchy_mult_vjp(
 
 
 S4_KERNEL = Op(
-
 
     __name__, "s4_kernel",
     inputs=(

@@ -14,7 +14,6 @@ DISCS = ("zoh", "bilinear", "dss")
 
 S4D_KERNEL = Op(
 
-
     __name__, "s4d_kernel",
     inputs=(
         Arg("dt", "H"),

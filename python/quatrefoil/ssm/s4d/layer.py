@@ -28,7 +28,6 @@ def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 
 S4D_CONV = Op(
 
-
     __name__, "s4d_conv",
     inputs=(
         Arg("u", "... H L", half=True),

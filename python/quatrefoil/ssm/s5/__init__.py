@@ -21,7 +21,6 @@ def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 
 S5_APPLY = Op(
 
-
     __name__, "s5_apply",
     inputs=(
         Arg("u", "... L H", half=True),

@@ -32,7 +32,6 @@ def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 
 LINEAR_SCAN = Op(
 
-
     __name__, "linear_scan",
     inputs=(
         Arg("a", "...", broadcast=True, dtype="any"),

@@ -48,7 +48,6 @@ def _check_rows(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> 
 
 
 STATE_STEP = Op(
-
     __name__, "selective_state_step",
     inputs=(
         Arg("state", "R H? P N", half=True),

@@ -11,7 +11,6 @@ from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import ends_check, ends_of
 
 VARLEN_STATES = Op(
-
     __name__, "causal_conv1d_varlen_states",
     inputs=(Arg("x", "T D", half=True), Arg("cu_seqlens", "B+1", dtype="int")),
     outputs=(Arg("states", "B D state_len", half=True),),
