@@ -21,7 +21,8 @@ QF_HD void exp_negative(V (&x)[U]) {
     r[u] = r[u] - n * T(single ? -2.12194440e-4 : 1.42860682030941723212e-6);
   }
   if constexpr (single) {
-    constexpr T c[] = {T(1.9875691500e-4), T(1.3981999507e-3), T(8.3334519073e-3), T(4.1665795894e-2), T(1.6666665459e-1), T(5.0000001201e-1)};
+    constexpr T c[] = {T(1.9875691500e-4), T(1.3981999507e-3), T(8.3334519073e-3),
+                       T(4.1665795894e-2), T(1.6666665459e-1), T(5.0000001201e-1)};
     for (int u = 0; u < U; ++u) e[u] = r[u] * c[0] + c[1];
     for (int k = 2; k < 6; ++k)
       for (int u = 0; u < U; ++u) e[u] = e[u] * r[u] + c[k];
@@ -46,8 +47,8 @@ QF_HD V exp_negative(V x) {
   return one[0];
 }
 
-// Of the numbers number(k). a0 apart: it is added in float64, so that a constant comes out exact. Angle 0 at the centre itself, as atan2 has
-// it.
+// Of the numbers number(k). a0 apart: it is added in float64, so that a constant comes out exact. Angle 0 at the centre itself, as atan2
+// has it.
 template <class V, class Number>
 QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   using T = Element<V>;

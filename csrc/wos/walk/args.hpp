@@ -59,7 +59,7 @@ struct Walk {
 
   QF_HD std::int64_t sides() const { return B * nrhs; }
   QF_HD std::int64_t instance_of(std::int64_t side) const { return nrhs == 1 ? side : 0; }  // B is 1 where nrhs is not
-  QF_HD int group() const { return gradient ? 2 : 1; }                 // walks that make a sample
+  QF_HD int group() const { return gradient ? 2 : 1; }                                      // walks that make a sample
   QF_HD int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value, and the gradient's components
   QF_HD std::int64_t nodes() const { return node_count(first_walk / group(), walks / group()); }
 };

@@ -41,8 +41,7 @@ class Doubled {
       : starts_(std::is_same<T, double>::value ? 0 : p.B * p.N * p.dimension),
         task_{nullptr,     nullptr,   p.solid,          p.outside,     nullptr,      p.frame,     p.dirichlet, p.source, p.B,
               p.N,         p.walks,   p.first_instance, p.first_point, p.first_walk, p.max_steps, p.screening, p.key0,   p.key1,
-              p.dimension, p.threads, p.gradient,       p.mean,        p.m2,         p.counts,    p.pieces,
-              p.nrhs,      p.first_data} {
+              p.dimension, p.threads, p.gradient,       p.mean,        p.m2,         p.counts,    p.pieces,    p.nrhs,   p.first_data} {
     const int64_t n = p.B * p.N * p.dimension;
     if constexpr (std::is_same<T, double>::value) {
       task_.start = p.start;

@@ -39,8 +39,8 @@ void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) 
   });
 }
 
-// Every walk of a round; marks have a number a slot, values one for each channel and right-hand side, instance after instance. A walk depends on its own
-// counter only. A team reads a cell and a list a step, all in the L2 cache, and writes 12 bytes a walk.
+// Every walk of a round; marks have a number a slot, values one for each channel and right-hand side, instance after instance. A walk
+// depends on its own counter only. A team reads a cell and a list a step, all in the L2 cache, and writes 12 bytes a walk.
 template <class T>
 void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
   const int64_t total = r.total();
@@ -83,8 +83,7 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
           fetch(values + (((at * channels + c) * points + last) * walks) * nrhs, min(kPoints, points - last) * walks * nrhs);
       int64_t found[kPoints][3] = {};
       for (int64_t point = first; point < last; ++point)
-        for (int64_t w = 0; !is_absent(point) && w < walks; ++w)
-          add_marks(marks[(at * points + point) * walks + w], found[point - first]);
+        for (int64_t w = 0; !is_absent(point) && w < walks; ++w) add_marks(marks[(at * points + point) * walks + w], found[point - first]);
       for (int64_t side = 0; side < nrhs; ++side)
         for (int64_t point = first; point < last; ++point)
           for (int j = 0; j < 3; ++j) {

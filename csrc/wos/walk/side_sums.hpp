@@ -26,7 +26,8 @@ class SideSums {
   }
   int64_t count() const { return sides_.count(); }
 
-  // `ended` says which walk ended in a lane before a step, or -1; its sums go to to[end nrhs + side], those of its first ball to `first_to`.
+  // `ended` says which walk ended in a lane before a step, or -1; its sums go to to[end nrhs + side], those of its first ball to
+  // `first_to`.
   void add(const Events<T, D>& events, const Bits<T>* ended, int64_t nrhs, double* to, double* first_to) {
     if (!count()) return;
     pack(events, ended);

@@ -96,9 +96,7 @@ class Values final : public Sink<V, D> {
 
   const double* frame() const { return p_.frame + instance_ * (D + 2); }
   T area() const { return T(frame()[D] * frame()[D]); }
-  data::Field<V, D> field(const data::Data& data, int64_t side) const {
-    return {data, instance_ * nrhs_ + side, p_.first_data, frame()};
-  }
+  data::Field<V, D> field(const data::Data& data, int64_t side) const { return {data, instance_ * nrhs_ + side, p_.first_data, frame()}; }
   // What the ends' walks met in their first balls: (ends, nrhs), as end_sums_ is, which holds the rest.
   double* first_sums() const { return end_sums_ + nrhs_ * most_ends; }
 

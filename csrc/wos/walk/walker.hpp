@@ -259,8 +259,7 @@ class Team {
     T* const at = events_ + iteration_ * W;
     const int64_t plane = iterations_ * W;
     for (int i = 0; i < D; ++i) store(at + i * plane, x[i] + r * n[i]);
-    for (int64_t row = 0; row < sink_.rows; ++row)
-      store(at + (D + row) * plane, busy != 0 ? sink_.weigh(weight, first, row) : V{});
+    for (int64_t row = 0; row < sink_.rows; ++row) store(at + (D + row) * plane, busy != 0 ? sink_.weigh(weight, first, row) : V{});
   }
 
   // The first step of lanes `first` (13): a shorter ball, and a direction and a source point that are opposite in the walks of a pair.
