@@ -82,9 +82,9 @@ def test_results_that_are_asked_for():
     asked = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", optional=True)), (Arg("y", "N"), Arg("z", "N 2", only_if="more")), options)
     assert asked.infer([(3,), None], (True,)) == [(3,), (3, 2)]
     assert asked.infer([(3,), None], (False,)) == [(3,), None]
-    assert asked.makes([0, None], (False,)) == [True, False]
+    assert asked.present_outputs([0, None], (False,)) == [True, False]
     assert asked.adjoint.infer([(3,), None, (3,), None], (False,)) == [(3,), None]
-    assert asked.adjoint.makes([0, None, 0, None], (False,)) == [True, False]
+    assert asked.adjoint.present_outputs([0, None, 0, None], (False,)) == [True, False]
     with pytest.raises(ValueError, match=r"grad_z has shape .*, expected none"):
         asked.adjoint.infer([(3,), None, (3,), (3, 2)], (False,))
 

@@ -45,7 +45,7 @@ def _lags(x: Any, y: Any) -> Any:
     longer, eps = max(a, b, key=len), np.finfo(x.dtype).eps
     h = (longer[-1] - longer[0]) / (len(longer) - 1)
     for z in (a, b):
-        if not np.abs(z - (z[0] + np.arange(len(z)) * h)).max() <= SLACK * eps * np.abs(z).max():
+        if not np.abs(z - (z[0] + np.arange(len(z)) * h)).max() <= SLACK * eps * np.abs(z).max() < np.inf:
             return None
     return ((a[0] - b[0]) + np.arange(len(a) - 1, -len(b), -1) * h)[:, None]
 
