@@ -77,7 +77,7 @@ class Values final : public Sink<V, D> {
     const int64_t n = ends.count;
     for (int64_t side = 0; side < boundaries_.count(); side += W) {
       boundaries_.evaluate(ends.x, n, side, static_cast<double*>(end_values_));
-      for (int64_t e = 0; e < n; ++e) add_boundary<W>(e * nrhs_ + side, double(ends.weight[e]), end_values_ + e * W);
+      add_boundary(ends, side, W, end_values_);
     }
     double* const values = end_values_ + most_ends;
     for (int64_t side = boundaries_.count(); side < nrhs_; ++side) {
@@ -86,7 +86,7 @@ class Values final : public Sink<V, D> {
         for (int64_t e = 0; e < n; ++e) values[e] = boundary.on_piece(ends.primitive[e], ends.place, e);
       else
         boundary.evaluate(ends.x, (n + W - 1) / W * W, values, absolute_, end_values_);
-      for (int64_t e = 0; e < n; ++e) add_boundary<1>(e * nrhs_ + side, double(ends.weight[e]), values + e);
+      add_boundary(ends, side, 1, values);
     }
     for (int64_t e = 0; e < n; ++e) put(e, values_ + ends.slot[e] * nrhs_);
   }
@@ -100,12 +100,15 @@ class Values final : public Sink<V, D> {
   // What the ends' walks met in their first balls: (ends, nrhs), as end_sums_ is, which holds the rest.
   double* first_sums() const { return end_sums_ + nrhs_ * most_ends; }
 
-  template <int n>
-  void add_boundary(int64_t at, double weight, const double* values) {
-    for (int i = 0; i < n; ++i) {
-      const double g = weight > 0 ? weight * values[i] : 0;
-      end_sums_[at + i] = g + end_sums_[at + i];
+  // Boundary values (n, width) become the walks' shares of them, which are added to the sums of right-hand sides from `side` on. Two loops:
+  // in one, the compiler fuses the product and the sum for some walks and not for others.
+  void add_boundary(const Ends<T, D>& ends, int64_t side, int64_t width, double* values) {
+    for (int64_t e = 0; e < ends.count; ++e) {
+      const double weight = double(ends.weight[e]);
+      for (int64_t i = 0; i < width; ++i) values[e * width + i] = weight > 0 ? weight * values[e * width + i] : 0;
     }
+    for (int64_t e = 0; e < ends.count; ++e)
+      for (int64_t i = 0; i < width; ++i) end_sums_[e * nrhs_ + side + i] += values[e * width + i];
   }
 
   // The values of a walk, or of one of a pair (13).

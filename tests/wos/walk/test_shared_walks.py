@@ -267,3 +267,15 @@ def test_autograd(rng):
     (value * torch.tensor(grad)).sum().backward()
     expected = wos.solve_vjp(star, X, grad, dirichlet=wos.Fourier(c), **run, points_gradient=False)[1]["coefficients"]
     np.testing.assert_allclose(parameters.grad.numpy(), expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+
+
+def test_a_walk_is_worth_the_same_wherever_it_stands(rng):
+    """In a loop over walks that ended together the compiler fused products and sums of the first few only."""
+    square = wos.Polygon([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    data = {"dirichlet": wos.Polynomial(rng.standard_normal((3, 3))), "source": wos.Polynomial(rng.standard_normal((3, 3)))}
+    given = {**data, "screening": 0.5, "gradient": True, "epsilon": 1e-6, "rng": 3}
+    whole = wos.solve(square, [[0.3, 0.4]], walks=300, **given)
+    for cut in range(2, 300, 14):
+        resumed = wos.solve(square, [[0.3, 0.4]], walks=cut, **given).resume(300 - cut)
+        np.testing.assert_array_equal(resumed.state.mean, whole.state.mean)
+        np.testing.assert_array_equal(resumed.state.m2, whole.state.m2)
