@@ -33,9 +33,10 @@ out
     An array for the result, C-contiguous, of exactly its shape and dtype, which shares no memory with an input; it is returned. For
     calls that return one array, not of half precision and without gradients.
 backend
-    "native" (compiled kernels), "numba" (the same in plain loops, compiled at the first call) or "array" for this call. Without it the
-    choice of ``with qf.use_backend(...)`` holds, then that of the environment's QUATREFOIL_BACKEND, then "native" where it was built.
-    ``qf.show_config()`` says which it is, and why. An unavailable backend is an error with the reason.
+    "native" (compiled kernels), "numba" (no compiler needed: loops that are compiled at their first call, or else the functions of
+    "array" over NumPy) or "array" for this call. Without it the choice of ``with qf.use_backend(...)`` holds, then that of the
+    environment's QUATREFOIL_BACKEND, then "native" if it was built. ``qf.show_config()`` shows which it is, and why. An unavailable
+    backend is an error with the reason.
     "array" computes with functions of the array API, those of NumPy, PyTorch or CuPy. It is what runs on a device, where it never waits
     for a result: what the host answers with an error because of a value, such as a point outside of its domain, is NaN there. It needs
     array-api-compat for tensors and CuPy arrays, takes more time and memory than a kernel, and has not yet run on a GPU. What it cannot
