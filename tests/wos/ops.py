@@ -23,8 +23,8 @@ def __getattr__(name):
     known = {*inputs, *extras, *dict(options)}
 
     def run(*arrays, backend=None, num_threads=None, **given):
-        for key in given:
-            assert key in known, key
+        for key in given.keys() - known:
+            raise TypeError(f"{name}() got an unexpected keyword argument {key!r}")
         settings = tuple(given.get(key, value) for key, value in options), tuple(given.get(key) for key in extras)
         if op.primal is not None:
             return call_vjp(op.primal, arrays, *settings, backend, num_threads)
