@@ -139,8 +139,8 @@ def pieces(count: int, numbers: int, xp: Any = None) -> list[slice]:
 
 
 def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
-    """``compute`` of every piece, one behind the other along ``axis``, in one array; a tuple of arrays where it returns one. An item may
-    make several entries of an axis, all items as many."""
+    """``compute`` of every piece, concatenated along ``axis``; a tuple of arrays if ``compute`` returns one. An item may have several
+    entries on the axis, the same number for every item."""
     first, *others = pieces(count, numbers, xp)
     made = compute(first)
     if not others:

@@ -30,6 +30,12 @@ def kernel(op: Op) -> Callable[..., Any] | None:
     return op.implementation("composition")
 
 
+def _composed(op: Op, compute: Callable[..., Any], xp: Any, inputs: Sequence[Any], options: Sequence[Any], extras: Sequence[Any]) -> Any:
+    functions = {e.name: f for e, f in zip(op.extras, extras) if e.function and f is not None}
+    with np.errstate(all="ignore"):  # what overflows is infinite or NaN, as everywhere
+        return compute(xp, *inputs, *options, **functions)
+
+
 def as_kernel(op: Op) -> Callable[..., Any] | None:
     """The composition over NumPy as a kernel of the host, which fills its outputs: the fallback of a method without loops for Numba."""
     compute = kernel(op)
@@ -43,9 +49,7 @@ def as_kernel(op: Op) -> Callable[..., Any] | None:
     def run(*given: Any) -> None:
         inputs, outputs, rest = given[: len(op.inputs)], given[len(op.inputs) :][:count], given[len(op.inputs) + count :]
         options, extras = rest[: len(op.options)], rest[len(op.options) : -1]
-        functions = {e.name: f for e, f in zip(op.extras, extras) if e.function and f is not None}
-        with np.errstate(all="ignore"):
-            made = compute(np, *map(dense, inputs), *options, **functions)
+        made = _composed(op, compute, np, [dense(x) for x in inputs], options, extras)
         for output, result in zip(outputs, [made] if op.single else made, strict=True):
             for o, r in zip(output, result, strict=True) if isinstance(output, list) else [(output, result)]:
                 if o is not None:
@@ -72,9 +76,7 @@ def bind(
     expected = [None if r is None else (tuple(r[0]), getattr(xp, r[1])) for r in layout]
 
     def run(arrays: Sequence[Any], extras: Sequence[Any]) -> list[Any]:
-        functions = {e.name: given for e, given in zip(op.extras, extras) if e.function and given is not None}
-        with np.errstate(all="ignore"):  # what overflows is infinite or NaN, as everywhere
-            made = compute(xp, *op.split(arrays), *options, **functions)
+        made = _composed(op, compute, xp, op.split(arrays), options, extras)
         flat = [made] if op.single else op.primal.flatten(made) if op.primal else list(made)
         results = [_as_expected(xp, op, r, e) for r, e in zip(flat, expected, strict=True)]
         if op.primal is None:

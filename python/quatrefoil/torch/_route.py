@@ -42,7 +42,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     if any(type(a) not in _PLAIN for a in given) or kernel is None:
         return lambda arrays, extras, out, threads: _traced_without_out(op, arrays, options, extras, out, backend, threads)
     route = (_Composed if name == "array" else _Filled)(op, arrays, options, backend, results, name, kernel)
-    return route.compute_single if route.is_single and not any(route.wanted) else route.run
+    return route.compute_single if route.is_single and not route.wants_gradient else route.run
 
 
 def _traced_without_out(
@@ -71,13 +71,14 @@ class _Route:
         self.layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
         self.device = next(a.device for a in arrays if a is not None)
         self.wanted = [a is not None and a.requires_grad for a in arrays]
+        self.wants_gradient = any(self.wanted)
         self.function = functions(op)
 
     def run(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         op = self.op
         if _is_transformed():
             return self.transform(arrays, extras, out, num_threads)
-        if torch.is_grad_enabled() and any(self.wanted):
+        if self.wants_gradient and torch.is_grad_enabled():
             _refuse_out(op, out)
             refuse_constants(op, arrays, self.wanted)
             result = self.function.eager(self.compute, num_threads, (self.options, extras, self.backend), *arrays)
