@@ -267,3 +267,8 @@ def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Sums what was added or stretched by broadcasting. In NumPy's order, on one thread: always the same bits."""
     axes = stretched(array.shape, shape)
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)
+
+
+def dense(x: Any) -> Any:
+    """A contiguous NumPy array; None as it is. NumPy and BLAS add strided numbers in another order, to other bits."""
+    return None if x is None else np.require(x, requirements=["C", "A"])

@@ -11,7 +11,7 @@ class Sides {
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // Of rows [first, first + nrhs) of the data those that fill whole vectors; there are none of other kinds of data.
+  // The rows of [first, first + nrhs) that fill whole vectors; no rows for other kinds of data.
   Sides(const Data& data, int64_t first, int64_t nrhs)
       : kind_(data.kind),
         width_(data.width),

@@ -239,7 +239,7 @@ void wide_values(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t
   }
 }
 
-// Their part of the gradients (7), (8), which is added to ddirichlet(side) and dsource(side), null where there are none.
+// Adds their part of the gradients (7), (8) to ddirichlet(side) and dsource(side), which may be null.
 template <class T, class Dirichlet, class Source>
 void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, int64_t first, int64_t last, Dirichlet&& ddirichlet,
                  Source&& dsource) {

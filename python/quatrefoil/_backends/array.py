@@ -43,13 +43,12 @@ def as_kernel(op: Op) -> Callable[..., Any] | None:
         return None
     count = len(op.primal.inputs if op.primal else op.outputs)
 
-    def dense(x: Any) -> Any:  # BLAS adds up strided arrays in another order, to other bits
-        return [dense(each) for each in x] if isinstance(x, list) else None if x is None else np.require(x, requirements=["C", "A"])
-
     def run(*given: Any) -> None:
         inputs, outputs, rest = given[: len(op.inputs)], given[len(op.inputs) :][:count], given[len(op.inputs) + count :]
         options, extras = rest[: len(op.options)], rest[len(op.options) : -1]
-        made = _composed(op, compute, np, [dense(x) for x in inputs], options, extras)
+        made = _composed(
+            op, compute, np, [list(map(_arrays.dense, x)) if isinstance(x, list) else _arrays.dense(x) for x in inputs], options, extras
+        )
         for output, result in zip(outputs, [made] if op.single else made, strict=True):
             for o, r in zip(output, result, strict=True) if isinstance(output, list) else [(output, result)]:
                 if o is not None:

@@ -13,8 +13,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .._spec import Op
 
 
@@ -41,11 +39,6 @@ def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
             raise cause from None
 
     return run
-
-
-def dense(x: Any) -> Any:
-    """An array in one piece, None as it is: NumPy and BLAS add up numbers that lie apart in another order, to other bits."""
-    return None if x is None else np.require(x, requirements=["C", "A"])
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

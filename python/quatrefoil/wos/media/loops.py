@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from ..._backends.numba import dense, jit
+from ..._arrays import dense
+from ..._backends.numba import jit
 from ..data.loops import add_gradient, data_values, row_of
 from ..query.loops import pieces
 from ..query.loops_solids import is_solid

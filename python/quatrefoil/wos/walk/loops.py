@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..._backends.numba import dense
+from ..._arrays import dense
 from ..data.loops import add_gradient, data_values, row_of
 from ..query.loops import pieces
 from ..query.loops_solids import Distances, is_function
