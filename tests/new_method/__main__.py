@@ -28,7 +28,7 @@ def lay_out(family, noun, root=ROOT):
 
     paths = []
     for kind, place in PLACES.items():
-        for file in sorted((HERE / kind).iterdir()):
+        for file in sorted(path for path in (HERE / kind).iterdir() if path.is_file()):  # not __pycache__
             name = f"test_{noun}.py" if file.name == "own_tests.py" else file.name
             paths.append(root / place.format(family=family, noun=noun) / name)
             paths[-1].parent.mkdir(parents=True, exist_ok=True)
