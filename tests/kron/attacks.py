@@ -81,22 +81,21 @@ class Program:
                 return gp.fit(grid[seen], self.Y[seen])
             return gp.fit(self.axes, self.Y, self.mask)
 
-    def fitted_mean(self, seen):
-        """The least-squares fit as a function of points, a tuple of columns."""
-
-        def design(points):
-            columns = [c for x in points for c in np.atleast_2d(x.T)] if self.mean == "linear" else []
-            scaled = [(c - m) / h for c, m, h in zip(columns, middles, halves)]
-            return np.stack([np.full(len(points[0]), float(self.mean != "zero")), *scaled], axis=1)
-
-        if not seen.any():
-            return lambda points, of=None: np.zeros(len(points[0]))
+    def design(self, seen):
+        """Orthonormal columns that span the mean, as a function of points, a tuple of columns; what few cells do not span is left out."""
         observed = [x[i] for x, i in zip(self.axes, np.nonzero(seen))]
+        if self.mean == "zero" or not seen.any():
+            return None
         middles = [c.mean() if np.ptp(c) else c[0] for x in observed for c in np.atleast_2d(x.T)]
         halves = [np.abs(c - m).max() or 1.0 for c, m in zip((c for x in observed for c in np.atleast_2d(x.T)), middles)]
-        A = design(observed)
-        found = np.linalg.lstsq(A, self.Y[seen], rcond=1e-4)[0] * A.any(axis=0)
-        return lambda points, of=lambda a: a: of(design(points)) @ of(found)
+
+        def columns(points):
+            coordinates = [c for x in points for c in np.atleast_2d(x.T)] if self.mean == "linear" else []
+            return np.stack([np.ones(len(points[0])), *[(c - m) / h for c, m, h in zip(coordinates, middles, halves)]], axis=1)
+
+        _, sizes, rows = np.linalg.svd(columns(observed), full_matrices=False)
+        spanned = sizes > 1e-4 * sizes[0]
+        return lambda points: columns(points) @ (rows[spanned] / sizes[spanned, None]).T
 
     def points(self):
         """As ``predict`` takes them, and the columns of every axis."""
@@ -113,15 +112,14 @@ class Program:
         """Every answer against the dense posterior at what was learnt."""
         rng = self.rng
         seen = np.ones(self.shape, bool) if self.mask is None else self.mask
-        kernels, mean_at = [written_out(k) for k in gp.kernels_], self.fitted_mean(seen)
-        at = mean_at([x[i.reshape(-1)] for x, i in zip(self.axes, np.indices(self.shape))]).reshape(self.shape)
-        dense = Dense(kernels, self.axes, np.where(seen, self.Y - at, 0), seen, gp.noise_, gp.variance_)
+        kernels = [written_out(k) for k in gp.kernels_]
+        dense = Dense(kernels, self.axes, np.where(seen, self.Y, 0), seen, gp.noise_, gp.variance_, self.design(seen))
         largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
         condition = max(1.0, largest / np.min(gp.noise_, initial=np.inf))
         if condition > 1e8:  # where a search can end
             return
         tolerance, deviation = 1e3 * EPS * condition, math.sqrt(gp.variance_)
-        terms = dense.y @ np.linalg.solve(dense.C, dense.y) + len(dense.y) * (1 + abs(math.log(gp.variance_)))
+        terms = dense.rest @ np.linalg.solve(dense.C, dense.rest) + len(dense.y) * (1 + abs(math.log(gp.variance_)))
         near(gp.log_marginal_likelihood(), dense.log_likelihood(), tolerance, "likelihood", terms)
         if self.options["optimizer"] != "fmin_l_bfgs_b":  # which may end on a ridge
             theta, step = gp.theta_, 1e-4 * rng.standard_normal(len(gp.theta_)) * np.minimum(1, np.abs(gp.theta_))
@@ -129,10 +127,10 @@ class Program:
             near(gp.log_marginal_likelihood(eval_gradient=True)[1] @ step * 2, slope, 0.01, "gradient", 1e-3 * terms + 1e-4)
         X, columns = self.points()
         mean, covariance = dense.predict(columns)
-        trend, terms = mean_at(columns), mean_at(columns, np.abs)
+        terms = np.abs(dense.design(columns)) @ np.abs(dense.beta)
         got, std = gp.predict(X, return_std=True)
-        largest = max(np.abs(dense.y).max(initial=0), terms.max(initial=0), deviation)
-        near(got.reshape(-1), mean + trend, max(tolerance, 1e-6 if self.mean == "linear" else 0), "mean", largest)  # slopes of few cells
+        largest = max(np.abs(dense.rest).max(initial=0), terms.max(initial=0), deviation)
+        near(got.reshape(-1), mean, max(tolerance, 1e-6 if self.mean == "linear" else 0), "mean", largest)  # slopes of few cells
         near(std.reshape(-1) ** 2, np.maximum(np.diagonal(covariance), 0), tolerance, "variance", deviation**2)
         drawn = gp.sample(X, 64, rng=rng).reshape(64, len(mean))
         spread = np.sqrt(np.maximum(np.diagonal(covariance), 0)) + (1e3 * tolerance) ** 0.5 * deviation
@@ -152,7 +150,7 @@ def descent(objective, theta, bounds):
 
 INNER = [
     "gridfit.nll_and_gradients",
-    "gridfit.solve_and_keep",
+    "gridfit.covariance_of",
     "gridgp.axis_kernels",
     "gridmodel.axes_of",
     "axis_kernel.OurKernel.__call__",

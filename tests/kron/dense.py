@@ -83,9 +83,9 @@ def written_out(kernel):
 
 
 class Dense:
-    """Exact regression on the cells observed."""
+    """Exact regression on the cells observed; ``design`` takes points and gives the columns of a mean with unknown coefficients."""
 
-    def __init__(self, kernels, axes, Y, mask, noise, variance):
+    def __init__(self, kernels, axes, Y, mask, noise, variance, design=None):
         at = np.flatnonzero(np.ones(Y.size, bool) if mask is None else mask.reshape(-1))
         index = np.unravel_index(at, Y.shape)
         self.kernels, self.variance = kernels, variance
@@ -93,13 +93,20 @@ class Dense:
         self.y = Y.reshape(-1)[at]
         self.C = variance * dense_kernel(kernels, self.x, self.x) + np.diag(np.broadcast_to(noise, Y.size)[at])
 
+        self.design = design or (lambda points: np.zeros((len(points[0]), 0)))
+        self.H = self.design(self.x)
+        self.A = np.linalg.inv(self.H.T @ np.linalg.solve(self.C, self.H))
+        self.beta = self.A @ (self.H.T @ np.linalg.solve(self.C, self.y))
+        self.rest = self.y - self.H @ self.beta
+
     def log_likelihood(self):
-        return -0.5 * (self.y @ np.linalg.solve(self.C, self.y) + np.linalg.slogdet(self.C)[1] + len(self.y) * np.log(2 * np.pi))
+        return -0.5 * (self.rest @ np.linalg.solve(self.C, self.rest) + np.linalg.slogdet(self.C)[1] + len(self.y) * np.log(2 * np.pi))
 
     def predict(self, points):
-        K = self.variance * dense_kernel(self.kernels, points, self.x)
+        K, h = self.variance * dense_kernel(self.kernels, points, self.x), self.design(points)
+        of_mean = h - K @ np.linalg.solve(self.C, self.H)
         covariance = self.variance * dense_kernel(self.kernels, points, points) - K @ np.linalg.solve(self.C, K.T)
-        return K @ np.linalg.solve(self.C, self.y), covariance
+        return h @ self.beta + K @ np.linalg.solve(self.C, self.rest), covariance + of_mean @ self.A @ of_mean.T
 
 
 class Problem:

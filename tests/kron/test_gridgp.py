@@ -26,6 +26,10 @@ KERNELS = {
         qf.kron.spectral_mixture, kind="gaussian", log_weights=rng.standard_normal(2), log_scales=rng.standard_normal(2), freqs=np.ones(2)
     ),
     "gsmp": lambda rng: partial(qf.kron.gsmp_kernel, weights=rng.uniform(0.5, 1, 3), means=rng.uniform(0, 1, 3), std=np.array(0.5)),
+    "matern12": lambda rng: partial(qf.kron.matern12, scale=0.4),
+    "matern32": lambda rng: partial(qf.kron.matern32, scale=0.4),
+    "periodic": lambda rng: partial(qf.kron.periodic, scale=0.8, period=0.7),
+    "rational_quadratic": lambda rng: partial(qf.kron.rational_quadratic, scale=0.4, alpha=0.7),
     "fixed": lambda rng: partial(fixed, scale=0.3),
 }
 
@@ -37,7 +41,7 @@ def test_gradient_of_the_likelihood(rng, name, share):
     x = np.linspace(0, 1, 5)
     gp = qf.kron.GridGP([KERNELS[name](rng), p.kernels[1]], noise=0.1, optimizer=None).fit([x, p.axes[1]], p.Y, p.mask)
     theta = gp.theta_
-    assert len(theta) == {"rbf": 4, "matern52": 4, "gsmp": 10, "fixed": 3}.get(name, 9)
+    assert len(theta) == {"gsmp": 10, "fixed": 3, "periodic": 5, "rational_quadratic": 5, "spectral_mixture": 9, "gaussian": 9}.get(name, 4)
     value, gradient = gp.log_marginal_likelihood(theta, eval_gradient=True)
     assert math.isclose(value, gp.log_marginal_likelihood_value_, rel_tol=1e-12)  # exp(log(x)) is x but for rounding
     expected = approx_fprime(theta, gp.log_marginal_likelihood, 1e-6)
@@ -171,7 +175,7 @@ def test_refused(rng):
         (lambda: gp.score(axes, hidden * np.inf), ValueError, r"GridGP\.score: y\[\d+\] is -?inf"),
         (lambda: fit(*axes, Y), ValueError, r"the axes of a grid are a list: fit\(\[x, t\], Y, mask\)"),
         (lambda: fit(axes), TypeError, r"Y is missing; give axes and Y, as fit\(\[x, t\], Y\), or a DataArray"),
-        (lambda: qf.kron.GridGP("matern").fit(axes, Y), ValueError, r"kernels\[0\] is 'matern', expected 'rbf', 'matern52'"),
+        (lambda: qf.kron.GridGP("matern").fit(axes, Y), ValueError, r"kernels\[0\] is 'matern', expected 'rbf', 'matern12'"),
         (lambda: qf.kron.GridGP("rbf", "rbf"), TypeError, r"GridGP takes kernels by position, got 2 arguments; kernels are one list"),
         (lambda: qf.kron.GridGP(qf.kron.rbf(scale=0.3)), TypeError, r"rbf: x is missing; .*functools.partial\(qf.kron.rbf, scale="),
         (lambda: qf.kron.rbf(axes[0], 0.3), TypeError, "rbf: scale is missing; give a length in the unit of x"),

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
 from checks import check_refused
@@ -83,18 +84,59 @@ def test_what_numpy_makes_arrays_of():
         GridGP().fit([X, T], frame.astype(object))
 
 
-def test_means():
+def test_known_means():
     slope = 5 + 3 * X[:, None] - 2 * T
-    columns = [np.ones(SEEN.sum()), np.repeat(X, 12)[SEEN.ravel()], np.tile(T, 14)[SEEN.ravel()]]
-    Y = TABLE + slope
-    a, b, c = np.linalg.lstsq(np.stack(columns, axis=1), Y[SEEN], rcond=None)[0]
-    means = ("zero", 0), ("constant", Y[SEEN].mean()), (lambda x, t: 5 + 3 * x - 2 * t, slope), ("linear", a + b * X[:, None] + c * T)
-    for mean, at in means:
-        gp, bare = GridGP(**FIXED, mean=mean).fit([X, T], Y, SEEN), GridGP(**FIXED, mean="zero").fit([X, T], Y - at, SEEN)
+    for mean, at in (("zero", 0), (7.5, 7.5), (lambda x, t: 5 + 3 * x - 2 * t, slope)):
+        gp, bare = (
+            GridGP(**FIXED, mean=mean).fit([X, T], TABLE + slope, SEEN),
+            GridGP(**FIXED, mean="zero").fit([X, T], TABLE + slope - at, SEEN),
+        )
         np.testing.assert_allclose(gp.predict([X, T]), bare.predict([X, T]) + at, rtol=0, atol=1e-10)
         np.testing.assert_allclose(gp.sample([X, T], rng=0), bare.sample([X, T], rng=0) + at, rtol=0, atol=1e-10)
         np.testing.assert_allclose(gp.predict([X[:2], T[:1]]).ravel(), gp.predict(np.array([[X[0], T[0]], [X[1], T[0]]])), rtol=1e-9)
-    far = GridGP(**FIXED, mean="linear").fit([X, T], slope).predict(np.array([[3.0, 9.0]]))
+
+
+@pytest.mark.parametrize("mean", ["constant", "linear"])
+@pytest.mark.parametrize("seen", [SEEN, None])
+def test_estimated_means(mean, seen):
+    """Universal kriging, written out."""
+    x, t = np.repeat(X, 12), np.tile(T, 14)
+    at = np.ones(168, bool) if seen is None else seen.ravel()
+    kernels, noise = FIXED["kernels"], FIXED["noise"]
+    gp = GridGP(**FIXED, mean=mean).fit([X, T], 5 + TABLE, seen)
+    new = [np.array([0.1, 0.33, 4.0]), np.array([0.2, 9.0])]
+    u, v = np.repeat(new[0], 2), np.tile(new[1], 3)
+    K = gp.variance_ * kernels[0](X)[np.ix_(*[np.repeat(range(14), 12)] * 2)] * kernels[1](T)[np.ix_(*[np.tile(range(12), 14)] * 2)]
+    C = K[np.ix_(at, at)] + noise * np.eye(at.sum())
+    cross = (gp.variance_ * np.kron(kernels[0](new[0], X), kernels[1](new[1], T)))[:, at]
+    H, h = (np.stack([np.ones(len(p)), p, q][: 1 if mean == "constant" else 3], axis=1) for p, q in ((x[at], t[at]), (u, v)))
+    y = (5 + TABLE).ravel()[at]
+    A = H.T @ np.linalg.solve(C, H)
+    beta = np.linalg.solve(A, H.T @ np.linalg.solve(C, y))
+    rest = y - H @ beta
+    expected = h @ beta + cross @ np.linalg.solve(C, rest)
+    of_mean = h - cross @ np.linalg.solve(C, H)
+    covariance = gp.variance_ * np.kron(kernels[0](new[0]), kernels[1](new[1])) - cross @ np.linalg.solve(C, cross.T)
+    covariance += of_mean @ np.linalg.solve(A, of_mean.T)
+    got, std = gp.predict(new, return_std=True)
+    np.testing.assert_allclose(got.ravel(), expected, rtol=1e-8)
+    np.testing.assert_allclose(std.ravel(), covariance.diagonal() ** 0.5, rtol=1e-7)
+    np.testing.assert_allclose(gp.predict(np.stack([u, v], axis=1), return_std=True), [expected, covariance.diagonal() ** 0.5], rtol=1e-7)
+    likelihood = -0.5 * (rest @ np.linalg.solve(C, rest) + np.linalg.slogdet(C)[1] + len(y) * np.log(2 * np.pi))
+    assert gp.log_marginal_likelihood_value_ == pytest.approx(likelihood, rel=1e-9)
+    gradient = gp.log_marginal_likelihood(eval_gradient=True)[1]
+    np.testing.assert_allclose(
+        gradient, approx_fprime(gp.theta_, gp.log_marginal_likelihood, 1e-6), rtol=0, atol=1e-4 * np.abs(gradient).max()
+    )
+    for samples in (gp.sample(new, 4000, rng=1).reshape(4000, -1), gp.sample(np.stack([u, v], axis=1), 4000, rng=2)):
+        off = samples.mean(axis=0) - expected
+        assert np.abs(off / (covariance.diagonal() / 4000) ** 0.5).max() < 6
+        assert np.abs(samples.var(axis=0) / covariance.diagonal() - 1).max() < 6 * (2 / 4000) ** 0.5
+    assert np.abs(gp.predict(new, "samples", samples=4000, rng=3)[1] / std - 1).max() < 6 * (1 / 8000) ** 0.5
+
+
+def test_a_linear_mean_reaches_beyond_the_data():
+    far = GridGP(**FIXED, mean="linear").fit([X, T], 5 + 3 * X[:, None] - 2 * T).predict(np.array([[3.0, 9.0]]))
     np.testing.assert_allclose(far, 5 + 9 - 18, rtol=1e-9)
 
 
@@ -234,3 +276,28 @@ def test_tensors():
     arrays = [*expected.predict([X, T], True), *expected.predict(points, True), expected.sample([X, T], rng=0)]
     for a, b in zip(found, [*arrays, *expected.predict(return_std="samples", rng=0)], strict=True):
         np.testing.assert_array_equal(a.detach().numpy(), b)
+
+
+def test_restarts_leave_a_flat_region():
+    """Restarts are drawn over all of the bounds; theta near a start far below the spacing has no gradient."""
+    x = np.linspace(0, 1, 25)
+    gp = functools.partial(GridGP, [functools.partial(qf.kron.rbf, scale=1e-4)], noise=0.01, rng=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        alone, best = (gp(n_restarts_optimizer=n).fit([x], np.sin(8 * x)).log_marginal_likelihood_value_ for n in (0, 20))
+    assert best > alone + 10
+
+
+@pytest.mark.parametrize("name", ["matern12", "matern32", "rational_quadratic", "periodic"])
+def test_our_kernels_are_learnt(name):
+    """A search goes uphill; the kernel's numbers end near those that made the data."""
+    numbers = {"scale": 0.5} | {"rational_quadratic": {"alpha": 1.0}, "periodic": {"period": 0.8}}.get(name, {})
+    axes = np.linspace(0, 3, 60), np.linspace(0, 1, 40)
+    kernels = [functools.partial(getattr(qf.kron, name), **numbers), functools.partial(qf.kron.matern32, scale=0.3)]
+    table = qf.kron.gp_sample([k(x) for k, x in zip(kernels, axes)], rng=0)[0].reshape(60, 40)
+    table += 0.05 * np.random.default_rng(1).standard_normal(table.shape)
+    start = [functools.partial(getattr(qf.kron, name), **{n: 1.03 * v for n, v in numbers.items()}), kernels[1]]
+    gp = GridGP(start, noise=1e-3, variance=1.0, mean="zero").fit(axes, table)
+    learnt = gp.kernels_[0].keywords
+    assert all(abs(np.log(learnt[n] / v)) < (1.0 if n == "alpha" else 0.4) for n, v in numbers.items()), learnt
+    assert gp.log_marginal_likelihood_value_ > gp.log_marginal_likelihood(np.log([1.0, *[1.03 * v for v in numbers.values()], 0.3, 1e-3]))

@@ -64,3 +64,24 @@ def test_likelihoods(peak_memory, sizes, code, arrays):
     """With all gradients."""
     taken = peak_memory(setup(sizes, sizes, True), f"found = qf.kron.gp_nll(covariances, x, 0.1, {code}grad=True)")
     assert taken <= arrays * 8 * math.prod(sizes) + SLACK
+
+
+SAMPLES = """
+import numpy as np, quatrefoil as qf
+from quatrefoil.kron.gp import sample
+sample._BLOCK_BYTES = 1 << 20  # one sample
+axes = [np.linspace(0, 1, n) for n in (40, 41, 39)]
+Y = np.random.default_rng(0).standard_normal((40, 41, 39))
+Y[::3, ::4] = np.nan
+gp = qf.kron.GridGP(optimizer=None, noise=0.5).fit(axes, Y)
+gp.predict(return_std="samples", samples=2, rng=0)
+gp.sample(size=1, rng=0)
+"""
+
+
+@pytest.mark.parametrize("code", ["gp.predict(return_std='samples', samples={}, rng=0)", "gp.sample(size={}, rng=0).mean()"])
+def test_samples(peak_memory, code):
+    """In blocks: many take what few take, and the result."""
+    few, many = (peak_memory(SAMPLES, code.format(count)) for count in (2, 40))
+    result = 38 * 8 * 40 * 41 * 39 if "sample(" in code else 0
+    assert many <= few + result + SLACK

@@ -23,19 +23,23 @@ struct PairsAdjoint {
   T *dx, *dy;     // as x and y; no dy where y is x
 };
 
-enum class Shape { squared_exponential, matern52 };
+enum class Shape { squared_exponential, matern12, matern32, matern52, periodic, rational_quadratic };
 template <class T>
 struct Radial {
   Pairs<T> pairs;
   Shape shape;
   const T* scale;  // (P,), or one number
   bool one_scale;
+  const T* period;  // as the scale, of the periodic kernel
+  bool one_period;
+  const T* alpha;  // one number, of the rational quadratic
 };
 template <class T>
 struct RadialAdjoint {
   Radial<T> forward;  // pairs.out unused, here and below
   PairsAdjoint<T> pairs;
   T* dscale;
+  T *dperiod, *dalpha;
 };
 
 enum class Kind { student_t, gaussian };

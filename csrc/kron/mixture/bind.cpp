@@ -79,6 +79,11 @@ Radial<T> take_radial(Arguments& given, int threads) {
   p.pairs = take_pairs<T>(given, threads);
   p.one_scale = given.peek(2).rank == 0;
   p.scale = numbers<T>(given, given.input("scale", p.one_scale ? "" : "P.."), "scale", kPositive);
+  if (shape == Shape::periodic) {
+    p.one_period = given.peek(3).rank == 0;
+    p.period = numbers<T>(given, given.input("period", p.one_period ? "" : "P.."), "period", kPositive);
+  }
+  if (shape == Shape::rational_quadratic) p.alpha = numbers<T>(given, given.input("alpha", ""), "alpha", kPositive);
   return p;
 }
 
@@ -101,8 +106,16 @@ void radial_adjoint(Arguments& given, int threads) {
     q.pairs = take_grad(given, q.forward.pairs);
     take_gradients(given, q.pairs);
     q.dscale = given.gradient_of("scale");
+    if (shape == Shape::periodic) q.dperiod = given.gradient_of("period");
+    if (shape == Shape::rational_quadratic) q.dalpha = given.gradient_of("alpha");
     given.run(kernels<T>().radial_adjoint, q);
   });
+}
+
+template <Shape shape>
+void define_radial(py::module_& m, const char* name) {
+  define(m, name, &radial<shape>);
+  define(m, (std::string(name) + "_vjp").c_str(), &radial_adjoint<shape>);
 }
 
 template <class T>
@@ -223,10 +236,12 @@ void product_adjoint(Arguments& given, int threads) {
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "rbf", &radial<Shape::squared_exponential>);
-  define(m, "rbf_vjp", &radial_adjoint<Shape::squared_exponential>);
-  define(m, "matern52", &radial<Shape::matern52>);
-  define(m, "matern52_vjp", &radial_adjoint<Shape::matern52>);
+  define_radial<Shape::squared_exponential>(m, "rbf");
+  define_radial<Shape::matern12>(m, "matern12");
+  define_radial<Shape::matern32>(m, "matern32");
+  define_radial<Shape::matern52>(m, "matern52");
+  define_radial<Shape::periodic>(m, "periodic");
+  define_radial<Shape::rational_quadratic>(m, "rational_quadratic");
   define(m, "spectral_mixture", &spectral);
   define(m, "spectral_mixture_vjp", &spectral_adjoint);
   define(m, "spectral_mixture_lags", &spectral_lags);

@@ -25,11 +25,36 @@ QF_HD OfSquare<V> squared_exponential(V square) {
   const V value = elementary::exp(V(-until_gone(V(square * 0.5))));
   return {value, value * -0.5};
 }
-// (2)
+// (2) The slope of matern12 is infinite at 0; 0 there leaves the gradient by the scale exact.
+template <class V>
+QF_HD OfSquare<V> matern12(V square) {
+  const V s = until_gone(square_root(square)), E = elementary::exp(V(-s));
+  return {E, s > 0.0 ? V(E / s * -0.5) : V{}};
+}
+template <class V>
+QF_HD OfSquare<V> matern32(V square) {
+  const V s = until_gone(square_root(V(square * 3.0))), E = elementary::exp(V(-s));
+  return {(s + 1.0) * E, E * -1.5};
+}
 template <class V>
 QF_HD OfSquare<V> matern52(V square) {
   const V s = until_gone(square_root(V(square * 5.0))), E = elementary::exp(V(-s));
   return {(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, (s + 1.0) * E * (-5.0 / 6)};
+}
+
+// (2) and its derivative by alpha.
+template <class V>
+struct RationalQuadratic {
+  OfSquare<V> of_square;
+  V by_alpha;
+};
+template <class V>
+QF_HD RationalQuadratic<V> rational_quadratic(V square, double alpha) {
+  constexpr double kLargest = 1e300;  // whose power is still that of infinity in float64
+  const V q = (square < kLargest ? square : broadcast<V>(kLargest)) * (0.5 / alpha), one_more = q + 1.0, rounded = one_more - 1.0;
+  const V log = rounded > 0.0 ? V(elementary::log(one_more) * (q / rounded)) : q;  // log(1 + q), with the rounding of 1 + q undone
+  const V value = elementary::exp(V(-until_gone(V(log * alpha))));
+  return {{value, value / one_more * -0.5}, value * (q / one_more - log)};
 }
 
 // An envelope g and its first three derivatives by d; `by_log_scale`: the partials of g, g' and g'' by the logarithm of the scale.

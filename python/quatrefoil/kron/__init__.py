@@ -12,9 +12,13 @@ from .gp import gp_nll_vjp as gp_nll_vjp
 from .gp import gp_solve_vjp as gp_solve_vjp
 from .gp.posterior import gp_posterior
 from .gp.sample import gp_posterior_sample, gp_sample
-from .mixture import gsmp_kernel, matern52, rbf, spectral_mixture
+from .mixture import gsmp_kernel, matern12, matern32, matern52, periodic, rational_quadratic, rbf, spectral_mixture
 from .mixture import gsmp_kernel_vjp as gsmp_kernel_vjp
+from .mixture import matern12_vjp as matern12_vjp
+from .mixture import matern32_vjp as matern32_vjp
 from .mixture import matern52_vjp as matern52_vjp
+from .mixture import periodic_vjp as periodic_vjp
+from .mixture import rational_quadratic_vjp as rational_quadratic_vjp
 from .mixture import rbf_vjp as rbf_vjp
 from .mixture import spectral_mixture_vjp as spectral_mixture_vjp
 from .models.gphm import GPHM
@@ -42,9 +46,13 @@ __all__ = [
     "gp_sample",
     "gp_solve",
     "gsmp_kernel",
+    "matern12",
+    "matern32",
     "matern52",
     "matvec",
     "pde",
+    "periodic",
+    "rational_quadratic",
     "rbf",
     "spectral_mixture",
     "sum_logdet",

@@ -215,3 +215,16 @@ def test_one_eigendecomposition_serves_mean_and_variance(rng, monkeypatch):
         calls.clear()
         qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, prior_diag=1.0)
         assert calls == [6, 5]
+
+
+@pytest.mark.parametrize("own_masks", [False, True])
+def test_samples_in_blocks(backend, rng, monkeypatch, own_masks):
+    """A block is part of the same sequence of samples."""
+    p = Problem(rng)
+    y, mask = rng.standard_normal((2, 30)), rng.random((2, 30) if own_masks else 30) < 0.7
+    draw = functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, y, p.noise, mask=mask, prior_factors=p.prior, size=5)
+    whole, prior = draw(rng=3), qf.kron.gp_sample(p.factors, noise=0.1, size=5, rng=3)
+    monkeypatch.setattr("quatrefoil.kron.gp.sample._BLOCK_BYTES", 1 if own_masks else 8 * 2 * 2 * 42)
+    np.testing.assert_allclose(draw(rng=3), whole, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(qf.kron.gp_sample(p.factors, noise=0.1, size=5, rng=3), prior, rtol=0, atol=1e-12)
+    assert draw(size=0, rng=3).shape == (0, 2, 12)

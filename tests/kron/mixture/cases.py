@@ -35,9 +35,11 @@ def mixture(rng, Q):
     return {"log_weights": 0.5 * rng.standard_normal(Q), "log_scales": 0.3 * rng.standard_normal(Q), "freqs": rng.uniform(0, 1, Q)}
 
 
-def _radial(n, m, shape, scale):
+def _radial(n, m, shape, scale, **more):
+    """``more``: shapes of further numbers above 0."""
+
     def make(rng):
-        return both(rng, n, m, shape), {"scale": np.asarray(rng.uniform(0.5, 2, scale))}
+        return both(rng, n, m, shape), {name: np.asarray(rng.uniform(0.5, 2, s)) for name, s in {"scale": scale, **more}.items()}
 
     return make
 
@@ -124,6 +126,10 @@ PRODUCT = [
 ]
 CASES = [
     *[Case(op, name, _radial(*sizes)) for op in ("rbf", "matern52") for name, sizes in RADIAL],
+    *[Case(op, name, _radial(*sizes)) for op in ("matern12", "matern32") for name, sizes in RADIAL[1:2] + RADIAL[8:9] + RADIAL[11:13]],
+    *[Case("rational_quadratic", name, _radial(*sizes, alpha=())) for name, sizes in RADIAL],
+    *[Case("periodic", name, _radial(*sizes, period=sizes[-1])) for name, sizes in RADIAL],
+    Case("periodic", "one-period", _radial(5, 3, (2,), (2,), period=())),
     Case("spectral_mixture", "small", _spectral(5, None, 3)),
     Case("spectral_mixture", "rectangular", _spectral(4, 3, 2, kind="gaussian", order=1)),
     *[Case("spectral_mixture", name, _spectral(*sizes)) for name, sizes in SPECTRAL],

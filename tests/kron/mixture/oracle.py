@@ -23,6 +23,25 @@ def matern52(x, y=None, *, scale):
     return (1 + s + s**2 / 3) * np.exp(-s)
 
 
+def matern12(x, y=None, *, scale):
+    return np.exp(-np.sqrt(_square(x, y, scale)))
+
+
+def matern32(x, y=None, *, scale):
+    s = np.sqrt(3 * _square(x, y, scale))
+    return (1 + s) * np.exp(-s)
+
+
+def rational_quadratic(x, y=None, *, scale, alpha):
+    a = np.longdouble(alpha)
+    return np.exp(-a * np.log1p(_square(x, y, scale) / (2 * a)))
+
+
+def periodic(x, y=None, *, scale, period):
+    chord = 2 * np.sin(TWO_PI / 2 * _differences(x, y) / np.asarray(period, np.longdouble))
+    return np.exp(-((chord / np.asarray(scale, np.longdouble)) ** 2).sum(-1) / 2)
+
+
 def _derivative(coefficients, exponent):
     """Of sum_i c_i d^i exp(E(d)): its coefficients, those of E' being ``exponent``."""
     return np.polynomial.polynomial.polyadd(

@@ -43,14 +43,14 @@ class Problem:
         self.noise = size * size * 10 ** rng.uniform(-3, 1)
         self.given = {
             "means": means, "std": std, "noise": self.noise, "agents": agents, "tol": 10 ** rng.uniform(-6, -1), "rng": 5,
-            "max_iter": int(rng.integers(1, 12)), "quantization": rng.choice([0, 0.01, 0.1, 1.0, 10.0]) * size * size / A,
+            "max_iter": int(rng.integers(1, 12)), "quantization": float(rng.choice([0, 1e-4, 0.01, 0.1, 0.5])),
         }  # fmt: skip
         self.new = self.x[:1] + length * rng.uniform(-30, 30, (7, *self.x.shape[1:]))
 
     def fitted(self, model, length=1.0, size=1.0):
         """In units of which there are ``length`` and ``size`` in one of these; what it was given changes afterwards."""
         options = {name: copy.copy(value) for name, value in self.given.items()}
-        for name, scale in (("means", 1 / length), ("std", 1 / length), ("noise", size * size), ("quantization", size * size)):
+        for name, scale in (("means", 1 / length), ("std", 1 / length), ("noise", size * size)):
             options[name] = None if options[name] is None else options[name] * scale
         x, y = self.x * length, self.y * size
         model.set_params(**options).fit(x, y)
@@ -113,14 +113,15 @@ def attack_fits(rng, backend):
             model if (again := rng.random() < 0.3) else SlimKL(means=np.zeros(1), noise=1.0), *((1.0, 1.0) if again else (length, size))
         )
     length, size = (1.0, 1.0) if again else (length, size)
-    weights, unit = model.weights_, p.given["quantization"]
+    weights, precision = model.weights_, p.given["quantization"]
     assert np.array_equal(other.weights_, weights * size**2), "weights in other units"
     assert (weights >= 0).all()
-    if unit and p.given["agents"] > 1:
-        assert np.abs(weights / unit - np.rint(weights / unit)).max() <= 1e-9 * max(1, (weights / unit).max())
+    if precision and p.given["agents"] > 1:
+        multiples = np.frexp(weights)[0] / precision
+        assert np.abs(multiples - np.rint(multiples)).max() <= 1e-9 / precision
     expected = p.objective(weights)
     scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # roundings of C count for the data's term as much as it is
-    least = 2e-8 * len(weights) * weights.max() / p.noise if p.given["agents"] > 1 and not unit else 0.0  # what weights of 0 count for
+    least = 2e-8 * len(weights) * weights.max() / p.noise if p.given["agents"] > 1 else 0.0  # what weights of 0 count for
     roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition
     assert abs(model.objective_[-1] - expected) <= (roundings + least) * scale, (model.objective_[-1], expected)
     if p.given["agents"] == 1:

@@ -102,11 +102,12 @@ def test_the_positive_root(rng):
 
 
 def test_rounding_has_no_bias(rng):
-    a = np.array([0.0, 0.3, 0.5, 1.0, 2.75])
-    drawn = np.stack([parts.rounded(a, 0.5, rng) for _ in range(4000)])
-    np.testing.assert_array_equal(drawn, 0.5 * np.rint(drawn / 0.5))
-    assert (np.abs(drawn - a) < 0.5).all()
-    assert np.abs(drawn.mean(axis=0) - a).max() < 6 * 0.25 / 4000**0.5  # six deviations of a mean of coins
+    a = np.array([0.0, 0.3, 0.5, 1.0, 2.8, 3e-200])
+    drawn = np.stack([parts.rounded(a, 0.125, rng) for _ in range(4000)])
+    unit = np.array([1.0, 0.0625, 0.125, 0.25, 0.5, 0.125 * 2.0 ** np.frexp(3e-200)[1]])
+    np.testing.assert_array_equal(drawn, unit * np.rint(drawn / unit))
+    assert (np.abs(drawn - a) < unit).all()
+    assert (np.abs(drawn.mean(axis=0) - a) < 6 * 0.5 * unit / 4000**0.5).all()  # six deviations of a mean of coins
     np.testing.assert_array_equal(drawn[:, [0, 2, 3]], np.broadcast_to(a[[0, 2, 3]], (4000, 3)))
     assert parts.rounded(a, 0, rng) is a
 
@@ -285,6 +286,7 @@ BAD = [
     ({"agents": 0}, {}, ValueError, "agents is 0, expected at least 1"),
     ({"agents": 7}, {}, ValueError, "agents is 7, expected at most 6"),
     ({"quantization": -0.1}, {}, ValueError, "quantization is -0.1"),
+    ({"quantization": 0.6}, {}, ValueError, "quantization is 0.6, a relative precision, expected at most 0.5"),
     ({"executor": 3}, {}, TypeError, r"executor is int, expected a concurrent\.futures\.Executor"),
     ({"rng": -1}, {}, ValueError, "rng is -1"),
 ]

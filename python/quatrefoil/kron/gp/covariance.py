@@ -42,6 +42,7 @@ class GridCovariance:
     ) -> None:  # fmt: skip
         self.grid, self.noise, self.mask = Grid(factors, label, backend, num_threads), noise, mask
         self._exact: dict[Cells, Any] = {}
+        self._last_iterative: tuple[Cells, float, Iterative] | None = None
 
     @functools.cached_property
     def _by_mask(self) -> tuple[list[Cells], np.ndarray | None]:
@@ -66,11 +67,17 @@ class GridCovariance:
         return found
 
     def groups(self, count: int, solver: Callable[[Cells], Any]) -> list[RowGroup]:
-        """The rows of every different mask, ``count`` in all, with the solver for it."""
+        """The rows of every different mask, ``count`` in all, with the solver for it. More rows than masks use the masks again in turn."""
         every, which = self._by_mask
         if which is None:
             return [RowGroup(np.arange(count), every[0], solver(every[0]))]
+        which = np.resize(which, count)
         return [RowGroup(np.flatnonzero(which == i), cells, solver(cells)) for i, cells in enumerate(every)]
+
+    @property
+    def kernel(self) -> tuple[Backend | None, int | None]:
+        """The backend and the number of threads of products."""
+        return self.grid.kernel
 
     @property
     def factors(self) -> list[np.ndarray]:
@@ -115,6 +122,13 @@ class GridCovariance:
         _check_room(grid.label, latent)
         return ByLatent(grid, cells)
 
+    def _iterative(self, cells: Cells, tol: float) -> Iterative:
+        """The last one is kept, with its preconditioner."""
+        last = self._last_iterative
+        if last is None or last[:2] != (cells, tol):
+            self._last_iterative = last = (cells, tol, Iterative(self.grid, [cells], tol))
+        return last[2]
+
     def _has_few(self, cells: Cells) -> bool:
         """Whether an exact solver costs less than iterations."""
         return min(len(cells.latent), cells.count) <= FEW or self.grid.is_negligible(cells.least)
@@ -134,8 +148,8 @@ class GridCovariance:
         if left:
             at = np.concatenate([g.rows for g in left])
             cells = [g.cells for g in left for _ in g.rows]
-            solver = Iterative(self.grid, cells if len(left) > 1 else cells[:1], tol, progress)
-            alpha[at] = solver.solve(rows[at], None if start is None else start[at])
+            solver = Iterative(self.grid, cells, tol) if len(left) > 1 else self._iterative(cells[0], tol)
+            alpha[at] = solver.solve(rows[at], None if start is None else start[at], progress)
             done.append(RowGroup(at, left[0].cells, solver))
         return Solution(self, done, alpha=alpha)
 
@@ -148,7 +162,7 @@ class GridCovariance:
         def solver(cells: Cells) -> Any:
             if logdet == "exact" or self._has_few(cells):
                 return self.exact(cells)
-            return Estimated(grid, cells, tol, probes, np.random.default_rng(seed))
+            return Estimated(self._iterative(cells, tol), cells, tol, probes, np.random.default_rng(seed))
 
         done = [g for g in self.groups(len(rows), solver) if len(g.rows)]
         values, errors = np.zeros(len(rows)), np.zeros(len(rows))
@@ -166,8 +180,7 @@ class GridCovariance:
             alpha = np.zeros_like(rows)
             for group in done:
                 if isinstance(group.solver, Estimated):
-                    iterative = Iterative(grid, [group.cells], tol)
-                    alpha[group.rows] = iterative.solve(rows[group.rows], None if start is None else start[group.rows])
+                    alpha[group.rows] = group.solver.iterative.solve(rows[group.rows], None if start is None else start[group.rows])
                     errors[group.rows] = group.solver.logdet_error() / 2
                 else:
                     alpha[group.rows] = group.solver.solve(rows[group.rows])
@@ -203,6 +216,13 @@ class Solution:
     def _to_basis(self) -> np.ndarray:
         assert self._alpha is not None
         return self.covariance.grid.to_basis(self._alpha)
+
+    def combined(self, weights: np.ndarray) -> Solution:
+        """Of linear combinations of the rows, weights (b, B), where all rows have one mask."""
+        if np.array_equal(weights, np.eye(len(weights))) and len(weights) == len(self.groups[0].rows):
+            return self
+        (group,) = self.groups
+        return Solution(self.covariance, [group._replace(rows=np.arange(len(weights)))], alpha=weights @ self.alpha)
 
     def vjp(self, grad: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Gradients of α by the factors, by y as rows, and by the noise (19): C is symmetric, so its solve is its own adjoint."""

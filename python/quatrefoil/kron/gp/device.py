@@ -56,7 +56,10 @@ class DeviceCovariance:
 
     def solved(self, y: Array, tol: float) -> Array:
         """C⁻¹ y in double precision, for factors whose own precision says what is rounding."""
-        return gp_solve(self.xp, self._factors, y, self._given, self._mask, None, tol)
+        mask = self._mask
+        if mask is not None and mask.ndim > 1:  # rows beyond the masks use the masks again
+            mask = self.xp.broadcast_to(mask, y.shape)
+        return gp_solve(self.xp, self._factors, y, self._given, mask, None, tol)
 
     @functools.cached_property
     def _inverses(self) -> list[tuple[Array, Array]]:

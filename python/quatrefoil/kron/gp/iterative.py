@@ -21,6 +21,7 @@ _FLOOR = (1e-14, 2e-6)  # what a residual can be reduced to in double and in sin
 _ROUNDS = 30
 _LOSS = 30.0  # by which the residual of C's system is at first taken to be larger than that of M's
 _LEAST = 1e-15  # of numbers there, and what the products of two of them stay above
+_PROBE_TOL = 1e-4  # residual of the probes' systems, far below what their random signs leave
 _NEGLIGIBLE = 1e-8  # of λ / noise, there
 
 
@@ -38,8 +39,8 @@ class Iterative:
     square leaves the range of float64.
     """
 
-    def __init__(self, grid: Grid, cells: Sequence[Cells], tol: float, progress: Progress | None = None) -> None:
-        self.grid, self.tol, self.progress = grid, tol, progress
+    def __init__(self, grid: Grid, cells: Sequence[Cells], tol: float) -> None:
+        self.grid, self.tol = grid, tol
         self.observed = np.array([c.observed for c in cells]).reshape(-1, grid.size)
         least = [c.least for c in cells]
         self.least = np.array(least if len(set(least)) > 1 else least[:1])
@@ -84,7 +85,7 @@ class Iterative:
         found += self.extra_noise_inverse * b
         return found
 
-    def solve(self, y: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    def solve(self, y: np.ndarray, start: np.ndarray | None = None, progress: Progress | None = None) -> np.ndarray:
         """C⁻¹ y, until the residual of C's own system is at most ``tol`` |y|: README (13).
 
         In rounds, each for what the last one left: in single precision as long as a round leaves a tenth at most, then in double.
@@ -92,10 +93,10 @@ class Iterative:
         e = np.frexp(np.abs(y).max(axis=1, initial=0.0))[1][:, None]
         if start is not None:
             start = np.ldexp(start * self.observed, -e) * self.least[:, None]
-        found: np.ndarray = np.ldexp(self._solve(np.ldexp(y, -e), start) / self.least[:, None], e)
+        found: np.ndarray = np.ldexp(self._solve(np.ldexp(y, -e), start, progress) / self.least[:, None], e)
         return found
 
-    def _solve(self, y: np.ndarray, start: np.ndarray | None) -> np.ndarray:
+    def _solve(self, y: np.ndarray, start: np.ndarray | None, progress: Progress | None) -> np.ndarray:
         alpha: np.ndarray = np.zeros_like(y) if start is None else start
         left = y.copy() if start is None else self._left(y, alpha)
         wanted, scale, single = self.tol * _norms(y), _norms(left), self._single
@@ -105,7 +106,7 @@ class Iterative:
             if not (before > wanted).any():
                 return alpha
             per_unit = 1 / np.where(before > 0, before, 1)
-            step, cg = self._round(left, wanted * per_unit / loss, single, self._report(scale, before, count))
+            step, cg = self._round(left, wanted * per_unit / loss, single, progress and _continued(progress, scale, before, count))
             alpha += step
             left, count = self._left(y, alpha), count + len(cg.steps)
             after = _norms(left)
@@ -180,14 +181,6 @@ class Iterative:
 
         return Single(apply, None if few else parts)
 
-    def _report(self, scale: np.ndarray, now: np.ndarray, before: int) -> Progress | None:
-        """``progress`` of all rounds: the residuals of each begin at 1, which is ``now``."""
-        progress = self.progress
-        if progress is None:
-            return None
-        share = now / np.where(scale > 0, scale, 1)
-        return lambda count, size: progress(before + count, float((size * share).max(initial=0.0)))
-
 
 class ConjugateGradients:
     """A x = b for the rows of b at once, from x = 0 on; keeps its coefficients, which are those of Lanczos."""
@@ -255,16 +248,19 @@ class ConjugateGradients:
 class Estimated:
     """log det C and traces by probes of random signs, for a row whose cells are too many for a Cholesky factor: README (15), (16)."""
 
-    def __init__(self, grid: Grid, cells: Cells, tol: float, probes: int, rng: np.random.Generator) -> None:
-        self.grid, self.cells, self.iterative = grid, cells, Iterative(grid, [cells], tol)
-        self.closed, it = Closed(grid, cells.least), self.iterative
-        signs = np.zeros((probes, grid.size))
+    def __init__(self, iterative: Iterative, cells: Cells, tol: float, probes: int, rng: np.random.Generator) -> None:
+        self.grid, self.cells, self.iterative = iterative.grid, cells, iterative
+        self.closed, it, grid = Closed(self.grid, cells.least), iterative, self.grid
+        single = it._single
+        apply, dtype = (it.apply, np.float64) if single is None else (single.apply, np.float32)
+        root = np.sqrt(it.diagonal[0])
+        signs = np.zeros((probes, grid.size), dtype)
         for row in signs:  # so that the first probes do not depend on how many there are
             row[cells.latent] = rng.integers(0, 2, len(cells.latent)) * 2.0 - 1
-        root = np.sqrt(it.diagonal[0])
-        cg = ConjugateGradients(it.apply, signs * root, lambda r: r / it.diagonal)
-        cg.run(np.full(probes, tol) * _norms(signs * root))
-        self.left, self.right = cg.x * cells.least**0.5, signs / root * cells.least**0.5
+        scaled, inverse = signs * root.astype(dtype), (1 / it.diagonal).astype(dtype)
+        cg = ConjugateGradients(apply, scaled, lambda r: r * inverse)
+        cg.run(np.full(probes, max(tol, _PROBE_TOL)) * _norms(scaled))
+        self.left, self.right = cg.x * np.float64(cells.least**0.5), signs / root * cells.least**0.5
         extra = cells.extra_noise[np.isfinite(cells.extra_noise)]
         diagonal = 2 * float(np.log(root[cells.latent]).sum()) - len(cells.latent) * math.log(cells.least)
         known = self.closed.logdet() + float(np.log(extra).sum()) + diagonal
@@ -286,6 +282,12 @@ class Estimated:
         trace = trace - (self.grid.from_basis(left) * self.grid.from_basis(right)).mean(axis=0)
         trace[~self.cells.observed] = 0
         return R, trace
+
+
+def _continued(progress: Progress, scale: np.ndarray, now: np.ndarray, before: int) -> Progress:
+    """``progress`` of all rounds for one of them, whose residuals begin at 1, which is ``now``, after ``before`` iterations."""
+    share = now / np.where(scale > 0, scale, 1)
+    return lambda count, size: progress(before + count, float((size * share).max(initial=0.0)))
 
 
 def _scaled(report: Any, scale: np.ndarray) -> Any:

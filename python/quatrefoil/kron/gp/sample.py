@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._array_tools import nan_unless, pieces
 from ..._typing import AnyArray, Array, Backend, T
-from ..product import matvec
 from ..product.dense import in_form_of, namespace
 from ..product.eigen import clamped
-from .device import covariance_of
+from ..product.packed import Packed
+from .device import Covariance, covariance_of
 from .validation import check_noise, check_numbers, fitting, noise_of, plain_numbers, same_kind, takes_grids
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
-
+_BLOCK_BYTES = 32 << 20  # of the cells and points of the samples that are drawn together; a solve holds about 15 times as much
 
 _SYNONYMS = {
     **dict.fromkeys(("seed", "random_state", "key"), "use rng"),
@@ -80,11 +81,15 @@ def gp_sample(
     (s,) = same_kind(_PRIOR, "noise", [_noise(noise, given[0], N)])
     check_noise(_PRIOR, s)
     covariance, xp = covariance_of(_PRIOR, plain, s, None, backend, num_threads), namespace(s)
-    s, per_cell = covariance.noise, s.shape[0] > 1
-    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), 2 * N if per_cell else N)
-    values, E = covariance.eigenvalues, _arrays.beside(plain[0], E)
-    found = covariance.from_basis(E[:, :N] * xp.sqrt(values if per_cell else values + s))
-    samples: T = in_form_of(given[0], found + E[:, N:] * xp.sqrt(s) if per_cell else found)
+    s, per_cell, values = covariance.noise, s.shape[0] > 1, covariance.eigenvalues
+    generator, count = _arguments.generator(rng, _PRIOR), _arguments.integer(size, _PRIOR, "size", 0)
+
+    def block(rows: int) -> Any:
+        E = _arrays.beside(plain[0], _normals(generator, rows, 2 * N if per_cell else N))
+        latent = covariance.from_basis(E[:, :N] * xp.sqrt(values if per_cell else values + s))
+        return latent + E[:, N:] * xp.sqrt(s) if per_cell else latent
+
+    samples: T = in_form_of(given[0], joined(map(block, _block_sizes(count, N)), count))
     return samples
 
 
@@ -174,29 +179,78 @@ def gp_posterior_sample(
     points = same_kind(_LABEL, "cross_factors", cross)
     numbers = _arguments.numbers_here(y, _LABEL, "y")
     check_numbers(_LABEL, numbers, s, m)
-    wide, points, s = list(map(_arrays.double, plain)), list(map(_arrays.double, points)), _arrays.double(s)
-    roots, new = _cell_roots(wide, points) if prior_factors is None else _joint_roots(wide, points, prior_factors)
-
-    xp, N, normals, batch = namespace(numbers), numbers.shape[-1], math.prod(r.shape[1] for r in roots), tuple(numbers.shape[:-1])
-    drawn = _normals(rng, _LABEL, count, normals + N)
-    normal = _arrays.beside(numbers, np.ascontiguousarray(drawn[:, :normals]))
-    noisy = matvec(roots, normal, **kernel) + _arrays.beside(numbers, np.ascontiguousarray(drawn[:, normals:])) * xp.sqrt(s)
-    seen = numbers if m is None else xp.where(m, numbers, xp.zeros_like(numbers))
-    residual = seen - noisy.reshape(count, *(1,) * len(batch), N)
-    rows_mask = m if m is None or m.ndim == 1 else xp.broadcast_to(m, residual.shape)
-    alpha = covariance_of(_LABEL, plain, s, rows_mask, **kernel).solved(residual, tol)  # factors as they came: their precision is the limit
-    found = matvec(points, alpha, **kernel)
-    found = found + matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), found.shape[-1])
-    samples: T = in_form_of(y, found)
+    covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, **kernel)  # factors as they came: their precision is the limit
+    sampler = PosteriorSampler(covariance, plain, points, numbers, _arrays.double(s), m, prior_factors, tol)
+    samples: T = in_form_of(y, joined(sampler.blocks(count, rng), count))
     return samples
 
 
-def _normals(rng: Any, label: str, size: int, count: int) -> np.ndarray:
-    """(size, count) normal numbers. Row after row: fewer rows are the first of more, and Ctrl-C comes between them."""
-    generator, found = _arguments.generator(rng, label), np.empty((size, count))
-    for row in found:
+def joined(blocks: Iterator[Any], count: int) -> Any:
+    """Blocks of rows, ``count`` in all, as one array."""
+    first = next(blocks)
+    if len(first) == count:
+        return first
+    if not isinstance(first, np.ndarray):
+        return namespace(first).concat([first, *blocks], axis=0)
+    samples, end = np.empty((count, *first.shape[1:])), 0
+    for block in itertools.chain([first], blocks):
+        samples[end : end + len(block)] = block
+        end += len(block)
+    return samples
+
+
+def _block_sizes(count: int, numbers: int) -> list[int]:
+    """``count`` samples of so many numbers each, cut into blocks; at least one, which may be of size 0."""
+    step = max(1, _BLOCK_BYTES // (8 * max(1, numbers)))
+    return [min(step, count - begin) for begin in range(0, max(count, 1), step)]
+
+
+class PosteriorSampler:
+    """Posterior samples at a grid of points, some at a time, so that memory does not grow with their number.
+
+    ``covariance`` is that of the data y (..., N), ``factors`` and ``noise`` its parts in double precision or less. ``points`` and
+    ``prior_factors`` are the cross_factors and prior_factors of ``gp_posterior_sample``.
+    """
+
+    def __init__(
+        self, covariance: Covariance, factors: Sequence[Any], points: Sequence[Any], y: Any, noise: Any, mask: Any, prior_factors: Any,
+        tol: float,
+    ) -> None:  # fmt: skip
+        self._covariance, self._noise, self._mask, self._tol = covariance, noise, mask, tol
+        factors, self._points = list(map(_arrays.double, factors)), list(map(_arrays.double, points))
+        if prior_factors is None:
+            self._roots, self._new_roots = _cell_roots(factors, self._points)
+        else:
+            self._roots, self._new_roots = _joint_roots(factors, self._points, prior_factors)
+        self._y = y if mask is None else namespace(y).where(mask, y, namespace(y).zeros_like(y))
+
+    def blocks(self, count: int, rng: Any) -> Iterator[Any]:
+        """``count`` samples in double precision, in blocks (b, ..., M); at least one block, which may be empty."""
+        y, generator = self._y, _arguments.generator(rng, _LABEL)
+        cells = y.shape[-1] + math.prod(p.shape[0] for p in self._points)
+        for rows in _block_sizes(count, math.prod(y.shape[:-1]) * cells):
+            yield self._block(rows, generator)
+
+    def _block(self, count: int, generator: np.random.Generator) -> Any:
+        y, kernel = self._y, self._covariance.kernel
+        xp, N, normals, batch = namespace(y), y.shape[-1], math.prod(r.shape[1] for r in self._roots), tuple(y.shape[:-1])
+        M = math.prod(p.shape[0] for p in self._points)
+        drawn = _normals(generator, count, normals + N)
+        normal = _arrays.beside(y, np.ascontiguousarray(drawn[:, :normals]))
+        noise = _arrays.beside(y, np.ascontiguousarray(drawn[:, normals:])) * xp.sqrt(self._noise)
+        prior = Packed(self._roots, *kernel)(normal) + noise
+        residual = y - prior.reshape(count, *(1,) * len(batch), N)
+        alpha = self._covariance.solved(residual, self._tol)
+        samples = Packed(self._points, *kernel)(alpha.reshape(-1, N)).reshape(count, *batch, M)
+        return samples + Packed(self._new_roots, *kernel)(normal).reshape(count, *(1,) * len(batch), M)
+
+
+def _normals(generator: np.random.Generator, rows: int, count: int) -> np.ndarray:
+    """(rows, count) normal numbers, drawn row after row: the first rows do not depend on how many there are, and Ctrl-C comes between."""
+    normals = np.empty((rows, count))
+    for row in normals:
         generator.standard_normal(out=row)
-    return found
+    return normals
 
 
 def _cell_roots(factors: Sequence[Any], points: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -39,7 +39,13 @@ def _rule(inputs: tuple[Arg, ...]) -> Callable[..., Sequence[Shape | None]]:
     return shapes_of
 
 
-_BOUNDS = {"scale": {"positive": True}, "weights": {"least_0": True}, "std": {"least_0": True}}
+_BOUNDS = {
+    "scale": {"positive": True},
+    "alpha": {"positive": True},
+    "period": {"positive": True},
+    "weights": {"least_0": True},
+    "std": {"least_0": True},
+}
 
 
 def _check_values(inputs: tuple[Arg, ...], label: str, arrays: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -55,7 +61,9 @@ def _op(name: str, inputs: tuple[Arg, ...], options: tuple[Option, ...] = ()) ->
 
 
 _RADIAL = (Arg("x", "N P?"), Arg("y", "M P?", optional=True), Arg("scale", "P or "))
-RBF, MATERN52 = _op("rbf", _RADIAL), _op("matern52", _RADIAL)
+RBF, MATERN12, MATERN32, MATERN52 = (_op(name, _RADIAL) for name in ("rbf", "matern12", "matern32", "matern52"))
+PERIODIC = _op("periodic", (*_RADIAL, Arg("period", "P or ")))
+RATIONAL_QUADRATIC = _op("rational_quadratic", (*_RADIAL, Arg("alpha", "")))
 SPECTRAL_MIXTURE = _op("spectral_mixture", (Arg("x", "N"), Arg("y", "M", optional=True), _LOG_WEIGHTS, _LOG_SCALES, _FREQS), _SPECTRAL)
 _LAGS = (Arg("d", "N"), _LOG_WEIGHTS, _LOG_SCALES, _FREQS)
 SPECTRAL_MIXTURE_LAGS = Op(
@@ -69,7 +77,7 @@ GSMP_KERNEL = _op(
         Arg("weights", "A"), Arg("means", "A P? or A"), Arg("std", _ENTRIES),
     ),
 )  # fmt: skip
-OPS = (RBF, MATERN52, SPECTRAL_MIXTURE, SPECTRAL_MIXTURE_LAGS, GSMP_KERNEL)
+OPS = (RBF, MATERN12, MATERN32, MATERN52, PERIODIC, RATIONAL_QUADRATIC, SPECTRAL_MIXTURE, SPECTRAL_MIXTURE_LAGS, GSMP_KERNEL)
 
 
 def _as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> Any:
@@ -234,12 +242,164 @@ def matern52_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_thre
     return _radial_vjp(MATERN52, inputs_and_grad, backend, num_threads)
 
 
-def _radial_vjp(op: Op, given: Sequence[Any], backend: str | None, num_threads: int | None) -> tuple[Any, ...]:
-    label = f"{op.label}_vjp"
-    if len(given) != 4:
-        raise TypeError(f"{label}: expected x, y, scale and grad, got {len(given)} arguments")
-    x, y, scale, grad = given
-    return call_vjp(op, (x, y, _as_array(scale, x, label, "scale", positive=True), grad), (), (), backend, num_threads)
+@keywords("kron.matern32", x=_AS_KERNEL.format("matern32"), **_SCALE, nu="it is 3/2 here")
+def matern32(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Matern covariance with nu = 3/2, for functions with one derivative (2).
+
+    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.matern32(np.array([0.0, 1.0, 2.0]), scale=1.0)[0].round(4)
+    array([1.    , 0.4834, 0.1397])
+    """
+    scale = _as_array(scale, x, MATERN32.label, "scale", positive=True)
+    K: T = call(MATERN32, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def matern32_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``matern32``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3)."""
+    return _radial_vjp(MATERN32, inputs_and_grad, backend, num_threads)
+
+
+@keywords("kron.matern12", x=_AS_KERNEL.format("matern12"), **_SCALE, nu="it is 1/2 here")
+def matern12(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Matern covariance with nu = 1/2, the exponential one, for continuous rough functions (2).
+
+    K_ij = exp(-s), s^2 = sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``. Where points
+    coincide it has a kink: the gradient in x is 0 there, the mean of both sides.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.matern12(np.array([0.0, 1.0, 2.0]), scale=1.0)[0].round(4)
+    array([1.    , 0.3679, 0.1353])
+    """
+    scale = _as_array(scale, x, MATERN12.label, "scale", positive=True)
+    K: T = call(MATERN12, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def matern12_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``matern12``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3)."""
+    return _radial_vjp(MATERN12, inputs_and_grad, backend, num_threads)
+
+
+@keywords("kron.rational_quadratic", x=_AS_KERNEL.format("rational_quadratic"), **_SCALE)
+def rational_quadratic(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    alpha: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Rational quadratic covariance, a mixture of squared exponentials of many length scales (2).
+
+    K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha; ``alpha``, a number above 0 or an array (), mixes fewer scales the
+    larger it is, and ``rbf`` is its limit. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an exponential
+    per pair. Differentiable in x, y, scale and alpha.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.rational_quadratic(np.array([0.0, 1.0, 2.0]), scale=1.0, alpha=1.0)[0].round(4)
+    array([1.    , 0.6667, 0.3333])
+    """
+    scale, alpha = (_as_array(a, x, RATIONAL_QUADRATIC.label, n, positive=True) for n, a in (("scale", scale), ("alpha", alpha)))
+    K: T = call(RATIONAL_QUADRATIC, (x, y, scale, alpha), (), (), out, backend, num_threads)
+    return K
+
+
+def rational_quadratic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``rational_quadratic``: ``(x, y, scale, alpha, grad)`` -> (dx, dy, dscale, dalpha), as ``rbf_vjp`` (3)."""
+    return _radial_vjp(RATIONAL_QUADRATIC, inputs_and_grad, backend, num_threads, ("alpha",))
+
+
+@keywords("kron.periodic", **_SCALE, **dict.fromkeys(("periodicity", "period_length"), "use period, in the unit of x"))
+def periodic(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    period: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Covariance of periodic functions, MacKay's exp-sine-squared (13).
+
+    K_ij = exp(-2 sum_p sin^2(pi (x_ip - y_jp) / period_p) / scale_p^2): ``rbf`` on circles.
+
+    Parameters
+    ----------
+    x : (N,) or (N, P)
+        Points; float32 or float64.
+    y : (M,) or (M, P), optional
+        Other points; without them those of x.
+    scale : number, () or (P,)
+        Above 0, without a unit: 1 is a smooth wave, 0.3 has details a tenth of a period long.
+    period : number, () or (P,)
+        Above 0, in the unit of x.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``rbf``.
+
+    Notes
+    -----
+    Differentiable in all arrays. Cost: as ``rbf``, with a sine and a cosine per coordinate and pair; whole turns are taken off exactly.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.periodic(np.array([0.0, 1.0, 2.0]), scale=1.0, period=2.0)[0].round(4)
+    array([1.    , 0.1353, 1.    ])
+    """
+    scale, period = (_as_array(a, x, PERIODIC.label, n, positive=True) for n, a in (("scale", scale), ("period", period)))
+    K: T = call(PERIODIC, (x, y, scale, period), (), (), out, backend, num_threads)
+    return K
+
+
+def periodic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``periodic``: ``(x, y, scale, period, grad)`` -> (dx, dy, dscale, dperiod), as ``rbf_vjp`` (13)."""
+    return _radial_vjp(PERIODIC, inputs_and_grad, backend, num_threads, ("period",))
+
+
+def _radial_vjp(op: Op, given: Sequence[Any], backend: str | None, num_threads: int | None, more: Sequence[str] = ()) -> tuple[Any, ...]:
+    label, names = f"{op.label}_vjp", ("scale", *more)
+    if len(given) != 3 + len(names):
+        raise TypeError(f"{label}: expected x, y, {', '.join(names)} and grad, got {len(given)} arguments")
+    x, y, *numbers, grad = given
+    arrays = [_as_array(a, x, label, name, positive=True) for name, a in zip(names, numbers)]
+    return call_vjp(op, (x, y, *arrays, grad), (), (), backend, num_threads)
 
 
 _LOGS = {"weights": "use log_weights", "scales": "use log_scales"}

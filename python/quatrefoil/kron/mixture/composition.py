@@ -6,6 +6,7 @@ without ``y`` only the pairs i <= j are computed.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from ..._array_tools import added, double, finite, in_pieces, nan_unless, pieces, two_product
 
 GONE = 800.0  # e^-800 is 0: an exponent ends here
+LARGEST = 1e300  # of ρ², in the rational quadratic
 LIVE = 8  # arrays of a number a component and pair that stand at a time, about
 SLACK = 4.0  # eps of the largest |x|, by which a uniform axis may be off
 
@@ -128,57 +130,105 @@ def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[
 # ---- radial functions
 
 
-def _radial(xp: Any, d: list[Any], inverse: Any, matern: bool, slope: bool = False) -> Any:
-    """README (1), (2): the value at differences d; ``slope``: (3), its derivative by the square of the scaled distance."""
-    square = xp.zeros_like(d[0])
-    for t, i in zip(d, inverse):
-        u = t * i
-        square = square + u * u
-    if matern:
-        s = xp.clip(xp.sqrt(5 * square), max=GONE)
-        return (-5 / 6 * (1 + s) if slope else 1 + s + s * s / 3) * xp.exp(-s)
+# README (1) to (3): (value, slope) at ρ², the square of the scaled distance; the slope is the derivative by ρ².
+
+
+def _squared_exponential(xp: Any, square: Any) -> tuple[Any, Any]:
     value = xp.exp(-square / 2)
-    return -value / 2 if slope else value
+    return value, -value / 2
 
 
-def _inverse(xp: Any, x: Any, scale: Any) -> list[Any]:
-    """1 / scale of every coordinate."""
-    inverse = 1 / _positive(xp, double(xp, scale))
+def _matern12(xp: Any, square: Any) -> tuple[Any, Any]:
+    s = xp.clip(xp.sqrt(square), max=GONE)
+    value = xp.exp(-s)
+    return value, xp.where(s > 0, -value / 2 / xp.where(s > 0, s, xp.ones_like(s)), xp.zeros_like(s))
+
+
+def _matern32(xp: Any, square: Any) -> tuple[Any, Any]:
+    s = xp.clip(xp.sqrt(3 * square), max=GONE)
+    return (1 + s) * xp.exp(-s), -3 / 2 * xp.exp(-s)
+
+
+def _matern52(xp: Any, square: Any) -> tuple[Any, Any]:
+    s = xp.clip(xp.sqrt(5 * square), max=GONE)
+    return (1 + s + s * s / 3) * xp.exp(-s), -5 / 6 * (1 + s) * xp.exp(-s)
+
+
+def _rational_quadratic(xp: Any, square: Any, alpha: Any) -> tuple[Any, Any]:
+    q = xp.clip(square, max=LARGEST) / (2 * alpha)
+    value = xp.exp(-xp.clip(alpha * xp.log1p(q), max=GONE))
+    return value, -value / 2 / (1 + q)
+
+
+def _coordinates(xp: Any, x: Any, a: Any) -> list[Any]:
+    """1 / a of every coordinate, for a scale or a period above 0: one number or (P,)."""
+    inverse = 1 / _positive(xp, double(xp, a))
     return [inverse[p] if inverse.ndim else inverse for p in range(1 if x.ndim == 1 else x.shape[1])]
 
 
-def _run_radial(xp: Any, x: Any, y: Any, scale: Any, matern: bool) -> Any:
-    inverse = _inverse(xp, x, scale)
-    return _values(xp, x, y, 1, lambda d: _radial(xp, d, inverse, matern))
+def _scaled(xp: Any, d: list[Any], inverse: list[Any], freqs: list[Any] | None) -> list[tuple[Any, Any]]:
+    """(u, du/dd) of every coordinate, ρ² = Σ u²; with frequencies those of points on circles (13)."""
+    if freqs is None:
+        return [(t * i, i) for t, i in zip(d, inverse)]
+    waves = [_wave(xp, f / 2, t) for t, f in zip(d, freqs)]
+    return [(2 * s * i, 2 * math.pi * f * c * i) for (c, s), i, f in zip(waves, inverse, freqs)]
 
 
-def _run_radial_adjoint(xp: Any, x: Any, y: Any, scale: Any, grad: Any, matern: bool) -> Any:
-    inverse = _inverse(xp, x, scale)
+def _square(xp: Any, d: list[Any], scaled: list[tuple[Any, Any]]) -> Any:
+    square = xp.zeros_like(d[0])
+    for u, _ in scaled:
+        square = square + u * u
+    return square
 
-    def adjoint(d: Any, g: Any) -> Any:  # README (3)
-        twice = 2 * _radial(xp, d, inverse, matern, slope=True)
-        slopes = [twice * (t * i * i) for t, i in zip(d, inverse)]
-        return [-xp.sum(g * slope * t) * i for t, i, slope in zip(d, inverse, slopes)], slopes
+
+def _radial(form: Any, xp: Any, x: Any, y: Any, scale: Any, period: Any = None, alpha: Any = None) -> Any:
+    inverse, freqs = _coordinates(xp, x, scale), None if period is None else _coordinates(xp, x, period)
+    numbers = [] if alpha is None else [_positive(xp, double(xp, alpha))]
+    return _values(xp, x, y, 1, lambda d: form(xp, _square(xp, d, _scaled(xp, d, inverse, freqs)), *numbers)[0])
+
+
+def _radial_vjp(form: Any, xp: Any, x: Any, y: Any, scale: Any, grad: Any, period: Any = None, alpha: Any = None) -> Any:
+    inverse, freqs = _coordinates(xp, x, scale), None if period is None else _coordinates(xp, x, period)
+    numbers = [] if alpha is None else [_positive(xp, double(xp, alpha))]
+
+    def adjoint(d: Any, g: Any) -> Any:  # README (3), (13)
+        scaled = _scaled(xp, d, inverse, freqs)
+        square = _square(xp, d, scaled)
+        value, slope = form(xp, square, *numbers)
+        slopes = [2 * slope * (u * step) for u, step in scaled]
+        sums = [-xp.sum(g * (2 * slope) * u * u) * i for (u, _), i in zip(scaled, inverse)]
+        sums += [-xp.sum(g * s * t) * f for s, t, f in zip(slopes, d, freqs or [])]
+        q = [xp.clip(square, max=LARGEST) / (2 * a) for a in numbers]
+        return sums + [xp.sum(g * value * (r / (1 + r) - xp.log1p(r))) for r in q], slopes
 
     dx, dy, sums = _adjoint(xp, x, y, grad, max(1, len(inverse)), adjoint)
-    dscale = xp.stack(sums) if sums else xp.zeros((0,), dtype=xp.float64, device=x.device)
-    return dx, dy, xp.astype(xp.reshape(dscale, scale.shape) if scale.ndim else xp.sum(dscale), scale.dtype)
+
+    def of(a: Any, begin: int) -> Any:
+        parts = sums[begin : begin + len(inverse)]
+        total = xp.stack(parts) if parts else xp.zeros((0,), dtype=xp.float64, device=x.device)
+        return xp.astype(xp.reshape(total, a.shape) if a.ndim else xp.sum(total), a.dtype)
+
+    of_period = [] if period is None else [of(period, len(inverse))]
+    return dx, dy, of(scale, 0), *of_period, *([] if alpha is None else [xp.astype(sums[-1], alpha.dtype)])
 
 
-def rbf(xp: Any, x: Any, y: Any, scale: Any) -> Any:
-    return _run_radial(xp, x, y, scale, False)
+rbf, rbf_vjp = (functools.partial(f, _squared_exponential) for f in (_radial, _radial_vjp))
+matern12, matern12_vjp = (functools.partial(f, _matern12) for f in (_radial, _radial_vjp))
+matern32, matern32_vjp = (functools.partial(f, _matern32) for f in (_radial, _radial_vjp))
+matern52, matern52_vjp = (functools.partial(f, _matern52) for f in (_radial, _radial_vjp))
+periodic = rbf
 
 
-def rbf_vjp(xp: Any, x: Any, y: Any, scale: Any, grad: Any) -> Any:
-    return _run_radial_adjoint(xp, x, y, scale, grad, False)
+def periodic_vjp(xp: Any, x: Any, y: Any, scale: Any, period: Any, grad: Any) -> Any:
+    return rbf_vjp(xp, x, y, scale, grad, period)
 
 
-def matern52(xp: Any, x: Any, y: Any, scale: Any) -> Any:
-    return _run_radial(xp, x, y, scale, True)
+def rational_quadratic(xp: Any, x: Any, y: Any, scale: Any, alpha: Any) -> Any:
+    return _radial(_rational_quadratic, xp, x, y, scale, alpha=alpha)
 
 
-def matern52_vjp(xp: Any, x: Any, y: Any, scale: Any, grad: Any) -> Any:
-    return _run_radial_adjoint(xp, x, y, scale, grad, True)
+def rational_quadratic_vjp(xp: Any, x: Any, y: Any, scale: Any, alpha: Any, grad: Any) -> Any:
+    return _radial_vjp(_rational_quadratic, xp, x, y, scale, grad, alpha=alpha)
 
 
 # ---- spectral mixtures

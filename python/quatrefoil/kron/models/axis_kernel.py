@@ -19,7 +19,11 @@ Kernel = Callable[..., Any] | None
 # Our functions, the arguments that can be learnt in the order of their gradients, and which of these are learnt as logarithms.
 _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
     mixture.rbf: (mixture.rbf_vjp, ("scale",), ("scale",)),
+    mixture.matern12: (mixture.matern12_vjp, ("scale",), ("scale",)),
+    mixture.matern32: (mixture.matern32_vjp, ("scale",), ("scale",)),
     mixture.matern52: (mixture.matern52_vjp, ("scale",), ("scale",)),
+    mixture.periodic: (mixture.periodic_vjp, ("scale", "period"), ("scale", "period")),
+    mixture.rational_quadratic: (mixture.rational_quadratic_vjp, ("scale", "alpha"), ("scale", "alpha")),
     mixture.spectral_mixture: (mixture.spectral_mixture_vjp, ("log_weights", "log_scales", "freqs"), ()),
     mixture.gsmp_kernel: (mixture.gsmp_kernel_vjp, ("weights", "means", "std"), ("weights", "std")),
 }
@@ -93,7 +97,8 @@ class OurKernel(AxisKernel):
 
     @property
     def theta(self) -> np.ndarray:
-        parts = [np.log(v) if n in self._logarithms else v for n, v in self._values.items()]
+        with np.errstate(divide="ignore"):  # a weight may be 0
+            parts = [np.log(v) if n in self._logarithms else v for n, v in self._values.items()]
         return np.concatenate([p.reshape(-1) for p in parts])
 
     @property
@@ -110,7 +115,12 @@ class OurKernel(AxisKernel):
 
     def units(self, x: Array) -> np.ndarray:
         of_waves = 1 / lengths(x)
-        parts = [np.broadcast_to(of_waves if n in _WAVES else 1.0, v.shape) for n, v in self._values.items()]
+        parts = []
+        for n, v in self._values.items():
+            if n == "period":  # its logarithm times the number of periods moves the last wave
+                parts.append(np.broadcast_to(np.minimum(1, v * of_waves), v.shape))
+            else:
+                parts.append(np.broadcast_to(of_waves if n in _WAVES else 1.0, v.shape))
         return np.concatenate([p.reshape(-1) for p in parts])
 
     def at(self, theta: np.ndarray) -> OurKernel:
@@ -209,7 +219,8 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
     if isinstance(function, str):
         known = {f.__name__: f for f in _OURS}
         if function not in known:
-            raise ValueError(f"{label} is {function!r}, expected {', '.join(map(repr, known))} or a callable k(x, y=None)")
+            of_scale = ", ".join(repr(name) for name, f in known.items() if _OURS[f][1] == ("scale",))
+            raise ValueError(f"{label} is {function!r}, expected {of_scale} or a callable k(x, y=None)")
         function = known[function]
     if function is None:
         return Unscaled(mixture.matern52)
@@ -222,9 +233,9 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
         raise ValueError(f"{label}: give {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
     if hasattr(function, "clone_with_theta"):
         return SklearnKernel(function).copied()
-    if function in (mixture.rbf, mixture.matern52):
+    if function in _OURS and _OURS[function][1] == ("scale",):
         return Unscaled(function)
-    if function in list(_OURS):
+    if function in _OURS:
         raise TypeError(f"{label} is {function.__name__} without hyperparameters; give functools.partial({function.__name__}, ...)")
     if not callable(function):
         raise TypeError(f"{label} is {type(function).__name__}, expected a callable k(x, y=None)")

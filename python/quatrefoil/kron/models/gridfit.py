@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import _arrays
+from ... import _arguments, _arrays
 from ..._bind import check_device
+from ..._progress import Report
 from ..._typing import Backend
-from ..gp import nll_and_gradients, solve_and_keep
+from ..gp import nll_and_gradients
 from ..gp.covariance import GridCovariance
 from ..gp.device import Covariance, covariance_of
 from ..gp.points import GridPoints, ScatteredPoints
 from ..product.dense import owned
 from .estimator import is_list_of_axes
+from .gridmean import Mean
 from .gridmodel import Data, Model, axes_of, columns_of
+from .kernel_derivatives import Derivatives, derivatives_of
 from .tables import Labels, is_scalar
 
 Array = Any
@@ -41,41 +44,89 @@ class How(NamedTuple):
         return {"tol": self.tol, "backend": self.backend, "num_threads": self.num_threads}
 
 
+class Kriging(NamedTuple):
+    """Universal kriging: the multiples β of the basis functions H that fit data y best, by generalised least squares."""
+
+    mean: np.ndarray  # β, (p,)
+    variance: np.ndarray  # of β, (H C⁻¹ Hᵀ)⁻¹ (p, p)
+    alpha: Any  # C⁻¹ Hᵀ as rows (p, N), or None
+    explained: float  # of yᵀ C⁻¹ y, by the mean
+
+    @classmethod
+    def of(cls, data: Data, alpha: Array) -> Kriging:
+        """From C⁻¹ of y and of the basis functions, rows (1 + p, N)."""
+        if data.basis is None:
+            return cls(np.zeros(0), np.zeros((0, 0)), None, 0.0)
+        products = _arrays.to_host(data.basis @ alpha.T)
+        variance = np.linalg.inv((products[:, 1:] + products[:, 1:].T) / 2)
+        beta = variance @ products[:, 0]
+        return cls(beta, variance, alpha[1:], float(beta @ products[:, 0]))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(1, 1 + p) of the rows y and H, whose combination is y without its mean."""
+        return np.concatenate([[1.0], -self.mean])[None]
+
+    def residual(self, alpha: Array) -> Array:
+        """C⁻¹ of y without its mean."""
+        return alpha[0] if self.alpha is None else alpha[0] - _arrays.beside(alpha, self.mean) @ self.alpha
+
+
 class Fit:
-    """Data and the model for them. After ``solve``: ``alpha`` = C⁻¹ y, and what has solved it, for variances."""
+    """Data and the model for them. After ``solve``: ``mean``, ``alpha`` = C⁻¹ (y - mean), and ``kriging`` for the variance of the mean."""
 
     alpha: Array
+    mean: Mean
+    kriging: Kriging
 
-    def __init__(self, data: Data, model: Model, how: How, seed: int, like: Labels | str | None) -> None:
+    def __init__(self, data: Data, model: Model, how: How, seed: int, like: Labels | str | None, report: Report | None = None) -> None:
         self.data, self.model, self.how, self._seed, self._like = data, model, how, seed, like
         self.value: float | None = None  # the log-likelihood, once it is known
+        self._evaluations, self.report = 0, report
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
         self._covariance: Covariance | None = None
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
-        """The negative log-likelihood and its gradient by theta; LinAlgError if there is none."""
-        factors = model.factors(self.data)
+        """The negative log-likelihood with the best mean, and its gradient by theta; LinAlgError if there is none."""
+        data, how = self.data, self.how
+        factors, noise = model.factors(data), model.noise_at(data)
         for k, f in enumerate(factors):
             if isinstance(f, np.ndarray) and not np.isfinite(f).all():
                 raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] gives NaN or infinity for theta = {model.theta}")
-        value, grads, alpha, dnoise = nll_and_gradients(
-            factors, self.data.y, model.noise_at(self.data), self.data.mask, start=self._start, logdet=self.how.logdet,
-            probes=self.how.probes, rng=self._seed, **self.how.solver,
-        )  # fmt: skip
-        self._start = alpha if math.isfinite(value) else None
-        return value, model.gradient(self.data, factors, grads, dnoise)
+        covariance = covariance_of("GridGP", factors, noise, data.mask, *how.kernel)
+        if isinstance(covariance, GridCovariance):
+            values, _, solution = covariance.likelihood(
+                covariance.rows(data.rows), how.tol, self._start, how.logdet, how.probes, self._seed
+            )
+            kriging = Kriging.of(data, solution.alpha)
+            value = float(values[0]) - kriging.explained / 2
+            grads, dnoise = solution.combined(kriging.weights).nll_gradients(np.ones(1))
+            self._start = solution.alpha if math.isfinite(value) else None
+        else:
+            kriging = Kriging.of(data, covariance.solved(data.rows, how.tol))
+            value, grads, _, dnoise = nll_and_gradients(
+                factors, data.without(kriging.mean), noise, data.mask, logdet=how.logdet, probes=how.probes, rng=self._seed, **how.solver
+            )
+        self._evaluations += 1
+        if self.report is not None:
+            self.report(self._evaluations, -value)
+        return value, model.gradient(data, factors, grads, dnoise)
 
     def solve(self) -> None:
-        data, how = self.data, self.how
-        if self._start is not None and how.logdet == "exact" and isinstance(self.covariance, GridCovariance):
-            (cells,) = self.covariance.cells
-            self.alpha = self.covariance.exact(cells).solve(data.y[None])[0]  # the likelihood has taken a factor of this size
-            return
-        self.alpha, solution = solve_and_keep(
-            self.model.factors(data), data.y, self.model.noise_at(data), data.mask, self._start, how.tol, None, None, *how.kernel
-        )
-        if solution is not None:
-            self._covariance = solution.covariance
+        """α of the data without their mean, the mean, and what variances need."""
+        data, how, covariance = self.data, self.how, self.covariance
+        rows = data.rows
+        if isinstance(covariance, GridCovariance):
+            rows = covariance.rows(rows)
+            (cells,) = covariance.cells
+            if self._start is not None and how.logdet == "exact":  # the likelihood has taken a factor of this size
+                alpha = covariance.exact(cells).solve(rows)
+            else:
+                alpha = covariance.solve(rows, how.tol, self._start).alpha
+        else:
+            alpha = covariance.solved(rows, how.tol)
+        self.kriging = Kriging.of(data, alpha)
+        self.alpha, self.mean = self.kriging.residual(alpha), data.mean.plus(self.kriging.mean)
 
     @property
     def covariance(self) -> Covariance:
@@ -108,8 +159,10 @@ class Fit:
         given = self._like.names if isinstance(self._like, Labels) else [None] * len(self.data.axes)
         return [str(name or f"x_{k + 1}") for k, name in enumerate(given)]
 
-    def points(self, X: Any, label: str) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
-        """(points of every axis, with their covariances, the shape of results)."""
+    def points(
+        self, X: Any, label: str, derivative: tuple[int, Derivatives, int] | None = None
+    ) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
+        """(points of every axis, with their covariances, the shape of results). ``derivative``: an axis, its covariance's, an order."""
         model, data = self.model, self.data
         of_axes = X is None or is_list_of_axes(X)
         if X is None:
@@ -121,8 +174,63 @@ class Fit:
         for k, x in enumerate(new):
             check_device(label, f"X[{k}]" if of_axes else "X", x, "axes[0]", data.axes[0])
         matrices = [k(x, a) for k, x, a in zip(model.kernels, new, data.axes)]
+        if derivative is not None:
+            k, derivatives, order = derivative
+            matrices[k] = derivatives.at(new[k][:, None] - data.axes[k], order)
         matrices[0] = model.variance * matrices[0]
         return (new, GridPoints(matrices), tuple(map(len, new))) if of_axes else (new, ScatteredPoints(matrices), (len(new[0]),))
+
+    def derivative(self, wanted: Any, label: str) -> tuple[int, Derivatives, int]:
+        """An axis or (axis, order) -> the axis, the derivatives of its covariance function, the order."""
+        both = wanted if isinstance(wanted, tuple) else (wanted, 1)
+        if len(both) != 2:
+            raise ValueError(f"{label}: derivative is {wanted!r}, expected an axis, or (axis, order)")
+        axis, order = both
+        if isinstance(axis, str) and axis in self.names:
+            axis = self.names.index(axis)
+        k = _arguments.integer(axis, label, "the axis of derivative", 0, len(self.data.axes) - 1)
+        order = _arguments.integer(order, label, "the order of derivative", 1, 2)
+        x = self.data.axes[k]
+        if x.ndim != 1 or not isinstance(x, np.ndarray):
+            raise ValueError(
+                f"{label}: derivatives are by axes (n,) on the host; axes[{k}] is {_arrays.describe(x)} of shape {tuple(x.shape)}"
+            )
+        return k, derivatives_of(self.model.kernels[k].function, order, label), order
+
+    def mean_at(self, new: list[Array], on_grid: bool, label: str, by: tuple[int, Derivatives, int] | None = None) -> Any:
+        """The mean function, or its derivative."""
+        if by is None:
+            return self.mean.at(new, on_grid, label)
+        return self.mean.derivative(self._column(by[0]), by[2], label)
+
+    def _column(self, axis: int) -> int:
+        """The first coordinate of an axis among those of all."""
+        return sum(math.prod(x.shape[1:]) for x in self.data.axes[:axis])
+
+    def _of_mean(self, new: Sequence[Array], points: GridPoints | ScatteredPoints, by: tuple[int, Derivatives, int] | None = None) -> Array:
+        """(p, M): what the multiples of the basis functions add to predictions, directly and by way of the data."""
+        own = self.mean.basis_at(new, isinstance(points, GridPoints))
+        if by is not None:
+            slopes = self.mean.basis[1 + self._column(by[0])] if len(self.mean.basis) > 1 and by[2] == 1 else 0 * self.kriging.mean
+            own = slopes[:, None]
+        return own - points.product(points.matrices, self.how.kernel)(self.kriging.alpha)
+
+    def variance_of_mean(self, new: list[Array], points: GridPoints | ScatteredPoints, by: tuple[int, Derivatives, int] | None) -> Array:
+        """(M,) of predictions, from the mean's coefficients."""
+        if self.kriging.alpha is None:
+            return 0.0
+        u = self._of_mean(new, points, by)
+        return ((_arrays.beside(u, self.kriging.variance) @ u) * u).sum(0)
+
+    def samples_of_mean(
+        self, new: Sequence[Array], points: GridPoints | ScatteredPoints, count: int, rng: np.random.Generator
+    ) -> tuple[Array, Array] | None:
+        """Deviations of the mean's coefficients (count, p), and what they add to predictions (p, M)."""
+        if self.kriging.alpha is None:
+            return None
+        u = self._of_mean(new, points)
+        normal = rng.standard_normal((count, len(self.kriging.mean)))
+        return _arrays.beside(u, normal @ np.linalg.cholesky(self.kriging.variance).T), u
 
     def answer(self, values: Array, X: Any = None, on_grid: bool = False) -> Any:
         """As the data came: as a tensor, or on a grid of points X as a table with labels."""

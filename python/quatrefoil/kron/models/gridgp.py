@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self, TypeAlias, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ... import _arguments, _arrays
+from ..._progress import reporter
 from ..._typing import Backend
 from ..gp import gp_solve
 from ..gp.points import GridPoints, ScatteredPoints
-from ..gp.sample import gp_posterior_sample
+from ..gp.sample import PosteriorSampler, joined
 from ..product.dense import namespace, outer
 from ..product.eigen import clamped
 from .axis_kernel import Kernel, axis_kernels
@@ -27,79 +29,73 @@ from .gridmodel import Data, Model, cells_of, mask_of
 from .tables import unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
+_SAMPLES_TOL = 1e-4  # residual of the solves for a standard deviation from samples, whose own error is 1 / sqrt(2 samples)
+_PROGRESS = "GridGP.fit: evaluation {}, log-likelihood {:.8g}, {:.1f} s"
 _MOST_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
+Derivative: TypeAlias = int | str | tuple[int | str, int] | None
 Real: TypeAlias = NDArray[np.float64]  # of arrays on a device as well, whose types no checker here knows
 
 
-class GridGP(Estimator):
-    """Gaussian process regression on a grid, with missing cells: an estimator in scikit-learn's manners.
+class PredictOptions(TypedDict, total=False):
+    """Keywords of ``GridGP.predict``."""
 
-    The covariance is variance · k_1(x_1, x_1') ... k_d(x_d, x_d'), with noise, about a mean.
+    derivative: Derivative
+    samples: int
+    rng: Rng
+
+
+class GridGP(Estimator):
+    """Gaussian process regression on a grid with missing cells, as a scikit-learn estimator.
+
+    The covariance is variance · k_1(x_1, x_1') ... k_d(x_d, x_d') plus noise; the mean is known or estimated.
 
     Parameters
     ----------
     kernels : None, name, callable, or list of them, default None
-        One per axis, k(x, y=None) -> (n, m), or "rbf" or "matern52"; a single one is for all axes, and None is "matern52".
-        Hyperparameters are learnt for these two (which start from the best of 1, 0.3, 0.1 and 0.03 of the axis's length), for
-        ``functools.partial(qf.kron.rbf, scale=0.3)`` and the like of ``matern52``, ``spectral_mixture`` and ``gsmp_kernel``, and for
-        scikit-learn's kernels. Any other callable stays as it is.
+        One per axis, k(x, y=None) -> (n, m), or one for all. A name is that of a kernel of one scale, "rbf" or "matern12" to "matern52";
+        None is "matern52". Hyperparameters are learnt for kernels of ``qf.kron`` in a ``functools.partial``, such as
+        ``partial(qf.kron.rbf, scale=0.3)``, and for scikit-learn's. Kernels without a scale start from the best of 1, 0.3, 0.1 and
+        0.03 of the length of the axis. Other callables stay as they are.
     noise : None, float or (N,), default None
-        Variance of the noise: a number, from which it is learnt, or one per cell, which are kept. None starts from a tenth of the
-        variance of the data. Too little for a singular covariance is a ``numpy.linalg.LinAlgError`` of ``fit``, as in ``gp_nll``.
+        Variance of the noise: a starting value, or fixed values per cell. None starts from a tenth of the variance of the data.
     variance : None or float, default None
-        Of the process, multiplied by the kernels; learnt. None starts from the variance of the data.
-    mean : "constant", "linear", "zero" or callable, default "constant"
-        Subtracted from the data first, and added to predictions: the average of the observed values; their least-squares fit by a
-        linear function of the coordinates; nothing; or f(x_1, ..., x_d), which takes one array per coordinate.
+        Starting value of the process variance, which is learnt; None is the variance of the data.
+    mean : "constant", "linear", "zero", number or callable, default "constant"
+        A constant or a linear function of the coordinates is estimated with the covariance (universal kriging: generalised least
+        squares at the maximum likelihood) and its uncertainty included in standard deviations and samples. Or a known mean: "zero",
+        a number, or f(x_1, ..., x_d) of one array per coordinate.
     optimizer : "fmin_l_bfgs_b", None, or callable
-        None: the hyperparameters stay. A callable f(objective, theta, bounds) -> (theta, value) as in scikit-learn, where
-        objective(theta) gives the negative log-likelihood and its gradient. Lengths, weights and the variance are searched within a
-        factor of 1e5 of their start, the noise from 1e-6 times its start, or times the variance of the data if that is less, to 1e5
-        times its start; scikit-learn's kernels have bounds of their own.
+        None keeps the hyperparameters. A callable is f(objective, theta, bounds) -> (theta, value) as in scikit-learn.
     n_restarts_optimizer : int
-        Further starts: theta with normal numbers added, to frequencies over the length of the axis, moved into its bounds.
+        Further searches, from starts drawn uniformly in the bounds; entries without bounds have normal numbers added.
     logdet : None, "exact" or "lanczos"
-        As in ``gp_nll``. None is "exact" where it takes a Cholesky factor of at most 2000 cells, the observed or the missing ones, and
-        else "lanczos", an estimate from random probes.
+        As in ``gp_nll``. None is "exact" if that takes a Cholesky factor of at most 2000 cells.
     probes, tol
         As in ``gp_nll``.
     rng : None, int, or numpy.random.Generator
-        Of restarts and probes.
+        For restarts and probes.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
     Attributes
     ----------
     kernels_, noise_, variance_
-        As learnt.
+        The learnt covariance.
     theta_ : (p,)
-        log variance, the kernels' hyperparameters (logarithms of what must be positive), and log noise where it is learnt.
+        log variance, the kernels' hyperparameters (logarithms of positive ones), and log noise if it is learnt.
     log_marginal_likelihood_value_ : float
         At theta_.
 
     Warns
     -----
     RuntimeWarning
-        The search did not converge, with the optimiser's words; or a hyperparameter ended at its bound, so that the data hardly
-        determine it.
+        The search did not converge, or a hyperparameter ended at its bound because the data hardly determine it.
 
     Notes
     -----
-    ``fit`` copies what it keeps: axes, Y, mask, noise and the arrays in kernels of ours. If it fails or is interrupted, the model stays as
-    it was, fitted or not. Results do not depend on the units of axes and Y, with scales, variance and noise in the same units. Axes, Y,
-    masks and points are arrays or what NumPy makes arrays of: lists, integers, pandas' and xarray's objects. Axes of dates count in days
-    since 1970, UTC, which is what a callable ``kernels`` or ``mean`` sees, and scales are in days; ``predict`` wants dates there.
-
-    An evaluation of the likelihood costs ``gp_nll`` with gradients. While ``fit`` runs, NumPy's and SciPy's OpenBLAS use one thread, unless
-    a matrix has more than 2000 rows.
-
-    Axes, Y and mask on a device are computed with there: results and predictions lie there, as do the points that are given to
-    ``predict``. The optimiser works on the host, so ``fit`` reads Y for its mean and variance and waits for the value and the gradient of
-    every evaluation, and ``score`` for its sums. Kernels are then ours or callables of arrays there, not scikit-learn's.
-
-    The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``, pickles. As ``fit``, ``predict`` and ``score`` take points
-    too, it is the last step of a ``Pipeline``, and ``GridSearchCV`` and ``cross_val_score`` leave cells of the grid out.
+    An evaluation of the likelihood costs ``gp_nll`` with gradients. A failed or interrupted ``fit`` leaves the model as it was. Results do
+    not depend on the units of axes and Y. The tutorial on grids says more on bounds, dates, devices and threads.
 
     Examples
     --------
@@ -108,10 +104,9 @@ class GridGP(Estimator):
     >>> truth = 15 + np.sin(4 * x)[:, None] * np.cos(3 * y)
     >>> Y = truth + 0.1 * np.random.default_rng(0).standard_normal((20, 30))
     >>> Y.flat[::4] = np.nan  # missing
-    >>> gp = qf.kron.GridGP().fit([x, y], Y)
-    >>> mean, std = gp.predict([x, y], return_std=True)
-    >>> bool((np.abs(mean - truth) < 4 * std).all()), round(gp.noise_**0.5, 2)
-    (True, 0.1)
+    >>> mean, std = qf.kron.GridGP().fit([x, y], Y).predict([x, y], return_std=True)
+    >>> bool((np.abs(mean - truth) < 4 * std).all())
+    True
     """
 
     theta_: Real
@@ -151,7 +146,7 @@ class GridGP(Estimator):
 
     # ---- learning
 
-    def fit(self, axes: Any, Y: Any = None, mask: Any = None) -> Self:
+    def fit(self, axes: Any, Y: Any = None, mask: Any = None, *, progress: bool | Callable[[int, float], Any] | None = None) -> Self:
         """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN are missing cells.
 
         ``mask`` of Y's shape is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
@@ -164,6 +159,9 @@ class GridGP(Estimator):
         Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,): the axes are the numbers that occur in each column,
         and cells without a point were not observed. One axis, (n,), is an array of points too. ValueError for a point that occurs twice,
         and for more than 100 cells per point.
+
+        ``progress`` is called as progress(evaluations of the likelihood so far, log-likelihood of the last one); True prints a line per
+        second with the time.
 
         Returns self.
         """
@@ -190,11 +188,14 @@ class GridGP(Estimator):
             self.backend,
             self.num_threads,
         )
-        fit = Fit(data, models[0], how, int(rng.integers(2**62)), kind if labels is None else labels)
+        begin = time.monotonic()
+        report = reporter(progress, label, lambda count, value: _PROGRESS.format(count, value, time.monotonic() - begin))
+        fit = Fit(data, models[0], how, int(rng.integers(2**62)), kind if labels is None else labels, report)
         with one_thread(max(cells, *map(len, data.axes))):
             if self.optimizer is not None and len(fit.model.theta) and data.spread:
                 fit.model = self._learnt(fit, models, restarts, rng)
             fit.solve()
+        fit.report = None
         vars(self).update(_fit=fit, **fit.attributes())  # in one step, which no signal interrupts: the new fit or the old one
         return self
 
@@ -202,7 +203,7 @@ class GridGP(Estimator):
         """The best of several searches; warns of a hyperparameter at a bound."""
         fit.model = model = min(models, key=lambda m: _value(fit, m)) if len(models) > 1 else models[0]
         first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
-        starts = [first, *(np.clip(first + units * rng.standard_normal(len(first)), *bounds.T) for _ in range(restarts))]
+        starts = [first, *(_drawn_start(first, bounds, units, rng) for _ in range(restarts))]
         theta, _, complaint = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
         model = model.at(theta)
         ended = [
@@ -277,17 +278,19 @@ class GridGP(Estimator):
     # ---- predictions
 
     @overload
-    def predict(self, X: Any = None, return_std: Literal[False] = False, *, samples: int = 64, rng: Rng = None) -> Real: ...
+    def predict(self, X: Any = None, return_std: Literal[False] = False, **options: Unpack[PredictOptions]) -> Real: ...
     @overload
-    def predict(self, X: Any, return_std: Literal[True, "samples"], *, samples: int = 64, rng: Rng = None) -> tuple[Real, Real]: ...
+    def predict(self, X: Any, return_std: Literal[True, "samples"], **options: Unpack[PredictOptions]) -> tuple[Real, Real]: ...
     @overload
-    def predict(self, X: Any = None, *, return_std: Literal[True, "samples"], samples: int = 64, rng: Rng = None) -> tuple[Real, Real]: ...
+    def predict(self, X: Any = None, *, return_std: Literal[True, "samples"], **options: Unpack[PredictOptions]) -> tuple[Real, Real]: ...
     @overload
-    def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Real | tuple[Real, Real]: ...
+    def predict(self, X: Any = None, return_std: bool | str = False, **options: Unpack[PredictOptions]) -> Real | tuple[Real, Real]: ...
     @_arguments.keywords(
         "GridGP.predict", return_cov="sample draws from the covariance", return_var="use return_std", n_samples="use samples"
     )
-    def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Any:
+    def predict(
+        self, X: Any = None, return_std: bool | str = False, *, derivative: Derivative = None, samples: int = 64, rng: Rng = None
+    ) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
         X is a list of axes, (m_k,) or (m_k, p) each, where a number is an axis of one point: results have the shape (m_1, ..., m_d); or
@@ -295,11 +298,14 @@ class GridGP(Estimator):
         tensors results are tensors. After one to a DataArray, DataFrame or Series, X may also be such a table, or a dict of axes by name,
         and results on a grid are such tables.
 
+        ``derivative`` predicts the derivative by an axis, its number or name, or (axis, order) with the order 1 or 2, per unit of the axis;
+        the covariance function of that axis must be one of ours that is smooth enough.
+
         return_std="samples" takes the standard deviation from that many posterior samples, for grids with too many cells missing: a
         relative error of sqrt(1 / (2 samples)).
         """
         fit = self._fitted("predict")
-        model, data = fit.model, fit.data
+        model = fit.model
         if not isinstance(return_std, (bool, np.bool_, str)):
             raise TypeError(
                 f"GridGP.predict: return_std is {_arrays.describe(return_std)}; axes are one list: predict([{', '.join(fit.names)}])"
@@ -307,21 +313,29 @@ class GridGP(Estimator):
         if return_std not in (True, False, "samples"):
             raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
         X = fit.asked(X, "GridGP.predict")
-        new, points, shape = fit.points(X, "GridGP.predict")
+        by = None if derivative is None else fit.derivative(derivative, "GridGP.predict")
+        if by is not None and return_std == "samples":
+            raise ValueError("GridGP.predict: there are no samples of derivatives; expected return_std=True or False")
+        new, points, shape = fit.points(X, "GridGP.predict", by)
         on_grid = isinstance(points, GridPoints)
 
         def answer(values: Any) -> Any:
             return fit.answer(values, X, on_grid)
 
-        mean = points.product(points.matrices, fit.how.kernel)(fit.alpha).reshape(shape) + data.mean.at(new, on_grid, "GridGP.predict")
+        latent = points.product(points.matrices, fit.how.kernel)(fit.alpha)
+        mean = latent.reshape(shape) + fit.mean_at(new, on_grid, "GridGP.predict", by)
         if not return_std:
             return answer(mean)
         if return_std == "samples":
-            drawn = _drawn(fit, X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
-            return answer(mean), answer(((drawn - mean) ** 2).mean(0) ** 0.5)
+            count = _arguments.integer(samples, "GridGP.predict", "samples", 2)
+            blocks = _samples(fit, new, points, count, rng, max(fit.how.tol, _SAMPLES_TOL))
+            squares = sum(((block - latent) ** 2).sum(0) for block in blocks)
+            return answer(mean), answer(((squares / count) ** 0.5).reshape(shape))
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
+        if by is not None:
+            diagonals[by[0]] = np.full(len(new[by[0]]), by[1].variances[by[2] - 1])
         prior = outer(diagonals) if on_grid else functools.reduce(lambda a, b: a * b, diagonals)
-        var = model.variance * prior - fit.covariance.explained(points)[0]
+        var = model.variance * prior - fit.covariance.explained(points)[0] + fit.variance_of_mean(new, points, by)
         return answer(mean), answer((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
     def score(self, X: Any, Y: Any = None, mask: Any = None) -> float:
@@ -352,9 +366,12 @@ class GridGP(Estimator):
     @_arguments.keywords("GridGP.sample", **dict.fromkeys(("n_samples", "num_samples"), "use size"), random_state="use rng", seed="use rng")
     def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
-        fit = self._fitted("sample")
-        samples: Real = fit.answer(_drawn(fit, fit.asked(X, "GridGP.sample"), size, rng))
-        return samples
+        fit, label = self._fitted("sample"), "GridGP.sample"
+        count = _arguments.integer(size, label, "size", 0)
+        new, points, shape = fit.points(fit.asked(X, label), label)
+        samples = joined(_samples(fit, new, points, count, rng, fit.how.tol), count).reshape(count, *shape)
+        answer: Real = fit.answer(samples + fit.mean_at(new, isinstance(points, GridPoints), label))
+        return answer
 
     def _fitted(self, method: str) -> Fit:
         fit: Fit | None = vars(self).get("_fit")
@@ -371,24 +388,36 @@ def _value(fit: Fit, model: Model) -> float:
     return math.inf
 
 
-def _drawn(fit: Fit, X: Any, size: int, rng: Any) -> Any:
-    """(size, *shape of predictions at X)"""
-    model, data = fit.model, fit.data
-    new, points, shape = fit.points(X, "GridGP.sample")
-    if isinstance(points, GridPoints):
-        prior = [k(x) for k, x in zip(model.kernels, new)]
-        prior[0] = model.variance * prior[0]
-        options: Any = {"mask": data.mask, "prior_factors": prior, **fit.how.solver}
-        noise = model.noise_at(data)
-        drawn = gp_posterior_sample(model.factors(data), points.matrices, data.y, noise, size=size, rng=rng, **options)
-    else:
-        drawn = _scattered_samples(fit, new, points, size, rng)
-    return drawn.reshape(len(drawn), *shape) + data.mean.at(new, isinstance(points, GridPoints), "GridGP.sample")
+def _drawn_start(first: np.ndarray, bounds: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    bounded = np.isfinite(bounds).all(axis=1)
+    low, high = np.where(bounded[:, None], bounds, 0.0).T
+    return np.where(bounded, rng.uniform(low, high), first + units * rng.standard_normal(len(first)))
 
 
-def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, size: int, rng: Any) -> np.ndarray:
+def _samples(fit: Fit, new: Sequence[np.ndarray], points: GridPoints | ScatteredPoints, count: int, rng: Any, tol: float) -> Iterator[Any]:
+    """``count`` posterior samples without the mean function, in blocks (b, points)."""
+    if isinstance(points, ScatteredPoints):
+        generator = _arguments.generator(rng, "GridGP.sample")
+        of_mean = fit.samples_of_mean(new, points, count, generator)
+        samples = _scattered_samples(fit, new, points, count, generator)
+        yield samples if of_mean is None else samples + of_mean[0] @ of_mean[1]
+        return
     model, data = fit.model, fit.data
-    count = _arguments.integer(size, "GridGP.sample", "size", 0)
+    prior = [k(x) for k, x in zip(model.kernels, new)]
+    prior[0] = model.variance * prior[0]
+    covariance = fit.covariance
+    y = data.without(fit.kriging.mean)
+    sampler = PosteriorSampler(covariance, covariance.factors, points.matrices, y, model.noise_at(data), data.mask, prior, tol)
+    generator = _arguments.generator(rng, "GridGP.sample")
+    of_mean = fit.samples_of_mean(new, points, count, generator)
+    end = 0
+    for block in sampler.blocks(count, generator):
+        begin, end = end, end + len(block)
+        yield block if of_mean is None else block + of_mean[0][begin:end] @ of_mean[1]
+
+
+def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, count: int, rng: Any) -> np.ndarray:
+    model, data = fit.model, fit.data
     xp = namespace(data.y)
     cross = points.covariances(0, points.size)
     prior = model.variance * functools.reduce(lambda a, b: a * b, [k(x) for k, x in zip(model.kernels, new)])

@@ -1,8 +1,10 @@
-"""The mean of a ``GridGP``: subtracted from the data before anything is learnt, added to predictions."""
+"""The mean of a ``GridGP``: a known function, or coefficients that are estimated together with the covariance (universal kriging)."""
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,16 +29,20 @@ def coordinates(axes: Sequence[Array], on_grid: bool) -> list[Array]:
 
 
 class Mean(NamedTuple):
-    """``offset`` + ``slopes`` · (x - ``centres``), or a function of coordinates."""
+    """``offset`` + ``slopes`` · (x - ``centres``), or a function of coordinates.
+
+    ``basis`` (1 + slopes, p) has the coefficients of p functions that are orthonormal over the observed cells: what is estimated.
+    """
 
     offset: float = 0.0
     slopes: Sequence[float] = ()
     centres: Sequence[float] = ()
     function: Callable[..., Any] | None = None
+    basis: np.ndarray = np.zeros((1, 0))
 
     @classmethod
     def fitted(cls, kind: Any, axes: Sequence[Array], values: np.ndarray, seen: np.ndarray | None, label: str) -> Mean:
-        """By least squares from the observed values, in the order of the grid."""
+        """By ordinary least squares from the observed values, in the order of the grid: the mean that data are centred with."""
         if callable(kind):
             return cls(function=kind)
         if _arguments.is_number(kind):
@@ -45,8 +51,9 @@ class Mean(NamedTuple):
             raise ValueError(f"{label}: mean is {kind!r}, expected one of {', '.join(map(repr, MEANS))}, a number or a callable")
         if kind == "zero" or not len(values):
             return cls()
-        if kind == "constant" or values.min() == values.max():
-            return cls(average(values))
+        count = len(values)
+        if kind == "constant":
+            return cls(average(values), basis=np.full((1, 1), count**-0.5))
         shape, offset = tuple(map(len, axes)), average(values)
         columns, centres, units = [], [], []
         for c in coordinates(list(map(_arrays.to_host, axes)), True):
@@ -58,7 +65,29 @@ class Mean(NamedTuple):
         e = exponent(values)  # for numbers near the ends of the range of float64
         design = np.stack([c / (u or 1.0) for c, u in zip(columns, units)], axis=1)
         slopes = np.ldexp(np.linalg.lstsq(design, np.ldexp(values - offset, -e), rcond=_RANK)[0], e)
-        return cls(offset, tuple(float(s) / u if u else 0.0 for s, u in zip(slopes, units)), tuple(centres))
+        _, sizes, rows = np.linalg.svd(np.column_stack([np.ones(count), design]), full_matrices=False)
+        spanned = sizes > _RANK * sizes[0]
+        basis = (rows[spanned] / sizes[spanned, None]).T / np.array([1.0, *[u or 1.0 for u in units]])[:, None]
+        return cls(offset, tuple(float(s) / u if u else 0.0 for s, u in zip(slopes, units)), tuple(centres), None, basis)
+
+    def plus(self, weights: np.ndarray) -> Mean:
+        """With p multiples of the basis functions added."""
+        offset, *slopes = self.basis @ weights
+        return self._replace(offset=self.offset + offset, slopes=tuple(s + t for s, t in zip(self.slopes, slopes)))
+
+    def basis_at(self, axes: Sequence[Array], on_grid: bool) -> Array:
+        """The basis functions on the grid of axes, or at points: (p, points)."""
+        xp, shape = namespace(axes[0]), tuple(map(len, axes)) if on_grid else (len(axes[0]),)
+        one = xp.ones((1,) * len(shape), dtype=xp.float64, device=_arrays.device(axes[0]))
+        columns = [one, *[c - centre for c, centre in zip(coordinates(axes, on_grid), self.centres)]]
+        functions = [functools.reduce(operator.add, [float(w) * c for w, c in zip(f, columns)]) for f in self.basis.T]
+        return xp.stack([xp.reshape(xp.broadcast_to(f, shape), (-1,)) for f in functions], axis=0)
+
+    def derivative(self, axis: int, order: int, label: str) -> float:
+        """By one coordinate, the column of a one-dimensional axis."""
+        if self.function is not None:
+            raise TypeError(f"{label}: the derivative of a callable mean is unknown; subtract the mean from Y and give mean='zero'")
+        return float(self.slopes[axis]) if self.slopes and order == 1 else 0.0
 
     def at(self, axes: Sequence[Array], on_grid: bool, label: str) -> Any:
         """On the grid of axes, or at points with one row of every axis: a number, or an array of the result's shape."""

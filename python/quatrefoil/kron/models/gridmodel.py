@@ -33,6 +33,7 @@ class Data(NamedTuple):
     spread: float  # the mean square of the observed y; 0 if they are 0 up to rounding
     size: float  # of Y, for numbers that are all 0
     kinds: list[str]  # of the axes: "numbers", "dates" or "durations"
+    basis: Array | None  # (p, N) functions whose multiples are estimated as part of the mean, 0 at missing cells; None for p = 0
 
     @classmethod
     def checked(cls, axes: Any, Y: Any, mask: Any, mean: Any, label: str) -> Data:
@@ -54,9 +55,22 @@ class Data(NamedTuple):
         left = _arrays.to_host(y if flat is None else y[flat])
         if flat is not None:
             y, flat = xp.where(flat, y, xp.zeros_like(y)), owned(flat)
+        basis = trend.basis_at(given, True) if trend.basis.size else None
+        if basis is not None and flat is not None:
+            basis = xp.where(flat, basis, xp.zeros_like(basis))
         size = float(np.abs(observed).max(initial=0.0))
         is_constant = float(np.abs(left).max(initial=0.0)) <= 10 * np.finfo(np.float64).eps * size
-        return cls([owned(x) for x in given], y, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
+        return cls([owned(x) for x in given], y, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)), basis)
+
+    @property
+    def rows(self) -> Array:
+        """y and the basis functions, (1 + p, N)."""
+        xp = namespace(self.y)
+        return self.y[None] if self.basis is None else xp.concat([self.y[None], self.basis], axis=0)
+
+    def without(self, weights: np.ndarray) -> Array:
+        """y minus multiples of the basis functions."""
+        return self.y if self.basis is None else self.y - _arrays.beside(self.y, weights) @ self.basis
 
     @property
     def variance(self) -> float:

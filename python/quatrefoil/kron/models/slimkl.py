@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self, overload
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..product.dense import doubled, in_form_of
 from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
 from .gridmean import mean_square
-from .slimkl_consensus import Solution, agree, descend
+from .slimkl_consensus import agree, descend
 from .slimkl_device import predicted
 from .slimkl_worker import component
 
@@ -47,9 +47,8 @@ class SlimKL(Estimator):
     agents : int
         Among how many the data are split, in runs of their order: the objective is then the sum of the agents' own.
     quantization : float
-        With several agents: weights travel as multiples of this, rounded at random and without bias. 0: as they are. A weight that is
-        rounded to 0 stays there, so this should be a fraction of the weights at the start, (the mean square of y) / A: above them there
-        is a UserWarning, and a RuntimeWarning where all weights are 0 in the end.
+        With several agents: the relative precision of weights that travel, at most 0.5. They are rounded at random and without bias, to
+        log2(1 / quantization) bits and an exponent. 0 sends them as they are.
     executor : concurrent.futures.Executor, optional
         What runs the agents' steps; so does a Dask client, or its ``get_executor()``. Without one they run in turn. For data on the
         host alone.
@@ -163,8 +162,10 @@ class SlimKL(Estimator):
                 found = descend(data[0], setting.tol, setting.max_iter)
             else:
                 found = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
-        for message, category in _complaints(found, setting, targets):
-            warnings.warn(f"{label}: {message}", category, stacklevel=2)
+        if not found.met:
+            warnings.warn(
+                f"{label}: stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning, stacklevel=2
+            )
         vars(self).update(  # at once
             weights_=found.weights,
             objective_=np.array(found.objective),
@@ -206,6 +207,12 @@ class SlimKL(Estimator):
         label = "SlimKL.score"
         return determination(_arrays.to_host(_numbers(y, label, "y")), _arrays.to_host(self.predict(X)).astype(np.float64), label)
 
+    def _precision(self, label: str) -> float:
+        precision = _arguments.number(self.quantization, label, "quantization")
+        if precision > 0.5:
+            raise ValueError(f"{label}: quantization is {precision}, a relative precision, expected at most 0.5")
+        return precision
+
     def _setting(self, label: str) -> _Setting:
         if self.executor is not None and not hasattr(self.executor, "submit"):
             raise TypeError(f"{label}: executor is {type(self.executor).__name__}, expected a concurrent.futures.Executor")
@@ -214,7 +221,7 @@ class SlimKL(Estimator):
             _arguments.number(self.tol, label, "tol"),
             _arguments.integer(self.max_iter, label, "max_iter", 1),
             _arguments.integer(self.agents, label, "agents", 1),
-            _arguments.number(self.quantization, label, "quantization"),
+            self._precision(label),
             int(_arguments.generator(self.rng, label).integers(2**63)),
         )
 
@@ -226,18 +233,6 @@ class _Setting(NamedTuple):
     agents: int
     quantization: float
     seed: int
-
-
-def _complaints(found: Solution, setting: _Setting, y: Array) -> Iterator[tuple[str, type[Warning]]]:
-    """What to warn of."""
-    unit, remedy = setting.quantization if setting.agents > 1 else 0.0, "expected a smaller quantization, or 0"
-    if unit > found.start:
-        what = "the weights at the start: those of components that are needed may be rounded to 0 for good"
-        yield f"quantization is {unit:g}, above {found.start:.3g}, {what}; {remedy}", UserWarning
-    if unit and not found.weights.any() and _arrays.to_host(y).any():
-        yield f"all weights were rounded to 0, multiples of quantization = {unit:g}; {remedy}", RuntimeWarning
-    if not found.met:
-        yield f"stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning
 
 
 def _numbers(value: Any, label: str, name: str) -> Array:

@@ -39,12 +39,16 @@ def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) ->
     return root
 
 
-def rounded(a: np.ndarray, unit: float, rng: np.random.Generator) -> np.ndarray:
-    """Multiples of ``unit``, by chance the one above or below, so that the mean is ``a``; as it is for 0."""
-    if unit == 0:
+def rounded(a: np.ndarray, precision: float, rng: np.random.Generator) -> np.ndarray:
+    """Numbers at least 0 with few digits: every one a multiple of ``precision``, at most 1/2, times the power of two above it.
+
+    The multiple is the one above or below by chance, so that the mean is ``a``. With precision 0 nothing is rounded.
+    """
+    if precision == 0:
         return a
-    multiples: np.ndarray = np.floor(a / unit + rng.random(a.shape)) * unit
-    return multiples
+    mantissa, exponent = np.frexp(a)
+    result: np.ndarray = np.ldexp(np.floor(mantissa / precision + rng.random(a.shape)) * precision, exponent)
+    return result
 
 
 class Message(NamedTuple):
@@ -150,7 +154,6 @@ class Solution(NamedTuple):
     weights: np.ndarray
     objective: list[float]  # after each iteration
     met: bool  # the tolerance
-    start: float  # the mean of the weights that it began with
 
 
 class _Admm:
@@ -158,15 +161,14 @@ class _Admm:
 
     def __init__(self, team: _Team, quantization: float, seed: int) -> None:
         start = team.start()
-        self._team, self._unit, self._seed, self._meetings = team, quantization, seed, 0
+        self._team, self._precision, self._seed, self._meetings = team, quantization, seed, 0
         self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start)
-        self.start = float(self.weights.mean())
         self._within = _AGREED * float(np.linalg.norm(self.weights))
         self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
 
     def _anchor(self) -> np.ndarray:
-        """Where weights begin that are 0 and may come back, which rounded ones do not."""
-        anchor: np.ndarray = self.weights if self._unit else np.maximum(self.weights, _LEAST * float(self.weights.max()))
+        """Where weights begin; those that are 0 may come back."""
+        anchor: np.ndarray = np.maximum(self.weights, _LEAST * float(self.weights.max()))
         return anchor
 
     def objective(self) -> float:
@@ -175,22 +177,22 @@ class _Admm:
     def _meet(self, anchor: np.ndarray) -> tuple[np.ndarray, float]:
         self._meetings += 1
         common, seed = (anchor, self.weights), (self._seed, self._meetings)
-        return self._team.step([Message(*common, m, self._penalty, self._unit, (*seed, j)) for j, m in enumerate(self._multipliers)])
+        return self._team.step([Message(*common, m, self._penalty, self._precision, (*seed, j)) for j, m in enumerate(self._multipliers)])
 
     def minimise(self) -> None:
         """The majoriser at the present weights: (4) to (6) until the agents agree."""
         start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
-        jitter = 2 * self._unit * root  # what rounding alone does to a component
-        if self._unit:  # (6) sees nothing below the jitter: penalties that are too large would keep weights where they began
+        jitter = 2 * self._precision * root * start  # what rounding alone does to a component
+        if self._precision:  # (6) sees nothing below the jitter: penalties that are too large would keep weights where they began
             on = start > 0
             self._penalty[on] = np.minimum(self._penalty[on], _CURVED / start[on] ** 2)
         for _ in range(_MOST_MEETINGS):
             zeta, _ = self._meet(anchor)
             before, mean = self.weights, np.maximum((zeta + self._multipliers / self._penalty).mean(axis=0), 0)
-            self.weights = rounded(mean, self._unit, np.random.default_rng((self._seed, self._meetings)))
+            self.weights = rounded(mean, self._precision, np.random.default_rng((self._seed, self._meetings)))
             self._multipliers = self._multipliers + self._penalty * (zeta - mean)
             apart, moved = np.linalg.norm(zeta - self.weights, axis=0), root * np.abs(self.weights - before)
-            if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + jitter * len(mean) ** 0.5:
+            if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + np.linalg.norm(jitter):
                 break
             self._penalty = _balanced(self._penalty, apart, moved, jitter)
         lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
@@ -207,13 +209,13 @@ def agree(data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantizati
             admm.minimise()
             objective.append(admm.objective())
             if is_settled(objective, tol, points):
-                return Solution(admm.weights, objective[1:], True, admm.start)
-        return Solution(admm.weights, objective[1:], False, admm.start)
+                return Solution(admm.weights, objective[1:], True)
+        return Solution(admm.weights, objective[1:], False)
     finally:
         team.close()
 
 
-def _balanced(penalty: np.ndarray, apart: np.ndarray, moved: np.ndarray, jitter: float) -> np.ndarray:
+def _balanced(penalty: np.ndarray, apart: np.ndarray, moved: np.ndarray, jitter: np.ndarray) -> np.ndarray:
     """(6): a component whose agents disagree more than their mean moves gets a larger penalty, and the other way round."""
     more, less = (apart > _UNEVEN * moved) & (apart > jitter), (moved > _UNEVEN * apart) & (moved > jitter)
     return np.where(more, penalty * _STEP, np.where(less, penalty / _STEP, penalty))
@@ -228,7 +230,6 @@ def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
     """(3), by the one agent that holds all data."""
     agent, points = worker_of(data), len(data[1])
     theta = agent.start()
-    start = float(theta.mean())
     at = agent.weigh(theta)
     objective = [at.objective]
     for _ in range(max_iter):
@@ -236,5 +237,5 @@ def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
         at = agent.weigh(theta)
         objective.append(at.objective)
         if is_settled(objective, tol, points):
-            return Solution(theta, objective[1:], True, start)
-    return Solution(theta, objective[1:], False, start)
+            return Solution(theta, objective[1:], True)
+    return Solution(theta, objective[1:], False)

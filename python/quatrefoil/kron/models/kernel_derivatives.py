@@ -1,0 +1,116 @@
+"""First and second derivatives of the covariance functions of one coordinate, for predictions of derivatives. m = 2π f, E = e^-s."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import mixture
+
+Array = Any  # NumPy's
+Numbers = Mapping[str, Any]  # hyperparameters, arrays by name
+
+
+class Derivatives(NamedTuple):
+    """``at(d, order)``: k^(order)(d), order 1 or 2. ``variances``: those of f' and f'', -k''(0) and k''''(0), as far as they exist."""
+
+    at: Callable[[Array, int], Array]
+    variances: tuple[float, ...]
+
+
+def _rbf(p: Numbers) -> Derivatives:
+    c = 1 / p["scale"].item() ** 2
+    return Derivatives(lambda d, order: (-c * d if order == 1 else c * (c * d * d - 1)) * np.exp(-c / 2 * d * d), (c, 3 * c * c))
+
+
+def _matern32(p: Numbers) -> Derivatives:
+    a = math.sqrt(3) / p["scale"].item()
+
+    def at(d: Array, order: int) -> Array:
+        s = a * np.abs(d)
+        return -a * a * (d if order == 1 else 1 - s) * np.exp(-s)
+
+    return Derivatives(at, (a * a,))
+
+
+def _matern52(p: Numbers) -> Derivatives:
+    a = math.sqrt(5) / p["scale"].item()
+
+    def at(d: Array, order: int) -> Array:
+        s = a * np.abs(d)
+        return -a * a / 3 * (d * (1 + s) if order == 1 else 1 + s - s * s) * np.exp(-s)
+
+    return Derivatives(at, (a * a / 3, a**4))
+
+
+def _rational_quadratic(p: Numbers) -> Derivatives:
+    c, alpha = 1 / p["scale"].item() ** 2, p["alpha"].item()
+
+    def at(d: Array, order: int) -> Array:
+        more = np.log1p(c * d * d / (2 * alpha))
+        slope = -c * np.exp(-(alpha + 1) * more)
+        return d * slope if order == 1 else slope + (c * d) ** 2 * (1 + 1 / alpha) * np.exp(-(alpha + 2) * more)
+
+    return Derivatives(at, (c, 3 * c * c * (1 + 1 / alpha)))
+
+
+def _periodic(p: Numbers) -> Derivatives:
+    c, w = 1 / p["scale"].item() ** 2, 2 * math.pi / p["period"].item()
+
+    def at(d: Array, order: int) -> Array:
+        sine, cosine = np.sin(w * d), np.cos(w * d)
+        return (-w * c * sine if order == 1 else w * w * c * (c * sine * sine - cosine)) * np.exp(c * (cosine - 1))
+
+    return Derivatives(at, (w * w * c, w**4 * c * (1 + 3 * c)))
+
+
+def _spectral_mixture(p: Numbers, kind: str = "student_t") -> Derivatives:
+    w, m = np.exp(p["log_weights"]), 2 * math.pi * p["freqs"]
+    if kind == "gaussian":
+        r = np.exp(p["log_scales"])
+        variances = 2 * r + m * m, 12 * r * (r + m * m) + m**4
+    else:
+        a = 5 * np.exp(2 * p["log_scales"])  # (sqrt(5) r)^2
+        variances = a / 3 + m * m, a * a + 2 * a * m * m + m**4
+
+    def at(d: Array, order: int) -> Array:
+        return mixture.spectral_mixture_lags(d.reshape(-1), **p, kind=kind, order=order).reshape(d.shape)
+
+    return Derivatives(at, (float(w @ variances[0]), float(w @ variances[1])))
+
+
+def _gsmp_kernel(p: Numbers) -> Derivatives:
+    positive = p["weights"] > 0
+    std = np.maximum(np.broadcast_to(p["std"], p["weights"].shape)[positive], 1e-150)
+    log_scales = np.log(2 * math.pi**2) + 2 * np.log(std)
+    return _spectral_mixture(
+        {"log_weights": np.log(p["weights"][positive]), "log_scales": log_scales, "freqs": p["means"].reshape(-1)[positive]}, "gaussian"
+    )
+
+
+_FORMS: dict[Any, Callable[..., Derivatives]] = {
+    mixture.rbf: _rbf,
+    mixture.matern32: _matern32,
+    mixture.matern52: _matern52,
+    mixture.periodic: _periodic,
+    mixture.rational_quadratic: _rational_quadratic,
+    mixture.spectral_mixture: _spectral_mixture,
+    mixture.gsmp_kernel: _gsmp_kernel,
+}
+
+
+def derivatives_of(function: Any, order: int, label: str) -> Derivatives:
+    """Of a covariance function of ours in a ``functools.partial``."""
+    form = _FORMS.get(getattr(function, "func", None))
+    if form is None:
+        what = getattr(getattr(function, "func", function), "__name__", type(function).__name__)
+        known = ", ".join(f.__name__ for f in _FORMS)
+        raise TypeError(f"{label}: derivatives are known for {known}; this axis has {what}")
+    keywords = {n: v for n, v in function.keywords.items() if n not in ("backend", "num_threads", "kind")}
+    found = form({n: np.asarray(v, np.float64) for n, v in keywords.items()}, *[v for n, v in function.keywords.items() if n == "kind"])
+    if order > len(found.variances):
+        raise ValueError(f"{label}: functions with the covariance {function.func.__name__} have no derivative of order {order}")
+    return found

@@ -1,0 +1,95 @@
+"""Predictions of derivatives against dense regression, with derivatives of the covariance by differences in extended precision."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.mixture import oracle
+
+partial = functools.partial
+SPECTRAL = {"log_weights": np.array([0.1, -0.3]), "log_scales": np.array([0.5, 1.0]), "freqs": np.array([0.7, 1.9])}
+KERNELS = {
+    "rbf": {"scale": 0.3},
+    "matern32": {"scale": 0.4},
+    "matern52": {"scale": np.array(0.4)},
+    "rational_quadratic": {"scale": 0.3, "alpha": 0.7},
+    "periodic": {"scale": 0.8, "period": 0.9},
+    "spectral_mixture": SPECTRAL,
+    "gsmp_kernel": {"weights": np.array([0.5, 0.0, 1.0]), "means": np.array([0.3, 1.0, 1.1]), "std": np.array([0.2, 0.1, 0.3])},
+}
+X, T = np.linspace(0, 1, 9), np.sort(np.random.default_rng(3).uniform(0, 2, 7))
+SEEN = np.random.default_rng(1).random((9, 7)) < 0.7
+Y = np.sin(4 * X)[:, None] * np.cos(2 * T)
+CASES = [(name, order) for name in KERNELS for order in (1, 2) if (name, order) != ("matern32", 2)]
+
+
+def derivative(name, x, y, order):
+    h = np.longdouble(1e-5 if order == 1 else 1e-4)
+    k = partial(getattr(oracle, name), **KERNELS[name])
+    x = np.asarray(x, np.longdouble)
+    if order == 1:
+        return (k(x + h, y) - k(x - h, y)) / (2 * h)
+    return (k(x + h, y) - 2 * k(x, y) + k(x - h, y)) / h**2
+
+
+def variance(name, order):
+    """(-1)^order k^(2 order)(0)"""
+    h, zero, k = np.longdouble(1e-3), np.zeros(1), partial(getattr(oracle, name), **KERNELS[name])
+    weights = [-1, 2, -1] if order == 1 else [1, -4, 6, -4, 1]
+    return sum(w * k(np.array([(i - order) * h]), zero)[0, 0] for i, w in enumerate(weights)) / h ** (2 * order)
+
+
+@pytest.mark.parametrize(("name", "order"), CASES)
+def test_against_dense_regression(name, order):
+    kernel, other = partial(getattr(qf.kron, name), **KERNELS[name]), partial(qf.kron.matern12, scale=0.6)
+    gp = qf.kron.GridGP([other, kernel], noise=0.01, variance=1.3, mean="linear", optimizer=None).fit([X, T], Y, SEEN)
+    new = np.array([0.2, 0.55]), np.array([0.3, 1.7, T[0]])
+    across, along = 1.3 * oracle.matern12(new[0], X, scale=0.6), derivative(name, new[1], T, order)
+    C = 1.3 * np.kron(oracle.matern12(X, scale=0.6), getattr(oracle, name)(T, **KERNELS[name]))
+    C = (C[np.ix_(SEEN.ravel(), SEEN.ravel())] + 0.01 * np.eye(SEEN.sum())).astype(float)
+    cross = np.kron(across, along).astype(float)[:, SEEN.ravel()]
+    columns = np.stack([np.ones(SEEN.sum()), np.repeat(X, 7)[SEEN.ravel()], np.tile(T, 9)[SEEN.ravel()]], axis=1)
+    A = columns.T @ np.linalg.solve(C, columns)
+    slopes = np.linalg.solve(A, columns.T @ np.linalg.solve(C, Y[SEEN]))
+    expected = cross @ np.linalg.solve(C, Y[SEEN] - columns @ slopes) + (slopes[2] if order == 1 else 0)
+    of_mean = np.array([0, 0, order == 1]) - cross @ np.linalg.solve(C, columns)
+    prior = 1.3 * float(variance(name, order))
+    spread = np.sqrt(
+        prior - np.einsum("ij,ij->i", cross, np.linalg.solve(C, cross.T).T) + np.einsum("ij,ij->i", of_mean, of_mean @ np.linalg.inv(A))
+    )
+    mean, std = gp.predict(list(new), return_std=True, derivative=(1, order))
+    np.testing.assert_allclose(mean.ravel(), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(std.ravel(), spread, rtol=2e-2)  # of variances by differences over 1e-3
+    points = np.stack([np.repeat(new[0], 3), np.tile(new[1], 2)], axis=1)
+    again = gp.predict(points, return_std=True, derivative=(1, order))
+    np.testing.assert_allclose(again, [mean.ravel(), std.ravel()], rtol=1e-9)
+
+
+def test_of_a_named_axis():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(Y, index=pandas.Index(X, name="x"), columns=pandas.Index(T, name="t"))
+    gp = qf.kron.GridGP(optimizer=None).fit(frame)
+    slope = gp.predict(derivative="t")
+    assert isinstance(slope, pandas.DataFrame)
+    np.testing.assert_array_equal(slope, gp.predict(derivative=1))
+
+
+def test_refused():
+    gp = qf.kron.GridGP([partial(qf.kron.matern32, scale=1.0), partial(qf.kron.matern12, scale=1.0)], optimizer=None, noise=0.1).fit(
+        [X, T], Y
+    )
+    for derivative, error, message in [
+        (2, ValueError, "the axis of derivative is 2, expected"),
+        ((0, 3), ValueError, "the order of derivative is 3, expected"),
+        ((0, 2), ValueError, "covariance matern32 have no derivative of order 2"),
+        (1, TypeError, "derivatives are known for rbf, matern32, .*; this axis has matern12"),
+        ((0, 1, 1), ValueError, r"expected an axis, or \(axis, order\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            gp.predict(derivative=derivative)
+    with pytest.raises(ValueError, match="no samples of derivatives"):
+        gp.predict(return_std="samples", derivative=0)
+    with pytest.raises(TypeError, match="callable mean"):
+        qf.kron.GridGP(optimizer=None, mean=lambda x, t: x + t).fit([X, T], Y).predict(derivative=0)
