@@ -90,7 +90,7 @@ def test_optimisers(rng, monkeypatch):
     assert len(calls) == 4
     assert again.theta_.shape == (4,)
     real = optimize.minimize
-    monkeypatch.setattr(optimize, "minimize", lambda *a, **k: real(*a, **k, options={"maxiter": 1}))
+    monkeypatch.setattr(optimize, "minimize", lambda *a, **k: real(*a, **k | {"options": {"maxiter": 1}}))
     with pytest.warns(RuntimeWarning, match="did not converge: .*[A-Z]"):
         p.fitted(optimizer="fmin_l_bfgs_b")
 

@@ -114,7 +114,7 @@ def test_units_of_a_search(rng, length, height):
         spectral = {"log_weights": np.zeros(1), "log_scales": np.full(1, -np.log(unit)), "freqs": np.ones(1) / unit}
         gp = qf.kron.GridGP([waves, partial(qf.kron.spectral_mixture, **spectral)], noise=0.1 * height**2, variance=height**2, **options)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*did not converge", RuntimeWarning)
+            warnings.filterwarnings("ignore", ".*(did not converge|search ended with)", RuntimeWarning)
             return gp.fit([x * unit, t * unit], height * Y)
 
     one, other, X = fitted(1.0, 1.0), fitted(length, height), rng.uniform(0, 1, (4, 2))

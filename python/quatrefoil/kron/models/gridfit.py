@@ -24,6 +24,7 @@ from .kernel_derivatives import Derivatives, derivatives_of
 from .tables import Labels, is_scalar
 
 Array = Any
+_SEARCH_TOL = 1e-6  # residual of iterations while hyperparameters are learnt; predictions solve to the tol of the model
 
 
 class How(NamedTuple):
@@ -95,9 +96,8 @@ class Fit:
                 raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] gives NaN or infinity for theta = {model.theta}")
         covariance = covariance_of("GridGP", factors, noise, data.mask, *how.kernel)
         if isinstance(covariance, GridCovariance):
-            values, _, solution = covariance.likelihood(
-                covariance.rows(data.rows), how.tol, self._start, how.logdet, how.probes, self._seed
-            )
+            tol = max(how.tol, _SEARCH_TOL)
+            values, _, solution = covariance.likelihood(covariance.rows(data.rows), tol, self._start, how.logdet, how.probes, self._seed)
             kriging = Kriging.of(data, solution.alpha)
             value = float(values[0]) - kriging.explained / 2
             grads, dnoise = solution.combined(kriging.weights).nll_gradients(np.ones(1))

@@ -31,6 +31,7 @@ from .tables import unlabelled
 Rng: TypeAlias = int | np.random.Generator | None
 _SAMPLES_TOL = 1e-4  # residual of the solves for a standard deviation from samples, whose own error is 1 / sqrt(2 samples)
 _PROGRESS = "GridGP.fit: evaluation {}, log-likelihood {:.8g}, {:.1f} s"
+_FTOL, _ESTIMATED_FTOL = 2.2e-9, 1e-7  # relative change of the likelihood where a search ends: SciPy's, and one below an estimate's error
 _MOST_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Derivative: TypeAlias = int | str | tuple[int | str, int] | None
@@ -263,15 +264,14 @@ class GridGP(Estimator):
         if callable(self.optimizer):
             theta, value = self.optimizer(objective, start, bounds)
             return np.array(theta, np.float64), float(value), ""
-        from scipy.optimize import minimize
-
         shift = fit.data.log_unit
 
         def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # of data without a unit: the search stops at a share of the value
             value, gradient = objective(t * units)
             return value - shift, gradient * units
 
-        result = minimize(scaled, start / units, jac=True, method="L-BFGS-B", bounds=bounds / units[:, None])
+        ftol = _ESTIMATED_FTOL if fit.how.logdet == "lanczos" else _FTOL
+        result = minimised(scaled, start / units, bounds / units[:, None], ftol)
         complaint = "" if result.success else f"the optimiser did not converge: {result.message}"
         return result.x * units, float(result.fun) + shift, complaint
 
@@ -386,6 +386,32 @@ def _value(fit: Fit, model: Model) -> float:
         value = fit.objective(model)[0]
         return value if math.isfinite(value) else math.inf
     return math.inf
+
+
+def minimised(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, bounds: np.ndarray, ftol: float) -> Any:
+    """By SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start.
+
+    Where all variables have bounds, its first step is the whole gradient, often to a corner of the bounds where an evaluation takes long.
+    """
+    from scipy.optimize import minimize
+
+    def search(start: np.ndarray, first: tuple[float, np.ndarray], size: float) -> Any:
+        def divided(t: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = first if np.array_equal(t, start) else objective(t)
+            return value / size, gradient / size
+
+        result = minimize(divided, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": ftol, "gtol": 1e-5 / size})
+        result.fun, result.jac = result.fun * size, result.jac * size
+        return result
+
+    first = objective(start)
+    size = float(np.linalg.norm(first[1]))
+    if not size > 1:
+        return search(start, first, 1.0)
+    rough = search(start, first, size)
+    result = search(rough.x, (rough.fun, rough.jac), 1.0)
+    result.success |= rough.success  # at a minimum of an estimate the second search may find no lower value
+    return result
 
 
 def _drawn_start(first: np.ndarray, bounds: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
