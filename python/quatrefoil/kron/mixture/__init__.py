@@ -254,7 +254,8 @@ def matern32(
 ) -> T:
     """Matern covariance with nu = 3/2, for functions with one derivative (2).
 
-    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``.
+    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``;
+    out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
     --------
@@ -268,7 +269,16 @@ def matern32(
 
 
 def matern32_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``matern32``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3)."""
+    """Gradients of ``matern32``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.matern32_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 1.0615, -1.0615])
+    """
     return _radial_vjp(MATERN32, inputs_and_grad, backend, num_threads)
 
 
@@ -285,7 +295,7 @@ def matern12(
     """Matern covariance with nu = 1/2, the exponential one, for continuous rough functions (2).
 
     K_ij = exp(-s), s^2 = sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``. Where points
-    coincide it has a kink: the gradient in x is 0 there, the mean of both sides.
+    coincide it has a kink: the gradient in x is 0 there, the mean of both sides. out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
     --------
@@ -299,7 +309,16 @@ def matern12(
 
 
 def matern12_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``matern12``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3)."""
+    """Gradients of ``matern12``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.matern12_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 0.7358, -0.7358])
+    """
     return _radial_vjp(MATERN12, inputs_and_grad, backend, num_threads)
 
 
@@ -318,7 +337,7 @@ def rational_quadratic(
 
     K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha; ``alpha``, a number above 0 or an array (), mixes fewer scales the
     larger it is, and ``rbf`` is its limit. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an exponential
-    per pair. Differentiable in x, y, scale and alpha.
+    per pair. Differentiable in x, y, scale and alpha. out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
     --------
@@ -332,7 +351,18 @@ def rational_quadratic(
 
 
 def rational_quadratic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``rational_quadratic``: ``(x, y, scale, alpha, grad)`` -> (dx, dy, dscale, dalpha), as ``rbf_vjp`` (3)."""
+    """Gradients of ``rational_quadratic`` (3).
+
+    ``(x, y, scale, alpha, grad)`` -> (dx, dy, dscale, dalpha), as ``rbf_vjp``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, one = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale, dalpha = qf.kron.rational_quadratic_vjp(x, None, one, one, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 0.8889, -0.8889])
+    """
     return _radial_vjp(RATIONAL_QUADRATIC, inputs_and_grad, backend, num_threads, ("alpha",))
 
 
@@ -389,7 +419,18 @@ def periodic(
 
 
 def periodic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``periodic``: ``(x, y, scale, period, grad)`` -> (dx, dy, dscale, dperiod), as ``rbf_vjp`` (13)."""
+    """Gradients of ``periodic`` (13).
+
+    ``(x, y, scale, period, grad)`` -> (dx, dy, dscale, dperiod), as ``rbf_vjp``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, one = np.array([0.0, 0.25]), np.array(1.0)
+    >>> dx, dscale, dperiod = qf.kron.periodic_vjp(x, None, one, one, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 4.6229, -4.6229])
+    """
     return _radial_vjp(PERIODIC, inputs_and_grad, backend, num_threads, ("period",))
 
 
