@@ -155,12 +155,17 @@ def kron():
     points, row = np.random.default_rng(0).standard_normal((12_000, 4), np.float32), floats(1, 1 << 24)
     few, axis = points[:2000, 0], np.arange(12_000, dtype=np.float32)
     square = floats(12_000, 12_000)
-    for name in ("rbf", "matern52"):
+    for name in ("rbf", "matern12", "matern32", "matern52"):
         function, adjoint = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
         yield name, functools.partial(function, points, scale=1.0), (0.1, 0.5)
         yield name, functools.partial(function, row[0, :1], row[0], scale=1.0), (0.05,)
         yield f"{name}_vjp", functools.partial(adjoint, points, None, 1.0, square), (0.1, 0.8)
         yield f"{name}_vjp", functools.partial(adjoint, axis, None, 1.0, square), (0.1, 0.5)
+    for name, numbers in (("rational_quadratic", (1.0, 1.0)), ("periodic", (1.0, 1.0))):
+        function, adjoint = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
+        keywords = dict(zip(("scale", "alpha" if name == "rational_quadratic" else "period"), numbers))
+        yield name, functools.partial(function, points, **keywords), (0.1, 0.5)
+        yield f"{name}_vjp", functools.partial(adjoint, points, None, *numbers, square), (0.1, 0.8)
     many = floats(300) * np.arange(300, dtype=np.float32) * 1e-2
     components = {"log_weights": many, "log_scales": many, "freqs": many}
     for order in (0, 2):

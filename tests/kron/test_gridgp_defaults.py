@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import pickle
 import warnings
 
 import numpy as np
@@ -302,3 +303,14 @@ def test_our_kernels_are_learnt(name):
     learnt = gp.kernels_[0].keywords
     assert all(abs(np.log(learnt[n] / v)) < (1.0 if n == "alpha" else 0.4) for n, v in numbers.items()), learnt
     assert gp.log_marginal_likelihood_value_ > gp.log_marginal_likelihood(np.log([1.0, *far.values(), 0.3, 1e-3]))
+
+
+def test_progress():
+    said = []
+    gp = GridGP().fit([X, T], TABLE, progress=lambda count, value: said.append((count, value)))
+    assert [count for count, _ in said] == list(range(1, len(said) + 1))
+    assert max(value for _, value in said) == pytest.approx(gp.log_marginal_likelihood_value_, rel=1e-6)
+    assert len(said) > 5
+    pickle.loads(pickle.dumps(gp))
+    with pytest.raises(TypeError, match="progress is 3, expected True or a callable"):
+        GridGP().fit([X, T], TABLE, progress=3)

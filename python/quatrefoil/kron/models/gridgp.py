@@ -26,6 +26,7 @@ from .blas import one_thread
 from .estimator import Estimator, determination, is_list_of_axes, not_fitted
 from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
+from .search import drawn_start, minimised
 from .tables import unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
@@ -204,7 +205,7 @@ class GridGP(Estimator):
         """The best of several searches; warns of a hyperparameter at a bound."""
         fit.model = model = min(models, key=lambda m: _value(fit, m)) if len(models) > 1 else models[0]
         first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
-        starts = [first, *(_drawn_start(first, bounds, units, rng) for _ in range(restarts))]
+        starts = [first, *(drawn_start(first, bounds, units, rng) for _ in range(restarts))]
         theta, _, complaint = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
         model = model.at(theta)
         ended = [
@@ -386,38 +387,6 @@ def _value(fit: Fit, model: Model) -> float:
         value = fit.objective(model)[0]
         return value if math.isfinite(value) else math.inf
     return math.inf
-
-
-def minimised(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, bounds: np.ndarray, ftol: float) -> Any:
-    """By SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start.
-
-    Where all variables have bounds, its first step is the whole gradient, often to a corner of the bounds where an evaluation takes long.
-    """
-    from scipy.optimize import minimize
-
-    def search(start: np.ndarray, first: tuple[float, np.ndarray], size: float) -> Any:
-        def divided(t: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = first if np.array_equal(t, start) else objective(t)
-            return value / size, gradient / size
-
-        result = minimize(divided, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": ftol, "gtol": 1e-5 / size})
-        result.fun, result.jac = result.fun * size, result.jac * size
-        return result
-
-    first = objective(start)
-    size = float(np.linalg.norm(first[1]))
-    if not size > 1:
-        return search(start, first, 1.0)
-    rough = search(start, first, size)
-    result = search(rough.x, (rough.fun, rough.jac), 1.0)
-    result.success |= rough.success  # at a minimum of an estimate the second search may find no lower value
-    return result
-
-
-def _drawn_start(first: np.ndarray, bounds: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    bounded = np.isfinite(bounds).all(axis=1)
-    low, high = np.where(bounded[:, None], bounds, 0.0).T
-    return np.where(bounded, rng.uniform(low, high), first + units * rng.standard_normal(len(first)))
 
 
 def _samples(fit: Fit, new: Sequence[np.ndarray], points: GridPoints | ScatteredPoints, count: int, rng: Any, tol: float) -> Iterator[Any]:

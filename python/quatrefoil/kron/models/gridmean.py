@@ -78,7 +78,7 @@ class Mean(NamedTuple):
     def basis_at(self, axes: Sequence[Array], on_grid: bool) -> Array:
         """The basis functions on the grid of axes, or at points: (p, points)."""
         xp, shape = namespace(axes[0]), tuple(map(len, axes)) if on_grid else (len(axes[0]),)
-        one = xp.ones((1,) * len(shape), dtype=xp.float64, device=_arrays.device(axes[0]))
+        one = xp.ones((1,) * len(shape), dtype=xp.float64, device=axes[0].device)
         columns = [one, *[c - centre for c, centre in zip(coordinates(axes, on_grid), self.centres)]]
         functions = [functools.reduce(operator.add, [float(w) * c for w, c in zip(f, columns)]) for f in self.basis.T]
         return xp.stack([xp.reshape(xp.broadcast_to(f, shape), (-1,)) for f in functions], axis=0)

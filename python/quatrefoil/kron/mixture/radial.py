@@ -1,0 +1,362 @@
+"""Covariance functions of a scaled distance: rbf, Matern, rational quadratic, periodic; equations of csrc/kron/mixture/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..._arguments import keywords
+from ..._call import call, call_vjp
+from ..._spec import Arg, Op
+from ..._typing import Array, Backend, T
+from .rules import as_array, op
+
+_RADIAL = (Arg("x", "N P?"), Arg("y", "M P?", optional=True), Arg("scale", "P or "))
+RBF, MATERN12, MATERN32, MATERN52 = (op(name, _RADIAL) for name in ("rbf", "matern12", "matern32", "matern52"))
+PERIODIC = op("periodic", (*_RADIAL, Arg("period", "P or ")))
+RATIONAL_QUADRATIC = op("rational_quadratic", (*_RADIAL, Arg("alpha", "")))
+
+_AS_KERNEL = "a kernel for GridGP is functools.partial(qf.kron.{}, scale=0.3)"
+_SCALE = dict.fromkeys(("lengthscale", "length_scale", "lengthscales", "ls", "std", "sigma", "l"), "use scale") | {
+    "scale": "give a length in the unit of x, scale=0.3",
+    "positional": "the length is given by name, scale=0.3",
+}
+
+
+@keywords("kron.rbf", x=_AS_KERNEL.format("rbf"), **_SCALE)
+def rbf(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Squared exponential covariance, K_ij = exp(-1/2 sum_p ((x_ip - y_jp) / scale_p)^2) (1).
+
+    Parameters
+    ----------
+    x : (N,) or (N, P)
+        Points; float32 or float64.
+    y : (M,) or (M, P), optional
+        Other points; without them those of x.
+    scale : number, () or (P,)
+        Length-scale, above 0: one for all, or for points (N, P) one a column. An array where its gradient is wanted.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a scale that is not above 0; NaN or infinity in x, y or scale (its index is named).
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in x, y and scale. Cost: an exponential and 3 P operations a pair, in float64 whatever the dtype; half the
+    pairs where there is no y, and K is symmetric to the last bit. N exponentials where x is a uniform axis and there is no y, N + M - 1
+    where both are, with one step (9): axes whose numbers are off x_0 + i h by at most 4 eps of the largest. The matrix is then that of
+    the exact axes. Memory: a copy of y. Error: a few eps of K.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.rbf(np.array([0.0, 1.0, 2.0]), scale=1.0).round(4)
+    array([[1.    , 0.6065, 0.1353],
+           [0.6065, 1.    , 0.6065],
+           [0.1353, 0.6065, 1.    ]])
+    """
+    scale = as_array(scale, x, RBF.label, "scale", positive=True)
+    K: T = call(RBF, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``rbf``.
+
+    ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy where y is None (3).
+
+    Two to three times the cost of the values. Memory: at most 64 sums of the size of y, 16 MB together, and two arrays like x in float64.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.rbf_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)  # 2 exp(-1/2) with two signs
+    array([ 1.2131, -1.2131])
+    """
+    return _radial_vjp(RBF, inputs_and_grad, backend, num_threads)
+
+
+@keywords("kron.matern52", x=_AS_KERNEL.format("matern52"), **_SCALE, nu="it is 5/2 here")
+def matern52(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Matern covariance with nu = 5/2, for functions with two derivatives (2).
+
+    K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2.
+
+    Parameters
+    ----------
+    x : (N,) or (N, P)
+        Points; float32 or float64.
+    y : (M,) or (M, P), optional
+        Other points; without them those of x.
+    scale : number, () or (P,)
+        Length-scale, above 0: one for all, or for points (N, P) one a column. An array where its gradient is wanted.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``rbf``.
+
+    Notes
+    -----
+    Differentiable in x, y and scale, where points coincide too. Cost, uniform axes, memory and error as ``rbf``, with a square root more
+    a pair.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.matern52(np.array([0.0, 1.0, 2.0]), scale=1.0).round(4)
+    array([[1.    , 0.524 , 0.1387],
+           [0.524 , 1.    , 0.524 ],
+           [0.1387, 0.524 , 1.    ]])
+    """
+    scale = as_array(scale, x, MATERN52.label, "scale", positive=True)
+    K: T = call(MATERN52, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def matern52_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``matern52``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.matern52_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 1.1529, -1.1529])
+    """
+    return _radial_vjp(MATERN52, inputs_and_grad, backend, num_threads)
+
+
+@keywords("kron.matern32", x=_AS_KERNEL.format("matern32"), **_SCALE, nu="it is 3/2 here")
+def matern32(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Matern covariance with nu = 3/2, for functions with one derivative (2).
+
+    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``;
+    out, backend, num_threads: As in ``help(qf.conventions)``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.matern32(np.array([0.0, 1.0, 2.0]), scale=1.0)[0].round(4)
+    array([1.    , 0.4834, 0.1397])
+    """
+    scale = as_array(scale, x, MATERN32.label, "scale", positive=True)
+    K: T = call(MATERN32, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def matern32_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``matern32``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.matern32_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 1.0615, -1.0615])
+    """
+    return _radial_vjp(MATERN32, inputs_and_grad, backend, num_threads)
+
+
+@keywords("kron.matern12", x=_AS_KERNEL.format("matern12"), **_SCALE, nu="it is 1/2 here")
+def matern12(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Matern covariance with nu = 1/2, the exponential one, for continuous rough functions (2).
+
+    K_ij = exp(-s), s^2 = sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``. Where points
+    coincide it has a kink: the gradient in x is 0 there, the mean of both sides. out, backend, num_threads: As in ``help(qf.conventions)``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.matern12(np.array([0.0, 1.0, 2.0]), scale=1.0)[0].round(4)
+    array([1.    , 0.3679, 0.1353])
+    """
+    scale = as_array(scale, x, MATERN12.label, "scale", positive=True)
+    K: T = call(MATERN12, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def matern12_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``matern12``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.matern12_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 0.7358, -0.7358])
+    """
+    return _radial_vjp(MATERN12, inputs_and_grad, backend, num_threads)
+
+
+@keywords("kron.rational_quadratic", x=_AS_KERNEL.format("rational_quadratic"), **_SCALE)
+def rational_quadratic(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    alpha: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Rational quadratic covariance, a mixture of squared exponentials of many length scales (2).
+
+    K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha; ``alpha``, a number above 0 or an array (), mixes fewer scales the
+    larger it is, and ``rbf`` is its limit. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an exponential
+    per pair. Differentiable in x, y, scale and alpha. out, backend, num_threads: As in ``help(qf.conventions)``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.rational_quadratic(np.array([0.0, 1.0, 2.0]), scale=1.0, alpha=1.0)[0].round(4)
+    array([1.    , 0.6667, 0.3333])
+    """
+    scale, alpha = (as_array(a, x, RATIONAL_QUADRATIC.label, n, positive=True) for n, a in (("scale", scale), ("alpha", alpha)))
+    K: T = call(RATIONAL_QUADRATIC, (x, y, scale, alpha), (), (), out, backend, num_threads)
+    return K
+
+
+def rational_quadratic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``rational_quadratic`` (3).
+
+    ``(x, y, scale, alpha, grad)`` -> (dx, dy, dscale, dalpha), as ``rbf_vjp``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, one = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale, dalpha = qf.kron.rational_quadratic_vjp(x, None, one, one, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 0.8889, -0.8889])
+    """
+    return _radial_vjp(RATIONAL_QUADRATIC, inputs_and_grad, backend, num_threads, ("alpha",))
+
+
+@keywords("kron.periodic", **_SCALE, **dict.fromkeys(("periodicity", "period_length"), "use period, in the unit of x"))
+def periodic(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    period: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Covariance of periodic functions, MacKay's exp-sine-squared (13).
+
+    K_ij = exp(-2 sum_p sin^2(pi (x_ip - y_jp) / period_p) / scale_p^2): ``rbf`` on circles.
+
+    Parameters
+    ----------
+    x : (N,) or (N, P)
+        Points; float32 or float64.
+    y : (M,) or (M, P), optional
+        Other points; without them those of x.
+    scale : number, () or (P,)
+        Above 0, without a unit: 1 is a smooth wave, 0.3 has details a tenth of a period long.
+    period : number, () or (P,)
+        Above 0, in the unit of x.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``rbf``.
+
+    Notes
+    -----
+    Differentiable in all arrays. Cost: as ``rbf``, with a sine and a cosine per coordinate and pair; whole turns are taken off exactly.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.periodic(np.array([0.0, 1.0, 2.0]), scale=1.0, period=2.0)[0].round(4)
+    array([1.    , 0.1353, 1.    ])
+    """
+    scale, period = (as_array(a, x, PERIODIC.label, n, positive=True) for n, a in (("scale", scale), ("period", period)))
+    K: T = call(PERIODIC, (x, y, scale, period), (), (), out, backend, num_threads)
+    return K
+
+
+def periodic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``periodic`` (13).
+
+    ``(x, y, scale, period, grad)`` -> (dx, dy, dscale, dperiod), as ``rbf_vjp``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, one = np.array([0.0, 0.25]), np.array(1.0)
+    >>> dx, dscale, dperiod = qf.kron.periodic_vjp(x, None, one, one, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 4.6229, -4.6229])
+    """
+    return _radial_vjp(PERIODIC, inputs_and_grad, backend, num_threads, ("period",))
+
+
+def _radial_vjp(op: Op, given: Sequence[Any], backend: str | None, num_threads: int | None, more: Sequence[str] = ()) -> tuple[Any, ...]:
+    label, names = f"{op.label}_vjp", ("scale", *more)
+    if len(given) != 3 + len(names):
+        raise TypeError(f"{label}: expected x, y, {', '.join(names)} and grad, got {len(given)} arguments")
+    x, y, *numbers, grad = given
+    arrays = [as_array(a, x, label, name, positive=True) for name, a in zip(names, numbers)]
+    return call_vjp(op, (x, y, *arrays, grad), (), (), backend, num_threads)

@@ -1,0 +1,64 @@
+"""What the ops of covariance functions share: shapes, checks of values, numbers as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import finite, is_number, number
+from ..._dims import Shape, Sizes
+from ..._spec import Arg, Op, Option, Policy
+
+# A float64 sum of some terms that may cancel, exponentials and phases of a few radians among them; float32 arrays are computed so too.
+TOLERANCE = 2e-6
+
+
+def _rule(inputs: tuple[Arg, ...]) -> Callable[..., Sequence[Shape | None]]:
+    """Dims as everywhere; the result is (N, M), M the number of x where there is no y."""
+
+    def shapes_of(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
+        sizes = Sizes(label, 0, {})
+        for arg, shape in zip(inputs, shapes):
+            if shape is not None:
+                sizes.match(arg.name, arg.dims, 0, shape)
+        x, y = shapes[0], shapes[1]
+        assert x is not None
+        return [(x[0], (x if y is None else y)[0])]
+
+    return shapes_of
+
+
+_BOUNDS = {
+    "scale": {"positive": True},
+    "alpha": {"positive": True},
+    "period": {"positive": True},
+    "weights": {"least_0": True},
+    "std": {"least_0": True},
+}
+
+
+def check_values(inputs: tuple[Arg, ...], label: str, arrays: Sequence[Any], options: tuple[Any, ...]) -> None:
+    for arg, a in zip(inputs, arrays):
+        finite(a, label, arg.name, **_BOUNDS.get(arg.name, {}))
+
+
+def op(name: str, inputs: tuple[Arg, ...], options: tuple[Option, ...] = ()) -> Op:
+    return Op(
+        __package__, name, inputs=inputs, outputs=(Arg("K", "N M"),), options=options,
+        rule=_rule(inputs), tolerance=TOLERANCE, policy=Policy(check_values=partial(check_values, inputs)),
+    )  # fmt: skip
+
+
+def as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> Any:
+    """A number as an array of x's kind and dtype; an array as it is."""
+    if not is_number(value):
+        return value
+    found = number(value, label, name, positive=positive)
+    kind = _arrays.kind(x)
+    if kind is None or _arrays.dtype_name(x) not in _arrays.REAL:
+        return np.asarray(found)  # the call refuses x
+    return x.new_full((), found) if kind == "torch" else _arrays.beside(x, np.full((), found, x.dtype))
