@@ -81,33 +81,28 @@ def gp_nll(
     Parameters
     ----------
     factors : list or tuple of (n_k, n_k)
-        The covariance of every axis: symmetric, positive semidefinite.
+        Covariances of the axes: symmetric, positive semidefinite.
     y : (..., N) or (..., n_1, ..., n_d)
-        Observations on the grid, flat in C order or as tables; every row or table is an observation of its own.
+        Observations, flat in C order or as tables; one problem per row or table.
     noise : float, () or (1,), (N,) or (n_1, ..., n_d)
-        Variance of the noise, at least 0: one for all cells, or one per cell; S is that, diagonal.
+        Variance of the noise, at least 0: one value, or one per cell; S = diag(noise).
     mask : (N,), (..., N) or (..., n_1, ..., n_d) bool, optional
-        True where a cell is observed, for all rows or for each. What y holds elsewhere is not read.
+        True where a cell is observed, for all rows or for each. Other values of y are not read.
     grad : bool
         Return the gradients of the sum over rows too.
-    start : (..., N), optional
-        For "lanczos", as in ``gp_solve``. No gradient in it.
     logdet : "exact" or "lanczos"
-        With missing cells: by a Cholesky factor of the missing cells or the observed ones, whichever are fewer; or where these are over
-        512, an estimate by ``probes`` random vectors (15), which needs no factor. So are then the gradients.
-    probes, rng : int, None or a seed or a Generator
-        Of the estimate.
-    tol : float
-        Residual of the solves by iteration, relative to y, that "lanczos" makes.
+        With missing cells: by a Cholesky factor of the missing or the observed cells, whichever are fewer; or, for more than 512, value
+        and gradients estimated by ``probes`` random vectors (15) from ``rng``.
+    start, tol : (..., N) and float, optional
+        For "lanczos": where iterative solves start, and their residual relative to y, as in ``gp_solve``.
     return_error : bool
-        Return the standard error of the estimate too (0 where nothing was estimated).
+        Return the standard error of the estimate too, or 0.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     nll : (...)
-        For one y an array without axes.
     error : (...), with return_error
     grad_factors : list of (n_k, n_k), with grad
         Symmetric G_k with d nll = sum_k <G_k, dK_k>.
@@ -115,22 +110,18 @@ def gp_nll(
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit; a factor that is not symmetric; NaN or infinity in a factor, the noise or an observed cell.
-    TypeError
-        Other kinds or dtypes; a mask that is not bool.
+    ValueError, TypeError
+        Shapes or dtypes that do not fit; a factor that is not symmetric; NaN or infinity in a factor, the noise or an observed cell.
     numpy.linalg.LinAlgError
-        A factor with an eigenvalue below -n eps times its largest; a covariance that is singular to working precision and a noise of at
-        most eps times its largest eigenvalue, 0 included. Nothing is clamped.
+        A factor with an eigenvalue below -n eps times its largest, or a singular covariance with noise below eps times its largest.
     MemoryError
         No room for the Cholesky factor.
 
     Notes
     -----
-    Differentiable in factors, y and noise. Full grids: one eigendecomposition a factor, 10 n_k^3; then 2 N sum n_k operations for the
-    value, twice that for all gradients; no derivative of eigenvectors, so equal eigenvalues are harmless (3). Missing cells, c of them or
-    of the observed ones: c^3 / 3 more, and for gradients 4 c N sum n_k. Computed in double precision. Backend "array", which does not look
-    where cells are missing, takes a factor of all N instead, N^3 operations and 40 N^2 bytes a mask, also for "lanczos".
+    Differentiable in factors, y and noise, also where eigenvalues are equal (3). Full grids: 10 n_k^3 operations per factor and
+    2 N sum n_k for the value, twice that for gradients. c missing (or observed) cells: c^3 / 3 more, and for gradients 4 c N sum n_k.
+    Backend "array" takes a factor of all N cells instead, N^3 operations and 40 N^2 bytes per mask.
 
     Examples
     --------

@@ -60,17 +60,16 @@ class GridGP(Estimator):
         ``partial(qf.kron.rbf, scale=0.3)``, and for scikit-learn's. Kernels without a scale start from the best of 1, 0.3, 0.1 and
         0.03 of the length of the axis. Other callables stay as they are.
     noise : None, float or (N,), default None
-        Variance of the noise: a starting value, or fixed values per cell. None starts from a tenth of the variance of the data.
+        Variance of the noise: a starting value (None: a tenth of the variance of the data), or fixed values per cell.
     variance : None or float, default None
-        Starting value of the process variance, which is learnt; None is the variance of the data.
+        Starting value of the process variance; None is that of the data.
     mean : "constant", "linear", "zero", number or callable, default "constant"
-        A constant or a linear function of the coordinates is estimated with the covariance (universal kriging: generalised least
-        squares at the maximum likelihood) and its uncertainty included in standard deviations and samples. Or a known mean: "zero",
-        a number, or f(x_1, ..., x_d) of one array per coordinate.
+        A constant or linear function of the coordinates is estimated by generalised least squares (universal kriging); its uncertainty
+        is part of standard deviations and samples. Or a known mean: "zero", a number, or f(x_1, ..., x_d).
     optimizer : "fmin_l_bfgs_b", None, or callable
         None keeps the hyperparameters. A callable is f(objective, theta, bounds) -> (theta, value) as in scikit-learn.
     n_restarts_optimizer : int
-        Further searches, from starts drawn uniformly in the bounds; entries without bounds have normal numbers added.
+        Further searches, from starts drawn uniformly in the bounds, or normally around the first where there are none.
     logdet : None, "exact" or "lanczos"
         As in ``gp_nll``. None is "exact" if that takes a Cholesky factor of at most 2000 cells.
     probes, tol
@@ -87,7 +86,6 @@ class GridGP(Estimator):
     theta_ : (p,)
         log variance, the kernels' hyperparameters (logarithms of positive ones), and log noise if it is learnt.
     log_marginal_likelihood_value_ : float
-        At theta_.
 
     Warns
     -----

@@ -28,8 +28,8 @@ _WIDTH = 0.002  # of the components, relative to the largest frequency
 class SlimKL(Estimator):
     """Gaussian process regression that learns its kernel, weights of a grid of spectral components.
 
-    The kernel is k(x, x') = sum_i theta_i prod_p exp(-2 pi^2 std_ip^2 t_p^2) cos(2 pi means_ip t_p), t = x - x' (1). ``fit``
-    minimises y^T C^-1 y + log det C over theta >= 0 (2), C the covariance of the data with the noise on its diagonal.
+    k(x, x') = sum_i theta_i prod_p exp(-2 pi^2 std_ip^2 t_p^2) cos(2 pi means_ip t_p), t = x - x' (1). ``fit`` minimises
+    y^T C^-1 y + log det C over theta >= 0 (2), with C the covariance of the data plus the noise.
 
     Parameters
     ----------
@@ -43,15 +43,14 @@ class SlimKL(Estimator):
     tol : float
         ``fit`` stops when the objective changes by less than that times the number of points.
     max_iter : int
-        The most iterations, each a Cholesky factorisation an agent; a RuntimeWarning says when it was reached.
+        The most iterations, each a Cholesky factorisation per agent; a RuntimeWarning says when it was reached.
     agents : int
-        Among how many the data are split, in runs of their order: the objective is then the sum of the agents' own.
+        Split the data, in their order, among that many workers; the objective is then the sum of theirs, and weights agree by ADMM.
     quantization : float
         With several agents: the relative precision of weights that travel, at most 0.5. They are rounded at random and without bias, to
         log2(1 / quantization) bits and an exponent. 0 sends them as they are.
     executor : concurrent.futures.Executor, optional
-        What runs the agents' steps; so does a Dask client, or its ``get_executor()``. Without one they run in turn. For data on the
-        host alone.
+        Runs the agents' steps; a Dask client, or its ``get_executor()``, works too. Without one they run in turn. For data on the host.
     rng
         For ``quantization``, as in ``help(qf.conventions)``.
 
@@ -65,32 +64,12 @@ class SlimKL(Estimator):
 
     Notes
     -----
-    One agent: majorise and minimise, theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. Several:
-    every such step by ADMM, at most 100 meetings of theirs, for which an agent takes the positive root of a cubic (4). No
-    cone solver is needed. Components are factors L_i L_i^T, of rank 2 for a pure cosine and P = 1; an iteration costs 2 n^2
-    (sum of ranks) + n^3 / 3 flops an agent, a meeting nothing beside it.
+    One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective; weights that should vanish only tend to 0. An
+    iteration costs 2 n^2 (sum of ranks) + n^3 / 3 flops per agent. Messages contain weights, multipliers, penalties and a seed, never
+    data. Results do not depend on the executor or on the units of X and y; a ``fit`` that fails leaves what was learnt before.
+    csrc/kron/README.md, "Mixture weights", has the algorithm and says where data travel and what runs on a device.
 
-    An agent gets its data in a message of their own, at the start. Afterwards weights, multipliers, penalties and a seed
-    go to it, and its weights and the value of its objective come back: nothing that depends on the number of its points.
-    An executor of processes does not say which of them runs a step: each one that has not seen an agent yet
-    asks for that message again, so that an agent's data go to every process once at most. Where data must not leave
-    their machines, have an executor of one process a machine, and one agent on each. Results do not depend on the
-    executor.
-
-    Results do not depend on the units of X and y, and X, y, means and std are copied. A ``fit`` that fails or is interrupted leaves what
-    was learnt before.
-
-    X and y on a device stay there, where agents take their steps in turn, and predictions are made. ``fit`` waits for the device: once a
-    column of the factors, all components together, then once a step of an agent for two numbers a column, with which the host goes on.
-    ``predict`` reads nothing back. means and std are on the host or beside X.
-
-    The start is above 0, and so are the weights of one agent: those that are to vanish only tend to 0.
-
-    While ``fit`` runs, NumPy's and SciPy's OpenBLAS use one thread, for up to 2000 points per agent.
-
-    The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``. A pickle leaves the executor out.
-
-    Y. Lin et al., arXiv 2309.08201 (SLIM-KL), of which this is the objective, the consensus and the quantisation.
+    Y. Lin et al., arXiv 2309.08201 (SLIM-KL): the objective and the consensus.
 
     Examples
     --------
@@ -100,8 +79,6 @@ class SlimKL(Estimator):
     >>> model = qf.kron.SlimKL(means=np.linspace(0, 0.5, 51), noise=0.01).fit(x, y)
     >>> int(model.weights_.argmax())  # the frequency 0.1
     10
-    >>> bool(np.abs(model.predict(np.array([60.0, 61.0])) - np.sin(2 * np.pi * np.array([6.0, 6.1]))).max() < 0.05)
-    True
     """
 
     weights_: NDArray[np.float64]

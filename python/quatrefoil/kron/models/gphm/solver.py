@@ -43,78 +43,46 @@ class GPHM(Estimator):
     ----------
     pde : Poisson, AllenCahn or Advection of ``qf.kron.pde``, or a ``PDE`` of your own
     axes : list of (N_k,), or one of them
-        Points of every axis, increasing or decreasing, at least 3; float32 or float64. Uniform ones cost least. On a device too: see Notes.
-    kind : "student_t" or "gaussian"
-        The mixture, as in ``spectral_mixture``.
-    components : int
-        Of the mixture, Q.
+        Points of every axis, increasing or decreasing, at least 3; float32 or float64, on the host or a device. Uniform ones cost least.
+    kind, components : "student_t" or "gaussian", int
+        The mixture, as in ``spectral_mixture``, and its size Q.
     freq_scale : float or None
-        Frequencies begin equally spaced from 0 to this, in cycles per unit of length. It should exceed those of the solution, and be less
-        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well. None
-        is 0.9 of that, axis by axis, which the projection never exceeds. Length-scales begin at 20 / freq_scale.
+        Frequencies begin equally spaced from 0 to this, in cycles per unit of length. It should exceed those of the solution and be less
+        than (N - 1) / (2 length), which the grid resolves. None is 0.9 of that, axis by axis.
     boundary_weight : float
         Of the boundary's part of Adam's loss.
     jitter : float or None
-        Added to the diagonals of K_k, relative to the size of u (see Notes). None is 1e-6 for Adam, as published, and 1e-12 for the
-        projection, whose errors grow about as its square root; which of them, is settled where training begins.
+        Added to the diagonals of K_k, relative to the size of u. None is 1e-6 for Adam, as published, and 1e-12 for the projection.
     learning_rate : float or None
-        Of Adam's steps. None is 0.01, as published, and 0.1 for the projection, which divides it by 1 + steps / 100.
+        None is 0.01 for Adam, as published, and 0.1 / (1 + steps / 100) for the projection.
     optimizer : "projection" or "adam"
-        The projection takes for U what the equation and the edges leave of the covariances' own functions, (13) to (15), and steps on the
-        hyperparameters alone, some hundred times. Among its solutions it keeps the one with the least residual of the equation at all
-        points, which needs no truth. Or Adam on all parameters, as published: for 10^4 to 10^6 steps. ``set_params`` may go on with the
-        other one.
+        The projection eliminates U (13)-(15) and steps on the hyperparameters alone, about a hundred times; it keeps the solution with
+        the least residual of the equation. Or Adam on all parameters, as published, for 10^4 to 10^6 steps.
     backend, num_threads
         As in ``help(qf.conventions)``, of the covariance functions; NumPy's and SciPy's libraries do the rest.
 
     Attributes
     ----------
     params : dict
-        U of the grid's shape, log_tau and log_v, (), and for axis k log_weights_k, log_scales_k, freqs_k, (Q,): copies of what ``fit``
-        learns, in the units of the arguments. The projection does without log_tau and log_v.
+        U of the grid's shape, log_tau and log_v, (), and for axis k log_weights_k, log_scales_k, freqs_k, (Q,).
     held_params : dict or None
         Those of the first component after ``add_smooth_component``.
     history_ : dict of lists
-        "loss" before each step, for the projection the prior's part alone; "error" after the steps "error_step", where a truth was given to
-        ``fit``.
+        "loss" before each step; with a truth in ``fit``, "error" after the steps "error_step".
 
     Raises
     ------
-    TypeError
-        Other dtypes, arrays on other devices than the first axis.
-    ValueError
-        Arguments out of range, shapes that do not fit, NaN or infinity in axes, source or boundary.
-    numpy.linalg.LinAlgError
-        A covariance that is not positive definite at the parameters.
-    FloatingPointError
-        A loss that is not finite. After any error, and after an interrupt, everything is as it was before the call.
-
-    Warns
-    -----
-    RuntimeWarning
-        The points of an axis are too far apart for a source that is a function: over half of its energy has frequencies above
-        (N - 1) / (2 length). Solutions at the points then say nothing of what is between them.
+    TypeError, ValueError
+        Other dtypes or devices, arguments out of range, shapes that do not fit, NaN or infinity in axes, source or boundary.
+    numpy.linalg.LinAlgError, FloatingPointError
+        A covariance that is not positive definite; a loss that is not finite. The solver is then as it was before the call.
 
     Notes
     -----
-    Results do not depend on the units of length, time and u: the solver computes in its own. On every axis 1 is 20 / freq_scale; for u it
-    is about its root mean square, estimated from the boundary values and a solution by differences; and the equation's largest
-    coefficient becomes 1. ``params``, losses, the residual and predictions are in the units of the arguments. Powers of two change no bit.
-
-    Axes, source and boundary are copied: writing to the arrays afterwards changes nothing.
-
-    A step of Adam costs a Cholesky factorisation and two solves an axis, and products with D, by parity 6 N^3 operations for N^2 unknowns,
-    from N = 400 Fourier transforms instead; and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations
-    and 20 N^3 operations. With one axis N^3 / 3. A step of the projection takes an eigendecomposition an axis, 9 N^3, and 25 m^3 for the m
-    functions that the kernel has (m^3 on one axis): three to four times as long as Adam's at N = 400 x 400, eight times at 400.
-
-    Axes on a device, CUDA tensors or CuPy's arrays, are read once, and so are source and boundary, for the size of u. These, ``truth`` and
-    the points of predictions are numbers, arrays there or functions of such, and ``params`` and predictions are arrays there. K and D are
-    whole matrices, a step of Adam costs 20 N^3 operations an axis. NaN in source or boundary shows in the loss, as does a covariance that
-    is not positive definite, both by a FloatingPointError. A step of Adam waits once, for the loss. One of the projection reads every
-    axis's eigenvalues, the hyperparameters, the loss with the residual, and on two axes Sylvester's equation, which the host solves; with a
-    reaction the residual of every step of Newton's and an array of coordinates for every product of GMRES. ``state_dict`` holds NumPy
-    arrays, so that a state goes from a device to the host, and back.
+    A RuntimeWarning says that over half of the energy of a source function has frequencies above (N - 1) / (2 length). Results do not
+    depend on the units of length, time and u. Axes, source and boundary are copied. A step of Adam on N x N points costs 6 N^3 operations
+    and 4 N Q evaluations of the kernel's lags, a step of the projection three to eight times as long; axes that are not uniform cost more.
+    csrc/kron/gphm/README.md has the method, its units and costs, and what happens on a device.
 
     Examples
     --------
