@@ -369,3 +369,16 @@ def test_refused():
         (lambda: gp().load_state_dict(gp(kind="gaussian").state_dict()), ValueError, "a state of kind 'gaussian', expected 'student_t'"),
         (lambda: gp().load_state_dict({"kind": "student_t"}), ValueError, "the state has no 'units.origins'"),
     ])  # fmt: skip
+
+
+def test_steps_until_the_residual_settles():
+    """Many periods take more than the 100 steps at least; no more are taken than the residual asks for."""
+    x = np.linspace(0, 2 * np.pi, 400)
+    pde = qf.kron.pde.Poisson(source=lambda x: 120 * np.cos(60 * x) - 3600 * x * np.sin(60 * x), boundary=lambda x: x * np.sin(60 * x))
+    gp = qf.kron.GPHM(pde, [x], freq_scale=20.0).fit()
+    steps, residual = gp.report()["steps"], gp.report()["residual"]
+    assert 100 <= steps < 2000
+    assert gp.fit(50).report()["residual"] > 0.5 * residual
+    t = np.linspace(0, 2 * np.pi, 777)
+    assert np.abs(gp.predict(t) - t * np.sin(60 * t)).max() < 1e-3
+    assert len(qf.kron.GPHM(pde, [x], freq_scale=20.0).fit(3).history_["loss"]) == 3

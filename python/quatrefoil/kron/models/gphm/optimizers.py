@@ -49,7 +49,7 @@ class Adam:
     """On all parameters: the authors' way."""
 
     form: type[Inverse] = Cholesky
-    jitter, rate, steps = 1e-6, 0.01, 10_000  # where a user gives none
+    jitter, rate, least_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # unless a user gives others
 
     def offset(self, component: Component, units: Units) -> float:
         """What the loss in the arguments' units has more."""
@@ -70,7 +70,7 @@ class Projection(Adam):
     """U is always the solution that the hyperparameters leave, which take Adam's steps, shorter ones by and by: README (13)-(18)."""
 
     form = Spectrum
-    jitter, rate, steps = 1e-12, 0.1, 100
+    jitter, rate, least_steps, most_steps = 1e-12, 0.1, 100, 2000
 
     def offset(self, component: Component, units: Units) -> float:
         return float(np.log(units.size)) * size(component.loss.pde.source)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ from .units import HIGHEST, Units
 Array = Any
 _TRUTH_POINTS = 300  # of every axis, at which a callable truth is compared
 _KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that a solution in the making may change
+_SETTLING = 50  # steps in which a residual that still falls loses a fifth
 _LOST = 0.5  # of a source's energy
 _RESOLVED = 0.9  # of the highest frequency that the grid resolves, where training begins
 
@@ -214,7 +216,9 @@ class GPHM(Estimator):
         truth: Array | Callable[..., Any] | None = None,
         check_every: int = 1000,
     ) -> Self:
-        """``steps`` more steps, None: 100 of the projection or 10000 of Adam; called again it goes on. Returns self.
+        """Takes ``steps`` more steps and returns self; called again it goes on.
+
+        None: 10000 steps of Adam; or steps of the projection, 100 to 2000, until the least residual has not fallen by a fifth in 50.
 
         ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
         an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
@@ -225,7 +229,7 @@ class GPHM(Estimator):
         label = "GPHM.fit"
         state, optimizer = self._state, OPTIMIZERS[self.optimizer]
         component, learnt, history = state.components[-1], state.learnt, self.history_
-        count = optimizer.steps if steps is None else _arguments.integer(steps, label, "steps", 0)
+        count = optimizer.most_steps if steps is None else _arguments.integer(steps, label, "steps", 0)
         rate = optimizer.rate if self.learning_rate is None else float(self.learning_rate)
         every = _arguments.integer(check_every, label, "check_every", 1)
         tell = reporter(progress, label, "GPHM: step {}, loss {:.6g}".format)
@@ -235,11 +239,13 @@ class GPHM(Estimator):
         if learnt.optimizer != self.optimizer and count:  # one that has not begun
             with one_thread(rows):
                 learnt = Learnt.at(optimizer.prepare(component, learnt.found), learnt.steps)._replace(optimizer=self.optimizer)
-        while learnt.steps < last:
+        residuals = [learnt.residual]
+        while learnt.steps < last and not (steps is None and _has_settled(residuals, optimizer.least_steps)):
             with one_thread(rows):
                 step = optimizer.step(component, learnt.x, learnt.moments, rate)
             learnt = learnt.after(step)
             history["loss"].append(step.loss + offset)
+            residuals.append(learnt.residual)
             if error is not None and learnt.steps % every == 0 and learnt.steps < last:
                 _note(history, learnt.steps, error(state._replace(learnt=learnt)))
             if tell is not None:
@@ -348,6 +354,11 @@ class GPHM(Estimator):
             setattr(self, name, value)
         self._begin()
         self.load_state_dict(kept["state"])
+
+
+def _has_settled(residuals: Sequence[float], least: int) -> bool:
+    """Whether the least residual, after ``least`` steps or more, has stopped falling; Adam has none."""
+    return len(residuals) > least and math.isfinite(residuals[-1]) and residuals[-1] > 0.8 * residuals[-1 - _SETTLING]
 
 
 def _warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
