@@ -1,4 +1,4 @@
-"""Sources of every class of data against the same as a compiled function of the user's, on the same walks."""
+"""Sources of every class of data compared with the same function compiled by the user, on the same walks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Boundary values and sources in array-API terms and float64, at many points of many instances. Equation numbers are those of
 csrc/wos/data/README.md.
 
-How many numbers a polynomial or a grid has stands in numbers that would have to be looked at: a polynomial takes the powers of as many as
-fit into a row, and those that it has not count 0.
+A polynomial's sizes are data, which a composition does not branch on: it evaluates as many powers as fit into a row, and those beyond its
+sizes count 0.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .functions import Compiled, Function, OneEach, Scaled, is_cfunc, is_njit
 
 
 class Places(NamedTuple):
-    """Scaled points (P, d), the row of each one's instance, and its frame; for functions the global number of every instance with its
-    points. On a boundary of segments or triangles also which one (P,) it is, and the weights of that's corners behind the first. ``home``:
-    points of the domain, for walks that have ended."""
+    """Scaled points (P, d), their instances' rows and frames; for functions the global number of every instance with its points. On a
+    boundary also the segment or triangle (P,), and the weights of its corners after the first. ``home``: points of the domain, for walks
+    that have ended."""
 
     x: Any
     row: Any
@@ -42,7 +42,7 @@ class Places(NamedTuple):
 
 
 class Data:
-    """One kind of data of R rows, which is 1 or the number of instances; functions get an instance's number and ``side`` more."""
+    """One kind of data with 1 row or one per instance. Functions get the instance's number plus ``side``."""
 
     def __init__(self, xp: Any, label: str, kind: str, numbers: Any, function: Any, side: int = 0) -> None:
         if kind == "function":
@@ -50,7 +50,7 @@ class Data:
         self.xp, self.kind, self.numbers, self.function, self.side = xp, kind, double(xp, numbers), function, side
 
     def values(self, at: Places, active: Any = None) -> Any:
-        """(P,); functions are asked for points of the domain where those that are not active may lie anywhere."""
+        """(P,). Functions get points of the domain instead of inactive ones, which may be anywhere."""
         if self.kind == "function":
             if active is not None:
                 at = at._replace(x=self.xp.where(active[:, None], at.x, at.home))
@@ -61,12 +61,12 @@ class Data:
         return in_pieces(self.xp, lambda some: of(at.cut(some)), at.x.shape[0], self._width(at))
 
     def gradient(self, at: Places, share: Any) -> Any:
-        """d sum(share values) / d numbers, (R, numbers); what has no share is not looked at."""
+        """d sum(share values) / d numbers, (R, numbers); points without a share do not count."""
         xp, (R, L) = self.xp, self.numbers.shape
         if self.kind in ("grid", "per_vertex"):
             nodes, shares = self._of_nodes(at, share)
-            found = xp.reshape(sums_at(xp, nodes, shares[:, None], R * L), (R, L))
-            return found + self._of_box(at, share) if self.kind == "grid" else found
+            sums = xp.reshape(sums_at(xp, nodes, shares[:, None], R * L), (R, L))
+            return sums + self._of_box(at, share) if self.kind == "grid" else sums
         of: Callable[[Places, Any], Any] = getattr(self, f"_{self.kind}_gradient")
         total: Any = 0
         for some in pieces(at.x.shape[0], self._width(at)):
@@ -77,7 +77,7 @@ class Data:
         return xp.concat([total, xp.zeros((R, L - width), dtype=total.dtype, device=total.device)], axis=1) if width < L else total
 
     def of_rows(self, at: Places) -> Any:
-        """(P, numbers), or (1, numbers) where all share one row."""
+        """(P, numbers), or (1, numbers) if all share one row."""
         return self.numbers if self.numbers.shape[0] == 1 else self.xp.take(self.numbers, at.row, axis=0)
 
     def _width(self, at: Places) -> int:
@@ -117,7 +117,7 @@ class Data:
         return self.xp.astype(self.of_rows(at)[:, : at.x.shape[1]], self.xp.int64)
 
     def powers(self, at: Places) -> tuple[list[Any], Any]:
-        """Of every axis the exponents (P or 1, L) of a polynomial's coefficients, and whether there is one."""
+        """The exponents (P or 1, L) of a polynomial's coefficients along every axis, and whether a coefficient exists."""
         xp, d = self.xp, at.x.shape[1]
         sizes = self.sizes(at)
         left = xp.arange(self.numbers.shape[1] - d, dtype=xp.int64, device=sizes.device) + 0 * sizes[:, :1]
@@ -131,10 +131,10 @@ class Data:
     def _monomials(self, at: Places) -> Any:
         xp = self.xp
         exponents, there = self.powers(at)
-        found: Any = 1.0
+        product: Any = 1.0
         for axis, e in enumerate(exponents):
-            found = found * at.x[:, axis : axis + 1] ** xp.astype(e, xp.float64)
-        return xp.where(there, found, xp.zeros_like(found))
+            product = product * at.x[:, axis : axis + 1] ** xp.astype(e, xp.float64)
+        return xp.where(there, product, xp.zeros_like(product))
 
     def _polynomial(self, at: Places) -> Any:
         xp, c = self.xp, self.of_rows(at)[:, at.x.shape[1] :]
@@ -142,8 +142,8 @@ class Data:
         return xp.sum(xp.where(self.powers(at)[1], c * monomials, xp.zeros_like(monomials)), axis=1)
 
     def _polynomial_gradient(self, at: Places, share: Any) -> Any:
-        found = share[:, None] * self._monomials(at)
-        return self.xp.concat([self.xp.zeros_like(share[:, None] + 0 * at.x), found], axis=1)
+        shares = share[:, None] * self._monomials(at)
+        return self.xp.concat([self.xp.zeros_like(share[:, None] + 0 * at.x), shares], axis=1)
 
     def bells(self, at: Places) -> tuple[Any, Any, Any, Any]:
         """The amplitudes and exponents (P or 1, J) of Gaussians, x - centre (P, J, d), and the squares of its length."""
@@ -161,11 +161,11 @@ class Data:
         amplitude, q, away, r2 = self.bells(at)
         e = xp.exp(-r2 * q) * share[:, None]
         of_centre = 2 * (amplitude * q * e)[:, :, None] * away
-        found = xp.concat([e[:, :, None], of_centre, -(amplitude * e * r2)[:, :, None]], axis=2)
-        return xp.reshape(found, (e.shape[0], self.numbers.shape[1]))
+        gradients = xp.concat([e[:, :, None], of_centre, -(amplitude * e * r2)[:, :, None]], axis=2)
+        return xp.reshape(gradients, (e.shape[0], self.numbers.shape[1]))
 
     def _corners(self, at: Places) -> tuple[list[Any], list[Any]]:
-        """Of segments or triangles the numbers' places, each (P,), in all rows, and their weights."""
+        """The indices (P,) of a segment's or triangle's corners in all rows, and their weights."""
         d, L = at.x.shape[1], self.numbers.shape[1]
         begin = d * at.piece + (at.row * L if self.numbers.shape[0] > 1 else 0)
         rest = 1 + 0 * at.x[:, 0]
@@ -177,20 +177,20 @@ class Data:
         xp, flat = self.xp, self.xp.reshape(self.numbers, (-1,))
         places, weights = self._corners(at)
         first = xp.take(flat, places[0], axis=0)
-        found = first
+        values = first
         for place, w in zip(places[1:], weights[1:]):
-            found = found + w * (xp.take(flat, place, axis=0) - first)
-        return found
+            values = values + w * (xp.take(flat, place, axis=0) - first)
+        return values
 
     def _grid(self, at: Places) -> Any:
         return Cell(self, at).interpolated(self.table())
 
     def table(self) -> Any:
-        """All rows, one behind the other."""
+        """All rows, concatenated."""
         return self.xp.reshape(self.numbers, (-1,))
 
     def _of_nodes(self, at: Places, share: Any) -> tuple[Any, Any]:
-        """(9): places in all rows, and what is added there."""
+        """(9): indices into all rows, and the gradients there."""
         xp = self.xp
         if self.kind == "per_vertex":
             places, weights = self._corners(at)
@@ -206,7 +206,7 @@ class Data:
         return xp.concat(places, axis=0), xp.concat([share * w for w in weights], axis=0)
 
     def _of_box(self, at: Places, share: Any) -> Any:
-        """(9): of the corners of a grid's box, the rest 0."""
+        """(9): the gradient in the corners of a grid's box, the rest 0."""
         xp, d, (R, L) = self.xp, at.x.shape[1], self.numbers.shape
         cell = Cell(self, at)
         low, high = [], []
@@ -216,13 +216,13 @@ class Data:
             low.append(moved * (cell.t[:, axis] - cell.last[:, axis]))
             high.append(-moved * cell.t[:, axis])
         row = at.row if R > 1 else xp.zeros_like(at.row)
-        found = sums_at(xp, row, xp.stack([*low, *high], axis=1), R)
-        parts = [xp.zeros((R, d), dtype=found.dtype, device=found.device), found]
-        return xp.concat([*parts, xp.zeros((R, L - 3 * d), dtype=found.dtype, device=found.device)], axis=1)
+        sums = sums_at(xp, row, xp.stack([*low, *high], axis=1), R)
+        parts = [xp.zeros((R, d), dtype=sums.dtype, device=sums.device), sums]
+        return xp.concat([*parts, xp.zeros((R, L - 3 * d), dtype=sums.dtype, device=sums.device)], axis=1)
 
 
 class Cell:
-    """(8) Where points lie in the grids of their instances."""
+    """(8) The positions of points in the grids of their instances."""
 
     def __init__(self, data: Data, at: Places) -> None:
         xp, d = data.xp, at.x.shape[1]
@@ -238,32 +238,32 @@ class Cell:
         self.begin = 3 * d + (at.row * data.numbers.shape[1] if data.numbers.shape[0] > 1 else 0)
 
     def at(self, index: list[Any]) -> Any:
-        """The place (P,) of a node in all rows."""
+        """The index (P,) of a node in all rows."""
         node: Any = 0
         for axis, i in enumerate(index):
             node = node * self.sizes[:, axis] + i
         return self.begin + node
 
     def node(self, bits: tuple[int, ...]) -> Any:
-        """Of a corner of the cells."""
+        """The index of a corner of the cells."""
         return self.at([self.corner[:, axis] + bit for axis, bit in enumerate(bits)])
 
-    def along(self, found: list[Any], places: list[Any]) -> Any:
+    def along(self, at_corners: list[Any], places: list[Any]) -> Any:
         """Linear along every axis, the last one first, of the values at all corners."""
         for place in reversed(places):
-            found = [a + place * (b - a) for a, b in zip(found[::2], found[1::2])]
-        return found[0]
+            at_corners = [a + place * (b - a) for a, b in zip(at_corners[::2], at_corners[1::2])]
+        return at_corners[0]
 
     def interpolated(self, table: Any) -> Any:
-        found = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
-        return self.along(found, [self.place[:, axis] for axis in range(self.d)])
+        values = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
+        return self.along(values, [self.place[:, axis] for axis in range(self.d)])
 
     def step(self, table: Any, axis: int) -> Any:
-        """By how much the values rise along an axis from one side of a cell to the other."""
-        found = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
+        """The rise of the values along an axis from one side of a cell to the other."""
+        values = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
         zero = self.xp.zeros_like(self.place[:, 0])
         ends = [[zero + end if k == axis else self.place[:, k] for k in range(self.d)] for end in (0.0, 1.0)]
-        return self.along(found, ends[1]) - self.along(found, ends[0])
+        return self.along(values, ends[1]) - self.along(values, ends[0])
 
 
 def _refuse_compiled(label: str, function: Any) -> None:
@@ -275,19 +275,19 @@ def _refuse_compiled(label: str, function: Any) -> None:
 
 
 def _asked(xp: Any, function: Any, at: Places, side: int) -> Any:
-    """A user's function, asked for the points of one instance at a time."""
-    X, found, scaled = at.absolute, [], function if isinstance(function, Scaled) else None
+    """A user's function at the points of one instance at a time."""
+    X, parts, scaled = at.absolute, [], function if isinstance(function, Scaled) else None
     function = function if scaled is None else scaled.function
     for instance, some in ((number + side, some) for number, some in at.spans):
         one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
         one = _plain(xp, one) if isinstance(one, Function) else one
         values = double(xp, xp.asarray(one(instance, X[some, :])))
-        found.append(values if scaled is None else scaled.scale(instance, values))
-    return xp.concat(found, axis=0)
+        parts.append(values if scaled is None else scaled.scale(instance, values))
+    return xp.concat(parts, axis=0)
 
 
 def _plain(xp: Any, wrapped: Function) -> Any:
-    """A user's function of arrays that are not NumPy's, without what makes them NumPy's."""
+    """A user's function without its conversion to NumPy, for other arrays."""
     if xp.__name__ == "numpy":
         return wrapped
     return lambda instance, X: wrapped.function(xp.astype(X, getattr(xp, str(wrapped.dtype))))

@@ -10,7 +10,7 @@ import numpy as np
 from ..._arguments import array_like, finite, numbers_here, numbers_of, point, points_like
 from ..._typing import ArrayLike
 from ..region import Region
-from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, instances
+from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, instances, stacked
 
 
 class Fourier(DataClass):
@@ -62,13 +62,13 @@ class Fourier(DataClass):
         return instances(self.coefficients, 1, boundary, label, f"{name}.coefficients")
 
     @classmethod
-    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
-        """The centre, scaled, then the coefficients; shorter series are filled up with zeros."""
+    def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
+        """The scaled centre, then the coefficients; shorter series are padded with zeros."""
         b, xp = target.boundary, target.namespace
-        parts = [target.parameter(f.coefficients, f"{name}.coefficients") for f in given]
-        batch = len(given) if len(given) > 1 else None if parts[0].ndim == 1 else len(parts[0])
-        c = parts[0] if len(given) == 1 and batch is not None else _rows(parts, xp)
-        centre = (np.array([f.center for f in given]) - b._centre) / b._extent[:, None]
+        parts = [target.parameter(f.coefficients, f"{name}.coefficients") for f in data]
+        batch = len(data) if len(data) > 1 else None if parts[0].ndim == 1 else len(parts[0])
+        c = parts[0] if len(data) == 1 and batch is not None else stacked([part[None] for part in parts], xp)
+        centre = (np.array([f.center for f in data]) - b._centre) / b._extent[:, None]
         rows = len(centre) if len(c) == 1 else len(c)
         if target.kind == "numpy":
             numbers = np.empty((rows, 2 + c.shape[1]))
@@ -78,15 +78,6 @@ class Fourier(DataClass):
             numbers = xp.concatenate([at, xp.broadcast_to(c, (rows, c.shape[1]))], 1)
 
         def pull(g: np.ndarray) -> Parameters:
-            return {"coefficients": as_given(g[:, 2:], given[0].coefficients)}
+            return {"coefficients": as_given(g[:, 2:], data[0].coefficients)}
 
         return PackedData("fourier", batch, numbers, pull=pull, linear=slice(2, None))
-
-
-def _rows(parts: list[Array], xp: Any) -> Array:
-    """Vectors as the rows of a matrix, filled up with zeros."""
-    if len(parts) == 1:
-        return parts[0][None]
-    width = max(map(len, parts))
-    full = [p if len(p) == width else xp.concatenate([p, xp.zeros_like(p[:1]).repeat(width - len(p))]) for p in parts]
-    return xp.stack(full)

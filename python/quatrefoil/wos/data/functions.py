@@ -1,4 +1,4 @@
-"""A user's functions as the kernels call them: f(instance, X (n, d)) -> (n,), or the address of compiled code."""
+"""A user's functions in the form for kernels: f(instance, X (n, d)) -> (n,), or the address of compiled code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..._arguments import is_number, refuse_masked
 
 
 class Function:
-    """A user's function, called with the points' dtype; its shape is checked at every call. Errors name the caller, and the argument."""
+    """A user's function, called with the points' dtype. Every call checks the result's shape; errors name caller and argument."""
 
     def __init__(self, function: Callable[..., Any], dtype: np.dtype, name: str, caller: str = "solve") -> None:
         self.function, self.dtype, self.name, self.caller = function, dtype, name, caller
@@ -46,7 +46,7 @@ class Function:
         return np.ascontiguousarray(values, np.float64)
 
     def _hint(self, X: np.ndarray) -> str | None:
-        """What to type where the function is one of coordinates or of one point."""
+        """The fix for a function of coordinates or of one point."""
         if not len(X):
             return None
         names = ", ".join("xyz"[: X.shape[1]] if X.shape[1] <= 3 else [f"x{k}" for k in range(X.shape[1])])
@@ -71,7 +71,7 @@ _compiled: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDicti
 
 
 def _compile(function: Any, dimension: int) -> Any:
-    """An njit function behind ``void(int64 n, const double* x, double* out)``, once for every dimension."""
+    """An njit function as ``void(int64 n, const double* x, double* out)``, compiled once per dimension."""
     from numba import carray, cfunc, types
 
     known = _compiled.setdefault(function, {})
@@ -80,9 +80,9 @@ def _compile(function: Any, dimension: int) -> Any:
 
         def block(n: Any, x: Any, out: Any) -> None:
             values = function(carray(x, (n, dimension)))
-            given = carray(out, (n,))
-            for i in range(n):  # NaN where there are fewer values than points: nothing is read that is not there
-                given[i] = values[i] if i < len(values) else math.nan
+            results = carray(out, (n,))
+            for i in range(n):  # NaN if there are fewer values than points, without reading past them
+                results[i] = values[i] if i < len(values) else math.nan
 
         known[dimension] = cfunc(types.void(types.int64, pointer, pointer))(block)
     return known[dimension]
@@ -97,13 +97,13 @@ def is_cfunc(f: Any) -> bool:
 
 
 def _is_of_numba(f: Any, module: str, name: str) -> bool:
-    """Whether ``f`` is of a class of numba.core, which loads its modules when they are first used: before that there is no such thing."""
+    """Whether ``f`` is of a class of numba.core, whose modules are loaded at their first use."""
     loaded = sys.modules.get(f"numba.core.{module}")
     return loaded is not None and isinstance(f, getattr(loaded, name))
 
 
 class Compiled:
-    """``void(int64 n, const double* x, double* out)``: the native kernel calls its address, without the GIL; Python calls it too."""
+    """``void(int64 n, const double* x, double* out)``: native kernels call its address without the GIL; Python can call it too."""
 
     def __init__(self, compiled: Any) -> None:
         self.compiled, self.address = compiled, int(compiled.address)
@@ -118,11 +118,11 @@ class Compiled:
 
 
 class OneEach:
-    """B functions of absolute coordinates, one an instance."""
+    """B functions of absolute coordinates, one per instance."""
 
     def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], first: int = 0) -> None:
         self.parts, self.first = parts, first  # the number of the first instance
-        # where all are compiled, the native kernel calls them as it calls one
+        # if all are compiled, the native kernel calls their addresses
         compiled = [p.address for p in parts if isinstance(p, Compiled)]
         self.addresses = compiled if len(compiled) == len(parts) and not first else None
 
@@ -138,14 +138,14 @@ class Scaled:
 
     def scale(self, instance: int, values: Any) -> Any:
         exponent = -int(self.exponents[instance - self.first])
-        return values * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)  # two numbers that float64 holds
+        return values * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)  # both factors fit into float64
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.scale(instance, self.function(instance, X)))
 
 
 def _check_signature(f: Any, name: str, caller: str) -> None:
-    """TypeError for a cfunc of other arguments, which would read and write anywhere."""
+    """TypeError for a cfunc with other arguments, which would read and write out of bounds."""
     from numba import types
 
     pointer = types.CPointer(types.float64)
@@ -155,24 +155,24 @@ def _check_signature(f: Any, name: str, caller: str) -> None:
 
 
 def _check_answers(f: Any, boundary: Any, name: str, caller: str) -> None:
-    """Compiled code cannot raise: a wrong shape shows here, at some points of either number."""
+    """Check the shape of the result for a few points, since compiled code cannot raise."""
     check = Function(f, np.dtype(np.float64), name, caller)
     centre, extent = (boundary._centre[0], boundary._extent[0]) if boundary._count else (np.zeros(boundary.dimension), 1.0)
     for shares in ((0.1, -0.1, 0.05), (0.1, -0.1, 0.05, -0.05, 0.02)):
         check(0, centre + extent * np.outer(shares, np.ones(boundary.dimension)))
 
 
-def is_function(given: Any) -> bool:
-    return callable(given) or is_cfunc(given)
+def is_function(data: Any) -> bool:
+    return callable(data) or is_cfunc(data)
 
 
-def wrap(given: Any, boundary: Any, dtype: np.dtype, name: str, caller: str = "solve") -> Any:
-    """What the kernels call in the domain of a boundary: njit functions and cfuncs as compiled code, others with the points' dtype."""
-    if importlib.util.find_spec("numba") and is_cfunc(given):
-        _check_signature(given, name, caller)
-        return Compiled(given)
-    if importlib.util.find_spec("numba") and is_njit(given):
-        _check_answers(given, boundary, name, caller)
-        return Compiled(_compile(given, boundary.dimension))
+def wrap(function: Any, boundary: Any, dtype: np.dtype, name: str, caller: str = "solve") -> Any:
+    """The form of a function for kernels: njit functions and cfuncs as compiled code, others with the points' dtype."""
+    if importlib.util.find_spec("numba") and is_cfunc(function):
+        _check_signature(function, name, caller)
+        return Compiled(function)
+    if importlib.util.find_spec("numba") and is_njit(function):
+        _check_answers(function, boundary, name, caller)
+        return Compiled(_compile(function, boundary.dimension))
     exact = name.startswith("diffusion")  # its second differences in float32 would be noise
-    return Function(given, np.dtype(np.float64) if exact else dtype, name, caller)
+    return Function(function, np.dtype(np.float64) if exact else dtype, name, caller)

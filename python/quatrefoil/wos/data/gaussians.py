@@ -40,7 +40,7 @@ class Gaussians(DataClass):
         self.center: Any = array_like(center, "Gaussians", "center")
         is_one = is_number(width)
         self.width: Any = number(width, "Gaussians", "width", positive=True) if is_one else array_like(width, "Gaussians", "width")
-        if self.amplitude.ndim == 0 and self.center.ndim == 1:  # of one
+        if self.amplitude.ndim == 0 and self.center.ndim == 1:  # one bell
             self.amplitude, self.center = self.amplitude[None], self.center[None]
         a, c, w = self._arrays(numbers_here)
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
@@ -80,11 +80,11 @@ class Gaussians(DataClass):
         )
 
     @classmethod
-    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
-        """Of each bell the amplitude, the scaled centre and extent^2 / width^2."""
+    def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
+        """For each bell the amplitude, the scaled centre and extent^2 / width^2."""
         b, xp = target.boundary, target.namespace
         d = b.dimension
-        a, c, w = (_part(given, part, target, name) for part in _PARTS)
+        a, c, w = (_part(data, part, target, name) for part in _PARTS)
         J = a.shape[-1]
         batch = common([len(x) for x, axes in zip((a, c, w), _PARTS.values()) if x.ndim > axes], "solve", name)
         rows = b._count if batch in (None, 1) else batch
@@ -96,25 +96,25 @@ class Gaussians(DataClass):
         def pull(g: np.ndarray) -> Parameters:
             g = g.reshape(rows, J, d + 2)
             of_width = g[..., -1] * -2 * _arrays.to_host(inverse) / _arrays.to_host(w)
-            found = {"amplitude": g[..., 0], "center": g[..., 1:-1] / b._extent[:, None, None], "width": of_width}
-            arrays = {part: getattr(given[0], part) for part in found}
-            return {part: as_given(found[part], like) for part, like in arrays.items() if not isinstance(like, (int, float))}
+            gradients = {"amplitude": g[..., 0], "center": g[..., 1:-1] / b._extent[:, None, None], "width": of_width}
+            arrays = {part: getattr(data[0], part) for part in gradients}
+            return {part: as_given(gradients[part], like) for part, like in arrays.items() if not isinstance(like, (int, float))}
 
         return PackedData("gaussians", batch, bells.reshape(rows, J * (d + 2)), pull=pull, linear=slice(None, None, d + 2))
 
 
-def _part(given: Sequence[Any], part: str, target: Target, name: str) -> Array:
-    """A parameter of one sum, or of one sum per instance: filled up with bells of amplitude 0."""
+def _part(data: Sequence[Any], part: str, target: Target, name: str) -> Array:
+    """A parameter of one sum, or of one sum per instance, padded with bells of amplitude 0."""
     arrays = []
-    for g in given:
+    for g in data:
         x = getattr(g, part)
         arrays.append(target.array(np.asarray(float(x))) if isinstance(x, (int, float)) else target.parameter(x, f"{name}.{part}"))
-    if len(given) == 1:
+    if len(data) == 1:
         return arrays[0]
     xp = target.namespace
-    most = max(len(g.amplitude) for g in given)
+    most = max(len(g.amplitude) for g in data)
     rows = []
-    for g, x in zip(given, arrays):
+    for g, x in zip(data, arrays):
         if part == "width" and x.ndim == 0:
             x = xp.broadcast_to(x, (len(g.amplitude),))
         fill = xp.ones_like(x[:1]) if part == "width" else xp.zeros_like(x[:1])

@@ -17,19 +17,19 @@ from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, 
 class GridField(DataClass):
     """Values at the nodes of a regular grid, linear along every axis between them.
 
-    Outside of the box those of its nearest face.
+    Outside of the box the value is that of the nearest face.
 
     Parameters
     ----------
     values : (n1, ..., nd) or (B, n1, ..., nd)
-        The first axis is x. At least two nodes an axis, the first and the last on the faces of the box. A NaN stays in the points whose
+        The first axis is x. At least two nodes per axis, the first and the last on the faces of the box. A NaN stays in the points whose
         walks met one of its cells.
     box : (lo, hi), each d real numbers
         Opposite corners in absolute coordinates, lo below hi on every axis.
 
     Notes
     -----
-    ``solve`` takes a gradient in ``values``, and none in ``box``. Values are read, and kinks are, in float64. Cost: 2^d values a point.
+    ``solve`` has a gradient in ``values``, but not in ``box``. Values and coordinates are float64. Cost: 2^d values per point.
     Equation numbers: csrc/wos/data/README.md (8), (9).
 
     Examples
@@ -79,17 +79,17 @@ class GridField(DataClass):
         return instances(self.values, d, boundary, label, f"{name}.values")
 
     @classmethod
-    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
+    def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
         """The number of nodes of every axis, the corners of the box and the values, in absolute coordinates: boundaries may share a row."""
-        d, batch = target.boundary.dimension, len(given) if len(given) > 1 else None
+        d, batch = target.boundary.dimension, len(data) if len(data) > 1 else None
         parts = []
-        for g in given:
+        for g in data:
             v = target.parameter(g.values, f"{name}.values")
             batch = len(v) if v.ndim > d else batch
             sizes = tuple(v.shape[-d:])
             parts.append(table((*sizes, *g.box[0], *g.box[1]), v.reshape(-1, *sizes), target))
 
         def pull(g: np.ndarray) -> Parameters:
-            return {"values": as_given(g[:, 3 * d :].reshape(-1, *given[0].values.shape[-d:]), given[0].values)}
+            return {"values": as_given(g[:, 3 * d :].reshape(-1, *data[0].values.shape[-d:]), data[0].values)}
 
         return PackedData("grid", batch, stacked(parts, target.namespace), pull=pull, linear=slice(3 * d, None))

@@ -10,11 +10,11 @@ import numpy as np
 
 from ..._arguments import point, refuse_masked
 
-_SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side: as the extent of a polygon
+_SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side, like the extent of a polygon
 
 
 def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The corners of a box, as the caller gave them, checked."""
+    """The corners of a box, checked."""
     refuse_masked(box, label, "box")
     if not hasattr(box, "__len__") or isinstance(box, (str, dict)):
         raise TypeError(f"{label}: box is {type(box).__name__}, expected (lo, hi), the corners of a box")
@@ -26,7 +26,7 @@ def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: str, expected: str) -> None:
-    """ValueError where they are no opposite corners of a box."""
+    """ValueError unless they are opposite corners of a box."""
     if len(lo) != len(hi):
         raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected as many")
     for i, (a, b) in enumerate(zip(lo, hi)):
@@ -37,7 +37,7 @@ def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: st
 
 
 class Cells:
-    """(8) Where absolute points (..., d) lie in a grid: their cells' lowest corners, their places in them and in the grid."""
+    """(8) The positions of absolute points (..., d) in a grid: their cells' lowest corners, and the coordinates in cell and grid."""
 
     def __init__(self, sizes: Sequence[int], box: np.ndarray, X: np.ndarray) -> None:
         last = np.array(sizes) - 1
@@ -51,14 +51,14 @@ class Cells:
 def interpolated(values: np.ndarray, corner: np.ndarray, place: np.ndarray) -> np.ndarray:
     """Linear along every axis, the last one first; exact where neighbours are equal."""
     d = values.ndim
-    found = [values[tuple(corner[..., i] + bit for i, bit in enumerate(bits))] for bits in itertools.product((0, 1), repeat=d)]
+    at_corners = [values[tuple(corner[..., i] + bit for i, bit in enumerate(bits))] for bits in itertools.product((0, 1), repeat=d)]
     for i in reversed(range(d)):
-        found = [a + place[..., i] * (b - a) for a, b in zip(found[::2], found[1::2])]
-    return np.asarray(found[0])
+        at_corners = [a + place[..., i] * (b - a) for a, b in zip(at_corners[::2], at_corners[1::2])]
+    return np.asarray(at_corners[0])
 
 
 def at_instances(of: Callable[[np.ndarray, np.ndarray], np.ndarray], table: np.ndarray, X: np.ndarray, d: int) -> np.ndarray:
-    """``of`` one table of d axes, or of every instance's with its points: (n, d) for all, or (B, n, d)."""
+    """``of`` a table of d axes, or of every instance's table with its points, (n, d) for all or (B, n, d)."""
     if table.ndim == d:
         return of(table, X)
     if X.ndim == 3 and len(X) != len(table):

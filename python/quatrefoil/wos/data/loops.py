@@ -1,4 +1,4 @@
-"""Boundary values and sources in array code: what field.hpp does, of one instance. Equation numbers: csrc/wos/data/README.md."""
+"""Boundary values and sources of one instance in array code, as in field.hpp. Equation numbers: csrc/wos/data/README.md."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from . import Cells, interpolated, polynomial
 
 
 def row_of(kind, numbers, instance, first):
-    """The numbers of one instance; those at vertices as pairs, one a segment, of all polygons in one row."""
+    """The numbers of one instance; values at vertices are pairs, one per segment, of all polygons in one row."""
     if kind == "per_vertex" and len(first) > 2:
         return numbers[0, 2 * first[instance] : 2 * first[instance + 1]]
     return numbers[instance if len(numbers) > 1 else 0]
@@ -22,7 +22,7 @@ def modes_of(numbers, X):
 
 
 def table_of(kind, numbers, d, of=None):
-    """The coefficients of a polynomial or the values of a grid, or their place in ``of``: a view."""
+    """The coefficients of a polynomial or the values of a grid, or the same part of ``of``: a view."""
     sizes = numbers[:d].astype(np.int64)
     begin = 3 * d if kind == "grid" else d
     return (numbers if of is None else of)[begin : begin + int(sizes.prod())].reshape(sizes)

@@ -1,4 +1,4 @@
-"""Data as kernels take them: numbers in scaled coordinates, one row per instance or one row for all.
+"""Data in the form for kernels: numbers in scaled coordinates, one row per instance or one row for all.
 
 Plain array code for NumPy arrays and tensors, so that torch differentiates it; ``PackedData.pull`` is its transpose for NumPy users.
 """
@@ -16,8 +16,8 @@ from ..._arguments import numbers_here
 from ..region import Region
 
 Array = Any
-Parameters = dict[str, Any]  # name -> gradient, as the caller gave the parameter
-_NAMES = {4: "float32", 8: "float64"}  # of dtypes by their size; NumPy takes a microsecond to say
+Parameters = dict[str, Any]  # name -> gradient, in the kind of the parameter
+_NAMES = {4: "float32", 8: "float64"}  # by itemsize; NumPy takes a microsecond for the name
 Pull = Callable[[np.ndarray], Parameters]
 
 
@@ -47,14 +47,14 @@ NOTHING = PackedData("none")
 
 
 class Target(NamedTuple):
-    """What data are packed for: a boundary, and the kind, with the device, and the dtype of a call's arrays."""
+    """The boundary, the kind (with the device) and the dtype of the arrays of a call."""
 
     boundary: Region
     kind: str
     dtype: np.dtype
 
     def parameter(self, array: Array, name: str) -> Array:
-        """The parameter in float64, of its own kind, under its gradient; TypeError if it does not go with the points."""
+        """The parameter in float64, of its own kind, differentiable; TypeError if its kind, device or dtype are not those of the points."""
         if isinstance(array, _arrays.Plain):
             return self.array(np.asarray(array))
         numbers_here(array, "solve", name, graded=True)
@@ -77,18 +77,18 @@ class Target(NamedTuple):
         return _arrays.namespace_of(self.kind)
 
 
-def said(given: Any) -> str:
-    """Data in a few words: the shape of an array, the name of a function."""
-    if _arrays.kind(given) is not None:
-        return str(tuple(given.shape))
-    if isinstance(given, (list, tuple)):
-        inner = f"{', '.join(map(said, given[:3]))}{', ...' if len(given) > 3 else ''}"
-        return f"[{inner}]" if isinstance(given, list) else f"({inner})"
-    return getattr(given, "__qualname__", None) or repr(given)
+def said(data: Any) -> str:
+    """A short description: the shape of an array, the name of a function."""
+    if _arrays.kind(data) is not None:
+        return str(tuple(data.shape))
+    if isinstance(data, (list, tuple)):
+        inner = f"{', '.join(map(said, data[:3]))}{', ...' if len(data) > 3 else ''}"
+        return f"[{inner}]" if isinstance(data, list) else f"({inner})"
+    return getattr(data, "__qualname__", None) or repr(data)
 
 
 class DataClass:
-    """Data with parameters, which kernels evaluate themselves: ``solve`` takes them besides numbers and functions."""
+    """Data with parameters that kernels evaluate themselves, in addition to numbers and functions."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name} {said(x)}' for name, x in vars(self).items())})"
@@ -102,8 +102,8 @@ class DataClass:
         raise NotImplementedError
 
     @classmethod
-    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
-        """One for all instances or with a leading B, or a sequence with one per instance; ``_check`` has passed."""
+    def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
+        """Pack one for all instances or with a leading B, or a sequence with one per instance, after ``_check``."""
         raise NotImplementedError
 
     def _with_arrays(self, change: Callable[[Array], Array]) -> Self:
@@ -113,15 +113,15 @@ class DataClass:
         return again
 
 
-def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
+def with_arrays(data: Any, change: Callable[[Array], Array]) -> Any:
     """Data like these with other arrays."""
-    if given is None or given.__class__ is float:
-        return given
-    if isinstance(given, (list, tuple)):
-        return (list if isinstance(given, list) else tuple)([with_arrays(g, change) for g in given])
-    if isinstance(given, DataClass):
-        return given._with_arrays(change)
-    return given if _arrays.kind(given) is None else change(given)
+    if data is None or data.__class__ is float:
+        return data
+    if isinstance(data, (list, tuple)):
+        return (list if isinstance(data, list) else tuple)([with_arrays(g, change) for g in data])
+    if isinstance(data, DataClass):
+        return data._with_arrays(change)
+    return data if _arrays.kind(data) is None else change(data)
 
 
 def copied(array: Array) -> Array:
@@ -135,7 +135,7 @@ def detached(array: Array) -> Array:
 
 
 def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
-    """The number of instances of parameters that have these; 1 goes with any other."""
+    """The common number of instances of parameters; 1 broadcasts."""
     several = {n for n in sizes if n is not None}
     if len(several - {1}) > 1:
         raise ValueError(f"{label}: {name} has parameters of {sorted(several)} instances")
@@ -143,7 +143,7 @@ def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
 
 
 def instances(array: Array, axes: int, boundary: Region, label: str, name: str) -> int | None:
-    """The length of the leading axis of an array that has ``axes`` others; ValueError if it does not go with the boundary's."""
+    """The length of the leading axis of an array with ``axes`` others; ValueError if it does not fit the boundary's."""
     if array.ndim == axes:
         return None
     if boundary._batch is not None and len(array) not in (1, boundary._count):
@@ -152,13 +152,13 @@ def instances(array: Array, axes: int, boundary: Region, label: str, name: str) 
 
 
 def table(head: Sequence[float], rows: Array, target: Target) -> Array:
-    """(rows, ...) after the same numbers in every row."""
+    """(rows, ...) with the same numbers prepended to every row."""
     first = target.array(np.tile(np.array(head, np.float64), (len(rows), 1)))
     return target.namespace.concatenate([first, rows.reshape(len(rows), math.prod(rows.shape[1:]))], 1)
 
 
 def stacked(parts: list[Array], xp: Any) -> Array:
-    """Rows below each other, filled up with zeros."""
+    """Rows concatenated, padded with zeros."""
     width = max(p.shape[1] for p in parts)
     full = [xp.concatenate([p, xp.broadcast_to(xp.zeros_like(p[:, :1]), (len(p), width - p.shape[1]))], 1) for p in parts]
     return full[0] if len(full) == 1 else xp.concatenate(full)

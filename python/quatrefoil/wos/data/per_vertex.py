@@ -34,8 +34,8 @@ class PerVertex(DataClass):
 
     def __init__(self, values: ArrayLike) -> None:
         several = isinstance(values, (list, tuple)) and axes(values) != 1
-        given: Any = values if several else [values]
-        rows = [array_like(v, "PerVertex", f"values[{b}]" if several else "values") for b, v in enumerate(given)]
+        parts: Any = values if several else [values]
+        rows = [array_like(v, "PerVertex", f"values[{b}]" if several else "values") for b, v in enumerate(parts)]
         for row in rows:
             a = numbers_here(row, "PerVertex", "values", graded=True)
             if a.ndim not in ((1,) if several else (1, 2)):
@@ -62,10 +62,10 @@ class PerVertex(DataClass):
         return batch
 
     @classmethod
-    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
-        """The values at the corners of every segment or triangle; those of B polygons in one row."""
+    def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
+        """The values at the corners of every segment or triangle, in one row for B polygons."""
         b: Any = target.boundary
-        xp, values = target.namespace, given[0].values if len(given) == 1 else [g.values for g in given]
+        xp, values = target.namespace, data[0].values if len(data) == 1 else [g.values for g in data]
         if isinstance(values, list):
             rows = [target.parameter(v, f"{name}.values[{i}]") for i, v in enumerate(values)]
         else:
@@ -99,7 +99,7 @@ def _pull_corners(g: np.ndarray, b: Any, values: Array) -> Any:
 
 
 def on_facets(packed: PackedData, d: int, chosen: np.ndarray, turned: np.ndarray | None, first: np.ndarray) -> PackedData:
-    """Values at vertices for some of the segments or triangles: d each, the last two exchanged for a turned one. Other data as they are.
+    """Values at vertices for some of the segments or triangles: d each, the last two exchanged for a turned one. Other data unchanged.
 
     ``first``: where those of each instance begin.
     """

@@ -1,4 +1,4 @@
-"""Polynomials in absolute coordinates, which walks see in scaled ones: csrc/wos/data/README.md (6)."""
+"""Polynomials in absolute coordinates, and their form in the scaled ones of walks: csrc/wos/data/README.md (6)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Polynomial(DataClass):
     Notes
     -----
     ``solve`` takes a gradient in ``coefficients``. Before walks run, the polynomial is written in coordinates centred on the boundary's box
-    and scaled by it, in float64: where the box lies far from 0 that loses what evaluating the given coefficients in float64 would lose.
+    and scaled by it, in float64. Far from 0 this loses as many digits as evaluating the original coefficients in float64 does.
     Cost: n1 n2 (n3) multiply-adds a point. Equation numbers: csrc/wos/data/README.md (6), (7).
 
     Examples
@@ -45,7 +45,7 @@ class Polynomial(DataClass):
     def __init__(self, coefficients: ArrayLike) -> None:
         coefficients = array_like(coefficients, "Polynomial", "coefficients")
         c = numbers_here(coefficients, "Polynomial", "coefficients", graded=True)
-        if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three axes or more may be that of no instances
+        if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three axes or more may be B = 0
             raise ValueError(
                 f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), with B first or not, n >= 1"
             )
@@ -74,15 +74,15 @@ class Polynomial(DataClass):
         return instances(c, d, boundary, label, f"{name}.coefficients")
 
     @classmethod
-    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
+    def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
         """The number of powers of every axis, then the coefficients in scaled coordinates: a row per instance if boxes differ."""
         b, d = target.boundary, target.boundary.dimension
-        parts, batch = [], len(given) if len(given) > 1 else None
-        for i, g in enumerate(given):
+        parts, batch = [], len(data) if len(data) > 1 else None
+        for i, g in enumerate(data):
             c = target.parameter(g.coefficients, f"{name}.coefficients")
             batch = len(c) if c.ndim > d else batch
             sizes = tuple(c.shape[-d:])
-            which = slice(None) if len(given) == 1 or b._batch is None else slice(i, i + 1)
+            which = slice(None) if len(data) == 1 or b._batch is None else slice(i, i + 1)
             matrices = shifts(sizes, b._centre[which], b._extent[which])
             if not all(np.isfinite(m).all() for m in matrices):
                 raise ValueError(f"solve: {name} has powers up to {max(sizes) - 1}, which leave float64 at the boundary's coordinates")
@@ -90,7 +90,7 @@ class Polynomial(DataClass):
 
         def pull(g: np.ndarray) -> Parameters:
             of_scaled = g[:, d:].reshape(-1, *sizes)
-            return {"coefficients": as_given(along_axes(of_scaled, [m.transpose(0, 2, 1) for m in matrices]), given[0].coefficients)}
+            return {"coefficients": as_given(along_axes(of_scaled, [m.transpose(0, 2, 1) for m in matrices]), data[0].coefficients)}
 
         return PackedData("polynomial", batch, stacked(parts, target.namespace), pull=pull, linear=slice(d, None))
 
@@ -102,16 +102,16 @@ def _dimensions(axes: int) -> list[int]:
 def polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:
     """sum c[i, j, ...] x^i y^j ... of d axes at points (..., d)."""
     of: Any = np.polynomial.polynomial
-    found = of.polyval(X[..., 0], c)  # the remaining axes of c come first
+    sums = of.polyval(X[..., 0], c)  # the remaining axes of c come first
     for axis in range(1, X.shape[-1]):
-        found = of.polyval(X[..., axis], found, tensor=False)
-    return np.asarray(found)
+        sums = of.polyval(X[..., axis], sums, tensor=False)
+    return np.asarray(sums)
 
 
 def shifts(sizes: Sequence[int], centre: np.ndarray, extent: np.ndarray) -> list[np.ndarray]:
-    """Of every axis (rows, n, n): what power i of centre + extent t is in powers k of t, C(i, k) centre^(i - k) extent^k.
+    """For every axis (rows, n, n): power i of centre + extent t in powers k of t, C(i, k) centre^(i - k) extent^k.
 
-    ``centre`` (rows, d), ``extent`` (rows,). Numbers that leave float64 are infinite.
+    ``centre`` (rows, d), ``extent`` (rows,). Overflow gives infinity.
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return [_shift(n, centre[:, axis, None, None], extent[:, None, None]) for axis, n in enumerate(sizes)]

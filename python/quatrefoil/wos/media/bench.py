@@ -63,8 +63,7 @@ def _solve(kind: str, diffusion: Any) -> Problem:
 
 def _parts(compiled: Any) -> tuple[Any, ...]:
     """The squared distance of the segments, a minimum for LLVM to vectorise; α; σ'; the weight of a source point."""
-    from ..walk.loops_paths import harmonic_series
-    from ..walk.loops_words import bessel_series
+    from ..walk.loops_philox import bessel_series, harmonic_series
 
     h2, f = np.float32(1 / WIDTH**2), np.float32
 

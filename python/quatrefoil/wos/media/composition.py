@@ -11,9 +11,9 @@ from ..._array_tools import added
 from ..data.composition import Data, Places
 from ..walk.composition_balls import LIGHT, MOST_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from ..walk.composition_paths import Found, Walked, channels, go_on
+from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
 from ..walk.composition_pieces import Piece, Walks
 from ..walk.composition_walk import Gradient, Sum, share_of
-from ..walk.composition_words import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
 from .composition_medium import Medium
 
 _BEYOND = 1 + 1e-5  # as in walker.hpp

@@ -26,8 +26,8 @@ from ..walk.loops_paths import (
     see,
     source_weight,
 )
+from ..walk.loops_philox import SOURCE, TRIAL, bessel_series, philox, uniform
 from ..walk.loops_walked import blocks, tallied
-from ..walk.loops_words import SOURCE, TRIAL, bessel_series, philox, uniform
 from ..walk.nodes import of_values
 from .derivatives import derived, rates
 

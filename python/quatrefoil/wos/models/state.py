@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..walk.nodes import merge_equal
+from ..walk.nodes import Node, push
 
 Array = Any
 _MANY = 1024  # rows that are folded channel by channel
@@ -67,19 +67,16 @@ class State:
 
     def join(self, other: State) -> State:
         """Both ranges. Buddies coalesce, in the one way there is: the same bits for any cut and any order."""
-        nodes = sorted([*self._nodes(), *other._nodes()], key=lambda node: node[0])
-        stack: list[tuple[int, int, Array, Array]] = []
-        for node in nodes:
-            while stack and stack[-1][1] == node[1] and stack[-1][0] + node[1] == node[0] and stack[-1][0] % (2 * node[1]) == 0:
-                node = merge_equal(stack.pop(), node)
-            stack.append(node)
+        stack: list[Node] = []
+        for node in sorted([*self._nodes(), *other._nodes()], key=lambda node: node[0]):
+            push(stack, node)
         xp = _arrays.namespace(self.mean)
         return State(
             [n[0] for n in stack], [n[1] for n in stack],
             xp.stack([n[2] for n in stack], axis=1), xp.stack([n[3] for n in stack], axis=1), self.counts + other.counts,
         )  # fmt: skip
 
-    def _nodes(self) -> list[tuple[int, int, Array, Array]]:
+    def _nodes(self) -> list[Node]:
         return [(start, size, self.mean[:, k], self.m2[:, k]) for k, (start, size) in enumerate(zip(self.starts, self.sizes))]
 
     def fold(self) -> tuple[Array, Array]:

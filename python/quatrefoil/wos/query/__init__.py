@@ -1,4 +1,4 @@
-"""What is closest, and what is inside: queries of boundaries at single points. Equation numbers are those of csrc/wos/query/README.md.
+"""Closest points and inside tests at single points. Equation numbers are those of csrc/wos/query/README.md.
 
 B instances of N points (N, d) or (B, N, d), absolute. ``frame`` (B, d + 1) has the centre and extent of every instance's box; ``ends`` and
 ``first`` are those of ``wos.walk``. The closest of several primitives is the first one. Options of ``nearest``: ``where``, the closest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
-    """Shapes of the corners of all segments or triangles, and of where each instance's begin."""
+    """Check the shapes of the corners of all segments or triangles, and of where each instance's begin."""
     if (ends is None) != (first is None):
         raise ValueError(f"{label}: ends and first go together")
     if ends is not None and (len(ends) != 2 or (ends[1] != d * d and not is_solid(ends, d))):
@@ -35,28 +35,30 @@ def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | 
         raise ValueError(f"{label}: first has shape {first}, expected (2,) or (B + 1,) with B = {B}")
 
 
+def check_points(label: str, points: Shape, frame: Shape) -> None:
+    if len(points) not in (2, 3) or (len(points) == 3 and points[0] != frame[0]):
+        raise ValueError(f"{label}: points has shape {points}, expected (N, d), or (B, N, d) with B = {frame[0]} as in frame")
+
+
 def is_solid(ends: Shape, d: int) -> bool:
     """Whether a table of that shape describes a box, by half its sides, or a field of signed distances: csrc/wos/solid."""
     return ends[0] == 1 and (ends[1] == d or (d in (2, 3) and ends[1] > d * d))
 
 
-def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+def _shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     points, frame, ends, first = shapes
-    assert points is not None
-    assert frame is not None
     if len(frame) != 2 or frame[1] != points[-1] + 1:
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {points[-1] + 1})")
     check_facets(label, frame[0], points[-1], ends, first)
     if ends is not None and points[-1] == 3 and frame[0] != 1 and not is_solid(ends, 3):
         raise ValueError(f"{label}: frame has shape {frame}, expected (1, 4): a mesh is one instance")
-    if len(points) not in (2, 3) or (len(points) == 3 and points[0] != frame[0]):
-        raise ValueError(f"{label}: points has shape {points}, expected (N, d), or (B, N, d) with B = {frame[0]} as in frame")
+    check_points(label, points, frame)
     return [(frame[0], points[-2])]
 
 
-def _nearest_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+def _nearest_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     _, where, weights, _ = options
-    ((B, N),), d = _shapes(label, shapes, options), shapes[0][-1]  # type: ignore[index,misc]
+    ((B, N),), d = _shapes(label, shapes, options), shapes[0][-1]  # type: ignore[misc]
     if weights and (shapes[2] is None or is_solid(shapes[2], d)):
         raise ValueError(f"{label}: weights=True, but a solid has no corners")
     return [(B, N), (B, N, d) if where else None, (B, N) if where else None, (B, N, d) if weights else None]
@@ -123,7 +125,7 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
 
 
 def _into(out: Any, result: Any, label: str) -> Any:
-    """The result, in the caller's array where there is one."""
+    """The result, in the caller's array if there is one."""
     if out is None:
         return result
     if _arrays.kind(out) != _arrays.kind(result) or out.dtype != result.dtype:
@@ -156,7 +158,7 @@ def closest_point(
     point : (..., d)
     primitive : (...) int64
         The segment from vertex k to k + 1 of its ring, zero-length ones not counted, or the row of ``mesh.triangles``; 2 k for the face
-        of a box at lo[k], 2 k + 1 for that at hi[k]; 0 for a ball and an SDF. Where several are as close, it is one of them.
+        of a box at lo[k], 2 k + 1 for that at hi[k]; 0 for a ball and an SDF. If several are equally close, it is one of them.
     barycentric : (..., d), or None without segments or triangles
         Weights of the primitive's vertices in their order, at least 0, of sum 1.
 
@@ -169,11 +171,10 @@ def closest_point(
 
     Notes
     -----
-    No gradients. Triangles are compared in the dtype of q and in coordinates of the box's size: with float32 the distance may be off by
-    1e-7 of the extent. What is returned of the one that was found is computed in float64. Cost: about 1 us a point of a mesh of 20 000
-    triangles, by a tree (mesh README, The tree) that is kept with it; a ns a segment of a polygon. Memory: 2 MB. Backend "array" asks all
-    segments or triangles, and with B polygons those of all of them; on a device a point that is not
-    finite gets NaN and -1, and is not inside.
+    No gradients. Triangles are compared in the dtype of q: with float32 the distance may be off by 1e-7 of the extent. The results for
+    the closest triangle are computed in float64. Cost per point: about 1 us for a mesh of 20 000 triangles, by a tree (mesh README, The
+    tree) that is kept with it; 1 ns per segment of a polygon. Memory: 2 MB. Backend "array" visits all segments or triangles, of all B
+    polygons. On a device a point that is not finite gets NaN and -1, and is not inside.
 
     Examples
     --------
@@ -203,7 +204,7 @@ def signed_distance(
 ) -> T:
     """The distance to a boundary, negative inside: (..., d) -> (...).
 
-    Parameters, errors and cost are those of ``closest_point`` and ``contains``, which say what inside means.
+    Parameters, errors and cost are those of ``closest_point`` and ``contains``, which defines inside.
 
     out, backend, num_threads
         As in ``help(qf.conventions)``.
@@ -217,8 +218,8 @@ def signed_distance(
     query = _query("signed_distance", boundary, q)
     options = (True, False, False, query.closed)
     distance: Any = call(NEAREST, query.inputs, options, query.extras, None, backend, num_threads)[0]
-    found: T = _into(out, distance.reshape(query.lead), "signed_distance")
-    return found
+    result: T = _into(out, distance.reshape(query.lead), "signed_distance")
+    return result
 
 
 def contains(
@@ -243,9 +244,9 @@ def contains(
 
     Notes
     -----
-    For a closed mesh the answer is exact but within rounding of the surface: an edge is on the same side for both of its triangles, so that
-    none is counted twice or missed (mesh README (4)). Cost: some 0.3 us a point of a mesh of 20 000 triangles; 9 ns a triangle of one with
-    gaps; 0.5 ns a segment of a polygon. Errors as for ``closest_point``.
+    For a closed mesh the answer is exact except within rounding of the surface: an edge is on the same side for both of its triangles, so
+    that none is counted twice or missed (mesh README (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 9 ns per triangle of one
+    with gaps; 0.5 ns per segment of a polygon. Errors as for ``closest_point``.
 
     Examples
     --------
@@ -255,8 +256,8 @@ def contains(
     [True, False]
     """
     query = _query("contains", boundary, q)
-    found: Any = call(INSIDE, query.inputs, (query.closed,), query.extras, None, backend, num_threads)
-    return _into(out, (found != 0).reshape(query.lead), "contains")
+    flags: Any = call(INSIDE, query.inputs, (query.closed,), query.extras, None, backend, num_threads)
+    return _into(out, (flags != 0).reshape(query.lead), "contains")
 
 
 Region._queries.update(contains=contains, signed_distance=signed_distance, closest_point=closest_point)

@@ -59,9 +59,9 @@ def fcpw_distances(scene: Any, q: np.ndarray) -> np.ndarray:
     """The distances of all points, by one call."""
     import fcpw
 
-    found = fcpw.interaction_3D_list()
-    scene.find_closest_points(q, np.full(len(q), 1e30, np.float32), found)
-    return np.array([each.d for each in found])
+    interactions = fcpw.interaction_3D_list()
+    scene.find_closest_points(q, np.full(len(q), 1e30, np.float32), interactions)
+    return np.array([each.d for each in interactions])
 
 
 def problems() -> Iterator[Problem]:

@@ -1,7 +1,7 @@
-"""Queries in array-API terms and float64: every segment and triangle is asked. Equation numbers are those of csrc/wos/mesh/README.md.
+"""Queries in array-API terms and float64, over all segments and triangles. Equation numbers are those of csrc/wos/mesh/README.md.
 
-Points of all instances stand in rows (P, d), a piece of them at a time, against all M segments or triangles. Which of these belong to an
-instance is said by numbers that would have to be looked at: others count as infinitely far, and B instances cost B times what one does.
+Points of all instances are rows (P, d), a piece at a time, against all M segments or triangles. Those of other instances count as
+infinitely far, since a composition does not branch on ``first``: B instances cost B times as much as one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ..._array_tools import double, nan_unless, pieces
 from .composition_solids import is_solid, nearest_on_solid
 
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
-LIVE = 16  # arrays of a number a point and segment or triangle that stand at a time, about
+LIVE = 16  # numbers in memory per point and segment or triangle, about
 
 
 class Segments(NamedTuple):
-    """From a by e, arrays (M, 2) or of some that were taken from it."""
+    """From a by e, arrays (M, 2)."""
 
     a: Any
     e: Any
 
     def foot(self, xp: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
-        """Squared distances from points, a list of coordinates, and the place on each."""
+        """Squared distances from points, a list of coordinates, and the position on each segment."""
         (ax, ay), (ex, ey) = (columns(part) for part in self)
         px, py = x[0] - ax, x[1] - ay
         t = xp.clip((px * ex + py * ey) / (ex * ex + ey * ey), min=0.0, max=1.0)
@@ -35,8 +35,8 @@ class Segments(NamedTuple):
 
 
 class Triangles(NamedTuple):
-    """In the plane of their longest side, (1): it goes from a along e, the corner c opposite lies at (cx, cy), f and n complete the axes.
-    ``turn`` is the number of a among the corners."""
+    """In the frame (1): the longest side goes from a along e, the opposite corner is at (cx, cy), f and n complete the axes. ``turn`` is
+    the number of the corner a."""
 
     a: Any
     e: Any
@@ -48,7 +48,7 @@ class Triangles(NamedTuple):
     turn: Any
 
     def foot(self, xp: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
-        """(2): squared distances from points, a list of coordinates, and the places on each."""
+        """(2): squared distances from points, a list of coordinates, and the coordinates in each triangle."""
         p = [x[k] - a for k, a in enumerate(columns(self.a))]
         u, v, w = (_dot(p, columns(axis)) for axis in (self.e, self.f, self.n))
         length, cx, cy = self.length, self.cx, self.cy
@@ -119,8 +119,8 @@ def shapes_of(xp: Any, ends: Any) -> Segments | Triangles:
 
 
 class Rows(NamedTuple):
-    """Points of all instances, scaled, (P, d); those that are not finite are 0 and not ``good``. For each the first of its instance's
-    segments or triangles and the one behind its last, or None where all have all."""
+    """Scaled points of all instances, (P, d); points that are not finite are 0 and not ``good``. An instance has segments or triangles
+    ``low`` to ``high``, or all if these are None."""
 
     x: Any
     good: Any
@@ -147,7 +147,7 @@ def scaled(xp: Any, points: Any, frame: Any) -> Any:
 
 
 def belongs(xp: Any, rows: Rows, at: slice, count: int) -> Any:
-    """(P, M): whether a segment or triangle belongs to a point's instance; None where all do."""
+    """(P, M): whether a segment or triangle belongs to a point's instance; None if all do."""
     if rows.low is None:
         return None
     k = xp.arange(count, dtype=rows.low.dtype, device=rows.x.device)
@@ -155,12 +155,12 @@ def belongs(xp: Any, rows: Rows, at: slice, count: int) -> Any:
 
 
 def closest(xp: Any, ends: Any, rows: Rows, shapes: Segments | Triangles | None = None) -> tuple[Any, Any, list[Any]]:
-    """Squared distance and number of the closest segment or triangle of each row; its weights of the corners behind the first. ``shapes``:
-    those of ``ends``, where they are known."""
-    if not ends.shape[0]:  # of no instances, which have no points
+    """Squared distance and number of the closest segment or triangle of each row, and the weights of its corners after the first.
+    ``shapes``: those of ``ends``, if already computed."""
+    if not ends.shape[0]:  # no instances and so no points
         ends = xp.zeros((1, ends.shape[1]), dtype=ends.dtype, device=ends.device)
     shapes, M = shapes or shapes_of(xp, ends), ends.shape[0]
-    found = []
+    results = []
     for at in pieces(rows.x.shape[0], LIVE * M):
         x = columns(rows.x[at, :])
         d2, _ = shapes.foot(xp, [a[:, None] for a in x])
@@ -169,13 +169,13 @@ def closest(xp: Any, ends: Any, rows: Rows, shapes: Segments | Triangles | None 
         k = xp.argmin(d2, axis=1)
         chosen = type(shapes)(*(xp.take(a, k, axis=0) for a in shapes))
         best, place = chosen.foot(xp, x)
-        found.append([best, xp.astype(k, xp.int64), *chosen.weights(xp, place)])
-    best, k, *weights = (xp.concat(list(parts), axis=0) for parts in zip(*found))
+        results.append([best, xp.astype(k, xp.int64), *chosen.weights(xp, place)])
+    best, k, *weights = (xp.concat(list(parts), axis=0) for parts in zip(*results))
     return best, k, weights
 
 
 def point_on(xp: Any, ends: Any, k: Any, weights: list[Any]) -> Any:
-    """The points of segments or triangles with those weights of the corners behind the first."""
+    """The points of segments or triangles with those weights of the corners after the first."""
     d = len(weights) + 1
     c = xp.take(ends, k, axis=0)
     at = c[:, :d]
@@ -193,7 +193,7 @@ def _crosses(xp: Any, ends: Any, x: list[Any]) -> Any:
 
 def _goes_through(xp: Any, ends: Any, x: list[Any]) -> Any:
     """Whether the line from each point in the direction of z goes through a triangle: mesh README (4)."""
-    crossings, found, x0, z0, x1, z1 = 0, 0, 0.0, 0.0, 0.0, 0.0
+    crossings, sides, x0, z0, x1, z1 = 0, 0, 0.0, 0.0, 0.0, 0.0
     for k in range(3):
         p, q = ends[:, 3 * k : 3 * k + 3], ends[:, 3 * ((k + 1) % 3) : 3 * ((k + 1) % 3) + 3]
         meets = (p[:, 1] <= x[1]) != (q[:, 1] <= x[1])
@@ -204,10 +204,10 @@ def _goes_through(xp: Any, ends: Any, x: list[Any]) -> Any:
         t = (x[1] - a[1]) / xp.where(rise > 0, rise, xp.ones_like(rise))
         here, there = a[0] + t * (b[0] - a[0]), a[2] + t * (b[2] - a[2])
         crossings = crossings + xp.astype(meets & (side > 0), xp.int64)
-        is_first = meets & (found == 0)
+        is_first = meets & (sides == 0)
         x0, z0 = xp.where(is_first, here, x0 + 0 * here), xp.where(is_first, there, z0 + 0 * there)
         x1, z1 = xp.where(meets, here, x1 + 0 * here), xp.where(meets, there, z1 + 0 * there)
-        found = found + xp.astype(meets, xp.int64)
+        sides = sides + xp.astype(meets, xp.int64)
     apart = x1 != x0
     s = xp.clip((x[0] - x0) / xp.where(apart, x1 - x0, xp.ones_like(x1)), min=0.0, max=1.0)
     s = xp.where(apart, s, xp.full_like(s, 0.5))
@@ -225,22 +225,22 @@ def is_inside(xp: Any, label: str, ends: Any, rows: Rows, closed: bool) -> Any:
     """Of the polygons, the mesh, or the solid: (P,)."""
     if is_solid(ends, rows.x.shape[1]):
         return nearest_on_solid(xp, label, ends, rows.x)[0] < 0
-    M, found = ends.shape[0], []
+    M, inside = ends.shape[0], []
     for at in pieces(rows.x.shape[0], LIVE * M):
         x = [a[:, None] for a in columns(rows.x[at, :])]
         if ends.shape[1] == 9 and not closed:
-            found.append(xp.abs(xp.sum(_half_angle(xp, ends, x), axis=1)) >= math.pi)
+            inside.append(xp.abs(xp.sum(_half_angle(xp, ends, x), axis=1)) >= math.pi)
             continue
         meets, mine = (_crosses if ends.shape[1] == 4 else _goes_through)(xp, ends, x), belongs(xp, rows, at, M)
         meets = meets if mine is None else meets & mine
-        found.append(xp.remainder(xp.sum(xp.astype(meets, xp.int64), axis=1), 2) == 1)
-    return xp.concat(found, axis=0)
+        inside.append(xp.remainder(xp.sum(xp.astype(meets, xp.int64), axis=1), 2) == 1)
+    return xp.concat(inside, axis=0)
 
 
 def nearest(
     xp: Any, points: Any, frame: Any, ends: Any, first: Any, sign: bool, where: bool, weights: bool, closed: bool, boundary: Any = None
 ) -> Any:
-    """Distances, and what else is asked for."""
+    """Distances, and the optional results."""
     x, label = scaled(xp, points, frame), "wos.nearest"
     B, N, d = x.shape
     rows = rows_of(xp, x, first)

@@ -9,7 +9,7 @@ from ..._array_tools import added
 
 
 def is_solid(ends: Any, d: int) -> bool:
-    """Whether the table is a solid's: none for the unit ball, else one row, half the sides of a box or a field."""
+    """Whether the table is a solid's: None for the unit ball, else one row, half the sides of a box or a field."""
     return ends is None or bool(ends.shape[0] == 1 and ends.shape[1] != d * d)
 
 
@@ -30,7 +30,7 @@ def norm(xp: Any, x: Any) -> Any:
 
 
 def _field(xp: Any, row: Any, x: Any) -> tuple[Any, Any]:
-    """(2) The field (P,) and its slopes (P, d), in scaled coordinates; beyond its box that of the nearest point of it."""
+    """(2) The field (P,) and its slopes (P, d), in scaled coordinates; beyond its box the field of the nearest point."""
     d = x.shape[1]
     last, low, high = row[1 : 1 + d] - 1, row[1 + d : 1 + 2 * d], row[1 + 2 * d : 1 + 3 * d]
     steps = last / (high - low)
@@ -105,7 +105,7 @@ def nearest_on_solid(xp: Any, label: str, ends: Any, x: Any) -> tuple[Any, Any, 
 
 
 def radius_in_solid(xp: Any, label: str, ends: Any, x: Any) -> Any:
-    """Of a walk's ball around x."""
+    """The radius of a walk's ball around x."""
     d = x.shape[1]
     if ends is not None and not is_box(ends, d):
         row = field_of(label, ends, d)

@@ -1,4 +1,4 @@
-"""Queries in plain loops and float64: every segment and triangle is asked. Equation numbers are those of csrc/wos/mesh/README.md."""
+"""Queries in plain loops and float64, over all segments and triangles. Equation numbers are those of csrc/wos/mesh/README.md."""
 
 import math
 
@@ -67,7 +67,7 @@ def triangle_distance2(c, x):
 
 @jit
 def closest(ends, x, weights):
-    """Squared distance and number of the closest segment or triangle; its weights of the corners behind the first."""
+    """Squared distance and number of the closest segment or triangle, and the weights of its corners after the first."""
     best, at = 1e300, 0
     for k in range(len(ends)):
         if ends.shape[1] == 4:
@@ -85,7 +85,7 @@ def closest(ends, x, weights):
 
 @jit
 def point_on(e, weights, at):
-    """The point of a segment or triangle with those weights of the corners behind the first."""
+    """The point of a segment or triangle with those weights of the corners after the first."""
     d = at.size
     for j in range(d):
         at[j] = e[j]
@@ -108,7 +108,7 @@ def _in_polygon(ends, x):
 @jit
 def _goes_through(c, x):
     """Whether the line from x in the direction of z goes through the triangle: mesh README (4)."""
-    crossings, found = 0, 0
+    crossings, sides = 0, 0
     x0, z0, x1, z1 = 0.0, 0.0, 0.0, 0.0
     for k in range(3):
         a, b = 3 * k, 3 * ((k + 1) % 3)
@@ -120,9 +120,9 @@ def _goes_through(c, x):
         t = (x[1] - c[a + 1]) / (c[b + 1] - c[a + 1])
         crossings += side > 0.0
         x1, z1 = c[a] + t * (c[b] - c[a]), c[a + 2] + t * (c[b + 2] - c[a + 2])
-        if found == 0:
+        if sides == 0:
             x0, z0 = x1, z1
-        found += 1
+        sides += 1
     if crossings != 1:
         return False
     s = min(max((x[0] - x0) / (x1 - x0), 0.0), 1.0) if x1 != x0 else 0.5
@@ -144,7 +144,7 @@ def _half_angle(c, x):
 
 @jit
 def is_inside(ends, x, closed):
-    """Of the polygon, the mesh, or the solid."""
+    """Inside the polygon, the mesh, or the solid."""
     if is_solid(ends, x.size):
         return nearest_on_solid(ends, x, np.empty(x.size))[0] < 0.0
     if ends.shape[1] == 4:
@@ -198,7 +198,7 @@ def _inside(ends, scaled, closed, contains):
 
 
 def pieces(ends, first, instance, d):
-    """The segments or triangles of one instance; none stand for the unit ball, one row for another solid."""
+    """The segments or triangles of one instance; no rows for the unit ball, one row for another solid."""
     if ends is None:
         return np.empty((0, d * d))
     b = instance if len(first) > 2 else 0
@@ -211,7 +211,7 @@ def _scaled(points, frame, b):
 
 
 def nearest(points, frame, ends, first, distance, point, primitive, barycentric, sign, where, weights, closed, boundary, num_threads):
-    """Distances, and what else is asked for."""
+    """Distances, and the optional results."""
     d = points.shape[-1]
     for b in range(len(frame)):
         scaled = _scaled(points, frame, b)

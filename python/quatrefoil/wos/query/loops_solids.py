@@ -9,13 +9,13 @@ from ..._backends.numba import jit
 
 @jit
 def is_solid(ends, d):
-    """Whether the row is a solid's: none for the unit ball, half the sides of a box, or a field."""
+    """Whether the table is a solid's: no row for the unit ball, half the sides of a box, or a field."""
     return len(ends) == 0 or ends.shape[1] != d * d
 
 
 @jit
 def _field(row, x, slopes):
-    """(2) The field and its slopes, in scaled coordinates; beyond its box that of the nearest point of it."""
+    """(2) The field and its slopes, in scaled coordinates; beyond its box the field of the nearest point."""
     d = x.size
     corner, place, steps = np.empty(d, np.int64), np.empty(d), np.empty(d)
     for i in range(d):
@@ -73,7 +73,7 @@ def is_function(ends, d):
 
 
 class Distances:
-    """A function of signed distances at many points (n, d) in scaled coordinates; beyond its box that of the nearest point of it."""
+    """A function of signed distances at points (n, d) in scaled coordinates; beyond its box the value at the nearest point."""
 
     STEP = 1e-5
 
@@ -140,7 +140,7 @@ def nearest_on_solid(ends, x, at):
 
 @jit
 def radius_in_solid(ends, x, outside):
-    """Of a walk's ball around x."""
+    """The radius of a walk's ball around x."""
     at = np.empty(x.size)
     if len(ends) and ends.shape[1] != x.size:
         return -_field(ends[0], x, at) / ends[0, 0]
@@ -150,7 +150,7 @@ def radius_in_solid(ends, x, outside):
 
 @jit
 def beyond_field(ends, x):
-    """Whether x lies outside of the box of a field, which holds its domain."""
+    """Whether x is outside of the box of a field."""
     d = x.size
     beyond = False
     if len(ends) and ends.shape[1] > d * d:
@@ -161,7 +161,7 @@ def beyond_field(ends, x):
 
 @jit
 def sphere_around(ends):
-    """(4) The radius of a sphere in space around a ball, box or mesh, and from where on walks return to it."""
+    """(4) The radius of a sphere in space around a ball, box or mesh, and the radius beyond which walks return to it."""
     if len(ends) == 0:
         return 1.0, 1.0
     if ends.shape[1] == 3:
@@ -173,7 +173,7 @@ def sphere_around(ends):
 
 @jit
 def return_to_sphere(radius, x, u, angle, y):
-    """(5), (6) The point y of the sphere where a walk from x, outside of it, comes back."""
+    """(5), (6) The point y where a walk from x, outside of the sphere, returns to it."""
     r = math.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])
     k, gap = radius / r, (r - radius) / r
     den = gap + 2.0 * k * u

@@ -15,9 +15,9 @@ from ..query.composition import LIVE
 from ..walk.composition_balls import First, bessel_series, roulette, source_weight
 from ..walk.composition_domain import beyond_box
 from ..walk.composition_paths import Found, Step, Walked, channels, go_on
+from ..walk.composition_philox import BOUNDARY, direction, source_point, uniform
 from ..walk.composition_pieces import LANE, Piece, Walks
 from ..walk.composition_walk import Gradient, Sum
-from ..walk.composition_words import BOUNDARY, direction, source_point, uniform
 from .composition_facets import Facets
 from .composition_walls import LARGEST, NOWHERE, SLACK, Walls
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..query.composition import Triangles, columns, point_on, shapes_of
 from ..query.composition_solids import norm
 from ..walk.composition_balls import bessel_series, source_weight
-from ..walk.composition_words import direction
+from ..walk.composition_philox import direction
 from .composition_walls import LARGEST, SLACK, Walls, _faced
 
 

@@ -20,7 +20,7 @@ from ..walk.loops_paths import (
     source_point,
     source_weight,
 )
-from ..walk.loops_words import bessel_series, philox, uniform
+from ..walk.loops_philox import bessel_series, philox, uniform
 from .loops_walls import BOUNDARY, LARGEST, NOWHERE, SLACK, add_event, leave, table
 
 _ALONG, _ACROSS, _NORMAL, _LENGTH, _X, _Y, _AREA, _TURN = 3, 6, 9, 12, 13, 14, 15, 16

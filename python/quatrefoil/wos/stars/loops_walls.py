@@ -20,11 +20,10 @@ from ..walk.loops_paths import (
     SHRUNK,
     direction,
     enter,
-    harmonic_series,
     source_point,
     source_weight,
 )
-from ..walk.loops_words import bessel_series, philox, uniform
+from ..walk.loops_philox import bessel_series, harmonic_series, philox, uniform
 
 BOUNDARY = 2 << 28
 SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp

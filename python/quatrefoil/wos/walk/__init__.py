@@ -1,31 +1,31 @@
-"""Random walks: ``walk``, and ``place``, which finds where they start. Equation numbers are those of csrc/wos/walk/README.md.
+"""Random walks, ``walk``, and their starts, ``place``. Equation numbers are those of csrc/wos/walk/README.md.
 
 B instances of N points in d dimensions, K nodes. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
 
 start : (B, N, d)
-    Where walks start, scaled; NaN for points that have none. Its dtype is the precision of the walks.
+    The starts of walks, scaled; NaN where no walk starts. Its dtype is the precision of the walks.
 frame : (B, d + 2)
     Centre and extent of every instance's box; epsilon in units of the extent.
 ends, first : (M, 4) or (M, 9), and (B + 1,) or (2,)
-    The scaled segments of all polygons, ax, ay, bx, by, and where each instance's begin; (2,) is one polygon for all. In space the
-    corners of a mesh's triangles. For a solid one row: half the sides of a box, or a field of signed distances (its divisor, nodes along
+    The scaled segments of all polygons, ax, ay, bx, by, and where each instance's begin; (2,) means one polygon for all. In space the
+    corners of a mesh's triangles. A solid has one row: half the sides of a box, or a field of signed distances (its divisor, nodes along
     every axis, the corners of its box, values, all scaled). Absent for the unit ball.
 dirichlet, source : (1 or B, numbers)
     By kind: "number" c; "fourier" the scaled centre and a0, a1, b1, ...; "gaussians" amplitude, centre and extent^2 / width^2 of each;
     "polynomial" the number of powers of every axis and the scaled coefficients; "grid" the number of nodes of every axis, the box's
     corners, absolute, and the values; "per_vertex" the values at the corners of every segment or triangle, of all polygons in one row;
-    "function" absent. Rows may be filled up at their end.
+    "function" absent. Rows may be padded.
 screening
     λ of -Δu + λu = f, in absolute units.
 first_instance, first_point
-    Global numbers, which random words depend on, of a part of a problem. Functions are called as g(instance, X (n, d)) -> (n,).
+    Global numbers of a part of a problem, for random words. Functions are called as g(instance, X (n, d)) -> (n,).
 outside, closed
     The domain is outside of a mesh, box or ball in space; a mesh has no gaps.
 grids
-    What a Polygon or TriangleMesh keeps between calls; made if it is absent, and not looked at on a device.
+    The memo of a Polygon or TriangleMesh, built if absent, and ignored on a device.
 mean, m2 : (B, N, K, C)
-    Of every node the mean of its walks, or of its pairs with ``gradient``, and the sum of their squared deviations; C = 1, or 1 + d.
-    The mean is differentiable in dirichlet and source (7), (8): walks are replayed, none is stored.
+    The mean of every node's walks, or of its pairs with ``gradient``, and the sum of their squared deviations; C = 1, or 1 + d. The mean
+    is differentiable in dirichlet and source (7), (8): walks are replayed, none is stored.
 counts : (B, N, 3)
     Steps, walks cut off at ``max_steps``, walks that left the box by rounding.
 """
@@ -39,31 +39,26 @@ import numpy as np
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option, Policy
-from ..query import check_facets
+from ..query import check_facets, check_points
 from .nodes import schedule
 
 Array = Any
-MAX_STEPS = 2**20 - 1  # what the counter of the random words holds
+MAX_STEPS = 2**20 - 1  # of the counter of random words
 MAX_WALKS = 2**32
 MOST_INDEX = 2**32  # of instances and points: words of the counter
 KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function")
 
 
-def _place_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+def _place_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     points, frame, ends, first = shapes
-    assert points is not None
-    assert frame is not None
     _check_frame(label, frame, points[-1], ends, first)
-    if len(points) not in (2, 3) or (len(points) == 3 and points[0] != frame[0]):
-        raise ValueError(f"{label}: points has shape {points}, expected (N, d), or (B, N, d) with B = {frame[0]} as in frame")
+    check_points(label, points, frame)
     return [(frame[0], *points[-2:])]
 
 
-def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+def _walk_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first, dirichlet, source = shapes
     dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, nrhs = options
-    assert start is not None
-    assert frame is not None
     check_start(label, start, frame, ends, first)
     if nrhs != 1 and start[0] != 1:
         raise ValueError(f"{label}: {nrhs} right-hand sides share the walks of one instance; start has {start[0]}")
@@ -75,7 +70,7 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 def node_shapes(
     label: str, start: Shape, first_walk: int, walks: int, gradient: bool, first_instance: int, first_point: int
 ) -> list[Shape | None]:
-    """Of mean, m2 and counts, where all instances and points have a word of the counter."""
+    """The shapes of mean, m2 and counts; ValueError if instances or points leave the counter."""
     B, N, d = start
     for name, at, count in (("instance", first_instance, B), ("point", first_point, N)):
         if at + count > MOST_INDEX:
@@ -86,7 +81,7 @@ def node_shapes(
 
 
 def check_data(label: str, B: int, data: Mapping[str, tuple[Shape | None, str]]) -> None:
-    """Whether the numbers' shapes fit the kinds, by what the data are called."""
+    """Check that the numbers' shapes fit the kinds, by name of the data."""
     for name, (numbers, kind) in data.items():
         if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
             raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
@@ -158,7 +153,7 @@ def _along_vjp(points: Any, value: Any, grad: Any, dpoints: Any, dvalue: Any, sl
     dpoints[...] = np.where(grad[..., None] == 0, 0.0, grad[..., None] * slope())
 
 
-# value as a function of points with the gradient slope(), which is asked for when it is needed
+# value as a function of points with the gradient slope(), which is called when needed
 ALONG = Op(
     __name__, "along",
     inputs=(Arg("points", "B N d"), Arg("value", "B N", dtype="double")),

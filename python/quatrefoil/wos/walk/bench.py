@@ -1,5 +1,5 @@
-"""Walk on Spheres against the loop that a user writes in Numba, and against the Numba backend; on a mesh against a NumPy walk whose
-distances fcpw gives, all walks side by side and one query of all of them a step."""
+"""Walk on Spheres against a user's loop in Numba, and against the Numba backend; on a mesh against a NumPy walk with distances by fcpw,
+one query for all walks per step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _cut(name: str) -> Problem:
-    """What rounds and tasks cost beside their walks: the same bits in one call."""
+    """The cost of rounds and tasks, compared with one call, which gives the same bits."""
     polygon, X = wos.Polygon(star(SEGMENTS)), star_points(POINTS)
     data: dict[str, Any] = {"dirichlet": wos.Fourier(np.array([0.3, 0.1, -0.2], np.float32)), "rng": 1, "epsilon": EPSILON}
     whole = 16 * WALKS
@@ -124,7 +124,7 @@ def _queries(compiled: Any) -> tuple[Any, Any]:
 
 
 def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """A compiled loop that asks every segment at every step, in float32, with fastmath so that LLVM vectorises the minimum.
+    """A compiled loop over every segment at every step, in float32, with fastmath so that LLVM vectorises the minimum.
 
     (ring (M, 2) or a list of them, points (N, 2), values at the vertices (M,), bells (J, 3): amplitude and centre, width 1, walks,
     epsilon) -> mean, stderr.
@@ -219,7 +219,7 @@ def fcpw_walk(scene: Any, X: np.ndarray, walks: int, shell: float, rng: np.rando
 
 
 def _solve_mesh(subdivisions: int) -> Problem:
-    """Answers are means over 32 neighbours in the order of their truth, so that few walks tell a wrong value."""
+    """Values are means over 32 neighbours in the order of their truth, so that few walks reveal a wrong value."""
     V, F = bumpy(subdivisions)
     mesh, X = wos.TriangleMesh(V, F), ball_points(MESH_POINTS, 0.8)
     X = X[np.argsort(harmonic(X))]

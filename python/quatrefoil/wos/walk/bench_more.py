@@ -1,4 +1,4 @@
-"""What the gradient costs beside the value, and what shared walks save."""
+"""The cost of the gradient, boxes against polygons and meshes, and the savings of harmonic caching."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _gradient(where: str, boundary: Any, X: np.ndarray, d: int) -> Problem:
 
 
 def _box(d: int, pieces: Any) -> Problem:
-    """Beside the same boundary as segments or triangles."""
+    """Compared with the same boundary as segments or triangles."""
     X = np.random.default_rng(5).uniform(0.05, 0.95, (POINTS, d)).astype(np.float32)
 
     def solve(boundary: Any) -> Any:
@@ -65,7 +65,7 @@ def _box(d: int, pieces: Any) -> Problem:
 
 
 def _cached(polygon: Any, X: np.ndarray) -> Problem:
-    """Beside 16 times as many walks a point without a cache, whose error is the larger one still."""
+    """Compared with 16 times as many walks per point without a cache, whose error is still larger."""
 
     def u(Y: np.ndarray) -> np.ndarray:
         value: np.ndarray = np.exp(Y[:, 0]) * np.cos(Y[:, 1])

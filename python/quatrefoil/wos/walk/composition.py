@@ -1,4 +1,4 @@
-"""Where walks start, their first balls, and values from balls in array-API terms and float64: csrc/wos/walk/README.md."""
+"""The starts of walks and their first balls in array-API terms and float64: csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "walk", "
 
 
 def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool, outside: bool, grids: Any = None) -> Any:
-    """Points in the frame of their boundary: NaN beyond it, on it for those within epsilon."""
+    """Points in the frame of their boundary: NaN outside, moved onto it within epsilon."""
     d, label = points.shape[-1], "wos.place"
     x = scaled(xp, points, frame[:, : d + 1])
     rows = rows_of(xp, x, first)
@@ -35,7 +35,7 @@ def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool,
 
 
 def balls(xp: Any, start: Any, frame: Any, ends: Any, first: Any, screening: float, grids: Any = None) -> Any:
-    """As the first step of a pair sees them."""
+    """The radii of the first balls of pairs."""
     rows = rows_of(xp, double(xp, start), first)
     if is_solid(ends, start.shape[-1]):
         distance = radius_in_solid(xp, "wos.balls", ends, rows.x)

@@ -1,11 +1,14 @@
-"""What a ball does with screening, in array-API terms: series and weights. Equation numbers are those of csrc/wos/walk/README.md."""
+"""Balls with screening: series and weights, in array-API terms. Equation numbers are those of csrc/wos/walk/README.md.
+
+``bessel_series``, ``harmonic_series`` and ``singular_series`` take numbers too, and Numba compiles them (``loops_philox``).
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
 
-from .composition_words import ROULETTE, Lanes, uniform
+from .composition_philox import ROULETTE, Lanes, uniform
 
 SHRUNK, MOST_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
 TERMS = 14  # of a series
@@ -29,8 +32,8 @@ def harmonic_series(shift: int, q: Any) -> Any:
     return total
 
 
-def _singular(xp: Any, d: int, q: Any, s: Any) -> tuple[Any, Any]:
-    """(22) The value and slope of s^(d - 2) times the solution that is singular at 0."""
+def singular_series(d: int, q: Any, s: Any, logarithm: Any) -> tuple[Any, Any]:
+    """(22) The value and slope of s^(d - 2) times the solution that is singular at 0; ``logarithm`` is ln s."""
     t = q * s * s
     total, slope, term = 0 * t, 0 * t, 1 + 0 * t
     if d % 2:
@@ -54,7 +57,6 @@ def _singular(xp: Any, d: int, q: Any, s: Any) -> tuple[Any, Any]:
     power = factor + 0 * t
     for k in range(1, n):
         power = power * t / k
-    logarithm = xp.log(s)
     for k in range(TERMS + 1):
         about = logarithm - 0.5 * shared
         total = total + power * t * about
@@ -65,13 +67,13 @@ def _singular(xp: Any, d: int, q: Any, s: Any) -> tuple[Any, Any]:
 
 
 def source_weight(xp: Any, d: int, s: Any, z2: Any) -> tuple[Any, Any]:
-    """(11), (12), (15), (21): the weight of a source point at radius s, where that of the Laplace equation is 1, and in the gradient."""
+    """(11), (12), (15), (21): the weight of a source point at radius s, relative to the Laplace equation, and in the gradient."""
     q = 0.25 * z2
     at = q * s * s
     if d > 3:
         power = s ** float(d - 2)
-        value, slope = _singular(xp, d, q, s)
-        end, end_slope = _singular(xp, d, q, xp.ones_like(s))
+        value, slope = singular_series(d, q, s, xp.log(s))
+        end, end_slope = singular_series(d, q, xp.ones_like(s), xp.zeros_like(s))
         first = power * bessel_series(d - 2, at) / bessel_series(d - 2, q)
         first_slope = power * s * bessel_series(d, at) / bessel_series(d, q)
         falls, falls_at_end = (d - 2) * value / s - slope, (d - 2) * end - end_slope
@@ -90,8 +92,8 @@ def source_weight(xp: Any, d: int, s: Any, z2: Any) -> tuple[Any, Any]:
 
 
 class First(NamedTuple):
-    """What the first ball of a walk of a pair makes of what the walk finds after it, and of the source in it: of the value (P,) and, in
-    scaled coordinates, of the gradient (P, d)."""
+    """The factors of a pair's first ball: for the value (P,) and the scaled gradient (P, d), of what the walk meets after the ball
+    (``along``, ``outward``) and of the source in it (``source``, ``toward``)."""
 
     along: Any
     outward: Any
@@ -100,7 +102,7 @@ class First(NamedTuple):
 
     @staticmethod
     def none(xp: Any, x: Any) -> First:
-        """Without a step the value is that of the boundary, the gradient is not known."""
+        """Of a walk without a step: the value is that of the boundary, the gradient unknown."""
         unknown = xp.full_like(x, math.nan)
         return First(1 + 0 * x[:, 0], unknown, 0 * x[:, 0], unknown)
 
@@ -112,17 +114,17 @@ class First(NamedTuple):
         return First(1.0 / bessel_series(d - 2, q), outward, of_value, (of_gradient / radius)[:, None] * m)
 
     def where(self, xp: Any, chosen: Any, other: First) -> First:
-        """These where chosen, else the other's."""
+        """These where ``chosen``, else the other's."""
         return First(*(xp.where(chosen if a.ndim == 1 else chosen[:, None], a, b) for a, b in zip(self, other)))
 
     def channels(self, xp: Any, extent: Any) -> tuple[Any, Any]:
-        """(P, 1 + d) of what is met after the first ball, and of the source in it, in absolute units."""
+        """(P, 1 + d) after the first ball, and for the source in it, in absolute units."""
         along = xp.concat([self.along[:, None], self.outward / extent[:, None]], axis=1)
         return along, xp.concat([self.source[:, None], self.toward / extent[:, None]], axis=1)
 
 
 def survive(xp: Any, weight: Any, d: int, z2: Any, lanes: Lanes, step: int) -> Any:
-    """(9), (14) What is left of the weight of a walk after a ball, or 0."""
+    """(9), (14) The weight of a walk after a ball; 0 ends it."""
     left = weight / bessel_series(d - 2, 0.25 * z2)
     return roulette(xp, left, uniform(xp, lanes.words(xp, ROULETTE + step)[0][0]))
 

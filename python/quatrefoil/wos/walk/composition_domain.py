@@ -1,6 +1,6 @@
-"""Domains as walks in array-API terms see them: how far the boundary is, where it is, half discs on it and the sphere around it.
+"""Domains of walks in array-API terms: distance and closest point of the boundary, half discs on it and the sphere around it.
 
-Equation numbers are those of csrc/wos/walk/README.md, where no other noun is named.
+Equation numbers are those of csrc/wos/walk/README.md, unless another method is named.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from ..._array_tools import pieces, sums_of
 from ..data.composition import Places
 from ..query.composition import HALF_SIDE, LIVE, Rows, Segments, belongs, closest, columns, point_on, shapes_of
 from ..query.composition_solids import is_box, is_solid, nearest_on_solid, norm, radius_in_solid
-from .composition_words import _TURN, ROULETTE, Lanes, uniform
+from .composition_philox import _TURN, ROULETTE, Lanes, uniform
 
 CLEAR_UP_TO, LEAST, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
 
 
 class Domain:
-    """The boundaries of the walks of a piece: ``low`` and ``high`` say which segments are a walk's, None where all are."""
+    """The boundaries of the walks of a piece: a walk has segments ``low`` to ``high``, or all if these are None."""
 
     def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False) -> None:
         self.xp, self.label, self.ends, self.low, self.high, self.outside = xp, label, ends, low, high, outside
@@ -36,7 +36,8 @@ class Domain:
         return self._shapes
 
     def see(self, x: Any) -> tuple[Any, Any, list[Any]]:
-        """The distance of the boundary (P,), 0 beyond the box; its closest piece, and the weights of that's corners behind the first."""
+        """The distance of the boundary (P,), 0 beyond the box; the closest segment or triangle, and the weights of its corners after the
+        first."""
         xp = self.xp
         if self.is_solid(x):
             distance = radius_in_solid(xp, self.label, self.ends, x)
@@ -66,7 +67,7 @@ class Domain:
         return point_on(self.xp, self.ends, k, weights)
 
     def return_to_sphere(self, x: Any, lanes: Lanes, step: int) -> tuple[Any, Any, Any]:
-        """Whether x is beyond the sphere around the boundary, solid README (4) to (6), where the walk comes back, and whether it does."""
+        """Solid README (4) to (6): whether x is beyond the sphere around the boundary, where the walk returns, and whether it does."""
         xp = self.xp
         sphere, far = self._sphere(x)
         r = norm(xp, x)
@@ -101,15 +102,15 @@ def beyond_box(xp: Any, x: Any) -> Any:
 
 
 class HalfDiscs:
-    """(24), and polygon README (4), (5): on the long segments of polygons that have few."""
+    """(24), and polygon README (4), (5): half discs on the long segments of polygons with few of them."""
 
     def __init__(self, xp: Any, domain: Domain, pays: Any, epsilon: Any) -> None:
         self.xp, self.domain, self.pays, self.epsilon = xp, domain, pays, epsilon
 
     @staticmethod
     def pay(xp: Any, ends: Any, first: Any, at: Places, epsilon: Any) -> Any:
-        """Of the walks ``at`` places: whether the middle of a segment, over the boundary's length, has a half disc of epsilon^(1/3) in the
-        mean; None where it is known that none does."""
+        """For each walk whether the clearance at the middle of a segment, averaged over the boundary, is at least epsilon^(1/3); None if
+        it is so for no walk."""
         d, count = at.x.shape[1], 0 if ends is None else ends.shape[0]
         if d != 2 or is_solid(ends, d) or (first.shape[0] == 2 and count > CLEAR_UP_TO):
             return None
@@ -124,7 +125,7 @@ class HalfDiscs:
         return xp.take(mean, at.row if first.shape[0] > 2 else 0 * at.row, axis=0) ** 3 >= epsilon
 
     def leave(self, x: Any, n: Any, k: Any, t: Any) -> tuple[Any, Any, Any]:
-        """From x, over the point t of segment k, by the direction n: whether there is a half disc, whether the walk leaves it on the
+        """From x, over the point t of segment k, in the direction n: whether there is a half disc, whether the walk exits through the
         segment, and where."""
         xp = self.xp
         c = xp.take(self.domain.ends, k, axis=0)
@@ -150,15 +151,15 @@ class HalfDiscs:
 
 
 def _clear(xp: Any, domain: Domain, k: Any, x: Any) -> Any:
-    """The distance of points (P, 2) of segments k from these' ends and from all other segments."""
+    """The distance of points (P, 2) on segments k from their segment's ends and from all other segments."""
     shapes: Segments = domain.shapes
-    M, found = domain.ends.shape[0], []
+    M, nearest = domain.ends.shape[0], []
     number = xp.arange(M, dtype=xp.int64, device=x.device)
     for some in pieces(x.shape[0], LIVE * M):
         d2, _ = shapes.foot(xp, [a[:, None] for a in columns(x[some, :])])
         others, of_its = number != k[some][:, None], belongs(xp, domain.rows(x), some, M)
         d2 = xp.where(others if of_its is None else others & of_its, d2, xp.full_like(d2, math.inf))
-        found.append(xp.min(d2, axis=1))
+        nearest.append(xp.min(d2, axis=1))
     c = xp.take(domain.ends, k, axis=0)
     from_ends = xp.minimum(norm(xp, x - c[:, :2]), norm(xp, x - c[:, 2:]))
-    return xp.minimum(from_ends, xp.sqrt(xp.concat(found, axis=0)))
+    return xp.minimum(from_ends, xp.sqrt(xp.concat(nearest, axis=0)))

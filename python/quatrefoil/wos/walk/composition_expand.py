@@ -10,8 +10,8 @@ from ..data.composition import Data
 from ..query.composition_solids import norm
 from .composition_balls import bessel_series
 from .composition_paths import walk_paths
+from .composition_philox import FIRST, direction
 from .composition_pieces import LANE, Walks
-from .composition_words import FIRST, direction
 
 
 def expand(
@@ -24,8 +24,8 @@ def expand(
     data = Data(xp, label, kind, dirichlet, g)
     walks = Walks(xp, label, start, frame, ends, first, seed, first_walk, count, True, 0, first_point, laplace=True)
     most = 2 * fitting(2 * (LANE + H))
-    width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # of whole samples, or of a part of one
-    found, counts = [], []
+    width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # whole samples, or a part of one
+    coefficients, counts = [], []
     for rows in walks.rows(min(width, count) * (LANE + H)):
         sums: list[Any] = [None] * samples
         marks: Any = None
@@ -45,11 +45,11 @@ def expand(
                 at = (begin + i * part) // each
                 sums[at] = added(sums[at], of_samples[:, i, :])
             marks = added(marks, piece.tallied(walked.marks(piece)))
-        found.append(xp.stack(sums, axis=1) / each)
+        coefficients.append(xp.stack(sums, axis=1) / each)
         counts.append(marks)
-    if not found:
+    if not coefficients:
         return xp.zeros((B, N, samples, H), dtype=xp.float64, device=start.device), walks.no_counts(3)
-    return xp.reshape(xp.concat(found, axis=0), (B, N, samples, H)), xp.reshape(xp.concat(counts, axis=0), (B, N, 3))
+    return xp.reshape(xp.concat(coefficients, axis=0), (B, N, samples, H)), xp.reshape(xp.concat(counts, axis=0), (B, N, 3))
 
 
 def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
@@ -62,7 +62,7 @@ def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
         waves.append((c, s))
     if n.shape[1] == 2:
         return [one, *(part for wave in waves for part in wave)]
-    found: list[Any] = [None] * (modes + 1) ** 2
+    y: list[Any] = [None] * (modes + 1) ** 2
     sectoral = 1.0
     for m in range(modes + 1):
         sectoral *= math.sqrt((2 * m + 1) / (2 * m)) if m else 1.0
@@ -74,14 +74,14 @@ def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
                 before, here = here, a * (n[:, 2] * here - b * before)
             at = degree * degree
             if m == 0:
-                found[at] = here
+                y[at] = here
             else:
-                found[at + 2 * m - 1], found[at + 2 * m] = here * waves[m - 1][0], here * waves[m - 1][1]
-    return found
+                y[at + 2 * m - 1], y[at + 2 * m] = here * waves[m - 1][0], here * waves[m - 1][1]
+    return y
 
 
 def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: Any, weight: Any, modes: int) -> Any:
-    """(18) of every ball of a point, then sums over those of each; NaN where an index is none."""
+    """(18) for every ball of a point, then sums over the balls of each point; NaN for invalid indices."""
     (K, S, C), (P, d), N = coefficients.shape, offset.shape, begin.shape[0] - 1
     if P == 0:
         return xp.zeros((N, S), dtype=xp.float64, device=offset.device)

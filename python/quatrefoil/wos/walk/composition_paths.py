@@ -1,6 +1,6 @@
-"""Walks of a piece, all a step at a time, in array-API terms and float64: csrc/wos/walk/README.md (2), (10), (13), (24).
+"""Walks of a piece, one step of all at a time, in array-API terms and float64: csrc/wos/walk/README.md (2), (10), (13), (24).
 
-Whether all have ended has to be known on the host: one flag is read back every LOOK steps, and where half discs may pay one before.
+The host must know when all have ended: it reads one flag every LOOK steps, and one before if half discs may pay.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 from ... import _array_tools
 from ..data.composition import Data, Places
 from .composition_balls import MOST_SCREENED, SHRUNK, First, source_weight, survive
+from .composition_philox import FIRST, direction, source_point, unit_vector
 from .composition_pieces import Piece
-from .composition_words import FIRST, direction, source_point, unit_vector
 
 LOOK = 32  # steps between two looks at whether any walk goes on
 Found = Callable[[Places, Any, Any, First, bool], None]
 
 
 class Walked(NamedTuple):
-    """Ends of walks, their weights there, what their first balls make of what they find; steps, and which were cut off or escaped."""
+    """Ends of walks, their weights there, their first balls and steps, and which were cut off or escaped."""
 
     end: Places
     left: Any
@@ -30,7 +30,7 @@ class Walked(NamedTuple):
     escaped: Any
 
     def found(self, data: Data) -> Any:
-        """(P,): what the data at the ends count."""
+        """(P,): the weighted data at the ends."""
         xp, goes = data.xp, self.left != 0
         return xp.where(goes, self.left * data.values(self.end), xp.zeros_like(self.left))
 
@@ -41,11 +41,11 @@ class Walked(NamedTuple):
 
 
 class Step:
-    """Moves walks from a ball; which depends on the numbers of the steps before."""
+    """Moves walks from a ball. Steps must come in order: some share a block of words."""
 
-    def __init__(self, piece: Piece, screening: float, found: Found | None) -> None:
+    def __init__(self, piece: Piece, screening: float, on_source: Found | None) -> None:
         self.piece, self.xp, self.lanes, self.d = piece, piece.xp, piece.lanes, piece.at.x.shape[1]
-        self.screening, self.found = screening, found
+        self.screening, self.on_source = screening, on_source
         self.words: list[Any] = []
 
     def direction(self, step: int) -> Any:
@@ -66,8 +66,8 @@ class Step:
     def _meet(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
         """A source point."""
         area = (radius * self.piece.extent) ** 2 / (2.0 * self.d)
-        assert self.found is not None
-        self.found(self.piece.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
+        assert self.on_source is not None
+        self.on_source(self.piece.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
 
     def enter(self, x: Any, radius: Any, active: Any) -> tuple[Any, First]:
         """(13) The first step of the walks of pairs."""
@@ -82,13 +82,13 @@ class Step:
         radius = SHRUNK * self.limited(radius)
         z2 = radius * radius * self.screening * self.piece.extent**2
         of_value, of_gradient, m, s = xp.ones_like(radius), xp.zeros_like(radius), xp.zeros_like(x), None
-        if self.found:
+        if self.on_source:
             s, m = source_point(xp, lanes, 0, self.d)
             m = sign * m
             of_value, of_gradient = source_weight(xp, self.d, s, z2)
         entered = First.entered(xp, n, m, radius, z2, of_value, of_gradient)
         first = entered.where(xp, active, First.none(xp, x))
-        if self.found:
+        if self.on_source:
             self._meet(x, s, m, radius, xp.ones_like(radius), active, first, True)
         return x + radius[:, None] * n, first
 
@@ -96,10 +96,10 @@ class Step:
         """(2), (10): where walks go, and their weights."""
         xp, screening, radius = self.xp, self.screening, self.limited(radius)
         z2 = radius * radius * screening * self.piece.extent**2
-        if self.found:
+        if self.on_source:
             s, m = source_point(xp, self.lanes, step, self.d)
-            held = weight * source_weight(xp, self.d, s, z2)[0] if screening > 0 else weight
-            self._meet(x, s, m, radius, held, active, first, False)
+            counted = weight * source_weight(xp, self.d, s, z2)[0] if screening > 0 else weight
+            self._meet(x, s, m, radius, counted, active, first, False)
         y = x + radius[:, None] * n
         if self.piece.domain.outside:
             beyond, back, returns = self.piece.domain.return_to_sphere(x, self.lanes, step)
@@ -108,16 +108,16 @@ class Step:
 
 
 def go_on(xp: Any, step: int, active: Any) -> bool:
-    """Whether any of the walks does, as far as is known."""
+    """False if no walk is active, as far as is known."""
     return step % LOOK != 0 or _array_tools.is_any(xp, active)
 
 
-def walk_paths(piece: Piece, max_steps: int, screening: float, found: Found | None) -> Walked:
-    """The walks of a piece. ``found`` gets the source points of a step: where they are, with what weight, of which walks, what their first
-    balls make of it, and whether they are in these."""
+def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Found | None) -> Walked:
+    """The walks of a piece. ``on_source`` gets the source points of a step: places, weights, a mask of walks, their first balls, and
+    whether the points lie in these."""
     xp, domain, x, active = piece.xp, piece.domain, piece.at.x, piece.good
     weight, steps, first = xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), First.none(xp, x)
-    at, landed = Step(piece, screening, found), xp.zeros_like(active)
+    at, landed = Step(piece, screening, on_source), xp.zeros_like(active)
     half_discs = piece.half_discs if piece.half_discs is not None and _array_tools.is_any(xp, piece.half_discs.pays) else None
     for step in range(max_steps):
         radius, k, weights = domain.see(x)
@@ -147,7 +147,7 @@ def walk_paths(piece: Piece, max_steps: int, screening: float, found: Found | No
 
 
 def channels(xp: Any, piece: Piece, walked: Walked, met: Any, here: Any) -> Any:
-    """(P, C) of what walks met after their first balls and in these, None where there is no source: the value, and the gradient (13)."""
+    """(P, C): the value, and the gradient (13), of what walks met after their first balls, and in these, None without a source."""
     if not piece.pairs:
         return met[:, None]
     along, toward = walked.first.channels(xp, piece.extent)
@@ -155,5 +155,5 @@ def channels(xp: Any, piece: Piece, walked: Walked, met: Any, here: Any) -> Any:
 
 
 def of_first(xp: Any, share: Any, factors: Any) -> Any:
-    """sum over the channels of a share times what these count; what has no share is not looked at."""
+    """sum over the channels of share times factor; factors without a share may be NaN."""
     return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)

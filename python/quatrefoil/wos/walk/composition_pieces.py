@@ -1,4 +1,4 @@
-"""Walks of all points in pieces of a bounded number of walks, and the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
+"""Walks of all points in bounded pieces, and the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from ..._array_tools import added, double, fitting, nan_unless
 from ..data.composition import Places
 from .composition_domain import Domain, HalfDiscs
-from .composition_words import Lanes
-from .nodes import schedule
+from .composition_philox import Lanes
+from .nodes import Node, nodes_of, push, schedule
 
-LANE = 64  # numbers that stand for a walk at a time, about, but for what asks every segment or has a row of numbers
+LANE = 64  # numbers in memory per walk, about, without rows of numbers and distances of every segment
 
 
 class Piece:
-    """Some walks of some points side by side, (P,): all of a point behind each other. ``good``: those that there are."""
+    """Some walks of some points, (P,): all of a point follow each other. ``good``: a walk starts there."""
 
     def __init__(self, walks: Walks, rows: slice, first_walk: int, count: int) -> None:
         xp, (_, N, d), like = walks.xp, walks.shape, walks.frame
@@ -39,7 +39,7 @@ class Piece:
             spans.append((walks.first_instance + b, some))
             k = xp.argmax(xp.astype(self.good[some], xp.int64), keepdims=True)
             homes.append(xp.broadcast_to(xp.take(x[some, :], k, axis=0), x[some, :].shape))
-        x = xp.where(self.good[:, None], x, xp.concat(homes, axis=0))  # what is not good stands where another walk of its instance starts
+        x = xp.where(self.good[:, None], x, xp.concat(homes, axis=0))  # others start where a good walk of their instance does
         x = xp.where(xp.isfinite(x), x, xp.zeros_like(x))
         self.at = Places(x, row, frame[:, :d], self.extent, spans, home=x)
         self.domain, self.half_discs = walks.domain(self), None
@@ -66,7 +66,7 @@ class Walks:
         self.flat = xp.reshape(double(xp, start), (B * N, d))
         self.seed, self.first_walk, self.count, self.pairs, self.group = seed, first_walk, count, pairs, 2 if pairs else 1
         self.first_instance, self.first_point, self.outside, self.laplace = first_instance, first_point, outside, laplace
-        self.lane = lane if d < 4 else 4 * lane  # numbers that stand for a walk at a time; (4c) draws some attempts at once
+        self.lane = lane if d < 4 else 4 * lane  # (4c) draws several attempts at once
 
     def domain(self, piece: Piece) -> Domain:
         several = self.first is not None and self.first.shape[0] > 2
@@ -82,15 +82,15 @@ class Walks:
         return Piece(self, rows, first_walk, count)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """The walks in ranges of a piece at most, cut where nodes are: first and number."""
+        """Ranges of walks that fit into a piece, cut where nodes are: first and number."""
         most = fitting(self.group * self.lane)
         chunk = 1 << (most.bit_length() - 1)
-        begin, end, found = self.first_walk // self.group, (self.first_walk + self.count) // self.group, []
+        begin, end, result = self.first_walk // self.group, (self.first_walk + self.count) // self.group, []
         while begin < end:
             stop = end if end - begin <= chunk and begin == self.first_walk // self.group else min(end, (begin // chunk + 1) * chunk)
-            found.append((self.group * begin, self.group * (stop - begin)))
+            result.append((self.group * begin, self.group * (stop - begin)))
             begin = stop
-        return found
+        return result
 
     def pieces(self) -> list[tuple[slice, list[tuple[int, int]]]]:
         ranges = self.ranges()
@@ -103,15 +103,15 @@ class Walks:
         """(5): mean and m2 (B, N, K, channels) of the walks' values (P, channels), and sums (B, N, k) of their marks (P, k)."""
         xp, (B, N, _), means, spreads, counts = self.xp, self.shape, [], [], []
         for rows, ranges in self.pieces():
-            nodes: list[tuple[int, int, Any, Any]] = []
+            nodes: list[Node] = []
             total: Any = None
             for first_walk, count in ranges:
                 piece = self.piece(rows, first_walk, count)
                 values, marks = compute(piece)
                 values = xp.reshape(nan_unless(xp, piece.good[:, None], values), (piece.height, count, channels))
                 samples = (values[:, ::2, :] + values[:, 1::2, :]) * 0.5 if self.group == 2 else values
-                for node in _nodes_of(xp, samples, first_walk // self.group):
-                    _push(nodes, node)
+                for node in nodes_of(xp, samples, first_walk // self.group):
+                    push(nodes, node)
                 total = added(total, piece.tallied(marks))
             means.append(xp.stack([node[2] for node in nodes], axis=1))
             m2 = xp.stack([node[3] for node in nodes], axis=1)
@@ -140,30 +140,3 @@ class Walks:
                 share = xp.take(grad[rows, :, :], node, axis=1) / size[:, None]
                 share = xp.reshape(share, (piece.height * count, C))
                 compute(piece, xp.where(piece.good[:, None], share, xp.zeros_like(share)))
-
-
-def _nodes_of(xp: Any, values: Any, first: int) -> list[tuple[int, int, Any, Any]]:
-    """(rows, samples, C), of which ``first`` is the first: their nodes, each with mean and m2 (rows, C)."""
-    nodes = []
-    for start, size in zip(*schedule(first, values.shape[1])):
-        mean = values[:, start - first : start - first + size, :]
-        m2, half = xp.zeros_like(mean), 1
-        while half < size:
-            mean, m2 = _merged(half, (mean[:, ::2, :], m2[:, ::2, :]), (mean[:, 1::2, :], m2[:, 1::2, :]))
-            half *= 2
-        nodes.append((start, size, mean[:, 0, :], m2[:, 0, :]))
-    return nodes
-
-
-def _merged(n: int, a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, Any]:
-    """(6) for nodes of one size."""
-    delta = b[0] - a[0]
-    return a[0] + delta * 0.5, (a[1] + b[1]) + (delta * delta) * (n * 0.5)
-
-
-def _push(nodes: list[tuple[int, int, Any, Any]], node: tuple[int, int, Any, Any]) -> None:
-    """Behind the others; buddies coalesce."""
-    while nodes and nodes[-1][1] == node[1] and nodes[-1][0] + node[1] == node[0] and nodes[-1][0] % (2 * node[1]) == 0:
-        start, size, *before = nodes.pop()
-        node = (start, 2 * size, *_merged(size, (before[0], before[1]), (node[2], node[3])))
-    nodes.append(node)

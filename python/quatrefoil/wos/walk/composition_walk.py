@@ -26,11 +26,11 @@ def walk(
     def compute(piece: Piece) -> tuple[Any, Any]:
         later, here = ([Sum(xp, data) for data in sources] for _ in range(2))
 
-        def found(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
+        def on_source(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
             for total in here if entering else later:
                 total.add(at, weight, active)
 
-        walked = walk_paths(piece, max_steps, screening, None if source_kind == "none" else found)
+        walked = walk_paths(piece, max_steps, screening, None if source_kind == "none" else on_source)
         met = [added(a.total, walked.found(data)) for a, data in zip(later, at_ends)]
         values = [channels(xp, piece, walked, m, b.total) for m, b in zip(met, here)]
         none = xp.zeros((piece.at.x.shape[0], 0), dtype=xp.float64, device=frame.device)
@@ -43,7 +43,7 @@ def walk(
 
 
 def of_sides(xp: Any, label: str, kind: str, numbers: Any, function: Any, nrhs: int) -> list[Any]:
-    """The data of every right-hand side that shares the walks; None each where there are none."""
+    """The data of every right-hand side that shares the walks, or None for each."""
     if kind == "none":
         return nrhs * [None]
     rows = nrhs > 1 and numbers is not None and numbers.shape[0] > 1
@@ -58,7 +58,7 @@ def _sides_first(xp: Any, x: Any, nrhs: int) -> Any:
 
 
 class Sum:
-    """What data count, where walks meet them."""
+    """The sum of weighted data at the points that walks meet."""
 
     def __init__(self, xp: Any, data: Data | None) -> None:
         self.xp, self.data = xp, data
@@ -96,11 +96,11 @@ def walk_vjp(
     def compute(piece: Piece, share: Any) -> None:
         shares = [share[:, side * C : (side + 1) * C] for side in range(nrhs)]
 
-        def found(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+        def on_source(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
             for gradient, own in zip(of_sources, shares):
                 gradient.add(at, weight * share_of(xp, piece, own, entered, entering), active)
 
-        walked = walk_paths(piece, max_steps, screening, None if source is None else found)
+        walked = walk_paths(piece, max_steps, screening, None if source is None else on_source)
         for gradient, own in zip(of_ends, shares):
             gradient.add(walked.end, walked.left * share_of(xp, piece, own, walked.first, False), piece.good & (walked.left != 0))
 
@@ -111,7 +111,7 @@ def walk_vjp(
 
 
 def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
-    """The gradient in numbers that all right-hand sides share, or of which each has a row."""
+    """The gradient in numbers that all right-hand sides share, or with a row for each."""
     totals = [gradient.total() for gradient in of_sides]
     if numbers is None or len(totals) == 1:
         return totals[0] if totals else None
@@ -121,14 +121,14 @@ def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
 
 
 def share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:
-    """(P,) of what walks meet, after their first balls or in these, of the gradient in their channels."""
+    """(P,): the share of the channels' gradient for points after the first ball, or in it."""
     if not piece.pairs:
         return share[:, 0]
     return of_first(xp, share, first.channels(xp, piece.extent)[entering])
 
 
 class Gradient:
-    """The sum of gradients in the numbers of data; of none None."""
+    """The sum of gradients in the numbers of data; None without data."""
 
     def __init__(self, xp: Any, data: Data | None) -> None:
         self.xp, self.data = xp, data

@@ -4,11 +4,11 @@ Arrays as in ``wos.walk``. ``balls``: the scaled radius (B, N) of the first ball
 
 ``expand`` (17): coefficients (B, N, S, harmonics) of u on the sphere of every point's ball by ``walks`` walks in pairs, in S ``samples`` of
 walks / S walks, a power of two; 2 modes + 1 harmonics in the plane, (modes + 1)^2 in space. ``reference`` (B, N), a number near u on the
-sphere, is taken from u before that meets a harmonic whose mean is 0: the expectation does not change.
+sphere, is subtracted from u for harmonics whose mean is 0, which does not change the expectation.
 
 ``gather`` (18): values (N, S) at points inside of K balls, with ``coefficients`` (K, S, harmonics) and ``z2`` (K,), radius^2 times the
-screening. The balls of point i are ``ball``[``begin``[i]:``begin``[i + 1]]; ``offset`` (P, d) is where it lies, from the centre in units of
-the radius, and ``weight`` (P,) what that ball counts.
+screening. The balls of point i are ``ball``[``begin``[i]:``begin``[i + 1]]; ``offset`` (P, d) is its offset from the centre in units of the
+radius, and ``weight`` (P,) the ball's weight.
 """
 
 from __future__ import annotations
@@ -18,32 +18,27 @@ from typing import Any
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option, Policy
-from . import _ENDS, _FIRST, _FRAME, check_start
+from . import _ENDS, _FIRST, _FRAME, check_data, check_start
 
 
 def harmonics(d: int, modes: int) -> int:
-    """How many there are of degrees 0 to ``modes`` on the unit sphere."""
+    """The number of harmonics of degrees 0 to ``modes`` on the unit sphere."""
     return 2 * modes + 1 if d == 2 else (modes + 1) ** 2
 
 
-def _balls_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+def _balls_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first = shapes
-    assert start is not None
-    assert frame is not None
     check_start(label, start, frame, ends, first)
     return [start[:2]]
 
 
-def _expand_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+def _expand_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first, dirichlet, reference = shapes
     kind, _, _, _, walks, samples, _, modes, _ = options
-    assert start is not None
-    assert frame is not None
     check_start(label, start, frame, ends, first)
-    if (dirichlet is None) != (kind == "function"):
-        raise ValueError(f"{label}: dirichlet is {'missing' if dirichlet is None else 'given'} for the kind {kind!r}")
-    if dirichlet is not None and (len(dirichlet) != 2 or dirichlet[0] not in (1, start[0]) or not dirichlet[1]):
-        raise ValueError(f"{label}: dirichlet has shape {dirichlet}, expected (1, numbers) or (B, numbers) with B = {start[0]}")
+    check_data(label, start[0], {"dirichlet": (dirichlet, kind)})
+    if dirichlet is not None and not dirichlet[1]:
+        raise ValueError(f"{label}: dirichlet has shape {dirichlet}, expected numbers")
     if reference != start[:2]:
         raise ValueError(f"{label}: reference has shape {reference}, expected {start[:2]}")
     each = walks // max(samples, 1)
@@ -52,15 +47,11 @@ def _expand_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[An
     return [(*start[:2], samples, harmonics(start[2], modes)), (*start[:2], 3)]
 
 
-def _gather_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+def _gather_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     coefficients, z2, begin, ball, offset, weight = shapes
-    assert coefficients is not None
-    assert begin is not None
-    assert ball is not None
-    assert offset is not None
-    found = (coefficients, z2, begin, ball, offset, weight)
-    if [len(s) for s in found if s is not None] != [3, 1, 1, 1, 2, 1] or z2 != coefficients[:1] or not ball == weight == offset[:1]:
-        raise ValueError(f"{label}: the arrays have shapes {found}, expected (K, S, C), (K,), (N + 1,), (P,), (P, d) and (P,)")
+    all_shapes = (coefficients, z2, begin, ball, offset, weight)
+    if [len(s) for s in all_shapes] != [3, 1, 1, 1, 2, 1] or z2 != coefficients[:1] or not ball == weight == offset[:1]:
+        raise ValueError(f"{label}: the arrays have shapes {all_shapes}, expected (K, S, C), (K,), (N + 1,), (P,), (P, d) and (P,)")
     if ball[0] and not coefficients[0]:
         raise ValueError(f"{label}: ball has shape {ball} but there are no balls")
     if begin[0] < 1 or offset[-1] not in (2, 3) or coefficients[2] != harmonics(offset[-1], options[0]):

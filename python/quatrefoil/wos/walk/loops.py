@@ -1,4 +1,4 @@
-"""The nodes of walks and their gradients, by the paths of _numba_paths: data are array code over some thousand walks at a time."""
+"""The nodes of walks and their gradients, from the paths of loops_paths; data are array code over thousands of walks at a time."""
 
 import numpy as np
 
@@ -46,9 +46,9 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
             marks[point, w - first_walk] = walked.mark
             for side, of_side in zip(sides, values):
                 of_g, of_f = (None if x is None else row_of(kind, x, side, first) for kind, x in zip(kinds, (dirichlet, source)))
-                found = data_values(dirichlet_kind, of_g, g, first_instance + side, frame[b], walked.end, walked.piece, walked.place)
+                at_ends = data_values(dirichlet_kind, of_g, g, first_instance + side, frame[b], walked.end, walked.piece, walked.place)
                 at_sources = data_values(source_kind, of_f, f, first_instance + side, frame[b], walked.event) if len(walked.event) else None
-                of_side[:, point, w - first_walk] = walked.channels(found, at_sources).T
+                of_side[:, point, w - first_walk] = walked.channels(at_ends, at_sources).T
         for side, of_side in zip(sides, values):
             counts[side] = tallied(marks).sum(axis=1)
             for c in range(channels):

@@ -10,19 +10,19 @@ CLEAR_UP_TO, LEAST, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
 
 @jit
 def _clear_radius(ends, at, x, y):
-    """(4) The distance of a point of segment ``at`` from its ends and all other segments."""
+    """(4) The distance of a point on segment ``at`` from its ends and all other segments."""
     p = (x, y)
     e = ends[at]
-    found = min(math.hypot(x - e[0], y - e[1]), math.hypot(x - e[2], y - e[3]))
+    radius = min(math.hypot(x - e[0], y - e[1]), math.hypot(x - e[2], y - e[3]))
     for k in range(len(ends)):
         if k != at:
-            found = min(found, math.sqrt(segment_distance2(ends[k], p)[0]))
-    return found
+            radius = min(radius, math.sqrt(segment_distance2(ends[k], p)[0]))
+    return radius
 
 
 @jit
 def half_discs_pay(ends, d, epsilon):
-    """Whether the middle of a segment, over the boundary's length, has a half disc of epsilon^(1/3) in the mean."""
+    """Whether the clearance at the middle of a segment, averaged over the boundary, is at least epsilon^(1/3)."""
     if d != 2 or ends.shape[1] != 4 or len(ends) > CLEAR_UP_TO:
         return False
     total, weighted = 0.0, 0.0
@@ -36,7 +36,7 @@ def half_discs_pay(ends, d, epsilon):
 
 @jit
 def leave_half_disc(ends, at, weights, x, n, epsilon):
-    """(5) Moves x, over the point weights[0] of segment ``at``, out of the half disc there: whether it did, and onto the segment."""
+    """(5) Moves x, over the point weights[0] of segment ``at``, out of a half disc: whether there is one, and whether it lands."""
     e, t = ends[at], weights[0]
     ex, ey = e[2] - e[0], e[3] - e[1]
     length = math.hypot(ex, ey)

@@ -1,4 +1,4 @@
-"""Walks on spheres in plain loops and float64: every step asks every segment. The same counters as csrc/wos/walk/walker.hpp."""
+"""Walks on spheres in plain loops and float64: every step visits every segment. The same counters as csrc/wos/walk/walker.hpp."""
 
 import math
 
@@ -8,8 +8,8 @@ from ..._backends.numba import jit
 from ..query.loops import closest, is_inside, point_on
 from ..query.loops_solids import beyond_field, is_solid, nearest_on_solid, radius_in_solid, return_to_sphere, sphere_around
 from .loops_half_discs import leave_half_disc
+from .loops_philox import SOURCE, TRIAL, bessel_series, harmonic_series, philox, uniform
 from .loops_wide import SOURCE_DIRECTION, source_radius, source_weight_wide, unit_vector
-from .loops_words import SOURCE, TRIAL, bessel_series, philox, uniform
 
 _ROULETTE, FIRST = 3 << 28, 4 << 28
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
@@ -30,47 +30,31 @@ def direction(word, height, n):
 
 
 @jit
-def _place(ends, closed, outside, epsilon, x):
-    """Moves a point beyond the boundary but within epsilon onto it, the others beyond it to NaN."""
-    if is_solid(ends, x.size):
-        at = np.empty(x.size)
-        distance, _ = nearest_on_solid(ends, x, at)
-        beyond = -distance if outside else distance
-        if beyond > epsilon:
-            x[:] = math.nan
-        elif beyond > 0.0:
+def place_all(ends, closed, outside, epsilon, scaled):
+    """Moves points beyond the boundary but within epsilon onto it, others beyond it to NaN."""
+    d = scaled.shape[1]
+    at, weights = np.empty(d), np.empty(d - 1)
+    for x in scaled:
+        if is_solid(ends, d):
+            distance, _ = nearest_on_solid(ends, x, at)
+            away = -distance if outside else distance
+            if not away > 0.0:
+                continue
+        else:
+            if is_inside(ends, x, closed) != outside:
+                continue
+            d2, k = closest(ends, x, weights)
+            away = math.sqrt(d2)
+            point_on(ends[k], weights, at)
+        if away <= epsilon:
             x[:] = at
-    else:
-        if is_inside(ends, x, closed) != outside:
-            return
-        weights = np.empty(x.size - 1)
-        d2, k = closest(ends, x, weights)
-        if math.sqrt(d2) <= epsilon:
-            point_on(ends[k], weights, x)
         else:
             x[:] = math.nan
 
 
 @jit
-def place_all(ends, closed, outside, epsilon, scaled):
-    for i in range(len(scaled)):
-        _place(ends, closed, outside, epsilon, scaled[i])
-
-
-@jit
-def harmonic_series(shift, q):
-    """(11), (15) sum_k (H_k + H_(k + shift)) q^k / (k! (k + shift)!) / 2."""
-    total, harmonic, term = 0.5 * shift, 0.0, 1.0
-    for k in range(1, 15):
-        harmonic += 1.0 / k
-        term *= q / (k * (k + shift))
-        total += term * (harmonic + shift * 0.5 / (k + 1))
-    return total
-
-
-@jit
 def source_weight(d, s, logarithm, z2):
-    """(11), (12), (15): how a source point at radius s weighs against that of the Laplace equation, and its weight in the gradient."""
+    """(11), (12), (15): the weight of a source point at radius s, relative to the Laplace equation, and in the gradient."""
     q = 0.25 * z2
     at = q * s * s
     if d > 3:
@@ -106,7 +90,7 @@ def source_point(step, walk, point, instance, k0, k1, n):
 
 @jit
 def see(ends, outside, x, weights):
-    """The distance of the boundary, 0 beyond the box; its closest piece, and the weights of that's corners behind the first."""
+    """The distance of the boundary, 0 beyond the box, and the closest segment or triangle; its corners' weights after the first."""
     if is_solid(ends, x.size):
         return radius_in_solid(ends, x, outside), 0
     d2, at = closest(ends, x, weights)
@@ -132,7 +116,7 @@ def _project(ends, x, at, weights, end):
 
 @jit
 def enter(d, n, m, radius, z2, of_value, of_gradient, first):
-    """What the first ball of a walk of a pair makes of what the walk finds: walker.hpp's First."""
+    """The first ball of a walk of a pair: First in formula.hpp."""
     first[0], first[1] = 1.0 / bessel_series(d - 2, 0.25 * z2), of_value
     for j in range(d):
         first[2 + j] = d / (radius * bessel_series(d, 0.25 * z2)) * n[j]
@@ -141,7 +125,7 @@ def enter(d, n, m, radius, z2, of_value, of_gradient, first):
 
 @jit
 def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
-    """(9), (14) What is left of the weight of a walk after a ball, or 0."""
+    """(9), (14) The weight of a walk after a ball; 0 ends it."""
     left = weight / bessel_series(d - 2, 0.25 * z2)
     if left >= LIGHT:
         return left
@@ -151,7 +135,7 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
 
 @jit
 def _come_back(ends, step, walk, point, instance, k0, k1, x, moved):
-    """Beyond the sphere (4) a walk comes back to it, in ``moved``, or ends: 1 or 0, and whether it was beyond."""
+    """A walk beyond the sphere (4) returns to it, at ``moved``, or ends: its weight, 1 or 0, and whether it was beyond."""
     sphere, far = sphere_around(ends)
     r = math.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])
     if not r > far:
@@ -165,7 +149,7 @@ def _come_back(ends, step, walk, point, instance, k0, k1, x, moved):
 def make_step(
     ends, outside, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events
 ):  # fmt: skip
-    """Moves x from its ball of that radius; ``words``, ``n``, ``m`` are room. Adds its source point to ``events``; returns the weight."""
+    """Moves x from its ball, and adds a source point to ``events``; returns the weight. ``words``, ``n``, ``m`` are scratch."""
     d = x.size
     sharing = 4 if d == 2 else 2 if d == 3 else 1
     if screening > 0.0:
@@ -214,7 +198,7 @@ def make_step(
 
 @jit
 def begin_first(first):
-    """Of a walk of a pair that makes no step: the value is that of the boundary, the gradient is not known."""
+    """For a walk of a pair without a step: the value is that of the boundary, the gradient unknown."""
     first[:] = math.nan
     first[0], first[1] = 1.0, 0.0
 
@@ -223,8 +207,8 @@ def begin_first(first):
 def _one_walk(
     ends, outside, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first, weights, events, half_discs
 ):  # fmt: skip
-    """Moves x to where the walk ends, and adds its source points to ``events``. Returns steps, weight, distance and piece;
-    the weights of its corners are in ``weights``."""
+    """Moves x to the end of the walk, and adds its source points to ``events``. Returns steps, weight, distance and the closest
+    segment or triangle, with its corners' weights in ``weights``."""
     n, m, words = np.empty(x.size), np.zeros(x.size), np.zeros(4, np.uint64)
     step, weight = 0, 1.0
     begin_first(first)
@@ -249,29 +233,11 @@ def _one_walk(
 
 @jit
 def walks(
-    ends,
-    outside,
-    start,
-    walk,
-    point,
-    instance,
-    k0,
-    k1,
-    epsilon,
-    screening,
-    pairs,
-    max_steps,
-    sources,
-    end,
-    piece,
-    place,
-    left,
-    first,
-    marks,
-    half_discs,
-):
-    """One walk a row of ``start``; no pieces: the unit ball. Returns source points with their weights and whether they lie in the first
-    ball of a pair, and whose walk's they are.
+    ends, outside, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, end, piece, place, left, first,
+    marks, half_discs,
+):  # fmt: skip
+    """One walk per row of ``start``; ends without rows are the unit ball. Returns source points with their weights and whether they lie
+    in the first ball of a pair, and the walk of each.
 
     ``left``: the weight of each walk at its end; ``first`` (walks, 2 + 2 d): see ``enter``.
     """
@@ -294,7 +260,7 @@ def walks(
             _project(ends, x, at, weights, end[i])
         else:
             piece[i], place[i], end[i] = 0, 0.0, x
-    found = np.empty((len(events), d + 2))
+    rows = np.empty((len(events), d + 2))
     for i in range(len(events)):
-        found[i] = events[i]
-    return found, np.array(owner, dtype=np.int64)
+        rows[i] = events[i]
+    return rows, np.array(owner, dtype=np.int64)

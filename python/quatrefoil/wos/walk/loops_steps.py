@@ -1,4 +1,4 @@
-"""Walks side by side where a function tells distances: it is asked for all of them at a time, a step makes the loops of _numba_paths."""
+"""Walks in domains whose distance is a function: one call for all walks per step, and the step of loops_paths."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .loops_paths import CUT_OFF, ESCAPED, begin_first, make_step
 
 @jit
 def _step_all(alive, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, first, nothing):
-    """A step of the walks ``alive``; their source points and whose they are."""
+    """A step of the walks ``alive``; their source points, and the walk of each."""
     d = x.shape[1]
     n, m = np.empty(d), np.zeros(d)
     events, owner = [np.empty(d + 2) for _ in range(0)], [0 for _ in range(0)]
@@ -19,10 +19,10 @@ def _step_all(alive, x, radius, step, weight, walk, point, instance, k0, k1, scr
         )  # fmt: skip
         for _ in range(len(events) - len(owner)):
             owner.append(i)
-    found = np.empty((len(events), d + 2))
+    rows = np.empty((len(events), d + 2))
     for i in range(len(events)):
-        found[i] = events[i]
-    return found, np.array(owner, dtype=np.int64)
+        rows[i] = events[i]
+    return rows, np.array(owner, dtype=np.int64)
 
 
 def walks_by_steps(
@@ -32,7 +32,7 @@ def walks_by_steps(
     """As ``walks``, inside the boundary of ``distances``."""
     N, d = start.shape
     x, radius, words = start.copy(), np.zeros(N), np.zeros((N, 4), np.uint64)
-    nothing, found, owners = np.empty((0, d * d)), [np.empty((0, d + 2))], [np.empty(0, np.int64)]
+    nothing, all_events, owners = np.empty((0, d * d)), [np.empty((0, d + 2))], [np.empty(0, np.int64)]
     left[:], piece[:], place[:] = 1.0, 0, 0.0
     for i in range(N):
         begin_first(first[i])
@@ -44,10 +44,10 @@ def walks_by_steps(
         alive = alive[~ends]
         keys = instance, k0, k1, screening, pairs, sources
         events, owner = _step_all(alive, x, radius, step, left, walk, point, *keys, words, first, nothing)
-        found.append(events)
+        all_events.append(events)
         owners.append(owner)
         step += 1
     beyond = distances.beyond(x) & (left > 0)
     marks[beyond] += ESCAPED
     end[...] = np.where((left > 0)[:, None], distances.project(x)[1], x)
-    return np.concatenate(found), np.concatenate(owners)
+    return np.concatenate(all_events), np.concatenate(owners)

@@ -1,4 +1,4 @@
-"""Some walks at a time, what they met and what data are worth there: array code around the loops of _numba_paths."""
+"""Blocks of walks, and the data where they are: array code around the loops of loops_paths."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from .loops_half_discs import half_discs_pay
 from .loops_paths import CUT_OFF, ESCAPED, walks
 from .loops_steps import walks_by_steps
 
-_BLOCK = 1 << 14  # walks at once: their source points are held in memory
+_BLOCK = 1 << 14  # walks at once, whose source points are in memory
 
 
 class Walked:
@@ -31,29 +31,29 @@ class Walked:
         self.event, self.weight, self.entering = np.ascontiguousarray(events[:, :d]), events[:, d] * frame[-2] ** 2, events[:, d + 1] > 0
         first[:, 2:] /= frame[-2]
         columns = np.arange(d)
-        self.along = first[:, [0, *(2 + columns)]] if pairs else np.ones((n, 1))  # (walks, channels): of what is met after the first ball
-        self.toward = first[:, [1, *(2 + d + columns)]] if pairs else np.ones((n, 1))  # of the source in it
+        self.along = first[:, [0, *(2 + columns)]] if pairs else np.ones((n, 1))  # (walks, channels), after the first ball
+        self.toward = first[:, [1, *(2 + d + columns)]] if pairs else np.ones((n, 1))  # and for the source in it
 
-    def channels(self, found, at_sources):
-        """(walks, channels): the value, and the gradient of a walk of a pair (13), of what is at the ends and at the source points."""
-        found = np.where(self.left > 0, self.left, 0.0) * np.where(self.left > 0, found, 0.0)
+    def channels(self, values, at_sources):
+        """(walks, channels): the value, and the gradient of a walk of a pair (13), from the data at ends and source points."""
+        values = np.where(self.left > 0, self.left, 0.0) * np.where(self.left > 0, values, 0.0)
         if at_sources is None:
-            return found[:, None] * self.along
-        held = self.weight * at_sources
-        later, n = ~self.entering, len(found)
-        found = found + np.bincount(self.owner[later], held[later], minlength=n)
-        here = np.bincount(self.owner[self.entering], held[self.entering], minlength=n)
-        channels = found[:, None] * self.along
+            return values[:, None] * self.along
+        weighted = self.weight * at_sources
+        later, n = ~self.entering, len(values)
+        values = values + np.bincount(self.owner[later], weighted[later], minlength=n)
+        here = np.bincount(self.owner[self.entering], weighted[self.entering], minlength=n)
+        channels = values[:, None] * self.along
         return channels + here[:, None] * self.toward if self.entering.any() else channels
 
 
 def tallied(marks):
-    """(..., 3) of walks: steps, 1 where ``max_steps`` cut one off, 1 where one left the box."""
+    """(..., 3): steps, 1 for walks that ``max_steps`` cut off, 1 for walks that left the box."""
     return np.stack([marks & (ESCAPED - 1), (marks & CUT_OFF) != 0, (marks & ESCAPED) != 0], axis=-1)
 
 
 def blocks(start, first_walk, count):
-    """(points, walks) of one instance, some thousand walks at a time; points outside have none."""
+    """(points, walks) of one instance, a few thousand walks at a time; points outside have none."""
     live = np.flatnonzero(~np.isnan(start[:, 0]))
     for at in range(0, len(live) * count, _BLOCK):
         index = np.arange(at, min(at + _BLOCK, len(live) * count))

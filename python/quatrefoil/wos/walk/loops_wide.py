@@ -1,13 +1,15 @@
-"""Random vectors, source points and their weights in more than three dimensions: csrc/wos/walk/wide.hpp and radial.hpp."""
+"""Random vectors, source points and their weights in more than three dimensions: csrc/wos/walk/formula_wide.hpp."""
 
 import math
 
 import numpy as np
 
 from ..._backends.numba import jit
-from .loops_words import SOURCE, TRIAL, bessel_series, philox, uniform
+from .composition_balls import singular_series
+from .loops_philox import SOURCE, TRIAL, bessel_series, philox, uniform
 
 SOURCE_DIRECTION = 2 << 28
+_singular = jit(singular_series)
 
 
 @jit
@@ -44,47 +46,12 @@ def source_radius(d, step, walk, point, instance, k0, k1):
 
 
 @jit
-def _singular(d, q, s):
-    """(22) The value and slope of s^(d - 2) times the solution that is singular at 0."""
-    t = q * s * s
-    total, slope, term = 0.0, 0.0, 1.0
-    if d % 2:
-        for k in range(15 + d // 2):
-            total += term
-            following = term / ((k + 1) * (0.5 * (2 - d) + k + 1))
-            slope += (k + 1) * following
-            term = following * t
-        return total, slope * 2.0 * q * s
-    n = d // 2 - 1
-    for k in range(n):
-        total += term
-        if k + 1 < n:
-            following = -term / ((n - 1 - k) * (k + 1))
-            slope += (k + 1) * following
-            term = following * t
-    power, shared = (2.0 if n % 2 else -2.0), 0.0
-    for k in range(1, n + 1):
-        power /= k
-        shared += 1.0 / k
-    for k in range(1, n):
-        power *= t / k
-    logarithm = math.log(s)
-    for k in range(15):
-        about = logarithm - 0.5 * shared
-        total += power * t * about
-        slope += power * ((n + k) * about + 0.5)
-        power *= t / ((k + 1) * (n + k + 1))
-        shared += 1.0 / (k + 1) + 1.0 / (n + k + 1)
-    return total, slope * 2.0 * q * s
-
-
-@jit
 def source_weight_wide(d, s, z2):
     """(21)"""
     q = 0.25 * z2
     half, power = d - 2, s ** (d - 2)
-    value, slope = _singular(d, q, s)
-    end, end_slope = _singular(d, q, 1.0)
+    value, slope = _singular(d, q, s, math.log(s))
+    end, end_slope = _singular(d, q, 1.0, 0.0)
     first = power * bessel_series(half, q * s * s) / bessel_series(half, q)
     first_slope = power * s * bessel_series(half + 2, q * s * s) / bessel_series(half + 2, q)
     falls, falls_at_end = half * value / s - slope, half * end - end_slope

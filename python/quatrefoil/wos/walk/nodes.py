@@ -1,4 +1,4 @@
-"""Nodes of the dyadic tree over walk indices, which any cut into runs leads to: csrc/wos/walk/README.md (5), (6)."""
+"""Nodes of the dyadic tree over walk numbers, the same for any cut into runs: csrc/wos/walk/README.md (5), (6)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Array = Any
+Node = tuple[int, int, Array, Array]  # start, size, mean, m2
 
 
 class Nodes(NamedTuple):
-    """K nodes of samples, of every row the mean and the sum of squared deviations; and what was counted on the way."""
+    """K nodes of samples, with the mean and the sum of squared deviations of every row; and the rows' counts."""
 
     starts: list[int]
     sizes: list[int]  # powers of two; starts are their multiples
@@ -34,23 +35,34 @@ def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
 
 
 def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> Nodes:
-    """(rows, samples) of one channel -> their nodes; mean and m2 without an axis of channels."""
-    starts, sizes = schedule(first, values.shape[1])
+    """The nodes of one channel's samples (rows, samples); mean and m2 without an axis of channels."""
+    starts, sizes, means, m2s = zip(*nodes_of(np, values, first))
+    return Nodes(list(starts), list(sizes), np.stack(means, axis=1), np.stack(m2s, axis=1), counts)
+
+
+def nodes_of(xp: Any, values: Array, first: int) -> list[Node]:
+    """The nodes of samples (rows, samples, ...) from number ``first`` on."""
     nodes = []
-    for start, size in zip(starts, sizes):
-        mean = values[:, start - first : start - first + size]
-        m2 = np.zeros_like(mean)
-        half = 1
-        while half < size:
-            _, _, mean, m2 = merge_equal((0, half, mean[:, ::2], m2[:, ::2]), (0, half, mean[:, 1::2], m2[:, 1::2]))
-            half *= 2
-        nodes.append((mean[:, 0], m2[:, 0]))
-    return Nodes(starts, sizes, np.stack([n[0] for n in nodes], axis=1), np.stack([n[1] for n in nodes], axis=1), counts)
+    for start, size in zip(*schedule(first, values.shape[1])):
+        mean = values[:, start - first : start - first + size, ...]
+        m2, n = xp.zeros_like(mean), 1
+        while n < size:
+            even, odd = ((start, n, mean[:, i::2, ...], m2[:, i::2, ...]) for i in (0, 1))
+            _, n, mean, m2 = merge_equal(even, odd)
+        nodes.append((start, size, mean[:, 0, ...], m2[:, 0, ...]))
+    return nodes
 
 
-def merge_equal(a: tuple[int, int, Array, Array], b: tuple[int, int, Array, Array]) -> tuple[int, int, Array, Array]:
+def merge_equal(a: Node, b: Node) -> Node:
     """(6) for nodes of one size: the bits of merge_equal in csrc/wos/walk/formula.hpp, fused or not."""
     n = a[1]
-    with np.errstate(invalid="ignore", over="ignore"):  # what a NaN or an infinity of the data becomes
+    with np.errstate(invalid="ignore", over="ignore"):  # of NaN and infinity in the data
         delta = b[2] - a[2]
         return a[0], 2 * n, a[2] + delta * 0.5, (a[3] + b[3]) + (delta * delta) * (n * 0.5)
+
+
+def push(nodes: list[Node], node: Node) -> None:
+    """Append a node, and merge it with the one before while the two are halves of a larger one."""
+    while nodes and nodes[-1][1] == node[1] and nodes[-1][0] + node[1] == node[0] and nodes[-1][0] % (2 * node[1]) == 0:
+        node = merge_equal(nodes.pop(), node)
+    nodes.append(node)

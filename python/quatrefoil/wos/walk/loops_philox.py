@@ -1,11 +1,13 @@
-"""Random words, and the series of Bessel functions that walks in any dimension need. The same counters as csrc/wos/walk/walker.hpp."""
+"""Random words, with the same counters as csrc/wos/walk/walker.hpp, and the series of ``composition_balls`` compiled."""
 
 import numpy as np
 
 from ..._backends.numba import jit
+from . import composition_balls
 
 _MASK = np.uint64(0xFFFFFFFF)
 SOURCE, TRIAL = 1 << 28, 1 << 20
+bessel_series, harmonic_series = jit(composition_balls.bessel_series), jit(composition_balls.harmonic_series)
 
 
 @jit
@@ -26,12 +28,3 @@ def philox(c0, c1, c2, c3, k0, k1):
 @jit
 def uniform(word):
     return (float(word) + 0.5) * 2.0**-32
-
-
-@jit
-def bessel_series(half, q):
-    """(9) sum_k q^k / (k! (nu + 1) ... (nu + k)), nu = half / 2."""
-    total = 1.0
-    for k in range(14, 0, -1):
-        total = total * q / (k * (0.5 * half + k)) + 1.0
-    return total

@@ -1,6 +1,6 @@
-"""Random words of many walks at once in array-API terms, and what is drawn by them: the counters of csrc/wos/walk/walker.hpp.
+"""Random words of many walks at once in array-API terms, and draws from them, with the counters of csrc/wos/walk/walker.hpp.
 
-Equation numbers are those of csrc/wos/walk/README.md. Words are numbers below 2^32 in int64, for not every namespace computes with uint64.
+Equation numbers are those of csrc/wos/walk/README.md. Words are numbers below 2^32 in int64, since not every namespace has uint64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TURN = 2.0 * math.pi * 2.0**-32
 
 
 class Lanes(NamedTuple):
-    """Walks side by side: their numbers and those of their points and instances, (P,) int64, and the key."""
+    """The numbers of walks, their points and instances, (P,) int64, and the key."""
 
     walk: Any
     point: Any
@@ -35,7 +35,7 @@ class Lanes(NamedTuple):
         even, odd = xp.stack([xp.broadcast_to(c0, (len(counters), P)), two], axis=0), xp.stack([one, three], axis=0)
         low, high = column((_MULTIPLIERS[0] & _LOW, _MULTIPLIERS[1] & _LOW)), column((_MULTIPLIERS[0] >> 16, _MULTIPLIERS[1] >> 16))
         k0, k1 = self.seed & _MASK, (self.seed >> 32) & _MASK
-        for _ in range(10):  # the products of 32 bits by halves: each below 2^48
+        for _ in range(10):  # products of 32 bits in two halves, each below 2^48
             below = even * low
             above = even * high + (below >> 16)
             even, odd = (
@@ -46,7 +46,7 @@ class Lanes(NamedTuple):
         return [[even[0, i, :], odd[0, i, :], even[1, i, :], odd[1, i, :]] for i in range(len(counters))]
 
     def pairs(self) -> tuple[Lanes, Any]:
-        """As the pairs of walks, with the sign of each walk's directions."""
+        """With the pairs' numbers, and the sign of each walk's directions."""
         sign = 1 - 2 * (self.walk % 2)
         return self._replace(walk=self.walk // 2), sign
 
@@ -78,12 +78,12 @@ def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
 
 
 def trials(d: int) -> int:
-    """How many blocks of (4c) to draw, of two attempts each: all fail with a probability of 2^-40 at most."""
+    """The number of blocks of (4c), of two attempts each: all fail with a probability of at most 2^-40."""
     return math.ceil(20 / math.log2(d / 2))
 
 
 def source_radius(xp: Any, lanes: Lanes, step: int, d: int) -> Any:
-    """(4c): the first attempt that is accepted; the last, where none is."""
+    """(4c): the first accepted attempt, or the last."""
     radius: Any = None
     for words in reversed(lanes.words(xp, *(SOURCE + trial * TRIAL + step for trial in range(trials(d))))):
         for k in (1, 0):
