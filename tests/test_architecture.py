@@ -64,7 +64,7 @@ def includes(path):
 
 def layer(name):
     stem = name.partition(".")[0]
-    stem = "cuda" if stem.startswith("cuda_") else stem
+    stem = stem.split("_")[0] if stem.startswith(("cuda_", "formula_")) else stem
     return stem if stem in ("formula", "args", "bind", "cuda") else "further"
 
 

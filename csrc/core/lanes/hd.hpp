@@ -6,6 +6,7 @@
 #if defined(__CUDACC__)  // V is a single number: no lanes, no intrinsics
 #define QF_HD __host__ __device__ __forceinline__
 #define QF_BOTH __host__ __device__ inline  // inlined where the compiler likes to
+#define QF_KERNEL __device__ inline         // calls what a kernel passes to it: in this compilation a kernel for GPUs
 #if defined(__CUDA_ARCH__)
 #define QF_UNROLL(n) QF_PRAGMA(unroll n)
 #define QF_ROLLED QF_PRAGMA(unroll 1)  // a loop of which a GPU has no use for copies
@@ -16,6 +17,7 @@
 #else
 #define QF_HD inline __attribute__((always_inline))
 #define QF_BOTH inline
+#define QF_KERNEL inline
 #define QF_UNROLL(n) QF_PRAGMA(GCC unroll n)
 #define QF_ROLLED
 #define QF_HAS_LANES

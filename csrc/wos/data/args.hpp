@@ -1,4 +1,4 @@
-// Boundary values and sources as the kernels see them. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
+// Boundary values and sources in kernels. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
 #pragma once
 #include <cstdint>
 
@@ -6,14 +6,14 @@
 
 namespace quatrefoil::wos::data {
 
-// What the numbers of an instance mean:
+// The numbers of an instance:
 //   number      c
 //   fourier     centre (2), a0, a1, b1, a2, b2, ...
 //   per_vertex  the values at the corners of every segment or triangle
 //   gaussians   for each: amplitude, centre (d), extent^2 / width^2
-//   polynomial  how many powers each axis has (d), and the coefficients, the last axis first; as many numbers more as the row has
-//   grid        how many nodes each axis has (d), the box's corners in absolute coordinates (2 d), and the values at the nodes; the same
-//   function    there are none: `callback` takes absolute coordinates (n, d) and writes n values
+//   polynomial  the number of powers of each axis (d), and the coefficients, the last axis first; then padding
+//   grid        the number of nodes of each axis (d), the box's corners in absolute coordinates (2 d), and the values at the nodes; then
+//   padding function    none: `callback` takes absolute coordinates (n, d) and writes n values
 enum class Kind { none, number, fourier, per_vertex, gaussians, polynomial, grid, function };
 
 // Where in a row the coefficients or values begin.
@@ -22,8 +22,8 @@ QF_HD constexpr std::int64_t table_begin(Kind kind, std::int64_t dimension) { re
 struct Data {
   Kind kind = Kind::none;
   const double* numbers = nullptr;
-  std::int64_t width = 0, stride = 0;     // numbers of an instance, and from one instance to the next: 0 where all share them
-  const std::int64_t* offsets = nullptr;  // (instances + 1,): or where each instance's numbers begin
+  std::int64_t width = 0, stride = 0;     // numbers of an instance, and from one instance to the next: 0 if all share them
+  const std::int64_t* offsets = nullptr;  // (instances + 1,): alternatively, where each instance's numbers begin
   void (*callback)(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) = nullptr;
   void* context = nullptr;
 

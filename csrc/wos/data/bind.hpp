@@ -21,8 +21,8 @@ struct PythonFunction {
   py::object function;
   std::int64_t dimension;
 };
-// The caller's f(instance, X (n d,)) -> (n,): with the GIL, on numbers of its own, which it may keep. They are copied here, for NumPy would
-// give the GIL back meanwhile.
+// The caller's f(instance, X (n, d)) -> (n,), with the GIL, on a copy that it may keep. The copy is made here because NumPy would release
+// the GIL while copying.
 inline void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
   const GilHeld held;
   const PythonFunction& f = *static_cast<const PythonFunction*>(context);
@@ -38,7 +38,14 @@ inline void call_python(void* context, std::int64_t instance, std::int64_t n, co
   std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
 }
 
-// The segments of `count` polygons, or the triangles of a mesh: how many in all, and where each polygon's begin. total -1: there are none.
+inline void set_callback(const Arguments& given, PythonFunction& f, decltype(Data::callback)& callback, void*& context) {
+  const py::object address = py::getattr(f.function, "address", py::none());
+  callback = address.is_none() ? call_python : call_compiled;
+  context = address.is_none() ? &f : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
+  given.require(context != nullptr, "a null function");
+}
+
+// The segments of `count` polygons, or the triangles of a mesh: their total, and where each polygon's begin. total is -1 for a solid.
 struct Pieces {
   const std::int64_t* first = nullptr;
   std::int64_t count = 1, total = -1;
@@ -49,17 +56,17 @@ struct DataOf {
   Data data;
   std::vector<std::int64_t> offsets;
   PythonFunction function;
-  std::vector<void*> compiled;  // one an instance
+  std::vector<void*> compiled;  // one per instance
 
   DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
          const Pieces& pieces, std::int64_t first_instance, std::int64_t B, std::int64_t D)
       : function{call, D} {
     data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
-    given.require(numbers.present == described, "numbers go with data that has some");
+    given.require(numbers.present == described, "numbers do not fit the kind of data");
     if (data.kind == Kind::function) set_function(given, first_instance + B);
     if (!described) return;
-    given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
+    given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has one row, or one row per instance");
     data.numbers = numbers.as<double>();
     data.width = numbers.shape[1];
     data.stride = numbers.shape[0] > 1 ? data.width : 0;
@@ -83,25 +90,22 @@ struct DataOf {
 #if defined(QF_DEVICE)
     static_cast<void>(last);
     given.refuse_type(
-        "a function of the host cannot be asked on a device; give boundary values and sources as numbers (Fourier, Gaussians, "
+        "a function cannot be called on a device; give boundary values and sources as numbers (Fourier, Gaussians, "
         "Polynomial, PerVertex, GridField), or move the arrays to the host");
 #else
     given.require(!function.function.is_none(), "a function is missing");
     const py::object addresses = py::getattr(function.function, "addresses", py::none());
     if (!addresses.is_none()) {
       for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
-      given.require(std::int64_t(compiled.size()) >= last, "a function an instance");
+      given.require(std::int64_t(compiled.size()) >= last, "one function per instance");
       given.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
       data.callback = call_compiled_of_instance, data.context = compiled.data();
       return;
     }
-    const py::object address = py::getattr(function.function, "address", py::none());
-    data.callback = address.is_none() ? call_python : call_compiled;
-    data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
-    given.require(data.context != nullptr, "a null function");
+    set_callback(given, function, data.callback, data.context);
 #endif
   }
-  // The sizes of a polynomial or a grid, which the kernels of the host take on trust.
+  // The sizes of a polynomial or a grid, which the kernels of the host rely on.
   void check_table(const Arguments& given, [[maybe_unused]] std::int64_t row, std::int64_t D) const {
     const std::int64_t begin = table_begin(data.kind, D);
     given.require(data.width >= begin, "a polynomial or a grid has sizes");
@@ -110,36 +114,36 @@ struct DataOf {
     const std::int64_t least = data.kind == Kind::grid ? 2 : 1;
     std::int64_t count = 1;
     for (std::int64_t i = 0; i < D; ++i) {
-      given.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "a size that is none");
+      given.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "invalid table size");
       given.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
       count *= std::int64_t(p[i]);
     }
-    for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "a box without inside");
+    for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "an empty box");
 #endif
   }
   void set_corners(const Arguments& given, const View& numbers, const Pieces& pieces, std::int64_t D) {
-    given.require(data.width == D * pieces.total, "values at vertices need one a corner of every segment or triangle");
+    given.require(data.width == D * pieces.total, "values at vertices: one per corner of every segment or triangle");
     if (pieces.count == 1) return;
-    given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
-    if (!pieces.first) return;  // on a device kernels look there
+    given.require(numbers.shape[0] == 1, "the values of several polygons are in one row");
+    if (!pieces.first) return;  // on a device, where kernels read it
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
     data.offsets = offsets.data();
   }
 };
 
-// The next argument, the numbers of some data, which may be absent.
+// The next argument: the numbers of data, which may be absent.
 inline const View& numbers_of(Arguments& given, const char* name, const char* dims) {
   const auto fitted = given.optional_input(name, dims);
   [[maybe_unused]] const double* const checked = fitted;
   return fitted.view();
 }
 
-// Where in the gradient of the numbers that of instances from `first` on begins; null where there is none.
+// The gradient of the numbers of instances from `first` on; null if absent.
 inline double* gradient_from(double* gradient, const Data& data, std::int64_t first) {
   return gradient ? gradient + (data.offsets ? 0 : first * data.stride) : nullptr;
 }
 
-// The same for instances from `first` on.
+// The data of instances from `first` on.
 inline Data from_instance(Data data, std::int64_t first) {
   if (data.offsets)
     data.offsets += first;

@@ -1,13 +1,13 @@
-// Boundary values and sources at one point on a GPU, and what they add to the gradients of the numbers that describe them.
+// Boundary values and sources at one point on a GPU, and their gradients in the numbers that describe them.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "wos/data/args.hpp"
-#include "wos/data/formula.hpp"
+#include "wos/data/formula_wide.hpp"
 
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// One instance's data in scaled coordinates. Nobody has looked at the numbers: sizes that do not fit give NaN.
+// One instance's data in scaled coordinates. Its numbers are unchecked: sizes that do not fit give NaN.
 template <class T, int D>
 struct Field {
   Kind kind = Kind::none;
@@ -16,12 +16,12 @@ struct Field {
   const double* frame = nullptr;  // centre (D), extent
 
   Field() = default;
-  // `begin`: where the instance's numbers lie.
+  // `begin`: the place of the instance's numbers.
   __device__ Field(const Data& data, int64_t begin, const double* frame)
       : kind(data.kind), numbers(data.numbers + begin), width(data.width), frame(frame) {}
 
   __device__ const double* table() const { return numbers + table_begin(kind, D); }
-  // Of polynomials and grids: how many coefficients or values each axis has; whether they are there.
+  // The axes' sizes of a polynomial or grid; false if they do not fit the row.
   __device__ bool sizes(int64_t (&n)[D]) const {
     const double least = kind == Kind::grid ? 2 : 1;
     const int64_t room = width - table_begin(kind, D);
@@ -51,7 +51,7 @@ struct Field {
     if (!sizes(n)) return __builtin_nan("");
     return kind == Kind::grid ? on_grid(n, x) : polynomial_at(n, x);
   }
-  // Linear on a segment or triangle: the weights of its corners behind the first.
+  // Linear on a segment or triangle, by the weights of its corners after the first.
   __device__ double on_piece(int64_t piece, const T (&place)[D - 1]) const {
     const double* const p = numbers + D * piece;
     double value = p[0];
@@ -79,12 +79,12 @@ struct Field {
 struct Column {
   double* at;
   int64_t stride;
-  __device__ double& operator*() const { return *at; }
-  __device__ double& operator[](int64_t j) const { return at[j * stride]; }
-  __device__ Column operator+(int64_t n) const { return {at + n * stride, stride}; }
+  QF_HD double& operator*() const { return *at; }
+  QF_HD double& operator[](int64_t j) const { return at[j * stride]; }
+  QF_HD Column operator+(int64_t n) const { return {at + n * stride, stride}; }
 };
 
-// Adds share d value(x) / d numbers to a column that is one thread's own.
+// Adds share d value(x) / d numbers to a thread's own column.
 template <class T, int D>
 __device__ __forceinline__ void add_share(const Field<T, D>& field, const T (&x)[D], double share, const Column& to) {
   const auto add = [&](int64_t j, T v) { to[j] += double(v); };
@@ -136,7 +136,7 @@ struct WideField {
     if (kind == Kind::number) return numbers[0];
     double sum = 0;
     if (kind == Kind::gaussians) {
-      for (int64_t j = 0; j + D + 2 <= width; j += D + 2) sum += numbers[j] * bell(numbers + j, x);
+      for (int64_t j = 0; j + D + 2 <= width; j += D + 2) sum += bell_at(numbers + j, x, D);
       return sum;
     }
     const int64_t count = coefficients();
@@ -144,32 +144,17 @@ struct WideField {
     for (int64_t k = 0; k < count; ++k) sum += numbers[D + k] * monomial(k, x);
     return sum;
   }
-  // Adds share d value(x) / d numbers to a column that is one thread's own.
+  // Adds share d value(x) / d numbers to a thread's own column.
   __device__ void add_share(const Column& x, double share, const Column& to) const {
     if (share == 0) return;
     if (kind == Kind::number) to[0] += share;
-    for (int64_t j = 0; kind == Kind::gaussians && j + D + 2 <= width; j += D + 2) {  // (4)
-      const double *const p = numbers + j, e = share * bell(p, x);
-      double r2 = 0;
-      to[j] += e;
-      for (int64_t i = 0; i < D; ++i) {
-        const double d = x[i] - p[1 + i];
-        r2 += d * d;
-        to[j + 1 + i] += 2 * p[0] * p[D + 1] * e * d;
-      }
-      to[j + D + 1] -= p[0] * e * r2;
-    }
+    for (int64_t j = 0; kind == Kind::gaussians && j + D + 2 <= width; j += D + 2) bell_adjoint(numbers + j, x, D, share, to + j);
     const int64_t count = kind == Kind::polynomial ? coefficients() : 0;
     for (int64_t k = 0; k < count; ++k) to[D + k] += share * monomial(k, x);  // (7)
   }
 
  private:
-  __device__ double bell(const double* p, const Column& x) const {
-    double r2 = 0;
-    for (int64_t i = 0; i < D; ++i) r2 += (x[i] - p[1 + i]) * (x[i] - p[1 + i]);
-    return exp_negative(-(p[D + 1] * r2));
-  }
-  // How many there are; 0 where the sizes do not fit the row.
+  // Their number; 0 if the sizes do not fit the row.
   __device__ int64_t coefficients() const {
     int64_t count = 1;
     for (int64_t i = 0; i < D; ++i) {
@@ -178,7 +163,7 @@ struct WideField {
     }
     return count;
   }
-  // That of coefficient k, whose last axis runs first.
+  // The monomial of coefficient k; the last axis runs first.
   __device__ double monomial(int64_t k, const Column& x) const {
     double product = 1;
     for (int64_t i = D - 1; i >= 0; --i) {

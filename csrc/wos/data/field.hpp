@@ -1,4 +1,4 @@
-// Boundary values and sources at many points at once, and the gradients of their sums in the numbers that describe them.
+// Boundary values and sources at many points at once, and the gradients of their sums.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/data/args.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-constexpr int kTogether = 4;  // vectors of points side by side: a multiply-add takes 4 cycles, and numbers are read for all of them
+constexpr int kTogether = 4;  // independent vectors of points: a multiply-add takes 4 cycles, and numbers are read once for all
 
 // One instance's data in scaled coordinates.
 template <class V, int D>
@@ -19,14 +19,14 @@ struct Field {
   const double* frame;               // centre (D), extent
 
   const double* numbers() const { return data.numbers + data.begin(instance); }
-  // Of polynomials and grids: how many coefficients or values each axis has, and where they are.
+  // The coefficients or values of polynomials and grids, and their number along each axis.
   const double* table() const { return numbers() + table_begin(data.kind, D); }
   void sizes(int64_t (&n)[D]) const {
     for (int i = 0; i < D; ++i) n[i] = int64_t(numbers()[i]);
   }
 
   // x[i][k]: coordinate i of point k. n is a multiple of the lanes; `absolute` has room for n D doubles, `values` for n. A function is not
-  // asked at points whose weight is 0: the lane is idle, and its point may lie anywhere.
+  // called at points of weight 0: the lane is idle, and its point may be anywhere.
   template <class Out>
   void evaluate(const T* const (&x)[D], int64_t n, Out* out, double* absolute, double* values, const T* weight = nullptr) const {
     if (data.kind == Kind::function) {
@@ -37,7 +37,7 @@ struct Field {
     if (data.kind == Kind::grid) return evaluate_grid(x, n, out);
     for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
-  // Linear on a segment or triangle: place[i][k] are the weights of its corners behind the first.
+  // Linear on a segment or triangle: place[i][k] are the weights of its corners after the first.
   double on_piece(int64_t piece, const T* const (&place)[D - 1], int64_t k) const {
     const double* const p = numbers() + D * piece;
     double value = p[0];
@@ -48,16 +48,16 @@ struct Field {
  private:
   void call(const T* const (&x)[D], int64_t n, double* absolute, double* values, const T* weight) const {
     const auto counts = [&](int64_t k) { return !weight || weight[k] != 0; };
-    int64_t asked = 0;
+    int64_t called = 0;
     for (int64_t k = 0; k < n; ++k) {
       if (!counts(k)) continue;
-      for (int i = 0; i < D; ++i) absolute[asked * D + i] = frame[i] + frame[D] * double(x[i][k]);
-      ++asked;
+      for (int i = 0; i < D; ++i) absolute[called * D + i] = frame[i] + frame[D] * double(x[i][k]);
+      ++called;
     }
-    if (asked) data.callback(data.context, first_instance + instance, asked, absolute, values);
-    for (int64_t k = n - 1; k >= 0; --k) values[k] = counts(k) ? values[--asked] : 0;
+    if (called) data.callback(data.context, first_instance + instance, called, absolute, values);
+    for (int64_t k = n - 1; k >= 0; --k) values[k] = counts(k) ? values[--called] : 0;
   }
-  // Vectors from k on, the last one again where there are fewer: so every point is computed by the same instructions.
+  // Vectors from k on, with the last one repeated if there are fewer, so that every point is computed by the same instructions.
   template <class Out>
   void evaluate_vectors(const T* const (&x)[D], int64_t k, int64_t n, Out* out) const {
     constexpr int U = kTogether;
@@ -84,7 +84,7 @@ struct Field {
     for (int u = 0; u < U; ++u)
       for (int l = 0; l < W; ++l) out[place(u) + l] = Out(base + double(v[u][l]));
   }
-  // In double precision, as the values are.
+  // In double precision, like the values.
   template <class Out>
   void evaluate_grid(const T* const (&x)[D], int64_t n, Out* out) const {
     using E = Lanes<double>;
@@ -102,14 +102,14 @@ struct Field {
   }
 };
 
-// d sum_k share_k value(x_k) / d numbers, added up: a block at a time in T, blocks in double precision.
+// d sum_k share_k value(x_k) / d numbers: sums within a block in T, sums of blocks in double precision.
 template <class V, int D>
 class FieldAdjoint {
  public:
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // `to`: as many numbers as the instance has, added to.
+  // Adds to `to`, as many numbers as the instance has.
   FieldAdjoint(const Field<V, D>& field, double* to) : field_(field), to_(to), sums_(in_vectors() ? field.data.width * W : 0) {}
   bool wanted() const { return to_ != nullptr; }
 
@@ -149,7 +149,7 @@ class FieldAdjoint {
     const Kind kind = field_.data.kind;
     return kind == Kind::fourier || kind == Kind::gaussians || kind == Kind::polynomial;
   }
-  // (9), and how the values move with the box; point by point, for two may lie in one cell.
+  // (9) Point by point, since two may lie in one cell.
   void add_to_grid(const T* const (&x)[D], const T* share, int64_t n) {
     using E = Lanes<double>;
     constexpr int L = kWidth<E>;

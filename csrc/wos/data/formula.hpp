@@ -1,11 +1,11 @@
-// Boundary values and sources at W points at once, without libm: what a lane computes depends on that lane alone.
+// Boundary values and sources at W points at once, without libm, so that a lane's result depends on that lane alone.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// x becomes e^x, for x <= 0; 0 below the smallest normal number. U vectors go through each step together: a chain of one takes 60 cycles.
+// Replaces x by e^x, for x <= 0; 0 below the smallest normal number. U independent vectors: a chain of one takes 60 cycles.
 template <int U, class V>
 QF_HD void exp_negative(V (&x)[U]) {
   using T = Element<V>;
@@ -47,8 +47,8 @@ QF_HD V exp_negative(V x) {
   return one[0];
 }
 
-// Of the numbers number(k). a0 apart: it is added in float64, so that a constant comes out exact. Angle 0 at the centre itself, as atan2
-// has it.
+// (1) Without a0, which is added in float64, so that a constant comes out exact; number(k) are the series' numbers. At the centre the angle
+// is 0, as in atan2.
 template <class V, class Number>
 QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   using T = Element<V>;
@@ -66,7 +66,7 @@ QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   return sum;
 }
 
-// (2) At U vectors of points: a bell's numbers, number(k), are read once for all of them.
+// (2) At U vectors of points, for which a bell's numbers, number(k), are read once.
 template <int D, int U, class V, class Number>
 QF_HD void gaussians(const Number& number, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
   for (int u = 0; u < U; ++u) sum[u] = V{};
@@ -89,7 +89,7 @@ QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, 
   using T = Element<V>;
   const V dx = x - T(numbers[0]), dy = y - T(numbers[1]);
   const V r2 = dx * dx + dy * dy;
-  const V inverse = r2 > 0 ? broadcast<V>(T(1)) / square_root(r2) : V{};  // at the centre itself the angle counts as constant
+  const V inverse = r2 > 0 ? broadcast<V>(T(1)) / square_root(r2) : V{};  // at the centre the angle counts as constant
   const V c1 = r2 > 0 ? dx * inverse : broadcast<V>(T(1)), s1 = r2 > 0 ? dy * inverse : V{};
   V c = c1, sn = s1, slope{};  // of the value in the angle
   add(2, s);
@@ -124,8 +124,8 @@ QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[
 
 // ------------------------------------------------------------ polynomials
 
-// (6) Horner's rule, axis by axis, at U W points: as many chains of multiply-adds side by side. c[i, j(, k)] multiplies x^i y^j (z^k);
-// c[0, 0(, 0)] counts only where `constant` says so.
+// (6) Horner's rule, axis by axis, at U W points: U independent chains of multiply-adds. c[i, j(, k)] multiplies x^i y^j (z^k); c[0, 0(,
+// 0)] counts only if `constant`.
 template <int D, int U, class V>
 QF_HD void polynomial(const double* c, const int64_t* n, const V (*x)[U], bool constant, V (&sum)[U]) {
   using T = Element<V>;
@@ -146,7 +146,7 @@ QF_HD void polynomial(const double* c, const int64_t* n, const V (*x)[U], bool c
   }
 }
 
-// (7) add(at, s x^i y^j (z^k)) for every coefficient, of which the first is number `at`; returns the number of the next one.
+// (7) add(at, s x^i y^j (z^k)) for every coefficient, the first being number `at`; returns the number after the last.
 template <int D, class V, class Add>
 QF_HD int64_t polynomial_adjoint(const int64_t* n, const V* x, V s, int64_t at, Add&& add) {
   if constexpr (D == 0) {
@@ -160,7 +160,7 @@ QF_HD int64_t polynomial_adjoint(const int64_t* n, const V* x, V s, int64_t at, 
 
 // ------------------------------------------------------------ grids
 
-// Where W points lie in a grid of n[0] x n[1] (x n[2]) nodes.
+// The positions of W points in a grid of n[0] x n[1] (x n[2]) nodes.
 template <class V, int D>
 struct Cells {
   Bits<V> node;       // of the cell's lowest corner, in the table of values
@@ -168,7 +168,7 @@ struct Cells {
   Bits<V> inside[D];  // not clamped
 };
 
-// (8) Of x in scaled coordinates; `box` is its lowest corner and its highest one, absolute. What is outside is moved to the nearest face.
+// (8) x is scaled; `box` has its lowest and highest corner, absolute. Points outside are moved to the nearest face.
 template <class V, int D>
 QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* frame, const V (&x)[D]) {
   using I = Bits<V>;
@@ -225,7 +225,7 @@ QF_HD V slope(const V* v, const V* place, int axis) {
   }
 }
 
-// (9) Of one point: adds s times its share to every corner of its cell.
+// (9) Adds s times one point's share to every corner of its cell.
 template <int D, class Sums>
 QF_HD void add_to_corners(Sums to, const int64_t* n, const double* place, double s) {
   if constexpr (D == 0) {

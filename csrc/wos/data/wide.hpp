@@ -1,13 +1,13 @@
-// Boundary values and sources in any dimension, one point after the other and in double precision: numbers, bells, polynomials, functions.
+// Boundary values and sources in any dimension, point by point in double precision: numbers, bells, polynomials, functions.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/data/args.hpp"
-#include "wos/data/formula.hpp"
+#include "wos/data/formula_wide.hpp"
 
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// (6) Horner's rule, axis by axis; n has the sizes of the D axes as they lie in the row.
+// (6) Horner's rule, axis by axis; n has the sizes of the D axes, as in the row.
 inline double wide_polynomial(const double* c, const double* n, const double* x, int64_t D) {
   if (D == 0) return *c;
   int64_t inner = 1;
@@ -16,7 +16,7 @@ inline double wide_polynomial(const double* c, const double* n, const double* x,
   for (int64_t k = int64_t(n[0]) - 1; k >= 0; --k) sum = sum * x[0] + wide_polynomial(c + k * inner, n + 1, x + 1, D - 1);
   return sum;
 }
-// (7) Adds s times its monomial to every coefficient; returns where the next ones are.
+// (7) Adds s times its monomial to every coefficient; returns the end of the coefficients.
 inline double* wide_polynomial_adjoint(const double* n, const double* x, int64_t D, double s, double* to) {
   if (D == 0) {
     *to += s;
@@ -53,7 +53,7 @@ struct WideField {
       if (share[k] == 0) continue;
       if (data.kind == Kind::number) to[0] += share[k];
       if (data.kind == Kind::polynomial) wide_polynomial_adjoint(p, x + k * D, D, share[k], to + D);
-      for (int64_t j = 0; data.kind == Kind::gaussians && j < data.width; j += D + 2) bell_adjoint(p + j, x + k * D, share[k], to + j);
+      for (int64_t j = 0; data.kind == Kind::gaussians && j < data.width; j += D + 2) bell_adjoint(p + j, x + k * D, D, share[k], to + j);
     }
   }
 
@@ -62,20 +62,8 @@ struct WideField {
     if (data.kind == Kind::number) return p[0];
     if (data.kind == Kind::polynomial) return wide_polynomial(p + D, p, x, D);
     double sum = 0;
-    for (int64_t j = 0; j < data.width; j += D + 2) sum += p[j] * exp_negative(-(p[j + D + 1] * distance2(p + j, x)));
+    for (int64_t j = 0; j < data.width; j += D + 2) sum += bell_at(p + j, x, D);
     return sum;
-  }
-  double distance2(const double* bell, const double* x) const {
-    double r2 = 0;
-    for (int64_t i = 0; i < D; ++i) r2 += (x[i] - bell[1 + i]) * (x[i] - bell[1 + i]);
-    return r2;
-  }
-  // (4)
-  void bell_adjoint(const double* bell, const double* x, double s, double* to) const {
-    const double r2 = distance2(bell, x), e = s * exp_negative(-(bell[D + 1] * r2));
-    to[0] += e;
-    for (int64_t i = 0; i < D; ++i) to[1 + i] += 2 * bell[0] * bell[D + 1] * e * (x[i] - bell[1 + i]);
-    to[D + 1] -= bell[0] * e * r2;
   }
 };
 

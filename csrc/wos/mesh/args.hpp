@@ -1,4 +1,4 @@
-// Triangle meshes in scaled coordinates, and the tree of boxes that answers what is closest.
+// Triangle meshes in scaled coordinates, and their trees of boxes.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -7,8 +7,8 @@
 
 namespace quatrefoil::wos::mesh {
 
-constexpr int kBlock = 16;   // triangles a block, and children a node
-constexpr int kFields = 17;  // numbers that a triangle is known by: formula.hpp
+constexpr int kBlock = 16;   // triangles of a block, and children of a node
+constexpr int kFields = 17;  // numbers of a triangle's record: formula.hpp
 constexpr int kLevels = 7;   // 16^7 blocks
 
 struct Triangles {
@@ -31,14 +31,14 @@ struct Tree {
   int levels = 0;
 };
 
-// What walks ask, filled a cell at a time as they come by: README, The grid. What a cell holds depends on the mesh alone, so that it does
-// not matter who fills it. Owned by the binding, made by make_grid, freed by free_grid.
+// Bounds of the distance for walks, which fill a cell when they first reach it: README, The grid. A cell's contents depend on the mesh
+// alone, not on the walk. Owned by the binding, filled by make_grid, freed by free_grid.
 template <class T>
 struct Grid {
   using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;
   const Tree<T>* tree = nullptr;
   Int* cells = nullptr;    // (2^level)^3: 0, a bound and its node's size, or the sign bit and where its list is
-  Int** chunks = nullptr;  // of lists, made as they are needed: how many, then for each a block and its distance from the cell's centre
+  Int** chunks = nullptr;  // of lists, allocated when needed: how many, then for each a block and its distance from the cell's centre
   std::int64_t chunk_count = 0, used = 0;
   int level = 0;
 };
@@ -49,7 +49,7 @@ struct Kernels {
   void (*free_tree)(Tree<T>&);
   void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
   void (*free_grid)(Grid<T>&);
-  // What a walk sees at a point; primitive -1: `radius` is a bound.
+  // The distance or its bound (primitive -1) that a walk gets at a point.
   void (*bounds)(Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
 };
 using Table = TableOf<Kernels>;

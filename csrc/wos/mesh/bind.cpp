@@ -14,7 +14,7 @@ std::unique_ptr<Mesh> mesh(py::handle corners_) {
   return std::make_unique<Mesh>(fit, corners);
 }
 
-// What a walk sees at points: a test of the grid.
+// The distances that walks get at points, to test the grid.
 void bounds(Arguments& given, Mesh& mesh, int level) {
   given.require(level >= 0 && level <= 7, "no such level");
   given.dispatch([&](auto zero) {

@@ -1,4 +1,4 @@
-// A mesh with the trees that calls have asked for: what a Python boundary keeps between calls.
+// A mesh with the trees that calls have built: what a Python boundary keeps between calls.
 #pragma once
 #include <cmath>
 #include <map>
@@ -33,8 +33,8 @@ struct OwnedGrid : Grid<T> {
   std::shared_ptr<OwnedTree<T>> owned_tree;
 };
 
-// log2 of the grid's side: cells of about two triangles' size, 8 to 128 of them; fewer for a large epsilon: a cell's bound is at least 3
-// half diagonals, 2.6 cells, and must stay above it.
+// log2 of the grid's side: cells of about two triangles' size, 8 to 128 of them; fewer for a large epsilon, since a cell's bound is at
+// least 3 half diagonals, 2.6 cells, and must stay above it.
 inline int grid_level(std::int64_t M, double epsilon) {
   int by_size = 3;
   while (by_size < 7 && double(M) > 7.1 * double(std::int64_t(1) << (2 * by_size))) ++by_size;
@@ -44,30 +44,30 @@ inline int grid_level(std::int64_t M, double epsilon) {
 
 constexpr std::int64_t kMaxTriangles = 1LL << 27;  // places in the tree are 32-bit numbers
 
-// The triangles of a mesh in scaled coordinates, with the trees that were asked for. Any thread may use it.
+// The triangles of a mesh in scaled coordinates, with the trees and grids that calls have used. Any thread may use it.
 class Mesh {
  public:
-  // corners (M, 9) of float64: shape and type are the caller's to check.
+  // corners (M, 9) of float64: the caller has checked shape and type.
   Mesh(const Fit& fit, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
     fit.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 triangles");
     for (double x : corners_) fit.require(x >= -2 && x <= 2, "corners must be scaled");
   }
   std::int64_t count() const { return std::int64_t(corners_.size()) / 9; }
 
-  // Built by the first call that asks. Without the GIL.
+  // Built by the first call. Without the GIL.
   template <class T>
   std::shared_ptr<OwnedTree<T>> tree(int threads) {
     {
       std::lock_guard<std::mutex> lock(kept_mutex());
       if (kept<T>()) return kept<T>();
     }
-    auto made = std::make_shared<OwnedTree<T>>();
-    kernels<T>().build_tree({corners_.data(), count()}, *made, threads);
+    auto result = std::make_shared<OwnedTree<T>>();
+    kernels<T>().build_tree({corners_.data(), count()}, *result, threads);
     std::lock_guard<std::mutex> lock(kept_mutex());
-    if (!kept<T>()) kept<T>() = made;
+    if (!kept<T>()) kept<T>() = result;
     return kept<T>();
   }
-  // The grid of that level, with what walks have found out so far. Without the GIL.
+  // The grid of that level, with the cells that walks have filled so far. Without the GIL.
   template <class T>
   std::shared_ptr<OwnedGrid<T>> grid(int level, int threads) {
     {
@@ -75,10 +75,10 @@ class Mesh {
       const auto here = grids<T>().find(level);
       if (here != grids<T>().end()) return here->second;
     }
-    auto made = std::make_shared<OwnedGrid<T>>(tree<T>(threads));
-    kernels<T>().make_grid(*made->owned_tree, level, *made);
+    auto result = std::make_shared<OwnedGrid<T>>(tree<T>(threads));
+    kernels<T>().make_grid(*result->owned_tree, level, *result);
     std::lock_guard<std::mutex> lock(kept_mutex());
-    return grids<T>().emplace(level, made).first->second;
+    return grids<T>().emplace(level, result).first->second;
   }
 
  private:

@@ -1,4 +1,4 @@
-// Triangles -> the tree: halves of equal size across the longest side of their box, down to blocks of 16. README, The tree.
+// Builds the tree: splits across the longest side of the box, down to blocks of 16. README, The tree.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/mesh/args.hpp"
@@ -7,16 +7,16 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-constexpr double kSplitNs = 6;    // a triangle and a split
-constexpr double kRecordNs = 60;  // a triangle of a block
+constexpr double kSplitNs = 6;    // per triangle and split
+constexpr double kRecordNs = 60;  // per triangle of a block
 
-// A triangle's number and the middle of its box.
+// A triangle's number and twice the centre of its box.
 struct Middle {
   float at[3];
   std::int32_t id;
 };
 
-// Puts the `k` lowest by a coordinate first, k < n: Hoare's selection. Equal numbers change places, so that they end in the middle.
+// Moves the `k` lowest by a coordinate to the front, k < n: Hoare's selection. Equal numbers are exchanged, so that they end in the middle.
 inline void select_lowest(Middle* m, int64_t n, int64_t k, int axis) {
   int64_t low = 0, high = n - 1;
   while (low < high) {
@@ -50,7 +50,7 @@ inline int longest_axis(const Middle* m, int64_t n) {
   return axis;
 }
 
-// Orders n triangles into parts of `unit`, each of which is compact.
+// Orders n triangles into compact parts of `unit`.
 inline void split(Middle* m, int64_t n, int64_t unit) {
   while (n > unit) {
     const int64_t units = (n + unit - 1) / unit, left = (units + 1) / 2 * unit;
@@ -115,7 +115,7 @@ class TreeBuilder {
         for (int64_t i = begin; i < end; ++i) split_down(m + i * unit, min(unit, M - i * unit), unit / kBlock);
       });
   }
-  // The boxes of blocks and nodes are of what T makes of their triangles, and a little larger.
+  // Boxes enclose the triangles as rounded to T, and are a little larger.
   void blocks() {
     parallel_for(tree_.count[0], threads_, kBlock * kRecordNs, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) block(b);
@@ -124,7 +124,7 @@ class TreeBuilder {
   void block(int64_t b) {
     Middle* const m = middle_ + b * kBlock;
     const int64_t n = min<int64_t>(kBlock, triangles_.M - b * kBlock);
-    for (int64_t i = 1; i < n; ++i)  // by their numbers: of two that are as close the first one is found
+    for (int64_t i = 1; i < n; ++i)  // by their numbers: of equally close ones the first wins
       for (int64_t k = i; k > 0 && m[k - 1].id > m[k].id; --k) {
         const Middle t = m[k];
         m[k] = m[k - 1];
@@ -162,7 +162,7 @@ class TreeBuilder {
       }
     });
   }
-  // Children that are not there lie beyond every distance, on no line.
+  // Absent children lie beyond every distance, on no line.
   void absent(int level, int64_t from) {
     for (int64_t i = from; i % kBlock; ++i)
       for (int j = 0; j < 3; ++j) {

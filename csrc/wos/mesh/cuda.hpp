@@ -8,7 +8,7 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-constexpr int kRecord = kFields + 1;  // and which of the corners is A
+constexpr int kRecord = kFields + 1;  // and the number of the corner A
 
 template <class T>
 __global__ void __launch_bounds__(polygon::kBoxThreads, 1) put_records(const double* corners, const int64_t M, T* records) {

@@ -1,4 +1,4 @@
-// Distances to a triangle, in a frame of its own. Equation numbers: README.md beside this file.
+// Distances to a triangle, in its own frame. Equation numbers: README.md next to this file.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -30,7 +30,7 @@ QF_HD Local<V> local(const V (&x)[3], Field&& r) {
   return {c[0], c[1], c[2]};
 }
 
-// (2) The squared distance; (u, v) become those of the closest point where `closest` is asked for. r(k) is number k of the triangle.
+// (2) The squared distance; `closest` also moves (u, v) to the closest point. r(k) is number k of the triangle.
 template <bool closest = false, class V, class Field>
 QF_HD V triangle_distance2(Local<V>& at, Field&& r) {
   using T = Element<V>;
@@ -52,7 +52,7 @@ QF_HD V triangle_distance2(Local<V>& at, Field&& r) {
   return (inside ? V{} : side) + at.w * at.w;
 }
 
-// The numbers of the triangle with these corners, in double precision; returns which of the corners is A.
+// The numbers of the triangle with these corners, in double precision; returns the number of the corner A.
 QF_HD int triangle_record(const double (&corner)[9], double (&r)[17]) {
   double longest = -1;
   int first = 0;
@@ -71,7 +71,7 @@ QF_HD int triangle_record(const double (&corner)[9], double (&r)[17]) {
   double cx = 0, cy = 0;
   for (int j = 0; j < 3; ++j) r[kOrigin + j] = a[j], e[j] = (b[j] - a[j]) / length, cx += (c[j] - a[j]) * e[j];
   for (int j = 0; j < 3; ++j) f[j] = (c[j] - a[j]) - cx * e[j];
-  for (int pass = 0; pass < 2; ++pass) {  // the second one makes slivers' frames orthogonal too
+  for (int pass = 0; pass < 2; ++pass) {  // the second pass makes slivers' frames orthogonal too
     double dot = 0, norm2 = 0;
     for (int j = 0; j < 3; ++j) dot += f[j] * e[j];
     for (int j = 0; j < 3; ++j) f[j] -= dot * e[j], norm2 += f[j] * f[j];

@@ -1,4 +1,4 @@
-// How far a mesh is, for walks: cells that hold a lower bound or the few blocks that may be closest. README, The grid.
+// Distances of a mesh for walks: cells with a lower bound or the few blocks that may be closest. README, The grid.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/mesh/locate.hpp"
@@ -10,13 +10,13 @@ inline namespace QF_ISA {
 using polygon::kHalfSide;
 using polygon::Seen;
 
-constexpr double kFar = 4;           // a cell is far from the boundary beyond so many half diagonals: its bound loses at most 2/5
+constexpr double kFar = 4;           // half diagonals beyond which a cell is far: its bound loses at most 2/5
 constexpr double kFarUp = 8;         // nodes of several cells: at most 2/9
-constexpr int kLargest = 3;          // log2 of the cells that the side of the largest such node has
-constexpr int kMostBlocks = 64;      // of a list; a cell with more of them asks the tree
+constexpr int kLargest = 3;          // log2 of the cells along the side of the largest node
+constexpr int kMostBlocks = 64;      // of a list; a cell with more asks the tree
 constexpr int64_t kChunk = 1 << 16;  // numbers of lists that are allocated together
 
-// Cells are filled by whoever comes first, by several threads at once where they meet: all write the same.
+// Fills cells. Several threads may fill one at once: all write the same.
 template <class T>
 class Filler {
  public:
@@ -25,7 +25,7 @@ class Filler {
 
   explicit Filler(Grid<T>& grid) : grid_(grid), search_(*grid.tree), side_(2 * kHalfSide / double(1 << grid.level)) {}
 
-  // The word of a cell that holds 0: that of the largest far node around it, or its own. README, The grid.
+  // The word of an empty cell: that of the largest far node around it, or its own. README, The grid.
   Int fill(const Int (&cell)[3]) const {
     T centre[3];
     middle(cell, 0, centre);
@@ -58,7 +58,7 @@ class Filler {
     return __atomic_load_n(&grid_.chunks[index / kChunk], __ATOMIC_ACQUIRE) + index % kChunk;
   }
 
-  // The list of those that ask the tree, at 0.
+  // The list of cells that ask the tree, at 0.
   static int64_t begin_lists(Int* to) {
     to[0] = 0;
     end_list(to + 1), end_list(to + 3);
@@ -84,7 +84,7 @@ class Filler {
     return word;
   }
 
-  // The blocks that may hold the closest triangle of a point of the cell, (6), nearest first; 0 where there are too many.
+  // The list of blocks that may have the closest triangle of a point of the cell, (6), nearest first; 0 if there are too many.
   Int list(const T (&centre)[3], T distance) const {
     T near[kMostBlocks];
     Int block[kMostBlocks];
@@ -109,16 +109,16 @@ class Filler {
   }
   // Beyond every distance.
   static void end_list(Int* to) { to[0] = 0, to[1] = as_bits<Int>(T(1e15)); }
-  // Room for so many numbers; 0 where there is none left.
+  // Room for n numbers; 0 if none is left.
   Int claim(int64_t n) const {
     for (;;) {
       const int64_t index = __atomic_fetch_add(&grid_.used, n, __ATOMIC_RELAXED), chunk = index / kChunk;
       if (chunk >= grid_.chunk_count) return 0;
       if ((index + n - 1) / kChunk != chunk) continue;
       if (!__atomic_load_n(&grid_.chunks[chunk], __ATOMIC_ACQUIRE)) {
-        Int* const made = static_cast<Int*>(allocate(kChunk * sizeof(Int)));
+        Int* const fresh = static_cast<Int*>(allocate(kChunk * sizeof(Int)));
         Int* none = nullptr;
-        if (!__atomic_compare_exchange_n(&grid_.chunks[chunk], &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) release(made);
+        if (!__atomic_compare_exchange_n(&grid_.chunks[chunk], &none, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) release(fresh);
       }
       return Int(index);
     }
@@ -129,7 +129,7 @@ class Filler {
   const double side_;
 };
 
-// What walks ask: 16 points at once where a bound will do, one after the other near the surface.
+// The domain of walks inside a mesh: bounds for all lanes at once, one lane after the other near the surface.
 template <class V>
 class Mesh {
  public:
@@ -145,7 +145,7 @@ class Mesh {
         scale_(T((1 << grid.level) / (2 * kHalfSide))),
         cell_(T(2 * kHalfSide / (1 << grid.level))) {}
 
-  // Reads one word a lane; near the surface a list, and a block or two of 1 kB. For lanes that are not active nothing is filled or asked.
+  // Reads one word per lane; near the surface a list, and one or two blocks of 1 kB. Skips inactive lanes.
   QF_HD Seen<V> look(const V (&x)[3], I active) const {
     const T low = T(-kHalfSide);
     I index[3], outside{};
@@ -169,7 +169,8 @@ class Mesh {
     return seen;
   }
 
-  // Where a walk ends: the closest point, and its weights of the second and third corner. The triangle comes as its place in the tree.
+  // Where a walk ends: the closest point, and the weights of the second and third corner. `primitive` is the triangle's place in the tree,
+  // or -1, and becomes its number.
   void project(T (&x)[3], Int& primitive, T (&place)[2]) const {
     double corner[9];
     T weight[3];
@@ -207,8 +208,8 @@ class Mesh {
     }
     return word;
   }
-  // Exact distances: the blocks of a list until the next one is farther than what was found. Block k of all lists, then k + 1: what is one
-  // walk's last block cannot be foretold, and so the processor works on several walks between two such branches.
+  // Exact distances: the blocks of a list until the next one is farther than the result so far. Block k of all lists, then k + 1: the
+  // branch after a walk's last block is unpredictable, so the processor works on several walks between two such branches.
   void ask(unsigned set, const V (&x)[3], I word, V from_centre, Seen<V>& seen) const {
     alignas(64) T at[3][kWidth<V>], away[kWidth<V>], radius[kWidth<V>];
     alignas(64) Int words[kWidth<V>], primitive[kWidth<V>];
@@ -224,7 +225,7 @@ class Mesh {
       radius[l] = best, primitive[l] = Int(place);
     };
     unsigned open = set;
-    for (unsigned rest = open; rest; rest &= rest - 1) {  // lists lie anywhere: all are asked for before one is waited for
+    for (unsigned rest = open; rest; rest &= rest - 1) {  // prefetch all lists, which are anywhere in memory
       const int l = __builtin_ctz(rest);
       fetch(lists[l] = filler_.blocks_of(words[l]), 2 * 64 / sizeof(Int));
     }
@@ -261,7 +262,7 @@ void make_grid(const Tree<T>& tree, int level, Grid<T>& grid) {
   grid.level = level;
   grid.cells = static_cast<Int*>(allocate(std::size_t(cells) * sizeof(Int)));
   set_zero(grid.cells, cells);
-  const int64_t most = cells * (3 + 2 * kMostBlocks) / kChunk + 64;  // what several threads fill at once takes room more than once
+  const int64_t most = cells * (3 + 2 * kMostBlocks) / kChunk + 64;  // a list that several threads fill at once takes room for each
   grid.chunks = static_cast<Int**>(allocate(std::size_t(most) * sizeof(Int*)));
   for (int64_t k = 0; k < most; ++k) grid.chunks[k] = nullptr;
   grid.chunk_count = most;

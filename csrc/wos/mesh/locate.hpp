@@ -12,8 +12,8 @@ QF_HD void corners_of(const Tree<T>& tree, int64_t place, double (&corner)[9]) {
   for (int j = 0; j < 9; ++j) corner[j] = c[j * kBlock];
 }
 
-// The distance of x, the triangle's number, the weights of its corners and the closest point. `place`: -1, or a triangle to begin with;
-// the one that was found. T chooses among the triangles, the rest is in double precision.
+// The distance of x, the place of the closest triangle, the weights of its corners and the closest point. `place` is -1, or a triangle to
+// begin with. The search is in T, the rest in double precision.
 template <class T>
 double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double (&weight)[3], double (&at)[3]) {
   const Search<T> search(tree);
@@ -33,7 +33,7 @@ double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double
 
 // Whether the line from x in the direction of z goes through the triangle. (4): the signs of one edge are the same for both its triangles.
 QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
-  int crossings = 0, found = 0;
+  int crossings = 0, sides = 0;
   double along[2] = {}, height[2] = {};
   for (int k = 0; k < 3; ++k) {
     const double *a = c + 3 * k, *b = c + 3 * ((k + 1) % 3);
@@ -42,8 +42,8 @@ QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
     const double side = multiply_add(high[0] - low[0], x[1] - low[1], -((x[0] - low[0]) * (high[1] - low[1])));
     const double t = (x[1] - low[1]) / (high[1] - low[1]);
     crossings += side > 0;
-    if (found < 2) along[found] = low[0] + t * (high[0] - low[0]), height[found] = low[2] + t * (high[2] - low[2]);
-    ++found;
+    if (sides < 2) along[sides] = low[0] + t * (high[0] - low[0]), height[sides] = low[2] + t * (high[2] - low[2]);
+    ++sides;
   }
   if (crossings != 1) return false;
   const double width = along[1] - along[0];
@@ -51,7 +51,7 @@ QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
   return height[0] + s * (height[1] - height[0]) > x[2];
 }
 
-// Odd number of triangles above x: of a closed mesh.
+// Of a closed mesh: an odd number of triangles above x.
 template <class T>
 bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
   constexpr int W = Search<double>::W;
@@ -81,7 +81,7 @@ bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
 
 constexpr double kAngleNs = 25;  // the solid angles of W triangles
 
-// The winding number is at least 1/2 either way: of a mesh with gaps. (5); reads all corners.
+// Of a mesh with gaps: a winding number (5) of at least 1/2 in absolute value. Reads all corners.
 template <class T>
 bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
   constexpr int W = Search<double>::W;
@@ -113,8 +113,8 @@ bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
   return turns * turns >= 0.25;
 }
 
-// A point inside, or one outside by at most epsilon, which moves to the closest point of the boundary; false for others. `outside`: the
-// other way round.
+// True for a point inside, and for one outside by at most epsilon, which moves to the closest point of the boundary. `outside`: the domain
+// is outside.
 template <class T>
 bool keep_in_mesh(const Tree<T>& tree, bool closed, bool outside, double epsilon, double* x) {
   const double from[3] = {x[0], x[1], x[2]};

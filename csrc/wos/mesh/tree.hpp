@@ -1,4 +1,4 @@
-// What is closest, and what lies above a point: walks down the tree. One point at a time, 16 boxes or triangles side by side.
+// Searches of the tree: the closest triangle, and the blocks above a point. One point at a time, 16 boxes or triangles at once.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "wos/mesh/args.hpp"
@@ -10,28 +10,28 @@ inline namespace QF_ISA {
 template <class T>
 class Search {
  public:
-  static constexpr int W = kLanes<T> < kBlock ? kLanes<T> : kBlock;  // a block in kBlock / W pieces
+  static constexpr int W = kLanes<T> < kBlock ? kLanes<T> : kBlock;  // a block has kBlock / W vectors
   using V = Lanes<T, W>;
   static constexpr T kBeyond = T(1e30);  // of all distances; below those of absent children
 
   explicit Search(const Tree<T>& tree) : tree_(tree) {}
 
-  // The closest triangle, as its place in the tree (16 block + lane): `best` is lowered to its squared distance, and `place` set, where
-  // there is one closer than `best`; of two that are as close that of the lower number. `best` may come from any triangle.
-  void closest(const T (&x)[3], T& best, int64_t& place) const { visit(tree_.levels, 0, x, best, place); }
+  // The closest triangle, as its place in the tree (16 block + lane): lowers `best` to its squared distance and sets `place` if there is
+  // one closer than `best`; of equally close ones the lower number. `best` may come from any triangle.
+  void closest(const T (&x)[3], T& best, int64_t& place) const { visit<true>(tree_.levels, 0, x, best, place); }
 
-  // A lower bound of the distance: that of the closest box of a block, of which kLoss may be lost, as many a node is not looked into. Of a
-  // few blocks, which are large, the distance itself.
+  // A lower bound of the distance: that of the closest box of a block, up to a factor kLoss, which saves visits. With few, large blocks the
+  // distance itself.
   static constexpr T kLoss = T(1.0625);
   static constexpr int64_t kFew = 256;
   T distance_at_least(const T (&x)[3]) const {
     T best = kBeyond;
+    int64_t place = -1;
     if (tree_.count[0] <= kFew) {
-      int64_t place = -1;
-      visit(tree_.levels, 0, x, best, place);
+      visit<true>(tree_.levels, 0, x, best, place);
       return square_root(best);
     }
-    visit_boxes(tree_.levels, 0, x, best);
+    visit<false>(tree_.levels, 0, x, best, place);
     return square_root(best) * (T(1) / kLoss);
   }
 
@@ -98,7 +98,7 @@ class Search {
       store(d2 + piece, sum);
     }
   }
-  // The nearest of 16; it counts no more.
+  // Removes the nearest of 16.
   QF_HD static T take_nearest(T (&d2)[kBlock], int& child) {
     V low = load<V>(d2);
     for (int piece = W; piece < kBlock; piece += W) low = lower(low, load<V>(d2 + piece));
@@ -112,30 +112,23 @@ class Search {
     return 4 * kBeyond;  // NaN
   }
 
+  // Down to triangles, or to the boxes of blocks.
+  template <bool triangles>
   void visit(int level, int64_t node, const T (&x)[3], T& best, int64_t& place) const {
     alignas(64) T d2[kBlock];
     box_distances2(level, node, x, d2);
     for (;;) {
       int child = 0;
-      if (!(take_nearest(d2, child) <= best)) return;
-      if (level == 1)
-        in_block(node * kBlock + child, x, best, place);
-      else
-        visit(level - 1, node * kBlock + child, x, best, place);
-    }
-  }
-  void visit_boxes(int level, int64_t node, const T (&x)[3], T& best) const {
-    alignas(64) T d2[kBlock];
-    box_distances2(level, node, x, d2);
-    for (;;) {
-      int child = 0;
       const T least = take_nearest(d2, child);
-      if (!(least * (kLoss * kLoss) <= best)) return;
-      if (level == 1) {
+      if (!((triangles ? least : least * (kLoss * kLoss)) <= best)) return;
+      if (level > 1) {
+        visit<triangles>(level - 1, node * kBlock + child, x, best, place);
+      } else if (triangles) {
+        in_block(node * kBlock + child, x, best, place);
+      } else {
         best = min(best, least);
         return;
       }
-      visit_boxes(level - 1, node * kBlock + child, x, best);
     }
   }
   template <class F>

@@ -1,4 +1,4 @@
-// Queries of single points: how far the boundary is and where, inside or outside.
+// Queries of single points: distance and closest point of the boundary, inside or outside.
 #pragma once
 #include <cstdint>
 
@@ -9,7 +9,7 @@
 
 namespace quatrefoil::wos::query {
 
-// N points of B boundaries: polygons, a mesh, or a solid where there is neither.
+// N points of B boundaries: polygons, a mesh, or else a solid.
 template <class T>
 struct Query {
   const T* points;                    // (B, N, dimension), or (N, dimension) for all
@@ -20,7 +20,7 @@ struct Query {
   std::int64_t B, N;
   bool shared;  // points
   bool closed;  // the mesh
-  bool sign;    // of distances: negative inside
+  bool sign;    // distances are negative inside
   int dimension, threads;
   T *distance, *point, *weights;       // (B, N), (B, N, dimension) twice; the last two may be null
   std::int64_t *primitive, *contains;  // (B, N); may be null

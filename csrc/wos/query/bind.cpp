@@ -9,7 +9,7 @@ QF_TABLE(wos, query)
 namespace quatrefoil::wos::query {
 namespace {
 
-// What both ops begin with; `outputs` takes the rest, then `kernel` runs.
+// The arguments of both ops; `outputs` takes the rest, then `kernel` runs.
 template <class Outputs, class Kernel>
 void run(Arguments& given, const py::object& memo, bool closed, int threads, Outputs&& outputs, Kernel&& kernel) {
   const bool shared = given.peek(0).rank == 2;

@@ -10,14 +10,13 @@
 namespace quatrefoil::wos::query {
 
 // Takes ends (M, 4), the sides of polygons, or (M, 9), the corners of triangles, and first (F,), where each instance's begin; or ends (1,
-// numbers), a solid's row, and first (2,): 0, 1; or neither for the unit ball. What the memo holds, where one is given, is used in the
-// place of sides and corners.
+// numbers), a solid's row, and first (2,): 0, 1; or neither for the unit ball. A memo replaces sides and corners.
 struct Boundaries {
   polygon::Polygons* polygons = nullptr;
   mesh::Mesh* mesh = nullptr;
   solid::Solid solid;
 
-  // Not closed: only some of the segments of polygons.
+  // closed: all segments of polygons, not only some.
   Boundaries(Arguments& given, const py::object& memo, std::int64_t B, std::int64_t D, bool closed = true) {
     const auto ends = given.optional_input("ends", "M C");
     const auto first = given.optional_input("first", "F");
@@ -48,9 +47,9 @@ struct Boundaries {
   bool pieceless() const { return !polygons && !mesh; }
   std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
   std::vector<polygon::Segments> segments(std::int64_t B) const {
-    std::vector<polygon::Segments> found;
-    for (std::int64_t b = 0; polygons && b < B; ++b) found.push_back(polygons->segments(polygon(b)));
-    return found;
+    std::vector<polygon::Segments> all;
+    for (std::int64_t b = 0; polygons && b < B; ++b) all.push_back(polygons->segments(polygon(b)));
+    return all;
   }
 
  private:
@@ -60,7 +59,7 @@ struct Boundaries {
       own = make();
       used = own.get();
     } else {
-      if (!py::isinstance<M>(memo)) given.refuse_type("grids: expected those of such a boundary");
+      if (!py::isinstance<M>(memo)) given.refuse_type("grids: expected the memo of such a boundary");
       used = memo.cast<M*>();
     }
   }

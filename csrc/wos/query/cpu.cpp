@@ -9,24 +9,24 @@
 namespace quatrefoil::wos::query {
 inline namespace QF_ISA {
 
-constexpr double kTreeNs = 1000;       // a point of a mesh
-constexpr double kSegmentNs = 1;       // a point and a segment
+constexpr double kTreeNs = 1000;       // per point of a mesh
+constexpr double kSegmentNs = 1;       // per point and segment
 constexpr int64_t kSorted = 1 << 16;   // points whose keys are in memory together: 1 MB
-constexpr int64_t kRun = 256;          // of those, in the order of the curve, one after the other
+constexpr int64_t kRun = 256;          // points that one thread takes in the order of the curve
 constexpr int64_t kWorthSorting = 64;  // points
 
-// One point's answer, in scaled coordinates.
-struct Found {
+// One point's result, in scaled coordinates.
+struct Result {
   double distance = 0, at[3] = {}, weights[3] = {};
   int64_t primitive = 0;
 };
 
-void find_on_polygon(const polygon::Segments& segments, const double (&x)[3], Found& found) {
+void nearest_on_polygon(const polygon::Segments& segments, const double (&x)[3], Result& result) {
   double place;
-  found.distance = polygon::closest(segments, x[0], x[1], found.primitive, place);
-  found.weights[0] = 1 - place, found.weights[1] = place;
-  const double* const s = segments.ends + 4 * found.primitive;
-  for (int j = 0; j < 2; ++j) found.at[j] = s[j] + place * (s[2 + j] - s[j]);
+  result.distance = polygon::closest(segments, x[0], x[1], result.primitive, place);
+  result.weights[0] = 1 - place, result.weights[1] = place;
+  const double* const s = segments.ends + 4 * result.primitive;
+  for (int j = 0; j < 2; ++j) result.at[j] = s[j] + place * (s[2 + j] - s[j]);
 }
 
 template <class T>
@@ -35,7 +35,7 @@ bool is_inside(const Query<T>& p, int64_t instance, const double (&x)[3]) {
   return p.closed ? mesh::inside_closed(*p.tree, x) : mesh::inside_open(*p.tree, x);
 }
 
-// Point i of all in scaled coordinates; false where it is not finite.
+// Point i in scaled coordinates; false if it is not finite.
 template <class T>
 bool scaled(const Query<T>& p, int64_t i, double* x) {
   const int D = p.dimension;
@@ -50,31 +50,31 @@ bool scaled(const Query<T>& p, int64_t i, double* x) {
 }
 
 template <class T>
-void write(const Query<T>& p, int64_t i, const Found& found) {
+void write(const Query<T>& p, int64_t i, const Result& result) {
   const int D = p.dimension;
   const double* const frame = p.frame + i / p.N * (D + 1);
-  p.distance[i] = T(found.distance * frame[D]);
-  for (int j = 0; p.point && j < D; ++j) p.point[i * D + j] = T(frame[j] + frame[D] * found.at[j]);
-  for (int j = 0; p.weights && j < D; ++j) p.weights[i * D + j] = T(found.weights[j]);
-  if (p.primitive) p.primitive[i] = found.primitive;
+  p.distance[i] = T(result.distance * frame[D]);
+  for (int j = 0; p.point && j < D; ++j) p.point[i * D + j] = T(frame[j] + frame[D] * result.at[j]);
+  for (int j = 0; p.weights && j < D; ++j) p.weights[i * D + j] = T(result.weights[j]);
+  if (p.primitive) p.primitive[i] = result.primitive;
 }
 
 template <class T>
 void write_nothing(const Query<T>& p, int64_t i) {
-  Found found;
-  found.distance = __builtin_nan("");
-  for (int j = 0; j < 3; ++j) found.at[j] = found.weights[j] = found.distance;
-  found.primitive = -1;
-  write(p, i, found);
+  Result result;
+  result.distance = __builtin_nan("");
+  for (int j = 0; j < 3; ++j) result.at[j] = result.weights[j] = result.distance;
+  result.primitive = -1;
+  write(p, i, result);
 }
 
 template <class T>
-void finish(const Query<T>& p, int64_t i, const double (&x)[3], Found& found) {
-  if (p.sign && is_inside(p, i / p.N, x)) found.distance = -found.distance;
-  write(p, i, found);
+void finish(const Query<T>& p, int64_t i, const double (&x)[3], Result& result) {
+  if (p.sign && is_inside(p, i / p.N, x)) result.distance = -result.distance;
+  write(p, i, result);
 }
 
-// A mesh: each search begins with the triangle that the last one found. A tree's nodes and blocks, about 1 kB each, some twenty a point.
+// A mesh: each search begins with the triangle of the previous point. Reads about twenty nodes and blocks of 1 kB per point.
 template <class T>
 void nearest_on_mesh(const Query<T>& p) {
   const int64_t room = min(kSorted, p.N);
@@ -95,45 +95,45 @@ void nearest_on_mesh(const Query<T>& p) {
         for (int64_t k = run * kRun; k < min(n, (run + 1) * kRun); ++k) {
           const int64_t i = first + int64_t(std::uint32_t(order[k]));
           double x[3];
-          Found found;
+          Result result;
           check(kTreeNs);
           if (!scaled(p, i, x)) {
             write_nothing(p, i);
             continue;
           }
-          found.distance = mesh::closest(*p.tree, x, place, found.weights, found.at);
-          found.primitive = p.tree->ids[place];
-          finish(p, i, x, found);
+          result.distance = mesh::closest(*p.tree, x, place, result.weights, result.at);
+          result.primitive = p.tree->ids[place];
+          finish(p, i, x, result);
         }
       }
     });
   }
 }
 
-// Points of a solid, in any dimension: `put` gets each one's number and what was found, or null where it is not finite. `where`: the
-// closest point too.
+// Points of a solid, in any dimension: `put` gets each one's number and result, or null if it is not finite. `where`: the closest point
+// too.
 template <class T, class F>
 void in_solid(const Query<T>& p, bool where, F&& put) {
   parallel_for(p.B * p.N, p.threads, 10 * double(p.dimension), [&](int64_t begin, int64_t end) {
     double x[solid::kMostDimension], at[solid::kMostDimension];
     for (int64_t i = begin; i < end; ++i) {
       const bool finite = scaled(p, i, x);
-      solid::Nearest found{};
-      if (finite && where) found = solid::nearest(p.solid, p.dimension, x, at);
-      if (finite && !where) found.distance = solid::distance(p.solid, p.dimension, x, at);
-      put(i, finite ? &found : nullptr, at);
+      solid::Nearest result{};
+      if (finite && where) result = solid::nearest(p.solid, p.dimension, x, at);
+      if (finite && !where) result.distance = solid::distance(p.solid, p.dimension, x, at);
+      put(i, finite ? &result : nullptr, at);
     }
   });
 }
 template <class T>
 void nearest_on_solid(const Query<T>& p) {
   const int64_t D = p.dimension;
-  in_solid(p, p.point != nullptr, [&](int64_t i, const solid::Nearest* found, const double* at) {
+  in_solid(p, p.point != nullptr, [&](int64_t i, const solid::Nearest* result, const double* at) {
     const double *const frame = p.frame + i / p.N * (D + 1), nan = __builtin_nan("");
-    const double distance = found ? found->distance : nan;
+    const double distance = result ? result->distance : nan;
     p.distance[i] = T((p.sign || distance > 0 ? distance : -distance) * frame[D]);
-    for (int64_t j = 0; p.point && j < D; ++j) p.point[i * D + j] = found ? T(frame[j] + frame[D] * at[j]) : T(nan);
-    if (p.primitive) p.primitive[i] = found ? found->face : -1;
+    for (int64_t j = 0; p.point && j < D; ++j) p.point[i * D + j] = result ? T(frame[j] + frame[D] * at[j]) : T(nan);
+    if (p.primitive) p.primitive[i] = result ? result->face : -1;
   });
 }
 
@@ -150,23 +150,24 @@ void nearest(const Query<T>& p) {
   parallel_for(p.B * p.N, p.threads, sweep_ns(p), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       double x[3];
-      Found found;
+      Result result;
       if (!scaled(p, i, x)) {
         write_nothing(p, i);
         continue;
       }
-      find_on_polygon(p.segments[i / p.N], x, found);
-      finish(p, i, x, found);
+      nearest_on_polygon(p.segments[i / p.N], x, result);
+      finish(p, i, x, result);
     }
   });
 }
 
-// 1 inside, 0 outside and for what is not finite.
+// 1 inside, 0 outside and for points that are not finite.
 template <class T>
 void inside(const Query<T>& p) {
   if (p.B * p.N == 0) return;
   if (!p.tree && !p.segments)
-    return in_solid(p, false, [&](int64_t i, const solid::Nearest* found, const double*) { p.contains[i] = found && found->distance < 0; });
+    return in_solid(p, false,
+                    [&](int64_t i, const solid::Nearest* result, const double*) { p.contains[i] = result && result->distance < 0; });
   const double ns = !p.tree ? sweep_ns(p) : p.closed ? kTreeNs : double(p.tree->M) * mesh::kAngleNs / 8;
   parallel_for(p.B * p.N, p.threads, ns, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

@@ -1,4 +1,4 @@
-// Points in the order of a Z curve, so that one's closest triangle is a good guess for the next one's.
+// Points in the order of a Z curve, so that a point's closest triangle is a good guess for the next point.
 #pragma once
 #include "core/run/memory.hpp"
 
@@ -21,7 +21,7 @@ QF_HD std::uint64_t place_on_curve(const double (&x)[3]) {  // in the cube [-1, 
   return code;
 }
 
-// n keys, the place on the curve above 32 bits, a number below: sorted by the first, either where they are or in `spare`.
+// Sorts n keys, with the place on the curve above 32 bits and a number below, by place; returns `keys` or `spare`.
 inline std::uint64_t* sort_by_place(std::uint64_t* keys, std::uint64_t* spare, int64_t n) {
   constexpr int kDigit = 10;
   for (int pass = 0; pass < 3; ++pass) {

@@ -1,5 +1,5 @@
-// Boundaries without pieces, in scaled coordinates: the unit ball, a box around 0, or where a field of signed distances is 0, which values
-// at nodes or a user's function give.
+// Boundaries without facets, in scaled coordinates: the unit ball, a box around 0, or the zeros of a field of signed distances, from values
+// at nodes or a user's function.
 #pragma once
 #include <cstdint>
 
@@ -7,7 +7,7 @@
 
 namespace quatrefoil::wos::solid {
 
-constexpr std::int64_t kMostDimension = 1024;  // a counter of random words holds 256 calls of Philox a direction
+constexpr std::int64_t kMostDimension = 1024;  // a counter of random words has 256 calls of Philox per direction
 
 struct Solid {
   const double* half = nullptr;   // (dimension,) a box, by half its sides
@@ -17,8 +17,8 @@ struct Solid {
   bool ball() const { return !half && !field; }
 };
 
-// The numbers in a field's row before its values: what distances are divided by, its nodes along every axis, its box's corners. Behind
-// those of a function, which has no nodes, come the centre and extent of its box in absolute coordinates.
+// The numbers in a field's row before its values: the divisor of distances, the nodes along every axis, the box's corners. A function has
+// no nodes, and the centre and extent of its box in absolute coordinates instead of values.
 QF_HD constexpr std::int64_t field_head(std::int64_t dimension) { return 1 + 3 * dimension; }
 
 }  // namespace quatrefoil::wos::solid

@@ -12,7 +12,7 @@ namespace quatrefoil::wos::solid {
 // Whether a row of so many numbers is a solid's: a segment has 4, a triangle 9.
 constexpr bool is_solid(std::int64_t width, std::int64_t D) { return width == D || (D <= 3 && width > D * D); }
 
-// A box's row has D numbers. The kernel takes a field's sizes on trust.
+// A box's row has D numbers. The kernel relies on a field's sizes.
 inline Solid solid_of(const Arguments& given, const double* row, std::int64_t width, std::int64_t D) {
   if (width == D) {
     for (std::int64_t i = 0; i < D; ++i) given.require(row[i] > 0 && row[i] <= 1, "half the sides of a box are positive");
@@ -23,26 +23,23 @@ inline Solid solid_of(const Arguments& given, const double* row, std::int64_t wi
   for (std::int64_t i = 0; i < D; ++i) {
     const double n = row[1 + i];
     if (n == 0 && i == 0 && width == field_head(D) + D + 1) return {nullptr, row};  // of a function
-    given.require(n >= 2 && n <= double(width) && n == std::floor(n), "a size that is none");
+    given.require(n >= 2 && n <= double(width) && n == std::floor(n), "invalid table size");
     given.require(std::int64_t(n) <= (width - field_head(D)) / count, "a field is larger than its row");
     count *= std::int64_t(n);
-    given.require(row[1 + D + i] < row[1 + 2 * D + i], "a box without inside");
+    given.require(row[1 + D + i] < row[1 + 2 * D + i], "an empty box");
   }
   given.require(count == width - field_head(D), "a field has as many values as nodes");
   return {nullptr, row};
 }
 
-// The function of a field that has no nodes; it comes as what the boundary keeps.
+// The function of a field without nodes, which is passed as the memo.
 class FunctionOf {
  public:
   void set(const Arguments& given, const py::object& memo, std::int64_t D, Solid& solid) {
     if (!solid.field || solid.field[1] != 0) return;
     given.require(!memo.is_none(), "the function of signed distances is missing");
     function_ = std::make_unique<data::PythonFunction>(data::PythonFunction{memo, D});
-    const py::object address = py::getattr(memo, "address", py::none());
-    solid.function = address.is_none() ? data::call_python : data::call_compiled;
-    solid.context = address.is_none() ? function_.get() : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
-    given.require(solid.context != nullptr, "a null function");
+    data::set_callback(given, *function_, solid.function, solid.context);
   }
 
  private:

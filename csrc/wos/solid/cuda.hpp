@@ -1,18 +1,16 @@
-// How far a ball, a box or a field of signed distances is from one walk on a GPU, inside or outside, and how walks come back that are far
-// away. Nobody has looked at the numbers: a field whose sizes do not fit its row is not sound.
+// How far a ball, a box or a field of signed distances is from one walk on a GPU, inside or outside, and how walks return from far away.
+// The numbers are unchecked: a field whose sizes do not fit its row is not sound.
 #pragma once
 #include "core/lanes/hd.hpp"
-#include "wos/data/formula.hpp"
 #include "wos/mesh/cuda.hpp"
 #include "wos/solid/args.hpp"
 #include "wos/solid/formula.hpp"
+#include "wos/solid/formula_exact.hpp"
 
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
 using polygon::Seen;
-
-constexpr int kSteps = 8;  // of a field's projection (3) at most
 
 template <int D, class T>
 __device__ __forceinline__ T length_of(const T (&x)[D]) {
@@ -20,27 +18,17 @@ __device__ __forceinline__ T length_of(const T (&x)[D]) {
   for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
   return square_root(r2);
 }
-// The closest point of the unit sphere: of its centre any.
-template <int D, class T>
-__device__ __forceinline__ void project_on_ball(T (&x)[D]) {
-  const T r = length_of<D>(x), scale = r > 0 ? T(1) / r : T(0);
-  for (int i = 0; i < D; ++i) x[i] *= scale;
-  if (!(r > 0)) x[0] = 1;
+// f(x in double precision) moves it.
+template <int D, class T, class F>
+__device__ __forceinline__ void project_by(T (&x)[D], const F& f) {
+  double at[D];
+  for (int i = 0; i < D; ++i) at[i] = double(x[i]);
+  f(at);
+  for (int i = 0; i < D; ++i) x[i] = T(at[i]);
 }
-// Of a box, from either side.
 template <int D, class T>
 __device__ __forceinline__ void project_on_box(const double* half, T (&x)[D]) {
-  double best = -1e300;
-  int axis = 0;
-  for (int j = 0; j < D; ++j) {
-    const double here = double(x[j]), excess = (here < 0 ? -here : here) - half[j];
-    axis = excess > best ? j : axis;
-    best = excess > best ? excess : best;
-  }
-  for (int j = 0; j < D; ++j) {
-    const double here = double(x[j]), at = min(max(here, -half[j]), half[j]);
-    x[j] = T(!(best > 0) && j == axis ? (here < 0 ? -half[j] : half[j]) : at);
-  }
+  project_by(x, [=](double (&at)[D]) { nearest_on_box(half, D, at, at); });
 }
 
 template <class T, int dimension>
@@ -49,7 +37,7 @@ struct Ball {
   static constexpr bool outside = false;
   __device__ bool sound() const { return true; }
   __device__ Seen<T> look(const T (&x)[D], int64_t, bool) const { return {T(1) - length_of<D>(x), 0}; }
-  __device__ void project(T (&x)[D], int64_t&, T (&)[D - 1]) const { project_on_ball<D>(x); }
+  __device__ void project(T (&x)[D], int64_t&, T (&)[D - 1]) const { project_on_ball(x); }
   __device__ bool escaped(const T (&)[D]) const { return false; }
 };
 
@@ -61,14 +49,14 @@ class Inside {
   static constexpr bool outside = false;
 
   Inside() = default;
-  __device__ Inside(const double* row, int64_t width) : row_(row), is_box_(width == D) {
+  __device__ Inside(const double* row, int64_t width) : field_{row, row + field_head(D), {}}, is_box_(width == D) {
     int64_t count = 1;
     const int64_t room = width - field_head(D);
     sound_ = is_box_ || (room > 0 && row[0] > 0);
     for (int i = 0; !is_box_ && i < D; ++i) {
       sound_ = sound_ && row[1 + i] >= 2 && row[1 + i] <= double(room / count) && row[1 + D + i] < row[1 + 2 * D + i];
-      nodes_[i] = sound_ ? int64_t(row[1 + i]) : 2;
-      count *= nodes_[i];
+      field_.nodes[i] = sound_ ? int64_t(row[1 + i]) : 2;
+      count *= field_.nodes[i];
     }
   }
   __device__ bool sound() const { return sound_; }
@@ -76,47 +64,28 @@ class Inside {
   __device__ Seen<T> look(const T (&x)[D], int64_t, bool) const {
     if (is_box_) {
       T radius = T(1e30);
-      for (int i = 0; i < D; ++i) radius = lower(radius, T(T(row_[i]) - (x[i] < 0 ? -x[i] : x[i])));
+      for (int i = 0; i < D; ++i) radius = lower(radius, T(T(field_.row[i]) - (x[i] < 0 ? -x[i] : x[i])));
       return {radius, 0};
     }
     if (beyond(x)) return {T(0), 0};
     double at[D];
     for (int i = 0; i < D; ++i) at[i] = double(x[i]);
-    return {-T(field(at, nullptr)) * T(1 / row_[0]), 0};
+    return {-T(field_.at(at, static_cast<double*>(nullptr))) * T(1 / field_.row[0]), 0};
   }
   __device__ void project(T (&x)[D], int64_t&, T (&)[D - 1]) const {
-    if (is_box_) return project_on_box<D>(row_, x);
-    double at[D];
-    for (int i = 0; i < D; ++i) at[i] = double(x[i]);
-    QF_ROLLED
-    for (int k = 0; k < kSteps; ++k) {  // (3)
-      double slopes[D], steepness = 0;
-      const double value = field(at, slopes);
-      for (int i = 0; i < D; ++i) steepness += slopes[i] * slopes[i];
-      if (!(steepness > 1e-12) || (value < 1e-14 && value > -1e-14)) break;
-      for (int i = 0; i < D; ++i) at[i] = min(max(at[i] - value * slopes[i] / steepness, row_[1 + D + i]), row_[1 + 2 * D + i]);
-    }
-    for (int i = 0; i < D; ++i) x[i] = T(at[i]);
+    if (is_box_) return project_on_box(field_.row, x);
+    const auto value = [this](const double (&at)[D], double* slopes) { return field_.at(at, slopes); };
+    project_by(x, [&](double (&at)[D]) { project_on_field(field_, at, value); });
   }
   __device__ bool escaped(const T (&x)[D]) const { return !is_box_ && beyond(x); }
 
  private:
   __device__ bool beyond(const T (&x)[D]) const {
     bool out = false;
-    for (int i = 0; i < D; ++i) out = out || double(x[i]) < row_[1 + D + i] || double(x[i]) > row_[1 + 2 * D + i];
+    for (int i = 0; i < D; ++i) out = out || field_.beyond(i, double(x[i]));
     return out;
   }
-  __device__ double field(const double (&x)[D], double* slopes) const {
-    double frame[D + 1] = {}, v[1 << D];  // coordinates of the row are scaled, as x is
-    frame[D] = 1;
-    const double* const box = row_ + 1 + D;
-    const auto cell = data::cells<double, D>(box, nodes_, frame, x);
-    data::corners<D, double>(row_ + field_head(D), nodes_, cell.node, v);
-    for (int i = 0; slopes && i < D; ++i) slopes[i] = data::slope<D>(v, cell.place, i) * (double(nodes_[i] - 1) / (box[D + i] - box[i]));
-    return data::interpolated<D>(v, cell.place);
-  }
-  const double* row_ = nullptr;
-  int64_t nodes_[D] = {};
+  GridDistances<D> field_;  // its row is that of a box too
   bool is_box_ = false, sound_ = false;
 };
 
@@ -128,7 +97,7 @@ class Outside {
   static constexpr bool outside = true;
 
   Outside() = default;
-  // half: of a box, or null; the mesh may have no triangles: then it is none.
+  // half: of a box, or null; a mesh without triangles is absent.
   __device__ Outside(const double* half, const mesh::Mesh<T>& mesh, double epsilon)
       : half_(half), mesh_(mesh), near_(near_cube<T>(epsilon)) {
     double r2 = 0;
@@ -137,16 +106,12 @@ class Outside {
     far_ = is_ball() ? T(1) : T(kNearSphere) * sphere_;
   }
   __device__ bool sound() const { return true; }
-  // The closest triangle, or from far away a bound, unless the walk ends here.
+  // The closest triangle, or a bound from far away unless the walk ends here.
   __device__ Seen<T> look(const T (&x)[D], int64_t near, bool is_last) const {
     if (is_ball()) return {length_of<D>(x) - T(1), 0};
-    T d2{}, most = T(-1);
-    for (int i = 0; i < D; ++i) {
-      const T excess = (x[i] < 0 ? -x[i] : x[i]) - side(i), positive = higher(excess, T(0));
-      d2 += positive * positive;
-      most = higher(most, excess);
-    }
-    const T box = most > 0 ? square_root(d2) : most;
+    T half[D];
+    for (int i = 0; i < D; ++i) half[i] = side(i);
+    const T box = distance_from_box(x, half);
     if (!mesh_.sound()) return {box, 0};
     return box < near_ || is_last ? mesh_.look(x, near, is_last) : Seen<T>{box, -1};
   }
@@ -154,13 +119,14 @@ class Outside {
     if (mesh_.sound())
       mesh_.project(x, primitive, where);
     else if (half_)
-      project_on_box<D>(half_, x);
+      project_on_box(half_, x);
     else
-      project_on_ball<D>(x);
+      project_on_ball(x);
   }
   __device__ bool escaped(const T (&)[D]) const { return false; }
 
-  // Beyond the sphere, where `far`, a walk comes back to y, with the weight 1, or to infinity, with 0. Two uniform numbers and an angle.
+  // Beyond the sphere, where `far`, a walk returns to y with weight 1, or goes to infinity with weight 0. Takes two uniform numbers and an
+  // angle.
   __device__ bool far(const T (&x)[D]) const { return length_of<D>(x) > far_; }
   __device__ T come_back(const T (&x)[D], T u, T v, T cosine, T sine, T (&y)[D]) const {
     const T r = length_of<D>(x);

@@ -1,4 +1,4 @@
-// How far a solid's boundary is from W walks inside it, in the plane and in space: a ball's alone, for it has no branch; the others'.
+// How far a solid's boundary is from W walks inside it, in the plane and in space. A ball has a class of its own, without a branch.
 #pragma once
 #include "wos/polygon/grid.hpp"
 #include "wos/solid/locate.hpp"
@@ -12,6 +12,14 @@ using polygon::Seen;
 template <class Domain>
 constexpr bool kOutside = false;
 
+template <int D, class T>
+void project_on_solid(const Solid& solid, T (&x)[D]) {
+  double here[D], at[D];
+  for (int i = 0; i < D; ++i) here[i] = double(x[i]);
+  nearest(solid, D, here, at);
+  for (int i = 0; i < D; ++i) x[i] = T(at[i]);
+}
+
 template <class V, int dimension>
 class UnitBall {
  public:
@@ -24,13 +32,7 @@ class UnitBall {
     for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
     return {T(1) - square_root(r2), V{}, I{}};
   }
-  void project(T (&x)[D], Int&, T (&)[D - 1]) const {
-    T r2 = 0;
-    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
-    const T scale = r2 > 0 ? T(1) / square_root(r2) : T(0);
-    for (int i = 0; i < D; ++i) x[i] *= scale;
-    if (!(r2 > 0)) x[0] = 1;  // every point of the sphere is the closest one
-  }
+  void project(T (&x)[D], Int&, T (&)[D - 1]) const { project_on_ball(x); }
   static bool escaped(const T (&)[D]) { return false; }
 };
 
@@ -56,12 +58,7 @@ class Inside {
     return {-field(x) * divisor_, V{}, I{}};
   }
   // Where a walk ends: the closest point.
-  void project(T (&x)[D], Int&, T (&)[D - 1]) const {
-    double here[D], at[D];
-    for (int i = 0; i < D; ++i) here[i] = double(x[i]);
-    nearest(solid_, D, here, at);
-    for (int i = 0; i < D; ++i) x[i] = T(at[i]);
-  }
+  void project(T (&x)[D], Int&, T (&)[D - 1]) const { project_on_solid(solid_, x); }
   // A field's box holds its domain.
   bool escaped(const T (&x)[D]) const {
     bool out = false;

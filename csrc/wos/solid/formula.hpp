@@ -1,11 +1,11 @@
-// How walks outside come back that are far away. Equation numbers: README.md beside this file.
+// How walks outside return from far away. Equation numbers: README.md next to this file.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-constexpr double kNearSphere = 1.0625;  // of the sphere around a box: walks nearer to it make steps
+constexpr double kNearSphere = 1.0625;  // of the radius of the sphere around a box: nearer walks make ordinary steps
 constexpr double kNearCube = 0.0625;    // from a mesh's cube: nearer walks ask the tree, for others the cube's distance is good enough
 
 // The same where walks end within epsilon: a walk that ends has seen its triangle.
@@ -14,7 +14,20 @@ QF_HD T near_cube(double epsilon) {
   return T(1.01 * epsilon > kNearCube ? 1.01 * epsilon : kNearCube);
 }
 
-// (5), (6) From x at a distance r from 0, r > R, to the sphere of radius R, by its exterior Poisson kernel; u and the words are random.
+// (1) The distance from a box around 0, negative inside.
+template <class V, class T, int D>
+QF_HD V distance_from_box(const V (&x)[D], const T (&half)[D]) {
+  V d2{}, most = broadcast<V>(T(-1));
+  for (int i = 0; i < D; ++i) {
+    const V excess = (x[i] < 0 ? -x[i] : x[i]) - half[i], positive = higher(excess, V{});
+    d2 += positive * positive;
+    most = higher(most, excess);
+  }
+  return most > 0 ? square_root(d2) : most;
+}
+
+// (5), (6) From x at a distance r from 0, r > R, to the sphere of radius R, by its exterior Poisson kernel, with the uniform number u and a
+// random angle.
 template <class V>
 QF_HD void return_to_sphere(V R, V r, const V (&x)[3], V u, V cosine, V sine, V (&y)[3]) {
   using T = Element<V>;

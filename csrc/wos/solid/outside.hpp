@@ -1,4 +1,4 @@
-// How far a ball, a box or a mesh is from W walks outside of it, and how walks come back that are far away. In space. README (4) to (6).
+// How far a ball, a box or a mesh is from W walks outside of it, and how walks return from far away. In space. README (4) to (6).
 #pragma once
 #include "wos/mesh/grid.hpp"
 #include "wos/solid/domain.hpp"
@@ -14,7 +14,7 @@ class Outside {
   using T = Element<V>;
   using I = Bits<V>;
   using Int = Bits<T>;
-  // grid: of a mesh, or null; epsilon: from where on the closest triangle must be known.
+  // grid: of a mesh, or null; epsilon: the distance within which the closest triangle must be known.
   Outside(const Solid& solid, mesh::Grid<T>* grid, double epsilon) : solid_(solid), grid_(grid), near_(near_cube<T>(epsilon)) {
     double r2 = 0;
     for (int i = 0; i < D; ++i) half_[i] = grid ? T(0.5) : solid.half ? T(solid.half[i]) : T(0), r2 += double(half_[i]) * double(half_[i]);
@@ -25,26 +25,17 @@ class Outside {
 
   QF_HD Seen<V> look(const V (&x)[D], I active) const {
     if (!grid_ && solid_.ball()) return {length(x) - T(1), V{}, I{}};
-    V d2{}, most = broadcast<V>(T(-1));
-    for (int i = 0; i < D; ++i) {
-      const V excess = (x[i] < 0 ? -x[i] : x[i]) - half_[i], positive = higher(excess, V{});
-      d2 += positive * positive;
-      most = higher(most, excess);
-    }
-    const V box = most > 0 ? square_root(d2) : most;
+    const V box = distance_from_box(x, half_);
     return grid_ ? look_at_mesh(x, active, box) : Seen<V>{box, V{}, I{}};
   }
   // Where a walk ends: the closest point.
   void project(T (&x)[D], Int& primitive, T (&where)[D - 1]) const {
-    if (grid_) return mesh::Mesh<V>(*grid_).project(x, primitive, where);
-    double here[D], at[D];
-    for (int i = 0; i < D; ++i) here[i] = double(x[i]);
-    nearest(solid_, D, here, at);
-    for (int i = 0; i < D; ++i) x[i] = T(at[i]);
+    grid_ ? mesh::Mesh<V>(*grid_).project(x, primitive, where) : project_on_solid(solid_, x);
   }
   static bool escaped(const T (&)[D]) { return false; }
 
-  // Beyond the sphere, where `far`, a walk comes back to y, with the weight 1, or to infinity, with 0. Two uniform numbers and an angle.
+  // Beyond the sphere, where `far`, a walk returns to y with weight 1, or goes to infinity with weight 0. Takes two uniform numbers and an
+  // angle.
   QF_HD I far(const V (&x)[D]) const { return length(x) > far_; }
   QF_HD V come_back(const V (&x)[D], V u, V v, V cosine, V sine, V (&y)[D]) const {
     const V r = length(x), R = broadcast<V>(sphere_);
@@ -54,7 +45,7 @@ class Outside {
 
  private:
   QF_HD static V length(const V (&x)[D]) { return square_root(V(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])); }
-  // In the cube the grid is asked; near it the tree, one lane after the other.
+  // In the cube by the grid; near it by the tree, one lane after the other.
   Seen<V> look_at_mesh(const V (&x)[D], I active, V cube) const {
     Seen<V> seen = mesh::Mesh<V>(*grid_).look(x, active & (cube <= 0));
     seen.radius = cube > 0 ? cube : seen.radius;

@@ -1,4 +1,4 @@
-// The gradient of the walks' means in the numbers of their data: the same paths again, and no number a walk is stored. README (7), (8).
+// The gradient of the walks' means in the numbers of their data: replays the paths and stores nothing per walk. README (7), (8).
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "wos/data/field.hpp"
@@ -8,15 +8,15 @@ namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
 constexpr int64_t kParts = 64;             // partial sums of a gradient at most, by sizes alone: the same bits for any number of threads
-constexpr int64_t kPartWalks = 1024;       // of a part at least
-constexpr int64_t kPartNumbers = 1 << 21;  // of all parts together, 16 MB: a grid has many values; but
-constexpr int64_t kLeastParts = 8;         // so many parts there may be
-constexpr int64_t kPieceWalks = 16384;     // of a part between two looks for an interrupt
+constexpr int64_t kPartWalks = 1024;       // walks of a part at least
+constexpr int64_t kPartNumbers = 1 << 21;  // of all parts together, 16 MB, since a grid has many values; but
+constexpr int64_t kLeastParts = 8;         // as many parts are always allowed
+constexpr int64_t kPieceWalks = 16384;     // of a part between two checks for an interrupt
 
-// The gradients of every right-hand side in a unit of their own, a power of two: shares are added up in T, and in float32 1e-40 is 0.
+// The gradients of every right-hand side in their own unit, a power of two: shares are summed in T, and 1e-40 is 0 in float32.
 class Units {
  public:
-  // grad (B, each) stays where it is if all of it is of an ordinary size.
+  // Copies grad (B, each) unless all of it has an ordinary size.
   Units(const double* grad, int64_t B, int64_t each) : grad_(grad), units_(B), ordinary_(find(B, each)), scaled_(ordinary_ ? 0 : B * each) {
     for (int64_t k = 0; !ordinary_ && k < B * each; ++k) scaled_[k] = grad[k] / units_[k / each];
   }
@@ -51,7 +51,7 @@ class Units {
   Scratch<double> scaled_;
 };
 
-// Partial sums of one gradient: `parts` for each of B right-hand sides, each as long as that has numbers.
+// Partial sums of one gradient: `parts` for each of B right-hand sides, each as long as its numbers.
 class Parts {
  public:
   Parts(const data::Data& data, int64_t B, int64_t parts, double* out)
@@ -64,7 +64,7 @@ class Parts {
     for (int64_t b = 0; b < B; ++b) most = max(most, data.count(b));
     return most;
   }
-  // In their order: shared numbers collect from all instances.
+  // In order: shared numbers collect from all instances.
   void add_up(const Units& units) const {
     for (int64_t b = 0; out_ && b < B_; ++b) {
       for (int64_t k = 0; units[b] != 1 && k < parts_ * length_; ++k) sums_[b * parts_ * length_ + k] *= units[b];
@@ -88,8 +88,7 @@ struct PartOf {
   double* operator()(int64_t side) const { return parts(instance * nrhs + side, part); }
 };
 
-// What a walk adds to the gradients is its share of its node's, grad / size. `ddirichlet` and `dsource` are those of a part, one for each
-// right-hand side.
+// Adds a walk's share of its node's gradient, grad / size. `ddirichlet` and `dsource` are those of a part, one for each right-hand side.
 template <class V, int D>
 class Shares final : public Sink<V, D> {
  public:
@@ -121,8 +120,7 @@ class Shares final : public Sink<V, D> {
 
   void begin(int lane, int64_t, int64_t point, int64_t walk) override {
     const int64_t sample = walk / p_.group(), first = p_.first_walk / p_.group(), end = first + p_.walks / p_.group();
-    int64_t at = first, node = 0, size = node_size(at, end);
-    for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
+    const auto [node, size] = node_of(sample, first, end);
     for (int64_t side = 0; side < nrhs_; ++side) {
       const double* const grad = grad_ + ((side * p_.N + point) * nodes_ + node) * p_.channels();
       T* const own = of_channel(side) + lane;
@@ -189,11 +187,11 @@ class Shares final : public Sink<V, D> {
   const double* const grad_;
   const PartOf ddirichlet_, dsource_;
   const Scratch<T> of_channel_;               // (nrhs, 1 + D, W)
-  const Scratch<double> exact_, end_shares_;  // (W, nrhs): shares before they were rounded; of ends
+  const Scratch<double> exact_, end_shares_;  // (W, nrhs): shares before rounding; (ends, nrhs)
   const Scratch<T> shares_;
 };
 
-// Into how many parts the walks of an instance are cut: sizes alone say it.
+// The number of parts of the walks of an instance, by sizes alone.
 template <class T>
 int64_t parts_of(const WalkAdjoint<T>& q) {
   const Walk<T>& p = q.forward;
@@ -203,7 +201,7 @@ int64_t parts_of(const WalkAdjoint<T>& q) {
   return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
 }
 
-// run(instance, part, first, last) for the slots [first, last) of every part of every instance, a piece of each after the other.
+// run(instance, part, first, last) for the slots [first, last) of every part of every instance, piece by piece.
 template <class T, class F>
 void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
   const int64_t total = p.N * p.walks, longest = (total + parts - 1) / parts;
@@ -217,15 +215,15 @@ void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
     });
 }
 
-// Costs a forward run without its reduction. Memory: kParts partial sums of the numbers at most, whatever the number of walks.
+// Costs a forward run without its reduction. Memory: at most kParts partial sums of the numbers, for any number of walks.
 template <class T>
-void walk_adjoint(const WalkAdjoint<T>& given) {
-  const Walk<T>& p = given.forward;
+void walk_adjoint(const WalkAdjoint<T>& unscaled) {
+  const Walk<T>& p = unscaled.forward;
   const int64_t total = p.N * p.walks;
   const int64_t sides = p.sides();
-  if (sides * total == 0 || (!given.ddirichlet && !given.dsource)) return;
-  const Units units(given.grad, sides, p.N * p.nodes() * p.channels());
-  const WalkAdjoint<T> q{p, units.grad(), given.ddirichlet, given.dsource};
+  if (sides * total == 0 || (!unscaled.ddirichlet && !unscaled.dsource)) return;
+  const Units units(unscaled.grad, sides, p.N * p.nodes() * p.channels());
+  const WalkAdjoint<T> q{p, units.grad(), unscaled.ddirichlet, unscaled.dsource};
   const int64_t parts = parts_of(q);
   const Parts of_boundary(p.dirichlet, sides, parts, q.ddirichlet), of_source(p.source, sides, parts, q.dsource);
   const Slots slots{0, p.N, p.first_walk, p.walks};

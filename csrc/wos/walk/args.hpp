@@ -23,12 +23,22 @@ QF_HD constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) 
   return nodes;
 }
 
-// How many harmonics of degrees 0 to `modes` there are on the unit sphere.
+// The node that contains a sample: its number and size.
+struct NodeOf {
+  std::int64_t node, size;
+};
+QF_HD constexpr NodeOf node_of(std::int64_t sample, std::int64_t first, std::int64_t end) {
+  std::int64_t at = first, node = 0, size = node_size(at, end);
+  for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
+  return {node, size};
+}
+
+// The number of harmonics of degrees 0 to `modes` on the unit sphere.
 QF_HD constexpr std::int64_t harmonics(int dimension, std::int64_t modes) {
   return dimension == 2 ? 2 * modes + 1 : (modes + 1) * (modes + 1);
 }
 
-// What the boundary is made of, as it came: on a GPU in place of grids, a mesh and a solid. Nobody has looked at the numbers.
+// The boundary's arrays as they were passed: on a GPU instead of grids, a mesh and a solid. Their numbers are unchecked.
 struct Pieces {
   const double* ends = nullptr;         // (count, width): segments, triangles, or one row of a solid; null: the unit ball
   const std::int64_t* first = nullptr;  // (polygons + 1,)
@@ -37,17 +47,13 @@ struct Pieces {
 };
 
 // B instances of N points of `dimension` coordinates, with the walks of all `nrhs` right-hand sides: one for each instance, or any number
-// for the only one.
-template <class T>
-struct Walk {
-  const polygon::Grid<T>* grids;  // (B,), or null: the mesh, or the solid where there is none
-  mesh::Grid<T>* mesh;            // of all instances; walks fill it
-  solid::Solid solid;             // of all instances
-  bool outside;                   // the domain is outside of the mesh or solid
-  const T* start;                 // (B, N, dimension); NaN where no walk starts
-  const double* frame;            // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
+// for a single instance.
+struct Walks {
+  solid::Solid solid;   // of all instances
+  bool outside;         // the domain is outside of the mesh or solid
+  const double* frame;  // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
-  std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;  // the global numbers of what comes first
+  std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;  // first_*: global numbers
   double screening;                                                              // lambda
   std::uint32_t key0, key1;
   int dimension, threads;
@@ -59,20 +65,26 @@ struct Walk {
 
   QF_HD std::int64_t sides() const { return B * nrhs; }
   QF_HD std::int64_t instance_of(std::int64_t side) const { return nrhs == 1 ? side : 0; }  // B is 1 where nrhs is not
-  QF_HD int group() const { return gradient ? 2 : 1; }                                      // walks that make a sample
+  QF_HD int group() const { return gradient ? 2 : 1; }                                      // walks per sample
   QF_HD int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value, and the gradient's components
   QF_HD std::int64_t nodes() const { return node_count(first_walk / group(), walks / group()); }
+};
+template <class T>
+struct Walk : Walks {
+  const polygon::Grid<T>* grids;  // (B,), or null: the mesh, or the solid if there is none
+  mesh::Grid<T>* mesh;            // of all instances; walks fill it
+  const T* start;                 // (B, N, dimension); NaN where no walk starts
 };
 
 template <class T>
 struct WalkAdjoint {
   Walk<T> forward;               // mean, m2 and counts are not used
   const double* grad;            // (B, nrhs, N, nodes, channels) of mean
-  double *ddirichlet, *dsource;  // as the numbers of the data; added to; null where there are none
+  double *ddirichlet, *dsource;  // as the numbers of the data; added to; null if absent
 };
 
-// Of walks in pairs from the centres of balls the means of u times the harmonics of the direction in which they leave: walk/README,
-// Harmonic caching.
+// The means of u times the harmonics of the walks' first directions, for walks in pairs from the centres of balls: README, Harmonic
+// caching.
 template <class T>
 struct Expand {
   Walk<T> forward;              // the gradient's; mean and m2 are not used
@@ -81,7 +93,7 @@ struct Expand {
   double* coefficients;         // (B, N, samples, harmonics(dimension, modes)), of the values on the sphere
 };
 
-// Values at points inside balls, from those coefficients.
+// Values at points inside balls from those coefficients.
 struct Gather {
   const double* coefficients;        // (balls, samples, harmonics(dimension, modes))
   const double* z2;                  // (balls,) radius^2 screening
@@ -104,7 +116,7 @@ template <class T>
 struct Place {
   const T* points;                    // (B, N, dimension), or (N, dimension) for all
   const double* frame;                // as above
-  const polygon::Segments* segments;  // (B,), or null: the mesh, or the solid where there is none
+  const polygon::Segments* segments;  // (B,), or null: the mesh, or the solid if there is none
   const mesh::Tree<T>* mesh;          // of all instances
   solid::Solid solid;                 // of all instances
   bool outside;                       // the domain is
@@ -125,7 +137,6 @@ struct Kernels {
 };
 struct Table : TableOf<Kernels> {
   void (*gather)(const Gather&);
-  void (*philox)(const std::uint32_t* counters, std::int64_t n, std::uint32_t key0, std::uint32_t key1, std::uint32_t* words);  // (n, 4)
 };
 
 }  // namespace quatrefoil::wos::walk

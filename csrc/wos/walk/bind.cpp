@@ -38,7 +38,7 @@ struct Call {
   DataOf dirichlet, source;
   const Options& options;
 
-  // sources: the op takes some.
+  // sources: the op has a source.
   Call(Arguments& given, const Options& o, bool sources = true)
       : start(given.input("start", "B N D")),
         scene(given, o.grids),
@@ -52,7 +52,7 @@ struct Call {
     given.require(!o.outside || (source.data.kind == data::Kind::none && o.range.screening == 0), "outside u is harmonic");
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
     given.require(scene.D <= 3 || known, "a grid has two or three axes");
-    given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
+    given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "invalid kind of data");
     o.range.check(given);
     check_indices(given, o.first_instance, scene.B, o.first_point, N);
     given.size("channels", o.range.pairs ? 1 + scene.D : 1);
@@ -76,11 +76,11 @@ struct Call {
 
  private:
 #if defined(QF_DEVICE)
-  static constexpr std::int64_t kTogether = 1LL << 40;  // each one's walks are repeated there
+  static constexpr std::int64_t kTogether = 1LL << 40;  // walks are repeated for each
 #else
-  static constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks; for others they are repeated
+  static constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks, which are repeated for the next ones
 #endif
-  // How many right-hand sides there are.
+  // The number of right-hand sides.
   std::int64_t rows(Arguments& given, const Options& o) const {
     given.require(o.nrhs == 1 || (o.nrhs >= 0 && scene.B == 1), "right-hand sides share the walks of one instance");
     return scene.B * o.nrhs;
@@ -91,59 +91,54 @@ struct Call {
   }
 };
 
+template <class T>
+void forward(Arguments& given, const Call<T>& call) {
+  double* const mean = given.output("mean", "sides N nodes channels");
+  double* const m2 = given.output("m2", "sides N nodes channels");
+  std::int64_t* const counts = given.output("counts", "sides N 3");
+  given.all_taken();
+  call.for_groups([&](Walk<T>& p, std::int64_t begin) {
+    const std::int64_t row = begin * p.N, width = p.nodes() * p.channels();
+    p.mean = mean + row * width, p.m2 = m2 + row * width, p.counts = counts + 3 * row;
+    kernels<T>().walk(p);
+  });
+}
+
+template <class T>
+void adjoint(Arguments& given, const Call<T>& call) {
+  const double* const grad = given.input("grad", "sides N nodes channels");
+  for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
+  const auto gradient_of = [&](const char* name, const View& numbers) -> double* {  // null for rows of no instances too
+    double* const to = given.gradient_of(name);
+    return numbers.size() ? to : nullptr;
+  };
+  double* const ddirichlet = gradient_of("dirichlet", call.dirichlet_numbers);
+  double* const dsource = gradient_of("source", call.source_numbers);
+  given.all_taken();
+#if !defined(QF_DEVICE)  // where the kernel does it
+  if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
+  if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
+#endif
+  call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
+    kernels<T>().walk_adjoint({p, grad + begin * p.N * p.nodes() * p.channels(), gradient_from(ddirichlet, call.dirichlet.data, begin),
+                               gradient_from(dsource, call.source.data, begin)});
+  });
+}
+
+// walk, and walk_vjp.
+template <bool is_adjoint>
 void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
           std::int64_t first_point, bool outside, std::int64_t nrhs, py::object grids, py::object g, py::object f, int threads) {
   const Range range{seed, first_walk, walks, max_steps, screening, gradient};
   const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside, nrhs};
   given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    const Call<T> call(given, options);
-    double* const mean = given.output("mean", "sides N nodes channels");
-    double* const m2 = given.output("m2", "sides N nodes channels");
-    std::int64_t* const counts = given.output("counts", "sides N 3");
-    given.all_taken();
-    call.for_groups([&](Walk<T>& p, std::int64_t begin) {
-      const std::int64_t row = begin * p.N;
-      const std::int64_t width = p.nodes() * p.channels();
-      p.mean = mean + row * width, p.m2 = m2 + row * width, p.counts = counts + 3 * row;
-      kernels<T>().walk(p);
-    });
+    const Call<decltype(zero)> call(given, options);
+    is_adjoint ? adjoint(given, call) : forward(given, call);
   });
 }
 
-void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
-              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening,
-              std::int64_t first_instance, std::int64_t first_point, bool outside, std::int64_t nrhs, py::object grids, py::object g,
-              py::object f, int threads) {
-  const Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside, nrhs};
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    const Call<T> call(given, options);
-    const double* const grad = given.input("grad", "sides N nodes channels");
-    for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
-    const auto gradient_of = [&](const char* name, const View& numbers) -> double* {  // null: rows of no instances too
-      double* const to = given.gradient_of(name);
-      return numbers.size() ? to : nullptr;
-    };
-    double* const ddirichlet = gradient_of("dirichlet", call.dirichlet_numbers);
-    double* const dsource = gradient_of("source", call.source_numbers);
-    given.all_taken();
-#if !defined(QF_DEVICE)  // where the kernel does it
-    if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
-    if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
-#endif
-    call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
-      WalkAdjoint<T> q{};
-      q.forward = p;
-      q.grad = grad + begin * p.N * p.nodes() * p.channels();
-      q.ddirichlet = gradient_from(ddirichlet, call.dirichlet.data, begin), q.dsource = gradient_from(dsource, call.source.data, begin);
-      kernels<T>().walk_adjoint(q);
-    });
-  });
-}
-
+#if !defined(QF_DEVICE)  // the others have no kernel there
 void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t seed, std::int64_t first_point, std::int64_t first_walk,
             std::int64_t walks, std::int64_t samples, std::int64_t max_steps, std::int64_t modes, double screening, py::object grids,
             py::object g, int threads) {
@@ -173,7 +168,6 @@ void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t se
   });
 }
 
-#if !defined(QF_DEVICE)
 void gather(Arguments& given, std::int64_t modes, int threads) {
   Gather p{};
   p.coefficients = given.input("coefficients", "balls samples harmonics");
@@ -244,27 +238,18 @@ void place(Arguments& given, bool closed, bool outside, py::object grids, int th
     if (bad >= 0) refuse_point(p.points, bad, p.N, scene.D, shared);
   });
 }
-
-py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_style | py::array::forcecast>& counters, std::uint32_t key0,
-                                  std::uint32_t key1) {
-  if (counters.ndim() != 2 || counters.shape(1) != 4) throw ValueError("wos.philox: expected counters (n, 4)");
-  py::array_t<std::uint32_t> words({counters.shape(0), py::ssize_t(4)});
-  table().philox(counters.data(), counters.shape(0), key0, key1, words.mutable_data());
-  return words;
-}
 #endif
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "walk", &walk);
-  define(m, "walk_vjp", &walk_vjp);
+  define(m, "walk", &walk<false>);
+  define(m, "walk_vjp", &walk<true>);
+#if !defined(QF_DEVICE)
   define(m, "expand", &expand);
-#if !defined(QF_DEVICE)  // there the others are composed
   define(m, "balls", &balls);
   define(m, "gather", &gather);
   define(m, "place", &place);
-  m.def("philox", &philox, py::arg("counters"), py::arg("key0"), py::arg("key1"));
 #endif
 }
 

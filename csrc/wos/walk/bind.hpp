@@ -1,4 +1,4 @@
-// What the calls of walks have in common: where they run, which walks, and groups of instances. Computes nothing.
+// Common to the calls of walks: the boundary, the range of walks, and groups of instances. Computes nothing.
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -10,7 +10,7 @@
 namespace quatrefoil::wos::walk {
 
 constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
-constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
+constexpr std::int64_t kMaxSteps = 1 << 20;  // of the counter of random words
 constexpr std::int64_t kMaxWalks = 1LL << 32;
 constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
 
@@ -23,7 +23,7 @@ struct Scene {
 
   bool outside = false;  // the domain is
 
-  // Takes frame, ends and first; B and D are sizes of what came before, or of the frame. Not closed: only some segments of polygons.
+  // Takes frame, ends and first; B and D are sizes of earlier arguments, or of the frame. closed: all segments of polygons, not only some.
   Scene(Arguments& given, const py::object& memo, bool closed = true)
       : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]), boundaries(given, memo, B, D, closed) {
     given.require(given["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
@@ -37,7 +37,7 @@ struct Scene {
 };
 
 template <class T>
-class Grids {  // of instances [begin, end); they live as long as this
+class Grids {  // of instances [begin, end), as long as this lives
  public:
   Grids(const Scene& s, std::int64_t begin, std::int64_t end, int threads) {
     const query::Boundaries& all = s.boundaries;
@@ -60,8 +60,8 @@ class Grids {  // of instances [begin, end); they live as long as this
   std::vector<polygon::Grid<T>> grids_;
 };
 #else
-// The same in a GPU's memory, where nobody looks at a number: shapes say what the boundary is. What a memo keeps is of the host, and left
-// out; a function of signed distances, which would be one, cannot be had there.
+// The same in a GPU's memory, where numbers are unchecked: shapes determine the boundary. A memo is of the host and ignored; a function of
+// signed distances is not available there.
 struct Scene {
   const double* frame;
   std::int64_t B, D;
@@ -101,7 +101,7 @@ struct Range {
   double screening;
   bool pairs;
 
-  // The number of nodes is a size from here on.
+  // Also sets the size "nodes".
   void check(Arguments& given) const {
     given.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "walks out of range");
     given.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps out of range");
@@ -123,7 +123,7 @@ inline void check_indices(const Arguments& given, std::int64_t first_instance, s
   given.require(first_point >= 0 && first_point <= kMaxIndex - N, "points out of range");
 }
 
-// f(args, begin) for groups of instances that begin there, without the GIL: args with where their walks start and the boundary.
+// f(args, begin) for groups of instances from `begin` on, without the GIL: args with the starts of walks and the boundary.
 template <class T, class F>
 void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads, F&& f) {
   const GilReleased released;

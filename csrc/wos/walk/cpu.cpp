@@ -11,9 +11,9 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon: finding these costs as much as some hundred points
+constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon, which cost as much as a few hundred points
 
-// Points in the frame of their boundary, in double precision until they are written.
+// Points in the frame of their boundary, in double precision.
 template <class T>
 int64_t place(const Place<T>& p) {
   int64_t bad = -1;
@@ -28,8 +28,8 @@ int64_t place(const Place<T>& p) {
       if (finite && !(from[j] - from[j] == T(0))) note_first(bad, (from - p.points) + j), finite = false;
       x[j] = (double(from[j]) - frame[j]) / frame[D];
     }
-    const bool kept = finite && keep(frame[D + 1], x);
-    for (int j = 0; j < D; ++j) p.start[i * D + j] = kept ? T(x[j]) : T(__builtin_nan(""));
+    const bool starts = finite && keep(frame[D + 1], x);
+    for (int j = 0; j < D; ++j) p.start[i * D + j] = starts ? T(x[j]) : T(__builtin_nan(""));
   };
   parallel_for(p.B * parts, p.threads, double(size) * (p.mesh ? 500 : 30), [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
@@ -50,29 +50,6 @@ int64_t place(const Place<T>& p) {
   return bad;
 }
 
-// By lanes as far as they go, the rest one by one: both must agree with the published words.
-void random_words(const uint32_t* counters, int64_t n, uint32_t key0, uint32_t key1, uint32_t* words) {
-  using U = Lanes<uint32_t, kVectorBytes / 4>;
-  constexpr int W = kWidth<U>;
-  int64_t i = 0;
-  for (; i + W <= n; i += W) {
-    uint32_t lanes[4][W];
-    for (int l = 0; l < W; ++l)
-      for (int j = 0; j < 4; ++j) lanes[j][l] = counters[4 * (i + l) + j];
-    U c[4] = {load<U>(lanes[0]), load<U>(lanes[1]), load<U>(lanes[2]), load<U>(lanes[3])};
-    philox(c, key0, key1);
-    for (int j = 0; j < 4; ++j) store(lanes[j], c[j]);
-    for (int l = 0; l < W; ++l)
-      for (int j = 0; j < 4; ++j) words[4 * (i + l) + j] = lanes[j][l];
-  }
-  for (; i < n; ++i) {
-    uint32_t c[4];
-    for (int j = 0; j < 4; ++j) c[j] = counters[4 * i + j];
-    philox(c, key0, key1);
-    for (int j = 0; j < 4; ++j) words[4 * i + j] = c[j];
-  }
-}
-
 void gather(const Gather& p) {
   if (p.dimension == 2)
     gather<2>(p);
@@ -84,7 +61,7 @@ template <class T>
 constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, expand<T>, balls<T>, place<T>};
 
 extern const Table kernels;
-const Table kernels = {{kKernels<float>, kKernels<double>}, gather, random_words};
+const Table kernels = {{kKernels<float>, kKernels<double>}, gather};
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::walk

@@ -1,8 +1,7 @@
-// Walks, the sums over them and their gradients on a GPU: README (1) to (8). What a walk is worth goes to memory, and the nodes of a range
-// are merged in their own order; gradients are partial sums of a thread each. Sizes alone say who adds what, so that neither the schedule
-// nor the card shows in the bits.
+// Walks, the sums over them and their gradients on a GPU: README (1) to (8). The values of walks go to memory, and the nodes of a range are
+// merged in their own order; gradients are partial sums, one per thread. Sizes alone determine the order of all sums, so that neither the
+// schedule nor the card changes the bits.
 #include "wos/walk/cuda.hpp"
-#include "wos/walk/cuda_expand.hpp"
 #include "wos/walk/cuda_nodes.hpp"
 #include "wos/walk/cuda_wide.hpp"
 
@@ -16,7 +15,7 @@ constexpr int64_t kSums = kEmulated ? 1 << 11 : 1 << 24;  // partial sums of a g
 constexpr int64_t kWalkers = 1 << 18;                     // threads that walk
 constexpr int64_t kAdjointWalkers = 1 << 17;
 constexpr int64_t kLeastWalks = 4;         // of a thread in the adjoint
-constexpr int64_t kWideNumbers = 1 << 24;  // of walks in more than three dimensions that are at hand together
+constexpr int64_t kWideNumbers = 1 << 24;  // of concurrent walks in more than three dimensions
 constexpr int64_t kMarks = 32;             // that a lane adds up
 
 // ------------------------------------------------------------ values
@@ -27,44 +26,43 @@ struct Round {
   QF_HD int64_t slots() const { return rows * walks; }
 };
 
-// Reads the boundary and the data, writes 12 bytes a walk.
-template <class T, class Domain>
-__global__ void __launch_bounds__(kThreads, 1) walk_round(const Walk<T> p, const Records<T> made, const Round r, const Results to) {
+// Slots [first, first + step, ...) of a round by one walker; begin(side, point, walk) gives it a walk.
+template <class Walker, class Sink, class Begin>
+__device__ __forceinline__ void walk_slots(const Walks& p, const Round& r, int64_t first, int64_t step, Walker& walker, Sink& sink,
+                                           const Begin& begin) {
   const int64_t total = r.slots();
-  Walker<T, Domain> walker(p);
-  Values<T, Domain::D> sink(p, to);
-  int64_t slot = thread_here();
-  for (;;) {
-    for (; !walker.busy() && slot < total; slot += threads_here()) {
-      const int64_t row = r.row + quotient(slot, r.walks), instance = quotient(row, p.N), walk = remainder(slot, r.walks);
-      walker.begin(made, instance, remainder(row, p.N), r.walk + walk);
-      walker.busy() ? sink.begin(instance, slot, to.radius && walk == 0 ? to.radius + row : nullptr) : sink.none(slot);
+  for (int64_t slot = first;;) {
+    for (; !walker.busy() && slot < total; slot += step) {
+      const int64_t row = r.row + quotient(slot, r.walks), side = quotient(row, p.N);
+      begin(side, remainder(row, p.N), r.walk + remainder(slot, r.walks));
+      walker.busy() ? sink.begin(side, slot) : sink.none(slot);
     }
     if (!walker.busy()) return;
     walker.advance(sink);
   }
 }
 
-// The same in more dimensions. Reads and writes the columns of a walk a step.
+// Reads the boundary and the data, writes 12 bytes per walk.
+template <class T, class Domain>
+__global__ void __launch_bounds__(kThreads, 1) walk_round(const Walk<T> p, const Records<T> records, const Round r, const Results to) {
+  Walker<T, Domain> walker(p);
+  Values<T, Domain::D> sink(p, to);
+  walk_slots(p, r, thread_here(), threads_here(), walker, sink,
+             [&](int64_t side, int64_t point, int64_t walk) { walker.begin(records, side, point, walk); });
+}
+
+// The same in more dimensions. Reads and writes the columns of a walk in each step.
 __global__ void __launch_bounds__(kThreads, 1)
     wide_round(const Walk<double> p, const Round r, const int64_t walkers, double* room, const Results to) {
-  const int64_t total = r.slots();
   QF_ROLLED
   for (int64_t thread = thread_here(); thread < walkers; thread += threads_here()) {
-    WideWalker walker(p, room, walkers, thread);
+    WideWalker<Column> walker = wide_walker(p, room, walkers, thread);
     WideValues sink(p, walker, to);
-    for (int64_t slot = thread;;) {
-      for (; !walker.busy() && slot < total; slot += walkers) {
-        const int64_t row = r.row + quotient(slot, r.walks), instance = quotient(row, p.N);
-        walker.begin(instance, remainder(row, p.N), r.walk + remainder(slot, r.walks));
-        walker.busy() ? sink.begin(instance, slot) : sink.none(slot);
-      }
-      if (!walker.busy()) break;
-      walker.advance(sink);
-    }
+    walk_slots(p, r, thread, walkers, walker, sink,
+               [&](int64_t side, int64_t point, int64_t walk) { begin(walker, p, side, point, walk); });
   }
 }
-// How many walk at once.
+// The number of concurrent walks.
 int64_t wide_walkers(const Walk<double>& p, int64_t wanted) {
   return max<int64_t>(1, min(wanted, kWideNumbers / (kWideColumns * p.dimension)));
 }
@@ -77,23 +75,20 @@ __global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<double> p,
   QF_ROLLED
   for (int64_t at = thread_here() / kWarp; at < r.rows * cuts; at += threads_here() / kWarp) {
     const int64_t row = at / cuts, first = at % cuts * together, last = min(first + together, r.walks);
-    int64_t found[3] = {};
+    int64_t sums[3] = {};
     for (int64_t w = first + lane; w < last; w += kWarp) {
-      const uint32_t mark = marks[row * r.walks + w];
-      found[0] += mark & (kEscaped - 1);
-      found[1] += (mark & kCutOff) != 0;
-      found[2] += (mark & kEscaped) != 0;
+      add_mark(marks[row * r.walks + w], sums);
     }
     for (int j = 0; j < 3; ++j) {
-      found[j] = sum_of_lanes(found[j]);
-      if (lane == 0) atomicAdd(reinterpret_cast<unsigned long long*>(p.counts + 3 * (r.row + row) + j), (unsigned long long)(found[j]));
+      sums[j] = sum_of_lanes(sums[j]);
+      if (lane == 0) atomicAdd(reinterpret_cast<unsigned long long*>(p.counts + 3 * (r.row + row) + j), (unsigned long long)(sums[j]));
     }
   }
 }
 
 // ------------------------------------------------------------ what walks see
 
-// f(a null pointer to the domain's type, what the pieces have been made into).
+// f(a null pointer to the domain's type, the records of the boundary).
 template <class T, class F>
 void with_domain(const Walk<T>& p, const F& f) {
   const Pieces& of = p.pieces;
@@ -105,18 +100,18 @@ void with_domain(const Walk<T>& p, const F& f) {
   const Workspace<T> boxes(is_polygon ? polygon::box_numbers<2>(of.count) : is_mesh ? polygon::box_numbers<3>(of.count) : 0);
   if (is_polygon) polygon::put_all_boxes<T, 2>(of.ends, of.count, boxes);
   if (is_mesh) polygon::put_all_boxes<T, 3>(of.ends, of.count, boxes);
-  const Records<T> made{segments, triangles, boxes};
+  const Records<T> records{segments, triangles, boxes};
   if (p.dimension > 3) return;
   if (p.outside)
-    f(static_cast<solid::Outside<T>*>(nullptr), made);
+    f(static_cast<solid::Outside<T>*>(nullptr), records);
   else if (is_polygon)
-    f(static_cast<polygon::Polygon<T>*>(nullptr), made);
+    f(static_cast<polygon::Polygon<T>*>(nullptr), records);
   else if (is_mesh)
-    f(static_cast<mesh::Mesh<T>*>(nullptr), made);
+    f(static_cast<mesh::Mesh<T>*>(nullptr), records);
   else if (of.solid)
-    p.dimension == 2 ? f(static_cast<solid::Inside<T, 2>*>(nullptr), made) : f(static_cast<solid::Inside<T, 3>*>(nullptr), made);
+    p.dimension == 2 ? f(static_cast<solid::Inside<T, 2>*>(nullptr), records) : f(static_cast<solid::Inside<T, 3>*>(nullptr), records);
   else
-    p.dimension == 2 ? f(static_cast<solid::Ball<T, 2>*>(nullptr), made) : f(static_cast<solid::Ball<T, 3>*>(nullptr), made);
+    p.dimension == 2 ? f(static_cast<solid::Ball<T, 2>*>(nullptr), records) : f(static_cast<solid::Ball<T, 3>*>(nullptr), records);
 }
 
 template <class T>
@@ -128,9 +123,9 @@ void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, co
     const Workspace<double> room(kWideColumns * p.dimension * walkers);
     launch(wide_round, blocks_of(walkers), kThreads, 0, doubled, r, walkers, room, to);
   }
-  with_domain(p, [&](auto domain, const Records<T>& made) {
+  with_domain(p, [&](auto domain, const Records<T>& records) {
     using Domain = typename std::remove_pointer<decltype(domain)>::type;
-    launch(walk_round<T, Domain>, blocks_of(min(kWalkers, r.slots())), kThreads, 0, p, made, r, to);
+    launch(walk_round<T, Domain>, blocks_of(min(kWalkers, r.slots())), kThreads, 0, p, records, r, to);
   });
   launch(count_marks, blocks_of(r.rows * ((r.walks - 1) / (kMarks * kWarp) + 1) * kWarp), kThreads, 0, doubled, r, to.marks);
 }
@@ -153,7 +148,7 @@ void walk(const Walk<T>& p) {
     const int64_t end = min(all.end, (begin / kPiece + 1) * kPiece);
     for (int64_t row = 0; row < rows; row += together) {
       const Round r{row, min(together, rows - row), begin * group, (end - begin) * group};
-      run_round(p, *doubled, r, {values, marks, r.slots(), nullptr});
+      run_round(p, *doubled, r, {values, marks, r.slots()});
       Units last = upper.units();
       last.mean += row * channels * last.count(), last.m2 += row * channels * last.count();
       merge_up(*doubled, all, row, r.rows, Units{begin, end, 1, nullptr, nullptr}, last, values);
@@ -166,37 +161,13 @@ void walk(const Walk<T>& p) {
   merge_up(*doubled, all, 0, rows, upper.units(), Units{all.first, all.end, size, nullptr, nullptr}, nullptr);
 }
 
-// In rounds of whole samples; memory: the values of at most kRound numbers of walks, or of one sample.
-template <class T>
-void expand(const Expand<T>& q) {
-  const Walk<T>& p = q.forward;
-  const int64_t rows = p.B * p.N, walks = p.walks / q.samples;
-  set_zero(p.counts, 3 * rows);
-  if (rows == 0) return;
-  const Doubled<T> doubled(p);
-  const Expand<double> expanded{*doubled, q.samples, q.modes, q.reference, q.coefficients};
-  const int64_t most = max<int64_t>(1, kRound / (p.channels() * walks));  // samples of a round
-  const int64_t samples = min(most, q.samples), together = min(rows, max<int64_t>(1, most / samples)), slots = together * samples * walks;
-  const Workspace<double> values(slots * p.channels()), radius(rows), factors(p.dimension == 3 ? 2 * (q.modes + 1) * (q.modes + 1) : 0);
-  const Workspace<uint32_t> marks(slots);
-  set_zero<double>(radius, rows);  // of walks that end where they start
-  if (p.dimension == 3) launch(put_factors, blocks_of((q.modes + 1) * (q.modes + 1)), kThreads, 0, q.modes, factors);
-  for (int64_t row = 0; row < rows; row += together)
-    for (int64_t s = 0; s < q.samples; s += samples) {
-      const Round r{row, min(together, rows - row), p.first_walk + s * walks, min(samples, q.samples - s) * walks};
-      run_round(p, *doubled, r, {values, marks, r.slots(), radius});
-      launch(p.dimension == 2 ? expand_samples<2> : expand_samples<3>, blocks_of(r.slots() / walks), kThreads, 0, expanded, row, r.rows, s,
-             r.walks / walks, radius, factors, values);
-    }
-}
-
 // ------------------------------------------------------------ gradients
 
-// Sums of one gradient: a row a number, a column for each thread that may add to it.
+// Sums of one gradient: one row per number, one column for each thread that may add to it.
 struct Sums {
-  double* numbers = nullptr;  // null: nobody asks
+  double* numbers = nullptr;  // null if the gradient is not wanted
   int64_t rows = 0, columns = 0;
-  bool own = false;  // every instance has numbers of its own, which lie one after the other
+  bool own = false;  // every instance has its own numbers, one after the other
 
   __device__ data::Column column(int64_t begin, int64_t instance, int64_t parts, int64_t part) const {
     if (!numbers) return {};
@@ -204,7 +175,7 @@ struct Sums {
   }
 };
 
-// What a walk adds to the gradients is its share of its node's, grad / size: README (7), (8).
+// Adds a walk's share of its node's gradient, grad / size: README (7), (8).
 template <class T, int D>
 class Shares {
  public:
@@ -226,7 +197,7 @@ class Shares {
     share_ = grad[0] / walks, first_share_ = 0;
     for (int i = 0; i < D; ++i) of_gradient_[i] = q_.forward.gradient ? T(grad[1 + i] / walks) : T(0);
   }
-  __device__ void enter(const First<T, D>& at, T) {
+  __device__ void enter(const First<T, D>& at) {
     const T value = T(share_);
     T after = value * at.along, here = value * at.source;
     for (int i = 0; i < D; ++i) {
@@ -259,7 +230,7 @@ class Shares {
   T first_share_ = 0, of_gradient_[D];
 };
 
-// Every `parts`th walk of the points of an instance. A GPU divides 64 bits in a hundred instructions, so numbers are carried on.
+// Every `parts`th walk of the points of an instance, without divisions: one of 64 bits takes a GPU a hundred instructions.
 struct Turn {
   int64_t point, walk, next_points, next_walks, walks;
   __device__ Turn(int64_t part, int64_t parts, int64_t walks)
@@ -274,11 +245,24 @@ struct Turn {
   }
 };
 
-// Walks of instances [begin, begin + instances), in `parts` parts each, a thread a part: the same paths again. Reads and writes a column of
-// the sums an end and a source point.
+// Part `part` of the walks of an instance by one walker; begin(point, walk) gives it a walk.
+template <class Walker, class Sink, class Begin>
+__device__ __forceinline__ void walk_part(const Walks& p, int64_t part, int64_t parts, Walker& walker, Sink& sink, const Begin& begin) {
+  for (Turn turn(part, parts, p.walks);;) {
+    for (; !walker.busy() && turn.point < p.N; turn.next()) {
+      begin(turn.point, p.first_walk + turn.walk);
+      if (walker.busy()) sink.begin(turn.point, p.first_walk + turn.walk);
+    }
+    if (!walker.busy()) return;
+    walker.advance(sink);
+  }
+}
+
+// Walks of instances [begin, begin + instances), in `parts` parts each, one thread per part: the same paths again. Reads and writes a
+// column of the sums for each end and source point.
 template <class T, class Domain>
 __global__ void __launch_bounds__(kThreads, 1)
-    walk_again(const WalkAdjoint<T> q, const Records<T> made, const int64_t begin, const int64_t instances, const int64_t parts,
+    walk_again(const WalkAdjoint<T> q, const Records<T> records, const int64_t begin, const int64_t instances, const int64_t parts,
                const Sums of_dirichlet, const Sums of_source) {
   constexpr int D = Domain::D;
   const Walk<T>& p = q.forward;
@@ -291,40 +275,26 @@ __global__ void __launch_bounds__(kThreads, 1)
       return sums.column(field_of<D>(p, data, instance).numbers - data.numbers, of, parts, part);
     };
     sink.set(instance, column(p.dirichlet, of_dirichlet), column(p.source, of_source));
-    for (Turn turn(part, parts, p.walks);;) {
-      for (; !walker.busy() && turn.point < p.N; turn.next()) {
-        walker.begin(made, instance, turn.point, p.first_walk + turn.walk);
-        if (walker.busy()) sink.begin(turn.point, p.first_walk + turn.walk);
-      }
-      if (!walker.busy()) break;
-      walker.advance(sink);
-    }
+    walk_part(p, part, parts, walker, sink, [&](int64_t point, int64_t walk) { walker.begin(records, instance, point, walk); });
   }
 }
 
 __global__ void __launch_bounds__(kThreads, 1)
-    wide_again(const WalkAdjoint<double> q, double* room, const int64_t begin, const int64_t instances, const int64_t parts,
+    wide_again(const WalkAdjoint<double> q, double* room, const int64_t first, const int64_t instances, const int64_t parts,
                const Sums of_dirichlet, const Sums of_source) {
   const Walk<double>& p = q.forward;
   const int64_t walkers = instances * parts;
   QF_ROLLED
   for (int64_t at = thread_here(); at < walkers; at += threads_here()) {
-    const int64_t of = quotient(at, parts), instance = begin + of, part = remainder(at, parts);
-    WideWalker walker(p, room, walkers, at);
+    const int64_t of = quotient(at, parts), instance = first + of, part = remainder(at, parts);
+    WideWalker<Column> walker = wide_walker(p, room, walkers, at);
     WideShares sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, of, parts, part),
                     of_source.column(instance * p.source.stride, of, parts, part));
-    for (Turn turn(part, parts, p.walks);;) {
-      for (; !walker.busy() && turn.point < p.N; turn.next()) {
-        walker.begin(instance, turn.point, p.first_walk + turn.walk);
-        if (walker.busy()) sink.begin(turn.point, p.first_walk + turn.walk);
-      }
-      if (!walker.busy()) break;
-      walker.advance(sink);
-    }
+    walk_part(p, part, parts, walker, sink, [&](int64_t point, int64_t walk) { begin(walker, p, instance, point, walk); });
   }
 }
 
-// A warp a number: its columns, in a fixed order, added to the gradient.
+// One warp per number: adds its columns, in a fixed order, to the gradient.
 __global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double* to) {
   const int lane = threadIdx.x % kWarp;
   QF_ROLLED
@@ -336,7 +306,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double
   }
 }
 
-// How many numbers there are, and whether instances have their own.
+// The number of numbers, and whether instances have their own.
 template <class T>
 Sums sums_of(const Walk<T>& p, const data::Data& of, bool asked) {
   const bool in_pieces = of.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
@@ -373,9 +343,9 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
     const int64_t here = min(instances, p.sides() - begin), blocks = blocks_of(here * parts);
     set_zero<double>(sums, of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
     if (is_wide) launch(wide_again, blocks, kThreads, 0, wide, room, begin, here, parts, of_dirichlet, of_source);
-    with_domain(p, [&](auto domain, const Records<T>& made) {
+    with_domain(p, [&](auto domain, const Records<T>& records) {
       using Domain = typename std::remove_pointer<decltype(domain)>::type;
-      launch(walk_again<T, Domain>, blocks, kThreads, 0, q, made, begin, here, parts, of_dirichlet, of_source);
+      launch(walk_again<T, Domain>, blocks, kThreads, 0, q, records, begin, here, parts, of_dirichlet, of_source);
     });
     if (q.ddirichlet) launch(add_columns, blocks_of(of_dirichlet.rows * kWarp), kThreads, 0, of_dirichlet, q.ddirichlet);
     if (q.dsource) launch(add_columns, blocks_of(of_source.rows * kWarp), kThreads, 0, of_source, q.dsource);
@@ -383,12 +353,12 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
 }
 
 template <class T>
-constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, expand<T>, nullptr, nullptr};
+constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, nullptr, nullptr, nullptr};
 
 extern const Table kernels;
-const Table kernels = {{kKernels<float>, kKernels<double>}, nullptr, nullptr};
+const Table kernels = {{kKernels<float>, kKernels<double>}, nullptr};
 extern const char* const ops;
-const char* const ops = "walk walk_vjp expand";
+const char* const ops = "walk walk_vjp";
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::walk

@@ -1,5 +1,4 @@
-// One walk on a GPU, step by step: README (1) to (4), (9) to (15). A thread takes the next walk as soon as its own has ended. For cuda.cu
-// files of the nouns that build on it.
+// One walk on a GPU, step by step: README (1) to (4), (9) to (15). A thread takes the next walk as soon as its own has ended.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "wos/data/cuda.hpp"
@@ -14,7 +13,7 @@ inline namespace QF_ISA {
 
 using polygon::Seen;
 
-// What a boundary's pieces have been made into, once a call.
+// The segments and triangles of a boundary in the layout of the kernels, built once per call.
 template <class T>
 struct Records {
   const polygon::Record<T>* segments = nullptr;
@@ -22,7 +21,7 @@ struct Records {
   const T* boxes = nullptr;
 };
 
-// Where the pieces of an instance's polygon begin and end.
+// Where the segments of an instance's polygon begin and end.
 struct Span {
   int64_t begin, end;
   __device__ Span(const Pieces& of, int64_t instance) {
@@ -39,19 +38,19 @@ __device__ __forceinline__ void set(solid::Inside<T, D>& domain, const Walk<T>& 
   domain = solid::Inside<T, D>(p.pieces.ends, p.pieces.width);
 }
 template <class T>
-__device__ __forceinline__ void set(polygon::Polygon<T>& domain, const Walk<T>& p, const Records<T>& made, int64_t instance) {
+__device__ __forceinline__ void set(polygon::Polygon<T>& domain, const Walk<T>& p, const Records<T>& records, int64_t instance) {
   const Span span(p.pieces, instance);
-  domain = polygon::Polygon<T>({made.segments}, made.boxes, p.pieces.count, span.begin, span.end);
+  domain = polygon::Polygon<T>({records.segments}, records.boxes, p.pieces.count, span.begin, span.end);
 }
 template <class T>
-__device__ __forceinline__ void set(mesh::Mesh<T>& domain, const Walk<T>& p, const Records<T>& made, int64_t) {
-  domain = mesh::Mesh<T>({made.triangles, p.pieces.ends}, made.boxes, p.pieces.count, 0, p.pieces.count);
+__device__ __forceinline__ void set(mesh::Mesh<T>& domain, const Walk<T>& p, const Records<T>& records, int64_t) {
+  domain = mesh::Mesh<T>({records.triangles, p.pieces.ends}, records.boxes, p.pieces.count, 0, p.pieces.count);
 }
 template <class T>
-__device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p, const Records<T>& made, int64_t instance) {
+__device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p, const Records<T>& records, int64_t instance) {
   const bool is_mesh = p.pieces.ends && !p.pieces.solid;
   mesh::Mesh<T> mesh;
-  if (is_mesh) set(mesh, p, made, 0);
+  if (is_mesh) set(mesh, p, records, 0);
   domain = solid::Outside<T>(is_mesh ? nullptr : p.pieces.ends, mesh, p.frame[instance * 5 + 4]);
 }
 
@@ -62,21 +61,24 @@ __device__ __forceinline__ data::Field<T, D> field_of(const Walk<T>& p, const da
   return {data, in_pieces ? D * Span(p.pieces, side).begin : side * data.stride, p.frame + p.instance_of(side) * (D + 2)};
 }
 
-// How many samples so many walks make.
+// The number of samples of so many walks.
 template <class T>
 __device__ __forceinline__ int64_t samples(const Walk<T>& p, int64_t walks) {
   return p.gradient ? walks >> 1 : walks;
+}
+
+template <class T>
+__device__ __forceinline__ Random<uint32_t> random_of(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk) {
+  return {uint32_t(walk), uint32_t(p.first_point + point), uint32_t(p.first_instance + instance), p.key0, p.key1};
 }
 
 // The gradient of the node of a walk, and how many walks the node is the mean of.
 template <class T>
 __device__ __forceinline__ const double* grad_of(const WalkAdjoint<T>& q, int64_t instance, int64_t point, int64_t walk, double& walks) {
   const Walk<T>& p = q.forward;
-  const int64_t sample = samples(p, walk), end = samples(p, p.first_walk + p.walks);
-  int64_t at = samples(p, p.first_walk), node = 0, size = node_size(at, end);
-  for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
-  walks = double(size * p.group());
-  return q.grad + ((instance * p.N + point) * p.nodes() + node) * p.channels();
+  const NodeOf of = node_of(samples(p, walk), samples(p, p.first_walk), samples(p, p.first_walk + p.walks));
+  walks = double(of.size * p.group());
+  return q.grad + ((instance * p.N + point) * p.nodes() + of.node) * p.channels();
 }
 
 // A point where a walk meets the data: a source point, or its end.
@@ -89,7 +91,7 @@ struct Met {
   uint32_t mark;
 };
 
-// The walk at hand. A sink is told of its first ball, and of what it meets.
+// The current walk. A sink is told of its first ball, and of what it meets.
 template <class T, class Domain>
 class Walker {
  public:
@@ -100,24 +102,24 @@ class Walker {
   __device__ bool busy() const { return busy_; }
 
   // Takes a walk; without one where none starts.
-  __device__ void begin(const Records<T>& made, int64_t side, int64_t point, int64_t walk) {
+  __device__ void begin(const Records<T>& records, int64_t side, int64_t point, int64_t walk) {
     const int64_t instance = p_.instance_of(side);
     const double* const frame = p_.frame + instance * (D + 2);
     const T* const at = p_.start + (instance * p_.N + point) * D;
-    set(domain_, p_, made, instance);
+    set(domain_, p_, records, instance);
     busy_ = at[0] == at[0] && domain_.sound();
     for (int i = 0; i < D; ++i) x_[i] = at[i];
     epsilon_ = T(frame[D + 1]);
     screening_ = T(p_.screening * frame[D] * frame[D]);
     step_ = 0, weight_ = 1, near_ = -1;
-    walk_ = uint32_t(walk), point_ = uint32_t(p_.first_point + point), instance_ = uint32_t(p_.first_instance + instance);
+    random_ = random_of(p_, instance, point, walk);
   }
 
   // kSharing steps, or fewer where it ends. Walks begin at the first of them.
   template <class Sink>
   __device__ void advance(Sink& sink) {
-    uint32_t words[4] = {step_ / kSharing, walk_, point_, instance_};
-    philox(words, p_.key0, p_.key1);
+    uint32_t words[4];
+    random_.words(step_ / kSharing, words);
     QF_ROLLED
     for (int s = 0; s < kSharing && busy_; ++s) {
       T n[D];
@@ -142,90 +144,61 @@ class Walker {
       move(seen.radius, n, sink, met);
     if (met.ends || sink.wants_sources) sink.meet(met);
   }
-  __device__ void random(uint32_t counter, uint32_t walk, uint32_t (&words)[4]) const {
-    words[0] = counter, words[1] = walk, words[2] = point_, words[3] = instance_;
-    philox(words, p_.key0, p_.key1);
-  }
-
-  // A source point (4a), (4b) in the ball of radius 1: its radius s, -log s in the plane, and its direction.
-  __device__ T source_point(uint32_t walk, T (&m)[D], T& logarithm) const {
-    uint32_t a[4];
-    random(step_ | kSourceStream, walk, a);
-    const T u1 = uniform<T>(a[0]), u2 = uniform<T>(a[1]);
-    if constexpr (D == 2) {
-      direction<T>(a[2], a[2], m);
-      logarithm = elementary::log(T(u1 * u2)) * T(-0.5);
-      return source_radius_disc(u1, u2);
-    } else {
-      uint32_t b[4];
-      random(step_ | (kSourceStream + kTrial), walk, b);
-      direction<T>(b[0], b[1], m);
-      return source_radius_ball(u1, u2, uniform<T>(a[2]));
-    }
-  }
-  __device__ SourceWeight<T> source_weight(T s, T logarithm, T z2) const {
-    if constexpr (D == 2)
-      return source_weight_disc(s, logarithm, z2);
-    else
-      return source_weight_ball(s, z2);
-  }
 
   // To a point of a ball's surface; its source point has |G| / extent^2 as its weight (3), (10). The first step of a walk of a pair (13)
   // takes a shorter ball, and a direction and a source point that are opposite in the other walk.
   template <class Sink>
   __device__ void move(T radius, const T (&along)[D], Sink& sink, Met<T, D>& met) {
     const bool screened = screening_ > 0;
-    const T sign = walk_ & 1 ? T(-1) : T(1);
+    const T sign = random_.walk & 1 ? T(-1) : T(1);
+    Random<uint32_t> random = random_;
     T n[D], m[D] = {}, s{}, next[D];
     for (int i = 0; i < D; ++i) n[i] = along[i];
     met.in_first = p_.gradient && step_ == 0;
     if (screened) radius = lower(radius, T(T(kMostScreened) / square_root(screening_)));
     if (met.in_first) {
       uint32_t words[4];
-      random(kFirstStream, walk_ >> 1, words);
+      random.walk >>= 1;
+      random.words(kFirstStream, words);
       direction<T>(words[0], words[1], n);
       for (int i = 0; i < D; ++i) n[i] *= sign;
       radius *= T(kShrunk);
     }
-    const T z2 = radius * radius * screening_, fall = screened ? bessel_series<D - 2>(T(z2 * T(0.25))) : T(1);
+    const T z2 = radius * radius * screening_;
     SourceWeight<T> source{T(1), T(0)};
     if (sink.wants_sources) {
       T logarithm{};
-      s = source_point(met.in_first ? walk_ >> 1 : walk_, m, logarithm);
-      if (met.in_first || screened) source = source_weight(s, logarithm, z2);
+      s = source_point<true>(random, step_, m, logarithm);
+      if (met.in_first || screened) source = source_weight<D>(s, logarithm, z2);
       for (int i = 0; met.in_first && i < D; ++i) m[i] *= sign;
     }
     met.weight = radius * radius * T(green_mass(D));
     if (screened && !met.in_first) met.weight = met.weight * weight_ * source.value;
     for (int i = 0; i < D; ++i) met.x[i] = x_[i] + radius * s * m[i], next[i] = x_[i] + radius * n[i];
     if (met.in_first) {
-      const T outward = T(D) / (radius * bessel_series<D>(T(z2 * T(0.25))));
-      First<T, D> at;
-      at.along = T(1) / fall, at.source = source.value;
-      for (int i = 0; i < D; ++i) at.outward[i] = outward * n[i], at.toward[i] = source.gradient / radius * m[i];
-      sink.enter(at, radius);
+      sink.enter(first_ball(radius, z2, source, n, m));
     } else {
       if constexpr (Domain::outside)
         if (domain_.far(x_)) come_back(next);
-      if (screened) survive(fall);
+      if (screened) survive(z2);
     }
     for (int i = 0; i < D; ++i) x_[i] = next[i];
     ++step_;
   }
 
-  // (9), (14) What is left of the weight after a ball, or nothing: then the walk has ended.
-  __device__ void survive(T fall) {
-    weight_ /= fall;
+  // (9), (14) The weight after a ball; 0 ends the walk.
+  __device__ void survive(T z2) {
+    weight_ /= bessel_series<D - 2>(T(z2 * T(0.25)));
     if (!(weight_ < T(kLightWeight))) return;
     uint32_t words[4];
-    random(step_ | kRouletteStream, walk_, words);
+    random_.words(step_ | kRouletteStream, words);
     weight_ = uniform<T>(words[0]) * T(kLightWeight) < weight_ ? T(kLightWeight) : T(0);
   }
 
   // A walk outside that is far away returns, or ends with the weight 0: solid (5).
   __device__ void come_back(T (&next)[D]) {
     uint32_t words[4];
-    random(step_ | kRouletteStream, walk_, words);
+    random_.words(step_ | kRouletteStream, words);
     T sine, cosine;
     sincos_turn<T>(words[2], sine, cosine);
     weight_ = domain_.come_back(x_, uniform<T>(words[0]), uniform<T>(words[1]), cosine, sine, next);
@@ -245,21 +218,20 @@ class Walker {
   const Walk<T>& p_;
   Domain domain_;
   T x_[D], epsilon_, screening_, weight_;
-  uint32_t step_, walk_, point_, instance_;
-  int64_t near_ = -1;  // the piece that was closest in the step before
+  uint32_t step_;
+  Random<uint32_t> random_;
+  int64_t near_ = -1;  // the segment or triangle that was closest in the step before
   bool busy_ = false;
 };
 
-// Where what walks are worth goes, a number a walk: a channel of the values begins every `slots` numbers. The radius of the first balls of
-// a point goes to `radius`, unless that is null.
+// Where the values of walks go, one number per walk: a channel begins every `slots` numbers.
 struct Results {
   double* values;
   uint32_t* marks;
   int64_t slots;
-  double* radius;
 };
 
-// What a walk is worth: its value, or a pair's (13).
+// The value of a walk, and of a pair the gradient (13).
 template <class T, int D>
 class Values {
  public:
@@ -267,8 +239,7 @@ class Values {
 
   __device__ Values(const Walk<T>& p, const Results& to) : wants_sources(p.source.kind != data::Kind::none), p_(p), to_(to) {}
 
-  __device__ void begin(int64_t instance, int64_t slot, double* radius) {
-    radius_ = radius;
+  __device__ void begin(int64_t instance, int64_t slot) {
     boundary_ = field_of<D>(p_, p_.dirichlet, instance);
     if (wants_sources) source_ = field_of<D>(p_, p_.source, instance);
     slot_ = slot;
@@ -282,10 +253,7 @@ class Values {
     to_.marks[slot] = 0;
     for (int c = 0; c < p_.channels(); ++c) to_.values[c * to_.slots + slot] = __builtin_nan("");
   }
-  __device__ void enter(const First<T, D>& at, T radius) {
-    first_ = at;
-    if (radius_) *radius_ = double(radius);
-  }
+  __device__ void enter(const First<T, D>& at) { first_ = at; }
   __device__ void meet(const Met<T, D>& met) {
     data::Field<T, D> field = source_;
     if (met.ends) field = boundary_;
@@ -302,21 +270,20 @@ class Values {
  private:
   __device__ void end(const Met<T, D>& met, double value) {
     to_.marks[slot_] = met.mark;
-    const double found = double(sum_) + value;
+    const double total = double(sum_) + value;
     if (!p_.gradient) {
-      to_.values[slot_] = found;
+      to_.values[slot_] = total;
       return;
     }
     const double s = double(first_sum_);
     const T scale = T(1 / boundary_.frame[D]);  // the gradient is that of absolute coordinates
-    to_.values[slot_] = double(first_.along) * found + double(first_.source) * s;
+    to_.values[slot_] = double(first_.along) * total + double(first_.source) * s;
     for (int i = 0; i < D; ++i)
-      to_.values[(1 + i) * to_.slots + slot_] = double(T(first_.outward[i] * scale)) * found + double(T(first_.toward[i] * scale)) * s;
+      to_.values[(1 + i) * to_.slots + slot_] = double(T(first_.outward[i] * scale)) * total + double(T(first_.toward[i] * scale)) * s;
   }
 
   const Walk<T>& p_;
   const Results& to_;
-  double* radius_ = nullptr;  // where that of the walk's first ball goes
   data::Field<T, D> boundary_, source_;
   int64_t slot_ = 0;
   T sum_ = 0, first_sum_ = 0;

@@ -1,4 +1,4 @@
-// Walks' values -> the dyadic nodes of their range, on a GPU: README (5), (6). A warp merges as many units as it has lanes, level by level.
+// Merges walks' values into the dyadic nodes of their range on a GPU: README (5), (6). A warp merges one unit per lane, level by level.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -16,7 +16,7 @@ __device__ __forceinline__ int64_t thread_here() { return int64_t(blockIdx.x) * 
 __device__ __forceinline__ int64_t threads_here() { return int64_t(gridDim.x) * kThreads; }
 
 // Units of `size` samples of the rows' and channels' ranges [begin, end): (mean, m2) of unit j, which begins at sample j size, lie at
-// (row, channel, j - begin / size). Samples themselves are read as walks' values.
+// (row, channel, j - begin / size). Single samples are read as walks' values.
 struct Units {
   int64_t begin, end, size;
   double* mean;
@@ -33,15 +33,12 @@ __global__ void __launch_bounds__(kThreads, 1) put_starts(const float* from, con
   QF_ROLLED
   for (int64_t at = thread_here(); at < n; at += threads_here()) to[at] = double(from[at]);
 }
-// A task whose starts are in double precision: what knows nothing else of T takes this, and is compiled once.
+// The same walks with starts in double precision, for kernels that depend on T by these alone: they are compiled once.
 template <class T>
 class Doubled {
  public:
   explicit Doubled(const Walk<T>& p)
-      : starts_(std::is_same<T, double>::value ? 0 : p.B * p.N * p.dimension),
-        task_{nullptr,     nullptr,   p.solid,          p.outside,     nullptr,      p.frame,     p.dirichlet, p.source, p.B,
-              p.N,         p.walks,   p.first_instance, p.first_point, p.first_walk, p.max_steps, p.screening, p.key0,   p.key1,
-              p.dimension, p.threads, p.gradient,       p.mean,        p.m2,         p.counts,    p.pieces,    p.nrhs,   p.first_data} {
+      : starts_(std::is_same<T, double>::value ? 0 : p.B * p.N * p.dimension), task_{p, nullptr, nullptr, nullptr} {
     const int64_t n = p.B * p.N * p.dimension;
     if constexpr (std::is_same<T, double>::value) {
       task_.start = p.start;
@@ -57,7 +54,7 @@ class Doubled {
   Walk<double> task_;
 };
 
-// Writes what a node of a row and channel has come to. Where no walk starts nothing is known.
+// Writes a node of a row and channel; NaN if no walk starts there.
 __device__ __forceinline__ void put_node(const Walk<double>& p, const Samples& all, int64_t row, int channel, int64_t begin, double mean,
                                          double m2) {
   int64_t at = all.first, node = 0;
@@ -68,7 +65,7 @@ __device__ __forceinline__ void put_node(const Walk<double>& p, const Samples& a
   p.m2[to] = start == start ? m2 : __builtin_nan("");
 }
 
-// (5), (6) A level of the tree: a warp merges kWarp units of `from` into one of `to`; what goes no further is a node. Reads `from` once.
+// (5), (6) A level of the tree: a warp merges kWarp units of `from` into one of `to`; units without a parent are nodes. Reads `from` once.
 __global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<double> p, const Samples all, const int64_t first_row,
                                                            const int64_t rows, const Units from, const Units to, const double* values) {
   const int channels = p.channels(), group = p.group(), lane = threadIdx.x % kWarp;
@@ -124,7 +121,7 @@ inline void merge_level(const Walk<double>& p, const Samples& all, int64_t first
   launch(merge_units, blocks_of(rows * p.channels() * groups * kWarp), kThreads, 0, p, all, first_row, rows, from, to, values);
 }
 
-// Units of `from` up to those of `last`, level by level, which the last one writes.
+// Merges units of `from` into those of `last`, level by level.
 inline void merge_up(const Walk<double>& p, const Samples& all, int64_t first_row, int64_t rows, Units from, const Units& last,
                      const double* values) {
   if (from.size * kWarp >= last.size) return merge_level(p, all, first_row, rows, from, last, values);

@@ -1,4 +1,4 @@
-// Coefficients of u in harmonics on balls, from walks that leave their centres. README, Harmonic caching.
+// Coefficients of u in harmonics on balls, from walks that start at their centres. README, Harmonic caching.
 #pragma once
 #include "wos/walk/harmonics.hpp"
 #include "wos/walk/rounds.hpp"
@@ -23,7 +23,7 @@ void first_radii(const Walk<Element<V>>& p, const Domain& domain, int64_t instan
   for (int l = 0; i + l < end; ++l) radius[instance * p.N + i + l] = double(r[l]);
 }
 
-// As walks see them.
+// The radii of the first balls of walks.
 template <class T>
 void balls(const Balls<T>& q) {
   const Walk<T>& p = q.forward;
@@ -39,7 +39,7 @@ void balls(const Balls<T>& q) {
 
 constexpr int kAbreast = 8;  // walks whose harmonics are evaluated together, on every instruction set
 
-// The directions of walks [walk, walk + kAbreast) of a point when they leave it (13).
+// The first directions (13) of walks [walk, walk + kAbreast) of a point.
 template <class T, int D>
 void leaving(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk, Lanes<double, kAbreast> (&n)[D]) {
   using V = Lanes<double, kVectorBytes / 8>;
@@ -58,7 +58,7 @@ void leaving(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk, La
   }
 }
 
-// The means of a point's samples, of `walks` walks each, a power of two; values u times 1 / scale.
+// The means of a point's samples, of `walks` walks each, a power of two; the values are u / scale.
 template <class T, int D>
 void expand_point(const Expand<T>& q, const Harmonics<D>& of, int64_t instance, int64_t point, int64_t first, int64_t samples, double scale,
                   const double* values, Lanes<double, kAbreast>* room, double* means) {
@@ -129,7 +129,7 @@ void expand(const Expand<T>& q) {
           expand_round<T, 2>(q, r, plane, radius, values);
         else
           expand_round<T, 3>(q, r, space, radius, values);
-        for (int64_t i = 0; i < r.total(); ++i) add_marks(marks[i], p.counts + 3 * (b * p.N + n + i / now));
+        for (int64_t i = 0; i < r.total(); ++i) add_mark(marks[i], p.counts + 3 * (b * p.N + n + i / now));
       }
   }
 }

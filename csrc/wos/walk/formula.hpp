@@ -1,4 +1,5 @@
-// The maths of Walk on Spheres. Equation numbers: README.md beside this file. No libm: what a lane computes depends on that lane alone.
+// The mathematics of Walk on Spheres. Equation numbers: README.md next to this file. No libm, so a lane's result depends on that lane
+// alone.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/lanes/lanes.hpp"
@@ -11,21 +12,33 @@ inline namespace QF_ISA {
 constexpr uint32_t kSourceStream = 1u << 28, kRouletteStream = 3u << 28, kFirstStream = 4u << 28;
 constexpr uint32_t kSourceDirectionStream = 2u << 28;  // in more than three dimensions
 constexpr uint32_t kTrial = 1u << 20;
-constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // marks of a walk, beside its steps
+constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // a walk's mark: its steps, and these flags
 constexpr double kShrunk = 0.99;                             // of a pair's first ball, so that both its points stay inside: README (13)
-constexpr double kMostScreened = 2;     // R sqrt(screening) of a ball; where it would be more, the ball is smaller: README (9)
-constexpr double kLightWeight = 0.125;  // of a walk: below it a walk may end, README (14)
+constexpr double kMostScreened = 2;                          // R sqrt(screening) of a ball at most: README (9)
+constexpr double kLightWeight = 0.125;                       // of a walk: below it a walk may end, README (14)
 
-// The first ball of a walk of a pair (13): with u, what the walk finds from its sphere on, and s, f at its source point times |G|,
+// The first ball of a walk of a pair (13): with u, the value of the walk from its sphere on, and s, f at its source point times |G|,
 //   value = along u + source s,   gradient = outward u + toward s,   scaled.
 template <class V, int D>
 struct First {
   V along, source, outward[D], toward[D];
 };
 
-// The random words of W walks of T.
+// A random word for each of W walks in V.
 template <class V>
 using Words = Lanes<uint32_t, kWidth<V>>;
+
+// The random words of walks: Philox's counter without its first word, and its key. U: uint32_t or lanes of it.
+template <class U>
+struct Random {
+  U walk, point, instance;
+  uint32_t key0, key1;
+
+  QF_HD void words(U counter, U (&to)[4]) const {
+    to[0] = counter, to[1] = walk, to[2] = point, to[3] = instance;
+    philox(to, key0, key1);
+  }
+};
 
 template <class V>
 QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
@@ -110,6 +123,24 @@ QF_HD void direction(Words<V> word, Words<V> height, V (&n)[3]) {
   n[0] = rho * c, n[1] = rho * s, n[2] = z;
 }
 
+// A source point in the ball of radius 1: its radius s and direction, and in the plane -log s if it is wanted.
+template <bool with_logarithm, class V, int D>
+QF_HD V source_point(const Random<Words<V>>& random, Words<V> step, V (&n)[D], V& logarithm) {
+  Words<V> a[4];
+  random.words(step | kSourceStream, a);
+  const V u1 = uniform<V>(a[0]), u2 = uniform<V>(a[1]);
+  if constexpr (D == 2) {
+    direction<V>(a[2], a[2], n);
+    if (with_logarithm) logarithm = elementary::log(V(u1 * u2)) * Element<V>(-0.5);
+    return source_radius_disc(u1, u2);
+  } else {
+    Words<V> b[4];
+    random.words(step | (kSourceStream + kTrial), b);
+    direction<V>(b[0], b[1], n);
+    return source_radius_ball(u1, u2, uniform<V>(a[2]));
+  }
+}
+
 // (9) sum_k q^k / (k! (nu + 1) ... (nu + k)), nu = half / 2, for 0 <= q <= 1.
 template <int half, class V>
 QF_HD V bessel_series(V q) {
@@ -134,7 +165,7 @@ QF_HD V harmonic_series(V q) {
   return sum;
 }
 
-// How a source point at r = s R weighs against G / |G| of the Laplace equation: README (10) to (15).
+// The weight of a source point at r = s R, relative to G / |G| of the Laplace equation: README (10) to (15).
 template <class V>
 struct SourceWeight {
   V value;     // G_screened(r) / G(r)
@@ -165,80 +196,34 @@ QF_HD SourceWeight<V> source_weight_ball(V s, V z2) {
   return {bessel_series<1>(q * rest * rest) / bessel_series<1>(q), slope * s / rest};
 }
 
-// ------------------------------------------------------------ more than three dimensions
-
-constexpr int kRadialTerms = 14;  // of series in z^2 / 4 <= 1
-
-// A function of the radius s and its slope.
-struct Radial {
-  double value, slope;
-};
-
-// (9) for any order nu = half / 2.
-QF_BOTH double bessel_series(double half, double q) {
-  double sum = 1;
-  QF_ROLLED
-  for (int k = kRadialTerms; k >= 1; --k) sum = sum * q / (k * (0.5 * half + k)) + 1;
-  return sum;
-}
-// (22) s^(D - 2) times the solution that is s^(2 - D) (1 + ...) at 0: in odd dimensions Psi of the order -nu, else with a logarithm.
-QF_BOTH Radial singular_radial(int64_t D, double q, double s) {
-  const double t = q * s * s, slope_of_t = 2 * q * s;
-  if (D % 2) {
-    const double half = double(2 - D);
-    double sum = 0, slope = 0, term = 1;
-    QF_ROLLED
-    for (int k = 0; k <= kRadialTerms + D / 2; ++k) {
-      sum += term;
-      const double next = term / ((k + 1) * (0.5 * half + k + 1));
-      slope += (k + 1) * next;
-      term = next * t;
-    }
-    return {sum, slope * slope_of_t};
-  }
-  const int64_t n = D / 2 - 1;
-  double sum = 0, slope = 0, term = 1;  // sum_k<n (-t)^k (n - 1 - k)! / ((n - 1)! k!)
-  QF_ROLLED
-  for (int64_t k = 0; k < n; ++k) {
-    sum += term;
-    if (k + 1 == n) break;
-    const double next = -term / (double(n - 1 - k) * double(k + 1));
-    slope += double(k + 1) * next;
-    term = next * t;
-  }
-  double power = n % 2 ? 2 : -2, harmonic = 0;  // t^(n - 1) times 2 (-1)^(n + 1) / ((n - 1)! n!)
-  QF_ROLLED
-  for (int64_t k = 1; k <= n; ++k) power /= double(k), harmonic += 1.0 / double(k);
-  QF_ROLLED
-  for (int64_t k = 1; k < n; ++k) power *= t / double(k);
-  const double logarithm = elementary::log(s);
-  double shared = harmonic;  // H_k + H_(n + k)
-  QF_ROLLED
-  for (int64_t k = 0; k <= kRadialTerms; ++k) {
-    const double about = logarithm - 0.5 * shared;
-    sum += power * t * about;
-    slope += power * (double(n + k) * about + 0.5);  // d ln s / dt = 1 / (2 t)
-    power *= t / (double(k + 1) * double(n + k + 1));
-    shared += 1 / double(k + 1) + 1 / double(n + k + 1);
-  }
-  return {sum, slope * slope_of_t};
+template <int D, class V>
+QF_HD SourceWeight<V> source_weight(V s, V logarithm, V z2) {
+  if constexpr (D == 2)
+    return source_weight_disc(s, logarithm, z2);
+  else
+    return source_weight_ball(s, z2);
 }
 
-// (21) How a source point at r = s R weighs against G / |G| of the Laplace equation.
-QF_BOTH SourceWeight<double> source_weight_wide(int64_t D, double s, double z2) {
-  const double q = 0.25 * z2, qs = q * s * s, half = double(D - 2);
-  double power = 1;  // s^(D - 2)
-  for (int64_t k = 2; k < D; ++k) power *= s;
-  const Radial here = singular_radial(D, q, s), end = singular_radial(D, q, 1);
-  const double falls = half * here.value / s - here.slope, falls_at_end = half * end.value - end.slope;
-  const double first = power * bessel_series(half, qs) / bessel_series(half, q);
-  const double first_slope = power * s * bessel_series(half + 2, qs) / bessel_series(half + 2, q);
-  return {(here.value - end.value * first) / (1 - power), (falls - falls_at_end * first_slope) / (1 - power)};
+// (13) The first ball of a walk that leaves it in the direction n, with a source point in the direction m.
+template <class V, int D>
+QF_HD First<V, D> first_ball(V radius, V z2, const SourceWeight<V>& source, const V (&n)[D], const V (&m)[D]) {
+  using T = Element<V>;
+  const V q = z2 * T(0.25);
+  First<V, D> at;
+  at.along = broadcast<V>(T(1)) / bessel_series<D - 2>(q), at.source = source.value;
+  const V outward = T(D) / (radius * bessel_series<D>(q));
+  for (int i = 0; i < D; ++i) at.outward[i] = outward * n[i], at.toward[i] = source.gradient / radius * m[i];
+  return at;
 }
 
-// ------------------------------------------------------------ sums
+// Adds a walk to counts of steps, walks cut off, and walks that escaped.
+QF_HD void add_mark(uint32_t mark, int64_t* counts) {
+  counts[0] += mark & (kEscaped - 1);
+  counts[1] += (mark & kCutOff) != 0;
+  counts[2] += (mark & kEscaped) != 0;
+}
 
-// (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/nodes.py writes it: every product that could be fused is exact.
+// (6) The merge of two nodes of n walks each, as in python/quatrefoil/wos/walk/nodes.py: every product that could be fused is exact.
 template <class V>
 QF_HD void merge_equal(double n, V& mean, V& m2, V mean_b, V m2_b) {
   const V delta = mean_b - mean;

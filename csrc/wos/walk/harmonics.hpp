@@ -1,4 +1,4 @@
-// Harmonics on circles and spheres, and what a ball's coefficients give at points inside it. README, Harmonic caching.
+// Harmonics on circles and spheres, and values at points inside a ball from its coefficients. README, Harmonic caching.
 #pragma once
 #include "core/run/memory.hpp"
 #include "core/run/parallel.hpp"
@@ -8,7 +8,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// README (17), in the order of degrees. In space the factors of its recurrence are made once.
+// README (17), in the order of degrees. In space the factors of its recurrence are computed once.
 template <int D>
 class Harmonics {
  public:
@@ -24,7 +24,7 @@ class Harmonics {
   int64_t count() const { return harmonics(D, modes_); }
   int64_t modes() const { return modes_; }
 
-  // At unit vectors, a number or a vector of them.
+  // At unit vectors, one or a vector of them.
   template <class V>
   void evaluate(const V (&n)[D], V* y) const {
     V c = V{} + 1.4142135623730951, s{};
@@ -84,7 +84,7 @@ void weigh_harmonics(const Harmonics<D>& of, const double* offset, double z2, do
   }
 }
 
-// Reads a ball's coefficients once a point.
+// Reads a ball's coefficients once per point.
 template <int D>
 void gather(const Gather& p) {
   using V = Lanes<double, kVectorBytes / 8>;

@@ -1,4 +1,4 @@
-// Walks' values -> the dyadic nodes of their range. README (5), (6).
+// Merges walks' values into the dyadic nodes of their range. README (5), (6).
 #pragma once
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"
@@ -6,8 +6,8 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// The nodes of one channel of one point, for as many right-hand sides as V has lanes, fed with the values of its walks in their order. A
-// sample is the mean of `group` walks, 1 or 2; nodes lie `stride` numbers apart, right-hand sides `between`.
+// The nodes of one channel of one point, for as many right-hand sides as V has lanes, from the values of its walks in order. A sample is
+// the mean of `group` walks, 1 or 2; nodes are `stride` numbers apart, right-hand sides `between`.
 template <class V>
 class Nodes {
  public:
@@ -22,7 +22,7 @@ class Nodes {
         mean_(mean),
         m2_(m2) {}
 
-  // Walks follow each other `nrhs` numbers apart.
+  // The values of consecutive walks are `nrhs` numbers apart.
   void add(const double* values, int64_t walks, int64_t nrhs) {
     for (int64_t i = 0; i < walks; i += group_) {
       const V first = load<V>(values + i * nrhs);

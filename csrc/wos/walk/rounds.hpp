@@ -1,4 +1,4 @@
-// Walks over points and instances, and their reduction: rounds of what is in memory together. None of the cuts shows in the result.
+// Walks over points and instances, and their reduction, in rounds that fit into memory. The cuts do not change the result.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/walk/reduce.hpp"
@@ -9,23 +9,17 @@ namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
 constexpr int64_t kRound = 1 << 20;                      // numbers of walks that are in memory together: 12 MB at most
-constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks: long against the ~40 steps in which the last lanes run alone
+constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks: long compared with the ~40 steps in which the last lanes run alone
 
-// Instances [instance, instance_end), and of each the slots: what is walked before it is reduced.
+// The slots of instances [instance, instance_end), walked before they are reduced.
 struct Round {
   int64_t instance, instance_end;
   Slots slots;
   int64_t total() const { return slots.points * slots.walks; }
 };
 
-inline void add_marks(uint32_t mark, int64_t* counts) {
-  counts[0] += mark & (kEscaped - 1);
-  counts[1] += (mark & kCutOff) != 0;
-  counts[2] += (mark & kEscaped) != 0;
-}
-
-// run(at, first, last) for the slots [first, last) of instance r.instance + at, until all of a round are run. calls: a user's function is
-// asked, which gets thousands of points a call.
+// run(at, first, last) for the slots [first, last) of instance r.instance + at, for all slots of a round. calls: a user's function is
+// called, with thousands of points at a time.
 template <class F>
 void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) {
   const int64_t total = r.total(), B = r.instance_end - r.instance, least = calls ? kMostTask : kLeastTask;
@@ -39,8 +33,8 @@ void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) 
   });
 }
 
-// Every walk of a round; marks have a number a slot, values one for each channel and right-hand side, instance after instance. A walk
-// depends on its own counter only. A team reads a cell and a list a step, all in the L2 cache, and writes 12 bytes a walk.
+// Every walk of a round, with one mark per slot, and one value for each channel, slot and right-hand side, instance after instance. A walk
+// depends on its own counter only. A team reads a cell and a list per step, all in the L2 cache, and writes 12 bytes per walk.
 template <class T>
 void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
   const int64_t total = r.total();
@@ -54,15 +48,15 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   });
 }
 
-// README (5): a channel of a point of a round, for as many right-hand sides as V has lanes, whose numbers lie `between` apart.
+// README (5): a channel of a point of a round, for as many right-hand sides as V has lanes, with their numbers `between` apart.
 template <class V, class T>
 void reduce(const Walk<T>& p, int64_t walks, const double* values, int64_t between, double* mean, double* m2) {
   Nodes<V> nodes(p.first_walk, p.walks, p.group(), mean, m2, p.channels(), between);
   nodes.add(values, walks, p.nrhs);
 }
 
-// The points of a round; `nodes` (channels, nrhs) of a point whose walks come in several rounds go on where they were. Reads every value
-// once: a few points at a time, right-hand side by right-hand side, for whose numbers lie far apart in the results.
+// The points of a round; `nodes` (channels, nrhs) continue a point whose walks come in several rounds. Reads every value once: a few points
+// at a time, right-hand side by right-hand side, since their numbers are far apart in the results.
 template <class T>
 void reduce_round(const Walk<T>& p, const Round& r, const double* values, const uint32_t* marks, Nodes<double>* nodes) {
   using V = Lanes<double, kVectorBytes / 8>;
@@ -81,14 +75,15 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
       if (i + 1 < end && nrhs > 1)
         for (int64_t c = 0; c < channels; ++c)
           fetch(values + (((at * channels + c) * points + last) * walks) * nrhs, min(kPoints, points - last) * walks * nrhs);
-      int64_t found[kPoints][3] = {};
+      int64_t of_points[kPoints][3] = {};
       for (int64_t point = first; point < last; ++point)
-        for (int64_t w = 0; !is_absent(point) && w < walks; ++w) add_marks(marks[(at * points + point) * walks + w], found[point - first]);
+        for (int64_t w = 0; !is_absent(point) && w < walks; ++w)
+          add_mark(marks[(at * points + point) * walks + w], of_points[point - first]);
       for (int64_t side = 0; side < nrhs; ++side)
         for (int64_t point = first; point < last; ++point)
           for (int j = 0; j < 3; ++j) {
             int64_t& count = p.counts[3 * row(point, side) + j];
-            count = (nodes ? count : 0) + found[point - first][j];
+            count = (nodes ? count : 0) + of_points[point - first][j];
           }
       for (int64_t side = 0; side < nrhs;) {
         const bool together = !nodes && side + W <= nrhs;
@@ -115,7 +110,7 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
   });
 }
 
-// Rounds over instances, points and at last walks. walks(round, values, marks) runs those of one.
+// Rounds over instances, points and at last walks. walks(round, values, marks) runs one.
 template <class T, class F>
 void in_rounds(const Walk<T>& p, F&& walks) {
   if (p.sides() * p.N == 0) return;

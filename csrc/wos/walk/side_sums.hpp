@@ -1,4 +1,4 @@
-// Sums over the source points of walks for several right-hand sides, one per lane: the points are packed, and lanes do not wait.
+// Sums over the source points of walks for several right-hand sides, one per lane: the points are packed, so that no lane waits.
 #pragma once
 #include "wos/data/sides.hpp"
 #include "wos/walk/walker.hpp"
@@ -26,8 +26,7 @@ class SideSums {
   }
   int64_t count() const { return sides_.count(); }
 
-  // `ended` says which walk ended in a lane before a step, or -1; its sums go to to[end nrhs + side], those of its first ball to
-  // `first_to`.
+  // `ended`: the walk that ended in a lane before a step, or -1. Its sums go to to[end nrhs + side], those of its first ball to `first_to`.
   void add(const Events<T, D>& events, const Bits<T>* ended, int64_t nrhs, double* to, double* first_to) {
     if (!count()) return;
     pack(events, ended);
@@ -40,7 +39,7 @@ class SideSums {
   }
 
  private:
-  // The points of a walk, as far as it is here: up to `stop`. `end` is -1 where it goes on.
+  // The points of a walk in this batch: up to `stop`. `end` is -1 if the walk continues.
   struct Span {
     int64_t stop, end, lane;
   };

@@ -1,4 +1,4 @@
-// What the walks of one instance are worth: sources along the way, boundary values at their ends.
+// The values of the walks of one instance: sources along the way, boundary values at their ends.
 #pragma once
 #include "wos/data/field.hpp"
 #include "wos/walk/side_sums.hpp"
@@ -46,7 +46,7 @@ class Values final : public Sink<V, D> {
   }
 
   void begin(int lane, int64_t, int64_t, int64_t) override {
-    if (!pairs_) return;  // without a step: the value is that of the boundary, the gradient is not known
+    if (!pairs_) return;  // for a walk without a step: the value is that of the boundary, the gradient unknown
     for (int j = 0; j < kFirst; ++j) first_[j][lane] = T(__builtin_nan(""));
     first_[0][lane] = 1, first_[1][lane] = 0;
   }
@@ -97,11 +97,11 @@ class Values final : public Sink<V, D> {
   const double* frame() const { return p_.frame + instance_ * (D + 2); }
   T area() const { return T(frame()[D] * frame()[D]); }
   data::Field<V, D> field(const data::Data& data, int64_t side) const { return {data, instance_ * nrhs_ + side, p_.first_data, frame()}; }
-  // What the ends' walks met in their first balls: (ends, nrhs), as end_sums_ is, which holds the rest.
+  // Sources in the first balls of the ended walks, (ends, nrhs); end_sums_ has the rest.
   double* first_sums() const { return end_sums_ + nrhs_ * most_ends; }
 
-  // Boundary values (n, width) become the walks' shares of them, which are added to the sums of right-hand sides from `side` on. Two loops:
-  // in one, the compiler fuses the product and the sum for some walks and not for others.
+  // Weighs boundary values (n, width), and adds them to the sums of right-hand sides from `side` on. Two loops: in one, the compiler would
+  // fuse the product and the sum for some walks only.
   void add_boundary(const Ends<T, D>& ends, int64_t side, int64_t width, double* values) {
     for (int64_t e = 0; e < ends.count; ++e) {
       const double weight = double(ends.weight[e]);
@@ -113,20 +113,20 @@ class Values final : public Sink<V, D> {
 
   // The values of a walk, or of one of a pair (13).
   void put(int64_t e, double* __restrict to) {
-    const double *const found = end_sums_ + e * nrhs_, *const here = first_sums() + e * nrhs_;
+    const double *const later = end_sums_ + e * nrhs_, *const here = first_sums() + e * nrhs_;
     if (!pairs_) {
-      for (int64_t side = 0; side < nrhs_; ++side) to[side] = found[side];
+      for (int64_t side = 0; side < nrhs_; ++side) to[side] = later[side];
       return;
     }
     const T* const first = end_firsts_ + e * kFirst;
     for (int c = 0; c < 1 + D; ++c) {
       const double along = double(first[c ? 1 + c : 0]), toward = double(first[c ? 1 + D + c : 1]);
       double* const of_channel = to + c * slots_ * nrhs_;
-      for (int64_t side = 0; side < nrhs_; ++side) of_channel[side] = along * found[side] + toward * here[side];
+      for (int64_t side = 0; side < nrhs_; ++side) of_channel[side] = along * later[side] + toward * here[side];
     }
   }
 
-  // Which walk ended before an iteration's event in each lane, or -1; and where of each.
+  // The walk that ended before an iteration's event in each lane, or -1, and the inverse of this map.
   void note_ends(int64_t steps, const Ends<T, D>& ends, int64_t e) {
     for (int64_t k = 0; k < steps * W; ++k) ended_[k] = -1;
     for (int64_t k = 0; k < steps; ++k) {
@@ -135,7 +135,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // Sums over the source points of a right-hand side, those of a lane in its lane. They begin again where a walk has ended.
+  // Sums over the source points of a right-hand side, lane by lane. They restart where a walk has ended.
   void add_sources(int64_t side, const Events<T, D>& events, int64_t first, int64_t count) {
     T *const values = event_values_, *const before = values + iterations * W, *const first_before = before + iterations * W;
     field(p_.source, side).evaluate(events.x, events.iterations * W, values, absolute_, end_values_, events.weight);
@@ -159,7 +159,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // A function's values that T cannot hold are summed in double precision, and are 0 in T. Whether one is depends on itself alone.
+  // A function's values that T cannot represent are summed in double precision, and are 0 in T. This depends on the value alone.
   void take_far(int64_t side, const Events<T, D>& events) {
     const double area = frame()[D] * frame()[D];
     double *const sums = far_ + 2 * side * W, *const first_sums = sums + W, *const of_ends = far_ + 2 * W * nrhs_;
@@ -171,10 +171,10 @@ class Values final : public Sink<V, D> {
       }
       const double exact = end_values_[k], size = exact < 0 ? -exact : exact;
       if (!((size > kLargest || size < kLeast) && size > 0 && size <= kFinite)) continue;
-      const double found = double(events.weight[k]) * area * exact;
+      const double weighted = double(events.weight[k]) * area * exact;
       event_values_[k] = 0;
-      if (events.weight[k] > 0) sum += found;
-      if (events.weight[k] < 0) first = -found;
+      if (events.weight[k] > 0) sum += weighted;
+      if (events.weight[k] < 0) first = -weighted;
     }
   }
 
@@ -188,10 +188,10 @@ class Values final : public Sink<V, D> {
   alignas(64) T first_[kFirst][W];
   const data::Sides<V, D> boundaries_;
   SideSums<V, D> sources_;
-  const Scratch<T> event_values_;  // of events: values, and both sums before them
+  const Scratch<T> event_values_;  // values of events, and both sums before them
   const Scratch<Int> ended_;
   const Scratch<int64_t> end_at_;
-  const Scratch<T> sums_;      // (nrhs, 2, W): of the walks in the lanes, and of their first balls
+  const Scratch<T> sums_;      // (nrhs, 2, W): of the current walks, and of their first balls
   const Scratch<double> far_;  // the same, and (2, ends)
   const Scratch<T> end_firsts_;
   const Scratch<double> end_sums_, end_values_, absolute_;  // absolute_ and the first half of end_values_ serve sources too

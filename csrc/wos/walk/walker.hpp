@@ -1,5 +1,5 @@
-// W walks side by side, one a lane; every fourth step lanes whose walk has ended take the next one. Where data is needed is stored and
-// evaluated later: paths never depend on values.
+// A team of W walks, one per lane; every fourth step lanes whose walk has ended take the next one. The points where walks meet data are
+// stored and evaluated later: paths never depend on values.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
@@ -16,7 +16,7 @@ constexpr double kStepNs = 25;         // one step of one walk
 constexpr double kUsualSteps = 12;     // a walk, at epsilon 1e-3
 constexpr double kLeastHalfDisc = 16;  // epsilons: the radius of a half disc that is used, README (24)
 constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data: the events stay in the L2 cache
-constexpr int64_t kCallPoints = 4096;  // points a call of a user's function, or more
+constexpr int64_t kCallPoints = 4096;  // points per call of a user's function, at least
 
 // Walks [0, walks) of points [0, points) of one instance, `first` being their global indices. Slot k is point k / walks, walk k % walks.
 struct Slots {
@@ -25,8 +25,8 @@ struct Slots {
   int64_t walk(int64_t slot) const { return first_walk + slot % walks; }
 };
 
-// Source points of `iterations` steps of all lanes, and what the sink's `weigh` made of their weights, its rows `row` numbers apart; 0
-// where no step was made.
+// Source points of `iterations` steps of all lanes, and the results of the sink's `weigh`, its rows `row` numbers apart; 0 where no step
+// was made.
 template <class T, int D>
 struct Events {
   const T *x[D], *weight;
@@ -36,14 +36,14 @@ struct Events {
 // Walks that ended, in their order.
 template <class T, int D>
 struct Ends {
-  const T *x[D], *place[D - 1];  // scaled, and weights of the primitive's corners behind the first; with room for a whole vector
+  const T *x[D], *place[D - 1];  // scaled, and weights of the primitive's corners after the first; padded to whole vectors
   const T* weight;               // 0 where screening has ended the walk
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): how many had ended before each step
   int64_t count;
 };
 
-// What a Team hands on what walks meet.
+// Receives what the walks of a Team meet.
 template <class V, int D>
 class Sink {
  public:
@@ -51,16 +51,16 @@ class Sink {
   using I = Bits<V>;
   static constexpr int W = kWidth<V>;
   const bool wants_sources;
-  const int64_t patience, iterations;  // see close; after how many iterations at most it wants to be handed what there is
-  const int64_t rows;                  // what a source point counts: one number, or one for each right-hand side
+  const int64_t patience, iterations;  // ends before `close` is called; steps of a team before `sources` is called, at most
+  const int64_t rows;                  // weights of a source point: one, or one for each right-hand side
   const int64_t most_ends;             // that a team may hold before it closes them
 
   virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // a lane takes a walk
   virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // lanes make the first step of a walk of a pair
   virtual void mark(int lane, int64_t end, int64_t slot, uint32_t mark) = 0;               // a walk has ended; steps and marks
-  virtual void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t first) = 0;  // every now and then; ends from first on are new
+  virtual void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t first) = 0;  // regularly; ends from first on are new
   virtual void close(const Ends<T, D>& ends) = 0;  // their boundary values, when at least `patience` walks have ended
-  // What a source point counts in every lane; in lanes `first` it lies in the first ball of a pair.
+  // The weight of a source point in every lane; in lanes `first` it lies in the first ball of a pair.
   QF_HD V weigh(V weight, I first, int64_t row) const {
     return weight * (first != 0 ? load<V>(first_share(row)) : load<V>(share(row))) * area_;
   }
@@ -83,7 +83,7 @@ class Sink {
   const Scratch<T> shares_;
 };
 
-// Runs walks and hands what they meet to a Sink.
+// Runs walks and passes what they meet to a Sink.
 template <class V, class Domain>
 class Team {
  public:
@@ -167,10 +167,6 @@ class Team {
     return any;
   }
 
-  struct Ids {
-    U walk, point, instance;
-  };
-
   // kSharing steps of every busy lane, (1) and (2). The state is in registers between load and store. Walks begin at the first of them.
   // plain: neither screening nor pairs. half_discs: near long segments (24).
   template <bool plain, bool half_discs>
@@ -179,9 +175,9 @@ class Team {
     for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
     I busy = load<I>(busy_), step = load<I>(step_);
     V weight = load<V>(weight_);
-    const Ids id{load<U>(walk_), load<U>(point_), U{} + global_instance_};
-    U words[4] = {narrow(step / kSharing), id.walk, id.point, id.instance};
-    philox(words, p_.key0, p_.key1);
+    const Random<U> random{load<U>(walk_), load<U>(point_), U{} + global_instance_, p_.key0, p_.key1};
+    U words[4];
+    random.words(narrow(step / kSharing), words);
     const T epsilon = T(epsilon_);
     const I limit = I{} + Int(p_.max_steps);
     for (int s = 0; s < kSharing; ++s) {
@@ -204,14 +200,14 @@ class Team {
       I first{};
       if (!plain && s == 0 && p_.gradient) first = busy & (step == 0);
       if (!plain && s == 0 && p_.gradient && bits(first))
-        enter(first, x, busy, step, weight, id, seen.radius, n);
+        enter(first, x, busy, step, weight, random, seen.radius, n);
       else if (sink_.wants_sources)
-        record<plain>(x, seen.radius, busy, step, weight, id);
+        record<plain>(x, seen.radius, busy, step, weight, random);
       V next[D];
       for (int i = 0; i < D; ++i) next[i] = x[i] + seen.radius * n[i];
-      if constexpr (solid::kOutside<Domain>) come_back(x, busy & ~first, step, id, next, weight);
+      if constexpr (solid::kOutside<Domain>) come_back(x, busy & ~first, step, random, next, weight);
       for (int i = 0; i < D; ++i) x[i] = (busy & ~moved) != 0 ? next[i] : x[i];
-      if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, id);
+      if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, random);
       step -= busy;  // a mask is -1
       ++iteration_;
     }
@@ -222,37 +218,13 @@ class Team {
   }
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
-  // A source point (4a), (4b) in the ball of radius 1: its radius s, -log s in the plane, and its direction.
-  template <bool plain>
-  QF_HD V source_point(I step, const Ids& id, V (&n)[D], V& logarithm) const {
-    U a[4] = {narrow(step) | kSourceStream, id.walk, id.point, id.instance};
-    philox(a, p_.key0, p_.key1);
-    if constexpr (D == 2) {
-      const V u1 = uniform<V>(a[0]), u2 = uniform<V>(a[1]);
-      direction<V>(a[2], a[2], n);
-      if (!plain) logarithm = elementary::log(u1 * u2) * T(-0.5);
-      return source_radius_disc(u1, u2);
-    } else {
-      U b[4] = {narrow(step) | (kSourceStream + kTrial), id.walk, id.point, id.instance};
-      philox(b, p_.key0, p_.key1);
-      direction<V>(b[0], b[1], n);
-      return source_radius_ball(uniform<V>(a[0]), uniform<V>(a[1]), uniform<V>(a[2]));
-    }
-  }
-  QF_HD static SourceWeight<V> source_weight(V s, V logarithm, V z2) {
-    if constexpr (D == 2)
-      return source_weight_disc(s, logarithm, z2);
-    else
-      return source_weight_ball(s, z2);
-  }
-
   // A source point in the ball of every lane, with |G| / extent^2 as its weight (3), (10).
   template <bool plain>
-  QF_HD void record(const V (&x)[D], V radius, I busy, I step, V weight, const Ids& id) {
+  QF_HD void record(const V (&x)[D], V radius, I busy, I step, V weight, const Random<U>& random) {
     V n[D], logarithm{};
-    const V s = source_point<plain>(step, id, n, logarithm);
+    const V s = source_point<!plain>(random, narrow(step), n, logarithm);
     V area = radius * radius * T(green_mass(D));
-    if (!plain && screening_ > 0) area = area * weight * source_weight(s, logarithm, radius * radius * screening_).value;
+    if (!plain && screening_ > 0) area = area * weight * source_weight<D>(s, logarithm, V(radius * radius * screening_)).value;
     put(x, radius * s, n, busy, area, I{});
   }
   QF_HD void put(const V (&x)[D], V r, const V (&n)[D], I busy, V weight, I first) {
@@ -263,53 +235,49 @@ class Team {
   }
 
   // The first step of lanes `first` (13): a shorter ball, and a direction and a source point that are opposite in the walks of a pair.
-  void enter(I first, const V (&x)[D], I busy, I step, V weight, const Ids& id, V& radius, V (&n)[D]) {
+  void enter(I first, const V (&x)[D], I busy, I step, V weight, const Random<U>& random, V& radius, V (&n)[D]) {
     const U mask = narrow(first);
-    const Ids pair{(id.walk & ~mask) | ((id.walk >> 1) & mask), id.point, id.instance};
     using S = Lanes<std::int32_t, W>;
-    const V sign = T(1) - T(2) * real<V>((S)(id.walk & mask & 1));
-    U words[4] = {U{} + kFirstStream, pair.walk, id.point, id.instance};
-    philox(words, p_.key0, p_.key1);
+    const V sign = T(1) - T(2) * real<V>((S)(random.walk & mask & 1));
+    Random<U> pair = random;
+    pair.walk = (random.walk & ~mask) | ((random.walk >> 1) & mask);
+    U words[4];
+    pair.words(U{} + kFirstStream, words);
     V own[D], m[D] = {}, s{}, logarithm{};
     direction<V>(words[0], words[1], own);
     for (int i = 0; i < D; ++i) n[i] = first != 0 ? sign * own[i] : n[i];
     radius = first != 0 ? radius * T(kShrunk) : radius;
-    const V z2 = radius * radius * screening_, one = broadcast<V>(T(1));
-    SourceWeight<V> source{one, V{}};
+    const V z2 = radius * radius * screening_;
+    SourceWeight<V> source{broadcast<V>(T(1)), V{}};
     if (sink_.wants_sources) {
-      s = source_point<false>(step, pair, m, logarithm);
-      source = source_weight(s, logarithm, z2);
+      s = source_point<true>(pair, narrow(step), m, logarithm);
+      source = source_weight<D>(s, logarithm, z2);
       for (int i = 0; i < D; ++i) m[i] = sign * m[i];
     }
-    First<V, D> at;
-    at.along = one / bessel_series<D - 2>(z2 * T(0.25));
-    at.source = source.value;
-    const V outward = T(D) / (radius * bessel_series<D>(z2 * T(0.25)));
-    for (int i = 0; i < D; ++i) at.outward[i] = outward * n[i], at.toward[i] = source.gradient / radius * m[i];
-    sink_.enter(first, at);
+    sink_.enter(first, first_ball(radius, z2, source, n, m));
     if (!sink_.wants_sources) return;
     const V area = radius * radius * T(green_mass(D));
     put(x, radius * s, m, busy, first != 0 ? area : area * weight * source.value, first);
   }
 
-  // (9), (14) What is left of the weight of a walk after a ball, or nothing: then it has ended.
-  QF_HD V survive(V weight, I moved, V radius, I step, const Ids& id) const {
+  // (9), (14) The weight of a walk after a ball; 0 ends it.
+  QF_HD V survive(V weight, I moved, V radius, I step, const Random<U>& random) const {
     V left = weight / bessel_series<D - 2>(radius * radius * (screening_ * T(0.25)));
     left = moved != 0 ? left : weight;
     const I light = moved & (left < T(kLightWeight));
     if (!bits(light)) return left;
-    U words[4] = {narrow(step) | kRouletteStream, id.walk, id.point, id.instance};
-    philox(words, p_.key0, p_.key1);
-    const V kept = uniform<V>(words[0]) * T(kLightWeight) < left ? broadcast<V>(T(kLightWeight)) : V{};
-    return light != 0 ? kept : left;
+    U words[4];
+    random.words(narrow(step) | kRouletteStream, words);
+    const V raised = uniform<V>(words[0]) * T(kLightWeight) < left ? broadcast<V>(T(kLightWeight)) : V{};
+    return light != 0 ? raised : left;
   }
 
-  // A walk outside that is far away returns, or ends with the weight 0: solid (5).
-  QF_HD void come_back(const V (&x)[D], I moving, I step, const Ids& id, V (&next)[D], V& weight) const {
+  // A walk outside that is far away returns, or ends with weight 0: solid (5).
+  QF_HD void come_back(const V (&x)[D], I moving, I step, const Random<U>& random, V (&next)[D], V& weight) const {
     const I beyond = moving & domain_.far(x);
     if (!bits(beyond)) return;
-    U words[4] = {narrow(step) | kRouletteStream, id.walk, id.point, id.instance};
-    philox(words, p_.key0, p_.key1);
+    U words[4];
+    random.words(narrow(step) | kRouletteStream, words);
     V sine, cosine, y[D];
     sincos_turn<V>(words[2], sine, cosine);
     const V returned = domain_.come_back(x, uniform<V>(words[0]), uniform<V>(words[1]), cosine, sine, y);
@@ -350,8 +318,8 @@ class Team {
     }
   }
 
-  // The events since the last call: sources in the order of their steps; then the walks that ended. Never inlined: of two copies the
-  // compiler may fuse other products and sums, and a walk's bits would depend on the call that its events came to.
+  // Passes on the events since the last call: sources in the order of their steps, then the walks that ended. Never inlined: in two copies
+  // the compiler may fuse different products and sums, and a walk's bits would depend on the call that its events came to.
   [[gnu::noinline]] void collect(bool all) {
     Ends<T, D> ends{};
     for (int i = 0; i < D; ++i) ends.x[i] = ends_ + i * capacity_;
@@ -384,7 +352,7 @@ class Team {
   const double epsilon_;
   const T screening_;  // scaled
   const uint32_t global_instance_;
-  const T half_disc_;  // the radius of the smallest that is used
+  const T half_disc_;  // the smallest radius
   const bool half_discs_;
   const int64_t iterations_, capacity_;
   alignas(64) T x_[D][W], weight_[W];
@@ -396,7 +364,7 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// Calls f with the boundary of an instance, inside of which walks are: the polygon's or mesh's grid or a solid.
+// Calls f with the boundary of an instance, for walks inside: a polygon, a mesh or a solid.
 template <class V, class T, class F>
 void with_inside(const Walk<T>& p, int64_t instance, const F& f) {
   if (p.grids)
@@ -422,13 +390,13 @@ void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
     with_inside<V>(p, instance, f);
 }
 
-// Runs slots [first, last) of one instance into a sink that is made of `made_of`.
+// Runs slots [first, last) of one instance into a sink built from `arguments`.
 template <template <class, int> class Own, class T, class... Args>
-void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, const Args&... made_of) {
+void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, const Args&... arguments) {
   using V = Lanes<T>;
   with_domain<V>(p, instance, [&](const auto& domain) {
     using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
-    Own<V, Domain::D> sink(made_of...);
+    Own<V, Domain::D> sink(arguments...);
     Team<V, Domain>(p, instance, slots, domain, sink).run(first, last);
   });
 }
