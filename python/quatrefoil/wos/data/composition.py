@@ -130,11 +130,11 @@ class Data:
 
     def _monomials(self, at: Places) -> Any:
         xp = self.xp
-        exponents, there = self.powers(at)
+        exponents, exists = self.powers(at)
         product: Any = 1.0
         for axis, e in enumerate(exponents):
             product = product * at.x[:, axis : axis + 1] ** xp.astype(e, xp.float64)
-        return xp.where(there, product, xp.zeros_like(product))
+        return xp.where(exists, product, xp.zeros_like(product))
 
     def _polynomial(self, at: Places) -> Any:
         xp, c = self.xp, self.of_rows(at)[:, at.x.shape[1] :]

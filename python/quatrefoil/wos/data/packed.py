@@ -62,8 +62,8 @@ class Target(NamedTuple):
         if place != self.kind:
             mine, _, where = self.kind.partition("@")
             if kind == mine:
-                here = f"{name} is on {_arrays.device(array)} but points is on {where or 'cpu'}"
-                raise TypeError(f"solve: {here}; all arrays of a call must be on one device: move one of them")
+                devices = f"{name} is on {_arrays.device(array)} but points is on {where or 'cpu'}"
+                raise TypeError(f"solve: {devices}; all arrays of a call must be on one device: move one of them")
             raise TypeError(f"solve: {name} is a {kind} array but points is a {mine} array; all arrays of a call must be of one kind")
         if (dtype := _arrays.dtype_name(array)) != _NAMES[self.dtype.itemsize]:
             raise TypeError(f"solve: {name} has dtype {dtype} but points has {self.dtype}; convert one of them")

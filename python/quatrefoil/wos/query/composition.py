@@ -61,10 +61,10 @@ class Triangles(NamedTuple):
             apart = square > 0
             t = (sx * (u - start) + sy * v) / xp.where(apart, square, xp.ones_like(square))
             t = xp.where(apart, xp.clip(t, min=0.0, max=1.0), zero)
-            here, there = start + t * sx, t * sy
-            d2 = (u - here) ** 2 + (v - there) ** 2
+            pu, pv = start + t * sx, t * sy
+            d2 = (u - pu) ** 2 + (v - pv) ** 2
             nearer = d2 < planar
-            nu, nv, planar = xp.where(nearer, here, nu), xp.where(nearer, there, nv), xp.where(nearer, d2, planar)
+            nu, nv, planar = xp.where(nearer, pu, nu), xp.where(nearer, pv, nv), xp.where(nearer, d2, planar)
         nu, nv, planar = xp.where(inside, u, nu), xp.where(inside, v, nv), xp.where(inside, zero, planar)
         return planar + w * w, (nu, nv)
 
@@ -202,11 +202,11 @@ def _goes_through(xp: Any, ends: Any, x: list[Any]) -> Any:
         side = (b[0] - a[0]) * (x[1] - a[1]) - (x[0] - a[0]) * (b[1] - a[1])
         rise = b[1] - a[1]
         t = (x[1] - a[1]) / xp.where(rise > 0, rise, xp.ones_like(rise))
-        here, there = a[0] + t * (b[0] - a[0]), a[2] + t * (b[2] - a[2])
+        cross_x, cross_z = a[0] + t * (b[0] - a[0]), a[2] + t * (b[2] - a[2])
         crossings = crossings + xp.astype(meets & (side > 0), xp.int64)
         is_first = meets & (sides == 0)
-        x0, z0 = xp.where(is_first, here, x0 + 0 * here), xp.where(is_first, there, z0 + 0 * there)
-        x1, z1 = xp.where(meets, here, x1 + 0 * here), xp.where(meets, there, z1 + 0 * there)
+        x0, z0 = xp.where(is_first, cross_x, x0 + 0 * cross_x), xp.where(is_first, cross_z, z0 + 0 * cross_z)
+        x1, z1 = xp.where(meets, cross_x, x1 + 0 * cross_x), xp.where(meets, cross_z, z1 + 0 * cross_z)
         sides = sides + xp.astype(meets, xp.int64)
     apart = x1 != x0
     s = xp.clip((x[0] - x0) / xp.where(apart, x1 - x0, xp.ones_like(x1)), min=0.0, max=1.0)

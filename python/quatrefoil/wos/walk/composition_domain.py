@@ -125,7 +125,7 @@ class HalfDiscs:
         return xp.take(mean, at.row if first.shape[0] > 2 else 0 * at.row, axis=0) ** 3 >= epsilon
 
     def leave(self, x: Any, n: Any, k: Any, t: Any) -> tuple[Any, Any, Any]:
-        """From x, over the point t of segment k, in the direction n: whether there is a half disc, whether the walk exits through the
+        """From x, over the point t of segment k, in the direction n: whether a half disc fits, whether the walk exits through the
         segment, and where."""
         xp = self.xp
         c = xp.take(self.domain.ends, k, axis=0)
@@ -137,8 +137,8 @@ class HalfDiscs:
         side = away[:, 1] * e[:, 0] - away[:, 0] * e[:, 1]
         height = xp.abs(side)
         R = _clear(xp, self.domain, k, foot)
-        there = self.pays & (height > ON_SEGMENT) & (xp.maximum(LEAST * self.epsilon, HIGHEST * height) <= R)
-        y = xp.where(there, height / xp.where(there, R, xp.ones_like(R)), xp.full_like(R, 0.5))
+        fits = self.pays & (height > ON_SEGMENT) & (xp.maximum(LEAST * self.epsilon, HIGHEST * height) <= R)
+        y = xp.where(fits, height / xp.where(fits, R, xp.ones_like(R)), xp.full_like(R, 0.5))
         p, q = (1.0 - y * y) / (1.0 + y * y), 2.0 * y / (1.0 + y * y)
         cosine = xp.where(xp.abs(n[:, 0]) > 1e-30, n[:, 0], xp.full_like(y, 1e-30))
         ratio = (p - q) * (p + q) + 2.0 * p * q * (n[:, 1] / cosine)
@@ -147,7 +147,7 @@ class HalfDiscs:
         up = 2.0 * root / (1.0 + xp.abs(ratio))
         up = xp.where(lands, xp.zeros_like(up), xp.where(side < 0, -up, up))
         normal = xp.stack([-e[:, 1], e[:, 0]], axis=1)
-        return there, lands, foot + (R * along)[:, None] * e + (R * up)[:, None] * normal
+        return fits, lands, foot + (R * along)[:, None] * e + (R * up)[:, None] * normal
 
 
 def _clear(xp: Any, domain: Domain, k: Any, x: Any) -> Any:

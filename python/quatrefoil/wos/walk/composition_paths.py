@@ -125,7 +125,7 @@ def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Found 
         active = active & (weight != 0) & ~landed
         moved = None
         if half_discs is not None and (step > 0 or not piece.pairs):
-            moved, lands, there = half_discs.leave(x, n, k, weights[0])
+            moved, lands, exits = half_discs.leave(x, n, k, weights[0])
             moved = moved & active & ((radius > piece.epsilon) if step == 0 else active)
             landed = landed | (moved & lands)
         active = active & ((radius > piece.epsilon) if moved is None else (radius > piece.epsilon) | moved)
@@ -137,7 +137,7 @@ def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Found 
             left = weight
         else:
             y, left = at.go(x, radius, n, weight, step, walks, first)
-        y = y if moved is None else xp.where(moved[:, None], there, y)
+        y = y if moved is None else xp.where(moved[:, None], exits, y)
         x, steps = xp.where(active[:, None], y, x), steps + xp.astype(active, xp.int64)
         weight = xp.where(walks, left, weight)
     radius, k, weights = domain.see(x)
@@ -146,12 +146,12 @@ def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Found 
     return Walked(end, weight, first, steps, goes & (radius > piece.epsilon), goes & domain.escaped(x))
 
 
-def channels(xp: Any, piece: Piece, walked: Walked, met: Any, here: Any) -> Any:
+def channels(xp: Any, piece: Piece, walked: Walked, met: Any, in_first: Any) -> Any:
     """(P, C): the value, and the gradient (13), of what walks met after their first balls, and in these, None without a source."""
     if not piece.pairs:
         return met[:, None]
     along, toward = walked.first.channels(xp, piece.extent)
-    return met[:, None] * along if here is None else met[:, None] * along + here[:, None] * toward
+    return met[:, None] * along if in_first is None else met[:, None] * along + in_first[:, None] * toward
 
 
 def of_first(xp: Any, share: Any, factors: Any) -> Any:

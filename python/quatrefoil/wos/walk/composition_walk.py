@@ -24,15 +24,15 @@ def walk(
                        outside, source_kind == "none", nrhs * C)  # fmt: skip
 
     def compute(piece: Piece) -> tuple[Any, Any]:
-        later, here = ([Sum(xp, data) for data in sources] for _ in range(2))
+        later, in_first = ([Sum(xp, data) for data in sources] for _ in range(2))
 
         def on_source(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
-            for total in here if entering else later:
+            for total in in_first if entering else later:
                 total.add(at, weight, active)
 
         walked = walk_paths(piece, max_steps, screening, None if source_kind == "none" else on_source)
         met = [added(a.total, walked.found(data)) for a, data in zip(later, at_ends)]
-        values = [channels(xp, piece, walked, m, b.total) for m, b in zip(met, here)]
+        values = [channels(xp, piece, walked, m, b.total) for m, b in zip(met, in_first)]
         none = xp.zeros((piece.at.x.shape[0], 0), dtype=xp.float64, device=frame.device)
         return xp.concat([none, *values], axis=1), walked.marks(piece)
 

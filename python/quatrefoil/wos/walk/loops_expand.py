@@ -47,7 +47,7 @@ def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts
         of_g = None if dirichlet is None else row_of(kind, dirichlet, b, first)
         for point, w in blocks(start[b], first_walk, count):
             walked = Walked(
-                start[b], frame[b], of_b, b, point, first_point, w, seed, max_steps, True, screening, False, kept=grids, laplace=True
+                start[b], frame[b], of_b, b, point, first_point, w, seed, max_steps, True, screening, False, memo=grids, laplace=True
             )
             values = walked.channels(data_values(kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place), None)[:, 0]
             u = values / walked.along[:, 0]

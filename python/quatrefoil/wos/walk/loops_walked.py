@@ -14,7 +14,7 @@ class Walked:
     """Some walks of one instance: their ends and source points."""
 
     def __init__(
-        self, start, frame, ends, instance, point, first_point, walk, seed, max_steps, pairs, screening, sources, outside=False, kept=None,
+        self, start, frame, ends, instance, point, first_point, walk, seed, max_steps, pairs, screening, sources, outside=False, memo=None,
         laplace=False,
     ):  # fmt: skip
         n, d = len(point), start.shape[1]
@@ -23,7 +23,7 @@ class Walked:
         by_steps = is_function(ends, d)
         half_discs = () if by_steps else (laplace and screening == 0 and half_discs_pay(ends, d, frame[-1]),)
         events, self.owner = (walks_by_steps if by_steps else walks)(
-            Distances(ends[0], kept) if by_steps else ends, outside, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64),
+            Distances(ends[0], memo) if by_steps else ends, outside, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64),
             (point + first_point).astype(np.uint64), np.uint64(instance),
             np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2, pairs, max_steps,
             sources, self.end, self.piece, self.place, self.left, first, self.mark, *half_discs,
@@ -42,9 +42,9 @@ class Walked:
         weighted = self.weight * at_sources
         later, n = ~self.entering, len(values)
         values = values + np.bincount(self.owner[later], weighted[later], minlength=n)
-        here = np.bincount(self.owner[self.entering], weighted[self.entering], minlength=n)
+        in_first = np.bincount(self.owner[self.entering], weighted[self.entering], minlength=n)
         channels = values[:, None] * self.along
-        return channels + here[:, None] * self.toward if self.entering.any() else channels
+        return channels + in_first[:, None] * self.toward if self.entering.any() else channels
 
 
 def tallied(marks):
