@@ -90,7 +90,7 @@ struct DataOf {
 #if defined(QF_DEVICE)
     static_cast<void>(last);
     given.refuse_type(
-        "a function cannot be called on a device; give boundary values and sources as numbers (Fourier, Gaussians, "
+        "a function of the host cannot be called on a device; give boundary values and sources as numbers (Fourier, Gaussians, "
         "Polynomial, PerVertex, GridField), or move the arrays to the host");
 #else
     given.require(!function.function.is_none(), "a function is missing");

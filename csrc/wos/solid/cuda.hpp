@@ -28,7 +28,7 @@ __device__ __forceinline__ void project_by(T (&x)[D], const F& f) {
 }
 template <int D, class T>
 __device__ __forceinline__ void project_on_box(const double* half, T (&x)[D]) {
-  project_by(x, [=](double (&at)[D]) { nearest_on_box(half, D, at, at); });
+  project_by(x, [=](double* at) { nearest_on_box(half, D, at, at); });
 }
 
 template <class T, int dimension>

@@ -24,15 +24,15 @@ QF_HD Nearest nearest_on_ball(int64_t D, const X& x, const At& at) {
 template <class X, class At>
 QF_HD Nearest nearest_on_box(const double* half, int64_t D, const X& x, const At& at) {
   double best = -1e300, beyond2 = 0;
-  int64_t axis = 0;
+  int64_t axis = 0, upper = 1;
   for (int64_t j = 0; j < D; ++j) {
     const double excess = (x[j] < 0 ? -x[j] : x[j]) - half[j];
-    if (excess > best) best = excess, axis = j;
+    if (excess > best) best = excess, axis = j, upper = !(x[j] < 0);
     if (excess > 0) beyond2 += excess * excess;
-    at[j] = min(max(x[j], -half[j]), half[j]);
   }
-  if (!(best > 0)) at[axis] = x[axis] < 0 ? -half[axis] : half[axis];
-  return {best > 0 ? square_root(beyond2) : best, 2 * axis + !(x[axis] < 0)};
+  for (int64_t j = 0; j < D; ++j)  // no index that is computed: a GPU would need a stack for it
+    at[j] = !(best > 0) && j == axis ? (upper ? half[j] : -half[j]) : min(max(x[j], -half[j]), half[j]);
+  return {best > 0 ? square_root(beyond2) : best, 2 * axis + upper};
 }
 // In the walks' precision.
 template <int D, class T>

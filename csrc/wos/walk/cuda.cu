@@ -76,9 +76,7 @@ __global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<double> p,
   for (int64_t at = thread_here() / kWarp; at < r.rows * cuts; at += threads_here() / kWarp) {
     const int64_t row = at / cuts, first = at % cuts * together, last = min(first + together, r.walks);
     int64_t sums[3] = {};
-    for (int64_t w = first + lane; w < last; w += kWarp) {
-      add_mark(marks[row * r.walks + w], sums);
-    }
+    for (int64_t w = first + lane; w < last; w += kWarp) add_mark(marks[row * r.walks + w], sums);
     for (int j = 0; j < 3; ++j) {
       sums[j] = sum_of_lanes(sums[j]);
       if (lane == 0) atomicAdd(reinterpret_cast<unsigned long long*>(p.counts + 3 * (r.row + row) + j), (unsigned long long)(sums[j]));

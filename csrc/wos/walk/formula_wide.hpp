@@ -170,13 +170,14 @@ class WideWalker {
     for (int64_t j = 0; j < D; j += 4, counter += kTrial) {
       uint32_t words[4];
       random.words(counter, words);
-      double normal[4];
       for (int k = 0; k < 4; k += 2) {
         const double length = square_root(-2 * elementary::log(uniform<double>(words[k])));
-        sincos_turn<double>(words[k + 1], normal[k + 1], normal[k]);
-        normal[k] *= length, normal[k + 1] *= length;
+        double sine, cosine;
+        sincos_turn<double>(words[k + 1], sine, cosine);
+        const double even = length * cosine, odd = length * sine;
+        if (j + k < D) n[j + k] = even, r2 += even * even;
+        if (j + k + 1 < D) n[j + k + 1] = odd, r2 += odd * odd;
       }
-      for (int64_t i = j; i < min(D, j + 4); ++i) n[i] = normal[i - j], r2 += n[i] * n[i];
     }
     const double scale = sign / square_root(r2);
     for (int64_t j = 0; j < D; ++j) n[j] *= scale;
