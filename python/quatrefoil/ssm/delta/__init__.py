@@ -1,4 +1,4 @@
-"""The gated delta rule and what it is with one gate alone, drop-ins for flash-linear-attention's functions."""
+"""The gated delta rule, DeltaNet and gated linear attention, drop-ins for flash-linear-attention's functions."""
 
 from .delta_rule import chunk_delta_rule, fused_recurrent_delta_rule
 from .gated_delta_rule import (

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work
+from ...bench._problem import Problem, Work, installed
 
 SHAPE = (1, 2048, 16, 128, 128)  # B, T, H, K, V
 CHUNK, OUR_CHUNK = 64, 16  # of the peers, which is usual, and of our kernels: twice that for a gradient
 
 
 def problems() -> Iterator[Problem]:
+    if not installed("torch"):
+        return
     yield _whole(SHAPE)
     yield _whole(SHAPE, gradient=True)
     yield _step((1, 1, *SHAPE[2:]))
@@ -23,7 +25,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Keys and queries of length 1, decays and betas as a layer begins with, and a state."""
+    """Keys and queries of length 1, the decays and betas of a new layer, and a state."""
     B, T, H, K, V = shape
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((2, B, T, H, K))
@@ -34,7 +36,7 @@ def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def _work(shape: tuple[int, ...], states: float, pairs: float) -> Work:
-    """Multiply-adds with states of every token and head, and of pairs of tokens in a chunk; decays are products but for one exponential."""
+    """Per token and head: multiply-adds with states and for pairs of tokens in a chunk, and one exponential."""
     B, T, H, K, V = shape
     heads = B * T * H
     return Work(2 * heads * (states * K * V + pairs * OUR_CHUNK / 2 * (K + V)), 4 * heads * (2 * K + 2 * V + 2), exps=heads)
@@ -92,7 +94,7 @@ def _triangular(matrix: Any, both: Any) -> Any:
 
 
 def _by_rows(matrix: Any, both: Any) -> Any:
-    """The inverse row by row, each from those above it: what models do where no kernel is at hand."""
+    """The inverse row by row, each from those above it: the fallback of models without a kernel."""
     import torch
 
     inverse = torch.eye(CHUNK, dtype=matrix.dtype).expand(matrix.shape).clone()
@@ -103,21 +105,21 @@ def _by_rows(matrix: Any, both: Any) -> Any:
 
 
 def _whole(shape: tuple[int, ...], gradient: bool = False) -> Problem:
-    torch = _torch()
+    import torch
+
     arrays = _inputs(shape)[:5]
     tensors = [torch.from_numpy(x) for x in arrays]
     size = f"{shape} float32"
 
-    def ours(*given: Any) -> Any:
-        return ssm.chunk_gated_delta_rule(*given)[0]
+    def ours(*inputs: Any) -> Any:
+        return ssm.chunk_gated_delta_rule(*inputs)[0]
 
     solvers = {"torch rows": _by_rows, "torch solve_triangular": _triangular}
     ways: dict[str, Callable[..., Any]] = {name: functools.partial(_by_chunks, solve) for name, solve in solvers.items()}
     if not gradient:
         peers = {name: lambda f=f: f(*tensors) for name, f in ways.items()}
-        goals = {"torch rows": 8.0}
         return Problem(
-            "ssm", "chunk_gated_delta_rule", size, lambda: ours(*arrays), peers, lambda: _truth(*arrays), 2e-6, goals, 1e-5,
+            "ssm", "chunk_gated_delta_rule", size, lambda: ours(*arrays), peers, lambda: _truth(*arrays), 2e-6, {"torch rows": 8.0}, 1e-5,
             _work(shape, 3, 2),
         )  # fmt: skip
     leaves = [x.clone().requires_grad_() for x in tensors]
@@ -136,7 +138,8 @@ def _whole(shape: tuple[int, ...], gradient: bool = False) -> Problem:
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
-    torch = _torch()
+    import torch
+
     arrays = _inputs(shape)
     token: dict[str, Any] = dict(zip(("q", "k", "v", "g", "beta", "initial_state"), arrays))
     q, k, v, g, beta, state = map(torch.from_numpy, arrays)
@@ -158,7 +161,8 @@ def _step(shape: tuple[int, ...]) -> Problem:
 
 
 def _linear(shape: tuple[int, ...]) -> Problem:
-    torch = _torch()
+    import torch
+
     q, k, v, g, *_ = _inputs(shape)
     tensors: list[Any] = [*[torch.from_numpy(x) for x in (q, k, v, g)], None]
     peers = {"torch chunks": lambda: _by_chunks(_triangular, *tensors)}
@@ -166,11 +170,3 @@ def _linear(shape: tuple[int, ...]) -> Problem:
         "ssm", "chunk_simple_gla", f"{shape} float32", lambda: ssm.chunk_simple_gla(q, k, v, g)[0], peers,
         lambda: _truth(q, k, v, g, None), 2e-6, {}, 1e-5, _work(shape, 2, 1),
     )  # fmt: skip
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise RuntimeError("bench ssm: the delta rule's benchmarks need torch: pip install 'quatrefoil[torch]'") from None
-    return torch

@@ -14,7 +14,7 @@ _CHUNK = GATED_DELTA_RULE.titled("chunk_delta_rule")
 
 
 def _delta_rule(op: Op, q: Any, k: Any, v: Any, beta: Any = None, *others: Any, **options: Any) -> tuple[Any, Any]:
-    """The gated rule without its gate; ``others`` and ``options`` are those of ``gated_delta_rule``."""
+    """The gated rule without a gate; ``others`` and ``options`` are those of ``gated_delta_rule``."""
     return gated_delta_rule(op, q, k, v, None, beta, *others, **options)
 
 
@@ -51,8 +51,8 @@ def chunk_delta_rule(
 ) -> tuple[T, T | None]:
     """DeltaNet: S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T, o_t = scale S_t^T q_t: ``chunk_gated_delta_rule`` without decays.
 
-    Arguments, results, errors, cost and gradients are those of ``chunk_gated_delta_rule``, where they are described. Names and order are
-    those of ``fla.ops.delta_rule`` (Yang, Wang, Zhang, Shen, Kim, arXiv 2406.06484).
+    Arguments, results, errors, cost and gradients are those of ``chunk_gated_delta_rule``. Names and order are those of
+    ``fla.ops.delta_rule`` (Yang, Wang, Zhang, Shen, Kim, arXiv 2406.06484).
 
     Parameters
     ----------

@@ -9,28 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal, overload
 
-from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option, Policy
+from ..._call import call
+from ..._spec import Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_check, ends_of
-from .sequences import STATE, factor, recurrent, shapes_of
+from ..selective.places import ends_of
+from .sequences import attention, factor, gradients, recurrent
 
-_INPUTS = (
-    *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
-    Arg("v", "B T HV V", half=True),
-    *[Arg(name, "B T HV", optional=True, half=True) for name in ("g", "beta")],
-    Arg("initial_state", STATE, optional=True, half=True),
-    Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
-)
-GATED_DELTA_RULE = Op(
-    __name__, "chunk_gated_delta_rule",
-    inputs=_INPUTS,
-    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, only_if="output_final_state")),
-    options=(Option("scale", float), Option("use_qk_l2norm_in_kernel", bool), Option("output_final_state", bool)),
-    rule=shapes_of(_INPUTS),
-    policy=Policy(check_values=ends_check(6, 1, "must begin with 0, never fall, and end with the number of tokens"), float32_on_gpus=True),
-    tolerance=2e-6,
-)  # fmt: skip
+GATED_DELTA_RULE = attention(__name__, "chunk_gated_delta_rule", ("g", "beta"), (Option("use_qk_l2norm_in_kernel", bool),))
 
 
 def gated_delta_rule(
@@ -86,42 +71,42 @@ def chunk_gated_delta_rule(
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV), optional
-        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state forgotten. g > 0 grows and is not checked.
+        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is forgotten. g > 0 grows and is not checked.
     beta : (B, T, HV), optional
-        How much of the state's answer to a key is replaced, 1 if absent. Where beta |k|^2 exceeds 2 the recurrence itself grows.
+        The fraction of the state's answer to a key that is replaced, 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
     scale : float, optional
-        Of the outputs; 1 / sqrt(K) if absent.
+        Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state : (B, HV, K, V), optional
         S_0, zeros if absent; with cu_seqlens (N, HV, K, V), one for each sequence.
     output_final_state : bool
-        Return S_T too; else None stands in its place.
+        Return S_T too, instead of None.
     use_qk_l2norm_in_kernel : bool
-        q and k are divided by (sum of squares + 1e-6)^1/2 first (2).
+        Divide q and k by (sum of squares + 1e-6)^1/2 first (2).
     cu_seqlens : (N + 1,) int32 or int64, optional
-        N sequences lie packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
+        N sequences packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     o : (B, T, HV, V), in the dtype of q
-    final_state : as initial_state, or None. float32 where q is of half precision.
+    final_state : as initial_state, or None. float32 if q has half precision.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, HV no multiple of H, cu_seqlens with a batch or not from 0 up to T.
+        Shapes that do not fit, HV not a multiple of H, cu_seqlens with a batch or not ascending from 0 to T.
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
 
     Notes
     -----
     Names, order of arguments and meaning are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
-    Differentiable in all real arrays, through the final state as well. Chunks of 32 tokens are taken at once (4)-(9): per token and head
-    3 K V + 32 (K + V) multiply-adds, and some 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers for every number
-    of v, of the heads that are being computed. Up to 8 tokens a sequence are taken one by one, in two passes over the state. In float32
-    errors are some 1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients:
-    anywhere in its head); without the compiled kernels, and on a GPU, it reaches all of its chunk of 64.
+    Differentiable in all real arrays, through the final state as well. Computed in chunks of 16 tokens (4)-(9): 3 K V + 16 (K + V)
+    multiply-adds per token and head, and about 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers per number of v
+    for the heads being computed. Sequences of up to 8 tokens go token by token, in two passes over the state. In float32 errors are about
+    1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients: anywhere in its
+    head); without the compiled kernels, and on a GPU, it reaches all of its chunk of 64.
 
     Examples
     --------
@@ -146,10 +131,10 @@ def chunk_gated_delta_rule_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_gated_delta_rule`` (10)-(18), of the inputs that are given and real.
+    """Gradients of ``chunk_gated_delta_rule`` (10)-(18), of its real inputs.
 
     ``(q, k, v[, g[, beta[, initial_state[, cu_seqlens]]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it
-    and the final state's.
+    and that of the final state.
 
     Examples
     --------
@@ -159,11 +144,8 @@ def chunk_gated_delta_rule_vjp(
     >>> dq.shape
     (1, 3, 1, 2)
     """
-    label, given = "ssm.chunk_gated_delta_rule_vjp", [*inputs_and_grad] or [None]
-    if len(given) > 7:
-        given[6] = ends_of(given[6], label, given[0], 1)
-    options = (factor(scale, given[1] if len(given) > 1 else None, label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
-    return call_vjp(GATED_DELTA_RULE, given, options, (), backend, num_threads)
+    options = (bool(use_qk_l2norm_in_kernel), bool(output_final_state))
+    return gradients(GATED_DELTA_RULE, inputs_and_grad, scale, options, backend, num_threads)
 
 
 fused_recurrent_gated_delta_rule = recurrent(
