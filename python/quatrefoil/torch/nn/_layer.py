@@ -79,9 +79,9 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
         """The same for a complex state of that shape."""
         known = isinstance(state, Tensor) and state.is_complex()
         if not known or tuple(state.shape) != shape:
-            found = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"
+            got = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"
             label, cure = type(self).__name__, f"begin with default_state({', '.join(map(str, shape[:1]))})"
-            raise ValueError(f"{label}: state {found}, expected a complex tensor of shape {shape}; {cure}")
+            raise ValueError(f"{label}: state {got}, expected a complex tensor of shape {shape}; {cure}")
 
 
 def _refusing_unknown(init: Any) -> Any:

@@ -80,7 +80,7 @@ class S4DKernel(Layer):
         getattr(self, name)._optim = {"weight_decay": 0.0} if lr is None else {"weight_decay": 0.0, "lr": lr}
 
     def system(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """dt (H,), A (H, N), C (H, N) or (2, H, N): as ``quatrefoil.ssm.s4d_conv`` takes them; of half precision, in float32."""
+        """dt (H,), A (H, N), C (H, N) or (2, H, N), for ``quatrefoil.ssm.s4d_conv``; in float32 if in half precision."""
         dt, log_A, A_imag, C = map(widen, (self.log_dt, self.log_A_real, self.A_imag, self.C))
         dt = torch.exp(dt)
         A = torch.complex(-torch.exp(log_A), A_imag)

@@ -101,7 +101,7 @@ class S5(Layer):
         self.log_step = torch.nn.Parameter(initial_log_steps("S5", dt_min, dt_max, P, 1))
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P): as ``quatrefoil.ssm.s5_apply`` takes them; of half precision, in float32."""
+        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P), for ``quatrefoil.ssm.s5_apply``; in float32 if in half precision."""
         re, im, log_step, B = map(widen, (self.Lambda_re, self.Lambda_im, self.log_step, self.B))
         if self.clip_eigs:
             re = re.clamp(max=-1e-4)
