@@ -56,7 +56,7 @@ class PolyLayer(Layer):
         I, O, self.degree = (integer(n, "PolyLayer", name, least, MOST_NUMBERS) for n, name, least in named)
         bases = [classical(basis, self.degree)] if isinstance(basis, str) else [basis] if isinstance(basis, Basis) else list(basis)
         if len(bases) != I and len(bases) != 1:
-            raise ValueError(f"PolyLayer: basis has {len(bases)} entries, expected 1 or {I}, one an input")
+            raise ValueError(f"PolyLayer: basis has {len(bases)} entries, expected 1 or {I}, one per input")
         for p in bases:
             if not isinstance(p, Basis):
                 raise TypeError(f"PolyLayer: basis is {type(p).__name__}, expected a name or quatrefoil.cheb.orthopoly.Basis")
