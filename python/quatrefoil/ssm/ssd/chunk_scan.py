@@ -176,8 +176,8 @@ def mamba_chunk_scan_combined(
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
     Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds per step and head in chunks of c <= 32 steps,
     about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread; for gradients three states
-    per chunk and thread, and at most two results and c numbers per step for sums over heads. A NaN in x stays in its channel, one in dt in
-    its head, from its time on, in its sequence; without compiled kernels, and on a GPU, it reaches all of its chunk and all later ones.
+    per chunk and thread, and parts of sums over heads, at most two results and c numbers per step and part. A NaN in x stays in its
+    channel, one in dt in its head, from its time on, in its sequence; in compositions and on GPUs it reaches all its chunk and later ones.
 
     Examples
     --------
