@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers and sizes.
 #pragma once
 #include <cstdint>
 
@@ -12,13 +12,13 @@ struct DeltaRule {
   const T* v;                  // (B, length, value_heads, V)
   const T *g, *beta;           // (B, length, value_heads) or null: 0, and 1
   const T* initial;            // (sequences, value_heads, K, V) or null
-  const std::int64_t* begins;  // (sequences + 1,): where in the only item each sequence begins; null: an item is a sequence
+  const std::int64_t* begins;  // (sequences + 1,): where each sequence begins in the only item; null: each item is a sequence
   T* o;                        // (B, length, value_heads, V)
   T* final;                    // (sequences, value_heads, K, V) or null
   std::int64_t B, sequences, length, heads, value_heads, K, V;
   double scale;
   bool normalizes;  // q and k
-  bool corrects;    // the delta rule; else what is written is v itself: gated linear attention
+  bool corrects;    // the delta rule; otherwise gated linear attention, x = v
   int threads;
 };
 
@@ -27,7 +27,7 @@ struct DeltaRuleAdjoint {
   DeltaRule<T> forward;        // o, final unused
   const T *grad, *grad_final;  // of o and final; the latter may be null
   T *dq, *dk, *dv;             // as q, k, v
-  T *dg, *dbeta, *dinitial;    // null where the input is
+  T *dg, *dbeta, *dinitial;    // null if the input is
 };
 
 template <class T>

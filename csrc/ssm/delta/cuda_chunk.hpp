@@ -1,5 +1,4 @@
-// Chunks of the gated delta rule on a GPU: where those of all sequences are, and what they are before any state comes in. README (2),
-// (4)-(8), (19).
+// Chunks of the gated delta rule on a GPU: their places, and all that does not depend on a state. README (2), (4)-(8), (19).
 #pragma once
 #include "core/cuda/tile.hpp"
 #include "ssm/delta/args.hpp"
@@ -10,28 +9,28 @@ inline namespace QF_ISA {
 
 constexpr int kThreads = kTileThreads;
 constexpr int64_t kChunk = kSide;  // tokens
-constexpr int64_t kFewTokens = 8;  // sequences of so many are taken token by token, forward
+constexpr int64_t kFewTokens = 8;  // the longest sequence taken token by token, forward
 
-// Some tokens, counted over all items: a sequence, or a chunk of one.
+// Tokens, counted over all items: a sequence, or a chunk of one.
 struct Span {
   int64_t first, tokens;
 };
 
-// A call: its arguments, and what it keeps in memory of the device.
+// A call: its arguments and its device memory.
 template <class T>
 struct Call {
   DeltaRule<T> p;
-  int K, V, heads, value_heads, group;  // p's; heads of values that share a query and key
-  int64_t few;                          // sequences of so many tokens have no chunks
-  int64_t chunks;                       // places for chunks, of which some may be empty
-  int64_t unit, places;                 // a sequence's begin at first / unit + places * its number
+  int K, V, heads, value_heads, group;  // p's; group: heads of values that share a query and key
+  int64_t few;                          // sequences of up to `few` tokens have no chunks
+  int64_t chunks;                       // places for chunks, some of which may be empty
+  int64_t unit, places;                 // a sequence's chunks begin at first / unit + places * its number
   Span* table;                          // of all chunks
-  int* wrong;                           // how many numbers of cu_seqlens are
-  T *of_q, *of_k;                       // (B, length, heads), what (2) multiplies by; null: nothing
+  int* wrong;                           // the number of invalid entries of cu_seqlens
+  T *of_q, *of_k;                       // (B, length, heads), the factors of (2); null: 1
   T *since, *until;                     // (B, length, value_heads), c and d of (4)
-  T *reads, *corrects;                  // (B, length, value_heads, kChunk), A and E of (8) and (6), which is null without a correction
-  T *u, *w;   // (B, length, value_heads, V and K): what u is without a state, then u; and what a state takes off it
-  T* states;  // (chunks, value_heads, K, V), before every chunk
+  T *reads, *corrects;                  // (B, length, value_heads, kChunk), A of (8) and E of (6), null without a correction
+  T *u, *w;                             // (B, length, value_heads, V and K), (19): U, then u; W
+  T* states;                            // (chunks, value_heads, K, V), before every chunk
 
   __device__ int64_t begin(int64_t n) const { return p.begins ? p.begins[n] : n * p.length; }
   __device__ Span sequence(int64_t n) const { return wrong && *wrong ? Span{0, 0} : Span{begin(n), begin(n + 1) - begin(n)}; }
@@ -56,7 +55,7 @@ struct Place {
   __device__ int64_t value(int i, int v) const { return gate(i) * s.V + v; }
   __device__ int64_t pair(int i, int j) const { return gate(i) * kChunk + j; }
   __device__ int64_t state(int k, int v) const { return at * (int64_t(s.K) * s.V) + (int64_t(k) * s.V + v); }
-  // Of keys, or queries, as the recurrence sees them.
+  // Keys, or queries, after (2).
   __device__ int64_t row(int i) const { return keys + int64_t(i) * s.heads; }
   __device__ T key(bool query, int i, int k) const {
     const T x = (query ? s.p.q : s.p.k)[row(i) * s.K + k];
@@ -64,7 +63,7 @@ struct Place {
   }
   __device__ T beta(int i) const { return s.p.beta ? s.p.beta[gate(i)] : T(1); }
   __device__ T written(int i, int v) const { return beta(i) * s.u[value(i, v)]; }  // x of (7)
-  // The sum over a row of numbers, the first part of it or another, to those of all tokens.
+  // Puts the `first` part of a row's sum into the sums of all tokens, or adds a later part.
   __device__ void add_row(bool first, T* of_tokens, int i, T sum) const {
     if (i < n) put_or_add(first, sum, of_tokens[gate(i)]);
   }
@@ -72,11 +71,11 @@ struct Place {
 
 template <class T>
 struct Shared : Tile<T> {
-  T square[kSide][kPitch];  // (4) the decay from token j to token i; or of a triangular system what is below its diagonal
+  T square[kSide][kPitch];  // (4) the decay from token j to token i; or a triangular system below its diagonal
   double gates[kSide];
 };
 
-// (4) As products, in double precision; the next barrier makes them known. `since`: from before the chunk, to there.
+// (4) As products, in double precision, visible after the next barrier. `since` is optional.
 template <class T>
 __device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& shared, T* since) {
   const int j = threadIdx.x, n = me.n;
@@ -95,7 +94,7 @@ __device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& share
 
 // ------------------------------------------------------------ before the states
 
-// One block: whether cu_seqlens is what it should be, and all chunks; none where it is not.
+// One block: checks cu_seqlens and puts all chunks, or none if it is invalid.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
   QF_SHARED(int, wrong);
@@ -126,7 +125,7 @@ __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
   }
 }
 
-// (2) A warp a query, or key.
+// (2) One warp per query or key.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
@@ -142,7 +141,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, cons
   });
 }
 
-// (4), (6), (8) A block a chunk of a head. Reads queries and keys once, keys twice more.
+// (4), (6), (8) One block per chunk of a head. Reads queries once, keys three times.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
   QF_SHARED(Shared<T>, shared);
@@ -162,7 +161,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
   });
 }
 
-// The tile becomes the solution x of (I + square) x = tile, a column a thread in blocks of so many rows.
+// The tile becomes the solution x of (I + square) x = tile: blocks of kBlock rows, one thread per column.
 constexpr int kBlock = 16;
 template <class T>
 __device__ __forceinline__ void solve_lower(int n, Shared<T>& shared) {
@@ -193,19 +192,19 @@ __device__ __forceinline__ void solve_lower(int n, Shared<T>& shared) {
   }
 }
 
-// The gradient's part of a call. Forward all is null.
+// The arrays of the gradient; all null forward.
 template <class T>
 struct Back {
   DeltaRuleAdjoint<T> q;
-  T* y;                               // as u; without a state first, then with it. It is dv without beta
-  T* states;                          // the gradients of the states behind the chunks
+  T* y;                               // as u: Y, then y; z is y times beta
+  T* states;                          // the gradients of the states after the chunks
   T *across, *from_state, *to_state;  // (B, length, value_heads), terms of (17)
   __device__ T grad(const Place<T>& me, int i, int v) const { return T(me.s.p.scale) * q.grad[me.value(i, v)]; }
   __device__ T dv(const Place<T>& me, int i, int v) const { return me.beta(i) * y[me.value(i, v)]; }
 };
 
-// (5), or (14), without a state, and what a state is multiplied by then: a block some columns of V and of K, of a chunk of a head. Back the
-// system is the transposed one, which is solved with its rows from the last to the first.
+// (19), U and W, or back Y and W': one block per kSide columns of V or K of a chunk of a head. Back, the system is transposed and solved
+// with its rows in reverse order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) solve(const Call<T> s, const Back<T> b, const int64_t tiles) {
   QF_SHARED(Shared<T>, shared);

@@ -1,4 +1,4 @@
-// The gated delta rule on a GPU token by token: what a single step is, and sequences too short for products of matrices. README (1)-(3).
+// The gated delta rule on a GPU token by token: for decoding, and for sequences too short for matrix products. README (1)-(3).
 #pragma once
 #include "ssm/delta/cuda.hpp"
 
@@ -7,14 +7,14 @@ inline namespace QF_ISA {
 
 constexpr int kWarps = kThreads / kWarp;
 
-// What the warps of a block hand each other: sums over their rows of the state. Those of a token wait while the next one's are made.
+// Sums over the rows of a state by each warp of a block, for two tokens in turn: one is read while the other is written.
 template <class T>
 struct StepSums {
   T of[2][2][kWarps][kWarp];
 };
 
-// A block some columns of a head's state, a column a lane, every eighth row a warp. `rest`: (sequences, value_heads, K, V), where the state
-// is between tokens; null where nobody asks for it again. Reads the first state twice a token, of one token once from memory.
+// One block per 32 columns of a head's state, one lane per column, one warp per eighth row. `rest` (sequences, value_heads, K, V) holds the
+// state between tokens; null if it is not needed again. Reads the state twice per token, the second time from the cache.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) take_steps(const Call<T> s, T* rest, const int64_t tiles) {
   QF_SHARED(StepSums<T>, sums);

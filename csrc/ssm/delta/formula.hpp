@@ -1,4 +1,4 @@
-// The maths of one token. Equation numbers: README.md beside this file.
+// The mathematics of one token. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 
@@ -7,7 +7,7 @@ inline namespace QF_ISA {
 
 constexpr double kNormEpsilon = 1e-6;  // as in flash-linear-attention's l2norm
 
-// (2) What a query or key is multiplied by, from the sum of its squares.
+// (2) The factor of a query or key, from the sum of its squares.
 template <class T>
 QF_HD T inverse_norm(T squares) {
   return T(1) / square_root(squares + T(kNormEpsilon));

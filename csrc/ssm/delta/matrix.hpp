@@ -13,7 +13,7 @@ template <class T>
 constexpr int64_t padded(int64_t n) {
   return round_up(n, kLanes<T>);
 }
-// From one row to the next: an odd number of cache lines, so that the rows of a column of tiles lie in different sets of L1.
+// The distance between rows: an odd number of cache lines, so that the rows of a column of tiles lie in different sets of L1.
 template <class T>
 constexpr int64_t spaced(int64_t n) {
   constexpr int64_t line = 64 / int64_t(sizeof(T));

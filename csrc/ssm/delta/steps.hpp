@@ -1,11 +1,11 @@
-// The gated delta rule token by token: what a single step is, and sequences too short for products of matrices.
+// The gated delta rule token by token: for decoding, and for sequences too short for matrix products.
 #pragma once
 #include "ssm/delta/chunk.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int64_t kFewTokens = 8;  // sequences of so many are taken token by token
+constexpr int64_t kFewTokens = 8;  // the longest sequence taken token by token
 
 template <class T>
 double steps_ns(const Problem<T>& s, int64_t tokens) {

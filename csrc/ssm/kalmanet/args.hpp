@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers and sizes.
 #pragma once
 #include <cstdint>
 
@@ -31,7 +31,7 @@ struct GkaAdjoint {
   Gka<T> forward;                   // y, H_T, U_T unused
   const T *grad, *grad_H, *grad_U;  // of y, H_T, U_T; the last two may be null
   T *dq, *dk, *dv;
-  T *dalpha, *dg, *dgk, *dH0, *dU0;  // null where the input is
+  T *dalpha, *dg, *dgk, *dH0, *dU0;  // null if the input is
 };
 
 template <class T>

@@ -1,4 +1,4 @@
-// The ridge regressions of the gradient, README (18): float64, but for the far terms of the series, which are of the arrays' type.
+// The ridge regressions of the gradient, README (18): float64, except the far terms of the series, which have the arrays' type.
 #pragma once
 #include "ssm/kalmanet/recurrence.hpp"
 
@@ -18,7 +18,7 @@ class MixedRidge {
     for (T** vector : {&k_, &m_, &w_, &d_, &odd_, &even_}) *vector = next, next += P_;
   }
 
-  // At the first token: copies the states into H and M of type T. What lies beyond D stays 0.
+  // At the first token: copies the states into H and M of type T. Entries beyond D stay 0.
   void begin() {
     set_zero(H_, narrow_size(s_));
     if (!narrows(s_)) return;
@@ -30,7 +30,7 @@ class MixedRidge {
       }
   }
 
-  // To be called when H has changed, with what State::add_key returned and left in m.
+  // Call after State::add_key, with its result and its m.
   void add_key(const KeyUpdate<A>& u, const A* k, const A* m) {
     whole_.prepare();
     if (!narrows(s_)) return;
@@ -38,14 +38,14 @@ class MixedRidge {
     update_squares<true>(tiles(), KeyUpdate<T>{T(u.e), T(u.a), T(u.b), 0, 0, u.norm}, k_, m_, H_, M_);
   }
 
-  // x ~ (H + lambda I)^-1 q at token t. While H has fewer keys than dimensions all is computed in A: rounding errors weigh most in
-  // directions without a key.
+  // x ~ (H + lambda I)^-1 q at token t. All is in A while H has fewer keys than dimensions: rounding errors weigh most in directions
+  // without a key.
   void solve(int64_t t, const A* q, A* x) const { narrows(s_) && t >= s_.D && !state_.zero() ? chebyshev(q, x) : whole_.solve(q, x); }
 
  private:
-  static constexpr int64_t kNear = 3;  // degrees whose products with M are taken in A (19)
+  static constexpr int64_t kNear = 3;  // degrees whose products with M are in A (19)
 
-  // Whether a part of the work is done in T. Below a D of 32 that is slower: vectors are converted and little is multiplied.
+  // Whether a part of the work is in T. Below D = 32 that is slower: conversions of vectors outweigh products.
   static bool narrows(const Problem<T, A>& s) {
     return sizeof(T) < sizeof(A) && s.solver == Solver::chebyshev && s.series.last > kNear && s.D >= 32;
   }

@@ -1,4 +1,4 @@
-// Rank-one updates of a dense square matrix of padded side, with products of the new matrix taken in the same pass.
+// Rank-one updates of a dense square matrix of padded side, with products of the new matrix in the same pass.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
-// A <- e A + left right^T; then sums = A^T weights and dots = A probe, each where its argument is not null.
+// A <- e A + left right^T; then optionally sums = A^T weights and dots = A probe.
 template <class T>
 struct RankOne {
   T e;
@@ -64,7 +64,7 @@ void rank_one(int64_t P, const RankOne<T>& u, T* A) {
   for (; column < P; column += W) rank_one_columns<1, with_sums, with_dots>(P, u, column, A);
 }
 
-// A's transpose from a D x D array, absent: 0; and times e back into one.
+// A = the transpose of a D x D array, 0 if absent; and back, times e.
 template <class T, class E>
 void load_transposed(int64_t D, int64_t P, const T* dense, E* A) {
   set_zero(A, P * P);

@@ -1,5 +1,5 @@
 // Symmetric matrices as the lower half of a square of W x W tiles: half the bytes, so that D = 128 in float32 still nearly fits L1.
-// Tile (I, J), J <= I, is row-major at number I (I + 1) / 2 + J; tiles on the diagonal are whole. What lies beyond D is zero.
+// Tile (I, J), J <= I, is row-major at number I (I + 1) / 2 + J; tiles on the diagonal are whole. Entries beyond D are zero.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -34,7 +34,7 @@ QF_HD T& entry(T* a, int64_t i, int64_t j) {  // i's tile is not above j's
   return tile_at(a, i / W, j / W)[i % W * W + j % W];
 }
 
-// f(I, J, offset) for every tile kept, in the order of memory.
+// f(I, J, offset) for every stored tile, in the order of memory.
 template <class F>
 QF_HD void for_tiles(int64_t tiles, int64_t tile_size, F&& f) {
   int64_t offset = 0;
@@ -56,8 +56,8 @@ void from_tiles(int64_t D, const T* a, T* dense) {
     for (int64_t j = 0; j < D; ++j) dense[i * D + j] = j <= i ? entry(a, i, j) : entry(a, j, i);
 }
 
-// N tiles side by side in one row of tiles: y_columns += tiles^T x_rows and, below the diagonal, dots[i] += row i times x_columns. The last
-// tile is on the diagonal if `last` says so. A row is read once for both, an entry of x once for all tiles.
+// N neighbouring tiles in one row of tiles: y_columns += tiles^T x_rows and, below the diagonal, dots[i] += row i times x_columns. With
+// `last`, the last tile is on the diagonal. Reads a row once for both, an entry of x once for all tiles.
 template <int N, bool last, class V>
 QF_HD void multiply_tiles(const Element<V>* tiles, const Element<V>* x_rows, const Element<V>* x_columns, V* dots, Element<V>* y_columns) {
   constexpr int W = kWidth<V>;
@@ -78,8 +78,8 @@ QF_HD void multiply_tiles(const Element<V>* tiles, const Element<V>* x_rows, con
   for (int c = 0; c < N; ++c) store(y_columns + c * W, V(load<V>(y_columns + c * W) + part[c]));
 }
 
-// y += A x, both of padded length. Reads the tiles once, in rising or falling order: where they exceed L1, a call that turns back finds
-// the last ones still there.
+// y += A x, both of padded length. Reads the tiles once, in rising or falling order: if they exceed L1, the next call in the other order
+// finds the last ones still there.
 template <class T>
 void add_symmetric_product(int64_t tiles, const T* a, const T* x, T* y, bool falling = false) {
   using V = Lanes<T>;
@@ -111,8 +111,7 @@ void multiply_symmetric(int64_t tiles, const T* a, const T* x, T* y) {
   add_symmetric_product(tiles, a, x, y);
 }
 
-// Row i <- row i - sum over N pivot rows p of (a[p][i] / pivot) row p, up to its diagonal; what its last vector holds beyond the diagonal
-// is not used.
+// Row i <- row i - sum over N pivot rows p of (a[p][i] / pivot) row p, up to its diagonal; the rest of its last vector is not used.
 template <int N, class T>
 QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T* inverse) {
   using V = Lanes<T>;
@@ -127,8 +126,8 @@ QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T
   }
 }
 
-// Elimination from the last row up, so that all is done along rows of the lower half: a (D rows, `stride` apart) holds A's lower half and
-// gets the factor, 0 from the diagonal on to the end of its vector; inverse gets the reciprocal pivots. No square roots: an indefinite
+// Elimination from the last row up, which runs along rows of the lower half: replaces A's lower half in a (D rows, `stride` apart) by the
+// factor, 0 from the diagonal on to the end of its vector, and puts the reciprocal pivots into `inverse`. No square roots: an indefinite
 // matrix has a solution too. Reads and writes the half D / 4 times, shrinking.
 template <class T>
 void eliminate(int64_t D, T* a, int64_t stride, T* inverse) {
@@ -154,7 +153,7 @@ void solve_eliminated(int64_t D, const T* a, int64_t stride, const T* inverse, T
     const V factor = broadcast<V>(-x[p] * inverse[p]);
     for (int64_t i = 0; i < p; i += W) store(x + i, multiply_add(factor, load<V>(a + p * stride + i), load<V>(x + i)));
   }
-  for (int64_t first = 0; first < D; first += W) {  // W rows: what they see of the rows before, then one after another
+  for (int64_t first = 0; first < D; first += W) {  // W rows: the terms of all earlier rows, then one after another
     V dots[W];
     for (int r = 0; r < W; ++r) {
       dots[r] = V{};

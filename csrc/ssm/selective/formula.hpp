@@ -1,4 +1,4 @@
-// The maths of Mamba's two kernels, for lanes V of channels and states S, which are V or cplx<V>. Equation numbers: README.md.
+// The mathematics of Mamba's kernels, for lanes V of channels and states that are V or cplx<V>. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "ssm/scan/formula.hpp"
@@ -29,7 +29,7 @@ QF_HD cplx<V> decay(V delta, cplx<V> rate) {
   return {size * cosine, size * sine};
 }
 
-// (3) One state's part of the output: C x, or 2 Re C x where the states are one of each conjugate pair.
+// (3) One state's part of the output: C x, or 2 Re C x if each state stands for a conjugate pair.
 template <class V>
 QF_HD V readout(V C, V x) {
   return C * x;
@@ -39,7 +39,7 @@ QF_HD V readout(cplx<V> C, cplx<V> x) {
   const V half = C.re * x.re - C.im * x.im;
   return half + half;
 }
-// (5), (6) Its gradient in C or x: kappa g conj(other).
+// (5), (6) Its gradient with respect to C or x: kappa g conj(other).
 template <class V>
 QF_HD V readout_adjoint(V g, V other) {
   return g * other;
@@ -49,7 +49,7 @@ QF_HD cplx<V> readout_adjoint(V g, cplx<V> other) {
   return scaled(conjugate(other), V(g + g));
 }
 
-// x / (1 + e^-x), in two steps as softplus.
+// x / (1 + e^-x), in two steps like softplus.
 template <class V>
 QF_HD V silu_tail(V x) {
   return elementary::exp(V(-x));

@@ -1,11 +1,11 @@
-// The gradient of one step of a selective state, README (16)-(18): once for what is summed over items, once for what is summed over dims.
+// The gradient of one step of a selective state, README (16)-(18): one pass for sums over items, one for sums over dims.
 #pragma once
 #include "ssm/selective/state_step.hpp"
 
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-// What the dims of a tile have: step size, input, and g, the gradient before the gate.
+// A tile with its step sizes, inputs, and g, the gradient before the gate.
 template <class T>
 struct StepAdjointTile : StepTile<T> {
   using V = Lanes<T>;
@@ -19,9 +19,9 @@ struct StepAdjointTile : StepTile<T> {
     z = this->per_dim(f.z), grad = this->per_dim(q.grad), g = f.z.at ? V(grad * silu(z)) : grad;
   }
 
-  // (16) of the states n, n + 1, ... of dim i.
+  // (16) for the states n, n + 1, ... of dim i.
   struct Terms {
-    V A, B, C, decayed, x, mu, a;  // decayed: a x, the part of x' that is remembered; x: x'
+    V A, B, C, decayed, x, mu, a;  // decayed: a x; x: x'
   };
   Terms terms(int i, int64_t n) const {
     const auto& f = q.forward;
@@ -37,7 +37,7 @@ struct StepAdjointTile : StepTile<T> {
   }
 };
 
-// (16), (17) W dims of one head in all items: what they give to dA, dD and dbias is added in the order of the items.
+// (16), (17) W dims of one head in all items: dA, dD and dbias are sums in the order of the items.
 template <class T>
 void step_back_dims(const StateStepAdjoint<T>& q, int64_t head, int64_t dim) {
   using V = Lanes<T>;

@@ -1,4 +1,4 @@
-// The last samples of sequences that lie one behind the other, README (14): what a short convolution needs to go on. A copy.
+// The last samples of packed sequences, README (14): the state of a short convolution. A copy.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/selective/args.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr double kCopyNs = 0.5;  // one number: estimated
+constexpr double kCopyNs = 0.5;  // one number; estimated
 
 template <class T>
 void varlen_states(const VarlenStates<T>& p) {

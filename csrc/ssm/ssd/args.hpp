@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers, sizes, strides.
 #pragma once
 #include <cstdint>
 
@@ -6,7 +6,7 @@
 
 namespace quatrefoil::ssm::ssd {
 
-// (item, time, head, channel) seen through strides, in numbers; `at` may be null.
+// (item, time, head, channel) with strides in numbers; `at` may be null.
 template <class T>
 struct Signal {
   const T* at = nullptr;
@@ -15,11 +15,11 @@ struct Signal {
 
 template <class T>
 struct ChunkScan {
-  std::int64_t items, length, heads, channels, groups, states;  // channels: of a head
-  std::int64_t steps;                                           // of a chunk, at most
-  Signal<T> x, dt, z;                                           // dt has no channels; z may be absent
+  std::int64_t items, length, heads, channels, groups, states;  // channels: per head
+  std::int64_t steps;                                           // per chunk, at most
+  Signal<T> x, dt, z;                                           // dt has no channels; z is optional
   const T *A, *B, *C;                                           // (heads,), (items, length, groups, states) twice
-  const T *D, *dt_bias, *initial;                               // D and what follows may be null; initial (items, heads, channels, states)
+  const T *D, *dt_bias, *initial;                               // optional; initial (items, heads, channels, states)
   bool D_of_channels;                                           // D is (heads, channels), not (heads,)
   const std::int64_t *seq_idx, *cu_seqlens;                     // (items, length), (sequences + 1,) or null
   std::int64_t sequences;
@@ -34,7 +34,7 @@ struct ChunkScanAdjoint {
   ChunkScan<T> forward;  // its outputs are null
   Signal<T> grad;
   const T *grad_final, *grad_varlen;                           // null: zeros
-  T *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *ddt_bias, *dinitial;  // contiguous, shaped as the inputs; the last four null where these are
+  T *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *ddt_bias, *dinitial;  // contiguous, shaped as the inputs; the last four null if these are
 };
 
 template <class T>

@@ -1,4 +1,4 @@
-// Where chunks begin and end: never across two sequences, so that within a chunk nothing is masked and no NaN crosses.
+// The chunks: none crosses into another sequence, so that nothing is masked and no NaN crosses.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/ssd/args.hpp"
@@ -9,11 +9,11 @@ inline namespace QF_ISA {
 struct Chunk {
   int64_t begin, steps;
   int64_t sequence;  // the one of cu_seqlens that ends with this chunk, or -1
-  bool fresh;        // no state comes in, but for the initial one
-  bool followed;     // the next chunk of the item takes the state that this one leaves
+  bool fresh;        // no state enters, except the initial one
+  bool followed;     // the next chunk of the item takes the state after this one
 };
 
-// The chunks of every item: of one where they are the same for all.
+// The chunks of every item: one table if they are the same for all.
 template <class T>
 class Chunks {
  public:
@@ -40,11 +40,11 @@ class Chunks {
     return first_[tables_];
   }
 
-  // Each chunk in its order. Numbers of cu_seqlens ascend from 0 to the length.
+  // f(chunk) in order. cu_seqlens ascends from 0 to the length.
   template <class F>
   void cut(int64_t item, F&& f) const {
     const int64_t* const index = p_.seq_idx ? p_.seq_idx + item * p_.length : nullptr;
-    int64_t next = 0;  // of cu_seqlens: the first that is not passed
+    int64_t next = 0;  // the first entry of cu_seqlens after t
     const auto starts = [&](int64_t t) { return next <= p_.sequences && p_.cu_seqlens[next] == t; };
     const auto pass = [&](int64_t t) {
       while (next <= p_.sequences && p_.cu_seqlens[next] <= t) ++next;

@@ -1,4 +1,4 @@
-// The maths of Mamba-2's scan, for lanes V of steps. Equation numbers: README.md.
+// The mathematics of Mamba-2's scan, for lanes V of steps. Equation numbers: README.md.
 #pragma once
 #include "ssm/selective/formula.hpp"
 
@@ -17,7 +17,7 @@ QF_HD V clip_slope(V x, V least, V most) {
   return x < least ? V{} : x > most ? V{} : one;
 }
 
-// The exponent of one step, in powers of 2. Far beyond what is not 0 or infinity it stops, so that sums of some stay finite.
+// The exponent of one step, in powers of 2, clipped far beyond 0 and infinity so that sums stay finite.
 template <class T>
 QF_HD T step_exponent(T dt, T rate) {
   constexpr T far = T(1 << 20);
@@ -25,7 +25,7 @@ QF_HD T step_exponent(T dt, T rate) {
   return a < -far ? -far : a > far ? far : a;
 }
 
-// A running sum in two numbers (Knuth's two-sum): differences of such sums are right to a rounding of their own size.
+// A running sum in two numbers (Knuth's two-sum): the error of a difference is a rounding of its own size.
 template <class V>
 struct Exponent {
   V high, low;

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work
+from ...bench._problem import Problem, Work, installed
 
 SHAPE = (1, 2048, 16, 128, 128)  # B, T, H, K, V
 CHUNK, OUR_CHUNK = 64, 16  # of the peers, which is usual, and of our kernels: twice that for a gradient
 
 
 def problems() -> Iterator[Problem]:
+    if not installed("torch"):
+        return
     yield _whole(SHAPE)
     yield _whole(SHAPE, gradient=True)
     yield _step((1, 1, *SHAPE[2:]))
@@ -23,7 +25,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Keys and queries of length 1, decays and betas as a layer begins with, and a state."""
+    """Keys and queries of length 1, the decays and betas of a new layer, and a state."""
     B, T, H, K, V = shape
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((2, B, T, H, K))
@@ -34,29 +36,13 @@ def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def _work(shape: tuple[int, ...], states: float, pairs: float) -> Work:
-    """Multiply-adds with states of every token and head, and of pairs of tokens in a chunk; decays are products but for one exponential."""
+    """Per token and head: multiply-adds with states and for pairs of tokens in a chunk, and one exponential."""
     B, T, H, K, V = shape
     heads = B * T * H
     return Work(2 * heads * (states * K * V + pairs * OUR_CHUNK / 2 * (K + V)), 4 * heads * (2 * K + 2 * V + 2), exps=heads)
 
 
-def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray | None, beta: np.ndarray | None, state: Any = None) -> np.ndarray:
-    """Token by token in float64."""
-    q, k, v = (x.astype(float) for x in (q, k, v))
-    S = np.zeros((q.shape[0], q.shape[2], q.shape[3], v.shape[3])) if state is None else state.astype(float)
-    o = np.empty_like(v)
-    for t in range(q.shape[1]):
-        if g is not None:
-            S = np.exp(g[:, t].astype(float))[..., None, None] * S
-        x = v[:, t]
-        if beta is not None:
-            x = beta[:, t, :, None] * (x - np.matmul(k[:, t, :, None], S)[..., 0, :])
-        S = S + k[:, t, :, :, None] * x[..., None, :]
-        o[:, t] = np.matmul(q[:, t, :, None], S)[..., 0, :] / np.sqrt(q.shape[-1])
-    return o
-
-
-def _by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
+def _by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, beta: Any = None) -> Any:
     """All chunks' triangular systems at once, then a loop over the chunks with one state; T is a multiple of the chunk."""
     import torch
 
@@ -92,7 +78,7 @@ def _triangular(matrix: Any, both: Any) -> Any:
 
 
 def _by_rows(matrix: Any, both: Any) -> Any:
-    """The inverse row by row, each from those above it: what models do where no kernel is at hand."""
+    """The inverse row by row, each from those above it: the fallback of models without a kernel."""
     import torch
 
     inverse = torch.eye(CHUNK, dtype=matrix.dtype).expand(matrix.shape).clone()
@@ -103,22 +89,22 @@ def _by_rows(matrix: Any, both: Any) -> Any:
 
 
 def _whole(shape: tuple[int, ...], gradient: bool = False) -> Problem:
-    torch = _torch()
+    import torch
+
     arrays = _inputs(shape)[:5]
     tensors = [torch.from_numpy(x) for x in arrays]
     size = f"{shape} float32"
 
-    def ours(*given: Any) -> Any:
-        return ssm.chunk_gated_delta_rule(*given)[0]
+    def ours(*inputs: Any) -> Any:
+        return ssm.chunk_gated_delta_rule(*inputs)[0]
 
     solvers = {"torch rows": _by_rows, "torch solve_triangular": _triangular}
     ways: dict[str, Callable[..., Any]] = {name: functools.partial(_by_chunks, solve) for name, solve in solvers.items()}
     if not gradient:
         peers = {name: lambda f=f: f(*tensors) for name, f in ways.items()}
-        goals = {"torch rows": 8.0}
         return Problem(
-            "ssm", "chunk_gated_delta_rule", size, lambda: ours(*arrays), peers, lambda: _truth(*arrays), 2e-6, goals, 1e-5,
-            _work(shape, 3, 2),
+            "ssm", "chunk_gated_delta_rule", size, lambda: ours(*arrays), peers,
+            lambda: _by_chunks(_triangular, *[x.double() for x in tensors]), 2e-6, {"torch rows": 8.0}, 1e-5, _work(shape, 3, 2),
         )  # fmt: skip
     leaves = [x.clone().requires_grad_() for x in tensors]
 
@@ -136,12 +122,13 @@ def _whole(shape: tuple[int, ...], gradient: bool = False) -> Problem:
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
-    torch = _torch()
+    import torch
+
     arrays = _inputs(shape)
     token: dict[str, Any] = dict(zip(("q", "k", "v", "g", "beta", "initial_state"), arrays))
-    q, k, v, g, beta, state = map(torch.from_numpy, arrays)
+    tensors = list(map(torch.from_numpy, arrays))
 
-    def by_torch() -> Any:
+    def by_torch(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> Any:
         S = state * g[:, 0, :, None, None].exp()
         key = k[:, 0, :, :, None]
         x = (v[:, 0] - (S * key).sum(-2)) * beta[:, 0, :, None]
@@ -152,25 +139,18 @@ def _step(shape: tuple[int, ...]) -> Problem:
         return ssm.fused_recurrent_gated_delta_rule(**token, output_final_state=True)[0]
 
     return Problem(
-        "ssm", "fused_recurrent_gated_delta_rule", f"{shape} float32", ours, {"torch step": by_torch}, lambda: _truth(*arrays), 2e-6,
-        {"torch step": 3.0}, 1e-5,
+        "ssm", "fused_recurrent_gated_delta_rule", f"{shape} float32", ours, {"torch step": lambda: by_torch(*tensors)},
+        lambda: by_torch(*[x.double() for x in tensors]), 2e-6, {"torch step": 3.0}, 1e-5,
     )  # fmt: skip
 
 
 def _linear(shape: tuple[int, ...]) -> Problem:
-    torch = _torch()
+    import torch
+
     q, k, v, g, *_ = _inputs(shape)
-    tensors: list[Any] = [*[torch.from_numpy(x) for x in (q, k, v, g)], None]
+    tensors = [torch.from_numpy(x) for x in (q, k, v, g)]
     peers = {"torch chunks": lambda: _by_chunks(_triangular, *tensors)}
     return Problem(
         "ssm", "chunk_simple_gla", f"{shape} float32", lambda: ssm.chunk_simple_gla(q, k, v, g)[0], peers,
-        lambda: _truth(q, k, v, g, None), 2e-6, {}, 1e-5, _work(shape, 2, 1),
+        lambda: _by_chunks(_triangular, *[x.double() for x in tensors]), 2e-6, {}, 1e-5, _work(shape, 2, 1),
     )  # fmt: skip
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise RuntimeError("bench ssm: the delta rule's benchmarks need torch: pip install 'quatrefoil[torch]'") from None
-    return torch

@@ -1,4 +1,4 @@
-"""The gated delta rule, a drop-in for flash-linear-attention's.
+"""The gated delta rule, and DeltaNet, which is the same without decays: drop-ins for flash-linear-attention's.
 
 B batch items, T length, H heads of queries and keys, HV of values, K and V their dimensions; equation numbers are those of
 csrc/ssm/delta/README.md.
@@ -9,28 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal, overload
 
-from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option, Policy
+from ..._call import call
+from ..._spec import Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_check, ends_of
-from .sequences import STATE, factor, recurrent, shapes_of
+from ..selective.places import ends_of
+from .sequences import attention, factor, gradients, recurrent
 
-_INPUTS = (
-    *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
-    Arg("v", "B T HV V", half=True),
-    *[Arg(name, "B T HV", optional=True, half=True) for name in ("g", "beta")],
-    Arg("initial_state", STATE, optional=True, half=True),
-    Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
-)
-GATED_DELTA_RULE = Op(
-    __name__, "chunk_gated_delta_rule",
-    inputs=_INPUTS,
-    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, only_if="output_final_state")),
-    options=(Option("scale", float), Option("use_qk_l2norm_in_kernel", bool), Option("output_final_state", bool)),
-    rule=shapes_of(_INPUTS),
-    policy=Policy(check_values=ends_check(6, 1, "must begin with 0, never fall, and end with the number of tokens"), float32_on_gpus=True),
-    tolerance=2e-6,
-)  # fmt: skip
+GATED_DELTA_RULE = attention(__name__, "chunk_gated_delta_rule", ("g", "beta"), (Option("use_qk_l2norm_in_kernel", bool),))
 
 
 def gated_delta_rule(
@@ -86,42 +71,42 @@ def chunk_gated_delta_rule(
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV), optional
-        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state forgotten. g > 0 grows and is not checked.
+        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is forgotten. g > 0 grows and is not checked.
     beta : (B, T, HV), optional
-        How much of the state's answer to a key is replaced, 1 if absent. Where beta |k|^2 exceeds 2 the recurrence itself grows.
+        The fraction of the state's answer to a key that is replaced, 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
     scale : float, optional
-        Of the outputs; 1 / sqrt(K) if absent.
+        Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state : (B, HV, K, V), optional
         S_0, zeros if absent; with cu_seqlens (N, HV, K, V), one for each sequence.
     output_final_state : bool
-        Return S_T too; else None stands in its place.
+        Return S_T too, instead of None.
     use_qk_l2norm_in_kernel : bool
-        q and k are divided by (sum of squares + 1e-6)^1/2 first (2).
+        Divide q and k by (sum of squares + 1e-6)^1/2 first (2).
     cu_seqlens : (N + 1,) int32 or int64, optional
-        N sequences lie packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
+        N sequences packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     o : (B, T, HV, V), in the dtype of q
-    final_state : as initial_state, or None. float32 where q is of half precision.
+    final_state : as initial_state, or None. float32 if q has half precision.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, HV no multiple of H, cu_seqlens with a batch or not from 0 up to T.
+        Shapes that do not fit, HV not a multiple of H, cu_seqlens with a batch or not ascending from 0 to T.
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
 
     Notes
     -----
     Names, order of arguments and meaning are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
-    Differentiable in all real arrays, through the final state as well. Chunks of 32 tokens are taken at once (4)-(9): per token and head
-    3 K V + 32 (K + V) multiply-adds, and some 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers for every number
-    of v, of the heads that are being computed. Up to 8 tokens a sequence are taken one by one, in two passes over the state. In float32
-    errors are some 1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients:
-    anywhere in its head); without the compiled kernels, and on a GPU, it reaches all of its chunk of 64.
+    Differentiable in all real arrays, through the final state as well. Computed in chunks of 16 tokens (4)-(9): 3 K V + 16 (K + V)
+    multiply-adds per token and head, and about 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers per number of v
+    for the heads being computed. Sequences of up to 8 tokens go token by token, in two passes over the state. In float32 errors are about
+    1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients: anywhere in its
+    head); without the compiled kernels, and on a GPU, it reaches all of its chunk of 64.
 
     Examples
     --------
@@ -146,10 +131,10 @@ def chunk_gated_delta_rule_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_gated_delta_rule`` (10)-(18), of the inputs that are given and real.
+    """Gradients of ``chunk_gated_delta_rule`` (10)-(18), of its real inputs.
 
     ``(q, k, v[, g[, beta[, initial_state[, cu_seqlens]]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it
-    and the final state's.
+    and that of the final state.
 
     Examples
     --------
@@ -159,13 +144,79 @@ def chunk_gated_delta_rule_vjp(
     >>> dq.shape
     (1, 3, 1, 2)
     """
-    label, given = "ssm.chunk_gated_delta_rule_vjp", [*inputs_and_grad] or [None]
-    if len(given) > 7:
-        given[6] = ends_of(given[6], label, given[0], 1)
-    options = (factor(scale, given[1] if len(given) > 1 else None, label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
-    return call_vjp(GATED_DELTA_RULE, given, options, (), backend, num_threads)
+    options = (bool(use_qk_l2norm_in_kernel), bool(output_final_state))
+    return gradients(GATED_DELTA_RULE, inputs_and_grad, scale, options, backend, num_threads)
 
 
 fused_recurrent_gated_delta_rule = recurrent(
     chunk_gated_delta_rule, partial(gated_delta_rule, GATED_DELTA_RULE.titled("fused_recurrent_gated_delta_rule"))
 )
+
+
+_CHUNK = GATED_DELTA_RULE.titled("chunk_delta_rule")
+
+
+def _delta_rule(op: Op, q: Any, k: Any, v: Any, beta: Any = None, *others: Any, **options: Any) -> tuple[Any, Any]:
+    """The gated rule without a gate; ``others`` and ``options`` are those of ``gated_delta_rule``."""
+    return gated_delta_rule(op, q, k, v, None, beta, *others, **options)
+
+
+# fmt: off
+@overload
+def chunk_delta_rule(
+    q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def chunk_delta_rule(
+    q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
+) -> tuple[T, T | None]: ...
+# fmt: on
+def chunk_delta_rule(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    beta: Array[T] | None = None,
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    *,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """DeltaNet: S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T, o_t = scale S_t^T q_t: ``chunk_gated_delta_rule`` without decays.
+
+    Arguments, results, errors, cost and gradients are those of ``chunk_gated_delta_rule``. Names and order are those of
+    ``fla.ops.delta_rule`` (Yang, Wang, Zhang, Shen, Kim, arXiv 2406.06484).
+
+    Parameters
+    ----------
+    q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens
+        As in ``chunk_gated_delta_rule``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> k = np.array([1.0, 0.0])[None, None, None].repeat(3, axis=1)  # one key three times, (1, 3, 1, 2)
+    >>> v = np.array([[1.0], [2.0], [3.0]])[None, :, None]
+    >>> qf.ssm.chunk_delta_rule(k, k, v, scale=1.0)[0].ravel()  # the key's last value
+    array([1., 2., 3.])
+    """
+    return _delta_rule(
+        _CHUNK, q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+fused_recurrent_delta_rule = recurrent(chunk_delta_rule, partial(_delta_rule, GATED_DELTA_RULE.titled("fused_recurrent_delta_rule")))

@@ -1,4 +1,4 @@
-"""What the ops of this noun share: shapes with sequences that are packed into one, and the keywords of flash-linear-attention."""
+"""The common parts of this method's ops: their rows of the table, shapes of packed sequences, flash-linear-attention's keywords."""
 
 from __future__ import annotations
 
@@ -8,23 +8,43 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..._arguments import number
+from ..._call import call_vjp
 from ..._dims import Shape, Sizes
-from ..._spec import Arg, Rule
+from ..._spec import Arg, Op, Option, Policy, Rule
+from ..selective.places import ends_check, ends_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
+_STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
 
 
-def shapes_of(inputs: Sequence[Arg]) -> Rule:
-    """The rule of an op whose last inputs are initial_state and cu_seqlens, and whose last option is output_final_state."""
+def attention(module: str, name: str, gates: Sequence[str], options: tuple[Option, ...]) -> Op:
+    """The op with these gates, and options between scale and output_final_state."""
+    inputs = (
+        *[Arg(arg, "B T H K", half=True) for arg in ("q", "k")],
+        Arg("v", "B T HV V", half=True),
+        *[Arg(gate, "B T HV", optional=True, half=True) for gate in gates],
+        Arg("initial_state", _STATE, optional=True, half=True),
+        Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
+    )
+    check_values = ends_check(len(inputs) - 1, 1, "must begin with 0, never fall, and end with the number of tokens")
+    return Op(
+        module, name, inputs,
+        outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", _STATE, only_if="output_final_state")),
+        options=(Option("scale", float), *options, Option("output_final_state", bool)),
+        rule=_shapes_of(inputs),
+        policy=Policy(check_values=check_values, float32_on_gpus=True),
+        tolerance=2e-6,
+    )  # fmt: skip
 
+
+def _shapes_of(inputs: Sequence[Arg]) -> Rule:
     def rule(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
         sizes = Sizes(label, 0, {})
-        *given, initial_state, cu_seqlens = zip(inputs, shapes)
+        *others, initial_state, cu_seqlens = zip(inputs, shapes)
         packed = cu_seqlens[1] is not None
-        state = STATE.replace("B", "N") if packed else STATE
-        for (arg, shape), dims in [*[(pair, pair[0].dims) for pair in (*given, cu_seqlens)], (initial_state, state)]:
+        state = _STATE.replace("B", "N") if packed else _STATE
+        for (arg, shape), dims in [*[(pair, pair[0].dims) for pair in (*others, cu_seqlens)], (initial_state, state)]:
             if shape is not None:
                 sizes.match(arg.name, dims, 0, shape)
         q, v = shapes[0], shapes[2]
@@ -39,8 +59,20 @@ def shapes_of(inputs: Sequence[Arg]) -> Rule:
     return rule
 
 
+def gradients(
+    op: Op, inputs_and_grad: Sequence[Any], scale: Any, options: tuple[Any, ...], backend: Any, num_threads: Any
+) -> tuple[Any, ...]:
+    """The gradients of an op whose last input is cu_seqlens."""
+    label, arrays = f"{op.label}_vjp", [*inputs_and_grad] or [None]
+    last = len(op.inputs) - 1
+    if len(arrays) > last + 1:
+        arrays[last] = ends_of(arrays[last], label, arrays[0], 1)
+    factors = factor(scale, arrays[1] if len(arrays) > 1 else None, label)
+    return call_vjp(op, arrays, (factors, *options), (), backend, num_threads)
+
+
 def factor(scale: Any, k: Any, label: str) -> float:
-    """The scale; where none is given, 1 / sqrt(K)."""
+    """The scale, by default 1 / sqrt(K)."""
     if scale is not None:
         return number(scale, label, "scale", negative=True)
     shape: tuple[int, ...] = getattr(k, "shape", ())
@@ -48,8 +80,8 @@ def factor(scale: Any, k: Any, label: str) -> float:
 
 
 def recurrent(chunk: F, compute: Callable[..., Any]) -> F:
-    """``chunk`` under flash-linear-attention's name for single steps, ``fused_recurrent_...``: its signature and documentation, and
-    ``compute``, whose errors say that name."""
+    """``chunk`` under flash-linear-attention's name for single steps, ``fused_recurrent_...``: its signature and documentation, with
+    ``compute``, whose errors use that name."""
     name = chunk.__name__.replace("chunk", "fused_recurrent")
 
     @functools.wraps(chunk)

@@ -1,4 +1,4 @@
-"""Linear attention with a decay a head and token, or a head: a drop-in for flash-linear-attention's.
+"""Linear attention with one decay per head and token, or per head: a drop-in for flash-linear-attention's.
 
 Equation numbers are those of csrc/ssm/delta/README.md.
 """
@@ -9,28 +9,13 @@ from functools import partial
 from typing import Any, Literal, overload
 
 from ... import _arrays
-from ..._call import call, call_vjp
-from ..._spec import Arg, Op, Option, Policy
+from ..._call import call
+from ..._spec import Op
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_check, ends_of
-from .sequences import STATE, factor, recurrent, shapes_of
+from ..selective.places import ends_of
+from .sequences import attention, factor, gradients, recurrent
 
-_INPUTS = (
-    *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
-    Arg("v", "B T HV V", half=True),
-    Arg("g", "B T HV", optional=True, half=True),
-    Arg("initial_state", STATE, optional=True, half=True),
-    Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
-)
-SIMPLE_GLA = Op(
-    __name__, "chunk_simple_gla",
-    inputs=_INPUTS,
-    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, only_if="output_final_state")),
-    options=(Option("scale", float), Option("output_final_state", bool)),
-    rule=shapes_of(_INPUTS),
-    policy=Policy(check_values=ends_check(5, 1, "must begin with 0, never fall, and end with the number of tokens"), float32_on_gpus=True),
-    tolerance=2e-6,
-)  # fmt: skip
+SIMPLE_GLA = attention(__name__, "chunk_simple_gla", ("g",), ())
 
 
 def _simple_gla(
@@ -74,7 +59,7 @@ def chunk_simple_gla(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
-    """Gated linear attention with one decay a head: S_t = e^{g_t} S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t (3).
+    """Gated linear attention with one decay per head: S_t = e^{g_t} S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t (3).
 
     Parameters
     ----------
@@ -101,8 +86,8 @@ def chunk_simple_gla(
 
     Notes
     -----
-    Names and order are those of ``fla.ops.simple_gla``, whose ``state_v_first`` is left out. Differentiable in all real arrays. Cost: that
-    of ``chunk_gated_delta_rule`` without what corrects the values, some 2 K V + 16 (K + V) multiply-adds a token and head.
+    Names and order are those of ``fla.ops.simple_gla``, without its ``state_v_first``. Differentiable in all real arrays. Cost: about
+    2 K V + 8 (K + V) multiply-adds per token and head.
 
     Examples
     --------
@@ -125,10 +110,10 @@ def chunk_simple_gla_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_simple_gla`` (10)-(18), of the inputs that are given and real.
+    """Gradients of ``chunk_simple_gla`` (10)-(18), of its real inputs.
 
-    ``(q, k, v[, g[, initial_state[, cu_seqlens]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and the
-    final state's.
+    ``(q, k, v[, g[, initial_state[, cu_seqlens]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and that
+    of the final state.
 
     Examples
     --------
@@ -138,11 +123,7 @@ def chunk_simple_gla_vjp(
     >>> dq[0, :, 0, 0]  # of more and more keys
     array([2., 4., 6.])
     """
-    label, given = "ssm.chunk_simple_gla_vjp", [*inputs_and_grad] or [None]
-    if len(given) > 6:
-        given[5] = ends_of(given[5], label, given[0], 1)
-    options = (factor(scale, given[1] if len(given) > 1 else None, label), bool(output_final_state))
-    return call_vjp(SIMPLE_GLA, given, options, (), backend, num_threads)
+    return gradients(SIMPLE_GLA, inputs_and_grad, scale, (bool(output_final_state),), backend, num_threads)
 
 
 fused_recurrent_simple_gla = recurrent(chunk_simple_gla, partial(_simple_gla, SIMPLE_GLA.titled("fused_recurrent_simple_gla")))
@@ -159,7 +140,7 @@ def _decays(g: Any, g_gamma: Any, v: Any, label: str) -> Any:
     if kinds[0] is None:
         raise TypeError(f"{label}: g_gamma is {_arrays.describe(g_gamma)}, expected an array (HV,)")
     if kinds[0] != kinds[1] or len(of_v) != 4:
-        return g_gamma  # what is wrong with v is said where all arrays are looked at
+        return g_gamma  # the call reports errors in v
     if tuple(g_gamma.shape) != (of_v[2],):
         raise ValueError(f"{label}: g_gamma has shape {tuple(g_gamma.shape)}, expected (HV,) = ({of_v[2]},) as in v")
     return _arrays.namespace(g_gamma).broadcast_to(g_gamma, of_v[:3])

@@ -11,7 +11,7 @@ from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, Given, T
 
 SOLVERS = ("chebyshev", "exact")
-MAX_STEPS = 2**31 - 1  # of the solver: an int of C
+MAX_STEPS = 2**31 - 1  # of the solver: a C int
 
 
 GKA = Op(
@@ -69,9 +69,7 @@ def gka(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, tuple[T, T]]:
-    """Gated KalmaNet: attention of linear cost with a ridge regression over all keys so far (1), (2).
-
-    Linear attention whose query is first put through that regression.
+    """Gated KalmaNet: linear attention with a ridge regression over all keys so far (1), (2).
 
     Per head and token, H_t = e^{gk_t} H_{t-1} + k_t k_t^T, U_t = e^{g_t} U_{t-1} + v_t k_t^T, F_t = ||H_t|| (Frobenius),
     x_t ~ (H_t + ridge_strength F_t I)^-1 q_t, and y_t = D^{-1/2} U_t (q_t + alpha_t (x_t - q_t)).
@@ -81,16 +79,16 @@ def gka(
     q, k, v : (B, T, H, D)
         Queries, keys, values; float32 or float64, half precision is computed in float32.
     alpha, g, gk : (B, T, H), optional
-        How much of the regression is taken (absent: 1); logarithms of the decay of U and of H (absent: 0, no decay). g > 0 grows and is
+        The weight of the regression (1 if absent); logarithms of the decay of U and of H (0, no decay, if absent). g > 0 grows and is
         not checked.
     ridge_strength : float
         Regulariser in units of F_t; 0 or more.
     num_iter : int
         Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (4)-(7). 0: no regression, x = q: plain gated linear attention.
     solver : "chebyshev" or "exact"
-        "exact" eliminates every token's matrix; num_iter is then not used.
+        "exact" eliminates every token's matrix and ignores num_iter.
     initial_state : (H_0, U_0), each (B, H, D, D), optional
-        The states before the first token, as returned by an earlier call. H_0 enters by its symmetric part; either may be None: zeros.
+        The states before the first token, as returned by an earlier call. Only the symmetric part of H_0 counts; None is zeros.
     output_final_state : bool
         Return (H_T, U_T) too, each (B, H, D, D).
     out, backend, num_threads
@@ -109,23 +107,22 @@ def gka(
 
     Notes
     -----
-    Differentiable in q, k, v, alpha, g, gk, initial_state, and through the final states. The gradient is that of the solution of the
-    linear system, dependence of the regulariser on H included, with the same solver for the adjoint system (11)-(19). At a finite
-    num_iter it differs from differentiating the iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
+    Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, where the returned U is transposed. Differentiable in q, k, v,
+    alpha, g, gk, initial_state, and through the final states. The gradient is that of the solution of the linear system, including the
+    dependence of the regulariser on H, with the same solver for the adjoint system (11)-(19). At a finite num_iter it differs from the
+    derivative of the iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
 
     The error of r steps is at most 2 c^{r+1} of the exact solution with c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge:
-    0.754 a step at the default. Where F_t = 0, all keys so far being zero, x_t = 0. Cost a token and head: num_iter / 2 + 6 passes over
-    D^2 numbers (D^3 / 6 multiply-adds more if exact), state in cache; the gradient takes about four times as long and keeps one vector
-    a token. From 40 tokens on float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, of its
-    largest value: those are computed in float64 where the ridge would multiply rounding errors (18). With fewer tokens most directions
-    have no key, and what is rounded there weighs up to 1 / ridge_strength times more. A NaN stays in its head, from its time on (in
-    gradients: anywhere in its head). From Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, where the returned U is
-    transposed.
+    0.754 per step at the default. x_t = 0 while all keys are zero. Cost per token and head: num_iter / 2 + 6 passes over D^2 numbers in
+    cache (D^3 / 6 multiply-adds more if exact); the gradient takes about four times as long and keeps one vector per token. From 40
+    tokens on float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, relative to its largest value
+    (18). With fewer tokens most directions have no key, and rounding errors weigh up to 1 / ridge_strength times more. A NaN stays in
+    its head, from its time on (in gradients: anywhere in its head).
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> q = k = v = np.eye(2)[None, :, None]  # two tokens, one head, two keys that are orthogonal
+    >>> q = k = v = np.eye(2)[None, :, None]  # two tokens, one head, two orthogonal keys
     >>> qf.ssm.gka(q, k, v)[0, :, 0].round(2)
     array([[0.69, 0.  ],
            [0.  , 0.69]])
@@ -146,12 +143,11 @@ def gka_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``gka``.
+    """Gradients of ``gka`` (11)-(19).
 
-    ``(q, k, v[, alpha[, g[, gk[, H_0[, U_0]]]]], grad)`` -> (dq, dk, dv[, dalpha][, dg][, dgk][, dH_0][, dU_0]).
-
-    The initial states may also come as ``initial_state=``. With ``output_final_state`` grad is (grad_y, grad_H_T, grad_U_T), or
-    (grad_y, (grad_H_T, grad_U_T)). Equations (11)-(19): one pass forward that solves twice a token, one back that recomputes nothing.
+    ``(q, k, v[, alpha[, g[, gk[, H_0[, U_0]]]]], grad)`` -> (dq, dk, dv[, dalpha][, dg][, dgk][, dH_0][, dU_0]). The initial states may
+    also be passed as ``initial_state=``. With ``output_final_state`` grad is (grad_y, grad_H_T, grad_U_T), or
+    (grad_y, (grad_H_T, grad_U_T)).
 
     Examples
     --------
@@ -162,8 +158,8 @@ def gka_vjp(
     (1, 2, 1, 2)
     """
     options = _options("gka_vjp", ridge_strength, num_iter, solver, output_final_state)
-    given: tuple[Any, ...] = inputs_and_grad or (None,)
-    *inputs, grad = given
+    arrays: tuple[Any, ...] = inputs_and_grad or (None,)
+    *inputs, grad = arrays
     if initial_state is not None:
         inputs = [*inputs, *[None] * (6 - len(inputs))][:6] + list(_pair("gka_vjp", initial_state))
     if isinstance(grad, (list, tuple)) and len(grad) == 2 and isinstance(grad[1], (list, tuple)):

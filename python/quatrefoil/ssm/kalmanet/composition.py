@@ -1,5 +1,5 @@
-"""Gated KalmaNet as array operations, in double precision. The states (1) of some tokens exist at a time, by a scan, and all their
-systems are solved at once; the gradient takes the tokens in the same pieces, from the last one on. A state is (B, T, H, D, D)."""
+"""Gated KalmaNet as array operations, in double precision. Piece by piece of the tokens, a scan gives the states (1), and all systems are
+solved at once; the gradient takes the pieces in reverse order. States are (B, T, H, D, D)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Solver:
         return xp.where(self.is_zero[..., None], 0 * x, x)
 
     def _chebyshev(self, q: Any) -> Any:
-        """The iteration as it stands; README (4) to (7) fold it. Its weights are the same for all tokens."""
+        """The iteration that README (4)-(7) fold. Its weights are the same for all tokens."""
         ridge = self.ridge
         s = 2 / (2 * ridge + 1) / self.safe[..., None]
         lam = ridge * self.safe[..., None]
@@ -49,7 +49,7 @@ class _Solver:
         return x
 
     def norm_slope(self, w: Any, x: Any) -> Any:
-        """(12): c_t, what H itself gets because the ridge is in proportion to its norm."""
+        """(12): c_t, the weight of H in its gradient, since the ridge is proportional to its norm."""
         c = -self.ridge * self.xp.sum(w * x, axis=-1) / self.safe
         return 0 * c if self.copies else self.xp.where(self.is_zero, 0 * c, c)
 
@@ -58,29 +58,30 @@ def _gate(xp: Any, x: Any, like: Any, value: float) -> Any:
     return zeros(xp, like.shape[:3], like, xp.float64) + value if x is None else double(xp, x)
 
 
-class _Head:
-    """Inputs in double precision, gates that are there or not, and the states before each piece of tokens."""
+class _Tokens:
+    """Inputs in double precision, absent ones by their defaults, and the pieces of the tokens."""
 
-    def __init__(self, xp: Any, given: tuple[Any, ...], H0: Any, U0: Any, ridge: float, num_iter: int, solver: str) -> None:
-        self.xp, self.setting = xp, (ridge, num_iter, solver)
-        q, k, v, alpha, g, gk = given
+    def __init__(self, xp: Any, inputs: tuple[Any, ...], H0: Any, U0: Any, *solver: Any) -> None:
+        self.xp, self.solver = xp, solver
+        q, k, v, alpha, g, gk = inputs
         self.q, self.k, self.v = (double(xp, x) for x in (q, k, v))
         self.alpha = _gate(xp, alpha, q, 1.0)[..., None]
         self.e_U, self.e_H = (xp.exp(_gate(xp, x, q, 0.0))[..., None, None] for x in (g, gk))
-        B, self.T, heads, D = q.shape
+        B, T, heads, D = q.shape
         self.scale = 1 / math.sqrt(D)
         none = zeros(xp, (B, heads, D, D), q, xp.float64)
         self.H0 = none if H0 is None else _symmetric(xp, double(xp, H0))
         self.U0 = none if U0 is None else double(xp, U0)
-        self.pieces = pieces(self.T, 12 * B * heads * D * D, xp) if self.T else []
+        self.pieces = pieces(T, 12 * B * heads * D * D, xp) if T else []
 
     def states(self, piece: slice, H: Any, U: Any) -> tuple[Any, Any]:
-        """(1) and the states of U after every token of the piece."""
+        """(1): H and U after every token of the piece."""
         k, v = self.k[:, piece, ...], self.v[:, piece, ...]
-        into_H, into_U = (x[..., :, None] * k[..., None, :] for x in (k, v))
-        gates = (e[:, piece, ...] for e in (self.e_H, self.e_U))
-        first, second = (scan(self.xp, e, b, start, 1) for e, b, start in zip(gates, (into_H, into_U), (H, U)))
-        return first, second
+        after_H, after_U = (
+            scan(self.xp, e[:, piece, ...], x[..., :, None] * k[..., None, :], before, 1)
+            for e, x, before in ((self.e_H, k, H), (self.e_U, v, U))
+        )
+        return after_H, after_U
 
     def mixed(self, piece: slice, x: Any) -> Any:
         """x~ = q + alpha (x - q)."""
@@ -100,12 +101,12 @@ def gka(
         B, _, heads, D = q.shape
         state = zeros(xp, (B, heads, D, D), q) if output_final_state else None
         return q, state, state
-    head = _Head(xp, (q, k, v, alpha, g, gk), H0, U0, ridge_strength, num_iter, solver)
-    H, U, y = head.H0, head.U0, []
-    for piece in head.pieces:
-        states, values = head.states(piece, H, U)
-        x = _Solver(xp, states, *head.setting)(head.q[:, piece, ...])
-        y.append(head.scale * xp.matmul(values, head.mixed(piece, x)[..., None])[..., 0])
+    tokens = _Tokens(xp, (q, k, v, alpha, g, gk), H0, U0, ridge_strength, num_iter, solver)
+    H, U, y = tokens.H0, tokens.U0, []
+    for piece in tokens.pieces:
+        states, values = tokens.states(piece, H, U)
+        x = _Solver(xp, states, *tokens.solver)(tokens.q[:, piece, ...])
+        y.append(tokens.scale * xp.matmul(values, tokens.mixed(piece, x)[..., None])[..., 0])
         H, U = states[:, -1, ...], values[:, -1, ...]
     result = xp.concat(y, axis=1) if y else q
     return (result, H, U) if output_final_state else (result, None, None)
@@ -118,53 +119,52 @@ def gka_vjp(
     inputs = (q, k, v, alpha, g, gk, H0, U0)
     if 0 in (q.shape[0], *q.shape[2:]):
         return tuple(None if x is None else zeros(xp, x.shape, x) for x in inputs)
-    head = _Head(xp, inputs[:6], H0, U0, ridge_strength, num_iter, solver)
-    before = [(head.H0, head.U0)]
-    for piece in head.pieces[:-1]:
-        states, values = head.states(piece, *before[-1])
+    tokens = _Tokens(xp, inputs[:6], H0, U0, ridge_strength, num_iter, solver)
+    before = [(tokens.H0, tokens.U0)]
+    for piece in tokens.pieces[:-1]:
+        states, values = tokens.states(piece, *before[-1])
         before.append((states[:, -1, ...], values[:, -1, ...]))
-    none = zeros(xp, head.H0.shape, head.H0)
+    none = zeros(xp, tokens.H0.shape, tokens.H0)
     into_H = none if grad_H is None else _symmetric(xp, double(xp, grad_H))
     into_U = none if grad_U is None else double(xp, grad_U)
     grads, parts = double(xp, grad_y), []
-    for piece, (H, U) in zip(reversed(head.pieces), reversed(before)):
-        part, into_H, into_U = _piece_back(xp, head, piece, H, U, grads[:, piece, ...], into_H, into_U)
+    for piece, (H, U) in zip(reversed(tokens.pieces), reversed(before)):
+        part, into_H, into_U = _piece_back(xp, tokens, piece, H, U, grads[:, piece, ...], into_H, into_U)
         parts.append(part)
     along = [xp.concat(list(reversed(column)), axis=1) for column in zip(*parts)] if parts else [zeros(xp, x.shape, x) for x in (q, k, v)]
     along += [zeros(xp, q.shape[:3], q)] * (6 - len(along))
-    made = (*along, _symmetric(xp, into_H), into_U)
-    return tuple(None if x is None else gradient for x, gradient in zip(inputs, made))
+    gradients = (*along, _symmetric(xp, into_H), into_U)
+    return tuple(None if x is None else gradient for x, gradient in zip(inputs, gradients))
 
 
 def _piece_back(
-    xp: Any, head: _Head, piece: slice, H: Any, U: Any, grad: Any, into_H: Any, into_U: Any
-) -> tuple[tuple[Any, ...], Any, Any]:  # fmt: skip
-    """(11)-(17): gradients of q, k, v, alpha, g, gk of some tokens, and those of the states before them. ``into_H``: of the state after."""
-    q, k, v, alpha = (x[:, piece, ...] for x in (head.q, head.k, head.v, head.alpha))
-    e_H, e_U = (x[:, piece, ...] for x in (head.e_H, head.e_U))
-    states, values = head.states(piece, H, U)
-    solve = _Solver(xp, states, *head.setting)
+    xp: Any, tokens: _Tokens, piece: slice, H: Any, U: Any, grad: Any, into_H: Any, into_U: Any
+) -> tuple[tuple[Any, ...], Any, Any]:
+    """(11)-(17) for some tokens: gradients of q, k, v, alpha, g, gk, and of the states before them. ``into_H``: of the state after."""
+    q, k, v, alpha, e_H, e_U = (x[:, piece, ...] for x in (tokens.q, tokens.k, tokens.v, tokens.alpha, tokens.e_H, tokens.e_U))
+    states, values = tokens.states(piece, H, U)
+    solve = _Solver(xp, states, *tokens.solver)
     x = solve(q)
-    u = head.scale * xp.matmul(xp.matrix_transpose(values), grad[..., None])[..., 0]
+    u = tokens.scale * xp.matmul(xp.matrix_transpose(values), grad[..., None])[..., 0]
     w = solve(alpha * u)
     dq, dalpha = (1 - alpha) * u + w, xp.sum(u * (x - q), axis=-1)
     if solve.copies:
         w = 0 * w
     product = w[..., :, None] * x[..., None, :]
     of_H = solve.norm_slope(w, x)[..., None, None] * states - _symmetric(xp, product)
-    of_U = head.scale * grad[..., :, None] * head.mixed(piece, x)[..., None, :]
+    of_U = tokens.scale * grad[..., :, None] * tokens.mixed(piece, x)[..., None, :]
     R_H, R_U = (_back(xp, e, local, after) for e, local, after in ((e_H, of_H, into_H), (e_U, of_U, into_U)))
     dk = 2 * xp.matmul(R_H, k[..., None])[..., 0] + xp.matmul(xp.matrix_transpose(R_U), v[..., None])[..., 0]
     dv = xp.matmul(R_U, k[..., None])[..., 0]
     gates, starts = [], []
     for e, R, start, after in ((e_U, R_U, U, values), (e_H, R_H, H, states)):
-        held = xp.concat([start[:, None, ...], after[:, :-1, ...]], axis=1)
-        gates.append(xp.sum(e * R * held, axis=(-2, -1)))
+        before = xp.concat([start[:, None, ...], after[:, :-1, ...]], axis=1)
+        gates.append(xp.sum(e * R * before, axis=(-2, -1)))
         starts.append(e[:, 0, ...] * R[:, 0, ...])
     return (dq, dk, dv, dalpha, *gates), starts[1], starts[0]
 
 
 def _back(xp: Any, e: Any, local: Any, after: Any) -> Any:
-    """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` is what comes from behind the piece, with its e."""
+    """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` comes from the next piece, multiplied by its e."""
     ones = xp.ones_like(e[:, :1, ...])
     return scan(xp, xp.concat([e[:, 1:, ...], ones], axis=1), local, after, 1, reverse=True)

@@ -1,4 +1,4 @@
-"""Gated KalmaNet in plain loops: the twin of csrc/ssm/kalmanet. Its states are float64 whatever the arrays are."""
+"""Gated KalmaNet in plain loops, as csrc/ssm/kalmanet. States are float64 for arrays of any dtype."""
 
 import math
 
@@ -32,7 +32,7 @@ def _solve_eliminated(A, x):
 
 @jit
 def _chebyshev(H, F, ridge, steps, q, x, before, Hx):
-    """The iteration as it stands; README (4) to (7) fold it."""
+    """The iteration that README (4)-(7) fold."""
     D = len(H)
     lam = ridge * F
     s = 2 / (2 * lam + F)
@@ -54,16 +54,14 @@ def _chebyshev(H, F, ridge, steps, q, x, before, Hx):
 @jit
 def _solve(H, A, F, ridge, steps, exact, q, x, before, Hx):
     """x ~ (H + ridge F I)^-1 q; A holds the eliminated matrix if exact."""
+    x[:] = q
     if exact or steps > 0:
         if F == 0:
             x[:] = 0
         elif exact:
-            x[:] = q
             _solve_eliminated(A, x)
         else:
             _chebyshev(H, F, ridge, steps, q, x, before, Hx)
-    else:
-        x[:] = q
 
 
 @jit
@@ -103,7 +101,7 @@ def _gka(q, k, v, alpha, g, gk, H, U, y, ridge, steps, exact):
 
 @jit
 def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, Hk, c, along_H, along_U, ridge, steps, exact):
-    """README (11), (12): what the pass back needs of every token, and the gradients that need no more."""
+    """README (11), (12): the numbers per token that the backward pass needs, dq and dalpha."""
     T, D = q.shape
     A, before, Hx, u = np.empty((D, D)), np.empty(D), np.empty(D), np.empty(D)
     for t in range(T):
@@ -137,7 +135,7 @@ def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, H
 
 @jit
 def _back(q, k, v, alpha, g, gk, grad, x, w, Hk, c, along_H, along_U, N, R, dk, dv, dg, dgk, start):
-    """README (13) to (16). N, R: gradients of the final states, then of the initial ones but for sigma H_0, sigma being returned."""
+    """README (13)-(16). N, R: gradients of the final states, then of the initial ones without sigma H_0. Returns sigma."""
     T, D = q.shape
     sigma, e_H, e_U = 0.0, 1.0, 1.0
     total_H, total_U = start
@@ -174,9 +172,9 @@ def _back(q, k, v, alpha, g, gk, grad, x, w, Hk, c, along_H, along_U, N, R, dk, 
     return e_H * e_H * sigma
 
 
-def _of_head(x, b, h, absent):
-    """float64 (T, D) or (T,) of one head; `absent` in every place where there is no array."""
-    return absent if x is None else np.ascontiguousarray(x[b, :, h], np.float64)
+def _of_head(x, b, h):
+    """float64 (T, D) or (T,) of one head."""
+    return np.ascontiguousarray(x[b, :, h], np.float64)
 
 
 def _state(x, b, h, D, symmetric):
@@ -187,8 +185,8 @@ def _state(x, b, h, D, symmetric):
 
 
 def _inputs(q, k, v, alpha, g, gk, b, h):
-    ones, zeros = np.ones(q.shape[1]), np.zeros(q.shape[1])
-    return [_of_head(x, b, h, absent) for x, absent in ((q, None), (k, None), (v, None), (alpha, ones), (g, zeros), (gk, zeros))]
+    gates = (np.full(q.shape[1], default) if x is None else _of_head(x, b, h) for x, default in ((alpha, 1.0), (g, 0.0), (gk, 0.0)))
+    return [*(_of_head(x, b, h) for x in (q, k, v)), *gates]
 
 
 def _heads(q):
@@ -218,7 +216,7 @@ def gka_vjp(
             gates[...] = 0
     for b, h in _heads(q):
         inputs = _inputs(q, k, v, alpha, g, gk, b, h)
-        grad = _of_head(grad_y, b, h, None)
+        grad = _of_head(grad_y, b, h)
         H, U = _state(H0, b, h, D, True), _state(U0, b, h, D, False)
         x, w, Hk, gq, gkey, gv = (np.empty((T, D)) for _ in range(6))
         c, along_H, along_U, galpha, gg, ggk = (np.empty(T) for _ in range(6))

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work
+from ...bench._problem import Problem, Work, installed
 
 SHAPES = ((1, 256, 1024, 16), (2, 768, 2048, 16))  # B, D, L, N
 
 
 def problems() -> Iterator[Problem]:
+    if not installed("torch"):
+        return
     for shape in SHAPES:
         yield _scan(shape)
     yield _scan(SHAPES[0], gradient=True)
@@ -53,87 +55,79 @@ def _loop(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any)
     return (torch.stack(ys, dim=2) + u * D[:, None]) * torch.nn.functional.silu(z)
 
 
-def _scan_truth(arrays: list[Any]) -> np.ndarray:
-    u, delta, A, B, C, D, z, bias = (a.astype(float) for a in arrays)
-    delta = np.logaddexp(delta + bias[:, None], 0)
-    x, y = np.zeros((u.shape[0], *A.shape)), np.empty_like(u)
-    for t in range(u.shape[2]):
-        x = np.exp(delta[:, :, t, None] * A) * x + (delta * u)[:, :, t, None] * B[:, None, :, t]
-        y[:, :, t] = (x * C[:, None, :, t]).sum(-1)
-    result: np.ndarray = (y + D[:, None] * u) * z / (1 + np.exp(-z))
-    return result
+def _gradient(f: Callable[..., Any], tensors: list[Any], at: int) -> Any:
+    """The gradient of input ``at`` if that of the result is the first input."""
+    import torch
+
+    leaves = [t.clone().requires_grad_() for t in tensors]
+    return torch.autograd.grad(f(*leaves), leaves, tensors[0])[at]
 
 
 def _scan(shape: tuple[int, int, int, int], gradient: bool = False) -> Problem:
+    import torch
+
     arrays = _scan_inputs(shape)
-    size = f"{shape} float32"
-    torch = _torch()
     tensors = list(map(torch.from_numpy, arrays))
+    doubles = [t.double() for t in tensors]
+    size = f"{shape} float32"
     if not gradient:
         peers: dict[str, Callable[[], Any]] = {"torch loop": lambda: _loop(*tensors)}
-        goals = {"torch loop": 50.0}
         return Problem(
-            "ssm", "selective_scan_fn", size, lambda: _ours(*arrays), peers,
-            lambda: _scan_truth(arrays), 2e-6, goals, 1e-5,
-            _scan_work(shape),
+            "ssm", "selective_scan_fn", size, lambda: _ours(*arrays), peers, lambda: _loop(*doubles).numpy(), 2e-6, {"torch loop": 50.0},
+            1e-5, _scan_work(shape),
         )  # fmt: skip
-
-    def both_ways(f: Callable[..., Any], kind: Any = torch.float32) -> Any:
-        leaves = [t.to(kind).requires_grad_() for t in tensors]
-        return torch.autograd.grad(f(*leaves), leaves, tensors[0].to(kind))[1]  # delta's gradient, which sums the most
-
-    def ours() -> Any:
-        return both_ways(_ours)
-
-    peers = {"torch loop and autograd": lambda: both_ways(_loop)}
+    peers = {"torch loop and autograd": lambda: _gradient(_loop, tensors, 1)}  # of delta, which sums the most
     return Problem(
-        "ssm", "selective_scan_fn fwd+bwd", size, ours, peers, lambda: both_ways(_loop, torch.float64), 1e-5, {}, 1e-4
+        "ssm", "selective_scan_fn fwd+bwd", size, lambda: _gradient(_ours, tensors, 1), peers, lambda: _gradient(_loop, doubles, 1), 1e-5,
+        {}, 1e-4,
     )  # fmt: skip
 
 
 def _scan_work(shape: tuple[int, int, int, int]) -> Work:
-    """An exponential, its argument, the input and two multiply-adds for every state and step; softplus and SiLU take two more a sample."""
+    """Per state and step: an exponential, its argument, the input and two multiply-adds; softplus and SiLU take two more per sample."""
     B, D, L, N = shape
     return Work(6 * B * D * L * N, (4 * B * D * L + 2 * B * N * L) * 4, exps=B * D * L * (N + 2))
 
 
 def _conv(shape: tuple[int, int, int], gradient: bool = False) -> Problem:
+    import torch
+    from torch.nn import functional as F
+
     B, D, L = shape
     rng = np.random.default_rng(0)
-    x, weight, bias = (rng.standard_normal(s).astype(np.float32) for s in ((B, D, L), (D, 4), (D,)))
-    torch = _torch()
-    F = torch.nn.functional
-    tensors = [torch.from_numpy(a) for a in (x, weight, bias)]
+    arrays = x, *_ = [rng.standard_normal(s).astype(np.float32) for s in ((B, D, L), (D, 4), (D,))]
+    tensors = list(map(torch.from_numpy, arrays))
+    doubles = [t.double() for t in tensors]
 
     def by_torch(x: Any, weight: Any, bias: Any) -> Any:
         return F.silu(F.conv1d(x, weight[:, None], bias, padding=3, groups=D)[..., :L])
 
-    def both_ways(f: Callable[..., Any], kind: Any = torch.float32) -> Any:
-        leaves = [t.to(kind).requires_grad_() for t in tensors]
-        return torch.autograd.grad(f(*leaves), leaves, tensors[0].to(kind))[0]
-
     def ours(x: Any, weight: Any, bias: Any) -> Any:
         return ssm.causal_conv1d_fn(x, weight, bias, activation="silu")
 
-    def truth() -> np.ndarray:
-        result: np.ndarray = by_torch(*[t.double() for t in tensors]).numpy()
-        return result
-
     size = f"{shape} 4 taps float32"
     if gradient:
+        peers: dict[str, Callable[[], Any]] = {"torch conv1d and autograd": lambda: _gradient(by_torch, tensors, 0)}
         return Problem(
-            "ssm", "causal_conv1d_fn fwd+bwd", size, lambda: both_ways(ours), {"torch conv1d and autograd": lambda: both_ways(by_torch)},
-            lambda: both_ways(by_torch, torch.float64), 2e-6,
-        )  # fmt: skip
-    peers: dict[str, Callable[[], Any]] = {"torch conv1d": lambda: by_torch(*tensors)}
+            "ssm",
+            "causal_conv1d_fn fwd+bwd",
+            size,
+            lambda: _gradient(ours, tensors, 0),
+            peers,
+            lambda: _gradient(by_torch, doubles, 0),
+            2e-6,
+        )
+    peers = {"torch conv1d": lambda: by_torch(*tensors)}
     return Problem(
-        "ssm", "causal_conv1d_fn", size, lambda: ours(x, weight, bias), peers, truth, 1e-6, work=Work(8 * x.size, 2 * x.nbytes, exps=x.size)
-    )
+        "ssm", "causal_conv1d_fn", size, lambda: ours(*arrays), peers, lambda: by_torch(*doubles).numpy(), 1e-6,
+        work=Work(8 * x.size, 2 * x.nbytes, exps=x.size),
+    )  # fmt: skip
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
-    """A decoder's step. With heads, as in Mamba-2, A, the step size, D and the bias are one number a head, expanded."""
-    torch = _torch()
+    """A decoding step. With heads, as in Mamba-2, A, the step size, D and the bias are one number per head, expanded."""
+    import torch
+
     items, *heads, P, N = shape
     rng = np.random.default_rng(0)
 
@@ -159,7 +153,7 @@ def _step(shape: tuple[int, ...]) -> Problem:
         return ((state * C).sum(-1) + D * x) * torch.nn.functional.silu(z)
 
     def ours() -> Any:
-        ours_state.copy_(start)  # both sides do: a step more would be another answer
+        ours_state.copy_(start)  # as the peer does: every run starts from the same state
         with torch.no_grad():
             return ssm.selective_state_update(ours_state, x, dt, A, B, C, D, z, bias, dt_softplus=True)
 
@@ -168,20 +162,11 @@ def _step(shape: tuple[int, ...]) -> Problem:
         with torch.no_grad():
             return step(peer_state, x, dt, A, B, C, D, z, bias)
 
-    def truth() -> np.ndarray:
-        result: np.ndarray = step(*[t.double() for t in (start.clone(), x, dt, A, B, C, D, z, bias)]).numpy()
-        return result
+    def truth() -> Any:
+        return step(*[t.double() for t in (start.clone(), x, dt, A, B, C, D, z, bias)]).numpy()
 
     decays = heads[0] * items if heads else start.numel()
     return Problem(
         "ssm", "selective_state_update", f"{shape} float32", ours, {"torch": peer}, truth, 2e-6, {"torch": 1.5}, 1e-5,
         Work(6 * start.numel(), 4 * 4 * start.numel(), exps=decays),
     )  # fmt: skip
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise RuntimeError("bench ssm: the Mamba kernels' benchmarks need torch: pip install 'quatrefoil[torch]'") from None
-    return torch

@@ -82,7 +82,7 @@ def causal_conv1d_fn(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T]:
-    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (10).
+    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then an optional silu (10).
 
     Parameters
     ----------
@@ -91,18 +91,18 @@ def causal_conv1d_fn(
         Any W >= 1; its last tap meets x_t.
     bias : (D,), optional
     seq_idx : (B, L) int32 or int64, optional
-        Sequences packed into one: a tap counts only where its seq_idx is that of the output. Below 0 it is padding: the output is 0, and
-        no other output sees x there. Excludes states.
+        Sequences packed into one: a tap counts only if its sample has the seq_idx of the output. Below 0 is padding: the output is 0,
+        and no other output sees x there. Excludes states.
     initial_states : (B, D, W - 1), optional
-        What stands before x; zeros if absent.
+        The samples before x; zeros if absent.
     return_final_states : bool
         Return (out, final_states): the last W - 1 samples of initial_states and x together, (B, D, W - 1).
     final_states_out : (B, D, W - 1), optional
-        Written in place, and returned for the final states.
+        Array for the final states, written in place and returned.
     activation : None, "silu" or "swish"
         The last two are the same.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` for the call that makes one array.
+        As in ``help(qf.conventions)``; ``out`` if one array is returned.
 
     Returns
     -------
@@ -111,12 +111,12 @@ def causal_conv1d_fn(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes (but float16 and
-        bfloat16 beside float32, computed in float32; the result has the dtype of x).
+        Shapes that do not fit, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes, except half
+        precision with float32: computed in float32, returned in the dtype of x.
 
     Notes
     -----
-    Signature and meaning are those of causal-conv1d's function of this name; it takes any strides and any W. Differentiable in all real
+    Signature and meaning are those of causal-conv1d's function of this name, for any strides and any W. Differentiable in all real
     arrays, through the final states too (11)-(13). Reads x once, writes the result once. A NaN stays in its channel.
 
     Examples
@@ -133,9 +133,9 @@ def causal_conv1d_fn(
     target: Any = final_states_out
     if target is not None:
         _check_target(name, "final_states_out", target, x)
-        if tuple(target.shape) != tuple(final_states.shape):
-            found, expected = tuple(target.shape), tuple(final_states.shape)
-            raise ValueError(f"ssm.{name}: final_states_out has shape {found}, expected (B, D, W - 1) = {expected}")
+        if target.shape != final_states.shape:
+            shape, expected = tuple(target.shape), tuple(final_states.shape)
+            raise ValueError(f"ssm.{name}: final_states_out has shape {shape}, expected (B, D, W - 1) = {expected}")
         _check_same_precision(name, "final_states_out", target, x)
         target[...] = final_states
         final_states = target
@@ -151,7 +151,7 @@ def causal_conv1d_fn_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
 
-    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
+    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and that of the final states, (B, D, W - 1).
 
     Examples
     --------
@@ -161,11 +161,11 @@ def causal_conv1d_fn_vjp(
     >>> dweight
     array([[3., 6.]])
     """
-    given: list[Any] = list(inputs_and_grad)
-    if len(given) > 4:
-        given[3] = integer_array(given[3], "ssm.causal_conv1d_fn_vjp", "seq_idx")
+    arrays: list[Any] = list(inputs_and_grad)
+    if len(arrays) > 4:
+        arrays[3] = integer_array(arrays[3], "ssm.causal_conv1d_fn_vjp", "seq_idx")
     options = (_activation("causal_conv1d_fn_vjp", activation), bool(return_final_states))
-    return call_vjp(CAUSAL_CONV, given, options, (), backend, num_threads)
+    return call_vjp(CAUSAL_CONV, arrays, options, (), backend, num_threads)
 
 
 def causal_conv1d_update(
@@ -180,21 +180,21 @@ def causal_conv1d_update(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Some steps of ``causal_conv1d_fn`` that begin where ``conv_state`` ends; the state is **updated in place**.
+    """Continue ``causal_conv1d_fn`` from ``conv_state``, which is **updated in place**.
 
     Parameters
     ----------
     x : (B, D) or (B, D, L)
     conv_state : (B, D, S), S >= W - 1
-        The last S samples before x, and afterwards those of it and x together.
+        The last S samples before x; afterwards the last S of it and x together.
     weight : (D, W)
     bias : (D,), optional
     activation : None, "silu" or "swish"
     cache_seqlens : (B,) int32 or int64, optional
-        conv_state is a ring: x goes to the places cache_seqlens, cache_seqlens + 1, ... modulo S, and what stands before is history.
+        conv_state is a ring buffer: x is written at cache_seqlens, cache_seqlens + 1, ... modulo S, after the samples before it.
     conv_state_indices : (B,) int32 or int64, optional
-        conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most. Below 0 the item is padding:
-        its output is 0, and no state changes.
+        Item b uses row conv_state_indices[b] of conv_state, which may have more rows than the batch; each row once at most. Below 0 the
+        item is padding: its output is 0, and no state changes.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -205,13 +205,13 @@ def causal_conv1d_update(
     Raises
     ------
     ValueError, TypeError
-        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice. Nobody
-        looks on a device, and in what torch.compile traces: there the later of two items with one row gets NaN, and its samples are lost.
+        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice. Rows
+        are not checked on a device or under torch.compile: the later of two items with one row gets NaN, and its samples are lost.
 
     Notes
     -----
-    Signature and meaning are those of causal-conv1d's function of this name. With PyTorch gradients flow as through any in-place update;
-    without, a step costs one small convolution and a copy of the state.
+    Signature and meaning are those of causal-conv1d's function of this name. With PyTorch, gradients flow as through any in-place update.
+    A step costs one small convolution and a copy of the state.
 
     Examples
     --------
@@ -223,66 +223,54 @@ def causal_conv1d_update(
     array([[[2., 3.]]])
     """
     name = "causal_conv1d_update"
-    given: Any = x
-    kept: Any = conv_state
-    steps = given[..., None] if len(getattr(x, "shape", ())) == 2 else given
+    samples: Any = x
+    target: Any = conv_state
+    steps = samples[..., None] if len(getattr(x, "shape", ())) == 2 else samples
     rows = integer_array(conv_state_indices, f"ssm.{name}", "conv_state_indices")
     start = integer_array(cache_seqlens, f"ssm.{name}", "cache_seqlens")
     _check_state(name, steps, conv_state, weight, rows, start)
-    before, size, count = weight.shape[1] - 1, kept.shape[2], steps.shape[2]
-    real = None  # which items are no padding, where some are
+    before, size, count = weight.shape[1] - 1, target.shape[2], steps.shape[2]
     numbers = None if rows is None else numbers_of(rows)
-    if rows is not None and len(rows) and (numbers is None or min(numbers) < 0):
-        real, rows, twin = _without_padding(rows)
-    state = old = kept if rows is None else kept[rows]
+    pads = rows is not None and len(rows) and (numbers is None or min(numbers) < 0)
+    if pads:
+        is_real, rows, writer = _without_padding(rows)
+        is_writer = writer == _arrays.arange_beside(rows, len(rows))
+    state = old = target if rows is None else target[rows]
     if start is not None:
-        state = _turned(state, start)  # the oldest sample first
-    both = _where(real, _joined(state, steps))
-    arrays = (steps if real is None else both[..., size:], weight, bias, None, both[..., size - before : size])
+        state = _rotated(state, start)  # the oldest sample first
+    both = _arrays.namespace(state).concatenate((state, steps), axis=2)
+    if pads:
+        both = _where(is_real, both)
+    arrays = (both[..., size:] if pads else steps, weight, bias, None, both[..., size - before : size])
     y, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), (), None, backend, num_threads)
     state = both[..., count:]
     if start is not None:
-        state = _turned(state, -(start + count))
-    kept[... if rows is None else rows] = state if real is None else _as_twins(_where(real, state, old), twin)
-    if real is not None:  # an item whose row an earlier one has gets NaN: where nobody looks it cannot be an error
-        y = _where(real & (twin == _counted(rows)), y, _where(real, 0 * y + math.nan))
-    result: T = y if steps is given else y[..., 0]
+        state = _rotated(state, -(start + count))
+    if pads:
+        y = _where(is_real & is_writer, y, _where(is_real, 0 * y + math.nan))  # NaN in an item whose row an earlier item has
+        state = _where(is_real, state, old)
+        copies = state[writer]  # in torch only the writer has a gradient, or it would count twice
+        state = _where(is_writer, state, copies.detach()) if _arrays.kind(state) == "torch" else copies
+    target[... if rows is None else rows] = state
+    result: T = y if steps is samples else y[..., 0]
     return result
 
 
 def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
-    """Which items are no padding; the rows, where padding has that of the first item that is none; and whose state each item then writes.
+    """Which items are real; the rows, padding having that of the first real item; and the first item with each item's row.
 
-    That is the first item of the same row. So a row that is written twice is written alike, and no shape depends on the numbers. With
-    padding alone that row is the first.
+    Every item of a row writes the state of the first one: a row written twice is written alike, and no shape depends on the values.
     """
     xp = _arrays.namespace(rows)
-    real = rows >= 0
-    twin = xp.where(real, xp.argmax((rows[:, None] == rows) * 1, 1), xp.argmax(real * 1))
-    return real, xp.where(real, rows, 0 * rows)[twin], twin
+    is_real = rows >= 0
+    writer = xp.where(is_real, xp.argmax((rows[:, None] == rows) * 1, 1), xp.argmax(is_real * 1))
+    return is_real, xp.where(is_real, rows, 0 * rows)[writer], writer
 
 
-def _as_twins(state: Any, twin: Any) -> Any:
-    """state[twin], with a gradient in one of those that are alike, or it would be counted twice."""
-    if _arrays.kind(state) != "torch":
-        return state[twin]
-    import torch
-
-    own = twin == _counted(twin)
-    return torch.where(own[:, None, None], state, state[twin].detach())
-
-
-def _counted(rows: Any) -> Any:
-    """0, 1, 2, ... as many as there are, on the same device."""
-    return _arrays.arange_beside(rows, len(rows))
-
-
-def _where(real: Any, a: Any, b: Any = None) -> Any:
-    """``a``, and in the items that are padding ``b``, or 0."""
-    if real is None:
-        return a
+def _where(items: Any, a: Any, b: Any = None) -> Any:
+    """``a`` in those items, else ``b`` or 0."""
     xp = _arrays.namespace(a)
-    return xp.where(real[:, None, None], a, xp.zeros_like(a) if b is None else b)
+    return xp.where(items[:, None, None], a, xp.zeros_like(a) if b is None else b)
 
 
 def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, start: Any) -> None:
@@ -296,10 +284,10 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
         raise ValueError(f"{label}: x has shape {tuple(x.shape)}, expected (B, D) or (B, D, L)")
     if len(weight.shape) != 2 or weight.shape[0] != x.shape[1] or weight.shape[1] < 1:
         raise ValueError(f"{label}: weight has shape {tuple(weight.shape)}, expected (D, W) with D = {x.shape[1]} as in x and W at least 1")
-    found, least = tuple(conv_state.shape), weight.shape[1] - 1
-    if len(found) != 3 or found[1] != x.shape[1] or found[2] < least or (rows is None and found[0] != x.shape[0]):
+    shape, least = tuple(conv_state.shape), weight.shape[1] - 1
+    if len(shape) != 3 or shape[1] != x.shape[1] or shape[2] < least or (rows is None and shape[0] != x.shape[0]):
         raise ValueError(
-            f"{label}: conv_state has shape {found}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
+            f"{label}: conv_state has shape {shape}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
             f"D = {x.shape[1]} and S at least W - 1 = {least}"
         )
     _check_same_precision(name, "conv_state", conv_state, x)
@@ -312,20 +300,19 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
         if tuple(array.shape) != (x.shape[0],):
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
     if rows is not None:
-        check_rows(label, "conv_state_indices", rows, "conv_state", found)
+        check_rows(label, "conv_state_indices", rows, "conv_state", shape)
 
 
 def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None:
-    """Half precision counting as single."""
-    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
-    if wide != given:
-        found = _arrays.dtype_name(target)
-        cure = _arrays.converted(target, argument, given)
-        raise TypeError(f"ssm.{name}: {argument} has dtype {found} but x has {_arrays.dtype_name(x)}; convert it: {cure}")
+    """TypeError for another precision than that of x; half precision counts as single."""
+    wide, expected = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
+    if wide != expected:
+        dtypes = f"{_arrays.dtype_name(target)} but x has {_arrays.dtype_name(x)}"
+        raise TypeError(f"ssm.{name}: {argument} has dtype {dtypes}; convert it: {_arrays.converted(target, argument, expected)}")
 
 
 def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
-    """What is written in place must be an array like x that can be written to."""
+    """Errors for an array to be written in place that is no writeable array like x."""
     if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
         raise TypeError(f"ssm.{name}: {_arrays.expected_like(target, argument, x, 'x')}")
     check_device(f"ssm.{name}", argument, target, "x", x)
@@ -337,18 +324,8 @@ def _activation(name: str, activation: str | None) -> str:
     return "silu" if activation else "none"
 
 
-def _joined(a: Any, b: Any) -> Any:
-    return _arrays.namespace(a).concatenate((a, b), axis=2)
-
-
-def _turned(state: Any, by: Any) -> Any:
+def _rotated(state: Any, by: Any) -> Any:
     """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
-    size = state.shape[2]
-    if _arrays.kind(state) != "torch":
-        xp = _arrays.namespace(state)
-        at = (_arrays.arange_beside(by, size) + by[:, None]) % max(size, 1)
-        return xp.take_along_axis(state, at[:, None], axis=2)
-    import torch
-
-    at = (torch.arange(size, device=by.device) + by[:, None]) % max(size, 1)
-    return torch.take_along_dim(state, at[:, None], dim=2)
+    size, xp = state.shape[2], _arrays.namespace(state)
+    take = xp.take_along_dim if _arrays.kind(state) == "torch" else xp.take_along_axis
+    return take(state, ((_arrays.arange_beside(by, size) + by[:, None]) % max(size, 1))[:, None], 2)

@@ -1,43 +1,43 @@
-"""The kernels of a Mamba block as array operations. All states of some channels exist at a time, (B, D, N, L) numbers of each."""
+"""The kernels of a Mamba block as array operations. The scan holds all states of some channels at a time, (B, channels, N, L) numbers."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from ..._array_tools import arange, conj, in_pieces, is_complex, nan_unless, real, sigmoid, silu, silu_slope, softplus, zeros
 from ..scan.composition import scan, scan_adjoint
 
 
 class _Mixing:
-    """B or C of some channels as (1 or B, channels or 1, N, 1 or L), and the sums that make its gradient of theirs."""
+    """B or C of some channels as (1 or B, channels or 1, N, 1 or L), and the gradient of the whole, summed from theirs."""
 
-    def __init__(self, xp: Any, given: Any, channels: int) -> None:
-        self.xp, self.given, self.channels = xp, given, channels
-        self.groups = given.shape[1] if given.ndim == 4 else 1
-        self.total: Any = zeros(xp, given.shape, given)
+    def __init__(self, xp: Any, matrix: Any, channels: int) -> None:
+        self.xp, self.matrix, self.channels = xp, matrix, channels
+        self.groups = matrix.shape[1] if matrix.ndim == 4 else 1
+        self.total: Any = zeros(xp, matrix.shape, matrix)
         self.of_channels: list[Any] = []
 
     def of(self, piece: slice) -> Any:
-        if self.given.ndim == 2:
-            return self.given[None, piece, :, None]
+        if self.matrix.ndim == 2:
+            return self.matrix[None, piece, :, None]
         if self.groups == 1:
-            return self.given[:, None, ...] if self.given.ndim == 3 else self.given
-        return self.xp.take(self.given, self._group(piece), axis=1)
+            return self.matrix[:, None, ...] if self.matrix.ndim == 3 else self.matrix
+        return self.xp.take(self.matrix, self._group(piece), axis=1)
 
     def _group(self, piece: slice) -> Any:
-        index = arange(self.xp, piece.stop - piece.start, self.given, self.xp.int64) + piece.start
+        index = arange(self.xp, piece.stop - piece.start, self.matrix, self.xp.int64) + piece.start
         return index // (self.channels // self.groups)
 
     def add(self, grad: Any, piece: slice) -> None:
-        """(B, channels, N, L) of the channels of a piece."""
+        """Add (B, channels, N, L) of the channels of a piece."""
         xp = self.xp
-        if self.given.ndim == 2:
+        if self.matrix.ndim == 2:
             self.of_channels.append(xp.sum(grad, axis=(0, 3)))
         elif self.groups == 1:
-            self.total = self.total + xp.sum(grad, axis=1, keepdims=self.given.ndim == 4)
+            self.total = self.total + xp.sum(grad, axis=1, keepdims=self.matrix.ndim == 4)
         else:
-            belongs = arange(xp, self.groups, self.given, xp.int64)[:, None] == self._group(piece)
-            of_groups = xp.tensordot(xp.astype(belongs, self.given.dtype), grad, axes=([1], [1]))  # (G, B, N, L)
+            belongs = arange(xp, self.groups, self.matrix, xp.int64)[:, None] == self._group(piece)
+            of_groups = xp.tensordot(xp.astype(belongs, self.matrix.dtype), grad, axes=([1], [1]))  # (G, B, N, L)
             self.total = self.total + xp.permute_dims(of_groups, (1, 0, 2, 3))
 
     def gradient(self) -> Any:
@@ -47,9 +47,9 @@ class _Mixing:
 class _Scan:
     """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, the gate."""
 
-    def __init__(self, xp: Any, given: tuple[Any, ...], mixing: list[_Mixing], softens: bool, piece: slice) -> None:
-        u, delta, A, D, z, bias = given
-        self.xp, self.piece, self.u, self.A = xp, piece, u[:, piece, :], A[None, piece, :, None]
+    def __init__(self, xp: Any, inputs: tuple[Any, ...], mixing: list[_Mixing], softens: bool, piece: slice) -> None:
+        u, delta, A, D, z, bias = inputs
+        self.xp, self.u, self.A = xp, u[:, piece, :], A[None, piece, :, None]
         self.raw = delta[:, piece, :] if bias is None else delta[:, piece, :] + bias[piece, None]
         self.softens = softens
         self.step = softplus(xp, self.raw) if softens else self.raw
@@ -77,10 +77,10 @@ def selective_scan_fn(
     if 0 in u.shape:
         last = zeros(xp, (items, channels, N), A) if initial_state is None else initial_state
         return u, last if return_last_state else None
-    given, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
+    inputs, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
 
     def compute(piece: slice) -> tuple[Any, Any]:
-        s = _Scan(xp, given, mixing, delta_softplus, piece)
+        s = _Scan(xp, inputs, mixing, delta_softplus, piece)
         x = scan(xp, s.a, s.b, None if initial_state is None else initial_state[:, piece, :], 3)
         out = s.output(x)
         return out if s.z is None else out * silu(xp, s.z), x[..., L - 1]
@@ -98,10 +98,10 @@ def selective_scan_fn_vjp(
     if 0 in u.shape:
         *nothing, dinitial = (None if x is None else zeros(xp, x.shape, x) for x in (u, delta, A, B, C, D, z, delta_bias, initial_state))
         return (*nothing, dinitial if dinitial is None or grad_last is None else grad_last)
-    given, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
+    inputs, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
 
     def compute(piece: slice) -> tuple[Any, ...]:
-        s = _Scan(xp, given, mixing, delta_softplus, piece)
+        s = _Scan(xp, inputs, mixing, delta_softplus, piece)
         g = grad[:, piece, :] if s.z is None else grad[:, piece, :] * silu(xp, s.z)
         into = s.pair * g[:, :, None, :] * conj(xp, s.C)
         if grad_last is not None:
@@ -127,29 +127,27 @@ def selective_scan_fn_vjp(
 
 
 class _Conv:
-    """(10): the samples with those before the first, and which of them are seen with each tap."""
+    """(10): the samples with the initial ones, and which of them each tap sees."""
 
     def __init__(self, xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any) -> None:
         self.xp, self.weight, self.bias = xp, weight, bias
         self.L, self.W = x.shape[2], weight.shape[1]
         before = zeros(xp, (*x.shape[:2], self.W - 1), x) if initial_states is None else initial_states
         self.samples = xp.concat([before, x], axis=2)
-        self.padding, self.sequences = None, None
+        self.seq_idx = seq_idx
         if seq_idx is not None:
-            none = zeros(xp, (x.shape[0], self.W - 1), seq_idx) - 1
-            self.now, self.sequences = seq_idx, xp.concat([none, seq_idx], axis=1)
-            self.padding = (seq_idx < 0)[:, None, :]
+            self.sequences = xp.concat([zeros(xp, (x.shape[0], self.W - 1), seq_idx) - 1, seq_idx], axis=1)
 
     def seen(self, x: Any, j: int) -> Any:
         """x (B, D, L) where tap j stays in its sequence, else 0."""
-        if self.sequences is None:
+        if self.seq_idx is None:
             return x
-        same = self.sequences[:, j : j + self.L] == self.now
+        same = self.sequences[:, j : j + self.L] == self.seq_idx
         return self.xp.where(same[:, None, :], x, self.xp.zeros_like(x))
 
-    def there(self, x: Any) -> Any:
+    def masked(self, x: Any) -> Any:
         """x, and 0 at padding."""
-        return x if self.padding is None else self.xp.where(self.padding, self.xp.zeros_like(x), x)
+        return x if self.seq_idx is None else self.xp.where((self.seq_idx < 0)[:, None, :], self.xp.zeros_like(x), x)
 
     def shifted(self, j: int) -> Any:
         return self.samples[:, :, j : j + self.L]
@@ -163,12 +161,11 @@ class _Conv:
 
 
 def _conv_in_pieces(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, *others: Any) -> Any:
-    """``compute`` of some channels, whose arrays have them in axis 1."""
+    """``compute(_Conv, *others)`` piece by piece of the channels, axis 1 of all results."""
 
     def of(channels: slice) -> Any:
         part, before, *rest = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
-        some = _Conv(xp, part, weight[channels, :], None if bias is None else bias[channels], seq_idx, before)
-        return compute(some, *rest)
+        return compute(_Conv(xp, part, weight[channels, :], None if bias is None else bias[channels], seq_idx, before), *rest)
 
     return in_pieces(xp, of, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
 
@@ -178,7 +175,7 @@ def causal_conv1d_fn(
 ) -> tuple[Any, Any]:
     def compute(c: _Conv) -> tuple[Any, ...]:
         y = c.total()
-        out = c.there(silu(xp, y) if activation == "silu" else y)
+        out = c.masked(silu(xp, y) if activation == "silu" else y)
         return (out, c.samples[:, :, c.L :]) if return_final_states else (out,)
 
     out, *final = _conv_in_pieces(xp, compute, x, weight, bias, seq_idx, initial_states)
@@ -192,19 +189,18 @@ def causal_conv1d_fn_vjp(
     """(11)-(13)."""
 
     def compute(c: _Conv, grad: Any, grad_final: Any) -> tuple[Any, ...]:
-        g = c.there(grad * silu_slope(xp, c.total()) if activation == "silu" else grad)
+        g = c.masked(grad * silu_slope(xp, c.total()) if activation == "silu" else grad)
         both, of_taps = zeros(xp, c.samples.shape, x), []
         for j in range(c.W):
             part = c.seen(g, j)
             front, back = (zeros(xp, (*g.shape[:2], n), x) for n in (j, c.W - 1 - j))
             both = both + xp.concat([front, c.weight[:, j, None] * part, back], axis=2)
-            of_taps.append(xp.sum(c.there(c.seen(g * c.shifted(j), j)), axis=(0, 2)))
+            of_taps.append(xp.sum(c.masked(c.seen(g * c.shifted(j), j)), axis=(0, 2)))
         if grad_final is not None:
             both = both + xp.concat([zeros(xp, g.shape, x), grad_final], axis=2)
         return both[:, :, c.W - 1 :], both[:, :, : c.W - 1], xp.stack(of_taps, axis=0), xp.sum(g, axis=(0, 2))[None, :]
 
-    given = (x, weight, bias, seq_idx, initial_states, grad, grad_final)
-    dx, dinitial, dweight, dbias = _conv_in_pieces(xp, compute, *given)
+    dx, dinitial, dweight, dbias = _conv_in_pieces(xp, compute, x, weight, bias, seq_idx, initial_states, grad, grad_final)
     return dx, dweight.T, None if bias is None else dbias[0, :], None, None if initial_states is None else dinitial
 
 
@@ -218,9 +214,10 @@ def causal_conv1d_varlen_states(xp: Any, x: Any, cu_seqlens: Any, state_len: int
     """(14)."""
     if 0 in x.shape:
         return _unless_wrong(xp, x, cu_seqlens, zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x))
-    at, is_there = _varlen_places(xp, cu_seqlens, state_len)
-    at = xp.reshape(xp.where(is_there & (at < x.shape[0]), at, 0 * at), (-1,))
-    states = xp.reshape(xp.take(x, at, axis=0), (*is_there.shape, x.shape[1]))
+    at = cu_seqlens[1:, None] - state_len + arange(xp, state_len, cu_seqlens, xp.int64)  # the row of x of each sample
+    is_there = at >= cu_seqlens[:-1, None]
+    rows = xp.reshape(xp.where(is_there & (at < x.shape[0]), at, 0 * at), (-1,))
+    states = xp.reshape(xp.take(x, rows, axis=0), (*at.shape, x.shape[1]))
     states = xp.permute_dims(xp.where(is_there[..., None], states, 0 * states), (0, 2, 1))
     return _unless_wrong(xp, x, cu_seqlens, states)
 
@@ -239,14 +236,8 @@ def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any,
     return _unless_wrong(xp, x, cu_seqlens, xp.where(is_there[:, None], dx, 0 * dx)), None
 
 
-def _varlen_places(xp: Any, cu_seqlens: Any, state_len: int) -> tuple[Any, Any]:
-    """Which row of x is each of the states, and whether its sequence has it."""
-    at = cu_seqlens[1:, None] - state_len + arange(xp, state_len, cu_seqlens, xp.int64)
-    return at, at >= cu_seqlens[:-1, None]
-
-
-def is_first(xp: Any, rows: Any) -> Any:
-    """Of every item whether no earlier one has its row."""
+def _is_first(xp: Any, rows: Any) -> Any:
+    """For every item whether no earlier one has its row."""
     count = rows.shape[0]
     if count == 0:
         return rows >= 0
@@ -255,35 +246,29 @@ def is_first(xp: Any, rows: Any) -> Any:
 
 
 class _Step:
-    """(15), every array (B, H, P, N) or what broadcasts to it. The numbers of padding are 0, and those of an item whose row does not exist
-    or is an earlier one's, too."""
+    """(15); every array broadcasts to (B, H, P, N). Padding is 0, and so is an item whose row does not exist or is an earlier item's."""
 
     def __init__(
         self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool
     ) -> None:
-        self.xp, self.given, self.rows = xp, state, rows
+        self.xp, self.shape, self.rows, self.has_heads = xp, state.shape, rows, state.ndim == 4
         self.all = self.with_heads(state)
-        self.chosen = None if rows is None else xp.clip(rows, 0, max(state.shape[0] - 1, 0))
-        self.real = None if rows is None else (rows >= 0) & (rows < state.shape[0]) & is_first(xp, rows)
+        self.real = None if rows is None else (rows >= 0) & (rows < state.shape[0]) & _is_first(xp, rows)
         self.state = self.of_items(self.all)
-        given = [None if v is None else self.there(self.with_heads(v))[..., None] for v in (x, dt, z)]
-        self.x, self.dt, self.z = (cast(Any, v) for v in given)
-        fixed = [None if v is None else v if self.has_heads else v[None, ...] for v in (A, D, bias)]
-        self.A, self.D, self.bias = (cast(Any, v) for v in fixed)
+        per_item: list[Any] = [None if v is None else self.masked(self.with_heads(v))[..., None] for v in (x, dt, z)]
+        self.x, self.raw, self.z = per_item
+        self.A, self.D, bias = (v if v is None or self.has_heads else v[None, ...] for v in (A, D, bias))
         self.groups = B.shape[1] if B.ndim == 3 else 1
         heads = self.all.shape[1]
-        self.group = arange(xp, heads, x, xp.int64) // max(heads // self.groups, 1)
-        self.B, self.C = (self.of_heads(self.there(m if m.ndim == 3 else m[:, None, :])) for m in (B, C))
-        self.raw = self.dt if bias is None else self.dt + self.bias[..., None]
+        group = arange(xp, heads, x, xp.int64) // max(heads // self.groups, 1)
+        self.B, self.C = (xp.take(self.masked(m if m.ndim == 3 else m[:, None, :]), group, axis=1)[:, :, None, :] for m in (B, C))
+        if bias is not None:
+            self.raw = self.raw + bias[..., None]
         self.step = softplus(xp, self.raw) if softens else self.raw
         self.decayed = xp.exp(self.step * self.A) * self.state
         self.next = self.decayed + self.step * self.x * self.B
         y = xp.sum(self.C * self.next, axis=-1, keepdims=True)
         self.y = y if D is None else y + self.D[..., None] * self.x
-
-    @property
-    def has_heads(self) -> bool:
-        return bool(self.given.ndim == 4)
 
     def with_heads(self, v: Any) -> Any:
         return v if self.has_heads else self.xp.expand_dims(v, axis=1)
@@ -292,21 +277,15 @@ class _Step:
         """The rows of the items."""
         if self.rows is None:
             return states
-        return (
-            self.there(self.xp.take(states, self.chosen, axis=0))
-            if states.shape[0]
-            else zeros(self.xp, (self.rows.shape[0], *states.shape[1:]), states)
-        )
+        if states.shape[0] == 0:
+            return zeros(self.xp, (self.rows.shape[0], *states.shape[1:]), states)
+        return self.masked(self.xp.take(states, self.xp.clip(self.rows, 0, states.shape[0] - 1), axis=0))
 
-    def there(self, v: Any) -> Any:
-        """v, and 0 in the items that are padding."""
+    def masked(self, v: Any) -> Any:
+        """v, and 0 in padding."""
         if self.real is None:
             return v
         return self.xp.where(self.xp.reshape(self.real, (-1, *[1] * (v.ndim - 1))), v, self.xp.zeros_like(v))
-
-    def of_heads(self, m: Any) -> Any:
-        """(B, G, N) -> (B, H, 1, N)."""
-        return self.xp.take(m, self.group, axis=1)[:, :, None, :]
 
     def of_groups(self, terms: Any, like: Any) -> Any:
         """(B, H, P, N) -> their sums, shaped as B or C."""
@@ -319,12 +298,12 @@ class _Step:
         """The states of the items in their rows, ``others`` in all other rows."""
         xp = self.xp
         if self.rows is None:
-            return xp.reshape(items, self.given.shape)
-        if 0 in (items.shape[0], self.given.shape[0]):
-            return xp.reshape(others, self.given.shape)
-        match = self.rows[None, :] == arange(xp, self.given.shape[0], self.rows, self.rows.dtype)[:, None]
+            return xp.reshape(items, self.shape)
+        if 0 in (items.shape[0], self.shape[0]):
+            return xp.reshape(others, self.shape)
+        match = self.rows[None, :] == arange(xp, self.shape[0], self.rows, self.rows.dtype)[:, None]
         moved = xp.take(items, xp.argmax(xp.astype(match, xp.int64), axis=1), axis=0)
-        return xp.reshape(xp.where(xp.any(match, axis=1)[:, None, None, None], moved, others), self.given.shape)
+        return xp.reshape(xp.where(xp.any(match, axis=1)[:, None, None, None], moved, others), self.shape)
 
 
 def selective_state_step(
@@ -334,7 +313,7 @@ def selective_state_step(
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
     out = xp.reshape(s.y if z is None else s.y * silu(xp, s.z), x.shape)
     if rows is not None:
-        out = nan_unless(xp, xp.reshape(s.real | (rows < 0), (-1, *[1] * (x.ndim - 1))), s.there(out))
+        out = nan_unless(xp, xp.reshape(s.real | (rows < 0), (-1, *[1] * (x.ndim - 1))), s.masked(out))
     return out, s.put(s.next, s.all)
 
 
@@ -345,7 +324,7 @@ def selective_state_step_vjp(
     """(16)-(18)."""
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
     after = s.with_heads(grad_next)
-    grad = s.there(s.with_heads(grad))[..., None]
+    grad = s.masked(s.with_heads(grad))[..., None]
     g = grad if z is None else grad * silu(xp, s.z)
     mu = g * s.C + s.of_items(after)
     m = mu * s.decayed
@@ -359,5 +338,5 @@ def selective_state_step_vjp(
         s.of_groups(s.step * s.x * mu, B), s.of_groups(g * s.next, C),
         None if D is None else xp.reshape(xp.sum(g * s.x, axis=0), D.shape),
         None if z is None else xp.reshape(grad * silu_slope(xp, s.z) * s.y, z.shape),
-        None if dt_bias is None else xp.reshape(xp.sum(s.there(ddt), axis=0), dt_bias.shape), None,
+        None if dt_bias is None else xp.reshape(xp.sum(s.masked(ddt), axis=0), dt_bias.shape), None,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The kernels of a Mamba block in plain loops: the twin of csrc/ssm/selective. Exponentials and sums in double precision."""
+"""The kernels of a Mamba block in plain loops, as csrc/ssm/selective. Exponentials and sums are in double precision."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from ..._backends.numba import jit
 
 @jit
 def _step_size(raw, bias, softplus):
-    """README (1): the step size and its slope in what it is made of."""
+    """README (1): the step size and its slope."""
     x = float(raw) + bias
     if not softplus:
         return x, 1.0
@@ -31,11 +31,10 @@ def _silu(x):
 @jit
 def _states(u, delta, A, B, C, bias, softplus, pair, b, d, x, y):
     """README (2), (3): all states of one channel, x[t + 1] after step t, and y without the skip term."""
-    L, N = u.shape[2], A.shape[1]
     Bg, Cg = B[b if B.shape[0] > 1 else 0, d // (u.shape[1] // B.shape[1])], C[b if C.shape[0] > 1 else 0, d // (u.shape[1] // C.shape[1])]
-    for n in range(N):
+    for n in range(A.shape[1]):
         state = x[0, n]
-        for t in range(L):
+        for t in range(u.shape[2]):
             step, _ = _step_size(delta[b, d, t], bias[d], softplus)
             state = np.exp(step * A[d, n]) * state + step * u[b, d, t] * Bg[n, t if Bg.shape[1] > 1 else 0]
             x[t + 1, n] = state
@@ -58,35 +57,10 @@ def _scan(u, delta, A, B, C, D, z, bias, initial, softplus, pair, out, last, x, 
 
 
 @jit
-def _scan_vjp(
-    u,
-    delta,
-    A,
-    B,
-    C,
-    D,
-    z,
-    bias,
-    initial,
-    softplus,
-    pair,
-    grad,
-    grad_last,
-    du,
-    ddelta,
-    dA,
-    dB,
-    dC,
-    dD,
-    dz,
-    dbias,
-    dinitial,
-    x,
-    y,
-    along_A,
-    along_B,
-):
+def _scan_vjp(inputs, softplus, pair, grad, grad_last, gradients, x, y, along_A, along_B):
     """README (4)-(9)."""
+    u, delta, A, B, C, D, z, bias, initial = inputs
+    du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial = gradients
     items, channels, L = u.shape
     N = A.shape[1]
     for b in range(items):
@@ -163,23 +137,23 @@ def selective_scan_fn_vjp(
     u, delta, A, B, C, D, z, delta_bias, initial_state, grad, grad_last, du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial,
     delta_softplus, return_last_state, num_threads,
 ):  # fmt: skip
-    sums = [(dA, np.zeros(A.shape, _wide(A).dtype))] + [(o, np.zeros_like(_mixing(m))) for o, m in ((dB, B), (dC, C))]
-    sums += [(o, np.zeros(u.shape[1])) for o in (dD, ddelta_bias)]
-    sums += [(dinitial, np.zeros((*u.shape[:2], A.shape[1]), _wide(A).dtype))]
+    wide, states = _wide(A).dtype, (*u.shape[:2], A.shape[1])
+    sum_A, sum_D, sum_bias, sum_initial = (np.zeros(s, t) for s, t in ((A.shape, wide), (len(A), float), (len(A), float), (states, wide)))
+    sum_B, sum_C = (np.zeros_like(_mixing(m)) for m in (B, C))
     if u.size:
         inputs = _scan_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
-        wide = inputs[2].dtype
-        last = np.zeros((*u.shape[:2], A.shape[1]), wide) if grad_last is None else _wide(grad_last)
+        last = np.zeros(states, wide) if grad_last is None else _wide(grad_last)
         x, (y, along_A, along_B) = np.zeros((u.shape[2] + 1, A.shape[1]), wide), np.zeros((3, u.shape[2]))
-        gate = np.zeros((0, 0, 0), u.dtype) if dz is None else dz
-        (_, to_A), (_, to_B), (_, to_C), (_, to_D), (_, to_bias), (_, to_initial) = sums
-        _scan_vjp(
-            *inputs, delta_softplus, 2.0 if wide.kind == "c" else 1.0, grad, last, du, ddelta, to_A, to_B, to_C, to_D, gate, to_bias,
-            to_initial, x, y, along_A, along_B,
-        )  # fmt: skip
+        gradients = (du, ddelta, sum_A, sum_B, sum_C, sum_D, np.zeros((0, 0, 0), u.dtype) if dz is None else dz, sum_bias, sum_initial)
+        _scan_vjp(inputs, delta_softplus, 2.0 if wide.kind == "c" else 1.0, grad, last, gradients, x, y, along_A, along_B)
     elif grad_last is not None:
-        sums[-1][1][...] = grad_last
-    for output, total in sums:
+        sum_initial[...] = grad_last
+    _put_sums((dA, dB, dC, dD, ddelta_bias, dinitial), (sum_A, sum_B, sum_C, sum_D, sum_bias, sum_initial))
+
+
+def _put_sums(outputs, sums):
+    """Each sum into its output, unless that is None."""
+    for output, total in zip(outputs, sums):
         if output is not None:
             output[...] = total.reshape(output.shape)
 
@@ -263,7 +237,7 @@ def _step_vjp(
 
 
 def _with_heads(x, axis, heads):
-    """An axis of one head where there is none."""
+    """An axis of one head unless there is one."""
     return x if x is None or heads else np.expand_dims(x, axis)
 
 
@@ -283,11 +257,8 @@ def selective_state_step(state, x, dt, A, B, C, D, z, dt_bias, rows, out, next_s
     heads = state.ndim == 4
     if rows is not None and next_state is not state:
         next_state[...] = state
-    _step(
-        *_step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus),
-        _with_heads(out, 1, heads),
-        _with_heads(next_state, 1, heads),
-    )
+    inputs = _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
+    _step(*inputs, *(_with_heads(output, 1, heads) for output in (out, next_state)))
 
 
 def selective_state_step_vjp(
@@ -297,11 +268,7 @@ def selective_state_step_vjp(
     heads = state.ndim == 4
     inputs = _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
     after = _with_heads(_wide(grad_next), 1, heads)
-    sums = [np.zeros(v.shape) for v in inputs[3:7]] + [np.zeros(inputs[8].shape)]
-    items = [np.zeros(inputs[1].shape) for _ in range(3)]
-    states = after.copy()
-    _step_vjp(*inputs, _with_heads(grad, 1, heads), after, states, items[0], items[1], *sums[:4], items[2], sums[4])
-    made = (states, *items[:2], *sums[:4], items[2], sums[4])
-    for output, total in zip((dstate, dx, ddt, dA, dB, dC, dD, dz, dt_bias_grad), made):
-        if output is not None:
-            output[...] = total.reshape(output.shape)
+    _, x, dt, *fixed, _, bias, _, _ = inputs
+    sums = (after.copy(), *(np.zeros(v.shape) for v in (x, dt, *fixed, x, bias)))
+    _step_vjp(*inputs, _with_heads(grad, 1, heads), after, *sums)
+    _put_sums((dstate, dx, ddt, dA, dB, dC, dD, dz, dt_bias_grad), sums)

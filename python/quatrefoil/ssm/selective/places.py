@@ -1,6 +1,6 @@
-"""Integers that say where others lie: rows of an array of states, ends of sequences that are packed one behind the other.
+"""Checks of index arrays: rows of an array of states, ends of packed sequences.
 
-Functions look at them where that waits for nobody, and name what is wrong. In what a compiler traces and on a device the kernels look.
+Values are checked here if reading them waits for nothing. On a device, and in code that a compiler traces, the kernels check them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from ..._call import may_look
 
 
 def numbers_of(x: Any) -> list[int] | None:
-    """None where they are not at hand: on a device, while tracing, or in a tensor that stands for others."""
-    if not may_look(x):
-        return None
+    """The values, or None if they cannot be read: on a device, while tracing, or in a fake tensor."""
     try:
-        found: list[int] = x.tolist()
+        values: list[int] | None = x.tolist() if may_look(x) else None
     except RuntimeError:
         return None
-    return found
+    return values
 
 
 def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) -> None:
-    """ValueError where a row does not exist or is named twice; below 0 is padding."""
+    """ValueError if a row does not exist or is named twice; below 0 is padding."""
     numbers = numbers_of(rows)
     if not numbers:
         return
@@ -41,11 +39,10 @@ def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) ->
 
 
 def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = True) -> Any:
-    """cu_seqlens as int64: the ends of sequences along an axis of x, of all of it or, unless ``whole``, of a part. ValueError where they
-    are none."""
+    """cu_seqlens as int64, checked: ends of sequences that cover an axis of x, or unless ``whole`` a part of it."""
     ends = integer_array(cu_seqlens, label, "cu_seqlens")
     if ends is None or len(ends.shape) != 1 or _arrays.kind(x) is None or len(x.shape) <= axis:
-        return ends  # of shapes more is said where all arrays are looked at
+        return ends  # wrong shapes are reported by the call
     at, length = numbers_of(ends), x.shape[axis]
     if not at:
         return ends
@@ -57,7 +54,7 @@ def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = Tru
 
 
 def ends_check(at: int, axis: int, expected: str, *, whole: bool = True) -> Callable[[str, Sequence[Any], tuple[Any, ...]], None]:
-    """What an op checks of the values of input ``at``, ends of sequences along an axis of its first input, when no compiled kernel does."""
+    """``Policy.check_values`` of an op whose input ``at`` holds the ends of sequences along an axis of its first input."""
 
     def check(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
         ends, length = inputs[at], inputs[0].shape[axis]

@@ -89,21 +89,20 @@ def selective_scan_fn(
     u, delta, z : (B, D, L)
         Input, step sizes and gate; z is optional.
     A : (D, N)
-        Real or complex. Complex states stand for conjugate pairs: y is 2 Re C x.
+        Real or complex. A complex state stands for a conjugate pair: y is 2 Re C x.
     B, C : (B, N, L), (B, G, N, L) or (D, N)
-        Varying in time, shared by all channels or by the D / G consecutive ones of a group; or constant. With a complex A constant ones
-        are complex and varying ones real with pairs (re, im) along the last axis, (B, N, 2 L), as in mamba-ssm; complex arrays
-        (B, N, L) do too.
+        Varying in time, shared by all channels or by the D / G consecutive ones of a group; or constant. With a complex A, constant ones
+        are complex, and varying ones are complex or, as in mamba-ssm, real pairs (re, im) along the last axis, (B, N, 2 L).
     D, delta_bias : (D,), optional
-        Skip connection; added to delta before all else.
+        Skip connection; added to delta first.
     delta_softplus : bool
         delta becomes log(1 + e^delta).
     return_last_state : bool
     initial_state : (B, D, N), optional
-        The states before the first step, in the dtype of A; zeros if absent. mamba-ssm has no such keyword: it is for sequences that come
-        in pieces, each of which begins with the last state of the one before and ends, to rounding, as the whole would.
+        The states before the first step, in the dtype of A; zeros if absent. Not in mamba-ssm. A sequence can be computed in pieces, each
+        starting from the last state of the previous one.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
+        As in ``help(qf.conventions)``; ``out`` if one array is returned.
 
     Returns
     -------
@@ -112,16 +111,16 @@ def selective_scan_fn(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit; dtypes other than float32 and float64 (float16 and bfloat16 in u, delta, z, B, C beside float32 in
-        the others are computed in float32).
+        Shapes that do not fit; dtypes other than float32 and float64 (half precision in u, delta, z, B, C, with float32 in the others,
+        is computed in float32).
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
-    Differentiable in all arrays, in the initial state and through the last one too (mamba-ssm leaves that out). Cost: an exponential per
-    B D L N. No array of states exists: a thread holds N numbers for 64 bytes of channels going forward, N L / 32 times as many going
-    backward. Error in float32: some 1e-7 of the largest value, more where states remember thousands of steps, as for any recurrence of
-    rounded decays. A NaN in u, delta or z stays in its channel, from its time on; one in B or C in its batch item and group.
+    Differentiable in all arrays, including the initial state, and through the last state (mamba-ssm is not). Cost: B D L N exponentials.
+    No array of states exists: a thread holds N numbers for 64 bytes of channels forward, and N L / 32 numbers backward. Error in float32:
+    about 1e-7 of the largest value, more if states remember thousands of steps. A NaN in u, delta or z stays in its channel, from its
+    time on; one in B or C in its batch item and group.
 
     Examples
     --------
@@ -145,11 +144,9 @@ def selective_scan_fn_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)`` -> those given.
+    """Gradients of ``selective_scan_fn`` (4)-(9), of its inputs: ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)``.
 
-    Formulas (4)-(9).
-
-    ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and the last state's, (B, D, N).
+    ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and that of the last state, (B, D, N).
 
     Examples
     --------
@@ -160,20 +157,20 @@ def selective_scan_fn_vjp(
     >>> du.round(4)
     array([[[1.5032, 1.3679, 1.    ]]])
     """
-    given: list[Any] = list(inputs_and_grad)
-    for i in (3, 4) if len(given) > 5 else ():
-        given[i] = _paired(given[2], given[i])
-    gradients = list(call_vjp(SELECTIVE_SCAN, given, (bool(delta_softplus), bool(return_last_state)), (), backend, num_threads))
+    arrays: list[Any] = list(inputs_and_grad)
+    for i in (3, 4) if len(arrays) > 5 else ():
+        arrays[i] = _paired(arrays[2], arrays[i])
+    gradients = list(call_vjp(SELECTIVE_SCAN, arrays, (bool(delta_softplus), bool(return_last_state)), (), backend, num_threads))
     for i in (3, 4):
-        if given[i] is not inputs_and_grad[i]:
+        if arrays[i] is not inputs_and_grad[i]:
             gradients[i] = _arrays.narrow(_unpaired(gradients[i]), inputs_and_grad[i])
     return tuple(gradients)
 
 
 def _paired(A: Any, x: Any) -> Any:
-    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else as it is.
+    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else is returned as it is.
 
-    Any strides go for contiguous where an array is empty, so that such a one is copied.
+    An empty array is copied: NumPy calls it contiguous whatever its strides.
     """
     if not _arrays.is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
         return x
@@ -190,7 +187,7 @@ def _paired(A: Any, x: Any) -> Any:
     import torch
 
     pairs = x.resolve_neg().unflatten(-1, (x.shape[-1] // 2, 2)).contiguous()
-    if is_compiling() or pairs.storage_offset() % 2 or not pairs.numel():  # the last two torch does not view
+    if is_compiling() or pairs.storage_offset() % 2 or not pairs.numel():  # torch cannot view the last two
         pairs = pairs.clone(memory_format=torch.contiguous_format)
     return torch.view_as_complex(pairs)
 

@@ -91,7 +91,7 @@ def selective_state_update(
     Parameters
     ----------
     state : (B, P, N) or, with heads, (B, H, P, N)
-        h before the step, and afterwards h'. With ``state_batch_indices`` it may have other rows than B.
+        h before the step, and afterwards h'. With ``state_batch_indices`` it may have any number of rows.
     x, dt, z : (B, P) or (B, H, P)
         Input, step size and gate; z is optional.
     A : (P, N) or (H, P, N)
@@ -99,11 +99,11 @@ def selective_state_update(
     B, C : (B, N) or (B, G, N)
         Shared by all heads, or by the H / G consecutive ones of a group.
     D, dt_bias : (P,) or (H, P), optional
-        Skip connection; added to dt before all else.
+        Skip connection; added to dt first.
     dt_softplus : bool
         dt becomes log(1 + e^dt).
     state_batch_indices : (B,) int32 or int64, optional
-        Item b uses row state_batch_indices[b] of state, each row once at most. Below 0 the item is padding: its output is 0, and no state
+        Item b uses row state_batch_indices[b] of state, each row once at most. An item below 0 is padding: its output is 0, and no state
         changes.
     backend, num_threads
         As in ``help(qf.conventions)``.
@@ -117,16 +117,16 @@ def selective_state_update(
     ------
     ValueError, TypeError
         Shapes that do not fit, groups that do not divide the heads, a read-only state, a row that does not exist or is named twice; mixed
-        dtypes, but float16 and bfloat16 beside float32, computed in float32. On a device, where looking would wait, an item whose row does
-        not exist or is an earlier item's gets NaN, and changes no state.
+        dtypes, except half precision with float32: computed in float32. Rows are not checked on a device: an item whose row does not
+        exist or is an earlier item's gets NaN, and changes no state.
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; with heads Dao and Gu,
-    arXiv 2405.21060). Any strides are taken as they are; where A does not vary over the states, as A expanded from one number a head, and
-    dt and dt_bias not over the dims, one exponential serves 64 dims, otherwise each state has one. Every state is read and written once: a
-    state that is no contiguous array, or of half precision, is computed apart and copied back. With PyTorch gradients flow as through any
-    in-place update; ``selective_state_step`` is the same without one.
+    arXiv 2405.21060). Any strides are read in place. If A is expanded from one number per head, and dt and dt_bias are expanded over the
+    dims, one exponential serves 64 dims; otherwise each state takes one. Every state is read and written once; a state that is not
+    contiguous, or of half precision, is computed separately and copied back. With PyTorch, gradients flow as through any in-place update;
+    ``selective_state_step`` leaves its state alone.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def selective_state_update(
     writeable(before, _IN_PLACE.label, "state")
     others = (x, dt, A, B, C, D, z, dt_bias, rows)
     if before.__class__ is not np.ndarray and _wants_gradient((state, *others)):
-        before = before.clone()  # autograd needs what is written over
+        before = before.clone()  # autograd needs the old state
     y: T
     y, after = call(_IN_PLACE, (before, *others), (bool(dt_softplus),), (), IN_PLACE, backend, num_threads)
     if after is not state:
@@ -171,8 +171,8 @@ def selective_state_step(
 ) -> tuple[T, T]:
     """``selective_state_update`` that leaves ``state`` alone: returns (out, the whole state after the step).
 
-    All arguments and errors are those of ``selective_state_update``, backend and num_threads too. As in ``help(qf.conventions)``.
-    Differentiable in all real arrays (16)-(18); it costs one more array of states.
+    Arguments and errors are those of ``selective_state_update``; backend and num_threads: As in ``help(qf.conventions)``. Differentiable
+    in all real arrays (16)-(18). Costs one more array of states.
 
     Examples
     --------
@@ -190,10 +190,9 @@ def selective_state_step(
 def selective_state_step_vjp(
     *inputs_and_grad: Given[T], dt_softplus: bool = False, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``selective_state_step`` (16)-(18), those of the real arrays that are given.
+    """Gradients of ``selective_state_step`` (16)-(18), of its real inputs.
 
-    ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``, where ``grad`` is a tuple of that of out and that of the
-    state after the step.
+    ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``; ``grad`` is a tuple: of out, and of the next state.
 
     Examples
     --------
@@ -203,18 +202,16 @@ def selective_state_step_vjp(
     >>> dstate.round(4)
     array([[[0.3679]]])
     """
-    given: list[Any] = list(inputs_and_grad)
-    if len(given) > 10:
-        given[9] = _rows(f"{STATE_STEP.label}_vjp", given[9], given[0])
-    return call_vjp(STATE_STEP, given, (bool(dt_softplus),), (), backend, num_threads)
+    arrays: list[Any] = list(inputs_and_grad)
+    if len(arrays) > 10:
+        arrays[9] = _rows(f"{STATE_STEP.label}_vjp", arrays[9], arrays[0])
+    return call_vjp(STATE_STEP, arrays, (bool(dt_softplus),), (), backend, num_threads)
 
 
 def _wants_gradient(arrays: Sequence[Any]) -> bool:
-    """Whether PyTorch will keep these for a gradient."""
-    kind = _arrays.kind(arrays[0])
-    if kind != "torch" or not _arrays.namespace_of(kind).is_grad_enabled():
-        return False
-    return any(getattr(a, "requires_grad", False) for a in arrays)
+    """Whether PyTorch will save these for a gradient."""
+    enabled = _arrays.kind(arrays[0]) == "torch" and _arrays.namespace(arrays[0]).is_grad_enabled()
+    return enabled and any(getattr(a, "requires_grad", False) for a in arrays)
 
 
 def _rows(label: str, rows: Any, state: Any) -> Any:

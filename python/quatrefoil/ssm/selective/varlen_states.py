@@ -1,4 +1,4 @@
-"""What a short convolution keeps of sequences that are packed one behind the other, a drop-in for causal-conv1d's."""
+"""The state that a short convolution keeps of packed sequences, a drop-in for causal-conv1d's."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def causal_conv1d_varlen_states(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """The last ``state_len`` samples of every sequence (14), as ``causal_conv1d_update`` takes them for its conv_state.
+    """The last ``state_len`` samples of every sequence (14): the conv_state of ``causal_conv1d_update``.
 
     Parameters
     ----------
     x : (T, D)
-        The sequences one behind the other, in time.
+        The sequences, one after another.
     cu_seqlens : (B + 1,) int32 or int64
         Sequence b is x[cu_seqlens[b] : cu_seqlens[b + 1]].
     state_len : int
@@ -44,18 +44,17 @@ def causal_conv1d_varlen_states(
     Returns
     -------
     states : (B, D, state_len), in the dtype of x
-        Zeros in front of a sequence that is shorter.
+        A shorter sequence has zeros before it.
 
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit; a negative state_len; cu_seqlens that decrease or leave [0, T] (on a device, where looking would wait, the
-        result is NaN instead); other dtypes.
+        Shapes that do not fit; a negative state_len; other dtypes; cu_seqlens that decrease or leave [0, T] (not checked on a device,
+        where the result is NaN).
 
     Notes
     -----
-    Signature and meaning are those of causal-conv1d's function of this name. Differentiable in x. A copy: B D state_len numbers are read
-    and written.
+    Signature and meaning are those of causal-conv1d's function of this name. Differentiable in x. Copies B D state_len numbers.
 
     Examples
     --------
@@ -66,9 +65,9 @@ def causal_conv1d_varlen_states(
     <BLANKLINE>
            [[0., 0., 5.]]])
     """
-    name = "causal_conv1d_varlen_states"
-    arrays = (x, ends_of(cu_seqlens, f"ssm.{name}", x, 0, whole=False))
-    states: T = call(VARLEN_STATES, arrays, (_length(name, state_len),), (), out, backend, num_threads)
+    label = VARLEN_STATES.label
+    arrays = (x, ends_of(cu_seqlens, label, x, 0, whole=False))
+    states: T = call(VARLEN_STATES, arrays, (integer(state_len, label, "state_len", 0),), (), out, backend, num_threads)
     return states
 
 
@@ -85,12 +84,8 @@ def causal_conv1d_varlen_states_vjp(
     >>> dx[:, 0]  # which samples are in a state
     array([0., 1., 1., 1., 1.])
     """
-    name = "causal_conv1d_varlen_states_vjp"
-    given: list[Any] = list(inputs_and_grad)
-    if len(given) == 3:
-        given[1] = ends_of(given[1], f"ssm.{name}", given[0], 0, whole=False)
-    return call_vjp(VARLEN_STATES, given, (_length(name, state_len),), (), backend, num_threads)
-
-
-def _length(name: str, state_len: int) -> int:
-    return integer(state_len, f"ssm.{name}", "state_len", 0)
+    label = f"{VARLEN_STATES.label}_vjp"
+    arrays: list[Any] = list(inputs_and_grad)
+    if len(arrays) == 3:
+        arrays[1] = ends_of(arrays[1], label, arrays[0], 0, whole=False)
+    return call_vjp(VARLEN_STATES, arrays, (integer(state_len, label, "state_len", 0),), (), backend, num_threads)

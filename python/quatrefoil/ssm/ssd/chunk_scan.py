@@ -28,7 +28,7 @@ def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
             f"{label}: return_varlen_states was given without cu_seqlens, expected (S + 1,) integers that say where sequences begin"
         )
     if cuts is not None and x is not None and x[0] != 1:
-        raise ValueError(f"{label}: x has shape {x} with cu_seqlens, expected one item: its sequences lie one behind the other")
+        raise ValueError(f"{label}: x has shape {x} with cu_seqlens, expected one item that holds all sequences")
 
 
 CHUNK_SCAN = Op(
@@ -139,61 +139,60 @@ def mamba_chunk_scan_combined(
     B, C : (B, L, G, N)
         Shared by the H / G consecutive heads of a group.
     chunk_size : int
-        At least 1. At most so many steps are taken at a time, and no more than pay; it does not change the result beyond rounding.
+        At least 1; an upper limit for the steps taken at a time. Changes the result by rounding only.
     D : (H, P) or (H,), optional
         Skip connection.
     dt_bias : (H,), optional
-        Added to dt before all else.
+        Added to dt first.
     initial_states : (B, H, P, N), optional
         The state before the first step; zeros if absent.
     seq_idx : (B, L) int32 or int64, optional
-        Sequences packed into one: the state starts anew, from zeros, where the number changes.
+        Sequences packed into one: the state restarts from zeros where the number changes.
     cu_seqlens : (S + 1,) int32 or int64, optional
-        Where sequences begin in one item (B = 1), and L at the end; the state starts anew there too.
+        Where sequences begin in one item (B = 1), and L at the end; the state restarts there too.
     dt_softplus : bool
         dt becomes log(1 + e^dt).
     dt_limit : (least, most)
-        dt is clipped to these then. With the default a dt below 0 counts as 0.
+        Limits of dt, applied last. With the default a dt below 0 counts as 0.
     return_final_states, return_varlen_states : bool
         Return the states after the last step, (B, H, P, N), and those at the end of every sequence of ``cu_seqlens``, (S, H, P, N), too.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
+        As in ``help(qf.conventions)``; ``out`` if one array is returned.
 
     Returns
     -------
-    out : (B, L, H, P), in the dtype of x; a tuple of it and the states that were asked for, in that order. Those of an empty sequence are
-    0. States are float32 where x is half precision.
+    out : (B, L, H, P), in the dtype of x; or a tuple of it and the requested states, in that order. The state of an empty sequence is 0.
+    States are float32 if x has half precision.
 
     Raises
     ------
     ValueError, TypeError
         Shapes that do not fit, groups that do not divide the heads, a chunk size below 1, limits in the wrong order, cu_seqlens that do not
-        ascend from 0 to L (on a device, where looking would wait, results are NaN instead); a mix of float32 and float64. float16 and
-        bfloat16, also beside float32, are computed in float32.
+        ascend from 0 to L (not checked on a device, where results are NaN); a mix of float32 and float64. Half precision, also with
+        float32, is computed in float32.
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
-    Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 32 steps,
-    some 5 N P for the gradient. Memory beside the results: products of B and C, at most as much as the result; of states one a thread,
-    for gradients three a chunk and thread, and parts of the sums over heads, at most two results and c numbers a step and part. A NaN in x
-    stays in its channel, one in dt in its head, from its time on and within its sequence; without the compiled kernels, and on a GPU,
-    it reaches all of its chunk and what follows.
+    Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds per step and head in chunks of c <= 32 steps,
+    about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread; for gradients three states
+    per chunk and thread, and parts of sums over heads, at most two results and c numbers per step and part. A NaN in x stays in its
+    channel, one in dt in its head, from its time on, in its sequence; in compositions and on GPUs it reaches all its chunk and later ones.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> x, dt, B = np.ones((1, 4, 1, 1)), np.full((1, 4, 1), np.log(2)), np.ones((1, 4, 1, 1))
     >>> y = qf.ssm.mamba_chunk_scan_combined(x, dt, np.array([-1.0]), B, B, chunk_size=64)  # h_t = h_{t-1} / 2 + log 2
-    >>> np.round(y.ravel() / np.log(2), 12).tolist()
-    [1.0, 1.5, 1.75, 1.875]
+    >>> np.round(y.ravel() / np.log(2), 12)
+    array([1.   , 1.5  , 1.75 , 1.875])
     """
     name = "mamba_chunk_scan_combined"
     options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)
     seq_idx, cuts = _arguments.integer_array(seq_idx, f"ssm.{name}", "seq_idx"), ends_of(cu_seqlens, f"ssm.{name}", x, 1)
     arrays = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx, cuts)
-    y, final_states, varlen_states = call(CHUNK_SCAN, arrays, options, (), out, backend, num_threads)
-    states = [s for s, asked in ((final_states, return_final_states), (varlen_states, return_varlen_states)) if asked]
+    y, *states = call(CHUNK_SCAN, arrays, options, (), out, backend, num_threads)
+    states = [s for s, requested in zip(states, (return_final_states, return_varlen_states)) if requested]
     return (y, *states) if states else y
 
 
@@ -207,10 +206,10 @@ def mamba_chunk_scan_combined_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``mamba_chunk_scan_combined`` (8)-(15): ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[,
-    cu_seqlens]]]]]], grad)`` -> those of the real inputs given.
+    """Gradients of ``mamba_chunk_scan_combined`` (8)-(15), of its real inputs.
 
-    ``grad`` (B, L, H, P), or where states were asked for a tuple of it and theirs. The gradient of a dt outside the limits is 0.
+    ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[, cu_seqlens]]]]]], grad)``; ``grad`` (B, L, H, P), or a tuple of it and
+    those of the requested states. The gradient of a dt outside the limits is 0.
 
     Examples
     --------
@@ -223,14 +222,14 @@ def mamba_chunk_scan_combined_vjp(
     """
     name = "mamba_chunk_scan_combined_vjp"
     options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)
-    given: list[Any] = list(inputs_and_grad)
-    if len(given) > 10:
-        given[9] = _arguments.integer_array(given[9], f"ssm.{name}", "seq_idx")
-    if len(given) > 11:
-        given[10] = ends_of(given[10], f"ssm.{name}", given[0], 1)
-    if isinstance(given[-1], (tuple, list)) and return_varlen_states and not return_final_states:
-        given[-1] = (given[-1][0], None, *given[-1][1:])
-    return call_vjp(CHUNK_SCAN, given, options, (), backend, num_threads)
+    arrays: list[Any] = list(inputs_and_grad)
+    if len(arrays) > 10:
+        arrays[9] = _arguments.integer_array(arrays[9], f"ssm.{name}", "seq_idx")
+    if len(arrays) > 11:
+        arrays[10] = ends_of(arrays[10], f"ssm.{name}", arrays[0], 1)
+    if isinstance(arrays[-1], (tuple, list)) and return_varlen_states and not return_final_states:
+        arrays[-1] = (arrays[-1][0], None, *arrays[-1][1:])
+    return call_vjp(CHUNK_SCAN, arrays, options, (), backend, num_threads)
 
 
 def _options(name: str, chunk_size: Any, dt_softplus: Any, dt_limit: Any, final: Any, varlen: Any) -> tuple[Any, ...]:
@@ -240,7 +239,7 @@ def _options(name: str, chunk_size: Any, dt_softplus: Any, dt_limit: Any, final:
 
 
 def limits(name: str, dt_limit: Any) -> tuple[float, float]:
-    """``dt_limit`` as two numbers in their order, which may be infinite."""
+    """``dt_limit`` as two numbers, least <= most, which may be infinite."""
     label = f"ssm.{name}"
     if not isinstance(dt_limit, (tuple, list)) or len(dt_limit) != 2:
         raise TypeError(f"{label}: dt_limit is {dt_limit!r}, expected two numbers (least, most)")

@@ -1,8 +1,7 @@
-"""What Mamba's blocks share: the short convolution with a state, gated norms, initial step sizes, and caches."""
+"""The common parts of Mamba's blocks: the short convolution with a state, gated norms, initial step sizes, and caches."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,14 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ... import ssm
+from ..._arguments import MOST_NUMBERS, integer
 from ..._arrays import narrow, widen
-from ._layer import Layer
+from ._layer import Layer, initial_log_steps
 
 Cache = tuple[Tensor, Tensor]  # the last inputs of the convolution, and the states of the scan
 
 
 class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
-    """Root mean square of each group of channels to 1, times ``weight`` (size,); times silu of the gate, before or after that."""
+    """Scales the root mean square of each group of channels to 1, times ``weight`` (size,); times silu of the gate, before or after."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         """x, gate (..., size) -> (..., size)."""
-        wide = widen(x)  # half precision holds neither small squares nor the gradient of their roots
+        wide = widen(x)  # half precision loses small squares and the gradient of their roots
         if gate is not None and not self.norm_before_gate:
             wide = wide * F.silu(widen(gate))
         groups = wide.unflatten(-1, (-1, self.group_size))
@@ -47,10 +47,10 @@ class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
 
 
 def initial_dt_bias(
-    size: int, dt_min: float, dt_max: float, floor: float = 0.0, device: Any = None, dtype: torch.dtype | None = None
+    name: str, size: int, dt_min: float, dt_max: float, floor: float = 0.0, device: Any = None, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """What softplus makes step sizes of, log-uniform between dt_min and dt_max."""
-    dt = torch.exp(torch.rand(size, device=device) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)).clamp(min=floor)
+    """The inverse softplus of step sizes that are log-uniform between dt_min and dt_max."""
+    dt = torch.exp(initial_log_steps(name, dt_min, dt_max, size, device=device)).clamp(min=floor)
     bias: Tensor = (dt + torch.log(-torch.expm1(-dt))).to(dtype or torch.get_default_dtype())
     return bias
 
@@ -58,16 +58,14 @@ def initial_dt_bias(
 def convolved(
     x: Tensor, conv: torch.nn.Conv1d, state: Tensor | None = None, seq_idx: Tensor | None = None, cu_seqlens: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """x (B, D, L) after ``conv`` and silu, in the dtype of x; what stands before x is read from ``state`` (B, D, W).
+    """x (B, D, L) after ``conv`` and silu, continuing from ``state`` (B, D, W), and the state after x.
 
-    And the state after x, which the caller writes when nothing more can fail.
-
-    With ``seq_idx`` it stands before the first sequence of an item, and what is kept is of the last. With ``cu_seqlens`` a row of the state
-    belongs to each of the sequences in one item, which begin here: it is not read.
+    With ``seq_idx`` the state precedes the first sequence of an item, and the new one is that of the last. With ``cu_seqlens`` it has one
+    row for each sequence in one item; the sequences begin here, so it is not read.
     """
     weight, last = conv.weight[:, 0], x.detach()
     if state is not None and cu_seqlens is None:
-        before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs it as it was
+        before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs the old state
         last = torch.cat((state, last.to(state.dtype)), -1)[..., -state.shape[-1] :]
         if seq_idx is None or not x.shape[-1]:
             y: Tensor = ssm.causal_conv1d_fn(x, weight, conv.bias, None, before, activation="silu")
@@ -75,7 +73,7 @@ def convolved(
             x = torch.cat((before, x), -1)
             seq_idx = torch.cat((seq_idx[:, :1].expand(-1, before.shape[-1]), seq_idx), -1)
             y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")[..., before.shape[-1] :]
-            number = torch.cat((seq_idx[:, :1], seq_idx), -1)[:, -last.shape[-1] :]  # of the samples in last
+            number = torch.cat((seq_idx[:, :1], seq_idx), -1)[:, -last.shape[-1] :]  # the sequences of the samples in last
             last = last.masked_fill((number != number[:, -1:])[:, None], 0)
         return y, last
     y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")
@@ -85,27 +83,42 @@ def convolved(
 
 
 class Block(Layer):
-    """A block whose layer keeps its place in an ``inference_params`` as mamba-ssm's do."""
+    """A block with a cache, which ``inference_params`` may hold as in mamba-ssm."""
 
     layer_idx: int | None
     d_model: int
+    d_conv: int
+    state_shape: tuple[int, ...]
     in_proj: torch.nn.Linear
+    conv1d: torch.nn.Conv1d
+    A_log: torch.nn.Parameter
 
     def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
-        raise NotImplementedError
+        """The cache before the first token, zeros: conv_state (B, channels of conv1d, W) and ssm_state (B, D, N) or (B, H, P, N).
+
+        Without ``dtype`` the latter is float32 or wider. ``max_seqlen`` is ignored: the size does not depend on the number of tokens.
+        """
+        weight = self.conv1d.weight
+        batch_size = integer(batch_size, f"{type(self).__name__}.allocate_inference_cache", "batch_size", 0, MOST_NUMBERS)
+        conv_state = weight.new_zeros(batch_size, weight.shape[0], self.d_conv, dtype=dtype or weight.dtype)
+        return conv_state, weight.new_zeros(batch_size, *self.state_shape, dtype=dtype or widen(weight).dtype)
+
+    def _rates(self) -> Tensor:
+        A: Tensor = -torch.exp(widen(self.A_log))
+        return A
 
     def _cache_in(self, inference_params: Any, batch: int) -> Cache:
-        """This layer's part of ``inference_params.key_value_memory_dict``, made where it is not there; zeros at the beginning."""
+        """This layer's part of ``inference_params.key_value_memory_dict``, allocated if absent; zeros at the beginning."""
         name = type(self).__name__
         if self.layer_idx is None:
             raise ValueError(f"{name}: layer_idx is None, expected the layer's number, under which inference_params keeps its states")
-        kept: dict[int, Cache] = inference_params.key_value_memory_dict
-        if self.layer_idx not in kept:
+        caches: dict[int, Cache] = inference_params.key_value_memory_dict
+        if self.layer_idx not in caches:
             if inference_params.seqlen_offset > 0:
                 what = f"its seqlen_offset is {inference_params.seqlen_offset}: what came before would be lost"
                 raise ValueError(f"{name}: inference_params holds no states of layer {self.layer_idx}, but {what}")
-            kept[self.layer_idx] = self.allocate_inference_cache(batch, inference_params.max_seqlen)
-        cache = kept[self.layer_idx]
+            caches[self.layer_idx] = self.allocate_inference_cache(batch, inference_params.max_seqlen)
+        cache = caches[self.layer_idx]
         if cache[0].shape[0] != batch:
             raise ValueError(f"{name}: inference_params holds states of {cache[0].shape[0]} sequences, but there are {batch} here")
         if inference_params.seqlen_offset == 0:

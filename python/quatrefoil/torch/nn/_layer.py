@@ -1,10 +1,11 @@
-"""What every layer says of a wrong keyword or input, in its own name."""
+"""The common base of all layers: errors for wrong keywords and inputs, initial step sizes."""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..._arrays import describe
 
-# What other libraries call these.
+# Names of these in other libraries.
 _OTHER_NAMES = {
     "d_state": ("N", "n", "state_size", "state_dim", "ssm_size"),
     "d_model": ("H", "h", "hidden_size", "dim", "channels", "hidden_dim", "features"),
@@ -25,8 +26,15 @@ _OTHER_NAMES = {
 }
 
 
+def initial_log_steps(name: str, dt_min: float, dt_max: float, *shape: int, device: Any = None) -> Tensor:
+    """Logarithms of step sizes, log-uniform between dt_min and dt_max; errors name the layer."""
+    if not 0 < dt_min <= dt_max:
+        raise ValueError(f"{name}: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")
+    return torch.rand(*shape, device=device) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)
+
+
 class Layer(torch.nn.Module):  # type: ignore[misc]
-    """A module whose errors name it and what its user gave."""
+    """A module whose errors name it."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -45,9 +53,9 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
         swapped: tuple[int, str] | None = None,
         name: str = "input",
     ) -> None:
-        """TypeError or ValueError for what is no tensor of the precision of ``like`` with ``size`` channels at that axis.
+        """TypeError or ValueError unless x is a tensor of the precision of ``like`` with ``size`` channels at that axis.
 
-        ``swapped`` is the axis at which the channels are by mistake, and what to do then.
+        ``swapped`` is an axis that may hold the channels by mistake, and the cure.
         """
         label, wanted = type(self).__name__, f"torch.{str(like.dtype).removeprefix('torch.')}"
         if not isinstance(x, Tensor):
@@ -71,22 +79,22 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
         """The same for a complex state of that shape."""
         known = isinstance(state, Tensor) and state.is_complex()
         if not known or tuple(state.shape) != shape:
-            found = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"
+            got = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"
             label, cure = type(self).__name__, f"begin with default_state({', '.join(map(str, shape[:1]))})"
-            raise ValueError(f"{label}: state {found}, expected a complex tensor of shape {shape}; {cure}")
+            raise ValueError(f"{label}: state {got}, expected a complex tensor of shape {shape}; {cure}")
 
 
 def _refusing_unknown(init: Any) -> Any:
-    """An ``__init__`` whose TypeError for an unknown keyword says which one is meant."""
+    """An ``__init__`` whose TypeError for an unknown keyword suggests a known one."""
     known = list(inspect.signature(init).parameters)[1:]
 
     @functools.wraps(init)
-    def __init__(self: Any, *given: Any, **named: Any) -> None:
-        for name in named:
+    def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:
+        for name in keywords:
             if name not in known:
                 meant = [k for k in known if name in _OTHER_NAMES.get(k, ())] or difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {meant[0]}?" if meant else f"expected {', '.join(known)}"
                 raise TypeError(f"{type(self).__name__}: unknown argument {name}; {hint}")
-        init(self, *given, **named)
+        init(self, *arguments, **keywords)
 
     return __init__

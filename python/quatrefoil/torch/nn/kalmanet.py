@@ -1,4 +1,4 @@
-"""Gated KalmaNet: attention by an online ridge regression, with projections, short convolutions and gates around it."""
+"""Gated KalmaNet: attention by an online ridge regression, with projections, short convolutions and gates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._layer import Layer
 
 State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
 
-_FLOOR = 1e-6  # upstream's, under norms and gates
+_FLOOR = 1e-6  # added to norms and gates, as upstream
 
 
 class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
@@ -29,19 +29,17 @@ class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
         self.weight = torch.nn.Parameter(torch.empty(size, 1, width).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, before: Tensor | None, keep: bool) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D), before (B, D, width - 1) -> (B, T, D), and what to hand on if ``keep``."""
-        weight = self.weight[:, 0]
-        x = x.transpose(1, 2)
+        """x (B, T, D), before (B, D, width - 1) -> (B, T, D), and the last width - 1 samples if ``keep``."""
+        x, weight = x.transpose(1, 2), self.weight[:, 0]
+        options: dict[str, Any] = {"initial_states": before, "activation": "silu"}
         if not keep:
-            return ssm.causal_conv1d_fn(x, weight, initial_states=before, activation="silu").transpose(1, 2), None
-        y, after = ssm.causal_conv1d_fn(x, weight, initial_states=before, return_final_states=True, activation="silu")
+            return ssm.causal_conv1d_fn(x, weight, **options).transpose(1, 2), None
+        y, after = ssm.causal_conv1d_fn(x, weight, return_final_states=True, **options)
         return y.transpose(1, 2), after
 
 
 class GatedKalmaNet(Layer):
-    """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names (18)-(20).
-
-    ``quatrefoil.ssm.gka`` with what stands around it upstream.
+    """The Gated KalmaNet layer of arXiv 2511.21016 around ``quatrefoil.ssm.gka``, with upstream's parameter names (18)-(20).
 
     Parameters
     ----------
@@ -49,19 +47,19 @@ class GatedKalmaNet(Layer):
     head_dim : int
         D, size of a head of queries, keys and values alike.
     num_q_heads, num_k_heads, num_v_heads : int
-        Heads; the largest of the three is H, the others are repeated and must divide it. Absent: as num_q_heads.
+        The largest of the three is H; the others must divide it, and their heads are repeated. num_q_heads if absent.
     use_beta_gate, use_alpha_connection, use_v_conv, use_forgetting_gate, use_forgetting_gate_kk, use_gate : bool
         Gate of keys and values; mixing of q with the regression's answer; short convolution of the values; decay of U; the same decay
         of H; gate of the output.
     gla_rescale : bool
-        Outputs are scaled by D^{-1/2}.
+        Scale outputs by D^{-1/2}.
     num_iter, ridge_strength, solver_type
-        As in ``quatrefoil.ssm.gka``; "chebyshev" (upstream's only one) or "exact".
+        As in ``quatrefoil.ssm.gka``; "chebyshev" (the only one upstream) or "exact".
     conv_size : int
         Width of the short convolutions.
     norm_eps : float
     bp_lambda, layer_idx, chunk_size
-        Upstream's; bp_lambda=False (a part of the gradient left out) is a ValueError, the others have no meaning here.
+        Upstream's, ignored; bp_lambda=False, which leaves out a part of the gradient, is a ValueError.
 
     Notes
     -----
@@ -123,9 +121,9 @@ class GatedKalmaNet(Layer):
         self.b_proj = linear(H, bias=True) if use_beta_gate else None
         if use_alpha_connection:
             self.alpha_proj = linear(H, bias=True)
-        # Mamba's: decay rates over (0, 16), steps between .001 and .1 through the inverse of softplus
+        # as in Mamba: decay rates in (0, 16), steps between .001 and .1
         self.A_log = torch.nn.Parameter(torch.empty(H).uniform_(1e-3, 16).log())
-        self.dt_bias = torch.nn.Parameter(initial_dt_bias(H, 0.001, 0.1))
+        self.dt_bias = torch.nn.Parameter(initial_dt_bias("GatedKalmaNet", H, 0.001, 0.1))
         self.A_log._no_weight_decay = self.dt_bias._no_weight_decay = True
         self.q_conv1d, self.k_conv1d = ShortConvolution(sizes[0], width), ShortConvolution(sizes[1], width)
         if use_v_conv:
@@ -138,7 +136,7 @@ class GatedKalmaNet(Layer):
     def forward(self, hidden_states: Tensor, state: State | None = None, use_cache: bool = False) -> tuple[Tensor, None, State | None]:
         """hidden_states (B, T, hidden_size) -> (outputs of that shape, None, the state after the last token if ``use_cache``).
 
-        Handing the state on continues the sequence, by any number of tokens. The None stands where upstream has attention weights.
+        Passing that state to the next call continues the sequence. Upstream has attention weights instead of the None.
         """
         self._check_sequence(hidden_states, self.q_proj.weight, self.hidden_size)
         before = (None, None, None) if state is None else state[0]
@@ -156,16 +154,11 @@ class GatedKalmaNet(Layer):
         g = None
         if self.use_forgetting_gate:
             g = -torch.exp(self.A_log) * F.softplus(self.a_proj(hidden_states) + self.dt_bias)
-        options: dict[str, Any] = {
-            "ridge_strength": self.ridge_strength, "num_iter": self.num_iter, "solver": self.solver_type,
-            "initial_state": None if state is None else state[1],
-        }  # fmt: skip
-        gk = g if self.use_forgetting_gate_kk else None
-        memory = None
-        if use_cache:
-            y, memory = ssm.gka(q, k, v, alpha, g, gk, output_final_state=True, **options)
-        else:
-            y = ssm.gka(q, k, v, alpha, g, gk, **options)
+        y: Any = ssm.gka(
+            q, k, v, alpha, g, g if self.use_forgetting_gate_kk else None, ridge_strength=self.ridge_strength, num_iter=self.num_iter,
+            solver=self.solver_type, initial_state=None if state is None else state[1], output_final_state=use_cache,
+        )  # fmt: skip
+        y, memory = y if use_cache else (y, None)
         if not self.gla_rescale:
             y = y * math.sqrt(self.head_dim)
         y = self.o_norm(y, self.g_proj(hidden_states).unflatten(-1, (-1, self.head_dim)) if self.use_gate else None)
@@ -180,9 +173,9 @@ class GatedKalmaNet(Layer):
 
 
 def _heads_of(q: int, k: int | None, v: int | None) -> tuple[int, ...]:
-    """The numbers of heads of queries, keys and values: those of the queries where there is none, all divisors of the largest."""
-    given = {"q": q, "k": q if k is None else k, "v": q if v is None else v}
-    heads = {name: integer(n, "GatedKalmaNet", f"num_{name}_heads", 1) for name, n in given.items()}
+    """The numbers of heads of queries, keys and values, by default those of the queries; all must divide the largest."""
+    numbers = {"q": q, "k": q if k is None else k, "v": q if v is None else v}
+    heads = {name: integer(n, "GatedKalmaNet", f"num_{name}_heads", 1) for name, n in numbers.items()}
     most = max(heads.values())
     for name, n in heads.items():
         if most % n:

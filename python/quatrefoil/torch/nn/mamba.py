@@ -24,32 +24,32 @@ class Mamba(Block):
     d_model : int
         Channels in and out.
     d_state : int
-        N, states a channel.
+        N, states per channel.
     d_conv : int
         W, width of the short convolution.
     expand : int
-        D = expand d_model channels within.
+        D = expand d_model inner channels.
     dt_rank : int or "auto"
-        R, numbers that the step sizes are made of; "auto" is d_model / 16, rounded up.
+        R, the rank of the projection to the step sizes; "auto" is d_model / 16, rounded up.
     dt_min, dt_max, dt_init_floor : float
         The initial step sizes are log-uniform between the first two, and at least the third.
     dt_init : "random" or "constant"
-        The initial weights of ``dt_proj``: uniform within, or all, dt_scale / sqrt(R).
+        The initial weights of ``dt_proj``: uniform within, or all equal to, dt_scale / sqrt(R).
     dt_scale : float
     conv_bias, bias : bool
         Biases of the convolution, and of the first and last projection.
     layer_idx : int, optional
-        Under which ``inference_params`` keeps the states.
+        The key of the states in ``inference_params``.
     use_fast_path
-        Upstream's; has no meaning here.
+        Upstream's; ignored.
     device, dtype
-        Of the parameters; A_log and D are float32 where dtype is half precision.
+        Of the parameters; A_log and D are float32 if dtype is half precision.
 
     Notes
     -----
     state_dict: in_proj.weight (2 D, d_model), conv1d.weight (D, 1, W), conv1d.bias (D,), x_proj.weight (R + 2 N, D), dt_proj.weight (D, R),
     dt_proj.bias (D,), A_log (D, N), D (D,), out_proj.weight (d_model, D), as in mamba-ssm. In half precision and under autocast the scan is
-    computed in float32. A cache holds numbers: gradients do not flow from one call into the one before.
+    computed in float32. Gradients do not flow through a cache into the previous call.
 
     Examples
     --------
@@ -95,8 +95,8 @@ class Mamba(Block):
         self.expand, self.d_inner, self.layer_idx = expand, int(expand * self.d_model), layer_idx
         if self.d_inner < 1:
             raise ValueError(f"Mamba: expand is {expand}, expected at least 1 channel of expand d_model")
+        self.state_shape = (self.d_inner, self.d_state)
         self.dt_rank = math.ceil(self.d_model / 16) if dt_rank == "auto" else integer(dt_rank, "Mamba", "dt_rank", 1, MOST_NUMBERS)
-        check_steps("Mamba", dt_min, dt_max)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.in_proj = torch.nn.Linear(self.d_model, 2 * self.d_inner, bias=bias, **factory)
         self.conv1d = torch.nn.Conv1d(
@@ -110,7 +110,7 @@ class Mamba(Block):
                 self.dt_proj.weight.uniform_(-spread, spread)
             else:
                 self.dt_proj.weight.fill_(spread)
-            self.dt_proj.bias.copy_(initial_dt_bias(self.d_inner, dt_min, dt_max, dt_init_floor, device))
+            self.dt_proj.bias.copy_(initial_dt_bias("Mamba", self.d_inner, dt_min, dt_max, dt_init_floor, device))
         self.dt_proj.bias._no_reinit = True  # upstream's models set other biases of projections to 0
         wide = widen(torch.empty(0, dtype=dtype)).dtype
         rates = torch.arange(1, self.d_state + 1, device=device, dtype=wide)
@@ -122,8 +122,8 @@ class Mamba(Block):
     def forward(self, hidden_states: Tensor, inference_params: Any = None, *, cache: Cache | None = None) -> Tensor:
         """hidden_states (B, L, d_model) -> the same shape.
 
-        ``cache`` of ``allocate_inference_cache`` is what came before, by any number of tokens at a time, and is updated in place.
-        ``inference_params``, mamba-ssm's, holds one for each layer and starts anew where its seqlen_offset is 0.
+        ``cache``, from ``allocate_inference_cache``, holds the state after the previous tokens and is updated in place.
+        ``inference_params``, mamba-ssm's, holds a cache for each layer, which restarts if its seqlen_offset is 0.
         """
         self._check_sequence(hidden_states, self.in_proj.weight, self.d_model)
         if inference_params is not None:
@@ -147,11 +147,11 @@ class Mamba(Block):
     def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state).
 
-        Both states are updated in place; by an error neither is.
+        Both states are updated in place; after an error, neither is.
         """
         self._check_one(hidden_states)
         x, z = self.in_proj(hidden_states[:, 0]).chunk(2, dim=-1)
-        conv_after = conv_state.clone()  # so that both states are written, or neither
+        conv_after = conv_state.clone()  # so that an error leaves both states alone
         x = ssm.causal_conv1d_update(x, conv_after, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
         dt, B, C = self._mixed(x)
         A, bias = self._rates(), widen(self.dt_proj.bias)
@@ -159,30 +159,10 @@ class Mamba(Block):
         conv_state.copy_(conv_after)
         return self.out_proj(y)[:, None], conv_state, ssm_state
 
-    def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
-        """(conv_state (B, D, W), ssm_state (B, D, N)) before the first token: zeros, the latter float32 or wider unless ``dtype`` says.
-
-        ``max_seqlen`` has no meaning here: a state has the same size after any number of tokens.
-        """
-        weight = self.conv1d.weight
-        batch_size = integer(batch_size, "Mamba.allocate_inference_cache", "batch_size", 0, MOST_NUMBERS)
-        conv_state = weight.new_zeros(batch_size, self.d_inner, self.d_conv, dtype=dtype or weight.dtype)
-        ssm_state = weight.new_zeros(batch_size, self.d_inner, self.d_state, dtype=dtype or widen(weight).dtype)
-        return conv_state, ssm_state
-
     def _mixed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (..., D) -> step sizes before their bias (..., D), B and C (..., N)."""
         dt, B, C = self.x_proj(x).split((self.dt_rank, self.d_state, self.d_state), dim=-1)
         return torch.nn.functional.linear(dt, self.dt_proj.weight), B, C
 
-    def _rates(self) -> Tensor:
-        A: Tensor = -torch.exp(widen(self.A_log))
-        return A
-
     def extra_repr(self) -> str:
         return f"{self.d_model}, d_state={self.d_state}, d_conv={self.d_conv}, d_inner={self.d_inner}"
-
-
-def check_steps(name: str, dt_min: float, dt_max: float) -> None:
-    if not 0 < dt_min <= dt_max:
-        raise ValueError(f"{name}: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")

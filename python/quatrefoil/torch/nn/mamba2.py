@@ -1,4 +1,4 @@
-"""Mamba-2: one projection, a short convolution, a scan with one decay a head, a gated norm, and the last projection."""
+"""Mamba-2: one projection, a short convolution, a scan with one decay per head, a gated norm, and the last projection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ... import ssm
 from ..._arguments import MOST_NUMBERS, integer
 from ..._arrays import widen
 from ._block import Block, Cache, GatedRMSNorm, convolved, initial_dt_bias
-from .mamba import check_steps
 
 
 class Mamba2(Block):
@@ -26,37 +25,37 @@ class Mamba2(Block):
     d_model : int
         Channels in and out.
     d_state : int
-        N, states a channel.
+        N, states per channel.
     d_conv : int
         W, width of the short convolution.
     conv_init : float, optional
-        Initial weights of the convolution are uniform within it, if given.
+        Bound of the uniform initial weights of the convolution.
     expand : int
-        expand d_model channels within.
+        expand d_model inner channels.
     headdim : int
-        P, channels a head; H = d_ssm / P heads.
+        P, channels per head; H = d_ssm / P heads.
     d_ssm : int, optional
-        Channels of the scan, all of those within if absent; the others are a gated MLP.
+        Channels of the scan, all inner ones if absent; the others are a gated MLP.
     ngroups : int
         G; B and C are shared by H / G consecutive heads, and the norm is taken over each group's channels.
     A_init_range : (float, float)
-        The initial rates are uniform between these.
+        Range of the uniform initial rates.
     D_has_hdim : bool
-        A skip weight for every channel, not every head.
+        One skip weight per channel instead of per head.
     rmsnorm, norm_before_gate : bool
         Whether there is a norm, and whether the gate comes after it.
     dt_min, dt_max, dt_init_floor : float
         The initial step sizes are log-uniform between the first two, and at least the third.
     dt_limit : (float, float)
-        Step sizes are clipped to these.
+        Limits of the step sizes.
     bias, conv_bias : bool
         Biases of the first and last projection, and of the convolution.
     chunk_size : int
         As in ``quatrefoil.ssm.mamba_chunk_scan_combined``.
     layer_idx : int, optional
-        Under which ``inference_params`` keeps the states.
+        The key of the states in ``inference_params``.
     use_mem_eff_path, process_group, sequence_parallel
-        Upstream's, without meaning here; a process_group is a ValueError.
+        Upstream's, ignored; a process_group is a ValueError.
     device, dtype
         Of the parameters.
 
@@ -64,25 +63,14 @@ class Mamba2(Block):
     -----
     state_dict: in_proj.weight (2 expand d_model + 2 G N + H, d_model), conv1d.weight (d_ssm + 2 G N, 1, W), conv1d.bias, dt_bias (H,),
     A_log (H,), D (H,) or (d_ssm,), norm.weight (d_ssm,), out_proj.weight (d_model, expand d_model), as in mamba-ssm. In half precision and
-    under autocast scan and norm are computed in float32. A cache holds numbers: gradients do not flow from one call into the one before.
+    under autocast scan and norm are computed in float32. Caches are as in ``Mamba``, whose example feeds a prompt in pieces.
 
     Examples
     --------
     >>> import torch
     >>> from quatrefoil.torch import nn
-    >>> layer = nn.Mamba2(16, d_state=8, headdim=8)
-    >>> u = torch.randn(2, 10, 16)
-    >>> y = layer(u)
-    >>> y.shape
+    >>> nn.Mamba2(16, d_state=8, headdim=8)(torch.randn(2, 10, 16)).shape
     torch.Size([2, 10, 16])
-
-    A prompt in pieces, then token by token:
-
-    >>> cache = layer.allocate_inference_cache(2)
-    >>> pieces = [layer(u[:, :4], cache=cache), layer(u[:, 4:9], cache=cache)]
-    >>> last, *cache = layer.step(u[:, 9:], *cache)
-    >>> torch.allclose(torch.cat([*pieces, last], 1), y, atol=1e-5)
-    True
     """
 
     def __init__(
@@ -118,10 +106,10 @@ class Mamba2(Block):
             raise ValueError("Mamba2: process_group was given, but a block is not split over processes here; leave it out")
         self._set_sizes(d_model, d_state, d_conv, headdim, ngroups, expand, d_ssm)
         self.layer_idx = layer_idx
-        check_steps("Mamba2", dt_min, dt_max)
         if not 0 < A_init_range[0] <= A_init_range[1]:
             raise ValueError(f"Mamba2: A_init_range is {A_init_range}, expected 0 < A_init_range[0] <= A_init_range[1]")
         self.nheads, self.d_mlp = self.d_ssm // self.headdim, self.d_inner - self.d_ssm
+        self.state_shape = (self.nheads, self.headdim, self.d_state)
         self.D_has_hdim, self.rmsnorm, self.norm_before_gate = D_has_hdim, rmsnorm, norm_before_gate
         self.dt_limit, self.chunk_size = tuple(dt_limit), integer(chunk_size, "Mamba2", "chunk_size", 1, MOST_NUMBERS)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -132,7 +120,7 @@ class Mamba2(Block):
         )
         if conv_init is not None:
             torch.nn.init.uniform_(self.conv1d.weight, -conv_init, conv_init)
-        self.dt_bias = torch.nn.Parameter(initial_dt_bias(self.nheads, dt_min, dt_max, dt_init_floor, device, dtype))
+        self.dt_bias = torch.nn.Parameter(initial_dt_bias("Mamba2", self.nheads, dt_min, dt_max, dt_init_floor, device, dtype))
         rates = torch.empty(self.nheads, device=device).uniform_(*A_init_range)
         self.A_log = torch.nn.Parameter(rates.log().to(dtype or torch.get_default_dtype()))
         wide = widen(torch.empty(0, dtype=dtype)).dtype
@@ -168,12 +156,11 @@ class Mamba2(Block):
     ) -> Tensor:
         """u (B, L, d_model), or (B seqlen, d_model) with ``seqlen`` -> the same shape.
 
-        ``seq_idx`` (B, L) int: sequences packed into one, told apart by their number; ``cu_seqlens`` (S + 1,): where they begin in one
-        item, and its length; where both are given either separates. ``cache`` of ``allocate_inference_cache`` is what came before, by any
-        number of tokens at a time, and is updated in place: with ``seq_idx`` it goes on in the first sequence of an item and is left by the
-        last, with ``cu_seqlens`` it is one of S items, a row for each sequence, all of which begin here: then it is written only.
-        ``inference_params``, mamba-ssm's, holds a cache for each layer and starts anew where its seqlen_offset is 0; where that is above, u
-        has an item for each sequence, and ``cu_seqlens`` no meaning.
+        ``seq_idx`` (B, L) int numbers sequences that are packed into one; ``cu_seqlens`` (S + 1,) holds where they begin in one item, and
+        its length. If both are given, either separates. ``cache``, from ``allocate_inference_cache``, holds the state after the previous
+        tokens and is updated in place. With ``seq_idx`` it enters the first sequence of an item and leaves the last. With ``cu_seqlens`` it
+        has one row for each of the S sequences, which all begin here: it is written only. ``inference_params``, mamba-ssm's, holds a cache
+        for each layer, which restarts if its seqlen_offset is 0; later, u has one item per sequence, and ``cu_seqlens`` is ignored.
         """
         flat = seqlen is not None
         if flat:
@@ -209,15 +196,15 @@ class Mamba2(Block):
     def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state).
 
-        Both states are updated in place; by an error neither is.
+        Both states are updated in place; after an error, neither is.
         """
         self._check_one(hidden_states)
         side, z, xBC, dt = self._split(self.in_proj(hidden_states[:, 0]))
-        conv_after = conv_state.clone()  # so that both states are written, or neither
+        conv_after = conv_state.clone()  # so that an error leaves both states alone
         xBC = ssm.causal_conv1d_update(xBC, conv_after, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
         x, B, C = self._heads(xBC)
         shape = (self.nheads, self.headdim)
-        bias: Tensor | None = widen(self.dt_bias)  # half precision would hold few digits of the sum
+        bias: Tensor | None = widen(self.dt_bias)  # half precision would lose digits of the sum
         if self.dt_limit != (0.0, math.inf):
             dt, bias = F.softplus(widen(dt) + bias).clamp(*self.dt_limit), None
         D = self._skip() if self.D_has_hdim else self._skip()[:, None].expand(shape)
@@ -229,20 +216,8 @@ class Mamba2(Block):
         conv_state.copy_(conv_after)
         return self._mixed(y.flatten(-2), z, side)[:, None], conv_state, ssm_state
 
-    def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
-        """(conv_state (B, d_ssm + 2 G N, W), ssm_state (B, H, P, N)) before the first token: zeros.
-
-        The latter is float32 or wider unless ``dtype`` says; ``max_seqlen`` has no meaning here: a state has the same size after any number
-        of tokens.
-        """
-        weight = self.conv1d.weight
-        batch_size = integer(batch_size, "Mamba2.allocate_inference_cache", "batch_size", 0, MOST_NUMBERS)
-        conv_state = weight.new_zeros(batch_size, self.conv_dim, self.d_conv, dtype=dtype or weight.dtype)
-        shape = (batch_size, self.nheads, self.headdim, self.d_state)
-        return conv_state, weight.new_zeros(shape, dtype=dtype or widen(weight).dtype)
-
     def _split(self, projected: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-        """(..., all) -> the MLP's channels after their gate, or None; gate of the scan; what is convolved; step sizes."""
+        """(..., all) -> the MLP's channels after their gate, or None; the gate of the scan; the convolved channels; step sizes."""
         gate, value, z, xBC, dt = projected.split((self.d_mlp, self.d_mlp, self.d_ssm, self.conv_dim, self.nheads), dim=-1)
         return (F.silu(gate) * value if self.d_mlp else None), z, xBC, dt
 
@@ -259,10 +234,6 @@ class Mamba2(Block):
         out: Tensor = self.out_proj(y if side is None else torch.cat((side, y.to(side.dtype)), dim=-1))
         return out
 
-    def _rates(self) -> Tensor:
-        A: Tensor = -torch.exp(widen(self.A_log))
-        return A
-
     def _skip(self) -> Tensor:
         D = widen(self.D)
         return D.unflatten(0, (-1, self.headdim)) if self.D_has_hdim else D
@@ -272,21 +243,21 @@ class Mamba2(Block):
 
 
 def _numbered(cu_seqlens: Tensor, seq_idx: Tensor | None, u: Tensor) -> Tensor:
-    """The number of the sequence of every token, (1, L), from where sequences begin, and from their numbers where there are any."""
+    """The sequence number of every token, (1, L), from the beginnings of the sequences and, if present, from their numbers."""
     if u.shape[0] != 1:
-        raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item: its sequences lie one behind the other")
+        raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item that holds all sequences")
     tokens = torch.arange(u.shape[1], device=u.device)
     numbers = torch.searchsorted(cu_seqlens[1:].to(tokens.dtype), tokens, right=True)[None]
     if seq_idx is None:
         return numbers
-    # What changes where either does; below 0 it is padding.
+    # a number that changes where either does; below 0 is padding
     both = torch.stack((numbers, seq_idx.to(numbers.dtype)))
     changes = torch.nn.functional.pad((both[..., 1:] != both[..., :-1]).any(0), (1, 0)).cumsum(-1)
     return torch.where(seq_idx < 0, -1 - changes, changes)
 
 
 def _check_rows(cu_seqlens: Tensor, cache: Cache | None) -> None:
-    """A cache has a row for each sequence."""
+    """ValueError unless the cache has one row for each sequence."""
     sequences = cu_seqlens.shape[0] - 1
     for state in cache or ():
         if state.shape[0] != sequences:
@@ -295,9 +266,9 @@ def _check_rows(cu_seqlens: Tensor, cache: Cache | None) -> None:
 
 
 def _items_after(cu_seqlens: Tensor, items: int) -> int:
-    """The items that there must be after the packed sequences: one for each."""
+    """The number of items after packed prompts: one for each sequence, or a ValueError."""
     sequences: int = cu_seqlens.shape[0] - 1
     if items != sequences:
-        what = f"expected {sequences}, one for each sequence of cu_seqlens: they lie one behind the other only where they begin"
+        what = f"expected {sequences}, one for each sequence of cu_seqlens: only prompts are packed into one item"
         raise ValueError(f"Mamba2: u has {items} items where seqlen_offset is above 0, {what}")
     return items

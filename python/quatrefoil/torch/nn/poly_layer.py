@@ -17,7 +17,7 @@ from ._layer import Layer
 
 
 class PolyLayer(Layer):
-    """A layer of polynomials of its inputs, for networks that stay polynomials: ``poly_layer``, learnt.
+    """A layer of polynomials of its inputs, for networks that stay polynomials: ``poly_layer`` with learned weights.
 
     y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as ``quatrefoil.cheb.poly_layer``.
 
@@ -26,15 +26,15 @@ class PolyLayer(Layer):
     in_features, out_features : int
         I and O.
     degree : int
-        Of the polynomials; K = degree + 1.
+        Degree of the polynomials; K = degree + 1.
     basis : str, Basis, or a sequence of I Bases
-        A name of ``orthopoly.classical``, or what ``orthopoly.from_samples`` made of the inputs' values, for all inputs or one for each.
+        A name of ``orthopoly.classical``, or a result of ``orthopoly.from_samples`` for all inputs or one for each.
     squash : bool
-        Takes tanh of the inputs first: where they may leave [-1, 1], on which "legendre" and "chebyshev" live.
+        Take tanh of the inputs first: for inputs outside [-1, 1], the domain of "legendre" and "chebyshev".
 
     Notes
     -----
-    Parameter: weight (I, K, O), normal of variance 1 / (I K), so that outputs have about the variance 1 on inputs of the basis's measure.
+    Parameter: weight (I, K, O), normal with variance 1 / (I K): outputs have variance of about 1 for inputs from the basis's measure.
     Buffers: a, b (K,) or (I, K).
 
     Examples
@@ -56,7 +56,7 @@ class PolyLayer(Layer):
         I, O, self.degree = (integer(n, "PolyLayer", name, least, MOST_NUMBERS) for n, name, least in named)
         bases = [classical(basis, self.degree)] if isinstance(basis, str) else [basis] if isinstance(basis, Basis) else list(basis)
         if len(bases) != I and len(bases) != 1:
-            raise ValueError(f"PolyLayer: basis has {len(bases)} entries, expected 1 or {I}, one an input")
+            raise ValueError(f"PolyLayer: basis has {len(bases)} entries, expected 1 or {I}, one per input")
         for p in bases:
             if not isinstance(p, Basis):
                 raise TypeError(f"PolyLayer: basis is {type(p).__name__}, expected a name or quatrefoil.cheb.orthopoly.Basis")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ... import ssm
 from ..._arguments import MOST_NUMBERS, choice, integer, integers
 from ..._arrays import narrow, widen
-from ._layer import Layer
+from ._layer import Layer, initial_log_steps
 
 _INITS = ("lin", "inv", "inv2", "quad", "legs", "random", "real")
 _DISCS = ("zoh", "bilinear")
@@ -26,8 +26,8 @@ class S4DKernel(Layer):
     """The parameters of H diagonal systems of N stored modes, and their convolution kernels (16).
 
     ``C`` (H, N, 2), or (2, H, N, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, N): A = -exp(log_A_real) +
-    i A_imag, dt = exp(log_dt). As in state-spaces/s4; if ``is_real``, N = d_state real modes, A_imag is a buffer of zeros that no
-    state_dict holds.
+    i A_imag, dt = exp(log_dt). As in state-spaces/s4. If ``is_real``, N = d_state real modes, and A_imag is a buffer of zeros outside
+    of the state_dict.
 
     Examples
     --------
@@ -54,17 +54,15 @@ class S4DKernel(Layer):
         H, F = (integer(n, "S4D", name, 1, MOST_NUMBERS) for n, name in ((d_model, "d_model"), (N, "d_state")))
         if not is_real and F % 2:
             raise ValueError(f"S4D: d_state is {F}, expected an even number: modes come in conjugate pairs")
-        if not 0 < dt_min <= dt_max:
-            raise ValueError(f"S4D: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")
         modes = F if is_real else F // 2
         self.bandlimit, self.is_real = bandlimit, is_real
-        log_dt = torch.rand(H) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)
+        log_dt = initial_log_steps("S4D", dt_min, dt_max, H)
         name = "real" if is_real else choice(init, "S4D", "init", _INITS)
-        seed = int(torch.randint(2**31, ())) if name == "random" else None  # so that torch.manual_seed rules here too
+        seed = int(torch.randint(2**31, ())) if name == "random" else None  # so that torch.manual_seed applies
         poles, inputs = ssm.s4d_init(name, modes, rng=seed)
         A = torch.from_numpy(poles).conj().expand(H, modes)  # upstream stores the modes of positive frequency
         C = torch.randn(*([2] if bidirectional else []), H, modes, dtype=torch.cfloat)
-        C = C * torch.from_numpy(inputs).conj().to(torch.cfloat)  # there is no B here: C stands for C B
+        C = C * torch.from_numpy(inputs).conj().to(torch.cfloat)  # C stands for C B
         self.C = torch.nn.Parameter(torch.view_as_real(C.resolve_conj()).contiguous())
         self._register("log_dt", log_dt, lr)
         self._register("log_A_real", (-A.real).log().float(), lr)
@@ -74,7 +72,7 @@ class S4DKernel(Layer):
             self._register("A_imag", A.imag.float().contiguous(), lr)
 
     def _register(self, name: str, value: Tensor, lr: float | None) -> None:
-        """As upstream: no weight decay, a learning rate of its own in ``_optim``, a buffer if that is 0."""
+        """As upstream: no weight decay, a separate learning rate in ``_optim``, a buffer if that is 0."""
         if lr == 0:
             self.register_buffer(name, value)
             return
@@ -82,12 +80,12 @@ class S4DKernel(Layer):
         getattr(self, name)._optim = {"weight_decay": 0.0} if lr is None else {"weight_decay": 0.0, "lr": lr}
 
     def system(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """dt (H,), A (H, N), C (H, N) or (2, H, N): as ``quatrefoil.ssm.s4d_conv`` takes them; of half precision, in float32."""
+        """dt (H,), A (H, N), C (H, N) or (2, H, N), for ``quatrefoil.ssm.s4d_conv``; in float32 if in half precision."""
         dt, log_A, A_imag, C = map(widen, (self.log_dt, self.log_A_real, self.A_imag, self.C))
         dt = torch.exp(dt)
         A = torch.complex(-torch.exp(log_A), A_imag)
         C = torch.view_as_complex(C)
-        if self.bandlimit is not None:  # a mode above that frequency, in cycles a sample at rate 1, is switched off
+        if self.bandlimit is not None:
             C = C * (dt[:, None] * A.imag.abs() / (2 * math.pi) < self.bandlimit / 2)
         return dt * rate, A, C
 
@@ -101,7 +99,7 @@ class S4DKernel(Layer):
 class S4D(Layer):
     """The S4D layer of state-spaces/s4, whose checkpoints it loads (16).
 
-    Convolution with H learnt systems, GELU, dropout, and a gated linear mixing of channels.
+    Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels.
 
     Parameters
     ----------
@@ -110,7 +108,7 @@ class S4D(Layer):
     d_state : int
         Size of a channel's state, N = d_state / 2 stored modes.
     dropout : float
-        Probability with which a whole channel of a sequence is dropped.
+        Probability of dropping a whole channel of a sequence.
     transposed : bool
         Inputs are (B, H, L); otherwise (B, L, H).
     dt_min, dt_max, lr
@@ -121,13 +119,13 @@ class S4D(Layer):
     bidirectional : bool
         A second C reads the future, from lag 1 on.
     bandlimit : float, optional
-        Modes at or above half this frequency, in cycles a sample at rate 1, are switched off.
+        Modes at or above half this frequency, in cycles per sample at rate 1, are switched off.
     is_real : bool
         d_state real modes instead of conjugate pairs.
     method : "auto", "fft" or "scan"
         As in ``quatrefoil.ssm.s4d_conv``.
     return_state : bool
-        False: ``forward`` returns y alone, as ``torch.nn.Sequential`` wants.
+        False: ``forward`` returns y alone, for ``torch.nn.Sequential``.
 
     Notes
     -----
@@ -175,11 +173,10 @@ class S4D(Layer):
         self.output_linear = torch.nn.Sequential(torch.nn.Conv1d(d_model, 2 * d_model, kernel_size=1), torch.nn.GLU(dim=-2))
 
     def forward(self, u: Tensor, state: Tensor | None = None, rate: float = 1.0) -> Any:
-        """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, None), or (y, the last state) where a state is given.
+        """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, the last state, or None without ``state``).
 
-        y alone if the layer was made with ``return_state=False``.
-
-        ``rate`` is the length of a sample relative to those of training: .5 for a signal sampled twice as often.
+        y alone with ``return_state=False``. ``rate`` is the length of a sample relative to training: .5 for a signal sampled twice as
+        often.
         """
         axis, layouts = -2 if self.transposed else -1, (f"(batch, length, {self.h})", f"(batch, {self.h}, length)")
         swapped = (-3 - axis, f"for {layouts[not self.transposed]} make it with transposed={not self.transposed}")
@@ -195,7 +192,7 @@ class S4D(Layer):
         else:
             self._check_state(state, *u.shape[:-1], self.kernel.A_imag.shape[-1])
             y, state = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=True, **options)
-        if y.shape[-1]:  # torch has no convolution of no samples
+        if y.shape[-1]:  # torch cannot convolve zero samples
             y = self.output_linear(self.dropout(self.activation(y)))
         y = y if self.transposed else y.transpose(-1, -2)
         return (y, state) if self.return_state else y

@@ -12,7 +12,7 @@ from torch import Tensor
 from ... import ssm
 from ..._arguments import MOST_NUMBERS, choice, integer, integers
 from ..._arrays import widen
-from ._layer import Layer
+from ._layer import Layer, initial_log_steps
 from .s4d import complex_of
 
 _C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
@@ -31,18 +31,18 @@ class S5(Layer):
     d_state : int
         Size of the state; P = d_state / 2 entries are stored if ``conj_sym``, each standing for itself and its conjugate.
     blocks : int
-        The initial system consists of that many equal HiPPO systems.
+        The number of equal HiPPO systems in the initial system.
     conj_sym, clip_eigs, bidirectional, step_rescale
-        As upstream: conjugate pairs; real parts held at or below -1e-4; a second half of C reads a scan from the end; dt is multiplied by
-        step_rescale (an attribute: change it to run at another sampling rate).
+        As upstream: conjugate pairs; real parts clipped to at most -1e-4; a second half of C reads a scan from the end; dt is multiplied
+        by step_rescale (an attribute: change it to run at another sampling rate).
     discretization : "zoh" or "bilinear"
     dt_min, dt_max : float
         Range of the initial steps.
     C_init : "trunc_standard_normal", "lecun_normal" or "complex_normal"
         Normal in the basis of HiPPO (the first two), or in that of the modes.
     init : "hippo" or "ptd"
-        The normal part of HiPPO-LegS, as upstream, or the whole of it, perturbed and diagonalised by ``quatrefoil.ssm.ptd_init``
-        (with conj_sym=False: some of its eigenvalues may be real).
+        The normal part of HiPPO-LegS, as upstream, or all of it, perturbed and diagonalised by ``quatrefoil.ssm.ptd_init`` (with
+        conj_sym=False, since some eigenvalues may be real).
     eps : float
         Size of that perturbation.
 
@@ -84,8 +84,6 @@ class S5(Layer):
             raise ValueError(f"S5: d_state is {size} with {blocks} blocks, expected a multiple of {what}")
         if init == "ptd" and conj_sym:
             raise ValueError("S5: init is 'ptd', which has real eigenvalues without a conjugate too; it needs conj_sym=False")
-        if not 0 < dt_min <= dt_max:
-            raise ValueError(f"S5: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")
         self.conj_sym, self.clip_eigs, self.bidirectional, self.step_rescale = conj_sym, clip_eigs, bidirectional, step_rescale
         self.discretization = choice(discretization, "S5", "discretization", ("zoh", "bilinear"))
         kind = choice(C_init, "S5", "C_init", _C_INITS)
@@ -100,10 +98,10 @@ class S5(Layer):
             for name in ("C1", "C2") if bidirectional else ("C",):
                 setattr(self, name, _parameter(_pairs(_complex_normal(kind, H, size) @ V)))
         self.D = torch.nn.Parameter(torch.randn(H))
-        self.log_step = torch.nn.Parameter(torch.rand(P, 1) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
+        self.log_step = torch.nn.Parameter(initial_log_steps("S5", dt_min, dt_max, P, 1))
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P): as ``quatrefoil.ssm.s5_apply`` takes them; of half precision, in float32."""
+        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P), for ``quatrefoil.ssm.s5_apply``; in float32 if in half precision."""
         re, im, log_step, B = map(widen, (self.Lambda_re, self.Lambda_im, self.log_step, self.B))
         if self.clip_eigs:
             re = re.clamp(max=-1e-4)
@@ -113,7 +111,7 @@ class S5(Layer):
         return poles, inputs, torch.view_as_complex(widen(C))
 
     def forward(self, u: Tensor, state: Tensor | None = None) -> Any:
-        """u (..., L, H) -> y (..., L, H), or (y, the last state) where a state (..., P) is given."""
+        """u (..., L, H) -> y (..., L, H), or (y, the last state) with a state (..., P)."""
         self._check_sequence(u, self.D, self.D.shape[0], ndims=())
         poles, inputs, C = self.system()
         options: dict[str, Any] = {"conj_sym": self.conj_sym, "bidirectional": self.bidirectional}
@@ -141,8 +139,8 @@ class S5(Layer):
 def _system(size: int, blocks: int, conj_sym: bool, init: str, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Poles and bases of ``blocks`` equal systems: Lambda (P,), V (blocks size, P), V^-1's rows (P, blocks size)."""
     if init == "ptd":
-        found = ssm.ptd_init(size, eps=eps, rng=int(torch.randint(2**31, ())))  # torch.manual_seed rules here too
-        Lambda, V, Vinv = found.Lambda, found.V, found.Vinv
+        ptd = ssm.ptd_init(size, eps=eps, rng=int(torch.randint(2**31, ())))  # so that torch.manual_seed applies
+        Lambda, V, Vinv = ptd.Lambda, ptd.V, ptd.Vinv
     else:
         Lambda, _, _, V = ssm.dplr_legs(size)
         Vinv = V.conj().T
@@ -154,16 +152,16 @@ def _system(size: int, blocks: int, conj_sym: bool, init: str, eps: float) -> tu
 
 
 def _complex_normal(kind: str, H: int, size: int) -> np.ndarray:
-    """Complex (H, size): JAX's LeCun initialiser row by row, or of the whole, where it counts the rows as inputs too."""
+    """Complex (H, size): JAX's LeCun initialiser row by row, or of the whole, where rows count as inputs too."""
     parts = _normal((H, size, 2), size if kind == "trunc_standard_normal" else size * H)
     z: np.ndarray = parts[..., 0] + 1j * parts[..., 1]
     return z
 
 
 def _normal(shape: tuple[int, ...], inputs: int) -> np.ndarray:
-    """LeCun's: normal, cut off at two deviations, of variance 1/inputs."""
+    """LeCun's: normal, truncated at two standard deviations, of variance 1/inputs."""
     x = torch.nn.init.trunc_normal_(torch.empty(shape, dtype=torch.float64))
-    z: np.ndarray = x.numpy() / (0.87962566 * math.sqrt(inputs))  # the deviation of a normal cut off at two
+    z: np.ndarray = x.numpy() / (0.87962566 * math.sqrt(inputs))  # the standard deviation after truncation
     return z
 
 
