@@ -1,5 +1,5 @@
-// Walks where the diffusion and the screening are functions of the place. Coordinates are centred on the boundary's box and divided by its
-// extent ("scaled").
+// Walks where the diffusion and the screening vary in space. Coordinates are centred on the boundary's box and divided by its extent
+// ("scaled").
 #pragma once
 #include <cstdint>
 
@@ -9,12 +9,12 @@
 
 namespace quatrefoil::wos::media {
 
-constexpr int kBounds = 2;  // numbers an instance: the bound of |sigma'|, and the step of a function's differences; both absolute
+constexpr int kBounds = 2;  // numbers per instance: the bound of |sigma'| and the step of a function's differences, both absolute
 
 template <class T>
 struct Media {
   walk::Walk<T> walk;               // without a screening of its own
-  data::Data diffusion, screening;  // none: 1 and 0. A grid's row: the values of alpha, then those of README (3) where alpha is a grid
+  data::Data diffusion, screening;  // none: 1 and 0. The row of a diffusion's grid: the values of alpha, then those of README (3)
   const double* bounds;             // (B, kBounds)
   const double* slopes;             // (B, N, dimension): grad alpha / (2 alpha) where walks start, absolute; null without pairs
   std::int64_t* beyond;             // (B, N): jumps to points where |sigma'| was larger than the bound
@@ -24,7 +24,7 @@ template <class T>
 struct MediaAdjoint {
   Media<T> forward;              // mean, m2, counts and beyond are not used
   const double* grad;            // (B, N, nodes, 1) of mean
-  double *ddirichlet, *dsource;  // as the numbers of the data; added to; null where there are none
+  double *ddirichlet, *dsource;  // gradients in the numbers of the data, added to; null if not wanted
 };
 
 template <class T>

@@ -28,7 +28,7 @@ struct Options {
   int threads;
 };
 
-// The inputs of a call, and f(args, begin) for groups of its instances.
+// The inputs of a call; for_groups calls f(args, begin) for groups of its instances.
 template <class T>
 struct Call {
   const T* start;
@@ -60,7 +60,7 @@ struct Call {
     given.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier, "no such data there");
     for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(given, row);
     for (std::int64_t b = 0; b < scene.B; ++b)
-      given.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "a bound that is none");
+      given.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "invalid rate bound");
     o.range.check(given);
     given.require(slope_numbers.present == o.range.pairs, "slopes go with pairs");
     walk::check_indices(given, o.first_instance, scene.B, o.first_point, N);
@@ -87,7 +87,7 @@ struct Call {
             const Options& o) const {
     return {given, name, table, kind, function, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D};
   }
-  // A grid's row has two tables, one after the other.
+  // The row of a diffusion's grid has two tables, one after the other.
   void check_tables(const Arguments& given, std::int64_t row) const {
     const data::Data& d = diffusion.data;
     std::int64_t count = 1;
@@ -96,6 +96,41 @@ struct Call {
   }
 };
 
+template <class T>
+void forward(Arguments& given, const Call<T>& call) {
+  double* const mean = given.output("mean", "B N nodes channels");
+  double* const m2 = given.output("m2", "B N nodes channels");
+  std::int64_t* const counts = given.output("counts", "B N 3");
+  std::int64_t* const beyond = given.output("beyond", "B N");
+  given.all_taken();
+  call.for_groups([&](Media<T>& p, std::int64_t begin) {
+    const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
+    p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
+    p.beyond = beyond + row;
+    kernels<T>().media(p);
+  });
+}
+
+template <class T>
+void adjoint(Arguments& given, const Call<T>& call) {
+  const double* const grad = given.input("grad", "B N nodes channels");
+  for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
+  double* const ddirichlet = given.gradient_of("dirichlet");
+  double* const dsource = given.gradient_of("source");
+  for (const char* name : {"ddiffusion", "dscreening", "dbounds", "dslopes"}) given.no_output(name);
+  given.all_taken();
+  if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
+  if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
+  call.for_groups([&](const Media<T>& p, std::int64_t begin) {
+    MediaAdjoint<T> q{};
+    q.forward = p;
+    q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
+    q.ddirichlet = gradient_from(ddirichlet, call.dirichlet.data, begin), q.dsource = gradient_from(dsource, call.source.data, begin);
+    kernels<T>().media_adjoint(q);
+  });
+}
+
+template <bool vjp>
 void media(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& diffusion_kind,
            const std::string& screening_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
            bool gradient, std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, py::object a,
@@ -104,55 +139,16 @@ void media(Arguments& given, const std::string& dirichlet_kind, const std::strin
   const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, first_instance, first_point, grids, g, f, a, s,
                         threads};
   given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    const Call<T> call(given, options);
-    double* const mean = given.output("mean", "B N nodes channels");
-    double* const m2 = given.output("m2", "B N nodes channels");
-    std::int64_t* const counts = given.output("counts", "B N 3");
-    std::int64_t* const beyond = given.output("beyond", "B N");
-    given.all_taken();
-    call.for_groups([&](Media<T>& p, std::int64_t begin) {
-      const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
-      p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
-      p.beyond = beyond + row;
-      kernels<T>().media(p);
-    });
-  });
-}
-
-void media_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& diffusion_kind,
-               const std::string& screening_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
-               bool gradient, std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f,
-               py::object a, py::object s, int threads) {
-  const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient};
-  const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, first_instance, first_point, grids, g, f, a, s,
-                        threads};
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    const Call<T> call(given, options);
-    const double* const grad = given.input("grad", "B N nodes channels");
-    for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
-    double* const ddirichlet = given.gradient_of("dirichlet");
-    double* const dsource = given.gradient_of("source");
-    for (const char* name : {"ddiffusion", "dscreening", "dbounds", "dslopes"}) given.no_output(name);
-    given.all_taken();
-    if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
-    if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
-    call.for_groups([&](const Media<T>& p, std::int64_t begin) {
-      MediaAdjoint<T> q{};
-      q.forward = p;
-      q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
-      q.ddirichlet = gradient_from(ddirichlet, call.dirichlet.data, begin), q.dsource = gradient_from(dsource, call.source.data, begin);
-      kernels<T>().media_adjoint(q);
-    });
+    const Call<decltype(zero)> call(given, options);
+    vjp ? adjoint(given, call) : forward(given, call);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "media", &media);
-  define(m, "media_vjp", &media_vjp);
+  define(m, "media", &media<false>);
+  define(m, "media_vjp", &media<true>);
 }
 
 }  // namespace quatrefoil::wos::media

@@ -1,4 +1,4 @@
-// What the diffusion's derivatives are and make of the equation. Equation numbers: README.md beside this file.
+// Derivatives of the diffusion. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "wos/data/formula.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::media {
 inline namespace QF_ISA {
 
-// (3) of alpha, the square of its gradient and its Laplacian.
+// (3) from alpha, the square of its gradient and its Laplacian.
 template <class V>
 QF_HD V curvature(V alpha, V slope2, V laplace) {
   const V inverse = Element<V>(1) / alpha;
@@ -21,8 +21,7 @@ QF_HD double curvature_of_differences(const double* values, double per_step2) {
   return (total / square_root(values[0]) - 2 * D) * per_step2;
 }
 
-// The coefficients of a polynomial's derivatives, in tables of its own size: slopes along every axis, one after the other, and the
-// Laplacian.
+// Coefficients of a polynomial's derivatives, in tables of the polynomial's size: one slope after the other, and the Laplacian.
 template <int D>
 QF_HD void derive(const double* c, const int64_t (&n)[D], double* slopes, double* laplace) {
   int64_t count = 1, stride[D];

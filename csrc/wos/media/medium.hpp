@@ -10,14 +10,14 @@ inline namespace QF_ISA {
 
 using data::Kind;
 
-// Holds what it computes in: one for each thread.
+// Each thread needs its own: it holds scratch memory.
 template <class V, int D>
 class Medium {
  public:
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // At most `most` points a call, a multiple of the lanes.
+  // At most `most` points per call, a multiple of the lanes.
   Medium(const Media<T>& p, int64_t instance, int64_t most)
       : diffusion_{p.diffusion, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
         screening_{p.screening, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
@@ -28,11 +28,11 @@ class Medium {
         room_(shifted_ ? shifted_ : most),
         alpha_(most),
         rate_(most),
-        derived_(diffusion_.data.kind == Kind::polynomial ? (D + 1) * coefficients() : 0) {
+        derived_(diffusion_.data.kind == Kind::polynomial ? (D + 1) * table_size() : 0) {
     if (diffusion_.data.kind != Kind::polynomial) return;
     int64_t n[D];
     diffusion_.sizes(n);
-    derive<D>(diffusion_.table(), n, derived_, derived_ + D * coefficients());
+    derive<D>(diffusion_.table(), n, derived_, derived_ + D * table_size());
   }
 
   bool varies() const { return diffusion_.data.kind != Kind::none; }
@@ -55,16 +55,17 @@ class Medium {
   }
 
  private:
-  static constexpr int kShifted = 2 * D + 1;  // values a difference takes
+  static constexpr int kShifted = 2 * D + 1;  // values in one difference
 
-  int64_t coefficients() const {
+  // The number of a polynomial's coefficients or a grid's nodes.
+  int64_t table_size() const {
     int64_t n[D], count = 1;
     diffusion_.sizes(n);
     for (int i = 0; i < D; ++i) count *= n[i];
     return count;
   }
 
-  // alpha, and (3) in scaled coordinates.
+  // alpha into alpha_, and (3) in scaled coordinates.
   void derivatives(const T* const (&x)[D], int64_t n, double* out) {
     switch (diffusion_.data.kind) {
       case Kind::polynomial:
@@ -79,7 +80,7 @@ class Medium {
     int64_t sizes[D];
     const bool powers = diffusion_.data.kind == Kind::polynomial;
     if (powers) diffusion_.sizes(sizes);
-    const int64_t count = powers ? coefficients() : 0;
+    const int64_t count = powers ? table_size() : 0;
     for (int64_t k = 0; k < n; k += W) {
       V at[D][1], one[D], value[1], laplace[1], slope2{};
       for (int i = 0; i < D; ++i) at[i][0] = one[i] = load<V>(x[i] + k);
@@ -98,12 +99,11 @@ class Medium {
       for (int l = 0; l < W; ++l) alpha_[k + l] = double(value[0][l]), out[k + l] = double(bent[l]);
     }
   }
-  // Both tables of its row.
+  // From both tables of the row.
   void of_grid(const T* const (&x)[D], int64_t n, double* out) {
     using E = Lanes<double>;
-    int64_t nodes[D], count = 1;
+    int64_t nodes[D];
     diffusion_.sizes(nodes);
-    for (int i = 0; i < D; ++i) count *= nodes[i];
     const double *const box = diffusion_.numbers() + D, *const values = diffusion_.table();
     for (int64_t k = 0; k < n; k += kWidth<E>) {
       E at[D], v[1 << D];
@@ -111,11 +111,11 @@ class Medium {
       const auto cell = data::cells<E, D>(box, nodes, diffusion_.frame, at);
       data::corners<D>(values, nodes, cell.node, v);
       store_as<double>(alpha_ + k, data::interpolated<D>(v, cell.place));
-      data::corners<D>(values + count, nodes, cell.node, v);
+      data::corners<D>(values + table_size(), nodes, cell.node, v);
       store_as<double>(out + k, data::interpolated<D>(v, cell.place) * area_);
     }
   }
-  // In absolute coordinates: every point, and its neighbours on every axis.
+  // Calls the function at every point and at its neighbours along every axis, in absolute coordinates.
   void of_function(const T* const (&x)[D], int64_t n, double* out) {
     const double* const frame = diffusion_.frame;
     for (int64_t k = 0; k < n; ++k)
@@ -133,7 +133,7 @@ class Medium {
   }
 
   const data::Field<V, D> diffusion_, screening_;
-  const double area_, step_;  // the square of the extent; of a function's differences
+  const double area_, step_;  // the square of the extent; the step of a function's differences
   const int64_t shifted_;
   const Scratch<double> absolute_, room_, alpha_, rate_, derived_;
 };

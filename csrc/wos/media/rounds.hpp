@@ -21,13 +21,13 @@ void find_roots(const Media<T>& p, double* roots) {
       for (int64_t i = from; i < from + count; ++i) {
         T x[D];
         for (int j = 0; j < D; ++j) x[j] = p.walk.start[i * D + j];
-        if (x[0] == x[0]) list.add(x, 0, i, 0);
+        if (x[0] == x[0]) list.add(x, 0, i);
       }
       if (!list.count) continue;
       const auto at = list.points();
-      Scratch<double> found(most + W);
-      medium.roots(at.of, list.pad(W), found);
-      for (int64_t e = 0; e < list.count; ++e) roots[list.slot()[e]] = found[e];
+      Scratch<double> of_list(most + W);
+      medium.roots(at.of, list.pad(W), of_list);
+      for (int64_t e = 0; e < list.count; ++e) roots[list.slot()[e]] = of_list[e];
     }
   });
 }
@@ -39,26 +39,27 @@ void find_roots(const Media<T>& p, double* roots) {
     find_roots<T, 3>(p, roots);
 }
 
-inline bool calls(const data::Data& data) { return data.kind == Kind::function; }
 template <class T>
-bool has_calls(const Media<T>& p) {
-  return calls(p.walk.dirichlet) || calls(p.walk.source) || calls(p.diffusion) || calls(p.screening);
+bool calls_functions(const Media<T>& p) {
+  for (const data::Data* each : {&p.walk.dirichlet, &p.walk.source, &p.diffusion, &p.screening})
+    if (each->kind == Kind::function) return true;
+  return false;
 }
 
-// Every walk of a round, as walk_round of the walk.
+// Runs every walk of a round, as walk::walk_round.
 template <class T>
 void media_round(const Media<T>& q, const walk::Round& r, const double* roots, double* values, uint32_t* marks) {
   const walk::Walk<T>& p = q.walk;
   const int64_t total = r.total(), B = r.instance_end - r.instance, D = p.dimension;
   Scratch<uint32_t> beyond(B * total);
-  walk::in_tasks(r, p.threads, has_calls(q), kUsualSteps * kStepNs, [&](int64_t at, int64_t first, int64_t last) {
+  walk::in_tasks(r, p.threads, calls_functions(q), kUsualSteps * kStepNs, [&](int64_t at, int64_t first, int64_t last) {
     const int64_t instance = r.instance + at;
     double* const own = values + at * total * p.channels();
     const auto finish = [&](const auto& sink) { sink.finish(r.slots, q.slopes ? q.slopes + instance * p.N * D : nullptr); };
     run_team<Values>(q, instance, r.slots, roots + instance * p.N, first, last, finish, q, instance, first, last, own, total,
                      marks + at * total, beyond + at * total);
   });
-  for (int64_t i = 0; i < B * r.slots.points; ++i) {  // of points outside nothing was written
+  for (int64_t i = 0; i < B * r.slots.points; ++i) {  // points outside have no jumps
     const int64_t row = (r.instance + i / r.slots.points) * p.N + r.slots.first_point + i % r.slots.points;
     const T start = p.start[row * D];
     for (int64_t w = 0; start == start && w < r.slots.walks; ++w) q.beyond[row] += beyond[i * r.slots.walks + w];
@@ -74,14 +75,14 @@ void media(const Media<T>& q) {
   walk::in_rounds(p, [&](const walk::Round& r, double* values, uint32_t* marks) { media_round<T>(q, r, roots, values, marks); });
 }
 
-// Costs a forward run without its reduction. Memory: walk::kParts partial sums of the numbers at most, whatever the number of walks.
+// Costs a forward run without its reduction. Memory: at most walk::kParts partial sums of the numbers, for any number of walks.
 template <class T>
-void media_adjoint(const MediaAdjoint<T>& given) {
-  const walk::Walk<T>& p = given.forward.walk;
+void media_adjoint(const MediaAdjoint<T>& unscaled) {
+  const walk::Walk<T>& p = unscaled.forward.walk;
   const int64_t total = p.N * p.walks;
-  if (p.B * total == 0 || (!given.ddirichlet && !given.dsource)) return;
-  const walk::Units units(given.grad, p.B, p.N * p.nodes() * p.channels());
-  MediaAdjoint<T> q = given;
+  if (p.B * total == 0 || (!unscaled.ddirichlet && !unscaled.dsource)) return;
+  const walk::Units units(unscaled.grad, p.B, p.N * p.nodes() * p.channels());
+  MediaAdjoint<T> q = unscaled;
   q.grad = units.grad();
   const Scratch<double> roots(p.B * p.N);
   find_roots(q.forward, roots);

@@ -1,10 +1,10 @@
-// Some hundred walks side by side that make their steps together: so the diffusion, which a jump needs before the walk can go on, is
-// evaluated for all of them at once. Sources and boundary values are stored and evaluated later.
+// A few hundred walks side by side that make their steps together, so that the diffusion, which a walk needs after each jump, is evaluated
+// for all of them at once. Sources and boundary values are evaluated later, at lists of points.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
 #include "wos/media/medium.hpp"
-#include "wos/walk/walker.hpp"
+#include "wos/walk/lists.hpp"
 
 namespace quatrefoil::wos::media {
 inline namespace QF_ISA {
@@ -12,86 +12,38 @@ inline namespace QF_ISA {
 constexpr double kStepNs = 60;
 constexpr double kUsualSteps = 20;
 constexpr int64_t kSideBySide = 256;     // their state lies in the L1 cache
-constexpr int64_t kForCalls = 4096;      // where a user's function is called in every step
-constexpr double kBoundRounding = 1e-5;  // sigma' may be beyond its bound by so much of it, in float32
+constexpr int64_t kForCalls = 4096;      // if a user's function is called in every step
+constexpr double kBoundRounding = 1e-5;  // relative excess of sigma' over its bound that float32 rounding may cause
 
-// Points where data is to be evaluated.
 template <class T, int D>
-class List {
- public:
-  explicit List(int64_t capacity) : capacity_(capacity), numbers_((2 * D - 1) * capacity), weights_(capacity), integers_(3 * capacity) {}
-  T* x(int i) const { return numbers_ + i * capacity_; }
-  T* place(int i) const { return numbers_ + (D + i) * capacity_; }
-  double* weight() const { return weights_; }
-  int64_t* slot() const { return integers_; }
-  int64_t* primitive() const { return integers_ + capacity_; }
-  int64_t* step() const { return integers_ + 2 * capacity_; }
-  void add(const T (&at)[D], double w, int64_t from, int64_t when) {
-    for (int i = 0; i < D; ++i) x(i)[count] = at[i];
-    weight()[count] = w, slot()[count] = from, step()[count] = when;
-    ++count;
-  }
-  // Whole vectors, by copies of the first.
-  int64_t pad(int lanes) const {
-    const int64_t n = (count + lanes - 1) / lanes * lanes;
-    for (int i = 0; i < D; ++i)
-      for (int64_t e = count; e < n; ++e) x(i)[e] = x(i)[0];
-    return n;
-  }
-  struct Columns {
-    const T* of[D];
-  };
-  struct Places {
-    const T* of[D - 1];
-  };
-  Columns points() const {
-    Columns columns;
-    for (int i = 0; i < D; ++i) columns.of[i] = x(i);
-    return columns;
-  }
-  Places places() const {
-    Places found;
-    for (int i = 0; i < D - 1; ++i) found.of[i] = place(i);
-    return found;
-  }
-  int64_t count = 0;
-
- private:
-  const int64_t capacity_;
-  const Scratch<T> numbers_;
-  const Scratch<double> weights_;
-  const Scratch<int64_t> integers_;
-};
+using List = walk::List<T, D, double>;
 
 enum Met { on_boundary, in_domain, kMet };
 
-// What the value of a walk (along, source) and of a pair's its gradient (outward, toward), scaled, have of what it finds behind its first
-// ball and of the source in that: README (8).
+// README (8): factors of what a walk of a pair meets after its first ball, and of the source in it.
 template <int D>
-struct First {
-  double along, source, outward[D], toward[D];
-};
-// What the weights of a walk's points are multiplied by: behind its first ball and in it.
+using First = walk::First<double, D>;
+// Factors of the weights of a walk's points: after its first ball, and in it.
 struct Factors {
   double later, first;
 };
 
-// What a Team hands on what walks meet.
+// Receives what walks meet.
 template <class T, int D>
 class Sink {
  public:
   virtual Factors begin(int64_t slot) = 0;                              // a walk begins
-  virtual Factors enter(int64_t slot, const First<D>& found) = 0;       // and makes the first step of a walk of a pair
+  virtual Factors enter(int64_t slot, const First<D>& first) = 0;       // a walk of a pair makes its first step
   virtual bool wants(int met) const = 0;                                // whether that data counts
   virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;  // a walk has ended: steps and marks, and jumps beyond the bound
-  // Points where data counts, of sources and ends alike in the order of each walk's steps; n with the padding.
+  // A list of points where data counts, in the order of each walk's steps, padded to n.
   virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
 
  protected:
   ~Sink() = default;
 };
 
-// A domain of walk, asked through a table: some hundred instructions are behind each answer, and a Team need not be compiled for each.
+// A domain behind virtual functions: an answer takes a few hundred instructions anyway, and Team is compiled once for all domains.
 template <class V, int D>
 class Domain {
  public:
@@ -127,16 +79,16 @@ class Team {
   using Int = Bits<T>;
   using U = walk::Words<V>;
 
-  // `roots`: sqrt(alpha) where walks start, a number a point of the instance.
+  // `roots`: sqrt(alpha) where walks start, one number per point of the instance.
   Team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const Domain<V, D>& domain, const double* roots, Sink<T, D>& sink)
       : p_(p.walk),
         slots_(slots),
+        queue_(p.walk, instance, slots),
         domain_(domain),
         sink_(sink),
         roots_(roots),
         side_by_side_(p.diffusion.kind == Kind::function || p.screening.kind == Kind::function ? kForCalls : kSideBySide),
         most_(walk::kCallPoints + side_by_side_),
-        start_(p.walk.start + instance * p.walk.N * D),
         extent_(p.walk.frame[instance * (D + 2) + D]),
         bound_(p.bounds[kBounds * instance] * extent_ * extent_),
         epsilon_(T(p.walk.frame[instance * (D + 2) + D + 1])),
@@ -144,7 +96,7 @@ class Team {
         medium_(p, instance, most_),
         lists_{List<T, D>(most_), List<T, D>(most_)},
         jumps_(side_by_side_),
-        found_(most_),
+        evaluated_(most_),
         reals_((D + 1) * side_by_side_),
         ints_(2 * side_by_side_),
         words_(3 * side_by_side_),
@@ -154,8 +106,7 @@ class Team {
   }
 
   void run(int64_t first, int64_t last) {
-    next_ = first;
-    last_ = last;
+    queue_.begin(first, last);
     for (int64_t l = 0; l < side_by_side_; ++l) {
       busy()[l] = 0, step()[l] = 0, weight()[l] = 1, of_point()[l] = of_walk()[l] = beyond()[l] = 0;
       for (int i = 0; i < D; ++i) x(i)[l] = 0;
@@ -185,17 +136,12 @@ class Team {
   bool refill() {
     bool any = false;
     for (int64_t l = 0; l < side_by_side_; ++l) {
-      while (!busy()[l] && next_ < last_) {
-        const int64_t from = slots_.point(next_);
-        const T* const at = start_ + from * D;
-        if (!(at[0] == at[0])) {
-          next_ = (next_ / slots_.walks + 1) * slots_.walks;
-          continue;
-        }
-        busy()[l] = -1, step()[l] = 0, weight()[l] = 1, beyond()[l] = 0;
-        of_point()[l] = uint32_t(p_.first_point + from), of_walk()[l] = uint32_t(slots_.walk(next_));
-        factors_[l] = sink_.begin(next_);
-        slot_[l] = next_++;
+      const T* at;
+      const int64_t slot = busy()[l] ? -1 : queue_.next(at);
+      if (slot >= 0) {
+        busy()[l] = -1, step()[l] = 0, weight()[l] = 1, beyond()[l] = 0, slot_[l] = slot;
+        of_point()[l] = uint32_t(p_.first_point + slots_.point(slot)), of_walk()[l] = uint32_t(slots_.walk(slot));
+        factors_[l] = sink_.begin(slot);
         for (int i = 0; i < D; ++i) x(i)[l] = at[i];
       }
       any = any || busy()[l];
@@ -205,7 +151,7 @@ class Team {
 
   // A point in the ball of radius 1 and its direction, (4a), (4b) of walk.
   struct Drawn {
-    V s, logarithm, decides;  // the last: a uniform number
+    V s, logarithm, decides;  // `decides` is a uniform number
   };
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
@@ -233,16 +179,16 @@ class Team {
       return walk::source_weight_ball(s, z2);
   }
 
-  // A step of W lanes, (5), (6): to the sphere, or to a point inside, where `jump` will ask for the rate.
+  // A step of W lanes, (5), (6): to the sphere, or to a point inside, where `jump` will evaluate the rate.
   void advance(int64_t at) {
     V here[D];
     for (int i = 0; i < D; ++i) here[i] = load<V>(x(i) + at);
     I active = load<I>(busy() + at);
     const I steps = load<I>(step() + at);
-    const V held = load<V>(weight() + at);
+    const V weights = load<V>(weight() + at);
     polygon::Seen<V> seen = domain_.look(here, active);
-    const I ends = active & ((seen.radius <= epsilon_) | (steps >= Int(p_.max_steps)) | (held == 0));
-    if (const unsigned ending = bits(ends)) finish(at, ending, here, held, seen);
+    const I ends = active & ((seen.radius <= epsilon_) | (steps >= Int(p_.max_steps)) | (weights == 0));
+    if (const unsigned ending = bits(ends)) finish(at, ending, here, weights, seen);
     active &= ~ends;
     store(busy() + at, active);
     if (!bits(active)) return;
@@ -257,7 +203,7 @@ class Team {
     for (int i = 0; i < D; ++i) inner[i] = n[i];
     const I first = p_.gradient ? active & (steps == 0) : I{};
     if (bits(first)) enter(at, first, R, n, r, inner, area, jumping);
-    if (wanted_[in_domain]) record(at, bits(active), bits(first), here, r, inner, held * area, steps);
+    if (wanted_[in_domain]) record(at, bits(active), bits(first), here, r, inner, weights * area, steps);
     for (int i = 0; i < D; ++i) {
       const V to = jumping != 0 ? here[i] + r * inner[i] : here[i] + R * n[i];
       store(x(i) + at, active != 0 ? to : here[i]);
@@ -302,15 +248,15 @@ class Team {
     const V per_jump = z2 * T(walk::green_mass(D)) / (inside != 0 ? q : one);
     for (unsigned rest = bits(first); rest; rest &= rest - 1) {
       const int l = __builtin_ctz(rest);
-      First<D> found;
+      First<D> entered;
       const bool in = inside[l] != 0;
-      found.along = in ? double(per_jump[l]) * double(value[l]) : 1, found.source = double(value[l]);
+      entered.along = in ? double(per_jump[l]) * double(value[l]) : 1, entered.source = double(value[l]);
       for (int i = 0; i < D; ++i) {
         const double to = double(sign[l]) * double(in ? m[i][l] : out[i][l]);
-        found.outward[i] = to * (in ? double(per_jump[l]) * double(slope[l]) : double(outward[l]));
-        found.toward[i] = double(sign[l]) * double(m[i][l]) * double(slope[l]);
+        entered.outward[i] = to * (in ? double(per_jump[l]) * double(slope[l]) : double(outward[l]));
+        entered.toward[i] = double(sign[l]) * double(m[i][l]) * double(slope[l]);
       }
-      factors_[at + l] = sink_.enter(slot_[at + l], found);
+      factors_[at + l] = sink_.enter(slot_[at + l], entered);
     }
     for (int i = 0; i < D; ++i) {
       n[i] = first != 0 ? sign * out[i] : n[i];
@@ -334,14 +280,14 @@ class Team {
     }
   }
 
-  // What the points that walks have jumped to make of their weights (6), and which of the light ones go on: (14) of walk.
+  // Multiplies the weights of walks that have jumped (6) and plays the roulette with the light ones, walk (14).
   void jump() {
     if (!jumps_.count) return;
     const auto at = jumps_.points();
-    medium_.rates(at.of, jumps_.pad(W), found_);
+    medium_.rates(at.of, jumps_.pad(W), evaluated_);
     for (int64_t e = 0; e < jumps_.count; ++e) {
       const int64_t l = jumps_.slot()[e];
-      const double share = found_[e] / bound_;
+      const double share = evaluated_[e] / bound_;
       if (share > 1 + kBoundRounding || share < -1 - kBoundRounding) ++beyond()[l];
       T& w = weight()[l];
       w = T(double(w) * (1 - share));
@@ -349,13 +295,13 @@ class Team {
       if (!(size < T(walk::kLightWeight)) || size == 0) continue;
       uint32_t words[4] = {uint32_t(step()[l] - 1) | walk::kRouletteStream, of_walk()[l], of_point()[l], global_instance_};
       philox(words, p_.key0, p_.key1);
-      const bool kept = (double(words[0]) + 0.5) * 0x1p-32 * walk::kLightWeight < double(size);
-      w = kept ? (w < 0 ? T(-walk::kLightWeight) : T(walk::kLightWeight)) : T(0);
+      const bool survives = (double(words[0]) + 0.5) * 0x1p-32 * walk::kLightWeight < double(size);
+      w = survives ? (w < 0 ? T(-walk::kLightWeight) : T(walk::kLightWeight)) : T(0);
     }
     jumps_.count = 0;
   }
 
-  void finish(int64_t at, unsigned ending, const V (&here)[D], V held, const polygon::Seen<V>& seen) {
+  void finish(int64_t at, unsigned ending, const V (&here)[D], V weights, const polygon::Seen<V>& seen) {
     for (; ending; ending &= ending - 1) {
       const int l = __builtin_ctz(ending);
       const int64_t lane = at + l, steps = step()[lane];
@@ -363,33 +309,31 @@ class Team {
       Int primitive = seen.primitive[l];
       for (int i = 0; i < D; ++i) end[i] = here[i][l];
       uint32_t mark = uint32_t(steps);
-      if (held[l] != 0) {
+      if (weights[l] != 0) {
         if (!(seen.radius[l] <= epsilon_)) mark |= walk::kCutOff;
         if (domain_.escaped(end)) mark |= walk::kEscaped;
         domain_.project(end, primitive, where);
-        List<T, D>& list = lists_[on_boundary];
-        for (int i = 0; i < D - 1; ++i) list.place(i)[list.count] = where[i];
-        list.primitive()[list.count] = int64_t(primitive);
-        const double root = roots_[of_point()[lane] - uint32_t(p_.first_point)];
-        if (wanted_[on_boundary]) list.add(end, double(held[l]) * factors_[lane].later / (steps ? root : 1), slot_[lane], steps);
+        const double root = steps ? roots_[of_point()[lane] - uint32_t(p_.first_point)] : 1;
+        if (wanted_[on_boundary])
+          lists_[on_boundary].add(end, double(weights[l]) * factors_[lane].later / root, slot_[lane], steps, int64_t(primitive), where);
       }
       sink_.mark(slot_[lane], mark, beyond()[lane]);
     }
   }
 
-  // Boundary values count with sqrt(alpha) there, sources with its inverse: (1). A walk without a step has the boundary value itself.
+  // Boundary values are multiplied by sqrt(alpha), sources divided by it (1). A walk without a step has the boundary value itself.
   [[gnu::noinline]] void flush(int met) {
     List<T, D>& list = lists_[met];
     if (!list.count) return;
     const int64_t n = list.pad(W);
     if (medium_.varies()) {
       const auto at = list.points();
-      medium_.roots(at.of, n, found_);
+      medium_.roots(at.of, n, evaluated_);
       for (int64_t e = 0; e < list.count; ++e)
         if (met == in_domain)
-          list.weight()[e] /= found_[e];
+          list.weight()[e] /= evaluated_[e];
         else if (list.step()[e])
-          list.weight()[e] *= found_[e];
+          list.weight()[e] *= evaluated_[e];
     }
     sink_.take(met, list, n);
     list.count = 0;
@@ -397,24 +341,23 @@ class Team {
 
   const walk::Walk<T>& p_;
   const walk::Slots slots_;
+  walk::Queue<T, D> queue_;
   const Domain<V, D>& domain_;
   Sink<T, D>& sink_;
   const double* const roots_;
   const int64_t side_by_side_, most_;
-  const T* const start_;
   const double extent_, bound_;  // the bound is scaled
   const T epsilon_;
   const uint32_t global_instance_;
   Medium<V, D> medium_;
   List<T, D> lists_[kMet], jumps_;
   bool wanted_[kMet];
-  const Scratch<double> found_;
+  const Scratch<double> evaluated_;
   const Scratch<T> reals_;
   const Scratch<Int> ints_;
   const Scratch<uint32_t> words_;
   const Scratch<Factors> factors_;
   const Scratch<int64_t> slot_;
-  int64_t next_ = 0, last_ = 0;
 };
 
 }  // namespace QF_ISA

@@ -19,7 +19,7 @@ namespace {
 using data::DataOf;
 using data::Pieces;
 
-// A table of one boundary, or of B of them, and where each one's rows begin.
+// A table of one boundary or of B boundaries, and the first row of each.
 struct Rows {
   const double* numbers;
   const std::int64_t* first;
@@ -30,15 +30,15 @@ struct Rows {
     const auto begins = given.input(first_name, first_dims);
     numbers = table, first = begins;
     count = begins.view().shape[0] - 1;
-    bool good = count == boundaries && first[0] == 0 && first[count] == table.view().shape[0];
-    for (std::int64_t b = 0; good && b < count; ++b) good = first[b] <= first[b + 1];
-    given.require(good, "the rows of walls and corners are those of as many boundaries");
+    bool fits = count == boundaries && first[0] == 0 && first[count] == table.view().shape[0];
+    for (std::int64_t b = 0; fits && b < count; ++b) fits = first[b] <= first[b + 1];
+    given.require(fits, "the rows of walls and corners are those of as many boundaries");
   }
   std::int64_t at(std::int64_t instance) const { return count == 1 ? 0 : instance; }
   std::int64_t rows(std::int64_t instance) const { return first[at(instance) + 1] - first[at(instance)]; }
 };
 
-// The frames of B instances, the absorbing part of the boundary and the reflecting one.
+// The frames of B instances, and the absorbing and reflecting parts of the boundary.
 struct Scene : walk::Scene {
   Rows walls, corners;
 
@@ -46,17 +46,17 @@ struct Scene : walk::Scene {
       : walk::Scene(given, memo, false),
         walls(given, "walls", "P X", "first_wall", "Q", count(given)),
         corners(given, "corners", "L Y", "first_corner", "G", count(given)) {
-    const std::int64_t of_wall = D == 2 ? kWallNumbers<2> : kWallNumbers<3>, of_corner = D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>;
-    given.require(given["X"] == of_wall && given["Y"] == of_corner, "walls and corners are of other dimensions");
+    given.require(given["X"] == of_wall() && given["Y"] == of_corner(), "walls and corners are of other dimensions");
   }
 
   Reflecting reflecting(std::int64_t instance) const {
     const auto from = [&](const Rows& t, int width) { return t.numbers + width * t.first[t.at(instance)]; };
-    return {from(walls, D == 2 ? kWallNumbers<2> : kWallNumbers<3>), from(corners, D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>),
-            walls.rows(instance), corners.rows(instance)};
+    return {from(walls, of_wall()), from(corners, of_corner()), walls.rows(instance), corners.rows(instance)};
   }
 
  private:
+  int of_wall() const { return D == 2 ? kWallNumbers<2> : kWallNumbers<3>; }
+  int of_corner() const { return D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>; }
   std::int64_t count(const Arguments& given) const {
     given.require(!boundaries.pieceless(), "walls are those of polygons or of a mesh");
     return boundaries.polygons ? boundaries.polygons->count() : 1;
@@ -74,7 +74,7 @@ struct Options {
 
 constexpr const char* kNames[kMet] = {"dirichlet", "source", "neumann", "robin"};
 
-// The inputs of a call, and f(args, begin) for groups of its instances.
+// The inputs of a call; for_groups calls f(args, begin) for groups of its instances.
 template <class T>
 struct Call {
   const T* start;
@@ -116,6 +116,40 @@ struct Call {
   }
 };
 
+template <class T>
+void forward(Arguments& given, const Call<T>& call) {
+  double* const mean = given.output("mean", "B N nodes channels");
+  double* const m2 = given.output("m2", "B N nodes channels");
+  std::int64_t* const counts = given.output("counts", "B N 3");
+  given.all_taken();
+  call.for_groups([&](Stars<T>& p, std::int64_t begin) {
+    const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
+    p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
+    kernels<T>().stars(p);
+  });
+}
+
+template <class T>
+void adjoint(Arguments& given, const Call<T>& call) {
+  const double* const grad = given.input("grad", "B N nodes channels");
+  for (const char* name : {"dstart", "dframe", "dends", "dfirst", "dwalls", "dfirst_wall", "dcorners", "dfirst_corner"})
+    given.no_output(name);
+  double* to[kMet];
+  for (int met = 0; met < kMet; ++met) {
+    to[met] = given.gradient_of(kNames[met]);
+    if (to[met]) std::fill_n(to[met], call.numbers[std::size_t(met)]->size(), 0.0);
+  }
+  given.all_taken();
+  call.for_groups([&](const Stars<T>& p, std::int64_t begin) {
+    StarsAdjoint<T> q{};
+    q.forward = p;
+    q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
+    for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], call.data[std::size_t(met)]->data, begin);
+    kernels<T>().stars_adjoint(q);
+  });
+}
+
+template <bool vjp>
 void stars(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
            const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
            bool gradient, double screening, std::int64_t first_instance, std::int64_t first_point, bool endless, py::object grids,
@@ -125,55 +159,16 @@ void stars(Arguments& given, const std::string& dirichlet_kind, const std::strin
   const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient};
   const Options options{kinds, range, first_instance, first_point, endless, grids, functions, threads};
   given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    const Call<T> call(given, options);
-    double* const mean = given.output("mean", "B N nodes channels");
-    double* const m2 = given.output("m2", "B N nodes channels");
-    std::int64_t* const counts = given.output("counts", "B N 3");
-    given.all_taken();
-    call.for_groups([&](Stars<T>& p, std::int64_t begin) {
-      const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
-      p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
-      kernels<T>().stars(p);
-    });
-  });
-}
-
-void stars_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
-               const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
-               bool gradient, double screening, std::int64_t first_instance, std::int64_t first_point, bool endless, py::object grids,
-               py::object g, py::object f, py::object h, py::object k, int threads) {
-  const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
-  const py::object functions[kMet] = {g, f, h, k};
-  const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{kinds, range, first_instance, first_point, endless, grids, functions, threads};
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    const Call<T> call(given, options);
-    const double* const grad = given.input("grad", "B N nodes channels");
-    for (const char* name : {"dstart", "dframe", "dends", "dfirst", "dwalls", "dfirst_wall", "dcorners", "dfirst_corner"})
-      given.no_output(name);
-    double* to[kMet];
-    for (int met = 0; met < kMet; ++met) {
-      to[met] = given.gradient_of(kNames[met]);
-      if (to[met]) std::fill_n(to[met], call.numbers[std::size_t(met)]->size(), 0.0);
-    }
-    given.all_taken();
-    call.for_groups([&](const Stars<T>& p, std::int64_t begin) {
-      StarsAdjoint<T> q{};
-      q.forward = p;
-      q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
-      for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], call.data[std::size_t(met)]->data, begin);
-      kernels<T>().stars_adjoint(q);
-    });
+    const Call<decltype(zero)> call(given, options);
+    vjp ? adjoint(given, call) : forward(given, call);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "stars", &stars);
-  define(m, "stars_vjp", &stars_vjp);
+  define(m, "stars", &stars<false>);
+  define(m, "stars_vjp", &stars<true>);
 }
 
 }  // namespace quatrefoil::wos::stars

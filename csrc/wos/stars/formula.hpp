@@ -1,4 +1,4 @@
-// The maths of Walk on Stars. Equation numbers: README.md beside this file. No libm.
+// The mathematics of Walk on Stars. Equation numbers: README.md. No libm.
 #pragma once
 #include "wos/mesh/formula.hpp"
 #include "wos/polygon/formula.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
-// (3) What a walk that hits a wall at s R counts with screening, L = -ln s and z = R sqrt(screening): 1 / I_0(z) at s = 1.
+// (3) The factor of a walk that hits a wall at s R with screening; L = -ln s, z = R sqrt(screening). It is 1 / I_0(z) at s = 1.
 template <class V>
 QF_HD V hit_weight(V s, V L, V z2) {
   using T = Element<V>;
@@ -16,7 +16,7 @@ QF_HD V hit_weight(V s, V L, V z2) {
   return T(1) + T(2) * q * (walk::bessel_series<2>(q) * (a - L) - walk::harmonic_series<1>(q));
 }
 
-// The same in a ball.
+// (3') The same in a ball.
 template <class V>
 QF_HD V hit_weight_ball(V s, V z2) {
   using T = Element<V>;
@@ -33,9 +33,9 @@ QF_HD T line_mass(T p, T t, T R) {
   return (t * (elementary::log(R / r) + T(1)) - p * elementary::angle(p / r, t / r)) * T(0.15915494309189533577);
 }
 
-// (7) Where the ray x + t d meets the segments a + s e from inside (on their left): t, or `none` where it does not before `limit`, or
-// where it is not behind their lines at `end` yet. `slack`: rounding, as a length; what is behind a segment by less meets it at once, for
-// a ray along the segment would meet its line far back.
+// (7) The t at which the ray x + t d meets the segments a + s e from inside (from their left); `none` if it does not before `limit`, or is
+// not behind their lines at `end` yet. `slack`: rounding, as a length. A point behind a segment by less than slack meets it at t = 0: a ray
+// along the segment would meet its line far back.
 template <class V>
 QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> end,
                 Element<V> slack, Element<V> none) {
@@ -52,8 +52,8 @@ QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inve
   return meets ? t : broadcast<V>(none);
 }
 
-// (8) The same with triangles, of which field(k) are the numbers of mesh/formula.hpp, the normal pointing out of the domain; (u, v): where
-// in the triangle's plane the ray meets it.
+// (8) The same with triangles: field(k) are the numbers of mesh/formula.hpp, with the normal pointing out of the domain; (u, v) is the
+// point in the triangle's plane that the ray meets.
 template <class V, class Field>
 QF_HD V ray_hit_triangle(const V (&x)[3], const V (&d)[3], Field&& field, Element<V> limit, Element<V> end, Element<V> slack,
                          Element<V> none, V& u, V& v) {

@@ -1,11 +1,11 @@
-// W walks on stars side by side, one a lane: what the absorbing part of the boundary and the random numbers say is asked for all lanes
-// together, the reflecting part lane by lane. Where data is needed is stored and evaluated later: paths never depend on values.
+// W walks on stars side by side, one per lane. Distances of the absorbing part and random numbers are computed for all lanes together, the
+// reflecting part is searched lane by lane. Data is evaluated later, at lists of points: paths never depend on values.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
-#include "wos/stars/facets.hpp"
-#include "wos/stars/walls.hpp"
-#include "wos/walk/walker.hpp"
+#include "wos/stars/reflecting_2d.hpp"
+#include "wos/stars/reflecting_3d.hpp"
+#include "wos/walk/lists.hpp"
 
 namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
@@ -14,58 +14,36 @@ constexpr uint32_t kBoundaryStream = 2u << 28;
 constexpr double kStepNs = 150;
 constexpr double kUsualSteps = 20;
 constexpr double kRobinRadius = 0.02;    // of the box: the largest ball that reaches a wall with mu, README (4)
-constexpr double kRobinScreened = 0.25;  // and R sqrt(screening) of it
-constexpr double kLargestRadius = 2;     // holds the whole box from anywhere in it
+constexpr double kRobinScreened = 0.25;  // the largest R sqrt(screening) of such a ball
+constexpr double kLargestRadius = 2;     // from any point of the box, such a ball holds all of it
 constexpr int kEntered = kMet;           // the list of source points in first balls of pairs
 constexpr int kLists = kMet + 1;
 
-// Points where data is to be evaluated, of one kind of data.
 template <class T, int D>
-class List {
- public:
-  explicit List(int64_t capacity) : capacity_(capacity), numbers_(2 * D * capacity), integers_(2 * capacity) {}
-  T* x(int i) const { return numbers_ + i * capacity_; }
-  T* weight() const { return numbers_ + D * capacity_; }
-  T* place(int i) const { return numbers_ + (D + 1 + i) * capacity_; }
-  int64_t* slot() const { return integers_; }
-  int64_t* primitive() const { return integers_ + capacity_; }
-  void add(const T (&at)[D], T w, int64_t from, int64_t on = 0, const T (&where)[D - 1] = {}) {
-    for (int i = 0; i < D; ++i) x(i)[count] = at[i];
-    for (int i = 0; i < D - 1; ++i) place(i)[count] = where[i];
-    weight()[count] = w, slot()[count] = from, primitive()[count] = on;
-    ++count;
-  }
-  int64_t count = 0;
+using List = walk::List<T, D, T>;
 
- private:
-  const int64_t capacity_;
-  const Scratch<T> numbers_;
-  const Scratch<int64_t> integers_;
-};
-
-// What the weights of a walk of a pair are multiplied by: in its first ball, and after it.
+// Factors of the weights of a walk of a pair: in its first ball, and after it.
 struct Entered {
   double here, after;
 };
 
-// What a Team hands on what walks meet.
+// Receives what walks meet.
 template <class T, int D>
 class Sink {
  public:
-  virtual double begin(int64_t slot) = 0;                                // a walk begins; what its weights are multiplied by
+  virtual double begin(int64_t slot) = 0;                                // a walk begins; the factor of its weights
   virtual Entered enter(int64_t slot, const walk::First<T, D>& at) = 0;  // a walk of a pair makes its first step
   virtual bool wants(int met) const = 0;                                 // whether that data counts
   virtual void mark(int64_t slot, uint32_t mark) = 0;                    // a walk has ended; steps and marks
-  // Points where data counts; their number is a multiple of the lanes, those behind `count` are copies of the first. met is kEntered for
-  // source points in first balls.
-  virtual void take(int met, const List<T, D>& list) = 0;
+  // A list of `count` points where data counts, padded to n. met is kEntered for source points in first balls.
+  virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
 
  protected:
   ~Sink() = default;
 };
 
-// Runs walks and hands what they meet to a Sink. Reflects: Walls or Facets.
-template <class V, class Domain, class Reflects>
+// Runs walks and hands what they meet to a Sink. Walls: Reflecting2D or Reflecting3D.
+template <class V, class Domain, class Walls>
 class Team {
  public:
   static constexpr int D = Domain::D, W = kWidth<V>;
@@ -74,13 +52,13 @@ class Team {
   using Int = Bits<T>;
   using U = walk::Words<V>;
 
-  Team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, const Domain& domain, const Reflects& walls, Sink<T, D>& sink)
+  Team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, const Domain& domain, const Walls& walls, Sink<T, D>& sink)
       : p_(p.walk),
         slots_(slots),
+        queue_(p.walk, instance, slots),
         domain_(domain),
         walls_(walls),
         sink_(sink),
-        start_(p.walk.start + instance * p.walk.N * D),
         extent_(p.walk.frame[(D + 2) * instance + D]),
         epsilon_(T(p.walk.frame[(D + 2) * instance + D + 1])),
         screening_(T(p.walk.screening * extent_ * extent_)),
@@ -93,8 +71,7 @@ class Team {
   }
 
   void run(int64_t first, int64_t last) {
-    next_ = first;
-    last_ = last;
+    queue_.begin(first, last);
     for (int l = 0; l < W; ++l) busy_[l] = 0, step_[l] = 0, point_[l] = walk_[l] = 0;
     for (int i = 0; i < D; ++i)
       for (int l = 0; l < W; ++l) x_[i][l] = 0;
@@ -115,17 +92,12 @@ class Team {
   bool refill() {
     bool any = false;
     for (int l = 0; l < W; ++l) {
-      while (!busy_[l] && next_ < last_) {
-        const int64_t point = slots_.point(next_);
-        const T* const at = start_ + point * D;
-        if (!(at[0] == at[0])) {
-          next_ = (next_ / slots_.walks + 1) * slots_.walks;
-          continue;
-        }
-        busy_[l] = -1, step_[l] = 0, weight_[l] = 1;
-        point_[l] = uint32_t(p_.first_point + point), walk_[l] = uint32_t(slots_.walk(next_));
-        share_[l] = sink_.begin(next_);
-        slot_[l] = next_++;
+      const T* at;
+      const int64_t slot = busy_[l] ? -1 : queue_.next(at);
+      if (slot >= 0) {
+        busy_[l] = -1, step_[l] = 0, weight_[l] = 1, slot_[l] = slot;
+        point_[l] = uint32_t(p_.first_point + slots_.point(slot)), walk_[l] = uint32_t(slots_.walk(slot));
+        share_[l] = sink_.begin(slot);
         T near = 4 * kSlack<T>, here[D];
         for (int i = 0; i < D; ++i) x_[i][l] = here[i] = at[i];
         wall_[l] = walls_.closest(here, near);
@@ -135,8 +107,8 @@ class Team {
     return any;
   }
 
-  // A step of every busy lane. Block `step` of stream 0 holds its direction and whether a light walk goes on, in the plane also the two
-  // words of its source's radius, which are those of stream 1 in space; of stream 2 the point of the walls (6).
+  // A step of every busy lane. Block `step` of stream 0 holds its direction, the word of the roulette and, in the plane, the two words of
+  // its source's radius; in space these are in stream 1. Stream 2 has the point of the walls (6).
   void advance() {
     V x[D];
     for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
@@ -173,7 +145,7 @@ class Team {
     philox(words, p_.key0, p_.key1);
   }
 
-  // The directions of the first step of walks of pairs and of its source point, as those of walk (13).
+  // The directions of the first step of walks of pairs and of its source point, by the same words as walk (13).
   void leave() {
     using S = Lanes<std::int32_t, W>;
     const U number = load<U>(walk_), pair = number >> 1;
@@ -197,7 +169,7 @@ class Team {
     for (int i = 0; i < D; ++i) store(first_m_[i], sign * n[i]);
   }
 
-  // README (1) to (8).
+  // A step of one lane, README (1) to (8).
   void lane(int l) {
     T x[D], n[D];
     for (int i = 0; i < D; ++i) x[i] = x_[i][l], n[i] = n_[i][l];
@@ -207,8 +179,8 @@ class Team {
     const int64_t own = wall_[l];
     T mass = 0;
     const T R = radius(l, x, own, mass);
-    const double held = own >= 0 ? 2 : 1;
-    weight_[l] /= 1 + held * double(mass);
+    const double factor = own >= 0 ? 2 : 1;
+    weight_[l] /= 1 + factor * double(mass);
     if (own >= 0) {
       T inward[D], up = 0;
       walls_.inward(own, inward);
@@ -218,7 +190,7 @@ class Team {
     T t = R;
     const int64_t met = walls_.hit(x, n, t, own);
     if (wanted_[in_domain] && source_[l] * R < t) add_source(l, x, n, R);
-    if (flux_) add_flux(l, x, R, own, held);
+    if (flux_) add_flux(l, x, R, own, factor);
     const T z2 = R * R * screening_;
     if (met >= 0) {
       walls_.land(met, n, t, x);
@@ -234,7 +206,7 @@ class Team {
     ++step_[l];
   }
 
-  // (9) The first step of a walk of a pair, in a ball that reaches no part of the boundary; false where a wall is within epsilon.
+  // (9) The first step of a walk of a pair, in a ball that reaches no part of the boundary; false if a wall is within epsilon.
   bool enter(int l, T (&x)[D]) {
     T R = lower(radius_[l], T(kLargestRadius));
     walls_.closest(x, R);
@@ -267,7 +239,7 @@ class Team {
     if (screening_ > 0) R = lower(R, T(walk::kMostScreened) / square_root(screening_));
     if constexpr (D == 2) {
       T distance = R;
-      if (!walls_.absorbs() || walls_.closest(x, distance, true) < 0) return R;
+      if (!walls_.has_mu() || walls_.closest(x, distance, true) < 0) return R;
       T reach = T(kRobinRadius);
       if (screening_ > 0) reach = lower(reach, T(kRobinScreened) / square_root(screening_));
       R = lower(R, higher(distance, reach));
@@ -300,12 +272,12 @@ class Team {
   }
 
   // (6)
-  void add_flux(int l, const T (&x)[D], T R, int64_t own, double held) {
+  void add_flux(int l, const T (&x)[D], T R, int64_t own, double factor) {
     double u[4];
     for (int i = 0; i < 4; ++i) u[i] = (double(draw_[i][l]) + 0.5) * 0x1p-32;
     const Drawn<T, D> z = walls_.draw(x, R, u);
     if (z.wall < 0) return;
-    const int met = walls_.which(z.wall) ? on_robin : on_neumann;
+    const int met = walls_.is_robin(z.wall) ? on_robin : on_neumann;
     T r2 = 0;
     for (int i = 0; i < D; ++i) r2 += (z.x[i] - x[i]) * (z.x[i] - x[i]);
     const T r = square_root(r2), s = r / R;
@@ -315,10 +287,10 @@ class Team {
       green = double(T(-elementary::log(s))) * 0.15915494309189533577;
     else
       green = (double(T(1) - s) / double(r)) * 0.07957747154594766788;
-    double w = weight_[l] * share_[l] * held * green * extent_ / z.density;
+    double w = weight_[l] * share_[l] * factor * green * extent_ / z.density;
     if (screening_ > 0) w *= double(source_weight(s, R * R * screening_).value);
     w /= 1 + double(z.height) * double(walls_.mu(z.wall));
-    lists_[met].add(z.x, T(w), slot_[l], z.wall, z.place);
+    lists_[met].add(z.x, T(w), slot_[l], 0, z.wall, z.place);
   }
 
   void finish(int l, T (&x)[D], bool out) {
@@ -329,7 +301,7 @@ class Team {
       T place[D - 1] = {place_[l]};
       domain_.project(x, primitive_[l], place);
       const double w = weight_[l] * share_[l];
-      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(x, T(w), slot_[l], primitive_[l], place);
+      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(x, T(w), slot_[l], 0, primitive_[l], place);
     }
     sink_.mark(slot_[l], mark);
     busy_[l] = 0;
@@ -338,19 +310,16 @@ class Team {
   void flush(int met) {
     List<T, D>& list = lists_[met];
     if (!list.count) return;
-    for (int64_t e = list.count; e % W; ++e)
-      for (int i = 0; i < D; ++i) list.x(i)[e] = list.x(i)[0];
-    for (int64_t e = list.count; e % W; ++e) list.weight()[e] = 0;
-    sink_.take(met, list);
+    sink_.take(met, list, list.pad(W));
     list.count = 0;
   }
 
   const walk::Walk<T>& p_;
   const walk::Slots slots_;
+  walk::Queue<T, D> queue_;
   const Domain& domain_;
-  const Reflects& walls_;
+  const Walls& walls_;
   Sink<T, D>& sink_;
-  const T* const start_;
   const double extent_;
   const T epsilon_, screening_;  // scaled
   const uint32_t global_instance_;
@@ -363,26 +332,25 @@ class Team {
   alignas(64) uint32_t point_[W], walk_[W], last_word_[W], draw_[4][W];
   double weight_[W], share_[W];
   int64_t slot_[W], wall_[W];
-  int64_t next_ = 0, last_ = 0;
 };
 
-// Runs slots [first, last) of one instance into a sink that is made of `made_of`: of a polygon or a mesh.
+// Runs slots [first, last) of one instance, a polygon or a mesh, into a sink constructed from `arguments`.
 template <template <class, int> class Own, class T, class... Args>
-void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, int64_t first, int64_t last, Args&&... made_of) {
+void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, int64_t first, int64_t last, Args&&... arguments) {
   using V = Lanes<T>;
   const auto run = [&](const auto& domain, const auto& walls) {
     using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
-    using Reflects = typename std::remove_const<typename std::remove_reference<decltype(walls)>::type>::type;
-    Own<V, Domain::D> sink(made_of...);
-    Team<V, Domain, Reflects>(p, instance, slots, domain, walls, sink).run(first, last);
+    using Walls = typename std::remove_const<typename std::remove_reference<decltype(walls)>::type>::type;
+    Own<V, Domain::D> sink(arguments...);
+    Team<V, Domain, Walls>(p, instance, slots, domain, walls, sink).run(first, last);
     sink.finish();
   };
   const int D = p.walk.dimension;
   const double extent = p.walk.frame[(D + 2) * instance + D];
   if (p.walk.mesh)
-    run(mesh::Mesh<V>(*p.walk.mesh), Facets<T>(p.reflecting[instance], extent));
+    run(mesh::Mesh<V>(*p.walk.mesh), Reflecting3D<T>(p.reflecting[instance], extent));
   else
-    run(polygon::Polygon<V>(p.walk.grids[instance]), Walls<T>(p.reflecting[instance], extent));
+    run(polygon::Polygon<V>(p.walk.grids[instance]), Reflecting2D<T>(p.reflecting[instance], extent));
 }
 
 }  // namespace QF_ISA

@@ -1,18 +1,17 @@
-// What a walk asks the reflecting part of a mesh: eight triangles or edges at a time.
+// The reflecting triangles of a mesh: eight triangles or edges at a time.
 #pragma once
-#include "wos/stars/sight.hpp"
+#include "wos/stars/visibility.hpp"
 
 namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
 template <class T>
-class Facets {
+class Reflecting3D {
  public:
   static constexpr int D = 3;
-  using V = Lanes<T, kRun>;
-  using I = Bits<V>;
+  using V = Eight<T>;
 
-  Facets(const Reflecting& of, double)
+  Reflecting3D(const Reflecting& of, double)
       : triangles_(runs(of.M) * kTriangleFields * kRun),
         edges_(runs(of.K) * kEdgeFields * kRun),
         boxes_(of.M, [&](int64_t i) { return box_of_triangle(of.walls + kWallNumbers<D> * i); }),
@@ -43,12 +42,12 @@ class Facets {
     }
   }
 
-  static int which(int64_t) { return 0; }
+  static bool is_robin(int64_t) { return false; }
   static T mu(int64_t) { return 0; }
   void inward(int64_t wall, T (&n)[3]) const {
     for (int j = 0; j < 3; ++j) n[j] = -*number(triangles_, kTriangleFields, wall, mesh::kNormal + j);
   }
-  // x moves to where the ray from it meets that triangle, at t.
+  // Moves x to where its ray meets that triangle, at t.
   void land(int64_t wall, const T (&d)[3], T t, T (&x)[3]) const {
     const auto r = one(wall);
     for (int j = 0; j < 3; ++j) x[j] += t * d[j];
@@ -56,70 +55,46 @@ class Facets {
     mesh::triangle_distance2<true, T>(at, r);
     point(r, at.u, at.v, x);
   }
-
-  // The distance of the closest silhouette (2), or `radius` where none is closer.
   T silhouette(const T (&x)[3], T radius) const {
-    T best = radius * radius;
-    edge_boxes_.visit([&](const auto& group) { return group.distance2(x) < best; },
-                      [&](int64_t run) {
-                        const T* const f = edges_ + run * kEdgeFields * kRun;
-                        V p[3], first{}, second{}, along{}, d2{};
-                        for (int j = 0; j < 3; ++j) {
-                          p[j] = x[j] - load<V>(f + j * kRun);
-                          along += p[j] * load<V>(f + (3 + j) * kRun);
-                          first += p[j] * load<V>(f + (7 + j) * kRun);
-                          second += p[j] * load<V>(f + (10 + j) * kRun);
-                        }
-                        const V s = mesh::clamp01(V(along * load<V>(f + 6 * kRun)));
-                        for (int j = 0; j < 3; ++j) {
-                          const V d = p[j] - s * load<V>(f + (3 + j) * kRun);
-                          d2 += d * d;
-                        }
-                        const I seen = ((first > kSlack<T>)&(second > kSlack<T>)) | ((first < -kSlack<T>)&(second < -kSlack<T>));
-                        for (unsigned at = bits(I(~seen & (d2 < best))); at; at &= at - 1) best = lower(best, d2[first_bit(at)]);
-                      });
-    return square_root(best);
+    return closest_silhouette(edge_boxes_, x, radius, [&](int64_t run) {
+      const T* const f = edges_ + run * kEdgeFields * kRun;
+      V p[3], first{}, second{}, along{}, d2{};
+      for (int j = 0; j < 3; ++j) {
+        p[j] = x[j] - load<V>(f + j * kRun);
+        along += p[j] * load<V>(f + (3 + j) * kRun);
+        first += p[j] * load<V>(f + (7 + j) * kRun);
+        second += p[j] * load<V>(f + (10 + j) * kRun);
+      }
+      const V s = mesh::clamp01(V(along * load<V>(f + 6 * kRun)));
+      for (int j = 0; j < 3; ++j) {
+        const V d = p[j] - s * load<V>(f + (3 + j) * kRun);
+        d2 += d * d;
+      }
+      return faces_alike(first, second) ? broadcast<V>(kNowhere<T>) : d2;
+    });
   }
-
-  // The first triangle that the ray meets from inside before `limit`, which becomes where, and whose plane `end` is behind; -1 where there
-  // is none. `own` does not count.
+  // first_wall of this boundary, (8), of triangles whose planes `end` is behind.
   int64_t hit(const T (&x)[3], const T (&d)[3], T& limit, int64_t own, T end = kNowhere<T>) const {
-    T inverse[3];
-    reciprocals(d, inverse);
     V at[3], along[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]), along[j] = broadcast<V>(d[j]);
-    int64_t wall = -1;
-    boxes_.visit([&](const auto& group) { return group.crossed(x, inverse, limit, 4 * kSlack<T>); },
-                 [&](int64_t run) {
-                   V u, v;
-                   take_first(ray_hit_triangle(at, along, eight(run), limit, end, kSlack<T>, kNowhere<T>, u, v), run, own, limit, wall);
-                 });
-    limit = higher(limit, T(0));
-    return wall;
+    return first_wall(boxes_, x, d, limit, own, [&](int64_t run) {
+      V u, v;
+      return ray_hit_triangle(at, along, eight(run), limit, end, kSlack<T>, kNowhere<T>, u, v);
+    });
   }
-
-  // The closest triangle within `radius`, which becomes its distance; -1 where there is none.
+  // closest_wall of this boundary.
   int64_t closest(const T (&x)[3], T& radius) const {
-    T best = radius * radius;
-    int64_t wall = -1;
     V at[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
-    boxes_.visit([&](const auto& group) { return group.distance2(x) <= best; },
-                 [&](int64_t run) {
-                   mesh::Local<V> here = mesh::local<V>(at, eight(run));
-                   const V d2 = mesh::triangle_distance2<false, V>(here, eight(run));
-                   for (unsigned found = bits(I(d2 <= best)); found; found &= found - 1) {
-                     const int k = first_bit(found);
-                     if (d2[k] < best || wall < 0) best = d2[k], wall = kRun * run + k;
-                   }
-                 });
-    if (wall >= 0) radius = square_root(best);
-    return wall;
+    return closest_wall(boxes_, x, radius, [&](int64_t run) {
+      mesh::Local<V> here = mesh::local<V>(at, eight(run));
+      return mesh::triangle_distance2<false, V>(here, eight(run));
+    });
   }
 
-  // (6) A point of the triangles in the ball that face x, by u[0] to u[3] uniform in (0, 1).
+  // (6) Draws a point of the triangles in the ball that face x, by u[0] to u[3] uniform in (0, 1).
   Drawn<T, 3> draw(const T (&x)[3], T R, const double (&u)[4]) const {
-    Drawn<T, 3> found;
+    Drawn<T, 3> drawn;
     const T R2 = R * R;
     double rest = u[0], chance = 1;
     const auto weights = [&](const auto& group) {
@@ -127,7 +102,7 @@ class Facets {
       return left > T(0) ? left * lower(group.measure, broadcast<V>(T(kPi) * R2)) : V{};
     };
     const int64_t run = boxes_.draw(weights, rest, chance);
-    if (run < 0) return found;
+    if (run < 0) return drawn;
     V at[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
     const auto field = eight(run);
@@ -135,25 +110,23 @@ class Facets {
     const V left = R2 - mesh::triangle_distance2<false, V>(closest, field), disc = T(kPi) * (R2 - here.w * here.w);
     const V weight = ((left > T(0)) & (disc > T(0)) & (here.w < kSlack<T>)) ? left * lower(field(kArea), disc) : V{};
     const int k = Boxes<T, D>::choose(weight, rest, chance);
-    if (k < 0) return found;
+    if (k < 0) return drawn;
     const int64_t wall = kRun * run + k;
     const auto r = one(wall);
     const T foot[2] = {here.u[k], here.v[k]};
     T p[2];
-    found.density = chance * on_triangle(r, foot, disc[k] * T(1 / kPi), u, p);
-    if (!(found.density > 0)) return found;
-    found.wall = wall;
-    point(r, p[0], p[1], found.x);
-    weights_at(r, p[0], p[1], found.place);
-    return found;
+    drawn.density = chance * on_triangle(r, foot, disc[k] * T(1 / kPi), u, p);
+    if (!(drawn.density > 0)) return drawn;
+    drawn.wall = wall;
+    point(r, p[0], p[1], drawn.x);
+    weights_at(r, p[0], p[1], drawn.place);
+    return drawn;
   }
 
  private:
   static constexpr int kArea = mesh::kFields, kTurn = kArea + 1, kTriangleFields = kTurn + 1, kEdgeFields = 13;
   static constexpr double kPi = 3.14159265358979323846;
 
-  static int64_t runs(int64_t n) { return (n + kRun - 1) / kRun; }
-  static T* number(const Scratch<T>& of, int fields, int64_t i, int j) { return of + (i / kRun * fields + j) * kRun + i % kRun; }
   // The numbers of a run, and of one triangle.
   auto eight(int64_t run) const {
     const T* const f = triangles_ + run * kTriangleFields * kRun;
@@ -167,7 +140,7 @@ class Facets {
   QF_HD static void point(const Field& r, T u, T v, T (&x)[3]) {
     for (int j = 0; j < 3; ++j) x[j] = r(mesh::kOrigin + j) + u * r(mesh::kAlong + j) + v * r(mesh::kAcross + j);
   }
-  // Of the triangle's second and third corner, as they were given.
+  // The weights of the triangle's second and third corner, in the order of the input.
   template <class Field>
   QF_HD static void weights_at(const Field& r, T u, T v, T (&place)[2]) {
     T turned[3], weight[3];
@@ -178,7 +151,7 @@ class Facets {
   }
 
   // A point p of the triangle, in its plane, and its density: uniform, or on a circle around the foot of x whose radius is uniform up to
-  // that of the ball or of the farthest corner; 0 where that lies beside the triangle.
+  // that of the ball or of the farthest corner. The density is 0 if that point lies outside of the triangle.
   template <class Field>
   QF_HD static double on_triangle(const Field& r, const T (&foot)[2], T chord2, const double (&u)[4], T (&p)[2]) {
     const T length = r(mesh::kLength), cx = r(mesh::kX), cy = r(mesh::kY), area = r(kArea);
