@@ -48,7 +48,7 @@ struct Faces {
   }
 };
 template <class T>
-using Mesh = polygon::Pieces<T, Faces<T>>;
+using Mesh = polygon::Facets<T, Faces<T>>;
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::mesh

@@ -17,7 +17,7 @@ std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_, bool clo
   return std::make_unique<Polygons>(fit, ends, first, closed);
 }
 
-// What a walk sees at points of one polygon: a test of the grid.
+// Distances at points of one polygon as walks see them: for tests of the grid.
 void bounds(Arguments& given, Polygons& polygons, std::int64_t polygon, std::int64_t level) {
   given.require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "no such polygon or level");
   given.dispatch([&](auto zero) {

@@ -1,4 +1,4 @@
-// B polygons with the grids that walks have asked for: what a Python boundary keeps between calls.
+// B polygons with the grids of earlier walks, which a Python boundary keeps between calls.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -25,8 +25,8 @@ struct OwnedGrid : Grid<T> {
   ~OwnedGrid() { kernels<T>().free_grid(*this); }
 };
 
-constexpr std::int64_t kMaxSegments = 1 << 24;  // what a float32 counts exactly
-constexpr std::size_t kKeptGrids = 64;          // of the last calls; more are built again in every call
+constexpr std::int64_t kMaxSegments = 1 << 24;  // float32 counts up to here exactly
+constexpr std::size_t kCachedGrids = 64;        // if a call needs more, it builds them anew
 
 // log2 of the grid's side. By the number of segments, 32 to 512 cells; coarser for a large epsilon: a leaf's bound is at least 5 half
 // diagonals, 3.5 cells, and must stay above it.
@@ -37,11 +37,10 @@ inline std::int64_t grid_level(std::int64_t M, double epsilon) {
   return by_epsilon < double(by_size) ? std::max<std::int64_t>(0, std::int64_t(by_epsilon)) : by_size;
 }
 
-// The segments of polygons in scaled coordinates, with the grids that were asked for. Any thread may use it.
+// The segments of polygons in scaled coordinates, with a cache of grids. Any thread may use it.
 class Polygons {
  public:
-  // ends (M, 4) of float64, first (count + 1,) of int64: shapes and types are the caller's to check.
-  // Not closed: only some of the segments of polygons.
+  // ends (M, 4) of float64, first (count + 1,) of int64: the caller checks shapes and types. Not closed: only some of the segments.
   Polygons(const Fit& fit, const View& ends, const View& first, bool closed = true)
       : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
         first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()),
@@ -59,57 +58,57 @@ class Polygons {
   data::Pieces pieces() const { return {first_.data(), count(), total()}; }
   Segments segments(std::int64_t b) const { return {ends_.data() + 4 * first(b), first(b + 1) - first(b), closed_}; }
 
-  // The grids of those polygons, for those epsilons. Without the GIL.
+  // The grids of these polygons at these levels, from the cache or new. Called without the GIL.
   template <class T>
   std::vector<std::shared_ptr<OwnedGrid<T>>> grids(const std::vector<std::int64_t>& polygons, const std::vector<std::int64_t>& levels,
                                                    int threads) {
-    std::vector<std::shared_ptr<OwnedGrid<T>>> found;
+    std::vector<std::shared_ptr<OwnedGrid<T>>> result;
     std::vector<std::int64_t> missing_levels;
     std::vector<Segments> sides;
     std::vector<Grid<T>*> fresh;
-    Kept<T> made;
+    Cache<T> built;
     {
       std::lock_guard<std::mutex> lock(kept_mutex());
       for (std::size_t i = 0; i < polygons.size(); ++i) {
-        const auto here = kept<T>().find({polygons[i], levels[i]});
-        found.push_back(here != kept<T>().end() ? here->second : nullptr);
+        const auto here = cache<T>().find({polygons[i], levels[i]});
+        result.push_back(here != cache<T>().end() ? here->second : nullptr);
       }
     }
     for (std::size_t i = 0; i < polygons.size(); ++i) {
-      if (found[i]) continue;
-      auto& grid = made[{polygons[i], levels[i]}];
+      if (result[i]) continue;
+      auto& grid = built[{polygons[i], levels[i]}];
       if (!grid) {
         grid = std::make_shared<OwnedGrid<T>>();
         missing_levels.push_back(levels[i]);
         sides.push_back(segments(polygons[i]));
         fresh.push_back(grid.get());
       }
-      found[i] = grid;
+      result[i] = grid;
     }
-    if (made.empty()) return found;
+    if (built.empty()) return result;
     kernels<T>().build_grids(sides.data(), missing_levels.data(), fresh.data(), std::int64_t(fresh.size()), threads);
-    Kept<T> dropped;  // whose grids are freed after the lock
+    Cache<T> dropped;  // its grids are freed after the lock
     std::lock_guard<std::mutex> lock(kept_mutex());
-    if (kept<T>().size() + made.size() > kKeptGrids) dropped.swap(kept<T>());
-    if (made.size() <= kKeptGrids) kept<T>().insert(made.begin(), made.end());
-    return found;
+    if (cache<T>().size() + built.size() > kCachedGrids) dropped.swap(cache<T>());
+    if (built.size() <= kCachedGrids) cache<T>().insert(built.begin(), built.end());
+    return result;
   }
 
  private:
   template <class T>
-  using Kept = std::map<std::pair<std::int64_t, std::int64_t>, std::shared_ptr<OwnedGrid<T>>>;
+  using Cache = std::map<std::pair<std::int64_t, std::int64_t>, std::shared_ptr<OwnedGrid<T>>>;
   template <class T>
-  Kept<T>& kept() {
+  Cache<T>& cache() {
     if constexpr (sizeof(T) == 4)
-      return kept_f32_;
+      return cache_f32_;
     else
-      return kept_f64_;
+      return cache_f64_;
   }
   std::vector<double> ends_;
   std::vector<std::int64_t> first_;
   const bool closed_;
-  Kept<float> kept_f32_;
-  Kept<double> kept_f64_;
+  Cache<float> cache_f32_;
+  Cache<double> cache_f64_;
 };
 
 }  // namespace quatrefoil::wos::polygon

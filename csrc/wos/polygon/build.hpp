@@ -1,4 +1,4 @@
-// The grid of a polygon, built by a tree whose nodes look at up to 16 children at once, a lane each (README, The grid).
+// Builds the grid of a polygon by a tree whose nodes handle up to 16 children at once, one per lane (README, The grid).
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/polygon/grid.hpp"
@@ -6,13 +6,13 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-constexpr double kFar = 6;           // a leaf is far from the boundary beyond so many half diagonals: its bound loses at most 2/7
-constexpr double kFarUp = 8;         // a larger node: beyond it the loss (at most 2/9) costs fewer steps than finer nodes cost time
-constexpr int64_t kClearUpTo = 256;  // segments: those of a polygon with more are short, and measuring takes M^2 time
-constexpr int kSteps = 6;            // from the root to a leaf: two levels each, the first may be one
+constexpr double kFar = 6;           // half diagonals beyond which a leaf is far: its bound loses at most 2/7
+constexpr double kFarUp = 8;         // the same for larger nodes: finer nodes would cost more time than the loss of 2/9 costs steps
+constexpr int64_t kClearUpTo = 256;  // segments: with more they are short, and measuring takes M^2 time
+constexpr int kSteps = 6;            // from the root to a leaf: two levels each, except perhaps the first
 
-// Which cells have their centre inside: a bit each, a row of cells after the other. By the crossings of a row's centres, which are those of
-// `inside` in locate.hpp up to rounding; of cells that the boundary does not meet they are right.
+// One bit per cell, row by row: whether its centre is inside, by the crossings of the row's centres, which are those of `inside` in
+// locate.hpp up to rounding. They are right for cells that the boundary does not meet.
 class InsideBits {
  public:
   explicit InsideBits(int level)
@@ -21,17 +21,17 @@ class InsideBits {
   }
   void cross(const double* s) {
     const bool up = s[1] < s[3];
-    const int64_t first = next(up ? s[1] : s[3]), last = next(up ? s[3] : s[1]);  // a vertex has one row whichever side asks
+    const int64_t first = next(up ? s[1] : s[3]), last = next(up ? s[3] : s[1]);  // a vertex gets the same row from both of its sides
     const double slope = (s[2] - s[0]) / (s[3] - s[1]);
     for (int64_t y = first; y < last; ++y) {
       const int64_t x = next(s[0] + ((double(y) + 0.5) / per_unit_ - kHalfSide - s[1]) * slope);
       if (x < side_) bits_[y * words_ + x / 64] ^= uint64_t(1) << (x % 64);
     }
   }
-  // After all segments: from crossings to the parity of those on the left.
+  // After all segments: turns crossings into the parity of the crossings on the left.
   void sum() {
     for (int64_t y = 0; y < side_; ++y) {
-      uint64_t odd = 0;  // all bits are the last one of the word before
+      uint64_t odd = 0;  // all bits equal the last one of the previous word
       for (int64_t w = 0; w < words_; ++w) {
         uint64_t& b = bits_[y * words_ + w];
         for (int shift = 1; shift < 64; shift *= 2) b ^= b << shift;
@@ -105,7 +105,7 @@ class GridBuilder {
     T closest[W];
   };
 
-  // (4), a segment's three points with W other segments at a time.
+  // (4), for a segment's three points and W other segments at a time.
   void measure_clearances() {
     double total = 0, weighted = 0;
     for (int64_t k = 0; k < grid_.M; ++k) {
@@ -130,7 +130,7 @@ class GridBuilder {
     grid_.clear = T(weighted / total);
   }
 
-  // Looks at the children of a node, whose n candidates are row `row` of ids_; at level 0 at the root itself.
+  // Handles the children of a node, whose n candidates are row `row` of ids_; at level 0 the root itself.
   void split(int row, int depth, int64_t cx, int64_t cy, int64_t n) {
     const int step = (grid_.level - depth) % 2 ? 1 : grid_.level > depth ? 2 : 0;
     const int64_t children = int64_t(1) << (2 * step);
@@ -154,7 +154,7 @@ class GridBuilder {
       }
     }
   }
-  // The distance of every lane's centre; keep(candidate, a bit for each lane that must keep it (2)).
+  // Measures the distance of every lane's centre; calls keep(candidate, bits of the lanes that must keep it (2)).
   template <class F>
   void measure(const Int* ids, int64_t n, T half_diagonal, Block& block, F&& keep) {
     V low = broadcast<V>(T(1e30));
@@ -172,7 +172,7 @@ class GridBuilder {
   }
   void descend(int row, int depth, int64_t cx, int64_t cy, int64_t n, int lane, T closest, T half_diagonal) {
     const int size = grid_.level - depth;
-    // no walk comes here; what rounding brings is at the boundary
+    // no walk comes here, except by rounding next to the boundary
     if (segments_.closed && closest > half_diagonal && !inside_(cx << size, cy << size)) return fill(cx, cy, size, T(0x1p-100), 0);
     if (closest > T(size ? kFarUp : kFar) * half_diagonal) {
       const T lowered = closest * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
@@ -186,7 +186,7 @@ class GridBuilder {
     grid_.lists[grid_.listed] = Int(kept);
     grid_.listed += kept + 1;
   }
-  // The candidates of a lane; room for all n.
+  // Collects the candidates of a lane; `to` has room for all n.
   int64_t keep(int row, int64_t n, int lane, Int* to) const {
     const Int* const ids = ids_ + row * segments_.M;
     const uint32_t* const kept = kept_ + row * segments_.M;
@@ -197,11 +197,11 @@ class GridBuilder {
     }
     return count;
   }
-  // Of a near cell's candidates those that one of its 16 parts must keep (2): about half. A thousandth more than a part: float32.
+  // Keeps the candidates of a near cell that one of its 16 parts must keep (2), about half. Parts are a thousandth larger, for float32.
   int64_t thin(int64_t cx, int64_t cy, T half_diagonal, Int* list, int64_t n) {
     if (n <= 2) return n;
     const double side = 2 * kHalfSide / double(int64_t(4) << grid_.level);
-    uint32_t* const kept = kept_ + (kSteps - 1) * segments_.M;  // no node has that row: its candidates would be a leaf's
+    uint32_t* const kept = kept_ + (kSteps - 1) * segments_.M;  // a row that no node uses: its candidates would be a leaf's
     __builtin_memset(kept, 0, std::size_t(n) * sizeof(uint32_t));
     for (int first = 0; first < 16; first += W) {
       Block block;
@@ -220,7 +220,7 @@ class GridBuilder {
     }
     return count;
   }
-  // All cells of a node: a bound, with the size of its node in the last four bits.
+  // Fills all cells of a node with a bound, whose last four bits are the size of the node.
   void fill(int64_t cx, int64_t cy, int size, T bound, int node_size) {
     Int word;
     __builtin_memcpy(&word, &bound, sizeof(Int));
@@ -245,8 +245,8 @@ class GridBuilder {
   const Segments segments_;
   InsideBits inside_;
   Scratch<Int> ids_;        // (kSteps, M): the candidates of the nodes above a leaf
-  Scratch<uint32_t> kept_;  // (kSteps, M): which of a node's children keep each
-  Scratch<T> distances_;    // (M, W): of the node at hand, squared
+  Scratch<uint32_t> kept_;  // (kSteps, M): the children that keep each candidate
+  Scratch<T> distances_;    // (M, W): squared distances for the current node
   InterruptCheck check_;
 };
 

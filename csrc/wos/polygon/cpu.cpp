@@ -1,14 +1,10 @@
 // The grids of polygons. Compiled once per instruction set.
-#include "core/lanes/lanes.hpp"
-#include "wos/polygon/args.hpp"
 #include "wos/polygon/build.hpp"
-#include "wos/polygon/formula.hpp"
-#include "wos/polygon/grid.hpp"
 
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// What a walk sees at every point.
+// Distances at points as walks see them.
 template <class T>
 void bounds(const Grid<T>& grid, const T* points, int64_t n, T* radius, int64_t* primitive) {
   using V = Lanes<T>;

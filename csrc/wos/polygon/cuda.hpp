@@ -1,5 +1,5 @@
-// How far segments or triangles are on a GPU: boxes around 16 of them that follow each other, around 16 such boxes, and so on, and a walk
-// through those that may hold the closest piece. Pieces that follow each other should be neighbours; where they are not, all are asked.
+// Distances to segments or triangles on a GPU: boxes around 16 consecutive facets, around 16 such boxes, and so on, and a traversal of
+// those that may contain the closest facet. Consecutive facets should be neighbours; otherwise all of them may be tested.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "wos/polygon/args.hpp"
@@ -9,38 +9,38 @@ namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
 constexpr int kBoxThreads = 128;
-constexpr int kFan = 4;  // log2 of the pieces of a box, and of the boxes of one above it
+constexpr int kFan = 4;  // log2 of the facets of a box, and of the boxes of one above it
 
-// What a walk knows of the place where it is.
+// Distance and closest facet of a point.
 template <class T>
 struct Seen {
   T radius;           // the distance, or a lower bound of it
-  int64_t primitive;  // the closest piece; -1 where radius is a bound
+  int64_t primitive;  // the closest facet; -1 if radius is a bound
 };
 
-// Box i of level l, from 1 on, holds pieces [i 16^l, (i + 1) 16^l); levels lie one after the other.
-QF_HD constexpr int64_t boxes_of_level(int64_t pieces, int level) {
-  return (pieces + (int64_t(1) << (kFan * level)) - 1) >> (kFan * level);
+// Box i of level l >= 1 contains facets [i 16^l, (i + 1) 16^l); levels are stored one after the other.
+QF_HD constexpr int64_t boxes_of_level(int64_t facets, int level) {
+  return (facets + (int64_t(1) << (kFan * level)) - 1) >> (kFan * level);
 }
-QF_HD constexpr int levels_of(int64_t pieces) {
+QF_HD constexpr int levels_of(int64_t facets) {
   int level = 1;
-  while (boxes_of_level(pieces, level) > 1) ++level;
+  while (boxes_of_level(facets, level) > 1) ++level;
   return level;
 }
-QF_HD constexpr int64_t boxes_before(int64_t pieces, int level) {
+QF_HD constexpr int64_t boxes_before(int64_t facets, int level) {
   int64_t count = 0;
-  for (int l = 1; l < level; ++l) count += boxes_of_level(pieces, l);
+  for (int l = 1; l < level; ++l) count += boxes_of_level(facets, l);
   return count;
 }
 
-// The lower and upper corners of the boxes of a level, a thread a box: from D corners of every piece, or from the level below. A little
-// larger, as the pieces may come out by rounding.
+// The lower and upper corners of the boxes of a level, one thread per box: from D corners of every facet, or from the level below. Boxes
+// are slightly enlarged against rounding of the facets.
 template <class T, int D>
-__global__ void __launch_bounds__(kBoxThreads, 1) put_boxes(const double* ends, const int64_t pieces, const int level, T* boxes) {
+__global__ void __launch_bounds__(kBoxThreads, 1) put_boxes(const double* ends, const int64_t facets, const int level, T* boxes) {
   constexpr double slack = sizeof(T) == 4 ? 0x1p-22 : 0x1p-50;
-  const int64_t below = level > 1 ? boxes_of_level(pieces, level - 1) : pieces, count = boxes_of_level(pieces, level);
-  const T* const from = boxes + 2 * D * boxes_before(pieces, level - 1);
-  T* const to = boxes + 2 * D * boxes_before(pieces, level);
+  const int64_t below = level > 1 ? boxes_of_level(facets, level - 1) : facets, count = boxes_of_level(facets, level);
+  const T* const from = boxes + 2 * D * boxes_before(facets, level - 1);
+  T* const to = boxes + 2 * D * boxes_before(facets, level);
   QF_ROLLED
   for (int64_t i = int64_t(blockIdx.x) * kBoxThreads + threadIdx.x; i < count; i += int64_t(gridDim.x) * kBoxThreads) {
     double low[D], high[D];
@@ -55,31 +55,31 @@ __global__ void __launch_bounds__(kBoxThreads, 1) put_boxes(const double* ends, 
   }
 }
 template <class T, int D>
-void put_all_boxes(const double* ends, int64_t pieces, T* boxes) {
-  for (int level = 1; level <= levels_of(pieces); ++level)
-    launch(put_boxes<T, D>, (boxes_of_level(pieces, level) + kBoxThreads - 1) / kBoxThreads, kBoxThreads, 0, ends, pieces, level, boxes);
+void put_all_boxes(const double* ends, int64_t facets, T* boxes) {
+  for (int level = 1; level <= levels_of(facets); ++level)
+    launch(put_boxes<T, D>, (boxes_of_level(facets, level) + kBoxThreads - 1) / kBoxThreads, kBoxThreads, 0, ends, facets, level, boxes);
 }
 template <int D>
-int64_t box_numbers(int64_t pieces) {
-  return 2 * D * boxes_before(pieces, levels_of(pieces) + 1);
+int64_t box_numbers(int64_t facets) {
+  return 2 * D * boxes_before(facets, levels_of(facets) + 1);
 }
 
-// Pieces [begin, end) of all. Shape: D, and the squared distance of one of them.
+// Facets [begin, end) of all. Shape: D, and the squared distance of one facet.
 template <class T, class Shape>
-class Pieces {
+class Facets {
  public:
   static constexpr int D = Shape::D;
   static constexpr bool outside = false;
 
-  Pieces() = default;
-  __device__ Pieces(const Shape& shape, const T* boxes, int64_t count, int64_t begin, int64_t end)
+  Facets() = default;
+  __device__ Facets(const Shape& shape, const T* boxes, int64_t count, int64_t begin, int64_t end)
       : shape_(shape), boxes_(boxes), count_(count), begin_(begin), end_(end), top_(levels_of(end - begin)) {}
 
   __device__ bool sound() const { return begin_ < end_; }
-  // `near`: a piece that may be close, or -1; of two as close the first one is found. Reads boxes, of which most are beyond what is near,
-  // and a few times 16 pieces.
+  // `near`: a facet that may be close, or -1; of several at the same distance the first one counts. Reads boxes, most of which are too far
+  // away, and a few times 16 facets.
   __device__ Seen<T> look(const T (&x)[D], int64_t near, bool) const {
-    int64_t found = -1, from = near < 0 ? begin_ : near, to = from + 1;  // pieces that are asked next
+    int64_t closest = -1, from = near < 0 ? begin_ : near, to = from + 1;  // facets that are tested next
     T best{};
     int level = top_;
     int64_t before = boxes_before(count_, level);  // boxes of lower levels
@@ -88,11 +88,11 @@ class Pieces {
       QF_ROLLED
       for (int64_t k = from; k < to; ++k) {
         const T d2 = shape_.distance2(x, k);
-        const bool closer = found < 0 || d2 < best || (d2 == best && k < found);
-        found = closer ? k : found;
+        const bool closer = closest < 0 || d2 < best || (d2 == best && k < closest);
+        closest = closer ? k : closest;
         best = closer ? d2 : best;
       }
-      for (to = from; at < end_ && from == to;) {  // on to the next of the lowest boxes that may hold a closer one
+      for (to = from; at < end_ && from == to;) {  // on to the next lowest box that may contain a closer one
         const int64_t next = at + (int64_t(1) << (kFan * level));
         if (next > begin_ && !(box_distance2(x, before + (at >> (kFan * level))) > best)) {
           if (level > 1) {
@@ -105,15 +105,15 @@ class Pieces {
         for (; level < top_ && (at >> (kFan * level)) % (1 << kFan) == 0; ++level) before += boxes_of_level(count_, level);
       }
     }
-    return {square_root(best), found};
+    return {square_root(best), closest};
   }
-  // Where a walk ends: the closest point, and the weights of the corners behind the first.
+  // Moves x to the closest point of a facet, and gives the weights of its corners after the first.
   __device__ void project(T (&x)[D], int64_t& primitive, T (&where)[D - 1]) const {
     shape_.project(x, primitive, where);
     primitive -= begin_;
   }
   __device__ bool escaped(const T (&x)[D]) const {
-    const T most = T(0.5 * (1 + 0x1p-6));  // a grid of the host ends there
+    const T most = T(0.5 * (1 + 0x1p-6));  // half the side of the host's grid
     bool out = false;
     for (int j = 0; j < D; ++j) out = out || !(x[j] > -most && x[j] < most);
     return out;
@@ -132,7 +132,7 @@ class Pieces {
   Shape shape_;
   const T* boxes_ = nullptr;
   int64_t count_ = 0, begin_ = 0, end_ = 0;
-  int top_ = 1;  // the lowest level at which two boxes hold them all
+  int top_ = 1;  // the lowest level at which two boxes contain all facets
 };
 
 template <class T>
@@ -171,7 +171,7 @@ struct Sides {
   }
 };
 template <class T>
-using Polygon = Pieces<T, Sides<T>>;
+using Polygon = Facets<T, Sides<T>>;
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::polygon

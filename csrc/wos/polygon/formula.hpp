@@ -1,11 +1,11 @@
-// Distances to a polygon. Equation numbers: README.md beside this file.
+// Distances to a polygon. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Square of the distance from (x, y) to the segment a + t e, 0 <= t <= 1, and the closest t. (1)
+// (1) The squared distance from (x, y) to the segment a + t e, 0 <= t <= 1, and the closest t.
 template <class V>
 QF_HD V segment_distance2(V x, V y, V ax, V ay, V ex, V ey, V inverse_length2, V& t) {
   using T = Element<V>;
@@ -17,23 +17,23 @@ QF_HD V segment_distance2(V x, V y, V ax, V ay, V ex, V ey, V inverse_length2, V
   return dx * dx + dy * dy;
 }
 
-// Where the three clearances of a segment are measured. (4)
+// (4) Where the three clearances of a segment are measured.
 QF_HD constexpr double measured_at(int i) { return (2 * i + 1) / 6.0; }
 
-// The radius of a half disc around the point t of a segment of that length that holds no other part of the boundary: a lower bound. (4)
+// (4) A lower bound of the radius of a half disc around the point t of a segment that contains no other part of the boundary.
 template <class V>
 QF_HD V clear_radius(V t, V length, const V (&clearance)[3]) {
-  V found{};
+  V radius{};
   for (int i = 0; i < 3; ++i) {
     const V off = t - Element<V>(measured_at(i)), there = clearance[i] - length * (off < 0 ? -off : off);
-    found = there > found ? there : found;
+    radius = there > radius ? there : radius;
   }
   const V to_end = lower(t, V(Element<V>(1) - t)) * length;
-  return to_end < found ? to_end : found;
+  return to_end < radius ? to_end : radius;
 }
 
-// Where a Brownian path from the height y over the middle of a half disc of radius 1 leaves it: on the diameter, of which the result says
-// yes, or on the arc. (c, s): a uniform direction. (5)
+// (5) The exit of a Brownian path from the height y over the middle of a half disc of radius 1, by a uniform direction (c, s); returns
+// whether it is on the diameter rather than on the arc.
 template <class V>
 QF_HD Bits<V> leave_half_disc(V y, V c, V s, V& at_x, V& at_y) {
   using T = Element<V>;

@@ -1,4 +1,4 @@
-// The polygon's distance: a square grid flattened from a quadtree (README, The grid).
+// Distances by a square grid, flattened from a quadtree (README, The grid).
 #pragma once
 #include "core/lanes/shuffles.hpp"
 #include "wos/polygon/args.hpp"
@@ -8,7 +8,7 @@ namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
 constexpr double kHalfSide = 0.5 * (1 + 0x1p-6);  // of the grid: the box and a margin, so that a walk never leaves it
-constexpr int kRecord = 8;                        // numbers a segment: 32 or 64 bytes, one cache line at most
+constexpr int kRecord = 8;                        // numbers per segment: 32 or 64 bytes, at most one cache line
 
 // Field j of record index[i] becomes lane i of f[j]: whole records are loaded and transposed in registers.
 template <class V>
@@ -33,7 +33,7 @@ QF_HD void load_records(const Element<V>* records, const Bits<Element<V>>* index
   }
 }
 
-// What a walk needs to know of the place where it is.
+// Distance and closest segment of a point.
 template <class V>
 struct Seen {
   V radius;           // the distance, or a lower bound of it
@@ -51,7 +51,7 @@ class Polygon {
   explicit Polygon(const Grid<T>& grid)
       : grid_(grid), scale_(T((1 << grid.level) / (2 * kHalfSide))), cell_(T(2 * kHalfSide / (1 << grid.level))) {}
 
-  // Reads one cell; near the boundary its list and a record a candidate. For lanes that are not active no list is read.
+  // Reads one cell; near the boundary its list and one record per candidate. For inactive lanes no list is read.
   QF_HD Seen<V> look(const V (&x)[2], I active) const {
     const T low = T(-kHalfSide);
     const I last = I{} + Int((1 << grid_.level) - 1);
@@ -82,10 +82,10 @@ class Polygon {
     }
     return {near != 0 ? square_root(best) : bound, place, near != 0 ? primitive : I{} - 1};
   }
-  // The mean clearance, over the boundary's length.
+  // The mean clearance over the boundary's length.
   T clear() const { return grid_.clear; }
-  // Lanes `may` whose closest segment has a half disc of `least` at least and twice their height leave it (5), `moved`, by the direction
-  // n; the result: those that have landed on the segment, of which `seen` knows the place.
+  // Lanes `may` whose closest segment has a half disc of at least `least` and 1.4 times their height leave it (5) by the direction n:
+  // `moved`. Returns those that have landed on the segment; `seen` has their places.
   QF_HD I leave_half_discs(V (&x)[2], I may, const V (&n)[2], T least, Seen<V>& seen, I& moved) const {
     moved = I{};
     may &= seen.primitive >= 0;
@@ -109,7 +109,7 @@ class Polygon {
     seen.place = landed ? seen.place + to_x * R * inverse : seen.place;
     return landed;
   }
-  // Where a walk ends: the closest point. One that was cut off far from the boundary asks every segment.
+  // Moves x to the closest boundary point, where its walk ends. Far from the boundary every segment is tested.
   void project(T (&x)[2], Int& primitive, T (&where)[1]) const {
     T& place = where[0];
     if (primitive < 0) {
@@ -129,7 +129,7 @@ class Polygon {
   }
 
  private:
-  static constexpr T kOnSegment = sizeof(T) == 4 ? T(1e-6) : T(1e-14);  // below it the side of a point is a matter of rounding
+  static constexpr T kOnSegment = sizeof(T) == 4 ? T(1e-6) : T(1e-14);  // below it rounding decides the side of a point
   static constexpr Int kIndex = ~(Int(1) << (8 * sizeof(Int) - 1));
   QF_HD static V real(I i) { return __builtin_convertvector(i, V); }
   QF_HD I index(V from_low, I last) const {

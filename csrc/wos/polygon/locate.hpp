@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Odd crossing number; points of the boundary may count as either.
+// Odd crossing number; points on the boundary may count as either.
 inline bool inside(const Segments& segments, double x, double y) {
   const double* const s = segments.ends;
   int crossings = 0;
@@ -19,8 +19,8 @@ inline bool inside(const Segments& segments, double x, double y) {
   return crossings & 1;
 }
 
-// The distance of (x, y), the closest segment and the place on it: of two as close the first. A sweep with the distances of `kSweep`
-// segments at a time in memory.
+// The distance of (x, y), the closest segment, the first of several, and the place on it. Sweeps over `kSweep` segments at a time, whose
+// distances stay in memory.
 inline double closest(const Segments& segments, double x, double y, int64_t& segment, double& place) {
   constexpr int64_t kSweep = 128;
   const double* const s = segments.ends;

@@ -1,4 +1,4 @@
-// Exact queries of many points of one polygon in double precision: a point asks the segments of its row only.
+// Exact queries of many points of one polygon in double precision: a point tests the segments of its row only.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/polygon/args.hpp"
@@ -7,12 +7,12 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Segments by the horizontal rows of the box that they reach. A segment that a point's horizontal line meets reaches the point's row, for
-// the number of a row never falls as y grows, rounded or not: answers are those of a sweep over all segments.
+// Segments by the horizontal rows of the box that they reach. A segment that meets a point's horizontal line reaches the point's row,
+// because the number of a row never falls as y grows, rounded or not: answers are those of a sweep over all segments.
 class Rows {
  public:
   explicit Rows(const Segments& segments) : segments_(segments), count_(rows_of(segments)), first_(count_ + 2), reach_(entries()) {
-    int64_t* const at = first_ + 1;  // where a row's next segment goes; in the end where the following row begins
+    int64_t* const at = first_ + 1;  // the place for a row's next segment, and at the end the beginning of the next row
     for (int64_t r = 0, sum = 0; r <= count_; ++r) {
       const int64_t n = at[r];
       at[r] = sum;
@@ -22,7 +22,7 @@ class Rows {
       for (int64_t r = low(k); r <= high(k); ++r) reach_[at[r]++] = std::int32_t(k);
   }
 
-  // Odd crossing number; points of the boundary may count as either.
+  // Odd crossing number; points on the boundary may count as either.
   bool inside(double x, double y) const {
     const int64_t r = row(y, count_);
     int crossings = 0;
@@ -33,7 +33,7 @@ class Rows {
     }
     return crossings & 1;
   }
-  // A point inside, or within epsilon outside, which moves to the closest point of the boundary; false for others.
+  // True for a point inside, and for one within epsilon outside, which moves to the closest boundary point.
   bool keep(double epsilon, double* x) const {
     if (inside(x[0], x[1])) return true;
     double best = epsilon * epsilon, place = 0;
@@ -58,7 +58,7 @@ class Rows {
   }
   int64_t low(int64_t k) const { return row(min(segments_.ends[4 * k + 1], segments_.ends[4 * k + 3]), count_); }
   int64_t high(int64_t k) const { return row(max(segments_.ends[4 * k + 1], segments_.ends[4 * k + 3]), count_); }
-  // A quarter of the segments, fewer where these reach more than eight rows on average.
+  // A quarter of the segments, fewer if these reach more than eight rows on average.
   static int64_t rows_of(const Segments& segments) {
     double height = 0;
     for (int64_t k = 0; k < segments.M; ++k) {
@@ -67,7 +67,7 @@ class Rows {
     }
     return max<int64_t>(1, min<int64_t>(segments.M / 4, int64_t(double(6 * segments.M) / height)));
   }
-  // Counts the segments of every row, each in the place after its own; returns their sum.
+  // Counts the segments of every row, one place later; returns the sum.
   int64_t entries() {
     for (int64_t r = 0; r < count_ + 2; ++r) first_[r] = 0;
     int64_t sum = 0;
