@@ -129,11 +129,11 @@ def test_a_walk_beyond_a_wall_by_rounding_goes_back():
 
     wall = np.array([[0.0, 0, 1, 0, 0, 0]])  # the domain is above
     for place, met in ((0.5, 0), (1.5, -1)):
-        assert loops_walls._hit(wall, place, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
+        assert loops_walls.hit(wall, place, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
     triangle = np.array([[0.0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]])  # its corners go to the left seen from below
     for place, met in ((0.2, 0), (1.5, -1)):
         at, d = np.array([place, 0.3, -5e-14]), np.array([1.0, 0, -1e-4])
-        assert loops_facets._hit(loops_facets._frames(triangle), at, d, 2.0, -1, 1e30)[0] == met
+        assert loops_facets.hit(loops_facets.frames_of(triangle), at, d, 2.0, -1, 1e30)[0] == met
 
 
 def test_which_edges_may_hide_something():

@@ -1,4 +1,4 @@
-"""The nodes of walks through media and their gradients: loops for the steps, array code for the data of some thousand walks at a time.
+"""Walks through media: loops for the steps, array code for the data of thousands of walks at a time.
 
 The same counters as csrc/wos/media/walker.hpp; equation numbers are those of its README.
 """
@@ -9,9 +9,9 @@ import numpy as np
 
 from ..._arrays import dense
 from ..._backends.numba import jit
-from ..data.loops import add_gradient, data_values, row_of
 from ..query.loops import pieces
 from ..query.loops_solids import is_solid
+from ..walk.loops_nodes import Met, Rows, add_gradients, put_nodes, samples, shares
 from ..walk.loops_paths import (
     _ROULETTE,
     CUT_OFF,
@@ -27,8 +27,7 @@ from ..walk.loops_paths import (
     source_weight,
 )
 from ..walk.loops_philox import SOURCE, TRIAL, bessel_series, philox, uniform
-from ..walk.loops_walked import blocks, tallied
-from ..walk.nodes import of_values
+from ..walk.loops_walked import blocks
 from .derivatives import derived, rates
 
 _BEYOND = 1 + 1e-5  # as in walker.hpp
@@ -42,8 +41,8 @@ def _radius_of(d, u, v, w):
 
 @jit
 def _enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
-    """(8) The first step of a walk of a pair: its directions in n and m, what is made of what it finds in ``first``; the radius of the
-    point inside, and whether it goes there."""
+    """(8) The first step of a walk of a pair: its directions in n and m, the factors of what it meets in ``first``. Returns the radius of
+    the point inside, and whether the walk goes there."""
     number, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
     w0, w1, w2, w3 = philox(np.uint64(FIRST), number, point, instance, k0, k1)
     u0, u1, u2, _ = philox(np.uint64(SOURCE), number, point, instance, k0, k1)
@@ -73,7 +72,7 @@ def _enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 
 @jit
 def _ended(ends, x, weight, step, radius, at, corners, epsilon, end, place):
-    """Where a walk ends, in ``end`` and ``place``; its mark."""
+    """Puts a walk's end into ``end`` and ``place``; returns its mark."""
     mark = step
     if weight == 0.0:
         end[:] = x
@@ -92,7 +91,7 @@ def _ended(ends, x, weight, step, radius, at, corners, epsilon, end, place):
 @jit
 def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area, jumped, done,
              end, piece, place, mark):  # fmt: skip
-    """A step of walks ``some`` (5), (6): ``x`` moves, the point inside is ``y``; or they have ended."""
+    """A step of walks ``some`` (5), (6): moves ``x`` and puts the point inside into ``y``, or marks them as ended in ``done``."""
     d = x.shape[1]
     n, m, corners = np.empty(d), np.empty(d), np.zeros(d - 1)
     for i in some:
@@ -156,8 +155,8 @@ class _Medium:
         return rates(*self.about, *self.at, X)[2] * self.at[2][-2] ** 2 / self.bound
 
 
-class _Through:
-    """Some walks of one instance: their ends and source points with what these count in the channels of a sample."""
+class _Walked:
+    """Some walks of one instance: what they met, and the factors of it in the channels of a sample, after and in first balls of pairs."""
 
     def __init__(self, start, frame, ends, medium, slopes, instance, point, first_point, walk, seed, max_steps, pairs, sources):
         n, d = len(point), start.shape[1]
@@ -166,14 +165,14 @@ class _Through:
         first, y, area = np.full((n, 2 + 2 * d), np.nan), np.zeros((n, d)), np.zeros(n)
         first[:, 0], first[:, 1] = 1.0, 0.0
         jumped, done = np.zeros(n, bool), np.zeros(n, bool)
-        self.end, self.piece, self.place = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
+        end, facet, place = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
         self.mark, self.beyond = np.empty(n, np.int64), np.zeros(n, np.int64)
         ids = walk.astype(np.uint64), (point + first_point).astype(np.uint64), np.uint64(instance)
         keys = np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF)
         events, some = [], np.arange(n)
         while len(some):
             _advance(ends, some, x, weight, step, *ids, *keys, frame[-1], medium.bound, pairs, max_steps, first, y, area, jumped, done,
-                     self.end, self.piece, self.place, self.mark)  # fmt: skip
+                     end, facet, place, self.mark)  # fmt: skip
             some = some[~done[some]]
             if sources and len(some):
                 counted = weight[some] * area[some] * frame[-2] ** 2 / (medium.roots(y[some]) * root[some])
@@ -184,11 +183,14 @@ class _Through:
                 self.beyond[jumps] += abs(share) > _BEYOND
                 weight[jumps] *= 1 - share
                 _survive(jumps, weight, step, *ids, *keys)
-        self.left = weight
-        moved = (step > 0) & (weight != 0)
-        self.left[moved] *= medium.roots(self.end[moved]) / root[moved]
+        moved, here = (step > 0) & (weight != 0), np.flatnonzero(weight)
+        weight[moved] *= medium.roots(end[moved]) / root[moved]
         none = (np.zeros((0, d)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
-        self.event, self.weight, self.owner, self.entering = (np.concatenate(parts) for parts in zip(none, *events))
+        event, counts, owner, entering = (np.concatenate(parts) for parts in zip(none, *events))
+        self.met = [
+            Met(end[here], facet[here], place[here], weight[here], here, np.zeros(len(here), bool)),
+            Met(event, None, None, counts, owner, entering),
+        ]
         self.along, self.toward = np.ones((n, 1)), np.ones((n, 1))
         if pairs:
             first[:, 2:] /= frame[-2]
@@ -196,68 +198,50 @@ class _Through:
             self.along = np.concatenate([first[:, :1], first[:, 2 : 2 + d] - first[:, :1] * at], axis=1)
             self.toward = np.concatenate([first[:, 1:2], first[:, 2 + d :] - first[:, 1:2] * at], axis=1)
 
-    def channels(self, found, at_sources):
-        """(walks, channels) of what the data are at the ends and at the source points."""
-        found = np.where(self.left != 0, self.left * np.where(self.left != 0, found, 0.0), 0.0)
-        if at_sources is None:
-            return found[:, None] * self.along
-        held, later, n = self.weight * at_sources, ~self.entering, len(found)
-        found = found + np.bincount(self.owner[later], held[later], minlength=n)
-        here = np.bincount(self.owner[self.entering], held[self.entering], minlength=n)
-        channels = found[:, None] * self.along
-        return channels + here[:, None] * self.toward if self.entering.any() else channels
+
+class _Problem:
+    """The arguments of ``media`` that its adjoint has too."""
+
+    def __init__(self, inputs, options, functions):
+        self.start, frame, ends, self.first, *tables, bounds, slopes = inputs
+        *kinds, seed, self.first_walk, self.count, max_steps, pairs, self.first_instance, self.first_point = options
+        self.frame, self.ends, self.bounds, self.slopes = map(dense, (frame, ends, bounds, slopes))
+        self.kinds, self.tables, self.functions = kinds, [dense(x) for x in tables], functions
+        self.data = Rows(kinds[:2], self.tables[:2], functions[:2], (self.first, self.first))
+        self.about, self.group = (seed, max_steps, pairs), 2 if pairs else 1
+
+    def walked(self, b, sources):
+        """The walks of instance b: points, walks and what they met, thousands at a time."""
+        ends, instance = pieces(self.ends, self.first, b, self.start.shape[2]), self.first_instance + b
+        medium = _Medium(self.kinds[2:], self.tables[2:], self.functions[2:], instance, b, self.frame[b], self.bounds[b])
+        slopes = None if self.slopes is None else self.slopes[b]
+        for point, walk in blocks(self.start[b], self.first_walk, self.count):
+            about = medium, slopes, instance, point, self.first_point, walk, *self.about, sources
+            yield point, walk, _Walked(self.start[b], self.frame[b], ends, *about)
 
 
-def media(start, frame, ends, first, dirichlet, source, diffusion, screening, bounds, slopes, mean, m2, counts, beyond, dirichlet_kind,
-          source_kind, diffusion_kind, screening_kind, seed, first_walk, count, max_steps, gradient, first_instance, first_point, grids, g,
-          f, a, s, num_threads):  # fmt: skip
-    """The nodes of walks [first_walk, first_walk + count) of every point."""
-    frame, ends, *data, bounds, slopes = map(dense, (frame, ends, dirichlet, source, diffusion, screening, bounds, slopes))
-    N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
-    for b in range(len(start)):
-        of_b, instance = pieces(ends, first, b, start.shape[2]), first_instance + b
-        medium = _Medium((diffusion_kind, screening_kind), data[2:], (a, s), instance, b, frame[b], bounds[b])
-        values, marks, over = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64), np.zeros((N, count), np.int64)
-        of_g, of_f = (None if x is None else row_of(kind, x, b, first) for kind, x in zip((dirichlet_kind, source_kind), data))
-        for point, w in blocks(start[b], first_walk, count):
-            walked = _Through(start[b], frame[b], of_b, medium, slopes if slopes is None else slopes[b], instance, point, first_point, w,
-                              seed, max_steps, gradient, source_kind != "none")  # fmt: skip
-            found = data_values(dirichlet_kind, of_g, g, instance, frame[b], walked.end, walked.piece, walked.place)
-            at_sources = data_values(source_kind, of_f, f, instance, frame[b], walked.event) if len(walked.event) else None
-            values[:, point, w - first_walk] = walked.channels(found, at_sources).T
-            marks[point, w - first_walk], over[point, w - first_walk] = walked.mark, walked.beyond
-        counts[b], beyond[b] = tallied(marks).sum(axis=1), over.sum(axis=1)
-        for c in range(channels):
-            samples = values[c] if group == 1 else (values[c, :, ::2] + values[c, :, 1::2]) * 0.5
-            state = of_values(first_walk // group, samples, counts[b])
-            mean[b, :, :, c], m2[b, :, :, c] = state.mean, state.m2
+def media(*arguments):
+    """The nodes of walks [first_walk, first_walk + walks) of every point: 10 inputs, 4 outputs, 11 options, 5 extras, threads."""
+    mean, m2, counts, beyond = arguments[10:14]
+    p, N = _Problem(arguments[:10], arguments[14:25], arguments[26:30]), mean.shape[1]
+    for b in range(len(p.start)):
+        values, marks = np.full((mean.shape[3], N, p.count), np.nan), np.zeros((2, N, p.count), np.int64)
+        for point, walk, walked in p.walked(b, p.kinds[1] != "none"):
+            values[:, point, walk - p.first_walk] = samples(walked, p.data, b, p.first_instance + b, p.frame[b]).T
+            marks[:, point, walk - p.first_walk] = walked.mark, walked.beyond
+        put_nodes(values, marks[0], p.first_walk, p.group, mean[b], m2[b], counts[b])
+        beyond[b] = marks[1].sum(axis=1)
 
 
-def media_vjp(start, frame, ends, first, dirichlet, source, diffusion, screening, bounds, slopes, grad, _0, _1, _2, _3, ddirichlet, dsource,
-              _4, _5, _6, _7, dirichlet_kind, source_kind, diffusion_kind, screening_kind, seed, first_walk, count, max_steps, gradient,
-              first_instance, first_point, grids, g, f, a, s, num_threads):  # fmt: skip
+def media_vjp(*arguments):
     """The walks again."""
-    frame, ends, *data, bounds, slopes = map(dense, (frame, ends, dirichlet, source, diffusion, screening, bounds, slopes))
-    group = 2 if gradient else 1
-    state = of_values(first_walk // group, np.zeros((0, count // group)), np.zeros((0, 3)))
-    for d in (ddirichlet, dsource):
-        if d is not None:
-            d[...] = 0
-    for b in range(len(start)):
-        of_b, instance = pieces(ends, first, b, start.shape[2]), first_instance + b
-        medium = _Medium((diffusion_kind, screening_kind), data[2:], (a, s), instance, b, frame[b], bounds[b])
-        of_g, of_f, to_g, to_f = (
-            None if x is None else row_of(kind, x, b, first)
-            for kind, x in zip(2 * (dirichlet_kind, source_kind), (*data[:2], ddirichlet, dsource))
-        )
-        for point, w in blocks(start[b], first_walk, count):
-            node = np.searchsorted(state.starts, w // group, side="right") - 1
-            share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
-            walked = _Through(start[b], frame[b], of_b, medium, slopes if slopes is None else slopes[b], instance, point, first_point, w,
-                              seed, max_steps, gradient, to_f is not None)  # fmt: skip
-            along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
-            if to_g is not None:
-                add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.piece, walked.place)
-            if to_f is not None and len(walked.event):
-                of_event = np.where(walked.entering, toward[walked.owner], along[walked.owner])
-                add_gradient(source_kind, of_f, of_event * walked.weight, to_f, frame[b], walked.event)
+    grad, to = arguments[10], arguments[15:17]
+    p = _Problem(arguments[:10], arguments[21:32], arguments[33:37])
+    for gradient in to:
+        if gradient is not None:
+            gradient[...] = 0
+    for b in range(len(p.start)):
+        for point, walk, walked in p.walked(b, to[1] is not None):
+            share = shares(grad[b], point, walk, p.first_walk, p.count, p.group)
+            factors = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
+            add_gradients(walked, p.data, b, p.frame[b], to, *factors)

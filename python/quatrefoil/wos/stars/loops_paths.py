@@ -1,0 +1,209 @@
+"""Paths of walks on stars in plain loops and float64, with the counters of csrc/wos/stars/walker.hpp. Equation numbers: its README.
+
+``walls`` are the rows of reflecting segments or triangles, ``frames`` the frames of triangles, ``corners`` those of the walls.
+"""
+
+import math
+
+import numpy as np
+
+from ..._backends.numba import jit
+from ..query.loops import closest, point_on, triangle_distance2
+from ..walk.loops_paths import (
+    CUT_OFF,
+    ESCAPED,
+    FIRST,
+    HALF_SIDE,
+    LIGHT,
+    MOST_SCREENED,
+    SHRUNK,
+    direction,
+    enter,
+    source_point,
+    source_weight,
+)
+from ..walk.loops_philox import bessel_series, philox, uniform
+from . import loops_facets as solid
+from . import loops_walls as flat
+from .loops_walls import LARGEST, NOWHERE, SLACK
+
+BOUNDARY = 2 << 28
+
+
+@jit
+def _leave(x, R, walk, point, instance, k0, k1, extent, screening, sources, first, events):
+    """(9) The first step of a walk of a pair, in a ball inside the domain: moves x."""
+    d = x.size
+    n, m = np.empty(d), np.zeros(d)
+    pair, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
+    if screening > 0.0:
+        R = min(R, MOST_SCREENED / math.sqrt(screening))
+    R *= SHRUNK
+    z2 = R * R * screening
+    w0, w1, _, _ = philox(np.uint64(FIRST), pair, point, instance, k0, k1)
+    direction(w0, w1, n)
+    n *= sign
+    of_value, of_gradient = 1.0, 0.0
+    if sources:
+        s, logarithm = source_point(0, pair, point, instance, k0, k1, m)
+        m *= sign
+        of_value, of_gradient = source_weight(d, s, logarithm, z2)
+        _add_event(events, x, R * s, m, R * R / (2.0 * d) * extent * extent, 1.0)
+    enter(d, n, m, R, z2, of_value, of_gradient, first)
+    x += R * n
+
+
+@jit
+def _add_event(events, x, r, n, weight, entering):
+    """A source point at x + r n."""
+    d = x.size
+    event = np.empty(d + 2)
+    event[:d] = x + r * n
+    event[d], event[d + 1] = weight, entering
+    events.append(event)
+
+
+@jit
+def _nearest(walls, x, radius):
+    return flat.nearest(walls, x[0], x[1], radius, False) if x.size == 2 else solid.nearest(walls, x, radius)
+
+
+@jit
+def _star(corners, walls, extent, absorbs, x, distance, own, epsilon, screening):
+    """The radius of the star, and the mass (4) of walls with a μ in it."""
+    if x.size == 2:
+        return flat.star(corners, walls, extent, absorbs, x[0], x[1], distance, own, epsilon, screening)
+    R = max(epsilon, solid.silhouette(corners, x, min(distance, LARGEST)))
+    return min(R, MOST_SCREENED / math.sqrt(screening)) if screening > 0.0 else R, 0.0
+
+
+@jit
+def _turn_inward(walls, frames, own, n):
+    """Turns a direction from the walk's own wall into the domain."""
+    if n.size == 2:
+        outward = n[1] * (walls[own, 2] - walls[own, 0]) - n[0] * (walls[own, 3] - walls[own, 1]) < 0.0
+    else:
+        outward = (n * frames[own, solid.NORMAL : solid.LENGTH]).sum() > 0.0
+    if outward:
+        n *= -1.0
+
+
+@jit
+def _hit(walls, frames, x, n, R, own):
+    if x.size == 2:
+        return flat.hit(walls, x[0], x[1], n[0], n[1], R, own, NOWHERE)
+    return solid.hit(frames, x, n, R, own, NOWHERE)
+
+
+@jit
+def _land(wall, n, t, x):
+    """Moves x onto a wall, to where its ray meets it."""
+    x += t * n
+    if x.size == 2:
+        e = wall[2:4] - wall[:2]
+        where = ((x[0] - wall[0]) * e[0] + (x[1] - wall[1]) * e[1]) / (e[0] * e[0] + e[1] * e[1])
+        x[:] = wall[:2] + min(max(where, 0.0), 1.0) * e
+    else:
+        weights = np.empty(2)
+        _, weights[0], weights[1] = triangle_distance2(wall, x)
+        point_on(wall[:9], weights, x)
+
+
+@jit
+def _add_flux(fluxes, walls, frames, extent, x, R, own, factor, weight, u, screening):
+    """(6) Adds wall, place and weight of a point of the walls, if it counts."""
+    flux = np.empty(x.size + 1)
+    if x.size == 2:
+        wall, flux[1], flux[2] = flat.flux(walls, extent, x[0], x[1], R, own, factor, weight, u, screening)
+    else:
+        wall, flux[1], flux[2], flux[3] = solid.flux(walls, frames, extent, x, R, own, factor, weight, u, screening)
+    if wall >= 0:
+        flux[0] = float(wall)
+        fluxes.append(flux)
+
+
+@jit
+def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps,
+              sources, flux, first, place, events, fluxes):  # fmt: skip
+    """Moves x to where the walk ends and sets ``place``. Returns steps, weight, distance, and the closest segment or triangle."""
+    d = x.size
+    n, m = np.empty(d), np.empty(d)
+    step, weight = 0, 1.0
+    first[:] = math.nan
+    first[0], first[1] = 1.0, 0.0
+    own, _ = _nearest(walls, x, 4 * SLACK)
+    while True:
+        d2, at = closest(segments, x, place)
+        distance = math.sqrt(d2)
+        if distance <= epsilon or step >= max_steps or weight == 0.0 or np.abs(x).max() >= HALF_SIDE:
+            return step, weight, distance, at
+        if pairs and step == 0:
+            room = _nearest(walls, x, min(distance, LARGEST))[1]
+            if room > epsilon:
+                _leave(x, room, walk, point, instance, k0, k1, extent, screening, sources, first, events)
+                step, own = 1, -1
+                continue
+        w0, w1, w2, w3 = philox(np.uint64(step), walk, point, instance, k0, k1)
+        direction(w0, w1, n)
+        R, mass = _star(corners, walls, extent, absorbs, x, distance, own, epsilon, screening)
+        factor = 2.0 if own >= 0 else 1.0
+        weight /= 1.0 + factor * mass
+        if own >= 0:
+            _turn_inward(walls, frames, own, n)
+        met, t = _hit(walls, frames, x, n, R, own)
+        if sources:
+            s = math.sqrt(uniform(w1) * uniform(w2)) if d == 2 else source_point(step, walk, point, instance, k0, k1, m)[0]
+            if s * R < t:
+                w = weight * R * R / (2.0 * d) * extent * extent
+                w *= source_weight(d, s, -math.log(s), R * R * screening)[0] if screening > 0.0 else 1.0
+                _add_event(events, x, R * s, n, w, 0.0)
+        if flux:
+            v0, v1, v2, v3 = philox(np.uint64(BOUNDARY + step), walk, point, instance, k0, k1)
+            u = (uniform(v0), uniform(v1), uniform(v2), uniform(v3))
+            _add_flux(fluxes, walls, frames, extent, x, R, own, factor, weight, u, screening)
+        z2 = R * R * screening
+        if met >= 0:
+            _land(walls[met], n, t, x)
+            if screening > 0.0:
+                weight *= flat.hit_weight(max(t / R, 1e-10), z2) if d == 2 else solid.hit_weight(t / R, z2)
+        else:
+            x += R * n
+            weight /= bessel_series(d - 2, 0.25 * z2) if screening > 0.0 else 1.0
+        own = met
+        if weight < LIGHT:
+            weight = LIGHT if uniform(w3) * LIGHT < weight else 0.0
+        step += 1
+
+
+@jit
+def walks(segments, walls, corners, extent, absorbs, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources,
+          flux, end, segment, place, left, first, marks):  # fmt: skip
+    """One walk per row of ``start``. Returns source points with their weights and whether they lie in the first ball of a pair, with the
+    walk of each; and points of the walls (wall, place, weight) likewise. ``first``: see ``enter``."""
+    d = start.shape[1]
+    events, fluxes = [np.empty(d + 2) for _ in range(0)], [np.empty(d + 1) for _ in range(0)]
+    of_event, of_flux = [0 for _ in range(0)], [0 for _ in range(0)]
+    frames = solid.frames_of(walls) if d == 3 else np.empty((0, 17))
+    for i in range(len(start)):
+        x = start[i].copy()
+        marks[i], left[i], distance, segment[i] = _one_walk(
+            segments, walls, frames, corners, extent, absorbs, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps,
+            sources, flux, first[i], place[i], events, fluxes,
+        )  # fmt: skip
+        for _ in range(len(events) - len(of_event)):
+            of_event.append(i)
+        for _ in range(len(fluxes) - len(of_flux)):
+            of_flux.append(i)
+        if left[i] > 0.0:
+            marks[i] += CUT_OFF if distance > epsilon else 0
+            marks[i] += ESCAPED if np.abs(x).max() >= HALF_SIDE else 0
+        point_on(segments[segment[i]], place[i], end[i])
+    return _table(events, d + 2), np.array(of_event, dtype=np.int64), _table(fluxes, d + 1), np.array(of_flux, dtype=np.int64)
+
+
+@jit
+def _table(rows, width):
+    table = np.empty((len(rows), width))
+    for i in range(len(rows)):
+        table[i] = rows[i]
+    return table
