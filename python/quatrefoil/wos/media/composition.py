@@ -1,10 +1,12 @@
-"""Walks through media in array-API terms and float64: all walks of a piece a step at a time, with the counters of
-csrc/wos/media/walker.hpp. Equation numbers are those of its README; ``walk`` has what both share.
+"""Walks through media in array-API terms and float64, step by step, with the counters of csrc/wos/media/walker.hpp.
+
+Equation numbers are those of its README.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..._array_tools import added
@@ -22,8 +24,8 @@ __all__ = ["media", "media_vjp"]
 
 
 class _Drawn(NamedTuple):
-    """A step: the direction (P, d), that of the point inside, its radius in the unit ball, its share of the ball's mass, and whether the
-    walk goes there."""
+    """A step: its direction (P, d); the direction of the point inside, its radius in the unit ball and its share of the ball's mass; and
+    whether the walk jumps there."""
 
     n: Any
     m: Any
@@ -73,7 +75,7 @@ def _enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, F
 
 
 def _of_root(first: First, slopes: Any, extent: Any) -> First:
-    """(8) of u, where the walks are of u √α: ``slopes`` is grad α / (2 α)."""
+    """(8) for u instead of U = √α u: ``slopes`` is grad α / (2 α)."""
     at = slopes * extent[:, None]
     return First(
         first.along, first.outward - first.along[:, None] * at, first.source, first.toward - first.source[:, None] * at
@@ -81,7 +83,7 @@ def _of_root(first: First, slopes: Any, extent: Any) -> First:
 
 
 def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: Found | None) -> tuple[Walked, Any]:
-    """The walks of a piece, and how many of the jumps of each went beyond the bound; as ``walk_paths``."""
+    """As ``walk_paths``; also the number of each walk's jumps beyond the bound."""
     xp, x, active, extent, bound = piece.xp, piece.at.x, piece.good, piece.extent, medium.bound
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)
@@ -122,19 +124,17 @@ def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: F
 
 
 class _Problem:
-    """What ``media`` and its adjoint have in common."""
+    """What ``media`` and its adjoint have in common: the inputs, the options from the kinds on, and the functions."""
 
-    def __init__(
-        self, xp: Any, label: str, start: Any, frame: Any, ends: Any, first: Any, tables: tuple[Any, ...], bounds: Any, slopes: Any,
-        kinds: tuple[str, ...], numbers: tuple[Any, ...], functions: tuple[Any, ...],
-    ) -> None:  # fmt: skip
-        seed, first_walk, walks, self.max_steps, gradient, first_instance, first_point = numbers
+    def __init__(self, xp: Any, label: str, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any]) -> None:
+        start, frame, ends, first, *tables, self.bounds, slopes = inputs
+        *kinds, seed, first_walk, walks, self.max_steps, gradient, first_instance, first_point = options
         self.walks = Walks(xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, first_instance, first_point)
         self.data = [
-            None if kind == "none" else Data(xp, label, kind, table, function) for kind, table, function in zip(kinds, tables, functions)
+            None if kind == "none" else Data(xp, label, kind, table, functions.get(name))
+            for kind, table, name in zip(kinds, tables, "gfas")
         ]
-        self.xp, self.bounds = xp, bounds
-        self.slopes = None if slopes is None else xp.reshape(slopes, (start.shape[0] * start.shape[1], start.shape[2]))
+        self.xp, self.slopes = xp, None if slopes is None else xp.reshape(slopes, (start.shape[0] * start.shape[1], start.shape[2]))
 
     def through(self, piece: Piece, found: Found | None) -> tuple[Walked, Any]:
         medium = Medium(self.xp, self.data[2], self.data[3], piece.at, self.xp.take(self.bounds, piece.at.row, axis=0))
@@ -142,18 +142,9 @@ class _Problem:
         return _through(piece, medium, slopes, self.max_steps, found)
 
 
-def media(
-    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, source: Any, diffusion: Any, screening: Any, bounds: Any,
-    slopes: Any, dirichlet_kind: str, source_kind: str, diffusion_kind: str, screening_kind: str, seed: int, first_walk: int, walks: int,
-    max_steps: int, gradient: bool, first_instance: int, first_point: int, grids: Any = None, g: Any = None, f: Any = None, a: Any = None,
-    s: Any = None,
-) -> tuple[Any, ...]:  # fmt: skip
-    """The nodes of walks [first_walk, first_walk + walks) of every point."""
-    problem = _Problem(
-        xp, "wos.media", start, frame, ends, first, (dirichlet, source, diffusion, screening), bounds, slopes,
-        (dirichlet_kind, source_kind, diffusion_kind, screening_kind),
-        (seed, first_walk, walks, max_steps, gradient, first_instance, first_point), (g, f, a, s),
-    )  # fmt: skip
+def media(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
+    """The nodes of the walks of every point."""
+    problem = _Problem(xp, "wos.media", arguments[:10], arguments[10:], functions)
     at_ends, sources = problem.data[:2]
     assert at_ends is not None
 
@@ -167,23 +158,15 @@ def media(
         values = channels(xp, piece, walked, added(later.total, walked.found(at_ends)), here.total)
         return values, xp.concat([walked.marks(piece), beyond[:, None]], axis=1)
 
-    mean, m2, counts = problem.walks.nodes(1 + gradient * start.shape[2], 4, compute)
+    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 4, compute)
     return mean, m2, counts[:, :, :3], counts[:, :, 3]
 
 
-def media_vjp(
-    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, source: Any, diffusion: Any, screening: Any, bounds: Any,
-    slopes: Any, grad: Any, dirichlet_kind: str, source_kind: str, diffusion_kind: str, screening_kind: str, seed: int, first_walk: int,
-    walks: int, max_steps: int, gradient: bool, first_instance: int, first_point: int, grids: Any = None, g: Any = None, f: Any = None,
-    a: Any = None, s: Any = None,
-) -> tuple[Any, ...]:  # fmt: skip
+def media_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The walks again."""
-    problem = _Problem(
-        xp, "wos.media_vjp", start, frame, ends, first, (dirichlet, source, diffusion, screening), bounds, slopes,
-        (dirichlet_kind, source_kind, diffusion_kind, screening_kind),
-        (seed, first_walk, walks, max_steps, gradient, first_instance, first_point), (g, f, a, s),
-    )  # fmt: skip
-    of_ends, of_sources = (Gradient(xp, None if x is None else data) for x, data in zip((dirichlet, source), problem.data))
+    inputs, grad = arguments[:10], arguments[10]
+    problem = _Problem(xp, "wos.media_vjp", inputs, arguments[11:], functions)
+    of_ends, of_sources = (Gradient(xp, None if x is None else data) for x, data in zip(inputs[4:6], problem.data))
 
     def compute(piece: Piece, share: Any) -> None:
         def found(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:

@@ -8,7 +8,7 @@ from ..data.composition import Cell, Data, Places
 
 
 class Medium:
-    """α and σ of the walks of a piece, None for 1 and 0; ``bounds`` (P, 2) of each."""
+    """α and σ for some walks, None for 1 and 0, with their ``bounds`` (P, 2)."""
 
     def __init__(self, xp: Any, diffusion: Data | None, screening: Data | None, at: Places, bounds: Any) -> None:
         self.xp, self.diffusion, self.screening = xp, diffusion, screening
@@ -33,7 +33,7 @@ class Medium:
             return alpha, self.xp.zeros_like(alpha)
         if data.kind == "function":
             return self._by_differences(data, at)
-        if data.kind == "grid":  # with two tables, one behind the other
+        if data.kind == "grid":  # with two tables, one after the other
             cell = Cell(data, at)
             alpha = cell.interpolated(data.table())
             nodes: Any = 1

@@ -1,6 +1,6 @@
-"""Walks on stars in array-API terms and float64: all walks of a piece a step at a time, with the counters of csrc/wos/stars/walker.hpp.
+"""Walks on stars in array-API terms and float64, step by step, with the counters of csrc/wos/stars/walker.hpp.
 
-Equation numbers are those of its README; ``walk`` has what is no star's. Every step asks every segment, wall and corner.
+Equation numbers are those of its README. Every step looks at every segment, wall and corner.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["stars", "stars_vjp"]
 
 
 class _Met(NamedTuple):
-    """Who is told what walks meet: sources, and points of the walls; None where there are none."""
+    """Callbacks for sources and points of the walls; None if there are none."""
 
     sources: Found | None
     flux: Found | None
 
 
 class _State(NamedTuple):
-    """Of every walk: where it is, the wall that it is on, -1 for none, its weight."""
+    """Every walk's position, its wall, -1 for none, and its weight."""
 
     x: Any
     own: Any
@@ -42,13 +42,13 @@ class _State(NamedTuple):
 def _step(
     piece: Piece, walls: Walls, at: _State, distance: Any, step: int, active: Any, screening: float, first: First, met: _Met
 ) -> _State:
-    """(1): where walks go from their stars."""
+    """(1): one step of every walk."""
     xp, d, x, own, weight = piece.xp, walls.d, at.x, at.own, at.weight
     words, *more = piece.lanes.words(xp, step, *([BOUNDARY + step] if met.flux else []))
     n = walls.turned(direction(xp, words[0], words[1], d), own)
     R, mass = walls.star(x, distance, piece.epsilon, own)
-    held = xp.where(own >= 0, xp.full_like(R, 2.0), xp.ones_like(R))
-    weight = weight if mass is None else weight / (1.0 + held * mass)
+    factor = xp.where(own >= 0, xp.full_like(R, 2.0), xp.ones_like(R))
+    weight = weight if mass is None else weight / (1.0 + factor * mass)
     wall, t = walls.hit(x, n, R, own, NOWHERE)
     z2 = R * R * screening * piece.extent**2
     if met.sources:
@@ -57,7 +57,7 @@ def _step(
         area = area * source_weight(xp, d, s, z2)[0] if screening > 0 else area
         met.sources(piece.at._replace(x=x + (R * s)[:, None] * n), area, active & (s * R < t), first, False)
     if met.flux:
-        k, place, share = walls.flux(x, R, own, held, [uniform(xp, word) for word in more[0]])
+        k, place, share = walls.flux(x, R, own, factor, [uniform(xp, word) for word in more[0]])
         on_wall = piece.at._replace(x=walls.point(k, place), piece=xp.clip(k, min=0), weights=place)
         met.flux(on_wall, weight * share, active & (k >= 0), first, False)
     lands = wall >= 0
@@ -98,32 +98,30 @@ def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Me
 
 
 class _Problem:
-    """What ``stars`` and its adjoint have in common. ``tables``: ends, walls, corners, each with where the instances' begin."""
+    """What ``stars`` and its adjoint have in common: the inputs, the options from the kinds to ``endless``, and the functions."""
 
-    def __init__(
-        self, xp: Any, label: str, start: Any, frame: Any, tables: Sequence[Any], kinds: Sequence[str], data: Sequence[Any],
-        functions: Sequence[Any], options: Sequence[Any],
-    ) -> None:  # fmt: skip
-        seed, first_walk, walks, self.max_steps, gradient, self.screening, first_instance, first_point, self.endless = options
-        ends, first, self.walls, self.first_wall, self.corners, self.first_corner = tables
+    def __init__(self, xp: Any, label: str, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any]) -> None:
+        start, frame, ends, first, self.walls, self.first_wall, self.corners, self.first_corner, *tables = inputs
+        *kinds, seed, first_walk, walks, self.max_steps, gradient, self.screening, first_instance, first_point, self.endless = options
         lane = LANE + LIVE * (self.walls.shape[0] + self.corners.shape[0])
         self.xp, self.robin = xp, kinds[3] != "none"
         self.walks = Walks(
             xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, first_instance, first_point, lane=lane
         )  # fmt: skip
         self.data = [
-            None if kind == "none" else Data(xp, label, kind, numbers, function) for kind, numbers, function in zip(kinds, data, functions)
+            None if kind == "none" else Data(xp, label, kind, table, functions.get(name))
+            for kind, table, name in zip(kinds, tables, "gfhk")
         ]
 
     def _mine(self, piece: Piece, table: Any, first: Any) -> Any:
-        """(P, rows of the table): which belong to a walk."""
+        """(P, rows of the table): which rows belong to each walk's instance."""
         xp, (low, high) = self.xp, (first[:-1], first[1:])
         row = piece.at.row if first.shape[0] > 2 else 0 * piece.at.row
         k = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
         return (xp.take(low, row, axis=0)[:, None] <= k) & (k < xp.take(high, row, axis=0)[:, None])
 
     def unless_wrong(self, x: Any) -> Any:
-        """NaN where the first rows of a table do not fit it, which raises on the host; None as it is."""
+        """x, or NaN if the first rows of a table do not fit it, which is an error on the host; None stays None."""
         tables = ((self.walks.ends, self.walks.first), (self.walls, self.first_wall), (self.corners, self.first_corner))
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
         return None if x is None else nan_unless(self.xp, fits[0] & fits[1] & fits[2], x)
@@ -131,7 +129,7 @@ class _Problem:
     def walk(self, piece: Piece, met: _Met) -> Walked:
         xp, table, d = self.xp, self.walls, piece.at.x.shape[1]
         mine = self._mine(piece, table, self.first_wall)
-        if table.shape[0] == 0:  # one that is nobody's
+        if table.shape[0] == 0:  # one wall that belongs to no walk
             eye = [float(i == j) for j in range(d) for i in range(d)]
             table = xp.asarray([[*eye, 0.0, 0.0]], dtype=xp.float64, device=table.device)
             mine = xp.zeros((piece.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
@@ -142,11 +140,11 @@ class _Problem:
         return _walk(piece, walls, self.max_steps, self.screening, met)
 
     def is_robin(self, at: Places) -> Any:
-        """Of points of the walls, whether the condition is Robin's."""
+        """Whether points of the walls have a Robin condition."""
         return self.xp.take(self.walls[:, -1], at.piece, axis=0) > 0
 
     def flux(self, neumann: Any, robin: Any) -> Found:
-        """Tells one of these of a point of the walls."""
+        """A callback that adds points of the walls to one of these."""
 
         def found(at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
             is_robin = self.is_robin(at)
@@ -157,16 +155,9 @@ class _Problem:
         return found
 
 
-def stars(
-    xp: Any, start: Any, frame: Any, ends: Any, first: Any, walls: Any, first_wall: Any, corners: Any, first_corner: Any, dirichlet: Any,
-    source: Any, neumann: Any, robin: Any, dirichlet_kind: str, source_kind: str, neumann_kind: str, robin_kind: str, *options: Any,
-    grids: Any = None, g: Any = None, f: Any = None, h: Any = None, k: Any = None,
-) -> tuple[Any, Any, Any]:  # fmt: skip
-    """The nodes of the walks of every point; ``options`` from the seed to ``endless``."""
-    problem = _Problem(
-        xp, "wos.stars", start, frame, (ends, first, walls, first_wall, corners, first_corner),
-        (dirichlet_kind, source_kind, neumann_kind, robin_kind), (dirichlet, source, neumann, robin), (g, f, h, k), options,
-    )  # fmt: skip
+def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
+    """The nodes of the walks of every point."""
+    problem = _Problem(xp, "wos.stars", arguments[:12], arguments[12:], functions)
     at_ends, sources, of_walls, of_robin = problem.data
 
     def compute(piece: Piece) -> tuple[Any, Any]:
@@ -182,21 +173,15 @@ def stars(
         total = xp.zeros_like(walked.left) if total is None else total
         return channels(xp, piece, walked, total, here.total), walked.marks(piece)
 
-    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * start.shape[2], 3, compute)
+    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 3, compute)
     return problem.unless_wrong(mean), problem.unless_wrong(m2), counts
 
 
-def stars_vjp(
-    xp: Any, start: Any, frame: Any, ends: Any, first: Any, walls: Any, first_wall: Any, corners: Any, first_corner: Any, dirichlet: Any,
-    source: Any, neumann: Any, robin: Any, grad: Any, dirichlet_kind: str, source_kind: str, neumann_kind: str, robin_kind: str,
-    *options: Any, grids: Any = None, g: Any = None, f: Any = None, h: Any = None, k: Any = None,
-) -> tuple[Any, ...]:  # fmt: skip
+def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The walks again."""
-    problem = _Problem(
-        xp, "wos.stars_vjp", start, frame, (ends, first, walls, first_wall, corners, first_corner),
-        (dirichlet_kind, source_kind, neumann_kind, robin_kind), (dirichlet, source, neumann, robin), (g, f, h, k), options,
-    )  # fmt: skip
-    wanted = [None if x is None else data for x, data in zip((dirichlet, source, neumann, robin), problem.data)]
+    inputs, grad = arguments[:12], arguments[12]
+    problem = _Problem(xp, "wos.stars_vjp", inputs, arguments[13:], functions)
+    wanted = [None if x is None else data for x, data in zip(inputs[8:], problem.data)]
     of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted)
 
     def compute(piece: Piece, share: Any) -> None:
@@ -220,7 +205,7 @@ def stars_vjp(
 
 
 def _share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:
-    """As of walk; a walk without a first ball has no gradient, and gives none."""
+    """As in walk; a walk without a first ball has no gradient and contributes none."""
     if not piece.pairs:
         return share[:, 0]
     factors = first.channels(xp, piece.extent)[entering]

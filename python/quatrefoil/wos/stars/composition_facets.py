@@ -1,4 +1,4 @@
-"""Reflecting triangles, asked by many walks at once, in array-API terms and float64: as _array_walls, with the equations in space."""
+"""Reflecting triangles in array-API terms and float64, for many walks at once: as composition_walls, with the equations in space."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 from ..query.composition import Triangles, columns, point_on, shapes_of
-from ..query.composition_solids import norm
-from ..walk.composition_balls import bessel_series, source_weight
+from ..walk.composition_balls import bessel_series
 from ..walk.composition_philox import direction
 from .composition_walls import LARGEST, SLACK, Walls, _faced
 
@@ -31,7 +30,7 @@ class Facets(Walls):
         return self.least(self.xp.where(self.mine, d2, self.xp.full_like(d2, math.inf)), radius * radius)
 
     def silhouette(self, x: Any, radius: Any) -> Any:
-        """(2) The distance of the closest edge that may hide something, or ``radius``."""
+        """(2) The distance of the closest silhouette edge, or ``radius``."""
         if self.corners is None:
             return radius
         xp, (c, mine) = self.xp, self.corners
@@ -52,7 +51,7 @@ class Facets(Walls):
         return self.xp.where(outward[:, None], -n, n)
 
     def local(self, x: Any) -> tuple[Any, ...]:
-        """Along, across and above the triangles: of vectors (P, 3) or (P, W, 3) each (P, W)."""
+        """Components (P, W) along, across and above the triangles of vectors (P, 3) or (P, W, 3)."""
         x = x if len(x.shape) == 3 else x[:, None, :]
         return tuple(self.xp.sum(x * axis, axis=2) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
 
@@ -73,8 +72,8 @@ class Facets(Walls):
         meets = meets & (v >= -SLACK) & (of_bc >= -SLACK) & (of_ca >= -SLACK)
         return self.first_met(meets & self.may(meets, own), t, limit[:, 0])
 
-    def flux(self, x: Any, R: Any, own: Any, held: Any, u: list[Any]) -> tuple[Any, list[Any], Any]:
-        """(6'): triangle, the weights of its corners behind the first, and the weight of a point that counts; -1 where none does."""
+    def draw(self, x: Any, R: Any, u: list[Any]) -> tuple[Any, ...]:
+        """(6'): the place on a triangle are the weights of its second and third corner."""
         xp, all_r = self.xp, self.shapes
         d2, R2 = self.squares(x), (R * R)[:, None]
         w = self.local(x[:, None, :] - all_r.a)[2]
@@ -98,14 +97,8 @@ class Facets(Walls):
         rho = xp.sqrt(xp.maximum((p - a) ** 2 + (q - b) ** 2, 1e-20 * reach**2))
         density = chance * (plain / area + (1.0 - plain) / (2.0 * math.pi * reach * rho))
         z = r.a + p[:, None] * r.e + q[:, None] * r.f
-        far = norm(xp, z - x)
-        there = there & (uniform | inside) & (far > 0) & (far < R)
-        far = xp.where(there, far, 0.5 * R)
-        there = there & self.sees(x, z, k, own)
-        weight = held * (1.0 / far - 1.0 / R) / (4.0 * math.pi) * self.extent / xp.where(there, density, xp.ones_like(density))
-        if self.screening is not None:
-            weight = weight * source_weight(xp, 3, far / R, R * R * self.screening)[0]
-        return xp.where(there, wall, xp.full_like(wall, -1)), r.weights(xp, (p, q)), weight
+        green = lambda far: (1.0 / far - 1.0 / R) / (4.0 * math.pi)  # noqa: E731
+        return wall, r.weights(xp, (p, q)), z, there & (uniform | inside), density, green, None
 
     def point(self, k: Any, place: list[Any]) -> Any:
         return point_on(self.xp, self.table, self.xp.clip(k, min=0), place)

@@ -1,7 +1,7 @@
-"""Reflecting walls in the plane, asked by many walks at once, in array-API terms and float64: every walk asks every wall and corner.
+"""Reflecting walls in the plane in array-API terms and float64, for many walks at once: every walk looks at every wall and corner.
 
-Equation numbers are those of csrc/wos/stars/README.md. Walls that are not a walk's are masked. A point of the walls is drawn by the chances
-of (6) without a tree: among more than eight walls a flux has other random numbers than the kernels', and the same mean.
+Equation numbers are those of csrc/wos/stars/README.md. Walls of other instances are masked. A point of the walls is drawn with the
+probabilities of (6) without a tree: among more than eight walls a flux has other random numbers than the kernels', and the same mean.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ROBIN, ROBIN_SCREENED = 0.02, 0.25
 
 
 class Walls:
-    """``mine`` (P, W): which walls are a walk's; ``corners`` with which of these are, None where there are none. ``absorbs``: some have a
-    μ, (4)."""
+    """``mine`` (P, W): which walls belong to a walk's instance; ``corners``: a table and such a mask, or None. ``absorbs``: some wall has
+    a μ (4)."""
 
     d = 2
 
     def __init__(self, xp: Any, table: Any, mine: Any, corners: Any, extent: Any, screening: Any, absorbs: bool) -> None:
         self.xp, self.table, self.mine, self.corners, self.absorbs = xp, table, mine, corners, absorbs
-        self.extent, self.screening = extent, screening  # of every walk; 0 where there is none
+        self.extent, self.screening = extent, screening  # of every walk
         self.number = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
         self.prepare()
 
@@ -35,7 +35,7 @@ class Walls:
         self.length = norm(self.xp, self.e)
 
     def of(self, column: Any, k: Any) -> Any:
-        """Of walls k (P,), which may be none."""
+        """Entries of walls k (P,); k may be -1."""
         return self.xp.take(column, self.xp.clip(k, min=0), axis=0)
 
     def squares(self, x: Any) -> Any:
@@ -46,7 +46,7 @@ class Walls:
         return (px - t * ex) ** 2 + (py - t * ey) ** 2
 
     def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
-        """The closest wall within ``radius`` and its distance; -1 where there is none."""
+        """The closest wall within ``radius`` and its distance; wall -1 for none."""
         xp = self.xp
         d2 = self.squares(x)
         these = self.mine & (self.table[:, 4] > 0) if with_mu else self.mine
@@ -58,7 +58,7 @@ class Walls:
         return xp.where(best <= limit, k, xp.full_like(k, -1)), xp.sqrt(xp.minimum(best, limit + 0 * best))
 
     def silhouette(self, x: Any, radius: Any) -> Any:
-        """(2) The distance of the closest corner that may hide something, or ``radius``."""
+        """(2) The distance of the closest silhouette corner, or ``radius``."""
         if self.corners is None:
             return radius
         xp, (c, mine) = self.xp, self.corners
@@ -68,7 +68,7 @@ class Walls:
         return xp.sqrt(xp.minimum(xp.min(xp.where(hides, d2, xp.full_like(d2, math.inf)), axis=1), radius * radius))
 
     def star(self, x: Any, distance: Any, epsilon: Any, own: Any) -> tuple[Any, Any]:
-        """The radius of the star, and the mass (4) of walls with mu in it, None where there are none."""
+        """The radius of the star, and the mass (4) of walls with a μ in it; None if there are no such walls."""
         xp, most, reach = self.xp, self.limit(), ROBIN
         R = xp.maximum(epsilon, self.silhouette(x, xp.clip(distance, max=LARGEST)))
         if most is not None:
@@ -87,14 +87,14 @@ class Walls:
         return None if self.screening is None else MOST_SCREENED / self.xp.sqrt(self.screening)
 
     def turned(self, n: Any, own: Any) -> Any:
-        """A direction that looks inward from the walk's wall."""
+        """n, reflected if it points outward from the walk's own wall."""
         e = self.of(self.e, own)
         outward = (own >= 0) & (n[:, 1] * e[:, 0] - n[:, 0] * e[:, 1] < 0)
         return self.xp.where(outward[:, None], -n, n)
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(7) The first wall that the ray meets from inside, whose line ``end`` is behind, and where; -1 where none is before ``limit``. Of
-        points and directions (..., 2), of which the walks are the first axis."""
+        """(7) The first wall that the ray meets from inside before ``limit``, whose line ``end`` is behind, and t there; wall -1 for none.
+        Points and directions are (..., 2), with the walks along the first axis."""
         xp = self.xp
         ex, ey, length = self.e[:, 0], self.e[:, 1], self.length
         dx, dy, px, py = n[..., :1], n[..., 1:], self.a[:, 0] - x[..., :1], self.a[:, 1] - x[..., 1:]
@@ -110,7 +110,7 @@ class Walls:
         return self.first_met(meets & self.may(meets, own), t, limit[..., 0])
 
     def may(self, like: Any, own: Any) -> Any:
-        """Walls of the walks, but for those that they are on, for what has axes (P, ..., W)."""
+        """A mask with axes (P, ..., W): walls of each walk's instance, except the one that it is on."""
         may = self.mine & (self.number != own[:, None])
         return self.xp.reshape(may, (may.shape[0], *[1] * (len(like.shape) - 2), may.shape[1]))
 
@@ -122,7 +122,7 @@ class Walls:
         return xp.where(found, k, xp.full_like(k, -1)), xp.clip(xp.where(found, best, limit), min=0.0)
 
     def sees(self, x: Any, z: Any, wall: Any, own: Any) -> Any:
-        """Whether x sees points z of walls. Walls that it lies behind by rounding only do not hide it."""
+        """Whether x sees points z of walls. Walls that z lies behind by rounding only do not hide it."""
         xp = self.xp
         r = norm(xp, z - x)
         at_hand = r - 4 * SLACK <= 0
@@ -132,8 +132,8 @@ class Walls:
         return (wall == own) | at_hand | ~hidden
 
     def _clip(self, x: Any, R: Any) -> tuple[Any, ...]:
-        """The parts (P, W) of walls in the disc, as lengths from their beginnings; the feet of the perpendiculars, their heights, and
-        whether x faces them."""
+        """The parts (P, W) of walls in the disc, as lengths from their beginnings; the feet of the perpendiculars, the heights of x, and
+        whether x faces the walls."""
         xp, px, py = self.xp, x[:, :1] - self.a[:, 0], x[:, 1:] - self.a[:, 1]
         ex, ey, length = self.e[:, 0], self.e[:, 1], self.length
         foot, height = (px * ex + py * ey) / length, (py * ex - px * ey) / length
@@ -161,7 +161,7 @@ class Walls:
         return total
 
     def drawn(self, likely: Any, u: Any) -> tuple[Any, Any]:
-        """A wall by its chances (P, W), and how likely it is; -1 where there is none."""
+        """A wall drawn with probabilities in proportion to (P, W), and its probability; wall -1 for none."""
         xp = self.xp
         upto = xp.cumulative_sum(likely, axis=1)
         total = upto[:, -1]
@@ -172,12 +172,25 @@ class Walls:
         return xp.where(total > 0, k, xp.full_like(k, -1)), one
 
     def column(self, rows: Any, k: Any) -> Any:
-        """Of every row of (P, W) the entry k (P,)."""
+        """Entry k (P,) of every row of (P, W)."""
         chosen = self.number == k[:, None]
         return self.xp.sum(self.xp.where(chosen, rows, self.xp.zeros_like(rows)), axis=1)
 
-    def flux(self, x: Any, R: Any, own: Any, held: Any, u: list[Any]) -> tuple[Any, list[Any], Any]:
-        """(6) Wall, place and weight of a point of the walls that counts; wall -1 where none does."""
+    def flux(self, x: Any, R: Any, own: Any, factor: Any, u: list[Any]) -> tuple[Any, list[Any], Any]:
+        """(6), (6'): wall, place and weight of a point of the walls; wall -1 if none counts."""
+        xp, (wall, place, z, there, density, green, mu) = self.xp, self.draw(x, R, u)
+        r = norm(xp, z - x)
+        there = there & (r > 0) & (r < R)
+        r = xp.where(there, r, 0.5 * R)
+        there = there & self.sees(x, z, xp.clip(wall, min=0), own)
+        weight = factor * green(r) * self.extent / xp.where(there, density, xp.ones_like(density))
+        weight = weight if mu is None else weight / (1.0 + mu * self.extent)
+        if self.screening is not None:
+            weight = weight * source_weight(xp, self.d, r / R, R * R * self.screening)[0]
+        return xp.where(there, wall, xp.full_like(wall, -1)), place, weight
+
+    def draw(self, x: Any, R: Any, u: list[Any]) -> tuple[Any, ...]:
+        """Wall, place, point, whether there is one, its density, G as a function of the distance, and μ times the height of x."""
         xp, (low, high, foot, p, faces) = self.xp, self._clip(x, R)
         off = xp.maximum(xp.maximum(low - foot, foot - high), xp.zeros_like(foot))
         likely = (high - low) * (R[:, None] ** 2 - p * p - off * off)
@@ -194,21 +207,13 @@ class Walls:
         density = 0.5 * chance * (1.0 / length + xp.log(half / xp.minimum(away, half)) / (2.0 * half))
         place = xp.clip(t / self.of(self.length, k), max=1.0)
         z = self.of(self.a, k) + place[:, None] * self.of(self.e, k)
-        r = norm(xp, z - x)
-        there = there & (r > 0) & (r < R)
-        s = xp.where(there, r / R, xp.full_like(r, 0.5))
-        there = there & self.sees(x, z, k, own)
-        weight = held * -xp.log(s) / (2.0 * math.pi) * self.extent / xp.where(there, density, xp.ones_like(density))
-        weight = weight / (1.0 + p * self.of(self.table[:, 4], k) * self.extent)
-        if self.screening is not None:
-            weight = weight * source_weight(xp, 2, s, R * R * self.screening)[0]
-        return xp.where(there, wall, xp.full_like(wall, -1)), [place], weight
+        return wall, [place], z, there, density, lambda r: -xp.log(r / R) / (2.0 * math.pi), p * self.of(self.table[:, 4], k)
 
     def point(self, k: Any, place: list[Any]) -> Any:
         return self.of(self.a, k) + place[0][:, None] * self.of(self.e, k)
 
     def land(self, x: Any, n: Any, t: Any, k: Any) -> Any:
-        """On wall k, where the ray meets it."""
+        """The point of wall k that the ray meets."""
         xp, a, e = self.xp, self.of(self.a, k), self.of(self.e, k)
         where = xp.sum((x + t[:, None] * n - a) * e, axis=1) / xp.sum(e * e, axis=1)
         return a + xp.clip(where, min=0.0, max=1.0)[:, None] * e
@@ -223,12 +228,12 @@ class Walls:
 
 
 def _faced(one: Any, two: Any) -> Any:
-    """Both sides of a corner or edge, or none."""
+    """Whether x faces both walls of a corner or edge, or neither."""
     return ((one > SLACK) & (two > SLACK)) | ((one < -SLACK) & (two < -SLACK))
 
 
 def _line_mass(xp: Any, p: Any, t: Any, R: Any) -> Any:
-    """(5), of either sign of t."""
+    """(5), for t of either sign."""
     r = xp.sqrt(p * p + t * t)
     apart = r > 0
     found = (t * (xp.log(R / xp.where(apart, r, xp.ones_like(r))) + 1.0) - p * xp.atan2(t, p)) / (2.0 * math.pi)
