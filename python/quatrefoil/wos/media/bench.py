@@ -1,4 +1,4 @@
-"""Walks through media against the same algorithm in a plain compiled loop that asks every segment."""
+"""Walks through media against the same algorithm in a compiled loop that looks at every segment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from ... import wos
 from ...bench._problem import Problem
+from ..stars.bench import fourier_series, segment_distance, segment_table
+from ..stars.bench_mesh import BRUTE_FORCE, solved
 from ..walk.bench import EPSILON, SEGMENTS, star, star_points
 
 POINTS, WALKS = 512, 64
@@ -35,46 +37,20 @@ def _solve(kind: str, diffusion: Any) -> Problem:
     polygon = wos.Polygon(ring.astype(float))
     g = wos.Fourier(np.array([0.3, 0.1, -0.2, 0.05, 0.15]))
 
-    def ours(points: np.ndarray = X, walks: int = WALKS, **options: Any) -> Any:
-        given = {"dirichlet": g, "diffusion": diffusion, "epsilon": EPSILON, "walks": walks, "rng": 1, **options}
-        return wos.solve(polygon, points, **given).value
-
-    pilot = wos.solve(polygon, X, dirichlet=g, diffusion=diffusion, walks=WALKS, epsilon=EPSILON, rng=2)
-    walk, shell = brute_force(), EPSILON * float(polygon._diagonal[0])
-    found = pilot.run.prepared.bound
-    assert found is not None
-    bound = float(found.rows[0, 0])
+    data = {"dirichlet": g, "diffusion": diffusion}
+    rate = wos.solve(polygon, X[:1], **data, walks=1, epsilon=EPSILON, rng=2).run.prepared.bound
+    assert rate is not None
+    walk, shell, bound = brute_force(), EPSILON * float(polygon._diagonal[0]), float(rate.rows[0, 0])
     numbers = np.asarray(g.coefficients, np.float32)
-    peers: dict[str, Callable[[], Any]] = {
-        "numba brute force": lambda: walk(ring, X, numbers, bound, WALKS, shell),
-        "quatrefoil numba": lambda: ours(backend="numba"),
-    }
-    return Problem(
-        "wos",
-        f"diffusion, {kind}",
-        f"{SEGMENTS} segments, {POINTS} x {WALKS} walks",
-        ours,
-        peers,
-        lambda: ours(walks=8192, rng=3).astype(float),
-        float(7 * pilot.stderr.max() / np.abs(pilot.value).max()),
-        goals={"numba brute force": 5},
-    )
+    peers: dict[str, Callable[[], Any]] = {BRUTE_FORCE: lambda: walk(ring, X, numbers, bound, WALKS, shell)}
+    return solved(f"diffusion, {kind}", f"{SEGMENTS} segments, {POINTS} x {WALKS} walks", polygon, X, WALKS, data, peers)
 
 
 def _parts(compiled: Any) -> tuple[Any, ...]:
-    """The squared distance of the segments, a minimum for LLVM to vectorise; α; σ'; the weight of a source point."""
+    """α; σ'; the weight of a source point."""
     from ..walk.loops_philox import bessel_series, harmonic_series
 
     h2, f = np.float32(1 / WIDTH**2), np.float32
-
-    def _nearest(s: Any, x: Any, y: Any) -> Any:
-        best = f(1e30)
-        for k in range(s.shape[1]):
-            px, py = x - s[0, k], y - s[1, k]
-            t = min(max((px * s[2, k] + py * s[3, k]) * s[4, k], f(0)), f(1))
-            dx, dy = px - t * s[2, k], py - t * s[3, k]
-            best = min(best, dx * dx + dy * dy)
-        return best
 
     def _alpha(x: Any, y: Any) -> Any:
         return f(1) + f(HEIGHT) * np.exp(-(x * x + y * y) * h2)
@@ -92,18 +68,18 @@ def _parts(compiled: Any) -> tuple[Any, ...]:
         a = harmonic_series(0, at) / i0 - harmonic_series(0, q) / bessel_series(0, q)
         return f(i0 * (1.0 - a / np.log(s)))
 
-    return tuple(compiled(function) for function in (_nearest, _alpha, _rate, _weight))
+    return tuple(compiled(function) for function in (_alpha, _rate, _weight))
 
 
 def brute_force() -> Callable[..., Any]:
-    """The walk of csrc/wos/media/README.md in float32, one after the other, every segment asked at every step."""
+    """The walk of csrc/wos/media/README.md in float32, one walk after the other, looking at every segment at every step."""
     import numba
 
     f, compiled = np.float32, numba.njit(fastmath=True)
-    nearest, alpha_at, rate, weigh = _parts(compiled)
+    nearest, fourier, (alpha_at, rate, weigh) = segment_distance(compiled), fourier_series(compiled), _parts(compiled)
 
     def _walk(s: Any, points: Any, c: Any, bound: Any, walks: Any, shell: Any) -> Any:
-        found = np.zeros(len(points))
+        mean = np.zeros(len(points))
         for i in range(len(points)):
             for _ in range(walks):
                 x, y, w = f(points[i, 0]), f(points[i, 1]), f(1)
@@ -123,19 +99,13 @@ def brute_force() -> Callable[..., Any]:
                     else:
                         x, y = x + R * np.cos(angle), y + R * np.sin(angle)
                 if w != f(0):
-                    theta = np.arctan2(y, x)
-                    g = c[0]
-                    for m in range(1, (len(c) + 1) // 2):
-                        g += c[2 * m - 1] * np.cos(m * theta) + c[2 * m] * np.sin(m * theta)
-                    found[i] += w * g * np.sqrt(alpha_at(x, y))
-            found[i] /= walks * np.sqrt(alpha_at(f(points[i, 0]), f(points[i, 1])))
-        return found
+                    mean[i] += w * fourier(c, x, y) * np.sqrt(alpha_at(x, y))
+            mean[i] /= walks * np.sqrt(alpha_at(f(points[i, 0]), f(points[i, 1])))
+        return mean
 
     walk_all: Any = compiled(_walk)
 
     def run(ring: np.ndarray, points: np.ndarray, numbers: np.ndarray, bound: float, walks: int, shell: float) -> Any:
-        e = np.roll(ring, -1, axis=0) - ring
-        table = np.concatenate([ring.T, e.T, 1 / (e**2).sum(axis=1)[None]]).astype(np.float32)
-        return walk_all(np.ascontiguousarray(table), points.astype(np.float32), numbers, np.float32(bound), walks, np.float32(shell))
+        return walk_all(segment_table(ring), points.astype(np.float32), numbers, np.float32(bound), walks, np.float32(shell))
 
     return run
