@@ -48,7 +48,7 @@ ELSEWHERE = {
 
 WITHOUT_ARRAYS = {
     "ssm.PTD", "ssm.dplr_legs", "ssm.hippo_legs", "ssm.init", "ssm.ptd_init", "ssm.s4d_init", "ssm.install",
-    "ssm.Installation", "ssm.fla", "ssm.mamba", "cheb.chebpts", "cheb.coulomb_sog", "cheb.optimal_samples",
+    "ssm.Installation", "ssm.fla", "ssm.mamba", "cheb.chebpts", "cheb.coulomb_sog", "cheb.optimal_samples", "wos.Walks",
 }  # fmt: skip
 
 

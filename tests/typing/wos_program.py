@@ -41,6 +41,8 @@ def room() -> None:
     heat = wos.Problem(plan, dirichlet=heating, neumann=(where, 0.0), screening=1.0)
     assert_type(heat.solve(inside, walks=8, rng=0), wos.Result[Real])
     assert_type(heat.labels(inside, walks=8, rng=0).epoch(), wos.Result[Real])
+    fine = wos.Walks(8, epsilon=1e-4, gradient=True)
+    assert_type(heat.solve(inside, fine, rng=0), wos.Result[Real])
     several: tuple[Any, ...] = heat.vjp(inside, np.ones(len(inside)), walks=8, rng=0)
     assert len(several) == 5
     print(worst, len(inside), plan.vertices.shape, len(plan.holes))

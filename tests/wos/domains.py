@@ -1,4 +1,6 @@
-"""Small problems with every kind of boundary, data and option. What makes one returns a boundary, points and keywords of solve."""
+"""Small problems with every kind of boundary, data and option: each function returns a boundary, points and keywords of solve."""
+
+import dataclasses
 
 import numpy as np
 
@@ -23,6 +25,12 @@ def squared(X):
 
 def from_disc(X):
     return np.sqrt(((X - 0.3) ** 2).sum(axis=1)) - 0.8
+
+
+def as_walks(options):
+    """Keywords of ``wos.solve`` as those of a problem's methods: what makes the walks in one object."""
+    fields = {f.name for f in dataclasses.fields(wos.Walks)}
+    return {k: x for k, x in options.items() if k not in fields} | {"walks": wos.Walks(**{k: x for k, x in options.items() if k in fields})}
 
 
 def corner(rng, n, d=2, size=0.4):

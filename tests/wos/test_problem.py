@@ -1,13 +1,15 @@
-"""A problem that is stated once: what is checked then, that it never changes, and that its answers are those of the one-line functions."""
+"""A problem that is stated once: its checks, that it never changes, and that its answers are those of the one-line functions."""
 
 import copy
+import dataclasses
+import inspect
 import pickle
 
 import numpy as np
 import pytest
 
 from quatrefoil import wos
-from wos.domains import DOMAINS, problem
+from wos.domains import DOMAINS, as_walks, problem
 from wos.walk.oracle import same, seed, star
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
@@ -16,7 +18,7 @@ STATED = ("dirichlet", "source", "screening", "diffusion", "neumann", "robin", "
 
 
 def parts(options):
-    """What a problem is made of, and how it is solved."""
+    """Keywords of a problem and of ``wos.solve``."""
     return {k: x for k, x in options.items() if k in STATED}, {k: x for k, x in options.items() if k not in STATED}
 
 
@@ -25,12 +27,12 @@ def test_answers_are_those_of_solve(name, best_backend, rng):
     boundary, points, options = problem(name, rng)
     stated, run = parts({**options, "gradient": True, "walks": 8, "rng": seed(rng)})
     once, again = wos.Problem(boundary, **stated), wos.solve(boundary, points, **stated, **run)
-    same(once.solve(points, **run), again)
-    same(once.solve(points, **run), again)  # nothing is kept that changes a bit
+    same(once.solve(points, **as_walks(run)), again)
+    same(once.solve(points, **as_walks(run)), again)  # nothing is kept that changes a bit
     if name == "lists":  # have no gradient here
         return
     grad = np.ones_like(again.value)
-    for a, b in zip(once.vjp(points, grad, **run), wos.solve_vjp(boundary, points, grad, **stated, **run), strict=True):
+    for a, b in zip(once.vjp(points, grad, **as_walks(run)), wos.solve_vjp(boundary, points, grad, **stated, **run), strict=True):
         for x, y in zip(a.values() if isinstance(a, dict) else [a], b.values() if isinstance(b, dict) else [b], strict=True):
             for one, other in zip(x, y) if isinstance(x, list) else [(x, y)]:
                 np.testing.assert_array_equal(one, other)
@@ -47,12 +49,35 @@ def test_other_points():
 
 def test_labels(rng):
     stated = {"dirichlet": wos.Fourier(rng.normal(size=(3, 5))), "source": 1.0, "neumann": (np.arange(40) < 9, 1.0)}
-    labels = wos.Problem(wos.Polygon(star(40)), **stated).labels(X, walks=6, rng=4, gradient=True)
+    labels = wos.Problem(wos.Polygon(star(40)), **stated).labels(X, wos.Walks(6, gradient=True), rng=4)
     assert str(labels) == "NeuralOperatorLabels(0 epochs of 6 walks)"
     labels.epoch()
     same(pickle.loads(pickle.dumps(labels)).epoch(), wos.solve(wos.Polygon(star(40)), X, **stated, walks=12, rng=4, gradient=True))
     with pytest.raises(ValueError, match="labels: walks is 3; with gradient=True walks come in pairs"):
-        wos.Problem(DISC, dirichlet=1.0).labels(X, walks=3, gradient=True)
+        wos.Problem(DISC, dirichlet=1.0).labels(X, wos.Walks(3, gradient=True))
+
+
+def test_walks():
+    """A number of walks is short for ``Walks``; its fields are keywords of the one-line function, with the same defaults."""
+    heat, coarse = wos.Problem(DISC, dirichlet=wos.Fourier([0.0, 1.0, 0.0])), wos.Walks(16, epsilon=0.01, walk_offset=4)
+    same(heat.solve(X, coarse, rng=1), wos.solve(DISC, X, heat.dirichlet, walks=16, epsilon=0.01, walk_offset=4, rng=1))
+    same(heat.solve(X, 16, rng=1), heat.solve(X, wos.Walks(16), rng=1))
+    labels = heat.labels(X, coarse, rng=1)
+    labels.epoch()
+    same(labels.epoch(), heat.solve(X, dataclasses.replace(coarse, walks=32), rng=1))
+    for function in (wos.solve, wos.solve_vjp):
+        defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+        assert defaults | dataclasses.asdict(wos.Walks()) == defaults
+    assert pickle.loads(pickle.dumps(coarse)) == coarse
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        coarse.epsilon = 1.0
+    with pytest.raises(TypeError, match="positional"):
+        wos.Walks(16, 0.01)
+
+
+def test_short_signatures():
+    for function in (wos.Problem, wos.Problem.solve, wos.Problem.vjp, wos.Problem.labels, wos.NeuralOperatorLabels, wos.Result.resume):
+        assert len(inspect.signature(function).parameters) <= 12
 
 
 def test_it_never_changes():
@@ -75,11 +100,11 @@ def test_pickles_and_copies(name, best_backend, rng):
     boundary, points, options = problem(name, rng)
     stated, run = parts({**options, "walks": 4, "rng": seed(rng)})
     heat = wos.Problem(boundary, **stated)
-    expected = heat.solve(points, **run)
+    expected = heat.solve(points, **as_walks(run))
     for again in (pickle.loads(pickle.dumps(heat)), copy.copy(heat), copy.deepcopy(heat)):
         assert type(again) is wos.Problem
         assert repr(again) == repr(heat)
-        same(again.solve(points, **run), expected)
+        same(again.solve(points, **as_walks(run)), expected)
 
 
 def test_how_it_reads():
@@ -127,7 +152,7 @@ WRONG = {
     "where": (dict(neumann=(np.arange(3) < 2, 0.0)), ValueError, r"neumann's where has shape \(3,\)"),
     "flux": (dict(neumann=(np.arange(4) < 2, wos.PerVertex(np.ones(3)))), ValueError, "neumann.values"),
     "tuple": (dict(neumann=1.0), TypeError, "neumann is float, expected a tuple"),
-    "all": (dict(neumann=(np.arange(4) < 4, 0.0)), ValueError, "known but for a constant"),
+    "all": (dict(neumann=(np.arange(4) < 4, 0.0)), ValueError, "known only up to a constant"),
     "twice": (dict(neumann=(np.arange(4) < 2, 0.0), robin=(np.arange(4) < 1, 1.0, 0.0)), ValueError, "is in both neumann and robin"),
     "crossed": (dict(boundary=wos.Polygon(CROSSED), neumann=(np.arange(4) < 2, 0.0)), ValueError, "cross"),
     "exterior": (dict(exterior=True), ValueError, "exterior=True with Polygon"),
@@ -151,6 +176,10 @@ def test_methods_refuse_in_their_name():
         heat.solve(X, walks=0)
     with pytest.raises(TypeError, match="solve has no argument 'n_walks'; use walks"):
         heat.solve(X, n_walks=3)
+    with pytest.raises(TypeError, match=r"solve has no argument 'epsilon'; give it to wos.Walks, as in walks=wos.Walks\(64, epsilon"):
+        heat.solve(X, epsilon=1e-4)
+    with pytest.raises(ValueError, match=r"labels: epsilon is 0\.0"):
+        heat.labels(X, wos.Walks(epsilon=0.0))
     with pytest.raises(ValueError, match=r"vjp: grad has shape \(3,\)"):
         heat.vjp(X, np.ones(3), rng=0)
     with pytest.raises(TypeError, match=r"vjp: rng is None.*, expected the int of result.seed"):

@@ -8,7 +8,7 @@ import pytest
 
 from checks import check_refused
 from quatrefoil import wos
-from wos.domains import SQUARE
+from wos.domains import SQUARE, as_walks
 from wos.ops import gather, media
 from wos.query.oracle import tetrahedron
 
@@ -333,7 +333,7 @@ def test_walls():
         (dict(neumann=(one, wos.PerVertex(np.zeros(3)))), ValueError, r"expected \(4,\)"),
         ({**cube, "robin": (one, 1.0, 0.0)}, ValueError, "robin needs a Polygon; boundary is a TriangleMesh"),
         ({**cube, "neumann": (one | True, 0.0)}, ValueError, "all of the mesh reflects"),
-        ({**cube, "neumann": (np.ones(13, bool), 0.0)}, ValueError, r"expected \(4,\): one entry a triangle"),
+        ({**cube, "neumann": (np.ones(13, bool), 0.0)}, ValueError, r"expected \(4,\): one entry per triangle"),
         ({**cube, "neumann": (one, wos.PerVertex(np.zeros(9)))}, ValueError, r"expected \(4,\)"),
         ({**gaps, "neumann": (one, 0.0)}, ValueError, "watertight=False"),
         (dict(boundary=wos.Ball([0, 0], 1), neumann=(one, 0.0)), ValueError, f"{no_walls}Ball"),
@@ -395,7 +395,7 @@ def test_outside():
 
 def test_labels():
     def make(**options):
-        return wos.NeuralOperatorLabels(wos.Star(0.0, 0.0), 1.0, None, points=np.zeros((1, 2)), **options)
+        return wos.NeuralOperatorLabels(wos.Star(0.0, 0.0), 1.0, None, points=np.zeros((1, 2)), **as_walks(options))
 
     check_refused([
         (lambda options=options: make(**options), error, f"NeuralOperatorLabels: {text}")

@@ -15,6 +15,7 @@ from .mesh import TriangleMesh
 from .models.labels import NeuralOperatorLabels
 from .models.problem import Problem
 from .models.result import Result as Result
+from .models.settings import Walks
 from .models.solve import solve
 from .models.solve import solve_vjp as solve_vjp
 from .models.state import State as State
@@ -38,6 +39,7 @@ __all__ = [
     "Problem",
     "Star",
     "TriangleMesh",
+    "Walks",
     "closest_point",
     "contains",
     "signed_distance",

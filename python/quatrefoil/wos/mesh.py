@@ -13,12 +13,12 @@ from .. import _arrays
 from .._arguments import axes, finite, keywords, numbers_like, refuse_masked
 from .._backends import native
 from .._typing import ArrayLike
-from .polygon import FacetBoundary, Polygon, Solid, check_extent
+from .polygon import Polygon, Solid, check_extent
+from .region import Region
 
 Array = Any
-_FLAT = 4 * 2.0**-52  # height of a triangle over its longest side, below which its corners are on one line but for rounding
+_FLAT = 4 * 2.0**-52  # height of a triangle over its longest side, below which its corners are on one line up to rounding
 _MOST = 2**27 - 1  # triangles
-
 
 _HINTS = {
     **dict.fromkeys(("vertices", "verts", "points"), "use V"),
@@ -27,7 +27,7 @@ _HINTS = {
 }
 
 
-class TriangleMesh(FacetBoundary):
+class TriangleMesh(Region):
     """The solid inside a closed surface of triangles.
 
     Parameters
@@ -36,21 +36,21 @@ class TriangleMesh(FacetBoundary):
         Vertices, an array or lists of numbers. Without F: the path of a file, as ``from_file`` takes it; a mesh of trimesh, pyvista, Open3D
         or meshio; or the corners (M, 3, 3) of triangles.
     F : (M, 3)
-        Three vertices a triangle, integers. All triangles go round in the same sense seen from outside, or all in the other one.
+        Three vertices per triangle, integers. Seen from outside, all triangles have the same orientation.
     watertight : bool
-        False takes a surface with gaps. A point is inside then where the winding number is at least 1/2.
+        False accepts a surface with gaps. A point is then inside if its winding number is at least 1/2.
 
     Attributes
     ----------
     vertices, triangles : (P, 3) float64 and (M', 3) int64
-        NumPy copies, without degenerate triangles: what ``closest_point`` numbers, and whose vertices ``PerVertex`` gives values.
+        NumPy copies, without degenerate triangles. ``closest_point`` and ``PerVertex`` refer to these.
 
     Notes
     -----
     Inside means an odd number of triangles above, so that surfaces within surfaces are holes. Triangles whose corners lie on one line are
-    ignored with one RuntimeWarning. Whether the surface meets itself is not looked for. Arrays on a device are read back, once. Pickles.
+    ignored with one RuntimeWarning. Self-intersections are not checked. Arrays on a device are read back once. Pickles.
 
-    Cost: 0.4 us a triangle, and once 0.25 us a triangle for the tree at the first query (mesh README, The tree).
+    Cost: 0.4 us per triangle, and at the first query 0.25 us per triangle for the tree (mesh README, The tree).
 
     Raises
     ------
@@ -124,8 +124,11 @@ class TriangleMesh(FacetBoundary):
 
     @property
     def _pairs(self) -> np.ndarray:
-        """(M, 3) the vertices whose values a piece's data come from."""
+        """(M, 3) the vertices of every triangle, for data with values at vertices."""
         return self.triangles
+
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._scaled_ends(), self._first
 
     def _scaled_ends(self) -> np.ndarray:
         """(M, 9) the corners, centred and scaled."""
@@ -133,10 +136,6 @@ class TriangleMesh(FacetBoundary):
 
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
         return native.core().wos.Mesh(ends)
-
-    def _part_of(self, begin: int, end: int) -> TriangleMesh:
-        """This one: all instances share it."""
-        return self
 
     def _outline(self, instance: int) -> np.ndarray:
         """(3 M, 2, 3): the edges of every triangle."""
@@ -147,8 +146,8 @@ class TriangleMesh(FacetBoundary):
     def from_file(cls, path: str | os.PathLike[str], *, watertight: bool = True) -> TriangleMesh:
         """The triangles of a PLY, OBJ, STL or OFF file, or of another that meshio reads. Quadrilaterals are cut in two.
 
-        Vertices at the same place are one, as STL files ask for. FileNotFoundError where there is no such file; ImportError without meshio:
-        ``pip install 'quatrefoil[mesh]'``.
+        Vertices at the same position are merged, which STL files need. FileNotFoundError if there is no such file; ImportError without
+        meshio: ``pip install 'quatrefoil[mesh]'``.
         """
         return cls(*_read(path), watertight=watertight)
 
@@ -162,9 +161,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         import meshio
     except ImportError:
         raise ImportError("TriangleMesh.from_file reads files by meshio: pip install 'quatrefoil[mesh]'") from None
-    if not os.path.exists(path):  # meshio ends the program for files that it does not find
+    if not os.path.exists(path):  # meshio exits the program for a missing file
         raise FileNotFoundError(errno.ENOENT, "TriangleMesh.from_file: no such file", os.fspath(path))
-    with np.errstate(over="ignore"):  # of the count that an STL file of text seems to begin with
+    with np.errstate(over="ignore"):  # in the count that meshio reads at the start of a text STL file
         read = meshio.read(path)
     what = f"TriangleMesh.from_file: {os.fspath(path)}"
     V, F = np.asarray(read.points, np.float64), _triangles(read.cells, what)
@@ -175,7 +174,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
-    """Vertices and triangles of a file, of corners, or of another library's mesh, by the names that it gives them."""
+    """Vertices and triangles of a file, of corners (M, 3, 3), or of another library's mesh."""
     if isinstance(mesh, (str, os.PathLike)):
         return _read(mesh)
     if axes(mesh) == 3:
@@ -202,7 +201,7 @@ def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
 
 
 def _triangles(cells: Any, what: str) -> np.ndarray:
-    """(M, 3) of meshio's blocks of cells; quadrilaterals are cut in two."""
+    """(M, 3) from meshio's blocks of cells; quadrilaterals are cut in two."""
     parts = [block.data for block in cells if block.type == "triangle"]
     parts += [block.data[:, corners] for block in cells if block.type == "quad" for corners in ([0, 1, 2], [0, 2, 3])]
     other = sorted({block.type for block in cells} - {"triangle", "quad", "line", "vertex"})
@@ -214,12 +213,12 @@ def _triangles(cells: Any, what: str) -> np.ndarray:
 
 
 def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
-    """The integers of an array, of the kind of V where that is an array too, or of lists."""
+    """The integers of lists or of an array, which must be of the same kind as V if that is an array too."""
     refuse_masked(F, label, "F")
-    found = _arrays.kind(F)
-    if None not in (found, kind) and found != kind:
-        raise TypeError(f"{label}: F is a {found} array but V is a {kind} array; all arrays of a call must be of one kind")
-    f = np.asarray(F) if found is None else _arrays.to_host(F)
+    own = _arrays.kind(F)
+    if None not in (own, kind) and own != kind:
+        raise TypeError(f"{label}: F is a {own} array but V is a {kind} array; all arrays of a call must be of one kind")
+    f = np.asarray(F) if own is None else _arrays.to_host(F)
     if f.dtype.kind not in "iu" and f.size:
         cure = "; convert it: F.astype(int)" if f.dtype.kind == "f" else ""
         raise TypeError(f"{label}: F has dtype {f.dtype}, expected integers{cure}")
@@ -233,7 +232,7 @@ def _has_area(corners: np.ndarray, extent: float) -> np.ndarray:
 
 
 def _check_closed(v: np.ndarray, f: np.ndarray, label: str) -> None:
-    """ValueError where an edge from a to b has no edge from b to a; vertices at one place are one."""
+    """ValueError if an edge from a to b has no edge from b to a; vertices at the same position count as one."""
     if _unpaired(f, len(v)) is None:
         return
     _, at = merged(v)
@@ -248,7 +247,7 @@ def _check_closed(v: np.ndarray, f: np.ndarray, label: str) -> None:
 
 
 def _unpaired(f: np.ndarray, P: int) -> tuple[int, int] | None:
-    """The first edge whose opposite is missing, and how many there are; None where each has one."""
+    """The first edge without an opposite, and the number of such edges; None if there are none."""
     a, b = f.reshape(-1), np.roll(f, -1, axis=1).reshape(-1)
     there, back = a * P + b, b * P + a
     if np.array_equal(np.sort(there), np.sort(back)):
@@ -260,7 +259,7 @@ def _unpaired(f: np.ndarray, P: int) -> tuple[int, int] | None:
 
 
 def merged(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different vertices in their order, and which of them each one is."""
+    """The distinct vertices in their order, and the index of each vertex among them."""
     _, first, at = np.unique(v + 0.0, axis=0, return_index=True, return_inverse=True)  # -0 is 0
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

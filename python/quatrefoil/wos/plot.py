@@ -14,7 +14,7 @@ Array = Any
 
 
 class Drawn(Protocol):
-    """A boundary as it is drawn."""
+    """The part of a boundary that is plotted."""
 
     dimension: int
 
@@ -31,9 +31,9 @@ def _axes(ax: Axes | None, dimension: int) -> Axes:
         raise ImportError("plot: matplotlib is missing; install quatrefoil[plot]") from error
     if ax is not None:
         return ax
-    made = plt.figure().add_subplot(projection="3d" if dimension == 3 else None)
-    made.set_aspect("equal")
-    return made
+    axes = plt.figure().add_subplot(projection="3d" if dimension == 3 else None)
+    axes.set_aspect("equal")
+    return axes
 
 
 def plot_boundary(boundary: Drawn, ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:

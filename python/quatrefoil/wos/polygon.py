@@ -1,4 +1,4 @@
-"""Boundaries: where walks end. Geometry is kept in float64, centred on its bounding box and scaled by it when walks run."""
+"""Polygons and balls. Geometry is stored in float64; for walks it is centred on its bounding box and scaled by it."""
 
 from __future__ import annotations
 
@@ -6,108 +6,33 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import _arrays
 from .._arguments import axes, finite, keywords, number, numbers_like, point
 from .._backends import native
-from .._memo import Memo
 from .._typing import ArrayLike
 from .region import Region
 from .rings import check_holes
 
-Array = Any
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
 _LEAST_AREA = 1e-12  # of a box of size 1
-_SLABS, _LEVEL = 64, 0.381966  # how many slabs of a polygon are looked at, each at this part of its height
+_SLABS, _LEVEL = 64, 0.381966  # slabs of a polygon that are measured, each at this part of its height
 _MOST_DIMENSION = 1024  # of balls and boxes
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where instances lie and how close to the boundary a walk ends."""
-
-    rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
-    least: float  # the smallest epsilon in units of a box's diagonal; infinite without instances
-    swallows: bool  # a domain has no room beyond epsilon
-    extents: tuple[float, float]  # the smallest and the largest one; infinite and 0 without instances
-
-    def of_kind(self, kind: str, B: int) -> Array:
-        """A row for each of B instances."""
-        rows = self.rows if len(self.rows) == B else np.array(np.broadcast_to(self.rows, (B, self.rows.shape[1])))
-        return _arrays.of_kind(kind, rows)
-
-
-def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
-    known: Frame | None = boundary._frames.get((epsilon, relative))
-    if known is None:
-        absolute = epsilon * boundary._diagonal if relative else np.full(boundary._count, epsilon)
-        rows = np.concatenate([boundary._centre, boundary._extent[:, None], (absolute / boundary._extent)[:, None]], axis=1)
-        extents = float(boundary._extent.min(initial=math.inf)), float(boundary._extent.max(initial=0.0))
-        least = float((absolute / boundary._diagonal).min(initial=math.inf))
-        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary._half_width).any()), extents)
-        boundary._frames.clear()  # the last one is enough
-        boundary._frames[epsilon, relative] = known
-    return known
-
-
-class FacetBoundary(Region):
-    """A boundary of segments or triangles: what it keeps between calls. A pickle holds none of it."""
-
-    _first: np.ndarray  # where each instance's pieces begin
-
-    def __init__(self) -> None:
-        self._memos: dict[str, Memo] = {}  # what the native part makes of them, for every kind of array
-        self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array and device
-        self._frames: dict[Any, Frame] = {}
-
-    def _scaled_ends(self) -> np.ndarray:
-        """(M, d d) the corners of all pieces, centred and scaled."""
-        raise NotImplementedError
-
-    def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
-        """What the native part keeps of them."""
-        raise NotImplementedError
-
-    def _arrays_of(self, kind: str) -> tuple[Array, Array]:
-        """The scaled corners and where each instance's pieces begin, as arrays of that kind or at that place, where they stay."""
-        made = self._scaled.get(kind)
-        if made is None:  # of two threads that come at once one makes those of both: what is compiled is of these very arrays
-            made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self._scaled_ends()), _arrays.of_kind(kind, self._first)))
-        return made
-
-    def _memo_of(self, kind: str) -> Memo | None:
-        """What is compiled for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None on a device, and without a
-        native part."""
-        if "@" in kind:
-            return None
-        if kind not in self._memos and native.core() is not None:
-            made = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self._arrays_of("numpy"))
-            for each in {"numpy", kind}:
-                self._memos[each] = Memo(made, "native", self._arrays_of(each), at=2)
-        return self._memos.get(kind)
-
-    def _frame(self, epsilon: float, relative: bool) -> Frame:
-        return frame_of(self, epsilon, relative)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
-
-
-class Polygon(FacetBoundary):
+class Polygon(Region):
     """One closed polygon, with holes or without, or B of them.
 
     Parameters
     ----------
     vertices : (M, 2), (B, M, 2), or a list of B arrays (M_b, 2)
-        The outer ring in order, either orientation, not closed by a repeated vertex. Arrays or lists of numbers. Or a polygon of shapely,
-        with its holes.
+        The outer ring in order, in either orientation, not closed by a repeated vertex. Arrays or lists of numbers. Or a polygon of
+        shapely, with its holes.
     holes : list of (H, 2), optional
-        Rings inside of the outer one, which they may touch; with B polygons a list of B such lists.
+        Rings inside the outer one, which they may touch; with B polygons a list of B such lists.
 
     Attributes
     ----------
@@ -116,10 +41,10 @@ class Polygon(FacetBoundary):
 
     Notes
     -----
-    Segment k runs from vertex k to k + 1 of its ring; rings count on, outer ring first. Zero-length segments are ignored with one
-    RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings), but not of reflecting segments. An outline whose
-    length says that its vertices are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Like every boundary
-    it goes with points of any kind of array. Pickles.
+    Segment k runs from vertex k to k + 1 of its ring; numbering continues from ring to ring, outer ring first. Zero-length segments are
+    ignored with one RuntimeWarning. Segments may intersect (inside means an odd number of crossings), except reflecting ones. An outline as
+    long as if its vertices were out of order gets a RuntimeWarning. Vertices on a device are read back once. Points may be of any kind of
+    array, as with every boundary. Pickles.
 
     Raises
     ------
@@ -182,7 +107,7 @@ class Polygon(FacetBoundary):
         return inner[0] if self._batch is None else inner
 
     def _pack(self, rings: list[list[np.ndarray]]) -> None:
-        """All instances in one table: segment ends, the vertices they join, where each instance begins."""
+        """Puts all instances into one table: segment ends, the vertices they join, the first row of each instance."""
         label = "Polygon"
         ends, pairs, first, first_vertex = [], [], [0], [0]
         dropped = 0
@@ -231,6 +156,9 @@ class Polygon(FacetBoundary):
         """How many polygons."""
         return len(self._first) - 1
 
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._scaled_ends(), self._first
+
     def _scaled_ends(self) -> np.ndarray:
         """(M, 4) the segments, centred and scaled."""
         sizes = np.diff(self._first)
@@ -242,10 +170,10 @@ class Polygon(FacetBoundary):
         return self._ends[self._first[instance] : self._first[instance + 1]].reshape(-1, 2, 2)
 
     def _shared(self) -> Polygon:
-        """This one where it is the only one of a batch: one for any number of instances."""
+        """A batch of one as a polygon for any number of instances."""
         if self._batch != 1:
             return self
-        one: Polygon = object.__new__(type(self))  # with what is kept between calls, which a copy is without
+        one: Polygon = object.__new__(type(self))  # shares the tables, which copy.copy leaves out
         one.__dict__.update(self.__dict__, _batch=None)
         return one
 
@@ -260,7 +188,6 @@ class Polygon(FacetBoundary):
         return many
 
     def _part_of(self, begin: int, end: int) -> Polygon:
-        """The polygons of instances [begin, end): this one where all instances share it."""
         if self._count == 1 or (begin, end) == (0, self._count):
             return self
         some, at = copy.copy(self), self._first[begin]
@@ -279,44 +206,25 @@ class Polygon(FacetBoundary):
 
 
 class Solid(Region):
-    """A boundary without pieces: one for all instances, and for every kind of array."""
+    """A boundary without facets: one for all instances, and for every kind of array."""
 
     _batch: int | None = None
     _count = 1
 
-    def __init__(self) -> None:
-        self._frames: dict[Any, Frame] = {}
-        self._rows: dict[str, tuple[Any, Any]] = {}  # of every kind of array and device
-
     def _row(self) -> np.ndarray | None:
-        """The scaled numbers that describe it, as the walks take them; None for a ball."""
+        """The scaled numbers that describe it to the walks; None for a ball."""
         return None
 
-    def _arrays_of(self, kind: str) -> tuple[Array, Array]:
-        """The row and 0, 1, as arrays of that kind or at that place; nothing for a ball."""
+    def _tables(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         row = self._row()
-        if row is None:
-            return None, None
-        if kind not in self._rows:
-            self._rows[kind] = _arrays.of_kind(kind, row[None]), _arrays.of_kind(kind, np.array([0, 1]))
-        return self._rows[kind]
+        return (None, None) if row is None else (row[None], np.array([0, 1]))
 
     def _memo_of(self, kind: str) -> Any:
-        """Nothing to keep."""
-
-    def _part_of(self, begin: int, end: int) -> Solid:
-        """This one: all instances share it."""
-        return self
-
-    def _frame(self, epsilon: float, relative: bool) -> Frame:
-        return frame_of(self, epsilon, relative)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_frames": {}, "_rows": {}}
+        return None
 
 
 class Ball(Solid):
-    """The ball around ``center``: a disc in two dimensions.
+    """The ball around ``center``, in two dimensions a disc.
 
     Parameters
     ----------
@@ -374,7 +282,7 @@ def check_dimension(d: int, label: str, name: str) -> None:
 
 
 def check_extent(extent: float, what: str) -> None:
-    """ValueError for what is so large or small that squares of squares leave the range of float64; a polygon of size 0 has no area."""
+    """ValueError if fourth powers of the extent leave the range of float64. 0 is left to the check for an area."""
     if extent and not _SMALLEST <= extent <= _LARGEST:
         raise ValueError(f"{what} has an extent of {extent:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}; choose another unit of length")
 
@@ -394,13 +302,13 @@ def _offsets(rings: list[np.ndarray]) -> np.ndarray:
 
 
 def _has_area(sides: np.ndarray) -> bool:
-    """Whether rings of sides ax, ay, bx, by of a box of size 1 enclose anything, by an odd number of crossings."""
+    """Whether rings of sides ax, ay, bx, by in a box of size 1 enclose an area, by an odd number of crossings."""
     signed = 0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()
-    return bool(abs(signed) > _LEAST_AREA) or _odd_area(sides) > _LEAST_AREA  # loops of either sense may have the signed area 0
+    return bool(abs(signed) > _LEAST_AREA) or _odd_area(sides) > _LEAST_AREA  # the signed areas of loops may cancel
 
 
 def _odd_area(sides: np.ndarray) -> float:
-    """About the area: by one level in each of the highest slabs between two vertices that follow each other in y."""
+    """An estimate of the area: one level in each of the highest slabs between neighbouring vertex heights."""
     levels = np.unique(sides[:, 1])
     height = np.diff(levels)
     area = 0.0

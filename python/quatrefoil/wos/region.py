@@ -1,20 +1,76 @@
-"""What every boundary can be asked, whatever it is made of."""
+"""Queries and tables that all boundaries have."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import _arrays
 from .._arguments import keywords
+from .._backends import native
+from .._memo import Memo
 from .._typing import Array, Backend, Points, T
 from .plot import plot_boundary
 
 _POINTS = "give points as one array (..., d)"
 
 
-class Region:
+@dataclass(frozen=True)
+class Frame:
+    """Boxes of the instances, and how close to the boundary a walk ends."""
+
+    rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
+    least: float  # the smallest epsilon in units of a box's diagonal; infinite without instances
+    swallows: bool  # a domain has no room beyond epsilon
+    extents: tuple[float, float]  # the smallest and the largest one; infinite and 0 without instances
+
+    def of_kind(self, kind: str, B: int) -> Any:
+        """One row for each of B instances."""
+        rows = self.rows if len(self.rows) == B else np.array(np.broadcast_to(self.rows, (B, self.rows.shape[1])))
+        return _arrays.of_kind(kind, rows)
+
+
+class Tables:
+    """Tables of a boundary as walks take them, and what is kept between calls: a pickle holds none of that."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, tuple[Any, ...]] = {}  # of every kind of array and device
+        self._memos: dict[str, Memo] = {}
+
+    def _tables(self) -> tuple[np.ndarray | None, ...]:
+        """Scaled corners of segments or triangles and the first row of each instance, or a solid's row, and perhaps more."""
+        raise NotImplementedError
+
+    def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
+        """The object in which native code keeps its grids."""
+        raise NotImplementedError
+
+    def _arrays_of(self, kind: str) -> tuple[Any, ...]:
+        """The tables as arrays of that kind or at that place, always the same ones."""
+        arrays = self._arrays.get(kind)
+        if arrays is None:  # two threads at once use the arrays of one of them: memos belong to these very arrays
+            arrays = self._arrays.setdefault(kind, tuple(x if x is None else _arrays.of_kind(kind, x) for x in self._tables()))
+        return arrays
+
+    def _memo_of(self, kind: str) -> Any:
+        """The grids for calls whose arrays 2 and 3 are the first of ``_arrays_of(kind)``; None on a device and without native code."""
+        if "@" in kind or native.core() is None:
+            return None
+        if kind not in self._memos:
+            grids = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self._arrays_of("numpy")[:2])
+            for each in {"numpy", kind}:
+                self._memos[each] = Memo(grids, "native", self._arrays_of(each)[:2], at=2)
+        return self._memos[kind]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": {}, "_memos": {}}
+
+
+class Region(Tables):
     """A boundary and what it encloses: ``_count`` instances with the box of each, in float64."""
 
     dimension: int
@@ -23,7 +79,11 @@ class Region:
     _extent: np.ndarray  # (count,)
     _diagonal: np.ndarray
     _half_width: np.ndarray  # no ball inside is larger
-    _queries: ClassVar[dict[str, Callable[..., Any]]] = {}  # filled in by the module ``query``, which comes later
+    _queries: ClassVar[dict[str, Callable[..., Any]]] = {}  # filled in by the module ``query``, which imports this one
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frames: dict[Any, Frame] = {}
 
     @keywords("contains", positional=_POINTS)
     def contains(self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None) -> Any:
@@ -33,23 +93,42 @@ class Region:
     @keywords("signed_distance", positional=_POINTS)
     def signed_distance(self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None) -> T:
         """The distance of points to the boundary, negative inside: ``qf.wos.signed_distance(self, points)``."""
-        found: T = self._queries["signed_distance"](self, points, backend=backend, num_threads=num_threads)
-        return found
+        distance: T = self._queries["signed_distance"](self, points, backend=backend, num_threads=num_threads)
+        return distance
 
     @keywords("closest_point", positional=_POINTS)
     def closest_point(
         self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[T, T, Any, T | None]:
         """distance, point, primitive and barycentric of the closest boundary point: ``qf.wos.closest_point(self, points)``."""
-        found: tuple[T, T, Any, T | None] = self._queries["closest_point"](self, points, backend=backend, num_threads=num_threads)
-        return found
+        closest: tuple[T, T, Any, T | None] = self._queries["closest_point"](self, points, backend=backend, num_threads=num_threads)
+        return closest
 
     @property
     def _count(self) -> int:
         raise NotImplementedError
 
+    def _part_of(self, begin: int, end: int) -> Any:
+        """The boundary of instances [begin, end): this one if all instances share it."""
+        return self
+
+    def _frame(self, epsilon: float, relative: bool) -> Frame:
+        frame = self._frames.get((epsilon, relative))
+        if frame is None:
+            absolute = epsilon * self._diagonal if relative else np.full(self._count, epsilon)
+            rows = np.concatenate([self._centre, self._extent[:, None], (absolute / self._extent)[:, None]], axis=1)
+            extents = float(self._extent.min(initial=math.inf)), float(self._extent.max(initial=0.0))
+            least = float((absolute / self._diagonal).min(initial=math.inf))
+            frame = Frame(np.ascontiguousarray(rows), least, bool((absolute >= self._half_width).any()), extents)
+            self._frames.clear()  # the last one is enough
+            self._frames[epsilon, relative] = frame
+        return frame
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_frames": {}}
+
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, d): what ``plot`` draws."""
+        """(lines, 2, d): the lines that ``plot`` draws."""
         raise NotImplementedError
 
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
@@ -61,7 +140,7 @@ class Region:
 
 
 def check_boundary(boundary: Any, label: str) -> None:
-    """TypeError for what is no boundary."""
+    """TypeError for anything but a boundary."""
     if not isinstance(boundary, Region):
         cure = "; give Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{cure}")

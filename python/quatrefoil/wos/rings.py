@@ -1,4 +1,4 @@
-"""Rings of segments in the plane: where they cross, what is inside, and whether holes lie in their outline."""
+"""Rings of segments in the plane: crossings, points inside, and whether holes lie in their outline."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-_FLAT = 1e-9  # sine of an angle that is none
-_SLANTED = np.array([0.8310, 0.5563])  # a direction that few walls are at right angles to
+_FLAT = 1e-9  # sine of an angle that counts as 0
+_SLANTED = np.array([0.8310, 0.5563])  # a direction to which few walls are perpendicular
 
 
 def crossings(segments: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = segments[:, :2] @ _SLANTED, segments[:, 2:] @ _SLANTED
     low, high = np.minimum(a, b), np.maximum(a, b)
     order = np.argsort(low, kind="stable")
-    stop = np.searchsorted(low[order], high[order], side="right")  # whose ranges overlap
+    stop = np.searchsorted(low[order], high[order], side="right")  # pairs whose ranges overlap
     counts = np.maximum(stop - np.arange(len(order)) - 1, 0)
     i = np.repeat(np.arange(len(order)), counts)
     j = i + 1 + np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -30,10 +30,10 @@ def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     one, other = segments[pairs[:, 0]], segments[pairs[:, 1]]
 
     def sides(of: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """-1 or 1: on which side of segments both ends of others lie; 0 where it is not one side or the other of each."""
+        """Whether both ends of x are on one side of the segments ``of`` (1) or on either side (-1); 0 if an end is on the line."""
         along = of[:, 2:] - of[:, :2]
-        found = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
-        return np.asarray(np.where(np.minimum(*np.abs(found)) > _FLAT * np.hypot(*along.T), np.sign(found[0]) * np.sign(found[1]), 0))
+        side = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
+        return np.asarray(np.where(np.minimum(*np.abs(side)) > _FLAT * np.hypot(*along.T), np.sign(side[0]) * np.sign(side[1]), 0))
 
     first, second = sides(one, other), sides(other, one)
     meet = (first <= 0) & (second <= 0)
@@ -43,7 +43,7 @@ def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def inside(segments: np.ndarray, x: np.ndarray) -> bool:
-    """Odd crossing number."""
+    """Whether x is inside: the crossing number is odd."""
     ax, ay, bx, by = segments.T
     side = (bx - ax) * (x[1] - ay) - (x[0] - ax) * (by - ay)
     return bool((((ay <= x[1]) & (x[1] < by) & (side > 0)) | ((by <= x[1]) & (x[1] < ay) & (side < 0))).sum() % 2)
@@ -52,7 +52,7 @@ def inside(segments: np.ndarray, x: np.ndarray) -> bool:
 def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
     """ValueError for a hole that crosses the outline or lies outside of it.
 
-    Scaled segments, those of the outline first. Holes may touch the outline.
+    Segments are scaled, those of the outline first. Holes may touch the outline.
     """
     outline, ends = segments[: sizes[0]], np.cumsum(sizes)
     low, high = np.minimum(outline[:, :2], outline[:, 2:]), np.maximum(outline[:, :2], outline[:, 2:])
@@ -66,14 +66,14 @@ def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
         of_outline, of_hole = near[pairs[both, 0]], hole[pairs[both, 1] - len(near)]
         vertices, at = np.unique(of_hole.reshape(-1, 2), axis=0, return_inverse=True)
         met = np.stack([_touches(of_outline, x) for x in (of_hole[:, :2], of_hole[:, 2:])], axis=1).reshape(-1)
-        free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # next to those that touch: only there a ring may change sides
+        free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # neighbours of vertices that touch: only there can a ring change sides
         for x in np.concatenate([hole[:1, :2], free]):
             if not (inside(outline, x) or _touches(near, x).any()):
                 raise ValueError(f"{what}: holes[{k}] lies outside of the outline, expected a ring inside of it")
 
 
 def _touches(segments: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(n,) whether points (n, 2), or one, lie on segments."""
+    """(n,): whether points (n, 2), or one point, are on the segments."""
     along, to = segments[:, 2:] - segments[:, :2], x - segments[:, :2]
     t = np.clip((along * to).sum(axis=1) / (along**2).sum(axis=1), 0, 1)
     return np.asarray(np.hypot(*(to - t[:, None] * along).T) < _FLAT)

@@ -1,4 +1,4 @@
-"""Boundaries without pieces, beside the ball. Equation numbers are those of csrc/wos/solid/README.md."""
+"""Boxes and signed distance fields. Equation numbers are those of csrc/wos/solid/README.md."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Box(Solid):
 
     Notes
     -----
-    ``relative=True`` epsilons are multiplied by its diagonal. It serves every kind of array. ``closest_point`` numbers the face at lo[k]
-    2 k and the one at hi[k] 2 k + 1.
+    Relative epsilons are multiplied by its diagonal. Points may be of any kind of array. In ``closest_point`` the face at lo[k] has the
+    number 2 k, the one at hi[k] 2 k + 1.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Box(Solid):
         self._half_width = np.array([0.5 * float((self.hi - self.lo).min())])
 
     def _row(self) -> np.ndarray:
-        """Half its sides, scaled."""
+        """Half of its sides, scaled."""
         return np.asarray(0.5 * (self.hi - self.lo) / self._extent[0])
 
     def _outline(self, instance: int) -> np.ndarray:
@@ -84,32 +84,30 @@ class Box(Solid):
 
 
 class SDF(Solid):
-    """A solid that is given by signed distances: where a field on a grid, or a function, is negative.
-
-    Values at the nodes of a regular grid, linear along every axis between, or a function.
+    """The solid where a signed distance is negative: a field on a regular grid, multilinear between its nodes, or a function.
 
     Parameters
     ----------
     values : (n1, n2) or (n1, n2, n3), or a function
-        The signed distance of every node to the boundary, negative inside, float32 or float64; at least two nodes an axis, the first and
+        The signed distance of every node to the boundary, negative inside, float32 or float64; at least two nodes per axis, the first and
         the last on the faces of the box. Or f(X (n, d)) -> (n,) of absolute points in float64: a ``numba.njit`` function, a ``numba.cfunc``
         ``void(int64 n, const double* x, double* out)``, or any Python callable. No value on a face of the box is below 0.
     box : (lo, hi), each d real numbers
-        Opposite corners of the grid, or of a box that holds the domain; d = 2 or 3.
+        Opposite corners of the grid, or of a box that contains the domain; d = 2 or 3.
     lipschitz : float
-        Values may grow so many times faster than distances do. A walk's balls have the radius |field| / lipschitz.
+        A bound of the field's slope; 1 for a true distance. A walk's balls have the radius |field| / lipschitz.
 
     Notes
     -----
-    The boundary is the zero set of the interpolated field, which differs from that of the distance by about h^2 / 8 times its curvature, h
-    being a grid's step. The interpolated field of a true distance grows as fast as distances, but up to sqrt(d) times as fast in cells that
-    hold points with several closest ones; a walk that therefore leaves the domain ends at its projection. A walk ends at
-    x - φ ∇φ / |∇φ|^2 (3), ∇φ of a function by central differences of 1e-5 of the box. ``closest_point`` gives this projection and |φ|,
-    ``signed_distance`` φ; outside of the box they are those of its closest point. There are no pieces: no PerVertex, no walls.
-    ``relative=True`` epsilons are multiplied by the diagonal of the box. Serves every kind of array. No gradient in the values.
+    The boundary is the zero set of the interpolated field, which differs from that of the distance by about h^2 / 8 times its curvature,
+    with grid step h. The interpolated field of a true distance has slope 1, but up to sqrt(d) in cells that contain points with several
+    closest ones; a walk that leaves the domain because of that ends at its projection. A walk ends at x - φ ∇φ / |∇φ|^2 (3), ∇φ of a
+    function by central differences of 1e-5 of the box. ``closest_point`` gives this projection and |φ|, ``signed_distance`` φ; outside of
+    the box, those of its closest point. There are no facets: no PerVertex, no walls. Relative epsilons are multiplied by the diagonal of
+    the box. Points may be of any kind of array. There is no gradient in the values.
 
-    Cost: a step takes about 3 times that of a ball. A function is called for 4 to 16 points at a time, one a lane: compiled ones without
-    the GIL, others with it, some us a call. A function on a face of the box is looked at in 33 points along every axis.
+    Cost: a step takes about 3 times that of a ball. A function is called for 4 to 16 points at a time, compiled ones without the GIL,
+    others with it, in a few us. It is tested at 33 points along every axis of the faces of the box.
 
     Raises
     ------
@@ -161,12 +159,12 @@ class SDF(Solid):
         self._half_width = np.array([deepest if deepest > 0 else np.inf])
 
     def _nodes(self, n: int) -> np.ndarray:
-        """A function at n points along every axis, to look at."""
+        """The function's values at n points along every axis."""
         axes = [np.linspace(a, b, n) for a, b in zip(self.lo, self.hi)]
         X = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        found = np.asarray(self._memo_of("numpy").made(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
-        finite(found, "SDF", "values of the function")
-        return found.reshape(X.shape[:-1])
+        values = np.asarray(self._memo_of("numpy").made(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
+        finite(values, "SDF", "values of the function")
+        return values.reshape(X.shape[:-1])
 
     def _check_faces(self) -> None:
         for axis in range(self.dimension):
@@ -182,16 +180,16 @@ class SDF(Solid):
         return np.concatenate([[self.lipschitz], self.values.shape, corners, self.values.reshape(-1) / extent])
 
     def _memo_of(self, kind: str) -> Any:
-        """The function as kernels call it; nothing for values."""
+        """The function as kernels call it; None for a grid."""
         if self.function is not None and self._memo is None:
-            self._memo = _Kept(wrap(self.function, self, np.dtype(np.float64), "values", "SDF"))
+            self._memo = _FunctionMemo(wrap(self.function, self, np.dtype(np.float64), "values", "SDF"))
         return self._memo
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_memo": None}
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, 2): where the field is 0, a line or two a cell of the grid."""
+        """(lines, 2, 2): where the field is 0, one or two lines per cell of the grid."""
         if self.dimension != 2:
             raise ValueError("plot: an SDF in space has no lines to draw; plot its values by other means")
         v = self.values if self.function is None else self._nodes(257)
@@ -213,8 +211,8 @@ class SDF(Solid):
         return f"SDF({what})"
 
 
-class _Kept(Memo):
-    """A function, for every backend and every call of its boundary."""
+class _FunctionMemo(Memo):
+    """A function, for all backends and calls of its boundary."""
 
     def __init__(self, made: Any) -> None:
         super().__init__(made, "native", ())

@@ -1,4 +1,4 @@
-"""The star of the published work on weak supervision of neural operators."""
+"""The star-shaped domains of published work on weak supervision of neural operators."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from .polygon import Polygon
 
 
 class Star(Polygon):
-    """The star r(θ) = 1 + c1 cos 4θ + c2 cos 8θ around 0, as a polygon; B of them at once.
-
-    ``segments`` vertices lie on it; (B,) coefficients make B stars.
+    """The star r(θ) = 1 + c1 cos 4θ + c2 cos 8θ around 0 as a polygon, or B stars.
 
     Parameters
     ----------
     c1, c2 : number or (B,)
-        Arrays or lists. A number goes with every instance.
+        Arrays or lists of B numbers make B stars. A number serves every instance.
     segments : int
-        Vertex k lies at the angle 2πk / segments; at least 8.
+        The number of vertices, at least 8; vertex k is at the angle 2πk / segments.
 
     Notes
     -----
-    The polygon differs from the curve by at most about |r''| h² / 8, h the
-    step of the angle: 1e-4 at 1024 segments and coefficients of 0.2.
+    The polygon differs from the curve by at most about |r''| h² / 8, with the angular step h: 1e-4 at 1024 segments and coefficients of
+    0.2.
 
     Raises
     ------
@@ -70,7 +68,7 @@ class Star(Polygon):
 
 
 def _coefficient(c: ArrayLike, name: str) -> np.ndarray:
-    """In float64, with an axis for the instances or without."""
+    """A number or (B,) in float64."""
     if is_number(c):
         return np.array(number(c, "Star", name, negative=True))
     values = numbers_like(c, "Star", name)
@@ -81,7 +79,6 @@ def _coefficient(c: ArrayLike, name: str) -> np.ndarray:
 
 
 def _least_radius(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of 1 + a z + b (2 z² - 1) for -1 <= z = cos 4θ <= 1: at an end, or where the parabola has its lowest point."""
+    """The minimum of 1 + a z + b (2 z² - 1) over -1 <= z = cos 4θ <= 1: at an end, or at the vertex of the parabola."""
     z = np.clip(np.divide(-a, 4 * b, out=np.zeros_like(a), where=b > 0), -1, 1)
-    found: np.ndarray = np.minimum(1 - np.abs(a) + b, 1 + a * z + b * (2 * z * z - 1))
-    return found
+    return np.asarray(np.minimum(1 - np.abs(a) + b, 1 + a * z + b * (2 * z * z - 1)))

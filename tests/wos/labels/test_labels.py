@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
+from wos.domains import as_walks
 from wos.labels import oracle
 from wos.walk.oracle import same
 
@@ -26,7 +27,7 @@ def instances(rng, B, N, dtype=np.float32):
 def test_epochs_are_one_solve(backend, rng, walks, dtype):
     star, g, f, X = instances(rng, 3, 9, dtype)
     options = {"gradient": walks == 10, "epsilon": 2e-3, "max_steps": 20, "screening": 0.5, "backend": backend}
-    labels = wos.NeuralOperatorLabels(star, g, f, points=X, walks=walks, rng=11, **options)
+    labels = wos.NeuralOperatorLabels(star, g, f, points=X, **as_walks({"walks": walks, "rng": 11, **options}))
     assert labels.result is None
     for epoch in range(1, 6):
         labels = pickle.loads(pickle.dumps(labels))
@@ -55,7 +56,7 @@ def test_progress():
     assert seen[-1] == (10, 0.0)
     assert pickle.loads(pickle.dumps(labels)).epoch().n_walks.tolist() == [30]
     with pytest.raises(ValueError, match="NeuralOperatorLabels: epsilon is 0"):
-        wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, points=[[0, 0]], epsilon=0.0)
+        wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, points=[[0, 0]], walks=wos.Walks(epsilon=0.0))
     with pytest.raises(TypeError, match="NeuralOperatorLabels: progress is 3, expected True or a callable"):
         wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, points=[[0, 0]], progress=3)
 

@@ -220,11 +220,11 @@ def test_few_or_none(count, backend, rng):
 def test_labels(rng):
     """An epoch is a call that shares walks."""
     star, X, g = wos.Star(0.1, -0.1, segments=60), star_points(rng, 4), fourier(rng, 3)
-    labels = wos.NeuralOperatorLabels(star, g, 1.0, points=X, walks=4, rng=seed(rng), shared_walks=True)
+    labels = wos.NeuralOperatorLabels(star, g, 1.0, points=X, walks=wos.Walks(4, shared_walks=True), rng=seed(rng))
     labels.epoch()
-    run = {"rng": labels.seed, "walks": 8, "shared_walks": True}
-    same(labels.epoch(), wos.Problem(star, dirichlet=g, source=1.0).solve(X, **run))
-    same(labels.result, wos.Problem(star, dirichlet=g, source=1.0).labels(X, walks=8, rng=labels.seed, shared_walks=True).epoch())
+    problem, walks = wos.Problem(star, dirichlet=g, source=1.0), wos.Walks(8, shared_walks=True)
+    same(labels.epoch(), problem.solve(X, walks, rng=labels.seed))
+    same(labels.result, problem.labels(X, walks, rng=labels.seed).epoch())
 
 
 def test_errors_are_correlated_but_right(rng):

@@ -156,7 +156,7 @@ def test_walls_of_each_instance(best_backend):
             np.testing.assert_array_equal(found.grad, expected.grad)
         got, expected = (wos.solve_vjp(of, X, np.ones((3, 4)), dirichlet=g, **walls, **run) for of in (polygon(None), three))
         np.testing.assert_array_equal(got[1]["values"], expected[1]["values"])
-    with pytest.raises(ValueError, match="robin's where has 2 rows, expected one a boundary, of which there are 3"):
+    with pytest.raises(ValueError, match="robin's where has 2 rows, expected one for each of 3 boundaries"):
         wos.solve(polygon(None), X, dirichlet=1.0, robin=(where[:2], mu, 1.0), **run)
 
 

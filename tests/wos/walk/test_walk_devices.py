@@ -60,7 +60,7 @@ def test_tables_stay_on_the_device(cupy, rng):
     before = polygon._arrays_of("cupy@cuda:1")
     wos.solve(polygon, X, dirichlet=1.0, walks=4, rng=0)
     assert polygon._arrays_of("cupy@cuda:1")[0] is before[0]
-    assert set(polygon._scaled) == {"cupy@cuda:1"}  # nothing was made for the host
+    assert set(polygon._arrays) == {"cupy@cuda:1"}  # nothing was made for the host
     assert not polygon._memos
 
 

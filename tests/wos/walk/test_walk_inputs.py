@@ -76,7 +76,8 @@ def test_empty_solids(any_backend):
         d = boundary.dimension
         r = solve(boundary, np.zeros((0, d)), source=1.0, gradient=True, backend=any_backend)
         assert r.grad.shape == r.grad_stderr.shape == (0, d)
-    labels = wos.NeuralOperatorLabels(wos.Polygon(SQUARE), 1.0, None, points=np.zeros((0, 2)), gradient=True, backend=any_backend)
+    walks, polygon = wos.Walks(10, gradient=True), wos.Polygon(SQUARE)
+    labels = wos.NeuralOperatorLabels(polygon, 1.0, None, points=np.zeros((0, 2)), walks=walks, backend=any_backend)
     assert labels.epoch().grad.shape == labels.epoch().grad.shape == (0, 2)
     if any_backend != "array":  # in which there are no caches
         assert solve(wos.Polygon(SQUARE), np.zeros((0, 2)), cache="harmonic", backend=any_backend).value.shape == (0,)

@@ -195,7 +195,7 @@ def test_a_process_keeps_what_the_next_task_needs():
     assert pickle.loads(pickle.dumps(shared[-1])) is found[-1]
     assert pickle.loads(pickle.dumps(found[-1])) is found[-1]
     assert found[-1].boundary._memo_of("numpy") is found[-1].boundary._memo_of("numpy")
-    assert len(known) == scaleout._KEPT
+    assert len(known) == scaleout._CACHED
     assert pickle.loads(pickle.dumps(shared[0])) is not found[0]
 
 

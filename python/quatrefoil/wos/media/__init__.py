@@ -5,11 +5,11 @@ Arrays as in ``wos.walk``.
 diffusion, screening : (1 or B, numbers)
     α and σ, by their kinds as source; a grid of α has (3) at its nodes after the values.
 bounds : (B, 2)
-    The bound (7) and the step of a function's differences, absolute.
+    The bound (7) and the step of a function's differences, both absolute.
 slopes : (B, N, d)
     grad α / (2 α) where walks start, with ``gradient``.
 beyond : (B, N)
-    Jumps to where the bound does not hold.
+    Jumps to points where the bound does not hold.
 """
 
 from __future__ import annotations

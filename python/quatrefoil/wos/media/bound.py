@@ -1,4 +1,4 @@
-"""The bound (7) that walks through media need, found from points of the domain. Equation numbers: csrc/wos/media/README.md."""
+"""The rate bound (7) of walks through media, from points of the domain. Equation numbers: csrc/wos/media/README.md."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..walk import PLACE
 from .derivatives import derived, rates
 
 Array = Any
-STEP = 1e-3  # of the diagonal: a function's differences
-SAMPLES, ON_BOUNDARY = 4096, 1024  # points where the bound is looked for, inside and on the boundary
-_SPREAD, _SLACK = 0.25, 1.01  # what the bound has to spare: of the range of values that were found, and of itself
+STEP = 1e-3  # of the diagonal: the step of a function's differences
+SAMPLES, ON_BOUNDARY = 4096, 1024  # points inside and on the boundary
+_SPREAD, _SLACK = 0.25, 1.01  # margins of the bound: of the range of values, and relative
 
 
 class Bound(NamedTuple):
-    """For each of B instances the bound and the step of differences, absolute, (B, 2); and the largest α that was found, (B,)."""
+    """``rows`` (B, 2): bound and step of differences, absolute; ``largest`` (B,): the largest α in the samples."""
 
     rows: np.ndarray
     largest: np.ndarray
@@ -39,9 +39,9 @@ def bound_of(
     backend: Backend | None,
     num_threads: int | None,
 ) -> Bound:
-    """The bound for each row of ``frame``; ValueError where α <= 0 or σ < 0. ``like``: an array of the kind that functions take."""
+    """The bound for each row of ``frame``; ValueError if α <= 0 or σ < 0. ``like``: an array of the kind that functions take."""
     shared, B = boundary._batch is None and diffusion.batch in (None, 1) and screening.batch in (None, 1), len(frame)
-    found, largest = np.empty((B, 2)), np.empty(B)
+    bounds, largest = np.empty((B, 2)), np.empty(B)
     kinds = diffusion.kind, screening.kind
     numbers = _on_host(diffusion.numbers), _on_host(screening.numbers)
     functions = by_host(diffusion.function, like), by_host(screening.function, like)
@@ -53,9 +53,9 @@ def bound_of(
         _check(sigma, sigma >= 0, "screening", "0 or more", X, frame[b])
         _check(rate, np.isfinite(rate), "the second derivative of diffusion", "finite numbers", X, frame[b])
         from_zero = max(rate.max(), 0.0) - min(rate.min(), 0.0)
-        found[b] = _SLACK * from_zero + _SPREAD * (rate.max() - rate.min()), step
+        bounds[b] = _SLACK * from_zero + _SPREAD * (rate.max() - rate.min()), step
         largest[b] = alpha.max()
-    return Bound(np.repeat(found[:1], B, axis=0), np.repeat(largest[:1], B)) if shared else Bound(found, largest)
+    return Bound(np.repeat(bounds[:1], B, axis=0), np.repeat(largest[:1], B)) if shared else Bound(bounds, largest)
 
 
 def _check(values: np.ndarray, good: np.ndarray, name: str, expected: str, X: np.ndarray, frame: np.ndarray) -> None:
@@ -66,7 +66,7 @@ def _check(values: np.ndarray, good: np.ndarray, name: str, expected: str, X: np
 
 
 def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None, num_threads: int | None) -> np.ndarray:
-    """(n, d) scaled points of one instance's domain: well spread ones inside, and some of the boundary."""
+    """(n, d) scaled points of one instance's domain: well-spread ones inside, and some on the boundary."""
     part = whole if whole._batch is None else whole._part_of(b, b + 1)
     d = part.dimension
     golden = 1.32471795724474602596 if d == 2 else 1.22074408460575947536  # x^(d + 1) = x + 1
@@ -89,16 +89,16 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
 
 
 def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start: Array, frame: Array, bounds: Array) -> Array:
-    """(B, N, d) grad α / (2 α) at ``start``, an array of its kind."""
-    x, rows, steps, given = (_on_host(a) for a in (start, frame, bounds, numbers))
-    found, on_host = np.zeros(x.shape), by_host(function, start)
+    """(B, N, d) grad α / (2 α) at ``start``, as an array of the same kind."""
+    x, rows, steps, row = (_on_host(a) for a in (start, frame, bounds, numbers))
+    result, on_host = np.zeros(x.shape), by_host(function, start)
     for b in range(len(x)):
         live = ~np.isnan(x[b, :, 0])
         if live.any():
             at = x[b, live].astype(np.float64)
-            alpha, slope, _ = derived(kind, given, on_host, first_instance, b, rows[b], steps[b, 1], at)
-            found[b, live] = slope / (2 * alpha[:, None])
-    return _arrays.of_kind(_arrays.place(start), found)
+            alpha, slope, _ = derived(kind, row, on_host, first_instance, b, rows[b], steps[b, 1], at)
+            result[b, live] = slope / (2 * alpha[:, None])
+    return _arrays.of_kind(_arrays.place(start), result)
 
 
 def _on_host(array: Array) -> Any:
@@ -106,14 +106,14 @@ def _on_host(array: Array) -> Any:
 
 
 def by_host(function: Any, like: Array) -> Any:
-    """A user's function of NumPy arrays, where it is one of arrays on a device: that of ``like``."""
+    """A user's function of arrays on the device of ``like`` as a function of NumPy arrays; host functions as they are."""
     if function is None or _arrays.on_host(like):
         return function
 
-    def there(instance: int, X: np.ndarray) -> np.ndarray:
+    def on_device(instance: int, X: np.ndarray) -> np.ndarray:
         one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
         if not isinstance(one, Function):  # compiled code
             return np.asarray(one(instance, X))
         return _arrays.to_host(one.function(_arrays.beside(like, np.ascontiguousarray(X, one.dtype)))).astype(np.float64)
 
-    return there
+    return on_device

@@ -1,4 +1,4 @@
-"""Diffusion and screening as functions of the place, and their derivatives. Equation numbers are those of csrc/wos/media/README.md."""
+"""Diffusion and screening in space, and derivatives of the diffusion. Equation numbers are those of csrc/wos/media/README.md."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _data: Any = _array_code  # which has no types
 
 
 def with_curvature(diffusion: PackedData, target: Target) -> PackedData:
-    """A grid's rows, each with (3) at its nodes after the values; other data as they are."""
+    """Rows of a grid with (3) at its nodes after the values; other data unchanged."""
     if diffusion.kind != "grid":
         return diffusion
     given, d = _arrays.to_host(diffusion.numbers), target.boundary.dimension
     rows = [_with_curvature(row, d) for row in given]
     width = max(map(len, rows), default=0)
     numbers = np.array([np.pad(row, (0, width - len(row))) for row in rows]).reshape(len(rows), width)
-    linear = slice(3 * d, (3 * d + width) // 2)  # what follows the values has no unit
+    linear = slice(3 * d, (3 * d + width) // 2)  # (3) has no unit
     return diffusion._replace(numbers=target.array(numbers), linear=linear)
 
 
 def _with_curvature(row: np.ndarray, d: int) -> np.ndarray:
-    """A grid's row, and behind it (3) at its nodes."""
+    """A grid's row, followed by (3) at its nodes."""
     values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
     if not (values > 0).all():
         raise ValueError(f"solve: diffusion has the value {values.min()} at a node, expected positive numbers")
@@ -43,19 +43,19 @@ def _first(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _second(values: np.ndarray, axis: int) -> np.ndarray:
-    """Second differences at the nodes; those of the first and last node go on as their neighbours do."""
+    """Second differences at the nodes, extrapolated linearly to the first and last node."""
     v = np.moveaxis(values, axis, 0)
-    found = np.zeros_like(v)
+    second = np.zeros_like(v)
     if len(v) > 2:
-        found[1:-1] = v[2:] - 2 * v[1:-1] + v[:-2]
-        found[0], found[-1] = (2 * found[1] - found[2], 2 * found[-2] - found[-3]) if len(v) > 3 else (found[1], found[1])
-    return np.moveaxis(found, 0, axis)
+        second[1:-1] = v[2:] - 2 * v[1:-1] + v[:-2]
+        second[0], second[-1] = (2 * second[1] - second[2], 2 * second[-2] - second[-3]) if len(v) > 3 else (second[1], second[1])
+    return np.moveaxis(second, 0, axis)
 
 
 def derived(
     kind: str, numbers: Any, function: Any, first_instance: int, b: int, frame: np.ndarray, step: float, X: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """α (n,), grad α (n, d) and (3) (n,) at scaled points (n, d) of instance b of those at hand; absolute units."""
+    """α (n,), grad α (n, d) and (3) (n,) at scaled points (n, d) of instance b of this call, in absolute units."""
     n, d = X.shape
     extent = frame[-2]
     if kind == "function":
@@ -77,7 +77,7 @@ def derived(
 
 
 def _power_of_two(alpha: np.ndarray) -> np.ndarray:
-    """By which α is near 1: its square may leave float64."""
+    """Factors that bring α near 1, because its square may leave float64."""
     return np.asarray(np.ldexp(1.0, -np.frexp(alpha)[1]))
 
 

@@ -1,4 +1,4 @@
-"""Walks until an error bar is small enough: README (19)."""
+"""Walks until error bars are small enough: README (19)."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import integer, number
 from .chunk import Chunk
-from .groups import Part
-from .state import State, error_bars
+from .state import Part, State, error_bars
 from .units import times
 
-MOST_WALKS = 2**20  # of a point, where nothing else was asked for
-ALIKE = 1000  # walks without a difference tell that a value of others is rarer than 3 / 1000, with 95 % confidence: the rule of three
+MOST_WALKS = 2**20  # per point, by default
+ALIKE = 1000  # equal walks: other values are then rarer than 3 / 1000 with 95 % confidence, by the rule of three
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a point has walks enough. ``walks`` is the size of a round."""
+    """When a point has enough walks. ``walks`` is the size of a round."""
 
     rtol: float
     atol: float
     walks: int
     most: int
-    dtype: np.dtype  # of the results, which are what is compared
+    dtype: np.dtype  # of the results, in which errors are compared
 
     @staticmethod
     def of(label: str, rtol: Any, atol: Any, walks: int, max_walks: Any, dtype: np.dtype) -> Rule | None:
-        """What the caller asked for; None without a tolerance."""
+        """The rule of a caller's arguments; None without a tolerance."""
         if rtol is None and atol is None:
             if max_walks is not None:
                 raise ValueError(f"{label}: max_walks is given without rtol or atol; give one of them, or the number of walks as walks")
@@ -45,8 +44,8 @@ class Rule:
         return Rule(relative, absolute, walks, most, dtype)
 
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
-        """(rows,), of a state in those units: the error bar is small enough, or no number, which more walks do not change. An error bar of
-        0 from few walks that took steps is not enough."""
+        """(rows,): whether the error bar is small enough, or not finite, which more walks do not change. An error bar of 0 is not enough if
+        it comes from few walks that took steps."""
         with np.errstate(invalid="ignore", over="ignore"):
             mean, m2 = state.fold()
             bar = error_bars(state.samples, m2[:, :1], state.counts[:, 0], mean[:, :1])[:, 0]
@@ -59,7 +58,8 @@ class Rule:
 def draw_until(
     chunk: Chunk, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
 ) -> list[Part]:
-    """Rounds of walks from ``first`` on, each of the points that need more. ``tell`` gets a round's walks and how many points ended."""
+    """Rounds of walks from ``first`` on, each for the points that need more. ``tell`` gets a round's walks and the number of points that
+    ended."""
     done: list[Part] = []
     state, count = None, 0
     rows = np.arange(chunk.points)

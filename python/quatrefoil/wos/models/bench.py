@@ -1,6 +1,6 @@
-"""Labels of neural operators against the loop that a user writes in Numba, and against finite elements where scikit-fem is installed.
+"""Labels of neural operators against a loop that a user writes in Numba, and against finite elements if scikit-fem is installed.
 
-python -m quatrefoil.wos.models.bench     prints the seconds of an instance and the errors of both, RMS over points
+``python -m quatrefoil.wos.models.bench`` prints times and RMS errors of walks and finite elements.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...bench._problem import Problem
 from ..walk.bench import EPSILON, POINTS, SEGMENTS, brute_force
 
 WALKS, INSTANCES, SIDES = 10, 4, 64  # of an epoch; of geometries, each once; of right-hand sides for one geometry
-COARSE, FINE = 1, 6  # refinements of the disc: an error below that of ten walks at the least cost, and one that is nothing beside it
+COARSE, FINE = 1, 6  # refinements of the disc: the cheapest with an error below that of ten walks, and one with a negligible error
 
 
 class FiniteElements:
@@ -40,7 +40,7 @@ class FiniteElements:
         self.solve_free = linalg.splu(self.stiffness[self.free][:, self.free].tocsc()).solve
 
     def at(self, points: np.ndarray) -> Any:
-        """The sparse matrix that takes a solution to its values at points (N, 2); those beyond an edge of a coarse mesh come down to it."""
+        """The sparse matrix from a solution to its values at points (N, 2); points beyond an edge of a coarse mesh move to it."""
         x = np.asarray(points, float)
         corners = self.basis.mesh.p[:, self.basis.mesh.boundary_nodes()].T
         turn = np.arctan2(corners[:, 1], corners[:, 0])
@@ -60,7 +60,7 @@ class FiniteElements:
 
 
 class Instances:
-    """Stars with Fourier boundary values and two Gaussians as a source, as the published work draws them, and points in them."""
+    """Stars with Fourier boundary values and two Gaussians as a source, drawn as in the published work, and points in them."""
 
     def __init__(self, count: int, points: int = POINTS, *, seed: int = 0, geometries: int | None = None) -> None:
         rng = np.random.default_rng(seed)
@@ -82,27 +82,25 @@ class Instances:
     def star(self) -> Any:
         return wos.Star(*(self.c if self.c.shape[1] == self.count else self.c[:, 0].tolist()), segments=SEGMENTS)
 
-    def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, **options: Any) -> Any:
-        """One epoch, the boundary built for it; NaN nowhere."""
+    def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, shared_walks: bool = False) -> Any:
+        """One epoch, including the boundary's construction; all points are inside."""
         X = self.points if len(self.points) == self.count else self.points[0]
-        make = wos.NeuralOperatorLabels(
-            self.star(), self.g, self.f, points=X, walks=walks, gradient=gradient, rng=rng, epsilon=EPSILON, **options
-        )
-        return make.epoch()
+        how = wos.Walks(walks, epsilon=EPSILON, gradient=gradient, shared_walks=shared_walks)
+        return wos.NeuralOperatorLabels(self.star(), self.g, self.f, points=X, walks=how, rng=rng).epoch()
 
     def data(self, i: int) -> tuple[Any, Any]:
         f = self.f
         return wos.Fourier(self.g.coefficients[i]), wos.Gaussians(f.amplitude[i], f.center[i], f.width)
 
     def elements(self, refine: int) -> np.ndarray:
-        """By finite elements: a mesh, its factors and where the points lie once for a geometry."""
-        found = []
+        """Values by finite elements; mesh, factors and point locations once per geometry."""
+        values = []
         for k in range(len(self.points)):
             fem = FiniteElements(self.c[0, k], self.c[1, k], refine)
             at = fem.at(self.points[k])
             own = range(self.count) if len(self.points) == 1 else (k,)
-            found += [at @ fem.solve(*self.data(i)) for i in own]
-        return np.stack(found)
+            values += [at @ fem.solve(*self.data(i)) for i in own]
+        return np.stack(values)
 
 
 def _brute(instances: Instances) -> Callable[[], np.ndarray]:
@@ -138,7 +136,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _problem(name: str, given: Instances, peers: dict[str, Callable[[], Any]], goals: dict[str, float], **options: Any) -> Problem:
-    """Finite elements have no gradient: a row about them can leave it out."""
+    """Finite elements have no gradient, so walks may leave it out too."""
     try:
         truth = given.elements(FINE)
         peers["finite elements"] = lambda: given.elements(COARSE)
@@ -191,7 +189,7 @@ def _table(title: str, given: Instances, **options: Any) -> None:
 
 
 def main() -> None:
-    """A table of seconds and errors: geometries that come once each, and one geometry for all, walks against meshes."""
+    """A table of times and errors of walks and meshes: many geometries, and many right-hand sides on one geometry."""
     from ..._config import set_num_threads
 
     set_num_threads(1)

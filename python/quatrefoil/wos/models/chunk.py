@@ -1,4 +1,4 @@
-"""A chunk of a problem, some points of some instances: what is walked at a time. None of the cuts shows in the result."""
+"""Chunks of a problem: some points of some instances, whose walks run in one call. Cuts do not show in the result."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .state import State
 
 Array = Any
 METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA}  # the ops that solve a problem
-GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # their inputs that describe the boundary
-_OF_POINTS = ("start", "slopes")  # those with an axis of points
-MOST_INSTANCES = 64  # of a chunk: whose grids a boundary keeps
+GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
+_OF_POINTS = ("start", "slopes")  # inputs with an axis of points
+MOST_INSTANCES = 64  # per chunk: a boundary keeps as many grids
 
 
 class Window(NamedTuple):
-    """Instances [instance, instance_end), and of each the points [point, point_end)."""
+    """Points [point, point_end) of the instances [instance, instance_end)."""
 
     instance: int
     instance_end: int
@@ -34,13 +34,13 @@ class Window(NamedTuple):
     point_end: int
 
     def rows(self, N: int) -> np.ndarray:
-        """Numbers of its points among those of all instances with N each."""
+        """Indices of its points among the points of all instances, N each."""
         of_instance = np.arange(self.instance, self.instance_end)[:, None] * N
         return (of_instance + np.arange(self.point, self.point_end)).reshape(-1)
 
 
 def windows(B: int, N: int, points: int, together: bool = False) -> Iterator[Window]:
-    """All points of B instances, at most ``points`` of them, or one, in a window; ``together``: instances that share walks."""
+    """All points of B instances in windows of at most ``points``, or one; ``together``: instances share walks."""
     if not B * N:
         return
     if together:
@@ -57,7 +57,7 @@ def windows(B: int, N: int, points: int, together: bool = False) -> Iterator[Win
 
 
 def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
-    """[first, first + walks) cut at multiples of ``most``, a power of two: few nodes each (5)."""
+    """[first, first + walks) cut at multiples of ``most``, a power of two, so that each range has few nodes (5)."""
     at, end = first, first + walks
     while at < end:
         count = min(end, (at // most + 1) * most) - at
@@ -67,19 +67,19 @@ def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
 
 @dataclass
 class Chunk:
-    """The arguments of an op for some points of some instances, under their global numbers. Not frozen, which costs 2 us."""
+    """The arguments of an op for some points of some instances, with their global indices. Not frozen, which would cost 2 us."""
 
     method: str  # a key of METHODS
-    arrays: dict[str, Array]  # the op's inputs by their names; those that are missing are None
-    options: dict[str, Any]  # likewise, but for the range of walks
-    extras: tuple[Any, ...]  # grids, and the functions among the data
+    arrays: dict[str, Array]  # the op's inputs by name; absent ones are None
+    options: dict[str, Any]  # the op's options by name, except the range of walks
+    extras: tuple[Any, ...]  # grids, and functions among the data
     backend: Backend | None
     num_threads: int | None
     units: np.ndarray | None = None  # the exponents of the units of u
 
     @property
     def points(self) -> int:
-        """Of all instances."""
+        """The number of points of all instances."""
         B, N, _ = self.arrays["start"].shape
         return int(B * N * self.options["nrhs"])
 
@@ -88,50 +88,50 @@ class Chunk:
         return tuple([self.arrays.get(arg.name) for arg in METHODS[self.method].inputs])
 
     def units_of(self, rows: np.ndarray) -> np.ndarray | None:
-        """The exponents of the units of those points, numbered instance after instance."""
+        """The exponents of the units of points ``rows``, indexed instance after instance."""
         return None if self.units is None else self.units[rows // self.arrays["start"].shape[1]]
 
     def options_of(self, first: int, walks: int) -> tuple[Any, ...]:
-        """Those of the op for walks [first, first + walks)."""
-        given = {**self.options, "first_walk": first, "walks": walks}
-        return tuple([given[option.name] for option in METHODS[self.method].options])
+        """The op's options for walks [first, first + walks)."""
+        options = {**self.options, "first_walk": first, "walks": walks}
+        return tuple([options[option.name] for option in METHODS[self.method].options])
 
     def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
-        """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
+        """Walks [first, first + walks) of every point, or of points ``rows``, instance after instance."""
         if rows is not None and len(rows) < self.points:
-            part, kept = self._only(rows)
-            return part.run(first, walks).take(kept)
+            part, places = self._only(rows)
+            return part.run(first, walks).take(places)
         mean, m2, *counts = call(
             METHODS[self.method], self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads
         )
-        if len(counts) > 1:  # jumps beyond the bound of a medium: a column more
+        if len(counts) > 1:  # jumps beyond the bound of a medium are one more column
             counts = [_arrays.namespace(counts[0]).concatenate([counts[0], counts[1][..., None]], -1)]
         group = 2 if self.options["gradient"] else 1
         starts, sizes = schedule(first // group, walks // group)
         return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in (mean, m2, *counts)))
 
     def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
-        """The window that holds those points, in which no others start; and where they lie in it."""
+        """A chunk of the window around points ``rows`` in which no others start, and their indices in it."""
         b, n = np.divmod(rows, self.arrays["start"].shape[1])
         low, high = int(n.min()), int(n.max()) + 1
-        kept = b * (high - low) + n - low
+        places = b * (high - low) + n - low
         cut = {name: self.arrays[name][:, low:high] for name in _OF_POINTS if self.arrays.get(name) is not None}
-        cut["start"] = _starting(cut["start"], kept if self.options["nrhs"] == 1 else n - low)
+        cut["start"] = _starting(cut["start"], places if self.options["nrhs"] == 1 else n - low)
         options = {**self.options, "first_point": self.options["first_point"] + low}
-        return replace(self, arrays={**self.arrays, **cut}, options=options), kept
+        return replace(self, arrays={**self.arrays, **cut}, options=options), places
 
     def without_geometry(self) -> Chunk:
-        """In NumPy arrays, without the boundary and functions: what is sent elsewhere."""
+        """In NumPy arrays, without the boundary and functions, to be sent to a worker."""
         arrays = {name: x if x is None else _arrays.to_host(x) for name, x in self.arrays.items() if name not in GEOMETRY}
         return replace(self, arrays=arrays, extras=())
 
     def with_geometry(self, tables: Sequence[Array], extras: tuple[Any, ...]) -> Chunk:
-        """With what ``without_geometry`` left out."""
+        """The inverse of ``without_geometry``."""
         return replace(self, arrays={**self.arrays, **dict(zip(GEOMETRY, tables))}, extras=extras)
 
 
 def _starting(start: Array, rows: np.ndarray) -> Array:
-    """``start`` in which only those points start, numbered instance after instance."""
+    """``start`` with NaN for all points but ``rows``, indexed instance after instance."""
     rest = np.ones(start.shape[:2], bool)
     rest.reshape(-1)[rows] = False
     start = copied(start)

@@ -1,26 +1,25 @@
-"""What a caller should know about a result: walks that escaped, and error bars that cannot be trusted. One warning for each."""
+"""Warnings about a result: walks that escaped, and error bars that cannot be trusted."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ... import _arrays
-from .groups import Groups
 from .prepared import Prepared
-from .state import COUNTS, State
+from .state import COUNTS, Groups, State
 from .units import each_instance
 from .warn import warn
 
 _ESCAPED = COUNTS.index("escaped")
 MOST_ESCAPED = 0.01  # of all walks
-MOST_DOUBTED = 0.05  # of all points: a few where u is next to nothing are nobody's surprise
-FEW = 5  # walks that carry a value: one that rests on fewer is often 0, or off by many error bars
-_ENOUGH = 100  # of samples that are looked at: the error bar of fewer is rough anyway
+MOST_DOUBTED = 0.05  # of all points: there may be a few where u is almost 0
+FEW = 5  # walks that carry a value: with fewer, it is often 0 or off by many error bars
+_ENOUGH = 100  # samples: with fewer, an error bar is rough anyway
 _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # numbers whose squares float64 holds
 
 
 def report(p: Prepared, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
-    """Warns, on the host: of a state with those means and sums of squared deviations, in units of u."""
+    """Warnings on the host about a state with those means and sums of squared deviations, in units of u."""
     counts = _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(
@@ -59,7 +58,7 @@ def _of_error_bars(p: Prepared, walked: np.ndarray, n: np.ndarray, mean: np.ndar
 
 
 def _one_signed(p: Prepared) -> np.ndarray:
-    """(B,): all data of an instance are known to be at least 0, or at most 0, and not 0 everywhere, so that no two walks cancel."""
+    """(B,): whether all data of an instance are known to have one sign, so that no two walks cancel."""
     low, high = np.zeros((2, p.sizes.B))
     for data in p.linear:
         if data.function is not None:
@@ -72,7 +71,7 @@ def _one_signed(p: Prepared) -> np.ndarray:
 
 
 def _least(c: np.ndarray) -> np.ndarray:
-    """Of each row."""
+    """The least number of each row."""
     return np.asarray(c.min(axis=1, initial=np.inf))
 
 
@@ -85,5 +84,5 @@ def _largest_of_series(c: np.ndarray) -> np.ndarray:
 
 
 def _least_of_series(c: np.ndarray) -> np.ndarray:
-    """Of each row a bound: what follows the first number is at most as large as its coefficients."""
+    """A lower bound for each row: the terms after the first are at most as large as their coefficients."""
     return np.asarray(c[:, 0] - np.abs(c[:, 1:]).sum(axis=1))

@@ -1,4 +1,4 @@
-"""How walks are drawn: in one call, in parts that tell how far they are, in rounds, or by an executor. The bits are the same."""
+"""Draws walks in one call, in parts that report progress, in rounds, or by an executor. The bits are the same."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ from ..._progress import Report, reporter
 from . import harmonic
 from .adaptive import Rule, draw_until
 from .chunk import Chunk, Window, walk_ranges, windows
-from .groups import Groups, Part, gather, parts_of
 from .prepared import Prepared
 from .run import Run
 from .scaleout import Task, answers, check_executor, shared_by
 from .settings import check_range
-from .state import State
+from .state import Groups, Part, State, gather, parts_of
 
-PART_WALKS = 2**20  # of a part with a known number of walks: 0.3 s of one thread
-ROUND_WALKS = 2**15  # of the first round of a task that goes on until its errors are small
-POINTS_HERE = 2**17  # of a part whose rounds are run here
+PART_WALKS = 2**20  # walks of a part with a known number of walks: 0.3 s of one thread
+ROUND_WALKS = 2**15  # walks in the first round of a task that goes on until its errors are small
+POINTS_HERE = 2**17  # points of a part whose rounds run in this process
 
-Asked = tuple[np.ndarray | slice, int, int]  # points, their first walk, how many
+Request = tuple[np.ndarray | slice, int, int]  # points, their first walk, number of walks
 
 
 class Job(NamedTuple):
     """Walks [first, first + walks) of some points of a window."""
 
     window: Window
-    asked: int  # which of the groups of points
-    rows: np.ndarray  # numbers in the window
+    request: int  # index of the request
+    rows: np.ndarray  # indices in the window
     first: int
     walks: int
 
 
 @dataclass
 class Tally:
-    """Says how many walks there were, and what share of the whole is left: of walks, or of points where nobody knows their walks."""
+    """Reports the walks so far and the share of the total that is left: of walks, or of points if their walks are not known."""
 
     tell: Report | None
     total: int
@@ -71,16 +70,12 @@ class Draw:
             check_executor(run, executor, label)
         return Draw(run, executor, tell, label)
 
-    def all(self, first: int, walks: int, rule: Rule | None = None) -> State | Groups:
-        """Walks [first, first + walks) of every point; with a rule, as many from ``first`` on as each needs."""
-        return self.some([(slice(None), first, walks)], rule)
-
-    def some(self, asked: Sequence[Asked], rule: Rule | None = None) -> State | Groups:
-        """The walks that were asked for, of every point in one of the groups."""
-        return gather(self._parts(asked, rule))
+    def some(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
+        """The requested walks, in which every point occurs once; with a rule, as many from the first on as each point needs."""
+        return gather(self._parts(requests, rule))
 
     def further(self, state: State | Groups, rule: Rule) -> State | Groups:
-        """More walks after those of a state, round after round, of the points that need them."""
+        """More walks after those of a state, round by round, for the points that need them."""
         quiet, whole, done, walks = replace(self, tell=None), self.run.prepared.as_chunk(), [], 0
         going = parts_of(state)
         while going:
@@ -100,44 +95,44 @@ class Draw:
                 self.tell(walks, sum(len(rows) for rows, _ in going) / len(state.counts))
         return gather(done)
 
-    def _parts(self, asked: Sequence[Asked], rule: Rule | None = None) -> list[Part]:
+    def _parts(self, requests: Sequence[Request], rule: Rule | None = None) -> list[Part]:
         p = self.run.prepared
-        for _, first, walks in asked:
+        for _, first, walks in requests:
             check_range(self.label, first, walks if rule is None else rule.most)
         if self.run.settings.cache:
-            return parts_of(harmonic.draw(p, self.run.cover, *asked[0][1:]))
-        plain = self.executor is None and self.tell is None and rule is None and len(asked) == 1
+            return parts_of(harmonic.draw(p, self.run.cover, *requests[0][1:]))
+        plain = self.executor is None and self.tell is None and rule is None and len(requests) == 1
         if plain or not p.sizes.B * p.sizes.N:
-            rows, first, walks = asked[0]
+            rows, first, walks = requests[0]
             rows = np.arange(p.sizes.B * p.sizes.N)[rows]
             return [(rows, p.as_chunk().run(first, walks, rows))]
-        jobs = list(self._jobs(p, asked, rule))
+        jobs = list(self._jobs(p, requests, rule))
         total = p.sizes.B * p.sizes.N if rule else sum(len(job.rows) * job.walks for job in jobs)
-        found = self._here if self.executor is None else self._elsewhere
-        return list(_in_order(p, jobs, found(p, jobs, rule, Tally(self.tell, total))))
+        draw = self._here if self.executor is None else self._elsewhere
+        return list(_in_order(p, jobs, draw(p, jobs, rule, Tally(self.tell, total))))
 
-    def _jobs(self, p: Prepared, asked: Sequence[Asked], rule: Rule | None) -> Iterator[Job]:
+    def _jobs(self, p: Prepared, requests: Sequence[Request], rule: Rule | None) -> Iterator[Job]:
         of = np.full(p.sizes.B * p.sizes.N, -1)
-        for k, (rows, _, _) in enumerate(asked):
+        for k, (rows, _, _) in enumerate(requests):
             of[rows] = k
         if rule is None:
-            points = PART_WALKS // max(walks for _, _, walks in asked)
+            points = PART_WALKS // max(walks for _, _, walks in requests)
         else:
             points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
         for window in windows(p.sizes.B, p.sizes.N, points, self.run.settings.shared_walks):
             here = of[window.rows(p.sizes.N)]
             for k in np.unique(here[here >= 0]):
-                _, first, walks = asked[k]
+                _, first, walks = requests[k]
                 rows = np.flatnonzero(here == k)
                 for at, count in walk_ranges(first, walks, PART_WALKS) if rule is None else [(first, walks)]:
                     yield Job(window, int(k), rows, at, count)
 
     def _here(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
-        found = []
+        parts = []
         for window, same in groupby(jobs, key=lambda job: job.window):
             chunk = p.chunk(window)
-            found += [_drawn(chunk, job, rule, tally.add) for job in same]
-        return found
+            parts += [_drawn(chunk, job, rule, tally.add) for job in same]
+        return parts
 
     def _elsewhere(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
         def tasks() -> Iterator[Task]:
@@ -149,13 +144,13 @@ class Draw:
                     for job in same:
                         yield Task(chunk, shared, job.rows, job.first, job.walks, rule)
 
-        found: list[list[Part]] = [[] for _ in jobs]
+        of_jobs: list[list[Part]] = [[] for _ in jobs]
         assert self.executor is not None
         for number, parts in answers(self.executor, tasks(), self.label):
-            found[number] = parts
+            of_jobs[number] = parts
             walks = sum(int(np.sum(state.walks)) * len(rows) for rows, state in parts)
             tally.add(walks, walks if rule is None else len(jobs[number].rows))
-        return found
+        return of_jobs
 
 
 def _drawn(chunk: Chunk, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
@@ -166,9 +161,9 @@ def _drawn(chunk: Chunk, job: Job, rule: Rule | None, tell: Callable[[int, int],
     return [(job.rows, state)]
 
 
-def _in_order(p: Prepared, jobs: list[Job], found: list[list[Part]]) -> Iterator[Part]:
-    """What was found, under the numbers of points among all; the ranges of walks of the same points joined."""
-    for (window, _), same in groupby(zip(jobs, found), key=lambda pair: pair[0][:2]):
+def _in_order(p: Prepared, jobs: list[Job], of_jobs: list[list[Part]]) -> Iterator[Part]:
+    """The parts of all jobs with indices among all points; ranges of walks of the same points are joined."""
+    for (window, _), same in groupby(zip(jobs, of_jobs), key=lambda pair: pair[0][:2]):
         ranges = [parts for _, parts in same]
         numbers = window.rows(p.sizes.N)
         if len(ranges) > 1:

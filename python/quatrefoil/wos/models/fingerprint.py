@@ -1,7 +1,7 @@
-"""What a user's function computes with, as bytes: the same for functions that give the same numbers, in this process or another.
+"""Fingerprints of users' functions: bytes that are equal for functions that compute the same, in this process or another.
 
-Code counts with its constants, closures, defaults, attributes and the globals it reads; an object as what a pickle would hold of it. What
-belongs to Python or to an installed package is known by its name.
+Code counts with its constants, closures, defaults, attributes and the globals it reads; an object with the contents of its pickle. Python
+and installed packages are identified by name.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ... import _arrays
 from ..data.functions import is_cfunc, is_njit
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
-_OF_CLASSES = (types.GetSetDescriptorType, types.MemberDescriptorType)  # slots and the like: their names say it
+_OF_CLASSES = (types.GetSetDescriptorType, types.MemberDescriptorType)  # slots and the like, identified by name
 
 
 class NotComparable(Exception):
-    """The text says what the function depends on that cannot be compared."""
+    """The text names what cannot be compared."""
 
 
 def fingerprint(value: Any) -> bytes:
-    """32 bytes, the same for what gives the same numbers; NotComparable where nothing can tell."""
+    """32 bytes, equal for values that compute the same; NotComparable if that cannot be decided."""
     try:
         return _Fingerprints().of(value)
     except RecursionError:
@@ -41,8 +41,8 @@ def fingerprint(value: Any) -> bytes:
 class _Fingerprints:
     def __init__(self) -> None:
         self._known: dict[int, bytes] = {}
-        self._alive: list[Any] = []  # so that no two have one id
-        self._begun: dict[int, int] = {}  # a function that calls itself is its depth
+        self._alive: list[Any] = []  # so that no id is used twice
+        self._begun: dict[int, int] = {}  # the depth of values in progress, for functions that call themselves
 
     def of(self, value: Any) -> bytes:
         if isinstance(value, _PLAIN) and type(value) in _PLAIN:
@@ -91,7 +91,7 @@ class _Fingerprints:
         yield f"{_arrays.dtype_name(value)} {tuple(value.shape)}"
         if _arrays.kind(value) == "cupy":
             yield _arrays.to_host(value).tobytes()
-        elif not isinstance(value, np.ndarray):  # torch lends NumPy no bfloat16, but bytes
+        elif not isinstance(value, np.ndarray):  # NumPy has no bfloat16, so torch hands over bytes
             plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
             yield plain.reshape(-1).view(sys.modules["torch"].uint8).numpy().tobytes()
         elif value.dtype.hasobject:
@@ -105,11 +105,11 @@ class _Fingerprints:
         yield self.of([f.__defaults__, f.__kwdefaults__, vars(f)])
         read, names = set(_globals_of(f.__code__)), set(_names_of(f.__code__))
         for name in sorted(read & f.__globals__.keys()):
-            given = f.__globals__[name]
+            item = f.__globals__[name]
             yield self.of(name)
-            yield self.of(given)
-            if isinstance(given, types.ModuleType) and not _is_installed(given):  # what f may read of it
-                yield from (self.of(getattr(given, n)) for n in sorted(names & vars(given).keys()))
+            yield self.of(item)
+            if isinstance(item, types.ModuleType) and not _is_installed(item):  # its attributes that f may read
+                yield from (self.of(getattr(item, n)) for n in sorted(names & vars(item).keys()))
 
     def _class(self, cls: type) -> Iterator[str | bytes]:
         yield cls.__qualname__
@@ -124,7 +124,7 @@ class _Fingerprints:
             yield self.of(inner)
 
     def _object(self, value: Any) -> Iterator[str | bytes]:
-        """As a pickle holds it."""
+        """The contents of its pickle."""
         reduce = copyreg.dispatch_table.get(type(value))
         try:
             parts = reduce(value) if reduce else value.__reduce_ex__(4)
@@ -155,7 +155,7 @@ def _content(cell: Any) -> Any:
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    """The code of a function and of those inside of it."""
+    """The code of a function and of functions inside it."""
     yield code
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
@@ -173,9 +173,9 @@ def _names_of(code: types.CodeType) -> Iterator[str]:
 
 
 def _is_installed(value: Any) -> bool:
-    """Whether a function, class or module comes with Python or an installed package, and can be found there by its name."""
+    """Whether a function, class or module belongs to Python or an installed package, where its name finds it."""
     name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
-    if not isinstance(value, types.ModuleType) and "<" in value.__qualname__:  # made inside of a function
+    if not isinstance(value, types.ModuleType) and "<" in value.__qualname__:  # defined inside a function
         return False
     return isinstance(name, str) and _comes_with_python(name.partition(".")[0])
 

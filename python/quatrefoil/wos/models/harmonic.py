@@ -1,7 +1,7 @@
-"""Values at many points of one domain from shared walks: balls that cover the points, in which u is a sum of harmonics.
+"""Harmonic caching: values at many points of one domain from walks of balls that cover the points, in which u is a sum of harmonics.
 
-Equation numbers are those of csrc/wos/walk/README.md, Harmonic caching. A sample of every point is one estimate by some walks of every
-ball, so that means, errors, ``resume`` and ``merge`` are those of samples, as everywhere.
+Equation numbers are those of csrc/wos/walk/README.md, Harmonic caching. Some walks of every ball give one sample of every point, so that
+means, errors, ``resume`` and ``merge`` work on samples as everywhere.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from ..walk.nodes import of_values
 from .prepared import Prepared
 from .state import State
 
-REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # REACH^(MODES + 1) is about 1e-5: what is cut off of a ball's sum
-_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, those below the samples
-_ROOM = 1 << 24  # numbers of coefficients at once
+REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # REACH^(MODES + 1), about 1e-5, is the truncation error of a ball's sum
+_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, earlier ones the samples
+_ROOM = 1 << 24  # coefficients in memory at once
 
 
 @dataclass
 class Group:
-    """Balls that have as many pairs of walks a sample: they lie one after the other among all."""
+    """Balls with the same number of pairs of walks per sample, which follow each other among all balls."""
 
     first: int
-    centres: np.ndarray  # (K,) the points that they are around
+    centres: np.ndarray  # (K,) indices of their centres among the points
     pairs: int
 
 
 @dataclass
 class Cover:
-    """Which balls hold a point, and where in them it lies."""
+    """The balls that contain each point, and its place in them."""
 
     groups: list[Group]
     z2: np.ndarray  # (K,) radius^2 times the screening
-    reference: np.ndarray  # (K,) numbers near u on the spheres
+    reference: np.ndarray  # (K,) estimates of u on the spheres
     begin: np.ndarray  # (N + 1,)
     ball: np.ndarray  # (P,)
     offset: np.ndarray  # (P, d)
-    weight: np.ndarray  # (P,), 1 in all for a point
+    weight: np.ndarray  # (P,), with the sum 1 for each point
 
 
 def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
@@ -60,8 +60,7 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
         coefficients = np.empty((K, now, harmonics(d, MODES[d])))
         for g in cover.groups:
             here = slice(g.first, g.first + len(g.centres))
-            found, more = _expand(p, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
-            coefficients[here] = found
+            coefficients[here], more = _expand(p, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
             counts[g.centres] += more
         of_points = coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight
         values[:, at : at + now] = _call(p, GATHER, of_points, (MODES[d],), ())
@@ -78,8 +77,8 @@ def _expand(
         p.data[0].kind, p.settings.signed_seed, g.first, first_walk, walks, samples, p.settings.max_steps, modes, p.statement._rate
     )  # fmt: skip
     inputs = np.ascontiguousarray(start[:, g.centres]), *rest, reference[None]
-    found, counts = _call(p, EXPAND, inputs, options, (_memo(p), p.data[0].function))
-    return found[0], counts[0]
+    coefficients, counts = _call(p, EXPAND, inputs, options, (_memo(p), p.data[0].function))
+    return coefficients[0], counts[0]
 
 
 def _call(p: Prepared, op: Op, inputs: tuple[Any, ...], options: tuple[Any, ...], extras: tuple[Any, ...]) -> Any:
@@ -92,12 +91,12 @@ def _host_arrays(p: Prepared) -> list[Any]:
 
 
 def _memo(p: Prepared) -> Any:
-    """What the boundary keeps, if it is that of NumPy arrays."""
+    """The boundary's grids, if they are for NumPy arrays."""
     return p.geometry._memo_of(p.kind) if p.kind == "numpy" else None
 
 
 def cover_of(p: Prepared) -> Cover:
-    """Balls around some of the points, the largest first, until all are in one; more walks for those that hold more points."""
+    """Balls around some of the points, the largest first, until every point is in one. Balls with more points get more walks."""
     start, frame, *geometry, _ = _host_arrays(p)
     live = np.flatnonzero(~np.isnan(start[0, :, 0]))
     x = start[0, live].astype(np.float64)
@@ -135,7 +134,7 @@ def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.nd
 
 
 def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
-    """Powers of two near the square root of a ball's points: a sample of all balls costs about a walk a point, two a ball at least."""
+    """Powers of two near the square root of a ball's points: a sample costs about one walk per point, two per ball at least."""
     share = np.sqrt(sizes) * (0.5 * points / max(np.sqrt(sizes).sum(), 1.0))
     rounded: np.ndarray = 2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64)
     return rounded
@@ -144,7 +143,7 @@ def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
 def _memberships(
     members: list[np.ndarray], centres: np.ndarray, pairs: np.ndarray, x: np.ndarray, radius: np.ndarray, live: np.ndarray, N: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(18) begin, ball, offset and weight of a Cover: a ball counts by its walks and by the variance of its kernel at the point."""
+    """(18) begin, ball, offset and weight of a Cover: weights follow a ball's walks and the variance of its kernel at the point."""
     d = x.shape[1]
     ball = np.repeat(np.arange(len(members)), [len(m) for m in members])
     point = np.concatenate([np.zeros(0, np.int64), *members])

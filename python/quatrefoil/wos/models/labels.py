@@ -1,4 +1,4 @@
-"""Labels for neural operators: estimates of the solution that get better with every epoch of a training."""
+"""Labels for neural operators: estimates of the solution that improve with every epoch of a training."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from typing import Any, Generic
 
 import numpy as np
 
-from ..._arguments import integer, points_like
+from ..._arguments import keywords, points_like
 from ..._progress import reporter
 from ..._typing import Array, Backend, Points, T
 from ..data import Data
 from ..data.packed import copied
 from ..mesh import Boundary
-from ..walk import check_pairs
-from .result import Result
-from .settings import Settings
-from .solver import answer
+from .result import Result, answer
+from .settings import IN_WALKS, Settings, Walks, checked
 from .statement import Statement
 
 _LABEL = "NeuralOperatorLabels"
-_DIRICHLET_ONLY = {"diffusion": None, "neumann": None, "robin": None}
 
 
 class NeuralOperatorLabels(Generic[T]):
-    """Labels u(x) for a neural operator: a few walks an epoch, and the mean of all so far.
+    """Labels u(x) for a neural operator: a few walks per epoch, and the mean of all so far.
 
     For training by weak supervision: B instances of -Δu + σu = f in Ω, u = g on ∂Ω at N points each, ``walks`` more per point and epoch.
-    Mind the sign: the published sampler solves Δu = f. csrc/wos/README.md lists what else differs, "Labels for neural operators".
+    The published sampler solves Δu = f; csrc/wos/README.md, "Labels for neural operators", lists all differences.
 
     Parameters
     ----------
@@ -35,11 +32,10 @@ class NeuralOperatorLabels(Generic[T]):
     dirichlet : g
     source : f, optional
     points : (N, d) or (B, N, d)
-        All as for ``solve``.
-    walks : int
-        Walks a point in an epoch; an even number with ``gradient``.
-    epsilon, relative, max_steps, gradient, shared_walks, screening
+    screening
         As for ``solve``.
+    walks : int or Walks
+        Walks per point and epoch; or a ``qf.wos.Walks``.
     rng : None, int or numpy.random.Generator
         The seed of all epochs, drawn once.
     progress : bool or callable, optional
@@ -50,22 +46,22 @@ class NeuralOperatorLabels(Generic[T]):
     Attributes
     ----------
     result : Result or None
-        The labels so far, as ``epoch`` returned them last; None before the first epoch.
-    epochs : int
-        How many there were.
+        The labels of the last ``epoch``; None before the first.
+    epochs, walks : int
+        Epochs so far; walks per point and epoch.
     seed : int
-        ``solve`` with ``rng=labels.seed`` and ``walks=labels.epochs * walks`` has these very labels.
+        ``solve`` with ``rng=labels.seed`` and ``walks=labels.epochs * labels.walks`` has these very labels.
 
     Notes
     -----
-    ``Problem.labels`` makes those of any problem. Epoch e, from 0 on, takes the walks [e walks, (e + 1) walks) of every point, all of one
-    seed: after E epochs value, error bars and gradient have the bits of one ``solve`` with E times as many walks, on any number of threads.
-    The mean is merged pairwise, so it does not drift as a running mean in float32 does.
+    ``Problem.labels`` makes the labels of any problem. Epoch e >= 0 takes the walks [e walks, (e + 1) walks) of every point with one seed:
+    after E epochs value, error bars and gradient have the bits of one ``solve`` with E times as many walks, on any number of threads. The
+    mean is merged pairwise, so it does not drift as a running mean in float32 does.
 
-    It pickles with its labels and its place in the sequence, if functions among the data do; a callable as ``progress`` is left out.
+    Pickles with its labels and its place in the sequence, if functions among the data do; a callable as ``progress`` is left out.
 
-    Cost: each instance keeps its grid for later epochs if there are at most 64 of them; otherwise an epoch builds grids anew, 1 ms each
-    at 1024 segments. Memory: the labels, for each one in the binary representation of epochs * walks (pairs, with gradient).
+    Cost: up to 64 instances keep their grids for later epochs; with more, an epoch builds grids anew, 1 ms each at 1024 segments.
+    Memory: the labels, once for every 1 in the binary representation of epochs * walks (of the pairs, with gradient).
 
     Raises
     ------
@@ -87,6 +83,7 @@ class NeuralOperatorLabels(Generic[T]):
     True
     """
 
+    @keywords(_LABEL, **IN_WALKS)
     def __init__(
         self,
         boundary: Boundary,
@@ -94,51 +91,44 @@ class NeuralOperatorLabels(Generic[T]):
         source: Data | None = None,
         *,
         points: Array[T] | Points,
-        walks: int = 10,
-        epsilon: float = 1e-3,
-        relative: bool = True,
-        max_steps: int = 1024,
-        gradient: bool = False,
-        shared_walks: bool = False,
+        walks: int | Walks = 10,
         screening: float = 0.0,
         rng: int | np.random.Generator | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
-        self._begin(
-            Statement._of(_LABEL, boundary, False, **_DIRICHLET_ONLY, dirichlet=dirichlet, source=source, screening=screening), points,
-            Settings.checked(_LABEL, points, rng, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient,
-            shared_walks=shared_walks, backend=backend, num_threads=num_threads), walks, progress, _LABEL,
-        )  # fmt: skip
+        data = {"dirichlet": dirichlet, "source": source, "screening": screening, "diffusion": None, "neumann": None, "robin": None}
+        statement = Statement._of(_LABEL, boundary, False, **data)
+        self._begin(statement, points, checked(_LABEL, points, walks, rng, backend, num_threads), progress, _LABEL)
 
     @classmethod
-    def _of(cls, statement: Statement, points: Any, settings: Settings, walks: Any, progress: Any, label: str) -> NeuralOperatorLabels[Any]:
-        """Those of a problem that was made before."""
-        made: NeuralOperatorLabels[Any] = cls.__new__(cls)
-        made._begin(statement, points, settings, walks, progress, label)
-        return made
+    def _of(
+        cls, statement: Statement, points: Any, settings: tuple[Settings, range], progress: Any, label: str
+    ) -> NeuralOperatorLabels[Any]:
+        """Labels of a problem that exists."""
+        labels: NeuralOperatorLabels[Any] = cls.__new__(cls)
+        labels._begin(statement, points, settings, progress, label)
+        return labels
 
-    def _begin(self, statement: Statement, points: Any, settings: Settings, walks: Any, progress: Any, label: str) -> None:
-        self.walks = integer(walks, label, "walks", 1)
-        check_pairs(label, settings.gradient, walks=self.walks)
-        reporter(progress, label, "{} {}".format)  # its errors come before the first epoch
-        self.seed, self.progress, self.epochs = settings.seed, progress, 0
+    def _begin(self, statement: Statement, points: Any, settings: tuple[Settings, range], progress: Any, label: str) -> None:
+        reporter(progress, label, "{} {}".format)  # raises its errors before the first epoch
+        self.seed, self.walks, self.progress, self.epochs = settings[0].seed, len(settings[1]), progress, 0
         self.result: Result[T] | None = None
-        self._first: Any = statement, copied(points_like(points, label, "points")), settings  # of the first epoch; later the result's
+        self._first: Any = statement, copied(points_like(points, label, "points")), *settings  # None after the first epoch
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "progress": self.progress if isinstance(self.progress, bool) else None}
 
     def epoch(self) -> Result[T]:
-        """Draws the next ``walks`` walks of every point; returns the labels of all epochs so far."""
+        """Draws ``walks`` more walks of every point; returns the labels of all epochs so far."""
         if self.result is None:
-            found = answer(*self._first, walks=self.walks, progress=self.progress)
+            result = answer(*self._first, progress=self.progress)
         else:
-            found = self.result.resume(self.walks, progress=self.progress)
-        self.result, self._first = found, None
+            result = self.result.resume(self.walks, progress=self.progress)
+        self.result, self._first = result, None
         self.epochs += 1
-        return found
+        return result
 
     def __repr__(self) -> str:
         return f"NeuralOperatorLabels({self.epochs} epochs of {self.walks} walks)"

@@ -1,4 +1,4 @@
-"""A problem at its points, scaled and packed: everything that the ops take."""
+"""A problem at its points, scaled and packed as the ops take it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ..data.per_vertex import on_facets
 from ..media.bound import Bound, bound_of, slopes
 from ..media.derivatives import with_curvature
 from ..mesh import Boundary, TriangleMesh
-from ..polygon import Frame, Polygon
+from ..polygon import Polygon
+from ..region import Frame
 from ..rings import crossings
 from ..solid import SDF
 from ..stars.tables import Tables
@@ -30,12 +31,12 @@ from .warn import warn
 Array = Any
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
-_MOST_LOOKED_AT = 1024  # segments of a polygon, for those that cross
-_SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
+_MOST_SEARCHED = 1024  # segments of a polygon that are searched for crossings
+_SINGLE_FROM = 1e-5  # relative epsilon, below which float32 cannot tell the shell from the boundary
 
 
 class Sizes(NamedTuple):
-    """B instances of N points, and the shape of results."""
+    """B instances of N points, and the shape of the results."""
 
     B: int
     N: int
@@ -43,20 +44,20 @@ class Sizes(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Data in their units, starts of walks and geometry, for the arrays and the precision of a call."""
+    """Data in units, starts of walks and geometry, for the arrays and the precision of a call."""
 
     statement: Statement
     settings: Settings
-    target: Target  # its boundary serves any number of instances if it is the only one of a batch
+    target: Target
     sizes: Sizes
     data: tuple[PackedData, ...]  # of ``statement._names``
     units: np.ndarray | None  # (B,) the exponents of u's units
-    bound: Bound | None  # of a medium
+    bound: Bound | None  # the rate bound of a medium
     start: Array  # (B, N, d), in the precision of the walks; one row if all instances share them
     frame: Array
-    outside: Array | None  # (B N,) bool; None if no point is known to be
+    outside: Array | None  # (B N,) bool; None if no point is known to be outside
     backend: Backend | None  # of the walks
-    place_backend: Backend | None  # of what is done besides
+    place_backend: Backend | None  # of all other work
 
     @property
     def boundary(self) -> Boundary:
@@ -64,12 +65,12 @@ class Prepared(NamedTuple):
 
     @property
     def geometry(self) -> Boundary | Tables:
-        """What walks see."""
+        """The boundary as walks see it."""
         return self.boundary if self.statement._reflecting is None else self.statement._reflecting.tables
 
     @property
     def kind(self) -> str:
-        """Of the arrays, and where they are."""
+        """The kind of the arrays, with their device."""
         return self.target.kind
 
     @property
@@ -78,7 +79,7 @@ class Prepared(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the results."""
+        """The dtype of the results."""
         return self.target.dtype
 
     @property
@@ -101,11 +102,11 @@ class Prepared(NamedTuple):
         return array if self.dtype is _DOUBLE else _cast(array, self.dtype)
 
     def as_chunk(self, gradient: bool = False) -> Chunk:
-        """All of it; with the gradient even if nobody asked for it."""
+        """All points in one chunk; ``gradient`` adds ∇u even if the settings do not."""
         return self.chunk(Window(0, self.sizes.B, 0, self.sizes.N), gradient=gradient)
 
     def chunk(self, window: Window, geometry: Boundary | Tables | None = None, gradient: bool = False) -> Chunk:
-        """Those points, their data under their gradients; ``geometry`` is that of their instances, if it is at hand."""
+        """The points of a window, with differentiable data; ``geometry`` is that of their instances, if it is available."""
         s, settings = self.statement, self.settings
         b, end, n, n_end = window
         part = self.geometry if (b, end) == (0, self.sizes.B) else geometry or self.geometry._part_of(b, end)
@@ -156,7 +157,7 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
 
 
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
-    """Whether one path can serve all instances."""
+    """An error if one path cannot serve all instances."""
     own = "leave shared_walks out: every instance has walks of its own then"
     if s._shared_boundary._batch is not None or (points.ndim == 3 and len(points) != 1):
         raise ValueError(f"solve: shared_walks is for one boundary and one set of points (N, d); {own}")
@@ -168,7 +169,7 @@ def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
 
 
 def _target(statement: Statement, at: Array) -> Target:
-    """What data are packed for; an error for points that do not fit the boundary."""
+    """The target for packing data; an error for points that do not fit the boundary."""
     numbers, d = numbers_here(at, "solve", "points", graded=True), statement.boundary.dimension
     dtype = _SINGLE if _arrays.dtype_name(numbers) == "float32" else _DOUBLE
     if numbers.ndim not in (2, 3) or numbers.shape[-1] != d:
@@ -177,7 +178,7 @@ def _target(statement: Statement, at: Array) -> Target:
 
 
 def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
-    """The data that walks see: walls have theirs, and the boundary values are those of the rest."""
+    """The data of the walks: fluxes on walls, boundary values on the other facets."""
     packed = {name: pack(statement._given(name), target, name) for name in statement._names}
     if (r := statement._reflecting) is not None:
         d, (_, first, _, first_wall, *_) = target.boundary.dimension, r.tables.rows
@@ -190,34 +191,34 @@ def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
 
 
 def _sizes(s: Statement, points: Array) -> Sizes:
-    """How many instances, of points, boundary and data that may have them or not."""
+    """The common number of instances of points, boundary and data."""
     N, batch = points.shape[-2] if points.ndim > 1 else 1, s.boundary._batch
     tail = (N,) if points.ndim > 1 else ()
-    found = {"points": len(points) if points.ndim == 3 else None, "boundary": batch, **s._batches}
-    found = {name: n for name, n in found.items() if n is not None}
-    if not found:
+    batches = {"points": len(points) if points.ndim == 3 else None, "boundary": batch, **s._batches}
+    batches = {name: n for name, n in batches.items() if n is not None}
+    if not batches:
         return Sizes(1, N, tail)
     b = s._shared_boundary
-    lists = [name for name in found if _is_like_rings(s, name)]
-    at_vertices = isinstance(b, (Polygon, TriangleMesh)) and found == {"dirichlet": b._first_vertex[-1]} and b._batch is None
+    lists = [name for name in batches if _is_like_rings(s, name)]
+    at_vertices = isinstance(b, (Polygon, TriangleMesh)) and batches == {"dirichlet": b._first_vertex[-1]} and b._batch is None
     if at_vertices and not lists:
-        count = found["dirichlet"]
+        count = batches["dirichlet"]
         what = f"dirichlet has {count} numbers, as many as vertices: {count} problems"
         warn(f"{what}; for values at vertices give PerVertex(dirichlet)")
-    if lists and len(lists) == len(found):
+    if lists and len(lists) == len(batches):
         rings = "give dirichlet_per_ring for the rings of one polygon; " if lists[0] == "dirichlet" else ""
         rings = "give PerVertex(dirichlet) for values at vertices; " + rings if at_vertices else rings
         raise ValueError(
             f"solve: {lists[0]} is a list, but nothing else has a leading B: {rings}for B problems give an array of (B,) numbers "
             "or data with a leading B, or the list with points (B, N, d), such as points[None]"
         )
-    B = common_batch(dict(found), "solve")
+    B = common_batch(dict(batches), "solve")
     assert B is not None
     return Sizes(B, N, (B, *tail))
 
 
 def _is_like_rings(s: Statement, name: str) -> bool:
-    """Whether data are a list that may be meant for the rings of one polygon: of numbers, or for a polygon with holes."""
+    """Whether data are a list that may be meant for the rings of one polygon: a list of numbers, or data for a polygon with holes."""
     if name not in ("dirichlet", "source", "screening", "diffusion"):
         return False
     given, b = getattr(s, name), s._shared_boundary
@@ -226,7 +227,7 @@ def _is_like_rings(s: Statement, name: str) -> bool:
 
 
 def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple[PackedData, ...]) -> tuple[Backend | None, Backend | None]:
-    """Of the walks, and of what is done besides. On a device kernels call no functions, which are data of compositions."""
+    """The backends of the walks and of other work. Kernels on a device call no functions; compositions do."""
     wanted, device = settings.backend, target.kind.partition("@")[2]
     if not device:
         return wanted, wanted
@@ -238,7 +239,7 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
 def _bound(
     s: Statement, packed: tuple[PackedData, ...], rows: Array, points: Array, settings: Settings, backend: Backend | None
 ) -> Bound | None:
-    """That of the medium that walks go through."""
+    """The rate bound, if walks go through a medium."""
     if s._method != "media":
         return None
     of_host = backend if _arrays.on_host(points) else _backends.of_host()
@@ -246,7 +247,7 @@ def _bound(
 
 
 def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
-    """float32 if it holds epsilon, the square of the extent, by which sources count, and that of the radius that a screening allows."""
+    """float32 if it can represent epsilon, the square of the extent, by which sources are multiplied, and screening times that."""
     rate = s._rate if bound is None else float(bound.rows[:, 0].max(initial=0.0))
     smallest, largest = frame.extents
     fits = smallest > 1 / _SINGLE_EXTENT and largest < _SINGLE_EXTENT and rate * largest * largest < _SINGLE_EXTENT**2
@@ -256,7 +257,7 @@ def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
 def _place(
     s: Statement, at: Array, rows: Array, target: Target, precision: np.dtype, backend: Backend | None, settings: Settings
 ) -> tuple[Array, Array | None]:
-    """Where walks start, and which points are outside, from where none do. Those within epsilon outside start from the boundary."""
+    """Where walks start, and which points are outside and have none. From points within epsilon outside, they start on the boundary."""
     points = detached(at)
     points = points[0] if points.ndim == 3 and len(points) == 1 else points
     # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
@@ -276,7 +277,7 @@ def _place(
 def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     b, side = s._shared_boundary, "inside" if s.exterior else "outside"
     segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
-    pairs = crossings(segments)[:1] if len(segments) <= _MOST_LOOKED_AT else ()
+    pairs = crossings(segments)[:1] if len(segments) <= _MOST_SEARCHED else ()
     crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
     could = b.dimension == 3 and not isinstance(b, SDF) and not s.exterior and count == of
     cure = f"{crossed}; for the domain outside give exterior=True" if could else crossed

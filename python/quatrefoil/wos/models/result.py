@@ -1,4 +1,4 @@
-"""The answer of a solve, and how more walks continue it bit for bit."""
+"""The result of a solve, which more walks continue bit for bit."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from ..walk import ALONG, check_pairs
 from .adaptive import MOST_WALKS, Rule
 from .doubts import report
 from .draw import Draw
-from .groups import Groups, join, overlap, parts_of, whole_of
 from .run import Run
-from .state import COUNTS, State, error_bars
+from .scaleout import check_on_host
+from .settings import Settings
+from .state import COUNTS, Groups, State, error_bars, join, overlap, parts_of, whole_of
+from .statement import Statement
 from .units import times
 
 
 @dataclass
 class Result(Generic[T]):
-    """What ``solve`` returns: values, their standard errors, and what it takes to go on.
+    """Values, their standard errors, and the state from which more walks continue.
 
-    Shapes are ``points.shape[:-1]``, with B in front where the boundary or the data has instances.
-
-    Of points on a device all arrays lie there, and nothing is read back; but ``merge`` compares points and data on the host.
+    Shapes are ``points.shape[:-1]``, with B in front if the boundary or the data has instances. For points on a device all arrays are
+    there, and nothing is read back; but ``merge`` compares points and data on the host.
 
     value, stderr
-        Mean of the walks and its standard error; dtype of the points. NaN outside; stderr is 0 within epsilon of
-        the boundary, NaN for one walk.
+        Mean of the walks and its standard error; dtype of the points. NaN outside; stderr is 0 within epsilon of the boundary, NaN for one
+        walk.
     grad, grad_stderr
-        With ``gradient=True`` the gradient of u and the standard error of its components, of shape ``value.shape + (d,)``; else None. NaN
-        outside and within epsilon of the boundary. Errors are those of the pairs' means, stderr too.
+        With ``gradient=True`` the gradient of u and the standard errors of its components, of shape ``value.shape + (d,)``; else None. NaN
+        outside and within epsilon of the boundary. All errors are then those of the pairs' means.
     n_walks, n_truncated, n_escaped : int64
-        Walks, with ``rtol`` or ``atol`` not as many for every point; of them, cut off at max_steps; left the box by rounding. Both end at
-        the closest boundary point.
+        Walks, whose number varies with ``rtol`` or ``atol``; walks cut off at max_steps; walks that left the box by rounding. The last two
+        end at the closest boundary point.
     mean_steps
-        Steps a walk.
+        Steps per walk.
     seed : int
         ``rng=result.seed`` repeats the call.
     state
-        The nodes that ``resume`` and ``merge`` continue, with points and data as they were at the call: copies. Functions are called again
-        as they are then.
+        The nodes that ``resume`` and ``merge`` continue, with copies of points and data. Functions are called again in their state then.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Result(Generic[T]):
     grad_stderr: T | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was counted from the state, which another thread may be adding meanwhile."""
+        """Without cached properties, which another thread may be adding meanwhile."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
@@ -111,9 +111,9 @@ class Result(Generic[T]):
         Parameters
         ----------
         what : "value", "stderr" or "grad"
-            What colours the points; "grad" draws arrows.
+            The quantity that colours the points; "grad" draws arrows.
         instance : int
-            Which of B.
+            One of B instances.
         **style
             For matplotlib's ``scatter``, or ``quiver``.
         """
@@ -140,15 +140,15 @@ class Result(Generic[T]):
     ) -> Result[T]:
         """A new Result with more walks per point: ``extra_walks`` more, or as many as a tolerance needs. The bits of one longer run.
 
-        Points that have different numbers of walks go on from where each ended.
+        Points with different numbers of walks go on from where each ended.
 
         Parameters
         ----------
         extra_walks, walks : int
-            Two names of one number: more walks per point, an even number with ``gradient``. With a tolerance it is the size of a round; as
-            many walks as there are if absent.
+            Two names of one number: more walks per point, an even number with ``gradient``. With a tolerance it is the size of a round, by
+            default the present number of walks.
         rtol, atol, max_walks, executor, progress
-            As for ``solve``; ``max_walks`` includes the walks that there are.
+            As for ``solve``; ``max_walks`` includes the present walks.
         """
         if extra_walks is not None and walks is not None:
             raise ValueError("resume: extra_walks and walks are both given; leave one of them out")
@@ -165,16 +165,16 @@ class Result(Generic[T]):
             if self.run.settings.cache:
                 raise ValueError("resume: with a cache rtol and atol have no meaning yet; leave them out")
             return finish(self.run, draw.further(self.state, rule))
-        asked = [(rows, part.end, extra) for rows, part in parts_of(self.state)]
-        return finish(self.run, join(self.state, draw.some(asked)))
+        requests = [(rows, part.end, extra) for rows, part in parts_of(self.state)]
+        return finish(self.run, join(self.state, draw.some(requests)))
 
     def merge(self, other: Result[T]) -> Result[T]:
         """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
 
-        Ranges count point by point: where numbers of walks differ (``rtol``, ``atol``), no point may have a walk in both.
+        If numbers of walks differ (``rtol``, ``atol``), ranges must be disjoint for every point.
 
-        ValueError for other problems; for the same walks twice, which are no new information; and for functions that hold what cannot be
-        compared. Functions count as they were when they were solved with: code, constants, closures, defaults, attributes, globals.
+        ValueError for different problems, for walks that both results have, and for functions that cannot be compared. Functions are
+        compared as they were at the call: code, constants, closures, defaults, attributes, globals.
         """
         if not isinstance(other, Result):
             raise TypeError(f"merge: other is {type(other).__name__}, expected a Result")
@@ -190,8 +190,41 @@ class Result(Generic[T]):
         return finish(self.run, join(self.state, other.state))
 
 
+def answer(
+    statement: Statement, points: Any, settings: Settings, walks: range, *, rtol: Any = None, atol: Any = None, max_walks: Any = None,
+    executor: Any = None, progress: Any = None,
+) -> Result[Any]:  # fmt: skip
+    """The Result of a problem at these points, by these walks."""
+    run = Run(statement, points, settings)
+    if settings.cache is not None:
+        if any(x is not None for x in (rtol, atol, executor, progress)):
+            raise ValueError("solve: with a cache rtol, atol, executor and progress have no meaning yet; leave them out")
+        _check_cache(run)
+    rule = Rule.of("solve", rtol, atol, len(walks), max_walks, run.prepared.dtype)
+    if rule is not None:
+        check_pairs("solve", settings.gradient, max_walks=rule.most)
+    return finish(run, Draw.of(run, executor, progress, "solve").some([(slice(None), walks.start, len(walks))], rule))
+
+
+def _check_cache(run: Run) -> None:
+    s, p = run.statement, run.prepared
+    if s._method == "stars":
+        raise ValueError("solve: a cache does not go with neumann or robin: leave it out")
+    if s._method == "media":
+        raise ValueError("solve: a cache does not go with a diffusion, or a screening that is no number: leave it out")
+    if s.exterior or s.boundary.dimension > 3:
+        raise ValueError("solve: a cache is for domains inside a boundary in two or three dimensions: leave it out")
+    if s.source is not None or run.settings.gradient:
+        raise ValueError("solve: with a cache there is neither a source nor a gradient: u must be harmonic, or screened without a source")
+    if len(p.sizes.shape) + (run.points.ndim == 1) != 1:
+        raise ValueError(f"solve: with a cache there is one instance, got results of shape {p.sizes.shape}; call it for every instance")
+    if any(getattr(x, "requires_grad", False) for x in (run.points, p.data[0].numbers)):
+        raise NotImplementedError("solve: with a cache there is no gradient in points and data; detach them, or leave the cache out")
+    check_on_host(run, "cache", "solve")
+
+
 def finish(run: Run, state: State | Groups) -> Result[Any]:
-    """From nodes to numbers. The means are array code that torch differentiates; an error bar has no gradient."""
+    """The Result of a state. Means are array code that torch differentiates; error bars have no gradient."""
     p, settings = run.prepared, run.settings
     shape = p.sizes.shape
     mean, m2 = state.fold()
@@ -205,14 +238,14 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
     value = copied(mean[:, 0]) if alias else mean[:, 0]  # the caller may write to the result, not to the state
     if getattr(run.points, "requires_grad", False):
         value = _of_points(run, state, value)
-    found = Result(p.cast(value).reshape(shape), p.cast(bar[:, 0]).reshape(shape), settings.seed, state, run)
+    result = Result(p.cast(value).reshape(shape), p.cast(bar[:, 0]).reshape(shape), settings.seed, state, run)
     if settings.gradient:
-        found.grad, found.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*shape, x.shape[1] - 1)) for x in (mean, bar))
-    return found
+        result.grad, result.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*shape, x.shape[1] - 1)) for x in (mean, bar))
+    return result
 
 
 def _of_points(run: Run, state: State | Groups, value: Any) -> Any:
-    """The value as a function of the points: its gradient is that of the pairs, which are walked when it is asked for."""
+    """The value as a function of the points, with the pairs' gradient, whose walks run when the gradient is requested."""
     p, d = run.prepared, run.prepared.boundary.dimension
     B, N, _ = p.sizes
     points = (run.points if run.points.ndim > 1 else run.points[None]).expand(B, -1, -1)
@@ -221,9 +254,9 @@ def _of_points(run: Run, state: State | Groups, value: Any) -> Any:
         parts = [(rows, run.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)]
         if not p.on_host:
             return p.cast(whole_of(parts)).reshape(B, N, d)
-        found = np.empty((B * N, d), p.dtype)
+        slopes = np.empty((B * N, d), p.dtype)
         for rows, of_rows in parts:
-            found[rows] = _arrays.to_host(of_rows)
-        return found.reshape(B, N, d)
+            slopes[rows] = _arrays.to_host(of_rows)
+        return slopes.reshape(B, N, d)
 
     return call(ALONG, (points, value.reshape(B, N)), (), (slope,), None, p.place_backend, None).reshape(-1)

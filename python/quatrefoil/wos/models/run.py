@@ -1,4 +1,4 @@
-"""A problem with its points and settings: what a Result needs to draw more walks."""
+"""A problem with its points and settings, from which a Result draws more walks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Array = Any
 
 
 class Run:
-    """What the caller gave, points copied, and what the functions among the data are now. Pickles without what is prepared."""
+    """The caller's problem, settings and a copy of the points, with fingerprints of functions. Pickles without the prepared form."""
 
     def __init__(self, statement: Statement, points: Any, settings: Settings) -> None:
         self.statement, self.settings = statement, settings
         self.points = copied(points_like(points, "solve", "points"))  # (N, d), (B, N, d), or (d,), whose results have no axis of points
-        self.functions = [_of_functions(data) for data in self.prepared.data]  # they may be others by the time of a merge
+        self.functions = [_of_functions(data) for data in self.prepared.data]  # before they may change
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -35,16 +35,16 @@ class Run:
 
     @cached_property
     def cover(self) -> Cover:
-        """Of harmonic caching."""
+        """The balls of harmonic caching."""
         return cover_of(self.prepared)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
-        kept = {name: x for name, x in vars(self).items() if name not in ("prepared", "cover")}
-        return {**kept, "points": detached(self.points)}
+        state = {name: x for name, x in vars(self).items() if name not in ("prepared", "cover")}
+        return {**state, "points": detached(self.points)}
 
     def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> Array:
-        """(rows, d) an estimate of the gradient in all points or some, by those walks in pairs (13): with one more at an odd end."""
+        """(rows, d) an estimate of ∇u at all points or some, by these walks in pairs (13), with one more walk at an odd end."""
         p = self.prepared
         even, end = first - first % 2, first + walks + (first + walks) % 2
         check_range("solve", even, end - even)
@@ -53,7 +53,7 @@ class Run:
         return times(detached(mean)[:, 1:], whole.units_of(np.arange(p.sizes.B * p.sizes.N) if rows is None else rows))
 
     def differs_from(self, other: Run) -> list[str]:
-        """What two runs do not share, by name: results may be merged if there is nothing. ValueError if nobody can tell."""
+        """Names of the differences between two runs, which may be merged if there are none. ValueError if this cannot be decided."""
         for run in (self, other):
             for name, of_functions in zip(run.statement._names, run.functions):
                 if isinstance(of_functions, NotComparable):
@@ -67,22 +67,22 @@ class Run:
     def _fingerprints(self) -> dict[str, Any]:
         s, p, b = self.statement, self.prepared, self.statement.boundary
         shape = (b._row(), getattr(b, "function", None)) if isinstance(b, Solid) else (b._ends,)
-        found: dict[str, Any] = self.settings._asdict()
-        del found["seed"], found["num_threads"]
-        found |= {
+        parts: dict[str, Any] = self.settings._asdict()
+        del parts["seed"], parts["num_threads"]
+        parts |= {
             "exterior": s.exterior, "screening": s._rate, "points": fingerprint(self.points),
             "boundary": [fingerprint(x) for x in (b._centre, b._extent, *shape)],
         }  # fmt: skip
         if (r := s._reflecting) is not None:
-            found["neumann and robin"] = [fingerprint(x) for x in (r.tables.rows[2], r.absorbing, r.reflecting)]
+            parts["neumann and robin"] = [fingerprint(x) for x in (r.tables.rows[2], r.absorbing, r.reflecting)]
         for name, data, of_functions in zip(s._names, p.data, self.functions):
             numbers = None if data.numbers is None else _arrays.to_host(data.numbers)
-            found[name] = data.kind, fingerprint(numbers), of_functions, fingerprint(p.units)
-        return found
+            parts[name] = data.kind, fingerprint(numbers), of_functions, fingerprint(p.units)
+        return parts
 
 
 def _of_functions(data: PackedData) -> bytes | NotComparable | None:
-    """The fingerprint of data that hold functions; None for numbers, which are compared as the walks see them."""
+    """The fingerprint of data with functions; None for numbers, which are compared in their packed form."""
     if data.function is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Parts of a problem for workers elsewhere: what is sent to them, and what they keep between two tasks."""
+"""Parts of a problem for the workers of an executor: what is sent to them, and what they keep between tasks."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from ..mesh import Boundary
 from ..stars.tables import Tables
 from .adaptive import Rule, draw_until
 from .chunk import Chunk, Window
-from .groups import Part
 from .prepared import Prepared
 from .run import Run
+from .state import Part
 from .statement import any_requires_grad
 
-IN_FLIGHT = 256  # tasks that were sent and not answered
-_KEPT = 4  # boundaries with their grids, and functions, that a process keeps for the next task
+IN_FLIGHT = 256  # tasks that are sent before the first answers
+_CACHED = 4  # boundaries with their grids, and functions, that a process keeps for later tasks
 
 
 @dataclass
 class Shared:
-    """What tasks of the same instances share: pickled once, and unpickled once by a process, which keeps grids and compiled code."""
+    """What tasks of the same instances share: pickled once, and unpickled once per process, which keeps grids and compiled code."""
 
     boundary: Boundary
-    given: tuple[Any, ...]  # functions among the data, as the caller gave them; else None
-    instance: int  # the first
+    given: tuple[Any, ...]  # the caller's functions among the data; None for other data
+    instance: int  # the first instance
     dtype: np.dtype
     names: tuple[str, ...] = ("dirichlet", "source")
     walls: Tables | None = None
-    units: tuple[np.ndarray | None, ...] = (None, None)  # the exponents of each of them
+    units: tuple[np.ndarray | None, ...] = (None, None)  # exponents for each of the data
     _made: Any = None
     _pickle: bytes | None = None
 
     @property
     def geometry(self) -> Boundary | Tables:
-        """What walks see."""
+        """The boundary as walks see it."""
         return self.boundary if self.walls is None else self.walls
 
     def functions(self) -> tuple[Any, ...]:
-        """As the kernels call them."""
+        """The functions as kernels call them."""
         if self._made is None:
             target = Target(self.boundary, "numpy", self.dtype)
             self._made = tuple(self._function(f, target, name, units) for f, name, units in zip(self.given, self.names, self.units))
@@ -61,35 +61,36 @@ class Shared:
     def _function(self, given: Any, target: Target, name: str, units: np.ndarray | None) -> Any:
         if given is None:
             return None
-        if isinstance(given, (list, tuple)):  # of what a part has perhaps no function left in
-            found: Any = OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
+        if isinstance(given, (list, tuple)):  # this part of the list may have no function
+            function: Any = OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
         else:
-            found = pack(given, target, name).function
-        return found if units is None else Scaled(found, units, self.instance)
+            function = pack(given, target, name).function
+        return function if units is None else Scaled(function, units, self.instance)
 
     def __reduce__(self) -> Any:
         if self._pickle is None:
             self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype, self.names, self.walls, self.units))
-        return _kept, (hashlib.sha256(self._pickle).digest(), self._pickle)
+        return _shared, (hashlib.sha256(self._pickle).digest(), self._pickle)
 
 
 _known: OrderedDict[bytes, Shared] = OrderedDict()
 _lock = Lock()
 
 
-def _kept(digest: bytes, data: bytes) -> Shared:
+def _shared(digest: bytes, data: bytes) -> Shared:
+    """Unpickles, or finds in this process's cache."""
     with _lock:
         if digest not in _known:
             _known[digest] = Shared(*pickle.loads(data))
             _known[digest]._pickle = data
         _known.move_to_end(digest)
-        while len(_known) > _KEPT:
+        while len(_known) > _CACHED:
             _known.popitem(last=False)
         return _known[digest]
 
 
 def dumps(value: Any) -> bytes:
-    """A pickle; by cloudpickle, where that is installed, of what pickle cannot hold or holds as names of the main script."""
+    """A pickle; by cloudpickle, if installed, of objects that pickle refuses or stores as names of the main script."""
     try:
         data = pickle.dumps(value, 5)
     except Exception:
@@ -104,7 +105,7 @@ def dumps(value: Any) -> bytes:
 
 
 class Halt:
-    """Set where the caller has given up; what is elsewhere hears nothing of it."""
+    """Set when the caller gives up; workers in other processes do not see it."""
 
     def __init__(self) -> None:
         self.event = Event()
@@ -115,7 +116,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class Task:
-    """Walks [first, first + walks) of ``rows`` of a chunk, or, with a rule, as many as they need."""
+    """Walks [first, first + walks) of points ``rows`` of a chunk; with a rule, as many as they need."""
 
     chunk: Chunk  # in NumPy arrays, without the boundary and functions
     shared: Shared
@@ -134,7 +135,7 @@ class Task:
 
 
 def shared_by(p: Prepared, window: Window) -> Shared:
-    """What tasks of that window's instances share."""
+    """The shared part of tasks of a window's instances."""
     b, end = window.instance, window.instance_end
     given, units = [], []
     for data in p.data:
@@ -147,14 +148,14 @@ def shared_by(p: Prepared, window: Window) -> Shared:
 
 
 def check_on_host(run: Run, name: str, label: str) -> None:
-    """NotImplementedError for what is not on a device."""
+    """NotImplementedError if the points are on a device."""
     if not run.prepared.on_host:
         where = f"points is on {_arrays.device(run.points)}, which it does not go with"
         raise NotImplementedError(f"{label}: {name} is given, but {where}; leave {name} out, or move the arrays to the host")
 
 
 def check_executor(run: Run, executor: Any, label: str) -> None:
-    """What would fail at the workers, before anything is sent to them."""
+    """Errors that would otherwise occur on the workers."""
     if not isinstance(executor, Executor):
         hint = "; of a Dask client give client.get_executor()" if hasattr(executor, "get_executor") else ""
         raise TypeError(f"{label}: executor is {type(executor).__name__}, expected a concurrent.futures.Executor{hint}")
@@ -179,7 +180,7 @@ def check_executor(run: Run, executor: Any, label: str) -> None:
 
 
 def answers(executor: Executor, tasks: Iterable[Task], label: str) -> Iterator[tuple[int, list[Part]]]:
-    """(number of the task, what it found), as they come. No more tasks are begun when the caller has enough."""
+    """(index of the task, its parts) as tasks finish. No more tasks start when the caller stops asking."""
     waiting: dict[Future[list[Part]], tuple[int, Task]] = {}
     try:
         for number, task in enumerate(tasks):
@@ -204,7 +205,7 @@ def _first_answers(waiting: dict[Future[list[Part]], tuple[int, Task]]) -> Itera
     for future in done:
         number, task = waiting.pop(future)
         try:
-            found = future.result()
+            parts = future.result()
         except BrokenExecutor:
             raise
         except (Exception, CancelledError) as error:
@@ -212,4 +213,4 @@ def _first_answers(waiting: dict[Future[list[Part]], tuple[int, Task]]) -> Itera
             B, N, _ = task.chunk.arrays["start"].shape
             error.add_note(f"in a task of points {n} to {n + N - 1} of instances {b} to {b + B - 1}, walks from {task.first} on")
             raise
-        yield number, found
+        yield number, parts

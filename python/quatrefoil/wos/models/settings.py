@@ -1,7 +1,8 @@
-"""How walks are run: what of a call is neither the problem nor its points."""
+"""How walks are run: ``Walks``, which callers choose, and ``Settings``, which are checked and know the seed and the backend."""
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,63 @@ HINTS = {
 }
 
 
+@dataclass(frozen=True)
+class Walks:
+    """How many walks start from each point, and how they are made.
+
+    ``Problem.solve``, ``Problem.vjp`` and ``Problem.labels`` take one as ``walks``, or a number of walks if the rest is as below.
+    ``qf.wos.solve`` has the same as keywords.
+
+    Parameters
+    ----------
+    walks : int
+        Walks per point.
+    epsilon : float
+        A walk ends this close to the boundary, at its closest point; with ``relative`` in units of the bounding box's diagonal.
+    relative : bool
+        Whether epsilon is relative.
+    max_steps : int
+        A walk of this many steps ends at the closest boundary point and is counted in ``n_truncated``. At most 2^20 - 1.
+    gradient : bool
+        Also ∇u (13), by pairs of walks that leave in opposite directions; ``walks`` and ``walk_offset`` must be even.
+    shared_walks : bool
+        One set of walks for B sets of data on one boundary at points (N, d), which saves most of the time. Each set has the values that it
+        has alone; errors are correlated between sets. Not with neumann, robin, diffusion or a screening that varies.
+    walk_offset : int
+        Index of the first walk: runs over [0, m) and [m, n) merge to the bits of [0, n).
+
+    Notes
+    -----
+    Immutable. ``dataclasses.replace(fine, walks=4096)`` is ``fine`` with another number of walks. Values are checked by the call that
+    uses them.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> fine = qf.wos.Walks(1024, epsilon=1e-5, gradient=True)
+    >>> fine
+    Walks(walks=1024, epsilon=1e-05, relative=True, max_steps=1024, gradient=True, shared_walks=False, walk_offset=0)
+    >>> plane = qf.wos.Problem(qf.wos.Ball([0.0, 0.0], 1.0), dirichlet=lambda X: X[:, 0])
+    >>> u = plane.solve([0.5, 0.0], fine, rng=0)
+    >>> bool((abs(u.grad - [1.0, 0.0]) < 5 * u.grad_stderr).all())
+    True
+    """
+
+    walks: int = 64
+    _: KW_ONLY
+    epsilon: float = 1e-3
+    relative: bool = True
+    max_steps: int = 1024
+    gradient: bool = False
+    shared_walks: bool = False
+    walk_offset: int = 0
+
+
+IN_WALKS = HINTS | {f.name: f"give it to wos.Walks, as in walks=wos.Walks(64, {f.name}=...)" for f in fields(Walks) if f.name != "walks"}
+
+
 class Settings(NamedTuple):
-    """Numbers that are checked; ``backend`` is None on a device for the best that it has."""
+    """Checked numbers; ``backend`` is None on a device for the best that it has."""
 
     seed: int
     epsilon: float
@@ -33,54 +89,46 @@ class Settings(NamedTuple):
     shared_walks: bool = False
     cache: str | None = None
 
-    @staticmethod
-    def checked(
-        label: str, points: Any, rng: Any, *, epsilon: Any, relative: Any, max_steps: Any, gradient: Any, backend: Any, num_threads: Any,
-        shared_walks: Any, cache: Any = None,
-    ) -> Settings:  # fmt: skip
-        """From a caller's arguments."""
-        size, most = number(epsilon, label, "epsilon", positive=True), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
-        for name, given in (("gradient", gradient), ("shared_walks", shared_walks)):
-            if not isinstance(given, bool):
-                raise TypeError(f"{label}: {name} is {given!r}, expected True or False")
-        count = None if num_threads is None else threads(num_threads, label)
-        kind = choice(cache, label, "cache", (None, "harmonic"))
-        where = _resolve(backend, points)
-        return Settings(drawn_seed(rng, label), size, bool(relative), most, gradient, where, count, shared_walks, kind)
-
     @property
     def signed_seed(self) -> int:
         """The same 64 bits."""
         return self.seed - (self.seed >> 63 << 64)
 
-    def walks(self, label: str, walk_offset: Any, walks: Any) -> tuple[int, int]:
-        """The first walk, and how many, checked."""
-        count = integer(walks, label, "walks", 1)
-        first = integer(walk_offset, label, "walk_offset", 0)
-        check_range(label, first, count)
-        check_pairs(label, self.gradient, walks=count, walk_offset=first)
-        return first, count
+
+def checked(label: str, points: Any, walks: Any, rng: Any, backend: Any, num_threads: Any, cache: Any = None) -> tuple[Settings, range]:
+    """A caller's arguments, and the indices of the walks."""
+    w = walks if isinstance(walks, Walks) else Walks(walks)
+    epsilon, most = number(w.epsilon, label, "epsilon", positive=True), integer(w.max_steps, label, "max_steps", 1, MAX_STEPS)
+    for name in ("gradient", "shared_walks"):
+        if not isinstance(getattr(w, name), bool):
+            raise TypeError(f"{label}: {name} is {getattr(w, name)!r}, expected True or False")
+    first, count = integer(w.walk_offset, label, "walk_offset", 0), integer(w.walks, label, "walks", 1)
+    check_range(label, first, count)
+    check_pairs(label, w.gradient, walks=count, walk_offset=first)
+    number_of_threads = None if num_threads is None else threads(num_threads, label)
+    kind = choice(cache, label, "cache", (None, "harmonic"))
+    seed, where = drawn_seed(rng, label), _resolve(backend, points)
+    settings = Settings(seed, epsilon, bool(w.relative), most, w.gradient, where, number_of_threads, w.shared_walks, kind)
+    return settings, range(first, first + count)
 
 
 def check_range(label: str, first: int, walks: int) -> None:
-    """The random words of a point are those of 2^32 walks."""
+    """A point has random words for 2^32 walks."""
     if first + walks > MAX_WALKS:
         raise ValueError(f"{label}: walks up to {first + walks} were asked for, expected at most {MAX_WALKS} of a point")
 
 
 def _resolve(backend: Backend | None, points: Any) -> Backend | None:
-    """The backend that walks take, now and when they are resumed; on a device None for the best that it has."""
+    """The backend of the walks, also when they are resumed; on a device None for the best that it has."""
     name = backend or _backends.chosen()
-    if points.__class__ is np.ndarray or _arrays.kind(points) is None or _arrays.on_host(points):
-        name = name or _backends.default()
-        _backends.check_name(name, "solve")
-        if name == "cuda":
-            where = "points is on the host, where backend 'cuda' does not run"
-            raise TypeError(f"solve: {where}; move the arrays to a GPU, or leave the choice of a backend out")
-        return name
+    on_host = points.__class__ is np.ndarray or _arrays.kind(points) is None or _arrays.on_host(points)
+    name = name or (_backends.default() if on_host else None)
     if name is not None:
         _backends.check_name(name, "solve")
-        if name in ("native", "numba"):
-            where = f"points is on {_arrays.device(points)}, where backend {name!r} does not run"
-            raise TypeError(f"solve: {where}; leave the choice of a backend out, or move the arrays to the host")
+    if on_host and name == "cuda":
+        where = "points is on the host, where backend 'cuda' does not run"
+        raise TypeError(f"solve: {where}; move the arrays to a GPU, or leave the choice of a backend out")
+    if not on_host and name in ("native", "numba"):
+        where = f"points is on {_arrays.device(points)}, where backend {name!r} does not run"
+        raise TypeError(f"solve: {where}; leave the choice of a backend out, or move the arrays to the host")
     return name

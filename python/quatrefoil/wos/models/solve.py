@@ -15,7 +15,7 @@ from ..mesh import Boundary
 from .per_ring import NAME, PerRing
 from .problem import Problem
 from .result import Result
-from .settings import HINTS
+from .settings import HINTS, Walks
 
 
 @keywords("solve", **HINTS)
@@ -64,7 +64,9 @@ def solve(
         Numbers and PerVertex have gradients; other data are called as functions.
     source, screening, diffusion, neumann, robin, exterior
         As for ``Problem``: f, σ, α, (where, h), (where, mu, h), and whether the domain is outside.
-    walks, epsilon, relative, max_steps, gradient, shared_walks, cache, rng, walk_offset, rtol, atol, max_walks, executor, progress
+    walks, epsilon, relative, max_steps, gradient, shared_walks, walk_offset
+        As for ``Walks``.
+    cache, rng, rtol, atol, max_walks, executor, progress
         As for ``Problem.solve``.
     backend, num_threads
         As in ``help(qf.conventions)``.
@@ -98,8 +100,8 @@ def solve(
         "solve", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve"), source=source, screening=screening,
         diffusion=diffusion, neumann=neumann, robin=robin,
     ).solve(
-        points, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
-        cache=cache, rng=rng, walk_offset=walk_offset, rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress,
+        points, Walks(walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
+        walk_offset=walk_offset), rng=rng, rtol=rtol, atol=atol, max_walks=max_walks, cache=cache, executor=executor, progress=progress,
         backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
@@ -129,11 +131,10 @@ def solve_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of a solution by data and points: the walks are replayed, none is stored.
+    """Gradients of a solution in its data and points: the walks are replayed, none is stored.
 
-    Those of sum(grad * value) for the value of the same ``solve`` call.
-
-    value is linear in g for given paths, so the gradient is exact, not an estimate of one.
+    Gradients of sum(grad * value) for the value of the same ``solve`` call. For given paths the value is linear in g, f and h, so these
+    gradients are exact for the walks.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ def solve_vjp(
     rng : int
         The seed of the forward call, ``result.seed``.
     points_gradient : bool
-        Whether the gradient in the points is wanted: an estimate, by the same walks in pairs.
+        Whether to compute the gradient in the points: an estimate, by the same walks in pairs.
     boundary, points, ...
         As for ``solve``.
 
@@ -152,11 +153,10 @@ def solve_vjp(
         not 0; 0 outside.
     grad_dirichlet, grad_source : dict
         From parameter name to array: {"coefficients": ...} for Fourier and Polynomial, {"values": ...} for GridField and PerVertex (a list
-        where a list was given),
-        {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
-        functions. Of ``dirichlet_per_ring`` {"values": one per ring, a list where a list was given}.
+        if a list was given), {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for
+        a number and for functions. For ``dirichlet_per_ring`` {"values": one per ring, a list if a list was given}.
     grad_neumann, grad_robin : dict
-        Of their h, where ``neumann`` or ``robin`` was given: five results then.
+        Of their h, if ``neumann`` or ``robin`` was given: five results then.
 
     Raises
     ------
@@ -165,8 +165,8 @@ def solve_vjp(
 
     Notes
     -----
-    Points outside contribute nothing. On a device the parameters' gradients are put together on the host, which waits for them. Cost: the
-    forward call, and with ``points_gradient`` another one. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
+    Points outside contribute nothing. On a device the parameters' gradients are put together on the host, which waits for them. Cost: one
+    forward call, two with ``points_gradient``. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
 
     Examples
     --------
@@ -182,13 +182,13 @@ def solve_vjp(
         "solve_vjp", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve_vjp"), source=source,
         screening=screening, diffusion=diffusion, neumann=neumann, robin=robin,
     ).vjp(
-        points, grad, walks=walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
-        rng=rng, walk_offset=walk_offset, points_gradient=points_gradient, backend=backend, num_threads=num_threads,
+        points, grad, Walks(walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
+        walk_offset=walk_offset), rng=rng, points_gradient=points_gradient, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 
 def _or_per_ring(dirichlet: Any, per_ring: Any, label: str) -> Any:
-    """The boundary values, given in one way or the other."""
+    """The boundary values, from whichever of the two was given."""
     if per_ring is None:
         return dirichlet
     if dirichlet is not None:

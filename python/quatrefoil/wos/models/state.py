@@ -1,10 +1,11 @@
-"""Sums over walks, which any cut into runs and any order of merging lead to: csrc/wos/walk/README.md (5), (6).
+"""Sums over walks that do not depend on how runs are cut and merged: csrc/wos/walk/README.md (5), (6).
 
 Plain array code for NumPy arrays and tensors alike, with the same bits for both; torch differentiates it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,18 +16,16 @@ from ... import _arrays
 from ..walk.nodes import Node, push
 
 Array = Any
-_MANY = 1024  # rows that are folded channel by channel
+_MANY = 1024  # from here on, rows are folded channel by channel
 COUNTS = ("steps", "truncated", "escaped")  # the columns of State.counts
 
 
 @dataclass
 class State:
-    """Means and squared deviations of walks, from which results are put together bit by bit.
+    """Means and squared deviations of walks in K nodes, from which results are computed, with the same bits for any cut into runs.
 
-    K nodes of samples, each with the mean and the sum of squared deviations, of every row: a point of an instance.
-
-    A sample is a walk, or the mean of a pair of walks where there is a gradient (13); its channels are the value and the gradient. Very
-    large or small data have a unit, a power of two, that their problem decides: ``mean`` and ``m2`` are in this unit and its square.
+    A row is a point of an instance. A sample is a walk, or with a gradient the mean of a pair of walks (13); its channels are the value and
+    the gradient. Problems with very large or small data have a unit, a power of two: ``mean`` and ``m2`` are in this unit and its square.
 
     Examples
     --------
@@ -49,7 +48,7 @@ class State:
 
     @property
     def group(self) -> int:
-        """The walks of a sample."""
+        """Walks per sample."""
         return 1 if self.mean.shape[-1] == 1 else 2
 
     @property
@@ -80,11 +79,11 @@ class State:
         return [(start, size, self.mean[:, k], self.m2[:, k]) for k, (start, size) in enumerate(zip(self.starts, self.sizes))]
 
     def fold(self) -> tuple[Array, Array]:
-        """(rows, channels): mean and M2 of all samples: the nodes merged in order (6)."""
+        """(rows, channels): mean and M2 of all samples, from the nodes merged in order (6)."""
         (rows, _, C), n, mean, m2 = self.mean.shape, self.sizes[0], self.mean[:, 0], self.m2[:, 0]
         if len(self.sizes) == 1:
             return mean, m2
-        if rows > _MANY and C > 1 and self.mean.__class__ is np.ndarray:  # NumPy's inner loops would be of C numbers
+        if rows > _MANY and C > 1 and self.mean.__class__ is np.ndarray:  # NumPy's inner loops would have length C
             of_each = [State(self.starts, self.sizes, self.mean[..., c, None], self.m2[..., c, None], self.counts).fold() for c in range(C)]
             return np.concatenate([x for x, _ in of_each], axis=1), np.concatenate([x for _, x in of_each], axis=1)
         with np.errstate(invalid="ignore", over="ignore"):  # as in merge_equal
@@ -97,7 +96,7 @@ class State:
         return mean, m2
 
     def take(self, rows: np.ndarray) -> State:
-        """Those rows, by their numbers or by a mask."""
+        """The rows with these indices, or where a mask is True."""
         if rows.dtype != bool and len(rows) == len(self.counts) and bool((rows == np.arange(len(rows))).all()):
             return self
         return State(self.starts, self.sizes, *(taken(x, rows) for x in (self.mean, self.m2, self.counts)))
@@ -108,13 +107,13 @@ class State:
 
 
 def taken(array: Array, rows: np.ndarray) -> Array:
-    """Those rows, by their numbers or by a mask."""
+    """The rows with these indices, or where a mask is True."""
     return array[rows if isinstance(array, np.ndarray) else _arrays.of_kind(_arrays.place(array), rows)]
 
 
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:
-    """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step. As NumPy arrays,
-    or where m2 lies on a device there."""
+    """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step. A NumPy array, or
+    on the device of m2."""
     if m2.__class__ is not np.ndarray:
         if not _arrays.on_host(m2):
             return _error_bars_on_device(samples, m2, steps, mean)
@@ -124,17 +123,123 @@ def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Arr
     else:
         n = samples.astype(np.float64)[:, None]
         stderr = np.where(n > 1, np.sqrt(m2 / np.maximum(n - 1, 1) / n), np.nan)
-    if steps is not None and not steps.all():  # within epsilon every walk ends where it starts; outside there is none
+    if steps is not None and not steps.all():  # within epsilon every walk ends at its start
         stderr = np.where((steps == 0)[:, None] & np.isfinite(mean), 0.0, stderr)
-    found: np.ndarray = stderr
-    return found
+    errors: np.ndarray = stderr
+    return errors
 
 
 def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) -> Array:
-    """What nobody looks at is counted everywhere."""
+    """The same without a branch on the numbers of a device."""
     xp = _arrays.namespace(m2)
     m2, steps, mean = (x.detach() if hasattr(x, "detach") else x for x in (m2, steps, mean))
     if not isinstance(samples, int):
         samples = _arrays.of_kind(_arrays.place(m2), samples.astype(np.float64)[:, None])
     stderr = xp.sqrt(m2 / (samples - 1) / samples) if not isinstance(samples, int) or samples > 1 else xp.full_like(m2, np.nan)
     return xp.where((steps == 0)[:, None] & xp.isfinite(mean), xp.zeros_like(stderr), stderr)
+
+
+Part = tuple[np.ndarray, State]  # indices of points among all, in order, and their walks
+
+
+@dataclass
+class Groups:
+    """The state of a result whose points have different walks. Every point is in one group.
+
+    Same interface as State; ``samples``, ``walks`` and ``end`` are arrays (rows,).
+    """
+
+    parts: list[Part]
+
+    @property
+    def samples(self) -> np.ndarray:
+        return self._each("samples")
+
+    @property
+    def walks(self) -> np.ndarray:
+        return self._each("walks")
+
+    @property
+    def end(self) -> np.ndarray:
+        return self._each("end")
+
+    @property
+    def counts(self) -> Array:
+        return self._whole([state.counts for _, state in self.parts])
+
+    def fold(self) -> tuple[Array, Array]:
+        folded = [state.fold() for _, state in self.parts]
+        return self._whole([mean for mean, _ in folded]), self._whole([m2 for _, m2 in folded])
+
+    def _each(self, name: str) -> np.ndarray:
+        return np.asarray(self._whole([np.full(len(rows), getattr(state, name)) for rows, state in self.parts]))
+
+    def _whole(self, arrays: list[Array]) -> Array:
+        return whole_of([(rows, array) for (rows, _), array in zip(self.parts, arrays)])
+
+
+def whole_of(parts: list[tuple[np.ndarray, Array]]) -> Array:
+    """One array of all points in order, from parts with their indices."""
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    return taken(_joined([array for _, array in parts]), order)
+
+
+def parts_of(state: State | Groups) -> list[Part]:
+    return state.parts if isinstance(state, Groups) else [(np.arange(len(state.counts)), state)]
+
+
+def gather(parts: Iterable[Part]) -> State | Groups:
+    """The parts of all points as one state: a State if all points have the same walks."""
+    alike: dict[Any, list[Part]] = {}
+    for rows, state in parts:
+        alike.setdefault((tuple(state.starts), tuple(state.sizes)), []).append((rows, state))
+    groups = [_stacked(same) for same in alike.values()]
+    return groups[0][1] if len(groups) == 1 else Groups(groups)
+
+
+def _stacked(parts: list[Part]) -> Part:
+    """Points with the same walks in the order of their indices."""
+    if len(parts) == 1:
+        return parts[0]
+    rows, first = np.concatenate([r for r, _ in parts]), parts[0][1]
+    order = np.argsort(rows)
+    mean, m2, counts = (taken(_joined([getattr(s, name) for _, s in parts]), order) for name in ("mean", "m2", "counts"))
+    return rows[order], State(first.starts, first.sizes, mean, m2, counts)
+
+
+def _joined(arrays: list[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else _arrays.namespace(arrays[0]).concatenate(arrays, 0)
+
+
+def meeting(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, State, State]]:
+    """Both states of the points of each pair of groups that have some in common."""
+    mine, theirs = parts_of(a), parts_of(b)
+    if len(mine) == len(theirs) == 1:
+        return [(mine[0][0], mine[0][1], theirs[0][1])]
+    (of_a, at_a), (of_b, at_b) = _places(mine), _places(theirs)
+    pair = of_a * len(theirs) + of_b
+    order = np.argsort(pair, kind="stable")
+    meetings = []
+    for rows in np.split(order, np.flatnonzero(np.diff(pair[order])) + 1):
+        i, j = divmod(int(pair[rows[0]]), len(theirs))
+        meetings.append((rows, mine[i][1].take(at_a[rows]), theirs[j][1].take(at_b[rows])))
+    return meetings
+
+
+def _places(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
+    """The group of every point, and its index there."""
+    count = sum(len(rows) for rows, _ in parts)
+    of, at = np.empty(count, np.int64), np.empty(count, np.int64)
+    for k, (rows, _) in enumerate(parts):
+        of[rows], at[rows] = k, np.arange(len(rows))
+    return of, at
+
+
+def overlap(a: State | Groups, b: State | Groups) -> bool:
+    """Whether a point has a walk in both."""
+    return any(x.overlaps(y) for _, x, y in meeting(a, b))
+
+
+def join(a: State | Groups, b: State | Groups) -> State | Groups:
+    """The walks of both, point by point."""
+    return gather((rows, x.join(y)) for rows, x, y in meeting(a, b))

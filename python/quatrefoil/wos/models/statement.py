@@ -1,4 +1,4 @@
-"""What a boundary value problem consists of: an equation, a domain and data, checked once and never changed."""
+"""A boundary value problem: an equation, a domain and data, checked once and never changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": Non
 
 
 class Statement:
-    """Boundary, data and switches; arrays are copies: what is written to the caller's later is not of this problem."""
+    """Boundary, data and switches. Arrays are copies, so that later changes to the caller's have no effect."""
 
     boundary: Boundary
     dirichlet: Data
@@ -32,8 +32,8 @@ class Statement:
     neumann: tuple[Any, Data] | None
     robin: tuple[Any, Any, Data] | None
     exterior: bool
-    _caller: str | None  # the function that errors name, None for methods of this object
-    _batches: dict[str, int | None]  # the leading B of every one of the data that has it
+    _caller: str | None  # the function named in errors; None for methods of this object
+    _batches: dict[str, int | None]  # the leading B of each of the data, None without
 
     @keywords("Problem", **HINTS)
     def __init__(
@@ -53,10 +53,10 @@ class Statement:
 
     @classmethod
     def _of(cls, caller: str, boundary: Any, exterior: Any, **data: Any) -> Self:
-        """The same for a function that errors name."""
-        made = cls.__new__(cls)
-        made._fill(caller, boundary, data, exterior)
-        return made
+        """A problem whose errors name the function ``caller``."""
+        statement = cls.__new__(cls)
+        statement._fill(caller, boundary, data, exterior)
+        return statement
 
     def _fill(self, caller: str | None, boundary: Any, data: dict[str, Any], exterior: Any) -> None:
         label = caller or "Problem"
@@ -78,19 +78,19 @@ class Statement:
         if self.exterior:
             _check_exterior(self, label)
         b = self._shared_boundary
-        found = {name: check(getattr(self, name), b, label, name) for name in ("dirichlet", "source")}
+        batches = {name: check(getattr(self, name), b, label, name) for name in ("dirichlet", "source")}
         if self._method == "media":
             _check_medium(self, label)
-            found |= {name: check(getattr(self, name), b, label, name) for name in ("diffusion", "screening")}
+            batches |= {name: check(getattr(self, name), b, label, name) for name in ("diffusion", "screening")}
         elif self._reflecting is not None:
-            found |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
-            found["where"] = instances_of(self.neumann, self.robin)
-        common_batch({"boundary": self.boundary._batch, **found}, label)
-        return found
+            batches |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
+            batches["where"] = instances_of(self.neumann, self.robin)
+        common_batch({"boundary": self.boundary._batch, **batches}, label)
+        return batches
 
     @cached_property
     def _shared_boundary(self) -> Boundary:
-        """The boundary, one for any number of instances if it is the only one of a batch, and one per instance if its walls differ."""
+        """The boundary for all instances: a batch of one serves any number, and a boundary whose walls differ is repeated."""
         b, walls = self.boundary, instances_of(self.neumann, self.robin)
         if not isinstance(b, Polygon):
             return b
@@ -98,36 +98,36 @@ class Statement:
 
     @cached_property
     def _reflecting(self) -> Reflecting | None:
-        """The boundary with its walls, if a part of it reflects."""
+        """The boundary with its walls; None if no part reflects."""
         if self.neumann is None and self.robin is None:
             return None
         return reflecting(self._shared_boundary, self.neumann, self.robin, self._rate, self._caller or "Problem")
 
     @cached_property
     def _method(self) -> str:
-        """The walks that solve it: an op of this name."""
+        """The name of the op that solves it."""
         if self.diffusion is not None or is_varying(self.screening):
             return "media"
         return "walk" if self._reflecting is None else "stars"
 
     @property
     def _names(self) -> tuple[str, ...]:
-        """The data that walks see, in the order of the op's inputs."""
+        """The names of the data, in the order of the op's inputs."""
         more = {"walk": (), "stars": ("neumann", "robin"), "media": ("diffusion", "screening")}[self._method]
         return ("dirichlet", "source", *more)
 
     @property
     def _rate(self) -> float:
-        """The screening, if it is a number and all that varies in space is the solution."""
+        """The screening if the medium is constant, else 0."""
         return self.screening if isinstance(self.screening, float) and self.diffusion is None else 0.0
 
     def _given(self, name: str) -> Any:
-        """The data of that name; of walls what flows through them, None for what is 0 everywhere."""
-        found = getattr(self, name)
-        if name in ("neumann", "robin") and found is not None:
-            found = found[-1]
-            return None if type(found) in (int, float) and found == 0 else found  # no point of the walls is asked for
-        return None if name == "screening" and isinstance(found, float) and found == 0 else found
+        """The data of that name, for walls the flux h; None for 0 everywhere."""
+        data = getattr(self, name)
+        if name in ("neumann", "robin") and data is not None:
+            data = data[-1]
+            return None if type(data) in (int, float) and data == 0 else data  # then no points of the walls are drawn
+        return None if name == "screening" and isinstance(data, float) and data == 0 else data
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is immutable; make a new one with another {name}")
@@ -136,7 +136,7 @@ class Statement:
         raise AttributeError(f"{type(self).__name__} is immutable, and {name} a part of it")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is derived, and without the graph of a gradient, which cannot be pickled."""
+        """Without derived attributes, and without graphs of gradients, which cannot be pickled."""
         derived = ("_shared_boundary", "_reflecting", "_method")
         return {name: with_arrays(x, detached) for name, x in vars(self).items() if name not in derived}
 
@@ -151,16 +151,16 @@ class Statement:
 
 
 def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
-    """The number of instances of what has these: 1 goes with any other, None without a leading B."""
-    found = {name: n for name, n in sizes.items() if n is not None}
-    several = {n for n in found.values() if n != 1}
+    """The common number of instances: 1 goes with any other, None is without a leading B."""
+    batches = {name: n for name, n in sizes.items() if n is not None}
+    several = {n for n in batches.values() if n != 1}
     if len(several) > 1:
-        raise ValueError(f"{label}: different numbers of instances: {', '.join(f'{name} {n}' for name, n in found.items())}")
-    return several.pop() if several else 1 if found else None
+        raise ValueError(f"{label}: different numbers of instances: {', '.join(f'{name} {n}' for name, n in batches.items())}")
+    return several.pop() if several else 1 if batches else None
 
 
 def _check_exterior(s: Statement, label: str) -> None:
-    """Outside u is harmonic and tends to 0."""
+    """The limits of exterior=True: u is harmonic and tends to 0."""
     b = s.boundary
     if b.dimension != 3 or isinstance(b, SDF):
         raise ValueError(f"{label}: exterior=True with {b!r}; it needs a Ball, a Box or a TriangleMesh in three dimensions")
@@ -186,12 +186,12 @@ def _check_medium(s: Statement, label: str) -> None:
 
 
 def any_requires_grad(given: Any) -> bool:
-    """Whether an array of the data does."""
-    found: list[bool] = []
+    """Whether an array among the data requires grad."""
+    flags: list[bool] = []
 
     def look(array: Any) -> Any:
-        found.append(bool(getattr(array, "requires_grad", False)))
+        flags.append(bool(getattr(array, "requires_grad", False)))
         return array
 
     with_arrays(given, look)
-    return any(found)
+    return any(flags)

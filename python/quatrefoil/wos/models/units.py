@@ -1,4 +1,4 @@
-"""The unit of u: a power of two for each instance, taken out of the data before they are rounded to float32 and squared.
+"""The unit of u: a power of two for each instance, by which data are divided before they are rounded to float32 and squared.
 
 u is linear in g, f and h together, and a power of two changes no bit. csrc/wos/walk/README.md, The unit of u.
 """
@@ -17,19 +17,20 @@ from ..data.packed import PackedData
 from ..region import Region
 
 Array = Any
-_POWERS = (0, 2, 1, 1)  # of the domain's length by which g, f and h count in u
-_FEW = 64  # numbers of a row that Python looks at one by one
-_ORDINARY = 20  # exponents up to this size are left alone: the unit is 1
-_WITH_FUNCTIONS = 400  # the unit of other data is no smaller than 2^-400
+_POWERS = (0, 2, 1, 1)  # u grows with g, f and the two h times these powers of the domain's length
+_FEW = 64  # the longest row that Python inspects number by number
+_ORDINARY = 20  # exponents up to this size have the unit 1
+_WITH_FUNCTIONS = 400  # if there are functions, no unit is smaller than 2^-400
 _NOTHING = -(2**20)  # the exponent of 0
 
 
 def in_units(
     data: Sequence[PackedData], boundary: Region, B: int, largest: np.ndarray | None
 ) -> tuple[tuple[PackedData, ...], np.ndarray | None]:
-    """Data in units, which depend on the problem alone, and the exponents of u's, (B,), None if all are 0.
+    """Data in units, which depend on the problem alone, and the exponents of the units of u, (B,), None if all are 0.
 
-    With a diffusion, ``largest`` (B,) that was found, α, σ and f have a unit of their own too: they may be multiplied by a number.
+    ``largest`` (B,) is the largest diffusion α, if there is one. α, σ and f then have a unit of their own too, because the equation may be
+    multiplied by a number.
     """
     if largest is None and _is_ordinary(data, boundary):
         return tuple(data), None
@@ -41,33 +42,33 @@ def in_units(
 
 
 def _is_ordinary(data: Sequence[PackedData], boundary: Region) -> bool:
-    """Whether all units are 1, by a look at one row of few numbers for each data, which costs a microsecond."""
+    """Whether all units are 1, decided in a microsecond for data with one row of few numbers."""
     if len(boundary._extent) != 1:
         return False
-    length, found = float(boundary._extent[0]), 0.0
+    length, largest = float(boundary._extent[0]), 0.0
     for each, power in zip(data, _POWERS):
         if each.numbers is not None:
             if each.numbers.__class__ is not np.ndarray or len(each.numbers) != 1 or each.numbers.shape[1] > _FEW:
                 return False
             row = each.numbers[0, each.linear].tolist()
             size = max(map(abs, row), default=0.0) * length**power
-            if size != size:  # a NaN comes first
+            if size != size:  # max keeps a NaN only if it comes first
                 return False
-            found = max(found, size)
-    return not found or 2.0**-16 < found < 2.0**16  # well within what is ordinary
+            largest = max(largest, size)
+    return not largest or 2.0**-16 < largest < 2.0**16  # well within _ORDINARY
 
 
 def _of_u(linear: Sequence[PackedData], boundary: Region, of_alpha: np.ndarray) -> np.ndarray:
-    """Of the largest that u may be by what is known of g, f and h."""
-    length, found = _exponents(boundary._extent), np.full(1, _NOTHING)
+    """Exponents of a bound of u by the numbers of g, f and h."""
+    length, largest = _exponents(boundary._extent), np.full(1, _NOTHING)
     for k, (data, power) in enumerate(zip(linear, _POWERS)):
         if data.numbers is not None:
             sizes = _sizes(data)
             exponents = np.where(sizes > 0, _exponents(sizes) + power * length - (of_alpha if k == 1 else 0), _NOTHING)
-            found = np.maximum(found, exponents)
-    if any(data.function is not None for data in linear):  # whose values may be of any size, and have squares too
-        found = np.where(found > _NOTHING // 2, np.maximum(found, -_WITH_FUNCTIONS), found)
-    return found
+            largest = np.maximum(largest, exponents)
+    if any(data.function is not None for data in linear):  # whose values may have any size, and are squared too
+        largest = np.where(largest > _NOTHING // 2, np.maximum(largest, -_WITH_FUNCTIONS), largest)
+    return largest
 
 
 def _exponents(x: np.ndarray) -> np.ndarray:
@@ -75,13 +76,12 @@ def _exponents(x: np.ndarray) -> np.ndarray:
 
 
 def _unit(exponents: np.ndarray) -> np.ndarray:
-    """That of sizes, or 1 where they are ordinary or all 0."""
-    found: np.ndarray = np.where((abs(exponents) <= _ORDINARY) | (exponents < _NOTHING // 2), 0, exponents)
-    return found
+    """Exponents of units: 0 for ordinary sizes and for 0."""
+    return np.asarray(np.where((abs(exponents) <= _ORDINARY) | (exponents < _NOTHING // 2), 0, exponents))
 
 
 def each_instance(data: PackedData, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(1,) or (B,): ``of`` the numbers in which data are linear, a row for each instance or one for all."""
+    """(1,) or (B,): ``of`` applied to the numbers in which data are linear, one row per instance or one for all."""
     numbers = _arrays.to_host(data.numbers)[:, data.linear]
     if data.first is None:
         return of(numbers)
@@ -93,14 +93,14 @@ def _sizes(data: PackedData) -> np.ndarray:
 
     def largest(numbers: np.ndarray) -> np.ndarray:
         size = np.abs(numbers)
-        found: np.ndarray = size.max(axis=1, initial=0.0)
-        return found if np.isfinite(found).all() else np.where(np.isfinite(size), size, 0.0).max(axis=1, initial=0.0)
+        most: np.ndarray = size.max(axis=1, initial=0.0)
+        return most if np.isfinite(most).all() else np.where(np.isfinite(size), size, 0.0).max(axis=1, initial=0.0)
 
     return each_instance(data, largest)
 
 
 def powers(exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two factors whose product is 2^exponents, each of which float64 holds."""
+    """Two factors within float64 whose product is 2^exponents."""
     half = exponents // 2
     return np.ldexp(1.0, half), np.ldexp(1.0, exponents - half)
 
@@ -116,7 +116,7 @@ def times(x: Array, exponents: np.ndarray | None) -> Array:
 
 
 def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
-    """Data in those units, one per instance."""
+    """Data divided by units, one per instance."""
     if data.function is not None:
         return data._replace(function=Scaled(data.function, units))
     if data.numbers is None:
@@ -134,7 +134,7 @@ def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
 
     def pull(g: np.ndarray) -> Any:
         assert data.pull is not None
-        if data.kind == "gaussians":  # the amplitudes' gradients are in units of their own; those of centres and widths are not
+        if data.kind == "gaussians":  # gradients in amplitudes keep their unit; those in centres and widths do not
             outer = times(g, units if len(g) == len(units) else units[:1])
             outer[:, data.linear] = g[:, data.linear]
             g = outer

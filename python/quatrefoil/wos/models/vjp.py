@@ -1,4 +1,4 @@
-"""Gradients of a solution by its data and points. Equation numbers are those of csrc/wos/walk/README.md."""
+"""Gradients of a solution in its data and points. Equation numbers are those of csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from .run import Run
 Array = Any
 
 
-def gradients(run: Run, grad: Any, first: int, count: int, of_points: bool, label: str) -> tuple[Any, ...]:
-    """Those of sum(grad * value), of the points if they are wanted and of the parameters of each of the data."""
-    p, group = run.prepared, 2 if run.settings.gradient else 1
-    given = _checked(run, grad, label)
+def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) -> tuple[Any, ...]:
+    """Gradients of sum(grad * value) in the points, None unless ``of_points``, and in the parameters of each of the data."""
+    p, group, first, count = run.prepared, 2 if run.settings.gradient else 1, walks.start, len(walks)
+    grad = _checked(run, grad, label)
     for data in p.linear:
         if data.numbers is not None and data.pull is None:
             raise NotImplementedError(f"{label}: a list of data has no gradient here; stack its parameters, or use torch's autograd")
     _, sizes = schedule(first // group, count // group)
     whole = p.as_chunk()
-    inputs = *whole.inputs, _shares(p, given, np.array(sizes) * group / count, p.boundary.dimension if group == 2 else 0)
+    inputs = *whole.inputs, _shares(p, grad, np.array(sizes) * group / count, p.boundary.dimension if group == 2 else 0)
     pulled = iter(call_vjp(METHODS[whole.method], inputs, whole.options_of(first, count), whole.extras, p.backend, whole.num_threads))
-    found = [{} if data.pull is None else data.pull(_arrays.to_host(next(pulled))) for data in p.linear]
-    return _of_points(run, given, first, count) if of_points else None, *found
+    of_data = [{} if data.pull is None else data.pull(_arrays.to_host(next(pulled))) for data in p.linear]
+    return _of_points(run, grad, first, count) if of_points else None, *of_data
 
 
 def _checked(run: Run, grad: Any, label: str) -> Array:
-    """The gradient in the value, of its shape, dtype and kind."""
+    """``grad`` as an array, of the shape, dtype and kind of the value."""
     p = run.prepared
-    found = numbers_here(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
-    if tuple(found.shape) != p.sizes.shape:
-        raise ValueError(f"{label}: grad has shape {tuple(found.shape)}, expected value's {p.sizes.shape}")
-    if (dtype := _arrays.dtype_name(found)) != p.dtype.name:
+    array = numbers_here(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
+    if tuple(array.shape) != p.sizes.shape:
+        raise ValueError(f"{label}: grad has shape {tuple(array.shape)}, expected value's {p.sizes.shape}")
+    if (dtype := _arrays.dtype_name(array)) != p.dtype.name:
         raise TypeError(f"{label}: grad has dtype {dtype} but points has {p.dtype}; convert it")
-    if not p.on_host or not isinstance(found, np.ndarray):
+    if not p.on_host or not isinstance(array, np.ndarray):
         check_device(label, "grad", grad, "points", run.points)
-    return found
+    return array
 
 
 def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
-    """(B, N, K, 1 + more) the gradient in the means of the nodes, 0 for points outside: the value is their sum by ``means`` (K,) (6)."""
+    """(B, N, K, 1 + more) gradients in the means of the nodes, 0 for points outside; the value is their sum by ``means`` (K,) (6)."""
     B, N, _ = p.sizes
     if p.on_host:
         share = np.zeros((B, N, len(means), 1 + more))
@@ -63,7 +63,7 @@ def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
 
 
 def _of_points(run: Run, grad: Array, first: int, count: int) -> Array:
-    """The gradient in the points, of their shape: that in the value times that of u, by walks [first, first + count)."""
+    """The gradient in the points, of their shape: ``grad`` times ∇u, estimated by walks [first, first + count)."""
     p, points = run.prepared, run.points
     B, N, _ = p.sizes
     xp, slope, outside = _arrays.namespace(grad), run.slope(first, count), p.outside

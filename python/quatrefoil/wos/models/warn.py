@@ -1,4 +1,4 @@
-"""Warnings that name the caller's line."""
+"""Warnings that point at the caller's line."""
 
 from __future__ import annotations
 

@@ -1,16 +1,15 @@
 """Walks where part of the boundary reflects. Equation numbers are those of csrc/wos/stars/README.md.
 
-Arrays as in ``wos.walk``, but ends and first are those of the absorbing part; where nothing absorbs (``endless``) it has a segment or
-triangle per instance that lies far away.
+Arrays as in ``wos.walk``, but ends and first are those of the absorbing part; if nothing absorbs (``endless``), of one segment or triangle
+per instance that lies far away.
 
 walls, first_wall : (P, 6) or (P, 11), and as first
-    The corners of reflecting segments in the order of their rings, the domain to their left, or of triangles, to the left seen from
-    outside, in an order that keeps neighbours together; μ in absolute units, 0 for triangles; and whose flux the wall has: 0 for
-    ``neumann``, 1 for ``robin``.
+    The corners of reflecting segments in the order of their rings, the domain to their left; or of triangles, counter-clockwise seen from
+    outside, in an order that keeps neighbours together; μ in absolute units, 0 for triangles; 0 for walls of ``neumann``, 1 for ``robin``.
 corners, first_corner : (C, 6) or (C, 12), and as first
-    The re-entrant corners between walls, or the ends of edges, and the inner normals of the two.
+    The re-entrant corners between walls, or the ends of edges, and the inner normals of the two walls.
 neumann, robin : (1 or B, numbers)
-    The flux h, by its kind as dirichlet; values at vertices have a pair for every wall of either.
+    The flux h, by its kind as dirichlet; values at vertices have a pair for every wall.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from typing import Any
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option, Policy
-from ..walk import MOST_INDEX, check_data
-from ..walk.nodes import schedule
+from ..walk import check_data, node_shapes
 
 Array = Any
 _NAMES = ("dirichlet", "source", "neumann", "robin")
@@ -35,7 +33,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     B = frame[0]
     if len(start) != 3 or start[0] != B or start[2] not in (2, 3):
         raise ValueError(f"{label}: start has shape {start}, expected (B, N, 2) or (B, N, 3) with B = {B} as in frame")
-    N, d = start[1:]
+    d = start[2]
     if frame[1] != d + 2:
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {d + 2})")
     for table, name, width in zip(tables[::2], ("ends", "walls", "corners"), (d * d, d * d + 2, d * (d + 1))):
@@ -45,12 +43,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     if not counts or any(count != counts[0] for count in counts) or counts[0] - 1 not in (1, B):
         raise ValueError(f"{label}: first, first_wall, first_corner have shapes {tables[1::2]}, expected (2,) or (B + 1,) with B = {B}")
     check_data(label, B, dict(zip(_NAMES, zip((dirichlet, source, neumann, robin), kinds))))
-    for name, at, count in (("instance", options[10], B), ("point", options[11], N)):
-        if at + count > MOST_INDEX:
-            raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
-    group, channels = (2, 1 + d) if gradient else (1, 1)
-    K = len(schedule(first_walk // group, walks // group)[0])
-    return [(B, N, K, channels), (B, N, K, channels), (B, N, 3)]
+    return node_shapes(label, start, first_walk, walks, gradient, *options[10:12])
 
 
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -79,6 +72,6 @@ STARS = Op(
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhk")),
     rule=_shapes,
     policy=Policy(check_values=_check_values),
-    tolerance=3e-3,  # as of walk; a ray that grazes a wall makes more of a rounding error than a step does
+    tolerance=3e-3,  # as of walk; a ray that grazes a wall amplifies rounding more than a step
 )  # fmt: skip
 OPS = (STARS,)

@@ -1,4 +1,4 @@
-"""Which part of a boundary reflects: ``neumann`` and ``robin`` of a problem, checked, and the tables of the walk for them."""
+"""The reflecting part of a boundary: ``neumann`` and ``robin`` of a problem, checked, and the tables of the walk for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def instances_of(neumann: Any, robin: Any) -> int | None:
 
 
 def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of every segment or triangle: 0 Dirichlet, 1 Neumann, 2 Robin; and μ."""
+    """For every segment or triangle 0 (Dirichlet), 1 (Neumann) or 2 (Robin); and μ."""
     if not isinstance(boundary, (Polygon, TriangleMesh)):
         what = "a Ball, which has no segments" if isinstance(boundary, Ball) else type(boundary).__name__
         raise ValueError(f"{label}: neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is {what}")
@@ -69,23 +69,21 @@ def _of_mu(boundary: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarr
 
 
 def _per_facet(boundary: Polygon | TriangleMesh, given: Any, name: str, label: str, dtype: type) -> np.ndarray:
-    """(M,) for every polygon, or a list of them, as one row a segment that is kept; or of a mesh's triangles."""
+    """One entry per facet of the boundary's tables, from (M,) for every polygon, a list of such arrays, or (M,) for a mesh's triangles."""
     sizes = np.diff(boundary._first_vertex if isinstance(boundary, Polygon) else boundary._first)
     if isinstance(given, (list, tuple)) and any(_arrays.kind(g) is not None for g in given):
         if boundary._batch is None or len(given) != boundary._count:
-            raise ValueError(
-                f"{label}: {name} is a list of {len(given)}, expected one array a boundary, of which there are {boundary._count}"
-            )
+            raise ValueError(f"{label}: {name} is a list of {len(given)}, expected one array for each of {boundary._count} boundaries")
         rows = [_row(g, name, label, dtype) for g in given]
     else:
         row = _row(given, name, label, dtype)
         rows = [row] * boundary._count if row.ndim == 1 else list(row) * (boundary._count if len(row) == 1 else 1)
         if len(rows) != boundary._count:
-            raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a boundary, of which there are {boundary._count}")
+            raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one for each of {boundary._count} boundaries")
     for b, row in enumerate(rows):
         if row.shape != (sizes[b],):
             what = f"segment of polygon {b}" if isinstance(boundary, Polygon) else "triangle"
-            raise ValueError(f"{label}: {name} has shape {row.shape}, expected ({sizes[b]},): one entry a {what}")
+            raise ValueError(f"{label}: {name} has shape {row.shape}, expected ({sizes[b]},): one entry per {what}")
     flat = np.concatenate(rows) if rows else np.zeros(0, dtype)
     return np.asarray(flat[boundary._pairs[:, 0]] if isinstance(boundary, Polygon) else flat)
 

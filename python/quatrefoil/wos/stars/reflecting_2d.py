@@ -1,4 +1,4 @@
-"""The reflecting part of a polygon: on which side of its segments the domain lies, and which of its corners hide what.
+"""The reflecting part of a polygon: the side of its segments on which the domain lies, and the corners that hide walls.
 
 Equation numbers are those of csrc/wos/stars/README.md.
 """
@@ -14,9 +14,9 @@ from ..polygon import Polygon
 from ..rings import crossings, inside
 from .tables import Reflecting, Tables
 
-_OFF = 1e-7  # of the box: how far off a segment its sides are looked at
-_FLAT = 1e-9  # sine of an angle that is none
-FAR = np.array([[1e3, -1.0, 1e3, 1.0]])  # a scaled segment that no walk comes near, where nothing absorbs
+_OFF = 1e-7  # of the box: the distance from a segment at which its side is tested
+_FLAT = 1e-9  # sine of an angle that counts as 0
+FAR = np.array([[1e3, -1.0, 1e3, 1.0]])  # a scaled segment that no walk comes near, if nothing absorbs
 
 
 def reflecting_polygon(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, label: str) -> Reflecting:
@@ -38,7 +38,7 @@ def reflecting_polygon(polygon: Polygon, code: np.ndarray, mu: np.ndarray, scree
     for b in none_left:
         if screening == 0 and not (mu[polygon._first[b] : polygon._first[b + 1]] > 0).any():
             raise ValueError(
-                f"{label}: all of polygon {b} reflects, so that u is known but for a constant; leave a Dirichlet part, "
+                f"{label}: all of polygon {b} reflects: u is known only up to a constant; leave a Dirichlet part, "
                 "a positive mu or a screening"
             )
     endless = len(none_left) > 0
@@ -69,7 +69,7 @@ def _next(segments: np.ndarray) -> np.ndarray:
 
 
 def _turned(segments: np.ndarray, simple: bool) -> np.ndarray:
-    """Whether the domain lies to the right of each segment: asked at the longest one of every ring, or at each where some cross."""
+    """Whether the domain lies to the right of each segment: tested at the longest one of every ring, or at each if some cross."""
     along = segments[:, 2:] - segments[:, :2]
     length = np.hypot(*along.T)
     turned = np.zeros(len(segments), bool)

@@ -1,4 +1,4 @@
-"""The reflecting part of a mesh: on which side of its triangles the domain lies, and the edges that hide what is behind them.
+"""The reflecting part of a mesh: the side of its triangles on which the domain lies, and the edges that hide walls.
 
 Equation numbers are those of csrc/wos/stars/README.md.
 """
@@ -11,10 +11,10 @@ from ..mesh import TriangleMesh, merged
 from ..query import contains
 from .tables import Reflecting, Tables
 
-_OFF = 1e-6  # of the box: how far off a triangle its sides are looked at
-_FLAT = 1e-9  # sine of an angle that is none
-_BITS = 16  # of a coordinate on the curve that orders triangles and edges
-FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # a scaled triangle that no walk comes near, where nothing absorbs
+_OFF = 1e-6  # of the box: the distance from a triangle at which its side is tested
+_FLAT = 1e-9  # sine of an angle that counts as 0
+_BITS = 16  # per coordinate, on the curve that orders triangles and edges
+FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # a scaled triangle that no walk comes near, if nothing absorbs
 
 
 def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, label: str) -> Reflecting:
@@ -23,7 +23,7 @@ def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, labe
         raise ValueError(f"{label}: neumann needs a closed mesh; this one was made with watertight=False")
     endless = not (code == 0).any()
     if endless and screening == 0:
-        raise ValueError(f"{label}: all of the mesh reflects, so that u is known but for a constant; leave a Dirichlet part or a screening")
+        raise ValueError(f"{label}: all of the mesh reflects: u is known only up to a constant; leave a Dirichlet part or a screening")
     scaled = mesh._scaled_ends()
     edges = _Edges(mesh)
     turned = _turned(mesh, edges)
@@ -63,7 +63,7 @@ class _Edges:
 
 
 def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
-    """Whether the corners of each triangle go to the right seen from outside: asked at the largest one of every connected surface."""
+    """Whether the corners of each triangle are clockwise seen from outside: tested at the largest one of every connected surface."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -76,14 +76,13 @@ def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
     order = np.lexsort((size, surface))
     largest = order[np.searchsorted(surface[order], np.arange(count), side="right") - 1]
     off = np.minimum(_OFF * mesh._extent[0], 1e-3 * np.sqrt(size[largest]))
-    beside = (a + b + c)[largest] / 3 + (off / size[largest])[:, None] * normal[largest]
-    inside = contains(mesh, beside)
-    found: np.ndarray = np.asarray(inside, bool)[surface]
-    return found
+    above = (a + b + c)[largest] / 3 + (off / size[largest])[:, None] * normal[largest]
+    turned: np.ndarray = np.asarray(contains(mesh, above), bool)[surface]
+    return turned
 
 
 def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflects: np.ndarray) -> np.ndarray:
-    """(2) The re-entrant edges between reflecting triangles, and those that are not of two triangles, which may hide anything."""
+    """(2) The re-entrant edges between reflecting triangles, and edges that do not join two triangles, which may hide anything."""
     corner = outward.reshape(-1, 3, 3)
     inner = -np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     inner /= np.sqrt((inner**2).sum(axis=1, keepdims=True))
@@ -95,10 +94,10 @@ def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflect
     across -= (across * along).sum(axis=1, keepdims=True) * along  # from the edge into the second triangle
     sine = (across * inner[one]).sum(axis=1) / np.sqrt((across**2).sum(axis=1))
     back = (inner[one] * inner[two]).sum(axis=1) < -1 + 1e-12  # a slit
-    found = np.concatenate([a, b, inner[one], inner[two]], axis=1)[(sine < -_FLAT) | back]
+    reentrant = np.concatenate([a, b, inner[one], inner[two]], axis=1)[(sine < -_FLAT) | back]
     rest = edges.rest[reflects[edges.rest // 3]]
     alone = np.concatenate([*_side(scaled, rest), inner[rest // 3], -inner[rest // 3]], axis=1)
-    both = np.concatenate([found, alone])
+    both = np.concatenate([reentrant, alone])
     return np.ascontiguousarray(both[_along_curve(0.5 * (both[:, :3] + both[:, 3:6]))])
 
 
