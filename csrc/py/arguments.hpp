@@ -140,22 +140,26 @@ std::decay_t<Option> option(const std::string& function, py::handle given) {
   }
 }
 template <class... Options, std::size_t... at>
-void call(void (*f)(Arguments&, Options...), const std::string& function, const py::args& given, std::index_sequence<at...>) {
+void call(void (*f32)(Arguments&, Options...), void (*f64)(Arguments&, Options...), const std::string& function, const py::args& given,
+          std::index_sequence<at...>) {
   if (given.size() < sizeof...(Options)) throw TypeError(function + ": expected more arguments");
   const std::size_t arrays = given.size() - sizeof...(Options);
 #if defined(QF_DEVICE)
   const CallDevice device(function, given, arrays);
 #endif
   Arguments arguments(function.c_str(), given, arrays);
-  f(arguments, option<Options>(function, given[arrays + at])...);
+  const bool single = !f64 || arguments.precision(arguments.peek(0)) == Dtype::f32;
+  (single ? f32 : f64)(arguments, option<Options>(function, given[arrays + at])...);
 }
 }  // namespace arguments
 
-// Binds m.name(*arrays, *options): f takes the arrays and is given the options. Errors say family.name.
+// Binds m.name(*arrays, *options): f takes the arrays and is called with the options. Errors say family.name. With two instances of f, the
+// precision of the first array chooses between float32 and float64.
 template <class... Options>
-void define(py::module_& m, const char* name, void (*f)(Arguments&, Options...)) {
+void define(py::module_& m, const char* name, void (*f32)(Arguments&, Options...), void (*f64)(Arguments&, Options...) = nullptr) {
   const std::string module = py::str(m.attr("__name__")), function = module.substr(module.rfind('.') + 1) + "." + name;
-  m.def(name, [function, f](const py::args& given) { arguments::call(f, function, given, std::index_sequence_for<Options...>{}); });
+  m.def(name,
+        [function, f32, f64](const py::args& given) { arguments::call(f32, f64, function, given, std::index_sequence_for<Options...>{}); });
 }
 
 }  // namespace quatrefoil

@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers and sizes; everything is contiguous.
+// Arguments of the kernels: pointers and sizes; all arrays are contiguous.
 #pragma once
 #include <cstdint>
 
@@ -8,8 +8,8 @@ namespace quatrefoil::ssm::arma {
 
 template <class T>
 struct Filter {
-  std::int64_t rows, length, order;  // order: the states of a row
-  // (taps,) for all rows, or (rows, taps): then `a_row`, `b_row` are the taps, else 0
+  std::int64_t rows, length, order;  // order: states per row
+  // (taps,) for all rows, or (rows, taps) with `a_row`, `b_row` = taps instead of 0
   const T *b, *a;
   std::int64_t b_taps, a_taps, b_row, a_row;
   const T *x, *start;  // (rows, length); (rows, order) or null
@@ -18,10 +18,9 @@ struct Filter {
 };
 
 template <class T>
-struct FilterAdjoint {
-  Filter<T> forward;           // its outputs are null
-  const T *grad, *grad_final;  // (rows, length); (rows, order) or null
-  T *db, *da, *dx, *dstart;    // as what they are gradients of; dstart null where there is no start
+struct FilterAdjoint : Filter<T> {  // y and final unused
+  const T *grad, *grad_final;       // (rows, length); (rows, order) or null
+  T *db, *da, *dx, *dstart;         // shaped like the inputs; dstart is null if start is
 };
 
 template <class T>

@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include <algorithm>
 
 #include "core/host/isa.hpp"
@@ -11,8 +11,7 @@ namespace quatrefoil::ssm::arma {
 namespace {
 
 template <class T>
-Filter<T> inputs(Arguments& given, int threads) {
-  Filter<T> p{};
+void take_inputs(Arguments& given, Filter<T>& p, int threads) {
   const bool one_b = given.peek(0).rank == 1, one_a = given.peek(1).rank == 1;
   p.b = given.input("b", one_b ? "Q" : "... Q"), p.a = given.input("a", one_a ? "P" : "... P");
   p.x = given.input("x", "... L");
@@ -25,34 +24,30 @@ Filter<T> inputs(Arguments& given, int threads) {
   p.rows = given.product("..."), p.length = given["L"], p.threads = threads;
   const std::int64_t filters = p.a_row ? p.rows : 1;
   for (std::int64_t i = 0; i < filters; ++i) given.require(p.a[i * p.a_taps] != T(0), "a[..., 0] is 0, expected a number to divide by");
-  return p;
 }
 
+template <class T>
 void arma_filter(Arguments& given, bool return_state, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    Filter<T> p = inputs<T>(given, threads);
-    p.y = given.output_like("y", "x"), p.final = given.output_if(return_state, "zf", "... Z");
-    given.run(kernels<T>().filter, p);
-  });
+  Filter<T> p{};
+  take_inputs(given, p, threads);
+  p.y = given.output_like("y", "x"), p.final = given.output_if(return_state, "zf", "... Z");
+  given.run(kernels<T>().filter, p);
 }
 
+template <class T>
 void arma_filter_vjp(Arguments& given, bool return_state, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    FilterAdjoint<T> q{};
-    q.forward = inputs<T>(given, threads);
-    q.grad = given.input_like("grad_y", "x"), q.grad_final = given.input_if(return_state, "grad_zf", "... Z");
-    q.db = given.gradient_of("b"), q.da = given.gradient_of("a"), q.dx = given.gradient_of("x"), q.dstart = given.gradient_of("zi");
-    given.run(kernels<T>().filter_adjoint, q);
-  });
+  FilterAdjoint<T> q{};
+  take_inputs(given, q, threads);
+  q.grad = given.input_like("grad_y", "x"), q.grad_final = given.input_if(return_state, "grad_zf", "... Z");
+  q.db = given.gradient_of("b"), q.da = given.gradient_of("a"), q.dx = given.gradient_of("x"), q.dstart = given.gradient_of("zi");
+  given.run(kernels<T>().filter_adjoint, q);
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "arma_filter", &arma_filter);
-  define(m, "arma_filter_vjp", &arma_filter_vjp);
+  define(m, "arma_filter", &arma_filter<float>, &arma_filter<double>);
+  define(m, "arma_filter_vjp", &arma_filter_vjp<float>, &arma_filter_vjp<double>);
 }
 
 }  // namespace quatrefoil::ssm::arma

@@ -1,4 +1,4 @@
-// y = (b / a) x along rows, README (2), (3): rows in lanes, time in tiles, in double precision whatever the numbers are.
+// y = (b / a) x along rows, README (2), (3): rows in lanes, time in tiles, always in double precision.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/parallel.hpp"
@@ -7,12 +7,12 @@
 namespace quatrefoil::ssm::arma {
 inline namespace QF_ISA {
 
-constexpr int64_t kSteps = 256;      // of a tile
+constexpr int64_t kSteps = 256;      // per tile
 constexpr int kMostInRegisters = 8;  // states; more lie in memory
-constexpr int64_t kAhead = 512;      // bytes from what is loaded to what is asked for
+constexpr int64_t kAhead = 512;      // bytes prefetched ahead of a load
 constexpr double kTermNs = 0.3;      // one multiply-add of a step: estimated
 
-// W steps of W rows, as one vector a step; 0 in lanes without a row.
+// W steps of W rows, one vector per step; 0 in unused lanes.
 template <class V, class T>
 QF_HD void load_square(const T* x, int64_t stride, int64_t rows, int64_t steps, V* to) {
   constexpr int W = kWidth<V>;
@@ -61,7 +61,7 @@ void store_tile(T* x, int64_t stride, int64_t rows, int64_t steps, const V* from
     for (int64_t t = 0; t < steps; t += W) store_square(x + t, stride, rows, steps - t, from + t);
 }
 
-// One number of each of W rows.
+// One number per row, of W rows.
 template <class V, class T>
 V load_rows(const T* x, int64_t stride, int64_t rows) {
   double v[kWidth<V>] = {};
@@ -75,7 +75,7 @@ void store_rows(T* x, int64_t stride, int64_t rows, V from) {
   for (int64_t i = 0; i < min<int64_t>(rows, kWidth<V>); ++i) x[i * stride] = T(v[i]);
 }
 
-// (1), (2) b and a of W rows over their a_0, and c_i = b_i - a_i b_0, all with order + 1 numbers; a_0 itself.
+// (1), (3): b / a_0, a / a_0 and c_i = b_i - a_i b_0 of W rows, with order + 1 numbers each; `first` is a_0.
 template <class V>
 struct Coefficients {
   V *b, *a, *c, first;
@@ -84,7 +84,7 @@ struct Coefficients {
   Coefficients(const Filter<T>& p, int64_t row, int64_t rows, V* memory) : b(memory), a(b + p.order + 1), c(a + p.order + 1) {
     const T *const from_b = p.b + row * (p.b_row ? p.b_taps : 0), *const from_a = p.a + row * (p.a_row ? p.a_taps : 0);
     first = load_rows<V>(from_a, p.a_row, rows);
-    if (rows < kWidth<V>) {  // lanes without a row divide by 1
+    if (rows < kWidth<V>) {  // unused lanes divide by 1
       V padded = first;
       for (int i = int(rows); i < kWidth<V>; ++i) set_lane(padded, i, 1.0);
       first = padded;
@@ -97,7 +97,7 @@ struct Coefficients {
   }
 };
 
-// (2), (3) The states of W rows in registers, and what multiplies them.
+// (2), (3): the states of W rows and their coefficients, in registers.
 template <int kOrder, class V>
 struct Recurrence {
   V b0, a[kOrder], c[kOrder], s[kOrder + 1];
@@ -125,8 +125,8 @@ void run_tile(const Coefficients<V>& of, int64_t steps, V* z, V* x) {
   for (int64_t t = 0; t < steps; ++t) x[t] = rows.step(x[t]);
   rows.put(z);
 }
-// The same from x to y, a square at a time: between its two transposes nothing leaves the registers, and while one square waits for itself
-// the next one is on its way.
+// The same from x to y, square by square: between its two transposes a square stays in registers, and the latency of one square overlaps
+// with the loads of the next.
 template <int kOrder, class V, class T>
 void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, int64_t rows, int64_t steps, V* z) {
   constexpr int W = kWidth<V>;
@@ -149,7 +149,7 @@ void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, in
   states.put(z);
 }
 
-// The same for any number of states, which lie in memory.
+// The same for any number of states, in memory.
 template <class V>
 void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s, V* x) {
   const V *const a = of.a, *const c = of.c;
@@ -164,21 +164,15 @@ void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s
   if (order) s[0] = next;
 }
 
-// f(order) where so many states fit in registers; whether they do.
-template <class F>
+// Calls f(order as a constant) if so many states, at least one, fit in registers; returns whether they do.
+template <int candidate = 1, class F>
 bool in_registers(int64_t order, F&& f) {
-  static_assert(kMostInRegisters == 8);
-  switch (order) {
-    case 1: return f(std::integral_constant<int, 1>{}), true;
-    case 2: return f(std::integral_constant<int, 2>{}), true;
-    case 3: return f(std::integral_constant<int, 3>{}), true;
-    case 4: return f(std::integral_constant<int, 4>{}), true;
-    case 5: return f(std::integral_constant<int, 5>{}), true;
-    case 6: return f(std::integral_constant<int, 6>{}), true;
-    case 7: return f(std::integral_constant<int, 7>{}), true;
-    case 8: return f(std::integral_constant<int, 8>{}), true;
-    default: return false;
-  }
+  if constexpr (candidate > kMostInRegisters)
+    return false;
+  else if (order == candidate)
+    return f(std::integral_constant<int, candidate>{}), true;
+  else
+    return in_registers<candidate + 1>(order, f);
 }
 template <class V>
 void run_steps(const Coefficients<V>& of, int64_t order, int64_t steps, V* z, V* x) {
@@ -210,7 +204,7 @@ void filter_rows(const Filter<T>& p, int64_t row) {
   for (int64_t i = 0; p.final && i < Z; ++i) store_rows(p.final + row * Z + i, Z, rows, z[i]);
 }
 
-// One row that is alone needs no lanes.
+// A row on its own runs in scalars.
 template <class T>
 void filter(const Filter<T>& p) {
   using V = Lanes<double>;

@@ -5,7 +5,7 @@
 namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
-// In blocks, so that a float32 sum over a long row keeps its digits.
+// In blocks, so that a float32 sum over a long row stays accurate.
 template <class T>
 double dot(const T* x, const T* y, int64_t n) {
   using V = Lanes<T>;
@@ -21,8 +21,7 @@ double dot(const T* x, const T* y, int64_t n) {
   return total;
 }
 
-// The adjoint of Channel, README (4). Per row: three transforms; reads u and grad, writes du. The batch is summed in the order in which
-// it is given.
+// The adjoint of Channel, README (4). Per row: three transforms; reads u and grad, writes du. The batch is summed in order.
 template <class T>
 class ChannelAdjoint {
  public:
@@ -37,7 +36,7 @@ class ChannelAdjoint {
     set_zero(at(7), N_);
     dD_ = 0;
   }
-  // du of one row, added to what is there if `more`. `next`: the gradient that comes after this one, or null.
+  // du of one row, added to du's values if `more`. `next`: the next gradient, or null.
   [[gnu::noinline]] void row(const T* u, const T* grad, T* du, bool more, const T* next) {
     T *const k_re = at(0), *const k_im = at(1), *const g_re = at(2), *const g_im = at(3);
     T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);
@@ -62,7 +61,7 @@ class ChannelAdjoint {
         });
     if (taps_.D) dD_ += dot(u, grad, L_);
   }
-  // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). Each may be null where its tap is.
+  // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). dk_reverse and dD may be null.
   [[gnu::noinline]] void finish(T* dk, T* dk_reverse, T* dD) {
     const int64_t causal = min(taps_.Lk, L_), ahead = min(taps_.Lr, L_ - 1);
     set_zero(dk + causal, taps_.Lk - causal);
@@ -70,7 +69,7 @@ class ChannelAdjoint {
       fft_.inverse(at(6), at(7), causal, [&](int64_t l, V value, V, int64_t left) { store_first(dk + l, value, left); });
     } else {
       set_zero(dk_reverse + ahead, taps_.Lr - ahead);
-      T *const re = at(0), *const im = at(1);  // the kernel's spectrum is done with
+      T *const re = at(0), *const im = at(1);  // overwrite the kernel's spectrum
       fft_.inverse(at(6), at(7), N_, [&](int64_t l, V value, V imag, int64_t) { store(re + l, value), store(im + l, imag); });
       __builtin_memcpy(dk, re, std::size_t(causal) * sizeof(T));
       for (int64_t j = 0; j < ahead; ++j) dk_reverse[j] = -im[N_ - 1 - j];
@@ -89,28 +88,27 @@ class ChannelAdjoint {
 
 template <class T>
 void fft_conv_adjoint(const FftConvAdjoint<T>& p) {
-  const FftConv<T>& f = p.forward;
-  if (f.B * f.H * f.L == 0) {
-    set_zero(p.dk, f.H * f.Lk);
-    set_zero(p.dD, f.H);
-    set_zero(p.dk_reverse, f.H * f.Lr);
+  if (p.B * p.H * p.L == 0) {
+    set_zero(p.dk, p.H * p.Lk);
+    set_zero(p.dD, p.H);
+    set_zero(p.dk_reverse, p.H * p.Lr);
     return;
   }
-  const RightAngle<T> fft(f.L);
-  parallel_for(f.H, f.threads, double((3 * f.B + 2) * fft.length()) * kTransformNs, [&](int64_t begin, int64_t end) {
-    ChannelAdjoint<T> adjoint(fft, f.L);
+  const RightAngle<T> fft(p.L);
+  parallel_for(p.H, p.threads, double((3 * p.B + 2) * fft.length()) * kTransformNs, [&](int64_t begin, int64_t end) {
+    ChannelAdjoint<T> adjoint(fft, p.L);
     for (int64_t h = begin; h < end; ++h) {
-      adjoint.set(channel_taps(f, h), p.grad + h * f.L);
-      for (int64_t b = 0; b < f.B; ++b) {
-        const int64_t row = (b * f.H + h) * f.L;
-        adjoint.row(f.u + row, p.grad + row, p.du + row, false, b + 1 < f.B ? p.grad + row + f.H * f.L : nullptr);
+      adjoint.set(channel_taps(p, h), p.grad + h * p.L);
+      for (int64_t b = 0; b < p.B; ++b) {
+        const int64_t row = (b * p.H + h) * p.L;
+        adjoint.row(p.u + row, p.grad + row, p.du + row, false, b + 1 < p.B ? p.grad + row + p.H * p.L : nullptr);
       }
-      adjoint.finish(p.dk + h * f.Lk, p.dk_reverse ? p.dk_reverse + h * f.Lr : nullptr, p.dD ? p.dD + h : nullptr);
+      adjoint.finish(p.dk + h * p.Lk, p.dk_reverse ? p.dk_reverse + h * p.Lr : nullptr, p.dD ? p.dD + h : nullptr);
     }
   });
 }
 
-// As those of rows.hpp.
+// Compiled only by this method's cpu.cpp, like Channel.
 extern template class ChannelAdjoint<float>;
 extern template class ChannelAdjoint<double>;
 

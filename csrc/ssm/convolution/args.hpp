@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers and sizes.
 #pragma once
 #include <cstdint>
 
@@ -18,13 +18,9 @@ struct FftConv {
 };
 
 template <class T>
-struct FftConvAdjoint {
-  FftConv<T> forward;  // y unused
-  const T* grad;       // (B, H, L)
-  T* du;               // (B, H, L)
-  T* dk;               // (H, Lk)
-  T* dD;               // (H,) or null
-  T* dk_reverse;       // (H, Lr) or null
+struct FftConvAdjoint : FftConv<T> {  // y unused
+  const T* grad;                      // (B, H, L)
+  T *du, *dk, *dD, *dk_reverse;       // shaped like the inputs, null if these are
 };
 
 template <class T>

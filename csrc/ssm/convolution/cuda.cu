@@ -1,6 +1,6 @@
 // Causal convolutions and their gradients on a GPU, by the right-angle product: README (1), (2), (4). Lengths are powers of two. A block
-// has a row in shared memory from its first layer to its last; of rows that are too long for that, the first layers and the last go
-// through a workspace, and a block has a polynomial among their remainders.
+// keeps a row in shared memory through all layers. If the row is too long, its first and last layers go through a workspace, and each block
+// takes one of the remaining polynomials.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
@@ -10,12 +10,12 @@
 namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;                               // of a block, at most
-constexpr int kLayers = 3;                                  // that a thread does at once, on 8 numbers
+constexpr int kThreads = 256;                               // per block, at most
+constexpr int kLayers = 3;                                  // per pass: a thread applies them to 8 numbers
 constexpr int64_t kNearBytes = (kEmulated ? 4 : 64) << 10;  // of a row in shared memory
 // Estimated, not measured; constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 4 : kBusyBlocks;
-constexpr int64_t kWorkBytes = kEmulated ? 64 << 10 : 512 << 20;  // of workspace for rows: larger batches are taken in chunks
+constexpr int64_t kWorkBytes = kEmulated ? 64 << 10 : 512 << 20;  // of workspace for rows: larger batches are processed in chunks
 
 // A transform of N = 2^log numbers: `top` layers first, then blocks of N >> top.
 struct Plan {
@@ -32,11 +32,11 @@ Plan plan_of(int64_t L) {
   return p;
 }
 
-// Numbers 16 apart in shared memory lie in other banks.
+// Numbers 16 apart in shared memory use different banks.
 QF_HD int64_t skewed(int64_t at) { return at + at / 16; }
 
-// The root w of block j at level s, modulo x^n - w^2, at 2^s + j: block 0 of level 0 is x^N - i, and the blocks modulo x^(n/2) - w and
-// x^(n/2) + w are the next level's 2 j and 2 j + 1.
+// roots[2^s + j] is the root w of block j at level s, modulo x^n - w^2: block 0 of level 0 is x^N - i, and the blocks modulo x^(n/2) - w
+// and x^(n/2) + w are blocks 2 j and 2 j + 1 of the next level.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_roots(const Plan p, cplx<T>* roots) {
   QF_ROLLED
@@ -70,7 +70,7 @@ __device__ __forceinline__ cplx<T> times_i(cplx<T> a) {
   return {-a.im, a.re};
 }
 
-// One layer: remainders modulo x^h - w and x^h + w of a + b x^h, or back, where both numbers come out doubled.
+// One layer: the remainders of a + b x^h modulo x^h - w and x^h + w; its inverse doubles both numbers.
 template <bool back, class T>
 __device__ __forceinline__ void layer(cplx<T>& a, cplx<T>& b, cplx<T> w) {
   if (back) {
@@ -97,7 +97,7 @@ __device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roo
     const int k = back ? layers - 1 - step : step;
     QF_UNROLL(4)
     for (int m = 0; m < half; ++m) {
-      // block b of 2^k; its root is that of block 0 turned by b's bits in reverse, halved
+      // block b of 2^k; its root is block 0's, rotated by half of b's reversed bits
       const int apart = half >> k, b = m / apart, first = b * 2 * apart + m % apart;
       const T r(0.70710678118654752440);
       cplx<T> root = w[k];
@@ -124,19 +124,18 @@ __device__ __forceinline__ void pass(cplx<T>* z, int log, int s, const Roots<T>&
   __syncthreads();
 }
 
-// There and back: the passes but for the last three layers of all, between which f(at, numbers) makes what goes back of eight numbers of a
-// spectrum, from `at` on.
-template <bool there, bool back, class T, class F>
+// A transform, its inverse, or both: f(at, numbers) is called between them on eight numbers of the spectrum, from `at` on.
+template <bool forward, bool back, class T, class F>
 __device__ __forceinline__ void transform(cplx<T>* z, int log, const Roots<T>& roots, F f) {
   const int odd = log % kLayers;
-  if (there) {
+  if (forward) {
     if (odd == 1) pass<1, false>(z, log, 0, roots);
     if (odd == 2) pass<2, false>(z, log, 0, roots);
     for (int s = odd; s + kLayers < log; s += kLayers) pass<kLayers, false>(z, log, s, roots);
   }
   for (int64_t t = threadIdx.x; t < int64_t(1) << (log - kLayers); t += blockDim.x) {
     cplx<T> x[8] = {};
-    if (there) {
+    if (forward) {
       QF_UNROLL(8)
       for (int m = 0; m < 8; ++m) x[m] = z[skewed(8 * t + m)];
       some_layers<kLayers, false>(x, roots, log - kLayers, t);
@@ -156,7 +155,7 @@ __device__ __forceinline__ void transform(cplx<T>* z, int log, const Roots<T>& r
   }
 }
 
-// Rows as transforms begin: real numbers, or for the taps c_n = k_n - i r_(N-1-n), as many as are used; 0 behind.
+// Inputs of transforms: real rows, or the taps c_n = k_n - i r_(N-1-n), padded with zeros.
 template <class T>
 struct Source {
   const T *re, *im;
@@ -166,24 +165,24 @@ struct Source {
     return {n < re_count ? re[row * re_pitch + n] : T(0), j < im_count ? -im[row * im_pitch + j] : T(0)};
   }
 };
-// Where they end: the real part, and D times what is beside it; or gradients of taps.
+// Outputs of transforms: the real part, plus D times `skip`; or gradients of taps.
 template <class T>
 struct Sink {
   T *re, *im;
   int64_t re_pitch, im_pitch, re_count, im_count;
-  const T *D, *beside;  // null, or (H,) and rows as long as re's
+  const T *D, *skip;  // null, or (H,) and rows as long as re's
   int64_t H;
   __device__ void put(const Plan& p, int64_t row, int64_t n, cplx<T> z) const {
     const T scale = T(1) / T(p.N);  // a power of two
     if (n < re_count) {
       const T x = z.re * scale;
-      re[row * re_pitch + n] = D ? multiply_add(D[remainder(row, H)], beside[row * re_pitch + n], x) : x;
+      re[row * re_pitch + n] = D ? multiply_add(D[remainder(row, H)], skip[row * re_pitch + n], x) : x;
     }
     if (const int64_t j = p.N - 1 - n; j < im_count) im[row * im_pitch + j] = -z.im * scale;
   }
 };
 
-// Layers s, ... of rows in the workspace z (rows, N). The first ones may read the source, the last ones back write the sink.
+// Layers s, ... of rows in the workspace z (rows, N). The first ones read the source, the last inverse ones write the sink.
 template <int layers, bool back, class T>
 __global__ void __launch_bounds__(kThreads, 1)
     far_pass(const Plan p, const int64_t rows, const int s, const cplx<T>* roots, cplx<T>* z, const Source<T> source, const Sink<T> sink) {
@@ -224,7 +223,7 @@ void far_layers(const Plan& p, int64_t rows, const cplx<T>* roots, cplx<T>* z, c
   if (back) first();
 }
 
-// A block's part of a row, `near` from first layer to last, or between those in the workspace.
+// A block's part of a row, in shared memory: the whole row, or one of the polynomials in the workspace.
 template <class T>
 struct Part {
   const Plan& p;
@@ -249,7 +248,7 @@ struct Part {
   }
 };
 
-// Spectra (rows, N) of rows that are near or in `z`, which may be `spectra`.
+// Spectra (rows, N) of rows from the source or the workspace `z`, which may be `spectra`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     put_spectra(const Plan p, const int64_t rows, const cplx<T>* roots, const Source<T> source, const cplx<T>* z, cplx<T>* spectra) {
@@ -266,7 +265,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// Rows times the spectrum of their channel's taps. Reads a row and a spectrum once, writes a row once.
+// Multiplies rows by the spectrum of their channel's taps. Reads a row and a spectrum once, writes a row once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int64_t rows, const int64_t H, const cplx<T>* roots,
                                                         const Source<T> source, const cplx<T>* taps, cplx<T>* z, const Sink<T> sink) {
@@ -283,8 +282,8 @@ __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int6
   }
 }
 
-// README (4): rows of grad times the conjugate spectrum of the taps go back; times that of u they are added to sums (shares, H, N), share
-// by share of the batch in its order. Reads u's spectrum, grad and the taps' once.
+// README (4): du from grad times the conjugate spectrum of the taps; grad times that of u is added to sums (shares, H, N), the batch in
+// order. Reads u's spectrum, grad and the taps' spectrum once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     correlate(const Plan p, const int64_t items, const int64_t H, const int64_t shares, const cplx<T>* roots, const Source<T> source,
@@ -312,7 +311,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// The way back of the summed spectra of a channel.
+// The inverse transform of a channel's summed spectra.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     gather(const Plan p, const int64_t H, const int64_t shares, const cplx<T>* roots, const cplx<T>* sums, cplx<T>* z, const Sink<T> sink) {
@@ -330,14 +329,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// dD = sum u g: a block a row, then a thread a channel over the batch in its order.
+// dD = sum u g: one block per row, then one thread per channel; fixed summation order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) dot_rows(const FftConvAdjoint<T> q, double* dots) {
-  const FftConv<T>& f = q.forward;
   QF_SHARED(double, warps);
-  for (int64_t row = blockIdx.x; row < f.B * f.H; row += gridDim.x) {
+  for (int64_t row = blockIdx.x; row < q.B * q.H; row += gridDim.x) {
     double sum = 0;
-    for (int64_t l = threadIdx.x; l < f.L; l += kThreads) sum += double(f.u[row * f.L + l]) * double(q.grad[row * f.L + l]);
+    for (int64_t l = threadIdx.x; l < q.L; l += kThreads) sum += double(q.u[row * q.L + l]) * double(q.grad[row * q.L + l]);
     sum = sum_of_lanes(sum);
     if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = sum;
     __syncthreads();
@@ -350,16 +348,15 @@ __global__ void __launch_bounds__(kThreads, 1) dot_rows(const FftConvAdjoint<T> 
 }
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_dots(const FftConvAdjoint<T> q, const double* dots) {
-  const FftConv<T>& f = q.forward;
   QF_ROLLED
-  for (int64_t h = int64_t(blockIdx.x) * kThreads + threadIdx.x; h < f.H; h += int64_t(gridDim.x) * kThreads) {
+  for (int64_t h = int64_t(blockIdx.x) * kThreads + threadIdx.x; h < q.H; h += int64_t(gridDim.x) * kThreads) {
     double sum = 0;
-    for (int64_t b = 0; b < f.B; ++b) sum += dots[b * f.H + h];
+    for (int64_t b = 0; b < q.B; ++b) sum += dots[b * q.H + h];
     q.dD[h] = T(sum);
   }
 }
 
-// What a call's transforms have in common.
+// Shared state of a call's transforms.
 template <class T>
 struct Transforms {
   Plan p;
@@ -380,7 +377,7 @@ struct Transforms {
     far<false>(rows, to, source, {});
     launch(put_spectra<T>, rows << p.top, p.threads(), shared, p, rows, roots, source, to, to);
   }
-  // Items of a batch whose rows have room in `arrays` workspaces.
+  // The number of batch items whose rows fit into `arrays` workspaces.
   int64_t items(const FftConv<T>& f, int arrays) const {
     return max(min(f.B, kWorkBytes / (arrays * f.H * p.N * int64_t(sizeof(cplx<T>)))), int64_t(1));
   }
@@ -404,30 +401,29 @@ void fft_conv(const FftConv<T>& f) {
 
 template <class T>
 void fft_conv_adjoint(const FftConvAdjoint<T>& q) {
-  const FftConv<T>& f = q.forward;
-  set_zero(q.dk, f.H * f.Lk), set_zero(q.dk_reverse, f.H * f.Lr);
-  if (f.B * f.H * f.L == 0) return set_zero(q.dD, f.H);
-  const Transforms<T> t(f);
+  set_zero(q.dk, q.H * q.Lk), set_zero(q.dk_reverse, q.H * q.Lr);
+  if (q.B * q.H * q.L == 0) return set_zero(q.dD, q.H);
+  const Transforms<T> t(q);
   const Plan& p = t.p;
-  const int64_t items = t.items(f, p.top ? 2 : 1), shares = min(items, max(kBlocksWanted / (f.H << p.top), int64_t(1)));
-  const Workspace<cplx<T>> of_u(items * f.H * p.N), z((p.top ? max(items, int64_t(1)) : 0) * f.H * p.N), sums(shares * f.H * p.N);
-  for (int64_t b = 0; b < f.B; b += items) {
-    const int64_t count = min(items, f.B - b), at = b * f.H * f.L;
-    t.spectra(count * f.H, {f.u + at, nullptr, f.L, 0, f.L, 0}, of_u);
-    const Source<T> grad{q.grad + at, nullptr, f.L, 0, f.L, 0};
-    const Sink<T> du{q.du + at, nullptr, f.L, 0, f.L, 0, f.D, q.grad + at, f.H};
-    t.template far<false>(count * f.H, z, grad, du);
-    launch(correlate<T>, (shares * f.H) << p.top, p.threads(), t.shared, p, count, f.H, shares, t.roots, grad, t.taps, of_u, z, du, sums,
+  const int64_t items = t.items(q, p.top ? 2 : 1), shares = min(items, max(kBlocksWanted / (q.H << p.top), int64_t(1)));
+  const Workspace<cplx<T>> of_u(items * q.H * p.N), z((p.top ? max(items, int64_t(1)) : 0) * q.H * p.N), sums(shares * q.H * p.N);
+  for (int64_t b = 0; b < q.B; b += items) {
+    const int64_t count = min(items, q.B - b), at = b * q.H * q.L;
+    t.spectra(count * q.H, {q.u + at, nullptr, q.L, 0, q.L, 0}, of_u);
+    const Source<T> grad{q.grad + at, nullptr, q.L, 0, q.L, 0};
+    const Sink<T> du{q.du + at, nullptr, q.L, 0, q.L, 0, q.D, q.grad + at, q.H};
+    t.template far<false>(count * q.H, z, grad, du);
+    launch(correlate<T>, (shares * q.H) << p.top, p.threads(), t.shared, p, count, q.H, shares, t.roots, grad, t.taps, of_u, z, du, sums,
            b == 0);
-    t.template far<true>(count * f.H, z, grad, du);
+    t.template far<true>(count * q.H, z, grad, du);
   }
-  const Sink<T> dk{q.dk, q.dk_reverse, f.Lk, f.Lr, min(f.Lk, f.L), q.dk_reverse ? min(f.Lr, f.L - 1) : 0, nullptr, nullptr, f.H};
-  launch(gather<T>, f.H << p.top, p.threads(), t.shared, p, f.H, shares, t.roots, sums, z, dk);
-  t.template far<true>(f.H, z, {}, dk);
+  const Sink<T> dk{q.dk, q.dk_reverse, q.Lk, q.Lr, min(q.Lk, q.L), q.dk_reverse ? min(q.Lr, q.L - 1) : 0, nullptr, nullptr, q.H};
+  launch(gather<T>, q.H << p.top, p.threads(), t.shared, p, q.H, shares, t.roots, sums, z, dk);
+  t.template far<true>(q.H, z, {}, dk);
   if (!q.dD) return;
-  const Workspace<double> dots(f.B * f.H);
-  launch(dot_rows<T>, f.B * f.H, kThreads, kThreads / kWarp * sizeof(double), q, dots);
-  launch(add_dots<T>, (f.H + kThreads - 1) / kThreads, kThreads, 0, q, dots);
+  const Workspace<double> dots(q.B * q.H);
+  launch(dot_rows<T>, q.B * q.H, kThreads, kThreads / kWarp * sizeof(double), q, dots);
+  launch(add_dots<T>, (q.H + kThreads - 1) / kThreads, kThreads, 0, q, dots);
 }
 
 template <class T>

@@ -1,4 +1,4 @@
-// Causal convolution: sums of products for short rows, the right-angle FFT for all others.
+// Causal convolution: direct sums for short rows, the right-angle FFT for all others.
 #pragma once
 #include "core/fft/right_angle.hpp"
 #include "core/run/parallel.hpp"
@@ -8,20 +8,19 @@
 namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
-constexpr int64_t kDirectUpTo = 64;          // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
-constexpr int64_t kFewChannels = 16;         // with fewer, the batch is cut too, so that threads have work
+constexpr int64_t kDirectUpTo = 64;          // taps and samples: up to here L^2 / W multiply-adds beat the shortest transform
+constexpr int64_t kFewChannels = 16;         // with fewer, the batch is split too, to occupy the threads
 constexpr double kTransformNs = 1.2;         // one number through one transform: estimated
-constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row: from here on the spectrum's real part lies in y, and less goes through L2
+constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row: from here on y holds the spectrum's real part, to save L2 traffic
 
-// From one array of a spectrum to the next: off the powers of two, where the eight streams of a pass over re and those over im would all
-// meet in one set of L1.
-constexpr int64_t kSkewLines = 3, kSetBytes = 4096;  // what lies so far apart is in one set
+// The distance between the arrays of a spectrum is no power of two: all streams of a pass over re and im would share one set of L1.
+constexpr int64_t kSkewLines = 3, kSetBytes = 4096;  // addresses kSetBytes apart share a set
 template <class T>
 int64_t skewed(int64_t N) {
   return N + kSkewLines * 64 / int64_t(sizeof(T));
 }
 
-// What one channel is convolved with; reverse and D may be null.
+// The kernels of one channel; reverse and D may be null.
 template <class T>
 struct Taps {
   const T *k, *reverse, *D;
@@ -32,7 +31,7 @@ Taps<T> channel_taps(const FftConv<T>& p, int64_t h) {
   return {p.k + h * p.Lk, p.k_reverse ? p.k_reverse + h * p.Lr : nullptr, p.D ? p.D + h : nullptr, p.Lk, p.Lr};
 }
 
-// README (1). Reads u and the kernels once, writes y once; all shifts hit L1. `padded` holds zeros around L numbers.
+// README (1). Reads u and the kernels once, writes y once; all shifts hit L1. `padded` has zeros around L numbers.
 template <class T>
 struct Padded {
   static constexpr int64_t kMargin = kDirectUpTo + kLanes<T>;
@@ -54,7 +53,7 @@ void convolve_direct(const Taps<T>& taps, const T* u, int64_t L, Padded<T>& padd
   }
 }
 
-// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, which acts on both sides at once. `next`: the row that comes after the taps.
+// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. `next`: the row after the taps, prefetched.
 template <class T>
 void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im, const T* next) {
   const int64_t N = fft.length(), causal = min(taps.Lk, L);
@@ -69,7 +68,7 @@ void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T
   fft.forward(re, im);
 }
 
-// How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (3) makes from a shorter transform where
+// How a row of L samples is transformed: whole, or without its last `rest` samples, which README (3) computes by a shorter transform if
 // that costs less than the padding. With k_reverse always whole.
 struct Cut {
   fft::Length length;
@@ -77,16 +76,15 @@ struct Cut {
 };
 template <class T>
 Cut row_cut(int64_t L, bool reverse) {
-  constexpr double kRest =
-      2.2;  // cost of a number of the rest, in numbers of the long transform: three transforms and two products instead of two and one
+  constexpr double kRest = 2.2;  // cost per number of the rest: three transforms and two products instead of two and one
   const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
   if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
     return {whole, 0};
   return {most, L - most.N};
 }
 
-// The rows of one channel after another, by the FFT. Per row: reads u twice, writes y once, both fetched beforehand (a fifth of the time of
-// rows of 4096); the spectra (4 N numbers) stay in cache, the kernel's is made once a channel.
+// The rows of one channel, by the FFT. Per row: reads u twice, writes y once, both prefetched (a fifth of the time of rows of 4096); the
+// spectra (4 N numbers) stay in cache, the kernel's is computed once per channel.
 template <class T>
 class Channel {
  public:
@@ -102,12 +100,12 @@ class Channel {
     rest_fft_.forward(taps.k, min(rest_, taps.Lk), part(0), part(1));
     rest_fft_.forward(taps.k + from, min(rest_, taps.Lk - from), part(2), part(3));
   }
-  // `next`: the row or the taps that come after this one, or null.
+  // `next`: the following row or taps, or null.
   [[gnu::noinline]] void apply(const T* u, T* y, const T* next) {
     T *const y_rest = y + L_ - rest_, *const own = work_ + 2 * stride_;
     const bool in_place = L_ == fft_.length() && L_ * int64_t(sizeof(T)) >= kInPlaceFrom && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
     fft_.convolve(
-        u, L_ - rest_, k_re(), k_im(), in_place ? y : own, in_place ? beside(y, own) : own + stride_,
+        u, L_ - rest_, k_re(), k_im(), in_place ? y : own, in_place ? next_sets(y, own) : own + stride_,
         [&](int64_t l, V value, V wrapped, int64_t left) {
           if (l < rest_) store_first(y_rest + l, wrapped, rest_ - l);
           if (D_) value += load_first<V>(u + l, left) * *D_;
@@ -131,8 +129,8 @@ class Channel {
         rest_stride_(rest_ ? skewed<T>(rest_fft_.length()) : 0),
         work_(4 * stride_ + 8 * rest_stride_) {}
 
-  // A place from `from` on whose sets of L1 lie beside those of y.
-  static T* beside(const T* y, T* from) {
+  // The first address from `from` on in L1 sets next to those of y.
+  static T* next_sets(const T* y, T* from) {
     const auto off = reinterpret_cast<std::uintptr_t>(y) - reinterpret_cast<std::uintptr_t>(from) + kSkewLines * 64;
     return from + off % kSetBytes / sizeof(T);
   }
@@ -162,7 +160,7 @@ class Channel {
   const T* D_ = nullptr;
 };
 
-// Into how many parts the batch of every channel is cut.
+// The number of parts that a channel's batch is split into.
 inline int64_t batch_cuts(int64_t B, int64_t H) { return H >= kFewChannels ? 1 : min(B, (kFewChannels + H - 1) / H); }
 
 template <class T>
@@ -180,11 +178,11 @@ void fft_conv(const FftConv<T>& p) {
   const double rows = double(p.B) / double(cuts);
   parallel_for(p.H * cuts, p.threads, (2 * rows + 1) * double(p.L) * kTransformNs, [&](int64_t begin, int64_t end) {
     Channel<T> convolution(p.L, p.k_reverse != nullptr);
-    for (int64_t item = begin, made = -1; item < end; ++item) {
+    for (int64_t item = begin, channel = -1; item < end; ++item) {
       const int64_t h = item / cuts, cut = item % cuts;
       const int64_t first = p.B * cut / cuts, rows_end = p.B * (cut + 1) / cuts;
-      if (made != h) convolution.set(channel_taps(p, h), p.u + (first * p.H + h) * p.L);
-      made = h;
+      if (channel != h) convolution.set(channel_taps(p, h), p.u + (first * p.H + h) * p.L);
+      channel = h;
       for (int64_t b = first; b < rows_end; ++b) {
         const T* const u = p.u + (b * p.H + h) * p.L;
         const T* const next = b + 1 < rows_end ? u + p.H * p.L : h + 1 < p.H ? p.k + (h + 1) * p.Lk : nullptr;
@@ -194,7 +192,7 @@ void fft_conv(const FftConv<T>& p) {
   });
 }
 
-// Compiled by this noun's cpu.cpp, and by no other that convolves.
+// Compiled only by this method's cpu.cpp.
 extern template class Channel<float>;
 extern template class Channel<double>;
 

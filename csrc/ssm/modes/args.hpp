@@ -1,8 +1,7 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers and sizes.
 #pragma once
 #include <cstdint>
 
-#include "core/abi/rows.hpp"
 #include "core/abi/table.hpp"
 #include "core/lanes/cplx.hpp"
 
@@ -11,49 +10,39 @@ namespace quatrefoil::ssm::modes {
 enum class Disc { zoh, bilinear, dss };                                    // zero-order hold, bilinear, diagonal state spaces
 QF_HD double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // upstream's DSS counts a mode once
 
+// Weights v (M, H, N) and logarithms of poles x (H, N), for rows (M, H, L) of real or complex numbers.
 template <class T>
-struct LogVandermonde {
-  const cplx<T>* v;  // (M, H, N)
-  const cplx<T>* x;  // (H, N)
-  T* y;              // (M, H, L): twice the real part; or cplx (M, H, L)
+struct Exponentials {
+  const cplx<T>*v, *x;
   std::int64_t M, H, N, L;
-  bool conj;  // whether v and x stand for conjugate pairs
+  bool complex;  // rows; in a real sum v and x stand for conjugate pairs
   int threads;
+  QF_HD std::int64_t parts() const { return complex ? 2 : 1; }  // a complex row is two real ones
 };
 
 template <class T>
-struct LogVandermondeAdjoint {
-  LogVandermonde<T> forward;  // y unused
-  const T* grad;              // like y
+struct LogVandermonde : Exponentials<T> {
+  T* y;  // rows
+};
+
+template <class T>
+struct LogVandermondeAdjoint : Exponentials<T> {
+  const T* grad;  // like y
   cplx<T>*dv, *dx;
 };
 
 template <class T>
-struct LogVandermondeTranspose {
-  const T* u;        // (M, H, L), or cplx (M, H, L)
-  const cplx<T>* v;  // (M, H, N)
-  const cplx<T>* x;  // (H, N)
-  cplx<T>* y;        // (M, H, N)
-  std::int64_t M, H, N, L;
-  bool complex;  // whether u is
-  int threads;
+struct LogVandermondeTranspose : Exponentials<T> {
+  const T* u;  // rows
+  cplx<T>* y;  // (M, H, N)
 };
 
 template <class T>
-struct LogVandermondeTransposeAdjoint {
-  LogVandermondeTranspose<T> forward;  // y unused
-  const cplx<T>* grad;                 // (M, H, N)
-  T* du;                               // like u
+struct LogVandermondeTransposeAdjoint : Exponentials<T> {
+  const T* u;
+  const cplx<T>* grad;  // like y
+  T* du;
   cplx<T>*dv, *dx;
-};
-
-// Rows that several others share, repeated: b = a, for numbers E, T or cplx<T>. On devices alone.
-template <class E>
-struct Repeat {
-  enum { kA, kB };
-  const E* a;
-  E* b;
-  Rows<2> rows;  // strides of 0 where a is shared
 };
 
 template <class T>
@@ -62,8 +51,6 @@ struct Kernels {
   void (*log_vandermonde_adjoint)(const LogVandermondeAdjoint<T>&);
   void (*log_vandermonde_transpose)(const LogVandermondeTranspose<T>&);
   void (*log_vandermonde_transpose_adjoint)(const LogVandermondeTransposeAdjoint<T>&);
-  void (*repeat)(const Repeat<T>&);
-  void (*repeat_complex)(const Repeat<cplx<T>>&);
 };
 using Table = TableOf<Kernels>;
 

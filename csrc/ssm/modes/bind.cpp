@@ -1,6 +1,5 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
-#include "core/host/split.hpp"
 #include "py/arguments.hpp"
 #include "ssm/modes/args.hpp"
 
@@ -9,132 +8,78 @@ QF_TABLE(ssm, modes)
 namespace quatrefoil::ssm::modes {
 namespace {
 
-// The axes of x tell which of v are whose; x comes after v.
-void know_sizes(Arguments& given, const View& x, std::int64_t L) {
+// The axes of x, which is argument `x_at` and taken after v, tell H.. apart from M...
+void know_sizes(Arguments& given, std::size_t x_at, std::int64_t L) {
+  const View x = given.peek(x_at);
   given.size("L", L);
   given.axes("H..", x.shape, x.rank > 0 ? x.rank - 1 : 0);
 }
-// v (M.., H.., N) and x (H.., N), in a struct that names them so.
-template <class P>
-void take_poles(Arguments& given, P& p, int threads) {
+template <class T>
+void take_poles(Arguments& given, Exponentials<T>& p, bool complex, int threads) {
   p.v = given.input("v", "M.. H.. N");
   p.x = given.input("x", "H.. N");
-  p.M = given.product("M.."), p.H = given.product("H.."), p.N = given["N"], p.L = given["L"], p.threads = threads;
+  p.M = given.product("M.."), p.H = given.product("H.."), p.N = given["N"], p.L = given["L"];
+  p.complex = complex, p.threads = threads;
 }
-// An array over l, which may be real or complex.
 template <class T>
-T* values(const Fit::Fitted& array, bool real) {
-  if (real) return array;
+T* rows(const Fit::Fitted& array, bool complex) {
+  if (!complex) return array;
   return reinterpret_cast<T*>(static_cast<cplx<T>*>(array));
 }
 
-template <bool conj>
+template <bool complex, class T>
 void log_vandermonde(Arguments& given, std::int64_t L, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    LogVandermonde<T> p{};
-    know_sizes(given, given.peek(1), L);
-    take_poles(given, p, threads);
-    p.conj = conj;
-    p.y = values<T>(given.output("out", "M.. H.. L"), conj);
-    given.run(kernels<T>().log_vandermonde, p);
-  });
-}
-
-template <bool conj>
-void log_vandermonde_adjoint(Arguments& given, std::int64_t L, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    LogVandermondeAdjoint<T> q{};
-    know_sizes(given, given.peek(1), L);
-    take_poles(given, q.forward, threads);
-    q.forward.conj = conj;
-    q.grad = values<T>(given.input("grad", "M.. H.. L"), conj);
-    q.dv = given.gradient_of("v"), q.dx = given.gradient_of("x");
-    given.run(kernels<T>().log_vandermonde_adjoint, q);
-  });
+  LogVandermonde<T> p{};
+  know_sizes(given, 1, L);
+  take_poles(given, p, complex, threads);
+  p.y = rows<T>(given.output("out", "M.. H.. L"), complex);
+  given.run(kernels<T>().log_vandermonde, p);
 }
 
 template <bool complex, class T>
-LogVandermondeTranspose<T> transpose_inputs(Arguments& given, std::int64_t L, int threads) {
-  LogVandermondeTranspose<T> p{};
-  know_sizes(given, given.peek(2), L);
-  const auto u = given.input("u", "M.. H.. L");
-  take_poles(given, p, threads);
-  p.u = values<T>(u, !complex), p.complex = complex;
-  return p;
+void log_vandermonde_adjoint(Arguments& given, std::int64_t L, int threads) {
+  LogVandermondeAdjoint<T> p{};
+  know_sizes(given, 1, L);
+  take_poles(given, p, complex, threads);
+  p.grad = rows<T>(given.input("grad", "M.. H.. L"), complex);
+  p.dv = given.gradient_of("v"), p.dx = given.gradient_of("x");
+  given.run(kernels<T>().log_vandermonde_adjoint, p);
 }
 
-template <bool complex>
+template <bool complex, class T>
 void log_vandermonde_transpose(Arguments& given, std::int64_t L, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    auto p = transpose_inputs<complex, T>(given, L, threads);
-    p.y = given.output_like("out", "v");
-    given.run(kernels<T>().log_vandermonde_transpose, p);
-  });
+  LogVandermondeTranspose<T> p{};
+  know_sizes(given, 2, L);
+  p.u = rows<T>(given.input("u", "M.. H.. L"), complex);
+  take_poles(given, p, complex, threads);
+  p.y = given.output_like("out", "v");
+  given.run(kernels<T>().log_vandermonde_transpose, p);
 }
 
-template <bool complex>
+template <bool complex, class T>
 void log_vandermonde_transpose_adjoint(Arguments& given, std::int64_t L, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    LogVandermondeTransposeAdjoint<T> q{};
-    q.forward = transpose_inputs<complex, T>(given, L, threads);
-    q.grad = given.input_like("grad", "v");
-    q.du = values<T>(given.gradient_of("u"), !complex), q.dv = given.gradient_of("v"), q.dx = given.gradient_of("x");
-    given.run(kernels<T>().log_vandermonde_transpose_adjoint, q);
-  });
+  LogVandermondeTransposeAdjoint<T> p{};
+  know_sizes(given, 2, L);
+  p.u = rows<T>(given.input("u", "M.. H.. L"), complex);
+  take_poles(given, p, complex, threads);
+  p.grad = given.input_like("grad", "v");
+  p.du = rows<T>(given.gradient_of("u"), complex), p.dv = given.gradient_of("v"), p.dx = given.gradient_of("x");
+  given.run(kernels<T>().log_vandermonde_transpose_adjoint, p);
 }
-
-#if defined(QF_DEVICE)  // the host's are NumPy's
-template <class T>
-void repeat(const Arguments& given, const Fit::Fitted& a, const Fit::Fitted& b) {
-  const View &from = a.view(), &to = b.view();
-  bool fits = from.rank > 0 && from.rank <= to.rank && from.dim(1) == to.dim(1);
-  for (int i = 2; fits && i <= from.rank; ++i) fits = from.dim(i) == to.dim(i) || from.dim(i) == 1;
-  given.require(fits, "a does not broadcast to its result");
-  std::int64_t strides[2][View::kMaxRank] = {};
-  broadcast_strides(from, to, -1, strides[0]), broadcast_strides(to, to, -1, strides[1]);
-  const auto rows = split_rows<2>(to, to.rank - 1, strides);
-  if (is_complex(to.dtype))
-    given.run(kernels<T>().repeat_complex, Repeat<cplx<T>>{a, b, rows});
-  else
-    given.run(kernels<T>().repeat, Repeat<T>{a, b, rows});
-}
-
-void broadcast_rows(Arguments& given, const py::tuple&, int) {
-  given.dispatch([&](auto zero) {
-    const auto a = given.strided("a", "a..");
-    repeat<decltype(zero)>(given, a, given.output("out", "b.."));
-  });
-}
-
-// What was broadcast is summed by the caller.
-void broadcast_rows_adjoint(Arguments& given, const py::tuple&, int) {
-  given.dispatch([&](auto zero) {
-    given.skip();
-    const auto grad = given.strided("grad", "b..");
-    repeat<decltype(zero)>(given, grad, given.output_like("da", "grad"));
-  });
-}
-#endif
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "log_vandermonde", &log_vandermonde<true>);
-  define(m, "log_vandermonde_vjp", &log_vandermonde_adjoint<true>);
-  define(m, "log_vandermonde_complex", &log_vandermonde<false>);
-  define(m, "log_vandermonde_complex_vjp", &log_vandermonde_adjoint<false>);
-  define(m, "log_vandermonde_transpose", &log_vandermonde_transpose<false>);
-  define(m, "log_vandermonde_transpose_vjp", &log_vandermonde_transpose_adjoint<false>);
-  define(m, "log_vandermonde_transpose_complex", &log_vandermonde_transpose<true>);
-  define(m, "log_vandermonde_transpose_complex_vjp", &log_vandermonde_transpose_adjoint<true>);
-#if defined(QF_DEVICE)
-  define(m, "broadcast_rows", &broadcast_rows);
-  define(m, "broadcast_rows_vjp", &broadcast_rows_adjoint);
-#endif
+  define(m, "log_vandermonde", &log_vandermonde<false, float>, &log_vandermonde<false, double>);
+  define(m, "log_vandermonde_vjp", &log_vandermonde_adjoint<false, float>, &log_vandermonde_adjoint<false, double>);
+  define(m, "log_vandermonde_complex", &log_vandermonde<true, float>, &log_vandermonde<true, double>);
+  define(m, "log_vandermonde_complex_vjp", &log_vandermonde_adjoint<true, float>, &log_vandermonde_adjoint<true, double>);
+  define(m, "log_vandermonde_transpose", &log_vandermonde_transpose<false, float>, &log_vandermonde_transpose<false, double>);
+  define(m, "log_vandermonde_transpose_vjp", &log_vandermonde_transpose_adjoint<false, float>,
+         &log_vandermonde_transpose_adjoint<false, double>);
+  define(m, "log_vandermonde_transpose_complex", &log_vandermonde_transpose<true, float>, &log_vandermonde_transpose<true, double>);
+  define(m, "log_vandermonde_transpose_complex_vjp", &log_vandermonde_transpose_adjoint<true, float>,
+         &log_vandermonde_transpose_adjoint<true, double>);
 }
 
 }  // namespace quatrefoil::ssm::modes

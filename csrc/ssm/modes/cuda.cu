@@ -1,5 +1,5 @@
-// Sums over modes on a GPU and the moments that are their transpose, a tile of 64 x 64 times a block, and with them sums of exponentials
-// with the poles given, and their adjoints: README (6)-(10).
+// Sums over modes on a GPU and the moments that are their transpose, one tile of 64 x 64 times per block; sums of exponentials with the
+// poles given, and their adjoints: README (6)-(10).
 #include "core/cuda/shared.hpp"
 #include "ssm/modes/cuda.hpp"
 
@@ -7,27 +7,27 @@ namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
 
 constexpr int kChunk = 16;         // modes whose powers are in shared memory
-constexpr int kPitch = kSide + 1;  // so that neighbouring modes lie in other banks
-constexpr int kRun = 8;            // powers that one exponential starts
+constexpr int kPitch = kSide + 1;  // so that neighbouring modes use different banks
+constexpr int kRun = 8;            // powers per exponential
 constexpr int kPatch = 4;          // a thread has kPatch x kPatch numbers of a tile
 
 __device__ __forceinline__ cplx<double> power(const Mode& mode, double t) { return raised(mode.log, mode.low, t); }
 
-// Of a tile that begins at `first`: where giant step i begins. The last ones of a row begin early, so that all have their baby steps
-// within the row; those baby steps belong to others.
+// The giant steps of a tile that begins at `first`. The last ones of a row begin early, so that all baby steps lie within the row; those
+// baby steps then belong to earlier giant steps.
 struct Steps {
   int64_t first, L, babies;  // babies: kSide, or the whole of a shorter row
   __device__ Steps(const Shape& s, int64_t tile) : first(tile * kTile), L(s.L), babies(min(int64_t(kSide), s.L)) {}
   __device__ int64_t giant(int i) const { return min(first + int64_t(i) * kSide, L - babies); }
   __device__ bool has(int i, int j) const { return j < babies && giant(i) + j >= first + int64_t(i) * kSide; }
-  // The exponents, whose sum is l - origin: of modes that grow neither is above 0, of others none below.
+  // The exponents, whose sum is l - origin: neither is positive for growing modes, neither negative for others.
   __device__ double giant_power(const Mode& mode, int i) const {
     return mode.origin > 0 ? double(giant(i) + babies - 1) - mode.origin : double(giant(i));
   }
   __device__ double baby_power(const Mode& mode, int j) const { return mode.origin > 0 ? double(j - (babies - 1)) : double(j); }
 };
 
-// count powers z^exponent(k) times w, each from the last by `factor` where the exponents are `step` apart.
+// kRun powers z^exponent(k) times w, each from the previous one if their exponents are `step` apart.
 template <class T, class F>
 __device__ __forceinline__ void put_powers(const Mode& mode, cplx<double> w, int first, int step, F exponent, cplx<T>* to) {
   const cplx<double> factor = power(mode, step);
@@ -43,7 +43,7 @@ __device__ __forceinline__ void put_powers(const Mode& mode, cplx<double> w, int
   }
 }
 
-// The modes of a chunk: giant steps in u, baby steps times their weights in v; 0 for modes and steps that are none. A run a thread.
+// The modes of a chunk: giant steps in u, baby steps times their weights in v, padded with zeros. One run per thread.
 template <class T>
 __device__ __forceinline__ void put_chunk(const Shape& s, const Steps& steps, const Mode* modes, const cplx<double>* weights, double factor,
                                           int64_t left, cplx<T>* u, cplx<T>* v) {
@@ -67,7 +67,7 @@ __device__ __forceinline__ void put_chunk(const Shape& s, const Steps& steps, co
   }
 }
 
-// A block a tile of a row: writes y once, reads modes alone.
+// One block per tile of a row: reads only modes, writes y once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     sum_tiles(const Shape s, const Mode* modes, const cplx<double>* weights, const double factor, T* y) {
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int64_t n = 0; n < s.N; n += kChunk) {
       put_chunk(s, steps, modes + h * s.N + n, weights + (row * s.H + h) * s.N + n, factor, s.N - n, u, v);
       __syncthreads();
-      T sum[kPatch][kPatch] = {};  // of few terms: many modes are then as exact as few
+      T sum[kPatch][kPatch] = {};  // of few terms, for accuracy with many modes
       QF_UNROLL(2)
       for (int k = 0; k < kChunk; ++k) {
         cplx<T> a[kPatch], b[kPatch];
@@ -114,7 +114,7 @@ void sum_rows(const Shape& s, const Mode* modes, const cplx<double>* weights, do
   launch(sum_tiles<T>, s.rows * s.H * s.tiles(), kThreads, 2 * kChunk * kPitch * sizeof(cplx<T>), s, modes, weights, factor, y);
 }
 
-// (9) Of one tile of a row, for every mode, into parts (row, h, tile, n). Reads g once.
+// (9): the moments of each tile of a row, for every mode, into parts (row, h, tile, n). Reads g once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) measure_tiles(const Shape s, const Mode* modes, const T* g, Moment* parts) {
   constexpr int groups = kThreads / kChunk, giants = kSide / groups;  // a thread has `giants` steps of one mode
@@ -176,17 +176,17 @@ template void measure_rows(const Shape&, const Mode*, const double*, Moment*);
 
 // ------------------------------------------------------------ sums of exponentials with the poles given
 
-// z = e^x, and the weights of each row: v, conj(grad) v where there is a grad; of the imaginary part of a complex sum -i times these, of
-// the gradient in a complex u, whose real part counts, i times these.
+// z = e^x, and the weights of each row: v, or conj(grad) v. The imaginary part of a complex sum has -i times these, that of the gradient in
+// a complex u has i times these.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    put_poles(const Shape s, const cplx<T>* v, const cplx<T>* x, const cplx<T>* grad, Mode* modes, cplx<double>* weights) {
+    put_poles(const Shape s, const Exponentials<T> p, const cplx<T>* grad, Mode* modes, cplx<double>* weights) {
   each_mode(s, [&](int64_t h, int64_t n) {
-    modes[h * s.N + n] = {wide(x[h * s.N + n]), 0, 0};
+    modes[h * s.N + n] = {wide(p.x[h * s.N + n]), 0, 0};
     if (!weights) return;
     for (int64_t row = 0; row < s.rows; ++row) {
       const int64_t at = ((row / s.parts) * s.H + h) * s.N + n;
-      cplx<double> w = wide(v[at]);
+      cplx<double> w = wide(p.v[at]);
       if (grad) w = conjugate(wide(grad[at])) * w;
       if (row % s.parts) w = grad ? cplx<double>{-w.im, w.re} : cplx<double>{w.im, -w.re};
       weights[(row * s.H + h) * s.N + n] = w;
@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   });
 }
 
-// The moments of output m: of its real row, or of both rows, whose numbers are g or their conjugates.
+// The moments of output m, of its numbers or of their conjugates.
 __device__ __forceinline__ Moment moment_of(const Shape& s, const Moment* parts, int64_t m, int64_t h, int64_t n, bool conj) {
   const Moment re = moment(s, parts, m * s.parts, h, n);
   if (s.parts == 1) return re;
@@ -204,14 +204,8 @@ __device__ __forceinline__ Moment moment_of(const Shape& s, const Moment* parts,
 }
 
 template <class T>
-Shape shape_of(const LogVandermonde<T>& p) {
-  const int64_t parts = p.conj ? 1 : 2;
-  return {p.M * parts, parts, p.H, p.N, p.L};
-}
-template <class T>
-Shape shape_of(const LogVandermondeTranspose<T>& p) {
-  const int64_t parts = p.complex ? 2 : 1;
-  return {p.M * parts, parts, p.H, p.N, p.L};
+Shape shape_of(const Exponentials<T>& p) {
+  return {p.M * p.parts(), p.parts(), p.H, p.N, p.L};
 }
 
 template <class T>
@@ -219,20 +213,20 @@ void log_vandermonde(const LogVandermonde<T>& p) {
   const Shape s = shape_of(p);
   const Workspace<Mode> modes(s.H * s.N);
   const Workspace<cplx<double>> weights(s.rows * s.H * s.N);
-  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, p.v, p.x, nullptr, modes, weights);
-  sum_rows<T>(s, modes, weights, p.conj ? 2.0 : 1.0, p.y);
+  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, p, nullptr, modes, weights);
+  sum_rows<T>(s, modes, weights, p.complex ? 1.0 : 2.0, p.y);
 }
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) finish_adjoint(const Shape s, const LogVandermondeAdjoint<T> p, const Moment* parts) {
   each_mode(s, [&](int64_t h, int64_t n) {
-    const double pairs = p.forward.conj ? 2.0 : 1.0;  // a real g stands for a conjugate pair
+    const double pairs = p.complex ? 1.0 : 2.0;  // a real row stands for a conjugate pair
     cplx<double> dx{};
-    for (int64_t m = 0; m < p.forward.M; ++m) {
+    for (int64_t m = 0; m < p.M; ++m) {
       const int64_t at = (m * s.H + h) * s.N + n;
       const Moment S = moment_of(s, parts, m, h, n, true);
       p.dv[at] = narrow<T>(conjugate(scaled(S.s0, pairs)));
-      dx = dx + conjugate(wide(p.forward.v[at]) * scaled(S.s1, pairs));
+      dx = dx + conjugate(wide(p.v[at]) * scaled(S.s1, pairs));
     }
     p.dx[h * s.N + n] = narrow<T>(dx);
   });
@@ -240,10 +234,10 @@ __global__ void __launch_bounds__(kThreads, 1) finish_adjoint(const Shape s, con
 
 template <class T>
 void log_vandermonde_adjoint(const LogVandermondeAdjoint<T>& p) {
-  const Shape s = shape_of(p.forward);
+  const Shape s = shape_of(p);
   const Workspace<Mode> modes(s.H * s.N);
   const Workspace<Moment> parts(s.rows * s.H * s.tiles() * s.N);
-  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, p.forward.v, p.forward.x, nullptr, modes, nullptr);
+  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, p, nullptr, modes, nullptr);
   measure_rows<T>(s, modes, p.grad, parts);
   launch(finish_adjoint<T>, mode_blocks(s), kThreads, 0, s, p, parts);
 }
@@ -264,7 +258,7 @@ void log_vandermonde_transpose(const LogVandermondeTranspose<T>& p) {
   const Shape s = shape_of(p);
   const Workspace<Mode> modes(s.H * s.N);
   const Workspace<Moment> parts(s.rows * s.H * s.tiles() * s.N);
-  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, p.v, p.x, nullptr, modes, nullptr);
+  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, p, nullptr, modes, nullptr);
   measure_rows<T>(s, modes, p.u, parts);
   launch(finish_transpose<T>, mode_blocks(s), kThreads, 0, s, p, parts);
 }
@@ -275,12 +269,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     finish_transpose_adjoint(const Shape s, const LogVandermondeTransposeAdjoint<T> p, const Moment* parts) {
   each_mode(s, [&](int64_t h, int64_t n) {
     cplx<double> dx{};
-    for (int64_t m = 0; m < p.forward.M; ++m) {
+    for (int64_t m = 0; m < p.M; ++m) {
       const int64_t at = (m * s.H + h) * s.N + n;
       const Moment S = moment_of(s, parts, m, h, n, false);
       const cplx<double> g = wide(p.grad[at]);
       p.dv[at] = narrow<T>(g * conjugate(S.s0));
-      dx = dx + g * conjugate(wide(p.forward.v[at]) * S.s1);
+      dx = dx + g * conjugate(wide(p.v[at]) * S.s1);
     }
     p.dx[h * s.N + n] = narrow<T>(dx);
   });
@@ -289,45 +283,26 @@ __global__ void __launch_bounds__(kThreads, 1)
 // du_l = sum_n g_n conj(v_n z_n^l), for real u its real part, is a sum of exponentials.
 template <class T>
 void log_vandermonde_transpose_adjoint(const LogVandermondeTransposeAdjoint<T>& p) {
-  const LogVandermondeTranspose<T>& f = p.forward;
-  const Shape s = shape_of(f);
+  const Shape s = shape_of(p);
   const Workspace<Mode> modes(s.H * s.N);
   const Workspace<cplx<double>> weights(s.rows * s.H * s.N);
   const Workspace<Moment> parts(s.rows * s.H * s.tiles() * s.N);
-  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, f.v, f.x, p.grad, modes, weights);
+  launch(put_poles<T>, mode_blocks(s), kThreads, 0, s, p, p.grad, modes, weights);
   sum_rows<T>(s, modes, weights, 1.0, p.du);
-  measure_rows<T>(s, modes, f.u, parts);
+  measure_rows<T>(s, modes, p.u, parts);
   launch(finish_transpose_adjoint<T>, mode_blocks(s), kThreads, 0, s, p, parts);
 }
 
-// A thread a number of b. Reads a once, writes b once.
-template <class E>
-__global__ void __launch_bounds__(kThreads, 1) repeat_rows(const Repeat<E> p) {
-  const auto& r = p.rows;
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < r.rows * r.length; at += int64_t(gridDim.x) * kThreads) {
-    const int64_t row = at / r.length, n = at % r.length;
-    p.b[r.offset(p.kB, row) + n * r.along[p.kB]] = p.a[r.offset(p.kA, row) + n * r.along[p.kA]];
-  }
-}
-
-template <class E>
-void repeat(const Repeat<E>& p) {
-  launch(repeat_rows<E>, (p.rows.rows * p.rows.length + kThreads - 1) / kThreads, kThreads, 0, p);
-}
-
 template <class T>
-constexpr Kernels<T> kKernels = {
-    log_vandermonde<T>, log_vandermonde_adjoint<T>, log_vandermonde_transpose<T>, log_vandermonde_transpose_adjoint<T>, repeat<T>,
-    repeat<cplx<T>>};
+constexpr Kernels<T> kKernels = {log_vandermonde<T>, log_vandermonde_adjoint<T>, log_vandermonde_transpose<T>,
+                                 log_vandermonde_transpose_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};
 extern const char* const ops;
 const char* const ops =
     "log_vandermonde log_vandermonde_vjp log_vandermonde_complex log_vandermonde_complex_vjp log_vandermonde_transpose "
-    "log_vandermonde_transpose_vjp log_vandermonde_transpose_complex log_vandermonde_transpose_complex_vjp broadcast_rows "
-    "broadcast_rows_vjp";
+    "log_vandermonde_transpose_vjp log_vandermonde_transpose_complex log_vandermonde_transpose_complex_vjp";
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::modes

@@ -1,5 +1,5 @@
-// Sums over modes on a GPU, and the moments that are their transpose: README (6)-(9). For cuda.cu files of the nouns that build on them;
-// the kernels of both are compiled with cuda.cu of this noun alone.
+// Sums over modes on a GPU, and the moments that are their transpose: README (6)-(9). For other methods' cuda.cu files; the kernels are
+// compiled only with this method's cuda.cu.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/workspace.hpp"
@@ -13,13 +13,13 @@ constexpr int kThreads = 256;
 constexpr int kSide = 64;  // a tile is kSide giant steps of kSide baby steps
 constexpr int64_t kTile = kSide * kSide;
 
-// A mode as the sums need it. Where `origin` is not 0 it grows, and stands for z^(l - origin), l <= origin.
+// A mode of the sums. If `origin` is not 0, the mode grows and stands for z^(l - origin), l <= origin.
 struct Mode {
   cplx<double> log;
   double low, origin;
 };
 
-// Rows of numbers over l, as the sums see them: (m, h, l), each of one real number or of two, which are two rows.
+// Rows of numbers (m, h, l), real or complex; a complex row counts as two.
 struct Shape {
   int64_t rows, parts, H, N, L;
   QF_HD int64_t tiles() const { return (L + kTile - 1) / kTile; }
@@ -35,7 +35,7 @@ struct Moment {
   cplx<double> s0, s1;
 };
 
-// (9) All moments of g, in `parts`, which has room for rows H tiles N of them.
+// (9): all moments of g, into `parts` (rows, H, tiles, N).
 template <class T>
 void measure_rows(const Shape& s, const Mode* modes, const T* g, Moment* parts);
 
@@ -44,7 +44,7 @@ extern template void sum_rows(const Shape&, const Mode*, const cplx<double>*, do
 extern template void measure_rows(const Shape&, const Mode*, const float*, Moment*);
 extern template void measure_rows(const Shape&, const Mode*, const double*, Moment*);
 
-// Those of one row and mode, over tiles in their order.
+// The moments of one row and mode, summed over tiles in order.
 __device__ __forceinline__ Moment moment(const Shape& s, const Moment* parts, int64_t row, int64_t h, int64_t n) {
   Moment all{};
   for (int64_t tile = 0; tile < s.tiles(); ++tile) {
@@ -63,7 +63,7 @@ __device__ __forceinline__ cplx<T> narrow(cplx<double> x) {
   return {T(x.re), T(x.im)};
 }
 
-// f(h, n) for every mode, a thread each.
+// f(h, n) for every mode, one thread per mode.
 template <class F>
 __device__ __forceinline__ void each_mode(const Shape& s, F f) {
   QF_ROLLED

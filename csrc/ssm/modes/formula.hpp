@@ -16,7 +16,7 @@ template <class V>
 struct Exponential {
   cplx<V> value, minus_one;
 };
-// e^(a + i b) and the same less 1, b = im + low, without cancellation: e^a cos b and expm1(a) cos b - 2 sin^2(b/2), i e^a sin b for both.
+// e^(a + i b) and e^(a + i b) - 1, b = im + low, without cancellation: the real parts are e^a cos b and expm1(a) cos b - 2 sin^2(b/2).
 template <class V>
 QF_HD Exponential<V> exponential(V re, V im, V low) {
   V s, c;
@@ -29,7 +29,7 @@ QF_HD Exponential<V> exponential(V re, V im, V low) {
 template <class V>
 struct Pole {
   cplx<V> log;
-  V low;  // what the rounding of Im log z left out: l log z is a phase of many turns
+  V low;  // the rounding error of Im log z: l log z is a phase of many turns
   cplx<V> z, b;
 };
 
@@ -43,7 +43,7 @@ QF_HD cplx<V> raised(cplx<V> log, V low, V t) {
   return {size * c, size * s};
 }
 
-// dt A with the rounding of its imaginary part.
+// dt A; `low` is the rounding error of its imaginary part.
 template <class V>
 QF_HD cplx<V> step_times(V dt, cplx<V> A, V& low) {
   const cplx<V> x = scaled(A, dt);
@@ -82,8 +82,8 @@ QF_HD Pole<V> zoh(V dt, cplx<V> A) {
   return p;
 }
 
-// The phase of u = re + i im, |u| = 1 to rounding, beyond its first double `phase`: u^(2^k) turns 2^k times the error, and squares in
-// twofold precision keep it.
+// The error of `phase`, the first double of the phase of u = re + i im, |u| = 1 to rounding: squaring in twofold precision gives u^(2^k),
+// whose phase has 2^k times the error.
 template <class V>
 QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   constexpr int k = 20;
@@ -99,11 +99,11 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   return (im.hi * c - re.hi * s) * (1.0 / (1 << k));
 }
 
-// (2), (3) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also the second double of the
-// phase, which only a float64 kernel can show.
+// (2), (3) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also computes the second double of
+// the phase, for float64 kernels.
 template <bool rest, class V>
 QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
-  constexpr double least = 1e-30, least_log = -69.07755278982137;  // a pole at 0 (x = -2) keeps its derivatives in float32 too
+  constexpr double least = 1e-30, least_log = -69.07755278982137;  // for a pole at 0 (x = -2): its derivatives survive in float32
   Pole<V> p;
   V low;
   const cplx<V> x = step_times(dt, A, low), half = scaled(x, broadcast<V>(0.5));
@@ -133,7 +133,7 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   return p;
 }
 
-// (4) DSS: every mode is divided by its own sum over l, softened at 0. `sign` is -1 where Re A > 0, else 1.
+// (4) DSS: each mode is divided by its sum over l, softened at 0. `sign` is -1 if Re A > 0, else 1.
 template <class V>
 struct DssParts {
   V sign;
@@ -171,7 +171,7 @@ QF_HD Pole<V> dss(V dt, cplx<V> A, V L) {
 template <class V>
 struct PoleAdjoint {
   cplx<V> A;
-  V dt;  // one mode's share
+  V dt;  // of one mode
 };
 template <class V>
 QF_HD PoleAdjoint<V> zoh_adjoint(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) {

@@ -1,4 +1,4 @@
-// The modes of one channel, discretised: per-mode numbers in double precision, whatever the precision of the arrays.
+// The discretised modes of one channel, in double precision for any precision of the arrays.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/parallel.hpp"
@@ -8,8 +8,17 @@
 namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
 
-// z_n^l = e^(l (log_re + i (log_im + low))) and, for each of M outputs, Cbar_n = C_n B_n b_n. n counts whole vectors: the modes added are 0
-// with weight 0. A mode with an origin (DSS, Re A > 0) stands for z^(l - origin).
+// One complex number per mode of a channel, as two arrays.
+struct Split {
+  using V = Lanes<double>;
+  double *re, *im;
+  cplx<V> operator[](int64_t i) const { return load_complex<V>(re + i, im + i); }
+  void set(int64_t i, cplx<V> x) const { store_complex(re + i, im + i, x); }
+  void add(int64_t i, cplx<V> x) const { set(i, (*this)[i] + x); }
+};
+
+// z_n^l = e^(l (log + i low)) and, for each of M outputs, Cbar_n = C_n B_n b_n. n is N rounded up to whole vectors, with modes of weight 0.
+// A mode with an origin (DSS, Re A > 0) stands for z^(l - origin).
 class Modes {
  public:
   using V = Lanes<double>;
@@ -20,15 +29,11 @@ class Modes {
         n(round_up(N, W)),
         M(M),
         memory_((8 + 2 * M) * n),
-        log_re(memory_),
-        log_im(memory_ + n),
-        low(memory_ + 2 * n),
-        z_re(memory_ + 3 * n),
-        z_im(memory_ + 4 * n),
-        b_re(memory_ + 5 * n),
-        b_im(memory_ + 6 * n),
-        origin(memory_ + 7 * n),
-        c(memory_ + 8 * n) {}
+        log_(part(0)),
+        z_(part(1)),
+        b_(part(2)),
+        low_(memory_ + 6 * n),
+        origin_(memory_ + 7 * n) {}
 
   // README (1)-(4): z and b of one channel.
   template <class T>
@@ -46,12 +51,12 @@ class Modes {
       put(i, p);
       if (disc == Disc::dss) {
         const V from = a.re > 0.0 ? V(length - 1.0) : V{};
-        store(origin + i, from);
+        store(origin_ + i, from);
         shifted = shifted || sum(from) != 0;
       }
     }
   }
-  // The poles are given: z = e^x, b = 1.
+  // z = e^x, b = 1.
   template <class T>
   void exponentiate(const cplx<T>* x) {
     shifted = false;
@@ -70,32 +75,28 @@ class Modes {
     }
   }
 
-  cplx<V> z(int64_t i) const { return load_complex<V>(z_re + i, z_im + i); }
-  cplx<V> b(int64_t i) const { return load_complex<V>(b_re + i, b_im + i); }
-  // B b, of the modes from i on; B may be null.
+  cplx<V> z(int64_t i) const { return z_[i]; }
+  cplx<V> b(int64_t i) const { return b_[i]; }
+  V origin(int64_t i) const { return load<V>(origin_ + i); }
+  // B b of the modes from i on; B may be null.
   template <class T>
   cplx<V> input(int64_t i, const cplx<T>* B) const {
     cplx<V> x = b(i);
     if (B) x = load_first<V>(B + i, N - i) * x;
     return x;
   }
-  cplx<V> weight(int64_t m, int64_t i) const { return load_complex<V>(c + 2 * m * n + i, c + (2 * m + 1) * n + i); }
-  void set_weight(int64_t m, int64_t i, cplx<V> w) { store_complex(c + 2 * m * n + i, c + (2 * m + 1) * n + i, w); }
-  // Whether all powers from z^t on are below e^least and every weight is finite: the kernel is 0 from there on.
+  cplx<V> weight(int64_t m, int64_t i) const { return part(4 + m)[i]; }
+  void set_weight(int64_t m, int64_t i, cplx<V> w) { part(4 + m).set(i, w); }
+  // Whether all powers from z^t on are below e^least and all weights are finite: the kernel is 0 from t on.
   bool faded(int64_t t, double least) const {
     bool yes = !shifted;
-    for (int64_t i = 0; i < N && yes; ++i) yes = log_re[i] <= 0 && log_re[i] * double(t) < least;
-    for (int64_t i = 0; i < 2 * M * n && yes; ++i) yes = c[i] - c[i] == 0;
+    for (int64_t i = 0; i < N && yes; ++i) yes = log_.re[i] <= 0 && log_.re[i] * double(t) < least;
+    const double* const weights = part(4).re;
+    for (int64_t i = 0; i < 2 * M * n && yes; ++i) yes = weights[i] - weights[i] == 0;
     return yes;
   }
-  // z^t of the modes from i on: the phase t log z in two doubles.
-  QF_HD cplx<V> power(int64_t i, V t) const {
-    const V im = load<V>(log_im + i), phase = im * t;
-    V s, c;
-    elementary::sin_cos(phase, V(multiply_add_exact(im, t, V(-phase)) + load<V>(low + i) * t), s, c);
-    const V size = elementary::exp(V(load<V>(log_re + i) * t));
-    return {size * c, size * s};
-  }
+  // z^t of the modes from i on.
+  QF_HD cplx<V> power(int64_t i, V t) const { return raised(log_[i], load<V>(low_ + i), t); }
   cplx<V> power(int64_t i, int64_t t) const { return power(i, broadcast<V>(double(t))); }
 
   const int64_t N, n, M;
@@ -103,15 +104,14 @@ class Modes {
 
  private:
   void put(int64_t i, const Pole<V>& p) {
-    store_complex(log_re + i, log_im + i, p.log);
-    store(low + i, p.low);
-    store_complex(z_re + i, z_im + i, p.z);
-    store_complex(b_re + i, b_im + i, p.b);
+    log_.set(i, p.log), z_.set(i, p.z), b_.set(i, p.b);
+    store(low_ + i, p.low);
   }
-  Scratch<double> memory_;
+  Split part(int64_t k) const { return {memory_ + 2 * k * n, memory_ + (2 * k + 1) * n}; }
 
- public:
-  double *const log_re, *const log_im, *const low, *const z_re, *const z_im, *const b_re, *const b_im, *const origin, *const c;
+  Scratch<double> memory_;
+  const Split log_, z_, b_;
+  double *const low_, *const origin_;
 };
 
 }  // namespace QF_ISA

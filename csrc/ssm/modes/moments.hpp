@@ -1,4 +1,4 @@
-// The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l, by the same steps. README (8), (9).
+// The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l. README (8), (9).
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/modes/steps.hpp"
@@ -12,34 +12,35 @@ class Moments {
  public:
   using V = Modes::V;
   static constexpr int W = Modes::W;
+  const int64_t J;
 
   Moments(int64_t n, int64_t L)
-      : steps_(L),
-        J(steps_.J),
+      : J(baby_steps<T>(L)),
+        steps_(L),
         n_(n),
         baby_(J * 2 * n),
         weighed_(kGiants * J),
         sums_(2 * kGiants * 2 * n),
         weighed_sums_(sums_ + kGiants * 2 * n) {}
 
-  // [re, im] of W modes at a time: lanes lie along the modes. As for K, float32 steps from W on are products of earlier ones.
+  // [re, im] of W modes at a time, with lanes along the modes. As for K, float32 steps from W on are products of earlier ones.
   void prepare(const Modes& modes) {
     constexpr bool products = sizeof(T) == 4;
-    const int64_t made = products && !modes.shifted ? W : J;
+    const int64_t count = products && !modes.shifted ? W : J;
     for (int64_t i = 0; i < n_; i += W) {
       const cplx<V> z = modes.z(i);
       cplx<V> x{};
-      for (int64_t j = 0; j < made; ++j) {
+      for (int64_t j = 0; j < count; ++j) {
         x = j % kRestart<T> == 0 || modes.shifted ? steps_.baby(modes, i, j) : x * z;
         store_complex(baby_ + (j * n_ + i) * 2, x);
       }
       if constexpr (products)
-        if (made < J) later_powers(modes.power(i, made), i);
+        if (count < J) later_powers(modes.power(i, count), i);
     }
   }
 
-  // S (4 n: [re S0, im S0, re S1, im S1] of W modes at a time) += those of g, whose first number has index `first`. Reads g twice, in
-  // cache. Where the powers of all modes have faded, a NaN in g is all that could still be seen.
+  // Adds the moments of g, whose first number has index `first`, to S (4 n: [re S0, im S0, re S1, im S1] of W modes at a time). Reads g
+  // twice, in cache. Once the powers of all modes have faded, only a NaN in g still matters.
   void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
@@ -60,7 +61,7 @@ class Moments {
   }
 
  private:
-  // (9) T and T' of rows of J numbers, the last of which may be short.
+  // (9): T and T' of rows of J numbers; the last row may be short.
   void sum_rows(const T* g, int64_t count) {
     const int64_t full = count / J, rest = count % J;
     for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighed_ + l);
@@ -79,8 +80,8 @@ class Moments {
     Lanes<T> at = load<Lanes<T>>(ramp);
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
-  // (9) S0 and S1 from them, of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i +
-  // T'_i), x = z^J, take each other's earlier values. They start again from an exponential as often as the giant steps of K.
+  // (9): S0 and S1 of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i + T'_i), x = z^J,
+  // use each other's previous values. They restart from an exponential as often as the giant steps of K.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));
@@ -99,7 +100,7 @@ class Moments {
       for (int k = 0; k < count; ++k) add_moments(i + k * W, modes.power(i + k * W, at), double(at), p[k], e[k], S);
     }
   }
-  // The same where modes grow towards the end: every row with a power of its own.
+  // The same for growing modes: each row with its own power.
   void add_each(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     steps_.template giant<1>(modes, i, first, rows, [&](int64_t row, int, cplx<V> u) {
       add_moments(i, u, double(first + row * J), row_sum(sums_, row, i), row_sum(weighed_sums_, row, i), S);
@@ -119,7 +120,7 @@ class Moments {
     for (int64_t i = 0; i < 4 * n_; ++i) S[i] += double(quatrefoil::sum(sum));
   }
 
-  // The steps from W on, in blocks of W: those of the first block times `far` = z^W, its square, ...; [re, im] in one register.
+  // The steps from W on, in blocks of W: the first block times `far` = z^W, its square, ...; [re, im] in one register.
   void later_powers(cplx<V> far, int64_t i) {
     using P = Lanes<T, 2 * W>;
     P first[W], turned[W];
@@ -140,37 +141,32 @@ class Moments {
     return __builtin_shufflevector(x, x, ((i + W) % (2 * W))...);
   }
 
-  Steps<T> steps_;
-
- public:
-  const int64_t J;
-
- private:
+  const Steps<T> steps_;
   const int64_t n_;
   Scratch<T> baby_, weighed_, sums_;
   T* const weighed_sums_;
 };
 
-// Moments of rows: get(m, h, first, count, buffer) gives a block of row m of a channel, in place or in the buffer; then
-// finish(modes, h, S) sees the channel's moments, those of row m at S + 4 n m. Holds 4 M H n doubles for each piece of a row.
+// Moments of rows: get(m, h, first, count, buffer) returns a block of row m of a channel, in place or in the buffer; then
+// finish(modes, h, S) gets the channel's moments, those of row m at S + 4 n m. Stores 4 M H n doubles per segment of a row.
 template <class T, class Set, class Get, class Finish>
 void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
   const int64_t J = baby_steps<T>(L), n = round_up(N, Modes::W), size = 4 * n * M;
-  const Pieces cut = pieces(H, L, J);
+  const Segments cut = segments(H, L, J);
   const double item = double(M * 4 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
-  const bool whole = cut.count == 1;  // rows: their moments are used at once
+  const bool whole = cut.count == 1;  // rows: their moments are used immediately
   Scratch<double> all(whole ? 0 : H * cut.count * size);
   parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
     Modes modes(N, M);
     Moments<T> moments(n, L);
     Scratch<T> buffer(J * kGiants);
     Scratch<double> own(whole ? size : 0);
-    for (int64_t at = begin, made = -1; at < end; ++at) {
+    for (int64_t at = begin, channel = -1; at < end; ++at) {
       const int64_t h = at / cut.count;
-      if (made != h) {
+      if (channel != h) {
         set(modes, h);
         moments.prepare(modes);
-        made = h;
+        channel = h;
       }
       double* const S = whole ? own : all + at * size;
       set_zero(S, size);

@@ -8,18 +8,18 @@
 namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
 
-constexpr int64_t kFewRows = 16;       // with fewer channels the length is cut too, so that threads have work
+constexpr int64_t kFewRows = 16;       // with fewer channels the length is split too, to occupy the threads
 constexpr double kExponentialNs = 15;  // setup of one mode: estimated
 
-constexpr int64_t kGiants = 64;                         // giant steps a block: both factors of a block's product stay in L1 and L2
-constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
-constexpr int64_t kSumLength = 32;  // terms summed at once: float32 keeps its digits where hundreds of modes are added up
+constexpr int64_t kGiants = 64;                         // giant steps per block: both factors of its product stay in L1 and L2
+constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer for short rows, because the setup is N (I + J)
+constexpr int64_t kSumLength = 32;                      // terms per partial sum, for the accuracy of hundreds of modes in float32
 
-// The logarithm of what counts as 0, being less than the least normal number: 2^-127, 2^-1023.
+// The logarithm of what counts as 0, less than the least normal number: 2^-127, 2^-1023.
 template <class T>
 constexpr double kLogNothing = sizeof(T) == 4 ? -88.1 : -709.1;
 
-// Steps of a recurrence between two exponentials. Its error grows with each: by 64 steps of double float32 sees nothing, float64 would.
+// Steps of a recurrence between two exponentials. Its error grows with each step and would show in float64 after 64.
 template <class T>
 constexpr int64_t kRestart = sizeof(T) == 4 ? kGiants : 16;
 
@@ -34,7 +34,7 @@ QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, i...);
 }
 
-// The numbers as T: two registers side by side where T has twice the lanes, else the first.
+// The numbers as T: both registers if T has twice the lanes, else the first.
 template <class T>
 QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
   if constexpr (sizeof(T) == 8)
@@ -43,7 +43,7 @@ QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
     return join(converted<T>(a), converted<T>(b), std::make_integer_sequence<int, kLanes<T>>{});
 }
 
-// Giant and baby steps of one channel's modes. Two numbers a mode, real and imaginary parts in turns of W modes.
+// Giant and baby steps of one channel's modes: real and imaginary parts alternate every W modes.
 template <class T>
 class Steps {
  public:
@@ -52,18 +52,18 @@ class Steps {
 
   explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
 
-  // f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes from i on, side by side: a step waits for the one before it. A
-  // mode with an origin is `last_` steps early, its baby steps as late: so no factor of a growing mode exceeds the largest product.
+  // f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes from i on, which advance together to hide latency. A mode with
+  // an origin is `last_` steps early, its baby steps as much later: no factor of a growing mode exceeds the largest product.
   template <int count, class F>
   QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
     cplx<V> stride[count], u[count] = {};
     V shift[count] = {};
     for (int g = 0; g < count; ++g) {
       stride[g] = modes.power(i + g * W, J);
-      if (modes.shifted) shift[g] = later(modes, i + g * W) - load<V>(modes.origin + i + g * W);
+      if (modes.shifted) shift[g] = later(modes, i + g * W) - modes.origin(i + g * W);
     }
     for (int64_t r = 0; r < rows; ++r) {
-      const bool restarts = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
+      const bool restarts = r % kRestart<T> == 0 || modes.shifted;  // steps of a growing mode would stay 0 after an underflow
       for (int g = 0; g < count; ++g) {
         u[g] = !restarts                        ? u[g] * stride[g]
                : first + r > 0 || modes.shifted ? modes.power(i + g * W, V(shift[g] + double(first + r * J)))
@@ -81,14 +81,11 @@ class Steps {
   const int64_t J;
 
  private:
-  V later(const Modes& modes, int64_t i) const {
-    const V origin = load<V>(modes.origin + i);
-    return origin > 0.0 ? broadcast<V>(double(last_)) : V{};
-  }
+  V later(const Modes& modes, int64_t i) const { return modes.origin(i) > 0.0 ? broadcast<V>(double(last_)) : V{}; }
   const int64_t last_;
 };
 
-// f(vectors, first) for `count` vectors of modes, `most` side by side while there are so many.
+// f(vectors, first) for `count` vectors of modes, `most` at a time, then one at a time.
 template <int most, class F>
 QF_HD void each_vectors(int64_t count, F&& f) {
   int64_t i = 0;
@@ -96,7 +93,7 @@ QF_HD void each_vectors(int64_t count, F&& f) {
   for (; i < count; ++i) f(std::integral_constant<int, 1>{}, i);
 }
 
-// A column of tiles (core/gemm/tile.hpp) of a product whose sums of n are made kSumLength terms at a time.
+// A column of tiles (core/gemm/tile.hpp) of a product, summed over n in parts of kSumLength terms.
 template <class Columns, class T>
 void multiply_in_blocks(Columns, int64_t rows, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* c,
                         int64_t c_stride) {
@@ -105,18 +102,19 @@ void multiply_in_blocks(Columns, int64_t rows, int64_t n, const T* a, int64_t a_
                                                                         b_stride, c, c_stride, k > 0);
 }
 
-// K of one channel, for all its M outputs: the steps are made once.
+// K of one channel, for all its M outputs: the steps are computed once.
 template <class T>
 class Vandermonde {
  public:
   using V = Modes::V;
   static constexpr int W = Modes::W;
+  const int64_t J;
 
   Vandermonde(int64_t n, int64_t M, int64_t length)
-      : steps_(length), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
+      : J(baby_steps<T>(length)), steps_(length), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // The baby steps with f Cbar in them, [re; -im] of W modes at a time, J numbers each. Lanes lie along j: the first steps of W modes are
-  // transposed, the others are these times one number a mode.
+  // The baby steps times f Cbar, [re; -im] of W modes at a time, J numbers each. Lanes lie along j: the first steps of W modes are
+  // transposed, the others are these times one number per mode.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
       for (int64_t i = 0; i < n_; i += kWide) {
@@ -135,7 +133,7 @@ class Vandermonde {
     for (int64_t r = 0; r < rows; r += kGiants) {
       const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
       check_interrupt(double(block * J) * double(M_ * 2 * n_) * kMultiplyAddNs<T>);
-      if (modes.faded(first + done, kLogNothing<T>)) {  // the product would give the same zeros
+      if (modes.faded(first + done, kLogNothing<T>)) {  // the product would be 0
         for (int64_t m = 0; m < M_; ++m) set_zero(out + m * stride + done, count - done);
         return;
       }
@@ -160,7 +158,7 @@ class Vandermonde {
   using L = Lanes<T>;
   static constexpr int kWide = kLanes<T>, kParts = kWide / W;
 
-  // w z^(j + k), k < kWide, of the modes from i on: by steps from j = 0, or each from an exponential.
+  // w z^(j + k), k < kWide, of the modes from i on: by steps from j = 0, or each by an exponential.
   void first_powers(const Modes& modes, int64_t i, int parts, int64_t j, const cplx<V>* z, const cplx<V>* w, T* to) {
     L re[kWide], im[kWide];
     cplx<V> two[kParts], x[2][kParts];
@@ -186,13 +184,13 @@ class Vandermonde {
     for (int g = 0; g < parts; ++g) {
       wide[g] = z[g];
       if (sizeof(T) == 8)
-        wide[g] = modes.power(i + g * W, kWide);  // it is raised to the J / W: float64 would see its rounding
+        wide[g] = modes.power(i + g * W, kWide);  // its rounding would show in float64 after J / W steps
       else
         for (int k = 1; k < kWide; k *= 2) wide[g] = wide[g] * wide[g];
       stride[g] = wide[g];
     }
     const int64_t blocks = J / kWide - 1;
-    alignas(64) T re[kBabySteps], im[kBabySteps];  // of every mode for the first block, for the second, ...
+    alignas(64) T re[kBabySteps], im[kBabySteps];  // block by block, of every mode
     for (int64_t k = 0; k < blocks * kWide; k += kWide)
       for (int g = 0; g < parts; ++g) {
         store_complex(re + k + g * W, im + k + g * W, stride[g]);
@@ -210,49 +208,44 @@ class Vandermonde {
     }
   }
 
-  Steps<T> steps_;
-
- public:
-  const int64_t J;
-
- private:
+  const Steps<T> steps_;
   const int64_t n_, M_;
   Scratch<T> baby_, giant_, row_;
 };
 
-// A long row in pieces of whole blocks of giant steps: by sizes alone, so that the bits do not depend on the threads.
-struct Pieces {
+// A long row in segments of whole blocks of giant steps: by sizes alone, so that the bits do not depend on the threads.
+struct Segments {
   int64_t count, length;
 };
-inline Pieces pieces(int64_t H, int64_t L, int64_t J) {
+inline Segments segments(int64_t H, int64_t L, int64_t J) {
   const int64_t unit = J * kGiants, units = max<int64_t>((L + unit - 1) / unit, 1);
   const int64_t wanted = H >= kFewRows ? 1 : (kFewRows + H - 1) / max<int64_t>(H, 1), each = (units + wanted - 1) / wanted;
   return {(units + each - 1) / each, each * unit};
 }
-// f(first, count) for the blocks of [0, L) in piece k. Where a mode grows towards the end (DSS), the odd steps come first, so that the last
-// giant step ends with it.
+// f(first, count) for the blocks of [0, L) in segment k. For growing modes (DSS) the L % J odd steps come first, so that the last giant
+// step ends at L.
 template <class F>
-void for_blocks(const Pieces& cut, int64_t k, int64_t L, int64_t J, bool odd_first, F&& f) {
+void for_blocks(const Segments& cut, int64_t k, int64_t L, int64_t J, bool odd_first, F&& f) {
   const int64_t odd = odd_first ? L % J : 0, end = min((k + 1) * cut.length, L - odd);
   if (k == 0 && odd) f(0, odd);
   for (int64_t l = k * cut.length; l < end; l += J * kGiants) f(odd + l, min(J * kGiants, end - l));
 }
 
-// Rows of sums: set(modes, h) makes the modes and weights of a channel, put(sum, modes, h, first, count) writes a block of its M rows.
+// Rows of sums: set(modes, h) sets the modes and weights of a channel, put(sum, modes, h, first, count) writes a block of its M rows.
 template <class T, class Set, class Put>
 void sum_rows(int64_t H, int64_t M, int64_t N, int64_t L, double f, int threads, Set&& set, Put&& put) {
   const int64_t J = baby_steps<T>(L);
-  const Pieces cut = pieces(H, L, J);
+  const Segments cut = segments(H, L, J);
   const double item = double(M * 2 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
   parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
     Modes modes(N, M);
     Vandermonde<T> sum(modes.n, M, L);
-    for (int64_t at = begin, made = -1; at < end; ++at) {
+    for (int64_t at = begin, channel = -1; at < end; ++at) {
       const int64_t h = at / cut.count;
-      if (made != h) {
+      if (channel != h) {
         set(modes, h);
         sum.prepare(modes, f);
-        made = h;
+        channel = h;
       }
       for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) { put(sum, modes, h, first, count); });
     }

@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers and sizes.
 #pragma once
 #include <cstdint>
 
@@ -10,17 +10,16 @@ namespace quatrefoil::ssm::s4 {
 template <class T>
 struct Model {
   const T* dt;                           // (H,)
-  const cplx<T>*Lambda, *P, *B, *C, *Q;  // (H, N); Q may be null: P
+  const cplx<T>*Lambda, *P, *B, *C, *Q;  // (H, N); Q is P if null
   T* K;                                  // (H, L)
   std::int64_t H, N, L;
-  bool truncated;  // C is given times I - Abar^L
+  bool truncated;  // C is C (I - Abar^L)
   int threads;
 };
 
 template <class T>
-struct ModelAdjoint {
-  Model<T> forward;  // K unused
-  const T* grad;     // (H, L)
+struct ModelAdjoint : Model<T> {  // K unused
+  const T* grad;                  // (H, L)
   T* ddt;
   cplx<T>*dLambda, *dP, *dB, *dC, *dQ;  // dQ may be null
 };
@@ -35,9 +34,8 @@ struct CauchyMult {
 };
 
 template <class T>
-struct CauchyMultAdjoint {
-  CauchyMult<T> forward;  // y unused
-  const cplx<T>* grad;    // (B, L)
+struct CauchyMultAdjoint : CauchyMult<T> {  // y unused
+  const cplx<T>* grad;                      // (B, L)
   cplx<T>*dv, *dz, *dw;
 };
 

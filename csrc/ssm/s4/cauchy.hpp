@@ -9,9 +9,9 @@ namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
 
 constexpr double kQuotientNs = 1.2;   // one pole at one point: estimated
-constexpr int64_t kPointVectors = 4;  // points a block: sums in registers, poles by broadcasts
+constexpr int64_t kPointVectors = 4;  // vectors of points per block: sums in registers, poles are broadcast
 
-// Points in lanes of double: real and imaginary parts apart, the last vectors filled with a point that is far away.
+// Points in lanes of double: real and imaginary parts apart, padded with a point far away.
 class Points {
  public:
   using V = Lanes<double>;
@@ -31,7 +31,7 @@ class Points {
   Scratch<double> memory_;
 };
 
-// Reads v and w once for every 4 vectors of points, writes y once; sums stay in registers.
+// Reads v and w once per 4 vectors of points, writes y once; sums stay in registers.
 template <bool pair, class T>
 void cauchy_rows(const CauchyMult<T>& p) {
   using V = Points::V;
@@ -61,21 +61,20 @@ void cauchy_mult(const CauchyMult<T>& p) {
   p.symmetric ? cauchy_rows<true>(p) : cauchy_rows<false>(p);
 }
 
-// (2) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
-// the second, e = 1 / (z - conj w). Lanes lie along l, one row at a time: reads z and g once a pole.
+// (2): dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e and conj(g) e^2, e = 1 / (z - conj w).
+// Lanes lie along l, one row at a time: reads z and g once per pole.
 template <bool pair, class T>
 void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t row, double* g_row) {
   using V = Points::V;
   constexpr int W = Points::W;
-  const CauchyMult<T>& f = p.forward;
   for (int64_t l = 0; l < points.vectors * W; ++l) {
-    const cplx<T> g = l < f.L ? p.grad[row * f.L + l] : cplx<T>{};
+    const cplx<T> g = l < p.L ? p.grad[row * p.L + l] : cplx<T>{};
     g_row[l / W * 2 * W + l % W] = double(g.re), g_row[l / W * 2 * W + W + l % W] = double(g.im);
   }
   InterruptCheck check;
-  for (int64_t n = 0; n < f.N; ++n) {
-    const cplx<T> v = f.v[row * f.N + n];
-    const cplx<V> w = broadcast<V>(f.w[row * f.N + n]);
+  for (int64_t n = 0; n < p.N; ++n) {
+    const cplx<T> v = p.v[row * p.N + n];
+    const cplx<V> w = broadcast<V>(p.w[row * p.N + n]);
     cplx<V> first{}, second{}, other{};  // sums with c, with c^2, with e^2
     check(double(points.vectors * W) * 2 * kQuotientNs);
     for (int64_t k = 0; k < points.vectors; ++k) {
@@ -91,25 +90,24 @@ void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int
     }
     const cplx<double> dv = sum(first), vd{double(v.re), double(v.im)};
     const cplx<double> dw = conjugate(vd) * (sum(second) + sum(other));
-    p.dv[row * f.N + n] = {T(dv.re), T(dv.im)};
-    p.dw[row * f.N + n] = {T(dw.re), T(dw.im)};
+    p.dv[row * p.N + n] = {T(dv.re), T(dv.im)};
+    p.dw[row * p.N + n] = {T(dw.re), T(dw.im)};
   }
 }
 
-// (3) dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in their order.
+// (3): dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in order.
 template <bool pair, class T>
 void cauchy_point_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t k) {
   using V = Points::V;
   constexpr int W = Points::W;
-  const CauchyMult<T>& f = p.forward;
   const cplx<V> z = points[k];
   cplx<V> total{};
   InterruptCheck check;
-  for (int64_t row = 0; row < f.B; ++row) {
-    check(double(f.N * W) * 2 * kQuotientNs);
+  for (int64_t row = 0; row < p.B; ++row) {
+    check(double(p.N * W) * 2 * kQuotientNs);
     cplx<V> slope{};
-    for (int64_t n = 0; n < f.N; ++n) {
-      const cplx<V> v = broadcast<V>(f.v[row * f.N + n]), w = broadcast<V>(f.w[row * f.N + n]);
+    for (int64_t n = 0; n < p.N; ++n) {
+      const cplx<V> v = broadcast<V>(p.v[row * p.N + n]), w = broadcast<V>(p.w[row * p.N + n]);
       const cplx<V> c = reciprocal(z - w);
       slope = slope + v * c * c;
       if constexpr (pair) {
@@ -118,28 +116,27 @@ void cauchy_point_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, i
       }
     }
     cplx<V> g{};
-    for (int64_t i = 0; i < min<int64_t>(W, f.L - k * W); ++i) {
-      g.re[i] = double(p.grad[row * f.L + k * W + i].re);
-      g.im[i] = double(p.grad[row * f.L + k * W + i].im);
+    for (int64_t i = 0; i < min<int64_t>(W, p.L - k * W); ++i) {
+      g.re[i] = double(p.grad[row * p.L + k * W + i].re);
+      g.im[i] = double(p.grad[row * p.L + k * W + i].im);
     }
     total = total + conjugate(slope) * g;
   }
-  for (int64_t i = 0; i < min<int64_t>(W, f.L - k * W); ++i) p.dz[k * W + i] = {T(-total.re[i]), T(-total.im[i])};
+  for (int64_t i = 0; i < min<int64_t>(W, p.L - k * W); ++i) p.dz[k * W + i] = {T(-total.re[i]), T(-total.im[i])};
 }
 
 template <class T>
 void cauchy_mult_adjoint(const CauchyMultAdjoint<T>& p) {
   constexpr int W = Points::W;
-  const CauchyMult<T>& f = p.forward;
-  const Points points(f.z, f.L);
-  parallel_for(f.B, f.threads, double(f.N * points.vectors * W) * 2 * kQuotientNs, [&](int64_t begin, int64_t end) {
+  const Points points(p.z, p.L);
+  parallel_for(p.B, p.threads, double(p.N * points.vectors * W) * 2 * kQuotientNs, [&](int64_t begin, int64_t end) {
     Scratch<double> g_row(points.vectors * 2 * W);
     for (int64_t row = begin; row < end; ++row)
-      f.symmetric ? cauchy_row_adjoint<true>(p, points, row, g_row) : cauchy_row_adjoint<false>(p, points, row, g_row);
+      p.symmetric ? cauchy_row_adjoint<true>(p, points, row, g_row) : cauchy_row_adjoint<false>(p, points, row, g_row);
   });
-  parallel_for(points.vectors, f.threads, double(f.B * f.N * W) * 2 * kQuotientNs, [&](int64_t begin, int64_t end) {
+  parallel_for(points.vectors, p.threads, double(p.B * p.N * W) * 2 * kQuotientNs, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k)
-      f.symmetric ? cauchy_point_adjoint<true>(p, points, k) : cauchy_point_adjoint<false>(p, points, k);
+      p.symmetric ? cauchy_point_adjoint<true>(p, points, k) : cauchy_point_adjoint<false>(p, points, k);
   });
 }
 

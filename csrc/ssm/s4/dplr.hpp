@@ -1,5 +1,5 @@
-// Kernels of diagonal plus low-rank systems by their own recurrence, x <- E x - p Re sum_n q_n x_n: one real feedback a step, so a step
-// costs as much as the Cauchy sums of one frequency, with neither a transform nor a power of the matrix. README (4)-(8).
+// Kernels of diagonal plus low-rank systems by their own recurrence, x <- E x - p Re sum_n q_n x_n. A step costs as much as the Cauchy sums
+// of one frequency, without a transform or a power of the matrix. README (4)-(8).
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -7,7 +7,6 @@
 #include "core/run/parallel.hpp"
 #include "ssm/modes/modes.hpp"
 #include "ssm/s4/args.hpp"
-#include "ssm/s4/dense.hpp"
 #include "ssm/s4/formula.hpp"
 
 namespace quatrefoil::ssm::s4 {
@@ -16,14 +15,34 @@ inline namespace QF_ISA {
 
 constexpr double kFeedbackNs = 0.7;  // one mode of one step: estimated
 
-// Split complex numbers, one for each mode of a channel, in double precision.
-struct Split {
-  using V = Lanes<double>;
-  double *re, *im;
-  cplx<V> operator[](int64_t i) const { return load_complex<V>(re + i, im + i); }
-  void set(int64_t i, cplx<V> x) const { store_complex(re + i, im + i, x); }
-  void add(int64_t i, cplx<V> x) const { set(i, (*this)[i] + x); }
-};
+// right <- (I - a)^-1 right, or with a transposed: elimination with row pivoting, on a copy. A singular matrix gives inf or NaN.
+inline void solve_less_power(int64_t d, const double* a, bool transposed, double* right) {
+  Scratch<double> m(d * d);
+  for (int64_t i = 0; i < d; ++i)
+    for (int64_t j = 0; j < d; ++j) m[i * d + j] = (i == j ? 1 : 0) - (transposed ? a[j * d + i] : a[i * d + j]);
+  for (int64_t k = 0; k < d; ++k) {
+    int64_t pivot = k;
+    for (int64_t i = k + 1; i < d; ++i)
+      if (__builtin_fabs(m[i * d + k]) > __builtin_fabs(m[pivot * d + k])) pivot = i;
+    const auto swap = [](double& a, double& b) {
+      const double c = a;
+      a = b, b = c;
+    };
+    for (int64_t j = k; j < d && pivot != k; ++j) swap(m[k * d + j], m[pivot * d + j]);
+    swap(right[k], right[pivot]);
+    check_interrupt(double((d - k) * (d - k)) * 0.5);
+    for (int64_t i = k + 1; i < d; ++i) {
+      const double factor = m[i * d + k] / m[k * d + k];
+      for (int64_t j = k + 1; j < d; ++j) m[i * d + j] -= factor * m[k * d + j];
+      right[i] -= factor * right[k];
+    }
+  }
+  for (int64_t k = d - 1; k >= 0; --k) {
+    double rest = right[k];
+    for (int64_t j = k + 1; j < d; ++j) rest -= m[k * d + j] * right[j];
+    right[k] = rest / m[k * d + k];
+  }
+}
 
 // The recurrence of one channel.
 class Feedback {
@@ -59,7 +78,7 @@ class Feedback {
     if (f.truncated && f.L > 0) restore_output(f.L);
   }
 
-  // K_l = 2 Re sum c x_l from x_0 = x on: one state. Reads the arrays of a channel from L1 once a step.
+  // K_l = 2 Re sum c x_l from x_0 = x on. Reads the arrays of a channel from L1 once per step.
   template <class T>
   void run(const Split& x, int64_t L, T* K) const {
     V partial[W] = {};
@@ -112,7 +131,7 @@ class Feedback {
     solve_less_power(2 * N, dense, true, right);
     for (int64_t i = 0; i < N; ++i) c.re[i] = right[i], c.im[i] = -right[N + i];
   }
-  // to = m m, (d, d). Reads m once for every three vectors of d.
+  // to = m m, (d, d). Reads m once per three vectors of columns.
   static void square(int64_t d, const double* m, double* to) {
     constexpr int64_t kRows = 256;
     for_columns<double>(d, [&](auto columns, int64_t j) {

@@ -6,7 +6,7 @@ namespace quatrefoil::ssm::s4 {
 using namespace modes;
 inline namespace QF_ISA {
 
-// (4) One mode of x <- E x - p Re sum q x. D = 1 / (1 - dt/2 Lambda); E has it without the cancellation of 2 D - 1.
+// (4): one mode of x <- E x - p Re sum q x. D = 1 / (1 - dt/2 Lambda); E avoids the cancellation of 2 D - 1.
 template <class V>
 struct DplrMode {
   cplx<V> D, E, q;
@@ -19,21 +19,21 @@ QF_HD DplrMode<V> dplr_mode(V dt, cplx<V> lambda, cplx<V> Q) {
   return {D, {(1 - norm(half)) / below, 2 * half.im / below}, scaled(conjugate(Q) * D, broadcast<V>(2.0))};
 }
 
-// Re(a b): one mode's share of q x, of c x and of q P.
+// Re(a b): one mode's share of q x, c x and q P.
 template <class V>
 QF_HD V real_product(cplx<V> a, cplx<V> b) {
   return a.re * b.re - a.im * b.im;
 }
 
-// (6) From the gradients of D (by b, p and q) and E to those of Lambda and dt.
+// (6): from the gradients of D (by b, p and q) and E to those of Lambda and dt.
 template <class V>
 QF_HD PoleAdjoint<V> dplr_adjoint(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
   const cplx<V> g_half = conjugate(D * D) * (g_D + g_E + g_E);
   return {scaled(g_half, V(0.5 * dt)), 0.5 * inner(lambda, g_half)};
 }
 
-// (1) v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences are taken before anything is multiplied, so
-// that a point near a pole keeps its digits.
+// (1): v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences come before products, so that a point near a
+// pole stays accurate.
 template <bool pair, class V>
 QF_HD cplx<V> cauchy_term(cplx<V> v, cplx<V> z, cplx<V> w) {
   const cplx<V> d = z - w;

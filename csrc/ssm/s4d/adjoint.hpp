@@ -1,5 +1,5 @@
-// Gradients of the layer: the convolution's by the FFT, the modes' from the moments of the kernel's gradient, the states' from moments of
-// the rows. README (8)-(11).
+// Gradients of the layer: by the FFT for the convolution, by moments of the kernel's gradient for the modes, by moments of the rows for the
+// states. README (8)-(11).
 #pragma once
 #include "ssm/convolution/adjoint.hpp"
 #include "ssm/s4d/layer.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::ssm::s4d {
 inline namespace QF_ISA {
 
-// The states' part of one channel's gradient.
+// The share of the states in one channel's gradient.
 template <class T>
 class StateAdjoint {
  public:
@@ -71,7 +71,7 @@ class StateAdjoint {
     }
     store_first(p_.dstart + at + i, ds, left);
   }
-  // last = z^L s + sum_j z^(L - 1 - j) B b u_j; leaves conj(g) B b as weights for du.
+  // last = z^L s + sum_j z^(L - 1 - j) B b u_j; sets the weights conj(g) B b for du.
   void from_last(int64_t i, int64_t h, int64_t at) {
     const int64_t left = q_.N - i;
     const cplx<V> g = load_first<V>(p_.grad_last + at + i, left);
@@ -98,7 +98,7 @@ class StateAdjoint {
   Scratch<T> buffer_;
 };
 
-// Per channel: three transforms a row, the kernel and its gradient in cache; then the moments. The batch is summed in its order.
+// Per channel: three transforms per row, the kernel and its gradient in cache; then the moments. The batch is summed in order.
 template <class T>
 void layer_adjoint(const LayerAdjoint<T>& p) {
   const Layer<T>& f = p.forward;
@@ -125,13 +125,11 @@ void layer_adjoint(const LayerAdjoint<T>& p) {
     Moments<T> moments(modes.n, q.L);
     Scratch<double> S(4 * modes.n * max<int64_t>(q.M, 1));
     StateAdjoint<T> state(p);
-    const int64_t J = baby_steps<T>(q.L);
-    const Pieces whole{1, (q.L / (J * kGiants) + 1) * J * kGiants};
     for (int64_t h = begin; h < end; ++h) {
       kernel.set(h);
-      whole_kernel(kernel, q.L, static_cast<T*>(K));
+      whole_kernel<T>(kernel, q.L, K);
       for (int64_t m = 0; m < outputs; ++m) {
-        adjoint.set(layer_taps(f, static_cast<const T*>(K), m, h), p.grad + (m * q.H + h) * q.L);
+        adjoint.set(layer_taps<T>(f, K, m, h), p.grad + (m * q.H + h) * q.L);
         for (int64_t b = 0; b < f.B; ++b) {
           const int64_t at = (b * q.H + h) * q.L;
           const T* const grad = p.grad + ((b * outputs + m) * q.H + h) * q.L;
@@ -139,17 +137,17 @@ void layer_adjoint(const LayerAdjoint<T>& p) {
         }
         adjoint.finish(K + m * q.L, f.both ? K + q.L : nullptr, p.dD ? p.dD + m * q.H + h : nullptr);
       }
-      if (f.both) K[2 * q.L - 1] = 0;  // no sample is so far ahead
+      if (f.both) K[2 * q.L - 1] = 0;  // beyond the last sample
       set_zero<double>(S, 4 * modes.n * q.M);
       moments.prepare(modes);
-      for_blocks(whole, 0, q.L, J, modes.shifted, [&](int64_t first, int64_t count) {
+      for_whole_row<T>(modes, q.L, [&](int64_t first, int64_t count) {
         for (int64_t m = 0; m < q.M; ++m) moments.add(modes, K + m * q.L + first, first, count, S + 4 * modes.n * m);
       });
       if (with_states) {
         state.set(h);
         for (int64_t b = 0; b < f.B; ++b) state.row(b, h);
       }
-      channel_adjoint(modes, p.model, h, static_cast<const double*>(S), with_states ? &state.terms() : nullptr);
+      channel_adjoint<T>(modes, p.model, h, S, with_states ? &state.terms() : nullptr);
     }
   });
 }

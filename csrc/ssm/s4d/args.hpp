@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers and sizes.
 #pragma once
 #include <cstdint>
 
@@ -35,7 +35,7 @@ enum class Method { automatic, fft, scan };
 
 template <class T>
 struct Layer {
-  Model<T> model;        // dt, A, C, B and the sizes; K unused. In both directions C[0] looks back, C[1] ahead
+  Model<T> model;        // K unused. In both directions C[0] looks back, C[1] ahead
   const T* u;            // (B, H, L)
   const T* D;            // (outputs, H) or null
   const cplx<T>* start;  // (B, H, N) or null

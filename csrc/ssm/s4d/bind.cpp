@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "ssm/s4d/args.hpp"
@@ -21,33 +21,29 @@ Model<T> kernel_inputs(Arguments& given, std::int64_t L, const std::string& disc
   return p;
 }
 
+template <class T>
 void kernel(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    Model<T> p = kernel_inputs<T>(given, L, disc, threads);
-    p.K = given.output("out", "... H L");
-    given.run(kernels<T>().kernel, p);
-  });
+  Model<T> p = kernel_inputs<T>(given, L, disc, threads);
+  p.K = given.output("out", "... H L");
+  given.run(kernels<T>().kernel, p);
 }
 
+template <class T>
 void kernel_adjoint(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    ModelAdjoint<T> q{};
-    q.forward = kernel_inputs<T>(given, L, disc, threads);
-    q.grad = given.input("grad", "... H L");
-    q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A"), q.dC = given.gradient_of("C"), q.dB = given.gradient_of("B");
-    given.run(kernels<T>().kernel_adjoint, q);
-  });
+  ModelAdjoint<T> q{};
+  q.forward = kernel_inputs<T>(given, L, disc, threads);
+  q.grad = given.input("grad", "... H L");
+  q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A"), q.dC = given.gradient_of("C"), q.dB = given.gradient_of("B");
+  given.run(kernels<T>().kernel_adjoint, q);
 }
 
-// A call of the layer: its arrays, and the dims of what one output and what several outputs M add to those of u.
+// The options of a call of the layer. With several outputs, D and the result have an axis M.
 struct LayerCall {
   std::string disc, method;
   bool both, return_state;
   int threads;
 
-  static constexpr int kC = 3;  // its place among the arrays
+  static constexpr int kC = 3;  // position of C
   bool several(const Arguments& given) const { return !both && given.peek(kC).rank > 2; }
   const char* result(const Arguments& given) const { return several(given) ? "... M H L" : "... H L"; }
 
@@ -69,40 +65,36 @@ struct LayerCall {
   }
 };
 
+template <class T>
 void layer(Arguments& given, const std::string& disc, const std::string& method, bool both, bool return_state, int threads) {
   const LayerCall call{disc, method, both, return_state, threads};
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    Layer<T> p = call.inputs<T>(given);
-    p.y = given.output("out", call.result(given));
-    p.last = given.output_if(return_state, "last_state", "... H N");
-    given.run(kernels<T>().layer, p);
-  });
+  Layer<T> p = call.inputs<T>(given);
+  p.y = given.output("out", call.result(given));
+  p.last = given.output_if(return_state, "last_state", "... H N");
+  given.run(kernels<T>().layer, p);
 }
 
+template <class T>
 void layer_adjoint(Arguments& given, const std::string& disc, const std::string& method, bool both, bool return_state, int threads) {
   const LayerCall call{disc, method, both, return_state, threads};
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    LayerAdjoint<T> q{};
-    q.forward = call.inputs<T>(given);
-    q.model.forward = q.forward.model;
-    q.grad = given.input("grad_y", call.result(given));
-    q.grad_last = given.input_if(return_state, "grad_last_state", "... H N");
-    q.du = given.gradient_of("u"), q.model.ddt = given.gradient_of("dt"), q.model.dA = given.gradient_of("A");
-    q.model.dC = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.model.dB = given.gradient_of("B");
-    q.dstart = given.gradient_of("initial_state");
-    given.run(kernels<T>().layer_adjoint, q);
-  });
+  LayerAdjoint<T> q{};
+  q.forward = call.inputs<T>(given);
+  q.model.forward = q.forward.model;
+  q.grad = given.input("grad_y", call.result(given));
+  q.grad_last = given.input_if(return_state, "grad_last_state", "... H N");
+  q.du = given.gradient_of("u"), q.model.ddt = given.gradient_of("dt"), q.model.dA = given.gradient_of("A");
+  q.model.dC = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.model.dB = given.gradient_of("B");
+  q.dstart = given.gradient_of("initial_state");
+  given.run(kernels<T>().layer_adjoint, q);
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "s4d_kernel", &kernel);
-  define(m, "s4d_kernel_vjp", &kernel_adjoint);
-  define(m, "s4d_conv", &layer);
-  define(m, "s4d_conv_vjp", &layer_adjoint);
+  define(m, "s4d_kernel", &kernel<float>, &kernel<double>);
+  define(m, "s4d_kernel_vjp", &kernel_adjoint<float>, &kernel_adjoint<double>);
+  define(m, "s4d_conv", &layer<float>, &layer<double>);
+  define(m, "s4d_conv_vjp", &layer_adjoint<float>, &layer_adjoint<double>);
 }
 
 }  // namespace quatrefoil::ssm::s4d

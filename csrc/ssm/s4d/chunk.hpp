@@ -1,5 +1,5 @@
-// The recurrence of a diagonal model in chunks: all that lies between two states is a product of matrices, and the state goes from chunk to
-// chunk in double precision. README (4)-(7).
+// The recurrence of a diagonal model in chunks: everything between two states is a matrix product, and the state passes from chunk to chunk
+// in double precision. README (4)-(7).
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -10,11 +10,11 @@ namespace quatrefoil::ssm::s4d {
 using namespace modes;
 inline namespace QF_ISA {
 
-constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
-constexpr int64_t kAnew = 32;        // chunks after which a float64 state is put together again: the root of 1000 (README, Measured)
-constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
+constexpr int64_t kChunk = 32;       // samples; longer chunks advance the state less often but have more near taps per sample
+constexpr int64_t kRebuild = 32;     // chunks after which a float64 state is rebuilt: about the square root of 1000
+constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs stay in L2, the matrices in L1
 
-// One channel's matrices. A state has 2 n numbers: real parts of W modes, their imaginary parts, the same of the next W modes.
+// One channel's matrices. A state has 2 n numbers: W real parts, W imaginary parts, and so on.
 template <class T>
 class Chunks {
  public:
@@ -31,7 +31,7 @@ class Chunks {
         far_(2 * n),
         taps_(M * kChunk * W) {}
 
-  // The channel h of a model whose modes and weights Cbar are made.
+  // Channel h of a model, from its modes and weights Cbar.
   void set(const Modes& modes, const Model<T>& p, int64_t h, const T* D) {
     set_zero<double>(taps_, M_ * kChunk * W);
     for (int64_t i = 0; i < n_; i += W) {
@@ -62,10 +62,10 @@ class Chunks {
         power[0] = power[W];
       }
       store_complex(stride_ + 2 * i, power[0]);
-      store_complex(far_ + 2 * i, modes.power(i, kAnew * kChunk));
+      store_complex(far_ + 2 * i, modes.power(i, kRebuild * kChunk));
     }
     for (int64_t m = 0; m < M_; ++m) {
-      alignas(64) T row[2 * kChunk] = {};  // row s of the triangle ends s places early
+      alignas(64) T row[2 * kChunk] = {};  // row s of the triangle is shifted by s
       for (int64_t t = 0; t < kChunk; t += W) {
         V parts[W];
         for (int64_t k = 0; k < W; ++k) parts[k] = load<V>(taps_ + (m * kChunk + t + k) * W);
@@ -78,27 +78,27 @@ class Chunks {
     }
   }
 
-  // What each of `count` chunks adds to the state: count x 2n.
+  // The share of each of `count` chunks in the next state: count x 2n.
   void project(const T* u, int64_t count, T* states) const {
     multiply<Left::rows, T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_);
   }
-  // states: what each chunk adds on entry, the state before each chunk on return; `state`: the one before the first chunk on entry, after
-  // the last on return. The sums wait for each other, which leaves time to fetch what comes next.
+  // Replaces each chunk's share in `states` by the state before the chunk, and `state`, that before the first chunk, by that after the
+  // last. Bound by latency, which leaves time to prefetch.
   void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
     int64_t i = 0;
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
     if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
-  // y of output m, two registers of its samples at a time: what the states give, then the near taps.
+  // y of output m, two registers of samples at a time: the states' part, then the near taps.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
     for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
       for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
         emit_tile<rows.value>(m, t, u + c * kChunk, states + c * 2 * n_, y + c * kChunk + t);
       });
   }
-  // The state behind `rest` < kChunk samples.
+  // The state after `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
-    alignas(64) T late[kChunk] = {};  // the samples, at the end of a chunk of zeros: there the projection has the right powers
+    alignas(64) T late[kChunk] = {};  // the samples, at the end of a chunk of zeros, where the projection has the right powers
     __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
     Scratch<T> added(2 * n_);
     project(late, 1, added);
@@ -109,8 +109,8 @@ class Chunks {
   }
 
  private:
-  // Samples [t, t + 2 W) of `rows` chunks, all sums in registers. Of the triangle of near taps what is 0 for both registers is left out,
-  // and for the first one where it is 0 there.
+  // Samples [t, t + 2 W) of `rows` chunks, all sums in registers. Zeros of the triangle of near taps are skipped, for both registers or for
+  // the first one.
   template <int rows>
   QF_HD void emit_tile(int64_t m, int64_t t, const T* u, const T* states, T* y) const {
     using L = Lanes<T>;
@@ -136,12 +136,11 @@ class Chunks {
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
-  // K registers of modes side by side: one alone would wait for its own sums. In float64 the rounding of z^T would add up from chunk to
-  // chunk: every kAnew chunks the state is put together again, from the state kAnew chunks ago times a power of z of its own and from what
-  // the chunks have added since.
+  // K registers of modes at a time, to hide latency. In float64 the rounding of z^T would accumulate: every kRebuild chunks the state is
+  // rebuilt from the state kRebuild chunks ago, times its own power of z, and the shares of the chunks since.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
-    constexpr bool anew = sizeof(T) == 8;
+    constexpr bool rebuilds = sizeof(T) == 8;
     cplx<V> z[K], s[K], before[K], added_since[K] = {};
     for (int k = 0; k < K; ++k) {
       const int64_t at = i + k * 2 * W;
@@ -155,9 +154,9 @@ class Chunks {
         const cplx<V> added = load_complex<V>(x);
         store_complex(x, s[k]);
         s[k] = scan::step(z[k], s[k], added);
-        if (anew) added_since[k] = scan::step(z[k], added_since[k], added);
+        if (rebuilds) added_since[k] = scan::step(z[k], added_since[k], added);
       }
-      if (anew && c % kAnew == kAnew - 1)
+      if (rebuilds && c % kRebuild == kRebuild - 1)
         for (int k = 0; k < K; ++k) {
           s[k] = before[k] = scan::step(load_complex<V>(far_ + i + k * 2 * W), before[k], added_since[k]);
           added_since[k] = cplx<V>{};
@@ -171,17 +170,7 @@ class Chunks {
   Scratch<double> stride_, far_, taps_;
 };
 
-// The state of a row, (N,) complex, and as the chunks keep it.
-template <class T>
-void load_state(const cplx<T>* from, int64_t N, int64_t n, double* state) {
-  for (int64_t i = 0; i < n; i += Modes::W) store_complex(state + 2 * i, from ? load_first<Modes::V>(from + i, N - i) : cplx<Modes::V>{});
-}
-template <class T>
-void store_state(const double* state, int64_t N, int64_t n, cplx<T>* to) {
-  for (int64_t i = 0; i < n; i += Modes::W) store_first(to + i, load_complex<Modes::V>(state + 2 * i), N - i);
-}
-
-// One row of one channel; y of output m at y + m y_stride; the row `after` comes next, if any. Streams tiles: u is read twice and y written
+// One row of one channel; y of output m at y + m y_stride; `after` is the next row or null. Streams tiles: u is read twice and y written
 // twice, in L1.
 template <class T>
 void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* after, int64_t L, int64_t M, T* y, int64_t y_stride,
@@ -208,11 +197,11 @@ void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* 
   if (state_wanted) chunks.finish(modes, u + at, rest, state);
 }
 
-// The same numbers with the tiles of the row spread over threads: only the states, a small part of the work, go one after the other.
+// The same results with the tiles of the row spread over threads: only the states, a small part of the work, are sequential.
 template <class T>
 void scan_row_threaded(const Chunks<T>& chunks, const Modes& modes, const T* u, int64_t L, int64_t M, T* y, int64_t y_stride, double* state,
                        bool state_wanted, int threads) {
-  constexpr int64_t kTiles = 64;  // at a time: their states are 2 n / kChunk numbers a sample
+  constexpr int64_t kTiles = 64;  // at a time: their states are 2 n / kChunk numbers per sample
   const int64_t whole = L / kChunk, item = kTileChunks * kChunk;
   const double ns = double(item) * double(2 * modes.n + kChunk) * kMultiplyAddNs<T>;
   Scratch<T> states(min(whole + 1, kTiles * kTileChunks) * 2 * modes.n);
@@ -231,8 +220,7 @@ void scan_row_threaded(const Chunks<T>& chunks, const Modes& modes, const T* u, 
     });
   }
   const int64_t at = whole * kChunk;
-  scan_row(chunks, modes, u + at, static_cast<const T*>(nullptr), L - at, M, y + at, y_stride, state, state_wanted,
-           static_cast<T*>(states));
+  scan_row<T>(chunks, modes, u + at, nullptr, L - at, M, y + at, y_stride, state, state_wanted, states);
 }
 
 }  // namespace QF_ISA

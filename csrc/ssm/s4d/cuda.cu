@@ -1,4 +1,4 @@
-// Kernels of diagonal state-space models and their gradients on a GPU: README (1), modes README (1)-(11). The layer has no kernel here yet.
+// Kernels of diagonal state-space models and their gradients on a GPU: README (1), modes README (1)-(11). The layer has no GPU kernel yet.
 #include "ssm/modes/cuda.hpp"
 #include "ssm/s4d/args.hpp"
 
@@ -17,7 +17,7 @@ __device__ __forceinline__ Pole<double> pole_of(const Model<T>& p, int64_t h, in
   }
 }
 
-// (1)-(5): every mode, and the weights Cbar of every output, unless these are null.
+// (1)-(5): the modes, and the weights Cbar of all outputs unless null.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_modes(const Shape s, const Model<T> p, Mode* modes, cplx<double>* weights) {
   each_mode(s, [&](int64_t h, int64_t n) {
@@ -44,7 +44,7 @@ void kernel(const Model<T>& p) {
   sum_rows<T>(s, modes, weights, pair_factor(p.disc), p.K);
 }
 
-// (10), (11): gradients of A, B, C; what a mode gives to that of dt, into `shares`.
+// (10), (11): gradients of A, B, C; each mode's share of ddt goes to `shares`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     finish_modes(const Shape s, const ModelAdjoint<T> p, const double factor, const Moment* parts, double* shares) {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   });
 }
 
-// ddt, a thread a channel: over modes in their order.
+// ddt, one thread per channel: summed over modes in order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_shares(const Shape s, const double* shares, T* ddt) {
   QF_ROLLED

@@ -13,7 +13,7 @@ void set_channel(Modes& modes, const Model<T>& p, int64_t h) {
   for (int64_t m = 0; m < p.M; ++m) modes.weigh(m, p.C + (m * p.H + h) * p.N, p.B ? p.B + h * p.N : nullptr);
 }
 
-// The kernel of one channel, for all its outputs. One a thread: set a channel, then evaluate any part of it.
+// The kernel of one channel, for all its outputs: set a channel, then evaluate any part of it.
 template <class T>
 class ChannelKernel {
  public:
@@ -32,7 +32,7 @@ class ChannelKernel {
   Vandermonde<T> sum_;
 };
 
-// More gradients of one channel's modes, beside those that come from the kernel: of log z, of the input weight B b, and of every C.
+// Gradients of one channel's modes in addition to the kernel's: of log z, of the input weight B b, and of every C.
 class ModeTerms {
  public:
   using V = Modes::V;
@@ -49,7 +49,7 @@ class ModeTerms {
   Scratch<double> memory_;
 };
 
-// modes README (10), (11): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
+// modes README (10), (11): from the moments of the kernel's gradient to the gradients of dt, A, B, C of channel h.
 template <class T>
 void channel_adjoint(const Modes& modes, const ModelAdjoint<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
   using V = Modes::V;

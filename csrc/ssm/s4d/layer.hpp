@@ -1,5 +1,4 @@
-// The whole layer of a diagonal model: its kernel made a channel at a time and used at once by the FFT, or no kernel at all. README
-// (2)-(11).
+// The whole layer of a diagonal model, by the FFT with one channel's kernel at a time, or by a scan without a kernel. README (2)-(11).
 #pragma once
 #include "ssm/convolution/rows.hpp"
 #include "ssm/s4d/args.hpp"
@@ -10,14 +9,14 @@ namespace quatrefoil::ssm::s4d {
 using namespace convolution;
 inline namespace QF_ISA {
 
-constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence, step by step, is cheaper than preparing anything
+constexpr int64_t kStepwise = 8;  // samples: up to here the plain recurrence is cheaper than any setup
 
-// The costs by which "auto" chooses: ns on one core with 64-byte vectors. Measured; command and processor were not recorded.
+// Costs for "auto": ns on one core with 64-byte vectors. Measured on an unrecorded processor.
 template <class T>
-constexpr double kOperationNs = sizeof(T) == 4 ? 0.0105 : 0.0205;  // one of a scan in chunks, or of a kernel's sums
+constexpr double kOperationNs = sizeof(T) == 4 ? 0.0105 : 0.0205;  // one operation of a scan in chunks or of a kernel's sums
 constexpr double kMatrixNs = 0.7;                                  // one number of a chunk's matrices
 constexpr double kModeNs = 30;                                     // the setup of one mode of a kernel
-// A sample through one transform in float32, by the cache that its spectrum fits; float64 takes twice as long.
+// One sample of one transform in float32, by the size of its spectrum; float64 takes twice as long.
 constexpr struct {
   double kib, ns;
 } kTransforms[] = {{16, 0.8}, {64, 0.9}, {256, 1.1}, {512, 1.35}, {2048, 1.65}};
@@ -31,7 +30,7 @@ double transform_ns(double L) {
   return kFarTransformNs * (sizeof(T) / 4);
 }
 
-// README (7), in ns a sample and row.
+// README (7), in ns per sample and row.
 template <class T>
 bool prefers_scan(const Layer<T>& p, int64_t n) {
   if (p.both || p.model.disc == Disc::dss || p.method == Method::fft) return false;
@@ -49,22 +48,25 @@ const T* skip_of(const Layer<T>& p, int64_t m, int64_t h) {
   return p.D ? p.D + m * p.model.H + h : nullptr;
 }
 
-// A block of all rows of K, in pieces that the giant steps of any mode allow.
+// f(first, count) for the blocks of a row of L numbers.
+template <class T, class F>
+void for_whole_row(const Modes& modes, int64_t L, F&& f) {
+  const int64_t J = baby_steps<T>(L);
+  for_blocks(Segments{1, (L / (J * kGiants) + 1) * J * kGiants}, 0, L, J, modes.shifted, f);
+}
 template <class T>
 void whole_kernel(ChannelKernel<T>& kernel, int64_t L, T* K) {
-  const int64_t J = baby_steps<T>(L);
-  for_blocks(Pieces{1, (L / (J * kGiants) + 1) * J * kGiants}, 0, L, J, kernel.modes().shifted,
-             [&](int64_t first, int64_t count) { kernel.evaluate(first, count, K + first, L); });
+  for_whole_row<T>(kernel.modes(), L, [&](int64_t first, int64_t count) { kernel.evaluate(first, count, K + first, L); });
 }
 
-// What the channel's rows are convolved with, output m, K made.
+// The kernels that output m of channel h is convolved with.
 template <class T>
 Taps<T> layer_taps(const Layer<T>& p, const T* K, int64_t m, int64_t h) {
   const int64_t L = p.model.L;
   return {K + m * L, p.both ? K + L : nullptr, skip_of(p, m, h), L, p.both ? L - 1 : 0};
 }
 
-// The recurrence itself, in double precision. `state` goes along.
+// The recurrence itself, in double precision; updates `state`.
 template <class T>
 void step_row(const Layer<T>& p, const Modes& modes, int64_t b, int64_t h, double* state) {
   using V = Modes::V;
@@ -87,7 +89,7 @@ void step_row(const Layer<T>& p, const Modes& modes, int64_t b, int64_t h, doubl
   }
 }
 
-// Rows by the recurrence, in chunks or, very short ones, step by step. Reads u once, writes y once; no kernel of length L exists.
+// Rows by the recurrence, in chunks or, if very short, step by step. Reads u once, writes y once; no kernel of length L exists.
 template <class T>
 void layer_by_scan(const Layer<T>& p) {
   const Model<T>& q = p.model;
@@ -97,7 +99,8 @@ void layer_by_scan(const Layer<T>& p) {
   const auto input = [&](int64_t item) { return p.u + (item % p.B * q.H + item / p.B) * q.L; };
   const auto row = [&](const Modes& modes, const Chunks<T>* chunks, int64_t item, const T* after, T* states, double* state) {
     const int64_t b = item % p.B, h = item / p.B, at = b * q.H + h;
-    load_state(p.start ? p.start + at * q.N : nullptr, q.N, modes.n, state);
+    for (int64_t i = 0; i < modes.n; i += Modes::W)
+      store_complex(state + 2 * i, p.start ? load_first<Modes::V>(p.start + at * q.N + i, q.N - i) : cplx<Modes::V>{});
     T* const y = p.y + (b * q.M * q.H + h) * q.L;
     if (stepwise)
       step_row(p, modes, b, h, state);
@@ -105,33 +108,34 @@ void layer_by_scan(const Layer<T>& p) {
       scan_row(*chunks, modes, input(item), after, q.L, q.M, y, y_stride, state, p.last != nullptr, states);
     else
       scan_row_threaded(*chunks, modes, input(item), q.L, q.M, y, y_stride, state, p.last != nullptr, q.threads);
-    if (p.last) store_state(state, q.N, modes.n, p.last + at * q.N);
+    for (int64_t i = 0; p.last && i < modes.n; i += Modes::W)
+      store_first(p.last + at * q.N + i, load_complex<Modes::V>(state + 2 * i), q.N - i);
   };
   const auto range = [&](int64_t begin, int64_t end, bool threaded) {
     Modes modes(q.N, q.M);
     Chunks<T> chunks(stepwise ? Modes::W : modes.n, stepwise ? 0 : q.M);
     Scratch<T> states(threaded ? 0 : kTileChunks * 2 * modes.n);
     Scratch<double> state(2 * modes.n);
-    for (int64_t item = begin, made = -1; item < end; ++item) {
+    for (int64_t item = begin, channel = -1; item < end; ++item) {
       const int64_t h = item / p.B;
-      if (made != h) {
+      if (channel != h) {
         set_channel(modes, q, h);
         if (!stepwise) chunks.set(modes, q, h, p.D);
-        made = h;
+        channel = h;
       }
       row(modes, &chunks, item, item + 1 < end ? input(item + 1) : nullptr, threaded ? nullptr : static_cast<T*>(states), state);
     }
   };
-  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: then two forks a row cost next to nothing
+  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: from here on two forks per row are negligible
   if (items < kFewRows && q.L >= kLong && threads_used(q.threads) > 1)
     range(0, items, true);
   else
     parallel_for(items, q.threads, work, [&](int64_t begin, int64_t end) { range(begin, end, false); });
 }
 
-// What the initial state adds to y and what the samples leave behind, for rows that the FFT has made: sums over modes and moments.
+// For rows computed by the FFT: adds the initial state's part to y, and computes the last state, by sums over modes and moments.
 template <class T>
-void states_beside(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T>& moments, int64_t b, int64_t h, T* buffer) {
+void add_states(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T>& moments, int64_t b, int64_t h, T* buffer) {
   using V = Modes::V;
   const Model<T>& q = p.model;
   const int64_t at = b * q.H + h;
@@ -162,7 +166,7 @@ void states_beside(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moment
   }
 }
 
-// Rows by the FFT: a channel's kernel is made in cache and used for its whole batch. Holds outputs + 4 lengths a thread.
+// Rows by the FFT: a channel's kernel is computed in cache and used for its whole batch. Holds outputs + 4 lengths per thread.
 template <class T>
 void layer_by_fft(const Layer<T>& p) {
   const Model<T>& q = p.model;
@@ -175,15 +179,15 @@ void layer_by_fft(const Layer<T>& p) {
     const bool direct = q.L <= kDirectUpTo;
     convolution::Channel<T> convolution(q.L, p.both);
     Padded<T> padded;
-    for (int64_t item = begin, made = -1; item < end; ++item) {
+    for (int64_t item = begin, channel = -1; item < end; ++item) {
       const int64_t h = item / cuts, cut = item % cuts;
-      if (made != h) {
+      if (channel != h) {
         kernel.set(h);
-        whole_kernel(kernel, q.L, static_cast<T*>(K));
-        made = h;
+        whole_kernel<T>(kernel, q.L, K);
+        channel = h;
       }
       for (int64_t m = 0; m < p.outputs(); ++m) {
-        const Taps<T> taps = layer_taps(p, static_cast<const T*>(K), m, h);
+        const Taps<T> taps = layer_taps<T>(p, K, m, h);
         const int64_t first = p.B * cut / cuts, rows_end = p.B * (cut + 1) / cuts;
         if (!direct) convolution.set(taps, p.u + (first * q.H + h) * q.L);
         for (int64_t b = first; b < rows_end; ++b) {
@@ -206,7 +210,7 @@ void layer_by_fft(const Layer<T>& p) {
     for (int64_t h = begin; h < end; ++h) {
       set_channel(modes, q, h);
       moments.prepare(modes);
-      for (int64_t b = 0; b < p.B; ++b) states_beside(p, modes, sums, moments, b, h, static_cast<T*>(buffer));
+      for (int64_t b = 0; b < p.B; ++b) add_states<T>(p, modes, sums, moments, b, h, buffer);
     }
   });
 }
@@ -215,7 +219,7 @@ template <class T>
 void layer(const Layer<T>& p) {
   const Model<T>& q = p.model;
   const int64_t states = p.B * q.H * q.N;
-  const bool silent = p.outputs() == 0;  // then the recurrence makes the state, for which no kernel is needed
+  const bool silent = p.outputs() == 0;  // then only the recurrence's state is needed
   if (p.B * q.H * q.L == 0 || (silent && !p.last)) {
     for (int64_t i = 0; p.last && i < states; ++i) p.last[i] = p.start ? p.start[i] : cplx<T>{};
     return;

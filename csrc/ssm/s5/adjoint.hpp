@@ -1,20 +1,20 @@
-// The gradients of S5 (README (3)-(6)). The states are computed again: once forwards, keeping only the one before each segment, then
-// segment by segment on the way back.
+// The gradients of S5 (README (3)-(6)). The states are recomputed: once forwards, storing only the state before each segment, then segment
+// by segment on the way back.
 #pragma once
 #include "ssm/s5/layer.hpp"
 
 namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
-// One scan against time: its arrays begin at some of the states, and its rows go from the latest to the earliest, `step` apart.
+// One scan against time, of some of the states: its rows go from the latest to the earliest, `step` apart.
 template <class T>
 struct Retreat {
   int64_t P, count, step;
   const T* lambda;      // parts
-  T* r;                 // the latest row; mu takes the place of r
+  T* r;                 // the latest row; replaced by mu
   const T* x;           // the states one row before it
-  const T* x_earliest;  // those before the earliest row, wherever they lie
-  T* mu;                // parts: behind the latest row; then those of the earliest
+  const T* x_earliest;  // the states before the earliest row
+  T* mu;                // parts: after the latest row on entry, of the earliest on return
   double* dlambda;      // parts: sums
 };
 
@@ -31,8 +31,8 @@ void retreat(const Retreat<T>& s) {
     x.load(i + 1 < s.count ? before : s.x_earliest, s.P);
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) {
-      mu.v[v] = previous_mu(lambda.v[v], mu.v[v], r.v[v]);
-      sum.v[v] = add_to_dlambda(x.v[v], mu.v[v], sum.v[v]);
+      mu.v[v] = scan::step(conjugate(lambda.v[v]), mu.v[v], r.v[v]);
+      sum.v[v] = scan::step(conjugate(x.v[v]), mu.v[v], sum.v[v]);
     }
     mu.store(row, s.P);
   }
@@ -45,14 +45,14 @@ void retreat(const Retreat<T>& s) {
   }
 }
 
-// The parameters as the adjoint's tiles read them.
+// The packed parameters of the adjoint's tiles.
 template <class T>
 struct AdjointOperands {
-  Scratch<T> b, c;  // packed (2P x H), and (H x 2P) for each direction
+  Scratch<T> b, c;  // packed (2P x H), and (H x 2P) per direction
 
   explicit AdjointOperands(const Apply<T>& p, const Operands<T>& w) : b(w.out), c(2 * w.in) {
     const int64_t P = p.P, H = p.H, directions = p.bidirectional ? 2 : 1;
-    const T factor = T(multiplicity(p.conj_sym));
+    const T factor = p.multiplicity();
     Scratch<T> plain(2 * P * H);
     split_parts<T>(P, H, p.b, H, 1, 1, plain, plain + P * H, H);  // (4): Re(B^* mu) as one real product
     pack_columns<T>(2 * P, H, plain, b);
@@ -63,7 +63,7 @@ struct AdjointOperands {
   }
 };
 
-// Sums over rows of products of a row of states with a row of channels, (2P x H). Blocks of channels have tiles of their own.
+// Sums over rows of outer products of states and channels, (2P x H), stored by blocks of channels.
 template <class T>
 struct OuterSums {
   static constexpr int64_t block = kTileVectors * kLanes<T>;
@@ -97,7 +97,7 @@ struct OuterSums {
   }
 };
 
-// Rows [first, end) whose states x are there, and the state before them.
+// Rows [first, end) with their states x, and the state before them.
 template <class T>
 struct Segment {
   int64_t first, end;
@@ -111,15 +111,14 @@ struct DirectionAdjoint {
   const States<T>& states;
   const T *b, *c;  // packed (2P x H) and (H x 2P)
   OuterSums<T>&dB, &dC;
-  double *dlambda, *dD;  // parts (2P), (H); dD null where it is not wanted
+  double *dlambda, *dD;  // parts (2P), (H); dD may be null
   bool add;              // to du
   int threads;
-  T *mu, *initial;  // (2P): the adjoint state, and the state before the first row of a sequence
+  T *mu, *initial;  // (2P): the adjoint state, and the initial state of a sequence
 
-  // The rows [first, end) of a segment, the last ones first. r: (rows x 2P).
+  // The rows [first, end) of a segment, in reverse order. r: (rows x 2P).
   void operator()(const Segment<T>& segment, int64_t first, int64_t end, T* r) const {
-    const Apply<T>& p = q.forward;
-    const int64_t P = p.P, H = p.H;
+    const int64_t P = q.P, H = q.H;
     for_tiles<T>(first, end, threads, 2 * P * H,
                  [&](int64_t row, int64_t stop) { multiply_packed(stop - row, H, 2 * P, q.grad + row * H, c, r + (row - first) * 2 * P); });
     for_states<T>(P, threads, 2 * double(end - first), [&](auto columns, int64_t j) {
@@ -127,14 +126,14 @@ struct DirectionAdjoint {
     });
     for_tiles<T>(first, end, threads, 2 * P * H, [&](int64_t row, int64_t stop) {
       Scratch<T> sum(add ? kTile * H : 0);
-      project<T>(stop - row, P, H, r + (row - first) * 2 * P, b, p.D, q.grad + row * H, q.du + row * H,
+      project<T>(stop - row, P, H, r + (row - first) * 2 * P, b, q.D, q.grad + row * H, q.du + row * H,
                  add ? static_cast<T*>(sum) : nullptr);
     });
     add_outer(first, end, segment.x + (first - segment.first) * 2 * P, r);
   }
 
  private:
-  // f(first row, end row) of every tile, against the scan.
+  // f(first row, end row) for every tile, against the scan.
   template <class F>
   void for_tiles_back(int64_t first, int64_t end, F&& f) const {
     const int64_t tiles = (end - first + kTile - 1) / kTile;
@@ -144,37 +143,36 @@ struct DirectionAdjoint {
     }
   }
 
-  // mu of the states from j on in place of r, over the rows [first, end) of a segment.
+  // Replaces r by mu for the states from j on, over the rows [first, end) of a segment.
   template <class C>
   void scan_tile(C, int64_t j, const Segment<T>& segment, int64_t first, int64_t end, T* r) const {
-    const Apply<T>& p = q.forward;
     const bool reverse = states.reverse;
-    const int64_t P = p.P, L = p.L;
+    const int64_t P = q.P, L = q.L;
     Retreat<T> scan;
     scan.P = P, scan.step = reverse ? 2 * P : -2 * P;
     scan.lambda = states.lambda + j, scan.mu = mu + j, scan.dlambda = dlambda + j;
     for_sequences(L, first, end, !reverse, [&](int64_t sequence, int64_t row, int64_t stop) {
-      const int64_t earliest = reverse ? stop - 1 : row, latest = reverse ? row : stop - 1;  // as the scan sees time
+      const int64_t earliest = reverse ? stop - 1 : row, latest = reverse ? row : stop - 1;  // in the scan's time
       const int64_t begins = reverse ? (sequence + 1) * L - 1 : sequence * L, ends = reverse ? sequence * L : (sequence + 1) * L - 1;
       scan.count = stop - row;
       scan.r = r + (latest - first) * 2 * P + j;
       scan.x = segment.x + (latest - segment.first) * 2 * P + scan.step + j;
       if (latest == ends) begin_mu(sequence, j, C::count, scan.r);
       if (earliest == begins) {
-        load_parts<T>(p.initial ? p.initial + sequence * P : nullptr, P, j, C::count, initial);
+        load_parts<T>(q.initial ? q.initial + sequence * P : nullptr, P, j, C::count, initial);
         scan.x_earliest = initial + j;
       } else {
         const int64_t row_before = earliest + (reverse ? 1 : -1);
-        const bool there = segment.first <= row_before && row_before < segment.end;
-        scan.x_earliest = (there ? segment.x + (row_before - segment.first) * 2 * P : segment.before) + j;
+        const bool inside = segment.first <= row_before && row_before < segment.end;
+        scan.x_earliest = (inside ? segment.x + (row_before - segment.first) * 2 * P : segment.before) + j;
       }
       retreat<typename C::Vector, C::vectors>(scan);
       if (earliest == begins && q.dinitial) end_mu(sequence, j, C::count);
     });
   }
-  // Behind the last row of a sequence mu is 0; r of that row gets the gradient of the last state.
+  // After the last row of a sequence mu is 0; r of that row gets the gradient of the last state.
   void begin_mu(int64_t sequence, int64_t j, int64_t n, T* r) const {
-    const int64_t P = q.forward.P;
+    const int64_t P = q.P;
     load_parts<T>(nullptr, P, j, n, mu);
     for (int64_t i = 0; q.grad_last && i < n; ++i) {
       const cplx<T> g = q.grad_last[sequence * P + j + i];
@@ -183,21 +181,20 @@ struct DirectionAdjoint {
   }
   // (5) The gradient of the initial state from mu of the first row.
   void end_mu(int64_t sequence, int64_t j, int64_t n) const {
-    const int64_t P = q.forward.P;
+    const int64_t P = q.P;
     for (int64_t i = j; i < j + n; ++i)
       q.dinitial[sequence * P + i] = conjugate(cplx<T>{states.lambda[i], states.lambda[P + i]}) * cplx<T>{mu[i], mu[P + i]};
   }
 
-  // dB += mu u^T, dC += x g^T, dD += u g: blocks of channels side by side, tiles of rows in their order.
+  // dB += mu u^T, dC += x g^T, dD += u g: blocks of channels in parallel, tiles of rows in order.
   void add_outer(int64_t first, int64_t end, const T* x, const T* r) const {
-    const Apply<T>& p = q.forward;
-    const int64_t P = p.P, H = p.H;
+    const int64_t P = q.P, H = q.H;
     constexpr int64_t block = OuterSums<T>::block;
     const double ns = double((end - first) * 4 * P * block) * kMultiplyAddNs<T>;
     parallel_for((H + block - 1) / block, threads, ns, [&](int64_t begin, int64_t stop) {
       Scratch<T> panel(kTile * block);
       for_tiles_back(first, end, [&](int64_t row, int64_t row_end) {
-        const T *u = p.u + row * H, *g = q.grad + row * H;
+        const T *u = q.u + row * H, *g = q.grad + row * H;
         for (int64_t at = begin; at < stop; ++at) {
           dB.add(at, row_end - row, r + (row - first) * 2 * P, u, panel);
           dC.add(at, row_end - row, x + (row - first) * 2 * P, g, panel);
@@ -213,11 +210,11 @@ struct DirectionAdjoint {
   }
 };
 
-// Rows in segments, there and back: first the state before every segment, then from the last segment on its states and its gradients.
+// Rows in segments: first the state before each segment, then, from the last segment on, its states and its gradients.
 template <class T>
 void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
   const Apply<T>& p = states.p;
-  const int64_t P = p.P, n = p.B * p.L, length = rows_kept(P), segments = (n + length - 1) / length;
+  const int64_t P = p.P, n = p.B * p.L, length = rows_stored(P), segments = (n + length - 1) / length;
   const int64_t round = adjoint.threads == 1 ? kTile : length;
   const double row_ns = double(2 * P * p.H) * kMultiplyAddNs<T>;
   const std::size_t state_bytes = std::size_t(2 * P) * sizeof(T);
@@ -234,7 +231,7 @@ void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
     for (; k < stop; ++k) {
       const int64_t i = segments - 1 - k, first = row_of(i), end = min(n, first + length);
       T* const checkpoint = checkpoints + i * 2 * P;
-      if (k) {  // the last segment's states are still there
+      if (k) {  // x still holds the last segment's states
         if (i) __builtin_memcpy(states.state, checkpoint, state_bytes);
         states(first, end, adjoint.threads, x);
       }
@@ -247,11 +244,11 @@ void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
   });
 }
 
-// Reads u three times and the gradient twice, of which one each from memory; writes du once. Of the states one segment is kept, and one
-// state for every segment.
+// Reads u three times and the gradient twice, once each from memory; writes du once. Stores the states of one segment, and one state for
+// each segment.
 template <class T>
 void apply_adjoint(const ApplyAdjoint<T>& q) {
-  Apply<T> p = q.forward;
+  Apply<T> p = q;
   p.last = nullptr;
   const int64_t P = p.P, H = p.H, directions = p.bidirectional ? 2 : 1;
   if (p.L == 0 && q.dinitial)
@@ -266,11 +263,11 @@ void apply_adjoint(const ApplyAdjoint<T>& q) {
   for (int64_t d = 0; d < directions; ++d) {
     const bool reverse = d == 1;
     const States<T> states{p, reverse, w.lambda, w.b, state};
-    double* const dD_wanted = q.dD && !d ? static_cast<double*>(dD) : nullptr;
-    const DirectionAdjoint<T> adjoint{q,       states,    back.b,  back.c + d * w.in,       dB, dC,
-                                      dlambda, dD_wanted, reverse, threads_used(p.threads), mu, initial};
+    double* const dD_once = q.dD && !d ? static_cast<double*>(dD) : nullptr;
+    const DirectionAdjoint<T> adjoint{q,       states,  back.b,  back.c + d * w.in,       dB, dC,
+                                      dlambda, dD_once, reverse, threads_used(p.threads), mu, initial};
     run_segments(states, adjoint);
-    const T factor = T(multiplicity(p.conj_sym));
+    const T factor = p.multiplicity();
     dC.each([&](int64_t j, int64_t h, T re, T im) { q.dc[h * directions * P + d * P + j] = {factor * re, -factor * im}; });
   }
   dB.each([&](int64_t j, int64_t h, T re, T im) { q.db[j * H + h] = {re, im}; });

@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers and sizes.
 #pragma once
 #include <cstdint>
 
@@ -18,17 +18,17 @@ struct Apply {
   std::int64_t B, L, H, P;
   bool conj_sym, bidirectional;
   int threads;
+  T multiplicity() const { return T(conj_sym ? 2 : 1); }  // with conj_sym a state stands for its conjugate too
 };
 
 template <class T>
-struct ApplyAdjoint {
-  Apply<T> forward;          // y and last are not used
-  const T* grad;             // (B, L, H)
-  const cplx<T>* grad_last;  // (B, P); may be null
+struct ApplyAdjoint : Apply<T> {  // y and last unused
+  const T* grad;                  // (B, L, H)
+  const cplx<T>* grad_last;       // (B, P); may be null
   T* du;
   cplx<T>*dlambda, *db, *dc;
-  T* dD;              // null where D is
-  cplx<T>* dinitial;  // null where initial is
+  T* dD;              // null if D is
+  cplx<T>* dinitial;  // null if initial is
 };
 
 template <class T>

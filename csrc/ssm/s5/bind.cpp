@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "ssm/s5/args.hpp"
@@ -9,8 +9,7 @@ namespace quatrefoil::ssm::s5 {
 namespace {
 
 template <class T>
-Apply<T> inputs(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
-  Apply<T> p{};
+void take_inputs(Arguments& given, Apply<T>& p, bool conj_sym, bool bidirectional, bool return_state, int threads) {
   p.u = given.input("u", "... L H");
   p.lambda = given.input("Lambda_bar", "P");
   p.b = given.input("B_bar", "P H");
@@ -20,37 +19,33 @@ Apply<T> inputs(Arguments& given, bool conj_sym, bool bidirectional, bool return
   given.require(!bidirectional || !(p.initial || return_state), "both directions together have no state");
   p.B = given.product("..."), p.L = given["L"], p.H = given["H"], p.P = given["P"];
   p.conj_sym = conj_sym, p.bidirectional = bidirectional, p.threads = threads;
-  return p;
 }
 
+template <class T>
 void apply(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    Apply<T> p = inputs<T>(given, conj_sym, bidirectional, return_state, threads);
-    p.y = given.output_like("out", "u");
-    p.last = given.output_if(return_state, "last_state", "... P");
-    given.run(kernels<T>().apply, p);
-  });
+  Apply<T> p{};
+  take_inputs(given, p, conj_sym, bidirectional, return_state, threads);
+  p.y = given.output_like("out", "u");
+  p.last = given.output_if(return_state, "last_state", "... P");
+  given.run(kernels<T>().apply, p);
 }
 
+template <class T>
 void apply_adjoint(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    ApplyAdjoint<T> q{};
-    q.forward = inputs<T>(given, conj_sym, bidirectional, return_state, threads);
-    q.grad = given.input_like("grad_y", "u");
-    q.grad_last = given.input_if(return_state, "grad_last_state", "... P");
-    q.du = given.gradient_of("u"), q.dlambda = given.gradient_of("Lambda_bar"), q.db = given.gradient_of("B_bar");
-    q.dc = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.dinitial = given.gradient_of("initial_state");
-    given.run(kernels<T>().apply_adjoint, q);
-  });
+  ApplyAdjoint<T> q{};
+  take_inputs(given, q, conj_sym, bidirectional, return_state, threads);
+  q.grad = given.input_like("grad_y", "u");
+  q.grad_last = given.input_if(return_state, "grad_last_state", "... P");
+  q.du = given.gradient_of("u"), q.dlambda = given.gradient_of("Lambda_bar"), q.db = given.gradient_of("B_bar");
+  q.dc = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.dinitial = given.gradient_of("initial_state");
+  given.run(kernels<T>().apply_adjoint, q);
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "s5_apply", &apply);
-  define(m, "s5_apply_vjp", &apply_adjoint);
+  define(m, "s5_apply", &apply<float>, &apply<double>);
+  define(m, "s5_apply_vjp", &apply_adjoint<float>, &apply_adjoint<double>);
 }
 
 }  // namespace quatrefoil::ssm::s5

@@ -1,22 +1,21 @@
-// S5 and its gradients on a GPU: README (1)-(6), products of real matrices around the scans of the noun scan.
+// S5 and its gradients on a GPU: README (1)-(6), products of real matrices around the scans of the method scan.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
 #include "ssm/s5/args.hpp"
-#include "ssm/s5/formula.hpp"
 #include "ssm/scan/cuda.hpp"
 
 namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
 constexpr int kThreads = 256;
-constexpr int kSide = 64;  // of a tile of a product, kPatch x kPatch numbers a thread
+constexpr int kSide = 64;  // of a tile of a product, kPatch x kPatch numbers per thread
 constexpr int kPatch = 4;
 constexpr int kDepth = 16;          // of a tile's factors in shared memory
-constexpr int kPitch = kSide + 4;   // so that rows of a transposed factor lie in other banks
-constexpr int64_t kPartRows = 512;  // of sums over rows: single precision adds up so many, double precision the parts
+constexpr int kPitch = kSide + 4;   // so that rows of a transposed factor use different banks
+constexpr int64_t kPartRows = 512;  // rows summed in the arrays' precision; these parts are summed in double precision
 
-// A real matrix that lies somewhere; or a complex one whose real and imaginary parts are rows, or columns, in turn. `odd` multiplies these.
+// A strided real matrix, or a complex one with alternating real and imaginary rows or columns. `odd` multiplies the imaginary ones.
 template <class T>
 struct Matrix {
   T* at;
@@ -41,21 +40,20 @@ Matrix<T> parts_in_columns(const cplx<T>* at, int64_t row, int64_t column, T odd
   return {const_cast<T*>(&at->re), 4 * row, 2 * row, 2 * column, 1, 1, odd};
 }
 
-// out (M, N) = factor a b + D beside + what is there, if `adds`; a is (M, K), b (K, N). Of sums over many rows a part for every `depth` of
-// K, one behind the other.
+// out (M, N) = factor a b + D skip, added to out if `adds`; a is (M, K), b (K, N). If `depth` is not 0, out has one part per `depth` of K,
+// one after the other.
 template <class T>
 struct Product {
   int64_t M, N, K, depth;
   Matrix<T> a, b, out;
   T factor;
-  const T *D, *beside;  // (N,), (M, N); null: nothing
+  const T *D, *skip;  // (N,), (M, N), or null
   bool adds;
   QF_HD int64_t tiles(int64_t n) const { return (n + kSide - 1) / kSide; }
   QF_HD int64_t parts() const { return depth ? (K + depth - 1) / depth : 1; }
 };
 
-// kDepth x kSide numbers of a factor, from row `first` and depth `k` on; 0 where there are none. Neighbouring threads go along what lies
-// together.
+// kDepth x kSide numbers of a factor, from row `first` and depth `k` on, padded with zeros. Neighbouring threads read neighbouring numbers.
 template <bool is_left, class T>
 __device__ __forceinline__ void put_factor(const Matrix<T>& m, int64_t rows, int64_t first, int64_t end, int64_t k, T (*to)[kPitch]) {
   const int64_t along = is_left ? m.column : m.row;
@@ -64,8 +62,8 @@ __device__ __forceinline__ void put_factor(const Matrix<T>& m, int64_t rows, int
   for (int n = threadIdx.x; n < kSide * kDepth; n += kThreads) {
     const int i = deep ? n / kDepth : n % kSide, j = deep ? n % kDepth : n / kSide;
     const int64_t at = first + i, depth = k + j;
-    const bool there = at < rows && depth < end;
-    to[j][i] = !there ? T(0) : is_left ? *m(at, depth) * m.factor(at, depth) : *m(depth, at) * m.factor(depth, at);
+    const bool inside = at < rows && depth < end;
+    to[j][i] = !inside ? T(0) : is_left ? *m(at, depth) * m.factor(at, depth) : *m(depth, at) * m.factor(depth, at);
   }
 }
 
@@ -74,10 +72,10 @@ struct Factors {
   T a[kDepth][kPitch], b[kDepth][kPitch];
 };
 
-// A block a tile, or a part of one. Reads a once a column of tiles and b once a row of them, writes out once.
+// One block per tile, or per part of one. Reads a once per column of tiles and b once per row of tiles, writes out once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Product<T> p) {
-  QF_SHARED(Factors<T>, factors);  // two, in turn: one is written while the other is read
+  QF_SHARED(Factors<T>, factors);  // two: one is written while the other is read
   const int ti = threadIdx.x / (kSide / kPatch), tj = threadIdx.x % (kSide / kPatch);
   int turn = 0;
   for (int64_t block = blockIdx.x; block < p.tiles(p.M) * p.tiles(p.N) * p.parts(); block += gridDim.x) {
@@ -107,7 +105,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Product<T> p
         if (r >= p.M || c >= p.N) continue;
         T* const to = p.out(part * p.M + r, c);
         T value = p.factor * total[i][j];
-        if (p.D) value = multiply_add(p.D[c], p.beside[r * p.N + c], value);
+        if (p.D) value = multiply_add(p.D[c], p.skip[r * p.N + c], value);
         *to = p.adds ? *to + value : value;
       }
     }
@@ -118,7 +116,7 @@ void multiply(const Product<T>& p) {
   launch(multiply_tiles<T>, p.tiles(p.M) * p.tiles(p.N) * p.parts(), kThreads, 2 * sizeof(Factors<T>), p);
 }
 
-// A thread a column and a part of the rows: sums over them of x, or of x y.
+// One thread per column and part of the rows: sums of x, or of x y.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_rows(const int64_t rows, const int64_t columns, const T* x, const T* y, T* parts) {
   const int64_t count = (rows + kPartRows - 1) / kPartRows;
@@ -131,7 +129,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_rows(const int64_t rows, cons
     parts[at] = T(sum);
   }
 }
-// A thread a number of `out` (M, N): over `parts` (count, M, N) in their order.
+// One thread per number of `out` (M, N): sums `parts` (count, M, N) in order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_parts(const int64_t count, const int64_t M, const int64_t N, const T* parts, const Matrix<T> out, const T factor, const bool adds) {
@@ -166,7 +164,7 @@ void sum_rows(int64_t rows, int64_t N, const T* x, const T* y, T* out, bool adds
 
 // ---------------------------------------------------------------- the layer
 
-// States (B, L, P) of one direction, and how the scans of it see them.
+// One direction: its states (B, L, P), and its scans.
 template <class T>
 struct Direction {
   using C = cplx<T>;
@@ -175,9 +173,8 @@ struct Direction {
   int64_t rows() const { return p.B * p.L; }
   const C* c() const { return p.c + (reverse ? p.P : 0); }
   int64_t columns() const { return p.bidirectional ? 2 * p.P : p.P; }  // of c
-  T factor() const { return T(multiplicity(p.conj_sym)); }
 
-  // Operands of a scan: those that vary in time, those of an item, those for all.
+  // Strides of a scan's operands: of (B, L, P), of (B, P), or of (P,).
   template <int operands>
   Rows<operands> scans(const int (&in_time)[operands], const int (&of_item)[operands]) const {
     Rows<operands> r;
@@ -188,7 +185,7 @@ struct Direction {
     }
     return r;
   }
-  // (1): x from the rows of u, by way of v.
+  // (1): x from the rows of u, through v.
   void states(C* v, C* x) const {
     multiply(Product<T>{rows(), 2 * p.P, p.H, 0, real_matrix(p.u, p.H, 1), parts_in_columns(p.b, 1, p.H, T(1)),
                         parts_in_columns<T>(v, p.P, 1, 1), T(1), nullptr, nullptr, false});
@@ -196,7 +193,7 @@ struct Direction {
   }
 };
 
-// f(item, state) for each.
+// f(item, state, index) for each.
 template <class T, class F>
 __device__ __forceinline__ void each_state(const Apply<T>& p, F f) {
   QF_ROLLED
@@ -209,21 +206,21 @@ __global__ void __launch_bounds__(kThreads, 1) put_last(const Apply<T> p, const 
     p.last[at] = p.L ? x[((item + 1) * p.L - 1) * p.P + n] : p.initial ? p.initial[at] : cplx<T>{};
   });
 }
-// (3) r of the last step gets the gradient of the last state; that of the initial one gets it where there is no step.
+// (3): r of the last step gets the gradient of the last state; without steps the initial state's gradient is that.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_last(const ApplyAdjoint<T> q, cplx<T>* r) {
-  each_state(q.forward, [&](int64_t item, int64_t n, int64_t at) {
+  each_state(q, [&](int64_t item, int64_t n, int64_t at) {
     const cplx<T> g = q.grad_last ? q.grad_last[at] : cplx<T>{};
-    if (q.forward.L == 0) {
+    if (q.L == 0) {
       if (q.dinitial) q.dinitial[at] = g;
       return;
     }
-    cplx<T>& to = r[((item + 1) * q.forward.L - 1) * q.forward.P + n];
+    cplx<T>& to = r[((item + 1) * q.L - 1) * q.P + n];
     to = to + g;
   });
 }
 
-// Reads u twice, writes y once a direction; the states are in memory, twice.
+// Reads u twice, writes y once per direction; the states are in memory, twice.
 template <class T>
 void apply(const Apply<T>& p) {
   const int64_t rows = p.B * p.L, P = p.P, H = p.H;
@@ -232,7 +229,7 @@ void apply(const Apply<T>& p) {
     const Direction<T> way{p, d == 1};
     way.states(v, x);
     multiply(Product<T>{rows, H, 2 * P, 0, parts_in_columns<T>(x, P, 1, 1), parts_in_rows(way.c(), 1, way.columns(), T(-1)),
-                        real_matrix(p.y, H, 1), way.factor(), d ? nullptr : p.D, p.u, d == 1});
+                        real_matrix(p.y, H, 1), p.multiplicity(), d ? nullptr : p.D, p.u, d == 1});
   }
   if (p.last) launch(put_last<T>, blocks_for(p.B * P), kThreads, 0, p, x);
 }
@@ -241,7 +238,7 @@ template <class T>
 void apply_adjoint(const ApplyAdjoint<T>& q) {
   using C = cplx<T>;
   using Scan = scan::LinearAdjoint<C>;
-  const Apply<T>& p = q.forward;
+  const Apply<T>& p = q;
   const int64_t rows = p.B * p.L, P = p.P, H = p.H;
   const Workspace<C> v(rows * P), x(rows * P), r(rows * P);
   for (int d = 0; d < (p.bidirectional ? 2 : 1); ++d) {
@@ -249,14 +246,14 @@ void apply_adjoint(const ApplyAdjoint<T>& q) {
     const bool adds = d == 1;
     way.states(v, x);
     multiply_over_rows<T>(rows, 2 * P, H, parts_in_rows<T>(x, 1, P, 1), real_matrix(q.grad, H, 1),
-                          parts_in_rows(q.dc + (d ? P : 0), 1, way.columns(), T(-1)), way.factor(), false);
+                          parts_in_rows(q.dc + (d ? P : 0), 1, way.columns(), T(-1)), p.multiplicity(), false);
     multiply(Product<T>{rows, 2 * P, H, 0, real_matrix(q.grad, H, 1), parts_in_columns(way.c(), way.columns(), 1, T(-1)),
-                        parts_in_columns<T>(r, P, 1, 1), way.factor(), nullptr, nullptr, false});
+                        parts_in_columns<T>(r, P, 1, 1), p.multiplicity(), nullptr, nullptr, false});
     const auto add_last_state = [&] {
       if (q.grad_last || q.dinitial) launch(add_last<T>, blocks_for(p.B * P), kThreads, 0, q, r);
     };
     if (p.L) add_last_state();
-    C *const mu = v, *const dz = x;  // where they take the place of v and x
+    C *const mu = v, *const dz = x;  // in place of v and x
     scan::backward(Scan{p.lambda, nullptr, p.initial, r, dz, mu, q.dinitial,
                         way.template scans<7>({0, 1, 0, 1, 1, 1, 0}, {0, 0, 1, 0, 0, 0, 1}), way.reverse, 0});
     if (!p.L) add_last_state();

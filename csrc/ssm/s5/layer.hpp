@@ -1,31 +1,31 @@
-// S5, a multi-input, multi-output diagonal system: product in, scan, product out, tile by tile. B batch, L time, H channels, P states.
-// A row is one time of one sequence: rows b L + t of u and y, (H,); of the states, (2P,): real parts, then imaginary parts.
+// S5, a multi-input, multi-output diagonal system: product, scan, product, tile by tile. B batch, L time, H channels, P states. A row is
+// one time of one sequence: row b L + t of u and y, (H,), and of the states, (2P,): real parts, then imaginary parts.
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/lanes/complex_lanes.hpp"
+#include "core/lanes/shuffles.hpp"
 #include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/s5/args.hpp"
-#include "ssm/s5/formula.hpp"
-#include "ssm/s5/real_parts.hpp"
+#include "ssm/scan/formula.hpp"
 
 namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
-constexpr int64_t kTile = 96;                       // rows: 12 register tiles; with its states and both products' panels it stays in L2
-constexpr int64_t kKeptNumbers = int64_t(1) << 18;  // of states that are kept for a while: a megabyte of floats
-constexpr int64_t kManySequences = 16;              // so many short ones keep threads busy by themselves
-constexpr double kShortNs = 5e6;                    // two looks at the stop flag lie no farther apart
-constexpr int kScanVectors = 2;                     // of states, 4 multiply-adds a step each: enough to hide the latency of two in a row
+constexpr int64_t kTile = 96;                         // rows: 12 register tiles; stays in L2 with its states and both products' panels
+constexpr int64_t kStoredNumbers = int64_t(1) << 18;  // of states stored at a time: a megabyte of floats
+constexpr int64_t kManySequences = 16;                // from so many short ones on, threads take whole sequences
+constexpr double kShortNs = 5e6;                      // the longest time between two checks for an interrupt
+constexpr double kSplitNs = 2;                        // per number, from memory: estimated
+constexpr int kScanVectors = 2;                       // of states per scan, to hide the latency of two multiply-adds
 
-// Rows whose states are kept at a time: a stretch that threads make together before any of it is used, and a segment of the adjoint, which
-// computes the states of the last one only once.
-inline int64_t rows_kept(int64_t P) {
-  const int64_t tiles = kKeptNumbers / (2 * max<int64_t>(P, 4) * kTile);
+// Rows whose states are stored at a time: a stretch that threads share, and a segment of the adjoint.
+inline int64_t rows_stored(int64_t P) {
+  const int64_t tiles = kStoredNumbers / (2 * max<int64_t>(P, 4) * kTile);
   return kTile * max<int64_t>(tiles, 1);
 }
 
-// f(sequence, first row, end row) for the sequences that rows [first, end) touch, in the order of time or against it.
+// f(sequence, first row, end row) for the sequences that rows [first, end) touch, along or against time.
 template <class F>
 void for_sequences(int64_t L, int64_t first, int64_t end, bool against, F&& f) {
   if (!against)
@@ -42,7 +42,7 @@ void for_sequences(int64_t L, int64_t first, int64_t end, bool against, F&& f) {
     }
 }
 
-// Numbers [j, j + n) of the states of one sequence, complex -> parts; zeros where there is no array.
+// Numbers [j, j + n) of the states of one sequence, complex -> parts; zeros if `from` is null.
 template <class T>
 void load_parts(const cplx<T>* from, int64_t P, int64_t j, int64_t n, T* to) {
   for (int64_t i = j; i < j + n; ++i) {
@@ -69,7 +69,7 @@ struct Parts {
   }
 };
 
-// README (1) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once, the state in registers.
+// README (1) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once; the state is in registers.
 template <class V, int NV>
 void advance(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, int64_t step, Element<V>* state) {
   Parts<V, NV> a, h, b;
@@ -78,7 +78,7 @@ void advance(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, 
   for (int64_t i = 0; i < count; ++i, x += step) {
     b.load(x, P);
 #pragma GCC unroll 2
-    for (int v = 0; v < NV; ++v) h.v[v] = next_state(a.v[v], h.v[v], b.v[v]);
+    for (int v = 0; v < NV; ++v) h.v[v] = scan::step(a.v[v], h.v[v], b.v[v]);
     h.store(x, P);
   }
   h.store(state, P);
@@ -110,9 +110,9 @@ struct States {
   bool reverse;
   const T* lambda;  // parts
   const T* b;       // packed (H x 2P)
-  T* state;         // (2P): after the last row that was seen
+  T* state;         // (2P): after the last processed row
 
-  // x (rows x 2P) = the states of rows [first, end), which follow those before (or, in reverse, after) them.
+  // x (rows x 2P) = the states of rows [first, end), continuing from `state`.
   void operator()(int64_t first, int64_t end, int threads, T* x) const {
     const int64_t P = p.P, H = p.H, L = p.L;
     for_tiles<T>(first, end, threads, 2 * P * H, [&](int64_t row, int64_t stop) {
@@ -132,7 +132,7 @@ struct States {
   }
 };
 
-// to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or that is added to what is there, by way of `sum` (kTile x H).
+// to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or the product is added to it, through `sum` (kTile x H).
 template <class T, class Next = NothingAhead>
 void project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Next ahead = {}) {
   multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to, ahead);
@@ -143,7 +143,49 @@ void project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, co
       for (int64_t h = 0; h < H; ++h) to[i * H + h] += D[h] * x[i * H + h];
 }
 
-// The parameters as the tiles read them.
+// The real and imaginary parts of m (rows x cols, rows `stride` apart), transposed, with rows `to_stride` apart.
+template <class T>
+void split_transposed(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stride, T re_factor, T im_factor, T* re, T* im,
+                      int64_t to_stride) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>, half = W / 2;
+  const auto put = [&](int64_t c, int64_t i) {
+    re[c * to_stride + i] = re_factor * m[i * stride + c].re;
+    im[c * to_stride + i] = im_factor * m[i * stride + c].im;
+  };
+  int64_t r = 0;
+  for (; r + W <= rows; r += W) {
+    check_interrupt(double(W * cols) * kSplitNs);
+    int64_t c = 0;
+    for (; c + half <= cols; c += half) {
+      V square[W];
+      for (int i = 0; i < W; ++i) square[i] = load<V>(reinterpret_cast<const T*>(m + (r + i) * stride + c));
+      transpose(square);
+      for (int i = 0; i < half; ++i) {
+        store(re + (c + i) * to_stride + r, square[2 * i] * re_factor);
+        store(im + (c + i) * to_stride + r, square[2 * i + 1] * im_factor);
+      }
+    }
+    for (; c < cols; ++c)
+      for (int64_t i = r; i < r + W; ++i) put(c, i);
+  }
+  InterruptCheck check;
+  for (int64_t c = 0; c < cols; ++c, check(double(rows - r) * kSplitNs))
+    for (int64_t i = r; i < rows; ++i) put(c, i);
+}
+
+// The same without transposing.
+template <class T>
+void split_parts(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stride, T re_factor, T im_factor, T* re, T* im, int64_t to_stride) {
+  InterruptCheck check;
+  for (int64_t r = 0; r < rows; ++r, check(double(cols) * kSplitNs))
+    for (int64_t c = 0; c < cols; ++c) {
+      re[r * to_stride + c] = re_factor * m[r * stride + c].re;
+      im[r * to_stride + c] = im_factor * m[r * stride + c].im;
+    }
+}
+
+// The packed parameters of the tiles.
 template <class T>
 struct Operands {
   int64_t in, out;  // numbers of a packed (H x 2P) and a packed (2P x H) matrix
@@ -152,7 +194,7 @@ struct Operands {
   explicit Operands(const Apply<T>& p)
       : in(p.H * packed_columns<T>(2 * p.P)), out(2 * p.P * packed_columns<T>(p.H)), lambda(2 * p.P), b(in), c(2 * out) {
     const int64_t P = p.P, H = p.H, directions = p.bidirectional ? 2 : 1;
-    const T factor = T(multiplicity(p.conj_sym));
+    const T factor = p.multiplicity();
     Scratch<T> plain(2 * P * H);
     load_parts<T>(p.lambda, P, 0, P, lambda);
     split_transposed<T>(P, H, p.b, H, 1, 1, plain, plain + P, 2 * P);
@@ -164,15 +206,15 @@ struct Operands {
   }
 };
 
-// Rows [first, end), whole sequences. Reads u twice (the second time from cache), writes y once; the states of a tile stay in cache.
+// Rows [first, end), whole sequences. Reads u twice, once from cache, writes y once; the states of a tile stay in cache.
 template <class T>
 void apply_rows(const Apply<T>& p, const Operands<T>& w, int64_t first, int64_t end, int threads) {
-  const int64_t P = p.P, H = p.H, length = threads == 1 ? kTile : rows_kept(P), rounds = (end - first + length - 1) / length;
+  const int64_t P = p.P, H = p.H, length = threads == 1 ? kTile : rows_stored(P), rounds = (end - first + length - 1) / length;
   Scratch<T> x(min(length, end - first) * 2 * P), state(2 * P);
   for (int d = 0; d < (p.bidirectional ? 2 : 1); ++d) {
     const States<T> states{p, d == 1, w.lambda, w.b, state};
     const double ns = double(length * 4 * P * H) * kMultiplyAddNs<T>;
-    parallel_for(rounds, 1, ns, [&](int64_t i, int64_t stop) {  // in their order: one state passes through all
+    parallel_for(rounds, 1, ns, [&](int64_t i, int64_t stop) {  // in order: one state passes through all
       for (; i < stop; ++i) {
         const int64_t at = d ? rounds - 1 - i : i, row = first + at * length, row_end = min(end, row + length);
         states(row, row_end, threads, x);

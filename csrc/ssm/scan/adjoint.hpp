@@ -5,14 +5,14 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-// README (3) for n numbers: da = mu conj(h_before). Where the two are one array a place apart, for da takes the place of the states, a
-// state must be read before it is written over: from the front where h_before is da + 1, from the back where it is da - 1.
+// README (3) for n numbers: da = mu conj(h_before). da may be h_before shifted by one place, because da replaces the states. Each state is
+// read before it is overwritten: from the front if h_before is da + 1, from the back if it is da - 1.
 template <bool from_front, class E>
 void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
   constexpr int W = kLanes<Part<E>>;
   using V = Lanes<Part<E>>;
   const auto lanes = [&](int64_t i) { store_pack<E, V>(da + i, factor_adjoint(load_pack<E, V>(mu + i), load_pack<E, V>(h_before + i))); };
-  in_parts<W>(0, n, kStepNs, [&](int64_t begin, int64_t end) {  // in this direction, counted from where it begins
+  in_parts<W>(0, n, kStepNs, [&](int64_t begin, int64_t end) {  // counted in this direction
     int64_t i = begin;
     if constexpr (from_front) {
       for (; i + W <= end; i += W) lanes(i);
@@ -38,7 +38,7 @@ void scan_gradient(const LinearAdjoint<E>& p) {
         p.db[r.offset(P::kDb, row) + j * r.across[P::kDb] + at(P::kDb, last)] =
             p.grad[r.offset(P::kGrad, row) + j * r.across[P::kGrad] + at(P::kGrad, last)];
   });
-  // mu_t is multiplied by a_{t+1}: the scan has one step less, and its a begins one step after grad and db
+  // mu_t is multiplied by a_{t+1}: the scan is one step shorter, and its a begins one step after grad and db
   Linear<E> back{p.a, p.grad, p.grad + at(P::kGrad, last), p.db, rows_of(r, {P::kA, P::kGrad, P::kGrad, P::kDb}), !p.reverse, p.threads};
   back.rows.length -= 1;
   if (p.reverse)
@@ -83,8 +83,8 @@ void finish_row(const LinearAdjoint<E>& p, int64_t row) {
   }
 }
 
-// README (2), (3). Three steps without workspace: da gets the states, computed again; db gets mu, a scan of grad from the other end; then
-// da = mu conj(h_before), in the direction that reads every state before it is overwritten.
+// README (2), (3). Three steps without workspace: the states are recomputed into da; mu, a scan of grad from the other end, goes to db;
+// then da = mu conj(h_before).
 template <class E>
 void linear_adjoint(const LinearAdjoint<E>& p) {
   using P = LinearAdjoint<E>;

@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers, sizes, strides.
 #pragma once
 #include <cstdint>
 
@@ -22,7 +22,7 @@ template <class E>
 struct LinearAdjoint {
   enum { kA, kB, kH0, kGrad, kDa, kDb, kDh0 };
   const E *a, *b, *h0, *grad;
-  E *da, *db, *dh0;  // da has the shape of b: the caller sums what was broadcast; dh0 may be null
+  E *da, *db, *dh0;  // da has the shape of b: the caller sums over broadcast axes; dh0 may be null
   Rows<7> rows;
   bool reverse;
   int threads;

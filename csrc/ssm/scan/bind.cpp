@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
 #include "core/host/split.hpp"
 #include "py/arguments.hpp"
@@ -15,7 +15,7 @@ bool broadcasts(const View& v, const View& full) {
   return fits;
 }
 
-// The operands of a scan along `axis` of b, and how to walk them; those marked in `lacks_axis` have no such axis.
+// The strides of a scan's operands along `axis` of b; operands marked in `lacks_axis` do not have this axis.
 template <int operands>
 Rows<operands> rows_of(const View& b, int axis, const View* const (&views)[operands], const bool (&lacks_axis)[operands]) {
   std::int64_t strides[operands][View::kMaxRank] = {};
@@ -24,7 +24,7 @@ Rows<operands> rows_of(const View& b, int axis, const View* const (&views)[opera
   return split_rows<operands>(b, axis, strides);
 }
 
-// a, b and h0 in a struct that names them so; their views.
+// Puts a, b and h0 into a struct with fields of these names; returns their views.
 struct Operands {
   const View &a, &b, &h0;
 };
@@ -42,17 +42,15 @@ Operands take_operands(Arguments& given, P& p, bool reverse, int axis, int threa
   return {a.view(), full, h0.view()};
 }
 
-// f(E(), kernels) with E the numbers of the scan.
-template <class F>
+// f(E(), kernels) with E the number type of the scan.
+template <class T, class F>
 void dispatch_numbers(const Arguments& given, F&& f) {
-  given.dispatch([&](auto zero) {
-    using T = decltype(zero);
-    is_complex(given.peek(0).dtype) ? f(cplx<T>{}, kernels<T>().complex) : f(T{}, kernels<T>().real);
-  });
+  is_complex(given.peek(0).dtype) ? f(cplx<T>{}, kernels<T>().complex) : f(T{}, kernels<T>().real);
 }
 
+template <class T>
 void linear(Arguments& given, bool reverse, int axis, int threads) {
-  dispatch_numbers(given, [&](auto number, const auto& kernels) {
+  dispatch_numbers<T>(given, [&](auto number, const auto& kernels) {
     Linear<decltype(number)> p{};
     const Operands in = take_operands(given, p, reverse, axis, threads);
     const auto h = given.output_like("out", "b");
@@ -61,11 +59,12 @@ void linear(Arguments& given, bool reverse, int axis, int threads) {
   });
 }
 
+template <class T>
 void linear_adjoint(Arguments& given, bool reverse, int axis, int threads) {
-  dispatch_numbers(given, [&](auto number, const auto& kernels) {
+  dispatch_numbers<T>(given, [&](auto number, const auto& kernels) {
     LinearAdjoint<decltype(number)> q{};
     const Operands in = take_operands(given, q, reverse, axis, threads);
-    const auto grad = given.strided_like("grad", "b"), da = given.output_like("da", "b");  // what a was broadcast from is the caller's
+    const auto grad = given.strided_like("grad", "b"), da = given.output_like("da", "b");  // the caller sums over a's broadcast axes
     const auto db = given.gradient_of("b"), dh0 = given.gradient_of("h0");
     q.grad = grad, q.da = da, q.db = db, q.dh0 = dh0;
     q.rows = rows_of<7>(in.b, axis, {&in.a, &in.b, &in.h0, &grad.view(), &da.view(), &db.view(), &dh0.view()},
@@ -77,8 +76,8 @@ void linear_adjoint(Arguments& given, bool reverse, int axis, int threads) {
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "linear_scan", &linear);
-  define(m, "linear_scan_vjp", &linear_adjoint);
+  define(m, "linear_scan", &linear<float>, &linear<double>);
+  define(m, "linear_scan_vjp", &linear_adjoint<float>, &linear_adjoint<double>);
 }
 
 }  // namespace quatrefoil::ssm::scan

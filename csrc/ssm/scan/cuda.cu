@@ -1,5 +1,5 @@
-// The linear scan and its gradients on a GPU. Steps are taken side by side, as the map that a stretch of them is: README (4). Where scans
-// lie side by side in memory, a thread takes one scan, step by step, as on the CPU.
+// The linear scan and its gradients on a GPU. Steps are composed as maps: README (4). If enough scans are adjacent in memory, each thread
+// takes one scan, step by step, as on the CPU.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
@@ -9,14 +9,14 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 128;                 // of a block
-constexpr int kItems = 4;                     // steps of a thread in a tile
+constexpr int kThreads = 128;                 // per block
+constexpr int kItems = 4;                     // steps per thread in a tile
 constexpr int64_t kTile = kThreads * kItems;  // steps
 // Estimated, not measured; constants, so that the bits do not depend on the card.
-constexpr int64_t kThreadsWanted = 512 * 132;  // scans that may have a thread each, however they lie
-constexpr int64_t kPartSteps = 4 * kTile;      // of a part, at least
+constexpr int64_t kThreadsWanted = 512 * 132;  // from so many scans on each gets a thread, in any layout
+constexpr int64_t kPartSteps = 4 * kTile;      // per part, at least
 
-// Where the operands of one scan of fewer than 2^31 lie, at its first step; `backwards` in memory.
+// Addresses of the operands of one scan, of fewer than 2^31, at its first step; `backwards` in memory.
 template <class P>
 struct Where {
   const P& p;
@@ -31,7 +31,7 @@ struct Where {
     const auto& r = p.rows;
     return array + offset(o) + j * r.across[o] + (backwards ? max(r.length - 1, int64_t(0)) * r.along[o] : 0);
   }
-  // r.offset with divisions of 32 bits.
+  // r.offset with 32-bit divisions.
   __device__ int64_t offset(int o) const {
     int64_t at = 0, rest = row;
     QF_ROLLED
@@ -44,7 +44,7 @@ struct Where {
   __device__ int64_t stride(int o) const { return backwards ? -p.rows.along[o] : p.rows.along[o]; }
 };
 
-// One scan: its steps in their order, the state before them, and what becomes of the states. README (1).
+// One scan: its steps in order, the initial state, and what to do with the states. README (1).
 template <class E>
 struct Forward {
   using Number = E;
@@ -60,12 +60,12 @@ struct Forward {
   }
   __device__ Stretch<E> step_of(int64_t i) const { return {a[i * at_a], b[i * at_b]}; }
   __device__ E start() const { return h0 ? *h0 : E{}; }
-  __device__ E beside(int64_t) const { return E{}; }
+  __device__ E before(int64_t) const { return E{}; }
   __device__ void put(int64_t i, E state, E) const { h[i * at_h] = state; }
   __device__ void finish(int64_t, E) const {}
 };
 
-// README (2), (3): from the last step to the first, mu into db; da, which holds the states, becomes mu conj(h_before).
+// README (2), (3): from the last step to the first, mu goes to db; the states in da are replaced by mu conj(h_before).
 template <class E>
 struct Backward {
   using Number = E;
@@ -82,7 +82,7 @@ struct Backward {
   }
   __device__ Stretch<E> step_of(int64_t i) const { return {i ? conjugate(a[(i - 1) * at_a]) : E{}, grad[i * at_grad]}; }
   __device__ E start() const { return E{}; }
-  __device__ E beside(int64_t i) const { return i + 1 < length ? da[(i + 1) * at_da] : h0 ? *h0 : E{}; }  // the state before that step
+  __device__ E before(int64_t i) const { return i + 1 < length ? da[(i + 1) * at_da] : h0 ? *h0 : E{}; }  // the state before step i
   __device__ void put(int64_t i, E mu, E h_before) const {
     db[i * at_db] = mu;
     da[i * at_da] = factor_adjoint(mu, h_before);
@@ -93,15 +93,15 @@ struct Backward {
 };
 
 template <class E>
-__device__ __forceinline__ Stretch<E> nothing() {
+__device__ __forceinline__ Stretch<E> identity() {
   if constexpr (std::is_arithmetic<E>::value)
     return {E(1), E{}};
   else
     return {{1, 0}, E{}};
 }
 
-// Of a block's stretches, one a thread: what comes before this thread's in its warp; each warp's go into `totals`. One barrier; the caller
-// has another before the next call, which writes them again.
+// Composes a block's stretches, one per thread: returns the stretches before this thread's in its warp; `totals` gets each warp's. One
+// barrier; the caller needs another before the next call, which overwrites `totals`.
 template <class E>
 __device__ __forceinline__ Stretch<E> ahead_in_warp(Stretch<E> mine, Stretch<E>* totals) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
@@ -112,12 +112,12 @@ __device__ __forceinline__ Stretch<E> ahead_in_warp(Stretch<E> mine, Stretch<E>*
     if (lane >= by) sum = compose(before, sum);
   }
   Stretch<E> ahead = shuffle_up(sum, 1);
-  if (lane == 0) ahead = nothing<E>();
+  if (lane == 0) ahead = identity<E>();
   if (lane == kWarp - 1) totals[warp] = sum;
   __syncthreads();
   return ahead;
 }
-// The state before this thread's stretch, from that before the block's, which becomes that behind them.
+// The state before this thread's stretch; `state` goes from before the block's stretches to after them.
 template <class E>
 __device__ __forceinline__ E state_before_mine(Stretch<E> mine, E& state, Stretch<E>* totals) {
   const Stretch<E> ahead = ahead_in_warp(mine, totals);
@@ -130,13 +130,13 @@ __device__ __forceinline__ E state_before_mine(Stretch<E> mine, E& state, Stretc
   return after(ahead, before_warp);
 }
 
-// A thread's steps of a tile that begins at `first`, and what they are together.
+// A thread's steps in a tile that begins at `first`, and their composition.
 template <class S, class E>
 __device__ __forceinline__ Stretch<E> read_steps(const S& scan, int64_t first, int64_t end, Stretch<E> (&steps)[kItems]) {
   const int64_t mine = first + threadIdx.x * kItems;
-  const int here = int(min(end - mine, int64_t(kItems)));
+  const int count = int(min(end - mine, int64_t(kItems)));
   QF_UNROLL(4)
-  for (int k = 0; k < kItems; ++k) steps[k] = k < here ? scan.step_of(mine + k) : nothing<E>();
+  for (int k = 0; k < kItems; ++k) steps[k] = k < count ? scan.step_of(mine + k) : identity<E>();
   Stretch<E> all = steps[0];
   QF_UNROLL(3)
   for (int k = 1; k < kItems; ++k) all = compose(all, steps[k]);
@@ -148,14 +148,14 @@ struct Parts {
   int64_t count, steps;
 };
 
-// A block a part: what all its steps are together. Reads a and b once.
+// One block per part: the composition of all its steps. Reads a and b once.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_totals(const typename S::P p, const Parts parts, Stretch<E>* part_totals) {
   QF_SHARED(Stretch<E>, totals);
   for (int64_t at = blockIdx.x; at < p.rows.rows * p.rows.inner * parts.count; at += gridDim.x) {
     const S scan(p, quotient(at, parts.count));
     const int64_t begin = remainder(at, parts.count) * parts.steps, end = min(p.rows.length, begin + parts.steps);
-    Stretch<E> sum = nothing<E>();
+    Stretch<E> sum = identity<E>();
     for (int64_t first = begin; first < end; first += kTile) {
       Stretch<E> steps[kItems];
       ahead_in_warp(read_steps(scan, first, end, steps), totals);
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_totals(const typename S::P p
   }
 }
 
-// A thread a scan: the state that each of its parts starts from, and what lies beside its last step, which the next part writes over.
+// One thread per scan: the initial state of each of its parts, and the state next to its last step, which the next part overwrites.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_starts(const typename S::P p, const Parts parts, const Stretch<E>* part_totals, E* starts, E* edges) {
@@ -178,13 +178,13 @@ __global__ void __launch_bounds__(kThreads, 1)
     E state = scan.start();
     for (int64_t i = at * parts.count, part = 1; part <= parts.count; ++i, ++part) {
       starts[i] = state;
-      edges[i] = scan.beside(min(p.rows.length, part * parts.steps) - 1);
+      edges[i] = scan.before(min(p.rows.length, part * parts.steps) - 1);
       state = after(part_totals[i], state);
     }
   }
 }
 
-// A block a part, in tiles. Reads a and b (and the states) once, writes h (da and db) once.
+// One block per part, in tiles. Reads a and b (and the states) once, writes h (da and db) once.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p, const Parts parts, const E* starts, const E* edges) {
   QF_SHARED(Stretch<E>, totals);
@@ -194,27 +194,26 @@ __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p,
     E state = starts ? starts[at] : scan.start();
     for (int64_t first = begin; first < end; first += kTile) {
       const int64_t mine = first + threadIdx.x * kItems;
-      const int here = int(min(end - mine, int64_t(kItems)));
+      const int count = int(min(end - mine, int64_t(kItems)));
       Stretch<E> steps[kItems];
-      E beside[kItems];
+      E before[kItems];
       const Stretch<E> together = read_steps(scan, first, end, steps);
       QF_UNROLL(4)
-      for (int k = 0; k < kItems; ++k) beside[k] = k >= here ? E{} : edges && mine + k + 1 == end ? edges[at] : scan.beside(mine + k);
-      E x = state_before_mine(together, state, totals);  // its barrier: all have read what they bring, and nobody has written
+      for (int k = 0; k < kItems; ++k) before[k] = k >= count ? E{} : edges && mine + k + 1 == end ? edges[at] : scan.before(mine + k);
+      E x = state_before_mine(together, state, totals);  // its barrier: all threads have read, none has written
       QF_UNROLL(4)
       for (int k = 0; k < kItems; ++k)
-        if (k < here) {
+        if (k < count) {
           x = step(steps[k].a, x, steps[k].b);
-          scan.put(mine + k, x, beside[k]);
+          scan.put(mine + k, x, before[k]);
         }
-      if (here > 0 && mine + here == p.rows.length) scan.finish(p.rows.length, x);
+      if (count > 0 && mine + count == p.rows.length) scan.finish(p.rows.length, x);
       __syncthreads();
     }
   }
 }
 
-// A thread a scan, neighbours side by side in memory: the bits of the recurrence. Reads a and b (and the states) once, writes h (da and db)
-// once.
+// One thread per scan, adjacent in memory: the bits of the recurrence. Reads a and b (and the states) once, writes h (da and db) once.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_across(const typename S::P p) {
   const int64_t stride = int64_t(gridDim.x) * kThreads;
@@ -226,20 +225,19 @@ __global__ void __launch_bounds__(kThreads, 1) scan_across(const typename S::P p
     for (int64_t i = 0; i < p.rows.length; ++i) {
       const Stretch<E> s = scan.step_of(i);
       x = step(s.a, x, s.b);
-      scan.put(i, x, scan.beside(i));
+      scan.put(i, x, scan.before(i));
     }
     scan.finish(p.rows.length, x);
   }
 }
 
 template <class S>
-void run(const typename S::P& p, bool side_by_side) {
+void run(const typename S::P& p, bool adjacent) {
   using E = typename S::Number;
   const auto& r = p.rows;
   const int64_t scans = r.rows * r.inner, blocks = (scans + kThreads - 1) / kThreads;
   if (scans >= kTooMany) throw DeviceError("linear_scan: 2^31 scans or more are too many for a GPU");
-  if (r.length == 0 || scans >= kThreadsWanted || (side_by_side && r.inner >= kThreads))
-    return launch(scan_across<S>, blocks, kThreads, 0, p);
+  if (r.length == 0 || scans >= kThreadsWanted || (adjacent && r.inner >= kThreads)) return launch(scan_across<S>, blocks, kThreads, 0, p);
   const std::size_t shared = kThreads / kWarp * sizeof(Stretch<E>);
   int64_t count = scans ? min((kBusyBlocks + scans - 1) / scans, r.length / kPartSteps) : 1;
   if (count <= 1) return launch(scan_along<S>, scans, kThreads, shared, p, Parts{1, r.length}, nullptr, nullptr);
@@ -264,7 +262,7 @@ void backward(const LinearAdjoint<E>& p) {
   run<Backward<E>>(p, p.rows.across[P::kGrad] == 1 && p.rows.across[P::kDb] == 1);
 }
 
-// da gets the states, computed again; then the scan from the other end.
+// The states are recomputed into da; then the scan from the other end.
 template <class E>
 void linear_adjoint(const LinearAdjoint<E>& p) {
   using P = LinearAdjoint<E>;

@@ -1,4 +1,4 @@
-// Scans on a GPU for cuda.cu files of the nouns that build on them: launches of kernels that are compiled with cuda.cu of this noun alone.
+// Scans on a GPU for other methods' cuda.cu files; the kernels are compiled only with this method's cuda.cu.
 #pragma once
 #include "ssm/scan/args.hpp"
 
@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 // README (1)
 template <class E>
 void linear(const Linear<E>& p);
-// (2), (3), of states that are in p.da; p.b is not read.
+// (2), (3), for states in p.da; p.b is not read.
 template <class E>
 void backward(const LinearAdjoint<E>& p);
 

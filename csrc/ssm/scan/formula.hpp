@@ -1,4 +1,4 @@
-// The maths of state-space convolution. Equation numbers: README.md beside this file.
+// The maths of a linear scan. Equation numbers: README.md.
 #pragma once
 #include <type_traits>
 
@@ -10,7 +10,7 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-// (1) h_t = a_t h_{t-1} + b_t; from the other end, with conj(a), (2). Nothing is divided: a = 0 (a reset) and underflow are exact.
+// (1) h_t = a_t h_{t-1} + b_t; with conj(a), from the other end, (2).
 template <class E>
 QF_HD E step(E a, E h, E b) {
   return multiply_add(a, h, b);
@@ -22,8 +22,8 @@ QF_HD E factor_adjoint(E mu, E h_before) {
   return mu * conjugate(h_before);
 }
 
-// (4) A stretch of steps as one: h -> a h + b. `rest` is what rounding has left out of a: in powers of one coefficient all errors go the
-// same way, and n steps would have n of them.
+// (4) A stretch of steps as one map, h -> a h + b. `rest` is the rounding error of a: in powers of one coefficient all errors have the same
+// sign and would accumulate.
 template <class E>
 struct Stretch {
   E a, b, rest{};
@@ -35,7 +35,7 @@ QF_HD bool is_zero(E x) {
   else
     return x.re == 0 && x.im == 0;
 }
-// A product and what rounding leaves out of it; `plain` where it is not finite.
+// A product and its rounding error; `plain` if it is not finite.
 template <class T>
 QF_HD T settled(T plain, Twofold<T> whole, T& rest) {
   const T hi = whole.hi + whole.lo, lo = whole.lo - (hi - whole.hi);
@@ -58,7 +58,7 @@ template <class E>
 QF_HD E after(Stretch<E> s, E h) {
   return is_zero(h) ? s.b : step(s.a, h, s.b);
 }
-// Zero clears what came before, a product that has overflowed too, and of a state that is zero such a product makes nothing.
+// A zero coefficient clears earlier steps even after overflow, and an overflowed product times a zero state is 0.
 template <class E>
 QF_HD Stretch<E> compose(Stretch<E> first, Stretch<E> then) {
   Stretch<E> both{E{}, after(then, first.b)};

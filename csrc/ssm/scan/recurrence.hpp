@@ -1,5 +1,4 @@
-// First-order linear recurrences along one axis. Every number is the one that the recurrence gives step by step, whatever the layout,
-// the lanes and the threads: README.
+// First-order linear recurrences along one axis. Results have the bits of the step-by-step recurrence for any layout and number of threads.
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/complex_lanes.hpp"
@@ -12,14 +11,14 @@ namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
 constexpr double kStepNs = 0.5;            // one step of one scan, in lanes: estimated
-constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which is still in L1 when it becomes the row before
-constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; a tenth of it at least
-constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part: less is not worth waking one
-constexpr int64_t kAheadBytes = 256;       // W rows side by side are more streams than the hardware follows
-constexpr double kPieceNs = 50e6;          // of work, after which threads meet
-constexpr double kSerialNs = 2;            // one step of one scan, after the one before it: estimated
+constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which stays in L1 until the next row is computed
+constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; at least a tenth of it
+constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part, at least
+constexpr int64_t kAheadBytes = 256;       // prefetched: W rows are more streams than the hardware follows
+constexpr double kRoundNs = 50e6;          // of work between two synchronisations of the threads
+constexpr double kSerialNs = 2;            // one step of one scan, bound by latency: estimated
 
-// What one scan reads and writes: the strides count from the step that comes first.
+// One scan's addresses at its first step, and its strides in the order of steps.
 template <class E>
 struct Line {
   const E *a, *b;
@@ -35,13 +34,8 @@ Line<E> line_of(const Linear<E>& p, int64_t row, int64_t j) {
   const int64_t sign = p.reverse ? -1 : 1;
   return {p.a + at(P::kA), p.b + at(P::kB), p.h + at(P::kH), sign * r.along[P::kA], sign * r.along[P::kB], sign * r.along[P::kH]};
 }
-template <class E>
-E start_of(const Linear<E>& p, int64_t row, int64_t j) {
-  using P = Linear<E>;
-  return p.h0 ? p.h0[p.rows.offset(P::kH0, row) + j * p.rows.across[P::kH0]] : E{};
-}
 
-// Steps [begin, end) of one scan, one after the other: bound by the latency of a multiply-add (complex: of two).
+// Steps [begin, end) of one scan in order: bound by the latency of a multiply-add (complex: of two).
 template <bool conj, class E>
 void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
   in_parts(begin, end, kSerialNs, [&](int64_t i, int64_t stop) __attribute__((always_inline)) {
@@ -52,25 +46,24 @@ void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
   });
 }
 
-// Corrects steps [begin, end), which began from a wrong state: computes them again until a result has the very bits that are already there.
-// From there on they are right, because the same steps follow the same state. Returns how many steps that took.
+// Recomputes steps [begin, end), which started from a wrong state, until a result has the stored bits; the following steps are then
+// correct. Returns the number of recomputed steps.
 template <bool conj, class E>
-int64_t mend(const Line<E>& l, int64_t begin, int64_t end) {
+int64_t correct(const Line<E>& l, int64_t begin, int64_t end) {
   E state = l.h[(begin - 1) * l.h_step];
   InterruptCheck check;
   for (int64_t i = begin; i < end; ++i) {
     if (i % kLineSteps == 0) check(kLineSteps * kSerialNs);
-    E& there = l.h[i * l.h_step];
+    E& stored = l.h[i * l.h_step];
     state = step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
-    if (!__builtin_memcmp(&there, &state, sizeof(E))) return i - begin;
-    there = state;
+    if (!__builtin_memcmp(&stored, &state, sizeof(E))) return i - begin;
+    stored = state;
   }
   return end - begin;
 }
 
-// W lines whose time is contiguous, from the W states in `state`: squares of W x W numbers are transposed in registers, so that every
-// load and store is a full one. Reads a and b once, writes h once. In reverse the lines are read from their ends. Lines from `count` on
-// are read, not written.
+// W lines with contiguous time, from the W states in `state`: squares of W x W numbers are transposed in registers, so that loads and
+// stores are full vectors. Reads a and b once, writes h once. Lines from `count` on are read, not written.
 template <bool conj, class E>
 void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
   using T = Part<E>;
@@ -108,8 +101,8 @@ void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int
   }
 }
 
-// One scan whose time is contiguous, steps [begin, end) from `state`: lanes take its parts, all but the first from zero, and what that
-// spoils is mended. A scan that does not forget where it began is left to `run_serial`.
+// One scan with contiguous time, steps [begin, end) from `state`: lanes take its parts, all but the first from zero, which are then
+// corrected. A scan that does not forget its initial state is left to `run_serial`.
 template <bool conj, class E>
 void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
   constexpr int W = kLanes<Part<E>>;
@@ -120,19 +113,19 @@ void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, 
     const E *a[W], *b[W];
     E *h[W], start[W] = {i == begin ? state : l.h[(i - 1) * l.h_step]};
     for (int w = 0; w < W; ++w) {
-      const int64_t first = i + (p.reverse ? (w + 1) * part - 1 : w * part);  // the step that lies first in memory
+      const int64_t first = i + (p.reverse ? (w + 1) * part - 1 : w * part);  // the first step in memory
       a[w] = l.a + first * l.a_step, b[w] = l.b + first * l.b_step, h[w] = l.h + first * l.h_step;
     }
     run_lines<conj>(a, b, h, W, part, p.reverse, l.a_step == 0, start);
     int64_t again = 0;
-    for (int w = 1; w < W; ++w) again += mend<conj>(l, i + w * part, i + (w + 1) * part);
+    for (int w = 1; w < W; ++w) again += correct<conj>(l, i + w * part, i + (w + 1) * part);
     forgets = again < W * part / 2;
   }
   run_serial<conj>(l, i, end, i == begin ? state : l.h[(i - 1) * l.h_step]);
 }
 
-// Steps [begin, end) of n scans side by side, from `state` (n): row by row where they are many, so that whole lines of memory stream by
-// and the row before is still in L1; else in registers. Reads a and b once, writes h once.
+// Steps [begin, end) of n adjacent scans, from `state` (n): row by row if they are many, so that whole cache lines are streamed and the
+// previous row is still in L1; otherwise in registers. Reads a and b once, writes h once.
 template <bool conj, bool fixed, class E>
 void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E* state) {
   using T = Part<E>;
@@ -146,7 +139,7 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
     for (int64_t i = begin; i < end; ++i) {
       check(double(n) * kStepNs);
       const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
-      const int64_t next = min(i + 1, end - 1);  // fetched ahead: the hardware's own streams end with each page
+      const int64_t next = min(i + 1, end - 1);  // prefetched: the hardware's streams end at page boundaries
       for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
         using V = typename decltype(columns)::Vector;
         if (!fixed) fetch(l.a + next * l.a_step + j, columns.count);
@@ -176,7 +169,7 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
   }
 }
 
-// Whether a scan from one state becomes, bit for bit, that from another within some steps.
+// Whether scans from two different states have the same bits after at most `steps` steps.
 template <bool conj, class E>
 bool forgets(const Line<E>& l, int64_t steps) {
   E one{}, other{};
@@ -189,19 +182,19 @@ bool forgets(const Line<E>& l, int64_t steps) {
   return false;
 }
 
-// f(unit, first step, end step, follows) for units of scans in parallel; `follows`: begins from the state before the first step, else from
-// zero. Where units are fewer than threads each is cut in time: all parts but the first begin from zero and are corrected by `mend`.
+// f(unit, first step, end step, follows) for units of scans in parallel; `follows`: start from the state before the first step, else from
+// zero. If there are fewer units than threads, each is cut in time: all parts but the first start from zero and are corrected.
 template <bool conj, class E, class F>
 void for_units(const Linear<E>& p, int64_t units, F&& f) {
   const auto& r = p.rows;
   const int threads = threads_used(p.threads);
   const double step_ns = double(r.rows * r.inner) / double(units) * kStepNs * kParts<E>;
-  const int64_t pieces = 1 + int64_t(double(r.length) * step_ns / kPieceNs), length = (r.length + pieces - 1) / pieces;
+  const int64_t rounds = 1 + int64_t(double(r.length) * step_ns / kRoundNs), length = (r.length + rounds - 1) / rounds;
   const int64_t most = units < threads ? min<int64_t>((threads + units - 1) / units, length / kBlockSteps) : 1;
   const int64_t blocks = most > 1 && forgets<conj>(line_of(p, 0, 0), length / (4 * most)) ? most : 1;
-  parallel_for(pieces, 1, double(length) * step_ns, [&](int64_t piece, int64_t stop) {  // in their order
-    for (; piece < stop; ++piece) {
-      const int64_t begin = piece * length, n = min(length, r.length - begin);
+  parallel_for(rounds, 1, double(length) * step_ns, [&](int64_t round, int64_t stop) {  // in order
+    for (; round < stop; ++round) {
+      const int64_t begin = round * length, n = min(length, r.length - begin);
       const auto step = [&](int64_t block) { return begin + n * block / blocks; };
       parallel_for(units * blocks, threads, double(n / blocks) * step_ns, [&](int64_t i, int64_t end) {
         for (; i < end; ++i) f(i / blocks, step(i % blocks), step(i % blocks + 1), i % blocks == 0);
@@ -209,13 +202,13 @@ void for_units(const Linear<E>& p, int64_t units, F&& f) {
       if (blocks > 1)
         parallel_for(r.rows * r.inner, threads, double(n) * kStepNs, [&](int64_t i, int64_t end) {
           for (; i < end; ++i)
-            for (int64_t k = 1; k < blocks; ++k) mend<conj>(line_of(p, i / r.inner, i % r.inner), step(k), step(k + 1));
+            for (int64_t k = 1; k < blocks; ++k) correct<conj>(line_of(p, i / r.inner, i % r.inner), step(k), step(k + 1));
         });
     }
   });
 }
 
-// One road for each layout: time contiguous, many rows; time contiguous, few rows; scans side by side in memory; anything else.
+// One path per layout: time contiguous, many rows; time contiguous, few rows; adjacent scans; anything else.
 template <bool conj, class E>
 void run_any(const Linear<E>& p) {
   using P = Linear<E>;
@@ -225,8 +218,9 @@ void run_any(const Linear<E>& p) {
   const auto within = [](int64_t stride) { return stride == 0 || stride == 1; };
   const auto state = [&](int64_t row, int64_t j, int64_t begin, bool follows) {
     if (!follows) return E{};
+    if (begin == 0) return p.h0 ? p.h0[r.offset(P::kH0, row) + j * r.across[P::kH0]] : E{};
     const Line<E> l = line_of(p, row, j);
-    return begin ? l.h[(begin - 1) * l.h_step] : start_of(p, row, j);
+    return l.h[(begin - 1) * l.h_step];
   };
   const bool contiguous = r.inner == 1 && r.along[P::kB] == 1 && r.along[P::kH] == 1 && within(r.along[P::kA]);
   if (contiguous && 4 * r.rows >= W) {
@@ -234,7 +228,7 @@ void run_any(const Linear<E>& p) {
       const E *a[W], *b[W];
       E *h[W], start[W];
       const int count = int(min<int64_t>(W, r.rows - group * W));
-      for (int i = 0; i < W; ++i) {  // lanes without a row repeat the last one
+      for (int i = 0; i < W; ++i) {  // unused lanes repeat the last row
         const int64_t row = group * W + min(i, count - 1);
         const Line<E> l = line_of(p, row, 0);
         const int64_t first = p.reverse ? end - 1 : begin;
