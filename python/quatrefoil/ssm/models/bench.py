@@ -1,7 +1,6 @@
-"""Models of transformers with and without ``install``: forward, a step of training, decoding.
+"""Models of transformers with and without ``install``: forward, a training step, decoding.
 
-The same model and weights on both sides; values are compared before anything is timed. What is "of it" the model alone is timed with
-functions that return at once, numbers of the right shape: no function can make the model faster than that.
+The model around these functions is timed with functions that return arrays of the right shape without computing anything.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def problems() -> Iterator[Problem]:
         return
     for package in ("mamba_ssm", "causal_conv1d", "fla"):
         if importlib.util.find_spec(package):
-            print(f"{package} is installed: the models are left out, whose loops it would replace", file=sys.stderr)
+            print(f"{package} is installed: it replaces the models' loops, so their rows are left out", file=sys.stderr)
             return
     for name, options in MODELS.items():
         yield from _of_model(name, options)
@@ -81,14 +80,14 @@ Side = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def _sides(model: Any) -> tuple[Side, Side, Side]:
-    """What makes a run one of the model's own loops, of our functions, or of functions that do nothing.
+    """Decorators of a run: with the model's own loops, with our functions, or with functions that do nothing.
 
-    ``install`` looks through everything that is imported, which is no part of a run: here cells of closures are exchanged.
+    They exchange the contents of closures, because ``install`` looks through everything that is imported.
     """
     module = next(m for m in {type(part).__module__ for part in model.modules()} if _transformers.concerns(m))
     wrappers = list(_transformers.wrappers(sys.modules[module]))
     if not wrappers:
-        raise RuntimeError("bench ssm: this release of transformers decides when a model is made; the comparison needs 5.24 or later")
+        raise RuntimeError("bench ssm: this transformers chooses functions when it creates a model; the comparison needs 5.24 or later")
     cells = [cell for wrapper in wrappers for cell in wrapper.__closure__ or ()]
     loops = [cell.cell_contents for cell in cells]
     with install():
@@ -114,7 +113,7 @@ def _sides(model: Any) -> tuple[Side, Side, Side]:
 
 
 def _free(function: Any) -> Any:
-    """A function of the same results' shapes that computes nothing; every argument gets a gradient, of zeros."""
+    """A function that computes nothing but returns results of the right shapes, and gradients of zeros."""
     name = function.__name__
     if name.startswith("_"):
         return function

@@ -1,4 +1,4 @@
-"""S5 against JAX's associative scan and a log-step scan in torch, as one writes them and with the products made real, and Numba."""
+"""S5 against JAX's associative scan and a log-step scan in torch, each with complex and with real products, and against Numba."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work
+from ...bench._problem import Problem, Run, Work, installed
 
 SHAPES = ((1024, 256, 64), (16384, 128, 64))  # (L, H, P)
 GOALS = {
@@ -40,10 +40,7 @@ def _inputs(shape: tuple[int, int, int]) -> list[np.ndarray]:
 
 
 def _work(shape: tuple[int, int, int], passes: int = 1) -> Work:
-    """Real products with B and with C, 8 L H P flops a pass, which bound what is possible against peers whose products are real too.
-
-    The gradient takes two passes more: the adjoint states and du, then dB and dC.
-    """
+    """Real products with B and C, 8 L H P flops per pass; the gradient takes two more passes: the adjoint states and du, dB and dC."""
     L, H, P = shape
     return Work(passes * 8 * L * P * (H + 1), 2 * L * H * 4)
 
@@ -79,89 +76,78 @@ def _torch_real(u: Any, poles: Any, b: Any, c: Any, D: Any) -> Any:
     return 2 * (x.real @ c.real.T - x.imag @ c.imag.T) + D * u
 
 
+def _jax_scan(poles: Any, into: Any) -> Any:
+    import jax
+
+    def both(first: Any, second: Any) -> Any:
+        return second[0] * first[0], second[0] * first[1] + second[1]
+
+    return jax.lax.associative_scan(both, (poles * jax.numpy.ones((len(into), len(poles))), into))[1]
+
+
+def _jax_complex(u: Any, poles: Any, b: Any, c: Any, D: Any) -> Any:
+    """Upstream's own program."""
+    import jax
+
+    x = _jax_scan(poles, jax.vmap(lambda v: b @ v)(u))
+    return jax.vmap(lambda v: 2 * (c @ v).real)(x) + D * u
+
+
+def _jax_real(u: Any, poles: Any, b: Any, c: Any, D: Any) -> Any:
+    import jax
+
+    x = _jax_scan(poles, jax.lax.complex(u @ b.real.T, u @ b.imag.T))
+    return 2 * (x.real @ c.real.T - x.imag @ c.imag.T) + D * u
+
+
 TORCH = {"torch, log-step scan": _torch_complex, "torch, real products": _torch_real}
+JAX = {"jax associative_scan": _jax_complex, "jax, real products": _jax_real}
 
 
-def _jax_functions() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
-    """(upstream's own program, the same with complex products written as real ones), both compiled; None where JAX is not installed."""
-    try:
-        import jax
-        import jax.numpy as jnp
-    except ImportError:
-        return None
+def _run_jax(run: Callable[..., Any], arrays: list[np.ndarray]) -> Any:
+    import jax
 
-    def scan(poles: Any, into: Any) -> Any:
-        def both(first: Any, second: Any) -> Any:
-            return second[0] * first[0], second[0] * first[1] + second[1]
-
-        return jax.lax.associative_scan(both, (poles * jnp.ones((len(into), len(poles))), into))[1]
-
-    def upstream(u: Any, poles: Any, b: Any, c: Any, D: Any) -> Any:
-        x = scan(poles, jax.vmap(lambda v: b @ v)(u))
-        return jax.vmap(lambda v: 2 * (c @ v).real)(x) + D * u
-
-    def real(u: Any, poles: Any, b: Any, c: Any, D: Any) -> Any:
-        x = scan(poles, jax.lax.complex(u @ b.real.T, u @ b.imag.T))
-        return 2 * (x.real @ c.real.T - x.imag @ c.imag.T) + D * u
-
-    return jax.jit(upstream), jax.jit(real)
+    return jax.block_until_ready(run(*arrays))
 
 
 def _forward(shape: tuple[int, int, int]) -> Problem:
     arrays = _inputs(shape)
-    peers: dict[str, Callable[[], Any]] = {}
-    if found := _jax_functions():
-        upstream, real = found
-        peers["jax associative_scan"] = lambda: upstream(*arrays).block_until_ready()
-        peers["jax, real products"] = lambda: real(*arrays).block_until_ready()
-    try:
+    peers: dict[str, Run] = {}
+    if installed("jax"):
+        import jax
+
+        peers = {name: partial(_run_jax, jax.jit(f), arrays) for name, f in JAX.items()}
+    if installed("torch"):
         import torch
 
         tensors = [torch.from_numpy(a) for a in arrays]
-        for name, f in TORCH.items():
-            peers[name] = partial(f, *tensors)
-    except ImportError:
-        pass
+        peers |= {name: partial(f, *tensors) for name, f in TORCH.items()}
     goals = {name: goal for name, goal in GOALS[shape[0]].items() if name in peers}
-    return Problem(
-        "ssm",
-        "s5_apply",
-        f"{shape} float32",
-        lambda: ssm.s5_apply(*arrays),
-        peers,
-        lambda: _truth(*arrays),
-        1e-6,
-        goals,
-        1e-5,
-        _work(shape),
-    )
+    ours, truth = lambda: ssm.s5_apply(*arrays), lambda: _truth(*arrays)
+    return Problem("ssm", "s5_apply", f"{shape} float32", ours, peers, truth, 1e-6, goals, 1e-5, _work(shape))
 
 
 def _gradient(shape: tuple[int, int, int]) -> Problem:
-    """du of <y, u>, with the gradients of all parameters made beside it."""
+    """du of <y, u>, with the gradients of all parameters computed too."""
     arrays = _inputs(shape)
     u, poles, b, c, D = arrays
-    peers: dict[str, Callable[[], Any]] = {}
-    if found := _jax_functions():
+    peers: dict[str, Run] = {}
+    if installed("jax"):
         import jax
-        import jax.numpy as jnp
 
-        def both_ways(f: Callable[..., Any]) -> Callable[[], Any]:
-            run = jax.jit(jax.value_and_grad(lambda *a: jnp.vdot(u, f(*a)), argnums=(0, 1, 2, 3, 4)))
-            return lambda: jax.block_until_ready(run(*arrays)[1])[0]
+        def by_jax(f: Callable[..., Any]) -> Run:
+            run = jax.jit(jax.value_and_grad(lambda *a: jax.numpy.vdot(u, f(*a)), argnums=(0, 1, 2, 3, 4)))
+            return lambda: _run_jax(run, arrays)[1][0]
 
-        peers["jax associative_scan"], peers["jax, real products"] = map(both_ways, found)
-    try:
+        peers = {name: by_jax(f) for name, f in JAX.items()}
+    if installed("torch"):
         import torch
 
         def by_torch(f: Callable[..., Any]) -> Any:
             tensors = [torch.from_numpy(a).requires_grad_() for a in arrays]
             return torch.autograd.grad(f(*tensors), tensors, tensors[0].detach())[0]
 
-        for name, f in TORCH.items():
-            peers[name] = partial(by_torch, f)
-    except ImportError:
-        pass
+        peers |= {name: partial(by_torch, f) for name, f in TORCH.items()}
 
     def ours() -> Any:
         ssm.s5_apply(*arrays)
@@ -172,9 +158,8 @@ def _gradient(shape: tuple[int, int, int]) -> Problem:
         y: np.ndarray = back[::-1]
         return y
 
-    return Problem(
-        "ssm", "s5_apply and its gradient", f"{shape} float32", ours, peers, truth, 2e-6, peer_tolerance=1e-5, work=_work(shape, 3)
-    )
+    size, work = f"{shape} float32", _work(shape, 3)
+    return Problem("ssm", "s5_apply and its gradient", size, ours, peers, truth, 2e-6, peer_tolerance=1e-5, work=work)
 
 
 def _numba(shape: tuple[int, int, int]) -> Problem:

@@ -1,14 +1,14 @@
-"""Linear recurrences against NumPy's step by step and the Numba backend."""
+"""Linear recurrences against NumPy step by step, SciPy's filter and the Numba backend."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work
+from ...bench._problem import Problem, Run, Work
 
 
 def problems() -> Iterator[Problem]:
@@ -27,55 +27,37 @@ def _inputs(shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, np.ndarray]
     return a.astype(dtype), b.astype(dtype)
 
 
+def _stepwise(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    x, y = np.moveaxis(a, axis, 0), np.moveaxis(b.copy(), axis, 0)
+    for t in range(1, len(y)):
+        y[t] += x[t] * y[t - 1]
+    return np.moveaxis(y, 0, axis)
+
+
 def _scan(shape: tuple[int, ...], axis: int, dtype: Any = np.float32, goal: float | None = None) -> Problem:
     a, b = _inputs(shape, dtype)
     double = np.result_type(dtype, np.float64)
-
-    def truth() -> np.ndarray:
-        x, y = np.moveaxis(a.astype(double), axis, 0), np.moveaxis(b.astype(double), axis, 0).copy()
-        for t in range(1, len(y)):
-            y[t] += x[t] * y[t - 1]
-        return np.moveaxis(y, 0, axis)
-
-    def stepwise() -> np.ndarray:
-        x, y = np.moveaxis(a, axis, 0), np.moveaxis(b.copy(), axis, 0)
-        for t in range(1, len(y)):
-            y[t] += x[t] * y[t - 1]
-        return np.moveaxis(y, 0, axis)
-
-    peers: dict[str, Callable[[], Any]] = {
-        "numpy, step by step": stepwise,
+    peers: dict[str, Run] = {
+        "numpy, step by step": lambda: _stepwise(a, b, axis),
         "numba backend": lambda: ssm.linear_scan(a, b, axis=axis, backend="numba"),
     }
     goals = {} if goal is None else {"numpy, step by step": goal}
+    work = Work((8 if a.dtype.kind == "c" else 2) * a.size, 3 * a.nbytes)
     size = f"{shape} axis {axis} {np.dtype(dtype)}"
-    return Problem(
-        "ssm",
-        "linear_scan",
-        size,
-        lambda: ssm.linear_scan(a, b, axis=axis),
-        peers,
-        truth,
-        1e-6,
-        goals,
-        work=Work((8 if a.dtype.kind == "c" else 2) * a.size, 3 * a.nbytes),
-    )
+    ours = lambda: ssm.linear_scan(a, b, axis=axis)  # noqa: E731
+    truth = lambda: _stepwise(a.astype(double), b.astype(double), axis)  # noqa: E731
+    return Problem("ssm", "linear_scan", size, ours, peers, truth, 1e-6, goals, work=work)
 
 
 def _long(length: int) -> Problem:
-    """One scan alone, against SciPy's filter where a is the same at all times, which is all that it can do."""
+    """A single scan, against SciPy's filter, whose coefficient must be constant."""
     from scipy.signal import lfilter
 
     a, b = np.full((), 0.9, np.float32), _inputs((length,), np.float32)[1]
-
-    def truth() -> np.ndarray:
-        y: np.ndarray = lfilter([1.0], [1.0, -float(a)], b.astype(float))
-        return y
-
-    peers: dict[str, Callable[[], Any]] = {
+    peers: dict[str, Run] = {
         "scipy lfilter": lambda: lfilter(np.ones(1, np.float32), np.array([1, -a], np.float32), b),
         "numba backend": lambda: ssm.linear_scan(a, b, backend="numba"),
     }
-    return Problem(
-        "ssm", "linear_scan", f"({length},) float32", lambda: ssm.linear_scan(a, b), peers, truth, 1e-6, work=Work(2 * length, 2 * b.nbytes)
-    )
+    truth = lambda: lfilter([1.0], [1.0, -float(a)], b.astype(float))  # noqa: E731
+    work = Work(2 * length, 2 * b.nbytes)
+    return Problem("ssm", "linear_scan", f"({length},) float32", lambda: ssm.linear_scan(a, b), peers, truth, 1e-6, work=work)
