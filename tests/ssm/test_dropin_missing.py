@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 import quatrefoil as qf
-from quatrefoil.ssm.models.dropin import _missing, _transformers
+from quatrefoil.ssm.models.dropin import _transformers
 from quatrefoil.ssm.models.dropin._upstream import TRIED, VERSIONS
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
@@ -77,7 +77,7 @@ def release(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(_transformers, "_answers", {})
-    monkeypatch.setattr(_missing, "_said", set())
+    monkeypatch.setattr(_transformers, "_said", set())
     root = tmp_path / "transformers"
     files = {"__init__": "__version__ = '9.9.0'", "utils/__init__": "", "utils/import_utils": QUESTIONS, "models/__init__": ""}
     files |= {"integrations/__init__": "", "integrations/hub_kernels": HUB, "models/hub": "from ..integrations.hub_kernels import *"}

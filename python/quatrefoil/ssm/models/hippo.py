@@ -1,7 +1,4 @@
-"""HiPPO-LegS, its diagonal-plus-low-rank form, and the diagonal systems made after it. Equation numbers are those of csrc/ssm/README.md.
-
-Everything here is made once per model: NumPy, double precision.
-"""
+"""HiPPO-LegS, its diagonal-plus-low-rank form, and diagonal systems derived from it. Equation numbers: csrc/ssm/README.md."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
 
 
 def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
-    """HiPPO-LegS, the system whose state remembers the whole past of its input, by polynomials (1).
+    """HiPPO-LegS, whose state holds Legendre coefficients of the whole past of its input (1).
 
-    x' = A x + B u; the state holds the Legendre coefficients of the past of u, scaled to an interval.
+    x' = A x + B u.
 
     Parameters
     ----------
@@ -29,15 +26,10 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
     B : (N,)
         sqrt(2n+1).
 
-    Raises
-    ------
-    ValueError, TypeError
-        N negative; N not an integer.
-
     Notes
     -----
-    (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1), P_n Legendre's (2). Not diagonalisable in practice: its eigenvectors have a
-    condition number beyond 1e17 at N = 32; use ``dplr_legs`` or ``ptd_init``. Source: Gu et al., arXiv 2008.07669.
+    Not diagonalisable in practice: the condition number of its eigenvectors exceeds 1e17 at N = 32. Use ``dplr_legs`` or ``ptd_init``.
+    Source: Gu et al., arXiv 2008.07669.
 
     Examples
     --------
@@ -53,9 +45,9 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """HiPPO-LegS in the form that S4 layers start from: diagonal plus rank one (4).
+    """HiPPO-LegS as S4 layers start from it: diagonal plus rank one in a unitary basis (4).
 
-    In a unitary basis A = V (diag(Lambda) - P P^*) V^*, B_legs = V B.
+    A = V (diag(Lambda) - P P^*) V^*, B_legs = V B.
 
     Parameters
     ----------
@@ -65,16 +57,11 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     Returns
     -------
     Lambda : (N,) complex
-        -1/2 + i w, all N of them, ascending in w; those of a conjugate pair stand at n and N-1-n.
+        -1/2 + i w, ascending in w; a conjugate pair has indices n and N-1-n.
     P, B : (N,) complex
-        V^* sqrt(n + 1/2) and V^* sqrt(2n + 1); nothing is clipped.
+        V^* sqrt(n + 1/2) and V^* sqrt(2n + 1), not clipped.
     V : (N, N) complex
-        Unitary; its first row is real and positive, which fixes the phases.
-
-    Raises
-    ------
-    ValueError, TypeError
-        N negative; N not an integer.
+        Unitary; its first row is real and positive.
 
     Notes
     -----
@@ -92,17 +79,15 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     A, B = hippo_legs(N)
     P = np.sqrt(np.arange(N) + 0.5)
     skew = A + np.outer(P, P) + 0.5 * np.eye(N)
-    w, V = np.linalg.eigh(-1j * (skew - skew.T) / 2)  # what rounding left of a symmetric part is dropped
+    w, V = np.linalg.eigh(-1j * (skew - skew.T) / 2)  # drops the symmetric rounding error
     V = V * np.exp(-1j * np.angle(V[:1]))
     return -0.5 + 1j * w, V.conj().T @ P, V.conj().T @ B, V
 
 
 def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Poles and inputs that a diagonal layer starts from, by the name state-spaces/s4 gives them (6).
+    """Initial poles and inputs of a diagonal layer, by their names in state-spaces/s4 (6).
 
-    Poles A and inputs B of N stored modes.
-
-    Each mode stands for itself and its conjugate: the full state has F = 2N entries. A_n = -re - i im:
+    Each of the N stored modes stands for itself and its conjugate: the full state has F = 2N entries. A_n = -re - i im:
 
     ======  ==========================  ======
     name    im                          re
@@ -123,19 +108,12 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     N : int
         Number of stored modes.
     rng : None, int or numpy.random.Generator
-        For "random": the seed; None for fresh numbers.
+        Seed for "random"; None for fresh numbers.
 
     Returns
     -------
     A, B : (N,) complex
-        B = 1, for "legs" V^* B_legs with the imaginary part clipped to +-2 and without theory's factor 1/2, as upstream.
-
-    Raises
-    ------
-    ValueError
-        Another name; N negative.
-    TypeError
-        N not an integer; another kind of rng.
+        B = 1; for "legs", V^* B_legs with the imaginary part clipped to +-2 and without the theory's factor 1/2, as upstream.
 
     Notes
     -----
@@ -152,23 +130,17 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
         raise TypeError(f"ssm.s4d_init: the name comes first: s4d_init({N!r}, {name!r})")
     choice(name, "ssm.s4d_init", "name", S4D_NAMES)
     N = integer(N, "ssm.s4d_init", "N", 0, MOST_NUMBERS)
-    drawn = generator(rng, "ssm.s4d_init")
+    rng = generator(rng, "ssm.s4d_init")
     n, F = np.arange(N, dtype=float), 2.0 * N
-    re, B = np.full(N, 0.5), np.ones(N, complex)
-    if name == "lin":
-        im = np.pi * n
-    elif name == "inv":
-        im = F / np.pi * (F / (2 * n + 1) - 1)
-    elif name == "inv2":
-        im = F / np.pi * (F / (n + 1) - 1)
-    elif name == "quad":
-        im = (2 * n + 1) ** 2 / np.pi
-    elif name == "real":
-        re, im = n + 1, np.zeros(N)
-    elif name == "random":
-        im = np.exp(drawn.standard_normal(N))
-    else:
+    if name == "legs":
         Lambda, _, B, _ = dplr_legs(2 * N)
-        im, B = -Lambda.imag[:N], B[:N]
-        B = B.real + 1j * np.clip(B.imag, -2, 2)
-    return -re - 1j * im, B
+        return Lambda[:N], B[:N].real + 1j * np.clip(B[:N].imag, -2, 2)
+    im = {
+        "lin": np.pi * n,
+        "inv": F / np.pi * (F / (2 * n + 1) - 1),
+        "inv2": F / np.pi * (F / (n + 1) - 1),
+        "quad": (2 * n + 1) ** 2 / np.pi,
+        "real": np.zeros(N),
+    }
+    re = n + 1 if name == "real" else np.full(N, 0.5)
+    return -re - 1j * (np.exp(rng.standard_normal(N)) if name == "random" else im[name]), np.ones(N, complex)

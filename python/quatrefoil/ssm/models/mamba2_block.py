@@ -1,18 +1,19 @@
 """The inside of a Mamba-2 block, a drop-in for mamba-ssm's: short convolution, scan, gated norm and projection.
 
-B items, L length, H heads of P channels, N states, G groups, W taps; equation numbers are those of csrc/ssm/ssd/README.md.
+B items, L length, H heads of P channels, N states, G groups, W taps. Equation numbers: csrc/ssm/ssd/README.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 from ... import _arguments, _arrays
-from ..._bind import check_device
 from ..._call import is_compiling
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.causal_conv1d import causal_conv1d_fn, causal_conv1d_fn_vjp
 from ..ssd.chunk_scan import NO_LIMIT, limits, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
+from .checks import check_kind, put
 
 
 # fmt: off
@@ -69,32 +70,32 @@ def mamba_split_conv1d_scan_combined(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T]:
-    """All that a Mamba-2 block does between its first projection and its result (16)-(19).
+    """A Mamba-2 block after its first projection: convolution, scan, norm and last projection (16)-(19).
 
     Parameters
     ----------
     zxbcdt : (B, L, 2 M + 2 H P + 2 G N + H)
-        What the first projection makes: M pairs for an MLP beside the scan (M = 0: none), gate z, what is convolved, step sizes.
+        The first projection: M pairs for an MLP (M may be 0), gate z, the convolution's input, step sizes.
     conv1d_weight : (H P + 2 G N, W)
     conv1d_bias : (H P + 2 G N,) or None
     dt_bias, A : (H,)
         As in ``mamba_chunk_scan_combined``; dt goes through softplus.
     D : (H, P), or (H,) with ``headdim``
     chunk_size, initial_states, seq_idx, dt_limit, return_final_states
-        As there; ``seq_idx`` separates the sequences in the convolution too, and where it is below 0 what comes out of that is 0.
+        As there; ``seq_idx`` separates the sequences in the convolution too, whose outputs are 0 where it is below 0.
     activation : "silu", "swish" or None
         After the convolution.
     rmsnorm_weight : (H P,), optional
-        Divide by the root mean square of each group's H P / G channels (and ``rmsnorm_eps``) and multiply by this; without it the gate
+        Divide each group's H P / G channels by their root mean square (with ``rmsnorm_eps``) and multiply by this. If absent, the gate
         comes last.
     outproj_weight, outproj_bias : (O, M + H P), (O,), optional
-        The projection at the end.
+        The last projection.
     headdim : int
-        P, where D does not say it.
+        P, if D is (H,).
     ngroups : int
         G.
     norm_before_gate : bool
-        norm(y) silu(z), or else norm(y silu(z)).
+        norm(y) silu(z) instead of norm(y silu(z)).
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
 
@@ -105,12 +106,12 @@ def mamba_split_conv1d_scan_combined(
     Raises
     ------
     ValueError, TypeError
-        Sizes that do not fit, a D that does not say P without ``headdim``, outproj_bias without its weight; and as the parts raise.
+        Sizes that do not fit, D without P and no ``headdim``, outproj_bias without its weight; and as the parts raise.
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_split_conv1d_scan_combined``. Differentiable in all real
-    arrays. Cost: its parts', the scan's above all; norm and projection are array code of the library whose arrays are given.
+    arrays. The scan dominates the cost; norm and projection are array code.
 
     Examples
     --------
@@ -121,18 +122,18 @@ def mamba_split_conv1d_scan_combined(
     >>> y.shape
     (1, 5, 8)
     """
-    block = _Block(
-        "mamba_split_conv1d_scan_combined", zxbcdt, conv1d_weight, conv1d_bias, dt_bias, A, D, initial_states, seq_idx, rmsnorm_weight,
-        outproj_weight, outproj_bias,
-        _Options(
-            chunk_size, dt_limit, return_final_states, activation, rmsnorm_eps, headdim, ngroups, norm_before_gate, backend, num_threads
-        ),
+    arrays = (
+        zxbcdt, conv1d_weight, conv1d_bias, dt_bias, A, D, initial_states, seq_idx, rmsnorm_weight, outproj_weight, outproj_bias
     )  # fmt: skip
+    options = _Options(
+        chunk_size, dt_limit, return_final_states, activation, rmsnorm_eps, headdim, ngroups, norm_before_gate, backend, num_threads
+    )
+    block = _Block("mamba_split_conv1d_scan_combined", arrays, options)
     if return_final_states:
         if out is not None:
             raise TypeError(f"{block.label}: out= is for calls that return one array; this one returns several")
         return block.forward()
-    result: T = block.put(out, block.forward()[0])
+    result: T = put(block.label, out, block.forward()[0], block.inputs)
     return result
 
 
@@ -149,18 +150,19 @@ def mamba_split_conv1d_scan_combined_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``mamba_split_conv1d_scan_combined`` (20), (21): ``(zxbcdt, conv1d_weight, conv1d_bias, dt_bias, A, D[, initial_states[,
-    seq_idx[, rmsnorm_weight[, outproj_weight[, outproj_bias]]]]], grad)`` -> those of the real inputs given.
+    """Gradients of ``mamba_split_conv1d_scan_combined`` (20), (21).
 
-    ``grad`` is shaped as the result, or with ``return_final_states`` a tuple of it and the states', (B, H, P, N).
+    ``(zxbcdt, conv1d_weight, conv1d_bias, dt_bias, A, D[, initial_states[, seq_idx[, rmsnorm_weight[, outproj_weight[, outproj_bias]]]]],
+    grad)`` -> one gradient for each real input that is present. ``grad`` is shaped like the result; with ``return_final_states`` it is a
+    tuple of it and the states' gradient, (B, H, P, N).
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> H, P, N = 2, 4, 3
     >>> zxbcdt, weight = np.ones((1, 5, 2 * H * P + 2 * N + H)), np.ones((H * P + 2 * N, 2))
-    >>> given = zxbcdt, weight, None, np.zeros(H), -np.ones(H), np.ones((H, P))
-    >>> grads = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*given, np.ones((1, 5, 8)), chunk_size=64)
+    >>> inputs = zxbcdt, weight, None, np.zeros(H), -np.ones(H), np.ones((H, P))
+    >>> grads = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*inputs, np.ones((1, 5, 8)), chunk_size=64)
     >>> [g.shape for g in grads]
     [(1, 5, 24), (14, 2), (2,), (2,), (2, 4)]
     """
@@ -168,13 +170,12 @@ def mamba_split_conv1d_scan_combined_vjp(
     *inputs, grad = inputs_and_grad
     if not 6 <= len(inputs) <= 11:
         raise TypeError(f"ssm.{name}: expected 6 to 11 inputs and then grad, got {len(inputs_and_grad)} arguments")
-    given: list[Any] = [*inputs, *[None] * (11 - len(inputs))]
+    arrays: list[Any] = [*inputs, *[None] * (11 - len(inputs))]
     options = _Options(
         chunk_size, dt_limit, return_final_states, activation, rmsnorm_eps, headdim, ngroups, norm_before_gate, backend, num_threads
     )
-    block: Any = _Block
-    gradients = block(name, *given, options).backward(grad)
-    return tuple(_arrays.narrow(g, x) for g, x in zip(gradients, given) if g is not None)
+    gradients = _Block(name, arrays, options).backward(grad)
+    return tuple(_arrays.narrow(g, x) for g, x in zip(gradients, arrays) if g is not None)
 
 
 class _Options(NamedTuple):
@@ -190,23 +191,27 @@ class _Options(NamedTuple):
     num_threads: Any
 
 
+_INPUTS = (
+    "zxbcdt", "conv1d_weight", "conv1d_bias", "dt_bias", "A", "D", "initial_states", "seq_idx", "rmsnorm_weight", "outproj_weight",
+    "outproj_bias",
+)  # fmt: skip
+_CHECKED_BY_OPS = ("conv1d_bias", "initial_states", "seq_idx")
+
+
 class _Block:
     """(16)-(21): the arrays of one call, and its sizes."""
 
-    def __init__(
-        self, name: str, zxbcdt: Any, weight: Any, bias: Any, dt_bias: Any, A: Any, D: Any, initial: Any, seq_idx: Any, norm: Any, out: Any,
-        out_bias: Any, options: _Options,
-    ) -> None:  # fmt: skip
-        self.label, self.options = f"ssm.{name}", options
-        self.zxbcdt, self.weight, self.bias, self.dt_bias, self.A, self.D = zxbcdt, weight, bias, dt_bias, A, D
-        self.initial, self.seq_idx, self.norm, self.out, self.out_bias = initial, seq_idx, norm, out, out_bias
-        if not is_compiling():  # whose tracer does not look into the type of a parameter; the parts check what they get
+    def __init__(self, name: str, arrays: Sequence[Any], options: _Options) -> None:
+        self.label, self.options, self.inputs = f"ssm.{name}", options, dict(zip(_INPUTS, arrays))
+        self.zxbcdt, self.weight, self.bias, self.dt_bias, self.A, self.D, self.initial, self.seq_idx, *rest = arrays
+        self.norm, self.out, self.out_bias = rest
+        if not is_compiling():  # whose tracer does not look into the type of a parameter; the ops check their inputs
             self._check_kinds()
         limits(name, options.dt_limit)
         self.eps = _arguments.number(options.eps, self.label, "rmsnorm_eps")
         self._take_sizes()
         self._check_parameters()
-        M, inner, mixed = self.M, self.inner, weight.shape[0]
+        zxbcdt, M, inner, mixed = self.zxbcdt, self.M, self.inner, self.weight.shape[0]
         self.xp = _arrays.namespace(zxbcdt)
         self.mlp = [_arrays.widen(zxbcdt[..., i * M : (i + 1) * M]) for i in (0, 1)]
         self.z = zxbcdt[..., 2 * M : 2 * M + inner]
@@ -214,22 +219,19 @@ class _Block:
         self.dt = zxbcdt[..., 2 * M + inner + mixed :]
 
     def _check_kinds(self) -> None:
-        """What no op looks at: its parts say the rest."""
-        first = self.zxbcdt
-        needed = {"zxbcdt": first, "conv1d_weight": self.weight, "dt_bias": self.dt_bias, "A": self.A, "D": self.D}
-        others = {"rmsnorm_weight": self.norm, "outproj_weight": self.out, "outproj_bias": self.out_bias}
-        for name, array in (needed | {name: a for name, a in others.items() if a is not None}).items():
-            if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(first):
-                raise TypeError(f"{self.label}: {_arrays.expected_like(array, name, first, 'zxbcdt')}")
-            check_device(self.label, name, array, "zxbcdt", first)
-            found, expected = _arrays.dtype_name(array), _arrays.dtype_name(first)
-            if _arrays.wide(found) not in _arrays.REAL or _arrays.wide(found) != _arrays.wide(expected):
-                raise TypeError(f"{self.label}: {name} has dtype {found} but zxbcdt has {expected}; expected real numbers of one precision")
+        """Checks the arrays that no op sees, or sees only in part."""
+        for name, array in self.inputs.items():
+            if name in _CHECKED_BY_OPS or (array is None and name.startswith(("rmsnorm", "outproj"))):
+                continue
+            check_kind(self.label, name, array, "zxbcdt", self.zxbcdt)
+            dtype, expected = _arrays.dtype_name(array), _arrays.dtype_name(self.zxbcdt)
+            if _arrays.wide(dtype) not in _arrays.REAL or _arrays.wide(dtype) != _arrays.wide(expected):
+                raise TypeError(f"{self.label}: {name} has dtype {dtype} but zxbcdt has {expected}; expected real numbers of one precision")
 
     def _take_sizes(self) -> None:
         label, headdim = self.label, self.options.headdim
         self.G = groups = _arguments.integer(self.options.groups, label, "ngroups", 1)
-        D, weight, given = tuple(self.D.shape), tuple(self.weight.shape), tuple(self.zxbcdt.shape)
+        D, weight, projected = tuple(self.D.shape), tuple(self.weight.shape), tuple(self.zxbcdt.shape)
         if len(D) not in (1, 2):
             raise ValueError(f"{label}: D has shape {D}, expected (H, P) or (H,)")
         if len(D) == 1 and headdim is None:
@@ -244,9 +246,9 @@ class _Block:
             raise ValueError(f"{label}: conv1d_weight has shape {weight}, expected (H P + 2 G N, W) with H P = {inner} and G = {groups}")
         self.N = (weight[0] - inner) // (2 * groups)
         least = inner + weight[0] + self.H
-        rest = given[2] - least if len(given) == 3 else -1
+        rest = projected[2] - least if len(projected) == 3 else -1
         if rest < 0 or rest % 2:
-            raise ValueError(f"{label}: zxbcdt has shape {given}, expected (B, L, 2 M + {least}), where {least} is 2 H P + 2 G N + H")
+            raise ValueError(f"{label}: zxbcdt has shape {projected}, expected (B, L, 2 M + {least}), where {least} is 2 H P + 2 G N + H")
         self.M = rest // 2
 
     def _check_parameters(self) -> None:
@@ -258,9 +260,9 @@ class _Block:
         if self.out is not None and (len(self.out.shape) != 2 or self.out.shape[1] != wide):
             raise ValueError(f"{label}: outproj_weight has shape {tuple(self.out.shape)}, expected (O, M + H P) with M + H P = {wide}")
         expected += [("outproj_bias", self.out_bias, (self.out.shape[0],), "(O,)")] if self.out_bias is not None else []
-        for name, array, shape, said in expected:
+        for name, array, shape, letters in expected:
             if tuple(array.shape) != shape:
-                raise ValueError(f"{label}: {name} has shape {tuple(array.shape)}, expected {said} = {shape}")
+                raise ValueError(f"{label}: {name} has shape {tuple(array.shape)}, expected {letters} = {shape}")
 
     def _heads(self, y: Any) -> Any:
         return y.reshape(*y.shape[:2], self.H, self.P)
@@ -269,7 +271,7 @@ class _Block:
         return {"backend": self.options.backend, "num_threads": self.options.num_threads}
 
     def _scan_arrays(self) -> list[Any]:
-        """(16): the inputs of the scan, and its gate where the norm has none."""
+        """(16): the inputs of the scan, with the gate if there is no norm."""
         conv = causal_conv1d_fn(self.before, self.weight, self.bias, self.seq_idx, activation=self.options.activation, **self._run())
         mixed, inner, each = _turned(conv), self.inner, self.G * self.N
         x, B, C = mixed[..., :inner], mixed[..., inner : inner + each], mixed[..., inner + each :]
@@ -279,10 +281,8 @@ class _Block:
 
     def _scan(self, arrays: list[Any]) -> tuple[Any, Any]:
         o = self.options
-        x, dt, A, B, C, D, z, bias, initial, seq_idx = arrays
-        y, states = mamba_chunk_scan_combined(
-            x, dt, A, B, C, o.chunk_size, D, z, bias, initial, seq_idx, None, True, o.dt_limit, return_final_states=True, **self._run()
-        )
+        scan: Any = mamba_chunk_scan_combined
+        y, states = scan(*arrays[:5], o.chunk_size, *arrays[5:], None, True, o.dt_limit, return_final_states=True, **self._run())
         return y, states
 
     def _grouped(self, y: Any) -> Any:
@@ -294,7 +294,7 @@ class _Block:
         return 1 / (square.sum(-1)[..., None] / max(square.shape[3], 1) + self.eps) ** 0.5
 
     def _normed(self, y: Any) -> Any:
-        """(17), (18) of the scan's result (B, L, H P), which is not gated yet."""
+        """(17), (18) of the scan's result (B, L, H P) before the gate."""
         gate = _silu(_arrays.widen(self.z))
         y = y if self.options.norm_first else y * gate
         n = (self._grouped(y) * self._inverse_root(y)).reshape(*y.shape) * _arrays.widen(self.norm)
@@ -313,34 +313,8 @@ class _Block:
             u = u if self.out_bias is None else u + _arrays.widen(self.out_bias)
         return _arrays.narrow(u, self.zxbcdt), states
 
-    def put(self, out: Any, result: Any) -> Any:
-        """The result where ``out`` is absent; ``out``, which must be fit for it, with its numbers."""
-        if out is None:
-            return result
-        kind, label = _arrays.kind(result), self.label
-        if _arrays.kind(out) != kind or _arrays.dtype_name(out) != _arrays.dtype_name(result):
-            raise TypeError(f"{label}: out is {_arrays.describe(out)}, expected {_arrays.describe(result)}")
-        check_device(label, "out", out, "zxbcdt", result)
-        if _arrays.is_half(result):
-            raise TypeError(f"{label}: out= does not take half precision results; leave it out")
-        if tuple(out.shape) != tuple(result.shape):
-            raise ValueError(f"{label}: out has shape {tuple(out.shape)}, expected {tuple(result.shape)}")
-        if kind == "torch":
-            if is_compiling() or result.requires_grad or out.requires_grad:
-                raise RuntimeError(f"{label}: out= does not work with automatic differentiation or tracing; leave it out")
-            contiguous, writeable = out.is_contiguous(), True
-        else:
-            contiguous, writeable = out.flags.c_contiguous, getattr(out.flags, "writeable", True)
-        if not contiguous or not writeable:
-            raise ValueError(f"{label}: out must be C-contiguous and writeable")
-        given = (self.zxbcdt, self.weight, self.bias, self.dt_bias, self.A, self.D, self.initial, self.norm, self.out, self.out_bias)
-        if any(a is not None and _share_memory(out, a) for a in given):
-            raise ValueError(f"{label}: out overlaps an input; give it memory of its own")
-        out[...] = result
-        return out
-
     def backward(self, grad: Any) -> list[Any]:
-        """(20): the gradients of all inputs, None where there is none."""
+        """(20): the gradients of all inputs; None without a gradient."""
         o = self.options
         arrays = self._scan_arrays()
         y, states = self._scan(arrays)
@@ -352,45 +326,45 @@ class _Block:
             u, flat = (m.reshape(m.shape[0] * m.shape[1], m.shape[2]) for m in (u, g))
             dout, dbias, g = flat.T @ u, flat.sum(0), g @ _arrays.widen(self.out)
         a, b = self.mlp
-        beside, g = g[..., : self.M], g[..., self.M :]
-        pairs = [beside * b * _silu_slope(a), beside * _silu(a)]
+        of_mlp, g = g[..., : self.M], g[..., self.M :]
+        pairs = [of_mlp * b * _silu_slope(a), of_mlp * _silu(a)]
         if self.norm is not None:
             g, dz, dnorm = self._norm_gradient(_arrays.widen(y).reshape(*g.shape), g)
         into = _arrays.narrow(self._heads(g), y)
-        found = list(
+        gradients = list(
             mamba_chunk_scan_combined_vjp(
                 *arrays, (into, grad_states) if o.final else into, chunk_size=o.chunk_size, dt_softplus=True, dt_limit=o.dt_limit,
                 return_final_states=o.final, **self._run(),
             )
         )  # fmt: skip
         if self.norm is None:
-            dz = found.pop(6).reshape(*g.shape)
-        dx, ddt, dA, dB, dC, dD, ddt_bias = found[:7]
+            dz = gradients.pop(6).reshape(*g.shape)
+        dx, ddt, dA, dB, dC, dD, ddt_bias = gradients[:7]
         flat = [_arrays.widen(m).reshape(*m.shape[:2], m.shape[2] * m.shape[3]) for m in (dx, dB, dC)]
         mixed = _arrays.narrow(_turned(self.xp.concatenate(flat, axis=2)), self.before)
         back = causal_conv1d_fn_vjp(self.before, self.weight, self.bias, self.seq_idx, None, mixed, activation=o.activation, **self._run())
-        dgiven = self.xp.concatenate([*pairs, *(_arrays.widen(m) for m in (dz, _turned(back[0]), ddt))], axis=2)
+        dzxbcdt = self.xp.concatenate([*pairs, *(_arrays.widen(m) for m in (dz, _turned(back[0]), ddt))], axis=2)
         return [
-            dgiven, back[1], None if self.bias is None else back[2], ddt_bias, dA, dD, None if self.initial is None else found[7], None,
-            dnorm, dout, None if self.out_bias is None else dbias,
+            dzxbcdt, back[1], None if self.bias is None else back[2], ddt_bias, dA, dD, None if self.initial is None else gradients[7],
+            None, dnorm, dout, None if self.out_bias is None else dbias,
         ]  # fmt: skip
 
     def _checked(self, grad: Any, y: Any, states: Any) -> tuple[Any, Any]:
         """The gradients of the result and of the states."""
         wide = self.M + self.inner if self.out is None else self.out.shape[0]
-        expected = [("grad", (*y.shape[:2], wide))]
-        given = [grad]
+        grads, shapes = {"grad": grad}, {"grad": (*y.shape[:2], wide)}
         if self.options.final:
             if not isinstance(grad, (tuple, list)) or len(grad) != 2:
                 what = "expected a tuple of two, the gradients of the result and of the states"
                 raise TypeError(f"{self.label}: grad is {type(grad).__name__}, {what}")
-            expected, given = [*expected, ("grad of the states", tuple(states.shape))], list(grad)
-        for (name, shape), array in zip(expected, given):
+            grads = {"grad": grad[0], "grad of the states": grad[1]}
+            shapes["grad of the states"] = tuple(states.shape)
+        for name, array in grads.items():
             if _arrays.kind(array) is None:
-                raise TypeError(f"{self.label}: {name} is {_arrays.describe(array)}, expected an array of shape {shape}")
-            if tuple(array.shape) != shape:
-                raise ValueError(f"{self.label}: {name} has shape {tuple(array.shape)}, expected {shape}, that of the result")
-        return given[0], given[1] if self.options.final else None
+                raise TypeError(f"{self.label}: {name} is {_arrays.describe(array)}, expected an array of shape {shapes[name]}")
+            if tuple(array.shape) != shapes[name]:
+                raise ValueError(f"{self.label}: {name} has shape {tuple(array.shape)}, expected {shapes[name]}, that of the result")
+        return grads["grad"], grads.get("grad of the states")
 
     def _norm_gradient(self, y: Any, g: Any) -> tuple[Any, Any, Any]:
         """(21): the gradients of the scan's result, of z and of the weight."""
@@ -409,12 +383,6 @@ class _Block:
         return dv * gate, dv * y * slope, dweight
 
 
-def _share_memory(a: Any, b: Any) -> bool:
-    if _arrays.kind(a) == "torch":
-        return bool(a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr())
-    return bool(_arrays.namespace(a).may_share_memory(a, b))
-
-
 def _turned(y: Any) -> Any:
     return y.swapaxes(1, 2)
 
@@ -423,7 +391,7 @@ def _sigmoid(x: Any) -> Any:
     if _arrays.kind(x) == "torch":
         return x.sigmoid()
     xp = _arrays.namespace(x)
-    e = xp.exp(-abs(x))  # of what is not above 0, so that nothing overflows
+    e = xp.exp(-abs(x))  # of a number <= 0, so that nothing overflows
     return xp.where(x < 0, e, xp.ones_like(e)) / (1 + e)
 
 

@@ -1,14 +1,14 @@
-"""The inside of a Mamba block between its projections, composed of the kernels of ssm.selective: mamba-ssm's fused function."""
+"""mamba-ssm's fused function, the inside of a Mamba block, composed of the kernels of ssm.selective."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ... import _arguments, _arrays
-from ..._bind import check_device
 from ..._typing import AnyArray, Array, Backend, T
 from ..selective.causal_conv1d import causal_conv1d_fn
 from ..selective.selective_scan import selective_scan_fn
+from .checks import check_kind
 
 _NAME = "ssm.mamba_inner_fn"
 
@@ -46,8 +46,8 @@ def mamba_inner_fn(
     conv1d_weight, conv1d_bias : (D, 1, W), (D,)
         The bias may be None.
     x_proj_weight : (R + M + M, D)
-        To R numbers that make delta, then to B and C, M = N each, or 2 N with a complex A, as pairs (re, im). Without the rows of B or C
-        where that is given.
+        Projects to R numbers for delta, then to B and C, each M = N, or 2 N with a complex A, as pairs (re, im). Without the rows of B or
+        C if that argument is present.
     delta_proj_weight : (D, R)
     out_proj_weight, out_proj_bias : (E, D), (E,)
         The bias may be None.
@@ -61,11 +61,11 @@ def mamba_inner_fn(
     b_rms_weight, c_rms_weight : (N,), optional
         B and C, real and varying in time, are divided by the root mean square of their N states (19) and multiplied by this.
     dt_rms_weight : (D,), optional
-        The same of delta, over the D channels, after its projection and before delta_bias.
+        The same for delta over the D channels, after its projection and before delta_bias.
     b_c_dt_rms_eps : float
         Added to these mean squares.
     backend, num_threads
-        As in ``help(qf.conventions)``, for the kernels; the products of matrices are those of the arrays' library.
+        As in ``help(qf.conventions)``, for the kernels.
 
     Returns
     -------
@@ -74,14 +74,14 @@ def mamba_inner_fn(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit; a norm of B or C that is complex or constant; other kinds or dtypes than ``causal_conv1d_fn`` and
-        ``selective_scan_fn`` take.
+        Shapes that do not fit; a norm of a complex or constant B or C; kinds or dtypes that ``causal_conv1d_fn`` and
+        ``selective_scan_fn`` do not take.
 
     Notes
     -----
-    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.mamba_inner_fn``; a composition, not one kernel, with
-    PyTorch's gradients in all arrays. It costs what its parts do, and two arrays of (B, D, L) for x and delta. ``checkpoint_lvl`` is left
-    out: PyTorch keeps what its gradient needs. FalconMamba's loops in transformers norm delta before its projection, mamba-ssm after it.
+    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.mamba_inner_fn``, without ``checkpoint_lvl``. A composition
+    with PyTorch's gradients in all arrays, which costs as much as its parts and two arrays (B, D, L) for x and delta. FalconMamba's loops
+    in transformers normalise delta before its projection, mamba-ssm after it.
 
     Examples
     --------
@@ -92,8 +92,8 @@ def mamba_inner_fn(
     (1, 3, 1)
     """
     _check(xz, conv1d_weight, x_proj_weight, delta_proj_weight, out_proj_weight, A, B, C)
-    setting: dict[str, Any] = {"backend": backend, "num_threads": num_threads}
-    given: Any = xz
+    run: dict[str, Any] = {"backend": backend, "num_threads": num_threads}
+    both: Any = xz
     taps: Any = conv1d_weight
     channels, rank, states = conv1d_weight.shape[0], delta_proj_weight.shape[1], A.shape[1]
     pairs = 2 if _arrays.is_complex(A) else 1
@@ -105,7 +105,7 @@ def mamba_inner_fn(
     for name, (array, letter, size) in vectors.items():
         _check_vector(name, array, letter, size, xz)
     eps = _arguments.number(b_c_dt_rms_eps, _NAME, "b_c_dt_rms_eps")
-    x: Any = causal_conv1d_fn(given[:, :channels], taps[:, 0], conv1d_bias, activation="silu", **setting)
+    x: Any = causal_conv1d_fn(both[:, :channels], taps[:, 0], conv1d_bias, activation="silu", **run)
     mixed: Any = x_proj_weight @ x  # (B, R + M + M, L)
     delta: Any = delta_proj_weight @ mixed[:, :rank]
 
@@ -120,13 +120,13 @@ def mamba_inner_fn(
     C_each = projected(mixed.shape[1] - pairs * states, C_proj_bias) if C is None else C
     B_each, C_each = _normed("b_rms_weight", B_each, b_rms_weight, A, eps), _normed("c_rms_weight", C_each, c_rms_weight, A, eps)
     delta = _normed("dt_rms_weight", delta, dt_rms_weight, delta, eps)
-    y: Any = selective_scan_fn(x, delta, A, B_each, C_each, D, given[:, channels:], delta_bias, bool(delta_softplus), **setting)
+    y: Any = selective_scan_fn(x, delta, A, B_each, C_each, D, both[:, channels:], delta_bias, bool(delta_softplus), **run)
     out: T = y.swapaxes(1, 2) @ out_proj_weight.swapaxes(0, 1)  # type: ignore[attr-defined]
     return out if out_proj_bias is None else out + out_proj_bias  # type: ignore[operator]
 
 
 def _normed(name: str, x: Any, weight: Any, A: Any, eps: float) -> Any:
-    """(19) x (..., rows, L) with the root mean square of its rows at 1, times ``weight`` (rows,); x itself without one."""
+    """(19): x (..., rows, L) over the root mean square of its rows, times ``weight`` (rows,); x itself without a weight."""
     if weight is None:
         return x
     if _arrays.is_complex(A) or _arrays.is_complex(x):
@@ -139,14 +139,11 @@ def _normed(name: str, x: Any, weight: Any, A: Any, eps: float) -> Any:
 
 
 def _check_vector(name: str, array: Any, letter: str, size: int, xz: Any) -> None:
-    """What is added or multiplied here, not in a kernel: None, or an array (size,) like xz, half precision beside float32 too."""
+    """Checks an array that no kernel takes: None, or (size,) like xz; half precision and float32 may be mixed."""
     if array is None:
         return
-    if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(xz):
-        raise TypeError(f"{_NAME}: {_arrays.expected_like(array, name, xz, 'xz')}")
-    check_device(_NAME, name, array, "xz", xz)
-    found, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (array, xz))
-    if found != given:
+    check_kind(_NAME, name, array, "xz", xz)
+    if _arrays.wide(_arrays.dtype_name(array)) != _arrays.wide(_arrays.dtype_name(xz)):
         raise TypeError(f"{_NAME}: {name} has dtype {_arrays.dtype_name(array)} but xz has {_arrays.dtype_name(xz)}; convert one")
     if tuple(array.shape) != (size,):
         raise ValueError(f"{_NAME}: {name} has shape {tuple(array.shape)}, expected ({letter},) = ({size},)")
@@ -158,12 +155,10 @@ def _check(xz: Any, conv1d_weight: Any, x_proj_weight: Any, delta_proj_weight: A
         "out_proj_weight": out_proj_weight, "A": A,
     }  # fmt: skip
     for name, array in arrays.items():
-        if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(xz):
-            raise TypeError(f"{_NAME}: {_arrays.expected_like(array, name, xz, 'xz')}")
-        check_device(_NAME, name, array, "xz", xz)
-        real = _arrays.dtype_name(array)
-        if name not in ("xz", "A") and real != _arrays.dtype_name(xz):
-            raise TypeError(f"{_NAME}: {name} has dtype {real} but xz has {_arrays.dtype_name(xz)}; convert one")
+        check_kind(_NAME, name, array, "xz", xz)
+        dtype = _arrays.dtype_name(array)
+        if name not in ("xz", "A") and dtype != _arrays.dtype_name(xz):
+            raise TypeError(f"{_NAME}: {name} has dtype {dtype} but xz has {_arrays.dtype_name(xz)}; convert one")
     if xz.ndim != 3 or xz.shape[1] % 2:
         raise ValueError(f"{_NAME}: xz has shape {tuple(xz.shape)}, expected (B, 2 D, L)")
     channels = xz.shape[1] // 2
@@ -177,9 +172,7 @@ def _check(xz: Any, conv1d_weight: Any, x_proj_weight: Any, delta_proj_weight: A
         "out_proj_weight": ("E", channels),
     }  # fmt: skip
     for name, shape in expected.items():
-        found = tuple(arrays[name].shape)
-        if len(found) != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, found)):
-            words = ", ".join(map(str, shape))
-            raise ValueError(
-                f"{_NAME}: {name} has shape {found}, expected ({words}), as xz has {channels} channels x and A {A.shape[1]} states"
-            )
+        actual = tuple(arrays[name].shape)
+        if len(actual) != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, actual)):
+            sizes = f"xz has {channels} channels x and A {A.shape[1]} states"
+            raise ValueError(f"{_NAME}: {name} has shape {actual}, expected ({', '.join(map(str, shape))}), as {sizes}")

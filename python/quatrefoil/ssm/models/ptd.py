@@ -1,6 +1,6 @@
-"""Perturb, then diagonalise: HiPPO-LegS made diagonal by a small change that keeps its eigenvectors well conditioned.
+"""Perturb, then diagonalise: a small perturbation of HiPPO-LegS with well-conditioned eigenvectors.
 
-Equation numbers are those of csrc/ssm/README.md.
+Equation numbers: csrc/ssm/README.md.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ..._arguments import MOST_NUMBERS, choice, generator, integer, number
 from .hippo import hippo_legs
 
 _METHODS = ("optimize", "random")
-_GAUSSIAN_STARTS = 3  # beside the structured one; two families of minima exist, and one of four starts has found the better one
-_GAUSSIAN_ORDERS = 96  # N times Gaussian starts: one at N = 64; none at 128, where each takes 10 s and ends in a poorer minimum
-_ITERATIONS = 250  # of L-BFGS for one mu: the next takes up where it ended
-_ROUNDS = 8  # values of mu tried; three or four meet eps
-_CLOSE = 0.98  # a perturbation of this part of eps meets it closely
-_MU = 0.12  # where N = 8 ... 128 end is .07 ... .16
-_MARGIN = 0.25  # real parts above -1/4 are penalised (8): LegS itself has -1 ... -N, well-conditioned neighbours about -1/2
+_GAUSSIAN_STARTS = 3  # in addition to the structured one, because there are two families of minima
+_GAUSSIAN_ORDERS = 96  # at most so many N per Gaussian start: at N = 128 each would take 10 s and end in a poorer minimum
+_ITERATIONS = 250  # of L-BFGS per value of mu
+_ROUNDS = 8  # values of mu; three or four usually suffice
+_CLOSE = 0.98  # fraction of eps that ends the search
+_MU = 0.12  # initial mu; the final values are .07 to .16 for N = 8 to 128
+_MARGIN = 0.25  # real parts above -1/4 are penalised (8): LegS has -1 ... -N, its well-conditioned neighbours about -1/2
 
 
 class PTD(NamedTuple):
-    """A + E = V diag(Lambda) V^-1 for HiPPO-LegS's A, and what it cost.
+    """A + E = V diag(Lambda) V^-1 for HiPPO-LegS's A, with the size of E and the condition of V.
 
     Examples
     --------
@@ -33,11 +33,11 @@ class PTD(NamedTuple):
     ((3, 3), True, True)
     """
 
-    Lambda: np.ndarray  # (N,) complex, ascending imaginary part: those of a conjugate pair stand at n and N-1-n
+    Lambda: np.ndarray  # (N,) complex, ascending imaginary part: a conjugate pair has indices n and N-1-n
     V: np.ndarray  # (N, N) complex, columns of norm 1
     Vinv: np.ndarray  # (N, N) complex
     E: np.ndarray  # (N, N) real
-    eps: float  # ||E||_2 / ||A||_2, reached
+    eps: float  # ||E||_2 / ||A||_2
     cond: float  # ||V||_2 ||V^-1||_2
     max_real: float  # largest real part of an eigenvalue of A + E, before stabilising
 
@@ -54,37 +54,27 @@ def ptd_init(
     N : int
         Size of the state, at least 1.
     eps : float
-        Largest allowed relative size of the perturbation. Small: close to LegS; large: well-conditioned V.
+        Largest relative size of the perturbation. Small values stay close to LegS, large ones make V well conditioned.
     method : "optimize" or "random"
         "optimize" minimises the condition number of V under that bound (8), (9). "random" takes a Gaussian E of exactly that size:
-        quick, worse in every respect, and to be read with its report.
+        quick, but worse. At eps = .1, N = 32 it has cond 27 and moves the transfer function by .09 (optimised: 4 and .01).
     rng : None, int or numpy.random.Generator
-        Seed of the Gaussian E (or of those that the search starts from); None for fresh numbers.
+        Seed of the Gaussian E, or of those that the search starts from; None for fresh numbers.
     stabilize : bool
-        Real parts become -abs(real part). Where ``max_real`` > 0, V diag(Lambda) V^-1 is then no longer A + E.
+        Real parts become -abs(real part). If ``max_real`` > 0, V diag(Lambda) V^-1 then differs from A + E.
 
     Returns
     -------
     PTD
-        Lambda, V, Vinv, E, and the report: eps reached, cond (2-norm), max_real (before stabilising).
-
-    Raises
-    ------
-    ValueError
-        N < 1, eps not positive, unknown method.
-    TypeError
-        N or rng of another type.
+        Lambda, V, Vinv, E, and the actual eps, cond (2-norm) and max_real (before stabilising).
 
     Notes
     -----
-    "optimize" never exceeds eps and aims at 98 % of it or more; where less makes A + E normal (.45 at N = 8), less is used. Of one to
-    four starts the stable one whose transfer function is nearest to LegS is kept. Cost: O(N^3) a step; about a second at N = 32, five
-    at 64, thirty at 128. The same seed gives the same result on the same machine; another LAPACK rounds differently and may end in
-    another of several equally good minima.
+    "optimize" uses at least 98 % of eps, or less if that makes A + E normal (.45 at N = 8). It returns the stable result of one to four
+    starts whose transfer function is nearest to LegS. Cost: O(N^3) per step; about a second at N = 32, five at 64, thirty at 128. The same
+    seed gives the same result on the same machine; another LAPACK may end in another equally good minimum.
 
-    At eps = .1, N = 32 a "random" perturbation has cond 27 and moves the transfer function by .09 (optimised: 4 and .01).
-
-    Source: Yu et al., arXiv 2310.01698, who minimise cond(V)^2 + lambda ||E||_F by 1e5 steps of Adam.
+    Source: Yu et al., arXiv 2310.01698.
 
     Examples
     --------
@@ -97,16 +87,16 @@ def ptd_init(
     N = integer(N, "ssm.ptd_init", "N", 1, MOST_NUMBERS)
     eps = number(eps, "ssm.ptd_init", "eps", positive=True)
     choice(method, "ssm.ptd_init", "method", _METHODS)
-    drawn = generator(rng, "ssm.ptd_init")
+    rng = generator(rng, "ssm.ptd_init")
     A, _ = hippo_legs(N)
     radius = float(eps * np.linalg.norm(A, 2)) * (1 - 1e-12)  # a bound that rounding does not exceed
     if method == "random":
-        return _report(A, radius * _unit(drawn.standard_normal((N, N))), stabilize)
+        return _report(A, radius * _unit(rng.standard_normal((N, N))), stabilize)
     p = np.sqrt(np.arange(N) + 0.5)
-    starts = [np.outer(p, p)]  # A + p p^T is normal (4): the direction to go
-    starts += [drawn.standard_normal((N, N)) for _ in range(min(_GAUSSIAN_STARTS, _GAUSSIAN_ORDERS // N))]
-    found = [_report(A, radius * _search(A, radius, _unit(E)), stabilize) for E in starts]
-    return min(found, key=lambda ptd: (ptd.max_real >= 0, _deviation(ptd)))
+    starts = [np.outer(p, p)]  # A + p p^T is normal (4)
+    starts += [rng.standard_normal((N, N)) for _ in range(min(_GAUSSIAN_STARTS, _GAUSSIAN_ORDERS // N))]
+    results = [_report(A, radius * _search(A, radius, _unit(E)), stabilize) for E in starts]
+    return min(results, key=lambda ptd: (ptd.max_real >= 0, _deviation(ptd)))
 
 
 def _unit(E: np.ndarray) -> np.ndarray:
@@ -132,7 +122,7 @@ def _objective(flat: np.ndarray, A: np.ndarray, radius: float, mu: float) -> tup
     Lambda, V = np.linalg.eig(A + radius * U)
     gap = Lambda - Lambda[:, None]  # gap_ij = Lambda_j - Lambda_i
     np.fill_diagonal(gap, 1)
-    if not gap.all():  # a defective matrix, met by accident: the line search steps back
+    if not gap.all():  # a defective matrix: the line search steps back
         return 1e10, np.zeros(N * N)
     W = np.linalg.inv(V)
     size = np.sum(np.abs(W) ** 2)  # ||V^-1||_F^2; ||V||_F^2 = N
@@ -158,7 +148,7 @@ def _search(A: np.ndarray, radius: float, U: np.ndarray) -> np.ndarray:
             best, largest = U, size
             if size >= _CLOSE:
                 break
-        # ||U||_2 goes about like mu^(-1/3), and jumps where the search finds another minimum: no bracket would hold
+        # ||U||_2 is about proportional to mu^(-1/3), but jumps between minima, so bracketing would fail
         mu *= min(max((size / 0.99) ** 3, 0.1), 10)
     return U / size if best is None else best
 

@@ -1,28 +1,24 @@
-"""Toeplitz and Hankel matrices as operators, through the causal convolution in both directions. Equation numbers: csrc/ssm/README.md.
+"""Toeplitz and Hankel matrices as operators, by the causal convolution in both directions.
 
-m rows, n columns, K right-hand sides.
+m rows, n columns, K right-hand sides. Equation numbers: csrc/ssm/README.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ... import _arrays
-from ..._bind import check_arrays, check_device, check_out
+from ..._bind import check_arrays
 from ..._spec import Arg, Op
 from ..._typing import Array, Backend, T
 from ..convolution import fft_conv, fft_conv_vjp
+from .checks import put
 
-
-def _product(name: str) -> Op:
-    """No kernel behind it: it says what the arguments are, in the words of every other op."""
-    return Op(
-        __name__, name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "... n K?")), outputs=(Arg("y", "... m K?"),)
-    )  # fmt: skip
-
-
-_TOEPLITZ, _HANKEL = _product("toeplitz_matmul"), _product("hankel_matmul")
+# Have no kernels: describe the arguments.
+_TOEPLITZ, _HANKEL = (
+    Op(__name__, name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "... n K?")), outputs=(Arg("y", "... m K?"),))
+    for name in ("toeplitz_matmul", "hankel_matmul")
+)
 
 
 def toeplitz_matmul(
@@ -51,17 +47,10 @@ def toeplitz_matmul(
     -------
     y : (m,) or (..., m, K)
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-
     Notes
     -----
-    Differentiable in c, r, x (r[0] has gradient 0). Cost: O(L log L) a right-hand side, L = max(m, n), by ``fft_conv`` with a kernel in
-    each direction; x is copied only where m > n. A NaN in x stays in its right-hand side.
+    Differentiable in c, r, x (r[0] has gradient 0). Cost: O(L log L) per right-hand side, L = max(m, n), by ``fft_conv`` with a kernel in
+    each direction; x is copied only if m > n. A NaN in x stays in its right-hand side.
 
     Examples
     --------
@@ -100,16 +89,9 @@ def hankel_matmul(
     -------
     y : (m,) or (..., m, K)
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-
     Notes
     -----
-    Differentiable in c, r, x (r[0] has gradient 0, unless m = 0). A Toeplitz matrix with its columns reversed: cost as there.
+    Differentiable in c, r, x (r[0] has gradient 0, unless m = 0). A Toeplitz matrix with reversed columns, at the same cost.
     ``hankel_matmul(s[: T - d + 1], s[T - d :], w)`` applies the weights w (d,) to every window of d samples of s (T,).
 
     Examples
@@ -157,20 +139,14 @@ def hankel_matmul_vjp(
 
 def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
     r = _row(op, c, r)
-    kind, (dtype,) = check_arrays(op, (c, r, x))
-    (shape,) = op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
-    xp, m = _arrays.namespace_of(kind), c.shape[0]
-    if out is not None:
-        _check_out(op, kind, out, shape, dtype, (c, r, x))
+    kind, _ = check_arrays(op, (c, r, x))
+    op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
+    xp, m, inputs = _arrays.namespace_of(kind), c.shape[0], {"c": c, "r": r, "x": x}
     rows = _rows(x)
     if op is _HANKEL:
         c, r, rows = _mirrored(xp, c, r, rows)
     y = fft_conv(_padded(xp, rows, m), c[None], k_reverse=r[None, 1:], backend=backend, num_threads=num_threads)[..., :m]
-    y = _columns(y, len(x.shape))
-    if out is None:
-        return y
-    out[...] = y
-    return out
+    return put(op.label, out, _columns(y, len(x.shape)), inputs)
 
 
 def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | None, num_threads: int | None) -> tuple[Any, ...]:
@@ -190,7 +166,7 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
         _padded(xp, rows, m), column[None], None, row[None, 1:], _padded(xp, _rows(grad), n), backend=backend, num_threads=num_threads
     )
     dx, dc, dr = du[..., :n], dc[0], _padded(xp, dr[0], n, left=True)
-    if op is _HANKEL:  # column d of the mirrored matrix is entry n-1+d of c and r in one, its row d is entry n-1-d
+    if op is _HANKEL:  # column d of the mirrored matrix is entry n-1+d of c and r joined, row d is entry n-1-d
         entries = xp.concatenate([xp.flip(dr[1:], (0,)), dc])
         dc, dr = entries[:m], _padded(xp, entries[m:], n, left=True)
         dx = xp.flip(dx, (-1,))
@@ -198,14 +174,14 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
 
 
 def _row(op: Op, c: Any, r: Any) -> Any:
-    """r, or what SciPy takes where it is None."""
+    """r, or SciPy's default if it is None."""
     if r is not None or _arrays.kind(c) is None:
         return r
     return c if op is _TOEPLITZ else _arrays.zeros_beside(c, c.shape)
 
 
 def _rows(x: Any) -> Any:
-    """A vector, or the columns of matrices, as rows of one channel: (..., 1, n). A view."""
+    """A vector, or the columns of matrices, as rows of one channel: (..., 1, n), a view."""
     return x[None] if len(x.shape) == 1 else x.swapaxes(-1, -2)[..., None, :]
 
 
@@ -214,7 +190,7 @@ def _columns(y: Any, axes: int) -> Any:
 
 
 def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
-    """``rows`` with zeros up to ``length``, at the end or at the beginning; themselves where they are long enough."""
+    """``rows``, padded with zeros to at least ``length``, at the end or at the beginning."""
     missing = length - rows.shape[-1]
     if missing <= 0:
         return rows
@@ -227,18 +203,3 @@ def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
     m, n = c.shape[0], r.shape[0]
     entries = xp.concatenate([c, r[1:]])  # H_ij = entries_{i+j}
     return entries[max(n - 1, 0) :][:m], xp.flip(entries[:n], (0,)), xp.flip(rows, (-1,))
-
-
-def _check_out(op: Op, kind: str, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
-    if kind != "torch":
-        check_out(op, out, shape, dtype, arrays, kind)
-        return
-    if _arrays.kind(out) != kind:
-        raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a {kind} array like the inputs")
-    if _arrays.dtype_name(out) != dtype:
-        raise TypeError(f"{op.label}: out has dtype {_arrays.dtype_name(out)}, expected {dtype}")
-    if tuple(out.shape) != shape:
-        raise ValueError(f"{op.label}: out has shape {tuple(out.shape)}, expected {shape}")
-    check_device(op.label, "out", out, "c", arrays[0])
-    if any(a.requires_grad for a in (out, *arrays)):
-        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; leave it out")

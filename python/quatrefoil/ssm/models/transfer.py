@@ -1,7 +1,4 @@
-"""From continuous time to discrete time, and to the frequency domain. Equation numbers are those of csrc/ssm/README.md.
-
-H inputs, M outputs, N states, R rank.
-"""
+"""Discretisation and transfer functions. H inputs, M outputs, N states, R rank. Equation numbers: csrc/ssm/README.md."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, T
 
 DISCS = ("zoh", "bilinear")
-_NEAR = 0.5  # |x| below which psi is summed as a series: (e^x - 1)/x has no good derivative there
+_NEAR = 0.5  # |x| below which psi is a series, because (e^x - 1)/x has no accurate derivative there
 _TERMS = 15  # .5^15/16! < 1e-17
 _BLOCK = 1 << 20  # matrix entries solved for at once: 16 MB
 
-# No kernel behind it: it says what the arguments are.
+# Has no kernel: describes the arguments.
 _DISCRETIZE = Op(
     __name__, "discretize",
     inputs=(Arg("Lambda", "... N", dtype="complex"), Arg("B", "... N", dtype="complex"), Arg("dt", "...", optional=True)),
@@ -29,36 +26,29 @@ _DISCRETIZE = Op(
 
 
 def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = "zoh") -> tuple[T, T]:
-    """Steps of a diagonal system, from continuous time to the numbers that a recurrence takes (10), (11).
+    """Discretise a diagonal system (10), (11).
 
-    x' = Lambda x + B u becomes x_t = Lambda_bar x_{t-1} + B_bar u_t, steps of length dt.
+    x' = Lambda x + B u becomes x_t = Lambda_bar x_{t-1} + B_bar u_t with steps of length dt.
 
     Parameters
     ----------
     Lambda : (..., N) complex
         Poles; NumPy, PyTorch or JAX.
     B : (..., N) or (..., N, H) complex
-        Inputs: shaped like Lambda, or with one axis more.
+        Inputs, shaped like Lambda or with one more axis.
     dt : float, or (..., N), or (...,)
-        Step: one number, or shaped like Lambda, or like Lambda without its last axis. An array has Lambda's precision.
+        Step: a number, or an array of Lambda's precision and shape, with or without its last axis.
     disc : "zoh" or "bilinear"
-        Zero-order hold, exact for u constant over each step, or the bilinear rule, which keeps stability and second order.
+        Zero-order hold, exact for u constant over each step, or the bilinear rule, stable and of second order.
 
     Returns
     -------
     Lambda_bar : (..., N)
     B_bar : B's shape
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; another ``disc``.
-    TypeError
-        Other dtypes, or a mix of kinds or precisions.
-
     Notes
     -----
-    Differentiable in Lambda, B, dt by autograd and `jax.grad`. At Lambda = 0 and for tiny dt Lambda the limit B dt, to full accuracy.
+    Differentiable in Lambda, B, dt by autograd and `jax.grad`. Accurate for tiny dt Lambda, with the limit B dt at Lambda = 0.
 
     Examples
     --------
@@ -68,14 +58,13 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = 
     (array([0.9048+0.j]), array([0.0952+0.j]))
     """
     choice(disc, "ssm.discretize", "disc", DISCS)
-    number = is_number(dt)
     step: Any = dt
-    step = float(step) if number else step  # a Python number has no precision of its own
-    check_arrays(_DISCRETIZE, (Lambda, B, None if number else dt))
+    if step is None:
+        raise TypeError("ssm.discretize: dt is None, expected a number or an array")
+    step = float(step) if is_number(dt) else step  # a Python number adapts to the precision of arrays
+    check_arrays(_DISCRETIZE, (Lambda, B, None if is_number(dt) else dt))
     shape = tuple(Lambda.shape)
-    if not number:
-        if step is None:
-            raise TypeError("ssm.discretize: dt is None, expected a number or an array")
+    if not is_number(dt):
         if tuple(step.shape) not in ((), shape, shape[:-1]):
             raise ValueError(
                 f"ssm.discretize: dt has shape {tuple(step.shape)}, expected (), {shape} or {shape[:-1]} as Lambda has {shape}"
@@ -94,14 +83,14 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = 
 
 
 def psi(x: Any) -> Any:
-    """(e^x - 1)/x for complex x, 1 at 0, with full accuracy and a derivative of full accuracy everywhere (10)."""
+    """(e^x - 1)/x for complex x, 1 at 0, accurate everywhere together with its derivative (10)."""
     xp = _arrays.namespace(x)
     near = abs(x) < _NEAR
     small = xp.where(near, x, xp.zeros_like(x))
     series = xp.ones_like(x)
     for n in range(_TERMS, 0, -1):
         series = 1 + small * series / (n + 1)
-    large = xp.where(near, xp.ones_like(x), x)  # nothing is divided by 0, so no gradient is NaN
+    large = xp.where(near, xp.ones_like(x), x)  # avoids a division by 0, whose gradient would be NaN
     a, b = large.real, large.imag
     sine = xp.sin(b / 2)
     expm1 = xp.expm1(a) * xp.cos(b) - 2 * sine * sine + 1j * (xp.exp(a) * xp.sin(b))
@@ -109,37 +98,33 @@ def psi(x: Any) -> Any:
 
 
 def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P: np.ndarray | None = None) -> np.ndarray:
-    """G(s) = C (s I - A)^-1 B at complex frequencies, or with A - P P^* for A (12).
+    """Transfer function G(s) = C (s I - A)^-1 B, or with A - P P^* in place of A (12).
 
     Parameters
     ----------
     s : (...) complex or real
         Frequencies, a number or an array; s = i w on the imaginary axis.
     A : (N,) or (N, N)
-        Diagonal, or the whole matrix; real or complex, NumPy.
+        Diagonal or whole matrix; real or complex NumPy array.
     B : (N,) or (N, H)
     C : (N,) or (M, N)
-        Multiplied as it is, not conjugated.
+        Not conjugated.
     P : (N,) or (N, R), optional
-        Diagonal plus low rank: the matrix is diag(A) - P P^*, or A - P P^*.
+        Low-rank factor: the matrix is diag(A) - P P^*, or A - P P^*.
 
     Returns
     -------
     G : (..., [M,] [H]) complex128
-        The axes M and H are there where C and B have them.
+        With the axes M and H if C and B have them.
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit.
-    TypeError
-        Not numbers, or masked arrays.
     numpy.linalg.LinAlgError
-        An s is exactly a pole: the factorisation of s I - A meets a zero.
+        An s is exactly a pole.
 
     Notes
     -----
-    In double precision. A linear system a frequency, O(N^3), in blocks of 16 MB; O(N) for a diagonal without P. A NaN in s stays in
+    In double precision. One linear system per frequency, O(N^3), in blocks of 16 MB; O(N) for a diagonal without P. A NaN in s affects only
     its own value.
 
     Examples
@@ -151,17 +136,14 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     """
     s = _numbers(s, "s")
     A, B, C = _numbers(A, "A"), _numbers(B, "B"), _numbers(C, "C")
-    N = A.shape[0] if A.ndim else 0
-    if A.shape not in ((N,), (N, N)) or A.ndim == 0:
+    P = None if P is None else _numbers(P, "P")
+    if A.ndim == 0 or A.shape not in ((len(A),), (len(A), len(A))):
         raise ValueError(f"ssm.transfer_function: A has shape {A.shape}, expected (N,) or (N, N)")
-    if B.ndim not in (1, 2) or B.shape[0] != N:
-        raise ValueError(f"ssm.transfer_function: B has shape {B.shape}, expected ({N},) or ({N}, H) with N = {N} as in A")
-    if C.ndim not in (1, 2) or C.shape[-1] != N:
-        raise ValueError(f"ssm.transfer_function: C has shape {C.shape}, expected ({N},) or (M, {N}) with N = {N} as in A")
+    N = len(A)
+    for name, x, axis, form in (("B", B, 0, f"({N}, H)"), ("C", C, -1, f"(M, {N})"), ("P", P, 0, f"({N}, R)")):
+        if x is not None and (x.ndim not in (1, 2) or x.shape[axis] != N):
+            raise ValueError(f"ssm.transfer_function: {name} has shape {x.shape}, expected ({N},) or {form} with N = {N} as in A")
     if P is not None:
-        P = _numbers(P, "P")
-        if P.ndim not in (1, 2) or P.shape[0] != N:
-            raise ValueError(f"ssm.transfer_function: P has shape {P.shape}, expected ({N},) or ({N}, R) with N = {N} as in A")
         P = P.reshape(N, -1) if N else np.zeros((0, 1))
         A = (np.diag(A) if A.ndim == 1 else A) - P @ P.conj().T
     columns = B if B.ndim == 2 else B[:, None]
@@ -170,8 +152,7 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     step = max(1, _BLOCK // max(1, N * max(N, columns.shape[1])))
     for at in range(0, flat.size, step):
         G[at : at + step] = C @ _resolvent(flat[at : at + step], A, columns)
-    shape = s.shape + C.shape[:-1] + B.shape[1:]
-    return G.reshape(shape)
+    return G.reshape(s.shape + C.shape[:-1] + B.shape[1:])
 
 
 def _resolvent(s: np.ndarray, A: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -182,19 +163,12 @@ def _resolvent(s: np.ndarray, A: np.ndarray, B: np.ndarray) -> np.ndarray:
             raise _pole(s[~gap.all(axis=1)][0])
         quotients: np.ndarray = B / gap[..., None]
         return quotients
+    matrices = s[:, None, None] * np.eye(len(A)) - A
     try:
-        result: np.ndarray = np.linalg.solve(s[:, None, None] * np.eye(len(A)) - A, B)
+        result: np.ndarray = np.linalg.solve(matrices, B)
     except np.linalg.LinAlgError:
-        raise _pole(next((z for z in s if _is_pole(z, A)), s[0])) from None
+        raise _pole(s[np.nanargmin(np.linalg.slogdet(matrices)[1])]) from None
     return result
-
-
-def _is_pole(z: complex, A: np.ndarray) -> bool:
-    try:
-        np.linalg.inv(z * np.eye(len(A)) - A)
-    except np.linalg.LinAlgError:
-        return True
-    return False
 
 
 def _pole(z: complex) -> np.linalg.LinAlgError:

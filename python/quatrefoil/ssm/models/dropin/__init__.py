@@ -1,4 +1,4 @@
-"""``install``: this library's functions where model code looks for those of mamba-ssm, causal-conv1d, flash-linear-attention and S4."""
+"""``install``: puts this library's functions in place of those of mamba-ssm, causal-conv1d, flash-linear-attention and S4."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ._upstream import MODULES, S4_MODULES, S4_NAMES, VERSIONS, resolve
 TARGETS = (*VERSIONS, "s4")
 
 _lock = threading.RLock()
-_wanted: Counter[str] = Counter()  # how many installations want each target
-_undo: dict[str, Callable[[], None]] = {}  # how each target that is installed is taken out
+_wanted: Counter[str] = Counter()  # installations per target
+_undo: dict[str, Callable[[], None]] = {}  # removes each installed target
 
 
 class Installation:
-    """What ``install`` returns: ``undo()`` takes it out again, the end of a ``with`` block too.
+    """The result of ``install``: ``undo()``, or the end of a ``with`` block, removes it.
 
     Examples
     --------
     >>> import quatrefoil as qf
-    >>> here = qf.ssm.install("causal_conv1d")
+    >>> installed = qf.ssm.install("causal_conv1d")
     >>> from causal_conv1d import causal_conv1d_update
-    >>> here.undo()
+    >>> installed.undo()
     >>> causal_conv1d_update is qf.ssm.causal_conv1d_update
     True
     """
@@ -39,7 +39,7 @@ class Installation:
         self.targets: tuple[str, ...] = targets
 
     def undo(self) -> None:
-        """Everything is as before; a target that another installation wants too stays. The second call does nothing."""
+        """Restore everything, except targets of other installations. A second call does nothing."""
         with _lock:
             targets, self.targets = self.targets, ()
             _wanted.subtract(targets)
@@ -56,21 +56,18 @@ class Installation:
 
 
 def install(*targets: str, override: bool = False) -> Installation:
-    """Make model code that asks for CUDA packages take this library's functions, on a CPU.
-
-    It runs at their speed.
+    """Make model code for CUDA packages use this library's functions on a CPU.
 
     Afterwards ``import mamba_ssm``, ``import causal_conv1d`` and ``import fla`` find modules with the functions of this library under the
-    usual names, and models of ``transformers`` that use them (Mamba, Mamba-2, FalconMamba, Bamba, Jamba, Zamba, Qwen3-Next and others)
-    take them instead of their loops in PyTorch, models that exist already too. No file is written, no weight changes.
+    usual names. Models of ``transformers`` (Mamba, Mamba-2, FalconMamba, Bamba, Jamba, Zamba, Qwen3-Next and others) use them instead of
+    their loops in PyTorch, including existing models. No file or weight changes.
 
     Parameters
     ----------
     *targets : "mamba_ssm", "causal_conv1d", "fla" or "s4"
-        Which packages to stand in for; none given means all. "s4" is the layer of state-spaces/s4, ``models/s4/s4.py``, imported already
-        or later.
+        The packages to stand in for; by default all. "s4" is the layer of state-spaces/s4, ``models/s4/s4.py``, imported before or after.
     override : bool
-        Stand in for a package that is installed, too, until undone; otherwise that is an ImportError.
+        Also stand in for packages that are installed, until undone; otherwise they are an ImportError.
 
     Returns
     -------
@@ -82,20 +79,20 @@ def install(*targets: str, override: bool = False) -> Installation:
     ValueError
         An unknown target.
     ImportError
-        A package that is really installed and that nobody asked to override.
+        A package that is really installed, without ``override``.
 
     Warns
     -----
     RuntimeWarning
-        Once for a model of ``transformers`` that looks for such functions where there is no stand-in, as a later release may, and so keeps
-        its own code; with the names that it looks for and the releases that were tried.
+        Once for a model of ``transformers`` that looks for functions without a stand-in and so keeps its own code; names the functions and
+        the tested releases.
 
     Notes
     -----
-    What the stand-ins hold is what this library has: any other name is an ImportError, as from an old release. ``mamba_ssm.Mamba`` and
-    ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch when they are asked for. Some models of earlier releases of
-    transformers decide when they are made: install first. In training the models take the parts of ``mamba_inner_fn`` and
-    ``mamba_split_conv1d_scan_combined``, which know of no padding, and so give what they give without stand-ins.
+    The stand-ins have the functions of this library; any other name is an ImportError. ``mamba_ssm.Mamba`` and ``Mamba2`` are those of
+    ``quatrefoil.torch.nn``, which imports torch on first use. Some models of earlier releases of transformers choose their functions when
+    they are created: install first. In training, models call the parts of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined``,
+    which ignore padding, and so give the same results as without stand-ins.
 
     Examples
     --------
@@ -124,37 +121,30 @@ def install(*targets: str, override: bool = False) -> Installation:
 
 
 def _settle() -> None:
-    """Put in what is wanted, take out what no longer is, and have transformers look again."""
-    changed = False
+    """Install and remove targets as wanted, and make transformers look again."""
+    before = set(_undo)
     for target in TARGETS:
         if _wanted[target] > 0 and target not in _undo:
             _undo[target] = _patch_s4() if target == "s4" else _stand_in(target)
-            changed = True
         elif _wanted[target] <= 0 and target in _undo:
             _undo.pop(target)()
-            changed = True
-    if changed:
-        watch = any(target in _undo for target in TARGETS)
-        if watch and _watcher not in sys.meta_path:
-            sys.meta_path.insert(0, _watcher)
-        elif not watch and _watcher in sys.meta_path:
-            sys.meta_path.remove(_watcher)
+    if before != set(_undo):
+        others = [finder for finder in sys.meta_path if finder is not _Watcher]
+        sys.meta_path[:] = [_Watcher, *others] if _undo else others
         _transformers.look_again([target for target in _undo if target in VERSIONS])
 
 
 def _check_absent(package: str) -> None:
-    found = sys.modules.get(package) or importlib.util.find_spec(package)
-    if found is None:
+    module = sys.modules.get(package) or importlib.util.find_spec(package)
+    if module is None:
         return
-    where = getattr(found, "__file__", None) or getattr(found, "origin", None) or "unknown place"
-    raise ImportError(
-        f"ssm.install: {package} is installed already ({where}); name the targets that are not, "
-        f"or say override=True to stand in for it until undone"
-    )
+    where = getattr(module, "__file__", None) or getattr(module, "origin", None) or "unknown place"
+    cure = "name the targets that are not, or pass override=True to stand in for it until undone"
+    raise ImportError(f"ssm.install: {package} is installed already ({where}); {cure}")
 
 
 class _StandIn(ModuleType):
-    """A module whose names are looked up when they are asked for."""
+    """A module whose names are resolved on first use."""
 
     def __init__(self, name: str, names: dict[str, str | None]) -> None:
         super().__init__(name, f"quatrefoil's functions under the names of {name}; see quatrefoil.ssm.install.")
@@ -177,7 +167,7 @@ class _StandIn(ModuleType):
 
 
 def _stand_in(package: str) -> Callable[[], None]:
-    """Put the package's modules into sys.modules; returns what brings back those that were there."""
+    """Put the package's modules into sys.modules; returns a function that restores the previous ones."""
     before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
     for name in before:
         del sys.modules[name]
@@ -197,42 +187,43 @@ def _stand_in(package: str) -> Callable[[], None]:
 
 
 def _patch_s4() -> Callable[[], None]:
-    """The sums of those of S4's modules that are imported; ``_Watcher`` does those that will be."""
+    """Patch the sums in the imported modules of S4; ``_Watcher`` patches later imports."""
     for name in S4_MODULES:
         if (module := sys.modules.get(name)) is not None:
-            _give_sums(module)
+            _patch_sums(module)
 
     def undo() -> None:
-        while _given:
-            module, before = _given.pop()
+        while _patched:
+            module, before = _patched.pop()
             vars(module).update(before)
 
     return undo
 
 
-_given: list[tuple[ModuleType, dict[str, Any]]] = []  # modules of S4 that have our sums, with what they had
+_patched: list[tuple[ModuleType, dict[str, Any]]] = []  # modules of S4 with our sums, and their own
 
 
-def _give_sums(module: ModuleType) -> None:
+def _patch_sums(module: ModuleType) -> None:
     missing = [name for name in (*S4_NAMES, "has_pykeops") if not hasattr(module, name)]
     if missing:
         raise ImportError(f"ssm.install: {module.__name__} has no {', '.join(missing)}, as state-spaces/s4 has; leave the target 's4' out")
-    _given.append((module, {name: getattr(module, name) for name in (*S4_NAMES, "has_pykeops")}))
+    _patched.append((module, {name: getattr(module, name) for name in (*S4_NAMES, "has_pykeops")}))
     vars(module).update({name: resolve(source) for name, source in S4_NAMES.items()}, has_pykeops=False)
 
 
 class _Watcher:
-    """A finder that leaves finding to the others, and patches a module right after it was imported."""
+    """A finder that delegates to the others and patches modules right after their import."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         if name in S4_MODULES:
-            after: Callable[[ModuleType], None] = _give_sums
+            after: Callable[[ModuleType], None] = _patch_sums
         elif _transformers.concerns(name):
             after = _transformers.imported
         else:
             return None
         for finder in sys.meta_path:
-            find = None if finder is self else getattr(finder, "find_spec", None)
+            find = None if finder is _Watcher else getattr(finder, "find_spec", None)
             spec: importlib.machinery.ModuleSpec | None = find(name, path, target) if find else None
             if spec is not None:
                 if spec.loader is not None:
@@ -249,6 +240,3 @@ def _run_after(loader: Any, after: Callable[[ModuleType], None]) -> None:
         after(module)
 
     loader.exec_module = exec_module
-
-
-_watcher = _Watcher()

@@ -1,9 +1,8 @@
-"""What modules of transformers hold of CUDA packages, looked up again when stand-ins come and go.
+"""Updates the functions of CUDA packages in modules of transformers when stand-ins come and go.
 
-In recent releases each function of a model is a wrapper that looked for the package's function when it was defined: the lookup is
-repeated, and the wrapper gets what is found now. In earlier ones a module holds the functions or None under their names, asks
-``is_mamba_ssm_available`` and its like for them, and its layers take them on CUDA only, by a method of their own: on a CPU they are made to
-take that method.
+In recent releases each function of a model is a wrapper that looked for the package's function when it was defined; the lookup is
+repeated. In earlier releases a module holds the functions, or None, under their names and asks ``is_mamba_ssm_available`` and similar
+functions for them; its layers have a separate method for CUDA, which is now called on a CPU too.
 """
 
 from __future__ import annotations
@@ -12,28 +11,29 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator
-from types import FunctionType, ModuleType
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from ._missing import mentioned, warn_of
-from ._upstream import MODULES
+from ._upstream import MODULES, TRIED
 
 _MODELS = re.compile(r"transformers\.models\.\w+\.modeling_\w+|transformers_modules\..*modeling_\w+")
 _QUESTIONS = "transformers.utils.import_utils"
-_ASKED = {  # the function that asks, and for what
+_ASKED = {  # question -> package
     "is_mamba_ssm_available": "mamba_ssm",
     "is_mamba_2_ssm_available": "mamba_ssm",
     "is_causal_conv1d_available": "causal_conv1d",
     "is_flash_linear_attention_available": "fla",
 }
-# These two forget which tokens are padding after the convolution, as upstream's do. A model that is told there is none takes their parts,
-# which are our kernels too, and gives what it gives without stand-ins.
+# These two ignore padding after the convolution, as upstream's do. Without them a model calls their parts, which are our kernels too, and
+# gives the same results as without stand-ins.
 _FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
 _VARIABLES = {"func_name", "package", "torch_function", "implementation", "applicable_params", "is_new_implementation"}  # of a wrapper
 
-_active: set[str] = set()  # packages that are stood in for
-_answers: dict[str, tuple[Callable[[], bool], Callable[[], bool]]] = {}  # transformers' own, and ours
+_active: set[str] = set()  # packages with stand-ins
+_said: set[tuple[str, tuple[str, ...]]] = set()  # warnings issued: module and names
+_answers: dict[str, tuple[Callable[[], bool], Callable[[], bool]]] = {}  # question -> transformers' own function, and ours
 
 
 def concerns(name: str) -> bool:
@@ -41,7 +41,7 @@ def concerns(name: str) -> bool:
 
 
 def look_again(active: Collection[str]) -> None:
-    """After stand-ins came or went: every module of transformers that is imported finds what is there now."""
+    """After stand-ins came or went: update every imported module of transformers."""
     gone = _active.difference(active)
     _active.clear()
     _active.update(active)
@@ -56,24 +56,24 @@ def look_again(active: Collection[str]) -> None:
 
 
 def imported(module: ModuleType) -> None:
-    """A module of transformers was imported while there are stand-ins, or before they came or went."""
+    """Update one module of transformers, after its import or after stand-ins came or went."""
     if module.__name__ == _QUESTIONS:
         _answer(module)
         return
-    met: set[str] = set()
-    unmet: set[str] = set()
+    available: set[str] = set()
+    missing: set[str] = set()
     for wrapper in wrappers(module):
-        name, package, took = _repeat_lookup(wrapper)
-        (met if took or _root(package) not in _active else unmet).add(name)
-    if not met and not unmet:
-        met = _give_functions(module)
-    asked = {name for name in mentioned(module) & _PLACES.keys() if name.islower() and _root(_PLACES[name]) in _active}
+        name, package, replaced = _repeat_lookup(wrapper)
+        (available if replaced or _root(package) not in _active else missing).add(name)
+    if not available and not missing:
+        available = _set_functions(module)
+    asked = {name for name in _mentioned(module) & _PLACES.keys() if name.islower() and _root(_PLACES[name]) in _active}
     if _active:
-        warn_of(module, unmet | asked - met)
+        _warn_of(module, missing | asked - available)
 
 
 def _answer(module: ModuleType) -> None:
-    """Whether a package is available: yes while there is a stand-in. Modules that have imported the question get the other one, too."""
+    """Make transformers answer that a package with a stand-in is available, also in modules that imported the question."""
     for name, package in _ASKED.items():
         if name not in _answers and hasattr(module, name):
             own = getattr(module, name)
@@ -94,7 +94,7 @@ def _question(own: Callable[[], bool], package: str) -> Callable[[], bool]:
 
 
 def wrappers(module: ModuleType) -> Iterator[FunctionType]:
-    """The functions of a model that stand for those of a package, under whatever decorators."""
+    """The functions of a model that wrap those of a package, under any decorators."""
     for value in list(vars(module).values()):
         while isinstance(value, FunctionType):
             if set(value.__code__.co_freevars) >= _VARIABLES:
@@ -104,14 +104,14 @@ def wrappers(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
-    """Have transformers decorate the model's own function once more, and give the old wrapper what the new one found.
+    """Let transformers decorate the model's own function again, and copy the new wrapper's closure to the old one.
 
-    Returns the name and the package that are looked for, and whether anything but the model's own function was found.
+    Returns the function's name, its package, and whether it differs from the model's own function.
     """
-    held = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or ()))
-    name, package, own = (held[v].cell_contents for v in ("func_name", "package", "torch_function"))
+    cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or ()))
+    name, package, own = (cells[v].cell_contents for v in ("func_name", "package", "torch_function"))
     if name in _FUSED and package in _active:
-        found: dict[str, Any] = {"implementation": _nothing, "applicable_params": (), "is_new_implementation": True}
+        closure: dict[str, Any] = {"implementation": _nothing, "applicable_params": (), "is_new_implementation": True}
     else:
         try:
             from transformers.integrations import hub_kernels
@@ -121,70 +121,72 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
                 fresh = fresh.__wrapped__
         except (ImportError, AttributeError):  # another release has it elsewhere
             return name, package, False
-        found = {name: cell.cell_contents for name, cell in zip(fresh.__code__.co_freevars, fresh.__closure__)}
-    for variable, value in found.items():
-        held[variable].cell_contents = value
-    return name, package, found["implementation"] is not own
+        closure = {name: cell.cell_contents for name, cell in zip(fresh.__code__.co_freevars, fresh.__closure__)}
+    for variable, value in closure.items():
+        cells[variable].cell_contents = value
+    return name, package, closure["implementation"] is not own
 
 
 def _nothing(*arrays: Any) -> None:
-    """What a model's own version of a fused function returns: take the parts."""
+    """The result of a model's own version of a fused function, which then calls the parts."""
 
 
-def _give_functions(module: ModuleType) -> set[str]:
-    """A module of an earlier release: its functions by name, whether they are all there, and its layers' way on a CPU.
+def _set_functions(module: ModuleType) -> set[str]:
+    """Set the functions of a module of an earlier release by name, and the method its layers call on a CPU.
 
-    Returns the names of those that it takes from now on.
+    Returns the names of the functions that it uses from now on.
     """
-    held = vars(module)
-    layers = [v for v in held.values() if isinstance(v, type) and v.__module__ == module.__name__ and "cuda_kernels_forward" in vars(v)]
+    names_of = vars(module)
+    layers = [v for v in names_of.values() if isinstance(v, type) and v.__module__ == module.__name__ and "cuda_kernels_forward" in vars(v)]
     used = {name for layer in layers for name in vars(layer)["cuda_kernels_forward"].__code__.co_names}
-    names = {name: place for name, place in _PLACES.items() if (name in held or name in used) and not _is_own(module, held.get(name))}
+    names = {
+        name: place for name, place in _PLACES.items() if (name in names_of or name in used) and not _is_own(module, names_of.get(name))
+    }
     for name, place in names.items():
-        held[name] = _found(place, name)
-    if "_causal_conv1d_cache" in held:
-        held["_causal_conv1d_cache"] = None  # looked for again
-    if "is_fast_path_available" in held:
-        held["is_fast_path_available"] = all(held[name] is not None for name in names if name.islower())
-    due = [*names.items(), ("causal_conv1d_fn", "causal_conv1d")]  # a few modules look for the latter in a function
-    ready = bool(_active) and all(_found(place, name) is not None for name, place in due if name.islower())
+        names_of[name] = _current(place, name)
+    if "_causal_conv1d_cache" in names_of:
+        names_of["_causal_conv1d_cache"] = None  # looked up again
+    if "is_fast_path_available" in names_of:
+        names_of["is_fast_path_available"] = all(names_of[name] is not None for name in names if name.islower())
+    needed = [*names.items(), ("causal_conv1d_fn", "causal_conv1d")]  # a few modules look for the latter in a function
+    ready = bool(_active) and all(_current(place, name) is not None for name, place in needed if name.islower())
     for layer in layers:
         for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
             slow = vars(layer)[name]
-            setattr(layer, name, _either_way(slow, _trains(layer), held, names) if ready else getattr(slow, "slow", slow))
-    return {name for name, place in (_PLACES if layers else names).items() if _found(place, name) is not None}
+            setattr(layer, name, _either_way(slow, _trains(layer), names_of, names) if ready else getattr(slow, "slow", slow))
+    return {name for name, place in (_PLACES if layers else names).items() if _current(place, name) is not None}
 
 
-# A function -> the innermost module that has it.
+# Function -> the innermost module that has it.
 _PLACES = {name: module for module, names in MODULES.items() for name, source in names.items() if ":" not in (source or "")}
 
 
 def _root(place: str) -> str:
-    """The package that a module is in."""
+    """The package of a module."""
     return place.partition(".")[0]
 
 
-def _found(place: str, name: str) -> Any:
-    """What a name stands for now: ours, the package's own, or None where it is not available."""
+def _current(place: str, name: str) -> Any:
+    """The current function of a name: ours, the package's own, or None if it is not available."""
     if not any(ask() for asked, (_, ask) in _answers.items() if _ASKED[asked] == _root(place)):
         return None
     return getattr(importlib.import_module(place), name, None)
 
 
 def _is_own(module: ModuleType, value: Any) -> bool:
-    """Whether a model has made a function itself: no release that is known does so under a package's name without a wrapper."""
+    """Whether a model defines a function itself; no known release does so under a package's name without a wrapper."""
     return isinstance(value, FunctionType) and value.__module__ == module.__name__
 
 
 def _trains(layer: Any) -> bool:
-    """Whether a layer's fused function in training computes what its loops do: FalconMamba's norms its steps after their projection, the
-    loops before it."""
+    """Whether a layer's fused function for training equals its loops: FalconMamba's normalises its steps after their projection, the loops
+    before it."""
     words = [c for c in layer.cuda_kernels_forward.__code__.co_consts if isinstance(c, tuple)]
     return not any("b_rms_weight" in names for names in words)
 
 
-def _either_way(slow: Any, trains: bool, held: dict[str, Any], names: dict[str, str]) -> Any:
-    """A layer's method for CPUs that takes the one for CUDA where its functions are ours."""
+def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str, str]) -> Any:
+    """A layer's method for CPUs that calls the one for CUDA, whose functions are ours."""
     slow = getattr(slow, "slow", slow)
 
     @functools.wraps(slow)
@@ -193,13 +195,53 @@ def _either_way(slow: Any, trains: bool, held: dict[str, Any], names: dict[str, 
 
         mask = kwargs.get("attention_mask", args[-1] if args else None)
         padded = isinstance(mask, torch.Tensor) and not bool(mask.all())
-        differs = padded or not trains or getattr(self, "n_groups", 1) > 1  # fused functions: no padding, a norm a group
+        differs = padded or not trains or getattr(self, "n_groups", 1) > 1  # fused functions ignore padding and have one norm per group
         if (self.training and differs) or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
             return slow(self, hidden_states, *args, **kwargs)
-        for name, place in names.items():  # a layer that was made meanwhile may have asked elsewhere, and put None
-            if held[name] is None and name.islower():
-                held[name] = _found(place, name)
+        for name, place in names.items():  # a layer created in the meantime may have looked elsewhere and set None
+            if module[name] is None and name.islower():
+                module[name] = _current(place, name)
         return self.cuda_kernels_forward(hidden_states, *args, **kwargs)
 
     forward.slow = slow  # type: ignore[attr-defined]
     return forward
+
+
+def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
+    """Issue a RuntimeWarning with the module, the missing names and the tested releases, once per module and names."""
+    wanted = tuple(sorted(names))
+    if not wanted or (module.__name__, wanted) in _said:
+        return
+    _said.add((module.__name__, wanted))
+    release = getattr(sys.modules.get("transformers"), "__version__", "of an unknown release")
+    known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
+    warnings.warn(
+        f"ssm.install: {module.__name__} looks for {', '.join(wanted)} where there is no stand-in, and keeps its own code for that; "
+        f"transformers is {release}, install was tried with {known}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _mentioned(module: ModuleType) -> set[str]:
+    """The names in a module's code: globals, and what its functions and methods call, import or look up by a string."""
+    names = {name for name in vars(module) if not name.startswith("__")}
+    for code in _codes(vars(module).values(), module.__name__):
+        names.update(code.co_names)
+        names.update(constant for constant in code.co_consts if isinstance(constant, str))
+    return names
+
+
+def _codes(values: Iterable[Any], home: str) -> Iterator[CodeType]:
+    for value in values:
+        if isinstance(value, type) and value.__module__ == home:
+            yield from _codes(vars(value).values(), home)
+        elif isinstance(value, FunctionType) and value.__module__ == home:
+            yield from _nested(value.__code__)
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested(constant)

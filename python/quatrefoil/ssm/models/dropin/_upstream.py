@@ -1,14 +1,13 @@
-"""Where users of other packages look for these functions: modules, names, and what each stands for."""
+"""The modules and names of other packages, and their counterparts here."""
 
 from __future__ import annotations
 
 import pkgutil
 from typing import Any
 
-# Package -> the release whose signatures these are; module -> its names, each with where it comes from: quatrefoil.ssm, or elsewhere. None
-# is a name that is there and that callers ask for before they use it.
+# Package -> the release whose signatures these are.
 VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.4.0"}
-TRIED = ("4.57", "5.9", "5.24")  # releases of transformers whose models were seen to take the stand-ins
+TRIED = ("4.57", "5.9", "5.24")  # releases of transformers tested with the stand-ins
 _SCANS = ("selective_scan_fn", "mamba_inner_fn")
 _CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
 _DELTA_RULES = {  # module of fla.ops -> its functions
@@ -17,6 +16,7 @@ _DELTA_RULES = {  # module of fla.ops -> its functions
     "simple_gla": ("chunk_simple_gla", "fused_recurrent_simple_gla"),
 }
 _BLOCKS = {name: f"quatrefoil.torch.nn:{name}" for name in ("Mamba", "Mamba2")}
+# Module -> its names, each with its source, in quatrefoil.ssm or elsewhere. A name with None exists, but callers test it before use.
 MODULES: dict[str, dict[str, str | None]] = {
     "mamba_ssm": {**{name: name for name in _SCANS}, **_BLOCKS},
     "mamba_ssm.modules": {},
@@ -37,7 +37,7 @@ MODULES: dict[str, dict[str, str | None]] = {
     "fla.ops": {name: name for names in _DELTA_RULES.values() for name in names},
     **{f"fla.ops.{module}": {name: name for name in names} for module, names in _DELTA_RULES.items()},
 }  # fmt: skip
-# The modules of state-spaces/s4 that sum over modes, and what they call on a CPU.
+# The modules of state-spaces/s4 that sum over modes, and the functions they call on a CPU.
 S4_MODULES = ("models.s4.s4", "src.models.sequence.kernels.ssm")
 S4_NAMES = {
     "cauchy_naive": "cauchy_mult",
@@ -47,7 +47,7 @@ S4_NAMES = {
 
 
 def resolve(source: str | None) -> Any:
-    """What a name stands for."""
+    """The object that a source names."""
     if source is None:
         return None
     return pkgutil.resolve_name(source if ":" in source else f"quatrefoil.ssm:{source}")
