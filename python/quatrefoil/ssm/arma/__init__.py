@@ -1,7 +1,4 @@
-"""Rational filters, linear recurrences of any order: what autoregressive and moving average models are made of.
-
-Equation numbers are those of csrc/ssm/arma/README.md.
-"""
+"""Rational filters, the linear recurrences of ARMA models. Equation numbers: csrc/ssm/arma/README.md."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     lead = x[:-1]
     for name, shape in (("b", b), ("a", a)):
         if not shape or shape[:-1] not in ((), lead):
-            raise ValueError(f"{label}: {name} has shape {shape}, expected one axis, or last of the batch axes {lead} of x one more")
+            raise ValueError(f"{label}: {name} has shape {shape}, expected one axis, or the batch axes {lead} of x and one more")
         if shape[-1] < 1:
             raise ValueError(f"{label}: {name} has shape {shape}, expected at least one coefficient")
     states = (*lead, max(b[-1], a[-1]) - 1)
@@ -104,41 +101,36 @@ def arma_filter(
     Parameters
     ----------
     b : (Q,) or (..., Q)
-        Coefficients of the moving average, for all rows or for each.
+        Moving average coefficients, for all rows or for each.
     a : (P,) or (..., P)
-        Those of the autoregression. a_0 is not 0; b and a are divided by it.
+        Autoregressive coefficients. b and a are divided by a_0, which must not be 0.
     x : (..., L)
-        float32 or float64, as all arrays; or float16 or bfloat16, computed in float32 and returned in the type of x.
+        Input; float32 or float64 like all arrays, or float16 or bfloat16, computed in float32 and returned in x's type.
     zi : (..., Z), Z = max(P, Q) - 1, optional
-        The states before the first step, those of lfilter (2); zeros if absent.
+        The states before the first step, as in lfilter (2); zeros if absent.
     return_state : bool, optional
-        Return (y, zf). As in lfilter with zi and not without, if nothing is said.
+        Return (y, zf). By default, as in lfilter, if zi is given.
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
 
     Returns
     -------
-    y : (..., L), or a tuple of it and zf (..., Z), the states after the last step
+    y : (..., L), or (y, zf) with zf (..., Z), the states after the last step
 
     Raises
     ------
     ValueError
-        Shapes that do not fit; no coefficients; an a_0 that is 0, which gives infinite or NaN results where looking for it would wait for
-        a device.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+        No coefficients, or a_0 = 0; on a device, a_0 = 0 gives infinite or NaN results instead.
 
     Notes
     -----
-    Differentiable in b, a, x and zi (4)-(7). Cost: 2 Z + 1 multiply-adds a sample, in double precision whatever the dtype, since a filter
-    whose poles are near the unit circle magnifies its rounding errors; rows go side by side in vector registers. Gradients keep the states
-    of every 256th sample, and take seven times as long. Error: some 1e-16 of the largest y, times what the poles
-    make of it; in float32 6e-8.
+    Differentiable in b, a, x and zi (4)-(7). Cost: 2 Z + 1 multiply-adds per sample, in double precision for any dtype, because poles near
+    the unit circle amplify rounding errors. Gradients store the states of every 256th sample and take seven times as long. Error: a few
+    1e-16 of the largest y (6e-8 in float32), amplified by the poles.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import quatrefoil as qf
+    >>> import numpy as np, quatrefoil as qf
     >>> qf.ssm.arma_filter(np.array([1.0]), np.array([1.0, -0.5]), np.array([1.0, 0.0, 0.0, 1.0]))
     array([1.   , 0.5  , 0.25 , 1.125])
     """
@@ -150,9 +142,9 @@ def arma_filter(
 def arma_filter_vjp(
     *inputs_and_grad: Given[T], return_state: bool | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> those of the arrays given (4)-(7).
+    """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> (db, da, dx[, dzi]) (4)-(7).
 
-    ``grad`` (..., L), or where the call returns zf a tuple of it and that of zf, (..., Z).
+    ``grad`` is (..., L); if the call returns zf, the pair of it and the gradient of zf, (..., Z).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Rational filters as array operations: the states of all steps by doubling, log2 L rounds of products with a power of one matrix."""
+"""Rational filters as array operations: the states of all steps by doubling, in log2 L products with powers of one matrix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _padded(xp: Any, c: Any, order: int) -> Any:
 
 
 def _coefficients(xp: Any, b: Any, a: Any) -> tuple[Any, Any, Any]:
-    """b and a over a_0, as long as each other; a_0."""
+    """b and a over a_0, of equal length; a_0."""
     b, a, order = double(xp, b), double(xp, a), max(b.shape[-1], a.shape[-1]) - 1
     first = a[..., :1]
     return _padded(xp, b, order) / first, _padded(xp, a, order) / first, first
@@ -43,7 +43,7 @@ def _run(xp: Any, b: Any, a: Any, x: Any, start: Any) -> tuple[Any, Any]:
 
 
 def _moved(xp: Any, z: Any, step: Any) -> Any:
-    """Every state of (..., L, order) by a power of the step, which may have overflowed where there is no state yet."""
+    """All states (..., L, order) times a power of the step; 0 for zero states, even if the power has overflowed."""
     moved = xp.matmul(z, xp.matrix_transpose(step))
     return xp.where(xp.all(z == 0, axis=-1, keepdims=True), xp.zeros_like(moved), moved)
 
@@ -55,7 +55,7 @@ def arma_filter(xp: Any, b: Any, a: Any, x: Any, zi: Any, return_state: bool) ->
 
 
 def arma_filter_vjp(xp: Any, b: Any, a: Any, x: Any, zi: Any, grad: Any, grad_zf: Any, return_state: bool) -> tuple[Any, Any, Any, Any]:
-    """(4)-(7). Backwards in time the same recurrence gives mu, whose past are the gradients of the final states."""
+    """(4)-(7). mu comes from the same recurrence backwards in time, starting from the gradients of the final states."""
     over_b, over_a, first = _coefficients(xp, b, a)
     order, L, x, grad = over_a.shape[-1] - 1, x.shape[-1], double(xp, x), double(xp, grad)
     y, _ = _run(xp, over_b, over_a, x, double(xp, zi))
@@ -73,11 +73,11 @@ def arma_filter_vjp(xp: Any, b: Any, a: Any, x: Any, zi: Any, grad: Any, grad_zf
     db, da = xp.concat(of_b, axis=-1), xp.concat(of_a, axis=-1)
     scale = -xp.sum(over_b * db, axis=-1, keepdims=True) - xp.sum((over_a * da)[..., 1:], axis=-1, keepdims=True)
     da = xp.concat([scale, da[..., 1:]], axis=-1)
-    db, da = (_as_given(xp, g[..., : c.shape[-1]] / first, c) for g, c in ((db, b), (da, a)))
+    db, da = (_summed_like(xp, g[..., : c.shape[-1]] / first, c) for g, c in ((db, b), (da, a)))
     return db, da, dx, None if zi is None else mu[..., :order]
 
 
-def _as_given(xp: Any, gradient: Any, given: Any) -> Any:
-    """Summed over the rows where all have the same coefficients."""
+def _summed_like(xp: Any, gradient: Any, coefficients: Any) -> Any:
+    """Summed over the rows if they share their coefficients."""
     axes = tuple(range(gradient.ndim - 1))
-    return xp.sum(gradient, axis=axes) if given.ndim == 1 and axes else gradient
+    return xp.sum(gradient, axis=axes) if coefficients.ndim == 1 and axes else gradient

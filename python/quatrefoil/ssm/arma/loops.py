@@ -1,4 +1,4 @@
-"""Rational filters in plain loops: the twin of csrc/ssm/arma. In double precision."""
+"""Rational filters in plain loops, in double precision."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ..._backends.numba import jit
 
 @jit
 def _filter(b, a, x, z, y):
-    """README (2): rows of x, with b and a of each over its a_0, as long as each other; z becomes the final states."""
+    """README (2) for rows of x, with b and a over a_0, of equal length; z becomes the final states."""
     order = b.shape[1] - 1
     for r in range(x.shape[0]):
         for t in range(x.shape[1]):
@@ -21,7 +21,7 @@ def _filter(b, a, x, z, y):
 
 @jit
 def _filter_vjp(b, a, x, y, mu, db, da, dx):
-    """README (4)-(6). mu begins as the gradient of y, behind it that of the final states."""
+    """README (4)-(6). mu starts as the gradient of y followed by that of the final states."""
     order, L = b.shape[1] - 1, x.shape[1]
     for r in range(x.shape[0]):
         for t in range(L - 1, -1, -1):
@@ -39,12 +39,10 @@ def _filter_vjp(b, a, x, y, mu, db, da, dx):
 def _coefficients(b, a, rows):
     """(rows, order + 1) each, over a_0, and a_0 (rows, 1)."""
     order = max(b.shape[-1], a.shape[-1]) - 1
-    full = []
-    for c in (b, a):
-        wide = np.zeros((rows, order + 1))
+    full = np.zeros((2, rows, order + 1))
+    for wide, c in zip(full, (b, a)):
         wide[:, : c.shape[-1]] = c.reshape(-1, c.shape[-1]) if c.ndim > 1 else c
-        full.append(wide)
-    first = full[1][:, :1].copy()
+    first = full[1, :, :1]
     return full[0] / first, full[1] / first, first, order
 
 
@@ -59,9 +57,9 @@ def _start(zi, rows, order):
 def arma_filter(b, a, x, zi, y, zf, return_state, num_threads):
     flat = _rows(x)
     b, a, _, order = _coefficients(b, a, len(flat))
-    z, made = _start(zi, len(flat), order), np.zeros(flat.shape)
-    _filter(b, a, flat, z, made)
-    y[...] = made.reshape(y.shape)
+    z, result = _start(zi, len(flat), order), np.zeros(flat.shape)
+    _filter(b, a, flat, z, result)
+    y[...] = result.reshape(y.shape)
     if zf is not None:
         zf[...] = z.reshape(zf.shape)
 
@@ -75,9 +73,9 @@ def arma_filter_vjp(b, a, x, zi, grad, grad_zf, db, da, dx, dzi, return_state, n
     to_b, to_a = np.zeros(over_b.shape), np.zeros(over_b.shape)
     _filter_vjp(over_b, over_a, flat, y, mu, to_b, to_a, dx_)
     to_a[:, 0] = -(over_b * to_b).sum(axis=1) - (over_a * to_a)[:, 1:].sum(axis=1)  # README (7)
-    for given, output, total in ((b, db, to_b / first), (a, da, to_a / first)):
-        total = total[:, : given.shape[-1]]
-        output[...] = total.reshape(given.shape) if given.ndim > 1 else total.sum(axis=0)
+    for output, total in ((db, to_b / first), (da, to_a / first)):
+        total = total[:, : output.shape[-1]]
+        output[...] = total.reshape(output.shape) if output.ndim > 1 else total.sum(axis=0)
     dx[...] = dx_.reshape(dx.shape)
     if dzi is not None:
         dzi[...] = mu[:, :order].reshape(dzi.shape)

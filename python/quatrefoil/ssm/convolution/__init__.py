@@ -1,4 +1,4 @@
-"""Long convolutions by the right-angle FFT. H channels, L length; equation numbers are those of csrc/ssm/convolution/README.md."""
+"""Long convolutions by the right-angle FFT. H channels, L length. Equation numbers: csrc/ssm/convolution/README.md."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def fft_conv(
 ) -> T:
     """Causal convolution of every channel, y_l = sum_{j<=l} k_{l-j} u_j + D u_l (1).
 
-    Never circular: nothing wraps around, whatever L and Lk are. With ``k_reverse`` the future is seen too,
-    + sum_{j>l} k_reverse_{j-l-1} u_j (2): its first tap has lag 1, as in state-spaces/s4, and it costs nothing more.
+    Never circular, for any L and Lk. ``k_reverse`` adds sum_{j>l} k_reverse_{j-l-1} u_j (2): its first tap has lag 1, as in
+    state-spaces/s4. It costs nothing more.
 
     Parameters
     ----------
     u : (..., H, L), or (L,)
-        Input; float32 or float64, or float16 or bfloat16: then computed in float32 and returned in u's type.
+        Input; float32 or float64, or float16 or bfloat16, computed in float32 and returned in u's type.
     k : (H, Lk), (Lk,) or (..., H, Lk)
-        Kernel of every channel; one for all channels; or one for every channel of every item, with the axes of u, as where kernels depend
-        on the input. Taps beyond L are not used; no taps (Lk = 0) give zeros.
+        Kernels: one per channel; one for all channels; or one per channel of each item, with the axes of u. Taps beyond L are not used; no
+        taps (Lk = 0) give zeros.
     D : (H,), optional
-        Skip connection; () where u is (L,).
+        Skip connection; () if u is (L,).
     k_reverse : (H, Lr), (Lr,) or (..., H, Lr), optional
-        Kernel of the anticausal half, of the same form as k.
+        Anticausal kernels, in the same form as k.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -54,18 +54,11 @@ def fft_conv(
     -------
     y : the shape of u
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-
     Notes
     -----
-    Differentiable in u, k, D, k_reverse. Cost: O(L log L) a row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for
-    a batch of one; memory 4 such lengths a thread. A kernel that all share is transformed once, but with D once a channel. Error: at most
-    5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch item and channel (within it, it may reach earlier times).
+    Differentiable in u, k, D, k_reverse. Cost: O(L log L) per row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for a
+    batch of one; memory 4 such lengths per thread. A shared kernel is transformed once, with D once per channel. Error: at most 5e-7 of
+    max|y| in float32, 1e-15 in float64. A NaN stays in its batch item and channel, but may reach earlier times.
 
     Examples
     --------
@@ -79,16 +72,16 @@ def fft_conv(
         y = call(FFT_CONV, (u, k, D, k_reverse), (), (), out, backend, num_threads)
         return y
     form = Form("ssm.fft_conv", u, k, D, k_reverse)
-    y = call(FFT_CONV, form.arrays, (), (), form.room("ssm.fft_conv", out), backend, num_threads)
+    y = call(FFT_CONV, form.arrays, (), (), form.shaped_out("ssm.fft_conv", out), backend, num_threads)
     return y.reshape(u.shape) if out is None else out  # type: ignore[attr-defined, return-value]
 
 
 def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: Backend | None = None, num_threads: int | None = None) -> tuple[T, ...]:
-    """Gradients of ``fft_conv``.
+    """Gradients of ``fft_conv`` (4).
 
-    ``(u, k[, D[, k_reverse]], grad)``, grad in the shape of u -> (du, dk[, dD][, dk_reverse]) (4).
+    ``(u, k[, D[, k_reverse]], grad)``, grad shaped like u -> (du, dk[, dD][, dk_reverse]).
 
-    One more transform a row than forward; the batch is summed in its order.
+    One more transform per row than the forward call; the batch is summed in order.
 
     Examples
     --------

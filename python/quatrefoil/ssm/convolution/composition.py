@@ -1,4 +1,4 @@
-"""Causal convolution as array operations: real transforms of a power of two, long enough that nothing wraps around."""
+"""Causal convolution as array operations: real transforms of a power of two, long enough to avoid wrapping around."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ..._array_tools import in_pieces, resized, zeros
 
 
 def length(L: int, taps: int) -> int:
-    """Of the transforms: L samples, and as many taps of either direction as are used."""
+    """The transform length for L samples and up to L taps in either direction."""
     return int(1 << (L + min(max(taps, 1), L) - 2).bit_length())
 
 
 def _spectrum(xp: Any, k: Any, k_reverse: Any, L: int, n: int) -> Any:
-    """Of the taps: k_j at lag j, those of the future, k_reverse_j, at lag -1 - j."""
+    """The spectrum of the taps: k_j at lag j, k_reverse_j at lag -1 - j."""
     spectrum = xp.fft.rfft(resized(xp, k, min(k.shape[-1], L)), n=n) if k.shape[-1] else None
     reverse = None if k_reverse is None else k_reverse[..., : min(k_reverse.shape[-1], L - 1)]
     if reverse is not None and reverse.shape[-1]:
-        behind = zeros(xp, (*reverse.shape[:-1], n - reverse.shape[-1]), reverse)
-        future = xp.fft.rfft(xp.concat([behind, xp.flip(reverse, axis=-1)], axis=-1), n=n)
+        padding = zeros(xp, (*reverse.shape[:-1], n - reverse.shape[-1]), reverse)
+        future = xp.fft.rfft(xp.concat([padding, xp.flip(reverse, axis=-1)], axis=-1), n=n)
         spectrum = future if spectrum is None else spectrum + future
     return spectrum
 
@@ -46,7 +46,7 @@ def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
 
 
 def _common(k: Any, u: Any) -> tuple[int, ...]:
-    """The shape of the result, where k has the same axes as u or fewer, or one more before the channels."""
+    """The shape of the result. k has the axes of u, fewer, or one more before the channels."""
     lead = max(k.ndim, u.ndim) - 1
     shapes = [(1,) * (lead - (x.ndim - 1)) + tuple(x.shape[:-1]) for x in (k, u)]
     return (*[b if a == 1 else a for a, b in zip(*shapes)], u.shape[-1])
@@ -65,13 +65,13 @@ def fft_conv_vjp(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any, grad: Any) -> 
         G, U = xp.fft.rfft(g, n=n), xp.fft.rfft(x, n=n)
         du = xp.zeros_like(x) if spectrum is None else xp.fft.irfft(G * xp.conj(spectrum), n=n)[..., :L]
         product = G * xp.conj(U)
-        lags = xp.fft.irfft(xp.sum(product, axis=batch) if batch else product, n=n)  # sum_l g_l x_{l - j} at j, at n + j where j < 0
-        made = [du, resized(xp, lags[..., : min(L, n, k.shape[-1])], k.shape[-1])]
+        lags = xp.fft.irfft(xp.sum(product, axis=batch) if batch else product, n=n)  # sum_l g_l x_{l - j} at j, or at n + j if j < 0
+        gradients = [du, resized(xp, lags[..., : min(L, n, k.shape[-1])], k.shape[-1])]
         if D is not None:
-            made = [du + D[channels, None] * g, made[1], xp.sum(x * g, axis=(*batch, -1))[:, None]]
+            gradients = [du + D[channels, None] * g, gradients[1], xp.sum(x * g, axis=(*batch, -1))[:, None]]
         if ahead is not None:
-            made.append(resized(xp, xp.flip(lags, axis=-1)[..., : min(L - 1, ahead.shape[-1])], ahead.shape[-1]))
-        return tuple(made)
+            gradients.append(resized(xp, xp.flip(lags, axis=-1)[..., : min(L - 1, ahead.shape[-1])], ahead.shape[-1]))
+        return tuple(gradients)
 
     du, dk, *others = in_pieces(xp, compute, u.shape[-2], 6 * n * math.prod(u.shape[:-2]), axis=-2)
     return du, dk, None if D is None else others.pop(0)[:, 0], None if k_reverse is None else others.pop(0)

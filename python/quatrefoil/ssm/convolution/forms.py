@@ -1,4 +1,4 @@
-"""The other forms of a long convolution's arguments: one row, a kernel that all channels share, a kernel for every item."""
+"""Further forms of a long convolution's arguments: a single row, a kernel shared by all channels, a kernel per item."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ... import _arrays
 
 
 def is_usual(u: Any, k: Any, k_reverse: Any) -> bool:
-    """Whether k is (H, Lk): also where the op itself has to say what is wrong."""
+    """Whether k is (H, Lk), or the op itself has to report an error."""
     if _arrays.kind(u) is None or _arrays.kind(k) is None:
         return True
     return bool(k.ndim == 2 and u.ndim > 1 and (k_reverse is None or getattr(k_reverse, "ndim", 2) == 2))
 
 
 class Form:
-    """u, k, D and k_reverse as the op takes them, and its results as the caller does."""
+    """Reshapes u, k, D and k_reverse for the op, and its results for the caller."""
 
     def __init__(self, label: str, u: Any, k: Any, D: Any, k_reverse: Any) -> None:
         self.u, self.k, self.D = u, k, D
@@ -37,15 +37,17 @@ class Form:
                 f"{label}: k has shape {tuple(k.shape)} and u {tuple(u.shape)}, expected u (L,) or (..., H, L) and k {expected}"
             )
         if k_reverse is not None and tuple(getattr(k_reverse, "shape", ()))[:-1] != tuple(k.shape[:-1]):
-            found = tuple(getattr(k_reverse, "shape", ()))
-            raise ValueError(f"{label}: k_reverse has shape {found}, expected the axes of k, {tuple(k.shape)}, but for the last")
+            shape = tuple(getattr(k_reverse, "shape", ()))
+            raise ValueError(f"{label}: k_reverse has shape {shape}, expected the axes of k, {tuple(k.shape)}, except for the last")
         if D is not None and tuple(getattr(D, "shape", ())) != tuple(u.shape[:-1][-1:]):
             expected = f"({u.shape[-2]},), one number per channel" if u.ndim > 1 else "(), one number, as u has no channels"
             raise ValueError(f"{label}: D has shape {tuple(getattr(D, 'shape', ()))}, expected {expected}")
 
     def _taps(self, k: Any) -> Any:
-        if k is None or not (self.is_row or self.is_shared):
-            return None if k is None else k.reshape((self.shape[0], k.shape[-1]))
+        if k is None:
+            return None
+        if not (self.is_row or self.is_shared):
+            return k.reshape((self.shape[0], k.shape[-1]))
         return k[None] if self.D is None or self.is_row else _arrays.namespace(k).broadcast_to(k, (self.lead[-1], k.shape[-1]))
 
     def _skip(self) -> Any:
@@ -53,19 +55,20 @@ class Form:
             return self.D
         return self.D.reshape((1,)) if self.is_row else _arrays.namespace(self.D).broadcast_to(self.D, self.lead).reshape((self.shape[0],))
 
-    def room(self, label: str, out: Any) -> Any:
-        """``out`` in the shape of the op's result: a view, or an error."""
-        if out is None or _arrays.kind(out) is None or tuple(out.shape) != tuple(self.u.shape):
-            if out is not None and _arrays.kind(out) is not None:
-                raise ValueError(f"{label}: out has shape {tuple(out.shape)}, expected {tuple(self.u.shape)}")
+    def shaped_out(self, label: str, out: Any) -> Any:
+        """``out`` as a view in the shape of the op's result."""
+        kind = _arrays.kind(out)
+        if kind is None:  # absent, or refused by the op
             return out
-        if _arrays.kind(out) != "jax" and not (out.is_contiguous() if _arrays.kind(out) == "torch" else out.flags.c_contiguous):
+        if tuple(out.shape) != tuple(self.u.shape):
+            raise ValueError(f"{label}: out has shape {tuple(out.shape)}, expected {tuple(self.u.shape)}")
+        if kind != "jax" and not (out.is_contiguous() if kind == "torch" else out.flags.c_contiguous):
             raise ValueError(f"{label}: out must be C-contiguous and writeable")
         return out.reshape(self.shape)
 
-    def gradients(self, made: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Those of u, k, and D and k_reverse where they are."""
-        du, dk, *others = made
+    def gradients(self, results: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The gradients of u, k, and of D and k_reverse if present."""
+        du, dk, *others = results
         dD = [self._skip_gradient(others.pop(0))] if self.D is not None else []
         return du.reshape(self.u.shape), self._taps_gradient(dk), *dD, *map(self._taps_gradient, others)
 

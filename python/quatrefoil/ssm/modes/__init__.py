@@ -1,4 +1,4 @@
-"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length; equations of csrc/ssm/modes/README.md."""
+"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length. Equation numbers: csrc/ssm/modes/README.md."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from ..._typing import AnyArray, Array, Backend, T, Z
 from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows
 
 _TOLERANCE = 2e-6  # as s4d_kernel
-
-
 _V, _X = Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")
 
 
 def _op(name: str, inputs: tuple[Arg, ...], output: Arg) -> Op:
-    """One of a function's two ops: for real numbers, or for complex ones."""
+    """One of a function's two ops, for real or for complex rows."""
     title = name.removesuffix("_complex")
     return Op(__name__, name, inputs=inputs, outputs=(output,), options=(Option("L", int),), tolerance=_TOLERANCE, title=title)
 
@@ -33,13 +31,7 @@ LOG_VANDERMONDE_TRANSPOSE, LOG_VANDERMONDE_TRANSPOSE_COMPLEX = (
     _op(name, (Arg("u", "M... ... L", dtype=dtype), _V, _X), Arg("y", "M... ... N", dtype="complex"))
     for name, dtype in (("log_vandermonde_transpose", "real"), ("log_vandermonde_transpose_complex", "complex"))
 )
-OPS = (
-    LOG_VANDERMONDE,
-    LOG_VANDERMONDE_COMPLEX,
-    LOG_VANDERMONDE_TRANSPOSE,
-    LOG_VANDERMONDE_TRANSPOSE_COMPLEX,
-    BROADCAST_ROWS,
-)
+OPS = (LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX, LOG_VANDERMONDE_TRANSPOSE, LOG_VANDERMONDE_TRANSPOSE_COMPLEX, BROADCAST_ROWS)
 
 
 def _sum(conj: bool) -> Op:
@@ -47,7 +39,7 @@ def _sum(conj: bool) -> Op:
 
 
 # fmt: off
-@overload  # the type of a complex NumPy array says complex, and the sum is real
+@overload  # NumPy's array types name the dtype: v is complex, and the sum is real
 def log_vandermonde(
     v: np.ndarray, x: np.ndarray, L: int, *, conj: bool = True,
     out: np.ndarray | None = None, backend: Backend | None = None, num_threads: int | None = None,
@@ -73,25 +65,20 @@ def log_vandermonde(
     Parameters
     ----------
     v : (..., N) complex
-        Weights. Its last axes are those of x; the axes before them share x.
+        Weights. The last axes are those of x; further axes in front share x.
     x : (..., N) complex
         Logarithms of the poles.
     L : int
         Length.
     conj : bool
-        v and x stand for conjugate pairs. Without it the plain complex sum, y_l = sum_n v_n exp(l x_n).
+        v and x stand for conjugate pairs. Otherwise the complex sum, y_l = sum_n v_n exp(l x_n).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     y : (..., L)
-        v's batch axes; real, complex without ``conj``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Shapes that do not fit, L < 0; real arrays, or a mix of kinds or dtypes.
+        With v's batch axes; real, or complex without ``conj``.
 
     Notes
     -----
@@ -133,20 +120,18 @@ def log_vandermonde_transpose(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Z:
-    """Moments with exponentials, the transpose of ``log_vandermonde``'s complex sum (8).
-
-    y_n = v_n sum_l u_l exp(l x_n), l < L. No factor 2.
+    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), the transpose of the complex sum (8).
 
     Parameters
     ----------
     u : (..., L)
         Real or complex numbers.
     v : (..., N) complex
-        Weights. The axes of u and v before their last broadcast; the last of them are those of x, and the axes before those share x.
+        Weights. The batch axes of u and v broadcast; the last of them are those of x, and further axes in front share x.
     x : (..., N) complex
         Logarithms of the poles.
     L : int
-        Length, that of u.
+        Length of u.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -154,14 +139,9 @@ def log_vandermonde_transpose(
     -------
     y : (..., N) complex
 
-    Raises
-    ------
-    ValueError, TypeError
-        Shapes that do not fit, another L; real v or x, a mix of kinds or precisions.
-
     Notes
     -----
-    Differentiable in u, v, x. Cost: 8 N operations for each real number of u, read once; a complex one is two.
+    Differentiable in u, v, x. Cost: 8 N operations per real number of u, read once; a complex number counts twice.
 
     Examples
     --------
@@ -179,9 +159,7 @@ def log_vandermonde_transpose(
 def log_vandermonde_transpose_vjp(
     *inputs_and_grad: Array[T] | None, L: int, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde_transpose``.
-
-    ``(u, v, x, grad)``, grad (..., N) complex -> (du, dv, dx).
+    """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)``, grad shaped like y -> (du, dv, dx).
 
     Examples
     --------
@@ -192,10 +170,10 @@ def log_vandermonde_transpose_vjp(
     array([1.   , 0.5  , 0.25 , 0.125])
     """
     options = (integer(L, f"{LOG_VANDERMONDE_TRANSPOSE.label}_vjp", "L", 0),)
-    given: list[Any] = list(inputs_and_grad)
-    if len(given) == 4:
-        given[:2] = broadcast_rows(*given[:2])
-    gradients: Any = call_vjp(_transpose(given[0] if given else None), given, options, (), backend, num_threads)
+    arguments: list[Any] = list(inputs_and_grad)
+    if len(arguments) == 4:
+        arguments[:2] = broadcast_rows(*arguments[:2])
+    gradients: Any = call_vjp(_transpose(arguments[0] if arguments else None), arguments, options, (), backend, num_threads)
     return (*map(gradient_of_rows, inputs_and_grad[:2], gradients), *gradients[2:])
 
 

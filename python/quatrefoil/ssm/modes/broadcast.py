@@ -1,4 +1,4 @@
-"""Rows that several others share: arrays of N numbers each, whose axes before N broadcast."""
+"""Broadcasting of the axes before the last, for rows that several items share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_thre
     da[...] = grad
 
 
-# An op, not NumPy's or torch's own function: its gradient is a sum, and this one has the same bits for both and for any number of threads.
+# An op instead of NumPy's or torch's broadcast_to: the sum in its gradient has the same bits for both and for any number of threads.
 BROADCAST_ROWS = Op(
     __name__, "broadcast_rows",
     inputs=(Arg("a", "... N", broadcast=True, dtype="any"),),
@@ -44,7 +44,7 @@ BROADCAST_ROWS = Op(
 
 
 def broadcast_rows(*arrays: Any) -> tuple[Any, ...]:
-    """The arrays with the same axes before their last; as they are where that cannot be: then their op says what does not fit."""
+    """The arrays with their axes before the last broadcast; unchanged if these do not fit, which the op that takes them reports."""
     rows = [tuple(getattr(a, "shape", ()))[:-1] for a in arrays]
     if len(set(rows)) == 1 or any(_arrays.kind(a) is None or a.ndim == 0 or _arrays.dtype_name(a) not in _KNOWN for a in arrays):
         return arrays
@@ -56,15 +56,17 @@ def broadcast_rows(*arrays: Any) -> tuple[Any, ...]:
 
 
 def per_channel(dt: Any, *arrays: Any) -> tuple[Any, ...]:
-    """Modes (N,) that all channels share as (H, N), H from the step sizes dt (H,); other arrays as they are."""
+    """Modes (N,) shared by all channels as (H, N), H from the step sizes dt (H,); other arrays unchanged."""
     H = tuple(getattr(dt, "shape", ()))
     shared = (len(H) == getattr(a, "ndim", 0) == 1 and str(getattr(a, "dtype", "")).removeprefix("torch.") in _KNOWN for a in arrays)
     return tuple(call(BROADCAST_ROWS, (a,), (H,)) if is_shared else a for a, is_shared in zip(arrays, shared))
 
 
-def call_vjp_per_channel(op: Op, given: Sequence[Any], options: tuple[Any, ...], backend: Any, num_threads: int | None) -> tuple[Any, ...]:
-    """``call_vjp`` of an op some of whose arguments (H, N) may have been given as (N,)."""
-    *inputs, grad = given
+def call_vjp_per_channel(
+    op: Op, arguments: Sequence[Any], options: tuple[Any, ...], backend: Any, num_threads: int | None
+) -> tuple[Any, ...]:
+    """``call_vjp`` of an op whose arguments (H, N) may be (N,)."""
+    *inputs, grad = arguments
     dt = next((a for arg, a in zip(op.inputs, inputs) if arg.name == "dt"), None)
     wide = [per_channel(dt, a)[0] if arg.dims.endswith("H N") else a for arg, a in zip(op.inputs, inputs)]
     gradients = call_vjp(op, (*wide, *inputs[len(wide) :], grad), options, (), backend, num_threads)
@@ -72,6 +74,6 @@ def call_vjp_per_channel(op: Op, given: Sequence[Any], options: tuple[Any, ...],
 
 
 def gradient_of_rows(a: Any, gradient: Any) -> Any:
-    """The gradient of what an array was broadcast to -> that of the array."""
+    """The gradient of an array, from that of its broadcast form."""
     rows = tuple(gradient.shape)[:-1]
     return gradient if tuple(a.shape)[:-1] == rows else call_vjp(BROADCAST_ROWS, (a, gradient), (rows,))[0]

@@ -1,5 +1,4 @@
-"""Sums over modes and over time as array operations: the baby and giant steps of csrc/ssm/modes in double precision, a matrix product a
-channel."""
+"""Sums over modes and over time as array operations: baby and giant steps in double precision, one matrix product per channel."""
 
 from __future__ import annotations
 
@@ -10,21 +9,21 @@ from ..._array_tools import arange, complex_of, conj, double, in_pieces, is_comp
 
 
 def _steps(L: int) -> tuple[int, int]:
-    """J baby steps and how many giant ones: about as many."""
+    """The numbers of baby and of giant steps, about equal."""
     J = 1 << (max(L - 1, 0).bit_length() + 1) // 2
     return J, -(-L // J)
 
 
 class Modes:
-    """log z of every mode, (H, N): its real part, and its phase in two doubles."""
+    """log z of every mode, (H, N): the real part, and the phase in two doubles."""
 
     def __init__(self, xp: Any, re: Any, phase: Any, rest: Any = None) -> None:
         self.xp, self.re = xp, re
-        self.top = xp.astype(xp.astype(phase, xp.float32), xp.float64)  # so short that l top is exact
+        self.top = xp.astype(xp.astype(phase, xp.float32), xp.float64)  # few bits, so that l top is exact
         self.rest = phase - self.top if rest is None else (phase - self.top) + rest
 
     def powers(self, t: Any, channels: slice = slice(None)) -> Any:
-        """z^t for every t: (H, N) -> (H, N, T)."""
+        """z^t for T values of t: (H, N, T)."""
         xp = self.xp
         re, top, rest = (x[channels, :, None] * t for x in (self.re, self.top, self.rest))
         size = xp.exp(re)
@@ -35,17 +34,17 @@ class Modes:
         return self.powers(arange(self.xp, 1, self.re) + float(t))[:, :, 0]
 
     def _tables(self, L: int, channels: slice) -> tuple[Any, Any]:
-        """(H, N, J), (H, N, I): the baby steps, the giant ones."""
+        """The baby steps (H, N, J) and the giant steps (H, N, I)."""
         J, count = _steps(L)
         return self.powers(arange(self.xp, J, self.re), channels), self.powers(arange(self.xp, count, self.re) * float(J), channels)
 
-    def _pieces(self, compute: Any, M: int, L: int) -> Any:
-        """Channel by channel, so that tables and what is made of them stay small."""
+    def _by_channels(self, compute: Any, M: int, L: int) -> Any:
+        """A few channels at a time, so that the tables and their products stay small."""
         (H, N), (J, count) = self.re.shape, _steps(L)
         return in_pieces(self.xp, compute, H, 4 * N * (M * count + J + count) + 4 * M * L, axis=1)
 
     def sums(self, c: Any, L: int, real: bool = True) -> Any:
-        """sum_n c_n z_n^l (6), (7), the real part or all of it: (M, H, N) -> (M, H, L)."""
+        """sum_n c_n z_n^l or its real part (6), (7): (M, H, N) -> (M, H, L)."""
         xp, (M, H) = self.xp, c.shape[:2]
         if 0 in (M, H, L):
             return zeros(xp, (M, H, L), self.re, None if real else xp.complex128)
@@ -59,14 +58,14 @@ class Modes:
             y = xp.matmul(xp.matrix_transpose(weighted), baby)  # (M, H, I, J)
             return xp.reshape(y, (*y.shape[:2], y.shape[2] * y.shape[3]))[..., :L]
 
-        return self._pieces(compute, M, L)
+        return self._by_channels(compute, M, L)
 
     def moments(self, g: Any) -> tuple[Any, Any]:
         """sum_l g_l z^l and sum_l l g_l z^l (8), (9): (M, H, L) -> two of (M, H, N)."""
         xp, (M, H, L), N = self.xp, g.shape, self.re.shape[1]
         if 0 in (M, H, L):
-            none = zeros(xp, (M, H, N), self.re, xp.complex128)
-            return none, none
+            nothing = zeros(xp, (M, H, N), self.re, xp.complex128)
+            return nothing, nothing
         J, count = _steps(L)
 
         def compute(channels: slice) -> tuple[Any, Any]:
@@ -78,12 +77,12 @@ class Modes:
             begins = (arange(xp, count, self.re) * float(J))[:, None]
             return xp.sum(T * giant, axis=-2), xp.sum((T * begins + T1) * giant, axis=-2)
 
-        s0, s1 = self._pieces(compute, M, L)
+        s0, s1 = self._by_channels(compute, M, L)
         return s0, s1
 
 
 def _products(xp: Any, rows: Any, table: Any) -> Any:
-    """A matrix product of real or complex rows with a complex table."""
+    """The matrix product of real or complex rows with a complex table."""
     if is_complex(xp, rows):
         return xp.matmul(rows, table)
     N = table.shape[-1]
@@ -92,7 +91,7 @@ def _products(xp: Any, rows: Any, table: Any) -> Any:
 
 
 def _rows(xp: Any, x: Any, lead: int) -> Any:
-    """(M, H, ...): ``lead`` axes before the last one are H."""
+    """x as (M, H, ...); ``lead`` axes before the last one are H."""
     before = x.ndim - 1 - lead
     return xp.reshape(x, (math.prod(x.shape[:before]), math.prod(x.shape[before:-1]), x.shape[-1]))
 

@@ -1,5 +1,7 @@
-"""S4 kernels (diagonal plus low rank) and sums over simple poles. H channels, N stored modes, L length; equations of
-csrc/ssm/s4/README.md."""
+"""S4 kernels (diagonal plus low rank) and sums over simple poles. H channels, N stored modes, L length.
+
+Equation numbers: csrc/ssm/s4/README.md.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,11 @@ from ..._typing import Array, Backend, T, Z
 from ..modes.broadcast import broadcast_rows, call_vjp_per_channel, gradient_of_rows, per_channel
 
 CAUCHY_MULT = Op(
-
     __name__, "cauchy_mult",
     inputs=(Arg("v", "... N", dtype="complex"), Arg("z", "L", dtype="complex"), Arg("w", "... N", dtype="complex")),
     outputs=(Arg("y", "... L", dtype="complex"),),
     options=(Option("symmetric", bool),),
-    tolerance=2e-6,  # float64 shows the sum of 2 N quotients, each rounded four times
+    tolerance=2e-6,  # in float64 for the sum of 2 N quotients, each rounded four times
 )  # fmt: skip
 
 
@@ -36,12 +37,11 @@ def cauchy_mult(
     Parameters
     ----------
     v, w : (..., N) complex
-        Residues and poles; their axes before N broadcast. With ``symmetric`` they are one half of conjugate pairs: the halves are given, as
-        to upstream's function (its slow reference beside it takes the full arrays and cuts them itself).
+        Residues and poles; batch axes broadcast. With ``symmetric`` they are one half of conjugate pairs, as in upstream's function.
     z : (L,) complex
         Points.
     symmetric : bool
-        Without it the plain sum, y_l = sum_n v_n / (z_l - w_n).
+        If False, the plain sum y_l = sum_n v_n / (z_l - w_n).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -49,16 +49,10 @@ def cauchy_mult(
     -------
     y : (..., L) complex
 
-    Raises
-    ------
-    ValueError, TypeError
-        Shapes that do not fit; real arrays, or a mix of kinds or dtypes.
-
     Notes
     -----
-    Differentiable in v, z, w (2), (3). Any N. One quotient a pair and point, in double precision whatever the arrays' is; differences to
-    the poles are taken before anything is multiplied, so that a point close to a pole keeps its digits. On a pole: inf or NaN at that
-    point. Memory: nothing but the result and z.
+    Differentiable in v, z, w (2), (3). One quotient per pair and point, in double precision for any dtype. Points close to a pole stay
+    accurate; on a pole the result is inf or NaN. No memory beyond the result and z.
 
     Examples
     --------
@@ -85,15 +79,14 @@ def cauchy_mult_vjp(
     >>> dv.real, dw.real  # of v / (z - w)
     (array([1.]), array([1.]))
     """
-    given: list[Any] = list(inputs_and_grad)
-    if len(given) == 4:
-        given[0], given[2] = broadcast_rows(given[0], given[2])
-    dv, dz, dw = call_vjp(CAUCHY_MULT, given, (bool(symmetric),), (), backend, num_threads)
+    arguments: list[Any] = list(inputs_and_grad)
+    if len(arguments) == 4:
+        arguments[0], arguments[2] = broadcast_rows(arguments[0], arguments[2])
+    dv, dz, dw = call_vjp(CAUCHY_MULT, arguments, (bool(symmetric),), (), backend, num_threads)
     return gradient_of_rows(inputs_and_grad[0], dv), dz, gradient_of_rows(inputs_and_grad[2], dw)
 
 
 S4_KERNEL = Op(
-
     __name__, "s4_kernel",
     inputs=(
         Arg("dt", "H"),
@@ -102,12 +95,9 @@ S4_KERNEL = Op(
     ),
     outputs=(Arg("K", "H L"),),
     options=(Option("L", int), Option("truncated", bool)),
-    tolerance=1e-5,  # 2e-14 in float64: rounding of every step, and the condition of I - Abar^L where it is short
+    tolerance=1e-5,  # 2e-14 in float64: rounding of every step, and the condition of I - Abar^L for small L
 )  # fmt: skip
-OPS = (
-    CAUCHY_MULT,
-    S4_KERNEL,
-)
+OPS = (CAUCHY_MULT, S4_KERNEL)
 
 
 def s4_kernel(
@@ -126,24 +116,21 @@ def s4_kernel(
 ) -> T:
     """Kernel of an S4 layer, the impulse response of a system that is diagonal plus rank one (4)-(5).
 
-    K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly.
-
-    Stored arrays are one half of conjugate pairs, [x, conj x] in full. The kernel is made by its own recurrence, a diagonal and one real
-    feedback a step: as cheap as the Cauchy sums of upstream's way, but it gives the true C's kernel with no power of the matrix and for
-    any L.
+    K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly. Arrays hold one half of conjugate pairs. The
+    recurrence costs as much as upstream's Cauchy sums, but takes the true C and any L without a power of the matrix.
 
     Parameters
     ----------
     dt : (H,)
         Step sizes; float32 or float64.
     Lambda, P, B, C : (H, N) complex, or (N,)
-        Of each channel, or of all alike, as ``dplr_legs`` gives them: diagonal, low-rank factor (rank one), input and output vectors.
+        Diagonal, low-rank factor (rank one), input and output vectors, per channel or shared by all, as ``dplr_legs`` returns them.
     L : int
         Length.
     Q : (H, N) or (N,) complex, optional
-        The other factor; P if absent, which makes a stable system of Re Lambda <= 0.
+        The other factor; P if absent, which makes the system stable for Re Lambda <= 0.
     truncated : bool
-        C is upstream's stored parameter, C (I - Abar^L), not the true output vector (8).
+        C is upstream's stored parameter, C (I - Abar^L), instead of the true output vector (8).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -151,18 +138,12 @@ def s4_kernel(
     -------
     K : (H, L) real
 
-    Raises
-    ------
-    ValueError, TypeError
-        Shapes that do not fit, L < 0; real arrays, a complex dt, or a mix of kinds or precisions.
-
     Notes
     -----
-    Differentiable in all arrays (6)-(8). Cost: 20 N operations a number in double precision whatever the arrays' is, one channel after
-    the other on each thread; ``truncated`` adds a dense power and a solution, O(N^3 log L) a channel. The gradient runs forward twice and
-    back once and keeps about 2 sqrt(L) states. Error: that of rounding each step, kept as long as
-    a mode lives: 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096 (measured), 1e-7 in float32. A NaN stays in its
-    channel.
+    Differentiable in all arrays (6)-(8). Cost: 20 N operations per number, in double precision for any dtype; ``truncated`` adds a dense
+    power and a solve, O(N^3 log L) per channel. The gradient runs forward twice and back once and stores about 2 sqrt(L) states. Error: the
+    rounding of each step for as long as a mode lives, 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096, 1e-7 in
+    float32. A NaN stays in its channel.
 
     Examples
     --------
@@ -188,8 +169,8 @@ def s4_kernel_vjp(
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> Lambda, P, B, V = (x[2:] for x in qf.ssm.dplr_legs(4))
-    >>> given = np.array([0.1]), Lambda[None], P[None], B[None], np.ones((1, 2), complex)
-    >>> [d.shape for d in qf.ssm.s4_kernel_vjp(*given, np.ones((1, 1000)), L=1000)]
+    >>> inputs = np.array([0.1]), Lambda[None], P[None], B[None], np.ones((1, 2), complex)
+    >>> [d.shape for d in qf.ssm.s4_kernel_vjp(*inputs, np.ones((1, 1000)), L=1000)]
     [(1,), (1, 2), (1, 2), (1, 2), (1, 2)]
     """
     options = (integer(L, f"{S4_KERNEL.label}_vjp", "L", 0), bool(truncated))

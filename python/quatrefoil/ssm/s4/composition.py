@@ -1,5 +1,8 @@
-"""S4 kernels and sums over simple poles as array operations, in double precision. The recurrence (4), (5) becomes powers of its real
-matrix, by squaring: 2 sqrt(L) vectors and a matrix product make the L numbers, and the adjoint takes the same steps back."""
+"""S4 kernels and sums over simple poles as array operations, in double precision.
+
+The recurrence (4), (5) becomes powers of its real matrix, by squaring: 2 sqrt(L) vectors and a matrix product give the L numbers, and the
+adjoint takes the same steps back.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from ..._array_tools import complex_of, double, in_pieces, pieces, resized, zero
 
 
 def cauchy_mult(xp: Any, v: Any, z: Any, w: Any, symmetric: bool) -> Any:
-    """(1), some points at a time."""
+    """(1), a few points at a time."""
     v2, w2, z = _flat(xp, v), _flat(xp, w), double(xp, z)
 
     def compute(points: slice) -> Any:
@@ -45,7 +48,7 @@ def cauchy_mult_vjp(xp: Any, v: Any, z: Any, w: Any, grad: Any, symmetric: bool)
 
 
 class _Powers:
-    """A^(2^k) of real matrices A (H, n, n), and the way back to A."""
+    """A^(2^k) of real matrices A (H, n, n), and their gradients."""
 
     def __init__(self, xp: Any, A: Any, count: int) -> None:
         self.xp, self.powers = xp, [A]
@@ -53,44 +56,37 @@ class _Powers:
             self.powers.append(xp.matmul(self.powers[-1], self.powers[-1]))
         self.gradients = [zeros(xp, A.shape, A) for _ in self.powers]
 
-    def columns(self, x: Any, first: int, count: int) -> Any:
-        """x, B x, B^2 x, ... with B = A^(2^first): (H, n) -> (H, n, 2^count)."""
-        found = x[..., None]
+    def columns(self, x: Any, first: int, count: int, transposed: bool = False) -> Any:
+        """x, B x, B^2 x, ... with B = A^(2^first), or B^T if ``transposed``: (H, n) -> (H, n, 2^count)."""
+        result = x[..., None]
         for k in range(first, first + count):
-            found = self.xp.concat([found, self.xp.matmul(self.powers[k], found)], axis=-1)
-        return found
+            power = self.xp.matrix_transpose(self.powers[k]) if transposed else self.powers[k]
+            result = self.xp.concat([result, self.xp.matmul(power, result)], axis=-1)
+        return result
 
-    def columns_back(self, found: Any, grad: Any, first: int, count: int, transposed: bool = False) -> Any:
-        """Of the columns the gradient of x; adds those of the powers. ``transposed``: the columns were made with B^T."""
+    def columns_back(self, columns: Any, grad: Any, first: int, count: int, transposed: bool = False) -> Any:
+        """The gradient of x from that of the columns; adds those of the powers."""
         xp = self.xp
         for k in reversed(range(first, first + count)):
             n = grad.shape[-1] // 2
             low, high = grad[..., :n], grad[..., n:]
-            of_power = xp.matmul(high, xp.matrix_transpose(found[..., :n]))
+            of_power = xp.matmul(high, xp.matrix_transpose(columns[..., :n]))
             self.gradients[k] = self.gradients[k] + (xp.matrix_transpose(of_power) if transposed else of_power)
             back = self.powers[k] if transposed else xp.matrix_transpose(self.powers[k])
             grad = low + xp.matmul(back, high)
         return grad[..., 0]
 
-    def rows(self, x: Any, first: int, count: int) -> Any:
-        """The same with B^T."""
-        found = x[..., None]
-        for k in range(first, first + count):
-            found = self.xp.concat([found, self.xp.matmul(self.xp.matrix_transpose(self.powers[k]), found)], axis=-1)
-        return found
-
     def power(self, L: int) -> list[Any]:
-        """A^L, L > 0: the products of the powers that L is made of, one by one; the last is A^L."""
-        found: list[Any] = []
+        """The partial products of the powers that make up A^L, L > 0; the last is A^L."""
+        products: list[Any] = []
         for k in _bits(L):
-            found.append(self.xp.matmul(found[-1], self.powers[k]) if found else self.powers[k])
-        return found
+            products.append(self.xp.matmul(products[-1], self.powers[k]) if products else self.powers[k])
+        return products
 
-    def power_back(self, found: list[Any], grad: Any, L: int) -> None:
-        xp, bits = self.xp, _bits(L)
-        for i in reversed(range(len(bits))):
-            k = bits[i]
-            self.gradients[k] = self.gradients[k] + (xp.matmul(xp.matrix_transpose(found[i - 1]), grad) if i else grad)
+    def power_back(self, products: list[Any], grad: Any, L: int) -> None:
+        xp = self.xp
+        for i, k in reversed(list(enumerate(_bits(L)))):
+            self.gradients[k] = self.gradients[k] + (xp.matmul(xp.matrix_transpose(products[i - 1]), grad) if i else grad)
             grad = xp.matmul(grad, xp.matrix_transpose(self.powers[k]))
 
     def gradient(self) -> Any:
@@ -106,7 +102,7 @@ def _bits(L: int) -> list[int]:
 
 
 class Parameters:
-    """(4): what a step of the recurrence (5) is made of, (H, N) for some channels."""
+    """(4): the coefficients of the recurrence (5), (H, N) for some channels."""
 
     def __init__(self, xp: Any, dt: Any, Lambda: Any, P: Any, B: Any, Q: Any) -> None:
         self.xp, self.step, self.Lambda = xp, double(xp, dt)[:, None], double(xp, Lambda)
@@ -125,11 +121,11 @@ class Parameters:
 class _System(Parameters):
     """(5) as K_l = c A^l b with a real matrix A; L > 0."""
 
-    def __init__(self, xp: Any, given: tuple[Any, ...], channels: slice, L: int, truncated: bool) -> None:
-        dt, Lambda, P, B, C, Q = (None if x is None else x[channels, ...] for x in given)
+    def __init__(self, xp: Any, inputs: tuple[Any, ...], channels: slice, L: int, truncated: bool) -> None:
+        dt, Lambda, P, B, C, Q = (None if x is None else x[channels, ...] for x in inputs)
         super().__init__(xp, dt, Lambda, P, B, Q)
         self.L, self.truncated = L, truncated
-        self.baby = (L - 1).bit_length() // 2  # 2^baby steps, 2^giant of those
+        self.baby = (L - 1).bit_length() // 2  # 2^giant blocks of 2^baby steps
         self.giant = (L - 1).bit_length() - self.baby
         self.A = _Powers(xp, self._matrix(), max(self.baby + self.giant, L.bit_length() if truncated else 1))
         self.b, self.c = self._column(self.step * self.unscaled), self._row(double(xp, C))
@@ -137,13 +133,13 @@ class _System(Parameters):
             self.whole = self.A.power(L)
             self.rest = xp.eye(self.whole[-1].shape[-1], dtype=xp.float64, device=self.c.device) - self.whole[-1]
             self.c = xp.linalg.solve(xp.matrix_transpose(self.rest), self.c[..., None])[..., 0]
-        self.X, self.R = self.A.columns(self.b, 0, self.baby), self.A.rows(self.c, self.baby, self.giant)
+        self.X, self.R = self.A.columns(self.b, 0, self.baby), self.A.columns(self.c, self.baby, self.giant, transposed=True)
 
     def _column(self, x: Any) -> Any:
         return self.xp.concat([self.xp.real(x), self.xp.imag(x)], axis=-1)
 
     def _row(self, x: Any) -> Any:
-        """What Re sum x y is with y as a column."""
+        """The row whose product with y as a column is Re sum x y."""
         return self.xp.concat([self.xp.real(x), -self.xp.imag(x)], axis=-1)
 
     def _matrix(self) -> Any:
@@ -167,9 +163,9 @@ class _System(Parameters):
             dc = xp.linalg.solve(self.rest, dc[..., None])[..., 0]
             self.A.power_back(self.whole, self.c[..., :, None] * dc[..., None, :], self.L)
         dA = self.A.gradient()
-        re, im = xp.eye(N, dtype=xp.float64, device=dA.device), slice(N, 2 * N)
-        of_re = xp.sum((dA[..., :N, :N] + dA[..., im, im]) * re, axis=-1)
-        of_im = xp.sum((dA[..., im, :N] - dA[..., :N, im]) * re, axis=-1)
+        eye, im = xp.eye(N, dtype=xp.float64, device=dA.device), slice(N, 2 * N)
+        of_re = xp.sum((dA[..., :N, :N] + dA[..., im, im]) * eye, axis=-1)
+        of_im = xp.sum((dA[..., im, :N] - dA[..., :N, im]) * eye, axis=-1)
         dp = -xp.matmul(dA, self._row(self.q)[..., None])[..., 0]
         dq = -xp.matmul(xp.matrix_transpose(dA), self._column(self.p)[..., None])[..., 0]
         gp, gb = (complex_of(xp, x[..., :N], x[..., N:]) for x in (dp, db))
@@ -178,7 +174,7 @@ class _System(Parameters):
 
 
 def _numbers(N: int, L: int) -> int:
-    """What the matrices of one channel and its vectors hold."""
+    """The size of one channel's matrices and vectors."""
     return 16 * N * N * (L.bit_length() + 2) + 8 * N * math.isqrt(2 * L) + L
 
 
@@ -198,8 +194,8 @@ def s4_kernel_vjp(
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
     H, N = Lambda.shape
     if 0 in (H, N, L):
-        none = zeros(xp, (H, N), Lambda)
-        return zeros(xp, (H,), dt), none, none, none, none, None if Q is None else none
+        nothing = zeros(xp, (H, N), Lambda)
+        return zeros(xp, (H,), dt), nothing, nothing, nothing, nothing, None if Q is None else nothing
 
     def compute(channels: slice) -> tuple[Any, ...]:
         system = _System(xp, (dt, Lambda, P, B, C, Q), channels, L, truncated)
@@ -210,7 +206,7 @@ def s4_kernel_vjp(
 
 
 def input_gradients(xp: Any, s: Any, grad: Any) -> tuple[Any, ...]:
-    """(6), of ``Parameters`` that have a ``gradient``."""
+    """(6), for ``Parameters`` with a method ``gradient``."""
 
     def inner(a: Any, b: Any) -> Any:
         return xp.sum(xp.real(xp.conj(a) * b), axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""S4 kernels and sums over simple poles: the twins of csrc/ssm/s4."""
+"""S4 kernels and sums over simple poles in plain loops."""
 
 import math
 
@@ -10,7 +10,7 @@ from .composition import Parameters, input_gradients
 
 @jit
 def _reciprocal(d):
-    """Infinite or NaN on a pole, where Numba's own complex division raises."""
+    """Infinite or NaN on a pole, where Numba's complex division raises."""
     size = d.real * d.real + d.imag * d.imag
     return complex(d.real / size, -d.imag / size)
 
@@ -80,11 +80,11 @@ def _run(E, p, q, c, x, K):
 
 @jit
 def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
-    """README (7), with every sqrt(L)-th state kept."""
+    """README (7), with every sqrt(L)-th state stored."""
     H, L = grad.shape
     N = E.shape[1]
     segment = max(1, math.ceil(math.sqrt(L)))
-    kept = np.empty(((L + segment - 1) // segment + 1, N), np.complex128)
+    checkpoints = np.empty(((L + segment - 1) // segment + 1, N), np.complex128)
     states = np.empty((segment, N), np.complex128)
     feedback = np.empty(segment)
     x = np.empty(N, np.complex128)
@@ -92,12 +92,12 @@ def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
         x[:] = x0[h]
         for l in range(L):
             if l % segment == 0:
-                kept[l // segment] = x
+                checkpoints[l // segment] = x
             s = (q[h] * x).real.sum()
             x[:] = E[h] * x - p[h] * s
         mu[h] = 0
         for part in range((L + segment - 1) // segment - 1, -1, -1):
-            x[:] = kept[part]
+            x[:] = checkpoints[part]
             count = min(segment, L - part * segment)
             for k in range(count):
                 states[k] = x
@@ -118,7 +118,7 @@ def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
 
 
 class _System(Parameters):
-    """README (4): E, p, q, b and c of every channel, (H, N) in double precision."""
+    """README (4): E, p, q, b and c of all channels, (H, N) in double precision."""
 
     def __init__(self, dt, Lambda, P, B, C, Q, L, truncated):
         super().__init__(np, dt, Lambda, P, B, Q)
@@ -148,7 +148,7 @@ class _System(Parameters):
 
     @staticmethod
     def _solve(matrices, right):
-        """Channel by channel, so that a singular or NaN channel makes only itself NaN."""
+        """Channel by channel, so that a singular or NaN matrix affects no other channel."""
         result = np.full(right.shape, np.nan)
         for h, (matrix, r) in enumerate(zip(matrices, right)):
             try:

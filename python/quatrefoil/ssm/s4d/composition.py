@@ -1,5 +1,7 @@
-"""Kernel and layer of a diagonal model as array operations, in double precision but for the FFT: kernels and states by sums over modes and
-moments of the rows. Equations are those of csrc/ssm/modes/README.md."""
+"""Kernel and layer of a diagonal model as array operations, in double precision except for the FFT.
+
+Kernels and states are sums over modes and moments of the rows. Equation numbers: csrc/ssm/modes/README.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from ..modes.composition import Modes
 
 
 def _expm1(xp: Any, x: Any) -> Any:
-    """e^x - 1 in parts: no part cancels."""
+    """e^x - 1 without cancellation."""
     a, b = xp.real(x), xp.imag(x)
     half = xp.sin(b / 2)
     return complex_of(xp, xp.expm1(a) * xp.cos(b) - 2 * half * half, xp.exp(a) * xp.sin(b))
@@ -39,11 +41,11 @@ def _square(xp: Any, x: Any) -> Any:
 
 
 class _Scaled:
-    """The modes of DSS: those that grow are scaled by their last power, z^(l - L + 1): they fade from the end on."""
+    """The modes of DSS: growing modes are scaled to z^(l - L + 1)."""
 
     def __init__(self, xp: Any, x: Any, grows: Any, L: int) -> None:
-        none = zeros(xp, x.shape, x)
-        fading, growing = xp.where(grows, none, x), xp.where(grows, -x, none)
+        zero = zeros(xp, x.shape, x)
+        fading, growing = xp.where(grows, zero, x), xp.where(grows, -x, zero)
         self.xp, self.L = xp, L
         self.fades, self.grows = (xp.astype(g, xp.complex128) for g in (~grows, grows))
         self.fading, self.growing = (Modes(xp, xp.real(y), xp.imag(y)) for y in (fading, growing))
@@ -57,7 +59,7 @@ class _Scaled:
 
 
 class _Poles:
-    """(1)-(4): the modes, z, b of Cbar = C B b, and the way back to A and dt; all (H, N)."""
+    """(1)-(4): the modes, z and b, all (H, N), and the gradients of A and dt."""
 
     def __init__(self, xp: Any, dt: Any, A: Any, disc: str, L: int) -> None:
         self.xp, self.disc, self.L = xp, disc, L
@@ -90,11 +92,11 @@ class _Poles:
 
     @property
     def pairs(self) -> float:
-        """DSS counts every mode once, the others have a conjugate."""
+        """1 for DSS, which counts each mode once; otherwise 2, for conjugate pairs."""
         return 1.0 if self.disc == "dss" else 2.0
 
     def gradient(self, g_log: Any, g_b: Any) -> tuple[Any, Any]:
-        """(11): gradients of log z and b -> of A and dt."""
+        """(11): from the gradients of log z and b to those of A and dt."""
         xp, step, x = self.xp, self.step, self.x
         if self.disc == "zoh":
             g_x = g_log + xp.conj(step * _psi_derivative(xp, x)) * g_b
@@ -127,7 +129,7 @@ def s4d_kernel(xp: Any, dt: Any, A: Any, C: Any, B: Any, L: int, disc: str) -> A
 
 
 def _kernel_gradients(xp: Any, poles: _Poles, C3: Any, one: Any, dK: Any) -> tuple[Any, Any, Any, Any]:
-    """(10): gradients of log z, b, B and C for a kernel with gradient dK (M, H, L)."""
+    """(10): gradients of log z, b, B and C from that of the kernel, dK (M, H, L)."""
     s0, s1 = poles.modes.moments(dK)
     g, b = poles.pairs * xp.conj(s0), poles.b
     g_log = poles.pairs * xp.sum(xp.conj(C3 * one * b * s1), axis=0)
@@ -149,7 +151,7 @@ def _split(xp: Any, u: Any, C: Any, bidirectional: bool) -> tuple[Any, Any, int]
 
 
 def _taps(xp: Any, poles: _Poles, C3: Any, one: Any, u: Any, bidirectional: bool) -> tuple[Any, Any]:
-    """The kernels (M, H, L), and that of the other direction, in the precision of the rows."""
+    """The kernels (M, H, L) and the reverse kernel or None, in the precision of the rows."""
     K = xp.astype(poles.pairs * poles.modes.sums(C3 * (one * poles.b), u.shape[-1]), u.dtype)
     return (K[:1, ...], K[1, ...]) if bidirectional else (K, None)
 
@@ -187,7 +189,7 @@ def s4d_conv_vjp(
     K, ahead = _taps(xp, poles, C3, one, u, bidirectional)
     grad4, D2 = xp.reshape(grad, (rows, M, H, L)), None if D is None else xp.reshape(D, (M, H))
     parts = []
-    for m in range(M):  # an FFT of the rows and of their gradients each
+    for m in range(M):
         skip = None if D2 is None else D2[m, :]
         parts.append(fft_conv_vjp(xp, u3, K[m, ...], skip, ahead, grad4[:, m, ...]))
     du = zeros(xp, u3.shape, u3)
@@ -207,7 +209,7 @@ def s4d_conv_vjp(
 def _state_gradients(
     xp: Any, poles: _Poles, C3: Any, one: Any, u3: Any, initial_state: Any, grad4: Any, grad_last: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """What the first state and the last one add to the gradients: of u, the first state, log z, b, B and C; numbers 0 where neither is."""
+    """The states' share in the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
     if initial_state is None and grad_last is None:
         return (0.0,) * 6
     (rows, M, H, L), N, modes = grad4.shape, poles.A.shape[1], poles.modes

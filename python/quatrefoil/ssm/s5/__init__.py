@@ -1,4 +1,4 @@
-"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states; equation numbers are those of csrc/ssm/s5/README.md."""
+"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states. Equation numbers: csrc/ssm/s5/README.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 
 
 S5_APPLY = Op(
-
     __name__, "s5_apply",
     inputs=(
         Arg("u", "... L H", half=True),
@@ -75,7 +74,7 @@ def s5_apply(
 ) -> T | tuple[T, Z]:
     """The S5 layer: one system of many inputs and outputs, by a scan over its diagonal states (1), (2).
 
-    x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t: what stands between discretised parameters and activation.
+    x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t.
 
     Parameters
     ----------
@@ -90,14 +89,14 @@ def s5_apply(
     D : (H,), optional
         Feedthrough; none if absent.
     conj_sym : bool
-        The P states stand for themselves and their conjugates: the factor 2. Without it y_t = Re(C x_t) + D u_t.
+        Each state also stands for its conjugate, hence the factor 2. If False, y_t = Re(C x_t) + D u_t.
     bidirectional : bool
         The second half of C reads a scan from the end, x'_t = Lambda_bar x'_{t+1} + B_bar u_t, which sees u_t too, as in
         lindermanlab/S5.
     initial_state : (..., P) complex, optional
         The state before the first step; 0 if absent.
     return_state : bool
-        Return (y, last_state); the state after the last step, (..., P), is the initial state of what follows.
+        Return (y, last_state), with the state after the last step, (..., P).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -108,15 +107,13 @@ def s5_apply(
     Raises
     ------
     ValueError
-        Shapes that disagree; a state together with ``bidirectional``.
-    TypeError
-        Dtypes other than those above, or mixed precisions.
+        A state together with ``bidirectional``.
 
     Notes
     -----
-    Differentiable in all arrays, through the returned state too. Costs 8 L H P flops a sequence and direction, in two real matrix products
-    with the scan between them; the states of about a hundred steps exist at a time. A NaN in u stays in its sequence, from its time
-    on; one in a row of C or in D stays in its channel; one in Lambda_bar or B_bar reaches every channel, as the formula says.
+    Differentiable in all arrays, through the returned state too. Cost: 8 L H P flops per sequence and direction, in two real matrix
+    products with the scan between them; the states of about a hundred steps exist at a time. A NaN in u stays in its sequence, from its
+    time on; one in a row of C or in D stays in its channel; one in Lambda_bar or B_bar reaches every channel.
 
     Examples
     --------
@@ -140,9 +137,8 @@ def s5_apply_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s5_apply`` (3)-(6).
 
-    ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
-
-    ``grad`` is the gradient of y, or with ``return_state`` the pair of those of y and the last state. The states are recomputed.
+    ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y,
+    or with ``return_state`` the pair of those of y and the last state.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""S5 as array operations: two projections and a scan in between, some steps at a time."""
+"""S5 as array operations: projection, scan, projection, a few steps at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..scan.composition import scan, scan_adjoint
 
 
 def _real_rows(xp: Any, x: Any) -> Any:
-    """Complex (..., P) -> real (..., 2P): with ``_real_columns`` a product of real matrices gives Re sum x c."""
+    """Complex (..., P) -> real (..., 2P), whose real product with ``_real_columns`` is Re sum x c."""
     return xp.concat([xp.real(x), xp.imag(x)], axis=-1)
 
 
@@ -26,7 +26,7 @@ def _projected(xp: Any, u: Any, b: Any) -> Any:
 
 
 def _halves(C: Any, P: int, bidirectional: bool) -> list[tuple[Any, bool]]:
-    """The outputs of either direction, and whether it is the reverse one."""
+    """The output matrix of each direction, and whether it is reversed."""
     return [(C[:, :P], False), (C[:, P:], True)] if bidirectional else [(C, False)]
 
 
@@ -34,20 +34,20 @@ def _three(xp: Any, x: Any) -> Any:
     return xp.reshape(x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
 
 
-def _start(xp: Any, given: Any, u: Any, poles: Any) -> Any:
-    B = math.prod(u.shape[:-2])
-    return zeros(xp, (B, poles.shape[0]), poles) if given is None else xp.reshape(given, (B, poles.shape[0]))
+def _start(xp: Any, state: Any, u: Any, poles: Any) -> Any:
+    shape = math.prod(u.shape[:-2]), poles.shape[0]
+    return zeros(xp, shape, poles) if state is None else xp.reshape(state, shape)
 
 
 class _Direction:
-    """The scan (1) in one direction, some steps at a time: B L H numbers come in and go out, and L P states are more than caches hold."""
+    """The scan (1) in one direction, a few steps at a time, because the L P states would not fit into caches."""
 
     def __init__(self, xp: Any, u: Any, poles: Any, b: Any, c: Any, factor: int, reverse: bool) -> None:
         self.xp, self.u, self.poles, self.b, self.c, self.factor, self.reverse = xp, u, poles, b, c, factor, reverse
         items, L, H = u.shape
         chunks = pieces(L, items * (4 * poles.shape[0] + H), xp) if L else []
         self.chunks = chunks[::-1] if reverse else chunks
-        self.last = 0 if reverse else -1  # of the steps of a chunk
+        self.last = 0 if reverse else -1  # step of a chunk
 
     def states(self, steps: slice, start: Any) -> Any:
         return scan(self.xp, self.poles, _projected(self.xp, self.u[:, steps, :], self.b), start, 1, self.reverse)
@@ -63,8 +63,8 @@ class _Direction:
         return state
 
     def add_gradients(self, grad: Any, start: Any, carry: Any, du: Any, sums: list[Any]) -> tuple[Any, Any]:
-        """Add to the gradients (3)-(6) of u, and of Lambda and B; returns those of C and of the state ``start``. ``carry``: the last
-        state's."""
+        """Add to the gradients of u (``du``) and of Lambda and B (``sums``); returns those of C and of the state ``start`` (3)-(6).
+        ``carry`` is that of the last state."""
         xp, before = self.xp, [start]
         for steps in self.chunks[:-1]:
             before.append(self.states(steps, before[-1])[:, self.last, :])

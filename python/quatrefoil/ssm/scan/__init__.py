@@ -1,4 +1,4 @@
-"""Linear recurrences along an axis. L length; equation numbers are those of csrc/ssm/scan/README.md."""
+"""Linear recurrences along an axis. L length. Equation numbers: csrc/ssm/scan/README.md."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 
 
 LINEAR_SCAN = Op(
-
     __name__, "linear_scan",
     inputs=(
         Arg("a", "...", broadcast=True, dtype="any"),
@@ -78,15 +77,10 @@ def linear_scan(
     -------
     h : b's shape
 
-    Raises
-    ------
-    ValueError, TypeError
-        Shapes that do not broadcast; dtypes other than those above, or mixed.
-
     Notes
     -----
-    Differentiable in a, b, h0. Reads a and b once, writes h once; any length. Nothing is divided, so a = 0 (a reset) and underflow are
-    exact. A NaN stays in its own scan, from its time on.
+    Differentiable in a, b, h0. Reads a and b once, writes h once. Nothing is divided, so a = 0 (a reset) and underflow are exact. A NaN
+    stays in its own scan, from its time on.
 
     Examples
     --------
@@ -103,9 +97,7 @@ def linear_scan(
 def linear_scan_vjp(
     *inputs_and_grad: Array[T] | None, reverse: bool = False, axis: int = -1, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``linear_scan``.
-
-    ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (2), (3). The states are recomputed, not stored.
+    """Gradients of ``linear_scan`` (2), (3): ``(a, b[, h0], grad)`` -> (da, db[, dh0]).
 
     Examples
     --------

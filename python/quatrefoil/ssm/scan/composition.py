@@ -1,4 +1,4 @@
-"""Linear recurrences as array operations: steps composed two by two, 2 log2 L rounds over arrays of L, L/2, L/4, ... steps."""
+"""Linear recurrences as array operations: pairs of steps are composed, in 2 log2 L rounds over L, L/2, L/4, ... steps."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ def _at(x: Any, axis: int, times: slice) -> Any:
 
 
 def _every_other(x: Any, axis: int, first: int) -> Any:
-    """Every second step from ``first`` on; what is constant in time stays so."""
+    """Every second step from ``first`` on; unchanged if constant in time."""
     return x if x.shape[axis] == 1 else _at(x, axis, slice(first, x.shape[axis], 2))
 
 
 def _applied(xp: Any, a: Any, x: Any) -> Any:
-    """a x, and 0 where the state x is 0: a product of many coefficients may have overflowed."""
+    """a x, but 0 where x is 0, even if a, a product of coefficients, has overflowed."""
     return xp.where(x == 0, x, a * x)
 
 
 class _Constant:
-    """A coefficient that is constant in time, to the powers 1, 2, 4, ...: in two doubles, since its every rounding counts as often as the
-    power says, in all steps alike."""
+    """Powers 1, 2, 4, ... of a coefficient that is constant in time, in two doubles: rounding errors of a power accumulate in all steps."""
 
     def __init__(self, xp: Any, a: Any) -> None:
         self.xp, self.is_complex = xp, is_complex(xp, a)
@@ -40,22 +39,22 @@ class _Constant:
             square = self._product(self.im, self.im)
             self.im = self._product((2 * self.re[0], 2 * self.re[1]), self.im)
             s, e = two_sum(re[0], -square[0])
-            re = self._kept(s, e + (re[1] - square[1]))
+            re = self._normalised(s, e + (re[1] - square[1]))
         self.re = re
 
     def _product(self, a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, Any]:
         p, e = two_product(a[0], b[0])
-        return self._kept(p, e + (a[0] * b[1] + a[1] * b[0]))
+        return self._normalised(p, e + (a[0] * b[1] + a[1] * b[0]))
 
-    def _kept(self, s: Any, e: Any) -> tuple[Any, Any]:
-        """As much as can be in the first double; what has overflowed is all in it."""
+    def _normalised(self, s: Any, e: Any) -> tuple[Any, Any]:
+        """The sum in two doubles; an overflow is in the first one only."""
         total, e = two_sum(s, e)
-        is_there = self.xp.isfinite(e)
-        return self.xp.where(is_there, total, s), self.xp.where(is_there, e, self.xp.zeros_like(e))
+        is_finite = self.xp.isfinite(e)
+        return self.xp.where(is_finite, total, s), self.xp.where(is_finite, e, self.xp.zeros_like(e))
 
 
 def _composed(xp: Any, a: Any, b: Any, start: Any, axis: int, constant: _Constant | None = None) -> Any:
-    """h_t = a_t h_{t-1} + b_t; ``start`` has one step. Steps 2i and 2i + 1 make one, whose results are every second state."""
+    """h_t = a_t h_{t-1} + b_t; ``start`` has one step. Composing steps 2i and 2i + 1 gives every second state."""
     L = b.shape[axis]
     if L == 1:
         return b + _applied(xp, a, start)
@@ -80,7 +79,7 @@ def scan(xp: Any, a: Any, b: Any, start: Any, axis: int, reverse: bool = False) 
         return b
     a = xp.reshape(a, (*[1] * (b.ndim - a.ndim), *a.shape))
     h0 = zeros(xp, (*b.shape[:axis], 1, *b.shape[axis + 1 :]), b) if start is None else xp.expand_dims(start, axis=axis)
-    b = b + 0 * a  # a NaN in a shows beside a state 0 too
+    b = b + 0 * a  # a NaN in a propagates even from a zero state
     if reverse:
         a, b = (x if x.shape[axis] == 1 else xp.flip(x, axis=axis) for x in (a, b))
     h = _composed(xp, a, b, h0, axis, _Constant(xp, a) if a.shape[axis] == 1 < b.shape[axis] else None)
@@ -88,7 +87,7 @@ def scan(xp: Any, a: Any, b: Any, start: Any, axis: int, reverse: bool = False) 
 
 
 def scan_adjoint(xp: Any, a: Any, b: Any, start: Any, grad: Any, axis: int, reverse: bool = False) -> tuple[Any, Any, Any, Any]:
-    """The states, and the gradients of a, in the shape of b, of b and of the start (2), (3)."""
+    """The states, and the gradients of a, shaped like b, of b and of the start (2), (3)."""
     if 0 in b.shape:
         return b, b, b, zeros(xp, (*b.shape[:axis], *b.shape[axis + 1 :]), b)
     a = conj(xp, xp.reshape(a, (*[1] * (b.ndim - a.ndim), *a.shape)))

@@ -1,4 +1,4 @@
-"""Linear recurrences in plain loops: the twin of csrc/ssm/scan."""
+"""Linear recurrences in plain loops."""
 
 import math
 
@@ -36,7 +36,7 @@ def _linear_scan_vjp(a, b, h0, grad, da, db, dh0, reverse):
 
 
 def _rows(x, shape, axis):
-    """(rows, length): the scanned axis last. A copy where the memory is laid out otherwise."""
+    """(rows, length), with the scanned axis last; a copy if necessary."""
     full = np.moveaxis(np.broadcast_to(x, shape), axis, -1)
     return np.ascontiguousarray(full).reshape(-1, shape[axis])
 
@@ -54,8 +54,9 @@ def _start(h0, b, axis):
 def linear_scan(a, b, h0, h, reverse, axis, num_threads):
     if b.size == 0:
         return
-    result = np.empty((b.size // b.shape[axis], b.shape[axis]), b.dtype)
-    _linear_scan(_rows(a, b.shape, axis), _rows(b, b.shape, axis), _start(h0, b, axis), result, reverse)
+    rows = _rows(b, b.shape, axis)
+    result = np.empty_like(rows)
+    _linear_scan(_rows(a, b.shape, axis), rows, _start(h0, b, axis), result, reverse)
     h[...] = _unrows(result, b.shape, axis)
 
 
@@ -65,10 +66,9 @@ def linear_scan_vjp(a, b, h0, grad, da, db, dh0, reverse, axis, num_threads):
         if dh0 is not None:
             dh0[...] = 0
         return
-    shape = (b.size // b.shape[axis], b.shape[axis])
-    da2, db2, dh2 = np.empty(shape, b.dtype), np.empty(shape, b.dtype), np.empty_like(start)
-    rows = [_rows(x, b.shape, axis) for x in (a, b, grad)]
-    _linear_scan_vjp(rows[0], rows[1], start, rows[2], da2, db2, dh2, reverse)
+    a, b2, grad = (_rows(x, b.shape, axis) for x in (a, b, grad))
+    da2, db2, dh2 = np.empty_like(b2), np.empty_like(b2), np.empty_like(start)
+    _linear_scan_vjp(a, b2, start, grad, da2, db2, dh2, reverse)
     da[...] = _unrows(da2, b.shape, axis)
     db[...] = _unrows(db2, b.shape, axis)
     if dh0 is not None:
