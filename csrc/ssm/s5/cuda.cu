@@ -2,6 +2,7 @@
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
+#include "core/lanes/lanes.hpp"
 #include "ssm/s5/args.hpp"
 #include "ssm/scan/cuda.hpp"
 
