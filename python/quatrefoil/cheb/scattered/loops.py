@@ -1,4 +1,4 @@
-"""The Chebyshev-Tucker kernels in plain loops, in double precision: same formulas, same names as csrc/cheb/scattered."""
+"""The Chebyshev-Tucker kernels in plain loops, in double precision: formulas and names of csrc/cheb/scattered."""
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def _functions(table, start, n, r, T, F):
 
 @jit
 def _contract(core, r, F, levels, at):
-    """README (4): the core contracted axis after axis, the last first. levels[at[k] ...] is what is left with k axes."""
+    """README (4): the core contracted one axis after another, the last first. levels[at[k] ...] is the result with k axes left."""
     d = r.size
     levels[at[d] : at[d] + core.size] = core
     for k in range(d - 1, -1, -1):
@@ -139,7 +139,7 @@ def _tucker_derivatives(core, table, slopes, start, n, r, at, X, f, gradient, he
 
 
 def _layout(core, factors):
-    """core and factors as flat arrays; where each factor starts, sizes, where each level of the contraction starts."""
+    """core and factors as flat arrays; the start of each factor, sizes, the start of each level of the contraction."""
     n, r = (np.array([U.shape[i] for U in factors]) for i in (0, 1))
     start = np.concatenate([[0], np.cumsum(n * r)])
     at = np.concatenate([[0], np.cumsum(np.concatenate([[1], np.cumprod(r)]))])[: len(factors) + 1]
@@ -148,7 +148,7 @@ def _layout(core, factors):
 
 
 def _intervals(X, domain, extrapolate=False):
-    """One row per axis: domain.interval's sum, its error and width; what |t| is clamped to."""
+    """One row per axis: lo + hi, its rounding error, hi - lo (``domain.interval``), and the bound to which |t| is clamped."""
     eps, most = float(np.finfo(X.dtype).eps), np.finfo(float).max if extrapolate else 1
     return np.array([(*interval(lo, hi, eps)[:3], most) for lo, hi in zip(domain[::2], domain[1::2])])
 
