@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import _arguments
+from ..._array_tools import added
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
@@ -61,16 +62,14 @@ def _second_of_values(
         """Add the gradients of sum_p grad_p weight_p f(x_p) in X and grad; return the gradient of these coefficients."""
         f = call(CHEB_EVAL, (C, X), options, (None,), None, backend, num_threads)
         dC, dX = call_vjp(CHEB_EVAL, (C, X, grad * weight), options, (), backend, num_threads)
-        for at, term in ((1, dX), (2, f * weight)):
-            total[at] = term if total[at] is None else total[at] + term
+        total[1:] = added(total[1], dX), added(total[2], f * weight)
         return dC
 
     if C_bar is not None:
         add(C_bar, 1.0)
     for k in range(C.ndim if X_bar is not None else 0):
         scale = 2 / (domain[2 * k + 1] - domain[2 * k])
-        term = derivative_adjoint(add(derivative(C, k) * scale, X_bar[:, k]), k) * scale
-        total[0] = term if total[0] is None else total[0] + term
+        total[0] = added(total[0], derivative_adjoint(add(derivative(C, k) * scale, X_bar[:, k]), k) * scale)
     return total
 
 
@@ -84,10 +83,8 @@ def _second_of_moments(
     if X_bar is not None:
         dC, dX, dq = _second_of_values((grad, X, q), (None, X_bar), (eps, False, (-1.0, 1.0) * len(n)), backend, num_threads)
     if q_bar is not None:  # <grad, moments of q_bar>: the moments' own adjoint
-        more = call(CHEB_MOMENTS, (X, q_bar), options, (), None, backend, num_threads)
-        slopes = call_vjp(CHEB_MOMENTS, (X, q_bar, grad), options, (), backend, num_threads)[0]
-        dC = more if dC is None else dC + more
-        dX = slopes if dX is None else dX + slopes
+        dC = added(dC, call(CHEB_MOMENTS, (X, q_bar), options, (), None, backend, num_threads))
+        dX = added(dX, call_vjp(CHEB_MOMENTS, (X, q_bar, grad), options, (), backend, num_threads)[0])
     return [dX, dq, dC]
 
 

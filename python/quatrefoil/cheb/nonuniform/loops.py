@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..._backends.numba import jit
+from ..domain import interval
 from ..scattered.composition import derivative
-from ..scattered.loops import _intervals, _reference
 from ..transform.composition import coeffs2vals, coeffs2vals_vjp
 from . import composition
 
@@ -17,7 +17,7 @@ TAP_ERROR = (1, 1, 1.2e-1, 1.5e-2, 1.8e-3, 1.8e-4, 1.7e-5, 1.6e-6, 2.0e-7, 2.5e-
 @jit
 def _taps(x, interval, H, taps, weights):
     """README (2), (3): the weights of a coordinate's taps; returns their first grid point, ghosts included."""
-    t = min(max(_reference(x, interval), -1.0), 1.0)
+    t = min(max(((2 * x - interval[0]) - interval[1]) / interval[2], -1.0), 1.0)
     s = np.arctan2(np.sqrt((1 - t) * (1 + t)), -t) * (H / np.pi)
     first = int(np.ceil(s - 0.5 * taps))
     for i in range(taps):
@@ -119,6 +119,12 @@ def _grid_moments(grid, n, taps, H):
         grid = np.moveaxis(inner, 0, k)
     (C,) = coeffs2vals_vjp(np, grid, grid, range(grid.ndim))
     return _scaled(C[tuple(slice(m) for m in n)], taps, H)
+
+
+def _intervals(X, domain):
+    """One row per axis: lo + hi, its rounding error, hi - lo (``domain.interval``)."""
+    eps = float(np.finfo(X.dtype).eps)
+    return np.array([interval(lo, hi, eps)[:3] for lo, hi in zip(domain[::2], domain[1::2])])
 
 
 def _three_axes(grid):

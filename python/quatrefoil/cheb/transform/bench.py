@@ -1,4 +1,4 @@
-"""Values to coefficients against SciPy's fast cosine transform and a product with the cosine matrix by NumPy's BLAS."""
+"""Values to coefficients, compared with SciPy's fast cosine transform and a product with the cosine matrix by NumPy's BLAS."""
 
 from __future__ import annotations
 
