@@ -99,7 +99,13 @@ def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -
     if bad.any():
         i = int(bad.argmax())
         raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
-    return np.clip(t, -1, 1)
+    clipped: np.ndarray = np.clip(t, -1, 1)
+    return clipped
+
+
+def number_text(x: float) -> str:
+    """A number as short as possible without loss, as errors of kernels have it."""
+    return repr(float(x)).removesuffix(".0")
 
 
 def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any, tuple[int, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
+from ..domain import number_text
 
 
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -17,7 +18,7 @@ def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -
     bad = ~((b > 0) & np.isfinite(b))
     if bad.any() and X.shape[1]:
         at = np.argwhere(bad)[0]
-        raise ValueError(f"{label}: b[{', '.join(map(str, at))}] is {b[tuple(at)]:.17g}; expected a positive finite number")
+        raise ValueError(f"{label}: b[{', '.join(map(str, at))}] is {number_text(b[tuple(at)])}, expected a positive finite number")
 
 
 POLY_LAYER = Op(

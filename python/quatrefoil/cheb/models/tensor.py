@@ -264,7 +264,7 @@ class ChebTucker(Construction, Calculus):
 def _of_call(error: ValueError, label: str) -> ValueError:
     """A kernel's error under the caller's label."""
     text = str(error).partition(": ")[2]
-    hint = "; ct.eval(X, extrapolate=True) takes points outside" if "within the domain" in text and "= nan" not in text else ""
+    hint = "; ct.eval(X, extrapolate=True) takes points outside" if "within the domain" in text and "is nan" not in text else ""
     return ValueError(f"{label}: {text}{hint}")
 
 

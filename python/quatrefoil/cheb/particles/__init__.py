@@ -23,7 +23,7 @@ def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -
         bad = ~np.isfinite(a)
         if bad.any():
             i, k = np.argwhere(bad)[0]
-            raise ValueError(f"{label}: {name}[{i}, {k}] = {a[i, k]}, expected a finite number")
+            raise ValueError(f"{label}: {name}[{i}, {k}] is {a[i, k]}, expected a finite number")
 
 
 SHORT_RANGE = Op(

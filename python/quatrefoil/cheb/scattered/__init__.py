@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..._arguments import integer, sequence
+from ..._array_tools import added
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, T
-from ..domain import UNIT, Domain, flat_domain
+from ..domain import UNIT, Domain, flat_domain, number_text
 from ..transform import derivative, derivative_adjoint
 from .composition import reference
 
@@ -25,9 +26,9 @@ def check_points(label: str, X: np.ndarray, domain: Sequence[float], extrapolate
         bad = np.isnan(reference(np, X, domain, extrapolate)).T
     if bad.any():
         p, k = np.argwhere(bad)[0]
-        lo, hi = domain[2 * k : 2 * k + 2]
-        expected = "a finite number" if extrapolate else f"a number within the domain [{lo:.17g}, {hi:.17g}] of axis {k}"
-        raise ValueError(f"{label}: X[{p}, {k}] = {X[p, k]:.17g}, expected {expected}")
+        x, lo, hi = map(number_text, (X[p, k], *domain[2 * k : 2 * k + 2]))
+        expected = "a finite number" if extrapolate else f"a number within the domain [{lo}, {hi}] of axis {k}"
+        raise ValueError(f"{label}: X[{p}, {k}] is {x}, expected {expected}")
 
 
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -43,9 +44,6 @@ def _second(
     (domain,) = options
     total: list[Any] = [None] * len(arrays)
 
-    def add(at: int, term: Any) -> None:
-        total[at] = term if total[at] is None else total[at] + term
-
     def add_value(core: Any, factors: Sequence[Any], weight: Any, without: int, scale: float = 0.0) -> None:
         """Add the gradients of sum_p grad_p weight_p f(x_p). Array ``without`` is not an input; with a scale, it is the derivative of one
         times the scale."""
@@ -53,10 +51,10 @@ def _second(
         gradients = call_vjp(TUCKER_EVAL, (core, factors, X, grad * weight), options, (), backend, num_threads)
         for at, gradient in enumerate(TUCKER_EVAL.flatten(gradients)):
             if at != without:
-                add(at, gradient)
+                total[at] = added(total[at], gradient)
             elif scale:
-                add(at, derivative_adjoint(gradient) * scale)
-        add(len(arrays) - 1, f * weight)
+                total[at] = added(total[at], derivative_adjoint(gradient) * scale)
+        total[-1] = added(total[-1], f * weight)
 
     if core_bar is not None:
         add_value(core_bar, factors, 1.0, 0)
