@@ -26,7 +26,7 @@ def test_points_outside_are_named(backend):
             value = 1 + 1e-5
         arrays = CORE.astype(dtype), [U.astype(dtype) for U in FACTORS], with_point(value).astype(dtype)
         for _ in range(2):
-            with pytest.raises(ValueError, match=r"cheb.tucker_eval: X\[3, 1\] = .*within the domain \[-1, 1\] of axis 1"):
+            with pytest.raises(ValueError, match=r"cheb.tucker_eval: X\[3, 1\] is .*within the domain \[-1, 1\] of axis 1"):
                 qf.cheb.tucker_eval(*arrays)
             with pytest.raises(ValueError, match=r"cheb.tucker_eval_vjp: X\[3, 1\]"):
                 qf.cheb.tucker_eval_vjp(*arrays, np.ones(6, dtype))
@@ -37,7 +37,7 @@ def test_the_first_bad_point_is_named_whatever_the_threads(rng):
     points[[70_001, 99_999]] = np.nan
     core, factors = rng.standard_normal((9, 9)), [rng.standard_normal((20, 9)) for _ in range(2)]
     for threads in (1, 3):
-        with pytest.raises(ValueError, match=r"X\[70001, 0\] = nan"):
+        with pytest.raises(ValueError, match=r"X\[70001, 0\] is nan"):
             qf.cheb.tucker_eval(core, factors, points, num_threads=threads)
 
 
@@ -85,8 +85,8 @@ BAD = [
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS[::-1]), ValueError, "core has shape"),
     (lambda: qf.cheb.ChebTucker(CORE, [U.astype(np.float32) for U in FACTORS]), TypeError, "factors"),
     (lambda: qf.cheb.ChebTucker(CORE, [FACTORS[0][:0], FACTORS[1]]), ValueError, "at least one coefficient"),
-    (lambda: qf.cheb.ChebTucker(CORE, FACTORS)(with_point(7)), ValueError, r"X\[3, 1\] = 7"),
-    (lambda: qf.cheb.ChebTucker(CORE, FACTORS).value_and_grad(with_point(7)), ValueError, r"X\[3, 1\] = 7"),
+    (lambda: qf.cheb.ChebTucker(CORE, FACTORS)(with_point(7)), ValueError, r"X\[3, 1\] is 7"),
+    (lambda: qf.cheb.ChebTucker(CORE, FACTORS).value_and_grad(with_point(7)), ValueError, r"X\[3, 1\] is 7"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(X, 3), ValueError, r"cheb\.ChebTucker\.eval: order is"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(X, -1), ValueError, r"cheb\.ChebTucker\.eval: order is"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(X, True), TypeError, r"cheb\.ChebTucker\.eval: order is"),

@@ -50,7 +50,7 @@ def test_packed_once_and_no_bit_changes(rng):
             assert first is not None
             np.testing.assert_array_equal(ct(X, num_threads=2), expected)
             assert kept(ct) is first
-        with pytest.raises(ValueError, match=r"X\[0, 1\] = nan"):
+        with pytest.raises(ValueError, match=r"X\[0, 1\] is nan"):
             ct(np.full((1, 3), [0, np.nan, 0], dtype))
         assert ct(X[:0]).shape == (0,)
 

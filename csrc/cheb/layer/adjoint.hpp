@@ -1,4 +1,4 @@
-// The layer's gradients in X and W. README (5), (6).
+// Gradients of the layer in X and W. README (5), (6).
 #pragma once
 #include "cheb/layer/blocks.hpp"
 #include "core/run/partial_sums.hpp"
@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kChunkRows = 32 * kRows;     // rows of one partial sum of dW, at least
 constexpr int64_t kMostParts = 16;             // partial sums
-constexpr int64_t kMostPartNumbers = 4 << 20;  // of all of them together
+constexpr int64_t kMostPartNumbers = 4 << 20;  // in all of them together
 
 template <class T>
 int64_t parts_of(const PolyLayer<T>& p) {
@@ -16,18 +16,14 @@ int64_t parts_of(const PolyLayer<T>& p) {
   return max<int64_t>(1, min(min(kMostParts, kMostPartNumbers / size), p.N / kChunkRows));
 }
 
-// One task's memory: blocks of kRows rows, their polynomials and slopes by degree, and the gradient both ways round.
+// The buffers of a task, for kRows rows: polynomials and slopes by degree, sums, and the gradient in panels and transposed.
 template <class T>
 struct AdjointWork {
   Scratch<T> memory;
-  T *values, *slopes, *sums, *packed, *turned;
+  T *values, *slopes, *sums, *packed, *transposed;
   AdjointWork(int64_t depth, int64_t O) : memory(kRows * (3 * depth + 2 * O)) {
-    T* at = memory;
-    values = at, at += kRows * depth;
-    slopes = at, at += kRows * depth;
-    sums = at, at += kRows * depth;
-    packed = at, at += kRows * O;
-    turned = at;
+    values = memory, slopes = values + kRows * depth, sums = slopes + kRows * depth;
+    packed = sums + kRows * depth, transposed = packed + kRows * O;
   }
 };
 
@@ -49,7 +45,7 @@ void fill_degrees(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, in
     }
 }
 
-// dW of inputs [begin, end), added to `to` (O numbers a degree).
+// Adds dW of inputs [begin, end) to `to` (O numbers per degree).
 template <class T>
 void add_weights(int64_t depth, int64_t rows, int64_t O, const T* grad, const AdjointWork<T>& w, T* to) {
   for_columns<T, Rest::apart>(O, [&](auto columns, int64_t j) {
@@ -67,15 +63,15 @@ void put_points(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t begi
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
   for (int64_t o = 0; o < p.O; ++o)
-    for (int64_t r = 0; r < kRows; ++r) w.turned[o * kRows + r] = r < rows ? grad[r * p.O + o] : T(0);
+    for (int64_t r = 0; r < kRows; ++r) w.transposed[o * kRows + r] = r < rows ? grad[r * p.O + o] : T(0);
   const int64_t depth = (end - begin) * p.K, block = max<int64_t>(1, block_depth<T>(p.O));
   for_columns<T, Rest::apart>((rows + W - 1) / W * W, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     for (int64_t o = 0; o < p.O; o += block) {
       const int64_t n = min(block, p.O - o);
       check_interrupt(double(n * depth * C::count) * kMultiplyAddNs<T>);
-      tile_column<Left::rows, C::vectors, typename C::Vector>(depth, n, p.W + begin * p.K * p.O + o, p.O, w.turned + o * kRows + j, kRows,
-                                                              w.sums + j, kRows, o > 0);
+      tile_column<Left::rows, C::vectors, typename C::Vector>(depth, n, p.W + begin * p.K * p.O + o, p.O, w.transposed + o * kRows + j,
+                                                              kRows, w.sums + j, kRows, o > 0);
     }
   });
   for (int64_t i = begin; i < end; ++i)

@@ -24,7 +24,7 @@ struct PolyLayerAdjoint {
   T *dX, *dW;            // either may be null
 };
 
-// A kernel returns the index within b of the first number that is not positive and finite, or -1; the outputs are then not to be used.
+// A kernel returns the index within b of the first number that is not positive and finite, or -1. Otherwise the outputs are invalid.
 template <class T>
 struct Kernels {
   std::int64_t (*poly_layer)(const PolyLayer<T>&);

@@ -1,5 +1,4 @@
-// What both directions share: the steps of all recurrences, and products in blocks of rows and of inputs. Polynomials are made for a block
-// at a time, in cache: no array of N I K numbers exists.
+// Shared by both directions: the steps of all recurrences, and blocks of rows and inputs, for which polynomials are computed in cache.
 #pragma once
 #include "cheb/layer/args.hpp"
 #include "cheb/layer/formula.hpp"
@@ -10,10 +9,10 @@
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-constexpr int64_t kRows = 96;  // of X at a time: whole tiles, and whole vectors of every width
-constexpr double kStepNs = 1;  // of a recurrence, for a vector
+constexpr int64_t kRows = 96;  // of X at a time: a multiple of tiles and of all vector widths
+constexpr double kStepNs = 1;  // of a recurrence, per vector
 
-// The steps (I, K), and where a number of b is no weight.
+// The steps (I, K), and the index of the first invalid number of b.
 template <class T>
 struct Recurrences {
   Scratch<Step<T>> steps;
@@ -29,13 +28,13 @@ struct Recurrences {
   }
 };
 
-// Inputs whose polynomials are a panel deep, together.
+// The number of inputs whose polynomials together fill the depth of a panel.
 template <class T>
 int64_t inputs_together(const PolyLayer<T>& p) {
   return min(p.I, max<int64_t>(1, kPanelDepth<T> / max<int64_t>(1, p.K)));
 }
 
-// Column i of `rows` rows of X from row `first` on, as lanes from row r on; rows behind the last repeat it.
+// Column i of X as lanes from row first + r on; lanes after the last of `rows` rows repeat it.
 template <class V, class T>
 V column(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t r, int64_t i) {
   alignas(64) T x[kWidth<V>];

@@ -5,11 +5,7 @@
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-template <class T>
-constexpr Kernels<T> kKernels = {poly_layer<T>, poly_layer_adjoint<T>};
-
-extern const Table kernels;
-const Table kernels = {kKernels<float>, kKernels<double>};
+QF_KERNELS(poly_layer<T>, poly_layer_adjoint<T>)
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::cheb::layer

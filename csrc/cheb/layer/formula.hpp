@@ -1,4 +1,4 @@
-// Polynomials by their three-term recurrence. Equation numbers: README.md beside this file.
+// Polynomials by their three-term recurrence. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "core/lanes/lanes.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-// What the step to degree k takes of a recurrence (2): a_{k-1}, 1 / sqrt(b_k) and sqrt(b_{k-1} / b_k). Degree 0: 0, its value and 0.
+// The coefficients of the step to degree k (2): a_{k-1}, 1 / sqrt(b_k) and sqrt(b_{k-1} / b_k). Degree 0: 0, the value of p_0, and 0.
 template <class T>
 struct Step {
   T a, scale, back;
@@ -19,7 +19,7 @@ QF_HD Step<T> step_to(int64_t k, const T* a, const T* b) {
   return {a[k - 1], scale, square_root(b[k - 1]) * scale};
 }
 
-// p_k(x), degree after degree, from 0 on. (1), (2)
+// p_k(x) for k = 0, 1, ... (1), (2)
 template <class V>
 struct Values {
   V x, at, before;

@@ -1,11 +1,11 @@
-// The layer's values. README (4).
+// Values of the layer. README (4).
 #pragma once
 #include "cheb/layer/blocks.hpp"
 
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-// W (I K x O) in columns of tiles, one after the other.
+// W (I K x O) in columns of tiles.
 template <class T>
 void pack_weights(const PolyLayer<T>& p, T* to) {
   for_columns<T, Rest::apart>(p.O, [&](auto columns, int64_t j) {
@@ -15,7 +15,7 @@ void pack_weights(const PolyLayer<T>& p, T* to) {
   });
 }
 
-// The polynomials of inputs [begin, end) at some rows: panels of kTileRows rows, degree after degree.
+// The polynomials of inputs [begin, end) at some rows, in panels of kTileRows rows by degree.
 template <class T>
 void fill_panels(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, int64_t rows, int64_t begin, int64_t end, T* panels) {
   using V = Lanes<T, kTileRows>;
@@ -31,7 +31,7 @@ void fill_panels(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, int
     }
 }
 
-// Rows [first, first + rows) of Y. Reads the packed weights once, from L2 where they fit.
+// Rows [first, first + rows) of Y. Reads the packed weights once, from L2 if they fit.
 template <class T>
 void multiply_rows(const PolyLayer<T>& p, const Step<T>* steps, const T* packed, int64_t first, int64_t rows, T* panels) {
   const int64_t together = inputs_together(p), all = p.I * p.K;

@@ -1,4 +1,4 @@
-// The ABI between bind.cpp and the kernels: pointers, sizes. All arrays are C-contiguous.
+// The ABI between bind.cpp and the kernels: pointers and sizes of C-contiguous arrays.
 #pragma once
 #include <cstdint>
 
@@ -9,9 +9,9 @@
 namespace quatrefoil::cheb::nonuniform {
 
 using scattered::kMaxAxes;
-constexpr int kGridAxes = 3;  // more are contracted
+constexpr int kGridAxes = 3;  // contraction for more axes
 
-// Points, the coefficients' shape, and how exact the answer must be.
+// Points, the shape of the coefficients, and the accuracy.
 template <class T>
 struct Setting {
   int d;
@@ -19,8 +19,8 @@ struct Setting {
   double lo[kMaxAxes], hi[kMaxAxes];  // the domain
   const T* X;                         // (P, d)
   std::int64_t P;
-  double eps;  // relative in l2 over the results; 0: as exact as the numbers
-  bool grid;   // by the grid whatever it costs; d <= kGridAxes
+  double eps;  // relative in l2 over the results; 0: to rounding
+  bool grid;   // always use the grid; d <= kGridAxes
   int threads;
   void (*transform)(const transform::Transform<T>&);  // between coefficients and values on Chebyshev points
 };
@@ -30,7 +30,7 @@ struct Values {
   Setting<T> at;
   const T* C;        // (n_1, ..., n_d)
   T* f;              // (P,)
-  const void* grid;  // what `make_grid` has made of C, n and eps; null: the kernel does it itself
+  const void* grid;  // the result of `make_grid` for C, n and eps, or null
 };
 
 template <class T>
@@ -54,8 +54,7 @@ struct MomentsAdjoint {
   T *dX, *dq;
 };
 
-// A kernel returns the index within X of the first coordinate that is NaN or outside the domain, or -1; the outputs are then not to be
-// used.
+// A kernel returns the index within X of the first coordinate that is NaN or outside the domain, or -1. Otherwise the outputs are invalid.
 template <class T>
 struct Kernels {
   std::int64_t (*values)(const Values<T>&);

@@ -21,14 +21,14 @@ using scattered::Domain;
 using scattered::run_at_points;
 
 template <class T>
-Setting<T> setting(const Arguments& given, int d, const std::int64_t* n, double eps, bool grid, int threads) {
-  given.require(d >= 1 && d <= kMaxAxes, "coefficients must have between 1 and 16 axes");
-  given.require(eps >= 0 && eps < 1, "eps must be 0 or between 0 and 1");
-  given.require(!grid || (d <= kGridAxes && eps > 0), "a grid has up to three axes, and an eps");
+Setting<T> setting(const Arguments& call, int d, const std::int64_t* n, double eps, bool grid, int threads) {
+  call.require(d >= 1 && d <= kMaxAxes, "coefficients must have between 1 and 16 axes");
+  call.require(eps >= 0 && eps < 1, "eps must be 0 or between 0 and 1");
+  call.require(!grid || (d <= kGridAxes && eps > 0), "a grid has up to three axes, and an eps");
   Setting<T> at{};
   at.d = d, at.eps = eps, at.grid = grid, at.threads = threads;
   for (int k = 0; k < d; ++k) {
-    given.require(n[k] >= 0 && (n[k] > 0 || !grid), "an axis has no coefficients");
+    call.require(n[k] >= 0 && (n[k] > 0 || !grid), "an axis has no coefficients");
     at.n[k] = n[k], at.lo[k] = -1, at.hi[k] = 1;
   }
   at.transform = transform::kernels<T>().transform;
@@ -37,27 +37,27 @@ Setting<T> setting(const Arguments& given, int d, const std::int64_t* n, double 
 
 // Takes C.
 template <class T>
-Values<T> coefficients(Arguments& given, double eps, bool grid, const Domain& domain, int threads) {
-  const View C = given.peek(0);
+Values<T> coefficients(Arguments& call, double eps, bool grid, const Domain& domain, int threads) {
+  const View C = call.peek(0);
   Values<T> v{};
-  v.at = setting<T>(given, C.rank, C.shape, eps, grid, threads);
-  given.axes("n..", C.shape, C.rank);
-  given.size("d", C.rank);
-  v.C = given.input("C", "n..");
-  scattered::take_domain(given, domain, v.at.d, v.at.lo, v.at.hi);
+  v.at = setting<T>(call, C.rank, C.shape, eps, grid, threads);
+  call.axes("n..", C.shape, C.rank);
+  call.size("d", C.rank);
+  v.C = call.input("C", "n..");
+  scattered::take_domain(call, domain, v.at.d, v.at.lo, v.at.hi);
   return v;
 }
 
-// Values of C on the grid; any thread may use them.
+// Values of C on the grid, for any thread.
 template <class T>
-struct Made {
+struct GridValues {
   Setting<T> sizes{};
   std::shared_ptr<void> owner;
 
-  Made() = default;
-  Made(Arguments& given, double eps, int threads) {
-    const Values<T> v = coefficients<T>(given, eps, true, Domain(2 * std::size_t(given.peek(0).rank)), threads);
-    owner = {given.run(kernels<T>().make_grid, v), kernels<T>().discard};
+  GridValues() = default;
+  GridValues(Arguments& call, double eps, int threads) {
+    const Values<T> v = coefficients<T>(call, eps, true, Domain(2 * std::size_t(call.peek(0).rank)), threads);
+    owner = {call.run(kernels<T>().make_grid, v), kernels<T>().discard};
     sizes = v.at;
   }
 };
@@ -65,84 +65,84 @@ struct Made {
 class Grid {
  public:
   Grid(const py::object& C, double eps, int threads) {
-    Arguments given("cheb.Grid", py::make_tuple(C), 1);
-    given.dispatch([&](auto zero) { made_ = Made<decltype(zero)>(given, eps, threads); });
+    Arguments call("cheb.Grid", py::make_tuple(C), 1);
+    call.dispatch([&](auto zero) { values_ = GridValues<decltype(zero)>(call, eps, threads); });
   }
-  // For a call with that setting.
+  // The values, if they fit a call with that setting.
   template <class T>
-  const void* values(const Arguments& given, const Setting<T>& at) const {
-    const auto* made = std::get_if<Made<T>>(&made_);
-    if (!made) given.refuse_type("grid is of coefficients of another precision");
-    bool same = made->sizes.d == at.d && made->sizes.eps == at.eps;
-    for (int k = 0; same && k < at.d; ++k) same = made->sizes.n[k] == at.n[k];
-    given.require(same, "grid is of another call");
-    return made->owner.get();
+  const void* values(const Arguments& call, const Setting<T>& at) const {
+    const auto* values = std::get_if<GridValues<T>>(&values_);
+    if (!values) call.refuse_type("grid is of coefficients of another precision");
+    bool same = values->sizes.d == at.d && values->sizes.eps == at.eps;
+    for (int k = 0; same && k < at.d; ++k) same = values->sizes.n[k] == at.n[k];
+    call.require(same, "grid is of another call");
+    return values->owner.get();
   }
 
  private:
-  std::variant<Made<float>, Made<double>> made_;
+  std::variant<GridValues<float>, GridValues<double>> values_;
 };
 
 template <class T>
-void take_points(Arguments& given, Setting<T>& at) {
-  at.X = given.input("X", "P d");
-  at.P = given["P"];
+void take_points(Arguments& call, Setting<T>& at) {
+  at.X = call.input("X", "P d");
+  at.P = call["P"];
 }
 
-void cheb_eval(Arguments& given, double eps, bool grid, const Domain& domain, const py::object& made, int threads) {
-  given.dispatch([&](auto zero) {
+void cheb_eval(Arguments& call, double eps, bool grid, const Domain& domain, const py::object& memo, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    Values<T> v = coefficients<T>(given, eps, grid, domain, threads);
-    take_points(given, v.at);
-    v.f = given.output("out", "P");
-    if (!made.is_none()) v.grid = given.memo<Grid>("grid", made).template values<T>(given, v.at);
-    run_at_points(given, kernels<T>().values, v, v.at);
+    Values<T> v = coefficients<T>(call, eps, grid, domain, threads);
+    take_points(call, v.at);
+    v.f = call.output("out", "P");
+    if (!memo.is_none()) v.grid = call.memo<Grid>("grid", memo).template values<T>(call, v.at);
+    run_at_points(call, kernels<T>().values, v, v.at);
   });
 }
 
-void cheb_eval_adjoint(Arguments& given, double eps, bool grid, const Domain& domain, const py::object&, int threads) {
-  given.dispatch([&](auto zero) {
+void cheb_eval_adjoint(Arguments& call, double eps, bool grid, const Domain& domain, const py::object&, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     ValuesAdjoint<T> v{};
-    v.forward = coefficients<T>(given, eps, grid, domain, threads);
-    take_points(given, v.forward.at);
-    v.grad = given.input("grad", "P");
-    v.dC = given.gradient_of("C");
-    v.dX = given.gradient_of("X");
-    run_at_points(given, kernels<T>().values_adjoint, v, v.forward.at);
+    v.forward = coefficients<T>(call, eps, grid, domain, threads);
+    take_points(call, v.forward.at);
+    v.grad = call.input("grad", "P");
+    v.dC = call.gradient_of("C");
+    v.dX = call.gradient_of("X");
+    run_at_points(call, kernels<T>().values_adjoint, v, v.forward.at);
   });
 }
 
 // Takes X and q.
 template <class T>
-Moments<T> particles(Arguments& given, const Sizes& n, double eps, int threads) {
+Moments<T> particles(Arguments& call, const Sizes& n, double eps, int threads) {
   Moments<T> m{};
-  m.at = setting<T>(given, int(n.size()), n.data(), eps, false, threads);
-  given.axes("n..", n.data(), int(n.size()));
-  given.size("d", std::int64_t(n.size()));
-  take_points(given, m.at);
-  m.q = given.input("q", "P");
+  m.at = setting<T>(call, int(n.size()), n.data(), eps, false, threads);
+  call.axes("n..", n.data(), int(n.size()));
+  call.size("d", std::int64_t(n.size()));
+  take_points(call, m.at);
+  m.q = call.input("q", "P");
   return m;
 }
 
-void cheb_moments(Arguments& given, const Sizes& n, double eps, int threads) {
-  given.dispatch([&](auto zero) {
+void cheb_moments(Arguments& call, const Sizes& n, double eps, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    Moments<T> m = particles<T>(given, n, eps, threads);
-    m.M = given.output("out", "n..");
-    run_at_points(given, kernels<T>().moments, m, m.at);
+    Moments<T> m = particles<T>(call, n, eps, threads);
+    m.M = call.output("out", "n..");
+    run_at_points(call, kernels<T>().moments, m, m.at);
   });
 }
 
-void cheb_moments_adjoint(Arguments& given, const Sizes& n, double eps, int threads) {
-  given.dispatch([&](auto zero) {
+void cheb_moments_adjoint(Arguments& call, const Sizes& n, double eps, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     MomentsAdjoint<T> m{};
-    m.forward = particles<T>(given, n, eps, threads);
-    m.grad = given.input("grad", "n..");
-    m.dX = given.gradient_of("X");
-    m.dq = given.gradient_of("q");
-    run_at_points(given, kernels<T>().moments_adjoint, m, m.forward.at);
+    m.forward = particles<T>(call, n, eps, threads);
+    m.grad = call.input("grad", "n..");
+    m.dX = call.gradient_of("X");
+    m.dq = call.gradient_of("q");
+    run_at_points(call, kernels<T>().moments_adjoint, m, m.forward.at);
   });
 }
 

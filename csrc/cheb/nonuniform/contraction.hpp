@@ -1,4 +1,4 @@
-// Without a grid, as exactly as the numbers: every polynomial at every point.
+// Contraction without a grid, exact to rounding: every polynomial at every point.
 #pragma once
 #include "cheb/nonuniform/args.hpp"
 #include "cheb/scattered/adjoint.hpp"
@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 
 using scattered::kAdjointPoints;
 
-// Coefficients as a Tucker tensor whose factors are the polynomials themselves.
+// Coefficients as a Tucker tensor whose factor functions are the polynomials themselves.
 template <class T>
 scattered::TuckerEval<T> as_tensor(const Setting<T>& at, const T* C) {
   scattered::TuckerEval<T> p{};
@@ -18,10 +18,7 @@ scattered::TuckerEval<T> as_tensor(const Setting<T>& at, const T* C) {
   return p;
 }
 
-constexpr int64_t kMostChunks = 64;               // of points, each with sums of its own
-constexpr int64_t kSumBytes = int64_t(16) << 20;  // all of them together, unless one is larger
-constexpr int64_t kLeadParts = 16;                // of the leading axes where chunks are few
-constexpr double kRoundNs = 4e6;                  // of one task between two looks at the interrupt flag
+constexpr int64_t kLeadParts = 16;  // of the leading axes if there are few chunks
 
 template <class T>
 class ContractedMoments {
@@ -31,29 +28,20 @@ class ContractedMoments {
     scattered::map_intervals(p_, intervals_);
     blocks_ = (p_.P + kAdjointPoints - 1) / kAdjointPoints;
     size_ = l_.lead * l_.rb_padded * columns_;
-    chunks_ = max<int64_t>(1, min(min(kMostChunks, kSumBytes / max<int64_t>(1, size_ * int64_t(sizeof(T)))), blocks_));
+    chunks_ = max<int64_t>(1, scattered::chunks_of<T>(blocks_, size_));
     parts_ = chunks_ < kLeadParts ? min(l_.lead, kLeadParts) : 1;
   }
 
-  // README (7). Which chunk a block of points belongs to follows from the sizes alone; a task has a chunk and a part of the leading axes.
+  // README (7). A task is a chunk of points and a part of the leading axes.
   int64_t run() {
     const Scratch<T> sums(chunks_ * size_);
     parallel_for(chunks_, p_.threads, double(size_) * 0.1,
                  [&](int64_t begin, int64_t end) { set_zero(sums + begin * size_, (end - begin) * size_); });
-    int64_t bad = -1;
     const double ns = double(size_ / parts_ + l_.total) * kMultiplyAddNs<T> * kAdjointPoints + 1000;
-    const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));
-    for (int64_t round = 0; round * step * chunks_ < blocks_; ++round)
-      parallel_for(chunks_ * parts_, p_.threads, ns * double(step), [&](int64_t begin, int64_t end) {
-        Scratch<T> work(work_size());
-        for (int64_t task = begin; task < end; ++task)
-          for (int64_t i = round * step; i < (round + 1) * step; ++i) {
-            const int64_t block = i * chunks_ + task / parts_;
-            if (block >= blocks_) break;
-            const int64_t found = add_block(block, task % parts_, work, sums + task / parts_ * size_);
-            if (found >= 0) note_first(bad, found);
-          }
-      });
+    const auto add = [&](int64_t block, int64_t chunk, int64_t part, T* work) {
+      return add_block(block, part, work, sums + chunk * size_);
+    };
+    const int64_t bad = scattered::for_chunks<T>(blocks_, chunks_, parts_, p_.threads, ns, work_size(), add);
     collect(sums);
     return bad;
   }
@@ -67,28 +55,18 @@ class ContractedMoments {
     const int64_t first = block * points, left = min<int64_t>(points, p_.P - first);
     T *ones = functions + l_.total * points, *u = ones + l_.rb_padded * points, *sign = u + d * points, *across = sign + d * points,
       *weighted = across + columns_ * points;
-    alignas(64) T q[points] = {};  // 0 where there is no point: it adds nothing
+    alignas(64) T q[points] = {};  // 0 for missing points, which add nothing
     __builtin_memcpy(q, m_.q + first, std::size_t(left) * sizeof(T));
     const int64_t bad = scattered::map_points<T, points>(p_, intervals_, first, u, sign);
     for (int k = 0; k < d; ++k)
       scattered::tabulate<T, points>(u + k * points, sign + k * points, l_.columns[k], functions + l_.column_at[k] * points);
     const T* rows = scattered::row_functions(l_, functions, ones, points);
-    scattered::turn(functions + l_.column_at[d - 1] * points, columns_, across);
     const int64_t begin = l_.lead * part / parts_, end = l_.lead * (part + 1) / parts_;
-    for (int64_t a = begin; a < end; ++a) {
-      int64_t at[kMaxAxes], rest = a;
-      for (int k = l_.leading - 1; k >= 0; --k) at[k] = rest % p_.r[k], rest /= p_.r[k];
-      for (int64_t i = 0; i < points; ++i) {
-        T weight = q[i];
-        for (int k = 0; k < l_.leading; ++k) weight *= functions[(l_.column_at[k] + at[k]) * points + i];
-        for (int64_t c = 0; c < columns_; ++c) weighted[i * columns_ + c] = across[i * columns_ + c] * weight;
-      }
-      scattered::add_outer(rows, l_.rb_padded, weighted, columns_, sums + a * l_.rb_padded * columns_);
-    }
+    scattered::add_core<T>(l_, p_.r, functions, rows, q, across, weighted, begin, end, sums);
     return bad;
   }
 
-  // The chunks' sums in their order, in double precision.
+  // Adds the chunks' sums in order, in double precision.
   void collect(const T* sums) const {
     parallel_for(l_.lead * l_.rb, p_.threads, double(chunks_ * l_.rc), [&](int64_t begin, int64_t end) {
       Scratch<double> row(l_.rc);

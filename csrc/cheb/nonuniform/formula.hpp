@@ -1,4 +1,4 @@
-// The maths of nonuniform cosine transforms. Equation numbers: README.md beside this file.
+// The formulas of nonuniform cosine transforms. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/lanes/hd.hpp"
@@ -8,12 +8,12 @@ namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
 constexpr int kMostTaps = 16;
-// The error of so many taps, flat random coefficients on three axes, relative in l2 (README, Measured).
+// The relative l2 error by the number of taps, for flat random coefficients on three axes (README, Measured).
 constexpr double kTapError[kMostTaps + 1] = {1,      1,      1.2e-1,  1.5e-2,  1.8e-3,  1.8e-4,  1.7e-5,  1.6e-6, 2.0e-7,
                                              2.5e-8, 3.5e-9, 4.5e-10, 4.2e-11, 3.7e-12, 4.0e-13, 5.5e-14, 1.5e-14};
 constexpr double kPi = 3.14159265358979323846;
 
-inline int taps_for(double eps) {  // on the host, which has the table
+inline int taps_for(double eps) {
   int taps = 2;
   while (taps < kMostTaps && kTapError[taps] > eps) ++taps;
   return taps;
@@ -28,13 +28,13 @@ QF_HD V window(V z, Element<V> beta) {
   return rest >= T(0) ? elementary::exp(V(beta * (square_root(V(rest > T(0) ? rest : V{})) - T(1)))) : V{};
 }
 
-// (2) where t in [-1, 1] lies among the grid's points 0, ..., H.
+// (2) the position of t in [-1, 1] among the grid points 0, ..., H.
 template <class V>
 QF_HD V position(V t, double H) {
   return elementary::angle(V(-t), square_root(V((1 - t) * (1 + t)))) * (H / kPi);
 }
 
-// The smallest size of the grid that the cosine transform likes: 2^k, 3 2^k or 5 2^k.
+// The smallest grid size that is fast to transform: 2^k, 3 2^k or 5 2^k.
 QF_HD int64_t friendly(int64_t least) {
   int64_t best = 1;
   while (best < least) best *= 2;

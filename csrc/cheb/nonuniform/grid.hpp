@@ -1,4 +1,4 @@
-// The grid in arccos t: its shape, and the way between coefficients and values on it.
+// The grid in arccos t: its shape, and transforms between coefficients and values on it.
 #pragma once
 #include "cheb/nonuniform/args.hpp"
 #include "cheb/nonuniform/formula.hpp"
@@ -8,16 +8,16 @@ namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
 constexpr int64_t kGhosts = kMostTaps / 2;  // points beyond either end of an axis that taps may touch
-constexpr int64_t kLeastGrid = 16;          // so that a ghost is the reflection of a point
-constexpr int64_t kTile = 16;    // grid cells an axis of a tile: no less than taps, so that every other tile is clear of this one
-constexpr double kNumberNs = 1;  // of one number that is read, scaled and written
+constexpr int64_t kLeastGrid = 16;          // so that every ghost is the reflection of a point
+constexpr int64_t kTile = 16;               // grid cells of a tile per axis, at least the number of taps: every other tile is independent
+constexpr double kNumberNs = 1;             // per number read, scaled and written
 
-// Three axes, the leading ones of a single point where there are fewer. Values lie at psi = pi j / H with cos psi = -t (2); around them
-// ghosts, their reflections; behind a row also what full vectors of taps read.
+// Three axes; missing ones come first and have one point. Values are at psi = pi j / H with cos psi = -t (2), surrounded by ghosts, their
+// reflections. Rows are padded, because taps are read in full vectors.
 struct GridShape {
   int taps;                                                       // of the window
   int64_t n[kGridAxes], H[kGridAxes], size[kGridAxes];            // coefficients, intervals, points with ghosts
-  int64_t tiles[kGridAxes], ghosts[kGridAxes], reach[kGridAxes];  // reach: how many points an axis' taps touch
+  int64_t tiles[kGridAxes], ghosts[kGridAxes], reach[kGridAxes];  // reach: the number of taps
 
   GridShape(int d, const int64_t* sizes, double eps) : taps(taps_for(eps)) {
     for (int k = 0; k < kGridAxes; ++k) {
@@ -34,7 +34,7 @@ struct GridShape {
   int64_t numbers() const { return size[0] * size[1] * size[2]; }
   int64_t inner() const { return (H[0] + 1) * (H[1] + 1) * (H[2] + 1); }
   int64_t tile_count() const { return tiles[0] * tiles[1] * tiles[2]; }
-  // The point that a point among the ghosts is.
+  // The point that a ghost reflects.
   int64_t reflected(int k, int64_t i) const {
     i -= ghosts[k];
     if (i < 0) i = -i;
@@ -135,7 +135,7 @@ class Grid : public GridShape {
     });
   }
 
-  // The points of axis k, ghosts included, that are point j of it: at most three.
+  // The points of axis k, ghosts included, that equal point j: at most three.
   int sources(int k, int64_t j, int64_t (&from)[3]) const {
     int count = 0;
     from[count++] = j + ghosts[k];

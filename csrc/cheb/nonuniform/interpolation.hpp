@@ -1,4 +1,4 @@
-// Between the grid and points: interpolation, and its transpose, spreading.
+// Interpolation from the grid to points, and its transpose, spreading.
 #pragma once
 #include "cheb/nonuniform/points.hpp"
 
@@ -10,7 +10,7 @@ double point_ns(const GridShape& g) {
   return 60 + double(g.reach[0] * g.reach[1]) * (g.taps > kMostTaps / 2 ? 2 : 1) * max(1.0, 8.0 / kLanes<T>) * 0.7;
 }
 
-// README (5): one value from the grid. Reads taps^2 rows of the grid, a vector or a few of each.
+// README (5): one value from the grid. Reads a few vectors of each of taps^2 rows.
 template <class T, int vectors>
 QF_HD T interpolate_one(const GridShape& g, const T* values, const Taps<T, vectors>& taps) {
   using V = Lanes<T>;
@@ -27,7 +27,7 @@ QF_HD T interpolate_one(const GridShape& g, const T* values, const Taps<T, vecto
   return sum(product);
 }
 
-// README (5). Points in batches, in the order of tiles: neighbours read the same part of the grid.
+// README (5). Points in batches, sorted by tiles: neighbours read the same part of the grid.
 template <class T>
 int64_t interpolate(const Setting<T>& at, const GridShape& g, const T* values, T* f) {
   Batch<T> batch(at, g);
@@ -68,9 +68,9 @@ void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch
   }
 }
 
-// README (6): q of the batch's points onto the grid. A tile is one task's. Its points touch less than two tiles an axis, so that of the
-// eight colours, which come one after the other, no two tiles of one touch the same number: every number of the grid is a sum in one order
-// for any number of threads.
+// README (6): q of the batch's points onto the grid, one task per tile. Its points touch less than two tiles per axis, so no two tiles of
+// one of eight colours touch the same number. Colours come one after another: every number is a sum in a fixed order for any number of
+// threads.
 template <class T>
 void spread(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t count, const T* q, T* values) {
   const double ns = double(count) / double(g.tile_count()) * point_ns<T>(g) + 1;

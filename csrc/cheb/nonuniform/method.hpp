@@ -1,4 +1,5 @@
-// Values and moments by whichever way costs less.
+// Values and moments by the cheaper algorithm, and their adjoints: values and moments are each other's in the coefficients and the weights;
+// slopes in the points are values of derivatives.
 #pragma once
 #include "cheb/nonuniform/contraction.hpp"
 #include "cheb/nonuniform/interpolation.hpp"
@@ -6,8 +7,7 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-// What a grid delivers: below, its rounding errors are as large as what is asked for. A position is rounded to about eps, and T_k
-// changes k times as much.
+// The least eps for the grid, whose rounding errors dominate below: a position is rounded to about eps, and T_k changes k times as much.
 template <class T>
 double least_eps(const Setting<T>& at) {
   if (sizeof(T) == 4) return 1e-5;
@@ -15,9 +15,9 @@ double least_eps(const Setting<T>& at) {
   for (int k = 0; k < at.d; ++k) longest = max(longest, at.n[k]);
   return max(1e-13, 4 * scattered::kEps<T> * double(longest));
 }
-constexpr double kGridNs = 4;  // of one number of the grid: three transforms, reflection
+constexpr double kGridNs = 4;  // per number of the grid: three transforms and reflection
 
-// By sizes alone, so that values and moments go the same way and stay transposes of each other to rounding.
+// Depends on sizes alone, so that values and moments use the same algorithm and remain transposes of each other to rounding.
 template <class T>
 bool takes_grid(const Setting<T>& at) {
   if (at.grid) return true;
@@ -49,8 +49,8 @@ int64_t values(const Values<T>& v) {
     return scattered::tucker_eval(p);
   }
   if (v.grid) {
-    const auto* made = static_cast<const Grid<T>*>(v.grid);
-    return interpolate(at, *made, made->values(), v.f);
+    const auto* grid = static_cast<const Grid<T>*>(v.grid);
+    return interpolate(at, *grid, grid->values(), v.f);
   }
   const Grid<T> grid(at);
   grid.fill(v.C);
@@ -60,7 +60,7 @@ int64_t values(const Values<T>& v) {
 template <class T>
 int64_t moments(const Moments<T>& m) {
   const Setting<T>& at = m.at;
-  if (is_empty(at)) {  // nothing to write, but the points must be right
+  if (is_empty(at)) {  // checks the points only
     const Scratch<T> f(at.P);
     return values<T>({at, nullptr, f, nullptr});
   }
@@ -69,6 +69,53 @@ int64_t moments(const Moments<T>& m) {
   const int64_t bad = spread_all(at, grid, m.q);
   if (bad < 0) grid.gather(m.M);
   return bad;
+}
+
+// Coefficients of the derivative along an axis, one pencil after another.
+template <class T>
+void differentiate_along(const Setting<T>& at, const T* C, int axis, T* D) {
+  int64_t before = 1, after = 1;
+  const int64_t n = at.n[axis];
+  for (int k = 0; k < at.d; ++k)
+    if (k != axis) (k < axis ? before : after) *= at.n[k];
+  parallel_for(before * after, at.threads, 2 * double(n), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i / after * n * after + i % after;
+      scattered::differentiate(C + first, n, after, D + first, after);
+    }
+  });
+}
+
+// README (8): dX[p, k] = weight_p df/dx_k for coefficients C, also at the ends of the interval, where arccos has an infinite slope.
+template <class T>
+int64_t slopes(const Setting<T>& at, const T* C, const T* weight, T* dX) {
+  int64_t numbers = 1;
+  for (int k = 0; k < at.d; ++k) numbers *= at.n[k];
+  const Scratch<T> D(numbers), f(at.P);
+  for (int k = 0; k < at.d; ++k) {
+    differentiate_along<T>(at, C, k, D);
+    const int64_t bad = values<T>({at, D, f, nullptr});
+    if (bad >= 0) return bad;
+    const T slope = T(2 / (at.hi[k] - at.lo[k]));
+    parallel_for(at.P, at.threads, kNumberNs, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) dX[p * at.d + k] = weight[p] * f[p] * slope;
+    });
+  }
+  return -1;
+}
+
+template <class T>
+int64_t values_adjoint(const ValuesAdjoint<T>& v) {
+  const Values<T>& forward = v.forward;
+  const int64_t bad = moments<T>({forward.at, v.grad, v.dC});
+  return bad < 0 ? slopes(forward.at, forward.C, v.grad, v.dX) : bad;
+}
+
+template <class T>
+int64_t moments_adjoint(const MomentsAdjoint<T>& m) {
+  const Moments<T>& forward = m.forward;
+  const int64_t bad = values<T>({forward.at, m.grad, m.dq, nullptr});
+  return bad < 0 ? slopes(forward.at, m.grad, forward.q, m.dX) : bad;
 }
 
 template <class T>

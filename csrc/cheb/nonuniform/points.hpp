@@ -1,4 +1,4 @@
-// Points among those of the grid: where each lies, in the order of tiles, and the weights of its taps.
+// Positions of points on the grid, sorted by tiles, and the weights of their taps.
 #pragma once
 #include "cheb/nonuniform/grid.hpp"
 #include "cheb/scattered/layout.hpp"
@@ -8,9 +8,9 @@ namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
 constexpr int64_t kBatch = int64_t(1) << 17;  // points that are sorted together: 5 MB
-constexpr double kLocateNs = 8;               // of one coordinate
+constexpr double kLocateNs = 8;               // per coordinate
 
-// Up to kBatch points of a call, in the order of the tiles in which their taps begin, within one in their own order.
+// Up to kBatch points of a call, sorted by the tiles in which their taps begin, in input order within a tile.
 template <class T>
 class Batch {
  public:
@@ -36,10 +36,10 @@ class Batch {
             if (i + j >= count) t[j] = t[0];
           t = scattered::to_reference(t, intervals_[k]);
           const V far = V{} + intervals_[k].far;
-          const auto good = (t <= far) & (t >= -far);
+          const auto valid = (t <= far) & (t >= -far);
           const V s = nonuniform::position(V(lower(higher(t, V{} - 1), V{} + 1)), double(grid_.H[axis]));
           for (int j = 0; j < W && i + j < count; ++j) {
-            if (!good[j]) note_first(bad, (first + i + j) * at_.d + k);
+            if (!valid[j]) note_first(bad, (first + i + j) * at_.d + k);
             position_[(i + j) * at_.d + k] = s[j];
             key[j] = key[j] * grid_.tiles[axis] + first_tap(s[j]) / kTile;
           }
@@ -52,10 +52,10 @@ class Batch {
   }
 
   const std::int32_t* order() const { return order_; }
-  const int64_t* start() const { return start_; }  // of every tile, and the end
+  const int64_t* start() const { return start_; }  // of every tile, and their end
   const double* position(int64_t i) const { return position_ + i * at_.d; }
   int64_t first() const { return first_; }
-  // The first grid point, ghosts counted, that a point at s touches.
+  // The first grid point, ghosts included, that a point at s touches.
   int64_t first_tap(double s) const { return int64_t(__builtin_ceil(s - 0.5 * grid_.taps)) + kGhosts; }
 
  private:
@@ -79,7 +79,7 @@ class Batch {
   int64_t first_ = 0;
 };
 
-// The weights of one point's taps: single numbers on the leading axes, vectors on the last; and where they begin.
+// The weights of one point's taps, single numbers on the leading axes and vectors on the last, and their first grid points.
 template <class T, int vectors>
 struct Taps {
   using V = Lanes<T>;
@@ -111,7 +111,7 @@ struct Taps {
   }
 };
 
-// f(number of vectors that hold the taps of an axis), a constant.
+// f(number of vectors for the taps of an axis), a constant.
 template <class T, class F>
 void with_vectors(int taps, F&& f) {
   constexpr int W = kLanes<T>, half = kMostTaps / 2;

@@ -1,7 +1,6 @@
 // Arrays from Python -> args, checked. Computes nothing.
 #include <pybind11/stl.h>
 
-#include <cstdio>
 #include <vector>
 
 #include "cheb/particles/args.hpp"
@@ -17,50 +16,45 @@ using Numbers = std::vector<double>;  // the cutoff, then the coefficients
 
 // Takes X, q and targets.
 template <class T>
-ShortRange<T> particles(Arguments& given, const Numbers& bracket, int threads) {
-  given.require(bracket.size() > 1 && bracket.size() <= kMostTerms + 1, "bracket must be a cutoff and between 1 and 96 coefficients");
-  given.require(bracket[0] > 0 && bracket[0] < 1e150, "the cutoff must be positive and finite");
+ShortRange<T> particles(Arguments& call, const Numbers& bracket, int threads) {
+  call.require(bracket.size() > 1 && bracket.size() <= kMostTerms + 1, "bracket must be a cutoff and between 1 and 96 coefficients");
+  call.require(bracket[0] > 0 && bracket[0] < 1e150, "the cutoff must be positive and finite");
   ShortRange<T> p{};
-  p.X = given.input("X", "P 3");
-  p.q = given.input("q", "P");
-  p.targets = given.input("targets", "N 3");
-  p.P = given["P"], p.N = given["N"], p.threads = threads;
+  p.X = call.input("X", "P 3");
+  p.q = call.input("q", "P");
+  p.targets = call.input("targets", "N 3");
+  p.P = call["P"], p.N = call["N"], p.threads = threads;
   p.bracket = {bracket[0], bracket.data() + 1, int(bracket.size()) - 1};
   return p;
 }
 
-// Runs a kernel, and refuses the coordinate that it found to be bad.
+// Runs a kernel, and refuses the invalid coordinate that it returns.
 template <class T, class Kernel, class Args>
-void run(const Arguments& given, Kernel* kernel, const Args& args, const ShortRange<T>& p) {
-  std::int64_t at = given.run(kernel, args);
-  if (at < 0) return;
-  const bool target = at >= 3 * p.P;
-  if (target) at -= 3 * p.P;
-  char text[160];
-  std::snprintf(text, sizeof text, "%s[%lld, %d] = %.17g, expected a finite number", target ? "targets" : "X", (long long)(at / 3),
-                int(at % 3), double((target ? p.targets : p.X)[at]));
-  given.refuse(text);
+void run(const Arguments& call, Kernel* kernel, const Args& args, const ShortRange<T>& p) {
+  const std::int64_t at = call.run(kernel, args), target = at - 3 * p.P;
+  if (target >= 0) call.refuse_entry("targets", target, double(p.targets[target]), "a finite number");
+  if (at >= 0) call.refuse_entry("X", at, double(p.X[at]), "a finite number");
 }
 
-void short_range(Arguments& given, const Numbers& bracket, int threads) {
-  given.dispatch([&](auto zero) {
+void short_range(Arguments& call, const Numbers& bracket, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    ShortRange<T> p = particles<T>(given, bracket, threads);
-    p.f = given.output("out", "N");
-    run(given, kernels<T>().short_range, p, p);
+    ShortRange<T> p = particles<T>(call, bracket, threads);
+    p.f = call.output("out", "N");
+    run(call, kernels<T>().short_range, p, p);
   });
 }
 
-void short_range_adjoint(Arguments& given, const Numbers& bracket, int threads) {
-  given.dispatch([&](auto zero) {
+void short_range_adjoint(Arguments& call, const Numbers& bracket, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     ShortRangeAdjoint<T> v{};
-    v.forward = particles<T>(given, bracket, threads);
-    v.grad = given.input("grad", "N");
-    v.dX = given.gradient_of("X");
-    v.dq = given.gradient_of("q");
-    v.dtargets = given.gradient_of("targets");
-    run(given, kernels<T>().short_range_adjoint, v, v.forward);
+    v.forward = particles<T>(call, bracket, threads);
+    v.grad = call.input("grad", "N");
+    v.dX = call.gradient_of("X");
+    v.dq = call.gradient_of("q");
+    v.dtargets = call.gradient_of("targets");
+    run(call, kernels<T>().short_range_adjoint, v, v.forward);
   });
 }
 

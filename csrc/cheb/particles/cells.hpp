@@ -1,4 +1,4 @@
-// Sources in the order of the cells of a grid, so that those near a point are a few runs of memory.
+// Sources sorted by the cells of a grid, so that those near a point are a few runs of memory.
 #pragma once
 #include "cheb/particles/args.hpp"
 #include "core/lanes/lanes.hpp"
@@ -7,14 +7,13 @@
 namespace quatrefoil::cheb::particles {
 inline namespace QF_ISA {
 
-constexpr double kSlack = 1e-6;    // of the cutoff, for the rounding of cells' walls
-constexpr double kPerCell = 0.25;  // sources, where they are so thin that more cells would cost more than they save
-constexpr double kEdges[3] = {0.5, 0.5,
-                              0.125};  // of the cutoff: along the last axis, where cells are one behind the other, they cost least
-constexpr double kLargest = 1e150;     // an extent whose square is no infinity; beyond, an axis is one cell
-constexpr double kSortNs = 10;         // of a point that is counted and moved
+constexpr double kSlack = 1e-6;                  // of the cutoff, for rounding errors of cell boundaries
+constexpr double kPerCell = 0.25;                // least sources per cell: more cells would cost more than they save
+constexpr double kEdges[3] = {0.5, 0.5, 0.125};  // of the cutoff; cells along the last axis are contiguous and cost least
+constexpr double kLargest = 1e150;               // extents above it, with squares near infinity, make an axis one cell
+constexpr double kSortNs = 10;                   // per sorted point
 
-// A grid of cells over a cloud of points. Coordinates are taken from its corner, in double precision.
+// A grid of cells over a set of points. Coordinates are relative to its corner, in double precision.
 template <class T>
 class Cells {
  public:
@@ -41,7 +40,7 @@ class Cells {
   }
   int64_t count() const { return cells_[0] * cells_[1] * cells_[2]; }
 
-  // Points in the order of cells, within one in their own order, and where each cell starts.
+  // Sorts points by cell, in input order within a cell; `start` of each cell.
   void sort(const T* points, int64_t count, int64_t* order, int64_t* start) const {
     const Scratch<int64_t> cell(count);
     set_zero<int64_t>(start, this->count() + 1);
@@ -60,7 +59,7 @@ class Cells {
     start[0] = 0;
   }
 
-  // f(first, last) for runs of cells, last included, that hold all sources within the cutoff of a point.
+  // f(first, last) for runs of cells, last included, that contain all sources within the cutoff of a point.
   template <class F>
   void near(const T* point, F&& f) const {
     double at[3];
@@ -81,12 +80,12 @@ class Cells {
 
  private:
   static double along(double extent, double edge) { return extent < kLargest && extent >= 2 * edge ? __builtin_floor(extent / edge) : 1; }
-  // Of axis k; NaN, which an infinite extent makes, is in the first.
+  // The cell along axis k; the first for NaN, from an infinite extent.
   int64_t index(int k, double at) const {
     const double cell = at * per_length_[k];
     return cell >= double(cells_[k]) ? cells_[k] - 1 : cell > 0 ? int64_t(cell) : 0;
   }
-  // The squared distance along axis k from a coordinate to a cell; the outer ones have no end.
+  // The squared distance along axis k from a coordinate to a cell; outer cells are unbounded.
   double to_slab(int k, int64_t cell, double at) const {
     double far = 0;
     if (cell > 0) far = max(far, double(cell) * edge_[k] - at);
@@ -98,7 +97,7 @@ class Cells {
   int64_t cells_[3];
 };
 
-// Sources with weights, sorted, a coordinate an array. Behind the last one there is room for a vector.
+// Sorted sources with weights, one array per coordinate, padded by a vector.
 template <class T>
 class Sources : public Cells<T> {
  public:

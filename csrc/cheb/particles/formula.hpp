@@ -1,4 +1,4 @@
-// The maths of one pair. Equation numbers: README.md beside this file.
+// The formulas of one pair. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "core/lanes/lanes.hpp"
@@ -6,14 +6,13 @@
 namespace quatrefoil::cheb::particles {
 inline namespace QF_ISA {
 
-// (7) the bracket and twice its derivative by s = r^2 of so many vectors; at s = 0 without 1/r. c: the long part by powers of x = scale s
-// - 1.
+// (7) The bracket and twice its derivative by s = r^2, without 1/r at s = 0. c: coefficients of the long part in powers of x = scale s - 1.
 template <int vectors, class V>
 struct Pairs {
   V value[vectors], slope[vectors];
 
   template <bool slopes>
-  QF_HD void find(const V (&s)[vectors], const Element<V>* c, int terms, Element<V> scale) {
+  QF_HD void compute(const V (&s)[vectors], const Element<V>* c, int terms, Element<V> scale) {
     using T = Element<V>;
     V x[vectors], p[vectors], dp[vectors] = {};
     for (int v = 0; v < vectors; ++v)

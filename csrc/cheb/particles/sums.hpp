@@ -1,5 +1,5 @@
-// Sums over the sources near each point: the candidates of the cells around it are met in full vectors, those within the cutoff are moved
-// side by side, and only of these the bracket is computed. A candidate is four numbers read, most of them from L1.
+// Sums over the sources near each point, and their adjoint. Candidates from the cells around a point are read in full vectors, those within
+// the cutoff are packed, and the bracket is computed for these. A candidate takes four reads, mostly from L1.
 #pragma once
 #include "cheb/particles/cells.hpp"
 #include "cheb/particles/formula.hpp"
@@ -10,8 +10,7 @@ inline namespace QF_ISA {
 
 constexpr double kCandidateNs = 0.5, kNeighbourNs = 2;  // `quatrefoil bench cheb`: README, Measured
 
-// What is summed for a point x_i over sources y_p with weights w_p: f_i = sum_p w_p B(|x_i - y_p|^2), and its slope in x_i. Each is
-// multiplied by the point's factor, if there is one.
+// f_i = sum_p w_p B(|x_i - y_p|^2) over sources y_p with weights w_p, and its slope in x_i times a factor.
 template <class T>
 struct Results {
   T *value, *slope;  // (n,), (n, 3); either may be null
@@ -21,7 +20,7 @@ struct Results {
 template <class T, bool slopes>
 class Neighbours {
   using V = Lanes<T>;
-  static constexpr int W = kLanes<T>, kVectors = slopes ? 2 : 4, kBlock = kVectors * W, kRoom = 64 * W, kKept = slopes ? 5 : 2;
+  static constexpr int W = kLanes<T>, kVectors = slopes ? 2 : 4, kBlock = kVectors * W, kRoom = 64 * W, kRows = slopes ? 5 : 2;
 
  public:
   explicit Neighbours(const Bracket& bracket) : terms_(bracket.terms), square_(T(bracket.cutoff * bracket.cutoff)) {
@@ -36,8 +35,8 @@ class Neighbours {
     count_ = 0;
   }
 
-  // The sources [first, last), as they lie. Without a branch on what is near, which nothing could foresee.
-  void meet(const Sources<T>& sources, int64_t first, int64_t last) {
+  // Packs the near ones of the sources [first, last), without an unpredictable branch.
+  void add(const Sources<T>& sources, int64_t first, int64_t last) {
     const T *x = sources.coordinate(0), *y = sources.coordinate(1), *z = sources.coordinate(2), *w = sources.weight();
     const V at[3] = {at_[0], at_[1], at_[2]}, square = broadcast<V>(square_);
     check_(double(last - first) * kCandidateNs);
@@ -47,12 +46,12 @@ class Neighbours {
       for (int64_t i = first; i < stop; i += W) {
         const V d[3] = {at[0] - load<V>(x + i), at[1] - load<V>(y + i), at[2] - load<V>(z + i)};
         const V s = multiply_add(d[2], d[2], multiply_add(d[1], d[1], V(d[0] * d[0])));
-        const int64_t here = min<int64_t>(stop - i, W);
-        const unsigned near = bits(s < square) & ((2u << (here - 1)) - 1);
-        compress(s, near, kept_[0] + count);
-        compress(load<V>(w + i), near, kept_[1] + count);
+        const int64_t valid = min<int64_t>(stop - i, W);
+        const unsigned near = bits(s < square) & ((2u << (valid - 1)) - 1);
+        compress(s, near, packed_[0] + count);
+        compress(load<V>(w + i), near, packed_[1] + count);
         if constexpr (slopes)
-          for (int k = 0; k < 3; ++k) compress(d[k], near, kept_[2 + k] + count);
+          for (int k = 0; k < 3; ++k) compress(d[k], near, packed_[2 + k] + count);
         count += __builtin_popcount(near);
       }
       count_ = count, first = stop;
@@ -60,12 +59,12 @@ class Neighbours {
     }
   }
 
-  // What has been summed, when the rest is padded to a full block.
+  // The sums, after padding the rest to a full block.
   void end(T* value, T* slope) {
     const int64_t full = round_up(count_, kBlock);
     for (int64_t i = count_; i < full; ++i) {
-      for (int k = 1; k < kKept; ++k) kept_[k][i] = T(0);
-      kept_[0][i] = square_;
+      for (int k = 1; k < kRows; ++k) packed_[k][i] = T(0);
+      packed_[0][i] = square_;
     }
     count_ = full;
     if (full) add_up(full);
@@ -75,29 +74,29 @@ class Neighbours {
   }
 
  private:
-  // Takes the first n of those that are kept, a multiple of a block; those behind them, less than a block, move up.
+  // Sums the first n packed sources, a multiple of a block; the remaining ones, less than a block, move up.
   void add_up(int64_t n) {
     for (int64_t i = 0; i < n; i += kBlock) {
       V s[kVectors];
-      for (int v = 0; v < kVectors; ++v) s[v] = load<V>(kept_[0] + i + v * W);
-      Pairs<kVectors, V> found;
-      found.template find<slopes>(s, c_, terms_, scale_);
+      for (int v = 0; v < kVectors; ++v) s[v] = load<V>(packed_[0] + i + v * W);
+      Pairs<kVectors, V> pairs;
+      pairs.template compute<slopes>(s, c_, terms_, scale_);
       for (int v = 0; v < kVectors; ++v) {
-        const V weight = load<V>(kept_[1] + i + v * W);
-        value_ = multiply_add(weight, found.value[v], value_);
+        const V weight = load<V>(packed_[1] + i + v * W);
+        value_ = multiply_add(weight, pairs.value[v], value_);
         if constexpr (slopes) {
-          const V pull = weight * found.slope[v];
-          for (int k = 0; k < 3; ++k) slope_[k] = multiply_add(pull, load<V>(kept_[2 + k] + i + v * W), slope_[k]);
+          const V pull = weight * pairs.slope[v];
+          for (int k = 0; k < 3; ++k) slope_[k] = multiply_add(pull, load<V>(packed_[2 + k] + i + v * W), slope_[k]);
         }
       }
     }
     count_ -= n;
-    for (int k = 0; k < kKept; ++k)
-      for (int64_t i = 0; i < count_; i += W) store(kept_[k] + i, load<V>(kept_[k] + n + i));
+    for (int k = 0; k < kRows; ++k)
+      for (int64_t i = 0; i < count_; i += W) store(packed_[k] + i, load<V>(packed_[k] + n + i));
     check_(double(n) * kNeighbourNs);
   }
 
-  alignas(64) T kept_[kKept][kRoom + 2 * W] = {};  // r^2, the weight, the three differences
+  alignas(64) T packed_[kRows][kRoom + 2 * W] = {};  // r^2, the weight, the three differences
   T c_[kMostTerms];
   int terms_;
   T scale_, square_;
@@ -106,7 +105,7 @@ class Neighbours {
   InterruptCheck check_;
 };
 
-// The sums at n points. Each is one task's, in an order that the arrays alone decide.
+// The sums at n points, each in one task, in an order that depends on the arrays alone.
 template <class T, bool slopes>
 void sums(const T* from, const T* weights, int64_t count, const T* points, int64_t n, const Bracket& bracket, const Results<T>& to,
           int threads) {
@@ -120,7 +119,7 @@ void sums(const T* from, const T* weights, int64_t count, const T* points, int64
   const Scratch<int64_t> order(n);
   {
     const Scratch<int64_t> start(sources.Cells<T>::count() + 1);
-    sources.sort(points, n, order, start);  // neighbours one after the other: they meet the same sources
+    sources.sort(points, n, order, start);  // adjacent points read the same sources
   }
   const double each_ns = 200 + min<double>(double(count), 500) * kNeighbourNs;
   parallel_for(n, threads, each_ns, [&](int64_t begin, int64_t end) {
@@ -128,7 +127,7 @@ void sums(const T* from, const T* weights, int64_t count, const T* points, int64
     for (int64_t j = begin; j < end; ++j) {
       const int64_t i = order[j];
       near.begin(points + 3 * i);
-      sources.near(points + 3 * i, [&](int64_t a, int64_t b) { near.meet(sources, sources.start()[a], sources.start()[b + 1]); });
+      sources.near(points + 3 * i, [&](int64_t a, int64_t b) { near.add(sources, sources.start()[a], sources.start()[b + 1]); });
       T value, slope[3] = {};
       near.end(&value, slope);
       if (to.value) to.value[i] = value;
@@ -162,6 +161,17 @@ int64_t short_range(const ShortRange<T>& p) {
   const int64_t bad = first_bad(p);
   if (bad < 0) sums<T, false>(p.X, p.q, p.P, p.targets, p.N, p.bracket, {p.f, nullptr, nullptr}, p.threads);
   return bad;
+}
+
+// README (8): the bracket is symmetric, so particles and targets change places.
+template <class T>
+int64_t short_range_adjoint(const ShortRangeAdjoint<T>& v) {
+  const ShortRange<T>& p = v.forward;
+  const int64_t bad = first_bad(p);
+  if (bad >= 0) return bad;
+  sums<T, true>(p.X, p.q, p.P, p.targets, p.N, p.bracket, {nullptr, v.dtargets, v.grad}, p.threads);
+  sums<T, true>(p.targets, v.grad, p.N, p.X, p.P, p.bracket, {v.dq, v.dX, p.q}, p.threads);
+  return -1;
 }
 
 }  // namespace QF_ISA

@@ -8,19 +8,19 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// The buffers of one thread: kAdjointPoints points, column after column.
+// The buffers of one thread for kAdjointPoints points.
 template <class T>
 struct AdjointWork {
   T *functions, *derivatives, *bar;  // F_k, F_k', and the gradient of F_k: [total][points]
-  T *rows, *rows_bar;                // those of axis d - 2, or a stand-in
+  T *rows, *rows_bar;                // those of axis d - 2, or for d = 1 of a row of ones
   T *u, *sign;                       // [d][points]
   T* polynomials;                    // [n][points]
   T* across;                         // [points][columns], a transposed axis
   T* weighted;                       // the same times a weight per point
 };
 
-// README (6): gradients of the factor functions at kLanes x kAdjointVectors points, but for the factor grad. Reads the core once; each of
-// its numbers serves both the sum over c and the gradient of c.
+// README (6): gradients of the factor functions at kLanes x kAdjointVectors points, without the factor grad. Reads the core once; each
+// number serves the sum over c and the gradient of c.
 template <class T>
 void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>& w, int64_t at) {
   using V = Lanes<T>;
@@ -64,8 +64,7 @@ void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>
   }
 }
 
-// Lanes for a row of `columns` numbers, a multiple of kAdjointColumns: whole vectors where they fit, else vectors of kAdjointColumns.
-// f gets a number of the lane type.
+// f(V{}) with the lane type for rows of `columns` numbers, a multiple of kAdjointColumns: whole vectors if they fit, else kAdjointColumns.
 template <class T, class F>
 void with_column_lanes(int64_t columns, F&& f) {
   if (kLanes<T> > kAdjointColumns && columns % kLanes<T>)
@@ -90,7 +89,7 @@ void turn(const T* in, int64_t columns, T* out) {
   });
 }
 
-// sums[m][c] += sum over the points of left[m][point] right[point][c], in the order of the points. Reads and writes sums once.
+// sums[m][c] += sum of left[m][point] right[point][c] over the points in order. Reads and writes sums once.
 template <class T>
 void add_outer(const T* left, int64_t rows, const T* right, int64_t columns, T* sums) {
   with_column_lanes<T>(columns, [&](auto lane) {
@@ -109,6 +108,56 @@ void add_outer(const T* left, int64_t rows, const T* right, int64_t columns, T* 
   });
 }
 
+// README (7): dcore for leading indices [begin, end) of one block of points with weights, added to a chunk's sums.
+template <class T>
+void add_core(const Layout<T>& l, const int64_t* r, const T* functions, const T* rows, const T* weights, T* across, T* weighted,
+              int64_t begin, int64_t end, T* sums) {
+  constexpr int64_t points = kAdjointPoints;
+  const int64_t columns = l.columns[l.d - 1];
+  turn(functions + l.column_at[l.d - 1] * points, columns, across);
+  for (int64_t a = begin; a < end; ++a) {
+    int64_t at[kMaxAxes], rest = a;
+    for (int k = l.leading - 1; k >= 0; --k) at[k] = rest % r[k], rest /= r[k];
+    for (int64_t i = 0; i < points; ++i) {
+      T weight = weights[i];
+      for (int k = 0; k < l.leading; ++k) weight *= functions[(l.column_at[k] + at[k]) * points + i];
+      for (int64_t c = 0; c < columns; ++c) weighted[i * columns + c] = across[i * columns + c] * weight;
+    }
+    add_outer(rows, l.rb_padded, weighted, columns, sums + a * l.rb_padded * columns);
+  }
+}
+
+constexpr int64_t kMaxChunks = 64;                  // independent partial sums
+constexpr int64_t kChunkBytes = int64_t(16) << 20;  // of all of them together, unless one is larger
+constexpr double kRoundNs = 4e6;                    // of one chunk between two checks for interrupts
+
+// The number of chunks of points, which have sums of `size` numbers each.
+template <class T>
+int64_t chunks_of(int64_t blocks, int64_t size) {
+  return min(min(kMaxChunks, max<int64_t>(1, kChunkBytes / max<int64_t>(1, size * int64_t(sizeof(T))))), blocks);
+}
+
+// f(block, chunk, part, work) -> the first invalid coordinate or -1, for all blocks of each chunk in order: those with number chunk modulo
+// `chunks`. Tasks are parts of chunks, and `ns` is the time of a block. Sizes alone determine the order of a chunk's sums: the same bits
+// for any number of threads.
+template <class T, class F>
+int64_t for_chunks(int64_t blocks, int64_t chunks, int64_t parts, int threads, double ns, int64_t work_size, F&& f) {
+  const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk in one round
+  int64_t bad = -1;
+  for (int64_t round = 0; round * step * chunks < blocks; ++round)
+    parallel_for(chunks * parts, threads, ns * double(step), [&](int64_t begin, int64_t end) {
+      const Scratch<T> work(work_size);
+      for (int64_t task = begin; task < end; ++task)
+        for (int64_t i = round * step; i < (round + 1) * step; ++i) {
+          const int64_t block = i * chunks + task / parts;
+          if (block >= blocks) break;
+          const int64_t invalid = f(block, task / parts, task % parts, static_cast<T*>(work));
+          if (invalid >= 0) note_first(bad, invalid);
+        }
+    });
+  return bad;
+}
+
 // The partial sums of one chunk of points: dcore as [lead][b][c] and the dfactors as [k][c], axes padded.
 template <class T>
 struct Sums {
@@ -121,29 +170,18 @@ struct Sums {
   }
 };
 
-// README (7): dcore and dfactors of one block of points, added to the chunk's sums.
+// README (7): dfactors of one block of points, added to the chunk's sums.
 template <class T>
-void add_block(const Packed<T>& g, const TuckerEval<T>& p, const Sums<T>& layout, const AdjointWork<T>& w, const T* grad, T* sums) {
+void add_factors(const Packed<T>& g, const Sums<T>& layout, const AdjointWork<T>& w, T* sums) {
   for (int k = 0; k < g.d; ++k) {
     const int64_t n = round_up(g.rows[k], kAdjointRows);
     tabulate<T, kAdjointPoints>(w.u + k * kAdjointPoints, w.sign + k * kAdjointPoints, n, w.polynomials);
     turn(w.bar + g.column_at[k] * kAdjointPoints, g.columns[k], w.across);
     add_outer(w.polynomials, n, w.across, g.columns[k], sums + layout.factor_at[k]);
   }
-  const int64_t columns = g.columns[g.d - 1];
-  turn(w.functions + g.column_at[g.d - 1] * kAdjointPoints, columns, w.across);
-  Odometer index;
-  for (int64_t a = 0; a < g.lead; ++a, index.advance(p.r, g.leading)) {
-    for (int64_t i = 0; i < kAdjointPoints; ++i) {
-      T weight = grad[i];
-      for (int k = 0; k < g.leading; ++k) weight *= w.functions[(g.column_at[k] + index.at[k]) * kAdjointPoints + i];
-      for (int64_t c = 0; c < columns; ++c) w.weighted[i * columns + c] = w.across[i * columns + c] * weight;
-    }
-    add_outer(w.rows, g.rb_padded, w.weighted, columns, sums + a * g.rb_padded * columns);
-  }
 }
 
-// dX of one block, README (8); scales `bar` by grad on the way.
+// README (8): dX of one block; also multiplies `bar` by grad.
 template <class T>
 void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const AdjointWork<T>& w, const T* grad, int64_t left, T* dX) {
   using V = Lanes<T>;
@@ -165,7 +203,7 @@ void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const Adjo
   }
 }
 
-// What all chunks share.
+// Shared by all chunks.
 template <class T>
 struct AdjointPlan {
   Packed<T> g;
@@ -199,13 +237,13 @@ struct AdjointPlan {
   }
 };
 
-// One block of kAdjointPoints points: dX is written, dcore and dfactors are added to the chunk's sums.
+// One block of kAdjointPoints points: writes dX, and adds dcore and dfactors to the chunk's sums.
 template <class T>
 int64_t adjoint_block(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q, const AdjointWork<T>& w, int64_t block, T* sums) {
   const TuckerEval<T>& p = q.forward;
   const Packed<T>& g = plan.g;
   const int64_t first = block * kAdjointPoints, left = min<int64_t>(kAdjointPoints, p.P - first);
-  alignas(64) T grad[kAdjointPoints] = {};  // 0 where there is no point: it adds nothing
+  alignas(64) T grad[kAdjointPoints] = {};  // 0 for missing points, which add nothing
   __builtin_memcpy(grad, q.grad + first, std::size_t(left) * sizeof(T));
   const int64_t bad = map_points<T, kAdjointPoints>(p, plan.intervals, first, w.u, w.sign);
   for (int k = 0; k < g.d; ++k)
@@ -219,15 +257,12 @@ int64_t adjoint_block(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q,
   if (g.d == 1) set_zero(w.rows_bar, g.rb_padded * kAdjointPoints);
   for (int64_t i = 0; i < kAdjointPoints; i += kAdjointVectors * kLanes<T>) contract_adjoint(g, p.r, w, i);
   coordinate_gradients(g, p, w, grad, left, q.dX + first * p.d);
-  add_block(g, p, plan.sums, w, grad, sums);
+  add_factors(g, plan.sums, w, sums);
+  add_core(g, p.r, w.functions, w.rows, grad, w.across, w.weighted, 0, g.lead, sums);
   return bad;
 }
 
-constexpr int64_t kMaxChunks = 64;                  // independent partial sums
-constexpr int64_t kChunkBytes = int64_t(16) << 20;  // all of them together
-constexpr double kRoundNs = 4e6;                    // of one chunk between two looks at the interrupt flag
-
-// The chunks' sums in their order, in double precision.
+// Adds the chunks' sums in order, in double precision.
 template <class T>
 void collect(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q, const T* sums, int64_t chunks) {
   const TuckerEval<T>& p = q.forward;
@@ -244,32 +279,19 @@ void collect(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q, const T*
     for (int64_t i = 0; i < p.n[k]; ++i) add(plan.sums.factor_at[k] + i * g.columns[k], p.r[k], q.dfactors[k] + i * p.r[k]);
 }
 
-// Per block of points: reads X and grad, writes dX, reads and writes one chunk's sums. Which chunk a block belongs to, and the order
-// within it, follow from P and the sizes alone: the same bits for any number of threads.
+// Per block of points: reads X and grad, writes dX, reads and writes one chunk's sums.
 template <class T>
 int64_t tucker_eval_adjoint(const TuckerEvalAdjoint<T>& q) {
   const TuckerEval<T>& p = q.forward;
   const AdjointPlan<T> plan(p);
-  const int64_t blocks = (p.P + kAdjointPoints - 1) / kAdjointPoints, size = plan.sums.total;
-  const int64_t affordable = max<int64_t>(1, kChunkBytes / max<int64_t>(1, size * int64_t(sizeof(T))));
-  const int64_t chunks = min(min(kMaxChunks, affordable), blocks);
+  const int64_t blocks = (p.P + kAdjointPoints - 1) / kAdjointPoints, size = plan.sums.total, chunks = chunks_of<T>(blocks, size);
   Scratch<T> sums(chunks * size);
   set_zero<T>(sums, chunks * size);
   const double ns = 3 * plan.g.multiply_adds * kMultiplyAddNs<T> * kAdjointPoints + 1000;
-  const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk in one round
-  int64_t bad = -1;
-  for (int64_t round = 0; round * step * chunks < blocks; ++round)
-    parallel_for(chunks, p.threads, ns * double(step), [&](int64_t begin, int64_t end) {
-      Scratch<T> work(plan.work_size());
-      const AdjointWork<T> w = plan.divide(work);
-      for (int64_t chunk = begin; chunk < end; ++chunk)
-        for (int64_t i = round * step; i < (round + 1) * step; ++i) {
-          const int64_t block = i * chunks + chunk;
-          if (block >= blocks) break;
-          const int64_t found = adjoint_block(plan, q, w, block, sums + chunk * size);
-          if (found >= 0) note_first(bad, found);
-        }
-    });
+  const int64_t bad =
+      for_chunks<T>(blocks, chunks, 1, p.threads, ns, plan.work_size(), [&](int64_t block, int64_t chunk, int64_t, T* work) {
+        return adjoint_block(plan, q, plan.divide(work), block, sums + chunk * size);
+      });
   collect<T>(plan, q, sums, chunks);
   return bad;
 }

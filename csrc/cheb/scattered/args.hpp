@@ -1,4 +1,4 @@
-// The ABI between bind.cpp and the kernels: pointers, sizes. All arrays are C-contiguous.
+// The ABI between bind.cpp and the kernels: pointers and sizes of C-contiguous arrays.
 #pragma once
 #include <cstdint>
 
@@ -6,7 +6,7 @@
 
 namespace quatrefoil::cheb::scattered {
 
-constexpr int kMaxAxes = 16;  // as many as a View has
+constexpr int kMaxAxes = 16;  // the limit of View
 
 template <class T>
 struct TuckerEval {
@@ -18,10 +18,10 @@ struct TuckerEval {
   T* f;        // (P,)
   std::int64_t P;
   double lo[kMaxAxes], hi[kMaxAxes];
-  bool dense;        // no factors: their columns are the Chebyshev polynomials themselves, the core is the coefficients, r is n
-  bool extrapolate;  // points outside the domain are taken too
+  bool dense;        // no factors: the core has the Chebyshev coefficients, r is n
+  bool extrapolate;  // accept points outside the domain
   int threads;
-  const void* packed;  // core and factors as `pack` has laid them out, which are then not read; null: the kernel does it itself
+  const void* packed;  // the result of `pack`, read instead of core and factors, or null
 };
 
 template <class T>
@@ -33,12 +33,11 @@ struct TuckerEvalAdjoint {
   T* dX;  // (P, d)
 };
 
-// f in `value`, and as asked its derivatives.
 template <class T>
 struct TuckerDerivatives {
   TuckerEval<T> value;
   T* gradient;  // (P, d), or null
-  T* hessian;   // (P, d, d), or null; asked for with the gradient only
+  T* hessian;   // (P, d, d), or null; only with the gradient
 };
 
 template <class T>
@@ -48,15 +47,15 @@ struct TuckerDerivativesAdjoint {
   const T* grad_hessian;       // (P, d, d), or null
 };
 
-// A kernel returns the index within X of the first coordinate that is NaN or outside its interval, or -1; the outputs are then not to be
-// used.
+// A kernel returns the index within X of the first coordinate that is NaN or outside its interval, or -1. Otherwise the outputs are
+// invalid.
 template <class T>
 struct Kernels {
   std::int64_t (*tucker_eval)(const TuckerEval<T>&);
-  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);  // makes its own layout, another one
+  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);  // has a layout of its own
   std::int64_t (*tucker_derivatives)(const TuckerDerivatives<T>&);
   std::int64_t (*tucker_derivatives_adjoint)(const TuckerDerivativesAdjoint<T>&);
-  void* (*pack)(const TuckerEval<T>&);  // reads core and factors alone
+  void* (*pack)(const TuckerEval<T>&);  // reads only core and factors
   void (*discard)(void* packed);
 };
 

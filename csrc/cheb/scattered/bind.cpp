@@ -17,16 +17,16 @@ namespace {
 
 // Takes core and factors.
 template <class T>
-TuckerEval<T> tensor(Arguments& given) {
+TuckerEval<T> tensor(Arguments& call) {
   TuckerEval<T> p{};
-  const View core = given.peek(0);
+  const View core = call.peek(0);
   p.d = core.rank;
-  given.require(p.d >= 1 && p.d <= kMaxAxes, "core must have between 1 and 16 axes");
-  given.axes("r..", core.shape, p.d);
-  for (int k = 0; k < p.d; ++k) given.size("r_", core.shape[k], k + 1);
-  p.core = given.input("core", "r..");
-  const auto factors = given.inputs("factors", "n_ r_");
-  given.require(int(factors.size()) == p.d, "factors must have an entry for every axis");
+  call.require(p.d >= 1 && p.d <= kMaxAxes, "core must have between 1 and 16 axes");
+  call.axes("r..", core.shape, p.d);
+  for (int k = 0; k < p.d; ++k) call.size("r_", core.shape[k], k + 1);
+  p.core = call.input("core", "r..");
+  const auto factors = call.inputs("factors", "n_ r_");
+  call.require(int(factors.size()) == p.d, "factors must have an entry for every axis");
   for (int k = 0; k < p.d; ++k) {
     const View& U = factors[std::size_t(k)].view();
     p.factors[k] = factors[std::size_t(k)], p.n[k] = U.shape[0], p.r[k] = U.shape[1];
@@ -34,15 +34,15 @@ TuckerEval<T> tensor(Arguments& given) {
   return p;
 }
 
-// Core and factors as the kernels read them; any thread may use it.
+// Core and factors in the layout of the kernels, for any thread.
 template <class T>
-struct Laid {
+struct PackedTensor {
   TuckerEval<T> sizes{};
   std::shared_ptr<void> owner;
 
-  Laid() = default;
-  explicit Laid(Arguments& given) : sizes(tensor<T>(given)) {
-    owner = {given.run(kernels<T>().pack, sizes), kernels<T>().discard};
+  PackedTensor() = default;
+  explicit PackedTensor(Arguments& call) : sizes(tensor<T>(call)) {
+    owner = {call.run(kernels<T>().pack, sizes), kernels<T>().discard};
     sizes.core = nullptr, sizes.packed = owner.get();
     for (const T*& factor : sizes.factors) factor = nullptr;
   }
@@ -51,96 +51,98 @@ struct Laid {
 class Packed {
  public:
   Packed(const py::object& core, const py::object& factors) {
-    Arguments given("cheb.Packed", py::make_tuple(core, factors), 2);
-    given.dispatch([&](auto zero) { laid_ = Laid<decltype(zero)>(given); });
+    Arguments call("cheb.Packed", py::make_tuple(core, factors), 2);
+    call.dispatch([&](auto zero) { tensor_ = PackedTensor<decltype(zero)>(call); });
   }
   template <class T>
-  const TuckerEval<T>& sizes(const Arguments& given) const {
-    const auto* laid = std::get_if<Laid<T>>(&laid_);
-    if (!laid) given.refuse_type("packed is of a core of another precision");
-    return laid->sizes;
+  const TuckerEval<T>& sizes(const Arguments& call) const {
+    const auto* tensor = std::get_if<PackedTensor<T>>(&tensor_);
+    if (!tensor) call.refuse_type("packed is of a core of another precision");
+    return tensor->sizes;
   }
 
  private:
-  std::variant<Laid<float>, Laid<double>> laid_;
+  std::variant<PackedTensor<float>, PackedTensor<double>> tensor_;
 };
 
 // Takes core, factors and X.
 template <class T>
-TuckerEval<T> inputs(Arguments& given, const Domain& domain, bool extrapolate, const py::object& packed, int threads) {
+TuckerEval<T> inputs(Arguments& call, const Domain& domain, bool extrapolate, const py::object& packed, int threads) {
   TuckerEval<T> p{};
   if (packed.is_none()) {
-    p = tensor<T>(given);
+    p = tensor<T>(call);
   } else {
-    p = given.memo<Packed>("packed", packed).template sizes<T>(given);
-    given.skip(), given.skip();
+    p = call.memo<Packed>("packed", packed).template sizes<T>(call);
+    call.skip(), call.skip();
   }
-  take_domain(given, domain, p.d, p.lo, p.hi);
-  given.size("d", p.d);
-  p.X = given.input("X", "P d");
-  p.P = given["P"], p.extrapolate = extrapolate, p.threads = threads;
+  take_domain(call, domain, p.d, p.lo, p.hi);
+  call.size("d", p.d);
+  p.X = call.input("X", "P d");
+  p.P = call["P"], p.extrapolate = extrapolate, p.threads = threads;
   return p;
 }
 
 template <class T, class Kernel, class Args>
-void run(const Arguments& given, Kernel* kernel, const Args& args, const TuckerEval<T>& p) {
-  run_at_points(given, kernel, args, p, p.extrapolate);
+void run(const Arguments& call, Kernel* kernel, const Args& args, const TuckerEval<T>& p) {
+  run_at_points(call, kernel, args, p, p.extrapolate);
 }
 
-void tucker_eval(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
-  given.dispatch([&](auto zero) {
+void tucker_eval(Arguments& call, const Domain& domain, const py::object& packed, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    TuckerEval<T> p = inputs<T>(given, domain, false, packed, threads);
-    p.f = given.output("out", "P");
-    run(given, kernels<T>().tucker_eval, p, p);
+    TuckerEval<T> p = inputs<T>(call, domain, false, packed, threads);
+    p.f = call.output("out", "P");
+    run(call, kernels<T>().tucker_eval, p, p);
   });
 }
 
-void tucker_eval_adjoint(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
-  if (!packed.is_none()) given.memo<Packed>("packed", packed);  // of no use: the adjoint has a layout of its own
-  given.dispatch([&](auto zero) {
+// Takes the gradients of core, factors and X.
+template <class T>
+void take_gradients(Arguments& call, TuckerEvalAdjoint<T>& q) {
+  q.dcore = call.gradient_of("core");
+  const auto dfactors = call.gradients_of("factors");
+  for (std::size_t k = 0; k < dfactors.size(); ++k) q.dfactors[k] = dfactors[k];
+  q.dX = call.gradient_of("X");
+}
+
+void tucker_eval_adjoint(Arguments& call, const Domain& domain, const py::object& packed, int threads) {
+  if (!packed.is_none()) call.memo<Packed>("packed", packed);  // not used: the adjoint has a layout of its own
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     TuckerEvalAdjoint<T> q{};
-    q.forward = inputs<T>(given, domain, false, py::none(), threads);
-    q.grad = given.input("grad", "P");
-    q.dcore = given.gradient_of("core");
-    const auto dfactors = given.gradients_of("factors");
-    for (std::size_t k = 0; k < dfactors.size(); ++k) q.dfactors[k] = dfactors[k];
-    q.dX = given.gradient_of("X");
-    run(given, kernels<T>().tucker_eval_adjoint, q, q.forward);
+    q.forward = inputs<T>(call, domain, false, py::none(), threads);
+    q.grad = call.input("grad", "P");
+    take_gradients(call, q);
+    run(call, kernels<T>().tucker_eval_adjoint, q, q.forward);
   });
 }
 
-void tucker_derivatives(Arguments& given, const Domain& domain, bool gradient, bool hessian, bool extrapolate, const py::object& packed,
+void tucker_derivatives(Arguments& call, const Domain& domain, bool gradient, bool hessian, bool extrapolate, const py::object& packed,
                         int threads) {
-  given.require(gradient || !hessian, "a Hessian comes with the gradient");
-  given.dispatch([&](auto zero) {
+  call.require(gradient || !hessian, "a Hessian comes with the gradient");
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     TuckerDerivatives<T> q{};
-    q.value = inputs<T>(given, domain, extrapolate, packed, threads);
-    q.value.f = given.output("f", "P");
-    q.gradient = given.output_if(gradient, "gradient", "P d");
-    q.hessian = given.output_if(hessian, "hessian", "P d d");
-    run(given, kernels<T>().tucker_derivatives, q, q.value);
+    q.value = inputs<T>(call, domain, extrapolate, packed, threads);
+    q.value.f = call.output("f", "P");
+    q.gradient = call.output_if(gradient, "gradient", "P d");
+    q.hessian = call.output_if(hessian, "hessian", "P d d");
+    run(call, kernels<T>().tucker_derivatives, q, q.value);
   });
 }
 
-void tucker_derivatives_adjoint(Arguments& given, const Domain& domain, bool gradient, bool hessian, bool extrapolate,
+void tucker_derivatives_adjoint(Arguments& call, const Domain& domain, bool gradient, bool hessian, bool extrapolate,
                                 const py::object& packed, int threads) {
-  if (!packed.is_none()) given.memo<Packed>("packed", packed);  // of no use here either
-  given.dispatch([&](auto zero) {
+  if (!packed.is_none()) call.memo<Packed>("packed", packed);  // not used either
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     TuckerDerivativesAdjoint<T> q{};
-    TuckerEvalAdjoint<T>& value = q.value;
-    value.forward = inputs<T>(given, domain, extrapolate, py::none(), threads);
-    value.grad = given.input("grad_f", "P");
-    q.grad_gradient = given.input_if(gradient, "grad_gradient", "P d");
-    q.grad_hessian = given.input_if(hessian, "grad_hessian", "P d d");
-    value.dcore = given.gradient_of("core");
-    const auto dfactors = given.gradients_of("factors");
-    for (std::size_t k = 0; k < dfactors.size(); ++k) value.dfactors[k] = dfactors[k];
-    value.dX = given.gradient_of("X");
-    run(given, kernels<T>().tucker_derivatives_adjoint, q, value.forward);
+    q.value.forward = inputs<T>(call, domain, extrapolate, py::none(), threads);
+    q.value.grad = call.input("grad_f", "P");
+    q.grad_gradient = call.input_if(gradient, "grad_gradient", "P d");
+    q.grad_hessian = call.input_if(hessian, "grad_hessian", "P d d");
+    take_gradients(call, q.value);
+    run(call, kernels<T>().tucker_derivatives_adjoint, q, q.value.forward);
   });
 }
 

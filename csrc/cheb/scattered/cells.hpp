@@ -1,5 +1,4 @@
-// Factor functions of many coefficients as polynomials of low degree, cell by cell of the interval: what evaluation reads where there are
-// points enough to pay for them.
+// Factor functions of many coefficients as polynomials of low degree in cells of the interval, for calls with many points.
 #pragma once
 #include "cheb/scattered/factors.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -8,20 +7,20 @@ namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr int kTerms = sizeof(T) == 4 ? 13 : 20;  // coefficients in a cell: what second derivatives lose is below eps
+constexpr int kTerms = sizeof(T) == 4 ? 13 : 20;  // coefficients per cell: the error of second derivatives is below eps
 constexpr int64_t kMostRows = 4097;               // of an axis with cells: in float32 squares of larger numbers are not exact
-constexpr int kCellBlocks = 32;                   // of points: so many read one axis's cells before the next axis's
-constexpr int kCellPoints = 4;                    // side by side in one sweep of their cells: chains that hide a multiply-add's latency
+constexpr int kCellBlocks = 32;                   // blocks of points that read the cells of one axis before those of the next
+constexpr int kCellPoints = 4;                    // points in one sweep of their cells: chains that hide the latency of a multiply-add
 
-// README (12): cells on either side of t = 0, a power of two, so that their ends are exact.
+// README (12): the number of cells on either side of t = 0, a power of two, so that their ends are exact.
 inline int64_t cells_a_side(int64_t n) {
   int64_t half = kPoints<double>;
   while (2 * half < n - 1) half *= 2;
   return half;
 }
 
-// README (13): a second derivative at Chebyshev points of a cell -> coefficients of the function in powers of tau, from the second on. By
-// way of Chebyshev coefficients, which fall as fast as the powers' own grow.
+// README (13): a second derivative at Chebyshev points of a cell -> coefficients of the function in powers of tau, from the second on, by
+// way of Chebyshev coefficients, which decay as fast as those of the powers grow.
 template <int nodes>
 struct CellFit {
   double point[nodes];
@@ -59,11 +58,11 @@ struct CellFit {
   }
 };
 
-// The cells of all axes that have any: [side][cell][power of tau][column], columns rounded up to whole vectors.
+// The cells of all axes that have them: [side][cell][power of tau][column], columns rounded up to whole vectors.
 template <class T>
 struct Cells {
-  int64_t half[kMaxAxes], width[kMaxAxes], at[kMaxAxes];  // half: 0 where an axis has none
-  int64_t numbers = 0, widest = 0, nodes = 0;             // nodes: of the axis that has most, what filling it takes in values of it
+  int64_t half[kMaxAxes], width[kMaxAxes], at[kMaxAxes];  // half: 0 for an axis without cells
+  int64_t numbers = 0, widest = 0, nodes = 0;             // nodes: the most evaluations to fill the cells of an axis
 
   explicit Cells(const Layout<T>& l) {
     for (int k = 0; k < l.d; ++k) {
@@ -76,18 +75,18 @@ struct Cells {
       nodes = max(nodes, 2 * half[k] * kTerms<T>);
     }
   }
-  // Whether filling the cells and reading them takes less than the sums over all coefficients. By sizes alone: the bits depend on it.
+  // Whether filling and reading cells costs less than sums over all coefficients. Depends on sizes alone, because the bits depend on it.
   bool pay(const TuckerEval<T>& p) const { return numbers > 0 && !p.extrapolate && p.P >= 3 * nodes; }
 };
 
-// One axis in double precision, from which its cells are filled.
+// One axis in double precision.
 struct CellSource {
   const double *table, *slopes;
   int64_t rows, columns, half, width;
 };
 
-// README (13): kPoints<double> cells on one side of 0, from `first` on. Value and slope at the middle are the first two coefficients, the
-// others come from the second derivative: an error of the values' own fit would grow by the square of the degree in slopes.
+// README (13): fills kPoints<double> cells on one side of 0, from `first` on. Value and slope at the middle are the first two coefficients,
+// the others come from the second derivative: a fit of the values would multiply their errors by the square of the degree in slopes.
 template <class T>
 void fill_cells(const CellFit<kTerms<T> - 2>& fit, const CellSource& s, int64_t first, bool negative, T* to) {
   constexpr int points = kPoints<double>, terms = kTerms<T>, W = kLanes<double>;
@@ -127,8 +126,8 @@ void fill_cells(const CellFit<kTerms<T> - 2>& fit, const CellSource& s, int64_t 
 
 template <class T>
 T* make_cells(const Cells<T>& cells, const Packed<T>& g, int threads) {
-  Scratch<T> made(cells.numbers);
-  set_zero<T>(made, cells.numbers);
+  Scratch<T> data(cells.numbers);
+  set_zero<T>(data, cells.numbers);
   const CellFit<kTerms<T> - 2> fit;
   for (int k = 0; k < g.d; ++k) {
     const int64_t half = cells.half[k], size = g.rows[k] * g.columns[k], blocks = half / kPoints<double>;
@@ -140,26 +139,26 @@ T* make_cells(const Cells<T>& cells, const Packed<T>& g, int threads) {
     const double ns = double(kPoints<double> * kTerms<T>) * double(size) * kMultiplyAddNs<double>;
     parallel_for(2 * blocks, threads, ns, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
-        T* const side = made + cells.at[k] + (b / blocks) * half * kTerms<T> * source.width;
+        T* const side = data + cells.at[k] + (b / blocks) * half * kTerms<T> * source.width;
         fill_cells<T>(fit, source, b % blocks * kPoints<double>, b >= blocks, side);
       }
     });
   }
-  T* const owned = made;
-  made.give();
+  T* const owned = data;
+  data.give();
   return owned;
 }
 
-// The cells of a packed tensor, null where a call is better off without: made by the first call that they pay for, kept with the tensor.
-// Two threads may both make them: one set stays.
+// The cells of a packed tensor, or null for a call that is faster without. The first call that needs them computes them and stores them
+// with the tensor; if two threads do so, one set is kept.
 template <class T>
 const T* cells_of(const Cells<T>& cells, const Packed<T>& g, const TuckerEval<T>& p) {
   if (!cells.pay(p)) return nullptr;
   T* seen = __atomic_load_n(&g.cells, __ATOMIC_ACQUIRE);
   if (seen) return seen;
-  T* const made = make_cells(cells, g, p.threads);
-  if (__atomic_compare_exchange_n(&g.cells, &seen, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return made;
-  release(made);
+  T* const data = make_cells(cells, g, p.threads);
+  if (__atomic_compare_exchange_n(&g.cells, &seen, data, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return data;
+  release(data);
   return seen;
 }
 
@@ -195,7 +194,7 @@ struct Places {
   }
 };
 
-// Horner's rule for f and `order` derivatives by tau (of the second, half), kCellPoints points and `tiles` vectors of columns at once.
+// Horner's rule for f and `order` derivatives by tau (half of the second), for kCellPoints points and `tiles` vectors of columns.
 template <class T, int order, int tiles>
 QF_HD void sweep_cells(const T* const* cell, const T* tau, int64_t width, int64_t column, T* const* across) {
   using V = Lanes<T>;
@@ -213,8 +212,8 @@ QF_HD void sweep_cells(const T* const* cell, const T* tau, int64_t width, int64_
       for (int s = 0; s < tiles; ++s) store(across[q] + i * width + column + s * W, sums[q][s][i]);
 }
 
-// All factor functions of one axis at the points of a block, and `order` derivatives by t: as axis_functions gives them. `work`:
-// (order + 1) kPoints rows of the cells' width.
+// All factor functions of one axis at the points of a block, and `order` derivatives by t, as axis_functions. `work`: (order + 1) kPoints
+// rows of the cells' width.
 template <class T, int order>
 void cell_functions(const Cells<T>& cells, const T* data, const Layout<T>& g, int k, const T* u, const T* sign, T* const* functions,
                     T* work) {

@@ -4,13 +4,8 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// (9): where f and its derivatives are among the results of a point. Axes i <= j.
-__device__ __forceinline__ int gradient_at(int i) { return 1 + i; }
-__device__ __forceinline__ int hessian_at(int d, int i, int j) { return 1 + d + i * d - i * (i - 1) / 2 + (j - i); }
-inline int results_of(int d, int order) { return order == 1 ? 1 + d : 1 + d + d * (d + 1) / 2; }
-
-// (9): the sums over the last two axes for one index of the leading ones: (rows, last) differentiated (0, 0), (1, 0), (0, 1), (2, 0),
-// (1, 1), (0, 2) times. Each number of the core is read once.
+// (9): the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads each number of the core
+// once.
 template <int order, class T>
 __device__ __forceinline__ void contract_matrix(const Layout& l, const T* core, const T* functions, int64_t to_derivative,
                                                 T (&sums)[order == 1 ? 3 : 6]) {
@@ -43,11 +38,10 @@ __device__ __forceinline__ void contract_matrix(const Layout& l, const T* core, 
   }
 }
 
-// (9): f and its derivatives on [-1, 1]^d at a thread's point, into `results`, kThreads apart.
+// (9): f and its derivatives on [-1, 1]^d at a thread's point; `results` are kThreads apart.
 template <int order, class T>
 __device__ __forceinline__ void contract_derivatives(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions,
                                                      int64_t to_derivative, T* results, int count) {
-  const int d = p.d, row = d - 2, last = d - 1;
   QF_ROLLED
   for (int i = 0; i < count; ++i) results[i * kThreads] = 0;
   QF_ROLLED
@@ -57,22 +51,11 @@ __device__ __forceinline__ void contract_derivatives(const TuckerEval<T>& p, con
     const auto add = [&](int result, int i, int j, T sum) {
       results[result * kThreads] += lead_product(p, l, a, functions, kThreads, -1, sum, to_derivative, i, j);
     };
-    add(0, -1, -1, sums[0]);
-    if (d > 1) add(gradient_at(row), -1, -1, sums[1]);
-    add(gradient_at(last), -1, -1, sums[2]);
-    for (int k = 0; k < l.leading; ++k) add(gradient_at(k), k, -1, sums[0]);
-    if constexpr (order == 2) {
-      if (d > 1) add(hessian_at(d, row, row), -1, -1, sums[3]), add(hessian_at(d, row, last), -1, -1, sums[4]);
-      add(hessian_at(d, last, last), -1, -1, sums[5]);
-      for (int k = 0; k < l.leading; ++k) {
-        add(hessian_at(d, k, row), k, -1, sums[1]), add(hessian_at(d, k, last), k, -1, sums[2]);
-        for (int j = k; j < l.leading; ++j) add(hessian_at(d, k, j), k, j, sums[0]);
-      }
-    }
+    each_derivative<order>(p.d, l.leading, [&](int k) { return sums[k]; }, add);
   }
 }
 
-// Reads d coordinates a point, writes 1 + d (+ d^2) numbers.
+// Per point: reads d coordinates, writes 1 + d (+ d^2) numbers.
 template <class T, int order, bool near>
 __global__ void __launch_bounds__(kThreads, 1)
     differentiate_all(const TuckerDerivatives<T> q, const Layout l, const T* packed, T* workspace, int64_t each, int count) {
@@ -87,25 +70,25 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (int64_t first = int64_t(blockIdx.x) * kThreads; first < p.P; first += int64_t(gridDim.x) * kThreads) {
     const int64_t point = first + threadIdx.x;
     if (point >= p.P) break;
-    T unfit(0);
+    T invalid(0);
     for (int k = 0; k < p.d; ++k) {
       const Place<T> at[1] = {place(p, l, point, k)};
-      if (!(at[0].u == at[0].u)) unfit = at[0].u;
+      if (!(at[0].u == at[0].u)) invalid = at[0].u;
       const T* const table = data + l.table_at[k];
       T* const to = functions + l.column_at[k] * kThreads;
       put_functions<0>(table, p.n[k], l.columns[k], at, to, kThreads);
       put_functions<1>(table, p.n[k], l.columns[k], at, to + to_derivative, kThreads);
       if constexpr (order == 2) put_functions<2>(table, p.n[k], l.columns[k], at, to + 2 * to_derivative, kThreads);
     }
-    for (int m = 0; m <= order; ++m) put_stand_in<T, 1>(l, T(m == 0), functions + m * to_derivative, kThreads);
+    for (int m = 0; m <= order; ++m) put_row_of_ones<T, 1>(l, T(m == 0), functions + m * to_derivative, kThreads);
     contract_derivatives<order>(p, l, data, functions, to_derivative, results, count);
-    p.f[point] = results[0] + unfit;
+    p.f[point] = results[0] + invalid;
     for (int i = 0; i < p.d; ++i) {
       const T slope = T(2 / (p.hi[i] - p.lo[i]));
-      q.gradient[point * p.d + i] = results[gradient_at(i) * kThreads] * slope + unfit;
+      q.gradient[point * p.d + i] = results[gradient_at(i) * kThreads] * slope + invalid;
       if constexpr (order == 2)
         for (int j = i; j < p.d; ++j) {
-          const T x = results[hessian_at(p.d, i, j) * kThreads] * slope * T(2 / (p.hi[j] - p.lo[j])) + unfit;
+          const T x = results[hessian_at(p.d, i, j) * kThreads] * slope * T(2 / (p.hi[j] - p.lo[j])) + invalid;
           q.hessian[(point * p.d + i) * p.d + j] = q.hessian[(point * p.d + j) * p.d + i] = x;
         }
     }
@@ -132,13 +115,13 @@ int64_t tucker_derivatives(const TuckerDerivatives<T>& q) {
   return -1;
 }
 
-constexpr int kPitch = kThreads + 1;     // of the rows of points that a block sums: neighbouring rows begin in other banks
+constexpr int kPitch = kThreads + 1;     // of rows of points: puts adjacent rows into different banks
 constexpr int kPanel = 32;               // such rows at a time
 constexpr int kShares = 4;               // threads that share the points of a patch of 4 x 4 sums
 constexpr int64_t kSumBytes = 64 << 20;  // of the sums of all chunks together
 
-// Tiles of kThreads points belong to chunks by their number alone; every chunk has sums of its own: of the core's gradient [(a, b)][c] and
-// of the tables' [k][column], rows rounded up to quads.
+// Tiles of kThreads points belong to chunks by their number alone. Every chunk has its own sums: of the core's gradient [(a, b)][c] and of
+// the tables' [k][column], rows rounded up to quads.
 struct Chunks {
   int64_t tiles, count, size, core_rows, factor_at[kMaxAxes];
 };
@@ -190,8 +173,8 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
   }
 }
 
-// sums[row][column] = or += sum over the points of left(row) right[column][point]; left gives the rows of this thread's point, in their
-// order. The block's points are added in one order.
+// sums[row][column] = or += the sum of left(row) right[column][point] over the block's points in a fixed order; left returns the rows of
+// this thread's point in order.
 template <class T, class F>
 __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const T* right, int64_t columns, T* sums, bool begins) {
   constexpr int groups = kPanel / kQuad;
@@ -233,7 +216,7 @@ __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const 
   }
 }
 
-// A block a chunk. Reads X and grad, writes dX (adds to it with `more`), writes the chunk's sums, through the caches once a tile.
+// One block per chunk. Reads X and grad, writes dX (adds to it with `more`), and writes the chunk's sums once per tile.
 template <class T, bool near>
 __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAdjoint<T> q, const Layout l, const Chunks chunks,
                                                               const T* packed, T* workspace, T* all_sums, bool more) {
@@ -245,15 +228,15 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
   for (int64_t chunk = blockIdx.x; chunk < chunks.count; chunk += gridDim.x)
     for (int64_t tile = chunk; tile < chunks.tiles; tile += chunks.count) {
       T* const sums = all_sums + chunk * chunks.size;
-      const bool begins = tile == chunk, here = tile * kThreads + threadIdx.x < p.P;
+      const bool begins = tile == chunk, valid = tile * kThreads + threadIdx.x < p.P;
       const int64_t point = min(tile * kThreads + threadIdx.x, p.P - 1);
-      T grad = here ? q.grad[point] : T(0);
+      T grad = valid ? q.grad[point] : T(0);
       for (int k = 0; k < p.d; ++k) {
         const Place<T> at[1] = {place(p, l, point, k)};
         if (!(at[0].u == at[0].u)) grad = at[0].u;
         put_functions<0>(packed + l.table_at[k], p.n[k], l.columns[k], at, mine + l.column_at[k] * kPitch, kPitch);
       }
-      put_stand_in<T, 1>(l, T(1), mine, kPitch);
+      put_row_of_ones<T, 1>(l, T(1), mine, kPitch);
       contract_adjoint(p, l, packed, mine, bar, grad);
       for (int k = 0; k < p.d; ++k) {
         const Place<T> at[1] = {place(p, l, point, k)};
@@ -264,7 +247,7 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
             slope = multiply_add(slopes[0][i], bar[(l.column_at[k] + c + i) * kPitch], slope);
         });
         slope = at[0].u == at[0].u ? slope * T(2 / (p.hi[k] - p.lo[k])) : at[0].u;
-        if (T* const to = q.dX + point * p.d + k; here) *to = more ? *to + slope : slope;
+        if (T* const to = q.dX + point * p.d + k; valid) *to = more ? *to + slope : slope;
         Polynomial<T> polynomial = Polynomial<T>::first(at[0].u);  // (7)
         T parity(1);
         const auto next = [&](int64_t) {
@@ -287,8 +270,8 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
     }
 }
 
-// A thread a number of the gradient of the core or of a factor: the chunks in their order. Of the axes in `fresh` they are written,
-// whatever `more` says of the others.
+// One thread per number of the gradient of the core or of a factor: the sum of the chunks in order, added with `more`, except for axes in
+// `fresh`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_chunks(const TuckerEvalAdjoint<T> q, const Layout l, const Chunks chunks, const T* sums, bool more, unsigned fresh) {
@@ -330,7 +313,7 @@ int64_t tucker_eval_adjoint(const TuckerEvalAdjoint<T>& q) {
 
 // ---------------------------------------------------------------- gradients of derivatives
 
-// (10): the weights of the points for the derivative along axis i, and along j if that is none of -1, of [-1, 1]^d.
+// (10): the weights of the points for the derivative along axis i, and along j unless it is -1, of [-1, 1]^d.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) weigh(const TuckerDerivativesAdjoint<T> q, int i, int j, T* weights) {
   const TuckerEval<T>& p = q.value.forward;
@@ -344,7 +327,7 @@ __global__ void __launch_bounds__(kThreads, 1) weigh(const TuckerDerivativesAdjo
   }
 }
 
-// A thread a column of a factor (n, r): (5), so many times.
+// One thread per column of a factor (n, r): (5), `times` times.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) differentiate_columns(const T* U, int64_t n, int64_t r, int times, T* between, T* to) {
   QF_ROLLED
@@ -366,8 +349,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const T* d, int64_t n
   }
 }
 
-// (10): adds what the derivative along axis i, and along j if that is none of -1, adds. `room`: P numbers, and three times those of two
-// factors.
+// (10): adds the term of the derivative along axis i, and along j unless it is -1. `room`: P numbers, and three times those of two factors.
 template <class T>
 void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* room) {
   TuckerEvalAdjoint<T> term = q.value;
@@ -394,7 +376,7 @@ void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* room) {
   });
 }
 
-// One pass of the values' adjoint for each derivative: whether all of its weights are 0 is not known here.
+// One pass of the values' adjoint for each derivative, whatever its weights.
 template <class T>
 int64_t tucker_derivatives_adjoint(const TuckerDerivativesAdjoint<T>& q) {
   add_adjoint(q.value, false, 0);
@@ -410,12 +392,7 @@ int64_t tucker_derivatives_adjoint(const TuckerDerivativesAdjoint<T>& q) {
   return -1;
 }
 
-template <class T>
-constexpr Kernels<T> kKernels = {tucker_eval<T>, tucker_eval_adjoint<T>, tucker_derivatives<T>, tucker_derivatives_adjoint<T>, nullptr,
-                                 nullptr};
-
-extern const Table kernels;
-const Table kernels = {kKernels<float>, kKernels<double>};
+QF_KERNELS(tucker_eval<T>, tucker_eval_adjoint<T>, tucker_derivatives<T>, tucker_derivatives_adjoint<T>, nullptr, nullptr)
 extern const char* const ops;
 const char* const ops = "tucker_eval tucker_eval_vjp tucker_derivatives tucker_derivatives_vjp";
 

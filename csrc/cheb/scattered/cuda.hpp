@@ -1,5 +1,5 @@
-// Values of Chebyshev-Tucker tensors at scattered points on a GPU: README (1)-(4). A thread has a point or two;
-// a coordinate that the CPU refuses makes NaN of all that depends on it.
+// Values of Chebyshev-Tucker tensors at scattered points on a GPU: README (1)-(4), one or two points per thread. A coordinate that the CPU
+// refuses makes everything that depends on it NaN.
 #pragma once
 #include "cheb/scattered/args.hpp"
 #include "cheb/scattered/formula.hpp"
@@ -11,23 +11,23 @@ namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
 constexpr int kThreads = 128;  // of a block
-constexpr int kQuad = 4;       // rows of the core, or columns of a table, that are read at once
+constexpr int kQuad = 4;       // rows of the core, or columns of a table, that are read together
 // Estimated, not measured; constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
-constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // of shared memory for a block; every GPU from sm_80 on has 99
+constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // of shared memory per block; every GPU from sm_80 on has 99
 
 // The core as lead matrices [rows / 4][last][4], rows those of axis d - 2 (of a single axis: a row of ones), then the tables of the axes,
 // [n][columns]; ranks padded with zeros.
 struct Layout {
   int d, leading;               // axes; those before the last two
-  int64_t lead, b, rows, last;  // their indices together; rows, padded rows and padded columns of a matrix
+  int64_t lead, b, rows, last;  // number of leading indices; rows, padded rows and padded columns of a matrix
   int64_t total, size;          // functions of a point; numbers of the layout
-  int64_t row_at, last_at;      // where the functions of a matrix's rows and columns begin
+  int64_t row_at, last_at;      // start of the functions of a matrix's rows and columns
   int64_t columns[kMaxAxes], column_at[kMaxAxes], table_at[kMaxAxes];
   Interval interval[kMaxAxes];
 };
 
-// `least`: columns of the last two axes at least.
+// `least`: the least number of columns of the last two axes.
 template <class T>
 Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
   Layout l{};
@@ -53,7 +53,7 @@ Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
   return l;
 }
 
-// A thread a number of the layout.
+// One thread per number of the layout.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) lay_out(const TuckerEval<T> p, const Layout l, T* to) {
   const int64_t core = l.lead * l.rows * l.last, c_end = p.r[p.d - 1];
@@ -78,7 +78,7 @@ void lay_out_all(const TuckerEval<T>& p, const Layout& l, T* to) {
   launch(lay_out<T>, (l.size + kThreads - 1) / kThreads, kThreads, 0, p, l, to);
 }
 
-// A coordinate on [-1, 1] as (3) needs it: u = 2(|t| - 1) and the sign of t; u is NaN where the CPU raises.
+// A coordinate on [-1, 1] for (3): u = 2(|t| - 1) and the sign of t; u is NaN where the CPU raises.
 template <class T>
 struct Place {
   T u, sign;
@@ -93,26 +93,13 @@ __device__ __forceinline__ Place<T> place(const TuckerEval<T>& p, const Layout& 
   return {T(2 * (t * sign - 1)), T(sign)};
 }
 
-template <class T, int derivative>
-struct PolynomialOf {
-  using type = Polynomial<T>;
-};
-template <class T>
-struct PolynomialOf<T, 1> {
-  using type = SecondKind<T>;
-};
-template <class T>
-struct PolynomialOf<T, 2> {
-  using type = SecondKindSlope<T>;
-};
-
-// (2), (3), (9): sums over the coefficients of `count` functions, or of derivatives of them, at points of a thread. Every number of the
-// table is read once.
+// (2), (3), (9): sums over the coefficients of `count` functions, or of derivatives of them, at the points of a thread. Reads every number
+// of the table once.
 template <int derivative, class T, int points, int count>
 __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], T (&sums)[points][count]) {
-  using Of = typename PolynomialOf<T, derivative>::type;
+  using Of = PolynomialOf<T, derivative>;
   Of polynomial[points];
-  T parity[points];  // T_k(-t) = (-1)^k T_k(t), and so U_k; U_k' the other way round
+  T parity[points];  // T_k(-t) = (-1)^k T_k(t), also for U_k; the opposite sign for U_k'
   QF_UNROLL(4)
   for (int j = 0; j < points; ++j) {
     polynomial[j] = Of::first(at[j].u), parity[j] = derivative == 2 ? at[j].sign : T(1);
@@ -157,7 +144,7 @@ __device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_
   }
 }
 
-// All of them, or of their derivatives, into columns `stride` apart, the points of a thread kThreads apart.
+// Stores all functions of an axis, or their derivatives, in columns `stride` apart, the points of a thread kThreads apart.
 template <int derivative, class T, int points>
 __device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], T* to,
                                               int64_t stride) {
@@ -171,16 +158,16 @@ __device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t
   });
 }
 
-// The row of ones that stands for the rows where there is one axis; of derivatives 0.
+// For one axis, a row of ones in place of the rows; zeros for derivatives.
 template <class T, int points>
-__device__ __forceinline__ void put_stand_in(const Layout& l, T one, T* functions, int64_t stride) {
+__device__ __forceinline__ void put_row_of_ones(const Layout& l, T one, T* functions, int64_t stride) {
   if (l.d > 1) return;
   for (int i = 0; i < kQuad; ++i)
     for (int j = 0; j < points; ++j) functions[(l.row_at + i) * stride + j * kThreads] = i == 0 ? one : T(0);
 }
 
-// The product of the leading axes' functions at index a, all but that of axis `without`, times `start`; functions[m] are m times
-// differentiated, as axes i and j are (-1: none).
+// `start` times the product of the leading axes' functions at index a, except that of axis `without`; axes i and j are differentiated (-1:
+// none), functions m times differentiated are at functions[m * to_derivative].
 template <class T>
 __device__ __forceinline__ T lead_product(const TuckerEval<T>& p, const Layout& l, int64_t a, const T* functions, int64_t stride,
                                           int without, T start, int64_t to_derivative = 0, int i = -1, int j = -1) {
@@ -194,9 +181,9 @@ __device__ __forceinline__ T lead_product(const TuckerEval<T>& p, const Layout& 
 }
 
 template <class T>
-constexpr int kPoints = sizeof(T) == 4 ? 2 : 1;  // of a thread: each number of core and tables is read once for them
+constexpr int kPoints = sizeof(T) == 4 ? 2 : 1;  // per thread: each number of core and tables is read once for them
 
-// What a block may keep in shared memory, in numbers; else in a workspace of its own.
+// The memory of a block, in shared memory if it fits (`near`), otherwise in a workspace.
 template <class T>
 struct Room {
   int64_t numbers;
@@ -205,7 +192,7 @@ struct Room {
   std::size_t shared() const { return near ? std::size_t(numbers) * sizeof(T) : 0; }
 };
 
-// Core and tables in shared memory.
+// Copies core and tables to shared memory.
 template <class T>
 __device__ __forceinline__ void copy_near(const T* packed, int64_t size, T* to) {
   for (int64_t at = int64_t(threadIdx.x) * kQuad; at < size; at += kThreads * kQuad)
@@ -213,8 +200,8 @@ __device__ __forceinline__ void copy_near(const T* packed, int64_t size, T* to) 
   __syncthreads();
 }
 
-// (4) for the points of a thread, four rows of the core at a time. With `ranks` the functions of the last two axes are in registers, v and
-// w. Each number of the core is read once.
+// (4) for the points of a thread, four rows of the core at a time. With `ranks` the functions of the last two axes are in registers v and
+// w. Reads each number of the core once.
 template <int ranks, class T, int points>
 __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions,
                                          const T (&v)[points][ranks ? ranks : 1], const T (&w)[points][ranks ? ranks : 1],
@@ -270,7 +257,8 @@ __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l
   }
 }
 
-// Reads d coordinates a point, writes one value; core and tables, `near` or through the caches, once for kPoints points of a thread.
+// Per point: reads d coordinates, writes one value. Reads core and tables, from shared memory or through the caches, once per kPoints
+// points.
 template <class T, int ranks, bool near>
 __global__ void __launch_bounds__(kThreads, 1)
     evaluate(const TuckerEval<T> p, const Layout l, const T* packed, T* workspace, int64_t each) {
@@ -282,13 +270,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   T* const functions = (near ? shared + l.size : workspace + blockIdx.x * each) + threadIdx.x;
   QF_ROLLED
   for (int64_t first = blockIdx.x * stride; first < p.P; first += gridDim.x * stride) {
-    T v[points][ranks ? ranks : 1] = {}, w[points][ranks ? ranks : 1] = {}, total[points], unfit[points] = {};
+    T v[points][ranks ? ranks : 1] = {}, w[points][ranks ? ranks : 1] = {}, total[points], invalid[points] = {};
     for (int k = 0; k < p.d; ++k) {
       Place<T> at[points];
       QF_UNROLL(4)
       for (int j = 0; j < points; ++j) {
         at[j] = place(p, l, min(first + j * kThreads + threadIdx.x, p.P - 1), k);
-        if (!(at[j].u == at[j].u)) unfit[j] = at[j].u;
+        if (!(at[j].u == at[j].u)) invalid[j] = at[j].u;
       }
       const T* const table = data + l.table_at[k];
       if (k < p.d - in_registers)
@@ -300,12 +288,12 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (p.d == 1)
         for (int j = 0; j < points; ++j) v[j][0] = 1;
     } else {
-      put_stand_in<T, points>(l, T(1), functions, stride);
+      put_row_of_ones<T, points>(l, T(1), functions, stride);
     }
     contract<ranks>(p, l, data, functions, v, w, total);
     QF_UNROLL(4)
     for (int j = 0; j < points; ++j)
-      if (const int64_t point = first + j * kThreads + threadIdx.x; point < p.P) p.f[point] = total[j] + unfit[j];
+      if (const int64_t point = first + j * kThreads + threadIdx.x; point < p.P) p.f[point] = total[j] + invalid[j];
   }
 }
 

@@ -1,4 +1,4 @@
-// From points to the values of the factor functions.
+// Values of the factor functions at points.
 #pragma once
 #include "cheb/scattered/layout.hpp"
 #include "core/lanes/lanes.hpp"
@@ -7,32 +7,32 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// Points of one block on [-1, 1]: u = 2(|t| - 1) and the sign of t, axis by axis. Lanes without a point repeat the last one.
-// Returns the index within X of the first bad coordinate, or -1.
+// Maps the points of one block to [-1, 1]: u = 2(|t| - 1) and the sign of t for each axis. Lanes without a point repeat the last one.
+// Returns the index within X of the first invalid coordinate, or -1.
 template <class T, int points>
 int64_t map_points(const TuckerEval<T>& p, const Interval* intervals, int64_t first, T* u, T* sign) {
   constexpr int W = kLanes<double>;
   using D = Lanes<double>;
   using F = Lanes<T, W>;
   const int64_t count = min<int64_t>(points, p.P - first);
-  bool all_good = true;
+  bool all_valid = true;
   for (int k = 0; k < p.d; ++k) {
     alignas(64) double x[points];
     const T* at = p.X + first * p.d + k;
     for (int64_t i = 0; i < points; ++i) x[i] = double(at[min(i, count - 1) * p.d]);
     const D far = D{} + intervals[k].far, end = D{} + intervals[k].end;
-    auto good = D{} == D{};
+    auto valid = D{} == D{};
     for (int i = 0; i < points; i += W) {
       D t = to_reference(load<D>(x + i), intervals[k]);
-      good &= (t <= far) & (t >= -far);
+      valid &= (t <= far) & (t >= -far);
       t = lower(higher(t, -end), end);
       const D s = t < 0.0 ? D{} - 1 : D{} + 1;
       store<F>(u + k * points + i, converted<T>(2 * (t * s - 1)));
       store<F>(sign + k * points + i, converted<T>(s));
     }
-    for (int i = 0; i < W; ++i) all_good = all_good && good[i];
+    for (int i = 0; i < W; ++i) all_valid = all_valid && valid[i];
   }
-  if (all_good) return -1;
+  if (all_valid) return -1;
   for (int64_t i = 0; i < count * p.d; ++i) {
     const double t = to_reference(double(p.X[first * p.d + i]), intervals[i % p.d]), far = intervals[i % p.d].far;
     if (!(t <= far && t >= -far)) return first * p.d + i;
@@ -45,13 +45,8 @@ void map_intervals(const TuckerEval<T>& p, Interval* intervals) {
   for (int k = 0; k < p.d; ++k) intervals[k] = interval(p.lo[k], p.hi[k], kEps<T>, p.extrapolate);
 }
 
-// The polynomials that give a function from its table, and its derivatives from that of (9).
-template <class V, int derivative>
-using PolynomialOf = typename std::conditional<derivative == 0, Polynomial<V>,
-                                               typename std::conditional<derivative == 1, SecondKind<V>, SecondKindSlope<V>>::type>::type;
-
 // README (2), (3), (9): `columns` factor functions, or derivatives of them, at kLanes x vectors points. Reads the tile once; polynomials
-// and sums stay in registers. Function c at the points is out[c * stride ...].
+// and sums stay in registers. Function c is at out[c * stride ...].
 template <class T, int vectors, int columns, int derivative>
 QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign, int64_t stride, T* out) {
   using V = Lanes<T>;
@@ -63,7 +58,7 @@ QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign
     s[v] = load<V>(sign + v * W);
   }
   for (int64_t k = 0; k < rows; k += 2, tile += 2 * columns) {
-    V even[vectors], odd[vectors];  // T_k(-t) = (-1)^k T_k(t), and so U_k; U_k' the other way round
+    V even[vectors], odd[vectors];  // T_k(-t) = (-1)^k T_k(t), also for U_k; the opposite sign for U_k'
     for (int v = 0; v < vectors; ++v) even[v] = derivative == 2 ? polynomial[v].value * s[v] : polynomial[v].value;
     for (int c = 0; c < columns; ++c)
       for (int v = 0; v < vectors; ++v) sums[c][v] += even[v] * tile[c];
@@ -79,7 +74,7 @@ QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign
     for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
 }
 
-// T_k at kLanes x vectors points, or U_k, or U_k', as many k at a time as `fill` is asked for: [k][point].
+// T_k, U_k or U_k' at kLanes x vectors points, for the next `rows` k: [k][point].
 template <class T, int vectors, int derivative>
 struct PolynomialRows {
   using V = Lanes<T>;
@@ -93,7 +88,7 @@ struct PolynomialRows {
       sign[v] = load<V>(s + v * W);
     }
   }
-  // From an even k on. T_k(-t) = (-1)^k T_k(t), and so U_k; U_k' the other way round.
+  // Starts at an even k.
   void fill(int64_t rows, int64_t stride, T* out) {
     for (int v = 0; v < vectors; ++v) {
       auto p = polynomial[v];
@@ -111,7 +106,7 @@ struct PolynomialRows {
   }
 };
 
-// README (2), (3), (9): what `rows` more polynomials add to `columns` factor functions, or derivatives of them; the first ones begin at 0.
+// README (2), (3), (9): adds the terms of `rows` polynomials to `columns` factor functions, or derivatives of them; `begins`: to zeros.
 template <class T, int vectors, int columns>
 QF_HD void add_tile(const T* tile, int64_t rows, const T* polynomials, bool begins, int64_t stride, T* out) {
   using V = Lanes<T>;
@@ -129,8 +124,8 @@ QF_HD void add_tile(const T* tile, int64_t rows, const T* polynomials, bool begi
     for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
 }
 
-// All factor functions of one axis; `columns` is a multiple of kNarrow. A single tile keeps its polynomials in registers; where there are
-// more, to make them for each would take as long as the sums, so they are made once, a panel at a time.
+// All factor functions of one axis; `columns` is a multiple of kNarrow. A single tile keeps its polynomials in registers. For more tiles
+// they are computed once, a panel at a time: for each tile, they would take as long as the sums.
 template <class T, int vectors, int derivative = 0>
 void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u, const T* sign, int64_t stride, T* out) {
   InterruptCheck check;
@@ -155,8 +150,7 @@ void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
   for (int i = 0; i < points; i += kLanes<T>, check(double(rows))) PolynomialRows<T, 1, 0>(u + i, sign + i).fill(rows, points, out + i);
 }
 
-// The functions of one axis, or their derivatives, at the points of a block, from a table; or the polynomials themselves where there is
-// none.
+// The functions of one axis, or their derivatives, at the points of a block, from a table; without a table, the polynomials themselves.
 template <class T, int derivative = 0>
 void axis_functions(const Layout<T>& g, const T* tables, int k, const T* u, const T* sign, T* out) {
   constexpr int points = kPoints<T>;
@@ -167,7 +161,7 @@ void axis_functions(const Layout<T>& g, const T* tables, int k, const T* u, cons
     tabulate<T, points>(u, sign, g.columns[k], out);
 }
 
-// The multi-index of the leading axes, and products of their factor functions.
+// The multi-index of the leading axes.
 struct Odometer {
   int64_t at[kMaxAxes] = {};
   void advance(const int64_t* r, int axes) {
@@ -178,7 +172,7 @@ struct Odometer {
   }
 };
 
-// README (4): the product of the leading axes' functions, all but the one of axis `without`, times `start`.
+// README (4): `start` times the product of the leading axes' functions, except that of axis `without`.
 template <class T, class V>
 QF_HD V lead_product(const Layout<T>& l, const Odometer& index, const T* functions, int64_t stride, int without, V start) {
   for (int k = 0; k < l.leading; ++k)
@@ -186,7 +180,7 @@ QF_HD V lead_product(const Layout<T>& l, const Odometer& index, const T* functio
   return start;
 }
 
-// The functions that stand for the rows of the last matrix: axis d - 2, or with d = 1 a first row of ones.
+// The functions of the rows of the last matrix: those of axis d - 2, or for d = 1 a first row of ones.
 template <class T>
 const T* row_functions(const Layout<T>& l, T* functions, T* ones, int64_t stride) {
   if (l.d > 1) return functions + l.column_at[l.d - 2] * stride;

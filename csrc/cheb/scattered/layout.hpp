@@ -1,4 +1,4 @@
-// How a Tucker tensor is laid out for the kernels, and the sizes of their tiles.
+// The layout of a Tucker tensor for the kernels, and their tile sizes.
 #pragma once
 #include "cheb/scattered/args.hpp"
 #include "cheb/scattered/formula.hpp"
@@ -9,15 +9,15 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-constexpr bool kWideFile = kVectorBytes == 64;  // 32 vector registers, elsewhere 16
-constexpr int kColumns = kWideFile ? 8 : 4;     // factor columns side by side: 8 x 2 (4 x 2) sums and the polynomials fill the registers
-constexpr int kNarrow = 4;                      // columns of a last tile that is no wider
-constexpr int kVectors = 2;                     // of points: a third one spilled the sums and was 10 % slower
-constexpr int kAdjointVectors = kWideFile ? 2 : 1;  // the adjoint keeps twice as many sums per vector
-constexpr int kPanel = 128;                         // polynomials made at once for several tiles of columns: in the first-level cache
+constexpr bool kWideFile = kVectorBytes == 64;      // 32 vector registers, elsewhere 16
+constexpr int kColumns = kWideFile ? 8 : 4;         // factor columns per tile: 8 x 2 (4 x 2) sums and the polynomials fill the registers
+constexpr int kNarrow = 4;                          // columns of a narrow last tile
+constexpr int kVectors = 2;                         // of points: a third one spilled the sums and was 10 % slower
+constexpr int kAdjointVectors = kWideFile ? 2 : 1;  // the adjoint has twice as many sums per vector
+constexpr int kPanel = 128;                         // polynomials computed at once for several tiles of columns, in L1
 constexpr int kRows = 4;                            // rows of the core whose sums over its last axis are formed together
 constexpr int kAdjointRows = 8;                     // rows of an outer product: 8 chains hide the latency of a multiply-add
-constexpr int kAdjointColumns = 8;                  // what rank axes are padded to in the adjoint, where columns lie in lanes too
+constexpr int kAdjointColumns = 8;                  // padding of rank axes in the adjoint, where columns are in lanes too
 constexpr int kAdjointPoints = 96;                  // points of one outer product: a multiple of every ISA's block, and small enough for L2
 
 template <class T>
@@ -25,14 +25,14 @@ constexpr int kPoints = kVectors * kLanes<T>;
 template <class T>
 constexpr double kEps = sizeof(T) == 4 ? 1.1920928955078125e-07 : 2.220446049250313e-16;
 
-// A Tucker tensor laid out for the kernels. The leading d - 2 axes of the core are one, `lead`; the last two are the matrix that is
-// contracted with the lanes; with d = 1 that matrix has one row.
+// Sizes and offsets. The leading d - 2 axes of the core are one, `lead`; the last two are the matrix that is contracted with the lanes; for
+// d = 1 that matrix has one row.
 template <class T>
 struct Layout {
   int d, leading;                                   // axes, leading axes
   int64_t columns[kMaxAxes];                        // r_k, rounded up
-  int64_t rows[kMaxAxes];                           // n_k, rounded up to pairs of polynomials; 0 where there is no table
-  int64_t table_at[kMaxAxes], column_at[kMaxAxes];  // where an axis starts in the tables, in the factor functions
+  int64_t rows[kMaxAxes];                           // n_k, rounded up to pairs of polynomials; 0 without a table
+  int64_t table_at[kMaxAxes], column_at[kMaxAxes];  // start of an axis in the tables, in the factor functions
   int64_t tables = 0, total = 0;                    // numbers in all tables, columns of all axes
   int64_t lead = 1, rb = 1, rc, rb_padded;
   double multiply_adds = 0;  // of one point's value
@@ -56,13 +56,13 @@ struct Layout {
   int64_t core_size() const { return lead * rb_padded * rc; }
 };
 
-// What the products of `points` points with one matrix of the core take.
+// The time of the products of `points` points with one matrix of the core.
 template <class T>
 double matrix_ns(const Layout<T>& l, int64_t points) {
   return double(l.rb_padded * l.rc * points) * kMultiplyAddNs<T>;
 }
 
-// A table of one axis: [tile of columns][k][column], zeros beyond n and r. Where column c starts, and the distance of its rows:
+// A table of one axis: [tile of columns][k][column], zeros beyond n and r. The start of column c, and the distance of its rows:
 struct Column {
   int64_t at, stride;
   Column(int64_t c, int64_t rows, int64_t columns) : stride(min<int64_t>(kColumns, columns - c / kColumns * kColumns)) {
@@ -94,7 +94,7 @@ void pack_core(const TuckerEval<T>& p, const Layout<T>& l, T* core) {
 template <class T>
 struct Packed : Layout<T> {
   Scratch<T> table, core;
-  mutable T* cells = nullptr;  // what cells.hpp makes of the tables, once a call wants it
+  mutable T* cells = nullptr;  // the tables as cells (cells.hpp), once a call needs them
 
   Packed(const TuckerEval<T>& p, int64_t pad) : Layout<T>(p, pad), table(this->tables), core(this->core_size()) {
     for (int k = 0; k < p.d && !p.dense; ++k)
@@ -106,7 +106,7 @@ struct Packed : Layout<T> {
   Packed& operator=(const Packed&) = delete;
 };
 
-// README (9): (k + 1) c_{k+1} of the columns of one axis, from which both derivatives of its functions come.
+// README (9): (k + 1) c_{k+1} of the columns of one axis, for both derivatives of its functions.
 template <class T>
 void pack_slopes(const T* table, int64_t rows, int64_t columns, T* slopes) {
   InterruptCheck check;

@@ -10,10 +10,10 @@ namespace quatrefoil::cheb::transform {
 template <class T>
 struct Transform {
   const T* x;                     // (before, n, after)
-  T* y;                           // the same; it may be x
+  T* y;                           // the same shape; may be x
   std::int64_t before, n, after;  // n >= 1
-  bool interpolates;              // the ends of x and of y are halved, and all of y is divided by (n - 1) / 2
-  bool from_the_end;              // x is read from its other end; else y is written from it
+  bool interpolates;              // halve the ends of x and of y, and divide y by (n - 1) / 2
+  bool from_the_end;              // reverse x, or else y
   int threads;
 };
 

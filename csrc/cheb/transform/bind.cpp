@@ -12,19 +12,15 @@ namespace {
 
 using Axes = std::vector<std::int64_t>;
 
-void check(const Arguments& given, const View& x, const Axes& axes) {
+// One axis after another, all except the first in place.
+template <class T>
+void run(const Arguments& call, const View& view, const T* x, T* y, const Axes& axes, Transform<T> p) {
   unsigned seen = 0;
   for (std::int64_t axis : axes) {
-    given.require(axis >= 0 && axis < x.rank && !(seen >> axis & 1u), "axes must be distinct axes of the array");
-    given.require(x.shape[axis] > 0, "an axis to transform has no points");
+    call.require(axis >= 0 && axis < view.rank && !(seen >> axis & 1u), "axes must be distinct axes of the array");
+    call.require(view.shape[axis] > 0, "an axis to transform has no points");
     seen |= 1u << axis;
   }
-}
-
-// One axis after the other, all but the first in place.
-template <class T>
-void run(const Arguments& given, const View& view, const T* x, T* y, const Axes& axes, Transform<T> p) {
-  check(given, view, axes);
   p.x = x, p.y = y;
   const auto all_axes = [&](Transform<T> p) {
     if (axes.empty() && view.size() > 0) std::memcpy(y, x, std::size_t(view.size()) * sizeof(T));
@@ -36,33 +32,32 @@ void run(const Arguments& given, const View& view, const T* x, T* y, const Axes&
       p.x = y;
     }
   };
-  given.run(all_axes, p);
+  call.run(all_axes, p);
 }
 
 template <bool to_coefficients>
-void transform(Arguments& given, const Axes& axes, int threads) {
-  given.dispatch([&](auto zero) {
+void transform(Arguments& call, const Axes& axes, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    const auto x = given.input("the array", "...");
+    const auto x = call.input("the array", "...");
     Transform<T> p{};
     p.interpolates = p.from_the_end = to_coefficients, p.threads = threads;
-    T* const y = given.output("out", "...");
-    run<T>(given, x.view(), x, y, axes, p);
+    T* const y = call.output("out", "...");
+    run<T>(call, x.view(), x, y, axes, p);
   });
 }
 
-// The transposed map: the same one with x and y the other way round.
+// The transposed map: the same one with the other array reversed.
 template <bool to_coefficients>
-void transform_vjp(Arguments& given, const Axes& axes, int threads) {
-  given.dispatch([&](auto zero) {
+void transform_vjp(Arguments& call, const Axes& axes, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    const T* const array = given.input("the array", "...");
-    static_cast<void>(array);  // the map is linear
-    const auto grad = given.input("grad", "...");
+    [[maybe_unused]] const T* const array = call.input("the array", "...");  // checks it; the map is linear
+    const auto grad = call.input("grad", "...");
     Transform<T> p{};
     p.interpolates = to_coefficients, p.from_the_end = !to_coefficients, p.threads = threads;
-    T* const y = given.gradient_of("the array");
-    run<T>(given, grad.view(), grad, y, axes, p);
+    T* const y = call.gradient_of("the array");
+    run<T>(call, grad.view(), grad, y, axes, p);
   });
 }
 

@@ -1,4 +1,4 @@
-// Long axes: one convolution with a chirp a pencil (5), (6), whatever the factors of n - 1 are.
+// Long axes: one convolution with a chirp per pencil (6), (7), whatever the factors of n - 1 are.
 #pragma once
 #include "cheb/transform/folds.hpp"
 #include "core/fft/right_angle.hpp"
@@ -40,14 +40,14 @@ class Chirp {
     s_ = c_ + size, re_ = s_ + size, im_ = re_ + M;
   }
 
-  // What the transforms cost, in units of their own: M log2 M.
+  // The relative cost of the transforms: M log2 M.
   static double size(int64_t n) {
     const int64_t M = fft::padded_length<T>(2 * n - 1).N;
     return double(M) * double(fft::log2_of(M));
   }
 
-  // Per pencil: reads n numbers and writes n; between them 2M numbers in L2, M between 2n and 8n/3. Pencils that lie side by side are read
-  // and written a vector of them at a time.
+  // Per pencil: reads n numbers and writes n, with 2M numbers in L2, M between 2n and 8n/3. Contiguous pencils are read and written one
+  // vector at a time.
   void run() const {
     const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1,
                   size = round_up(n_, int64_t(kLanes<T>));

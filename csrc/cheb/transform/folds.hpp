@@ -1,4 +1,4 @@
-// D by folds: symmetric numbers are added and subtracted as long as there are factors of two (4), (5); what is left are matrix products.
+// D by folds: symmetric numbers are added and subtracted while the size is even (4), (5); matrix products do the rest.
 #pragma once
 #include "cheb/transform/formula.hpp"
 #include "cheb/transform/pencils.hpp"
@@ -11,7 +11,7 @@ namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
 constexpr int kFoldTable = 16, kChirpTable = 17;  // TableKey::kind
-constexpr int64_t kFoldsFrom = 32;                // a smaller size is not halved: its products would leave tiles half empty
+constexpr int64_t kFoldsFrom = 32;                // products of a smaller halved size would leave tiles half empty
 constexpr int kMostFolds = 60;
 
 // A matrix cos(pi (k + 2m) (j + j_step i) / N), m, i < size.
@@ -19,13 +19,13 @@ struct Part {
   int64_t size, k, j, j_step, N;
 };
 
-// The parts that are left of D of size N: Q (5) of N/2, N/4, ... and where the halving ends both halves of C (4) and of S (5).
+// The remaining matrices of D of size N: Q (5) of N/2, N/4, ... and both halves of the last C (4) and S (5).
 struct Parts {
   int folds = 0;  // from N to `last`
   int64_t last;
   int count = 0;
   Part part[kMostFolds + 4];
-  double multiply_adds = 0;  // of a pencil
+  double multiply_adds = 0;  // per pencil
 
   explicit Parts(int64_t N) : last(N) {
     while (last % 2 == 0 && last >= kFoldsFrom) {
@@ -48,7 +48,7 @@ struct Parts {
   }
 };
 
-// All parts in panels of rows, as the tiles read them, one after the other.
+// All parts in order, in panels of rows for the tiles.
 template <class T>
 void fill_parts(void* data, const TableKey& key) {
   T* to = static_cast<T*>(data);
@@ -66,7 +66,7 @@ void fill_parts(void* data, const TableKey& key) {
   }
 }
 
-// Pencils side by side, NV vectors of them or V = T a single one, and what is done to their numbers, the rows.
+// A panel of pencils, NV vectors of them, or a single one with V = T. Its rows are the numbers of the pencils.
 template <class V, int NV>
 struct Panel {
   using T = Element<V>;
@@ -84,14 +84,14 @@ struct Panel {
       store(row(i) + c, low), store(row(k) + c, high);
     }
   }
-  // Row i becomes NaN where row k, whose weight in it is 0, is NaN or infinite.
-  void see(int64_t i, int64_t k) const {
+  // Makes row i NaN where row k, whose weight in it is 0, is NaN or infinite.
+  void spread_nan(int64_t i, int64_t k) const {
     for (int64_t c = 0; c < P; ++c) row(i)[c] += row(k)[c] - row(k)[c];
   }
 };
 
-// y (size) = a matrix in panels times x (size): numbers `x_step` and `y_step` apart. Its rows are the lanes, four panels at a time. The
-// same sums in the same order as in the tiles: a single pencil has the bits that it has beside others.
+// y (size) = a matrix in panels times x (size), with steps between numbers. Lanes are rows of the matrix, four panels at a time. The order
+// of the sums is that of the tiles, so a single pencil has the same bits as in a panel.
 template <class T>
 void multiply_one(int64_t size, const T* a, const T* x, int64_t x_step, T* y, int64_t y_step) {
   using V = Lanes<T, kTileRows>;
@@ -134,7 +134,7 @@ class Folds {
     }
   }
 
-  // Per pencil: reads n numbers and writes n, through two panels of three vectors in L1 or L2. The matrices are read once a panel.
+  // Per pencil: reads n numbers and writes n, through two panels of three vectors in L1 or L2. Reads the matrices once per panel.
   void run() const {
     constexpr int64_t lanes = kTileVectors * kLanes<T>;
     const int64_t pencils = p_.before * p_.after, n = p_.n;
@@ -157,7 +157,7 @@ class Folds {
 
  private:
   using V = Lanes<T>;
-  static constexpr double kCopyNs = 0.5;  // of a number there and back; estimated, for the choice of blocks alone
+  static constexpr double kCopyNs = 0.5;  // per number in both directions; estimated
 
   template <class U, int NV>
   void one_block(int64_t first, int64_t count, T* room) const {
@@ -186,7 +186,7 @@ class Folds {
   void cosines(P x, Line from, P y, Line to, int folds) const {
     const int64_t N = N_ >> folds;
     for (int64_t j = 0; 2 * j < N; ++j) x.fold(from[j], from[N - j]);
-    if (N % 2 == 0) x.see(from[N], from[N / 2]);
+    if (N % 2 == 0) x.spread_nan(from[N], from[N / 2]);
     const Line sums = from, differences = from.from(N, -1), even = to.from(0, 2), odd = to.from(1, 2);
     if (folds < parts_.folds) {
       cosines(x, sums, y, even, folds + 1);
@@ -197,7 +197,7 @@ class Folds {
       multiply(leaf + 1, x, differences, y, odd);
     }
   }
-  // (5) C of size N / 2^folds: even and odd j apart.
+  // (5) C of size N / 2^folds: even and odd j separately.
   template <class P>
   void halves(P x, Line from, P y, Line to, int folds) const {
     const int64_t M = N_ >> folds;
@@ -208,7 +208,7 @@ class Folds {
     } else {
       multiply(parts_.count - 2, x, even, y, to);
       multiply(parts_.count - 1, x, odd, y, back);
-      if (M % 2 && M > 1) y.see(to[M / 2], back[0]);
+      if (M % 2 && M > 1) y.spread_nan(to[M / 2], back[0]);
     }
     for (int64_t m = 0; m < M / 2; ++m) y.fold(to[m], back[m]);
   }

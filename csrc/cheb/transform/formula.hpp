@@ -1,4 +1,4 @@
-// The maths of the transforms between values and Chebyshev coefficients. Equation numbers: README.md beside this file.
+// The formulas of the transforms between values and Chebyshev coefficients. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "core/lanes/lanes.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
-// (4) The sum of two numbers that lie symmetrically, and their difference, in their places.
+// (4) Replaces two symmetric numbers by their sum and difference.
 template <class V>
 QF_HD void fold(V& low, V& high) {
   const V sum = low + high;

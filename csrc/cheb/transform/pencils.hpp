@@ -1,17 +1,16 @@
-// Numbers along one axis of an array, some of its pencils side by side: copies there and back.
+// Copies between pencils along one axis of an array and panels of a few pencils.
 #pragma once
 #include "cheb/transform/args.hpp"
-#include "core/lanes/lanes.hpp"
-#include "core/lanes/shuffles.hpp"
+#include "core/lanes/transpose.hpp"
 #include "core/run/memory.hpp"
 
 namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
-// What number k of a result is multiplied by, and where it goes.
+// The factor and the place of number k of a result.
 template <class T>
 struct Ends {
-  T even, odd, end;  // of even and of odd k; what the first and the last are multiplied by beside
+  T even, odd, end;  // factors of even and of odd k, and an additional one of the first and the last
   int64_t N;
   bool writes_from_the_end;
 
@@ -24,12 +23,12 @@ struct Ends {
   QF_HD int64_t place(int64_t k) const { return writes_from_the_end ? N - k : k; }
 };
 
-// Pencil q of an array (before, n, after) is l, r with q = l after + r. A panel holds number j of pencil first + i at [j * lanes + i].
+// Pencil q of an array (before, n, after) is l, r with q = l after + r. A panel has number j of pencil first + i at [j * lanes + i].
 template <class T>
 struct Block {
   int64_t n, after, first, count, lanes;
 
-  // f(first lane, how many, offset of the first number) for the runs of pencils that lie side by side.
+  // f(first lane, count, offset of the first number) for the runs of contiguous pencils.
   template <class F>
   QF_HD void for_runs(F&& f) const {
     for (int64_t i = 0; i < count;) {
@@ -40,7 +39,7 @@ struct Block {
   }
 };
 
-// x -> panel; the lanes of no pencil are 0. Reads x once.
+// x -> panel, with zeros in lanes without a pencil. Reads x once.
 template <class T>
 void gather(const Block<T>& b, const T* x, T* panel) {
   using V = Lanes<T>;
@@ -58,26 +57,12 @@ void gather(const Block<T>& b, const T* x, T* panel) {
         for (; k < run; ++k) to[k] = from[k];
       }
     });
-    return;
+  } else {
+    transpose_rows(b.count, b.n, x + b.first * b.n, b.n, panel, b.lanes);
   }
-  const T* const rows = x + b.first * b.n;
-  int64_t i = 0;
-  for (; i + W <= b.count; i += W) {
-    int64_t j = 0;
-    for (; j + W <= b.n; j += W) {
-      V square[W];
-      for (int t = 0; t < W; ++t) square[t] = load<V>(rows + (i + t) * b.n + j);
-      transpose(square);
-      for (int t = 0; t < W; ++t) store(panel + (j + t) * b.lanes + i, square[t]);
-    }
-    for (; j < b.n; ++j)
-      for (int t = 0; t < W; ++t) panel[j * b.lanes + i + t] = rows[(i + t) * b.n + j];
-  }
-  for (; i < b.count; ++i)
-    for (int64_t j = 0; j < b.n; ++j) panel[j * b.lanes + i] = rows[i * b.n + j];
 }
 
-// panel -> y, multiplied and put in its place. Writes y once.
+// panel -> y, with factors and places. Writes y once.
 template <class T>
 void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
   using V = Lanes<T>;
@@ -98,7 +83,7 @@ void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
   T* const rows = y + b.first * b.n;
   int64_t i = 0;
   for (; i + W <= b.count; i += W) {
-    int64_t j = 0;  // of the result
+    int64_t j = 0;  // in the result
     for (; j + W <= b.n; j += W) {
       V square[W];
       for (int t = 0; t < W; ++t) {
@@ -117,32 +102,14 @@ void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
     for (int64_t k = 0; k < b.n; ++k) rows[i * b.n + ends.place(k)] = panel[k * b.lanes + i] * ends.factor(k);
 }
 
-// The same with every pencil in a row of its own: number j of pencil first + i at [i * lanes + j].
+// The same with one pencil per row: number j of pencil first + i at [i * lanes + j].
 template <class T>
 void gather_rows(const Block<T>& b, const T* x, T* rows) {
-  using V = Lanes<T>;
-  constexpr int W = kLanes<T>;
   if (b.after == 1) {
     for (int64_t i = 0; i < b.count; ++i) __builtin_memcpy(rows + i * b.lanes, x + (b.first + i) * b.n, std::size_t(b.n) * sizeof(T));
     return;
   }
-  b.for_runs([&](int64_t i, int64_t run, int64_t at) {
-    const auto one_by_one = [&](int64_t from, int64_t to, int64_t j) {
-      for (int64_t c = from; c < to; ++c) rows[(i + c) * b.lanes + j] = x[at + c + j * b.after];
-    };
-    const int64_t whole = run / W * W;
-    int64_t j = 0;
-    for (; j + W <= b.n; j += W) {
-      for (int64_t c = 0; c < whole; c += W) {
-        V square[W];
-        for (int t = 0; t < W; ++t) square[t] = load<V>(x + at + c + (j + t) * b.after);
-        transpose(square);
-        for (int t = 0; t < W; ++t) store(rows + (i + c + t) * b.lanes + j, square[t]);
-      }
-      for (int t = 0; t < W; ++t) one_by_one(whole, run, j + t);
-    }
-    for (; j < b.n; ++j) one_by_one(0, run, j);
-  });
+  b.for_runs([&](int64_t i, int64_t run, int64_t at) { transpose_rows(b.n, run, x + at, b.after, rows + i * b.lanes, b.lanes); });
 }
 template <class T>
 void scatter_rows(const Block<T>& b, const Ends<T>& ends, const T* rows, T* y) {

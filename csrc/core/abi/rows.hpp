@@ -1,4 +1,4 @@
-// An n-d array seen along one axis: outer rows x length x inner, for several operands that broadcast against each other at once.
+// An n-d array along one axis as rows x length x inner, for several operands that broadcast against each other.
 #pragma once
 #include <cstdint>
 
@@ -27,7 +27,7 @@ struct Rows {
   }
 };
 
-// The same rows of some of the operands.
+// The same rows for some of the operands.
 template <int some, int operands>
 QF_HD Rows<some> rows_of(const Rows<operands>& r, const int (&from)[some]) {
   Rows<some> to;

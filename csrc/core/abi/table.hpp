@@ -1,4 +1,4 @@
-// The kernels of a noun in both precisions: what its cpu.cpp defines once per instruction set and its binding calls.
+// The kernels of a method in both precisions: cpu.cpp defines them once per instruction set, bind.cpp calls them.
 #pragma once
 #include <type_traits>
 
@@ -11,7 +11,7 @@ struct TableOf {
 
   template <class T>
   const Kernels<T>& of() const {
-    if constexpr (std::is_same<T, float>::value)
+    if constexpr (std::is_same_v<T, float>)
       return f32;
     else
       return f64;
@@ -19,3 +19,10 @@ struct TableOf {
 };
 
 }  // namespace quatrefoil
+
+// QF_KERNELS(scan<T>, scan_adjoint<T>): defines the table of a method's kernels.
+#define QF_KERNELS(...)                          \
+  template <class T>                             \
+  constexpr Kernels<T> kKernels = {__VA_ARGS__}; \
+  extern const Table kernels;                    \
+  const Table kernels = {kKernels<float>, kKernels<double>};

@@ -7,7 +7,7 @@ thread_local cudaStream_t call_stream = nullptr;
 
 void check(cudaError_t error) {
   if (error == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // so that the next call does not meet it again
+  static_cast<void>(cudaGetLastError());  // clears it
   const std::string what = std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
   if (error == cudaErrorMemoryAllocation) throw DeviceMemoryError(what);
   throw DeviceError(what);

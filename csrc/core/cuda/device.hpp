@@ -1,4 +1,4 @@
-// The GPUs of this machine, and where the call in progress runs. Plain C++: the bindings see no CUDA.
+// The GPUs of this machine, and the device of the call in progress. Plain C++: the bindings see no CUDA.
 #pragma once
 #include <stdexcept>
 #include <string>
@@ -12,11 +12,11 @@ struct DeviceMemoryError : DeviceError {  // MemoryError
   using DeviceError::DeviceError;
 };
 
-int device_count();               // 0 where there is none, or no driver
-std::string why_no_device();      // "" where there is one
+int device_count();               // 0 without a device or driver
+std::string why_no_device();      // "" if there is one
 std::string device_name(int at);  // with its architecture: "NVIDIA H100 (sm_90)"
 
-// While it lives, kernels of this thread run on that device, in that stream (of type cudaStream_t).
+// During its lifetime kernels of this thread run on that device, in that stream (of type cudaStream_t).
 class OnDevice {
  public:
   OnDevice(int device, void* stream);

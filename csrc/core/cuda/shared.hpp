@@ -1,9 +1,9 @@
-// Memory that the threads of a block share, and what the lanes of a warp hand each other.
+// Shared memory of a block, and exchanges between the lanes of a warp.
 #pragma once
 #include "core/cuda/simt.hpp"
 #include "core/lanes/hd.hpp"
 
-// QF_SHARED(T, name): the shared memory of this block, whose size the launch gives, as an array of T.
+// QF_SHARED(T, name): the shared memory of this block, of the launch's size, as an array of T.
 #if defined(QF_EMULATOR)
 #define QF_SHARED(T, name) T* const name = static_cast<T*>(quatrefoil::emulator::shared_memory())
 #else
@@ -18,7 +18,7 @@ inline namespace QF_ISA {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// f(word) for each 32-bit word of any value, which becomes what f returns.
+// Replaces each 32-bit word of a value by f(word).
 template <class T, class F>
 __device__ __forceinline__ T by_words(T value, F f) {
   constexpr int n = sizeof(T) / 4;
@@ -30,18 +30,18 @@ __device__ __forceinline__ T by_words(T value, F f) {
   return value;
 }
 
-// The value of the lane `by` before this one; its own in the first lanes. All lanes of the warp call it.
+// The value of the lane `by` before this one, or its own in the first lanes. All lanes of the warp call it.
 template <class T>
 __device__ __forceinline__ T shuffle_up(T value, int by) {
   return by_words(value, [by](unsigned word) { return __shfl_up_sync(kAllLanes, word, by); });
 }
-// That of the lane whose number differs in the bits of `mask`.
+// The value of the lane whose number differs in the bits of `mask`.
 template <class T>
 __device__ __forceinline__ T shuffle_xor(T value, int mask) {
   return by_words(value, [mask](unsigned word) { return __shfl_xor_sync(kAllLanes, word, mask); });
 }
 
-// The sum over neighbouring lanes, `lanes` of them, in each; in one order.
+// The sum over groups of `lanes` neighbouring lanes, in every lane and in a fixed order.
 template <int lanes = kWarp, class T>
 __device__ __forceinline__ T sum_of_lanes(T x) {
   QF_UNROLL(5)
@@ -49,7 +49,7 @@ __device__ __forceinline__ T sum_of_lanes(T x) {
   return x;
 }
 
-// Four numbers that are read at once.
+// Four numbers that are read together.
 template <class T>
 struct alignas(16) Quad {
   T x[4];

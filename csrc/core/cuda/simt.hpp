@@ -1,4 +1,4 @@
-// The words of CUDA: the toolkit's, or those of the emulator in tests/emu, under which the same kernels run on the host.
+// CUDA's declarations: the toolkit's, or those of the emulator in tests/emu, which runs the same kernels on the host.
 #pragma once
 #if defined(QF_EMULATOR)
 #include "emulator.hpp"

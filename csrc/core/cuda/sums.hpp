@@ -1,4 +1,4 @@
-// Sums of parts that blocks have left behind, in their order and in double precision: every bit is the same in every run.
+// Sums of parts that blocks have computed, in order and in double precision: the same bits in every run.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/lanes/cplx.hpp"
@@ -22,7 +22,7 @@ __device__ __forceinline__ void put_narrow(cplx<double> x, cplx<T>& to) {
 
 constexpr int kSumThreads = 256;
 
-// A thread a number of `to` (outer, inner): over `parts` (outer, count, inner) in their order.
+// One thread per number of `to` (outer, inner): the sum over `parts` (outer, count, inner) in order.
 template <class E>
 __global__ void __launch_bounds__(kSumThreads, 1)
     add_all_parts(const int64_t outer, const int64_t count, const int64_t inner, const E* parts, E* to) {
@@ -33,9 +33,8 @@ __global__ void __launch_bounds__(kSumThreads, 1)
     put_narrow(sum, to[at]);
   }
 }
-// Nothing where there is no array.
 template <class E>
-void add_up(int64_t outer, int64_t count, int64_t inner, const E* parts, E* to) {
+void add_up(int64_t outer, int64_t count, int64_t inner, const E* parts, E* to) {  // to may be null
   if (to) launch(add_all_parts<E>, (outer * inner + kSumThreads - 1) / kSumThreads, kSumThreads, 0, outer, count, inner, parts, to);
 }
 

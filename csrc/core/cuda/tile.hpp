@@ -1,5 +1,4 @@
-// Products of matrices, a tile of the result by a block of threads, of factors that are made as they are fetched; and what a block does
-// with the numbers of a tile.
+// Matrix products with one tile of the result per block, of factors computed as they are loaded; and operations of a block on a tile.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -9,17 +8,17 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 
 constexpr int kTileThreads = 256;
-constexpr int kSide = 64;  // rows of a tile, and columns at most; kPatch x kPatch numbers a thread, or fewer columns
+constexpr int kSide = 64;  // rows of a tile, and the most columns; kPatch x kPatch numbers per thread, or fewer columns
 constexpr int kPatch = 4;
-constexpr int kRows = kSide / kPatch;  // between two rows of a patch, and between two columns
+constexpr int kRows = kSide / kPatch;  // the distance of rows of a patch, and of columns
 constexpr int kDepth = 16;             // of a tile's factors in shared memory
-constexpr int kPitch = kSide + 1;      // so that rows of a transposed factor lie in other banks
+constexpr int kPitch = kSide + 1;      // puts rows of a transposed factor into different banks
 
 QF_HD constexpr int64_t tiles_of(int64_t numbers, int64_t side = kSide) { return (numbers + side - 1) / side; }
 constexpr int64_t tile_blocks(int64_t threads) { return (threads + kTileThreads - 1) / kTileThreads; }
 constexpr int64_t warp_blocks(int64_t warps) { return tile_blocks(warps * kWarp); }
 
-// A thread a number: NaN, where the call had something `wrong` that the host would have refused.
+// One thread per number: NaN if the call has something `wrong` that the host would refuse.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads, 1) put_nan(const int* wrong, T* to, const int64_t n) {
   if (*wrong == 0) return;
@@ -28,13 +27,13 @@ __global__ void __launch_bounds__(kTileThreads, 1) put_nan(const int* wrong, T* 
     to[i] = T(__builtin_nan(""));
 }
 
-// In shared memory.
+// The shared memory of a block.
 template <class T>
 struct Tile {
   T a[kDepth][kPitch], b[kDepth][kPitch], tile[kSide][kPitch];
 };
 
-// f(place) for each of `count` places, such as the chunks of all heads, that is this block's and has anything in it.
+// f(place) for each nonempty place of this block, out of `count` places such as the chunks of all heads.
 template <class Place, class Call, class F>
 __device__ __forceinline__ void each_place(const Call& call, int64_t count, F f) {
   for (int64_t at = blockIdx.x; at < count; at += gridDim.x) {
@@ -43,7 +42,7 @@ __device__ __forceinline__ void each_place(const Call& call, int64_t count, F f)
   }
 }
 
-// f(index) for each of `count` that is this warp's.
+// f(index) for each of this warp's indices below `count`.
 template <class F>
 __device__ __forceinline__ void each_of_warp(int64_t count, F f) {
   constexpr int warps = kTileThreads / kWarp;
@@ -51,8 +50,8 @@ __device__ __forceinline__ void each_of_warp(int64_t count, F f) {
   for (int64_t at = int64_t(blockIdx.x) * warps + threadIdx.x / kWarp; at < count; at += int64_t(gridDim.x) * warps) f(at);
 }
 
-// total += a b of a tile: a(i, k) and b(k, j) are asked for where i < rows, k < depth and j < columns; `deep`: neighbours in k lie
-// together. What the block has written before is there to be fetched.
+// total += a b of a tile: calls a(i, k) and b(k, j) for i < rows, k < depth and j < columns; `deep`: contiguous in k. They may read what
+// the block has written before.
 template <bool deep_a, bool deep_b, int across, class T, class A, class B>
 __device__ __forceinline__ void add_product(int rows, int depth, int columns, A a, B b, Tile<T>& shared, T (&total)[kPatch][across]) {
   constexpr int wide = across * kRows;
@@ -81,7 +80,7 @@ __device__ __forceinline__ void add_product(int rows, int depth, int columns, A 
   }
 }
 
-// f(row, column) for each of the numbers of a tile that are a thread's, of all columns up to `columns`.
+// f(row, column) for each of this thread's numbers of a tile, of all columns up to `columns`.
 template <class F>
 __device__ __forceinline__ void each_own(int columns, F f) {
   QF_ROLLED
@@ -90,8 +89,8 @@ __device__ __forceinline__ void each_own(int columns, F f) {
     for (int j = threadIdx.x % kRows; j < columns; j += kRows) f(i, j);
   }
 }
-// f(row, column, number) for each of a thread's, which wait in shared memory that nobody else touches, so that there is one copy of f and
-// not sixteen. f returns a number, whose sum over the columns of the tile put(row, sum) gets, in one of the row's threads.
+// f(row, column, number) for each of this thread's numbers, by way of shared memory, so that there is one copy of f instead of sixteen.
+// put(row, sum) gets the sum of f over the columns of the tile, in one of the row's threads.
 template <int across, class T, class F, class P>
 __device__ __forceinline__ void each_row(Tile<T>& shared, const T (&total)[kPatch][across], F f, P put) {
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
@@ -114,7 +113,7 @@ __device__ __forceinline__ void each_number(Tile<T>& shared, const T (&total)[kP
     for (int j = 0; j < across; ++j) shared.tile[ti + i * kRows][tj + j * kRows] = total[i][j];
   each_own(across * kRows, [&](int i, int j) { f(i, j, shared.tile[i][j]); });
 }
-// What f has made of them.
+// Reads the tile back from shared memory.
 template <int across, class T>
 __device__ __forceinline__ void take_back(const Tile<T>& shared, T (&total)[kPatch][across]) {
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
@@ -122,18 +121,18 @@ __device__ __forceinline__ void take_back(const Tile<T>& shared, T (&total)[kPat
     for (int j = 0; j < across; ++j) total[i][j] = shared.tile[ti + i * kRows][tj + j * kRows];
 }
 
-// A sum that comes in parts, the first of which is said to be.
+// Adds a part to a sum, or starts the sum with the first part.
 template <class T>
 __device__ __forceinline__ void put_or_add(bool first, T part, T& sum) {
   sum = first ? part : sum + part;
 }
 
-// Numbers (i, j) of a tile, j < i, each of which lies over what is behind j up to i: put(t, the sum of those that lie over t) for t < n.
+// Number (i, j) of a tile, j < i, covers the indices after j up to i: put(t, the sum of the numbers that cover t) for t < n.
 template <class T, class P>
 __device__ __forceinline__ void sums_across(Tile<T>& shared, int n, P put) {
   const int t = threadIdx.x;
   __syncthreads();
-  if (t < n) {  // along row t: what begins before
+  if (t < n) {  // along row t: prefix sums
     T before(0);
     QF_ROLLED
     for (int j = 0; j <= t; ++j) {

@@ -1,4 +1,4 @@
-// Device memory that a call needs while it runs: taken and given back in the order of the call's stream, so that nothing waits.
+// Temporary device memory of a call, allocated and freed in the order of its stream, so that nothing waits.
 #pragma once
 #include "core/cuda/launch.hpp"
 

@@ -1,10 +1,10 @@
-// The parts of a transform of polynomials on split arrays (re[], im[]): layers, passes, the roots they take.
+// Layers, passes and roots of a transform of polynomials on split arrays (re[], im[]).
 //
-// A block of n numbers is a polynomial modulo x^n - c. With w^2 = c it is known by its remainders modulo x^(n/2) - w and x^(n/2) + w, which
-// are a + w b and a - w b of its halves: a layer, of six fused multiply-adds for two numbers, w the same for the whole block. The way back
-// is a sum, and a difference over w. Nothing is ever put into another order: a spectrum stays in that of this tree. The last layers run in
-// registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one a lane, which are
-// multiplied as polynomials: that takes no more operations than the layers left out, a root less of every two, and rounds less often.
+// A block of n numbers is a polynomial modulo x^n - c. For w^2 = c it is determined by its remainders modulo x^(n/2) - w and x^(n/2) + w,
+// which are a + w b and a - w b of its halves: a layer takes six fused multiply-adds for two numbers, with one w for the whole block. The
+// inverse is a sum, and a difference over w. Nothing is reordered: a spectrum stays in the order of this tree. The last layers run in
+// registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one per lane, which are
+// multiplied as polynomials: no more operations than the remaining layers, half of the roots, and fewer roundings.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/interrupt.hpp"
@@ -53,14 +53,14 @@ QF_HD void butterfly(cplx<V>* z) {
   }
 }
 
-// ---- layers. The roots of a block with c = exp(4 i t): of a pair, one layer, exp(2 i t); of a quad, two layers, exp(2 i t), exp(i t),
-// exp(3 i t). Behind them stand those of the blocks that it leaves. A root is kept as its cosine and its tangent, so that a product with it
-// is two fused multiply-adds and the cosine goes into those that add it; of exp(3 i t) in the place of its cosine this over the cosine of
-// exp(i t), 4 cos^2 t - 3. No root is i, which has no tangent: c is never -1.
+// ---- layers. The roots of a block with c = exp(4 i t): for a pair (one layer) exp(2 i t); for a quad (two layers) exp(2 i t), exp(i t),
+// exp(3 i t); followed by those of the resulting blocks. A root is stored as its cosine and its tangent, so that a product with it is two
+// fused multiply-adds, and the cosine is a factor in those that add it. exp(3 i t) stores its cosine over that of exp(i t), 4 cos^2 t - 3.
+// No root is i, which has no tangent: c is never -1.
 
-constexpr int roots_of(int layers) { return (1 << layers) - 1; }  // how many: one for every block that is halved
+constexpr int roots_of(int layers) { return (1 << layers) - 1; }  // one root per halved block
 
-// Roots that are the same in all lanes, or one a lane.
+// Roots that are the same in all lanes, or one per lane.
 template <class V, bool same>
 struct Roots {
   static constexpr int step = same ? 2 : 2 * kWidth<V>;
@@ -72,7 +72,7 @@ struct Roots {
     else
       return load_complex<V>(w, w + kWidth<V>);
   }
-  QF_HD Roots behind(int i) const { return {at + i * step}; }
+  QF_HD Roots after(int i) const { return {at + i * step}; }
 };
 
 // z w / cos w and z / (w cos w).
@@ -112,7 +112,7 @@ QF_HD void split(cplx<V>* z, int stride, Roots<V, same> roots) {
     z[3 * stride] = less(b, quarter.re, d);
   }
 }
-// The way back, to twice or four times the numbers: 8 and 28.
+// The inverse, times two or four: 8 and 28 operations.
 template <int layers, class V, bool same>
 QF_HD void merge(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {
@@ -130,13 +130,13 @@ QF_HD void merge(cplx<V>* z, int stride, Roots<V, same> roots) {
   }
 }
 
-// Up to four layers are done as the upper ones, then the lower ones: each a pair or a quad.
+// Up to four layers are split into upper and lower ones, each a pair or a quad.
 constexpr int lower_layers(int layers) { return layers < 2 ? layers : 2; }
 constexpr int upper_layers(int layers) { return layers - lower_layers(layers); }
 // The roots of block g below the upper layers.
 template <int layers, class V, bool same>
 QF_HD Roots<V, same> below(Roots<V, same> roots, int g) {
-  return roots.behind(roots_of(upper_layers(layers)) + g * roots_of(lower_layers(layers)));
+  return roots.after(roots_of(upper_layers(layers)) + g * roots_of(lower_layers(layers)));
 }
 
 // The 2^layers numbers of z.
@@ -157,10 +157,10 @@ QF_HD void inverse(cplx<V>* z, Roots<V, true> roots) {
   for (int j = 0; j < rows; ++j) merge<upper_layers(layers)>(z + j, rows, roots);
 }
 
-constexpr double kNumberNs = 1;  // a number through one pass, in memory: estimated
+constexpr double kNumberNs = 1;  // per number of a pass over memory; estimated
 
-// ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. Each reads and writes every number once: beyond L1
-// that is what it costs, so there are as few as possible.
+// ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. Each reads and writes every number once, which is
+// its cost beyond L1, so there are as few as possible.
 
 template <int layers, bool back, class T>
 QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {

@@ -1,5 +1,5 @@
-// The end of a transform, W x W numbers in registers, and the spectrum that it leaves: blocks of a few numbers, polynomials modulo
-// x^size - c, of which every lane holds one.
+// The last layers of a transform, on W x W numbers in registers, and the resulting spectrum: polynomials of a few numbers modulo
+// x^size - c, one per lane.
 #pragma once
 #include "core/fft/layers.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -12,7 +12,7 @@ constexpr int log2_of(int64_t n) { return n <= 1 ? 0 : 1 + log2_of(n / 2); }
 template <class T>
 constexpr int kLaneLayers = log2_of(kLanes<T>);
 
-// The steps m, 2 m, ... < below of the transposition of rows `stride` apart, of which z[0] is one.
+// Steps m, 2 m, ... < below of the transposition of rows `stride` apart, starting with z[0].
 template <int m, int below, class V>
 QF_HD void exchange_rows(cplx<V>* z, int stride) {
   if constexpr (m < below) {
@@ -28,11 +28,11 @@ QF_HD void exchange_rows(cplx<V>* z, int stride) {
   }
 }
 
-// The blocks that a spectrum consists of: polynomials of so many numbers modulo x^size - c, one a lane.
+// The size of the blocks of a spectrum: polynomials modulo x^size - c, one per lane.
 template <class T>
 constexpr int kBlock = min(kLanes<T>, 4);
 
-// A block a lane, of each of W blocks.
+// W blocks, one per lane.
 template <class T>
 struct Block {
   using V = Lanes<T>;
@@ -58,7 +58,7 @@ template <class V>
 QF_HD cplx<V> multiply_conj_add(cplx<V> a, cplx<V> b, cplx<V> c) {
   return {multiply_add(a.re, b.re, multiply_add(a.im, b.im, c.re)), multiply_add(a.im, b.re, multiply_add(V(-a.re), b.im, c.im))};
 }
-// a b. What wraps around is summed first, then times c.
+// a b: sums the wrapped terms first, then multiplies them by c.
 template <class T>
 QF_HD Block<T> product(const cplx<Lanes<T>>* a, const cplx<Lanes<T>>* b, cplx<Lanes<T>> c) {
   constexpr int size = kBlock<T>;
@@ -103,27 +103,27 @@ QF_HD Block<T> operator+(Block<T> a, const Block<T>& b) {
   return a;
 }
 
-// What the lanes of a leaf need: the roots of its layers, then c of each block.
+// The table of a leaf's lanes: the roots of its layers, then c of each block.
 template <class T>
 constexpr int kLeafLayers = kLaneLayers<T> - log2_of(kBlock<T>);
 template <class T>
 constexpr int kOfLanes = roots_of(kLeafLayers<T>) + (1 << kLeafLayers<T>);
 
-// Blocks of 2^layers W numbers: there, down to those of kBlock, `back` from them, or both with z <- f(i, z, c) for each block z between,
-// which begins with the number i. Roots: of each block, and one a lane. Few rows at a time, so that shuffles and sums alternate: they use
-// different parts of the processor.
-template <bool there, bool back, int layers, class T, class F>
+// Blocks of 2^layers W numbers: `forth` to those of kBlock, `back` from them, or both with z <- f(i, z, c) in between for each block z,
+// which begins with number i. Roots: of each block, and one per lane. Few rows at a time, so that shuffles and sums alternate: they use
+// different execution ports.
+template <bool forth, bool back, int layers, class T, class F>
 QF_HD void leaf(const T* re, const T* im, T* to_re, T* to_im, const T* of_blocks, const T* of_lanes, const F& f) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>, rows = kBlock<T>, lane_layers = kLeafLayers<T>;
   constexpr int size = 1 << layers, part = 1 << lower_layers(layers);  // of a block, and below its upper layers
   const Roots<V, false> lanes{of_lanes};
-  const auto blocks = [&](int i) { return Roots<V, true>{of_blocks}.behind(i / size * roots_of(layers)); };
+  const auto blocks = [&](int i) { return Roots<V, true>{of_blocks}.after(i / size * roots_of(layers)); };
   const auto parts = [&](int i) { return below<layers>(blocks(i), i % size / part); };
   cplx<V> z[W];
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) z[i] = load_complex<V>(re + i * W, im + i * W);
-  if constexpr (there) {
+  if constexpr (forth) {
 #pragma GCC unroll 2
     for (int b = 0; b < W; b += size)
 #pragma GCC unroll 4
@@ -140,7 +140,7 @@ QF_HD void leaf(const T* re, const T* im, T* to_re, T* to_im, const T* of_blocks
       split<lane_layers>(z + j, rows, lanes);
     }
   }
-  if constexpr (there && back)
+  if constexpr (forth && back)
 #pragma GCC unroll 4
     for (int g = 0; g < W; g += rows) f(g * W, z + g, lanes[roots_of(lane_layers) + g / rows]);
   if constexpr (back) {

@@ -1,9 +1,7 @@
-// Right-angle FFT: a real sequence u as the polynomial sum_n u_n x^n modulo x^N - i, known by its values at the N roots of i. The product
-// of two such polynomials has the causal convolution on [0, N) for its real part and the tail on [N, 2N) for its imaginary part: no zero
-// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values: correlations cost nothing
-// more.
-//
-// Depth first, so that every level of cache is used without knowing its size.
+// Right-angle FFT: a real sequence u as the polynomial sum_n u_n x^n modulo x^N - i, represented by its values at the N roots of i. The
+// product of two such polynomials has the causal convolution on [0, N) as its real part and the tail on [N, 2N) as its imaginary part: no
+// zero padding, and half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values, so correlations
+// cost the same. The transform is depth first, which uses every level of cache without knowing its size.
 #pragma once
 #include "core/fft/tree.hpp"
 
@@ -11,7 +9,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
 
-// The shortest transform that holds n numbers: at most a quarter is padding (but for the very short ones).
+// The shortest transform of at least n numbers: at most a quarter is padding (except for very short ones).
 template <class T>
 QF_HD Length padded_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;  // the leaf's block: it must divide N
@@ -25,7 +23,7 @@ QF_HD Length padded_length(int64_t n) {
   return best;
 }
 
-// The longest transform that n numbers fill; of length 0 where there is none.
+// The longest transform of at most n numbers; length 0 if there is none.
 template <class T>
 QF_HD Length filled_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;
@@ -56,7 +54,7 @@ struct QuadOfI {
   static constexpr T roots[6] = {T(kHalf), 1, T(kCos), T(kTan), T(kTan), T(kThirdTan)};  // cos(3 pi/8) / cos(pi/8) is kTan
 };
 
-// The polynomials of which u[m] holds the numbers [m N / R, (m + 1) N / R): their remainders modulo x^(N/R) less the R-th roots of i.
+// Remainders modulo x^(N/R) minus each R-th root of i of the polynomials whose numbers [m N / R, (m + 1) N / R) are u[m].
 template <int R, class V>
 QF_HD void split_at_i(const V* u, cplx<V>* x) {
   using T = Element<V>;
@@ -86,7 +84,7 @@ QF_HD void split_at_i(cplx<V>* x) {
     butterfly<R, -1>(x);
   }
 }
-// The way back; f(m, re, im) gets the numbers times `by`.
+// The inverse; f(m, re, im) gets the numbers times `by`.
 template <int R, class V, class F>
 QF_HD void merge_at_i(cplx<V>* x, Element<V> by, F&& f) {
   using T = Element<V>;
@@ -107,20 +105,19 @@ QF_HD void merge_at_i(cplx<V>* x, Element<V> by, F&& f) {
 
 }  // namespace fft
 
-// The transforms of one length. Making one looks its table up; it holds no memory of its own.
+// The transforms of one length. The constructor looks up a table; the object owns no memory.
 template <class T>
 class RightAngle {
  public:
   using V = Lanes<T>;
   static constexpr int W = kLanes<T>;
 
-  // For n numbers, and the least padding.
+  // For n numbers, with the least padding.
   explicit RightAngle(int64_t n) : RightAngle(fft::padded_length<T>(n)) {}
   explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), tree_(length), roots_(fft::tree_table<T>(length)) {}
   int64_t length() const { return N_; }
 
-  // What to do between leaves, each told its numbers [at, at + count): nothing, or fetch what is wanted next. The leaves wait for no
-  // memory.
+  // meanwhile(at, count) runs before the leaf of numbers [at, at + count), which waits for no memory: it may prefetch.
   struct Nothing {
     QF_HD void operator()(int64_t, int64_t) const {}
   };
@@ -136,8 +133,8 @@ class RightAngle {
     first<true>(nullptr, N_, re, im);
     below<true, false>(re, im, re, im, Unchanged(), Nothing());
   }
-  // There and back in one sweep: the blocks z <- f(i, z, c) of the spectrum of u, polynomials modulo x^kBlock - c of which the first number
-  // is i, go back into to_re, to_im, which may be re, im. Of the inverse, W values from index l < n on go to finish(l, re, im, n - l).
+  // Forward and inverse transform in one sweep: the blocks z <- f(i, z, c) of the spectrum of u, polynomials modulo x^kBlock - c that begin
+  // with number i, are transformed back into to_re, to_im, which may be re, im. finish(l, re, im, n - l) gets W values from index l < n on.
   template <class F, class Finish, class Meanwhile = Nothing>
   void through(const T* u, int64_t n, T* re, T* im, T* to_re, T* to_im, F f, Finish finish, Meanwhile meanwhile = {}) const {
     first<false>(u, n, re, im);
@@ -147,24 +144,16 @@ class RightAngle {
   // u * k on [0, n), k given by its spectrum.
   template <class Finish, class Meanwhile = Nothing>
   void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish, Meanwhile meanwhile = {}) const {
-    through(
-        u, n, re, im, re, im,
-        [=](int64_t i, cplx<V>* z, cplx<V> c)
-            __attribute__((always_inline)) { fft::product<T>(z, fft::Block<T>(k_re + i, k_im + i).z, c).put(z); },
-        finish, meanwhile);
+    through(u, n, re, im, re, im, TimesSpectrum{k_re, k_im}, finish, meanwhile);
   }
-  // The same for the N complex numbers in re, im, which are destroyed.
+  // The same for the N complex numbers in re, im, which are overwritten.
   template <class Finish>
   void convolve(T* re, T* im, int64_t n, const T* k_re, const T* k_im, Finish finish) const {
     first<true>(nullptr, N_, re, im);
-    below<true, true>(
-        re, im, re, im,
-        [=](int64_t i, cplx<V>* z, cplx<V> c)
-            __attribute__((always_inline)) { fft::product<T>(z, fft::Block<T>(k_re + i, k_im + i).z, c).put(z); },
-        Nothing());
+    below<true, true>(re, im, re, im, TimesSpectrum{k_re, k_im}, Nothing());
     last(re, im, n, finish);
   }
-  // The inverse of the spectrum in re, im (destroyed), on [0, n).
+  // The inverse of the spectrum in re, im (overwritten), on [0, n).
   template <class Finish, class Meanwhile = Nothing>
   void inverse(T* re, T* im, int64_t n, Finish finish, Meanwhile meanwhile = {}) const {
     below<false, true>(re, im, re, im, Unchanged(), meanwhile);
@@ -186,12 +175,12 @@ class RightAngle {
   }
   template <int layers>
   auto first_roots(int r) const {
-    return fft::Roots<V, true>{roots_ + tree_.first.roots}.behind(r * fft::roots_of(layers));
+    return fft::Roots<V, true>{roots_ + tree_.first.roots}.after(r * fft::roots_of(layers));
   }
 
-  static constexpr double kColumnNs = W * fft::kNumberNs;  // of a vector
+  static constexpr double kColumnNs = W * fft::kNumberNs;  // per vector
 
-  // f(j, whole) for the columns j = 0, W, ... < end; `whole` where all numbers of a column lie below n, and j + W <= full.
+  // f(j, whole) for the columns j = 0, W, ... < end; `whole`: all numbers of the column are below n, and j + W <= full.
   template <class F>
   QF_HD static void each_column(int64_t end, int64_t full, double column_ns, F&& f) {
     in_parts<W>(0, end, column_ns / W, [&](int64_t j, int64_t stop) __attribute__((always_inline)) {
@@ -209,8 +198,8 @@ class RightAngle {
     with_radix([&](auto R, auto layers) { last_pass<R.value, layers.value>(re, im, n, finish); });
   }
 
-  // The remainders modulo x^(N/R) less each R-th root of i, and some layers of these blocks. Reads u once, writes re and im once. In place
-  // for complex input.
+  // Remainders modulo x^(N/R) minus each R-th root of i, and some layers of these blocks. Reads u once, writes re and im once. In place for
+  // complex input.
   template <int R, int layers, bool complex>
   void first_pass(const T* u, int64_t n, T* re, T* im) const {
     constexpr int parts = 1 << layers;
@@ -246,7 +235,7 @@ class RightAngle {
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
-    const T scale = T(fft::kBlock<T>) / T(N_);  // every layer on the way back doubles the numbers
+    const T scale = T(fft::kBlock<T>) / T(N_);  // every inverse layer doubles the numbers
     each_column(min(q, n), n - (R * parts - 1) * q, kColumnNs * R * parts, [&](int64_t j, auto whole) __attribute__((always_inline)) {
       cplx<V> z[R * parts];
 #pragma GCC unroll 16
@@ -266,30 +255,31 @@ class RightAngle {
     });
   }
 
-  // The f of transforms that leave the blocks between as they are.
+  // Functions f of blocks of a spectrum.
   struct Unchanged {
     QF_HD void operator()(int64_t, cplx<V>*, cplx<V>) const {}
   };
+  struct TimesSpectrum {
+    const T *re, *im;
+    QF_HD void operator()(int64_t i, cplx<V>* z, cplx<V> c) const { fft::product<T>(z, fft::Block<T>(re + i, im + i).z, c).put(z); }
+  };
 
   // All layers between the first pass and the last, depth first.
-  template <bool there, bool back, class F, class Meanwhile>
+  template <bool forth, bool back, class F, class Meanwhile>
   void below(T* re, T* im, T* to_re, T* to_im, const F& f, const Meanwhile& meanwhile) const {
-    descend<there, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);
+    descend<forth, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);
   }
-  // Of the numbers [from, from + n), which are blocks for pass i. A check costs nothing beside a block that leaves L1.
+  // The numbers [from, from + n), which are blocks of pass i. A check is cheap compared with a block that leaves L1.
   static constexpr int64_t kCheckedFrom = 16 << 10;
-  template <bool there, bool back, class F, class Meanwhile>
+  template <bool forth, bool back, class F, class Meanwhile>
   void descend(T* re, T* im, T* to_re, T* to_im, int i, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {
-    if (i == tree_.count) {
-      leaves<there, back, fft::kLaneLayers<T>>(re, im, to_re, to_im, from, n, f, meanwhile);
-      return;
-    }
+    if (i == tree_.count) return leaves<forth, back, fft::kLaneLayers<T>>(re, im, to_re, to_im, from, n, f, meanwhile);
     const fft::Pass& now = tree_.passes[i];
     const int64_t each = N_ / now.blocks;
     for (int64_t at = from; at < from + n; at += each) {
       const T* const roots = roots_ + now.roots + at / each * (2 * fft::roots_of(now.layers));
-      if (there) pass<false>(now.layers, re + at, im + at, each, roots);
-      descend<there, back>(re, im, to_re, to_im, i + 1, at, each, f, meanwhile);
+      if (forth) pass<false>(now.layers, re + at, im + at, each, roots);
+      descend<forth, back>(re, im, to_re, to_im, i + 1, at, each, f, meanwhile);
       if (back) pass<true>(now.layers, to_re + at, to_im + at, each, roots);
       if (each >= kCheckedFrom) check_interrupt(double(each) * 2 * fft::kNumberNs);
     }
@@ -301,19 +291,16 @@ class RightAngle {
                   : fft::pass<2, back>(re, im, n, roots);
   }
 
-  template <bool there, bool back, int layers, class F, class Meanwhile>
+  template <bool forth, bool back, int layers, class F, class Meanwhile>
   void leaves(T* re, T* im, T* to_re, T* to_im, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {
     if constexpr (layers > 0)
-      if (tree_.leaf.layers < layers) {
-        leaves<there, back, layers - 1>(re, im, to_re, to_im, from, n, f, meanwhile);
-        return;
-      }
+      if (tree_.leaf.layers < layers) return leaves<forth, back, layers - 1>(re, im, to_re, to_im, from, n, f, meanwhile);
     constexpr int64_t square = W * W, of_blocks = (W >> layers) * fft::roots_of(layers) * 2;
     constexpr int64_t of_lanes = fft::kOfLanes<T> * 2 * W;
     for (int64_t at = from; at < from + n; at += square) {
       meanwhile(at, square);
       const auto at_block = [&](int64_t i, cplx<V>* z, cplx<V> c) __attribute__((always_inline)) { f(at + i, z, c); };
-      fft::leaf<there, back, layers>(re + at, im + at, to_re + at, to_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks,
+      fft::leaf<forth, back, layers>(re + at, im + at, to_re + at, to_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks,
                                      roots_ + tree_.lanes + at / square * of_lanes, at_block);
     }
   }

@@ -1,4 +1,4 @@
-// The tree of a transform of N = R M numbers modulo x^N - i, M a power of two: R blocks, then pairs and quads; and the table of its roots.
+// The tree of a transform of N = R M numbers modulo x^N - i, M a power of two: R blocks, then pairs and quads; and its table of roots.
 #pragma once
 #include "core/fft/leaf.hpp"
 #include "core/run/cache.hpp"
@@ -14,7 +14,7 @@ struct Length {
 
 constexpr int kMostFirst = kVectorBytes == 64 ? 2 : 1;
 
-// The layers of the pass over a block that has so many left before its rows are registers; 0: the leaf does them.
+// The layers of the next pass over a block with `left` layers until its rows are registers; 0: the leaf does them.
 template <class T>
 QF_HD int pass_layers(int left) {
   const int beyond = left - kLaneLayers<T>;
@@ -28,7 +28,7 @@ int passes(int left) {
   while (const int layers = pass_layers<T>(left)) left -= layers, ++count;
   return count;
 }
-// The layers that the first pass does beside its R blocks: as many as save a pass over the numbers and fit its registers.
+// The additional layers of the first pass: as many as save a pass and fit the registers.
 template <class T>
 int first_layers(Length length) {
   const int left = log2_of(length.N / length.R / kLanes<T>), most = length.R == 5 ? kMostFirst - 1 : kMostFirst;
@@ -38,11 +38,11 @@ int first_layers(Length length) {
   return best;
 }
 
-// The power exp(2 pi i turns / of) of a block: c = x^n.
+// c = exp(2 pi i turns / of) of a block.
 struct Angle {
   int64_t turns, of;
 };
-// Of block b among the count = R 2^k of one level. R = 4 is two layers like all others.
+// The angle of block b of count = R 2^k on one level. R = 4 is two ordinary layers.
 inline Angle angle_of(Length length, int64_t b, int64_t count) {
   const int64_t R = length.R == 4 ? 1 : length.R, each = count / R;
   Angle a{1 - 4 * (b / each), 4 * R};  // the R-th roots of i
@@ -50,7 +50,7 @@ inline Angle angle_of(Length length, int64_t b, int64_t count) {
   return a;
 }
 
-// exp(2 pi i k / n). The angle is reduced to an eighth of a turn in integers: rounding it first would cost up to 3 eps.
+// exp(2 pi i k / n). The angle is reduced to an eighth of a turn in integers: rounding first would cost up to 3 eps.
 inline void unit_root(int64_t k, int64_t n, double& re, double& im) {
   constexpr double kQuarterTurn = 1.57079632679489661923;
   k = (k % n + n) % n;
@@ -62,8 +62,8 @@ inline void unit_root(int64_t k, int64_t n, double& re, double& im) {
   re = cosine[quarter], im = sine[quarter];
 }
 
-// The roots of `layers` layers of a block, `step` apart, their tangents `im` behind their cosines; then, if `ends`, c of every block left.
-// A tangent is that of the cosine as it was rounded: so the sine has the error of one rounding.
+// The roots of `layers` layers of a block, `step` apart, tangents `im` after cosines; then, if `ends`, c of every remaining block. Tangents
+// belong to the rounded cosines, so that sines have one rounding error.
 template <class T>
 void fill_roots(int layers, Angle a, bool ends, T* to, int64_t step, int64_t im) {
   double c, s;
@@ -93,10 +93,10 @@ void fill_roots(int layers, Angle a, bool ends, T* to, int64_t step, int64_t im)
 
 struct Pass {
   int layers;
-  int64_t blocks, roots;  // how many it works on, and where in the table their roots begin
+  int64_t blocks, roots;  // number of blocks, and the start of their roots in the table
 };
 
-// What is done from the top down, and the table of its roots: of every pass, of the leaves' blocks, of their lanes.
+// All passes from the top down, and the table of roots: of every pass, of the leaves' blocks, of their lanes.
 template <class T>
 struct Tree {
   Pass first{}, passes[32], leaf{};

@@ -7,18 +7,18 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-constexpr int64_t kPanelBytes = 24 << 10;  // of a packed column of tiles: it stays in L1 beside the rows of the left factor
+constexpr int64_t kPanelBytes = 24 << 10;  // of a packed column of tiles: it stays in L1 together with the rows of the left factor
 template <class T>
-constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // numbers of a sum taken at a time
+constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // terms of a sum at a time
 
-// Equal blocks of a sum of n, none deeper than a panel.
+// The length of equal blocks of a sum of n terms, at most the depth of a panel.
 template <class T>
 QF_HD int64_t block_depth(int64_t n) {
   const int64_t blocks = (n + kPanelDepth<T> - 1) / kPanelDepth<T>;
   return blocks > 1 ? (n + blocks - 1) / blocks : n;
 }
 
-// n rows of NV vectors, `stride` apart, side by side: rows far apart share the same few sets of L1.
+// Packs n rows of NV vectors, `stride` apart: rows far apart would share a few sets of L1.
 template <class V, int NV>
 QF_HD void pack_panel(const Element<V>* m, int64_t stride, int64_t n, Element<V>* to) {
   for (int64_t k = 0; k < n; ++k)
@@ -26,7 +26,7 @@ QF_HD void pack_panel(const Element<V>* m, int64_t stride, int64_t n, Element<V>
     for (int v = 0; v < NV; ++v) store(to + (k * NV + v) * kWidth<V>, load<V>(m + k * stride + v * kWidth<V>));
 }
 
-// Columns that a matrix of N columns has once packed: the last tile may overlap the one before it.
+// The number of packed columns of a matrix of N columns: the last tile may overlap the one before it.
 template <class T>
 int64_t packed_columns(int64_t N) {
   int64_t count = 0;
@@ -34,7 +34,7 @@ int64_t packed_columns(int64_t N) {
   return count;
 }
 
-// m (K x N) -> its columns of tiles one after the other, the numbers of a row of a tile side by side.
+// m (K x N) -> its columns of tiles in order, each row of a tile contiguous.
 template <class T>
 void pack_columns(int64_t K, int64_t N, const T* m, T* to) {
   InterruptCheck check;
@@ -45,7 +45,7 @@ void pack_columns(int64_t K, int64_t N, const T* m, T* to) {
   });
 }
 
-// What is needed soon: fetched a few lines at a time between tiles, it is in L2 when its turn comes.
+// Prefetches data into L2, a few lines at a time between tiles.
 class Ahead {
  public:
   Ahead() = default;
@@ -65,10 +65,10 @@ struct NothingAhead {
   QF_HD void step(int64_t) {}
 };
 
-constexpr int64_t kLargeLeft = 64 << 10;  // numbers of a: the column of tiles takes 50 us and more
+constexpr int64_t kLargeLeft = 64 << 10;  // numbers of a for which a column of tiles takes 50 us or more
 
-// c (m x N) = a (m x K) times a packed matrix. Reads that matrix once, a once for every three vectors of N; writes c once, or once for
-// every block of a sum longer than a panel is deep.
+// c (m x N) = a (m x K) times a packed matrix. Reads that matrix once, a once per three vectors of N; writes c once per block of a long
+// sum.
 template <class T, class Next = NothingAhead>
 void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c, Next ahead = {}) {
   const int64_t depth = max<int64_t>(block_depth<T>(K), 1), blocks = max<int64_t>(1, (K + depth - 1) / depth);
@@ -79,7 +79,7 @@ void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packe
     for (int64_t i = 0, k = 0; i < blocks; ++i, k += depth) {
       const int64_t n = min(depth, K - k);
       if (large) check_interrupt(double(m * n * columns.count) * kMultiplyAddNs<T>);
-      if constexpr (std::is_same_v<Next, NothingAhead>)  // 10% faster for tiny matrices than the loop below
+      if constexpr (std::is_same_v<Next, NothingAhead>)  // 10 % faster for tiny matrices than the loop below
         tile_column<Left::rows, columns.vectors, V>(m, n, a + k, K, packed + k * columns.count, columns.count, c + j, N, i > 0);
       else
         for_panels(m, [&](auto rows, int64_t row) __attribute__((always_inline)) {

@@ -1,4 +1,4 @@
-// Matrix products in register tiles: rows of A times vectors of B, all sums in registers. Packing and blocking are up to the caller.
+// Matrix products in register tiles: rows of A times vectors of B, all sums in registers. The caller packs and blocks.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -7,10 +7,9 @@ inline namespace QF_ISA {
 
 constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;  // 8 x 3 sums in 32 registers, 4 x 3 in 16: both leave room for B and a broadcast
 constexpr int kTileVectors = 3;
-constexpr int64_t kFarBytes = 2048;  // rows of the result this far apart are not fetched ahead by the hardware
+constexpr int64_t kFarBytes = 2048;  // the hardware does not prefetch rows of the result this far apart
 
-// f(rows, first row) for the panels of m rows, a multiple of `unit`: 8 (4) at a time, then 4, 2, 1. Panels that cannot occur are not
-// compiled.
+// f(rows, first row) for the panels of m rows, a multiple of `unit`: 8 (4) at a time, then 4, 2, 1.
 template <int unit = 1, class F>
 QF_HD void for_panels(int64_t m, F&& f) {
   int64_t i = 0;
@@ -23,11 +22,11 @@ QF_HD void for_panels(int64_t m, F&& f) {
     if (m - i >= 1) f(std::integral_constant<int, 1>{}, i);
 }
 
-// How A is stored: in panels of 8 (4), then 4, 2 and 1 rows, numbers of a column side by side; row by row; or column by column.
+// The layout of A: panels of 8 (4), then 4, 2 and 1 rows, contiguous along columns; row by row; or column by column.
 enum class Left { panels, rows, columns };
 
-// sum (rows x NV vectors) += a (rows x n) b (n x NV vectors). Sums run over n in its order, in every tile: one result is the same number
-// whichever tile makes it. Reads b once; a comes from L1 by broadcasts.
+// sum (rows x NV vectors) += a (rows x n) b (n x NV vectors). Sums run over n in order, so a result does not depend on its tile. Reads b
+// once; a is broadcast from L1.
 template <Left left, int rows, int NV, class V>
 QF_HD void add_products(int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, V (&sum)[rows][NV]) {
   constexpr int W = kWidth<V>;
@@ -56,7 +55,7 @@ template <Left left, int rows, int NV, class V>
 QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c, int64_t c_stride,
                 bool add) {
   constexpr int W = kWidth<V>;
-  if (c_stride * int64_t(sizeof(Element<V>)) >= kFarBytes)  // a store that misses waits longer than the tile takes
+  if (c_stride * int64_t(sizeof(Element<V>)) >= kFarBytes)  // a store that misses takes longer than the tile
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 3
@@ -73,8 +72,8 @@ QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<
     }
 }
 
-// All m rows of A for one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride, in columns at a + i; in panels a_stride
-// is n.
+// All m rows of A for one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride; for columns at a + i; for panels
+// a_stride is n.
 template <Left left, int NV, class V>
 void tile_column(int64_t m, int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c,
                  int64_t c_stride, bool add) {
@@ -92,8 +91,7 @@ struct Columns {
   using Vector = V;
 };
 
-// What to do with columns that fill no vector: a last full vector that overlaps the one before it; narrower ones side by side, for
-// arrays that are read and written in place; nothing, as there are none.
+// The rest of the columns: a full vector that overlaps the previous one; narrower vectors, for arrays that are updated in place; or none.
 enum class Rest { overlaps, apart, none };
 
 template <class T, int W, Rest rest, class F>
@@ -129,8 +127,7 @@ QF_HD void for_columns(int64_t cols, F&& f) {
   }
 }
 
-// c (m x cols) = a (m x n) b (n x cols), with strides of their own; added to c if `add`. b and c lie row by row, and a does, or column by
-// column.
+// c (m x cols) = a (m x n) b (n x cols), added to c if `add`. b and c are row-major, a too or column-major.
 template <Left left = Left::rows, class T>
 void multiply(int64_t m, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t cols, T* c, int64_t c_stride,
               bool add = false) {

@@ -1,4 +1,4 @@
-// Errors as C++ types, raised where they are found and mapped to Python's in one place (csrc/py/module.cpp).
+// Errors as C++ types; csrc/py/module.cpp maps them to Python's.
 #pragma once
 #include <stdexcept>
 #include <string>

@@ -1,6 +1,8 @@
 #include "core/host/fit.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace quatrefoil {
@@ -14,13 +16,22 @@ std::string text(const std::int64_t* sizes, int count) {
 
 }  // namespace
 
+std::string number_text(double x) {
+  char text[32];
+  for (int digits = 6; digits <= 17; ++digits) {
+    std::snprintf(text, sizeof text, "%.*g", digits, x);
+    if (std::strtod(text, nullptr) == x) break;
+  }
+  return text;
+}
+
 // One word of dims.
 struct Fit::Word {
   Letter letter;
-  std::int64_t factor;  // 0: none is written
+  std::int64_t factor;  // 0 if absent
   bool run;
 
-  // The word at `dims`, which moves behind it; false at the end.
+  // Reads the word at `dims` and moves past it; false at the end.
   bool read(const char*& dims, int number) {
     while (*dims == ' ') ++dims;
     if (!*dims) return false;
@@ -54,9 +65,9 @@ const Fit::Known& Fit::find(const char* name, int number) const {
   throw std::logic_error(std::string(function_) + ": " + name + " has not been fitted");
 }
 
-// Binds what is seen for the first time.
+// Binds new letters and runs.
 bool Fit::matches(const View& view, const char* dims, int number) {
-  int others = 0;  // axes but for those of an unbound run
+  int others = 0;  // axes outside an unbound run
   Word word;
   for (const char* at = dims; word.read(at, number);) {
     const Size* const known = word.run ? find(word.letter) : nullptr;
@@ -74,7 +85,7 @@ bool Fit::matches(const View& view, const char* dims, int number) {
       sizes_.push_back({word.letter, true, 0, size, free});
       size += free;
       free = 0;
-    } else if (known || word.factor) {  // 2P at first sight fits nothing
+    } else if (known || word.factor) {  // 2P does not bind P
       if (*size++ != (word.letter.length == 0 ? 1 : known ? known->value : -1) * (word.factor ? word.factor : 1)) return false;
     } else {
       sizes_.push_back({word.letter, false, *size++, nullptr, 0});
@@ -103,9 +114,9 @@ Fit::Fitted Fit::array(const View& view, const char* name, const char* dims, int
 }
 Fit::Fitted Fit::optional(const View& view, const char* name, const char* dims) { return fitted({&view, "", name, 0, dims}, false); }
 
-Fit::Fitted Fit::array_if(bool asked, const View& view, const char* name, const char* dims) {
-  if (!asked && view.present) refuse(std::string(name) + " is given, expected None: it was not asked for");
-  return fitted({&view, "", name, 0, dims}, asked);
+Fit::Fitted Fit::array_if(bool requested, const View& view, const char* name, const char* dims) {
+  if (!requested && view.present) refuse(std::string(name) + " is given, expected None: it was not requested");
+  return fitted({&view, "", name, 0, dims}, requested);
 }
 
 Fit::Fitted Fit::like(const View& view, const char* name, const char* of) {
@@ -114,10 +125,10 @@ Fit::Fitted Fit::like(const View& view, const char* name, const char* of) {
 }
 Fit::Fitted Fit::gradient(const View& view, const char* of, int number) {
   const Known& model = find(of, number);
-  const bool asked = model.view->present;
+  const bool requested = model.view->present;
   const Known known{&view, "d", of, number, model.dims};
-  if (!asked && view.present) refuse(known.text() + " is given, expected None, as is " + of);
-  return fitted(known, asked);
+  if (!requested && view.present) refuse(known.text() + " is given, expected None, as is " + of);
+  return fitted(known, requested);
 }
 
 void Fit::size(const char* letter, std::int64_t value, int number) {
@@ -131,9 +142,9 @@ void Fit::axes(const char* run, const std::int64_t* sizes, int count) {
 }
 
 std::int64_t Fit::operator[](const char* letter) const {
-  const Size* const found = find(Letter{letter, int(std::strlen(letter)), 0});
-  if (!found || found->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not known");
-  return found->value;
+  const Size* const size = find(Letter{letter, int(std::strlen(letter)), 0});
+  if (!size || size->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not known");
+  return size->value;
 }
 
 std::int64_t Fit::product(const char* letter) const {
@@ -174,6 +185,14 @@ int Fit::choice(const char* option, const std::string& given, std::initializer_l
     known += (at++ ? ", '" : "'") + std::string(name) + "'";
   }
   refuse(std::string(option) + " is '" + given + "', expected one of " + known);
+}
+
+void Fit::refuse_entry(const char* name, std::int64_t at, double value, const std::string& expected) const {
+  const View& view = *find(name, 0).view;
+  std::string place;
+  for (int axis = view.rank - 1; axis >= 0; at /= view.shape[axis--])
+    place = std::to_string(at % view.shape[axis]) + (place.empty() ? "" : ", ") + place;
+  refuse(name + (view.rank ? "[" + place + "]" : "") + " is " + number_text(value) + ", expected " + expected);
 }
 
 void Fit::expect(const View& view, Dtype dtype) const {

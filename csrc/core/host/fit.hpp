@@ -1,5 +1,5 @@
-// Whether the arrays of a call fit each other: shapes by letters, types by the pointers that their numbers go to. The Python validator has
-// said it better; this is for memory safety, and so it is complete. Its errors are made in one place (fit.cpp).
+// Checks that the arrays of a call fit each other: shapes by letters, dtypes by the pointers they convert to. The Python validator has
+// better errors; this check is for memory safety, and complete.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -11,9 +11,9 @@
 
 namespace quatrefoil {
 
-// The arrays of one call. Dims are written as in the docstrings: "... L H". A letter is bound where it is first seen and must agree from
-// there on; "2P" is twice P; a number is itself. "..." is a run of axes of any length, and so is every name that ends with "..": bound
-// like a letter, one unbound run at most in one shape. "n_" is a letter for each number, as the factors of a list have.
+// The arrays of one call. Dims are written as in the docstrings: "... L H". The first use of a letter binds it, and later ones must agree;
+// "2P" is twice P; a number is itself. "..." is a run of axes of any length, and so is every name that ends with "..": it binds like a
+// letter, at most one unbound run per shape. "n_" is one letter per array of a list.
 class Fit {
  public:
   explicit Fit(const char* function) : function_(function) {  // "ssm.fft_conv"
@@ -21,7 +21,7 @@ class Fit {
     arrays_.reserve(24);
   }
 
-  // An argument whose shape fits, on its way into a pointer, whose type says of which numbers the argument must be.
+  // An argument whose shape fits; it converts to a pointer, whose type determines the required dtype.
   class [[nodiscard]] Fitted {
    public:
     template <class E>
@@ -38,33 +38,34 @@ class Fit {
     const View* view_;
   };
 
-  // An argument that must be there; one that may be absent, which gives a null pointer; one that must be there if `asked`, else absent.
-  // The views live as long as this object.
+  // A required argument; an optional one (null pointer if absent); one that is required if `requested` and must be absent otherwise. The
+  // views must outlive this object.
   Fitted array(const View& view, const char* name, const char* dims, int number = 0);
   Fitted optional(const View& view, const char* name, const char* dims);
-  Fitted array_if(bool asked, const View& view, const char* name, const char* dims);
-  // An argument of the shape of one that was fitted before, absent where that is; the gradient of one, named d and its name.
+  Fitted array_if(bool requested, const View& view, const char* name, const char* dims);
+  // An argument with the shape of an earlier one, absent if that is; the gradient of an earlier one, named d and its name.
   Fitted like(const View& view, const char* name, const char* of);
   Fitted gradient(const View& view, const char* of, int number = 0);
 
-  // Sizes that no array gives: an option, which must not be negative, or that of a numbered letter; the axes of a run.
+  // Binds sizes that no array has: an option, which must not be negative, or that of a numbered letter; the axes of a run.
   void size(const char* letter, std::int64_t value, int number = 0);
   void axes(const char* run, const std::int64_t* sizes, int count);
-  // What has been found. `product` is that of a run, or of a numbered letter.
+  // The size of a letter; the product of a run, or of a numbered letter; the number of arrays of a name.
   std::int64_t operator[](const char* letter) const;
   std::int64_t product(const char* letter) const;
+  std::size_t count(const char* name) const;
 
-  std::size_t count(const char* name) const;  // of arrays of that name
-
-  // The real type of an argument's numbers, float32 or float64.
+  // The real dtype of an argument, float32 or float64.
   Dtype precision(const View& view) const;
-  // Where among the names an option is.
+  // The position of an option's value among its names.
   int choice(const char* option, const std::string& given, std::initializer_list<const char*> names) const;
   void require(bool holds, const char* what) const {
     if (!holds) refuse(what);
   }
   [[noreturn]] void refuse(const std::string& what) const { throw ValueError(std::string(function_) + ": " + what); }
   [[noreturn]] void refuse_type(const std::string& what) const { throw TypeError(std::string(function_) + ": " + what); }
+  // Refuses entry number `at` of an array: "X[3, 1] is 1.5, expected ...".
+  [[noreturn]] void refuse_entry(const char* name, std::int64_t at, double value, const std::string& expected) const;
 
  private:
   struct Letter {
@@ -73,12 +74,12 @@ class Fit {
   };
   struct Size {
     Letter letter;
-    bool run;            // of axes
-    std::int64_t value;  // where it is none
-    const std::int64_t* axes;
+    bool run;
+    std::int64_t value;        // of a letter
+    const std::int64_t* axes;  // of a run
     int count;
   };
-  struct Known {  // an argument seen
+  struct Known {  // an earlier argument
     const View* view;
     const char *prefix, *name;
     int number;
@@ -99,5 +100,7 @@ class Fit {
   std::vector<Known> arrays_;
   std::vector<std::vector<std::int64_t>> runs_;  // of `axes`
 };
+
+std::string number_text(double);  // as short as possible without loss
 
 }  // namespace quatrefoil

@@ -13,7 +13,7 @@ namespace {
 constexpr Isa kBuilt[] = {QF_EACH_ISA(QF_LISTED)};  // best first
 
 #if defined(__x86_64__)
-// Bits of one register of CPUID that must all be set.
+// Required bits of one register of CPUID.
 struct Need {
   unsigned leaf;
   enum { eax, ebx, ecx, edx } part;
@@ -23,7 +23,7 @@ template <class... Positions>
 constexpr unsigned bits(Positions... position) {
   return (0u | ... | (1u << position));
 }
-// The levels of the x86-64 psABI. Read from CPUID itself: older Clangs do not know their names in __builtin_cpu_supports.
+// The levels of the x86-64 psABI, read from CPUID: __builtin_cpu_supports of older Clangs does not know their names.
 constexpr Need kNeeds2[] = {{1, Need::ecx, bits(0, 9, 13, 19, 20, 23)},  // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT
                             {0x80000001u, Need::ecx, bits(0)}};          // LAHF
 constexpr Need kNeeds3[] = {{1, Need::ecx, bits(12, 22, 27, 28, 29)},    // FMA, MOVBE, OSXSAVE, AVX, F16C
@@ -39,8 +39,8 @@ bool processor_has(const Need (&needs)[n]) {
   }
   return true;
 }
-// Whether the operating system saves these parts of the registers: 1 and 2 are the halves of ymm, 5 to 7 what zmm and the masks add.
-// Only where OSXSAVE is set.
+// Whether the operating system saves these parts of the registers: 1 and 2 are the halves of ymm, 5 to 7 are zmm and masks. Requires
+// OSXSAVE.
 bool system_saves(unsigned parts) {
   unsigned low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -48,11 +48,11 @@ bool system_saves(unsigned parts) {
 }
 #endif
 
-bool here(Isa level) {
+bool supported(Isa level) {
 #if defined(__x86_64__)
   switch (level) {
-    case Isa::v4: return here(Isa::v3) && processor_has(kNeeds4) && system_saves(bits(1, 2, 5, 6, 7));
-    case Isa::v3: return here(Isa::v2) && processor_has(kNeeds3) && system_saves(bits(1, 2));
+    case Isa::v4: return supported(Isa::v3) && processor_has(kNeeds4) && system_saves(bits(1, 2, 5, 6, 7));
+    case Isa::v3: return supported(Isa::v2) && processor_has(kNeeds3) && system_saves(bits(1, 2));
     case Isa::v2: return processor_has(kNeeds2);
     case Isa::base: return false;
   }
@@ -74,10 +74,10 @@ const char* name(Isa level) {
 std::vector<Isa> isas_built() { return {std::begin(kBuilt), std::end(kBuilt)}; }
 
 std::vector<Isa> isas_here() {
-  std::vector<Isa> found;
+  std::vector<Isa> levels;
   for (Isa level : kBuilt)
-    if (here(level)) found.push_back(level);
-  return found;
+    if (supported(level)) levels.push_back(level);
+  return levels;
 }
 
 void choose_isa(const std::string& want) {
@@ -91,7 +91,7 @@ void choose_isa(const std::string& want) {
   }
   if (want.empty()) throw ValueError("quatrefoil: this processor runs none of the instruction sets that were built");
   throw ValueError("QUATREFOIL_ISA=" + want + " is not available; available: " + possible +
-                   "; QUATREFOIL_ISAS=all pip install . builds every one");
+                   "; QUATREFOIL_ISAS=all pip install . builds all");
 }
 
 }  // namespace quatrefoil

@@ -1,4 +1,4 @@
-// Which instruction sets were built, which this machine runs, which one is in use.
+// The instruction sets that were built, that this machine supports, and that is in use.
 #pragma once
 #include <string>
 #include <vector>
@@ -9,18 +9,18 @@
 
 namespace quatrefoil {
 
-enum class Isa { base, v2, v3, v4 };  // v2, v3, v4: the x86-64 micro-architecture levels; base: any other processor
+enum class Isa { base, v2, v3, v4 };  // the x86-64 micro-architecture levels; base: any other processor
 
 Isa isa();
 const char* name(Isa);
 std::vector<Isa> isas_built();        // best first
-std::vector<Isa> isas_here();         // those of them that this processor runs
-void choose_isa(const std::string&);  // "" takes the best; throws ValueError if the choice is not available
+std::vector<Isa> isas_here();         // those that this processor supports
+void choose_isa(const std::string&);  // "": the best; throws ValueError if the choice is not available
 
 }  // namespace quatrefoil
 
-// QF_TABLE(ssm, scan): declares the tables that csrc/ssm/scan/cpu.cpp defines, one per instruction set, the one in use, and kernels<T>() of
-// it. With QF_DEVICE, where the bindings are compiled again: the one table of cuda.cu.
+// QF_TABLE(ssm, scan) declares the tables that csrc/ssm/scan/cpu.cpp defines, one per instruction set, and kernels<T>() of the one in use.
+// With QF_DEVICE it is the table of cuda.cu.
 #if defined(QF_DEVICE)
 #define QF_TABLE_DECLARED \
   namespace cuda { extern const Table kernels; }

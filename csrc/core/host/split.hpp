@@ -1,11 +1,11 @@
-// Views of several operands -> Rows: broadcasting, and the split of the axes around one of them.
+// Views of several operands -> Rows: broadcasting, and splitting the axes around one of them.
 #pragma once
 #include "core/abi/rows.hpp"
 #include "core/host/view.hpp"
 
 namespace quatrefoil {
 
-// The strides of `v` under the shape of `full`, right-aligned; `skip` is the axis of `full` that v does not have (-1: it has all).
+// The strides of `v` under the shape of `full`, right-aligned; v lacks axis `skip` of `full` (-1: none).
 inline void broadcast_strides(const View& v, const View& full, int skip, std::int64_t* strides) {
   int j = v.rank - 1;
   for (int i = full.rank - 1; i >= 0; --i) {
@@ -16,8 +16,7 @@ inline void broadcast_strides(const View& v, const View& full, int skip, std::in
   }
 }
 
-// Splits the axes of `full` at `axis`: those after it that every operand can walk with one stride become the inner axis, all others the
-// rows.
+// Splits the axes of `full` at `axis`: axes after it that every operand can walk with one stride become the inner axis, others the rows.
 template <int operands>
 Rows<operands> split_rows(const View& full, int axis, const std::int64_t (&strides)[operands][View::kMaxRank]) {
   Rows<operands> r;

@@ -1,4 +1,4 @@
-// A strided array as the bindings see it: where, how large, of what numbers.
+// A strided array as the bindings see it: address, shape, strides, dtype.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -23,30 +23,20 @@ inline bool is_complex(Dtype dtype) { return dtype == Dtype::c64 || dtype == Dty
 inline Dtype real_of(Dtype dtype) { return dtype == Dtype::c64 ? Dtype::f32 : dtype == Dtype::c128 ? Dtype::f64 : dtype; }
 
 template <class E>
-struct DtypeOf;
-template <>
-struct DtypeOf<float> {
-  static constexpr Dtype value = Dtype::f32;
-};
-template <>
-struct DtypeOf<double> {
-  static constexpr Dtype value = Dtype::f64;
-};
-template <>
-struct DtypeOf<cplx<float>> {
-  static constexpr Dtype value = Dtype::c64;
-};
-template <>
-struct DtypeOf<cplx<double>> {
-  static constexpr Dtype value = Dtype::c128;
-};
-template <>
-struct DtypeOf<std::int64_t> {
-  static constexpr Dtype value = Dtype::i64;
-};
-template <class E>
 constexpr Dtype dtype_of() {
-  return DtypeOf<std::remove_const_t<E>>::value;
+  using T = std::remove_const_t<E>;
+  if constexpr (std::is_same_v<T, float>)
+    return Dtype::f32;
+  else if constexpr (std::is_same_v<T, double>)
+    return Dtype::f64;
+  else if constexpr (std::is_same_v<T, cplx<float>>)
+    return Dtype::c64;
+  else if constexpr (std::is_same_v<T, cplx<double>>)
+    return Dtype::c128;
+  else {
+    static_assert(std::is_same_v<T, std::int64_t>);
+    return Dtype::i64;
+  }
 }
 
 struct View {
@@ -56,17 +46,15 @@ struct View {
   int rank = 0;
   std::int64_t shape[kMaxRank] = {};
   std::int64_t stride[kMaxRank] = {};  // in items
-  bool present = false;                // None is an absent array
+  bool present = false;                // false for None
 
   std::int64_t size() const {
     std::int64_t n = 1;
     for (int i = 0; i < rank; ++i) n *= shape[i];
     return n;
   }
-  // The axis counted from the end: dim(1) is the last.
-  std::int64_t dim(int from_end) const { return from_end <= rank ? shape[rank - from_end] : 1; }
-  // The product of all axes before the last `inner` ones.
-  std::int64_t batch(int inner) const {
+  std::int64_t dim(int from_end) const { return from_end <= rank ? shape[rank - from_end] : 1; }  // dim(1): the last axis
+  std::int64_t batch(int inner) const {  // the product of all axes before the last `inner` ones
     std::int64_t n = 1;
     for (int i = 0; i < rank - inner; ++i) n *= shape[i];
     return n;

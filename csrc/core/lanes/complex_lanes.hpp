@@ -1,5 +1,5 @@
-// Complex numbers in lanes: real and imaginary parts in registers of their own, whatever their layout in memory. And packs, real or complex
-// numbers side by side: a kernel that is written for packs serves both.
+// Complex numbers in lanes: real and imaginary parts in separate registers, whatever their layout in memory. And packs, vectors of real or
+// complex numbers, for kernels that serve both.
 #pragma once
 #include "core/lanes/cplx.hpp"
 #include "core/lanes/lanes.hpp"
@@ -10,7 +10,7 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// W numbers whose parts are two arrays, or lie in turns: W real parts, then W imaginary ones. The arrays may be of another precision.
+// W numbers whose parts are two arrays, or alternate: W real parts, then W imaginary ones. The arrays may have another precision.
 template <class V, class T>
 QF_HD cplx<V> load_complex(const T* re, const T* im) {
   return {load_as<V>(re), load_as<V>(im)};
@@ -29,7 +29,7 @@ QF_HD void store_complex(T* turns, cplx<V> z) {
   store_complex(turns, turns + kWidth<V>, z);
 }
 
-// The first n of W interleaved numbers of any precision; the other lanes are 0.
+// The first n of W interleaved numbers of any precision, zeros in the other lanes.
 template <class V, class T>
 QF_HD cplx<V> load_first(const cplx<T>* from, int64_t n) {
   using S = Element<V>;
@@ -42,7 +42,6 @@ QF_HD cplx<V> load_first(const cplx<T>* from, int64_t n) {
   }
   return {load<V>(re), load<V>(im)};
 }
-// One number is its own lane.
 template <class V, class T>
 QF_HD void set_lane(V& x, int i, T value) {
   if constexpr (kWidth<V> == 1)
@@ -148,7 +147,7 @@ QF_HD Pack<E, V> gather(F&& f) {
   return f(0);
 #endif
 }
-// One step of a transposed square: one register, or that of the imaginary parts behind that of the real ones.
+// One row of a transposed square: one register, or those of the real and of the imaginary parts.
 template <class E, class V>
 QF_HD Pack<E, V> column(const V* square) {
   if constexpr (kParts<E> == 1)

@@ -1,4 +1,4 @@
-// A complex number without std::complex, whose templates would be shared between instruction sets. Interleaved, as NumPy and torch keep it.
+// A complex number, interleaved as in NumPy and torch. Templates of std::complex would be shared between instruction sets.
 #pragma once
 #include "core/lanes/hd.hpp"
 
@@ -48,7 +48,7 @@ QF_HD cplx<T> reciprocal(cplx<T> a) {
   const T s = 1 / norm(a);
   return {a.re * s, -a.im * s};
 }
-// Re(conj(a) b): a gradient against a change.
+// Re(conj(a) b): the inner product of a gradient and a change.
 template <class T>
 QF_HD T inner(cplx<T> a, cplx<T> b) {
   return a.re * b.re + a.im * b.im;

@@ -1,5 +1,4 @@
-// exp, expm1, sine and cosine, logarithms and angles for lanes and scalars, to about one unit in the last place, without libm and without
-// branches.
+// exp, expm1, sine and cosine, logarithms and angles for lanes and scalars, to about one unit in the last place, without libm or branches.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -7,7 +6,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace elementary {
 
-// Adding it rounds to an integer, which then lies in the low bits of the sum.
+// Adding it rounds to an integer in the low bits of the sum.
 template <class T>
 constexpr T kRound = sizeof(T) == 8 ? T(6755399441055744.0) : T(12582912.0);  // 1.5 * 2^52, 1.5 * 2^23
 
@@ -28,7 +27,7 @@ QF_HD V power_of_two(V m) {
   return as_bits<V>(shift_left(as_bits<Bits<V>>(V(m + (kRound<T> + bias))), mantissa));
 }
 
-// x = n ln 2 + r with |r| <= ln(2) / 2; n comes in two halves so that neither power leaves the range.
+// x = n ln 2 + r with |r| <= ln(2) / 2; 2^n is split into two factors that do not overflow.
 template <class V>
 struct Reduced {
   V r, low, high;  // e^x = e^r * low * high
@@ -37,7 +36,7 @@ template <class V>
 QF_HD Reduced<V> reduce(V x) {
   using T = Element<V>;
   constexpr bool dbl = sizeof(T) == 8;
-  constexpr T least = dbl ? T(-746) : T(-105), most = dbl ? T(710) : T(89);  // beyond: 0 and infinity all the same
+  constexpr T least = dbl ? T(-746) : T(-105), most = dbl ? T(710) : T(89);  // beyond: 0 and infinity
   x = x < least ? broadcast<V>(least) : x;
   x = x > most ? broadcast<V>(most) : x;
   const V n = (x * T(1.4426950408889634074) + kRound<T>)-kRound<T>;
@@ -80,8 +79,7 @@ QF_HD V expm1(V x) {
   return q.low * q.high == T(1) ? m : far;
 }
 
-// 2^x. (2^f - 1) / f on |f| <= 1/2 by a Chebyshev fit, to 5e-9 in float and 1e-19 in double: shorter than exp, for kernels that are made of
-// it.
+// 2^x. (2^f - 1) / f on |f| <= 1/2 by a Chebyshev fit, to 5e-9 in float and 1e-19 in double: shorter than exp.
 template <class V>
 QF_HD V exp2(V x) {
   using T = Element<V>;
@@ -141,7 +139,7 @@ QF_HD void sin_cos_of_quadrant(V r, Bits<V> q, V& sine, V& cosine) {
   cosine = as_bits<V>(((sa & odd) | (sb & ~odd)) ^ shift_left(I((q + 1) & 2), sign));
 }
 
-// sine and cosine of hi + lo, |lo| far below |hi|. The reduction keeps an absolute error of about 2 eps up to |hi| ~ 2^30 (2^20 in float).
+// sine and cosine of hi + lo, |lo| far below |hi|, with an absolute error of about 2 eps up to |hi| ~ 2^30 (2^20 in float).
 template <class V>
 QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {
   using T = Element<V>;
@@ -160,8 +158,8 @@ template <class V>
 QF_HD void sin_cos(V x, V& sine, V& cosine) {
   sin_cos(x, V{}, sine, cosine);
 }
-// sine and cosine of 2 pi (hi + lo), |lo| far below 1: whole turns are taken off exactly up to |hi| ~ 2^48 (2^19 in float); beyond, where
-// hi itself is known to no better than turns, they are some numbers from -1 to 1.
+// sine and cosine of 2 pi (hi + lo), |lo| far below 1. Whole turns are removed exactly up to |hi| ~ 2^48 (2^19 in float); beyond, where hi
+// itself has errors of whole turns, the results are arbitrary numbers from -1 to 1.
 template <class V>
 QF_HD void sin_cos_of_turns(V hi, V lo, V& sine, V& cosine) {
   using T = Element<V>;
@@ -193,7 +191,7 @@ QF_HD V log1p_unit(V t) {
   return twice_artanh(V(t / (t + Element<V>(2))));
 }
 
-// log x for positive normal x; NaN for what is not finite.
+// log x for positive normal x; NaN if x is not finite.
 template <class V>
 QF_HD V log(V x) {
   using T = Element<V>;
@@ -209,7 +207,7 @@ QF_HD V log(V x) {
   return multiply_add(n, broadcast<V>(hi), multiply_add(n, broadcast<V>(lo), twice_artanh(V((m - T(1)) / (m + T(1)))))) + (x - x);
 }
 
-// The angle of a unit complex number: Hastings' polynomial (1e-5), then one step of Newton's, which cubes the error.
+// The angle of a unit complex number: Hastings' polynomial (1e-5), then one Newton step, which cubes the error.
 template <class V>
 QF_HD V angle(V re, V im) {
   using T = Element<V>;
@@ -226,8 +224,8 @@ QF_HD V angle(V re, V im) {
   return a + (im * cosine - re * sine);
 }
 
-// e^-|x|, NaN as it is, and log(1 + e^x) from it, right at both ends. In two steps, so that a loop over each is short: of a long chain only
-// one or two turns fit into the processor's window.
+// e^-|x| (NaN for NaN), and log(1 + e^x) from it, accurate at both ends. In two functions, so that loops over them are short: only one or
+// two iterations of a long dependency chain fit into the processor's window.
 template <class V>
 QF_HD V softplus_tail(V x) {
   return exp(x < Element<V>(0) ? x : V(-x));

@@ -1,15 +1,15 @@
-// The only file that asks which compiler and which instruction set this is.
+// The only file that depends on the compiler and the instruction set.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 #if defined(__CUDACC__)  // V is a single number: no lanes, no intrinsics
 #define QF_HD __host__ __device__ __forceinline__
-#define QF_BOTH __host__ __device__ inline  // inlined where the compiler likes to
+#define QF_BOTH __host__ __device__ inline  // inlined at the compiler's discretion
 #define QF_KERNEL __device__ inline         // calls what a kernel passes to it: in this compilation a kernel for GPUs
 #if defined(__CUDA_ARCH__)
 #define QF_UNROLL(n) QF_PRAGMA(unroll n)
-#define QF_ROLLED QF_PRAGMA(unroll 1)  // a loop of which a GPU has no use for copies
+#define QF_ROLLED QF_PRAGMA(unroll 1)  // a loop that should not be unrolled on a GPU
 #else
 #define QF_UNROLL(n)
 #define QF_ROLLED
@@ -24,8 +24,8 @@
 #endif
 #define QF_PRAGMA(text) _Pragma(#text)
 
-// Every kernel object is compiled once per instruction set with -DQF_ISA=<name>. All that is inline or a template lives in a namespace
-// of that name: were it shared, the linker would keep one copy, perhaps the AVX-512 one, and run it on every path.
+// Every kernel object is compiled once per instruction set with -DQF_ISA=<name>. Inline functions and templates are in a namespace of that
+// name: otherwise the linker would keep one copy, perhaps the AVX-512 one, for all of them.
 #ifndef QF_ISA
 #define QF_ISA common
 #endif

@@ -1,6 +1,6 @@
-// W numbers side by side: GCC and Clang vector types of the machine's own width, so that a kernel body reads like scalar code.
-// Formulas are templates over V, which is a lane type here and plain T on CUDA and in scalar tails: operators, comparisons
-// and `mask ? a : b` mean the same for both.
+// Vectors of W numbers: GCC and Clang vector types of the machine's own width, so that a kernel body reads like scalar code. Formulas are
+// templates over V, which is a lane type here and plain T on CUDA and in scalar tails: operators, comparisons and `mask ? a : b` work for
+// both.
 #pragma once
 #include <type_traits>
 #include <utility>
@@ -19,7 +19,7 @@ struct LanesOf {
   typedef T type __attribute__((vector_size(W * sizeof(T))));
 };
 template <class T>
-struct LanesOf<T, 1> {  // one number is plain T, which is all that a GPU takes
+struct LanesOf<T, 1> {  // plain T, the only lane type on a GPU
   using type = T;
 };
 template <class T>
@@ -27,28 +27,18 @@ constexpr int kLanes = kVectorBytes / int(sizeof(T));
 template <class T, int W = kLanes<T>>
 using Lanes = typename LanesOf<T, W>::type;
 
-template <class V>
-struct LaneTraits {  // of a lane type
+template <class V, bool is_number = std::is_arithmetic<V>::value>
+struct LaneTraits {
   using T = typename std::remove_reference<decltype(V{}[0])>::type;
   static constexpr int width = sizeof(V) / sizeof(T);
 };
-template <class Number>
-struct NumberTraits {
-  using T = Number;
+template <class V>
+struct LaneTraits<V, true> {
+  using T = V;
   static constexpr int width = 1;
 };
-template <>
-struct LaneTraits<float> : NumberTraits<float> {};
-template <>
-struct LaneTraits<double> : NumberTraits<double> {};
-template <>
-struct LaneTraits<std::int32_t> : NumberTraits<std::int32_t> {};
-template <>
-struct LaneTraits<std::int64_t> : NumberTraits<std::int64_t> {};
-template <>
-struct LaneTraits<std::uint32_t> : NumberTraits<std::uint32_t> {};
 template <class V>
-struct LaneTraits<cplx<V>> {};  // no lane type: overloads for lanes do not take it
+struct LaneTraits<cplx<V>, false> {};  // not a lane type: excludes it from overloads for lanes
 template <class V>
 using Element = typename LaneTraits<V>::T;
 template <class V>
@@ -66,10 +56,9 @@ QF_HD void store(Element<V>* p, V v) {
 }
 template <class V>
 QF_HD V broadcast(Element<V> x) {
-  return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x would be an addition, for the sake of -0
+  return x - V{};  // one load, because x - 0 is x for every x; 0 + x would be an addition because of -0
 }
-// Keeps v in a register for all its uses; GCC would otherwise read it from memory again at each. Clang does not, and has no register for
-// vectors of 8 bytes.
+// Keeps v in a register; GCC would otherwise reload it at each use. Clang does not, and has no register for vectors of 8 bytes.
 template <class V>
 QF_HD V keep(V v) {
 #if defined(QF_HAS_LANES) && defined(__x86_64__) && !defined(__clang__)
@@ -77,7 +66,7 @@ QF_HD V keep(V v) {
 #endif
   return v;
 }
-// The first n of W numbers; the other lanes are 0.
+// The first n of W numbers, zeros in the other lanes.
 template <class V>
 QF_HD V load_first(const Element<V>* p, int64_t n) {
   if (n >= kWidth<V>) return load<V>(p);
@@ -93,8 +82,7 @@ QF_HD void store_first(Element<V>* p, V v, int64_t n) {
     __builtin_memcpy(p, &v, std::size_t(n) * sizeof(Element<V>));
 }
 
-// Asks for the lines of p[0, n), ahead of their use, to L2; `write` where they will be written. The first line begins before p, where p is
-// not aligned: the last one would else be left out.
+// Prefetches the lines of p[0, n) to L2, for writing with `write`. Aligns p down, so that the last line is included.
 template <bool write = false, class T>
 QF_HD void fetch([[maybe_unused]] const T* p, [[maybe_unused]] int64_t n) {
 #if defined(QF_HAS_LANES)
@@ -121,7 +109,7 @@ QF_HD Lanes<float, 8> square_root(Lanes<float, 8> v) { return (Lanes<float, 8>)_
 QF_HD Lanes<double, 4> square_root(Lanes<double, 4> v) { return (Lanes<double, 4>)_mm256_sqrt_pd((__m256d)v); }
 #endif
 
-// 1 / sqrt(v), to two units in the last place where the machine has a first guess of it; v = 0 gives infinity or NaN.
+// 1 / sqrt(v), to two units in the last place if computed from the machine's estimate; v = 0 gives infinity or NaN.
 template <class V>
 QF_HD V inverse_root(V v) {
   return Element<V>(1) / square_root(v);
@@ -141,7 +129,7 @@ QF_HD Lanes<double, 8> inverse_root(Lanes<double, 8> v) {
 }
 #endif
 
-// The same numbers as T. Between float and double by one instruction: GCC takes such a conversion apart into halves.
+// The same numbers as T. Between float and double by one instruction, which GCC would split into halves.
 template <class T, class V>
 QF_HD Lanes<T, kWidth<V>> converted(V v) {
   [[maybe_unused]] constexpr int W = kWidth<V>;
@@ -191,21 +179,9 @@ QF_HD V higher(V a, V b) {
   return a > b ? a : b;
 }
 
-// The integers that hold the bits of V.
+// Integers of the size of the numbers of V.
 template <class V>
-struct BitsOf {
-  using type = Lanes<typename std::conditional<sizeof(Element<V>) == 8, std::int64_t, std::int32_t>::type, kWidth<V>>;
-};
-template <>
-struct BitsOf<float> {
-  using type = std::int32_t;
-};
-template <>
-struct BitsOf<double> {
-  using type = std::int64_t;
-};
-template <class V>
-using Bits = typename BitsOf<V>::type;
+using Bits = Lanes<typename std::conditional<sizeof(Element<V>) == 8, std::int64_t, std::int32_t>::type, kWidth<V>>;
 template <class To, class From>
 QF_HD To as_bits(From from) {
   static_assert(sizeof(To) == sizeof(From));
@@ -214,7 +190,7 @@ QF_HD To as_bits(From from) {
   return to;
 }
 
-// x << n, where bits may be lost at the top (which C++ does not allow for a signed scalar).
+// x << n with bits lost at the top, which C++ does not allow for a signed scalar.
 template <class I>
 QF_HD I shift_left(I x, int n) {
   if constexpr (std::is_integral<I>::value)
@@ -223,11 +199,14 @@ QF_HD I shift_left(I x, int n) {
     return x << n;
 }
 
-// a b + c, rounded once where the machine can. Written out: left to itself, GCC contracts some loops and leaves others.
+QF_HD float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+QF_HD double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
+// a b + c, rounded once if the machine can. Explicit, because GCC contracts some loops and not others.
 template <class V>
 QF_HD V multiply_add(V a, V b, V c) {
 #if !defined(QF_HAS_LANES)
-  return sizeof(V) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+  return fused(a, b, c);
 #elif defined(__FMA__)
   using T = Element<V>;
   constexpr int W = kWidth<V>;
@@ -250,47 +229,61 @@ QF_HD V multiply_add(V a, V b, V c) {
   } else if constexpr (sizeof(V) == 16) {
     return (V)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
   } else if constexpr (W == 1) {
-    return sizeof(T) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+    return fused(a, b, c);
   } else {
-    for (int i = 0; i < W; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    for (int i = 0; i < W; ++i) c[i] = fused(a[i], b[i], c[i]);
     return c;
   }
 #else
   return a * b + c;
 #endif
 }
-// Two multiply-adds deep. Written out, lanes and single numbers have the same bits.
+// Two multiply-adds deep, explicit so that lanes and single numbers have the same bits.
 template <class V>
 QF_HD cplx<V> multiply_add(cplx<V> a, cplx<V> b, cplx<V> c) {
   return {multiply_add(a.re, b.re, multiply_add(V(-a.im), b.im, c.re)), multiply_add(a.re, b.im, multiply_add(a.im, b.re, c.im))};
 }
-// The same, rounded once everywhere: in software where it must be.
+// a b + c, rounded once on every machine, in software if necessary.
 template <class V>
 QF_HD V multiply_add_exact(V a, V b, V c) {
 #if defined(__FMA__) || !defined(QF_HAS_LANES)
   return multiply_add(a, b, c);
 #else
   if constexpr (kWidth<V> == 1)
-    return sizeof(V) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+    return fused(a, b, c);
   else
-    for (int i = 0; i < kWidth<V>; ++i)
-      c[i] = sizeof(Element<V>) == 8 ? Element<V>(__builtin_fma(double(a[i]), double(b[i]), double(c[i])))
-                                     : Element<V>(__builtin_fmaf(float(a[i]), float(b[i]), float(c[i])));
+    for (int i = 0; i < kWidth<V>; ++i) c[i] = fused(a[i], b[i], c[i]);
   return c;
 #endif
 }
 
-// In the order of the lanes, by halves: the same sum whatever the surroundings.
-template <class V>
-QF_HD Element<V> sum(V v) {
+// f over all lanes: halves the vector repeatedly, in a fixed order.
+template <class V, class F>
+QF_HD Element<V> folded(V v, F f) {
   Element<V> s[kWidth<V>];
   store(s, v);
   for (int half = kWidth<V> / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) s[i] += s[i + half];
+    for (int i = 0; i < half; ++i) s[i] = f(s[i], s[i + half]);
   return s[0];
 }
+template <class V>
+QF_HD Element<V> sum(V v) {
+  return folded(v, [](Element<V> a, Element<V> b) { return a + b; });
+}
+template <class V>
+QF_HD Element<V> largest(V v) {
+  return folded(v, [](Element<V> a, Element<V> b) { return max(a, b); });
+}
+template <class V>
+QF_HD Element<V> smallest(V v) {
+  return folded(v, [](Element<V> a, Element<V> b) { return min(a, b); });
+}
+#if defined(__AVX512F__)
+QF_HD float smallest(Lanes<float, 16> v) { return _mm512_reduce_min_ps((__m512)v); }
+QF_HD double smallest(Lanes<double, 8> v) { return _mm512_reduce_min_pd((__m512d)v); }
+#endif
 
-// The first n lanes of v; the others are 0.
+// The first n lanes of v, zeros in the others.
 template <class V>
 QF_HD V keep_first(V v, int64_t n) {
   if constexpr (kWidth<V> == 1) {
@@ -325,27 +318,7 @@ QF_HD Lanes<std::int32_t, 8> gather(const std::int32_t* base, Lanes<std::int32_t
 }
 #endif
 
-template <class V>
-QF_HD Element<V> largest(V v) {
-  Element<V> s[kWidth<V>];
-  store(s, v);
-  for (int half = kWidth<V> / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) s[i] = max(s[i], s[i + half]);
-  return s[0];
-}
-template <class V>
-QF_HD Element<V> smallest(V v) {
-  Element<V> s[kWidth<V>];
-  store(s, v);
-  for (int half = kWidth<V> / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) s[i] = min(s[i], s[i + half]);
-  return s[0];
-}
-#if defined(__AVX512F__)
-QF_HD float smallest(Lanes<float, 16> v) { return _mm512_reduce_min_ps((__m512)v); }
-QF_HD double smallest(Lanes<double, 8> v) { return _mm512_reduce_min_pd((__m512d)v); }
-#endif
-// Bit i is set where lane i of a mask is.
+// Bit i is that of lane i of a mask.
 template <class I>
 QF_HD unsigned bits(I mask) {
   if constexpr (kWidth<I> == 1) {

@@ -1,4 +1,4 @@
-// Numbers that change places between the lanes of registers: transpositions, sums over lanes, even and odd numbers apart.
+// Shuffles between the lanes of registers: transpositions, sums over lanes, separation of even and odd numbers.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -25,12 +25,12 @@ QF_HD void transpose(V* r) {
   }
 }
 
-// a and b with their sums over pairs of lanes m apart: where bit m of j is 0 lane j is a[j] + a[j + m], else b[j - m] + b[j].
+// Sums over pairs of lanes m apart: where bit m of j is 0 lane j is a[j] + a[j + m], else b[j - m] + b[j].
 template <int m, class V, int... j>
 QF_HD V add_pairs(V a, V b, std::integer_sequence<int, j...>) {
-  const V here = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j)...);  // a blend: only the other one needs the shuffle unit
-  const V there = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j + m)...);
-  return here + there;
+  const V same = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j)...);  // a blend: only the other one needs the shuffle unit
+  const V moved = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j + m)...);
+  return same + moved;
 }
 // Lane i of the result is the sum of the lanes of r[i], as a tree of W - 1 additions.
 template <int m = 1, class V>
@@ -45,18 +45,18 @@ QF_HD V sum_each(V* r) {
   }
 }
 
-// The even numbers of two registers, or with offset 1 the odd ones.
+// The even numbers of two registers, or the odd ones with offset 1.
 template <int offset, class V, int... i>
 QF_HD V every_second(V low, V high, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(low, high, (2 * i + offset)...);
 }
-// The numbers of a and b in turn, from the offset on.
+// Alternating numbers of a and b, from the offset on.
 template <int offset, class V, int... i>
 QF_HD V alternate(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (offset + i / 2 + (i % 2) * kWidth<V>)...);
 }
 
-// The lanes whose bits are set, side by side; W numbers are written.
+// Packs the lanes whose bits are set; writes W numbers.
 template <class V>
 QF_HD void compress(V v, unsigned chosen, Element<V>* to) {
   Element<V> s[kWidth<V>];

@@ -1,4 +1,4 @@
-// Sums of two numbers, the second of which is what rounding has left out of the first: twice the digits.
+// Unevaluated sums of two numbers, the second being the rounding error of the first: twice the digits.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -10,7 +10,7 @@ struct Twofold {
   V hi, lo;
 };
 
-// a b, rounded: never a part of a multiply-add, which a GPU's compiler makes of a product that is used elsewhere too.
+// a b, rounded: never contracted, although a GPU's compiler contracts products that are used elsewhere too.
 template <class V>
 QF_HD V rounded_product(V a, V b) {
 #if defined(__CUDA_ARCH__)

@@ -1,17 +1,17 @@
-// Tables that are made once and kept for the life of the process (twiddle factors: at most a few times the longest transform).
+// Tables that are computed once per process (twiddle factors: at most a few times the longest transform).
 #pragma once
 #include "core/lanes/hd.hpp"
 
 namespace quatrefoil {
 
 struct TableKey {
-  int kind;   // what the table holds, one number per kind
+  int kind;   // one number per kind of table
   int lanes;  // the layout depends on the vector width
   int itemsize;
   int64_t n;
 };
 
-// The table of that key, of so many bytes, as `fill(data, key)` writes it; of two threads that do so at once one is kept. 64-byte aligned.
+// The table of a key, filled by `fill(data, key)`, 64-byte aligned. If two threads fill it at once, one copy is kept.
 const void* cached_table(const TableKey& key, std::size_t bytes, void (*fill)(void* data, const TableKey& key));
 
 }  // namespace quatrefoil

@@ -8,25 +8,25 @@
 namespace quatrefoil {
 namespace {
 
-struct Held {
+struct Registry {
   std::mutex registering;
   std::vector<std::pair<std::mutex*, void (*)()>> mutexes;
 };
-Held& held() {
-  static auto* held = new Held;  // outlives every static destructor
-  return *held;
+Registry& registry() {
+  static auto* registry = new Registry;  // outlives every static destructor
+  return *registry;
 }
 
 void before() {
-  held().registering.lock();
-  for (auto& [mutex, in_child] : held().mutexes) mutex->lock();
+  registry().registering.lock();
+  for (auto& [mutex, in_child] : registry().mutexes) mutex->lock();
 }
 void after(bool child) {
-  for (auto& [mutex, in_child] : held().mutexes) {
+  for (auto& [mutex, in_child] : registry().mutexes) {
     if (child && in_child) in_child();
     mutex->unlock();
   }
-  held().registering.unlock();
+  registry().registering.unlock();
 }
 
 }  // namespace
@@ -34,8 +34,8 @@ void after(bool child) {
 void hold_across_forks(std::mutex& mutex, void (*in_child)()) {
   static const int hooked = pthread_atfork(before, [] { after(false); }, [] { after(true); });
   (void)hooked;
-  std::lock_guard<std::mutex> lock(held().registering);
-  held().mutexes.emplace_back(&mutex, in_child);
+  std::lock_guard<std::mutex> lock(registry().registering);
+  registry().mutexes.emplace_back(&mutex, in_child);
 }
 
 }  // namespace quatrefoil

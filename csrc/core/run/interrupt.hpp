@@ -1,23 +1,22 @@
-// Where a long computation is stopped: between the indices of a parallel_for by itself, inside a long one where a kernel asks.
+// Interruption of long computations: automatic between the indices of a parallel_for, and inside a long one where a kernel checks.
 #pragma once
 #include "core/lanes/hd.hpp"
 
 namespace quatrefoil {
 
-// Thrown where a signal handler raised: the Python error is set.
+// Thrown if a signal handler raised: the Python error is set.
 struct Interrupted {};
 
-// Asked on the calling thread about every 20 ms; true stops the work (Interrupted is thrown). Set by the Python module.
+// Called on the calling thread about every 20 ms; true stops the work by throwing Interrupted. Set by the Python module.
 extern bool (*interrupt_poll)();
 
-// Says that about so many ns of work are done, inside an index that may take long or outside of all; every now and then looks whether
-// the call is to stop, and then throws Interrupted. Between tiles, passes or rows, never for every number; what a kernel holds has a
-// destructor.
+// Reports about `ns` of work, and now and then checks whether to stop, and then throws Interrupted. Call it between tiles, passes or rows,
+// not for every number. Everything that a kernel owns needs a destructor.
 void check_interrupt(double ns);
 
 inline namespace QF_ISA {
 
-// The same for steps so short that a call would show: an addition and a comparison each. What took less than kEveryNs in all is forgotten.
+// The same for steps so short that a call would cost time: one addition and one comparison each. Less than kEveryNs in all is ignored.
 class InterruptCheck {
  public:
   QF_HD void operator()(double ns) {
@@ -33,8 +32,7 @@ class InterruptCheck {
 
 constexpr double kPartNs = 2e5;
 
-// f(begin, end) for the parts of [begin, end), from the first to the last: each of about kPartNs and, but for the last, a multiple of
-// `unit`.
+// f(begin, end) for the parts of [begin, end) in order: each of about kPartNs and, except for the last, a multiple of `unit`.
 template <int64_t unit = 1, class F>
 QF_HD void in_parts(int64_t begin, int64_t end, double step_ns, F&& f) {
   const int64_t part = max<int64_t>(1, int64_t(kPartNs / (step_ns * unit))) * unit;

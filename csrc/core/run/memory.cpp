@@ -15,28 +15,28 @@ namespace {
 
 constexpr std::size_t kHugePage = 2 << 20;
 
-// Stands in front of what `allocate` returns.
+// The header of a block from `allocate`.
 struct alignas(64) Block {
-  std::size_t bytes;  // mapped, with this header; 0 where malloc owns the block
+  std::size_t bytes;  // mapped, header included; 0 for a block from malloc
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kKeeps = false;  // a sanitizer sees no bounds within a mapping
+constexpr bool kKeeps = false;  // a sanitizer cannot check bounds within a mapping
 #else
 constexpr bool kKeeps = true;
 #endif
 
 std::size_t up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
-// Whole pages; from a huge page on they begin at one.
+// Whole pages; blocks of a huge page or more begin at one.
 Block* map(std::size_t bytes) {
   const std::size_t room = bytes >= kHugePage ? bytes + kHugePage : bytes;
-  void* const got = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (got == MAP_FAILED) throw std::bad_alloc();
-  auto begin = reinterpret_cast<std::uintptr_t>(got);
+  void* const mapping = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) throw std::bad_alloc();
+  auto begin = reinterpret_cast<std::uintptr_t>(mapping);
   if (room != bytes) {
     const std::uintptr_t start = up(begin, kHugePage), end = start + bytes;
-    if (start > begin) munmap(got, start - begin);
+    if (start > begin) munmap(mapping, start - begin);
     munmap(reinterpret_cast<void*>(end), begin + room - end);
     begin = start;
   }
@@ -46,19 +46,19 @@ Block* map(std::size_t bytes) {
   return block;
 }
 
-class Kept {
+class Pool {
  public:
-  Kept() { blocks_.reserve(kKeptAtMost / kKeptFrom + 2); }  // so that `keep` never allocates
-  Block* take(std::size_t bytes) {                          // the smallest that is not much too large; null if there is none
+  Pool() { blocks_.reserve(kKeptAtMost / kKeptFrom + 2); }  // so that `keep` never allocates
+  Block* take(std::size_t bytes) {                          // the smallest block that is at most a quarter too large, or null
     std::lock_guard<std::mutex> lock(mutex_);
     auto best = blocks_.end();
     for (auto b = blocks_.begin(); b != blocks_.end(); ++b)
       if ((*b)->bytes >= bytes && (*b)->bytes <= bytes + bytes / 4 && (best == blocks_.end() || (*b)->bytes <= (*best)->bytes)) best = b;
     if (best == blocks_.end()) return nullptr;
-    Block* const found = *best;
+    Block* const block = *best;
     blocks_.erase(best);
-    bytes_ -= found->bytes;
-    return found;
+    bytes_ -= block->bytes;
+    return block;
   }
   void keep(Block* block) noexcept {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -75,7 +75,7 @@ class Kept {
   std::mutex& mutex() { return mutex_; }
 
  private:
-  // The system may take the pages when memory runs short; until then they are used again without a fault. Not those of the header.
+  // Lets the system reclaim the pages (except the header's) when memory runs short; until then they are reused without a fault.
   static void offer(Block* block) noexcept {
 #if defined(MADV_FREE)
     if (block->bytes >= 2 * kHugePage) (void)madvise(reinterpret_cast<char*>(block) + kHugePage, block->bytes - kHugePage, MADV_FREE);
@@ -90,11 +90,11 @@ class Kept {
   std::size_t bytes_ = 0;
 };
 
-Kept& kept() {
-  static auto* kept = new Kept;  // outlives every static destructor
-  return *kept;
+Pool& pool() {
+  static auto* pool = new Pool;  // outlives every static destructor
+  return *pool;
 }
-[[maybe_unused]] const bool held = (hold_across_forks(kept().mutex()), true);
+[[maybe_unused]] const bool registered = (hold_across_forks(pool().mutex()), true);
 
 }  // namespace
 
@@ -103,7 +103,7 @@ void* allocate(std::size_t bytes) {
   Block* block;
   if (kKeeps && bytes >= kKeptFrom) {
     const std::size_t wanted = up(bytes + sizeof(Block), 4096);
-    block = kept().take(wanted);
+    block = pool().take(wanted);
     if (!block) block = map(wanted);
   } else {
     block = static_cast<Block*>(std::aligned_alloc(alignof(Block), up(bytes + sizeof(Block), alignof(Block))));
@@ -117,7 +117,7 @@ void release(void* data) noexcept {
   if (!data) return;
   Block* const block = static_cast<Block*>(data) - 1;
   if (block->bytes)
-    kept().keep(block);
+    pool().keep(block);
   else
     std::free(block);
 }

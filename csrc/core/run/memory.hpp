@@ -1,23 +1,23 @@
-// Memory for results and workspace. The system hands out large blocks page by page, each zeroed when it is first touched, and takes them
-// back at once: for a call that streams, that is a quarter of its time. So the last large blocks are kept for the next call.
+// Memory for results and workspace. The system zeroes the pages of a large block at first touch and takes them back at once, which is a
+// quarter of the time of a streaming call. So the last large blocks are kept for the next call.
 #pragma once
 #include "core/run/interrupt.hpp"
 
 namespace quatrefoil {
 
-constexpr std::size_t kKeptFrom = 256 << 10;     // bytes: malloc keeps smaller blocks itself
-constexpr std::size_t kKeptAtMost = 128u << 20;  // of all blocks that wait for a call together; the system may take them when it runs short
+constexpr std::size_t kKeptFrom = 256 << 10;     // bytes: malloc reuses smaller blocks itself
+constexpr std::size_t kKeptAtMost = 128u << 20;  // of all kept blocks together; the system may reclaim them when it runs short
 
 // 64-byte aligned, not initialised. Throws std::bad_alloc.
 void* allocate(std::size_t bytes);
 void release(void*) noexcept;
 
-// Asks for huge pages under a large, not yet touched array that is not from `allocate`.
+// Requests huge pages for a large, untouched array that is not from `allocate`.
 void advise_huge_pages(void* data, std::size_t bytes) noexcept;
 
 inline namespace QF_ISA {
 
-constexpr double kZeroNs = 0.25;  // a byte that was never touched
+constexpr double kZeroNs = 0.25;  // per untouched byte
 
 template <class T>
 void set_zero(T* x, int64_t n) {  // x may be null
@@ -34,7 +34,7 @@ class Scratch {  // n uninitialised numbers
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   operator T*() const { return data_; }
-  void give() { data_ = nullptr; }  // whoever has the pointer releases it
+  void give() { data_ = nullptr; }  // the owner of the pointer releases it
 
  private:
   T* data_;

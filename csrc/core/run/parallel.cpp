@@ -23,23 +23,23 @@ bool (*interrupt_poll)() = nullptr;
 namespace {
 
 constexpr double kSerialBelowNs = 50e3;  // a fork/join takes ~5 us
-constexpr double kBlockNs = 5e6;         // of a block: another thread may have its next one
-constexpr int64_t kBlocksEach = 4;       // blocks a thread would take if all were equally fast
+constexpr double kBlockNs = 5e6;         // of a block
+constexpr int64_t kBlocksEach = 4;       // blocks per thread if all are equally fast
 constexpr auto kPollEvery = std::chrono::milliseconds(20);
-constexpr int kSpins = 4000;  // ~10 us: the caller waits so long before it parks
+constexpr int kSpins = 4000;  // ~10 us of spinning before the caller parks
 
 std::atomic<int> configured_threads{1};
 
 struct Work;
-// What a thread is at.
-struct Here {
-  const Work* work = nullptr;  // the innermost that it has a part in
-  bool inside = false;         // whether it is one of a team
-  bool helper = false;         // whether no signal is its own
-  double since = 0;            // ns of work since the last look
+// The state of one thread.
+struct ThreadState {
+  const Work* work = nullptr;  // the innermost work that it shares
+  bool inside = false;         // whether it is in a team
+  bool helper = false;         // helpers handle no signals
+  double since = 0;            // ns of work since the last check
   std::chrono::steady_clock::time_point polled;
 };
-thread_local Here here;
+thread_local ThreadState here;
 
 void relax() {
 #if defined(__x86_64__)
@@ -49,42 +49,29 @@ void relax() {
 #endif
 }
 
-// The mode of a thread's arithmetic.
-class Mode {
- public:
-  static Mode now() {
-    Mode mode;
+// The floating-point mode of a thread.
+using Mode = std::uint64_t;
 #if defined(__SSE2__)
-    mode.bits_ = _mm_getcsr();
+constexpr Mode kFlushing = 0x8040;  // flush to zero, denormals are zero
+Mode mode() { return _mm_getcsr(); }
+void set_mode(Mode mode) { _mm_setcsr(unsigned(mode)); }
 #elif defined(__aarch64__)
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode.bits_));
+constexpr Mode kFlushing = Mode(1) << 24;
+Mode mode() {
+  Mode mode;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  return mode;
+}
+void set_mode(Mode mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+constexpr Mode kFlushing = 0;
+Mode mode() { return 0; }
+void set_mode(Mode) {}
 #endif
-    return mode;
-  }
-  Mode flushing() const {  // flush to zero, denormals are zero
-    Mode mode = *this;
-#if defined(__SSE2__)
-    mode.bits_ |= 0x8040;
-#elif defined(__aarch64__)
-    mode.bits_ |= std::uint64_t(1) << 24;
-#endif
-    return mode;
-  }
-  void set() const {
-#if defined(__SSE2__)
-    _mm_setcsr(unsigned(bits_));
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(bits_));
-#endif
-  }
-
- private:
-  std::uint64_t bits_ = 0;
-};
 class InMode {
  public:
-  explicit InMode(Mode mode) : before_(Mode::now()) { mode.set(); }
-  ~InMode() { before_.set(); }
+  explicit InMode(Mode now) : before_(mode()) { set_mode(now); }
+  ~InMode() { set_mode(before_); }
   InMode(const InMode&) = delete;
   InMode& operator=(const InMode&) = delete;
 
@@ -92,30 +79,30 @@ class InMode {
   const Mode before_;
 };
 
-// A range that several threads share: each takes the next block when it is done with one. Nobody waits for a thread that comes late,
-// because its core is somebody else's.
+// A range that several threads share: each takes the next block when it has finished one. Nobody waits for a thread that starts late
+// because its core is busy.
 struct Work {
   RangeBody body = nullptr;
   void* context = nullptr;
   int64_t n = 0, block = 1;
   double item_ns = 0;
-  const Work* const outer = here.work;  // what the caller is at
-  const Mode plain = Mode::now();       // of the caller
+  const Work* const outer = here.work;
+  const Mode plain = mode();  // of the caller
   std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false}, interrupted{false};
   std::mutex failing;
   std::exception_ptr error;
-  int64_t failed = 0;  // where: the error of the first block that has one is kept, whoever found it, for all blocks before it are finished
+  int64_t failed = 0;  // the block of `error`, the first one with an error; all blocks before it are finished
 
-  // Numbers below the least normal one (1.2e-38, 2.2e-308) count as 0 in every body and on every thread, so that no bit depends on who
-  // computes it: an Intel processor takes some 150 cycles for each, and what decays passes through thousands of them.
+  // Subnormal numbers (below 1.2e-38, 2.2e-308) count as 0 in every body and on every thread, so that no bit depends on the thread. An
+  // Intel processor takes about 150 cycles for each, and decaying sequences contain thousands of them.
   void share() {
     const Work* const before = std::exchange(here.work, this);
     while (!stop.load(std::memory_order_relaxed)) {
       const int64_t i = next.fetch_add(block, std::memory_order_relaxed);
       if (i >= n) break;
       attempt(i, [&] {
-        const InMode flushing(Mode::now().flushing());
+        const InMode flushing(mode() | kFlushing);
         const int64_t end = std::min(i + block, n);
         body(context, i, end);
         check_interrupt(double(end - i) * item_ns);
@@ -123,14 +110,14 @@ struct Work {
     }
     here.work = before;
   }
-  // f, whose error becomes that of the work.
+  // Calls f; its error becomes that of the work.
   template <class F>
   void attempt(int64_t at, F&& f) {
     try {
       f();
     } catch (const Interrupted&) {
       interrupted = true;
-      fail(-1);  // before all others: the Python error is set
+      fail(-1);  // takes precedence: the Python error is set
     } catch (...) {
       fail(at);
     }
@@ -147,7 +134,7 @@ struct Work {
   }
 };
 
-// Throws Interrupted where this thread's work is to stop. Signals are looked for in the caller's own mode: their handlers may compute.
+// Throws Interrupted if this thread's work must stop. Signal handlers may compute, so they run in the caller's own mode.
 void look() {
   const Work* outermost = here.work;
   for (const Work* w = here.work; w; outermost = w, w = w->outer)
@@ -156,7 +143,7 @@ void look() {
   const auto now = std::chrono::steady_clock::now();
   if (now - here.polled < kPollEvery) return;
   here.polled = now;
-  const InMode plain(outermost ? outermost->plain : Mode::now());
+  const InMode plain(outermost ? outermost->plain : mode());
   if (interrupt_poll()) throw Interrupted();
 }
 
@@ -170,13 +157,13 @@ class Pool {
       threads_ = threads;
       ++generation_;
     }
-    for (int t = 0; t < threads - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // only those who are asked: waking all cost 45 us
+    for (int t = 0; t < threads - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // waking all of them would take 45 us
     here.inside = true;
     work.share();
     here.inside = false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      work_ = nullptr;  // from here on nobody joins
+      work_ = nullptr;  // nobody joins from here on
     }
     for (int k = 0; k < kSpins && active_.load(std::memory_order_acquire); ++k) relax();
     std::unique_lock<std::mutex> lock(mutex_);
@@ -203,7 +190,7 @@ class Pool {
     std::thread thread;
   };
 
-  // So many helpers, or as many as the system has room for.
+  // Starts up to `count` helpers; returns how many there are.
   int grow(int count) {
     helpers_.reserve(std::size_t(count));
     while (int(helpers_.size()) < count) {
@@ -211,7 +198,7 @@ class Pool {
       const int t = int(helpers_.size()) + 1;
       try {
         helper->thread = std::thread([this, t, &wake = helper->wake, seen = generation_]() mutable { serve(t, wake, seen); });
-      } catch (const std::exception&) {  // the stack finds no memory, or the threads are counted
+      } catch (const std::exception&) {  // out of memory for the stack, or at the limit of threads
         break;
       }
       helpers_.push_back(std::move(helper));
@@ -238,9 +225,9 @@ class Pool {
   std::mutex caller_, mutex_;
   std::condition_variable done_;
   std::vector<std::unique_ptr<Helper>> helpers_;
-  std::atomic<int> active_{0};  // helpers at work
+  std::atomic<int> active_{0};  // working helpers
   std::uint64_t generation_ = 0;
-  Work* work_ = nullptr;  // what may be joined
+  Work* work_ = nullptr;  // the work that helpers may join
   int threads_ = 0;
   bool stop_ = false;
 };
@@ -250,8 +237,8 @@ std::unique_ptr<Pool>& slot() {
   static auto* pool = new std::unique_ptr<Pool>;  // outlives every static destructor
   return *pool;
 }
-// A forked child has no helper threads: it leaks the parent's pool, whose locks may be held, and makes its own when it first needs one.
-[[maybe_unused]] const bool held = (hold_across_forks(gate, [] { (void)slot().release(), here = Here(); }), true);
+// A forked child has no helper threads: it leaks the parent's pool, whose locks may be held, and starts its own when needed.
+[[maybe_unused]] const bool registered = (hold_across_forks(gate, [] { (void)slot().release(), here = ThreadState(); }), true);
 
 Pool& pool() {
   std::lock_guard<std::mutex> lock(gate);
@@ -270,7 +257,7 @@ void check_interrupt(double ns) {
 
 int default_threads() { return configured_threads; }
 void set_default_threads(int n) { configured_threads = n; }
-int threads_used(int asked) { return asked > 0 ? asked : default_threads(); }
+int threads_used(int requested) { return requested > 0 ? requested : default_threads(); }
 
 void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* context) {
   if (n <= 0) return;
@@ -281,13 +268,13 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
   threads = int(std::min<int64_t>(threads_used(threads), n));
   const bool alone = threads == 1 || here.inside || double(n) * item_ns < kSerialBelowNs;
   Pool* const shared = alone ? nullptr : &pool();
-  std::unique_lock<std::mutex> held;
-  if (shared) held = std::unique_lock<std::mutex>(shared->caller(), std::try_to_lock);
-  if (held) {
+  std::unique_lock<std::mutex> lock;
+  if (shared) lock = std::unique_lock<std::mutex>(shared->caller(), std::try_to_lock);
+  if (lock) {
     const int64_t blocks = int64_t(threads) * kBlocksEach;
     work.block = std::min(work.block, (n + blocks - 1) / blocks);
     shared->run(work, threads);
-  } else {  // a second caller at the same time does its own work: never two teams on the same cores
+  } else {  // a concurrent second caller works alone: never two teams on the same cores
     work.share();
   }
   work.finish();

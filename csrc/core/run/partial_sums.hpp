@@ -1,4 +1,4 @@
-// Sums made in parts whose number depends on sizes alone: the same bits for any number of threads.
+// Sums in parts whose number depends on sizes alone: the same bits for any number of threads.
 #pragma once
 #include "core/lanes/cplx.hpp"
 #include "core/run/parallel.hpp"
@@ -6,14 +6,14 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// to (n) += the sum of `count` parts, `stride` apart, in their order.
+// to (n) += the sum of `count` parts, `stride` apart, in order.
 template <class E, class To>
 void add_parts(int64_t count, const E* parts, int64_t stride, int64_t n, To* to) {
   for (int64_t k = 0; k < count; ++k)
     for (int64_t i = 0; i < n; ++i) to[i] = to[i] + To(parts[k * stride + i]);
 }
 
-// Sums of `count` parts of `size` numbers each, for every one of `sums` results: parts are made apart and added in their order.
+// For each of `sums` results of `size` numbers, `count` parts that are computed separately and added in order.
 template <class E>
 class PartialSums {
  public:

@@ -21,7 +21,7 @@ struct Spectrum {
   int threads;
 };
 
-// The sum over all axes but one of the products of an array with itself.
+// Sums of products of an array with itself over all axes except one.
 struct Gram {
   const double* x;  // (L, n, R)
   std::int64_t L, n, R;

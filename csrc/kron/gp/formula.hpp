@@ -1,4 +1,4 @@
-// The maths of one entry in the basis of eigenvectors. Equation numbers: README.md beside this file.
+// The formulas of one entry in the basis of eigenvectors. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 

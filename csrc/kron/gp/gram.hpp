@@ -1,4 +1,4 @@
-// Sums of products of an array with itself over all axes but one: x in full once, packed; sums in registers, half of them.
+// Sums of products of an array with itself over all axes except one: packs and reads x once, with half of the sums in registers.
 #pragma once
 #include "core/run/cost.hpp"
 #include "core/run/partial_sums.hpp"
@@ -9,12 +9,11 @@ namespace quatrefoil::kron::gp {
 inline namespace QF_ISA {
 
 constexpr int64_t kGramPairs = 128;    // packed at a time: three vectors of each are 24 KB and stay in L1
-constexpr double kGramPartWork = 8e6;  // multiply-adds that make a part worth while
+constexpr double kGramPartWork = 8e6;  // least multiply-adds of a part
 constexpr int64_t kGramParts = 16;     // enough for threads, few enough to add up
-constexpr double kGramCost = 1.5;      // times its multiply-adds: packing, and the sums that are read again; estimated
+constexpr double kGramCost = 1.5;      // relative to multiply-adds: packing, and reading the sums again; estimated
 
-// Vectors x_(l,r) of length n as panels of kTileRows numbers each, side by side, the last one filled with zeros; and sums of their
-// products.
+// Vectors x_(l,r) of length n in panels of kTileRows numbers each, the last one padded with zeros, and sums of their products.
 class GramPart {
  public:
   using V = Lanes<double>;
@@ -25,7 +24,7 @@ class GramPart {
 
   static int64_t padded(int64_t n) { return round_up(n, int64_t(kTileRows)); }
 
-  // The upper triangle of the sum over pairs [begin, end), and some of what is below it.
+  // The upper triangle of the sum over pairs [begin, end), and some entries below it.
   void run(int64_t begin, int64_t end) {
     set_zero(sum_, padded_ * padded_);
     for (int64_t first = begin; first < end; first += kGramPairs) {
@@ -52,7 +51,7 @@ class GramPart {
       if (++r == x_.R) ++l, r = 0;
     }
   }
-  // Vector v of the numbers from j on: where in the panels it begins.
+  // The numbers from j on in the panels.
   const double* vector(int64_t j, int64_t count) const { return panels_ + j / kTileRows * kTileRows * count + j % kTileRows; }
 
   // NV vectors of columns, and the rows down to the diagonal.
@@ -65,10 +64,7 @@ class GramPart {
   template <int NV>
   void tile(int64_t count, const double* left, const double* const* right, double* to) const {
     V sum[kTileRows][NV];
-#pragma GCC unroll 8
-    for (int i = 0; i < kTileRows; ++i)
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) sum[i][v] = V{};
+    clear(sum);
     for (int64_t k = 0; k < count; ++k) {
       V x[NV];
 #pragma GCC unroll 3
@@ -92,12 +88,12 @@ class GramPart {
   double *panels_, *sum_;
 };
 
-// The parts depend on the sizes alone and are added in their order.
+// The parts depend on the sizes alone and are added in order.
 inline void gram(const Gram& q) {
   const int64_t pairs = q.L * q.R, padded = GramPart::padded(q.n), size = padded * padded;
   if (q.n == 0) return;
   const double work = double(pairs) * double(q.n) * double(q.n) / 2;
-  const int64_t most = max(min(kGramParts, pairs / padded), int64_t(1));  // no more memory for parts than x takes
+  const int64_t most = max(min(kGramParts, pairs / padded), int64_t(1));  // at most the memory of x
   const int64_t parts = max(min(most, int64_t(work / kGramPartWork)), int64_t(1));
   const Scratch<double> sums((parts + 1) * size);
   double* const total = static_cast<double*>(sums) + parts * size;

@@ -1,4 +1,4 @@
-// What the likelihood and its gradients need of z = Qᵀ y and the eigenvalues λ, in one pass: reads z once, writes as many numbers.
+// The sums of z = Qᵀ y and the eigenvalues λ for the likelihood and its gradients, in one pass: reads z once, writes as many numbers.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/run/interrupt.hpp"
@@ -13,7 +13,7 @@ inline namespace QF_ISA {
 constexpr int64_t kSumParts = 16;  // enough for threads, few enough to add up
 constexpr double kNumberNs = 2;    // estimated: a logarithm, two divisions
 
-// Some rows of the last axis; adds to the sums of its own part.
+// Some rows of the last axis; adds to the sums of one part.
 class Rows {
  public:
   using V = Lanes<double>;
@@ -37,7 +37,7 @@ class Rows {
   }
 
  private:
-  // The product of the eigenvalues of the axes before the last, whose indices it keeps.
+  // The product of the eigenvalues of the axes before the last; stores their indices.
   double weight(int64_t row) {
     double w = 1;
     for (int k = q_.d - 2; k >= 0; --k) {

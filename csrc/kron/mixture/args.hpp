@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes. All arrays are C-contiguous.
+// The ABI between bind.cpp and the kernels: pointers and sizes of C-contiguous arrays.
 #pragma once
 #include <cstdint>
 
@@ -16,11 +16,10 @@ struct Pairs {
   bool itself;  // x against itself: y is x
   int threads;
 };
-// Gradients: of the result, which is read; of the points, which are written where the kernel has such.
 template <class T>
 struct PairsAdjoint {
   const T* grad;  // (N, M)
-  T *dx, *dy;     // as x and y; no dy where y is x
+  T *dx, *dy;     // as x and y; null if y is x, or without slopes
 };
 
 enum class Shape { squared_exponential, matern12, matern32, matern52, periodic, rational_quadratic };

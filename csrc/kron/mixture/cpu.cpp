@@ -15,13 +15,8 @@ int64_t first_outside(const Range<T>& r) {
   return -1;
 }
 
-template <class T>
-constexpr Kernels<T> kKernels = {radial<T>,           radial_adjoint<T>,  spectral<T>,
-                                 spectral_adjoint<T>, spectral_lags<T>,   spectral_lags_adjoint<T>,
-                                 product<T>,          product_adjoint<T>, first_outside<T>};
-
-extern const Table kernels;
-const Table kernels = {kKernels<float>, kKernels<double>};
+QF_KERNELS(radial<T>, radial_adjoint<T>, spectral<T>, spectral_adjoint<T>, spectral_lags<T>, spectral_lags_adjoint<T>, product<T>,
+           product_adjoint<T>, first_outside<T>)
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::kron::mixture

@@ -1,4 +1,4 @@
-// Stationary covariance functions and their derivatives. V is double or lanes of it. Equation numbers: README.md beside this file.
+// Stationary covariance functions and their derivatives. V is double or lanes of it. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 

@@ -1,13 +1,13 @@
-// A kernel along one line of differences, and what its adjoint sums up there.
+// A kernel and its adjoint along one line of differences, and at lags.
 //
 // A kernel is a class with
 //   value(difference)                          k at one vector of differences: difference(p) is that of coordinate p
-//   adjoint(difference, grad, sums, slope)     adds grad times k's partials by its parameters to sums[0, sums()), and says k's derivative
-//                                              in coordinate p by slope(p, derivative)
-//   sums(), room()                             how many sums there are, and with workspace behind them
-//   ns(), adjoint_ns()                         of one number
+//   adjoint(difference, grad, sums, slope)     adds grad times k's partials by its parameters to sums[0, sums()), and calls
+//                                              slope(p, derivative) with k's derivative in coordinate p
+//   sums(), room()                             the number of sums, and with workspace after them
+//   ns(), adjoint_ns()                         per number
 //   kHasSlopes, odd()                          whether slope is called; whether k(-d) = -k(d), or k(d)
-// Computed in double precision throughout: differences of float32 numbers are then exact, and so are the turns of a wave.
+// Computed in double precision: differences of float32 numbers are then exact, and so are the turns of a wave.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/run/interrupt.hpp"
@@ -40,7 +40,7 @@ QF_HD void adjoint_along(const Kernel& kernel, int64_t n, const T* grad, V* sums
   }
 }
 
-// The sums of a kernel, in parts that are made apart and added in their order: the same bits for any number of threads.
+// The sums of a kernel, in parts that are computed separately and added in order: the same bits for any number of threads.
 template <class Kernel>
 class KernelSums {
  public:
@@ -65,11 +65,47 @@ class KernelSums {
 };
 
 constexpr int64_t kMostParts = 64;
-constexpr double kMostBytes = 16 << 20;  // of what all parts hold together
-// A number of parts that depends on sizes alone: at most one an item, where each holds so many numbers.
+constexpr double kMostBytes = 16 << 20;  // of all parts together
+// The number of parts with `numbers` numbers each, at most one per item; depends on sizes alone.
 inline int64_t parts_of(int64_t items, int64_t numbers) {
   const int64_t most = int64_t(kMostBytes / (8 * double(numbers + 1)));
   return max<int64_t>(1, min(items, min(kMostParts, most)));
+}
+
+constexpr int64_t kLagsAPart = 64;  // least number of lags in a part of an adjoint's sums
+
+template <class T, class To, class Kernel>
+void values_at(const Kernel& kernel, const T* d, int64_t n, To* out, int threads) {
+  parallel_for((n + W - 1) / W, threads, W * kernel.ns(), [&](int64_t begin, int64_t end) {
+    InterruptCheck check;
+    values_along(kernel, min(n, end * W) - begin * W, out + begin * W, check, [&](int64_t, int64_t j) {
+      const int64_t at = begin * W + j;
+      return converted<double>(load_first<Lanes<T, W>>(d + at, n - at));
+    });
+  });
+}
+
+// Adds up the parameters' sums; calls slope(j, derivative, grad) for the W lags from j on.
+template <class T, class G, class Kernel, class Slope>
+const double* adjoint_at(const Kernel& kernel, const KernelSums<Kernel>& sums, int64_t parts, const T* d, const G* grad, int64_t n,
+                         int threads, const Slope& slope) {
+  const int64_t vectors = (n + W - 1) / W;
+  parallel_for(parts, threads, double(n) / double(parts) * kernel.adjoint_ns(), [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part)
+      sums.part(part, [&](V* room) {
+        const int64_t first = vectors * part / parts * W, last = min(n, vectors * (part + 1) / parts * W);
+        InterruptCheck check;
+        adjoint_along(
+            kernel, last - first, grad + first, room, check,
+            [&](int64_t, int64_t j) { return converted<double>(load_first<Lanes<T, W>>(d + first + j, n - first - j)); },
+            [&](int64_t, int64_t j, V derivative, V g) { slope(first + j, derivative, g); });
+      });
+  });
+  return sums.add_up(threads);
+}
+template <class Kernel>
+int64_t parts_at(const Kernel& kernel, int64_t n) {
+  return parts_of((n + kLagsAPart - 1) / kLagsAPart, kernel.sums());
 }
 
 }  // namespace QF_ISA

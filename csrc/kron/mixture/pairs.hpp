@@ -1,4 +1,4 @@
-// Kernels at all pairs of points, and their adjoint. The points stay in cache; N M numbers are written, or read, once.
+// Kernels at all pairs of points, and their adjoint. The points stay in cache; N M numbers are written or read once.
 #pragma once
 #include "core/lanes/shuffles.hpp"
 #include "kron/mixture/args.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::kron::mixture {
 inline namespace QF_ISA {
 
-// Points (M, P) as (P, stride) in double precision, so that the pairs of one row are a vector of differences.
+// Points (M, P) as (P, stride) in double precision, for vectors of differences.
 template <class T>
 class Columns {
  public:
@@ -23,7 +23,7 @@ class Columns {
   Scratch<double> y_;
 };
 
-constexpr int64_t kColumnsABlock = 4096;  // so that one row is work for several threads
+constexpr int64_t kColumnsABlock = 4096;  // divides a row among threads
 
 template <class T, class Kernel>
 void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
@@ -39,10 +39,10 @@ void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
   });
 }
 
-constexpr int64_t kTile = 64;  // rows and columns that stay in L1 until they have been mirrored
+constexpr int64_t kTile = 64;  // rows and columns that stay in L1 until they are mirrored
 
-// The columns of rows [i, i + rows) from column j on become the rows from row j on, or with `odd` their negatives; of a square on the
-// diagonal what is above it.
+// Copies rows [i, i + rows) from column j on to the columns of the rows from j on, with `odd` negated; for a square on the diagonal, the
+// part above it.
 template <class T>
 void mirror_tile(T* out, int64_t N, int64_t i, int64_t rows, int64_t j, int64_t columns, bool odd) {
   using R = Lanes<T, W>;
@@ -64,7 +64,7 @@ void mirror_tile(T* out, int64_t N, int64_t i, int64_t rows, int64_t j, int64_t 
     }
 }
 
-// Points with themselves: the pairs above the diagonal, a tile at a time, each with its mirror image. N^2 / 2 evaluations.
+// Points with themselves: the pairs above the diagonal, one tile at a time, each with its mirror image. N^2 / 2 evaluations.
 template <class T, class Kernel>
 void values_of_itself(const Pairs<T>& p, const Kernel& kernel) {
   const Columns<T> y(p.y, p.N, p.P);
@@ -85,7 +85,7 @@ void values_of_itself(const Pairs<T>& p, const Kernel& kernel) {
   });
 }
 
-// dx from the sums over rows (N, P) and columns (P, stride): both where x is y too.
+// dx and dy from the sums over rows (N, P) and columns (P, stride); dx from both if y is x.
 template <class T>
 void put_gradients(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* rows, const double* columns, int64_t stride) {
   for (int64_t i = 0; i < p.N; ++i)
@@ -94,7 +94,7 @@ void put_gradients(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* ro
     for (int64_t k = 0; k < p.P; ++k) q.dy[j * p.P + k] = T(-columns[k * stride + j]);
 }
 
-// Writes dx and dy, and hands the parameters' sums to put(sums).
+// Writes dx and dy, and calls put(sums) with the parameters' sums.
 template <class T, class Kernel, class Put>
 void adjoint_of_pairs(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel& kernel, const Put& put) {
   const Columns<T> y(p.y, p.M, p.P);

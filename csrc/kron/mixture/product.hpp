@@ -22,7 +22,7 @@ class ProductKernel {
       }
     }
   }
-  // Behind the sums of weights, means and deviations: cosines and sines of one component, and products of the cosines before each.
+  // After the sums of weights, means and deviations: cosines and sines of one component, and products of the cosines before each.
   int64_t sums() const { return A_ * (1 + 2 * P_); }
   int64_t room() const { return sums() + 3 * P_; }
   double ns() const { return (1 + double(A_) * (kWaveNs * double(P_) + (one_decay_ ? 0 : kDecayNs))) / W; }
@@ -54,12 +54,12 @@ class ProductKernel {
         product *= w.cosine;
       }
       sums[a] += product;
-      V behind = broadcast<V>(1.0);
+      V after = broadcast<V>(1.0);
       for (int64_t p = P_ - 1; p >= 0; --p) {
         const V t = difference(p);
-        of_means[a * P_ + p] += t * sines[p] * before[p] * behind;
+        of_means[a * P_ + p] += t * sines[p] * before[p] * after;
         of_deviations[a * P_ + p] += t * deviations_[a * P_ + p] * t * product;  // t^2 may leave the range of float64
-        behind *= cosines[p];
+        after *= cosines[p];
       }
     }
   }

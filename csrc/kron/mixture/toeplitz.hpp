@@ -1,14 +1,13 @@
-// Axes of one step, one against itself or two against each other: a kernel is evaluated at N lags, resp. N + M - 1, and the matrix made of
-// them. README (9), (10).
+// Uniform axes, one with itself or two of the same step: a kernel is evaluated at N lags, resp. N + M - 1, which form the matrix. README
+// (9), (10).
 #pragma once
-#include "kron/mixture/lags.hpp"
 #include "kron/mixture/pairs.hpp"
 
 namespace quatrefoil::kron::mixture {
 inline namespace QF_ISA {
 
-constexpr double kSlack = 4;     // in eps of the largest |x|: what an axis that is computed as x_0 + i h in its own precision is off by
-constexpr double kReadNs = 1.0;  // a number of a gradient, with the sum that it goes to; estimated
+constexpr double kSlack = 4;     // in eps of the largest |x|: the error of an axis computed as x_0 + i h in its own precision
+constexpr double kReadNs = 1.0;  // per number of a gradient that is read and summed; estimated
 
 template <class T>
 constexpr double kEps = sizeof(T) == 8 ? 0x1p-52 : 0x1p-23;
@@ -28,8 +27,8 @@ bool is_uniform(const T* x, int64_t n, double h) {
   return off <= kSlack * kEps<T> * most;
 }
 
-// Where all differences are lags: (i - j) h + x_0 - y_0. One axis with itself has those from 0 on, the others are their mirror images; two
-// axes have those of i - j = N - 1, ..., 1 - M.
+// The lags of uniform axes: (i - j) h + x_0 - y_0. One axis with itself has those from 0 on, the others are mirror images; two axes have
+// those of i - j = N - 1, ..., 1 - M.
 class Lags {
  public:
   template <class T>
@@ -61,17 +60,17 @@ class Lags {
   Scratch<double> d_;
 };
 
-// What belongs to the lags N - 1, ..., 1 - N, from what belongs to those not below 0 and lies behind N - 1 numbers. Row i of the matrix
-// starts at N - 1 - i.
+// Fills the values at lags N - 1, ..., 1 - N from those at lags 0, 1, ..., which begin at all[N - 1]. Row i of the matrix starts at N - 1 -
+// i.
 template <class T>
 T* mirror(T* all, int64_t N, bool odd) {
-  T* const right = all + N - 1;  // lags 0, 1, ...: to be turned around
+  T* const right = all + N - 1;
   for (int64_t l = 1; l < N; ++l) all[N - 1 - l] = right[l];
   for (int64_t l = 1; l < N; ++l) right[l] = odd ? -all[N - 1 - l] : all[N - 1 - l];
   return all;
 }
 
-// An evaluation a lag; N M numbers are written.
+// One evaluation per lag; writes N M numbers.
 template <class T, class Kernel>
 void toeplitz_values(const Pairs<T>& p, const Lags& lags, const Kernel& kernel) {
   if (p.N == 0) return;
@@ -83,7 +82,7 @@ void toeplitz_values(const Pairs<T>& p, const Lags& lags, const Kernel& kernel) 
   });
 }
 
-// The gradient's diagonals: to[N - 1 - l] of i - j = l.
+// Sums of the gradient's diagonals: to[N - 1 - l] for i - j = l.
 template <class T>
 void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
   const int64_t N = p.N, M = p.M, size = N + M - 1, parts = parts_of(N, size);
@@ -101,7 +100,7 @@ void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
   sums.add_up(p.threads);
 }
 
-// dx and dy from the derivative at every lag, slopes[N - 1 - l] that of i - j = l: N M numbers are read once more.
+// dx and dy from the derivative at every lag, slopes[N - 1 - l] for i - j = l. Reads N M numbers once more.
 template <class T>
 void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* slopes) {
   const int64_t N = p.N, M = p.M, parts = parts_of(N, M);
@@ -128,14 +127,14 @@ void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double
   put_gradients<T>(p, q, rows, columns, M);
 }
 
-// (10) An evaluation a lag, at the sums of diagonals.
+// (10) One evaluation per lag, with the sums of diagonals as gradient.
 template <class T, class Kernel, class Put>
 void toeplitz_adjoint(const Pairs<T>& p, const PairsAdjoint<T>& q, const Lags& lags, const Kernel& kernel, const Put& put) {
   const int64_t N = p.N, size = max<int64_t>(1, N + p.M - 1), parts = parts_at(kernel, lags.count());
   const Scratch<double> diagonals(size), slopes(size);
   if (N > 0) sum_diagonals(p, q.grad, diagonals);
   const int64_t first = p.itself ? max<int64_t>(0, N - 1) : 0;
-  double* const folded = diagonals + first;  // lag l with lag -l, which lies on its other side
+  double* const folded = diagonals + first;  // lags l and -l together
   for (int64_t l = 1; p.itself && l < N; ++l) folded[l] = diagonals[N - 1 - l] + (kernel.odd() ? -folded[l] : folded[l]);
   const KernelSums<Kernel> sums(kernel, parts);
   put(adjoint_at(kernel, sums, parts, static_cast<const double*>(lags), folded, lags.count(), p.threads, [&](int64_t l, V derivative, V) {

@@ -12,7 +12,7 @@ void* prepare_product(const Factors<T>& f) {
 
 inline void discard(void* plan) { release(plan); }
 
-// f(pass, L, group) for the passes of a plan in their order. L: B times the sizes before the axes of the pass; `size` gets those after it.
+// f(pass, L, group) for the passes of a plan in order. L: B times the sizes before the axes of the pass. Updates `size`.
 template <class T, class F>
 void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   const auto around = [&](int from, int to) {
@@ -29,10 +29,10 @@ void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   }
 }
 
-// Which array a pass writes: one that keeps the size works in place; the first one, which must not write to x, and those that change the
-// size move to another array. The last move must be to y, so moves go to y and to a spare array in turn, counted from the last one; what is
-// too large for y goes to a second spare array instead. With square factors there is one move, and no spare array.
-// `ready(group, run)` calls run() once the stages of that pass are packed.
+// Chooses the output of each pass. A pass that keeps the size works in place; the first one, which must not write to x, and those that
+// change the size move to another array. Moves alternate between y and a spare array so that the last one goes to y; arrays too large for y
+// go to a second spare array. With square factors there is one move and no spare array. `ready(group, run)` calls run() once the pass is
+// packed.
 template <class T, class Ready>
 void run_passes(const Plan<T>& p, const Product<T>& q, Ready&& ready) {
   Scratch<int64_t> size(p.stages);
@@ -71,7 +71,7 @@ void apply(const void* prepared, const Product<T>& q) {
   run_passes(*static_cast<const Plan<T>*>(prepared), q, [](const Group&, auto&& run) { run(); });
 }
 
-// The same of factors that are packed for this product alone, those of a pass at a time: for two large factors half the memory.
+// The same with factors packed for this product only, one pass at a time: half the memory for two large factors.
 template <class T>
 void apply_once(const Factors<T>& f, const Product<T>& q) {
   const Scratch<Source<T>> list(f.count);

@@ -16,7 +16,7 @@ template <class T>
 struct Factors {
   const Matrix<T>* list;
   int count;
-  bool transpose;  // multiply by every factor transposed
+  bool transpose;  // multiply by the transposed factors
 };
 
 template <class T>
@@ -32,7 +32,7 @@ struct Adjoint {
   Factors<T> factors;
   const T* x;          // (B, N)
   const T* grad;       // (B, M)
-  T* const* dfactors;  // of the shapes of the factors
+  T* const* dfactors;  // with the shapes of the factors
   T* dx;               // (B, N)
   std::int64_t B;
   int threads;
@@ -40,7 +40,7 @@ struct Adjoint {
 
 template <class T>
 struct Kernels {
-  // Factors as the tiles read them, in one block of memory; the caller's factors are not needed afterwards.
+  // Packs the factors for the tiles, in one block of memory that does not refer to the caller's.
   void* (*prepare)(const Factors<T>&);
   void (*apply)(const void* prepared, const Product<T>&);
   void (*discard)(void* prepared);

@@ -12,13 +12,13 @@ QF_TABLE(kron, product)
 namespace quatrefoil::kron::product {
 namespace {
 
-// A list of matrices; letters N and M become the sizes of what their product takes and gives.
+// A list of matrices; binds the letters N and M to the input and output sizes of their product.
 class FactorList {
  public:
-  FactorList(Arguments& given, bool transpose) : fitted_(given.inputs("factors", "m_ n_")), transpose_(transpose) {
-    given.require(!fitted_.empty(), "factors is empty, expected at least one");
-    given.size("N", given.product(transpose ? "m_" : "n_"));
-    given.size("M", given.product(transpose ? "n_" : "m_"));
+  FactorList(Arguments& call, bool transpose) : fitted_(call.inputs("factors", "m_ n_")), transpose_(transpose) {
+    call.require(!fitted_.empty(), "factors is empty, expected at least one");
+    call.size("N", call.product(transpose ? "m_" : "n_"));
+    call.size("M", call.product(transpose ? "n_" : "m_"));
   }
   const View& first() const { return fitted_[0].view(); }
 
@@ -37,14 +37,14 @@ class FactorList {
 
 // Takes x and the result.
 template <class T>
-Product<T> product(Arguments& given, int threads) {
+Product<T> product(Arguments& call, int threads) {
   Product<T> p{};
-  p.x = given.input("x", "... N"), p.y = given.output("out", "... M");
-  p.B = given.product("..."), p.threads = threads;
+  p.x = call.input("x", "... N"), p.y = call.output("out", "... M");
+  p.B = call.product("..."), p.threads = threads;
   return p;
 }
 
-// Factors as the kernels of one instruction set have packed them.
+// Factors packed by the kernels of one instruction set.
 template <class T>
 struct Packed {
   std::shared_ptr<void> prepared;
@@ -53,29 +53,29 @@ struct Packed {
   explicit Packed(const FactorList& list) : apply(kernels<T>().apply) {
     list.with<T>([&](const Factors<T>& f) { prepared = {released(kernels<T>().prepare, f), kernels<T>().discard}; });
   }
-  void multiply(Arguments& given, int threads) const {
-    given.run([&](const Product<T>& p) { apply(prepared.get(), p); }, product<T>(given, threads));
+  void multiply(Arguments& call, int threads) const {
+    call.run([&](const Product<T>& p) { apply(prepared.get(), p); }, product<T>(call, threads));
   }
 };
 
-// Factors packed once, for one dtype and one direction, whose product goes by letters N and M; any thread may use it.
+// Factors packed once for one dtype and one direction, for any thread.
 class Plan {
  public:
   Plan(const py::list& factors, bool transpose) : Plan(Arguments("kron.Plan", py::make_tuple(factors), 1), transpose) {}
 
-  // Takes factors, which are those that were packed, x and the result.
-  void multiply(Arguments& given, bool transpose, int threads) const {
-    given.require(transpose == transpose_, "packed is of factors for the other direction");
-    given.skip();
-    given.size("N", N_), given.size("M", M_);
-    std::visit([&](const auto& packed) { packed.multiply(given, threads); }, *packed_);
+  // Takes the packed factors, x and the result.
+  void multiply(Arguments& call, bool transpose, int threads) const {
+    call.require(transpose == transpose_, "packed is of factors for the other direction");
+    call.skip();
+    call.size("N", N_), call.size("M", M_);
+    std::visit([&](const auto& packed) { packed.multiply(call, threads); }, *packed_);
   }
 
  private:
-  Plan(Arguments&& given, bool transpose) : transpose_(transpose) {
-    const FactorList list(given, transpose);
-    given.dispatch(list.first(), [&](auto zero) { packed_ = Packed<decltype(zero)>(list); });
-    N_ = given["N"], M_ = given["M"];
+  Plan(Arguments&& call, bool transpose) : transpose_(transpose) {
+    const FactorList list(call, transpose);
+    call.dispatch(list.first(), [&](auto zero) { packed_ = Packed<decltype(zero)>(list); });
+    N_ = call["N"], M_ = call["M"];
   }
   std::optional<std::variant<Packed<float>, Packed<double>>> packed_;
   bool transpose_;
@@ -83,31 +83,31 @@ class Plan {
 };
 
 template <bool transpose>
-void matvec(Arguments& given, const py::object& packed, int threads) {
-  if (!packed.is_none()) return given.memo<Plan>("packed", packed).multiply(given, transpose, threads);
-  const FactorList list(given, transpose);
-  given.dispatch(list.first(), [&](auto zero) {
+void matvec(Arguments& call, const py::object& packed, int threads) {
+  if (!packed.is_none()) return call.memo<Plan>("packed", packed).multiply(call, transpose, threads);
+  const FactorList list(call, transpose);
+  call.dispatch(list.first(), [&](auto zero) {
     using T = decltype(zero);
-    const Product<T> p = product<T>(given, threads);
-    list.with<T>([&](const Factors<T>& f) { given.run([&](const Product<T>& p) { kernels<T>().apply_once(f, p); }, p); });
+    const Product<T> p = product<T>(call, threads);
+    list.with<T>([&](const Factors<T>& f) { call.run([&](const Product<T>& p) { kernels<T>().apply_once(f, p); }, p); });
   });
 }
 
 template <bool transpose>
-void matvec_vjp(Arguments& given, const py::object& packed, int threads) {
-  if (!packed.is_none()) given.memo<Plan>("packed", packed);  // of no use: the adjoint packs in another way
-  const FactorList list(given, transpose);
-  given.dispatch(list.first(), [&](auto zero) {
+void matvec_vjp(Arguments& call, const py::object& packed, int threads) {
+  if (!packed.is_none()) call.memo<Plan>("packed", packed);  // not used: the adjoint has another layout
+  const FactorList list(call, transpose);
+  call.dispatch(list.first(), [&](auto zero) {
     using T = decltype(zero);
     list.with<T>([&](const Factors<T>& factors) {
       Adjoint<T> q{};
       q.factors = factors;
-      q.x = given.input("x", "... N"), q.grad = given.input("grad", "... M");
-      const auto gradients = given.gradients_of("factors");
+      q.x = call.input("x", "... N"), q.grad = call.input("grad", "... M");
+      const auto gradients = call.gradients_of("factors");
       const std::vector<T*> dfactors(gradients.begin(), gradients.end());
-      q.dfactors = dfactors.data(), q.dx = given.gradient_of("x");
-      q.B = given.product("..."), q.threads = threads;
-      given.run(kernels<T>().adjoint, q);
+      q.dfactors = dfactors.data(), q.dx = call.gradient_of("x");
+      q.B = call.product("..."), q.threads = threads;
+      call.run(kernels<T>().adjoint, q);
     });
   });
 }

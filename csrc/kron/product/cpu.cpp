@@ -5,11 +5,7 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-template <class T>
-constexpr Kernels<T> kKernels = {prepare_product<T>, apply<T>, discard, apply_once<T>, adjoint<T>};
-
-extern const Table kernels;
-const Table kernels = {kKernels<float>, kKernels<double>};
+QF_KERNELS(prepare_product<T>, apply<T>, discard, apply_once<T>, adjoint<T>)
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::kron::product

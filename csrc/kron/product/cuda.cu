@@ -1,19 +1,20 @@
 // Kronecker products and their gradients on a GPU: README (1)-(6). Small factors of neighbouring axes are multiplied while a slab of the
-// array is in shared memory; larger ones, one at a time, by tiles.
+// array is in shared memory; larger ones one at a time, by tiles.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
 #include "core/lanes/lanes.hpp"
 #include "kron/product/args.hpp"
+#include "kron/product/formula.hpp"
 
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
 constexpr int kThreads = 256;          // of a block
-constexpr int kSmall = 16;             // rows and columns, at most, of a factor that is small
+constexpr int kSmall = 16;             // most rows and columns of a small factor
 constexpr int kMostTogether = 8;       // small factors
 constexpr int kMostFactors = 64;       // in all
-constexpr int kColumns = 32;           // of a slab, where an array has as many behind its axes
+constexpr int kColumns = 32;           // of a slab, if the array has as many after its axes
 constexpr int64_t kSlab = 36 << 10;    // bytes of a slab; there are two, and the factors
 constexpr int64_t kSlabWanted = 2048;  // numbers
 constexpr int kSide = 64;              // of a tile of the result
@@ -22,7 +23,7 @@ constexpr int kPatch = 4;              // a thread has kPatch x kPatch numbers o
 constexpr int kTerms = 64;             // of the sums of a gradient in single precision
 // Estimated, not measured; constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
-constexpr int64_t kKeptBytes = kEmulated ? 16 << 10 : 256 << 20;  // of arrays that a gradient keeps: larger batches are taken in chunks
+constexpr int64_t kKeptBytes = kEmulated ? 16 << 10 : 256 << 20;  // of arrays that a gradient stores: larger batches are cut into chunks
 
 // A factor (m, n), or the transpose of one (n, m).
 template <class T>
@@ -33,7 +34,7 @@ struct Stage {
   QF_HD int64_t at(int64_t i, int64_t j) const { return transposed ? j * m + i : i * n + j; }
 };
 
-// Small factors of neighbouring axes: (lines, in, R) -> (lines, out, R); most: numbers in between; rows of all.
+// Small factors of neighbouring axes: (lines, in, R) -> (lines, out, R); most: the largest size in between; rows: of all factors.
 template <class T>
 struct Group {
   Stage<T> stage[kMostTogether];
@@ -41,17 +42,17 @@ struct Group {
   int64_t in, out, most, rows;
 };
 
-// Numbers 32 apart in a slab lie in other banks.
+// Puts numbers 32 apart in a slab into different banks.
 QF_HD int64_t skewed(int64_t at) { return at + at / 32; }
 
-// How an array (L, in, R) is cut: `lines` of L with `columns` of R each.
+// The slabs of an array (L, in, R): `lines` of L with `columns` of R each.
 struct Slabs {
-  int64_t L, R, lines, columns, size;  // size: of one buffer, with its skew
+  int64_t L, R, lines, columns, size;  // size: of one buffer, skew included
   QF_HD int64_t across() const { return (R + columns - 1) / columns; }
   QF_HD int64_t count() const { return (L + lines - 1) / lines * across(); }
 };
 
-// Numbers of a slab in shared memory from or to where they lie, size of an axis `axis`; f(in the slab, in the array, whether it is there).
+// f(index in the slab, index in the array, whether it exists) for the numbers of a slab with an axis of size `axis`.
 template <class F>
 __device__ __forceinline__ void each_number(const Slabs& s, int64_t slab, int64_t axis, F f) {
   const int64_t across = s.across(), line = quotient(slab, across) * s.lines, column = remainder(slab, across) * s.columns;
@@ -62,14 +63,14 @@ __device__ __forceinline__ void each_number(const Slabs& s, int64_t slab, int64_
   }
 }
 
-// One factor along its axis, a fiber a thread; numbers behind the axis: `behind`. The factor's rows are padded to kSmall.
+// One factor along its axis, one fiber per thread, with `after` numbers after the axis. The factor's rows are padded to kSmall.
 template <class T>
-__device__ __forceinline__ void multiply_fibers(const T* factor, int m, int n, int fibers, int behind, const T* from, T* to) {
+__device__ __forceinline__ void multiply_fibers(const T* factor, int m, int n, int fibers, int after, const T* from, T* to) {
   for (int at = threadIdx.x; at < fibers; at += kThreads) {
-    const int o = at / behind, q = at % behind;
+    const int o = at / after, q = at % after;
     T x[kSmall];
     QF_UNROLL(16)
-    for (int j = 0; j < kSmall; ++j) x[j] = j < n ? from[skewed((o * n + j) * behind + q)] : T(0);
+    for (int j = 0; j < kSmall; ++j) x[j] = j < n ? from[skewed((o * n + j) * after + q)] : T(0);
     QF_ROLLED
     for (int i = 0; i < m; ++i) {
       T sum(0);
@@ -80,12 +81,12 @@ __device__ __forceinline__ void multiply_fibers(const T* factor, int m, int n, i
           QF_UNROLL(4)
           for (int r = 0; r < 4; ++r) sum = multiply_add(k.x[r], x[j + r], sum);
         }
-      to[skewed((o * m + i) * behind + q)] = sum;
+      to[skewed((o * m + i) * after + q)] = sum;
     }
   }
 }
 
-// A block a slab. Reads x once, writes y once, whatever the number of factors.
+// One block per slab. Reads x once, writes y once, whatever the number of factors.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, const Slabs s, const T* x, T* y) {
   QF_SHARED(T, factors);
@@ -106,9 +107,9 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, 
     const T* factor = factors;
     for (int k = 0; k < g.count; ++k) {
       const int m = int(g.stage[k].m), n = int(g.stage[k].n);
-      int64_t behind = s.columns;
-      for (int later = k + 1; later < g.count; ++later) behind *= g.stage[later].n;
-      multiply_fibers(factor, m, n, int(before * behind), int(behind), from, to);
+      int64_t after = s.columns;
+      for (int later = k + 1; later < g.count; ++later) after *= g.stage[later].n;
+      multiply_fibers(factor, m, n, int(before * after), int(after), from, to);
       __syncthreads();
       before *= m, factor += m * kSmall;
       T* const other = from;
@@ -117,7 +118,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, 
     each_number(s, slab, g.out, [&](int64_t at, int64_t out, bool is) {
       if (is) y[out] = from[at];
     });
-    T* const other = from;  // which others may still read
+    T* const other = from;  // may still be read
     from = to, to = other;
   }
 }
@@ -139,8 +140,8 @@ struct Column {
   QF_HD Column(int64_t q, int64_t n, int64_t R) : first(R == 1 ? q * n : (q / R) * n * R + q % R), stride(R) {}
 };
 
-// y (L, m, R) from x (L, n, R), a tile of m and L x R times a block. Reads x once for every kSide rows of the factor, writes y once.
-// `last`: R = 1, where neighbours in memory lie along the axis.
+// y (L, m, R) from x (L, n, R), one tile of m and L x R per block. Reads x once per kSide rows of the factor, writes y once. `last`: R = 1,
+// and the axis is contiguous.
 template <class T, bool last>
 __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Stage<T> f, const int64_t L, const int64_t R, const T* x, T* y) {
   constexpr int pitch = kSide + 4, sides = kSide / kPatch;
@@ -207,7 +208,7 @@ Group<T> group_of(const Stage<T>* stages, int count) {
   return g;
 }
 
-// (1) along neighbouring axes: (L, n..., R) -> (L, m..., R); several factors are small ones.
+// (1) along neighbouring axes: (L, n..., R) -> (L, m..., R); several factors must be small.
 template <class T>
 void multiply(const Stage<T>* stages, int count, int64_t L, int64_t R, const T* x, T* y) {
   if (is_small(stages[0])) return run_group(group_of(stages, count), L, R, x, y);
@@ -232,13 +233,13 @@ struct Stages {
   }
 };
 
-// Axes [first, first + count) that one launch multiplies.
+// Axes [first, first + count) of one launch.
 struct Run {
   int first, count;
   int64_t in, out;
 };
 
-// Runs of small factors, whose slabs have room, and larger ones each; those that shrink the array first: (3).
+// Runs of small factors whose slabs fit, and single larger factors; those that shrink the array first: (3).
 template <class T>
 int runs_of(const Stages<T>& s, Run* runs) {
   const int64_t room = kSlab / int64_t(sizeof(T)) * 32 / 33 - 1;
@@ -288,8 +289,8 @@ void apply_once(const Factors<T>& factors, const Product<T>& p) {
 
 // ---------------------------------------------------------------- gradients
 
-// (5) sum over columns q of L x R of left (L, m, R) times right (L, n, R), tiles of side x side a block and chunk of the columns, into
-// parts [chunk][i][j]. Reads left and right once for every `side` of the other's rows.
+// (5) parts [chunk][i][j]: the sum over columns q of L x R of left (L, m, R) times right (L, n, R), a tile of side x side per block and
+// chunk of the columns. Reads left and right once per `side` of the other's rows.
 template <class T, int side>
 __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const int64_t n, const int64_t columns, const int64_t R,
                                                           const int64_t chunks, const T* left, const T* right, double* parts) {
@@ -344,7 +345,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
   }
 }
 
-// A thread a number of a factor's gradient: the chunks in their order, added to those before with `more`.
+// One thread per number of a factor's gradient: the sum of the chunks in order, added to `sums` with `more`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_parts(const Stage<T> f, const int64_t chunks, const double* parts, const bool more, double* sums, T* to) {
@@ -367,72 +368,39 @@ void add_gram(const Stage<T>& f, int64_t columns, int64_t R, const T* left, cons
   launch(add_parts<T>, (f.m * f.n + kThreads - 1) / kThreads, kThreads, 0, f, chunks, parts, more, sums, to);
 }
 
-// README (4) to (6) for some rows of the batch. `kept` has room for the arrays of (4), `passing` for two more of the largest.
-template <class T>
-struct BatchAdjoint {
-  const Adjoint<T>& q;
-  const Stages<T> forward, backward;
-  double N = 1, M = 1, kept = 0, largest = 0, entries = 0;
-
-  explicit BatchAdjoint(const Adjoint<T>& q) : q(q), forward(q.factors), backward(q.factors, true) {
-    for (int k = 0; k < forward.count; ++k) N *= double(n(k)), M *= double(m(k)), entries += double(m(k)) * double(n(k));
-    for (int k = 0; k < forward.count; ++k) {
-      double size = double(n(k));  // n_1 ... n_k m_{k+1} ... m_d
-      for (int i = 0; i < k; ++i) size *= double(n(i));
-      for (int i = k + 1; i < forward.count; ++i) size *= double(m(i));
-      largest = max(largest, size);
-      if (k + 1 < forward.count) kept += size;
-    }
-  }
-  int64_t m(int k) const { return forward.list[k].m; }
-  int64_t n(int k) const { return forward.list[k].n; }
-
-  void chunk(int64_t b, int64_t B, T* keep, T* passing, bool more, double* sums) const {
-    const int d = forward.count;
-    const T* behind[kMostFactors];
-    behind[d - 1] = q.x + b * int64_t(N);
-    int64_t R = 1, L = B * int64_t(N);
-    for (int k = d - 1; k > 0; --k) {  // (4)
-      L /= n(k);
-      multiply(forward.list + k, 1, L, R, behind[k], keep);
-      behind[k - 1] = keep;
-      R *= m(k);
-      keep += L * R;
-    }
-    L = B;
-    const T* g = q.grad + b * int64_t(M);
-    for (int k = 0; k < d; ++k) {
-      add_gram(forward.list[k], L * R, R, g, behind[k], more, sums, q.dfactors[k]);  // (5)
-      sums += m(k) * n(k);
-      T* const next = k + 1 == d ? q.dx + b * int64_t(N) : passing + k % 2 * int64_t(largest) * B;
-      multiply(backward.list + k, 1, L, R, g, next);  // (6)
-      g = next;
-      L *= n(k);
-      if (k + 1 < d) R /= m(k + 1);
-    }
-  }
-};
-
+// README (4) to (6), by chunks of the batch.
 template <class T>
 void adjoint(const Adjoint<T>& q) {
-  const BatchAdjoint<T> batch(q);
-  if (q.B == 0 || batch.N == 0 || batch.M == 0) {  // nothing is summed
-    set_zero(q.dx, q.B * int64_t(batch.N));
-    for (int k = 0; k < batch.forward.count; ++k) set_zero(q.dfactors[k], batch.m(k) * batch.n(k));
+  const Stages<T> forward(q.factors), backward(q.factors, true);
+  const Stage<T>* const stage = forward.list;
+  const GradientSizes size(stage, forward.count);
+  const int64_t N = int64_t(size.N), M = int64_t(size.M);
+  if (q.B == 0 || N == 0 || M == 0) {
+    set_zero(q.dx, q.B * N);
+    for (int k = 0; k < forward.count; ++k) set_zero(q.dfactors[k], stage[k].m * stage[k].n);
     return;
   }
-  const double each = batch.kept + 2 * batch.largest;
+  const double each = size.arrays + 2 * size.largest;
   const int64_t rows = max(min(q.B, int64_t(double(kKeptBytes) / double(sizeof(T)) / each)), int64_t(1));
   const Workspace<T> room(int64_t(each) * rows);
-  const Workspace<double> sums(int64_t(batch.entries));
-  for (int64_t b = 0; b < q.B; b += rows) batch.chunk(b, min(rows, q.B - b), room, room + int64_t(batch.kept) * rows, b > 0, sums);
+  const Workspace<double> sums(int64_t(size.entries));
+  const T* inputs[kMostFactors];
+  const auto apply = [&](bool transposed, int k, int64_t L, int64_t R, const T* from, T* to) {
+    multiply((transposed ? backward : forward).list + k, 1, L, R, from, to);
+  };
+  for (int64_t b = 0; b < q.B; b += rows) {
+    double* to = sums;
+    const auto gram = [&](int k, int64_t L, int64_t R, const T* g, const T* x) {
+      add_gram(stage[k], L * R, R, g, x, b > 0, to, q.dfactors[k]);
+      to += stage[k].m * stage[k].n;
+    };
+    const int64_t B = min(rows, q.B - b);
+    gradient<T>(stage, forward.count, B, q.x + b * N, q.grad + b * M, q.dx + b * N, inputs, room, room + int64_t(size.arrays) * rows,
+                int64_t(size.largest) * B, apply, gram);
+  }
 }
 
-template <class T>
-constexpr Kernels<T> kKernels = {nullptr, nullptr, nullptr, apply_once<T>, adjoint<T>};
-
-extern const Table kernels;
-const Table kernels = {kKernels<float>, kKernels<double>};
+QF_KERNELS(nullptr, nullptr, nullptr, apply_once<T>, adjoint<T>)
 extern const char* const ops;
 const char* const ops = "matvec matvec_vjp rmatvec rmatvec_vjp";
 

@@ -8,12 +8,12 @@ namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
 constexpr int64_t kPairs = 128;        // summed in the type of the data before they are added in double
-constexpr int64_t kGradientRows = 64;  // of a factor's gradient, one thread's at a time
+constexpr int64_t kGradientRows = 64;  // of a factor's gradient per task
 constexpr int64_t kMostParts = 16;     // of a long sum: enough for threads, few enough to add up
-constexpr double kPartWork = 4e6;      // multiply-adds that make a part worth while
-constexpr double kGramCost = 3;        // times its multiply-adds: pairs are transposed and sums widened; estimated
+constexpr double kPartWork = 4e6;      // least multiply-adds of a part
+constexpr double kGramCost = 3;        // relative to multiply-adds: pairs are transposed and sums widened; estimated
 
-// sum[i, j] += sum over the pairs [first, end) of g_i x_j, rows [i0, i1) of it. Reads g once and x once for all these rows.
+// sum[i, j] += the sum over pairs [first, end) of g_i x_j, for rows [i0, i1). Reads g and x once.
 template <class T>
 void gram_rows(const Pairs<T>& g, const Pairs<T>& x, int64_t first, int64_t end, int64_t i0, int64_t i1, double* sum) {
   const int64_t rows = i1 - i0;
@@ -23,7 +23,7 @@ void gram_rows(const Pairs<T>& g, const Pairs<T>& x, int64_t first, int64_t end,
     const int64_t n = min(kPairs, end - q);
     check_interrupt(double(n * rows) * double(x.n) * kGramCost * kMultiplyAddNs<T>);
     for_panels(rows, [&](auto panel, int64_t i) { pack_pairs<panel.value>(g, i0 + i, q, n, left + i * n); });
-    int64_t done = 0;  // overlapping columns must not be added twice
+    int64_t done = 0;  // skips overlapping columns
     for_columns<T>(x.n, [&](auto columns, int64_t j) {
       pack_pairs<columns.count>(x, j, q, n, right);
       tile_column<Left::panels, columns.vectors, typename decltype(columns)::Vector>(rows, n, left, n, right, columns.count, block,
@@ -35,13 +35,12 @@ void gram_rows(const Pairs<T>& g, const Pairs<T>& x, int64_t first, int64_t end,
   }
 }
 
-// sum (m x n, doubles) += over pairs of g (L, m, R) and x (L, n, R). The parts of the sum depend on the sizes alone and are added in their
-// order.
+// sum (m x n, doubles) += over pairs of g (L, m, R) and x (L, n, R), in parts that depend on the sizes alone and are added in order.
 template <class T>
 void gram(const Pairs<T>& g, const Pairs<T>& x, int64_t pairs, double* sum, int threads) {
   const int64_t m = g.n, n = x.n;
   const double work = double(m) * double(n) * double(pairs);
-  const int64_t most = max(min(kMostParts, pairs / m), int64_t(1));  // no more memory for parts than x takes
+  const int64_t most = max(min(kMostParts, pairs / m), int64_t(1));  // at most the memory of x
   const int64_t parts = max(min(most, int64_t(work / kPartWork)), int64_t(1)), cuts = (m + kGradientRows - 1) / kGradientRows;
   Scratch<double> partial(parts * m * n);
   parallel_for(parts * cuts, threads, work / double(parts * cuts) * kGramCost * kMultiplyAddNs<T>, [&](int64_t begin, int64_t end) {

@@ -1,4 +1,4 @@
-// Copies in the order in which the tiles read.
+// Copies in the layout of the tiles.
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -17,7 +17,7 @@ struct Pairs {
 template <int columns, class T>
 void pack_pairs(const Pairs<T>& x, int64_t j, int64_t first, int64_t count, T* to) {
   constexpr int W = min(columns, kLanes<T>);
-  if (x.R == 1) {  // they lie as they are wanted
+  if (x.R == 1) {
     for (int64_t q = 0; q < count; ++q)
       for (int c = 0; c < columns; ++c) to[q * columns + c] = x.data[(first + q) * x.n + j + c];
     return;
@@ -43,7 +43,7 @@ void pack_pairs(const Pairs<T>& x, int64_t j, int64_t first, int64_t count, T* t
 }
 
 template <class T>
-struct Source {  // a factor where it lies
+struct Source {  // a factor in the caller's memory
   const T* data;
   int64_t m, n, row, column;  // sizes and strides, one of which is 1
   QF_HD T operator()(int64_t i, int64_t j) const { return data[i * row + j * column]; }

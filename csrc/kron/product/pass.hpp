@@ -1,17 +1,64 @@
-// One pass over memory: a group of neighbouring stages applied to slabs that stay in cache.
+// Mode products by tiles, and one pass over memory: a group of neighbouring stages applied to slabs that stay in cache.
 #pragma once
 #include "core/run/cost.hpp"
-#include "kron/product/multiply.hpp"
+#include "kron/product/plan.hpp"
 
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-constexpr int64_t kFlatBytes = 16 << 10;      // a slab in L1 goes through its stages one by one; a larger one part by part
-constexpr int64_t kLastRowsBytes = 48 << 10;  // rows of a lone last axis that are taken at a time
-// From here on a run has 64 rows: all of the factor goes past each, and comes from L2 or beyond.
+constexpr int64_t kNearBytes = 16 << 10;  // rows of B within so many bytes stay in L1 without packing
+
+// The layout of `count` blocks of B (n x cols) and of the result (m x cols).
+struct Blocks {
+  int64_t count;
+  int64_t b_step, b_stride;  // between blocks, between rows
+  int64_t c_step, c_stride;
+  int64_t cols;
+};
+
+// Numbers of workspace that `multiply` needs for sums of n.
+template <class T>
+QF_HD int64_t panel_numbers(int64_t n) {
+  return n * kTileVectors * kLanes<T>;
+}
+
+// README (1) along an axis with others after it: C = A B, block by block. Reads B once, and from L1 once per panel of A; writes C once per
+// block of a long sum. C may be B if Rest is `apart`.
+template <Rest rest, class T>
+void multiply(const Stage<T>& s, const T* b, T* c, const Blocks& q, T* panel) {
+  const int64_t depth = block_depth<T>(s.n);
+  const bool pack = rest == Rest::apart || (s.m > kTileRows && s.n * q.b_stride * int64_t(sizeof(T)) > kNearBytes);
+  const bool large = s.m * s.n > kLargeLeft;
+  for (int64_t l = 0; l < q.count; ++l)
+    for_columns<T, rest>(q.cols, [&](auto columns, int64_t j) {
+      using V = typename decltype(columns)::Vector;
+      const T* from = b + l * q.b_step + j;
+      int64_t stride = q.b_stride;
+      if (pack) {
+        pack_panel<V, columns.vectors>(from, stride, s.n, panel);
+        from = panel, stride = columns.count;
+      }
+      for (int64_t k = 0; k < s.n; k += depth) {
+        const int64_t n = min(depth, s.n - k);
+        if (large) check_interrupt(double(s.m * n * columns.count) * kMultiplyAddNs<T>);
+        tile_column<Left::panels, columns.vectors, V>(s.m, n, s.a + k * s.m, n, from + k * stride, stride, c + l * q.c_step + j, q.c_stride,
+                                                      k > 0);
+      }
+    });
+}
+
+// README (1) along the last axis: C (rows x m) = B (rows x n) A^T. Reads A once, B once per three vectors of m, writes C once.
+template <class T>
+void multiply_last(const Stage<T>& s, int64_t rows, const T* b, T* c) {
+  multiply_packed(rows, s.n, s.m, b, s.a, c);
+}
+
+constexpr int64_t kFlatBytes = 16 << 10;      // a slab in L1 goes through its stages one by one; a larger one in parts
+constexpr int64_t kLastRowsBytes = 48 << 10;  // rows of a single last axis at a time
+// From this size on at least 64 rows, because each run reads the whole factor from L2 or beyond.
 constexpr int64_t kLongLast = 256, kLongLastRows = 64;
-constexpr int64_t kWideSlabBytes = 64 << 10;  // columns are taken in runs, while the slab stays this small
-constexpr double kPassCost = 2;               // times its multiply-adds: a pass packs panels and goes through L2; estimated
+constexpr int64_t kWideSlabBytes = 64 << 10;  // largest slab of a run of columns
+constexpr double kPassCost = 2;               // relative to multiply-adds: a pass packs panels and goes through L2; estimated
 
 // (L, n_first, ..., n_last, R) -> (L, m_first, ..., m_last, R)
 template <class T>
@@ -29,7 +76,7 @@ class Pass {
   }
 
   int64_t numbers_out() const { return M_ * R_; }
-  // Whether y may be x: every slab is read before it is written. Rows of a lone last axis are not.
+  // Whether y may be x: every slab is read before it is written, unlike rows of a single last axis.
   bool in_place() const { return N_ == M_ && !(at_end_ && first_ == last_); }
 
   // Reads x once, writes y once; everything between stays in L1 or L2.
@@ -53,7 +100,7 @@ class Pass {
     return (most + 63) / 64 * 64;
   }
 
-  // The last axis alone: runs of rows, whatever they belong to.
+  // The last axis alone: runs of rows.
   void run_rows(int64_t L, const T* x, T* y, int threads) const {
     const Stage<T>& s = stage_[last_];
     const int64_t least = s.n > kLongLast ? kLongLastRows : int64_t(kTileRows);
@@ -67,14 +114,11 @@ class Pass {
   }
 
   // n_from * ... * n_(to - 1), and the same of m.
-  int64_t product_n(int from, int to) const {
+  int64_t product_n(int from, int to) const { return product(&Stage<T>::n, from, to); }
+  int64_t product_m(int from, int to) const { return product(&Stage<T>::m, from, to); }
+  int64_t product(int64_t Stage<T>::* size, int from, int to) const {
     int64_t p = 1;
-    for (int k = from; k < to; ++k) p *= stage_[k].n;
-    return p;
-  }
-  int64_t product_m(int from, int to) const {
-    int64_t p = 1;
-    for (int k = from; k < to; ++k) p *= stage_[k].m;
+    for (int k = from; k < to; ++k) p *= stage_[k].*size;
     return p;
   }
   double multiply_adds(int64_t w) const {
@@ -106,8 +150,7 @@ class Pass {
     bool in_place;
     T* panel;
 
-    // Stages k..last, depth first: all below stage k for one index of axis k after the other, then stage k over the whole.
-    // `x` has the caller's row stride R, `y` that of `y_stride`.
+    // Stages k..last, depth first: all below stage k for each index of axis k, then stage k over the whole. The row stride of x is R.
     void nested(int k, const T* x, T* y, int64_t y_stride, T* work) const {
       if (p.flat(k, p.width_)) {
         check_interrupt(double(p.largest(k) * w));
@@ -120,7 +163,7 @@ class Pass {
       left(k, 1, parts, y, y_stride);
     }
 
-    // Stages k..last, one after the other, from the last.
+    // Stages k..last, one after another, starting with the last.
     void flat(int k, const T* x, T* y, int64_t y_stride, T* work) const {
       const int last = p.last_;
       T* const spare = work + p.largest(k) * w;
@@ -146,12 +189,12 @@ class Pass {
       }
     }
 
-    // The rows of the next slab, which no hardware follows over strides like these: into L2, while this one is at work.
+    // Prefetches the rows of the next slab into L2; the hardware does not follow such strides.
     void fetch(const T* x, int64_t rows, int64_t columns) const {
       for (int64_t i = 0; i < rows; ++i) quatrefoil::fetch(x + i * p.R_, columns);
     }
 
-    // Stage k on L blocks of a slab that lies densely; y may have rows further apart, and then L is 1.
+    // Stage k on L blocks of a contiguous slab; y may have a larger row stride if L is 1.
     void left(int k, int64_t L, const T* x, T* y, int64_t y_stride) const {
       const Stage<T>& s = p.stage_[k];
       const int64_t rest = p.product_m(k + 1, p.last_ + 1);

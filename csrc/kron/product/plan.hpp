@@ -1,4 +1,4 @@
-// Factors made ready: neighbouring tiny ones multiplied out, all packed as the tiles read them, and the order of the passes over memory.
+// Preparation of factors: neighbouring tiny ones are multiplied out, all are packed for the tiles, and passes over memory are ordered.
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/run/parallel.hpp"
@@ -9,8 +9,8 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-constexpr int64_t kMergedLast = 16;  // the last axis has no vectors of its own: factors are merged until it has one or two
-constexpr int64_t kMergedOther = 8;  // elsewhere merging saves passes through L1 and costs products: worth it up to 2 x 4 and 2 x 2 x 2
+constexpr int64_t kMergedLast = 16;  // factors on the last axis are merged until it fills one or two vectors
+constexpr int64_t kMergedOther = 8;  // elsewhere merging saves passes through L1 and costs products: useful up to 2 x 4 and 2 x 2 x 2
 // A slab goes through several factors while it stays in L2 (256 KB and more).
 constexpr int64_t kSlabBytes = 256 << 10, kSmallestSlabBytes = 16 << 10, kSlabs = 8;
 
@@ -20,7 +20,7 @@ struct Stage {
   const T* a;  // packed: `pack_right` for the last stage, `pack_left` for the others
 };
 
-// Neighbouring stages that one pass over memory applies.
+// Neighbouring stages of one pass over memory.
 struct Group {
   int first, last;
 };
@@ -47,7 +47,7 @@ Source<T> merged(const Source<T>& a, const Source<T>& b, T* to) {
   return {to, m, n, n, 1};
 }
 
-constexpr double kPackNs = 1;  // a number packed, from memory
+constexpr double kPackNs = 1;  // per number packed from memory
 
 // A as the left factor: blocks of the sum x panels of rows x n.
 template <class T>
@@ -77,7 +77,7 @@ T* pack_right(const Source<T>& a, T* to) {
   return to;
 }
 
-// README (3): the axes that shrink go first, those that grow go last. No array between two passes is larger than x and y.
+// README (3): axes that shrink come first, those that grow last. No array between two passes is larger than x and y.
 template <class T>
 int phase_of(const Stage<T>& s) {
   return s.m < s.n ? 0 : s.m == s.n ? 1 : 2;
@@ -103,8 +103,8 @@ int arrange(Plan<T>& p, int64_t slab_bytes) {
   return p.groups;
 }
 
-// The fewest passes over memory, and of the ways to have so few the one with the smallest slabs. At least kSlabs of them for one vector
-// that is worth threads.
+// The fewest passes over memory, with the smallest slabs among these; at least kSlabs of them for a vector that is large enough for
+// threads.
 template <class T>
 void arrange(Plan<T>& p) {
   double vector = sizeof(T);
@@ -116,7 +116,7 @@ void arrange(Plan<T>& p) {
   arrange(p, min(bytes, most));
 }
 
-// Merges from the right; returns the number of stages and their matrices in `list`. `room` holds d matrices of kMergedLast^2 numbers.
+// Merges from the right; returns the number of stages, with their matrices in `list`. `room`: d matrices of kMergedLast^2 numbers.
 template <class T>
 int merge(const Factors<T>& f, Source<T>* list, T* room) {
   int count = 0;
@@ -141,7 +141,7 @@ int merge(const Factors<T>& f, Source<T>* list, T* room) {
   return count;
 }
 
-// Stages of sizes alone, in the order in which `list` gives their matrices; `keep` leaves one stage a factor and makes no groups.
+// Lists the matrices of the stages and returns their number; `keep`: one stage per factor.
 template <class T>
 int lay_out(const Factors<T>& f, bool keep, Source<T>* list, T* room) {
   if (!keep) return merge(f, list, room);
@@ -149,20 +149,20 @@ int lay_out(const Factors<T>& f, bool keep, Source<T>* list, T* room) {
   return f.count;
 }
 
-// Numbers that a stage takes once packed; of the last one columns that overlap are packed twice.
+// The packed size of a stage; the last one packs overlapping columns twice.
 template <class T>
 int64_t packed_numbers(const Stage<T>& s, bool last) {
   return s.n * (s.m + (last ? kLanes<T> : 0));
 }
 
-// Packs stage k of a plan at `to`; returns where the next one goes.
+// Packs stage k of a plan at `to`; returns the place of the next one.
 template <class T>
 T* pack_stage(const Plan<T>& p, int k, const Source<T>& a, T* to) {
   p.stage[k].a = to;
   return k + 1 < p.stages ? pack_left(a, to) : pack_right(a, to);
 }
 
-// Reads the factors once. `keep`: one stage a factor, in one group each, for the adjoint.
+// Reads the factors once. `keep`: one stage per factor, without groups, for the adjoint.
 template <class T>
 Plan<T>* prepare(const Factors<T>& f, bool keep) {
   Scratch<Source<T>> list(f.count);
@@ -172,8 +172,8 @@ Plan<T>* prepare(const Factors<T>& f, bool keep) {
   for (int k = 0; k < stages; ++k) numbers += packed_numbers(Stage<T>{list[k].m, list[k].n, nullptr}, k + 1 == stages);
   const int64_t head = round_up(sizeof(Plan<T>), 64), table = round_up(stages * int64_t(sizeof(Stage<T>)), 64),
                 groups = round_up(stages * int64_t(sizeof(Group)), 64);
-  Scratch<char> made(head + table + groups + numbers * int64_t(sizeof(T)));
-  char* const block = made;
+  Scratch<char> memory(head + table + groups + numbers * int64_t(sizeof(T)));
+  char* const block = memory;
   Plan<T>* const p = reinterpret_cast<Plan<T>*>(block);
   *p = {stages, 0, reinterpret_cast<Stage<T>*>(block + head), reinterpret_cast<Group*>(block + head + table)};
   T* to = reinterpret_cast<T*>(block + head + table + groups);
@@ -182,7 +182,7 @@ Plan<T>* prepare(const Factors<T>& f, bool keep) {
     to = pack_stage(*p, k, list[k], to);
   }
   if (!keep) arrange(*p);
-  made.give();
+  memory.give();
   return p;
 }
 

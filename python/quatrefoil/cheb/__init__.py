@@ -50,5 +50,5 @@ __all__ = [
 OPS = Family(__name__, transform.OPS, scattered.OPS, nonuniform.OPS, layer.OPS, particles.OPS)
 
 __dir__ = surface(__name__)
-if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+if not TYPE_CHECKING:  # type checkers would accept any name
     __getattr__ = missing(__name__)

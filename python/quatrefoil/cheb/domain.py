@@ -1,4 +1,4 @@
-"""Domains, a box of intervals: what callers may write, and the map of an interval to [-1, 1]."""
+"""Domains: boxes of intervals as callers may write them, and the map of an interval to [-1, 1]."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers 
 
 _PLAIN = (int, float)
 _LARGEST = 1e300  # so that no width overflows
-
-
-UNIT = (-1, 1)  # the default: known without a look at its numbers
+UNIT = (-1, 1)  # the default, recognised by identity
 
 
 def flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
-    """A domain as the caller gave it -> (lo_1, hi_1, lo_2, hi_2, ...)."""
+    """A domain as the caller wrote it -> (lo_1, hi_1, lo_2, hi_2, ...)."""
     if domain is UNIT:
         return (-1.0, 1.0) * d
     if type(domain) is tuple and len(domain) == 2:  # one pair for all axes, the common case
@@ -31,7 +29,7 @@ def flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
 
 
 def axes_of(domain: Any) -> int | None:
-    """How many axes a domain names; None where it is one pair for all."""
+    """The number of axes of a domain; None if it is one pair for all."""
     frozen = _frozen(domain)
     if isinstance(frozen, tuple) and frozen and all(isinstance(pair, tuple) for pair in frozen):
         return len(frozen)
@@ -39,7 +37,7 @@ def axes_of(domain: Any) -> int | None:
 
 
 def box_of(X: np.ndarray) -> tuple[float, ...]:
-    """The bounding box of points (P, d), as ``flat_domain`` gives it; an interval around what is the same at all of them."""
+    """The bounding box of points (P, d) as a flat domain; a coordinate that is the same at all points gets an interval around it."""
     if not len(X):
         return (-1.0, 1.0) * int(X.shape[1])
     lo, hi = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
@@ -70,17 +68,16 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
         flat *= d
     if len(flat) != 2 * d or not (pairs or not any(isinstance(entry, tuple) for entry in domain)):
         raise ValueError(f"{label}: domain is {domain!r}, {expected}")
-    numbers_ = tuple(real(x, label, "a number of domain") for x in flat)
+    numbers = tuple(real(x, label, "a number of domain") for x in flat)
     for k in range(d):
-        lo, hi = numbers_[2 * k : 2 * k + 2]
+        lo, hi = numbers[2 * k : 2 * k + 2]
         if not -_LARGEST < lo < hi < _LARGEST:
             raise ValueError(f"{label}: the domain of axis {k} is [{lo}, {hi}], expected finite numbers lo < hi")
-    return numbers_
+    return numbers
 
 
 def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, float]:
-    """What the map to [-1, 1] needs, t = ((2x - sum) - sum_error) / width (1): lo + hi without rounding (Knuth's two-sum), hi - lo; and
-    the slack by which |t| may exceed 1: 48 eps of the larger end, which is rounding of the caller's coordinates."""
+    """lo + hi and its rounding error (Knuth's two-sum), hi - lo, and the slack by which |t| may exceed 1: 48 eps of the larger end."""
     total = lo + hi
     part = total - lo
     error = (lo - (total - part)) + (hi - part)
@@ -88,25 +85,36 @@ def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, flo
     return total, error, width, 48 * eps * max(abs(lo), abs(hi)) / (width / 2)
 
 
+def to_reference(x: Any, lo: float, hi: float) -> Any:
+    """float64 points of [lo, hi], of any array kind, mapped to [-1, 1] (1)."""
+    total, error, width, _ = interval(lo, hi, 0.0)
+    return ((2 * x - total) - error) / width
+
+
 def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -> np.ndarray:
-    """Points of one axis on [-1, 1], and the check of ``tucker_eval``."""
+    """Points of one axis on [-1, 1], checked as ``tucker_eval`` does."""
     lo, hi = pair
-    total, error, width, slack = interval(lo, hi, float(np.finfo(x.dtype).eps))
-    t = ((2 * x.astype(np.float64) - total) - error) / width
-    bad = ~(np.abs(t) <= 1 + slack)
+    t: np.ndarray = to_reference(x.astype(np.float64), lo, hi)
+    bad = ~(np.abs(t) <= 1 + interval(lo, hi, float(np.finfo(x.dtype).eps))[3])
     if bad.any():
         i = int(bad.argmax())
         raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
-    return np.clip(t, -1, 1)
+    clipped: np.ndarray = np.clip(t, -1, 1)
+    return clipped
 
 
-def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any, tuple[int, ...]]:
+def number_text(x: float) -> str:
+    """A number as short as possible without loss, as errors of kernels have it."""
+    return repr(float(x)).removesuffix(".0")
+
+
+def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any, tuple[int, ...]]:
     """Points (P, d) of the kind of ``core``, and the shape of values at them: of one array (..., d), or of d arrays of coordinates."""
-    if len(given) == 1:
-        X = given[0]
+    if len(coordinates) == 1:
+        X = coordinates[0]
         if hasattr(X, "dtype") and X.dtype == core.dtype and len(X.shape) == 2 and (d > 1 or X.shape[1] == 1):
             return X, tuple(X.shape[:1])  # the common case
-        X = _alike(core, given, label, ["X"])[0]
+        X = _alike(core, coordinates, label, ["X"])[0]
         shape = tuple(X.shape)
         if len(shape) == 2 and (d > 1 or shape[1] == 1):
             return X, shape[:1]
@@ -115,9 +123,11 @@ def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any,
         if not shape or shape[-1] != d:
             raise ValueError(f"{label}: X has shape {shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates")
         return X.reshape(-1, d), shape[:-1]
-    if len(given) != d:
-        raise TypeError(f"{label}: got {len(given)} arrays of coordinates, expected {d}, one per axis, or an array of points (P, {d})")
-    parts = _alike(core, given, label, ["x", "y", "z"] if d <= 3 else [f"x{k}" for k in range(d)])
+    if len(coordinates) != d:
+        raise TypeError(
+            f"{label}: got {len(coordinates)} arrays of coordinates, expected {d}, one per axis, or an array of points (P, {d})"
+        )
+    parts = _alike(core, coordinates, label, ["x", "y", "z"] if d <= 3 else [f"x{k}" for k in range(d)])
     xp = _arrays.namespace(parts[0])
     try:
         parts = xp.broadcast_arrays(*parts) if _arrays.kind(parts[0]) != "torch" else xp.broadcast_tensors(*parts)
@@ -127,27 +137,27 @@ def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any,
     return xp.stack(list(parts), -1).reshape(-1, d), tuple(parts[0].shape)
 
 
-def _alike(core: Any, given: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
+def _alike(core: Any, values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
     """Arrays of the kind and dtype of ``core``; TypeError for others."""
-    found = arrays_like((core, *given), label, ("core", *names))[1:]
-    for a, name in zip(found, names):
+    arrays = arrays_like((core, *values), label, ("core", *names))[1:]
+    for a, name in zip(arrays, names):
         if _arrays.kind(a) != (kind := _arrays.kind(core)):
             cure = moved_core(a, core) or f"convert it: {_arrays.moved(name, str(kind))}"
             raise TypeError(f"{label}: {name} is {_arrays.describe(a)}, but core is {_arrays.describe(core)}; {cure}")
         if a.dtype != core.dtype:
             dtypes = f"{_arrays.dtype_name(a)}, but core has {_arrays.dtype_name(core)}"
             raise TypeError(f"{label}: {name} has dtype {dtypes}; convert it: {_arrays.converted(a, name, _arrays.dtype_name(core))}")
-    return found
+    return arrays
 
 
 def moved_core(points: Any, core: Any) -> str | None:
-    """What to type where points are tensors and a core is not."""
+    """The cure in an error message if points are tensors and the core is a NumPy array."""
     if _arrays.kind(points) != "torch" or _arrays.kind(core) != "numpy":
         return None
     return f"move the ChebTucker: ct = ct.to({points.dtype})"
 
 
 def shaped(values: Any, shape: tuple[int, ...]) -> Any:
-    """Values (P, ...) with other axes for the points; a NumPy number where there are none."""
-    found = values.reshape((*shape, *values.shape[1:]))
-    return found[()] if isinstance(found, np.ndarray) and not found.ndim else found
+    """Values (P, ...) with the axes ``shape`` for the points; a NumPy number instead of an array without axes."""
+    result = values.reshape((*shape, *values.shape[1:]))
+    return result[()] if isinstance(result, np.ndarray) and not result.ndim else result

@@ -1,4 +1,4 @@
-"""Orthonormal polynomials of any measure, given by samples, by moments or by name (arbitrary polynomial chaos), and where to sample.
+"""Orthonormal polynomials of a measure given by samples, moments or name (arbitrary polynomial chaos), and optimal sample points.
 
 Equation numbers are those of csrc/cheb/layer/README.md.
 """
@@ -23,19 +23,19 @@ _CLASSICAL = ("legendre", "chebyshev", "hermite", "laguerre")
 
 
 class Basis:
-    """Polynomials that are orthonormal to a measure, to expand functions of random numbers in.
+    """Polynomials p_0 to p_degree, orthonormal to a measure: the mean of p_j p_k is 1 for j = k, otherwise 0.
 
-    The mean of p_j p_k is 1 where j = k, else 0; p_0 to p_degree. Made by ``from_samples``, ``from_moments`` and ``classical``.
-    ``basis(x)`` evaluates them by their recurrence (1), ``basis.a`` and ``basis.b`` are what ``poly_layer`` takes.
+    ``from_samples``, ``from_moments`` and ``classical`` return one. ``basis(x)`` evaluates the polynomials by their recurrence (1);
+    ``poly_layer`` takes ``basis.a`` and ``basis.b``.
 
     Attributes
     ----------
     degree : int
     a, b : (degree + 1,) float64, read-only
-        The recurrence (1). The last number of a belongs to the next degree: where the measure does not say it, it is 0. b has the unit of
-        x^2: OverflowError where float64 does not hold that, though ``basis(x)`` does without it.
+        The recurrence (1). The last number of a belongs to the next degree; it is 0 if the measure does not determine it. b has the unit of
+        x^2: OverflowError if it leaves the range of float64, which ``basis(x)`` does not need.
     samples : (N,) float64, read-only, or None
-        What the measure was given by.
+        The samples that define the measure.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Basis:
     samples: np.ndarray | None
 
     def __init__(self, a: np.ndarray, b: np.ndarray, samples: np.ndarray | None = None, unit: float = 1.0) -> None:
-        """``unit``: that of x, a power of two, in which b is given; a is in the caller's."""
+        """``unit``: the power of two in which b measures x; a is in the caller's unit."""
         self.a, self._b, self.samples, self._unit = frozen(a), frozen(b), frozen(samples), unit
 
     @property
@@ -62,9 +62,7 @@ class Basis:
         with np.errstate(over="ignore", under="ignore"):
             b: np.ndarray = np.concatenate([self._b[:1], self._b[1:] * self._unit * self._unit])
         if not (np.isfinite(b).all() and (b[1:] >= np.finfo(np.float64).tiny).all()):
-            raise OverflowError(
-                f"orthopoly.Basis: b has numbers of {self._unit:.0e} squared, which float64 does not hold; scale the samples"
-            )
+            raise OverflowError(f"orthopoly.Basis: b is of size {self._unit:.0e} squared, out of range for float64; scale the samples")
         result: np.ndarray = frozen(b)
         return result
 
@@ -73,16 +71,13 @@ class Basis:
         return len(self.a) - 1
 
     def __call__(self, x: ArrayLike) -> Any:
-        """p_0(x) to p_degree(x), (N, degree + 1), of points x (N,), or (degree + 1,) of one.
-
-        An array for an array, a tensor (with its graph) for a tensor.
-        """
+        """p_0(x) to p_degree(x): (N, degree + 1) for points x (N,), (degree + 1,) for one; for tensors a tensor with its graph."""
         points: Any = _arguments.points_like(x, "orthopoly.Basis", "x")
         host = _arguments.numbers_of(points, "orthopoly.Basis", "x", graded=True)
         if host.ndim > 1:
             raise ValueError(f"orthopoly.Basis: x has shape {host.shape}, expected (N,)")
         if _arrays.is_meta(points):
-            raise RuntimeError("orthopoly.Basis: x is on meta, where it has no numbers")
+            raise RuntimeError("orthopoly.Basis: x is on meta and has no numbers")
         roots = np.sqrt(self._b)
         columns = [points * 0 + float(1 / roots[0])]
         before = points * 0
@@ -101,27 +96,19 @@ class Basis:
 
 
 def from_samples(x: ArrayLike, degree: int) -> Basis:
-    """The polynomials that are orthonormal over samples: mean_i p_j(x_i) p_k(x_i) = [j = k] (7).
+    """Compute polynomials that are orthonormal over samples: mean_i p_j(x_i) p_k(x_i) = [j = k] (7).
 
     Parameters
     ----------
     x : (N,)
-        Samples of any distribution, equally likely; float32 or float64, worked on in float64.
+        Finite samples of any distribution, equally likely; float32 or float64, computed in float64.
     degree : int
         Less than the number of distinct samples.
 
-    Raises
-    ------
-    ValueError
-        NaN or infinity; no samples; a degree for which there are too few distinct ones.
-    TypeError
-        Other dtypes.
-
     Notes
     -----
-    Discrete Stieltjes with full reorthogonalisation, 4 N degree^2 flops. The polynomials are evaluated by their recurrence, which is less
-    orthonormal than its samples' table where a few of them lie far from the rest: over skewed clusters of 1000 samples to 1e-12 at degree
-    12, 1e-7 at 20, 1e-4 at 25, in the worst of 150 draws.
+    Discrete Stieltjes with full reorthogonalisation, 4 N degree^2 flops. The recurrence is less orthonormal if a few samples lie far from
+    the rest: over skewed clusters of 1000 samples to 1e-12 at degree 12, 1e-7 at 20, 1e-4 at 25, in the worst of 150 draws.
 
     Oladyshkin and Nowak, Reliability Engineering and System Safety 106 (2012) 179 (arbitrary polynomial chaos); Gautschi, *Orthogonal
     Polynomials: Computation and Approximation* (2004).
@@ -160,7 +147,7 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
             rest -= (table[: k + 1] @ rest / rest.size) @ table[: k + 1]
         size = float(np.sqrt(np.mean(rest**2)))
         if not size > 0:
-            raise np.linalg.LinAlgError(f"{label}: the samples lie too close together to tell degree {k + 1} from those below")
+            raise np.linalg.LinAlgError(f"{label}: the samples are too close together to distinguish degree {k + 1} from lower ones")
         b[k + 1] = size**2
         table[k + 1] = rest / size
     more = math.frexp(spread)[1]
@@ -169,20 +156,18 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
 
 
 def from_moments(mu: ArrayLike) -> Basis:
-    """The polynomials of degree up to m from 2 m + 1 raw moments, mu[j] = E x^j (8).
+    """Compute the polynomials of degree up to m from 2 m + 1 raw moments, mu[j] = E x^j (8).
 
     Parameters
     ----------
     mu : (2 m + 1,)
-        float32 or float64; mu[0] is the mass, 1 for a probability.
+        Finite, float32 or float64; mu[0] is the mass, 1 for a probability.
 
     Raises
     ------
-    ValueError
-        An even number of moments, or none; NaN or infinity.
     numpy.linalg.LinAlgError
-        The moments belong to no measure with that many points, or rounding has lost it: the matrix is so ill-conditioned that beyond
-        degree 10 to 15 float64 does not hold it.
+        The moments belong to no measure with that many points, or rounding has lost it: the matrix is ill-conditioned, and float64 is
+        sufficient up to degree 10 to 15 only.
 
     Notes
     -----
@@ -244,29 +229,24 @@ def classical(name: str, degree: int) -> Basis:
 def optimal_samples(
     basis: Basis, m: int, *, method: str = "christoffel", rng: int | np.random.Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points for weighted least squares in a basis, out of its samples, and their weights (9).
+    """Choose points for weighted least squares in a basis from its samples, and their weights (9).
 
     Parameters
     ----------
     basis : Basis
-        Of ``from_samples``.
+        From ``from_samples``.
     m : int
-        How many points. Least squares are stable from about (degree + 1) log(degree + 1) on.
+        Number of points. Least squares are stable from about (degree + 1) log(degree + 1) on.
     method : str
-        "christoffel": independent draws with probabilities that grow with k(x) = sum_j p_j(x)^2; "dpp": m = degree + 1 distinct points
-        of the projection determinantal process; "volume": those and m - degree - 1 christoffel draws, shuffled, with which weighted
-        least squares are unbiased.
+        "christoffel": independent draws with probabilities proportional to k(x) = sum_j p_j(x)^2; "dpp": m = degree + 1 distinct points
+        of the projection determinantal process; "volume": those and m - degree - 1 christoffel draws, shuffled, which make weighted
+        least squares unbiased.
     rng : None, int or numpy.random.Generator
 
     Returns
     -------
     points (m,), weights (m,)
-        float64. weights = (degree + 1) / k(points), so that mean(weights g(points)) estimates E g without bias, for every method.
-
-    Raises
-    ------
-    ValueError
-        A basis without samples, an unknown method, m < 1; for "dpp" m other than degree + 1, for "volume" less.
+        float64. weights = (degree + 1) / k(points): mean(weights g(points)) is an unbiased estimate of E g for every method.
 
     Notes
     -----
@@ -299,7 +279,7 @@ def optimal_samples(
 
 
 def _determinantal(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One draw of the projection process of the columns: a row after the other, each orthogonal to those before."""
+    """One draw of the projection process of the columns: one row after another, each orthogonal to the earlier ones."""
     W, count = np.linalg.qr(table)[0], table.shape[1]
     used = np.zeros((0, count))
     chosen = np.empty(count, np.int64)

@@ -65,7 +65,7 @@ def test_split_and_cutoff(rng):
 
 def test_a_sum_that_is_no_1_over_r():
     made = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 1, 1e-6, 1.0, 100.0)
-    with pytest.raises(ValueError, match="the long part is no 1/r at 8"):
+    with pytest.raises(ValueError, match="the long part is not 1/r at 8"):
         _ = made.cutoff
     nothing = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 0, 1e-6, 1.0, 3.0)
     assert (nothing.cutoff, nothing.polynomial) == (3.0, (0.0,))
@@ -276,7 +276,7 @@ BAD = [
     (
         potential(changed(changed(X5, (3, 0), -1.5), (2, 1), 1.01)),
         ValueError,
-        r"potential: X\[2, 1\] is 1.01, expected a number within the domain \[-1.0, 1.0\] of axis 1",
+        r"potential: X\[2, 1\] is 1.01.*, expected a number within the domain \[-1, 1\] of axis 1",
     ),
     (potential(n=0), ValueError, "potential: n is 0"),
     (potential(n=(9, 9)), ValueError, "potential: n has 2 entries, expected 3"),
@@ -286,8 +286,8 @@ BAD = [
     (potential(split="far"), TypeError, "potential: split is 'far'"),
     (lambda: qf.cheb.short_range(X5, Q5, X5, sog=None), TypeError, "short_range: sog is NoneType, expected a SumOfGaussians"),
     (lambda: qf.cheb.short_range(X5, Q5, X5[:, :2], sog=SOG), ValueError, "short_range: targets has shape"),
-    (lambda: qf.cheb.short_range(changed(X5, (2, 1), np.nan), Q5, X5, sog=SOG), ValueError, r"short_range: X\[2, 1\] = nan"),
-    (lambda: qf.cheb.short_range(X5, Q5, changed(X5, (4, 2), np.inf), sog=SOG), ValueError, r"short_range: targets\[4, 2\] = inf"),
+    (lambda: qf.cheb.short_range(changed(X5, (2, 1), np.nan), Q5, X5, sog=SOG), ValueError, r"short_range: X\[2, 1\] is nan"),
+    (lambda: qf.cheb.short_range(X5, Q5, changed(X5, (4, 2), np.inf), sog=SOG), ValueError, r"short_range: targets\[4, 2\] is inf"),
     (sog(eps=0), ValueError, "coulomb_sog: eps is 0"),
     (sog(eps=1e-15), ValueError, "coulomb_sog: eps is 1e-15, expected a number from 1e-14"),
     (sog(rmin=1), ValueError, "coulomb_sog: rmin is 1.0 and rmax 1.0"),

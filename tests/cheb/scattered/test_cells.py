@@ -83,7 +83,7 @@ def test_points_beyond_the_domain(rng):
     core, factors = random_tensor(rng, (129, 5), (16, 4), decay=0.8)
     X = points(rng, 2)
     X[MANY - 7] = 1.0001, -0.5
-    with pytest.raises(ValueError, match=rf"X\[{MANY - 7}, 0\] = 1.0001"):
+    with pytest.raises(ValueError, match=rf"X\[{MANY - 7}, 0\] is 1.0001"):
         qf.cheb.tucker_eval(core, factors, X)
     got = qf.cheb.tucker_derivatives(core, factors, X, gradient=False, extrapolate=True)
     at = np.append(compared(rng, X), MANY - 7)

@@ -50,11 +50,7 @@ void decay_adjoint(const DecayAdjoint<T>& q) {
   });
 }
 
-template <class T>
-constexpr Kernels<T> kKernels = {decay<T>, decay_adjoint<T>};
-
-extern const Table kernels;
-const Table kernels = {kKernels<float>, kKernels<double>};
+QF_KERNELS(decay<T>, decay_adjoint<T>)
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::decay

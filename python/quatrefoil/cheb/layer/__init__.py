@@ -1,7 +1,4 @@
-"""Layers of polynomials: sums over inputs and degrees. N rows, I inputs, K degrees, O outputs.
-
-Equation numbers are those of csrc/cheb/layer/README.md.
-"""
+"""Layers of polynomials. N rows, I inputs, K degrees, O outputs. Equation numbers are those of csrc/cheb/layer/README.md."""
 
 from __future__ import annotations
 
@@ -13,14 +10,15 @@ import numpy as np
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
+from ..domain import number_text
 
 
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
     X, b = inputs[0], inputs[3]
-    bad = ~((b > 0) & np.isfinite(b)).ravel()
+    bad = ~((b > 0) & np.isfinite(b))
     if bad.any() and X.shape[1]:
-        i = int(bad.argmax())
-        raise ValueError(f"{label}: number {i} of b is {b.flat[i]:.17g}, expected a positive finite one")
+        at = np.argwhere(bad)[0]
+        raise ValueError(f"{label}: b[{', '.join(map(str, at))}] is {number_text(b[tuple(at)])}, expected a positive finite number")
 
 
 POLY_LAYER = Op(
@@ -43,21 +41,20 @@ def poly_layer(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """The layer of a polynomial network: orthogonal polynomials of every input, weighted and summed (4).
+    """Apply a polynomial layer: orthogonal polynomials of every input, weighted and summed (4).
 
-    Y[n, o] = sum over inputs i and degrees k of W[i, k, o] p_k(X[n, i]).
-
-    p_k are the polynomials of a three-term recurrence (1), orthonormal to the measure that a and b belong to:
-    sqrt(b_{k+1}) p_{k+1} = (x - a_k) p_k - sqrt(b_k) p_{k-1}, p_0 = 1 / sqrt(b_0).
+    Y[n, o] = sum over inputs i and degrees k of W[i, k, o] p_k(X[n, i]), with the orthonormal polynomials p_k of a three-term recurrence
+    (1): sqrt(b_{k+1}) p_{k+1} = (x - a_k) p_k - sqrt(b_k) p_{k-1}, p_0 = 1 / sqrt(b_0).
 
     Parameters
     ----------
     X : (N, I)
-        float32 or float64. Polynomials are not confined to an interval: what should lie in one is brought there before, by tanh, say.
+        float32 or float64. Any real numbers; apply tanh, for example, to restrict them to an interval.
     W : (I, K, O)
         Weights of the polynomials of degree 0 to K - 1.
-    a, b : (K,), or (I, K) where every input has a measure of its own
-        As ``orthopoly.from_samples`` and ``orthopoly.classical`` make them; b > 0, and the last a is not used. Without gradient.
+    a, b : (K,), or (I, K) with one measure per input
+        From ``orthopoly.from_samples`` or ``orthopoly.classical``; b positive and finite (ValueError), and the last a is not used. They
+        have no gradient (NotImplementedError).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -65,20 +62,13 @@ def poly_layer(
     -------
     Y : (N, O)
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; a number of b that is not positive and finite.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes; a or b that require a gradient (NotImplementedError).
-
     Notes
     -----
-    Differentiable in X and W. Cost: 2 N I K O flops, three times that with both gradients: a matrix product whose left factor is made in
-    cache, tile by tile. Memory: a copy of W and a few hundred kB a thread; no array of N I K numbers exists. A NaN in X stays in its row.
+    Differentiable in X and W. Cost: 2 N I K O flops, three times that with both gradients: a matrix product whose left factor is computed
+    in cache, tile by tile. Memory: a copy of W and a few hundred kB per thread. A NaN in X stays in its row.
 
-    The layers of deep arbitrary polynomial chaos (Oladyshkin, Praditia, Kroeker et al., Neural Networks 166 (2023) 85) and of
-    Chebyshev-KAN are of this kind: T_k is p_k of ``orthopoly.classical("chebyshev", K - 1)`` over sqrt(2), k > 0.
+    The layers of deep arbitrary polynomial chaos (Oladyshkin et al., Neural Networks 166 (2023) 85) and of Chebyshev-KAN are of this kind:
+    T_k is p_k of ``orthopoly.classical("chebyshev", K - 1)`` over sqrt(2), k > 0.
 
     Examples
     --------
@@ -96,9 +86,7 @@ def poly_layer(
 def poly_layer_vjp(
     X: Array[T], W: Array[T], a: Array[T], b: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, T]:
-    """Gradients of ``poly_layer``.
-
-    ``grad`` is that of Y -> (those of X, W) (5), (6). The same bits for any number of threads.
+    """Gradients of ``poly_layer``: the gradient of Y -> (dX, dW) (5), (6).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A layer of polynomials against torch: its polynomials as a list, then one contraction, as layers of this kind are written."""
+"""A polynomial layer, compared with the usual torch implementation: a list of polynomials, then one contraction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ... import cheb
 from ...bench._problem import Problem, Work, installed
 from ..orthopoly import classical
 
-GOALS = {64: 5.0}  # forward and backward over torch; with 256 outputs the products alone, at the peak of a core, leave 3 at most
+GOALS = {64: 5.0}  # torch over ours, forward and backward; with 256 outputs the products alone limit it to 3
 
 
 def problems() -> Iterator[Problem]:
@@ -21,7 +21,7 @@ def problems() -> Iterator[Problem]:
 
 
 def by_torch(torch: Any, X: Any, W: Any, a: Any, b: Any) -> Any:
-    """All polynomials side by side (N, I, K), and einsum."""
+    """All polynomials (N, I, K), and einsum."""
     P = [torch.ones_like(X) / b[0] ** 0.5]
     for k in range(1, W.shape[1]):
         back = b[k - 1] ** 0.5 * P[k - 2] if k > 1 else 0.0

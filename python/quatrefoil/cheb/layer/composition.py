@@ -1,4 +1,4 @@
-"""The layer in array-API terms: a matrix product a degree."""
+"""The layer in functions of the array API: one matrix product per degree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..._array_tools import nan_unless
 def _polynomials(xp: Any, X: Any, a: Any, b: Any, slopes: bool = False) -> Iterator[Any]:
     """README (1), (3): p_k (N, I) or (p_k, p_k') for k = 0, 1, ..., two degrees in memory at a time."""
     b = nan_unless(xp, (b > 0) & xp.isfinite(b), b)
-    b = nan_unless(xp, xp.all(xp.isfinite(b)), b)  # one bad number, and the host refuses them all
+    b = nan_unless(xp, xp.all(xp.isfinite(b)), b)  # the host refuses all of b for one bad number
     zero = xp.zeros_like(X)
     before, d_before, at, d_at = zero, zero, zero, zero
     for k in range(a.shape[-1]):

@@ -1,7 +1,7 @@
 """Sums, products, derivatives, integrals and norms of Tucker tensors of Chebyshev coefficients, on their cores and factors.
 
-Arrays are NumPy's or tensors, which keep their graph, but for what truncates, or lie on a device, from which norms and what truncates
-reads them back. Equation numbers are those of csrc/cheb/README.md.
+Tensors keep their graph except in truncations. Norms and truncations read arrays back from a device. Equation numbers are those of
+csrc/cheb/README.md.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..tucker import tucker
 
 Parts = tuple[Any, list[Any]]
 EPS = float(np.finfo(np.float64).eps)
-EXACT = {"float32": 5e-7, "float64": 1e-14}  # to which sums and products are rounded: 45 eps in float64, 4 eps in float32
-TRIMMED = 0.1  # of a tolerance goes to coefficients that are left out
+EXACT = {"float32": 5e-7, "float64": 1e-14}  # tolerance of rounding sums and products: 4 eps in float32, 45 eps in float64
+TRIMMED = 0.1  # share of a tolerance for dropped coefficients
 
 
 def wants_gradient(*arrays: Any) -> bool:
@@ -28,7 +28,7 @@ def wants_gradient(*arrays: Any) -> bool:
 
 
 def like(numbers: np.ndarray, array: Any) -> Any:
-    """Numbers of the host as an array of that kind, dtype and device."""
+    """Numbers of the host as an array of the kind, dtype and device of ``array``."""
     if isinstance(array, np.ndarray):
         return numbers.astype(array.dtype)
     return _arrays.beside(array, np.ascontiguousarray(numbers, dtype=_arrays.dtype_name(array)))
@@ -55,21 +55,21 @@ def unit(array: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def column_exponents(U: np.ndarray) -> np.ndarray:
-    """By which powers of two columns are divided so that their largest entries lie between 1/2 and 1."""
+    """Exponents of the powers of two that scale every column's largest entry to between 1/2 and 1."""
     exponents: np.ndarray = np.frexp(np.abs(U).max(axis=0, initial=0))[1]
     return exponents
 
 
 def assembled(mantissas: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, int]:
-    """mantissas 2^powers, divided by a power of two such that the largest lies about 1, and its exponent."""
+    """mantissas 2^powers, divided by a power of two so that the largest is about 1, and its exponent."""
     present = powers[mantissas != 0]
     exponent = int(present.max()) if present.size else 0
     return np.ldexp(mantissas, powers - exponent), exponent
 
 
 def balanced(core: np.ndarray, factors: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], int]:
-    """The same tensor in float64, divided by a power of two, and its exponent: nothing is rounded, and whatever the units are, squares and
-    products of what is returned stay within the range of numbers."""
+    """The same tensor in float64, divided by a power of two, and its exponent. Nothing is rounded, and squares and products of the results
+    neither overflow nor underflow, whatever the units."""
     mantissas, powers = np.frexp(core.astype(np.float64))
     columns = []
     for k, U in enumerate(factors):
@@ -81,13 +81,11 @@ def balanced(core: np.ndarray, factors: Sequence[np.ndarray]) -> tuple[np.ndarra
 
 
 def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
-    """core 2^exponent as an array like that; ValueError where its dtype does not hold it."""
+    """core 2^exponent as an array like ``array``; ValueError if it leaves the range of the dtype."""
     with np.errstate(over="ignore"):
         result = np.ldexp(_arrays.to_host(core).astype(np.float64), exponent).astype(_arrays.dtype_name(array), copy=False)
     if not np.isfinite(result).all():
-        raise ValueError(
-            f"{label}: the norm of the coefficients is beyond the largest number of {result.dtype}; scale what they are made of"
-        )
+        raise ValueError(f"{label}: the norm of the coefficients is beyond the largest number of {result.dtype}; scale the input")
     return like(result, array)
 
 
@@ -102,7 +100,7 @@ def orthogonal(core: np.ndarray, factors: Sequence[np.ndarray]) -> Parts:
 
 
 def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: bool = False) -> Parts:
-    """Truncated to ``tol`` with orthonormal factors (10); ``trim``: coefficients at the end that do not matter are left out."""
+    """Truncated to ``tol`` with orthonormal factors (10); ``trim``: without negligible trailing coefficients."""
     host = [_arguments.numbers_from(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
     core_on_host, columns, exponent = balanced(host[0], host[1:])
     small, bases = orthogonal(core_on_host, columns)
@@ -110,8 +108,8 @@ def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: 
         bases = [Q[: _needed(small, Q, k, TRIMMED * tol / math.sqrt(small.ndim))] for k, Q in enumerate(bases)]
         small, bases = orthogonal(small, bases)
         tol *= math.sqrt(1 - TRIMMED**2)
-    found = tucker(small, tol=max(tol, 4 * EPS))
-    return restored(found.core, exponent, core, label), [like(Q @ W, core) for Q, W in zip(bases, found.factors)]
+    truncated = tucker(small, tol=max(tol, 4 * EPS))
+    return restored(truncated.core, exponent, core, label), [like(Q @ W, core) for Q, W in zip(bases, truncated.factors)]
 
 
 def envelope(core: np.ndarray, Q: np.ndarray, axis: int) -> np.ndarray:
@@ -123,14 +121,14 @@ def envelope(core: np.ndarray, Q: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _needed(core: np.ndarray, Q: np.ndarray, axis: int, tol: float) -> int:
-    """Coefficients that matter, and as many more as ``error_estimate`` looks at."""
+    """The number of coefficients that are not negligible, plus those that ``error_estimate`` reads."""
     left = np.cumsum(envelope(core, Q, axis)[::-1] ** 2)[::-1]
     m = max(1, int((left > tol * tol * left[0]).sum()))
     return min(len(Q), m + max(2, m // 7 + 1))
 
 
 def error_estimate(core: np.ndarray, factors: Sequence[np.ndarray]) -> float:
-    """The coefficients at the end of every axis, of the norm of all (11)."""
+    """The norm of the trailing coefficients of all axes, relative to the norm of all coefficients (11)."""
     core, columns, _ = balanced(core, factors)
     small, bases = orthogonal(core, columns)
     total = float(np.linalg.norm(small))
@@ -147,13 +145,13 @@ def error_estimate(core: np.ndarray, factors: Sequence[np.ndarray]) -> float:
 
 
 def constant(value: float, core: Any, factors: Sequence[Any]) -> Parts:
-    """A number as a tensor of the same kind with as many coefficients."""
+    """A constant function as a tensor of the same kind with as many coefficients."""
     first = [like(np.eye(U.shape[0], 1), U) for U in factors]
     return like(np.full((1,) * len(factors), value), core), first
 
 
 def added(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any]) -> Parts:
-    """Blocks on the diagonal of a core, columns side by side; the shorter of two factors is filled up with zeros."""
+    """The sum: a block-diagonal core and concatenated columns; the shorter of two factors is padded with zeros."""
     blocks = core, other
     for k in range(len(factors)):
         r, s = core.shape[k], other.shape[k]
@@ -167,15 +165,14 @@ def added(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any]) 
 
 
 def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any], label: str) -> Parts:
-    """The product of two functions (12): by all values where these are fewer than the products of ranks, else column by column."""
+    """The product of two functions (12): by all values if these are fewer than the products of ranks, otherwise column by column."""
     values = [[coeffs2vals(padded(A, 0, 0, U.shape[0] + W.shape[0] - 1 - A.shape[0]), 0) for A in (U, W)] for U, W in zip(factors, others)]
     graph = wants_gradient(core, *factors, other, *others)
     if not graph and math.prod(len(a) for a, _ in values) <= math.prod(a.shape[1] * b.shape[1] for a, b in values):
         first, second = core, other
         for k, (a, b) in enumerate(values):
             first, second = mode_product(first, a, k), mode_product(second, b, k)
-        found = tucker(vals2coeffs(first * second), tol=EXACT[_arrays.dtype_name(core)])
-        return found.core, found.factors
+        return tucker(vals2coeffs(first * second), tol=EXACT[_arrays.dtype_name(core)])
     d, n = len(factors), [len(a) for a, _ in values]
     left = tuple(m for k in range(d) for m in (core.shape[k], 1))
     right = tuple(m for k in range(d) for m in (1, other.shape[k]))
@@ -194,14 +191,14 @@ def derivative(U: Any) -> Any:
 
 
 def integral_weights(n: int) -> np.ndarray:
-    """Of T_k over [-1, 1] (14)."""
+    """Integrals of T_k over [-1, 1] (14)."""
     k = np.arange(n)
     weights: np.ndarray = np.where(k % 2, 0.0, 2.0 / (1.0 - k.astype(float) ** 2 + (k % 2)))
     return weights
 
 
 def _clenshaw_curtis(n: int) -> np.ndarray:
-    """Weights of the rule on n points, n odd: the cosine transform of (14)."""
+    """Weights of the rule with n points, n odd: the cosine transform of (14)."""
     if n == 1:
         return np.array([2.0])
     weights = np.fft.irfft(integral_weights(n)[::2], n - 1)
@@ -210,7 +207,7 @@ def _clenshaw_curtis(n: int) -> np.ndarray:
 
 
 def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]) -> Parts:
-    """The tensor without some axes: those of their coefficients summed with weights (n,)."""
+    """The tensor without the axes in ``weights``, whose coefficients are summed with weights (n,)."""
     for k, w in weights.items():
         core = mode_product(core, like(w[None], factors[k]) @ factors[k], k)
     shape = tuple(m for k, m in enumerate(core.shape) if k not in weights)
@@ -218,7 +215,7 @@ def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]
 
 
 def norm(core: Any, factors: Sequence[Any]) -> Any:
-    """The root of the integral of the square over [-1, 1]^d, by Clenshaw and Curtis's rule, which is exact for it (15)."""
+    """The L2 norm over [-1, 1]^d by the Clenshaw-Curtis rule, which is exact for it (15)."""
     graph, exponent = wants_gradient(core, *factors), 0
     if not graph:
         core, *factors = (_arguments.numbers_from(a, "cheb.ChebTucker.norm", "core") for a in (core, *factors))

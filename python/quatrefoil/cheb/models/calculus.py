@@ -21,10 +21,10 @@ _AXIS = dict.fromkeys(("axes", "dim", "dims"), "use axis")
 
 
 class Calculus:
-    """Methods of ``ChebTucker`` that make new tensors, or numbers, of one. Nothing is changed in place."""
+    """Methods of ``ChebTucker`` that compute new tensors or numbers; nothing changes in place."""
 
     __slots__ = ()
-    __array_ufunc__ = None  # a NumPy number leaves ``2 * ct`` to us
+    __array_ufunc__ = None  # makes ``numpy_number * ct`` call our methods
 
     if TYPE_CHECKING:
         core: Any
@@ -36,19 +36,10 @@ class Calculus:
 
     @_arguments.keywords("cheb.ChebTucker.diff", **_AXIS, **dict.fromkeys(("order", "n", "degree"), "use m"))
     def diff(self, axis: int, m: int = 1) -> Self:
-        """The m-th derivative along an axis, with m coefficients fewer there, at least one (13).
+        """Return the m-th derivative along an axis, with m coefficients fewer there, at least one (13).
 
-        Parameters
-        ----------
-        axis : int
-            Counted from the end if negative.
-        m : int
-            At least 0; any integer type.
-
-        Notes
-        -----
-        Differentiable in core and factors. The factors of the result are not orthonormal. Every derivative loses about a factor n^2 of
-        accuracy at the ends of the domain.
+        A negative axis counts from the end. Differentiable in core and factors. The factors of the result are not orthonormal. Every
+        derivative loses about a factor n^2 of accuracy at the ends of the domain.
 
         Examples
         --------
@@ -68,20 +59,10 @@ class Calculus:
 
     @_arguments.keywords("cheb.ChebTucker.integrate", **_AXIS)
     def integrate(self, axis: int | Sequence[int] | None = None) -> Any:
-        """The integral over some axes, a tensor of the others; over all of them, a number (14).
+        """Integrate over some axes, or over all of them by default (14).
 
-        Parameters
-        ----------
-        axis : int, or a sequence or array of ints, optional
-            All axes if absent; counted from the end if negative.
-
-        Returns
-        -------
-        ChebTucker, or a float (of PyTorch tensors: a tensor without axes)
-
-        Notes
-        -----
-        Differentiable in core and factors.
+        ``axis`` is an int or a sequence or array of ints; a negative one counts from the end. Returns a ``ChebTucker`` of the other axes,
+        or a float (of PyTorch tensors, a tensor without axes) over all of them. Differentiable in core and factors.
 
         Examples
         --------
@@ -107,13 +88,13 @@ class Calculus:
         return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(pairs) if k not in weights))
 
     def mean(self, axis: int | Sequence[int] | None = None) -> Any:
-        """The mean over some axes, a tensor of the others; over all of them, a number: ``integrate`` divided by the lengths."""
+        """Return the mean over some axes, or over all of them: ``integrate`` divided by the lengths."""
         domain = list(zip(self._domain[::2], self._domain[1::2]))
         axes = range(len(domain)) if axis is None else _arguments.integers(axis, None, "cheb.ChebTucker.mean", "axis")
         return self.integrate(axis) / math.prod(domain[k][1] - domain[k][0] for k in axes)
 
     def var(self, axis: int | Sequence[int] | None = None) -> Any:
-        """The variance over some axes, a tensor of the others; over all of them, a number. Points are uniform on the domain.
+        """Return the variance over some axes, or over all of them, for points uniform on the domain; as ``integrate``.
 
         Examples
         --------
@@ -125,7 +106,7 @@ class Calculus:
         (((0.0, 1.0),), 1.0)
         """
         mean = self.mean()
-        rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # of any size: the variance is that of f
+        rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # any shift leaves the variance unchanged
         if axis is None:
             widths = np.subtract(self._domain[1::2], self._domain[::2])
             return rest.norm() ** 2 / float(np.prod(widths)) - rest.mean() ** 2
@@ -133,9 +114,7 @@ class Calculus:
         return (rest * rest).mean(axis) - partial * partial
 
     def sobol(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first and the total Sobol index of every axis, (d,) each: its share of the variance, alone and with its interactions.
-
-        Points are uniform on the domain. NaN for a constant.
+        """Return the first-order and the total Sobol index of every axis, (d,) each, for points uniform on the domain; NaN for a constant.
 
         Examples
         --------
@@ -152,20 +131,20 @@ class Calculus:
         return first, total
 
     def norm(self) -> Any:
-        """The L2 norm over the domain, a float (of PyTorch tensors that require a gradient: a tensor without axes) (15).
+        """Return the L2 norm over the domain, a float, or for tensors that require a gradient a tensor without axes (15).
 
-        Good to a few eps of the largest term: a small difference of two tensors has a small norm. With a gradient the norm is the root of
-        a sum of squares that may cancel, good to 1e-8 of the terms; it has no derivative at 0.
+        Accurate to a few eps of the largest term. With a gradient the norm is the root of a sum that may cancel, accurate to 1e-8 of its
+        terms, without a derivative at 0.
         """
         widths = np.subtract(self._domain[1::2], self._domain[::2])
         return algebra.norm(self.core, self.factors) * float(np.prod(np.sqrt(widths / 2)))
 
     @_arguments.keywords("cheb.ChebTucker.round", missing="such as ct.round(1e-8)")
     def round(self, tol: float) -> Self:
-        """The same function to ``tol``, relative in the Frobenius norm of the coefficients, with orthonormal factors (10).
+        """Compress to ``tol``, relative in the Frobenius norm of the coefficients, with orthonormal factors (10).
 
-        Ranks become those of ``qf.cheb.tucker``; n stays. A tol below 4 eps of float64 is raised to that, with a warning. A tensor that
-        requires a gradient: NotImplementedError, for truncation has none.
+        Ranks become those of ``qf.cheb.tucker``; n stays. A tol below 4 eps of float64 is raised to that, with a warning. Truncation has no
+        gradient: NotImplementedError for a tensor that requires one.
         """
         label = "cheb.ChebTucker.round"
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
@@ -173,12 +152,11 @@ class Calculus:
 
     @property
     def error_estimate(self) -> float:
-        """How well the function is resolved: the norm of the last coefficients of all axes (an eighth of each, two at least), relative
-        to the norm of all (11).
+        """The norm of the last coefficients of all axes (an eighth of each, at least two), relative to the norm of all (11).
 
-        About the error of the interpolation where coefficients fall steadily, more than it where they fall fast. A polynomial of the
-        highest degree that n admits is exact and has a large estimate all the same. What truncation has left out is not in it.
-        Of the result of ``fit`` it is the held-out error instead.
+        About the error of the interpolation if coefficients decay steadily, more if they decay fast; large for a polynomial of the
+        highest degree that n admits, although that is exact. Truncation errors are not included. For the result of
+        ``fit`` it is the held-out error.
         """
         if self._held_out is not None:
             return self._held_out
@@ -189,8 +167,7 @@ class Calculus:
     def __add__(self, other: Any) -> Any:
         """The sum with a number or a tensor on the same domain, rounded to 1e-14 (float32: 5e-7) of its norm.
 
-        Of different n the larger one is taken. Tensors that require a gradient keep it, and all their ranks. Other domains, or another
-        number of axes: ValueError; other kinds or dtypes: TypeError.
+        The result has the larger n. Tensors that require a gradient keep it, and all their ranks.
         """
         if _arguments.is_number(other):
             value = _arguments.number(other, "cheb.ChebTucker", "a number that is added", negative=True)
@@ -221,10 +198,10 @@ class Calculus:
         return -self + other
 
     def __mul__(self, other: Any) -> Any:
-        """The product with a number, or that of the functions: n_1 + n_2 - 1 coefficients an axis, rounded to 1e-14 (float32: 5e-7).
+        """The product with a number or a function: n_1 + n_2 - 1 coefficients per axis, rounded to 1e-14 (float32: 5e-7).
 
-        Two functions are multiplied by their values on the whole grid, or, where these are more numbers, with all products of ranks (12).
-        Tensors that require a gradient keep it, and those ranks. Errors as for sums.
+        Functions are multiplied by their values on the whole grid, or with all products of ranks if these are fewer numbers (12). Tensors
+        that require a gradient keep it, and those ranks.
         """
         if _arguments.is_number(other):
             return self._with(self.core * _arguments.number(other, "cheb.ChebTucker", "a factor", negative=True), self.factors)
@@ -237,13 +214,13 @@ class Calculus:
         return self * other
 
     def __pow__(self, power: int) -> Any:
-        """A power, an integer that is at least 0: products, rounded as those are."""
+        """A power, an integer of at least 0: rounded products."""
         n = _arguments.integer(power, "cheb.ChebTucker", "the power", 0)
         half = self ** (n // 2) if n > 1 else None
         return self if n == 1 else self * 0 + 1 if half is None else half * half * self if n % 2 else half * half
 
     def __truediv__(self, other: Any) -> Any:
-        """By a number that is not 0."""
+        """The quotient by a number other than 0."""
         if not _arguments.is_number(other):
             return NotImplemented
         if other == 0:
@@ -251,10 +228,7 @@ class Calculus:
         return self._with(self.core / _arguments.number(other, "cheb.ChebTucker", "a divisor", negative=True), self.factors)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Core and factors as tensors elsewhere or of another dtype, as ``torch.Tensor.to``: a device, a dtype (float32 or float64), both.
-
-        NumPy arrays become tensors. A graph is kept.
-        """
+        """Move or convert core and factors as ``torch.Tensor.to``; NumPy arrays become tensors, and a graph is kept."""
         import torch
 
         parts = [torch.tensor(a) if isinstance(a, np.ndarray) else a for a in (self.core, *self.factors)]
@@ -262,7 +236,7 @@ class Calculus:
         return self._with(moved[0], moved[1:])
 
     def _with(self, core: Any, factors: Sequence[Any]) -> Self:
-        """Other parts on the same domain."""
+        """A tensor of other parts on the same domain."""
         return type(self)(core, list(factors), domain=self._domain)
 
 

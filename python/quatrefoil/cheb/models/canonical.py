@@ -1,4 +1,4 @@
-"""Canonical sums to Tucker tensors without an array of the full size. Equation numbers are those of csrc/cheb/README.md."""
+"""Canonical sums to Tucker tensors without the full array. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from ..domain import interval
+from ..domain import to_reference
 from ..transform import chebpts, vals2coeffs
 from ..tucker import tucker
 from ..tucker.unfolding import EPS, principal
 from .algebra import assembled, column_exponents
 
-BASES = 0.1  # of the tolerance goes to the bases
+BASES = 0.1  # share of the tolerance for the bases
 BLOCK = 2**20  # numbers of a Khatri-Rao product at a time: 8 MB
-TRIES = 4  # of a guess of the norm: each at least halves it
+TRIES = 4  # guesses of the norm: each at least halves it
 
 
 def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -> tuple[np.ndarray, list[np.ndarray], int]:
-    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), to ``tol`` of its norm (16), (17): core, factors and the power of two that the
-    core is to be multiplied by."""
+    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), to ``tol`` of its norm (16), (17): core, factors, and the exponent of a power of
+    two by which to multiply the core."""
     scale, powers = np.frexp(weights)
     units = []
     for U in columns:
@@ -31,10 +31,10 @@ def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -
         scale, powers = scale * length, powers + exponents
         units.append(U / np.where(length > 0, length, 1))
     scale, exponent = assembled(scale, powers)
-    with_part = scale != 0
-    if not with_part.any():
+    nonzero = scale != 0
+    if not nonzero.any():
         return np.zeros((1,) * len(columns)), [np.eye(len(U), 1) for U in columns], 0
-    scale, units = scale[with_part], [U[:, with_part] for U in units]
+    scale, units = scale[nonzero], [U[:, nonzero] for U in units]
     root, total = np.sqrt(np.abs(scale)), float(np.abs(scale).sum())
     guess = float(np.linalg.norm(scale))
     for _ in range(TRIES):
@@ -45,16 +45,15 @@ def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -
         if size >= guess / 2 or guess <= EPS * total:
             break
         guess = max(size, EPS * total)
-    found = tucker(core, tol=max(tol * math.sqrt(1 - 4 * BASES**2), 4 * EPS))
-    return found.core, [Q @ W for Q, W in zip(bases, found.factors)], exponent
+    truncated = tucker(core, tol=max(tol * math.sqrt(1 - 4 * BASES**2), 4 * EPS))
+    return truncated.core, [Q @ W for Q, W in zip(bases, truncated.factors)], exponent
 
 
 def _summed(weights: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
-    """The full array of a short canonical sum: one matrix product a block of terms."""
+    """The full array of a short canonical sum: one matrix product per block of terms."""
     first, others = columns[0] * weights, columns[1:]
-    behind = math.prod(len(z) for z in others)
-    core = np.zeros((len(first), behind))
-    step = max(1, BLOCK // behind)
+    core = np.zeros((len(first), math.prod(len(z) for z in others)))
+    step = max(1, BLOCK // core.shape[1])
     for s in range(0, weights.size, step):
         product = np.ones((1, len(weights[s : s + step])))
         for z in others:
@@ -67,9 +66,7 @@ def splined(x: np.ndarray, samples: np.ndarray, n: int, domain: Any) -> np.ndarr
     """Chebyshev coefficients (n, R) of not-a-knot cubic splines through samples (m, R) at x, extended to the ends of the domain."""
     from scipy.interpolate import CubicSpline
 
-    lo, hi = domain
-    total, error, width, _ = interval(lo, hi, 0.0)
-    t, exponents = ((2 * x - total) - error) / width, column_exponents(samples)
+    t, exponents = to_reference(x, *domain), column_exponents(samples)
     values = CubicSpline(t, np.ldexp(samples, -exponents), axis=0, bc_type="not-a-knot", extrapolate=True)(chebpts(n))
     C: np.ndarray = np.ldexp(vals2coeffs(np.ascontiguousarray(values), 0), exponents)
     return C

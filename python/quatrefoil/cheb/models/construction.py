@@ -1,5 +1,7 @@
-"""How Chebyshev-Tucker tensors are made: of a function, of values, coefficients, canonical sums, samples. Equation numbers are those of
-csrc/cheb/README.md."""
+"""Construction of Chebyshev-Tucker tensors from functions, values, coefficients, canonical sums and samples.
+
+Equation numbers are those of csrc/cheb/README.md.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +24,16 @@ from . import algebra, canonical, leastsquares, sampling
 
 DEFAULT_TOL = 1e-10
 
-# the arrays of these builders: checked like any call's, never run
-_CANONICAL = Op(
-    __name__,
-    "ChebTucker.from_cp",
-    (Arg("weights", "R"), Arg("factors", "n_ R", sequence=True)),
-    (Arg("weights", "R"),),
-    differentiable=False,
-)
+# the arguments of these methods: checked like those of any call, never run
+_WEIGHTS = Arg("weights", "R")
+_CANONICAL = Op(__name__, "ChebTucker.from_cp", (_WEIGHTS, Arg("factors", "n_ R", sequence=True)), (_WEIGHTS,), differentiable=False)
 _SAMPLES = Op(
     __name__, "ChebTucker.fit", (Arg("X", "P d"), Arg("y", "P"), Arg("weights", "P", optional=True)), (Arg("y", "P"),), differentiable=False
 )
 
-
-_POINTS = dict.fromkeys(("degree", "deg", "order", "num", "npts"), "use n, coefficients per axis: the degree and one more")
-_DOMAIN = dict.fromkeys(
-    ("bounds", "box", "limits", "lower", "upper", "lo", "hi", "a", "b"), "use domain=[(lo, hi), ...], one pair per axis"
-)
 _HINTS = {
-    **_POINTS,
-    **_DOMAIN,
+    **dict.fromkeys(("degree", "deg", "order", "num", "npts"), "use n, coefficients per axis: the degree and one more"),
+    **dict.fromkeys(("bounds", "box", "limits", "lower", "upper", "lo", "hi", "a", "b"), "use domain=[(lo, hi), ...], one pair per axis"),
     **dict.fromkeys(("rank", "ranks", "max_rank"), "ranks follow from tol"),
     **dict.fromkeys(("eps", "rtol", "atol", "accuracy"), "use tol"),
 }
@@ -50,7 +42,7 @@ _FIT = {**dict.fromkeys(("sample_weight", "w", "sigma"), "use weights"), **dict.
 
 class Construction:
     """Class methods of ``ChebTucker``, with orthonormal factors. Results scale with the units of data and axes; a core that its dtype does
-    not hold is a ValueError. One that raises, or is interrupted, has changed nothing."""
+    not hold is a ValueError."""
 
     __slots__ = ()
 
@@ -72,45 +64,41 @@ class Construction:
     def from_function(
         cls, f: Callable[..., Any], domain: Domain = UNIT, *, n: int | Sequence[int] | None = None, tol: float = DEFAULT_TOL
     ) -> Self:
-        """Interpolates f and compresses it to ``tol``: on a grid that is given, or on as many points, along as many fibres, as f needs.
+        """Interpolate f and compress it to ``tol``, on a given grid or adaptively along fibres.
 
         Parameters
         ----------
         f : callable
-            f(x, y, z) gets d arrays (P,) of coordinates and returns real numbers (P,), or a tuple or list of such arrays, one per output.
-            The arrays are its own: it may write to them, and to what it has returned. Of a function of numbers give
-            ``np.vectorize(f)``, of one of points (P, d) ``lambda x, y, z: f(np.stack([x, y, z], -1))``.
+            f(x, y, z) takes d arrays (P,) of coordinates and returns real, finite numbers (P,), or a tuple or list of such arrays, one per
+            output. It may overwrite its arguments and results. For a function of numbers pass ``np.vectorize(f)``, for one of points (P, d)
+            ``lambda x, y, z: f(np.stack([x, y, z], -1))``.
         domain : one pair (lo, hi) per axis
-            Its length is d. One pair alone is that of every axis: as many as n has entries, or f arguments without a default.
+            A single pair applies to every axis: as many as n has entries, or f arguments without a default.
         n : int, or one per axis, optional
-            Points an axis. Where absent they are found, up to 65537, and coefficients at the end that do not matter are left out.
+            Points per axis. By default chosen by the algorithm, up to 65537, without negligible trailing coefficients.
         tol : float
             Relative, in the Frobenius norm of the coefficients. Below 4 eps of float64 it is raised to that, with a warning.
 
         Returns
         -------
-        ChebTucker, or a list of them where f returns a tuple or list
-            ``.n_evaluations`` says at how many points f was asked for; ``.error_estimate`` how far the coefficients have fallen.
+        ChebTucker, or a list of them if f returns a tuple or list
+            ``.n_evaluations`` is the number of points at which f was evaluated; ``.error_estimate`` measures the decay of the coefficients.
 
         Raises
         ------
         ValueError
-            A value that is not finite (the point is named); a result of another shape. Without n: f is not resolved, because it is not
-            smooth, or needs more than 2^25 values.
-        TypeError
-            Complex or other non-real values.
+            Without n: f is not resolved, because it is not smooth, or needs more than 2^25 values.
 
         Notes
         -----
-        With n: prod(n) values, and 30 at random points; a RuntimeWarning where f is off by more than 10 tol of its largest value there.
+        With n: prod(n) values, and 30 at random points; a RuntimeWarning if the error there exceeds 10 tol of the largest |f|.
 
-        Without n (6)-(9): along every axis 8 random fibres tell how many points it needs; cross approximation chooses r fibres along each
-        axis among those through the rows that the other axes have chosen, so d n r^(d-1) values a sweep, a few sweeps; r^d values make the
-        core. 100 random points are the test, which the largest error must pass within 10 tol of the largest |f|; else it begins
-        again with twice as many of everything, up to ten times. Random points are always the same. What no
-        fibre and none of the points has met, a narrow peak, is not in the result. Where a sweep would take half as many values as the
-        whole grid, because the grid is small or ranks are near n, the whole grid is taken. float64. Memory: a few times the values that are
-        looked at together; of one variable, those of its points.
+        Without n (6)-(9): 8 random fibres per axis determine the number of points. Cross approximation chooses r fibres along each axis
+        among those through the rows chosen on the other axes, with d n r^(d-1) values per sweep for a few sweeps; r^d values form the core.
+        The largest error at 100 random points must be within 10 tol of the largest |f|, or everything is repeated with twice as many fibres
+        and points, up to ten times. Random points are always the same. A narrow peak between all of them is missed. If a sweep would take
+        half as many values as the whole grid, the whole grid is used. Computed in float64. Memory: a few times the values evaluated
+        together; for one variable, those of its points.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 
@@ -135,59 +123,50 @@ class Construction:
         if n is not None:
             function.most = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
-            made: list[Any] = cls._on_a_grid(function, counts, tol, label)
+            tensors: list[Any] = cls._on_a_grid(function, counts, tol, label)
         else:
             try:
-                found = sampling.sampled(function, tol)
+                outputs = sampling.sampled(function, tol)
             except sampling.NotResolved as reason:
                 what = f"{label}: f is not resolved to tol = {tol:g}: {reason} ({function.count} values)"
                 raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway, or a larger tol") from None
-            made = []
-            for core, factors in found:
-                core, factors = algebra.rounded(core, factors, tol, label, trim=True)
-                made.append(cls(core, factors, domain=flat))
-        for ct in made:
+            rounded = (algebra.rounded(core, factors, tol, label, trim=True) for core, factors in outputs)
+            tensors = [cls(core, factors, domain=flat) for core, factors in rounded]
+        for ct in tensors:
             ct.n_evaluations = function.count
-        result: Any = made if function.outputs is not None else made[0]
+        result: Any = tensors if function.outputs is not None else tensors[0]
         return result  # type: ignore[no-any-return]
 
     @classmethod
     def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> list[Any]:
         flat = tuple(function.domain)
-        made = [cls._interpolated(V, V, flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
+        tensors = [cls._interpolated(V, V, flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
         X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
-        off = sampling.misfit(function, [(ct.core, ct.factors) for ct in made], X)
+        off = sampling.misfit(function, [(ct.core, ct.factors) for ct in tensors], X)
         if off > max(sampling.ALLOWED * tol, sampling.ROUNDING):
             what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off:.1e} of its largest value at random points"
-            warnings.warn(f"{what}; give more points, none to let them be found, or a larger tol", RuntimeWarning, stacklevel=4)
-        return made
+            warnings.warn(f"{what}; give more points, no n to choose them adaptively, or a larger tol", RuntimeWarning, stacklevel=4)
+        return tensors
 
     @classmethod
     @_arguments.keywords("cheb.ChebTucker.from_values", **_HINTS)
     def from_values(cls, V: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
-        """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
+        """Compress values V (n_1, ..., n_d) on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
-        V (n_1, ..., n_d); tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
-        with the index; on a device all of the result is NaN. Truncation has no gradient: a tensor that requires one raises
-        NotImplementedError.
+        By default tol is 1e-10, or 4 eps of the dtype if that is more. NaN or infinity is a ValueError with the index; on a device the
+        whole result is NaN. Truncation has no gradient: NotImplementedError for a tensor that requires one.
         """
         label = "cheb.ChebTucker.from_values"
-        V = _arguments.points_like(V, label, "V")
-        host = _arguments.numbers_here(V, label, "V")
-        if host.ndim == 0 or 0 in host.shape:
-            raise ValueError(f"{label}: V has shape {tuple(host.shape)}, expected at least one axis and no axis without points")
+        V, host = _full(V, label, "V")
         _arguments.finite(host, label, "V")
         return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), _tolerance(tol, V, label), label)
 
     @classmethod
     @_arguments.keywords("cheb.ChebTucker.from_coeffs", **_HINTS)
     def from_coeffs(cls, C: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
-        """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
+        """Compress dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); otherwise as ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
-        C = _arguments.points_like(C, label, "C")
-        host = _arguments.numbers_here(C, label, "C")
-        if host.ndim == 0 or 0 in host.shape:
-            raise ValueError(f"{label}: C has shape {tuple(host.shape)}, expected at least one axis and no axis without coefficients")
+        C, host = _full(C, label, "C")
         return cls._compressed(C, flat_domain(domain, host.ndim, label), _tolerance(tol, C, label), 0, label)
 
     @classmethod
@@ -201,35 +180,26 @@ class Construction:
         grid: Sequence[ArrayLike] | None = None,
         n: int | Sequence[int] | None = None,
     ) -> Self:
-        """Compresses a canonical sum, sum_r weights[r] u_r(x_1) v_r(x_2) ..., to ``tol``; no array of prod(n) numbers is made (16).
+        """Compress a canonical sum, sum_r weights[r] u_r(x_1) v_r(x_2) ..., to ``tol``, without the full array (16).
 
         Parameters
         ----------
         weights : (R,)
         factors : d arrays (n_k, R)
-            Chebyshev coefficients of the functions, a function a column; with ``grid`` their values there.
+            Chebyshev coefficients of the functions, one function per column; with ``grid`` their values there. All numbers are finite, or
+            a ValueError names the index.
         domain, tol
             As for ``from_coeffs``.
         grid : d arrays (n_k,), optional
-            Increasing points of the samples, two at least: not-a-knot cubic splines go through them, and on to the ends of the domain.
+            Increasing sample points, at least two: not-a-knot cubic splines interpolate them, extended to the ends of the domain.
         n : int, or one per axis, optional
-            With ``grid``: Chebyshev points at which the splines are taken; as many as there are samples if absent.
-
-        Raises
-        ------
-        ValueError
-            Shapes that do not fit; points of the grid that do not increase; NaN or infinity (the index is named); a norm that the dtype
-            does not hold.
-        TypeError
-            Other dtypes, or a mix of kinds or dtypes.
-        NotImplementedError
-            A tensor that requires a gradient: truncation has none.
+            With ``grid``: the number of Chebyshev points at which the splines are evaluated; by default that of samples.
 
         Notes
         -----
-        Ranks are those of the sum's own Tucker decomposition, whatever the scale of its columns and however many there are. About
-        2 n R min(n, R) d + 2 R r^d flops, memory of n R numbers, in float64, on the host: arrays on a device are read back, the result goes
-        there. The spline's error, of fourth order, is not in ``tol``.
+        Ranks are those of the sum's own Tucker decomposition, whatever the scale and number of its columns. About
+        2 n R min(n, R) d + 2 R r^d flops, memory of n R numbers, in float64 on the host: arrays on a device are read back, and the result
+        is moved there. The spline's error, of fourth order, is not in ``tol``. Truncation has no gradient.
 
         Examples
         --------
@@ -262,8 +232,8 @@ class Construction:
         for k, U in enumerate(columns):
             if len(U) < 1:
                 raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
-        core, found, exponent = canonical.compressed(w, columns, _tolerance(tol, weights, label, 4))
-        return cls(algebra.restored(core, exponent, weights, label), [algebra.like(U, weights) for U in found], domain=flat)
+        core, matrices, exponent = canonical.compressed(w, columns, _tolerance(tol, weights, label, 4))
+        return cls(algebra.restored(core, exponent, weights, label), [algebra.like(U, weights) for U in matrices], domain=flat)
 
     @classmethod
     @_arguments.keywords("cheb.ChebTucker.fit", missing="expected ChebTucker.fit(X, y)", **_HINTS, **_FIT)
@@ -280,39 +250,35 @@ class Construction:
         """Fit a polynomial to scattered samples by weighted least squares, compressed to ``tol`` (18).
 
         ``error_estimate`` of the result is its held-out error: the root mean square of the errors at each sample of the fit to all others,
-        over the standard deviation of y. At 1 the fit is no better than the mean of y.
+        relative to the standard deviation of y. At 1 the fit is no better than the mean of y.
 
         Parameters
         ----------
         X : (P, d), or (P,) for d = 1
             Points in the domain.
         y : (P,)
-            Samples of f there, with errors or without.
+            Samples of f there, with or without noise.
         n : int, or one per axis, optional
-            Coefficients per axis. Their product, at most P, is the number of unknowns. If absent, the total degree with the least held-out
-            error is chosen among those with at most P / 2 unknowns, or d + 1.
+            Coefficients per axis. Their product, at most P, is the number of unknowns. By default the total degree with the least held-out
+            error among those with at most P / 2 unknowns, or d + 1.
         domain : (lo, hi), or one such pair per axis, optional
-            The bounding box of X if absent. Beyond the domain the result is evaluated by ``eval(X, extrapolate=True)`` alone.
+            By default the bounding box of X. Only ``eval(X, extrapolate=True)`` evaluates the result beyond it.
         weights : (P,), optional
-            At least 0; 1 if absent.
+            At least 0; 1 by default.
         tol
             As for ``from_coeffs``.
 
         Raises
         ------
-        ValueError
-            Shapes that do not fit, fewer points than unknowns, a point outside the domain, NaN, a weight below 0.
         numpy.linalg.LinAlgError
             The points do not determine the coefficients.
-        TypeError, NotImplementedError
-            As for ``from_cp``.
 
         Notes
         -----
-        A RuntimeWarning says if the held-out error is more than half of the standard deviation of y, or if there are nearly as many
-        unknowns as samples. By QR in blocks of points: 4 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 100 MB whatever P is. Without
-        n, K is also at most sqrt(2e10 / P), 450 for 100 000 samples, and (degree + 1)^d at most 2^22. In float64, on the host: arrays on
-        a device are read back, the result goes there.
+        Warns if the held-out error exceeds half of the standard deviation of y, or if there are nearly as many unknowns as samples. QR in
+        blocks of points: 4 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 100 MB whatever P is. Without n, K is also at most
+        sqrt(2e10 / P), 450 for 100 000 samples, and (degree + 1)^d at most 2^22. Computed in float64 on the host: arrays on a device are
+        read back, and the result is moved there. Truncation has no gradient.
 
         Examples
         --------
@@ -354,27 +320,35 @@ class Construction:
         root = np.ones(P) if w is None else np.sqrt(algebra.unit(w)[0])
         values, exponent = algebra.unit(samples)
         C, error = leastsquares.fitted(points, values, root, counts, label)
-        made: Any = cls._compressed(algebra.like(C, arrays[1]), flat, _tolerance(tol, arrays[1], label), exponent, label)
-        made._held_out = error
-        ct: Self = made
-        return ct
+        ct: Any = cls._compressed(algebra.like(C, arrays[1]), flat, _tolerance(tol, arrays[1], label), exponent, label)
+        ct._held_out = error
+        return ct  # type: ignore[no-any-return]
 
     @classmethod
     def _interpolated(cls, V: Any, host: Any, flat: Sequence[float], tol: float, label: str) -> Self:
-        """Of values V, whose numbers on the host are ``host``; on a device nobody looks at them."""
+        """The tensor of values V; ``host``: V as a NumPy array if it is on the host."""
         exponent = 0
-        if isinstance(host, np.ndarray):  # sums of values near the largest number would be beyond it
+        if isinstance(host, np.ndarray):  # so that sums of values near the largest number do not overflow
             small, exponent = algebra.unit(host)
             V = algebra.like(small, V)
         return cls._compressed(vals2coeffs(V), flat, tol, exponent, label)
 
     @classmethod
     def _compressed(cls, C: Any, flat: Sequence[float], tol: float, exponent: int, label: str) -> Self:
-        """Of coefficients C 2^exponent."""
+        """The tensor of coefficients C 2^exponent."""
         core, factors = tucker(C, tol=tol)
         if exponent:
             core = algebra.restored(core, exponent, core, label)
         return cls(core, factors, domain=tuple(flat))
+
+
+def _full(value: Any, label: str, name: str) -> tuple[Any, Any]:
+    """A full tensor, and the same as a NumPy array if it is on the host."""
+    array = _arguments.points_like(value, label, name)
+    host = _arguments.numbers_here(array, label, name)
+    if host.ndim == 0 or 0 in host.shape:
+        raise ValueError(f"{label}: {name} has shape {tuple(host.shape)}, expected at least one axis and no empty axis")
+    return array, host
 
 
 def _tolerance(tol: float | None, array: Any, label: str, level: int = 5) -> float:
@@ -385,12 +359,12 @@ def _tolerance(tol: float | None, array: Any, label: str, level: int = 5) -> flo
 
 
 def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]:
-    """Points of samples, one array per axis."""
-    given = sequence(grid, f"{label}: grid")
-    if len(given) != len(sizes):
-        raise ValueError(f"{label}: grid has points for {len(given)} axes, expected {len(sizes)}")
+    """Increasing sample points, one array per axis."""
+    axes = sequence(grid, f"{label}: grid")
+    if len(axes) != len(sizes):
+        raise ValueError(f"{label}: grid has points for {len(axes)} axes, expected {len(sizes)}")
     points = []
-    for k, (x, m) in enumerate(zip(given, sizes)):
+    for k, (x, m) in enumerate(zip(axes, sizes)):
         host = _arguments.numbers_like(x, label, f"grid[{k}]")
         if host.shape != (m,) or m < 2:
             raise ValueError(

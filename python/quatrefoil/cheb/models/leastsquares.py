@@ -13,32 +13,33 @@ import numpy as np
 from ..transform import polynomials
 
 BLOCK = 2**21  # numbers of the matrix at a time: 16 MB
-MOST_FLOPS = 2e10  # P K^2 where the degree is chosen: a few seconds
-MOST_DENSE = 2**22  # coefficients of all of the grid that a total degree fits into
-_DETERMINED = 1e-10  # of the largest diagonal of R: directions below it are not told by the samples
-_DOUBTFUL, _CROWDED = 0.5, 0.7  # a held-out error, and unknowns over samples, from which on there is a warning
-_EQUAL = 1.01  # held-out errors that differ by less are the same
+MOST_FLOPS = 2e10  # P K^2 when the degree is chosen: a few seconds
+MOST_DENSE = 2**22  # coefficients of the grid that contains a total degree
+_DETERMINED = 1e-10  # of the largest diagonal entry of R: smaller ones are not determined by the samples
+_DOUBTFUL, _CROWDED = 0.5, 0.7  # held-out error and unknowns over samples above which there is a warning
+_EQUAL = 1.01  # held-out errors within this factor count as equal
 
 
 def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Sequence[int] | None, label: str) -> tuple[np.ndarray, float]:
-    """C (n_1, .., n_d) of ``coefficients``, without n of the total degree that the held-out error tells, and that error."""
+    """The coefficients C (n_1, .., n_d), without n up to the total degree with the least held-out error, and that error."""
     d, P = len(points), int(np.count_nonzero(root))
     degrees, ends = by_degree(P, d) if n is None else (np.indices(n).reshape(d, -1).T, np.array([math.prod(n)]))
-    found, degrees, error = coefficients(points, y, root, degrees, ends, label)
+    solution, degrees, error = coefficients(points, y, root, degrees, ends, label)
     C = np.zeros((int(degrees.max()) + 1,) * d if n is None else tuple(n))
-    C[tuple(degrees.T)] = found
-    what, cure = f"{label}: {len(found)} coefficients from {P} samples", "give more samples" if n is None else "give a smaller n, or none"
+    C[tuple(degrees.T)] = solution
+    what = f"{label}: {len(solution)} coefficients from {P} samples"
+    cure = "give more samples" if n is None else "give a smaller n, or none"
     if error > _DOUBTFUL:
         missed = f"miss samples that are left out by {error:.2g} of their standard deviation (error_estimate)"
         warnings.warn(f"{what} {missed}; {cure}", RuntimeWarning, stacklevel=4)
-    elif len(found) > _CROWDED * P:
+    elif len(solution) > _CROWDED * P:
         warnings.warn(f"{what} are nearly as many, and follow their noise; {cure}", RuntimeWarning, stacklevel=4)
     return C, error
 
 
 def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Degrees (K, d) of products of polynomials, total degree after total degree, and (D,) how many have total degree 0, 1, ... at most:
-    as many as P samples may determine."""
+    """Degrees (K, d) of products of polynomials by total degree, and (D,) how many have total degree at most 0, 1, ...; as many as P
+    samples may determine."""
     most = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MOST_FLOPS / max(P, 1))))
     rows, ends = [np.zeros((1, d), np.int64)], [1]
     while d and math.comb(len(ends) + d, d) <= most and (len(ends) + 1) ** d <= MOST_DENSE:
@@ -51,11 +52,11 @@ def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
 def coefficients(
     points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, degrees: np.ndarray, ends: np.ndarray, label: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Coefficients of least sum of (root (f(x) - y))^2, of the first products of polynomials (18), their degrees and held-out error.
+    """Minimise the sum of (root (f(x) - y))^2 over products of polynomials (18): coefficients, degrees and held-out error.
 
-    points: one array (P,) per axis, on [-1, 1]. The first ``ends[k]`` products, k such that the held-out error is least. That is the root
-    mean square of the errors at each sample of the fit to all others, in units of the samples' standard deviation; infinite where the fit
-    to all others is not determined. With a choice, products that the samples do not tell from earlier ones are left out.
+    points: one array (P,) per axis, on [-1, 1]. Uses the first ``ends[k]`` products with the k of least held-out error, which is infinite
+    if the fit to all other samples is not determined. With several k, products that the samples do not distinguish from earlier ones are
+    left out.
     """
     most = len(degrees)
     step = max(most, BLOCK // (most + 1))
@@ -73,15 +74,15 @@ def coefficients(
         triangle = np.linalg.qr(np.concatenate([triangle, matrix(block)]), mode="r")
     if len(ends) > 1:
         diagonal = np.abs(np.diagonal(triangle))[:most]
-        told = np.append(0, 1 + np.flatnonzero(diagonal[1:] > _DETERMINED * diagonal[0]))
-        triangle, degrees = np.linalg.qr(triangle[:, [*told, most]], mode="r"), degrees[told]
-        ends = np.unique(np.searchsorted(told, ends))
+        determined = np.append(0, 1 + np.flatnonzero(diagonal[1:] > _DETERMINED * diagonal[0]))
+        triangle, degrees = np.linalg.qr(triangle[:, [*determined, most]], mode="r"), degrees[determined]
+        ends = np.unique(np.searchsorted(determined, ends))
     K = int(ends[-1])
     inverse, squares = _inverse(triangle[:K, :K], y.size, label, known=len(ends) > 1), np.zeros(len(ends))
     for block in blocks:
         rows = matrix(block)
         Q = rows[:, :K] @ inverse
-        left = 1 - np.cumsum(Q * Q, axis=1)[:, ends - 1]  # of a sample's own weight in the value there
+        left = 1 - np.cumsum(Q * Q, axis=1)[:, ends - 1]  # the weight of the other samples in the value there
         missed = rows[:, -1:] - np.cumsum(Q * triangle[:K, -1], axis=1)[:, ends - 1]
         squares += (np.divide(missed, left, out=np.full_like(left, np.inf), where=left > 1e-9) ** 2).sum(axis=0)
     best = int((squares <= _EQUAL**2 * squares.min() + 1e-24 * ((root * y) @ (root * y))).argmax())
@@ -92,14 +93,13 @@ def coefficients(
 
 
 def _inverse(R: np.ndarray, P: int, label: str, known: bool) -> np.ndarray:
-    """Of a triangle; LinAlgError where it is not ``known`` to have one."""
+    """The inverse of a triangle; LinAlgError if it is singular, which ``known`` rules out."""
     if known:
         return np.linalg.inv(R)
     U, sigma, V = np.linalg.svd(R)
     if not sigma[-1] > len(R) * float(np.finfo(np.float64).eps) * sigma[0]:
-        what = (
-            f"{len(R)} coefficients are not determined by these {P} points and weights (singular values {sigma[0]:.1e} to {sigma[-1]:.1e})"
-        )
+        values = f"singular values {sigma[0]:.1e} to {sigma[-1]:.1e}"
+        what = f"{len(R)} coefficients are not determined by these {P} points and weights ({values})"
         raise np.linalg.LinAlgError(f"{label}: {what}; expected more points, or a smaller n")
-    found: np.ndarray = (V.T / sigma) @ U.T
-    return found
+    inverse: np.ndarray = (V.T / sigma) @ U.T
+    return inverse

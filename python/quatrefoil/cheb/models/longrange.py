@@ -1,4 +1,7 @@
-"""The long part of a potential of charges as a Chebyshev-Tucker tensor. Equation numbers are those of csrc/cheb/particles/README.md."""
+"""The long-range part of a potential of charges as a Chebyshev-Tucker tensor.
+
+Equation numbers are those of csrc/cheb/particles/README.md.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +18,27 @@ from ..._bind import check_arrays
 from ..._call import call
 from ..._spec import Arg, Op
 from ..._typing import ArrayLike, Backend
-from ..domain import UNIT, Domain, box_of, flat_domain, interval
+from ..domain import UNIT, Domain, box_of, flat_domain, to_reference
 from ..nonuniform import CHEB_EVAL, cheb_moments
 from ..particles.sog import LEAST_EPS, SumOfGaussians, coulomb_sog
+from ..scattered import check_points
 from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
 from .algebra import like, restored, wants_gradient
 from .tensor import ChebTucker, with_suffix
 
-SHARE = 0.1  # of the tolerance goes to the sum of Gaussians, and as much to moments and kernels
-MARGIN = 6  # coefficients beyond (5)
-WIDTHS = np.geomspace(1e-3, 4.0, 400)  # logarithms of the axes' sums of Bernstein ellipses
+SHARE = 0.1  # share of the tolerance for the sum of Gaussians, and for moments and kernels
+MARGIN = 6  # coefficients in addition to (5)
+WIDTHS = np.geomspace(1e-3, 4.0, 400)  # logarithms of the sums of half-axes of Bernstein ellipses
 
-# the arrays of ``potential``: checked like any call's, never run
+# the arguments of ``potential``: checked like those of any call, never run
 _PARTICLES = Op(__name__, "potential", (Arg("X", "P 3"), Arg("q", "P")), (Arg("q", "P"),), differentiable=False)
 
 
 class Potential(ChebTucker):
-    """The long-range part of a potential: a ``ChebTucker`` with ``.sog``, the Gaussians that made it.
+    """The long-range part of a potential, the result of ``potential``: a ``ChebTucker`` with the Gaussians ``.sog`` for ``short_range``.
 
-    What ``potential`` returns.
-
-    ``.sog`` is what ``short_range`` must get. Pickles and ``save``/``load`` keep it; tensors computed of this one have none.
+    Pickles and ``save``/``load`` keep ``.sog``; tensors computed from this one have none.
 
     Examples
     --------
@@ -51,25 +53,19 @@ class Potential(ChebTucker):
     __slots__ = ("_eps", "_sog")
 
     _sog: SumOfGaussians | None
-    _eps: float | None  # of values of dense coefficients; None where they have been compressed
+    _eps: float | None  # of values of dense coefficients; None for a compressed tensor
 
     def __init__(
-        self,
-        core: ArrayLike,
-        factors: Sequence[ArrayLike],
-        domain: Domain = UNIT,
-        *,
-        sog: SumOfGaussians | None = None,
-        eps: float | None = None,
+        self, core: ArrayLike, factors: Any, domain: Domain = UNIT, *, sog: SumOfGaussians | None = None, eps: float | None = None
     ) -> None:
         super().__init__(core, factors, domain=domain)
         self._sog, self._eps = sog, eps
 
     @property
     def sog(self) -> SumOfGaussians:
-        """The sum of Gaussians that ``short_range`` must get."""
+        """The sum of Gaussians for ``short_range``."""
         if self._sog is None:
-            raise AttributeError("this tensor was computed of a potential, and is none: it has no sog")
+            raise AttributeError("this tensor was computed from a potential but is not one: it has no sog")
         return self._sog
 
     def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
@@ -86,20 +82,19 @@ class Potential(ChebTucker):
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
-        """Reads what ``save`` wrote, as NumPy arrays of the dtype they had; ``.sog`` too."""
-        made = super().load(file)
+        """Read an archive written by ``save``, as NumPy arrays of the dtype they had; ``.sog`` too."""
+        V = super().load(file)
         with np.load(with_suffix(file), allow_pickle=False) as archive:
             if "sog_t" in archive:
                 n_long, *limits = archive["sog_limits"].tolist()
-                made._sog = SumOfGaussians(archive["sog_t"], archive["sog_w"], int(n_long), *limits)
-        return made
+                V._sog = SumOfGaussians(archive["sog_t"], archive["sog_w"], int(n_long), *limits)
+        return V
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.core, self.factors, self.domain, self._sog, self._eps)
+        return _unpickled, (self.core, self.factors, self.domain, self._sog, self._eps)
 
 
-def _again(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaussians | None, eps: float | None) -> Potential:
-    """What a pickle holds, as an object."""
+def _unpickled(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaussians | None, eps: float | None) -> Potential:
     return Potential(core, factors, domain=domain, sog=sog, eps=eps)
 
 
@@ -112,60 +107,44 @@ def potential(
     tol: float = 1e-6,
     split: float | None = None,
 ) -> Potential:
-    """The smooth, long-range part of the potential of charges, sum_p q_p / |x - x_p|, in a box (2)-(5).
+    """Compute the smooth, long-range part of the potential of charges, sum_p q_p / |x - x_p|, in a box (2)-(5).
 
-    ``short_range(X, q, targets, sog=V.sog)`` is the rest: both together are the whole sum, at a charge itself that over the others.
+    Add ``short_range(X, q, targets, sog=V.sog)`` for the whole sum, at a charge itself that over the others.
 
     Parameters
     ----------
     X : (P, 3)
-        Where the charges are, inside the box.
+        Positions of the charges, inside the box. The first one outside, NaN or infinite is named in a ValueError.
     q : (P,)
         Charges.
     n : int, or one per axis, optional
-        Points an axis. The more, the finer what the long part resolves, and the fewer pairs are left to ``short_range``: about 2 P^(1/3)
-        in a cube that is evenly filled make both parts take as long. If absent that many, from 33 to 129.
+        Points per axis. A larger n leaves fewer pairs to ``short_range``: about 2 P^(1/3) in an evenly filled cube balances both parts.
+        That is the default, from 33 to 129.
     domain : (lo, hi), or one such pair per axis, optional
-        The box, in which the potential is wanted; the bounding box of X if absent.
+        The box of targets; by default the bounding box of X.
     tol : float
-        Relative, in the Frobenius norm of the long part's coefficients; between 0 and 1, 1e-13 at the least. What n leaves out of a
-        charge's own term is tol of that term: where the terms cancel, more of their sum.
+        Relative, in the Frobenius norm of the long part's coefficients; from 1e-13 to below 1. The error of a charge's own term is tol of
+        that term, and more of a sum of terms that cancel.
     split : float, optional
-        t* in 1/length: the long part's narrowest Gaussian is exp(-t*^2 r^2). The largest that n resolves if absent (5).
+        t* in 1/length: the long part's narrowest Gaussian is exp(-t*^2 r^2). By default the largest that n resolves (5); beyond it, a
+        RuntimeWarning names the n that would.
 
     Returns
     -------
     Potential
-        A ``ChebTucker``; ``.sog`` goes to ``short_range``. Of PyTorch tensors that require a gradient: not compressed, see below.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; a charge outside the box (the first is named); NaN or infinity (the index is named); n, tol or split out of
-        range.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-
-    Warns
-    -----
-    RuntimeWarning
-        n does not resolve the split that was given; it says which n does.
+        A ``ChebTucker`` with ``.sog`` for ``short_range``; not compressed for PyTorch tensors that require a gradient, see below.
 
     Notes
     -----
-    In float64 throughout. Moments of the charges by ``cheb_moments``, whose cost hardly depends on their number; then a product with a
-    small matrix an axis for each of the 10 to 20 Gaussians, 5 n^4 flops in all; then ``tucker``. Less than a second up to n = 129; memory:
-    a few n^3 numbers, about 20 n^3 while moments are made. Charges scattered at random have ranks of about half of n, so that little is
-    compressed; for many targets, ``V.plan(tol)``.
+    Computed in float64. Moments of the charges come from ``cheb_moments``, at a cost that hardly depends on their number, followed by one
+    product with a small matrix per axis for each of the 10 to 20 Gaussians, 5 n^4 flops in all, and ``tucker``. Less than a second up to
+    n = 129; memory: a few n^3 numbers, about 20 n^3 during moments. Charges scattered at random have ranks of about n/2, so little is
+    compressed; for many targets use ``V.plan(tol)``. Forces from the compressed tensor, ``V.eval(X, 1)``, are off by 2 to 10 tol. A
+    device is waited for once, for the ranks; non-finite numbers and charges outside the box give NaN there.
 
-    On a device coefficients are made there, and the ranks are waited for, once; what is not finite, or a charge outside the box, makes
-    them NaN.
-
-    Forces: the slope of what is compressed, ``V.eval(X, 1)``, is off by 2 to 10 tol.
-
-    Truncation has no gradient. Of PyTorch tensors that require one, and where torch.func is at work, the result has all coefficients in its
-    core and identities for factors: its values, by ``cheb_eval`` at eps = tol / 10, and all that is computed of it are differentiable in X
-    and q as often as you like, and agree with the compressed ones to tol.
+    Truncation has no gradient. For PyTorch tensors that require one, and under torch.func, the result has all coefficients in its core and
+    identity factors. Its values, by ``cheb_eval`` at eps = tol / 10, and everything computed from it are differentiable in X and q any
+    number of times, and agree with the compressed ones to tol.
 
     Examples
     --------
@@ -214,8 +193,7 @@ def potential(
 
 
 def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarray] | None:
-    """The numbers of X and q; ValueError that names the first that is not finite, the first charge outside the box. None of arrays on a
-    device, at which nobody looks."""
+    """X and q as finite NumPy arrays with all charges inside the box, or a ValueError; None on a device."""
     if not _arrays.on_host(X):
         return None
     try:
@@ -223,21 +201,10 @@ def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarr
     except RuntimeError:
         if X.device.type != "cpu":
             raise
-        return None  # a tensor of torch.func, whose numbers only an op sees: ``cheb_moments`` refuses what is outside
+        return None  # a tensor of torch.func, whose numbers only an op sees: ``cheb_moments`` checks them
     for host, name in zip(hosts, "Xq"):
         _arguments.finite(host, label, name)
-    X = hosts[0]
-    worst: tuple[int, int] | None = None
-    for k in range(3):
-        lo, hi = flat[2 * k : 2 * k + 2]
-        total, error, width, slack = interval(lo, hi, float(np.finfo(X.dtype).eps))
-        bad = ~(np.abs(((2 * X[:, k].astype(np.float64) - total) - error) / width) <= 1 + slack)
-        if bad.any():
-            worst = min(worst or (int(bad.argmax()), k), (int(bad.argmax()), k))
-    if worst is not None:
-        p, k = worst
-        where = f"the domain [{flat[2 * k]}, {flat[2 * k + 1]}] of axis {k}"
-        raise ValueError(f"{label}: X[{p}, {k}] is {X[p, k]}, expected a number within {where}: moments have no meaning outside")
+    check_points(label, hosts[0], flat)
     return hosts
 
 
@@ -258,11 +225,8 @@ def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, l
 
 
 def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], half: Sequence[float], sog: SumOfGaussians) -> Any:
-    """The Chebyshev coefficients of the long part (3), (4): array code of any kind, so that PyTorch differentiates it."""
-    columns = []
-    for k in range(3):
-        both, error, width, _ = interval(flat[2 * k], flat[2 * k + 1], 0.0)
-        columns.append(((2 * X[:, k] - both) - error) / width)
+    """The Chebyshev coefficients of the long part (3), (4), for arrays of any kind, so that PyTorch differentiates it."""
+    columns = [to_reference(X[:, k], *flat[2 * k : 2 * k + 2]) for k in range(3)]
     M = cheb_moments(_arrays.namespace(X).stack(columns, 1), q, tuple(counts), eps=sog.eps)
     xp = _arrays.namespace(M)
     room = [m + m % 2 for m in counts]
@@ -270,11 +234,8 @@ def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], hal
     total: Any = None
     for t, w in zip(sog.t[: sog.n_long].tolist(), sog.w[: sog.n_long].tolist()):
         sizes = [min(m, bandwidth(t * length, sog.eps) + 1) // 2 for m, length in zip(room, half)]
-        made: dict[Any, Any] = {}
-        for key in zip(half, sizes):
-            if key not in made:
-                made[key] = _arrays.beside(M, kernel_by_parity(t * key[0], key[1]))
-        A, B, C = (made[key] for key in zip(half, sizes))
+        kernels = {key: _arrays.beside(M, kernel_by_parity(t * key[0], key[1])) for key in dict.fromkeys(zip(half, sizes))}
+        A, B, C = (kernels[key] for key in zip(half, sizes))
         a, b, c = sizes
         part = A[:, None, None] @ (w * parts[:, :, :, :a, :b, :c]).reshape(2, 2, 2, a, b * c)
         part = (part.reshape(2, 2, 2, a * b, c) @ C).reshape(2, 2, 2, a, b, c)
@@ -284,7 +245,7 @@ def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], hal
 
 
 def _padded(xp: Any, A: Any, sizes: Sequence[int]) -> Any:
-    """The array with zeros behind its last axes."""
+    """The array with its last axes padded with zeros to ``sizes``."""
     more = [m - have for m, have in zip(sizes, A.shape[-len(sizes) :])]
     if not any(more):
         return A
@@ -305,7 +266,7 @@ def _added(xp: Any, total: Any, part: Any, sizes: Sequence[int]) -> Any:
 
 
 def _by_parity(xp: Any, A: Any) -> Any:
-    """(2a, 2b, 2c) -> (2, 2, 2, a, b, c): even and odd degrees apart."""
+    """(2a, 2b, 2c) -> (2, 2, 2, a, b, c): even and odd degrees separated."""
     a, b, c = (m // 2 for m in A.shape)
     return xp.moveaxis(A.reshape(a, 2, b, 2, c, 2), (1, 3, 5), (0, 1, 2))
 
@@ -316,19 +277,18 @@ def _from_parity(xp: Any, A: Any) -> Any:
 
 
 def bandwidth(t: float, eps: float) -> int:
-    """How many coefficients exp(-t^2 (x - y)^2) on [-1, 1]^2 has in x, and in y, above eps (5)."""
+    """The number of coefficients above eps that exp(-t^2 (x - y)^2) on [-1, 1]^2 has in x, and in y (5)."""
     return math.ceil(float((((t * np.sinh(WIDTHS)) ** 2 - math.log(eps)) / WIDTHS).min())) + 2
 
 
 def _resolved(n: int, tol: float) -> float:
-    """The largest t of which so many coefficients are enough (5)."""
+    """The largest t for which n coefficients suffice (5)."""
     rest = n * WIDTHS + math.log(tol)
     return float((np.sqrt(np.maximum(rest, 0)) / np.sinh(WIDTHS)).max())
 
 
 def kernel_by_parity(t: float, size: int) -> np.ndarray:
-    """(4): A (2, size, size), the even and the odd Chebyshev coefficients of exp(-t^2 (x - y)^2) in x and y; of mixed parity there are
-    none."""
+    """(4): A (2, size, size), the even and the odd Chebyshev coefficients of exp(-t^2 (x - y)^2) in x and y; mixed parities are 0."""
     points = 1 + max(8, next(m for k in range(64) for m in (2**k, 2**k // 2 * 3) if m >= max(bandwidth(t, 1e-18), 2 * size)))
     x = chebpts(points)
     C = vals2coeffs(np.exp(-((t * np.subtract.outer(x, x)) ** 2)))

@@ -1,4 +1,4 @@
-"""A Chebyshev-Tucker tensor made ready for many points at a chosen accuracy."""
+"""Evaluation of a Chebyshev-Tucker tensor at many points with a chosen accuracy."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..domain import points_of, shaped
 from ..nonuniform import CHEB_EVAL, tolerance
 from ..scattered import TUCKER_EVAL
 
-LEAST_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, so many taps take longer than the contraction, or rounding is larger
-# flops of a contraction in the time of one interpolation, with up to 8 taps and with more; a grid that no cache holds doubles it (README of
-# nonuniform, Measured)
+LEAST_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, the taps take longer than the contraction, or rounding is larger
+# flops of a contraction in the time of one interpolation, with up to 8 taps and with more; doubled for a grid too large for the cache
+# (README of nonuniform, Measured)
 WORTH = (14e3, 33e3)
-EIGHT_TAPS = 2e-7  # the error of so many
+EIGHT_TAPS = 2e-7  # the error of 8 taps
 CACHED = 32 << 20  # bytes
 CELLS = 40  # coefficients of an axis that take as long as one read from cells (README of scattered, 12)
 
 
 class Plan:
-    """What ``ChebTucker.plan`` makes: call it with points X (P, d) for values (P,).
+    """The result of ``ChebTucker.plan``: call it with points X (P, d) for values (P,).
 
     Attributes
     ----------
     method : "grid" or "contraction"
-        How values are made on the native backend; others contract always.
+        The algorithm on the native backend; other backends always contract.
     eps : float
     """
 
@@ -40,7 +40,7 @@ class Plan:
     def __init__(
         self, core: Any, factors: Sequence[Any], full: Any, domain: tuple[float, ...], eps: float, extras: tuple[Any, ...]
     ) -> None:
-        """``full``: makes the dense coefficients."""
+        """``full``: a function that returns the dense coefficients."""
         if eps is None:
             raise TypeError("cheb.ChebTucker.plan: eps is None, expected a number between 0 and 1")
         self.eps = tolerance(eps, "cheb.ChebTucker.plan")
@@ -52,12 +52,12 @@ class Plan:
     def _pays(self) -> bool:
         core, *factors = self._arrays
         dtype = str(core.dtype).removeprefix("torch.")
-        is_here = _arrays.device(core) == "cpu"
-        if not is_here or len(factors) > 3 or self.eps < LEAST_EPS[dtype] or native.reason() is not None:
+        on_cpu = _arrays.device(core) == "cpu"
+        if not on_cpu or len(factors) > 3 or self.eps < LEAST_EPS[dtype] or native.reason() is not None:
             return False
         flops: float = 2 * math.prod(core.shape) + 2 * sum(min(int(n), CELLS) * int(r) for n, r in (U.shape for U in factors))
         grid = math.prod(2 * int(U.shape[0]) + 33 for U in factors) * (4 if dtype == "float32" else 8)
-        return flops > WORTH[self.eps < EIGHT_TAPS] * (2 if grid > CACHED else 1)  # eps at which 8 taps end
+        return flops > WORTH[self.eps < EIGHT_TAPS] * (2 if grid > CACHED else 1)
 
     @overload
     def __call__(
@@ -66,7 +66,7 @@ class Plan:
     @overload
     def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
     def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
-        """Values at X, as ``ct(X)``: same arrays, same errors, same gradients, to accuracy eps."""
+        """Values at X to accuracy eps; arguments, errors and gradients as for ``ct(X)``."""
         points, shape = points_of(X, self._arrays[0], len(self._arrays) - 1, "cheb.ChebTucker.plan")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
         if self._C is None or (backend or _backends.chosen() or _backends.default()) != "native":
@@ -76,22 +76,21 @@ class Plan:
         return f if len(shape) == 1 else shaped(f, shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (*self._arrays, self._C, self._domain, self.eps)
+        return _unpickled, (*self._arrays, self._C, self._domain, self.eps)
 
     def __repr__(self) -> str:
         n = tuple(int(U.shape[0]) for U in self._arrays[1:])
         return f"Plan(n={n}, rank={tuple(map(int, self._arrays[0].shape))}, eps={self.eps:g}, method={self.method!r})"
 
 
-def _again(core: Any, *rest: Any) -> Plan:
-    """What a pickle holds, as an object."""
+def _unpickled(core: Any, *rest: Any) -> Plan:
     *factors, C, domain, eps = rest
     plan = Plan(core, factors, lambda: C, domain, eps, (None,))
-    plan.method = "contraction" if plan._C is None else plan.method  # made where there was no compiled part
+    plan.method = "contraction" if plan._C is None else plan.method  # pickled without compiled kernels
     return plan
 
 
 def _grid(eps: float, C: Any) -> Any:
-    """Values of dense coefficients on the grid, as the compiled kernels read them."""
+    """The compiled kernels' grid of dense coefficients."""
     compiled: Any = native.core()
     return compiled.cheb.Grid(C, eps, 0)

@@ -1,4 +1,4 @@
-"""Pictures of Chebyshev-Tucker tensors: thin calls of matplotlib, the extra ``plot``."""
+"""Plots of Chebyshev-Tucker tensors by matplotlib, the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plot_slice(
     points: int,
     **style: Any,
 ) -> Any:
-    """A line along one axis, or a picture over two; ``values(x, y, ..)`` on a tensor grid."""
+    """A line along one axis, or an image over two; ``values(x, y, ..)`` on a tensor grid."""
     d = len(domain)
     shown = _shown(axes, d)
     fixed = _fixed(at, domain, shown)
@@ -48,22 +48,22 @@ def plot_slice(
 def _shown(axes: Any, d: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(min(d, 2)))
-    given = tuple(axes) if is_sequence(axes, LABEL, "axes") else (axes,)
-    found = tuple(integer(k, LABEL, "axes", -d, d - 1) % d for k in given)
-    if len(set(found)) != len(found) or len(found) not in (1, 2):
+    names = tuple(axes) if is_sequence(axes, LABEL, "axes") else (axes,)
+    shown = tuple(integer(k, LABEL, "axes", -d, d - 1) % d for k in names)
+    if len(set(shown)) != len(shown) or len(shown) not in (1, 2):
         raise ValueError(f"{LABEL}: axes is {axes!r}, expected one axis or two distinct ones of {d}")
-    return found
+    return shown
 
 
 def _fixed(at: Any, domain: Sequence[tuple[float, float]], shown: Sequence[int]) -> list[float]:
-    """A coordinate for every axis that is not shown; the middle where none is given."""
-    middle = [(lo + hi) / 2 for lo, hi in domain]
+    """One coordinate per axis: ``at`` for those that are not shown, otherwise the middle of the domain."""
+    fixed = [(lo + hi) / 2 for lo, hi in domain]
     if at is None:
-        return middle
+        return fixed
     others = [k for k in range(len(domain)) if k not in shown]
-    given = list(at) if is_sequence(at, LABEL, "at") else [at]
-    if len(given) != len(others):
-        raise ValueError(f"{LABEL}: at has {len(given)} numbers, expected {len(others)}, one for each axis that is not shown")
-    for k, x in zip(others, given):
-        middle[k] = number(x, LABEL, "at", negative=True)
-    return middle
+    coordinates = list(at) if is_sequence(at, LABEL, "at") else [at]
+    if len(coordinates) != len(others):
+        raise ValueError(f"{LABEL}: at has {len(coordinates)} numbers, expected {len(others)}, one for each axis that is not shown")
+    for k, x in zip(others, coordinates):
+        fixed[k] = number(x, LABEL, "at", negative=True)
+    return fixed

@@ -1,7 +1,7 @@
 """A smooth function as a Tucker tensor of Chebyshev coefficients, from its values along fibres. Equation numbers: csrc/cheb/README.md.
 
-Fibres are lines of grid points along an axis. Coordinates of the other axes are kept as numbers, so that grids may change. A function with
-several outputs is sampled once for all of them: its fibres stand side by side, each output divided by its largest value.
+Fibres are lines of grid points along an axis. They store coordinates of the other axes, not indices, because grids change. A function with
+several outputs is sampled once for all of them: their fibres are concatenated, each output divided by its largest value.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from ..scattered import tucker_eval
 from ..transform import chebpts, mode_product, vals2coeffs
 from ..tucker import tucker
 
-START = 17  # points of an axis, then 2n - 1: nodes are kept
+START = 17  # points of an axis, then 2n - 1: grids are nested
 MOST_POINTS = 2**16 + 1  # of an axis
 MOST_VALUES = 2**25  # of f
 BLOCK = 2**20  # values of f at a time
 MOST_FIBRES = 8192  # along an axis at a time
-PROBES = 8  # fibres along an axis that tell how many points it needs
+PROBES = 8  # fibres along an axis that determine its number of points
 FIRST_RANK = 6
-EXTRA = 2  # coordinates of an axis, drawn anew for every sweep, beside those that cross approximation has chosen
+EXTRA = 2  # random coordinates of an axis in every sweep, in addition to those of cross approximation
 MOST_SWEEPS = 12
 RESTARTS = 10
-TESTED = 100  # random points that a result is held against
-CHECKED = 30  # where the grid is given
-ALLOWED = 10  # times tol there, of the largest |f|; the tolerance itself is one of the mean square
-TRUNCATED = 0.1  # of tol goes to a first compression of a full grid
-ROUNDING = 1e-13  # what is allowed at least
+TESTED = 100  # random points at which a result is tested
+CHECKED = 30  # the same on a given grid
+ALLOWED = 10  # times tol: the largest error there, relative to the largest |f|; tol itself bounds the mean square
+TRUNCATED = 0.1  # share of tol for a first compression of a full grid
+ROUNDING = 1e-13  # the least allowed error
 EPS = float(np.finfo(np.float64).eps)
 
 
 def arguments_of(f: Callable[..., Any]) -> int:
-    """How many arguments f must be given; 1 where nobody can tell."""
+    """The number of required positional arguments of f; 1 if it has no signature."""
     try:
         parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # of NumPy's own functions
+    except (TypeError, ValueError):  # NumPy's own functions
         return 1
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return max(1, sum(p.kind in positional and p.default is p.empty for p in parameters))
 
 
 class NotResolved(Exception):
-    """Why."""
+    """f needs too many values or points."""
 
 
 class Function:
-    """A user's f on points: real values (outputs, ...), counted, all of them finite; the largest |f| of each output so far."""
+    """A user's f with checked results: finite real values (outputs, ...), their number, and the largest |f| of each output so far."""
 
     def __init__(self, f: Callable[..., Any], domain: Sequence[float], label: str) -> None:
         self.f, self.domain, self.label = f, domain, label
         self.d = len(domain) // 2
         self.count = 0
         self.most: int | None = MOST_VALUES
-        self.outputs: int | None = None  # None: f returns no tuple; known after the first call
+        self.outputs: int | None = None  # set by the first call if f returns a tuple
         self.largest = np.zeros(0)
 
     def __call__(self, *points: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ class Function:
         self.count += P
         is_first = not self.largest.size
         try:
-            result = self.f(*(np.array(x) for x in points))  # which f may write to
+            result = self.f(*(np.array(x) for x in points))  # copies, which f may overwrite
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             hint = self._hint(points) if is_first and P else None
             if hint is None:
@@ -89,9 +89,8 @@ class Function:
         parts = list(result) if several else [result]
         if is_first:
             if 1 < P == len(parts) and all(np.ndim(part) == 0 for part in parts):
-                raise TypeError(
-                    f"{self.label}: f returned a {type(result).__name__} of {P} numbers, expected an array; give np.array of it"
-                )
+                kind = type(result).__name__
+                raise TypeError(f"{self.label}: f returned a {kind} of {P} numbers, expected an array; give np.array of it")
             self.outputs = len(parts) if several else None
             self.largest = np.zeros(len(parts))
         if not parts or len(parts) != self.largest.size:
@@ -102,7 +101,7 @@ class Function:
         return np.stack(checked)
 
     def _hint(self, points: Sequence[np.ndarray]) -> str | None:
-        """What to type where f is not a function of d arrays of coordinates but of numbers, of one point or of an array of points."""
+        """The cure if f is a function of numbers, of one point or of an array of points instead of d arrays of coordinates."""
         names = ", ".join("xyz"[: self.d] if self.d <= 3 else [f"x{k}" for k in range(self.d)])
         X = np.stack([x[[0, -1, 0]] for x in points], axis=-1)  # three points
         tried: list[tuple[tuple[Any, ...], tuple[int, ...], str]] = [
@@ -123,7 +122,7 @@ class Function:
 
     @property
     def scale(self) -> np.ndarray:
-        """By which outputs are divided."""
+        """The divisor of each output."""
         return np.where(self.largest > 0, self.largest, 1.0)
 
     def _checked(self, part: Any, points: Sequence[np.ndarray], name: str, is_first: bool) -> np.ndarray:
@@ -139,7 +138,7 @@ class Function:
             hint = (self._hint(points) if is_first else None) or "several outputs are a tuple"
             what = f"shape {values.shape}" if values.ndim else "one number that is not the same at each of them"
             raise ValueError(f"{self.label}: f returned {what} for {shape[0]} points, expected shape {shape}; {hint}")
-        full = np.array(np.broadcast_to(values, shape), np.float64)  # f may go on to write to what it has returned
+        full = np.array(np.broadcast_to(values, shape), np.float64)  # f may overwrite its result later
         bad = ~np.isfinite(full)
         if bad.any():
             at = int(bad.argmax())
@@ -148,7 +147,7 @@ class Function:
         return full
 
     def _is_constant(self, value: np.ndarray, points: Sequence[np.ndarray]) -> bool:
-        """Whether f, which has returned one number for many points, gives the same for one of them."""
+        """Whether f, which returned one number for many points, returns the same for one of them."""
         self.count += 1
         return bool(np.array_equal(np.ravel(self.f(*(x[:1].copy() for x in points))), np.ravel(value), equal_nan=True))
 
@@ -156,7 +155,7 @@ class Function:
         return chebpts(n, self.domain[2 * axis : 2 * axis + 2])
 
     def along(self, axis: int, x: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Values (outputs, len(x), m) on m fibres; ``others`` (m, d) holds their coordinates, that of the axis itself unused."""
+        """Values (outputs, len(x), m) on m fibres with coordinates ``others`` (m, d), of which that of the axis is not used."""
         points = [np.broadcast_to(x[:, None], (x.size, 1)) if k == axis else others[None, :, k] for k in range(self.d)]
         return self(*points)
 
@@ -167,16 +166,16 @@ class Function:
 
 
 class Fibres(NamedTuple):
-    """The fibres that span an axis: values (n, r), which they are, and the rows that tell them apart."""
+    """The fibres that span an axis."""
 
-    values: np.ndarray
-    others: np.ndarray  # (r, d)
+    values: np.ndarray  # (n, r)
+    others: np.ndarray  # (r, d): coordinates of the other axes
     output: np.ndarray  # (r,)
-    rows: np.ndarray  # coordinates along the axis (r,)
+    rows: np.ndarray  # (r,): coordinates along the axis at which the fibres are independent
 
 
 def sampled(f: Function, tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Core and factors of every output (6)-(9); NotResolved where f needs too much."""
+    """Core and factors of every output (6)-(9), or NotResolved."""
     numbers = np.random.Generator(np.random.Philox(key=0))
     start, rank = START, FIRST_RANK
     off = np.inf
@@ -184,25 +183,25 @@ def sampled(f: Function, tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]
         n = [_resolution(f, k, start, tol, numbers) for k in range(f.d)]
         fibres = _swept(f, n, rank, tol, numbers)
         if fibres is None:
-            found = _gridded(f, n, tol)
+            tensors = _gridded(f, n, tol)
         else:
-            found = _interpolated(f, [_refined(f, k, part, tol) for k, part in enumerate(fibres)])
-        off = misfit(f, found, f.random_points(numbers, TESTED))
+            tensors = _interpolated(f, [_refined(f, k, part, tol) for k, part in enumerate(fibres)])
+        off = misfit(f, tensors, f.random_points(numbers, TESTED))
         if off <= max(ALLOWED * tol, ROUNDING):
-            return found
+            return tensors
         start, rank = 2 * start - 1, 2 * rank
     raise NotResolved(f"after {RESTARTS} tries it is off by {off:.1e} of its largest value at random points")
 
 
-def misfit(f: Function, found: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray) -> float:
-    """The largest difference at the points X (P, d), each output's by the largest |f|."""
+def misfit(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray) -> float:
+    """The largest error at the points X (P, d), relative to the largest |f| of each output."""
     values = f(*X.T) / f.scale[:, None]
-    got = np.stack([tucker_eval(core / s, list(factors), X, domain=tuple(f.domain)) for (core, factors), s in zip(found, f.scale)])
-    return float(np.abs(got - values).max())
+    ours = np.stack([tucker_eval(core / s, list(factors), X, domain=tuple(f.domain)) for (core, factors), s in zip(tensors, f.scale)])
+    return float(np.abs(ours - values).max())
 
 
 def _tail_allowed(n: int, tol: float) -> float:
-    """How large the last coefficients of a fibre may be, of the largest |f|: rounding of n values leaves about this much (chebfun3f)."""
+    """A bound on the last coefficients of a fibre relative to the largest |f|, not below the rounding errors of n values (chebfun3f)."""
     return max(0.1 * tol, 2 * math.pow(n, 0.8) * EPS)
 
 
@@ -213,7 +212,7 @@ def _is_resolved(values: np.ndarray, tol: float) -> bool:
 
 
 def _between(f: Function, axis: int, n: int, others: np.ndarray) -> np.ndarray:
-    """Values (outputs, n - 1, m) on what the grid of 2n - 1 points has between those of the grid of n."""
+    """Values (outputs, n - 1, m) at the points of the grid of 2n - 1 that are not in the grid of n."""
     if n >= MOST_POINTS:
         raise NotResolved(f"{n} points along axis {axis} are too few")
     return f.along(axis, f.grid(axis, 2 * n - 1)[1::2], others)
@@ -226,7 +225,7 @@ def _woven(values: np.ndarray, between: np.ndarray) -> np.ndarray:
 
 
 def _resolution(f: Function, axis: int, n: int, tol: float, numbers: np.random.Generator) -> int:
-    """How many points a few random fibres along an axis need."""
+    """The number of points that a few random fibres along an axis need."""
     others = f.random_points(numbers, PROBES if f.d > 1 else 1)
     values = f.along(axis, f.grid(axis, n), others)
     while not _is_resolved(np.concatenate(list(values / f.scale[:, None, None]), axis=1), tol):
@@ -235,8 +234,8 @@ def _resolution(f: Function, axis: int, n: int, tol: float, numbers: np.random.G
 
 
 def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.random.Generator) -> list[Fibres] | None:
-    """Fibres that span the unfoldings on the grid of n points: every axis sees the rows that the others have chosen, and a few more (6).
-    None where a sweep would look at half as many points as the grid has, or more."""
+    """Fibres that span the unfoldings on the grid of n points, at the rows chosen on the other axes and a few random ones (6); None if a
+    sweep would take at least half as many values as the grid has."""
     grids = [f.grid(k, m) for k, m in enumerate(n)]
     rows = [_strata(x, rank, numbers) for x in grids]
     fibres: list[Any] = [None] * f.d
@@ -270,7 +269,7 @@ def _strata(x: np.ndarray, count: int, numbers: np.random.Generator) -> np.ndarr
 
 
 def _crossed(rows: Sequence[np.ndarray], axis: int, numbers: np.random.Generator) -> np.ndarray:
-    """Every combination (m, d) of the other axes' coordinates, or some where there are very many."""
+    """Every combination (m, d) of the other axes' coordinates, or a random subset of very many."""
     sizes = [1 if k == axis else x.size for k, x in enumerate(rows)]
     m = math.prod(sizes)
     chosen = np.arange(m) if m <= MOST_FIBRES else numbers.integers(0, m, MOST_FIBRES)
@@ -278,7 +277,7 @@ def _crossed(rows: Sequence[np.ndarray], axis: int, numbers: np.random.Generator
 
 
 def _crosses(table: np.ndarray, allowed: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cross approximation with full pivots: rows and columns whose crosses leave no more than ``allowed``; at least one (7)."""
+    """Cross approximation with full pivoting: rows and columns whose crosses leave no more than ``allowed``; at least one (7)."""
     rest = table.copy()
     rows: list[int] = []
     columns: list[int] = []
@@ -297,7 +296,7 @@ def _crosses(table: np.ndarray, allowed: float) -> tuple[np.ndarray, np.ndarray]
 
 
 def _refined(f: Function, axis: int, fibres: Fibres, tol: float) -> Fibres:
-    """The same fibres with as many points as they need (8)."""
+    """The same fibres on a grid that resolves them (8)."""
     values, which = fibres.values, (fibres.output, slice(None), np.arange(fibres.output.size))
     while not _is_resolved(values / f.scale[fibres.output], tol):
         values = _woven(values, _between(f, axis, len(values), fibres.others)[which].T)
@@ -305,7 +304,7 @@ def _refined(f: Function, axis: int, fibres: Fibres, tol: float) -> Fibres:
 
 
 def _gridded(f: Function, n: Sequence[int], tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """By all values on the grid of n points, or of more where the coefficients say so."""
+    """From all values on the grid of n points, refined until its coefficients decay."""
     n = list(n)
     while True:
         values = f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))
@@ -325,7 +324,7 @@ def _gridded(f: Function, n: Sequence[int], tol: float) -> list[tuple[np.ndarray
 
 
 def _interpolated(f: Function, fibres: Sequence[Fibres]) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Cores from f where rows of the orthonormal fibres' values determine them (9)."""
+    """Cores from values of f at rows that determine the orthonormal fibres (9)."""
     from scipy.linalg import qr
 
     factors, rows, inverses = [], [], []
@@ -335,10 +334,9 @@ def _interpolated(f: Function, fibres: Sequence[Fibres]) -> list[tuple[np.ndarra
         rows.append(f.grid(axis, len(Q))[at])
         inverses.append(np.linalg.inv(Q[at]))
         factors.append(vals2coeffs(np.ascontiguousarray(Q), 0))
-    cores = f(*np.ix_(*rows))
-    found = []
-    for core in cores:
+    tensors = []
+    for core in f(*np.ix_(*rows)):
         for k, inverse in enumerate(inverses):
             core = mode_product(core, inverse, k)
-        found.append((core, factors))
-    return found
+        tensors.append((core, factors))
+    return tensors

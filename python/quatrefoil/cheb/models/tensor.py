@@ -24,42 +24,32 @@ from .construction import Construction
 from .plan import Plan
 from .plot import plot_slice
 
-# the arrays that make one: checked like any call's, never run
-_PARTS = Op(
-    __name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", sequence=True)), (Arg("core", "r_*"),), differentiable=False
-)
-
+# the arguments of the constructor: checked like those of any call, never run
+_CORE = Arg("core", "r_*")
+_PARTS = Op(__name__, "ChebTucker", (_CORE, Arg("factors", "n_ r_", sequence=True)), (_CORE,), differentiable=False)
 
 _BUILDERS = "build one by ChebTucker.from_function(f, domain), ChebTucker.fit(X, y) or ChebTucker.from_values(V)"
 BLOCK = 2**20  # numbers of a matrix of polynomials at a time: 8 MB
 
 
 class ChebTucker(Construction, Calculus):
-    """A function of several variables, compressed: evaluated, differentiated, integrated, added to others.
+    """A compressed function of several variables, to evaluate, differentiate, integrate and calculate with.
 
-    f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., the factor functions u_a = sum_k factors[0][k, a] T_k and so on.
+    f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., with factor functions u_a = sum_k factors[0][k, a] T_k and so on.
 
     Parameters
     ----------
     core : (r_1, ..., r_d)
         float32 or float64.
     factors : d arrays (n_k, r_k)
-        Chebyshev coefficients of the factor functions, a function a column.
+        Chebyshev coefficients of the factor functions, one function per column, at least one coefficient each.
     domain : (lo, hi), or one such pair per axis
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, an axis without coefficients, an empty interval.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
 
     Notes
     -----
-    NumPy arrays are copied; the copies cannot be written to or unlocked, so that what is packed for evaluation is packed once. Tensors are
-    kept as they are given, with their graph: what is written to them later counts. The builders ``from_function``, ``from_values``,
-    ``from_coeffs``, ``from_cp`` and ``fit`` leave orthonormal factors; their tolerances are relative, in the Frobenius norm of the
-    coefficients.
+    NumPy arrays are copied to read-only memory, so that they are packed for evaluation once. Tensors are not copied and keep their graph;
+    later writes to them take effect. ``from_function``, ``from_values``, ``from_coeffs``, ``from_cp`` and ``fit`` return orthonormal
+    factors; their tolerances are relative, in the Frobenius norm of the coefficients.
 
     Examples
     --------
@@ -78,16 +68,16 @@ class ChebTucker(Construction, Calculus):
 
     core: Any
     factors: tuple[Any, ...]
-    n_evaluations: int | None  # of the function that ``from_function`` was given
-    _held_out: float | None  # what ``fit`` found out about the error
+    n_evaluations: int | None  # of the argument of ``from_function``
+    _held_out: float | None  # the held-out error of ``fit``
     _domain: tuple[float, ...]
 
     @_arguments.keywords("cheb.ChebTucker", missing=_BUILDERS)
     def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None:
         if callable(core):
             raise TypeError("cheb.ChebTucker: core is a function; give ChebTucker.from_function(f, domain)")
-        given = [core, *sequence(factors, "cheb.ChebTucker: factors")]
-        arrays = _arguments.arrays_like(given, "cheb.ChebTucker", ["core", *(f"factors[{k}]" for k in range(len(given) - 1))])
+        parts = [core, *sequence(factors, "cheb.ChebTucker: factors")]
+        arrays = _arguments.arrays_like(parts, "cheb.ChebTucker", ["core", *(f"factors[{k}]" for k in range(len(parts) - 1))])
         check_arrays(_PARTS, arrays)
         shapes = [tuple(a.shape) for a in arrays]
         _PARTS.infer(shapes, ())
@@ -121,11 +111,10 @@ class ChebTucker(Construction, Calculus):
     @overload
     def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
     def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
-        """Values at points.
+        """Evaluate at points, as ``qf.cheb.tucker_eval``.
 
         ``ct(X)``: points X (P, d) -> (P,), or (..., d) -> (...), so that ``ct([x, y, z])`` is the value at one point. ``ct(x, y, z)``:
-        coordinates, numbers or arrays that broadcast. Lists and integers take the dtype of the core; otherwise as
-        ``qf.cheb.tucker_eval``: same errors, same gradients.
+        coordinates, numbers or arrays that broadcast. Lists and integers take the dtype of the core.
         """
         points, shape = points_of(X, self.core, len(self.factors), "cheb.ChebTucker")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
@@ -143,10 +132,9 @@ class ChebTucker(Construction, Calculus):
     def eval(
         self, X: Any, order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
-        """f, (f, gradient) or (f, gradient, Hessian) at points X (P, d) or (..., d), as ``qf.cheb.tucker_derivatives``.
+        """Evaluate f, with order 1 also the gradient (P, d), with order 2 also the Hessian (P, d, d), as ``qf.cheb.tucker_derivatives``.
 
-        order 0: f (P,), as ``ct(X)``; 1: also the gradient (P, d); 2: also the Hessian (P, d, d). ``extrapolate``: take points outside the
-        domain too, where the polynomial grows fast.
+        X (P, d) or (..., d). ``extrapolate`` accepts points outside the domain, where the polynomial grows fast.
         """
         return self._derivatives((X,), order, extrapolate, backend, num_threads, "cheb.ChebTucker.eval")
 
@@ -161,38 +149,37 @@ class ChebTucker(Construction, Calculus):
     def value_and_grad(
         self, *X: Any, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[Any, Any]:
-        """f (P,) and its gradient (P, d) at points X (P, d), one point (d,), or coordinates x, y, z as in a call."""
-        found: tuple[Any, Any] = self._derivatives(X, 1, extrapolate, backend, num_threads, "cheb.ChebTucker.value_and_grad")
-        return found
+        """Evaluate f (P,) and its gradient (P, d) at points X (P, d), one point (d,), or coordinates x, y, z as in a call."""
+        both: tuple[Any, Any] = self._derivatives(X, 1, extrapolate, backend, num_threads, "cheb.ChebTucker.value_and_grad")
+        return both
 
     def _derivatives(self, X: tuple[Any, ...], order: int, extrapolate: bool, backend: Any, num_threads: Any, label: str) -> Any:
         points, shape = points_of(X, self.core, len(self.factors), label)
         arrays = (self.core, *self.factors, points)
         try:
-            found = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
+            result = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
         except ValueError as error:
             raise _of_call(error, label) from None
         if len(shape) == 1:
-            return found
-        return tuple(shaped(part, shape) for part in found) if isinstance(found, tuple) else shaped(found, shape)
+            return result
+        return tuple(shaped(part, shape) for part in result) if isinstance(result, tuple) else shaped(result, shape)
 
     def plan(self, eps: float) -> Plan:
-        """A callable that trades memory for speed: ``plan(X)`` is ``ct(X)`` with an error of ``eps``, relative, both in l2 over the points.
+        """Return a callable ``plan(X)`` that trades memory for speed: ``ct(X)`` with a relative l2 error of ``eps`` over the points.
 
-        eps between 0 and 1. The plan holds values on a grid of about 2n points an axis, and interpolates: a value then costs the same
-        whatever the ranks are. So it does for up to three axes, eps of 1e-11 (float32: 1e-5) and more, and a tensor whose values cost more
-        than about 14 000 flops (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that where the grid is larger than
-        32 MB; otherwise the plan is ``ct`` itself. The first call makes the grid, (2n + 33)^3 numbers, twice that while it is made, in
-        the time of 1e4 to 1e6 values at n = 33 to 129: for fewer points ``ct(X)`` is faster. Gradients as of ``ct``. The plan keeps the
-        core and the factors that the tensor has now.
+        eps between 0 and 1. The plan interpolates from values on a grid of about 2n points per axis: a value costs the same for all ranks.
+        It does so for up to three axes, eps of at least 1e-11 (float32: 1e-5), and a tensor whose values cost more than about 14 000 flops
+        (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that for a grid larger than 32 MB; otherwise ``plan(X)`` is
+        ``ct(X)``. The first call computes the grid, (2n + 33)^3 numbers, with twice that memory and in the time of 1e4 to 1e6 values at
+        n = 33 to 129: for fewer points ``ct(X)`` is faster. Gradients as for ``ct``, whose present core and factors the plan stores.
         """
         return Plan(self.core, self.factors, self.to_full, self._domain, eps, self._extras)
 
     def grid(self, *points: Array[T] | Sequence[float]) -> T:
-        """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
+        """Evaluate on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
 
-        Differentiable in core and factors, not in the points, which are read back where they are on a device. A point outside the domain,
-        or NaN: ValueError.
+        Differentiable in core and factors, not in the points, which are read back from a device. A point outside the domain, or NaN, is a
+        ValueError.
         """
         label = "cheb.ChebTucker.grid"
         if len(points) != len(self.factors):
@@ -207,42 +194,42 @@ class ChebTucker(Construction, Calculus):
                 cure = moved_core(x, self.core) or f"expected {_arrays.describe(self.core)}, as core is"
                 raise TypeError(f"{label}: {name} are {_arrays.describe(x)}; {cure}")
             if _arrays.is_meta(self.core):
-                raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
+                raise RuntimeError(f"{label}: core is on meta and has no numbers")
             check_device(label, name, x, "core", self.core)
             result = mode_product(result, _values(U, reference(host, k, self.domain[k], label)), k)
         values: T = result
         return values
 
     def to_full(self) -> Any:
-        """The dense Chebyshev coefficients (n_1, ..., n_d)."""
+        """Return the dense Chebyshev coefficients (n_1, ..., n_d)."""
         result = self.core
         for k, U in enumerate(self.factors):
             result = mode_product(result, U, k)
         return result
 
     def plot(self, ax: Any = None, *, axes: int | Sequence[int] | None = None, at: Any = None, points: int = 129, **style: Any) -> Any:
-        """Draws f along one axis, or over two, into ``ax`` or a new figure; matplotlib is the extra ``plot``. Returns the Axes.
+        """Draw f along one axis, or over two, into ``ax`` or a new figure, and return the Axes. Needs matplotlib, the extra ``plot``.
 
         Parameters
         ----------
         axes : int, or a pair of them
-            What is drawn to the right, and upwards; the first two axes if absent, or the one there is.
+            The horizontal and the vertical axis; by default the first two, or the only one.
         at : numbers, one for each other axis
-            Where the slice is taken; the middle of the domain if absent.
+            The position of the slice; by default the middle of the domain.
         points : int
-            An axis.
+            Points per axis.
         style
-            Goes to ``Axes.plot`` or ``Axes.pcolormesh``.
+            Passed to ``Axes.plot`` or ``Axes.pcolormesh``.
         """
 
         def values(*lines: np.ndarray) -> np.ndarray:
-            found = self.grid(*(_arrays.beside(self.core, x.astype(_arrays.dtype_name(self.core))) for x in lines))
-            return _arguments.numbers_from(found, "cheb.ChebTucker.plot", "core", graded=True)
+            V = self.grid(*(_arrays.beside(self.core, x.astype(_arrays.dtype_name(self.core))) for x in lines))
+            return _arguments.numbers_from(V, "cheb.ChebTucker.plot", "core", graded=True)
 
         return plot_slice(values, self.domain, ax, axes, at, points, **style)
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Writes core, factors and domain as a NumPy .npz archive; the suffix is added where it is missing."""
+        """Write core, factors and domain to a NumPy .npz archive; a missing suffix is added."""
         np.savez(with_suffix(file), allow_pickle=False, **self._saved())
 
     def _saved(self) -> dict[str, np.ndarray]:
@@ -254,21 +241,20 @@ class ChebTucker(Construction, Calculus):
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
-        """Reads what ``save`` wrote, as NumPy arrays of the dtype they had."""
+        """Read an archive written by ``save``, as NumPy arrays of the dtype they had."""
         with np.load(with_suffix(file), allow_pickle=False) as archive:
             if not {"core", "domain"} <= set(archive):
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} holds {sorted(archive)}, expected core, domain, factor_0, ...")
             core = archive["core"]
-            missing = [f"factor_{k}" for k in range(core.ndim) if f"factor_{k}" not in archive]
-            if missing:
+            names = [f"factor_{k}" for k in range(core.ndim)]
+            if missing := [name for name in names if name not in archive]:
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
-            factors = [archive[f"factor_{k}"] for k in range(core.ndim)]
-            ct = cls(core, factors, domain=tuple(archive["domain"].tolist()))
+            ct = cls(core, [archive[name] for name in names], domain=tuple(archive["domain"].tolist()))
             ct._held_out = float(archive["error_estimate"]) if "error_estimate" in archive else None
             return ct
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.core, self.factors, self.domain, self.n_evaluations, self._held_out)
+        return _unpickled, (type(self), self.core, self.factors, self.domain, self.n_evaluations, self._held_out)
 
     def __repr__(self) -> str:
         dtype = str(self.core.dtype).removeprefix("torch.")
@@ -276,9 +262,9 @@ class ChebTucker(Construction, Calculus):
 
 
 def _of_call(error: ValueError, label: str) -> ValueError:
-    """An error of a kernel, under the name of what was called."""
+    """A kernel's error under the caller's label."""
     text = str(error).partition(": ")[2]
-    hint = "; ct.eval(X, extrapolate=True) takes points outside" if "within the domain" in text and "= nan" not in text else ""
+    hint = "; ct.eval(X, extrapolate=True) takes points outside" if "within the domain" in text and "is nan" not in text else ""
     return ValueError(f"{label}: {text}{hint}")
 
 
@@ -292,15 +278,14 @@ def _values(U: Any, t: np.ndarray) -> Any:
 
 
 def _packed(core: Any, *factors: Any) -> Any:
-    """Core and factors as the compiled kernels read them."""
+    """Core and factors in the layout of the compiled kernels."""
     compiled: Any = native.core()
     return compiled.cheb.Packed(core, list(factors))
 
 
-def _again(
+def _unpickled(
     cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None, held_out: float | None = None
 ) -> ChebTucker:
-    """What a pickle holds, as an object."""
     ct = cls(core, factors, domain=domain)
     ct.n_evaluations, ct._held_out = n_evaluations, held_out
     return ct

@@ -1,8 +1,6 @@
-"""Dense Chebyshev coefficients at scattered points, and moments of particles: nonuniform cosine transforms.
+"""Nonuniform cosine transforms: dense Chebyshev coefficients at scattered points, and moments of particles.
 
-n coefficients per axis, d axes, P points.
-
-Equation numbers are those of csrc/cheb/nonuniform/README.md.
+n coefficients per axis, d axes, P points. Equation numbers are those of csrc/cheb/nonuniform/README.md.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import _arguments
+from ..._array_tools import added
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
@@ -55,41 +54,37 @@ def _of_coefficients(label: str, shapes: Sequence[Shape | None], options: tuple[
 def _second_of_values(
     arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
-    """The adjoint of the adjoint of ``cheb_eval`` (9): gradients of C, X and grad."""
+    """Second derivatives of ``cheb_eval`` (9): gradients of C, X and grad."""
     (C, X, grad), (C_bar, X_bar), domain = arrays, bars, options[2]
     total: list[Any] = [None, None, None]
 
     def add(C: Any, weight: Any) -> Any:
-        """Adds what sum_p grad_p weight_p f(x_p) of these coefficients adds in X and grad; the gradient of the coefficients."""
+        """Add the gradients of sum_p grad_p weight_p f(x_p) in X and grad; return the gradient of these coefficients."""
         f = call(CHEB_EVAL, (C, X), options, (None,), None, backend, num_threads)
         dC, dX = call_vjp(CHEB_EVAL, (C, X, grad * weight), options, (), backend, num_threads)
-        for at, term in ((1, dX), (2, f * weight)):
-            total[at] = term if total[at] is None else total[at] + term
+        total[1:] = added(total[1], dX), added(total[2], f * weight)
         return dC
 
     if C_bar is not None:
         add(C_bar, 1.0)
     for k in range(C.ndim if X_bar is not None else 0):
         scale = 2 / (domain[2 * k + 1] - domain[2 * k])
-        term = derivative_adjoint(add(derivative(C, k) * scale, X_bar[:, k]), k) * scale
-        total[0] = term if total[0] is None else total[0] + term
+        total[0] = added(total[0], derivative_adjoint(add(derivative(C, k) * scale, X_bar[:, k]), k) * scale)
     return total
 
 
 def _second_of_moments(
     arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
-    """The adjoint of the adjoint of ``cheb_moments`` (9), which is that of ``cheb_eval`` with q for grad and the gradient for C."""
+    """Second derivatives of ``cheb_moments`` (9): those of ``cheb_eval`` with q for grad and the gradient for C."""
     (X, q, grad), (X_bar, q_bar) = arrays, bars
     n, eps = options
     dC, dX, dq = None, None, None
     if X_bar is not None:
         dC, dX, dq = _second_of_values((grad, X, q), (None, X_bar), (eps, False, (-1.0, 1.0) * len(n)), backend, num_threads)
     if q_bar is not None:  # <grad, moments of q_bar>: the moments' own adjoint
-        more = call(CHEB_MOMENTS, (X, q_bar), options, (), None, backend, num_threads)
-        slopes = call_vjp(CHEB_MOMENTS, (X, q_bar, grad), options, (), backend, num_threads)[0]
-        dC = more if dC is None else dC + more
-        dX = slopes if dX is None else dX + slopes
+        dC = added(dC, call(CHEB_MOMENTS, (X, q_bar), options, (), None, backend, num_threads))
+        dX = added(dX, call_vjp(CHEB_MOMENTS, (X, q_bar, grad), options, (), backend, num_threads)[0])
     return [dX, dq, dC]
 
 
@@ -127,7 +122,7 @@ def cheb_eval(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Values of dense Chebyshev coefficients at scattered points, as a nonuniform FFT (1).
+    """Evaluate dense Chebyshev coefficients at scattered points by a nonuniform FFT (1).
 
     f(x) = sum_{a,b,..} C[a,b,..] T_a(x_1) T_b(x_2) ...
 
@@ -136,10 +131,11 @@ def cheb_eval(
     C : (n_1, ..., n_d)
         float32 or float64; up to 16 axes.
     X : (P, d)
-        Points of [-1, 1]^d. One outside by rounding (1e-14 in float64, 6e-6 in float32) counts as on the boundary.
+        Points of [-1, 1]^d. A point outside by rounding (1e-14 in float64, 6e-6 in float32) counts as on the boundary; one further out,
+        or NaN, is a ValueError that names its index.
     eps : float, optional
-        How large the error may be, relative to the results, both in l2 over the points: between 0 and 1. Absent: as small as the numbers
-        allow, 1e-13 in float64.
+        The allowed l2 error over the points, relative to the results, between 0 and 1. By default as exact as the dtype allows, 1e-13 in
+        float64.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -147,20 +143,13 @@ def cheb_eval(
     -------
     f : (P,)
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; a point outside, or NaN (its index is named); eps that is not between 0 and 1.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-
     Notes
     -----
-    Differentiable in C and X, up to the boundary, as often as you like. Without eps every coefficient meets every point: 2 prod(n) flops a
-    point. With it, and up to three axes, values on a grid of 2n points an axis are made by cosine transforms and interpolated (5) where
-    that costs less: of W^d grid numbers a point, W = 8 for 1e-6, 12 for 1e-10. The grid is (2n + 17)^d numbers or more, and as many again
-    while it is made. The choice follows from shapes and eps alone. eps below 1e-13, or 9e-16 n (float32: 1e-5), is as if it were absent.
-    ``cheb_moments`` with the same eps is the exact transpose, to rounding. Backend "array" has no grid, as without eps.
+    Differentiable in C and X, up to the boundary, any number of times. Without eps: 2 prod(n) flops per point. With eps, and up to three
+    axes, values on a grid of 2n points per axis come from cosine transforms and are interpolated (5) if that costs less: W^d grid numbers
+    per point, W = 8 for 1e-6, 12 for 1e-10. The grid takes (2n + 17)^d numbers or more, twice that during construction. The choice depends
+    on shapes and eps alone. eps below 1e-13 or 9e-16 n (float32: 1e-5) counts as absent. ``cheb_moments`` with the same eps is the exact
+    transpose, to rounding. Backend "array" never uses a grid.
 
     Examples
     --------
@@ -177,9 +166,7 @@ def cheb_eval(
 def cheb_eval_vjp(
     C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``cheb_eval``.
-
-    ``grad`` (P,) -> (dC, dX). dC is ``cheb_moments`` of grad; dX costs the values d times (8).
+    """Gradients of ``cheb_eval``: ``grad`` (P,) -> (dC, dX). dC is ``cheb_moments`` of grad; dX costs d evaluations (8).
 
     Examples
     --------
@@ -204,7 +191,7 @@ def cheb_moments(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Chebyshev moments of weighted points, the transpose of ``cheb_eval`` (1).
+    """Compute Chebyshev moments of weighted points, the transpose of ``cheb_eval`` (1).
 
     M[a,b,..] = sum_p q_p T_a(x_p1) T_b(x_p2) ...
 
@@ -215,25 +202,18 @@ def cheb_moments(
     q : (P,)
         Their weights.
     n : int, or one per axis
-        How many moments an axis, from degree 0.
+        Moments per axis, from degree 0.
     eps, out, backend, num_threads
-        As in ``cheb_eval``. As in ``help(qf.conventions)``.
+        As in ``cheb_eval``.
 
     Returns
     -------
     M : (n_1, ..., n_d)
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; a point outside, or NaN (its index is named); n or eps out of range.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-
     Notes
     -----
-    Differentiable in X, up to the boundary, and q, as often as you like. Cost and memory as in ``cheb_eval``. The error is ``eps`` times
-    what the results would be did the terms not cancel. Points are added in an order that depends on shapes alone.
+    Differentiable in X, up to the boundary, and q, any number of times. Cost, memory and errors as in ``cheb_eval``; eps is relative to the
+    results without cancellation. Points are summed in an order that depends on shapes alone.
 
     Examples
     --------
@@ -256,9 +236,7 @@ def cheb_moments_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``cheb_moments``.
-
-    ``grad`` (n_1, ..., n_d) -> (dX, dq). dq is ``cheb_eval`` of grad; dX costs that d times (8).
+    """Gradients of ``cheb_moments``: ``grad`` (n_1, ..., n_d) -> (dX, dq). dq is ``cheb_eval`` of grad; dX costs d of those (8).
 
     Examples
     --------
@@ -273,7 +251,7 @@ def cheb_moments_vjp(
 
 
 def tolerance(eps: Any, label: str) -> float:
-    """What the kernels call eps: 0 where there is none."""
+    """The kernels' eps: 0 for None."""
     if eps is None:
         return 0.0
     value = _arguments.number(eps, label, "eps", positive=True)
@@ -287,7 +265,7 @@ def _options(C: Any, eps: Any, label: str) -> tuple[Any, ...]:
 
 
 def _counts(n: Any, X: Any, label: str) -> tuple[int, ...]:
-    """One number an axis; what is no array of points is refused later."""
+    """n with one number per axis. An X that is not an array of points is refused later."""
     shape = tuple(getattr(X, "shape", ()))
     d = int(shape[-1]) if len(shape) == 2 else None
     return _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)

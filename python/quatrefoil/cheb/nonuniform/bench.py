@@ -1,4 +1,4 @@
-"""Dense coefficients at scattered points against finufft and NumPy; plans against contractions."""
+"""Dense coefficients at scattered points, compared with finufft and NumPy; plans, compared with contractions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from numpy.polynomial import chebyshev
 
 from ... import cheb
 from ...bench._problem import Problem, installed
-from ..scattered.bench import _tensor, _truth, by_numpy
-
-POINTS = 40_000
+from ..scattered.bench import POINTS, _tensor, by_numpy, contracted, truth
 
 
 def problems() -> Iterator[Problem]:
@@ -31,15 +29,8 @@ def _dense(n: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.standard_normal((n, n, n)), rng.uniform(-1, 1, (POINTS, 3))
 
 
-def contraction(C: np.ndarray, X: np.ndarray, chunk: int = 1024) -> np.ndarray:
-    """Matrix products, so many points at a time; polynomials in extended precision."""
-    out = np.empty(len(X))
-    n = C.shape[0]
-    for s in range(0, len(X), chunk):
-        A, B, D = (np.cos(np.arccos(X[s : s + chunk, k : k + 1].astype(np.longdouble)) * np.arange(n)).astype(float) for k in range(3))
-        t = (D @ C.reshape(-1, n).T).reshape(-1, n, n)
-        out[s : s + chunk] = ((t @ B[:, :, None])[:, :, 0] * A).sum(axis=1)
-    return out
+def dense_truth(C: np.ndarray, X: np.ndarray) -> np.ndarray:
+    return truth(C, [np.eye(len(C))] * 3, X)
 
 
 def _finufft() -> Any:
@@ -47,13 +38,12 @@ def _finufft() -> Any:
 
 
 def _even(C: np.ndarray) -> np.ndarray:
-    """The Fourier coefficients, -n+1 to n-1, of the even function of the angles that C is."""
+    """The Fourier coefficients, -n+1 to n-1, of C as an even function of the angles."""
     n = C.shape[0]
     at = np.abs(np.arange(1 - n, n))
     weight = np.where(at == 0, 1.0, 0.5)
-    weights = weight[:, None, None] * weight[:, None] * weight
-    found: np.ndarray = C[np.ix_(at, at, at)] * weights
-    return found.astype(complex)
+    even: np.ndarray = C[np.ix_(at, at, at)] * (weight[:, None, None] * weight[:, None] * weight)
+    return even.astype(complex)
 
 
 def _values(n: int, eps: float) -> Problem:
@@ -69,14 +59,14 @@ def _values(n: int, eps: float) -> Problem:
 
         peers["finufft"] = by_finufft
     goals = {"finufft": 3.0 if eps == 1e-6 else 4.0}
-    truth = lambda: contraction(C, X)  # noqa: E731
     return Problem(
-        "cheb", "cheb_eval", f"n={n} P={POINTS} eps={eps:g}", lambda: cheb.cheb_eval(C, X, eps=eps), peers, truth, 4 * eps, goals, 20 * eps
-    )
+        "cheb", "cheb_eval", f"n={n} P={POINTS} eps={eps:g}", lambda: cheb.cheb_eval(C, X, eps=eps), peers, lambda: dense_truth(C, X),
+        4 * eps, goals, 20 * eps,
+    )  # fmt: skip
 
 
 def _moments(n: int, eps: float) -> Problem:
-    """finufft's exponentials of all signs, and the even part of what comes out."""
+    """finufft computes exponentials of all signs, of which the even part is taken."""
     X = _dense(n)[1]
     q = np.random.default_rng(1).random(POINTS)
     peers: dict[str, Callable[[], Any]] = {}
@@ -110,12 +100,8 @@ def _exact(n: int) -> Problem:
     C, X = _dense(n)
 
     def numpy_way() -> Any:
-        out = np.empty(POINTS)
-        for s in range(0, POINTS, 1024):
-            A, B, D = (chebyshev.chebvander(X[s : s + 1024, k], n - 1) for k in range(3))
-            t = (D @ C.reshape(-1, n).T).reshape(-1, n, n)
-            out[s : s + 1024] = ((t @ B[:, :, None])[:, :, 0] * A).sum(axis=1)
-        return out
+        chunks = (X[s : s + 1024] for s in range(0, POINTS, 1024))
+        return np.concatenate([contracted(C, *(chebyshev.chebvander(x[:, k], n - 1) for k in range(3))) for x in chunks])
 
     return Problem(
         "cheb",
@@ -123,7 +109,7 @@ def _exact(n: int) -> Problem:
         f"n={n} P={POINTS}",
         lambda: cheb.cheb_eval(C, X),
         {"numpy": numpy_way},
-        lambda: contraction(C, X),
+        lambda: dense_truth(C, X),
         1e-13,
         {},
         1e-11,
@@ -141,7 +127,7 @@ def _plan(n: int, r: int, eps: float) -> Problem:
         f"n={n} r={r} P={POINTS} eps={eps:g}",
         lambda: plan(X),
         {"numpy": lambda: by_numpy(core, factors, X), "contraction": lambda: ct(X)},
-        lambda: _truth(core, factors, X),
+        lambda: truth(core, factors, X),
         4 * eps,
         goals,
     )

@@ -1,7 +1,7 @@
-"""Values and moments in array-API terms, in double precision, by products with the polynomials of every axis.
+"""Values and moments in functions of the array API, in double precision, by products with the polynomials of every axis.
 
-A grid would save work, but its adjoint adds numbers to places that others are added to, for which the array API has no word: so these are
-exact whatever ``eps`` allows, n_1 ... n_d multiplications a point, nearly all of them in matrix products.
+There is no grid, because its adjoint needs scattered additions, which the array API lacks. Results are exact whatever ``eps`` allows, with
+n_1 ... n_d multiplications per point, nearly all of them in matrix products.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..scattered.composition import contracted, contracted_adjoint, derivative, 
 
 
 def _width(n: Sequence[int]) -> int:
-    """Numbers of the largest array of a point."""
+    """The size per point of the largest array."""
     return max(math.prod(n[:-1]), len(n) * max(n))
 
 
@@ -35,7 +35,7 @@ def _evaluate(xp: Any, C: Any, X: Any, domain: Sequence[float]) -> Any:
 
 
 def _adjoint(xp: Any, C: Any, X: Any, weights: Any, domain: Sequence[float]) -> tuple[Any, Any]:
-    """Of sum_p weights_p f(x_p): the gradients of C and X, README (8)."""
+    """The gradients of sum_p weights_p f(x_p) in C and X, README (8)."""
     A, q, dC, dX = double(xp, C), double(xp, weights), None, []
     for at in pieces(X.shape[0], _width(C.shape), xp):
         T = _functions(xp, X[at, :], C.shape, domain)

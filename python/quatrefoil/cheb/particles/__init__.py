@@ -1,8 +1,6 @@
-"""Potentials of charges: 1/r as a sum of Gaussians, of which the wide ones make a Chebyshev-Tucker tensor and the rest meets near pairs.
+"""Potentials of charges: 1/r as a sum of Gaussians. Wide ones go to a Chebyshev-Tucker tensor, the rest is summed over near pairs.
 
-P particles, N targets.
-
-Equation numbers are those of csrc/cheb/particles/README.md.
+P particles, N targets. Equation numbers are those of csrc/cheb/particles/README.md.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -
         bad = ~np.isfinite(a)
         if bad.any():
             i, k = np.argwhere(bad)[0]
-            raise ValueError(f"{label}: {name}[{i}, {k}] = {a[i, k]}, expected a finite number")
+            raise ValueError(f"{label}: {name}[{i}, {k}] is {a[i, k]}, expected a finite number")
 
 
 SHORT_RANGE = Op(
@@ -38,7 +36,7 @@ SHORT_RANGE = Op(
 )  # fmt: skip
 OPS = (SHORT_RANGE,)
 
-PLAIN = 24  # binary orders of magnitude of the cutoff, within which float32 holds the squares of lengths
+PLAIN = 24  # largest exponent of 2 in the cutoff for which squares of lengths fit float32
 
 
 def short_range(
@@ -51,18 +49,18 @@ def short_range(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """What ``potential`` leaves out, at scattered targets: the sum over near charges (6), (7).
+    """Sum over near charges: the part of the potential that ``potential`` leaves out, at scattered targets (6), (7).
 
     f(x) = sum_p q_p (1/r_p - sog.long(r_p)), r_p = |x - x_p|.
 
     Parameters
     ----------
     X : (P, 3)
-        Where the charges are, anywhere; float32 or float64.
+        Positions of the charges; float32 or float64. A coordinate that is NaN or infinite is a ValueError that names its index.
     q : (P,)
         Charges.
     targets : (N, 3)
-        Where the sum is wanted; ``X`` itself for the potential at every charge.
+        Points of evaluation, finite; ``X`` itself for the potential at every charge.
     sog : SumOfGaussians
         ``V.sog`` of the ``potential`` that this is added to, or one from ``coulomb_sog`` with a split.
     out, backend, num_threads
@@ -72,22 +70,15 @@ def short_range(
     -------
     f : (N,)
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; a coordinate that is NaN or infinite (its index is named).
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes; what is no ``SumOfGaussians``.
-
     Notes
     -----
-    Pairs farther apart than ``sog.cutoff``, of which each would add at most 2 eps of its 1/r, are left out. Where a target lies exactly on
-    a charge, that pair's 1/r is left out and its long part taken back: added to ``potential`` this is the sum over the others. So two
-    charges at one place do not feel each other.
+    Pairs farther apart than ``sog.cutoff`` would add at most 2 eps of their 1/r, and are left out. For a target exactly on a charge, that
+    pair's 1/r is left out and its long part subtracted: added to ``potential`` this is the sum over the other charges. So two charges at
+    one place do not feel each other.
 
-    Differentiable in X, q and targets. 2 ns a pair within the cutoff on one core, and half a us a target (README, Measured): charges lie
-    in the cells of a grid, and the sum of Gaussians is one polynomial in r^2. Memory: 40 bytes a charge, 8 a target, and up to 32 a charge
-    for cells. Backend "array" has no cells: P N pairs whatever the cutoff.
+    Differentiable in X, q and targets. Cost: 2 ns per pair within the cutoff on one core, and half a us per target (README, Measured):
+    charges are sorted into the cells of a grid, and the sum of Gaussians is one polynomial in r^2. Memory: 40 bytes per charge, 8 per
+    target, and up to 32 per charge for cells. Backend "array" has no cells and computes all P N pairs.
 
     Examples
     --------
@@ -117,9 +108,7 @@ def short_range_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``short_range``.
-
-    ``grad`` (N,) -> (dX, dq, dtargets) (8). Where a target lies on a charge, that pair's slope counts as 0.
+    """Gradients of ``short_range``: ``grad`` (N,) -> (dX, dq, dtargets) (8). A target on a charge counts that pair's slope as 0.
 
     Examples
     --------
@@ -137,7 +126,7 @@ def short_range_vjp(
 
 
 def _options(sog: Any, label: str) -> tuple[float, tuple[Any, ...]]:
-    """By what lengths are multiplied, a power of two, and the bracket in that unit: squares of very large or small ones are no numbers."""
+    """The power of two that scales lengths so that their squares neither overflow nor underflow, and the bracket in that unit."""
     if not isinstance(sog, SumOfGaussians):
         raise TypeError(f"{label}: sog is {type(sog).__name__}, expected a SumOfGaussians, as V.sog or coulomb_sog give")
     power = math.frexp(sog.cutoff)[1]
@@ -146,5 +135,5 @@ def _options(sog: Any, label: str) -> tuple[float, tuple[Any, ...]]:
 
 
 def _scaled(array: Any, unit: float) -> Any:
-    """Times the unit; what is no real array is refused later."""
+    """The array times the unit. Anything but a real array is refused later."""
     return array * unit if unit != 1 and _arrays.kind(array) and _arrays.dtype_name(array) in _arrays.REAL else array

@@ -1,4 +1,4 @@
-"""Potentials of charges against canonical sums on the grid, neighbour lists, direct sums and a fast multipole method."""
+"""Potentials of charges, compared with canonical sums on the grid, neighbour lists, direct sums and a fast multipole method."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def gas(P: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def canonical(X: np.ndarray, q: np.ndarray, x: np.ndarray, sog: Any) -> np.ndarray:
-    """The long part at the points of a grid: a matrix product for each Gaussian and chunk of particles."""
+    """The long part at the points of a grid: one matrix product per Gaussian and chunk of particles."""
     n = x.size
     V = np.zeros((n, n * n))
     for s in range(0, len(q), CHUNK):
@@ -44,7 +44,7 @@ def canonical(X: np.ndarray, q: np.ndarray, x: np.ndarray, sog: Any) -> np.ndarr
 
 
 def _potential(n: int, P: int, goals: dict[str, float]) -> Problem:
-    """Values on Chebyshev's grid; the compressed tensor's are made of its coefficients."""
+    """Values on the Chebyshev grid, for the compressed tensor from its coefficients."""
     X, q = gas(P)
     sog = cheb.potential(X, q, n=n, domain=(-1, 1), tol=1e-6).sog
     x = cheb.chebpts(n)
@@ -58,7 +58,7 @@ def _potential(n: int, P: int, goals: dict[str, float]) -> Problem:
 
 @jit
 def direct_short(X, q, targets, t, w, cutoff):  # type: ignore[no-untyped-def]
-    """All pairs, an exponential a Gaussian."""
+    """All pairs, one exponential per Gaussian."""
     f = np.zeros(len(targets))
     for i in range(len(targets)):
         for p in range(len(X)):
@@ -73,7 +73,7 @@ def direct_short(X, q, targets, t, w, cutoff):  # type: ignore[no-untyped-def]
 
 @jit
 def direct(X, q, targets):  # type: ignore[no-untyped-def]
-    """sum_p q_p / r_p over all pairs, without that of a particle with itself."""
+    """sum_p q_p / r_p over all pairs of distinct particles."""
     f = np.zeros(len(targets))
     for i in range(len(targets)):
         for p in range(len(X)):
@@ -88,7 +88,7 @@ def _short(P: int, n: int, tol: float) -> Problem:
     t, w = sog.t[: sog.n_long], sog.w[: sog.n_long]
 
     def by_tree() -> np.ndarray:
-        """Pairs by SciPy's tree, both ways of a pair at once."""
+        """Pairs by SciPy's tree, both directions of a pair at once."""
         from scipy.spatial import cKDTree
 
         i, p = cKDTree(X).query_pairs(sog.cutoff, output_type="ndarray").T
@@ -109,7 +109,7 @@ def _short(P: int, n: int, tol: float) -> Problem:
 
 
 def _total(P: int, n: int, tol: float) -> Problem:
-    """The potential at every charge, from positions to numbers. Goals: none; a fast multipole method is a peer of another kind."""
+    """The whole potential at every charge. No goals: a fast multipole method is a different kind of algorithm."""
     X, q = gas(P)
 
     def ours() -> Any:
@@ -126,7 +126,7 @@ def _total(P: int, n: int, tol: float) -> Problem:
         def by_fmm(eps: float) -> Any:
             return scale * fmm.lfmm3d(eps=eps, sources=points, charges=q, pg=1).pot
 
-        for eps in (tol, 100 * tol):  # its errors fall in steps: at a hundred times what is asked they are still below ours
+        for eps in (tol, 100 * tol):  # its errors decrease in steps: at 100 tol they are still below ours
             peers[f"fmm3dpy, eps={eps:g}"] = functools.partial(by_fmm, eps)
     truth = lambda: direct(X, q, X)  # noqa: E731
     return Problem("cheb", "potential + short_range", f"P=N={P} n={n} tol={tol:g}", ours, peers, truth, 10 * tol, {}, 10 * tol)

@@ -1,7 +1,6 @@
-"""Short-range sums in array-API terms, in double precision: same formulas as csrc/cheb/particles, over all pairs.
+"""Short-range sums in functions of the array API, in double precision: the formulas of csrc/cheb/particles, over all P N pairs.
 
-How many charges lie in a cell is a number that an array would have to be looked at for: there are no cells, and the cost is that of P N
-pairs whatever the cutoff.
+There are no cells: a composition cannot branch on the number of charges in a cell.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 
 from ..._array_tools import double, finite, pieces
 
-LIVE = 8  # arrays of a number a pair that stand at a time, about
+LIVE = 8  # temporary arrays of one number per pair, about
 
 
 def _pair(xp: Any, s: Any, c: Sequence[float], cutoff: float) -> tuple[Any, Any]:
@@ -32,15 +31,15 @@ def _sums(xp: Any, X: Any, w: Any, points: Any, bracket: Sequence[float], slopes
     """The sums at all points (N,), or their slopes (N, 3)."""
     cutoff, *c = bracket
     X, w, points = finite(xp, double(xp, X)), double(xp, w), finite(xp, double(xp, points))
-    found = []
+    parts = []
     for at in pieces(points.shape[0], LIVE * X.shape[0], xp):
         d = [points[at, k][:, None] - X[:, k] for k in range(3)]
         value, down = _pair(xp, d[0] * d[0] + d[1] * d[1] + d[2] * d[2], c, cutoff)
         if slopes:
-            found.append(xp.stack([xp.sum(w * down * part, axis=1) for part in d], axis=1))
+            parts.append(xp.stack([xp.sum(w * down * part, axis=1) for part in d], axis=1))
         else:
-            found.append(xp.sum(w * value, axis=1))
-    return xp.concat(found, axis=0)
+            parts.append(xp.sum(w * value, axis=1))
+    return xp.concat(parts, axis=0)
 
 
 def short_range(xp: Any, X: Any, q: Any, targets: Any, bracket: Sequence[float]) -> Any:

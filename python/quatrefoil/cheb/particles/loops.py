@@ -1,10 +1,10 @@
-"""Short-range sums in plain loops, in double precision: same formulas as csrc/cheb/particles, cells as wide as the cutoff."""
+"""Short-range sums in plain loops, in double precision: the formulas of csrc/cheb/particles, with cells as wide as the cutoff."""
 
 import numpy as np
 
 from ..._backends.numba import jit
 
-MOST_CELLS = 1 << 21  # along an axis: numbers of cells fit into 64 bits
+MOST_CELLS = 1 << 21  # per axis: cell numbers fit into 64 bits
 
 
 @jit
@@ -21,7 +21,7 @@ def _pair(s, c, scale):
 
 @jit
 def _near(keys, key):
-    """How many of the sorted keys are below this one."""
+    """The number of sorted keys below this one."""
     low, high = 0, keys.size
     while low < high:
         middle = (low + high) // 2
@@ -34,7 +34,7 @@ def _near(keys, key):
 
 @jit
 def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
-    """X in the order of their keys, which number cells; cell: that of each point."""
+    """X sorted by their keys, the numbers of their cells; cell: the cell of each point."""
     scale = 2 / (cutoff * cutoff)
     for i in range(len(points)):
         total, pull = 0.0, np.zeros(3)
@@ -45,8 +45,8 @@ def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
                     d = points[i] - X[p]
                     s = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
                     if s < cutoff * cutoff:
-                        found, down = _pair(s, c, scale)
-                        total += w[p] * found
+                        bracket, down = _pair(s, c, scale)
+                        total += w[p] * bracket
                         for k in range(3):
                             pull[k] += w[p] * down * d[k]
         value[i] = total
@@ -64,10 +64,10 @@ def _all_sums(X, w, points, bracket):
     corner = np.minimum(X.min(axis=0), points.min(axis=0))
     extent = np.maximum(X.max(axis=0), points.max(axis=0)) - corner
     width = max(cutoff * (1 + 1e-9), float(extent.max()) / (MOST_CELLS - 4))
-    cells, own = (1 + np.nan_to_num((a - corner) / width).astype(np.int64) for a in (X, points))
+    cells, cells_of_points = (1 + np.nan_to_num((a - corner) / width).astype(np.int64) for a in (X, points))
     keys = (cells[:, 0] * MOST_CELLS + cells[:, 1]) * MOST_CELLS + cells[:, 2]
     order = np.argsort(keys, kind="stable")
-    _sums(keys[order], X[order], w[order], own, points, cutoff, np.array(c), value, slope)
+    _sums(keys[order], X[order], w[order], cells_of_points, points, cutoff, np.array(c), value, slope)
     return value, slope
 
 

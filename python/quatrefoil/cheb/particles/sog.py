@@ -1,4 +1,4 @@
-"""1/r as a sum of Gaussians, cut into a long and a short part. Equation numbers are those of csrc/cheb/particles/README.md."""
+"""1/r as a sum of Gaussians, split into a long and a short part. Equation numbers are those of csrc/cheb/particles/README.md."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ import numpy as np
 
 from ... import _arguments
 
-LEAST_EPS = 1e-14  # a few roundings of a sum of 1/r's size
+LEAST_EPS = 1e-14  # a few rounding errors of a sum of size 1/r
 LEAST_RATIO = 1e-15  # of rmin to rmax
-PER_STEP = 24  # distances at which the error is measured while log r moves by h, its period
-DEGREE = 72  # at which the long part is interpolated: below 1e-16 of it where t r <= 8
+PER_STEP = 24  # distances at which the error is measured, per period h of log r
+DEGREE = 72  # of the interpolation of the long part: its error is below 1e-16 for t r <= 8
 FAR = 8.0  # t r at the cutoff: e^-64
-TAIL = 1e-3  # of eps: what the polynomial of the long part may leave out, so that its slope is as exact as the sum
+TAIL = 1e-3  # of eps: the allowed truncation of the long part's polynomial, so that its slope is as accurate as the sum
 
 
 @dataclass(frozen=True, eq=False)
 class SumOfGaussians:
-    """sum_k w_k exp(-t_k^2 r^2), close to 1/r for rmin <= r <= rmax (1). Made by ``coulomb_sog``.
+    """sum_k w_k exp(-t_k^2 r^2), close to 1/r for rmin <= r <= rmax (1). ``coulomb_sog`` returns one.
+
+    ``sog(r)`` is the sum, ``sog.long(r)`` its smooth long part, and ``sog.short(r)`` is 1/r - sog.long(r), or ``-sog.long(0)`` at r = 0. r
+    is a number or an array. Instances pickle.
 
     Attributes
     ----------
     t, w : (R,)
         Exponents (1/length), in increasing order, and weights. float64, read-only.
     n_long : int
-        The first so many terms are the long part, which is smooth; the rest is not needed where 1/r is.
+        Number of terms in the long part, the first ones.
     eps, rmin, rmax : float
-        How close, relative to 1/r, and where.
-
-    Notes
-    -----
-    ``sog(r)`` is the sum; ``sog.long(r)`` its long part; ``sog.short(r)`` is 1/r - sog.long(r), so that both together are 1/r exactly; at
-    r = 0, where the pair's own 1/r is left out, ``-sog.long(0)``. r is a number or an array. ``sog.cutoff`` is the distance beyond which
-    ``sog.short(r)`` is within 2 eps of 1/r: where ``short_range`` ends. Instances pickle.
+        Relative error, and the range in which it holds.
+    cutoff : float
+        The distance beyond which ``sog.short(r)`` is within 2 eps of 1/r: where ``short_range`` ends.
 
     Examples
     --------
@@ -58,21 +57,21 @@ class SumOfGaussians:
     def __post_init__(self) -> None:
         label = "cheb.SumOfGaussians"
         for name in ("t", "w"):
-            given = np.array(_arguments.numbers_of(getattr(self, name), label, name), np.float64)
-            if given.ndim != 1 or given.size == 0 or given.shape != np.shape(self.t):
-                raise ValueError(f"{label}: {name} has shape {given.shape}, expected (R,), as many exponents as weights, one at least")
-            _arguments.finite(given, label, name)
-            given.flags.writeable = False
-            object.__setattr__(self, name, given)
+            numbers = np.array(_arguments.numbers_of(getattr(self, name), label, name), np.float64)
+            if numbers.ndim != 1 or numbers.size == 0 or numbers.shape != np.shape(self.t):
+                raise ValueError(f"{label}: {name} has shape {numbers.shape}, expected (R,), as many exponents as weights, one at least")
+            _arguments.finite(numbers, label, name)
+            numbers.flags.writeable = False
+            object.__setattr__(self, name, numbers)
         if self.t[0] < 0 or (np.diff(self.t) <= 0).any():
-            raise ValueError(f"{label}: t does not increase from 0 on")
+            raise ValueError(f"{label}: t is negative or does not increase")
         object.__setattr__(self, "n_long", _arguments.integer(self.n_long, label, "n_long", 0, self.t.size))
         for name in ("eps", "rmin", "rmax"):
             object.__setattr__(self, name, _arguments.number(getattr(self, name), label, name, positive=True))
-        with contextlib.suppress(ValueError):  # which short_range raises; computed now, because torch.compile cannot trace it
+        with contextlib.suppress(ValueError):  # short_range raises it; computed now because torch.compile cannot trace it
             _ = self.polynomial
 
-    def __reduce__(self) -> tuple[Any, ...]:  # so that a pickle's arrays are read-only again
+    def __reduce__(self) -> tuple[Any, ...]:  # makes unpickled arrays read-only
         return SumOfGaussians, (self.t, self.w, self.n_long, self.eps, self.rmin, self.rmax)
 
     def __call__(self, r: Any) -> Any:
@@ -98,24 +97,24 @@ class SumOfGaussians:
 
     @functools.cached_property
     def cutoff(self) -> float:
-        """The distance beyond which ``short(r)`` is within 2 eps of 1/r, up to rmax; rmax where it is not."""
+        """The distance beyond which ``short(r)`` is within 2 eps of 1/r, up to rmax; rmax if there is none."""
         t = self.t[self.n_long - 1] if self.n_long else 0.0
         most = self.rmax if t * self.rmax <= FAR else FAR / t
         r = np.geomspace(most * 1e-3, most, 4000)
         off = np.abs(1 - r * self.long(r)) > 2 * self.eps
         if off[-1] and most < self.rmax:
-            raise ValueError(f"cheb.SumOfGaussians: the long part is no 1/r at {most:g}, expected eps = {self.eps:g} beyond its Gaussians")
+            raise ValueError(f"cheb.SumOfGaussians: the long part is not 1/r at {most:g}, expected eps = {self.eps:g} beyond its Gaussians")
         return float(most if off[-1] else r[min(int(off.nonzero()[0].max(initial=-1)) + 1, r.size - 1)])
 
     @functools.cached_property
     def polynomial(self) -> tuple[float, ...]:
-        """The long part for r <= cutoff by powers of 2 r^2 / cutoff^2 - 1 (6)."""
+        """The long part for r <= cutoff in powers of 2 r^2 / cutoff^2 - 1 (6)."""
         angles = (np.arange(DEGREE + 1) + np.longdouble(0.5)) * (np.arccos(np.longdouble(-1)) / (DEGREE + 1))
         values = self.long((self.cutoff * np.sqrt((1 + np.cos(angles)) / 2)).astype(np.float64))
         c = np.cos(np.outer(np.arange(DEGREE + 1), angles)) @ values * (2 / np.longdouble(DEGREE + 1))
         c[0] /= 2
-        size = np.abs(c)  # falls: all Gaussians have coefficients of the same signs
-        small = size <= max(TAIL * self.eps / self.cutoff, 4 * np.finfo(np.float64).eps * size[0])  # not needed, or rounding
+        size = np.abs(c)  # decreases: all Gaussians have coefficients of the same signs
+        small = size <= max(TAIL * self.eps / self.cutoff, 4 * np.finfo(np.float64).eps * size[0])  # negligible, or rounding
         return tuple(_powers(c[: max(1, int(small.argmax())) if small.any() else None]).tolist())
 
     def __repr__(self) -> str:
@@ -123,7 +122,7 @@ class SumOfGaussians:
 
 
 def _powers(c: np.ndarray) -> np.ndarray:
-    """Coefficients of Chebyshev polynomials as those of powers, in extended precision where the machine has it: they cancel."""
+    """Chebyshev coefficients to those of powers, in extended precision if the machine has it: they cancel."""
     low, high = np.zeros((2, c.size), np.longdouble)
     total = np.zeros(c.size, np.longdouble)
     low[0] = 1
@@ -136,36 +135,25 @@ def _powers(c: np.ndarray) -> np.ndarray:
 
 
 def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = None) -> SumOfGaussians:
-    """The fewest Gaussians of a geometric kind whose sum is 1/r from ``rmin`` to ``rmax`` (1).
-
-    To ``eps``, relative, for all r between.
+    """Approximate 1/r from ``rmin`` to ``rmax`` by the fewest Gaussians of a trapezoidal rule (1).
 
     Parameters
     ----------
     eps : float
-        From 1e-14 to below 1.
+        Relative error for all r in between, from 1e-14 to below 1.
     rmin, rmax : float
         Lengths, rmin < rmax; rmin at least 1e-15 rmax.
     split : float, optional
-        t* in 1/length: terms with t <= t* are the long part. The last of them is then at t* itself: the exponents are a little closer than
-        they need be. Absent: all terms.
+        t* in 1/length: terms with t <= t* are the long part, and the last of them is at t* exactly. By default all terms.
 
     Returns
     -------
     SumOfGaussians
-        ``.t``, ``.w``, ``.n_long``: exponents, weights, how many terms are the long part.
-
-    Raises
-    ------
-    ValueError
-        eps, rmin, rmax or split out of range.
-    TypeError
-        What is no real number.
 
     Notes
     -----
     The trapezoidal rule for 1/r = 2 / sqrt(pi) int_0^inf exp(-t^2 r^2) dt with t = sinh(u) / rmax. Its step is the largest at which the
-    error, measured on 24 distances a period, is below eps. About log(rmax / rmin) log(1 / eps) / 3 terms; some ms.
+    error, measured at 24 distances per period, is below eps. About log(rmax / rmin) log(1 / eps) / 3 terms, in a few ms.
 
     Examples
     --------
@@ -199,7 +187,7 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
 
 
 def _terms(h: float, ratio: float, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """(1) in units of rmax: up to exponents whose Gaussian is nothing at rmin."""
+    """(1) in units of rmax, up to exponents whose Gaussian is negligible at rmin."""
     u = h * np.arange(math.ceil(math.asinh(math.sqrt(3 - math.log(eps)) / ratio) / h) + 1)
     w = 2 / math.sqrt(math.pi) * h * np.cosh(u)
     w[0] /= 2

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..._arguments import integer, sequence
+from ..._array_tools import added
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, Backend, T
-from ..domain import UNIT, Domain, flat_domain
+from ..domain import UNIT, Domain, flat_domain, number_text
 from ..transform import derivative, derivative_adjoint
 from .composition import reference
 
@@ -25,9 +26,9 @@ def check_points(label: str, X: np.ndarray, domain: Sequence[float], extrapolate
         bad = np.isnan(reference(np, X, domain, extrapolate)).T
     if bad.any():
         p, k = np.argwhere(bad)[0]
-        lo, hi = domain[2 * k : 2 * k + 2]
-        expected = "a finite number" if extrapolate else f"a number within the domain [{lo:.17g}, {hi:.17g}] of axis {k}"
-        raise ValueError(f"{label}: X[{p}, {k}] = {X[p, k]:.17g}, expected {expected}")
+        x, lo, hi = map(number_text, (X[p, k], *domain[2 * k : 2 * k + 2]))
+        expected = "a finite number" if extrapolate else f"a number within the domain [{lo}, {hi}] of axis {k}"
+        raise ValueError(f"{label}: X[{p}, {k}] is {x}, expected {expected}")
 
 
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -37,26 +38,23 @@ def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -
 def _second(
     arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
-    """The adjoint of the adjoint (11): gradients of the inputs and of grad, ``bars`` being those of the inputs' gradients, None for 0."""
+    """Second derivatives (11): gradients of the inputs and of grad from ``bars``, the gradients of the inputs' gradients (None for 0)."""
     core, *factors, X, grad = arrays
     core_bar, *factor_bars, X_bar = bars
     (domain,) = options
     total: list[Any] = [None] * len(arrays)
 
-    def add(at: int, term: Any) -> None:
-        total[at] = term if total[at] is None else total[at] + term
-
     def add_value(core: Any, factors: Sequence[Any], weight: Any, without: int, scale: float = 0.0) -> None:
-        """What sum_p grad_p weight_p f(x_p) adds, f being that of core and factors, of which ``without`` is no input, or with a scale the
-        derivative of one, times the scale."""
+        """Add the gradients of sum_p grad_p weight_p f(x_p). Array ``without`` is not an input; with a scale, it is the derivative of one
+        times the scale."""
         f = call(TUCKER_EVAL, (core, *factors, X), options, (None,), None, backend, num_threads)
         gradients = call_vjp(TUCKER_EVAL, (core, factors, X, grad * weight), options, (), backend, num_threads)
         for at, gradient in enumerate(TUCKER_EVAL.flatten(gradients)):
             if at != without:
-                add(at, gradient)
+                total[at] = added(total[at], gradient)
             elif scale:
-                add(at, derivative_adjoint(gradient) * scale)
-        add(len(arrays) - 1, f * weight)
+                total[at] = added(total[at], derivative_adjoint(gradient) * scale)
+        total[-1] = added(total[-1], f * weight)
 
     if core_bar is not None:
         add_value(core_bar, factors, 1.0, 0)
@@ -100,23 +98,22 @@ def tucker_eval(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Values of a Chebyshev-Tucker tensor at scattered points, none of its full size ever made (2).
+    """Evaluate a Chebyshev-Tucker tensor at scattered points, without forming the full tensor (2).
 
-    f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ...
-
-    The factor functions are u_a = sum_k factors[0][k, a] T_k and so on, T_k on the domain mapped to [-1, 1] (1).
+    f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., with factor functions u_a = sum_k factors[0][k, a] T_k and so on, T_k on the
+    domain mapped to [-1, 1] (1).
 
     Parameters
     ----------
     core : (r_1, ..., r_d)
         float32 or float64; up to 16 axes.
     factors : d arrays (n_k, r_k)
-        Chebyshev coefficients, a function a column.
+        Chebyshev coefficients, one function per column.
     X : (P, d)
-        Points. One outside by rounding (48 eps of the larger end of its interval: 1e-14 on [-1, 1] in float64) counts as on the
-        boundary.
+        Points. A point outside by rounding (48 eps of the larger end of its interval: 1e-14 on [-1, 1] in float64) counts as on the
+        boundary; one further out, or NaN, is a ValueError that names its index.
     domain : (lo, hi), or one such pair per axis
-        ``(lo_1, hi_1, lo_2, hi_2, ...)`` is taken too.
+        ``(lo_1, hi_1, lo_2, hi_2, ...)`` is accepted too.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -124,19 +121,11 @@ def tucker_eval(
     -------
     f : (P,)
 
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; a point outside the domain, or NaN (its index is named); an empty interval.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-
     Notes
     -----
-    Differentiable in core, factors, X, as often as you like. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops a point, ranks rounded up to the
-    tile; where n_k is above 60 or so and there are thousands of points, 40 r_k in place of 2 n_k r_k, from a table of 40 n_k r_k numbers
-    (12). Else memory is a few kB a thread whatever P is: no array of P r^2 numbers exists. Error: a few eps of the largest |f|, up to
-    the ends of the domain (3).
+    Differentiable in core, factors, X, any number of times. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops per point, ranks rounded up to the
+    tile; if n_k is above about 60 and there are thousands of points, 40 r_k instead of 2 n_k r_k, from a table of 40 n_k r_k numbers (12).
+    Memory is otherwise a few kB per thread whatever P is. Error: a few eps of the largest |f|, up to the ends of the domain (3).
 
     Examples
     --------
@@ -154,13 +143,10 @@ def tucker_eval(
 def tucker_eval_vjp(
     *inputs_and_grad: Any, domain: Domain = UNIT, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
-    """Gradients of ``tucker_eval``.
+    """Gradients of ``tucker_eval``: ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX) (6)-(8).
 
-    ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX) (6)-(8).
-
-    Three to four times the cost of the values; points are summed in an order that depends on the sizes alone. Memory: at most 64 partial
-    sums of core and factors, 16 MB together (or one of them), and per thread 2.3 kB a factor column and 0.8 kB a coefficient of the
-    longest axis, in float64.
+    Three to four times the cost of the values. Memory: at most 64 partial sums of core and factors, 16 MB together (or one of them), and
+    per thread 2.3 kB per factor column and 0.8 kB per coefficient of the longest axis, in float64.
 
     Examples
     --------
@@ -171,12 +157,15 @@ def tucker_eval_vjp(
     array([[1., 0.]])
     """
     label = "cheb.tucker_eval_vjp"
-    if len(inputs_and_grad) == 4:
-        core, factors, X, grad = inputs_and_grad
-        factors = sequence(factors, f"{label}: factors")
-        options = flat_domain(domain, len(factors), label)
-        return call_vjp(TUCKER_EVAL, (core, factors, X, grad), (options,), (), backend, num_threads)
-    raise TypeError(f"{label}: expected core, factors, X and grad, got {len(inputs_and_grad)} arguments")
+    arrays = _arrays_of_vjp(inputs_and_grad, label, "grad")
+    return call_vjp(TUCKER_EVAL, arrays, (flat_domain(domain, len(arrays[1]), label),), (), backend, num_threads)
+
+
+def _arrays_of_vjp(given: tuple[Any, ...], label: str, last: str) -> tuple[Any, ...]:
+    if len(given) != 4:
+        raise TypeError(f"{label}: expected core, factors, X and {last}, got {len(given)} arguments")
+    core, factors, X, grad = given
+    return core, sequence(factors, f"{label}: factors"), X, grad
 
 
 def tucker_derivatives(
@@ -191,41 +180,30 @@ def tucker_derivatives(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Values of a Chebyshev-Tucker tensor at scattered points, with gradients and Hessians (9).
-
-    All from the same pass.
+    """Evaluate a Chebyshev-Tucker tensor at scattered points, with gradients and Hessians from the same pass (9).
 
     Parameters
     ----------
     core, factors, X, domain
         As in ``tucker_eval``.
     gradient, hessian : bool
-        What to return beside f. A Hessian comes with the gradient.
+        What to return in addition to f. A Hessian comes with the gradient.
     extrapolate : bool
-        Take points outside the domain too: there the polynomial grows like (2 |t|)^n, t on [-1, 1] within the domain, and its error with
-        it.
+        Accept all finite points. Outside the domain the polynomial grows like (2 |t|)^n, t on [-1, 1] within the domain, and its error
+        with it.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     f, (f, g) or (f, g, H)
-        As asked: f (P,), g (P, d) with g[p, i] = df/dx_i, H (P, d, d), symmetric to the bit; derivatives in the coordinates of the domain.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit; a point outside the domain, with ``extrapolate`` one that is not finite, or NaN (its index is named);
-        an empty interval.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+        f (P,), g (P, d) with g[p, i] = df/dx_i, H (P, d, d), symmetric to the bit; derivatives in the coordinates of the domain.
 
     Notes
     -----
-    Differentiable in core, factors, X, all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops a point, m = 2 with the
-    gradient and 3 with the Hessian; the adjoint costs that of ``tucker_eval`` for every derivative whose gradient is not
-    0. Memory a few kB a thread beside the results.
-    Error: a few eps of the largest derivative, up to the ends of the domain.
+    Differentiable in core, factors, X, all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, m = 2 with the
+    gradient and 3 with the Hessian; the adjoint costs that of ``tucker_eval`` for every derivative whose gradient is not 0. Memory: the
+    results and a few kB per thread. Error: a few eps of the largest derivative, up to the ends of the domain.
 
     Examples
     --------
@@ -237,18 +215,17 @@ def tucker_derivatives(
     """
     given = sequence(factors, "cheb.tucker_derivatives: factors")
     options = _derivative_options(gradient, hessian, domain, extrapolate, len(given), "cheb.tucker_derivatives")
-    found = call(TUCKER_DERIVATIVES, (core, *given, X), options, (None,), None, backend, num_threads)
-    return _asked(found)
+    return _present(call(TUCKER_DERIVATIVES, (core, *given, X), options, (None,), None, backend, num_threads))
 
 
 def _derivative_options(gradient: Any, hessian: Any, domain: Any, extrapolate: Any, d: int, label: str) -> tuple[Any, ...]:
     return flat_domain(domain, d, label), bool(gradient or hessian), bool(hessian), bool(extrapolate)
 
 
-def _asked(results: tuple[Any, ...]) -> Any:
+def _present(results: tuple[Any, ...]) -> Any:
     """f, (f, g) or (f, g, H)."""
-    there = tuple(r for r in results if r is not None)
-    return there if len(there) > 1 else there[0]
+    present = tuple(r for r in results if r is not None)
+    return present if len(present) > 1 else present[0]
 
 
 def evaluated(
@@ -261,12 +238,12 @@ def evaluated(
     num_threads: int | None,
     label: str,
 ) -> Any:
-    """What the methods of a tensor do: f, (f, g) or (f, g, H) of core, factors and X."""
+    """f, (f, g) or (f, g, H) of core, factors and X, for the methods of ``ChebTucker``."""
     order = integer(order, label, "order", 0, 2)
     if order == 0 and not extrapolate:
         return call(TUCKER_EVAL, arrays, (domain,), extras, None, backend, num_threads)
     options = domain, order > 0, order > 1, bool(extrapolate)
-    return _asked(call(TUCKER_DERIVATIVES, arrays, options, extras, None, backend, num_threads))
+    return _present(call(TUCKER_DERIVATIVES, arrays, options, extras, None, backend, num_threads))
 
 
 def tucker_derivatives_vjp(
@@ -278,9 +255,7 @@ def tucker_derivatives_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of ``tucker_derivatives``.
-
-    ``(core, factors, X, grads)``, grads as its results -> (dcore, [dfactors], dX) (10).
+    """Gradients of ``tucker_derivatives``: ``(core, factors, X, grads)``, grads like its results -> (dcore, [dfactors], dX) (10).
 
     Examples
     --------
@@ -292,9 +267,6 @@ def tucker_derivatives_vjp(
     array([[1.5]])
     """
     label = "cheb.tucker_derivatives_vjp"
-    if len(inputs_and_grad) != 4:
-        raise TypeError(f"{label}: expected core, factors, X and the gradients of the results, got {len(inputs_and_grad)} arguments")
-    core, factors, X, grads = inputs_and_grad
-    factors = sequence(factors, f"{label}: factors")
-    options = _derivative_options(gradient, hessian, domain, extrapolate, len(factors), label)
-    return call_vjp(TUCKER_DERIVATIVES, (core, factors, X, grads), options, (), backend, num_threads)
+    arrays = _arrays_of_vjp(inputs_and_grad, label, "the gradients of the results")
+    options = _derivative_options(gradient, hessian, domain, extrapolate, len(arrays[1]), label)
+    return call_vjp(TUCKER_DERIVATIVES, arrays, options, (), backend, num_threads)

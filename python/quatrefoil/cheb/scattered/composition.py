@@ -1,7 +1,6 @@
-"""Chebyshev-Tucker tensors at points in array-API terms, in double precision: same formulas, same names as csrc/cheb/scattered.
+"""Chebyshev-Tucker tensors at points in functions of the array API, in double precision: formulas and names of csrc/cheb/scattered.
 
-Points come in pieces; of one, arrays are (n, d, P) for polynomials, (P, r) for factor functions, (P, r_1 ... r_k) where a core of k axes
-is left.
+Points are processed in pieces: polynomials are (n, d, P), factor functions (P, r), and a partly contracted core (P, r_1 ... r_k).
 """
 
 from __future__ import annotations
@@ -11,16 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._array_tools import added, double, in_pieces, nan_unless, pieces
-from ..domain import interval
+from ..domain import interval, to_reference
 
 
 def reference(xp: Any, X: Any, domain: Sequence[float], extrapolate: bool = False) -> Any:
-    """README (1), t (d, P) on [-1, 1], the domain's rounding clamped; NaN where the host raises."""
+    """README (1), t (d, P) on [-1, 1] with rounding errors clamped; NaN where the host raises."""
     eps, rows = float(xp.finfo(X.dtype).eps), []
     for k in range(X.shape[1]):
-        total, error, width, slack = interval(domain[2 * k], domain[2 * k + 1], eps)
-        t = ((2 * double(xp, X[:, k]) - total) - error) / width
-        t = nan_unless(xp, xp.isfinite(t) if extrapolate else xp.abs(t) <= 1 + slack, t)
+        lo, hi = domain[2 * k : 2 * k + 2]
+        t = to_reference(double(xp, X[:, k]), lo, hi)
+        t = nan_unless(xp, xp.isfinite(t) if extrapolate else xp.abs(t) <= 1 + interval(lo, hi, eps)[3], t)
         rows.append(t if extrapolate else xp.clip(t, min=-1.0, max=1.0))
     return xp.stack(rows)
 
@@ -59,7 +58,7 @@ def _second_kind(xp: Any, t: Any, n: int) -> tuple[Any, Any]:
 
 
 def _by_parity(xp: Any, c: Any) -> Any:
-    """(n, ...) -> (n / 2, 2, ...): even and odd degrees side by side, a zero behind the last one where n is odd."""
+    """(n, ...) -> (n / 2, 2, ...): even and odd degrees, padded with a zero if n is odd."""
     if c.shape[0] % 2:
         c = xp.concat([c, xp.zeros_like(c[:1, ...])], axis=0)
     return xp.reshape(c, (c.shape[0] // 2, 2, *c.shape[1:]))
@@ -91,7 +90,7 @@ def derivative_adjoint(xp: Any, g: Any) -> Any:
 
 
 def contracted(xp: Any, core: Any, F: Sequence[Any]) -> list[Any]:
-    """README (4): the core contracted with functions (P, r) of every axis, the last first. What is left with k = 0, ..., d - 1 axes."""
+    """README (4): the core contracted with functions (P, r) of every axis, the last first; the results with k = 0, ..., d - 1 axes left."""
     left, levels = core, []
     for k in reversed(range(len(F))):
         P, r = F[k].shape
@@ -123,7 +122,7 @@ def contracted_adjoint(xp: Any, core: Any, F: Sequence[Any], grad: Any) -> tuple
 
 
 def _width(core: Any, factors: Sequence[Any]) -> int:
-    """Numbers of the largest array of a point."""
+    """The size per point of the largest array."""
     n: int = max(U.shape[0] for U in factors)
     return max(math.prod(map(int, core.shape[:-1])), len(factors) * n, *map(int, core.shape))
 
@@ -139,7 +138,7 @@ def _values(xp: Any, t: Any, core: Any, factors: Sequence[Any]) -> Any:
 
 
 def _eval_vjp(xp: Any, core: Any, factors: Sequence[Any], X: Any, grad: Any, domain: Sequence[float], extrapolate: bool = False) -> Any:
-    """README (6)-(8), of float64 core, factors and grad: sums in float64."""
+    """README (6)-(8), for core, factors and grad in float64."""
     n = max(U.shape[0] for U in factors)
     derivatives = [derivative(xp, U) for U in factors]
     dcore: Any = None
@@ -188,10 +187,10 @@ def tucker_derivatives(
     def part(at: slice) -> Any:
         t = reference(xp, X[at, :], domain, extrapolate)
         F = _functions(xp, polynomials(xp, t, n), tables)
-        found = [replaced(F, {})]
+        results = [replaced(F, {})]
         if gradient:
             first, second = (_functions(xp, V, slopes) for V in _second_kind(xp, t, max(n - 1, 0)))
-            found.append(xp.stack([inner[i] * replaced(F, {i: first[i]}) for i in range(d)], axis=1))
+            results.append(xp.stack([inner[i] * replaced(F, {i: first[i]}) for i in range(d)], axis=1))
         if hessian:
             upper = {
                 (i, j): inner[i] * inner[j] * replaced(F, {i: second[i]} if i == j else {i: first[i], j: first[j]})
@@ -199,8 +198,8 @@ def tucker_derivatives(
                 for j in range(i, d)
             }
             rows = [xp.stack([upper[min(i, j), max(i, j)] for j in range(d)], axis=1) for i in range(d)]
-            found.append(xp.stack(rows, axis=1))
-        return [xp.astype(a, X.dtype) for a in found]
+            results.append(xp.stack(rows, axis=1))
+        return [xp.astype(a, X.dtype) for a in results]
 
     parts = [part(at) for at in pieces(X.shape[0], _width(core, factors), xp)]
     results = [xp.concat(list(of), axis=0) for of in zip(*parts)]

@@ -1,4 +1,4 @@
-"""Chebyshev points of the second kind, and the way between values on them and Chebyshev coefficients.
+"""Chebyshev points of the second kind, and transforms between values on them and Chebyshev coefficients.
 
 Equation numbers are those of csrc/cheb/transform/README.md.
 """
@@ -28,13 +28,9 @@ def _check_axes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, 
             raise ValueError(f"{label}: axis {axis} of shape {shape} has no points, expected at least 1")
 
 
-_OPTIONS = (Option("axes", "ints"),)
-VALS2COEFFS = Op(
-    __name__, "vals2coeffs", inputs=(Arg("V", "..."),), outputs=(Arg("C", "..."),), options=_OPTIONS, check=_check_axes, tolerance=2e-6
-)  # fmt: skip
-COEFFS2VALS = Op(
-    __name__, "coeffs2vals", inputs=(Arg("C", "..."),), outputs=(Arg("V", "..."),), options=_OPTIONS, check=_check_axes, tolerance=2e-6
-)  # fmt: skip
+_AXES = (Option("axes", "ints"),)
+VALS2COEFFS = Op(__name__, "vals2coeffs", (Arg("V", "..."),), (Arg("C", "..."),), _AXES, check=_check_axes, tolerance=2e-6)
+COEFFS2VALS = Op(__name__, "coeffs2vals", (Arg("C", "..."),), (Arg("V", "..."),), _AXES, check=_check_axes, tolerance=2e-6)
 OPS = (VALS2COEFFS, COEFFS2VALS)
 
 
@@ -43,7 +39,7 @@ def chebpts(n: int, domain: Domain = UNIT) -> np.ndarray: ...
 @overload
 def chebpts(n: Sequence[int], domain: Domain = UNIT) -> tuple[np.ndarray, ...]: ...
 def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple[np.ndarray, ...]:
-    """The n Chebyshev points of the second kind, where a smooth function is to be sampled (1).
+    """The n Chebyshev points of the second kind, where a smooth function should be sampled (1).
 
     Ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain.
 
@@ -56,12 +52,7 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple
 
     Returns
     -------
-    x : (n,) float64, or a tuple of such arrays where n is a sequence
-
-    Raises
-    ------
-    ValueError, TypeError
-        n < 1 or not an integer; an empty interval.
+    x : (n,) float64, or a tuple of such arrays if n is a sequence
 
     Examples
     --------
@@ -85,7 +76,7 @@ def vals2coeffs(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Chebyshev coefficients of the polynomial through values on Chebyshev points (2).
+    """Compute Chebyshev coefficients of the polynomial through values on Chebyshev points (2).
 
     c_k = (2/(n-1)) sum'' v_j T_k(x_j).
 
@@ -94,7 +85,7 @@ def vals2coeffs(
     V : (..., n, ...)
         Values on ``chebpts(n)``, ascending; float32 or float64.
     axes : int or ints, optional
-        The axes to transform; all of them if absent. Every other axis is a batch axis.
+        The axes to transform, distinct and with at least one point; all by default. Every other axis is a batch axis.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -103,18 +94,11 @@ def vals2coeffs(
     C : V's shape
         C[k] is the coefficient of T_k, degree up to n-1.
 
-    Raises
-    ------
-    ValueError
-        An axis out of range, named twice or without points.
-    TypeError
-        Dtypes other than float32 and float64.
-
     Notes
     -----
-    The inverse of ``coeffs2vals``. Differentiable. Error: a few eps of max|V|. Cost a pencil of n numbers: n^2/4 multiply-adds or so (4),
-    (5), for long axes about 24 n log2(n) flops whatever the factors of n - 1 are (6). Memory: the result and a few pencils a thread. A NaN
-    stays in its pencils.
+    The inverse of ``coeffs2vals``. Differentiable. Error: a few eps of max|V|. Cost per pencil of n numbers: about n^2/4 multiply-adds (4),
+    (5), for long axes about 24 n log2(n) flops whatever the factors of n - 1 are (6). Memory: the result and a few pencils per thread. A
+    NaN stays in its pencils.
 
     Examples
     --------
@@ -135,9 +119,7 @@ def vals2coeffs_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T]:
-    """Gradient of ``vals2coeffs``.
-
-    ``grad`` is that of C -> (that of V,) (8). The map is linear: V says only what it looks like.
+    """Gradient of ``vals2coeffs``: the gradient of C -> (dV,) (8). The map is linear: of V only shape, dtype and kind matter.
 
     Examples
     --------
@@ -157,11 +139,9 @@ def coeffs2vals(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Values on Chebyshev points of the polynomial with these Chebyshev coefficients (3).
+    """Compute values on Chebyshev points of the polynomial with these Chebyshev coefficients (3).
 
-    v_j = sum_k c_k T_k(x_j).
-
-    Parameters, errors and costs are those of ``vals2coeffs``, whose inverse this is.
+    v_j = sum_k c_k T_k(x_j): the inverse of ``vals2coeffs``, with the same parameters, errors and costs.
 
     Examples
     --------
@@ -181,7 +161,7 @@ def coeffs2vals_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T]:
-    """Gradient of ``coeffs2vals``: grad is that of V -> (that of C,) (8).
+    """Gradient of ``coeffs2vals``: the gradient of V -> (dC,) (8).
 
     Examples
     --------
@@ -225,14 +205,14 @@ def derivative_adjoint(G: Any, axis: int = 0) -> Any:
 
 
 def _weighted(C: Any, of_slopes: bool) -> Any:
-    """c_k times 2k; slopes: the first one halved."""
+    """c_k times 2k; of slopes, the first one halved."""
     k = np.arange(C.shape[0])
     weights = np.where(k == 0, 0.5, 1.0) if of_slopes else 2.0 * k
     return C * _arrays.beside(C, weights.astype(_arrays.dtype_name(C)).reshape(-1, *[1] * (C.ndim - 1)))
 
 
 def _by_parity(C: Any) -> Any:
-    """(n, ...) -> (n / 2, 2, ...): even and odd degrees side by side, a zero behind the last one where n is odd."""
+    """(n, ...) -> (n / 2, 2, ...): even and odd degrees, padded with a zero if n is odd."""
     if C.shape[0] % 2:
         C = _arrays.namespace(C).concatenate([C, _arrays.zeros_beside(C, C[:1].shape)], 0)
     return C.reshape(-1, 2, *C.shape[1:])
@@ -249,7 +229,7 @@ def _call(op: Op, array: Any, axes: Any, out: Any, backend: Backend | None, num_
 
 
 def _axes(axes: Any, array: Any, label: str) -> tuple[int, ...]:
-    """Axes as a caller names them, counted from the front; what is no array is refused later."""
+    """The caller's axes, counted from the front. An argument that is not an array is refused later."""
     rank = len(getattr(array, "shape", ()))
     if axes is None:
         return tuple(range(rank))

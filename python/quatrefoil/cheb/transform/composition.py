@@ -1,6 +1,6 @@
-"""The transforms in array-API terms: a product with the cosine matrix where an axis is short, an FFT of the even extension where not.
+"""The transforms in functions of the array API: a product with the cosine matrix for short axes, an FFT of the even extension otherwise.
 
-For NumPy arrays SciPy's cosine transform replaces that FFT; it takes half the time.
+For NumPy arrays SciPy's cosine transform replaces the FFT; it takes half the time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from ..._array_tools import double, mode_product
 
-MATRIX_UP_TO = 512  # points: up to here the matrix, 2 MB, is small beside what it is multiplied with; an FFT passes over that more often
+MATRIX_UP_TO = 512  # points: the matrix, 2 MB, is small compared with the array, and an FFT makes more passes over that
 ON_HOST = 97  # the same for NumPy arrays
 
 
 def _to_values(xp: Any, n: int, like: Any) -> Any:
-    """README (3) as a matrix: cos(pi k (n-1-j) / (n-1)), its angle reduced in integers, so that every entry is good to an ulp."""
+    """README (3) as a matrix: cos(pi k (n-1-j) / (n-1)), the angle reduced in integers, so that every entry is accurate to an ulp."""
     N = max(n - 1, 1)
     k = xp.arange(n, dtype=xp.int64, device=like.device)
     i = xp.remainder((n - 1 - k)[:, None] * k, 2 * N)
@@ -53,7 +53,7 @@ def _cosines(xp: Any, x: Any) -> Any:
 
 
 def _interpolated(xp: Any, v: Any) -> Any:
-    """README (2) along the last axis, v from its other end."""
+    """README (2) along the last axis, with v reversed."""
     n = v.shape[-1]
     return _cosines(xp, v) * (_ends(xp, n, 0.5, v) / (n - 1))
 

@@ -20,9 +20,7 @@ METHODS = ("sthosvd", "hooi", "rsvd")
 
 
 class TuckerTensor(NamedTuple, Generic[T]):
-    """A tensor as a small core and one matrix per axis: what ``tucker`` returns.
-
-    core (r_1, ..., r_d) and factors, factors[k] (n_k, r_k): the tensor core x_1 factors[0] ... x_d factors[d-1].
+    """A tensor as a small core (r_1, ..., r_d) and one matrix per axis, factors[k] (n_k, r_k): core x_1 factors[0] ... x_d factors[d-1].
 
     Examples
     --------
@@ -44,24 +42,25 @@ def tucker(
     method: str = "sthosvd",
     backend: Backend | None = None,
 ) -> TuckerTensor[T]:
-    """Tucker decomposition: a tensor as a small core and orthonormal factors, to a tolerance (1).
+    """Decompose a tensor into a small core and orthonormal factors, to a tolerance (1).
 
     C ~ core x_1 U_1 ... x_d U_d so that ||C - result|| <= tol ||C||.
 
     Parameters
     ----------
     C : (n_1, ..., n_d)
-        Any tensor, of coefficients or of values; float32 or float64.
+        Any tensor, of coefficients or of values; float32 or float64. NaN and infinity are a ValueError that names the index.
     tol : float, optional
-        Relative, in the Frobenius norm. Met down to 1e-12 in float64. Below 4 eps of the dtype it is raised to that, with a warning.
+        Relative, in the Frobenius norm; at least one of ``tol`` and ``rank``. Met down to 1e-12 in float64. Below 4 eps of the dtype it is
+        raised to that, with a warning.
     rank : int, or one per axis, optional
         Exact ranks; together with ``tol`` an upper bound.
     method : "sthosvd", "hooi" or "rsvd"
-        "sthosvd": sequentially truncated higher-order SVD, at most sqrt(d) times the best error. "hooi": sweeps of higher-order
-        orthogonal iteration from there, which keep the ranks and lower the error. "rsvd": with ``rank`` alone by random sketches, in fewer
-        operations and, as a rule, within a tenth of the error of "sthosvd"; with ``tol`` the two are one.
+        "sthosvd": sequentially truncated higher-order SVD, at most sqrt(d) times the best error. "hooi": then sweeps of higher-order
+        orthogonal iteration, which keep the ranks and lower the error. "rsvd": with ``rank`` alone by random sketches, in fewer operations
+        and usually within a tenth of the error of "sthosvd"; with ``tol`` the same as that.
     backend
-        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
+        As in ``help(qf.conventions)``. All backends of the host use LAPACK, with its own number of threads.
 
     Returns
     -------
@@ -71,24 +70,19 @@ def tucker(
     Raises
     ------
     ValueError
-        Neither tol nor rank; tol < 0 or NaN; a rank < 1 or > n; NaN or infinity in C (the index is named); a norm of C that the dtype does
-        not hold; an unknown method.
-    TypeError
-        Other dtypes.
+        An argument out of range; a norm of C that the dtype does not hold.
     NotImplementedError
         A tensor that requires a gradient: truncation has none.
 
     Notes
     -----
-    With ``tol`` bases of unfoldings come from random sketches, always the same ones, whose error is measured: the tolerance is met by what
-    is found, not with some probability (2). Where they would save nothing, and with ``rank`` alone, Gram matrices take their place, two of
-    them where one knows too little (3).
+    With ``tol`` bases of unfoldings come from random sketches, always the same ones, with measured errors: the tolerance holds for certain,
+    not with some probability (2). If sketches would save nothing, and with ``rank`` alone, one or two Gram matrices replace them (3).
 
-    Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, below 2 (2 r + s) N, s being
-    64^(1/(d-1)). By Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory:
-    a few times N numbers and those of the result, also where one axis is longer than all others together. float32 is worked on in float64.
-    Backend "array" takes QR decompositions of all unfoldings, 4 n N flops for the first axis, "rsvd" is "sthosvd" there, and with ``tol``
-    the device is waited for once.
+    Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, below 2 (2 r + s) N, with s =
+    64^(1/(d-1)). By Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory: a
+    few times N numbers and the result. Computed in float64. Backend "array" takes QR decompositions of all unfoldings, 4 n N flops for the
+    first axis, "rsvd" is "sthosvd" there, and with ``tol`` it waits for the device once.
 
     Vannieuwenhoven, Vandebril and Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027; De Lathauwer, De Moor and Vandewalle, SIAM J. Matrix
     Anal. Appl. 21 (2000) 1324; Halko, Martinsson and Tropp, SIAM Review 53 (2011) 217.
@@ -121,20 +115,19 @@ def tucker(
             raise ValueError(f"{label}: rank {ranks} is larger than C's shape {shape}")
     if tol is not None:  # no unfolding has a higher rank than its shorter side
         ranks = tuple(min(r, math.prod(shape) // n) for r, n in zip(ranks, shape))
-    core, factors, found = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
-    kept = tuple(ranks) if tol is None else tuple(_arrays.to_host(found).tolist())  # for which a device is waited for
+    core, factors, final_ranks = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
+    final = tuple(ranks) if tol is None else tuple(_arrays.to_host(final_ranks).tolist())  # waits for a device
     ends = np.cumsum([n * r for n, r in zip(shape, ranks)])
-    matrices = [factors[end - n * most : end].reshape(n, most)[:, :r] for n, most, r, end in zip(shape, ranks, kept, ends)]
-    return TuckerTensor(_own(core[tuple(map(slice, kept))]), list(map(_own, matrices)))
+    matrices = [factors[end - n * most : end].reshape(n, most)[:, :r] for n, most, r, end in zip(shape, ranks, final, ends)]
+    return TuckerTensor(_copied(core[tuple(map(slice, final))]), list(map(_copied, matrices)))
 
 
-def _own(part: Any) -> Any:
-    """A part of a result in memory of its own."""
+def _copied(part: Any) -> Any:
     return part.contiguous().clone() if _arrays.kind(part) == "torch" else part.copy()
 
 
 def raised(tol: float, dtype: np.dtype[Any], label: str, level: int = 3) -> float:
-    """A tolerance that the caller gave, at least 4 eps; ``level``: of the caller above this function."""
+    """The caller's tolerance, raised to 4 eps with a warning; ``level``: its ``stacklevel``."""
     least = 4 * float(np.finfo(dtype).eps)
     if tol < least:
         warnings.warn(f"{label}: tol = {tol} is below what {dtype} can hold, taken as {least:.1e}", RuntimeWarning, stacklevel=level)
@@ -148,37 +141,29 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
 
 
 def _kernel(
-    C: np.ndarray,
-    core: np.ndarray,
-    factors: np.ndarray,
-    found: np.ndarray,
-    tol: float,
-    ranks: Any,
-    method: str,
-    num_threads: int,
-    *,
-    backend: str,
+    C: Any, core: Any, factors: Any, final_ranks: Any, tol: float, ranks: Any, method: str, num_threads: int, *, backend: str
 ) -> None:
-    """What is kept stands at the beginning of core and, column by column, of every (n, r) matrix in factors; nobody reads the rest, and to
-    fill the core would take as long as its largest product."""
+    """Write the leading part of core and the leading columns of every (n, r) matrix in factors. The rest is never read; filling it would
+    take as long as the largest product."""
     parts = decompose(C, None if tol < 0 else tol, ranks, method)
     if parts is None:
         _arguments.finite(C, "cheb.tucker", "C")
     assert parts is not None
-    kept, matrices = parts
+    small, matrices = parts
+    leading = tuple(map(slice, small.shape))
     with np.errstate(over="ignore"):
-        core[tuple(map(slice, kept.shape))] = kept
-    if not np.isfinite(core[tuple(map(slice, kept.shape))]).all():
+        core[leading] = small
+    if not np.isfinite(core[leading]).all():
         raise ValueError(f"cheb.tucker: the norm of C is beyond the largest number of {core.dtype}; scale C")
     at = 0
     for U, most in zip(matrices, ranks):
         n, r = U.shape
         factors[at : at + n * most].reshape(n, most)[:, :r] = U
         at += n * most
-    found[...] = kept.shape
+    final_ranks[...] = small.shape
 
 
-# How many columns are kept shows when they are computed: results have room for the most that there may be, and the ranks come with them.
+# The final ranks are known only after the computation: results have room for the largest ranks, and the final ones are a third result.
 _TUCKER = Op(
     __name__, "tucker",
     inputs=(Arg("C", "..."),),

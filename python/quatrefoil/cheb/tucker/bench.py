@@ -1,4 +1,4 @@
-"""Tucker decomposition to a tolerance against the usual ways: NumPy's Gram matrices, its SVDs, and tensorly's randomized SVDs."""
+"""Tucker decomposition to a tolerance, compared with Gram matrices and SVDs in NumPy, and with tensorly's randomized SVDs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...bench._problem import Problem, Work, installed
 CHARGES, SOFTNESS = 60, 0.5
 LOOSE, TIGHT = 1e-6, 1e-11
 GOALS = {LOOSE: {"numpy gram": 1.5, "tensorly randomized": 8.0}, TIGHT: {"numpy svd": 5.0, "tensorly randomized": 8.0}}
-EVERY = 16  # coefficients: the answers are compared on every 16th of an axis
+EVERY = 16  # results are compared at every 16th coefficient of an axis
 
 
 def problems() -> Iterator[Problem]:
@@ -40,7 +40,7 @@ def charges(n: int) -> np.ndarray:
 
 
 def by_numpy(C: np.ndarray, tol: float, *, svd: bool) -> tuple[np.ndarray, list[np.ndarray]]:
-    """README (1), by the Gram matrix of every unfolding (right from 1e-7 on) or by its SVD."""
+    """README (1), by the Gram matrix of every unfolding (accurate to 1e-7) or by its SVD."""
     budget, core, factors = (tol * float(np.linalg.norm(C))) ** 2 / C.ndim, C, []
     for k in range(C.ndim):
         rows = np.moveaxis(core, k, 0).reshape(core.shape[k], -1)
@@ -57,7 +57,7 @@ def by_numpy(C: np.ndarray, tol: float, *, svd: bool) -> tuple[np.ndarray, list[
 
 
 def _part(core: Any, factors: Any) -> np.ndarray:
-    """Every 16th coefficient of an axis: as good as nothing to compute."""
+    """Every 16th coefficient of an axis, at negligible cost."""
     few: np.ndarray = np.einsum("abc,ia,jb,kc->ijk", core, *(U[::EVERY] for U in factors), optimize=True)
     return few
 
@@ -76,9 +76,9 @@ def _tucker(n: int, tol: float, method: str) -> Problem:
         else:
             peers["tensorly randomized"] = lambda: _part(*theirs(C, list(ranks), n_iter_max=1, svd="randomized_svd", random_state=0))
     goals = {name: goal for name, goal in GOALS[tol].items() if name in peers and n > 65}
-    if method == "rsvd":  # of ranks: NumPy's ways are given the tolerance
+    if method == "rsvd":  # uses ranks, while NumPy's methods use the tolerance
         goals = {name: goal for name, goal in goals.items() if name.startswith("tensorly")}
-    products = 8 + (2 if svd else 1) * ranks[0]  # README (2): a sketch of 8 numbers an axis, a basis, and what it misses
+    products = 8 + (2 if svd else 1) * ranks[0]  # README (2): a sketch of 8 numbers per axis, a basis, and its error
     return Problem(
         "cheb",
         f"tucker {method}",
@@ -88,6 +88,6 @@ def _tucker(n: int, tol: float, method: str) -> Problem:
         lambda: C[::EVERY, ::EVERY, ::EVERY],
         10 * tol,
         goals,
-        1e3 * tol,  # tensorly is given the ranks, not the tolerance
+        1e3 * tol,  # tensorly uses the ranks, not the tolerance
         Work(2 * products * n**3, C.nbytes, "float64"),
     )

@@ -1,8 +1,7 @@
-"""Tucker decompositions in array-API terms, in double precision. Equation numbers are those of csrc/cheb/README.md.
+"""Tucker decompositions in functions of the array API, in double precision. Equation numbers are those of csrc/cheb/README.md.
 
-How many columns a tolerance keeps is a number that an array would have to be looked at for: those that are not kept are 0 here, and the
-arrays stay as large as the given ranks allow. Every basis comes from the triangle of its unfolding (4), which is exact to eps sigma_1: a
-sketch saves operations and no more, so that "rsvd" is "sthosvd".
+The number of columns that a tolerance keeps is a value, which a composition cannot branch on: dropped columns are 0 here, and arrays stay
+as large as the given ranks allow. Every basis comes from the triangle of its unfolding (4), exact to eps sigma_1; "rsvd" is "sthosvd".
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..._array_tools import double, mode_product, nan_unless, pieces
+from ..._array_tools import double, mode_product, nan_unless, pieces, resized
 
-SWEEPS = 20  # of (5): the host stops at the first that lowers the error's square by less than a thousandth, as a rule before the tenth
+SWEEPS = 20  # of (5); the host stops when a sweep lowers the squared error by less than a thousandth, usually before the tenth
 
 
 def _triangle(xp: Any, core: Any, axis: int) -> Any:
-    """R (k, n), k at most n, with R^T R the Gram matrix of the unfolding along an axis: block after block (4)."""
+    """R (k, n), k at most n, with R^T R the Gram matrix of the unfolding along an axis, one block after another (4)."""
     n = core.shape[axis]
     rows = xp.reshape(xp.moveaxis(core, axis, -1), (math.prod(core.shape) // n, n))
     R: Any = None
@@ -28,7 +27,7 @@ def _triangle(xp: Any, core: Any, axis: int) -> Any:
 
 
 def _principal(xp: Any, core: Any, axis: int, rank: int) -> tuple[Any, Any]:
-    """The first left singular vectors of an unfolding (n, rank), completed where it has fewer, and the squares of its singular values."""
+    """The first left singular vectors of an unfolding (n, rank), completed if it has fewer, and its squared singular values."""
     n = core.shape[axis]
     U, values, _ = xp.linalg.svd(_triangle(xp, core, axis).T, full_matrices=False)
     if (more := rank - U.shape[1]) > 0:
@@ -37,11 +36,11 @@ def _principal(xp: Any, core: Any, axis: int, rank: int) -> tuple[Any, Any]:
 
 
 def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[Any, list[Any], list[Any]]:
-    """Axis after axis (1), what shrinks most first: the core, the bases and how many of their columns are not 0. Without a budget the
-    ranks are exact."""
+    """One axis after another (1), the one that shrinks most first: the core, the bases and their numbers of nonzero columns. Without a
+    budget the ranks are exact."""
     d = core.ndim
     factors: list[Any] = [None] * d
-    kept: list[Any] = [None] * d
+    counts: list[Any] = [None] * d
     for axis in sorted(range(d), key=lambda k: (-core.shape[k] / ranks[k], k)):
         U, squares = _principal(xp, core, axis, ranks[axis])
         count = xp.full((), ranks[axis], dtype=xp.int64, device=core.device)
@@ -50,17 +49,17 @@ def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[
             least = squares.shape[0] - xp.sum(xp.astype(dropped <= budget, xp.int64))
             count = xp.clip(least, min=1, max=ranks[axis])
             U = _columns(xp, U, count)
-        core, factors[axis], kept[axis] = mode_product(xp, core, U.T, axis), U, count
-    return core, factors, kept
+        core, factors[axis], counts[axis] = mode_product(xp, core, U.T, axis), U, count
+    return core, factors, counts
 
 
 def _columns(xp: Any, U: Any, count: Any) -> Any:
-    """U with the columns from ``count`` on 0."""
+    """U with zeros in the columns from ``count`` on."""
     at = xp.arange(U.shape[1], dtype=xp.int64, device=U.device)
     return xp.where(at < count, U, xp.zeros_like(U))
 
 
-def _hooi(xp: Any, C: Any, factors: list[Any], kept: list[Any]) -> tuple[Any, list[Any]]:
+def _hooi(xp: Any, C: Any, factors: list[Any], counts: list[Any]) -> tuple[Any, list[Any]]:
     """Sweeps of (5), which keep the ranks."""
     core: Any = None
     for _ in range(SWEEPS):
@@ -69,35 +68,33 @@ def _hooi(xp: Any, C: Any, factors: list[Any], kept: list[Any]) -> tuple[Any, li
             for k in sorted(range(C.ndim), key=lambda k: -factors[k].shape[0] / factors[k].shape[1]):
                 others = mode_product(xp, others, factors[k].T, k) if k != axis else others
             U, _ = _principal(xp, others, axis, factors[axis].shape[1])
-            factors[axis] = _columns(xp, U, kept[axis])
+            factors[axis] = _columns(xp, U, counts[axis])
             core = mode_product(xp, others, factors[axis].T, axis)
     return core, factors
 
 
 def _padded(xp: Any, a: Any, shape: Sequence[int]) -> Any:
-    """``a`` at the beginning of zeros of that shape."""
+    """``a``, padded with zeros to that shape."""
     for axis, n in enumerate(shape):
-        more = (*a.shape[:axis], n - a.shape[axis], *a.shape[axis + 1 :])
-        a = xp.concat([a, xp.zeros(more, dtype=a.dtype, device=a.device)], axis=axis)
+        a = xp.moveaxis(resized(xp, xp.moveaxis(a, axis, -1), n), -1, axis)
     return a
 
 
 def tucker(xp: Any, C: Any, tol: float, ranks: Sequence[int], method: str) -> Any:
-    """What is kept stands at the beginning of the core and, column by column, of every (n, r) matrix in factors; the rest is 0. NaN where
-    C has numbers that are not finite."""
+    """The core and all (n, r) factors, flattened, with zeros in place of dropped columns; NaN if C is not finite."""
     A, good = double(xp, C), xp.all(xp.isfinite(C))
     scale = xp.max(xp.abs(A))
     scale = xp.where(good & (scale > 0), scale, xp.ones_like(scale))
     A = xp.where(xp.isfinite(A), A, xp.zeros_like(A)) / scale
     budget = None if tol < 0 else tol * tol * xp.sum(A * A) / A.ndim
-    core, factors, kept = _sequential(xp, A, ranks, budget)
+    core, factors, counts = _sequential(xp, A, ranks, budget)
     if method == "hooi":
-        core, factors = _hooi(xp, A, factors, kept)
+        core, factors = _hooi(xp, A, factors, counts)
     flat = []
-    for axis, (U, r) in enumerate(zip(factors, ranks)):  # the largest entry of a column positive, so that results compare
+    for axis, (U, r) in enumerate(zip(factors, ranks)):  # makes the largest entry of a column positive: unique signs
         signs = xp.where(xp.max(U, axis=0) < xp.max(-U, axis=0), -xp.ones_like(U[0, :]), xp.ones_like(U[0, :]))
         core = core * xp.reshape(signs, tuple(-1 if k == axis else 1 for k in range(A.ndim)))
         n = U.shape[0]
         flat.append(xp.reshape(_padded(xp, U * signs, (n, r)), (n * r,)))
     core = nan_unless(xp, good, _padded(xp, core * scale, C.shape))
-    return xp.astype(core, C.dtype), xp.astype(nan_unless(xp, good, xp.concat(flat, axis=0)), C.dtype), xp.stack(kept)
+    return xp.astype(core, C.dtype), xp.astype(nan_unless(xp, good, xp.concat(flat, axis=0)), C.dtype), xp.stack(counts)

@@ -1,4 +1,4 @@
-"""The ways to a Tucker decomposition, on float64 arrays. Equation numbers are those of csrc/cheb/README.md."""
+"""The methods of Tucker decomposition, on float64 arrays. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .unfolding import EPS, Narrowed, by_triangle, principal
 
 Parts = tuple[np.ndarray, list[np.ndarray]]
 
-LEAST, MOST = 1e-200, 1e200  # of the sum of squares: beyond, squares of some of its terms leave the range of float64
+LEAST, MOST = 1e-200, 1e200  # of the sum of squares; beyond, single squares may leave the range of float64
 MOST_SWEEPS = 50
-GAIN = 1e-3  # of the error's square: a sweep that brings less is the last
+GAIN = 1e-3  # of the squared error: a sweep that gains less is the last
 
 
 def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str) -> Parts | None:
-    """Core and factors; None where C has NaN or infinity. ``tol`` None: exactly these ranks, else at most."""
+    """Core and factors; None if C has NaN or infinity. Without ``tol`` the ranks are exact, otherwise upper bounds."""
     core = np.ascontiguousarray(C, dtype=np.float64)
     total, scale = _square(core), 1.0
     if not LEAST < total < MOST:
@@ -27,7 +27,8 @@ def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: st
         if not math.isfinite(scale):
             return None
         if scale == 0:
-            return _nothing(core.shape, ranks if tol is None else [1] * core.ndim)
+            ranks = ranks if tol is None else [1] * core.ndim
+            return np.zeros(tuple(ranks)), [np.eye(n, r) for n, r in zip(core.shape, ranks)]
         core = core / scale
         total = _square(core)
     budget = 0.0 if tol is None else tol * tol * total / core.ndim
@@ -35,23 +36,19 @@ def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: st
     small, factors = _sequential(core, ranks, budget, total, basis)
     if method == "hooi":
         small, factors = _hooi(core, small, factors, total)
-    with np.errstate(over="ignore"):  # the caller sees it
+    with np.errstate(over="ignore"):  # the caller checks
         return _signed(small * scale, factors)
 
 
 @np.errstate(all="ignore")
 def _square(core: np.ndarray) -> float:
-    """Of the norm; NaN or infinite where the tensor has such entries, or too large ones."""
+    """The squared norm; NaN or infinite if entries are, or are too large."""
     return float(np.vdot(core, core))
 
 
-def _nothing(shape: Sequence[int], ranks: Sequence[int]) -> Parts:
-    return np.zeros(tuple(ranks)), [np.eye(n, r) for n, r in zip(shape, ranks)]
-
-
 def _sequential(core: np.ndarray, ranks: Sequence[int], budget: float, total: float, basis: Callable[..., Narrowed]) -> Parts:
-    """Axis after axis (1): what shrinks most first; the outer ones, whose unfoldings are matrices in memory, before the others. Bases that
-    are larger than need be are truncated when all axes are small."""
+    """One axis after another (1): the one that shrinks most first, then outer axes, whose unfoldings are matrices in memory. Bases with
+    too many columns are truncated once all axes are small."""
     d, factors = core.ndim, [np.zeros((0, 0))] * core.ndim
     left: list[float | None] = [None] * core.ndim
     order = sorted(range(d), key=lambda k: (-core.shape[k] / (1 if budget else ranks[k]), min(k, d - 1 - k), k))
@@ -71,7 +68,7 @@ def _truncated(U: np.ndarray, core: np.ndarray, axis: int, rank: int, left: floa
 
 
 def _hooi(core: np.ndarray, small: np.ndarray, factors: list[np.ndarray], total: float) -> Parts:
-    """Sweeps of (5) from what a sequential truncation has found, until one brings next to nothing."""
+    """Sweeps of (5), starting from a sequential truncation, until one gains little."""
     energy = float(np.vdot(small, small))
     for _ in range(MOST_SWEEPS):
         for axis in range(core.ndim):
@@ -89,7 +86,7 @@ def _hooi(core: np.ndarray, small: np.ndarray, factors: list[np.ndarray], total:
 
 
 def _signed(core: np.ndarray, factors: list[np.ndarray]) -> Parts:
-    """The largest entry of a column positive, so that results compare."""
+    """Make the largest entry of every column positive, so that signs are unique."""
     for axis, U in enumerate(factors):
         signs = np.where(U[np.abs(U).argmax(axis=0), np.arange(U.shape[1])] < 0, -1.0, 1.0)
         factors[axis] = U * signs

@@ -1,4 +1,4 @@
-"""Bases of unfoldings from random sketches, whose error is measured. Equation numbers are those of csrc/cheb/README.md."""
+"""Bases of unfoldings from random sketches with measured errors. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..transform import mode_product
 from .unfolding import EPS, NOISE, Narrowed, kept, principal
 
 COLUMNS = 64  # of the first sketch
-OVER = 10  # columns beyond those that are wanted
-WORTH = 4  # a sketch is taken where it costs less than so small a part of a Gram matrix
-TILE = 8  # columns of a basis come in multiples of it: 24 take 2.5 ms where 23 take 3.2 (129^3, OpenBLAS, one thread of an AMD EPYC)
+OVER = 10  # oversampling columns
+WORTH = 4  # a sketch must cost less than 1 / WORTH of a Gram matrix
+TILE = 8  # columns of a basis are a multiple of it: 24 take 2.5 ms, 23 take 3.2 (129^3, OpenBLAS, one thread of an AMD EPYC)
 MOST_KEPT = 0.75  # of an axis: with more vectors a basis saves nothing
-SHORT = 96  # an axis has its Gram matrix sooner than a sketch: 0.4 ms of 65^3 numbers, its SVD alone 0.4 ms
-AIM = 1e-3  # part of what may be dropped that a basis misses by the sketch's own account; in fact 10 to 100 times as much
-MOST_MISSED = 0.25  # of it, else the basis is not used
+SHORT = 96  # up to here a Gram matrix is faster than a sketch: 0.4 ms for 65^3 numbers, the sketch's SVD alone 0.4 ms
+AIM = 1e-3  # part of the budget that a basis misses as estimated by the sketch; in fact it misses 10 to 100 times as much
+MOST_MISSED = 0.25  # of the budget, or the basis is not used
 
 
 def by_sketch(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """``principal`` by a sketch of the unfolding (2); by Gram matrices where none is worth it, or good enough."""
+    """``principal`` by a sketch of the unfolding (2), or by Gram matrices if no sketch is cheaper and accurate enough."""
     n = core.shape[axis]
     columns = COLUMNS if n > SHORT or budget < NOISE * total else n + 1
     while columns <= min(n, core.size // n) and WORTH * _numbers(core, columns) <= n:
@@ -40,7 +40,7 @@ def by_sketch(core: np.ndarray, axis: int, rank: int, budget: float, total: floa
 
 
 def _missed(core: np.ndarray, basis: np.ndarray, narrow: np.ndarray, axis: int, total: float, budget: float) -> float:
-    """The square of what a basis does not span: a difference of squares where their rounding does not matter."""
+    """The squared norm outside the span of a basis: a difference of squares if its rounding does not matter."""
     if budget >= NOISE * total:
         return max(0.0, total - float(np.vdot(narrow, narrow))) + 2 * EPS * total
     rest = mode_product(narrow, basis, axis)
@@ -49,8 +49,8 @@ def _missed(core: np.ndarray, basis: np.ndarray, narrow: np.ndarray, axis: int, 
 
 
 def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """``by_sketch``; where ranks alone are given, a basis that by the sketch's account misses little of what they drop, or else, where
-    singular values fall slowly, of few more columns and with a power step (5)."""
+    """``by_sketch``; without a tolerance, a basis that misses little more than the ranks drop, as estimated by the sketch, or, if singular
+    values decay slowly, a few more columns and a power step (5)."""
     n, wanted = core.shape[axis], rank + OVER
     if budget:
         return by_sketch(core, axis, rank, budget, total)
@@ -67,18 +67,18 @@ def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float)
 
 
 def _rows(core: np.ndarray, axis: int) -> np.ndarray:
-    """The unfolding (n, ..), for the outer axes without a copy."""
+    """The unfolding (n, ..), without a copy for the outer axes."""
     n = core.shape[axis]
     return core.reshape(-1, n).T if axis == core.ndim - 1 else np.moveaxis(core, axis, 0).reshape(n, -1)
 
 
 def _numbers(core: np.ndarray, columns: int) -> int:
-    """s for each of the d - 1 other axes, so that s^(d-1) is at least ``columns``."""
+    """The smallest s with s^(d-1) at least ``columns``."""
     return math.ceil(math.pow(columns, 1 / max(1, core.ndim - 1)) - 1e-9)
 
 
 def sketched(core: np.ndarray, axis: int, columns: int) -> np.ndarray:
-    """The unfolding (n, ..) times products of random numbers, s by s of them along the other axes. They are always the same."""
+    """The unfolding (n, ..) times products of random matrices, s rows along each other axis; always the same ones."""
     numbers = np.random.Generator(np.random.Philox(key=0))
     s = _numbers(core, columns)
     for k in sorted(set(range(core.ndim)) - {axis}, key=lambda k: (-core.shape[k], -k)):

@@ -14,22 +14,19 @@ import numpy as np
 from ..transform import mode_product
 
 EPS = float(np.finfo(np.float64).eps)
-# A Gram matrix knows the squares of singular values to about eps times their sum: below this part of the sum it is not asked (3).
-NOISE = 1e-13
-MISSED = 1e-2  # part of what may be dropped that a basis may miss before the last singular values are computed
-FEW = 3  # with more than n / FEW vectors wanted, all of them are computed
+NOISE = 1e-13  # a Gram matrix has squared singular values to about eps times their sum: not used below this part of the sum (3)
+MISSED = 1e-2  # part of the budget that a basis may miss before the last singular values are computed
+FEW = 3  # for more than n / FEW vectors, all of them are computed
 BLOCK_ROWS = 4096  # of the transposed unfolding at a time: 4 MB for n = 129
 
-
 Narrowed = tuple[np.ndarray, np.ndarray, float | None]
-"""Orthonormal columns (n, k) of an axis, the core projected on them, and None; or, where there are more columns than are wanted, what the
-sum of the dropped squares may still be, for ``by_triangle``."""
+"""Orthonormal columns (n, k) of an axis, the core projected on them, and None; or, if there are too many columns, the remaining budget for
+``by_triangle``."""
 
 
 def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """By Gram matrices (3): what is dropped has a sum of squares of at most ``budget``, but there are at most ``rank`` columns, and
-    exactly so many where the budget is 0. ``total``: the square of the norm. An axis that is longer than all others together has the QR
-    decomposition of its unfolding instead (3)."""
+    """By Gram matrices (3), or by a QR decomposition for an axis longer than all others together. The squares dropped sum to at most
+    ``budget``, but there are at most ``rank`` columns, and exactly ``rank`` for a budget of 0. ``total``: the squared norm."""
     if core.shape[axis] ** 2 > core.size:
         return *_of_tall(core, axis, rank, budget), None
     square = gram(core, axis)
@@ -44,7 +41,7 @@ def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: floa
 
 
 def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.ndarray) -> Narrowed:
-    """``principal`` for what a Gram matrix cannot see: what ``coarse`` leaves of the tensor has one of its own."""
+    """``principal`` below the accuracy of a Gram matrix: the part outside ``coarse`` has a Gram matrix of its own."""
     n, k = coarse.shape
     part = mode_product(core, coarse.T, axis)
     rest = mode_product(part, coarse, axis)
@@ -73,8 +70,8 @@ def _of_tall(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.
 
 
 def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """Leading left singular vectors of an unfolding, exact to eps sigma_1, and the core projected on them; rank and budget as for
-    ``principal``. The triangle of the transposed unfolding, block after block, then its SVD (4)."""
+    """Leading left singular vectors of an unfolding, exact to eps sigma_1, and the core projected on them, from the triangle of the
+    transposed unfolding (4). rank and budget as for ``principal``."""
     n = core.shape[axis]
     triangle: Any = np.zeros((0, n))
     for block in unfolded(core, axis):
@@ -87,16 +84,14 @@ def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[
 
 
 def kept(squares: np.ndarray, budget: float) -> int:
-    """How many of the descending squares stay when the sum of the dropped ones is at most the budget."""
+    """How many of the descending squares to keep so that the dropped ones sum to at most the budget."""
     dropped = np.cumsum(squares[::-1])
     return max(1, int(squares.size - np.searchsorted(dropped, budget, side="right")))
 
 
 def leading(square: np.ndarray, least: float, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors of a Gram matrix and its eigenvalues, descending: all but some whose sum is about ``least``, and at least ``count``.
-
-    Cholesky's factor with pivots, L (n, k), stops where the pivots are small enough; its SVD is that of the matrix.
-    """
+    """Eigenvectors and descending eigenvalues of a Gram matrix, all but some whose sum is about ``least``, and at least ``count``: from the
+    SVD of a pivoted Cholesky factor that stops at small pivots."""
     from scipy.linalg import lapack
 
     n = len(square)
@@ -113,7 +108,7 @@ def leading(square: np.ndarray, least: float, count: int = 1) -> tuple[np.ndarra
 
 @np.errstate(all="ignore")
 def gram(core: np.ndarray, axis: int) -> np.ndarray:
-    """The Gram matrix of an unfolding, (n, n). NaN and infinity in a tensor show in its trace, which is the square of the norm."""
+    """The Gram matrix (n, n) of an unfolding."""
     n = core.shape[axis]
     if axis == 0:
         rows = core.reshape(n, -1)
