@@ -3,12 +3,37 @@
 import numpy as np
 import pytest
 
-from case import adjoint_arguments, call_of, exact, flat, graded, made, op_of, oracle_of, scales, tolerance, vjp_of
+import quatrefoil as qf
+from case import (
+    adjoint_arguments,
+    call_of,
+    call_with_adjoint,
+    exact,
+    flat,
+    graded,
+    in_precision,
+    made,
+    op_of,
+    oracle_of,
+    scales,
+    tolerance,
+    vjp_of,
+)
 
 
-def check_value(family, case, arguments, keywords, precision, backend=None, steps=1):
-    """The op's answer against the oracle's; returns the call, so that it can be timed. ``steps``: of a recurrence that nothing else comes
-    into, each of which rounds."""
+def call_oracle(family, case, arguments, keywords):
+    """The oracle's answer to a call, from the numbers that the op sees."""
+    return oracle_of(family, case)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
+
+
+def check_value(family, case, arguments, keywords, precision, backend=None):
+    """The op's answer against the oracle's; returns the call, so that it can be timed."""
+    return compare_value(family, case, arguments, keywords, precision, backend)[0]
+
+
+def compare_value(family, case, arguments, keywords, precision, backend=None, steps=1, expected=None):
+    """The op's answer against ``expected``, by default the oracle's; returns the call and what was expected. ``steps``: of a recurrence
+    that nothing else comes into, each of which rounds."""
     function = call_of(family, case)
 
     def run():
@@ -16,7 +41,8 @@ def check_value(family, case, arguments, keywords, precision, backend=None, step
 
     frozen = exact(arguments)
     got = run()
-    expected = oracle_of(family, case)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
+    if expected is None:
+        expected = call_oracle(family, case, arguments, keywords)
     outputs, results = op_of(family, case.op).outputs, got if isinstance(got, tuple) else (got,)
     named = [output for output, result in zip(outputs, results) if result is not None]
     assert len(made(got)) == len(made(expected))
@@ -31,16 +57,16 @@ def check_value(family, case, arguments, keywords, precision, backend=None, step
         assert np.abs(g - e).max(initial=0) <= tolerance(op_of(family, case.op), precision) * scale * steps**0.5
     for before, after in zip(flat(frozen), flat(exact(arguments))):
         np.testing.assert_array_equal(before, after, err_msg="an input was written to")
-    return run
+    return run, expected
 
 
 def type_of(value, double):
     return {(0, 0): np.float32, (0, 1): np.float64, (1, 0): np.complex64, (1, 1): np.complex128}[np.iscomplexobj(value), double]
 
 
-def check_gradient(family, case, arguments, keywords, rng, precision, backend=None):
+def check_gradient(family, case, arguments, keywords, rng, precision, backend=None, value=None):
     """<grad, J v> from central differences of the oracle against sum_i <vjp_i, v_i>, for one random v in every argument at once. Returns
-    the call of the adjoint, so that it can be timed."""
+    the call of the adjoint, so that it can be timed. ``value``: the oracle's answer, where it is known."""
     op, oracle = op_of(family, case.op), oracle_of(family, case)
     inputs, keywords = adjoint_arguments(op, arguments, keywords)
 
@@ -69,12 +95,16 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
         )
 
     directions = [like(x) if arg.has_gradient else None for x, arg in zip(inputs, op.inputs)]
-    precise = False
-    value = run(0.0)
+    if value is None:
+        value = call_oracle(family, case, arguments, keywords)
     precise = any(v.dtype in (np.longdouble, np.clongdouble) for v in made(value))  # then so are its differences
     wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
     grad = tuple(like(np.asarray(v, type_of(v, wide))) for v in graded(op, value))
     grad = grad if len(op.differentiable_outputs) > 1 else grad[0]
+
+    def quotients(step):
+        return [(a - b) / (2 * step) for a, b in zip(graded(op, run(step)), graded(op, run(-step)))]
+
     function = vjp_of(family, case)
 
     def run_adjoint():
@@ -83,9 +113,11 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     gradients = run_adjoint()
     present = [(x, v) for x, v in zip(inputs, directions) if v is not None]
     assert len(gradients) == len(present)
-    step = 1e-8 if precise else 1e-6
-    single, double = ([(a - b) / (2 * h) for a, b in zip(graded(op, run(h)), graded(op, run(-h)))] for h in (step, 2 * step))
-    change = [s + (s - d) / 3 for s, d in zip(single, double)]  # Richardson: the phases of long rows turn fast
+    if precise:  # one quotient will do: its error is 1e-18 of the third derivative, that of rounding 1e-10
+        single = double = change = quotients(1e-9)
+    else:
+        single, double = quotients(1e-6), quotients(2e-6)
+        change = [s + (s - d) / 3 for s, d in zip(single, double)]  # Richardson: the phases of long rows turn fast
     expected = sum(np.real(np.vdot(exact(g), np.nan_to_num(c))) for g, c in zip(made(grad), change))
     got = size = 0.0
     for (x, v), g in zip(present, gradients):
@@ -102,6 +134,51 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     lost = np.finfo(precision).tiny * sum(np.abs(v).sum() for v in flat(v for _, v in present))
     assert abs(got - expected) <= tolerance(op.adjoint, precision) * size + 1e-8 * max(size, terms) + lost + 8 * kinks
     return run_adjoint
+
+
+def check_against(reference, family, case, arguments, keywords, rng, precision):
+    """Value and gradients against those of the backend ``reference``, which computes in double precision from the same numbers."""
+    op = op_of(family, case.op)
+    inputs, options = adjoint_arguments(op, arguments, keywords)
+    is_wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
+    drawn = {}
+
+    def grads(i, y):
+        z = rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if np.iscomplexobj(y) else 0)
+        drawn[i] = np.asarray(z, type_of(y, is_wide))
+        return exact(drawn[i])
+
+    def by_reference(grads):
+        with qf.use_backend(reference):
+            return call_with_adjoint(family, case, *in_precision(family, case, arguments, keywords, "float64"), grads)
+
+    value, expected = by_reference(grads)
+    compare_value(family, case, arguments, keywords, precision, expected=tuple(value))
+    if op.adjoint is None:
+        return
+    gradients = vjp_of(family, case)(*inputs, tuple(drawn.values()) if len(op.differentiable_outputs) > 1 else drawn[0], **options)
+    got = list(flat(gradients))
+    assert [g.dtype for g in got] == [x.dtype for x, arg in zip(inputs, op.inputs) if arg.has_gradient for x in flat([x])]
+    check_numbers(
+        op.adjoint, got, expected, precision, lambda: by_reference(lambda i, y: np.abs(y_grad := exact(drawn[i])).astype(y_grad.dtype))[1]
+    )
+
+
+def check_numbers(op, got, expected, precision, terms=None):
+    """All arrays of a result or of the gradients, number by number, relative to all of them. ``terms``: a call that returns the sizes of
+    what they are sums of, where these may cancel."""
+    assert [(x.shape, np.iscomplexobj(x)) for x in got] == [(x.shape, np.iscomplexobj(x)) for x in expected]
+    for a, b in zip(got, expected):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+    off, size = _size(exact(a) - exact(b) for a, b in zip(got, expected)), _size(expected)
+    allowed = 0 if op is None else tolerance(op, precision)
+    if off > allowed * size and terms is not None:
+        size = max(size, _size(terms()))
+    assert off <= allowed * size + np.finfo(precision).tiny
+
+
+def _size(arrays):
+    return sum(x.size**0.5 * np.linalg.norm(np.nan_to_num(exact(x))) for x in arrays)
 
 
 def check_refused(table):

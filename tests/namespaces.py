@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import build, call_with_adjoint, exact, in_precision, op_of, tolerance
+from case import build, call_with_adjoint, exact, in_precision, op_of
+from checks import check_numbers
 from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
@@ -95,16 +96,8 @@ def check_like_the_host(family, case, rng, precision, call):
     wide = in_precision(family, case, arguments, keywords, "float64")  # the same numbers
     expected = call_with_adjoint(family, case, *wide, grads)
     op = op_of(family, case.op)
-    for g, e, of in zip(got, expected, (op, op.adjoint), strict=True):
-        assert [(x.shape, np.iscomplexobj(x)) for x in g] == [(x.shape, np.iscomplexobj(x)) for x in e]
-        for a, b in zip(g, e):
-            np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
-        off, size = _size(exact(a) - exact(b) for a, b in zip(g, e)), _size(e)
-        allowed = 0 if of is None else tolerance(of, precision)
-        if off > allowed * size and of is op.adjoint:  # terms of sums may cancel, hardly those of gradients of one sign
-            size = max(size, _size(call_with_adjoint(family, case, *wide, lambda i, y: np.abs(z := grads(i, y)).astype(z.dtype))[1]))
-        assert off <= allowed * size + np.finfo(precision).tiny
-
-
-def _size(arrays):
-    return sum(x.size**0.5 * np.linalg.norm(np.nan_to_num(exact(x))) for x in arrays)
+    check_numbers(op, got[0], expected[0], precision)
+    check_numbers(
+        op.adjoint, got[1], expected[1], precision,
+        lambda: call_with_adjoint(family, case, *wide, lambda i, y: np.abs(z := grads(i, y)).astype(z.dtype))[1],
+    )  # fmt: skip

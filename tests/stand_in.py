@@ -4,6 +4,7 @@ for their numbers."""
 
 import contextlib
 import functools
+import operator
 import types
 
 import numpy as np
@@ -33,24 +34,31 @@ class Device:
 
 
 _current = [0]
+_device = functools.cache(Device)
+
+
+_PLAIN = {int, float, bool, str, slice, type(None), type(...)}
 
 
 def _inner(x):
     """The NumPy arrays in what a function is given."""
-    if isinstance(x, np.ndarray):
-        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
-    if isinstance(x, (list, tuple)):
-        return type(x)(map(_inner, x))
-    if isinstance(x, ndarray):
+    kind = type(x)
+    if kind is ndarray:
         _used.append(x.device.id)
         return x._a
-    return x
+    if kind in _PLAIN:
+        return x
+    if isinstance(x, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    return kind(map(_inner, x)) if isinstance(x, (list, tuple)) else x
 
 
 _used: list = []
 
 
 def _outer(x, device):
+    if type(x) is np.ndarray:
+        return ndarray(x, device)
     if isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, np.dtype):
         return ndarray(np.asarray(x), device)
     if isinstance(x, tuple) and hasattr(x, "_fields"):
@@ -64,11 +72,15 @@ def _of(function):
     @functools.wraps(function)
     def run(*args, device=None, **kwargs):
         _used.clear()
-        args, kwargs = _inner(args), {name: _inner(value) for name, value in kwargs.items()}
-        devices = {*_used, *([device.id] if isinstance(device, Device) else [])}
-        if len(devices) > 1:
-            raise ValueError(f"arrays on devices {devices}")
-        return _outer(function(*args, **kwargs), devices.pop() if devices else _current[-1])
+        args = [_inner(x) for x in args]
+        if kwargs:
+            kwargs = {name: _inner(value) for name, value in kwargs.items()}
+        if isinstance(device, Device):
+            _used.append(device.id)
+        place = _used[0] if _used else _current[-1]
+        if _used.count(place) != len(_used):
+            raise ValueError(f"arrays on devices {set(_used)}")
+        return _outer(function(*args, **kwargs), place)
 
     return run
 
@@ -87,7 +99,7 @@ class ndarray:
     __array_ufunc__ = None
 
     def __init__(self, a, device=0):
-        self._a, self.device = a, Device(device)
+        self._a, self.device = a, _device(device)
 
     def __array__(self, *args, **kwargs):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
@@ -102,8 +114,7 @@ class ndarray:
     def __iter__(self):
         return iter([self[i] for i in range(len(self))])
 
-    def __getitem__(self, index):
-        return _of(lambda a, i: a[i])(self, index)
+    __getitem__ = _of(operator.getitem)
 
     def __setitem__(self, index, value):
         self._a[_inner(index)] = _inner(value)
@@ -145,12 +156,12 @@ for _name in [
     "view",
     "dot",
 ]:
-    setattr(ndarray, _name, (lambda name: lambda self, *args, **kwargs: _of(getattr(np.ndarray, name))(self, *args, **kwargs))(_name))
+    setattr(ndarray, _name, _of(getattr(np.ndarray, _name)))
 for _name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "item", "tolist"):
     setattr(ndarray, _name, _waits(_name))
 _OPERATORS = "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul and rand or ror xor rxor"
 for _name in (*_OPERATORS.split(), *["eq", "ne", "lt", "le", "gt", "ge", "neg", "abs", "invert", "lshift", "rshift"]):
-    setattr(ndarray, f"__{_name}__", (lambda name: lambda *args: _of(getattr(np.ndarray, name))(*args))(f"__{_name}__"))
+    setattr(ndarray, f"__{_name}__", _of(getattr(np.ndarray, f"__{_name}__")))
 for _name in ["add", "sub", "mul", "truediv", "floordiv", "pow", "and", "or", "xor"]:
 
     def _in_place(self, other, name=f"__i{_name}__"):
@@ -171,9 +182,11 @@ class Namespace(types.ModuleType):
     def __getattr__(self, name):
         found = getattr(self._module, name)
         if isinstance(found, types.ModuleType):
-            return Namespace(found)
-        plain = isinstance(found, type) or not callable(found) or name in ("isdtype", "finfo", "iinfo", "result_type")
-        return found if plain else _of(found)
+            found = Namespace(found)
+        elif not isinstance(found, type) and callable(found) and name not in ("isdtype", "finfo", "iinfo", "result_type"):
+            found = _of(found)
+        vars(self)[name] = found
+        return found
 
 
 def _asarray(x, dtype=None, *, order=None, device=None, copy=None):

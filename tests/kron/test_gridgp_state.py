@@ -29,20 +29,26 @@ def same(got, expected):
     return all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
+@functools.cache
+def is_of_grids(file):
+    return Path(file).stem.startswith("grid")
+
+
 class Interrupted:
-    """KeyboardInterrupt at the given line of those that run in this package's files for ``GridGP``, none if there are fewer."""
+    """KeyboardInterrupt at the given line of those that run in this package's files for ``GridGP``, none if there are fewer. ``lines``:
+    those that ran."""
 
     def __init__(self, at):
-        self.left, self.raised = at, False
+        self.at, self.lines, self.raised = at, [], False
 
     def __call__(self, frame, event, arg):
-        if not Path(frame.f_code.co_filename).stem.startswith("grid"):
+        if not is_of_grids(frame.f_code.co_filename):
             return None
         if event == "line" and not self.raised:
-            self.left -= 1
-            if self.left < 0:
+            if len(self.lines) == self.at:
                 self.raised = True
                 raise KeyboardInterrupt
+            self.lines.append((frame.f_code.co_filename, frame.f_lineno))
         return self
 
     def __enter__(self):
@@ -56,15 +62,18 @@ class Interrupted:
 
 @pytest.mark.parametrize("learns", [False, True])
 def test_an_interrupted_fit_leaves_the_old_one(rng, learns):
-    """At every other line of it, or at a fifth of them."""
+    """At each of its lines, the last time that it runs, and without a search the first time too."""
     p, q = Problem(rng, (4, 3)), Problem(rng, (3, 5))
     steps = lambda objective, theta, bounds: (theta - 1e-3 * objective(theta)[1], 0.0)  # noqa: E731
     options = {"optimizer": steps if learns else None, "mean": "linear"}
     gp, X = p.fitted(**options), rng.uniform(0, 1, (3, 2))
     old, new = everything(gp, X), everything(p.model(**options).fit(q.axes, q.Y, q.mask), X)
-    outcomes, at = [], 0
-    while not outcomes or outcomes[-1] != "done":
-        gp.fit(p.axes, p.Y, p.mask)
+    with Interrupted(math.inf) as whole:
+        p.model(**options).fit(q.axes, q.Y, q.mask)
+    last = {line: at for at, line in enumerate(whole.lines)}
+    first_of = {line: at for at, line in reversed(list(enumerate(whole.lines)))}
+    outcomes = []
+    for at in sorted({*last.values(), *([] if learns else first_of.values()), len(whole.lines)}):
         fresh = p.model(**options)
         with Interrupted(at) as first:
             fresh.fit(q.axes, q.Y, q.mask)
@@ -76,8 +85,10 @@ def test_an_interrupted_fit_leaves_the_old_one(rng, learns):
             assert not [name for name in vars(fresh) if name.endswith("_")]
             with pytest.raises(ValueError, match="not fitted"):
                 fresh.predict(X)
+        else:
+            gp.fit(p.axes, p.Y, p.mask)
         outcomes.append("done" if not first.raised else "new" if is_new else "old")
-        at += 5 if learns else 2
+    assert outcomes[-1] == "done"
     assert outcomes.count("old") > 40
     assert outcomes.count("new") <= 1  # the line that returns
 

@@ -153,7 +153,7 @@ def moved(change, options):
 def problem(name, rng, dtype="float64"):
     boundary, X, options = DOMAINS[name](rng)
     convert = lambda a: a.astype(dtype) if a.dtype == np.float64 else a  # noqa: E731
-    return boundary, X.astype(dtype), {"walks": 4, "rng": 5, "max_steps": 60, **moved(convert, options)}
+    return boundary, X.astype(dtype), {"walks": 4, "rng": 5, "max_steps": 40, **moved(convert, options)}
 
 
 def is_linear(name):

@@ -199,5 +199,5 @@ def test_functions_are_asked_in_the_domain(what, array, backend):
         }[what]  # fmt: skip
         more = {**more, "source": None if what == "exterior" else known("f"), "backend": "array" if array else backend}
         X = boundary._centre[0] + boundary._extent[0] * np.random.default_rng(3).uniform(-0.6, 0.6, (37, boundary.dimension))
-        wos.solve(boundary, X, dirichlet=known("g"), walks=20, rng=1, **more)
+        wos.solve(boundary, X, dirichlet=known("g"), walks=6, rng=1, **more)
         assert asked >= {"g"} | ({"f"} if what != "exterior" else set())

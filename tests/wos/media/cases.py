@@ -48,14 +48,17 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
         walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
         instance, point = options.get("first_instance", 0), options.get("first_point", 0)
         start = np.zeros((B, N, d))
-        for b, n in np.ndindex(B, N):
+        for b in range(B):
             rows_of_b = [None if x is None else oracle.row_of(x, b) for x in (diffusion, screening)]
             medium = oracle.Medium((a, s), rows_of_b, frame[b])
+            pending = np.ones(N, bool)
             for _ in range(TRIES):  # a walk depends on the number of its point: each is drawn until it is clear
-                start[b, n] = disc_points(rng, 1, 0.9, d)[0]
-                bound_here = bounds[b, 0] * frame[b, d] ** 2
-                given = start[b, n : n + 1], epsilon, None, medium, bound_here, instance + b, key, *walked, point + n
-                if isinstance(rng, ShapesOnly) or oracle.through(*given)["margin"].min() > CLEAR:
+                start[b, pending] = disc_points(rng, pending.sum(), 0.9, d)
+                run = epsilon, None, medium, bounds[b, 0] * frame[b, d] ** 2, instance + b, key, *walked, point
+                if not isinstance(rng, ShapesOnly):
+                    margin = oracle.through(np.where(pending[:, None], start[b], np.nan), *run)["margin"]
+                    pending &= margin.min(axis=1) <= CLEAR
+                if isinstance(rng, ShapesOnly) or not pending.any():
                     break
             else:  # no place is: another medium
                 return make(rng)

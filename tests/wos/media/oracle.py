@@ -3,7 +3,7 @@
 import numpy as np
 
 from wos.walk.oracle import closest, nodes, row_of, values
-from wos.walk.replay import _uniform, _unit, greens, philox, sphere_weights
+from wos.walk.replay import _uniform, _unit, greens, philox, remembered, sphere_weights
 
 # the second derivative from values at -4 to 4 steps
 STENCIL = np.array([-9, 128, -1008, 8064, -14350, 8064, -1008, 128, -9], np.longdouble) / 5040
@@ -48,6 +48,13 @@ class Medium:
 def through(start, epsilon, segs, medium, bound, instance, key, first_walk, walks, max_steps, gradient=False, first_point=0):
     """Of walks (N, walks): a dict of ends, their weights, segments, places, source points, the first ball of a pair, steps, which were cut
     off, jumps beyond the bound, and how near a decision was to another one."""
+    of_medium = medium.kinds, medium.rows, medium.frame
+    return _through(start, epsilon, segs, *of_medium, bound, instance, key, first_walk, walks, max_steps, gradient, first_point)
+
+
+@remembered
+def _through(start, epsilon, segs, kinds, rows, frame, bound, instance, key, first_walk, walks, max_steps, gradient, first_point):
+    medium = Medium(kinds, rows, frame)
     N, d = start.shape
     key %= 2**64
     point, walk = np.meshgrid(first_point + np.arange(N), first_walk + np.arange(walks), indexing="ij")

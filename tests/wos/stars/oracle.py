@@ -6,7 +6,7 @@ from scipy.special import iv, kv
 
 from wos.query.oracle import on_segment, on_triangle
 from wos.walk.oracle import nodes, row_of, values
-from wos.walk.replay import _uniform, _unit, greens, philox, sphere_weights
+from wos.walk.replay import _uniform, _unit, greens, philox, remembered, sphere_weights
 
 TAU = 2 * np.pi
 
@@ -294,6 +294,9 @@ class Walk:
         return z, weight[1:], plain / area + (1 - plain) / (TAU * reach * rho) if inside else 0
 
 
+_walk = remembered(Walk, most=4096)
+
+
 def of_instance(table, first, b):
     b = b if len(first) > 2 else 0
     return table[first[b] : first[b + 1]]
@@ -302,7 +305,7 @@ def of_instance(table, first, b):
 def walked(start, frame, arrays, b, n, w, seed, max_steps, pairs, endless, screening, wanted, first_instance=0, first_point=0):
     tables = [of_instance(arrays[i], arrays[i + 1], b) for i in (0, 2, 4)]
     counter = (w, first_point + n, first_instance + b)
-    return Walk(tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted)
+    return _walk(tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted)
 
 
 def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet=None, source=None, neumann=None, robin=None, *,

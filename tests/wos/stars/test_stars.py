@@ -124,13 +124,13 @@ def from_absorbing(name, X):
 
 
 def sizes(name, backend, pairs):
-    """(points, walks)"""
+    """(points, walks): a bias of all points shows from 1.9 %, 2.7 % or, of slow walks, 6 % of a walk's spread on."""
     slow = "robin" in name or name in ("ring", "fine")
     if not NATIVE or backend == "numba":
         return (5 if slow else 20), 256
     if PROBLEMS[name][0].dimension == 3 or pairs:
-        return (40, 512) if slow else (100, 1024)
-    return (100, 256) if slow else (200, 2048)
+        return (40, 256) if slow else (100, 512)
+    return (100, 128) if slow else (100, 1024)
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -166,7 +166,7 @@ def test_close_to_walls(rng):
     boundary, options, u = PROBLEMS["rectangle"]
     for away in (1e-3, 1e-2):
         X = np.stack([rng.uniform(0.2, 0.8, 40), np.full(40, away)], axis=1)
-        r = wos.solve(boundary, X, walks=2048, epsilon=EPSILON, gradient=True, rng=seed(rng), **options)
+        r = wos.solve(boundary, X, walks=1024, epsilon=EPSILON, gradient=True, rng=seed(rng), **options)
         for i in range(2):
             assert gates(r.grad[:, i], r.grad_stderr[:, i], slope(u, X)[:, i], spread=False) == []
         assert gates(r.value, r.stderr, u(X), spread=False) == []
@@ -198,7 +198,7 @@ def test_sides_in_many_pieces(rng):
     X[:100, 0], X[100:, 1] = rng.uniform(0.3, 1, 100), rng.uniform(0.1, 0.6, 100)
     h = PROBLEMS["rectangle"][1]["neumann"][1]
     r = wos.solve(
-        wos.Polygon(ring), X @ turn.T, dirichlet=lambda Y: wave(Y @ turn), neumann=(np.arange(36) < 27, lambda Y: h(Y @ turn)), walks=2048,
+        wos.Polygon(ring), X @ turn.T, dirichlet=lambda Y: wave(Y @ turn), neumann=(np.arange(36) < 27, lambda Y: h(Y @ turn)), walks=512,
         epsilon=EPSILON, max_steps=20000, rng=seed(rng),
     )  # fmt: skip
     assert (r.n_walks > 0).all()  # on the wall, or within epsilon outside

@@ -51,14 +51,14 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False,
         ends, first = (rng.uniform(0.5, 1.0, (1, d)), np.array([0, 1])) if box else (None, None)
         walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
         instance, point = options.get("first_instance", 0), options.get("first_point", 0)
-        for b in range(B):
-            for n in range(N):  # a walk depends on the number of its point: each is drawn until it is clear
-                clear = False
-                while not clear:
-                    start[b, n] = ends[0] * rng.uniform(-0.9, 0.9, d) if box else oracle.disc_points(rng, 1, 0.9, d)[0]
-                    scaled = screening * frame[b, d] ** 2
-                    given = start[b, : n + 1], epsilon, ends, instance + b, seed, *walked, scaled, point
-                    clear = isinstance(rng, ShapesOnly) or oracle.paths(*given)[-1][n].min() > CLEAR
+        pending = np.ones((B, N), bool)
+        while pending.any():  # a walk depends on the number of its point: each is drawn until it is clear
+            for b, n in np.argwhere(pending):
+                start[b, n] = ends[0] * rng.uniform(-0.9, 0.9, d) if box else oracle.disc_points(rng, 1, 0.9, d)[0]
+            if isinstance(rng, ShapesOnly):
+                break
+            run = frame[:, -1], ends, instance, seed, *walked, screening * frame[:, d] ** 2, point
+            pending &= oracle.paths_of_all(np.where(pending[..., None], start, np.nan), *run)[-1].min(axis=-1) <= CLEAR
         start[:, :outside] = np.nan
         inputs = [start, frame, ends, first, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame)]
         return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}

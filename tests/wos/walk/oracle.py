@@ -131,7 +131,7 @@ def values(kind, p, X, segment, place, frame):
         bells = p.reshape(-1, X.shape[-1] + 2)
         return gaussians(X, bells[:, 0], bells[:, 1:-1], 1 / np.sqrt(bells[:, -1]))
     pairs = p.reshape(-1, 2)[segment]
-    return (pairs[:, 0] * (1 - place) + pairs[:, 1] * place).reshape(X.shape[:-1])
+    return (pairs[..., 0] * (1 - place) + pairs[..., 1] * place).reshape(X.shape[:-1])
 
 
 def nodes(first, walks):
@@ -147,6 +147,29 @@ def nodes(first, walks):
     return cut(0, 1 << (first + walks).bit_length())
 
 
+def paths_of_all(start, epsilon, segs, first_instance, seed, first_walk, walks, max_steps, gradient, screening, first_point):
+    """``paths`` of all points of all instances (B, N, d) in the same domain; ``epsilon`` and ``screening``: (B,)."""
+    B, N, d = start.shape
+    each = lambda x: np.repeat(x, N)[:, None]  # noqa: E731
+    found = paths(
+        start.reshape(-1, d), each(epsilon), segs, each(first_instance + np.arange(B)), seed, first_walk, walks, max_steps, gradient,
+        each(screening), np.tile(first_point + np.arange(N), B),
+    )  # fmt: skip
+    return _reshaped(found, (B, N))
+
+
+def _reshaped(x, shape):
+    if isinstance(x, (list, tuple)):
+        return [_reshaped(item, shape) for item in x]
+    return x if x is None else x.reshape(*shape, *x.shape[1:])
+
+
+def _of(found, b):
+    if isinstance(found, (list, tuple)):
+        return [_of(item, b) for item in found]
+    return found if found is None else found[b]
+
+
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
          first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, nrhs=1):  # fmt: skip
     """Right-hand side b nrhs + k of instance b has the walks of b, whatever k is."""
@@ -155,24 +178,17 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
     cut = nodes(first_walk // group, walks // group)
     mean, m2 = np.full((B * nrhs, N, len(cut), channels), np.nan), np.full((B * nrhs, N, len(cut), channels), np.nan)
     counts = np.zeros((B * nrhs, N, 3), np.int64)
+    rate, rest = screening * frame[:, -2] ** 2, (seed, first_walk, walks, max_steps, gradient)
+    together = first is None or len(first) == 2
+    found = paths_of_all(start, frame[:, -1], ends, first_instance, *rest, rate, first_point) if together else None
     for side in range(B * nrhs):
         b = side // nrhs
-        which = None if first is None else (b if len(first) > 2 else 0)
-        segs = None if ends is None else ends[first[which] : first[which + 1]]
         extent = frame[b, -2]
-        x, left, segment, place, events, entry, steps, truncated, _ = paths(
-            start[b],
-            frame[b, -1],
-            segs,
-            first_instance + b,
-            seed,
-            first_walk,
-            walks,
-            max_steps,
-            gradient,
-            screening * extent**2,
-            first_point,
-        )
+        if together:
+            of_b = _of(found, b)
+        else:
+            of_b = paths(start[b], frame[b, -1], ends[first[b] : first[b + 1]], first_instance + b, *rest, rate[b], first_point)
+        x, left, segment, place, events, entry, steps, truncated, _ = of_b
         row = dirichlet[side if len(dirichlet) > 1 else 0]
         if dirichlet_kind == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]

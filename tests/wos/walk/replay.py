@@ -6,6 +6,26 @@ from scipy.special import gamma, iv, kv
 from wos.query.oracle import is_box
 
 
+def remembered(function, most=64):
+    """Keep the latest answers, to be read only: a case looks for points with the walks that its oracle replays, and data change none."""
+    answers = {}
+
+    def key(x):
+        if isinstance(x, np.ndarray):
+            return x.shape, x.dtype.str, x.tobytes()
+        return tuple(map(key, x)) if isinstance(x, (list, tuple)) else x
+
+    def run(*args):
+        at = key(args)
+        if at not in answers:
+            while len(answers) >= most:
+                del answers[next(iter(answers))]
+            answers[at] = function(*args)
+        return answers[at]
+
+    return run
+
+
 def closest(segs, X):
     """Distance, segment, place on it, closest point: every segment is asked."""
     a, e = segs[:, :2], segs[:, 2:] - segs[:, :2]
@@ -87,7 +107,7 @@ def onto_box(half, x):
 def greens(d, r, R, screening):
     """The Green's function of a ball of radius R with its pole at the centre, and how fast it changes where the centre moves towards r."""
     nu = d / 2 - 1
-    if screening == 0:
+    if not np.any(screening):
         area = 2 * np.pi ** (d / 2) / gamma(d / 2)
         g = np.log(R / r) / (2 * np.pi) if d == 2 else (r ** (2 - d) - R ** (2 - d)) / ((d - 2) * area)
         return g, (r**-d - R**-d) * r / area
@@ -99,7 +119,7 @@ def greens(d, r, R, screening):
 
 def sphere_weights(d, R, screening):
     """What the mean over the sphere counts in the value at its centre, and that of u n in the gradient."""
-    if screening == 0:
+    if not np.any(screening):
         return np.ones_like(R), d / R
     z = R * np.sqrt(screening)
     value = (z / 2) ** (d / 2 - 1) / (gamma(d / 2) * iv(d / 2 - 1, z))
@@ -107,13 +127,16 @@ def sphere_weights(d, R, screening):
     return value, slope
 
 
+@remembered
 def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
     """Of walks (N, walks): ends, their weights, segments, places, source points (a list of points, weights), the first ball, steps, which
     were cut off, how near a step came to epsilon. The first ball, with ``gradient``: weights in value and gradient (1 + d) of what comes
-    after it and of its own source, and that source's point."""
+    after it and of its own source, and that source's point. ``epsilon``, ``instance`` and ``screening``: one for all, or (N, 1);
+    ``first_point``: or the number of each point."""
     N, d = start.shape
     seed %= 2**64
-    point, walk = np.meshgrid(first_point + np.arange(N), first_walk + np.arange(walks), indexing="ij")
+    numbers = first_point if np.ndim(first_point) else first_point + np.arange(N)
+    point, walk = np.meshgrid(numbers, first_walk + np.arange(walks), indexing="ij")
     x = np.repeat(start[:, None], walks, axis=1)
     steps, margin = np.zeros((N, walks), int), np.full((N, walks), np.inf)
     cut = np.zeros((N, walks), bool)
@@ -132,7 +155,7 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
         alive &= ~ends
         if not alive.any():
             break
-        if screening:
+        if np.any(screening):
             radius = np.minimum(radius, 2 / np.sqrt(screening))
         sharing = 4 if d == 2 else 2 if d == 3 else 1
         if step % sharing == 0:
@@ -167,7 +190,7 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
             entry = along, source, y
         else:
             events.append((y, np.where(alive, left * weight * g, 0)))
-            if screening:
+            if np.any(screening):
                 left = np.where(alive, left * of_sphere, left)
                 w = philox((np.full_like(point, (3 << 28) + step), walk, point, np.full_like(point, instance)), seed)
                 left = np.where(alive & (left < 0.125), np.where(_uniform(w[0]) * 0.125 < left, 0.125, 0), left)
@@ -180,5 +203,5 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
         x = onto_box(segs[0], x)
     else:
         _, segment, place, at = closest(segs, np.nan_to_num(x.reshape(-1, d)))
-        x = np.where(np.isnan(x), np.nan, at.reshape(x.shape))
+        x, segment, place = np.where(np.isnan(x), np.nan, at.reshape(x.shape)), segment.reshape(N, walks), place.reshape(N, walks)
     return x, left, segment, place, events, entry, steps, cut, margin

@@ -155,8 +155,9 @@ FUNCTIONS = {
 @pytest.mark.parametrize("where", ["dirichlet", "source"])
 def test_walks_of_other_functions_are_not_merged(name, where):
     make = FUNCTIONS[name]
-    whole = solve(walks=16, **{where: make(2)})
-    first, same, other = (solve(at, **{where: make(scale)}) for at, scale in ((0, 2), (8, 2), (8, 3)))
+    two, again, three = (make(scale) for scale in (2, 2, 3))
+    whole = solve(walks=16, **{where: two})
+    first, same, other = solve(**{where: two}), solve(8, **{where: again}), solve(8, **{where: three})
     np.testing.assert_array_equal(first.merge(same).value, whole.value)
     for a, b in ((first, other), (other, first)):
         with pytest.raises(ValueError, match=rf"merge: the two results are of different problems: they differ in {where}$"):

@@ -54,7 +54,7 @@ def threads():
         yield pool
 
 
-RULES = {"walks": {"walks": 46}, "tolerance": {"walks": 8, "atol": 0.1, "max_walks": 46}}
+RULES = {"walks": {"walks": 26}, "tolerance": {"walks": 8, "atol": 0.1, "max_walks": 26}}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -65,7 +65,7 @@ def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatc
     X[..., :1, :] = 7.0 if "exterior" not in options else 0.1  # beyond
     run = {**options, "gradient": name in ("fourier", "walls", "media"), "epsilon": 1e-2, "walk_offset": 6, **RULES[rule]}
     whole = wos.solve(boundary, X, **run)
-    more = whole.resume(18)
+    more = whole.resume(10)
     tasks = set()
     for walks, instances in ((2**20, 64), (4, 64), (16, 2), (64, 1), (128, 3)):
         monkeypatch.setattr(draw, "PART_WALKS", walks)
@@ -75,8 +75,8 @@ def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatc
         executor = Pickled()
         same(wos.solve(boundary, X, progress=lambda *at: None, **run), whole)
         same(wos.solve(boundary, X, executor=executor, **run), whole)
-        same(whole.resume(18, progress=lambda *at: None), more)
-        same(whole.resume(18, executor=executor), more)
+        same(whole.resume(10, progress=lambda *at: None), more)
+        same(whole.resume(10, executor=executor), more)
         tasks.add(len(executor.tasks))
     assert len(tasks) > 2
 
