@@ -151,8 +151,14 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("where", ["dirichlet", "source"])
+PLACES = [
+    pytest.param(name, where, marks=pytest.mark.slow if (name, where) == ("njit of njit", "source") else ())
+    for name in FUNCTIONS
+    for where in ("dirichlet", "source")
+]
+
+
+@pytest.mark.parametrize(("name", "where"), PLACES)
 def test_walks_of_other_functions_are_not_merged(name, where):
     make = FUNCTIONS[name]
     two, again, three = (make(scale) for scale in (2, 2, 3))
