@@ -86,7 +86,7 @@ def _in_polygon(B, N, g, a, **options):
 CASES = [
     Case("media", "numbers", _medium(1, 3, "fourier", "gaussians", "number", "number")),
     Case("media", "screening", _medium(1, 3, "number", "number", "none", "gaussians")),
-    Case("media", "polynomial", _medium(2, 2, "fourier", "gaussians", "polynomial", "none", rows=2, bound=2.0)),
+    Case("media", "polynomial", _medium(2, 2, "fourier", "gaussians", "polynomial", "none", rows=2, walks=4, bound=2.0)),
     Case("media", "gaussians", _medium(2, 2, "gaussians", "fourier", "gaussians", "number", walks=5)),
     Case("media", "grid", _medium(2, 2, "fourier", "polynomial", "grid", "grid", rows=2)),
     Case("media", "no-bound", _medium(1, 3, "fourier", "number", "number", "none", bound=0.0)),
