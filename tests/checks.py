@@ -22,7 +22,7 @@ from case import (
 
 
 def call_oracle(family, case, arguments, keywords):
-    """The oracle's answer to a call, from the numbers that the op sees."""
+    """The oracle's result for the arguments of a call."""
     return oracle_of(family, case)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
 
 
@@ -32,8 +32,8 @@ def check_value(family, case, arguments, keywords, precision, backend=None):
 
 
 def compare_value(family, case, arguments, keywords, precision, backend=None, steps=1, expected=None):
-    """The op's answer against ``expected``, by default the oracle's; returns the call and what was expected. ``steps``: of a recurrence
-    that nothing else comes into, each of which rounds."""
+    """Compare the op's result with ``expected``, by default the oracle's; return the call and ``expected``. ``steps``: the length of a
+    recurrence without input, each step of which rounds."""
     function = call_of(family, case)
 
     def run():
@@ -66,7 +66,7 @@ def type_of(value, double):
 
 def check_gradient(family, case, arguments, keywords, rng, precision, backend=None, value=None):
     """<grad, J v> from central differences of the oracle against sum_i <vjp_i, v_i>, for one random v in every argument at once. Returns
-    the call of the adjoint, so that it can be timed. ``value``: the oracle's answer, where it is known."""
+    the call of the adjoint, so that it can be timed. ``value``: the oracle's result, if known."""
     op, oracle = op_of(family, case.op), oracle_of(family, case)
     inputs, keywords = adjoint_arguments(op, arguments, keywords)
 
@@ -113,7 +113,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     gradients = run_adjoint()
     present = [(x, v) for x, v in zip(inputs, directions) if v is not None]
     assert len(gradients) == len(present)
-    if precise:  # one quotient will do: its error is 1e-18 of the third derivative, that of rounding 1e-10
+    if precise:  # one quotient is enough: it is off by 1e-18 times the third derivative, and by 1e-10 from rounding
         single = double = change = quotients(1e-9)
     else:
         single, double = quotients(1e-6), quotients(2e-6)
@@ -137,7 +137,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
 
 
 def check_against(reference, family, case, arguments, keywords, rng, precision):
-    """Value and gradients against those of the backend ``reference``, which computes in double precision from the same numbers."""
+    """Compare value and gradients with those that the backend ``reference`` computes from the same numbers in double precision."""
     op = op_of(family, case.op)
     inputs, options = adjoint_arguments(op, arguments, keywords)
     is_wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
@@ -165,8 +165,8 @@ def check_against(reference, family, case, arguments, keywords, rng, precision):
 
 
 def check_numbers(op, got, expected, precision, terms=None):
-    """All arrays of a result or of the gradients, number by number, relative to all of them. ``terms``: a call that returns the sizes of
-    what they are sums of, where these may cancel."""
+    """Compare all arrays of a result or of the gradients, number by number, relative to their norm. ``terms``: a function that returns
+    upper bounds of the terms of sums that may cancel."""
     assert [(x.shape, np.iscomplexobj(x)) for x in got] == [(x.shape, np.iscomplexobj(x)) for x in expected]
     for a, b in zip(got, expected):
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))

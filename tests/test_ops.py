@@ -1,7 +1,7 @@
 """The one suite: every op of every family's table x backend x case, value and gradient in both precisions.
 
-The default backend in double precision is checked against the method's oracle; single precision and the other backends are checked against
-it in turn, number by number. A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a
+The default backend in double precision is compared with the method's oracle; single precision and the other backends are compared with
+that backend, number by number. A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a
 composition; ``-m slow`` the rest.
 """
 

@@ -35,8 +35,7 @@ def is_of_grids(file):
 
 
 class Interrupted:
-    """KeyboardInterrupt at the given line of those that run in this package's files for ``GridGP``, none if there are fewer. ``lines``:
-    those that ran."""
+    """Raise KeyboardInterrupt at the given line of those that run in this package's files for ``GridGP``; ``lines``: those that ran."""
 
     def __init__(self, at):
         self.at, self.lines, self.raised = at, [], False
@@ -62,7 +61,7 @@ class Interrupted:
 
 @pytest.mark.parametrize("learns", [False, True])
 def test_an_interrupted_fit_leaves_the_old_one(rng, learns):
-    """At each of its lines, the last time that it runs, and without a search the first time too."""
+    """Interrupt a fit at the last run of each of its lines, and without a search at the first run too."""
     p, q = Problem(rng, (4, 3)), Problem(rng, (3, 5))
     steps = lambda objective, theta, bounds: (theta - 1e-3 * objective(theta)[1], 0.0)  # noqa: E731
     options = {"optimizer": steps if learns else None, "mean": "linear"}

@@ -68,9 +68,9 @@ def check(boundary, backend, name, X, u, pairs, **options):
 
 
 def sizes(backend, name, boundary):
-    """(points, walks): the loops of the numba backend ask every segment, functions are asked at each step. A bias of all points shows from
-    6 / sqrt(points walks) of the spread of a walk on: 1.5 %, of meshes and fields in space 2.7 %, from four dimensions on 5 %, of functions
-    7 %; what a wrong weight, exit or source does to a walk is a good part of its spread."""
+    """(points, walks): Numba's loops look at every segment, and functions are called at each step. The mean gate finds a bias of
+    6 / sqrt(points walks) standard deviations of a walk: 1.5 %, 2.7 % for meshes and fields in space, 5 % from four dimensions on, and 7 %
+    for functions."""
     if backend == "numba":
         return 30, 128 if name in ("mesh", "box in seven") else 512
     if name == "star":

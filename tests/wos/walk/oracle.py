@@ -148,14 +148,14 @@ def nodes(first, walks):
 
 
 def paths_of_all(start, epsilon, segs, first_instance, seed, first_walk, walks, max_steps, gradient, screening, first_point):
-    """``paths`` of all points of all instances (B, N, d) in the same domain; ``epsilon`` and ``screening``: (B,)."""
+    """``paths`` for all points of all instances (B, N, d) of one domain; ``epsilon`` and ``screening``: (B,)."""
     B, N, d = start.shape
     each = lambda x: np.repeat(x, N)[:, None]  # noqa: E731
-    found = paths(
+    walks_of_points = paths(
         start.reshape(-1, d), each(epsilon), segs, each(first_instance + np.arange(B)), seed, first_walk, walks, max_steps, gradient,
         each(screening), np.tile(first_point + np.arange(N), B),
     )  # fmt: skip
-    return _reshaped(found, (B, N))
+    return _reshaped(walks_of_points, (B, N))
 
 
 def _reshaped(x, shape):
@@ -164,10 +164,10 @@ def _reshaped(x, shape):
     return x if x is None else x.reshape(*shape, *x.shape[1:])
 
 
-def _of(found, b):
-    if isinstance(found, (list, tuple)):
-        return [_of(item, b) for item in found]
-    return found if found is None else found[b]
+def _of_instance(x, b):
+    if isinstance(x, (list, tuple)):
+        return [_of_instance(item, b) for item in x]
+    return x if x is None else x[b]
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
@@ -180,12 +180,12 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
     counts = np.zeros((B * nrhs, N, 3), np.int64)
     rate, rest = screening * frame[:, -2] ** 2, (seed, first_walk, walks, max_steps, gradient)
     together = first is None or len(first) == 2
-    found = paths_of_all(start, frame[:, -1], ends, first_instance, *rest, rate, first_point) if together else None
+    of_all = paths_of_all(start, frame[:, -1], ends, first_instance, *rest, rate, first_point) if together else None
     for side in range(B * nrhs):
         b = side // nrhs
         extent = frame[b, -2]
         if together:
-            of_b = _of(found, b)
+            of_b = _of_instance(of_all, b)
         else:
             of_b = paths(start[b], frame[b, -1], ends[first[b] : first[b + 1]], first_instance + b, *rest, rate[b], first_point)
         x, left, segment, place, events, entry, steps, truncated, _ = of_b

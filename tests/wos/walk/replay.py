@@ -7,7 +7,8 @@ from wos.query.oracle import is_box
 
 
 def remembered(function, most=64):
-    """Keep the latest answers, to be read only: a case looks for points with the walks that its oracle replays, and data change none."""
+    """Cache the ``most`` latest results, which callers must not change. A case draws its points by the walks that its oracle replays, and
+    none of these depends on the data."""
     answers = {}
 
     def key(x):
@@ -131,8 +132,8 @@ def sphere_weights(d, R, screening):
 def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
     """Of walks (N, walks): ends, their weights, segments, places, source points (a list of points, weights), the first ball, steps, which
     were cut off, how near a step came to epsilon. The first ball, with ``gradient``: weights in value and gradient (1 + d) of what comes
-    after it and of its own source, and that source's point. ``epsilon``, ``instance`` and ``screening``: one for all, or (N, 1);
-    ``first_point``: or the number of each point."""
+    after it and of its own source, and that source's point. ``epsilon``, ``instance`` and ``screening``: one value, or (N, 1);
+    ``first_point`` may also be an array with the number of each point."""
     N, d = start.shape
     seed %= 2**64
     numbers = first_point if np.ndim(first_point) else first_point + np.arange(N)
