@@ -1,6 +1,6 @@
-"""A call within a compiled program: written as a string, which travels in the program, and read when XLA first runs it.
+"""A call within a compiled program: a string that is part of the program, and is parsed when XLA first runs it.
 
-The string says all that the call needs, so that a program that was compiled in another process, and kept, is run like one's own.
+The string describes the call completely, so that a cached program from another process runs too.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 from .. import _arrays, _backends
 from .._spec import FAMILIES, Op
 
-Layout = Sequence[tuple[tuple[int, ...], str] | None]  # shape and dtype of every array, None where there is none
+Layout = Sequence[tuple[tuple[int, ...], str] | None]  # shape and dtype of every array, None for absent ones
 
 
-# dtypes, as XLA numbers them
+# XLA's numbers of dtypes
 _NUMBERS = {"bool": 1, "int32": 4, "int64": 5, "float32": 11, "float64": 12, "complex64": 15, "complex128": 18}
 
 
 class Buffer(NamedTuple):
-    """An array of XLA's. ``memory`` is the ctypes array of its bytes, None where there are none."""
+    """An array of XLA. ``memory`` is the type of a ctypes array of its bytes, None if it is empty."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     number: int
-    dims: bytes  # the shape as it lies in memory
+    dims: bytes  # the shape as bytes in memory
     dims_memory: Any
     memory: Any
 
@@ -38,7 +38,7 @@ class Buffer(NamedTuple):
 class Site(NamedTuple):
     arguments: list[Buffer]
     results: list[Buffer]
-    run: Callable[[list[np.ndarray], list[np.ndarray]], None]  # (arguments, results to be filled), those that are there
+    run: Callable[[list[np.ndarray], list[np.ndarray]], None]  # (present arguments, present results to fill)
 
 
 def text_of(op: Op, options: tuple[Any, ...], backend: str | None, num_threads: int, arguments: Layout, results: Layout) -> str:
@@ -57,7 +57,7 @@ def site_of(text: bytes) -> Site:
 
     def run(arrays: list[np.ndarray], outputs: list[np.ndarray]) -> None:
         flat = _placed(given, arrays)
-        for i in narrow:  # int32 is what JAX has without jax_enable_x64
+        for i in narrow:  # JAX has only int32 without jax_enable_x64
             flat[i] = flat[i].astype(np.int64)  # type: ignore[union-attr]
         fill(flat, _placed(wanted, outputs))
 
@@ -73,7 +73,7 @@ def _buffer(entry: Any) -> Buffer | None:
 
 
 def _placed(layout: Sequence[Buffer | None], arrays: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-    """The arrays that are there in their places, None in the others."""
+    """The present arrays at their positions, None at the others."""
     if len(arrays) == len(layout):
         return list(arrays)
     present = iter(arrays)
@@ -81,7 +81,7 @@ def _placed(layout: Sequence[Buffer | None], arrays: Sequence[np.ndarray]) -> li
 
 
 def _filler(op: Op, options: Any, backend: str | None, num_threads: int, given: Sequence[Any], wanted: Sequence[Any]) -> Any:
-    """(flat arrays, flat outputs) -> None: the kernel of the backend, or its composition, which makes its results itself."""
+    """(flat arrays, flat outputs) -> None: the kernel of the backend, or its composition, which allocates its results."""
     name, kernel = _backends.kernel(op, backend)
     extras = (None,) * len(op.extras)
     if name == "array":
