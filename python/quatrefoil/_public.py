@@ -24,8 +24,8 @@ def _functions(thing: Any) -> list[FunctionType]:
     if not isinstance(thing, type):
         return [thing] if isinstance(thing, FunctionType) else []
     members = (m for base in thing.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())
-    found = (getattr(m, "__func__", None) or getattr(m, "fget", None) or m for m in members)
-    return [f for f in found if isinstance(f, FunctionType)]
+    functions = (getattr(m, "__func__", None) or getattr(m, "fget", None) or m for m in members)
+    return [f for f in functions if isinstance(f, FunctionType)]
 
 
 def readable(thing: Any) -> Any:

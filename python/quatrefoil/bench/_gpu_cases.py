@@ -276,7 +276,7 @@ def _kronecker() -> Case:
 
     def by_matmul(s: Size, arrays: Sequence[Any]) -> Any:
         x = arrays[0]
-        for A in arrays[1:]:  # the axis goes to the end, where the next one begins
+        for A in arrays[1:]:  # moves the axis to the end
             x = (A @ x.reshape(s[2], s[0], -1)).transpose(1, 2)
         return x.reshape(s[2], -1)
 
@@ -331,7 +331,7 @@ def _walks() -> Case:
         return wos.solve(wos.Ball([0.0, 0.0], 1.0), arrays[0], dirichlet=wos.Fourier(arrays[1]), walks=WALKS, rng=SEED).value
 
     def loop(s: Size, arrays: Sequence[Any]) -> Any:
-        """All walks at once, until the last of them has ended: each step a dozen calls of torch."""
+        """All walks at once until the last one ends; a step takes a dozen calls of torch."""
         import torch
 
         x = arrays[0].repeat_interleave(WALKS, 0)
@@ -351,7 +351,7 @@ def _walks() -> Case:
         "points",
         inputs,
         run,
-        lambda s, item: Work(s[0] * WALKS * 9.4 * 83, 3 * item * s[0]),  # steps of a walk, instructions of a step
+        lambda s, item: Work(s[0] * WALKS * 9.4 * 83, 3 * item * s[0]),  # steps per walk, instructions per step
         ((5,), (257,), (10_000,)),
         (200_000,),
         (16,),
@@ -363,15 +363,15 @@ def _walks() -> Case:
 
 
 def _check_walks(case: Case, size: Size, arrays: Sequence[Any], result: Any, peer: bool) -> tuple[str, float, float]:
-    """Of small problems of ours the points whose walks are not the host's: one that meets the boundary may end a step earlier or later.
-    Else the error of the mean, in its own standard errors."""
+    """For our small problems the number of points whose walks differ from the host's: a walk near the boundary may end a step earlier or
+    later. Otherwise the error of the mean, in standard errors."""
     X, u = arrays[0].cpu(), result.cpu().double()
     n = len(u)
     if n < 1000 and not peer:
         with _backends.use_backend(_backends.default()):
             host = case.run(size, [X, arrays[1].cpu()]).double()
         other = int(((u - host).abs() > 1e-3).sum())
-        expected = 1e-3 * WALKS * n  # one walk of a thousand
+        expected = 1e-3 * WALKS * n  # one walk in a thousand
         return "points whose walks differ", other, expected + 5 * math.sqrt(expected) + 1
     off = u - (X[:, 0] ** 2 - X[:, 1] ** 2).double()
     return "standard errors of the mean", float(off.mean().abs() / (off.std() / math.sqrt(n))), 5.0

@@ -77,8 +77,8 @@ def torch_peers(functions: Mapping[str, Callable[..., Any]], *arrays: Any) -> di
     """Functions of tensors as peers on these arrays; empty if torch is not installed."""
     if not installed("torch"):
         return {}
-    given = tensors(arrays)
-    return {name: partial(function, *given) for name, function in functions.items()}
+    arguments = tensors(arrays)
+    return {name: partial(function, *arguments) for name, function in functions.items()}
 
 
 def autograd(arrays: Sequence[np.ndarray], grad: np.ndarray, of: int = 0) -> Callable[[Callable[..., Any]], Run]:

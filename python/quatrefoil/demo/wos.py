@@ -168,12 +168,12 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     constant = np.full(len(values), 0.7, np.float32)
     rounding = float(np.abs(ours(constant, X[:FEW]).value / constant[0] - 1).max())
     progress("wos: as many walks by a Numba loop over all segments")
-    none = np.zeros((0, 3), np.float32)
+    no_bells = np.zeros((0, 3), np.float32)
     shell = EPSILON * float(np.linalg.norm(np.ptp(rings[0], axis=0)))
-    brute_force(rings, X[:1], values, none, 1, shell)  # compile
+    brute_force(rings, X[:1], values, no_bells, 1, shell)  # compile
     shares = np.array_split(X[:FEW], get_num_threads())
     with ThreadPoolExecutor(len(shares)) as threads:
-        theirs, _ = seconds(lambda: list(threads.map(lambda share: brute_force(rings, share, values, none, walks, shell), shares)))
+        theirs, _ = seconds(lambda: list(threads.map(lambda share: brute_force(rings, share, values, no_bells, walks, shell), shares)))
     progress(f"wos: walks at all {grid.inside.sum()} points of the finite differences")
     everywhere, exact = grid.points(int(grid.inside.sum()))
     all_time, all_points = seconds(lambda: ours(X=everywhere, error=sizes.error_everywhere))

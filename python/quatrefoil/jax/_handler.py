@@ -55,12 +55,12 @@ _make_error = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
 def _handle(address: int) -> Any:
     """A call from XLA: returns None, or the error that XLA raises."""
-    _, extension, api, _, _, _, _, given, _, arguments, _, _, made, _, results, *_, attributes = _FRAME.at(address)
+    _, extension, api, _, _, _, _, inputs, _, arguments, _, _, outputs, _, results, *_, attributes = _FRAME.at(address)
     try:
         if extension and _EXTENSION.at(extension)[1] == _IS_METADATA:
             return _tell_version(_EXTENSION.at(extension)[3], api)
         site = site_of(ctypes.string_at(*_SPAN.at(_POINTER.at(attributes)[0])))
-        site.run(_arrays(site.arguments, arguments, given), _arrays(site.results, results, made))
+        site.run(_arrays(site.arguments, arguments, inputs), _arrays(site.results, results, outputs))
     except BaseException as error:  # no exception may pass through XLA's frames
         return _error(error, api)
     return None

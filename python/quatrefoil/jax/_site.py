@@ -50,18 +50,20 @@ def site_of(text: bytes) -> Site:
     key, options, backend, num_threads, arguments, results = json.loads(text)
     family, _, name = key.partition(".")
     op = getattr(FAMILIES[family], name)
-    given, wanted = [*map(_buffer, arguments)], [*map(_buffer, results)]
+    sources, targets = [*map(_buffer, arguments)], [*map(_buffer, results)]
     options = tuple(tuple(o) if isinstance(o, list) else o for o in options)
-    fill = _filler(op, options, backend, num_threads, given, wanted)
-    narrow = [i for i, ((_, arg, _, _), a) in enumerate(zip(op.named(given), given)) if a and arg.dtype == "int" and a.dtype != np.int64]
+    fill = _filler(op, options, backend, num_threads, sources, targets)
+    narrow = [
+        i for i, ((_, arg, _, _), a) in enumerate(zip(op.named(sources), sources)) if a and arg.dtype == "int" and a.dtype != np.int64
+    ]
 
     def run(arrays: list[np.ndarray], outputs: list[np.ndarray]) -> None:
-        flat = _placed(given, arrays)
+        flat = _placed(sources, arrays)
         for i in narrow:  # JAX has only int32 without jax_enable_x64
             flat[i] = flat[i].astype(np.int64)  # type: ignore[union-attr]
-        fill(flat, _placed(wanted, outputs))
+        fill(flat, _placed(targets, outputs))
 
-    return Site([a for a in given if a], [r for r in wanted if r], run)
+    return Site([a for a in sources if a], [r for r in targets if r], run)
 
 
 def _buffer(entry: Any) -> Buffer | None:
@@ -80,12 +82,12 @@ def _placed(layout: Sequence[Buffer | None], arrays: Sequence[np.ndarray]) -> li
     return [None if entry is None else next(present) for entry in layout]
 
 
-def _filler(op: Op, options: Any, backend: str | None, num_threads: int, given: Sequence[Any], wanted: Sequence[Any]) -> Any:
+def _filler(op: Op, options: Any, backend: str | None, num_threads: int, sources: Sequence[Any], targets: Sequence[Any]) -> Any:
     """(flat arrays, flat outputs) -> None: the kernel of the backend, or its composition, which allocates its results."""
     name, kernel = _backends.kernel(op, backend)
     extras = (None,) * len(op.extras)
     if name == "array":
-        compose = _backends.composed(op, kernel, "numpy", [r and (r.shape, r.dtype.name) for r in wanted], options)
+        compose = _backends.composed(op, kernel, "numpy", [r and (r.shape, r.dtype.name) for r in targets], options)
 
         def fill_composed(arrays: Any, outputs: Any) -> None:
             for output, result in zip(outputs, compose(arrays, extras)):
@@ -94,8 +96,8 @@ def _filler(op: Op, options: Any, backend: str | None, num_threads: int, given: 
 
         return fill_composed
     primal = op.primal
-    whole = op.infer([a and a.shape for a in given], options) if primal else None
-    stretched = [i for i, r in enumerate(wanted) if r and whole and r.shape != whole[i]]  # gradients of what was broadcast
+    whole = op.infer([a and a.shape for a in sources], options) if primal else None
+    stretched = [i for i, r in enumerate(targets) if r and whole and r.shape != whole[i]]  # gradients of broadcast arguments
 
     def fill(arrays: Any, outputs: Any) -> None:
         filled = outputs

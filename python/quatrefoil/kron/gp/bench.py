@@ -73,9 +73,9 @@ def _linear_operator(factors: Sequence[np.ndarray], y: np.ndarray) -> dict[str, 
     target = torch.from_numpy(y)
 
     def run() -> float:
-        given = [torch.from_numpy(f).requires_grad_() for f in factors]
+        leaves = [torch.from_numpy(f).requires_grad_() for f in factors]
         noise = torch.tensor([NOISE], dtype=torch.float64, requires_grad=True)
-        K = KroneckerProductLinearOperator(*[DenseLinearOperator(f) for f in given])
+        K = KroneckerProductLinearOperator(*[DenseLinearOperator(f) for f in leaves])
         C = K + ConstantDiagLinearOperator(noise, diag_shape=y.size)
         fit, logdet = C.inv_quad_logdet(target[:, None], logdet=True)
         nll = (fit + logdet + y.size * math.log(2 * math.pi)) / 2

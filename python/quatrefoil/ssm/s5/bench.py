@@ -1,4 +1,4 @@
-"""S5 against JAX's associative scan and a log-step scan in torch, as one writes them and with the products made real, and Numba."""
+"""S5 against JAX's associative scan and a log-step scan in torch, with complex products as usual and as real ones, and Numba."""
 
 from __future__ import annotations
 
