@@ -163,13 +163,13 @@ def test_what_is_written_in_place_is_refused(rng):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_functions_that_are_no_ops(name):
-    """Traced like an op, or an error that says what to give instead."""
+    """Traced like an op, or an error that says what to pass instead."""
     call = CALLS[name]
     expected = arrays(call(lambda x: x))
     try:
         got = arrays(call(lambda x: mapped(np.ndarray, jnp.asarray, x)))
     except TypeError as error:
-        if not re.search(r"is a JAX array, which (this function does not take; give numpy\.asarray|is immutable)", str(error)):
+        if not re.search(r"is a JAX array, which (this function does not take; pass numpy\.asarray|is immutable)", str(error)):
             raise
     else:
         for g, e in zip(got, expected, strict=True):
