@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._spec import Op
 from ._problem import Work
@@ -29,20 +29,24 @@ class Draw:
         return self.torch.complex(real, imag)
 
 
+class Sizes(NamedTuple):
+    checked: tuple[Size, Size, Size]  # sizes whose values are checked: small and odd, no multiple of a tile, large
+    timed: Size
+    dry: Size
+
+
 @dataclass(frozen=True)
 class Case:
     """``rows``: the arguments with the first axis of the result, so that the last rows of a large problem can be checked alone.
-    ``checked``: sizes whose values are checked: small and odd, no multiple of a tile, large. ``check`` replaces the comparison with
-    float64: (case, size, inputs, result, peer=whether it is a peer's) -> name of the measure, its value, its limit."""
+    ``check`` replaces the comparison with float64: (case, size, inputs, result, peer=whether it is a peer's) -> name of the measure, its
+    value, its limit."""
 
     op: Op
     names: str
     inputs: Callable[[Draw, Size], list[Any]]
     run: Callable[..., Any]  # (size, inputs, **out)
     work: Callable[[Size, int], Work]  # (size, bytes per number)
-    checked: tuple[Size, Size, Size]
-    timed: Size
-    dry: Size
+    sizes: Sizes
     rows: tuple[int, ...]
     peers: Mapping[str, Callable[[Size, Sequence[Any]], Any]] = field(default_factory=dict)
     tolerance: float = 1e-5  # in float32, relative to the norm; 1e-12 in float64

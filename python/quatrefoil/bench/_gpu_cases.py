@@ -15,7 +15,7 @@ from ..ssm.kalmanet import bench as kalmanet
 from ..ssm.modes import bench as modes
 from ..ssm.s4d import bench as s4d
 from ..ssm.selective import bench as selective
-from ._gpu_case import Case, Draw, Size
+from ._gpu_case import Case, Draw, Size, Sizes
 from ._problem import Work
 
 
@@ -54,9 +54,7 @@ def _scan() -> Case:
         lambda draw, s: [draw.uniform(0.5, 0.99, *s), draw.normal(*s)],
         lambda s, arrays, **out: ssm.linear_scan(*arrays, **out),
         lambda s, item: Work(2 * math.prod(s), 3 * item * math.prod(s)),
-        ((1, 3, 5), (3, 37, 1025), (4, 256, 8192)),
-        (8, 1536, 16384),
-        (2, 8, 64),
+        Sizes(checked=((1, 3, 5), (3, 37, 1025), (4, 256, 8192)), timed=(8, 1536, 16384), dry=(2, 8, 64)),
         rows=(0, 1),
         peers={"accelerated-scan": upstream("accelerated_scan.warp", "scan")},
         tolerance=1e-4,
@@ -70,9 +68,7 @@ def _short_convolution() -> Case:
         lambda draw, s: [draw.normal(*s), draw.normal(s[1], 4), draw.normal(s[1])],
         lambda s, arrays, **out: ssm.causal_conv1d_fn(*arrays, activation="silu", **out),
         lambda s, item: Work(12 * math.prod(s), 2 * item * math.prod(s)),
-        ((1, 3, 5), (3, 37, 1025), (4, 256, 8192)),
-        (8, 1536, 4096),
-        (2, 8, 64),
+        Sizes(checked=((1, 3, 5), (3, 37, 1025), (4, 256, 8192)), timed=(8, 1536, 4096), dry=(2, 8, 64)),
         rows=(0,),
         peers={
             "torch conv1d": lambda s, arrays: selective.conv_by_torch(*arrays),
@@ -99,9 +95,7 @@ def _vandermonde() -> Case:
         inputs,
         lambda s, arrays, **out: ssm.log_vandermonde(arrays[0], arrays[1], s[2], **out),
         _modes,
-        ((1, 1, 5), (3, 5, 1025), (64, 32, 4096)),
-        (768, 32, 4096),
-        (4, 3, 64),
+        Sizes(checked=((1, 1, 5), (3, 5, 1025), (64, 32, 4096)), timed=(768, 32, 4096), dry=(4, 3, 64)),
         rows=(0, 1),
         peers={"torch, dense": lambda s, arrays: modes.by_torch(arrays[0], arrays[1], s[2])},
     )
@@ -120,9 +114,7 @@ def _kernel() -> Case:
         inputs,
         lambda s, arrays, **out: ssm.s4d_kernel(arrays[0], arrays[1], arrays[2], s[2], **out),
         _modes,
-        ((1, 1, 5), (3, 5, 1025), (64, 32, 4096)),
-        (768, 32, 16384),
-        (4, 3, 64),
+        Sizes(checked=((1, 1, 5), (3, 5, 1025), (64, 32, 4096)), timed=(768, 32, 16384), dry=(4, 3, 64)),
         rows=(0, 1, 2),
         peers={"torch, dense": lambda s, arrays: s4d.exponentials(arrays[0], arrays[1], arrays[2], s[2])},
     )
@@ -143,9 +135,7 @@ def _selective_scan() -> Case:
         inputs,
         lambda s, arrays, **out: ours(*arrays, delta_softplus=True, **out),
         lambda s, item: Work(6 * math.prod(s), (4 * math.prod(s[:3]) + 2 * s[0] * s[2] * s[3]) * item),
-        ((1, 3, 5, 2), (3, 37, 257, 5), (2, 256, 1024, 16)),
-        (8, 1536, 2048, 16),
-        (2, 4, 32, 2),
+        Sizes(checked=((1, 3, 5, 2), (3, 37, 257, 5), (2, 256, 1024, 16)), timed=(8, 1536, 2048, 16), dry=(2, 4, 32, 2)),
         rows=(0, 1, 3, 4, 6),
         peers={
             "mamba-ssm": upstream("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn", delta_softplus=True),
@@ -169,9 +159,7 @@ def _convolution() -> Case:
         lambda draw, s: [draw.normal(*s), draw.normal(*s[1:])],
         lambda s, arrays, **out: ssm.fft_conv(*arrays, **out),
         lambda s, item: convolution.convolution_work((s[0], s[1], s[2]), "float32" if item == 4 else "float64"),
-        ((1, 3, 5), (3, 7, 1025), (2, 64, 8192)),
-        (16, 768, 16384),
-        (2, 4, 64),
+        Sizes(checked=((1, 3, 5), (3, 7, 1025), (2, 64, 8192)), timed=(16, 768, 16384), dry=(2, 4, 64)),
         rows=(0,),
         peers={"torch.fft": torch_fft},
         tolerance=1e-4,
@@ -197,9 +185,7 @@ def _kalmanet() -> Case:
         inputs,
         lambda s, arrays, **out: ssm.gka(*arrays, **out),
         work,
-        ((1, 3, 1, 4), (2, 37, 3, 20), (1, 128, 4, 64)),
-        (1, 1024, 4, 64),
-        (1, 4, 2, 8),
+        Sizes(checked=((1, 3, 1, 4), (2, 37, 3, 20), (1, 128, 4, 64)), timed=(1, 1024, 4, 64), dry=(1, 4, 2, 8)),
         rows=(0, 1, 2, 3, 4, 5),
         peers={"torch, all states": lambda s, arrays: kalmanet.by_torch(kalmanet.chebyshev, *arrays)},
     )
@@ -226,9 +212,7 @@ def _delta_rule() -> Case:
         _delta_inputs,
         lambda s, arrays, **out: ssm.chunk_gated_delta_rule(*arrays, **out)[0],
         work,
-        ((1, 3, 1, 4, 5), (2, 70, 3, 20, 33), (1, 512, 4, 128, 128)),
-        (1, 2048, 16, 128, 128),
-        (1, 64, 2, 8, 8),
+        Sizes(checked=((1, 3, 1, 4, 5), (2, 70, 3, 20, 33), (1, 512, 4, 128, 128)), timed=(1, 2048, 16, 128, 128), dry=(1, 64, 2, 8, 8)),
         rows=(0, 1, 2, 3, 4),
         peers={
             "torch in chunks": lambda s, arrays: delta.by_chunks(delta.triangular, *arrays),
@@ -257,9 +241,7 @@ def _delta_step() -> Case:
         inputs,
         by(ssm),
         lambda s, item: Work(6 * math.prod(s), 2 * item * math.prod(s)),
-        ((1, 1, 1, 4, 5), (3, 1, 2, 20, 33), (2, 1, 4, 128, 128)),
-        (64, 1, 16, 128, 128),
-        (2, 1, 2, 8, 8),
+        Sizes(checked=((1, 1, 1, 4, 5), (3, 1, 2, 20, 33), (2, 1, 4, 128, 128)), timed=(64, 1, 16, 128, 128), dry=(2, 1, 2, 8, 8)),
         rows=(0, 1, 2, 3, 4, 5),
         peers={"torch": lambda s, arrays: delta.step_by_torch(*arrays), "flash-linear-attention": upstream},
         takes_out=False,
@@ -286,9 +268,7 @@ def _kronecker() -> Case:
         inputs,
         lambda s, arrays, **out: kron.matvec(list(arrays[1:]), arrays[0], **out),
         lambda s, item: Work(2 * s[2] * s[1] * s[0] ** (s[1] + 1), 2 * item * s[2] * s[0] ** s[1]),
-        ((3, 2, 1), (7, 3, 5), (16, 4, 16)),
-        (32, 4, 64),
-        (4, 2, 3),
+        Sizes(checked=((3, 2, 1), (7, 3, 5), (16, 4, 16)), timed=(32, 4, 64), dry=(4, 2, 3)),
         rows=(0,),
         peers={"torch.matmul": by_matmul},
         precisions=("float32", "float64"),
@@ -307,9 +287,7 @@ def _tucker() -> Case:
         inputs,
         lambda s, arrays, **out: cheb.tucker_eval(arrays[1], list(arrays[2:]), arrays[0], **out),
         lambda s, item: Work(s[2] * (6 * s[0] * s[1] + 2 * s[1] ** 3), 4 * item * s[2]),
-        ((3, 2, 5), (17, 5, 1031), (64, 10, 100_000)),
-        (64, 10, 2_000_000),
-        (5, 2, 64),
+        Sizes(checked=((3, 2, 5), (17, 5, 1031), (64, 10, 100_000)), timed=(64, 10, 2_000_000), dry=(5, 2, 64)),
         rows=(0,),
         peers={"torch, composed": lambda s, arrays: scattered.by_torch(arrays[1], arrays[2:], arrays[0])},
         precisions=("float32", "float64"),
@@ -352,9 +330,7 @@ def _walks() -> Case:
         inputs,
         run,
         lambda s, item: Work(s[0] * WALKS * 9.4 * 83, 3 * item * s[0]),  # steps per walk, instructions per step
-        ((5,), (257,), (10_000,)),
-        (200_000,),
-        (16,),
+        Sizes(checked=((5,), (257,), (10_000,)), timed=(200_000,), dry=(16,)),
         rows=(0,),
         peers={"torch loop": loop},
         takes_out=False,

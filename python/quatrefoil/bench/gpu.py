@@ -79,12 +79,12 @@ class Run:
             flush=True,
         )
         for case in self.cases:
-            for size in case.checked[: 2 if self.machine.dry else 3]:
+            for size in case.sizes.checked[: 2 if self.machine.dry else 3]:
                 for precision in ("float32", "float64"):
                     self.add(case, size, precision, self.check)
         wrong = {row["op"] for row in self.rows if not row.get("ok", True)}
         for case in self.cases:
-            size = case.dry if self.machine.dry else case.timed
+            size = case.sizes.dry if self.machine.dry else case.sizes.timed
             for precision in case.precisions:
                 self.add(case, size, precision, self.refuse if case.op.key in wrong else self.time)
 
