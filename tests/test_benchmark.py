@@ -208,7 +208,8 @@ def bench(monkeypatch, tmp_path):
         def call(size, given, **out):
             return spoilt(qf.ssm.linear_scan(*given, **out), _backends.chosen() == "array")
 
-        case = dataclasses.replace(_gpu_cases._scan(), run=call, tried=((1, 2, 3), (2, 3, 33), (1, 1, 1)), dry=(2, 3, 8), **changed)
+        sizes = _gpu_cases.Sizes(checked=((1, 2, 3), (2, 3, 33), (1, 1, 1)), timed=(1, 1, 1), dry=(2, 3, 8))
+        case = dataclasses.replace(_gpu_cases._scan(), run=call, sizes=sizes, **changed)
         monkeypatch.setattr(gpu, "cases", lambda: iter([case]))
         code = gpu.main(["ssm"], dry=True, json_file=tmp_path / "rows.json")
         return code, json.loads((tmp_path / "rows.json").read_text())["rows"]

@@ -145,7 +145,7 @@ def test_a_kernel_that_raises_is_an_error_of_xla():
 def test_arrays_elsewhere_are_refused(monkeypatch, rng):
     a, b = scan_arrays(rng, (2, 13))
     monkeypatch.setattr(_arrays, "device", lambda array: "cuda:0")
-    with pytest.raises(TypeError, match=r"ssm.linear_scan: a is on cuda:0, expected JAX arrays on the CPU; give jax.device_put"):
+    with pytest.raises(TypeError, match=r"ssm.linear_scan: a is on cuda:0, expected JAX arrays on the CPU; pass jax.device_put"):
         qf.ssm.linear_scan(a, b)
 
 
@@ -163,13 +163,13 @@ def test_what_is_written_in_place_is_refused(rng):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_functions_that_are_no_ops(name):
-    """Traced like an op, or an error that says what to give instead."""
+    """Traced like an op, or an error that says what to pass instead."""
     call = CALLS[name]
     expected = arrays(call(lambda x: x))
     try:
         got = arrays(call(lambda x: mapped(np.ndarray, jnp.asarray, x)))
     except TypeError as error:
-        if not re.search(r"is a JAX array, which (this function does not take; give numpy\.asarray|is immutable)", str(error)):
+        if not re.search(r"is a JAX array, which (this function does not take; pass numpy\.asarray|is immutable)", str(error)):
             raise
     else:
         for g, e in zip(got, expected, strict=True):
@@ -180,14 +180,14 @@ def test_what_cannot_be_traced_names_itself():
     factors = [jnp.eye(2), jnp.eye(3)]
     with pytest.raises(TypeError, match="progress is a function, which a compiled program of JAX cannot trace"):
         qf.kron.gp_solve(factors, jnp.ones(6), 0.1, progress=print)
-    with pytest.raises(TypeError, match="is traced by JAX, but its numbers are looked at"):
+    with pytest.raises(TypeError, match="is traced by JAX, but its numbers are read"):
         jax.jit(lambda s: qf.kron.gp_nll(factors, jnp.ones(6), 0.1, tol=s))(0.5)
 
 
 def test_constants_have_no_gradient():
     x, weights = jnp.arange(5.0), jnp.ones(2)
     compute = lambda x, w: qf.kron.gsmp_kernel(x, weights=w, means=jnp.ones(2), std=jnp.ones(2)).sum()  # noqa: E731
-    with pytest.raises(NotImplementedError, match=r"there is no gradient in x; give jax.lax.stop_gradient"):
+    with pytest.raises(NotImplementedError, match=r"there is no gradient in x; pass jax.lax.stop_gradient"):
         jax.grad(compute)(x, weights)
     assert jax.grad(compute, 1)(x, weights).shape == (2,)
     assert np.all(jax.grad(lambda x: compute(jax.lax.stop_gradient(x), weights))(x) == 0)

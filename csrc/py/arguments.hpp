@@ -1,4 +1,5 @@
-// The arguments of a kernel's call from Python, taken in their order: arrays in, arrays out, options; each array checked where it is taken.
+// The arguments of a kernel's call from Python in their order: input arrays, output arrays, options. Each array is checked when it is
+// taken.
 #pragma once
 #include <string>
 #include <utility>
@@ -26,7 +27,7 @@ class Arguments : public Fit {
     held_.reserve(arrays);
   }
 
-  // The next argument: C-contiguous, with any strides, or to be written to. What `if`, `like` and `optional` mean: Fit.
+  // The next argument: C-contiguous, with any strides, or an output. Fit explains `if`, `like` and `optional`.
   Fitted input(const char* name, const char* dims) { return array(next<Input>(name), name, dims); }
   Fitted input_if(bool asked, const char* name, const char* dims) { return array_if(asked, next<Input>(name), name, dims); }
   Fitted input_like(const char* name, const char* of) { return like(next<Input>(name), name, of); }
@@ -39,7 +40,7 @@ class Arguments : public Fit {
   Fitted output_like(const char* name, const char* of) { return like(next<Output>(name), name, of); }
   Fitted gradient_of(const char* name) { return gradient(next<Output>(name), name); }
   void no_output(const char* name) { static_cast<void>(output_if(false, name, "")); }
-  // A list of arrays, numbered from 1, and that of their gradients.
+  // A list of arrays, numbered from 1, and the list of their gradients.
   std::vector<Fitted> inputs(const char* name, const char* dims) {
     return list<Input>(name, [&](const View& view, int number) { return array(view, name, dims, number); });
   }
@@ -48,10 +49,10 @@ class Arguments : public Fit {
     return list<Output>(name, [&](const View& view, int number) { return gradient(view, name, number); }, &expected);
   }
 
-  // The next argument, without a look at it.
+  // Skips the next argument unchecked.
   void skip() { take(); }
 
-  // What a caller keeps between calls: an object of that class, made by this extension.
+  // A memo that a caller keeps between calls: an object of that class, created by this extension.
   template <class M>
   const M& memo(const char* name, py::handle given) const {
     if (!py::isinstance<M>(given))
@@ -59,13 +60,13 @@ class Arguments : public Fit {
     return given.cast<const M&>();
   }
 
-  // An argument as it lies there, before it is taken.
+  // The view of an argument before it is taken.
   View peek(std::size_t index) const {
     const py::handle array = index < count_ ? py::handle(given_[index]) : py::none();
     return array.is_none() ? View{} : named([&] { return strided_view(array, "the array"); });
   }
 
-  // f(T()) with T the real type of an array's numbers, the first one's if nothing is said.
+  // f(T()) with T the real type of an array's numbers, by default the first array's.
   template <class F>
   void dispatch(F&& f) const {
     dispatch(peek(0), f);
@@ -78,7 +79,7 @@ class Arguments : public Fit {
   void all_taken() const {
     if (taken_ < count_) refuse_type("expected " + std::to_string(count_ - taken_) + " arguments less");
   }
-  // Runs a kernel when all arrays have been taken.
+  // Runs a kernel after all arrays have been taken.
   template <class Kernel, class Args>
   auto run(Kernel&& kernel, const Args& args) const {
     all_taken();
@@ -86,7 +87,7 @@ class Arguments : public Fit {
   }
 
  private:
-  // What `look` finds; its errors get the function's name.
+  // look(), whose errors get the function's name.
   template <class F>
   auto named(F&& look) const -> decltype(look()) {
     try {
@@ -153,8 +154,8 @@ void call(void (*f32)(Arguments&, Options...), void (*f64)(Arguments&, Options..
 }
 }  // namespace arguments
 
-// Binds m.name(*arrays, *options): f takes the arrays and is called with the options. Errors say family.name. With two instances of f, the
-// precision of the first array chooses between float32 and float64.
+// Binds m.name(*arrays, *options) to f(arguments, options...). Errors name family.name. With two instances of f, the precision of the first
+// array chooses between float32 and float64.
 template <class... Options>
 void define(py::module_& m, const char* name, void (*f32)(Arguments&, Options...), void (*f64)(Arguments&, Options...) = nullptr) {
   const std::string module = py::str(m.attr("__name__")), function = module.substr(module.rfind('.') + 1) + "." + name;

@@ -10,8 +10,8 @@
 namespace quatrefoil {
 namespace {
 
-// The bytes of a signature: per array its type, dtype, shape and, of a tensor, device, contiguity, requires_grad and pending sign or
-// conjugation. Everything that a plan depends on.
+// The bytes of a signature, everything that a plan depends on: per array its type, dtype and shape; per tensor also device, contiguity,
+// requires_grad and pending sign or conjugation.
 class Writer {
  public:
   template <class T>
@@ -66,7 +66,7 @@ void put_tensor(Writer& w, py::handle h, const dlpack::Tensor& t) {
   if (t.dtype.code == dlpack::kComplex) w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_conj)));
 }
 
-// Anything else that has a dtype and a shape, a tensor without memory too: by attributes.
+// Any other object with a dtype and a shape, such as a tensor without memory: by attributes.
 void put_other(Writer& w, py::handle h) {
   w.put(h.attr("dtype").ptr());
   const py::tuple shape = h.attr("shape");
@@ -102,8 +102,8 @@ py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
   return w.bytes();
 }
 
-// The value of a key, null where there is none or, with an error set, where the key has no hash. Without a GIL another thread may empty the
-// dict meanwhile, so that a borrowed value would be nobody's.
+// The value of a key; null if it is missing or, with an error set, if the key has no hash. Without a GIL another thread may empty the dict
+// meanwhile, so that a borrowed value could be freed.
 py::object value_of(PyObject* dict, PyObject* key) {
 #if PY_VERSION_HEX >= 0x030D0000
   PyObject* value = nullptr;
@@ -114,8 +114,7 @@ py::object value_of(PyObject* dict, PyObject* key) {
 #endif
 }
 
-// (plans, planner, op, options, backend, arrays, extras, out, threads): without pybind11's own dispatch, which would cost as much as all
-// of this.
+// (plans, planner, op, options, backend, arrays, extras, out, threads), without pybind11's dispatch, which would double the cost.
 PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
   enum { kPlans, kPlanner, kOp, kOptions, kBackend, kArrays, kExtras, kOut, kThreads, kCount };
   if (count != kCount || !PyDict_Check(given[kPlans]) || !(PyTuple_Check(given[kArrays]) || PyList_Check(given[kArrays]))) {
@@ -130,7 +129,7 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, given[kOptions], given[kBackend], text.ptr()));
   } catch (py::error_already_set& e) {
     const bool is_no_array = e.matches(PyExc_AttributeError) || e.matches(PyExc_TypeError) || e.matches(PyExc_RuntimeError);
-    if (!is_no_array) return e.restore(), nullptr;  // the planner says what it is
+    if (!is_no_array) return e.restore(), nullptr;  // the planner raises the error
   } catch (const py::cast_error&) {                 // a shape whose entries are not integers
   } catch (const py::value_error& e) {
     PyErr_SetString(PyExc_ValueError, e.what());
@@ -144,7 +143,7 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     plan = py::reinterpret_steal<py::object>(wait_at_exit([&] { return PyObject_Vectorcall(given[kPlanner], request, 5, nullptr); }));
     if (!plan) return nullptr;
   }
-  // arrays, extras, out, threads: side by side in what was given
+  // arrays, extras, out, threads are adjacent in `given`
   return wait_at_exit([&] { return PyObject_Vectorcall(plan.ptr(), given + kArrays, kCount - kArrays, nullptr); });
 }
 

@@ -46,7 +46,7 @@ View tensor_view(const dlpack::Tensor& t, const char* name) {
 View tensor_view(py::handle h, const char* name) {
   if (const dlpack::Tensor* seen = dlpack::Seen::find(h.ptr())) return tensor_view(*seen, name);
   const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
-  if (!api) {  // an older torch: a NumPy view of the same memory
+  if (!api) {  // older torch: a NumPy view of the same memory
     if (!py::hasattr(h, "detach")) refuse(name, "expected a NumPy array or a torch tensor");
     return numpy_view(h.attr("detach")().attr("numpy")().cast<py::array>(), name);
   }
@@ -60,7 +60,7 @@ bool aligned(const View& v) {
   return reinterpret_cast<std::uintptr_t>(v.data) % std::uintptr_t(unit) == 0;
 }
 
-// A copy by NumPy, which bears any address; torch's own copies of tensors do not.
+// A copy by NumPy, which can read any address; torch cannot.
 py::object copied(const View& v, py::handle h, const char* requirements) {
   const auto item = py::ssize_t(item_size(v.dtype));
   std::vector<py::ssize_t> shape(v.shape, v.shape + v.rank), strides;
@@ -70,7 +70,7 @@ py::object copied(const View& v, py::handle h, const char* requirements) {
 }
 
 constexpr std::int64_t kHugePagesFrom = std::int64_t(2)
-                                        << 20;  // bytes: the least that can hold a huge page, which costs a tenth of its small pages
+                                        << 20;  // bytes: the minimum that holds a huge page, which costs a tenth of its small pages
 
 }  // namespace
 

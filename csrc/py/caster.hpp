@@ -8,10 +8,10 @@
 namespace quatrefoil {
 namespace py = pybind11;
 
-// Borrowed: valid while the array lives. Refuses what has no memory (a fake or traced tensor) and anything but plain CPU numbers.
+// Borrowed: valid while the array lives. Throws for arrays without memory (fake or traced tensors) and for anything but plain CPU numbers.
 View strided_view(py::handle array, const char* name);
 
-// A view with what keeps its memory alive; None gives an absent one.
+// A view and the owner of its memory; absent for None.
 class Held : public View {
  public:
   explicit operator bool() const { return present; }
@@ -20,19 +20,19 @@ class Held : public View {
   py::object owner_;
 };
 
-// A C-contiguous, aligned argument: the caller's memory, or a copy that lives as long as this object.
+// A C-contiguous, aligned argument: the caller's memory, or a copy owned by this object.
 class Input : public Held {
  public:
   Input(py::handle array, const char* name);
 
-  // The numbers, or nullptr where the argument is absent.
+  // The numbers, or nullptr if the argument is absent.
   template <class T>
   const T* as() const {
     return static_cast<const T*>(data);
   }
 };
 
-// An argument with any strides whose numbers are aligned: the caller's memory, or an aligned copy.
+// An aligned argument with any strides: the caller's memory, or an aligned copy.
 class Strided : public Held {
  public:
   Strided(py::handle array, const char* name);

@@ -1,4 +1,4 @@
-// Where a call on arrays in a GPU's memory runs: on the device of the first of them, in the caller's stream there.
+// The device of a call on arrays in a GPU's memory: that of the first array, with the caller's stream.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -11,7 +11,7 @@ namespace py = pybind11;
 
 class CallDevice {
  public:
-  // The first `arrays` of the arguments are arrays, lists of them or None. TypeError where the first one is not on a GPU.
+  // The first `arrays` arguments are arrays, lists of arrays or None. TypeError if the first array is not on a GPU.
   CallDevice(const std::string& function, const py::tuple& given, std::size_t arrays);
 
  private:

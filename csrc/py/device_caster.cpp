@@ -1,4 +1,4 @@
-// Views of arrays in a GPU's memory, in place of caster.cpp: torch tensors through DLPack's C exchange table, CuPy's and older torch's by
+// Views of arrays in a GPU's memory, instead of caster.cpp: torch tensors through DLPack's C exchange table, CuPy's and older torch's by
 // __cuda_array_interface__. Neither library is imported here.
 #include <cstdlib>
 
@@ -22,7 +22,7 @@ bool has_tensor(py::handle h, dlpack::Tensor& t) {
 
 bool has_interface(py::handle h) { return py::hasattr(py::type::handle_of(h), "__cuda_array_interface__"); }
 
-// The device of an array without an exchange table; -1 where it is none of a GPU.
+// The device of an array without an exchange table; -1 if it is not a GPU.
 int device_of(py::handle h) {
   if (!has_interface(h) || (py::hasattr(h, "is_cuda") && !h.attr("is_cuda").cast<bool>())) return -1;
   const py::object device = h.attr("device");
@@ -35,7 +35,7 @@ void expect_device(int device, const char* name) {
     throw TypeError(std::string(name) + " is on " + on(device) + ", the first array on " + on(call_device) + ": expected one device");
 }
 
-// Version 3 of the interface: "<f4", a shape, strides in bytes or None where they are those of C.
+// Version 3 of the interface: "<f4", a shape, strides in bytes or None for C order.
 View interface_view(py::handle h, const char* name) {
   const py::object detached = py::hasattr(h, "detach") ? h.attr("detach")() : py::reinterpret_borrow<py::object>(h);
   const py::dict seen = detached.attr("__cuda_array_interface__");
@@ -64,7 +64,7 @@ View interface_view(py::handle h, const char* name) {
   return v;
 }
 
-// Whole numbers, complex ones too: kernels load them at once.
+// By whole numbers, including complex ones, which kernels load at once.
 bool aligned(const View& v) { return reinterpret_cast<std::uintptr_t>(v.data) % std::uintptr_t(item_size(v.dtype)) == 0; }
 
 // A copy in C order by the array's own library, in the caller's stream.
@@ -121,7 +121,7 @@ py::object first_array(const py::tuple& given, std::size_t count) {
   return py::none();
 }
 
-// Where the library of that array queues its work now, so that ours follows it.
+// The current stream of that array's library, so that our work follows its work.
 void* stream_of(py::handle h, int device) {
   const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
   if (api && api->current_stream) {
@@ -130,7 +130,7 @@ void* stream_of(py::handle h, int device) {
     return stream;
   }
   const bool is_torch = py::hasattr(h, "detach");
-  const py::module_ cuda = py::module_::import(is_torch ? "torch.cuda" : "cupy.cuda");  // already there, where such an array is
+  const py::module_ cuda = py::module_::import(is_torch ? "torch.cuda" : "cupy.cuda");  // already imported, since such an array exists
   const py::object stream = cuda.attr(is_torch ? "current_stream" : "get_current_stream")(device);
   return reinterpret_cast<void*>(stream.attr(is_torch ? "cuda_stream" : "ptr").cast<std::uintptr_t>());
 }

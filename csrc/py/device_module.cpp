@@ -1,13 +1,13 @@
-// The extension module of the kernels for GPUs: quatrefoil._cuda. Under the emulator of tests/emu the same text is the module _emu.
+// The extension module of the kernels for GPUs: quatrefoil._cuda. The emulator of tests/emu compiles it as the module _emu.
 #include <pybind11/pybind11.h>
 
 #include <sstream>
 
 #include "core/cuda/device.hpp"
 #include "core/host/check.hpp"
-#include "device_nouns.hpp"  // QF_EACH_NOUN(X): X(ssm, scan) ..., those with a cuda.cu; written by CMake
+#include "device_nouns.hpp"  // QF_EACH_NOUN(X): X(ssm, scan) ... for methods with a cuda.cu; written by CMake
 
-// What csrc/ssm/scan/bind.cpp binds, and which of it csrc/ssm/scan/cuda.cu has kernels for.
+// The bindings of csrc/ssm/scan/bind.cpp, and the names of those with kernels in csrc/ssm/scan/cuda.cu.
 #define QF_DECLARE(family, noun)                                        \
   namespace quatrefoil::family::noun { void bind(pybind11::module_&); } \
   namespace quatrefoil::family::noun::cuda { extern const char* const ops; }

@@ -1,4 +1,4 @@
-// DLPack's C exchange table, found on a tensor's type: torch tensors without torch's headers or libraries.
+// DLPack's C exchange table from a tensor's type: torch tensors without torch's headers or libraries.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -38,15 +38,15 @@ struct ExchangeApi {
 };
 enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1, kCuda = 2 };
 
-// Of what an array consists; TypeError, which names the argument, where kernels have no such numbers.
+// The dtype of an array; TypeError with the argument's name for dtypes that kernels do not take.
 Dtype dtype_from(int code, int bits, const char* name);
 View view(const Tensor&, const char* name);
 
-// The table of that type, looked up once a type; null where it has none of the known version.
+// The table of that type, looked up once per type; null without a table of the known version.
 const ExchangeApi* exchange_api(PyTypeObject* type);
 
-// What the front door saw of the tensors of the call in progress on this thread: their bindings need not ask again. The caller holds the
-// tensors for as long; calls nest.
+// The tensors of the call in progress on this thread, as the entry point read them: the bindings need not read them again. The caller owns
+// the tensors meanwhile; calls nest.
 class Seen {
  public:
   Seen() : outer_(current) { current = this; }

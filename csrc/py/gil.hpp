@@ -1,5 +1,5 @@
-// The GIL, given back and taken. At its end Python up to 3.13 ends every other thread that asks for the GIL by unwinding its stack, through
-// destructors and kernels that can bear neither; later versions let it wait for ever, and so do we.
+// Releasing and taking the GIL. At exit, Python up to 3.13 ends every other thread that requests the GIL by unwinding its stack, which
+// destructors and kernels cannot survive; later versions let it wait forever, and so do we.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <unistd.h>
@@ -7,12 +7,12 @@
 namespace quatrefoil {
 namespace py = pybind11;
 
-// f(), which calls Python and makes no object whose destructor does.
+// f(), which may call Python but creates no object whose destructor does.
 template <class F>
 auto wait_at_exit(F&& f) -> decltype(f()) {
   try {
     return f();
-  } catch (...) {  // no exception of C++ comes from Python
+  } catch (...) {  // Python throws no C++ exceptions
     for (;;) pause();
   }
 }
@@ -30,7 +30,7 @@ class GilReleased {
   PyThreadState* const state_;
 };
 
-class GilHeld {  // nothing in its scope but wait_at_exit gives the GIL back
+class GilHeld {  // within its scope only wait_at_exit may release the GIL
  public:
   GilHeld() : state_(wait_at_exit([] { return PyGILState_Ensure(); })) {}
   ~GilHeld() { PyGILState_Release(state_); }

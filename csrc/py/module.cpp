@@ -1,4 +1,4 @@
-// The extension module: errors, threads, instruction sets, and the nouns of every family.
+// The extension module: errors, threads, instruction sets, and the methods of every family.
 #include <pybind11/pybind11.h>
 
 #include <atomic>
@@ -23,7 +23,7 @@ namespace py = pybind11;
 
 namespace {
 
-std::atomic<unsigned long> main_thread;  // whose the signals are; no other asks for the GIL, which it may never get
+std::atomic<unsigned long> main_thread;  // handles signals; other threads never request the GIL, which they might not get
 
 bool signal_pending() {
   if (PyThread_get_thread_ident() != main_thread) return false;
@@ -69,7 +69,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     for (Isa level : isas_here()) names.append(name(level));
     return names;
   });
-  py::list built;  // all that are in this file, of which isas() are those that this processor runs
+  py::list built;  // all in this file; isas() are those that this processor runs
   for (Isa level : isas_built()) built.append(name(level));
   m.attr("isas_built") = py::tuple(built);
   register_call(m);

@@ -17,7 +17,7 @@ namespace {
   throw std::length_error("cannot allocate " + std::string(size) + " GiB for a result of shape " + std::string(py::str(shape)));
 }
 
-// Like numpy.empty; the array frees its memory into the keep.
+// Like numpy.empty; freed memory is kept for reuse.
 py::array empty(const py::tuple& shape, const py::dtype& dtype) {
   std::vector<py::ssize_t> sizes;
   for (const py::handle n : shape) sizes.push_back(n.cast<py::ssize_t>());

@@ -1,4 +1,4 @@
-// NumPy arrays for large results, on memory that core/memory.hpp keeps for the next ones.
+// NumPy arrays for large results, in memory that core/run/memory.hpp reuses.
 #pragma once
 #include <pybind11/numpy.h>
 

@@ -1,4 +1,4 @@
-"""Checks of what a caller gives beside the arrays of a kernel, each once. Errors say function, argument, got and expected."""
+"""Checks of arguments other than a kernel's arrays, each in one place. Errors name function, argument, got and expected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numbers
 import operator
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -17,14 +17,14 @@ from . import _arrays
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_NUMBERS = ("float", "int", "bfloat")  # how their dtypes begin
-LARGEST = 2**63 - 1  # of an int64, which is what kernels count in
-MOST_NUMBERS = LARGEST // 16  # of an array: of 16 bytes each, all can be addressed
+_NUMBERS = ("float", "int", "bfloat")  # prefixes of their dtypes
+LARGEST = 2**63 - 1  # of an int64, the type in which kernels count
+MOST_NUMBERS = LARGEST // 16  # in an array: numbers of 16 bytes can all be addressed
 MOST_THREADS = 2**31 - 1
 
 
 def integer(value: Any, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> int:
-    """An integer from ``least`` to ``most``; a bool is none."""
+    """An integer from ``least`` to ``most``, no bool."""
     try:
         n = operator.index(value)
     except TypeError:
@@ -39,7 +39,7 @@ def integer(value: Any, label: str, name: str, least: int | None = None, most: i
 
 
 def integers(value: Any, count: int | None, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> tuple[int, ...]:
-    """``count`` integers: one for all, or a sequence of them; None: as many as there are."""
+    """``count`` integers: one for all, or a sequence of them; any number if ``count`` is None."""
     if is_sequence(value, label, name):
         if count is not None and len(value) != count:
             raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")
@@ -48,7 +48,7 @@ def integers(value: Any, count: int | None, label: str, name: str, least: int | 
 
 
 def is_sequence(value: Any, label: str, name: str) -> bool:
-    """Whether integers are given one by one: an array without axes is one number."""
+    """Whether a value is a sequence of integers; an array without axes is one number."""
     refuse_masked(value, label, name)
     return isinstance(value, Sequence) and not isinstance(value, str) if not isinstance(value, np.ndarray) else value.ndim > 0
 
@@ -59,12 +59,12 @@ def threads(n: Any, label: str) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """A real number of Python or NumPy; a bool is none, nor is an array."""
+    """Whether a value is a real number of Python or NumPy, neither a bool nor an array."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def number(value: Any, label: str, name: str, *, positive: bool = False, negative: bool = False) -> float:
-    """A finite number: at least 0, above it, or with ``negative`` any. What turns into a float will do, an array of no axes too."""
+    """A finite number: at least 0, above 0, or any with ``negative``. Anything that converts to a float, such as an array without axes."""
     x = real(value, label, name)
     if not (x > 0 if positive else negative or x >= 0) or not -math.inf < x < math.inf:
         what = "positive number" if positive else "number" if negative else "number, at least 0"
@@ -73,8 +73,8 @@ def number(value: Any, label: str, name: str, *, positive: bool = False, negativ
 
 
 def real(value: Any, label: str, name: str) -> float:
-    """A number as a float, infinite or NaN too."""
-    if isinstance(value, float):  # of a symbolic one, where torch.compile traces with dynamic=True, nothing else may be asked
+    """A number as a float; it may be infinite or NaN."""
+    if isinstance(value, float):  # may be symbolic, if torch.compile traces with dynamic=True: then nothing else works
         return float(value)
     if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, expected a real number")
@@ -102,7 +102,7 @@ def point(value: Any, label: str, name: str) -> tuple[float, ...]:
         value = array_like(value, label, name)
     shape = tuple(getattr(value, "shape", (len(value),) if isinstance(value, (list, tuple)) else ()))
     if len(shape) != 1:
-        raise ValueError(f"{label}: {name} has shape {shape}, expected (d,), a number a coordinate")
+        raise ValueError(f"{label}: {name} has shape {shape}, expected (d,), one number per coordinate")
     if hasattr(value, "dtype") and not _arrays.dtype_name(value).lstrip("u").startswith(_NUMBERS):
         raise TypeError(f"{label}: {name} has dtype {_arrays.dtype_name(value)}, expected real numbers")
     if hasattr(value, "requires_grad"):
@@ -111,15 +111,15 @@ def point(value: Any, label: str, name: str) -> tuple[float, ...]:
 
 
 def refuse_masked(value: Any, label: str, name: str) -> None:
-    """A masked array whose mask would be lost."""
+    """TypeError for a masked array, whose mask would be lost."""
     if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; fill it")
 
 
 def _plain(value: Any, label: str, name: str) -> None:
-    """An array whose numbers are here and whose gradient nobody asks for."""
+    """An error for an array on a device, a traced one, or one that requires a gradient."""
     if _arrays.is_traced(value):
-        raise TypeError(f"{label}: {name} is traced by JAX, but its numbers are looked at; leave it out of what is traced")
+        raise TypeError(f"{label}: {name} is traced by JAX, but its numbers are read; leave it out of the traced function")
     if getattr(value, "requires_grad", False):
         _refuse_gradient(label, name)
     if _arrays.kind(value) == "torch" and value.device.type != "cpu":
@@ -143,7 +143,7 @@ def generator(rng: Any, label: str) -> np.random.Generator:
 
 
 def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.Generator") -> int:
-    """A seed: any 64 bits, as a number that is not negative."""
+    """A seed: any integer of 64 bits, not negative."""
     try:
         return integer(rng, label, "rng", 0, 2**64 - 1)
     except TypeError:
@@ -151,7 +151,7 @@ def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.G
 
 
 def drawn_seed(rng: Any, label: str) -> int:
-    """A seed of 64 bits by ``rng``: itself, the next number of a generator, or a fresh one."""
+    """A seed of 64 bits from ``rng``: the seed itself, the next number of a generator, or a fresh one."""
     if rng is None or isinstance(rng, np.random.Generator):
         return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
     return seed(rng, label)
@@ -167,7 +167,7 @@ def sequence(value: Any, label: str) -> Sequence[Any]:
 
 
 def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.REAL, torch: bool = True) -> str:
-    """The kind of an array of the host that a function takes without a kernel: "numpy", or "torch" where it may be."""
+    """The kind of a host array for a function without a kernel: "numpy", or "torch" if ``torch``."""
     kind = _arrays.kind(value)
     if kind == "numpy" and _arrays.dtype_name(value) in dtypes:
         return kind
@@ -183,20 +183,20 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
     if kind == "cupy":
         raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
     if kind == "jax":
-        raise TypeError(f"{label}: {name} is a JAX array, which this function does not take; give numpy.asarray({name})")
+        raise TypeError(f"{label}: {name} is a JAX array, which this function does not take; pass numpy.asarray({name})")
     return kind
 
 
 def writeable(value: Any, label: str, name: str) -> None:
-    """What a function writes to in place."""
+    """An error for an array that cannot be updated in place."""
     if _arrays.kind(value) == "jax":
-        raise TypeError(f"{label}: {name} is a JAX array, which is immutable, but it is updated in place; give a NumPy array")
+        raise TypeError(f"{label}: {name} is a JAX array, which is immutable, but it is updated in place; pass a NumPy array")
     if isinstance(value, np.ndarray) and not value.flags.writeable:
-        raise ValueError(f"{label}: {name} is read-only, but it is updated in place; give a writeable array")
+        raise ValueError(f"{label}: {name} is read-only, but it is updated in place; pass a writeable array")
 
 
 def integer_array(value: Any, label: str, name: str) -> Any:
-    """An array of int32 or int64 as one of int64; None as it is, and JAX arrays, which have no int64 unless the user says so."""
+    """An array of int32 or int64 as one of int64; None, and JAX arrays, which have no int64 by default, unchanged."""
     if value is None:
         return None
     if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
@@ -208,10 +208,10 @@ def integer_array(value: Any, label: str, name: str) -> Any:
 
 
 def array_like(value: Any, label: str, name: str) -> Any:
-    """A real array as it is; integers, lists and other objects that NumPy reads as real numbers as an array.
+    """An array of real numbers: a real array unchanged; integers, lists and other objects that NumPy converts to real numbers.
 
     Integers become float64. Lists of Python's numbers, and integers, become ``Plain``. Masks, bools, complex numbers and objects are a
-    TypeError; a tensor or another library's array stays what it is.
+    TypeError; a tensor or another library's array stays one.
     """
     kind = _arrays.kind(value)
     if kind not in (None, "numpy"):
@@ -221,21 +221,21 @@ def array_like(value: Any, label: str, name: str) -> Any:
         return value
     has_dtype = _check_parts(value, label, name)
     try:
-        found = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError, OverflowError) as reason:  # lists of unequal lengths; what cannot be read
+        read = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as reason:  # such as lists of unequal lengths
         raise ValueError(f"{label}: {name} is no array of numbers: {reason}") from None
-    if found.dtype.kind not in "iuf" or (found.dtype.kind == "f" and found.dtype.itemsize not in (4, 8)):
-        raise TypeError(f"{label}: {name} has dtype {found.dtype}, expected real numbers: float32, float64 or integers; convert it")
-    if found.dtype.kind == "f" and has_dtype:
-        return found.astype(found.dtype.newbyteorder("="), copy=False)
-    numbers = found.astype(np.float64)
-    if found.dtype.kind in "iu" and np.abs(numbers).max(initial=0) > 2.0**53:
+    if read.dtype.kind not in "iuf" or (read.dtype.kind == "f" and read.dtype.itemsize not in (4, 8)):
+        raise TypeError(f"{label}: {name} has dtype {read.dtype}, expected real numbers: float32, float64 or integers; convert it")
+    if read.dtype.kind == "f" and has_dtype:
+        return read.astype(read.dtype.newbyteorder("="), copy=False)
+    numbers = read.astype(np.float64)
+    if read.dtype.kind in "iu" and np.abs(numbers).max(initial=0) > 2.0**53:
         raise ValueError(f"{label}: {name} has integers beyond 2**53, which float64 does not hold; scale them")
     return numbers.view(_arrays.Plain)
 
 
 def _check_parts(value: Any, label: str, name: str) -> bool:
-    """TypeError for what NumPy would read with a loss, or not at all; whether any of it has a floating dtype."""
+    """TypeError for values that NumPy would convert with a loss, or not at all; returns whether any part has a floating dtype."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not hasattr(value, "__array__"):
         return any([_check_parts(part, label, name) for part in value])
     refuse_masked(value, label, name)
@@ -249,7 +249,7 @@ def _check_parts(value: Any, label: str, name: str) -> bool:
 
 
 def axes(value: Any) -> int:
-    """How many axes an array has, or nested lists."""
+    """The number of axes of an array, or of nested lists."""
     if hasattr(value, "ndim"):
         return int(value.ndim)
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -258,70 +258,58 @@ def axes(value: Any) -> int:
 
 
 def points_like(value: Any, label: str, name: str) -> Any:
-    """What ``array_like`` makes of points: float64 where they had no dtype."""
-    found = array_like(value, label, name)
-    return np.asarray(found) if isinstance(found, _arrays.Plain) else found
+    """``array_like`` for points: float64 if they had no dtype."""
+    points = array_like(value, label, name)
+    return np.asarray(points) if isinstance(points, _arrays.Plain) else points
 
 
 def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
-    """What ``array_like`` makes of several: what had no dtype gets kind, dtype and device of the first array that has one."""
-    found = [None if v is None else array_like(v, label, name) for v, name in zip(values, names)]
-    like = next((a for a in found if a is not None and not isinstance(a, _arrays.Plain)), None)
-
-    def unified(a: Any) -> Any:
-        if not isinstance(a, _arrays.Plain):
-            return a
-        return np.asarray(a) if like is None else _arrays.beside(like, np.asarray(a, _real_dtype(like)))
-
-    return [unified(a) for a in found]
-
-
-def _real_dtype(array: Any) -> str:
-    dtype = _arrays.dtype_name(array)
-    return dtype if dtype in _arrays.REAL else "float64"
+    """``array_like`` for several: values without a dtype get kind, dtype and device of the first array that has one."""
+    arrays = [None if v is None else array_like(v, label, name) for v, name in zip(values, names)]
+    like = next((a for a in arrays if a is not None and not isinstance(a, _arrays.Plain)), np.empty(0))
+    dtype = _arrays.dtype_name(like) if _arrays.dtype_name(like) in _arrays.REAL else "float64"
+    return [_arrays.beside(like, np.asarray(a, dtype)) if isinstance(a, _arrays.Plain) else a for a in arrays]
 
 
 def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
-    """The numbers of what ``array_like`` takes, on the host."""
+    """The numbers of an ``array_like`` value, on the host."""
     return numbers_from(points_like(value, label, name), label, name)
 
 
 def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:
-    """The numbers of a real array. Where there is no gradient in it (``graded``: there is), asking for one is an error, not zeros."""
+    """The numbers of a real host array. An array that requires a gradient is an error, not silent zeros, unless ``graded``."""
     if array(value, label, name) == "numpy":
-        found: np.ndarray = value
-        return found
+        return cast(np.ndarray, value)
     refuse_tracing(label)
     plain = value.detach() if graded else value
     _plain(plain, label, name)
     plain = plain.resolve_neg() if plain.is_neg() else plain
     try:
-        tensor: np.ndarray = plain.numpy()
+        return cast(np.ndarray, plain.numpy())
     except RuntimeError:
         if plain.device.type == "meta":
             raise
         try:
-            tensor = np.from_dlpack(plain)  # the only way to read a plain tensor inside torch.func
+            return np.from_dlpack(plain)  # the only way to read a plain tensor inside torch.func
         except RuntimeError:
             raise NotImplementedError(
                 f"{label}: {name} is a tensor inside torch.func (grad, vjp, jvp, vmap, ...), whose numbers cannot be read; call {label} "
                 "outside of it, and take gradients by backward or torch.autograd.grad"
             ) from None
-    return tensor
 
 
 def refuse_tracing(label: str) -> None:
-    """NotImplementedError where torch.compile traces what has to look at numbers."""
+    """NotImplementedError if torch.compile traces a function that must read numbers."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.compiler.is_compiling():
         raise NotImplementedError(
-            f"{label}: torch.compile cannot trace it, for it looks at the numbers of its arrays; call it outside of the compiled function, "
+            f"{label}: torch.compile cannot trace it, because it reads the numbers of its arrays; call it outside the compiled function, "
             "or in a function under torch.compiler.disable and without fullgraph=True"
         )
 
 
 def real_array(value: Any, label: str, name: str) -> None:
-    """TypeError for what is no real array of the host or a device."""
+    """TypeError unless the value is a real array, on the host or a device."""
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
         array(value, label, name)
     elif (dtype := _arrays.dtype_name(value)) not in _arrays.REAL:
@@ -330,7 +318,7 @@ def real_array(value: Any, label: str, name: str) -> None:
 
 
 def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> Any:
-    """As ``numbers_of``; a real array on a device as it is, for nobody looks at its numbers there."""
+    """As ``numbers_of``, but a real array on a device is returned unchanged, because its numbers are not read."""
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
         return numbers_of(value, label, name, graded=graded)
     real_array(value, label, name)
@@ -340,32 +328,32 @@ def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> 
 
 
 def numbers_from(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:
-    """As ``numbers_of``; those of an array on a device are read back."""
+    """As ``numbers_of``, but an array on a device is copied to the host."""
     return _arrays.to_host(numbers_here(value, label, name, graded=graded))
 
 
 def array_anywhere(value: Any, label: str, name: str) -> str:
-    """The kind of a real array, on the host or a device, in which nobody asks for a gradient."""
+    """The kind of a real array, on the host or a device, that does not require a gradient."""
     numbers_here(value, label, name)
     return str(_arrays.kind(value))
 
 
 def finite(values: np.ndarray | None, label: str, name: str, *, positive: bool = False, least_0: bool = False) -> None:
-    """ValueError with the index of the first NaN, infinity or number out of bounds; an array on a device is not looked at."""
+    """ValueError with the index of the first NaN, infinity or number out of bounds; arrays on devices are not read."""
     if not isinstance(values, np.ndarray):
         return
     bad = ~np.isfinite(values) | (values <= 0 if positive else values < 0 if least_0 else False)
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), values.shape)
-        place = f"[{', '.join(map(str, at))}]" if at else ""
+        index = f"[{', '.join(map(str, at))}]" if at else ""
         expected = f"finite {'positive ' if positive else ''}numbers{', at least 0' if least_0 else ''}"
-        raise ValueError(f"{label}: {name}{place} is {values[at]:g}, expected {expected}")
+        raise ValueError(f"{label}: {name}{index} is {values[at]:g}, expected {expected}")
 
 
 def keywords(label: str, positional: str = "", *, missing: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a function: its TypeErrors for unknown keywords, too many or too few arguments say what to type.
+    """A decorator: TypeErrors for unknown keywords, and for too many or too few arguments, say what to type.
 
-    ``hints`` are for names that other libraries use. A call that fits is not looked at.
+    ``hints`` are for names in other libraries. A valid call is not inspected.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -377,7 +365,7 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
         open_ended = any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters)
 
         def misfit(count: int, options: Collection[str]) -> str | None:
-            """What is wrong with a call of ``count`` arguments by position and these by keyword; None if it fits."""
+            """The error in a call of ``count`` arguments by position and these by keyword; None if it fits."""
             for name in options:
                 if name not in known:
                     return f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}"

@@ -1,4 +1,4 @@
-"""What compositions of array-API functions have in common. ``xp`` is the namespace, everything is made on the device of ``like``."""
+"""What compositions of array-API functions share. ``xp`` is the namespace; new arrays are on the device of ``like``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB, which keeps a device busy; on the host
-# 1 to 4 MB, which caches hold.
+# Numbers in a temporary array of a piece, unless a single item has more: 64 to 256 MB keep a device busy; on the host 1 to 4 MB fit caches.
 PIECE, HOST_PIECE = 1 << 24, 1 << 18
 
 
@@ -18,12 +17,12 @@ def is_complex(xp: Any, x: Any) -> bool:
 
 
 def conj(xp: Any, x: Any) -> Any:
-    """The conjugate; a real array as it is."""
+    """The conjugate; a real array unchanged."""
     return xp.conj(x) if is_complex(xp, x) else x
 
 
 def real(xp: Any, x: Any) -> Any:
-    """The real part; a real array as it is."""
+    """The real part; a real array unchanged."""
     return xp.real(x) if is_complex(xp, x) else x
 
 
@@ -32,17 +31,12 @@ def imag(xp: Any, x: Any) -> Any:
     return xp.imag(x) if is_complex(xp, x) else xp.zeros_like(x)
 
 
-def as_like(xp: Any, x: Any, like: Any) -> Any:
-    """``x`` in the dtype of ``like``: its real part where that is real."""
-    return xp.astype(x if is_complex(xp, like) else real(xp, x), like.dtype)
-
-
 def sigmoid(xp: Any, x: Any) -> Any:
     return 1 / (1 + xp.exp(-x))
 
 
 def softplus(xp: Any, x: Any) -> Any:
-    """log(1 + e^x), exact far out on both sides."""
+    """log(1 + e^x), exact for large |x|."""
     return xp.where(x > 0, x, 0 * x) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
@@ -56,7 +50,7 @@ def silu_slope(xp: Any, x: Any) -> Any:
 
 
 def double(xp: Any, x: Any) -> Any:
-    """``x`` in double precision, real or complex as it is; None as it is."""
+    """``x`` in double precision, real or complex like ``x``; None stays None."""
     return None if x is None else xp.astype(x, xp.complex128 if is_complex(xp, x) else xp.float64, copy=False)
 
 
@@ -67,7 +61,7 @@ def complex_of(xp: Any, re: Any, im: Any) -> Any:
 
 
 def two_product(a: Any, b: Any) -> tuple[Any, Any]:
-    """a b in two doubles, its rounding in the second (Dekker 1971)."""
+    """a b as two doubles, the second being the rounding error (Dekker 1971)."""
 
     def halves(x: Any) -> tuple[Any, Any]:
         shifted = 134217729.0 * x  # 2^27 + 1
@@ -79,14 +73,14 @@ def two_product(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """a + b in two doubles (Knuth 1969)."""
+    """a + b as two doubles (Knuth 1969)."""
     s = a + b
     v = s - a
     return s, (a - (s - v)) + (b - v)
 
 
 def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
-    """Sums of all up to each number of the last axis, in two numbers, the second of which is what rounding has left out of the first."""
+    """Cumulative sums along the last axis, each as two numbers, the second being the rounding error of the first."""
     high, low, reach = x, 0 * x, 1
     while reach < x.shape[-1]:
         before = [xp.concat([zeros(xp, (*x.shape[:-1], reach), x), y[..., :-reach]], axis=-1) for y in (high, low)]
@@ -96,12 +90,12 @@ def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
 
 
 def sums_before(xp: Any, x: Any) -> Any:
-    """For each number of the last axis the sum of those before it, which no later one enters."""
+    """For each number of the last axis the sum of those before it; later numbers never enter."""
     return xp.cumulative_sum(x, axis=-1, include_initial=True)[..., :-1]
 
 
 def sums_from(xp: Any, x: Any) -> Any:
-    """For each number of the last axis the sum of it and of those after it."""
+    """For each number of the last axis the sum from it to the end."""
     return xp.flip(xp.cumulative_sum(xp.flip(x, axis=-1), axis=-1), axis=-1)
 
 
@@ -122,18 +116,18 @@ def arange(xp: Any, n: int, like: Any, dtype: Any = None) -> Any:
 
 
 def resized(xp: Any, x: Any, n: int) -> Any:
-    """The first n entries of the last axis, zeros behind those that there are."""
+    """The first n entries of the last axis, padded with zeros."""
     have = x.shape[-1]
     return x[..., :n] if have >= n else xp.concat([x, zeros(xp, (*x.shape[:-1], n - have), x)], axis=-1)
 
 
 def fitting(numbers: int, xp: Any = None) -> int:
-    """How many items, of ``numbers`` numbers each, are a piece."""
+    """The number of items in a piece, each of ``numbers`` numbers."""
     return max(1, min(PIECE, HOST_PIECE if xp is np else PIECE) // max(1, numbers))
 
 
 def pieces(count: int, numbers: int, xp: Any = None) -> list[slice]:
-    """``count`` items, of ``numbers`` numbers each, cut into slices of a piece each; of no items one that is empty."""
+    """``count`` items of ``numbers`` numbers each, cut into slices of one piece each; an empty slice for no items."""
     step = fitting(numbers, xp)
     return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
 
@@ -142,12 +136,12 @@ def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int
     """``compute`` of every piece, concatenated along ``axis``; a tuple of arrays if ``compute`` returns one. An item may have several
     entries on the axis, the same number for every item."""
     first, *others = pieces(count, numbers, xp)
-    made = compute(first)
+    result = compute(first)
     if not others:
-        return made
-    single, whole = not isinstance(made, tuple), []
+        return result
+    single, whole = not isinstance(result, tuple), []
     for piece in (first, *others):
-        part = made if piece is first else compute(piece)
+        part = result if piece is first else compute(piece)
         for i, x in enumerate([part] if single else part):
             at = axis % x.ndim
             each = x.shape[at] // (piece.stop - piece.start)
@@ -162,28 +156,28 @@ def size(x: Any) -> int:
 
 
 def added(total: Any, term: Any) -> Any:
-    """Their sum; a total of None is 0."""
+    """total + term; a total of None counts as 0."""
     return term if total is None else total + term
 
 
-def nan_unless(xp: Any, good: Any, x: Any) -> Any:
-    """``x`` where it is good, else NaN: what raises on the host is NaN where nobody looks."""
-    return xp.where(good, x, xp.full_like(x, math.nan))
+def nan_unless(xp: Any, valid: Any, x: Any) -> Any:
+    """``x`` where it is valid, else NaN: devices return NaN for values that raise on the host."""
+    return xp.where(valid, x, xp.full_like(x, math.nan))
 
 
 def finite(xp: Any, x: Any) -> Any:
-    """``x``, infinity being NaN too."""
+    """``x`` with NaN instead of infinity."""
     return nan_unless(xp, xp.isfinite(x), x)
 
 
 def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
-    """Whether a matrix (n, n), n > 0, that came with that precision is symmetric up to its rounding; an array without axes."""
+    """Whether a matrix (n, n), n > 0, of that precision is symmetric up to rounding; an array without axes."""
     return xp.max(xp.abs(a - a.T)) <= max(a.shape[0], 8) * eps * xp.max(xp.abs(a))
 
 
 def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
-    """The lower Cholesky factor of a matrix (n, n), and its inverse; NaN where it is not positive definite, whether the library raises
-    there, or leaves a part of it."""
+    """The lower Cholesky factor of a matrix (n, n), and its inverse. Both are NaN if it is not positive definite, whether the library
+    raises or returns a partial factor."""
     try:
         lower = xp.linalg.cholesky(a)
     except Exception as error:
@@ -191,9 +185,9 @@ def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
             raise
         nothing = xp.full_like(a, math.nan)
         return nothing, nothing
-    good = xp.all(xp.linalg.diagonal(lower) > 0)
-    plain = xp.where(good, lower, xp.eye(a.shape[0], dtype=a.dtype, device=a.device))
-    return nan_unless(xp, good, lower), nan_unless(xp, good, xp.linalg.inv(plain))
+    valid = xp.all(xp.linalg.diagonal(lower) > 0)
+    plain = xp.where(valid, lower, xp.eye(a.shape[0], dtype=a.dtype, device=a.device))
+    return nan_unless(xp, valid, lower), nan_unless(xp, valid, xp.linalg.inv(plain))
 
 
 def gram(xp: Any, a: Any, b: Any) -> Any:
@@ -213,17 +207,17 @@ def mode_product(xp: Any, A: Any, matrix: Any, axis: int) -> Any:
 
 
 def is_any(xp: Any, flags: Any) -> bool:
-    """Whether one of them is true: here, and nowhere else, a composition waits for a device."""
+    """Whether any flag is true: the only place where a composition waits for a device."""
     return bool(xp.any(flags))
 
 
 def ascends(xp: Any, ends: Any, length: int) -> Any:
-    """Whether ends of sequences begin with 0, never fall, and end with the length: an array without axes."""
+    """Whether the ends of sequences start at 0, never decrease, and end at the length; an array without axes."""
     return (ends[0] == 0) & (ends[-1] == length) & xp.all(ends[:-1] <= ends[1:])
 
 
 def sums_of(xp: Any, x: Any, begin: Any) -> Any:
-    """Sums (N, S) of the rows begin[i] to begin[i + 1] of x, each over its own rows alone: log2 of their number rounds."""
+    """Sums (N, S) of the rows begin[i] to begin[i + 1] of x, by doubling within each range."""
     P = x.shape[0]
     owner = xp.searchsorted(begin[1:], arange(xp, P, begin), side="right")
     step = 1
@@ -231,12 +225,12 @@ def sums_of(xp: Any, x: Any, begin: Any) -> Any:
         mine = (owner[step:] == owner[:-step])[:, None]
         x = xp.concat([x[:step, :], x[step:, :] + xp.where(mine, x[:-step, :], xp.zeros_like(x[step:, :]))], axis=0)
         step *= 2
-    found = xp.take(x, xp.clip(begin[1:] - 1, min=0, max=P - 1), axis=0)
-    return xp.where((begin[1:] > begin[:-1])[:, None], found, xp.zeros_like(found))
+    sums = xp.take(x, xp.clip(begin[1:] - 1, min=0, max=P - 1), axis=0)
+    return xp.where((begin[1:] > begin[:-1])[:, None], sums, xp.zeros_like(sums))
 
 
 def sums_at(xp: Any, index: Any, x: Any, size: int) -> Any:
-    """Sums (size, S) of the rows of x that have an index, 0 where there are none."""
+    """Sums (size, S) of the rows of x with each index, 0 for indices without rows."""
     if size == 1 or x.shape[0] == 0:
         return xp.sum(x, axis=0, keepdims=True) if size == 1 else zeros(xp, (size, x.shape[1]), x)
     order = xp.argsort(index, stable=True)

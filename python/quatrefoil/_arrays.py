@@ -1,11 +1,11 @@
-"""Which kind of array is this, and how to make another of its kind. NumPy is the only library imported here."""
+"""Kinds of arrays, and how to create another array of the same kind. NumPy is the only library imported here."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,18 +17,18 @@ ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int
 
 
 def in_precision(dtype: str, wanted: str) -> str:
-    """The dtype of ``wanted`` ("real", "complex"; "any": as it is) with the precision of ``dtype``; others have their own."""
+    """The dtype of kind ``wanted`` ("real", "complex", "any") with the precision of ``dtype``; other kinds have a fixed one."""
     double = dtype in ("float64", "complex128")
     return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
 
 
 def wide(dtype: str) -> str:
-    """The dtype that one is computed in."""
+    """The dtype in which arrays of this dtype are computed."""
     return "float32" if dtype in HALF else dtype
 
 
 def namespace_of(kind: str) -> Any:
-    """The library whose functions take arrays of that kind, or at that place: numpy, torch, cupy, jax.numpy."""
+    """The library whose functions take arrays of that kind or location: numpy, torch, cupy, jax.numpy."""
     return np if kind == "numpy" else sys.modules["jax.numpy" if kind == "jax" else kind.partition("@")[0]]
 
 
@@ -38,69 +38,60 @@ def namespace(array: Any) -> Any:
 
 
 def on_host(array: Any) -> bool:
-    """Whether the numbers of an array are in the host's memory, or nowhere."""
+    """Whether an array is in the host's memory, or a meta tensor."""
     return array.__class__ is _ndarray or device(array) in ("cpu", "meta")
 
 
 def place(array: Any) -> str:
-    """An array's kind and, where it is not on the host, behind an @ its device: "numpy", "torch", "torch@cuda:0", "cupy@cuda:1"."""
+    """An array's kind and, if it is not on the host, its device after an @: "numpy", "torch", "torch@cuda:0", "cupy@cuda:1"."""
     if array.__class__ is _ndarray:
         return "numpy"
     return str(kind(array)) if on_host(array) else f"{kind(array)}@{device(array)}"
 
 
 def of_kind(kind: str, array: np.ndarray) -> Any:
-    """The numbers of a NumPy array as an array of that kind, or at that place; in the same memory where that is the host's."""
+    """The numbers of a NumPy array as an array of that kind or location; without a copy on the host."""
     if kind == "numpy":
         return array
-    kind, _, where = kind.partition("@")
+    kind, _, device = kind.partition("@")
     library = namespace_of(kind)
     if kind == "torch":
-        made = library.from_numpy(array)
-        return made.to(where) if where else made
-    with library.cuda.Device(int(where.rpartition(":")[2])) if where else contextlib.nullcontext():
+        return library.from_numpy(array).to(device or "cpu")
+    with library.cuda.Device(int(device.rpartition(":")[2])) if device else contextlib.nullcontext():
         return library.asarray(array)
 
 
 def beside(like: Any, array: np.ndarray) -> Any:
-    """The numbers of a NumPy array as an array of the kind of ``like``, where that lies; on the host in the same memory."""
+    """The numbers of a NumPy array as an array of the kind of ``like``, on its device; without a copy on the host."""
     return of_kind(place(like), array).to(like.device) if is_meta(like) else of_kind(place(like), array)
 
 
 def zeros_beside(like: Any, shape: Sequence[int]) -> Any:
-    """Zeros of the kind and dtype of ``like``, where that lies."""
-    of, library = kind(like), namespace(like)
-    where = {"device": like.device} if of == "torch" else {}
-    with like.device if of == "cupy" else contextlib.nullcontext():  # CuPy makes arrays on the current one
-        return library.zeros(tuple(shape), dtype=like.dtype, **where)
+    """Zeros of the kind and dtype of ``like``, on its device."""
+    options = {"device": like.device} if kind(like) == "torch" else {}
+    with like.device if kind(like) == "cupy" else contextlib.nullcontext():  # CuPy allocates on the current device
+        return namespace(like).zeros(tuple(shape), dtype=like.dtype, **options)
 
 
 def arange_beside(like: Any, n: int) -> Any:
     """0, 1, ..., n - 1, an array of the kind of ``like`` on its device."""
-    library = namespace(like)
-    if kind(like) == "torch":
-        return library.arange(n, device=like.device)
+    options = {"device": like.device} if kind(like) == "torch" else {}
     with like.device if kind(like) == "cupy" else contextlib.nullcontext():
-        return library.arange(n)
+        return namespace(like).arange(n, **options)
 
 
 def to_host(array: Any) -> np.ndarray:
-    """The numbers of any array as a NumPy array, without its gradient: of one on the host in the same memory, of another when the device
-    has come so far."""
+    """The numbers of any array as a NumPy array without gradient: without a copy on the host, else after waiting for the device."""
     if isinstance(array, _ndarray):
         return array
     if kind(array) != "torch":
-        found: np.ndarray = np.asarray(array) if kind(array) == "jax" else namespace(array).asnumpy(array)
-        return found
-    plain = array.detach().cpu()
-    plain = plain.resolve_conj().resolve_neg() if plain.is_neg() or plain.is_conj() else plain
-    tensor: np.ndarray = plain.numpy()
-    return tensor
+        return np.asarray(array) if kind(array) == "jax" else cast(np.ndarray, namespace(array).asnumpy(array))
+    return cast(np.ndarray, array.detach().cpu().resolve_conj().resolve_neg().numpy())
 
 
-empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
+empty = np.empty  # allocates every NumPy result; the tests replace it by NaN
 LARGE = 256 << 10  # bytes
-large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the native backend keeps the memory of those that are gone
+large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the native backend reuses the memory of freed ones
 
 
 def kind(array: Any) -> str | None:
@@ -118,24 +109,23 @@ def kind(array: Any) -> str | None:
 
 
 class Plain(np.ndarray):
-    """Numbers that a caller gave without a dtype, as a list or as integers: in float64, they go with any dtype and kind of array."""
+    """Numbers without a dtype of their own, from a list or from integers: float64 that adapts to any dtype and kind of array."""
 
 
 def is_traced(array: Any) -> bool:
-    """Whether JAX traces this: it has a shape and a dtype, and no numbers."""
+    """Whether JAX traces this array, which then has a shape and a dtype but no numbers."""
     return isinstance(array, getattr(getattr(sys.modules.get("jax"), "core", None), "Tracer", ()))
 
 
 def is_masked(array: Any) -> bool:
-    """Of NumPy's masked arrays, whose module NumPy imports when it is first asked for: that would take a lock, which a fork may catch."""
+    """Whether this is a masked array, without importing ``numpy.ma``: a lock that a forked child could inherit while it is held."""
     return isinstance(array, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
 
 
 def describe(array: Any) -> str:
-    """For error messages: what the caller gave."""
-    found = kind(array)
-    if found is not None:
-        return f"a {found} array of {dtype_name(array)}"
+    """A description of an argument for error messages."""
+    if kind(array) is not None:
+        return f"a {kind(array)} array of {dtype_name(array)}"
     name = type(array).__name__
     return "a masked array" if is_masked(array) else f"a {type(array).__module__.partition('.')[0]} {name}" if is_table(array) else name
 
@@ -146,7 +136,7 @@ def is_table(value: Any) -> bool:
 
 
 def converted(value: Any, name: str, dtype: str) -> str:
-    """What to type to convert ``value``, an array of another dtype or no array at all, to an array of that dtype."""
+    """The code that converts ``value``, an array of another dtype or no array at all, to an array of that dtype."""
     if is_masked(value):
         return f"{name}.filled()"
     if kind(value) is not None:
@@ -158,45 +148,44 @@ def converted(value: Any, name: str, dtype: str) -> str:
 
 
 def expected_like(value: Any, name: str, like: Any, other: str) -> str:
-    """For errors of a value that is no array of the kind of ``like``, which is called ``other``: what it is, and what to type."""
+    """For errors: a value that is not an array of the kind of ``like``, which is called ``other``, and the code that converts it."""
     wanted, dtype = (f"an array like {other}, {describe(like)}", dtype_name(like)) if kind(like) else ("an array of floats", "float64")
     cure = converted(value, name, dtype) if kind(value) is None else moved(name, str(kind(like)))
     return f"{name} is {describe(value)}, expected {wanted}; convert it: {cure}"
 
 
 def moved(name: str, kind: str) -> str:
-    """What to type for the same numbers as an array of that kind."""
+    """The code that converts an array to that kind."""
     ways = {"torch": "torch.as_tensor", "cupy": "cupy.asarray", "jax": "jax.numpy.asarray"}
     return f"{ways.get(kind, 'np.asarray')}({name})"
 
 
 def is_complex(array: Any) -> bool:
-    """Whether this has a complex dtype; nothing without a dtype has."""
+    """Whether this has a complex dtype."""
     return "complex" in str(getattr(array, "dtype", ""))
 
 
 def is_meta(array: Any) -> bool:
-    """Whether this is a tensor that has a shape and a dtype, and no numbers."""
+    """Whether this is a meta tensor, which has a shape and a dtype but no numbers."""
     return getattr(getattr(array, "device", None), "type", None) == "meta"
 
 
 def device(array: Any) -> str:
-    """Where an array lies: "cpu", "cuda:0", "meta"."""
+    """The device of an array: "cpu", "cuda:0", "meta"."""
     if isinstance(array, np.ndarray):
         return "cpu"
-    if kind(array) == "jax":  # what is traced will lie where its program runs
+    if kind(array) == "jax":  # a traced array is on the device of its program
         at = None if is_traced(array) else next(iter(array.devices()))  # several are of one platform
         return "cpu" if at is None or at.platform == "cpu" else str(at)
-    where = array.device
-    return f"cuda:{where.id}" if hasattr(where, "id") else str(where)  # CuPy's devices are numbered
+    return f"cuda:{array.device.id}" if hasattr(array.device, "id") else str(array.device)  # CuPy's devices have an id
 
 
 _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
 
 
 def layout(array: Any) -> str:
-    """ "strided", or of tensors whose numbers do not lie in one piece of memory "sparse_coo", "sparse_csr", "_mkldnn", "nested". What other
-    arrays mean by the word, as older releases of JAX do, is something else."""
+    """ "strided", or "sparse_coo", "sparse_csr", "_mkldnn", "nested" for tensors that are not one block of memory. The attribute has other
+    meanings in other libraries, such as older releases of JAX."""
     if kind(array) != "torch":
         return "strided"
     return "nested" if array.is_nested else str(array.layout).removeprefix("torch.")
@@ -206,7 +195,7 @@ def dtype_name(array: Any) -> str:
     """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
     if not isinstance(dtype, np.dtype):
-        return str(dtype).removeprefix("torch.")  # nothing is kept: torch.compile, which may be tracing this, guards what it has read
+        return str(dtype).removeprefix("torch.")  # no cache: torch.compile, which may be tracing this, guards what it reads
     name = _DTYPE_NAMES.get(dtype)
     if name is None:
         name = _DTYPE_NAMES[dtype] = dtype.name if dtype.isnative else dtype.str
@@ -218,39 +207,38 @@ def is_half(array: Any) -> bool:
 
 
 def double(array: Any) -> Any:
-    """float64 from any real dtype; in the same memory where it is that."""
+    """float64 from any real dtype; without a copy if it is that already."""
     return array.double() if kind(array) == "torch" else array.astype(np.float64, copy=False)
 
 
 def contiguous(array: Any) -> Any:
-    """A NumPy array in C order; any other as it is."""
+    """A NumPy array in C order; any other array unchanged."""
     return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
 
 
 def widen(array: Any) -> Any:
-    """float32 from float16 or bfloat16; any other array, or None, as it is."""
+    """float32 from float16 or bfloat16; any other array, or None, unchanged."""
     if not is_half(array):
         return array
     return array.float() if kind(array) == "torch" else array.astype(np.float32)
 
 
 def narrow(array: Any, like: Any) -> Any:
-    """``array`` in the half type of ``like``; as it is where ``like`` has none."""
+    """``array`` in the half type of ``like``; unchanged if ``like`` has none."""
     if array is None or not is_half(like):
         return array
     return array.to(like.dtype) if kind(array) == "torch" else array.astype(like.dtype)
 
 
 def signature(arrays: Sequence[Any]) -> Any:
-    """Everything that a call's plan depends on: type, dtype, shape, device and what a tensor is waiting for. Raises for anything that is
-    not an array."""
+    """Everything that a call's plan depends on: type, dtype, shape, device and a tensor's state. Raises for anything but arrays."""
     return tuple(
         None if a is None else (a.__class__, a.dtype, tuple(a.shape), a.__class__ is not np.ndarray and array_state(a)) for a in arrays
     )
 
 
 def array_state(a: Any) -> Any:
-    """(device, layout, is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; the device of any other
+    """(device, layout, is contiguous, requires a gradient, has a pending sign, a pending conjugation) of a tensor; the device of any other
     array."""
     if hasattr(a, "requires_grad"):
         return a.device, a.layout, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj()
@@ -258,17 +246,17 @@ def array_state(a: Any) -> Any:
 
 
 def stretched(whole: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
-    """The axes that broadcasting from ``shape`` to the whole has added or stretched."""
+    """The axes that broadcasting from ``shape`` to ``whole`` adds or stretches."""
     extra = len(whole) - len(shape)
     return (*range(extra), *(extra + i for i, n in enumerate(shape) if n == 1 and whole[extra + i] != 1))
 
 
 def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Sums what was added or stretched by broadcasting. In NumPy's order, on one thread: always the same bits."""
+    """The sum over the axes that broadcasting added or stretched. In NumPy's order, on one thread: always the same bits."""
     axes = stretched(array.shape, shape)
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)
 
 
 def dense(x: Any) -> Any:
-    """A contiguous NumPy array; None as it is. NumPy and BLAS add strided numbers in another order, to other bits."""
+    """A contiguous NumPy array, or None. NumPy and BLAS add strided numbers in another order, to other bits."""
     return None if x is None else np.require(x, requirements=["C", "A"])

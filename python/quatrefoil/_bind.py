@@ -1,4 +1,4 @@
-"""What is checked before a call and allocated for it: kinds, dtypes, shapes, results, ``out=``, extras. Nothing here runs a kernel."""
+"""The checks before a call: kinds, dtypes, shapes, results, ``out=``, extras. Nothing here runs a kernel."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from . import _arrays
 from ._memo import Memo
-from ._spec import Arg, Op
+from ._spec import Arg, Extra, Op
 
-Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one that was not asked for
-# As ``out``: results may take the memory of arguments, where the table says which and the kernel can. Whether they did shows in what comes
-# back: it is the argument, or the caller copies.
+Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one that was not requested
+# As ``out``: results may take the memory of the arguments that the table names, if the kernel can. The caller compares: a result is the
+# argument itself, or must be copied.
 IN_PLACE: Any = object()
 
 
 def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
-    """Kind of one call's arrays and dtypes of its flat results; TypeError names the argument that does not fit."""
+    """The kind of one call's arrays and the dtypes of its flat results; a TypeError names the argument that does not fit."""
     dtypes = [None if array is None else _check_dtype(op, name, arg, array, arrays) for name, arg, _, array in _required(op, arrays)]
     named = [(name, arg, dtype, array) for (name, arg, _, array), dtype in zip(op.named(arrays), dtypes) if dtype is not None]
     (first, _, _, leader), kind = named[0], str(_arrays.kind(named[0][3]))
@@ -38,15 +38,15 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
 
 
 def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> None:
-    """TypeError where two arrays are on two devices, or one, a meta tensor, has no numbers."""
-    here, there = _arrays.device(array), _arrays.device(leader)
-    if here != there:
+    """TypeError if two arrays are on different devices, or one is a meta tensor."""
+    own, others = _arrays.device(array), _arrays.device(leader)
+    if own != others:
         what = "tensors" if _arrays.kind(array) == "torch" else "arrays"
-        raise TypeError(f"{label}: {name} is on {here} but {other} is on {there}; all {what} of a call must be on one device")
+        raise TypeError(f"{label}: {name} is on {own} but {other} is on {others}; all {what} of a call must be on one device")
 
 
 def check_beside(label: str, name: str, array: Any, other: str, leader: Any) -> None:
-    """TypeError where an array is on another device than the leader, or of another kind on it."""
+    """TypeError if an array is on another device than the leader, or of another kind."""
     if _arrays.place(array) != _arrays.place(leader):
         check_device(label, name, array, other, leader)
         raise TypeError(f"{label}: {name} is {_arrays.describe(array)} but {other} is {_arrays.describe(leader)}")
@@ -64,7 +64,7 @@ def _check_dtype(op: Op, name: str, arg: Arg, array: Any, arrays: Sequence[Any])
     allowed = (*_arrays.ALLOWED[arg.dtype], *(_arrays.HALF if arg.half else ()))
     kind = _arrays.kind(array)
     if kind == "jax" and arg.dtype == "int":
-        allowed = ("int64", "int32")  # the second is all that JAX has without jax_enable_x64
+        allowed = ("int64", "int32")  # JAX has only int32 without jax_enable_x64
     if kind is None:
         expected = f"a NumPy, PyTorch, CuPy or JAX array of {' or '.join(allowed)}"
         cure = _cure(arg, name, array, arrays)
@@ -79,19 +79,19 @@ def _check_dtype(op: Op, name: str, arg: Arg, array: Any, arrays: Sequence[Any])
 
 
 def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
-    """What to type for an array that this argument takes, in the precision of the others."""
-    found = (_arrays.dtype_name(a) for a in arrays if a is not array and _arrays.kind(a) is not None)
-    like = next((dtype for dtype in found if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
+    """The conversion to an array that this argument takes, in the precision of the others."""
+    others = (_arrays.dtype_name(a) for a in arrays if a is not array and _arrays.kind(a) is not None)
+    like = next((dtype for dtype in others if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
     wanted = arg.dtype if arg.dtype != "any" else "complex" if _arrays.is_complex(array) else "real"
     return _arrays.converted(array, name, _arrays.in_precision(like, wanted))
 
 
 def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> None:
-    """One precision for all, half precision counting as single; real or complex for all that may be either. Where arrays disagree those
-    that are fewer are at fault, or the later ones."""
+    """One precision for all, where half counts as single; real or complex for all "any" arguments. The error names an array of the
+    minority, or else a later one."""
     precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype, _ in floating]
     if len(set(precisions)) > 1:
-        right = max(precisions, key=precisions.count)  # the first one's where it is as many
+        right = max(precisions, key=precisions.count)  # of two equally frequent ones the first
         other, _, others, _ = floating[precisions.index(right)]
         name, arg, dtype, array = next(f for f, precision in zip(floating, precisions) if precision != right)
         expected = [_arrays.in_precision(right, d) for d in (("real", "complex") if arg.dtype == "any" else (arg.dtype,))]
@@ -107,19 +107,19 @@ def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> 
 
 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:
-    """Kind of one call's arrays, and shape and dtype of each of its flat results; an error where the call is none."""
+    """The kind of one call's arrays, and shape and dtype of each of its flat results; an error if the call is invalid."""
     kind, dtypes = check_arrays(op, arrays)
-    given = [None if a is None else tuple(a.shape) for a in arrays]
+    shapes = [None if a is None else tuple(a.shape) for a in arrays]
     try:
-        shapes = op.infer(given, options)
+        results = op.infer(shapes, options)
     except ValueError as error:
-        raise ValueError(f"{error}{_hint(op, given, arrays, options)}") from None
-    return kind, [None if s is None or d is None else (s, d) for s, d in zip(shapes, dtypes)]
+        raise ValueError(f"{error}{_hint(op, shapes, arrays, options)}") from None
+    return kind, [None if s is None or d is None else (s, d) for s, d in zip(results, dtypes)]
 
 
 def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
-    """What would fit: one array, all of one shape, or all of three axes and more, with two axes swapped; one, or all of one shape, with an
-    axis added in front, or one of length 1 removed."""
+    """A change that would fit: two axes swapped in one array, in all of one shape, or in all with at least three axes; a first axis added,
+    or one of length 1 removed, in one array or in all of one shape."""
     names = [name for name, *_ in op.named(arrays)]
     for shape in dict.fromkeys(s for s in shapes if s is not None):
         alike = [i for i, s in enumerate(shapes) if s == shape]
@@ -147,13 +147,13 @@ def _other_forms(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]
 
 
 def takes_half(op: Op, arrays: Sequence[Any]) -> bool:
-    """Whether there are float16 or bfloat16 arrays among these, all of them where the op takes such."""
+    """Whether some of these are float16 or bfloat16 arrays, and the op takes half precision for all of them."""
     halves = [arg.half for (_, arg, _, _), a in zip(op.named(arrays), arrays) if _arrays.is_half(a)]
     return bool(halves) and all(halves)
 
 
 def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
-    """Results of the float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
+    """Results of a float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
     if op.single:
         return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
     like = arrays if op.primal else [op.likeness(o, arrays) if o.half else None for o in op.outputs]
@@ -161,7 +161,7 @@ def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
 
 
 def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
-    """One for each that the op declares: None where none was given; TypeError for another number of them."""
+    """One for each that the op declares, None if there are none; TypeError for another number of them."""
     if isinstance(extras, (tuple, list)) and len(extras) in (0, len(op.extras)):
         return tuple(extras) or (None,) * len(op.extras)
     names = ", ".join(e.name for e in op.extras) or "none"
@@ -170,32 +170,29 @@ def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
 
 
 def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any]) -> list[Any]:
-    """The extras as a kernel of that backend gets them: functions as they are, of the memos what fits this call, None for the others."""
+    """The extras for a kernel of that backend: functions unchanged, the values of memos that fit this call, None for other memos."""
     return [
-        given
-        if given is None or extra.function
-        else given.made_for(backend, arrays)
-        if isinstance(given, Memo)
-        else _no_memo(op, extra.name, given)
-        for extra, given in zip(op.extras, extras)
+        None if value is None else value.made_for(backend, arrays) if isinstance(value, Memo) else _function(op, extra, value)
+        for extra, value in zip(op.extras, extras)
     ]
 
 
-def _no_memo(op: Op, name: str, given: Any) -> Any:
-    raise TypeError(f"{op.label}: {name} is {type(given).__name__}, expected a Memo or None")
+def _function(op: Op, extra: Extra, value: Any) -> Any:
+    if not extra.function:
+        raise TypeError(f"{op.label}: {extra.name} is {type(value).__name__}, expected a Memo or None")
+    return value
 
 
 def refuse_functions(op: Op, extras: Sequence[Any], who: str = "torch.compile, torch.func and fake tensors") -> None:
-    """What a compiler cannot look into has no place where it traces."""
-    for extra, given in zip(op.extras, extras):
-        if given is not None and not extra.function and not isinstance(given, Memo):
-            _no_memo(op, extra.name, given)
-        if extra.function and given is not None:
+    """TypeError for a function, which a compiler cannot trace."""
+    for extra, value in zip(op.extras, extras):
+        if value is not None and not isinstance(value, Memo):
+            _function(op, extra, value)
             raise TypeError(f"{op.label}: {extra.name} is a function, which {who} cannot trace; call this eagerly")
 
 
 def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
-    """The result as the caller gets it: one array, a tuple of them, or the gradients summed over what was broadcast."""
+    """The result for the caller: one array, a tuple of arrays, or gradients summed over broadcast axes."""
     if op.primal is None:
         return results[0] if op.single else tuple(results)
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(results)])):
@@ -215,7 +212,7 @@ def refuse_jax(op: Op, kind: str) -> None:
 
 
 def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], kind: str = "numpy") -> None:
-    """``out=`` must be what the call would have allocated, and no input's memory."""
+    """``out=`` must be what the call would allocate, and share no memory with an input."""
     refuse_jax(op, kind)
     if _arrays.kind(out) != kind:
         wanted = "NumPy" if kind == "numpy" else "CuPy"
@@ -229,4 +226,4 @@ def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], k
     may_share_memory = _arrays.namespace_of(kind).may_share_memory
     for name, _, _, array in op.named(arrays):
         if array is not None and may_share_memory(out, array):
-            raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")
+            raise ValueError(f"{op.label}: out shares memory with {name}; pass a separate array")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +31,7 @@ def call(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen.
-
-    ``extras`` are those that the op declares, one for one, or none of them.
-    """
+    """Run ``op`` on flat arrays; the first call of a signature checks them. ``extras``: all that the op declares, or none."""
     if extras.__class__ is not tuple or len(extras) != len(op.extras):
         extras = _bind.all_extras(op, extras)
     if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():
@@ -47,7 +45,7 @@ def call(
 def look_up_and_run(
     plans: dict[Any, Plan], planner: Any, op: Op, options: Any, backend: Any, arrays: Sequence[Any], extras: Any, out: Any, threads: int
 ) -> Any:
-    """The front door in Python, where there is no native part."""
+    """The entry point in Python, for installations without the native part."""
     key = plan = None
     with contextlib.suppress(AttributeError, TypeError, RuntimeError):
         key = (options, backend, _arrays.signature(arrays))
@@ -66,9 +64,9 @@ def call_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
-    """The adjoint of ``op``: its inputs and the gradient of the result -> the gradients of the inputs, absent ones left out.
+    """The adjoint of ``op``: its inputs and the gradient of the result -> the gradients of the present inputs.
 
-    The last of ``arguments`` is the gradient, a tuple of them where the call returned several arrays; before it the inputs in their order,
+    The last of ``arguments`` is the gradient, or a tuple if the call returned several arrays. The inputs come before it in their order;
     trailing optional ones may be missing.
     """
     adjoint = op.adjoint
@@ -94,20 +92,10 @@ def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], bac
     return plan
 
 
-def _half_plan(op: Op, options: tuple[Any, ...], backend: str | None) -> Plan:
-    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if out is not None and out is not _bind.IN_PLACE:
-            raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
-        wide = list(map(_arrays.widen, arrays))
-        return _bind.narrowed(op, arrays, call(op, wide, options, extras, out, backend, num_threads or None))
-
-    return run
-
-
 def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
     if _bind.takes_half(op, arrays):
         _bind.check_arrays(op, arrays)
-        return _half_plan(op, options, backend)
+        return partial(_run_half, op, options, backend)
     kind, results = _bind.layout(op, arrays, options)
     for r in results:
         if r is not None and math.prod(r[0]) > _arguments.MOST_NUMBERS:
@@ -115,15 +103,21 @@ def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend:
     return PLANNERS[kind].plan(op, arrays, options, backend, results)
 
 
-def _never(*request: Any) -> Any:
-    raise AssertionError("arrays of this kind are not traced")
+def _run_half(
+    op: Op, options: tuple[Any, ...], backend: str | None, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int
+) -> Any:
+    """The plan of half precision arrays: compute in float32."""
+    if out is not None and out is not _bind.IN_PLACE:
+        raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
+    wide = list(map(_arrays.widen, arrays))
+    return _bind.narrowed(op, arrays, call(op, wide, options, extras, out, backend, num_threads or None))
 
 
 class Planner(NamedTuple):
     """How arrays of one kind reach a kernel."""
 
     plan: Callable[..., Plan]  # (op, arrays, options, backend, layout of the results)
-    traced: Callable[..., Any] = _never  # the call while a compiler traces: (op, arrays, options, extras, backend, num_threads)
+    traced: Any = None  # torch's call while a compiler traces: (op, arrays, options, extras, backend, num_threads)
     is_tracing: Callable[[], bool] = bool  # whether a compiler is tracing now
 
 
@@ -137,5 +131,5 @@ def is_compiling() -> bool:
 
 
 def may_look(x: Any) -> bool:
-    """Whether one may look at the numbers of an array: not while tracing, nor where that would wait for a device."""
+    """Whether the numbers of an array may be read: not while tracing, nor if that would wait for a device."""
     return not (is_compiling() or _arrays.is_traced(x)) and _arrays.device(x) == "cpu"

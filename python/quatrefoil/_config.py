@@ -13,7 +13,7 @@ _num_threads = 1
 
 
 def _quota() -> int | None:
-    """The cgroup's share of processors, rounded up."""
+    """The processors that the cgroup allows, rounded up."""
     try:
         with open("/sys/fs/cgroup/cpu.max") as f:
             limit, period = f.read().split()
@@ -23,20 +23,19 @@ def _quota() -> int | None:
 
 
 def default_threads() -> int:
-    """The processors this process may use, and no more than QUATREFOIL_NUM_THREADS or OMP_NUM_THREADS allow."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [here, _quota() or here]
+    """QUATREFOIL_NUM_THREADS, or else the processors that this process may use, limited by OMP_NUM_THREADS."""
     own = os.environ.get("QUATREFOIL_NUM_THREADS")
     if own:
         threads = _threads_of(own)
         if threads is None:
             raise ValueError(f"QUATREFOIL_NUM_THREADS={own} is not valid; expected a whole number from 1 to {_arguments.MOST_THREADS}")
         return threads
-    return min([*limits, _threads_of(os.environ.get("OMP_NUM_THREADS", "")) or here])
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, _quota() or count, _threads_of(os.environ.get("OMP_NUM_THREADS", "")) or count)
 
 
 def _threads_of(text: str) -> int | None:
-    """A number of threads as a variable says it: in plain digits, no more of them than the largest has."""
+    """The number of threads in a variable: plain digits, at most as many as the maximum has."""
     digits = text.lstrip("0")
     if not (text.isascii() and text.isdigit() and 1 <= len(digits) <= len(str(_arguments.MOST_THREADS))):
         return None
@@ -44,7 +43,7 @@ def _threads_of(text: str) -> int | None:
 
 
 def set_num_threads(n: int) -> None:
-    """Threads of every later call that gives no ``num_threads``.
+    """Set the number of threads of later calls without ``num_threads``.
 
     Results do not depend on it, to the last bit.
 
@@ -64,7 +63,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads of a call that gives no ``num_threads``.
+    """The number of threads of a call without ``num_threads``.
 
     Examples
     --------
@@ -77,7 +76,7 @@ def get_num_threads() -> int:
 
 def version() -> str:
     """The installed version of quatrefoil."""
-    import importlib.metadata  # 15 ms, which `import quatrefoil` need not pay
+    import importlib.metadata  # takes 15 ms, too long for `import quatrefoil`
 
     return importlib.metadata.version("quatrefoil")
 
@@ -92,7 +91,7 @@ def _package_version(name: str) -> str | None:
 
 
 def config() -> dict[str, Any]:
-    """What is in use and why, as plain values: json.dumps takes them.
+    """The configuration in use, and why, as plain values for json.dumps.
 
     Keys: version, backend, reason, isa, isas, isas_built, num_threads, cuda {archs, device, reason}, packages {name: version or None}.
 
@@ -117,7 +116,7 @@ def config() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Print ``config()``, a line an entry.
+    """Print ``config()``, one line per entry.
 
     Examples
     --------
@@ -135,6 +134,6 @@ def show_config() -> None:
 
 
 def read_environment() -> None:
-    """Every QUATREFOIL_* variable; an invalid value raises here, at import."""
+    """Read every QUATREFOIL_* variable at import; an invalid value raises."""
     _backends.read_environment()
     set_num_threads(default_threads())

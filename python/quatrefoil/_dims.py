@@ -1,12 +1,12 @@
-"""Shapes written as words, ``"... H L"``, and held against the arrays of a call: sizes must agree, and give the shapes of the results.
+"""Shapes written as words, ``"... H L"``, and matched with the arrays of a call: sizes must agree, and give the shapes of the results.
 
-- ``H``, ``3``: one axis. A letter has one size in the whole call; one that is the name of an int option has that option's value.
-- ``2P``, ``W-1``: one axis of that many.
-- ``M?``: an axis that is there in all arguments that name it, or in none.
-- ``...``: any leading batch axes, the same in all arguments that say so. ``M... ...``: others before them.
+- ``H``, ``3``: one axis. A letter has one size in the whole call; the name of an int option has that option's value.
+- ``2P``, ``W-1``: one axis of that size.
+- ``M?``: an axis that is present in all arguments that name it, or in none.
+- ``...``: any leading batch axes, the same in all arguments with ``...``. ``M... ...``: others before them.
 - ``m_ n_`` in an argument that is a sequence: (m_1, n_1), (m_2, n_2), ... Elsewhere ``n_*`` are the axes n_1, n_2, ..., ``n_x`` is one
   axis, their product, and ``#`` is how many arrays there are.
-- ``A or B``: told apart by the number of axes. ``A if x else B``: A where the option x is true.
+- ``A or B``: distinguished by the number of axes. ``A if x else B``: A if the option x is true.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AXIS = re.compile(r"(\d*)([A-Za-z]\w*)([+-]\d+)?")
 
 
 class _Form(NamedTuple):
-    """One way to read an argument's dims: batches in front, then axes; a letter that is missing if it is read so."""
+    """One way to read an argument's dims: batches in front, then axes; the letter that is missing in this reading."""
 
     leads: list[str]
     axes: list[str]
@@ -32,18 +32,18 @@ class _Form(NamedTuple):
 
 
 class Sizes:
-    """What the arrays of one call that were looked at have said."""
+    """The sizes that the arrays of one call have determined so far."""
 
     def __init__(self, label: str, count: int, options: Mapping[str, Any]) -> None:
         self.label = label
         self._count = count  # of the arrays in the sequence
         self._options = options
-        # of a letter: its size, None where the axis is missing, and the argument that said so
+        # per letter its size, None if the axis is missing, and the argument that determined it
         self._known: dict[str, tuple[Any, str]] = {n: (v, "") for n, v in options.items() if not isinstance(v, (bool, str, float, tuple))}
         self._batch: dict[str, tuple[Shape, str]] = {}
 
     def match(self, name: str, dims: str, number: int, shape: Shape) -> None:
-        """Hold an array against its dims; ValueError where they do not fit. ``number``: within a sequence, from 1."""
+        """Match an array with its dims; ValueError if they do not fit. ``number``: the index in a sequence, from 1."""
         forms = [form for words in self._readings(dims, number) for form in self._forms(words)]
         form = next((f for f in forms if f.takes(len(shape))), None)
         before = self._known.copy(), self._batch.copy()
@@ -58,13 +58,13 @@ class Sizes:
     def shape(self, dims: str) -> Shape:
         """The shape of a result."""
         (words,) = self._readings(dims, 0)
-        found: list[Any] = []
+        shape: list[Any] = []
         for word in words:
             if word.endswith("..."):
-                found += self._batch.get(word, ((), ""))[0]
+                shape += self._batch.get(word, ((), ""))[0]
             elif not word.endswith("?") or self._known.get(word[:-1], (None, ""))[0] is not None:
-                found.append(self._size(word.removesuffix("?")))
-        return tuple(found)
+                shape.append(self._size(word.removesuffix("?")))
+        return tuple(shape)
 
     def _readings(self, dims: str, number: int) -> list[list[str]]:
         if " if " in dims:
@@ -73,26 +73,26 @@ class Sizes:
         return [self._words(words, number) for words in dims.split(" or ")]
 
     def _words(self, dims: str, number: int) -> list[str]:
-        found: list[str] = []
+        words: list[str] = []
         for word in dims.split():
             if word == "#":
-                found.append(str(self._count))
+                words.append(str(self._count))
             elif word.endswith("_*"):
-                found += [f"{word[:-1]}{i + 1}" for i in range(self._count)]
+                words += [f"{word[:-1]}{i + 1}" for i in range(self._count)]
             else:
-                found.append(f"{word}{number}" if word.endswith("_") else word)
-        return found
+                words.append(f"{word}{number}" if word.endswith("_") else word)
+        return words
 
     def _forms(self, words: list[str]) -> list[_Form]:
         leads, axes = [w for w in words if w.endswith("...")], [w for w in words if not w.endswith("...")]
         letter = next((w[:-1] for w in axes if w.endswith("?")), None)
         if letter is None:
             return [_Form(leads, axes)]
-        there = _Form(leads, [w.removesuffix("?") for w in axes])
+        present = _Form(leads, [w.removesuffix("?") for w in axes])
         rest = [w for w in axes if not w.endswith("?")]
-        if letter not in self._known:  # read as there wherever there are axes enough
-            return [there, _Form([], rest, letter)]
-        return [there if self._known[letter][0] is not None else _Form(leads, rest)]
+        if letter not in self._known:  # read as present if there are enough axes
+            return [present, _Form([], rest, letter)]
+        return [present if self._known[letter][0] is not None else _Form(leads, rest)]
 
     def _fits(self, form: _Form, name: str, shape: Shape) -> bool:
         cut = len(shape) - len(form.axes)
@@ -107,33 +107,33 @@ class Sizes:
         return all(self._agrees(word, size, name) for word, size in zip(form.axes, shape[cut:]))
 
     def _agrees(self, word: str, size: Any, name: str) -> bool:
-        found = _AXIS.fullmatch(word)
-        if not found or word.endswith("_x") or found[2] in self._known:
+        axis = _AXIS.fullmatch(word)
+        if not axis or word.endswith("_x") or axis[2] in self._known:
             return bool(self._size(word) == size)
-        times, more = int(found[1] or 1), int(found[3] or 0)
+        times, more = int(axis[1] or 1), int(axis[3] or 0)
         if (times != 1 and (size - more) % times) or (more and size < more):
             return False
-        self._known[found[2]] = (size - more) // times if times != 1 else size - more, name
+        self._known[axis[2]] = (size - more) // times if times != 1 else size - more, name
         return True
 
     def _size(self, word: str) -> Any:
-        found = _AXIS.fullmatch(word)
-        if not found:
+        axis = _AXIS.fullmatch(word)
+        if not axis:
             return int(word)
         if word.endswith("_x"):
             return math.prod([self._known[f"{word[:-1]}{i + 1}"][0] for i in range(self._count)])
-        times, size, more = int(found[1] or 1), self._known[found[2]][0], int(found[3] or 0)
+        times, size, more = int(axis[1] or 1), self._known[axis[2]][0], int(axis[3] or 0)
         return times * size + more if times != 1 or more else size  # a symbolic size stays itself
 
     def _flat(self, forms: list[_Form], name: str, shape: Shape) -> str:
-        """What to type where the axes of a grid are one axis here."""
+        """The cure if the axes of a grid must be one axis."""
         products = [self._size(w) for f in forms for w in f.axes[-1:] if w.endswith("_x")]
         ends = (i for i in range(len(shape)) if products and math.prod(shape[i:]) == products[0])
         begin = next(ends, None)
         return "" if begin is None else f"; flatten the grid: {name}.reshape({', '.join(map(str, (*shape[:begin], -1)))})"
 
     def _expected(self, forms: list[_Form], dims: str) -> str:
-        """For the error: the dims, and what is known of them and from where."""
+        """For the error: the dims, and which of them are known from which argument."""
         texts = []
         for form in sorted(forms, key=lambda f: len(f.axes)):
             axes = [str(self._size(w)) if w.endswith("_x") else re.sub(r"([+-])", r" \1 ", w) for w in form.axes]
@@ -148,7 +148,7 @@ class Sizes:
             size, source = self._known.get(letter, (None, ""))
             if size is not None:
                 by_source.setdefault(source, []).append(f"{letter} = {size}")
-        reasons = [", ".join(said) + (f" as in {source}" if source else "") for source, said in by_source.items()]
+        reasons = [", ".join(sizes) + (f" as in {source}" if source else "") for source, sizes in by_source.items()]
         option = re.split(" if | else ", dims)[1] if " if " in dims else None
         if option:
             reasons.append(f"{option}={bool(self._options[option])}")

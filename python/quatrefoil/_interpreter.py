@@ -1,11 +1,11 @@
-"""Imported first: refuses any interpreter but the main one, where NumPy's state and that of the compiled part would be shared or wait for a
-lock that nobody gives back."""
+"""Imported first: refuses sub-interpreters, where NumPy and the compiled part would share state or wait for a lock that is never
+released."""
 
 import importlib
 
 
 def is_main() -> bool:
-    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on; before
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on; earlier
         try:
             interpreters = importlib.import_module(name)
         except ImportError:

@@ -1,4 +1,4 @@
-"""What a caller keeps between calls so that kernels need not make it again."""
+"""What a caller keeps between calls so that kernels need not recompute it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 
 
 class Memo:
-    """``made``, which kernels of one backend make of some arrays of a call: packed factors, a grid.
+    """A value that kernels of one backend derive from some arrays of a call: packed factors, a grid.
 
-    A kernel receives it only in a call with those very arrays on that backend; in any other it receives None and makes its own. So a memo
-    saves time and never changes a bit. ``arrays`` are the flat arrays of the call from number ``at`` on; the owner of the memo guarantees
-    that nobody writes to them.
+    A kernel receives it only in a call with exactly those arrays on that backend; in any other it receives None and computes its own. So a
+    memo saves time and never changes a bit. ``arrays`` are the flat arrays of the call from index ``at`` on; the owner of the memo
+    guarantees that nobody writes to them.
     """
 
     __slots__ = ("_at", "_held", "backend", "made")
 
-    def __init__(self, made: Any, backend: str, arrays: Sequence[Any], *, at: int = 0) -> None:
-        self.made, self.backend = made, backend
+    def __init__(self, value: Any, backend: str, arrays: Sequence[Any], *, at: int = 0) -> None:
+        self.made, self.backend = value, backend
         self._held, self._at = tuple(arrays), at
 
     def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
-        """``made`` for a call with these flat arrays, None if it must not be used."""
+        """The value for a call with these flat arrays; None if it must not be used."""
         at = self._at
         fits = backend == self.backend and all(map(is_, self._held, arrays[at:])) and len(arrays) >= at + len(self._held)
         return self.made if fits else None
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a memo belongs to the process that made it: it is not pickled or copied, its owner makes another")
+        raise TypeError("a memo belongs to the process that created it: it cannot be pickled or copied; its owner creates another")
 
 
 class LazyMemo(Memo):
-    """A memo made by the first call that can use it, and again where its owner has taken other arrays.
+    """A memo computed by the first call that can use it, and recomputed when its owner passes other arrays.
 
-    ``make`` gets ``count`` arrays of that call, from number ``at`` on: NumPy arrays or CPU tensors of plain memory. Arrays that are not
+    ``make`` receives ``count`` arrays of that call, from index ``at`` on: NumPy arrays or CPU tensors of plain memory. Arrays that are not
     ``private`` must be ``frozen``; a call with others gets None.
     """
 
@@ -49,21 +49,19 @@ class LazyMemo(Memo):
     def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
         if backend != self.backend:
             return None
-        given = arrays[self._at : self._at + self._count]
-        if not self._private:
-            for a in given:
-                if not _is_frozen(a):
-                    return None
-        held, made = self._now
-        if not held or not all(map(is_, held, given)):
-            made = self._make(*map(_plain, given))
-            self._now = given, made
-        return made
+        own = arrays[self._at : self._at + self._count]
+        if not (self._private or all(map(_is_frozen, own))):
+            return None
+        previous, value = self._now
+        if not previous or not all(map(is_, previous, own)):
+            value = self._make(*map(_plain, own))
+            self._now = own, value
+        return value
 
 
 def frozen(array: Any) -> Any:
-    """A copy of a NumPy array in the memory of a bytes object: nobody can write to it, and NumPy refuses to unlock it. Such a copy, and any
-    other array, as it is."""
+    """A copy of a NumPy array in the memory of a bytes object: nobody can write to it, and NumPy refuses to unlock it. Returns such a copy,
+    and any other kind of array, unchanged."""
     if not isinstance(array, np.ndarray) or _is_frozen(array):
         return array
     return np.ndarray(array.shape, array.dtype, array.tobytes())
@@ -74,5 +72,5 @@ def _is_frozen(a: Any) -> bool:
 
 
 def _plain(a: Any) -> Any:
-    """An array whose memory holds what its numbers say."""
+    """An array without pending conjugation or sign."""
     return a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg()

@@ -1,4 +1,4 @@
-"""The plans of NumPy and CuPy calls: what is left to do once a signature has been checked."""
+"""The plans of NumPy and CuPy calls: what remains to do once a signature has been checked."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def cupy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: 
         compute = _several(op, options, name, kernel, "cupy", layout)
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        with arrays[first].device:  # CuPy computes and allocates on the current device, wherever the arrays are
+        with arrays[first].device:  # CuPy computes and allocates on the current device, not on that of the arrays
             return compute(arrays, extras, out, num_threads)
 
     return run
 
 
-def _allocator(kind: str, layout: _bind.Layout) -> Callable[[], Any] | None:
+def _allocator(kind: str, layout: _bind.Layout) -> Callable[[], Any]:
     if layout is None:
-        return None
+        return lambda: None
     shape, dtype = layout
     if kind != "numpy":
         return partial(_arrays.namespace_of(kind).empty, shape, dtype)
@@ -50,39 +50,37 @@ def _allocator(kind: str, layout: _bind.Layout) -> Callable[[], Any] | None:
 
 
 def _single(op: Op, options: Any, backend: str, kernel: Callable[..., Any], layout: _bind.Layout, count: int) -> Plan:
-    """A kernel of the host with one result, over ``count`` arrays: what users time."""
+    """A kernel of the host with one result, over ``count`` arrays: the path that users time."""
     assert layout is not None
-    shape, dtype = layout[0], np.dtype(layout[1])
-    empty = _arrays.large if math.prod(shape) * dtype.itemsize >= _arrays.LARGE else _arrays.empty
+    shape, dtype, new = layout[0], np.dtype(layout[1]), _allocator("numpy", layout)
     flat = op.sequence_arg is None
-    first, behind = op.span(count)
+    begin, end = op.span(count)
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is None:
-            out = empty(shape, dtype)
+            out = new()
         else:
             _bind.check_out(op, out, shape, dtype, arrays)
-        beside = extras and _bind.for_kernel(op, extras, backend, arrays)
+        extras = extras and _bind.for_kernel(op, extras, backend, arrays)
         if flat:
-            kernel(*arrays, out, *options, *beside, num_threads)
+            kernel(*arrays, out, *options, *extras, num_threads)
         else:  # op.split(arrays), without its cost
-            kernel(*arrays[:first], list(arrays[first:behind]), *arrays[behind:], out, *options, *beside, num_threads)
+            kernel(*arrays[:begin], list(arrays[begin:end]), *arrays[end:], out, *options, *extras, num_threads)
         return out
 
     return run
 
 
 def _several(op: Op, options: Any, backend: str, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
-    """A kernel with any number of results, which it fills."""
+    """A kernel, which fills any number of results."""
     empty = [_allocator(kind, r) for r in layout]
-    in_memory_of = op.in_place_of if kind == "numpy" else (None,) * len(layout)  # the argument in whose memory a result may lie
+    in_place_of = op.in_place_of if kind == "numpy" else (None,) * len(layout)  # per result the argument whose memory it may take
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is _bind.IN_PLACE:
-            given = [None if i is None or not arrays[i].flags.carray else arrays[i] for i in in_memory_of]
-            results = [a if a is not None or new is None else new() for a, new in zip(given, empty, strict=True)]
+            results = [new() if i is None or not arrays[i].flags.carray else arrays[i] for i, new in zip(in_place_of, empty, strict=True)]
         elif out is None:
-            results = [new and new() for new in empty]
+            results = [new() for new in empty]
         else:
             _check_out(op, out, arrays, kind, layout)
             results = [out] + [None] * (len(layout) - 1)
@@ -94,12 +92,12 @@ def _several(op: Op, options: Any, backend: str, kernel: Callable[..., Any], kin
 
 
 def _composed(op: Op, options: Any, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
-    """A composition, which makes its results itself."""
+    """A composition, which allocates its results itself."""
     compose = _backends.composed(op, kernel, kind, layout, options)
     library = _arrays.namespace_of(kind)
 
     def owned(result: Any, arrays: Sequence[Any]) -> Any:
-        """In memory of its own, contiguous."""
+        """Contiguous, in its own memory."""
         plain = library.asarray(result, order="C")
         shared = any(a is not None and library.may_share_memory(plain, a) for a in arrays)
         return plain.copy() if shared or not getattr(plain.flags, "writeable", True) else plain
@@ -112,10 +110,9 @@ def _composed(op: Op, options: Any, kernel: Callable[..., Any], kind: str, layou
         if out is not None:
             out[...] = results[0]
             return out if op.single else (out, *[None] * (len(layout) - 1))
-        made: list[Any] = []
-        for r in results:
-            made.append(None if r is None else owned(r, [*arrays, *made]))
-        return made if op.primal else made[0] if op.single else tuple(made)
+        for i, r in enumerate(results):
+            results[i] = None if r is None else owned(r, [*arrays, *results[:i]])
+        return results if op.primal else results[0] if op.single else tuple(results)
 
     return run
 

@@ -1,4 +1,4 @@
-"""The public surface: which names a module shows, and how its signatures read."""
+"""The public surface: the names that a module shows, and the form of its signatures."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
-LAYERS = ("GatedKalmaNet", "Mamba", "Mamba2", "PolyLayer", "S4D", "S4DKernel", "S5")  # of quatrefoil.torch.nn, which needs PyTorch
+LAYERS = ("GatedKalmaNet", "Mamba", "Mamba2", "PolyLayer", "S4D", "S4DKernel", "S5")  # in quatrefoil.torch.nn, which needs PyTorch
 
 
 class _Written(str):
-    """An annotation as it is written in the source: signatures print it without quotes."""
+    """An annotation as in the source: signatures print it without quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__
 
 
 def _functions(thing: Any) -> list[FunctionType]:
-    """A function, or the methods of a class that are ours."""
+    """A function, or the methods of a class from quatrefoil's own classes."""
     if not isinstance(thing, type):
         return [thing] if isinstance(thing, FunctionType) else []
     members = (m for base in thing.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())
-    found = (getattr(m, "__func__", None) or getattr(m, "fget", None) or m for m in members)
-    return [f for f in found if isinstance(f, FunctionType)]
+    functions = (getattr(m, "__func__", None) or getattr(m, "fget", None) or m for m in members)
+    return [f for f in functions if isinstance(f, FunctionType)]
 
 
 def readable(thing: Any) -> Any:
-    """The same function or class; ``inspect.signature`` and ``help`` show its annotations without quotes, as Python 3.14 does."""
+    """Make ``inspect.signature`` and ``help`` show annotations without quotes, as Python 3.14 does; returns the same function or class."""
     for function in map(inspect.unwrap, _functions(thing)):
         notes = {name: getattr(note, "__forward_arg__", note) for name, note in function.__annotations__.items()}
         function.__annotations__.update({name: _Written(note) for name, note in notes.items() if isinstance(note, str)})
@@ -37,7 +37,7 @@ def readable(thing: Any) -> Any:
 
 
 def surface(module: str) -> Callable[[], list[str]]:
-    """The ``__dir__`` of a public module: its ``__all__``. Makes the signatures of all that it holds readable."""
+    """The ``__dir__`` of a public module: its ``__all__``. Makes the signatures of its members readable."""
     names = vars(sys.modules[module])
     for thing in names.values():
         if getattr(thing, "__module__", "").startswith("quatrefoil"):
@@ -46,7 +46,7 @@ def surface(module: str) -> Callable[[], list[str]]:
 
 
 def missing(module: str) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a family: an AttributeError with what may have been meant."""
+    """The ``__getattr__`` of a family: an AttributeError with similar names."""
 
     def raised(name: str) -> Any:
         text = f"module {module!r} has no attribute {name!r}"
@@ -60,6 +60,6 @@ def missing(module: str) -> Callable[[str], Any]:
 
 
 def everything(module: ModuleType) -> list[str]:
-    """All names that a public module exports: ``__all__``, then adjoints, return types and what its modules hold too."""
+    """All names that a public module exports: ``__all__``, then adjoints, return types and other names of its modules."""
     others = (n for n, thing in vars(module).items() if n[0] != "_" and getattr(thing, "__module__", "").startswith(module.__name__))
     return list(dict.fromkeys([*module.__all__, *sorted(others)]))

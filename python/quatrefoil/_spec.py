@@ -1,6 +1,6 @@
-"""What an op is: names, shapes, options. One small table a noun, gathered by its family; everything generic reads it.
+"""The table of operations: names, shapes, options. Each method has one, its family gathers them, and everything generic reads them.
 
-A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``: _dims.py says what may stand there.
+A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``; _dims.py defines the notation.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ Check = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], None]
 class Arg:
     """One array argument or result.
 
-    ``sequence``: a sequence of arrays. ``broadcast``: any shape that broadcasts; the rule of the op says to what. ``half``: float16 and
-    bfloat16 are accepted too, and computed in float32; a result with ``half`` comes back in the half type of the argument named by
-    ``half_type_of``, or of the first. ``in_place_of``: the argument in whose memory a result may lie if the caller allows it
-    (``IN_PLACE``), because the kernel reads each number before it writes there. ``only_if``: the option that requests this result; without
-    it the result is absent. ``title``: its name in errors, if that differs. ``constant``: it has no gradient, like integers; requesting one
-    is an error.
+    ``sequence``: a sequence of arrays. ``broadcast``: any shape that broadcasts to the one that the op's rule gives. ``half``: float16 and
+    bfloat16 are accepted too and computed in float32; a result with ``half`` has the half type of the argument ``half_type_of``, or of the
+    first. ``in_place_of``: the argument whose memory a result may take if the caller allows it (``IN_PLACE``), because the kernel reads
+    each number before it writes there. ``only_if``: the option that requests this result; otherwise it is absent. ``title``: its name in
+    errors, if different. ``constant``: it has no gradient, like integers; requesting one is an error.
     """
 
     name: str
@@ -35,8 +34,8 @@ class Arg:
     optional: bool = False
     sequence: bool = False
     broadcast: bool = False
-    # "real", "complex", or "any" of the two, the same for all arguments that say so. One precision for all of these. "double": float64
-    # whatever the precision of the others; "int": int64; "bool"
+    # "real", "complex", or "any" of the two, the same for all "any" arguments; all of these have one precision. "double": float64,
+    # independent of the others; "int": int64; "bool"
     dtype: str = "real"
     half: bool = False
     constant: bool = False
@@ -60,10 +59,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Extra:
-    """What a kernel gets beside arrays and options, and may do without: a memo, or a user's function. No part of a call's signature.
+    """An optional argument of a kernel that is not part of a call's signature: a memo, or a user's function.
 
-    A ``Memo`` saves time and never changes a bit: where torch traces it is dropped, and the kernel makes its own. A function cannot be
-    traced: where torch does, it is refused.
+    A ``Memo`` saves time and never changes a bit: tracing drops it, and the kernel computes its own. A function cannot be traced: tracing
+    refuses it.
     """
 
     name: str
@@ -74,13 +73,12 @@ class Extra:
 class Policy:
     """What backends do differently for single methods.
 
-    ``python_kernel``, ``python_adjoint``: the kernel of every backend of the host as array code over NumPy and SciPy, which is told the
-    backend. ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of its
-    results or None for 0, options, backend, num_threads) -> gradients of those arrays, None for 0. ``check_values``: what a compiled kernel
-    checks of its arrays' values, for the loops and compositions that replace it: (label, inputs, options). ``prefers_library``: given one
-    shape per argument, a list of them for a sequence, whether a GPU's kernel leaves such arrays to the composition of the library's own
-    functions unless the caller names a backend. ``float32_on_gpus``: its kernels for GPUs are of single precision; double precision is
-    composed there.
+    ``python_kernel``, ``python_adjoint``: array code over NumPy and SciPy as the kernel of every host backend; it gets ``backend``.
+    ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of its results
+    or None for 0, options, backend, num_threads) -> gradients of those arrays, None for 0. ``check_values``: the checks of values in a
+    compiled kernel, for the loops and compositions that replace it: (label, inputs, options). ``prefers_library``: given one shape per
+    argument, a list for a sequence, whether a GPU's kernel leaves such arrays to the composition unless the caller names a backend.
+    ``float32_on_gpus``: its kernels for GPUs are of single precision; double precision is composed there.
     """
 
     python_kernel: Callable[..., Any] | None = None
@@ -95,10 +93,10 @@ class Policy:
 class Op:
     """An operation: arrays in, arrays out. Its adjoint, if it has one, is an op too, derived here and implemented like any other.
 
-    ``module`` is the ``__name__`` of the module that defines it, ``quatrefoil.<family>.<method>`` or one in that folder. It says where the
-    kernels are: ``quatrefoil._core.<family>.<name>``, and ``<name>`` in the ``loops`` and ``composition`` of the method.
+    ``module`` is the ``__name__`` of the module that defines it, ``quatrefoil.<family>.<method>`` or one in that folder. The kernels are
+    ``quatrefoil._core.<family>.<name>``, and ``<name>`` in the ``loops`` and ``composition`` of the method.
 
-    With more than one output a call returns a tuple; an output that the options do not request is None for the kernel, the caller and the
+    With several outputs a call returns a tuple; an output that the options do not request is None for the kernel, the caller and the
     adjoint alike. A kernel is called with the inputs, the outputs, the options, the extras and num_threads. The adjoint has the same
     options and extras.
     """
@@ -108,25 +106,25 @@ class Op:
     inputs: tuple[Arg, ...]
     outputs: tuple[Arg, ...]
     options: tuple[Option, ...] = ()
-    extras: tuple[Any, ...] = ()  # an Extra each; a bare name is a memo's
+    extras: tuple[Any, ...] = ()  # Extras; a bare name means a memo
     differentiable: bool = True
-    check: Check | None = None  # what dims cannot say; runs once they fit, raises ValueError
-    rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', if dims cannot
+    check: Check | None = None  # conditions beyond dims, checked once they fit; raises ValueError
+    rule: Rule | None = None  # checks the inputs' shapes and returns the outputs', if dims cannot
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
     policy: Policy = Policy()
-    title: str | None = None  # its name in errors, if it is one of the ops behind a function
+    title: str | None = None  # its name in errors, if a function has several ops
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
     family: str = field(init=False)
     noun: str = field(init=False)
-    # what every call needs, computed once
+    # computed once for all calls
     key: str = field(init=False)  # "ssm.fft_conv"
     label: str = field(init=False)  # the same with the title
-    single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
-    sequence_arg: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
-    differentiable_outputs: tuple[int, ...] = field(init=False, repr=False)  # the results whose gradients the adjoint takes
-    in_place_of: tuple[int | None, ...] = field(init=False, repr=False)  # per result, the argument in whose memory it may lie
+    single: bool = field(init=False, repr=False)  # the result is one array, not a sequence with optional entries
+    sequence_arg: int | None = field(init=False, repr=False)  # index of the argument that is a sequence
+    differentiable_outputs: tuple[int, ...] = field(init=False, repr=False)  # results whose gradients the adjoint takes
+    in_place_of: tuple[int | None, ...] = field(init=False, repr=False)  # per result, the argument whose memory it may take
 
     def __post_init__(self) -> None:
         _, family, noun, *_ = self.module.split(".")
@@ -159,7 +157,7 @@ class Op:
         )  # fmt: skip
 
     def implementation(self, file: str) -> Callable[..., Any] | None:
-        """What the method's ``loops`` or ``composition`` has for this op, if there is such a file."""
+        """This op's function in the method's ``loops`` or ``composition``, if there is one."""
         folder = ".".join(self.module.split(".")[:3])
         module = f"{folder}.{file}"
         if module not in sys.modules and not (hasattr(importlib.import_module(folder), "__path__") and importlib.util.find_spec(module)):
@@ -167,18 +165,18 @@ class Op:
         return getattr(importlib.import_module(module), self.name, None)
 
     def titled(self, title: str) -> Op:
-        """The same op behind another function, which its errors name."""
+        """The same op for another function, which its errors name."""
         return replace(self, title=title, plans={})
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""
         if self.sequence_arg is None:
             return list(flat)
-        first, behind = self.span(len(flat))
-        return [*flat[:first], list(flat[first:behind]), *flat[behind:]]
+        begin, end = self.span(len(flat))
+        return [*flat[:begin], list(flat[begin:end]), *flat[end:]]
 
     def span(self, count: int) -> tuple[int, int]:
-        """Where among ``count`` flat arrays the sequence begins and ends; (0, 0) where there is none."""
+        """Where the sequence begins and ends among ``count`` flat arrays; (0, 0) without a sequence."""
         return (0, 0) if self.sequence_arg is None else (self.sequence_arg, self.sequence_arg + count - (len(self.inputs) - 1))
 
     def flatten(self, arguments: Sequence[Any]) -> list[Any]:
@@ -187,7 +185,7 @@ class Op:
         return list(arguments) if at is None else [*arguments[:at], *arguments[at], *arguments[at + 1 :]]
 
     def named(self, flat: Sequence[Any]) -> Iterator[tuple[str, Arg, int, Any]]:
-        """(name, argument, number within a sequence, value) of every flat array."""
+        """(name, argument, index in the sequence from 1 or 0, value) of every flat array."""
         for arg, value in zip(self.inputs, self.split(flat)):
             if arg.sequence:
                 for i, item in enumerate(value):
@@ -196,18 +194,18 @@ class Op:
                 yield arg.title or arg.name, arg, 0, value
 
     def infer(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-        """Shapes of the flat inputs -> shapes of the flat outputs (None for what is not made), or ValueError."""
+        """Shapes of the flat inputs -> shapes of the flat outputs (None for absent ones), or ValueError."""
         if self.primal is None:
             return list(self.rule(self.label, shapes, options) if self.rule else self._from_dims(shapes, options))
         primal = self.primal
         count = len(shapes) - len(primal.differentiable_outputs)
-        made = primal.infer(shapes[:count], options)
-        results = [made[i] for i in primal.differentiable_outputs]
+        outputs = primal.infer(shapes[:count], options)
+        results = [outputs[i] for i in primal.differentiable_outputs]
         for arg, expected, got in zip(self.inputs[len(primal.inputs) :], results, shapes[count:]):
             if got != expected:
-                what = f"{expected}, the shape of the result" if expected is not None else "none: that result was not asked for"
+                what = f"{expected}, the shape of the result" if expected is not None else "None: that result was not requested"
                 raise ValueError(f"{self.label}: {arg.name} {'is missing' if got is None else f'has shape {got}'}, expected {what}")
-        # what is broadcast gets its gradient in the full shape; the dispatcher sums it
+        # gradients of broadcast arguments have the full shape; the dispatcher sums them
         full = results[0]
         return [
             None if s is None or not arg.has_gradient else full if arg.broadcast else s
@@ -215,33 +213,33 @@ class Op:
         ]
 
     def _from_dims(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-        given = {o.name: value for o, value in zip(self.options, options)}
-        sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.sequence_arg is not None else 0, given)
-        # the sequence first: it gives the other arguments their dims; last those with two batches, of which others say one
+        values = {o.name: value for o, value in zip(self.options, options)}
+        sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.sequence_arg is not None else 0, values)
+        # the sequence first: it determines dims of the other arguments; arguments with two batches last: others determine one of them
         entries = sorted(zip(self.named(shapes), shapes), key=lambda e: (not e[0][1].sequence, e[0][1].dims.count("...") > 1))
         for (name, arg, number, _), shape in entries:
             if shape is not None:
                 sizes.match(name, arg.dims, number, shape)
         if self.check:
             self.check(self.label, shapes, options)
-        return [None if o.only_if and not given[o.only_if] else sizes.shape(o.dims) for o in self.outputs]
+        return [None if o.only_if and not values[o.only_if] else sizes.shape(o.dims) for o in self.outputs]
 
     def likeness(self, output: Arg, arrays: Sequence[Any]) -> Any:
-        """The argument whose half type that result takes."""
+        """The argument whose half type a result takes."""
         like = output.half_type_of or output.in_place_of
         return arrays[0] if like is None else next(x for name, _, _, x in self.named(arrays) if name == like)
 
     def present_outputs(self, arrays: Sequence[Any], options: tuple[Any, ...]) -> list[bool]:
-        """Which of the flat outputs a call with these flat arrays has."""
+        """Which of the flat outputs are present in a call with these flat arrays."""
         if self.primal is not None:
             inputs = list(self.primal.named(arrays[: len(arrays) - len(self.primal.differentiable_outputs)]))
             return [array is not None and arg.has_gradient for _, arg, _, array in inputs]
-        given = {o.name: value for o, value in zip(self.options, options)}
-        return [not o.only_if or bool(given[o.only_if]) for o in self.outputs]
+        values = {o.name: value for o, value in zip(self.options, options)}
+        return [not o.only_if or bool(values[o.only_if]) for o in self.outputs]
 
 
 class Family:
-    """The ops of one family, by name; adjoints included. Made once, in the family's ``__init__``, from its nouns' tables."""
+    """The ops of one family by name, with adjoints. Its ``__init__`` creates it from the tables of its methods."""
 
     def __init__(self, module: str, *tables: Sequence[Op]) -> None:
         for op in (op for table in tables for op in table):
@@ -250,7 +248,7 @@ class Family:
                 setattr(self, op.adjoint.name, op.adjoint)
         FAMILIES.loaded[module.split(".")[1]] = self
 
-    def __getattr__(self, name: str) -> Op:  # for type checkers: the ops are plain attributes, found before this is asked
+    def __getattr__(self, name: str) -> Op:  # for type checkers: ops are plain attributes, found before this is called
         raise AttributeError(f"no op {name!r}; there are {', '.join(vars(self))}")
 
     def __iter__(self) -> Iterator[Op]:
@@ -258,7 +256,7 @@ class Family:
 
 
 class _Families(Mapping[str, Family]):
-    """The families by name. A family is imported when it is first looked up."""
+    """The families by name, imported when first looked up."""
 
     names = ("ssm", "kron", "cheb", "wos")
 

@@ -1,8 +1,8 @@
-"""What signatures call an array. Type checkers need neither torch nor CuPy to read it.
+"""The types of arrays in signatures. Type checkers need neither torch nor CuPy to read them.
 
-``u: Array[T]`` is an array with u[...] of type T: a NumPy array, a torch tensor, a CuPy array, a JAX array, and no list, number or string.
-Where T is returned, the result is of the argument's own kind. u[...] and not u, because it leaves behind what a result need not share: the
-number of axes in the types of NumPy, a subclass such as ``torch.nn.Parameter``.
+``u: Array[T]`` is an array with u[...] of type T: a NumPy array, a torch tensor, a CuPy array or a JAX array, but no list, number or
+string. A returned T is of the argument's own kind. The type is that of u[...], not of u, because a result need not share everything: the
+number of axes in NumPy's types, a subclass such as ``torch.nn.Parameter``.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import TypeVar as WithDefault
 
-    T = WithDefault("T", bound="Array[Any]", default=NDArray[np.float64])  # one kind of array in a signature, real where there are two
+    T = WithDefault("T", bound="Array[Any]", default=NDArray[np.float64])  # one kind of array in a signature; the real one of two
 else:
     T = TypeVar("T", bound="Array[Any]")
-Z = TypeVar("Z", bound="Array[Any]")  # the complex arrays beside them
+Z = TypeVar("Z", bound="Array[Any]")  # the complex arrays next to them
 AnyArray: TypeAlias = Array[Any]
 Backend: TypeAlias = Literal["native", "cuda", "array", "numba"]
-ArrayLike: TypeAlias = AnyArray | Convertible | Sequence[Any] | float  # an array, or what NumPy makes one of
-Points: TypeAlias = Sequence[float] | Sequence[Sequence[float]]  # lists in place of an array of points
-Given: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # to an adjoint: an input, a list of them, one that is absent
+ArrayLike: TypeAlias = AnyArray | Convertible | Sequence[Any] | float  # an array, or what NumPy converts to one
+Points: TypeAlias = Sequence[float] | Sequence[Sequence[float]]  # lists instead of an array of points
+Given: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # to an adjoint: an input, a list of inputs, or an absent one

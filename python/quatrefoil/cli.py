@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Version(argparse.Action):
-    """Prints the version, which takes reading what pip has written: only where it is asked for."""
+    """Prints the version, which pip's metadata has: read on request only."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from ._config import version
@@ -22,16 +22,16 @@ class _Version(argparse.Action):
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no fraction of at least 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a finite fraction of at least 0")
     return value
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    """``quatrefoil bench compare``: apart from ``bench``, whose names are those of families."""
+    """``quatrefoil bench compare``, which has a parser of its own because ``bench`` takes names of families."""
     parser = argparse.ArgumentParser(
         prog="quatrefoil bench compare",
-        description="What became slower from A to B, two files of `quatrefoil bench --json`: each row in units of a peer's time, so that "
-        "another load or machine counts little. Exit status: 0; 1 with a regression; 2 for files that cannot be compared.",
+        description="List what became slower from A to B, two files of `quatrefoil bench --json`. Rows are in units of a peer's time, so "
+        "that another load or machine matters little. Exit status: 0; 1 with a regression; 2 for files that cannot be compared.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="the earlier results")
     parser.add_argument("b", type=Path, metavar="B", help="the later results")
@@ -40,47 +40,51 @@ def _compare(arguments: Sequence[str]) -> int:
         type=_fraction,
         default=0.1,
         metavar="FRACTION",
-        help="a change of no more is none; nor is one within the middle halves of the runs (%(default)s)",
+        help="ignore changes up to this, and changes within the spread of the runs (%(default)s)",
     )
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     from .bench import compare
 
-    return compare(given.a, given.b, margin=given.margin)
+    return compare(options.a, options.b, margin=options.margin)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="quatrefoil",
         description="Fast kernels for four families of scientific machine learning.",
-        epilog="quatrefoil demo --quick is a start; quatrefoil COMMAND --help tells the rest. In Python: import quatrefoil as qf; help(qf)",
+        epilog="Start with quatrefoil demo --quick; see also quatrefoil COMMAND --help. In Python: import quatrefoil as qf; help(qf)",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help="which kernels run here, and why those; versions of what is beside them")
+    commands.add_parser("info", help="show which kernels run here, and why, and the versions of other libraries")
     demo = commands.add_parser(
         "demo",
-        help="one real job in each family, timed against a peer, with pictures",
-        description="One real job in each family, timed against a peer: the way to the same numbers without quatrefoil. Prints a table and "
-        "writes a page with pictures. Needs pip install 'quatrefoil[demo]'.",
+        help="run one real job in each family, timed against the best alternative, with pictures",
+        description="Run one real job in each family, timed against the best alternative library. Prints a table and writes a page with "
+        "pictures. Needs pip install 'quatrefoil[demo]'.",
     )
     demo.add_argument(
         "--out", type=Path, default=Path("quatrefoil-demo"), metavar="FOLDER", help="where the pictures and index.html go (%(default)s)"
     )
-    demo.add_argument("--quick", action="store_true", help="smaller sizes and the same checks, in some seconds")
+    demo.add_argument("--quick", action="store_true", help="smaller sizes with the same checks, in seconds")
     bench = commands.add_parser(
         "bench",
-        help="benchmarks against peers, other libraries that compute the same; bench compare: two runs of it",
-        description="Benchmarks against peers, other libraries that compute the same: each side on one thread, or on a GPU. Values are "
-        "checked before anything is timed. All of it takes half an hour. Peers come with pip install 'quatrefoil[bench]'; those that are "
-        "missing are left out.",
-        epilog="quatrefoil bench compare A.json B.json says what became slower between two files that --json has written.",
+        help="run benchmarks against other libraries; bench compare: compare two runs",
+        description="Run benchmarks against peers, other libraries that compute the same: each side on one thread, or on a GPU. Values are "
+        "checked before anything is timed. All benchmarks take half an hour. pip install 'quatrefoil[bench]' installs peers; missing ones "
+        "are left out.",
+        epilog="quatrefoil bench compare A.json B.json lists what became slower between two files that --json has written.",
     )
-    bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one folder of them (ssm.scan); none means all")
+    bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one folder of them (ssm.scan); default: all")
     bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time the peers too (the default)")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON; into a folder: a file with a name")
-    bench.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where (%(default)s); on a GPU numbers are checked first")
-    bench.add_argument("--dry", action="store_true", help="with --device cuda: try the program itself on the host, with tiny sizes")
-    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios, a group of bars a problem, a colour a peer")
+    bench.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, under a name with processor and date"
+    )
+    bench.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="where to run (%(default)s); on a GPU values are checked first"
+    )
+    bench.add_argument("--dry", action="store_true", help="with --device cuda: try the program on the host, with tiny sizes")
+    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios, one group of bars per problem, one colour per peer")
     return parser
 
 
@@ -89,41 +93,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:2] == ["bench", "compare"]:
         return _compare(arguments[2:])
     parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.command == "info":
+    options = parser.parse_args(arguments)
+    if options.command == "info":
         from ._config import show_config
 
         show_config()
         return 0
-    if given.command == "demo":
+    if options.command == "demo":
         from .demo import main as run_demo
 
-        return run_demo(given.out, quick=given.quick)
+        return run_demo(options.out, quick=options.quick)
     from ._spec import FAMILIES
     from .bench import main as run_bench
-    from .bench import nouns
+    from .bench import methods
 
-    for family, dot, noun in (f.partition(".") for f in given.family):
+    for family, dot, method in (f.partition(".") for f in options.family):
         if family not in FAMILIES:
             parser.error(f"unknown family {family!r}; expected {', '.join(FAMILIES)}")
-        if dot and given.device == "cuda":
-            parser.error(f"{family}.{noun} is one folder; --device cuda takes whole families")
-        if dot and noun not in nouns(family):
-            parser.error(f"{family} has no benchmarks of {noun!r}; expected {', '.join(nouns(family))}")
-    if given.dry and given.device == "cpu":
+        if dot and options.device == "cuda":
+            parser.error(f"{family}.{method} is one folder; --device cuda takes whole families")
+        if dot and method not in methods(family):
+            parser.error(f"{family} has no benchmarks of {method!r}; expected {', '.join(methods(family))}")
+    if options.dry and options.device == "cpu":
         parser.error("--dry is for --device cuda")
-    for file in (given.json, given.plot):
+    for file in (options.json, options.plot):
         if file and not file.absolute().parent.is_dir():  # said before half an hour of timing
             parser.error(f"{file}: there is no folder {file.absolute().parent}")
-    if given.device == "cuda":
+    if options.device == "cuda":
         from .bench.gpu import main as run_gpu_bench
 
-        if given.plot:
+        if options.plot:
             parser.error("--plot is for --device cpu")
-        if given.json and given.json.is_dir():
-            parser.error(f"--json {given.json} is a folder, expected a file")
-        return run_gpu_bench(given.family, dry=given.dry, peers=given.peers, json_file=given.json)
-    return run_bench(given.family, peers=given.peers, json_file=given.json, plot_file=given.plot)
+        if options.json and options.json.is_dir():
+            parser.error(f"--json {options.json} is a folder, expected a file")
+        return run_gpu_bench(options.family, dry=options.dry, peers=options.peers, json_file=options.json)
+    return run_bench(options.family, peers=options.peers, json_file=options.json, plot_file=options.plot)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which backends there are, which one is in use and why. A backend is a module with ``reason()`` and ``kernel(op)``."""
+"""The backends, which one is in use, and why. A backend is a module with ``reason()`` and ``kernel(op)``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from .._spec import Op
 from .._typing import Backend
@@ -18,13 +18,13 @@ from . import array, cuda, native, numba
 
 _MODULES: dict[Backend, ModuleType] = {"native": native, "cuda": cuda, "array": array, "numba": numba}
 _OF_THE_HOST = ("native", "numba")
-_FORCED: Backend | None = None  # by QUATREFOIL_BACKEND, read at import
+_FORCED: Backend | None = None  # from QUATREFOIL_BACKEND, read at import
 CHOSEN: ContextVar[Backend | None] = ContextVar("quatrefoil_backend", default=None)  # by use_backend, for this thread or task
 
 
 @contextlib.contextmanager
 def use_backend(name: Backend) -> Iterator[None]:
-    """Within the block, in this thread or task, every call takes this backend.
+    """Use this backend for every call in the block, in this thread or task.
 
     "native", "cuda", "array" or "numba".
 
@@ -45,12 +45,12 @@ def use_backend(name: Backend) -> Iterator[None]:
 
 
 def chosen() -> Backend | None:
-    """What ``use_backend`` says here and now."""
+    """The backend of the current ``use_backend`` block."""
     return CHOSEN.get()
 
 
 def check_name(name: str, where: str) -> None:
-    """ValueError where there is no such backend, or it cannot be used here."""
+    """ValueError if there is no such backend, or it is not available."""
     if name not in _MODULES:
         raise ValueError(f"{where}: unknown backend {name!r}, expected {', '.join(_MODULES)}")
     if reason(name):
@@ -60,25 +60,24 @@ def check_name(name: str, where: str) -> None:
 
 
 def reason(name: Backend) -> str | None:
-    """Why this backend cannot be used here; None where it can."""
-    why: str | None = _MODULES[name].reason()
-    return why
+    """Why this backend is not available; None if it is."""
+    return cast(str | None, _MODULES[name].reason())
 
 
 def default() -> Backend:
-    """The backend of calls on host arrays that name none."""
+    """The default backend of calls on host arrays."""
     return _FORCED or of_host()
 
 
 def of_host() -> Backend:
-    """The backend of host arrays, whatever was asked for."""
+    """The backend of host arrays without QUATREFOIL_BACKEND."""
     return "numba" if native.reason() else "native"
 
 
 def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[Any] = ()) -> tuple[Backend, Callable[..., Any]]:
-    """The backend that runs ``op`` on those flat arrays of that device, and its kernel: (inputs, outputs, options, extras, num_threads); of
-    "array" its composition. A miss raises with every reason."""
-    wanted: Any = backend or _FORCED  # one of ours, as is checked below
+    """The backend that runs ``op`` on those flat arrays of that device, and its kernel (inputs, outputs, options, extras, num_threads), or
+    for "array" its composition. If there is none, the error lists the reason of every backend."""
+    wanted: Any = backend or _FORCED  # checked below
     if device != "cpu" and wanted in _OF_THE_HOST:
         where = f"the arrays are on {device}, where backend {wanted!r} does not run"
         raise TypeError(f"{op.label}: {where}; leave the choice of a backend out, or move the arrays to the host")
@@ -89,33 +88,32 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
     for name in [wanted] if wanted else usual:
         module = _MODULES[name]
         why = module.reason() or (name == "cuda" and (_lacks_precision(op, arrays) or (not wanted and _declined(op, arrays)))) or None
-        found = None if why else _find(op, name)
-        if found is not None:
+        kernel = None if why else _find(op, name)
+        if kernel is not None:
             if name == "numba" and wanted is None and native.reason():
                 warn_of_failure()
-            return name, found
+            return name, kernel
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
 
 
 def _find(op: Op, name: Backend) -> Callable[..., Any] | None:
-    """The kernel of an op on a backend. Without a compiler, a method that has no loops for Numba runs its composition over NumPy."""
-    found: Callable[..., Any] | None = (_host_kernel(op, name) if name in _OF_THE_HOST else None) or _MODULES[name].kernel(op)
+    """The kernel of an op on a backend. On "numba", a method without loops runs its composition over NumPy."""
+    kernel: Callable[..., Any] | None = (_host_kernel(op, name) if name in _OF_THE_HOST else None) or _MODULES[name].kernel(op)
     if name != "numba":
-        return found
-    found = found or array.as_kernel(op)
-    return _checked(op, found) if found and op.policy.check_values else found
+        return kernel
+    kernel = kernel or array.as_kernel(op)
+    return _checked(op, kernel) if kernel and op.policy.check_values else kernel
 
 
 def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """A kernel after the check of values that compiled kernels do themselves."""
+    """A kernel after the check of values, which compiled kernels do themselves."""
     check, after_inputs, after_options = op.policy.check_values, len(op.inputs), -1 - len(op.extras)
     assert check is not None
 
-    def run(*given: Any) -> None:
-        options = given[after_options - len(op.options) : after_options]
-        check(op.label, given[:after_inputs], options)
-        kernel(*given)
+    def run(*arguments: Any) -> None:
+        check(op.label, arguments[:after_inputs], arguments[after_options - len(op.options) : after_options])
+        kernel(*arguments)
 
     return run
 
@@ -133,23 +131,23 @@ def _declined(op: Op, arrays: Sequence[Any]) -> str | None:
 
 
 def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Callable[[Any, Any], list[Any]]:
-    """The composition that ``kernel`` has found, as (flat arrays, extras) -> flat results, which may be views of anything."""
+    """A composition from ``kernel()`` as (flat arrays, extras) -> flat results, which may be views."""
     return array.bind(op, kernel, kind, layout, options)
 
 
 def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
     """The array code of an op, which calls other ops on that backend."""
-    host = op.policy.python_kernel
+    compute = op.policy.python_kernel
 
     def kernel(*arguments: Any) -> None:
-        host(*arguments, backend=name)  # type: ignore[misc]
+        compute(*arguments, backend=name)  # type: ignore[misc]
 
-    return kernel if host else None
+    return kernel if compute else None
 
 
 @functools.cache
 def warn_of_failure() -> None:
-    """One warning a process where the native part was wanted and could not be built; none where Numba was asked for, then or now."""
+    """One warning per process if the build of the native part failed, but not if Numba was requested, at installation or now."""
     failure = native.build_failure()
     if failure:
         _warn(
@@ -159,10 +157,10 @@ def warn_of_failure() -> None:
 
 
 def _warn(message: str) -> None:
-    """A warning at the line of the caller's own that calls quatrefoil, or imports it."""
+    """A warning at the caller's own line that calls or imports quatrefoil."""
     frame, level = sys._getframe(), 0
     while frame.f_back:
-        importing = "importlib._bootstrap" in frame.f_code.co_filename  # which `warn` does not count
+        importing = "importlib._bootstrap" in frame.f_code.co_filename  # `warn` does not count these frames
         if not importing and frame.f_globals.get("__name__", "").partition(".")[0] != "quatrefoil":
             break
         frame, level = frame.f_back, level + (not importing)
@@ -170,12 +168,12 @@ def _warn(message: str) -> None:
 
 
 def takes_tensors(kernel: Callable[..., Any]) -> bool:
-    """Whether a kernel reads torch tensors as they are; if not, it gets NumPy views of the same memory."""
+    """Whether a kernel reads torch tensors; if not, it gets NumPy views of the same memory."""
     return native.owns(kernel)
 
 
 def read_environment() -> None:
-    """QUATREFOIL_BACKEND and QUATREFOIL_ISA; an unavailable choice is a ValueError."""
+    """Read QUATREFOIL_BACKEND and QUATREFOIL_ISA; an unavailable choice is a ValueError."""
     global _FORCED
     isa = os.environ.get("QUATREFOIL_ISA") or ""
     wanted = os.environ.get("QUATREFOIL_BACKEND") or None
@@ -185,19 +183,17 @@ def read_environment() -> None:
     if wanted is not None:
         if wanted not in _MODULES:
             raise ValueError(f"QUATREFOIL_BACKEND={wanted} is unknown; available: {', '.join(_MODULES)}")
-        if wanted != "cuda":  # whether there is a device shows at the first call
+        if wanted != "cuda":  # the first call looks for a device
             check_name(wanted, f"QUATREFOIL_BACKEND={wanted}")
     _FORCED = wanted
 
 
 def choice() -> tuple[str, str]:
-    """(the default backend, why it is that one)."""
+    """(the default backend, the reason for it)."""
     name = default()
     if _FORCED:
         return name, f"QUATREFOIL_BACKEND={_FORCED}"
     if name == "numba":
         return name, f"no compiled kernels: {native.reason()}"
-    return (
-        name,
-        f"compiled kernels for {native.isa()} (built: {', '.join(native.isas_built())}; this processor runs: {', '.join(native.isas())})",
-    )
+    built, runs = (", ".join(isas) for isas in (native.isas_built(), native.isas()))
+    return name, f"compiled kernels for {native.isa()} (built: {built}; this processor runs: {runs})"

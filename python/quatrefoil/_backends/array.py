@@ -1,9 +1,9 @@
-"""Every op in array-API terms (``<method>/composition.py``): what runs on a device without kernels of ours, and on the host if requested or
-as the fallback of a method without loops for Numba.
+"""Every op in functions of the array API (``<method>/composition.py``): for devices without our kernels, and on the host on request or for
+methods without Numba loops.
 
-A composition is ``<op>(xp, *inputs, *options)`` and returns its results, where a kernel fills those that it is given. ``xp`` is a
-namespace of the array API: NumPy's own, for torch and CuPy that of array-api-compat. An adjoint returns a gradient for every input, a list
-of them for a sequence, None where there is none, in the full shape where it was broadcast.
+A composition is ``<op>(xp, *inputs, *options)`` and returns its results, while a kernel fills arrays. ``xp`` is a namespace of the array
+API: NumPy itself, or array-api-compat's for torch and CuPy. An adjoint returns a gradient for every input: a list for a sequence, None if
+there is no gradient, in the full shape for broadcast inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .._spec import Op
 
 
 def reason() -> str | None:
-    return None  # NumPy is a namespace; what the others need, they say
+    return None  # NumPy is a namespace; for other libraries see namespace()
 
 
 @functools.cache
@@ -32,24 +32,23 @@ def kernel(op: Op) -> Callable[..., Any] | None:
 
 def _composed(op: Op, compute: Callable[..., Any], xp: Any, inputs: Sequence[Any], options: Sequence[Any], extras: Sequence[Any]) -> Any:
     functions = {e.name: f for e, f in zip(op.extras, extras) if e.function and f is not None}
-    with np.errstate(all="ignore"):  # what overflows is infinite or NaN, as everywhere
+    with np.errstate(all="ignore"):  # overflow gives infinity or NaN, as everywhere
         return compute(xp, *inputs, *options, **functions)
 
 
 def as_kernel(op: Op) -> Callable[..., Any] | None:
-    """The composition over NumPy as a kernel of the host, which fills its outputs: the fallback of a method without loops for Numba."""
+    """The composition over NumPy as a kernel of the host, which fills its outputs: the fallback of a method without Numba loops."""
     compute = kernel(op)
     if compute is None:
         return None
     count = len(op.primal.inputs if op.primal else op.outputs)
 
-    def run(*given: Any) -> None:
-        inputs, outputs, rest = given[: len(op.inputs)], given[len(op.inputs) :][:count], given[len(op.inputs) + count :]
-        options, extras = rest[: len(op.options)], rest[len(op.options) : -1]
-        made = _composed(
-            op, compute, np, [list(map(_arrays.dense, x)) if isinstance(x, list) else _arrays.dense(x) for x in inputs], options, extras
-        )
-        for output, result in zip(outputs, [made] if op.single else made, strict=True):
+    def run(*arguments: Any) -> None:
+        inputs, rest = arguments[: len(op.inputs)], arguments[len(op.inputs) :]
+        outputs, options, extras = rest[:count], rest[count : count + len(op.options)], rest[count + len(op.options) : -1]
+        inputs = tuple(list(map(_arrays.dense, x)) if isinstance(x, list) else _arrays.dense(x) for x in inputs)
+        results = _composed(op, compute, np, inputs, options, extras)
+        for output, result in zip(outputs, [results] if op.single else results, strict=True):
             for o, r in zip(output, result, strict=True) if isinstance(output, list) else [(output, result)]:
                 if o is not None:
                     np.copyto(o, r, casting="same_kind")
@@ -58,7 +57,7 @@ def as_kernel(op: Op) -> Callable[..., Any] | None:
 
 
 def namespace(kind: str) -> Any:
-    """The namespace whose functions take arrays of that kind."""
+    """The namespace for arrays of that kind."""
     if kind == "numpy":
         return np
     if not importlib.util.find_spec("array_api_compat"):
@@ -70,18 +69,18 @@ def namespace(kind: str) -> Any:
 def bind(
     op: Op, compute: Callable[..., Any], kind: str, layout: Sequence[tuple[Any, str] | None], options: tuple[Any, ...]
 ) -> Callable[[Sequence[Any], Sequence[Any]], list[Any]]:
-    """A composition as (flat arrays, extras) -> flat results as the layout says, what was broadcast summed. They may be views."""
+    """A composition as (flat arrays, extras) -> flat results of that layout, summed over broadcast axes. They may be views."""
     xp = namespace(kind)
     expected = [None if r is None else (tuple(r[0]), getattr(xp, r[1])) for r in layout]
 
     def run(arrays: Sequence[Any], extras: Sequence[Any]) -> list[Any]:
-        made = _composed(op, compute, xp, op.split(arrays), options, extras)
-        flat = [made] if op.single else op.primal.flatten(made) if op.primal else list(made)
+        computed = _composed(op, compute, xp, op.split(arrays), options, extras)
+        flat = [computed] if op.single else op.primal.flatten(computed) if op.primal else list(computed)
         results = [_as_expected(xp, op, r, e) for r, e in zip(flat, expected, strict=True)]
         if op.primal is None:
             return results
-        given = op.primal.named(arrays[: len(results)])
-        return [_summed(xp, r, a.shape) if arg.broadcast and r is not None else r for r, (_, arg, _, a) in zip(results, given)]
+        inputs = op.primal.named(arrays[: len(results)])
+        return [_summed(xp, r, a.shape) if arg.broadcast and r is not None else r for r, (_, arg, _, a) in zip(results, inputs)]
 
     return run
 
@@ -92,10 +91,10 @@ def _summed(xp: Any, gradient: Any, shape: Sequence[int]) -> Any:
 
 
 def _as_expected(xp: Any, op: Op, result: Any, expected: tuple[Any, Any] | None) -> Any:
-    """A result in its dtype: many are computed in double precision."""
+    """A result in its dtype: many compositions compute in double precision."""
     if expected is None:
         return None
     result = xp.asarray(result, dtype=expected[1])
     if tuple(result.shape) != expected[0]:
-        raise AssertionError(f"{op.label}: the composition made a result of shape {tuple(result.shape)}, expected {expected[0]}")
+        raise AssertionError(f"{op.label}: the composition returned a result of shape {tuple(result.shape)}, expected {expected[0]}")
     return result

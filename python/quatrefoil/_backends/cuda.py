@@ -1,4 +1,4 @@
-"""The kernels of ``quatrefoil._cuda``, where that was asked for when this installation was made (QUATREFOIL_CUDA=1)."""
+"""The kernels of ``quatrefoil._cuda``, if this installation was built with QUATREFOIL_CUDA=1."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .._spec import Op
 
 
 @functools.cache
 def _module() -> Any:
-    """The extension module, imported when a device is first asked about; None where there is none."""
+    """The extension module, imported at the first use; None if it was not built."""
     return importlib.import_module("quatrefoil._cuda") if importlib.util.find_spec("quatrefoil._cuda") else None
 
 
@@ -26,15 +26,14 @@ def reason() -> str | None:
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
-    found: Callable[..., Any] | None = getattr(getattr(_module(), op.family, None), op.name, None)
-    return found
+    return cast(Callable[..., Any] | None, getattr(getattr(_module(), op.family, None), op.name, None))
 
 
 def archs() -> list[str]:
-    """The GPUs that there is machine code for, as CMake says it: "90-real"; without "-real" PTX for later ones too."""
+    """The GPUs with machine code, in CMake's notation: "90-real"; without "-real" also PTX for later ones."""
     return _module().archs.split() if _module() else []
 
 
 def device() -> str | None:
-    """The first device, by name; None where none can be used."""
+    """The name of the first device; None if none can be used."""
     return None if reason() else _module().device_name(0)

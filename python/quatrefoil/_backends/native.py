@@ -6,13 +6,13 @@ import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .. import _arrays
 from .._spec import Op
 
-# A native part that is there and does not load is an error, never a fallback: so look for it, do not catch ImportError. Any processor of
-# its architecture can load it, for only its kernels are compiled for newer ones.
+# A native part that exists and does not load is an error, never a fallback: hence find_spec, not ImportError. Any processor of its
+# architecture can load it, because only its kernels are compiled for newer ones.
 _built: list[str] = []  # the instruction sets of its kernels, best first
 _unusable: str | None = None  # why this processor runs none of them
 if importlib.util.find_spec("quatrefoil._core"):
@@ -29,19 +29,19 @@ if importlib.util.find_spec("quatrefoil._core"):
 else:
     _core = None  # type: ignore[assignment]
 
-call: Callable[..., Any] | None = _core.call if _core else None  # the front door, in C++; what it does: _call.look_up_and_run
+call: Callable[..., Any] | None = _core.call if _core else None  # the entry point in C++, equal to _call.look_up_and_run
 
 
 @functools.cache
 def build_failure() -> str | None:
-    """What the compiler said when this installation was made, where the native part could not be built (cmake/quatrefoil_build.py)."""
+    """The compiler's error, if the build of the native part failed at installation (cmake/quatrefoil_build.py)."""
     if _core or not importlib.util.find_spec("quatrefoil._build_failure"):
         return None
     return str(importlib.import_module("quatrefoil._build_failure").error)
 
 
 def unusable() -> str | None:
-    """Why this processor cannot run the native part, and what to do; None if it can, or if there is no native part."""
+    """Why this processor cannot run the native part, and the cure; None if it can, or if there is no native part."""
     return _unusable
 
 
@@ -55,13 +55,12 @@ def reason() -> str | None:
 
 
 def core() -> Any:
-    """The extension module, for objects that are not ops (a plan, a boundary). Only where ``reason()`` is None."""
+    """The extension module, for objects that are not ops (a plan, a boundary). Only if ``reason()`` is None."""
     return _core
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
-    found: Callable[..., Any] | None = getattr(getattr(_core, op.family, None), op.name, None)
-    return found
+    return cast(Callable[..., Any] | None, getattr(getattr(_core, op.family, None), op.name, None))
 
 
 def owns(kernel: Callable[..., Any]) -> bool:
@@ -81,7 +80,7 @@ def isa() -> str | None:
 
 
 def isas() -> list[str]:
-    """The instruction sets that were built and run here, best first."""
+    """The instruction sets that were built and that this processor runs, best first."""
     return _core.isas() if _core else []
 
 

@@ -1,4 +1,4 @@
-"""The fallback's loops (``<method>/loops.py``), compiled at their first use. A method without any falls back to its composition."""
+"""The fallback's loops (``<method>/loops.py``), compiled at their first use. A method without loops uses its composition."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def reason() -> str | None:
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
-    found = op.implementation("loops")
-    return found and _with_the_cause(found)
+    loops = op.implementation("loops")
+    return loops and _with_the_cause(loops)
 
 
 def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel, with what a signal handler raised: Numba returns its arrays beside such an error, which Python makes a SystemError."""
+    """The kernel, raising a signal handler's own exception: Numba returns a result along with it, which Python turns into a SystemError."""
 
     @functools.wraps(kernel)
-    def run(*given: Any) -> Any:
+    def run(*arguments: Any) -> Any:
         try:
-            return kernel(*given)
+            return kernel(*arguments)
         except SystemError as error:
             cause: BaseException = error
             while isinstance(cause, SystemError) and cause.__cause__:
@@ -42,10 +42,10 @@ def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``numba.njit`` with its cache where there is one that works: a folder that cannot be written, a full disk and a damaged file mean
-    that the function is compiled again, and one warning.
+    """``numba.njit`` with a cache if possible: with a read-only folder, a full disk or a damaged file the function is compiled again, with
+    one warning.
 
-    No licence to contract or reassociate: a loop that LLVM runs in one of two versions, by where its arrays lie, keeps its bits.
+    Without fastmath: LLVM chooses between two versions of a loop by the addresses of its arrays, and both must give the same bits.
     """
     import numba
 
@@ -60,17 +60,17 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled  # type: ignore[no-any-return]
 
 
-PATIENCE = 2.0  # seconds of compilation, all together, after which a line says what is going on
+PATIENCE = 2.0  # total seconds of compilation before NOTICE is printed
 NOTICE = "quatrefoil: compiling Numba kernels, once for all later calls and processes"
 
 
 @functools.cache
 def _watch_compilations() -> None:
-    """Print ``NOTICE`` on stderr, once a process, where our kernels take longer than ``PATIENCE`` to compile: what is cached takes none."""
+    """Print ``NOTICE`` on stderr, once per process, if compiling our kernels takes longer than ``PATIENCE``."""
     from numba.core import event
 
     class Watch(event.Listener):  # type: ignore[misc]
-        """Numba sends both events under its compiler lock."""
+        """Numba sends both events while it holds its compiler lock."""
 
         def __init__(self) -> None:
             self.depth, self.left, self.began = 0, PATIENCE, 0.0
@@ -81,7 +81,7 @@ def _watch_compilations() -> None:
             if self.depth == 1 and self.timer is None and self.left > 0:
                 self.began, self.timer = time.monotonic(), threading.Timer(self.left, self.say)
                 self.timer.daemon = True
-                with contextlib.suppress(RuntimeError):  # there may be no more threads, as at the interpreter's end
+                with contextlib.suppress(RuntimeError):  # no new threads, as at the interpreter's end
                     self.timer.start()
 
         def on_end(self, event: Any) -> None:
@@ -102,7 +102,7 @@ def _is_ours(event: Any) -> bool:
 
 
 class _Cache:
-    """A function's cache, none of whose errors is the caller's."""
+    """A function's cache whose errors do not reach the caller."""
 
     def __init__(self, cache: Any) -> None:
         self._cache = cache
@@ -116,7 +116,7 @@ class _Cache:
         except Exception as error:
             _warn(error)
             with contextlib.suppress(OSError):
-                self._cache.flush()  # so that a damaged index is written anew
+                self._cache.flush()  # so that a damaged index is rewritten
             return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
@@ -135,7 +135,7 @@ def _warn(error: Exception) -> None:
         _has_warned = True
         warnings.warn(
             f"quatrefoil compiles its Numba kernels without a cache, at every start: {type(error).__name__}: {error}\n"
-            "NUMBA_CACHE_DIR may name a folder that can be read and written.",
+            "Set NUMBA_CACHE_DIR to a writable folder.",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -1,10 +1,10 @@
-"""What a case of the benchmarks of devices is. Everything is for one size, a tuple of whole numbers that the case gives names to."""
+"""A case of the benchmarks on devices. A size is a tuple of integers, which the case names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._spec import Op
 from ._problem import Work
@@ -29,24 +29,28 @@ class Draw:
         return self.torch.complex(real, imag)
 
 
+class Sizes(NamedTuple):
+    checked: tuple[Size, Size, Size]  # sizes whose values are checked: small and odd, no multiple of a tile, large
+    timed: Size
+    dry: Size
+
+
 @dataclass(frozen=True)
 class Case:
-    """``rows``: the arguments whose first axis is the result's, so that the last rows of a large problem can be checked alone.
-    ``tried``: sizes whose numbers are checked: small and odd, no multiple of a tile, large. ``check``: what takes the place of a comparison
-    with float64, as (case, size, inputs, result, peer=whether it is a peer's) -> what is measured, its value, what is allowed."""
+    """``rows``: the arguments with the first axis of the result, so that the last rows of a large problem can be checked alone.
+    ``check`` replaces the comparison with float64: (case, size, inputs, result, peer=whether it is a peer's) -> name of the measure, its
+    value, its limit."""
 
     op: Op
     names: str
     inputs: Callable[[Draw, Size], list[Any]]
     run: Callable[..., Any]  # (size, inputs, **out)
-    work: Callable[[Size, int], Work]  # of a size and the bytes of a number
-    tried: tuple[Size, Size, Size]
-    timed: Size
-    dry: Size
+    work: Callable[[Size, int], Work]  # (size, bytes per number)
+    sizes: Sizes
     rows: tuple[int, ...]
     peers: Mapping[str, Callable[[Size, Sequence[Any]], Any]] = field(default_factory=dict)
-    tolerance: float = 1e-5  # in float32, of norms; 1e-12 in float64
-    precisions: tuple[str, ...] = ("float32",)  # that are timed
+    tolerance: float = 1e-5  # in float32, relative to the norm; 1e-12 in float64
+    precisions: tuple[str, ...] = ("float32",)  # timed
     takes_out: bool = True
     check: Callable[..., tuple[str, float, float]] | None = None
 

@@ -1,16 +1,21 @@
-"""What is timed on a device: a call of the library on tensors, the peers of torch that give the same, and what it cannot do without."""
+"""What is timed on a device: a call of the library on tensors, torch's equivalents as peers, and the unavoidable work."""
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import _backends, cheb, kron, ssm, wos
-from ._gpu_case import Case, Draw, Size
-from ._gpu_delta import delta_rule, delta_step
+from ..cheb.scattered import bench as scattered
+from ..ssm.convolution import bench as convolution
+from ..ssm.delta import bench as delta
+from ..ssm.kalmanet import bench as kalmanet
+from ..ssm.modes import bench as modes
+from ..ssm.s4d import bench as s4d
+from ..ssm.selective import bench as selective
+from ._gpu_case import Case, Draw, Size, Sizes
 from ._problem import Work
 
 
@@ -22,70 +27,54 @@ def cases() -> Iterator[Case]:
     yield _selective_scan()
     yield _convolution()
     yield _kalmanet()
-    yield delta_rule()
-    yield delta_step()
+    yield _delta_rule()
+    yield _delta_step()
     yield _kronecker()
     yield _tucker()
     yield _walks()
+
+
+def upstream(module: str, name: str, **options: Any) -> Callable[[Size, Sequence[Any]], Any]:
+    """A function of another library as a peer, imported when called; of several results the first."""
+
+    def peer(size: Size, arrays: Sequence[Any]) -> Any:
+        result = getattr(importlib.import_module(module), name)(*arrays, **options)
+        return result[0] if isinstance(result, tuple) else result
+
+    return peer
 
 
 # ---------------------------------------------------------------- state-space models
 
 
 def _scan() -> Case:
-    def accelerated(size: Size, given: Sequence[Any]) -> Any:
-        from accelerated_scan.warp import scan
-
-        return scan(*given)
-
     return Case(
         ssm.OPS.linear_scan,
         "B D L",
         lambda draw, s: [draw.uniform(0.5, 0.99, *s), draw.normal(*s)],
-        lambda s, given, **out: ssm.linear_scan(*given, **out),
+        lambda s, arrays, **out: ssm.linear_scan(*arrays, **out),
         lambda s, item: Work(2 * math.prod(s), 3 * item * math.prod(s)),
-        ((1, 3, 5), (3, 37, 1025), (4, 256, 8192)),
-        (8, 1536, 16384),
-        (2, 8, 64),
+        Sizes(checked=((1, 3, 5), (3, 37, 1025), (4, 256, 8192)), timed=(8, 1536, 16384), dry=(2, 8, 64)),
         rows=(0, 1),
-        peers={"accelerated-scan": accelerated},
+        peers={"accelerated-scan": upstream("accelerated_scan.warp", "scan")},
         tolerance=1e-4,
     )
 
 
 def _short_convolution() -> Case:
-    def torch_conv1d(size: Size, given: Sequence[Any]) -> Any:
-        import torch
-
-        x, weight, bias = given
-        y = torch.nn.functional.conv1d(x, weight[:, None], bias, padding=weight.shape[1] - 1, groups=x.shape[1])
-        return torch.nn.functional.silu(y[..., : x.shape[2]])
-
-    def causal_conv1d(size: Size, given: Sequence[Any]) -> Any:
-        from causal_conv1d import causal_conv1d_fn
-
-        return causal_conv1d_fn(*given, activation="silu")
-
     return Case(
         ssm.OPS.causal_conv1d_fn,
         "B D L",
         lambda draw, s: [draw.normal(*s), draw.normal(s[1], 4), draw.normal(s[1])],
-        lambda s, given, **out: ssm.causal_conv1d_fn(*given, activation="silu", **out),
+        lambda s, arrays, **out: ssm.causal_conv1d_fn(*arrays, activation="silu", **out),
         lambda s, item: Work(12 * math.prod(s), 2 * item * math.prod(s)),
-        ((1, 3, 5), (3, 37, 1025), (4, 256, 8192)),
-        (8, 1536, 4096),
-        (2, 8, 64),
+        Sizes(checked=((1, 3, 5), (3, 37, 1025), (4, 256, 8192)), timed=(8, 1536, 4096), dry=(2, 8, 64)),
         rows=(0,),
-        peers={"torch conv1d": torch_conv1d, "causal-conv1d": causal_conv1d},
+        peers={
+            "torch conv1d": lambda s, arrays: selective.conv_by_torch(*arrays),
+            "causal-conv1d": upstream("causal_conv1d", "causal_conv1d_fn", activation="silu"),
+        },
     )
-
-
-def _dense(v: Any, x: Any, L: int) -> Any:
-    """2 Re sum_n v_n e^(x_n l), an exponential for every mode and sample."""
-    import torch
-
-    steps = torch.arange(L, device=x.device)
-    return 2 * torch.einsum("hn,hnl->hl", v, torch.exp(x[..., None] * steps)).real
 
 
 def _modes(size: Size, item: int) -> Work:
@@ -104,13 +93,11 @@ def _vandermonde() -> Case:
         ssm.OPS.log_vandermonde,
         "H N L",
         inputs,
-        lambda s, given, **out: ssm.log_vandermonde(given[0], given[1], s[2], **out),
+        lambda s, arrays, **out: ssm.log_vandermonde(arrays[0], arrays[1], s[2], **out),
         _modes,
-        ((1, 1, 5), (3, 5, 1025), (64, 32, 4096)),
-        (768, 32, 4096),
-        (4, 3, 64),
+        Sizes(checked=((1, 1, 5), (3, 5, 1025), (64, 32, 4096)), timed=(768, 32, 4096), dry=(4, 3, 64)),
         rows=(0, 1),
-        peers={"torch, dense": lambda s, given: _dense(given[0], given[1], s[2])},
+        peers={"torch, dense": lambda s, arrays: modes.by_torch(arrays[0], arrays[1], s[2])},
     )
 
 
@@ -121,22 +108,15 @@ def _kernel() -> Case:
         A = draw.complex(draw.uniform(-0.6, -0.4, H, N), math.pi * draw.uniform(0, N, H, N))
         return [dt, A, draw.complex(draw.normal(H, N), draw.normal(H, N))]
 
-    def dense(s: Size, given: Sequence[Any]) -> Any:
-        dt, A, C = given
-        x = dt[:, None] * A
-        return _dense(C * (x.exp() - 1) / A, x, s[2])
-
     return Case(
         ssm.OPS.s4d_kernel,
         "H N L",
         inputs,
-        lambda s, given, **out: ssm.s4d_kernel(given[0], given[1], given[2], s[2], **out),
+        lambda s, arrays, **out: ssm.s4d_kernel(arrays[0], arrays[1], arrays[2], s[2], **out),
         _modes,
-        ((1, 1, 5), (3, 5, 1025), (64, 32, 4096)),
-        (768, 32, 16384),
-        (4, 3, 64),
+        Sizes(checked=((1, 1, 5), (3, 5, 1025), (64, 32, 4096)), timed=(768, 32, 16384), dry=(4, 3, 64)),
         rows=(0, 1, 2),
-        peers={"torch, dense": dense},
+        peers={"torch, dense": lambda s, arrays: s4d.exponentials(arrays[0], arrays[1], arrays[2], s[2])},
     )
 
 
@@ -149,41 +129,27 @@ def _selective_scan() -> Case:
         A = -draw.uniform(1, N + 1, D, N)
         return [u, delta, A, draw.normal(B, N, L), draw.normal(B, N, L), draw.normal(D), z, draw.uniform(-3, -2, D)]
 
-    def mamba(s: Size, given: Sequence[Any]) -> Any:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-
-        return selective_scan_fn(*given, delta_softplus=True)
-
-    def loop(s: Size, given: Sequence[Any]) -> Any:
-        from ..ssm.selective.bench import _loop
-
-        return _loop(*given)
-
     return Case(
         ssm.OPS.selective_scan_fn,
         "B D L N",
         inputs,
-        lambda s, given, **out: ours(*given, delta_softplus=True, **out),
+        lambda s, arrays, **out: ours(*arrays, delta_softplus=True, **out),
         lambda s, item: Work(6 * math.prod(s), (4 * math.prod(s[:3]) + 2 * s[0] * s[2] * s[3]) * item),
-        ((1, 3, 5, 2), (3, 37, 257, 5), (2, 256, 1024, 16)),
-        (8, 1536, 2048, 16),
-        (2, 4, 32, 2),
+        Sizes(checked=((1, 3, 5, 2), (3, 37, 257, 5), (2, 256, 1024, 16)), timed=(8, 1536, 2048, 16), dry=(2, 4, 32, 2)),
         rows=(0, 1, 3, 4, 6),
-        peers={"mamba-ssm": mamba, "torch, step by step": loop},
+        peers={
+            "mamba-ssm": upstream("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn", delta_softplus=True),
+            "torch, step by step": lambda s, arrays: selective.by_torch(*arrays),
+        },
         tolerance=1e-4,
     )
 
 
 def _convolution() -> Case:
-    def work(s: Size, item: int) -> Work:
-        from ..ssm.convolution.bench import convolution_work
-
-        return convolution_work((s[0], s[1], s[2]), np.float32 if item == 4 else np.float64)
-
-    def torch_fft(s: Size, given: Sequence[Any]) -> Any:
+    def torch_fft(s: Size, arrays: Sequence[Any]) -> Any:
         from torch import fft
 
-        u, k = given
+        u, k = arrays
         n = 1 << (2 * s[2] - 1).bit_length()
         return fft.irfft(fft.rfft(u, n) * fft.rfft(k, n), n)[..., : s[2]]
 
@@ -191,11 +157,9 @@ def _convolution() -> Case:
         ssm.OPS.fft_conv,
         "B H L",
         lambda draw, s: [draw.normal(*s), draw.normal(*s[1:])],
-        lambda s, given, **out: ssm.fft_conv(*given, **out),
-        work,
-        ((1, 3, 5), (3, 7, 1025), (2, 64, 8192)),
-        (16, 768, 16384),
-        (2, 4, 64),
+        lambda s, arrays, **out: ssm.fft_conv(*arrays, **out),
+        lambda s, item: convolution.convolution_work((s[0], s[1], s[2]), "float32" if item == 4 else "float64"),
+        Sizes(checked=((1, 3, 5), (3, 7, 1025), (2, 64, 8192)), timed=(16, 768, 16384), dry=(2, 4, 64)),
         rows=(0,),
         peers={"torch.fft": torch_fft},
         tolerance=1e-4,
@@ -215,22 +179,72 @@ def _kalmanet() -> Case:
         """Both states decayed and updated, a product with H in every step, one with U."""
         return Work(math.prod(s[:3]) * s[3] ** 2 * 67.5, 4 * math.prod(s) * item)
 
-    def states_laid_out(s: Size, given: Sequence[Any]) -> Any:
-        from ..ssm.kalmanet.bench import _torch_ways
-
-        return _torch_ways(list(given))["torch chebyshev"]()
-
     return Case(
         ssm.OPS.gka,
         "B T H D",
         inputs,
-        lambda s, given, **out: ssm.gka(*given, **out),
+        lambda s, arrays, **out: ssm.gka(*arrays, **out),
         work,
-        ((1, 3, 1, 4), (2, 37, 3, 20), (1, 128, 4, 64)),
-        (1, 1024, 4, 64),
-        (1, 4, 2, 8),
+        Sizes(checked=((1, 3, 1, 4), (2, 37, 3, 20), (1, 128, 4, 64)), timed=(1, 1024, 4, 64), dry=(1, 4, 2, 8)),
         rows=(0, 1, 2, 3, 4, 5),
-        peers={"torch, all states": states_laid_out},
+        peers={"torch, all states": lambda s, arrays: kalmanet.by_torch(kalmanet.chebyshev, *arrays)},
+    )
+
+
+def _delta_inputs(draw: Draw, s: Size) -> list[Any]:
+    """Queries and keys of length 1, values, decays and betas."""
+    B, T, H, K, V = s
+    q, k = (x / x.norm(dim=-1, keepdim=True) for x in (draw.normal(B, T, H, K), draw.normal(B, T, H, K)))
+    return [q, k, draw.normal(B, T, H, V), -draw.uniform(-6, 0, B, T, H).exp(), draw.uniform(0, 1, B, T, H)]
+
+
+def _delta_rule() -> Case:
+    """Whole sequences."""
+
+    def work(s: Size, item: int) -> Work:
+        """Three products with the state per step, and products with the other steps of a chunk of 64."""
+        B, T, H, K, V = s
+        return Work(2 * B * T * H * (3 * K * V + 64 * (K + V)), 2 * B * T * H * (K + V + 1) * item)
+
+    return Case(
+        ssm.OPS.chunk_gated_delta_rule,
+        "B T H K V",
+        _delta_inputs,
+        lambda s, arrays, **out: ssm.chunk_gated_delta_rule(*arrays, **out)[0],
+        work,
+        Sizes(checked=((1, 3, 1, 4, 5), (2, 70, 3, 20, 33), (1, 512, 4, 128, 128)), timed=(1, 2048, 16, 128, 128), dry=(1, 64, 2, 8, 8)),
+        rows=(0, 1, 2, 3, 4),
+        peers={
+            "torch in chunks": lambda s, arrays: delta.by_chunks(delta.triangular, *arrays),
+            "flash-linear-attention": upstream("fla.ops.gated_delta_rule", "chunk_gated_delta_rule"),
+        },
+    )
+
+
+def _delta_step() -> Case:
+    """One token of many sequences: a state read and one written."""
+
+    def inputs(draw: Draw, s: Size) -> list[Any]:
+        B, _, H, K, V = s
+        return [*_delta_inputs(draw, s), draw.normal(B, H, K, V)]
+
+    def by(library: Any) -> Any:
+        function = library.fused_recurrent_gated_delta_rule
+        return lambda s, arrays: function(*arrays[:5], initial_state=arrays[5], output_final_state=True)[0]
+
+    def upstream(s: Size, arrays: Sequence[Any]) -> Any:
+        return by(importlib.import_module("fla.ops.gated_delta_rule"))(s, arrays)
+
+    return Case(
+        ssm.OPS.chunk_gated_delta_rule,
+        "B T H K V",
+        inputs,
+        by(ssm),
+        lambda s, item: Work(6 * math.prod(s), 2 * item * math.prod(s)),
+        Sizes(checked=((1, 1, 1, 4, 5), (3, 1, 2, 20, 33), (2, 1, 4, 128, 128)), timed=(64, 1, 16, 128, 128), dry=(2, 1, 2, 8, 8)),
+        rows=(0, 1, 2, 3, 4, 5),
+        peers={"torch": lambda s, arrays: delta.step_by_torch(*arrays), "flash-linear-attention": upstream},
+        takes_out=False,
     )
 
 
@@ -242,9 +256,9 @@ def _kronecker() -> Case:
         P, d, M = s
         return [draw.normal(M, P**d), *(draw.normal(P, P) / math.sqrt(P) for _ in range(d))]
 
-    def by_matmul(s: Size, given: Sequence[Any]) -> Any:
-        x = given[0]
-        for A in given[1:]:  # the axis goes to the end, where the next one begins
+    def by_matmul(s: Size, arrays: Sequence[Any]) -> Any:
+        x = arrays[0]
+        for A in arrays[1:]:  # moves the axis to the end
             x = (A @ x.reshape(s[2], s[0], -1)).transpose(1, 2)
         return x.reshape(s[2], -1)
 
@@ -252,11 +266,9 @@ def _kronecker() -> Case:
         kron.OPS.matvec,
         "P d M",
         inputs,
-        lambda s, given, **out: kron.matvec(list(given[1:]), given[0], **out),
+        lambda s, arrays, **out: kron.matvec(list(arrays[1:]), arrays[0], **out),
         lambda s, item: Work(2 * s[2] * s[1] * s[0] ** (s[1] + 1), 2 * item * s[2] * s[0] ** s[1]),
-        ((3, 2, 1), (7, 3, 5), (16, 4, 16)),
-        (32, 4, 64),
-        (4, 2, 3),
+        Sizes(checked=((3, 2, 1), (7, 3, 5), (16, 4, 16)), timed=(32, 4, 64), dry=(4, 2, 3)),
         rows=(0,),
         peers={"torch.matmul": by_matmul},
         precisions=("float32", "float64"),
@@ -269,26 +281,15 @@ def _tucker() -> Case:
         decay = 0.9 ** draw.torch.arange(n, device=draw.device, dtype=draw.dtype)[:, None]
         return [draw.uniform(-1, 1, points, 3), draw.normal(r, r, r), *(draw.normal(n, r) * decay for _ in range(3))]
 
-    def composed(s: Size, given: Sequence[Any]) -> Any:
-        import torch
-
-        X, core, *factors = given
-        angles = X.clamp(-1, 1).acos()
-        rows = [torch.cos(angles[:, k : k + 1] * torch.arange(s[0], device=X.device)) @ U for k, U in enumerate(factors)]
-        t = (rows[0] @ core.reshape(s[1], -1)).reshape(-1, s[1], s[1])
-        return ((t @ rows[2][:, :, None])[:, :, 0] * rows[1]).sum(1)
-
     return Case(
         cheb.OPS.tucker_eval,
         "n r P",
         inputs,
-        lambda s, given, **out: cheb.tucker_eval(given[1], list(given[2:]), given[0], **out),
+        lambda s, arrays, **out: cheb.tucker_eval(arrays[1], list(arrays[2:]), arrays[0], **out),
         lambda s, item: Work(s[2] * (6 * s[0] * s[1] + 2 * s[1] ** 3), 4 * item * s[2]),
-        ((3, 2, 5), (17, 5, 1031), (64, 10, 100_000)),
-        (64, 10, 2_000_000),
-        (5, 2, 64),
+        Sizes(checked=((3, 2, 5), (17, 5, 1031), (64, 10, 100_000)), timed=(64, 10, 2_000_000), dry=(5, 2, 64)),
         rows=(0,),
-        peers={"torch, composed": composed},
+        peers={"torch, composed": lambda s, arrays: scattered.by_torch(arrays[1], arrays[2:], arrays[0])},
         precisions=("float32", "float64"),
     )
 
@@ -304,14 +305,14 @@ def _walks() -> Case:
         coefficients = draw.torch.eye(5, device=draw.device, dtype=draw.dtype)[3]
         return [radius[:, None] * draw.torch.stack((angle.cos(), angle.sin()), 1), coefficients]
 
-    def run(s: Size, given: Sequence[Any]) -> Any:
-        return wos.solve(wos.Ball([0.0, 0.0], 1.0), given[0], dirichlet=wos.Fourier(given[1]), walks=WALKS, rng=SEED).value
+    def run(s: Size, arrays: Sequence[Any]) -> Any:
+        return wos.solve(wos.Ball([0.0, 0.0], 1.0), arrays[0], dirichlet=wos.Fourier(arrays[1]), walks=WALKS, rng=SEED).value
 
-    def loop(s: Size, given: Sequence[Any]) -> Any:
-        """All walks at once, until the last of them has ended: each step a dozen calls of torch."""
+    def loop(s: Size, arrays: Sequence[Any]) -> Any:
+        """All walks at once until the last one ends; a step takes a dozen calls of torch."""
         import torch
 
-        x = given[0].repeat_interleave(WALKS, 0)
+        x = arrays[0].repeat_interleave(WALKS, 0)
         left = torch.arange(len(x), device=x.device)
         while len(left):
             at = x[left]
@@ -328,10 +329,8 @@ def _walks() -> Case:
         "points",
         inputs,
         run,
-        lambda s, item: Work(s[0] * WALKS * 9.4 * 83, 3 * item * s[0]),  # steps of a walk, instructions of a step
-        ((5,), (257,), (10_000,)),
-        (200_000,),
-        (16,),
+        lambda s, item: Work(s[0] * WALKS * 9.4 * 83, 3 * item * s[0]),  # steps per walk, instructions per step
+        Sizes(checked=((5,), (257,), (10_000,)), timed=(200_000,), dry=(16,)),
         rows=(0,),
         peers={"torch loop": loop},
         takes_out=False,
@@ -339,16 +338,16 @@ def _walks() -> Case:
     )
 
 
-def _check_walks(case: Case, size: Size, given: Sequence[Any], result: Any, peer: bool) -> tuple[str, float, float]:
-    """Of small problems of ours the points whose walks are not the host's: one that meets the boundary may end a step earlier or later.
-    Else the error of the mean, in its own standard errors."""
-    X, u = given[0].cpu(), result.cpu().double()
+def _check_walks(case: Case, size: Size, arrays: Sequence[Any], result: Any, peer: bool) -> tuple[str, float, float]:
+    """For our small problems the number of points whose walks differ from the host's: a walk near the boundary may end a step earlier or
+    later. Otherwise the error of the mean, in standard errors."""
+    X, u = arrays[0].cpu(), result.cpu().double()
     n = len(u)
     if n < 1000 and not peer:
         with _backends.use_backend(_backends.default()):
-            host = case.run(size, [X, given[1].cpu()]).double()
+            host = case.run(size, [X, arrays[1].cpu()]).double()
         other = int(((u - host).abs() > 1e-3).sum())
-        expected = 1e-3 * WALKS * n  # one walk of a thousand
+        expected = 1e-3 * WALKS * n  # one walk in a thousand
         return "points whose walks differ", other, expected + 5 * math.sqrt(expected) + 1
     off = u - (X[:, 0] ** 2 - X[:, 1] ** 2).double()
     return "standard errors of the mean", float(off.mean().abs() / (off.std() / math.sqrt(n))), 5.0

@@ -1,4 +1,4 @@
-"""Where the benchmarks of devices run, and by which clock: a GPU by CUDA's events, or in a dry run the host by its own."""
+"""Where the benchmarks on devices run, and their clock: a GPU with CUDA's events, or in a dry run the host."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 from .. import _backends
 from .._typing import Backend
 
-Side = Callable[[int], Any]  # one call, on the set of inputs of that number
-INNER, REPETITIONS, WARM = 2e-3, 25, 0.5  # seconds of calls in one measurement, measurements, seconds before them
+Side = Callable[[int], Any]  # one call, on the set of inputs with that index
+INNER, REPETITIONS, WARM = 2e-3, 25, 0.5  # seconds of calls per measurement, measurements, seconds of warm-up
 
 
 class Times(NamedTuple):
-    """Seconds a call."""
+    """Seconds per call."""
 
     median: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 class Machine:
-    """The first GPU; in a dry run the host with the library's array code, which is what a GPU without kernels runs."""
+    """The first GPU; in a dry run the host with backend 'array', which a GPU without kernels runs."""
 
     def __init__(self, torch: Any, dry: bool) -> None:
         self.torch, self.dry = torch, dry
@@ -38,11 +38,11 @@ class Machine:
         """What a figure depends on."""
         if self.dry:
             return {"card": "dry run on the host: no figure of a GPU"}
-        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
         try:
-            driver = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+            driver = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
         except (OSError, subprocess.SubprocessError) as error:
-            driver = f"not known: {error}"
+            driver = f"unknown: {error}"
         card = self.torch.cuda.get_device_properties(0)
         return {
             "card": f"{card.name} (sm_{card.major}{card.minor})",
@@ -53,11 +53,11 @@ class Machine:
         }
 
     def ours(self) -> contextlib.AbstractContextManager[None]:
-        """Within it a call takes the backend that this machine is asked about."""
+        """A context in which calls take this machine's backend."""
         return _backends.use_backend(self.backend) if self.backend else contextlib.nullcontext()
 
     def aside(self) -> contextlib.AbstractContextManager[Any]:
-        """A stream that is not the default one."""
+        """A context with a stream that is not the default one."""
         if self.dry:
             return contextlib.nullcontext()
         side = self.torch.cuda.Stream()
@@ -70,14 +70,14 @@ class Machine:
             self.torch.cuda.synchronize()
 
     def poison(self, shape: tuple[int, ...], dtype: Any) -> None:
-        """What this stream gives out next holds NaN: memory of that very size, which is taken first, and more for what lies between."""
+        """Fill the memory that this stream allocates next with NaN: blocks of exactly that size, and larger ones for temporaries."""
         size = math.prod(shape)
         for wanted in (shape, (8 * size,)):
-            held = [self.torch.full(wanted, math.nan, dtype=dtype, device=self.device) for _ in range(2)]
-            held.clear()
+            blocks = [self.torch.full(wanted, math.nan, dtype=dtype, device=self.device) for _ in range(2)]
+            blocks.clear()
 
     def seconds(self, side: Side, count: int, first: int = 0) -> float:
-        """Of so many calls in a row, on one set of inputs after the other."""
+        """The time of ``count`` calls in a row, on one set of inputs after the other."""
         if self.dry:
             start = time.perf_counter()
             for i in range(first, first + count):
@@ -92,45 +92,45 @@ class Machine:
         return float(begin.elapsed_time(end)) * 1e-3
 
     def interleave(self, sides: Mapping[str, Side], sets: int, budget: float) -> dict[str, Times]:
-        """Every side in turn, the order reversed each time, for so many seconds at most but twice at least. All have been called once."""
+        """Time the sides in turn, reversing the order each time, at least twice and up to ``budget`` seconds. All have been called."""
         counts = {}
         for name, side in sides.items():
             one = self.seconds(side, 1)
             warm = max(min(sets, 3), min(sets, int(WARM / max(one, 1e-7))))
             one = self.seconds(side, warm) / warm
             counts[name] = 1 if self.dry else max(1, math.ceil(INNER / max(one, 1e-7)))
-        found: dict[str, list[float]] = {name: [] for name in sides}
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
         begin = time.monotonic()
         for turn in range(2 if self.dry else REPETITIONS):
             if turn >= 2 and time.monotonic() - begin > budget:
                 break
             for name in list(sides) if turn % 2 == 0 else list(sides)[::-1]:
-                found[name].append(self.seconds(sides[name], counts[name], turn * counts[name]) / counts[name])
-        return {name: Times(statistics.median(t), min(t), max(t)) for name, t in found.items()}
+                seconds[name].append(self.seconds(sides[name], counts[name], turn * counts[name]) / counts[name])
+        return {name: Times(statistics.median(t), min(t), max(t)) for name, t in seconds.items()}
 
     def captured(self, run: Callable[[Sequence[Any]], Any], sets: Sequence[Sequence[Any]]) -> Side:
-        """The calls as CUDA graphs, which take no time on the host: what is left is the device's."""
+        """The calls as CUDA graphs, without time on the host: only the device's remains."""
         graphs = []
-        for given in sets:
+        for inputs in sets:
             graph = self.torch.cuda.CUDAGraph()
             with self.torch.cuda.graph(graph):
-                result = run(given)
-            graphs.append((graph, result))  # whose memory is the graph's
+                result = run(inputs)
+            graphs.append((graph, result))  # the graph owns its memory
         return lambda i: graphs[i % len(graphs)][0].replay()
 
     def ceilings(self) -> dict[str, float]:
-        """Bytes a second of a large copy, read and written, and flops a second of matrix products; of random numbers, as zeros draw less
+        """Bytes per second of a large copy, read and written, and flops per second of matrix products; random numbers, as zeros draw less
         power."""
-        torch, found = self.torch, {"copy": self._copy(1 << (16 if self.dry else 29))}
+        torch, rates = self.torch, {"copy": self._copy(1 << (16 if self.dry else 29))}
         kinds = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32, "float64": torch.float64}
         before = torch.backends.cuda.matmul.allow_tf32
         try:
             for name, dtype in kinds.items():
                 torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-                found[name] = self._product(64 if self.dry else 4096 if name == "float64" else 8192, dtype)
+                rates[name] = self._product(64 if self.dry else 4096 if name == "float64" else 8192, dtype)
         finally:
             torch.backends.cuda.matmul.allow_tf32 = before
-        return found
+        return rates
 
     def _copy(self, count: int) -> float:
         x = self.torch.randn(count, device=self.device)
@@ -143,5 +143,5 @@ class Machine:
         return 2.0 * n * n * n / self._best(lambda _: self.torch.matmul(a, b, out=product))
 
     def _best(self, side: Side) -> float:
-        """Least seconds of a call: a ceiling is what was possible once."""
-        return self.interleave({"": side}, 2, 5.0)[""].least
+        """The minimum seconds per call."""
+        return self.interleave({"": side}, 2, 5.0)[""].minimum

@@ -1,4 +1,4 @@
-"""What this machine is, and what it does at best on one thread: the units of a floor."""
+"""A description of this machine, and its peak rates on one thread: the units of a floor."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _PAGE = 4096
 
 
 def about() -> dict[str, str | int | float | None]:
-    """The processor, how many of it, how busy they are with other things, the date."""
+    """The processor, the number of cores, their load by other work, the date."""
     try:
-        named = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+        model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
-        named = None
+        model = None
     return {
-        "processor": named[1] if named else platform.processor() or platform.machine(),
+        "processor": model[1] if model else platform.processor() or platform.machine(),
         "processors": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
 
-def named(file: Path, where: dict[str, str | int | float | None]) -> Path:
-    """A file as it is; in a folder one by the processor and the date that is not there yet: results are added, never written over."""
+def named(file: Path, machine: dict[str, str | int | float | None]) -> Path:
+    """The file itself; for a folder a new file in it, named after processor and date: results are never overwritten."""
     if not file.is_dir():
         return file
-    words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|\d+-Core|Processor)\b", " ", str(where["processor"]), flags=re.I)
-    stem = "-".join([*re.findall(r"[a-z0-9]+", words.lower()), str(where["date"])])
+    words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|\d+-Core|Processor)\b", " ", str(machine["processor"]), flags=re.I)
+    stem = "-".join([*re.findall(r"[a-z0-9]+", words.lower()), str(machine["date"])])
     count, free = 1, file / f"{stem}.json"
     while free.exists():
         count += 1
@@ -46,12 +46,12 @@ def named(file: Path, where: dict[str, str | int | float | None]) -> Path:
 
 
 def arithmetic(work: Work) -> float:
-    """Seconds that its arithmetic takes at the rate of a large matrix product and of NumPy's exponential."""
+    """Seconds of its arithmetic at the rates of a large matrix product and of NumPy's exponential."""
     return work.flops * _second_per_flop(work.dtype) + work.exps * _second_per_exp(work.dtype)
 
 
 def traffic(work: Work) -> Callable[[], object]:
-    """A copy that reads and writes as many bytes: timed among the sides, because what lies in a cache depends on what ran before."""
+    """A copy that reads and writes as many bytes. It is timed among the sides, because the caches depend on what ran before."""
     half = max(int(work.bytes) // 2, _PAGE)
     a, b = np.ones(half, np.uint8), np.empty(half, np.uint8)
     return lambda: np.copyto(b, a)
@@ -62,19 +62,19 @@ def _second_per_flop(dtype: str) -> float:
     n = 768
     a, b = np.random.default_rng(0).standard_normal((2, n, n)).astype(dtype)
     out = np.empty_like(a)
-    return _least(lambda: np.matmul(a, b, out=out)) / (2 * n**3)
+    return _minimum(lambda: np.matmul(a, b, out=out)) / (2 * n**3)
 
 
 @cache
 def _second_per_exp(dtype: str) -> float:
-    """NumPy's vectorised exponential, out of the cache."""
+    """NumPy's vectorised exponential, from the cache."""
     x = np.linspace(-20, 0, 2048, dtype=dtype)
     out = np.empty_like(x)
-    return _least(lambda: np.exp(x, out=out), 200) / x.size
+    return _minimum(lambda: np.exp(x, out=out), 200) / x.size
 
 
-def _least(run: Callable[[], object], rounds: int = 10) -> float:
-    """The least time, in seconds: a floor is what was possible once."""
+def _minimum(run: Callable[[], object], rounds: int = 10) -> float:
+    """The minimum time, in seconds."""
     times = []
     for _ in range(rounds):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The picture of a table of benchmarks: a group of bars a problem, a colour a peer, the ratio written at each bar."""
+"""The picture of a table of benchmarks: one group of bars per problem, one colour per peer, the ratio next to each bar."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def groups(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[str, str, float]]]:
-    """Problems in their order, each with (size, peer, ratio) of every comparison made."""
-    made: dict[str, list[tuple[str, str, float]]] = {}
+    """Problems in order, each with (size, peer, ratio) of every comparison."""
+    bars_of: dict[str, list[tuple[str, str, float]]] = {}
     for row in rows:
         bars = [(row["size"], name, peer["ratio"]) for name, peer in row["peers"].items() if "ratio" in peer]
         if bars:
-            made.setdefault(f"{row['family']} {row['problem']}", []).extend(bars)
-    return made
+            bars_of.setdefault(f"{row['family']} {row['problem']}", []).extend(bars)
+    return bars_of
 
 
 def figure(rows: Sequence[dict[str, Any]], title: str = "") -> Any:
@@ -30,9 +30,9 @@ def figure(rows: Sequence[dict[str, Any]], title: str = "") -> Any:
     wheel = [colormaps[name](i) for name in ("tab20", "tab20b") for i in range(20)]
     colours = {peer: wheel[i % len(wheel)] for i, peer in enumerate(peers)}
     count = sum(map(len, problems.values())) + 1.5 * len(problems)
-    made = Figure(figsize=(10, 0.17 * count + 1.3), layout="constrained")
-    FigureCanvasAgg(made)
-    axes = made.subplots()
+    picture = Figure(figsize=(10, 0.17 * count + 1.3), layout="constrained")
+    FigureCanvasAgg(picture)
+    axes = picture.subplots()
     top, ticks = 0.0, []
     for problem, bars in problems.items():
         axes.text(0, top, problem, transform=axes.get_yaxis_transform(), fontsize=8, weight="bold", va="center")
@@ -40,14 +40,9 @@ def figure(rows: Sequence[dict[str, Any]], title: str = "") -> Any:
         last = None
         for size, peer, ratio in bars:
             axes.barh(top, ratio - 1, left=1, height=0.8, color=colours[peer])
-            right = ratio >= 1
-            at: dict[str, Any] = {
-                "xytext": (3 if right else -3, 0),
-                "textcoords": "offset points",
-                "ha": "left" if right else "right",
-                "va": "center",
-            }
-            axes.annotate(f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}", (ratio, top), fontsize=6, **at)
+            offset, side = (3, "left") if ratio >= 1 else (-3, "right")
+            text = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+            axes.annotate(text, (ratio, top), (offset, 0), textcoords="offset points", ha=side, va="center", fontsize=6)
             if size != last:
                 ticks.append((top, shorten(size, 48, placeholder=" ...")))
             last, top = size, top + 1
@@ -58,15 +53,9 @@ def figure(rows: Sequence[dict[str, Any]], title: str = "") -> Any:
     axes.set_yticks([at for at, _ in ticks], [size for _, size in ticks], fontsize=6)
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend(
-        [Patch(color=c) for c in colours.values()],
-        list(colours),
-        fontsize=7,
-        ncols=4,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.9 / made.get_figheight()),
-    )
-    return made
+    handles, below = [Patch(color=c) for c in colours.values()], (0.5, -0.9 / picture.get_figheight())
+    axes.legend(handles, list(colours), fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=below)
+    return picture
 
 
 def plot(rows: Sequence[dict[str, Any]], file: Path, title: str = "") -> None:

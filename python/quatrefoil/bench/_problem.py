@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any
+
+import numpy as np
 
 Run = Callable[[], Any]
 
 
-@cache
-def installed(peer: str) -> bool:
-    """Whether a peer is here; a line says where it is not."""
-    if importlib.util.find_spec(peer):
-        return True
-    print(f"{peer} is not installed: its rows are left out", file=sys.stderr)
-    return False
-
-
 @dataclass(frozen=True)
 class Work:
-    """What the algorithm cannot avoid: floating-point operations (a fused multiply and add counts 2, a transform of n complex numbers
-    5 n log2 n), exponentials beside them, and bytes of the arrays that are given and returned, each touched once."""
+    """What the algorithm cannot avoid: floating-point operations (a fused multiply-add counts 2, a transform of n complex numbers
+    5 n log2 n), exponentials in addition, and the bytes of inputs and results, each touched once."""
 
     flops: float
     bytes: float
@@ -36,20 +29,61 @@ class Work:
 class Problem:
     """One row of the table. Every side runs on one thread, interleaved with the others, after its value was compared with ``truth``.
 
-    ``goals`` gives the least ratio (peer's time / ours) wanted against a peer. A peer that is not installed is left out by the module
-    that makes the problem. ``statistical``: answers are Monte Carlo means, compared by ``tolerance`` all the same, in units that the
-    problem's ``truth`` and runs agree on.
+    ``goals`` gives the least ratio (peer's time / ours) wanted against a peer. A module leaves out peers that are not installed; goals for
+    them do not count. Monte Carlo means are compared like other values, with a ``tolerance`` that allows for their scatter.
     """
 
     family: str
     name: str
     size: str
-    ours: Run
+    ours: Callable[..., Any]
     peers: Mapping[str, Run]
     truth: Run  # float64 or better, called once
-    tolerance: float  # of the largest value
+    tolerance: float  # relative to the largest value
     goals: Mapping[str, float] = field(default_factory=dict)
-    peer_tolerance: float | None = None  # where peers are less accurate
-    work: Work | None = None  # gives the floor that our time is printed beside
-    parts: Mapping[str, Run] = field(default_factory=dict)  # what ours spends time on: timed alone, printed as a share
-    rate: tuple[float, str] | None = None  # how many of what a run makes: printed a second
+    peer_tolerance: float | None = None  # if peers are less accurate
+    work: Work | None = None  # gives the floor that is printed next to our time
+    parts: Mapping[str, Run] = field(default_factory=dict)  # parts of our run, timed alone and printed as shares
+    rate: tuple[float, str] | None = None  # how many of what one run produces: printed per second
+
+
+@cache
+def installed(peer: str) -> bool:
+    """Whether a peer is installed; prints a line if not."""
+    if importlib.util.find_spec(peer):
+        return True
+    print(f"{peer} is not installed: its rows are left out", file=sys.stderr)
+    return False
+
+
+def against_numba(problem: Problem) -> Problem:
+    """The same problem with the Numba backend as its only peer, as accurate as ours. ``ours`` must take ``backend``."""
+    return replace(problem, peers={"numba backend": partial(problem.ours, backend="numba")}, goals={}, peer_tolerance=None)
+
+
+def double(*arrays: np.ndarray) -> list[Any]:
+    """Arrays in double precision."""
+    return [a.astype(np.result_type(a, np.float64)) for a in arrays]
+
+
+def tensors(arrays: Sequence[Any]) -> list[Any]:
+    """Tensors in the memory of arrays; a list becomes a list of tensors, None stays."""
+    import torch
+
+    return [a if a is None else tensors(a) if isinstance(a, (list, tuple)) else torch.from_numpy(a) for a in arrays]
+
+
+def torch_peers(functions: Mapping[str, Callable[..., Any]], *arrays: Any) -> dict[str, Run]:
+    """Functions of tensors as peers on these arrays; empty if torch is not installed."""
+    if not installed("torch"):
+        return {}
+    arguments = tensors(arrays)
+    return {name: partial(function, *arguments) for name, function in functions.items()}
+
+
+def autograd(arrays: Sequence[np.ndarray], grad: np.ndarray, of: int = 0) -> Callable[[Callable[..., Any]], Run]:
+    """Makes a run of a function of tensors: forward, and backward from ``grad`` to all arrays. It returns the gradient of array ``of``."""
+    import torch
+
+    leaves, start = [t.requires_grad_() for t in tensors(arrays)], torch.from_numpy(grad)
+    return lambda function: lambda: torch.autograd.grad(function(*leaves), leaves, start)[of]

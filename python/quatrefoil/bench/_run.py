@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,46 +23,46 @@ from ._machine import about, arithmetic, named, traffic
 from ._plot import plot
 from ._problem import Problem, Run
 
-_BUDGET = 3.0  # seconds of timing a problem
-_LEAST, _MOST = 5, 101  # rounds
+_BUDGET = 3.0  # seconds of timing per problem
+_MIN_ROUNDS, _MAX_ROUNDS = 5, 101
 
 
-def nouns(family: str) -> list[str]:
-    """Those that have a ``bench.py``."""
+def methods(family: str) -> list[str]:
+    """The folders of a family that have a ``bench.py``."""
     package = importlib.import_module(f"quatrefoil.{family}")
-    there = (m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
-    return [n for n in there if importlib.util.find_spec(f"{package.__name__}.{n}.bench")]
+    names = (m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
+    return [n for n in names if importlib.util.find_spec(f"{package.__name__}.{n}.bench")]
 
 
-def modules(asked: Sequence[str]) -> Iterator[str]:
-    """The ``bench.py`` of every noun that has one, of families (``ssm``) or alone (``ssm.scan``)."""
-    for family, _, noun in (name.partition(".") for name in asked):
-        yield from (f"quatrefoil.{family}.{n}.bench" for n in ([noun] if noun else nouns(family)))
+def modules(request: Sequence[str]) -> Iterator[str]:
+    """The ``bench.py`` of all methods of a family (``ssm``), or of one (``ssm.scan``)."""
+    for family, _, method in (name.partition(".") for name in request):
+        yield from (f"quatrefoil.{family}.{m}.bench" for m in ([method] if method else methods(family)))
 
 
-def problems(asked: Sequence[str]) -> Iterator[Problem]:
-    for name in modules(asked):
+def problems(request: Sequence[str]) -> Iterator[Problem]:
+    for name in modules(request):
         yield from importlib.import_module(name).problems()
 
 
-def error(got: Any, truth: np.ndarray) -> float:
-    """The largest difference, of the largest value."""
-    got = np.asarray(got)
-    if got.shape != truth.shape:
+def error(value: Any, truth: np.ndarray) -> float:
+    """The largest difference, relative to the largest value."""
+    value = np.asarray(value)
+    if value.shape != truth.shape:
         return float("inf")
     scale = float(np.abs(truth).max(initial=0)) or 1.0
-    return float(np.abs(got - truth).max(initial=0)) / scale
+    return float(np.abs(value - truth).max(initial=0)) / scale
 
 
 def interleave(sides: Sequence[Run]) -> list[list[float]]:
-    """CPU time of rounds of one run each, garbage collection off; the order of a round turns, so that none always follows the same one."""
+    """CPU times of rounds of one run each, without garbage collection. The order rotates, so that no side always follows the same one."""
     times: list[list[float]] = [[] for _ in sides]
     start = time.perf_counter()
     gc.collect()
     gc.disable()
     try:
-        for turn in range(_MOST):
-            if turn >= _LEAST and time.perf_counter() - start > _BUDGET:
+        for turn in range(_MAX_ROUNDS):
+            if turn >= _MIN_ROUNDS and time.perf_counter() - start > _BUDGET:
                 break
             for k in range(len(sides)):
                 i = (k + turn) % len(sides)
@@ -74,13 +75,13 @@ def interleave(sides: Sequence[Run]) -> list[list[float]]:
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
-    """Between these lies the middle half of the runs: their spread, which one slow run does not move."""
+    """The bounds of the middle half of the runs: a spread that one slow run does not change."""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return [low, high]
 
 
 def is_below_floor(row: dict[str, Any]) -> bool:
-    """Faster than possible: then it is the floor that is wrong, measured while something else ran."""
+    """Faster than possible: the floor is wrong, measured while something else ran."""
     return "floor" in row and row["seconds"] < row["floor"]["seconds"]
 
 
@@ -93,7 +94,7 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
     for name, side in list(sides.items()):
         try:
             errors[name] = error(side(), truth)
-        except (MemoryError, RuntimeError) as failure:  # one that wants more memory than there is, say
+        except (MemoryError, RuntimeError) as failure:  # such as a peer that needs more memory than there is
             if name == "quatrefoil":
                 raise
             row["peers"][name] = {"fails": str(failure).split("\n")[0] or type(failure).__name__}
@@ -105,11 +106,9 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
                 f"{problem.family} {problem.name} {problem.size}: {name} is off by {errors[name]:.1e}, allowed {allowed:.1e}; nothing timed"
             )
     work = problem.work
-    parts = problem.parts.values()
-    times = interleave([*sides.values(), *parts, *([traffic(work)] if work else [])])
+    times = interleave([*sides.values(), *problem.parts.values(), *([traffic(work)] if work else [])])
     medians = [statistics.median(t) for t in times]
-    row["seconds"], row["error"] = medians[0], errors["quatrefoil"]
-    row["quartiles"], row["runs"] = quartiles(times[0]), len(times[0])
+    row |= {"seconds": medians[0], "error": errors["quatrefoil"], "quartiles": quartiles(times[0]), "runs": len(times[0])}
     if work:
         seconds = max(arithmetic(work), medians[-1])
         row["floor"] = {"seconds": seconds, "flops": work.flops, "bytes": work.bytes, "exps": work.exps}
@@ -117,49 +116,44 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
         row["rate"] = {"a second": problem.rate[0] / medians[0], "of": problem.rate[1]}
     row["parts"] = dict(zip(problem.parts, medians[len(sides) :]))
     for name, seconds, theirs in zip(list(sides)[1:], medians[1:], times[1:]):
-        row["peers"][name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / medians[0], "goal": problem.goals.get(name)}
-        row["peers"][name]["quartiles"] = quartiles(theirs)
-        row["peers"][name]["ratio_quartiles"] = quartiles([b / max(a, 1e-9) for a, b in zip(times[0], theirs)])  # of every round by itself
+        row["peers"][name] = {
+            "seconds": seconds,
+            "error": errors[name],
+            "ratio": seconds / medians[0],
+            "goal": problem.goals.get(name),
+            "quartiles": quartiles(theirs),
+            "ratio_quartiles": quartiles([b / max(a, 1e-9) for a, b in zip(times[0], theirs)]),  # of the ratios within each round
+        }
     return row
 
 
 def one_thread() -> Callable[[], None]:
-    """Every library on one thread; returns what undoes it."""
-    undo: list[Callable[[], None]] = []
-    before = _config.get_num_threads()
+    """Limit every library to one thread; returns a function that restores the limits."""
+    restore = ExitStack()
+    restore.callback(_config.set_num_threads, _config.get_num_threads())
     _config.set_num_threads(1)
-    undo.append(lambda: _config.set_num_threads(before))
-    try:
+    if importlib.util.find_spec("torch"):
         import torch
 
-        count = torch.get_num_threads()
+        restore.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)
-        undo.append(lambda: torch.set_num_threads(count))
-    except ImportError:
-        pass
-    for brings_threads in ("scipy.linalg", "pyfastkron"):  # a BLAS of its own, OpenMP: limits hold for what is loaded
-        if importlib.util.find_spec(brings_threads):
-            importlib.import_module(brings_threads)
+    for with_threads in ("scipy.linalg", "pyfastkron"):  # they have a BLAS or OpenMP, and limits hold for loaded libraries only
+        if importlib.util.find_spec(with_threads):
+            importlib.import_module(with_threads)
     try:
         from threadpoolctl import threadpool_limits
 
-        limits = threadpool_limits(1)
-        undo.append(limits.unregister)
+        restore.callback(threadpool_limits(1).unregister)
     except ImportError:
         print("threadpoolctl is not installed: set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 for NumPy's BLAS", file=sys.stderr)
-
-    def restore() -> None:
-        for f in reversed(undo):
-            f()
-
-    return restore
+    return restore.close
 
 
-def _number(seconds: float) -> str:
+def time_text(seconds: float) -> str:
     return f"{seconds * 1e6:.4g} us" if seconds < 1e-3 else f"{seconds * 1e3:.4g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
-def _amount(count: float) -> str:
+def amount(count: float) -> str:
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"
@@ -167,52 +161,48 @@ def _amount(count: float) -> str:
 
 
 def show(row: dict[str, Any]) -> None:
-    half = max(b / row["seconds"] - 1 for b in row["quartiles"]), min(b / row["seconds"] - 1 for b in row["quartiles"])
-    spread = f"{half[1]:+.0%} {half[0]:+.0%} in {row['runs']} runs"
+    def line(text: str, seconds: float, error: str, rest: str) -> None:
+        print(f"      {text:51s} {time_text(seconds):>10s}  {error:11s}  {rest}", flush=True)
+
+    low, high = (b / row["seconds"] - 1 for b in row["quartiles"])
     name = f"{row['family']:5s} {row['problem']:28s} {row['size']:22s}"
-    print(f"{name} {_number(row['seconds']):>10s}  error {row['error']:.0e}  {spread}", flush=True)
+    spread = f"{min(low, high):+.0%} {max(low, high):+.0%} in {row['runs']} runs"
+    print(f"{name} {time_text(row['seconds']):>10s}  error {row['error']:.0e}  {spread}", flush=True)
     if floor := row.get("floor"):
-        exps = f", {_amount(floor['exps'])}exp" if floor["exps"] else ""
-        name = f"floor ({_amount(floor['flops'])}flop{exps}, {_amount(floor['bytes'])}B)"
+        exps = f", {amount(floor['exps'])}exp" if floor["exps"] else ""
         wrong = ": faster than its floor, which was mis-measured" if is_below_floor(row) else ""
-        taken = f"taken {row['seconds'] / floor['seconds']:.2f}x{wrong}"
-        print(f"      {name:51s} {_number(floor['seconds']):>10s}  {'':11s}  {taken}", flush=True)
+        text = f"floor ({amount(floor['flops'])}flop{exps}, {amount(floor['bytes'])}B)"
+        line(text, floor["seconds"], "", f"taken {row['seconds'] / floor['seconds']:.2f}x{wrong}")
     if rate := row.get("rate"):
-        print(f"      {_amount(rate['a second'])}{rate['of']} a second", flush=True)
+        print(f"      {amount(rate['a second'])}{rate['of']} per second", flush=True)
     for name, seconds in row["parts"].items():
-        print(f"      {'of it ' + name:51s} {_number(seconds):>10s}  {'':11s}  {seconds / row['seconds']:.0%}", flush=True)
+        line(f"of it {name}", seconds, "", f"{seconds / row['seconds']:.0%}")
     for name, peer in row["peers"].items():
         if "fails" in peer:
             print(f"      {'against ' + name:51s} {'fails':>10s}  {peer['fails']}", flush=True)
             continue
         goal = "" if peer["goal"] is None else f"  goal {peer['goal']:g}x {'met' if peer['ratio'] >= peer['goal'] else 'NOT MET'}"
-        print(
-            f"      {'against ' + name:51s} {_number(peer['seconds']):>10s}  error {peer['error']:.0e}  {peer['ratio']:.2f}x{goal}",
-            flush=True,
-        )
+        line(f"against {name}", peer["seconds"], f"error {peer['error']:.0e}", f"{peer['ratio']:.2f}x{goal}")
 
 
-def main(asked: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None) -> int:
-    """Print the table; 1 where a goal was missed, so that a script can tell."""
-    where = about()
-    restore = one_thread()
-    rows = []
+def main(request: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None) -> int:
+    """Print the table; 1 if a goal was missed, so that a script can tell."""
+    machine, restore, rows = about(), one_thread(), []
     try:
-        for problem in problems(asked or list(FAMILIES)):
+        for problem in problems(request or list(FAMILIES)):
             rows.append(run(problem, peers))
             show(rows[-1])
     finally:
         restore()
     if json_file:
-        json_file = named(json_file, where)
-        made = {"machine": where, "asked": list(asked), "config": _config.config(), "rows": rows}
-        json_file.write_text(json.dumps(made, indent=1) + "\n")
+        json_file = named(json_file, machine)
+        results = {"machine": machine, "asked": list(request), "config": _config.config(), "rows": rows}
+        json_file.write_text(json.dumps(results, indent=1) + "\n")
         print(f"written: {json_file}")
     if plot_file:
-        plot(rows, plot_file, f"{where['processor']}, {where['date']}")
-    below = sum(is_below_floor(row) for row in rows)
-    if below:
+        plot(rows, plot_file, f"{machine['processor']}, {machine['date']}")
+    if below := sum(map(is_below_floor, rows)):
         print(f"{below} rows are faster than their floors, which were mis-measured: something else ran meanwhile")
-    missed = [(r, n) for r in rows for n, p in r["peers"].items() if p.get("goal") is not None and p["ratio"] < p["goal"]]
-    print(f"{len(rows)} problems; {len(missed)} goals not met")
+    missed = sum(p.get("goal") is not None and p["ratio"] < p["goal"] for r in rows for p in r["peers"].values())
+    print(f"{len(rows)} problems; {missed} goals not met")
     return 1 if missed else 0

@@ -1,14 +1,15 @@
-"""GP-HM's table: its authors' problems, what is left of the error at the end of training, and beside it the best of all checks.
+"""GP-HM's table: its authors' problems, the error at the end of training, and the best error of all checks.
 
     python -m quatrefoil.bench.gphm [--problems sin100x ...] [--kinds gaussian] [--optimizers adam] [--share 0.01] [--jobs 2] [--json FILE]
 
-Five minutes of two cores that have nothing else to do, half of it Adam's. The authors' figures are the least errors of their logged runs,
-of 10^5 to 3 10^6 steps: the figure to compare with them is "best", the one to expect in earnest is "final".
+It takes five minutes on two idle cores, half of them for Adam. The authors' figures are the smallest errors in their logged runs of 10^5
+to 3 10^6 steps: compare them with "best"; expect "final" in practice.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from .. import kron
 from ._run import one_thread
 
 KINDS = ("student_t", "gaussian")
-CHECKS = 20  # of the error, in a run
+CHECKS = 20  # of the error, per run
 Function = Callable[[Any], Any]
 
 
@@ -66,11 +67,11 @@ class Case(NamedTuple):
     freq_scale: float
     length: float
     steps: int  # of Adam
-    logged: tuple[float, float]  # the authors' least errors, by KINDS
+    logged: tuple[float, float]  # the authors' smallest errors, by KINDS
     combine: str = ""
     allen_cahn: bool = False
     projected: int = 100  # steps of the projection
-    smooth: bool = False  # for Adam a second component after two thirds of the steps
+    smooth: bool = False  # Adam adds a second component after two thirds of the steps
 
     @property
     def dims(self) -> int:
@@ -122,9 +123,9 @@ CASES = (
 
 
 def rows(cases: Sequence[Case], kinds: Sequence[str], optimizers: Sequence[str], share: float) -> Iterator[tuple[int, str, str, float]]:
-    """Arguments of ``measured``: the projection before Adam, the longest first."""
-    found = [(CASES.index(c), k, o, share) for o in optimizers for c in cases for k in kinds]
-    yield from sorted(found, key=lambda row: (row[2] == "adam", -(CASES[row[0]].points ** (1 + CASES[row[0]].dims))))
+    """Arguments of ``measured``: the projection before Adam, the longest runs first."""
+    requests = [(CASES.index(c), k, o, share) for o in optimizers for c in cases for k in kinds]
+    yield from sorted(requests, key=lambda row: (row[2] == "adam", -(CASES[row[0]].points ** (1 + CASES[row[0]].dims))))
 
 
 def measured(index: int, kind: str, optimizer: str, share: float) -> dict[str, Any]:
@@ -161,29 +162,27 @@ def line(row: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m quatrefoil.bench.gphm", description="Errors of GP-HM on its authors' problems.")
-    parser.add_argument("--problems", nargs="+", metavar="TEXT", help="those whose names contain one of these; all without it")
+    parser.add_argument("--problems", nargs="+", metavar="TEXT", help="problems whose names contain one of these; default: all")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--optimizers", nargs="+", choices=("adam", "projection"), default=("adam", "projection"))
-    parser.add_argument("--share", type=float, default=1.0, help="of the steps (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (%(default)s)")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the steps (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes with one thread each (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
-    given = parser.parse_args(arguments)
-    cases = [c for c in CASES if not given.problems or any(text in c.name for text in given.problems)]
+    options = parser.parse_args(arguments)
+    cases = [c for c in CASES if not options.problems or any(text in c.name for text in options.problems)]
     if not cases:
         parser.error(f"no such problem; there are {', '.join(c.name for c in CASES)}")
-    wanted, found = list(rows(cases, given.kinds, given.optimizers, given.share)), []
+    requests, results = list(rows(cases, options.kinds, options.optimizers, options.share)), []
     print(HEADER, flush=True)
-    if given.jobs == 1:
-        for arguments_of_row in wanted:
-            found.append(measured(*arguments_of_row))
-            print(line(found[-1]), flush=True)
-    else:
-        with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-            for row in pool.map(measured, *zip(*wanted)):
-                found.append(row)
-                print(line(row), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    with contextlib.ExitStack() as stack:
+        run: Any = map
+        if options.jobs > 1:
+            run = stack.enter_context(ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"))).map
+        for row in run(measured, *zip(*requests)):
+            results.append(row)
+            print(line(row), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0
 
 

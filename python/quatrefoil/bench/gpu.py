@@ -1,8 +1,8 @@
 """``quatrefoil bench --device cuda``: the library on the first GPU, in less than ten minutes.
 
-First what the card does at best, then the numbers of every op against float64 on the host, last the times of those whose numbers are right:
-CUDA's events, inputs in rotation, our call before the peers and after them, the order reversed each time. ``--dry`` does the same on the
-host with tiny sizes, so that machines without a GPU try this text; the figures then mean nothing. Nothing here has run on a GPU yet.
+First the card's peak rates, then the values of every op against float64 on the host, then the times of the ops with right values: CUDA's
+events, inputs in rotation, our call before the peers and after them, the order reversed each time. ``--dry`` does the same on the host with
+tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .._spec import FAMILIES
 from ._gpu_case import Case, Draw, Size
 from ._gpu_cases import cases
 from ._gpu_clock import Machine, Side, Times
-from ._run import _amount, _number
+from ._run import amount, time_text
 
-BUDGET, SPARE, OF_A_CASE = 540.0, 30.0, 10.0  # seconds: of the run, left for what is begun last, of timing a case
-DOUBLE = 1e-12  # allowed in float64, of norms
-OF_PEERS = {"float32": 1e-3, "float64": 1e-9}
-REFERENCE = 1 << 22  # numbers of the largest array that float64 on the host is asked for
+BUDGET, SPARE, CASE_BUDGET = 540.0, 30.0, 10.0  # seconds: of the run, reserved for the last row, of timing a case
+DOUBLE_TOLERANCE = 1e-12  # relative to the norm
+PEER_TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+REFERENCE = 1 << 22  # numbers of the largest array that the host computes in float64
 
 
 def main(families: Sequence[str], *, dry: bool, peers: bool = True, json_file: Path | None = None) -> int:
-    """0; 1 where a number is wrong or a call of ours fails; 2 where there is no GPU."""
+    """0; 1 if a value is wrong or a call of ours fails; 2 without a GPU."""
     why = _no_device(dry)
     if why:
         print(f"bench --device cuda: {why}; nothing was run", file=sys.stderr)
@@ -75,30 +75,30 @@ class Run:
         print(*(f"{name}: {value}" for name, value in self.about.items() if name != "config"), sep="\n", flush=True)
         self.ceilings = self.machine.ceilings()
         print(
-            "at best: " + ", ".join(f"{name} {_amount(x)}{'B' if name == 'copy' else 'flop'}/s" for name, x in self.ceilings.items()),
+            "peak: " + ", ".join(f"{name} {amount(x)}{'B' if name == 'copy' else 'flop'}/s" for name, x in self.ceilings.items()),
             flush=True,
         )
         for case in self.cases:
-            for size in case.tried[: 2 if self.machine.dry else 3]:
+            for size in case.sizes.checked[: 2 if self.machine.dry else 3]:
                 for precision in ("float32", "float64"):
                     self.add(case, size, precision, self.check)
         wrong = {row["op"] for row in self.rows if not row.get("ok", True)}
         for case in self.cases:
-            size = case.dry if self.machine.dry else case.timed
+            size = case.sizes.dry if self.machine.dry else case.sizes.timed
             for precision in case.precisions:
                 self.add(case, size, precision, self.refuse if case.op.key in wrong else self.time)
 
     def add(self, case: Case, size: Size, precision: str, make: Any) -> None:
-        """One row, of whatever comes of it."""
+        """One row, whether it is measured, skipped or fails."""
         row = {"op": case.op.key, "size": case.named(size), "precision": precision, "card": self.about["card"]}
         try:
             row["backend"] = _backends.kernel(case.op, self.machine.backend, str(self.machine.device))[0]
-            made = self.skip("out of time") if self.clock() > BUDGET - SPARE else make(case, size, precision, row["backend"])
+            result = self.skip("out of time") if self.clock() > BUDGET - SPARE else make(case, size, precision, row["backend"])
         except NotImplementedError as error:
-            made = self.skip(str(error))
+            result = self.skip(str(error))
         except Exception as error:  # the other rows are wanted all the same
-            made = {"kind": "failed", "ok": False, "why": _words(error)}
-        self.rows.append(row | made)
+            result = {"kind": "failed", "ok": False, "why": _words(error)}
+        self.rows.append(row | result)
         show(self.rows[-1])
         if self.json_file:
             self.json_file.write_text(json.dumps({**self.about, "ceilings": self.ceilings, "rows": self.rows}, indent=1) + "\n")
@@ -115,39 +115,39 @@ class Run:
         return case.inputs(Draw(self.machine.torch, self.machine.device, (self.seed + more) % 2**32, precision), size)
 
     def check(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
-        """On a side stream, in memory full of NaN, twice."""
+        """Two runs on a side stream, in memory full of NaN."""
         machine, torch = self.machine, self.machine.torch
         with machine.aside(), machine.ours():
-            given = self.drawn(case, size, precision)
-            result = case.run(size, given)
+            inputs = self.drawn(case, size, precision)
+            result = case.run(size, inputs)
             shape, dtype = tuple(result.shape), result.dtype
             del result
             machine.poison(shape, dtype)
-            first = case.run(size, given)
+            first = case.run(size, inputs)
             if case.takes_out:
-                again = case.run(size, given, out=torch.full(shape, math.nan, dtype=dtype, device=machine.device))
+                again = case.run(size, inputs, out=torch.full(shape, math.nan, dtype=dtype, device=machine.device))
             else:
-                again = case.run(size, given)
+                again = case.run(size, inputs)
             machine.wait()
         unwritten, same = int((~first.isfinite()).sum()), bool(torch.equal(first, again))
-        what, value, allowed = self.measured(case, size, given, first, precision)
+        what, value, allowed = self.measured(case, size, inputs, first, precision)
         ok = not unwritten and same and value <= allowed
         return {"kind": "check", "what": what, "value": value, "allowed": allowed, "not finite": unwritten, "same bits": same, "ok": ok}
 
     def measured(
-        self, case: Case, size: Size, given: Sequence[Any], result: Any, precision: str, allowed: float | None = None
+        self, case: Case, size: Size, inputs: Sequence[Any], result: Any, precision: str, allowed: float | None = None
     ) -> tuple[str, float, float]:
-        """(what is measured, its value, what is allowed): the last rows against float64 on the host. A peer says what it is allowed."""
+        """(name of the measure, its value, its limit): the last rows against float64 on the host. ``allowed`` is a peer's limit."""
         if case.check:
-            return case.check(case, size, given, result, peer=allowed is not None)
-        rows = len(given[case.rows[0]])
-        largest = max(result.numel(), *(given[i].numel() for i in case.rows))
+            return case.check(case, size, inputs, result, peer=allowed is not None)
+        rows = len(inputs[case.rows[0]])
+        largest = max(result.numel(), *(inputs[i].numel() for i in case.rows))
         last = max(1, min(rows, REFERENCE * rows // max(largest, 1)))
-        some = [(x[-last:] if i in case.rows else x).cpu() for i, x in enumerate(given)]
+        some = [(x[-last:] if i in case.rows else x).cpu() for i, x in enumerate(inputs)]
         with _backends.use_backend(_backends.default()):
             expected = case.run(size, [x.cdouble() if x.is_complex() else x.double() for x in some])
         off = (result[-last:].cpu().double() - expected).norm() / expected.norm()
-        limit = allowed or (case.tolerance if precision == "float32" else DOUBLE)
+        limit = allowed or (case.tolerance if precision == "float32" else DOUBLE_TOLERANCE)
         return "relative error", float(off), limit
 
     # ------------------------------------------------------------ times
@@ -155,56 +155,58 @@ class Run:
     def time(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
         machine = self.machine
         first = self.drawn(case, size, precision)
-        held = sum(x.nbytes for x in first)
-        count = min(max(3, math.ceil(4 * machine.cache / held)), 3 if machine.dry else 64)
+        size_of_set = sum(x.nbytes for x in first)
+        count = min(max(3, math.ceil(4 * machine.cache / size_of_set)), 3 if machine.dry else 64)
         sets = [first, *(self.drawn(case, size, precision, more) for more in range(1, count))]
         with machine.ours():
             sides, fails = self.sides(case, size, sets, precision, backend)
-            times = machine.interleave(sides, count, OF_A_CASE)
+            times = machine.interleave(sides, count, CASE_BUDGET)
         ours = times.pop("quatrefoil")
         again = times.pop("quatrefoil again")
         work = case.work(size, 4 if precision == "float32" else 8)
         bounds = {"bytes": work.bytes / self.ceilings["copy"], "flops": work.flops / self.ceilings[precision]}
         bound = max(bounds, key=lambda name: bounds[name])
-        found: dict[str, Any] = {name: _plain(t) | {"ratio": t.median / ours.median} for name, t in times.items()}
+        compared: dict[str, Any] = {name: _plain(t) | {"ratio": t.median / ours.median} for name, t in times.items()}
         return {
-            "kind": "time", **_plain(ours), "noise": abs(again.median / ours.median - 1), "rotated": count * held,
+            "kind": "time", **_plain(ours), "noise": abs(again.median / ours.median - 1), "rotated": count * size_of_set,
             "floor": {"seconds": bounds[bound], "bound": bound, "flops": work.flops, "bytes": work.bytes},
-            "taken": ours.median / bounds[bound], "peers": found | {name: {"fails": why} for name, why in fails.items()},
+            "taken": ours.median / bounds[bound], "peers": compared | {name: {"fails": why} for name, why in fails.items()},
         }  # fmt: skip
 
     def sides(
         self, case: Case, size: Size, sets: Sequence[Sequence[Any]], precision: str, backend: str
     ) -> tuple[dict[str, Side], dict[str, str]]:
-        """Those whose numbers are right, ours first and last; and why others are not among them."""
+        """Those with right values, ours first and last; and the reason why the others are missing."""
 
-        def ours(given: Sequence[Any]) -> Any:
-            return case.run(size, given)
+        def ours(inputs: Sequence[Any]) -> Any:
+            return case.run(size, inputs)
 
-        def composed(given: Sequence[Any]) -> Any:
+        def composed(inputs: Sequence[Any]) -> Any:
             with _backends.use_backend("array"):
-                return case.run(size, given)
+                return case.run(size, inputs)
 
-        what, value, allowed = self.measured(case, size, sets[0], ours(sets[0]), precision)
-        if not value <= allowed:
-            raise ArithmeticError(f"{what} {value:.1e}, allowed {allowed:.1e}; not timed")
-        sides: dict[str, Side] = {"quatrefoil": _over(ours, sets)}
-        fails: dict[str, str] = {}
-        others: dict[str, Any] = {name: functools.partial(f, size) for name, f in case.peers.items()} if self.peers else {}
+        candidates: dict[str, Any] = {"quatrefoil": ours}
+        if self.peers:
+            candidates |= {name: functools.partial(f, size) for name, f in case.peers.items()}
         if backend == "cuda":
-            others["backend array"] = composed
-        for name, peer in others.items():
+            candidates["backend array"] = composed
+        sides: dict[str, Side] = {}
+        fails: dict[str, str] = {}
+        for name, run in candidates.items():
             try:
-                what, value, allowed = self.measured(case, size, sets[0], peer(sets[0]), precision, OF_PEERS[precision])
+                limit = None if run is ours else PEER_TOLERANCE[precision]
+                what, value, allowed = self.measured(case, size, sets[0], run(sets[0]), precision, limit)
                 if not value <= allowed:
-                    raise ArithmeticError(f"{what} {value:.1e}, allowed {allowed:.1e}")
-                sides[name] = _over(peer, sets)
-            except Exception as error:  # whatever a peer does
+                    raise ArithmeticError(f"{what} {value:.1e}, allowed {allowed:.1e}; not timed")
+                sides[name] = _over(run, sets)
+            except Exception as error:  # of any kind
+                if run is ours:
+                    raise
                 fails[name] = _words(error)
         if not self.machine.dry:
             try:
                 sides["as CUDA graphs"] = self.machine.captured(ours, sets[:3])
-            except Exception as error:  # what waits for the device cannot be captured
+            except Exception as error:  # a call that waits for the device cannot be captured
                 fails["as CUDA graphs"] = _words(error)
         sides["quatrefoil again"] = _over(ours, sets)
         return sides, fails
@@ -215,7 +217,7 @@ def _over(run: Any, sets: Sequence[Sequence[Any]]) -> Side:
 
 
 def _plain(times: Times) -> dict[str, float]:
-    return {"seconds": times.median, "least": times.least, "most": times.most}
+    return {"seconds": times.median, "least": times.minimum, "most": times.maximum}
 
 
 def _words(error: Exception) -> str:
@@ -223,7 +225,7 @@ def _words(error: Exception) -> str:
 
 
 def show(row: dict[str, Any]) -> None:
-    """A row as lines of the table; each names the card in the JSON, of which there is one."""
+    """Print a row of the table."""
     backend = row.get("backend", "-")
     head = f"{row['op']:22s} {row['size']:24s} {row['precision']} {backend:6s}"
     if row["kind"] == "check":
@@ -232,11 +234,11 @@ def show(row: dict[str, Any]) -> None:
         mark = "ok " if row["ok"] else "BAD"
         print(f"{head} {mark} {row['what']} {row['value']:.1e} of {row['allowed']:.1e}{unwritten}{bits}", flush=True)
     elif row["kind"] == "time":
-        spread = f"[{_number(row['least'])}, {_number(row['most'])}]"
-        floor = f"{row['taken']:.2f}x the floor of {row['floor']['bound']}, {_number(row['floor']['seconds'])}"
-        print(f"{head} {_number(row['seconds'])} {spread}  {floor}  noise {row['noise']:.1%}", flush=True)
+        spread = f"[{time_text(row['least'])}, {time_text(row['most'])}]"
+        floor = f"{row['taken']:.2f}x the floor of {row['floor']['bound']}, {time_text(row['floor']['seconds'])}"
+        print(f"{head} {time_text(row['seconds'])} {spread}  {floor}  noise {row['noise']:.1%}", flush=True)
         for name, peer in row["peers"].items():
-            said = f"fails  {peer['fails']}" if "fails" in peer else f"{_number(peer['seconds'])}  {peer['ratio']:.2f}x"
+            said = f"fails  {peer['fails']}" if "fails" in peer else f"{time_text(peer['seconds'])}  {peer['ratio']:.2f}x"
             print(f"      {'against ' + name:51s} {said}", flush=True)
     else:
         print(f"{head} {row['kind']}: {row['why']}", flush=True)

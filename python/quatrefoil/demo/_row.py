@@ -1,4 +1,4 @@
-"""What a family's demo returns, and how it says what it is doing."""
+"""What a family's demo returns, and what the demos share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Row:
     seconds: float  # ours, median, including all preparation
     peer: str
     peer_seconds: float
-    rounding: float  # relative to the largest value, like the next
+    rounding: float  # relative to the largest value, like model
     rounding_of: str
     model: float | None  # None if the method is exact
     model_of: str
@@ -34,13 +34,13 @@ class Row:
 
 
 def median_seconds(f: Callable[[], Any], runs: int = 5) -> float:
-    """The median of some runs after one that warms up."""
+    """The median of several runs after one that warms up."""
     f()
     return statistics.median(seconds(f)[0] for _ in range(runs))
 
 
 def seconds(f: Callable[[], Any]) -> tuple[float, Any]:
-    """The time of one run, and what it returned."""
+    """The time of one run, and its result."""
     start = time.perf_counter()
     result = f()
     return time.perf_counter() - start, result

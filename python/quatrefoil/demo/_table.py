@@ -1,4 +1,4 @@
-"""The demo's table: as text of at most 100 columns, and with the pictures as one page."""
+"""The demo's table: as text of at most 100 columns, and together with the pictures as one page."""
 
 from __future__ import annotations
 
@@ -61,24 +61,17 @@ def notes(r: Row) -> str:
 def text(rows: Sequence[Row]) -> str:
     lines = [HEADS, *map(cells, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
-    made = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
-    made += ["", *(piece for line in EXPLAINED for piece in textwrap.wrap(line, COLUMNS)), ""]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    table += ["", *(part for line in EXPLAINED for part in textwrap.wrap(line, COLUMNS)), ""]
     for r in rows:
-        made += textwrap.wrap(notes(r), COLUMNS, initial_indent=f"{r.family:6s}", subsequent_indent=" " * 6)
-    return "\n".join([*made, "", "Next:", *(piece for line in NEXT for piece in textwrap.wrap(line, COLUMNS, subsequent_indent="  "))])
+        table += textwrap.wrap(notes(r), COLUMNS, initial_indent=f"{r.family:6s}", subsequent_indent=" " * 6)
+    return "\n".join([*table, "", "Next:", *(part for line in NEXT for part in textwrap.wrap(line, COLUMNS, subsequent_indent="  "))])
 
 
 def page(rows: Sequence[Row], where: str, folder: Path) -> str:
-    """HTML in one file, with the pictures, <family>.png in the folder, and the programs that made them."""
+    """HTML in one file, with the pictures, <family>.png in the folder, and the programs that produced them."""
     head = "".join(f"<th>{h}</th>" for h in HEADS)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-head="{h}"{" class=number" if i > 1 else ""}>{escape(c)}</td>' for i, (h, c) in enumerate(zip(HEADS, cells(r)))
-        )
-        + "</tr>\n"
-        for r in rows
-    )
+    body = "".join(f"<tr>{''.join(map(_cell, HEADS, cells(r)))}</tr>\n" for r in rows)
     families = dict.fromkeys(r.family for r in rows)
     sections = "".join(_section([r for r in rows if r.family == f], (folder / f"{f}.png").read_bytes()) for f in families)
     explained, after = ("".join(f"<li>{escape(line)}</li>" for line in lines) for lines in (EXPLAINED, NEXT))
@@ -89,6 +82,10 @@ def page(rows: Sequence[Row], where: str, folder: Path) -> str:
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n<ul>{explained}</ul>\n{sections}"
         f"<h2>What to do next</h2><ul>{after}</ul>\n</body></html>\n"
     )
+
+
+def _cell(head: str, text: str) -> str:
+    return f'<td data-head="{head}"{"" if head in HEADS[:2] else " class=number"}>{escape(text)}</td>'
 
 
 def _section(rows: Sequence[Row], picture: bytes) -> str:

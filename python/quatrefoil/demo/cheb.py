@@ -1,9 +1,8 @@
-"""The electrostatic potential of a rock-salt crystallite at scattered points: near pairs summed, all else a Chebyshev-Tucker tensor."""
+"""The electrostatic potential of a rock-salt crystallite at scattered points: a sum over near pairs and a Chebyshev-Tucker tensor."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from ._row import Progress, Row, median_seconds, seconds
 SPACING = 5.64 / 2  # Angstrom: half the lattice constant of NaCl
 COULOMB = 14.399645  # e / (4 pi epsilon_0) in volt Angstrom
 N, TOL = 49, 1e-6
-BLOCK = 256  # points of one task of the direct sum
-CHECKED = 100  # points at which rounding is measured
+BLOCK = 256  # points per task of the direct sum
+CHECKED = 100  # points for the rounding error
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,15 @@ def _potentials(X: Any, q: Any, points: Any, total: Any) -> None:
 
 
 @functools.cache
-def compiled() -> Callable[..., None]:
+def compiled() -> Any:
     """The direct sum's loop, vectorised by LLVM."""
     import numba
 
-    loop: Callable[..., None] = numba.njit("(f8[:,:], f8[:], f8[:,:], f8[:])", nogil=True, fastmath=True)(_potentials)
-    return loop
+    return numba.njit("(f8[:,:], f8[:], f8[:,:], f8[:])", nogil=True, fastmath=True)(_potentials)
 
 
 class Crystallite:
-    """A cube of alternating ions about the origin, and its potential in volts in two ways."""
+    """A cube of alternating ions around the origin, and its potential in volts in two ways."""
 
     def __init__(self, ions: int) -> None:
         self.half = ions * SPACING / 2  # of the box
@@ -66,19 +64,18 @@ class Crystallite:
         return COULOMB * total
 
     def potential(self, points: np.ndarray) -> tuple[cheb.Potential, np.ndarray]:
-        """The tensor of the long part, and the potential at points: all that there is to do, from the charges on."""
+        """The tensor of the long-range part, and the potential at points, computed from the charges."""
         V = cheb.potential(self.X, self.q, n=N, domain=(-self.half, self.half), tol=TOL)
         return V, COULOMB * (V(points) + cheb.short_range(self.X, self.q, points, sog=V.sog))
 
 
-def in_more_digits(V: cheb.ChebTucker, mapped: np.ndarray) -> np.ndarray:
-    """The tensor at points of [-1, 1]^3 by NumPy's longdouble, which most machines have more digits of."""
+def in_more_digits(V: cheb.ChebTucker, mapped: np.ndarray) -> Any:
+    """The tensor at points of [-1, 1]^3 by NumPy's longdouble, which has more digits on most machines."""
     values = V.core.astype(np.longdouble)[None]
     for k, factor in enumerate(V.factors):
         rows = np.polynomial.chebyshev.chebvander(mapped[:, k].astype(np.longdouble), len(factor) - 1) @ factor.astype(np.longdouble)
         values = (rows[(..., *(None,) * (values.ndim - 2))] * values).sum(axis=1)
-    found: np.ndarray = values
-    return found
+    return values
 
 
 def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
@@ -97,7 +94,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     row = Row(
         "cheb",
         "rock-salt potential",
-        f"{len(crystal.X)} ions at {sizes.points} points, from the charges on; n {N}, ranks {'x'.join(map(str, V.rank))}",
+        f"{len(crystal.X)} ions at {sizes.points} points, from the charges; n {N}, ranks {'x'.join(map(str, V.rank))}",
         ours,
         "Numba pairs",
         theirs,
@@ -110,19 +107,17 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
 
 
 def _picture(crystal: Crystallite, n: int, file: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     x = np.linspace(-crystal.half, crystal.half, n)
-    height = SPACING / 4  # over a layer of ions: half way to the next the potential is 0
+    height = SPACING / 4  # above a layer of ions: half-way to the next one the potential is 0
     points = np.stack(np.broadcast_arrays(x[:, None], x, height), axis=-1).reshape(-1, 3)
     values = crystal.potential(points)[1].reshape(n, n).T
-    some = np.arange(0, n, 4)
-    few = points.reshape(n, n, 3)[np.ix_(some, some)].reshape(-1, 3)
-    off = np.abs(values[np.ix_(some, some)].T.reshape(-1) - crystal.direct_sum(few))
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    every = np.arange(0, n, 4)
+    few = points.reshape(n, n, 3)[np.ix_(every, every)].reshape(-1, 3)
+    off = np.abs(values[np.ix_(every, every)].T.reshape(-1) - crystal.direct_sum(few))
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    axes = figure.subplots(1, 2)
     limit = np.abs(values).max()
     box = (-crystal.half, crystal.half) * 2
     first = axes[0].imshow(values, cmap="RdBu_r", origin="lower", extent=box, vmin=-limit, vmax=limit)
@@ -136,4 +131,3 @@ def _picture(crystal: Crystallite, n: int, file: Path) -> None:
         ax.set_xlabel("x / Angstrom")
         ax.set_ylabel("y / Angstrom")
     figure.savefig(file, dpi=130)
-    plt.close(figure)

@@ -1,5 +1,5 @@
-"""A photograph with three tenths of its pixels lost, restored by a Gaussian process whose kernel is fitted to a part of it; against the
-same solve as one writes it with SciPy."""
+"""A photograph that lost three tenths of its pixels, restored by a Gaussian process whose kernel is fitted to a part of it; against the
+same solve with SciPy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,9 @@ from ._row import Progress, Row, seconds
 from ._table import time_of
 
 LOST = 0.3
-PART = 48  # pixels square, on which the kernel is fitted
-SCALE = 6.0  # pixels, where the fit begins
-STOP, EXACT = 1e-6, 1e-11  # residuals, of the observations' norm: asked for, and of what errors are measured from
+PART = 48  # pixels along each side of the part for the fit
+SCALE = 6.0  # pixels, where the fit starts
+STOP, EXACT = 1e-6, 1e-11  # residuals relative to the norm of the observations: of the solve, and of the reference
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ FULL, QUICK = Sizes(1, 3), Sizes(2, 1)
 
 
 def by_scipy(factors: list[np.ndarray], y: np.ndarray, noise: float, seen: np.ndarray) -> tuple[np.ndarray, int]:
-    """C_oo^-1 y on the pixels seen by conjugate gradients on C_oo, and the iterations it took."""
+    """C_oo^-1 y on the observed pixels by conjugate gradients on C_oo, and the number of iterations."""
     from scipy.sparse.linalg import LinearOperator, cg
 
     left, right = factors
@@ -48,7 +49,7 @@ def by_scipy(factors: list[np.ndarray], y: np.ndarray, noise: float, seen: np.nd
 
 
 def residual(factors: list[np.ndarray], alpha: np.ndarray, y: np.ndarray, noise: float, seen: np.ndarray) -> float:
-    """Of C_oo alpha = y, by NumPy, of the norm of y."""
+    """The residual of C_oo alpha = y by NumPy, relative to the norm of y."""
     product = (factors[0] @ alpha.reshape(len(factors[0]), -1) @ factors[1]).reshape(-1) + noise * alpha
     return float(np.linalg.norm(np.where(seen, product - y, 0.0)) / np.linalg.norm(y))
 
@@ -64,9 +65,8 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     y = np.where(seen, truth - mean, 0.0).reshape(-1)
     pixels, flat = np.arange(float(n)), seen.reshape(-1)
 
-    def image_of(factors: list[np.ndarray], alpha: np.ndarray) -> np.ndarray:
-        image: np.ndarray = kron.matvec(factors, alpha).reshape(n, n) + mean
-        return image
+    def image_of(factors: list[np.ndarray], alpha: np.ndarray) -> Any:
+        return kron.matvec(factors, alpha).reshape(n, n) + mean
 
     def error(image: np.ndarray) -> float:
         return float(np.sqrt(np.mean((image - truth)[~seen] ** 2)))
@@ -82,7 +82,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         first, second = (k(pixels) for k in gp.kernels_)
         return [first * gp.variance_, second]
 
-    def restored(tol: float = STOP) -> np.ndarray:
+    def restored(tol: float = STOP) -> Any:
         factors = covariances()
         return image_of(factors, kron.gp_solve(factors, y, noise, mask=flat, tol=tol))
 
@@ -96,9 +96,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         raise AssertionError(f"the two sides restore differently: RMS {error(image)} and {error(image_of(factors, other))}")
     exact = kron.gp_solve(factors, y, noise, mask=flat, tol=EXACT)
     if residual(factors, exact, y, noise, flat) > 10 * EXACT:
-        raise AssertionError(
-            f"the exact solution leaves a residual of {residual(factors, exact, y, noise, flat):.1e}, expected {EXACT:.0e}"
-        )
+        raise AssertionError(f"the reference has a residual of {residual(factors, exact, y, noise, flat):.1e}, expected {EXACT:.0e}")
     _picture(truth, seen, image, folder / "kron.png")
     row = Row(
         "kron",
@@ -108,25 +106,22 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         "SciPy cg",
         theirs,
         float(np.abs(image - image_of(factors, exact)).max()),
-        f"the largest difference from the same solved to {EXACT:.0e}, of white = 1",
+        f"the largest difference from the solution to a residual of {EXACT:.0e}; white = 1",
         error(image),
-        "RMS of the lost pixels, of white = 1",
-        f"The peer takes {count} iterations. Both use one kernel, whose fit took {time_of(fit)} and counts for neither.",
+        "RMS of the lost pixels; white = 1",
+        f"The peer takes {count} iterations. Both use one kernel, whose fit took {time_of(fit)} and is not counted.",
     )
     return [row]
 
 
 def _picture(truth: np.ndarray, seen: np.ndarray, restored: np.ndarray, file: Path) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained")
-    given = np.where(seen, truth, 0.0)
-    for ax, image, title in zip(axes, (given, restored, truth), (f"given: {1 - LOST:.0%} of the pixels", "restored", "truth")):
+    figure = Figure(figsize=(12, 4.3), layout="constrained")
+    axes = figure.subplots(1, 3)
+    lossy = np.where(seen, truth, 0.0)
+    for ax, image, title in zip(axes, (lossy, restored, truth), (f"observed: {1 - LOST:.0%} of the pixels", "restored", "truth")):
         ax.imshow(image, cmap="gray", vmin=0, vmax=1)
         ax.set_title(title)
         ax.set_axis_off()
     figure.savefig(file, dpi=130)
-    plt.close(figure)

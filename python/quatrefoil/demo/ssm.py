@@ -1,11 +1,11 @@
-"""A bank of S4D systems along the pixels of a photograph, row after row, as one signal; against the same as one writes it with NumPy and
-SciPy."""
+"""A bank of S4D systems along the pixels of a photograph, row after row, as one signal; against NumPy and SciPy."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,24 +32,22 @@ def systems(channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.geomspace(1e-3, 1e-1, channels).astype(np.float32), A.astype(np.complex64), C.astype(np.complex64)
 
 
-def kernels(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray:
-    """Impulse responses K_l = 2 Re sum_n C_n (z_n - 1) / A_n z_n^l, z_n = exp(dt A_n), in double precision: by l = a + R b a matrix product
-    of powers, which takes 2 sqrt(L) exponentials a mode instead of L."""
+def kernels(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> Any:
+    """Impulse responses K_l = 2 Re sum_n C_n (z_n - 1) / A_n z_n^l, z_n = exp(dt A_n), in double precision. With l = a + R b they are a
+    matrix product of powers, which takes 2 sqrt(L) exponentials per mode instead of L."""
     R = math.isqrt(max(L - 1, 0)) + 1
     x, A, C = dt[:, None].astype(float) * A.astype(complex), A.astype(complex), C.astype(complex)
     weights = C * np.expm1(x) / A
     low, high = np.exp(x[..., None] * np.arange(R)), np.exp(x[..., None] * (R * np.arange(R)))
-    K: np.ndarray = 2 * ((weights[..., None] * high).mT @ low).real
-    return K.reshape(len(dt), -1)[:, :L]
+    return (2 * ((weights[..., None] * high).mT @ low).real).reshape(len(dt), -1)[:, :L]
 
 
-def by_scipy(u: np.ndarray, k: np.ndarray) -> np.ndarray:
+def by_scipy(u: np.ndarray, k: np.ndarray) -> Any:
     """Causal convolution in the precision of u and k."""
     from scipy import fft
 
     L = u.shape[-1]
-    result: np.ndarray = fft.irfft(fft.rfft(u, 2 * L) * fft.rfft(k, 2 * L), 2 * L)[..., :L]
-    return result
+    return fft.irfft(fft.rfft(u, 2 * L) * fft.rfft(k, 2 * L), 2 * L)[..., :L]
 
 
 def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
@@ -64,35 +62,33 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     ours = median_seconds(lambda: ssm.s4d_conv(signal, dt, A, C))
     y = ssm.s4d_conv(signal, dt, A, C)
     progress("ssm: the same by NumPy and SciPy")
-    made, K = seconds(lambda: kernels(dt, A, C, L))
+    kernel_time, K = seconds(lambda: kernels(dt, A, C, L))
     single = K.astype(np.float32)
-    theirs = made + median_seconds(lambda: by_scipy(signal, single), 1)
+    theirs = kernel_time + median_seconds(lambda: by_scipy(signal, single), 1)
     truth = by_scipy(signal.astype(float), K)
     _picture(photograph, y, folder / "ssm.png")
     row = Row(
         "ssm",
         "S4D, a long signal",
-        f"{H} channels x {L} pixels, {MODES} modes each, from the parameters on",
+        f"{H} channels x {L} pixels, {MODES} modes each, from the parameters",
         ours,
         "NumPy, SciPy",
         theirs,
         float(np.abs(y - truth).max() / np.abs(truth).max()),
-        "the largest difference from double precision, of the largest value",
+        "the largest difference from double precision, relative to the largest value",
         None,
         "none, the systems are what they are",
-        f"Of the peer's time {made / theirs:.0%} goes into the kernels, a product of matrices of powers.",
+        f"Of the peer's time {kernel_time / theirs:.0%} goes into the kernels, a product of matrices of powers.",
     )
     return [row]
 
 
 def _picture(photograph: np.ndarray, y: np.ndarray, file: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     H = len(y)
-    figure, axes = plt.subplots(1, 4, figsize=(14, 3.9), layout="constrained")
+    figure = Figure(figsize=(14, 3.9), layout="constrained")
+    axes = figure.subplots(1, 4)
     axes[0].imshow(photograph, cmap="gray")
     axes[0].set_title("the signal, row after row")
     for ax, channel in zip(axes[1:], (0, H // 2, H - 1)):
@@ -103,4 +99,3 @@ def _picture(photograph: np.ndarray, y: np.ndarray, file: Path) -> None:
     for ax in axes:
         ax.set_axis_off()
     figure.savefig(file, dpi=130)
-    plt.close(figure)

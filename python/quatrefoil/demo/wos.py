@@ -1,5 +1,5 @@
 """The steady temperature inside the silhouette of the photographer in a well-known picture, with its holes: hot at the head, cold at the
-feet, known everywhere to the same error."""
+feet, with the same error everywhere."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..wos.walk.bench import brute_force, following
 from ._row import Progress, Row, median_seconds, seconds
 
 ROUND, EPSILON = 256, 1e-4
-MOST = 4096  # walks of a point
-FEW = 32  # points of the peer, which takes as long for each of them
+MAX_WALKS = 4096  # per point
+FEW = 32  # points of the peer, which takes the same time for each
 DARK = 60  # of 255: the photographer's coat; grass and sky are lighter
 VERTICES = 800
-LEAST_HOLE = 300  # pixels; smaller ones are spots on the coat
+MIN_HOLE = 300  # pixels; smaller ones are spots on the coat
 
 
 @dataclass(frozen=True)
 class Sizes:
     points: int
     error: float  # the standard error of every point
-    error_everywhere: float  # the same, where all of the grid's points are solved for
+    error_everywhere: float  # the same for a solve at all grid points
     h: float  # of the finite differences, in pixels
     runs: int
 
@@ -36,7 +36,7 @@ FULL, QUICK = Sizes(4000, 0.01, 0.02, 0.5, 3), Sizes(1000, 0.02, 0.05, 1.0, 1)
 
 
 def outline() -> list[np.ndarray]:
-    """Closed polygons (M, 2) in pixels, y up: the largest dark region, slightly smoothed, traced at level 1/2; its holes behind it."""
+    """Closed polygons (M, 2) in pixels, y up: the largest dark region, slightly smoothed, traced at level 1/2, then its holes."""
     import contourpy
     import pywt.data
     from scipy import ndimage
@@ -45,7 +45,7 @@ def outline() -> list[np.ndarray]:
     labels, _ = ndimage.label(dark)
     largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
     spots, _ = ndimage.label(ndimage.binary_fill_holes(largest) & ~largest)
-    small = np.isin(spots, 1 + np.flatnonzero(np.bincount(spots.ravel())[1:] < LEAST_HOLE))
+    small = np.isin(spots, 1 + np.flatnonzero(np.bincount(spots.ravel())[1:] < MIN_HOLE))
     smooth = ndimage.gaussian_filter(np.pad((largest | small).astype(float), 2), 1.5)[::-1]
     lines: list[Any] = sorted(contourpy.contour_generator(z=smooth).lines(0.5), key=len, reverse=True)
     share = min(1.0, VERTICES / sum(len(line) - 1 for line in lines))
@@ -62,18 +62,16 @@ def temperatures(ring: np.ndarray) -> np.ndarray:
 
 
 class Grid:
-    """-Δu = 0 by finite differences on the grid points inside, with exact distances to the boundary along the axes (Shortley, Weller)."""
+    """-Δu = 0 by finite differences at the inner grid points, with exact distances to the boundary along the axes (Shortley, Weller)."""
 
     def __init__(self, rings: list[np.ndarray], values: np.ndarray, h: float) -> None:
         from scipy import sparse
         from scipy.sparse import linalg
 
-        self.h, self.low = (
-            h,
-            np.floor(rings[0].min(axis=0)).astype(float) - 0.7321 * h,
-        )  # vertices lie on pixel lines, grid lines must not
+        self.h = h
+        self.low = np.floor(rings[0].min(axis=0)).astype(float) - 0.7321 * h  # vertices lie on pixel lines, grid lines must not
         shape = np.ceil((rings[0].max(axis=0) - self.low) / h).astype(int) + 2
-        # the grid along x sees the boundary where it crosses rows; along y it is the transposed problem
+        # the boundary's crossings of the rows; those of the columns are the transposed problem
         a, after = np.concatenate(rings).astype(float), following(rings)
         rows = _crossings(a, after, values.astype(float), self.low, h, shape)
         columns = _crossings(a[:, ::-1], after, values.astype(float), self.low[::-1], h, shape[::-1])
@@ -90,16 +88,16 @@ class Grid:
                 weight = 2 / (reach[k] * (reach[0] + reach[1]) * h * h)
                 diagonal += weight
                 right[wall[k]] += (weight * value[k])[wall[k]]
-                there = number[ix + side * (axis == 0), iy + side * (axis == 1)]
+                neighbour = number[ix + side * (axis == 0), iy + side * (axis == 1)]
                 free = ~wall[k]
-                entries.append((-weight[free], np.arange(n)[free], there[free]))
+                entries.append((-weight[free], np.arange(n)[free], neighbour[free]))
         data, i, j = (np.concatenate(part) for part in zip(*entries))
         matrix = sparse.csc_array((np.r_[data, diagonal], (np.r_[i, np.arange(n)], np.r_[j, np.arange(n)])), shape=(n, n))
         self.u = np.full(shape, np.nan)
         self.u[self.inside] = linalg.spsolve(matrix, right)
 
     def points(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """n grid points inside and the solution there."""
+        """n inner grid points and the solution there."""
         ix, iy = np.nonzero(self.inside)
         chosen = np.random.default_rng(0).choice(len(ix), n, replace=len(ix) < n)
         X = self.low + self.h * np.stack([ix[chosen], iy[chosen]], axis=1)
@@ -109,7 +107,7 @@ class Grid:
 def _crossings(
     vertices: np.ndarray, following: np.ndarray, values: np.ndarray, low: np.ndarray, h: float, shape: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For every grid line y = const: where the polygon crosses it, in grid units and ascending, and the boundary value there."""
+    """For every grid line y = const the polygon's crossings, ascending in grid units, and the boundary values there."""
     a = (vertices - low) / h
     b, after = a[following], values[following]
     lines = []
@@ -132,19 +130,19 @@ def _inside(rows: list[tuple[np.ndarray, np.ndarray]], shape: np.ndarray) -> np.
 def _neighbour(
     lines: list[tuple[np.ndarray, np.ndarray]], along: np.ndarray, across: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every grid point: the reach to one side in units of h, whether a wall ends it, and the wall's value."""
+    """For every grid point the distance to its neighbour on one side in units of h, whether that is a wall, and the wall's value."""
     reach, wall, value = np.ones(len(along)), np.zeros(len(along), bool), np.zeros(len(along))
     for j in np.unique(across):
         x, v = lines[j]
-        here = np.flatnonzero(across == j)
-        k = np.searchsorted(x, along[here], side="left") - (side < 0)
+        points = np.flatnonzero(across == j)
+        k = np.searchsorted(x, along[points], side="left") - (side < 0)
         known = (k >= 0) & (k < len(x))
         k = np.clip(k, 0, max(len(x) - 1, 0))
-        distance = np.where(known, side * (x[k] - along[here]), np.inf) if len(x) else np.full(len(here), np.inf)
+        distance = np.where(known, side * (x[k] - along[points]), np.inf) if len(x) else np.full(len(points), np.inf)
         hit = distance <= 1
-        reach[here[hit]] = np.maximum(distance[hit], 1e-6)
-        wall[here] = hit
-        value[here[hit]] = v[k[hit]]
+        reach[points[hit]] = np.maximum(distance[hit], 1e-6)
+        wall[points] = hit
+        value[points[hit]] = v[k[hit]]
     return reach, wall, value
 
 
@@ -160,9 +158,9 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     def ours(values: np.ndarray = values, X: np.ndarray = X, error: float = sizes.error) -> wos.Result[np.ndarray]:
         polygon, g = wos.Polygon(rings[0], holes=rings[1:]), wos.PerVertex(values)
         walks = min(ROUND, 2 * round(0.1 / error**2))
-        with warnings.catch_warnings():  # at the cold feet hardly a walk carries a value, which is what the picture shows
+        with warnings.catch_warnings():  # at the cold feet hardly any walk has a value, as the picture shows
             warnings.filterwarnings("ignore", "solve: the stderr of")
-            return wos.solve(polygon, X, dirichlet=g, walks=walks, atol=error, max_walks=MOST, epsilon=EPSILON, rng=0)
+            return wos.solve(polygon, X, dirichlet=g, walks=walks, atol=error, max_walks=MAX_WALKS, epsilon=EPSILON, rng=0)
 
     result = ours()
     time = median_seconds(ours, sizes.runs)
@@ -170,12 +168,12 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     constant = np.full(len(values), 0.7, np.float32)
     rounding = float(np.abs(ours(constant, X[:FEW]).value / constant[0] - 1).max())
     progress("wos: as many walks by a Numba loop over all segments")
-    walk, none = brute_force(), np.zeros((0, 3), np.float32)
+    no_bells = np.zeros((0, 3), np.float32)
     shell = EPSILON * float(np.linalg.norm(np.ptp(rings[0], axis=0)))
-    walk(rings, X[:1], values, none, 1, shell)  # compiles
+    brute_force(rings, X[:1], values, no_bells, 1, shell)  # compile
     shares = np.array_split(X[:FEW], get_num_threads())
     with ThreadPoolExecutor(len(shares)) as threads:
-        theirs, _ = seconds(lambda: list(threads.map(lambda share: walk(rings, share, values, none, walks, shell), shares)))
+        theirs, _ = seconds(lambda: list(threads.map(lambda share: brute_force(rings, share, values, no_bells, walks, shell), shares)))
     progress(f"wos: walks at all {grid.inside.sum()} points of the finite differences")
     everywhere, exact = grid.points(int(grid.inside.sum()))
     all_time, all_points = seconds(lambda: ours(X=everywhere, error=sizes.error_everywhere))
@@ -183,7 +181,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     row = Row(
         "wos",
         "heat in a silhouette",
-        f"{len(values)} segments, {len(rings) - 1} holes; {len(X)} points, {walks} walks a point, as many as each needs",
+        f"{len(values)} segments, {len(rings) - 1} holes; {len(X)} points, {walks} walks per point on average",
         time,
         "Numba loop",
         theirs * len(X) / min(FEW, len(X)),
@@ -213,27 +211,19 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
 def _picture(
     rings: list[np.ndarray], values: np.ndarray, X: np.ndarray, value: np.ndarray, truth: np.ndarray, grid: Grid, file: Path
 ) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 6), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right, errors = figure.subplots(1, 3, sharex=True, sharey=True)
     dots = left.scatter(X[:, 0], X[:, 1], c=value, s=3, cmap="inferno", vmin=0, vmax=1)
     left.set_title(f"Walk on Spheres, {len(X)} points")
     corner = grid.low + grid.h * np.array(grid.u.shape)
-    right.imshow(
-        grid.u.T,
-        origin="lower",
-        extent=(grid.low[0], corner[0], grid.low[1], corner[1]),
-        cmap="inferno",
-        vmin=0,
-        vmax=1,
-    )
+    extent = (grid.low[0], corner[0], grid.low[1], corner[1])
+    right.imshow(grid.u.T, origin="lower", extent=extent, cmap="inferno", vmin=0, vmax=1)
     right.set_title("finite differences")
     off = errors.scatter(X[:, 0], X[:, 1], c=np.abs(value - truth), s=3, cmap="viridis", vmin=0)
-    errors.set_title("error of a point")
+    errors.set_title("error per point")
     vertices = np.concatenate(rings)
     edges: Any = np.stack([vertices, vertices[following(rings)]], axis=1)
     for axes in (left, right, errors):

@@ -1,8 +1,8 @@
-"""JAX: every op of every table as a call of XLA's on the CPU, with gradients, and the plan of a call.
+"""JAX: every op of every table as a custom call of XLA on the CPU, with gradients.
 
-XLA's foreign function interface is a C ABI, and ctypes speaks it: nothing is compiled against JAX, an installation made without JAX serves
-it, and Numba's kernels are reached like compiled ones. That costs 7 us of Python a call beside the kernel, where a handler in C++ would
-cost less and ``jax.pure_callback``, which copies, costs 150 (processor time, one core, two inputs of 64 numbers, a busy machine).
+XLA's foreign function interface is a C ABI, which is called through ctypes: nothing is compiled against JAX, an installation without JAX
+can use it later, and Numba's kernels work like compiled ones. This costs 7 us of Python per call in addition to the kernel;
+``jax.pure_callback``, which copies, costs 150 us (processor time, one core, two inputs of 64 numbers, a busy machine).
 
 Examples
 --------

@@ -1,10 +1,10 @@
-"""A function of JAX per signature of an op. The gradient of an adjoint is what the op says it is, or raises: a second derivative is right
-or an error, never silently zero."""
+"""A function of JAX per signature of an op. The gradient of an adjoint is the op's ``second_vjp``, or raises: a second derivative is never
+silently zero."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,54 +16,53 @@ from ._site import Layout, text_of
 
 
 def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads: int, arguments: Layout, results: Layout) -> Any:
-    """(arrays that are there) -> results that are there, compiled; for grad, vmap and jit of the user's."""
+    """(present arrays) -> present results, compiled; works under the user's grad, vmap and jit."""
     types = [jax.ShapeDtypeStruct(*r) for r in results if r is not None]
     site = text_of(op, options, backend, num_threads, arguments, results)
 
-    def compute(*given: Any) -> tuple[Any, ...]:
-        return tuple(jax.ffi.ffi_call(TARGET, types, vmap_method="sequential")(*given, site=site))
+    def compute(*arrays: Any) -> tuple[Any, ...]:
+        return tuple(jax.ffi.ffi_call(TARGET, types, vmap_method="sequential")(*arrays, site=site))
 
     compute.__name__ = compute.__qualname__ = f"{op.family}_{op.name}"
-    made = jax.custom_vjp(compute)
+    differentiable = jax.custom_vjp(compute)
 
     def forward(*primals: Any) -> Any:
         _refuse(op, _placed(arguments, primals))
-        given = tuple(jnp.asarray(p.value) for p in primals)  # a NumPy array that the user gave may still be one here
-        return made(*given), given
+        arrays = tuple(jnp.asarray(p.value) for p in primals)  # the user's NumPy arrays are not converted before
+        return differentiable(*arrays), arrays
 
-    def backward(given: Any, grads: Any) -> tuple[Any, ...]:
-        arrays, bars = _placed(arguments, given), _placed(results, grads)
+    def backward(saved: Any, grads: Any) -> tuple[Any, ...]:
+        arrays, bars = _placed(arguments, saved), _placed(results, grads)
         pull = _second if op.adjoint is None else _first
-        found = pull(op, options, backend, num_threads, arrays, bars)
-        return tuple(None if g is None else g.conj() for g, a in zip(found, arrays) if a is not None)
+        gradients = pull(op, options, backend, num_threads, arrays, bars)
+        return tuple(None if g is None else g.conj() for g, a in zip(gradients, arrays) if a is not None)
 
-    made.defvjp(forward, backward, symbolic_zeros=True)
-    return jax.jit(made, inline=True)
+    differentiable.defvjp(forward, backward, symbolic_zeros=True)
+    return jax.jit(differentiable, inline=True)
 
 
-# JAX's cotangents are the conjugates of the gradients that adjoints take and make (and autograd means): sum g dx has no conj in it there.
+# JAX's cotangents are the conjugates of our (and autograd's) gradients: in JAX sum g dx has no conj.
 def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
-    graded = [None if bars[i] is None else _instantiated(bars[i]).conj() for i in op.differentiable_outputs]
+    grads = [None if bars[i] is None else _instantiated(bars[i]).conj() for i in op.differentiable_outputs]
     assert op.adjoint is not None
-    found: Sequence[Any] = call(op.adjoint, [*arrays, *graded], options, (), None, backend, num_threads or None)
-    return found
+    return cast(Sequence[Any], call(op.adjoint, [*arrays, *grads], options, (), None, backend, num_threads or None))
 
 
 def _second(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
     assert op.primal is not None
     assert op.primal.policy.second_vjp is not None
-    given = [None if b is None or _is_zero(b) else b.conj() for b in bars]
-    return op.primal.policy.second_vjp(arrays, given, options, backend, num_threads or None)
+    grads = [None if b is None or _is_zero(b) else b.conj() for b in bars]
+    return op.primal.policy.second_vjp(arrays, grads, options, backend, num_threads or None)
 
 
 def _refuse(op: Op, primals: Sequence[Any]) -> None:
-    """NotImplementedError where a gradient is wanted in what has none."""
+    """NotImplementedError if a gradient that does not exist is requested."""
     if op.adjoint is None and (op.primal is None or op.primal.policy.second_vjp is None):
         what = f"the gradient of {op.primal.label}" if op.primal else op.label
         raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
     for name, arg, _, primal in op.named(primals):
         if primal is not None and arg.constant and primal.perturbed:
-            raise NotImplementedError(f"{op.label}: there is no gradient in {name}; give jax.lax.stop_gradient({name})")
+            raise NotImplementedError(f"{op.label}: there is no gradient in {name}; pass jax.lax.stop_gradient({name})")
 
 
 def _placed(layout: Layout, arrays: Sequence[Any]) -> list[Any]:

@@ -1,7 +1,7 @@
-"""The function that XLA calls: its structs as they lie in memory, buffers as NumPy arrays of the same memory, exceptions as XLA's errors.
+"""The function that XLA calls: it reads XLA's structs, wraps buffers as NumPy arrays without copies, and turns exceptions into XLA errors.
 
-The ABI is ``xla/ffi/api/c_api.h`` in ``jax.ffi.include_dir()``, major version 0; what is read here is there in every minor version.
-``struct`` takes all words of a record at once, which is four times as fast as fields of ctypes one by one.
+The ABI is ``xla/ffi/api/c_api.h`` in ``jax.ffi.include_dir()``, major version 0; every minor version has the fields that are read here.
+``struct`` unpacks a whole record at once, four times as fast as single ctypes fields.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 from ._site import Buffer, site_of
 
 TARGET = "quatrefoil"
-_NEWEST_MINOR = 3  # of the versions of the ABI that this was held against
+_NEWEST_MINOR = 3  # version of the ABI that was tested
 
 
 class _Record:
-    """A struct of C: ``at(address)`` is a tuple of its fields. Most begin with their own size, and their extensions: N P."""
+    """A C struct: ``at(address)`` is a tuple of its fields. Most begin with their size and their extensions: N P."""
 
     def __init__(self, fields: str) -> None:
         self._struct = Struct("@" + fields)
@@ -37,15 +37,14 @@ class _Record:
         self._struct.pack_into(self._bytes.from_address(address), 0, *fields)
 
 
-_FRAME = _Record(
-    "NP PPi NPqPP NPqPP NPqPPP"
-)  # api, context, stage; count, types, items of arguments and of results; of attributes names too
+# api, context, stage; count, types, items of arguments and of results, and of attributes, which have names too
+_FRAME = _Record("NP PPi NPqPP NPqPP NPqPPP")
 _BUFFER = _Record("NP iPqP")  # dtype, data, rank, dims
 _SPAN = _Record("PN")  # begin, size
 _VERSION = _Record("NP ii")  # major, minor
-_API = _Record("NP NPii PP")  # version, internals, the function that makes an error
+_API = _Record("NP NPii PP")  # version, internals, the function that creates an error
 _ERROR = _Record("NP Pi")  # message, code
-_EXTENSION = _Record("Ni PP")  # of metadata: type, next extension, metadata: its size, and then a version to be filled in
+_EXTENSION = _Record("Ni PP")  # type, next extension, metadata: its size, then a version to fill in
 _POINTER = _Record("P")
 _IS_METADATA = 1
 
@@ -55,14 +54,14 @@ _make_error = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
 
 def _handle(address: int) -> Any:
-    """A call: None, or the error that XLA is to raise."""
-    _, extension, api, _, _, _, _, given, _, arguments, _, _, made, _, results, *_, attributes = _FRAME.at(address)
+    """A call from XLA: returns None, or the error that XLA raises."""
+    _, extension, api, _, _, _, _, inputs, _, arguments, _, _, outputs, _, results, *_, attributes = _FRAME.at(address)
     try:
         if extension and _EXTENSION.at(extension)[1] == _IS_METADATA:
             return _tell_version(_EXTENSION.at(extension)[3], api)
         site = site_of(ctypes.string_at(*_SPAN.at(_POINTER.at(attributes)[0])))
-        site.run(_arrays(site.arguments, arguments, given), _arrays(site.results, results, made))
-    except BaseException as error:  # nothing may pass through XLA's frames
+        site.run(_arrays(site.arguments, arguments, inputs), _arrays(site.results, results, outputs))
+    except BaseException as error:  # no exception may pass through XLA's frames
         return _error(error, api)
     return None
 
@@ -73,7 +72,7 @@ def _tell_version(metadata: int, api: int) -> None:
 
 
 def _minor_in_header() -> int:
-    """What older versions of XLA do not say themselves."""
+    """The minor version, which older versions of XLA do not pass."""
     header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text()
     return int(re.findall(r"#define XLA_FFI_API_MINOR (\d+)", header)[0])
 
@@ -81,13 +80,13 @@ def _minor_in_header() -> int:
 def _error(error: BaseException, api: int) -> Any:
     code = next((n for kind, n in _CODES.items() if isinstance(error, kind)), _INTERNAL)
     message = str(error) if code != _INTERNAL and str(error) else f"{type(error).__name__}: {error}"
-    text, asked = ctypes.create_string_buffer(message.encode()), ctypes.create_string_buffer(_ERROR.size)
-    _ERROR.put(ctypes.addressof(asked), _ERROR.size, 0, ctypes.addressof(text), code)
-    return _make_error(_API.at(api)[7])(ctypes.addressof(asked))
+    text, record = ctypes.create_string_buffer(message.encode()), ctypes.create_string_buffer(_ERROR.size)
+    _ERROR.put(ctypes.addressof(record), _ERROR.size, 0, ctypes.addressof(text), code)
+    return _make_error(_API.at(api)[7])(ctypes.addressof(record))
 
 
 def _arrays(expected: Sequence[Buffer], items: int, count: int) -> list[np.ndarray]:
-    """NumPy arrays of the buffers' memory, which must be what the call was traced with."""
+    """NumPy arrays of the buffers' memory, whose shapes and types must be those of the traced call."""
     if count != len(expected):
         raise RuntimeError(f"quatrefoil: XLA gave {count} buffers, expected {len(expected)}")
     arrays = []
@@ -99,5 +98,5 @@ def _arrays(expected: Sequence[Buffer], items: int, count: int) -> list[np.ndarr
     return arrays
 
 
-_handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_handle)  # which takes the GIL
+_handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_handle)  # ctypes takes the GIL
 jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(ctypes.cast(_handler, ctypes.c_void_p).value), platform="cpu")

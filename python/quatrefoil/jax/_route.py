@@ -1,4 +1,4 @@
-"""The plan of a call of one signature: a compiled function of JAX, which is as good under jit, grad and vmap as outside of them."""
+"""The plan of a call of one signature: a compiled function of JAX, with or without jit, grad and vmap around it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from ._functions import function
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
     for name, _, _, a in op.named(arrays):
         if a is not None and _arrays.device(a) != "cpu":
-            raise TypeError(
-                f"{op.label}: {name} is on {_arrays.device(a)}, expected JAX arrays on the CPU; "
-                f"give jax.device_put({name}, jax.devices('cpu')[0])"
-            )
-    _backends.kernel(op, backend, "cpu", arrays)  # where there is none, now is the time to say so
+            cure = f"pass jax.device_put({name}, jax.devices('cpu')[0])"
+            raise TypeError(f"{op.label}: {name} is on {_arrays.device(a)}, expected JAX arrays on the CPU; {cure}")
+    _backends.kernel(op, backend, "cpu", arrays)  # raises at tracing if there is no kernel
     arguments = [None if a is None else (tuple(a.shape), _arrays.dtype_name(a)) for a in arrays]
-    made = results
-    if op.primal is not None:  # a gradient has the shape of what it is of, also of what was broadcast
-        made = [None if r is None else a for r, a in zip(results, arguments)]
+    if op.primal is not None:  # a gradient has the shape of its input, even a broadcast one
+        results = [None if r is None else a for r, a in zip(results, arguments)]
 
     @cache
     def compiled(num_threads: int) -> Any:
-        return function(op, options, backend, num_threads, arguments, made)
+        return function(op, options, backend, num_threads, arguments, results)
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
@@ -37,8 +34,8 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         present = iter(compiled(num_threads)(*[a for a in arrays if a is not None]))
         if op.single:
             return next(present)
-        found = [None if r is None else next(present) for r in made]
-        return found if op.primal else tuple(found)
+        placed = [None if r is None else next(present) for r in results]
+        return placed if op.primal else tuple(placed)
 
     return run
 

@@ -1,6 +1,6 @@
-"""A call within a compiled program: written as a string, which travels in the program, and read when XLA first runs it.
+"""A call within a compiled program: a string that is part of the program, and is parsed when XLA first runs it.
 
-The string says all that the call needs, so that a program that was compiled in another process, and kept, is run like one's own.
+The string describes the call completely, so that a cached program from another process runs too.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 from .. import _arrays, _backends
 from .._spec import FAMILIES, Op
 
-Layout = Sequence[tuple[tuple[int, ...], str] | None]  # shape and dtype of every array, None where there is none
+Layout = Sequence[tuple[tuple[int, ...], str] | None]  # shape and dtype of every array, None for absent ones
 
 
-# dtypes, as XLA numbers them
+# XLA's numbers of dtypes
 _NUMBERS = {"bool": 1, "int32": 4, "int64": 5, "float32": 11, "float64": 12, "complex64": 15, "complex128": 18}
 
 
 class Buffer(NamedTuple):
-    """An array of XLA's. ``memory`` is the ctypes array of its bytes, None where there are none."""
+    """An array of XLA. ``memory`` is the type of a ctypes array of its bytes, None if it is empty."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     number: int
-    dims: bytes  # the shape as it lies in memory
+    dims: bytes  # the shape as bytes in memory
     dims_memory: Any
     memory: Any
 
@@ -38,7 +38,7 @@ class Buffer(NamedTuple):
 class Site(NamedTuple):
     arguments: list[Buffer]
     results: list[Buffer]
-    run: Callable[[list[np.ndarray], list[np.ndarray]], None]  # (arguments, results to be filled), those that are there
+    run: Callable[[list[np.ndarray], list[np.ndarray]], None]  # (present arguments, present results to fill)
 
 
 def text_of(op: Op, options: tuple[Any, ...], backend: str | None, num_threads: int, arguments: Layout, results: Layout) -> str:
@@ -50,18 +50,20 @@ def site_of(text: bytes) -> Site:
     key, options, backend, num_threads, arguments, results = json.loads(text)
     family, _, name = key.partition(".")
     op = getattr(FAMILIES[family], name)
-    given, wanted = [*map(_buffer, arguments)], [*map(_buffer, results)]
+    sources, targets = [*map(_buffer, arguments)], [*map(_buffer, results)]
     options = tuple(tuple(o) if isinstance(o, list) else o for o in options)
-    fill = _filler(op, options, backend, num_threads, given, wanted)
-    narrow = [i for i, ((_, arg, _, _), a) in enumerate(zip(op.named(given), given)) if a and arg.dtype == "int" and a.dtype != np.int64]
+    fill = _filler(op, options, backend, num_threads, sources, targets)
+    narrow = [
+        i for i, ((_, arg, _, _), a) in enumerate(zip(op.named(sources), sources)) if a and arg.dtype == "int" and a.dtype != np.int64
+    ]
 
     def run(arrays: list[np.ndarray], outputs: list[np.ndarray]) -> None:
-        flat = _placed(given, arrays)
-        for i in narrow:  # int32 is what JAX has without jax_enable_x64
+        flat = _placed(sources, arrays)
+        for i in narrow:  # JAX has only int32 without jax_enable_x64
             flat[i] = flat[i].astype(np.int64)  # type: ignore[union-attr]
-        fill(flat, _placed(wanted, outputs))
+        fill(flat, _placed(targets, outputs))
 
-    return Site([a for a in given if a], [r for r in wanted if r], run)
+    return Site([a for a in sources if a], [r for r in targets if r], run)
 
 
 def _buffer(entry: Any) -> Buffer | None:
@@ -73,19 +75,19 @@ def _buffer(entry: Any) -> Buffer | None:
 
 
 def _placed(layout: Sequence[Buffer | None], arrays: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-    """The arrays that are there in their places, None in the others."""
+    """The present arrays at their positions, None at the others."""
     if len(arrays) == len(layout):
         return list(arrays)
     present = iter(arrays)
     return [None if entry is None else next(present) for entry in layout]
 
 
-def _filler(op: Op, options: Any, backend: str | None, num_threads: int, given: Sequence[Any], wanted: Sequence[Any]) -> Any:
-    """(flat arrays, flat outputs) -> None: the kernel of the backend, or its composition, which makes its results itself."""
+def _filler(op: Op, options: Any, backend: str | None, num_threads: int, sources: Sequence[Any], targets: Sequence[Any]) -> Any:
+    """(flat arrays, flat outputs) -> None: the kernel of the backend, or its composition, which allocates its results."""
     name, kernel = _backends.kernel(op, backend)
     extras = (None,) * len(op.extras)
     if name == "array":
-        compose = _backends.composed(op, kernel, "numpy", [r and (r.shape, r.dtype.name) for r in wanted], options)
+        compose = _backends.composed(op, kernel, "numpy", [r and (r.shape, r.dtype.name) for r in targets], options)
 
         def fill_composed(arrays: Any, outputs: Any) -> None:
             for output, result in zip(outputs, compose(arrays, extras)):
@@ -94,8 +96,8 @@ def _filler(op: Op, options: Any, backend: str | None, num_threads: int, given: 
 
         return fill_composed
     primal = op.primal
-    whole = op.infer([a and a.shape for a in given], options) if primal else None
-    stretched = [i for i, r in enumerate(wanted) if r and whole and r.shape != whole[i]]  # gradients of what was broadcast
+    whole = op.infer([a and a.shape for a in sources], options) if primal else None
+    stretched = [i for i, r in enumerate(targets) if r and whole and r.shape != whole[i]]  # gradients of broadcast arguments
 
     def fill(arrays: Any, outputs: Any) -> None:
         filled = outputs

@@ -1,4 +1,4 @@
-"""PyTorch: every op of every table as a registered operator with gradients, and the route that picks the cheapest way in.
+"""PyTorch: every op of every table as a registered operator with gradients, and the choice of the cheapest call path.
 
 ``nn`` has the layers.
 """

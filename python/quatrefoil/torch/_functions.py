@@ -1,5 +1,5 @@
-"""Two autograd Functions per op. The gradient of an adjoint is what the op says it is, or raises: a second derivative is right or an error,
-never silently less."""
+"""Two autograd Functions per op. The gradient of an adjoint is the op's ``second_vjp``, or raises: a second derivative is never silently
+wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._private import apply_of
 
 
 class Functions(NamedTuple):
-    eager: Any  # outside of any torch.func transform: (compute, num_threads, (options, extras, backend), *arrays)
+    eager: Any  # outside any torch.func transform: (compute, num_threads, (options, extras, backend), *arrays)
     transformed: Any  # ((options, backend, num_threads), *arrays), for torch.func
 
 
@@ -29,7 +29,7 @@ def _present(result: Any) -> tuple[Any, ...]:
 
 
 def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, num_threads: int) -> Any:
-    """The gradient of an adjoint, where its op has one."""
+    """The gradient of an adjoint, if its op has one."""
     if op.primal is None or op.primal.policy.second_vjp is None:
         no_derivative(op)
     return op.primal.policy.second_vjp(arrays, place(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]
@@ -55,12 +55,11 @@ def _eager(op: Op) -> Any:
             if op.adjoint is None:
                 return (None, None, None, *_second(op, arrays, grads, options, backend, ctx.num_threads))
             refuse_constants(op, arrays, ctx.needs_input_grad[3:])
-            given = graded(op, arrays, options, grads)
-            gradients = call(op.adjoint, [*arrays, *given], options, extras, None, backend, ctx.num_threads or None)
-            return (None, None, None, *gradients)
+            inputs = [*arrays, *graded(op, arrays, options, grads)]
+            return (None, None, None, *call(op.adjoint, inputs, options, extras, None, backend, ctx.num_threads or None))
 
     Eager.__name__ = Eager.__qualname__ = f"{op.family}_{op.name}"
-    return apply_of(Eager)  # the route has asked for transforms
+    return apply_of(Eager)  # the route has checked for transforms
 
 
 def _transformed(op: Op) -> Any:
@@ -85,21 +84,18 @@ def _transformed(op: Op) -> Any:
                 options, backend, num_threads = ctx.setting
                 return (None, *_second(op, arrays, grads, options, backend, num_threads))
             refuse_constants(op, arrays, ctx.needs_input_grad[1:])
-            given = graded(op, arrays, ctx.setting[0], grads)
-            gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *given)
-            return (None, *place(op.adjoint, [*arrays, *given], ctx.setting[0], gradients))
+            inputs = [*arrays, *graded(op, arrays, ctx.setting[0], grads)]
+            return (None, *place(op.adjoint, inputs, ctx.setting[0], functions(op.adjoint).transformed.apply(ctx.setting, *inputs)))
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, setting: Any, *arrays: Any) -> Any:
-            """One call per item: always right, whatever the axes mean."""
+            """One call per item: correct for every op."""
             dims = in_dims[1:]
-            calls = [
-                Transformed.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(arrays, dims)])
-                for i in range(info.batch_size)
-            ]
+            items = ([a if d is None else a.select(d, i) for a, d in zip(arrays, dims)] for i in range(info.batch_size))
+            calls = [Transformed.apply(setting, *item) for item in items]
             if op.single:
                 return torch.stack(calls), 0
-            return tuple(torch.stack(column) for column in zip(*calls)), (0,) * len(calls[0])
+            return tuple(map(torch.stack, zip(*calls))), (0,) * len(calls[0])
 
     Transformed.__name__ = Transformed.__qualname__ = f"{op.family}_{op.name}"
     return Transformed

@@ -1,7 +1,7 @@
 """Every op of every table as ``torch.ops.quatrefoil.<family>_<op>``: schema, kernel, fake kernel, autograd, vmap.
 
-Registered operators are what ``torch.compile`` and ``torch.export`` see. An adjoint returns the gradients of the inputs that are there;
-it is an operator too, and its own derivative raises: a second derivative is never silently zero.
+``torch.compile`` and ``torch.export`` see registered operators. An adjoint returns the gradients of the present inputs; it is an operator
+too, and its own derivative raises: a second derivative is never silently zero.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
 def run_kernel(
     op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: Sequence[Any], num_threads: int
 ) -> Any:
-    """One call of a backend's kernel on tensors of its device: outputs are filled, the result is what the caller gets."""
+    """One call of a backend's kernel on tensors of its device: fills the outputs and returns the caller's result."""
     arrays = [plain(a) for a in arrays]
     if not _backends.takes_tensors(kernel):
         arrays = [None if a is None else a.detach().numpy() for a in arrays]
@@ -67,13 +67,13 @@ def run_kernel(
 
 
 def run_composed(op: Op, compose: Any, arrays: Sequence[Any], out: Any, extras: Sequence[Any]) -> Any:
-    """One call of a composition on tensors of any device; as ``run_kernel`` but for the results, which it makes in memory of their own."""
-    given = [None if a is None else plain(a.detach()) for a in arrays]
-    results = compose(given, extras)
+    """One call of a composition on tensors of any device, like ``run_kernel``. The results get their own memory."""
+    inputs = [None if a is None else plain(a.detach()) for a in arrays]
+    results = compose(inputs, extras)
     if out is not None:
         out.copy_(results[0])
         return out if op.single else [out, *results[1:]]
-    taken = {storage_of(a) for a in given if a is not None}
+    taken = {storage_of(a) for a in inputs if a is not None}
     for i, r in enumerate(results):
         if r is not None:
             r = plain(r).contiguous()
@@ -83,7 +83,7 @@ def run_composed(op: Op, compose: Any, arrays: Sequence[Any], out: Any, extras: 
 
 
 def empty(shape: Any, dtype: Any, device: Any) -> Any:
-    """Memory for a result; MemoryError where the host has none, for which torch has a RuntimeError."""
+    """Memory for a result; MemoryError instead of torch's RuntimeError if the host has none left."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
     try:
@@ -93,7 +93,7 @@ def empty(shape: Any, dtype: Any, device: Any) -> Any:
 
 
 def plain(a: Any) -> Any:
-    """A tensor whose memory holds what its numbers say: no pending conjugation or sign."""
+    """A tensor without pending conjugation or sign."""
     if a is None or not (a.is_neg() or a.is_conj()):
         return a
     return a.resolve_conj().resolve_neg()
@@ -122,8 +122,8 @@ def register(op: Op) -> None:
         if op.primal is not None:
             return [a.new_empty(a.shape) for a, s in zip(arrays, infer(op, arrays, options)) if s is not None]
         _, layout = _bind.layout(op, arrays, options)
-        made = [first.new_empty(r[0], dtype=getattr(torch, r[1])) for r in layout if r is not None]
-        return made[0] if op.single else made
+        results = [first.new_empty(r[0], dtype=getattr(torch, r[1])) for r in layout if r is not None]
+        return results[0] if op.single else results
 
     for device in ("CPU", "CUDA"):
         library.impl(name, run, device)
@@ -155,27 +155,27 @@ def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.mark_non_differentiable(*constant_results(op, place(op, arrays, options, output)))
 
 
-def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]:
-    """The results that were made, or their gradients -> one entry per output of ``op``, None in the places of the others."""
+def place(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[Any]:
+    """The present results, or their gradients -> one entry per output of ``op``, None for absent ones."""
     if op.single:
-        return list(made)
-    present = iter(made)
+        return list(results)
+    present = iter(results)
     return [next(present) if m else None for m in op.present_outputs(arrays, options)]
 
 
 def graded(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
-    """Gradients of the results that were made -> those that the adjoint takes, None in the places of absent ones."""
+    """Gradients of the present results -> those that the adjoint takes, None for absent ones."""
     placed = place(op, arrays, options, grads)
     return [placed[i] for i in op.differentiable_outputs]
 
 
 def constant_results(op: Op, results: Any) -> list[Any]:
-    """Of one entry per output those that are there and have no gradient."""
+    """The present results without a gradient, from one entry per output."""
     return [r for r, o in zip(results, op.outputs) if r is not None and not o.has_gradient]
 
 
 def refuse_constants(op: Op, arrays: Any, wanted: Any) -> None:
-    """NotImplementedError where a gradient is wanted in what has none."""
+    """NotImplementedError if an input without a gradient requires one."""
     for (name, arg, _, _), wants in zip(op.named(arrays), wanted):
         if wants and arg.constant:
             raise NotImplementedError(f"{op.label}: {name} requires grad, but there is no gradient in it; detach it")
@@ -196,7 +196,7 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
             raise NotImplementedError(f"{op.label}: {arg.name} requires grad, but there is no gradient in it; detach it")
     if ctx.made is None:
         grads = [grad]
-    else:  # torch leaves those of unused results out
+    else:  # torch omits those of unused results
         grads = [torch.zeros(s, dtype=t, device=d) if g is None else g for g, (s, t, d) in zip(grad, ctx.made)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
         grads = graded(op, arrays, options, grads)

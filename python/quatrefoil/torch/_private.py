@@ -1,4 +1,4 @@
-"""The private names of PyTorch that are used here, all of them, each with the public way that takes its place where a version lacks it."""
+"""All private names of PyTorch that are used, each with a public substitute for versions without it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ try:
     functorch_level = torch._C._functorch.maybe_current_level  # None outside of every torch.func transform
     dispatch_modes = torch._C._len_torch_dispatch_stack  # how many modes, fake tensors and tracers, see every operator
     _ = forward_ad._current_level
-except AttributeError:  # then no call is known to be a plain one: all go where transforms are seen too, right everywhere and slower
+except AttributeError:  # then every call takes the path that handles transforms, which is always right but slower
 
     def functorch_level() -> int | None:
         return 0
@@ -22,7 +22,7 @@ except AttributeError:  # then no call is known to be a plain one: all go where 
 
 
 def apply_of(function: Any) -> Any:
-    """``function.apply`` without its 1.5 us of asking for transforms, for a caller who has asked."""
+    """``function.apply`` without its 1.5 us check for transforms, for callers that have checked."""
     try:
         return torch._C._FunctionBase.__dict__["apply"].__get__(None, function)
     except (AttributeError, KeyError):
@@ -30,6 +30,6 @@ def apply_of(function: Any) -> Any:
 
 
 def storage_of(a: torch.Tensor) -> int:
-    """A number of its memory, the same for all views of it; also of tensors that have none, as fake ones."""
+    """A number that identifies the memory of a tensor, equal for all its views; also for fake tensors, which have none."""
     storage = a.untyped_storage()
     return int(getattr(storage, "_cdata", None) or storage.data_ptr())

@@ -29,17 +29,17 @@ _empty_like = torch.empty_like
 def traced(
     op: Op, arrays: Sequence[Any], options: tuple[Any, ...], extras: Sequence[Any], backend: str | None, num_threads: int | None
 ) -> Any:
-    """The registered operator, which has no extras: memos stay behind, a function is an error."""
+    """The registered operator, which has no extras: memos are dropped, a function is an error."""
     _bind.refuse_functions(op, extras)
     return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
-    """The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor."""
-    given = [a for a in arrays if a is not None]
-    device = given[0].device
+    """The plan of one signature: type, dtype, shape, device, requires_grad and pending signs of every tensor."""
+    present = [a for a in arrays if a is not None]
+    device = present[0].device
     name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device), arrays)
-    if any(type(a) not in _PLAIN for a in given) or kernel is None:
+    if any(type(a) not in _PLAIN for a in present) or kernel is None:
         return lambda arrays, extras, out, threads: _traced_without_out(op, arrays, options, extras, out, backend, threads)
     route = (_Composed if name == "array" else _Filled)(op, arrays, options, backend, results, name, kernel)
     return route.compute_single if route.is_single and not route.wants_gradient else route.run
@@ -53,14 +53,14 @@ def _traced_without_out(
 
 
 def _is_transformed() -> bool:
-    """Whether a call is traced, transformed by torch.func or differentiated forwards."""
+    """Whether a call is traced, transformed by torch.func or differentiated in forward mode."""
     return _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0
 
 
 class _Route:
-    """A call of one signature over plain tensors. ``compute`` is what is left of it without gradients and transforms."""
+    """A call of one signature over plain tensors. ``compute`` is the call without gradients and transforms."""
 
-    is_single = False  # one result of a kernel that reads tensors: all of the call is ``compute_single``
+    is_single = False  # one result of a kernel that reads tensors: ``compute_single`` is the whole call
     compute: Callable[[Sequence[Any], Sequence[Any], Any, int], Any]
     compute_single: Callable[[Sequence[Any], Sequence[Any], Any, int], Any]
 
@@ -91,8 +91,8 @@ class _Route:
             return _traced_without_out(self.op, arrays, self.options, extras, out, self.backend, num_threads)
         _refuse_out(self.op, out)
         _bind.refuse_functions(self.op, extras)
-        made = self.function.transformed.apply((self.options, self.backend, num_threads), *arrays)
-        return _restore(self.op, arrays, self.options, made)
+        result = self.function.transformed.apply((self.options, self.backend, num_threads), *arrays)
+        return _restore(self.op, arrays, self.options, result)
 
     def check_out(self, out: Any, arrays: Sequence[Any]) -> None:
         _bind.one_result(self.op, self.layout)
@@ -100,7 +100,7 @@ class _Route:
 
 
 class _Composed(_Route):
-    """A composition, which makes its results itself, on any device."""
+    """A composition, which allocates its results itself, on any device."""
 
     def __init__(self, op: Op, arrays: Any, options: Any, backend: Any, results: Sequence[Any], name: str, kernel: Any) -> None:
         super().__init__(op, arrays, options, backend, results, name, kernel)
@@ -114,7 +114,7 @@ class _Composed(_Route):
 
 
 class _Filled(_Route):
-    """A kernel, which fills its results: they may lie in the memory of arguments where the caller allows it."""
+    """A kernel, which fills its results. They may take the memory of arguments if the caller allows it."""
 
     def __init__(self, op: Op, arrays: Any, options: Any, backend: Any, results: Sequence[Any], name: str, kernel: Any) -> None:
         super().__init__(op, arrays, options, backend, results, name, kernel)
@@ -128,7 +128,7 @@ class _Filled(_Route):
         self.compute = self.compute_single if self.is_single else self.fill
 
     def _single(self, like: int | None) -> Any:
-        """All of a call that needs no gradient, in one step: this is what users time."""
+        """A whole call without gradients in one step: the path that users time."""
         op, kernel, options, name, device, layout = self.op, self.kernel, self.options, self.name, self.device, self.layout[0]
         flat = op.sequence_arg is None
 
@@ -139,13 +139,8 @@ class _Filled(_Route):
                 _check_out(op, out, layout, arrays, device)
             else:  # empty_like takes half as long as empty
                 out = empty(layout[0], layout[1], device) if like is None else _empty_like(arrays[like])
-            kernel(
-                *(arrays if flat else op.split(arrays)),
-                out,
-                *options,
-                *(extras and _bind.for_kernel(op, extras, name, arrays)),
-                num_threads,
-            )
+            extras = extras and _bind.for_kernel(op, extras, name, arrays)
+            kernel(*(arrays if flat else op.split(arrays)), out, *options, *extras, num_threads)
             return out
 
         return run
@@ -159,8 +154,8 @@ class _Filled(_Route):
             outputs = [out, *self.layout[1:]]
         else:
             outputs = [None if r is None else empty(r[0], r[1], self.device) for r in self.layout]
-        beside = _bind.for_kernel(self.op, extras, self.name, arrays)
-        return run_kernel(self.op, self.kernel, arrays, outputs, self.options, beside, num_threads)
+        extras = _bind.for_kernel(self.op, extras, self.name, arrays)
+        return run_kernel(self.op, self.kernel, arrays, outputs, self.options, extras, num_threads)
 
     def fill_in_place(self, arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
         """Fast path for decoding steps."""
@@ -170,29 +165,29 @@ class _Filled(_Route):
             if a is None or a.data_ptr() % a.element_size():
                 outputs.append(None if r is None else empty(r[0], r[1], self.device) if like is None else _empty_like(arrays[like]))
                 continue
-            if not a.is_inference():  # autograd counts versions, to refuse what it has saved
+            if not a.is_inference():  # autograd counts versions, to detect changes of saved tensors
                 torch.autograd.graph.increment_version(a)
             outputs.append(a)
-        beside = extras and _bind.for_kernel(self.op, extras, self.name, arrays)
+        extras = extras and _bind.for_kernel(self.op, extras, self.name, arrays)
         if not self.reads_tensors:
-            return run_kernel(self.op, self.kernel, arrays, outputs, self.options, beside, num_threads)
-        self.kernel(*arrays, *outputs, *self.options, *beside, num_threads)
+            return run_kernel(self.op, self.kernel, arrays, outputs, self.options, extras, num_threads)
+        self.kernel(*arrays, *outputs, *self.options, *extras, num_threads)
         return outputs
 
 
 def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: Any) -> Any:
-    """Operators and Functions return several results without the absent ones: None in their places."""
+    """None for the absent results, which operators and Functions leave out."""
     return result if op.single else tuple(place(op, arrays, options, result))
 
 
 def _alike(arrays: Sequence[Any], layout: Any) -> int | None:
-    """Which of the arrays of a signature is as a result will be, in shape, dtype and order."""
+    """The index of an array with the shape, dtype and order of a result, if any."""
     fits = (i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout and a.is_contiguous())
     return next(fits, None)
 
 
 def _is_plain(a: Any) -> bool:
-    """Whether a kernel can write to a tensor of this signature without autograd's knowledge. No signature says whether it is aligned."""
+    """Whether a kernel can write to a tensor of this signature without involving autograd. A signature does not include alignment."""
     return a.is_contiguous() and not (a.is_neg() or a.is_conj() or a.requires_grad)
 
 
@@ -215,7 +210,7 @@ def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any], device: Any
         raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; leave it out")
     for name, _, _, a in op.named(arrays):
         if a is not None and a.untyped_storage().data_ptr() == out.untyped_storage().data_ptr() and out.numel():
-            raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")
+            raise ValueError(f"{op.label}: out shares memory with {name}; pass a separate array")
 
 
 PLANNER = Planner(plan, traced, torch.compiler.is_compiling)

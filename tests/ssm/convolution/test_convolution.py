@@ -116,7 +116,7 @@ BAD = [
     (lambda: qf.ssm.fft_conv(F, F, num_threads=1.5), TypeError, "integer"),
     (lambda: qf.ssm.fft_conv(F, F, out=np.zeros((70, 3)).T), ValueError, "C-contiguous"),
     (lambda: qf.ssm.fft_conv(*[F.astype(np.float16)] * 2, out=F.astype(np.float16)), TypeError, "out="),
-    (lambda: qf.ssm.fft_conv(MEMORY[:210].reshape(3, 70), F, out=MEMORY[100:310].reshape(3, 70)), ValueError, "overlaps"),
+    (lambda: qf.ssm.fft_conv(MEMORY[:210].reshape(3, 70), F, out=MEMORY[100:310].reshape(3, 70)), ValueError, "out shares memory with"),
     (lambda: qf.ssm.fft_conv_vjp(F, F), TypeError, "expected the inputs"),
     (lambda: qf.ssm.fft_conv_vjp(F, F, np.zeros((3, 71))), ValueError, "grad has shape"),
     # its own

@@ -1,17 +1,17 @@
-"""Potentials of charges, compared with canonical sums on the grid, neighbour lists, direct sums and a fast multipole method."""
+"""Potentials of charges against canonical sums on the grid, neighbour lists, direct sums and a fast multipole method."""
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import cheb
 from ..._backends.numba import jit
-from ...bench._problem import Problem, installed
+from ...bench._problem import Problem, Run, installed
 
 CHUNK = 4096  # particles of one matrix product
 
@@ -32,7 +32,7 @@ def gas(P: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def canonical(X: np.ndarray, q: np.ndarray, x: np.ndarray, sog: Any) -> np.ndarray:
-    """The long part at the points of a grid: one matrix product per Gaussian and chunk of particles."""
+    """The long part at the points of a grid: a matrix product for each Gaussian and chunk of particles."""
     n = x.size
     V = np.zeros((n, n * n))
     for s in range(0, len(q), CHUNK):
@@ -44,15 +44,13 @@ def canonical(X: np.ndarray, q: np.ndarray, x: np.ndarray, sog: Any) -> np.ndarr
 
 
 def _potential(n: int, P: int, goals: dict[str, float]) -> Problem:
-    """Values on the Chebyshev grid, for the compressed tensor from its coefficients."""
+    """Values on the Chebyshev grid, which the compressed tensor computes from its coefficients."""
     X, q = gas(P)
-    sog = cheb.potential(X, q, n=n, domain=(-1, 1), tol=1e-6).sog
-    x = cheb.chebpts(n)
+    by_numpy = partial(canonical, X, q, cheb.chebpts(n), cheb.potential(X, q, n=n, domain=(-1, 1), tol=1e-6).sog)
 
     def ours() -> Any:
         return cheb.coeffs2vals(cheb.potential(X, q, n=n, domain=(-1, 1), tol=1e-6).to_full())
 
-    by_numpy = lambda: canonical(X, q, x, sog)  # noqa: E731
     return Problem("cheb", "potential", f"n={n} P={P} tol=1e-6", ours, {"numpy": by_numpy}, by_numpy, 1e-5, goals)
 
 
@@ -73,7 +71,7 @@ def direct_short(X, q, targets, t, w, cutoff):  # type: ignore[no-untyped-def]
 
 @jit
 def direct(X, q, targets):  # type: ignore[no-untyped-def]
-    """sum_p q_p / r_p over all pairs of distinct particles."""
+    """sum_p q_p / r_p over all pairs of different particles."""
     f = np.zeros(len(targets))
     for i in range(len(targets)):
         for p in range(len(X)):
@@ -88,7 +86,7 @@ def _short(P: int, n: int, tol: float) -> Problem:
     t, w = sog.t[: sog.n_long], sog.w[: sog.n_long]
 
     def by_tree() -> np.ndarray:
-        """Pairs by SciPy's tree, both directions of a pair at once."""
+        """Pairs by SciPy's tree, each evaluated once for both particles."""
         from scipy.spatial import cKDTree
 
         i, p = cKDTree(X).query_pairs(sog.cutoff, output_type="ndarray").T
@@ -96,29 +94,22 @@ def _short(P: int, n: int, tol: float) -> Problem:
         f = np.bincount(i, value * q[p], P) + np.bincount(p, value * q[i], P)
         return np.asarray(f + q * sog.short(0.0))
 
-    by_loops = lambda: direct_short(X, q, X, t, w, sog.cutoff)  # noqa: E731
-    return Problem(
-        "cheb",
-        "short_range",
-        f"P=N={P} cutoff={sog.cutoff:.2g} tol={tol:g}",
-        lambda: cheb.short_range(X, q, X, sog=sog),
-        {"numba, all pairs": by_loops, "scipy's tree": by_tree},
-        by_loops,
-        tol,
-    )
+    by_loops = partial(direct_short, X, q, X, t, w, sog.cutoff)
+    size = f"P=N={P} cutoff={sog.cutoff:.2g} tol={tol:g}"
+    peers: dict[str, Run] = {"numba, all pairs": by_loops, "scipy's tree": by_tree}
+    return Problem("cheb", "short_range", size, partial(cheb.short_range, X, q, X, sog=sog), peers, by_loops, tol)
 
 
 def _total(P: int, n: int, tol: float) -> Problem:
-    """The whole potential at every charge. No goals: a fast multipole method is a different kind of algorithm."""
+    """The potential at every charge, from the positions. No goals: a fast multipole method is another kind of peer."""
     X, q = gas(P)
 
     def ours() -> Any:
         V = cheb.potential(X, q, n=n, domain=(-1, 1), tol=tol)
         return V.plan(tol)(X) + cheb.short_range(X, q, X, sog=V.sog)
 
-    peers: dict[str, Callable[[], Any]] = {}
-    if P <= 20_000:
-        peers["numba, all pairs"] = lambda: direct(X, q, X)
+    truth = partial(direct, X, q, X)
+    peers: dict[str, Run] = {"numba, all pairs": truth} if P <= 20_000 else {}
     if installed("fmm3dpy"):
         fmm, points = importlib.import_module("fmm3dpy"), np.asfortranarray(X.T)
         scale = 1.0 if _fmm_is_plain(fmm) else 4 * np.pi
@@ -126,9 +117,8 @@ def _total(P: int, n: int, tol: float) -> Problem:
         def by_fmm(eps: float) -> Any:
             return scale * fmm.lfmm3d(eps=eps, sources=points, charges=q, pg=1).pot
 
-        for eps in (tol, 100 * tol):  # its errors decrease in steps: at 100 tol they are still below ours
-            peers[f"fmm3dpy, eps={eps:g}"] = functools.partial(by_fmm, eps)
-    truth = lambda: direct(X, q, X)  # noqa: E731
+        for eps in (tol, 100 * tol):  # its errors fall in steps: at a hundred times the tolerance they are still below ours
+            peers[f"fmm3dpy, eps={eps:g}"] = partial(by_fmm, eps)
     return Problem("cheb", "potential + short_range", f"P=N={P} n={n} tol={tol:g}", ours, peers, truth, 10 * tol, {}, 10 * tol)
 
 

@@ -1,206 +1,87 @@
-"""Scattered evaluation of Tucker tensors, compared with matrix products by NumPy's BLAS and by torch, and with the Numba backend."""
+"""Scattered evaluation of Tucker tensors against the two usual ways, by NumPy's BLAS and by torch, and against the Numba backend."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
 from ... import cheb
-from ...bench._problem import Problem, Work, installed
+from ...bench._problem import Problem, Run, Work, autograd, installed, tensors, torch_peers
 
 POINTS = 40_000
-CHUNK = 4096  # points: within 10 % of the fastest for NumPy on every size here; all points at once are up to twice as slow
+CHUNK = 4096  # points: the fastest, or within 10 % of it, for NumPy on every size here; all at once is up to twice as slow
 GOALS = {(33, 8): 4.5, (65, 16): 3.2, (129, 16): 5.0}
 FEW = 4000
 
 
 def problems() -> Iterator[Problem]:
-    yield _eval(33, 8, np.float64)
-    yield _eval(65, 16, np.float64)
-    yield _eval(129, 16, np.float64)
-    yield _eval(129, 40, np.float64)
-    yield _eval(65, 16, np.float32)
+    for n, r in ((33, 8), (65, 16), (129, 16), (129, 40)):
+        yield _eval(n, r)
+    yield _eval(65, 16, "float32")
     yield _full(33, 8)
-    for n, r in ((33, 8), (65, 16)):
-        yield from _gradient(n, r)
-    for n, r, goal in ((33, 8, 12.0), (65, 16, 8.0), (129, 16, 12.0)):
-        yield from _value_and_gradient(n, r, goal)
-    yield from _hessian(33, 8)
+    if installed("torch"):
+        for n, r in ((33, 8), (65, 16)):
+            yield _gradient(n, r)
+        for n, r, goal in ((33, 8, 12.0), (65, 16, 8.0), (129, 16, 12.0)):
+            yield _value_and_gradient(n, r, goal)
+    yield _hessian(33, 8)
 
 
-def _tensor(n: int, r: int, dtype: Any) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+Tensor = tuple[np.ndarray, list[np.ndarray], np.ndarray]  # core, factors, points
+
+
+def tensor_and_points(n: int, r: int, dtype: str = "float64") -> Tensor:
     rng = np.random.default_rng(0)
     decay = 0.9 ** np.arange(n)[:, None]
     core = rng.standard_normal((r, r, r)).astype(dtype)
     return core, [(rng.standard_normal((n, r)) * decay).astype(dtype) for _ in range(3)], rng.uniform(-1, 1, (POINTS, 3)).astype(dtype)
 
 
-def contracted(core: Any, A: Any, B: Any, C: Any) -> Any:
-    """A core with functions (P, r) of its three axes: one matrix product, one batched product, for NumPy and torch."""
-    t = (A @ core.reshape(core.shape[0], -1)).reshape(-1, *core.shape[1:])
-    return ((t @ C[:, :, None])[:, :, 0] * B).sum(1)
+def _size(n: int, r: int, dtype: str = "float64", points: int = POINTS) -> str:
+    return f"n={n} r={r} P={points} {dtype}"
 
 
 def by_numpy(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
-    """NumPy's BLAS: three Vandermonde matrices and their products with the factors, a chunk of points at a time."""
+    """NumPy's BLAS: three Vandermonde matrices, three products, one batched product, for CHUNK points at a time."""
     out = np.empty(len(X), X.dtype)
+    rows = core.reshape(core.shape[0], -1)
     for s in range(0, len(X), CHUNK):
-        F = [chebyshev.chebvander(X[s : s + CHUNK, k], len(U) - 1) @ U for k, U in enumerate(factors)]
-        out[s : s + CHUNK] = contracted(core, *F)
+        A, B, C = (chebyshev.chebvander(X[s : s + CHUNK, k], len(U) - 1) @ U for k, U in enumerate(factors))
+        t = (A @ rows).reshape(-1, *core.shape[1:])
+        out[s : s + CHUNK] = ((t @ C[:, :, None])[:, :, 0] * B).sum(axis=1)
     return out
 
 
-def by_torch(torch: Any, core: Any, factors: Any, X: Any) -> Any:
-    """torch: T_k(x) = cos(k arccos x), and the same products."""
-    F = (torch.cos(torch.acos(X[:, k : k + 1]) * torch.arange(len(U), dtype=X.dtype)) @ U for k, U in enumerate(factors))
-    return contracted(core, *F)
+def by_torch(core: Any, factors: Any, X: Any) -> Any:
+    """The same products, with T_k(x) = cos(k arccos x)."""
+    import torch
+
+    degrees = torch.arange(len(factors[0]), dtype=X.dtype, device=X.device)
+    A, B, C = (torch.cos(torch.acos(X[:, k : k + 1]) * degrees) @ U for k, U in enumerate(factors))
+    t = (A @ core.reshape(core.shape[0], -1)).reshape(-1, *core.shape[1:])
+    return ((t @ C[:, :, None])[:, :, 0] * B).sum(dim=1)
 
 
-def _chunks(f: Callable[[Any], Any], torch: Any, X: Any) -> Any:
-    return torch.cat([f(X[s : s + CHUNK]) for s in range(0, len(X), CHUNK)])
+def _in_chunks(core: Any, factors: Any, X: Any) -> Any:
+    import torch
+
+    return torch.cat([by_torch(core, factors, X[s : s + CHUNK]) for s in range(0, len(X), CHUNK)])
 
 
-def truth(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Cosines in extended precision, products in float64."""
+def by_cosines(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
+    """The truth: cosines in extended precision instead of a recurrence, at the points as the kernels read them; products in float64."""
     angles = np.arccos(X.astype(np.longdouble))
     F = [np.cos(angles[:, k : k + 1] * np.arange(len(U))).astype(float) @ U.astype(float) for k, U in enumerate(factors)]
-    parts = [contracted(core.astype(float), *(f[s : s + CHUNK] for f in F)) for s in range(0, len(X), CHUNK)]
-    return np.concatenate(parts)
-
-
-def _gradients(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
-    return np.stack([truth(core, _differentiated(factors, k), X) for k in range(3)], axis=1)
-
-
-def _eval(n: int, r: int, dtype: Any) -> Problem:
-    core, factors, X = _tensor(n, r, dtype)
-    peers: dict[str, Callable[[], Any]] = {"numpy": lambda: by_numpy(core, factors, X)}
-    if installed("torch"):
-        import torch
-
-        tensors = torch.from_numpy(core), [torch.from_numpy(U) for U in factors], torch.from_numpy(X)
-        peers["torch"] = lambda: _chunks(lambda x: by_torch(torch, tensors[0], tensors[1], x), torch, tensors[2])
-    if (n, r) == (33, 8):
-        peers["numba backend"] = lambda: cheb.tucker_eval(core, factors, X, backend="numba")
-    goals = {"numpy": GOALS[n, r]} if (n, r) in GOALS and dtype == np.float64 else {}
-    size = f"n={n} r={r} P={POINTS} {np.dtype(dtype).name}"
-    tolerance = 2e-6 if dtype == np.float32 else 4e-15
-    return Problem(
-        "cheb",
-        "tucker_eval",
-        size,
-        lambda: cheb.tucker_eval(core, factors, X),
-        peers,
-        lambda: truth(core, factors, X),
-        tolerance,
-        goals,
-        20 * tolerance,  # the three-term recurrence and cos(k arccos x) lose digits near the ends
-        Work(POINTS * (3 * n * (2 * r + 2) + 2 * r * (r * r + r + 1)), 4 * POINTS * X.itemsize, X.dtype.name),
-    )
-
-
-def _full(n: int, r: int) -> Problem:
-    """NumPy's own evaluation of all coefficients, at few points because it needs arrays of n^2 numbers per point."""
-    core, factors, X = _tensor(n, r, np.float64)
-    X, coefficients = X[:FEW], np.einsum("abc,ia,jb,kc->ijk", core, *factors, optimize=True)
-    x, y, z = (np.ascontiguousarray(X[:, k]) for k in range(3))
-    return Problem(
-        "cheb",
-        "tucker_eval",
-        f"n={n} r={r} P={FEW} float64",
-        lambda: cheb.tucker_eval(core, factors, X),
-        {"chebval3d": lambda: chebyshev.chebval3d(x, y, z, coefficients)},
-        lambda: truth(core, factors, X),
-        4e-15,
-        {"chebval3d": 500.0},
-        1e-13,
-    )
-
-
-def _gradient(n: int, r: int) -> Iterator[Problem]:
-    """Forward and backward through torch, gradients of core, factors and points; compared by that of the points."""
-    if not installed("torch"):
-        return
-    import torch
-
-    core, factors, X = _tensor(n, r, np.float64)
-    leaves = [torch.from_numpy(a).requires_grad_() for a in (core, *factors, X)]
-    weights = torch.ones(POINTS, dtype=torch.float64)
-
-    def both_ways(f: Callable[..., Any]) -> Any:
-        return torch.autograd.grad(f(leaves[0], leaves[1:4], leaves[4]), leaves, weights)[4]
-
-    def torch_way(c: Any, U: Any, x: Any) -> Any:
-        return _chunks(lambda part: by_torch(torch, c, U, part), torch, x)
-
-    yield Problem(
-        "cheb",
-        "tucker_eval fwd+bwd",
-        f"n={n} r={r} P={POINTS} float64",
-        lambda: both_ways(cheb.tucker_eval),
-        {"torch autograd": lambda: both_ways(torch_way)},
-        lambda: _gradients(core, factors, X),
-        1e-14,
-        {},
-        1e-10,  # arccos has an infinite slope at the ends
-    )
-
-
-def _value_and_gradient(n: int, r: int, goal: float) -> Iterator[Problem]:
-    """Values and gradients in the points, by torch's autograd forward and backward; compared by gradients."""
-    if not installed("torch"):
-        return
-    import torch
-
-    core, factors, X = _tensor(n, r, np.float64)
-    ct = cheb.ChebTucker(core, factors)
-    tensors, points = [torch.from_numpy(a) for a in (core, *factors)], torch.from_numpy(X).requires_grad_()
-
-    def torch_way() -> Any:
-        gradients = []
-        for s in range(0, POINTS, CHUNK):
-            part = points[s : s + CHUNK].detach().requires_grad_()
-            gradients.append(torch.autograd.grad(by_torch(torch, tensors[0], tensors[1:], part).sum(), part)[0])
-        return torch.cat(gradients)
-
-    yield Problem(
-        "cheb",
-        "value and gradient",
-        f"n={n} r={r} P={POINTS} float64",
-        lambda: ct.value_and_grad(X)[1],
-        {"torch autograd": torch_way},
-        lambda: _gradients(core, factors, X),
-        1e-14,
-        {"torch autograd": goal},
-        1e-10,  # arccos has an infinite slope at the ends
-        Work(POINTS * (3 * n * (4 * r + 2) + 4 * r**3 + 6 * r * r), 7 * POINTS * X.itemsize, X.dtype.name),
-    )
-
-
-def _hessian(n: int, r: int) -> Iterator[Problem]:
-    """Values, gradients and Hessians, with one NumPy evaluation per derivative. Compared by one of them."""
-    core, factors, X = _tensor(n, r, np.float64)
-    ct = cheb.ChebTucker(core, factors)
-
-    def numpy_way() -> Any:
-        pairs = [(i, j) for i in range(3) for j in range(i, 3)]
-        return [by_numpy(core, _differentiated(factors, *axes), X) for axes in [(), (0,), (1,), (2,), *pairs]][5]
-
-    yield Problem(
-        "cheb",
-        "value, gradient, Hessian",
-        f"n={n} r={r} P={POINTS} float64",
-        lambda: ct.eval(X, 2)[2][:, 0, 1],
-        {"numpy": numpy_way},
-        lambda: truth(core, _differentiated(factors, 0, 1), X),
-        1e-14,
-        {},
-        1e-10,
-        Work(POINTS * (3 * n * (6 * r + 2) + 6 * r**3 + 12 * r * r), 16 * POINTS * X.itemsize, X.dtype.name),
-    )
+    out = np.empty(len(X))
+    for s in range(0, len(X), CHUNK):
+        a, b, c = (f[s : s + CHUNK] for f in F)
+        t = (c @ core.reshape(-1, core.shape[-1]).T.astype(float)).reshape(-1, *core.shape[:2])
+        out[s : s + CHUNK] = ((t @ b[:, :, None])[:, :, 0] * a).sum(axis=1)
+    return out
 
 
 def _differentiated(factors: list[np.ndarray], *axes: int) -> list[np.ndarray]:
@@ -208,3 +89,76 @@ def _differentiated(factors: list[np.ndarray], *axes: int) -> list[np.ndarray]:
     for k in axes:
         changed[k] = np.concatenate([chebyshev.chebder(changed[k]), np.zeros((1, changed[k].shape[1]))])
     return changed
+
+
+def _slopes(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
+    return np.stack([by_cosines(core, _differentiated(factors, k), X) for k in range(3)], axis=1)
+
+
+def _eval(n: int, r: int, dtype: str = "float64") -> Problem:
+    arrays = tensor_and_points(n, r, dtype)
+    ours = partial(cheb.tucker_eval, *arrays)
+    peers: dict[str, Run] = {"numpy": partial(by_numpy, *arrays), **torch_peers({"torch": _in_chunks}, *arrays)}
+    if (n, r) == (33, 8):
+        peers["numba backend"] = partial(ours, backend="numba")
+    goals = {"numpy": GOALS[n, r]} if (n, r) in GOALS and dtype == "float64" else {}
+    tolerance, item = 2e-6 if dtype == "float32" else 4e-15, np.dtype(dtype).itemsize
+    loose = 20 * tolerance  # the three-term recurrence and cos(k arccos x) lose digits near the ends
+    work = Work(POINTS * (3 * n * (2 * r + 2) + 2 * r * (r * r + r + 1)), 4 * POINTS * item, dtype)
+    truth = partial(by_cosines, *arrays)
+    return Problem("cheb", "tucker_eval", _size(n, r, dtype), ours, peers, truth, tolerance, goals, loose, work)
+
+
+def _full(n: int, r: int) -> Problem:
+    """NumPy's own evaluation of all coefficients, at few points because it needs n^2 numbers per point."""
+    core, factors, X = tensor_and_points(n, r)
+    X, coefficients = X[:FEW], np.einsum("abc,ia,jb,kc->ijk", core, *factors, optimize=True)
+    ours = partial(cheb.tucker_eval, core, factors, X)
+    peers = {"chebval3d": partial(chebyshev.chebval3d, *np.ascontiguousarray(X.T), coefficients)}
+    truth = partial(by_cosines, core, factors, X)
+    return Problem("cheb", "tucker_eval", _size(n, r, points=FEW), ours, peers, truth, 4e-15, {"chebval3d": 500.0}, 1e-13)
+
+
+ENDS = 1e-10  # peer_tolerance of gradients: arccos has an infinite slope at the ends
+
+
+def _gradient(n: int, r: int) -> Problem:
+    """Forward and backward through torch, gradients of core, factors and points; that of the points is compared."""
+    core, factors, X = tensor_and_points(n, r)
+    run = autograd([core, *factors, X], grad=np.ones(POINTS), of=4)
+    ours = run(lambda core, *rest: cheb.tucker_eval(core, rest[:3], rest[3]))
+    peers = {"torch autograd": run(lambda core, *rest: _in_chunks(core, rest[:3], rest[3]))}
+    return Problem("cheb", "tucker_eval fwd+bwd", _size(n, r), ours, peers, partial(_slopes, core, factors, X), 1e-14, {}, ENDS)
+
+
+def _value_and_gradient(n: int, r: int, goal: float) -> Problem:
+    """Values and gradients in the points, which torch's autograd computes forward and backward; the gradients are compared."""
+    core, factors, X = tensor_and_points(n, r)
+    ct = cheb.ChebTucker(core, factors)
+    core_tensor, factor_tensors, points = tensors([core, factors, X])
+
+    def torch_autograd() -> Any:
+        import torch
+
+        gradients = []
+        for s in range(0, POINTS, CHUNK):
+            part = points[s : s + CHUNK].detach().requires_grad_()
+            gradients.append(torch.autograd.grad(by_torch(core_tensor, factor_tensors, part).sum(), part)[0])
+        return torch.cat(gradients)
+
+    peers = {"torch autograd": torch_autograd}
+    truth = partial(_slopes, core, factors, X)
+    goals = {"torch autograd": goal}
+    work = Work(POINTS * (3 * n * (4 * r + 2) + 4 * r**3 + 6 * r * r), 7 * POINTS * X.itemsize, "float64")
+    return Problem("cheb", "value and gradient", _size(n, r), lambda: ct.value_and_grad(X)[1], peers, truth, 1e-14, goals, ENDS, work)
+
+
+def _hessian(n: int, r: int) -> Problem:
+    """Values, gradients and Hessians; NumPy needs one evaluation for each derivative. One of them is compared."""
+    core, factors, X = tensor_and_points(n, r)
+    ct = cheb.ChebTucker(core, factors)
+    derivatives = [(), (0,), (1,), (2,), *((i, j) for i in range(3) for j in range(i, 3))]
+    peers = {"numpy": lambda: [by_numpy(core, _differentiated(factors, *axes), X) for axes in derivatives][5]}
+    truth = partial(by_cosines, core, _differentiated(factors, 0, 1), X)
+    work = Work(POINTS * (3 * n * (6 * r + 2) + 6 * r**3 + 12 * r * r), 16 * POINTS * X.itemsize, "float64")
+    return Problem("cheb", "value, gradient, Hessian", _size(n, r), lambda: ct.eval(X, 2)[2][:, 0, 1], peers, truth, 1e-14, {}, ENDS, work)

@@ -1,8 +1,9 @@
-"""Values to coefficients, compared with SciPy's fast cosine transform and a product with the cosine matrix by NumPy's BLAS."""
+"""Values to coefficients against SciPy's fast cosine transform and a product with the cosine matrix by NumPy's BLAS."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ GOALS = ((33, 33, 33), (65, 65, 65), (129, 129, 129))
 
 def problems() -> Iterator[Problem]:
     for shape in SIZES:
-        yield _transform(shape, np.float64)
-    yield _transform((129, 129, 129), np.float32)
+        yield _transform(shape)
+    yield _transform((129, 129, 129), "float32")
 
 
 def by_scipy(V: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -32,49 +33,37 @@ def by_scipy(V: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return V
 
 
-def by_matrix(V: np.ndarray, axes: tuple[int, ...], matrices: dict[int, np.ndarray]) -> np.ndarray:
+def by_matrix(V: np.ndarray, axes: tuple[int, ...], matrix: np.ndarray) -> np.ndarray:
     for axis in axes:
-        n, before = V.shape[axis], V.shape[:axis]
-        rows = V.reshape(*before, n, -1)
-        V = np.matmul(matrices[n], rows).reshape(V.shape)
+        rows = V.reshape(*V.shape[:axis], len(matrix), -1)
+        V = np.matmul(matrix, rows).reshape(V.shape)
     return V
 
 
-def _matrix(n: int, dtype: Any) -> np.ndarray:
-    """The matrix of README (2), computed in extended precision."""
+def _matrix(n: int, dtype: str) -> Any:
+    """That of README (2), in extended precision."""
     N, pi = n - 1, np.arccos(np.longdouble(-1))
     ends = np.ones(n, np.longdouble)
     ends[[0, -1]] = 0.5
     angles = np.outer(np.arange(n), np.arange(n)[::-1]) % (2 * N)
-    matrix: np.ndarray = (ends[:, None] * np.cos(pi * angles.astype(np.longdouble) / N) * ends * 2 / N).astype(dtype)
-    return matrix
+    return (ends[:, None] * np.cos(pi * angles.astype(np.longdouble) / N) * ends * 2 / N).astype(dtype)
 
 
-def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(range(len(shape))) if len(set(shape)) == 1 else (len(shape) - 1,)
-
-
-def _transform(shape: tuple[int, ...], dtype: Any) -> Problem:
-    V, axes = np.random.default_rng(0).standard_normal(shape).astype(dtype), _axes(shape)
-    peers: dict[str, Callable[[], Any]] = {"scipy.fft.dct": lambda: by_scipy(V, axes)}
-    n = shape[-1]
+def _transform(shape: tuple[int, ...], dtype: str = "float64") -> Problem:
+    """Along all axes if they have the same length, else along the last."""
+    V, n = np.random.default_rng(0).standard_normal(shape).astype(dtype), shape[-1]
+    axes = tuple(range(len(shape))) if len(set(shape)) == 1 else (len(shape) - 1,)
+    peers = {"scipy.fft.dct": partial(by_scipy, V, axes)}
     if n <= DENSE_UP_TO:
-        matrices = {n: _matrix(n, dtype)}
-        peers["np.matmul"] = lambda: by_matrix(V, axes, matrices)
+        peers["np.matmul"] = partial(by_matrix, V, axes, _matrix(n, dtype))
 
     def truth() -> np.ndarray:
         if n <= DENSE_UP_TO:
-            return by_matrix(V.astype(np.float64), axes, {n: _matrix(n, np.float64)})
-        return by_scipy(V.astype(np.longdouble), axes).astype(np.float64)
+            return by_matrix(V.astype(float), axes, _matrix(n, "float64"))
+        return by_scipy(V.astype(np.longdouble), axes).astype(float)
 
-    return Problem(
-        "cheb",
-        "vals2coeffs",
-        f"{'x'.join(map(str, shape))} {np.dtype(dtype).name}",
-        lambda: cheb.vals2coeffs(V, axes),
-        peers,
-        truth,
-        4e-15 if dtype == np.float64 else 2e-6,
-        {"scipy.fft.dct": 2.0 if shape in GOALS and dtype == np.float64 else 1.0},
-        work=Work(int(2 * len(axes) * V.size * np.log2(n)), 2 * len(axes) * V.nbytes, V.dtype.name),
-    )
+    size = f"{'x'.join(map(str, shape))} {dtype}"
+    ours = partial(cheb.vals2coeffs, V, axes)
+    goals = {"scipy.fft.dct": 2.0 if shape in GOALS and dtype == "float64" else 1.0}
+    work = Work(int(2 * len(axes) * V.size * np.log2(n)), 2 * len(axes) * V.nbytes, dtype)
+    return Problem("cheb", "vals2coeffs", size, ours, peers, truth, 4e-15 if dtype == "float64" else 2e-6, goals, work=work)

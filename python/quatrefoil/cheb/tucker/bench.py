@@ -1,21 +1,21 @@
-"""Tucker decomposition to a tolerance, compared with Gram matrices and SVDs in NumPy, and with tensorly's randomized SVDs."""
+"""Tucker decomposition to a tolerance against the usual ways: NumPy's Gram matrices, its SVDs, and tensorly's randomized SVDs."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ... import cheb
-from ...bench._problem import Problem, Work, installed
+from ...bench._problem import Problem, Run, Work, installed
 
 CHARGES, SOFTNESS = 60, 0.5
 LOOSE, TIGHT = 1e-6, 1e-11
 GOALS = {LOOSE: {"numpy gram": 1.5, "tensorly randomized": 8.0}, TIGHT: {"numpy svd": 5.0, "tensorly randomized": 8.0}}
-EVERY = 16  # results are compared at every 16th coefficient of an axis
+EVERY = 16  # the answers are compared at every 16th coefficient along each axis
 
 
 def problems() -> Iterator[Problem]:
@@ -30,7 +30,7 @@ def problems() -> Iterator[Problem]:
 
 @cache
 def charges(n: int) -> np.ndarray:
-    """Chebyshev coefficients of sum_i q_i / sqrt(r_i^2 + SOFTNESS^2) on n points an axis of [-1, 1]^3."""
+    """Chebyshev coefficients of sum_i q_i / sqrt(r_i^2 + SOFTNESS^2) on n points per axis of [-1, 1]^3."""
     rng = np.random.default_rng(0)
     x, values = cheb.chebpts(n), np.zeros((n, n, n))
     for q, a, b, c in zip(rng.uniform(-1, 1, CHARGES), *rng.uniform(-1, 1, (3, CHARGES))):
@@ -40,7 +40,7 @@ def charges(n: int) -> np.ndarray:
 
 
 def by_numpy(C: np.ndarray, tol: float, *, svd: bool) -> tuple[np.ndarray, list[np.ndarray]]:
-    """README (1), by the Gram matrix of every unfolding (accurate to 1e-7) or by its SVD."""
+    """README (1), by the Gram matrix of every unfolding (right from 1e-7 on) or by its SVD."""
     budget, core, factors = (tol * float(np.linalg.norm(C))) ** 2 / C.ndim, C, []
     for k in range(C.ndim):
         rows = np.moveaxis(core, k, 0).reshape(core.shape[k], -1)
@@ -56,38 +56,32 @@ def by_numpy(C: np.ndarray, tol: float, *, svd: bool) -> tuple[np.ndarray, list[
     return core, factors
 
 
-def _part(core: Any, factors: Any) -> np.ndarray:
-    """Every 16th coefficient of an axis, at negligible cost."""
-    few: np.ndarray = np.einsum("abc,ia,jb,kc->ijk", core, *(U[::EVERY] for U in factors), optimize=True)
-    return few
+def _part(core: Any, factors: Any) -> Any:
+    """Every 16th coefficient along each axis, whose cost is negligible."""
+    return np.einsum("abc,ia,jb,kc->ijk", core, *(U[::EVERY] for U in factors), optimize=True)
 
 
 def _tucker(n: int, tol: float, method: str) -> Problem:
     C = charges(n)
     ranks = cheb.tucker(C, tol=tol).core.shape
-    svd, given = tol < LOOSE, {"rank": ranks} if method == "rsvd" else {"tol": tol}
-    peers: dict[str, Callable[[], Any]] = {"numpy svd" if svd else "numpy gram": lambda: _part(*by_numpy(C, tol, svd=svd))}
-    if method == "hooi":
-        peers = {}
+    svd, by_rank = tol < LOOSE, method == "rsvd"
+    peers: dict[str, Run] = {}
+    if method != "hooi":
+        peers["numpy svd" if svd else "numpy gram"] = lambda: _part(*by_numpy(C, tol, svd=svd))
     if installed("tensorly"):
         theirs = importlib.import_module("tensorly.decomposition").tucker
-        if method == "hooi":
-            peers["tensorly hooi"] = lambda: _part(*theirs(C, list(ranks), n_iter_max=2, tol=0))
-        else:
-            peers["tensorly randomized"] = lambda: _part(*theirs(C, list(ranks), n_iter_max=1, svd="randomized_svd", random_state=0))
-    goals = {name: goal for name, goal in GOALS[tol].items() if name in peers and n > 65}
-    if method == "rsvd":  # uses ranks, while NumPy's methods use the tolerance
-        goals = {name: goal for name, goal in goals.items() if name.startswith("tensorly")}
-    products = 8 + (2 if svd else 1) * ranks[0]  # README (2): a sketch of 8 numbers per axis, a basis, and its error
-    return Problem(
-        "cheb",
-        f"tucker {method}",
-        f"{n}^3 {'rank of ' if method == 'rsvd' else ''}tol={tol:g} ranks {'x'.join(map(str, ranks))}",
-        lambda: _part(*cheb.tucker(C, method=method, **given)),
-        peers,
-        lambda: C[::EVERY, ::EVERY, ::EVERY],
-        10 * tol,
-        goals,
-        1e3 * tol,  # tensorly uses the ranks, not the tolerance
-        Work(2 * products * n**3, C.nbytes, "float64"),
-    )
+        options = {"n_iter_max": 1, "svd": "randomized_svd", "random_state": 0} if method != "hooi" else {"n_iter_max": 2, "tol": 0}
+        name = "tensorly hooi" if method == "hooi" else "tensorly randomized"
+        peers[name] = lambda: _part(*theirs(C, list(ranks), **options))
+    # a call by ranks has no goal against NumPy, which gets the tolerance
+    goals = {name: goal for name, goal in GOALS[tol].items() if n > 65 and (not by_rank or name.startswith("tensorly"))}
+    products = 8 + (2 if svd else 1) * ranks[0]  # README (2): a sketch of 8 numbers per axis, a basis, and its residual
+    work = Work(2 * products * n**3, C.nbytes, "float64")
+    size = f"{n}^3 {'rank of ' if by_rank else ''}tol={tol:g} ranks {'x'.join(map(str, ranks))}"
+    request = {"rank": ranks} if by_rank else {"tol": tol}
+
+    def ours() -> Any:
+        return _part(*cheb.tucker(C, method=method, **request))
+
+    loose = 1e3 * tol  # tensorly gets the ranks, not the tolerance
+    return Problem("cheb", f"tucker {method}", size, ours, peers, lambda: C[::EVERY, ::EVERY, ::EVERY], 10 * tol, goals, loose, work)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import kron
-from ...bench._problem import Problem, installed
+from ...bench._problem import Problem, Run, installed
 
 CURVES, EPOCHS, FIRST_CUT, SETTINGS = 2000, 52, 40, 7
 NOISE = float(np.exp(-4))  # a variance: the median of BoTorch's standard prior
-SCALES = (1.0, 0.5)  # of the settings, which lie in the unit cube, and of the epochs, from 0 to 1
-TOL = 1e-4  # residual of the original system, of the observations' norm
+SCALES = (1.0, 0.5)  # of the settings, in the unit cube, and of the epochs, from 0 to 1
+TOL = 1e-4  # residual of the original system, relative to the norm of the observations
 
 
 def problems() -> Iterator[Problem]:
@@ -26,29 +27,26 @@ def problems() -> Iterator[Problem]:
     curves = roots[0] @ rng.standard_normal((CURVES, EPOCHS)) @ roots[1].T
     y = np.where(seen, curves.reshape(-1) + NOISE**0.5 * rng.standard_normal(curves.size), 0.0)
 
-    def applied(alpha: np.ndarray) -> np.ndarray:
-        """C α, to be compared with y."""
+    def applied(solve: Run) -> np.ndarray:
+        """C α, which is compared with y."""
+        alpha = solve()
         product = factors[0] @ alpha.reshape(curves.shape) @ factors[1]
         return np.where(seen, product.reshape(-1) + NOISE * alpha, 0.0)
 
-    peers = {name: lambda solve=solve: applied(solve()) for name, solve in _botorch(factors, settings, epochs, y, seen).items()}
-    yield Problem(
-        "kron", "gp_solve, curves cut", f"{CURVES}x{EPOCHS} float64",
-        lambda: applied(kron.gp_solve(factors, y, NOISE, mask=seen, tol=TOL)), peers, lambda: y, 30 * TOL, dict.fromkeys(peers, 5.0),
-        parts={"the factors' eigendecompositions": lambda: list(map(np.linalg.eigh, factors))},
-    )  # fmt: skip
+    ours = partial(applied, partial(kron.gp_solve, factors, y, NOISE, mask=seen, tol=TOL))
+    peers = {name: partial(applied, solve) for name, solve in _botorch(settings, epochs, y, seen).items()}
+    size, goals = f"{CURVES}x{EPOCHS} float64", dict.fromkeys(peers, 5.0)
+    parts = {"the factors' eigendecompositions": lambda: list(map(np.linalg.eigh, factors))}
+    yield Problem("kron", "gp_solve, curves cut", size, ours, peers, lambda: y, 30 * TOL, goals, parts=parts)
 
 
-def _matern(distance: np.ndarray, scale: float) -> np.ndarray:
+def _matern(distance: np.ndarray, scale: float) -> Any:
     s = 5**0.5 * np.abs(distance) / scale
-    found: np.ndarray = (1 + s + s * s / 3) * np.exp(-s)
-    return found
+    return (1 + s + s * s / 3) * np.exp(-s)
 
 
-def _botorch(
-    factors: list[np.ndarray], settings: np.ndarray, epochs: np.ndarray, y: np.ndarray, seen: np.ndarray
-) -> dict[str, Callable[[], Any]]:
-    """The system that its posterior mean solves, by the iterations that it asks for; its covariances are evaluated beforehand."""
+def _botorch(settings: np.ndarray, epochs: np.ndarray, y: np.ndarray, seen: np.ndarray) -> dict[str, Run]:
+    """The system that its posterior mean solves, by the iterations that it requests; its covariances are evaluated beforehand."""
     if not installed("botorch"):
         return {}
     import torch

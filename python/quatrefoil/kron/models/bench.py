@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import kron
-from ...bench._problem import Problem
+from ...bench._problem import Problem, torch_peers
 from ..mixture.bench import by_numpy
 
 COMPONENTS, WEIGHT, JITTER = 30, 200.0, 1e-6
@@ -20,22 +20,19 @@ def problems() -> Iterator[Problem]:
 
 
 def _step(n: int) -> Problem:
-    """The gradient by U, which goes through every part of the loss; at untrained hyperparameters and a U that solves the equation."""
+    """The gradient with respect to U, which enters every term of the loss; at initial hyperparameters, for a U that solves the equation."""
     x = np.linspace(0, 2 * np.pi, n)
     U = np.sin(6 * x)[:, None] * np.cos(4 * x)
     source = -52 * U
     gp = kron.GPHM(kron.Poisson(source=source, boundary=U), [x, x], components=COMPONENTS, boundary_weight=WEIGHT, jitter=JITTER)
     params, jitter = gp.params | {"U": U}, JITTER * gp._state.units.size  # README (19)
 
-    def ours() -> np.ndarray:
-        found: np.ndarray = gp.value_and_grad(params)[1]["U"]
-        return found
-
-    peers = _autograd(x, params, source, U, jitter)
-    goals = {name: 80.0 for name in peers}
-    # a covariance of condition 1e8; truth is the gradient without autograd, by dense inverses
-    truth = functools.partial(_by_inverses, x, params, source, jitter)
-    return Problem("kron", "GPHM step, gradients", f"{n}x{n} Q{COMPONENTS} float64", ours, peers, truth, 1e-3, goals)
+    # the covariance has a condition of 1e8; the truth is the gradient without autograd, by dense inverses
+    size = f"{n}x{n} Q{COMPONENTS} float64"
+    peers = torch_peers({"torch autograd": partial(_autograd, params, jitter)}, x, source, U)
+    truth = partial(_by_inverses, x, params, source, jitter)
+    goals = {"torch autograd": 80.0}
+    return Problem("kron", "GPHM step, gradients", size, lambda: gp.value_and_grad(params)[1]["U"], peers, truth, 1e-3, goals)
 
 
 def _kernels(xp: Any, x: Any, params: Any, axis: int) -> list[Any]:
@@ -44,38 +41,28 @@ def _kernels(xp: Any, x: Any, params: Any, axis: int) -> list[Any]:
     return [by_numpy(x[:, None] - x, weights, scales, freqs, order, xp) for order in (0, 2)]
 
 
-def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray, jitter: float) -> np.ndarray:
+def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray, jitter: float) -> Any:
     U = params["U"]
     (K1, D1), (K2, D2) = (_kernels(np, x, params, axis) for axis in (0, 1))
     first, second = (np.linalg.inv(K + jitter * np.eye(len(x))) for K in (K1, K2))
     e = np.exp(params["log_v"]) * (D1 @ first @ U + (D2 @ second @ U.T).T - source)
-    gradient: np.ndarray = first @ U @ second + first @ (D1.T @ e) + (e @ D2) @ second
-    return gradient  # U is its own boundary: no misfit there
+    return first @ U @ second + first @ (D1.T @ e) + (e @ D2) @ second  # U has the boundary values: no misfit there
 
 
-def _autograd(x: np.ndarray, params: Any, source: np.ndarray, boundary: np.ndarray, jitter: float) -> dict[str, Callable[[], Any]]:
-    try:
-        import torch
-    except ImportError:
-        return {}
-    axis, f, g = (torch.from_numpy(a) for a in (x, source, boundary))
-    eye = jitter * torch.eye(len(x), dtype=torch.float64)
+def _autograd(params: Any, jitter: float, axis: Any, source: Any, boundary: Any) -> Any:
+    import torch
 
-    def run() -> np.ndarray:
-        p = {name: torch.from_numpy(np.array(value)).requires_grad_() for name, value in params.items()}
-        U = p["U"]
-        (K1, D1), (K2, D2) = (_kernels(torch, axis, p, k) for k in (0, 1))
-        K1, K2 = K1 + eye, K2 + eye
-        first, second = torch.linalg.solve(K1, U), torch.linalg.solve(K2, U.T)
-        e = D1 @ first + (D2 @ second).T - f
-        off = U - g
-        misfit = (off[0] ** 2).sum() + (off[-1] ** 2).sum() + (off[:, 0] ** 2).sum() + (off[:, -1] ** 2).sum()
-        loss = len(x) / 2 * (torch.linalg.slogdet(K1)[1] + torch.linalg.slogdet(K2)[1])
-        loss = loss + (U * torch.linalg.solve(K2, first.T).T).sum() / 2
-        loss = loss + WEIGHT / 2 * (p["log_tau"].exp() * misfit - 4 * len(x) * p["log_tau"])
-        loss = loss + (p["log_v"].exp() * (e**2).sum() - U.numel() * p["log_v"]) / 2
-        loss.backward()
-        gradient: np.ndarray = U.grad.numpy()
-        return gradient
-
-    return {"torch autograd": run}
+    p = {name: torch.from_numpy(np.array(value)).requires_grad_() for name, value in params.items()}
+    U, eye = p["U"], jitter * torch.eye(len(axis), dtype=torch.float64)
+    (K1, D1), (K2, D2) = (_kernels(torch, axis, p, k) for k in (0, 1))
+    K1, K2 = K1 + eye, K2 + eye
+    first, second = torch.linalg.solve(K1, U), torch.linalg.solve(K2, U.T)
+    e = D1 @ first + (D2 @ second).T - source
+    off = U - boundary
+    misfit = (off[0] ** 2).sum() + (off[-1] ** 2).sum() + (off[:, 0] ** 2).sum() + (off[:, -1] ** 2).sum()
+    loss = len(axis) / 2 * (torch.linalg.slogdet(K1)[1] + torch.linalg.slogdet(K2)[1])
+    loss = loss + (U * torch.linalg.solve(K2, first.T).T).sum() / 2
+    loss = loss + WEIGHT / 2 * (p["log_tau"].exp() * misfit - 4 * len(axis) * p["log_tau"])
+    loss = loss + (p["log_v"].exp() * (e**2).sum() - U.numel() * p["log_v"]) / 2
+    loss.backward()
+    return U.grad

@@ -1,31 +1,30 @@
-"""The gated delta rule against PyTorch: in chunks of 64, a training step through autograd, and a step of decoding."""
+"""The gated delta rule against PyTorch: in chunks of 64, a training step through autograd, and a decoding step."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work, installed
+from ...bench._problem import Problem, Work, autograd, double, installed, torch_peers
 
 SHAPE = (1, 2048, 16, 128, 128)  # B, T, H, K, V
-CHUNK, OUR_CHUNK = 64, 16  # of the peers, which is usual, and of our kernels: twice that for a gradient
+CHUNK, OUR_CHUNK = 64, 16  # of the peers, as usual, and of our kernels, which take twice that for a gradient
 
 
 def problems() -> Iterator[Problem]:
-    if not installed("torch"):
-        return
     yield _whole(SHAPE)
-    yield _whole(SHAPE, gradient=True)
+    if installed("torch"):
+        yield _gradient(SHAPE)
     yield _step((1, 1, *SHAPE[2:]))
     yield _linear(SHAPE)
 
 
-def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Keys and queries of length 1, the decays and betas of a new layer, and a state."""
+def _inputs(shape: tuple[int, ...]) -> list[Any]:
+    """Keys and queries of length 1, decays and betas as in a new layer, and a state."""
     B, T, H, K, V = shape
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((2, B, T, H, K))
@@ -36,14 +35,30 @@ def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def _work(shape: tuple[int, ...], states: float, pairs: float) -> Work:
-    """Per token and head: multiply-adds with states and for pairs of tokens in a chunk, and one exponential."""
+    """Multiply-adds with the states of every token and head, and of pairs of tokens in a chunk; one exponential per token and head."""
     B, T, H, K, V = shape
     heads = B * T * H
     return Work(2 * heads * (states * K * V + pairs * OUR_CHUNK / 2 * (K + V)), 4 * heads * (2 * K + 2 * V + 2), exps=heads)
 
 
-def _by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, beta: Any = None) -> Any:
-    """All chunks' triangular systems at once, then a loop over the chunks with one state; T is a multiple of the chunk."""
+def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray | None, beta: np.ndarray | None, state: Any = None) -> np.ndarray:
+    """Token by token in float64."""
+    q, k, v = double(q, k, v)
+    S = np.zeros((q.shape[0], q.shape[2], q.shape[3], v.shape[3])) if state is None else state.astype(float)
+    o = np.empty_like(v)
+    for t in range(q.shape[1]):
+        if g is not None:
+            S = np.exp(g[:, t].astype(float))[..., None, None] * S
+        x = v[:, t]
+        if beta is not None:
+            x = beta[:, t, :, None] * (x - np.matmul(k[:, t, :, None], S)[..., 0, :])
+        S = S + k[:, t, :, :, None] * x[..., None, :]
+        o[:, t] = np.matmul(q[:, t, :, None], S)[..., 0, :] / np.sqrt(q.shape[-1])
+    return o
+
+
+def by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
+    """All triangular systems at once, then a loop over the chunks with one state; T is a multiple of the chunk."""
     import torch
 
     B, T, H, K = q.shape
@@ -59,7 +74,7 @@ def _by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any,
         values, of_state = v, None
     else:
         weight = cut(beta)[..., None]
-        matrix = ((weight * k) @ k.mT * decay).tril(-1) + torch.eye(CHUNK, dtype=q.dtype)
+        matrix = ((weight * k) @ k.mT * decay).tril(-1) + torch.eye(CHUNK, dtype=q.dtype, device=q.device)
         both = torch.cat([weight * v, weight * since * k], -1)
         values, of_state = solve(matrix, both).split([v.shape[-1], K], -1)
     S, outputs = q.new_zeros(B, H, K, v.shape[-1]), []
@@ -71,14 +86,14 @@ def _by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any,
     return torch.stack(outputs, 2).flatten(2, 3).transpose(1, 2)
 
 
-def _triangular(matrix: Any, both: Any) -> Any:
+def triangular(matrix: Any, both: Any) -> Any:
     import torch
 
     return torch.linalg.solve_triangular(matrix, both, upper=False, unitriangular=True)
 
 
 def _by_rows(matrix: Any, both: Any) -> Any:
-    """The inverse row by row, each from those above it: the fallback of models without a kernel."""
+    """The inverse row by row, each from those above it: what models do if no kernel is available."""
     import torch
 
     inverse = torch.eye(CHUNK, dtype=matrix.dtype).expand(matrix.shape).clone()
@@ -88,69 +103,57 @@ def _by_rows(matrix: Any, both: Any) -> Any:
     return inverse @ both
 
 
-def _whole(shape: tuple[int, ...], gradient: bool = False) -> Problem:
-    import torch
+PEERS = {"torch rows": partial(by_chunks, _by_rows), "torch solve_triangular": partial(by_chunks, triangular)}
 
+
+def _chunked(q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
+    return ssm.chunk_gated_delta_rule(q, k, v, g, beta)[0]
+
+
+def _whole(shape: tuple[int, ...]) -> Problem:
     arrays = _inputs(shape)[:5]
-    tensors = [torch.from_numpy(x) for x in arrays]
-    size = f"{shape} float32"
+    peers, truth = torch_peers(PEERS, *arrays), partial(_truth, *arrays)
+    size, goals, work = f"{shape} float32", {"torch rows": 8.0}, _work(shape, 3, 2)
+    return Problem("ssm", "chunk_gated_delta_rule", size, lambda: _chunked(*arrays), peers, truth, 2e-6, goals, 1e-5, work)
 
-    def ours(*inputs: Any) -> Any:
-        return ssm.chunk_gated_delta_rule(*inputs)[0]
 
-    solvers = {"torch rows": _by_rows, "torch solve_triangular": _triangular}
-    ways: dict[str, Callable[..., Any]] = {name: functools.partial(_by_chunks, solve) for name, solve in solvers.items()}
-    if not gradient:
-        peers = {name: lambda f=f: f(*tensors) for name, f in ways.items()}
-        return Problem(
-            "ssm", "chunk_gated_delta_rule", size, lambda: ours(*arrays), peers,
-            lambda: _by_chunks(_triangular, *[x.double() for x in tensors]), 2e-6, {"torch rows": 8.0}, 1e-5, _work(shape, 3, 2),
-        )  # fmt: skip
-    leaves = [x.clone().requires_grad_() for x in tensors]
-
-    def step(f: Callable[..., Any]) -> Any:
-        return torch.autograd.grad(f(*leaves), leaves, tensors[2])[1]  # of the keys, which enter most
+def _gradient(shape: tuple[int, ...]) -> Problem:
+    """Forward and backward through autograd; the gradient of the keys is compared, which enter most."""
+    arrays = _inputs(shape)[:5]
+    run = autograd(arrays, grad=arrays[2], of=1)
 
     def truth() -> Any:
-        return ssm.chunk_gated_delta_rule_vjp(*[x.astype(float) for x in arrays], arrays[2].astype(float))[1]
+        q, k, v, g, beta = double(*arrays)
+        return ssm.chunk_gated_delta_rule_vjp(q, k, v, g, beta, v)[1]
 
-    peers = {f"{name} and autograd": lambda f=f: step(f) for name, f in ways.items()}
-    return Problem(
-        "ssm", "chunk_gated_delta_rule fwd+bwd", size, lambda: step(ours), peers, truth, 5e-6, {"torch rows and autograd": 8.0}, 5e-5,
-        _work(shape, 11, 14),
-    )  # fmt: skip
+    ours = run(_chunked)
+    peers = {f"{name} and autograd": run(f) for name, f in PEERS.items()}
+    goals = {"torch rows and autograd": 8.0}
+    return Problem("ssm", "chunk_gated_delta_rule fwd+bwd", f"{shape} float32", ours, peers, truth, 5e-6, goals, 5e-5, _work(shape, 11, 14))
+
+
+def step_by_torch(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> Any:
+    S = state * g[:, 0, :, None, None].exp()
+    key = k[:, 0, :, :, None]
+    x = (v[:, 0] - (S * key).sum(-2)) * beta[:, 0, :, None]
+    S = S + key * x[:, :, None]
+    return (S * (q[:, 0] * q.shape[-1] ** -0.5)[..., None]).sum(-2)[:, None]
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
-    import torch
-
     arrays = _inputs(shape)
-    token: dict[str, Any] = dict(zip(("q", "k", "v", "g", "beta", "initial_state"), arrays))
-    tensors = list(map(torch.from_numpy, arrays))
 
-    def by_torch(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> Any:
-        S = state * g[:, 0, :, None, None].exp()
-        key = k[:, 0, :, :, None]
-        x = (v[:, 0] - (S * key).sum(-2)) * beta[:, 0, :, None]
-        S = S + key * x[:, :, None]
-        return (S * (q[:, 0] * q.shape[-1] ** -0.5)[..., None]).sum(-2)[:, None]
+    q, k, v, g, beta, state = arrays
+    peers, truth = torch_peers({"torch step": step_by_torch}, *arrays), partial(_truth, *arrays)
 
     def ours() -> Any:
-        return ssm.fused_recurrent_gated_delta_rule(**token, output_final_state=True)[0]
+        return ssm.fused_recurrent_gated_delta_rule(q, k, v, g, beta, initial_state=state, output_final_state=True)[0]
 
-    return Problem(
-        "ssm", "fused_recurrent_gated_delta_rule", f"{shape} float32", ours, {"torch step": lambda: by_torch(*tensors)},
-        lambda: by_torch(*[x.double() for x in tensors]), 2e-6, {"torch step": 3.0}, 1e-5,
-    )  # fmt: skip
+    return Problem("ssm", "fused_recurrent_gated_delta_rule", f"{shape} float32", ours, peers, truth, 2e-6, {"torch step": 3.0}, 1e-5)
 
 
 def _linear(shape: tuple[int, ...]) -> Problem:
-    import torch
-
     q, k, v, g, *_ = _inputs(shape)
-    tensors = [torch.from_numpy(x) for x in (q, k, v, g)]
-    peers = {"torch chunks": lambda: _by_chunks(_triangular, *tensors)}
-    return Problem(
-        "ssm", "chunk_simple_gla", f"{shape} float32", lambda: ssm.chunk_simple_gla(q, k, v, g)[0], peers,
-        lambda: _by_chunks(_triangular, *[x.double() for x in tensors]), 2e-6, {}, 1e-5, _work(shape, 2, 1),
-    )  # fmt: skip
+    peers, truth = torch_peers({"torch chunks": partial(by_chunks, triangular)}, q, k, v, g, None), partial(_truth, q, k, v, g, None)
+    size, work = f"{shape} float32", _work(shape, 2, 1)
+    return Problem("ssm", "chunk_simple_gla", size, lambda: ssm.chunk_simple_gla(q, k, v, g)[0], peers, truth, 2e-6, {}, 1e-5, work)

@@ -1,6 +1,7 @@
 """Models of transformers with and without ``install``: forward, a training step, decoding.
 
-The model around these functions is timed with functions that return arrays of the right shape without computing anything.
+Both sides have the same model and weights. The share of the model itself is timed with functions that return arrays of the right shape at
+once: a lower bound for any implementation of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ...bench._problem import Problem, installed
 from .dropin import _transformers, install
 
 LENGTH, PROMPT, TOKENS = 512, 16, 32
+DECODED, PEER = f"{TOKENS} tokens after {PROMPT}", "transformers' loops"
 COMMON = {"vocab_size": 512, "hidden_size": 256, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": None}
 MODELS: dict[str, dict[str, Any]] = {
     "Mamba": {"state_size": 16},
@@ -33,7 +35,7 @@ def problems() -> Iterator[Problem]:
         return
     for package in ("mamba_ssm", "causal_conv1d", "fla"):
         if importlib.util.find_spec(package):
-            print(f"{package} is installed: it replaces the models' loops, so their rows are left out", file=sys.stderr)
+            print(f"{package} is installed: the models are left out, because it would replace their loops", file=sys.stderr)
             return
     for name, options in MODELS.items():
         yield from _of_model(name, options)
@@ -66,28 +68,25 @@ def _of_model(name: str, options: dict[str, Any]) -> Iterator[Problem]:
             output_scores=True, return_dict_in_generate=True,
         ).scores[-1]  # fmt: skip
 
-    for what, f, size in (
-        ("forward", forward, f"(1, {LENGTH})"), ("training step", training, f"(1, {LENGTH})"),
-        ("decoding", decoding, f"{TOKENS} tokens after {PROMPT}"),
-    ):  # fmt: skip
-        yield Problem(
-            "ssm", f"{name} {what}", size, by_ours(f), {"transformers' loops": by_loops(f)}, by_loops(f), 1e-4,
-            parts={"the model around free functions": by_nothing(f)}, rate=(TOKENS, "tokens") if f is decoding else None,
-        )  # fmt: skip
+    whole = f"(1, {LENGTH})"
+    for what, f, size in (("forward", forward, whole), ("training step", training, whole), ("decoding", decoding, DECODED)):
+        loops, rate = by_loops(f), (TOKENS, "tokens") if f is decoding else None
+        parts = {"the model around free functions": by_nothing(f)}
+        yield Problem("ssm", f"{name} {what}", size, by_ours(f), {PEER: loops}, loops, 1e-4, parts=parts, rate=rate)
 
 
 Side = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def _sides(model: Any) -> tuple[Side, Side, Side]:
-    """Decorators of a run: with the model's own loops, with our functions, or with functions that do nothing.
+    """Three wrappers of a run: with the model's own loops, with our functions, and with functions that do nothing.
 
-    They exchange the contents of closures, because ``install`` looks through everything that is imported.
+    ``install`` searches all imported modules, which is not part of a run: this exchanges the cells of closures instead.
     """
     module = next(m for m in {type(part).__module__ for part in model.modules()} if _transformers.concerns(m))
     wrappers = list(_transformers.wrappers(sys.modules[module]))
     if not wrappers:
-        raise RuntimeError("bench ssm: this transformers chooses functions when it creates a model; the comparison needs 5.24 or later")
+        raise RuntimeError("bench ssm: this release of transformers chooses functions at import; the comparison needs 5.24 or later")
     cells = [cell for wrapper in wrappers for cell in wrapper.__closure__ or ()]
     loops = [cell.cell_contents for cell in cells]
     with install():
@@ -113,7 +112,7 @@ def _sides(model: Any) -> tuple[Side, Side, Side]:
 
 
 def _free(function: Any) -> Any:
-    """A function that computes nothing but returns results of the right shapes, and gradients of zeros."""
+    """A function with results of the same shapes that computes nothing; every argument gets a gradient of zeros."""
     name = function.__name__
     if name.startswith("_"):
         return function

@@ -1,14 +1,15 @@
-"""S4 kernels against the Cauchy sums of upstream's way in torch."""
+"""S4 kernels against the Cauchy sums by which upstream computes them in torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Run, installed
+from ...bench._problem import Problem, double, torch_peers
 from ..s4d.bench import N, inputs
 
 
@@ -16,8 +17,8 @@ def problems() -> Iterator[Problem]:
     yield _dplr(64, 1024)
 
 
-def _by_cauchy(lib: Any, omega: Any, L: int, dt: Any, A: Any, P: Any, B: Any, C: Any) -> Any:
-    """The kernel for upstream's C (I - A^L), from Cauchy sums at the roots of unity."""
+def _by_cauchy(xp: Any, omega: Any, dt: Any, A: Any, P: Any, B: Any, C: Any) -> Any:
+    """Cauchy sums at the roots of unity, by NumPy or torch. They take upstream's C (I - Abar^L) as it is: the truncated kernel."""
     h, x = (1 + omega) / 2, dt[:, None] * A
 
     def half(v: Any, x: Any) -> Any:
@@ -27,21 +28,22 @@ def _by_cauchy(lib: Any, omega: Any, L: int, dt: Any, A: Any, P: Any, B: Any, C:
         v = dt[:, None] * a * b
         return half(v, x) + half(v.conj(), x.conj())
 
-    return lib.fft.irfft(R(B, C) - h * R(B, P.conj()) * R(P, C) / (1 + h * R(P, P.conj())), L)
+    return xp.fft.irfft(R(B, C) - h * R(B, P.conj()) * R(P, C) / (1 + h * R(P, P.conj())), 2 * (len(omega) - 1))
 
 
 def _dplr(H: int, L: int) -> Problem:
     rng = np.random.default_rng(0)
-    dt, A, C = inputs(H, np.float32)
+    dt, A, C = inputs(H)
     P, B = (0.3 * (rng.standard_normal((H, N)) + 1j * rng.standard_normal((H, N))).astype(np.complex64) for _ in range(2))
+    arrays = [dt, A, P, B, C]
     omega = np.exp(-2j * np.pi * np.arange(L // 2 + 1) / L)
-    peers: dict[str, Run] = {}
-    if installed("torch"):
+
+    def by_torch(*arrays: Any) -> Any:
         import torch
 
-        tensors = list(map(torch.from_numpy, (dt, A, P, B, C)))
-        peers["torch Cauchy sums"] = lambda: _by_cauchy(torch, torch.from_numpy(omega.astype(np.complex64)), L, *tensors)
-    wide = [x.astype(np.result_type(x.dtype, np.float64)) for x in (dt, A, P, B, C)]
-    ours = lambda: ssm.s4_kernel(dt, A, P, B, C, L, truncated=True)  # noqa: E731
-    truth = lambda: _by_cauchy(np, omega, L, *wide)  # noqa: E731
+        return _by_cauchy(torch, torch.from_numpy(omega.astype(np.complex64)), *arrays)
+
+    ours = partial(ssm.s4_kernel, dt, A, P, B, C, L, truncated=True)
+    peers = torch_peers({"torch Cauchy sums": by_torch}, *arrays)
+    truth = partial(_by_cauchy, np, omega, *double(*arrays))
     return Problem("ssm", "s4_kernel truncated", f"{(H, L)} float32", ours, peers, truth, 1e-6, {}, 1e-2)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Run, Work, installed
-from ..convolution.bench import both_ways, by_torch, causal_truth, convolution_work
+from ...bench._problem import Problem, Work, against_numba, autograd, installed, torch_peers
+from ..convolution import bench as convolution
+from ..modes import bench as modes
 
+Shape = tuple[int, int, int]  # B, H, L
 N = 32  # stored modes
 FLOPS = 4 * N  # per number of the kernel: the real parts of N complex products
 # (B, H, L): least ratio against the pedagogical and the tuned layer
@@ -20,37 +23,37 @@ GOALS = {
     (1, 64, 65536): (500.0, 25.0),
     (1, 1, 1048576): (500.0, 25.0),
     (4, 128, 16384): (120.0, 12.0),
-    (1, 64, 16384): (100.0, 5.0),  # the tuned layer's temporaries still fit the caches
+    (1, 64, 16384): (100.0, 5.0),  # a million samples: the tuned layer's temporaries still fit the caches
 }
 SCAN_FLOPS = 8 * N + 48  # per sample, by chunks of 32: state in, state out, and the convolution inside
 
 
 def problems() -> Iterator[Problem]:
     for H, L in ((256, 1024), (256, 4096), (64, 65536), (1, 1048576), (128, 16384)):
-        yield _kernel(H, L, np.float32)
-    yield _kernel(256, 1024, np.float64)
+        yield _kernel(H, L)
+    yield _kernel(256, 1024, "float64")
     if installed("torch"):
         yield _kernel_gradient(256, 1024)
-    yield _kernel_numba(16, 1024)
+    yield against_numba(_kernel(16, 1024))
     for shape in GOALS:
         yield _layer(shape)
     if installed("torch"):
         yield _gradient((1, 64, 4096))
     yield _state((1, 64, 16384))
-    yield _numba((1, 16, 4096))
+    yield against_numba(_layer((1, 16, 4096)))
 
 
-def inputs(H: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def inputs(H: int, dtype: str = "float32") -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     complex_dtype = np.result_type(dtype, np.complex64)
     dt = np.exp(rng.uniform(np.log(0.001), np.log(0.1), H)).astype(dtype)
-    A = np.broadcast_to(-0.5 + 1j * np.pi * np.arange(N), (H, N)).astype(complex_dtype)
+    A = np.broadcast_to(-0.5 + 1j * np.pi * np.arange(N), (H, N)).astype(complex_dtype, order="C")
     C = (rng.standard_normal((H, N)) + 1j * rng.standard_normal((H, N))).astype(complex_dtype)
-    return dt, A, C
+    return [dt, A, C]
 
 
 def truth_of(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray:
-    """Powers by blocks of 1024 steps, each from an exponential, in double precision."""
+    """Powers in blocks of 1024 steps, each block starting from an exponential, in double precision."""
     x = dt.astype(float)[:, None] * A.astype(complex)
     bar = 2 * C * (np.expm1(x) / A)
     K = np.empty((len(dt), L))
@@ -61,17 +64,16 @@ def truth_of(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray
     return K
 
 
-def exponentials(L: int, dt: Any, A: Any, C: Any) -> Any:
+def exponentials(dt: Any, A: Any, C: Any, L: int) -> Any:
     """The kernel as in the S4D paper's code: an exponential for every mode and sample, an array of size H N L."""
     import torch
 
     x = dt[:, None] * A
-    power = torch.exp(x[..., None] * torch.arange(L))
-    return 2 * torch.einsum("hn,hnl->hl", C * (torch.exp(x) - 1) / A, power).real
+    return modes.by_torch(C * (torch.exp(x) - 1) / A, x, L)
 
 
-def two_levels(L: int, dt: Any, A: Any, C: Any) -> Any:
-    """The kernel as a careful user writes it: powers in two levels in complex128, one batched product of real matrices."""
+def two_levels(dt: Any, A: Any, C: Any, L: int) -> Any:
+    """The kernel as a careful user computes it: powers in two levels in complex128, one batched product of real matrices."""
     import torch
 
     J = 1 << (L.bit_length() // 2)
@@ -83,108 +85,84 @@ def two_levels(L: int, dt: Any, A: Any, C: Any) -> Any:
     return torch.bmm(left.mT, right).flatten(1)[:, :L]
 
 
-def _kernel(H: int, L: int, dtype: Any) -> Problem:
+def _kernel(H: int, L: int, dtype: str = "float32") -> Problem:
     dt, A, C = inputs(H, dtype)
-    single = dtype == np.float32
-    peers: dict[str, Run] = {}
-    goals: dict[str, float] = {}
-    if installed("torch"):
-        import torch
-
-        tensors = list(map(torch.from_numpy, (dt, A, C)))
-        peers = {"torch exponentials": lambda: exponentials(L, *tensors), "torch two levels": lambda: two_levels(L, *tensors)}
-        goals = {"torch exponentials": 500.0 if L <= 4096 else 800.0, "torch two levels": 5.0} if single else {}
-    ours, truth = lambda: ssm.s4d_kernel(dt, A, C, L), lambda: truth_of(dt, A, C, L)
-    tolerances = (3e-7, 1e-4) if single else (1e-14, 1e-11)
-    work = Work(FLOPS * H * L, H * L * dt.itemsize, dt.dtype.name)
-    return Problem("ssm", "s4d_kernel", f"{(H, L)} {dt.dtype.name}", ours, peers, truth, tolerances[0], goals, tolerances[1], work)
+    single = dtype == "float32"
+    peers = torch_peers({"torch exponentials": partial(exponentials, L=L), "torch two levels": partial(two_levels, L=L)}, dt, A, C)
+    goals = {"torch exponentials": 500.0 if L <= 4096 else 800.0, "torch two levels": 5.0} if single else {}
+    size = f"{(H, L)} {dtype}"
+    ours = partial(ssm.s4d_kernel, dt, A, C, L)
+    truth = partial(truth_of, dt, A, C, L)
+    work = Work(FLOPS * H * L, H * L * dt.itemsize, dtype)
+    return Problem("ssm", "s4d_kernel", size, ours, peers, truth, 3e-7 if single else 1e-14, goals, 1e-4 if single else 1e-11, work)
 
 
 def _kernel_gradient(H: int, L: int) -> Problem:
-    """Forward and backward through autograd."""
-    import torch
-
-    dt, A, C = inputs(H, np.float32)
-    tensors = list(map(torch.from_numpy, (dt, A, C)))
+    """Forward and backward through autograd; the gradient of C is compared."""
+    dt, A, C = inputs(H)
     grad = np.random.default_rng(1).standard_normal((H, L)).astype(np.float32)
+    run = autograd([dt, A, C], grad, of=2)
 
-    def sides(kernel: Any) -> Run:
-        return both_ways(kernel, tensors, torch.from_numpy(grad), 2)
-
-    def truth() -> np.ndarray:
+    def truth() -> Any:
         x = dt.astype(float)[:, None] * A.astype(complex)
         moments = np.einsum("hl,hnl->hn", grad.astype(float), np.exp(x[..., None] * np.arange(L)))
-        return np.asarray(2 * np.conj(np.expm1(x) / A * moments))
+        return 2 * np.conj(np.expm1(x) / A * moments)
 
-    ours, peer = sides(lambda dt, A, C: ssm.s4d_kernel(dt, A, C, L)), sides(lambda *leaves: exponentials(L, *leaves))
-    peers, goals = {"torch autograd": peer}, {"torch autograd": 80.0}
+    ours, peers = run(partial(ssm.s4d_kernel, L=L)), {"torch autograd": run(partial(exponentials, L=L))}
     work = Work(3 * FLOPS * H * L, 2 * H * L * 4)  # two moments of the gradient: its sums with z^l and with l z^l
-    return Problem("ssm", "s4d_kernel fwd+bwd", f"{(H, L)} float32", ours, peers, truth, 2e-6, goals, 1e-4, work)
+    return Problem("ssm", "s4d_kernel fwd+bwd", f"{(H, L)} float32", ours, peers, truth, 2e-6, {"torch autograd": 80.0}, 1e-4, work)
 
 
-def _kernel_numba(H: int, L: int) -> Problem:
-    dt, A, C = inputs(H, np.float32)
-    ours, truth = lambda: ssm.s4d_kernel(dt, A, C, L), lambda: truth_of(dt, A, C, L)
-    peers = {"numba backend": lambda: ssm.s4d_kernel(dt, A, C, L, backend="numba")}
-    return Problem("ssm", "s4d_kernel", f"{(H, L)} float32", ours, peers, truth, 3e-7)
-
-
-def _arrays(shape: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
+def _arrays(shape: Shape) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
-    dt, A, C = inputs(shape[1], np.float32)
-    return rng.standard_normal(shape).astype(np.float32), dt, np.ascontiguousarray(A), C, rng.standard_normal(shape[1]).astype(np.float32)
+    return [rng.standard_normal(shape).astype(np.float32), *inputs(shape[1]), rng.standard_normal(shape[1]).astype(np.float32)]
 
 
-def _truth(u: np.ndarray, dt: np.ndarray, A: np.ndarray, C: np.ndarray, D: np.ndarray) -> np.ndarray:
-    return causal_truth(u, truth_of(dt, A, C, u.shape[-1]), D)
+def _truth(u: np.ndarray, dt: np.ndarray, A: np.ndarray, C: np.ndarray, D: np.ndarray) -> Any:
+    return convolution.causal_truth(u, truth_of(dt, A, C, u.shape[-1]), D)
 
 
-def _pedagogical(u: Any, dt: Any, A: Any, C: Any, D: Any) -> Any:
-    return by_torch(u, exponentials(u.shape[-1], dt, A, C), D)
-
-
-def _tuned(u: Any, dt: Any, A: Any, C: Any, D: Any) -> Any:
-    return by_torch(u, two_levels(u.shape[-1], dt, A, C), D)
-
-
-def _layer(shape: tuple[int, int, int]) -> Problem:
-    arrays = _arrays(shape)
+def _work(shape: Shape) -> Work:
+    """The cheaper one of the scan and of a kernel with its convolution."""
     B, H, L = shape
-    peers: dict[str, Run] = {}
-    goals: dict[str, float] = {}
-    if installed("torch"):
-        import torch
-
-        tensors = list(map(torch.from_numpy, arrays))
-        peers = {"torch pedagogical": lambda: _pedagogical(*tensors), "torch tuned": lambda: _tuned(*tensors)}
-        goals = dict(zip(peers, GOALS[shape]))
-    flops = min(SCAN_FLOPS * B * H * L, convolution_work(shape).flops + FLOPS * H * L)  # a scan, or a kernel and its convolution
-    ours, truth, work = lambda: ssm.s4d_conv(*arrays), lambda: _truth(*arrays), Work(flops, 2 * B * H * L * 4)
-    return Problem("ssm", "s4d_conv", f"{shape} float32", ours, peers, truth, 1e-6, goals, 1e-4, work)
+    return Work(min(SCAN_FLOPS * B * H * L, convolution.convolution_work(shape).flops + FLOPS * H * L), 2 * B * H * L * 4)
 
 
-def _gradient(shape: tuple[int, int, int]) -> Problem:
-    """Forward and backward through autograd, all parameters; compared by the gradient of u."""
-    import torch
+def _by_torch(u: Any, dt: Any, A: Any, C: Any, D: Any, kernel: Callable[..., Any]) -> Any:
+    return convolution.by_torch(u, kernel(dt, A, C, u.shape[-1]), D)
 
+
+LAYERS = {"torch pedagogical": partial(_by_torch, kernel=exponentials), "torch tuned": partial(_by_torch, kernel=two_levels)}
+
+
+def _layer(shape: Shape) -> Problem:
     arrays = _arrays(shape)
-    tensors = list(map(torch.from_numpy, arrays))
-    ours, *others = (both_ways(f, tensors, tensors[0]) for f in (ssm.s4d_conv, _pedagogical, _tuned))
-    peers = dict(zip(("torch pedagogical", "torch tuned"), others))
-    truth = lambda: _truth(arrays[0][..., ::-1].copy(), *arrays[1:])[..., ::-1]  # noqa: E731
-    return Problem("ssm", "s4d_conv fwd+bwd", f"{shape} float32", ours, peers, truth, 1e-6, {"torch pedagogical": 80.0}, 1e-4)
+    ours = partial(ssm.s4d_conv, *arrays)
+    peers = torch_peers(LAYERS, *arrays)
+    goals = dict(zip(LAYERS, GOALS.get(shape, ())))
+    return Problem("ssm", "s4d_conv", f"{shape} float32", ours, peers, partial(_truth, *arrays), 1e-6, goals, 1e-4, _work(shape))
 
 
-def _state(shape: tuple[int, int, int]) -> Problem:
-    """With a state in and out, which no convolution in torch has: against the layer without."""
+def _gradient(shape: Shape) -> Problem:
+    """Forward and backward through autograd, all parameters; the gradient of u is compared."""
+    u, *parameters = arrays = _arrays(shape)
+    run = autograd(arrays, grad=u)
+    size = f"{shape} float32"
+    ours = run(ssm.s4d_conv)
+    peers = {name: run(f) for name, f in LAYERS.items()}
+    goals = {"torch pedagogical": 80.0}
+    return Problem(
+        "ssm", "s4d_conv fwd+bwd", size, ours, peers, lambda: _truth(u[..., ::-1].copy(), *parameters)[..., ::-1], 1e-6, goals, 1e-4
+    )
+
+
+def _state(shape: Shape) -> Problem:
+    """With initial and final states, which no convolution in torch has: against the layer without them."""
     arrays = _arrays(shape)
     start = np.zeros((shape[0], shape[1], N), np.complex64)
-    ours = lambda: ssm.s4d_conv(*arrays, initial_state=start, return_state=True)[0]  # noqa: E731
-    peers = {"without states": lambda: ssm.s4d_conv(*arrays)}
-    return Problem("ssm", "s4d_conv with states", f"{shape} float32", ours, peers, lambda: _truth(*arrays), 1e-6)
-
-
-def _numba(shape: tuple[int, int, int]) -> Problem:
-    arrays = _arrays(shape)
-    peers = {"numba backend": lambda: ssm.s4d_conv(*arrays, backend="numba")}
-    return Problem("ssm", "s4d_conv", f"{shape} float32", lambda: ssm.s4d_conv(*arrays), peers, lambda: _truth(*arrays), 1e-6)
+    size = f"{shape} float32"
+    peers = {"without states": partial(ssm.s4d_conv, *arrays)}
+    truth = partial(_truth, *arrays)
+    return Problem(
+        "ssm", "s4d_conv with states", size, lambda: ssm.s4d_conv(*arrays, initial_state=start, return_state=True)[0], peers, truth, 1e-6
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work, installed
+from ...bench._problem import Problem, Work, autograd, double, installed, tensors
 
 SHAPES = ((1, 256, 1024, 16), (2, 768, 2048, 16))  # B, D, L, N
 
@@ -18,16 +19,16 @@ def problems() -> Iterator[Problem]:
         return
     for shape in SHAPES:
         yield _scan(shape)
-    yield _scan(SHAPES[0], gradient=True)
+    yield _scan_gradient(SHAPES[0])
     for size in ((1, 512, 1024), (2, 1536, 2048)):
         yield _conv(size)
-    yield _conv((1, 512, 1024), gradient=True)
+    yield _conv_gradient((1, 512, 1024))
     yield _step((1, 1536, 16))
     yield _step((1, 80, 64, 128))
     yield _step((8, 24, 64, 128))
 
 
-def _scan_inputs(shape: tuple[int, int, int, int]) -> list[Any]:
+def _scan_inputs(shape: tuple[int, int, int, int]) -> list[np.ndarray]:
     B, D, L, N = shape
     rng = np.random.default_rng(0)
     u, delta, b, c, skip, z = (
@@ -41,7 +42,7 @@ def _ours(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any)
     return ssm.selective_scan_fn(u, delta, A, B, C, D, z, bias, delta_softplus=True)
 
 
-def _loop(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any) -> Any:
+def by_torch(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any) -> Any:
     """One step at a time in torch, as in mamba-ssm's selective_scan_ref: (B, D, L, N) decays and inputs first, then the recurrence."""
     import torch
 
@@ -55,73 +56,65 @@ def _loop(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any)
     return (torch.stack(ys, dim=2) + u * D[:, None]) * torch.nn.functional.silu(z)
 
 
-def _gradient(f: Callable[..., Any], tensors: list[Any], at: int) -> Any:
-    """The gradient of input ``at`` if that of the result is the first input."""
-    import torch
+def _scan_truth(*arrays: np.ndarray) -> Any:
+    u, delta, A, B, C, D, z, bias = double(*arrays)
+    delta = np.logaddexp(delta + bias[:, None], 0)
+    x, y = np.zeros((u.shape[0], *A.shape)), np.empty_like(u)
+    for t in range(u.shape[2]):
+        x = np.exp(delta[:, :, t, None] * A) * x + (delta * u)[:, :, t, None] * B[:, None, :, t]
+        y[:, :, t] = (x * C[:, None, :, t]).sum(-1)
+    return (y + D[:, None] * u) * z / (1 + np.exp(-z))
 
-    leaves = [t.clone().requires_grad_() for t in tensors]
-    return torch.autograd.grad(f(*leaves), leaves, tensors[0])[at]
 
-
-def _scan(shape: tuple[int, int, int, int], gradient: bool = False) -> Problem:
-    import torch
-
+def _scan(shape: tuple[int, int, int, int]) -> Problem:
     arrays = _scan_inputs(shape)
-    tensors = list(map(torch.from_numpy, arrays))
-    doubles = [t.double() for t in tensors]
-    size = f"{shape} float32"
-    if not gradient:
-        peers: dict[str, Callable[[], Any]] = {"torch loop": lambda: _loop(*tensors)}
-        return Problem(
-            "ssm", "selective_scan_fn", size, lambda: _ours(*arrays), peers, lambda: _loop(*doubles).numpy(), 2e-6, {"torch loop": 50.0},
-            1e-5, _scan_work(shape),
-        )  # fmt: skip
-    peers = {"torch loop and autograd": lambda: _gradient(_loop, tensors, 1)}  # of delta, which sums the most
-    return Problem(
-        "ssm", "selective_scan_fn fwd+bwd", size, lambda: _gradient(_ours, tensors, 1), peers, lambda: _gradient(_loop, doubles, 1), 1e-5,
-        {}, 1e-4,
-    )  # fmt: skip
-
-
-def _scan_work(shape: tuple[int, int, int, int]) -> Work:
-    """Per state and step: an exponential, its argument, the input and two multiply-adds; softplus and SiLU take two more per sample."""
     B, D, L, N = shape
-    return Work(6 * B * D * L * N, (4 * B * D * L + 2 * B * N * L) * 4, exps=B * D * L * (N + 2))
+    # an exponential, its argument, the input and two multiply-adds per state and step; softplus and SiLU: two exponentials per sample
+    work = Work(6 * B * D * L * N, (4 * B * D * L + 2 * B * N * L) * 4, exps=B * D * L * (N + 2))
+    ours = partial(_ours, *arrays)
+    peers = {"torch loop": partial(by_torch, *tensors(arrays))}
+    truth = partial(_scan_truth, *arrays)
+    return Problem("ssm", "selective_scan_fn", f"{shape} float32", ours, peers, truth, 2e-6, {"torch loop": 50.0}, 1e-5, work)
 
 
-def _conv(shape: tuple[int, int, int], gradient: bool = False) -> Problem:
-    import torch
-    from torch.nn import functional as F
+def _scan_gradient(shape: tuple[int, int, int, int]) -> Problem:
+    """Forward and backward through autograd; the gradient of delta is compared, which sums the most."""
+    arrays = _scan_inputs(shape)
+    wide, run = double(*arrays), autograd(arrays, grad=arrays[0], of=1)
+    peers = {"torch loop and autograd": run(by_torch)}
+    truth = autograd(wide, grad=wide[0], of=1)(by_torch)
+    return Problem("ssm", "selective_scan_fn fwd+bwd", f"{shape} float32", run(_ours), peers, truth, 1e-5, {}, 1e-4)
 
-    B, D, L = shape
+
+def _conv_inputs(shape: tuple[int, int, int]) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    arrays = x, *_ = [rng.standard_normal(s).astype(np.float32) for s in ((B, D, L), (D, 4), (D,))]
-    tensors = list(map(torch.from_numpy, arrays))
-    doubles = [t.double() for t in tensors]
+    return [rng.standard_normal(s).astype(np.float32) for s in (shape, (shape[1], 4), (shape[1],))]
 
-    def by_torch(x: Any, weight: Any, bias: Any) -> Any:
-        return F.silu(F.conv1d(x, weight[:, None], bias, padding=3, groups=D)[..., :L])
 
-    def ours(x: Any, weight: Any, bias: Any) -> Any:
-        return ssm.causal_conv1d_fn(x, weight, bias, activation="silu")
+def conv_by_torch(x: Any, weight: Any, bias: Any) -> Any:
+    from torch.nn import functional
 
-    size = f"{shape} 4 taps float32"
-    if gradient:
-        peers: dict[str, Callable[[], Any]] = {"torch conv1d and autograd": lambda: _gradient(by_torch, tensors, 0)}
-        return Problem(
-            "ssm",
-            "causal_conv1d_fn fwd+bwd",
-            size,
-            lambda: _gradient(ours, tensors, 0),
-            peers,
-            lambda: _gradient(by_torch, doubles, 0),
-            2e-6,
-        )
-    peers = {"torch conv1d": lambda: by_torch(*tensors)}
-    return Problem(
-        "ssm", "causal_conv1d_fn", size, lambda: ours(*arrays), peers, lambda: by_torch(*doubles).numpy(), 1e-6,
-        work=Work(8 * x.size, 2 * x.nbytes, exps=x.size),
-    )  # fmt: skip
+    y = functional.conv1d(x, weight[:, None], bias, padding=weight.shape[1] - 1, groups=x.shape[1])
+    return functional.silu(y[..., : x.shape[2]])
+
+
+def _conv(shape: tuple[int, int, int]) -> Problem:
+    arrays = _conv_inputs(shape)
+    x = arrays[0]
+    ours = partial(ssm.causal_conv1d_fn, *arrays, activation="silu")
+    peers = {"torch conv1d": partial(conv_by_torch, *tensors(arrays))}
+    truth = partial(conv_by_torch, *tensors(double(*arrays)))
+    work = Work(8 * x.size, 2 * x.nbytes, exps=x.size)
+    return Problem("ssm", "causal_conv1d_fn", f"{shape} 4 taps float32", ours, peers, truth, 1e-6, work=work)
+
+
+def _conv_gradient(shape: tuple[int, int, int]) -> Problem:
+    arrays = _conv_inputs(shape)
+    wide, run = double(*arrays), autograd(arrays, grad=arrays[0])
+    ours = run(partial(ssm.causal_conv1d_fn, activation="silu"))
+    peers = {"torch conv1d and autograd": run(conv_by_torch)}
+    truth = autograd(wide, grad=wide[0])(conv_by_torch)
+    return Problem("ssm", "causal_conv1d_fn fwd+bwd", f"{shape} 4 taps float32", ours, peers, truth, 2e-6)
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
@@ -143,30 +136,22 @@ def _step(shape: tuple[int, ...]) -> Problem:
         dt, A, D, bias, mixing = normal(items, P), -normal(P, N).exp(), normal(P), normal(P), (items, N)
     start, x, z = normal(*shape), normal(items, *heads, P), normal(items, *heads, P)
     B, C = normal(*mixing), normal(*mixing)
-    ours_state, peer_state = start.clone(), start.clone()
+    arguments = (x, dt, A, B, C, D, z, bias)
 
-    def step(state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any) -> Any:
-        """In torch, as in mamba-ssm's selective_state_update_ref."""
+    def by_torch(state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any) -> Any:
+        """As in mamba-ssm's selective_state_update_ref."""
         delta = torch.nn.functional.softplus(dt + bias)
         B, C = ((m[:, :, None] if heads else m[:, None]) for m in (B, C))
         state.copy_(torch.exp(delta[..., None] * A) * state + (delta * x)[..., None] * B)
         return ((state * C).sum(-1) + D * x) * torch.nn.functional.silu(z)
 
-    def ours() -> Any:
-        ours_state.copy_(start)  # as the peer does: every run starts from the same state
+    def run(step: Any, state: Any) -> Any:
+        state.copy_(start)  # on both sides: a second step would give another answer
         with torch.no_grad():
-            return ssm.selective_state_update(ours_state, x, dt, A, B, C, D, z, bias, dt_softplus=True)
+            return step(state, *arguments)
 
-    def peer() -> Any:
-        peer_state.copy_(start)
-        with torch.no_grad():
-            return step(peer_state, x, dt, A, B, C, D, z, bias)
-
-    def truth() -> Any:
-        return step(*[t.double() for t in (start.clone(), x, dt, A, B, C, D, z, bias)]).numpy()
-
-    decays = heads[0] * items if heads else start.numel()
-    return Problem(
-        "ssm", "selective_state_update", f"{shape} float32", ours, {"torch": peer}, truth, 2e-6, {"torch": 1.5}, 1e-5,
-        Work(6 * start.numel(), 4 * 4 * start.numel(), exps=decays),
-    )  # fmt: skip
+    ours = partial(run, partial(ssm.selective_state_update, dt_softplus=True), start.clone())
+    peers = {"torch": partial(run, by_torch, start.clone())}
+    truth = partial(by_torch, *(t.double() for t in (start, *arguments)))
+    work = Work(6 * start.numel(), 4 * 4 * start.numel(), exps=heads[0] * items if heads else start.numel())
+    return Problem("ssm", "selective_state_update", f"{shape} float32", ours, peers, truth, 2e-6, {"torch": 1.5}, 1e-5, work)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import ssm
-from ...bench._problem import Problem, Work, installed
+from ...bench._problem import Problem, Work, autograd, double, installed, torch_peers
 
 SHAPE = (1, 2048, 24, 64, 128)  # B, L, H, P, N: the layer of a small Mamba-2
 CHUNK = 64
-STEPS = 32  # of a chunk that the kernels take going forward
+STEPS = 32  # of a chunk in our forward kernels
 
 
 def problems() -> Iterator[Problem]:
     if not installed("torch"):
         return
     yield _scan(SHAPE)
-    yield _scan(SHAPE, gradient=True)
+    yield _gradient(SHAPE)
     yield _scan((2, 1000, 8, 64, 64))
 
 
 def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The inputs of a new block: A in [-16, -1], step sizes around .02."""
+    """As a block passes them: A in [-16, -1], step sizes around 0.02."""
     B, L, H, P, N = shape
     rng = np.random.default_rng(0)
     x, dt, b, c = (rng.standard_normal(s) for s in ((B, L, H, P), (B, L, H), (B, L, 1, N), (B, L, 1, N)))
@@ -37,7 +38,7 @@ def _ours(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
 
 
 def _in_chunks(x: Any, dt: Any, B: Any, C: Any, size: int) -> tuple[Any, ...]:
-    """(B, K, size, ...) of each, padded with zeros."""
+    """(B, K, size, ...) of each, with zeros after the last step."""
     import torch
 
     short = -x.shape[1] % size
@@ -45,7 +46,7 @@ def _in_chunks(x: Any, dt: Any, B: Any, C: Any, size: int) -> tuple[Any, ...]:
 
 
 def _batched(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
-    """Chunks by batched matrix products; those of B and C are shared by all heads, with one state per chunk."""
+    """Chunks by batched matrix products; all heads share the products of B and C; one state per chunk."""
     import torch
 
     L = x.shape[1]
@@ -66,7 +67,7 @@ def _batched(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
 
 
 def _segment_sum(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
-    """The minimal form in the Mamba-2 paper: decays between steps and between chunks by segment sums, everything by einsum."""
+    """The minimal form that the Mamba-2 paper lists: decays between steps and between chunks by segment sums, everything by einsum."""
     import torch
 
     def between(a: Any) -> Any:
@@ -89,34 +90,39 @@ def _segment_sum(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> 
     return y.flatten(1, 2)[:, :L] + D[:, None] * x
 
 
-def _scan(shape: tuple[int, ...], gradient: bool = False) -> Problem:
-    import torch
+def _truth(*arrays: np.ndarray) -> Any:
+    x, dt, A, B, C, D, bias = double(*arrays)
+    dt = np.logaddexp(dt + bias, 0)
+    h, y = np.zeros((x.shape[0], *x.shape[2:], B.shape[3])), np.empty_like(x)
+    for t in range(x.shape[1]):
+        h = np.exp(dt[:, t] * A)[..., None, None] * h + (dt[:, t, :, None] * x[:, t])[..., None] * B[:, t, :, None]
+        y[:, t] = (h @ C[:, t, :, :, None])[..., 0]
+    return y + D[:, None] * x
 
+
+PEERS = {"torch, batched products": _batched, "torch, segment sums": _segment_sum}
+GOALS = {"torch, batched products": 4.0, "torch, segment sums": 10.0}
+
+
+def _scan(shape: tuple[int, ...]) -> Problem:
     arrays = _inputs(shape)
-    tensors = list(map(torch.from_numpy, arrays))
-    size = f"{shape} float32"
-    ways: dict[str, Callable[..., Any]] = {"torch, batched products": _batched, "torch, segment sums": _segment_sum}
-    goals = dict(zip(ways, (4.0, 10.0)))
-    if not gradient:
-        peers = {name: lambda f=f: f(*tensors) for name, f in ways.items()}
-        return Problem(
-            "ssm", "mamba_chunk_scan_combined", size, lambda: _ours(*arrays), peers, lambda: _batched(*[t.double() for t in tensors]), 2e-6,
-            goals, 1e-5, _work(shape),
-        )  # fmt: skip
+    ours = partial(_ours, *arrays)
+    peers = torch_peers(PEERS, *arrays)
+    truth = partial(_truth, *arrays)
+    return Problem("ssm", "mamba_chunk_scan_combined", f"{shape} float32", ours, peers, truth, 2e-6, GOALS, 1e-5, _work(shape))
 
-    def both_ways(f: Callable[..., Any], kind: Any = torch.float32) -> Any:
-        leaves = [t.to(kind).requires_grad_() for t in tensors]
-        return torch.autograd.grad(f(*leaves), leaves, tensors[0].to(kind))[1]  # of dt, which sums the most
 
-    peers = {name: lambda f=f: both_ways(f) for name, f in ways.items()}
-    return Problem(
-        "ssm", "mamba_chunk_scan_combined fwd+bwd", size, lambda: both_ways(_ours), peers, lambda: both_ways(_batched, torch.float64), 5e-6,
-        goals, 1e-4,
-    )  # fmt: skip
+def _gradient(shape: tuple[int, ...]) -> Problem:
+    """Forward and backward through autograd; the gradient of dt is compared, which sums the most."""
+    arrays = _inputs(shape)
+    wide, run = double(*arrays), autograd(arrays, grad=arrays[0], of=1)
+    peers = {name: run(f) for name, f in PEERS.items()}
+    truth = autograd(wide, grad=wide[0], of=1)(_batched)
+    return Problem("ssm", "mamba_chunk_scan_combined fwd+bwd", f"{shape} float32", run(_ours), peers, truth, 5e-6, GOALS, 1e-4)
 
 
 def _work(shape: tuple[int, ...]) -> Work:
-    """Per step: a state read and added to, the step's part of half a triangle with its exponentials, and of the products of B and C."""
+    """A state read and added to at every step, half a triangle per chunk with its exponentials, and the products of B and C."""
     B, L, H, P, N = shape
     flops = 2 * B * L * (H * P * (2 * N + STEPS / 2) + N * STEPS / 2)
     return Work(flops, 4 * B * L * (2 * H * P + H + 2 * N), exps=B * L * H * STEPS / 2)

@@ -1,8 +1,7 @@
-"""Sources of every class of data compared with the same function compiled by the user, on the same walks."""
+"""Sources of every class of data against the same source as a user's compiled function, on the same walks."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,55 +10,44 @@ import numpy as np
 from ... import wos
 from ...bench._problem import Problem
 from ..walk.bench import EPSILON, SEGMENTS, star, star_points
+from ..walk.bench_loops import compiled
 
 POINTS, WALKS = 1024, 64
+LOW, HIGH = (-1.2, -1.3), (1.3, 1.2)  # of the box of GridField
 
 
 def problems() -> Iterator[Problem]:
     rng = np.random.default_rng(3)
 
-    def draw(*shape: int) -> np.ndarray:
-        x: np.ndarray = rng.standard_normal(shape).astype(np.float32)
-        return x
+    def draw(*shape: int) -> Any:
+        return rng.standard_normal(shape).astype(np.float32)
 
-    lo, hi = (-1.2, -1.3), (1.3, 1.2)
     series, powers, nodes = draw(9), draw(6, 6), draw(128, 128)
-    yield _source("Fourier", "9 modes", wos.Fourier(series), lambda jit: _fourier(jit, series.astype(float)))
+    yield _source("Fourier", "9 modes", wos.Fourier(series), _fourier(series.astype(float)))
     for J in (2, 40):
         a, c = draw(J), draw(J, 2)
         bells = np.concatenate([a[:, None], c], axis=1).astype(float)
-        yield _source("Gaussians", f"{J} bells", wos.Gaussians(a, c, 1.0), functools.partial(_gaussians, bells=bells))
-    yield _source("Polynomial", "6 x 6", wos.Polynomial(powers), lambda jit: _polynomial(jit, powers.astype(float)))
-    yield _source("GridField", "128 x 128", wos.GridField(nodes, (lo, hi)), lambda jit: _grid(jit, nodes.astype(float), lo, hi))
+        yield _source("Gaussians", f"{J} bells", wos.Gaussians(a, c, 1.0), _gaussians(bells))
+    yield _source("Polynomial", "6 x 6", wos.Polynomial(powers), _polynomial(powers.astype(float)))
+    yield _source("GridField", "128 x 128", wos.GridField(nodes, (LOW, HIGH)), _grid(nodes.astype(float)))
 
 
-def _source(name: str, size: str, data: Any, by_hand: Callable[[Any], Any]) -> Problem:
+def _source(name: str, size: str, data: Any, function: Callable[[Any], Any]) -> Problem:
     polygon, X = wos.Polygon(star(SEGMENTS)), star_points(POINTS)
 
-    def run(source: Any, **options: Any) -> Any:
-        options = {"walks": WALKS, "epsilon": EPSILON, "rng": 1, **options}
-        return wos.solve(polygon, X, dirichlet=0.0, source=source, **options).value
+    def run(source: Any) -> Any:
+        return wos.solve(polygon, X, dirichlet=0.0, source=source, walks=WALKS, epsilon=EPSILON, rng=1).value
 
-    peers: dict[str, Callable[[], Any]] = {}
-    try:
-        import numba
-    except ImportError:
-        pass
-    else:
-        function = by_hand(numba.njit(fastmath=True))
-        peers["njit function"] = lambda: run(function)
-    return Problem(
-        "wos",
-        f"source {name}",
-        f"{size}, {POINTS} x {WALKS} walks",
-        lambda: run(data),
-        peers,
-        lambda: np.asarray(run(lambda Y: data(Y.astype(np.float64))), np.float64),
-        1e-5,  # sums of float32, and coordinates rounded to it for the truth
-    )
+    def truth() -> np.ndarray:
+        return np.asarray(run(lambda Y: data(Y.astype(np.float64))), np.float64)
+
+    # the tolerance is for sums of float32, and for coordinates that the truth rounds to it
+    size, peers = f"{size}, {POINTS} x {WALKS} walks", {"njit function": lambda: run(function)}
+    return Problem("wos", f"source {name}", size, lambda: run(data), peers, truth, 1e-5)
 
 
-def _fourier(jit: Any, c: np.ndarray) -> Any:
+def _fourier(c: np.ndarray) -> Any:
+    @compiled
     def f(Y: Any) -> Any:
         out = np.empty(len(Y))
         for i in range(len(Y)):
@@ -72,23 +60,25 @@ def _fourier(jit: Any, c: np.ndarray) -> Any:
             out[i] = total
         return out
 
-    return jit(f)
+    return f
 
 
-def _gaussians(jit: Any, bells: np.ndarray) -> Any:
+def _gaussians(bells: np.ndarray) -> Any:
+    @compiled
     def f(Y: Any) -> Any:
         out = np.zeros(len(Y))
         for j in range(len(bells)):
-            for i in range(len(Y)):  # the inner loop, so that LLVM may vectorise it
+            for i in range(len(Y)):  # the inner loop, so that LLVM can vectorise it
                 out[i] += bells[j, 0] * np.exp(-((Y[i, 0] - bells[j, 1]) ** 2) - (Y[i, 1] - bells[j, 2]) ** 2)
         return out
 
-    return jit(f)
+    return f
 
 
-def _polynomial(jit: Any, c: np.ndarray) -> Any:
+def _polynomial(c: np.ndarray) -> Any:
     rows, columns = c.shape
 
+    @compiled
     def f(Y: Any) -> Any:
         out = np.empty(len(Y))
         for p in range(len(Y)):
@@ -101,13 +91,14 @@ def _polynomial(jit: Any, c: np.ndarray) -> Any:
             out[p] = total
         return out
 
-    return jit(f)
+    return f
 
 
-def _grid(jit: Any, v: np.ndarray, lo: tuple[float, float], hi: tuple[float, float]) -> Any:
+def _grid(v: np.ndarray) -> Any:
     n, m = v.shape
-    x0, y0, sx, sy = lo[0], lo[1], (n - 1) / (hi[0] - lo[0]), (m - 1) / (hi[1] - lo[1])
+    x0, y0, sx, sy = *LOW, (n - 1) / (HIGH[0] - LOW[0]), (m - 1) / (HIGH[1] - LOW[1])
 
+    @compiled
     def f(Y: Any) -> Any:
         out = np.empty(len(Y))
         for p in range(len(Y)):
@@ -118,4 +109,4 @@ def _grid(jit: Any, v: np.ndarray, lo: tuple[float, float], hi: tuple[float, flo
             out[p] = a + (s - i) * (b - a)
         return out
 
-    return jit(f)
+    return f

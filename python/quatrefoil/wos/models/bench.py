@@ -1,6 +1,6 @@
-"""Labels of neural operators against a loop that a user writes in Numba, and against finite elements if scikit-fem is installed.
+"""Labels of neural operators against the loop that a user writes in Numba, and against finite elements if scikit-fem is installed.
 
-``python -m quatrefoil.wos.models.bench`` prints times and RMS errors of walks and finite elements.
+``python -m quatrefoil.wos.models.bench`` prints the seconds per instance and the RMS errors over the points of both.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ... import wos
-from ...bench._problem import Problem
+from ...bench._problem import Problem, Run, installed
 from ..walk.bench import EPSILON, POINTS, SEGMENTS, brute_force
 
-WALKS, INSTANCES, SIDES = 10, 4, 64  # of an epoch; of geometries, each once; of right-hand sides for one geometry
+WALKS, INSTANCES, SIDES = 10, 4, 64  # per epoch; geometries, each once; right-hand sides for one geometry
 COARSE, FINE = 1, 6  # refinements of the disc: the cheapest with an error below that of ten walks, and one with a negligible error
 
 
@@ -47,7 +47,9 @@ class FiniteElements:
         corners, turn = corners[order := np.argsort(turn)], turn[order]
         k = np.searchsorted(turn, np.arctan2(x[:, 1], x[:, 0])) % len(turn)
         a, e = corners[k - 1], corners[k] - corners[k - 1]
-        beyond = (x[:, 0] * e[:, 1] - x[:, 1] * e[:, 0]) / (a[:, 0] * e[:, 1] - a[:, 1] * e[:, 0])  # of the way from 0 to the edge
+        beyond = (x[:, 0] * e[:, 1] - x[:, 1] * e[:, 0]) / (
+            a[:, 0] * e[:, 1] - a[:, 1] * e[:, 0]
+        )  # in units of the distance from 0 to the edge
         return self.basis.probes((x / np.maximum(beyond / 0.9999, 1)[:, None]).T).tocsr()
 
     def solve(self, g: Callable[[np.ndarray], np.ndarray], f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -60,7 +62,7 @@ class FiniteElements:
 
 
 class Instances:
-    """Stars with Fourier boundary values and two Gaussians as a source, drawn as in the published work, and points in them."""
+    """Stars with Fourier boundary values and two Gaussians as a source, as the published work draws them, and points in them."""
 
     def __init__(self, count: int, points: int = POINTS, *, seed: int = 0, geometries: int | None = None) -> None:
         rng = np.random.default_rng(seed)
@@ -71,29 +73,26 @@ class Instances:
         normal = rng.standard_normal((count, 2, 3)).astype(np.float32)
         self.f = wos.Gaussians(normal[..., 0].copy(), normal[..., 1:].copy(), 1.0)
         theta = rng.uniform(0, 2 * np.pi, (self.c.shape[1], points))
-        r = (
-            0.98
-            * np.sqrt(rng.uniform(0, 1, theta.shape))
-            * (1 + self.c[0, :, None] * np.cos(4 * theta) + self.c[1, :, None] * np.cos(8 * theta))
-        )
+        r = 0.98 * np.sqrt(rng.uniform(0, 1, theta.shape))
+        r *= 1 + self.c[0, :, None] * np.cos(4 * theta) + self.c[1, :, None] * np.cos(8 * theta)
         self.points = np.stack([r * np.cos(theta), r * np.sin(theta)], axis=-1).astype(np.float32)
         self.count = count
 
     def star(self) -> Any:
         return wos.Star(*(self.c if self.c.shape[1] == self.count else self.c[:, 0].tolist()), segments=SEGMENTS)
 
-    def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, shared_walks: bool = False) -> Any:
-        """One epoch, including the boundary's construction; all points are inside."""
+    def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, **options: Any) -> Any:
+        """One epoch, including the construction of the boundary."""
+        options |= {"walks": walks, "gradient": gradient, "rng": rng, "epsilon": EPSILON}
         X = self.points if len(self.points) == self.count else self.points[0]
-        how = wos.Walks(walks, epsilon=EPSILON, gradient=gradient, shared_walks=shared_walks)
-        return wos.NeuralOperatorLabels(self.star(), self.g, self.f, points=X, walks=how, rng=rng).epoch()
+        return wos.NeuralOperatorLabels(self.star(), self.g, self.f, points=X, **options).epoch()
 
     def data(self, i: int) -> tuple[Any, Any]:
         f = self.f
         return wos.Fourier(self.g.coefficients[i]), wos.Gaussians(f.amplitude[i], f.center[i], f.width)
 
     def elements(self, refine: int) -> np.ndarray:
-        """Values by finite elements; mesh, factors and point locations once per geometry."""
+        """By finite elements: the mesh, its factorisation and the location of the points once per geometry."""
         values = []
         for k in range(len(self.points)):
             fem = FiniteElements(self.c[0, k], self.c[1, k], refine)
@@ -103,61 +102,42 @@ class Instances:
         return np.stack(values)
 
 
-def _brute(instances: Instances) -> Callable[[], np.ndarray]:
+def _brute(instances: Instances) -> Run:
     """The same values, without gradient, by a compiled loop over all segments."""
-    walk = brute_force()
     star = instances.star()
     rings = star.vertices.reshape(-1, SEGMENTS, 2)
     values = np.stack([instances.data(i)[0](rings[i % len(rings)]) for i in range(instances.count)])
     bells = np.concatenate([instances.f.amplitude[..., None], instances.f.center], axis=-1)
 
-    def run() -> np.ndarray:
-        sides = [
-            walk(
-                rings[i % len(rings)],
-                instances.points[i % len(rings)],
-                values[i],
-                bells[i],
-                WALKS,
-                EPSILON * star._diagonal[i % len(rings)],
-            )[0]
-            for i in range(instances.count)
-        ]
-        return np.stack(sides)
+    def instance(i: int) -> Any:
+        k = i % len(rings)
+        return brute_force(rings[k], instances.points[k], values[i], bells[i], WALKS, EPSILON * star._diagonal[k])[0]
 
-    return run
+    return lambda: np.stack([instance(i) for i in range(instances.count)])
 
 
 def problems() -> Iterator[Problem]:
     stars, sides = Instances(INSTANCES), Instances(SIDES, geometries=1)
     yield _problem("labels", stars, {"numba brute force": _brute(stars)}, {"numba brute force": 36})
-    own = {"walks of their own": lambda: sides.labels(gradient=False).value}
+    own: dict[str, Run] = {"walks of their own": lambda: sides.labels(gradient=False).value}
     yield _problem("right-hand sides", sides, own, {"walks of their own": 10}, gradient=False, shared_walks=True)
 
 
-def _problem(name: str, given: Instances, peers: dict[str, Callable[[], Any]], goals: dict[str, float], **options: Any) -> Problem:
-    """Finite elements have no gradient, so walks may leave it out too."""
-    try:
-        truth = given.elements(FINE)
-        peers["finite elements"] = lambda: given.elements(COARSE)
-    except ImportError:
-        print(f"wos {name}: scikit-fem is not installed: no row for finite elements")
-        truth = given.labels(4096, rng=3, gradient=False).value.astype(float)
-    pilot = given.labels(**options)
-    errors = [f"RMS error {_rms(pilot.value - truth):.2g}"]
-    if "finite elements" in peers:
-        errors.append(f"finite elements {_rms(given.elements(COARSE) - truth):.2g}")
-    geometry = f"{given.count} stars" if given.c.shape[1] == given.count else f"{given.count} right-hand sides on one star"
-    return Problem(
-        "wos",
-        name,
-        f"{geometry}, {SEGMENTS} segments, {POINTS} x {WALKS} walks; {', '.join(errors)}",
-        lambda: given.labels(**options).value,
-        peers,
-        lambda: truth,
-        10 * _rms(pilot.stderr) / float(np.abs(truth).max()),
-        goals=goals,
-    )
+def _problem(name: str, instances: Instances, peers: dict[str, Run], goals: dict[str, float], **options: Any) -> Problem:
+    """Finite elements have no gradient: a row about them can leave it out."""
+    pilot, errors = instances.labels(**options), ""
+    if installed("skfem"):
+        truth = instances.elements(FINE)
+        peers["finite elements"] = partial(instances.elements, COARSE)
+        errors = f", finite elements {_rms(instances.elements(COARSE) - truth):.2g}"
+    else:
+        truth = instances.labels(4096, rng=3, gradient=False).value.astype(float)
+    errors = f"RMS error {_rms(pilot.value - truth):.2g}{errors}"
+    count = instances.count
+    geometry = f"{count} stars" if instances.c.shape[1] == count else f"{count} right-hand sides on one star"
+    size = f"{geometry}, {SEGMENTS} segments, {POINTS} x {WALKS} walks; {errors}"
+    tolerance = 10 * _rms(pilot.stderr) / float(np.abs(truth).max())
+    return Problem("wos", name, size, lambda: instances.labels(**options).value, peers, lambda: truth, tolerance, goals)
 
 
 def _rms(x: np.ndarray) -> float:
@@ -173,23 +153,23 @@ def _seconds(call: Callable[[], Any], repeat: int = 5) -> float:
     return statistics.median(times)
 
 
-def _table(title: str, given: Instances, **options: Any) -> None:
-    truth = given.elements(FINE)
-    print(f"{given.count} {title}: {POINTS} points each, one thread, CPU time an instance, RMS error")
+def _table(title: str, instances: Instances, **options: Any) -> None:
+    truth = instances.elements(FINE)
+    print(f"{instances.count} {title}: {POINTS} points each, one thread, CPU time per instance, RMS error")
     for walks in (10, 100, 1000):
         for gradient in (False, True):
-            make = partial(given.labels, walks, gradient=gradient, **options)
-            ms = 1e3 * _seconds(make, 5 if walks == 10 else 1) / given.count
+            make = partial(instances.labels, walks, gradient=gradient, **options)
+            ms = 1e3 * _seconds(make, 5 if walks == 10 else 1) / instances.count
             what = "value and gradient" if gradient else "value only"
             print(f"  {walks:5} walks, {what:18} {ms:9.2f} ms  {_rms(make(rng=2).value - truth):.1e}")
     for refine in (1, 2, 3, 4):
         unknowns = len(FiniteElements(0.0, 0.0, refine).free)
-        ms = 1e3 * _seconds(partial(given.elements, refine), 3) / given.count
-        print(f"  {unknowns:5} unknowns, value only     {ms:9.2f} ms  {_rms(given.elements(refine) - truth):.1e}")
+        ms = 1e3 * _seconds(partial(instances.elements, refine), 3) / instances.count
+        print(f"  {unknowns:5} unknowns, value only     {ms:9.2f} ms  {_rms(instances.elements(refine) - truth):.1e}")
 
 
 def main() -> None:
-    """A table of times and errors of walks and meshes: many geometries, and many right-hand sides on one geometry."""
+    """Print seconds and errors of walks and meshes: geometries that occur once each, and one geometry for all."""
     from ..._config import set_num_threads
 
     set_num_threads(1)

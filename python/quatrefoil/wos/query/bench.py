@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import wos
-from ...bench._problem import Problem
+from ...bench._problem import Problem, installed
 
 POINTS = 20_000
 
@@ -36,15 +36,14 @@ def bumpy(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     return V * (1 + 0.1 * np.sin(4 * x) * np.cos(3 * y) + 0.06 * np.sin(7 * z))[:, None], F
 
 
-def ball_points(n: int, radius: float = 1.0) -> np.ndarray:
+def ball_points(n: int, radius: float = 1.0) -> Any:
     rng = np.random.default_rng(7)
     v = rng.standard_normal((n, 3))
-    points: np.ndarray = (v / np.linalg.norm(v, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / 3)).astype(np.float32)
-    return points
+    return (v / np.linalg.norm(v, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / 3)).astype(np.float32)
 
 
 def fcpw_scene(V: np.ndarray, F: np.ndarray) -> Any:
-    """fcpw's tree of a mesh, vectorised, as its own README builds it."""
+    """fcpw's vectorised tree of a mesh, built as in its README."""
     import fcpw
 
     scene = fcpw.scene_3D()
@@ -71,19 +70,11 @@ def problems() -> Iterator[Problem]:
 
 def _closest(subdivisions: int) -> Problem:
     V, F = bumpy(subdivisions)
-    q = ball_points(POINTS)
-    mesh = wos.TriangleMesh(V, F)
-    peers: dict[str, Callable[[], Any]] = {}
-    if importlib.util.find_spec("fcpw"):
-        scene = fcpw_scene(V, F)
-        peers["fcpw"] = lambda: fcpw_distances(scene, q)
-    return Problem(
-        "wos",
-        "closest point",
-        f"{len(F)} triangles, {POINTS} points",
-        lambda: wos.closest_point(mesh, q)[0],
-        peers,
-        lambda: wos.closest_point(mesh, q.astype(float))[0],
-        1e-6,
-        goals={"fcpw": 3},
-    )
+    q, mesh = ball_points(POINTS), wos.TriangleMesh(V, F)
+    peers = {"fcpw": partial(fcpw_distances, fcpw_scene(V, F), q)} if installed("fcpw") else {}
+
+    def ours(points: np.ndarray = q) -> Any:
+        return wos.closest_point(mesh, points)[0]
+
+    truth = partial(ours, q.astype(float))
+    return Problem("wos", "closest point", f"{len(F)} triangles, {POINTS} points", ours, peers, truth, 1e-6, {"fcpw": 3})
