@@ -13,8 +13,7 @@ from ... import wos
 from ...bench._problem import Problem
 from ..walk.bench import EPSILON, SEGMENTS, monte_carlo, star, star_points
 from ..walk.bench_loops import compiled, nearest, segments, series
-from ..walk.loops_paths import harmonic_series
-from ..walk.loops_words import bessel_series
+from ..walk.loops_philox import bessel_series, harmonic_series
 
 POINTS, WALKS = 512, 64
 HEIGHT, WIDTH = 1.5, 0.8  # alpha = 1 + a bell at 0
