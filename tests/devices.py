@@ -68,7 +68,7 @@ def device_tensors(monkeypatch):
 
 def near(got, expected, tolerance=1e-9):
     """Check a result of the fixture cupy against the host's: device, shape, dtype, and numbers relative to the largest."""
-    assert _arrays.place(got) == "cupy@cuda:1"
+    assert _arrays.location(got) == "cupy@cuda:1"
     got, expected = got.get(), np.asarray(expected)
     assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1e-300))

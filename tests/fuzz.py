@@ -47,7 +47,7 @@ SMALL, SOME, LONG = (
     [11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 64, 65, 67],
     [101, 127, 256, 257, 1000, 1024, 1031],
 )
-MOST = 1e4  # numbers that the letters of a case span: oracles are slow
+MAX = 1e4  # numbers that the letters of a case span: oracles are slow
 FEW = 2e3  # for gradients, which ask the oracle five times
 
 
@@ -80,7 +80,7 @@ def draw(rng, cases):
             sizes = dict(letters.sizes)
             for letter in rng.permutation(list(sizes))[: rng.integers(1, 4)]:
                 sizes[str(letter)] = min(drawn_size(rng), case.longest or LONG[-1])
-            if np.prod([max(n, 1) for n in sizes.values()], dtype=float) <= MOST:
+            if np.prod([max(n, 1) for n in sizes.values()], dtype=float) <= MAX:
                 changed = letters.resized(sizes, rng)
                 letters.sizes, (arguments, keywords) = sizes, (changed[0], keywords | changed[1])
                 arguments = case.fitted(arguments) if case.fitted else arguments

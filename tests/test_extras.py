@@ -90,7 +90,7 @@ def test_they_come_after_the_options_and_are_no_part_of_the_plan(door, seen, rng
     np.testing.assert_array_equal(y, -x * w**2)
     _call.call(OP, (w, x), (2,), (memo(w), None))
     _call.call(OP, (w, x), (2,))
-    assert seen[0] == ("gain", held.made, np.negative, 0)
+    assert seen[0] == ("gain", held.value, np.negative, 0)
     assert len(OP.plans) == 1
 
 
@@ -110,7 +110,7 @@ def test_a_memo_is_for_its_own_arrays(door, seen, rng):
     ):
         y = _call.call(OP, (given, x), (2,), (held, None))
         np.testing.assert_array_equal(y, x * w**2)
-        assert (seen[-1][1] is held.made) == fits
+        assert (seen[-1][1] is held.value) == fits
 
 
 def test_the_adjoint_has_the_same_extras(door, seen, rng):
@@ -119,7 +119,7 @@ def test_the_adjoint_has_the_same_extras(door, seen, rng):
     dw, dx = _call.call_vjp(OP, (w, x, x), (2,), (held, np.negative))
     np.testing.assert_array_equal(dx, x * w**2)
     np.testing.assert_allclose(dw, (x * x * 2 * w).sum(0))
-    assert seen == [("gain_vjp", held.made, np.negative, 0)]
+    assert seen == [("gain_vjp", held.value, np.negative, 0)]
 
 
 def test_several_results(door, seen, rng):
@@ -184,10 +184,10 @@ class TestTorch:
         held = memo(w)
         y = _call.call(OP, (w, x), (2,), (held, np.negative))
         assert (-x * w**2 == y).all()
-        assert seen == [("gain", held.made, np.negative, 0)]
+        assert seen == [("gain", held.value, np.negative, 0)]
         if wants:
             y.sum().backward()
-            assert seen[1:] == [("gain_vjp", held.made, np.negative, 0)]
+            assert seen[1:] == [("gain_vjp", held.value, np.negative, 0)]
         with pytest.raises(TypeError, match=r"packed is int"):
             _call.call(OP, (w, x), (2,), (3, None))
 
@@ -198,7 +198,7 @@ class TestTorch:
         held, out = memo(w), torch.empty_like(x)
         assert _call.call(OP, (w, x), (2,), (held, None), out) is out
         assert (out == x * w**2).all()
-        assert seen[-1][1] is held.made
+        assert seen[-1][1] is held.value
 
     def test_traced_calls_drop_memos(self, seen, tensors):
         import torch

@@ -7,7 +7,7 @@ from case import build, call_with_adjoint, flat, in_precision, op_of, parametriz
 from quatrefoil._backends import native
 from resize import Letters
 
-MOST = 1e5  # numbers in the arrays of a long call, and ten times as many in its result: enough for every kernel to share its work
+MAX = 1e5  # numbers in the arrays of a long call, and ten times as many in its result: enough for every kernel to share its work
 LONGEST = {"gsmp_kernel": 300, "gka": 300, "spectral_mixture": 1000}  # whose cost grows faster than their results
 COMPILED = [
     (family, case) for family, case in structures() if native.reason() is None and op_of(family, case.op).policy.python_kernel is None
@@ -15,7 +15,7 @@ COMPILED = [
 
 
 def lengthened(family, case, rng):
-    """(letter, arguments, keywords): a call of the case with each letter of its op's dims in turn as long as ``MOST`` allows."""
+    """(letter, arguments, keywords): a call of the case with each letter of its op's dims in turn as long as ``MAX`` allows."""
     arguments, keywords = build(family, case, rng, "float32")
     try:
         letters = Letters(family, case, arguments, keywords)
@@ -30,8 +30,8 @@ def lengthened(family, case, rng):
             given, more = letters.resized(before | {letter: size * factor + 1}, rng)
             given, more = in_precision(family, case, case.fitted(given) if case.fitted else given, keywords | more, "float32")
             numbers = sum(a.size for a in flat([*given, *more.values()]))
-            longest = min(case.longest or MOST, LONGEST.get(case.op, MOST))
-            if numbers > MOST or size * factor > longest or letters.numbers_made(given, more) > 10 * MOST:
+            longest = min(case.longest or MAX, LONGEST.get(case.op, MAX))
+            if numbers > MAX or size * factor > longest or letters.numbers_made(given, more) > 10 * MAX:
                 break
             fits = given, more
         if fits:

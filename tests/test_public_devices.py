@@ -67,7 +67,7 @@ def test_the_list_is_whole():
 @pytest.mark.parametrize("name", ON_DEVICES)
 def test_like_the_host(name, cupy):
     for g, e in zip(arrays(CALLS[name](cupy)), arrays(CALLS[name](lambda x: x)), strict=True):
-        assert isinstance(g, float) or _arrays.place(g) == "cupy@cuda:1"
+        assert isinstance(g, float) or _arrays.location(g) == "cupy@cuda:1"
         g = g if isinstance(g, float) else g.get()
         assert np.shape(g) == np.shape(e)
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-9 * np.abs(e).max(initial=1e-300))

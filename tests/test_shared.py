@@ -166,7 +166,7 @@ def test_the_grids_of_a_polygon_are_those_of_its_segments(monkeypatch):
     monkeypatch.setattr(qf.wos.Polygon, "_scaled_ends", slowly)
     polygon = qf.wos.Polygon(STAR)
     in_threads(3, lambda i: (polygon._arrays_of("numpy"), polygon._memo_of("numpy")))
-    assert polygon._memo_of("numpy").made_for("native", (None, None, *polygon._arrays_of("numpy"))) is not None
+    assert polygon._memo_of("numpy").value_for("native", (None, None, *polygon._arrays_of("numpy"))) is not None
 
 
 @pytest.mark.torch

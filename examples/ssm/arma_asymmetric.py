@@ -27,7 +27,7 @@ import numpy as np
 from quatrefoil.ssm import arma_filter
 
 PHI, THETA, SHAPE, LENGTH, BURN_IN = 0.7, 0.4, 1.0, 500, 200  # y_t = PHI y_{t-1} + e_t + THETA e_{t-1}; gamma of that shape
-MOST = 0.98  # of a coefficient, so that no step leaves what is stationary and invertible
+MAX = 0.98  # of a coefficient, so that no step leaves what is stationary and invertible
 LONG = 12  # the autoregression that gives the first residuals
 
 
@@ -70,7 +70,7 @@ def css(y: np.ndarray, steps: int = 30) -> np.ndarray:
     e, J = residuals(y, guess)
     for _ in range(steps):
         step = regress(J, e) * length[:, None]
-        tried = np.clip(guess + step, -MOST, MOST)
+        tried = np.clip(guess + step, -MAX, MAX)
         e_tried, J_tried = residuals(y, tried)
         better = (e_tried**2).sum(axis=1) <= (e**2).sum(axis=1)
         guess, e = np.where(better[:, None], tried, guess), np.where(better[:, None], e_tried, e)
@@ -84,7 +84,7 @@ def pmm2(y: np.ndarray, guess: np.ndarray, steps: int = 12) -> np.ndarray:
     m2, m3, m4 = (((e - e.mean(axis=1, keepdims=True)) ** k).mean(axis=1, keepdims=True) for k in (2, 3, 4))
     for _ in range(steps):
         e, J = residuals(y, guess)
-        guess = np.clip(guess + regress(J, e - m3 / (m4 - m2**2) * (e**2 - m2)), -MOST, MOST)
+        guess = np.clip(guess + regress(J, e - m3 / (m4 - m2**2) * (e**2 - m2)), -MAX, MAX)
     return guess
 
 

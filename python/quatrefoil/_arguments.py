@@ -18,12 +18,12 @@ from . import _arrays
 P = ParamSpec("P")
 R = TypeVar("R")
 _NUMBERS = ("float", "int", "bfloat")  # prefixes of their dtypes
-LARGEST = 2**63 - 1  # of an int64, the type in which kernels count
-MOST_NUMBERS = LARGEST // 16  # in an array: numbers of 16 bytes can all be addressed
-MOST_THREADS = 2**31 - 1
+MAX_INT64 = 2**63 - 1  # of an int64, the type in which kernels count
+MAX_NUMBERS = MAX_INT64 // 16  # in an array: numbers of 16 bytes can all be addressed
+MAX_THREADS = 2**31 - 1
 
 
-def integer(value: Any, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> int:
+def integer(value: Any, label: str, name: str, minimum: int | None = None, maximum: int | None = MAX_INT64) -> int:
     """An integer from ``least`` to ``most``, no bool."""
     try:
         n = operator.index(value)
@@ -31,20 +31,22 @@ def integer(value: Any, label: str, name: str, least: int | None = None, most: i
         raise TypeError(f"{label}: {name} is {value!r}, expected an integer") from None
     if isinstance(value, bool):
         raise TypeError(f"{label}: {name} is {value!r}, expected an integer")
-    if least is not None and n < least:
-        raise ValueError(f"{label}: {name} is {n}, expected at least {least}")
-    if most is not None and n > most:
-        raise ValueError(f"{label}: {name} is {n}, expected at most {most}")
+    if minimum is not None and n < minimum:
+        raise ValueError(f"{label}: {name} is {n}, expected at least {minimum}")
+    if maximum is not None and n > maximum:
+        raise ValueError(f"{label}: {name} is {n}, expected at most {maximum}")
     return n
 
 
-def integers(value: Any, count: int | None, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> tuple[int, ...]:
+def integers(
+    value: Any, count: int | None, label: str, name: str, minimum: int | None = None, maximum: int | None = MAX_INT64
+) -> tuple[int, ...]:
     """``count`` integers: one for all, or a sequence of them; any number if ``count`` is None."""
     if is_sequence(value, label, name):
         if count is not None and len(value) != count:
             raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")
-        return tuple(integer(n, label, f"{name}[{i}]", least, most) for i, n in enumerate(value))
-    return (integer(value, label, name, least, most),) * (1 if count is None else count)
+        return tuple(integer(n, label, f"{name}[{i}]", minimum, maximum) for i, n in enumerate(value))
+    return (integer(value, label, name, minimum, maximum),) * (1 if count is None else count)
 
 
 def is_sequence(value: Any, label: str, name: str) -> bool:
@@ -55,7 +57,7 @@ def is_sequence(value: Any, label: str, name: str) -> bool:
 
 def threads(n: Any, label: str) -> int:
     """A number of threads."""
-    return integer(n, label, "num_threads", 1, MOST_THREADS)
+    return integer(n, label, "num_threads", 1, MAX_THREADS)
 
 
 def is_number(value: Any) -> bool:
@@ -231,7 +233,7 @@ def array_like(value: Any, label: str, name: str) -> Any:
     numbers = read.astype(np.float64)
     if read.dtype.kind in "iu" and np.abs(numbers).max(initial=0) > 2.0**53:
         raise ValueError(f"{label}: {name} has integers beyond 2**53, which float64 does not hold; scale them")
-    return numbers.view(_arrays.Plain)
+    return numbers.view(_arrays.Untyped)
 
 
 def _check_parts(value: Any, label: str, name: str) -> bool:
@@ -260,28 +262,28 @@ def axes(value: Any) -> int:
 def points_like(value: Any, label: str, name: str) -> Any:
     """``array_like`` for points: float64 if they had no dtype."""
     points = array_like(value, label, name)
-    return np.asarray(points) if isinstance(points, _arrays.Plain) else points
+    return np.asarray(points) if isinstance(points, _arrays.Untyped) else points
 
 
 def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
     """``array_like`` for several: values without a dtype get kind, dtype and device of the first array that has one."""
     arrays = [None if v is None else array_like(v, label, name) for v, name in zip(values, names)]
-    like = next((a for a in arrays if a is not None and not isinstance(a, _arrays.Plain)), np.empty(0))
+    like = next((a for a in arrays if a is not None and not isinstance(a, _arrays.Untyped)), np.empty(0))
     dtype = _arrays.dtype_name(like) if _arrays.dtype_name(like) in _arrays.REAL else "float64"
-    return [_arrays.beside(like, np.asarray(a, dtype)) if isinstance(a, _arrays.Plain) else a for a in arrays]
+    return [_arrays.to_device_of(np.asarray(a, dtype), like) if isinstance(a, _arrays.Untyped) else a for a in arrays]
 
 
 def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
     """The numbers of an ``array_like`` value, on the host."""
-    return numbers_from(points_like(value, label, name), label, name)
+    return numbers_on_host(points_like(value, label, name), label, name)
 
 
-def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:
+def numbers_of(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
     """The numbers of a real host array. An array that requires a gradient is an error, not silent zeros, unless ``graded``."""
     if array(value, label, name) == "numpy":
         return cast(np.ndarray, value)
     refuse_tracing(label)
-    plain = value.detach() if graded else value
+    plain = value.detach() if differentiable else value
     _plain(plain, label, name)
     plain = plain.resolve_neg() if plain.is_neg() else plain
     try:
@@ -317,36 +319,36 @@ def real_array(value: Any, label: str, name: str) -> None:
         raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it: {cure}")
 
 
-def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> Any:
+def host_or_device_numbers(value: Any, label: str, name: str, *, differentiable: bool = False) -> Any:
     """As ``numbers_of``, but a real array on a device is returned unchanged, because its numbers are not read."""
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
-        return numbers_of(value, label, name, graded=graded)
+        return numbers_of(value, label, name, differentiable=differentiable)
     real_array(value, label, name)
-    if getattr(value, "requires_grad", False) and not graded:
+    if getattr(value, "requires_grad", False) and not differentiable:
         _refuse_gradient(label, name)
     return value
 
 
-def numbers_from(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:
+def numbers_on_host(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
     """As ``numbers_of``, but an array on a device is copied to the host."""
-    return _arrays.to_host(numbers_here(value, label, name, graded=graded))
+    return _arrays.to_host(host_or_device_numbers(value, label, name, differentiable=differentiable))
 
 
 def array_anywhere(value: Any, label: str, name: str) -> str:
     """The kind of a real array, on the host or a device, that does not require a gradient."""
-    numbers_here(value, label, name)
+    host_or_device_numbers(value, label, name)
     return str(_arrays.kind(value))
 
 
-def finite(values: np.ndarray | None, label: str, name: str, *, positive: bool = False, least_0: bool = False) -> None:
+def finite(values: np.ndarray | None, label: str, name: str, *, positive: bool = False, nonnegative: bool = False) -> None:
     """ValueError with the index of the first NaN, infinity or number out of bounds; arrays on devices are not read."""
     if not isinstance(values, np.ndarray):
         return
-    bad = ~np.isfinite(values) | (values <= 0 if positive else values < 0 if least_0 else False)
+    bad = ~np.isfinite(values) | (values <= 0 if positive else values < 0 if nonnegative else False)
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), values.shape)
         index = f"[{', '.join(map(str, at))}]" if at else ""
-        expected = f"finite {'positive ' if positive else ''}numbers{', at least 0' if least_0 else ''}"
+        expected = f"finite {'positive ' if positive else ''}numbers{', at minimum 0' if nonnegative else ''}"
         raise ValueError(f"{label}: {name}{index} is {values[at]:g}, expected {expected}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 # Numbers in a temporary array of a piece, unless a single item has more: 64 to 256 MB keep a device busy; on the host 1 to 4 MB fit caches.
-PIECE, HOST_PIECE = 1 << 24, 1 << 18
+CHUNK, HOST_CHUNK = 1 << 24, 1 << 18
 
 
 def is_complex(xp: Any, x: Any) -> bool:
@@ -121,21 +121,21 @@ def resized(xp: Any, x: Any, n: int) -> Any:
     return x[..., :n] if have >= n else xp.concat([x, zeros(xp, (*x.shape[:-1], n - have), x)], axis=-1)
 
 
-def fitting(numbers: int, xp: Any = None) -> int:
+def items_per_chunk(numbers: int, xp: Any = None) -> int:
     """The number of items in a piece, each of ``numbers`` numbers."""
-    return max(1, min(PIECE, HOST_PIECE if xp is np else PIECE) // max(1, numbers))
+    return max(1, min(CHUNK, HOST_CHUNK if xp is np else CHUNK) // max(1, numbers))
 
 
-def pieces(count: int, numbers: int, xp: Any = None) -> list[slice]:
+def chunk_slices(count: int, numbers: int, xp: Any = None) -> list[slice]:
     """``count`` items of ``numbers`` numbers each, cut into slices of one piece each; an empty slice for no items."""
-    step = fitting(numbers, xp)
+    step = items_per_chunk(numbers, xp)
     return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
 
 
-def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
+def in_chunks(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
     """``compute`` of every piece, concatenated along ``axis``; a tuple of arrays if ``compute`` returns one. An item may have several
     entries on the axis, the same number for every item."""
-    first, *others = pieces(count, numbers, xp)
+    first, *others = chunk_slices(count, numbers, xp)
     result = compute(first)
     if not others:
         return result

@@ -42,7 +42,7 @@ def on_host(array: Any) -> bool:
     return array.__class__ is _ndarray or device(array) in ("cpu", "meta")
 
 
-def place(array: Any) -> str:
+def location(array: Any) -> str:
     """An array's kind and, if it is not on the host, its device after an @: "numpy", "torch", "torch@cuda:0", "cupy@cuda:1"."""
     if array.__class__ is _ndarray:
         return "numpy"
@@ -61,19 +61,19 @@ def of_kind(kind: str, array: np.ndarray) -> Any:
         return library.asarray(array)
 
 
-def beside(like: Any, array: np.ndarray) -> Any:
+def to_device_of(array: np.ndarray, like: Any) -> Any:
     """The numbers of a NumPy array as an array of the kind of ``like``, on its device; without a copy on the host."""
-    return of_kind(place(like), array).to(like.device) if is_meta(like) else of_kind(place(like), array)
+    return of_kind(location(like), array).to(like.device) if is_meta(like) else of_kind(location(like), array)
 
 
-def zeros_beside(like: Any, shape: Sequence[int]) -> Any:
+def zeros_on_device_of(like: Any, shape: Sequence[int]) -> Any:
     """Zeros of the kind and dtype of ``like``, on its device."""
     options = {"device": like.device} if kind(like) == "torch" else {}
     with like.device if kind(like) == "cupy" else contextlib.nullcontext():  # CuPy allocates on the current device
         return namespace(like).zeros(tuple(shape), dtype=like.dtype, **options)
 
 
-def arange_beside(like: Any, n: int) -> Any:
+def arange_on_device_of(like: Any, n: int) -> Any:
     """0, 1, ..., n - 1, an array of the kind of ``like`` on its device."""
     options = {"device": like.device} if kind(like) == "torch" else {}
     with like.device if kind(like) == "cupy" else contextlib.nullcontext():
@@ -108,7 +108,7 @@ def kind(array: Any) -> str | None:
     return "jax" if isinstance(array, getattr(sys.modules.get("jax"), "Array", ())) else None
 
 
-class Plain(np.ndarray):
+class Untyped(np.ndarray):
     """Numbers without a dtype of their own, from a list or from integers: float64 that adapts to any dtype and kind of array."""
 
 

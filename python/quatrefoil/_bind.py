@@ -45,9 +45,9 @@ def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> 
         raise TypeError(f"{label}: {name} is on {own} but {other} is on {others}; all {what} of a call must be on one device")
 
 
-def check_beside(label: str, name: str, array: Any, other: str, leader: Any) -> None:
+def check_location(label: str, name: str, array: Any, other: str, leader: Any) -> None:
     """TypeError if an array is on another device than the leader, or of another kind."""
-    if _arrays.place(array) != _arrays.place(leader):
+    if _arrays.location(array) != _arrays.location(leader):
         check_device(label, name, array, other, leader)
         raise TypeError(f"{label}: {name} is {_arrays.describe(array)} but {other} is {_arrays.describe(leader)}")
 
@@ -172,7 +172,7 @@ def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
 def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any]) -> list[Any]:
     """The extras for a kernel of that backend: functions unchanged, the values of memos that fit this call, None for other memos."""
     return [
-        None if value is None else value.made_for(backend, arrays) if isinstance(value, Memo) else _function(op, extra, value)
+        None if value is None else value.value_for(backend, arrays) if isinstance(value, Memo) else _function(op, extra, value)
         for extra, value in zip(op.extras, extras)
     ]
 

@@ -98,7 +98,7 @@ def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend:
         return partial(_run_half, op, options, backend)
     kind, results = _bind.layout(op, arrays, options)
     for r in results:
-        if r is not None and math.prod(r[0]) > _arguments.MOST_NUMBERS:
+        if r is not None and math.prod(r[0]) > _arguments.MAX_NUMBERS:
             raise ValueError(f"{op.label}: a result would have shape {r[0]}, more numbers than 64 bits can address; expected smaller sizes")
     return PLANNERS[kind].plan(op, arrays, options, backend, results)
 

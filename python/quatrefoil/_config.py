@@ -28,7 +28,7 @@ def default_threads() -> int:
     if own:
         threads = _threads_of(own)
         if threads is None:
-            raise ValueError(f"QUATREFOIL_NUM_THREADS={own} is not valid; expected a whole number from 1 to {_arguments.MOST_THREADS}")
+            raise ValueError(f"QUATREFOIL_NUM_THREADS={own} is not valid; expected a whole number from 1 to {_arguments.MAX_THREADS}")
         return threads
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(count, _quota() or count, _threads_of(os.environ.get("OMP_NUM_THREADS", "")) or count)
@@ -37,9 +37,9 @@ def default_threads() -> int:
 def _threads_of(text: str) -> int | None:
     """The number of threads in a variable: plain digits, at most as many as the maximum has."""
     digits = text.lstrip("0")
-    if not (text.isascii() and text.isdigit() and 1 <= len(digits) <= len(str(_arguments.MOST_THREADS))):
+    if not (text.isascii() and text.isdigit() and 1 <= len(digits) <= len(str(_arguments.MAX_THREADS))):
         return None
-    return int(digits) if int(digits) <= _arguments.MOST_THREADS else None
+    return int(digits) if int(digits) <= _arguments.MAX_THREADS else None
 
 
 def set_num_threads(n: int) -> None:

@@ -17,17 +17,17 @@ class Memo:
     guarantees that nobody writes to them.
     """
 
-    __slots__ = ("_at", "_held", "backend", "made")
+    __slots__ = ("_arrays", "_at", "backend", "value")
 
     def __init__(self, value: Any, backend: str, arrays: Sequence[Any], *, at: int = 0) -> None:
-        self.made, self.backend = value, backend
-        self._held, self._at = tuple(arrays), at
+        self.value, self.backend = value, backend
+        self._arrays, self._at = tuple(arrays), at
 
-    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+    def value_for(self, backend: str, arrays: Sequence[Any]) -> Any:
         """The value for a call with these flat arrays; None if it must not be used."""
         at = self._at
-        fits = backend == self.backend and all(map(is_, self._held, arrays[at:])) and len(arrays) >= at + len(self._held)
-        return self.made if fits else None
+        fits = backend == self.backend and all(map(is_, self._arrays, arrays[at:])) and len(arrays) >= at + len(self._arrays)
+        return self.value if fits else None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a memo belongs to the process that created it: it cannot be pickled or copied; its owner creates another")
@@ -46,7 +46,7 @@ class LazyMemo(Memo):
         self._make, self.backend, self._count, self._at, self._private = make, backend, count, at, private
         self._now: tuple[Sequence[Any], Any] = (), None
 
-    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+    def value_for(self, backend: str, arrays: Sequence[Any]) -> Any:
         if backend != self.backend:
             return None
         own = arrays[self._at : self._at + self._count]

@@ -156,7 +156,7 @@ def test_many_cells_of_a_factor_are_estimated(monkeypatch):
     monkeypatch.setattr("quatrefoil.kron.gp.covariance.FEW", 0)
     exact, lanczos = (GridGP(logdet=how, rng=0).fit([X, T], holes).theta_ for how in (None, "lanczos"))
     assert not np.array_equal(exact, lanczos)
-    monkeypatch.setattr("quatrefoil.kron.models.gridgp._MOST_EXACT", 20)
+    monkeypatch.setattr("quatrefoil.kron.models.gridgp._MAX_EXACT", 20)
     np.testing.assert_array_equal(GridGP(rng=0).fit([X, T], holes).theta_, lanczos)
 
 

@@ -73,7 +73,7 @@ class Basis:
     def __call__(self, x: ArrayLike) -> Any:
         """p_0(x) to p_degree(x): (N, degree + 1) for points x (N,), (degree + 1,) for one; for tensors a tensor with its graph."""
         points: Any = _arguments.points_like(x, "orthopoly.Basis", "x")
-        host = _arguments.numbers_of(points, "orthopoly.Basis", "x", graded=True)
+        host = _arguments.numbers_of(points, "orthopoly.Basis", "x", differentiable=True)
         if host.ndim > 1:
             raise ValueError(f"orthopoly.Basis: x has shape {host.shape}, expected (N,)")
         if _arrays.is_meta(points):
@@ -216,7 +216,7 @@ def classical(name: str, degree: int) -> Basis:
     """
     label = "orthopoly.classical"
     _arguments.choice(name, label, "name", _CLASSICAL)
-    k = np.arange(_arguments.integer(degree, label, "degree", 0, _arguments.MOST_NUMBERS) + 1, dtype=np.float64)
+    k = np.arange(_arguments.integer(degree, label, "degree", 0, _arguments.MAX_NUMBERS) + 1, dtype=np.float64)
     if name == "laguerre":
         a, b = 2 * k + 1, k**2
     else:

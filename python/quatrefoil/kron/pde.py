@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .. import _arguments, _arrays
 from .._array_tools import zeros
-from .._bind import check_beside
+from .._bind import check_location
 from .._typing import AnyArray
 from .product.dense import doubled, namespace
 
@@ -95,7 +95,7 @@ class PDE:
             xp = namespace(boundary)
             boundary = xp.concat([boundary[:1], zeros(xp, (len(axes[0]) - 2,), boundary), boundary[1:]])
         values = on_grid(boundary, axes, label, f"boundary of {name}")
-        xp, on_edges = namespace(values), _arrays.beside(values, edge_mask(tuple(values.shape)))
+        xp, on_edges = namespace(values), _arrays.to_device_of(edge_mask(tuple(values.shape)), values)
         found.boundary = xp.where(on_edges, values, zeros(xp, values.shape, values))
         _arguments.finite(found.boundary, label, f"boundary of {name}")
         return found
@@ -186,9 +186,9 @@ def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
     if callable(field):
         field = _values(field, xp.meshgrid(*axes, indexing="ij"), label, name)
     if _arguments.is_number(field):
-        return _arrays.beside(axes[0], np.full(shape, _arguments.real(field, label, name)))
-    values = _arguments.numbers_here(_arguments.points_like(field, label, name), label, name)
-    check_beside(label, name, values, "axes[0]", axes[0])
+        return _arrays.to_device_of(np.full(shape, _arguments.real(field, label, name)), axes[0])
+    values = _arguments.host_or_device_numbers(_arguments.points_like(field, label, name), label, name)
+    check_location(label, name, values, "axes[0]", axes[0])
     if tuple(values.shape) != shape:
         raise ValueError(f"{label}: {name} has shape {tuple(values.shape)}, expected {shape}, a number a point")
     return doubled(values)

@@ -18,7 +18,7 @@ from .region import Region
 
 Array = Any
 _FLAT = 4 * 2.0**-52  # height of a triangle over its longest side, below which its corners are on one line up to rounding
-_MOST = 2**27 - 1  # triangles
+_MAX = 2**27 - 1  # triangles
 
 _HINTS = {
     **dict.fromkeys(("vertices", "verts", "points"), "use V"),
@@ -113,8 +113,8 @@ class TriangleMesh(Region):
             dropped = int((~keep).sum())
             warnings.warn(f"{label}: {dropped} triangles without area are ignored", RuntimeWarning, stacklevel=4)
             f, corners = f[keep], corners[keep]
-        if len(f) > _MOST:
-            raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MOST}")
+        if len(f) > _MAX:
+            raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MAX}")
         self.triangles = np.array(f, np.int64)  # a copy: the caller may write to theirs
         self._ends = corners.reshape(-1, 9)
         self._first, self._first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)

@@ -17,9 +17,9 @@ from .region import Region
 from .rings import check_holes
 
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
-_LEAST_AREA = 1e-12  # of a box of size 1
+_MIN_AREA = 1e-12  # of a box of size 1
 _SLABS, _LEVEL = 64, 0.381966  # slabs of a polygon that are measured, each at this part of its height
-_MOST_DIMENSION = 1024  # of balls and boxes
+_MAX_DIMENSION = 1024  # of balls and boxes
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
 
@@ -277,8 +277,8 @@ class Ball(Solid):
 
 
 def check_dimension(d: int, label: str, name: str) -> None:
-    if not 2 <= d <= _MOST_DIMENSION:
-        raise ValueError(f"{label}: {name} has {d} coordinates, expected 2 to {_MOST_DIMENSION}")
+    if not 2 <= d <= _MAX_DIMENSION:
+        raise ValueError(f"{label}: {name} has {d} coordinates, expected 2 to {_MAX_DIMENSION}")
 
 
 def check_extent(extent: float, what: str) -> None:
@@ -304,7 +304,7 @@ def _offsets(rings: list[np.ndarray]) -> np.ndarray:
 def _has_area(sides: np.ndarray) -> bool:
     """Whether rings of sides ax, ay, bx, by in a box of size 1 enclose an area, by an odd number of crossings."""
     signed = 0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()
-    return bool(abs(signed) > _LEAST_AREA) or _odd_area(sides) > _LEAST_AREA  # the signed areas of loops may cancel
+    return bool(abs(signed) > _MIN_AREA) or _odd_area(sides) > _MIN_AREA  # the signed areas of loops may cancel
 
 
 def _odd_area(sides: np.ndarray) -> float:

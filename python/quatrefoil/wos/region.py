@@ -61,7 +61,7 @@ class Tables:
         if "@" in kind or native.core() is None:
             return None
         if kind not in self._memos:
-            grids = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self._arrays_of("numpy")[:2])
+            grids = self._memos["numpy"].value if "numpy" in self._memos else self._compiled(*self._arrays_of("numpy")[:2])
             for each in {"numpy", kind}:
                 self._memos[each] = Memo(grids, "native", self._arrays_of(each)[:2], at=2)
         return self._memos[kind]

@@ -162,7 +162,7 @@ class SDF(Solid):
         """The function's values at n points along every axis."""
         axes = [np.linspace(a, b, n) for a, b in zip(self.lo, self.hi)]
         X = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        values = np.asarray(self._memo_of("numpy").made(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
+        values = np.asarray(self._memo_of("numpy").value(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
         finite(values, "SDF", "values of the function")
         return values.reshape(X.shape[:-1])
 
@@ -217,8 +217,8 @@ class _FunctionMemo(Memo):
     def __init__(self, made: Any) -> None:
         super().__init__(made, "native", ())
 
-    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
-        return self.made
+    def value_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+        return self.value
 
 
 def _grid(values: Any, d: int) -> np.ndarray:

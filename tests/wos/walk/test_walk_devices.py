@@ -20,7 +20,7 @@ def results(r):
 
 def check(got, expected, place, back):
     for g, e in zip(arrays_of(got), arrays_of(expected), strict=True):
-        assert _arrays.place(g) == place
+        assert _arrays.location(g) == place
         assert (tuple(g.shape), _arrays.dtype_name(g)) == (e.shape, e.dtype.name)
         np.testing.assert_allclose(back(g), e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0))
 

@@ -31,7 +31,7 @@ def test_the_grid_against_every_segment(precision, rng):
         within = oracle.inside([ring], X * polygon._extent[0] + polygon._centre[0])
         for level in (0, 3, 6, 9):
             radius, primitive = np.empty(len(X), precision), np.empty(len(X), np.int64)
-            _core.wos.bounds(polygon._memo_of("numpy").made, 0, level, X, radius, primitive)
+            _core.wos.bounds(polygon._memo_of("numpy").value, 0, level, X, radius, primitive)
             exact = primitive >= 0
             eps = np.finfo(precision).eps
             assert np.abs(radius - d)[exact].max(initial=0) <= 4 * eps  # coordinates of size 1

@@ -71,7 +71,7 @@ def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatc
         monkeypatch.setattr(draw, "PART_WALKS", walks)
         for rounds in ("ROUND_WALKS", "POINTS_HERE"):
             monkeypatch.setattr(draw, rounds, walks)
-        monkeypatch.setattr(chunk, "MOST_INSTANCES", instances)
+        monkeypatch.setattr(chunk, "MAX_INSTANCES", instances)
         executor = Pickled()
         same(wos.solve(boundary, X, progress=lambda *at: None, **run), whole)
         same(wos.solve(boundary, X, executor=executor, **run), whole)

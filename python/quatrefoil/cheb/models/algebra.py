@@ -31,7 +31,7 @@ def like(numbers: np.ndarray, array: Any) -> Any:
     """Numbers of the host as an array of the kind, dtype and device of ``array``."""
     if isinstance(array, np.ndarray):
         return numbers.astype(array.dtype)
-    return _arrays.beside(array, np.ascontiguousarray(numbers, dtype=_arrays.dtype_name(array)))
+    return _arrays.to_device_of(np.ascontiguousarray(numbers, dtype=_arrays.dtype_name(array)), array)
 
 
 def padded(A: Any, axis: int, before: int, after: int) -> Any:
@@ -101,7 +101,7 @@ def orthogonal(core: np.ndarray, factors: Sequence[np.ndarray]) -> Parts:
 
 def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: bool = False) -> Parts:
     """Truncated to ``tol`` with orthonormal factors (10); ``trim``: without negligible trailing coefficients."""
-    host = [_arguments.numbers_from(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
+    host = [_arguments.numbers_on_host(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
     core_on_host, columns, exponent = balanced(host[0], host[1:])
     small, bases = orthogonal(core_on_host, columns)
     if trim:
@@ -218,7 +218,7 @@ def norm(core: Any, factors: Sequence[Any]) -> Any:
     """The L2 norm over [-1, 1]^d by the Clenshaw-Curtis rule, which is exact for it (15)."""
     graph, exponent = wants_gradient(core, *factors), 0
     if not graph:
-        core, *factors = (_arguments.numbers_from(a, "cheb.ChebTucker.norm", "core") for a in (core, *factors))
+        core, *factors = (_arguments.numbers_on_host(a, "cheb.ChebTucker.norm", "core") for a in (core, *factors))
         core, factors, exponent = balanced(core, factors)
     rows = []
     for U in factors:

@@ -161,7 +161,7 @@ class Calculus:
         if self._held_out is not None:
             return self._held_out
         label = "cheb.ChebTucker.error_estimate"
-        host = [_arguments.numbers_from(a, label, "core", graded=True) for a in (self.core, *self.factors)]
+        host = [_arguments.numbers_on_host(a, label, "core", differentiable=True) for a in (self.core, *self.factors)]
         return algebra.error_estimate(host[0], host[1:])
 
     def __add__(self, other: Any) -> Any:

@@ -122,7 +122,7 @@ class Construction:
         function = sampling.Function(f, flat, label)
         if n is not None:
             function.most = None
-            counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+            counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
             tensors: list[Any] = cls._on_a_grid(function, counts, tol, label)
         else:
             try:
@@ -218,7 +218,7 @@ class Construction:
         weights = arrays[0]
         check_arrays(_CANONICAL, arrays)
         _CANONICAL.infer([tuple(a.shape) for a in arrays], ())
-        hosts = [_arguments.numbers_from(a, label, name) for a, name in zip(arrays, names)]
+        hosts = [_arguments.numbers_on_host(a, label, name) for a, name in zip(arrays, names)]
         for host, name in zip(hosts, names):
             _arguments.finite(host, label, name)
         w, columns = hosts[0].astype(np.float64), [U.astype(np.float64) for U in hosts[1:]]
@@ -227,7 +227,7 @@ class Construction:
             raise ValueError(f"{label}: n is for samples on a grid; of coefficients the factors have it")
         if grid is not None:
             points = _increasing(grid, [len(U) for U in columns], label)
-            counts = tuple(map(len, columns)) if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+            counts = tuple(map(len, columns)) if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
             columns = [canonical.splined(x, U, m, flat[2 * k : 2 * k + 2]) for k, (x, U, m) in enumerate(zip(points, columns, counts))]
         for k, U in enumerate(columns):
             if len(U) < 1:
@@ -300,12 +300,12 @@ class Construction:
             raise ValueError(f"{label}: X has shape {shape} for {count} samples, expected a point per row: np.transpose(X)")
         check_arrays(_SAMPLES, arrays)
         _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
-        hosts = [None if a is None else _arguments.numbers_from(a, label, name) for a, name in zip(arrays, names)]
+        hosts = [None if a is None else _arguments.numbers_on_host(a, label, name) for a, name in zip(arrays, names)]
         x, samples, w = hosts
         assert x is not None
         assert samples is not None
         P, d = x.shape
-        counts = None if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+        counts = None if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
         unknowns = math.prod(counts or (1,))
         if unknowns > P:
             raise ValueError(f"{label}: X has {P} points, expected at least {unknowns}, the product of n = {counts or 1}")
@@ -345,7 +345,7 @@ class Construction:
 def _full(value: Any, label: str, name: str) -> tuple[Any, Any]:
     """A full tensor, and the same as a NumPy array if it is on the host."""
     array = _arguments.points_like(value, label, name)
-    host = _arguments.numbers_here(array, label, name)
+    host = _arguments.host_or_device_numbers(array, label, name)
     if host.ndim == 0 or 0 in host.shape:
         raise ValueError(f"{label}: {name} has shape {tuple(host.shape)}, expected at least one axis and no empty axis")
     return array, host

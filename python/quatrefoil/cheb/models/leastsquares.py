@@ -13,8 +13,8 @@ import numpy as np
 from ..transform import polynomials
 
 BLOCK = 2**21  # numbers of the matrix at a time: 16 MB
-MOST_FLOPS = 2e10  # P K^2 when the degree is chosen: a few seconds
-MOST_DENSE = 2**22  # coefficients of the grid that contains a total degree
+MAX_FLOPS = 2e10  # P K^2 when the degree is chosen: a few seconds
+MAX_DENSE = 2**22  # coefficients of the grid that contains a total degree
 _DETERMINED = 1e-10  # of the largest diagonal entry of R: smaller ones are not determined by the samples
 _DOUBTFUL, _CROWDED = 0.5, 0.7  # held-out error and unknowns over samples above which there is a warning
 _EQUAL = 1.01  # held-out errors within this factor count as equal
@@ -40,9 +40,9 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
 def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     """Degrees (K, d) of products of polynomials by total degree, and (D,) how many have total degree at most 0, 1, ...; as many as P
     samples may determine."""
-    most = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MOST_FLOPS / max(P, 1))))
+    most = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MAX_FLOPS / max(P, 1))))
     rows, ends = [np.zeros((1, d), np.int64)], [1]
-    while d and math.comb(len(ends) + d, d) <= most and (len(ends) + 1) ** d <= MOST_DENSE:
+    while d and math.comb(len(ends) + d, d) <= most and (len(ends) + 1) ** d <= MAX_DENSE:
         chosen = np.array(list(combinations_with_replacement(range(d), len(ends))))
         rows.append((chosen[:, :, None] == np.arange(d)).sum(axis=1))
         ends.append(ends[-1] + len(chosen))

@@ -20,7 +20,7 @@ from ..._spec import Arg, Op
 from ..._typing import ArrayLike, Backend
 from ..domain import UNIT, Domain, box_of, flat_domain, to_reference
 from ..nonuniform import CHEB_EVAL, cheb_moments
-from ..particles.sog import LEAST_EPS, SumOfGaussians, coulomb_sog
+from ..particles.sog import MIN_EPS, SumOfGaussians, coulomb_sog
 from ..scattered import check_points
 from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
@@ -163,9 +163,9 @@ def potential(
     check_arrays(_PARTICLES, (x, charge))
     _PARTICLES.infer([tuple(x.shape), tuple(charge.shape)], ())
     n = min(129, max(33, math.ceil(2 * x.shape[0] ** (1 / 3)))) if n is None else n
-    counts = _arguments.integers(n, 3, label, "n", 1, _arguments.MOST_NUMBERS)
+    counts = _arguments.integers(n, 3, label, "n", 1, _arguments.MAX_NUMBERS)
     if domain is None:
-        _arguments.finite(at := _arguments.numbers_from(x, label, "X", graded=True), label, "X")
+        _arguments.finite(at := _arguments.numbers_on_host(x, label, "X", differentiable=True), label, "X")
         flat = box_of(at)
     else:
         flat = flat_domain(domain, 3, label)
@@ -197,7 +197,7 @@ def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarr
     if not _arrays.on_host(X):
         return None
     try:
-        hosts = [_arguments.numbers_of(a, label, name, graded=True) for a, name in ((X, "X"), (q, "q"))]
+        hosts = [_arguments.numbers_of(a, label, name, differentiable=True) for a, name in ((X, "X"), (q, "q"))]
     except RuntimeError:
         if X.device.type != "cpu":
             raise
@@ -221,7 +221,7 @@ def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, l
             what = f"{label}: n = {tuple(counts)} does not resolve split = {split:g} to tol = {tol:g}"
             warnings.warn(f"{what}, which needs n = {needed}; give those, or a split up to {most:g}", RuntimeWarning, stacklevel=3)
     rmax = 2 * math.hypot(*half)
-    return coulomb_sog(max(SHARE * tol, LEAST_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
+    return coulomb_sog(max(SHARE * tol, MIN_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
 
 
 def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], half: Sequence[float], sog: SumOfGaussians) -> Any:
@@ -234,7 +234,7 @@ def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], hal
     total: Any = None
     for t, w in zip(sog.t[: sog.n_long].tolist(), sog.w[: sog.n_long].tolist()):
         sizes = [min(m, bandwidth(t * length, sog.eps) + 1) // 2 for m, length in zip(room, half)]
-        kernels = {key: _arrays.beside(M, kernel_by_parity(t * key[0], key[1])) for key in dict.fromkeys(zip(half, sizes))}
+        kernels = {key: _arrays.to_device_of(kernel_by_parity(t * key[0], key[1]), M) for key in dict.fromkeys(zip(half, sizes))}
         A, B, C = (kernels[key] for key in zip(half, sizes))
         a, b, c = sizes
         part = A[:, None, None] @ (w * parts[:, :, :, :a, :b, :c]).reshape(2, 2, 2, a, b * c)

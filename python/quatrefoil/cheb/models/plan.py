@@ -16,7 +16,7 @@ from ..domain import points_of, shaped
 from ..nonuniform import CHEB_EVAL, tolerance
 from ..scattered import TUCKER_EVAL
 
-LEAST_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, the taps take longer than the contraction, or rounding is larger
+MIN_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, the taps take longer than the contraction, or rounding is larger
 # flops of a contraction in the time of one interpolation, with up to 8 taps and with more; doubled for a grid too large for the cache
 # (README of nonuniform, Measured)
 WORTH = (14e3, 33e3)
@@ -53,7 +53,7 @@ class Plan:
         core, *factors = self._arrays
         dtype = str(core.dtype).removeprefix("torch.")
         on_cpu = _arrays.device(core) == "cpu"
-        if not on_cpu or len(factors) > 3 or self.eps < LEAST_EPS[dtype] or native.reason() is not None:
+        if not on_cpu or len(factors) > 3 or self.eps < MIN_EPS[dtype] or native.reason() is not None:
             return False
         flops: float = 2 * math.prod(core.shape) + 2 * sum(min(int(n), CELLS) * int(r) for n, r in (U.shape for U in factors))
         grid = math.prod(2 * int(U.shape[0]) + 33 for U in factors) * (4 if dtype == "float32" else 8)

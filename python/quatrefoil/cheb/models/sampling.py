@@ -21,14 +21,14 @@ from ..transform import chebpts, mode_product, vals2coeffs
 from ..tucker import tucker
 
 START = 17  # points of an axis, then 2n - 1: grids are nested
-MOST_POINTS = 2**16 + 1  # of an axis
-MOST_VALUES = 2**25  # of f
+MAX_POINTS = 2**16 + 1  # of an axis
+MAX_VALUES = 2**25  # of f
 BLOCK = 2**20  # values of f at a time
-MOST_FIBRES = 8192  # along an axis at a time
+MAX_FIBRES = 8192  # along an axis at a time
 PROBES = 8  # fibres along an axis that determine its number of points
 FIRST_RANK = 6
 EXTRA = 2  # random coordinates of an axis in every sweep, in addition to those of cross approximation
-MOST_SWEEPS = 12
+MAX_SWEEPS = 12
 RESTARTS = 10
 TESTED = 100  # random points at which a result is tested
 CHECKED = 30  # the same on a given grid
@@ -59,7 +59,7 @@ class Function:
         self.f, self.domain, self.label = f, domain, label
         self.d = len(domain) // 2
         self.count = 0
-        self.most: int | None = MOST_VALUES
+        self.most: int | None = MAX_VALUES
         self.outputs: int | None = None  # set by the first call if f returns a tuple
         self.largest = np.zeros(0)
 
@@ -213,7 +213,7 @@ def _is_resolved(values: np.ndarray, tol: float) -> bool:
 
 def _between(f: Function, axis: int, n: int, others: np.ndarray) -> np.ndarray:
     """Values (outputs, n - 1, m) at the points of the grid of 2n - 1 that are not in the grid of n."""
-    if n >= MOST_POINTS:
+    if n >= MAX_POINTS:
         raise NotResolved(f"{n} points along axis {axis} are too few")
     return f.along(axis, f.grid(axis, 2 * n - 1)[1::2], others)
 
@@ -240,7 +240,7 @@ def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.ran
     rows = [_strata(x, rank, numbers) for x in grids]
     fibres: list[Any] = [None] * f.d
     extra = EXTRA
-    for sweep in range(MOST_SWEEPS):
+    for sweep in range(MAX_SWEEPS):
         grown = exhausted = False
         for k in range(f.d):
             seen = [np.concatenate([rows[j], numbers.choice(grids[j], extra)]) for j in range(f.d)]
@@ -272,7 +272,7 @@ def _crossed(rows: Sequence[np.ndarray], axis: int, numbers: np.random.Generator
     """Every combination (m, d) of the other axes' coordinates, or a random subset of very many."""
     sizes = [1 if k == axis else x.size for k, x in enumerate(rows)]
     m = math.prod(sizes)
-    chosen = np.arange(m) if m <= MOST_FIBRES else numbers.integers(0, m, MOST_FIBRES)
+    chosen = np.arange(m) if m <= MAX_FIBRES else numbers.integers(0, m, MAX_FIBRES)
     return np.stack([x[i] for x, i in zip(rows, np.unravel_index(chosen, sizes))], axis=1)
 
 
@@ -318,7 +318,7 @@ def _gridded(f: Function, n: Sequence[int], tol: float) -> list[tuple[np.ndarray
             parts = [tucker(C, tol=max(TRUNCATED * tol, 4 * EPS)) for C in all_coefficients]
             return [(core * scale, factors) for (core, factors), scale in zip(parts, f.scale)]
         for k in short:
-            if n[k] >= MOST_POINTS:
+            if n[k] >= MAX_POINTS:
                 raise NotResolved(f"{n[k]} points along axis {k} are too few")
             n[k] = 2 * n[k] - 1
 

@@ -187,7 +187,7 @@ class ChebTucker(Construction, Calculus):
         result, names = self.core, [f"the points of axis {k}" for k in range(len(points))]
         arrays = _arguments.arrays_like((self.core, *points), label, ("core", *names))[1:]
         for k, (x, U, name) in enumerate(zip(arrays, self.factors, names)):
-            host = _arguments.numbers_from(x, label, name)
+            host = _arguments.numbers_on_host(x, label, name)
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
             if _arrays.kind(x) != _arrays.kind(self.core) or x.dtype != self.core.dtype:
@@ -223,8 +223,8 @@ class ChebTucker(Construction, Calculus):
         """
 
         def values(*lines: np.ndarray) -> np.ndarray:
-            V = self.grid(*(_arrays.beside(self.core, x.astype(_arrays.dtype_name(self.core))) for x in lines))
-            return _arguments.numbers_from(V, "cheb.ChebTucker.plot", "core", graded=True)
+            V = self.grid(*(_arrays.to_device_of(x.astype(_arrays.dtype_name(self.core)), self.core) for x in lines))
+            return _arguments.numbers_on_host(V, "cheb.ChebTucker.plot", "core", differentiable=True)
 
         return plot_slice(values, self.domain, ax, axes, at, points, **style)
 
@@ -234,8 +234,10 @@ class ChebTucker(Construction, Calculus):
 
     def _saved(self) -> dict[str, np.ndarray]:
         label = "cheb.ChebTucker.save"
-        core = _arguments.numbers_from(self.core, label, "core", graded=True)
-        factors = {f"factor_{k}": _arguments.numbers_from(U, label, f"factors[{k}]", graded=True) for k, U in enumerate(self.factors)}
+        core = _arguments.numbers_on_host(self.core, label, "core", differentiable=True)
+        factors = {
+            f"factor_{k}": _arguments.numbers_on_host(U, label, f"factors[{k}]", differentiable=True) for k, U in enumerate(self.factors)
+        }
         held_out = {} if self._held_out is None else {"error_estimate": np.array(self._held_out)}
         return {"core": core, "domain": np.array(self._domain), **factors, **held_out}
 
@@ -273,7 +275,7 @@ def _values(U: Any, t: np.ndarray) -> Any:
     n = int(U.shape[0])
     step = max(1, BLOCK // n)
     blocks = (polynomials(t[i : i + step], n).astype(_arrays.dtype_name(U)) for i in range(0, max(1, t.size), step))
-    rows = [_arrays.beside(U, block) @ U for block in blocks]
+    rows = [_arrays.to_device_of(block, U) @ U for block in blocks]
     return rows[0] if len(rows) == 1 else _arrays.namespace(U).concatenate(rows, 0)
 
 

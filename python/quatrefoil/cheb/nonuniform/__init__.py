@@ -17,7 +17,7 @@ from ..._typing import Array, Backend, T
 from ..scattered import check_points
 from ..transform import derivative, derivative_adjoint
 
-MOST_AXES = 16
+MAX_AXES = 16
 
 
 def _points(label: str, X: Shape, d: int) -> int:
@@ -27,8 +27,8 @@ def _points(label: str, X: Shape, d: int) -> int:
 
 
 def _axes(label: str, d: int) -> None:
-    if not 1 <= d <= MOST_AXES:
-        raise ValueError(f"{label}: the coefficients have {d} axes, expected 1 to {MOST_AXES}")
+    if not 1 <= d <= MAX_AXES:
+        raise ValueError(f"{label}: the coefficients have {d} axes, expected 1 to {MAX_AXES}")
 
 
 def _of_points(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
@@ -268,4 +268,4 @@ def _counts(n: Any, X: Any, label: str) -> tuple[int, ...]:
     """n with one number per axis. An X that is not an array of points is refused later."""
     shape = tuple(getattr(X, "shape", ()))
     d = int(shape[-1]) if len(shape) == 2 else None
-    return _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+    return _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..._array_tools import added, double, in_pieces, pieces
+from ..._array_tools import added, chunk_slices, double, in_chunks
 from ..scattered.composition import contracted, contracted_adjoint, derivative, polynomials, products, reference
 
 
@@ -31,13 +31,13 @@ def _evaluate(xp: Any, C: Any, X: Any, domain: Sequence[float]) -> Any:
     def part(at: slice) -> Any:
         return xp.astype(contracted(xp, A, _functions(xp, X[at, :], C.shape, domain))[0][:, 0], X.dtype)
 
-    return in_pieces(xp, part, X.shape[0], _width(C.shape))
+    return in_chunks(xp, part, X.shape[0], _width(C.shape))
 
 
 def _adjoint(xp: Any, C: Any, X: Any, weights: Any, domain: Sequence[float]) -> tuple[Any, Any]:
     """The gradients of sum_p weights_p f(x_p) in C and X, README (8)."""
     A, q, dC, dX = double(xp, C), double(xp, weights), None, []
-    for at in pieces(X.shape[0], _width(C.shape), xp):
+    for at in chunk_slices(X.shape[0], _width(C.shape), xp):
         T = _functions(xp, X[at, :], C.shape, domain)
         part, bars = contracted_adjoint(xp, A, T, q[at])
         dC = added(dC, part)
@@ -56,7 +56,7 @@ def cheb_eval_vjp(xp: Any, C: Any, X: Any, grad: Any, eps: float, by_grid: bool,
 
 def cheb_moments(xp: Any, X: Any, q: Any, n: Sequence[int], eps: float) -> Any:
     weights, M = double(xp, q), None
-    for at in pieces(X.shape[0], _width(n), xp):
+    for at in chunk_slices(X.shape[0], _width(n), xp):
         T = _functions(xp, X[at, :], n, (-1.0, 1.0) * len(n))
         M = added(M, xp.matmul(products(xp, T, weights[at])[-1].T, T[-1]))
     return xp.astype(xp.reshape(M, tuple(n)), q.dtype)

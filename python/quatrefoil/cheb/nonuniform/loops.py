@@ -8,7 +8,7 @@ from ..scattered.composition import derivative
 from ..transform.composition import coeffs2vals, coeffs2vals_vjp
 from . import composition
 
-GHOSTS, LEAST_GRID, LEAST_EPS = 8, 16, 1e-13
+GHOSTS, MIN_GRID, MIN_EPS = 8, 16, 1e-13
 # the relative l2 error by the number of taps (README, Measured)
 TAP_ERROR = (1, 1, 1.2e-1, 1.5e-2, 1.8e-3, 1.8e-4, 1.7e-5, 1.6e-6, 2.0e-7, 2.5e-8, 3.5e-9, 4.5e-10, 4.2e-11, 3.7e-12, 4.0e-13, 5.5e-14,
              1.5e-14)  # fmt: skip
@@ -75,7 +75,7 @@ def _friendly(least):
 
 
 def _sizes(n):
-    return np.array([_friendly(max(LEAST_GRID, 2 * (m - 1))) for m in n])
+    return np.array([_friendly(max(MIN_GRID, 2 * (m - 1))) for m in n])
 
 
 def _taps_for(eps):
@@ -84,7 +84,7 @@ def _taps_for(eps):
 
 def _takes_grid(n, P, eps, by_grid=False):
     """Depends on sizes alone; the costs of both methods are in ns, measured once."""
-    if by_grid or len(n) > 3 or 0 in n or eps < max(LEAST_EPS, 4 * np.finfo(float).eps * max(n)):
+    if by_grid or len(n) > 3 or 0 in n or eps < max(MIN_EPS, 4 * np.finfo(float).eps * max(n)):
         return by_grid
     cells = 20.0 * float(np.prod(_sizes(n) + 1.0))
     return cells + P * (200 + 1.5 * _taps_for(eps) ** len(n)) < P * (500 + 0.2 * float(np.prod(n)))

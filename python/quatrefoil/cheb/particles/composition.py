@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._array_tools import double, finite, pieces
+from ..._array_tools import chunk_slices, double, finite
 
 LIVE = 8  # temporary arrays of one number per pair, about
 
@@ -32,7 +32,7 @@ def _sums(xp: Any, X: Any, w: Any, points: Any, bracket: Sequence[float], slopes
     cutoff, *c = bracket
     X, w, points = finite(xp, double(xp, X)), double(xp, w), finite(xp, double(xp, points))
     parts = []
-    for at in pieces(points.shape[0], LIVE * X.shape[0], xp):
+    for at in chunk_slices(points.shape[0], LIVE * X.shape[0], xp):
         d = [points[at, k][:, None] - X[:, k] for k in range(3)]
         value, down = _pair(xp, d[0] * d[0] + d[1] * d[1] + d[2] * d[2], c, cutoff)
         if slopes:

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 
-MOST_CELLS = 1 << 21  # per axis: cell numbers fit into 64 bits
+MAX_CELLS = 1 << 21  # per axis: cell numbers fit into 64 bits
 
 
 @jit
@@ -40,7 +40,7 @@ def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
         total, pull = 0.0, np.zeros(3)
         for a in range(cell[i, 0] - 1, cell[i, 0] + 2):
             for b in range(cell[i, 1] - 1, cell[i, 1] + 2):
-                row = (a * MOST_CELLS + b) * MOST_CELLS + cell[i, 2]
+                row = (a * MAX_CELLS + b) * MAX_CELLS + cell[i, 2]
                 for p in range(_near(keys, row - 1), _near(keys, row + 2)):
                     d = points[i] - X[p]
                     s = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
@@ -63,9 +63,9 @@ def _all_sums(X, w, points, bracket):
         return value, slope
     corner = np.minimum(X.min(axis=0), points.min(axis=0))
     extent = np.maximum(X.max(axis=0), points.max(axis=0)) - corner
-    width = max(cutoff * (1 + 1e-9), float(extent.max()) / (MOST_CELLS - 4))
+    width = max(cutoff * (1 + 1e-9), float(extent.max()) / (MAX_CELLS - 4))
     cells, cells_of_points = (1 + np.nan_to_num((a - corner) / width).astype(np.int64) for a in (X, points))
-    keys = (cells[:, 0] * MOST_CELLS + cells[:, 1]) * MOST_CELLS + cells[:, 2]
+    keys = (cells[:, 0] * MAX_CELLS + cells[:, 1]) * MAX_CELLS + cells[:, 2]
     order = np.argsort(keys, kind="stable")
     _sums(keys[order], X[order], w[order], cells_of_points, points, cutoff, np.array(c), value, slope)
     return value, slope

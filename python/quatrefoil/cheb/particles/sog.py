@@ -12,8 +12,8 @@ import numpy as np
 
 from ... import _arguments
 
-LEAST_EPS = 1e-14  # a few rounding errors of a sum of size 1/r
-LEAST_RATIO = 1e-15  # of rmin to rmax
+MIN_EPS = 1e-14  # a few rounding errors of a sum of size 1/r
+MIN_RATIO = 1e-15  # of rmin to rmax
 PER_STEP = 24  # distances at which the error is measured, per period h of log r
 DEGREE = 72  # of the interpolation of the long part: its error is below 1e-16 for t r <= 8
 FAR = 8.0  # t r at the cutoff: e^-64
@@ -169,11 +169,11 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
     """
     label = "cheb.coulomb_sog"
     eps = _arguments.number(eps, label, "eps", positive=True)
-    if not LEAST_EPS <= eps < 1:
-        raise ValueError(f"{label}: eps is {eps}, expected a number from {LEAST_EPS:g} to below 1")
+    if not MIN_EPS <= eps < 1:
+        raise ValueError(f"{label}: eps is {eps}, expected a number from {MIN_EPS:g} to below 1")
     rmin, rmax = (_arguments.number(r, label, name, positive=True) for r, name in ((rmin, "rmin"), (rmax, "rmax")))
-    if not LEAST_RATIO * rmax <= rmin < rmax:
-        raise ValueError(f"{label}: rmin is {rmin} and rmax {rmax}, expected rmin < rmax, and at least {LEAST_RATIO:g} of it")
+    if not MIN_RATIO * rmax <= rmin < rmax:
+        raise ValueError(f"{label}: rmin is {rmin} and rmax {rmax}, expected rmin < rmax, and at least {MIN_RATIO:g} of it")
     ratio, h = rmin / rmax, 1.4 * math.pi**2 / (2 * math.log(10 / eps))
     while _error(h, ratio, eps) > eps:
         h *= 0.98

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..._array_tools import added, double, in_pieces, nan_unless, pieces
+from ..._array_tools import added, chunk_slices, double, in_chunks, nan_unless
 from ..domain import interval, to_reference
 
 
@@ -144,7 +144,7 @@ def _eval_vjp(xp: Any, core: Any, factors: Sequence[Any], X: Any, grad: Any, dom
     dcore: Any = None
     dfactors: list[Any] = [None] * len(factors)
     slopes = []
-    for at in pieces(X.shape[0], _width(core, factors), xp):
+    for at in chunk_slices(X.shape[0], _width(core, factors), xp):
         T = polynomials(xp, reference(xp, X[at, :], domain, extrapolate), n)
         part, bars = contracted_adjoint(xp, core, _functions(xp, T, factors), grad[at])
         dcore = added(dcore, part)
@@ -161,7 +161,7 @@ def tucker_eval(xp: Any, core: Any, factors: list[Any], X: Any, domain: Sequence
     def part(at: slice) -> Any:
         return xp.astype(_values(xp, reference(xp, X[at, :], domain), A, tables), X.dtype)
 
-    return in_pieces(xp, part, X.shape[0], _width(core, factors))
+    return in_chunks(xp, part, X.shape[0], _width(core, factors))
 
 
 def tucker_eval_vjp(xp: Any, core: Any, factors: list[Any], X: Any, grad: Any, domain: Sequence[float]) -> Any:
@@ -201,7 +201,7 @@ def tucker_derivatives(
             results.append(xp.stack(rows, axis=1))
         return [xp.astype(a, X.dtype) for a in results]
 
-    parts = [part(at) for at in pieces(X.shape[0], _width(core, factors), xp)]
+    parts = [part(at) for at in chunk_slices(X.shape[0], _width(core, factors), xp)]
     results = [xp.concat(list(of), axis=0) for of in zip(*parts)]
     return *results, *[None] * (3 - len(results))
 

@@ -62,10 +62,10 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple
     """
     label = "cheb.chebpts"
     if _arguments.is_sequence(n, label, "n"):
-        counts = _arguments.integers(n, None, label, "n", 1, _arguments.MOST_NUMBERS)
+        counts = _arguments.integers(n, None, label, "n", 1, _arguments.MAX_NUMBERS)
         flat = flat_domain(domain, len(counts), label)
         return tuple(_points(m, *flat[2 * k : 2 * k + 2]) for k, m in enumerate(counts))
-    return _points(_arguments.integer(n, label, "n", 1, _arguments.MOST_NUMBERS), *flat_domain(domain, 1, label))
+    return _points(_arguments.integer(n, label, "n", 1, _arguments.MAX_NUMBERS), *flat_domain(domain, 1, label))
 
 
 def vals2coeffs(
@@ -190,7 +190,7 @@ def derivative(C: Any, axis: int = 0) -> Any:
     xp = _arrays.namespace(C)
     pairs = _by_parity(_weighted(xp.swapaxes(C, axis, 0), False))
     sums = xp.flip(xp.cumsum(xp.flip(pairs, (0,)), 0), (0,))
-    after = xp.concatenate([sums[1:, 0], _arrays.zeros_beside(C, sums[:1, 0].shape)], 0)
+    after = xp.concatenate([sums[1:, 0], _arrays.zeros_on_device_of(C, sums[:1, 0].shape)], 0)
     d = xp.stack([sums[:, 1], after], 1).reshape(-1, *sums.shape[2:])[: C.shape[axis]]
     return xp.swapaxes(_weighted(d, True), 0, axis)
 
@@ -199,7 +199,7 @@ def derivative_adjoint(G: Any, axis: int = 0) -> Any:
     """The transpose of ``derivative``: 2k times the sum of g_j over j = k-1, k-3, ..., g_0 halved."""
     xp = _arrays.namespace(G)
     sums = xp.cumsum(_by_parity(_weighted(xp.swapaxes(G, axis, 0), True)), 0)
-    before = xp.concatenate([_arrays.zeros_beside(G, sums[:1, 1].shape), sums[:-1, 1]], 0)
+    before = xp.concatenate([_arrays.zeros_on_device_of(G, sums[:1, 1].shape), sums[:-1, 1]], 0)
     c = xp.stack([before, sums[:, 0]], 1).reshape(-1, *sums.shape[2:])[: G.shape[axis]]
     return xp.swapaxes(_weighted(c, False), 0, axis)
 
@@ -208,13 +208,13 @@ def _weighted(C: Any, of_slopes: bool) -> Any:
     """c_k times 2k; of slopes, the first one halved."""
     k = np.arange(C.shape[0])
     weights = np.where(k == 0, 0.5, 1.0) if of_slopes else 2.0 * k
-    return C * _arrays.beside(C, weights.astype(_arrays.dtype_name(C)).reshape(-1, *[1] * (C.ndim - 1)))
+    return C * _arrays.to_device_of(weights.astype(_arrays.dtype_name(C)).reshape(-1, *[1] * (C.ndim - 1)), C)
 
 
 def _by_parity(C: Any) -> Any:
     """(n, ...) -> (n / 2, 2, ...): even and odd degrees, padded with a zero if n is odd."""
     if C.shape[0] % 2:
-        C = _arrays.namespace(C).concatenate([C, _arrays.zeros_beside(C, C[:1].shape)], 0)
+        C = _arrays.namespace(C).concatenate([C, _arrays.zeros_on_device_of(C, C[:1].shape)], 0)
     return C.reshape(-1, 2, *C.shape[1:])
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..._array_tools import double, mode_product, nan_unless, pieces, resized
+from ..._array_tools import chunk_slices, double, mode_product, nan_unless, resized
 
 SWEEPS = 20  # of (5); the host stops when a sweep lowers the squared error by less than a thousandth, usually before the tenth
 
@@ -20,7 +20,7 @@ def _triangle(xp: Any, core: Any, axis: int) -> Any:
     n = core.shape[axis]
     rows = xp.reshape(xp.moveaxis(core, axis, -1), (math.prod(core.shape) // n, n))
     R: Any = None
-    for at in pieces(rows.shape[0], n):
+    for at in chunk_slices(rows.shape[0], n):
         block = rows[at, :]
         R = xp.linalg.qr(block if R is None else xp.concat([R, block], axis=0)).R
     return R

@@ -13,8 +13,8 @@ from .unfolding import EPS, Narrowed, by_triangle, principal
 
 Parts = tuple[np.ndarray, list[np.ndarray]]
 
-LEAST, MOST = 1e-200, 1e200  # of the sum of squares; beyond, single squares may leave the range of float64
-MOST_SWEEPS = 50
+MIN, MAX = 1e-200, 1e200  # of the sum of squares; beyond, single squares may leave the range of float64
+MAX_SWEEPS = 50
 GAIN = 1e-3  # of the squared error: a sweep that gains less is the last
 
 
@@ -22,7 +22,7 @@ def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: st
     """Core and factors; None if C has NaN or infinity. Without ``tol`` the ranks are exact, otherwise upper bounds."""
     core = np.ascontiguousarray(C, dtype=np.float64)
     total, scale = _square(core), 1.0
-    if not LEAST < total < MOST:
+    if not MIN < total < MAX:
         scale = float(np.abs(core).max())
         if not math.isfinite(scale):
             return None
@@ -70,7 +70,7 @@ def _truncated(U: np.ndarray, core: np.ndarray, axis: int, rank: int, left: floa
 def _hooi(core: np.ndarray, small: np.ndarray, factors: list[np.ndarray], total: float) -> Parts:
     """Sweeps of (5), starting from a sequential truncation, until one gains little."""
     energy = float(np.vdot(small, small))
-    for _ in range(MOST_SWEEPS):
+    for _ in range(MAX_SWEEPS):
         for axis in range(core.ndim):
             others = core
             for k in sorted(range(core.ndim), key=lambda k: -factors[k].shape[0] / factors[k].shape[1]):

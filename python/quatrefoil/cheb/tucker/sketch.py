@@ -13,10 +13,10 @@ COLUMNS = 64  # of the first sketch
 OVER = 10  # oversampling columns
 WORTH = 4  # a sketch must cost less than 1 / WORTH of a Gram matrix
 TILE = 8  # columns of a basis are a multiple of it: 24 take 2.5 ms, 23 take 3.2 (129^3, OpenBLAS, one thread of an AMD EPYC)
-MOST_KEPT = 0.75  # of an axis: with more vectors a basis saves nothing
+MAX_KEPT = 0.75  # of an axis: with more vectors a basis saves nothing
 SHORT = 96  # up to here a Gram matrix is faster than a sketch: 0.4 ms for 65^3 numbers, the sketch's SVD alone 0.4 ms
 AIM = 1e-3  # part of the budget that a basis misses as estimated by the sketch; in fact it misses 10 to 100 times as much
-MOST_MISSED = 0.25  # of the budget, or the basis is not used
+MAX_MISSED = 0.25  # of the budget, or the basis is not used
 
 
 def by_sketch(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
@@ -27,13 +27,13 @@ def by_sketch(core: np.ndarray, axis: int, rank: int, budget: float, total: floa
         sketch = sketched(core, axis, columns)
         vectors, values, _ = np.linalg.svd(sketch, full_matrices=False)
         k = kept(values**2 / sketch.shape[1], AIM * budget)
-        if k > MOST_KEPT * n:
+        if k > MAX_KEPT * n:
             break
         if k + OVER <= sketch.shape[1]:
             basis = vectors[:, : k + -k % TILE]
             narrow = mode_product(core, basis.T, axis)
             missed = _missed(core, basis, narrow, axis, total, budget)
-            if missed <= MOST_MISSED * budget:
+            if missed <= MAX_MISSED * budget:
                 return basis, narrow, budget - missed
         columns *= 2
     return principal(core, axis, rank, budget, total)

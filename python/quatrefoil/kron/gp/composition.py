@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..._array_tools import added, double, gram, mode_product, nan_unless, pieces
+from ..._array_tools import added, chunk_slices, double, gram, mode_product, nan_unless
 from ..product.eigen import clamped, eigen, negligible
 
 DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
@@ -109,7 +109,7 @@ def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[Block]:
     else:
         m = double(xp, xp.reshape(mask, (math.prod(mask.shape[:-1]), size)))
     shared = mask is None or mask.ndim == 1
-    for at in pieces(m.shape[0], size * size):
+    for at in chunk_slices(m.shape[0], size * size):
         part = m[at, :]
         C = K * part[:, :, None] * part[:, None, :] + (part * system.noise + (1 - part))[:, :, None] * one
         L, good = _cholesky(xp, C, part, system.eps)

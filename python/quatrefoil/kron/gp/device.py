@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..._array_tools import nan_unless, pieces
+from ..._array_tools import chunk_slices, nan_unless
 from ..product.dense import namespace, outer
 from ..product.eigen import clamped
 from ..product.packed import Packed
@@ -80,7 +80,7 @@ class DeviceCovariance:
 
     def _of_masks(self, points: Any, seen: Array, inverse: Array) -> Array:
         xp, made = self.xp, []
-        for part in pieces(points.size, math.prod(seen.shape)):
+        for part in chunk_slices(points.size, math.prod(seen.shape)):
             K = points.covariances(part.start, part.stop) * seen[:, None, :]
             made.append(xp.sum(xp.matmul(K, inverse) * K, axis=-1))
         return xp.concat(made, axis=-1)

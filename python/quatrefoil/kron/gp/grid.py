@@ -14,7 +14,7 @@ from ..product.packed import Packed
 from .basis import Axis, Basis
 from .gram import gp_gram, products_of
 
-_LEAST = 1e-30  # of an axis' largest eigenvalue: smaller ones, which are roundings of 0, are divided by this
+_MIN = 1e-30  # of an axis' largest eigenvalue: smaller ones, which are roundings of 0, are divided by this
 
 
 class Grid:
@@ -102,7 +102,7 @@ class Grid:
     def relative(self) -> list[np.ndarray]:
         """``values`` over their scale and above 0, so that the product of all axes can be divided by one axis' own. An axis of zeros has
         the scale 0, and ones here."""
-        return [np.maximum(l / c, _LEAST) if c else np.ones(len(l)) for l, c in zip(self.values, self.scales)]
+        return [np.maximum(l / c, _MIN) if c else np.ones(len(l)) for l, c in zip(self.values, self.scales)]
 
     @functools.cached_property
     def floored(self) -> list[np.ndarray] | None:

@@ -22,12 +22,12 @@ class SharedState(Memo):
     __slots__ = ("result",)
 
     def __init__(self) -> None:
-        self.backend, self._held, self.result = "", (), None
+        self.backend, self._arrays, self.result = "", (), None
 
-    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
-        if not self._held:
-            self.backend, self._held = backend, tuple(arrays)
-        return self if backend == self.backend and all(map(is_, self._held, arrays)) else None
+    def value_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+        if not self._arrays:
+            self.backend, self._arrays = backend, tuple(arrays)
+        return self if backend == self.backend and all(map(is_, self._arrays, arrays)) else None
 
 
 def gp_solve(factors: Any, y: Any, noise: Any, mask: Any, start: Any, alpha: Any, *setting: Any, backend: Any) -> None:

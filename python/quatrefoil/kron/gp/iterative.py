@@ -16,11 +16,11 @@ from .missing import Cells, Closed
 from .precondition import Neighbours, near_axes
 
 Progress = Callable[[int, float], Any]
-_MOST = 2000  # iterations: hundreds are many for M, whose eigenvalues lie between 1 / (largest of C) and 1 / noise
+_MAX = 2000  # iterations: hundreds are many for M, whose eigenvalues lie between 1 / (largest of C) and 1 / noise
 _FLOOR = (1e-14, 2e-6)  # what a residual can be reduced to in double and in single precision
 _ROUNDS = 30
 _LOSS = 30.0  # by which the residual of C's system is at first taken to be larger than that of M's
-_LEAST = 1e-15  # of numbers there, and what the products of two of them stay above
+_MIN = 1e-15  # of numbers there, and what the products of two of them stay above
 _PROBE_TOL = 1e-4  # residual of the probes' systems, far below what their random signs leave
 _NEGLIGIBLE = 1e-8  # of λ / noise, there
 
@@ -60,10 +60,8 @@ class Iterative:
     @functools.cached_property
     def _fits_single(self) -> bool:
         """Whether M is in the range of single precision."""
-        inverse, most = self.inverse, 1 / _LEAST
-        return not inverse.size or bool(
-            inverse.min() > _LEAST and inverse.max() < most and self.extra_noise_inverse.max(initial=0.0) < most
-        )
+        inverse, most = self.inverse, 1 / _MIN
+        return not inverse.size or bool(inverse.min() > _MIN and inverse.max() < most and self.extra_noise_inverse.max(initial=0.0) < most)
 
     @functools.cached_property
     def _neighbours(self) -> Neighbours:
@@ -201,7 +199,7 @@ class ConjugateGradients:
     def run(self, target: np.ndarray, progress: Any = None) -> None:
         """Until the residual of every row is at most its target; may go on later, to a lower one."""
         size = _norms(self.r)
-        while len(self.steps) < _MOST and (size > target).any():
+        while len(self.steps) < _MAX and (size > target).any():
             q = self.apply(self.p)
             curvature = _dots(self.p, q)
             alive = (size > target) & (curvature > 0)

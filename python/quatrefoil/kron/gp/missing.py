@@ -16,7 +16,7 @@ from .basis import Filter
 from .grid import Grid
 
 _COLUMNS_BYTES = 16 << 20  # of the rows that go through a product together: about four such arrays stand at a time
-_MOST_LEFT, _LEFT, _REFINEMENTS = 3e-2, 1e-9, 6  # of the right-hand side: before refinement at most, afterwards, and in so many steps
+_MAX_LEFT, _LEFT, _REFINEMENTS = 3e-2, 1e-9, 6  # of the right-hand side: before refinement at most, afterwards, and in so many steps
 
 
 class Closed:
@@ -89,7 +89,7 @@ class ByLatent:
             residual[:, ~self.cells.observed] = 0
             left = np.abs(residual).max(axis=1, initial=0.0) / np.where(size > 0, size, 1)
             share = float(left.max(initial=0.0))
-            if not share <= _MOST_LEFT:
+            if not share <= _MAX_LEFT:
                 raise np.linalg.LinAlgError(
                     f"{self.grid.label}: the noise is below the rounding of the covariance of the observed cells (a solution leaves "
                     f"{share:.1g} of y); add noise"

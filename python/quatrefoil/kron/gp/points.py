@@ -39,7 +39,7 @@ class GridPoints:
     def covariances(self, begin: int, end: int) -> Any:
         """(end - begin, N) those of some points with all cells; of arrays anywhere."""
         places = np.unravel_index(np.arange(begin, end), self.shape)
-        return _of_rows([m[_arrays.beside(m, i)] for m, i in zip(self.matrices, places)])
+        return _of_rows([m[_arrays.to_device_of(i, m)] for m, i in zip(self.matrices, places)])
 
 
 class ScatteredPoints:

@@ -97,10 +97,10 @@ def gp_posterior(
     if not variance:
         return mean
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
-    points = [_arguments.numbers_here(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
+    points = [_arguments.host_or_device_numbers(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
     kernel: Any = {"backend": backend, "num_threads": num_threads}
     if variance == "samples":
-        count, numbers = _arguments.integer(samples, _LABEL, "samples", 2), _arguments.numbers_here(y, _LABEL, "y")
+        count, numbers = _arguments.integer(samples, _LABEL, "samples", 2), _arguments.host_or_device_numbers(y, _LABEL, "y")
         drawn = gp_posterior_sample(plain, points, numbers, s, mask=m, prior_factors=prior_factors, size=count, rng=rng, tol=tol, **kernel)
         center = mean if not _arrays.on_host(mean) else _arrays.to_host(mean)
         var = _arrays.double((drawn - center) ** 2).mean(0)
@@ -126,13 +126,13 @@ def _prior(given: Any, factors: Sequence[Any], sizes: Sequence[int]) -> Any:
             value = value * nan_unless(xp, is_constant, diagonal[0])
         return value
     if isinstance(given, (list, tuple)):
-        vectors = [_arguments.numbers_here(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(given)]
+        vectors = [_arguments.host_or_device_numbers(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(given)]
         if (shapes := [tuple(v.shape) for v in vectors]) != [(m,) for m in sizes]:
             raise ValueError(f"{_LABEL}: prior_diag has shapes {shapes}, expected {[(m,) for m in sizes]}")
         return outer(list(map(_arrays.double, vectors)))
     if _arrays.kind(given) is None or not given.ndim:
         return _arguments.number(given, _LABEL, "prior_diag")
-    vector, M = _arguments.numbers_here(given, _LABEL, "prior_diag"), math.prod(sizes)
+    vector, M = _arguments.host_or_device_numbers(given, _LABEL, "prior_diag"), math.prod(sizes)
     if tuple(vector.shape) != (M,):
         raise ValueError(f"{_LABEL}: prior_diag has shape {tuple(vector.shape)}, expected ({M},)")
     return _arrays.double(vector)

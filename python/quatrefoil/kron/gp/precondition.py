@@ -10,7 +10,7 @@ import numpy as np
 from .grid import Grid
 
 _NEAR = 0.1  # the least correlation, in the inverse, of cells next to each other for which their pairs are worth two more passes
-_LEAST_PIVOT = 1e-3  # of what it was: less may be rounding
+_MIN_PIVOT = 1e-3  # of what it was: less may be rounding
 
 
 def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
@@ -48,7 +48,7 @@ class Neighbours:
         left = own.copy()
         for a, b in zip(others, solved):
             left -= a * b
-        scale = 1 / np.sqrt(np.maximum(left, _LEAST_PIVOT * own))
+        scale = 1 / np.sqrt(np.maximum(left, _MIN_PIVOT * own))
         self.own, self.before = scale * there, [-a * scale for a in solved]
 
     def astype(self, dtype: type) -> Neighbours:
@@ -88,7 +88,7 @@ def _places(k: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
 def _solved(M: list[list[np.ndarray]], b: list[np.ndarray]) -> list[np.ndarray]:
     """M⁻¹ b, entry by entry of the arrays that M's lower triangle and b are made of: elimination, in place."""
     m = len(b)
-    least = [_LEAST_PIVOT * M[k][k] for k in range(m)]
+    least = [_MIN_PIVOT * M[k][k] for k in range(m)]
     for k in range(m):
         np.maximum(M[k][k], least[k], out=M[k][k])
         for i in range(k + 1, m):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._array_tools import nan_unless, pieces
+from ..._array_tools import chunk_slices, nan_unless
 from ..._typing import AnyArray, Array, Backend, T
 from ..product.dense import in_form_of, namespace
 from ..product.eigen import clamped
@@ -85,7 +85,7 @@ def gp_sample(
     generator, count = _arguments.generator(rng, _PRIOR), _arguments.integer(size, _PRIOR, "size", 0)
 
     def block(rows: int) -> Any:
-        E = _arrays.beside(plain[0], _normals(generator, rows, 2 * N if per_cell else N))
+        E = _arrays.to_device_of(_normals(generator, rows, 2 * N if per_cell else N), plain[0])
         latent = covariance.from_basis(E[:, :N] * xp.sqrt(values if per_cell else values + s))
         return latent + E[:, N:] * xp.sqrt(s) if per_cell else latent
 
@@ -177,7 +177,7 @@ def gp_posterior_sample(
     kernel: Any = {"backend": backend, "num_threads": num_threads}
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
     points = same_kind(_LABEL, "cross_factors", cross)
-    numbers = _arguments.numbers_here(y, _LABEL, "y")
+    numbers = _arguments.host_or_device_numbers(y, _LABEL, "y")
     check_numbers(_LABEL, numbers, s, m)
     covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, **kernel)  # factors as they came: their precision is the limit
     sampler = PosteriorSampler(covariance, plain, points, numbers, _arrays.double(s), m, prior_factors, tol)
@@ -236,8 +236,8 @@ class PosteriorSampler:
         xp, N, normals, batch = namespace(y), y.shape[-1], math.prod(r.shape[1] for r in self._roots), tuple(y.shape[:-1])
         M = math.prod(p.shape[0] for p in self._points)
         drawn = _normals(generator, count, normals + N)
-        normal = _arrays.beside(y, np.ascontiguousarray(drawn[:, :normals]))
-        noise = _arrays.beside(y, np.ascontiguousarray(drawn[:, normals:])) * xp.sqrt(self._noise)
+        normal = _arrays.to_device_of(np.ascontiguousarray(drawn[:, :normals]), y)
+        noise = _arrays.to_device_of(np.ascontiguousarray(drawn[:, normals:]), y) * xp.sqrt(self._noise)
         prior = Packed(self._roots, *kernel)(normal) + noise
         residual = y - prior.reshape(count, *(1,) * len(batch), N)
         alpha = self._covariance.solved(residual, self._tol)
@@ -287,7 +287,7 @@ def _device_rows_of(f: Any, points: Any, among: Any, k: int) -> Any:
     xp, made = namespace(f), []
     if not f.shape[0] or not points.shape[0]:
         return xp.zeros((points.shape[0], among.shape[1]), dtype=among.dtype, device=among.device)
-    for part in pieces(points.shape[0], f.shape[0] * f.shape[0]):
+    for part in chunk_slices(points.shape[0], f.shape[0] * f.shape[0]):
         off = xp.max(xp.abs(f[None, :, :] - points[part, :][:, None, :]), axis=2)
         near = xp.take(among, xp.argmin(off, axis=1), axis=0)
         made.append(nan_unless(xp, (xp.min(off, axis=1) <= 1e-6 * xp.max(xp.abs(f)))[:, None], near))

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._arguments import numbers_here
+from ..._arguments import host_or_device_numbers
 from ..._bind import check_device
 
 P = ParamSpec("P")
@@ -81,7 +81,7 @@ def same_kind(label: str, name: str, given: Sequence[Any], like: Any = None, oth
     """The numbers of arrays in which nobody wants a gradient, NumPy's on the host. They must be of the kind and dtype of ``like``, which is
     ``other``, and on its device; by default of the first of them."""
     leader, other = (given[0], f"{name}[0]") if like is None else (like, other)
-    plain = [numbers_here(a, label, f"{name}[{k}]") for k, a in enumerate(given)]
+    plain = [host_or_device_numbers(a, label, f"{name}[{k}]") for k, a in enumerate(given)]
     for k, a in enumerate(given):
         if a is leader:
             continue
@@ -131,7 +131,7 @@ def noise_of(noise: Any, y: Any, label: str) -> Any:
         return np.full(1, value)  # what y is not is said where all arrays are looked at
     if _arrays.kind(y) == "torch":
         return y.new_full((1,), value)
-    return _arrays.beside(y, np.full(1, value, _arrays.dtype_name(y)))
+    return _arrays.to_device_of(np.full(1, value, _arrays.dtype_name(y)), y)
 
 
 def check_numbers(label: str, y: Any, noise: Any, mask: Any) -> None:

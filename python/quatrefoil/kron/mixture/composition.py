@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._array_tools import added, double, finite, in_pieces, nan_unless, pieces, two_product
+from ..._array_tools import added, chunk_slices, double, finite, in_chunks, nan_unless, two_product
 
 GONE = 800.0  # e^-800 is 0: an exponent ends here
 LARGEST = 1e300  # of ρ², in the rational quadratic
@@ -68,12 +68,12 @@ def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], od
     Y = X if y is None else _points(xp, y)
     N, M = X.shape[0], Y.shape[0]
     if xp is not np:
-        return in_pieces(xp, lambda at: xp.astype(value(_differences(X[at, :], Y)), x.dtype), N, LIVE * width * M)
+        return in_chunks(xp, lambda at: xp.astype(value(_differences(X[at, :], Y)), x.dtype), N, LIVE * width * M)
     if (lags := _lags(x, x if y is None else y)) is not None:
         found = value([lags if y is not None else lags[:N]])[:, 0]
         return _toeplitz(found if y is not None else _mirrored(found, odd), M)
     K = np.empty((N, M), x.dtype)
-    for at in pieces(N, LIVE * width * M, np):
+    for at in chunk_slices(N, LIVE * width * M, np):
         first = at.start if y is None else 0  # earlier columns are mirrored
         K[at, first:] = value(_differences(X[at], Y[first:]))
         if y is None:
@@ -111,7 +111,7 @@ def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[
     else:
         rows: list[Any] = []
         columns, total = None, None
-        for at in pieces(X.shape[0], LIVE * width * Y.shape[0], xp):
+        for at in chunk_slices(X.shape[0], LIVE * width * Y.shape[0], xp):
             g = double(xp, grad[at, :])
             if y is None:  # (i, j) and (j, i) in one, each i <= j
                 g = _both(xp, g, double(xp, grad[:, at]), at.start, odd)
@@ -330,14 +330,14 @@ def spectral_mixture_vjp(xp: Any, x: Any, y: Any, log_weights: Any, log_scales: 
 def spectral_mixture_lags(xp: Any, d: Any, log_weights: Any, log_scales: Any, freqs: Any, kind: str, order: int) -> Any:
     components = _components(xp, log_weights, log_scales, freqs, kind)
     D = _points(xp, d)
-    return in_pieces(xp, lambda at: xp.astype(_spectral(xp, order, D[at, :], *components), d.dtype), d.shape[0], LIVE * freqs.shape[0])
+    return in_chunks(xp, lambda at: xp.astype(_spectral(xp, order, D[at, :], *components), d.dtype), d.shape[0], LIVE * freqs.shape[0])
 
 
 def spectral_mixture_lags_vjp(xp: Any, d: Any, log_weights: Any, log_scales: Any, freqs: Any, grad: Any, kind: str, order: int) -> Any:
     components = _components(xp, log_weights, log_scales, freqs, kind)
     D, g = _points(xp, d), double(xp, grad)
     slopes, total = [], None
-    for at in pieces(d.shape[0], LIVE * freqs.shape[0], xp):
+    for at in chunk_slices(d.shape[0], LIVE * freqs.shape[0], xp):
         sums, slope = _spectral_adjoint(xp, order, D[at, :], g[at], *components)
         slopes.append(g[at] * slope)
         total = sums if total is None else [a + b for a, b in zip(total, sums)]

@@ -36,8 +36,8 @@ _BOUNDS = {
     "scale": {"positive": True},
     "alpha": {"positive": True},
     "period": {"positive": True},
-    "weights": {"least_0": True},
-    "std": {"least_0": True},
+    "weights": {"nonnegative": True},
+    "std": {"nonnegative": True},
 }
 
 
@@ -61,4 +61,4 @@ def as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> An
     kind = _arrays.kind(x)
     if kind is None or _arrays.dtype_name(x) not in _arrays.REAL:
         return np.asarray(found)  # the call refuses x
-    return x.new_full((), found) if kind == "torch" else _arrays.beside(x, np.full((), found, x.dtype))
+    return x.new_full((), found) if kind == "torch" else _arrays.to_device_of(np.full((), found, x.dtype), x)

@@ -68,7 +68,7 @@ class AxisKernel:
         found = function(x) if y is None else function(x, y)
         if isinstance(x, np.ndarray):
             return np.asarray(found, np.float64)
-        if _arrays.kind(found) is None or _arrays.place(found) != _arrays.place(x):
+        if _arrays.kind(found) is None or _arrays.location(found) != _arrays.location(x):
             raise TypeError(f"GridGP: a kernel of {_arrays.describe(x)} on {_arrays.device(x)} gave {_arrays.describe(found)}")
         return _arrays.double(found)
 
@@ -138,7 +138,7 @@ class OurKernel(AxisKernel):
     def _beside(self, x: Array) -> Callable[..., Any]:
         if isinstance(x, np.ndarray):
             return self.function
-        keywords = {n: _arrays.beside(x, v) for n, v in self._values.items()}
+        keywords = {n: _arrays.to_device_of(v, x) for n, v in self._values.items()}
         return functools.partial(self.function, **keywords)
 
     def diagonal(self, x: Array) -> Array:
@@ -148,7 +148,7 @@ class OurKernel(AxisKernel):
 
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
         others = {n: v for n, v in self.function.keywords.items() if n not in self._values}  # type: ignore[attr-defined]
-        gradients = self._adjoint(x, None, *[_arrays.beside(x, v) for v in self._values.values()], G, **others)
+        gradients = self._adjoint(x, None, *[_arrays.to_device_of(v, x) for v in self._values.values()], G, **others)
         gradients = gradients[-len(self._values) :]  # those of x before them
         of_values = map(_arrays.to_host, gradients)
         parts = [g * self._values[n] if n in self._logarithms else g for n, g in zip(self._values, of_values)]

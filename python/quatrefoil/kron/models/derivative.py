@@ -100,7 +100,7 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
     if not has_slope[0]:  # bools, integers, and what is to be refused
         zero = torch.zeros_like(lam)
         return h(lam), zero, zero
-    uneven = _arrays.beside(lam, 2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4))  # which round nothing in any precision
+    uneven = _arrays.to_device_of(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4), lam)  # which round nothing in any precision
     slopes, again = (pull(w.to(values.dtype))[0].detach() / w for w in (torch.ones_like(uneven), uneven))
     if not _arrays.on_host(lam):
         slopes = torch.where(torch.isclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True), slopes, torch.full_like(slopes, math.nan))

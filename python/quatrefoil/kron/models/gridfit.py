@@ -70,7 +70,7 @@ class Kriging(NamedTuple):
 
     def residual(self, alpha: Array) -> Array:
         """C⁻¹ of y without its mean."""
-        return alpha[0] if self.alpha is None else alpha[0] - _arrays.beside(alpha, self.mean) @ self.alpha
+        return alpha[0] if self.alpha is None else alpha[0] - _arrays.to_device_of(self.mean, alpha) @ self.alpha
 
 
 class Fit:
@@ -220,7 +220,7 @@ class Fit:
         if self.kriging.alpha is None:
             return 0.0
         u = self._of_mean(new, points, by)
-        return ((_arrays.beside(u, self.kriging.variance) @ u) * u).sum(0)
+        return ((_arrays.to_device_of(self.kriging.variance, u) @ u) * u).sum(0)
 
     def samples_of_mean(
         self, new: Sequence[Array], points: GridPoints | ScatteredPoints, count: int, rng: np.random.Generator
@@ -230,7 +230,7 @@ class Fit:
             return None
         u = self._of_mean(new, points)
         normal = rng.standard_normal((count, len(self.kriging.mean)))
-        return _arrays.beside(u, normal @ np.linalg.cholesky(self.kriging.variance).T), u
+        return _arrays.to_device_of(normal @ np.linalg.cholesky(self.kriging.variance).T, u), u
 
     def answer(self, values: Array, X: Any = None, on_grid: bool = False) -> Any:
         """As the data came: as a tensor, or on a grid of points X as a table with labels."""

@@ -33,7 +33,7 @@ Rng: TypeAlias = int | np.random.Generator | None
 _SAMPLES_TOL = 1e-4  # residual of the solves for a standard deviation from samples, whose own error is 1 / sqrt(2 samples)
 _PROGRESS = "GridGP.fit: evaluation {}, log-likelihood {:.8g}, {:.1f} s"
 _FTOL, _ESTIMATED_FTOL = 2.2e-9, 1e-7  # relative change of the likelihood where a search ends: SciPy's, and one below an estimate's error
-_MOST_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
+_MAX_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Derivative: TypeAlias = int | str | tuple[int | str, int] | None
 Real: TypeAlias = NDArray[np.float64]  # of arrays on a device as well, whose types no checker here knows
@@ -182,7 +182,7 @@ class GridGP(Estimator):
         models = Model.starts(kernels, self.noise, self.variance, data, label)
         cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
         how = How(
-            logdet or ("lanczos" if cells > _MOST_EXACT and data.on_host else "exact"),
+            logdet or ("lanczos" if cells > _MAX_EXACT and data.on_host else "exact"),
             self.probes,
             self.tol,
             self.backend,
@@ -348,7 +348,7 @@ class GridGP(Estimator):
             X, Y, _ = unlabelled(self._fitted("score").ordered(X), label)
         found = self.predict(X)
         mean = np.asarray(found) if _arrays.kind(found) is None else _arrays.to_host(found)
-        values = _arguments.numbers_from(_arguments.points_like(Y, label, "y"), label, "y")
+        values = _arguments.numbers_on_host(_arguments.points_like(Y, label, "y"), label, "y")
         seen = None if mask is None else _arrays.to_host(mask_of(mask, label))
         if seen is not None and seen.shape != mean.shape:
             raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
@@ -418,6 +418,6 @@ def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoi
     solved = gp_solve(model.factors(data), seen, model.noise_at(data), mask=data.mask, **fit.how.solver)
     covariance = prior - cross @ solved.T
     values, vectors = xp.linalg.eigh((covariance + covariance.T) / 2)
-    normal = _arrays.beside(data.y, _arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size)))
+    normal = _arrays.to_device_of(_arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size)), data.y)
     samples: np.ndarray = cross @ fit.alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T
     return samples

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._bind import check_beside
+from ..._bind import check_location
 from ..product.dense import exponent, namespace
 
 Array = Any
@@ -100,10 +100,10 @@ class Mean(NamedTuple):
         given = self.function(*(xp.asarray(xp.broadcast_to(c, shape), copy=True) for c in coordinates(axes, on_grid)))
         if _arguments.is_number(given):
             return _arguments.number(given, label, "the mean", negative=True)
-        values = _arguments.numbers_here(_arguments.points_like(given, label, "the mean"), label, "the mean")
+        values = _arguments.host_or_device_numbers(_arguments.points_like(given, label, "the mean"), label, "the mean")
         if tuple(values.shape) != shape:
             raise ValueError(f"{label}: the mean has shape {tuple(values.shape)}, expected {shape}, as its arguments")
-        check_beside(label, "the mean", values, "axes[0]", axes[0])
+        check_location(label, "the mean", values, "axes[0]", axes[0])
         _arguments.finite(values, label, "the mean")
         return _arrays.double(values)
 

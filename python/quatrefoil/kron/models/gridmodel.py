@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._bind import check_beside
+from ..._bind import check_location
 from ..product.dense import namespace, owned
 from .axis_kernel import AxisKernel, Unscaled
 from .gridmean import Mean, mean_square
@@ -18,8 +18,8 @@ from .tables import columns, coordinate, kind, plain
 Array = Any
 _SHARES = (0.3, 1.0, 0.1, 0.03)
 _NOISE = 0.1  # where a search for it starts, relative to the variance of the data
-_LEAST_NOISE, _MOST_NOISE = 1e-6, 1e5  # relative to the start, which knows the unit; the least to the data as well
-_MOST_CELLS = 100  # for each point: more is no grid, and its matrices would take the memory
+_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the start, which knows the unit; the least to the data as well
+_MAX_CELLS = 100  # for each point: more is no grid, and its matrices would take the memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
 
@@ -43,7 +43,7 @@ class Data(NamedTuple):
         values = _table(Y, label)
         if tuple(values.shape) != shape:
             raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, one number per cell")
-        check_beside(label, "Y", values, "axes[0]", given[0])
+        check_location(label, "Y", values, "axes[0]", given[0])
         y, xp = _arrays.double(values), namespace(values)
         seen = _observed(y, mask, given[0], label)
         flat = None if seen is None else seen.reshape(-1)
@@ -70,7 +70,7 @@ class Data(NamedTuple):
 
     def without(self, weights: np.ndarray) -> Array:
         """y minus multiples of the basis functions."""
-        return self.y if self.basis is None else self.y - _arrays.beside(self.y, weights) @ self.basis
+        return self.y if self.basis is None else self.y - _arrays.to_device_of(weights, self.y) @ self.basis
 
     @property
     def variance(self) -> float:
@@ -112,10 +112,10 @@ class Model(NamedTuple):
         noise, variance = (_NOISE * unit if noise is None else noise), (unit if variance is None else variance)
         per_cell = bool(np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim)
         if per_cell:
-            s = _arrays.double(_arguments.numbers_here(_arguments.points_like(noise, label, "noise"), label, "noise")).reshape(-1)
+            s = _arrays.double(_arguments.host_or_device_numbers(_arguments.points_like(noise, label, "noise"), label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
                 raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one a cell")
-            check_beside(label, "noise", s, "axes[0]", data.y)
+            check_location(label, "noise", s, "axes[0]", data.y)
             s = owned(s)
         else:
             s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
@@ -135,7 +135,7 @@ class Model(NamedTuple):
 
     def noise_at(self, data: Data) -> Array:
         """Where the data are."""
-        return _arrays.beside(data.y, self.noise) if isinstance(self.noise, np.ndarray) else self.noise
+        return _arrays.to_device_of(self.noise, data.y) if isinstance(self.noise, np.ndarray) else self.noise
 
     @property
     def theta(self) -> np.ndarray:
@@ -152,7 +152,7 @@ class Model(NamedTuple):
         own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
         if self.learns_noise:  # below its least rounding would decide
             start = float(self.noise[0])
-            own.append(np.log([[_LEAST_NOISE * min(start, data.variance), _MOST_NOISE * start]]))
+            own.append(np.log([[_MIN_NOISE * min(start, data.variance), _MAX_NOISE * start]]))
         return np.concatenate(own)
 
     def at(self, theta: np.ndarray) -> Model:
@@ -181,7 +181,7 @@ class Model(NamedTuple):
 def _table(Y: Any, label: str) -> Array:
     """Real numbers; NaN where a masked array hides them."""
     if not _arrays.is_masked(Y):
-        return _arguments.numbers_here(_arguments.points_like(Y, label, "Y"), label, "Y")
+        return _arguments.host_or_device_numbers(_arguments.points_like(Y, label, "Y"), label, "Y")
     return np.where(np.ma.getmaskarray(Y), np.nan, _arguments.points_like(Y.data, label, "Y"))
 
 
@@ -194,7 +194,7 @@ def _observed(y: Array, mask: Any, axis: Array, label: str) -> Array | None:
         mask = mask_of(mask, label)
         if tuple(mask.shape) != tuple(y.shape):
             raise ValueError(f"{label}: mask has shape {tuple(mask.shape)}, expected {tuple(y.shape)}")
-        check_beside(label, "mask", mask, "axes[0]", axis)
+        check_location(label, "mask", mask, "axes[0]", axis)
     if nan is None:
         return mask
     seen = ~nan if mask is None else mask & ~nan
@@ -213,7 +213,7 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str, kinds: Sequence
             expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
             raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected {expected}")
         _arguments.finite(numbers, label, f"axes[{k}]")
-        check_beside(label, f"axes[{k}]", numbers, "axes[0]", found[0] if found else numbers)
+        check_location(label, f"axes[{k}]", numbers, "axes[0]", found[0] if found else numbers)
         found.append(numbers)
     if like is not None and len(found) != len(like):
         raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit; points are an array, np.asarray(X)")
@@ -236,7 +236,7 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
     _arguments.finite(X, label, "X")
     axes, places = zip(*(np.unique(_arrays.to_host(part), return_inverse=True) for part in parts))
     shape = tuple(map(len, axes))
-    if math.prod(shape) > _MOST_CELLS * len(X):
+    if math.prod(shape) > _MAX_CELLS * len(X):
         raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells: these are not points of a grid")
     cells = np.ravel_multi_index([p.reshape(-1) for p in places], shape)
     mask = np.zeros(shape, bool)

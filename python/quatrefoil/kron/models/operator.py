@@ -253,7 +253,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         require_square(method, self._factors)
         plain: Sequence[Any] = self._factors
         if self._kind != "numpy":
-            plain = [_arguments.numbers_here(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(plain)]
+            plain = [_arguments.host_or_device_numbers(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(plain)]
         if self._factorised is None:
             self._factorised = factorisation(plain, self._kernel)
         return self._factorised
@@ -299,7 +299,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         if is_table(y, self._factors):
             return self.solve(y.reshape(-1), noise).reshape(y.shape)
         check_columns(label, y, self._factors)
-        plain, noise = _arguments.numbers_here(y, label, "y"), _arguments.number(noise, label, "noise")
+        plain, noise = _arguments.host_or_device_numbers(y, label, "y"), _arguments.number(noise, label, "noise")
         x = self._factorisation("solve").solved(_in(_turned(plain), "float64"), noise)
         return self._of_mine(_turned(_in(x, self._wider(y))))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _arguments, _arrays
-from ..._bind import check_beside
+from ..._bind import check_location
 from ..product.dense import doubled, in_form_of
 from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
@@ -119,7 +119,7 @@ class SlimKL(Estimator):
         label = "SlimKL.fit"
         setting = self._setting(label)
         x, targets = _points(X, label, 1), _numbers(y, label, "y")
-        check_beside(label, "y", targets, "X", x)
+        check_location(label, "y", targets, "X", x)
         if tuple(targets.shape) != (len(x),):
             raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), a value a point of X")
         _arguments.finite(targets, label, "y")
@@ -170,7 +170,7 @@ class SlimKL(Estimator):
         x = self._seen[0]
         if at.shape[1] != x.shape[1]:
             raise ValueError(f"{label}: X has {at.shape[1]} coordinates a point, expected {x.shape[1]} as in fit")
-        check_beside(label, "X", at, "the X of fit", x)
+        check_location(label, "X", at, "the X of fit", x)
         if isinstance(at, np.ndarray):
             made = _predicted(at, self._seen, self.weights_, return_std)
         else:
@@ -214,7 +214,7 @@ class _Setting(NamedTuple):
 
 def _numbers(value: Any, label: str, name: str) -> Array:
     """A real array, or what NumPy makes one of."""
-    return _arguments.numbers_here(_arguments.points_like(value, label, name), label, name)
+    return _arguments.host_or_device_numbers(_arguments.points_like(value, label, name), label, name)
 
 
 def _points(X: Any, label: str, least: int = 0) -> Array:
@@ -261,7 +261,7 @@ def _beside(value: Any, x: Array, label: str, name: str) -> np.ndarray:
     """The numbers of an array that is on the host, or where x is."""
     numbers = _numbers(value, label, name)
     if not isinstance(numbers, np.ndarray):
-        check_beside(label, name, numbers, "X", x)
+        check_location(label, name, numbers, "X", x)
     return _arrays.to_host(numbers)
 
 

@@ -15,8 +15,8 @@ from .slimkl_worker import EPS, Worker
 
 _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
-_MOST_MEETINGS = 100  # an iteration
-_LEAST = 1e-8  # of the largest weight: from 0 no step leads back
+_MAX_MEETINGS = 100  # an iteration
+_MIN = 1e-8  # of the largest weight: from 0 no step leads back
 _CURVED = 1.0  # times 1 / theta^2, the most that a penalty is between rounded weights
 
 
@@ -68,7 +68,7 @@ class Reply(NamedTuple):
 
 
 # What runs where the data are: agents by the fit and their number. An executor does not tell when a fit is over: old ones make room.
-_MOST_FITS = 4
+_MAX_FITS = 4
 _workers: OrderedDict[str, dict[int, Worker]] = OrderedDict()
 _lock = threading.Lock()
 
@@ -83,7 +83,7 @@ def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Worker:
     with _lock:
         _workers.setdefault(fit, {})[number] = agent
         _workers.move_to_end(fit)
-        while len(_workers) > _MOST_FITS:
+        while len(_workers) > _MAX_FITS:
             _workers.popitem(last=False)
     return agent
 
@@ -168,7 +168,7 @@ class _Admm:
 
     def _anchor(self) -> np.ndarray:
         """Where weights begin; those that are 0 may come back."""
-        anchor: np.ndarray = np.maximum(self.weights, _LEAST * float(self.weights.max()))
+        anchor: np.ndarray = np.maximum(self.weights, _MIN * float(self.weights.max()))
         return anchor
 
     def objective(self) -> float:
@@ -186,7 +186,7 @@ class _Admm:
         if self._precision:  # (6) sees nothing below the jitter: penalties that are too large would keep weights where they began
             on = start > 0
             self._penalty[on] = np.minimum(self._penalty[on], _CURVED / start[on] ** 2)
-        for _ in range(_MOST_MEETINGS):
+        for _ in range(_MAX_MEETINGS):
             zeta, _ = self._meet(anchor)
             before, mean = self.weights, np.maximum((zeta + self._multipliers / self._penalty).mean(axis=0), 0)
             self.weights = rounded(mean, self._precision, np.random.default_rng((self._seed, self._meetings)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._array_tools import arange, cholesky, pieces, zeros
+from ..._array_tools import arange, cholesky, chunk_slices, zeros
 from ..mixture import gsmp_kernel
 from ..product.dense import namespace
 from ..product.eigen import clamped
@@ -37,7 +37,7 @@ class DeviceWorker(Worker):
     def _weigh(self, weights: np.ndarray) -> Weighing:
         """What is read back, at once, are two numbers a column of a factor and the objective."""
         xp, rows, y = self._xp, self._rows, self._y
-        W = rows * _arrays.beside(y, np.sqrt(weights)[self._of])[:, None]
+        W = rows * _arrays.to_device_of(np.sqrt(weights)[self._of], y)[:, None]
         R, inverse = cholesky(xp, xp.matmul(W.T, W) + self._noise * xp.eye(y.shape[0], dtype=y.dtype, device=y.device))
         z = xp.matmul(inverse, y)
         t = xp.sum(xp.matmul(inverse, rows.T) ** 2, axis=0)
@@ -55,13 +55,13 @@ def _factors(x: Array, means: np.ndarray, std: np.ndarray, least: np.ndarray) ->
     one more is read back; those that have not are put aside."""
     xp, n, of = namespace(x), x.shape[0], np.arange(len(means))
     done: list[tuple[Array, np.ndarray]] = []
-    parts = [_arrays.beside(x, np.ascontiguousarray(a)) for a in (means, std, least)]
+    parts = [_arrays.to_device_of(np.ascontiguousarray(a), x) for a in (means, std, least)]
     left, columns = zeros(xp, (len(means), n), x) + 1, zeros(xp, (0, len(means), n), x)
     while len(of):
         most = xp.max(left, axis=1)
         live = _arrays.to_host(most > parts[2]) if columns.shape[0] < n else np.zeros(len(of), bool)
         if not live.all():
-            ended, on = (_arrays.beside(x, np.flatnonzero(rows)) for rows in (~live, live))
+            ended, on = (_arrays.to_device_of(np.flatnonzero(rows), x) for rows in (~live, live))
             done.append((_in_rows(xp, xp.take(columns, ended, axis=1)), np.repeat(of[~live], columns.shape[0])))
             of, columns = of[live], xp.take(columns, on, axis=1)
             left, most, *parts = (xp.take(a, on, axis=0) for a in (left, most, *parts))
@@ -101,7 +101,7 @@ def predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: b
     Nothing is read back."""
     x, y, means, std, noise = seen
     xp, on = namespace(x), np.flatnonzero(weights)
-    w, mu, sd = (_arrays.beside(x, np.ascontiguousarray(a[on])) for a in (weights, means, std))
+    w, mu, sd = (_arrays.to_device_of(np.ascontiguousarray(a[on]), x) for a in (weights, means, std))
 
     def kernel(a: Array, b: Array | None) -> Array:
         return gsmp_kernel(a, b, weights=w, means=mu, std=sd)
@@ -110,7 +110,7 @@ def predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: b
     _, inverse = cholesky(xp, kernel(x, None) + noise * xp.eye(n, dtype=x.dtype, device=x.device))
     alpha = xp.matmul(inverse.T, xp.matmul(inverse, y))
     parts = []
-    for rows in pieces(at.shape[0], n):
+    for rows in chunk_slices(at.shape[0], n):
         cross = kernel(at[rows, :], x)
         found = [xp.matmul(cross, alpha)]
         if return_std:

@@ -96,7 +96,7 @@ def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
             raise TypeError(f"{label}: {name}, expected numbers or dates: {error}; {cure}") from None
     if isinstance(x, np.ndarray) and x.dtype.kind in _KINDS:
         return x
-    return _arguments.numbers_here(_arguments.points_like(x, label, name), label, name)
+    return _arguments.host_or_device_numbers(_arguments.points_like(x, label, name), label, name)
 
 
 def kind(x: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import in_pieces, resized, zeros
+from ..._array_tools import in_chunks, resized, zeros
 
 
 def length(L: int, taps: int) -> int:
@@ -42,7 +42,7 @@ def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
         y = zeros(xp, _common(taps, x), u) if spectrum is None else xp.fft.irfft(xp.fft.rfft(x, n=n) * spectrum, n=n)[..., :L]
         return y if D is None else y + D[..., channels, None] * x
 
-    return in_pieces(xp, compute, shape[-2], 4 * n * math.prod(shape[:-2]), axis=-2)
+    return in_chunks(xp, compute, shape[-2], 4 * n * math.prod(shape[:-2]), axis=-2)
 
 
 def _common(k: Any, u: Any) -> tuple[int, ...]:
@@ -73,5 +73,5 @@ def fft_conv_vjp(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any, grad: Any) -> 
             gradients.append(resized(xp, xp.flip(lags, axis=-1)[..., : min(L - 1, ahead.shape[-1])], ahead.shape[-1]))
         return tuple(gradients)
 
-    du, dk, *others = in_pieces(xp, compute, u.shape[-2], 6 * n * math.prod(u.shape[:-2]), axis=-2)
+    du, dk, *others = in_chunks(xp, compute, u.shape[-2], 6 * n * math.prod(u.shape[:-2]), axis=-2)
     return du, dk, None if D is None else others.pop(0)[:, 0], None if k_reverse is None else others.pop(0)

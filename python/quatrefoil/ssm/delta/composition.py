@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._array_tools import arange, ascends, double, in_pieces, nan_unless, sums_across, sums_before, sums_from, twofold_sums, zeros
+from ..._array_tools import arange, ascends, double, in_chunks, nan_unless, sums_across, sums_before, sums_from, twofold_sums, zeros
 
 _CHUNK = 64
-_LEAST = -746.0  # exponentials of numbers below are 0
+_MIN = -746.0  # exponentials of numbers below are 0
 
 
 class _Tokens:
@@ -116,7 +116,7 @@ class _Chunks:
             self.decay, self.since, self.until, self.total = within, ones, ones, xp.ones_like(k[..., 0, 0])[..., None, None]
             return
         logs = double(xp, self.tokens.split(g))
-        zero = logs < _LEAST
+        zero = logs < _MIN
         sums, low = twofold_sums(xp, xp.where(zero, xp.zeros_like(logs), logs))
         resets = xp.cumulative_sum(xp.astype(zero, xp.int64), axis=-1)
         same = (resets[..., :, None] == resets[..., None, :]) & self.not_above
@@ -183,7 +183,7 @@ def _by_heads(xp: Any, compute: Any, inputs: tuple[Any, ...], states: tuple[Any,
         return results
 
     chunks, numbers = v.shape[1] // _CHUNK + 1, (q.shape[3] + v.shape[3], q.shape[3] * v.shape[3])
-    return list(in_pieces(xp, of, q.shape[2], group * v.shape[0] * max(v.shape[1] * numbers[0], chunks * numbers[1]), axis=2))
+    return list(in_chunks(xp, of, q.shape[2], group * v.shape[0] * max(v.shape[1] * numbers[0], chunks * numbers[1]), axis=2))
 
 
 def chunk_gated_delta_rule(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import double, pieces, zeros
+from ..._array_tools import chunk_slices, double, zeros
 from ..scan.composition import scan
 
 
@@ -72,7 +72,7 @@ class _Tokens:
         none = zeros(xp, (B, heads, D, D), q, xp.float64)
         self.H0 = none if H0 is None else _symmetric(xp, double(xp, H0))
         self.U0 = none if U0 is None else double(xp, U0)
-        self.pieces = pieces(T, 12 * B * heads * D * D, xp) if T else []
+        self.pieces = chunk_slices(T, 12 * B * heads * D * D, xp) if T else []
 
     def states(self, piece: slice, H: Any, U: Any) -> tuple[Any, Any]:
         """(1): H and U after every token of the piece."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._arguments import MOST_NUMBERS, choice, generator, integer
+from ..._arguments import MAX_NUMBERS, choice, generator, integer
 
 S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
 
@@ -38,7 +38,7 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
     >>> A[1].round(4)
     array([-1.7321, -2.    ])
     """
-    N = integer(N, "ssm.hippo_legs", "N", 0, MOST_NUMBERS)
+    N = integer(N, "ssm.hippo_legs", "N", 0, MAX_NUMBERS)
     B = np.sqrt(2.0 * np.arange(N) + 1)
     A = -np.tril(np.outer(B, B), -1) - np.diag(np.arange(1.0, N + 1))
     return A, B
@@ -75,7 +75,7 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     >>> bool(np.allclose(A, qf.ssm.hippo_legs(4)[0]))
     True
     """
-    N = integer(N, "ssm.dplr_legs", "N", 0, MOST_NUMBERS)
+    N = integer(N, "ssm.dplr_legs", "N", 0, MAX_NUMBERS)
     A, B = hippo_legs(N)
     P = np.sqrt(np.arange(N) + 0.5)
     skew = A + np.outer(P, P) + 0.5 * np.eye(N)
@@ -129,7 +129,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     if not isinstance(name, str) and isinstance(N, str):
         raise TypeError(f"ssm.s4d_init: the name comes first: s4d_init({N!r}, {name!r})")
     choice(name, "ssm.s4d_init", "name", S4D_NAMES)
-    N = integer(N, "ssm.s4d_init", "N", 0, MOST_NUMBERS)
+    N = integer(N, "ssm.s4d_init", "N", 0, MAX_NUMBERS)
     rng = generator(rng, "ssm.s4d_init")
     n, F = np.arange(N, dtype=float), 2.0 * N
     if name == "legs":

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._arguments import MOST_NUMBERS, choice, generator, integer, number
+from ..._arguments import MAX_NUMBERS, choice, generator, integer, number
 from .hippo import hippo_legs
 
 _METHODS = ("optimize", "random")
@@ -84,7 +84,7 @@ def ptd_init(
     >>> bool(np.allclose(A + p.E, (p.V * p.Lambda) @ p.Vinv))
     True
     """
-    N = integer(N, "ssm.ptd_init", "N", 1, MOST_NUMBERS)
+    N = integer(N, "ssm.ptd_init", "N", 1, MAX_NUMBERS)
     eps = number(eps, "ssm.ptd_init", "eps", positive=True)
     choice(method, "ssm.ptd_init", "method", _METHODS)
     rng = generator(rng, "ssm.ptd_init")

@@ -177,7 +177,7 @@ def _row(op: Op, c: Any, r: Any) -> Any:
     """r, or SciPy's default if it is None."""
     if r is not None or _arrays.kind(c) is None:
         return r
-    return c if op is _TOEPLITZ else _arrays.zeros_beside(c, c.shape)
+    return c if op is _TOEPLITZ else _arrays.zeros_on_device_of(c, c.shape)
 
 
 def _rows(x: Any) -> Any:
@@ -194,7 +194,7 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
     missing = length - rows.shape[-1]
     if missing <= 0:
         return rows
-    zeros = _arrays.zeros_beside(rows, (*rows.shape[:-1], missing))
+    zeros = _arrays.zeros_on_device_of(rows, (*rows.shape[:-1], missing))
     return xp.concatenate([zeros, rows] if left else [rows, zeros], -1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import arange, complex_of, conj, double, in_pieces, is_complex, resized, zeros
+from ..._array_tools import arange, complex_of, conj, double, in_chunks, is_complex, resized, zeros
 
 
 def _steps(L: int) -> tuple[int, int]:
@@ -41,7 +41,7 @@ class Modes:
     def _by_channels(self, compute: Any, M: int, L: int) -> Any:
         """A few channels at a time, so that the tables and their products stay small."""
         (H, N), (J, count) = self.re.shape, _steps(L)
-        return in_pieces(self.xp, compute, H, 4 * N * (M * count + J + count) + 4 * M * L, axis=1)
+        return in_chunks(self.xp, compute, H, 4 * N * (M * count + J + count) + 4 * M * L, axis=1)
 
     def sums(self, c: Any, L: int, real: bool = True) -> Any:
         """sum_n c_n z_n^l or its real part (6), (7): (M, H, N) -> (M, H, L)."""

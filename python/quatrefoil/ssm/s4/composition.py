@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import complex_of, double, in_pieces, pieces, resized, zeros
+from ..._array_tools import chunk_slices, complex_of, double, in_chunks, resized, zeros
 
 
 def cauchy_mult(xp: Any, v: Any, z: Any, w: Any, symmetric: bool) -> Any:
@@ -19,7 +19,7 @@ def cauchy_mult(xp: Any, v: Any, z: Any, w: Any, symmetric: bool) -> Any:
     def compute(points: slice) -> Any:
         return sum(xp.sum(a[..., None] / (z[points] - b[..., None]), axis=-2) for a, b in _both(xp, v2, w2, symmetric))
 
-    y = in_pieces(xp, compute, z.shape[0], math.prod(v2.shape), axis=-1)
+    y = in_chunks(xp, compute, z.shape[0], math.prod(v2.shape), axis=-1)
     return xp.reshape(y, (*v.shape[:-1], z.shape[0]))
 
 
@@ -35,7 +35,7 @@ def cauchy_mult_vjp(xp: Any, v: Any, z: Any, w: Any, grad: Any, symmetric: bool)
     """(2), (3)."""
     v2, w2, z2, g = _flat(xp, v), _flat(xp, w), double(xp, z), _flat(xp, grad)
     dv, dw, of_z = zeros(xp, v2.shape, v2), zeros(xp, v2.shape, v2), []
-    for points in pieces(z2.shape[0], math.prod(v2.shape), xp):
+    for points in chunk_slices(z2.shape[0], math.prod(v2.shape), xp):
         part, slope = g[:, None, points], 0.0
         for i, (a, b) in enumerate(_both(xp, v2, w2, symmetric)):
             c = 1 / (z2[points] - b[..., None])  # (rows, N, points)
@@ -186,7 +186,7 @@ def s4_kernel(xp: Any, dt: Any, Lambda: Any, P: Any, B: Any, C: Any, Q: Any, L: 
     def compute(channels: slice) -> Any:
         return _System(xp, (dt, Lambda, P, B, C, Q), channels, L, truncated).kernel()
 
-    return in_pieces(xp, compute, H, _numbers(N, L))
+    return in_chunks(xp, compute, H, _numbers(N, L))
 
 
 def s4_kernel_vjp(
@@ -201,7 +201,7 @@ def s4_kernel_vjp(
         system = _System(xp, (dt, Lambda, P, B, C, Q), channels, L, truncated)
         return input_gradients(xp, system, double(xp, grad[channels, :]))
 
-    ddt, dLambda, dP, dB, dC, dQ = in_pieces(xp, compute, H, 2 * _numbers(N, L))
+    ddt, dLambda, dP, dB, dC, dQ = in_chunks(xp, compute, H, 2 * _numbers(N, L))
     return ddt, dLambda, dP + dQ if Q is None else dP, dB, dC, None if Q is None else dQ
 
 

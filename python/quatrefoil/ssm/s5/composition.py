@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import complex_of, pieces, zeros
+from ..._array_tools import chunk_slices, complex_of, zeros
 from ..scan.composition import scan, scan_adjoint
 
 
@@ -45,7 +45,7 @@ class _Direction:
     def __init__(self, xp: Any, u: Any, poles: Any, b: Any, c: Any, factor: int, reverse: bool) -> None:
         self.xp, self.u, self.poles, self.b, self.c, self.factor, self.reverse = xp, u, poles, b, c, factor, reverse
         items, L, H = u.shape
-        chunks = pieces(L, items * (4 * poles.shape[0] + H), xp) if L else []
+        chunks = chunk_slices(L, items * (4 * poles.shape[0] + H), xp) if L else []
         self.chunks = chunks[::-1] if reverse else chunks
         self.last = 0 if reverse else -1  # step of a chunk
 

@@ -234,7 +234,7 @@ def causal_conv1d_update(
     pads = rows is not None and len(rows) and (numbers is None or min(numbers) < 0)
     if pads:
         is_real, rows, writer = _without_padding(rows)
-        is_writer = writer == _arrays.arange_beside(rows, len(rows))
+        is_writer = writer == _arrays.arange_on_device_of(rows, len(rows))
     state = old = target if rows is None else target[rows]
     if start is not None:
         state = _rotated(state, start)  # the oldest sample first
@@ -328,4 +328,4 @@ def _rotated(state: Any, by: Any) -> Any:
     """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
     size, xp = state.shape[2], _arrays.namespace(state)
     take = xp.take_along_dim if _arrays.kind(state) == "torch" else xp.take_along_axis
-    return take(state, ((_arrays.arange_beside(by, size) + by[:, None]) % max(size, 1))[:, None], 2)
+    return take(state, ((_arrays.arange_on_device_of(by, size) + by[:, None]) % max(size, 1))[:, None], 2)

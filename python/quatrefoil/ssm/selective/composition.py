@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._array_tools import arange, conj, in_pieces, is_complex, nan_unless, real, sigmoid, silu, silu_slope, softplus, zeros
+from ..._array_tools import arange, conj, in_chunks, is_complex, nan_unless, real, sigmoid, silu, silu_slope, softplus, zeros
 from ..scan.composition import scan, scan_adjoint
 
 
@@ -85,7 +85,7 @@ def selective_scan_fn(
         out = s.output(x)
         return out if s.z is None else out * silu(xp, s.z), x[..., L - 1]
 
-    out, last = in_pieces(xp, compute, channels, 8 * items * N * L, axis=1)
+    out, last = in_chunks(xp, compute, channels, 8 * items * N * L, axis=1)
     return out, last if return_last_state else None
 
 
@@ -117,7 +117,7 @@ def selective_scan_fn_vjp(
         dA = xp.sum(s.step[:, :, None, :] * m, axis=(0, 3))
         return du if s.D is None else du + s.D * g, ddelta, dz, dA[None, ...], xp.sum(g * s.u, axis=2), dstart
 
-    du, ddelta, dz, dA, along, dinitial = in_pieces(xp, compute, channels, 20 * items * N * L, axis=1)
+    du, ddelta, dz, dA, along, dinitial = in_chunks(xp, compute, channels, 20 * items * N * L, axis=1)
     dD, dbias = xp.sum(along, axis=0), xp.sum(ddelta, axis=(0, 2))
     dB, dC = (m.gradient() for m in mixing)
     return (
@@ -167,7 +167,7 @@ def _conv_in_pieces(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_i
         part, before, *rest = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
         return compute(_Conv(xp, part, weight[channels, :], None if bias is None else bias[channels], seq_idx, before), *rest)
 
-    return in_pieces(xp, of, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
+    return in_chunks(xp, of, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
 
 
 def causal_conv1d_fn(

@@ -12,7 +12,7 @@ from ..._array_tools import (
     arange,
     ascends,
     double,
-    in_pieces,
+    in_chunks,
     nan_unless,
     sigmoid,
     silu,
@@ -205,7 +205,7 @@ def _forward(
         states = ([s.after[:, :, -1, :, :]] if final else []) + ([s.varlen()] if varlen else [])
         return xp.permute_dims(out, (0, 2, 1, 3)), *states
 
-    out, *states = in_pieces(xp, compute, heads, items * L * (4 * size + 4 * P + 4 * N), axis=1)
+    out, *states = in_chunks(xp, compute, heads, items * L * (4 * size + 4 * P + 4 * N), axis=1)
     return xp.permute_dims(out, (0, 2, 1, 3)), states.pop(0) if final else None, states.pop(0) if varlen else None
 
 
@@ -313,7 +313,7 @@ def _backward(
         by_heads = [xp.permute_dims(y, (0, 2, 1, 3)) for y in (a.dx, a.ddt[..., None], a.dz)]
         return (*by_heads, a.dA[None, :], a.dD[None, ...], a.dinitial)
 
-    *by_heads, dA, dD, dinitial = in_pieces(xp, compute, heads, items * L * (8 * size + 8 * P + 8 * N), axis=1)
+    *by_heads, dA, dD, dinitial = in_chunks(xp, compute, heads, items * L * (8 * size + 8 * P + 8 * N), axis=1)
     dx, ddt, dz = (xp.permute_dims(y, (0, 2, 1, 3)) for y in by_heads)
     dD = dD[0, ...]
     return (

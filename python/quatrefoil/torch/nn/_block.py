@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ... import ssm
-from ..._arguments import MOST_NUMBERS, integer
+from ..._arguments import MAX_NUMBERS, integer
 from ..._arrays import narrow, widen
 from ._layer import Layer, initial_log_steps
 
@@ -99,7 +99,7 @@ class Block(Layer):
         Without ``dtype`` the latter is float32 or wider. ``max_seqlen`` is ignored: the size does not depend on the number of tokens.
         """
         weight = self.conv1d.weight
-        batch_size = integer(batch_size, f"{type(self).__name__}.allocate_inference_cache", "batch_size", 0, MOST_NUMBERS)
+        batch_size = integer(batch_size, f"{type(self).__name__}.allocate_inference_cache", "batch_size", 0, MAX_NUMBERS)
         conv_state = weight.new_zeros(batch_size, weight.shape[0], self.d_conv, dtype=dtype or weight.dtype)
         return conv_state, weight.new_zeros(batch_size, *self.state_shape, dtype=dtype or widen(weight).dtype)
 

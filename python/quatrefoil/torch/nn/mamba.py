@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ... import ssm
-from ..._arguments import MOST_NUMBERS, choice, integer
+from ..._arguments import MAX_NUMBERS, choice, integer
 from ..._arrays import widen
 from ._block import Block, Cache, convolved, initial_dt_bias
 
@@ -91,12 +91,12 @@ class Mamba(Block):
     ) -> None:
         super().__init__()
         named = ((d_model, "d_model"), (d_state, "d_state"), (d_conv, "d_conv"))
-        self.d_model, self.d_state, self.d_conv = (integer(n, "Mamba", name, 1, MOST_NUMBERS) for n, name in named)
+        self.d_model, self.d_state, self.d_conv = (integer(n, "Mamba", name, 1, MAX_NUMBERS) for n, name in named)
         self.expand, self.d_inner, self.layer_idx = expand, int(expand * self.d_model), layer_idx
         if self.d_inner < 1:
             raise ValueError(f"Mamba: expand is {expand}, expected at least 1 channel of expand d_model")
         self.state_shape = (self.d_inner, self.d_state)
-        self.dt_rank = math.ceil(self.d_model / 16) if dt_rank == "auto" else integer(dt_rank, "Mamba", "dt_rank", 1, MOST_NUMBERS)
+        self.dt_rank = math.ceil(self.d_model / 16) if dt_rank == "auto" else integer(dt_rank, "Mamba", "dt_rank", 1, MAX_NUMBERS)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.in_proj = torch.nn.Linear(self.d_model, 2 * self.d_inner, bias=bias, **factory)
         self.conv1d = torch.nn.Conv1d(

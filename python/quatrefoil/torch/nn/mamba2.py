@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ... import ssm
-from ..._arguments import MOST_NUMBERS, integer
+from ..._arguments import MAX_NUMBERS, integer
 from ..._arrays import widen
 from ._block import Block, Cache, GatedRMSNorm, convolved, initial_dt_bias
 
@@ -111,7 +111,7 @@ class Mamba2(Block):
         self.nheads, self.d_mlp = self.d_ssm // self.headdim, self.d_inner - self.d_ssm
         self.state_shape = (self.nheads, self.headdim, self.d_state)
         self.D_has_hdim, self.rmsnorm, self.norm_before_gate = D_has_hdim, rmsnorm, norm_before_gate
-        self.dt_limit, self.chunk_size = tuple(dt_limit), integer(chunk_size, "Mamba2", "chunk_size", 1, MOST_NUMBERS)
+        self.dt_limit, self.chunk_size = tuple(dt_limit), integer(chunk_size, "Mamba2", "chunk_size", 1, MAX_NUMBERS)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.conv_dim = self.d_ssm + 2 * self.ngroups * self.d_state
         self.in_proj = torch.nn.Linear(self.d_model, 2 * self.d_mlp + self.d_ssm + self.conv_dim + self.nheads, bias=bias, **factory)
@@ -134,7 +134,7 @@ class Mamba2(Block):
     def _set_sizes(self, d_model: int, d_state: int, d_conv: int, headdim: int, ngroups: int, expand: int, d_ssm: int | None) -> None:
         named = ((d_model, "d_model"), (d_state, "d_state"), (d_conv, "d_conv"), (headdim, "headdim"), (ngroups, "ngroups"))
         self.d_model, self.d_state, self.d_conv, self.headdim, self.ngroups = (
-            integer(n, "Mamba2", name, 1, MOST_NUMBERS) for n, name in named
+            integer(n, "Mamba2", name, 1, MAX_NUMBERS) for n, name in named
         )
         self.expand, self.d_inner = expand, int(expand * self.d_model)
         self.d_ssm = self.d_inner if d_ssm is None else integer(d_ssm, "Mamba2", "d_ssm", 1, self.d_inner)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import cheb
-from ..._arguments import MOST_NUMBERS, integer
+from ..._arguments import MAX_NUMBERS, integer
 from ..._arrays import narrow, widen
 from ...cheb.orthopoly import Basis, classical
 from ._layer import Layer
@@ -53,7 +53,7 @@ class PolyLayer(Layer):
     ) -> None:
         super().__init__()
         named = ((in_features, "in_features", 1), (out_features, "out_features", 1), (degree, "degree", 0))
-        I, O, self.degree = (integer(n, "PolyLayer", name, least, MOST_NUMBERS) for n, name, least in named)
+        I, O, self.degree = (integer(n, "PolyLayer", name, least, MAX_NUMBERS) for n, name, least in named)
         bases = [classical(basis, self.degree)] if isinstance(basis, str) else [basis] if isinstance(basis, Basis) else list(basis)
         if len(bases) != I and len(bases) != 1:
             raise ValueError(f"PolyLayer: basis has {len(bases)} entries, expected 1 or {I}, one per input")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ... import ssm
-from ..._arguments import MOST_NUMBERS, choice, integer, integers
+from ..._arguments import MAX_NUMBERS, choice, integer, integers
 from ..._arrays import narrow, widen
 from ._layer import Layer, initial_log_steps
 
@@ -51,7 +51,7 @@ class S4DKernel(Layer):
         is_real: bool = False,
     ) -> None:
         super().__init__()
-        H, F = (integer(n, "S4D", name, 1, MOST_NUMBERS) for n, name in ((d_model, "d_model"), (N, "d_state")))
+        H, F = (integer(n, "S4D", name, 1, MAX_NUMBERS) for n, name in ((d_model, "d_model"), (N, "d_state")))
         if not is_real and F % 2:
             raise ValueError(f"S4D: d_state is {F}, expected an even number: modes come in conjugate pairs")
         modes = F if is_real else F // 2
@@ -202,7 +202,7 @@ class S4D(Layer):
 
     def default_state(self, *batch: int) -> Tensor:
         """The state before the first sample: zeros (*batch, H, N)."""
-        shape = (*integers(batch, None, "S4D.default_state", "batch", 0, MOST_NUMBERS), *self.kernel.log_A_real.shape)
+        shape = (*integers(batch, None, "S4D.default_state", "batch", 0, MAX_NUMBERS), *self.kernel.log_A_real.shape)
         return self.kernel.log_A_real.new_zeros(shape, dtype=complex_of(self.kernel.log_A_real))
 
     def step(self, u: Tensor, state: Tensor, rate: float = 1.0) -> tuple[Tensor, Tensor]:

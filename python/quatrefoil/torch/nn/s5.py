@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import ssm
-from ..._arguments import MOST_NUMBERS, choice, integer, integers
+from ..._arguments import MAX_NUMBERS, choice, integer, integers
 from ..._arrays import widen
 from ._layer import Layer, initial_log_steps
 from .s4d import complex_of
@@ -78,7 +78,7 @@ class S5(Layer):
     ) -> None:
         super().__init__()
         named = ((d_model, "d_model"), (d_state, "d_state"), (blocks, "blocks"))
-        H, size, blocks = (integer(n, "S5", name, 1, MOST_NUMBERS) for n, name in named)
+        H, size, blocks = (integer(n, "S5", name, 1, MAX_NUMBERS) for n, name in named)
         if size % (blocks * (2 if conj_sym else 1)):
             what = "2 blocks: modes come in conjugate pairs" if conj_sym else "blocks"
             raise ValueError(f"S5: d_state is {size} with {blocks} blocks, expected a multiple of {what}")
@@ -127,7 +127,7 @@ class S5(Layer):
 
     def default_state(self, *batch: int) -> Tensor:
         """The state before the first sample: zeros (*batch, P)."""
-        shape = (*integers(batch, None, "S5.default_state", "batch", 0, MOST_NUMBERS), *self.Lambda_re.shape)
+        shape = (*integers(batch, None, "S5.default_state", "batch", 0, MAX_NUMBERS), *self.Lambda_re.shape)
         return self.Lambda_re.new_zeros(shape, dtype=complex_of(self.Lambda_re))
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

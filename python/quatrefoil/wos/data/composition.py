@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..._array_tools import double, in_pieces, pieces, sums_at
+from ..._array_tools import chunk_slices, double, in_chunks, sums_at
 from .functions import Compiled, Function, OneEach, Scaled, is_cfunc, is_njit
 
 
@@ -58,7 +58,7 @@ class Data:
         if self.kind == "number":
             return self.of_rows(at)[:, 0] + 0 * at.x[:, 0]
         of: Callable[[Places], Any] = getattr(self, f"_{self.kind}")
-        return in_pieces(self.xp, lambda some: of(at.cut(some)), at.x.shape[0], self._width(at))
+        return in_chunks(self.xp, lambda some: of(at.cut(some)), at.x.shape[0], self._width(at))
 
     def gradient(self, at: Places, share: Any) -> Any:
         """d sum(share values) / d numbers, (R, numbers); points without a share do not count."""
@@ -69,7 +69,7 @@ class Data:
             return sums + self._of_box(at, share) if self.kind == "grid" else sums
         of: Callable[[Places, Any], Any] = getattr(self, f"_{self.kind}_gradient")
         total: Any = 0
-        for some in pieces(at.x.shape[0], self._width(at)):
+        for some in chunk_slices(at.x.shape[0], self._width(at)):
             part = of(at.cut(some), share[some])
             row = at.row[some] if R > 1 else xp.zeros_like(at.row[some])
             total = total + sums_at(xp, row, part, R)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, finite, is_number, number, numbers_here, numbers_of, points_like
+from ..._arguments import array_like, finite, host_or_device_numbers, is_number, number, numbers_of, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, common, instances
@@ -42,7 +42,7 @@ class Gaussians(DataClass):
         self.width: Any = number(width, "Gaussians", "width", positive=True) if is_one else array_like(width, "Gaussians", "width")
         if self.amplitude.ndim == 0 and self.center.ndim == 1:  # one bell
             self.amplitude, self.center = self.amplitude[None], self.center[None]
-        a, c, w = self._arrays(numbers_here)
+        a, c, w = self._arrays(host_or_device_numbers)
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
                 f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), with B first or not"
@@ -53,8 +53,8 @@ class Gaussians(DataClass):
             raise ValueError("Gaussians: width must be positive")
 
     def _arrays(self, numbers: Callable[..., Any] = numbers_of) -> tuple[Any, Any, Any]:
-        a, c = (numbers(getattr(self, name), "Gaussians", name, graded=True) for name in ("amplitude", "center"))
-        return a, c, np.asarray(self.width) if is_number(self.width) else numbers(self.width, "Gaussians", "width", graded=True)
+        a, c = (numbers(getattr(self, name), "Gaussians", name, differentiable=True) for name in ("amplitude", "center"))
+        return a, c, np.asarray(self.width) if is_number(self.width) else numbers(self.width, "Gaussians", "width", differentiable=True)
 
     def __call__(self, X: Any) -> np.ndarray:
         """The sum at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""

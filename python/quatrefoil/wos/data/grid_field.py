@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import array_like, numbers_here, numbers_of, points_like
+from ..._arguments import array_like, host_or_device_numbers, numbers_of, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .grids import Cells, at_instances, box_of, interpolated
@@ -46,7 +46,7 @@ class GridField(DataClass):
 
     def __init__(self, values: ArrayLike, box: ArrayLike | tuple[ArrayLike, ArrayLike]) -> None:
         self.box, values = box_of(box, "GridField"), array_like(values, "GridField", "values")
-        v, d = numbers_here(values, "GridField", "values", graded=True), len(self.box[0])
+        v, d = host_or_device_numbers(values, "GridField", "values", differentiable=True), len(self.box[0])
         if v.ndim not in (d, d + 1) or min(v.shape[-d:], default=0) < 2:
             axes = ", ".join(f"n{i + 1}" for i in range(d))
             raise ValueError(f"GridField: values has shape {v.shape}, expected ({axes}) or (B, {axes}) in a box of {d} axes, n >= 2")
@@ -55,7 +55,7 @@ class GridField(DataClass):
     def __call__(self, X: Any) -> np.ndarray:
         """The field at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
         X = points_like(X, "GridField", "X")
-        v = numbers_of(self.values, "GridField", "values", graded=True)
+        v = numbers_of(self.values, "GridField", "values", differentiable=True)
         d = len(self.box[0])
         if X.shape[-1] != d:
             raise ValueError(f"GridField: X has shape {X.shape}, expected points in {d} dimensions")

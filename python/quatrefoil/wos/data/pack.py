@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, finite, number, numbers_here
+from ..._arguments import array_like, finite, host_or_device_numbers, number
 from ..region import Region
 from .functions import OneEach, is_function, wrap
 from .packed import NOTHING, Array, DataClass, PackedData, Target, as_given
@@ -39,7 +39,7 @@ def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
             raise ValueError(
                 f"{label}: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers; on a grid give GridField(values, box)"
             )
-        finite(numbers_here(array, label, name, graded=True), label, name)
+        finite(host_or_device_numbers(array, label, name, differentiable=True), label, name)
         return None if array.ndim == 0 else len(array)
     if not is_function(data):
         kinds = "a number, Fourier, PerVertex, Gaussians, Polynomial, GridField, a function, or a list of them"

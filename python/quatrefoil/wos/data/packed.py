@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import numbers_here
+from ..._arguments import host_or_device_numbers
 from ..region import Region
 
 Array = Any
@@ -55,10 +55,10 @@ class Target(NamedTuple):
 
     def parameter(self, array: Array, name: str) -> Array:
         """The parameter in float64, of its own kind, differentiable; TypeError if its kind, device or dtype are not those of the points."""
-        if isinstance(array, _arrays.Plain):
+        if isinstance(array, _arrays.Untyped):
             return self.array(np.asarray(array))
-        numbers_here(array, "solve", name, graded=True)
-        kind, place = _arrays.kind(array), _arrays.place(array)
+        host_or_device_numbers(array, "solve", name, differentiable=True)
+        kind, place = _arrays.kind(array), _arrays.location(array)
         if place != self.kind:
             mine, _, where = self.kind.partition("@")
             if kind == mine:
@@ -126,7 +126,7 @@ def with_arrays(data: Any, change: Callable[[Array], Array]) -> Any:
 
 def copied(array: Array) -> Array:
     if isinstance(array, np.ndarray):
-        return array.copy() if array.__class__ is np.ndarray else np.array(array, subok=isinstance(array, _arrays.Plain))
+        return array.copy() if array.__class__ is np.ndarray else np.array(array, subok=isinstance(array, _arrays.Untyped))
     return array.clone() if hasattr(array, "clone") else array.copy()
 
 
@@ -168,4 +168,4 @@ def as_given(gradient: np.ndarray, like: Array) -> Array:
     """A gradient in the parameter's own shape, dtype and kind; summed over the instances that shared it."""
     shape = tuple(like.shape)
     summed = _arrays.sum_to_shape(gradient, shape) if gradient.ndim >= len(shape) else gradient.reshape(shape)
-    return _arrays.of_kind(_arrays.place(like), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))
+    return _arrays.of_kind(_arrays.location(like), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))

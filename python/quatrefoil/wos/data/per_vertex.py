@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, axes, finite, numbers_here
+from ..._arguments import array_like, axes, finite, host_or_device_numbers
 from ..._typing import ArrayLike
 from ..region import Region
 from .packed import Array, DataClass, PackedData, Parameters, Target, as_given
@@ -37,7 +37,7 @@ class PerVertex(DataClass):
         parts: Any = values if several else [values]
         rows = [array_like(v, "PerVertex", f"values[{b}]" if several else "values") for b, v in enumerate(parts)]
         for row in rows:
-            a = numbers_here(row, "PerVertex", "values", graded=True)
+            a = host_or_device_numbers(row, "PerVertex", "values", differentiable=True)
             if a.ndim not in ((1,) if several else (1, 2)):
                 raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
             finite(a, "PerVertex", "values")
@@ -118,6 +118,6 @@ def on_facets(packed: PackedData, d: int, chosen: np.ndarray, turned: np.ndarray
         full[:, column] = g
         return whole(full)
 
-    index = _arrays.of_kind(_arrays.place(numbers), column)
+    index = _arrays.of_kind(_arrays.location(numbers), column)
     first_of = None if packed.first is None else first
     return packed._replace(numbers=numbers[:, index], pull=whole and pull, first=first_of)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import array_like, finite, numbers_here, numbers_of, points_like
+from ..._arguments import array_like, finite, host_or_device_numbers, numbers_of, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .grids import at_instances
@@ -44,7 +44,7 @@ class Polynomial(DataClass):
 
     def __init__(self, coefficients: ArrayLike) -> None:
         coefficients = array_like(coefficients, "Polynomial", "coefficients")
-        c = numbers_here(coefficients, "Polynomial", "coefficients", graded=True)
+        c = host_or_device_numbers(coefficients, "Polynomial", "coefficients", differentiable=True)
         if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three axes or more may be B = 0
             raise ValueError(
                 f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), with B first or not, n >= 1"
@@ -55,7 +55,7 @@ class Polynomial(DataClass):
     def __call__(self, X: Any) -> np.ndarray:
         """The polynomial at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
         X = points_like(X, "Polynomial", "X")
-        c = numbers_of(self.coefficients, "Polynomial", "coefficients", graded=True)
+        c = numbers_of(self.coefficients, "Polynomial", "coefficients", differentiable=True)
         d = X.shape[-1]
         if d < 2 or c.ndim - d not in (0, 1):
             raise ValueError(

@@ -98,7 +98,7 @@ def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start:
             at = x[b, live].astype(np.float64)
             alpha, slope, _ = derived(kind, row, on_host, first_instance, b, rows[b], steps[b, 1], at)
             result[b, live] = slope / (2 * alpha[:, None])
-    return _arrays.of_kind(_arrays.place(start), result)
+    return _arrays.of_kind(_arrays.location(start), result)
 
 
 def _on_host(array: Array) -> Any:
@@ -114,6 +114,6 @@ def by_host(function: Any, like: Array) -> Any:
         one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
         if not isinstance(one, Function):  # compiled code
             return np.asarray(one(instance, X))
-        return _arrays.to_host(one.function(_arrays.beside(like, np.ascontiguousarray(X, one.dtype)))).astype(np.float64)
+        return _arrays.to_host(one.function(_arrays.to_device_of(np.ascontiguousarray(X, one.dtype), like))).astype(np.float64)
 
     return on_device

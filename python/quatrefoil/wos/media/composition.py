@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..._array_tools import added
 from ..data.composition import Data, Places
-from ..walk.composition_balls import LIGHT, MOST_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
+from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from ..walk.composition_paths import Found, Walked, channels, go_on
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
 from ..walk.composition_pieces import Piece, Walks
@@ -88,7 +88,7 @@ def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: F
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)
     steps, root = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), medium.roots(piece.at)
-    beyond, most = xp.zeros_like(steps), MOST_SCREENED / xp.sqrt(xp.where(bound > 0, bound, xp.ones_like(bound)))
+    beyond, most = xp.zeros_like(steps), MAX_SCREENED / xp.sqrt(xp.where(bound > 0, bound, xp.ones_like(bound)))
     most = xp.where(bound > 0, most, xp.full_like(most, math.inf))
     for step in range(max_steps):
         radius, _, _ = piece.domain.see(x)

@@ -19,7 +19,7 @@ from ..walk.loops_paths import (
     FIRST,
     HALF_SIDE,
     LIGHT,
-    MOST_SCREENED,
+    MAX_SCREENED,
     SHRUNK,
     _project,
     direction,
@@ -101,7 +101,7 @@ def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon
             piece[i] = at if weight[i] != 0.0 else 0
             mark[i] = _ended(ends, x[i], weight[i], step[i], radius, at, corners, epsilon, end[i], place[i])
             continue
-        R = min(radius, MOST_SCREENED / math.sqrt(bound)) if bound > 0.0 else radius
+        R = min(radius, MAX_SCREENED / math.sqrt(bound)) if bound > 0.0 else radius
         if pairs and step[i] == 0:
             R *= SHRUNK
             s, jumped[i] = _enter(d, walk[i], point[i], instance, k0, k1, R, bound, n, m, first[i])

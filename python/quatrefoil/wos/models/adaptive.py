@@ -15,7 +15,7 @@ from .chunk import Chunk
 from .state import Part, State, error_bars
 from .units import times
 
-MOST_WALKS = 2**20  # per point, by default
+MAX_WALKS = 2**20  # per point, by default
 ALIKE = 1000  # equal walks: other values are then rarer than 3 / 1000 with 95 % confidence, by the rule of three
 
 
@@ -37,7 +37,7 @@ class Rule:
                 raise ValueError(f"{label}: max_walks is given without rtol or atol; give one of them, or the number of walks as walks")
             return None
         relative, absolute = (0.0 if x is None else number(x, label, name) for x, name in ((rtol, "rtol"), (atol, "atol")))
-        most = MOST_WALKS if max_walks is None else integer(max_walks, label, "max_walks")
+        most = MAX_WALKS if max_walks is None else integer(max_walks, label, "max_walks")
         if most < walks:
             default = ", its default" if max_walks is None else ""
             raise ValueError(f"{label}: max_walks is {most}{default}, expected at least the {walks} walks of a round")

@@ -22,7 +22,7 @@ Array = Any
 METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA}  # the ops that solve a problem
 GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
 _OF_POINTS = ("start", "slopes")  # inputs with an axis of points
-MOST_INSTANCES = 64  # per chunk: a boundary keeps as many grids
+MAX_INSTANCES = 64  # per chunk: a boundary keeps as many grids
 
 
 class Window(NamedTuple):
@@ -47,7 +47,7 @@ def windows(B: int, N: int, points: int, together: bool = False) -> Iterator[Win
         yield from (window._replace(instance_end=B) for window in windows(1, N, points // B))
         return
     if points >= N:
-        step = min(MOST_INSTANCES, points // N)
+        step = min(MAX_INSTANCES, points // N)
         for b in range(0, B, step):
             yield Window(b, min(B, b + step), 0, N)
         return
@@ -135,5 +135,5 @@ def _starting(start: Array, rows: np.ndarray) -> Array:
     rest = np.ones(start.shape[:2], bool)
     rest.reshape(-1)[rows] = False
     start = copied(start)
-    start[rest if isinstance(start, np.ndarray) else _arrays.of_kind(_arrays.place(start), rest)] = np.nan
+    start[rest if isinstance(start, np.ndarray) else _arrays.of_kind(_arrays.location(start), rest)] = np.nan
     return start

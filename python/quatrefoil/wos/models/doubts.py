@@ -11,8 +11,8 @@ from .units import each_instance
 from .warn import warn
 
 _ESCAPED = COUNTS.index("escaped")
-MOST_ESCAPED = 0.01  # of all walks
-MOST_DOUBTED = 0.05  # of all points: there may be a few where u is almost 0
+MAX_ESCAPED = 0.01  # of all walks
+MAX_DOUBTED = 0.05  # of all points: there may be a few where u is almost 0
 FEW = 5  # walks that carry a value: with fewer, it is often 0 or off by many error bars
 _ENOUGH = 100  # samples: with fewer, an error bar is rough anyway
 _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # numbers whose squares float64 holds
@@ -30,7 +30,7 @@ def report(p: Prepared, state: State | Groups, mean: np.ndarray, m2: np.ndarray)
     if of_each.any():
         escaped = int(of_each.sum())
         walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum())
-        if escaped > MOST_ESCAPED * walks:
+        if escaped > MAX_ESCAPED * walks:
             warn(
                 f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and end at the closest boundary point, which biases the "
                 "values; close the gaps of the mesh, or give the SDF the lipschitz constant of its values"
@@ -50,7 +50,7 @@ def _of_error_bars(p: Prepared, walked: np.ndarray, n: np.ndarray, mean: np.ndar
     with np.errstate(all="ignore"):
         carrying = np.where(size > 0, n / (1 + m2 / (n * mean * mean)), 0.0)  # README (25)
     few = walked & (n >= _ENOUGH) & (carrying < FEW)
-    if few.any() and (few := few & np.repeat(_one_signed(p), p.sizes.N)).sum() > MOST_DOUBTED * walked.sum():
+    if few.any() and (few := few & np.repeat(_one_signed(p), p.sizes.N)).sum() > MAX_DOUBTED * walked.sum():
         warn(
             f"the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks carry the value, and "
             "the others are close to 0; take more walks"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._arguments import is_number, numbers_here
+from ..._arguments import host_or_device_numbers, is_number
 from ..._call import call
 from ..._typing import Backend
 from ..data.pack import pack
@@ -31,7 +31,7 @@ from .warn import warn
 Array = Any
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
-_MOST_SEARCHED = 1024  # segments of a polygon that are searched for crossings
+_MAX_SEARCHED = 1024  # segments of a polygon that are searched for crossings
 _SINGLE_FROM = 1e-5  # relative epsilon, below which float32 cannot tell the shell from the boundary
 
 
@@ -170,11 +170,11 @@ def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
 
 def _target(statement: Statement, at: Array) -> Target:
     """The target for packing data; an error for points that do not fit the boundary."""
-    numbers, d = numbers_here(at, "solve", "points", graded=True), statement.boundary.dimension
+    numbers, d = host_or_device_numbers(at, "solve", "points", differentiable=True), statement.boundary.dimension
     dtype = _SINGLE if _arrays.dtype_name(numbers) == "float32" else _DOUBLE
     if numbers.ndim not in (2, 3) or numbers.shape[-1] != d:
         raise ValueError(f"solve: points has shape {tuple(numbers.shape)}, expected (N, {d}) or (B, N, {d}), or ({d},) for one point")
-    return Target(statement._shared_boundary, _arrays.place(at), dtype)
+    return Target(statement._shared_boundary, _arrays.location(at), dtype)
 
 
 def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
@@ -277,7 +277,7 @@ def _place(
 def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     b, side = s._shared_boundary, "inside" if s.exterior else "outside"
     segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
-    pairs = crossings(segments)[:1] if len(segments) <= _MOST_SEARCHED else ()
+    pairs = crossings(segments)[:1] if len(segments) <= _MAX_SEARCHED else ()
     crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
     could = b.dimension == 3 and not isinstance(b, SDF) and not s.exterior and count == of
     cure = f"{crossed}; for the domain outside give exterior=True" if could else crossed

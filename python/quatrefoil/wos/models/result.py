@@ -17,7 +17,7 @@ from ..._typing import T
 from ..data.packed import copied
 from ..plot import plot_points
 from ..walk import ALONG, check_pairs
-from .adaptive import MOST_WALKS, Rule
+from .adaptive import MAX_WALKS, Rule
 from .doubts import report
 from .draw import Draw
 from .run import Run
@@ -156,7 +156,7 @@ class Result(Generic[T]):
         if extra is None:
             if rtol is None and atol is None:
                 raise TypeError("resume: expected how many more walks, such as resume(walks=1000), or rtol or atol")
-            extra = int(min(np.min(self.state.walks), MOST_WALKS if max_walks is None else integer(max_walks, "resume", "max_walks", 1)))
+            extra = int(min(np.min(self.state.walks), MAX_WALKS if max_walks is None else integer(max_walks, "resume", "max_walks", 1)))
         extra = integer(extra, "resume", name, 1)
         rule = Rule.of("resume", rtol, atol, extra, max_walks, self.run.prepared.dtype)
         check_pairs("resume", self.run.settings.gradient, **{name: extra, "max_walks": rule.most if rule else 0})

@@ -108,7 +108,7 @@ class State:
 
 def taken(array: Array, rows: np.ndarray) -> Array:
     """The rows with these indices, or where a mask is True."""
-    return array[rows if isinstance(array, np.ndarray) else _arrays.of_kind(_arrays.place(array), rows)]
+    return array[rows if isinstance(array, np.ndarray) else _arrays.of_kind(_arrays.location(array), rows)]
 
 
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:
@@ -134,7 +134,7 @@ def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) ->
     xp = _arrays.namespace(m2)
     m2, steps, mean = (x.detach() if hasattr(x, "detach") else x for x in (m2, steps, mean))
     if not isinstance(samples, int):
-        samples = _arrays.of_kind(_arrays.place(m2), samples.astype(np.float64)[:, None])
+        samples = _arrays.of_kind(_arrays.location(m2), samples.astype(np.float64)[:, None])
     stderr = xp.sqrt(m2 / (samples - 1) / samples) if not isinstance(samples, int) or samples > 1 else xp.full_like(m2, np.nan)
     return xp.where((steps == 0)[:, None] & xp.isfinite(mean), xp.zeros_like(stderr), stderr)
 

@@ -111,7 +111,7 @@ def times(x: Array, exponents: np.ndarray | None) -> Array:
         return x
     for factor in powers(exponents):
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            x = x * _arrays.of_kind(_arrays.place(x), factor.reshape(-1, *[1] * (x.ndim - 1)))
+            x = x * _arrays.of_kind(_arrays.location(x), factor.reshape(-1, *[1] * (x.ndim - 1)))
     return x
 
 
@@ -130,7 +130,7 @@ def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
     for factor in powers(exponents):
         scale = np.ones((len(exponents), width))
         scale[:, data.linear] = factor if data.first is None else factor[:, data.linear]
-        numbers = numbers * _arrays.of_kind(_arrays.place(numbers), scale)
+        numbers = numbers * _arrays.of_kind(_arrays.location(numbers), scale)
 
     def pull(g: np.ndarray) -> Any:
         assert data.pull is not None

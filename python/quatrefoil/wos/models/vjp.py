@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import arrays_like, numbers_here
+from ..._arguments import arrays_like, host_or_device_numbers
 from ..._bind import check_device
 from ..._call import call_vjp
 from ..walk.nodes import schedule
@@ -36,7 +36,7 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
 def _checked(run: Run, grad: Any, label: str) -> Array:
     """``grad`` as an array, of the shape, dtype and kind of the value."""
     p = run.prepared
-    array = numbers_here(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
+    array = host_or_device_numbers(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
     if tuple(array.shape) != p.sizes.shape:
         raise ValueError(f"{label}: grad has shape {tuple(array.shape)}, expected value's {p.sizes.shape}")
     if (dtype := _arrays.dtype_name(array)) != p.dtype.name:

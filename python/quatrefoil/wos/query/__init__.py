@@ -119,7 +119,7 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     N = int(np.prod(outer, dtype=np.int64))
     points = q.reshape((N, d) if shared else (batch, N, d))
     rows = np.concatenate([boundary._centre, boundary._extent[:, None]], axis=1)
-    place = _arrays.place(q)
+    place = _arrays.location(q)
     closed = getattr(boundary, "watertight", True)
     return _Query((points, _arrays.of_kind(place, rows), *boundary._arrays_of(place)), (boundary._memo_of(place),), lead, closed)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ..._array_tools import double, nan_unless, pieces
+from ..._array_tools import chunk_slices, double, nan_unless
 from .composition_solids import is_solid, nearest_on_solid
 
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
@@ -161,7 +161,7 @@ def closest(xp: Any, ends: Any, rows: Rows, shapes: Segments | Triangles | None 
         ends = xp.zeros((1, ends.shape[1]), dtype=ends.dtype, device=ends.device)
     shapes, M = shapes or shapes_of(xp, ends), ends.shape[0]
     results = []
-    for at in pieces(rows.x.shape[0], LIVE * M):
+    for at in chunk_slices(rows.x.shape[0], LIVE * M):
         x = columns(rows.x[at, :])
         d2, _ = shapes.foot(xp, [a[:, None] for a in x])
         mine = belongs(xp, rows, at, M)
@@ -226,7 +226,7 @@ def is_inside(xp: Any, label: str, ends: Any, rows: Rows, closed: bool) -> Any:
     if is_solid(ends, rows.x.shape[1]):
         return nearest_on_solid(xp, label, ends, rows.x)[0] < 0
     M, inside = ends.shape[0], []
-    for at in pieces(rows.x.shape[0], LIVE * M):
+    for at in chunk_slices(rows.x.shape[0], LIVE * M):
         x = [a[:, None] for a in columns(rows.x[at, :])]
         if ends.shape[1] == 9 and not closed:
             inside.append(xp.abs(xp.sum(_half_angle(xp, ends, x), axis=1)) >= math.pi)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import added, pieces
+from ..._array_tools import added, chunk_slices
 from ..query.composition import LIVE
 from ..query.composition_solids import norm
-from ..walk.composition_balls import MOST_SCREENED, bessel_series, harmonic_series, source_weight
+from ..walk.composition_balls import MAX_SCREENED, bessel_series, harmonic_series, source_weight
 
 SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
 ROBIN, ROBIN_SCREENED = 0.02, 0.25
@@ -72,7 +72,7 @@ class Walls:
         xp, most, reach = self.xp, self.limit(), ROBIN
         R = xp.maximum(epsilon, self.silhouette(x, xp.clip(distance, max=LARGEST)))
         if most is not None:
-            R, reach = xp.minimum(R, most), xp.clip(most * (ROBIN_SCREENED / MOST_SCREENED), max=ROBIN)
+            R, reach = xp.minimum(R, most), xp.clip(most * (ROBIN_SCREENED / MAX_SCREENED), max=ROBIN)
         if not self.absorbs:
             return R, None
         wall, away = self.nearest(x, R, True)
@@ -84,7 +84,7 @@ class Walls:
 
     def limit(self) -> Any:
         """The largest radius with screening, None without."""
-        return None if self.screening is None else MOST_SCREENED / self.xp.sqrt(self.screening)
+        return None if self.screening is None else MAX_SCREENED / self.xp.sqrt(self.screening)
 
     def turned(self, n: Any, own: Any) -> Any:
         """n, reflected if it points outward from the walk's own wall."""
@@ -150,7 +150,7 @@ class Walls:
         mu = xp.clip(self.table[:, 4], min=0.0) * self.extent[:, None]
         at = 0.5 * (low + high) / self.length
         total: Any = None
-        for some in pieces(self.table.shape[0], LIVE * x.shape[0] * self.table.shape[0]):
+        for some in chunk_slices(self.table.shape[0], LIVE * x.shape[0] * self.table.shape[0]):
             z = self.a[some, :] + at[:, some][:, :, None] * self.e[some, :]
             seen = self.sees(x[:, None, :], z, self.number[some], own)
             counts = faces[:, some] & (mu[:, some] > 0) & seen

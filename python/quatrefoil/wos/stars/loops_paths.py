@@ -15,7 +15,7 @@ from ..walk.loops_paths import (
     FIRST,
     HALF_SIDE,
     LIGHT,
-    MOST_SCREENED,
+    MAX_SCREENED,
     SHRUNK,
     direction,
     enter,
@@ -37,7 +37,7 @@ def _leave(x, R, walk, point, instance, k0, k1, extent, screening, sources, firs
     n, m = np.empty(d), np.zeros(d)
     pair, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
     if screening > 0.0:
-        R = min(R, MOST_SCREENED / math.sqrt(screening))
+        R = min(R, MAX_SCREENED / math.sqrt(screening))
     R *= SHRUNK
     z2 = R * R * screening
     w0, w1, _, _ = philox(np.uint64(FIRST), pair, point, instance, k0, k1)
@@ -74,7 +74,7 @@ def _star(corners, walls, extent, absorbs, x, distance, own, epsilon, screening)
     if x.size == 2:
         return flat.star(corners, walls, extent, absorbs, x[0], x[1], distance, own, epsilon, screening)
     R = max(epsilon, solid.silhouette(corners, x, min(distance, LARGEST)))
-    return min(R, MOST_SCREENED / math.sqrt(screening)) if screening > 0.0 else R, 0.0
+    return min(R, MAX_SCREENED / math.sqrt(screening)) if screening > 0.0 else R, 0.0
 
 
 @jit

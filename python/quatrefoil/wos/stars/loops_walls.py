@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.loops import segment_distance2
-from ..walk.loops_paths import MOST_SCREENED, source_weight
+from ..walk.loops_paths import MAX_SCREENED, source_weight
 from ..walk.loops_philox import bessel_series, harmonic_series
 
 SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
@@ -142,7 +142,7 @@ def star(corners, walls, extent, absorbs, x, y, distance, own, epsilon, screenin
     R = max(epsilon, _silhouette(corners, x, y, min(distance, LARGEST)))
     reach = _ROBIN
     if screening > 0.0:
-        R, reach = min(R, MOST_SCREENED / math.sqrt(screening)), min(_ROBIN, _ROBIN_SCREENED / math.sqrt(screening))
+        R, reach = min(R, MAX_SCREENED / math.sqrt(screening)), min(_ROBIN, _ROBIN_SCREENED / math.sqrt(screening))
     if not absorbs:
         return R, 0.0
     wall, away = nearest(walls, x, y, R, True)

@@ -45,7 +45,7 @@ from .nodes import schedule
 Array = Any
 MAX_STEPS = 2**20 - 1  # of the counter of random words
 MAX_WALKS = 2**32
-MOST_INDEX = 2**32  # of instances and points: words of the counter
+MAX_INDEX = 2**32  # of instances and points: words of the counter
 KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function")
 
 
@@ -73,8 +73,8 @@ def node_shapes(
     """The shapes of mean, m2 and counts; ValueError if instances or points leave the counter."""
     B, N, d = start
     for name, at, count in (("instance", first_instance, B), ("point", first_point, N)):
-        if at + count > MOST_INDEX:
-            raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
+        if at + count > MAX_INDEX:
+            raise ValueError(f"{label}: first_{name} is {at}, expected at most {MAX_INDEX - count} with {count} {name}s")
     group, channels = (2, 1 + d) if gradient else (1, 1)
     K = len(schedule(first_walk // group, walks // group)[0])
     return [(B, N, K, channels), (B, N, K, channels), (B, N, 3)]

@@ -9,7 +9,7 @@ from typing import Any
 from ..._array_tools import double, nan_unless
 from ..query.composition import HALF_SIDE, closest, is_inside, point_on, rows_of, scaled
 from ..query.composition_solids import is_solid, nearest_on_solid, radius_in_solid
-from .composition_balls import MOST_SCREENED, SHRUNK
+from .composition_balls import MAX_SCREENED, SHRUNK
 from .composition_expand import expand, gather
 from .composition_walk import walk, walk_vjp
 
@@ -44,7 +44,7 @@ def balls(xp: Any, start: Any, frame: Any, ends: Any, first: Any, screening: flo
         distance = xp.where(xp.any(xp.abs(rows.x) >= HALF_SIDE, axis=1), xp.zeros_like(distance), distance)  # README, Limits
     radius = xp.reshape(nan_unless(xp, rows.good, distance), start.shape[:2])
     if screening > 0:
-        radius = xp.minimum(radius, MOST_SCREENED / math.sqrt(screening) / frame[:, -2:-1])
+        radius = xp.minimum(radius, MAX_SCREENED / math.sqrt(screening) / frame[:, -2:-1])
     return SHRUNK * radius
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import pieces, sums_of
+from ..._array_tools import chunk_slices, sums_of
 from ..data.composition import Places
 from ..query.composition import HALF_SIDE, LIVE, Rows, Segments, belongs, closest, columns, point_on, shapes_of
 from ..query.composition_solids import is_box, is_solid, nearest_on_solid, norm, radius_in_solid
 from .composition_philox import _TURN, ROULETTE, Lanes, uniform
 
-CLEAR_UP_TO, LEAST, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
+CLEAR_UP_TO, MIN, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
 
 
 class Domain:
@@ -137,7 +137,7 @@ class HalfDiscs:
         side = away[:, 1] * e[:, 0] - away[:, 0] * e[:, 1]
         height = xp.abs(side)
         R = _clear(xp, self.domain, k, foot)
-        fits = self.pays & (height > ON_SEGMENT) & (xp.maximum(LEAST * self.epsilon, HIGHEST * height) <= R)
+        fits = self.pays & (height > ON_SEGMENT) & (xp.maximum(MIN * self.epsilon, HIGHEST * height) <= R)
         y = xp.where(fits, height / xp.where(fits, R, xp.ones_like(R)), xp.full_like(R, 0.5))
         p, q = (1.0 - y * y) / (1.0 + y * y), 2.0 * y / (1.0 + y * y)
         cosine = xp.where(xp.abs(n[:, 0]) > 1e-30, n[:, 0], xp.full_like(y, 1e-30))
@@ -155,7 +155,7 @@ def _clear(xp: Any, domain: Domain, k: Any, x: Any) -> Any:
     shapes: Segments = domain.shapes
     M, nearest = domain.ends.shape[0], []
     number = xp.arange(M, dtype=xp.int64, device=x.device)
-    for some in pieces(x.shape[0], LIVE * M):
+    for some in chunk_slices(x.shape[0], LIVE * M):
         d2, _ = shapes.foot(xp, [a[:, None] for a in columns(x[some, :])])
         others, of_its = number != k[some][:, None], belongs(xp, domain.rows(x), some, M)
         d2 = xp.where(others if of_its is None else others & of_its, d2, xp.full_like(d2, math.inf))

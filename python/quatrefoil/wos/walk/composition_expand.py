@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import added, fitting, nan_unless, pieces, sums_of
+from ..._array_tools import added, chunk_slices, items_per_chunk, nan_unless, sums_of
 from ..data.composition import Data
 from ..query.composition_solids import norm
 from .composition_balls import bessel_series
@@ -23,7 +23,7 @@ def expand(
     H = 2 * modes + 1 if d == 2 else (modes + 1) ** 2
     data = Data(xp, label, kind, dirichlet, g)
     walks = Walks(xp, label, start, frame, ends, first, seed, first_walk, count, True, 0, first_point, laplace=True)
-    most = 2 * fitting(2 * (LANE + H))
+    most = 2 * items_per_chunk(2 * (LANE + H))
     width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # whole samples, or a part of one
     coefficients, counts = [], []
     for rows in walks.rows(min(width, count) * (LANE + H)):
@@ -86,7 +86,7 @@ def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: A
     if P == 0:
         return xp.zeros((N, S), dtype=xp.float64, device=offset.device)
     parts = []
-    for at in pieces(P, C * S, xp):
+    for at in chunk_slices(P, C * S, xp):
         fits = (ball[at] >= 0) & (ball[at] < K)
         k = xp.where(fits, ball[at], xp.zeros_like(ball[at]))
         rho = norm(xp, offset[at, :])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ... import _array_tools
 from ..data.composition import Data, Places
-from .composition_balls import MOST_SCREENED, SHRUNK, First, source_weight, survive
+from .composition_balls import MAX_SCREENED, SHRUNK, First, source_weight, survive
 from .composition_philox import FIRST, direction, source_point, unit_vector
 from .composition_pieces import Piece
 
@@ -61,7 +61,7 @@ class Step:
     def limited(self, radius: Any) -> Any:
         if self.screening == 0:
             return radius
-        return self.xp.minimum(radius, MOST_SCREENED / math.sqrt(self.screening) / self.piece.extent)
+        return self.xp.minimum(radius, MAX_SCREENED / math.sqrt(self.screening) / self.piece.extent)
 
     def _meet(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
         """A source point."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..._array_tools import added, double, fitting, nan_unless
+from ..._array_tools import added, double, items_per_chunk, nan_unless
 from ..data.composition import Places
 from .composition_domain import Domain, HalfDiscs
 from .composition_philox import Lanes
@@ -75,7 +75,7 @@ class Walks:
 
     def rows(self, numbers: int) -> list[slice]:
         """The points of all instances in slices, of ``numbers`` numbers each."""
-        count, step = self.shape[0] * self.shape[1], fitting(numbers)
+        count, step = self.shape[0] * self.shape[1], items_per_chunk(numbers)
         return [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
     def piece(self, rows: slice, first_walk: int, count: int) -> Piece:
@@ -83,7 +83,7 @@ class Walks:
 
     def ranges(self) -> list[tuple[int, int]]:
         """Ranges of walks that fit into a piece, cut where nodes are: first and number."""
-        most = fitting(self.group * self.lane)
+        most = items_per_chunk(self.group * self.lane)
         chunk = 1 << (most.bit_length() - 1)
         begin, end, result = self.first_walk // self.group, (self.first_walk + self.count) // self.group, []
         while begin < end:

@@ -10,7 +10,7 @@ from ..data.loops import data_values, row_of
 from ..query.loops import pieces
 from ..query.loops_solids import Distances, is_function
 from .composition_expand import harmonics
-from .loops_paths import FIRST, MOST_SCREENED, SHRUNK, direction, see
+from .loops_paths import FIRST, MAX_SCREENED, SHRUNK, direction, see
 from .loops_philox import philox
 from .loops_walked import Walked, blocks, tallied
 
@@ -18,7 +18,7 @@ from .loops_walked import Walked, blocks, tallied
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
     """The radii of the first balls of pairs."""
     for b in range(len(start)):
-        limit = MOST_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
+        limit = MAX_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
         of_b, weights = pieces(ends, first, b, start.shape[2]), np.empty(start.shape[2] - 1)
         if is_function(of_b, start.shape[2]):
             radius[b] = SHRUNK * np.minimum(Distances(of_b[0], grids).radius(start[b].astype(np.float64)), limit)

@@ -5,7 +5,7 @@ import math
 from ..._backends.numba import jit
 from ..query.loops import segment_distance2
 
-CLEAR_UP_TO, LEAST, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
+CLEAR_UP_TO, MIN, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
 
 
 @jit
@@ -47,7 +47,7 @@ def leave_half_disc(ends, at, weights, x, n, epsilon):
     if height <= ON_SEGMENT:
         return False, False
     R = _clear_radius(ends, at, fx, fy)
-    if not max(LEAST * epsilon, HIGHEST * height) <= R:
+    if not max(MIN * epsilon, HIGHEST * height) <= R:
         return False, False
     y = height / R
     p, q = (1.0 - y * y) / (1.0 + y * y), 2.0 * y / (1.0 + y * y)

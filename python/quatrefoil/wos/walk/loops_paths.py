@@ -13,7 +13,7 @@ from .loops_wide import SOURCE_DIRECTION, source_radius, source_weight_wide, uni
 
 _ROULETTE, FIRST = 3 << 28, 4 << 28
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
-SHRUNK, MOST_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
+SHRUNK, MAX_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 
 
@@ -153,7 +153,7 @@ def make_step(
     d = x.size
     sharing = 4 if d == 2 else 2 if d == 3 else 1
     if screening > 0.0:
-        radius = min(radius, MOST_SCREENED / math.sqrt(screening))
+        radius = min(radius, MAX_SCREENED / math.sqrt(screening))
     if d > 3:
         unit_vector(step, walk, point, instance, k0, k1, n)
     else:

@@ -82,7 +82,7 @@ def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -
 
 def _beside(pde: PDE, params: Params) -> Params:
     """Arrays of the host where the equation's are."""
-    return {name: _arrays.beside(pde.source, value) for name, value in params.items()}
+    return {name: _arrays.to_device_of(value, pde.source) for name, value in params.items()}
 
 
 def _axes(axes: Sequence[Points], covariance: Covariance) -> list[Axis]:

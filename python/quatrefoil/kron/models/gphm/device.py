@@ -21,9 +21,9 @@ class DeviceAxis(GeneralAxis):
         super().__init__(points, covariance, name)
         x, n = self.x, len(self.x)
         self._xp, lags = namespace(points.array), np.subtract.outer(np.arange(n), np.arange(n))
-        self._d = _arrays.beside(points.array, np.arange(n) * ((x[-1] - x[0]) / (n - 1)))
-        self._index = _arrays.beside(points.array, np.abs(lags).reshape(-1))
-        self._sign = _arrays.beside(points.array, np.sign(lags).astype(np.float64))
+        self._d = _arrays.to_device_of(np.arange(n) * ((x[-1] - x[0]) / (n - 1)), points.array)
+        self._index = _arrays.to_device_of(np.abs(lags).reshape(-1), points.array)
+        self._sign = _arrays.to_device_of(np.sign(lags).astype(np.float64), points.array)
 
     def _matrix(self, order: int) -> Array:
         """At (i, j) the number of lag |i - j|; with the sign of i - j if the order is odd."""

@@ -162,7 +162,7 @@ class Projected:
     def _solved(self, F: Array, transposed: bool = False) -> Array:
         """By Sylvester's equation, or its transpose, where F is."""
         solve = self.inverse.adjoint if transposed else self.inverse.solve
-        return _arrays.beside(F, solve(_arrays.to_host(F))) if self.inverse.takes_host else solve(F)
+        return _arrays.to_device_of(solve(_arrays.to_host(F)), F) if self.inverse.takes_host else solve(F)
 
     def solution(self, start: Array) -> Array:
         """U (13)-(15); for a reaction by Newton's steps from ``start``."""
@@ -209,7 +209,7 @@ class Projected:
 
         def solved(y: np.ndarray) -> Array:
             Y = y.reshape(shape)
-            return _arrays.beside(F, inverse(Y)) if self.inverse.takes_host else inverse(_arrays.beside(F, Y))
+            return _arrays.to_device_of(inverse(Y), F) if self.inverse.takes_host else inverse(_arrays.to_device_of(Y, F))
 
         def product(y: np.ndarray) -> np.ndarray:
             found: np.ndarray = y + _arrays.to_host(self.down(slope * self.up(solved(y)))).reshape(-1)

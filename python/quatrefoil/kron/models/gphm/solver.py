@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from .... import _arguments, _arrays
-from ...._bind import check_beside
+from ...._bind import check_location
 from ...._progress import reporter
 from ...._typing import Backend
 from ...pde import PDE, on_grid
@@ -274,7 +274,7 @@ class GPHM(Estimator):
         axes = [doubled(x) for x in self.axes]
         if callable(truth):
             host = [_arrays.to_host(x) for x in axes]
-            axes = [_arrays.beside(axes[0], np.linspace(float(x[0]), float(x[-1]), _TRUTH_POINTS)) for x in host]
+            axes = [_arrays.to_device_of(np.linspace(float(x[0]), float(x[-1]), _TRUTH_POINTS), axes[0]) for x in host]
         values = on_grid(truth, axes, label, "truth")
         _arguments.finite(values, label, "truth")
         unit = self._state.units.size  # for squares of very large or small numbers
@@ -315,7 +315,7 @@ class GPHM(Estimator):
         if len(given) != len(own):
             raise ValueError(f"{label}: {len(given)} axes, expected {len(own)}: results are on a grid; give a list, [x, y]")
         numbers = [_arguments.is_number(x) for x in given]
-        given = [_arrays.beside(own[0], np.array([float(x)])) if is_one else x for x, is_one in zip(given, numbers)]
+        given = [_arrays.to_device_of(np.array([float(x)]), own[0]) if is_one else x for x, is_one in zip(given, numbers)]
         found = [doubled(_points(x, label, k, "the solver's axes[0]", own[0])) for k, x in enumerate(given)]
         return self._state.predicted(found, self._form(self._state))[tuple(0 if is_one else slice(None) for is_one in numbers)]
 
@@ -386,20 +386,20 @@ def _checked(value: Any, now: Params, label: str, name: str) -> Array:
     if name not in now:
         raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
     if _arguments.is_number(value):
-        value = _arrays.beside(now[name], np.array(float(value)))
+        value = _arrays.to_device_of(np.array(float(value)), now[name])
     found = fitting(value, now, label, name)
-    check_beside(label, name, found, "axes[0]", now["U"])
+    check_location(label, name, found, "axes[0]", now["U"])
     return found
 
 
 def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Array:
     """As they came, beside the first axis."""
-    numbers = _arguments.numbers_here(_arguments.points_like(x, label, f"axes[{k}]"), label, f"axes[{k}]")
+    numbers = _arguments.host_or_device_numbers(_arguments.points_like(x, label, f"axes[{k}]"), label, f"axes[{k}]")
     if numbers.ndim != 1:
         raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected (n,)")
     _arguments.finite(numbers, label, f"axes[{k}]")
     if first is not None:
-        check_beside(label, f"axes[{k}]", numbers, other, first)
+        check_location(label, f"axes[{k}]", numbers, other, first)
     return numbers
 
 

@@ -96,7 +96,7 @@ class State(NamedTuple):
         first, second = (np.array(entry(saved, f"adam.{n}", label), np.float64) for n in ("first", "second"))
         if not first.shape == second.shape == tuple(x.shape):
             raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {tuple(x.shape)}")
-        moments = Moments(_arrays.beside(x, first), _arrays.beside(x, second), int(entry(saved, "adam.steps", label)))
+        moments = Moments(_arrays.to_device_of(first, x), _arrays.to_device_of(second, x), int(entry(saved, "adam.steps", label)))
         best, residual = x, np.inf
         if "best.residual" in saved:
             best, residual = flat(component, saved, "best", label), float(saved["best.residual"])
@@ -124,12 +124,12 @@ def entry(saved: Mapping[str, Any], name: str, label: str) -> Any:
 def flat(component: Component, saved: Mapping[str, Any], prefix: str, label: str) -> Array:
     now = component.initial
     found = {name: fitting(np.asarray(entry(saved, f"{prefix}.{name}", label)), now, label, name) for name in now}
-    return component.flat({name: _arrays.beside(now[name], value) for name, value in found.items()})
+    return component.flat({name: _arrays.to_device_of(value, now[name]) for name, value in found.items()})
 
 
 def fitting(value: Any, now: Params, label: str, name: str) -> Array:
     """A copy in double precision."""
-    found = _arguments.numbers_here(value, label, name)
+    found = _arguments.host_or_device_numbers(value, label, name)
     if tuple(found.shape) != tuple(now[name].shape):
         raise ValueError(f"{label}: {name} has shape {tuple(found.shape)}, expected {tuple(now[name].shape)}")
     _arguments.finite(found, label, name)
