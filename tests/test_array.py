@@ -122,7 +122,7 @@ def test_results_share_no_memory(library, monkeypatch):
 @parametrize([(family, case) for family, case in COMPOSED if family != "wos" or (family, case) in FIRST])
 def test_pieces(family, case, monkeypatch, rng):
     """Whatever goes in pieces, because it takes memory, may go one by one."""
-    monkeypatch.setattr(_array_tools, "PIECE", 1)
+    monkeypatch.setattr(_array_tools, "CHUNK", 1)
     check_alike(family, case, rng, "numpy")
 
 

@@ -119,7 +119,7 @@ def test_all_of_it_at_tiny_sizes(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(kron, "QUICK", kron.Sizes(16, 1))
     monkeypatch.setattr(cheb, "QUICK", cheb.Sizes(4, 100, 9))
     monkeypatch.setattr(wos, "QUICK", wos.Sizes(20, 0.1, 0.2, 4.0, 1))
-    monkeypatch.setattr(wos, "brute_force", lambda: lambda *_: None)  # compiles for seconds
+    monkeypatch.setattr(wos, "brute_force", lambda *_: None)  # compiles for seconds
     check_run(tmp_path, capsys)
 
 

@@ -85,7 +85,7 @@ def test_results_that_are_asked_for():
     assert asked.present_outputs([0, None], (False,)) == [True, False]
     assert asked.adjoint.infer([(3,), None, (3,), None], (False,)) == [(3,), None]
     assert asked.adjoint.present_outputs([0, None, 0, None], (False,)) == [True, False]
-    with pytest.raises(ValueError, match=r"grad_z has shape .*, expected none"):
+    with pytest.raises(ValueError, match=r"grad_z has shape .*, expected None"):
         asked.adjoint.infer([(3,), None, (3,), (3, 2)], (False,))
 
 

@@ -25,7 +25,8 @@ SHORT = {
     "kron": "Advection AllenCahn GPHM GridGP PDE Poisson pde "  # between evaluations of a likelihood
     "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
     "cheb": "Potential SumOfGaussians TuckerTensor chebpts coulomb_sog optimal_samples orthopoly tucker",
-    "wos": "Ball Box Fourier Gaussians GridField NeuralOperatorLabels PerVertex Polynomial Problem Result SDF Star State TriangleMesh",
+    "wos": "Ball Box Fourier Gaussians GridField NeuralOperatorLabels PerVertex Polynomial Problem Result SDF Star State TriangleMesh "
+    "Walks",
 }
 BOUND = 1.0  # seconds: generous, for a machine that is busy with other things; 0.1 is what is wanted
 

@@ -132,7 +132,7 @@ def test_axes():
 
 def test_a_basis_beyond_the_range():
     basis = qf.cheb.orthopoly.from_samples(np.arange(9.0) * 1e300, 3)
-    with pytest.raises(OverflowError, match=r"orthopoly.Basis: b has numbers of .* which float64 does not hold; scale the samples"):
+    with pytest.raises(OverflowError, match=r"orthopoly.Basis: b is of size .* squared, out of range for float64; scale the samples"):
         basis.b  # noqa: B018
 
 

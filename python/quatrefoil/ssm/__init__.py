@@ -18,12 +18,25 @@ from .convolution import fft_conv
 from .convolution import fft_conv_vjp as fft_conv_vjp
 from .delta import chunk_gated_delta_rule_vjp as chunk_gated_delta_rule_vjp
 from .delta import chunk_simple_gla_vjp as chunk_simple_gla_vjp
-from .fla import *  # noqa: F403
+from .fla import chunk_delta_rule as chunk_delta_rule
+from .fla import chunk_gated_delta_rule as chunk_gated_delta_rule
+from .fla import chunk_simple_gla as chunk_simple_gla
+from .fla import fused_recurrent_delta_rule as fused_recurrent_delta_rule
+from .fla import fused_recurrent_gated_delta_rule as fused_recurrent_gated_delta_rule
+from .fla import fused_recurrent_simple_gla as fused_recurrent_simple_gla
 from .init import PTD as PTD
 from .init import discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function
 from .kalmanet import gka
 from .kalmanet import gka_vjp as gka_vjp
-from .mamba import *  # noqa: F403
+from .mamba import causal_conv1d_fn as causal_conv1d_fn
+from .mamba import causal_conv1d_update as causal_conv1d_update
+from .mamba import causal_conv1d_varlen_states as causal_conv1d_varlen_states
+from .mamba import mamba_chunk_scan_combined as mamba_chunk_scan_combined
+from .mamba import mamba_inner_fn as mamba_inner_fn
+from .mamba import mamba_split_conv1d_scan_combined as mamba_split_conv1d_scan_combined
+from .mamba import selective_scan_fn as selective_scan_fn
+from .mamba import selective_state_step as selective_state_step
+from .mamba import selective_state_update as selective_state_update
 from .models.dropin import Installation as Installation
 from .models.dropin import install
 from .models.mamba2_block import mamba_split_conv1d_scan_combined_vjp as mamba_split_conv1d_scan_combined_vjp

@@ -233,7 +233,7 @@ def test_sog_is_kept(tmp_path, rng):
         assert not again.sog.t.flags.writeable
         np.testing.assert_array_equal(qf.cheb.short_range(X, q, X, sog=again.sog), qf.cheb.short_range(X, q, X, sog=V.sog))
     for other in (2 * V, V.diff(0)):
-        with pytest.raises(AttributeError, match="was computed of a potential"):
+        with pytest.raises(AttributeError, match="was computed from a potential"):
             _ = other.sog
     with pytest.raises(AttributeError):
         V.sog.n_long = 3
@@ -294,7 +294,7 @@ BAD = [
     (sog(rmin=1e-20), ValueError, "at least 1e-15 of it"),
     (sog(rmax=np.inf), ValueError, "coulomb_sog: rmax is inf"),
     (sog(split=np.nan), ValueError, "coulomb_sog: split is nan"),
-    (sums(t=Q5), ValueError, "SumOfGaussians: t does not increase"),
+    (sums(t=Q5), ValueError, "SumOfGaussians: t is negative or does not increase"),
     (sums(w=Q5[:4]), ValueError, "SumOfGaussians: w has shape"),
     (sums(n_long=6), ValueError, "SumOfGaussians: n_long is 6"),
 ]

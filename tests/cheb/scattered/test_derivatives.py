@@ -1,5 +1,7 @@
 """Values with gradients and Hessians: the ends of the domain, points beyond it, second derivatives of torch."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,8 @@ def test_points_beyond_the_domain_on_request(backend, rng):
 
 
 def test_a_point_does_not_depend_on_its_neighbours(backend, rng):
+    """To the bit on compiled kernels; compositions go through BLAS, whose sums depend on the shape of a matrix."""
+    equal = np.testing.assert_array_equal if backend == "native" else functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-11)
     core, factors = random_tensor(rng, (17, 9, 12), (9, 5, 8))
     X, grad = rng.uniform(-1, 1, (501, 3)), rng.standard_normal(501)
 
@@ -62,7 +66,7 @@ def test_a_point_does_not_depend_on_its_neighbours(backend, rng):
     whole = found(slice(None))
     for cut in (slice(0, 1), slice(7, 120), slice(499, 501)):
         for a, b in zip(found(cut), whole):
-            np.testing.assert_array_equal(a, b[cut])
+            equal(a, b[cut])
 
 
 @pytest.mark.torch

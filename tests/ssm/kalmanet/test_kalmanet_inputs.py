@@ -27,7 +27,7 @@ BAD = [
     (lambda: qf.ssm.gka(Q, Q, Q, ridge_strength=-0.1), ValueError, r"ridge_strength is -0\.1, expected a finite number, at least 0"),
     (lambda: qf.ssm.gka(Q, Q, Q, ridge_strength="0.1"), TypeError, "ridge_strength is '0.1', expected a real number"),
     (lambda: qf.ssm.gka_vjp(Q, Q, Q, Q, output_final_state=True), ValueError, "grad_H_T is missing"),
-    (lambda: qf.ssm.gka_vjp(Q, Q, Q, (Q, STATE, STATE)), ValueError, "grad_H_T has shape .*, expected none"),
+    (lambda: qf.ssm.gka_vjp(Q, Q, Q, (Q, STATE, STATE)), ValueError, "grad_H_T has shape .*, expected None"),
     (lambda: qf.ssm.gka_vjp(Q, Q, Q, Q, solver="cg"), ValueError, r"ssm\.gka_vjp: solver"),
 ]
 

@@ -90,7 +90,7 @@ BAD = [
     (lambda: apply(F.astype(np.float32), Z, M, N), TypeError, "u has dtype float32 but Lambda_bar has complex128; expected float64"),
     (lambda: vjp(F, Z, M, N, F[0]), ValueError, "grad_y has shape"),
     (lambda: vjp(F, Z, M, N, F, return_state=True), ValueError, "grad_last_state is missing"),
-    (lambda: vjp(F, Z, M, N, (F, STATE)), ValueError, "not asked for"),
+    (lambda: vjp(F, Z, M, N, (F, STATE)), ValueError, "not requested"),
 ]
 
 

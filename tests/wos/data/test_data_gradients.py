@@ -53,7 +53,7 @@ def test_a_composition_adds_up_all_pieces_of_points(monkeypatch, rng):
     at = Places(rng.uniform(-1, 1, (7, 2)), np.zeros(7, np.int64), np.zeros((7, 2)), np.ones(7), [])
     data, share = Data(np, "wos.walk", "fourier", rng.normal(size=(1, 9)), None), rng.normal(size=7)
     whole = data.gradient(at, share)
-    monkeypatch.setattr(_array_tools, "PIECE", 1)
+    monkeypatch.setattr(_array_tools, "CHUNK", 1)
     np.testing.assert_allclose(data.gradient(at, share), whole, rtol=0, atol=1e-14 * np.abs(whole).sum())
 
 

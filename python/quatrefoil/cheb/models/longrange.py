@@ -107,7 +107,7 @@ def potential(
     tol: float = 1e-6,
     split: float | None = None,
 ) -> Potential:
-    """Compute the smooth, long-range part of the potential of charges, sum_p q_p / |x - x_p|, in a box (2)-(5).
+    """Compute the smooth, long-range part of the potential sum_p q_p / |x - x_p| in a box (2)-(5).
 
     Add ``short_range(X, q, targets, sog=V.sog)`` for the whole sum, at a charge itself that over the others.
 

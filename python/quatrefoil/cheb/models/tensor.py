@@ -33,7 +33,7 @@ BLOCK = 2**20  # numbers of a matrix of polynomials at a time: 8 MB
 
 
 class ChebTucker(Construction, Calculus):
-    """A compressed function of several variables, to evaluate, differentiate, integrate and calculate with.
+    """A compressed function of several variables to evaluate, differentiate, integrate and compute with.
 
     f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., with factor functions u_a = sum_k factors[0][k, a] T_k and so on.
 

@@ -203,8 +203,10 @@ def cheb_moments(
         Their weights.
     n : int, or one per axis
         Moments per axis, from degree 0.
-    eps, out, backend, num_threads
+    eps
         As in ``cheb_eval``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
