@@ -23,7 +23,9 @@ _CLASSICAL = ("legendre", "chebyshev", "hermite", "laguerre")
 
 
 class Basis:
-    """Polynomials p_0 to p_degree, orthonormal to a measure: the mean of p_j p_k is 1 for j = k, otherwise 0.
+    """Polynomials p_0 to p_degree, orthonormal to a measure.
+
+    The mean of p_j p_k is 1 for j = k, otherwise 0.
 
     ``from_samples``, ``from_moments`` and ``classical`` return one. ``basis(x)`` evaluates the polynomials by their recurrence (1);
     ``poly_layer`` takes ``basis.a`` and ``basis.b``.

@@ -84,7 +84,7 @@ class Box(Solid):
 
 
 class SDF(Solid):
-    """The solid where a signed distance is negative: a field on a regular grid, multilinear between its nodes, or a function.
+    """The solid where a signed distance is negative: a field on a regular grid, or a function.
 
     Parameters
     ----------

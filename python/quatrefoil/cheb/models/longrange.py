@@ -36,7 +36,7 @@ _PARTICLES = Op(__name__, "potential", (Arg("X", "P 3"), Arg("q", "P")), (Arg("q
 
 
 class Potential(ChebTucker):
-    """The long-range part of a potential, the result of ``potential``: a ``ChebTucker`` with the Gaussians ``.sog`` for ``short_range``.
+    """The result of ``potential``: a ``ChebTucker`` with the Gaussians ``.sog`` for ``short_range``.
 
     Pickles and ``save``/``load`` keep ``.sog``; tensors computed from this one have none.
 

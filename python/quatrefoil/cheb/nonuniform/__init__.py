@@ -166,7 +166,9 @@ def cheb_eval(
 def cheb_eval_vjp(
     C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``cheb_eval``: ``grad`` (P,) -> (dC, dX). dC is ``cheb_moments`` of grad; dX costs d evaluations (8).
+    """Gradients of ``cheb_eval``: ``grad`` (P,) -> (dC, dX) (8).
+
+    dC is ``cheb_moments`` of grad; dX costs d evaluations.
 
     Examples
     --------
@@ -238,7 +240,9 @@ def cheb_moments_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``cheb_moments``: ``grad`` (n_1, ..., n_d) -> (dX, dq). dq is ``cheb_eval`` of grad; dX costs d of those (8).
+    """Gradients of ``cheb_moments``: ``grad`` (n_1, ..., n_d) -> (dX, dq) (8).
+
+    dq is ``cheb_eval`` of grad; dX costs d of those.
 
     Examples
     --------

@@ -49,7 +49,7 @@ def short_range(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Sum over near charges: the part of the potential that ``potential`` leaves out, at scattered targets (6), (7).
+    """Sum over near charges, the part that ``potential`` leaves out, at scattered targets (6), (7).
 
     f(x) = sum_p q_p (1/r_p - sog.long(r_p)), r_p = |x - x_p|.
 
@@ -108,7 +108,9 @@ def short_range_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``short_range``: ``grad`` (N,) -> (dX, dq, dtargets) (8). A target on a charge counts that pair's slope as 0.
+    """Gradients of ``short_range``: ``grad`` (N,) -> (dX, dq, dtargets) (8).
+
+    A target on a charge counts that pair's slope as 0.
 
     Examples
     --------

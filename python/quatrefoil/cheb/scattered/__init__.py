@@ -143,7 +143,9 @@ def tucker_eval(
 def tucker_eval_vjp(
     *inputs_and_grad: Any, domain: Domain = UNIT, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
-    """Gradients of ``tucker_eval``: ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX) (6)-(8).
+    """Gradients of ``tucker_eval`` (6)-(8).
+
+    ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX).
 
     Three to four times the cost of the values. Memory: at most 64 partial sums of core and factors, 16 MB together (or one of them), and
     per thread 2.3 kB per factor column and 0.8 kB per coefficient of the longest axis, in float64.
@@ -180,7 +182,7 @@ def tucker_derivatives(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Evaluate a Chebyshev-Tucker tensor at scattered points, with gradients and Hessians from the same pass (9).
+    """Evaluate a Chebyshev-Tucker tensor with gradients and Hessians at scattered points (9).
 
     Parameters
     ----------
@@ -255,7 +257,9 @@ def tucker_derivatives_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of ``tucker_derivatives``: ``(core, factors, X, grads)``, grads like its results -> (dcore, [dfactors], dX) (10).
+    """Gradients of ``tucker_derivatives`` (10).
+
+    ``(core, factors, X, grads)``, grads like its results -> (dcore, [dfactors], dX).
 
     Examples
     --------

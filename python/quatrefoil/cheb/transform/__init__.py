@@ -119,7 +119,9 @@ def vals2coeffs_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T]:
-    """Gradient of ``vals2coeffs``: the gradient of C -> (dV,) (8). The map is linear: of V only shape, dtype and kind matter.
+    """Gradient of ``vals2coeffs``: the gradient of C -> (dV,) (8).
+
+    The map is linear: of V only shape, dtype and kind matter.
 
     Examples
     --------

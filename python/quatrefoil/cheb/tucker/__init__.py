@@ -20,7 +20,9 @@ METHODS = ("sthosvd", "hooi", "rsvd")
 
 
 class TuckerTensor(NamedTuple, Generic[T]):
-    """A tensor as a small core (r_1, ..., r_d) and one matrix per axis, factors[k] (n_k, r_k): core x_1 factors[0] ... x_d factors[d-1].
+    """A tensor as a small core and one matrix per axis.
+
+    core (r_1, ..., r_d), factors[k] (n_k, r_k): core x_1 factors[0] ... x_d factors[d-1].
 
     Examples
     --------

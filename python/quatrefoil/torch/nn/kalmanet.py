@@ -39,7 +39,7 @@ class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
 
 
 class GatedKalmaNet(Layer):
-    """The Gated KalmaNet layer of arXiv 2511.21016 around ``quatrefoil.ssm.gka``, with upstream's parameter names (18)-(20).
+    """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names (18)-(20).
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from ._layer import Layer
 
 
 class PolyLayer(Layer):
-    """A layer of polynomials of its inputs, for networks that stay polynomials: ``poly_layer`` with learned weights.
+    """A layer of polynomials of its inputs, ``poly_layer`` with learned weights.
 
     y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as ``quatrefoil.cheb.poly_layer``.
 

@@ -22,7 +22,7 @@ COUNTS = ("steps", "truncated", "escaped")  # the columns of State.counts
 
 @dataclass
 class State:
-    """Means and squared deviations of walks in K nodes, from which results are computed, with the same bits for any cut into runs.
+    """Means and squared deviations of walks in K nodes, from which results are computed.
 
     A row is a point of an instance. A sample is a walk, or with a gradient the mean of a pair of walks (13); its channels are the value and
     the gradient. Problems with very large or small data have a unit, a power of two: ``mean`` and ``m2`` are in this unit and its square.
