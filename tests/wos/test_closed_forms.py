@@ -69,13 +69,13 @@ def check(boundary, backend, name, X, u, pairs, **options):
 
 def sizes(backend, name, boundary):
     """(points, walks): Numba's loops look at every segment, and functions are called at each step. The mean gate finds a bias of
-    6 / sqrt(points walks) standard deviations of a walk: 1.5 %, 2.7 % for meshes and fields in space, 5 % from four dimensions on, and 7 %
-    for functions."""
+    6 / sqrt(points walks) standard deviations of a walk: 1.5 %, 2.7 % for meshes and fields in space, and 5 % from four dimensions on
+    and for functions."""
     if backend == "numba":
         return 30, 128 if name in ("mesh", "box in seven") else 512
     if name == "star":
-        return 300, 512
-    return (60, 128) if "function" in name else (60, 256) if boundary.dimension > 3 else (100, 512) if name in SLOW else (150, 1024)
+        return 300, 4096
+    return (60, 256) if "function" in name else (60, 256) if boundary.dimension > 3 else (100, 512) if name in SLOW else (150, 1024)
 
 
 def pole(X, at):
