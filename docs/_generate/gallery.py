@@ -28,6 +28,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "ntk_grid": ["256"],
     "polynomial_chaos": ["5"],
     "ptd": ["32"],
+    "rate_of_change": [],
     "restore_photograph": ["256"],
     "sea_temperature": [],
     "self_distillation": ["100"],

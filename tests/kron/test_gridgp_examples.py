@@ -43,3 +43,17 @@ def test_the_sea(monkeypatch, tmp_path, capsys, example):
     module.main()
     assert "quarters taken out" in capsys.readouterr().out
     assert (tmp_path / "sea.png").stat().st_size > 10_000
+
+
+def test_the_rate_of_change(monkeypatch, tmp_path, capsys, example):
+    module = example("rate_of_change")
+    derivatives = module.derivatives(module.measured(np.random.default_rng(1)))
+    for axis, (mean, spread) in enumerate(derivatives):
+        off = mean - module.exact(axis)
+        assert np.sqrt(np.mean(off**2)) < 0.1 * np.abs(module.exact(axis)).max()
+        assert np.mean(np.abs(off) < 2 * spread) > 0.9
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(sys, "argv", ["rate_of_change.py", str(tmp_path / "rate.png")])
+    module.main()
+    assert "rate of change: largest 0.150 degrees a day" in capsys.readouterr().out
+    assert (tmp_path / "rate.png").stat().st_size > 10_000
