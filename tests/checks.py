@@ -68,6 +68,8 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     """<grad, J v> from central differences of the oracle against sum_i <vjp_i, v_i>, for one random v in every argument at once. Returns
     the call of the adjoint, so that it can be timed. ``value``: the oracle's result, if known."""
     op, oracle = op_of(family, case.op), oracle_of(family, case)
+    if value is None:
+        value = call_oracle(family, case, arguments, keywords)
     inputs, keywords = adjoint_arguments(op, arguments, keywords)
 
     def like(x):
@@ -95,8 +97,6 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
         )
 
     directions = [like(x) if arg.has_gradient else None for x, arg in zip(inputs, op.inputs)]
-    if value is None:
-        value = call_oracle(family, case, arguments, keywords)
     precise = any(v.dtype in (np.longdouble, np.clongdouble) for v in made(value))  # then so are its differences
     wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
     grad = tuple(like(np.asarray(v, type_of(v, wide))) for v in graded(op, value))
