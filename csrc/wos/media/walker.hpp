@@ -43,7 +43,7 @@ class Sink {
   ~Sink() = default;
 };
 
-// A domain behind virtual functions: an answer takes a few hundred instructions anyway, and Team is compiled once for all domains.
+// A domain with virtual functions. A query takes a few hundred instructions anyway, and Team is compiled once for all domains.
 template <class V, int D>
 class Domain {
  public:
