@@ -72,9 +72,7 @@ def rbf(
            [0.6065, 1.    , 0.6065],
            [0.1353, 0.6065, 1.    ]])
     """
-    scale = as_array(scale, x, RBF.label, "scale", positive=True)
-    K: T = call(RBF, (x, y, scale), (), (), out, backend, num_threads)
-    return K
+    return _matrix(RBF, x, y, (scale,), out, backend, num_threads)
 
 
 def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
@@ -142,9 +140,7 @@ def matern52(
            [0.524 , 1.    , 0.524 ],
            [0.1387, 0.524 , 1.    ]])
     """
-    scale = as_array(scale, x, MATERN52.label, "scale", positive=True)
-    K: T = call(MATERN52, (x, y, scale), (), (), out, backend, num_threads)
-    return K
+    return _matrix(MATERN52, x, y, (scale,), out, backend, num_threads)
 
 
 def matern52_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
@@ -182,9 +178,7 @@ def matern32(
     >>> qf.kron.matern32(np.array([0.0, 1.0, 2.0]), scale=1.0)[0].round(4)
     array([1.    , 0.4834, 0.1397])
     """
-    scale = as_array(scale, x, MATERN32.label, "scale", positive=True)
-    K: T = call(MATERN32, (x, y, scale), (), (), out, backend, num_threads)
-    return K
+    return _matrix(MATERN32, x, y, (scale,), out, backend, num_threads)
 
 
 def matern32_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
@@ -222,9 +216,7 @@ def matern12(
     >>> qf.kron.matern12(np.array([0.0, 1.0, 2.0]), scale=1.0)[0].round(4)
     array([1.    , 0.3679, 0.1353])
     """
-    scale = as_array(scale, x, MATERN12.label, "scale", positive=True)
-    K: T = call(MATERN12, (x, y, scale), (), (), out, backend, num_threads)
-    return K
+    return _matrix(MATERN12, x, y, (scale,), out, backend, num_threads)
 
 
 def matern12_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
@@ -264,9 +256,7 @@ def rational_quadratic(
     >>> qf.kron.rational_quadratic(np.array([0.0, 1.0, 2.0]), scale=1.0, alpha=1.0)[0].round(4)
     array([1.    , 0.6667, 0.3333])
     """
-    scale, alpha = (as_array(a, x, RATIONAL_QUADRATIC.label, n, positive=True) for n, a in (("scale", scale), ("alpha", alpha)))
-    K: T = call(RATIONAL_QUADRATIC, (x, y, scale, alpha), (), (), out, backend, num_threads)
-    return K
+    return _matrix(RATIONAL_QUADRATIC, x, y, (scale, alpha), out, backend, num_threads)
 
 
 def rational_quadratic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
@@ -282,7 +272,7 @@ def rational_quadratic_vjp(*inputs_and_grad: Any, backend: Backend | None = None
     >>> dx.round(4)
     array([ 0.8889, -0.8889])
     """
-    return _radial_vjp(RATIONAL_QUADRATIC, inputs_and_grad, backend, num_threads, ("alpha",))
+    return _radial_vjp(RATIONAL_QUADRATIC, inputs_and_grad, backend, num_threads)
 
 
 @keywords("kron.periodic", **_SCALE, **dict.fromkeys(("periodicity", "period_length"), "use period, in the unit of x"))
@@ -332,9 +322,7 @@ def periodic(
     >>> qf.kron.periodic(np.array([0.0, 1.0, 2.0]), scale=1.0, period=2.0)[0].round(4)
     array([1.    , 0.1353, 1.    ])
     """
-    scale, period = (as_array(a, x, PERIODIC.label, n, positive=True) for n, a in (("scale", scale), ("period", period)))
-    K: T = call(PERIODIC, (x, y, scale, period), (), (), out, backend, num_threads)
-    return K
+    return _matrix(PERIODIC, x, y, (scale, period), out, backend, num_threads)
 
 
 def periodic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
@@ -350,13 +338,22 @@ def periodic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_thre
     >>> dx.round(4)
     array([ 4.6229, -4.6229])
     """
-    return _radial_vjp(PERIODIC, inputs_and_grad, backend, num_threads, ("period",))
+    return _radial_vjp(PERIODIC, inputs_and_grad, backend, num_threads)
 
 
-def _radial_vjp(op: Op, given: Sequence[Any], backend: str | None, num_threads: int | None, more: Sequence[str] = ()) -> tuple[Any, ...]:
-    label, names = f"{op.label}_vjp", ("scale", *more)
-    if len(given) != 3 + len(names):
-        raise TypeError(f"{label}: expected x, y, {', '.join(names)} and grad, got {len(given)} arguments")
-    x, y, *numbers, grad = given
-    arrays = [as_array(a, x, label, name, positive=True) for name, a in zip(names, numbers)]
-    return call_vjp(op, (x, y, *arrays, grad), (), (), backend, num_threads)
+def _matrix(op: Op, x: Array[T], y: Any, numbers: Sequence[Any], out: Any, backend: Backend | None, num_threads: int | None) -> T:
+    K: T = call(op, (x, y, *_arrays_of(op, x, numbers, op.label)), (), (), out, backend, num_threads)
+    return K
+
+
+def _radial_vjp(op: Op, inputs_and_grad: Sequence[Any], backend: str | None, num_threads: int | None) -> tuple[Any, ...]:
+    label, names = f"{op.label}_vjp", [arg.name for arg in op.inputs]
+    if len(inputs_and_grad) != len(names) + 1:
+        raise TypeError(f"{label}: expected {', '.join(names)} and grad, got {len(inputs_and_grad)} arguments")
+    x, y, *numbers, grad = inputs_and_grad
+    return call_vjp(op, (x, y, *_arrays_of(op, x, numbers, label), grad), (), (), backend, num_threads)
+
+
+def _arrays_of(op: Op, x: Any, numbers: Sequence[Any], label: str) -> list[Any]:
+    """The arguments after x and y, numbers above 0, as arrays."""
+    return [as_array(a, x, label, arg.name, positive=True) for arg, a in zip(op.inputs[2:], numbers)]

@@ -115,13 +115,13 @@ class OurKernel(AxisKernel):
 
     def units(self, x: Array) -> np.ndarray:
         of_waves = 1 / lengths(x)
-        parts = []
-        for n, v in self._values.items():
-            if n == "period":  # its logarithm times the number of periods moves the last wave
-                parts.append(np.broadcast_to(np.minimum(1, v * of_waves), v.shape))
-            else:
-                parts.append(np.broadcast_to(of_waves if n in _WAVES else 1.0, v.shape))
-        return np.concatenate([p.reshape(-1) for p in parts])
+
+        def unit(name: str, value: np.ndarray) -> Any:
+            if name == "period":  # its logarithm times the number of periods moves the last wave
+                return np.minimum(1, value * of_waves)
+            return of_waves if name in _WAVES else 1.0
+
+        return np.concatenate([np.broadcast_to(unit(n, v), v.shape).reshape(-1) for n, v in self._values.items()])
 
     def at(self, theta: np.ndarray) -> OurKernel:
         keywords, begin = dict(self.function.keywords), 0  # type: ignore[attr-defined]

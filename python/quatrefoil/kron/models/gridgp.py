@@ -389,27 +389,23 @@ def _value(fit: Fit, model: Model) -> float:
 
 def _samples(fit: Fit, new: Sequence[np.ndarray], points: GridPoints | ScatteredPoints, count: int, rng: Any, tol: float) -> Iterator[Any]:
     """``count`` posterior samples without the mean function, in blocks (b, points)."""
-    if isinstance(points, ScatteredPoints):
-        generator = _arguments.generator(rng, "GridGP.sample")
-        of_mean = fit.samples_of_mean(new, points, count, generator)
-        samples = _scattered_samples(fit, new, points, count, generator)
-        yield samples if of_mean is None else samples + of_mean[0] @ of_mean[1]
-        return
-    model, data = fit.model, fit.data
-    prior = [k(x) for k, x in zip(model.kernels, new)]
-    prior[0] = model.variance * prior[0]
-    covariance = fit.covariance
-    y = data.without(fit.kriging.mean)
-    sampler = PosteriorSampler(covariance, covariance.factors, points.matrices, y, model.noise_at(data), data.mask, prior, tol)
-    generator = _arguments.generator(rng, "GridGP.sample")
+    model, data, generator = fit.model, fit.data, _arguments.generator(rng, "GridGP.sample")
     of_mean = fit.samples_of_mean(new, points, count, generator)
+    if isinstance(points, ScatteredPoints):
+        blocks = iter([_scattered_samples(fit, new, points, count, generator)])
+    else:
+        prior = [k(x) for k, x in zip(model.kernels, new)]
+        prior[0] = model.variance * prior[0]
+        covariance, y = fit.covariance, data.without(fit.kriging.mean)
+        sampler = PosteriorSampler(covariance, covariance.factors, points.matrices, y, model.noise_at(data), data.mask, prior, tol)
+        blocks = sampler.blocks(count, generator)
     end = 0
-    for block in sampler.blocks(count, generator):
+    for block in blocks:
         begin, end = end, end + len(block)
         yield block if of_mean is None else block + of_mean[0][begin:end] @ of_mean[1]
 
 
-def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, count: int, rng: Any) -> np.ndarray:
+def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, count: int, rng: np.random.Generator) -> np.ndarray:
     model, data = fit.model, fit.data
     xp = namespace(data.y)
     cross = points.covariances(0, points.size)
@@ -418,6 +414,6 @@ def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoi
     solved = gp_solve(model.factors(data), seen, model.noise_at(data), mask=data.mask, **fit.how.solver)
     covariance = prior - cross @ solved.T
     values, vectors = xp.linalg.eigh((covariance + covariance.T) / 2)
-    normal = _arrays.to_device_of(_arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size)), data.y)
+    normal = _arrays.to_device_of(rng.standard_normal((count, points.size)), data.y)
     samples: np.ndarray = cross @ fit.alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T
     return samples

@@ -21,11 +21,6 @@ class Derivatives(NamedTuple):
     variances: tuple[float, ...]
 
 
-def _rbf(p: Numbers) -> Derivatives:
-    c = 1 / p["scale"].item() ** 2
-    return Derivatives(lambda d, order: (-c * d if order == 1 else c * (c * d * d - 1)) * np.exp(-c / 2 * d * d), (c, 3 * c * c))
-
-
 def _matern32(p: Numbers) -> Derivatives:
     a = math.sqrt(3) / p["scale"].item()
 
@@ -34,16 +29,6 @@ def _matern32(p: Numbers) -> Derivatives:
         return -a * a * (d if order == 1 else 1 - s) * np.exp(-s)
 
     return Derivatives(at, (a * a,))
-
-
-def _matern52(p: Numbers) -> Derivatives:
-    a = math.sqrt(5) / p["scale"].item()
-
-    def at(d: Array, order: int) -> Array:
-        s = a * np.abs(d)
-        return -a * a / 3 * (d * (1 + s) if order == 1 else 1 + s - s * s) * np.exp(-s)
-
-    return Derivatives(at, (a * a / 3, a**4))
 
 
 def _rational_quadratic(p: Numbers) -> Derivatives:
@@ -80,6 +65,19 @@ def _spectral_mixture(p: Numbers, kind: str = "student_t") -> Derivatives:
         return mixture.spectral_mixture_lags(d.reshape(-1), **p, kind=kind, order=order).reshape(d.shape)
 
     return Derivatives(at, (float(w @ variances[0]), float(w @ variances[1])))
+
+
+def _rbf(p: Numbers) -> Derivatives:
+    return _at_frequency_0(-math.log(2) - 2 * np.log(p["scale"].item()), "gaussian")
+
+
+def _matern52(p: Numbers) -> Derivatives:
+    return _at_frequency_0(-np.log(p["scale"].item()), "student_t")
+
+
+def _at_frequency_0(log_scale: float, kind: str) -> Derivatives:
+    """A single component, of weight 1 and without a wave: its envelope."""
+    return _spectral_mixture({"log_weights": np.zeros(1), "log_scales": np.array([log_scale]), "freqs": np.zeros(1)}, kind)
 
 
 def _gsmp_kernel(p: Numbers) -> Derivatives:
