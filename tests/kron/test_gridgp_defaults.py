@@ -210,6 +210,25 @@ def test_tables_with_labels():
         GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2])
 
 
+def test_a_dataset_by_coordinates():
+    xarray = pytest.importorskip("xarray")
+    array = xarray.DataArray(np.where(SEEN, TABLE, np.nan), coords={"x": X, "t": T})
+    gp, x = GridGP(**FIXED).fit(array), np.array([0.05, 0.3, 0.4])
+    mean, std = gp.predict([x, T], return_std=True)
+    found = gp.predict(coords={"x": x}, return_std=True)
+    xarray.testing.assert_identical(found, xarray.Dataset({"mean": mean, "std": std}))
+    xarray.testing.assert_identical(
+        gp.predict(coords={"x": 0.3}, derivative="t")["mean"], gp.predict([[0.3], T], derivative="t").rename("mean")
+    )
+    assert (list(gp.predict(coords={})), gp.predict(coords={}).sizes) == (["mean"], {"x": 14, "t": 12})
+    check_refused([
+        (lambda: gp.predict([x, T], coords={"x": x}), ValueError, "X and coords are both given"),
+        (lambda: gp.predict(coords={"y": x}), ValueError, "unknown axis 'y'; expected 'x', 't'"),
+        (lambda: gp.predict(coords=[x, T]), TypeError, "coords is a list, expected axes by name: {'x': values}"),
+        (lambda: GridGP(**FIXED).fit([X, T], TABLE).predict(coords={"x": x}), TypeError, "fit had no DataArray; give the axes as X"),
+    ])  # fmt: skip
+
+
 def test_dates():
     pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
     days, holes = pandas.date_range("2026-01-01", periods=14, name="day"), np.where(SEEN, TABLE, np.nan)

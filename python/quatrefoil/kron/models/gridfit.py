@@ -149,6 +149,14 @@ class Fit:
         is_line = X is not None and not is_list_of_axes(X) and getattr(X, "ndim", 1) == self.data.axes[0].ndim == 1
         return [X] if is_line else X
 
+    def coordinates(self, coords: Any, label: str) -> Mapping[Any, Any]:
+        """Checks the coords of a prediction that is to be a Dataset."""
+        if not isinstance(self._like, Labels) or not hasattr(self._like.table, "dims"):
+            raise TypeError(f"{label}: coords is given, but fit had no DataArray; give the axes as X, a list: [{', '.join(self.names)}]")
+        if not isinstance(coords, Mapping):
+            raise TypeError(f"{label}: coords is a {type(coords).__name__}, expected axes by name: {{'{self.names[0]}': values}}")
+        return coords
+
     def ordered(self, table: Any) -> Any:
         """A DataArray with its dimensions in the order of the axes."""
         return table.transpose(*self._like.names) if hasattr(table, "dims") and isinstance(self._like, Labels) else table

@@ -7,7 +7,7 @@ import functools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
@@ -27,7 +27,7 @@ from .estimator import Estimator, determination, is_list_of_axes, not_fitted
 from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
 from .search import drawn_start, minimised
-from .tables import unlabelled
+from .tables import dataset, unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
 _SAMPLES_TOL = 1e-4  # residual of the solves for a standard deviation from samples, whose own error is 1 / sqrt(2 samples)
@@ -284,18 +284,30 @@ class GridGP(Estimator):
     def predict(self, X: Any = None, *, return_std: Literal[True, "samples"], **options: Unpack[PredictOptions]) -> tuple[Real, Real]: ...
     @overload
     def predict(self, X: Any = None, return_std: bool | str = False, **options: Unpack[PredictOptions]) -> Real | tuple[Real, Real]: ...
+    @overload
+    def predict(
+        self, X: None = None, return_std: bool | str = False, *, coords: Mapping[Any, Any], **options: Unpack[PredictOptions]
+    ) -> Any: ...
     @_arguments.keywords(
         "GridGP.predict", return_cov="sample draws from the covariance", return_var="use return_std", n_samples="use samples"
     )
     def predict(
-        self, X: Any = None, return_std: bool | str = False, *, derivative: Derivative = None, samples: int = 64, rng: Rng = None
+        self,
+        X: Any = None,
+        return_std: bool | str = False,
+        *,
+        coords: Mapping[Any, Any] | None = None,
+        derivative: Derivative = None,
+        samples: int = 64,
+        rng: Rng = None,
     ) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
         X is a list of axes, (m_k,) or (m_k, p) each, where a number is an axis of one point: results have the shape (m_1, ..., m_d); or
         points (P, columns of all axes), an array or a DataFrame: results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to
         tensors results are tensors. After one to a DataArray, DataFrame or Series, X may also be such a table, or a dict of axes by name,
-        and results on a grid are such tables.
+        and results on a grid are such tables. With ``coords``, axes by name, those of ``fit`` for absent ones, the result is an xarray
+        ``Dataset`` of ``mean`` and, with return_std, ``std``.
 
         ``derivative`` predicts the derivative by an axis, its number or name, or (axis, order) with the order 1 or 2, per unit of the axis;
         the covariance function of that axis must be one of ours that is smooth enough.
@@ -304,6 +316,12 @@ class GridGP(Estimator):
         relative error of sqrt(1 / (2 samples)).
         """
         fit = self._fitted("predict")
+        if coords is not None:
+            if X is not None:
+                raise ValueError("GridGP.predict: X and coords are both given, expected one of them")
+            table = fit.coordinates(coords, "GridGP.predict")
+            predicted: Any = self.predict(table, return_std, derivative=derivative, samples=samples, rng=rng)
+            return dataset(predicted if return_std else (predicted,))
         model = fit.model
         if not isinstance(return_std, (bool, np.bool_, str)):
             raise TypeError(

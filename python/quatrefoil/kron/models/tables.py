@@ -52,6 +52,12 @@ class Labels(NamedTuple):
         return [X.index, X.columns] if is_table else X
 
 
+def dataset(arrays: Sequence[Any]) -> Any:
+    """An xarray Dataset of the DataArrays of a mean and, if present, a standard deviation."""
+    found = arrays[0].to_dataset(name="mean")
+    return found.assign(std=arrays[1]) if len(arrays) > 1 else found
+
+
 def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
     """(axes, values, labels) of a DataArray or DataFrame, (index, values, labels) of a Series; TypeError for anything else."""
     if hasattr(data, "dims") and hasattr(data, "coords"):
