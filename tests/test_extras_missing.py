@@ -13,7 +13,6 @@ from quatrefoil import cli
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*/*.py"))
 AT_IMPORT = {
     "neural_operator": ("torch", "quatrefoil[torch]"),
-    "ntk_grid": ("pywt", "quatrefoil[demo]"),
     "polynomial_chaos": ("torch", "quatrefoil[torch]"),
     "restore_photograph": ("pywt", "quatrefoil[demo]"),
     "sea_temperature": ("pywt", "quatrefoil[demo]"),

@@ -25,13 +25,11 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "molecule": ["60"],
     "multiscale": ["300", "60"],
     "neural_operator": ["20", "512"],  # a minute; all 60 epochs take three
-    "ntk_grid": ["256"],
     "polynomial_chaos": ["5"],
     "ptd": ["32"],
     "rate_of_change": [],
     "restore_photograph": ["256"],
     "sea_temperature": [],
-    "self_distillation": ["100"],
     "slim_kl": [],
     "spectral_update": ["50"],
     "ten_dimensions": ["10"],
