@@ -22,6 +22,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "deep_chaos": ["8"],
     "ionic_crystal": ["12"],
     "lotka_volterra": [],
+    "loudspeaker": ["60"],
     "molecule": ["60"],
     "multiscale": ["300", "60"],
     "neural_operator": ["20", "512"],  # a minute; all 60 epochs take three

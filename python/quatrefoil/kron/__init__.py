@@ -27,7 +27,11 @@ from .models.slimkl import SlimKL
 from .pde import PDE as PDE
 from .pde import Advection as Advection
 from .pde import AllenCahn as AllenCahn
+from .pde import ConvectionDiffusion as ConvectionDiffusion
+from .pde import Heat as Heat
+from .pde import Helmholtz as Helmholtz
 from .pde import Poisson as Poisson
+from .pde import Semilinear as Semilinear
 from .product import matvec
 from .product import matvec_vjp as matvec_vjp
 from .twoterm import sum_logdet, sum_solve, sylvester_solve

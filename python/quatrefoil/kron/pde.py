@@ -1,4 +1,4 @@
-"""The equations that ``GPHM`` solves: a residual linear in the derivatives of u, with a reaction that has none."""
+"""The equations that ``GPHM`` solves: linear in the derivatives of u, with a reaction that has none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._bind import check_location
 from .._typing import AnyArray
 from .product.dense import doubled, namespace
 
-__all__ = ["PDE", "Advection", "AllenCahn", "Poisson"]
+__all__ = ["PDE", "Advection", "AllenCahn", "ConvectionDiffusion", "Heat", "Helmholtz", "Poisson", "Semilinear"]
 
 Array = Any
 _SYNONYMS = {
@@ -29,7 +29,10 @@ Field: TypeAlias = ArrayLike | AnyArray | Callable[[Any], Any] | Callable[[Any, 
 class PDE:
     """An equation for ``GPHM`` with its boundary values; a base for your own.
 
-    sum_k coefficients_k d^order u / dx_k^order + reaction(u) = source inside, u = boundary on the edges.
+    sum_k coefficients_k d^order u / dx_k^order + coefficient_of_u u + reaction(u) = source inside, u = boundary on the edges.
+
+    A subclass overrides ``coefficients``, ``order``, ``coefficient_of_u`` and ``reaction``. A pair among the coefficients belongs to the
+    first and the second derivative.
 
     Parameters
     ----------
@@ -41,16 +44,17 @@ class PDE:
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> class Helmholtz(qf.kron.pde.PDE):  # u'' + 25 u = source
-    ...     def reaction(self, u):
-    ...         return 25 * u, 25 + 0 * u
+    >>> class Oscillator(qf.kron.pde.PDE):  # u'' + 2 u' + 26 u = source
+    ...     coefficients, coefficient_of_u = ((2.0, 1.0),), 26.0
     >>> x = np.linspace(0, 1, 40)
-    >>> gp = qf.kron.GPHM(Helmholtz(source=0.0, boundary=lambda x: np.cos(5 * x)), x).fit(30)
-    >>> bool(np.abs(gp.predict(x) - np.cos(5 * x)).max() < 1e-3)
+    >>> u = lambda x: np.exp(-x) * np.cos(5 * x)
+    >>> gp = qf.kron.GPHM(Oscillator(source=0.0, boundary=u), x).fit(30)
+    >>> bool(np.abs(gp.predict(x) - u(x)).max() < 1e-3)
     True
     """
 
     order = 2
+    coefficient_of_u = 0.0
     dims: tuple[int, ...] = (1, 2)  # of grids that it is an equation on
 
     @_arguments.keywords("kron.pde", **_SYNONYMS)
@@ -65,9 +69,16 @@ class PDE:
         return _arguments.points_like(value, f"kron.{type(self).__name__}", name)
 
     @property
-    def coefficients(self) -> tuple[float, ...]:
-        """One per axis."""
+    def coefficients(self) -> Sequence[float | tuple[float, float]]:
+        """One per axis, of the derivative of ``order``; or a pair, of the first and the second."""
         return (1.0, 1.0)
+
+    def terms(self, k: int) -> tuple[tuple[int, float], ...]:
+        """(order, coefficient) of the derivatives along axis k, at least one."""
+        c = self.coefficients[k]
+        if not isinstance(c, tuple):
+            return ((self.order, c),)
+        return tuple((order, x) for order, x in enumerate(c, 1) if x) or ((1, 0.0),)
 
     def reaction(self, u: Array) -> tuple[Array, Array] | None:
         """The reaction and its derivative by u; None where there is none."""
@@ -100,6 +111,12 @@ class PDE:
         _arguments.finite(found.boundary, label, f"boundary of {name}")
         return found
 
+    @property
+    def is_known_between_points(self) -> bool:
+        """Whether source and boundary are known on any grid."""
+        is_pair = tuple(getattr(self.boundary, "shape", ())) == (2,)
+        return all(callable(v) or _arguments.is_number(v) for v in (self.source, 0.0 if is_pair else self.boundary))
+
     def lost(self, axes: Sequence[np.ndarray]) -> list[float]:
         """For each axis the share of a callable source's energy at higher frequencies than its points resolve."""
         found = []
@@ -115,7 +132,8 @@ class PDE:
         return found
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}=...' if name != 'speed' else f'speed={v}' for name, v in vars(self).items())})"
+        shown = [f"{name}={'...' if name in ('source', 'boundary') or callable(v) else v}" for name, v in vars(self).items()]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class Poisson(PDE):
@@ -153,6 +171,124 @@ class AllenCahn(PDE):
         return u * (square - 1), 3 * square - 1
 
 
+class Semilinear(PDE):
+    """u_xx (+ u_yy) + function(u) = source; u = boundary on the edges.
+
+    ``function`` and its derivative ``slope`` take an array and return one. Source and boundary are as for ``PDE``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> u = lambda x: -2 * np.log(np.cosh(1.2 * x))  # Liouville's equation
+    >>> pde = qf.kron.pde.Semilinear(np.exp, np.exp, source=lambda x: np.exp(u(x)) - 2.88 / np.cosh(1.2 * x) ** 2, boundary=u)
+    >>> x = np.linspace(-1, 1, 30)
+    >>> gp = qf.kron.GPHM(pde, x, freq_scale=3.0).fit(50)
+    >>> bool(np.abs(gp.predict(x) - u(x)).max() < 1e-3)
+    True
+    """
+
+    @_arguments.keywords(
+        "kron.Semilinear", "give source and boundary by name", **_SYNONYMS, reaction="use function", derivative="use slope"
+    )
+    def __init__(self, function: Callable[[Any], Any], slope: Callable[[Any], Any], *, source: Field = 0.0, boundary: Field) -> None:
+        for name, value in (("function", function), ("slope", slope)):
+            if not callable(value):
+                raise TypeError(f"kron.Semilinear: {name} is {_arrays.describe(value)}, expected a function of u")
+        self.function, self.slope = function, slope
+        super().__init__(source=source, boundary=boundary)
+
+    def reaction(self, u: Array) -> tuple[Array, Array]:
+        return self.function(u), self.slope(u)
+
+
+class Helmholtz(PDE):
+    """u_xx (+ u_yy) + wavenumber^2 u = source; u = boundary on the edges.
+
+    The wavenumber is in radians per unit of length; its square must not be an eigenvalue of minus the Laplacian on the domain, where the
+    equation has no unique solution. Source and boundary are as for ``PDE``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x = np.linspace(0, 1, 60)
+    >>> wave = lambda x: np.cos(40 * x + 1)
+    >>> gp = qf.kron.GPHM(qf.kron.pde.Helmholtz(40.0, boundary=wave), x).fit(50)
+    >>> bool(np.abs(gp.predict(x) - wave(x)).max() < 1e-3)
+    True
+    """
+
+    @_arguments.keywords(
+        "kron.Helmholtz", "give source and boundary by name", **_SYNONYMS, **dict.fromkeys(("k", "kappa"), "use wavenumber")
+    )
+    def __init__(self, wavenumber: float, *, source: Field = 0.0, boundary: Field) -> None:
+        self.wavenumber = _arguments.number(wavenumber, "kron.Helmholtz", "wavenumber")
+        super().__init__(source=source, boundary=boundary)
+
+    @property
+    def coefficient_of_u(self) -> float:  # type: ignore[override]
+        return self.wavenumber**2
+
+
+class ConvectionDiffusion(PDE):
+    """velocity · grad u - diffusion Laplacian u = source; u = boundary on the edges.
+
+    ``velocity`` is a number for one axis or a sequence of one per axis, ``diffusion`` a positive number. Layers must be resolved by the
+    points: one is about diffusion / velocity wide. Source and boundary are as for ``PDE``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x = np.linspace(0, 1, 120)
+    >>> pde = qf.kron.pde.ConvectionDiffusion(1.0, 0.05, source=0.0, boundary=[0.0, 1.0])
+    >>> gp = qf.kron.GPHM(pde, x).fit(50)
+    >>> bool(np.abs(gp.predict(x) - np.expm1(20 * x) / np.expm1(20)).max() < 1e-3)
+    True
+    """
+
+    @_arguments.keywords("kron.ConvectionDiffusion", "give source and boundary by name", **_SYNONYMS)
+    def __init__(self, velocity: float | Sequence[float], diffusion: float, *, source: Field = 0.0, boundary: Field) -> None:
+        label = "kron.ConvectionDiffusion"
+        speeds = (velocity,) if _arguments.is_number(velocity) else _arguments.sequence(velocity, f"{label}: velocity")
+        self.velocity = tuple(_arguments.number(v, label, f"velocity[{k}]", negative=True) for k, v in enumerate(speeds))
+        self.diffusion = _arguments.number(diffusion, label, "diffusion", positive=True)
+        super().__init__(source=source, boundary=boundary)
+
+    @property
+    def dims(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (len(self.velocity),)
+
+    @property
+    def coefficients(self) -> Sequence[tuple[float, float]]:
+        return [(v, -self.diffusion) for v in self.velocity]
+
+
+class Heat(PDE):
+    """u_t - diffusivity u_xx = source; u = boundary at the ends of x and at the first time. The first axis is x, the second t.
+
+    With optimizer="adam" u = boundary at the last time as well, as in GP-HM's other losses. Arguments are as for ``PDE``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, t = np.linspace(0, 1, 30), np.linspace(0, 0.2, 20)
+    >>> pde = qf.kron.pde.Heat(1.0, boundary=lambda x, t: np.where(t == 0, np.sin(np.pi * x), 0.0))
+    >>> u = qf.kron.GPHM(pde, [x, t], freq_scale=3.0).fit(50).predict([x, t])
+    >>> bool(np.abs(u - np.outer(np.sin(np.pi * x), np.exp(-(np.pi**2) * t))).max() < 1e-3)
+    True
+    """
+
+    dims = (2,)
+
+    @_arguments.keywords("kron.Heat", "give source and boundary by name", **_SYNONYMS, alpha="use diffusivity", diffusion="use diffusivity")
+    def __init__(self, diffusivity: float, *, source: Field = 0.0, boundary: Field) -> None:
+        self.diffusivity = _arguments.number(diffusivity, "kron.Heat", "diffusivity", positive=True)
+        super().__init__(source=source, boundary=boundary)
+
+    @property
+    def coefficients(self) -> Sequence[tuple[float, float]]:
+        return [(0.0, -self.diffusivity), (1.0, 0.0)]
+
+
 class Advection(PDE):
     """speed u_x + u_t = source; u = boundary on the edges. The first axis is x, the second t.
 
@@ -176,7 +312,7 @@ class Advection(PDE):
         super().__init__(source=source, boundary=boundary)
 
     @property
-    def coefficients(self) -> tuple[float, ...]:
+    def coefficients(self) -> Sequence[float]:
         return (self.speed, 1.0)
 
 

@@ -22,17 +22,29 @@ def kernel(xp, d, log_weights, log_scales, freqs, kind, order):
     return (w * k).sum(-1)
 
 
-def pair(xp, params, k, x, kind, order, jitter):
-    """(K, D) of axis k: the covariance with its jitter, and a derivative of it."""
+LAPLACIAN = ([(2, 1.0)], [(2, 1.0)])
+TERMS = {  # (order, coefficient) of the derivatives along every axis
+    "poisson": LAPLACIAN, "allencahn": LAPLACIAN, "helmholtz": LAPLACIAN, "heat": ([(2, -0.7)], [(1, 1.0)]),
+    "convection": ([(1, 2.0), (2, -0.7)], [(1, -3.0), (2, -0.7)]), "advection": ([(1, 1.0)], [(1, 1.0)]),
+}  # fmt: skip
+OF_U = {"helmholtz": 9.0}
+
+
+def terms_of(equation, k, speed):
+    return [(order, c * speed if equation == "advection" and k == 0 else c) for order, c in TERMS[equation][k]]
+
+
+def pair(xp, params, k, x, kind, terms, jitter):
+    """(K, D) of axis k: the covariance with its jitter, and its derivatives."""
     hyper, d = [params[f"{name}_{k}"] for name in ("log_weights", "log_scales", "freqs")], x[:, None] - x
-    return kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype), kernel(xp, d, *hyper, kind, order)
+    D = sum(c * kernel(xp, d, *hyper, kind, order) for order, c in terms)
+    return kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype), D
 
 
 def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, speed=1.0, held=None):
-    """``equation`` is "poisson", "allencahn" or "advection"; ``held``: a solution below U, and its derivatives."""
+    """``equation`` is a name of TERMS; ``held``: a solution below U, and its derivatives."""
     U, log_tau, log_v = params["U"], params["log_tau"], params["log_v"]
-    order = 1 if equation == "advection" else 2
-    covariances, derivatives = zip(*(pair(xp, params, k, x, kind, order, jitter) for k, x in enumerate(axes)))
+    covariances, derivatives = zip(*(pair(xp, params, k, x, kind, terms_of(equation, k, speed), jitter) for k, x in enumerate(axes)))
     value = sum(0.5 * math.prod(U.shape) / len(K) * xp.linalg.slogdet(K)[1] for K in covariances)
     solve = xp.linalg.solve
     if len(axes) == 1:
@@ -41,14 +53,14 @@ def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, 
         value = value + 0.5 * U @ weights
     else:
         first, second = solve(covariances[0], U), solve(covariances[1], U.T)
-        e = (speed if equation == "advection" else 1.0) * (derivatives[0] @ first) + (derivatives[1] @ second).T
+        e = derivatives[0] @ first + (derivatives[1] @ second).T
         value = value + 0.5 * (U * solve(covariances[1], first.T).T).sum()
     whole = U
     if held is not None:
         whole, e = U + held[0], e + held[1]
     if equation == "allencahn":
         e = e + whole * (whole**2 - 1)
-    e = e - source
+    e = e + OF_U.get(equation, 0.0) * U - source
     off = whole - boundary
     sides = [off[0], off[-1]] if len(axes) == 1 else [off[0], off[-1], off[:, 0], off[:, -1]]
     count = 2 if len(axes) == 1 else 2 * sum(U.shape)
@@ -59,31 +71,30 @@ def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, 
 
 def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=1.0, held=None):
     """(U, -log prior of U, condition): the U of (1) at every point whose value is not given, by one dense matrix and Newton's method."""
-    order = 1 if equation == "advection" else 2
     shape, eyes = source.shape, [np.eye(len(x)) for x in axes]
+    terms = [terms_of(equation, k, speed) for k in range(len(axes))]
     operators, inverses, value = [], [], 0.0
     for i, x in enumerate(axes):
-        K, D = pair(np, params, i, x, kind, order, jitter)
+        K, D = pair(np, params, i, x, kind, terms[i], jitter)
         inverses.append(np.linalg.inv(K))
-        operators.append((speed if order == 1 and i == 0 else 1.0) * D @ inverses[i])
+        operators.append(D @ inverses[i])
         value += 0.5 * math.prod(shape) / len(x) * np.linalg.slogdet(K)[1]
     whole, prior = operators[0], inverses[0]
     if len(axes) == 2:
         whole = np.kron(operators[0], eyes[1]) + np.kron(eyes[0], operators[1])
         prior = np.kron(*inverses)
-    free = np.zeros(shape, bool)
-    inner = slice(1, -1)
-    if order == 1:  # where the characteristics come in
-        sides = [slice(1, None) if c * (x[-1] - x[0]) > 0 else slice(None, -1) for c, x in zip((speed, 1.0), axes)]
-        free[tuple(sides)] = True
-    else:
-        free[(inner,) * len(axes)] = True
+    whole = whole + OF_U.get(equation, 0.0) * np.eye(len(whole))
+    free, inner = np.zeros(shape, bool), []
+    for x, of_axis in zip(axes, terms):
+        order, c = of_axis[-1]
+        inner.append(slice(1, -1) if order == 2 else slice(1, None) if c * (x[-1] - x[0]) > 0 else slice(None, -1))  # characteristics
+    free[tuple(inner)] = True
     free = free.ravel()
-    base, terms = (np.zeros(source.size), 0.0) if held is None else (held[0].ravel(), held[1].ravel())
+    base, below = (np.zeros(source.size), 0.0) if held is None else (held[0].ravel(), held[1].ravel())
     u = np.where(free, 0.0, boundary.ravel() - base)
     for _ in range(30):
         total = u + base
-        residual, slope = whole @ u + terms - source.ravel(), np.zeros(source.size)
+        residual, slope = whole @ u + below - source.ravel(), np.zeros(source.size)
         if equation == "allencahn":
             residual, slope = residual + total * (total**2 - 1), 3 * total**2 - 1
         matrix = (whole + np.diag(slope))[np.ix_(free, free)]

@@ -25,6 +25,15 @@ def test_example(tmp_path):
     assert (tmp_path / "scales.png").stat().st_size > 10_000
 
 
+def test_the_error_of_a_loudspeaker(tmp_path, capsys, example):
+    pytest.importorskip("matplotlib")
+    example("loudspeaker").main(40, str(tmp_path / "room.png"))
+    for found, estimated in re.findall(r"largest error (\S+), estimated (\S+)", capsys.readouterr().out):
+        assert float(found) / 3 < float(estimated) < 3 * float(found)
+    assert float(found) < 1e-3
+    assert (tmp_path / "room.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("case", gphm.CASES, ids=lambda c: c.name)
 def test_solutions_solve_their_equations(rng, case):
     """By differences of fourth order, whose error is h^4 w^6 / 90 for frequencies w up to 500."""

@@ -38,7 +38,7 @@ class Covariance(NamedTuple):
     """How a mixture is evaluated."""
 
     kind: str
-    order: int  # of D
+    terms: tuple[tuple[int, float], ...]  # of D: orders of derivatives and their coefficients
     jitter: float
     settings: dict[str, Any]  # backend, num_threads
 
@@ -56,7 +56,7 @@ class Covariance(NamedTuple):
 
 
 class Axis:
-    """``at`` sets the hyperparameters; all else is at those. Subclasses know K and D."""
+    """``at`` sets the hyperparameters; all else is at those. Subclasses know K and D, the derivatives of the equation along the axis."""
 
     def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
         self.points, self.x, self.covariance, self.name = points, np.asarray(points.host, np.float64), covariance, name
@@ -86,6 +86,10 @@ class Axis:
         """k(x, grid), (M, N)."""
         return self.covariance.cross(x, self.points.array, self.hyper)
 
+    def slope_predictor(self, x: Array) -> Array:
+        """D of those points, (M, N)."""
+        return sum(c * self.covariance.cross(x, self.points.array, self.hyper, order) for order, c in self.covariance.terms)
+
     @property
     def logdet(self) -> Any:
         return self.inverse.logdet
@@ -96,7 +100,7 @@ class Axis:
 
 
 class UniformAxis(Axis):
-    """K and D are Toeplitz: N lags of the kernel; products with D and sums along diagonals by Fourier transforms (8)-(10)."""
+    """K and D, of one term, are Toeplitz: N lags of the kernel; products with D and sums along diagonals by Fourier transforms (8)-(10)."""
 
     def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
         super().__init__(points, covariance, name)
@@ -119,7 +123,7 @@ class UniformAxis(Axis):
         self.line[n - 1 :], self.line[n - 1 :: -1] = lags, lags
         np.copyto(self.K, self.toeplitz)
         self.inverse = form(self.K, self.covariance.jitter, self.name, self.parity)
-        slopes = self.covariance.lags(self.d, hyper, self.covariance.order)
+        slopes = self._slopes()
         around = np.zeros(self.length)
         around[:n] = slopes
         around[:-n:-1] = slopes[1:] if self.even else -slopes[1:]
@@ -128,7 +132,14 @@ class UniformAxis(Axis):
 
     @property
     def even(self) -> bool:
-        return self.covariance.order % 2 == 0
+        return self.covariance.terms[0][0] % 2 == 0
+
+    def _slopes(self) -> np.ndarray:
+        """The lags of D."""
+        ((order, c),) = self.covariance.terms
+        found: np.ndarray = self.covariance.lags(self.d, self.hyper, order)
+        found *= c
+        return found
 
     def apply(self, A: np.ndarray) -> np.ndarray:
         return self._product("A", A)
@@ -145,8 +156,8 @@ class UniformAxis(Axis):
 
     def _pull(self, of_K: np.ndarray, of_D: np.ndarray) -> Hyper:
         """Gradients by the lags of K and D."""
-        d, covariance = self.d, self.covariance
-        parts = covariance.lags_vjp(d, self.hyper, of_K, 0), covariance.lags_vjp(d, self.hyper, of_D, covariance.order)
+        d, covariance, ((order, c),) = self.d, self.covariance, self.covariance.terms
+        parts = covariance.lags_vjp(d, self.hyper, of_K, 0), covariance.lags_vjp(d, self.hyper, c * of_D, order)
         return Hyper(*(k + d for k, d in zip(*parts)))
 
     def _transform(self, name: str, rows: np.ndarray) -> np.ndarray:
@@ -191,7 +202,7 @@ class ParityAxis(UniformAxis):
         lags = covariance.lags(self.d, hyper)
         lags[0] += covariance.jitter
         self.by_parity = ParityCholesky(self.parity, lags, covariance.jitter, self.name)
-        slopes = covariance.lags(self.d, hyper, covariance.order)
+        slopes = self._slopes()
         slopes *= 0.5
         if self.even:
             self.of_even, self.of_odd = self.parity.symmetric(slopes)
@@ -237,11 +248,11 @@ class ParityAxis(UniformAxis):
 
 
 class GeneralAxis(Axis):
-    """Any points, on the host or a device: K and D are evaluated at all pairs."""
+    """Any points, on the host or a device, and terms: K and D are evaluated at all pairs."""
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         self.hyper, jitter = hyper, self.covariance.jitter
-        K, self.D = (self._matrix(order) for order in (0, self.covariance.order))
+        K, self.D = self._matrix(0), sum(c * self._matrix(order) for order, c in self.covariance.terms)
         eye = namespace(K).eye(len(self.x), dtype=K.dtype, device=K.device)
         if form is Cholesky and not isinstance(K, np.ndarray):
             form = DeviceCholesky
@@ -262,8 +273,8 @@ class GeneralAxis(Axis):
 
     def gradient(self, rows: int, X: Array, A: Array, E: Array) -> Hyper:
         of_K, of_D = 0.5 * rows * self.inverse.dense() - X.T @ A, E.T @ A
-        parts = [self._pulled(G, order) for G, order in ((of_K, 0), (of_D, self.covariance.order))]
-        return Hyper(*(k + d for k, d in zip(*parts)))
+        parts = [self._pulled(of_K, 0), *(self._pulled(c * of_D, order) for order, c in self.covariance.terms)]
+        return Hyper(*map(sum, zip(*parts)))
 
 
 def is_uniform(x: np.ndarray) -> bool:

@@ -45,13 +45,23 @@ class Component(NamedTuple):
     def held(self, params: Mapping[str, Array], form: type[Inverse]) -> Held:
         """Its solution, for components on top of it."""
         self.loss.set_axes(params, form)
-        return Held(self.loss.xp.asarray(params["U"], copy=True), self.loss.terms(self.loss.solved(params["U"])))
+        u = params["U"]
+        return Held(self.loss.xp.asarray(u, copy=True), self.loss.terms(u, self.loss.solved(u)))
 
     def predict(self, params: Mapping[str, Array], new: Sequence[Array], form: type[Inverse]) -> Array:
         """k* K⁻¹ U, axis by axis (12)."""
         self.loss.set_axes(params, form)
+        return self._through(params, [a.predictor(x) for a, x in zip(self.loss.axes, new)])
+
+    def derivatives(self, params: Mapping[str, Array], new: Sequence[Array], form: type[Inverse]) -> Array:
+        """Those of the equation at points of every axis."""
+        self.loss.set_axes(params, form)
         axes = self.loss.axes
-        kernels = [a.predictor(x) for a, x in zip(axes, new)]
+        parts = [[(a.slope_predictor if a is b else a.predictor)(x) for a, x in zip(axes, new)] for b in axes]
+        return sum(self._through(params, kernels) for kernels in parts)
+
+    def _through(self, params: Mapping[str, Array], kernels: Sequence[Array]) -> Array:
+        axes = self.loss.axes
         found = kernels[0] @ self.loss.solved(params["U"])[0].T  # (M_1, N_2), or (M_1, 1)
         return found[:, 0] if len(axes) == 1 else axes[1].solve(_arrays.contiguous(found)) @ kernels[1].T
 
@@ -63,7 +73,7 @@ def mixture(pde: PDE, axes: Sequence[Points], covariance: Covariance, count: int
         initial[f"log_weights_{k}"] = np.full(count, -np.log(count))
         initial[f"log_scales_{k}"] = np.zeros(count)
         initial[f"freqs_{k}"] = np.linspace(0, 1, count) * highest
-    return Component(Loss(pde, _axes(axes, covariance), weight, {}, None), _beside(pde, initial))
+    return Component(Loss(pde, _axes(pde, axes, covariance), weight, {}, None), _beside(pde, initial))
 
 
 def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -> Component:
@@ -74,8 +84,7 @@ def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -
     for k, axis in enumerate(old):
         initial[f"log_weights_{k}"], fixed[f"freqs_{k}"] = np.zeros(1), np.zeros(1)
         initial[f"log_scales_{k}"] = np.full(1, -np.log(abs(axis.x[-1] - axis.x[0])))
-    covariance = old[0].covariance._replace(kind="student_t")
-    axes = [a.like(covariance) for a in old]
+    axes = [a.like(a.covariance._replace(kind="student_t")) for a in old]
     initial = _beside(pde, initial) | {"log_tau": below.loss.xp.asarray(params["log_tau"], copy=True)}
     return Component(Loss(pde, axes, below.loss.weight, _beside(pde, fixed), below.held(params, form)), initial)
 
@@ -85,9 +94,9 @@ def _beside(pde: PDE, params: Params) -> Params:
     return {name: _arrays.to_device_of(value, pde.source) for name, value in params.items()}
 
 
-def _axes(axes: Sequence[Points], covariance: Covariance) -> list[Axis]:
+def _axes(pde: PDE, axes: Sequence[Points], covariance: Covariance) -> list[Axis]:
     count = math.prod(len(x.host) for x in axes)
-    return [_axis(x, covariance, f"axes[{k}]", count // len(x.host)) for k, x in enumerate(axes)]
+    return [_axis(x, covariance._replace(terms=pde.terms(k)), f"axes[{k}]", count // len(x.host)) for k, x in enumerate(axes)]
 
 
 def _axis(points: Points, covariance: Covariance, name: str, rows: int) -> Axis:
@@ -96,4 +105,6 @@ def _axis(points: Points, covariance: Covariance, name: str, rows: int) -> Axis:
         return GeneralAxis(points, covariance, name)
     if not isinstance(points.array, np.ndarray):
         return DeviceAxis(points, covariance, name)
+    if len(covariance.terms) > 1:
+        return GeneralAxis(points, covariance, name)
     return (ParityAxis if rows > 1 and len(points.host) <= _BY_PARITY else UniformAxis)(points, covariance, name)

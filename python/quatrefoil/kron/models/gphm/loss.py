@@ -23,7 +23,7 @@ class Held(NamedTuple):
     """A solution that further components are added to."""
 
     u: Array
-    terms: Array  # sum_k coefficients_k d^order u / dx_k^order
+    terms: Array  # the linear part of the equation
 
 
 class Loss:
@@ -59,11 +59,13 @@ class Loss:
         """K_k⁻¹ u along every axis, as rows of that axis (4)."""
         return [axis.solve(self._rows(u, k)) for k, axis in enumerate(self.axes)]
 
-    def terms(self, solved: Sequence[Array]) -> Array:
-        """The equation's derivatives of u (4)."""
+    def terms(self, u: Array, solved: Sequence[Array]) -> Array:
+        """The equation's linear part (4)."""
         parts = [self._grid(axis.apply(A), k) for k, (axis, A) in enumerate(zip(self.axes, solved))]
-        scaled = [part if c == 1 else c * part for part, c in zip(parts, self.pde.coefficients)]
-        return self.xp.asarray(scaled[0], copy=True) if len(scaled) == 1 else _added(*scaled)
+        found = self.xp.asarray(parts[0], copy=True) if len(parts) == 1 else _added(*parts)
+        if self.pde.coefficient_of_u:
+            found += self.pde.coefficient_of_u * u
+        return found
 
     def _evaluate(self, params: Mapping[str, Array]) -> tuple[float, Params]:
         xp, u, log_tau, log_v = self.xp, params["U"], params["log_tau"], params["log_v"]
@@ -93,14 +95,17 @@ class Loss:
         """The gradient of ``prior`` + <E, terms> by u and by the hyperparameters (6), (7). A was the last that ``terms`` took."""
         parts, gradients = [], Params()
         others = self._others(u, A)
-        for k, (axis, c) in enumerate(zip(self.axes, self.pde.coefficients)):
-            weighed = self._rows(E if c == 1 else c * E, k)
+        for k, axis in enumerate(self.axes):
+            weighed = self._rows(E, k)
             X = axis.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighed))
             parts.append(self._grid(X, k))
             hyper = axis.gradient(size(u) // len(axis.x), X, A[k], weighed)
             found = {f"{name}_{k}": g for name, g in hyper._asdict().items()}
             gradients |= {name: g for name, g in found.items() if name not in self.fixed}
-        return _added(parts[0], 0.5 * A[0][0, :] if u.ndim == 1 else parts[1]), gradients
+        of_u = _added(parts[0], 0.5 * A[0][0, :] if u.ndim == 1 else parts[1])
+        if self.pde.coefficient_of_u:
+            of_u += self.pde.coefficient_of_u * E
+        return of_u, gradients
 
     def _others(self, u: Array, A: Sequence[Array]) -> list[Array]:
         """For every axis the solve along the other one, as grids."""
@@ -108,7 +113,7 @@ class Loss:
 
     def residual(self, u: Array, A: Sequence[Array]) -> tuple[Array, Array | None]:
         """e, and the derivative of its reaction by u."""
-        e = self.terms(A) - self.pde.source
+        e = self.terms(u, A) - self.pde.source
         whole = u
         if self.held is not None:
             e += self.held.terms

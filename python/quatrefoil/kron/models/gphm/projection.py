@@ -36,15 +36,17 @@ class Space(NamedTuple):
     edges: list[int]  # indices of those points whose values are given
     inner: Array  # (r, m) orthonormal: coordinates of what is 0 there
     lift: Array  # (r, edges): coordinates of what is 1 at one of them, of least prior
-    slope: Array  # (r, r): of c D K⁻¹
+    slope: Array  # (r, r): of D K⁻¹
 
     @classmethod
-    def of(cls, axis: Axis, c: float, edges: list[int]) -> Space:
+    def of(cls, axis: Axis, edges: list[int], coefficient_of_u: float = 0.0) -> Space:
         spectrum = axis.inverse
         assert isinstance(spectrum, Spectrum)
         w, V = spectrum.values, spectrum.vectors
         xp = namespace(V)
-        slope = c * (V.T @ (axis.apply(_arrays.contiguous(V.T)).T / w))
+        slope = V.T @ (axis.apply(_arrays.contiguous(V.T)).T / w)
+        if coefficient_of_u:
+            slope = slope + coefficient_of_u * xp.eye(V.shape[1], dtype=V.dtype, device=V.device)
         if not edges:
             return cls(w, V, edges, xp.eye(V.shape[1], dtype=V.dtype, device=V.device), zeros(xp, (V.shape[1], 0), V), slope)
         at = rows_at(V, edges)
@@ -109,8 +111,9 @@ class Projected:
     def __init__(self, loss: Loss, params: Mapping[str, Array]) -> None:
         self.loss, pde = loss, loss.pde
         loss.set_axes(params, Spectrum)
-        spaces = [Space.of(a, c, given_ends(a.x, c, pde.order)) for a, c in zip(loss.axes, pde.coefficients)]
-        self.first, self.second = spaces if len(spaces) == 2 else (spaces[0], Space.point(pde.source))
+        first, *others = loss.axes
+        self.first = Space.of(first, given_ends(first.x, pde.terms(0)), pde.coefficient_of_u)
+        self.second = Space.of(others[0], given_ends(others[0].x, pde.terms(1))) if others else Space.point(pde.source)
         self.xp, self.inverse = loss.xp, Sylvester(*(s.inner.T @ s.slope @ s.inner for s in (self.first, self.second)))
         self.hyper = [axis.hyper for axis in loss.axes]
 
@@ -245,8 +248,9 @@ def norm(F: Array) -> float:
     return math.sqrt(float(_arrays.to_host(namespace(F).sum(F * F)[None])[0]))
 
 
-def given_ends(x: np.ndarray, c: float, order: int) -> list[int]:
-    """Of an axis: both ends, for a first derivative the one that c u_x comes in by."""
+def given_ends(x: np.ndarray, terms: Sequence[tuple[int, float]]) -> list[int]:
+    """Of an axis: both ends, for a first derivative alone the one that c u_x comes in by."""
+    order, c = terms[-1]
     if order == 2:
         return [0, -1]
     return [] if c == 0 else [0] if (c > 0) == (x[-1] > x[0]) else [-1]

@@ -73,8 +73,12 @@ class State(NamedTuple):
     def predicted(self, axes: Sequence[Array], form: type[Inverse]) -> Array:
         """The solution at points of every axis, both in the arguments' units."""
         inner = [self.units.axis(k, x) for k, x in enumerate(axes)]
-        parts = [c.predict(p, inner, form) for c, p in zip(self.components, (*self.held, self.now))]
-        return self.units.size * sum(parts[1:], parts[0])
+        return self.units.size * self.summed("predict", inner, form)
+
+    def summed(self, method: str, axes: Sequence[Array], form: type[Inverse]) -> Array:
+        """The components' sum of ``predict`` or ``derivatives``, in inner units."""
+        parts = [getattr(c, method)(p, axes, form) for c, p in zip(self.components, (*self.held, self.now))]
+        return sum(parts[1:], parts[0])
 
     def saved(self) -> dict[str, np.ndarray]:
         learnt, component = self.learnt, self.components[-1]

@@ -11,9 +11,9 @@ import numpy as np
 from .... import _arrays
 from ...pde import PDE
 from .axis import Points
+from .differences import Differences
 from .edges import edges
 from .loss import Params
-from .projection import given_ends
 
 Array = Any
 HIGHEST = 20.0  # the highest frequency that training begins with, in cycles per unit of length
@@ -31,7 +31,7 @@ class Units(NamedTuple):
     def of(cls, pde: PDE, axes: Sequence[Points], highest: Sequence[float]) -> Units:
         """For an equation on a grid, and the highest frequency of every axis to begin with."""
         lengths = tuple(HIGHEST / f for f in highest)
-        rate = max(abs(c) / _power(length, pde.order) for c, length in zip(pde.coefficients, lengths)) or 1.0
+        rate = max(abs(c) / _power(length, order) for k, length in enumerate(lengths) for order, c in pde.terms(k)) or 1.0
         units = cls(tuple(float(x.host[0]) for x in axes), lengths, 1.0, rate)
         return units._replace(size=_size(units.equation(pde), [units.axis(k, x.host) for k, x in enumerate(axes)]))
 
@@ -75,18 +75,18 @@ class _Inner(PDE):
     """An equation on a grid in inner units; its largest coefficient is 1 or -1."""
 
     def __init__(self, pde: PDE, units: Units) -> None:
-        self.order, self.dims, self._pde = pde.order, pde.dims, pde
-        self._size, self._rate = units.size, units.rate
-        self._coefficients = tuple(c / _power(length, pde.order) / units.rate for c, length in zip(pde.coefficients, units.lengths))
+        self.dims, self._pde, self._units = pde.dims, pde, units
+        self.coefficient_of_u = pde.coefficient_of_u / units.rate
         super().__init__(source=pde.source / units.size / units.rate, boundary=pde.boundary / units.size)
 
-    @property
-    def coefficients(self) -> tuple[float, ...]:
-        return self._coefficients
+    def terms(self, k: int) -> tuple[tuple[int, float], ...]:
+        length, rate = self._units.lengths[k], self._units.rate
+        return tuple((order, c / _power(length, order) / rate) for order, c in self._pde.terms(k))
 
     def reaction(self, u: Array) -> tuple[Array, Array] | None:
-        found = self._pde.reaction(self._size * u)
-        return None if found is None else (found[0] / self._size / self._rate, found[1] / self._rate)
+        size, rate = self._units.size, self._units.rate
+        found = self._pde.reaction(size * u)
+        return None if found is None else (found[0] / size / rate, found[1] / rate)
 
 
 def _power(length: float, order: int) -> float:
@@ -108,40 +108,7 @@ def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
     most = float(max(np.abs(g).max(), np.abs(f).max()))
     if not 0 < most < math.inf:
         return 1.0
+    stable = [tuple((order, -abs(c) if order == 2 else c) for order, c in pde.terms(k)) for k in range(len(axes))]
     with np.errstate(all="ignore"):
-        inside = (_elliptic if pde.order == 2 else _hyperbolic)(f / most, axes, pde.coefficients)
-        root = math.sqrt(float(np.mean((g / most) ** 2)) + inside)
+        root = math.sqrt(float(np.mean((g / most) ** 2)) + Differences(axes, stable).mean_square(f / most))
     return most * (root if 0 < root < math.inf else 1.0)
-
-
-def _elliptic(f: np.ndarray, axes: Sequence[np.ndarray], coefficients: Sequence[float]) -> float:
-    """The mean square of u, where the sum of c_k u_kk is f with all c_k positive, by the eigenvectors of second differences."""
-    from scipy.linalg import eigh_tridiagonal
-
-    total: Any = 0.0
-    measure = 1.0
-    for k, (x, c) in enumerate(zip(axes, coefficients)):
-        h = np.abs(np.diff(x))
-        w = (h[1:] + h[:-1]) / 2  # what a point stands for
-        values, vectors = eigh_tridiagonal((1 / h[1:] + 1 / h[:-1]) / w, -1 / h[1:-1] / np.sqrt(w[1:] * w[:-1]))
-        rows = np.moveaxis(f, k, 0)[1:-1]
-        f = np.moveaxis(np.tensordot(vectors.T * np.sqrt(w), rows, 1), 0, k)
-        total = np.add.outer(total, abs(c) * values)
-        measure *= float(w.sum())
-    return float(np.sum((f / total) ** 2)) / measure
-
-
-def _hyperbolic(f: np.ndarray, axes: Sequence[np.ndarray], coefficients: Sequence[float]) -> float:
-    """The mean square of u, where the sum of c_k u_k is f, by upwind differences: triangular where the last points come first."""
-    from scipy.linalg.lapack import dtrsyl
-
-    parts = [np.zeros((1, 1)), np.zeros((1, 1))]
-    for k, (x, c) in enumerate(zip(axes, coefficients)):
-        given, rates = given_ends(x, c, 1), abs(c) / np.abs(np.diff(x))
-        if given == [0]:
-            rates = rates[::-1]
-        points = slice(None, 0, -1) if given == [0] else slice(None, -1) if given else slice(None)
-        parts[k] = np.diag(rates) - np.diag(rates[:-1], 1) if given else np.zeros((len(x), len(x)))
-        f = np.moveaxis(np.moveaxis(f, k, 0)[points], 0, k)
-    found, scale, _ = dtrsyl(*parts, f.reshape(len(parts[0]), -1), tranb="T")
-    return float(np.mean((found / scale) ** 2))

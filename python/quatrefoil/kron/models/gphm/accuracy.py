@@ -1,0 +1,80 @@
+"""The error of a solution: an estimate from the residual, and warnings that points or frequencies do not suffice."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .... import _arrays
+from ...pde import PDE
+from ...product.dense import doubled
+from .differences import Differences
+from .inverse import Inverse
+from .state import State
+from .units import HIGHEST
+
+Array = Any
+RESOLVED = 0.9  # of the highest frequency that the grid resolves, where training begins
+_LOST = 0.5  # of a source's energy
+_NEAR_THE_END, _PILED = 0.9, 0.05  # of the first frequencies, and a share of the weights: below 0.001 where higher ones are not needed
+_BAD = 1.0  # of a residual in inner units, where second derivatives are up to 10^4
+
+
+def estimated(state: State, pde: PDE, grid_pde: PDE, axes: Sequence[Array], form: type[Inverse], at: Sequence[np.ndarray]) -> np.ndarray:
+    """About abs(error) on the grid of points ``at``; ``grid_pde`` is the equation on the grid of axes."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    units, grid = state.units, [np.asarray(_arrays.to_host(x), np.float64) for x in axes]
+    if pde.is_known_between_points:
+        grid = [np.interp(np.arange(2 * len(x) - 1) / 2, np.arange(len(x)), x) for x in grid]
+        grid_pde = pde.on([_arrays.to_device_of(x, doubled(axes[0])) for x in grid], "GPHM.error_estimate")
+    inner = [units.axis(k, _arrays.to_device_of(x, doubled(axes[0]))) for k, x in enumerate(grid)]
+    equation = units.equation(grid_pde)
+    u, derivatives = (state.summed(name, inner, form) for name in ("predict", "derivatives"))
+    reaction = equation.reaction(u) or (0 * u, 0 * u)
+    residual = derivatives + equation.coefficient_of_u * u + reaction[0] - equation.source
+    lines = [_arrays.to_host(x) for x in inner]
+    differences = Differences(lines, [equation.terms(k) for k in range(len(lines))])
+    error = np.abs(differences.solve(-_arrays.to_host(residual), equation.coefficient_of_u + _arrays.to_host(reaction[1])))
+    on_edges = np.ones(error.shape, bool)
+    on_edges[differences.inner] = False
+    error += np.abs(_arrays.to_host(equation.boundary - u))[on_edges].max(initial=0.0)
+    order = tuple(slice(None, None, 1 if x[-1] > x[0] else -1) for x in grid)
+    ascending = [x[o] for x, o in zip(grid, order)]
+    points = np.meshgrid(*(np.clip(x, g[0], g[-1]) for x, g in zip(at, ascending)), indexing="ij")
+    found: np.ndarray = units.size * RegularGridInterpolator(ascending, error[order])(np.stack(points, axis=-1))
+    return found
+
+
+def highest(x: np.ndarray) -> float:
+    """The frequency that an axis resolves."""
+    return (len(x) - 1) / (2 * abs(float(x[-1]) - float(x[0])))
+
+
+def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
+    """Where points of an axis are too far apart for the source, the equation at the points says nothing of the solution between them."""
+    with contextlib.suppress(ValueError, TypeError):  # a function of these very points
+        for k, share in enumerate(pde.lost(axes)):
+            if share > _LOST:
+                what = f"axes[{k}] has {len(axes[k])} points, which do not resolve the source"
+                how = f"{share:.0%} of its energy has frequencies above {highest(axes[k]):.3g} cycles per unit of length"
+                warnings.warn(f"GPHM: {what}: {how}; give more points", RuntimeWarning, stacklevel=5)
+
+
+def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
+    """Where a covariance needs frequencies beyond those it began with, and the grid resolves such."""
+    if not (state.learnt.steps >= least_steps and _BAD < state.learnt.residual < np.inf):
+        return
+    for k, x in enumerate(axes):
+        weights, freqs = (_arrays.to_host(state.now[f"{name}_{k}"]) for name in ("log_weights", "freqs"))
+        weights = np.exp(weights - weights.max())
+        share = weights[np.abs(freqs) > _NEAR_THE_END * HIGHEST].sum() / weights.sum()
+        end = HIGHEST / state.units.lengths[k]
+        if share > _PILED and end < 0.99 * RESOLVED * highest(_arrays.to_host(x)):
+            what = f"{share:.0%} of its weight is above {_NEAR_THE_END * end:.3g} cycles per unit of length, where the first ones end"
+            cure = f"give a freq_scale above {end:.3g}"
+            warnings.warn(f"GPHM.fit: axes[{k}] probably needs higher frequencies: {what}; {cure}", RuntimeWarning, stacklevel=4)

@@ -1,0 +1,115 @@
+"""The linear part of an equation by differences on a grid: how large a solution is, and what a residual says of the error."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .projection import given_ends
+
+_KRYLOV, _WITHIN = 60, 1e-3  # vectors of GMRES, and what it leaves of the residual: far less than differences do
+
+
+class _Line:
+    """One axis: A, the differences at the points whose values are unknown; those of the others are 0."""
+
+    def __init__(self, x: np.ndarray, terms: Sequence[tuple[int, float]]) -> None:
+        h, ends = np.diff(x), given_ends(x, terms)
+        self.is_symmetric = [order for order, _ in terms] == [2]
+        if self.is_symmetric:  # A is the plain derivative, with its own eigenvalues, which decide near a resonance
+            self.values = -terms[0][1] * (np.arange(1, len(x) - 1) * (np.pi / (x[-1] - x[0]))) ** 2
+            terms = [(2, 1.0)]
+        self.weights = np.ones(len(x))  # the length that a point stands for; only their ratios count
+        if len(ends) == 2:
+            self.points = slice(1, -1)
+            before, after, w = h[:-1], h[1:], (h[1:] + h[:-1]) / 2
+            self.weights = np.abs(w)
+            second = (1 / before / w, 1 / after / w)
+            first = (-after / before / w / 2, before / after / w / 2)
+            below, above = np.sum([[c * a for a in (second if order == 2 else first)] for order, c in terms], axis=0)
+            self.A = np.diag(-(below + above)) + np.diag(below[1:], -1) + np.diag(above[:-1], 1)
+        elif ends:  # upwind, the last points first: A is upper triangular
+            flow = slice(None, None, -1 if ends == [0] else 1)
+            self.points = slice(None, 0, -1) if ends == [0] else slice(None, -1)
+            c, h = abs(terms[0][1]), np.abs(h[flow])
+            far = h + np.append(h[1:], h[-1])  # to the point after the next
+            second, third = -c * far / (h * (far - h)), c * h / (far * (far - h))
+            second[-1], third[-1] = -c / h[-1], 0.0  # the last one has only one neighbour
+            self.A = np.diag(-(second + third)) + np.diag(second[:-1], 1) + np.diag(third[:-2], 2)
+        else:
+            self.points = slice(None)
+            self.A = np.zeros((len(x), len(x)))
+        self.weights = self.weights[: len(self.A)]
+
+    @functools.cached_property
+    def triangular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """T, Q and the inverse of Q, A = Q T Q⁻¹ with T upper triangular, but for blocks of two."""
+        from scipy.linalg import eigh_tridiagonal, schur
+
+        if self.is_symmetric:  # by the weights
+            root = np.sqrt(self.weights)
+            _, V = eigh_tridiagonal(-self.A.diagonal(), (-self.A.diagonal(1) * root[:-1]) / root[1:])
+            return np.diag(self.values), V / root[:, None], V.T * root
+        if not np.tril(self.A, -1).any():
+            return self.A, np.eye(len(self.A)), np.eye(len(self.A))
+        T, Q = schur(self.A, check_finite=False)
+        return T, Q, Q.T
+
+
+class Differences:
+    """sum_k terms_k u, second derivatives and first ones next to them by central differences, first ones alone upwind."""
+
+    def __init__(self, axes: Sequence[np.ndarray], terms: Sequence[Sequence[tuple[int, float]]]) -> None:
+        self.lines = [_Line(x, t) for x, t in zip(axes, terms)]
+        self.inner = tuple(line.points for line in self.lines)
+
+    def mean_square(self, f: np.ndarray) -> float:
+        """Of the solution."""
+        u = self._solved(f[self.inner], 0.0)
+        weights = functools.reduce(np.multiply.outer, [line.weights for line in self.lines])
+        return float((weights * u**2).sum() / weights.sum())
+
+    def solve(self, f: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """u (N_1, N_2) with slope u added on the left."""
+        from scipy.sparse.linalg import LinearOperator, gmres
+
+        found, f, slope = np.zeros(f.shape), f[self.inner], slope[self.inner]
+        if len(self.lines) == 1:
+            T, Q, inverse = self.lines[0].triangular
+            found[self.inner] = np.linalg.solve(Q @ T @ inverse + np.diag(slope), f)
+            return found
+        middle = float(slope.mean())
+        if slope.min() == slope.max():
+            found[self.inner] = self._solved(f, middle)
+            return found
+
+        def product(y: np.ndarray) -> np.ndarray:
+            y = y.reshape(f.shape)
+            left: np.ndarray = y + (slope - middle) * self._solved(y, middle)
+            return left.reshape(-1)
+
+        operator: Any = LinearOperator((f.size, f.size), product, dtype=np.float64)
+        y, _ = gmres(operator, f.reshape(-1), rtol=_WITHIN, restart=_KRYLOV, maxiter=1)
+        found[self.inner] = self._solved(y.reshape(f.shape), middle)
+        return found
+
+    def _solved(self, f: np.ndarray, slope: float) -> np.ndarray:
+        """At the unknown points."""
+        from scipy.linalg.lapack import dtrsyl
+
+        T, Q, inverse = self.lines[0].triangular
+        F = (inverse @ f).reshape(len(T), -1)
+        U, P = np.zeros((1, 1)), np.ones((1, 1))
+        if len(self.lines) == 2:
+            U, P, other = self.lines[1].triangular
+            F = F @ other.T
+        if all(line.is_symmetric for line in self.lines):
+            Y = F / (T.diagonal()[:, None] + U.diagonal() + slope)
+        else:
+            Y, scale, _ = dtrsyl(T + slope * np.eye(len(T)), U, F, tranb="T")
+            Y = Y / scale
+        found: np.ndarray = (Q @ Y @ P.T).reshape(f.shape)
+        return found

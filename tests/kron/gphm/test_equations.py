@@ -1,0 +1,113 @@
+"""Every equation of ``qf.kron.pde`` is solved, estimates of the error are near the error, and bad frequencies are warned of."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from checks import check_refused
+from quatrefoil.kron import pde
+
+X, Y = np.linspace(0, 1, 50), np.linspace(1, 0, 40)
+
+
+def wave(x, y=0.0):
+    return np.sin(30 * x) * np.cos(20 * y)
+
+
+def slopes(x, y=0.0):
+    """By x and by y."""
+    return 30 * np.cos(30 * x) * np.cos(20 * y), -20 * np.sin(30 * x) * np.sin(20 * y)
+
+
+def cubic(u):
+    return 4 * u**3 + u
+
+
+EQUATIONS = {
+    "poisson": lambda: pde.Poisson(lambda x, y: -1300 * wave(x, y), wave),
+    "helmholtz": lambda: pde.Helmholtz(25.0, source=lambda x, y: (625 - 1300) * wave(x, y), boundary=wave),
+    "heat": lambda: pde.Heat(0.01, source=lambda x, t: slopes(x, t)[1] + 9 * wave(x, t), boundary=wave),
+    "semilinear": lambda: pde.Semilinear(
+        cubic, lambda u: 12 * u**2 + 1, source=lambda x, y: cubic(wave(x, y)) - 1300 * wave(x, y), boundary=wave
+    ),
+    "convection": lambda: pde.ConvectionDiffusion(
+        [2.0, -3.0], 0.1, source=lambda x, y: 130 * wave(x, y) + 2 * slopes(x, y)[0] - 3 * slopes(x, y)[1], boundary=wave
+    ),
+    "advection": lambda: pde.Advection(3.0, source=lambda x, y: 3 * slopes(x, y)[0] + slopes(x, y)[1], boundary=wave),
+}
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_errors_are_estimated(name):
+    """Between the points too, for a solution in the making and a better one."""
+    x, y = np.linspace(0, 1, 83), np.linspace(0, 1, 71)
+    truth, errors = wave(x[:, None], y), []
+    for steps in (10, 50):
+        gp = qf.kron.GPHM(EQUATIONS[name](), [X, Y], freq_scale=8.0).fit(steps)
+        error, estimate = np.abs(gp.predict([x, y]) - truth), gp.error_estimate([x, y])
+        assert estimate.shape == error.shape
+        factor = 5 if name == "advection" else 3
+        assert error.max() / factor < estimate.max() < factor * error.max()
+        assert np.sqrt(np.mean(error**2)) / 5 < np.sqrt(np.mean(estimate**2)) < 5 * np.sqrt(np.mean(error**2))
+        errors.append(error.max())
+    assert errors[1] < min(errors[0] / 5, 1e-3)
+    assert gp.error_estimate().shape == (50, 40)
+    assert gp.error_estimate([0.25, y]).shape == (71,)
+    copy = pickle.loads(pickle.dumps(gp)) if name != "semilinear" else gp  # its functions are local
+    assert copy.error_estimate().max() == pytest.approx(gp.error_estimate().max(), rel=2)  # by the points of arrays alone
+
+
+@pytest.mark.parametrize("kind", ["helmholtz", "convection"])
+def test_one_axis(kind):
+    x, z = np.linspace(-0.5, 0.5, 60) ** 3 + np.linspace(-1, 1, 60), np.linspace(-1, 1, 301)
+    if kind == "helmholtz":
+        equation = pde.Helmholtz(25.0, source=lambda x: (625 - 900) * wave(x), boundary=wave)
+    else:
+        equation = pde.ConvectionDiffusion(2.0, 0.1, source=lambda x: 90 * wave(x) + 2 * slopes(x)[0], boundary=wave(x[[0, -1]]))
+    gp = qf.kron.GPHM(equation, x, freq_scale=8.0).fit(60)
+    error = np.abs(gp.predict(z) - wave(z))
+    assert error.max() < 1e-3
+    assert error.max() / 3 < gp.error_estimate(z).max() < 3 * error.max()
+    assert gp.error_estimate(0.3).shape == ()
+
+
+def test_estimates_of_adam_and_of_two_components():
+    x, z = np.linspace(0, 1, 60), np.linspace(0, 1, 101)
+    gp = qf.kron.GPHM(pde.Poisson(lambda x: -900 * np.sin(30 * x), lambda x: np.sin(30 * x) + 5 * x), x, optimizer="adam").fit(300)
+    for _ in range(2):
+        error = np.abs(gp.predict(z) - np.sin(30 * z) - 5 * z).max()
+        assert error / 5 < gp.error_estimate(z).max() < 5 * error
+        if gp.held_params is None:
+            gp.add_smooth_component().fit(300)
+
+
+def test_frequencies_that_do_not_suffice():
+    x = np.linspace(0, 1, 120)
+    equation = pde.Poisson(lambda x: -10_000 * np.sin(100 * x), lambda x: np.sin(100 * x))
+    with pytest.warns(RuntimeWarning, match=r"GPHM.fit: axes\[0\] probably needs higher frequencies: .* give a freq_scale above 8"):
+        qf.kron.GPHM(equation, x, freq_scale=8.0).fit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        qf.kron.GPHM(equation, x, freq_scale=8.0).fit(60)  # who asks for few steps goes on
+        qf.kron.GPHM(equation, x, freq_scale=25.0).fit()
+        qf.kron.GPHM(pde.Poisson(lambda x: -4 * np.sin(2 * x), lambda x: np.sin(2 * x)), x).fit()
+
+
+def test_refused():
+    gp = qf.kron.GPHM(pde.Poisson(0.0, 1.0), X)
+    check_refused([
+        (lambda: gp.predict(X), ValueError, "GPHM.predict: the solver has taken no step yet; call fit first"),
+        (lambda: gp.error_estimate(X), ValueError, "GPHM.error_estimate: the solver has taken no step yet; call fit first"),
+        (lambda: pde.Semilinear(1.0, cubic, boundary=0.0), TypeError, "function is float, expected a function of u"),
+        (lambda: pde.Heat(-1.0, boundary=0.0), ValueError, "diffusivity"),
+        (lambda: pde.Heat(alpha=1.0, boundary=0.0), TypeError, "use diffusivity"),
+        (lambda: pde.ConvectionDiffusion([1.0, 2.0], 0.0, boundary=0.0), ValueError, "diffusion"),
+        (lambda: pde.Helmholtz(k=3.0, boundary=0.0), TypeError, "use wavenumber"),
+        (lambda: qf.kron.GPHM(pde.ConvectionDiffusion([1.0, 2.0], 0.1, boundary=0.0), X), ValueError, "1 axes, expected 2"),
+    ])  # fmt: skip
+    assert repr(pde.ConvectionDiffusion([1, 2], 0.1, boundary=0.0)) == (
+        "ConvectionDiffusion(velocity=(1.0, 2.0), diffusion=0.1, source=..., boundary=...)"
+    )
