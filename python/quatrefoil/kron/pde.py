@@ -263,7 +263,7 @@ class ConvectionDiffusion(PDE):
 
 
 class Heat(PDE):
-    """u_t - diffusivity u_xx = source; u = boundary at the ends of x and at the first time. The first axis is x, the second t.
+    """u_t - diffusivity u_xx = source on the axes x, t; u = boundary at the ends of x and the first t.
 
     With optimizer="adam" u = boundary at the last time as well, as in GP-HM's other losses. Arguments are as for ``PDE``.
 
