@@ -180,7 +180,7 @@ def test_refused(rng):
         (lambda: qf.kron.GridGP(qf.kron.rbf(scale=0.3)), TypeError, r"rbf: x is missing; .*functools.partial\(qf.kron.rbf, scale="),
         (lambda: qf.kron.rbf(axes[0], 0.3), TypeError, "rbf: scale is missing; give a length in the unit of x"),
         (lambda: qf.kron.rbf(axes[0], axes[0], 0.3), TypeError, "rbf takes x, y by position, got 3 arguments; the length is given by name"),
-        (lambda: qf.kron.GridGP(0.3).fit(axes, Y), TypeError, "kernels is 0.3, expected callables such as qf.kron.rbf"),
+        (lambda: qf.kron.GridGP(0.3).fit(axes, Y), TypeError, "kernels is float, expected callables such as functools.partial"),
         (lambda: gp.predict(axes[0]), ValueError, r"expected \(P, 2\), one row per point, or a list of axes, \[x_1, x_2\]"),
         (lambda: gp.predict(*axes), TypeError, r"return_std is a numpy array of float64; axes are one list: predict\(\[x_1, x_2\]\)"),
         (lambda: gp.predict({"x": axes[0]}), TypeError, "X is a dict, but fit had no names of axes"),

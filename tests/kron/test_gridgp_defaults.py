@@ -229,6 +229,32 @@ def test_a_dataset_by_coordinates():
     ])  # fmt: skip
 
 
+def test_what_newcomers_type(rng):
+    """Works, or says what to type."""
+    xarray = pytest.importorskip("xarray")
+    array = xarray.DataArray(TABLE, coords={"x": X, "t": T}, dims=("x", "t"))
+    gp = GridGP(**FIXED).fit(array)
+    samples = gp.sample(size=3, rng=1)
+    assert (samples.dims, samples.shape) == (("sample", "x", "t"), (3, 14, 12))
+    np.testing.assert_array_equal(samples, GridGP(**FIXED).fit([X, T], TABLE).sample(size=3, rng=1))
+    np.testing.assert_array_equal(gp.predict([(0.5, 0.6), (1.0, 2.0)]), gp.predict([[0.5, 0.6], [1.0, 2.0]]))
+    by_name = GridGP(**FIXED | {"kernels": {"t": KERNELS[1], "x": KERNELS[0]}}).fit(array)
+    np.testing.assert_array_equal(by_name.predict(), gp.predict())
+    with pytest.warns(RuntimeWarning, match="Y minus its mean is 0, so nothing can be learnt from it"):
+        GridGP().fit([X, T], np.full((14, 12), 3.0))
+    check_refused([
+        (lambda: gp.sample(3), TypeError, "give the number of samples as size=3"),
+        (lambda: gp.predict(x=X, t=T), TypeError, r"give axes by name as a dict: predict\({'x'"),
+        (lambda: gp.length_scales_, AttributeError, r"use kernels_\[0\].keywords\['scale'\]"),
+        (lambda: GridGP().theta_, AttributeError, "GridGP has no attribute 'theta_'; call fit first"),
+        (lambda: GridGP(qf.kron.rbf(X, scale=0.3)).fit(array), TypeError, "a numpy array of float64, expected callables"),
+        (lambda: GridGP({"x": "rbf"}).fit(array), ValueError, "a dict of 'x', expected one per axis, 'x', 't'"),
+        (lambda: GridGP({"x": "rbf"}).fit([X, T], TABLE), ValueError, "axes have names only in a table"),
+        (lambda: GridGP().fit(array.to_dataset(name="heat")), TypeError, r"expected one of its variables: ds\['heat'\]"),
+        (lambda: qf.kron.gp_nll(np.eye(3), np.eye(4), np.ones(12), 0.1), TypeError, r"factors are one list: gp_nll\(\[K_1, K_2\]"),
+    ])  # fmt: skip
+
+
 def test_dates():
     pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
     days, holes = pandas.date_range("2026-01-01", periods=14, name="day"), np.where(SEEN, TABLE, np.nan)

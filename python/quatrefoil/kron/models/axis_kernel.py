@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -203,12 +203,18 @@ class Unscaled:
         return OurKernel(functools.partial(self.function, scale=share * lengths(x)))
 
 
-def axis_kernels(kernels: Any, count: int, label: str) -> list[AxisKernel | Unscaled]:
-    """One per axis, of a list, or of one function or None for all axes."""
+def axis_kernels(kernels: Any, count: int, label: str, names: Sequence[Any] = ()) -> list[AxisKernel | Unscaled]:
+    """One per axis, of a list, of one function or None for all axes, or of a dict by the names of axes."""
+    if isinstance(kernels, Mapping):
+        if kernels.keys() != set(names):
+            wanted = f"one per axis, {', '.join(map(repr, names))}" if names else "a list: axes have names only in a table"
+            raise ValueError(f"{label}: kernels is a dict of {', '.join(map(repr, kernels))}, expected {wanted}")
+        kernels = [kernels[name] for name in names]
     if kernels is None or callable(kernels) or isinstance(kernels, str):
         kernels = [kernels] * count
     if not isinstance(kernels, (list, tuple)):
-        raise TypeError(f"{label}: kernels is {kernels!r}, expected callables such as qf.kron.rbf, one per axis or one for all")
+        cure = "callables such as functools.partial(qf.kron.rbf, scale=0.3), one per axis or one for all"
+        raise TypeError(f"{label}: kernels is {_arrays.describe(kernels)}, expected {cure}")
     given: Any = kernels
     if len(given) != count:
         raise ValueError(f"{label}: {count} axes for {len(given)} kernels, expected one each")

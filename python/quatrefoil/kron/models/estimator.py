@@ -6,7 +6,8 @@ import inspect
 import math
 import sys
 import warnings
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from .tables import is_scalar
 
 class Estimator:
     """Base of the classes with ``fit``: their ``__init__`` keeps its arguments, unchanged, under their own names."""
+
+    _hints: ClassVar[Mapping[str, str]] = {}  # for attributes that other libraries have
 
     @classmethod
     def _parameters(cls) -> dict[str, inspect.Parameter]:
@@ -53,6 +56,12 @@ class Estimator:
             regressor_tags=RegressorTags(),
             input_tags=InputTags(two_d_array=True),
         )
+
+    def __getattr__(self, name: str) -> Any:
+        """For what does not exist: what to use instead."""
+        is_learnt = name.endswith("_") and any(name in getattr(c, "__annotations__", ()) for c in type(self).__mro__)
+        cure = "call fit first" if is_learnt else self._hints.get(name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{f'; {cure}' if cure else ''}")
 
     def __repr__(self) -> str:
         known = self._parameters()

@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +55,10 @@ class GridGP(Estimator):
     Parameters
     ----------
     kernels : None, name, callable, or list of them, default None
-        One per axis, k(x, y=None) -> (n, m), or one for all. A name is that of a kernel of one scale, "rbf" or "matern12" to "matern52";
-        None is "matern52". Hyperparameters are learnt for kernels of ``qf.kron`` in a ``functools.partial``, such as
-        ``partial(qf.kron.rbf, scale=0.3)``, and for scikit-learn's. Kernels without a scale start from the best of 1, 0.3, 0.1 and
-        0.03 of the length of the axis. Other callables stay as they are.
+        One per axis, k(x, y=None) -> (n, m), or one for all; or a dict by the names of a table's axes. A name is that of a kernel of one
+        scale, "rbf" or "matern12" to "matern52"; None is "matern52". Hyperparameters are learnt for kernels of ``qf.kron`` in a
+        ``functools.partial``, such as ``partial(qf.kron.rbf, scale=0.3)``, and for scikit-learn's. Kernels without a scale start from the
+        best of 1, 0.3, 0.1 and 0.03 of the length of the axis. Other callables stay as they are.
     noise : None, float or (N,), default None
         Variance of the noise: a starting value (None: a tenth of the variance of the data), or fixed values per cell.
     variance : None or float, default None
@@ -109,6 +109,10 @@ class GridGP(Estimator):
     True
     """
 
+    _hints: ClassVar = {
+        **dict.fromkeys(("length_scales_", "length_scale_", "scales_", "kernel_"), "use kernels_[0].keywords['scale'], and so on by axis"),
+        **dict.fromkeys(("sample_y", "posterior", "rsample"), "use sample(X, size)"),
+    }
     theta_: Real
     kernels_: list[Any]
     noise_: Any
@@ -174,11 +178,13 @@ class GridGP(Estimator):
                 raise ValueError(f"{label}: mask is given with points, {what}")
             axes, Y, mask = cells_of(axes, Y, label)
         data = Data.checked(axes, Y, mask, self.mean, label)
-        kernels = axis_kernels(self.kernels, len(data.axes), label)
+        kernels = axis_kernels(self.kernels, len(data.axes), label, labels.names if labels else ())
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
             raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
         restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
         rng = _arguments.generator(self.rng, label)
+        if data.is_constant and self.optimizer is not None:
+            warnings.warn(f"{label}: Y minus its mean is 0, so nothing can be learnt from it", RuntimeWarning, stacklevel=2)
         models = Model.starts(kernels, self.noise, self.variance, data, label)
         cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
         how = How(
@@ -289,8 +295,9 @@ class GridGP(Estimator):
         self, X: None = None, return_std: bool | str = False, *, coords: Mapping[Any, Any], **options: Unpack[PredictOptions]
     ) -> Any: ...
     @_arguments.keywords(
-        "GridGP.predict", return_cov="sample draws from the covariance", return_var="use return_std", n_samples="use samples"
-    )
+        "GridGP.predict", return_cov="sample draws from the covariance", return_var="use return_std", n_samples="use samples",
+        **dict.fromkeys(("x", "t", "time", "lat", "lon", "y"), "give axes by name as a dict: predict({'x': ..., 'time': ...})"),
+    )  # fmt: skip
     def predict(
         self,
         X: Any = None,
@@ -303,11 +310,11 @@ class GridGP(Estimator):
     ) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
-        X is a list of axes, (m_k,) or (m_k, p) each, where a number is an axis of one point: results have the shape (m_1, ..., m_d); or
-        points (P, columns of all axes), an array or a DataFrame: results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to
-        tensors results are tensors. After one to a DataArray, DataFrame or Series, X may also be such a table, or a dict of axes by name,
-        and results on a grid are such tables. With ``coords``, axes by name, those of ``fit`` for absent ones, the result is an xarray
-        ``Dataset`` of ``mean`` and, with return_std, ``std``.
+        **A list is axes, an array is points**: [x, t] with (m_k,) or (m_k, p) each, where a number is an axis of one point, gives results
+        of the shape (m_1, ..., m_d); points (P, columns of all axes), an array or a DataFrame, give (P,). Without X it is the grid of
+        ``fit``. After a ``fit`` to tensors results are tensors. After one to a DataArray, DataFrame or Series, X may also be such a table,
+        or a dict of axes by name, and results on a grid are such tables. With ``coords``, axes by name, those of ``fit`` for absent ones,
+        the result is an xarray ``Dataset`` of ``mean`` and, with return_std, ``std``.
 
         ``derivative`` predicts the derivative by an axis, its number or name, or (axis, order) with the order 1 or 2, per unit of the axis;
         the covariance function of that axis must be one of ours that is smooth enough.
@@ -382,13 +389,19 @@ class GridGP(Estimator):
 
     @_arguments.keywords("GridGP.sample", **dict.fromkeys(("n_samples", "num_samples"), "use size"), random_state="use rng", seed="use rng")
     def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
-        """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
+        """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points.
+
+        After a ``fit`` to a DataArray those on a grid are a DataArray, whose first dimension is ``sample``.
+        """
+        if _arguments.is_number(X):
+            raise TypeError(f"GridGP.sample: X is {X}, expected axes or points; give the number of samples as size={X}")
         fit, label = self._fitted("sample"), "GridGP.sample"
         count = _arguments.integer(size, label, "size", 0)
-        new, points, shape = fit.points(fit.asked(X, label), label)
+        X = fit.asked(X, label)
+        new, points, shape = fit.points(X, label)
         samples = joined(_samples(fit, new, points, count, rng, fit.how.tol), count).reshape(count, *shape)
-        answer: Real = fit.answer(samples + fit.mean_at(new, isinstance(points, GridPoints), label))
-        return answer
+        on_grid = isinstance(points, GridPoints)
+        return fit.answer(samples + fit.mean_at(new, on_grid, label), X, on_grid)  # type: ignore[no-any-return]
 
     def _fitted(self, method: str) -> Fit:
         fit: Fit | None = vars(self).get("_fit")

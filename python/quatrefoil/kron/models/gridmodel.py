@@ -85,6 +85,11 @@ class Data(NamedTuple):
         return len(y) * (math.log(size) + math.log(float(np.mean((y / size) ** 2))) / 2) if 0 < size < math.inf else 0.0
 
     @property
+    def is_constant(self) -> bool:
+        """Whether the mean explains all of several observed cells."""
+        return not self.spread and (len(self.y) if self.mask is None else int(_arrays.to_host(self.mask).sum())) > 1
+
+    @property
     def on_host(self) -> bool:
         return isinstance(self.y, np.ndarray)
 

@@ -25,10 +25,13 @@ class Labels(NamedTuple):
     axes: Sequence[Any]
 
     def of(self, values: np.ndarray, axes: Sequence[Any] | None) -> Any:
-        """On the table's own axes, or on those of the list."""
+        """On the table's own axes, or on those of the list; samples (size, ...) of a DataArray have a dimension ``sample`` in front."""
         labels = list(self.axes) if axes is None else [x if hasattr(x, "get_level_values") else _plain(x) for x in axes]
         if hasattr(self.table, "dims"):
-            return self.table(values, coords=dict(zip(self.names, labels)), dims=self.names)
+            dims = ["sample", *self.names] if values.ndim > len(labels) else self.names
+            return self.table(values, coords=dict(zip(self.names, map(np.asarray, labels))), dims=dims)
+        if values.ndim > len(labels):
+            return values
         if hasattr(self.table, "columns"):
             return self.table(values, index=labels[0], columns=labels[1]).rename_axis(index=self.names[0], columns=self.names[1])
         if len(labels) == 1:
@@ -60,6 +63,8 @@ def dataset(arrays: Sequence[Any]) -> Any:
 
 def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
     """(axes, values, labels) of a DataArray or DataFrame, (index, values, labels) of a Series; TypeError for anything else."""
+    if hasattr(data, "data_vars"):
+        raise TypeError(f"{label}: got a Dataset, expected one of its variables: ds[{next(iter(data.data_vars), 'name')!r}]")
     if hasattr(data, "dims") and hasattr(data, "coords"):
         axes = [np.asarray(data[d]) for d in data.dims]
         return axes, data, Labels(type(data), None, tuple(data.dims), axes)
