@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self, overload
@@ -10,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _arguments, _arrays
+from ..._array_tools import cholesky, chunk_slices
 from ..._bind import check_location
-from ..product.dense import doubled, in_form_of
+from ..mixture import gsmp_kernel
+from ..product.dense import doubled, in_form_of, namespace
+from ..product.eigen import clamped
 from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
 from .gridmean import mean_square
 from .slimkl_consensus import agree, descend
-from .slimkl_device import predicted
-from .slimkl_worker import component
 
 Array = Any
-_ROWS = 256  # of the cross-covariance at a time
 _FREQUENCIES, _NOISE = 500, 0.1
 _WIDTH = 0.002  # of the components, relative to the largest frequency
 
@@ -65,9 +66,10 @@ class SlimKL(Estimator):
     Notes
     -----
     One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective; weights that should vanish only tend to 0. An
-    iteration costs 2 n^2 (sum of ranks) + n^3 / 3 flops per agent. Messages contain weights, multipliers, penalties and a seed, never
-    data. Results do not depend on the executor or on the units of X and y; a ``fit`` that fails leaves what was learnt before.
-    csrc/kron/README.md, "Mixture weights", has the algorithm and says where data travel and what runs on a device.
+    iteration costs 3 n^2 A 2^P + n^3 flops per agent, less if components share frequencies; memory is a few n^2 numbers (8). Messages
+    contain weights, multipliers, penalties and a seed, never data. Results do not depend on the executor or
+    on the units of X and y; a ``fit`` that fails leaves what was learnt before. csrc/kron/README.md, "Mixture weights", has the algorithm
+    and says where data travel and what runs on a device.
 
     Y. Lin et al., arXiv 2309.08201 (SLIM-KL): the objective and the consensus.
 
@@ -171,10 +173,7 @@ class SlimKL(Estimator):
         if at.shape[1] != x.shape[1]:
             raise ValueError(f"{label}: X has {at.shape[1]} coordinates a point, expected {x.shape[1]} as in fit")
         check_location(label, "X", at, "the X of fit", x)
-        if isinstance(at, np.ndarray):
-            made = _predicted(at, self._seen, self.weights_, return_std)
-        else:
-            made = predicted(at, self._seen, self.weights_, return_std)
+        made = _predicted(at, self._seen, self.weights_, return_std)
         like = _arguments.points_like(X, label, "X")
         mean, *deviation = (in_form_of(like, a) for a in (made[0], *(variance**0.5 for variance in made[1:])))
         return (mean, *deviation) if return_std else mean
@@ -265,28 +264,21 @@ def _beside(value: Any, x: Array, label: str, name: str) -> np.ndarray:
     return _arrays.to_host(numbers)
 
 
-def _predicted(at: np.ndarray, seen: Sequence[Any], weights: np.ndarray, return_std: bool) -> list[np.ndarray]:
-    """Mean and, where it is wanted, variance at points (m, P)."""
-    from scipy.linalg import cho_factor, cho_solve, solve_triangular
-
+def _predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: bool) -> list[Array]:
+    """Mean and, if requested, variance at points (m, P). On a device nothing is read back: NaN if the covariance is not definite."""
     x, y, means, std, noise = seen
-    C = _kernel(x, x, means, std, weights)
-    C[np.diag_indices(len(x))] += noise
-    L, _ = cho_factor(C, lower=True, overwrite_a=True, check_finite=False)
-    alpha = cho_solve((L, True), y, check_finite=False)
-    mean, variance = np.empty(len(at)), np.full(len(at), weights.sum())
-    for start in range(0, len(at), _ROWS):
-        rows = slice(start, start + _ROWS)
-        cross = _kernel(at[rows], x, means, std, weights)
-        mean[rows] = cross @ alpha
-        if return_std:
-            variance[rows] -= (solve_triangular(L, cross.T, lower=True, check_finite=False) ** 2).sum(axis=0)
-    return [mean, np.maximum(variance, 0)] if return_std else [mean]  # what is below 0 is rounding of a 0
-
-
-def _kernel(x: np.ndarray, z: np.ndarray, means: np.ndarray, std: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(1) for x (n, P) and z (m, P)."""
-    total, t = np.zeros((len(x), len(z))), x[:, None] - z
-    for i in np.flatnonzero(weights):
-        total += weights[i] * component(t, means[i], std[i])
-    return total
+    xp, on = namespace(x), np.flatnonzero(weights)
+    w, mu, sd = (_arrays.to_device_of(np.ascontiguousarray(a[on]), x) for a in (weights, means, std))
+    n, kernel = x.shape[0], functools.partial(gsmp_kernel, weights=w, means=mu, std=sd)
+    _, inverse = cholesky(xp, kernel(x, None) + noise * xp.eye(n, dtype=x.dtype, device=x.device))
+    if isinstance(inverse, np.ndarray) and not np.isfinite(inverse).all():
+        raise np.linalg.LinAlgError(f"SlimKL.predict: the covariance is not positive definite in float64; noise is {noise}, expected more")
+    alpha = xp.matmul(inverse.T, xp.matmul(inverse, y))
+    parts = []
+    for rows in chunk_slices(at.shape[0], n, xp):
+        cross = kernel(at[rows, :], x)
+        found = [xp.matmul(cross, alpha)]
+        if return_std:  # what is below 0 is rounding of a 0
+            found.append(clamped(xp, float(weights.sum()) - xp.sum(xp.matmul(cross, inverse.T) ** 2, axis=1)))
+        parts.append(found)
+    return [xp.concat(list(column), axis=0) for column in zip(*parts)]

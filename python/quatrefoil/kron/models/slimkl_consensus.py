@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .slimkl_device import DeviceWorker
-from .slimkl_worker import EPS, Worker
+from .slimkl_components import EPS
+from .slimkl_worker import Worker
 
 _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
@@ -73,13 +73,8 @@ _workers: OrderedDict[str, dict[int, Worker]] = OrderedDict()
 _lock = threading.Lock()
 
 
-def worker_of(data: tuple[Any, ...]) -> Worker:
-    """An ``Worker``, or what does the same on the device where the points are."""
-    return Worker(*data) if isinstance(data[0], np.ndarray) else DeviceWorker(*data)
-
-
 def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Worker:
-    agent = worker_of(data)
+    agent = Worker(*data)
     with _lock:
         _workers.setdefault(fit, {})[number] = agent
         _workers.move_to_end(fit)
@@ -228,7 +223,7 @@ def is_settled(objective: Sequence[float], tol: float, points: int) -> bool:
 
 def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
     """(3), by the one agent that holds all data."""
-    agent, points = worker_of(data), len(data[1])
+    agent, points = Worker(*data), len(data[1])
     theta = agent.start()
     at = agent.weigh(theta)
     objective = [at.objective]

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-EPS = float(np.finfo(np.float64).eps)
+from ... import _arrays
+from ..._array_tools import cholesky
+from ..product.dense import namespace
+from .slimkl_components import Components
 
-
-def component(t: np.ndarray, means: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """One component of (1) at lags t (..., P)."""
-    turns = t * means
-    turns -= np.rint(turns)  # a phase of hundreds of turns has no digits to lose
-    value: np.ndarray = np.prod(np.exp(-2 * np.pi**2 * (t * std) ** 2) * np.cos(2 * np.pi * turns), axis=-1)
-    return value
-
-
-def factor(x: np.ndarray, means: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """L (n, r) with L L^T = one component at the points x (n, P), to n roundings of its phases: Cholesky with pivots, of which only r
-    columns are computed."""
-    n = len(x)
-    least = n * EPS * (1 + 2 * np.pi * float(np.ptp(x, axis=0) @ np.abs(means)))
-    left, columns = np.ones(n), np.empty((4, n))
-    for r in range(n):
-        p = int(left.argmax())
-        if left[p] <= least:  # its diagonal was 1
-            return columns[:r].T
-        if r == len(columns):
-            columns = np.concatenate([columns, np.empty_like(columns)])
-        rest = component(x - x[p], means, std) - columns[:r, p] @ columns[:r]
-        columns[r] = rest / np.sqrt(left[p])
-        left = np.maximum(left - columns[r] ** 2, 0)
-        left[p] = 0
-    return columns[:n].T
+Array = Any
 
 
 class Weighing(NamedTuple):
@@ -44,30 +22,23 @@ class Weighing(NamedTuple):
     q: np.ndarray
 
 
-def starting(A: int, square: float, noise: float) -> np.ndarray:
-    """Equal weights, above 0, that add up to the mean square of the data, or to the noise where that is 0."""
-    return np.full(A, (square or noise) / A)
-
-
-def not_definite(weights: np.ndarray, noise: float) -> np.linalg.LinAlgError:
-    return np.linalg.LinAlgError(
-        f"SlimKL.fit: the covariance is not positive definite in float64, beside weights that add up to {weights.sum():.3g}; "
-        f"noise is {noise}, expected more"
-    )
-
-
 class Worker:
-    """Points x (n, P) with values y (n,), and the components (A, P) as factors side by side."""
+    """Points x (n, P) with values y (n,), on the host or on one device, and the components (A, P).
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, means: np.ndarray, std: np.ndarray, noise: float) -> None:
-        factors = [factor(x, *one) for one in zip(means, std)]
-        ranks = [f.shape[1] for f in factors]
-        self._L, self._of = np.concatenate(factors, axis=1), np.repeat(np.arange(len(means)), ranks)
-        self._first, self._y, self._noise = np.cumsum([0, *ranks[:-1]]), y, noise
-        self._start = starting(len(means), float(np.mean(y**2)), noise)
+    Weights, and all that depends on the number of components alone, are on the host, which decides when to stop.
+    """
+
+    def __init__(self, x: Array, y: Array, means: np.ndarray, std: np.ndarray, noise: float) -> None:
+        xp = namespace(x)
+        reach, square = _arrays.to_host(xp.stack([xp.max(xp.abs(x)), xp.mean(y * y)]))
+        if not np.isfinite([reach, square]).all():
+            raise ValueError("SlimKL.fit: X or y has NaN or infinity in it, expected finite numbers")
+        self._components, self._y, self._noise = Components(x, means, std), y, noise
+        self._start = np.full(len(means), (float(square) or noise) / len(means))
         self._last: tuple[np.ndarray | None, Weighing | None] = None, None
 
     def start(self) -> np.ndarray:
+        """Equal weights, above 0, that add up to the mean square of the data, or to the noise where that is 0."""
         return self._start
 
     def weigh(self, weights: np.ndarray) -> Weighing:
@@ -80,18 +51,40 @@ class Worker:
         return found
 
     def _weigh(self, weights: np.ndarray) -> Weighing:
-        """One Cholesky factorisation, and a triangular solve with all factors: n^3 / 3 + 2 n^2 (sum of ranks) flops."""
-        from scipy.linalg import lapack, solve_triangular
+        solved = _on_host if isinstance(self._y, np.ndarray) else _on_device
+        inverse, a, objective = solved(self._components.total(weights), self._y, self._noise)
+        of, t, q = self._components.products(inverse, a, np.arange(len(weights)))
+        found = _arrays.to_host(namespace(a).concat([t, q, objective]))  # at once
+        if not np.isfinite(found).all():
+            raise np.linalg.LinAlgError(
+                f"SlimKL.fit: the covariance is not positive definite in float64, beside weights that add up to {weights.sum():.3g}; "
+                f"noise is {self._noise}, expected more"
+            )
+        t, q, (value,) = np.split(found, [len(of), 2 * len(of)])
+        t, q = (np.bincount(of, part, len(weights)) for part in (t, q))
+        least = len(self._y) / (len(self._y) * weights.sum() + self._noise)  # tr K_i / a bound of the eigenvalues of C
+        return Weighing(float(value), np.maximum(t, least), np.maximum(q, 0))
 
-        W = self._L * np.sqrt(weights)[self._of]
-        C = W @ W.T
-        C[np.diag_indices(len(C))] += self._noise
-        R, info = lapack.dpotrf(C, lower=1)
-        if info:
-            raise not_definite(weights, self._noise)
-        z = solve_triangular(R, self._y, lower=True, check_finite=False)
-        a = solve_triangular(R, z, lower=True, trans="T", check_finite=False)
-        S = solve_triangular(R, self._L, lower=True, check_finite=False)
-        t = np.add.reduceat(np.einsum("ij,ij->j", S, S), self._first)
-        q = np.add.reduceat((a @ self._L) ** 2, self._first)
-        return Weighing(float(z @ z + 2 * np.log(np.diagonal(R)).sum()), t, q)
+
+def _on_host(C: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The inverse of C + noise I, of whose symmetric C the lower triangle is read, its product with y, and the objective (1,); NaN if it is
+    not positive definite."""
+    from scipy.linalg import lapack, solve_triangular
+
+    C[np.diag_indices(len(C))] += noise
+    R, info = lapack.dpotrf(C.T, lower=0, overwrite_a=1)
+    if info:
+        return np.full_like(C, np.nan), np.full_like(y, np.nan), np.full(1, np.nan)
+    z = solve_triangular(R, y, trans="T", check_finite=False)
+    a, value = solve_triangular(R, z, check_finite=False), z @ z + 2 * np.log(np.diagonal(R)).sum()
+    half = lapack.dpotri(R, lower=0, overwrite_c=1)[0].T
+    return np.tril(half) + np.tril(half, -1).T, a, value[None]
+
+
+def _on_device(C: Array, y: Array, noise: float) -> tuple[Array, Array, Array]:
+    """The same on a device, where nothing is read back."""
+    xp = namespace(y)
+    R, inverse = cholesky(xp, C + noise * xp.eye(y.shape[0], dtype=y.dtype, device=y.device))
+    z = xp.matmul(inverse, y)
+    value = xp.sum(z * z) + 2 * xp.sum(xp.log(xp.linalg.diagonal(R)))
+    return xp.matmul(inverse.T, inverse), xp.matmul(inverse.T, z), value[None]
