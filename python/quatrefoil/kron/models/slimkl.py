@@ -42,7 +42,8 @@ class SlimKL(Estimator):
     noise : None or float, default None
         Variance of the noise, above 0. It is not learnt. None: a tenth of the mean square of y.
     tol : float
-        ``fit`` stops when the objective changes by less than that times the number of points.
+        ``fit`` stops when the objective changes by less than that times the number of points. Weights that matter less become exactly 0,
+        without raising the objective (9); these components cost nothing any more.
     max_iter : int
         The most iterations, each a Cholesky factorisation per agent; a RuntimeWarning says when it was reached.
     agents : int
@@ -65,11 +66,10 @@ class SlimKL(Estimator):
 
     Notes
     -----
-    One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective; weights that should vanish only tend to 0. An
-    iteration costs 3 n^2 A 2^P + n^3 flops per agent, less if components share frequencies; memory is a few n^2 numbers (8). Messages
-    contain weights, multipliers, penalties and a seed, never data. Results do not depend on the executor or
-    on the units of X and y; a ``fit`` that fails leaves what was learnt before. csrc/kron/README.md, "Mixture weights", has the algorithm
-    and says where data travel and what runs on a device.
+    One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. An iteration costs 3 n^2 A 2^P + n^3
+    flops per agent, less if components share frequencies; memory is a few n^2 numbers (8). Messages contain weights, multipliers, penalties
+    and a seed, never data. Results do not depend on the executor or on the units of X and y; a ``fit`` that fails leaves what was learnt
+    before. csrc/kron/README.md, "Mixture weights", has the algorithm and says where data travel and what runs on a device.
 
     Y. Lin et al., arXiv 2309.08201 (SLIM-KL): the objective and the consensus.
 

@@ -51,7 +51,7 @@ class Components:
 
     def products(self, inverse: Array, a: Array, on: np.ndarray) -> tuple[np.ndarray, Array, Array]:
         """tr(inverse K_i) and a^T K_i a as sums of numbers (S,) each, and to which i in ``on`` they belong, (S,)."""
-        xp, parts = self._xp, []
+        xp, parts = self._xp, [(on[:0], a[:0], a[:0])]
         for of, V, tiles in self._parts(on):
             t = q = 0.0
             for begin, end, G in tiles:
@@ -61,8 +61,8 @@ class Components:
                 t = t + xp.sum(left[:, : end - begin] * V_rows, axis=1)
                 q = q + xp.sum(left[:, end - begin :] * V_rows, axis=1)
             parts.append((of, t, q))
-        of, t, q = zip(*parts)
-        return np.concatenate(of), xp.concat(t), xp.concat(q)
+        whose, traces, squares = zip(*parts)
+        return np.concatenate(whose), xp.concat(traces), xp.concat(squares)
 
     def _parts(self, on: np.ndarray) -> Iterator[tuple[np.ndarray, Array, Iterator[tuple[int, int, Array]]]]:
         """For each chunk of components: whose the rows of V are, V (S, n), and tiles (begin, end, E ∘ (U U^T)) of the lower triangle."""

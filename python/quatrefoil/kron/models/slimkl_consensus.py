@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .slimkl_components import EPS
-from .slimkl_worker import Worker
+from .slimkl_worker import Bound, Worker
 
 _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
@@ -54,7 +54,7 @@ def rounded(a: np.ndarray, precision: float, rng: np.random.Generator) -> np.nda
 class Message(NamedTuple):
     """What a step needs: nothing that depends on the number of points."""
 
-    anchor: np.ndarray  # where the objective is majorised, (A,) as the next three
+    anchor: np.ndarray  # where the objective is majorised, (A,) as the next three; components of 0 are left out
     consensus: np.ndarray
     multipliers: np.ndarray
     penalty: np.ndarray
@@ -102,7 +102,8 @@ def set_up_and_step(fit: str, number: int, data: tuple[Any, ...], message: Messa
 
 def _moved(agent: Worker, message: Message) -> Reply:
     at, penalty = agent.weigh(message.anchor), message.penalty
-    weights = positive_root(penalty, at.t + message.multipliers - penalty * message.consensus, message.anchor**2 * at.q)
+    root = positive_root(penalty, at.t + message.multipliers - penalty * message.consensus, message.anchor**2 * at.q)
+    weights = np.where(message.anchor > 0, root, 0)
     return Reply(rounded(weights, message.quantization, np.random.default_rng(message.seed)), at.objective)
 
 
@@ -154,17 +155,17 @@ class Solution(NamedTuple):
 class _Admm:
     """Weights that the agents of a team agree on."""
 
-    def __init__(self, team: _Team, quantization: float, seed: int) -> None:
+    def __init__(self, team: _Team, bound: Bound, quantization: float, seed: int) -> None:
         start = team.start()
+        self._bound, self._on = bound, np.ones(start.shape[1], bool)
         self._team, self._precision, self._seed, self._meetings = team, quantization, seed, 0
         self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start)
         self._within = _AGREED * float(np.linalg.norm(self.weights))
         self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
 
     def _anchor(self) -> np.ndarray:
-        """Where weights begin; those that are 0 may come back."""
-        anchor: np.ndarray = np.maximum(self.weights, _MIN * float(self.weights.max()))
-        return anchor
+        """Where weights begin; those that the agents set to 0 may come back."""
+        return np.where(self._on, np.maximum(self.weights, _MIN * float(self.weights.max())), 0)
 
     def objective(self) -> float:
         return self._meet(self._anchor())[1]
@@ -190,20 +191,33 @@ class _Admm:
             if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + np.linalg.norm(jitter):
                 break
             self._penalty = _balanced(self._penalty, apart, moved, jitter)
+        self._on &= (self.weights > self._bound.weight) | (self.weights * (1 + self._bound.slack) ** 0.5 > start)
+        self.weights = np.where(self._on, self.weights, 0)
         lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
         self._within = float(max(lengths))
+
+    def recall(self) -> bool:
+        """Whether components that were left out grow from the bound in another step; if none does, nothing changes."""
+        out, before = ~self._on, self.weights
+        if not out.any():
+            return False
+        self._on, self.weights = np.ones_like(out), np.where(out, self._bound.weight, before)
+        self.minimise()
+        self._on = ~out | (self.weights > self._bound.weight * (1 + self._bound.slack) ** 0.5)
+        self.weights = np.where(self._on, self.weights, 0) if (back := bool(self._on[out].any())) else before
+        return back
 
 
 def agree(data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int) -> Solution:
     """(3) for the sum of the objectives of the agents that hold ``data``, an entry each; every minimum by ADMM."""
     team, points = _Team(data, executor), sum(len(part[1]) for part in data)
     try:
-        admm = _Admm(team, quantization, seed)
+        admm = _Admm(team, Bound.of(tol, points, data[0][-1], len(data[0][2])), quantization, seed)
         objective = [admm.objective()]
         for _ in range(max_iter):
             admm.minimise()
             objective.append(admm.objective())
-            if is_settled(objective, tol, points):
+            if is_settled(objective, tol, points) and not admm.recall():
                 return Solution(admm.weights, objective[1:], True)
         return Solution(admm.weights, objective[1:], False)
     finally:
@@ -225,12 +239,18 @@ def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
     """(3), by the one agent that holds all data."""
     agent, points = Worker(*data), len(data[1])
     theta = agent.start()
-    at = agent.weigh(theta)
+    bound, at = Bound.of(tol, points, data[-1], len(theta)), agent.weigh(theta)
     objective = [at.objective]
     for _ in range(max_iter):
-        theta = theta * np.sqrt(at.q / at.t)
+        gone = (theta <= bound.weight) & ((1 + bound.slack) * at.q <= at.t)
+        theta = np.where(gone, 0, theta * np.sqrt(at.q / at.t))
         at = agent.weigh(theta)
         objective.append(at.objective)
         if is_settled(objective, tol, points):
-            return Solution(theta, objective[1:], True)
+            every = at if theta.all() else agent.weigh(theta, every=True)
+            back = (theta == 0) & (every.q > (1 + bound.slack) * every.t)
+            if not back.any():
+                return Solution(theta, objective[1:], True)
+            theta = np.where(back, bound.weight, theta)
+            at = agent.weigh(theta)
     return Solution(theta, objective[1:], False)

@@ -22,6 +22,18 @@ class Weighing(NamedTuple):
     q: np.ndarray
 
 
+class Bound(NamedTuple):
+    """(9): up to this weight a component adds less than ``slack`` / A to the objective; it becomes 0 if it shrinks."""
+
+    weight: float
+    slack: float
+
+    @classmethod
+    def of(cls, tol: float, points: int, noise: float, A: int) -> Bound:
+        slack = min(1.0, tol * points)
+        return cls(slack * noise / (points * A), slack)
+
+
 class Worker:
     """Points x (n, P) with values y (n,), on the host or on one device, and the components (A, P).
 
@@ -35,25 +47,22 @@ class Worker:
             raise ValueError("SlimKL.fit: X or y has NaN or infinity in it, expected finite numbers")
         self._components, self._y, self._noise = Components(x, means, std), y, noise
         self._start = np.full(len(means), (float(square) or noise) / len(means))
-        self._last: tuple[np.ndarray | None, Weighing | None] = None, None
+        self._last: tuple[np.ndarray, bool, Weighing] | None = None
 
     def start(self) -> np.ndarray:
         """Equal weights, above 0, that add up to the mean square of the data, or to the noise where that is 0."""
         return self._start
 
-    def weigh(self, weights: np.ndarray) -> Weighing:
-        """At these weights; the last ones are kept, for several steps are taken from them."""
-        weights_, found = self._last
-        if weights_ is None or not np.array_equal(weights, weights_):
-            found = self._weigh(weights)
-            self._last = weights, found
-        assert found is not None
-        return found
+    def weigh(self, weights: np.ndarray, every: bool = False) -> Weighing:
+        """At these weights; t and q of components whose weight is 0 on request only. The result is kept: several steps start from it."""
+        if self._last is None or self._last[1] != every or not np.array_equal(self._last[0], weights):
+            self._last = weights, every, self._weigh(weights, np.arange(len(weights)) if every else np.flatnonzero(weights))
+        return self._last[2]
 
-    def _weigh(self, weights: np.ndarray) -> Weighing:
+    def _weigh(self, weights: np.ndarray, on: np.ndarray) -> Weighing:
         solved = _on_host if isinstance(self._y, np.ndarray) else _on_device
         inverse, a, objective = solved(self._components.total(weights), self._y, self._noise)
-        of, t, q = self._components.products(inverse, a, np.arange(len(weights)))
+        of, t, q = self._components.products(inverse, a, on)
         found = _arrays.to_host(namespace(a).concat([t, q, objective]))  # at once
         if not np.isfinite(found).all():
             raise np.linalg.LinAlgError(
