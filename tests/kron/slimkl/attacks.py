@@ -44,6 +44,7 @@ class Problem:
         self.given = {
             "means": means, "std": std, "noise": self.noise, "agents": agents, "tol": 10 ** rng.uniform(-6, -1), "rng": 5,
             "max_iter": int(rng.integers(1, 12)), "quantization": float(rng.choice([0, 1e-4, 0.01, 0.1, 0.5])),
+            "consensus": str(rng.choice(["admm", "primal"])),
         }  # fmt: skip
         self.new = self.x[:1] + length * rng.uniform(-30, 30, (7, *self.x.shape[1:]))
 

@@ -101,6 +101,9 @@ def test_rounding_has_no_bias(rng):
     assert (np.abs(drawn.mean(axis=0) - a) < 6 * 0.5 * unit / 4000**0.5).all()  # six deviations of a mean of coins
     np.testing.assert_array_equal(drawn[:, [0, 2, 3]], np.broadcast_to(a[[0, 2, 3]], (4000, 3)))
     assert parts.rounded(a, 0, rng) is a
+    tiny = 10 ** rng.uniform(-300, 300, 1000)
+    for precision in (1e-3, 0.3, 0.5):  # at most one half: nothing becomes 0, so no quantum is too large for the starting weights
+        assert (parts.rounded(tiny, precision, rng) > 0).all()
 
 
 def test_quantisation(rng):
@@ -241,7 +244,17 @@ def test_float32_and_tensors(rng):
 
 
 def test_parameters(rng):
-    given = {"means": GRID, "std": 0.1, "noise": 0.2, "tol": 0.9, "max_iter": 70, "agents": 1, "quantization": 0.1, "rng": 3}
+    given = {
+        "means": GRID,
+        "std": 0.1,
+        "noise": 0.2,
+        "tol": 0.9,
+        "max_iter": 70,
+        "agents": 1,
+        "quantization": 0.1,
+        "rng": 3,
+        "consensus": "primal",
+    }
     with ThreadPoolExecutor(1) as executor:
         model = SlimKL(**given, executor=executor)
         assert model.get_params(deep=False) == given | {"executor": executor}
@@ -278,6 +291,7 @@ BAD = [
     ({"agents": 7}, {}, ValueError, "agents is 7, expected at most 6"),
     ({"quantization": -0.1}, {}, ValueError, "quantization is -0.1"),
     ({"quantization": 0.6}, {}, ValueError, "quantization is 0.6, a relative precision, expected at most 0.5"),
+    ({"consensus": "dual"}, {}, ValueError, "consensus is 'dual', expected 'admm' or 'primal'"),
     ({"executor": 3}, {}, TypeError, r"executor is int, expected a concurrent\.futures\.Executor"),
     ({"rng": -1}, {}, ValueError, "rng is -1"),
 ]

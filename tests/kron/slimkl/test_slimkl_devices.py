@@ -27,12 +27,12 @@ def fitted(model, x, y):
         return model.fit(x, y)
 
 
-@pytest.mark.parametrize("agents", [1, 3])
+@pytest.mark.parametrize(("agents", "consensus"), [(1, "admm"), (3, "admm"), (3, "primal")])
 @pytest.mark.parametrize(("P", "std"), [(0, 0.001), (1, np.linspace(0, 0.2, 12)), (2, 0.02)])
-def test_fit_and_predict(P, std, agents, cupy, rng):
+def test_fit_and_predict(P, std, agents, consensus, cupy, rng):
     """Four iterations: a ratio of weights' gradients is known to the condition's roundings, 1e-12 or so."""
     x, y, new = data(rng, P)
-    options = {"means": GRID, "std": std, "noise": 0.05, "tol": 0.0, "max_iter": 4, "agents": agents}
+    options = {"means": GRID, "std": std, "noise": 0.05, "tol": 0.0, "max_iter": 4, "agents": agents, "consensus": consensus}
     host, model = fitted(SlimKL(**options), x, y), fitted(SlimKL(**options), cupy(x), cupy(y))
     assert isinstance(model.weights_, np.ndarray)
     np.testing.assert_allclose(model.weights_, host.weights_, rtol=0, atol=1e-8 * host.weights_.max())

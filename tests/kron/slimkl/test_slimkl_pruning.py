@@ -71,14 +71,14 @@ def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
     if agents == 1:
         monkeypatch.setattr(Worker, "start", lambda self: start(self) * (means != 0.17))
     else:
-        initial = parts._Admm.__init__
+        initial = parts._Consensus.__init__
 
         def without(self, *given):
             initial(self, *given)
             self._on = means != 0.17
             self.weights = self.weights * self._on
 
-        monkeypatch.setattr(parts._Admm, "__init__", without)
+        monkeypatch.setattr(parts._Consensus, "__init__", without)
     model = SlimKL(means=means, noise=NOISE, tol=TOL, agents=agents, max_iter=300).fit(x, y)
     assert model.objective_[-1] <= expected.objective_[-1] + 60 * TOL
     assert model.weights_.argmax() == 1

@@ -47,10 +47,13 @@ class SlimKL(Estimator):
     max_iter : int
         The most iterations, each a Cholesky factorisation per agent; a RuntimeWarning says when it was reached.
     agents : int
-        Split the data, in their order, among that many workers; the objective is then the sum of theirs, and weights agree by ADMM.
+        Split the data, in their order, among that many workers; the objective is then the sum of theirs, and they agree on weights.
     quantization : float
         With several agents: the relative precision of weights that travel, at most 0.5. They are rounded at random and without bias, to
-        log2(1 / quantization) bits and an exponent. 0 sends them as they are.
+        log2(1 / quantization) bits and an exponent, never to 0. 0 sends them as they are.
+    consensus : "admm" or "primal"
+        How they agree. "admm" has multipliers for each agent. "primal" has none: every agent gets the same weights and penalties, which
+        grow, and keeps no state; a minimum is reached only in the limit (10).
     executor : concurrent.futures.Executor, optional
         Runs the agents' steps; a Dask client, or its ``get_executor()``, works too. Without one they run in turn. For data on the host.
     rng
@@ -105,11 +108,13 @@ class SlimKL(Estimator):
         max_iter: int = 100,
         agents: int = 1,
         quantization: float = 0.0,
+        consensus: Literal["admm", "primal"] = "admm",
         executor: Any = None,
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.means, self.std, self.noise, self.tol, self.max_iter = means, std, noise, tol, max_iter
-        self.agents, self.quantization, self.executor, self.rng = agents, quantization, executor, rng
+        self.agents, self.quantization, self.consensus = agents, quantization, consensus
+        self.executor, self.rng = executor, rng
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"executor": None}
@@ -140,7 +145,8 @@ class SlimKL(Estimator):
             if setting.agents == 1:
                 found = descend(data[0], setting.tol, setting.max_iter)
             else:
-                found = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
+                options = setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed
+                found = agree(data, *options, dual=self.consensus == "admm")
         if not found.met:
             warnings.warn(
                 f"{label}: stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning, stacklevel=2
@@ -192,6 +198,8 @@ class SlimKL(Estimator):
     def _setting(self, label: str) -> _Setting:
         if self.executor is not None and not hasattr(self.executor, "submit"):
             raise TypeError(f"{label}: executor is {type(self.executor).__name__}, expected a concurrent.futures.Executor")
+        if self.consensus not in ("admm", "primal"):
+            raise ValueError(f"{label}: consensus is {self.consensus!r}, expected 'admm' or 'primal'")
         return _Setting(
             None if self.noise is None else _arguments.number(self.noise, label, "noise", positive=True),
             _arguments.number(self.tol, label, "tol"),

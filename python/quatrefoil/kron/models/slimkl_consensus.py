@@ -17,7 +17,7 @@ _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a p
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
 _MAX_MEETINGS = 100  # an iteration
 _MIN = 1e-8  # of the largest weight: from 0 no step leads back
-_CURVED = 1.0  # times 1 / theta^2, the most that a penalty is between rounded weights
+_CURVED, _GROWING = 1.0, 0.5  # times 1 / theta^2: the largest penalty between rounded weights; without multipliers, times sqrt(iterations)
 
 
 def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) -> np.ndarray:
@@ -54,9 +54,9 @@ def rounded(a: np.ndarray, precision: float, rng: np.random.Generator) -> np.nda
 class Message(NamedTuple):
     """What a step needs: nothing that depends on the number of points."""
 
-    anchor: np.ndarray  # where the objective is majorised, (A,) as the next three; components of 0 are left out
+    anchor: np.ndarray  # where the objective is majorised, (A,) like the next three; components of 0 are left out
     consensus: np.ndarray
-    multipliers: np.ndarray
+    multipliers: np.ndarray  # or (1,), a 0
     penalty: np.ndarray
     quantization: float
     seed: tuple[int, ...]
@@ -152,14 +152,14 @@ class Solution(NamedTuple):
     met: bool  # the tolerance
 
 
-class _Admm:
-    """Weights that the agents of a team agree on."""
+class _Consensus:
+    """Weights that the agents of a team agree on: by ADMM, or without multipliers, which stay 0."""
 
-    def __init__(self, team: _Team, bound: Bound, quantization: float, seed: int) -> None:
+    def __init__(self, team: _Team, bound: Bound, quantization: float, seed: int, dual: bool) -> None:
         start = team.start()
-        self._bound, self._on = bound, np.ones(start.shape[1], bool)
+        self._bound, self._on, self._dual, self._iterations = bound, np.ones(start.shape[1], bool), dual, 0
         self._team, self._precision, self._seed, self._meetings = team, quantization, seed, 0
-        self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start)
+        self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start[:, : None if dual else 1])
         self._within = _AGREED * float(np.linalg.norm(self.weights))
         self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
 
@@ -179,22 +179,30 @@ class _Admm:
         """The majoriser at the present weights: (4) to (6) until the agents agree."""
         start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
         jitter = 2 * self._precision * root * start  # what rounding alone does to a component
-        if self._precision:  # (6) sees nothing below the jitter: penalties that are too large would keep weights where they began
-            on = start > 0
-            self._penalty[on] = np.minimum(self._penalty[on], _CURVED / start[on] ** 2)
+        largest = self._largest_penalty(start)
+        self._penalty = np.minimum(self._penalty, largest)
         for _ in range(_MAX_MEETINGS):
             zeta, _ = self._meet(anchor)
             before, mean = self.weights, np.maximum((zeta + self._multipliers / self._penalty).mean(axis=0), 0)
             self.weights = rounded(mean, self._precision, np.random.default_rng((self._seed, self._meetings)))
-            self._multipliers = self._multipliers + self._penalty * (zeta - mean)
             apart, moved = np.linalg.norm(zeta - self.weights, axis=0), root * np.abs(self.weights - before)
-            if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + np.linalg.norm(jitter):
+            if self._dual:
+                self._multipliers = self._multipliers + self._penalty * (zeta - mean)
+            if max(self._dual * np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + np.linalg.norm(jitter):
                 break
-            self._penalty = _balanced(self._penalty, apart, moved, jitter)
+            self._penalty = np.minimum(_balanced(self._penalty, apart, moved, jitter), largest)
         self._on &= (self.weights > self._bound.weight) | (self.weights * (1 + self._bound.slack) ** 0.5 > start)
         self.weights = np.where(self._on, self.weights, 0)
         lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
         self._within = float(max(lengths))
+
+    def _largest_penalty(self, theta: np.ndarray) -> np.ndarray:
+        """(6) sees nothing below the jitter of rounded weights: larger penalties would keep them where they began; and (10)."""
+        self._iterations += 1
+        limit = _GROWING * self._iterations**0.5 if not self._dual else _CURVED if self._precision else np.inf
+        with np.errstate(divide="ignore"):
+            largest: np.ndarray = limit / theta**2
+        return largest
 
     def recall(self) -> bool:
         """Whether components that were left out grow from the bound in another step; if none does, nothing changes."""
@@ -208,18 +216,20 @@ class _Admm:
         return back
 
 
-def agree(data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int) -> Solution:
-    """(3) for the sum of the objectives of the agents that hold ``data``, an entry each; every minimum by ADMM."""
+def agree(
+    data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int, dual: bool
+) -> Solution:
+    """(3) for the sum of the objectives of the agents that hold ``data``, an entry each; every minimum by a consensus."""
     team, points = _Team(data, executor), sum(len(part[1]) for part in data)
     try:
-        admm = _Admm(team, Bound.of(tol, points, data[0][-1], len(data[0][2])), quantization, seed)
-        objective = [admm.objective()]
+        consensus = _Consensus(team, Bound.of(tol, points, data[0][-1], len(data[0][2])), quantization, seed, dual)
+        objective = [consensus.objective()]
         for _ in range(max_iter):
-            admm.minimise()
-            objective.append(admm.objective())
-            if is_settled(objective, tol, points) and not admm.recall():
-                return Solution(admm.weights, objective[1:], True)
-        return Solution(admm.weights, objective[1:], False)
+            consensus.minimise()
+            objective.append(consensus.objective())
+            if is_settled(objective, tol, points) and not consensus.recall():
+                return Solution(consensus.weights, objective[1:], True)
+        return Solution(consensus.weights, objective[1:], False)
     finally:
         team.close()
 
