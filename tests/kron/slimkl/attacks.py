@@ -122,9 +122,8 @@ def attack_fits(rng, backend):
         assert np.abs(multiples - np.rint(multiples)).max() <= 1e-9 / precision
     expected = p.objective(weights)
     scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # roundings of C count for the data's term as much as it is
-    least = 2e-8 * len(weights) * weights.max() / p.noise if p.given["agents"] > 1 else 0.0  # what weights of 0 count for
     roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition
-    assert abs(model.objective_[-1] - expected) <= (roundings + least) * scale, (model.objective_[-1], expected)
+    assert abs(model.objective_[-1] - expected) <= roundings * scale, (model.objective_[-1], expected)
     if p.given["agents"] == 1:
         assert (np.diff(model.objective_) <= roundings * scale).all(), model.objective_
     if rng.random() < 0.3:

@@ -16,7 +16,7 @@ from .slimkl_worker import Bound, Worker
 _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
 _MAX_MEETINGS = 100  # an iteration
-_MIN = 1e-8  # of the largest weight: from 0 no step leads back
+_MIN = 1e-8  # of the largest weight, if nothing is negligible: from 0 no step leads back
 _CURVED, _GROWING = 1.0, 0.5  # times 1 / theta^2: the largest penalty between rounded weights; without multipliers, times sqrt(iterations)
 
 
@@ -165,10 +165,11 @@ class _Consensus:
 
     def _anchor(self) -> np.ndarray:
         """Where weights begin; those that the agents set to 0 may come back."""
-        return np.where(self._on, np.maximum(self.weights, _MIN * float(self.weights.max())), 0)
+        return np.where(self._on, np.maximum(self.weights, self._bound.weight or _MIN * float(self.weights.max())), 0)
 
-    def objective(self) -> float:
-        return self._meet(self._anchor())[1]
+    def objective(self, exact: bool = False) -> float:
+        """At the weights, or where the next iteration begins."""
+        return self._meet(self.weights if exact else self._anchor())[1]
 
     def _meet(self, anchor: np.ndarray) -> tuple[np.ndarray, float]:
         self._meetings += 1
@@ -191,7 +192,7 @@ class _Consensus:
             if max(self._dual * np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + np.linalg.norm(jitter):
                 break
             self._penalty = np.minimum(_balanced(self._penalty, apart, moved, jitter), largest)
-        self._on &= (self.weights > self._bound.weight) | (self.weights * (1 + self._bound.slack) ** 0.5 > start)
+        self._on &= (self.weights > self._bound.weight) | (self.weights * (1 + self._bound.slack) ** 0.5 > anchor)
         self.weights = np.where(self._on, self.weights, 0)
         lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
         self._within = float(max(lengths))
@@ -223,13 +224,13 @@ def agree(
     team, points = _Team(data, executor), sum(len(part[1]) for part in data)
     try:
         consensus = _Consensus(team, Bound.of(tol, points, data[0][-1], len(data[0][2])), quantization, seed, dual)
-        objective = [consensus.objective()]
-        for _ in range(max_iter):
+        objective, settled = [consensus.objective()], False
+        while not settled and len(objective) <= max_iter:
             consensus.minimise()
             objective.append(consensus.objective())
-            if is_settled(objective, tol, points) and not consensus.recall():
-                return Solution(consensus.weights, objective[1:], True)
-        return Solution(consensus.weights, objective[1:], False)
+            settled = is_settled(objective, tol, points) and not consensus.recall()
+        objective[-1] = consensus.objective(exact=True)
+        return Solution(consensus.weights, objective[1:], settled)
     finally:
         team.close()
 
