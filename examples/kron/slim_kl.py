@@ -1,14 +1,15 @@
-"""Learning a spectrum from data that three agents keep private
-============================================================
+"""Learning a spectrum from data that six agents keep private
+===========================================================
 
-A seasonal signal continued by a Gaussian process whose spectrum three agents find together, without showing each other their data.
+Six agents hold five years of monthly values each. They learn one covariance together without showing each other their data, and each
+forecasts better with it than with a covariance learnt from its own five years.
 
 ::
 
     python examples/kron/slim_kl.py [picture.png]
 
-Monthly values with a yearly cycle, its second harmonic and one of 43 months, noisy. Every agent holds a third of the months; weights of
-201 spectral components, rounded to multiples of 1e-4, are all that they exchange. Few components are left, at the cycles' frequencies.
+The values have a yearly cycle, its second harmonic and one of 43 months, and noise. Weights of 201 spectral components, rounded to 10 bits,
+are all that the agents exchange. Components that the data do not need end with a weight of exactly 0.
 """
 
 from __future__ import annotations
@@ -20,31 +21,53 @@ import numpy as np
 
 import quatrefoil as qf
 
-SEEN, AHEAD, NOISE = 360, 48, 0.3
+AGENTS, OWN, AHEAD, NOISE = 6, 60, 48, 0.3
+MONTHS = np.arange(float(AGENTS * OWN + AHEAD))
 CYCLES = {12: 1.0, 6: 0.6, 43: 0.8}  # months: amplitude
+SETTING = {"means": np.linspace(0, 0.5, 201), "noise": NOISE**2, "tol": 1e-4}
 
 
 def truth() -> np.ndarray:
-    t = np.arange(SEEN + AHEAD)
-    return sum(size * np.cos(2 * np.pi * t / months + months) for months, size in CYCLES.items())
+    return sum(size * np.cos(2 * np.pi * MONTHS / months + months) for months, size in CYCLES.items())
 
 
 def seen() -> np.ndarray:
-    return truth()[:SEEN] + NOISE * np.random.default_rng(0).standard_normal(SEEN)
+    return truth()[: AGENTS * OWN] + NOISE * np.random.default_rng(0).standard_normal(AGENTS * OWN)
 
 
-def run(agents: int = 3) -> tuple[qf.kron.SlimKL, float, float]:
-    """The model, and the errors (root mean square) of its forecast and of the best that knows nothing."""
-    t, u = np.arange(float(SEEN + AHEAD)), truth()
-    with ThreadPoolExecutor(agents) as executor:
-        model = qf.kron.SlimKL(
-            means=np.linspace(0, 0.5, 201), noise=NOISE**2, tol=1e-4, agents=agents, quantization=1e-4, executor=executor, rng=0
-        ).fit(t[:SEEN], seen())
-    error = model.predict(t[SEEN:]) - u[SEEN:]
-    return model, float(np.sqrt(np.mean(error**2))), float(np.sqrt(np.mean(u[SEEN:] ** 2)))
+def own(agent: int) -> tuple[slice, slice]:
+    """The months of an agent, and those after them."""
+    end = (agent + 1) * OWN
+    return slice(end - OWN, end), slice(end, end + AHEAD)
 
 
-def draw(model: qf.kron.SlimKL, file: str) -> None:
+def together() -> qf.kron.SlimKL:
+    with ThreadPoolExecutor(AGENTS) as executor:
+        model = qf.kron.SlimKL(**SETTING, agents=AGENTS, quantization=2**-10, executor=executor, rng=0)
+        return model.fit(MONTHS[: AGENTS * OWN], seen())
+
+
+def forecast(model: qf.kron.SlimKL, agent: int) -> np.ndarray:
+    """By the data of that agent alone, with the weights of ``model``."""
+    past, ahead = own(agent)
+    options = {"weights": model.weights_, "means": model.means, "std": 0.001}
+    C = qf.kron.gsmp_kernel(MONTHS[past], **options) + NOISE**2 * np.eye(OWN)
+    return qf.kron.gsmp_kernel(MONTHS[ahead], MONTHS[past], **options) @ np.linalg.solve(C, seen()[past])
+
+
+def run() -> tuple[qf.kron.SlimKL, np.ndarray]:
+    """What they learn together, and for each agent the errors (root mean square) of its forecast: with the weights of its own data, with
+    the weights of all, and without a forecast."""
+    shared, errors = together(), []
+    for agent in range(AGENTS):
+        past, ahead = own(agent)
+        alone = qf.kron.SlimKL(**SETTING).fit(MONTHS[past], seen()[past])
+        u = truth()[ahead]
+        errors.append([np.sqrt(np.mean((f - u) ** 2)) for f in (forecast(alone, agent), forecast(shared, agent), 0 * u)])
+    return shared, np.array(errors)
+
+
+def draw(model: qf.kron.SlimKL, file: str, agent: int = 1) -> None:
     try:
         import matplotlib
     except ImportError as error:
@@ -52,32 +75,32 @@ def draw(model: qf.kron.SlimKL, file: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    t = np.arange(float(SEEN + AHEAD))
-    last, ahead = slice(SEEN - 2 * AHEAD, SEEN), slice(SEEN, None)
-    mean, deviation = model.predict(t[ahead], return_std=True)
+    past, ahead = own(agent)
+    alone = qf.kron.SlimKL(**SETTING).fit(MONTHS[past], seen()[past])
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained", width_ratios=(2, 1))
-    left.plot(t[last], seen()[last], ".", color="0.5", label="seen, with noise")
-    left.plot(t[last.start :], truth()[last.start :], color="black", lw=3, alpha=0.3, label="without noise")
-    left.plot(t[ahead], mean, color="C3", label="forecast, and two deviations")
-    left.fill_between(t[ahead], mean - 2 * deviation, mean + 2 * deviation, color="C3", alpha=0.2, lw=0)
-    left.set(xlabel="month", title="the forecast")
+    left.plot(MONTHS[past], seen()[past], ".", color="0.5", label="the agent's own data")
+    left.plot(MONTHS[past.start : ahead.stop], truth()[past.start : ahead.stop], color="black", lw=3, alpha=0.3, label="without noise")
+    left.plot(MONTHS[ahead], forecast(alone, agent), color="C0", label="forecast, weights of its own")
+    left.plot(MONTHS[ahead], forecast(model, agent), color="C3", label="forecast, weights of all")
+    left.set(xlabel="month", title=f"agent {agent + 1} of {AGENTS}")
     left.legend(loc="lower left", fontsize="small")
     right.plot(model.means, model.weights_, ".-", lw=0.8)
     for months in CYCLES:
         right.axvline(1 / months, color="0.5", lw=0.8, ls="--")
         right.annotate(f" {months} months", (1 / months, 1), xycoords=("data", "axes fraction"), va="top", rotation=90, ha="right")
-    right.set(xlim=(0, 0.25), xlabel="cycles a month", title="weights that the agents agreed on")
+    right.set(xlim=(0, 0.25), xlabel="cycles per month", title="weights that the agents agreed on")
     figure.savefig(file, dpi=120)
 
 
 def main(file: str | None = None) -> None:
-    model, error, nothing = run()
+    model, errors = run()
     on = np.flatnonzero(model.weights_ > 0.05 * model.weights_.max())
-    print(f"{model.n_iter_} iterations; {len(on)} of {len(model.weights_)} components matter:")
+    print(f"{model.n_iter_} iterations; {np.count_nonzero(model.weights_)} of {len(model.weights_)} weights are not 0, {len(on)} matter:")
     for i in on:
-        f = model.means[i]
-        print(f"  weight {model.weights_[i]:.4f} at a period of {1 / f if f else np.inf:.1f} months")
-    print(f"forecast of {AHEAD} months: error {error:.3f}, the noise is {NOISE}, without a forecast {nothing:.3f}")
+        print(f"  weight {model.weights_[i]:.4f} at a period of {1 / model.means[i] if i else np.inf:.1f} months")
+    print(f"error of a forecast of {AHEAD} months; the noise is {NOISE}")
+    for agent, (alone, shared, nothing) in enumerate(errors, 1):
+        print(f"  agent {agent}: {alone:.3f} with the weights of its own data, {shared:.3f} with those of all; {nothing:.3f} without")
     if file:
         draw(model, file)
         print("picture:", file)

@@ -222,8 +222,11 @@ def test_it_continues_a_signal(rng):
 def test_example(tmp_path, example):
     pytest.importorskip("matplotlib")
     program = example("slim_kl")
-    model, error, nothing = program.run()
-    assert error < 0.3 < nothing
+    model, errors = program.run()
+    alone, shared, nothing = errors.T
+    assert (shared < 0.95 * alone).all()
+    assert (alone < 0.5 * nothing).all()
+    assert np.count_nonzero(model.weights_) < 201
     on = model.means[model.weights_ > 0.05 * model.weights_.max()]
     assert all(np.abs(on - 1 / months).min() < 1 / 360 for months in (6, 12, 43))
     program.draw(model, str(tmp_path / "months.png"))
