@@ -1,5 +1,6 @@
 """Functions as Chebyshev-Tucker tensors: how well, with how many values, and what is said of those that cannot be had."""
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -124,10 +125,37 @@ def test_several_outputs(rng):
         np.testing.assert_allclose(only(np.array([[0.25]])), [0.25])
 
 
-def test_functions_that_are_not_smooth_raise():
-    for f, tol in ((lambda x, y, z: np.abs(x + y + z), 1e-6), (lambda x, y, z: np.sign(x) + y + z, 1e-6)):
-        with pytest.raises(ValueError, match=r"f is not resolved to tol = .* expected a smooth function; give n"):
-            ChebTucker.from_function(f, CUBE, tol=tol)
+NOT_SMOOTH = {
+    "a plane of kinks": (lambda x, y, z: np.abs(x + y + z), CUBE, 1e-6),
+    "a jump": (lambda x, y, z: np.sign(x) + y + z, CUBE, 1e-6),
+    "a jump, loosely": (lambda x, y: (x > 0.37) + y, ((0, 1), (0, 1)), 1e-3),
+    "one kink": (lambda x: np.abs(x - 0.3), ((0, 1),), 1e-8),
+    "a line of kinks": (lambda x, y: np.abs(x - 0.3) + y, ((0, 1), (0, 1)), 1e-8),
+    "a kink that fades": (lambda x, y: np.maximum(x - 0.37, 0) * y, ((0, 1), (0, 1)), 1e-8),
+    "a root": (lambda x, y: np.sqrt(x) * y, ((0, 1), (0, 1)), 1e-8),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SMOOTH)
+def test_functions_that_are_not_smooth_raise(name):
+    f, domain, tol = NOT_SMOOTH[name]
+    with pytest.raises(ValueError, match=r"f is not resolved to tol = .* expected a smooth function; give n"):
+        ChebTucker.from_function(f, domain, tol=tol)
+
+
+def test_kinks_are_resolved_to_a_loose_tolerance(rng):
+    """The coefficients of a kink are small long before its error is; that is largest next to the kink, where few random points are."""
+    X = rng.random((3000, 2))
+    X[:1000, 0] = 0.3 + 10 ** rng.uniform(-10, -1, 1000) * rng.choice([-1, 1], 1000)
+    for f, tol in itertools.product((lambda x, y: np.abs(x - 0.3) + y, lambda x, y: np.sqrt(np.abs(x - 0.3)) * x + y), (1e-2, 1e-4, 1e-6)):
+        try:
+            ct = ChebTucker.from_function(f, ((0, 1), (0, 1)), tol=tol)
+        except ValueError:
+            assert tol < 1e-5
+            continue
+        missed = np.abs(ct(X) - f(*X.T)).max() / f(*X.T).max()
+        # its own test allows 10 tol at two points of the worst cell; between them a kink may be off by a few times as much
+        assert missed <= min(50 * tol, 10 * ct.error_estimate), (tol, missed, ct.error_estimate)
 
 
 def test_a_grid_that_is_too_coarse_is_said_to_be():

@@ -30,7 +30,7 @@ class Calculus:
         core: Any
         factors: tuple[Any, ...]
         _domain: tuple[float, ...]
-        _held_out: float | None
+        _measured: float | None
 
         def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
@@ -155,11 +155,11 @@ class Calculus:
         """The norm of the last coefficients of all axes (an eighth of each, at least two), relative to the norm of all (11).
 
         About the error of the interpolation if coefficients decay steadily, more if they decay fast; large for a polynomial of the
-        highest degree that n admits, although that is exact. Truncation errors are not included. For the result of
-        ``fit`` it is the held-out error.
+        highest degree that n admits, although that is exact. Truncation errors are not included. For the result of ``from_function``
+        it is at least the largest error at the points of its test, relative to the largest |f|; for that of ``fit``, the held-out error.
         """
-        if self._held_out is not None:
-            return self._held_out
+        if self._measured is not None:
+            return self._measured
         label = "cheb.ChebTucker.error_estimate"
         host = [_arguments.numbers_on_host(a, label, "core", differentiable=True) for a in (self.core, *self.factors)]
         return algebra.error_estimate(host[0], host[1:])

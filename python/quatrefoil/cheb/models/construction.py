@@ -50,7 +50,7 @@ class Construction:
         core: Any
         factors: tuple[Any, ...]
         n_evaluations: int | None
-        _held_out: float | None
+        _measured: float | None
 
         def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
@@ -82,7 +82,8 @@ class Construction:
         Returns
         -------
         ChebTucker, or a list of them if f returns a tuple or list
-            ``.n_evaluations`` is the number of points at which f was evaluated; ``.error_estimate`` measures the decay of the coefficients.
+            ``.n_evaluations`` is the number of points at which f was evaluated; ``.error_estimate`` is the largest error at the points of
+            the test, relative to the largest |f|, or the decay of the coefficients if that is larger.
 
         Raises
         ------
@@ -95,10 +96,11 @@ class Construction:
 
         Without n (6)-(9): 8 random fibres per axis determine the number of points. Cross approximation chooses r fibres along each axis
         among those through the rows chosen on the other axes, with d n r^(d-1) values per sweep for a few sweeps; r^d values form the core.
-        The largest error at 100 random points must be within 10 tol of the largest |f|, or everything is repeated with twice as many fibres
-        and points, up to ten times. Random points are always the same. A narrow peak between all of them is missed. If a sweep would take
-        half as many values as the whole grid, the whole grid is used. Computed in float64. Memory: a few times the values evaluated
-        together; for one variable, those of its points.
+        The largest error at 100 random points, and where random fibres are roughest, must be within 10 tol of the largest |f|, or
+        everything is repeated with twice as many fibres and points, up to ten times. So a kink takes many points, or is not resolved.
+        Random points are always the same. A narrow peak between all of them is missed. If a sweep would take half as many values as the
+        whole grid, the whole grid is used. Computed in float64. Memory: a few times the values evaluated together; for one variable, those
+        of its points.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 
@@ -123,30 +125,31 @@ class Construction:
         if n is not None:
             function.most = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
-            tensors: list[Any] = cls._on_a_grid(function, counts, tol, label)
+            outputs, off = cls._on_a_grid(function, counts, tol, label)
         else:
             try:
-                outputs = sampling.sampled(function, tol)
+                outputs, off = sampling.sampled(function, tol)
             except sampling.NotResolved as reason:
                 what = f"{label}: f is not resolved to tol = {tol:g}: {reason} ({function.count} values)"
                 raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway, or a larger tol") from None
-            rounded = (algebra.rounded(core, factors, tol, label, trim=True) for core, factors in outputs)
-            tensors = [cls(core, factors, domain=flat) for core, factors in rounded]
-        for ct in tensors:
+        tensors: list[Any] = [cls(core, factors, domain=flat) for core, factors in outputs]
+        for ct, missed in zip(tensors, off):
             ct.n_evaluations = function.count
+            ct._measured = max(ct.error_estimate, float(missed))
         result: Any = tensors if function.outputs is not None else tensors[0]
         return result  # type: ignore[no-any-return]
 
     @classmethod
-    def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> list[Any]:
+    def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> tuple[list[Any], np.ndarray]:
         flat = tuple(function.domain)
         tensors = [cls._interpolated(V, V, flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
+        parts = [(ct.core, ct.factors) for ct in tensors]
         X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
-        off = sampling.misfit(function, [(ct.core, ct.factors) for ct in tensors], X)
-        if off > max(sampling.ALLOWED * tol, sampling.ROUNDING):
-            what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off:.1e} of its largest value at random points"
+        off = sampling.misfit(function, parts, X, function(*X.T))
+        if off.max() > sampling.allowed(tol):
+            what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off.max():.1e} of its largest value at random points"
             warnings.warn(f"{what}; give more points, no n to choose them adaptively, or a larger tol", RuntimeWarning, stacklevel=4)
-        return tensors
+        return parts, off
 
     @classmethod
     @_arguments.keywords("cheb.ChebTucker.from_values", **_HINTS)
@@ -321,7 +324,7 @@ class Construction:
         values, exponent = algebra.unit(samples)
         C, error = leastsquares.fitted(points, values, root, counts, label)
         ct: Any = cls._compressed(algebra.like(C, arrays[1]), flat, _tolerance(tol, arrays[1], label), exponent, label)
-        ct._held_out = error
+        ct._measured = error
         return ct  # type: ignore[no-any-return]
 
     @classmethod

@@ -17,8 +17,9 @@ import numpy as np
 
 from ... import _arguments
 from ..scattered import tucker_eval
-from ..transform import chebpts, mode_product, vals2coeffs
+from ..transform import chebpts, coeffs2vals, mode_product, polynomials, vals2coeffs
 from ..tucker import tucker
+from . import algebra
 
 START = 17  # points of an axis, then 2n - 1: grids are nested
 MAX_POINTS = 2**16 + 1  # of an axis
@@ -26,11 +27,12 @@ MAX_VALUES = 2**25  # of f
 BLOCK = 2**20  # values of f at a time
 MAX_FIBRES = 8192  # along an axis at a time
 PROBES = 8  # fibres along an axis that determine its number of points
+ROUGH = 4  # of these fibres are tested at two more points
 FIRST_RANK = 6
 EXTRA = 2  # random coordinates of an axis in every sweep, in addition to those of cross approximation
 MAX_SWEEPS = 12
 RESTARTS = 10
-TESTED = 100  # random points at which a result is tested
+TESTED = 100  # random points at which a result is tested, in addition to those where fibres are roughest
 CHECKED = 30  # the same on a given grid
 ALLOWED = 10  # times tol: the largest error there, relative to the largest |f|; tol itself bounds the mean square
 TRUNCATED = 0.1  # share of tol for a first compression of a full grid
@@ -174,30 +176,38 @@ class Fibres(NamedTuple):
     rows: np.ndarray  # (r,): coordinates along the axis at which the fibres are independent
 
 
-def sampled(f: Function, tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Core and factors of every output (6)-(9), or NotResolved."""
+def sampled(f: Function, tol: float) -> tuple[list[tuple[np.ndarray, list[np.ndarray]]], np.ndarray]:
+    """Core and factors of every output (6)-(9), and its largest error at the points of the test; or NotResolved."""
     numbers = np.random.Generator(np.random.Philox(key=0))
     start, rank = START, FIRST_RANK
-    off = np.inf
+    off = np.zeros(0)
     for _ in range(RESTARTS):
-        n = [_resolution(f, k, start, tol, numbers) for k in range(f.d)]
-        fibres = _swept(f, n, rank, tol, numbers)
+        axes = [_resolution(f, k, start, tol, numbers) for k in range(f.d)]
+        fibres = _swept(f, [axis.n for axis in axes], rank, tol, numbers)
         if fibres is None:
-            tensors = _gridded(f, n, tol)
+            tensors = _gridded(f, [axis.n for axis in axes], tol)
         else:
             tensors = _interpolated(f, [_refined(f, k, part, tol) for k, part in enumerate(fibres)])
-        off = misfit(f, tensors, f.random_points(numbers, TESTED))
-        if off <= max(ALLOWED * tol, ROUNDING):
-            return tensors
+        tensors = [algebra.rounded(core, factors, tol, f.label, trim=True) for core, factors in tensors]
+        X = f.random_points(numbers, TESTED)
+        values = np.concatenate([f(*X.T), *(axis.values for axis in axes)], axis=1)
+        off = misfit(f, tensors, np.concatenate([X, *(axis.points for axis in axes)]), values)
+        if off.max() <= allowed(tol):
+            return tensors, off
         start, rank = 2 * start - 1, 2 * rank
-    raise NotResolved(f"after {RESTARTS} tries it is off by {off:.1e} of its largest value at random points")
+    raise NotResolved(f"after {RESTARTS} tries it is off by {off.max():.1e} of its largest value at the points of the test")
 
 
-def misfit(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray) -> float:
-    """The largest error at the points X (P, d), relative to the largest |f| of each output."""
-    values = f(*X.T) / f.scale[:, None]
-    ours = np.stack([tucker_eval(core / s, list(factors), X, domain=tuple(f.domain)) for (core, factors), s in zip(tensors, f.scale)])
-    return float(np.abs(ours - values).max())
+def misfit(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The largest error of each output at the points X (P, d), relative to its largest |f|."""
+    ours = [tucker_eval(core / s, list(factors), X, domain=tuple(f.domain)) for (core, factors), s in zip(tensors, f.scale)]
+    errors: np.ndarray = np.abs(np.stack(ours) - values / f.scale[:, None]).max(axis=1)
+    return errors
+
+
+def allowed(tol: float) -> float:
+    """A bound on errors at points, relative to the largest |f|."""
+    return max(ALLOWED * tol, ROUNDING)
 
 
 def _tail_allowed(n: int, tol: float) -> float:
@@ -205,10 +215,9 @@ def _tail_allowed(n: int, tol: float) -> float:
     return max(0.1 * tol, 2 * math.pow(n, 0.8) * EPS)
 
 
-def _is_resolved(values: np.ndarray, tol: float) -> bool:
-    n = len(values)
-    tail = vals2coeffs(values, 0)[n - max(2, n // 8) :]
-    return bool(np.abs(tail).max(initial=0) <= _tail_allowed(n, tol))
+def _is_resolved(coefficients: np.ndarray, tol: float) -> bool:
+    n = len(coefficients)
+    return bool(np.abs(coefficients[n - max(2, n // 8) :]).max(initial=0) <= _tail_allowed(n, tol))
 
 
 def _between(f: Function, axis: int, n: int, others: np.ndarray) -> np.ndarray:
@@ -224,13 +233,43 @@ def _woven(values: np.ndarray, between: np.ndarray) -> np.ndarray:
     return finer
 
 
-def _resolution(f: Function, axis: int, n: int, tol: float, numbers: np.random.Generator) -> int:
-    """The number of points that a few random fibres along an axis need."""
+class Resolution(NamedTuple):
+    """The number of points that random fibres along an axis need, and points where these are roughest, with the values there."""
+
+    n: int
+    points: np.ndarray  # (P, d)
+    values: np.ndarray  # (outputs, P)
+
+
+def _resolution(f: Function, axis: int, start: int, tol: float, numbers: np.random.Generator) -> Resolution:
+    """Small last coefficients are not enough, since those of a kink decay slowly: each fibre is also tested where it is roughest."""
     others = f.random_points(numbers, PROBES if f.d > 1 else 1)
-    values = f.along(axis, f.grid(axis, n), others)
-    while not _is_resolved(np.concatenate(list(values / f.scale[:, None, None]), axis=1), tol):
-        values = _woven(values, _between(f, axis, values.shape[1], others))
-    return int(values.shape[1])
+    values = f.along(axis, f.grid(axis, start), others)
+    while True:
+        n, scale = values.shape[1], f.scale[:, None]
+        coefficients = vals2coeffs(np.ascontiguousarray(values / scale[:, None]), 1)
+        if _is_resolved(np.concatenate(list(coefficients), axis=1), tol):
+            which, t, interpolated = _roughest(coefficients)
+            points = others[which]
+            lo, hi = f.domain[2 * axis : 2 * axis + 2]
+            points[:, axis] = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
+            seen = f(*points.T)
+            if (np.abs(interpolated - seen / scale) <= allowed(tol)).all():
+                return Resolution(n, points, seen)
+        values = _woven(values, _between(f, axis, n, others))
+
+
+def _roughest(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two points in the cell of the grid to which the second half of the coefficients (outputs, n, m) contributes most, for the ``ROUGH``
+    fibres where that is most: the fibre of each, its coordinate in [-1, 1], and the interpolants (outputs, 2 ROUGH) there."""
+    n = coefficients.shape[1]
+    last = np.zeros((len(coefficients), 2 * n - 1, coefficients.shape[2]))
+    last[:, n // 2 : n] = coefficients[:, n // 2 :]
+    sizes = np.abs(coeffs2vals(last, 1)[:, 1::2]).max(axis=0)
+    which = np.repeat(np.argsort(-sizes.max(axis=0), kind="stable")[:ROUGH], 2)
+    cells = sizes.argmax(axis=0)[which] + np.resize([0.3, 0.7], which.size)  # an error may be 0 at one place of a cell
+    t = -np.cos(np.pi * cells / (n - 1))
+    return which, t, np.einsum("pk,okp->op", polynomials(t, n), coefficients[:, :, which])
 
 
 def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.random.Generator) -> list[Fibres] | None:
@@ -298,7 +337,7 @@ def _crosses(table: np.ndarray, allowed: float) -> tuple[np.ndarray, np.ndarray]
 def _refined(f: Function, axis: int, fibres: Fibres, tol: float) -> Fibres:
     """The same fibres on a grid that resolves them (8)."""
     values, which = fibres.values, (fibres.output, slice(None), np.arange(fibres.output.size))
-    while not _is_resolved(values / f.scale[fibres.output], tol):
+    while not _is_resolved(vals2coeffs(values / f.scale[fibres.output], 0), tol):
         values = _woven(values, _between(f, axis, len(values), fibres.others)[which].T)
     return fibres._replace(values=values)
 
@@ -309,11 +348,7 @@ def _gridded(f: Function, n: Sequence[int], tol: float) -> list[tuple[np.ndarray
     while True:
         values = f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))
         all_coefficients = [vals2coeffs(V / scale) for V, scale in zip(values, f.scale)]
-        short = []
-        for k, m in enumerate(n):
-            tails = [np.moveaxis(C, k, 0)[m - max(2, m // 8) :] for C in all_coefficients]
-            if max(np.abs(tail).max() for tail in tails) > _tail_allowed(m, tol):
-                short.append(k)
+        short = [k for k in range(f.d) if not all(_is_resolved(np.moveaxis(C, k, 0), tol) for C in all_coefficients)]
         if not short:
             parts = [tucker(C, tol=max(TRUNCATED * tol, 4 * EPS)) for C in all_coefficients]
             return [(core * scale, factors) for (core, factors), scale in zip(parts, f.scale)]

@@ -64,12 +64,12 @@ class ChebTucker(Construction, Calculus):
     array([ 0.890808, -1.387351])
     """
 
-    __slots__ = ("__weakref__", "_domain", "_extras", "_held_out", "core", "factors", "n_evaluations")
+    __slots__ = ("__weakref__", "_domain", "_extras", "_measured", "core", "factors", "n_evaluations")
 
     core: Any
     factors: tuple[Any, ...]
     n_evaluations: int | None  # of the argument of ``from_function``
-    _held_out: float | None  # the held-out error of ``fit``
+    _measured: float | None  # the error that ``fit`` or ``from_function`` measured
     _domain: tuple[float, ...]
 
     @_arguments.keywords("cheb.ChebTucker", missing=_BUILDERS)
@@ -85,7 +85,7 @@ class ChebTucker(Construction, Calculus):
             if shape[0] < 1:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
         self.core, self.factors, self.n_evaluations = frozen(arrays[0]), tuple(map(frozen, arrays[1:])), None
-        self._held_out = None
+        self._measured = None
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
 
@@ -238,8 +238,8 @@ class ChebTucker(Construction, Calculus):
         factors = {
             f"factor_{k}": _arguments.numbers_on_host(U, label, f"factors[{k}]", differentiable=True) for k, U in enumerate(self.factors)
         }
-        held_out = {} if self._held_out is None else {"error_estimate": np.array(self._held_out)}
-        return {"core": core, "domain": np.array(self._domain), **factors, **held_out}
+        measured = {} if self._measured is None else {"error_estimate": np.array(self._measured)}
+        return {"core": core, "domain": np.array(self._domain), **factors, **measured}
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
@@ -252,11 +252,11 @@ class ChebTucker(Construction, Calculus):
             if missing := [name for name in names if name not in archive]:
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
             ct = cls(core, [archive[name] for name in names], domain=tuple(archive["domain"].tolist()))
-            ct._held_out = float(archive["error_estimate"]) if "error_estimate" in archive else None
+            ct._measured = float(archive["error_estimate"]) if "error_estimate" in archive else None
             return ct
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (type(self), self.core, self.factors, self.domain, self.n_evaluations, self._held_out)
+        return _unpickled, (type(self), self.core, self.factors, self.domain, self.n_evaluations, self._measured)
 
     def __repr__(self) -> str:
         dtype = str(self.core.dtype).removeprefix("torch.")
@@ -286,10 +286,10 @@ def _packed(core: Any, *factors: Any) -> Any:
 
 
 def _unpickled(
-    cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None, held_out: float | None = None
+    cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None, measured: float | None = None
 ) -> ChebTucker:
     ct = cls(core, factors, domain=domain)
-    ct.n_evaluations, ct._held_out = n_evaluations, held_out
+    ct.n_evaluations, ct._measured = n_evaluations, measured
     return ct
 
 
