@@ -13,6 +13,7 @@ from wos.query.oracle import icosphere
 ROOM = [[0, 0], [3, 0], [3, 3], [0, 3]], [[[1, 1], [2, 1], [2, 2], [1, 2]]]
 X = np.array([[0.5, 0.5], [2.5, 1.0]])
 V, F = icosphere(1)
+CIRCLE = np.stack([np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8)], axis=1)
 
 
 class Frame:
@@ -173,7 +174,8 @@ def test_meshes_that_are_none():
 
 def test_hints():
     """What people type first, and what they are told."""
-    box, square, points = wos.Box([0, 0], [1, 1]), wos.Polygon(SQUARE), X / 3
+    box, square, mesh, points = wos.Box([0, 0], [1, 1]), wos.Polygon(SQUARE), wos.TriangleMesh(V, F), X / 3
+    assert value(mesh, V[None, :2] / 4, V[:, 2])[0].shape == (42, 2)  # 42 problems, as the error says
     check_refused([
         (lambda: wos.Box([[0, 0], [1, 1]]), TypeError, "Box: hi is missing; expected lo, hi"),
         (lambda: box.contains(0, 1), TypeError, r"contains takes points by position, got 2 .* one array \(..., d\)"),
@@ -183,13 +185,15 @@ def test_hints():
         (lambda: wos.solve(square, points, tol=1), TypeError, "solve has no argument 'tol'; use atol or rtol"),
         (lambda: value(square, points, np.ones((2, 2))), ValueError, r"has shape \(2, 2\), .*; on a grid give GridField\(values, box\)"),
         (lambda: value(square, points, [0, 1, 1, 0]), ValueError, r"is a list, .*: give PerVertex\(dirichlet\) for values at vertices"),
+        (lambda: value(wos.Polygon(CIRCLE), X / 4, CIRCLE[:, 0]), ValueError, r"16 numbers, as many as .*; give PerVertex\(dirichlet\)"),
+        (lambda: value(mesh, V / 4, V[:, 2]), ValueError, r"give PerVertex\(dirichlet\), or for 42 problems .* points\[None\]"),
         (lambda: wos.solve(box, points, 1.0, rng=1).resume(), TypeError, r"how many more walks, such as resume\(walks=1000\), or rtol"),
         (lambda: wos.solve(box, points, 1.0, rng=1).resume(8, walks=8), ValueError, "extra_walks and walks are both given"),
         (lambda: wos.solve(box, points, 1.0, rng=1).resume(max_walks=9), TypeError, "expected how many more walks"),
         (lambda: wos.solve(box, points, 1.0, rng=1, cache="harmonic").resume(atol=1), ValueError, "with a cache rtol and atol have no"),
     ])  # fmt: skip
     for call, text in (
-        (lambda: value(square, points, np.array([0, 1, 1, 0])), r"4 numbers, as many as vertices: 4 problems; .*PerVertex\(dirichlet\)"),
+        (lambda: value(square, points, np.array([0, 1, 1, 0])), r"4 numbers, as many as .* vertices: 4 problems; .*PerVertex"),
         (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lie outside the boundary: their values are NaN; .* give exterior=True"),
     ):
         with pytest.warns(RuntimeWarning, match=text):

@@ -31,6 +31,7 @@ from .warn import warn
 Array = Any
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
+_FEW = 8  # vertices of a polygon: as many numbers may be as many problems
 _MAX_SEARCHED = 1024  # segments of a polygon that are searched for crossings
 _SINGLE_FROM = 1e-5  # relative epsilon, below which float32 cannot tell the shell from the boundary
 
@@ -202,9 +203,11 @@ def _sizes(s: Statement, points: Array) -> Sizes:
     lists = [name for name in batches if _is_like_rings(s, name)]
     at_vertices = isinstance(b, (Polygon, TriangleMesh)) and batches == {"dirichlet": b._first_vertex[-1]} and b._batch is None
     if at_vertices and not lists:
-        count = batches["dirichlet"]
-        what = f"dirichlet has {count} numbers, as many as vertices: {count} problems"
-        warn(f"{what}; for values at vertices give PerVertex(dirichlet)")
+        count = batches["dirichlet"] or 0
+        what = f"dirichlet has {count} numbers, as many as the boundary has vertices"
+        if isinstance(b, TriangleMesh) or count > _FEW:
+            raise ValueError(f"solve: {what}; give PerVertex(dirichlet), or for {count} problems points (1, N, d), such as points[None]")
+        warn(f"{what}: {count} problems; for values at vertices give PerVertex(dirichlet)")
     if lists and len(lists) == len(batches):
         rings = "give dirichlet_per_ring for the rings of one polygon; " if lists[0] == "dirichlet" else ""
         rings = "give PerVertex(dirichlet) for values at vertices; " + rings if at_vertices else rings
