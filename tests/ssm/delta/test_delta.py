@@ -141,6 +141,7 @@ def test_packed_sequences_have_the_bits_of_those_apart(backend, rng):
                 same(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore:.*all g of the first tokens")
 def test_strong_decays_and_growth(backend, rng):
     for dtype, grows in itertools.product(precisions(backend), (False, True)):
         print(dtype, grows)

@@ -35,11 +35,34 @@ BAD = [
     (lambda: gla(Q, Q, V, g_gamma=GATE[0]), ValueError, r"g_gamma has shape \(5, 6\), expected \(HV,\) = \(6,\) as in v"),
     (lambda: gla(Q, Q, V, g_gamma=0.5), TypeError, r"g_gamma is float, expected an array \(HV,\)"),
     (lambda: gla(Q, Q, V, g_gamma=GATE[0, 0].astype(np.float32)), TypeError, "g has dtype float32"),
+    (
+        lambda: rule(Q, Q, V, head_first=True),
+        TypeError,
+        r"ssm\.chunk_gated_delta_rule has no argument 'head_first'; .* q\.transpose\(1, 2\)",
+    ),
+    (
+        lambda: qf.ssm.fla.fused_recurrent_simple_gla(Q, Q, V, head_first=False),
+        TypeError,
+        r"ssm\.fused_recurrent_simple_gla has no .*'head_fi",
+    ),
 ]
 
 
 def test_bad_input():
     check_refused(BAD)
+
+
+def test_layouts_and_decays_that_look_wrong_are_warned_of():
+    heads_first, decays = Q.swapaxes(1, 2), GATE + 0.5
+    for call, text in (
+        (lambda: rule(heads_first, heads_first, heads_first), r"q has shape \(2, 3, 5, 4\), more heads than tokens, .*transpose\(1, 2\)"),
+        (lambda: rule(Q, Q, V, decays), "all g of the first tokens are positive, so that the state grows by e.g; expected the logarithms"),
+        (lambda: gla(Q, Q, V, g_gamma=decays[0, 0]), "ssm.chunk_simple_gla: all g of the first"),
+    ):
+        with pytest.warns(RuntimeWarning, match=text):
+            call()
+    rule(Q[:, :1], Q[:, :1], V[:, :1], decays[:, :1])  # a step of decoding is not looked at
+    rule(Q[:, :2], Q[:, :2], V[:, :2], initial_state=STATE)
 
 
 GATED = ({"v": V.astype(np.float32)}, TypeError), ({"scale": "1"}, TypeError), ({"cu_seqlens": [0]}, TypeError), ({"out": V}, ValueError)

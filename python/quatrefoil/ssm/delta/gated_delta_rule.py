@@ -9,11 +9,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal, overload
 
+from ..._arguments import keywords
 from ..._call import call
 from ..._spec import Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_of
-from .sequences import attention, factor, gradients, recurrent
+from .sequences import HINTS, attention, factor, gradients, recurrent, warn_of
 
 GATED_DELTA_RULE = attention(__name__, "chunk_gated_delta_rule", ("g", "beta"), (Option("use_qk_l2norm_in_kernel", bool),))
 
@@ -24,6 +25,7 @@ def gated_delta_rule(
     backend: Any = None, num_threads: Any = None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """(1) for the function that ``op`` is titled after."""
+    warn_of(q, g, initial_state, op.label)
     arrays = (q, k, v, g, beta, initial_state, ends_of(cu_seqlens, op.label, q, 1))
     options = (factor(scale, k, op.label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
     o, final_state = call(op, arrays, options, (), out, backend, num_threads)
@@ -46,6 +48,7 @@ def chunk_gated_delta_rule(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
+@keywords("ssm.chunk_gated_delta_rule", **HINTS)
 def chunk_gated_delta_rule(
     q: Array[T],
     k: Array[T],
@@ -71,7 +74,8 @@ def chunk_gated_delta_rule(
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV), optional
-        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is forgotten. g > 0 grows and is not checked.
+        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is forgotten. With g > 0 the state
+        grows.
     beta : (B, T, HV), optional
         The fraction of the state's answer to a key that is replaced, 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
     scale : float, optional
@@ -98,6 +102,12 @@ def chunk_gated_delta_rule(
         Shapes that do not fit, HV not a multiple of H, cu_seqlens with a batch or not ascending from 0 to T.
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
+
+    Warns
+    -----
+    RuntimeWarning
+        More heads than tokens and no initial_state, as in arrays (B, H, T, K). On the host, g > 0 at all of the first
+        tokens, as of decays instead of their logarithms.
 
     Notes
     -----
@@ -177,6 +187,7 @@ def chunk_delta_rule(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
+@keywords("ssm.chunk_delta_rule", **HINTS)
 def chunk_delta_rule(
     q: Array[T],
     k: Array[T],

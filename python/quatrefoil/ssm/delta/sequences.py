@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..._arguments import number
-from ..._call import call_vjp
+from ..._arguments import keywords, number
+from ..._call import call_vjp, is_compiling, may_look
 from ..._dims import Shape, Sizes
 from ..._spec import Arg, Op, Option, Policy, Rule
 from ..selective.places import ends_check, ends_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+HINTS = {
+    "head_first": "arrays are (B, T, H, K) here: q.transpose(1, 2)",
+    **dict.fromkeys(("gk", "gv"), "there is one decay per head: g (B, T, HV)"),
+    **dict.fromkeys(("mask", "attention_mask"), "pack sequences of different lengths and give cu_seqlens"),
+}
 _STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
 
 
@@ -71,6 +77,24 @@ def gradients(
     return call_vjp(op, arrays, (factors, *options), (), backend, num_threads)
 
 
+def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
+    """A RuntimeWarning for arrays that look like (B, H, T, K), and for decays in place of their logarithms, unless T < 2."""
+    shape: tuple[int, ...] = tuple(getattr(q, "shape", ()))
+    if len(shape) != 4 or shape[1] < 2 or is_compiling():
+        return
+    if shape[1] < shape[2] and initial_state is None:
+        what = f"q has shape {shape}, more heads than tokens, expected (B, T, H, K)"
+        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=4)
+    try:
+        first = None if g is None else g[:, :16] if g.ndim == 3 else g  # tokens: enough to see it
+        grows = first is not None and 0 not in first.shape and may_look(first) and bool(first.min() > 0)
+    except (AttributeError, RuntimeError, TypeError):  # no array, which the call reports, or one without numbers
+        return
+    if grows:
+        what = "all g of the first tokens are positive, so that the state grows by e^g"
+        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=4)
+
+
 def factor(scale: Any, k: Any, label: str) -> float:
     """The scale, by default 1 / sqrt(K)."""
     if scale is not None:
@@ -84,6 +108,7 @@ def recurrent(chunk: F, compute: Callable[..., Any]) -> F:
     ``compute``, whose errors use that name."""
     name = chunk.__name__.replace("chunk", "fused_recurrent")
 
+    @keywords(f"ssm.{name}", **HINTS)
     @functools.wraps(chunk)
     def fused(*arguments: Any, **options: Any) -> Any:
         return compute(*arguments, **options)

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any, Literal, overload
 
 from ... import _arrays
+from ..._arguments import keywords
 from ..._call import call
 from ..._spec import Op
 from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_of
-from .sequences import attention, factor, gradients, recurrent
+from .sequences import HINTS, attention, factor, gradients, recurrent, warn_of
 
 SIMPLE_GLA = attention(__name__, "chunk_simple_gla", ("g",), ())
 
@@ -23,6 +24,7 @@ def _simple_gla(
     output_final_state: bool = False, cu_seqlens: Any = None, *, out: Any = None, backend: Any = None, num_threads: Any = None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """(3) for the function that ``op`` is titled after."""
+    warn_of(q, g_gamma if g is None else g, initial_state, op.label)
     arrays = (q, k, v, _decays(g, g_gamma, v, op.label), initial_state, ends_of(cu_seqlens, op.label, q, 1))
     o, final_state = call(op, arrays, (factor(scale, k, op.label), bool(output_final_state)), (), out, backend, num_threads)
     return o, final_state
@@ -44,6 +46,7 @@ def chunk_simple_gla(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
+@keywords("ssm.chunk_simple_gla", **HINTS)
 def chunk_simple_gla(
     q: Array[T],
     k: Array[T],
