@@ -50,9 +50,28 @@ def test_names_that_do_not_exist_are_answered():
         (qf.ssm, "selective_scan", "did you mean selective_scan_fn"),
         (qf.kron, "Matern52", "did you mean matern52"),
         (qf.wos, "Polygone", "did you mean Polygon"),
+        (qf.wos, "Mesh", "did you mean TriangleMesh"),
+        (qf.ssm, "long_conv", "has no attribute 'long_conv'; use fft_conv"),
+        (qf.ssm.mamba, "selective_scan", "module 'quatrefoil.ssm.mamba' has no .* did you mean selective_scan_fn"),
+        (qf.ssm.fla, "chunk_gla", "there is chunk_simple_gla"),
+        (qf, "fft_conv", "it is quatrefoil.ssm.fft_conv"),
+        (qf, "GridGP", "it is quatrefoil.kron.GridGP"),
+        (qf, "solve", "it is quatrefoil.wos.solve"),
+        (qf, "nn", "layers are in quatrefoil.torch.nn"),
+        (qf, "S4D", "from quatrefoil.torch.nn import S4D"),
+        (qf.torch, "S4D", "from quatrefoil.torch.nn import S4D"),
     ):
         with pytest.raises(AttributeError, match=text):
             getattr(module, name)
+
+
+@pytest.mark.torch
+def test_names_of_layers_that_do_not_exist_are_answered():
+    pytest.importorskip("torch")
+    assert qf.ssm.mamba.Mamba is qf.torch.nn.Mamba
+    for name, text in (("S4", "there is S4D; the kernel of S4 is"), ("GatedDeltaNet", "chunk_gated_delta_rule"), ("Mamba3", "Mamba")):
+        with pytest.raises(AttributeError, match=f"module 'quatrefoil.torch.nn' has no attribute '{name}'; .*{text}"):
+            getattr(qf.torch.nn, name)
 
 
 def test_what_dir_does_not_show_is_still_in_the_family():

@@ -45,16 +45,28 @@ def surface(module: str) -> Callable[[], list[str]]:
     return lambda: list(names["__all__"])
 
 
-def missing(module: str) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a family: an AttributeError with similar names."""
+def missing(module: str, /, **hints: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a public module: an AttributeError with a hint, for a name in another library, or with similar names."""
 
     def raised(name: str) -> Any:
-        text = f"module {module!r} has no attribute {name!r}"
+        this, hint = sys.modules[module], hints.get(name)
         if name in LAYERS:
-            text += f"; layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import {name}"
-        elif name[0] != "_" and (near := difflib.get_close_matches(name, everything(sys.modules[module]), 2, 0.7)):
-            text += f"; did you mean {' or '.join(near)}?"
-        raise AttributeError(text, name=name, obj=sys.modules[module])
+            hint = f"layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import {name}"
+        elif hint is None and name[0] != "_":
+            names = everything(this)
+            near = difflib.get_close_matches(name, names, 2, 0.7) or [n for n in names if len(name) > 3 and name in n][:2]
+            hint = f"did you mean {' or '.join(near)}?" if near else None
+        raise AttributeError(f"module {module!r} has no attribute {name!r}" + (f"; {hint}" if hint else ""), name=name, obj=this)
+
+    return raised
+
+
+def missing_attribute(label: str, /, **hints: str) -> Callable[[Any, str], Any]:
+    """The same for the objects of a class, without similar names, which tracebacks have."""
+
+    def raised(self: Any, name: str) -> Any:
+        hint = hints.get(name)
+        raise AttributeError(f"{label} has no attribute {name!r}" + (f"; {hint}" if hint else ""), name=name, obj=self)
 
     return raised
 

@@ -52,10 +52,19 @@ def test_one_package_alone():
 
 def test_names_that_are_not_there():
     with qf.ssm.install():
-        with pytest.raises(ImportError, match="cannot import name 'chunk_kda'"):
-            from fla.ops import chunk_kda  # noqa: F401
-        with pytest.raises(ModuleNotFoundError, match=r"mamba_ssm\.models"):
-            import mamba_ssm.models  # noqa: F401
+        for line, text in (
+            ("from fla.ops import chunk_kda", r"fla\.ops\.chunk_kda is not provided by quatrefoil; fla\.ops has chunk_gated_delta_rule, "),
+            ("from mamba_ssm.ops.selective_scan_interface import selective_scan_ref", "not provided .*_interface has selective_scan_fn"),
+            ("import mamba_ssm.models", r"mamba_ssm\.models is not provided by quatrefoil; whole models are in transformers"),
+            ("from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel", "whole models are in transformers"),
+            ("from mamba_ssm.ops.triton.layernorm_gated import RMSNorm", r"there is torch\.nn\.RMSNorm, and the gated norm"),
+            ("from mamba_ssm.ops.triton.layer_norm import RMSNorm", r"there is torch\.nn\.RMSNorm"),
+            ("from fla.layers import GatedDeltaNet", r"there are the functions that they call, in fla\.ops"),
+            ("from fla.ops.gla import chunk_gla", r"fla\.ops\.simple_gla"),
+        ):
+            with pytest.raises(ModuleNotFoundError, match=text):
+                exec(line)
+        assert getattr(sys.modules["fla.ops"], "chunk_kda", None) is None
         with pytest.raises(
             AttributeError, match=r"causal_conv1d is a stand-in by quatrefoil, which has no causal_conv1d_cuda; it has causal_conv1d_fn"
         ):

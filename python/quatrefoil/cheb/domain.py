@@ -121,7 +121,8 @@ def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tupl
         if d == 1 and len(shape) < 2:
             return X.reshape(-1, 1), shape
         if not shape or shape[-1] != d:
-            raise ValueError(f"{label}: X has shape {shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates")
+            cure = "; of coordinates give *X" if shape[:1] == (d,) and len(shape) > 2 else ""
+            raise ValueError(f"{label}: X has shape {shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates{cure}")
         return X.reshape(-1, d), shape[:-1]
     if len(coordinates) != d:
         raise TypeError(

@@ -93,4 +93,9 @@ OPS = Family(__name__, *[method.OPS for method in (scan, convolution, arma, mode
 
 __dir__ = surface(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
-    __getattr__ = missing(__name__)
+    __getattr__ = missing(
+        __name__,
+        **dict.fromkeys(("long_conv", "fftconv", "causal_conv", "convolve"), "use fft_conv"),
+        lfilter="use arma_filter",
+        associative_scan="use linear_scan",
+    )

@@ -1,6 +1,8 @@
 """Drop-ins for flash-linear-attention, under the names that they have there. The equations are in csrc/ssm/delta/README.md."""
 
-from .._public import surface
+from typing import TYPE_CHECKING
+
+from .._public import missing, surface
 from .delta import (
     chunk_delta_rule,
     chunk_gated_delta_rule,
@@ -20,3 +22,5 @@ __all__ = [
 ]
 
 __dir__ = surface(__name__)
+if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    __getattr__ = missing(__name__, chunk_gla="it has a decay per key; with one per head there is chunk_simple_gla")

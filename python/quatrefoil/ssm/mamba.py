@@ -1,6 +1,12 @@
-"""Drop-ins for mamba-ssm and causal-conv1d, under the names that they have there. The equations are in csrc/ssm/selective/README.md."""
+"""Drop-ins for mamba-ssm and causal-conv1d, under the names that they have there. The equations are in csrc/ssm/selective/README.md.
 
-from .._public import surface
+The blocks ``Mamba`` and ``Mamba2`` are layers of ``quatrefoil.torch.nn``, and can be imported from here too.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .._public import missing, surface
 from .models.mamba2_block import mamba_split_conv1d_scan_combined
 from .models.mamba_block import mamba_inner_fn
 from .selective import (
@@ -26,3 +32,9 @@ __all__ = [
 ]
 
 __dir__ = surface(__name__)
+if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name in ("Mamba", "Mamba2"):  # needs PyTorch
+            return getattr(importlib.import_module("quatrefoil.torch.nn"), name)
+        return missing(__name__)(name)

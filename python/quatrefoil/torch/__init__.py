@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from .._public import surface
+from .._public import missing, surface
 
 __all__ = ["nn"]
 
@@ -15,7 +15,7 @@ if not TYPE_CHECKING:  # type checkers would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
         if name != "nn":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            missing(__name__)(name)
         if not importlib.util.find_spec("torch"):
             raise ModuleNotFoundError("quatrefoil.torch.nn needs PyTorch: pip install 'quatrefoil[torch]'", name="torch")
         return importlib.import_module(f"{__name__}.nn")

@@ -95,6 +95,9 @@ def test_other_forms_of_nothing(best_backend):
 
 F, MEMORY, ROW = np.zeros((3, 70)), np.zeros(420), np.ones((2, 9))
 BAD = [
+    (lambda: qf.ssm.fft_conv(F, F, bidirectional=True), TypeError, "ssm.fft_conv has no argument 'bidirectional'; .* as k_reverse"),
+    (lambda: qf.ssm.fft_conv(F, F, k2=F), TypeError, "has no argument 'k2'; give the kernel of the other direction as k_reverse"),
+    (lambda: qf.ssm.fft_conv(F), TypeError, "ssm.fft_conv: k is missing; expected u, k, D, k_reverse, out, backend, num_threads"),
     # the kinds that no function takes, once for all of them
     (lambda: qf.ssm.fft_conv(F.astype(np.int16), F), TypeError, "u has dtype int16, expected float32 or float64 or float16 or bfloat16"),
     (lambda: qf.ssm.fft_conv(F.astype(complex), F), TypeError, "u has dtype complex128"),

@@ -11,6 +11,7 @@ LAYERS = {
 }
 BAD = [
     (lambda: nn.S4D(2, N=64), TypeError, r"S4D: unknown argument N; did you mean d_state\?"),
+    (lambda: nn.S4D(2, l_max=100), TypeError, "S4D: unknown argument l_max; inputs may have any length: leave it out"),
     (lambda: nn.S4D(2, dropuot=0.1), TypeError, r"S4D: unknown argument dropuot; did you mean dropout\?"),
     (lambda: nn.S4D(2, 4, seed=1), TypeError, "S4D: unknown argument seed; expected d_model, d_state, "),
     (lambda: nn.S4D(2, 4)(torch.ones(3, 2, 9), torch.ones(3, 2, 2)), ValueError, r"S4D: state .* complex tensor of shape \(3, 2, 2\)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -231,6 +232,8 @@ class Calculus:
         """Move or convert core and factors as ``torch.Tensor.to``; NumPy arrays become tensors, and a graph is kept."""
         import torch
 
+        if args and isinstance(args[0], (str, ModuleType)) and getattr(args[0], "__name__", args[0]) in ("torch", "numpy"):
+            raise TypeError(f"cheb.ChebTucker.to: got {args[0]!r}, expected a dtype or device of PyTorch, such as torch.float64 or 'cpu'")
         parts = [torch.tensor(a) if isinstance(a, np.ndarray) else a for a in (self.core, *self.factors)]
         moved = [a.to(*args, **kwargs) for a in parts]
         return self._with(moved[0], moved[1:])
@@ -241,6 +244,8 @@ class Calculus:
 
 
 def _axis(axis: Any, d: int, label: str) -> int:
+    if isinstance(axis, (list, tuple)):
+        raise TypeError(f"{label}: axis is {axis!r}, expected an integer; for several axes take one after the other, ct.diff(0).diff(1)")
     k = _arguments.integer(axis, label, "axis")
     if not -d <= k < d:
         raise ValueError(f"{label}: axis is {k}, expected one of {d} axes")

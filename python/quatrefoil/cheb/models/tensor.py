@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..._backends import native
 from ..._bind import check_arrays, check_device
 from ..._call import call
 from ..._memo import LazyMemo, frozen
+from ..._public import missing_attribute
 from ..._spec import Arg, Op
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from ..domain import UNIT, Domain, flat_domain, moved_core, points_of, reference, shaped
@@ -24,6 +25,22 @@ from .construction import Construction
 from .plan import Plan
 from .plot import plot_slice
 
+_FIRST_DERIVATIVES = "use value_and_grad(X), or diff(axis) for a ChebTucker of the derivative"
+_HINTS = {
+    **dict.fromkeys(("grad", "gradient", "jacobian", "partial"), _FIRST_DERIVATIVES),
+    **dict.fromkeys(("derivative", "differentiate", "deriv"), "use diff(axis, m=1)"),
+    **dict.fromkeys(("hessian", "hess"), "use eval(X, order=2), which returns values, gradients and Hessians"),
+    "laplacian": "use sum(f.diff(k, 2) for k in range(len(f.n)))",
+    **dict.fromkeys(("integral", "sum"), "use integrate()"),
+    "std": "use var() ** 0.5",
+    **dict.fromkeys(("ranks", "shape"), "use rank, the shape of the core, or n, the coefficients per axis"),
+    "degree": "use n, one more than the degree",
+    **dict.fromkeys(("evaluate", "interpolate", "predict"), "call it: f(X), or f(x, y, z)"),
+    **dict.fromkeys(("sobol_indices", "sensitivity"), "use sobol()"),
+    **dict.fromkeys(("max", "min", "argmax", "argmin", "roots"), "evaluate it: f.grid(x, y, ...) has the values on a grid"),
+    **dict.fromkeys(("numpy", "cpu", "cuda", "double", "float"), "use to(torch.float64), or a device, as of tensors"),
+    "full": "use to_full()",
+}
 # the arguments of the constructor: checked like those of any call, never run
 _CORE = Arg("core", "r_*")
 _PARTS = Op(__name__, "ChebTucker", (_CORE, Arg("factors", "n_ r_", sequence=True)), (_CORE,), differentiable=False)
@@ -88,6 +105,9 @@ class ChebTucker(Construction, Calculus):
         self._measured = None
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
+
+    if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+        __getattr__ = missing_attribute("cheb.ChebTucker", **_HINTS)
 
     @property
     def n(self) -> tuple[int, ...]:
@@ -183,7 +203,8 @@ class ChebTucker(Construction, Calculus):
         """
         label = "cheb.ChebTucker.grid"
         if len(points) != len(self.factors):
-            raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}")
+            cure = "; give them one by one: grid(*points)" if len(points) == 1 and _arguments.axes(points[0]) == 2 else ""
+            raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}{cure}")
         result, names = self.core, [f"the points of axis {k}" for k in range(len(points))]
         arrays = _arguments.arrays_like((self.core, *points), label, ("core", *names))[1:]
         for k, (x, U, name) in enumerate(zip(arrays, self.factors, names)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..._arguments import keywords
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, Backend, T
@@ -21,6 +22,13 @@ FFT_CONV = Op(
 OPS = (FFT_CONV,)
 
 
+@keywords(
+    "ssm.fft_conv",
+    **dict.fromkeys(("bidirectional", "causal", "k2", "kernel2", "k_rev"), "give the kernel of the other direction as k_reverse"),
+    **dict.fromkeys(("weight", "kernel", "filter", "filters"), "use k"),
+    **dict.fromkeys(("bias", "skip"), "use D"),
+    **dict.fromkeys(("x", "input"), "use u"),
+)
 def fft_conv(
     u: Array[T],
     k: Array[T],

@@ -24,6 +24,10 @@ _OTHER_NAMES = {
     "in_features": ("in_dim", "input_dim"),
     "out_features": ("out_dim", "output_dim"),
 }
+_HINTS = {
+    **dict.fromkeys(("l_max", "L", "max_len", "max_length", "seq_len"), "inputs may have any length: leave it out"),
+    **dict.fromkeys(("batch_first", "channels_first"), "inputs are (batch, length, channels), of S4D with transposed=False"),
+}
 
 
 def initial_log_steps(name: str, dt_min: float, dt_max: float, *shape: int, device: Any = None) -> Tensor:
@@ -93,7 +97,7 @@ def _refusing_unknown(init: Any) -> Any:
         for name in keywords:
             if name not in known:
                 meant = [k for k in known if name in _OTHER_NAMES.get(k, ())] or difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {meant[0]}?" if meant else f"expected {', '.join(known)}"
+                hint = _HINTS.get(name) or (f"did you mean {meant[0]}?" if meant else f"expected {', '.join(known)}")
                 raise TypeError(f"{type(self).__name__}: unknown argument {name}; {hint}")
         init(self, *arguments, **keywords)
 

@@ -99,7 +99,8 @@ class S4DKernel(Layer):
 class S4D(Layer):
     """The S4D layer of state-spaces/s4, whose checkpoints it loads (16).
 
-    Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels.
+    Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels. A call returns (y, state), as upstream's;
+    ``S4D(H, transposed=False, return_state=False)`` takes and returns (B, L, H) alone, for ``torch.nn.Sequential``.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from . import _transformers
-from ._upstream import MODULES, S4_MODULES, S4_NAMES, VERSIONS, resolve
+from ._upstream import INSTEAD, MODULES, S4_MODULES, S4_NAMES, VERSIONS, resolve
 
 TARGETS = (*VERSIONS, "s4")
 
@@ -89,10 +89,10 @@ def install(*targets: str, override: bool = False) -> Installation:
 
     Notes
     -----
-    The stand-ins have the functions of this library; any other name is an ImportError. ``mamba_ssm.Mamba`` and ``Mamba2`` are those of
-    ``quatrefoil.torch.nn``, which imports torch on first use. Some models of earlier releases of transformers choose their functions when
-    they are created: install first. In training, models call the parts of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined``,
-    which ignore padding, and so give the same results as without stand-ins.
+    The stand-ins have the functions of this library; any other name is an ImportError that says what there is. ``mamba_ssm.Mamba`` and
+    ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models of earlier releases of transformers
+    choose their functions when they are created: install first. In training, models call the parts of ``mamba_inner_fn`` and
+    ``mamba_split_conv1d_scan_combined``, which ignore padding, and so give the same results as without stand-ins.
 
     Examples
     --------
@@ -220,6 +220,9 @@ class _Watcher:
             after: Callable[[ModuleType], None] = _patch_sums
         elif _transformers.concerns(name):
             after = _transformers.imported
+        elif name.partition(".")[0] in VERSIONS and name.partition(".")[0] in _undo:
+            _refuse(name)
+            return None
         else:
             return None
         for finder in sys.meta_path:
@@ -230,6 +233,14 @@ class _Watcher:
                     _run_after(spec.loader, after)
                 return spec
         return None
+
+
+def _refuse(name: str) -> None:
+    """An ImportError for a module, or a name of one, that a stand-in lacks: ``from a import b`` looks for a module a.b in the end."""
+    parent, _, last = name.rpartition(".")
+    if not last.startswith("_"):
+        hint = INSTEAD.get(name) or f"{parent} has {', '.join(MODULES[parent]) or 'no functions'}"
+        raise ModuleNotFoundError(f"{name} is not provided by quatrefoil; {hint}")  # with a name the interpreter would replace the text
 
 
 def _run_after(loader: Any, after: Callable[[ModuleType], None]) -> None:

@@ -37,6 +37,14 @@ MODULES: dict[str, dict[str, str | None]] = {
     "fla.ops": {name: name for names in _DELTA_RULES.values() for name in names},
     **{f"fla.ops.{module}": {name: name for name in names} for module, names in _DELTA_RULES.items()},
 }  # fmt: skip
+# What has no stand-in, and what there is instead.
+INSTEAD = {
+    "mamba_ssm.models": "whole models are in transformers, the blocks are mamba_ssm.Mamba and mamba_ssm.Mamba2",
+    "mamba_ssm.ops.triton.layer_norm": "there is torch.nn.RMSNorm",
+    "mamba_ssm.ops.triton.layernorm_gated": "there is torch.nn.RMSNorm, and the gated norm within mamba_ssm.Mamba2",
+    "fla.layers": "there are the functions that they call, in fla.ops",
+    "fla.ops.gla": "it has a decay per key; with one per head there is fla.ops.simple_gla",
+}
 # The modules of state-spaces/s4 that sum over modes, and the functions they call on a CPU.
 S4_MODULES = ("models.s4.s4", "src.models.sequence.kernels.ssm")
 S4_NAMES = {
