@@ -175,6 +175,7 @@ def test_meshes_that_are_none():
 def test_hints():
     """What people type first, and what they are told."""
     box, square, mesh, points = wos.Box([0, 0], [1, 1]), wos.Polygon(SQUARE), wos.TriangleMesh(V, F), X / 3
+    result, labels = wos.solve(box, points, 1.0, walks=8, rng=1), wos.NeuralOperatorLabels(box, 1.0, points=points)
     assert value(mesh, V[None, :2] / 4, V[:, 2])[0].shape == (42, 2)  # 42 problems, as the error says
     check_refused([
         (lambda: wos.Box([[0, 0], [1, 1]]), TypeError, "Box: hi is missing; expected lo, hi"),
@@ -182,6 +183,26 @@ def test_hints():
         (lambda: wos.SDF(lambda X: X[:, 0]), TypeError, r"SDF: box is missing; expected SDF\(values, \(lo, hi\)\)"),
         (lambda: wos.Ball([0, 0], r=1), TypeError, "Ball has no argument 'r'; use radius"),
         (lambda: wos.Polygon(points=SQUARE), TypeError, "Polygon has no argument 'points'; use vertices"),
+        (lambda: wos.solve(square, points, grad=True), TypeError, "no argument 'grad'; use gradient=True"),
+        (lambda: wos.solve(square, points, threads=1), TypeError, "no argument 'threads'; use num_threads"),
+        (lambda: wos.solve(domain=square, points=points), TypeError, "no argument 'domain'; use boundary"),
+        (lambda: wos.solve(square, points, absorption=1), TypeError, "no argument 'absorption'; use screening"),
+        (lambda: wos.solve(square, points, boundary_value=1), TypeError, "no argument 'boundary_value'; use dirichlet"),
+        (lambda: value(square, points, lambda X: np.ones((3, len(X)))), ValueError, "of 3 problems give a list of 3 functions"),
+        (lambda: result.std, AttributeError, "wos.Result has no attribute 'std'; use stderr, the standard error of value"),
+        (lambda: result.values, AttributeError, "use value"),
+        (lambda: result.gradient, AttributeError, "use grad, of a call with gradient=True"),
+        (lambda: result[0], TypeError, r"wos.Result is no array; use its value, stderr or grad, such as result.value\[0\]"),
+        (lambda: 1 - result, TypeError, "wos.Result is no array"),
+        (lambda: np.zeros(2) - result, TypeError, "wos.Result is no array"),
+        (lambda: wos.signed_distance(X, mesh), TypeError, r"the boundary comes first: signed_distance\(boundary, points\)"),
+        (lambda: wos.Gaussians(amplitudes=1, centers=[0, 0], widths=1), TypeError, "Gaussians has no argument 'amplitudes'; use amplitude"),
+        (lambda: wos.GridField(V, [0, 0], [1, 1]), TypeError, r"got 3 arguments; give the box as two corners, \(lo, hi\)"),
+        (lambda: wos.GridField(np.ones((2, 2)), [(0, 0), (0, 1)]), ValueError, r"from 0.0 to 0.0 .* two corners, \(lo, hi\)"),
+        (lambda: wos.NeuralOperatorLabels(square, points, dirichlet=0.0), TypeError, r"points is missing; .*source, points=points\)"),
+        (lambda: next(labels), TypeError, r"NeuralOperatorLabels is no iterator; call epoch\(\) in each epoch"),
+        (lambda: [0 for _ in labels], TypeError, "is no iterator"),
+        (lambda: labels.value, AttributeError, r"the labels are epoch\(\).value"),
         (lambda: wos.solve(square, points, tol=1), TypeError, "solve has no argument 'tol'; use atol or rtol"),
         (lambda: value(square, points, np.ones((2, 2))), ValueError, r"has shape \(2, 2\), .*; on a grid give GridField\(values, box\)"),
         (lambda: value(square, points, [0, 1, 1, 0]), ValueError, r"is a list, .*: give PerVertex\(dirichlet\) for values at vertices"),

@@ -72,7 +72,7 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
     for k in range(d):
         lo, hi = numbers[2 * k : 2 * k + 2]
         if not -_LARGEST < lo < hi < _LARGEST:
-            raise ValueError(f"{label}: the domain of axis {k} is [{lo}, {hi}], expected finite numbers lo < hi")
+            raise ValueError(f"{label}: the domain of axis {k} is [{lo}, {hi}], expected finite numbers lo < hi, one pair per axis")
     return numbers
 
 

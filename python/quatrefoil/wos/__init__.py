@@ -21,6 +21,7 @@ from .models.solve import solve_vjp as solve_vjp
 from .models.state import State as State
 from .polygon import Ball, Polygon
 from .query import closest_point, contains, signed_distance
+from .region import ClosestPoint as ClosestPoint
 from .solid import SDF, Box
 from .star import Star
 from .walk import expansion as _expansion

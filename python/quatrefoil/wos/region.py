@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,15 @@ from .._typing import Array, Backend, Points, T
 from .plot import plot_boundary
 
 _POINTS = "give points as one array (..., d)"
+
+
+class ClosestPoint(NamedTuple, Generic[T]):
+    """The result of ``closest_point``, which says what the fields are."""
+
+    distance: T
+    point: T
+    primitive: Any
+    barycentric: T | None
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,9 @@ class Region(Tables):
     @keywords("closest_point", positional=_POINTS)
     def closest_point(
         self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None
-    ) -> tuple[T, T, Any, T | None]:
+    ) -> ClosestPoint[T]:
         """distance, point, primitive and barycentric of the closest boundary point: ``qf.wos.closest_point(self, points)``."""
-        closest: tuple[T, T, Any, T | None] = self._queries["closest_point"](self, points, backend=backend, num_threads=num_threads)
+        closest: ClosestPoint[T] = self._queries["closest_point"](self, points, backend=backend, num_threads=num_threads)
         return closest
 
     @property
@@ -139,8 +148,10 @@ class Region(Tables):
         return plot_boundary(self, ax, instance=instance, **style)
 
 
-def check_boundary(boundary: Any, label: str) -> None:
+def check_boundary(boundary: Any, label: str, points: Any = None) -> None:
     """TypeError for anything but a boundary."""
     if not isinstance(boundary, Region):
+        if isinstance(points, Region):
+            raise TypeError(f"{label}: the boundary comes first: {label}(boundary, points)")
         cure = "; give Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{cure}")

@@ -22,7 +22,8 @@ class Box(Solid):
     Parameters
     ----------
     lo, hi : d real numbers each
-        2 to 1024 of them, lo below hi along every axis; sides from 1e-70 to 1e70.
+        Two corners: Box((0, 2), (1, 3)) is 0 to 1 in x and 2 to 3 in y, not one pair per axis. d from 2 to 1024, lo below hi along every
+        axis; sides from 1e-70 to 1e70.
 
     Notes
     -----
@@ -53,7 +54,10 @@ class Box(Solid):
     """
 
     @keywords(
-        "Box", **dict.fromkeys(("lower", "low", "min", "mins"), "use lo"), **dict.fromkeys(("upper", "high", "max", "maxs"), "use hi")
+        "Box",
+        missing="expected lo, hi, two corners",
+        **dict.fromkeys(("lower", "low", "min", "mins"), "use lo"),
+        **dict.fromkeys(("upper", "high", "max", "maxs"), "use hi"),
     )
     def __init__(self, lo: ArrayLike, hi: ArrayLike) -> None:
         super().__init__()
@@ -93,7 +97,7 @@ class SDF(Solid):
         the last on the faces of the box. Or f(X (n, d)) -> (n,) of absolute points in float64: a ``numba.njit`` function, a ``numba.cfunc``
         ``void(int64 n, const double* x, double* out)``, or any Python callable. No value on a face of the box is below 0.
     box : (lo, hi), each d real numbers
-        Opposite corners of the grid, or of a box that contains the domain; d = 2 or 3.
+        Two corners, lo and hi, of the grid, or of a box that contains the domain; d = 2 or 3.
     lipschitz : float
         A bound of the field's slope; 1 for a true distance. A walk's balls have the radius |field| / lipschitz.
 

@@ -58,7 +58,9 @@ def test_results_in_the_callers_memory(backend, rng):
 def test_primitives_of_polygons_with_holes(backend):
     polygon = wos.Polygon(SQUARE * 4, holes=[SQUARE[::-1] + 1])
     q = np.array([[2.0, 0.1], [3.9, 3.0], [1.5, 1.2], [1.9, 1.5], [1.5, 0.9]])
-    distance, point, primitive, weights = wos.closest_point(polygon, q)
+    closest = wos.closest_point(polygon, q)
+    distance, point, primitive, weights = closest
+    assert closest._fields == ("distance", "point", "primitive", "barycentric")
     np.testing.assert_allclose(distance, [0.1, 0.1, 0.2, 0.1, 0.1], atol=1e-15)
     np.testing.assert_array_equal(wos.contains(polygon, q), [True, True, False, False, True])
     np.testing.assert_array_equal(primitive[:2], [0, 1])

@@ -73,7 +73,8 @@ class Construction:
             output. It may overwrite its arguments and results. For a function of numbers pass ``np.vectorize(f)``, for one of points (P, d)
             ``lambda x, y, z: f(np.stack([x, y, z], -1))``.
         domain : one pair (lo, hi) per axis
-            A single pair applies to every axis: as many as n has entries, or f arguments without a default.
+            [(0, 1), (2, 3)] is 0 to 1 in x and 2 to 3 in y, not two corners. A single pair applies to every axis: as many as n has entries,
+            or f arguments without a default.
         n : int, or one per axis, optional
             Points per axis. By default chosen by the algorithm, up to 65537, without negligible trailing coefficients.
         tol : float

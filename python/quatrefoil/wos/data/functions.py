@@ -36,7 +36,8 @@ class Function:
             shape = None  # as many points as coordinates: a function of one point looks right
         if shape != (len(X),):
             got = f"shape {shape}" if shape is not None else repr(values) if np.isscalar(values) else f"a {type(values).__name__}"
-            hint = self._hint(X)
+            B = shape[0] if shape is not None and len(shape) == 2 and shape[1] == len(X) else None
+            hint = self._hint(X) if B is None else f"of {B} problems give a list of {B} functions"
             expected = f"expected shape {(len(X),)}" + (f"; {hint}" if hint else "")
             raise ValueError(f"{self.caller}: {self.name}(X) with X of shape {X.shape} gave {got}, {expected}")
         refuse_masked(values, self.caller, f"{self.name}(X)")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, finite, host_or_device_numbers, is_number, number, numbers_of, points_like
+from ..._arguments import array_like, finite, host_or_device_numbers, is_number, keywords, number, numbers_of, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, common, instances
@@ -22,6 +22,7 @@ class Gaussians(DataClass):
     Parameters
     ----------
     amplitude : (J,) or (B, J), or a number for J = 1
+        The first argument: amplitudes come before centres.
     center : (J, d) or (B, J, d), or (d,) for J = 1
     width : number, (J,) or (B, J)
         Positive.
@@ -35,6 +36,12 @@ class Gaussians(DataClass):
     True
     """
 
+    @keywords(
+        "Gaussians",
+        **dict.fromkeys(("amplitudes", "weights", "a"), "use amplitude"),
+        **dict.fromkeys(("centers", "centre", "centres", "means"), "use center"),
+        **dict.fromkeys(("widths", "sigma", "scale", "std"), "use width: exp(-|x - center|^2 / width^2)"),
+    )
     def __init__(self, amplitude: ArrayLike, center: ArrayLike, width: ArrayLike) -> None:
         self.amplitude: Any = array_like(amplitude, "Gaussians", "amplitude")
         self.center: Any = array_like(center, "Gaussians", "center")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import array_like, host_or_device_numbers, numbers_of, points_like
+from ..._arguments import array_like, host_or_device_numbers, keywords, numbers_of, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .grids import Cells, at_instances, box_of, interpolated
@@ -25,7 +25,7 @@ class GridField(DataClass):
         The first axis is x. At least two nodes per axis, the first and the last on the faces of the box. A NaN stays in the points whose
         walks met one of its cells.
     box : (lo, hi), each d real numbers
-        Opposite corners in absolute coordinates, lo below hi on every axis.
+        Two corners, lo and hi, in absolute coordinates: ((0, 2), (1, 3)) is 0 to 1 in x and 2 to 3 in y. Not one pair per axis.
 
     Notes
     -----
@@ -44,6 +44,7 @@ class GridField(DataClass):
     True
     """
 
+    @keywords("GridField", positional="give the box as two corners, (lo, hi)", missing="expected GridField(values, (lo, hi)), two corners")
     def __init__(self, values: ArrayLike, box: ArrayLike | tuple[ArrayLike, ArrayLike]) -> None:
         self.box, values = box_of(box, "GridField"), array_like(values, "GridField", "values")
         v, d = host_or_device_numbers(values, "GridField", "values", differentiable=True), len(self.box[0])

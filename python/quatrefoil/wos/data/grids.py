@@ -31,7 +31,7 @@ def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: st
         raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected as many")
     for i, (a, b) in enumerate(zip(lo, hi)):
         if not a < b:
-            raise ValueError(f"{label}: {name} is from {a} to {b} along axis {i}, expected {expected}")
+            raise ValueError(f"{label}: {name} is from {a} to {b} along axis {i}, expected {expected}; it has two corners, (lo, hi)")
         if not _SMALLEST <= b - a <= _LARGEST:
             raise ValueError(f"{label}: {name} has a side of {b - a:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}")
 

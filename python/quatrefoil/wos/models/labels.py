@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
 from ..._arguments import keywords, points_like
 from ..._progress import reporter
+from ..._public import missing_attribute
 from ..._typing import Array, Backend, Points, T
 from ..data import Data
 from ..data.packed import copied
@@ -83,7 +84,15 @@ class NeuralOperatorLabels(Generic[T]):
     True
     """
 
-    @keywords(_LABEL, **IN_WALKS)
+    if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+        __getattr__ = missing_attribute(_LABEL, **dict.fromkeys(("value", "values", "stderr", "grad"), "the labels are epoch().value"))
+
+        def __iter__(self):
+            raise TypeError(f"{_LABEL} is no iterator; call epoch() in each epoch of the training: its value has the labels so far")
+
+        __next__ = __getitem__ = __iter__
+
+    @keywords(_LABEL, missing="expected NeuralOperatorLabels(boundary, dirichlet, source, points=points)", **IN_WALKS)
     def __init__(
         self,
         boundary: Boundary,

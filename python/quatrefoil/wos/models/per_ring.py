@@ -45,7 +45,7 @@ class PerRing(DataClass):
             )
         sizes = np.diff(_first_vertices(boundary)).tolist()
         if len(self.values) != len(sizes):
-            rings = f"{len(sizes)} rings, the outline and {len(sizes) - 1} holes"
+            rings = f"{len(sizes)} rings, the outline and {len(sizes) - 1} {'hole' if len(sizes) == 2 else 'holes'}"
             raise ValueError(
                 f"{label}: {NAME} has {len(self.values)} entries, but the polygon has {rings}: expected one per ring, outline first"
             )

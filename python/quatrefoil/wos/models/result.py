@@ -6,13 +6,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
 from ... import _arrays
 from ..._arguments import integer, keywords
 from ..._call import call
+from ..._public import missing_attribute
 from ..._typing import T
 from ..data.packed import copied
 from ..plot import plot_points
@@ -26,6 +27,14 @@ from .settings import Settings
 from .state import COUNTS, Groups, State, error_bars, join, overlap, parts_of, whole_of
 from .statement import Statement
 from .units import times
+
+_HINTS = {
+    **dict.fromkeys(("values", "u", "mean", "solution", "result"), "use value"),
+    **dict.fromkeys(("std", "error", "errors", "sem", "standard_error"), "use stderr, the standard error of value"),
+    **dict.fromkeys(("gradient", "gradients"), "use grad, of a call with gradient=True"),
+    **dict.fromkeys(("var", "variance"), "use stderr**2, the variance of value"),
+    **dict.fromkeys(("shape", "dtype", "T", "numpy"), "it is no array: use value, stderr or grad"),
+}
 
 
 @dataclass
@@ -70,6 +79,14 @@ class Result(Generic[T]):
     run: Run = field(repr=False)
     grad: T | None = None
     grad_stderr: T | None = None
+
+    if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+        __getattr__ = missing_attribute("wos.Result", **_HINTS)
+
+        def _is_no_array(self, *others):
+            raise TypeError("wos.Result is no array; use its value, stderr or grad, such as result.value[0]")
+
+        __iter__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _is_no_array
 
     def __getstate__(self) -> dict[str, Any]:
         """Without cached properties, which another thread may be adding meanwhile."""

@@ -15,7 +15,12 @@ from ..walk import MAX_STEPS, MAX_WALKS, check_pairs
 HINTS = {
     **dict.fromkeys(("seed", "random_state", "key", "generator"), "use rng"),
     **dict.fromkeys(("n_walks", "num_walks", "samples", "n_samples", "nwalks"), "use walks"),
-    **dict.fromkeys(("g", "boundary_values", "bc"), "use dirichlet"),
+    **dict.fromkeys(("g", "boundary_value", "boundary_values", "bc"), "use dirichlet"),
+    **dict.fromkeys(("domain", "geometry", "polygon", "mesh"), "use boundary"),
+    **dict.fromkeys(("absorption", "sigma", "kappa"), "use screening, the σ of -Δu + σu = f"),
+    **dict.fromkeys(("alpha", "conductivity"), "use diffusion"),
+    **dict.fromkeys(("grad", "gradients", "return_grad"), "use gradient=True"),
+    **dict.fromkeys(("threads", "n_threads", "n_jobs", "workers"), "use num_threads"),
     **dict.fromkeys(("f", "rhs"), "use source"),
     **dict.fromkeys(("eps", "tol", "tolerance"), "use atol or rtol for the standard error, epsilon for the shell at the boundary"),
 }

@@ -19,7 +19,7 @@ from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Array, Backend, Points, T
-from ..region import Region, check_boundary
+from ..region import ClosestPoint, Region, check_boundary
 
 if TYPE_CHECKING:
     from ..mesh import Boundary
@@ -102,7 +102,7 @@ class _Query(NamedTuple):
 
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     refuse_tracing(label)
-    check_boundary(boundary, label)
+    check_boundary(boundary, label, q)
     q = points_like(q, label, "q")
     array_anywhere(q, label, "q")
     d, batch, shape = boundary.dimension, boundary._batch, tuple(q.shape)
@@ -140,7 +140,7 @@ def _into(out: Any, result: Any, label: str) -> Any:
 
 def closest_point(
     boundary: Boundary, q: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None
-) -> tuple[T, T, Any, T | None]:
+) -> ClosestPoint[T]:
     """The closest point of a boundary, for points inside or outside.
 
     Parameters
@@ -153,6 +153,8 @@ def closest_point(
 
     Returns
     -------
+    A named tuple of
+
     distance : (...)
         At least 0; with B polygons and (N, d) points (B, N).
     point : (..., d)
@@ -191,7 +193,8 @@ def closest_point(
     options = (False, True, not solid, query.closed)
     distance, point, primitive, weights = call(NEAREST, query.inputs, options, query.extras, None, backend, num_threads)
     lead, d = query.lead, boundary.dimension
-    return distance.reshape(lead), point.reshape((*lead, d)), primitive.reshape(lead), None if solid else weights.reshape((*lead, d))
+    barycentric = None if solid else weights.reshape((*lead, d))
+    return ClosestPoint(distance.reshape(lead), point.reshape((*lead, d)), primitive.reshape(lead), barycentric)
 
 
 def signed_distance(
