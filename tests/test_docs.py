@@ -23,6 +23,28 @@ DOCS = ROOT / "docs"
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no sources here")
 
 
+STARTS = {  # pages that the README sends people to: where their program is, and an error that is small
+    "kron/gphm": ("\n", lambda names: np.abs(names["u"] - np.sin(50 * names["x"])).max() < 1e-6),
+    "kron/gp": ("\n", lambda names: np.abs(names["mean"] - names["y"]).mean() < 0.12),
+    "ssm/delta": ("\n", lambda names: np.isfinite(names["o"]).all()),
+    "ssm/arma": ("\n", lambda names: np.abs(np.hstack([names["start"], names["rest"]]) - names["y"]).max() < 1e-14),
+    "wos/query": ("\n", lambda names: True),
+    "cheb/particles": ("\n", lambda names: np.isfinite(names["values"]).all()),
+    "wos": ("\n## Labels for neural operators\n", lambda names: np.isfinite(names["target"]).all()),
+}
+
+
+@pytest.mark.parametrize("page", STARTS)
+def test_a_page_begins_with_a_program_that_runs(page):
+    begin, is_right = STARTS[page]
+    [program] = re.findall(
+        r"```python\n(.*?)```", (ROOT / "csrc" / page / "README.md").read_text().partition(begin)[2].partition("\n#")[0], re.S
+    )
+    names = {}
+    exec(program, names)
+    assert is_right(names)
+
+
 @pytest.fixture(scope="module")
 def generated():
     """The generators of docs/_generate."""
@@ -160,6 +182,44 @@ def test_lines_for_gpytorch():
     names["noise"] = torch.tensor([0.3], dtype=torch.float64)
     exec(before, names)
     assert names["nll"].item() == pytest.approx(truth.item(), rel=1e-6)
+
+
+def test_lines_for_flash_linear_attention():
+    names = {"qf": qf}
+    _, ours = after("flash-linear-attention")
+    for text in ours:
+        names["chunk_gated_delta_rule"] = None
+        exec(text, names)
+        assert names["chunk_gated_delta_rule"] is qf.ssm.chunk_gated_delta_rule
+    names["installed"].undo()
+
+
+def test_lines_for_scikit_learn(rng):
+    before, [ours] = after("scikit-learn")
+    x, t = np.linspace(0, 1, 12), np.linspace(0, 2, 10)
+    table = np.sin(4 * x)[:, None] * np.cos(3 * t) + 0.1 * rng.standard_normal((12, 10))
+    names = {"qf": qf, "np": np, "x": x, "t": t, "table": table}
+    exec(ours, names)
+    mean, deviation = names["mean"], names["deviation"]
+    assert np.abs(mean - np.sin(4 * x)[:, None] * np.cos(3 * t)).max() < 0.2
+    assert deviation.shape == table.shape
+    pytest.importorskip("sklearn")
+    exec(before, names)
+    np.testing.assert_allclose(names["mean"].reshape(12, 10), mean, atol=0.05)
+
+
+def test_lines_for_trimesh():
+    before, [ours] = after("trimesh")
+    V, F = np.eye(4, 3), np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
+    names = {"qf": qf, "V": V, "F": F, "points": np.array([[0.2, 0.2, 0.2], [0.5, 0.5, 0.9], [2.0, 0.0, 0.0]])}
+    exec(ours, names)
+    ours = {name: names[name] for name in ("closest", "distance", "triangle", "signed", "inside")}
+    assert ours["inside"].tolist() == [True, False, False]
+    np.testing.assert_allclose(np.linalg.norm(ours["closest"] - names["points"], axis=1), ours["distance"], atol=1e-12)
+    names["trimesh"] = pytest.importorskip("trimesh")
+    exec(before, names)
+    for name, array in ours.items():
+        np.testing.assert_allclose(names[name], array, atol=1e-9)
 
 
 def test_lines_for_tensorly(rng):

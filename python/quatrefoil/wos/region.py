@@ -20,7 +20,14 @@ _POINTS = "give points as one array (..., d)"
 
 
 class ClosestPoint(NamedTuple, Generic[T]):
-    """The result of ``closest_point``, which says what the fields are."""
+    """The result of ``closest_point``, which says what the fields are.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> qf.wos.closest_point(qf.wos.Ball([0, 0], 1), [[0.5, 0.0]]).distance
+    array([0.5])
+    """
 
     distance: T
     point: T
