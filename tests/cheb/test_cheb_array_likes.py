@@ -138,5 +138,8 @@ def test_tensors():
     for call in (f, f.value_and_grad, lambda X: f(X[:, 0], X[:, 1]), lambda X: f.grid(*X.T)):
         with pytest.raises(TypeError, match=r"torch array of float32.*; move the ChebTucker: ct = ct.to\(torch.float32\)"):
             call(torch.tensor(X, dtype=torch.float32))
+    for library in ("torch", torch, "numpy"):
+        with pytest.raises(TypeError, match=r"cheb.ChebTucker.to: got .*, expected a dtype or device of PyTorch, such as torch.float64"):
+            f.to(library)
     with pytest.raises(TypeError, match=r"f takes tensors: give lambda x, y: f\(\*map\(torch.from_numpy, \(x, y,\)\)\)"):
         ChebTucker.from_function(lambda x, y: torch.sin(x) * y, UNIT)

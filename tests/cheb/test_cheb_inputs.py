@@ -119,6 +119,11 @@ BAD = [
         r"takes f, domain by position, got 3 .* domain as \[\(lo, hi\), ...",
     ),
     (lambda: qf.cheb.ChebTucker.from_function(np.sin, (0, 1), 1e-8), TypeError, "got 3 arguments; .* keywords: n=, tol="),
+    (
+        lambda: qf.cheb.ChebTucker.from_function(lambda x, y, z: x, ([0, 0, 0], [1, 2, 3])),
+        ValueError,
+        r"two corners, expected one pair per axis; give list\(zip\(lo, hi\)\)",
+    ),
     (lambda: qf.cheb.ChebTucker.from_function(np.sin, bounds=(0, 1)), TypeError, "no argument 'bounds'; use domain="),
     (lambda: qf.cheb.ChebTucker.fit(X, X[:, 0], degree=3), TypeError, "cheb.ChebTucker.fit has no argument 'degree'; use n"),
     (lambda: qf.cheb.ChebTucker.fit(X, X[:, 0], 3), TypeError, "takes X, y by position, got 3 arguments; give keywords: n=, domain="),

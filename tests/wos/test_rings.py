@@ -96,7 +96,7 @@ def test_what_is_refused():
         (lambda: plain((1.0,), wos.Ball([0, 0], 4)), ValueError, "dirichlet is a list"),
         (lambda: plain([hole_only, hole_only]), ValueError, "dirichlet is a list"),
         (lambda: plain(0, source=[0, 1]), ValueError, r"source is a list, but nothing else has a leading B: for B .*points\[None\]"),
-        (lambda: solve([0, 1, 2]), ValueError, "has 3 entries, but the polygon has 2 rings"),
+        (lambda: solve([0, 1, 2]), ValueError, "has 3 entries, but the polygon has 2 rings, the outline and 1 hole: expected"),
         (lambda: solve(1.0), ValueError, r"has shape \(\), expected \(R,\)"),
         (lambda: solve([0, None]), ValueError, r"dirichlet_per_ring\[1\] is None"),
         (lambda: solve([0, "1"]), TypeError, r"dirichlet_per_ring\[1\] is str"),

@@ -202,6 +202,7 @@ def test_hints():
         (lambda: wos.NeuralOperatorLabels(square, points, dirichlet=0.0), TypeError, r"points is missing; .*source, points=points\)"),
         (lambda: next(labels), TypeError, r"NeuralOperatorLabels is no iterator; call epoch\(\) in each epoch"),
         (lambda: [0 for _ in labels], TypeError, "is no iterator"),
+        (lambda: labels[0], TypeError, "is no iterator"),
         (lambda: labels.value, AttributeError, r"the labels are epoch\(\).value"),
         (lambda: wos.solve(square, points, tol=1), TypeError, "solve has no argument 'tol'; use atol or rtol"),
         (lambda: value(square, points, np.ones((2, 2))), ValueError, r"has shape \(2, 2\), .*; on a grid give GridField\(values, box\)"),

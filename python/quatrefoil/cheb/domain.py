@@ -63,6 +63,8 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
         flat += entry if isinstance(entry, tuple) else (entry,)
     if not all(map(is_number, flat)):
         raise TypeError(f"{label}: domain must hold real numbers, got {domain!r}")
+    if len(domain) == 2 and all(isinstance(entry, tuple) and len(entry) > 2 for entry in domain):
+        raise ValueError(f"{label}: domain is {domain!r}, two corners, expected one pair per axis; give list(zip(lo, hi))")
     pairs = all(isinstance(entry, tuple) and len(entry) == 2 for entry in domain)
     if len(flat) == 2 and not pairs:
         flat *= d

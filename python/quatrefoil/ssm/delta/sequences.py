@@ -84,7 +84,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if shape[1] < shape[2] and initial_state is None:
         what = f"q has shape {shape}, more heads than tokens, expected (B, T, H, K)"
-        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=5)
     try:
         first = None if g is None else g[:, :16] if g.ndim == 3 else g  # tokens: enough to see it
         grows = first is not None and 0 not in first.shape and may_look(first) and bool(first.min() > 0)
@@ -92,7 +92,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if grows:
         what = "all g of the first tokens are positive, so that the state grows by e^g"
-        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=5)
 
 
 def factor(scale: Any, k: Any, label: str) -> float:

@@ -87,7 +87,7 @@ class NeuralOperatorLabels(Generic[T]):
     if not TYPE_CHECKING:  # type checkers would take any name for one of ours
         __getattr__ = missing_attribute(_LABEL, **dict.fromkeys(("value", "values", "stderr", "grad"), "the labels are epoch().value"))
 
-        def __iter__(self):
+        def __iter__(self, *index):
             raise TypeError(f"{_LABEL} is no iterator; call epoch() in each epoch of the training: its value has the labels so far")
 
         __next__ = __getitem__ = __iter__
