@@ -65,6 +65,8 @@ def missing_attribute(label: str, /, **hints: str) -> Callable[[Any, str], Any]:
     """The same for the objects of a class, without similar names, which tracebacks have."""
 
     def raised(self: Any, name: str) -> Any:
+        if (member := getattr(type(self), name, None)) is not None:
+            return member.__get__(self, type(self))  # a property that failed: once more, with its own error
         hint = hints.get(name)
         raise AttributeError(f"{label} has no attribute {name!r}" + (f"; {hint}" if hint else ""), name=name, obj=self)
 
