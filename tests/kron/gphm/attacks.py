@@ -152,6 +152,8 @@ def attack_programs(rng, backend):
         a, b = one.params, other.params
         same([b["U"] / size], [a["U"]], "U in other units")
         same([b[n] * length for n in b if n[:5] == "freqs"], [a[n] for n in a if n[:5] == "freqs"], "frequencies in other units")
+    if not one.report()["steps"]:
+        return
     new = [np.sort(rng.uniform(min(x), max(x), 5)) for x in axes]
     predictions = [other.predict([x * length for x in new]) / size, one.predict(new)]
     # terms below the least normal number are rounded by their units

@@ -42,7 +42,7 @@ class Problem:
         agents = int(rng.integers(1, min(n, 4) + 1))
         self.noise = size * size * 10 ** rng.uniform(-3, 1)
         self.given = {
-            "means": means, "std": std, "noise": self.noise, "agents": agents, "tol": 10 ** rng.uniform(-6, -1), "rng": 5,
+            "means": means, "std": std, "noise": self.noise, "mean": "zero", "agents": agents, "tol": 10 ** rng.uniform(-6, -1), "rng": 5,
             "max_iter": int(rng.integers(1, 12)), "quantization": float(rng.choice([0, 1e-4, 0.01, 0.1, 0.5])),
             "consensus": str(rng.choice(["admm", "primal"])),
         }  # fmt: skip

@@ -30,7 +30,7 @@ def split(x, y, agents):
 def fitted(x, y, **options):
     """Whatever its tolerance."""
     with pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: stopped after max_iter = \d+ iterations, before tol was met"):
-        return SlimKL(**{"means": GRID, "noise": 0.05, "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
+        return SlimKL(**{"means": GRID, "noise": 0.05, "mean": "zero", "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
 
 
 SHAPES = [((17,), (5,), 0.01), ((23, 1), (7, 1), 0.0), ((12, 2), (6,), 0.3), ((31, 3), (4, 3), 0.02), ((1,), (3,), 0.1), ((40,), (1,), 2.0),
@@ -257,6 +257,7 @@ def test_parameters(rng):
         "quantization": 0.1,
         "rng": 3,
         "consensus": "primal",
+        "mean": 0.1,
     }
     with ThreadPoolExecutor(1) as executor:
         model = SlimKL(**given, executor=executor)
@@ -289,6 +290,8 @@ BAD = [
     ({"std": "wide"}, {}, TypeError, "std is 'wide'"),
     ({"noise": 0.0}, {}, ValueError, "noise is 0.0, expected a finite positive"),
     ({"tol": -1.0}, {}, ValueError, "tol is -1"),
+    ({"mean": "linear"}, {}, ValueError, "mean is 'linear', expected one of 'constant', 'zero'"),
+    ({}, {"X": np.arange(6).astype("M8[D]")}, TypeError, r"X has dtype datetime64\[D\], expected numbers: \(t - t\[0\]\) / np.timedelta64"),
     ({"max_iter": 0}, {}, ValueError, "max_iter is 0, expected at least 1"),
     ({"agents": 0}, {}, ValueError, "agents is 0, expected at least 1"),
     ({"agents": 7}, {}, ValueError, "agents is 7, expected at most 6"),
@@ -308,8 +311,11 @@ def test_array_likes_and_defaults():
         expected = SlimKL(**{**given, "means": GRID}).fit(t * 1.0, y).predict(t[:5] * 1.0)
     with pytest.warns(RuntimeWarning, match="stopped after max_iter"):
         np.testing.assert_array_equal(SlimKL(**given).fit(t, list(y)).predict([0, 1, 2, 3, 4]), expected)
-    model = SlimKL().fit(t[:30], 1e3 * y[:30])
-    assert np.abs(model.predict([30, 31, 32]) - 1e3 * np.sin(2 * np.pi * 0.1 * t[30:33])).max() < 300
+    model = SlimKL().fit(t[:30], 1e3 * (15 + y[:30]))
+    assert np.abs(model.predict([30, 31, 32]) - 1e3 * (15 + np.sin(2 * np.pi * 0.1 * t[30:33]))).max() < 300
+    known, zero = (SlimKL(mean=mean).fit(t[:30], 15 + y[:30]).predict(t) for mean in (15.0, "zero"))
+    np.testing.assert_allclose(known, 15 + SlimKL(mean="zero").fit(t[:30], y[:30]).predict(t), atol=1e-9)
+    assert abs(zero[30:33] - known[30:33]).max() > 0.1
     assert model.weights_.shape == (500,)
 
 

@@ -32,7 +32,9 @@ def by_one(x, y, agents, tol):
 def test_the_objective_of_one(precision, agents):
     x, y = signal()
     expected, _ = by_one(x, y, agents, TOL)
-    model = SlimKL(means=MEANS, noise=NOISE, tol=TOL, agents=agents, quantization=precision, consensus="primal", rng=0).fit(x, y)
+    model = SlimKL(means=MEANS, noise=NOISE, mean="zero", tol=TOL, agents=agents, quantization=precision, consensus="primal", rng=0).fit(
+        x, y
+    )
     value = objective(model.weights_, split(x, y, agents), MEANS, 0.001, NOISE)[0]
     assert value == pytest.approx(model.objective_[-1], abs=1e-4)
     assert value < expected + TOL * len(x)
@@ -42,9 +44,11 @@ def test_agents_alike(rng):
     """Every agent has the same data, and agrees with the mean: the steps are (3)."""
     x, y = signal(30)
     with pytest.warns(RuntimeWarning, match="before tol was met"):
-        model = SlimKL(means=MEANS, noise=NOISE, tol=0.0, max_iter=300, agents=3, consensus="primal").fit(np.tile(x, 3), np.tile(y, 3))
+        model = SlimKL(means=MEANS, noise=NOISE, mean="zero", tol=0.0, max_iter=300, agents=3, consensus="primal").fit(
+            np.tile(x, 3), np.tile(y, 3)
+        )
     with pytest.warns(RuntimeWarning, match="before tol was met"):
-        alone = SlimKL(means=MEANS, noise=NOISE, tol=0.0, max_iter=300).fit(x, y)
+        alone = SlimKL(means=MEANS, noise=NOISE, mean="zero", tol=0.0, max_iter=300).fit(x, y)
     assert model.objective_[-1] / 3 == pytest.approx(alone.objective_[-1], abs=0.01)
 
 
@@ -52,7 +56,7 @@ def test_only_weights_travel():
     """And penalties; the same message to every agent, but for the seed."""
     x, y = signal(31)
     recorder = Recorder()
-    SlimKL(means=MEANS, noise=NOISE, agents=2, consensus="primal", quantization=1e-3, executor=recorder, tol=0.1).fit(x, y)
+    SlimKL(means=MEANS, noise=NOISE, mean="zero", agents=2, consensus="primal", quantization=1e-3, executor=recorder, tol=0.1).fit(x, y)
     messages = [given[2] for name, given, _ in recorder.said if name == "step"]
     assert messages
     assert all(m.multipliers.shape == (1,) and not m.multipliers.any() for m in messages)

@@ -29,7 +29,7 @@ def asked(monkeypatch):
 def test_weights_of_zero(agents, rng, asked, monkeypatch):
     """Fewer components are evaluated, the objective is that without pruning, and no component of weight 0 would lower it."""
     x, y = signal(rng, 60)
-    model = SlimKL(means=GRID, noise=NOISE, tol=TOL, agents=agents).fit(x, y)
+    model = SlimKL(means=GRID, noise=NOISE, mean="zero", tol=TOL, agents=agents).fit(x, y)
     assert min(asked) <= np.count_nonzero(model.weights_) <= 35
     assert asked[:agents] == [40] * agents
     value, gradient, t = objective(model.weights_, split(x, y, agents), GRID, 0.001, NOISE)
@@ -37,7 +37,7 @@ def test_weights_of_zero(agents, rng, asked, monkeypatch):
     slack = 60 * TOL
     assert (gradient[model.weights_ == 0] > -slack * t[model.weights_ == 0]).all()
     monkeypatch.setattr(parts.Bound, "of", lambda *given: parts.Bound(0.0, 0.0))
-    plain = SlimKL(means=GRID, noise=NOISE, tol=TOL, agents=agents).fit(x, y)
+    plain = SlimKL(means=GRID, noise=NOISE, mean="zero", tol=TOL, agents=agents).fit(x, y)
     assert np.count_nonzero(plain.weights_) == 40
     assert value <= plain.objective_[-1] + (0 if agents == 1 else slack)
     np.testing.assert_allclose(model.predict(x), plain.predict(x), atol=0.01)
@@ -67,7 +67,7 @@ def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
     """The one that carries the signal begins at 0."""
     x, y = signal(rng, 60)
     means, start = np.array([0.05, 0.17, 0.31]), Worker.start
-    expected = SlimKL(means=means, noise=NOISE, tol=TOL, agents=agents).fit(x, y)
+    expected = SlimKL(means=means, noise=NOISE, mean="zero", tol=TOL, agents=agents).fit(x, y)
     if agents == 1:
         monkeypatch.setattr(Worker, "start", lambda self: start(self) * (means != 0.17))
     else:
@@ -79,7 +79,7 @@ def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
             self.weights = self.weights * self._on
 
         monkeypatch.setattr(parts._Consensus, "__init__", without)
-    model = SlimKL(means=means, noise=NOISE, tol=TOL, agents=agents, max_iter=300).fit(x, y)
+    model = SlimKL(means=means, noise=NOISE, mean="zero", tol=TOL, agents=agents, max_iter=300).fit(x, y)
     assert model.objective_[-1] <= expected.objective_[-1] + 60 * TOL
     assert model.weights_.argmax() == 1
 
@@ -87,4 +87,4 @@ def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
 def test_no_tolerance_no_pruning(rng):
     x, y = signal(rng, 30)
     with pytest.warns(RuntimeWarning, match="before tol was met"):
-        assert SlimKL(means=GRID, noise=NOISE, tol=0.0, max_iter=30).fit(x, y).weights_.all()
+        assert SlimKL(means=GRID, noise=NOISE, mean="zero", tol=0.0, max_iter=30).fit(x, y).weights_.all()

@@ -48,7 +48,7 @@ def test_rounding_costs_little(precision, agents):
     means = np.linspace(0, 0.5, 51)
     values, largest = [], []
     for quantization in (0.0, precision):
-        model = SlimKL(means=means, noise=0.05, agents=agents, quantization=quantization, rng=0).fit(x, y)
+        model = SlimKL(means=means, noise=0.05, mean="zero", agents=agents, quantization=quantization, rng=0).fit(x, y)
         values.append(objective(model.weights_, split(x, y, agents), means, 0.001, 0.05)[0])
         largest.append(model.weights_.max())
         assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # of the weights, not of others beside them

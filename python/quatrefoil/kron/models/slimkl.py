@@ -18,7 +18,7 @@ from ..product.dense import doubled, in_form_of, namespace
 from ..product.eigen import clamped
 from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
-from .gridmean import mean_square
+from .gridmean import average, mean_square
 from .slimkl_consensus import agree, descend
 
 Array = Any
@@ -40,7 +40,9 @@ class SlimKL(Estimator):
     std : None, float, (A,) or (A, P)
         Their widths, at least 0. None: 0.002 of the largest frequency of each dimension, 0.001 for frequencies up to 0.5.
     noise : None or float, default None
-        Variance of the noise, above 0. It is not learnt. None: a tenth of the mean square of y.
+        Variance of the noise, above 0. It is not learnt. None: a tenth of the mean square of y minus its mean.
+    mean : "constant", "zero" or float, default "constant"
+        Is subtracted from y before ``fit`` and added to predictions; "constant" is the average of y.
     tol : float
         ``fit`` stops when the objective changes by less than that times the number of points. Weights that matter less become exactly 0,
         without raising the objective (9); these components cost nothing any more.
@@ -91,11 +93,13 @@ class SlimKL(Estimator):
     n_iter_: int
     n_features_in_: int
     _seen: tuple[Array, Array, np.ndarray, np.ndarray, float]
+    _mean: Any
 
     @_arguments.keywords(
         "SlimKL",
         **dict.fromkeys(("random_state", "seed"), "use rng"),
         **dict.fromkeys(("freqs", "frequencies"), "use means, in cycles per unit of X"),
+        **dict.fromkeys(("n_components", "components", "max_freq", "freq_scale"), "use means=np.linspace(0, highest, number)"),
         **dict.fromkeys(("alpha", "noise_level", "noise_variance"), "use noise, a variance"),
     )
     def __init__(
@@ -104,6 +108,7 @@ class SlimKL(Estimator):
         means: Any = None,
         std: Any = None,
         noise: float | None = None,
+        mean: Literal["constant", "zero"] | float = "constant",
         tol: float = 1e-3,
         max_iter: int = 100,
         agents: int = 1,
@@ -112,7 +117,7 @@ class SlimKL(Estimator):
         executor: Any = None,
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        self.means, self.std, self.noise, self.tol, self.max_iter = means, std, noise, tol, max_iter
+        self.means, self.std, self.noise, self.mean, self.tol, self.max_iter = means, std, noise, mean, tol, max_iter
         self.agents, self.quantization, self.consensus = agents, quantization, consensus
         self.executor, self.rng = executor, rng
 
@@ -137,6 +142,8 @@ class SlimKL(Estimator):
             raise ValueError(f"{label}: agents is {setting.agents}, expected at most {len(x)}, the number of points")
         means, std = _components(self.means, self.std, x, label)
         targets = doubled(targets)
+        level = self._level(targets, label)
+        targets = targets - level
         if setting.noise is None:
             setting = setting._replace(noise=_NOISE * mean_square(_arrays.to_host(targets)) or 1.0)
         parts = [slice(int(i[0]), int(i[-1]) + 1) for i in np.array_split(np.arange(len(x)), setting.agents)]
@@ -157,6 +164,7 @@ class SlimKL(Estimator):
             n_iter_=len(found.objective),
             n_features_in_=x.shape[1],
             _seen=(x, targets, means, std, setting.noise),
+            _mean=level,
         )
         return self
 
@@ -180,6 +188,7 @@ class SlimKL(Estimator):
             raise ValueError(f"{label}: X has {at.shape[1]} coordinates a point, expected {x.shape[1]} as in fit")
         check_location(label, "X", at, "the X of fit", x)
         made = _predicted(at, self._seen, self.weights_, return_std)
+        made[0] = made[0] + self._mean
         like = _arguments.points_like(X, label, "X")
         mean, *deviation = (in_form_of(like, a) for a in (made[0], *(variance**0.5 for variance in made[1:])))
         return (mean, *deviation) if return_std else mean
@@ -188,6 +197,14 @@ class SlimKL(Estimator):
         """1 - (sum of squared errors of the mean at X) / (that of the mean of y): what scikit-learn's searches maximise."""
         label = "SlimKL.score"
         return determination(_arrays.to_host(_numbers(y, label, "y")), _arrays.to_host(self.predict(X)).astype(np.float64), label)
+
+    def _level(self, y: Array, label: str) -> Any:
+        """The mean, a number; of y on a device there, without axes."""
+        if _arguments.is_number(self.mean):
+            return _arguments.number(self.mean, label, "mean", negative=True)
+        if _arguments.choice(self.mean, label, "mean", ("constant", "zero")) == "zero":
+            return 0.0
+        return average(y) if isinstance(y, np.ndarray) else namespace(y).mean(y)
 
     def _precision(self, label: str) -> float:
         precision = _arguments.number(self.quantization, label, "quantization")
@@ -226,6 +243,8 @@ def _numbers(value: Any, label: str, name: str) -> Array:
 
 def _points(X: Any, label: str, least: int = 0) -> Array:
     """(n, P) in double precision, a copy."""
+    if getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
+        raise TypeError(f"{label}: X has dtype {X.dtype}, expected numbers: (t - t[0]) / np.timedelta64(1, 'D') counts days")
     x = _numbers(X, label, "X")
     if x.ndim not in (1, 2) or x.shape[0] < least or tuple(x.shape[1:]) == (0,):
         what = f"(n,) or (n, P){' with at least one point' if least else ''}"
