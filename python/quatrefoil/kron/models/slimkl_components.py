@@ -19,7 +19,7 @@ Array = Any
 EPS = float(np.finfo(np.float64).eps)
 _TILE = 1 << 16  # numbers of a tile on the host, half a MiB; a device takes all rows at once
 _CHUNK, _ROWS = 1 << 18, 512  # numbers of V in a chunk, or that many rows of it; at least one component
-_PASSES, _EXPONENTIAL = 300, 500  # flops of a product that take as long as the rest of a group's work per pair, and as its envelope
+_PASSES, _EXPONENTIAL = 200, 500  # flops of a product that take as long as the rest of a group's work per pair, and as its envelope
 
 
 class Components:
@@ -46,18 +46,22 @@ class Components:
         for of, V, tiles in self._parts(np.flatnonzero(weights)):
             W = V * self._there(weights[of])[:, None]
             for begin, end, G in tiles:
-                total[begin:end, :end] += G * self._xp.matmul(W[:, begin:end].T, V[:, :end])
+                part = self._xp.matmul(W[:, begin:end].T, V[:, :end])
+                part *= G
+                total[begin:end, :end] += part
         return total
 
     def products(self, inverse: Array, a: Array, on: np.ndarray) -> tuple[np.ndarray, Array, Array]:
         """tr(inverse K_i) and a^T K_i a as sums of numbers (S,) each, and to which i in ``on`` they belong, (S,)."""
         xp, parts = self._xp, [(on[:0], a[:0], a[:0])]
+        both = [xp.stack([inverse[begin:end, :end], a[begin:end, None] * a[:end]]) for begin, end in self._tiles]
+        for (begin, _), pair in zip(self._tiles, both):
+            pair[:, :, :begin] *= 2  # and what is above the diagonal
         for of, V, tiles in self._parts(on):
             t = q = 0.0
-            for begin, end, G in tiles:
-                pairs = xp.concat([inverse[begin:end, :end] * G, a[begin:end, None] * a[:end] * G], axis=0)
-                pairs[:, :begin] *= 2  # and what is above the diagonal
-                left, V_rows = xp.matmul(V[:, :end], pairs.T), V[:, begin:end]
+            for (begin, end, G), pair in zip(tiles, both):
+                left = xp.matmul(V[:, :end], xp.reshape(pair * G, (-1, end)).T)
+                V_rows = V[:, begin:end]
                 t = t + xp.sum(left[:, : end - begin] * V_rows, axis=1)
                 q = q + xp.sum(left[:, end - begin :] * V_rows, axis=1)
             parts.append((of, t, q))
@@ -78,7 +82,11 @@ class Components:
         U, width = self._products_of_waves(one, range(leading))[1], int(self._ids[one[0], 0])
         for begin, end in self._tiles:
             tile = self._envelope(width, begin, end) if self._dense[width] else 1.0
-            yield begin, end, tile * self._xp.matmul(U[:, begin:end].T, U[:, :end]) if leading else tile
+            if leading:
+                waves = self._xp.matmul(U[:, begin:end].T, U[:, :end])
+                waves *= tile
+                tile = waves
+            yield begin, end, tile
 
     def _grouped(self, on: np.ndarray) -> tuple[int, list[np.ndarray]]:
         """(8): how many dimensions lead, and the components in chunks that share an envelope and leading frequencies."""
