@@ -1,5 +1,5 @@
 """Learning a spectrum from data that six agents keep private
-===========================================================
+==========================================================
 
 Six agents hold five years of monthly values each. They learn one covariance together without showing each other their data, and each
 forecasts better with it than with a covariance learnt from its own five years.
