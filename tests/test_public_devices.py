@@ -37,6 +37,7 @@ ELSEWHERE = {
     "tests/kron/product/test_operator_devices.py": ["kron.KroneckerOperator"],
     "tests/kron/gphm/test_gphm_devices.py": [
         "kron.GPHM", "kron.pde", "kron.PDE", "kron.Poisson", "kron.AllenCahn", "kron.Advection",
+        "kron.ConvectionDiffusion", "kron.Heat", "kron.Helmholtz", "kron.Semilinear",
     ],
     "tests/kron/slimkl/test_slimkl_devices.py": ["kron.SlimKL"],
     "tests/wos/walk/test_walk_devices.py": [

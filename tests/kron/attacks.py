@@ -116,6 +116,7 @@ class Program:
         dense = Dense(kernels, self.axes, np.where(seen, self.Y, 0), seen, gp.noise_, gp.variance_, self.design(seen))
         largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
         condition = max(1.0, largest / np.min(gp.noise_, initial=np.inf))
+        condition *= np.linalg.cond(dense.A) if dense.A.size else 1.0  # the mean's coefficients, which C may leave all but undetermined
         if condition > 1e8:  # where a search can end
             return
         tolerance, deviation = 1e3 * EPS * condition, math.sqrt(gp.variance_)

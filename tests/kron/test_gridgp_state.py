@@ -171,6 +171,8 @@ def test_one_cell_and_none(rng):
     mean, std = none.predict([np.zeros(2), np.zeros(2)], return_std=True)
     assert (mean == 0).all()
     assert (std == 1).all()
+    assert none.sample([np.zeros(2), np.zeros(2)], 64, rng=0).shape == (64, 2, 2)
+    assert none.sample([np.zeros(0), np.zeros(3)], 64, rng=0).shape == (64, 0, 3)
 
 
 SCALED = {"mean": "constant", "noise": None, "variance": None}

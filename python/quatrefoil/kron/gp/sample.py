@@ -241,7 +241,8 @@ class PosteriorSampler:
         prior = Packed(self._roots, *kernel)(normal) + noise
         residual = y - prior.reshape(count, *(1,) * len(batch), N)
         alpha = self._covariance.solved(residual, self._tol)
-        samples = Packed(self._points, *kernel)(alpha.reshape(-1, N)).reshape(count, *batch, M)
+        rows = alpha.reshape(count * math.prod(batch), N)
+        samples = Packed(self._points, *kernel)(rows).reshape(count, *batch, M)
         return samples + Packed(self._new_roots, *kernel)(normal).reshape(count, *(1,) * len(batch), M)
 
 
