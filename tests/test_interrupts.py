@@ -22,7 +22,7 @@ SHORT = {
     "ssm": "Installation PTD causal_conv1d_update causal_conv1d_varlen_states causal_conv1d_varlen_states_vjp discretize dplr_legs "
     "fla hippo_legs init install mamba mamba_inner_fn ptd_init s4d_init s4d_step "
     "selective_state_step selective_state_step_vjp selective_state_update transfer_function",
-    "kron": "Advection AllenCahn GPHM GridGP PDE Poisson pde "  # between evaluations of a likelihood
+    "kron": "Advection AllenCahn ConvectionDiffusion GPHM GridGP Heat Helmholtz PDE Poisson Semilinear pde "  # between evaluations
     "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
     "cheb": "Potential SumOfGaussians TuckerTensor chebpts coulomb_sog optimal_samples orthopoly tucker",
     "wos": "Ball Box Fourier Gaussians GridField NeuralOperatorLabels PerVertex Polynomial Problem Result SDF Star State TriangleMesh "
