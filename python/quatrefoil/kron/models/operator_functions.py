@@ -1,0 +1,197 @@
+"""What ``KroneckerOperator`` computes by factorising its factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self, overload
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..._typing import Array, T
+from ..product.dense import owned
+from . import derivative
+from .factorisation import Factorisation, factorisation
+from .operator_products import Products
+from .operator_validation import check_columns, check_function, check_values, is_table, require_square
+
+
+class Functions(Products):
+    """Systems, determinants and functions of ``KroneckerOperator``."""
+
+    def _factorisation(self, method: str) -> Factorisation:
+        """Of factors that must be square, and in which nobody wants a gradient."""
+        require_square(method, self._factors)
+        plain: Sequence[Any] = self._factors
+        if self._kind != "numpy":
+            plain = [_arguments.host_or_device_numbers(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(plain)]
+        if self._factorised is None:
+            self._factorised = factorisation(plain, self._kernel)
+        return self._factorised
+
+    def eigh(self) -> tuple[Any, Self]:
+        """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
+
+        lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
+        ``ValueError`` if a factor is not square, not symmetric or not finite; on a device lam is NaN where one is not the latter two.
+        """
+        lam, parts = self._factorisation("eigh").eigen("KroneckerOperator.eigh")
+        dtype = _arrays.dtype_name(self._factors[0])
+        return self._of_mine(_in(owned(lam), dtype)), self._anew([self._of_mine(_in(q, dtype)) for _, q in parts])
+
+    @overload
+    def solve(self, y: np.ndarray, noise: float = 0.0) -> np.ndarray: ...
+    @overload
+    def solve(self, y: Array[T], noise: float = 0.0) -> T: ...
+    def solve(self, y: Any, noise: float = 0.0) -> Any:
+        """x with (K + noise I) x = y, for y (N,), (N, c) or of the grid's shape, (n_1, ..., n_d).
+
+        Without noise by an LU factorisation of each factor (8), symmetric or not. With noise > 0 by (9), an
+        eigendecomposition of each, which must be symmetric and, up to rounding, positive semidefinite. Either is made
+        once and kept.
+
+        Raises
+        ------
+        ValueError
+            A factor that is not square or not finite, or not symmetric where noise > 0; noise < 0; a y of another
+            length.
+        TypeError
+            y neither float32 nor float64.
+        numpy.linalg.LinAlgError
+            A factor is singular to working precision and the noise is 0, or not above eps times the largest eigenvalue of K, with eps
+            of the factors' precision; noise > 0 and a factor has a negative eigenvalue. Nothing is clamped.
+
+        Notes
+        -----
+        On a device no number is looked at: x is NaN where the host would raise because of numbers, unless the array library raises
+        before (a factor that is exactly singular). LU factors are not kept there.
+        """
+        label = "KroneckerOperator.solve"
+        if is_table(y, self._factors):
+            return self.solve(y.reshape(-1), noise).reshape(y.shape)
+        check_columns(label, y, self._factors)
+        plain, noise = _arguments.host_or_device_numbers(y, label, "y"), _arguments.number(noise, label, "noise")
+        x = self._factorisation("solve").solved(_in(_turned(plain), "float64"), noise)
+        return self._of_mine(_turned(_in(x, self._wider(y))))
+
+    def logdet(self, noise: float = 0.0) -> Any:
+        """log det(K + noise I) (10), exact, a float: from LU factors of each factor without noise, with noise from eigenvalues.
+
+        Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive. On a device it stays there, a
+        float64 array without axes, and is NaN where the host would raise because of numbers.
+        """
+        return self._factorisation("logdet").logdet(_arguments.number(noise, "KroneckerOperator.logdet", "noise"))
+
+    def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
+        """h(K) y = Q (h(lam) * (Q^T y)) for symmetric factors (11): y (N,), (N, c) or (n_1, ..., n_d) -> the same shape.
+
+        Parameters
+        ----------
+        h : callable
+            Gets the eigenvalues (N,) in the order of the grid, as ``eigh`` has them but in float64, and gives as many
+            real numbers: ``np.sqrt``, ``lambda lam: lam / (lam + c)``. With PyTorch factors it gets a tensor. What it
+            gives is used as it is: a NaN or infinity in it goes to all of the result. On a device the eigenvalues are there, and
+            NaN where a factor is not symmetric or not finite.
+        y : (N,) or (N, c)
+            As in ``solve``.
+
+        Raises
+        ------
+        ValueError
+            A factor that is not square, not symmetric or not finite; a y of another length; values of another shape; a factor
+            that requires a gradient where h does not take the eigenvalues one by one, as ``lam / lam.max()``.
+        TypeError
+            y neither float32 nor float64, or of another kind than the factors; values that are no real numbers.
+
+        Notes
+        -----
+        Two products with Q a call, one call of h, and the eigendecompositions once. An eigenvalue that should be 0 may
+        be a rounding of it below 0: a square root wants ``np.maximum(lam, 0)``.
+
+        With PyTorch differentiable in y, by autograd in whatever h computes with, and in the factors (12)-(14), by h and h'
+        alone: equal eigenvalues are harmless, where ``torch.linalg.eigh`` divides by 0. The gradient of a factor is symmetric, its
+        entries taken as free. ``apply_vjp`` is that of NumPy.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> K = qf.kron.KroneckerOperator([np.diag([1.0, 4.0]), np.eye(2)])
+        >>> K.apply(np.sqrt, np.ones(4))
+        array([1., 1., 2., 2.])
+        """
+        label = "KroneckerOperator.apply"
+        if is_table(y, self._factors):
+            return self.apply(h, y.reshape(-1)).reshape(y.shape)
+        check_function(label, h, y, self._factors)
+        rows = _in(_turned(y), "float64")
+        if any(getattr(f, "requires_grad", False) for f in self._factors):
+            made = derivative.out_of_compilation(self._applied)(h, rows, label)
+        else:
+            factors = self._factorisation("apply")
+            lam, _ = factors.eigen(label)
+            made = factors.filtered(self._checked(h(self._of_mine(owned(lam))), label), rows)
+        return _turned(_in(made, self._wider(y)))
+
+    def apply_vjp(self, h: Callable[[Any], Any], slope: Callable[[Any], Any], y: Any, grad: Any) -> tuple[list[Any], Any, Any]:
+        """Gradients of ``apply`` for NumPy or CuPy factors: grad, of y's shape, is that of its result -> ([gradient of every factor],
+        gradient of h's values (N,), gradient of y) (12)-(14).
+
+        ``slope`` is the derivative h', as h a function of the eigenvalues (N,), one by one: ``lambda lam: c / (lam + c) ** 2``. The
+        gradient of a factor is symmetric. From that of the values follow those of whatever h computes with. Two products with Q
+        and four sums of N n_k products a factor; about ten arrays like y in float64. Errors are those of ``apply``.
+        """
+        label = "KroneckerOperator.apply_vjp"
+        if self._kind == "torch":
+            raise TypeError(f"{label}: the factors are torch arrays, expected NumPy arrays; of tensors autograd finds the gradients")
+        if not callable(slope):
+            raise TypeError(f"{label}: slope is {type(slope).__name__}, expected a function of the eigenvalues")
+        check_function(label, h, y, self._factors)
+        _arguments.real_array(grad, label, "grad")
+        if grad.shape != y.shape:
+            raise ValueError(f"{label}: grad has shape {grad.shape}, expected {y.shape}, as y")
+        factors = self._factorisation("apply_vjp")
+        lam, parts = factors.eigen(label)
+        values, slopes = self._checked(h(owned(lam)), label), self._checked(slope(owned(lam)), label, "slope")
+        rows = [_in(_turned(a), "float64") for a in (y, grad)]
+        dfactors, dvalues, dy = derivative.Function(factors.xp, parts, self._kernel).adjoint(values, slopes, *rows)
+        return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, _turned(dy).astype(y.dtype, copy=False)
+
+    def _applied(self, h: Callable[[Any], Any], rows: Any, label: str) -> Any:
+        """``apply`` if a factor requires a gradient."""
+        lam, *parts = derivative.decomposed(self._decomposed, self._factors)
+        values, *slopes = derivative.differentiated(h, lam)
+        return derivative.applied(self._kernel, self._factors, parts, self._checked(values, label), slopes, rows)
+
+    def _decomposed(self, factors: Sequence[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
+        """Eigenvalues (N,), and l_k and Q_k, of the operator's factors or an item's under torch.func.vmap. The host keeps the last."""
+        if not isinstance(factors[0], np.ndarray):
+            return factorisation(factors, self._kernel).eigen("KroneckerOperator.apply")
+        at = [f.__array_interface__["data"][0] for f in factors]
+        if self._mapped is None or self._mapped[0] != at:
+            self._mapped = at, factorisation(factors, self._kernel)
+        return self._mapped[1].eigen("KroneckerOperator.apply")
+
+    def _checked(self, values: Any, label: str, name: str = "h") -> Any:
+        """What ``name`` made of the eigenvalues, in double precision."""
+        check_values(label, name, values, self._factors)
+        return _in(values, "float64")
+
+    def _of_mine(self, array: Any) -> Any:
+        """Numbers of a factorisation as an array of the factors' kind."""
+        return _arrays.of_kind(self._kind, array) if isinstance(array, np.ndarray) else array
+
+    def _wider(self, y: Any) -> str:
+        """The wider of the precisions of y and the factors."""
+        return "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
+
+
+def _turned(x: Any) -> Any:
+    """Columns as rows, or back; a vector as it is."""
+    return x.T if x.ndim == 2 else x
+
+
+def _in(array: Any, dtype: str) -> Any:
+    """An array of any kind in that precision."""
+    if array.__class__ is not np.ndarray and _arrays.kind(array) == "torch":
+        return array.to(getattr(_arrays.namespace(array), dtype))
+    return array.astype(dtype, copy=False)
