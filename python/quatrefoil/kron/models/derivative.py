@@ -118,20 +118,20 @@ def applied(kernel: tuple[Any, Any], factors: Sequence[Any], parts: Sequence[Any
     return _applied().apply((kernel, len(factors)), *slopes, values, y, *parts, *factors)
 
 
-def _numbers(tensors: Sequence[Any]) -> list[Any]:
+def numbers(tensors: Sequence[Any]) -> list[Any]:
     """As NumPy arrays; of a device as they are, detached."""
     plain = [t.detach().resolve_neg() for t in tensors]
     return [t.numpy() for t in plain] if _arrays.on_host(plain[0]) else plain
 
 
-def _tensor(array: Any) -> Any:
-    """A result of what computes with ``_numbers``."""
+def tensor(array: Any) -> Any:
+    """A result of what computes with ``numbers``."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array.contiguous()
 
 
-def _looped(of: Any, info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
+def looped(of: Any, info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
     """One call per item: always right, whatever the axes mean."""
     import torch
 
@@ -150,7 +150,7 @@ def _decomposed() -> Any:
     class Decomposed(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(decompose: Decompose, *factors: Any) -> Any:
-            lam, parts = decompose(_numbers(factors))
+            lam, parts = decompose(numbers(factors))
             made = (lam, *itertools.chain(*parts))
             return tuple(torch.tensor(a) if isinstance(a, np.ndarray) else a.clone() for a in made)
 
@@ -165,7 +165,7 @@ def _decomposed() -> Any:
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return _looped(Decomposed, info, in_dims, *given)
+            return looped(Decomposed, info, in_dims, *given)
 
     return Decomposed
 
@@ -177,8 +177,8 @@ def _adjoint() -> Any:
     class Adjoint(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(setting: Any, grad: Any, slopes: Any, values: Any, y: Any, *parts_and_factors: Any) -> Any:
-            dfactors, *others = _function(setting, parts_and_factors).adjoint(*_numbers((values, slopes, y, grad)))
-            return tuple(map(_tensor, (*others, *dfactors)))
+            dfactors, *others = _function(setting, parts_and_factors).adjoint(*numbers((values, slopes, y, grad)))
+            return tuple(map(tensor, (*others, *dfactors)))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -192,7 +192,7 @@ def _adjoint() -> Any:
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return _looped(Adjoint, info, in_dims, *given)
+            return looped(Adjoint, info, in_dims, *given)
 
     return Adjoint
 
@@ -204,9 +204,9 @@ def _applied() -> Any:
     class Applied(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(setting: Any, slopes: Any, again: Any, values: Any, y: Any, *parts_and_factors: Any) -> Any:
-            _require_one_by_one(*_numbers((slopes, again)))
+            _require_one_by_one(*numbers((slopes, again)))
             function = _function(setting, parts_and_factors)
-            return _tensor(function(*_numbers((values, y))))
+            return tensor(function(*numbers((values, y))))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -222,7 +222,7 @@ def _applied() -> Any:
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return _looped(Applied, info, in_dims, *given)
+            return looped(Applied, info, in_dims, *given)
 
     return Applied
 
@@ -230,7 +230,7 @@ def _applied() -> Any:
 def _function(setting: Any, tensors: Sequence[Any]) -> Function:
     """``tensors`` are l_k and Q_k of every factor; others may follow."""
     kernel, count = setting
-    parts = _numbers(tensors[: 2 * count])
+    parts = numbers(tensors[: 2 * count])
     return Function(namespace(parts[0]), list(zip(parts[::2], parts[1::2])), kernel)
 
 

@@ -1,6 +1,7 @@
 """Factorisations of the square factors of a ``KroneckerOperator``: eigenvalues, eigenvectors and LU, in double precision, computed once.
 
-On the host what cannot be factorised raises. On a device nobody looks at a number: there it is NaN, or the array library's own error.
+A noise of None means none, and LU. On the host what cannot be factorised raises. On a device nobody looks at a number: there it is NaN, or
+the array library's own error.
 Equation numbers are those of csrc/kron/product/README.md.
 """
 
@@ -13,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ... import _arrays
-from ..._array_tools import double, nan_unless
+from ... import _arguments, _arrays
+from ..._array_tools import cholesky, double, nan_unless
 from ..product.dense import (
     CURE,
     exponent,
@@ -28,7 +29,7 @@ from ..product.dense import (
     require_symmetric,
     singular_axis,
 )
-from ..product.eigen import Eigen, clamped, eigen, negligible
+from ..product.eigen import Eigen, clamped, eigen, negligible, symmetric
 from ..product.packed import Packed
 
 Array = Any
@@ -44,10 +45,13 @@ class HostFactorisation:
 
     def eigen(self, label: str) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
         """Eigenvalues (N,) in the order of the grid, and (l_k, Q_k) of every factor (7); ValueError for one that is not symmetric."""
+        self._require_symmetric(label)
+        return self._values, self._parts
+
+    def _require_symmetric(self, label: str) -> None:
         self._require_finite(label)
         for i, f in enumerate(self._factors):
             require_symmetric(f, self._eps, f"{label}: factors[{i}]", "symmetrise it, or use noise=0")
-        return self._values, self._parts
 
     @functools.cached_property
     def _parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -77,29 +81,31 @@ class HostFactorisation:
         is_singular = singular_axis(values, self._eps) is not None
         return products(values), values, self._eps * product_of([l.max(initial=0.0) for l in values]) if is_singular else -1.0
 
-    def _with_noise(self, noise: float) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Eigenvalues (N,) of K, not negative, and those of every factor; LinAlgError if K + noise I is singular."""
+    def _with_noise(self, noise: Any) -> tuple[np.ndarray, list[np.ndarray], float]:
+        """Eigenvalues (N,) of K, not negative, those of every factor, and the noise; LinAlgError if K + noise I is singular."""
+        noise = _arguments.number(noise, _LABEL, "noise")
         values, parts, least = self._semidefinite
         if noise <= least:
             raise np.linalg.LinAlgError(
                 f"{_LABEL}: a factor is singular to working precision and the noise is {noise:.3g}, expected more than eps times "
                 f"the largest eigenvalue of the product, {least:.3g}; {CURE}"
             )
-        return values, parts
+        return values, parts, noise
 
-    def solved(self, rows: np.ndarray, noise: float) -> np.ndarray:
+    def solved(self, rows: np.ndarray, noise: Any, transpose: bool = False) -> np.ndarray:
         """(K + noise I)⁻¹ of rows (..., N): (8), with noise (9)."""
         rows = np.ascontiguousarray(rows)
-        if not noise:
-            return self._by_lu(rows)
-        values, _ = self._with_noise(noise)
+        if noise is None:
+            return self._by_lu(rows, transpose)
+        values, _, noise = self._with_noise(noise)
         found: np.ndarray = self._vectors(self._vectors(rows, True) / (values + noise))
         return found
 
-    def logdet(self, noise: float) -> float:
+    def logdet(self, noise: Any) -> float:
         """log det(K + noise I) (10)."""
-        if noise:
-            return log_determinant(self._with_noise(noise)[1], noise)
+        if noise is not None:
+            _, parts, noise = self._with_noise(noise)
+            return log_determinant(parts, noise)
         N = math.prod(map(len, self._factors))
         total, negative = 0.0, False
         for f, (lu, pivots) in zip(self._factors, self._lu) if N else ():
@@ -112,12 +118,35 @@ class HostFactorisation:
             raise np.linalg.LinAlgError(f"{_LABEL}.logdet: the determinant is negative, expected a positive one")
         return total
 
+    def logdet_gradient(self, noise: Any) -> tuple[list[np.ndarray], Any]:
+        """That of ``logdet``: by the factors and by the noise (16)."""
+        if noise is None:
+            N = math.prod(map(len, self._factors))
+            return [N // max(len(f), 1) * inverse.T for f, inverse in zip(self._factors, self.inverses())], None
+        values, parts, noise = self._with_noise(noise)
+        return _logdet_gradient(np, parts, [q for _, q in self._parts], 1 / (values + noise))
+
+    def inverses(self) -> list[np.ndarray]:
+        """Those of the factors (8)."""
+        return [np.linalg.inv(f.astype(np.float64)) for f, _ in zip(self._factors, self._lu)]
+
     @functools.cached_property
     def _lu(self) -> list[tuple[Any, Any]]:
         self._require_finite(f"{_LABEL}.solve or logdet")
         return [factorised(f, i) for i, f in enumerate(self._factors)]
 
-    def _by_lu(self, rows: np.ndarray) -> np.ndarray:
+    def choleskys(self, label: str) -> list[np.ndarray]:
+        """Those of the factors, lower triangular (17)."""
+        self._require_symmetric(label)
+        return [self._cholesky(f, i) for i, f in enumerate(self._factors)]
+
+    def _cholesky(self, f: np.ndarray, i: int) -> np.ndarray:
+        try:
+            return np.linalg.cholesky(f.astype(np.float64))
+        except np.linalg.LinAlgError:
+            raise np.linalg.LinAlgError(f"{_LABEL}.cholesky: factors[{i}] is not positive definite; {CURE}") from None
+
+    def _by_lu(self, rows: np.ndarray, transpose: bool) -> np.ndarray:
         if rows.size == 0:
             return rows
         from scipy.linalg import lu_solve
@@ -129,7 +158,7 @@ class HostFactorisation:
             front = np.moveaxis(x, lead + k, 0)
             own = pivots.copy()  # SciPy counts them up to LAPACK's and back, in place: other threads read ours
             front = np.ldexp(front, exponents[k]) if far else front
-            solved = lu_solve((lu, own), front.reshape(len(front), -1), check_finite=False)
+            solved = lu_solve((lu, own), front.reshape(len(front), -1), trans=int(transpose), check_finite=False)
             x = np.moveaxis(solved.reshape(front.shape), 0, lead + k)
         return np.ldexp(x, -sum(exponents)).reshape(rows.shape) if far else x.reshape(rows.shape)
 
@@ -165,12 +194,12 @@ class DeviceFactorisation:
         found: Array = self._vectors(values * self._vectors(rows, True))
         return found
 
-    def _with_noise(self, noise: float) -> Array:
-        """(N,) eigenvalues of K + noise I, noise > 0; NaN if that is singular or K has a negative eigenvalue."""
+    def _with_noise(self, noise: Any) -> tuple[Array, list[Array]]:
+        """(N,) eigenvalues of K + noise I, and those of every factor; NaN if that is singular or K has a negative eigenvalue."""
         xp, values = self.xp, [clamped(self.xp, p.values) for p in self._parts]
         good = functools.reduce(lambda a, b: a & b, [p.not_negative for p in self._parts]) & self._good
         limit = negligible(xp, values, float(xp.finfo(self._factors[0].dtype).eps), self._factors[0])
-        return nan_unless(xp, good & (noise > limit), outer(values) + noise)
+        return nan_unless(xp, good & (noise > limit) & (noise >= 0), outer(values) + noise), values
 
     @functools.cached_property
     def _plain(self) -> list[tuple[Array, Array]]:
@@ -186,10 +215,10 @@ class DeviceFactorisation:
             found.append((K, right))
         return found
 
-    def solved(self, rows: Array, noise: float) -> Array:
+    def solved(self, rows: Array, noise: Any, transpose: bool = False) -> Array:
         """As on the host. Without noise by an LU factorisation a factor and call, which costs no more than the product of one vector."""
-        if noise:
-            return self.filtered(1 / self._with_noise(noise), rows)
+        if noise is not None:
+            return self.filtered(1 / self._with_noise(noise)[0], rows)
         xp, sizes, x = self.xp, [f.shape[0] for f in self._factors], rows
         batch = math.prod(rows.shape[:-1])
         for k, (K, right) in enumerate(self._plain):
@@ -197,15 +226,15 @@ class DeviceFactorisation:
             if not before * sizes[k] * after:
                 return rows
             along = xp.reshape(xp.permute_dims(xp.reshape(x, (before, sizes[k], after)), (1, 0, 2)), (sizes[k], before * after))
-            back = xp.reshape(xp.linalg.solve(K, along), (sizes[k], before, after))
+            back = xp.reshape(xp.linalg.solve(K.T if transpose else K, along), (sizes[k], before, after))
             x = nan_unless(xp, right, xp.reshape(xp.permute_dims(back, (1, 0, 2)), rows.shape))
         return x
 
-    def logdet(self, noise: float) -> Array:
+    def logdet(self, noise: Any) -> Array:
         """As on the host, an array without axes; NaN if the determinant is not positive."""
         xp = self.xp
-        if noise:
-            return xp.sum(xp.log(self._with_noise(noise)))
+        if noise is not None:
+            return xp.sum(xp.log(self._with_noise(noise)[0]))
         N = math.prod(f.shape[0] for f in self._factors)
         total = xp.zeros((), dtype=xp.float64, device=self._factors[0].device)
         sign = total + 1
@@ -215,6 +244,33 @@ class DeviceFactorisation:
             total = total + nan_unless(xp, right, others * size)
             sign = sign * (of_factor if others % 2 else of_factor * of_factor)
         return nan_unless(xp, sign > 0, total)
+
+    def logdet_gradient(self, noise: Any) -> tuple[list[Array], Any]:
+        if noise is None:
+            N = math.prod(f.shape[0] for f in self._factors)
+            return [N // max(f.shape[0], 1) * inverse.T for f, inverse in zip(self._factors, self.inverses())], None
+        values, parts = self._with_noise(noise)
+        return _logdet_gradient(self.xp, parts, [p.vectors for p in self._parts], 1 / values)
+
+    def inverses(self) -> list[Array]:
+        return [nan_unless(self.xp, right, self.xp.linalg.inv(K)) for K, right in self._plain]
+
+    def choleskys(self, label: str) -> list[Array]:
+        parts = [symmetric(self.xp, f) for f in self._factors]
+        return [nan_unless(self.xp, good, cholesky(self.xp, K)[0]) if K.shape[0] else K for K, good in parts]
+
+
+def _logdet_gradient(xp: Any, values: Sequence[Array], vectors: Sequence[Array], inverse: Array) -> tuple[list[Array], Array]:
+    """(16) for eigenvalues and eigenvectors of every factor; ``inverse`` (N,) are 1 / eigenvalues of K + noise I."""
+    dfactors, sizes = [], [l.shape[0] for l in values]
+    for k, Q in enumerate(vectors):
+        t = inverse
+        for i in reversed(range(k + 1, len(sizes))):
+            t = xp.reshape(t, (math.prod(sizes[:i]), sizes[i])) @ values[i]
+        for i in range(k):
+            t = values[i] @ xp.reshape(t, (sizes[i], math.prod(sizes[i + 1 : k + 1])))
+        dfactors.append((Q * t) @ Q.T)
+    return dfactors, xp.sum(inverse)
 
 
 Factorisation: TypeAlias = HostFactorisation | DeviceFactorisation

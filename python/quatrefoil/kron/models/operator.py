@@ -6,6 +6,7 @@ SciPy is imported when the class is asked for: until then its methods wait here 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 from ... import _arrays
@@ -52,10 +53,9 @@ class KroneckerOperator(Functions):
     rows, without the copies that columns cost, is what ``matvec`` takes). If K and x differ in precision, the result is
     float64.
 
-    With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``,
-    ``diagonal`` and ``apply``. ``solve``, ``logdet`` and ``eigh`` have no gradient; these three raise NotImplementedError
-    where a factor requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone. Factors on a device, CuPy's
-    too, are computed with there, and nothing is read back.
+    With PyTorch factors every method takes and returns tensors, differentiable in them and in the factors. What SciPy
+    makes of an operator, sums and multiples, takes NumPy arrays alone. Factors on a device, CuPy's too, are computed with
+    there, and nothing is read back.
 
     Examples
     --------
@@ -75,3 +75,8 @@ class KroneckerOperator(Functions):
         require_square("diagonal", self._factors)
         diagonal = outer([f.diagonal() for f in self._factors])
         return diagonal if len(self._factors) > 1 else owned(diagonal)
+
+    def trace(self) -> Any:
+        """The trace of a K with square factors: the product of their traces."""
+        require_square("trace", self._factors)
+        return math.prod(f.diagonal().sum() for f in self._factors)

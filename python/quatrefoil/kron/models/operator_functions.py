@@ -9,9 +9,9 @@ import numpy as np
 
 from ... import _arguments, _arrays
 from ..._typing import Array, T
-from ..product.dense import owned
-from . import derivative
-from .factorisation import Factorisation, factorisation
+from ..product.dense import namespace, outer, owned
+from . import derivative, operator_tensors
+from .factorisation import DeviceFactorisation, Factorisation, factorisation
 from .operator_products import Products
 from .operator_validation import check_columns, check_function, check_values, is_table, require_square
 
@@ -20,30 +20,125 @@ class Functions(Products):
     """Systems, determinants and functions of ``KroneckerOperator``."""
 
     def _factorisation(self, method: str) -> Factorisation:
-        """Of factors that must be square, and in which nobody wants a gradient."""
+        """Of factors that must be square, by their numbers alone."""
         require_square(method, self._factors)
         plain: Sequence[Any] = self._factors
         if self._kind != "numpy":
-            plain = [_arguments.host_or_device_numbers(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(plain)]
+            plain = [_numbers(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(plain)]
         if self._factorised is None:
             self._factorised = factorisation(plain, self._kernel)
         return self._factorised
+
+    def _computed(self, method: str, compute: Callable[[Factorisation], Any]) -> Any:
+        """What ``compute`` makes of the factorisation; if autograd records it, with PyTorch's functions, after what the host checks."""
+        if not self._is_differentiated():
+            return compute(self._factorisation(method))
+        require_square(method, self._factors)
+        if _arrays.on_host(self._factors[0]):
+
+            def check(factors: Sequence[Any]) -> tuple[Any, list[Any]]:
+                compute(self._factorise(factors))
+                return factors[0], []
+
+            derivative.out_of_compilation(derivative.decomposed)(check, self._factors)
+        return compute(DeviceFactorisation(self._factors, self._kernel))
+
+    def _is_differentiated(self, *others: Any) -> bool:
+        """Whether autograd records what is done with the factors and with others."""
+        arrays = (*self._factors, *others) if self._kind == "torch" else ()
+        return any(getattr(a, "requires_grad", False) for a in arrays) and bool(_arrays.namespace(arrays[0]).is_grad_enabled())
+
+    def _noise(self, noise: Any, label: str) -> Any:
+        """A number or, if somebody wants its gradient, a tensor in double precision; None for 0, which needs no eigenvalues."""
+        if self._kind == "torch" and getattr(noise, "requires_grad", False):
+            if noise.ndim:
+                raise TypeError(f"{label}: noise has shape {tuple(noise.shape)}, expected a number")
+            if self._is_differentiated(noise):
+                return noise.double()
+            noise = noise.detach()
+        return _arguments.number(noise, label, "noise") or None
+
+    def _as_tensor(self, noise: Any) -> Any:
+        """For autograd: a float as a tensor."""
+        return _arrays.to_device_of(np.array(noise), self._factors[0]) if isinstance(noise, float) else noise
 
     def eigh(self) -> tuple[Any, Self]:
         """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
 
         lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
         ``ValueError`` if a factor is not square, not symmetric or not finite; on a device lam is NaN where one is not the latter two.
+        With PyTorch differentiable: functions of lam alone in which equal eigenvalues may trade places have exact gradients; those of
+        Q are ``torch.linalg.eigh``'s, infinite where a factor has equal eigenvalues, which ``apply`` does not mind.
         """
-        lam, parts = self._factorisation("eigh").eigen("KroneckerOperator.eigh")
-        dtype = _arrays.dtype_name(self._factors[0])
-        return self._of_mine(_in(owned(lam), dtype)), self._anew([self._of_mine(_in(q, dtype)) for _, q in parts])
+        lam, parts = self._computed("eigh", lambda f: f.eigen("KroneckerOperator.eigh"))
+        return self._of_mine(_in(owned(lam), _arrays.dtype_name(self._factors[0]))), self._with([q for _, q in parts])
+
+    def inverse(self) -> Self:
+        """K^-1 = K_1^-1 ⊗ ... ⊗ K_d^-1 (8), a KroneckerOperator.
+
+        For right-hand sides ``solve`` is more accurate. Raises as ``solve`` without noise does. With PyTorch differentiable.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> K = qf.kron.KroneckerOperator([np.diag([1.0, 2.0]), np.diag([4.0, 8.0])])
+        >>> K.inverse().diagonal()
+        array([0.25  , 0.125 , 0.125 , 0.0625])
+        """
+        return self._with(self._computed("inverse", lambda f: f.inverses()))
+
+    def cholesky(self) -> Self:
+        """L with K = L L^T (17), a KroneckerOperator of lower triangular factors, for symmetric, positive definite ones.
+
+        ``L @ z`` of standard normal z has the covariance K. With PyTorch differentiable.
+
+        Raises
+        ------
+        ValueError
+            A factor that is not square, not symmetric or not finite.
+        numpy.linalg.LinAlgError
+            A factor that is not positive definite. On a device L is NaN there.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> K = qf.kron.KroneckerOperator([np.diag([1.0, 4.0]), np.diag([9.0, 16.0])])
+        >>> K.cholesky().diagonal()
+        array([3., 4., 6., 8.])
+        """
+        return self._with(self._computed("cholesky", lambda f: f.choleskys("KroneckerOperator.cholesky")))
+
+    def svd(self) -> tuple[Self, Any, Self]:
+        """K = U diag(s) V^T for factors of any shape (18): U and V^T, KroneckerOperators, and s, not negative.
+
+        The reduced decomposition of every factor: with r_k = min(m_k, n_k) and R their product, U is (M, R), s (R,) and V^T (R, N).
+        s is in the order of the grid, not sorted: the Kronecker product of the factors' singular values. With PyTorch differentiable,
+        as ``eigh`` is.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> K = qf.kron.KroneckerOperator([np.ones((2, 1)), np.diag([3.0, 4.0])])
+        >>> U, s, Vt = K.svd()
+        >>> s.round(3)
+        array([5.657, 4.243])
+        """
+        xp = namespace(self._factors[0])
+        for i, f in enumerate(self._factors):
+            if isinstance(f, np.ndarray) and not np.isfinite(f).all():
+                raise ValueError(f"KroneckerOperator.svd: factors[{i}] has NaN or infinity in it")
+        U, s, Vt = zip(*[xp.linalg.svd(_in(f, "float64"), full_matrices=False) for f in self._factors])
+        return self._with(U), _in(owned(outer(s)), _arrays.dtype_name(self._factors[0])), self._with(Vt)
+
+    def _with(self, factors: Sequence[Any]) -> Self:
+        """An operator like this one, and in its precision, of factors that were computed."""
+        return self._anew([self._of_mine(_in(f, _arrays.dtype_name(self._factors[0]))) for f in factors])
 
     @overload
-    def solve(self, y: np.ndarray, noise: float = 0.0) -> np.ndarray: ...
+    def solve(self, y: np.ndarray, noise: Any = 0.0) -> np.ndarray: ...
     @overload
-    def solve(self, y: Array[T], noise: float = 0.0) -> T: ...
-    def solve(self, y: Any, noise: float = 0.0) -> Any:
+    def solve(self, y: Array[T], noise: Any = 0.0) -> T: ...
+    def solve(self, y: Any, noise: Any = 0.0) -> Any:
         """x with (K + noise I) x = y, for y (N,), (N, c) or of the grid's shape, (n_1, ..., n_d).
 
         Without noise by an LU factorisation of each factor (8), symmetric or not. With noise > 0 by (9), an
@@ -63,6 +158,9 @@ class Functions(Products):
 
         Notes
         -----
+        With PyTorch differentiable in y, in the factors and in a noise that is a tensor without axes, by one more solve (15): equal
+        eigenvalues are harmless. With noise > 0 the gradient of a factor is symmetric.
+
         On a device no number is looked at: x is NaN where the host would raise because of numbers, unless the array library raises
         before (a factor that is exactly singular). LU factors are not kept there.
         """
@@ -70,17 +168,33 @@ class Functions(Products):
         if is_table(y, self._factors):
             return self.solve(y.reshape(-1), noise).reshape(y.shape)
         check_columns(label, y, self._factors)
-        plain, noise = _arguments.host_or_device_numbers(y, label, "y"), _arguments.number(noise, label, "noise")
-        x = self._factorisation("solve").solved(_in(_turned(plain), "float64"), noise)
+        noise = self._noise(noise, label)
+        if self._is_differentiated(y, noise):
+            solve = derivative.out_of_compilation(operator_tensors.solved)
+            x = solve(self._factorise, self._as_tensor(noise), _in(_turned(y), "float64"), self._factors)
+        else:
+            x = self._factorisation("solve").solved(_in(_turned(_numbers(y, label, "y")), "float64"), noise)
         return self._of_mine(_turned(_in(x, self._wider(y))))
 
-    def logdet(self, noise: float = 0.0) -> Any:
+    def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K + noise I) (10), exact, a float: from LU factors of each factor without noise, with noise from eigenvalues.
 
         Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive. On a device it stays there, a
-        float64 array without axes, and is NaN where the host would raise because of numbers.
+        float64 array without axes, and is NaN where the host would raise because of numbers. With PyTorch differentiable in the factors
+        and the noise (16), and then a float64 tensor.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> K = qf.kron.KroneckerOperator([np.diag([1.0, 4.0]), np.eye(2)])
+        >>> round(K.logdet(noise=1.0), 4)  # 2 log 10
+        4.6052
         """
-        return self._factorisation("logdet").logdet(_arguments.number(noise, "KroneckerOperator.logdet", "noise"))
+        noise = self._noise(noise, "KroneckerOperator.logdet")
+        if not self._is_differentiated(noise):
+            return self._factorisation("logdet").logdet(noise)
+        require_square("logdet", self._factors)
+        return derivative.out_of_compilation(operator_tensors.log_determinant)(self._factorise, self._as_tensor(noise), self._factors)
 
     def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
         """h(K) y = Q (h(lam) * (Q^T y)) for symmetric factors (11): y (N,), (N, c) or (n_1, ..., n_d) -> the same shape.
@@ -163,13 +277,16 @@ class Functions(Products):
         return derivative.applied(self._kernel, self._factors, parts, self._checked(values, label), slopes, rows)
 
     def _decomposed(self, factors: Sequence[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
-        """Eigenvalues (N,), and l_k and Q_k, of the operator's factors or an item's under torch.func.vmap. The host keeps the last."""
+        return self._factorise(factors).eigen("KroneckerOperator.apply")
+
+    def _factorise(self, factors: Sequence[Any]) -> Factorisation:
+        """Of the operator's factors or an item's under torch.func.vmap. The host keeps the last."""
         if not isinstance(factors[0], np.ndarray):
-            return factorisation(factors, self._kernel).eigen("KroneckerOperator.apply")
+            return factorisation(factors, self._kernel)
         at = [f.__array_interface__["data"][0] for f in factors]
         if self._mapped is None or self._mapped[0] != at:
             self._mapped = at, factorisation(factors, self._kernel)
-        return self._mapped[1].eigen("KroneckerOperator.apply")
+        return self._mapped[1]
 
     def _checked(self, values: Any, label: str, name: str = "h") -> Any:
         """What ``name`` made of the eigenvalues, in double precision."""
@@ -183,6 +300,11 @@ class Functions(Products):
     def _wider(self, y: Any) -> str:
         """The wider of the precisions of y and the factors."""
         return "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
+
+
+def _numbers(array: Any, label: str, name: str) -> Any:
+    """Of an array in which nobody wants a gradient, or not here."""
+    return _arguments.host_or_device_numbers(array, label, name, differentiable=True)
 
 
 def _turned(x: Any) -> Any:

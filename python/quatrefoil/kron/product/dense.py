@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,13 +95,13 @@ def not_negative(values: np.ndarray, eps: float, name: str) -> np.ndarray:
 
 
 def log_determinant(vectors: Sequence[np.ndarray], noise: float) -> float:
-    """sum of log(λ + noise) over the Kronecker product λ of vectors that are not negative; noise > 0."""
+    """sum of log(λ + noise) over the Kronecker product λ of vectors that are not negative, as is the noise."""
     lam = products(vectors)
     if noise > _SMALL and np.isfinite(lam).all():
         return float(np.log(lam + noise).sum())
     with np.errstate(divide="ignore"):  # λ leaves the range of float64, its logarithm does not
         logs = functools.reduce(lambda a, b: (a[:, None] + b).reshape(-1), list(map(np.log, vectors)))
-    return float(np.logaddexp(logs, math.log(noise)).sum())
+        return float(np.logaddexp(logs, np.log(noise)).sum())
 
 
 def factorised(f: Any, i: int) -> tuple[Any, Any]:

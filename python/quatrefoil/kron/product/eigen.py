@@ -23,16 +23,22 @@ class Eigen(NamedTuple):
 
 def eigen(xp: Any, f: Array) -> Eigen:
     """Of one factor (n, n)."""
-    K, eps, n = double(xp, f), float(xp.finfo(f.dtype).eps), f.shape[0]
+    K, good = symmetric(xp, f)
+    n = f.shape[0]
     if n == 0:
-        right = xp.ones((), dtype=xp.bool, device=K.device)
-        return Eigen(K, xp.zeros((0,), dtype=K.dtype, device=K.device), K, right, right)
+        return Eigen(K, xp.zeros((0,), dtype=K.dtype, device=K.device), K, good, good)
+    values, vectors = xp.linalg.eigh(K)
+    return Eigen(K, values, vectors, good, values[0] >= -n * float(xp.finfo(f.dtype).eps) * xp.max(xp.abs(values)))
+
+
+def symmetric(xp: Any, f: Array) -> tuple[Array, Array]:
+    """The symmetric part of a factor (n, n), with 0 for what is not finite, and whether the factor was symmetric and finite."""
+    K = double(xp, f)
+    if f.shape[0] == 0:
+        return K, xp.ones((), dtype=xp.bool, device=K.device)
     is_finite = xp.isfinite(K)
     K = xp.where(is_finite, K, xp.zeros_like(K))
-    good = xp.all(is_finite) & is_symmetric(xp, K, eps)
-    K = (K + K.T) / 2
-    values, vectors = xp.linalg.eigh(K)
-    return Eigen(K, values, vectors, good, values[0] >= -n * eps * xp.max(xp.abs(values)))
+    return (K + K.T) / 2, xp.all(is_finite) & is_symmetric(xp, K, float(xp.finfo(f.dtype).eps))
 
 
 def clamped(xp: Any, values: Array) -> Array:
