@@ -27,11 +27,12 @@ def test_like_the_host(dtype, cupy, rng):
         found += [there.apply(lambda lam: lam**0.5, cupy(Y)), there.apply(lambda lam: 1 / (lam + 1), cupy(y)), there.diagonal()]
         U, s, Vt = skewed_there.svd()
         found += [there.to_dense(), skewed_there.inverse().to_dense(), there.cholesky().to_dense(), U @ (s * (Vt @ cupy(y))), there.trace()]
+        found += [(2 * there - there @ skewed_there) @ cupy(y), there[3], there[:, [0, -1]], (there + there)[1:3, 2]]
         determinants = [there.logdet(), there.logdet(0.3)]
         lam, Q = there.eigh()
     expected = [K @ y, K.T @ Y, K.solve(y), K.solve(Y, 0.5), S.solve(Y)]
     expected += [K.apply(np.sqrt, Y), K.apply(lambda lam: 1 / (lam + 1), y), K.diagonal(), K.to_dense(), S.inverse().to_dense()]
-    expected += [K.cholesky().to_dense(), S @ y, K.trace()]
+    expected += [K.cholesky().to_dense(), S @ y, K.trace(), 2 * (K @ y) - K @ (S @ y), K[3], K[:, [0, -1]], 2 * K[1:3, 2]]
     for g, e in zip(found, expected, strict=True):
         near(g, e)
     for g, e in zip(determinants, [K.logdet(), K.logdet(0.3)]):

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, Self
 
-from ... import _arrays
+import numpy as np
+
+from ... import _arguments, _arrays
 from ..product.dense import outer, owned
 from .operator_functions import Functions
-from .operator_validation import require_square
-
-_made: dict[str, type[KroneckerOperator]] = {}
+from .operator_products import converted, copied, on_scipy
+from .operator_sum import KroneckerSum
+from .operator_validation import indices, require_square
 
 
 def scipy_class() -> type[KroneckerOperator]:
-    """The class that users get: these methods on SciPy's base, pickled as quatrefoil.kron.KroneckerOperator. There is one of it, whichever
-    thread comes first."""
-    from scipy.sparse.linalg import LinearOperator
-
-    names = {"__module__": "quatrefoil.kron", "__doc__": KroneckerOperator.__doc__}
-    return _made.get("class") or _made.setdefault("class", type("KroneckerOperator", (KroneckerOperator, LinearOperator), names))
+    """The class that users get, pickled as quatrefoil.kron.KroneckerOperator."""
+    return on_scipy(KroneckerOperator)
 
 
 class KroneckerOperator(Functions):
@@ -31,6 +29,9 @@ class KroneckerOperator(Functions):
 
     ``K @ x``, ``K.T``, ``K.H``, ``K.matmat``, ``K.rmatvec`` and the rest of SciPy's operators work. The factors are
     copied, and packed once, for each direction when it is first needed: this is the form to use in iterative solvers.
+    Multiples, and products with operators whose factors fit, are operators of this kind. Sums and differences are operators
+    with ``terms``, ``to_dense``, ``diagonal`` and ``trace``, and with ``solve`` and ``logdet`` if there are two terms of
+    two factors each. ``K[i, j]``, ``K[i]``, ``K[:5, j]`` and ``K[rows, columns]`` are entries, formed without the matrix.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ class KroneckerOperator(Functions):
     rows, without the copies that columns cost, is what ``matvec`` takes). If K and x differ in precision, the result is
     float64.
 
-    With PyTorch factors every method takes and returns tensors, differentiable in them and in the factors. What SciPy
-    makes of an operator, sums and multiples, takes NumPy arrays alone. Factors on a device, CuPy's too, are computed with
+    With PyTorch factors every method takes and returns tensors, differentiable in them and in the factors; only what SciPy
+    makes of this operator and one of its own takes NumPy arrays alone. Factors on a device, CuPy's too, are computed with
     there, and nothing is read back.
 
     Examples
@@ -63,7 +64,21 @@ class KroneckerOperator(Functions):
     >>> K = qf.kron.KroneckerOperator([np.eye(2), np.ones((3, 3))])
     >>> K @ np.arange(6.0)
     array([ 3.,  3.,  3., 12., 12., 12.])
+    >>> identity = qf.kron.KroneckerOperator([np.eye(2), np.eye(3)])
+    >>> (2 * K + identity).diagonal()
+    array([3., 3., 3., 3., 3., 3.])
     """
+
+    def __getitem__(self, index: Any) -> Any:
+        """Entries as of a NumPy array: ``K[i, j]``, ``K[i]``, ``K[:5, j]``, ``K[rows, columns]``, without the rest of the matrix.
+
+        One product of d numbers per entry. The result is an array, differentiable with PyTorch.
+        """
+        i, j = indices(index, self.shape)
+        sizes = [tuple(f.shape) for f in self._factors]
+        rows, columns = (np.unravel_index(a, shape) for a, shape in zip((i, j), zip(*sizes)))
+        parts = [f[tuple(_arrays.to_device_of(np.asarray(a), f) for a in at)] for f, at in zip(self._factors, zip(rows, columns))]
+        return functools.reduce(lambda a, b: a * b, parts)
 
     def to_dense(self) -> Any:
         """The matrix itself, (M, N)."""
@@ -80,3 +95,43 @@ class KroneckerOperator(Functions):
         """The trace of a K with square factors: the product of their traces."""
         require_square("trace", self._factors)
         return math.prod(f.diagonal().sum() for f in self._factors)
+
+    # ---- arithmetic
+
+    def __mul__(self, other: Any) -> Any:
+        return self._scaled(other) if self._is_number(other) else super().__mul__(other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._scaled(other) if self._is_number(other) else super().__rmul__(other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._scaled(1 / other) if self._is_number(other) else super().__truediv__(other)
+
+    def __neg__(self) -> Self:
+        return self._scaled(-1.0)
+
+    def __add__(self, other: Any) -> Any:
+        is_ours = isinstance(other, (KroneckerOperator, KroneckerSum)) and other._kind == self._kind
+        return on_scipy(KroneckerSum)([self]) + other if is_ours else super().__add__(other)
+
+    def dot(self, x: Any) -> Any:
+        """K x for a vector, K X for a matrix; for an operator of factors that fit the operator of their products, else SciPy's."""
+        if not isinstance(x, KroneckerOperator) or x._kind != self._kind or len(x._factors) != len(self._factors):
+            return super().dot(x)
+        pairs = list(zip(self._factors, x._factors))
+        if any(a.shape[1] != b.shape[0] for a, b in pairs):
+            return super().dot(x)
+        dtype = self._wider(x._factors[0])
+        return self._of([copied(converted(a, dtype) @ converted(b, dtype)) for a, b in pairs])
+
+    def _is_number(self, value: Any) -> bool:
+        """Whether this scales: a real number, or an array without axes of the factors' kind."""
+        if _arrays.kind(value) != self._kind:
+            return _arguments.is_number(value)
+        return not value.ndim and _arrays.dtype_name(value).lstrip("u").startswith(("float", "int"))
+
+    def _scaled(self, number: Any) -> Self:
+        """By the smallest factor; a number does not change the precision."""
+        k = min(range(len(self._factors)), key=lambda k: math.prod(self._factors[k].shape))
+        scaled = converted(self._factors[k] * number, _arrays.dtype_name(self._factors[k]))
+        return self._of([copied(scaled) if i == k else f for i, f in enumerate(self._factors)])

@@ -12,7 +12,7 @@ from ..._typing import Array, T
 from ..product.dense import namespace, outer, owned
 from . import derivative, operator_tensors
 from .factorisation import DeviceFactorisation, Factorisation, factorisation
-from .operator_products import Products
+from .operator_products import Products, converted, turned
 from .operator_validation import check_columns, check_function, check_values, is_table, require_square
 
 
@@ -71,7 +71,7 @@ class Functions(Products):
         Q are ``torch.linalg.eigh``'s, infinite where a factor has equal eigenvalues, which ``apply`` does not mind.
         """
         lam, parts = self._computed("eigh", lambda f: f.eigen("KroneckerOperator.eigh"))
-        return self._of_mine(_in(owned(lam), _arrays.dtype_name(self._factors[0]))), self._with([q for _, q in parts])
+        return self._of_mine(converted(owned(lam), _arrays.dtype_name(self._factors[0]))), self._with([q for _, q in parts])
 
     def inverse(self) -> Self:
         """K^-1 = K_1^-1 ⊗ ... ⊗ K_d^-1 (8), a KroneckerOperator.
@@ -127,12 +127,12 @@ class Functions(Products):
         for i, f in enumerate(self._factors):
             if isinstance(f, np.ndarray) and not np.isfinite(f).all():
                 raise ValueError(f"KroneckerOperator.svd: factors[{i}] has NaN or infinity in it")
-        U, s, Vt = zip(*[xp.linalg.svd(_in(f, "float64"), full_matrices=False) for f in self._factors])
-        return self._with(U), _in(owned(outer(s)), _arrays.dtype_name(self._factors[0])), self._with(Vt)
+        U, s, Vt = zip(*[xp.linalg.svd(converted(f, "float64"), full_matrices=False) for f in self._factors])
+        return self._with(U), converted(owned(outer(s)), _arrays.dtype_name(self._factors[0])), self._with(Vt)
 
     def _with(self, factors: Sequence[Any]) -> Self:
         """An operator like this one, and in its precision, of factors that were computed."""
-        return self._anew([self._of_mine(_in(f, _arrays.dtype_name(self._factors[0]))) for f in factors])
+        return self._anew([self._of_mine(converted(f, _arrays.dtype_name(self._factors[0]))) for f in factors])
 
     @overload
     def solve(self, y: np.ndarray, noise: Any = 0.0) -> np.ndarray: ...
@@ -171,10 +171,10 @@ class Functions(Products):
         noise = self._noise(noise, label)
         if self._is_differentiated(y, noise):
             solve = derivative.out_of_compilation(operator_tensors.solved)
-            x = solve(self._factorise, self._as_tensor(noise), _in(_turned(y), "float64"), self._factors)
+            x = solve(self._factorise, self._as_tensor(noise), converted(turned(y), "float64"), self._factors)
         else:
-            x = self._factorisation("solve").solved(_in(_turned(_numbers(y, label, "y")), "float64"), noise)
-        return self._of_mine(_turned(_in(x, self._wider(y))))
+            x = self._factorisation("solve").solved(converted(turned(_numbers(y, label, "y")), "float64"), noise)
+        return self._of_mine(turned(converted(x, self._wider(y))))
 
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K + noise I) (10), exact, a float: from LU factors of each factor without noise, with noise from eigenvalues.
@@ -237,14 +237,14 @@ class Functions(Products):
         if is_table(y, self._factors):
             return self.apply(h, y.reshape(-1)).reshape(y.shape)
         check_function(label, h, y, self._factors)
-        rows = _in(_turned(y), "float64")
+        rows = converted(turned(y), "float64")
         if any(getattr(f, "requires_grad", False) for f in self._factors):
             made = derivative.out_of_compilation(self._applied)(h, rows, label)
         else:
             factors = self._factorisation("apply")
             lam, _ = factors.eigen(label)
             made = factors.filtered(self._checked(h(self._of_mine(owned(lam))), label), rows)
-        return _turned(_in(made, self._wider(y)))
+        return turned(converted(made, self._wider(y)))
 
     def apply_vjp(self, h: Callable[[Any], Any], slope: Callable[[Any], Any], y: Any, grad: Any) -> tuple[list[Any], Any, Any]:
         """Gradients of ``apply`` for NumPy or CuPy factors: grad, of y's shape, is that of its result -> ([gradient of every factor],
@@ -266,9 +266,9 @@ class Functions(Products):
         factors = self._factorisation("apply_vjp")
         lam, parts = factors.eigen(label)
         values, slopes = self._checked(h(owned(lam)), label), self._checked(slope(owned(lam)), label, "slope")
-        rows = [_in(_turned(a), "float64") for a in (y, grad)]
+        rows = [converted(turned(a), "float64") for a in (y, grad)]
         dfactors, dvalues, dy = derivative.Function(factors.xp, parts, self._kernel).adjoint(values, slopes, *rows)
-        return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, _turned(dy).astype(y.dtype, copy=False)
+        return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, turned(dy).astype(y.dtype, copy=False)
 
     def _applied(self, h: Callable[[Any], Any], rows: Any, label: str) -> Any:
         """``apply`` if a factor requires a gradient."""
@@ -291,7 +291,7 @@ class Functions(Products):
     def _checked(self, values: Any, label: str, name: str = "h") -> Any:
         """What ``name`` made of the eigenvalues, in double precision."""
         check_values(label, name, values, self._factors)
-        return _in(values, "float64")
+        return converted(values, "float64")
 
     def _of_mine(self, array: Any) -> Any:
         """Numbers of a factorisation as an array of the factors' kind."""
@@ -305,15 +305,3 @@ class Functions(Products):
 def _numbers(array: Any, label: str, name: str) -> Any:
     """Of an array in which nobody wants a gradient, or not here."""
     return _arguments.host_or_device_numbers(array, label, name, differentiable=True)
-
-
-def _turned(x: Any) -> Any:
-    """Columns as rows, or back; a vector as it is."""
-    return x.T if x.ndim == 2 else x
-
-
-def _in(array: Any, dtype: str) -> Any:
-    """An array of any kind in that precision."""
-    if array.__class__ is not np.ndarray and _arrays.kind(array) == "torch":
-        return array.to(getattr(_arrays.namespace(array), dtype))
-    return array.astype(dtype, copy=False)

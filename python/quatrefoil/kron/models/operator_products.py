@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import numpy as np
 
@@ -28,6 +28,10 @@ _DOUBLE = np.dtype(np.float64)
 _PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", sequence=True),), (Arg("K", "m_x n_x"),), differentiable=False)
 
 
+P = TypeVar("P", bound="Products")
+_made: dict[type, type] = {}
+
+
 class Products(Base):  # type: ignore[misc]
     """The constructor and the products of ``KroneckerOperator``."""
 
@@ -43,7 +47,7 @@ class Products(Base):  # type: ignore[misc]
             num_threads = _arguments.threads(num_threads, "KroneckerOperator")
         given = _arguments.sequence(factors, "KroneckerOperator")
         kind, _ = _bind.layout(_PARTS, given, ())
-        self._keep(tuple(map(_copied, given)), kind, backend, num_threads)
+        self._keep(tuple(map(copied, given)), kind, backend, num_threads)
 
     def _keep(self, factors: tuple[Any, ...], kind: str, backend: Backend | None, num_threads: int | None) -> None:
         """``factors`` are this operator's own: nobody else can write to them."""
@@ -70,7 +74,7 @@ class Products(Base):  # type: ignore[misc]
     @property
     def factors(self) -> tuple[Any, ...]:
         """The factors: NumPy arrays that are read-only, or copies of the tensors."""
-        return self._factors if self._kind == "numpy" else tuple(map(_copied, self._factors))
+        return self._factors if self._kind == "numpy" else tuple(map(copied, self._factors))
 
     def __reduce__(self) -> tuple[Any, ...]:
         make = functools.partial(type(self), backend=self._backend, num_threads=self._num_threads)
@@ -192,7 +196,7 @@ class Products(Base):  # type: ignore[misc]
         return self._anew(list(map(_arrays.double, self._factors)))
 
 
-def _copied(f: Any) -> Any:
+def copied(f: Any) -> Any:
     """The operator's own factor: frozen if NumPy, a tensor that keeps its graph if not."""
     if _arrays.kind(f) == "torch":
         return f.clone() if f.is_contiguous() else f.contiguous()
@@ -201,3 +205,24 @@ def _copied(f: Any) -> Any:
     copy = np.array(f, order="C", subok=False)
     copy.flags.writeable = False
     return copy
+
+
+def turned(x: Any) -> Any:
+    """Columns as rows, or back; a vector as it is."""
+    return x.T if x.ndim == 2 else x
+
+
+def converted(array: Any, dtype: str) -> Any:
+    """An array of any kind in that precision."""
+    if array.__class__ is not np.ndarray and _arrays.kind(array) == "torch":
+        return array.to(getattr(_arrays.namespace(array), dtype))
+    return array.astype(dtype, copy=False)
+
+
+def on_scipy(methods: type[P]) -> type[P]:
+    """The class that users get: these methods on SciPy's base. There is one of it, whichever thread comes first."""
+    from scipy.sparse.linalg import LinearOperator
+
+    names = {"__module__": "quatrefoil.kron", "__doc__": methods.__doc__}
+    found: type[P] = _made.get(methods) or _made.setdefault(methods, type(methods.__name__, (methods, LinearOperator), names))
+    return found

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ... import _arguments, _arrays, _bind
 
@@ -55,3 +58,36 @@ def check_values(label: str, name: str, values: Any, factors: Sequence[Array]) -
         raise ValueError(f"{label}: {name} gave an array of shape {tuple(values.shape)}, expected ({N},), a number an eigenvalue")
     if not _arrays.dtype_name(values).lstrip("u").startswith(("float", "int", "bool", "bfloat")):
         raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected real numbers")
+
+
+def indices(index: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and columns that ``index`` selects by NumPy's rules: integer arrays that broadcast to the shape of the selection."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if sum(part is Ellipsis for part in parts) == 1 and len(parts) <= 3:
+        at = next(i for i, part in enumerate(parts) if part is Ellipsis)
+        parts = (*parts[:at], *[slice(None)] * (3 - len(parts)), *parts[at + 1 :])
+    if len(parts) > 2:
+        raise IndexError(f"KroneckerOperator: {len(parts)} indices, expected one or two")
+    parts = (*parts, slice(None), slice(None))[:2]
+    i, j = (_positions(part, axis, shape[axis]) for axis, part in enumerate(parts))
+    if any(isinstance(part, slice) for part in parts):
+        i = i.reshape(i.shape + (1,) * j.ndim)
+    return i, j
+
+
+def _positions(part: Any, axis: int, size: int) -> np.ndarray:
+    """Those on an axis that one index selects: a slice, an integer, or an array of integers or bools."""
+    if isinstance(part, slice):
+        return np.arange(*part.indices(size))
+    if _arrays.kind(part) is None and not isinstance(part, (list, bool)) and hasattr(part, "__index__"):
+        part = operator.index(part)
+    at = _arrays.to_host(part) if _arrays.kind(part) is not None else np.asarray(part)
+    at = at.astype(np.int64) if at.size == 0 else at
+    if at.dtype == bool and at.shape == (size,):
+        return np.flatnonzero(at)
+    if at.dtype.kind not in "iu":
+        raise IndexError(f"KroneckerOperator: index {axis} is {part!r}, expected integers, a slice, or an array of {size} bools")
+    outside = (at < -size) | (at >= size)
+    if outside.any():
+        raise IndexError(f"KroneckerOperator: index {at[outside][0]} is out of bounds for axis {axis} with size {size}")
+    return np.where(at < 0, at + size, at)
