@@ -83,7 +83,7 @@ def test_refused():
         (lambda: of(x[1:]), ValueError, r"kron\.matvec: x has shape \(17,\), expected"),
         (lambda: of(x, transpose=True), ValueError, r"kron\.rmatvec: x has shape \(18,\), expected .*20"),
         (lambda: matvec([A, x], x), ValueError, r"factors\[1\] has shape \(18,\)"),
-        (lambda: matvec([A[None], B], x), ValueError, r"factors\[0\] has shape \(1, 4, 3\)"),
+        (lambda: matvec_vjp([A[None], B], x, x), ValueError, r"factors\[0\] has shape \(1, 4, 3\)"),
         (lambda: matvec([], x), ValueError, "at least one"),
         (lambda: matvec([np.eye(1)], np.array(1.0)), ValueError, "x has shape"),
         (lambda: matvec_vjp([A, B], x, x), ValueError, r"grad has shape \(18,\), expected \(20,\)"),

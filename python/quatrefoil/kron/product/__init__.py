@@ -12,6 +12,7 @@ from ..._arguments import sequence
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
+from . import batches
 
 _FACTORS = Arg("factors", "m_ n_", sequence=True)
 
@@ -52,9 +53,10 @@ def matvec(
     Parameters
     ----------
     factors : list or tuple of (m_k, n_k)
-        One matrix an axis, at least one; float32 or float64, any strides, square or not.
+        One matrix an axis, at least one; float32 or float64, any strides, square or not. Any of them may be a batch,
+        (..., m_k, n_k).
     x : (..., N)
-        Vectors; (..., M) with ``transpose``.
+        Vectors; (..., M) with ``transpose``. If factors are batches, its leading axes and theirs broadcast.
     transpose : bool
         Multiply by (K_1 ⊗ ... ⊗ K_d)^T, which is K_1^T ⊗ ... ⊗ K_d^T.
     out, backend, num_threads
@@ -79,7 +81,8 @@ def matvec(
     Differentiable in factors and x. Cost: 2 N sum n_k operations a vector if the factors are square; axes that shrink
     are done first, those that grow last (3). Memory: nothing but the result if the factors are square, else at most two
     arrays more, none larger than x or y. Error: a few eps sqrt(sum n_k) of the result's norm. A NaN in x stays in its
-    vector. For many products with the same factors take ``KroneckerOperator``, which packs them once.
+    vector. For many products with the same factors take ``KroneckerOperator``, which packs them once. A batch of factors
+    takes one product of matrices per axis of short vectors, and one call per item of long ones.
 
     Examples
     --------
@@ -87,9 +90,15 @@ def matvec(
     >>> A, B, x = np.eye(2), np.ones((3, 3)), np.arange(6.0)
     >>> qf.kron.matvec([A, B], x)
     array([ 3.,  3.,  3., 12., 12., 12.])
+    >>> qf.kron.matvec([np.stack([A, 2 * A]), B], x)  # two operators
+    array([[ 3.,  3.,  3., 12., 12., 12.],
+           [ 6.,  6.,  6., 24., 24., 24.]])
     """
     op = RMATVEC if transpose else MATVEC
-    y: T = call(op, (*sequence(factors, op.label), x), (), (None,), out, backend, num_threads)
+    given = sequence(factors, op.label)
+    if batches.is_batch(given):
+        return batches.product(op, given, x, transpose, out, backend, num_threads)  # type: ignore[no-any-return]
+    y: T = call(op, (*given, x), (), (None,), out, backend, num_threads)
     return y
 
 

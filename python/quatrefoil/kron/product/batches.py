@@ -1,0 +1,69 @@
+"""Products with batches of Kronecker matrices: factors (..., m_k, n_k)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays, _bind
+from ..._call import call
+from ..._spec import Op
+from ..._typing import Backend
+from .dense import namespace
+
+_SMALL = 4096  # numbers in a vector, up to which calls cost more than the kernels save over one matrix product per axis for the whole batch
+
+
+def is_batch(factors: Sequence[Any]) -> bool:
+    return any([getattr(f, "ndim", 2) > 2 for f in factors])
+
+
+def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
+    """x (..., N) -> (..., M): the leading axes of the factors and of x broadcast."""
+    if out is not None:
+        raise ValueError(f"{op.label}: out is for factors that are matrices; assign the result of a batch: out[...] = {op.label}(...)")
+    _bind.layout(op, (*map(_one, factors), x), ())
+    batch = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in factors])
+    try:
+        lead = np.broadcast_shapes(batch, tuple(x.shape[:-1]))
+    except ValueError:
+        raise ValueError(
+            f"{op.label}: x has shape {tuple(x.shape)}, whose leading axes do not broadcast with those of the factors, {batch}"
+        ) from None
+    xp = _arrays.namespace(x) if _arrays.kind(x) == "jax" else namespace(x)
+    if backend in (None, "array") and (x.shape[-1] <= _SMALL or not math.prod(batch)):
+        return _composed(xp, factors, x, transpose)
+    outer = lead[: len(lead) - len(batch)]
+    x, factors = xp.broadcast_to(x, (*lead, x.shape[-1])), [xp.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
+    rows = [
+        call(op, (*[f[at] for f in factors], x[(slice(None),) * len(outer) + at]), (), (None,), None, backend, num_threads)
+        for at in np.ndindex(batch)
+    ]
+    return xp.reshape(xp.stack(rows, axis=len(outer)), (*lead, rows[0].shape[-1]))
+
+
+def _one(factor: Any) -> Any:
+    """A matrix of a batch, for checks."""
+    if getattr(factor, "ndim", 2) <= 2:
+        return factor
+    return factor[(0,) * (factor.ndim - 2)] if math.prod(factor.shape[:-2]) else _arrays.zeros_on_device_of(factor, factor.shape[-2:])
+
+
+def _composed(xp: Any, factors: Sequence[Any], x: Any, transpose: bool) -> Any:
+    """One product of matrices per axis, in the order of csrc/kron/product: axes that shrink first."""
+    if transpose:
+        factors = [xp.matrix_transpose(f) for f in factors]
+    sizes, y = [f.shape[-1] for f in factors], x
+    for k in sorted(range(len(factors)), key=lambda k: factors[k].shape[-2] - factors[k].shape[-1]):
+        f, L, R = factors[k], math.prod(sizes[:k]), math.prod(sizes[k + 1 :])
+        sizes[k] = f.shape[-2]
+        if R == 1:
+            y = xp.matmul(xp.reshape(y, (*y.shape[:-1], L, f.shape[-1])), xp.matrix_transpose(f))
+            y = xp.reshape(y, (*y.shape[:-2], L * sizes[k]))
+        else:
+            y = xp.matmul(f[..., None, :, :], xp.reshape(y, (*y.shape[:-1], L, f.shape[-1], R)))
+            y = xp.reshape(y, (*y.shape[:-3], L * sizes[k] * R))
+    return y
