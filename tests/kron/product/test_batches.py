@@ -1,13 +1,14 @@
 """Batches of Kronecker matrices, against one product per item."""
 
 import itertools
+import operator
 
 import numpy as np
 import pytest
 
 import stand_in
 from checks import check_refused
-from kron.dense import close
+from kron.dense import close, positive
 from quatrefoil import kron
 from quatrefoil.kron.product import batches
 
@@ -18,6 +19,7 @@ LEADS = [  # of two factors and x
     [(2, 1), (3,), (2, 3)],
     [(2, 3), (2, 3), (5, 2, 3)],
     [(3,), (3,), (1,)],
+    [(2, 1), (), (2, 3)],
     [(0,), (), ()],
     [(2,), (2,), (0, 2)],
 ]
@@ -36,9 +38,9 @@ def loop(factors, x, transpose):
 
 
 @pytest.mark.parametrize("leads", LEADS)
-@pytest.mark.parametrize("small", [0, batches._SMALL])
+@pytest.mark.parametrize("small", [0, batches.SMALL])
 def test_products(rng, monkeypatch, leads, small):
-    monkeypatch.setattr(batches, "_SMALL", small)
+    monkeypatch.setattr(batches, "SMALL", small)
     for shapes, transpose in itertools.product(SHAPES, (False, True)):
         factors = [rng.standard_normal((*lead, *shape)) for lead, shape in zip(leads, shapes)]
         x = rng.standard_normal((*leads[2], int(np.prod([m if transpose else n for m, n in shapes]))))
@@ -70,10 +72,10 @@ def test_refused(rng):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("small", [0, batches._SMALL])
+@pytest.mark.parametrize("small", [0, batches.SMALL])
 def test_tensors(rng, monkeypatch, small):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(batches, "_SMALL", small)
+    monkeypatch.setattr(batches, "SMALL", small)
     for leads in LEADS:
         given = [torch.from_numpy(rng.standard_normal(s)).requires_grad_() for s in ((*leads[0], 2, 3), (*leads[1], 2, 2), (*leads[2], 6))]
         got = kron.matvec(given[:2], given[2])
@@ -94,3 +96,86 @@ def test_in_jax(rng):
     factors, x = [a.astype(np.float32) for a in (rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 3)))], np.ones((3, 6), np.float32)
     got = jax.jit(lambda A, B, x: kron.matvec([A, B], x))(*map(jax.numpy.asarray, (*factors, x)))
     close(np.asarray(got), loop(factors, x, False), 64, np.float32)
+
+
+# ---- KroneckerOperator.batch
+
+
+def of_items(K, factors, function, *arrays):
+    """What ``function`` makes of one item's operator and arrays."""
+    factors = [np.broadcast_to(f, (*K.batch_shape, *f.shape[-2:])) for f in factors]
+    made = [function(kron.KroneckerOperator([f[at] for f in factors]), *[a[at] for a in arrays]) for at in np.ndindex(K.batch_shape)]
+    return np.stack([np.asarray(a) for a in made]).reshape(*K.batch_shape, *np.shape(made[0]))
+
+
+@pytest.mark.parametrize("leads", [((3,), (3,)), ((2, 1), (3,)), ((1,), (1,)), ((2,), ())])
+def test_methods(rng, leads):
+    factors = [np.stack(positive(rng, *[n] * int(np.prod(lead)))).reshape(*lead, n, n) for lead, n in zip(leads, (3, 2))]
+    K = kron.KroneckerOperator.batch(factors)
+    B = K.batch_shape
+    assert K.shape == (*B, 6, 6)
+    noise = rng.uniform(0.1, 0.5, B)
+    for columns in ((), (4,), (3, 2)):
+        y = rng.standard_normal((*B, *([6, *columns] if columns != (3, 2) else columns)))
+        close(K.solve(y, 0.2), of_items(K, factors, lambda K, y: K.solve(y, 0.2), y))
+        close(K.solve(y, noise), of_items(K, factors, lambda K, *given: K.solve(*given), y, noise))
+        close(K.apply(np.sqrt, y), of_items(K, factors, lambda K, y: K.apply(np.sqrt, y), y))
+        if columns != (3, 2):
+            close(K @ y, of_items(K, factors, lambda K, y: K @ y, y))
+            close(K.T.matvec(y), K.rmatvec(y))
+            close(K.rmatvec(y), of_items(K, factors, lambda K, y: K.T @ y, y))
+    close(K.logdet(noise), of_items(K, factors, lambda K, noise: K.logdet(noise), noise))
+    close(K.logdet(), of_items(K, factors, lambda K: K.logdet()))
+    for name in ("trace", "diagonal", "to_dense"):
+        close(getattr(K, name)(), of_items(K, factors, operator.methodcaller(name)))
+    lam, Q = K.eigh()
+    close(Q.to_dense() * lam[..., None, :] @ np.swapaxes(Q.to_dense(), -1, -2), K.to_dense(), 256)
+    U, s, Vt = K.svd()
+    close(U.to_dense() * s[..., None, :] @ Vt.to_dense(), K.to_dense(), 256)
+    close(K.inverse().to_dense(), np.linalg.inv(K.to_dense()), 256)
+    close(K.cholesky().to_dense(), np.linalg.cholesky(K.to_dense()), 256)
+    first = K[(0,) * len(B)]
+    assert isinstance(first, kron.KroneckerOperator)
+    np.testing.assert_array_equal(K[:1].to_dense(), K.to_dense()[:1])
+
+
+def test_long_vectors(rng, monkeypatch):
+    monkeypatch.setattr(batches, "SMALL", 0)
+    K = kron.KroneckerOperator.batch([rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 3))], num_threads=1)
+    for y in (rng.standard_normal((3, 6)), rng.standard_normal((3, 6, 2))):
+        close((K @ y).reshape(3, 12, -1), K.to_dense() @ y.reshape(3, 6, -1))
+
+
+def test_batch_refused(rng):
+    K = kron.KroneckerOperator.batch([np.stack(positive(rng, 2, 2)), np.eye(2)])
+    of, y = kron.KroneckerOperator.batch, np.ones((2, 4))
+    check_refused([
+        (lambda: of([np.ones(3)]), ValueError, r"batch: factors\[0\] has shape \(3,\), expected \(\.\.\., m_1, n_1\)"),
+        (lambda: of([np.ones((2, 2, 2)), np.ones((3, 2, 2))]), ValueError, "broadcast"),
+        (lambda: of([np.ones((0, 2, 2))]), ValueError, "at least one item"),
+        (lambda: of([np.ones((2, 2, 2), int)]), TypeError, "int64"),
+        (lambda: of([np.ones((2, 2, 2)), np.ones((2, 2), "f")]), TypeError, "float32"),
+        (lambda: kron.KroneckerOperator([np.ones((2, 2, 2))]), ValueError, r"\(2, 2, 2\)"),
+        (lambda: K.solve(y[0]), ValueError, r"KroneckerBatch.solve: y has shape \(4,\), expected the batch axes \(2,\) in front"),
+        (lambda: K @ np.ones(2), ValueError, "x has shape"),
+        (lambda: K @ y[:, :3], ValueError, "x has shape"),
+        (lambda: K.solve(y, np.ones(3)), ValueError, r"solve: noise has shape \(3,\), expected a number or \(2,\)"),
+        (lambda: K.solve(y, -1.0), ValueError, "noise is -1.0"),
+    ])  # fmt: skip
+
+
+@pytest.mark.torch
+def test_tensors_of_a_batch(rng):
+    torch = pytest.importorskip("torch")
+    A, B, noise, y = (
+        torch.from_numpy(a) for a in (np.stack(positive(rng, 3, 3)), positive(rng, 2)[0], np.array([0.1, 0.3]), rng.standard_normal((2, 6)))
+    )
+    K = kron.KroneckerOperator.batch([A, B])
+    assert K.logdet().dtype == K.solve(y).dtype == torch.float64
+    given = [a.clone().requires_grad_() for a in (A, B, noise, y)]
+
+    def results(A, B, noise, y):
+        K = kron.KroneckerOperator.batch([(A + A.mT) / 2, (B + B.mT) / 2])
+        return K.solve(y, noise), K.logdet(noise), K.logdet(noise[0]), K @ y, K.eigh()[0], K.inverse().to_dense(), K.trace()
+
+    assert torch.autograd.gradcheck(results, given)

@@ -14,7 +14,7 @@ from ..._spec import Op
 from ..._typing import Backend
 from .dense import namespace
 
-_SMALL = 4096  # numbers in a vector, up to which calls cost more than the kernels save over one matrix product per axis for the whole batch
+SMALL = 4096  # numbers in a vector, up to which calls cost more than the kernels save over one matrix product per axis for the whole batch
 
 
 def is_batch(factors: Sequence[Any]) -> bool:
@@ -34,9 +34,9 @@ def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, b
             f"{op.label}: x has shape {tuple(x.shape)}, whose leading axes do not broadcast with those of the factors, {batch}"
         ) from None
     xp = _arrays.namespace(x) if _arrays.kind(x) == "jax" else namespace(x)
-    if backend in (None, "array") and (x.shape[-1] <= _SMALL or not math.prod(batch)):
+    if backend in (None, "array") and (x.shape[-1] <= SMALL or not math.prod(batch)):
         return _composed(xp, factors, x, transpose)
-    outer = lead[: len(lead) - len(batch)]
+    outer, batch = lead[: len(lead) - len(batch)], lead[len(lead) - len(batch) :]
     x, factors = xp.broadcast_to(x, (*lead, x.shape[-1])), [xp.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
     rows = [
         call(op, (*[f[at] for f in factors], x[(slice(None),) * len(outer) + at]), (), (None,), None, backend, num_threads)

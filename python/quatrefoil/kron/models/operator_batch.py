@@ -1,0 +1,160 @@
+"""Batches of Kronecker products."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..product import MATVEC, RMATVEC, batches
+from ..product.dense import namespace
+
+_LABEL = "KroneckerOperator.batch"
+
+
+class KroneckerBatch:
+    """``KroneckerOperator``s of factors (..., m_k, n_k), whose leading axes broadcast to B: made by ``KroneckerOperator.batch``.
+
+    Methods are those of one operator. Their arrays have the axes B in front of their own: ``K @ x`` and ``K.solve(y)`` take
+    (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), ``K.eigh()`` returns (*B, N) and a batch. A noise is a number, or one per
+    item, (*B,). ``K[b]`` is one operator, or a part of the batch. With PyTorch differentiable as one operator is. Products
+    with short vectors take one matrix product per axis for all items, everything else a call per item.
+    """
+
+    def __init__(self, make: Callable[..., Any], factors: Sequence[Any], options: dict[str, Any]) -> None:
+        self.factors: tuple[Any, ...] = tuple(_arguments.sequence(factors, _LABEL))
+        for i, f in enumerate(self.factors):
+            _arguments.real_array(f, _LABEL, f"factors[{i}]")
+            if f.ndim < 2:
+                raise ValueError(f"{_LABEL}: factors[{i}] has shape {tuple(f.shape)}, expected (..., m_{i + 1}, n_{i + 1})")
+        self.batch_shape = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in self.factors])
+        if not math.prod(self.batch_shape):
+            raise ValueError(f"{_LABEL}: the factors have batch axes {self.batch_shape}, expected at least one item")
+        self._make, self._options = make, options
+        sizes = [math.prod(f.shape[axis] for f in self.factors) for axis in (-2, -1)]
+        self.dtype, self.shape = self.factors[0].dtype, (*self.batch_shape, *sizes)
+        self._items[(0,) * len(self.batch_shape)]  # checks the factors
+
+    @functools.cached_property
+    def _items(self) -> np.ndarray:
+        """An array of operators."""
+        items = np.empty(self.batch_shape, object)
+        spread = self._spread()
+        for at in np.ndindex(self.batch_shape):
+            items[at] = self._make([f[at] for f in spread], **self._options)
+        return items
+
+    def _spread(self) -> list[Any]:
+        return [namespace(f).broadcast_to(f, (*self.batch_shape, *f.shape[-2:])) for f in self.factors]
+
+    def _of(self, factors: Sequence[Any]) -> Self:
+        return type(self)(self._make, factors, self._options)
+
+    @property
+    def T(self) -> Self:
+        """The transposes."""
+        return self._of([namespace(f).matrix_transpose(f) for f in self.factors])
+
+    def __getitem__(self, index: Any) -> Any:
+        """By the batch axes: an operator, or a batch."""
+        found = self._items[index]
+        return self._of([f[index] for f in self._spread()]) if isinstance(found, np.ndarray) else found
+
+    def __matmul__(self, x: Any) -> Any:
+        return self._product(x, False)
+
+    def matvec(self, x: Any) -> Any:
+        """``K @ x``: x (*B, N) or (*B, N, c) -> (*B, M) or (*B, M, c)."""
+        return self._product(x, False)
+
+    def rmatvec(self, x: Any) -> Any:
+        """``K.T @ x``."""
+        return self._product(x, True)
+
+    def _product(self, x: Any, transpose: bool) -> Any:
+        self._require_batch("@", "x", x)
+        if self.shape[-2 if transpose else -1] > batches.SMALL or x.ndim > len(self.batch_shape) + 2:
+            return self._mapped(lambda K, x: K.T @ x if transpose else K @ x, x)
+        op, factors, options = RMATVEC if transpose else MATVEC, self.factors, self._options
+        if x.ndim == len(self.batch_shape) + 1:
+            return batches.product(op, factors, x, transpose, None, **options)
+        xp = namespace(x)
+        rows = batches.product(op, [f[..., None, :, :] for f in factors], xp.matrix_transpose(x), transpose, None, **options)
+        return xp.matrix_transpose(rows)
+
+    def solve(self, y: Any, noise: Any = 0.0) -> Any:
+        """x (*B, ...) with (K_b + noise I) x_b = y_b."""
+        self._require_batch("solve", "y", y)
+        self._require_noise("solve", noise)
+        return self._mapped(lambda K, noise, y: K.solve(y, noise), noise, y)
+
+    def logdet(self, noise: Any = 0.0) -> Any:
+        """log det(K_b + noise I), (*B,)."""
+        self._require_noise("logdet", noise)
+        return self._mapped(lambda K, noise: K.logdet(noise), noise)
+
+    def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
+        """h(K_b) y_b, for functions of one item's eigenvalues (N,)."""
+        self._require_batch("apply", "y", y)
+        return self._mapped(lambda K, y: K.apply(h, y), y)
+
+    def eigh(self) -> Any:
+        """Eigenvalues (*B, N), and eigenvectors, a batch."""
+        return self._mapped(lambda K: K.eigh())
+
+    def svd(self) -> Any:
+        """U, s (*B, R), V^T: the two are batches."""
+        return self._mapped(lambda K: K.svd())
+
+    def inverse(self) -> Any:
+        """The inverses, a batch."""
+        return self._mapped(lambda K: K.inverse())
+
+    def cholesky(self) -> Any:
+        """The Cholesky factors, a batch."""
+        return self._mapped(lambda K: K.cholesky())
+
+    def diagonal(self) -> Any:
+        """The diagonals (*B, N)."""
+        return self._mapped(lambda K: K.diagonal())
+
+    def trace(self) -> Any:
+        """The traces (*B,)."""
+        return self._mapped(lambda K: K.trace())
+
+    def to_dense(self) -> Any:
+        """The matrices (*B, M, N)."""
+        return self._mapped(lambda K: K.to_dense())
+
+    def _require_batch(self, method: str, name: str, array: Any) -> None:
+        _arguments.real_array(array, f"KroneckerBatch.{method}", name)
+        if tuple(array.shape[: len(self.batch_shape)]) != self.batch_shape or array.ndim == len(self.batch_shape):
+            raise ValueError(
+                f"KroneckerBatch.{method}: {name} has shape {tuple(array.shape)}, expected the batch axes {self.batch_shape} in front"
+            )
+
+    def _require_noise(self, method: str, noise: Any) -> None:
+        if getattr(noise, "ndim", 0) and tuple(noise.shape) != self.batch_shape:
+            raise ValueError(f"KroneckerBatch.{method}: noise has shape {tuple(noise.shape)}, expected a number or {self.batch_shape}")
+
+    def _mapped(self, function: Callable[..., Any], *arrays: Any) -> Any:
+        """One call per item; an argument without axes is that of all."""
+        calls = []
+        for at in np.ndindex(self.batch_shape):
+            calls.append(function(self._items[at], *[a[at] if getattr(a, "ndim", 0) else a for a in arrays]))
+        return self._stacked(calls)
+
+    def _stacked(self, results: list[Any]) -> Any:
+        """Arrays and numbers as arrays with the batch axes in front, operators as batches."""
+        first = results[0]
+        if isinstance(first, tuple):
+            return tuple(self._stacked(list(part)) for part in zip(*results))
+        if hasattr(first, "factors"):
+            return self._of([self._stacked(list(part)) for part in zip(*[K.factors for K in results])])
+        if _arrays.kind(first) is None:
+            return _arrays.to_device_of(np.array(results), self.factors[0]).reshape(self.batch_shape)
+        return namespace(first).stack(results).reshape(*self.batch_shape, *first.shape)
