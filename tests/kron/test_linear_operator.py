@@ -1,0 +1,133 @@
+"""``quatrefoil.torch.linear_operator``: linear_operator's own suite for such operators, and what is better than upstream."""
+
+import functools
+import unittest
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("linear_operator")
+
+from linear_operator import operators as upstream  # noqa: E402
+from linear_operator.test.linear_operator_test_case import LinearOperatorTestCase  # noqa: E402
+
+from kron.dense import positive  # noqa: E402
+from quatrefoil.torch.linear_operator import KroneckerProductAddedDiagLinearOperator, KroneckerProductLinearOperator  # noqa: E402
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+
+def tensors(*arrays, dtype=torch.float64):
+    return [torch.from_numpy(np.array(a)).to(dtype).requires_grad_() for a in arrays]
+
+
+def dense_of(factors):
+    return functools.reduce(lambda a, b: torch.einsum("...ij,...kl->...ikjl", a, b).flatten(-2).flatten(-3, -2), factors)
+
+
+class TestSuite(LinearOperatorTestCase, unittest.TestCase):
+    """Upstream's tests; its flags say what an operator calls to answer."""
+
+    seed = 0
+    should_call_cg = False
+    should_call_lanczos = True
+    should_call_lanczos_diagonalization = False
+    batch = ()
+
+    def create_linear_op(self):
+        rng = np.random.default_rng(0)
+        factors = [
+            f.reshape(1, *f.shape).repeat(int(np.prod(self.batch)), 0).reshape(*self.batch, *f.shape) for f in positive(rng, 3, 2, 4)
+        ]
+        return KroneckerProductLinearOperator(*tensors(*factors, dtype=torch.float32))
+
+    def evaluate_linear_op(self, linear_op):
+        return dense_of([f.tensor for f in linear_op.linear_ops])
+
+
+class TestSuiteOfABatch(TestSuite):
+    batch = (3,)
+
+
+class TestSuiteWithNoise(TestSuite):
+    skip_slq_tests = True
+    should_call_lanczos = False
+    should_call_lanczos_diagonalization = True
+
+    def create_linear_op(self):
+        made = super().create_linear_op() + upstream.ConstantDiagLinearOperator(torch.tensor([0.25], requires_grad=True), 24)
+        assert isinstance(made, KroneckerProductAddedDiagLinearOperator)
+        return made
+
+    def evaluate_linear_op(self, linear_op):
+        K = super().evaluate_linear_op(linear_op.linear_op)
+        return K + torch.diag_embed(linear_op.diag_tensor.diagonal())
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 2)])
+def test_likelihood(rng, batch):
+    """A Gaussian process's, in float64 and to rounding, batches in the factors and more of them on the right."""
+    count = int(np.prod(batch))
+    A, B = (np.stack(positive(rng, *[n] * count)).reshape(*batch, n, n) for n in (3, 4))
+    y, noise, *factors = tensors(rng.standard_normal((*batch, 12, 2)), rng.uniform(0.1, 1, (*batch, 1)), A, B)
+    for add in (lambda K: K.add_diagonal(noise), lambda K: K):
+        K = add(KroneckerProductLinearOperator(*[(f + f.mT) / 2 for f in factors]))
+        C = dense_of([(f + f.mT) / 2 for f in factors])
+        C = C + noise[..., None] * torch.eye(12) if isinstance(K, KroneckerProductAddedDiagLinearOperator) else C
+        quadratic, logdet = K.inv_quad_logdet(y, logdet=True)
+        expected = (y * torch.linalg.solve(C, y)).sum((-1, -2)), torch.logdet(C)
+        torch.testing.assert_close((quadratic, logdet), expected, rtol=1e-10, atol=1e-10)
+        given = [y, *factors]
+        got, wanted = (torch.autograd.grad((a + b).sum(), given) for a, b in ((quadratic, logdet), expected))
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+        more = torch.from_numpy(rng.standard_normal((5, *batch, 12, 2)))
+        torch.testing.assert_close(K.solve(more), torch.linalg.solve(C, more))
+        left = torch.from_numpy(rng.standard_normal((*batch, 2, 12)))
+        torch.testing.assert_close(K.solve(y, left), left @ torch.linalg.solve(C, y))
+        torch.testing.assert_close(K @ more, C @ more)
+        torch.testing.assert_close(K.mT @ more, C.mT @ more)
+
+
+def test_equal_eigenvalues(rng):
+    """Where upstream's gradient is not a number."""
+    y, noise, *factors = tensors(rng.standard_normal(6), 0.5, np.eye(3), np.eye(2))
+    K = KroneckerProductLinearOperator(*factors).add_diagonal(noise)
+    quadratic, logdet = K.inv_quad_logdet(y, logdet=True)
+    C = torch.kron(*[(f + f.mT) / 2 for f in factors]) + noise * torch.eye(6, dtype=torch.float64)
+    expected = torch.autograd.grad(y @ torch.linalg.solve(C, y) + torch.logdet(C), [y, noise, *factors])
+    torch.testing.assert_close(torch.autograd.grad(quadratic + logdet, [y, noise, *factors]), expected)
+
+
+def test_small_eigenvalues_are_not_clamped(rng):
+    q = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    small = np.array([1e-9, 1e-4, 1.0])
+    (A,) = tensors((q * small) @ q.T)
+    K = KroneckerProductLinearOperator((A + A.mT) / 2, torch.eye(2, dtype=torch.float64))
+    assert K.logdet().item() == pytest.approx(2 * np.log(small).sum(), rel=1e-6)
+    singular = KroneckerProductLinearOperator(torch.ones(2, 2), torch.eye(2))
+    with pytest.raises(np.linalg.LinAlgError, match=r"factors\[0\] is singular"):
+        singular.logdet()
+
+
+def test_other_diagonals_are_upstreams(rng):
+    factors, d = tensors(*positive(rng, 3, 2)), torch.from_numpy(rng.uniform(0.1, 1, 6))
+    K, y = KroneckerProductLinearOperator(*factors) + upstream.DiagLinearOperator(d), torch.ones(6, dtype=torch.float64)
+    assert isinstance(K, KroneckerProductAddedDiagLinearOperator)
+    torch.testing.assert_close(K.solve(y), torch.linalg.solve(dense_of(factors) + torch.diag(d), y))
+    twice = KroneckerProductLinearOperator(*factors).add_diagonal(torch.tensor(0.1)) + upstream.ConstantDiagLinearOperator(
+        torch.tensor([0.2]), 6
+    )
+    assert isinstance(twice, KroneckerProductAddedDiagLinearOperator)
+    torch.testing.assert_close(twice.logdet(), torch.logdet(dense_of(factors) + 0.3 * torch.eye(6)))
+    total = KroneckerProductLinearOperator(*factors) + KroneckerProductLinearOperator(*factors)
+    assert isinstance(total, upstream.SumKroneckerLinearOperator)
+    torch.testing.assert_close(total.to_dense(), 2 * dense_of(factors))
+
+
+def test_refused(rng):
+    K = KroneckerProductLinearOperator(torch.ones(2, 3), torch.eye(2))
+    with pytest.raises(RuntimeError, match="square"):
+        K.solve(torch.ones(6))
+    with pytest.raises(RuntimeError, match=r"right_tensor has shape \(3,\), which does not fit"):
+        KroneckerProductLinearOperator(torch.eye(2)).solve(torch.ones(3))
