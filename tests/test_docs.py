@@ -116,6 +116,20 @@ def run_how_to(name):
     return names
 
 
+@pytest.mark.torch
+def test_how_to_compute_with_operators():
+    pytest.importorskip("linear_operator")
+    made = run_how_to("kronecker")
+    C = made["C"].to_dense().detach().numpy() + 0.1 * np.eye(1200)
+    assert made["nll"].item() == pytest.approx(
+        (made["y"] @ np.linalg.solve(C, made["y"]) + np.linalg.slogdet(C)[1]) / 2 + 600 * np.log(2 * np.pi)
+    )
+    assert made["quadratic"].item() == pytest.approx(made["y"] @ np.linalg.solve(C, made["y"]))
+    np.testing.assert_allclose(made["covariance"], 2 * made["K"].to_dense()[7, [7, 8, 37]] + [0.1, 0, 0])
+    np.testing.assert_allclose(made["smooth"][1], made["batch"][1].solve(made["y"], 0.1))
+    assert made["scales"].grad.isfinite().all()
+
+
 def test_how_to_pages_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     indices = run_how_to("sobol")
