@@ -171,8 +171,9 @@ def finite(xp: Any, x: Any) -> Any:
 
 
 def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
-    """Whether a matrix (n, n), n > 0, of that precision is symmetric up to rounding; an array without axes."""
-    return xp.max(xp.abs(a - a.T)) <= max(a.shape[0], 8) * eps * xp.max(xp.abs(a))
+    """Whether matrices (..., n, n), n > 0, of that precision are symmetric up to rounding, (...)."""
+    skew, size = (xp.max(xp.abs(b), axis=(-2, -1)) for b in (a - xp.matrix_transpose(a), a))
+    return skew <= max(a.shape[-1], 8) * eps * size
 
 
 def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:

@@ -89,6 +89,19 @@ def test_on_a_device(cupy, rng):
     with stand_in.nothing_read_back():
         got = kron.matvec(cupy(factors), cupy(x))
     close(got.get(), loop(factors, x, False))
+    factors, y, noise = [np.stack(positive(rng, 3, 3)), positive(rng, 2)[0]], rng.standard_normal((2, 6, 3)), np.array([0.1, 0.3])
+    K, there = kron.KroneckerOperator.batch(factors), kron.KroneckerOperator.batch(cupy(factors))
+    with stand_in.nothing_read_back():
+        found = [
+            there.solve(cupy(y), cupy(noise)),
+            there.solve(cupy(y)),
+            there.logdet(cupy(noise)),
+            there.logdet(),
+            there @ cupy(y),
+            there.trace(),
+        ]
+    for g, e in zip(found, [K.solve(y, noise), K.solve(y), K.logdet(noise), K.logdet(), K @ y, K.trace()], strict=True):
+        close(g.get(), e, 1e3)
 
 
 def test_in_jax(rng):
@@ -108,8 +121,10 @@ def of_items(K, factors, function, *arrays):
     return np.stack([np.asarray(a) for a in made]).reshape(*K.batch_shape, *np.shape(made[0]))
 
 
+@pytest.mark.parametrize("small", [0, batches.SMALL])
 @pytest.mark.parametrize("leads", [((3,), (3,)), ((2, 1), (3,)), ((1,), (1,)), ((2,), ())])
-def test_methods(rng, leads):
+def test_methods(rng, monkeypatch, leads, small):
+    monkeypatch.setattr(batches, "SMALL", small)
     factors = [np.stack(positive(rng, *[n] * int(np.prod(lead)))).reshape(*lead, n, n) for lead, n in zip(leads, (3, 2))]
     K = kron.KroneckerOperator.batch(factors)
     B = K.batch_shape
@@ -126,6 +141,9 @@ def test_methods(rng, leads):
             close(K.rmatvec(y), of_items(K, factors, lambda K, y: K.T @ y, y))
     close(K.logdet(noise), of_items(K, factors, lambda K, noise: K.logdet(noise), noise))
     close(K.logdet(), of_items(K, factors, lambda K: K.logdet()))
+    close(K.solve(y), of_items(K, factors, lambda K, y: K.solve(y), y), 256)
+    skewed = [f + np.triu(rng.standard_normal(f.shape), 1) for f in factors]
+    close(kron.KroneckerOperator.batch(skewed).solve(y), of_items(K, skewed, lambda K, y: K.solve(y), y), 4096)
     for name in ("trace", "diagonal", "to_dense"):
         close(getattr(K, name)(), of_items(K, factors, operator.methodcaller(name)))
     lam, Q = K.eigh()
@@ -137,6 +155,25 @@ def test_methods(rng, leads):
     first = K[(0,) * len(B)]
     assert isinstance(first, kron.KroneckerOperator)
     np.testing.assert_array_equal(K[:1].to_dense(), K.to_dense()[:1])
+
+
+def test_precisions_and_errors_of_a_batch(rng):
+    factors = [np.stack(positive(rng, 3, 3)), positive(rng, 2)[0]]
+    narrow, y = kron.KroneckerOperator.batch([f.astype(np.float32) for f in factors]), rng.standard_normal((2, 6))
+    wide = kron.KroneckerOperator.batch(factors)
+    assert narrow.solve(y, 0.1).dtype == narrow.logdet().dtype == np.float64
+    assert narrow.solve(y.astype(np.float32), 0.1).dtype == (narrow @ y.astype(np.float32)).dtype == np.float32
+    close(narrow.solve(y.astype(np.float32), 0.1), wide.solve(y, 0.1), 64, np.float32)
+    y[1, 3] = np.nan
+    got = wide.solve(y, 0.1)
+    assert np.isfinite(got[0]).all()
+    assert np.isnan(got[1]).any()
+    for bad, error, text in ((np.ones((3, 3)), np.linalg.LinAlgError, "singular"), (np.triu(np.ones((3, 3))), ValueError, "not symmetric")):
+        K = kron.KroneckerOperator.batch([np.stack([factors[0][0], bad]), factors[1]])
+        noise = 0.1 if error is ValueError else 0.0
+        for call in (lambda K=K, noise=noise: K.solve(y, noise), lambda K=K, noise=noise: K.logdet(noise)):
+            with pytest.raises(error, match=text):
+                call()
 
 
 def test_long_vectors(rng, monkeypatch):
@@ -161,12 +198,16 @@ def test_batch_refused(rng):
         (lambda: K @ y[:, :3], ValueError, "x has shape"),
         (lambda: K.solve(y, np.ones(3)), ValueError, r"solve: noise has shape \(3,\), expected a number or \(2,\)"),
         (lambda: K.solve(y, -1.0), ValueError, "noise is -1.0"),
+        (lambda: K.solve(y, np.array([0.1, -1.0])), ValueError, "noise is -1.0"),
+        (lambda: K.solve(y, np.array([1, 2])), TypeError, "noise has dtype int64"),
     ])  # fmt: skip
 
 
 @pytest.mark.torch
-def test_tensors_of_a_batch(rng):
+@pytest.mark.parametrize("small", [0, batches.SMALL])
+def test_tensors_of_a_batch(rng, monkeypatch, small):
     torch = pytest.importorskip("torch")
+    monkeypatch.setattr(batches, "SMALL", small)
     A, B, noise, y = (
         torch.from_numpy(a) for a in (np.stack(positive(rng, 3, 3)), positive(rng, 2)[0], np.array([0.1, 0.3]), rng.standard_normal((2, 6)))
     )
@@ -176,6 +217,18 @@ def test_tensors_of_a_batch(rng):
 
     def results(A, B, noise, y):
         K = kron.KroneckerOperator.batch([(A + A.mT) / 2, (B + B.mT) / 2])
-        return K.solve(y, noise), K.logdet(noise), K.logdet(noise[0]), K @ y, K.eigh()[0], K.inverse().to_dense(), K.trace()
+        more = torch.stack([y, 2 * y], -1)
+        return (
+            K.solve(y, noise),
+            K.solve(y),
+            K.solve(more, noise[0]),
+            K.logdet(noise),
+            K.logdet(noise[0]),
+            K.logdet(),
+            K @ y,
+            K.eigh()[0],
+            K.inverse().to_dense(),
+            K.trace(),
+        )
 
     assert torch.autograd.gradcheck(results, given)

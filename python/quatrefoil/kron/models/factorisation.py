@@ -16,6 +16,7 @@ import numpy as np
 
 from ... import _arguments, _arrays
 from ..._array_tools import cholesky, double, nan_unless
+from ..product import batches
 from ..product.dense import (
     CURE,
     exponent,
@@ -169,14 +170,17 @@ class HostFactorisation:
 
 
 class DeviceFactorisation:
-    """Of factors (n_k, n_k) on one device, in array-API terms."""
+    """Of factors (n_k, n_k) on one device, in array-API terms; or of (..., n_k, n_k), whose leading axes broadcast to B. Then rows are
+    (*B, c, N), the noise is a number or (*B,), and so are determinants."""
 
     def __init__(self, factors: Sequence[Array], kernel: tuple[Any, Any]) -> None:
         self.xp, self._factors, self._kernel = namespace(factors[0]), factors, kernel
+        self._sizes, self._batch_axes = [f.shape[-1] for f in factors], max(f.ndim for f in factors) - 2
 
     def eigen(self, label: str) -> tuple[Array, list[tuple[Array, Array]]]:
         """As on the host; the eigenvalues (N,) are NaN if a factor is not symmetric or finite."""
-        return nan_unless(self.xp, self._good, outer([p.values for p in self._parts])), [(p.values, p.vectors) for p in self._parts]
+        lam = nan_unless(self.xp, self._good[..., None], outer([p.values for p in self._parts]))
+        return lam, [(p.values, p.vectors) for p in self._parts]
 
     @functools.cached_property
     def _parts(self) -> list[Eigen]:
@@ -191,26 +195,33 @@ class DeviceFactorisation:
         return Packed([p.vectors for p in self._parts], *self._kernel)
 
     def filtered(self, values: Array, rows: Array) -> Array:
-        found: Array = self._vectors(values * self._vectors(rows, True))
-        return found
+        values = values[..., None, :] if self._batch_axes else values
+        return self._turned(values * self._turned(rows, True), False)
+
+    def _turned(self, rows: Array, transpose: bool) -> Array:
+        """To the eigenbasis with ``transpose``, or back."""
+        if not self._batch_axes:
+            return self._vectors(rows, transpose)
+        return batches.composed(self.xp, [p.vectors[..., None, :, :] for p in self._parts], rows, transpose)
 
     def _with_noise(self, noise: Any) -> tuple[Array, list[Array]]:
         """(N,) eigenvalues of K + noise I, and those of every factor; NaN if that is singular or K has a negative eigenvalue."""
         xp, values = self.xp, [clamped(self.xp, p.values) for p in self._parts]
         good = functools.reduce(lambda a, b: a & b, [p.not_negative for p in self._parts]) & self._good
         limit = negligible(xp, values, float(xp.finfo(self._factors[0].dtype).eps), self._factors[0])
-        return nan_unless(xp, good & (noise > limit) & (noise >= 0), outer(values) + noise), values
+        good = good & (noise > limit) & (noise >= 0)
+        return nan_unless(xp, good[..., None], outer(values) + (noise[..., None] if getattr(noise, "ndim", 0) else noise)), values
 
     @functools.cached_property
     def _plain(self) -> list[tuple[Array, Array]]:
-        """Of every factor (n, n) itself, and whether it is finite and not singular to the precision that it was given in."""
+        """Of every factor (..., n, n) itself, and whether it is finite and not singular to the precision that it was given in."""
         xp, found = self.xp, []
         for f in self._factors:
-            K, right = double(xp, f), xp.ones((), dtype=xp.bool, device=f.device)
-            if f.shape[0]:
-                finite = xp.all(xp.isfinite(K))
-                K = xp.where(finite, K, xp.eye(f.shape[0], dtype=K.dtype, device=K.device))
-                sizes = [xp.max(xp.sum(xp.abs(a), axis=0)) for a in (K, xp.linalg.inv(K))]
+            K, right = double(xp, f), xp.ones(f.shape[:-2], dtype=xp.bool, device=f.device)
+            if f.shape[-1]:
+                finite = xp.all(xp.isfinite(K), axis=(-2, -1))
+                K = xp.where(finite[..., None, None], K, xp.eye(f.shape[-1], dtype=K.dtype, device=K.device))
+                sizes = [xp.max(xp.sum(xp.abs(a), axis=-2), axis=-1) for a in (K, xp.linalg.inv(K))]
                 right = finite & (sizes[0] * sizes[1] <= 1 / float(xp.finfo(f.dtype).eps))
             found.append((K, right))
         return found
@@ -219,27 +230,28 @@ class DeviceFactorisation:
         """As on the host. Without noise by an LU factorisation a factor and call, which costs no more than the product of one vector."""
         if noise is not None:
             return self.filtered(1 / self._with_noise(noise)[0], rows)
-        xp, sizes, x = self.xp, [f.shape[0] for f in self._factors], rows
-        batch = math.prod(rows.shape[:-1])
+        xp, sizes, x, axes = self.xp, self._sizes, rows, self._batch_axes
+        batch, turn = rows.shape[:axes], (*range(axes), axes + 1, axes, axes + 2)
         for k, (K, right) in enumerate(self._plain):
-            before, after = batch * math.prod(sizes[:k]), math.prod(sizes[k + 1 :])
+            before, after = math.prod(rows.shape[axes:-1]) * math.prod(sizes[:k]), math.prod(sizes[k + 1 :])
             if not before * sizes[k] * after:
                 return rows
-            along = xp.reshape(xp.permute_dims(xp.reshape(x, (before, sizes[k], after)), (1, 0, 2)), (sizes[k], before * after))
-            back = xp.reshape(xp.linalg.solve(K.T if transpose else K, along), (sizes[k], before, after))
-            x = nan_unless(xp, right, xp.reshape(xp.permute_dims(back, (1, 0, 2)), rows.shape))
+            along = xp.permute_dims(xp.reshape(x, (*batch, before, sizes[k], after)), turn)
+            along = xp.reshape(along, (*batch, sizes[k], before * after))
+            back = nan_unless(xp, right[..., None, None], xp.linalg.solve(xp.matrix_transpose(K) if transpose else K, along))
+            x = xp.reshape(xp.permute_dims(xp.reshape(back, (*batch, sizes[k], before, after)), turn), rows.shape)
         return x
 
     def logdet(self, noise: Any) -> Array:
-        """As on the host, an array without axes; NaN if the determinant is not positive."""
+        """As on the host, an array without axes or (*B,); NaN if the determinant is not positive."""
         xp = self.xp
         if noise is not None:
-            return xp.sum(xp.log(self._with_noise(noise)[0]))
-        N = math.prod(f.shape[0] for f in self._factors)
+            return xp.sum(xp.log(self._with_noise(noise)[0]), axis=-1)
+        N = math.prod(self._sizes)
         total = xp.zeros((), dtype=xp.float64, device=self._factors[0].device)
         sign = total + 1
         for K, right in self._plain if N else ():
-            others = N // K.shape[0]
+            others = N // K.shape[-1]
             of_factor, size = xp.linalg.slogdet(K)
             total = total + nan_unless(xp, right, others * size)
             sign = sign * (of_factor if others % 2 else of_factor * of_factor)
@@ -247,13 +259,13 @@ class DeviceFactorisation:
 
     def logdet_gradient(self, noise: Any) -> tuple[list[Array], Any]:
         if noise is None:
-            N = math.prod(f.shape[0] for f in self._factors)
-            return [N // max(f.shape[0], 1) * inverse.T for f, inverse in zip(self._factors, self.inverses())], None
+            N = math.prod(self._sizes)
+            return [N // max(n, 1) * self.xp.matrix_transpose(inverse) for n, inverse in zip(self._sizes, self.inverses())], None
         values, parts = self._with_noise(noise)
         return _logdet_gradient(self.xp, parts, [p.vectors for p in self._parts], 1 / values)
 
     def inverses(self) -> list[Array]:
-        return [nan_unless(self.xp, right, self.xp.linalg.inv(K)) for K, right in self._plain]
+        return [nan_unless(self.xp, right[..., None, None], self.xp.linalg.inv(K)) for K, right in self._plain]
 
     def choleskys(self, label: str) -> list[Array]:
         parts = [symmetric(self.xp, f) for f in self._factors]
@@ -261,16 +273,16 @@ class DeviceFactorisation:
 
 
 def _logdet_gradient(xp: Any, values: Sequence[Array], vectors: Sequence[Array], inverse: Array) -> tuple[list[Array], Array]:
-    """(16) for eigenvalues and eigenvectors of every factor; ``inverse`` (N,) are 1 / eigenvalues of K + noise I."""
-    dfactors, sizes = [], [l.shape[0] for l in values]
+    """(16) for eigenvalues and eigenvectors of every factor; ``inverse`` (..., N) are 1 / eigenvalues of K + noise I."""
+    dfactors, sizes, batch = [], [l.shape[-1] for l in values], inverse.shape[:-1]
     for k, Q in enumerate(vectors):
         t = inverse
         for i in reversed(range(k + 1, len(sizes))):
-            t = xp.reshape(t, (math.prod(sizes[:i]), sizes[i])) @ values[i]
+            t = (xp.reshape(t, (*batch, math.prod(sizes[:i]), sizes[i])) @ values[i][..., None])[..., 0]
         for i in range(k):
-            t = values[i] @ xp.reshape(t, (sizes[i], math.prod(sizes[i + 1 : k + 1])))
-        dfactors.append((Q * t) @ Q.T)
-    return dfactors, xp.sum(inverse)
+            t = (values[i][..., None, :] @ xp.reshape(t, (*batch, sizes[i], math.prod(sizes[i + 1 : k + 1]))))[..., 0, :]
+        dfactors.append((Q * t[..., None, :]) @ xp.matrix_transpose(Q))
+    return dfactors, xp.sum(inverse, axis=-1)
 
 
 Factorisation: TypeAlias = HostFactorisation | DeviceFactorisation

@@ -12,6 +12,11 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..product import MATVEC, RMATVEC, batches
 from ..product.dense import namespace
+from . import derivative
+from .factorisation import DeviceFactorisation
+from .operator_functions import is_differentiated
+from .operator_products import converted, copied
+from .operator_tensors import log_determinant, solved
 
 _LABEL = "KroneckerOperator.batch"
 
@@ -21,23 +26,42 @@ class KroneckerBatch:
 
     Methods are those of one operator. Their arrays have the axes B in front of their own: ``K @ x`` and ``K.solve(y)`` take
     (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), ``K.eigh()`` returns (*B, N) and a batch. A noise is a number, or one per
-    item, (*B,). ``K[b]`` is one operator, or a part of the batch. With PyTorch differentiable as one operator is. Products
-    with short vectors take one matrix product per axis for all items, everything else a call per item.
+    item, (*B,). ``K[b]`` is one operator, or a part of the batch. With PyTorch differentiable as one operator is.
+
+    Products, ``solve`` and ``logdet`` of items with short vectors take all items at once. Everything else takes a call per
+    item, as do items of which one cannot be solved, for the sake of its error.
     """
 
     def __init__(self, make: Callable[..., Any], factors: Sequence[Any], options: dict[str, Any]) -> None:
-        self.factors: tuple[Any, ...] = tuple(_arguments.sequence(factors, _LABEL))
-        for i, f in enumerate(self.factors):
+        for i, f in enumerate(_arguments.sequence(factors, _LABEL)):
             _arguments.real_array(f, _LABEL, f"factors[{i}]")
             if f.ndim < 2:
                 raise ValueError(f"{_LABEL}: factors[{i}] has shape {tuple(f.shape)}, expected (..., m_{i + 1}, n_{i + 1})")
+        self.factors = tuple(map(copied, factors))
         self.batch_shape = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in self.factors])
         if not math.prod(self.batch_shape):
             raise ValueError(f"{_LABEL}: the factors have batch axes {self.batch_shape}, expected at least one item")
         self._make, self._options = make, options
         sizes = [math.prod(f.shape[axis] for f in self.factors) for axis in (-2, -1)]
         self.dtype, self.shape = self.factors[0].dtype, (*self.batch_shape, *sizes)
-        self._items[(0,) * len(self.batch_shape)]  # checks the factors
+        make([f[(0,) * (f.ndim - 2)] for f in self.factors], **options)  # checks them
+
+    @functools.cached_property
+    def _whole(self) -> DeviceFactorisation:
+        """Of all items at once, by the numbers of the factors alone."""
+        return DeviceFactorisation([_numbers(f) for f in self.factors], (None, None))
+
+    def _at_once(self, arrays: Sequence[Any], tracked: Callable[[], Any], plain: Callable[[], Any]) -> Any:
+        """``tracked`` if autograd records what is done with factors and arrays, else ``plain``; None if a call per item is better: for long
+        vectors, and on the host for its errors."""
+        sizes = [(f.shape[-2], f.shape[-1]) for f in self.factors]
+        if self.shape[-1] > batches.SMALL or any(m != n for m, n in sizes):
+            return None
+        try:
+            found = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
+        except np.linalg.LinAlgError:
+            return None
+        return found if not _arrays.on_host(found) or np.isfinite(_numbers(found)).all() else None
 
     @functools.cached_property
     def _items(self) -> np.ndarray:
@@ -89,13 +113,29 @@ class KroneckerBatch:
     def solve(self, y: Any, noise: Any = 0.0) -> Any:
         """x (*B, ...) with (K_b + noise I) x_b = y_b."""
         self._require_batch("solve", "y", y)
-        self._require_noise("solve", noise)
-        return self._mapped(lambda K, noise, y: K.solve(y, noise), noise, y)
+        noise = self._noise("solve", noise)
+        axes, N = len(self.batch_shape), self.shape[-1]
+        if tuple(y.shape[axes:]) == (N,) or y.shape[axes] != N:  # vectors and tables
+            rows = y.reshape(*self.batch_shape, 1, math.prod(y.shape[axes:]))
+        else:
+            rows = namespace(y).matrix_transpose(y) if y.ndim == axes + 2 else y
+        if rows.ndim == axes + 2 and rows.shape[-1] == N and _arrays.kind(y) == _arrays.kind(self.factors[0]):
+            wide, dtype = converted(rows, "float64"), max(_arrays.dtype_name(y), _arrays.dtype_name(self.factors[0]))
+            solve = lambda: self._whole.solved(_numbers(wide), _numbers(noise))  # noqa: E731
+            x = self._at_once((y, noise), lambda: solved(lambda _: self._whole, self._tensor(noise), wide, self.factors), solve)
+            if x is not None:
+                x = converted(_arrays.to_device_of(x, y) if isinstance(x, np.ndarray) else x, dtype)
+                return x.reshape(y.shape) if rows.shape[-2] == 1 else namespace(x).matrix_transpose(x)
+        return self._mapped(lambda K, noise, y: K.solve(y, noise or 0.0), noise, y)
 
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K_b + noise I), (*B,)."""
-        self._require_noise("logdet", noise)
-        return self._mapped(lambda K, noise: K.logdet(noise), noise)
+        noise = self._noise("logdet", noise)
+        tracked = lambda: log_determinant(lambda _: self._whole, self._tensor(noise), self.factors)  # noqa: E731
+        y = self._at_once((noise,), tracked, lambda: self._whole.logdet(_numbers(noise)))
+        if y is None:
+            return self._mapped(lambda K, noise: K.logdet(noise or 0.0), noise)
+        return _arrays.to_device_of(y, self.factors[0]) if isinstance(y, np.ndarray) else y
 
     def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
         """h(K_b) y_b, for functions of one item's eigenvalues (N,)."""
@@ -137,9 +177,22 @@ class KroneckerBatch:
                 f"KroneckerBatch.{method}: {name} has shape {tuple(array.shape)}, expected the batch axes {self.batch_shape} in front"
             )
 
-    def _require_noise(self, method: str, noise: Any) -> None:
-        if getattr(noise, "ndim", 0) and tuple(noise.shape) != self.batch_shape:
+    def _noise(self, method: str, noise: Any) -> Any:
+        """None for 0, a number, or an array in double precision."""
+        if _arrays.kind(noise) is None:
+            return _arguments.number(noise, f"KroneckerBatch.{method}", "noise") or None
+        if noise.ndim and tuple(noise.shape) != self.batch_shape:
             raise ValueError(f"KroneckerBatch.{method}: noise has shape {tuple(noise.shape)}, expected a number or {self.batch_shape}")
+        _arguments.real_array(noise, f"KroneckerBatch.{method}", "noise")
+        kind = _arrays.kind(self.factors[0])
+        if _arrays.kind(noise) not in (kind, "numpy"):
+            raise TypeError(f"KroneckerBatch.{method}: noise is a {_arrays.kind(noise)} array but the factors are {kind} arrays")
+        return converted(noise, "float64")
+
+    def _tensor(self, noise: Any) -> Any:
+        """For autograd."""
+        is_tensor = noise is None or _arrays.kind(noise) == _arrays.kind(self.factors[0])
+        return noise if is_tensor else _arrays.to_device_of(np.asarray(noise), self.factors[0])
 
     def _mapped(self, function: Callable[..., Any], *arrays: Any) -> Any:
         """One call per item; an argument without axes is that of all."""
@@ -158,3 +211,8 @@ class KroneckerBatch:
         if _arrays.kind(first) is None:
             return _arrays.to_device_of(np.array(results), self.factors[0]).reshape(self.batch_shape)
         return namespace(first).stack(results).reshape(*self.batch_shape, *first.shape)
+
+
+def _numbers(array: Any) -> Any:
+    """Without a graph, on the host a NumPy array."""
+    return derivative.numbers([array])[0] if _arrays.kind(array) == "torch" else array

@@ -45,8 +45,7 @@ class Functions(Products):
 
     def _is_differentiated(self, *others: Any) -> bool:
         """Whether autograd records what is done with the factors and with others."""
-        arrays = (*self._factors, *others) if self._kind == "torch" else ()
-        return any(getattr(a, "requires_grad", False) for a in arrays) and bool(_arrays.namespace(arrays[0]).is_grad_enabled())
+        return self._kind == "torch" and is_differentiated((*self._factors, *others))
 
     def _noise(self, noise: Any, label: str) -> Any:
         """A number or, if somebody wants its gradient, a tensor in double precision; None for 0, which needs no eigenvalues."""
@@ -300,6 +299,11 @@ class Functions(Products):
     def _wider(self, y: Any) -> str:
         """The wider of the precisions of y and the factors."""
         return "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
+
+
+def is_differentiated(arrays: Sequence[Any]) -> bool:
+    """Whether autograd records what is done with arrays, of which the first is one of an operator's factors."""
+    return any(getattr(a, "requires_grad", False) for a in arrays) and bool(_arrays.namespace(arrays[0]).is_grad_enabled())
 
 
 def _numbers(array: Any, label: str, name: str) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._call import call_vjp
-from ..product import MATVEC, RMATVEC
+from ..product import MATVEC, RMATVEC, batches
+from ..product.dense import namespace
 from .derivative import looped, numbers, tensor
 from .factorisation import Factorisation
 
@@ -47,11 +48,15 @@ def _solved() -> Any:
         def backward(ctx: Any, grad: Any) -> Any:
             (factorise, transpose), (noise, x, *factors) = ctx.setting, ctx.saved_tensors
             z = Solved.apply((factorise, not transpose), noise, grad, *factors)
-            dfactors, _ = call_vjp(RMATVEC if transpose else MATVEC, ([f.double() for f in factors], x, -z), (), ())
+            wide = [f.double() for f in factors]
+            if batches.is_batch(factors):
+                dfactors = batches.factor_gradients(namespace(x), wide, *((z, -x) if transpose else (x, -z)))
+            else:
+                dfactors, _ = call_vjp(RMATVEC if transpose else MATVEC, (wide, x, -z), (), ())
             if noise is not None:  # K is symmetric
                 dfactors = [(d + d.mT) / 2 for d in dfactors]
-            dnoise = None if noise is None else -(z * x).sum()
-            return None, dnoise, z, *[d.to(f.dtype) for d, f in zip(dfactors, factors)]
+            dnoise = None if noise is None else -(z * x).sum(tuple(range(noise.ndim, x.ndim)))
+            return None, dnoise, z, *[d.sum_to_size(f.shape).to(f.dtype) for d, f in zip(dfactors, factors)]
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
@@ -96,8 +101,8 @@ def _log_determinant() -> Any:
         def backward(ctx: Any, grad: Any) -> Any:
             noise, *factors = ctx.saved_tensors
             *dfactors, last = Gradient.apply(ctx.factorise, noise, *factors)
-            dnoise, dfactors = (None, [*dfactors, last]) if noise is None else (grad * last, dfactors)
-            return None, dnoise, *[(grad * d).to(d.dtype) for d in dfactors]
+            dnoise, dfactors = (None, [*dfactors, last]) if noise is None else ((grad * last).sum_to_size(noise.shape), dfactors)
+            return None, dnoise, *[(grad[..., None, None] * d).sum_to_size(f.shape).to(f.dtype) for d, f in zip(dfactors, factors)]
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, *given: Any) -> Any:

@@ -35,7 +35,7 @@ def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, b
         ) from None
     xp = _arrays.namespace(x) if _arrays.kind(x) == "jax" else namespace(x)
     if backend in (None, "array") and (x.shape[-1] <= SMALL or not math.prod(batch)):
-        return _composed(xp, factors, x, transpose)
+        return composed(xp, factors, x, transpose)
     outer, batch = lead[: len(lead) - len(batch)], lead[len(lead) - len(batch) :]
     x, factors = xp.broadcast_to(x, (*lead, x.shape[-1])), [xp.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
     rows = [
@@ -52,7 +52,21 @@ def _one(factor: Any) -> Any:
     return factor[(0,) * (factor.ndim - 2)] if math.prod(factor.shape[:-2]) else _arrays.zeros_on_device_of(factor, factor.shape[-2:])
 
 
-def _composed(xp: Any, factors: Sequence[Any], x: Any, transpose: bool) -> Any:
+def factor_gradients(xp: Any, factors: Sequence[Any], x: Any, grad: Any) -> list[Any]:
+    """Those of <grad, K x> by square factors (..., n_k, n_k) with batch axes B, for rows x and grad (*B, c, N): (*B, n_k, n_k)."""
+    sizes, found = [f.shape[-1] for f in factors], []
+    for k, n in enumerate(sizes):
+        others = [f[..., None, :, :] for f in factors]
+        others[k] = xp.eye(n, dtype=x.dtype, device=x.device)
+        shape = (*x.shape[:-2], x.shape[-2] * math.prod(sizes[:k]), n, math.prod(sizes[k + 1 :]))
+        rows = [xp.reshape(a, shape) for a in (grad, composed(xp, others, x, False))]
+        turn = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2, x.ndim)
+        left, right = (xp.reshape(xp.permute_dims(a, turn), (*shape[:-3], n, shape[-3] * shape[-1])) for a in rows)
+        found.append(left @ xp.matrix_transpose(right))
+    return found
+
+
+def composed(xp: Any, factors: Sequence[Any], x: Any, transpose: bool) -> Any:
     """One product of matrices per axis, in the order of csrc/kron/product: axes that shrink first."""
     if transpose:
         factors = [xp.matrix_transpose(f) for f in factors]

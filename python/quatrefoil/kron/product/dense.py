@@ -38,8 +38,13 @@ def owned(array: Any) -> Any:
 
 
 def outer(vectors: Sequence[Any]) -> Any:
-    """The Kronecker product of vectors."""
-    return functools.reduce(lambda a, b: (a[:, None] * b).reshape(-1), vectors)
+    """The Kronecker product of vectors (..., n_k)."""
+    return functools.reduce(_outer, vectors)
+
+
+def _outer(a: Any, b: Any) -> Any:
+    c = a[..., :, None] * b[..., None, :]
+    return c.reshape(*c.shape[:-2], c.shape[-2] * c.shape[-1])
 
 
 def exponent(a: np.ndarray) -> int:

@@ -22,23 +22,25 @@ class Eigen(NamedTuple):
 
 
 def eigen(xp: Any, f: Array) -> Eigen:
-    """Of one factor (n, n)."""
+    """Of one factor (..., n, n)."""
     K, good = symmetric(xp, f)
-    n = f.shape[0]
+    n = f.shape[-1]
     if n == 0:
-        return Eigen(K, xp.zeros((0,), dtype=K.dtype, device=K.device), K, good, good)
+        return Eigen(K, xp.zeros(K.shape[:-1], dtype=K.dtype, device=K.device), K, good, good)
     values, vectors = xp.linalg.eigh(K)
-    return Eigen(K, values, vectors, good, values[0] >= -n * float(xp.finfo(f.dtype).eps) * xp.max(xp.abs(values)))
+    not_negative = values[..., 0] >= -n * float(xp.finfo(f.dtype).eps) * xp.max(xp.abs(values), axis=-1)
+    return Eigen(K, values, vectors, good, not_negative)
 
 
 def symmetric(xp: Any, f: Array) -> tuple[Array, Array]:
-    """The symmetric part of a factor (n, n), with 0 for what is not finite, and whether the factor was symmetric and finite."""
+    """The symmetric part of a factor (..., n, n), with 0 for what is not finite, and whether the factor was symmetric and finite."""
     K = double(xp, f)
-    if f.shape[0] == 0:
-        return K, xp.ones((), dtype=xp.bool, device=K.device)
+    if f.shape[-1] == 0:
+        return K, xp.ones(K.shape[:-2], dtype=xp.bool, device=K.device)
     is_finite = xp.isfinite(K)
     K = xp.where(is_finite, K, xp.zeros_like(K))
-    return (K + K.T) / 2, xp.all(is_finite) & is_symmetric(xp, K, float(xp.finfo(f.dtype).eps))
+    good = xp.all(is_finite, axis=(-2, -1)) & is_symmetric(xp, K, float(xp.finfo(f.dtype).eps))
+    return (K + xp.matrix_transpose(K)) / 2, good
 
 
 def clamped(xp: Any, values: Array) -> Array:
@@ -47,12 +49,12 @@ def clamped(xp: Any, values: Array) -> Array:
 
 
 def negligible(xp: Any, values: Sequence[Array], eps: float, like: Array) -> Array:
-    """Up to which noise K + noise I counts as singular, an array without axes: -1 for a K that is regular, else eps times its largest
-    eigenvalue. ``values`` are the eigenvalues of every axis, ascending and not negative, of factors of that precision."""
+    """Up to which noise K + noise I counts as singular, (...): -1 for a K that is regular, else eps times its largest eigenvalue.
+    ``values`` are the eigenvalues (..., n_k) of every axis, ascending and not negative, of factors of that precision."""
     limit = xp.full((), -1.0, dtype=xp.float64, device=like.device)
-    if not all(l.shape[0] for l in values):
+    if not all(l.shape[-1] for l in values):
         return limit
-    largest = outer([l[-1:] for l in values])[0]
+    largest = outer([l[..., -1:] for l in values])[..., 0]
     for l in values:
-        limit = xp.where(l[0] <= l.shape[0] * eps * l[-1], eps * largest, limit)
+        limit = xp.where(l[..., 0] <= l.shape[-1] * eps * l[..., -1], eps * largest, limit)
     return limit
