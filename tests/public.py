@@ -120,6 +120,17 @@ CALLS = {
     "kron.KroneckerOperator, systems": lambda t: [operator(t).solve(t(Y)), operator(t).solve(t(Y[:, 0].copy()), 0.5)],
     "kron.KroneckerOperator, functions": lambda t: operator(t).apply(lambda lam: lam * lam, t(Y)),
     "kron.KroneckerOperator, spectrum": lambda t: [np.asarray(operator(t).logdet()), operator(t).eigh()[0]],
+    "kron.KroneckerOperator, decompositions": lambda t: [
+        operator(t).inverse().to_dense(), operator(t).cholesky().to_dense(),
+    ],
+    "kron.KroneckerOperator, algebra": lambda t: [
+        (2.0 * (made := kron.KroneckerOperator([t(K[0]), t(K[1])])) - made @ made) @ t(Y), made[1], made[2:4, [0, 1]], made.svd()[1],
+    ],
+    "kron.matvec, batches": lambda t: kron.matvec([t(np.stack(K)), t(K[0])], t(Y.T.copy())),
+    "kron.KroneckerOperator.batch": lambda t: [
+        (made := kron.KroneckerOperator.batch([t(np.stack(K)), t(K[0])])) @ t(Y.T.copy()), made.solve(t(Y.T.copy()), 0.5), made.logdet(),
+        made.eigh()[0],
+    ],
     "kron.SlimKL": lambda t: slim(t).predict(t(Y[:, 1].copy())),
     "cheb.tucker": lambda t: [(made := cheb.tucker(t(V), rank=2)).core, *made.factors],
     "cheb.TuckerTensor": lambda t: list(cheb.TuckerTensor(t(CORE), t(FACTORS))),

@@ -15,7 +15,8 @@ from test_torch import prepare, to_torch  # noqa: E402
 pytestmark = pytest.mark.torch
 
 WITHOUT_NUMBERS = {name for name in CALLS if name.startswith("ssm.")} | {
-    *(f"kron.KroneckerOperator, {of}" for of in ("products", "float32", "entries")),
+    *(f"kron.KroneckerOperator, {of}" for of in ("products", "float32", "entries", "algebra")),
+    "kron.matvec, batches",
     *("cheb.TuckerTensor", "cheb.ChebTucker", "cheb.ChebTucker, plan", "cheb.ChebTucker, calculus"),
 }
 

@@ -12,7 +12,6 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..product import MATVEC, RMATVEC, batches
 from ..product.dense import namespace
-from . import derivative
 from .factorisation import DeviceFactorisation
 from .operator_functions import is_differentiated
 from .operator_products import converted, copied
@@ -49,7 +48,7 @@ class KroneckerBatch:
     @functools.cached_property
     def _whole(self) -> DeviceFactorisation:
         """Of all items at once, by the numbers of the factors alone."""
-        return DeviceFactorisation([_numbers(f) for f in self.factors], (None, None))
+        return DeviceFactorisation([_numbers(f, f"factors[{i}]") for i, f in enumerate(self.factors)], (None, None))
 
     def _at_once(self, arrays: Sequence[Any], tracked: Callable[[], Any], plain: Callable[[], Any]) -> Any:
         """``tracked`` if autograd records what is done with factors and arrays, else ``plain``; None if a call per item is better: for long
@@ -61,7 +60,7 @@ class KroneckerBatch:
             found = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
         except np.linalg.LinAlgError:
             return None
-        return found if not _arrays.on_host(found) or np.isfinite(_numbers(found)).all() else None
+        return found if not _arrays.on_host(found) or np.isfinite(_numbers(found, "result")).all() else None
 
     @functools.cached_property
     def _items(self) -> np.ndarray:
@@ -121,7 +120,7 @@ class KroneckerBatch:
             rows = namespace(y).matrix_transpose(y) if y.ndim == axes + 2 else y
         if rows.ndim == axes + 2 and rows.shape[-1] == N and _arrays.kind(y) == _arrays.kind(self.factors[0]):
             wide, dtype = converted(rows, "float64"), max(_arrays.dtype_name(y), _arrays.dtype_name(self.factors[0]))
-            solve = lambda: self._whole.solved(_numbers(wide), _numbers(noise))  # noqa: E731
+            solve = lambda: self._whole.solved(_numbers(wide, "y"), _numbers(noise, "noise"))  # noqa: E731
             x = self._at_once((y, noise), lambda: solved(lambda _: self._whole, self._tensor(noise), wide, self.factors), solve)
             if x is not None:
                 x = converted(_arrays.to_device_of(x, y) if isinstance(x, np.ndarray) else x, dtype)
@@ -132,7 +131,7 @@ class KroneckerBatch:
         """log det(K_b + noise I), (*B,)."""
         noise = self._noise("logdet", noise)
         tracked = lambda: log_determinant(lambda _: self._whole, self._tensor(noise), self.factors)  # noqa: E731
-        y = self._at_once((noise,), tracked, lambda: self._whole.logdet(_numbers(noise)))
+        y = self._at_once((noise,), tracked, lambda: self._whole.logdet(_numbers(noise, "noise")))
         if y is None:
             return self._mapped(lambda K, noise: K.logdet(noise or 0.0), noise)
         return _arrays.to_device_of(y, self.factors[0]) if isinstance(y, np.ndarray) else y
@@ -213,6 +212,6 @@ class KroneckerBatch:
         return namespace(first).stack(results).reshape(*self.batch_shape, *first.shape)
 
 
-def _numbers(array: Any) -> Any:
-    """Without a graph, on the host a NumPy array."""
-    return derivative.numbers([array])[0] if _arrays.kind(array) == "torch" else array
+def _numbers(array: Any, name: str) -> Any:
+    """Without a graph, on the host a NumPy array; numbers and None as they are."""
+    return array if _arrays.kind(array) is None else _arguments.host_or_device_numbers(array, _LABEL, name, differentiable=True)

@@ -33,7 +33,7 @@ def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, b
         raise ValueError(
             f"{op.label}: x has shape {tuple(x.shape)}, whose leading axes do not broadcast with those of the factors, {batch}"
         ) from None
-    xp = _arrays.namespace(x) if _arrays.kind(x) == "jax" else namespace(x)
+    xp = namespace(x)
     if backend in (None, "array") and (x.shape[-1] <= SMALL or not math.prod(batch)):
         return composed(xp, factors, x, transpose)
     outer, batch = lead[: len(lead) - len(batch)], lead[len(lead) - len(batch) :]

@@ -16,7 +16,8 @@ CURE = "add noise, or jitter to its diagonal"
 
 def namespace(array: Any) -> Any:
     """The functions of the array API for arrays of that kind."""
-    return _backends.array.namespace(str(_arrays.kind(array)))
+    kind = str(_arrays.kind(array))
+    return _arrays.namespace_of(kind) if kind == "jax" else _backends.array.namespace(kind)
 
 
 def in_form_of(like: Any, array: Any) -> Any:
