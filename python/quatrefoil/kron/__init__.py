@@ -23,6 +23,7 @@ from .mixture import rbf_vjp as rbf_vjp
 from .mixture import spectral_mixture_vjp as spectral_mixture_vjp
 from .models.gphm import GPHM
 from .models.gridgp import GridGP
+from .models.operator_batch import KroneckerBatch as KroneckerBatch
 from .models.slimkl import SlimKL
 from .pde import PDE as PDE
 from .pde import Advection as Advection
@@ -69,13 +70,14 @@ OPS = Family(__name__, product.OPS, gp.OPS, mixture.OPS, twoterm.OPS)
 
 if TYPE_CHECKING:
     from .models.operator import KroneckerOperator
+    from .models.operator_sum import KroneckerSum as KroneckerSum
 else:  # unseen by type checkers, to which any name would then be one of ours
 
     def __getattr__(name: str) -> Any:
-        if name == "KroneckerOperator":  # a SciPy class: SciPy is imported when it is first asked for
-            from .models.operator import scipy_class
+        if name in ("KroneckerOperator", "KroneckerSum"):  # SciPy classes: SciPy is imported when one is first asked for
+            from .models import operator, operator_products
 
-            globals()[name] = readable(scipy_class())
+            globals()[name] = readable(operator_products.on_scipy(getattr(operator, name)))
             return globals()[name]
         return missing(__name__)(name)
 

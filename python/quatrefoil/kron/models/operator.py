@@ -22,11 +22,6 @@ from .operator_sum import KroneckerSum
 from .operator_validation import indices, require_square
 
 
-def scipy_class() -> type[KroneckerOperator]:
-    """The class that users get, pickled as quatrefoil.kron.KroneckerOperator."""
-    return on_scipy(KroneckerOperator)
-
-
 class KroneckerOperator(Functions):
     """K = K_1 ⊗ ... ⊗ K_d as a ``scipy.sparse.linalg.LinearOperator`` (M, N).
 

@@ -21,14 +21,26 @@ _LABEL = "KroneckerOperator.batch"
 
 
 class KroneckerBatch:
-    """``KroneckerOperator``s of factors (..., m_k, n_k), whose leading axes broadcast to B: made by ``KroneckerOperator.batch``.
+    """A batch of ``KroneckerOperator``s, as ``KroneckerOperator.batch`` returns it.
 
-    Methods are those of one operator. Their arrays have the axes B in front of their own: ``K @ x`` and ``K.solve(y)`` take
-    (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), ``K.eigh()`` returns (*B, N) and a batch. A noise is a number, or one per
-    item, (*B,). ``K[b]`` is one operator, or a part of the batch. With PyTorch differentiable as one operator is.
+    The factors are (..., m_k, n_k); their leading axes broadcast to B. Methods are those of one operator. Their arrays have the
+    axes B in front of their own: ``K @ x`` and ``K.solve(y)`` take (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), ``K.eigh()``
+    returns (*B, N) and a batch. A noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch.
+    With PyTorch differentiable as one operator is.
 
     Products, ``solve`` and ``logdet`` of items with short vectors take all items at once. Everything else takes a call per
     item, as do items of which one cannot be solved, for the sake of its error.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K = qf.kron.KroneckerOperator.batch([np.stack([np.eye(2), 2 * np.eye(2)]), 3 * np.eye(2)])
+    >>> y = np.full((2, 4), 6.0)
+    >>> K.solve(y)
+    array([[2., 2., 2., 2.],
+           [1., 1., 1., 1.]])
+    >>> K.logdet(noise=1.0).round(3)
+    array([5.545, 7.784])
     """
 
     def __init__(self, make: Callable[..., Any], factors: Sequence[Any], options: dict[str, Any]) -> None:

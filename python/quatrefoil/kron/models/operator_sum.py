@@ -14,7 +14,7 @@ from .operator_validation import check_columns, is_table
 
 
 class KroneckerSum(Products):
-    """K + K' + ... of ``KroneckerOperator``s (M, N), as their sums and differences return it; a ``scipy.sparse.linalg.LinearOperator``.
+    """The sum of several ``KroneckerOperator``s, as ``+`` and ``-`` return it: a SciPy ``LinearOperator`` too.
 
     Products cost those of the terms, and with PyTorch are differentiable in all factors. A multiple multiplies every term.
 
