@@ -128,6 +128,8 @@ def test_how_to_compute_with_operators():
     np.testing.assert_allclose(made["covariance"], 2 * made["K"].to_dense()[7, [7, 8, 37]] + [0.1, 0, 0])
     np.testing.assert_allclose(made["smooth"][1], made["batch"][1].solve(made["y"], 0.1))
     assert made["scales"].grad.isfinite().all()
+    quadratic = (made["y"] * made["smooth"]).sum(-1)
+    np.testing.assert_allclose(made["nlls"], (quadratic + made["logdets"]) / 2 + 600 * np.log(2 * np.pi))
 
 
 def test_how_to_pages_run(tmp_path, monkeypatch):

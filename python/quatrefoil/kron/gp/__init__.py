@@ -82,7 +82,8 @@ def gp_nll(
     Parameters
     ----------
     factors : list or tuple of (n_k, n_k)
-        Covariances of the axes: symmetric, positive semidefinite.
+        Covariances of the axes: symmetric, positive semidefinite. Some may be batches, (*B, n_k, n_k), which broadcast: y, mask, and
+        a noise that is an array then have the axes B in front, and so do the results; one call per item.
     y : (..., N) or (..., n_1, ..., n_d)
         Observations, flat in C order or as tables; one problem per row or table.
     noise : float, () or (1,), (N,) or (n_1, ..., n_d)

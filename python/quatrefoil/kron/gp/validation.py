@@ -13,13 +13,15 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._arguments import host_or_device_numbers
 from ..._bind import check_device
+from ..product.batches import is_batch
+from .batches import per_item
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: y and what goes with it may be tables (..., n_1, ..., n_d), which are then taken as (..., N).
+    """A decorator: y and what goes with it may be tables (..., n_1, ..., n_d), which are then taken as (..., N), and factors batches.
 
     Their last axis tells them from rows (..., N). If y is one, results with a number ``per_point`` have an axis for each factor too.
     """
@@ -30,6 +32,9 @@ def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, 
         @functools.wraps(function)
         def called(*args: P.args, **options: P.kwargs) -> R:
             given: dict[str, Any] = dict(zip(names, args)) | options
+            if isinstance(given.get("factors"), (list, tuple)) and is_batch(given["factors"]):
+                of_batch: R = per_item(label, called, given)
+                return of_batch
             sizes = _sizes(given.get("factors"))
             tables = {n: _rows(given[n], sizes) for n in ("y", "noise", "mask", "start") if _is_table(given.get(n), sizes)}
             if sizes and "y" not in tables:

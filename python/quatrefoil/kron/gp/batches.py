@@ -1,0 +1,60 @@
+"""Batches of grids: factors (..., n_k, n_k), one call per item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..product.dense import namespace
+
+_SEQUENCES, _ARRAYS = ("factors", "cross_factors", "prior_factors"), ("y", "noise", "mask", "start")
+
+
+def per_item(label: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """Results with the factors' batch axes B in front. So must be arrays that are no factors; numbers are for all items."""
+    factors = given["factors"]
+    for i, f in enumerate(factors):
+        _arguments.real_array(f, label, f"factors[{i}]")
+    batch = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in factors])
+    for name in _ARRAYS:
+        shape = tuple(getattr(given.get(name), "shape", ()))
+        if (shape or (name == "y" and name in given)) and shape[: len(batch)] != batch:
+            raise ValueError(f"{label}: {name} has shape {shape}, expected the batch axes {batch} of the factors in front")
+    if not np.prod(batch):
+        raise ValueError(f"{label}: the factors have batch axes {batch}, expected at least one item")
+    shared = dict(given)
+    if isinstance(shared.get("rng"), int):
+        shared["rng"] = np.random.default_rng(shared["rng"])  # of which every item takes numbers of its own
+    spread = {name: [_spread(f, batch) for f in given[name]] for name in _SEQUENCES if given.get(name) is not None}
+    results = []
+    for at in np.ndindex(batch):
+        item = {name: [f[at] for f in values] for name, values in spread.items()}
+        item |= {name: given[name][at] for name in _ARRAYS if getattr(given.get(name), "shape", ())}
+        results.append(function(**shared | item))
+    found = _stacked(results, batch)
+    if not given.get("grad"):
+        return found
+    *values, dfactors, dnoise = found
+    return (*values, [_sum_to(d, f.shape) for d, f in zip(dfactors, factors)], _sum_to(dnoise, getattr(given["noise"], "shape", ())))
+
+
+def _spread(factor: Any, batch: tuple[int, ...]) -> Any:
+    return namespace(factor).broadcast_to(factor, (*batch, *factor.shape[-2:]))
+
+
+def _stacked(results: list[Any], batch: tuple[int, ...]) -> Any:
+    first = results[0]
+    if isinstance(first, (tuple, list)):
+        return type(first)(_stacked(list(part), batch) for part in zip(*results))
+    if _arrays.kind(first) is None:
+        return np.array(results).reshape(batch)
+    return namespace(first).stack(results).reshape(*batch, *first.shape)
+
+
+def _sum_to(d: Any, shape: tuple[int, ...]) -> Any:
+    """A gradient (*B, ...) of an argument that was broadcast to B."""
+    d = d.sum(axis=tuple(range(d.ndim - len(shape))))
+    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 < d.shape[i]), keepdims=True)
