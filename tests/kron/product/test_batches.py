@@ -231,4 +231,8 @@ def test_tensors_of_a_batch(rng, monkeypatch, small):
             K.trace(),
         )
 
-    assert torch.autograd.gradcheck(results, given)
+    assert torch.autograd.gradcheck(results, given, fast_mode=True)
+    value = lambda A: kron.KroneckerOperator.batch([A, B]).logdet(noise).sum()  # noqa: E731
+    (expected,) = torch.autograd.grad(value(leaf := A.clone().requires_grad_()), leaf)
+    torch.testing.assert_close(torch.func.grad(value)(A), expected)
+    torch.testing.assert_close(torch.vmap(torch.func.grad(value))(torch.stack([A, A]))[1], expected)

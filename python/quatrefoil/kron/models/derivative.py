@@ -77,7 +77,7 @@ def _norms(xp: Any, rows: Array) -> Array:
 
 
 def out_of_compilation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, which torch.compile does not look into."""
+    """The same, which torch.compile does not look into: its gradients of decompositions divide by 0 where eager mode does not divide."""
     import torch
 
     found: Callable[..., Any] = torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function

@@ -69,8 +69,9 @@ class KroneckerBatch:
         if self.shape[-1] > batches.SMALL or any(m != n for m, n in sizes):
             return None
         try:
+            _ = self._whole  # whose numbers cannot be read within torch.func
             found = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
-        except np.linalg.LinAlgError:
+        except (np.linalg.LinAlgError, NotImplementedError):
             return None
         return found if not _arrays.on_host(found) or np.isfinite(_numbers(found, "result")).all() else None
 

@@ -41,7 +41,7 @@ class Functions(Products):
                 return factors[0], []
 
             derivative.out_of_compilation(derivative.decomposed)(check, self._factors)
-        return compute(DeviceFactorisation(self._factors, self._kernel))
+        return derivative.out_of_compilation(compute)(DeviceFactorisation(self._factors, self._kernel))
 
     def _is_differentiated(self, *others: Any) -> bool:
         """Whether autograd records what is done with the factors and with others."""
@@ -126,7 +126,8 @@ class Functions(Products):
         for i, f in enumerate(self._factors):
             if isinstance(f, np.ndarray) and not np.isfinite(f).all():
                 raise ValueError(f"KroneckerOperator.svd: factors[{i}] has NaN or infinity in it")
-        U, s, Vt = zip(*[xp.linalg.svd(converted(f, "float64"), full_matrices=False) for f in self._factors])
+        svd = derivative.out_of_compilation(xp.linalg.svd) if self._kind == "torch" else xp.linalg.svd
+        U, s, Vt = zip(*[svd(converted(f, "float64"), full_matrices=False) for f in self._factors])
         return self._with(U), converted(owned(outer(s)), _arrays.dtype_name(self._factors[0])), self._with(Vt)
 
     def _with(self, factors: Sequence[Any]) -> Self:
