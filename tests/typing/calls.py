@@ -101,6 +101,8 @@ def products_and_tensors() -> None:
     assert_type(K @ x, np.ndarray)
     assert_type(K.matvec(x), np.ndarray)
     assert_type(K.solve(x, noise=1.0), np.ndarray)
+    assert_type(-K, qf.kron.KroneckerOperator)
+    assert_type(qf.kron.KroneckerOperator.batch(factors), qf.kron.KroneckerBatch)
     assert_type(qf.cheb.chebpts(5), np.ndarray)
     assert_type(qf.cheb.chebpts((5, 6)), tuple[np.ndarray, ...])
     core, coefficients = qf.cheb.tucker(real(4, 5), tol=1e-3)

@@ -22,6 +22,7 @@ def tensors() -> None:
     K = qf.kron.KroneckerOperator([torch.eye(2), torch.ones(3, 3)])
     assert_type(K @ torch.rand(6), Tensor)
     assert_type(K.matvec(torch.rand(6)), Tensor)
+    assert_type(K.solve(torch.rand(6), noise=torch.tensor(0.1)), Tensor)
     assert_type(qf.cheb.tucker(k, tol=1e-3), qf.cheb.TuckerTensor[Tensor])
     result = qf.wos.solve(qf.wos.Ball((0.5, 0.5), 1.0), torch.rand(4, 2), dirichlet=1.0, walks=8, rng=0)
     assert_type(result.value, Tensor)
