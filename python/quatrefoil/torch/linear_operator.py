@@ -134,11 +134,11 @@ def _symmetric(factor: Tensor) -> Tensor:
     return factor.detach() + (half - half.detach()) if factor.requires_grad else factor
 
 
-def _with_diagonal(made: Any) -> Any:
+def _with_diagonal(total: Any) -> Any:
     """Upstream's sum with a diagonal as ours."""
-    if type(made) is not upstream.KroneckerProductAddedDiagLinearOperator:
-        return made
-    return KroneckerProductAddedDiagLinearOperator(made.linear_op, made.diag_tensor)
+    if type(total) is not upstream.KroneckerProductAddedDiagLinearOperator:
+        return total
+    return KroneckerProductAddedDiagLinearOperator(total.linear_op, total.diag_tensor)
 
 
 def _product(op: Any, rhs: Tensor, transpose: bool) -> Tensor:

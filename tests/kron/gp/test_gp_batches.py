@@ -70,4 +70,8 @@ def test_refused(rng):
 def test_tensors(rng):
     torch = pytest.importorskip("torch")
     given = [torch.from_numpy(a).requires_grad_() for a in (*grids(rng, (2,), 3, 2), rng.standard_normal((2, 6)), np.array([0.1, 0.4]))]
+    got = kron.gp_nll([a.detach() for a in given[:2]], given[2].detach(), 0.2, grad=True)
+    expected = kron.gp_nll([a.detach().numpy() for a in given[:2]], given[2].detach().numpy(), 0.2, grad=True)
+    for g, e in zip((got[0], *got[1], got[2]), (expected[0], *expected[1], expected[2]), strict=True):
+        close(g.numpy(), e)
     assert torch.autograd.gradcheck(lambda A, B, y, s: kron.gp_nll([(A + A.mT) / 2, (B + B.mT) / 2], y, s), given)

@@ -61,7 +61,7 @@ def test_strides_and_backends(rng):
 def test_refused(rng):
     A, B, x = rng.standard_normal((3, 2, 2)), rng.standard_normal((2, 2)), rng.standard_normal((3, 4))
     check_refused([
-        (lambda: kron.matvec([A, B], x[:2]), ValueError, r"x has shape \(2, 4\), whose leading axes do not broadcast with .*, \(3,\)"),
+        (lambda: kron.matvec([A, B], x[:2]), ValueError, r"x has shape \(2, 4\); its leading axes do not broadcast with .*, \(3,\)"),
         (lambda: kron.matvec([A, A[:2]], x), ValueError, "broadcast"),
         (lambda: kron.matvec([A, B], x[:, :3]), ValueError, r"x has shape \(3, 3\), expected \(\.\.\., 4\)"),
         (lambda: kron.matvec([A, B.astype("f")], x), TypeError, "float32"),

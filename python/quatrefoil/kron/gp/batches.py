@@ -13,32 +13,32 @@ from ..product.dense import namespace
 _SEQUENCES, _ARRAYS = ("factors", "cross_factors", "prior_factors"), ("y", "noise", "mask", "start")
 
 
-def per_item(label: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Results with the factors' batch axes B in front. So must be arrays that are no factors; numbers are for all items."""
-    factors = given["factors"]
+    factors = arguments["factors"]
     for i, f in enumerate(factors):
         _arguments.real_array(f, label, f"factors[{i}]")
     batch = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in factors])
     for name in _ARRAYS:
-        shape = tuple(getattr(given.get(name), "shape", ()))
-        if (shape or (name == "y" and name in given)) and shape[: len(batch)] != batch:
+        shape = tuple(getattr(arguments.get(name), "shape", ()))
+        if (shape or (name == "y" and name in arguments)) and shape[: len(batch)] != batch:
             raise ValueError(f"{label}: {name} has shape {shape}, expected the batch axes {batch} of the factors in front")
     if not np.prod(batch):
         raise ValueError(f"{label}: the factors have batch axes {batch}, expected at least one item")
-    shared = dict(given)
+    shared = dict(arguments)
     if isinstance(shared.get("rng"), int):
         shared["rng"] = np.random.default_rng(shared["rng"])  # of which every item takes numbers of its own
-    spread = {name: [_spread(f, batch) for f in given[name]] for name in _SEQUENCES if given.get(name) is not None}
+    spread = {name: [_spread(f, batch) for f in arguments[name]] for name in _SEQUENCES if arguments.get(name) is not None}
     results = []
     for at in np.ndindex(batch):
         item = {name: [f[at] for f in values] for name, values in spread.items()}
-        item |= {name: given[name][at] for name in _ARRAYS if getattr(given.get(name), "shape", ())}
+        item |= {name: arguments[name][at] for name in _ARRAYS if getattr(arguments.get(name), "shape", ())}
         results.append(function(**shared | item))
-    found = _stacked(results, batch)
-    if not given.get("grad"):
-        return found
-    *values, dfactors, dnoise = found
-    return (*values, [_sum_to(d, f.shape) for d, f in zip(dfactors, factors)], _sum_to(dnoise, getattr(given["noise"], "shape", ())))
+    stacked = _stacked(results, batch)
+    if not arguments.get("grad"):
+        return stacked
+    *values, dfactors, dnoise = stacked
+    return (*values, [_sum_to(d, f.shape) for d, f in zip(dfactors, factors)], _sum_to(dnoise, getattr(arguments["noise"], "shape", ())))
 
 
 def _spread(factor: Any, batch: tuple[int, ...]) -> Any:
@@ -56,5 +56,6 @@ def _stacked(results: list[Any], batch: tuple[int, ...]) -> Any:
 
 def _sum_to(d: Any, shape: tuple[int, ...]) -> Any:
     """A gradient (*B, ...) of an argument that was broadcast to B."""
-    d = d.sum(axis=tuple(range(d.ndim - len(shape))))
-    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 < d.shape[i]), keepdims=True)
+    lead = d.ndim - len(shape)
+    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 < d.shape[lead + i]))
+    return (d.sum(axis=axes) if axes else d).reshape(shape)

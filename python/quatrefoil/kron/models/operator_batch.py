@@ -70,10 +70,10 @@ class KroneckerBatch:
             return None
         try:
             _ = self._whole  # whose numbers cannot be read within torch.func
-            found = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
+            result = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
         except (np.linalg.LinAlgError, NotImplementedError):
             return None
-        return found if not _arrays.on_host(found) or np.isfinite(_numbers(found, "result")).all() else None
+        return result if not _arrays.on_host(result) or np.isfinite(_numbers(result, "result")).all() else None
 
     @functools.cached_property
     def _items(self) -> np.ndarray:
@@ -97,8 +97,8 @@ class KroneckerBatch:
 
     def __getitem__(self, index: Any) -> Any:
         """By the batch axes: an operator, or a batch."""
-        found = self._items[index]
-        return self._of([f[index] for f in self._spread()]) if isinstance(found, np.ndarray) else found
+        result = self._items[index]
+        return self._of([f[index] for f in self._spread()]) if isinstance(result, np.ndarray) else result
 
     def __matmul__(self, x: Any) -> Any:
         return self._product(x, False)

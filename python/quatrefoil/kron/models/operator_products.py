@@ -224,5 +224,5 @@ def on_scipy(methods: type[P]) -> type[P]:
     from scipy.sparse.linalg import LinearOperator
 
     names = {"__module__": "quatrefoil.kron", "__doc__": methods.__doc__}
-    found: type[P] = _made.get(methods) or _made.setdefault(methods, type(methods.__name__, (methods, LinearOperator), names))
-    return found
+    public: type[P] = _made.get(methods) or _made.setdefault(methods, type(methods.__name__, (methods, LinearOperator), names))
+    return public

@@ -59,8 +59,8 @@ def _solved() -> Any:
             return None, dnoise, z, *[d.sum_to_size(f.shape).to(f.dtype) for d, f in zip(dfactors, factors)]
 
         @staticmethod
-        def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return looped(Solved, info, in_dims, *given)
+        def vmap(info: Any, in_dims: Any, *arrays: Any) -> Any:
+            return looped(Solved, info, in_dims, *arrays)
 
     return Solved
 
@@ -84,8 +84,8 @@ def _log_determinant() -> Any:
             raise NotImplementedError("the gradient of KroneckerOperator.logdet has no derivative of its own")
 
         @staticmethod
-        def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return looped(Gradient, info, in_dims, *given)
+        def vmap(info: Any, in_dims: Any, *arrays: Any) -> Any:
+            return looped(Gradient, info, in_dims, *arrays)
 
     class LogDeterminant(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
@@ -105,7 +105,7 @@ def _log_determinant() -> Any:
             return None, dnoise, *[(grad[..., None, None] * d).sum_to_size(f.shape).to(f.dtype) for d, f in zip(dfactors, factors)]
 
         @staticmethod
-        def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return looped(LogDeterminant, info, in_dims, *given)
+        def vmap(info: Any, in_dims: Any, *arrays: Any) -> Any:
+            return looped(LogDeterminant, info, in_dims, *arrays)
 
     return LogDeterminant

@@ -95,10 +95,10 @@ def matvec(
            [ 6.,  6.,  6., 24., 24., 24.]])
     """
     op = RMATVEC if transpose else MATVEC
-    given = sequence(factors, op.label)
-    if batches.is_batch(given):
-        return batches.product(op, given, x, transpose, out, backend, num_threads)  # type: ignore[no-any-return]
-    y: T = call(op, (*given, x), (), (None,), out, backend, num_threads)
+    matrices = sequence(factors, op.label)
+    if batches.is_batch(matrices):
+        return batches.product(op, matrices, x, transpose, out, backend, num_threads)  # type: ignore[no-any-return]
+    y: T = call(op, (*matrices, x), (), (None,), out, backend, num_threads)
     return y
 
 

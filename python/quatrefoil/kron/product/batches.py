@@ -31,7 +31,7 @@ def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, b
         lead = np.broadcast_shapes(batch, tuple(x.shape[:-1]))
     except ValueError:
         raise ValueError(
-            f"{op.label}: x has shape {tuple(x.shape)}, whose leading axes do not broadcast with those of the factors, {batch}"
+            f"{op.label}: x has shape {tuple(x.shape)}; its leading axes do not broadcast with those of the factors, {batch}"
         ) from None
     xp = namespace(x)
     if backend in (None, "array") and (x.shape[-1] <= SMALL or not math.prod(batch)):
@@ -54,7 +54,7 @@ def _one(factor: Any) -> Any:
 
 def factor_gradients(xp: Any, factors: Sequence[Any], x: Any, grad: Any) -> list[Any]:
     """Those of <grad, K x> by square factors (..., n_k, n_k) with batch axes B, for rows x and grad (*B, c, N): (*B, n_k, n_k)."""
-    sizes, found = [f.shape[-1] for f in factors], []
+    sizes, gradients = [f.shape[-1] for f in factors], []
     for k, n in enumerate(sizes):
         others = [f[..., None, :, :] for f in factors]
         others[k] = xp.eye(n, dtype=x.dtype, device=x.device)
@@ -62,8 +62,8 @@ def factor_gradients(xp: Any, factors: Sequence[Any], x: Any, grad: Any) -> list
         rows = [xp.reshape(a, shape) for a in (grad, composed(xp, others, x, False))]
         turn = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2, x.ndim)
         left, right = (xp.reshape(xp.permute_dims(a, turn), (*shape[:-3], n, shape[-3] * shape[-1])) for a in rows)
-        found.append(left @ xp.matrix_transpose(right))
-    return found
+        gradients.append(left @ xp.matrix_transpose(right))
+    return gradients
 
 
 def composed(xp: Any, factors: Sequence[Any], x: Any, transpose: bool) -> Any:
