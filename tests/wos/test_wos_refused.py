@@ -191,8 +191,18 @@ def solve(boundary=None, points=None, dirichlet=1.0, **options):
     return wos.solve(boundary, points, dirichlet=dirichlet, **{"walks": 2, "rng": 1, **options})
 
 
-def check_solve(*rows):
-    check_refused([(lambda options=options: solve(**options), error, text) for options, error, text in rows])
+STATED = {"boundary", "dirichlet", "source", "screening", "diffusion", "neumann", "robin", "exterior"}
+
+
+def stated(boundary=None, points=None, dirichlet=1.0, **options):
+    return wos.Problem(wos.Polygon(SQUARE) if boundary is None else boundary, dirichlet=dirichlet, **options)
+
+
+def check_solve(*rows, later=()):
+    """What a problem is made of is refused when it is stated, in its name too; ``later``: what is seen when walks run."""
+    check_refused([(lambda options=options: solve(**options), error, text) for options, error, text in (*rows, *later)])
+    of_problem = [row for row in rows if row[0].keys() <= {*STATED, *(["points"] if "boundary" in row[0] else [])}]
+    check_refused([(lambda options=options: stated(**options), error, f"Problem.*?{text}") for options, error, text in of_problem])
 
 
 def test_solve():
@@ -207,7 +217,6 @@ def test_solve():
         (dict(boundary=SQUARE), TypeError, r"expected a Polygon, .* or SDF; give Polygon\(boundary\)"),
         (dict(seed=1), TypeError, "solve has no argument 'seed'; use rng"),
         (dict(n_walks=1), TypeError, "use walks"),
-        (dict(boundary=three, points=np.stack([X, X])), ValueError, "points 2, boundary 3"),
         (dict(epsilon=0.0), ValueError, "positive"),
         (dict(epsilon=float("nan")), ValueError, "positive"),
         (dict(epsilon="small"), TypeError, "epsilon"),
@@ -227,7 +236,6 @@ def test_solve():
         (dict(screening=-1.0), ValueError, "screening is -1.0"),
         (dict(screening=float("inf")), ValueError, "screening is inf"),
         (dict(screening="strong"), TypeError, "screening"),
-        (dict(screening=np.array([1.0, -2.0])), ValueError, "screening is -2 at"),
         (dict(gradient=np.ones(2)), TypeError, "gradient"),
         (dict(gradient=True, walks=3), ValueError, "walks is 3; .*even"),
         (dict(gradient=True, walks=4, walk_offset=1), ValueError, "walk_offset is 1; .*even"),
@@ -239,6 +247,14 @@ def test_solve():
         (dict(cache="harmonic", points=X[None]), ValueError, "one instance"),
         (dict(cache="harmonic", neumann=(np.arange(4) == 1, 0.0)), ValueError, "cache"),
         (dict(cache="harmonic", boundary=wos.Box([0] * 4, [1] * 4), points=X4), ValueError, "a cache is for domains inside"),
+        (dict(source=np.array([0.0, np.nan])), ValueError, r"source\[1\] is nan"),
+        (dict(dirichlet=np.ones(2), source=np.ones(3)), ValueError, "different numbers of instances: dirichlet 2, source 3"),
+        (dict(dirichlet=wos.Gaussians(np.ones((2, 1)), np.ones((3, 1, 2)), 1.0)), ValueError, r"parameters of \[2, 3\] instances"),
+        (dict(neumann=1.0), TypeError, "neumann is float, expected a tuple"),
+        later=(
+            (dict(boundary=three, points=np.stack([X, X])), ValueError, "points 2, boundary 3"),
+            (dict(screening=np.array([1.0, -2.0])), ValueError, "screening is -2 at"),
+        ),
     )  # fmt: skip
 
 
@@ -262,53 +278,56 @@ def test_solve_until_errors_are_small():
 def test_what_does_not_go_with_a_boundary(where):
     ball, mesh, box = SimpleNamespace(boundary=wos.Ball([0] * 3, 1), points=X3), wos.TriangleMesh(V, F), wos.Box([0] * 4, [1] * 4)
     two, three = ({"boundary": wos.Polygon(np.stack([SQUARE] * B)), where: None} for B in (2, 3))
-    check_solve(*[
-        ({"dirichlet": 0.0, **options, where: data}, error, text)
-        for options, data, error, text in (
-            ({}, "1", TypeError, "str"),
-            ({}, True, TypeError, "bool"),
-            ({}, float("nan"), ValueError, "nan"),
-            ({}, wos.Fourier(np.zeros(3, np.float32)), TypeError, "float32"),
-            ({}, wos.Polynomial(ONE.astype(np.float32)), TypeError, "float32"),
-            ({}, wos.GridField(ONE.astype(np.float32), BOX2), TypeError, "float32"),
-            ({}, wos.PerVertex(np.zeros(5)), ValueError, "4 vertices" if where == "dirichlet" else "source is PerVertex"),
-            ({}, wos.Gaussians(np.ones(1), np.zeros((1, 3)), 1.0), ValueError, "3 coordinates"),
-            ({}, lambda Y: Y, ValueError, r"expected shape \(\d+,\)"),
-            ({}, lambda Y: float(Y.sum()), ValueError, r"expected shape .*; it takes one point: give lambda X: np.array\(\[f\(x\) for"),
-            ({}, lambda x, y: x * y, TypeError, r"\(X\) failed for X of shape .*; it takes x, y: give lambda X: f\(\*X.T\)"),
-            ({}, lambda x, y: math.hypot(x, y), TypeError, r"it takes the numbers x, y: give lambda X: np.array\(\[f\(\*x\) for x in X\]"),
-            ({}, lambda p: p[0] if p[0] > p[1] else p[1], TypeError, r"it takes one point: give lambda X: np.array\(\[f\(x\) for x in X"),
-            ({}, lambda p: p[0] - p[1], ValueError, r"gave shape \(2,\), expected .*; it takes one point"),
-            ({}, lambda Y: Y[:, 0] * 1j, TypeError, "complex128"),
-            ({}, lambda Y: Y[:, 0].tolist(), ValueError, "gave a list, expected shape"),
-            ({}, lambda Y: np.ma.masked_array(Y[:, 0]), TypeError, "masked"),
-            ({}, lambda Y: Y[:, 0].astype(object), TypeError, "object"),
-            ({}, [1.0, lambda Y: Y], ValueError, rf"{where}\[1\]\(X\)"),
-            ({}, wos.Polynomial(np.ones((2, 2, 2, 2))), ValueError, r"shape \(2, 2, 2, 2\), expected \(n1, n2\) or \(B, n1, n2\)"),
-            ({}, wos.GridField(TWO, BOX3), ValueError, "GridField in 3 dimensions, the boundary has 2"),
-            (two, wos.Polynomial(np.ones((3, 2, 2))), ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but"),
-            (two, wos.GridField(np.ones((3, 2, 2)), BOX2), ValueError, r"values has shape \(3, 2, 2\), 3 instances, but"),
-            (two, wos.Fourier(np.ones((3, 3))), ValueError, r"coefficients has shape \(3, 3\), 3 instances, but the boundary has 2"),
-            (two, wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
-            (two, [wos.Polynomial(ONE)] * 3, ValueError, "list of 3"),
-            (two, [wos.Polynomial(TWO)] * 2, ValueError, "instances of its own"),
-            (two, [wos.GridField(TWO, BOX2)] * 2, ValueError, "instances of its own"),
-            (two, [wos.GridField(TWO, BOX3)] * 2, ValueError, "3 dimensions"),
-            (two, [wos.Polynomial(np.ones((1, 2))), None], TypeError, "None"),
-            (three, [1.0, 2.0], ValueError, "list of 2"),
-            (three, np.array([1.0, 2.0]), ValueError, rf"boundary 3, {where} 2"),
-            ({"screening": np.ones(3)}, wos.Fourier(np.zeros((2, 3))), ValueError, rf"{where} 2, screening 3"),
-            (vars(ball), wos.Fourier(np.zeros(3)), ValueError, "two dimensions"),
-            (vars(ball), wos.Polynomial(np.ones((0, 2, 2))), ValueError, r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"),
-            ({"boundary": mesh, "points": X3}, wos.Fourier(np.zeros(3)), ValueError, "Fourier data, which needs two dimensions"),
-            ({"boundary": mesh, "points": X3}, wos.PerVertex(np.zeros(11)), ValueError, "4 vertices|PerVertex"),
-            (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which is known on the boundary of a polygon"),
-            ({"boundary": box, "points": X4}, wos.GridField(np.zeros((2,) * 4), ([0] * 4, [1] * 4)), ValueError, "boundary has 4"),
-            ({"boundary": box, "points": X4}, wos.Fourier(np.ones(1)), ValueError, "needs two dimensions"),
-            ({"boundary": box, "points": X4}, wos.PerVertex(np.ones(4)), ValueError, "PerVertex"),
-            ({"boundary": box, "points": X4}, wos.Polynomial(ONE), ValueError, r"expected \(n1, n2, n3, n4\)"),
-        )
-    ])  # fmt: skip
+    of_boundaries = (
+        ({}, "1", TypeError, "str"),
+        ({}, True, TypeError, "bool"),
+        ({}, float("nan"), ValueError, "nan"),
+        ({}, wos.PerVertex(np.zeros(5)), ValueError, "4 vertices" if where == "dirichlet" else "source is PerVertex"),
+        ({}, wos.Gaussians(np.ones(1), np.zeros((1, 3)), 1.0), ValueError, "3 coordinates"),
+        ({}, wos.Polynomial(np.ones((2, 2, 2, 2))), ValueError, r"shape \(2, 2, 2, 2\), expected \(n1, n2\) or \(B, n1, n2\)"),
+        ({}, wos.GridField(TWO, BOX3), ValueError, "GridField in 3 dimensions, the boundary has 2"),
+        (two, wos.Polynomial(np.ones((3, 2, 2))), ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but"),
+        (two, wos.GridField(np.ones((3, 2, 2)), BOX2), ValueError, r"values has shape \(3, 2, 2\), 3 instances, but"),
+        (two, wos.Fourier(np.ones((3, 3))), ValueError, r"coefficients has shape \(3, 3\), 3 instances, but the boundary has 2"),
+        (two, wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
+        (two, [wos.Polynomial(ONE)] * 3, ValueError, "list of 3"),
+        (two, [wos.Polynomial(TWO)] * 2, ValueError, "instances of its own"),
+        (two, [wos.GridField(TWO, BOX2)] * 2, ValueError, "instances of its own"),
+        (two, [wos.GridField(TWO, BOX3)] * 2, ValueError, "3 dimensions"),
+        (two, [wos.Polynomial(np.ones((1, 2))), None], TypeError, "None"),
+        (three, [1.0, 2.0], ValueError, "list of 2"),
+        (three, np.array([1.0, 2.0]), ValueError, rf"boundary 3, {where} 2"),
+        ({"screening": np.ones(3)}, wos.Fourier(np.zeros((2, 3))), ValueError, rf"{where} 2, screening 3"),
+        (vars(ball), wos.Fourier(np.zeros(3)), ValueError, "two dimensions"),
+        (vars(ball), wos.Polynomial(np.ones((0, 2, 2))), ValueError, r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"),
+        ({"boundary": mesh, "points": X3}, wos.Fourier(np.zeros(3)), ValueError, "Fourier data, which needs two dimensions"),
+        ({"boundary": mesh, "points": X3}, wos.PerVertex(np.zeros(11)), ValueError, "4 vertices|PerVertex"),
+        (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which is known on the boundary of a polygon"),
+        ({"boundary": box, "points": X4}, wos.GridField(np.zeros((2,) * 4), ([0] * 4, [1] * 4)), ValueError, "boundary has 4"),
+        ({"boundary": box, "points": X4}, wos.Fourier(np.ones(1)), ValueError, "needs two dimensions"),
+        ({"boundary": box, "points": X4}, wos.PerVertex(np.ones(4)), ValueError, "PerVertex"),
+        ({"boundary": box, "points": X4}, wos.Polynomial(ONE), ValueError, r"expected \(n1, n2, n3, n4\)"),
+    )  # fmt: skip
+    of_values = (
+        (wos.Fourier(np.zeros(3, np.float32)), TypeError, "float32"),
+        (wos.Polynomial(ONE.astype(np.float32)), TypeError, "float32"),
+        (wos.GridField(ONE.astype(np.float32), BOX2), TypeError, "float32"),
+        (lambda Y: Y, ValueError, r"expected shape \(\d+,\)"),
+        (lambda Y: float(Y.sum()), ValueError, r"expected shape .*; it takes one point: give lambda X: np.array\(\[f\(x\) for"),
+        (lambda x, y: x * y, TypeError, r"\(X\) failed for X of shape .*; it takes x, y: give lambda X: f\(\*X.T\)"),
+        (lambda x, y: math.hypot(x, y), TypeError, r"it takes the numbers x, y: give lambda X: np.array\(\[f\(\*x\) for x in X\]"),
+        (lambda p: p[0] if p[0] > p[1] else p[1], TypeError, r"it takes one point: give lambda X: np.array\(\[f\(x\) for x in X"),
+        (lambda p: p[0] - p[1], ValueError, r"gave shape \(2,\), expected .*; it takes one point"),
+        (lambda Y: Y[:, 0] * 1j, TypeError, "complex128"),
+        (lambda Y: Y[:, 0].tolist(), ValueError, "gave a list, expected shape"),
+        (lambda Y: np.ma.masked_array(Y[:, 0]), TypeError, "masked"),
+        (lambda Y: Y[:, 0].astype(object), TypeError, "object"),
+        ([1.0, lambda Y: Y], ValueError, rf"{where}\[1\]\(X\)"),
+    )  # fmt: skip
+    check_solve(
+        *[({"dirichlet": 0.0, **options, where: data}, error, text) for options, data, error, text in of_boundaries],
+        later=[({"dirichlet": 0.0, where: data}, error, text) for data, error, text in of_values],
+    )
     check_solve((dict(dirichlet=None), TypeError, "dirichlet is None"))
 
 
@@ -354,24 +373,26 @@ def test_media():
     knows = "a diffusion, or a screening that is no number"
     field = wos.SDF(np.array([[1.0, 1, 1], [1, -1, 1], [1, 1, 1]]), ([-1.0, -1], [1.0, 1]))
     check_solve(
-        (dict(diffusion=wos.Polynomial(np.array([[0.1, 0.0], [-1.0, 0.0]]))), ValueError, "diffusion is .* at .*expected positive"),
-        (dict(diffusion=0.0), ValueError, "diffusion is 0 at"),
-        (dict(diffusion=-1.0), ValueError, "diffusion is -1 at"),
-        (dict(diffusion=wos.GridField(-ONE, BOX2)), ValueError, "at a node, expected positive"),
-        (dict(diffusion=lambda X: np.where(X[:, 0] > 0, np.nan, 1.0)), ValueError, "diffusion is nan at"),
-        (dict(screening=wos.Polynomial(np.array([[0.0], [-1.0]]))), ValueError, "screening is .* at .*expected 0 or more"),
         (dict(diffusion=wos.Fourier(np.array([1.0]))), ValueError, "diffusion is Fourier data"),
         (dict(diffusion=wos.PerVertex(np.ones(4))), ValueError, "diffusion is PerVertex data"),
         (dict(screening=wos.PerVertex(np.ones(4))), ValueError, "screening is PerVertex data"),
         (dict(diffusion=2.0, cache="harmonic"), ValueError, "a cache does not go with a diffusion"),
         (dict(diffusion=2.0, neumann=(np.arange(4) < 3, 1.0)), ValueError, "do not go with neumann"),
         (dict(diffusion=2.0, gradient=True, walks=3), ValueError, "must be even|even number"),
-        (dict(diffusion=lambda X: X), ValueError, r"diffusion\(X\)"),
         (dict(diffusion="iron"), TypeError, "diffusion is str"),
         (dict(diffusion=np.ones(3), screening=np.ones(2)), ValueError, "different numbers of instances"),
         (dict(boundary=field, diffusion=2.0), ValueError, knows),
         (dict(boundary=wos.Ball([0.0] * 4, 1.0), points=X4, diffusion=2.0), ValueError, knows),
         (dict(boundary=wos.Ball([0.0] * 3, 1.0), points=X3, diffusion=2.0, exterior=True), ValueError, knows),
+        later=(
+            (dict(diffusion=wos.Polynomial(np.array([[0.1, 0.0], [-1.0, 0.0]]))), ValueError, "diffusion is .* at .*expected positive"),
+            (dict(diffusion=0.0), ValueError, "diffusion is 0 at"),
+            (dict(diffusion=-1.0), ValueError, "diffusion is -1 at"),
+            (dict(diffusion=wos.GridField(-ONE, BOX2)), ValueError, "at a node, expected positive"),
+            (dict(diffusion=lambda X: np.where(X[:, 0] > 0, np.nan, 1.0)), ValueError, "diffusion is nan at"),
+            (dict(screening=wos.Polynomial(np.array([[0.0], [-1.0]]))), ValueError, "screening is .* at .*expected 0 or more"),
+            (dict(diffusion=lambda X: X), ValueError, r"diffusion\(X\)"),
+        ),
     )  # fmt: skip
     for d in (4, 7):
         start, frame = np.zeros((1, 2, d)), np.concatenate([np.zeros(d), [1.0, 0.01]])[None]
