@@ -138,24 +138,8 @@ for _name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides")
 ndarray.flags = property(lambda self: types.SimpleNamespace(c_contiguous=self._a.flags.c_contiguous))
 for _name in ("T", "mT", "real", "imag"):
     setattr(ndarray, _name, property(lambda self, name=_name: ndarray(getattr(self._a, name), self.device.id)))
-for _name in [
-    "reshape",
-    "swapaxes",
-    "sum",
-    "copy",
-    "mean",
-    "max",
-    "min",
-    "any",
-    "all",
-    "diagonal",
-    "transpose",
-    "ravel",
-    "std",
-    "trace",
-    "view",
-    "dot",
-]:
+_METHODS = "reshape swapaxes sum copy mean max min any all diagonal transpose ravel std trace view dot"
+for _name in _METHODS.split():
     setattr(ndarray, _name, _of(getattr(np.ndarray, _name)))
 for _name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "item", "tolist"):
     setattr(ndarray, _name, _waits(_name))

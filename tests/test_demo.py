@@ -1,4 +1,4 @@
-"""``quatrefoil demo``: its table and its page, of rows made up; all of it at tiny sizes; as it is where there is time."""
+"""``quatrefoil demo``: all of it at tiny sizes; as it is where there is time."""
 
 import importlib.util
 import re
@@ -8,38 +8,6 @@ import pytest
 
 from quatrefoil import cli
 from quatrefoil.demo import _table
-from quatrefoil.demo._row import Row
-
-PNG = b"\x89PNG\r\n\x1a\nnot really"
-
-
-def rows():
-    exact = Row("ssm", "a layer <along> it", "8 x 9", 0.0123, "NumPy, SciPy", 1.5, 2.5e-7, "of float64", None, "none", "Peers wait.")
-    other = Row(
-        "wos",
-        "heat in a silhouette",
-        "9 points " * 20,
-        12.0,
-        "Numba loop",
-        6.0,
-        0.0,
-        "of a constant",
-        8.4e-3,
-        "by differences",
-        estimated=True,
-    )
-    return [exact, other]
-
-
-def test_a_table_of_a_hundred_columns_tells_two_errors_apart():
-    lines = _table.text(rows()).splitlines()
-    assert max(map(len, lines)) <= 100
-    assert re.split(r"  +", lines[0]) == list(_table.HEADS)
-    assert re.split(r"  +", lines[1]) == ["ssm", rows()[0].problem, "12.3 ms", "NumPy, SciPy", "1.5 s", "122x", "2.5e-07", "none"]
-    assert re.split(r"  +", lines[2])[2:] == ["12 s", "Numba loop", "6 s (estimated)", "0.5x", "0.0e+00", "8.4e-03"]
-    text = " ".join(" ".join(lines).split())
-    assert "Rounding: of float64. Model: none. Peers wait." in text
-    assert all(line in text for line in (*_table.EXPLAINED, *_table.NEXT))
 
 
 class Tags(HTMLParser):
@@ -68,17 +36,6 @@ def check_page(text, families, rows):
     assert all(p["src"].startswith("data:image/png;base64,iVBOR") and p["alt"] for p in pictures)
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in tags.found
     assert [given["data-head"] for tag, given in tags.found if tag == "td"] == [*_table.HEADS] * rows
-
-
-def test_a_page_is_complete_in_itself(tmp_path):
-    for r in rows():
-        (tmp_path / f"{r.family}.png").write_bytes(PNG)
-    text = _table.page(rows(), "some <machine>", tmp_path)
-    check_page(text, 2, 2)
-    assert "some &lt;machine&gt;" in text
-    assert "a layer &lt;along&gt; it" in text
-    assert "<summary>The program</summary>" in text
-    assert "http" not in text
 
 
 def test_without_the_extra_the_line_of_pip_is_named(monkeypatch, capsys, tmp_path):

@@ -93,34 +93,12 @@ def test_the_same_kind_comes_out_of_an_operator_but_not_of_what_scipy_makes_of_i
 def test_which_functions_take_which_settings():
     pages = {f"{f}.{n}": getattr(getattr(qf, f), n) for f in ("ssm", "kron", "cheb", "wos") for n in everything(getattr(qf, f))}
     takes = {n: set(inspect.signature(p).parameters) for n, p in pages.items() if callable(p) and not inspect.isclass(p)}
-    without_kernel = {
-        "hippo_legs",
-        "dplr_legs",
-        "ptd_init",
-        "s4d_init",
-        "discretize",
-        "transfer_function",
-        "chebpts",
-        "tucker",
-        "optimal_samples",
-        "coulomb_sog",
-        "potential",
-        "install",
-    }
+    without_kernel = {"chebpts", "coulomb_sog", "discretize", "dplr_legs", "hippo_legs", "install", "optimal_samples", "potential"}
+    without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker"}
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
     # a tuple, a Result, a number; drawn, not computed into memory of the caller's
-    several = {
-        "ssm.s4d_step",
-        "ssm.selective_state_step",
-        "wos.solve",
-        "wos.closest_point",
-        "cheb.tucker_derivatives",
-        "kron.gp_nll",
-        "kron.gp_posterior",
-        "kron.sum_logdet",
-        "kron.gp_sample",
-        "kron.gp_posterior_sample",
-    }
+    several = {"cheb.tucker_derivatives", "ssm.s4d_step", "ssm.selective_state_step", "wos.closest_point", "wos.solve"}
+    several |= {f"kron.{n}" for n in ("gp_nll", "gp_posterior", "gp_posterior_sample", "gp_sample", "sum_logdet")}
     others = {"ssm.causal_conv1d_update", "ssm.selective_state_update", "ssm.mamba_inner_fn"}
     for name, found in takes.items():
         if name.split(".")[1] not in without_kernel and name not in several:

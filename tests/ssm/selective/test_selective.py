@@ -123,16 +123,6 @@ def test_padding_leaves_the_states_alone(backend, rng, start):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_nan_stays_in_its_channel_of_a_convolution(backend, rng):
-    x, weight = rng.standard_normal((2, 37, 100)), rng.standard_normal((37, 4))
-    clean = conv(x, weight)
-    x[1, 7, 50] = weight[3, 0] = np.nan
-    dirty = conv(x, weight)
-    assert np.isnan(dirty[1, 7, 50:54]).all()
-    dirty[1, 7, 50:54] = clean[1, 7, 50:54]
-    np.testing.assert_array_equal(np.delete(dirty, 3, 1), np.delete(clean, 3, 1))
-
-
 def test_pairs_in_half_precision(rng):
     u, delta, A, B, C, *more = scan_arrays(rng, dtype=np.float32)
     halves = [u, delta, *(np.repeat(m, 2, axis=-1) for m in (B, C)), more[1]]

@@ -110,6 +110,7 @@ ARROW = np.array([[-0.5, -0.5], [0.05, 0.1], [0.5, 0.0], [-0.1, 0.5]])  # with a
 CANAL = np.array([[-0.5, -0.125], [0.5, -0.125], [0.5, 0.125], [0.1, 0.125], [0.07, 0.12], [-0.2, 0.125], [-0.5, 0.125]])
 PAIRS = {"ring": CANAL, "between": (-0.015, 0.01), "absorbs": True, "gradient": True}  # clear of the boundary by epsilon, mostly
 HEIGHTS = {"space": (0.0, 0.1), "absorbs": True}
+PAIRS_IN_SPACE = {"ring": TRIANGLE, "space": (-0.05, 0.05), "absorbs": True, "gradient": True}
 
 CASES = [
     Case("stars", "reflected", _stars(1, 3, "fourier")),
@@ -136,23 +137,7 @@ CASES = [
     Case("stars", "space-per-vertex", _stars(1, 2, "per_vertex", "none", "per_vertex", ring=TRIANGLE, **HEIGHTS)),
     Case("stars", "space-screened", _stars(2, 1, "number", "number", "number", ring=TRIANGLE, screening=8.0, **HEIGHTS)),
     Case("stars", "space-endless", _stars(1, 2, "number", "number", "none", ring=ARROW, space=(-0.1, 0.1), screening=30.0, max_steps=4)),
-    Case(
-        "stars",
-        "space-pairs",
-        _stars(
-            1,
-            2,
-            "number",
-            "gaussians",
-            "gaussians",
-            ring=TRIANGLE,
-            gradient=True,
-            epsilon=0.06,
-            max_steps=5,
-            space=(-0.05, 0.05),
-            absorbs=True,
-        ),
-    ),
+    Case("stars", "space-pairs", _stars(1, 2, "number", "gaussians", "gaussians", epsilon=0.06, max_steps=5, **PAIRS_IN_SPACE)),
     Case("stars", "no-points", _stars(2, 0, "fourier", "number", "number", rows=2)),
     Case("stars", "no-points-in-space", _stars(1, 0, "number", "number", "number", ring=TRIANGLE, **HEIGHTS)),
     Case("stars", "no-instances", _stars(0, 3, "number", "number", "number")),
