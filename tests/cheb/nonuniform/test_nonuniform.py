@@ -129,19 +129,15 @@ def test_rounding_at_the_ends_is_forgiven(backend, rng):
 
 C, X, Q = np.ones((3, 4)), np.zeros((5, 2)), np.ones(5)
 BAD = [
-    (lambda: qf.cheb.cheb_eval(C, X[:, :1]), ValueError, r"X has shape \(5, 1\), expected \(P, 2\)"),
     (lambda: qf.cheb.cheb_eval(C[0, 0], X), (ValueError, TypeError), "cheb.cheb_eval"),
     (lambda: qf.cheb.cheb_eval(np.ones(()), X), ValueError, "0 axes, expected 1 to 16"),
     (lambda: qf.cheb.cheb_eval(C, X, eps=0), ValueError, "eps is 0"),
     (lambda: qf.cheb.cheb_eval(C, X, eps=1), ValueError, "eps is 1"),
     (lambda: qf.cheb.cheb_eval(C, X, eps=np.nan), ValueError, "eps is nan"),
     (lambda: qf.cheb.cheb_eval(C, X, eps="1"), TypeError, "eps is '1'"),
-    (lambda: qf.cheb.cheb_moments(X, Q[:4], (3, 4)), ValueError, r"q has shape \(4,\), expected \(5,\)"),
     (lambda: qf.cheb.cheb_moments(X, Q, (3, 4, 5)), ValueError, "n has 3 entries, expected 2"),
     (lambda: qf.cheb.cheb_moments(X, Q, 0), ValueError, "n is 0, expected at least 1"),
     (lambda: qf.cheb.cheb_moments(X, Q, 2.5), TypeError, "n is 2.5"),
-    (lambda: qf.cheb.cheb_moments(X[0], Q, 3), ValueError, "X has shape"),
-    (lambda: qf.cheb.cheb_moments_vjp(X, Q, C, n=(4, 3)), ValueError, "grad has shape"),
 ]
 
 

@@ -59,10 +59,7 @@ B, A, X = np.ones(2), np.array([2.0, 1.0]), np.zeros((3, 5))
 BAD = [
     (lambda: filter(B[:0], A, X), ValueError, r"ssm\.arma_filter: b has shape \(0,\), expected at least one coefficient"),
     (lambda: filter(B, A[:0], X), ValueError, r"a has shape \(0,\), expected at least one"),
-    (lambda: filter(np.ones((2, 2)), A, X), ValueError, r"b has shape \(2, 2\), expected one axis"),
     (lambda: filter(B, A, X, np.zeros((3, 2))), ValueError, r"zi has shape \(3, 2\), expected \(3, 1\)"),
-    (lambda: filter(B, A, X, np.zeros(1)), ValueError, r"zi has shape \(1,\), expected \(3, 1\)"),
-    (lambda: filter(B, 0 * A, X), ValueError, r"a\[..., 0\] is 0, expected a number to divide by"),
     (lambda: filter(B, np.array([[1.0, 1], [0, 1], [1, 1]]), X), ValueError, r"a\[..., 0\] is 0, expected a number"),
 ]
 

@@ -1,4 +1,4 @@
-"""What is particular to S5: states, growth, NaN, memory, bad input."""
+"""What is particular to S5: states, growth, memory, bad input."""
 
 import numpy as np
 import pytest
@@ -64,15 +64,8 @@ F, Z, M, N = np.zeros((2, 9, 3)), np.zeros(4, complex), np.zeros((4, 3), complex
 WIDE, STATE = np.zeros((3, 8), complex), np.zeros((2, 4), complex)
 apply, vjp = qf.ssm.s5_apply, qf.ssm.s5_apply_vjp
 BAD = [
-    (lambda: apply(F, Z, M.T, N), ValueError, r"ssm\.s5_apply: B_bar has shape \(3, 4\), expected \(P, H\) with P = 4 as in Lambda_bar"),
-    (lambda: apply(F, Z, M, WIDE), ValueError, r"C has shape \(3, 8\), expected \(H, P\)"),
-    (lambda: apply(F, Z, M, N, bidirectional=True), ValueError, r"C has shape \(3, 4\), expected \(H, 2P\)"),
-    (lambda: apply(F, Z, M, N, initial_state=Z), ValueError, r"initial_state has shape \(4,\), expected \(\.\.\., P\) with the batch axes"),
     (lambda: apply(F, Z, M, WIDE, bidirectional=True, return_state=True), ValueError, "return_state was given with bidirectional"),
     (lambda: apply(F, Z, M, WIDE, bidirectional=True, initial_state=STATE), ValueError, "initial_state was given with"),
-    (lambda: apply(F, Z.real.copy(), M, N), TypeError, "Lambda_bar has dtype float64, expected complex64 or complex128"),
-    (lambda: apply(F.astype(np.float32), Z, M, N), TypeError, "u has dtype float32 but Lambda_bar has complex128; expected float64"),
-    (lambda: vjp(F, Z, M, N, F[0]), ValueError, "grad_y has shape"),
     (lambda: vjp(F, Z, M, N, F, return_state=True), ValueError, "grad_last_state is missing"),
     (lambda: vjp(F, Z, M, N, (F, STATE)), ValueError, "not requested"),
 ]
