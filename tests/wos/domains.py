@@ -137,6 +137,13 @@ DOMAINS = {
             "screening": wos.GridField(rng.uniform(1, 2, (4, 4)), ((0, 0), (1, 1))),
         },
     ),
+    "shared walks": lambda rng: (
+        wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4),
+        {"dirichlet": wos.Fourier(rng.standard_normal((3, 5))), "source": bells(rng), "screening": 3.0, "shared_walks": True},
+    ),
+    "shared walks, functions": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": [u, squared], "source": [squared, u], "shared_walks": True},
+    ),
 }  # fmt: skip
 ON_HOST = ["field of a function"]  # of compiled functions of distances, which devices do not call
 

@@ -210,6 +210,7 @@ def test_hints():
         (lambda: value(wos.Polygon(CIRCLE), X / 4, CIRCLE[:, 0]), ValueError, r"16 numbers, as many as .*; give PerVertex\(dirichlet\)"),
         (lambda: value(mesh, V / 4, V[:, 2]), ValueError, r"give PerVertex\(dirichlet\), or for 42 problems .* points\[None\]"),
         (lambda: wos.solve(box, points, 1.0, rng=1).resume(), TypeError, r"how many more walks, such as resume\(walks=1000\), or rtol"),
+        (lambda: wos.solve(box, points, 1.0, rng=1, gradient=True).resume(3), ValueError, "extra_walks is 3"),
         (lambda: wos.solve(box, points, 1.0, rng=1).resume(8, walks=8), ValueError, "extra_walks and walks are both given"),
         (lambda: wos.solve(box, points, 1.0, rng=1).resume(max_walks=9), TypeError, "expected how many more walks"),
         (lambda: wos.solve(box, points, 1.0, rng=1, cache="harmonic").resume(atol=1), ValueError, "with a cache rtol and atol have no"),

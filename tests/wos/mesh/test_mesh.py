@@ -1,6 +1,5 @@
-"""Meshes as they are made: copies, pickles, files, and what is refused."""
+"""Meshes as they are made: gaps, files, and what is refused."""
 
-import pickle
 import sys
 
 import numpy as np
@@ -8,21 +7,6 @@ import pytest
 
 from quatrefoil import wos
 from wos.query.oracle import icosphere, tetrahedron
-
-
-def test_a_mesh_is_a_copy_and_pickles(backend):
-    V, F = icosphere(1)
-    mesh = wos.TriangleMesh(V.astype(np.float32), F.astype(np.int32))
-    q = np.array([[0.1, 0.2, 0.3], [2.0, 0, 0]])
-    before = wos.closest_point(mesh, q)
-    again = pickle.loads(pickle.dumps(mesh))
-    V[:], F[:] = 0, 0
-    for a, b, c in zip(before, wos.closest_point(mesh, q), wos.closest_point(again, q)):
-        np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, c)
-    assert repr(mesh) == "TriangleMesh(80 triangles)"
-    assert mesh.vertices.shape == (42, 3)
-
 
 V, F = tetrahedron()
 

@@ -81,18 +81,6 @@ def test_the_same_bits(rng):
     same(whole, run(other))
 
 
-def test_points_outside_and_on_the_boundary(backend):
-    V, F = icosphere(1)
-    mesh = wos.TriangleMesh(V, F)
-    middle = V[F[0]].mean(axis=0)
-    X = np.stack([np.zeros(3), 2 * V[0], middle * (1 + 1e-5), middle * (1 - 1e-5), V[3]])
-    with pytest.warns(RuntimeWarning, match="1 points lie outside"):
-        r = wos.solve(mesh, X, dirichlet=plane, walks=16, epsilon=1e-3)
-    assert np.isnan(r.value[1])
-    assert (r.stderr[2:] == 0).all()
-    np.testing.assert_allclose(r.value[2:], plane(np.stack([middle, middle, V[3]])), atol=1e-5)
-
-
 def test_cut_off_walks_end_on_the_surface(backend, rng):
     V, F = icosphere(1)
     X = points_in(V, rng, 6, 0.3)

@@ -1,6 +1,5 @@
-"""Right-hand sides that share walks: each has the numbers that it has alone, however many there are and however they are cut."""
+"""Right-hand sides that share walks: each has the numbers that it has alone. Cuts of walks and autograd: ``test_every_domain.py``."""
 
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -151,29 +150,6 @@ def test_the_gradient_of_shared_numbers_is_the_sum(backend, rng):
         np.testing.assert_allclose(mine, others, rtol=0, atol=1e-5 * np.abs(others).max(), err_msg=key)
 
 
-@pytest.mark.parametrize("name", ["in pairs", "functions"])
-def test_cuts_change_no_bit(name, backend, rng):
-    """Threads, resuming, merging, an executor, and progress, which cuts too."""
-    boundary, X, _, all_of_them, _ = scene(name, rng)
-    problem = {**all_of_them, "shared_walks": True}
-    whole = wos.solve(boundary, X, **problem)
-    parts = [wos.solve(boundary, X, **{**problem, "walks": n}, walk_offset=at) for at, n in ((0, 6), (6, 32))]
-    with ThreadPoolExecutor(2) as pool:
-        others = [
-            parts[0].resume(32), parts[1].merge(parts[0]), wos.solve(boundary, X, **problem, num_threads=3),
-            wos.solve(boundary, X, **problem, executor=pool), wos.solve(boundary, X, **problem, progress=lambda *_: None),
-            *([pickle.loads(pickle.dumps(parts[0])).resume(32)] if name != "functions" else []),
-        ]  # fmt: skip
-    for other in others:
-        same(whole, other)
-    grad = rng.standard_normal(whole.value.shape)
-    first, *more = (wos.solve_vjp(boundary, X, grad, **problem, num_threads=n) for n in (1, 2, 5))
-    for other in more:
-        for a, b in zip(first, other, strict=True):
-            for x, y in zip(a.values(), b.values(), strict=True) if isinstance(a, dict) else [(a, b)]:
-                np.testing.assert_array_equal(x, y)
-
-
 def test_more_than_go_together(rng):
     """Walks are repeated for every 64."""
     boundary, X, count, all_of_them, one = scene("one boundary value for all", rng)
@@ -254,19 +230,6 @@ def test_refused(rng):
     one, other = wos.solve(star, X, **run), wos.solve(star, X, **run, walk_offset=4, shared_walks=True)
     with pytest.raises(ValueError, match="shared_walks"):
         one.merge(other)
-
-
-def test_autograd(rng):
-    """The gradients of solve_vjp."""
-    torch = pytest.importorskip("torch")
-    star, X, c = wos.Polygon(oracle.star(60)), star_points(rng, 4), rng.standard_normal((3, 5))
-    run = {"source": 1.0, "walks": 6, "rng": seed(rng), "shared_walks": True}
-    parameters = torch.tensor(c, requires_grad=True)
-    value = wos.solve(star, torch.tensor(X), dirichlet=wos.Fourier(parameters), **run).value
-    grad = rng.standard_normal(value.shape)
-    (value * torch.tensor(grad)).sum().backward()
-    expected = wos.solve_vjp(star, X, grad, dirichlet=wos.Fourier(c), **run, points_gradient=False)[1]["coefficients"]
-    np.testing.assert_allclose(parameters.grad.numpy(), expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
 
 
 def test_a_walk_is_worth_the_same_wherever_it_stands(rng):

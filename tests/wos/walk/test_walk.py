@@ -1,7 +1,5 @@
-"""Walk on Spheres: cuts of walks, rounding, the harmonic cache, and what error bars do."""
+"""Walk on Spheres: rounding, the harmonic cache, and what error bars do. Cuts of walks: ``test_every_domain.py``."""
 
-import functools
-import itertools
 import pickle
 import warnings
 
@@ -28,27 +26,6 @@ def test_python_functions_get_large_blocks(rng):
     X = star_points(rng, 400)
     wos.solve(wos.Polygon(oracle.star(100)), X, dirichlet=g, source=g, walks=100, rng=1, num_threads=1)
     assert np.median(got) >= 4096
-
-
-@pytest.mark.parametrize("pairs", [False, True])
-def test_any_cut_gives_the_bits_of_one_run(pairs, backend, rng):
-    W, star, X = 230, wos.Polygon(oracle.star(200)), star_points(rng, 37)
-
-    def solve(walks, first=0):
-        given = {"dirichlet": coordinate_sum, "source": 1.0, "gradient": pairs, "rng": 7}
-        return wos.solve(star, X, walks=int(walks), walk_offset=int(first), **given)
-
-    whole = solve(W)
-    for _ in range(4):
-        cuts = np.unique(np.r_[0, 2 * rng.integers(1, W // 2, rng.integers(1, 6)), W])
-        parts = [solve(b - a, a) for a, b in itertools.pairwise(cuts)]
-        rng.shuffle(parts)
-        merged = functools.reduce(lambda a, b: a.merge(b), parts)
-        same(whole, merged)
-        np.testing.assert_array_equal(whole.state.sizes, merged.state.sizes)
-    if pairs:
-        with pytest.raises(ValueError, match="extra_walks is 3"):
-            whole.resume(3)
 
 
 def test_mean_and_stderr_are_those_of_the_walks(backend, rng):

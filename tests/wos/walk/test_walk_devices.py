@@ -8,7 +8,7 @@ import pytest
 
 import stand_in
 from quatrefoil import _arrays, _backends, wos
-from wos.domains import DATA, DOMAINS, ON_HOST, SQUARE, WHERE, arrays_of, corner, moved, of_any_kind, problem, u
+from wos.domains import DOMAINS, ON_HOST, SQUARE, WHERE, arrays_of, corner, moved, problem, u
 
 PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # which takes long to compose
 READ_BACK = ["medium", "media"]  # for their bounds
@@ -181,39 +181,3 @@ def test_a_walk_by_the_kernel(cupy, rng, monkeypatch):
     assert not asked
     with pytest.raises(NotImplementedError, match=r"wos.stars: no backend can run this \(cuda: has no such kernel\)"):
         wos.solve(polygon, X, dirichlet=1.0, neumann=(WHERE, 0.0), backend="cuda")
-
-
-# ---------------------------------------------------------------- tensors
-
-
-@pytest.mark.torch
-@pytest.mark.filterwarnings("ignore:solve. . points lie:RuntimeWarning")
-@pytest.mark.parametrize("name", [m for m in PROBLEMS if m not in READ_BACK])
-def test_tensors(name, device_tensors, rng):
-    """Values, and autograd's gradients against those of ``solve_vjp``."""
-    import torch
-
-    boundary, X, options = problem_of(name, rng, "float64")
-    expected = wos.solve(boundary, X, **options, backend="array")
-    leaves = []
-
-    def leaf(a):
-        made = device_tensors(a)
-        if made.is_floating_point():
-            leaves.append(made.requires_grad_())
-        return made
-
-    there = {**options, **moved(leaf, {k: options[k] for k in DATA if k in options})}
-    points = device_tensors(X).requires_grad_()
-    r = wos.solve(of_any_kind(boundary), points, **there)
-    is_list = any(isinstance(options.get(name), list) for name in ("dirichlet", "source"))
-    inside = np.isfinite(expected.value)
-    grad = np.where(inside, rng.standard_normal(expected.value.shape), 0.0)
-    given = device_tensors(grad)
-    pulled = torch.autograd.grad(torch.where(given == 0, given, r.value * given).sum(), [points, *leaves], allow_unused=True)
-    got = [r.value, r.stderr, r.mean_steps, r.n_walks]
-    pairs = list(zip(got, [expected.value, expected.stderr, expected.mean_steps, expected.n_walks], strict=True))
-    if not is_list:
-        pairs += zip(pulled, arrays_of(wos.solve_vjp(boundary, X, grad, **options, backend="array")))
-    for g, e in pairs:
-        np.testing.assert_allclose(device_tensors.back(g), e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0))

@@ -43,17 +43,31 @@ def test_boundary_values_and_sources(kind, s, L, backend):
     def run(s, L, **more):
         g = wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.5]) * s) if kind == "per_vertex" else data(s, L)[kind]
         f = 0.7 * s / L**2 if kind in ("fourier", "per_vertex") else data(s / L**2, L)[kind]
-        polygon = wos.Polygon(SQUARE * L)
+        boundary = wos.Ball([0.4 * L, 0.5 * L], 0.75 * L) if more.pop("ball", False) else wos.Polygon(SQUARE * L)
         screening = more.pop("screening", 0.0) / L**2
         if more.pop("walls", False):
             more["neumann"] = WHERE, 0.5 * s / L
-        return wos.solve(polygon, X * L, dirichlet=g, source=f, screening=screening, walks=16, rng=1, **more)
+        return wos.solve(boundary, X * L, dirichlet=g, source=f, screening=screening, walks=16, rng=1, **more)
 
-    for more in ({"gradient": True}, {"screening": 3.0}, {"walls": True}):
+    for more in ({"gradient": True}, {"screening": 3.0}, {"walls": True}, *[{"ball": True, "gradient": True}] * (kind != "per_vertex")):
         found, base = run(s, L, **more), run(1.0, 1.0, **more)
         for name, unit in (("value", s), ("stderr", s), ("grad", s / L), ("grad_stderr", s / L)):
             if getattr(base, name) is not None:
                 np.testing.assert_array_equal(getattr(found, name), getattr(base, name) * unit, err_msg=f"{name} {more}")
+
+
+@pytest.mark.parametrize("shape", [lambda L: wos.Polygon(SQUARE * L), lambda L: wos.Ball([0.4 * L, 0.5 * L], 0.75 * L)])
+def test_the_smallest_and_the_largest_domains(shape, backend):
+    """And an absolute epsilon, a length like the domain's."""
+
+    def run(L, **epsilon):
+        data = {"dirichlet": lambda Y: Y[:, 0] / L, "source": 1 / L**2, **epsilon}
+        return wos.solve(shape(L), X * L, walks=16, rng=1, **data).value
+
+    expected = run(1.0, epsilon=1e-6)
+    for L in (2.0**-230, 1.0, 2.0**230):
+        np.testing.assert_allclose(run(L, epsilon=1e-6), expected, rtol=1e-9)
+        np.testing.assert_allclose(run(L, epsilon=1e-6 * shape(L)._diagonal[0], relative=False), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-40, 1e39, 1e300])
