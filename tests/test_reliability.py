@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from children import in_threads, run_python
+from children import run_python
 
 
 def child(code, **environment):
@@ -165,17 +165,6 @@ def test_fork_after_use():
     assert child(code)[1] == "ok"
 
 
-def test_eight_threads_at_once(rng):
-    u, k = rng.standard_normal((4, 16, 3000)).astype(np.float32), rng.standard_normal((16, 3000)).astype(np.float32)
-    expected = qf.ssm.fft_conv(u, k)
-
-    def work(i):
-        for _ in range(20):
-            np.testing.assert_array_equal(qf.ssm.fft_conv(u, k, num_threads=3), expected)
-
-    in_threads(8, work)
-
-
 @needs_native
 @pytest.mark.parametrize("threads", [1, 3])
 def test_interrupt_is_answered(threads):
@@ -197,15 +186,6 @@ def test_interrupt_is_answered(threads):
     start = time.monotonic()
     assert child(code, QUATREFOIL_BACKEND="native")[1] == "ok"
     assert time.monotonic() - start < 60
-
-
-@needs_native
-def test_sizes_beyond_memory_raise(rng):
-    huge = np.broadcast_to(np.zeros((1, 1), np.float32), (2**20, 2**24))
-    with pytest.raises(MemoryError):
-        qf.ssm.fft_conv(huge, np.zeros((2**20, 1), np.float32))
-    with pytest.raises(MemoryError):
-        qf.ssm.linear_scan(huge, huge)
 
 
 def test_memory_stays_flat(rng):

@@ -64,29 +64,16 @@ def test_means_and_variances():
         np.testing.assert_allclose(ct.var(axis).grid(*points), variances, rtol=1e-8, atol=1e-9 * variances.max())
 
 
-def test_numbers(rng):
+def test_arithmetic(rng):
+    """What random programs leave out: powers, signs, quotients, ``sum``, numbers of NumPy."""
     X, a = points(rng), tensor(rng)
     y = a(X)
-    sums = (a + 2, y + 2), (2.5 - a, 2.5 - y), (a - 1, y - 1), (np.float64(3) + a, 3 + y), (-a, -y), (+a, y), (sum([a, a, a]), 3 * y)
-    products = (
-        (a**0, y**0),
-        (a**1, y),
-        (a**2, y**2),
-        (a**3, y**3),
-        (3 * a, 3 * y),
-        (a * np.float32(0.5), y / 2),
-        (a / 4, y / 4),
-        (np.float64(2) * a, 2 * y),
-    )
-    for found, expected in sums + products:
+    for found, expected in (
+        (2.5 - a, 2.5 - y), (np.float64(3) + a, 3 + y), (-a, -y), (+a, y), (sum([a, a, a]), 3 * y), (a**0, y**0), (a**1, y), (a**3, y**3),
+        (a * np.float32(0.5), y / 2), (a / 4, y / 4),
+    ):  # fmt: skip
         assert isinstance(found, ChebTucker)
-        np.testing.assert_allclose(found(X), expected, atol=1e-12 * (1 + np.abs(y).max()))
-
-
-def test_products_by_all_values_and_by_ranks(rng):
-    for n, r in [((5, 4, 6), (5, 4, 6)), ((40, 30, 35), (2, 3, 2))]:
-        X, a, b = points(rng), tensor(rng, n, r), tensor(rng, (4, 2, 3), (2, 2, 2))
-        np.testing.assert_allclose((a * b)(X), a(X) * b(X), atol=1e-11 * np.abs(a(X)).max() * np.abs(b(X)).max())
+        np.testing.assert_allclose(found(X), expected, atol=1e-12 * (1 + np.abs(y).max() ** 2))
 
 
 def test_ranks_of_sums_and_of_what_is_rounded(rng):

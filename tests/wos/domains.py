@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from quatrefoil import wos
+from quatrefoil.wos.data.pack import _parameters
 from quatrefoil.wos.data.packed import DataClass, with_arrays
 from wos.query.oracle import tetrahedron
 from wos.walk import oracle
@@ -137,6 +138,13 @@ DOMAINS = {
             "screening": wos.GridField(rng.uniform(1, 2, (4, 4)), ((0, 0), (1, 1))),
         },
     ),
+    "media of many": lambda rng: (
+        wos.Polygon([SQUARE, SQUARE * [1, 0.5]]), corner(rng, 3),
+        {
+            "dirichlet": wos.Fourier(rng.standard_normal(5)), "diffusion": wos.GridField(rng.uniform(1, 2, (2, 4, 4)), ((0, 0), (1, 1))),
+            "screening": wos.Gaussians(rng.uniform(1, 2, (2, 1)), np.zeros((1, 2)), 1.0),
+        },
+    ),
     "shared walks": lambda rng: (
         wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4),
         {"dirichlet": wos.Fourier(rng.standard_normal((3, 5))), "source": bells(rng), "screening": 3.0, "shared_walks": True},
@@ -155,6 +163,25 @@ def moved(change, options):
         walls = name in ("neumann", "robin")
         found[name] = (*given[:-1], with_arrays(given[-1], change)) if walls else with_arrays(given, change)
     return found
+
+
+def instances_of(data, d):
+    """How many instances data in d dimensions have; None if they are the same for all."""
+    if isinstance(data, list):
+        return len(data)
+    return max((len(x) for x, axes in _parameters(data, d) if isinstance(x, list) or x.ndim > axes), default=None)
+
+
+def instance(data, b, d):
+    """Data of one of the instances, or walls with theirs."""
+    if isinstance(data, tuple):
+        return tuple(instance(x, b, d) for x in data)
+    if isinstance(data, list):
+        return data[b]
+    if isinstance(data, wos.PerVertex) and isinstance(data.values, list):
+        return wos.PerVertex(data.values[b])
+    axes = {id(x): n for x, n in _parameters(data, d)}
+    return with_arrays(data, lambda x: x[b] if x.ndim > axes[id(x)] else x)
 
 
 def problem(name, rng, dtype="float64"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from wos.domains import DATA, DOMAINS, LINEAR, arrays_of, moved, of_any_kind, problem
+from wos.domains import DATA, DOMAINS, LINEAR, arrays_of, instance, moved, of_any_kind, problem
 from wos.walk.oracle import same
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -30,6 +30,22 @@ def test_bits(name, dtype, pairs, backend, rng):
     same(whole, merged)
     np.testing.assert_array_equal(whole.state.sizes, merged.state.sizes)
     np.testing.assert_array_equal(solve(X=X[..., :2, :]).value, whole.value[..., :2])
+
+
+MANY = ["numbers", "fourier", "lists", "functions", "polygons", "polygons alike", "walls of many", "media of many", "shared walks"]
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_the_first_instance_has_the_bits_of_it_alone(name, backend, rng):
+    """Whose random words do not depend on how many there are; nor do bounds of its medium, and its boundary."""
+    boundary, X, options = problem(name, rng)
+    of_one = {k: instance(x, 0, X.shape[-1]) for k, x in options.items() if k in (*DATA, "diffusion", "screening")}
+    first = wos.Polygon(boundary.vertices[0]) if boundary._batch else boundary
+    whole = wos.solve(boundary, X, **options)
+    alone = wos.solve(first, X[0] if X.ndim == 3 else X, **{**options, **of_one, "shared_walks": False})
+    np.testing.assert_array_equal(whole.value[0], alone.value)
+    np.testing.assert_array_equal(whole.stderr[0], alone.stderr)
+    assert len(whole.value) > 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

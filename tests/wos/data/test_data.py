@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
+from quatrefoil.wos.data.packed import with_arrays
+from wos.domains import instance
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, seed, star_points
 
@@ -118,24 +120,13 @@ def test_a_batch_is_its_instances(d, backend, rng):
         by_hand = wos.solve(boundaries(d, 3), X, dirichlet=[function(b) for b in range(3)], source=[function(b) for b in range(3)], **run)
         np.testing.assert_allclose(whole, by_hand.value, rtol=0, atol=1e-11 * size, err_msg=name)
         for n in (0, 1, 2):
-            part = wos.solve(boundaries(d, n), X[:n], dirichlet=first(data, n), source=first(data, n), **run).value
+            part = wos.solve(
+                boundaries(d, n), X[:n], **dict.fromkeys(("dirichlet", "source"), with_arrays(data, lambda x, n=n: x[:n])), **run
+            ).value
             np.testing.assert_array_equal(part, whole[:n], err_msg=name)
-        alone = [pick(data, b) for b in range(3)]
+        alone = [instance(data, b, d) for b in range(3)]
         listed = wos.solve(boundaries(d, 3), X, dirichlet=alone, source=alone, **run).value
         np.testing.assert_array_equal(listed, whole, err_msg=name)
-
-
-def changed(data, change):
-    arrays = {k: change(v) for k, v in vars(data).items() if isinstance(v, np.ndarray)}
-    return type(data)(**{**{k: v for k, v in vars(data).items() if not k.startswith("_")}, **arrays})
-
-
-def first(data, n):
-    return changed(data, lambda v: v[:n])
-
-
-def pick(data, b):
-    return changed(data, lambda v: v[b])
 
 
 def test_lists_of_tables_of_different_sizes(backend, rng):

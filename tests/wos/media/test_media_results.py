@@ -15,23 +15,6 @@ def rippled(X):
     return 2 + np.sin(X[:, 0]) * X[:, 1]
 
 
-def test_instances_are_as_if_alone(rng):
-    """B boundaries, data and media, each of which has a bound of its own."""
-    rings, X, key = np.stack([star(32), 1.5 * star(32)]), star_points(rng, 9), seed(rng)
-    values = rng.uniform(1, 2, (2, 4, 4))
-    field = wos.GridField(values, ([-2.0, -2.0], [2.0, 2.0]))
-    rates = wos.Gaussians(rng.uniform(1, 2, (2, 1)), np.zeros((1, 2)), 1.0)
-    rates = [wos.Gaussians(a, np.zeros((1, 2)), 1.0) for a in (rates.amplitude, rates.amplitude[:1])]
-
-    def solve(rings, field, rate):
-        return wos.solve(wos.Polygon(rings), X, dirichlet=FOURIER, diffusion=field, screening=rate, walks=50, rng=key).value
-
-    both = solve(rings, field, rates[0])
-    assert both.shape == (2, 9)
-    np.testing.assert_array_equal(both[:1], solve(rings[:1], wos.GridField(values[:1], field.box), rates[1]))
-    np.testing.assert_array_equal(both, solve(rings, [wos.GridField(v, field.box) for v in values], rates[0]))
-
-
 def test_the_same_medium_however_it_is_given(rng):
     """A njit and a Python function, in float64 and in float32."""
     X, key = star_points(rng, 20), seed(rng)

@@ -55,18 +55,6 @@ def test_functions_and_kinds_of_flux(backend, rng):
     same(plain, wos.solve(POLYGON, X, dirichlet=wave, walks=9, rng=s, neumann=(where & False, 1.0)))
 
 
-def test_instances_are_those_alone(backend, rng):
-    rings = [RECTANGLE, ELL[::-1].copy(), RING * 2]
-    X, s, run = np.array([[0.31, 0.42], [0.9, 0.6]]), seed(rng), dict(dirichlet=0.5, source=1.0, walks=30)
-    wheres = [which(r, 0, len(r) - 1) for r in rings]
-    h = [wos.PerVertex(rng.normal(size=len(r))) for r in rings]
-    with pytest.warns(RuntimeWarning, match="outside"):
-        together = wos.solve(wos.Polygon(rings), X, neumann=(wheres, h), rng=s, **run)
-    assert together.value.shape == (3, 2)
-    alone = wos.solve(wos.Polygon(rings[0]), X, neumann=(wheres[0], h[0]), rng=s, **run)
-    np.testing.assert_array_equal(together.value[0], alone.value)
-
-
 @pytest.mark.parametrize("d", [2, 3])
 def test_a_hole_that_reflects(d, best_backend, rng):
     """u = x + 1 around a hole, outline and hole either way round, with the flux of u."""

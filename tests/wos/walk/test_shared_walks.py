@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import _backends, wos
-from wos.domains import SQUARE, field
+from wos.domains import SQUARE, field, instance, instances_of
 from wos.query.oracle import icosphere
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, same, seed, star_points
@@ -72,38 +72,9 @@ def scene(name, rng):
     """A boundary, points, how many right-hand sides, all of them, and what is one of them."""
     boundary, X, g, f, options = SCENES[name](rng)
     options |= {"rng": seed(rng), "walks": 38}
-
-    def of(data, i):
-        many = count_of(data, X.shape[1])
-        return data if many is None else data[i] if isinstance(data, (list, np.ndarray)) else _row(data, i)
-
-    count = max(count_of(x, X.shape[1]) or 1 for x in (g, f))
-    return boundary, X, count, {"dirichlet": g, "source": f, **options}, lambda i: {"dirichlet": of(g, i), "source": of(f, i), **options}
-
-
-def count_of(data, d):
-    """How many right-hand sides data in d dimensions have; None if they are the same for all."""
-    if isinstance(data, (list, np.ndarray)):
-        return len(data)
-    for name, axes in (("amplitude", 1), ("values", d if isinstance(data, wos.GridField) else 1), ("coefficients", _axes(data, d))):
-        if hasattr(data, name):
-            x = getattr(data, name)
-            return len(x) if x.ndim > axes else None
-    return None
-
-
-def _axes(data, d):
-    return d if isinstance(data, wos.Polynomial) else 1
-
-
-def _row(data, i):
-    if isinstance(data, wos.Fourier):
-        return wos.Fourier(data.coefficients[i], data.center)
-    if isinstance(data, wos.Gaussians):
-        return wos.Gaussians(data.amplitude[i], data.center[i], data.width[i])
-    if isinstance(data, wos.GridField):
-        return wos.GridField(data.values[i], data.box)
-    return type(data)((data.values if isinstance(data, wos.PerVertex) else data.coefficients)[i])
+    count, d = max(instances_of(x, X.shape[1]) or 1 for x in (g, f)), X.shape[1]
+    every = {"dirichlet": g, "source": f}
+    return boundary, X, count, every | options, lambda i: {k: instance(x, i, d) for k, x in every.items()} | options
 
 
 def check_alone(name, rng, backend):
@@ -124,7 +95,7 @@ def check_alone(name, rng, backend):
             continue
         given = [all_of_them["dirichlet"], all_of_them["source"]]
         for data, mine, others in zip(given, pulled[1:], wos.solve_vjp(boundary, X, grad[i], **one(i), backend=backend)[1:], strict=True):
-            for key in others if count_of(data, X.shape[1]) else ():
+            for key in others if instances_of(data, X.shape[1]) else ():
                 size = np.abs(others[key]).max(initial=1e-300)
                 np.testing.assert_allclose(mine[key][i], others[key], rtol=0, atol=1e-4 * size, err_msg=f"{name}, {key} of {i}")
 
