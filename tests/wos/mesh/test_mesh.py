@@ -1,4 +1,4 @@
-"""Meshes as they are made: gaps, files, and what is refused."""
+"""Meshes as they are made: gaps, files, and what is refused; what a walk sees of them, against brute force."""
 
 import sys
 
@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
+from quatrefoil._backends import native
+from wos.query import oracle
 from wos.query.oracle import icosphere, tetrahedron
+from wos.walk.oracle import same, seed
 
 V, F = tetrahedron()
 
@@ -83,3 +86,94 @@ def test_files_need_meshio(monkeypatch):
     monkeypatch.setitem(sys.modules, "meshio", None)
     with pytest.raises(ImportError, match=r"pip install 'quatrefoil\[mesh\]'"):
         wos.TriangleMesh.from_file("ball.ply")
+
+
+NATIVE = native.reason() is None
+needs_native = pytest.mark.skipif(not NATIVE, reason="no compiled part here")
+
+
+def points_in(V, rng, n, radius=0.85):
+    """Uniform in a ball that the bumps do not reach."""
+    v = rng.standard_normal((n, 3))
+    return v / np.linalg.norm(v, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / 3)
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("level", [0, 1, 3, 5])
+@pytest.mark.parametrize("name", ["ball", "needles", "tetrahedron"])
+@pytest.mark.slow
+def test_what_a_walk_sees(name, level, dtype, rng):
+    """Bounds are positive and never too large, near the surface distance and triangle are exact; asked again the same bits."""
+    from quatrefoil import _core
+
+    V, F = {"ball": lambda: icosphere(3, 0.1), "needles": lambda: oracle.needles(rng, 9, 1e-4), "tetrahedron": oracle.tetrahedron}[name]()
+    mesh = wos.TriangleMesh(V, F)
+    ends = mesh._scaled_ends()
+    X = rng.uniform(-0.5, 0.5, (999, 3)).astype(dtype)
+    near = rng.integers(len(ends), size=500)
+    X[:500] = (ends[near].reshape(-1, 3, 3) * rng.dirichlet([1, 1, 1], 500)[..., None]).sum(axis=1)
+    X[:500] += rng.uniform(-1, 1, (500, 3)) * 10.0 ** rng.uniform(-6, -1, (500, 1))
+    X[990:] *= 1.1  # some beyond the box
+    compiled = _core.wos.Mesh(ends)
+    found = [(np.empty(999, dtype), np.empty(999, np.int64)) for _ in range(2)]
+    for radius, primitive in found:
+        _core.wos.mesh_bounds(compiled, level, X, radius, primitive)
+    radius, primitive = found[0]
+    for a, b in zip(*found):
+        np.testing.assert_array_equal(a, b)
+    d2, _ = oracle.all_distances(ends.astype(np.longdouble), X.astype(np.longdouble))
+    distance, row = np.sqrt(d2.min(axis=1)), np.arange(999)
+    tolerance = 8 * np.finfo(dtype).eps
+    inside = (np.abs(X) < 0.5).all(axis=1)
+    assert (radius <= distance + tolerance).all()
+    exact = primitive >= 0
+    assert exact[inside].any()
+    assert np.abs(radius - distance)[exact].max() < tolerance
+    assert np.abs(np.sqrt(d2[row, primitive]) - distance)[exact].max() < tolerance
+    if level >= 3:
+        assert (radius[inside & ~exact] > 0.5 * distance[inside & ~exact]).all()
+        assert (radius[inside] > 0).all()
+    assert (radius[(np.abs(X) > 0.51).any(axis=1)] == 0).all()
+
+
+def plane(X):
+    return 0.3 + X @ np.array([1.0, 2.0, -1.0])
+
+
+@needs_native
+def test_the_same_bits(rng):
+    """For any number of threads, that fill the cells together; for cells that others have filled."""
+    V, F = icosphere(3, 0.1)
+    X, s = points_in(V, rng, 64).astype(np.float32), seed(rng)
+
+    def run(mesh, **options):
+        return wos.solve(mesh, X, dirichlet=plane, rng=s, walks=100, **options)
+
+    mesh = wos.TriangleMesh(V, F)
+    whole = run(mesh, num_threads=1)
+    for threads in (2, 3, 7):
+        same(whole, run(wos.TriangleMesh(V, F), num_threads=threads))
+    same(whole, run(mesh))
+    other = wos.TriangleMesh(V, F)
+    wos.solve(other, -X[::-1], dirichlet=1.0, walks=50)
+    same(whole, run(other))
+
+
+def test_cut_off_walks_end_on_the_surface(backend, rng):
+    V, F = icosphere(1)
+    X = points_in(V, rng, 6, 0.3)
+    r = wos.solve(wos.TriangleMesh(V, F), X, dirichlet=lambda Y: (Y**2).sum(axis=1), walks=16, max_steps=1)
+    assert (r.n_truncated >= 12).all()  # a step may end within epsilon
+    assert (np.abs(r.value - 0.9) < 0.101).all()
+
+
+def test_walks_through_a_gap(backend):
+    """Those that leave the box are counted, and end at the closest point."""
+    V, F = icosphere(1)
+    mesh = wos.TriangleMesh(V, F[V[F].mean(axis=1)[:, 2] < 0.5], watertight=False)
+    with pytest.warns(RuntimeWarning, match=r"% of the walks left the domain \(n_escaped\)"):
+        r = wos.solve(mesh, np.array([[0.0, 0, 0.2], [0.0, 0.0, -0.9]]), dirichlet=1.0, walks=200, rng=1)
+    np.testing.assert_array_equal(r.value, 1)
+    assert r.n_escaped[0] > 10
+    assert r.n_escaped[1] < r.n_escaped[0]
