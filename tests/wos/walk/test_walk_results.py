@@ -45,17 +45,6 @@ class Slots:
         return self.scale * Y[:, 0]
 
 
-def closure(scale):
-    return lambda Y: scale * Y[:, 0]
-
-
-def keyword(scale):
-    def f(Y, *, s=scale):
-        return s * Y[:, 0]
-
-    return f
-
-
 def attribute(scale):
     def f(Y):
         return f.scale * Y[:, 0]
@@ -64,41 +53,38 @@ def attribute(scale):
     return f
 
 
-def inner_constant(scale):
-    def two(Y):
-        return next(map(lambda y: 2 * y, [Y[:, 0]]))
-
-    def three(Y):
-        return next(map(lambda y: 3 * y, [Y[:, 0]]))
-
-    return {2: two, 3: three}[scale]
+def by_constant(two, three):
+    """A maker of functions whose code differs by a constant."""
+    return lambda scale: {2: two, 3: three}[scale]
 
 
-def of_a_global(scale):
-    return types.FunctionType((lambda Y: SCALE * Y[:, 0]).__code__, {"SCALE": scale})
+def with_globals(code):
+    """A maker of functions with globals of their own, a number and a module that holds it."""
 
+    def make(scale):
+        module = types.ModuleType("made_here")
+        module.scale = scale
+        return types.FunctionType(code, {"SCALE": scale, "here": module})
 
-def of_a_module(scale):
-    module = types.ModuleType("made_here")
-    module.scale = scale
-    return types.FunctionType((lambda Y: here.scale * Y[:, 0]).__code__, {"here": module})
+    return make
 
 
 def another_method(scale):
-    return type("Mine", (Linear,), {"of": inner_method(scale)})(1.0)
+    of = by_constant(lambda self, Y: 2 * Y[:, 0], lambda self, Y: 3 * Y[:, 0])(scale)
+    return type("Mine", (Linear,), {"of": of})(1.0)
 
 
-def inner_method(scale):
-    return {2: lambda self, Y: 2 * Y[:, 0], 3: lambda self, Y: 3 * Y[:, 0]}[scale]
+def table(scale):
+    values = np.array([1.0, scale])
+    return lambda Y: values[1] * Y[:, 0]
 
 
 def times(Y, scale):
     return scale * Y[:, 0]
 
 
-def table(scale):
-    values = np.array([1.0, scale])
-    return lambda Y: values[1] * Y[:, 0]
+def closure(scale):
+    return lambda Y: scale * Y[:, 0]
 
 
 def njit(scale):
@@ -123,14 +109,16 @@ def cfunc(scale):
 
 
 FUNCTIONS = {
-    "constant": lambda scale: {2: lambda Y: 2 * Y[:, 0], 3: lambda Y: 3 * Y[:, 0]}[scale],
-    "constant of a function inside": inner_constant,
+    "constant": by_constant(lambda Y: 2 * Y[:, 0], lambda Y: 3 * Y[:, 0]),
+    "constant of a function inside": by_constant(
+        lambda Y: next(map(lambda y: 2 * y, [Y[:, 0]])), lambda Y: next(map(lambda y: 3 * y, [Y[:, 0]]))
+    ),
     "closure": closure,
     "default": lambda scale: lambda Y, s=scale: s * Y[:, 0],
-    "keyword default": keyword,
+    "keyword default": lambda scale: lambda Y, *, s=scale: s * Y[:, 0],
     "attribute": attribute,
-    "global": of_a_global,
-    "global of a module": of_a_module,
+    "global": with_globals((lambda Y: SCALE * Y[:, 0]).__code__),
+    "global of a module": with_globals((lambda Y: here.scale * Y[:, 0]).__code__),
     "callable": Linear,
     "slots": Slots,
     "bound method": lambda scale: Linear(scale).of,
