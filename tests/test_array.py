@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import call_of, call_with_adjoint, graded, made, op_of, parametrize, simplest, structures
+from case import call_with_adjoint, op_of, parametrize, simplest, structures
 from namespaces import check_alike, check_like_the_host, composed_ops, forget_plans, mapped
 from public import CALLS, ON_DEVICES, arrays
 from quatrefoil import _array_tools, _backends
@@ -22,39 +22,6 @@ FIRST = [(family, case) for family, case in simplest() if op_of(family, case.op)
 def tensors(x):
     torch = sys.modules["torch"]
     return mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x)
-
-
-@pytest.mark.torch
-@parametrize(FIRST)
-def test_tensors(family, case, rng):
-    """Values and gradients of the composition by autograd."""
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("array_api_compat")
-    op = op_of(family, case.op)
-
-    def numbers(x):
-        return mapped(torch.Tensor, lambda t: t.detach().resolve_conj().resolve_neg().numpy(), x)
-
-    def by_autograd(arguments, keywords, grads):
-        constant = {a.name for a in op.inputs if not a.has_gradient}
-        names, leaves = [a.name for a in op.inputs], []
-
-        def leaf(t):
-            leaves.append(t.requires_grad_(t.is_floating_point() or t.is_complex()))
-            return t
-
-        given = {**dict(zip(names, tensors(arguments))), **{k: tensors(v) for k, v in keywords.items()}}
-        given = {name: mapped(torch.Tensor, leaf, x) if name in names and name not in constant else x for name, x in given.items()}
-        with qf.use_backend("array"):
-            result = call_of(family, case)(*[given.pop(name) for name in names[: len(arguments)]], **given)
-        values = made(numbers(result))
-        if not leaves or op.adjoint is None:
-            return values, []
-        results = graded(op, result)
-        pulled = torch.autograd.grad(results, leaves, [tensors(grads(i, y)) for i, y in enumerate(map(numbers, results))])
-        return values, [numbers(g) for g in pulled]
-
-    check_like_the_host(family, case, rng, "float64", by_autograd)
 
 
 # ---------------------------------------------------------------- CuPy arrays, by the stand-in

@@ -31,6 +31,7 @@ OBJECTS = {
     "Poisson": (lambda: qf.kron.Poisson(source=SQUARE, boundary=SQUARE), lambda pde: (pde.source, pde.boundary)),
     "Polygon": (lambda: qf.wos.Polygon(SQUARE), solve),
     "Polygons": (lambda: qf.wos.Polygon(np.stack([SQUARE, 2 * SQUARE])), solve),
+    "Star": (lambda: qf.wos.Star(np.array([0.1, 0.2]), 0.0, segments=40), lambda star: (repr(star), *solve(star))),
     "Ball": (lambda: qf.wos.Ball([0.5, 0.5], 2), solve),
     "Box": (lambda: qf.wos.Box([0, -0.5], [2, 2]), solve),
     "SDF": (lambda: qf.wos.SDF(np.pad(np.full((2, 3), -0.4), 1, constant_values=0.4), ([-1, -1], [3, 3])), solve),

@@ -109,28 +109,6 @@ def test_the_crystal(monkeypatch, tmp_path, capsys, example):
     assert (tmp_path / "crystal.png").stat().st_size > 10_000
 
 
-def torsion(a, b, c, d):
-    along = (c - b) / np.linalg.norm(c - b)
-    before, behind = (v - (v @ along) * along for v in (a - b, d - c))
-    return np.degrees(np.arctan2(np.cross(along, before) @ behind, before @ behind))
-
-
-def test_the_helix_is_one(example):
-    """Right-handed, of L amino acids, with hydrogen bonds from residue to residue + 4; neutral; no atoms in each other."""
-    X, q = example("molecule").helix(12)
-    residues = X.reshape(12, 10, 3)
-    N, H, CA, CB, C, O = (residues[:, i] for i in (0, 1, 2, 4, 5, 6))
-    assert torsion(C[4], N[5], CA[5], C[5]) == pytest.approx(-57)
-    assert torsion(N[5], CA[5], C[5], N[6]) == pytest.approx(-47)
-    assert abs(torsion(CA[5], C[5], N[6], CA[6])) == pytest.approx(180)
-    c, r, n, h = (atom[5] - CA[5] for atom in (C, CB, N, residues[:, 3]))
-    assert (np.cross(c, r) + np.cross(r, n) + np.cross(n, c)) @ h < 0  # CO, R, N: clockwise seen from the hydrogen
-    assert np.linalg.norm(O[3] - H[7]) < 2.3
-    assert abs(q.reshape(12, 10).sum(axis=1)).max() < 1e-12
-    r = np.linalg.norm(X[:, None] - X, axis=2) + np.eye(120)
-    assert r.min() > 0.99
-
-
 def test_the_molecule(monkeypatch, tmp_path, capsys, example):
     module = example("molecule")
     X, q = module.helix(8)

@@ -93,13 +93,6 @@ def test_a_batch_is_its_instances(backend, rng, dtype):
     assert wos.Star(0.1, c2, segments=64)._batch == 3
 
 
-def test_pickles_and_repr():
-    star = pickle.loads(pickle.dumps(wos.Star(np.array([0.1, 0.2]), 0.0, segments=40)))
-    assert repr(star) == "Star(2 x 40 segments)"
-    assert repr(wos.Star(0.1, 0.0)) == "Star(1024 segments)"
-    assert wos.solve(star, np.zeros((1, 2)), dirichlet=2.0, walks=3).value.tolist() == [[2.0], [2.0]]
-
-
 def test_the_least_radius(rng):
     """What is refused is what has a radius of 0 or less somewhere."""
     theta = np.linspace(0, np.pi / 4, 20_001)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
+from quatrefoil.wos.data.pack import _parameters
+from quatrefoil.wos.data.packed import with_arrays
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 RNG = np.random.default_rng(5)
@@ -35,18 +37,14 @@ def data(size, kind):
     }[kind]
 
 
-def repeated(given):
-    """Data of one instance for three."""
+def spelled(given, B):
+    """The same data for each of B instances."""
     if isinstance(given, list):
-        return given * 3
-    if isinstance(given, np.ndarray):
-        return np.repeat(given, 3)
-    parts = {name: x for name, x in vars(given).items() if name not in ("box", "center") or isinstance(x, np.ndarray)}
-    axes = {"amplitude": 2, "center": 3, "width": 2, "coefficients": 2 + isinstance(given, wos.Polynomial), "values": 2}
-    wide = {name: np.repeat(x, 3, axis=0) if getattr(x, "ndim", 0) == axes[name] else x for name, x in parts.items()}
-    if isinstance(given, wos.GridField):
-        return wos.GridField(np.repeat(given.values, 3, axis=0), box=given.box)
-    return type(given)(**wide)
+        return given * (B // len(given))
+    if isinstance(given, (float, np.ndarray)):
+        return np.array(np.broadcast_to(given, B))
+    axes = {id(x): n for x, n in _parameters(given, 2)}
+    return with_arrays(given, lambda x: np.array(np.broadcast_to(x, (B, *x.shape[x.ndim - axes[id(x)] :]))))
 
 
 @pytest.mark.parametrize("kind", ["numbers", "fourier", "amplitudes", "widths", "polynomial", "grid", "per_vertex", "list", "functions"])
@@ -60,7 +58,7 @@ def test_one_serves_all(size, points, kind, backend):
         run = {"walks": 4, "rng": 3}
         found = wos.solve(given, P, dirichlet=g, source=np.array([1.0]), **run)
         whole = given if size == 3 or B == 1 else wos.Polygon(np.stack([SQUARE] * B))
-        full = repeated(g) if B == 3 and of == 1 else g
+        full = spelled(g, B) if of == 1 else g
         wide = np.array(np.broadcast_to(P, (B, 4, 2)))
         expected = wos.solve(whole, wide, dirichlet=full, source=np.ones(B), **run)
         assert found.value.shape == (B, 4)
@@ -91,15 +89,6 @@ GEOMETRIES = {
     "polygon": wos.Polygon(SQUARE), "one of a batch": wos.Polygon(SQUARE[None]), "ball": wos.Ball([0.5, 0.5], 1.0),
     "box": wos.Box([0, 0], [1, 1]),
 }  # fmt: skip
-
-
-def spelled(given, B):
-    """The same data for each of B instances."""
-    if isinstance(given, (float, np.ndarray)):
-        return np.array(np.broadcast_to(given, B))
-    axes = {"amplitude": 1, "center": 2, "width": 1, "coefficients": 2}
-    parts = {name: np.asarray(x) for name, x in vars(given).items()}
-    return type(given)(**{name: np.array(np.broadcast_to(x, (B, *x.shape[x.ndim - axes[name] :]))) for name, x in parts.items()})
 
 
 @pytest.mark.parametrize("kind", list(LEADING))
