@@ -1,13 +1,26 @@
-"""What the tests of torch layers share, and what every noun's layer.py says of its own."""
+"""What the tests of torch layers share."""
 
-import importlib
 import itertools
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
-NOUNS = [importlib.import_module(f"ssm.{path.parent.name}.layer") for path in sorted(Path(__file__).parent.glob("*/layer.py"))]
+from quatrefoil.torch import nn
+
+# name: (a function that makes one, the shape of its input)
+LAYERS = {
+    "GatedKalmaNet": (lambda: nn.GatedKalmaNet(6, 4, 2, solver_type="exact"), (2, 6, 6)),
+    "S4D": (lambda: nn.S4D(3, 4), (2, 3, 12)),
+    "S4D-real": (lambda: nn.S4D(3, 4, is_real=True), (2, 3, 12)),
+    "S4D-bidirectional": (lambda: nn.S4D(3, 4, bidirectional=True), (2, 3, 12)),
+    "S5": (lambda: nn.S5(3, 8), (2, 12, 3)),
+    "S5-bidirectional": (lambda: nn.S5(3, 8, bidirectional=True), (2, 12, 3)),
+    "Mamba": (lambda: nn.Mamba(6, d_state=3, dt_rank=2), (2, 7, 6)),
+    "Mamba-bias": (lambda: nn.Mamba(5, d_state=2, d_conv=1, bias=True, conv_bias=False, dt_init="constant"), (2, 7, 5)),
+    "Mamba2": (lambda: nn.Mamba2(6, d_state=3, headdim=4, ngroups=3), (2, 7, 6)),
+    "Mamba2-parts": (lambda: nn.Mamba2(6, d_state=3, headdim=2, d_ssm=8, ngroups=2, D_has_hdim=True, norm_before_gate=True), (2, 7, 6)),
+    "Mamba2-bare": (lambda: nn.Mamba2(4, d_state=2, headdim=4, rmsnorm=False, bias=True, dt_limit=(0.01, 0.05)), (2, 7, 4)),
+}
 
 
 def shapes(layer):

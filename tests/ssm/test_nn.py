@@ -7,11 +7,10 @@ torch = pytest.importorskip("torch")
 from checks import check_refused  # noqa: E402
 from children import run_python  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import NOUNS, inference, output_of, same  # noqa: E402
+from ssm.layers import LAYERS, inference, output_of, same  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-LAYERS = {name: made for noun in NOUNS for name, made in getattr(noun, "LAYERS", {}).items()}
 # Every module of quatrefoil.torch.nn: one to make, and what to call it with.
 MODULES = {name: (make, lambda shape=shape: torch.randn(shape)) for name, (make, shape) in LAYERS.items()}
 MODULES |= {
@@ -22,7 +21,44 @@ STATEFUL = {
     "Mamba": lambda i: nn.Mamba(6, d_state=4, layer_idx=i),
     "Mamba2": lambda i: nn.Mamba2(6, d_state=4, headdim=6, layer_idx=i),
 }
-BAD = [bad for noun in NOUNS for bad in getattr(noun, "BAD", [])]
+BAD = [
+    (lambda: nn.GatedKalmaNet(d_model=8), TypeError, r"GatedKalmaNet: unknown argument d_model; did you mean hidden_size\?"),
+    (lambda: nn.GatedKalmaNet(8, 4, 4, num_k_heads=3), ValueError, "num_k_heads is 3, expected a divisor of 4"),
+    (lambda: nn.GatedKalmaNet(8, 4, 2, bp_lambda=False), ValueError, "bp_lambda"),
+    (lambda: nn.GatedKalmaNet(8, 4, 2, solver_type="cg"), ValueError, "solver_type is 'cg', expected one of 'chebyshev', 'exact'"),
+    (lambda: nn.GatedKalmaNet(8, 4, 2, conv_size=0), ValueError, "conv_size is 0"),
+    (lambda: nn.S4D(2, N=64), TypeError, r"S4D: unknown argument N; did you mean d_state\?"),
+    (lambda: nn.S4D(2, l_max=100), TypeError, "S4D: unknown argument l_max; inputs may have any length: leave it out"),
+    (lambda: nn.S4D(2, dropuot=0.1), TypeError, r"S4D: unknown argument dropuot; did you mean dropout\?"),
+    (lambda: nn.S4D(2, 4, seed=1), TypeError, "S4D: unknown argument seed; expected d_model, d_state, "),
+    (lambda: nn.S4D(2, 4)(torch.ones(3, 2, 9), torch.ones(3, 2, 2)), ValueError, r"S4D: state .* complex tensor of shape \(3, 2, 2\)"),
+    (lambda: nn.S4D(2, 4).step(torch.ones(3, 2), torch.ones(2, 2) + 0j), ValueError, r"S4D: state has .*; begin with default_state\(3\)"),
+    (lambda: nn.S4D(2, 5), ValueError, "S4D: d_state is 5, expected an even number"),
+    (lambda: nn.S4D(2, disc="euler"), ValueError, "S4D: disc is 'euler', expected one of 'zoh', 'bilinear'"),
+    (lambda: nn.S4D(2, init="linear"), ValueError, "S4D: init is 'linear', expected one of 'lin'"),
+    (lambda: nn.S4D(2, dt_min=0), ValueError, "dt_min and dt_max are 0 and 0.1"),
+    (lambda: nn.S5(2, state_size=8), TypeError, r"S5: unknown argument state_size; did you mean d_state\?"),
+    (lambda: nn.S5(2, 6, blocks=2), ValueError, "d_state is 6 with 2 blocks, expected a multiple of 2 blocks"),
+    (lambda: nn.S5(2, 8, C_init="normal"), ValueError, "C_init is 'normal'"),
+    (lambda: nn.S5(2, 8, init="legs"), ValueError, "init is 'legs', expected one of 'hippo', 'ptd'"),
+    (lambda: nn.S5(2, 8, init="ptd"), ValueError, "it needs conj_sym=False"),
+    (lambda: nn.S5(2, 8, discretization="dss"), ValueError, "discretization is 'dss'"),
+    (lambda: nn.S5(2, 8, dt_max=1e-4), ValueError, "dt_min and dt_max"),
+    (lambda: nn.Mamba(0), ValueError, "Mamba: d_model is 0, expected at least 1"),
+    (lambda: nn.Mamba(4, d_state=2.5), TypeError, "Mamba: d_state is 2.5, expected an integer"),
+    (lambda: nn.Mamba(4, dt_init="ones"), ValueError, "Mamba: dt_init is 'ones', expected one of 'random', 'constant'"),
+    (lambda: nn.Mamba(4, dt_min=0.2), ValueError, "Mamba: dt_min and dt_max are 0.2 and 0.1"),
+    (lambda: nn.Mamba(4, expand=0), ValueError, "Mamba: expand is 0, expected at least 1 channel"),
+    (lambda: nn.Mamba(4).step(torch.zeros(2, 3, 4), None, None), ValueError, r"Mamba\.step: hidden_states has shape \(2, 3, 4\)"),
+    (lambda: nn.Mamba(4)(torch.zeros(2, 3, 4), object()), ValueError, "Mamba: layer_idx is None, expected the layer's number"),
+    (lambda: nn.Mamba2(6), ValueError, r"Mamba2: d_ssm .* is 12, expected a multiple of headdim ngroups = 64; headdim=4 would do"),
+    (lambda: nn.Mamba2(6, headdim=2, d_ssm=14), ValueError, "Mamba2: d_ssm is 14, expected at most 12"),
+    (lambda: nn.Mamba2(64, A_init_range=(0, 1)), ValueError, r"Mamba2: A_init_range is \(0, 1\)"),
+    (lambda: nn.Mamba2(64, process_group=object()), ValueError, "Mamba2: process_group was given"),
+    (lambda: nn.Mamba2(64, dt_max=0.0001), ValueError, "Mamba2: dt_min and dt_max are 0.001 and 0.0001"),
+    (lambda: nn.Mamba2(64).step(torch.zeros(2, 3, 64), None, None), ValueError, r"Mamba2\.step: hidden_states has shape \(2, 3, 64\)"),
+    (lambda: nn.Mamba2(64)(torch.zeros(2, 3, 64), cu_seqlens=torch.tensor([0, 3])), ValueError, "with cu_seqlens, expected one item"),
+]
 
 
 @pytest.mark.parametrize("name", LAYERS)
