@@ -1,4 +1,4 @@
-"""Meta tensors, which have no numbers: all meta in gives meta results of the right shape and dtype, and a mix with others is refused."""
+"""Meta tensors, which have no numbers, and a mix of devices, which is refused; tensors with a pending sign, which stand for others."""
 
 import itertools
 
@@ -9,7 +9,9 @@ torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
 from case import adjoint_arguments, call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
-from public import CALLS, arrays, one_at_a_time, tensor  # noqa: E402
+from namespaces import mapped  # noqa: E402
+from public import CALLS, CORE, FACTORS, arrays, one_at_a_time, parts, tensor  # noqa: E402
+from tensors import lazy  # noqa: E402
 from test_torch import prepare, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -101,3 +103,24 @@ def test_compiled_calls_are_refused_alike():
     with pytest.raises((ValueError, RuntimeError), match="out"):
         qf.ssm.fft_conv(u, torch.randn(3, 70), out=out)
     np.testing.assert_array_equal(qf.ssm.fft_conv(u, torch.zeros(3, 70)), 0)
+
+
+# ---------------------------------------------------------------- tensors with a pending sign or conjugation
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_pending_signs_and_conjugations(name):
+    """The numbers of plain tensors, to the bit, and of NumPy arrays, to rounding."""
+    kinds = (lazy, lambda x: mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x), lambda x: x)
+    for results in zip(*(arrays(CALLS[name](kind)) for kind in kinds), strict=True):
+        got, expected, host = (x.detach().resolve_conj().resolve_neg().numpy() if isinstance(x, torch.Tensor) else x for x in results)
+        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_allclose(expected, host, rtol=0, atol=1e-12 * np.abs(host).max(initial=1))
+
+
+def test_saved_tensors(tmp_path):
+    ct = qf.cheb.ChebTucker(lazy(CORE), lazy(FACTORS))
+    ct.save(tmp_path / "tensor")
+    again = qf.cheb.ChebTucker.load(tmp_path / "tensor")
+    for got, expected in zip(parts(again), (CORE, *FACTORS)):
+        np.testing.assert_array_equal(got, expected)
