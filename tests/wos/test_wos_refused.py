@@ -48,11 +48,9 @@ def test_polygons_and_balls():
         (lambda: polygon(SQUARE, holes=3), TypeError, "list"),
         (lambda: polygon([SQUARE, SQUARE], holes=[[]]), ValueError, "holes"),
         (lambda: ball([0, 0], 0), ValueError, "positive"),
-        (lambda: ball([0, 0], float("nan")), ValueError, "finite"),
         (lambda: ball([0, float("inf")], 1), ValueError, r"center\[1\]"),
         (lambda: ball([0, 0], "1"), TypeError, "radius"),
         (lambda: ball([0] * 1025, 1), ValueError, "2 to 1024"),
-        (lambda: ball([0.0], 1.0), ValueError, "Ball: center has 1 coordinates, expected 2 to 1024"),
     ])  # fmt: skip
 
 
@@ -75,7 +73,6 @@ def test_boxes():
             ([0, 0], [1, 0], ValueError, "the box is from 0.0 to 0.0 along axis 1, expected lo < hi"),
             ([0.0], [1.0], ValueError, "lo has 1 coordinates, expected 2 to 1024"),
             ([0, np.nan], [1, 1], ValueError, r"lo\[1\] is nan"),
-            ([0, 0], [1, np.inf], ValueError, r"hi\[1\] is inf"),
             ([0, 0], [1e-80, 1], ValueError, "a side of 1e-80"),
             (0.0, [1, 1], TypeError, "lo is"),
             ([0, 0], "ab", TypeError, "hi is"),
@@ -90,14 +87,12 @@ def test_fields():
         (lambda v=values, at=at, s=lipschitz: wos.SDF(v, at, s), error, f"SDF.*{text}")
         for values, at, lipschitz, error, text in (
             (good, box, 0.0, ValueError, "lipschitz is 0.0"),
-            (good, box, np.nan, ValueError, "lipschitz is nan"),
             (lambda Y: Y, box, 1.0, ValueError, r"values\(X\) with X of shape"),
             (np.abs(good), box, 1.0, ValueError, "values has none below 0"),
             (bad, box, 1.0, ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
             (bad.T, box, 1.0, ValueError, "across axis 1"),
             (np.where(good < 0, np.nan, good), box, 1.0, ValueError, r"values\[1, 1\] is nan"),
             (good[:1], box, 1.0, ValueError, r"values has shape \(1, 4\), expected \(n1, n2\)"),
-            (good[0], box, 1.0, ValueError, "values has shape"),
             (good + 0j, box, 1.0, TypeError, "values has dtype complex128"),
             ([["a"]], box, 1.0, TypeError, "values is 'a'"),
             (good, ([0.0, 0.0], [1.0, 0.0]), 1.0, ValueError, "expected lo < hi"),
@@ -176,7 +171,6 @@ def test_data():
         (lambda: grid(ONE, ((0, 0), ("1", 1))), TypeError, "box"),
         (lambda: grid(ONE[:, :1], BOX2), ValueError, r"shape \(2, 1\), expected \(n1, n2\) or \(B, n1, n2\)"),
         (lambda: grid(np.ones((2, 2, 2, 2)), BOX2), ValueError, "expected"),
-        (lambda: grid(np.ones(4), BOX2), ValueError, "expected"),
         (lambda: grid(ONE.astype(object), BOX2), TypeError, "object"),
         (lambda: grid(ONE, BOX2)(np.ones((4, 3))), ValueError, "2 dimensions"),
     ])  # fmt: skip
@@ -231,7 +225,6 @@ def test_solve():
         (dict(num_threads=0), ValueError, "num_threads"),
         (dict(backend="fortran"), ValueError, "fortran"),
         (dict(screening=-1.0), ValueError, "screening is -1.0"),
-        (dict(screening=float("inf")), ValueError, "screening is inf"),
         (dict(screening="strong"), TypeError, "screening"),
         (dict(gradient=np.ones(2)), TypeError, "gradient"),
         (dict(gradient=True, walks=3), ValueError, "walks is 3; .*even"),
@@ -261,8 +254,6 @@ def test_solve_until_errors_are_small():
         (dict(walks=64, atol=1.0, max_walks=63), ValueError, "max_walks is 63, expected at least the 64 walks"),
         (dict(atol=1.0, walks=2**20 + 1), ValueError, "max_walks is 1048576, its default"),
         (dict(rtol=-1e-3), ValueError, "rtol is -0.001"),
-        (dict(atol=np.nan), ValueError, "atol is nan"),
-        (dict(atol=np.inf), ValueError, "atol is inf"),
         (dict(rtol="small"), TypeError, "rtol is 'small'"),
         (dict(rtol=0.1, max_walks=1e6), TypeError, "max_walks is 1000000.0"),
         (dict(rtol=0.1, max_walks=101, gradient=True), ValueError, "max_walks is 101; with gradient=True"),
@@ -292,7 +283,6 @@ def test_what_does_not_go_with_a_boundary(where):
         (two, [wos.GridField(TWO, BOX2)] * 2, ValueError, "instances of its own"),
         (two, [wos.GridField(TWO, BOX3)] * 2, ValueError, "3 dimensions"),
         (two, [wos.Polynomial(np.ones((1, 2))), None], TypeError, "None"),
-        (three, [1.0, 2.0], ValueError, "list of 2"),
         (three, np.array([1.0, 2.0]), ValueError, rf"boundary 3, {where} 2"),
         ({"screening": np.ones(3)}, wos.Fourier(np.zeros((2, 3))), ValueError, rf"{where} 2, screening 3"),
         (vars(ball), wos.Fourier(np.zeros(3)), ValueError, "two dimensions"),
@@ -355,7 +345,6 @@ def test_walls():
         (dict(boundary=wos.Box([0, 0], [1, 1]), robin=(one, 1.0, 0.0)), ValueError, f"{no_walls}Box"),
         # the domain would lie on both sides of segments that cross; crossings of absorbing ones are as ever
         ({**crossing, "neumann": (np.arange(4) == 0, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross.*give the loops as polygons"),
-        ({**crossing, "neumann": (np.arange(4) == 2, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross"),
         (dict(boundary=wos.Polygon(rings), neumann=([np.arange(len(r)) > 0 for r in rings], 0.0)), ValueError, r"\d of polygon 1 cross"),
     )  # fmt: skip
     with pytest.warns(RuntimeWarning, match="1 points lie outside .* are NaN; segments 0 and 2 of the polygon cross"):
@@ -383,7 +372,6 @@ def test_media():
         later=(
             (dict(diffusion=wos.Polynomial(np.array([[0.1, 0.0], [-1.0, 0.0]]))), ValueError, "diffusion is .* at .*expected positive"),
             (dict(diffusion=0.0), ValueError, "diffusion is 0 at"),
-            (dict(diffusion=-1.0), ValueError, "diffusion is -1 at"),
             (dict(diffusion=wos.GridField(-ONE, BOX2)), ValueError, "at a node, expected positive"),
             (dict(diffusion=lambda X: np.where(X[:, 0] > 0, np.nan, 1.0)), ValueError, "diffusion is nan at"),
             (dict(screening=wos.Polynomial(np.array([[0.0], [-1.0]]))), ValueError, "screening is .* at .*expected 0 or more"),
@@ -433,11 +421,9 @@ def test_queries(function):
         (lambda q=q: function(mesh, q), error, text)
         for q, error, text in (
             (np.array([[0, 0, np.nan]]), ValueError, rf"{name}: q\[0, 2\] is nan, expected finite numbers"),
-            (np.array([[[0, np.inf, 0]]]), ValueError, r"q\[0, 0, 1\] is inf"),
             (np.zeros((3, 2)), ValueError, r"q has shape \(3, 2\), expected \(..., 3\)"),
             (np.zeros(()), ValueError, "expected"),
             (np.zeros((3, 3), complex), TypeError, "q has dtype complex128"),
-            (np.zeros((3, 3), np.float16), TypeError, "q has dtype float16"),
             ([[0.0, 0.0, True]], TypeError, "q is True"),
             (np.ma.masked_array(np.zeros((3, 3))), TypeError, "q is a masked array"),
         )
