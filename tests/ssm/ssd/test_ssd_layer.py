@@ -1,4 +1,4 @@
-"""quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; its caches."""
+"""quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; caches; a block."""
 
 import itertools
 
@@ -7,11 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import quatrefoil as qf  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import check_pieces_and_steps, inference, same, shapes  # noqa: E402
 from ssm.ssd import oracle  # noqa: E402
+from ssm.switching import check_own, lines  # noqa: E402
 
 pytestmark = pytest.mark.torch
+
 
 F = torch.nn.functional
 
@@ -156,3 +159,27 @@ def test_gradients_of_a_piece_with_a_cache(packed):
     expected = torch.autograd.grad(layer(u, **given).square().sum(), u)[0]
     y = layer(u, **given, cache=layer.allocate_inference_cache(2 if packed else 1))
     same(torch.autograd.grad(y.square().sum(), u)[0], expected, 1e-11)
+
+
+def test_the_vjp_is_what_autograd_gives():
+    H, P, N = 4, 5, 3
+    given = [torch.randn(2, 9, 2 * H * P + 2 * N + H), torch.randn(H * P + 2 * N, 4), torch.randn(H * P + 2 * N), torch.randn(H)]
+    given += [-torch.rand(H), torch.randn(H, P), torch.randn(2, H, P, N), None, torch.randn(H * P), torch.randn(7, H * P), torch.randn(7)]
+    given = [t if t is None else t.double().requires_grad_() for t in given]
+    named = dict(zip(("initial_states", "seq_idx", "rmsnorm_weight", "outproj_weight", "outproj_bias"), given[6:]))
+    y, states = qf.ssm.mamba_split_conv1d_scan_combined(*given[:6], 16, **named, return_final_states=True)
+    grads = torch.randn_like(y), torch.randn_like(states)
+    wanted = [t for t in given if t is not None]
+    plain = [t if t is None else t.detach() for t in given]
+    numpy = [t if t is None else t.numpy() for t in plain], tuple(t.numpy() for t in grads)
+    for arrays, grad in ((plain, grads), numpy):
+        got = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*arrays, grad, chunk_size=16, return_final_states=True)
+        for g, e in zip(got, torch.autograd.grad((y, states), wanted, grads, retain_graph=True), strict=True):
+            np.testing.assert_allclose(g, e, atol=1e-12)
+
+
+def test_the_lines_for_those_who_switch():
+    before, after = lines("ssd/README.md", "## Switching from mamba-ssm", 2)
+    check_own(after, 2)
+    with qf.ssm.install("mamba_ssm"):
+        check_own(before, 2)
