@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wos.walk.oracle import closest, nodes, row_of, values
+from wos.walk.oracle import closest, moments, nodes, part_of, row_of, values
 from wos.walk.replay import _uniform, _unit, greens, philox, remembered, sphere_weights
 
 # the second derivative from values at -4 to 4 steps
@@ -157,8 +157,7 @@ def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diff
     mean, m2 = np.full((B, N, len(cut), channels), np.nan), np.full((B, N, len(cut), channels), np.nan)
     counts, beyond = np.zeros((B, N, 3), np.int64), np.zeros((B, N), np.int64)
     for b in range(B):
-        which = None if first is None else (b if len(first) > 2 else 0)
-        segs = None if ends is None else ends[first[which] : first[which + 1]]
+        segs = part_of(ends, first, b)
         extent = frame[b, -2]
         rows = [None if x is None else row_of(x, b) for x in (diffusion, screening)]
         medium = Medium((diffusion_kind, screening_kind), rows, frame[b])
@@ -182,10 +181,7 @@ def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diff
         if gradient:
             value[..., 1:] = value[..., 1:] / extent - value[..., :1] * slopes[b][:, None]
             value = (value[:, ::2] + value[:, 1::2]) / 2
-        live = ~np.isnan(start[b, :, 0])
-        for k, (at, size) in enumerate(cut):
-            part = value[live, at - first_walk // group : at - first_walk // group + size]
-            mean[b, live, k], m2[b, live, k] = part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        mean[b], m2[b] = moments(value, cut, start[b])
         counts[b, :, 0], counts[b, :, 1], beyond[b] = o["steps"].sum(axis=1), o["cut"].sum(axis=1), o["beyond"].sum(axis=1)
     return mean, m2, counts, beyond
 

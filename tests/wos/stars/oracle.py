@@ -5,7 +5,7 @@ from scipy.integrate import quad
 from scipy.special import iv, kv
 
 from wos.query.oracle import on_segment, on_triangle
-from wos.walk.oracle import nodes, row_of, values
+from wos.walk.oracle import moments, nodes, row_of, values
 from wos.walk.replay import _uniform, _unit, greens, philox, remembered, sphere_weights
 
 TAU = 2 * np.pi
@@ -333,10 +333,8 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
                         for kind, row, points in zip((*kinds, kinds[1]), (*rows, rows[1]), one.met)]  # fmt: skip
                 found.append((sum(sums[:4]) * one.along + sums[4] * one.toward)[:channels])
                 counts[b, n] += [one.steps, one.cut, 0]
-            samples = np.array(found).reshape(-1, group, channels).mean(axis=1)
-            for k, (at, size) in enumerate(cut):
-                part = samples[at - first_walk // group : at - first_walk // group + size]
-                mean[b, n, k], m2[b, n, k] = part.mean(axis=0), ((part - part.mean(axis=0)) ** 2).sum(axis=0)
+            samples = np.array(found).reshape(1, -1, group, channels).mean(axis=2)
+            (mean[b, n],), (m2[b, n],) = moments(samples, cut, start[b, n : n + 1])
     return mean, m2, counts
 
 

@@ -147,6 +147,19 @@ def nodes(first, walks):
     return cut(0, 1 << (first + walks).bit_length())
 
 
+def moments(value, cut, start):
+    """Means and squared deviations (N, nodes, channels) of values (N, walks, channels), NaN where a point has no walk."""
+    parts = [value[:, at - cut[0][0] :][:, :size] for at, size in cut]
+    found = [(part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)) for part in parts]
+    return np.where(np.isnan(start[:, :1, None]), np.nan, np.moveaxis(found, 0, 2))
+
+
+def part_of(ends, first, b):
+    """The pieces of the boundary of instance b, which may be everyone's; None of a ball."""
+    b = b if first is not None and len(first) > 2 else 0
+    return ends if ends is None else ends[first[b] : first[b + 1]]
+
+
 def paths_of_all(start, epsilon, segs, first_instance, seed, first_walk, walks, max_steps, gradient, screening, first_point):
     """``paths`` for all points of all instances (B, N, d) of one domain; ``epsilon`` and ``screening``: (B,)."""
     B, N, d = start.shape
@@ -207,11 +220,7 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
             value[unmoved, 0] = values(dirichlet_kind, row_of(dirichlet, side), x, segment, place, frame[b])[unmoved]
             value[..., 1:] /= extent
             value = (value[:, ::2] + value[:, 1::2]) / 2
-        live = ~np.isnan(start[b, :, 0])
-        for k, (at, size) in enumerate(cut):
-            part = value[live, at - first_walk // group : at - first_walk // group + size]
-            mean[side, live, k] = part.mean(axis=1)
-            m2[side, live, k] = ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        mean[side], m2[side] = moments(value, cut, start[b])
         counts[side, :, 0], counts[side, :, 1] = steps.sum(axis=1), truncated.sum(axis=1)
     return mean, m2, counts
 
@@ -235,8 +244,7 @@ def place(points, frame, ends=None, first=None):
             beyond = np.linalg.norm(start[b] - at, axis=-1)
             start[b] = np.where(beyond[:, None] > epsilon, np.nan, at)
         else:
-            which = b if len(first) > 2 else 0
-            segs = ends[first[which] : first[which + 1]]
+            segs = part_of(ends, first, b)
             out = ~contained(segs, start[b])
             distance, _, _, at = closest(segs, start[b])
             start[b][out] = at[out]
@@ -250,8 +258,7 @@ def place(points, frame, ends=None, first=None):
 def balls(start, frame, ends=None, first=None, *, screening=0.0):
     radius = np.empty(start.shape[:2])
     for b in range(len(start)):
-        which = None if first is None else (b if len(first) > 2 else 0)
-        segs = None if ends is None else ends[first[which] : first[which + 1]]
+        segs = part_of(ends, first, b)
         distance = 1 - np.sqrt((start[b] ** 2).sum(-1)) if segs is None else closest(segs, start[b])[0]
         radius[b] = 0.99 * (np.minimum(distance, 2 / np.sqrt(screening) / frame[b, -2]) if screening else distance)
     return radius
@@ -279,8 +286,7 @@ def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="n
     coefficients, counts = np.zeros((B, N, samples, harmonics(np.eye(d), modes).shape[-1])), np.zeros((B, N, 3), np.int64)
     for b in range(B):
         padded = np.concatenate([np.full((first_point, d), np.nan), start[b]])
-        which = None if first is None else (b if len(first) > 2 else 0)
-        segs = None if ends is None else ends[first[which] : first[which + 1]]
+        segs = part_of(ends, first, b)
         rate = screening * frame[b, -2] ** 2
         x, left, segment, place, _, entry, steps, cut, _ = paths(
             padded, frame[b, -1], segs, b, seed, first_walk, walks, max_steps, True, rate
