@@ -11,9 +11,8 @@ import quatrefoil as qf
 from children import run_python
 from quatrefoil import _array_tools, _backends, wos
 from quatrefoil.wos.walk import composition_paths, composition_philox
-from wos.domains import DOMAINS, ON_HOST, SQUARE, arrays_of, problem
+from wos.domains import DOMAINS, ON_HOST, arrays_of, problem
 from wos.ops import walk
-from wos.walk import oracle
 
 
 def compare(seed):
@@ -43,14 +42,6 @@ def test_walk_by_walk(rng):
     places = os.pathsep.join([here, os.path.dirname(os.path.dirname(qf.__file__)), os.environ.get("PYTHONPATH", "")])
     run = f"import warnings; warnings.simplefilter('ignore'); from wos import test_walks_array as t; t.compare({seed})"
     run_python(run, NUMBA_DISABLE_JIT=1, PYTHONPATH=places)
-
-
-def test_harmonic(rng):
-    """Enough walks that half discs with a wrong exit would show."""
-    X = rng.uniform(0.1, 0.9, (30, 2))
-    harmonic = lambda X: X[:, 0] ** 2 - X[:, 1] ** 2 + X[:, 0]  # noqa: E731
-    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=harmonic, walks=1024, epsilon=1e-4, rng=int(rng.integers(2**31)), backend="array")
-    assert oracle.gates(r.value, r.stderr, harmonic(X)) == []
 
 
 def test_words():
