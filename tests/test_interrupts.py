@@ -23,10 +23,10 @@ SHORT = {
     "fla hippo_legs init install mamba mamba_inner_fn ptd_init s4d_init s4d_step "
     "selective_state_step selective_state_step_vjp selective_state_update transfer_function",
     "kron": "Advection AllenCahn ConvectionDiffusion GPHM GridGP Heat Helmholtz PDE Poisson Semilinear pde "  # between evaluations
-    "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
+    "KroneckerBatch sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
     "cheb": "Potential SumOfGaussians TuckerTensor chebpts coulomb_sog optimal_samples orthopoly tucker",
-    "wos": "Ball Box Fourier Gaussians GridField NeuralOperatorLabels PerVertex Polynomial Problem Result SDF Star State TriangleMesh "
-    "Walks",
+    "wos": "Ball Box ClosestPoint Fourier Gaussians GridField NeuralOperatorLabels PerVertex Polynomial Problem Result SDF Star State "
+    "TriangleMesh Walks",
 }
 BOUND = 1.0  # seconds: generous, for a machine that is busy with other things; 0.1 is what is wanted
 
