@@ -127,7 +127,7 @@ CALLS = {
         (2.0 * (made := kron.KroneckerOperator([t(K[0]), t(K[1])])) - made @ made) @ t(Y), made[1], made[2:4, [0, 1]], made.svd()[1],
     ],
     "kron.matvec, batches": lambda t: kron.matvec([t(np.stack(K)), t(K[0])], t(Y.T.copy())),
-    "kron.KroneckerOperator.batch": lambda t: [
+    "kron.KroneckerBatch": lambda t: [
         (made := kron.KroneckerOperator.batch([t(np.stack(K)), t(K[0])])) @ t(Y.T.copy()), made.solve(t(Y.T.copy()), 0.5), made.logdet(),
         made.eigh()[0],
     ],

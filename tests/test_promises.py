@@ -1,6 +1,7 @@
 """What every method promises, by the table: the same bits for any number of threads, half precision computed in float32."""
 
 import numpy as np
+import pytest
 
 import quatrefoil as qf
 from case import build, call_with_adjoint, flat, in_precision, op_of, parametrize, parametrize_ops, simplest, structures
@@ -43,6 +44,7 @@ def with_gradients(family, case, arguments, keywords):
     return call_with_adjoint(family, case, arguments, keywords, lambda i, y: (np.arange(y.size) % 7 - 3.0).reshape(y.shape).astype(y.dtype))
 
 
+@pytest.mark.filterwarnings("ignore:.*more heads than tokens")
 @parametrize_ops(COMPILED)
 def test_threads_do_not_change_a_bit(family, cases, rng):
     op = op_of(family, cases[0].op)

@@ -91,7 +91,7 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
 
 def test_what_is_refused(cupy, rng):
     factors, cross, y, *_ = problem(rng, "full")
-    axes, Y = [np.linspace(0, 1, n) for n in (4, 5)], np.ones((4, 5))
+    axes, Y = [np.linspace(0, 1, n) for n in (4, 5)], rng.standard_normal((4, 5))
     there, elsewhere, kernels = cupy(factors), [stand_in.ndarray(c, 0) for c in cross], [functools.partial(rbf, scale=0.4)] * 2
     gp = qf.kron.GridGP(kernels, noise=0.1, optimizer=None).fit(cupy(axes), cupy(Y))
     host = qf.kron.GridGP([lambda x, y=None: np.eye(len(x))] * 2, noise=0.1)

@@ -85,7 +85,7 @@ def upstream_functions() -> None:
     _, states = qf.ssm.gka(q, q, q, output_final_state=True)
     assert_type(states, tuple[Real, Real])
     assert_type(qf.ssm.gka(q, q, q, initial_state=states), Real)
-    assert_type(qf.ssm.chunk_gated_delta_rule(q, q, q, real(1, 5, 2)), tuple[Real, Real | None])
+    assert_type(qf.ssm.chunk_gated_delta_rule(q, q, q, -real(1, 5, 2)), tuple[Real, Real | None])
     assert_type(qf.ssm.fused_recurrent_delta_rule(q, q, q, output_final_state=True), tuple[Real, Real])
     assert_type(qf.ssm.chunk_simple_gla(q, q, q, output_final_state=wanted), tuple[Real, Real | None])
 

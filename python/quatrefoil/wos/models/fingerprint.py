@@ -15,6 +15,7 @@ import sysconfig
 import types
 from collections.abc import Iterator
 from dis import get_instructions
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -186,4 +187,5 @@ def _comes_with_python(package: str) -> bool:
         return package != "__main__"
     file = getattr(sys.modules.get(package), "__file__", None) or ""
     own = (sysconfig.get_paths()[where] for where in ("purelib", "platlib"))
-    return file.startswith((*own, *site.getsitepackages(), site.getusersitepackages()))
+    of_numpy = str(Path(np.__file__).parents[1])  # where "pip install --target" put it, perhaps
+    return file.startswith((*own, of_numpy, *site.getsitepackages(), site.getusersitepackages()))
