@@ -320,8 +320,8 @@ def test_numbers_of_tensors():
     torch = pytest.importorskip("torch")
     K = qf.kron.KroneckerOperator([torch.eye(2)])
     assert K.logdet(torch.tensor(1.0)) == K.logdet(1.0)
-    with pytest.raises(NotImplementedError, match="no gradient in noise"):
-        K.logdet(torch.tensor(1.0, requires_grad=True))
+    with pytest.raises(NotImplementedError, match="no gradient in tol"):
+        qf.kron.gp_nll([torch.eye(3)], torch.ones(3), 0.1, tol=torch.tensor(1.0, requires_grad=True))
     for bad in (torch.tensor(1j), torch.tensor(True), torch.ones(1)):
         with pytest.raises(TypeError, match=r"noise is .*, expected a real number"):
             K.logdet(bad)
