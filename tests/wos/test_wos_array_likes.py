@@ -213,7 +213,7 @@ def test_hints():
     ])  # fmt: skip
     for call, text in (
         (lambda: value(square, points, np.array([0, 1, 1, 0])), r"4 numbers, as many as .* vertices: 4 problems; .*PerVertex"),
-        (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lie outside the boundary: their values are NaN; .* give exterior=True"),
+        (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lies outside the boundary: values are NaN there; .* give exterior=True"),
     ):
         with pytest.warns(RuntimeWarning, match=text):
             call()

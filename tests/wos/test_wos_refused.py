@@ -347,7 +347,7 @@ def test_walls():
         ({**crossing, "neumann": (np.arange(4) == 0, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross.*give the loops as polygons"),
         (dict(boundary=wos.Polygon(rings), neumann=([np.arange(len(r)) > 0 for r in rings], 0.0)), ValueError, r"\d of polygon 1 cross"),
     )  # fmt: skip
-    with pytest.warns(RuntimeWarning, match="1 points lie outside .* are NaN; segments 0 and 2 of the polygon cross"):
+    with pytest.warns(RuntimeWarning, match="1 point lies outside .* NaN there; segments 0 and 2 of the polygon cross"):
         solve(crossing["boundary"], [[0.5, 0.9]])
     assert solve(**crossing, neumann=(np.arange(4) % 2 == 1, 0.0)).value.shape == (1,)
     ring = wos.Polygon(3 * SQUARE, holes=[SQUARE, SQUARE + 1.5])  # the first hole touches two sides

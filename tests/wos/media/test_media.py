@@ -153,7 +153,7 @@ def test_far_from_the_origin_and_small(rng):
 
 def test_points_on_the_boundary_and_outside(rng):
     disc = wos.Ball([0.0, 0.0], 1.0)
-    with pytest.warns(RuntimeWarning, match="1 points lie outside"):
+    with pytest.warns(RuntimeWarning, match="1 point lies outside"):
         result = wos.solve(
             disc, np.array([[1.0, 0.0], [2.0, 0.0], [0.1, 0.2]]), dirichlet=3.0, diffusion=BELLS, walks=8, rng=1, max_steps=2
         )

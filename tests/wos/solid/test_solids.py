@@ -155,7 +155,7 @@ SHAPES = {
 def test_points_outside_and_on_the_boundary(name, d, exterior, backend):
     X = np.full((4, d), 0.5)
     X[:, 0] = 0.5, 1.5, 1.0, 1 + (-1e-5 if exterior else 1e-5)
-    with pytest.warns(RuntimeWarning, match=f"1 points lie {'inside' if exterior else 'outside'} the boundary: their values are NaN"):
+    with pytest.warns(RuntimeWarning, match=f"1 point lies {'inside' if exterior else 'outside'} the boundary: values are NaN there"):
         r = wos.solve(SHAPES[name](d), X, dirichlet=lambda Y: Y.sum(axis=1), exterior=bool(exterior), walks=20, rng=1)
     beyond = np.arange(4) == (0 if exterior else 1)
     np.testing.assert_array_equal(np.isnan(r.value), beyond)

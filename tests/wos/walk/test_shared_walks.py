@@ -158,7 +158,7 @@ def test_few_or_none(count, backend, rng):
     if count == 0:
         assert not any(x.any() for x in grads[2].values())
     outside = np.concatenate([X, [[7.0, 7.0]]])
-    with pytest.warns(RuntimeWarning, match="1 points lie outside"):
+    with pytest.warns(RuntimeWarning, match="1 point lies outside"):
         r = wos.solve(star, outside, **{**run, "dirichlet": fourier(rng, 3)}, shared_walks=True)
     assert np.isnan(r.value[:, 3]).all()
     assert r.n_walks.tolist() == [[5, 5, 5, 0]] * 3

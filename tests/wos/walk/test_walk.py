@@ -57,7 +57,7 @@ def test_harmonic_caching_cut_merged_and_refused(backend, rng):
 def test_where_there_is_no_gradient(backend, rng):
     """Outside nothing is known; within epsilon the value is; one pair has no error bar."""
     X = np.array([[2.0, 0.0], [0.9999, 0.0], [0.0, 0.5]])
-    with pytest.warns(RuntimeWarning, match="1 points lie outside"):
+    with pytest.warns(RuntimeWarning, match="1 point lies outside"):
         r = wos.solve(wos.Ball([0, 0], 1), X, dirichlet=coordinate_sum, gradient=True, walks=2, rng=1)
     assert np.isnan(r.grad[:2]).all()
     assert np.isfinite(r.grad[2]).all()
@@ -213,7 +213,7 @@ def test_warnings_name_the_line_of_the_call():
         lambda: wos.solve(wos.Polygon(SQUARE), outside, dirichlet=1.0, rng=1, atol=0.1, progress=lambda *at: None),
         lambda: wos.solve_vjp(wos.Polygon(SQUARE), outside, np.ones(1), dirichlet=1.0, rng=1),
     ):
-        with pytest.warns(RuntimeWarning, match="1 points lie outside") as caught:
+        with pytest.warns(RuntimeWarning, match="1 point lies outside") as caught:
             call()
         assert {w.filename for w in caught} == {__file__}
 

@@ -284,7 +284,8 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
     could = b.dimension == 3 and not isinstance(b, SDF) and not s.exterior and count == of
     cure = f"{crossed}; for the domain outside give exterior=True" if could else crossed
-    warn(f"{count} points lie {side} the boundary: their values are NaN{cure}")
+    what = "1 point lies" if count == 1 else f"{count} points lie"
+    warn(f"{what} {side} the boundary: values are NaN there{cure}")
 
 
 def _cast(array: Array, dtype: np.dtype) -> Array:
