@@ -87,7 +87,7 @@ class Program:
         if self.mean == "zero" or not seen.any():
             return None
         middles = [c.mean() if np.ptp(c) else c[0] for x in observed for c in np.atleast_2d(x.T)]
-        halves = [np.abs(c - m).max() or 1.0 for c, m in zip((c for x in observed for c in np.atleast_2d(x.T)), middles)]
+        halves = [np.abs(c - m).max() or np.inf for c, m in zip((c for x in observed for c in np.atleast_2d(x.T)), middles)]
 
         def columns(points):
             coordinates = [c for x in points for c in np.atleast_2d(x.T)] if self.mean == "linear" else []
