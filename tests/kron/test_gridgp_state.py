@@ -175,6 +175,16 @@ def test_one_cell_and_none(rng):
     assert none.sample([np.zeros(0), np.zeros(3)], 64, rng=0).shape == (64, 0, 3)
 
 
+def test_no_slope_along_an_axis_of_one_value(rng):
+    """Not even a rounding, which distances of 1e10 would show."""
+    x, pairs = np.linspace(-1, 1, 7), rng.random((4, 2))
+    Y = np.where(rng.random((1, 7, 4)) < 0.4, rng.standard_normal((1, 7, 4)), np.nan)
+    gp = qf.kron.GridGP([partial(qf.kron.rbf, scale=1.0)] * 3, noise=8.0, variance=0.01, mean="linear", optimizer=None)
+    gp.fit([np.zeros(1), x, pairs], Y)
+    stds = [gp.predict([np.full(1, far), x, pairs], return_std=True)[1] for far in (1e3, 1e10)]
+    np.testing.assert_allclose(*stds, rtol=1e-12)
+
+
 SCALED = {"mean": "constant", "noise": None, "variance": None}
 
 

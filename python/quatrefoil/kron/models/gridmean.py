@@ -67,7 +67,7 @@ class Mean(NamedTuple):
         slopes = np.ldexp(np.linalg.lstsq(design, np.ldexp(values - offset, -e), rcond=_RANK)[0], e)
         _, sizes, rows = np.linalg.svd(np.column_stack([np.ones(count), design]), full_matrices=False)
         spanned = sizes > _RANK * sizes[0]
-        basis = (rows[spanned] / sizes[spanned, None]).T / np.array([1.0, *[u or 1.0 for u in units]])[:, None]
+        basis = (rows[spanned] / sizes[spanned, None]).T / np.array([1.0, *[u or np.inf for u in units]])[:, None]
         return cls(offset, tuple(float(s) / u if u else 0.0 for s, u in zip(slopes, units)), tuple(centres), None, basis)
 
     def plus(self, weights: np.ndarray) -> Mean:
