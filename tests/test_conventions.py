@@ -50,6 +50,7 @@ def test_names_that_do_not_exist_are_answered():
         (qf.ssm, "selective_scan", "did you mean selective_scan_fn"),
         (qf.kron, "Matern52", "did you mean matern52"),
         (qf.wos, "Polygone", "did you mean Polygon"),
+        (qf.ssm.mamba, "", "has no attribute ''"),  # as documentation tools ask
         (qf.wos, "Mesh", "did you mean TriangleMesh"),
         (qf.ssm, "long_conv", "has no attribute 'long_conv'; use fft_conv"),
         (qf.ssm.mamba, "selective_scan", "module 'quatrefoil.ssm.mamba' has no .* did you mean selective_scan_fn"),

@@ -35,7 +35,7 @@ else:  # type checkers would take any name for one of ours
             return importlib.import_module(f"quatrefoil.{name}")
         if name == "__version__":
             return version()
-        homes = [f"quatrefoil.{f}.{name}" for f in FAMILIES if name[0] != "_" and name in everything(__getattr__(f))]
+        homes = [f"quatrefoil.{f}.{name}" for f in FAMILIES if name[:1] not in ("", "_") and name in everything(__getattr__(f))]
         hints = {name: f"it is {' or '.join(homes)}"} if homes else {"nn": "layers are in quatrefoil.torch.nn"}
         return missing(__name__, **hints)(name)
 

@@ -52,7 +52,7 @@ def missing(module: str, /, **hints: str) -> Callable[[str], Any]:
         this, hint = sys.modules[module], hints.get(name)
         if name in LAYERS:
             hint = f"layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import {name}"
-        elif hint is None and name[0] != "_":
+        elif hint is None and name[:1] not in ("", "_"):
             names = everything(this)
             near = difflib.get_close_matches(name, names, 2, 0.7) or [n for n in names if len(name) > 3 and name in n][:2]
             hint = f"did you mean {' or '.join(near)}?" if near else None
