@@ -19,7 +19,7 @@ from wos.walk.oracle import same
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 CORNERS = np.array(list(itertools.product((0, 1.0), repeat=3)))
 FACES = [[0, 1, 3], [0, 3, 2], [4, 7, 5], [4, 6, 7], [0, 5, 1], [0, 4, 5], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
-OTHERS = "solve: .* (points lie|cannot be trusted|epsilon is as large)"  # RuntimeWarnings that some draws deserve
+OTHERS = "solve: .* (points? lies?|cannot be trusted|epsilon is as large)"  # RuntimeWarnings that some draws deserve
 
 
 class Stop(BaseException):
