@@ -43,6 +43,16 @@ class _Line:
             self.points = slice(None)
             self.A = np.zeros((len(x), len(x)))
         self.weights = self.weights[: len(self.A)]
+        self.is_triangular = not np.tril(self.A, -1).any()
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """A, with the derivative's own eigenvalues if it is symmetric."""
+        if not self.is_symmetric:
+            return self.A
+        T, Q, inverse = self.triangular
+        found: np.ndarray = Q @ T @ inverse
+        return found
 
     @functools.cached_property
     def triangular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,7 +63,7 @@ class _Line:
             root = np.sqrt(self.weights)
             _, V = eigh_tridiagonal(-self.A.diagonal(), (-self.A.diagonal(1) * root[:-1]) / root[1:])
             return np.diag(self.values), V / root[:, None], V.T * root
-        if not np.tril(self.A, -1).any():
+        if self.is_triangular:
             return self.A, np.eye(len(self.A)), np.eye(len(self.A))
         T, Q = schur(self.A, check_finite=False)
         return T, Q, Q.T
@@ -78,8 +88,7 @@ class Differences:
 
         found, f, slope = np.zeros(f.shape), f[self.inner], slope[self.inner]
         if len(self.lines) == 1:
-            T, Q, inverse = self.lines[0].triangular
-            found[self.inner] = np.linalg.solve(Q @ T @ inverse + np.diag(slope), f)
+            found[self.inner] = np.linalg.solve(self.lines[0].matrix + np.diag(slope), f)
             return found
         middle = float(slope.mean())
         if slope.min() == slope.max():
@@ -100,13 +109,17 @@ class Differences:
         """At the unknown points."""
         from scipy.linalg.lapack import dtrsyl
 
+        is_symmetric = all(line.is_symmetric for line in self.lines)
+        if len(self.lines) == 1 and not (is_symmetric or self.lines[0].is_triangular):  # Schur's form would take far longer
+            A = self.lines[0].A
+            return np.linalg.solve(A + slope * np.eye(len(A)), f)
         T, Q, inverse = self.lines[0].triangular
         F = (inverse @ f).reshape(len(T), -1)
         U, P = np.zeros((1, 1)), np.ones((1, 1))
         if len(self.lines) == 2:
             U, P, other = self.lines[1].triangular
             F = F @ other.T
-        if all(line.is_symmetric for line in self.lines):
+        if is_symmetric:
             Y = F / (T.diagonal()[:, None] + U.diagonal() + slope)
         else:
             Y, scale, _ = dtrsyl(T + slope * np.eye(len(T)), U, F, tranb="T")
