@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..product.batches import batch_shape, spread
 from ..product.dense import namespace
 
 _SEQUENCES, _ARRAYS = ("factors", "cross_factors", "prior_factors"), ("y", "noise", "mask", "start")
@@ -18,7 +19,7 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
     factors = arguments["factors"]
     for i, f in enumerate(factors):
         _arguments.real_array(f, label, f"factors[{i}]")
-    batch = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in factors])
+    batch = batch_shape(factors)
     for name in _ARRAYS:
         shape = tuple(getattr(arguments.get(name), "shape", ()))
         if (shape or (name == "y" and name in arguments)) and shape[: len(batch)] != batch:
@@ -28,10 +29,10 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
     shared = dict(arguments)
     if isinstance(shared.get("rng"), int):
         shared["rng"] = np.random.default_rng(shared["rng"])  # of which every item takes numbers of its own
-    spread = {name: [_spread(f, batch) for f in arguments[name]] for name in _SEQUENCES if arguments.get(name) is not None}
+    sequences = {name: spread(arguments[name], batch) for name in _SEQUENCES if arguments.get(name) is not None}
     results = []
     for at in np.ndindex(batch):
-        item = {name: [f[at] for f in values] for name, values in spread.items()}
+        item = {name: [f[at] for f in values] for name, values in sequences.items()}
         item |= {name: arguments[name][at] for name in _ARRAYS if getattr(arguments.get(name), "shape", ())}
         results.append(function(**shared | item))
     stacked = _stacked(results, batch)
@@ -39,10 +40,6 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
         return stacked
     *values, dfactors, dnoise = stacked
     return (*values, [_sum_to(d, f.shape) for d, f in zip(dfactors, factors)], _sum_to(dnoise, getattr(arguments["noise"], "shape", ())))
-
-
-def _spread(factor: Any, batch: tuple[int, ...]) -> Any:
-    return namespace(factor).broadcast_to(factor, (*batch, *factor.shape[-2:]))
 
 
 def _stacked(results: list[Any], batch: tuple[int, ...]) -> Any:

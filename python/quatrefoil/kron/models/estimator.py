@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ... import _arguments
+from ..._public import missing_attribute
 from ..product.dense import exponent
 from .tables import is_scalar
 
@@ -60,8 +61,8 @@ class Estimator:
     def __getattr__(self, name: str) -> Any:
         """For what does not exist: what to use instead."""
         is_learnt = name.endswith("_") and any(name in getattr(c, "__annotations__", ()) for c in type(self).__mro__)
-        cure = "call fit first" if is_learnt else self._hints.get(name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{f'; {cure}' if cure else ''}")
+        hints = {name: "call fit first"} if is_learnt else self._hints
+        return missing_attribute(type(self).__name__, **hints)(self, name)
 
     def __repr__(self) -> str:
         known = self._parameters()

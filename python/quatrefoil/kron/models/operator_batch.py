@@ -49,7 +49,7 @@ class KroneckerBatch:
             if f.ndim < 2:
                 raise ValueError(f"{_LABEL}: factors[{i}] has shape {tuple(f.shape)}, expected (..., m_{i + 1}, n_{i + 1})")
         self.factors = tuple(map(copied, factors))
-        self.batch_shape = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in self.factors])
+        self.batch_shape = batches.batch_shape(self.factors)
         if not math.prod(self.batch_shape):
             raise ValueError(f"{_LABEL}: the factors have batch axes {self.batch_shape}, expected at least one item")
         self._make, self._options = make, options
@@ -79,13 +79,10 @@ class KroneckerBatch:
     def _items(self) -> np.ndarray:
         """An array of operators."""
         items = np.empty(self.batch_shape, object)
-        spread = self._spread()
+        spread = batches.spread(self.factors, self.batch_shape)
         for at in np.ndindex(self.batch_shape):
             items[at] = self._make([f[at] for f in spread], **self._options)
         return items
-
-    def _spread(self) -> list[Any]:
-        return [namespace(f).broadcast_to(f, (*self.batch_shape, *f.shape[-2:])) for f in self.factors]
 
     def _of(self, factors: Sequence[Any]) -> Self:
         return type(self)(self._make, factors, self._options)
@@ -98,7 +95,7 @@ class KroneckerBatch:
     def __getitem__(self, index: Any) -> Any:
         """By the batch axes: an operator, or a batch."""
         result = self._items[index]
-        return self._of([f[index] for f in self._spread()]) if isinstance(result, np.ndarray) else result
+        return self._of([f[index] for f in batches.spread(self.factors, self.batch_shape)]) if isinstance(result, np.ndarray) else result
 
     def __matmul__(self, x: Any) -> Any:
         return self._product(x, False)

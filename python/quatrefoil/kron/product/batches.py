@@ -21,12 +21,22 @@ def is_batch(factors: Sequence[Any]) -> bool:
     return any([getattr(f, "ndim", 2) > 2 for f in factors])
 
 
+def batch_shape(factors: Sequence[Any]) -> tuple[int, ...]:
+    """The axes that the leading ones of the factors broadcast to."""
+    return np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in factors])
+
+
+def spread(factors: Sequence[Any], batch: tuple[int, ...]) -> list[Any]:
+    """The factors with the batch axes."""
+    return [namespace(f).broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
+
+
 def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
     """x (..., N) -> (..., M): the leading axes of the factors and of x broadcast."""
     if out is not None:
         raise ValueError(f"{op.label}: out is for factors that are matrices; assign the result of a batch: out[...] = {op.label}(...)")
     _bind.layout(op, (*map(_one, factors), x), ())
-    batch = np.broadcast_shapes(*[tuple(f.shape[:-2]) for f in factors])
+    batch = batch_shape(factors)
     try:
         lead = np.broadcast_shapes(batch, tuple(x.shape[:-1]))
     except ValueError:
@@ -37,7 +47,7 @@ def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, b
     if backend in (None, "array") and (x.shape[-1] <= SMALL or not math.prod(batch)):
         return composed(xp, factors, x, transpose)
     outer, batch = lead[: len(lead) - len(batch)], lead[len(lead) - len(batch) :]
-    x, factors = xp.broadcast_to(x, (*lead, x.shape[-1])), [xp.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
+    x, factors = xp.broadcast_to(x, (*lead, x.shape[-1])), spread(factors, batch)
     rows = [
         call(op, (*[f[at] for f in factors], x[(slice(None),) * len(outer) + at]), (), (None,), None, backend, num_threads)
         for at in np.ndindex(batch)
