@@ -34,7 +34,7 @@ def estimated(state: State, pde: PDE, grid_pde: PDE, axes: Sequence[Array], form
         grid_pde = pde.on([_arrays.to_device_of(x, doubled(axes[0])) for x in grid], "GPHM.error_estimate")
     inner = [units.axis(k, _arrays.to_device_of(x, doubled(axes[0]))) for k, x in enumerate(grid)]
     equation = units.equation(grid_pde)
-    u, derivatives = (state.summed(name, inner, form) for name in ("predict", "derivatives"))
+    u, derivatives = state.with_derivatives(inner, form)
     reaction = equation.reaction(u) or (0 * u, 0 * u)
     residual = derivatives + equation.coefficient_of_u * u + reaction[0] - equation.source
     lines = [_arrays.to_host(x) for x in inner]

@@ -53,12 +53,12 @@ class Component(NamedTuple):
         self.loss.set_axes(params, form)
         return self._through(params, [a.predictor(x) for a, x in zip(self.loss.axes, new)])
 
-    def derivatives(self, params: Mapping[str, Array], new: Sequence[Array], form: type[Inverse]) -> Array:
-        """Those of the equation at points of every axis."""
+    def with_derivatives(self, params: Mapping[str, Array], new: Sequence[Array], form: type[Inverse]) -> tuple[Array, Array]:
+        """The solution and the derivatives of the equation at points of every axis."""
         self.loss.set_axes(params, form)
-        axes = self.loss.axes
-        parts = [[(a.slope_predictor if a is b else a.predictor)(x) for a, x in zip(axes, new)] for b in axes]
-        return sum(self._through(params, kernels) for kernels in parts)
+        plain, slopes = ([getattr(a, name)(x) for a, x in zip(self.loss.axes, new)] for name in ("predictor", "slope_predictor"))
+        parts = [[*plain[:k], slope, *plain[k + 1 :]] for k, slope in enumerate(slopes)]
+        return self._through(params, plain), sum(self._through(params, kernels) for kernels in parts)
 
     def _through(self, params: Mapping[str, Array], kernels: Sequence[Array]) -> Array:
         axes = self.loss.axes

@@ -73,12 +73,14 @@ class State(NamedTuple):
     def predicted(self, axes: Sequence[Array], form: type[Inverse]) -> Array:
         """The solution at points of every axis, both in the arguments' units."""
         inner = [self.units.axis(k, x) for k, x in enumerate(axes)]
-        return self.units.size * self.summed("predict", inner, form)
+        parts = [c.predict(p, inner, form) for c, p in zip(self.components, (*self.held, self.now))]
+        return self.units.size * sum(parts[1:], parts[0])
 
-    def summed(self, method: str, axes: Sequence[Array], form: type[Inverse]) -> Array:
-        """The components' sum of ``predict`` or ``derivatives``, in inner units."""
-        parts = [getattr(c, method)(p, axes, form) for c, p in zip(self.components, (*self.held, self.now))]
-        return sum(parts[1:], parts[0])
+    def with_derivatives(self, axes: Sequence[Array], form: type[Inverse]) -> tuple[Array, Array]:
+        """The solution and the derivatives of the equation, all in inner units."""
+        parts = [c.with_derivatives(p, axes, form) for c, p in zip(self.components, (*self.held, self.now))]
+        u, derivatives = map(sum, zip(*parts))
+        return u, derivatives
 
     def saved(self) -> dict[str, np.ndarray]:
         learnt, component = self.learnt, self.components[-1]
