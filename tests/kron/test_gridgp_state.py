@@ -118,8 +118,8 @@ def test_units_of_a_search(rng, length, height):
     x, t = np.sort(rng.uniform(0, 1, 12)), np.sort(rng.uniform(0, 1, 5))
     Y = np.sin(9 * x)[:, None] + 0.1 * rng.standard_normal((12, 5))
 
-    def fitted(unit, height):
-        options = {"n_restarts_optimizer": 1, "rng": 0}
+    def fitted(unit, height, **changes):
+        options = {"n_restarts_optimizer": 1, "rng": 0, **changes}
         waves = partial(qf.kron.gsmp_kernel, weights=np.ones(1), means=np.ones(1) / unit, std=np.array(0.3 / unit))
         spectral = {"log_weights": np.zeros(1), "log_scales": np.full(1, -np.log(unit)), "freqs": np.ones(1) / unit}
         gp = qf.kron.GridGP([waves, partial(qf.kron.spectral_mixture, **spectral)], noise=0.1 * height**2, variance=height**2, **options)
@@ -131,7 +131,12 @@ def test_units_of_a_search(rng, length, height):
     # a search stops where the likelihood changes by 2e-9 of itself, which leaves the square root of that of the parameters
     np.testing.assert_allclose(other.predict(X * length) / height, one.predict(X), rtol=0, atol=5e-5)
     shift = 60 * np.log(height)
-    np.testing.assert_allclose(other.log_marginal_likelihood_value_ + shift, one.log_marginal_likelihood_value_, rtol=1e-7)
+    value = other.log_marginal_likelihood_value_ + shift
+    if length == 1:
+        unit = fitted(length, height, optimizer=None).theta_ - fitted(1.0, 1.0, optimizer=None).theta_
+        np.testing.assert_allclose(value, one.log_marginal_likelihood(other.theta_ - unit), rtol=1e-10)
+    # the last steps of a search gain less than 1e-7 each, but there may be many; on another processor it ends at another one of them
+    np.testing.assert_allclose(value, one.log_marginal_likelihood_value_, rtol=0, atol=1e-4)
     np.testing.assert_allclose(other.kernels_[0].keywords["means"] * length, one.kernels_[0].keywords["means"], rtol=1e-4)
 
 
