@@ -60,7 +60,7 @@ def draw(N: int, w: np.ndarray, plain: np.ndarray, ptd: np.ndarray, file: str) -
 
 def main(N: int = 32, file: str | None = None) -> None:
     start = time.perf_counter()
-    found = qf.ssm.ptd_init(N, rng=0)
+    found = qf.ssm.ptd_init(N)
     seconds = time.perf_counter() - start
     w = frequencies(N)
     plain, ptd = differences(N, w, found)

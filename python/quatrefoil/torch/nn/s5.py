@@ -139,7 +139,7 @@ class S5(Layer):
 def _system(size: int, blocks: int, conj_sym: bool, init: str, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Poles and bases of ``blocks`` equal systems: Lambda (P,), V (blocks size, P), V^-1's rows (P, blocks size)."""
     if init == "ptd":
-        ptd = ssm.ptd_init(size, eps=eps, rng=int(torch.randint(2**31, ())))  # so that torch.manual_seed applies
+        ptd = ssm.ptd_init(size, eps=eps)
         Lambda, V, Vinv = ptd.Lambda, ptd.V, ptd.Vinv
     else:
         Lambda, _, _, V = ssm.dplr_legs(size)
