@@ -1,7 +1,6 @@
-"""The build backend: scikit-build-core's, and where the native part cannot be built, a wheel without it that carries the compiler's words.
+"""The build backend: scikit-build-core's. If the native part cannot be built, the wheel has none and carries the compiler's message.
 
-With QUATREFOIL_REQUIRE_NATIVE=1 a failed compilation is an error instead, and so it is where kernels for GPUs were asked for: who wants
-those is not helped by a wheel without any.
+A failed compilation is an error with QUATREFOIL_REQUIRE_NATIVE=1, and if kernels for GPUs are requested.
 """
 
 import json

@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"^ {4,8}\((\d+[a-z']?)\)(?=\s)", re.M)
 _WORDS = "|".join(sorted(GREEK, key=len, reverse=True))
 _LETTERS = rf"(?:sum|prod|max|min|sup|mean|int|d?(?:{_WORDS})|[A-Za-z]bar|[0-9]+(?=\^)|d?[^\W\d_][0-9]?|\w\*(?=_))['~]*"
 _BASE = rf"(?:(?<!\w){_LETTERS}|[∇∂∫∑×)\]}}>|°!])"
-# in an equation also words with one letter behind them; but log_d is a name
+# in an equation also words followed by one letter; but log_d is a name
 _ARGUMENT = r"(?<!\w)[a-z]+(?:_[a-z]+)+(?=_\{)"  # k_reverse_{j-l-1}
 _WORD = r"(?<!\w)(?!log_|student_)[^\W\d_]{2,}(?=_(?:[A-Za-z0-9](?![A-Za-z0-9_])|\{)|\^)"
 _SUMS = {"sum": "∑", "prod": "∏", "int": "∫"}

@@ -24,6 +24,6 @@ right.loglog(tols, errors, "o-", label="largest error at 20 000 points")
 right.loglog(tols, tols, "--", color="0.6", label="tol")
 for tol, error, c in list(zip(tols, errors, made))[::3]:
     right.annotate(f"ranks {'·'.join(map(str, c.rank))}", (tol, error), xytext=(6, -10), textcoords="offset points", fontsize=8)
-right.set(title="asked for, and got", xlabel="tol")
+right.set(title="requested and reached", xlabel="tol")
 right.legend()
 figure.savefig(sys.argv[1], dpi=110)

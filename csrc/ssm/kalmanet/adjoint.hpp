@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
-// What the pass back must know of a token beside x, w and H k.
+// What the backward pass needs per token in addition to x, w and H k.
 struct Trace {
   double c;        // (12) -a w.x / F, the weight of H in dH
   double along_H;  // <dH, H>

@@ -1,5 +1,5 @@
-// Gated KalmaNet and its gradient on a GPU: README (1)-(17). A block goes through the tokens of a head; a thread beside the others of its
-// column updates it, and vectors wait for barriers.
+// Gated KalmaNet and its gradient on a GPU: README (1)-(17). One block per head loops over its tokens. The
+// threads of a column update it together; vectors wait for barriers.
 #include "ssm/kalmanet/cuda.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
@@ -80,7 +80,7 @@ void gka(const Gka<T>& p) {
 
 // ---------------------------------------------------------------- adjoint
 
-// What the pass back must know of a token beside x, w and H k: (12), <dH, H>, <dU, U>.
+// What the backward pass needs per token in addition to x, w and H k: (12), <dH, H>, <dU, U>.
 struct Trace {
   double c, along_H, along_U;
 };

@@ -182,7 +182,7 @@ template <class A, class T>
 __device__ __forceinline__ A symmetric(int D, const T* x, int j, int i) {
   return (A(x[j * D + i]) + A(x[i * D + j])) / 2;
 }
-// A warp a head.
+// One warp per head.
 template <class T>
 __global__ void __launch_bounds__(kWarp, 1) put_norms(const int64_t heads, const int D, const T* H0, double* norms) {
   for (int64_t head = blockIdx.x; head < heads; head += gridDim.x) {
@@ -349,7 +349,7 @@ struct Regression {
     });
   }
 
-  // (10), from the first row down, with the right-hand sides beside it in d. Reads and writes the factor D / 3 times, shrinking.
+  // (10), from the first row down, with the right-hand sides next to it in d. Reads and writes the factor D / 3 times, shrinking.
   __device__ void eliminate() const {
     const int column = threadIdx.x / kParts, part = threadIdx.x % kParts, at_once = blockDim.x / kParts;
     const A lambda = A(s.p.ridge_strength * norm);

@@ -1,4 +1,4 @@
-// The maths of Gated KalmaNet. Equation numbers: README.md beside this file.
+// The formulas of Gated KalmaNet. Equation numbers: README.md in this folder.
 #pragma once
 #include "core/lanes/lanes.hpp"
 

@@ -71,7 +71,7 @@ struct CausalConvAdjoint {
 template <class T>
 struct VarlenStates {
   std::int64_t items, channels, states;
-  Signal<const T> x;         // no item: sequences one behind the other
+  Signal<const T> x;         // no batch axis: packed sequences
   const std::int64_t* ends;  // (items + 1,): item b is [ends[b], ends[b + 1])
   T* out;                    // (items, channels, states)
   int threads;

@@ -146,7 +146,7 @@ void convolve_row(const T* x, const T* w, int64_t taps, T bias, bool with_silu, 
   for (int64_t i = 0; with_silu && i < count; i += kLanes<T>) store_first(y + i, silu(load_first<V>(y + i, count - i)), count - i);
 }
 
-// Reads x once and writes out once. The first outputs come from a copy of what they need, behind the initial samples.
+// Reads x once and writes out once. The first outputs use a copy of their inputs that follows the initial samples.
 template <class T>
 void conv_rows(const CausalConv<T>& p) {
   constexpr int64_t kPiece = 1024;  // outputs that lie in L1 until their activation

@@ -7,7 +7,7 @@ inline namespace QF_ISA {
 
 constexpr int kWarps = kThreads / kWarp;
 constexpr int64_t kTile = 4 * kThreads;  // steps of a block: neighbours in a warp are neighbours in time
-constexpr int64_t kMostTaps = 2048;      // whose gradients fit shared memory beside those of a tile
+constexpr int64_t kMostTaps = 2048;      // their gradients fit into shared memory next to those of a tile
 
 // One channel of one item.
 template <class T>
@@ -46,7 +46,7 @@ struct Row {
   }
 };
 
-// A block a row's tile. Reads x once (its neighbours' samples from the caches), writes out once.
+// One block per tile of a row. Reads x once (its neighbours' samples from the caches), writes out once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve(const CausalConv<T> p, const int64_t tiles) {
   QF_ROLLED
@@ -97,7 +97,7 @@ __device__ __forceinline__ T sample_gradient(const CausalConvAdjoint<T>& p, cons
   return p.grad_final && k >= 0 ? sum + p.grad_final[row_at * row.before + k] : sum;
 }
 
-// A block a row's tile: dx, and its parts of dweight and dbias, side by side in `parts`. Reads x and grad once, writes dx once.
+// One block per tile of a row: dx, and the tile's parts of dweight and dbias, adjacent in `parts`. Reads x and grad once, writes dx once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdjoint<T> p, const int64_t tiles, T* parts) {
   QF_SHARED(T, g);

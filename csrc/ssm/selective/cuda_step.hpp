@@ -24,7 +24,7 @@ __device__ __forceinline__ T sum_of_some(T x, int lanes) {
   return x;
 }
 
-// A thread a row of the states: the first item that has it, or -1.
+// One thread per row of the states: the first item that uses it, or -1.
 static __global__ void __launch_bounds__(kStepThreads, 1)
     find_items(const int64_t rows, const int64_t items, const int64_t* row_of_item, int64_t* item_of_row) {
   QF_ROLLED
@@ -36,7 +36,7 @@ static __global__ void __launch_bounds__(kStepThreads, 1)
   }
 }
 
-// A block a head of a row: to (rows, heads, dims, states) <- from, in the rows that no item has.
+// One block per head of a row: to (rows, heads, dims, states) <- from, in the rows that no item uses.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
     copy_rows(const int64_t count, const int64_t heads, const int64_t dims, const int64_t states, const int64_t* item_of_row,

@@ -56,7 +56,7 @@ struct Place {
   __device__ T mixing(const T* m, int64_t i, int64_t n) const { return m[(time(i) * s.p.groups + group) * s.p.states + n]; }
   __device__ const T* inner() const { return s.inner + ((item * s.p.groups + group) * s.p.length + c.begin) * s.p.steps; }
   __device__ int from(int64_t i) const { return s.from_of(item, c.begin + i); }
-  // Whether the state before the chunk goes on behind it: all of it is one sequence.
+  // Whether the state before the chunk passes through it: the chunk lies in one sequence.
   __device__ bool keeps() const { return empty() || from(c.steps - 1) < 0; }
   // The sum over a row of numbers, of columns from p on, to those of all steps.
   __device__ void add_row(T* of_steps, int64_t i, int64_t p, T sum) const {
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(1, 1) cut_item(const Scan<T> s) {
   }
 }
 
-// A thread a chunk of an item.
+// One thread per chunk of an item.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) find_sequences(const Scan<T> s) {
   QF_ROLLED
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kThreads, 1) find_sequences(const Scan<T> s) {
   }
 }
 
-// (1), (3) A thread a chunk of a head.
+// (1), (3) One thread per chunk of a head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
   QF_ROLLED
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
   }
 }
 
-// (4) A block a chunk of a group. Reads B and C once.
+// (4) One block per chunk of a group. Reads B and C once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inner(const Scan<T> s) {
   QF_SHARED(Shared<T>, shared);
@@ -199,7 +199,7 @@ struct Given {
   }
 };
 
-// What a chunk adds to the state behind it, (7), into s.states; `back`: to the gradient of the state before it, (13), into `to`. A block
+// What a chunk adds to the state after it, (7), into s.states; `back`: to the gradient of the state before it, (13), into `to`. A block
 // some states of a chunk of a head. Reads x, or grad and z, once for kSide states, B or C once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, cons
 
 // ------------------------------------------------------------ outputs
 
-// (5), (6) A block a chunk of a head. With `into_gate`: no output, but (8) dz, where there is a gate, and of every step f_i g_i.h C_i.
+// (5), (6) One block per chunk of a head. With `into_gate`: no output, but (8) dz, where there is a gate, and of every step f_i g_i.h C_i.
 // Reads x, z and the state once, C once for kSide channels.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -355,7 +355,7 @@ void pass_all(const Kept<T>& kept, const Given<T>& given, const Passing<T>& pass
   launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, kept.scan, pass, blocks);
 }
 
-// All that comes before the outputs. The states after the last step, and at ends of sequences, are written where they are asked for.
+// All steps before the outputs. Writes the states after the last step and at the ends of sequences if they are requested.
 template <class T>
 void put_states(const Kept<T>& kept) {
   const Scan<T>& s = kept.scan;

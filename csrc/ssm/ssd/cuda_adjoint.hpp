@@ -1,4 +1,4 @@
-// The gradient of Mamba-2's scan on a GPU: README (8)-(15). The states before all chunks, then their gradients behind all chunks, then
+// The gradient of Mamba-2's scan on a GPU: README (8)-(15). The states before all chunks, then their gradients after all chunks, then
 // chunks side by side.
 #pragma once
 #include "core/cuda/sums.hpp"
@@ -12,14 +12,14 @@ template <class T>
 struct Back {
   ChunkScanAdjoint<T> q;
   Given<T> given;
-  T* states;                                       // as Scan's: the gradients of the states behind the chunks
+  T* states;                                       // as Scan's: the gradients of the states after the chunks
   T* pairs;                                        // (items, heads, length, steps), q_ij of (9)
   T* inner;                                        // (items, groups, length, steps), dS of (9)
   T *across, *from_states, *to_states, *products;  // (items, heads, length): the terms of (12), and x.du
   T *carry, *dA, *ddt_bias;                        // (items, chunks, heads): the last term of (12), and parts of sums
 };
 
-// (9) q, and the first term of (12). A block a chunk of a head. Reads x, grad and z once.
+// (9) q, and the first term of (12). One block per chunk of a head. Reads x, grad and z once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const 
   });
 }
 
-// (9) dS, over the heads of a group in their order. A block a chunk of a group.
+// (9) dS, over the heads of a group in their order. One block per chunk of a group.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const T* pairs, T* to) {
   const ChunkScan<T>& p = s.p;
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const 
   }
 }
 
-// (10), (14) dx, the third term of (12) and x.du. A block a chunk of a head. Reads x, grad and z and the state's gradient once.
+// (10), (14) dx, the third term of (12) and x.du. One block per chunk of a head. Reads x, grad and z and the state's gradient once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const
   }
 }
 
-// (12) f <h, m>. A warp a chunk of a head. Reads the states and their gradients once.
+// (12) f <h, m>. One warp per chunk of a head. Reads the states and their gradients once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const Back<T> b) {
   const int64_t of_head = s.p.channels * s.p.states;
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const 
   });
 }
 
-// (12), (15) A thread a chunk of a head: ddt, and the chunk's parts of dA and dbias.
+// (12), (15) One thread per chunk of a head: ddt, and the chunk's parts of dA and dbias.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> s, const Back<T> b) {
   const ChunkScan<T>& p = s.p;
@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> 
   }
 }
 
-// (14) The chunks' parts of dD, (items, chunks, heads, channels). A block a chunk of a head. Reads x, grad and z once.
+// (14) The chunks' parts of dD, (items, chunks, heads, channels). One block per chunk of a head. Reads x, grad and z once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const Given<T> given, T* parts) {
   const ChunkScan<T>& p = s.p;

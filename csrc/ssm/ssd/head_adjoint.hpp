@@ -147,7 +147,7 @@ class HeadAdjoint {
     return in_rows(m + (item_ * f_.length + c.begin) * stride_ + group_ * N_, c.steps, stride_);
   }
   Matrix<T> rows(T* part, const Chunk& c) const { return in_rows(part + c.begin * stride_ + group_ * N_, c.steps, stride_); }
-  Matrix<T> beside(T* m, const Chunk& c) const { return in_rows(m, c.steps, P_); }
+  Matrix<T> with_steps(T* m, const Chunk& c) const { return in_rows(m, c.steps, P_); }
   Matrix<const T> given(const T* m, const Chunk& c) const { return in_rows(m, c.steps, P_); }
 
   void keep_states(const Chunks<T>& chunks) {
@@ -158,8 +158,8 @@ class HeadAdjoint {
       check_interrupt(double(c->steps * N_ * P_) * kMultiplyAddNs<T>);
       T *const state = kept_ + k * N_ * P_, *const next = state + N_ * P_;
       steps_.prepare(f_, item_, head_, *c);
-      scaled_rows(f_.x, item_, head_, *c, steps_.dt, P_, beside(x_, *c));
-      scale_rows(c->steps, steps_.to_end, P_, given(x_, *c), beside(x_to_end_, *c));
+      scaled_rows(f_.x, item_, head_, *c, steps_.dt, P_, with_steps(x_, *c));
+      scale_rows(c->steps, steps_.to_end, P_, given(x_, *c), with_steps(x_to_end_, *c));
       fetch_rows(f_.x, item_, head_, c[1], P_);
       const bool has_state = takes_state(*c);
       const T* const B = rows(f_.B, *c).at;
@@ -241,12 +241,12 @@ class HeadAdjoint {
     constexpr int W = kLanes<T>;
     if (state) {
       transpose_into(P_, N_, in_tiles(state, P_), in_tiles(state_, N_));
-      multiply<Left::rows>(c.steps, rows(f_.C, c).at, stride_, in_tiles(state_, N_), P_, beside(y_, c), false);
-      scale_rows(c.steps, steps_.from_start, P_, given(y_, c), beside(y_, c));
+      multiply<Left::rows>(c.steps, rows(f_.C, c).at, stride_, in_tiles(state_, N_), P_, with_steps(y_, c), false);
+      scale_rows(c.steps, steps_.from_start, P_, given(y_, c), with_steps(y_, c));
     } else {
       set_zero(y_, c.steps * P_);
     }
-    add_lower<Left::rows>(c.steps, triangle_, room_, given(x_, c), P_, beside(y_, c));
+    add_lower<Left::rows>(c.steps, triangle_, room_, given(x_, c), P_, with_steps(y_, c));
     for (int64_t i = 0; i < c.steps; ++i) {
       const int64_t t = c.begin + i;
       const T *x = row_of(f_.x, item_, t, head_), *z = row_of(f_.z, item_, t, head_), *g = row_of(p_.grad, item_, t, head_);
@@ -259,7 +259,7 @@ class HeadAdjoint {
     }
   }
 
-  // (10), (11), (14) The gradient of the inputs, and of B by the state after the chunk. Rows that come next are asked for meanwhile.
+  // (10), (11), (14) The gradient of the inputs, and of B by the state after the chunk. Prefetches the next rows.
   void inputs(const Chunk& c, const T* state) {
     const bool reaches = of_.reaches;
     if (reaches) {

@@ -6,8 +6,8 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-// A matrix row by row, `stride` numbers apart; or (stride 0) in columns of tiles, one behind the other, where the numbers of a row of a
-// tile lie side by side: rows a power of two apart would share a few sets of L1.
+// A matrix by rows, `stride` numbers apart; or (stride 0) by tiles, column after column, with the numbers of a tile's row contiguous: rows
+// a power of two apart would share a few sets of L1.
 template <class T>
 struct Matrix {
   T* at;
@@ -129,8 +129,8 @@ void sum_lanes(int64_t rows, const T* lanes, T* to) {
   }
 }
 
-// f(sums, first row, columns, first column) for the tiles of m x cols numbers; what the sums are is up to f. Rows behind the last whole
-// panel come one by one: f is compiled for each height, and few chunks have such rows.
+// f(sums, first row, columns, first column) for the tiles of m x cols numbers; what the sums are is up to f. Rows after the last whole
+// panel are processed singly: f is compiled for each height, and few chunks have such rows.
 template <class T, class F>
 void for_tiles(int64_t m, int64_t cols, F&& f) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -178,8 +178,8 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
   });
 }
 
-// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns and room for whole vectors; beside it
-// lie some numbers more.
+// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns and room for whole vectors. Also
+// writes a few numbers to the right of the triangle.
 template <class T, class B>
 void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, int64_t c_stride) {
   for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {

@@ -66,7 +66,7 @@ class HeadScan {
     }
   }
 
-  // (5) and the gate (6). What the next chunk reads is asked for meanwhile, and so is what this one writes: rows this far apart are no
+  // (5) and the gate (6). Prefetches what the next chunk reads and what this one writes: rows this far apart are no
   // stream that the hardware follows.
   void output(int64_t item, int64_t head, int64_t group, const Chunk& c, const Chunk* next, bool has_state) {
     make_triangle(inner_.of(item, group, c, turned_, own_), head, c);

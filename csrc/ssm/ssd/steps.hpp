@@ -7,10 +7,10 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kMostSteps = 64;  // of a chunk: its triangles, 16 KB in float32, stay in L1 beside what they meet
+constexpr int64_t kMostSteps = 64;  // of a chunk: its triangles, 16 KB in float32, stay in L1 together with their operands
 constexpr double kExpNs = 4.0;      // a vector of exponentials: estimated
 
-// Steps of a chunk, as many as are asked for and worth their triangles, and the room that rows of so many take: whole vectors.
+// Steps of a chunk: at most the requested number, as many as are worth their triangles; and the length of their rows in whole vectors.
 template <class T>
 int64_t chunk_steps(const ChunkScan<T>& p) {
   return max<int64_t>(1, min(min(p.steps, kMostSteps), p.length));

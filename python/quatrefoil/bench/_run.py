@@ -202,7 +202,7 @@ def main(request: Sequence[str], *, peers: bool, json_file: Path | None, plot_fi
     if plot_file:
         plot(rows, plot_file, f"{machine['processor']}, {machine['date']}")
     if below := sum(map(is_below_floor, rows)):
-        print(f"{below} rows are faster than their floors, which were mis-measured: something else ran meanwhile")
+        print(f"{below} rows are faster than their floors, so the floors were measured while something else ran")
     missed = sum(p.get("goal") is not None and p["ratio"] < p["goal"] for r in rows for p in r["peers"].values())
     print(f"{len(rows)} problems; {missed} goals not met")
     return 1 if missed else 0

@@ -172,7 +172,7 @@ def _logdet(op: Any) -> Tensor:
 
 
 def _inv_quad_logdet(op: Any, rhs: Tensor | None, logdet: bool | None, reduce: bool | None) -> tuple[Tensor, Tensor]:
-    """The values that are not asked for are empty, as upstream's."""
+    """Values that are not requested are empty, as upstream's are."""
     nothing = torch.zeros(op.batch_shape, dtype=op.dtype, device=op.device)
     if rhs is None:
         quadratic = nothing
