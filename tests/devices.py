@@ -49,14 +49,16 @@ def device_tensors(monkeypatch):
 
     For what only tensors have: gradients by autograd. That nothing is read back, and that devices do not mix, the fixture cupy checks.
     """
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
+    import tensors
+
     kernel = _backends.kernel
 
     def on_device(x):
-        return mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x)
+        return tensors.plain(x)
 
-    on_device.back = lambda x: mapped(torch.Tensor, lambda t: t.detach().resolve_conj().resolve_neg().numpy(), x)
+    on_device.back = tensors.to_numpy
     monkeypatch.setattr(_backends, "_FORCED", None)
     monkeypatch.setattr(_arrays, "on_host", lambda x: isinstance(x, np.ndarray))
     monkeypatch.setattr(_backends, "kernel", lambda op, backend, device="cpu", arrays=(): kernel(op, backend or "array", "cuda:0"))

@@ -1,6 +1,5 @@
-"""The libraries of arrays on a GPU, for test_gpu.py. In a dry run (QUATREFOIL_GPU_DRY=1) the host stands in for it: tensors of its own, and
-the stand-in for CuPy; backend "array" for kernels. A stream is then the only one, and a
-graph what was computed at once."""
+"""The libraries of arrays on a GPU, for test_gpu.py. In a dry run (QUATREFOIL_GPU_DRY=1) the host stands in for one: its tensors, and
+backend "array" for kernels. A stream is then the only one, and a graph what was computed at once."""
 
 import contextlib
 import importlib.util
@@ -64,51 +63,39 @@ class Torch:
 class CuPy:
     errors = (MemoryError,)
 
-    def __init__(self, stand_in):
-        if DRY:
-            self._there = stand_in()
-            self._back = self._there.back
-            self.devices = ["cuda:1"]
-        else:
-            if not importlib.util.find_spec("cupy"):
-                pytest.skip("CuPy is not installed")
-            pytest.importorskip("array_api_compat")
-            import cupy
+    def __init__(self):
+        if DRY or not importlib.util.find_spec("cupy"):
+            pytest.skip("CuPy is not installed")
+        pytest.importorskip("array_api_compat")
+        import cupy
 
-            if not cupy.cuda.is_available():
-                pytest.skip("CuPy finds no GPU here")
-            self.cupy, self.devices = cupy, [f"cuda:{i}" for i in range(cupy.cuda.runtime.getDeviceCount())]
-            self._there = lambda x: mapped(np.ndarray, cupy.asarray, x)
-            self._back = lambda x: mapped(cupy.ndarray, cupy.asnumpy, x)
+        if not cupy.cuda.is_available():
+            pytest.skip("CuPy finds no GPU here")
+        self.cupy, self.devices = cupy, [f"cuda:{i}" for i in range(cupy.cuda.runtime.getDeviceCount())]
         self.device = self.devices[0]
 
     def there(self, x):
-        return self._there(x)
+        return mapped(np.ndarray, self.cupy.asarray, x)
 
     def back(self, x):
-        return self._back(x)
+        return mapped(self.cupy.ndarray, self.cupy.asnumpy, x)
 
     def elsewhere(self, x):
-        if DRY or len(self.devices) < 2:
-            return self._back(x)
+        if len(self.devices) < 2:
+            return self.back(x)
         with self.cupy.cuda.Device(1):
             return self.cupy.asarray(x)
 
     @contextlib.contextmanager
     def aside(self):
-        if DRY:
-            yield
-            return
         with self.cupy.cuda.Device(int(self.device[5:])), self.cupy.cuda.Stream(non_blocking=True) as side:
             yield
             side.synchronize()
 
     def enormous(self):
-        return None if DRY else self.cupy.broadcast_to(self.cupy.zeros((1, 1), np.float32), (1 << 23, 1 << 23))
+        return self.cupy.broadcast_to(self.cupy.zeros((1, 1), np.float32), (1 << 23, 1 << 23))
 
     def captured(self, run):
-        if DRY:
-            return run(), lambda: None
         stream = self.cupy.cuda.get_current_stream()
         stream.begin_capture()
         try:
@@ -116,3 +103,6 @@ class CuPy:
         finally:
             graph = stream.end_capture()
         return result, lambda: graph.launch(stream)
+
+
+LIBRARIES = {"torch": Torch, "cupy": CuPy}

@@ -1,7 +1,17 @@
-"""Tensors as users have them."""
+"""Tensors as users have them: of NumPy's arrays in anything, and back."""
 
 import numpy as np
 import torch
+
+from namespaces import mapped
+
+
+def plain(x):
+    return mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x)
+
+
+def to_numpy(x):
+    return mapped(torch.Tensor, lambda t: t.detach().resolve_conj().resolve_neg().numpy(), x)
 
 
 def lazy(x):

@@ -1,18 +1,15 @@
 """Meta tensors, which have no numbers, and a mix of devices, which is refused; tensors with a pending sign, which stand for others."""
 
-import itertools
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from case import adjoint_arguments, call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
+from case import adjoint_arguments, build, call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
 from namespaces import mapped  # noqa: E402
 from public import CALLS, CORE, FACTORS, arrays, one_at_a_time, parts, tensor  # noqa: E402
-from tensors import lazy  # noqa: E402
-from test_torch import prepare, to_torch  # noqa: E402
+from tensors import lazy, plain, to_numpy  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -27,46 +24,31 @@ def tensors(x):
     return [t for item in x for t in tensors(item)] if isinstance(x, (list, tuple)) else [x] if isinstance(x, torch.Tensor) else []
 
 
-def moved(x, chosen=None):
-    """The same arguments, all their tensors meta, or that of one number."""
-    count = itertools.count()
-
-    def move(x):
-        if isinstance(x, (list, tuple)):
-            return type(x)(map(move, x))
-        if isinstance(x, dict):
-            return {name: move(value) for name, value in x.items()}
-        return x.to("meta") if isinstance(x, torch.Tensor) and chosen in (None, next(count)) else x
-
-    return move(x)
+def on_meta(x):
+    return mapped(torch.Tensor, lambda t: t.to("meta"), plain(x))
 
 
 def check(call, arguments, keywords, label):
-    expected = tensors(call(*arguments, **keywords))
-    a, k = moved((list(arguments), keywords))
-    got = tensors(call(*a, **k))
-    assert [(g.device.type, g.shape, g.dtype) for g in got] == [("meta", e.shape, e.dtype) for e in expected]
-    given = tensors([*arguments, *keywords.values()])
-    for i in range(len(given)) if len(given) > 1 else ():
-        a, k = moved((list(arguments), keywords), i)
+    def run(change):
+        return tensors(call(*mapped(np.ndarray, change, arguments), **{n: mapped(np.ndarray, change, x) for n, x in keywords.items()}))
+
+    assert [(g.device.type, g.shape, g.dtype) for g in run(on_meta)] == [("meta", e.shape, e.dtype) for e in run(plain)]
+    mixed = list(one_at_a_time(run, on_meta, plain))
+    for attempt in mixed if len(mixed) > 1 else ():
         with pytest.raises(TypeError, match=rf"{label}\S*: .+ is on (meta but .+ is on cpu|cpu but .+ is on meta); all tensors of a call"):
-            call(*a, **k)
+            attempt()
 
 
 @parametrize(structures())
 def test_ops(family, case, rng):
-    arguments, keywords = prepare(family, case, rng)
-    op = op_of(family, case.op)
-    check(lambda *a, **k: made(call_of(family, case)(*a, **k)), arguments, keywords, op.family)
+    arguments, keywords = build(family, case, rng, "float64")
+    op, compute = op_of(family, case.op), call_of(family, case)
+    check(lambda *a, **k: made(compute(*a, **k)), arguments, keywords, op.family)
     if op.adjoint is None:
         return
     inputs, options = adjoint_arguments(op, arguments, keywords)
-    grads = tuple(torch.ones_like(y) for y in graded(op, call_of(family, case)(*arguments, **keywords)))
+    grads = tuple(np.ones_like(y) for y in graded(op, compute(*arguments, **keywords)))
     check(vjp_of(family, case), [*inputs, grads if len(op.differentiable_outputs) > 1 else grads[0]], options, op.family)
-
-
-def on_meta(x):
-    return moved(to_torch(x))
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -75,11 +57,11 @@ def test_functions_that_are_no_ops(name):
     call = CALLS[name]
     if name in WITHOUT_NUMBERS:
         got = arrays(call(on_meta))
-        assert [(g.device.type, g.shape, g.dtype) for g in got] == [("meta", e.shape, e.dtype) for e in arrays(call(to_torch))]
+        assert [(g.device.type, g.shape, g.dtype) for g in got] == [("meta", e.shape, e.dtype) for e in arrays(call(plain))]
     else:
         with pytest.raises(RuntimeError, match=r": \S.* is on meta; move it to the CPU"):
             call(on_meta)
-    mixed = list(one_at_a_time(call, on_meta, to_torch))
+    mixed = list(one_at_a_time(call, on_meta, plain))
     for attempt in mixed if len(mixed) > 1 and name != "cheb.TuckerTensor" else ():
         with pytest.raises((TypeError, RuntimeError), match=r"all tensors of a call|all arrays|is on meta; move it to the CPU"):
             attempt()
@@ -111,9 +93,8 @@ def test_compiled_calls_are_refused_alike():
 @pytest.mark.parametrize("name", CALLS)
 def test_pending_signs_and_conjugations(name):
     """The numbers of plain tensors, to the bit, and of NumPy arrays, to rounding."""
-    kinds = (lazy, lambda x: mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x), lambda x: x)
-    for results in zip(*(arrays(CALLS[name](kind)) for kind in kinds), strict=True):
-        got, expected, host = (x.detach().resolve_conj().resolve_neg().numpy() if isinstance(x, torch.Tensor) else x for x in results)
+    for results in zip(*(arrays(CALLS[name](kind)) for kind in (lazy, plain, lambda x: x)), strict=True):
+        got, expected, host = map(to_numpy, results)
         np.testing.assert_array_equal(got, expected)
         np.testing.assert_allclose(expected, host, rtol=0, atol=1e-12 * np.abs(host).max(initial=1))
 

@@ -12,10 +12,9 @@ jax = pytest.importorskip("jax", minversion="0.5")
 import jax.numpy as jnp  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from case import flat, made, op_of, parametrize, simplest, structures, vjp_of  # noqa: E402
+from case import made, op_of, parametrize, simplest, structures  # noqa: E402
 from namespaces import mapped  # noqa: E402
 from public import CALLS, arrays  # noqa: E402
-from quatrefoil import _arrays  # noqa: E402
 from traced import Call, assert_same, double_precision, normal, scan_arrays  # noqa: E402, F401
 
 STRUCTURES = structures()
@@ -31,7 +30,7 @@ def test_same_as_numpy(family, case, best_backend, rng):
 
 @parametrize(SMALL)
 def test_single_precision_without_jit(family, case, rng):
-    call = Call(family, case, rng, "float32")
+    call = Call(family, case, rng, precision="float32")
     for g, e in zip(call(*call.arrays), made(call.compute(*call.arguments, **call.keywords)), strict=True):
         assert_same(g, e)
 
@@ -42,11 +41,8 @@ def test_gradient_same_as_vjp(family, case, best_backend, rng):
     call = Call(family, case, rng)
     results, pull = jax.vjp(call.of_graded, *call.numbers)
     grads = [normal(rng, y) for y in results]
-    expected = flat(
-        vjp_of(family, case)(*call.inputs, tuple(grads) if len(call.op.differentiable_outputs) > 1 else grads[0], **call.options)
-    )
     got = pull(tuple(jnp.asarray(g.conj()) for g in grads))
-    for g, e in zip(got, expected, strict=True):
+    for g, e in zip(got, call.vjp(grads), strict=True):
         assert_same(g.conj(), e)
 
 
@@ -140,13 +136,6 @@ def test_a_kernel_that_raises_is_an_error_of_xla():
     with pytest.raises(jax.errors.JaxRuntimeError) as xlas:
         jax.block_until_ready(jax.jit(qf.kron.sylvester_solve)(singular, singular, jnp.ones((2, 2))))
     assert str(numpys.value) in str(xlas.value)
-
-
-def test_arrays_elsewhere_are_refused(monkeypatch, rng):
-    a, b = scan_arrays(rng, (2, 13))
-    monkeypatch.setattr(_arrays, "device", lambda array: "cuda:0")
-    with pytest.raises(TypeError, match=r"ssm.linear_scan: a is on cuda:0, expected JAX arrays on the CPU; pass jax.device_put"):
-        qf.ssm.linear_scan(a, b)
 
 
 def test_what_is_written_in_place_is_refused(rng):
