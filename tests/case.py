@@ -49,10 +49,29 @@ class Case:
 
 
 @functools.cache
-def all_cases():
-    """(family, case) of every noun that has an op in the table."""
+def case_modules():
+    """(family, module) of every noun that has an op in the table."""
     nouns = dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family)
-    return [(family, case) for family, noun in nouns for case in importlib.import_module(f"{family}.{noun}.cases").CASES]
+    return [(family, importlib.import_module(f"{family}.{noun}.cases")) for family, noun in nouns]
+
+
+@functools.cache
+def all_cases():
+    """(family, case) of every noun."""
+    return [(family, case) for family, module in case_modules() for case in module.CASES]
+
+
+def promised(name):
+    """(family, op, what its module of cases promises under that name): parameters of a test."""
+    promises = [(family, op, what) for family, module in case_modules() for op, what in getattr(module, name, {}).items()]
+    return pytest.mark.parametrize(("family", "op", "promise"), promises, ids=[f"{family}.{op}" for family, op, _ in promises])
+
+
+def chosen_cases(family, op, names):
+    """The cases of an op that have these names, separated by spaces."""
+    cases = [case for f, case in all_cases() if (f, case.op) == (family, op) and case.name in names.split()]
+    assert len(cases) == len(names.split())
+    return cases
 
 
 def parametrize(cases):
@@ -110,6 +129,15 @@ def call_with_adjoint(family, case, arguments, keywords, grads, there=lambda x: 
     options = {name: there(x) for name, x in options.items()}
     gradients = back(vjp_of(family, case)(*there(inputs), there(grad if len(op.differentiable_outputs) > 1 else grad[0]), **options))
     return made(result), list(flat(gradients))
+
+
+def with_gradients(family, case, arguments, keywords, there=lambda x: x, back=lambda x: x):
+    """(arrays of the result, arrays of the gradients), for gradients of the results that are the same at each call."""
+
+    def grad(i, y):
+        return (np.arange(y.size) % 7 - 3.0).reshape(y.shape).astype(y.dtype)
+
+    return call_with_adjoint(family, case, arguments, keywords, grad, there, back)
 
 
 def tolerance(op, precision):
@@ -250,5 +278,6 @@ LAYOUTS = {
     "stepped": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
     "read-only": lambda x: np.require(x.copy(), requirements="C"),
     "unaligned": lambda x: np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+    "shifted": lambda x: np.concatenate([np.zeros(3, x.dtype), x.ravel()])[3:].reshape(x.shape),
     "transposed": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -1, 0)), 0, -1),
 }

@@ -181,6 +181,12 @@ def _size(arrays):
     return sum(x.size**0.5 * np.linalg.norm(np.nan_to_num(exact(x))) for x in arrays)
 
 
+def close(got, expected, most):
+    """Check numbers relative to the largest."""
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max(initial=0) <= most * max(np.abs(expected).max(initial=0), 1e-300)
+
+
 def check_refused(table):
     """Each (call, error, text) raises that error, the second time too, when the call's signature is known."""
     for call, error, text in table:

@@ -13,6 +13,7 @@ import pytest
 
 import quatrefoil as qf
 from case import BACKENDS
+from checks import check_refused
 from children import run_python
 from devices import cupy, device_tensors  # noqa: F401
 from emu import backend as emulator
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
     items[:] = sorted((item for item in items if runs(item)), key=_numba_first)
+
+
+def pytest_pycollect_makeitem(collector, name, obj):
+    """A module's table ``BAD`` is a test: each of its calls raises its error."""
+    if name == "BAD" and not hasattr(collector.obj, "test_bad_input"):
+        return pytest.Function.from_parent(collector, name="test_bad_input", callobj=lambda: check_refused(obj))
 
 
 def _numba_first(item):
@@ -143,10 +150,9 @@ def peak_memory():
 
     def measure(setup, code):
         script = (
-            f"import resource\n{setup}\ndef peak():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-            f"import gc; gc.collect()\nbefore = peak()\n{code}\nprint((peak() - before) * (1 if sys_platform == 'darwin' else 1024))"
+            f"import gc, resource, sys\n{setup}\ndef peak():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            f"gc.collect()\nbefore = peak()\n{code}\nprint((peak() - before) * (1 if sys.platform == 'darwin' else 1024))"
         )
-        script = f"import sys\nsys_platform = sys.platform\n{script}"
         return int(run_python(script).stdout.splitlines()[-1])
 
     return measure

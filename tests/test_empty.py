@@ -44,16 +44,13 @@ class Call:
     def more(self, inputs):
         return {name: x for name, x in zip(self.names[self.count :], inputs[self.count :]) if x is not None}
 
-    def arrays(self):
-        """(array, argument, number) of every input that is there."""
-        for arg, value in zip(self.op.inputs, self.inputs):
-            yield from ((x, arg, i + 1) for i, x in enumerate(value if arg.sequence else [value]) if x is not None)
-
     def axes(self):
         """(array, words) of every input that is there."""
         count = next((len(x) for a, x in zip(self.op.inputs, self.inputs) if a.sequence), 1)
-        for x, arg, number in self.arrays():
-            yield x, words_of(arg.dims, x.ndim, number, count, self.keywords)
+        for arg, value in zip(self.op.inputs, self.inputs):
+            for i, x in enumerate(value if arg.sequence else [value], 1):
+                if x is not None:
+                    yield x, words_of(arg.dims, x.ndim, i, count, self.keywords)
 
     def letters(self):
         words = [w for _, words in self.axes() for w in words]

@@ -6,77 +6,38 @@ import sys
 import numpy as np
 import pytest
 
-from case import (
-    LAYOUTS,
-    adjoint_arguments,
-    build,
-    call_of,
-    call_with_adjoint,
-    flat,
-    op_of,
-    parametrize,
-    parametrize_ops,
-    structures,
-    vjp_of,
-)
+from case import LAYOUTS, build, call_of, flat, op_of, parametrize, parametrize_ops, structures, with_gradients
 from namespaces import mapped
+from public import CALLS, arrays, one_at_a_time
 
 STRUCTURES = structures()
 
 
-class Calls:
-    """A call of a case and of its adjoint, for arguments that went through a function."""
-
-    def __init__(self, family, case, rng):
-        self.family, self.case, self.op = family, case, op_of(family, case.op)
-        self.arguments, self.keywords = build(family, case, rng, "float64")
-        self.rng, self.grads = rng, {}
-        self.expected = self.through(lambda x: x)
-
-    def grad(self, i, y):
-        """The gradient of one result, drawn once."""
-        if i not in self.grads:
-            self.grads[i] = np.asarray(self.rng.standard_normal(y.shape), y.dtype)
-        return self.grads[i]
-
-    def through(self, there, back=lambda x: x):
-        """(arrays of the result, arrays of the gradients)"""
-        return call_with_adjoint(self.family, self.case, self.arguments, self.keywords, self.grad, there, back)
-
-    def check_same(self, there, back=lambda x: x):
-        """The same numbers; to the last bit, unless a library that rounds by layout computes them."""
-        for got, expected in zip(self.through(there, back), self.expected):
-            for g, e in zip(got, expected, strict=True):
-                if self.op.policy.python_kernel is None:
-                    np.testing.assert_array_equal(g, e)
-                else:
-                    np.testing.assert_allclose(g, e, rtol=0, atol=1e-11 * np.abs(np.nan_to_num(e)).max(initial=0))
+def check_same(family, case, given, expected, there, back=lambda x: x):
+    """The same numbers for arrays that went ``there``; to the last bit, unless a library that rounds by layout computes them."""
+    computes = op_of(family, case.op).policy.python_kernel is None
+    for results in zip(with_gradients(family, case, *given, there, back), expected):
+        for g, e in zip(*results, strict=True):
+            if computes:
+                np.testing.assert_array_equal(g, e)
+            else:
+                np.testing.assert_allclose(g, e, rtol=0, atol=1e-11 * np.abs(np.nan_to_num(e)).max(initial=0))
 
 
 @parametrize_ops(STRUCTURES)
 def test_layouts_and_masks(family, cases, best_backend, rng):
     """Any layout gives the same numbers, and a mask is an error."""
     for case in cases:
-        calls = Calls(family, case, rng)
-        for name in LAYOUTS:
+        given = build(family, case, rng, "float64")
+        expected = with_gradients(family, case, *given)
+        for name, of in LAYOUTS.items():
             if best_backend == "numba" and name == "unaligned":
                 continue  # Numba compiles every op again for such arrays
             print(case, name)
-            calls.check_same(lambda x, of=LAYOUTS[name]: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x))
-        check_masks(family, calls)
-
-
-def check_masks(family, calls):
-    op, arguments, keywords = calls.op, calls.arguments, calls.keywords
-    calls_of = [(call_of(family, calls.case), arguments, keywords)]
-    if op.adjoint:
-        inputs, options = adjoint_arguments(op, arguments, keywords)
-        grad = tuple(calls.grads.values()) if len(op.differentiable_outputs) > 1 else calls.grads[0]
-        calls_of.append((vjp_of(family, calls.case), [*inputs, grad], options))
-    for function, positional, named in calls_of:
-        for wrong in each_masked([*positional, *named.values()]):
+            check_same(family, case, given, expected, lambda x, of=of: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x))
+        for attempt in one_at_a_time(lambda t: with_gradients(family, case, *given, lambda x: mapped(np.ndarray, t, x)), masked):  # noqa: B023
             with pytest.raises(TypeError, match=rf"{family}\.\w+: \S+ is a masked array"):
-                function(*wrong[: len(positional)], **dict(zip(named, wrong[len(positional) :])))
+                attempt()
 
 
 def masked(x):
@@ -85,13 +46,14 @@ def masked(x):
     return np.ma.masked_array(x, mask=mask)
 
 
-def each_masked(arguments):
-    """The arguments with one array masked, for each array or sequence of arrays."""
-    for i, x in enumerate(arguments):
-        if isinstance(x, np.ndarray):
-            yield [*arguments[:i], masked(x), *arguments[i + 1 :]]
-        elif isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):
-            yield [*arguments[:i], type(x)([masked(x[0]), *x[1:]]), *arguments[i + 1 :]]
+@pytest.mark.parametrize("name", CALLS)
+def test_layouts_of_functions_that_are_no_ops(name, best_backend):
+    """What such a function updates in place it reads again as it lies."""
+    expected = arrays(CALLS[name](lambda x: x))
+    for of in (LAYOUTS["fortran"], LAYOUTS["stepped"]):
+        got = arrays(CALLS[name](lambda x, of=of: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x)))
+        for g, e in zip(got, expected, strict=True):
+            np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max(initial=1))
 
 
 WITH_OUT = [
@@ -138,16 +100,14 @@ def check_out(family, case, rng):
 def test_tensors(family, case, best_backend, rng):
     """Plain, with a pending sign or conjugation, and misaligned tensors: the bits of NumPy's arrays."""
     torch = pytest.importorskip("torch")
-    from tensors import lazy
-
-    def back(x):
-        return mapped(torch.Tensor, lambda t: t.resolve_conj().resolve_neg().numpy(), x)
+    from tensors import lazy, plain, to_numpy
 
     def misaligned(a):
         dtype = torch.from_numpy(np.zeros(0, a.dtype)).dtype
         return torch.frombuffer(bytearray(1) + a.tobytes(), dtype=dtype, offset=1).reshape(a.shape) if a.size else torch.from_numpy(a)
 
-    calls = Calls(family, case, rng)
-    kinds = [lambda a: torch.from_numpy(a.copy()), lazy]
-    for kind in kinds + [misaligned] * (best_backend == "native" and sys.byteorder == "little"):
-        calls.check_same(lambda x, kind=kind: mapped(np.ndarray, kind, x), back)
+    given = build(family, case, rng, "float64")
+    expected = with_gradients(family, case, *given)
+    kinds = [plain, lazy, *[lambda x: mapped(np.ndarray, misaligned, x)] * (best_backend == "native" and sys.byteorder == "little")]
+    for kind in kinds:
+        check_same(family, case, given, expected, kind, to_numpy)

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import Case, all_cases, build, call_of, call_with_adjoint, complex_normal, exact, graded, made, op_of, tolerance
-from checks import check_value
+from case import all_cases, build, made, op_of, parametrize, with_gradients
 from emu import backend as emulator
 from emu import build as emu_build
 from namespaces import forget_plans
 from quatrefoil import _arrays, _backends
-from ssm.scan import oracle
 
 pytestmark = pytest.mark.emulator
 
@@ -21,17 +19,10 @@ ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
 CASES = [(family, case) for family, case in all_cases() if op_of(family, case.op).key in emulator.OPS]
 
 
-def results(family, case, arguments, keywords, grads):
+def results(family, case, arguments, keywords):
     """Everything that an op and its adjoint give for those arguments."""
-    value, gradients = call_with_adjoint(family, case, arguments, keywords, lambda i, y: grads[i])
+    value, gradients = with_gradients(family, case, arguments, keywords)
     return [*value, *gradients]
-
-
-def drawn(family, case, rng, precision="float64"):
-    """A case's arguments, keywords and gradients of its results."""
-    arguments, keywords = build(family, case, rng, precision)
-    shapes = graded(op_of(family, case.op), call_of(family, case)(*arguments, **keywords))
-    return arguments, keywords, tuple(rng.standard_normal(y.shape).astype(y.dtype) for y in shapes)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +31,9 @@ def in_order_again():
     emulator.module().run_in_order(0, 1)
 
 
-@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
+@parametrize(CASES)
 def test_any_order_gives_the_same_bits(family, case, rng):
-    given = drawn(family, case, rng, "float32")
+    given = build(family, case, rng, "float32")
     with qf.use_backend("emulator"):
         first, *others = (
             emulator.module().run_in_order(order, int(rng.integers(2**31))) or results(family, case, *given) for order in ORDERS.values()
@@ -52,68 +43,12 @@ def test_any_order_gives_the_same_bits(family, case, rng):
             np.testing.assert_array_equal(a, b)
 
 
-def _slow(rng, rows, complex):
-    """Coefficients that forget slowly, one a row: near 1 in size, at any angle."""
-    size = np.exp(-rng.uniform(5e-4, 5e-3, rows))
-    return size * np.exp(1j * rng.uniform(-np.pi, np.pi, rows)) if complex else size * rng.choice([-1, 1], rows)
-
-
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("complex", [False, True])
-@pytest.mark.parametrize("length", [1000, 5000])  # in one part, and in several
-def test_powers_of_a_coefficient_are_as_exact_as_its_steps(length, complex, precision, rng):
-    """Which steps side by side multiply by: were they squared as they are rounded, a^n would have n times the error, not its root."""
-    b = rng.standard_normal((24, length)) + (1j * rng.standard_normal((24, length)) if complex else 0)
-    case = Case("linear_scan", "slow", lambda rng: ([_slow(rng, 24, complex)[:, None], b], {}))
-    for reverse in (False, True):
-        arguments, _ = build("ssm", case, rng, precision)
-        with qf.use_backend("emulator"):
-            check_value("ssm", case, arguments, {"reverse": reverse}, precision)
-            adjoint = qf.ssm.linear_scan_vjp(arguments[0], arguments[1], arguments[1], reverse=reverse)[1]
-        a, b_here = exact(arguments)
-        expected = oracle.linear_scan(a.conj(), b_here, reverse=not reverse)
-        assert abs(adjoint - expected).max() <= tolerance(op_of("ssm", "linear_scan"), precision) * abs(expected).max()
-
-
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_states_of_slow_modes_are_exact(precision, rng):
-    def make(rng):
-        return [rng.standard_normal((8, 1000, 2)), _slow(rng, 24, True), *(complex_normal(rng, s) for s in ((24, 2), (2, 24))), None], {}
-
-    case = Case("s5_apply", "slow", make)
-    with qf.use_backend("emulator"):
-        check_value("ssm", case, *build("ssm", case, rng, precision), precision)
-
-
 def test_an_op_has_its_adjoint():
     for noun in emu_build.NOUNS:
         for name in emu_build.ops(noun):
             op = op_of(noun.parent.name, name.removesuffix("_vjp"))
             assert op.adjoint is None or op.adjoint.key in emulator.OPS, op.key
             assert hasattr(getattr(emulator.module(), noun.parent.name), name)
-
-
-DIVERGENT = {
-    "returns before": "a barrier that 1 threads have left out",
-    "skips the last": "a barrier that 32 threads have left out",
-    "skips the first": "threads wait at two barriers, of line",
-    "waits elsewhere": "threads wait at two barriers, of line",
-    "waits once more": "a barrier that 64 threads have left out",
-    "barrier against shuffle": "15 of 96 threads wait at a barrier, the others in a shuffle",
-    "shuffle of some": "0 of 84 threads wait at a barrier, the others in a shuffle",
-}
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_a_barrier_that_some_threads_do_not_come_to_is_an_error(order, rng):
-    """Which a GPU need not show: there it hangs, or goes on as if nothing were."""
-    module = emulator.module()
-    assert set(module.planted) == {"uniform", *DIVERGENT}
-    module.run_in_order(ORDERS[order], int(rng.integers(2**31)))
-    for name, error in DIVERGENT.items():
-        with pytest.raises(RuntimeError, match=error):
-            module.planted[name]()
-        module.planted["uniform"]()  # what has failed leaves nothing behind
 
 
 def files_of(noun):
@@ -144,7 +79,7 @@ def test_a_barrier_that_is_left_out_is_noticed(noun, path, at, rng, monkeypatch)
     forget_plans()  # which remember their kernels
 
     def shows(case):
-        given = (family, case, *drawn(family, case, rng))
+        given = (family, case, *build(family, case, rng, "float64"))
         with qf.use_backend("emulator"):
             try:
                 first, *others = (planted.run_in_order(order, 7) or results(*given) for order in ORDERS.values())

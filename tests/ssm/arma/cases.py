@@ -46,3 +46,5 @@ CASES = [
     Case("arma_filter", "no-samples", _filter((2, 0), 2, 3)),
     Case("arma_filter", "no-samples-no-start", _filter((2, 0), 2, 3, start=False)),
 ]
+NAN_STAYS = {"arma_filter": ("..1", "L", "long257 rows9 each-row-long")}
+CUTS = {"arma_filter": ("L", "zi", "long257 long600 each-row", True)}

@@ -13,20 +13,6 @@ def coefficients(rng, Q, P, radius=0.9):
     return rng.standard_normal(Q), np.atleast_1d(np.poly(roots)) * rng.uniform(0.5, 2)
 
 
-def test_any_cut_with_states_is_one_run(backend, rng):
-    for cuts in [[1], [256], [2, 3, 257], [0, 599, 600]]:
-        print(cuts)
-        b, a = coefficients(rng, 4, 3)
-        x, zi = rng.standard_normal((5, 600)), rng.standard_normal((5, 3))
-        whole, end = filter(b, a, x, zi)
-        pieces = []
-        for part in np.split(x, cuts, axis=1):
-            y, zi = filter(b, a, part, zi)
-            pieces.append(y)
-        np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
-        np.testing.assert_array_equal(zi, end)
-
-
 def test_float32_is_good_to_2e_6_where_the_poles_remember_thousands_of_samples(best_backend, rng):
     """Coefficients of few digits, so that they are the same in both precisions: the filter computes in double precision."""
     a = np.array([1, -1.99609375, 0.99609761], np.float32)

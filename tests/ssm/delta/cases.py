@@ -1,7 +1,6 @@
 import numpy as np
 
 from case import Case
-from ssm.places import attack_of
 
 
 def inputs(rng, B, T, H, K, V, HV=None, gates="g beta", state=False, lengths=None, unit=True):
@@ -74,11 +73,11 @@ CASES = [
     Case("chunk_simple_gla", "no-tokens", gla(2, 0, 2, 4, 3, state=True, options=LAST)),
     Case("chunk_simple_gla", "no-keys", gla(1, 12, 2, 0, 3, state=True, options=LAST)),
 ]
-
-
-def whole(x, ends):
-    """From 0 to the length, never falling."""
-    return ends[0] == 0 and ends[-1] == x.shape[1] and bool((ends[1:] >= ends[:-1]).all())
-
-
-ATTACKS = [attack_of(CASES, name, "cu_seqlens", whole) for name in ("chunk_gated_delta_rule", "chunk_simple_gla")]
+NAN_STAYS = {
+    "chunk_gated_delta_rule": ("B H", "T", "T8 T17 T200 unnormalised"),
+    "chunk_simple_gla": ("B H", "T", "T131"),
+}
+CUTS = {
+    "chunk_gated_delta_rule": ("T", "initial_state", "T17 T200 groups", False),
+    "chunk_simple_gla": ("T", "initial_state", "small T131", False),
+}

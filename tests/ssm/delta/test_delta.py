@@ -1,4 +1,4 @@
-"""What is particular to the gated delta rule: its forms with one gate, packed sequences, decays to 0; PyTorch's modes, bad input."""
+"""What is particular to the gated delta rule: its forms with one gate, packed sequences, decays to 0, bad input."""
 
 import functools
 import itertools
@@ -8,8 +8,7 @@ import pytest
 
 import quatrefoil as qf
 from case import precisions
-from checks import check_refused
-from quatrefoil.ssm.delta import composition
+from checks import close
 from ssm.delta.cases import inputs
 from ssm.delta.oracle import chunk_gated_delta_rule as oracle
 
@@ -30,11 +29,6 @@ def part(named, begin, end):
 
 def wide(named):
     return {name: x.astype(np.float64) if x is not None and x.dtype.kind == "f" else x for name, x in named.items()}
-
-
-def close(got, expected, tolerance):
-    assert got.shape == expected.shape
-    assert np.abs(got - expected).max(initial=0) <= tolerance * max(np.abs(expected).max(initial=0), 1e-300)
 
 
 def gradients(named, *grads, scale=None, **options):
@@ -214,10 +208,6 @@ BAD = [
 ]
 
 
-def test_bad_input():
-    check_refused(BAD)
-
-
 def test_layouts_and_decays_that_look_wrong_are_warned_of():
     heads_first, decays = Q.swapaxes(1, 2), GATE + 0.5
     for call, text in (
@@ -241,30 +231,6 @@ def test_errors_name_the_function_that_was_called():
             for bad, error in (({"k": Q[0]}, ValueError), *wrong):
                 with pytest.raises(error, match=rf"^ssm\.{name}: "):
                     getattr(qf.ssm, name)(**{"q": Q, "k": Q, "v": V, **bad})
-
-
-def test_the_composition_makes_nan_of_sequences_that_are_none(rng):
-    """It looks at no number: on a device that would wait."""
-    q, v = rng.standard_normal((1, 5, 1, 3)), rng.standard_normal((1, 5, 1, 2))
-    for ends in (cu(0, 2, 9), cu(1, 2, 5), cu(0, 4, 3, 5), cu(-7, 5)):
-        results = composition.chunk_simple_gla(np, q, q, v, None, None, ends, 1.0, True)
-        gradients = composition.chunk_simple_gla_vjp(np, q, q, v, None, None, ends, v, None, 1.0, False)[:3]
-        assert all(np.isnan(x).all() for x in (*results, *gradients))
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("packed", [False, True])
-def test_every_mode_of_torch(rng, packed):
-    torch = pytest.importorskip("torch")
-    from ssm.modes_of_torch import check_every_mode
-
-    B, lengths = (1, (2, 0, 7)) if packed else (2, None)
-    T = 9 if packed else 4
-    arrays = [*rng.standard_normal((2, B, T, 1, 3)), rng.standard_normal((B, T, 2, 2))]
-    arrays += [rng.uniform(-0.5, 0, (B, T, 2)), rng.uniform(0, 1, (B, T, 2)), rng.standard_normal((3 if packed else B, 2, 3, 2))]
-    ends = torch.tensor(np.cumsum([0, *lengths])) if packed else None
-    given = [torch.from_numpy(x).requires_grad_() for x in arrays]
-    check_every_mode(lambda *a: rule(*a[:5], None, a[5], True, True, ends), given)
 
 
 @pytest.mark.torch

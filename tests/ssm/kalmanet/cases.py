@@ -55,3 +55,5 @@ CASES = [  # the first three have more than a warp on a GPU: what is left out th
     Case("gka", "no-dimension", gka(1, 3, 2, 0, "alpha")),
     Case("gka", "one-token", gka(3, 1, 2, 6, "alpha g gk", **CONVERGED)),
 ]
+NAN_STAYS = {"gka": ("B H", "T", "odd-steps exact linear-attention", "alpha gk")}
+CUTS = {"gka": ("T", "initial_state", "final-states final-states-alone", False)}

@@ -3,7 +3,6 @@
 import numpy as np
 
 import quatrefoil as qf
-from checks import check_refused
 
 
 def test_the_gradient_of_a_mode_that_is_gone_in_one_step(backend):
@@ -22,7 +21,3 @@ BAD = [
     (lambda: qf.ssm.log_vandermonde(C[0, 0], C[0, 0], 5), TypeError, "v is complex128"),
     (lambda: qf.ssm.log_vandermonde(C, A, -2), ValueError, "L is -2, expected at least 0"),
 ]
-
-
-def test_bad_input():
-    check_refused(BAD)

@@ -3,15 +3,9 @@
 import numpy as np
 
 import quatrefoil as qf
-from case import complex_normal, worst
-from checks import check_refused
+from case import Case, build, complex_normal, worst
 from ssm.s4 import oracle
-
-
-def system(rng, H=3, N=5):
-    shape = (H, N)
-    Lambda = -rng.uniform(0.3, 1.5, shape) + 4j * rng.standard_normal(shape)
-    return [rng.uniform(0.05, 0.3, H), Lambda, *(0.5 * complex_normal(rng, shape) for _ in range(3))]
+from ssm.s4.cases import s4
 
 
 def test_a_zero_system(backend):
@@ -24,7 +18,7 @@ def test_a_zero_system(backend):
 def test_float32_is_rounded_once(best_backend, rng):
     for L in [37, 4096]:
         print(L)
-        arguments = [x.astype(np.complex64 if x.dtype == complex else np.float32) for x in system(rng)]
+        arguments, _ = build("ssm", Case("s4_kernel", "drawn", s4(3, 5, L)), rng, "float32")
         K = qf.ssm.s4_kernel(*arguments, L)
         exact = [x.astype(np.result_type(x.dtype, np.float64)) for x in arguments]
         assert worst(K, qf.ssm.s4_kernel(*exact, L)) < 1.2e-7
@@ -66,7 +60,3 @@ DT, X = np.ones(3), np.ones((3, 4), complex)
 BAD = [
     (lambda: qf.ssm.s4_kernel(DT, X, X, X, X, -5), ValueError, "L is -5, expected at least 0"),
 ]
-
-
-def test_bad_input():
-    check_refused(BAD)

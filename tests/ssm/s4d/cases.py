@@ -70,3 +70,23 @@ CASES = [
     Case("s4d_conv", "no-rows", _layer((0, 3, 30), 4, start=True, return_state=True)),
     Case("s4d_conv", "three-batch-axes", _layer((2, 1, 2, 3, 40), 4, outputs=(2,))),
 ]
+NAN_STAYS = {
+    "s4d_kernel": ("H", "", "zoh-L97-N5 bilinear-L97-N5 dss-L97-N5 many-channels small"),
+    "s4d_conv": ("..1 H", "", "fft-65 fft-1000 scan-8 scan-33 tiles"),
+}
+CUTS = {"s4d_conv": ("L", "initial_state", "small tiles states-by-fft outputs bilinear-scan", False)}
+OUTPUT, LENGTHS = 16 * 65536 * 4, 8 * 2 * 65536 * 8  # the latter: a few lengths a thread
+MEMORY = {  # H N L numbers would be 4 GiB, and in the layer 512 MiB
+    "s4d_kernel": (
+        "dt, A, C = np.full(2, 0.01, np.float32), np.full((2, 128), -0.5 + 1j, np.complex64), np.ones((2, 128), np.complex64)",
+        [("K = qf.ssm.s4d_kernel(dt, A, C, 2**22)\nqf.ssm.s4d_kernel_vjp(dt, A, C, K, L=2**22)", 200 << 20)],
+    ),
+    "s4d_conv": (
+        "u, A = np.ones((1, 16, 65536), 'f'), (-0.5 + 1j * np.pi * np.arange(64) + np.zeros((16, 1))).astype(np.complex64)\n"
+        "dt, D = np.full(16, 0.01, 'f'), np.ones(16, 'f')\nqf.ssm.s4d_conv(u[..., :64], dt, A, A, D)",
+        [
+            *[(f"qf.ssm.s4d_conv(u, dt, A, A, D, method={method!r})", 3 * OUTPUT + LENGTHS) for method in ("fft", "scan")],
+            ("y = qf.ssm.s4d_conv(u, dt, A, A, D); qf.ssm.s4d_conv_vjp(u, dt, A, A, D, y)", 6 * OUTPUT + 2 * LENGTHS),
+        ],
+    ),
+}

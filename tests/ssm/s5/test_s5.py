@@ -1,35 +1,15 @@
 """What is particular to S5: states, growth, memory, bad input."""
 
 import numpy as np
-import pytest
 
 import quatrefoil as qf
-from checks import check_refused
-from quatrefoil._backends import native
+from case import Case, build
 from ssm.s5 import oracle
+from ssm.s5.cases import s5
 
 
-def system(rng, shape, P, bidirectional=False, dtype=np.float64):
-    def normal(*size):
-        return (rng.standard_normal(size) + 1j * rng.standard_normal(size)).astype(np.result_type(dtype, np.complex64))
-
-    H = shape[-1]
-    poles = np.exp(-rng.uniform(0.01, 1, P) + 1j * rng.uniform(-3, 3, P)).astype(np.result_type(dtype, np.complex64))
-    u, D = rng.standard_normal(shape).astype(dtype), rng.standard_normal(H).astype(dtype)
-    return u, poles, normal(P, H), normal(H, 2 * P if bidirectional else P), D
-
-
-def test_a_state_continues_a_sequence(backend, rng):
-    for cut in [0, 1, 95, 96, 97, 150, 399, 400]:
-        print(cut)
-        u, poles, b, c, D = system(rng, (2, 400, 6), 9)
-        start = rng.standard_normal((2, 9)) + 1j * rng.standard_normal((2, 9))
-        whole, end = qf.ssm.s5_apply(u, poles, b, c, D, initial_state=start, return_state=True)
-        first, middle = qf.ssm.s5_apply(u[:, :cut], poles, b, c, D, initial_state=start, return_state=True)
-        second, last = qf.ssm.s5_apply(u[:, cut:], poles, b, c, D, initial_state=middle, return_state=True)
-        most = 0 if backend == "native" else 1e-12  # a kernel's sum has one order, wherever it is cut
-        np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, rtol=most, atol=most)
-        np.testing.assert_allclose(last, end, rtol=most, atol=most)
+def system(rng, shape, P, precision="float64"):
+    return build("ssm", Case("s5_apply", "drawn", s5(shape, P)), rng, precision)[0]
 
 
 def test_growing_systems_are_legal(backend, rng):
@@ -43,21 +23,10 @@ def test_growing_systems_are_legal(backend, rng):
 
 def test_rows_do_not_change_each_other(rng):
     """A sequence has the same bits in any company."""
-    u, poles, b, c, D = system(rng, (7, 333, 20), 21, dtype=np.float32)
+    u, poles, b, c, D = system(rng, (7, 333, 20), 21, "float32")
     together = qf.ssm.s5_apply(u, poles, b, c, D)
     for i in range(7):
         np.testing.assert_array_equal(qf.ssm.s5_apply(u[i], poles, b, c, D), together[i])
-
-
-@pytest.mark.skipif(native.reason() is not None, reason="of the compiled kernel")
-def test_no_array_of_states_exists(peak_memory):
-    """L P complex states of this call are 1 GiB; the call and its gradient take less than a sixteenth of it."""
-    setup = (
-        "import numpy as np, quatrefoil as qf\nu = np.ones((1 << 19, 1), np.float32)\n"
-        "z, b, c = np.full(256, 0.5j, np.complex64), np.ones((256, 1), np.complex64), np.ones((1, 256), np.complex64)\n"
-        "qf.ssm.s5_apply_vjp(u[:200], z, b, c, u[:200])"
-    )
-    assert peak_memory(setup, "qf.ssm.s5_apply(u, z, b, c)\nqf.ssm.s5_apply_vjp(u, z, b, c, u)") < 64 << 20
 
 
 F, Z, M, N = np.zeros((2, 9, 3)), np.zeros(4, complex), np.zeros((4, 3), complex), np.zeros((3, 4), complex)
@@ -69,7 +38,3 @@ BAD = [
     (lambda: vjp(F, Z, M, N, F, return_state=True), ValueError, "grad_last_state is missing"),
     (lambda: vjp(F, Z, M, N, (F, STATE)), ValueError, "not requested"),
 ]
-
-
-def test_bad_input():
-    check_refused(BAD)

