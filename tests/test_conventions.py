@@ -48,18 +48,13 @@ def test_names_that_do_not_exist_are_answered():
     for module, name, text in (
         (qf.ssm, "S4D", "layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import S4D"),
         (qf.ssm, "selective_scan", "did you mean selective_scan_fn"),
-        (qf.kron, "Matern52", "did you mean matern52"),
         (qf.wos, "Polygone", "did you mean Polygon"),
         (qf.ssm.mamba, "", "has no attribute ''"),  # as documentation tools ask
-        (qf.wos, "Mesh", "did you mean TriangleMesh"),
         (qf.ssm, "long_conv", "has no attribute 'long_conv'; use fft_conv"),
         (qf.ssm.mamba, "selective_scan", "module 'quatrefoil.ssm.mamba' has no .* did you mean selective_scan_fn"),
         (qf.ssm.fla, "chunk_gla", "there is chunk_simple_gla"),
         (qf, "fft_conv", "it is quatrefoil.ssm.fft_conv"),
-        (qf, "GridGP", "it is quatrefoil.kron.GridGP"),
-        (qf, "solve", "it is quatrefoil.wos.solve"),
         (qf, "nn", "layers are in quatrefoil.torch.nn"),
-        (qf, "S4D", "from quatrefoil.torch.nn import S4D"),
         (qf.torch, "S4D", "from quatrefoil.torch.nn import S4D"),
     ):
         with pytest.raises(AttributeError, match=text):
@@ -101,6 +96,25 @@ def test_settings_come_last_and_by_keyword():
             at = [i for i, p in enumerate(given) if p.name in ("out", "backend", "num_threads")]
             assert at == list(range(len(given) - len(at), len(given))), name
             assert all(given[i].kind is inspect.Parameter.KEYWORD_ONLY for i in at), name
+
+
+def test_which_functions_take_which_settings():
+    takes = {
+        name.removeprefix("quatrefoil."): set(inspect.signature(page).parameters)
+        for name, page in PAGES.items()
+        if callable(page) and not inspect.isclass(page)
+    }
+    without_kernel = {"chebpts", "coulomb_sog", "discretize", "dplr_legs", "hippo_legs", "install", "optimal_samples", "potential"}
+    without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker"}
+    assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
+    # a tuple, a Result, a number; drawn, not computed into memory of the caller's
+    several = {"cheb.tucker_derivatives", "ssm.s4d_step", "ssm.selective_state_step", "wos.closest_point", "wos.solve"}
+    several |= {f"kron.{n}" for n in ("gp_nll", "gp_posterior", "gp_posterior_sample", "gp_sample", "sum_logdet")}
+    others = {"ssm.causal_conv1d_update", "ssm.selective_state_update", "ssm.mamba_inner_fn"}
+    for name, found in takes.items():
+        if name.split(".")[1] not in without_kernel and name not in several:
+            assert ("out" in found) == (not name.endswith("_vjp") and name not in others), name
+    assert {"backend", "num_threads"} <= set(inspect.signature(qf.kron.KroneckerOperator).parameters)
 
 
 def test_environment_and_blocks_choose_a_backend():

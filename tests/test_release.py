@@ -52,13 +52,6 @@ def test_the_versions_of_python():
     assert project["requires-python"] == f">={built[0]}"
 
 
-def test_a_wheel_has_its_native_part_and_a_tag_is_the_version():
-    assert pyproject()["tool"]["cibuildwheel"]["environment"] == {"QUATREFOIL_REQUIRE_NATIVE": "1", "QUATREFOIL_ISAS": "all"}
-    workflow = text(".github/workflows/wheels.yml")
-    assert 'grep -qx "version = \\"${GITHUB_REF_NAME#v}\\"" pyproject.toml' in workflow
-    assert f'version = "{pyproject()["project"]["version"]}"' in text("pyproject.toml").splitlines()
-
-
 def test_workflows_pin_their_actions_and_keep_no_secret():
     for name in ("ci", "nightly", "wheels"):
         workflow = text(f".github/workflows/{name}.yml")
@@ -67,14 +60,3 @@ def test_workflows_pin_their_actions_and_keep_no_secret():
         assert "secrets." not in workflow
         assert re.search(r"^permissions:\n  contents: read$", workflow, re.M), name
         assert workflow.count("id-token: write") == (name == "wheels")
-
-
-def test_the_parts_of_continuous_integration_are_listed():
-    script = text(".ci/run")
-    listed = re.findall(r"^#   (\w+) ", script, re.M)
-    lists = {name: re.search(f'^{name}="(.*?)"', script, re.M)[1].split() for name in ("everyday", "nightly")}
-    assert listed == lists["everyday"] + lists["nightly"]
-    for part in listed:
-        assert re.search(rf"^{part}\(\) \{{", script, re.M), part
-    for workflow, parts in (("ci", lists["everyday"]), ("nightly", lists["nightly"])):
-        assert f"part: [{', '.join(parts)}]" in text(f".github/workflows/{workflow}.yml")

@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PLACES = {"csrc": "csrc/{family}/{noun}", "python": "python/quatrefoil/{family}/{noun}", "tests": "tests/{family}/{noun}"}
-LISTED = "CMakeLists.txt", "csrc/{family}/README.md", "python/quatrefoil/{family}/__init__.py", "tests/test_interrupts.py"
+LISTED = "CMakeLists.txt", "csrc/{family}/README.md", "python/quatrefoil/{family}/__init__.py"
 
 
 def lay_out(family, noun, root=ROOT):
@@ -33,7 +33,7 @@ def lay_out(family, noun, root=ROOT):
             paths.append(root / place.format(family=family, noun=noun) / name)
             paths[-1].parent.mkdir(parents=True, exist_ok=True)
             paths[-1].write_text(named(file.read_text()))
-    for place, change in zip(LISTED, (_in_cmake, _in_readme, _in_family, _in_interrupts), strict=True):
+    for place, change in zip(LISTED, (_in_cmake, _in_readme, _in_family), strict=True):
         file = root / place.format(family=family)
         file.write_text(change(file.read_text(), family, noun))
         paths.append(file)
@@ -47,11 +47,6 @@ def _in_cmake(text, family, noun):
 def _in_readme(text, family, noun):
     *_, last = re.finditer(r"^\| \[\w+\]\(\w+/README\.md\).*\n", text, re.M)
     return f"{text[: last.end()]}| [{noun}]({noun}/README.md) | what it is for | source | `{noun}_apply` |\n{text[last.end() :]}"
-
-
-def _in_interrupts(text, family, noun):
-    """The toy is short; a method that takes long gets a problem there."""
-    return text.replace(f'    "{family}": "', f'    "{family}": "{noun}_apply {noun}_apply_vjp "\n    "', 1)
 
 
 def _in_family(text, family, noun):

@@ -12,7 +12,6 @@ transformers = pytest.importorskip("transformers")
 
 import quatrefoil as qf  # noqa: E402
 from quatrefoil.ssm.models.dropin._upstream import VERSIONS  # noqa: E402
-from ssm.switching import lines  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -176,18 +175,6 @@ def test_a_module_imported_meanwhile_is_put_back(name, monkeypatch):
         expected, after = model(**inputs).logits, twin(**inputs).logits
     same(got, expected)
     assert torch.equal(after, expected)
-
-
-def test_the_line_of_the_readme(taken):
-    (line,) = lines("README.md", "## Models of transformers", 1)
-    model, inputs, names = made("Mamba"), batch("left"), {}
-    exec(line, names)
-    try:
-        with torch.no_grad():
-            model(**inputs)
-    finally:
-        names["installed"].undo()
-    assert taken == {"causal_conv1d_fn", "selective_scan_fn"}
 
 
 def test_what_is_available():

@@ -11,7 +11,6 @@ import quatrefoil as qf  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import check_pieces_and_steps, inference, same, shapes  # noqa: E402
 from ssm.ssd import oracle  # noqa: E402
-from ssm.switching import check_own, lines  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -176,10 +175,3 @@ def test_the_vjp_is_what_autograd_gives():
         got = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*arrays, grad, chunk_size=16, return_final_states=True)
         for g, e in zip(got, torch.autograd.grad((y, states), wanted, grads, retain_graph=True), strict=True):
             np.testing.assert_allclose(g, e, atol=1e-12)
-
-
-def test_the_lines_for_those_who_switch():
-    before, after = lines("ssd/README.md", "## Switching from mamba-ssm", 2)
-    check_own(after, 2)
-    with qf.ssm.install("mamba_ssm"):
-        check_own(before, 2)
