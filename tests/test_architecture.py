@@ -136,20 +136,17 @@ def parsed(path):
 
 @functools.cache
 def imports(path):
-    """Absolute names of the modules a file imports at its top level, and those it imports inside functions."""
-    package = "quatrefoil" + "".join(f".{p}" for p in path.relative_to(PYTHON).parent.parts)
+    """Absolute names of all that a file imports at its top level, and of what it imports inside functions."""
+    package = ("quatrefoil", *path.relative_to(PYTHON).parent.parts)
     tree = parsed(path)
     top, lazy = set(), set()
     for node in ast.walk(tree):
-        if not isinstance(node, (ast.Import, ast.ImportFrom)):
-            continue
         where = top if node in tree.body else lazy
         if isinstance(node, ast.Import):
             where |= {a.name for a in node.names}
-        else:
-            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
-            stem = ".".join(filter(None, [base, node.module]))
-            where |= {f"{stem}.{a.name}" if node.level and not node.module else stem for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            where |= {".".join(filter(None, (*base, node.module, a.name))) for a in node.names}
     return top, lazy
 
 
@@ -160,7 +157,8 @@ def heads(names, depth=2):
 def test_python_layers():
     for name in ("_dims", "_spec", "_arrays"):
         top, lazy = imports(PYTHON / f"{name}.py")
-        assert {n.split(".")[0] for n in (top | lazy) - {"quatrefoil._dims"}} <= {*sys.stdlib_module_names, "numpy"}, name
+        others = {n for n in top | lazy if not n.startswith("quatrefoil._dims.")}
+        assert {n.split(".")[0] for n in others} <= {*sys.stdlib_module_names, "numpy"}, name
     for family, nouns in FAMILIES.items():
         allowed = {f"quatrefoil.{name}" for name in FOR_NOUNS.split()} | {f"quatrefoil.{family}"}
         for path in sorted((PYTHON / family).rglob("*.py")):
@@ -211,21 +209,14 @@ def modules():
     return {name.removesuffix(".__init__"): path for name, path in files.items()}
 
 
-def uses(name, path):
+def uses(path):
     """The modules of quatrefoil that a module imports, anywhere and for any reader, type checkers included."""
-    known = modules().keys()
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name in known)
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")
-            stem = ".".join(filter(None, [".".join(parts[: len(parts) - node.level + 1]) if node.level else "", node.module]))
-            yield from {f"{stem}.{a.name}" if f"{stem}.{a.name}" in known else stem for a in node.names} & known
+    names = {n for n in set.union(*imports(path)) if not n.endswith(("._core", "._cuda"))}  # which are compiled
+    return {n if n in modules() else n.rpartition(".")[0] for n in names} & modules().keys()
 
 
 def test_no_circle_of_imports():
-    graph = {name: set(uses(name, path)) for name, path in modules().items()}
+    graph = {name: uses(path) for name, path in modules().items()}
     while free := {name for name, used in graph.items() if not used & graph.keys() - {name}}:  # those whose imports are all free
         graph = {name: used for name, used in graph.items() if name not in free}
     assert graph == {}, "a circle runs through these"
@@ -270,12 +261,6 @@ def test_files_and_functions_are_short():
     assert long == {}
 
 
-def test_files_of_tests_have_names_of_their_own():
-    """pytest takes one of two that are called alike, and says of the other that it does not fit."""
-    names = [p.name for p in Path(__file__).parent.rglob("test_*.py")]
-    assert sorted(names) == sorted(set(names))
-
-
 def test_no_fast_math():
     for path in [ROOT / "CMakeLists.txt", *ROOT.glob("cmake/*.cmake")]:
         flags = re.sub(r"#.*", "", path.read_text())
@@ -283,18 +268,17 @@ def test_no_fast_math():
         assert "-Ofast" not in flags
 
 
+@pytest.fixture
 def isa_objects():
     folder = Path(os.environ.get("QUATREFOIL_BUILD_DIR", ROOT / "build"))
-    return [p for p in folder.rglob("*.o") if re.search(r"_cpu_(v\d|base)\.dir", str(p))]
+    found = [p for p in folder.rglob("*.o") if re.search(r"_cpu_(v\d|base)\.dir", str(p))]
+    return found or pytest.skip("no build folder with object files here")
 
 
-def test_isa_objects_share_no_symbol():
+def test_isa_objects_share_no_symbol(isa_objects):
     """A weak symbol outside the namespace of its instruction set is one that the linker may take from the AVX-512 object for all."""
-    objects = isa_objects()
-    if not objects:
-        pytest.skip("no build folder with object files here")
     shared = []
-    for path in objects:
+    for path in isa_objects:
         isa = re.search(r"_cpu_(v\d|base)\.dir", str(path)).group(1)
         for line in subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout.splitlines():
             # DW.ref.*: a pointer to the C++ runtime's own exception handler, the same in all
@@ -303,12 +287,9 @@ def test_isa_objects_share_no_symbol():
     assert shared == []
 
 
-def test_isa_objects_run_nothing_when_they_are_loaded():
+def test_isa_objects_run_nothing_when_they_are_loaded(isa_objects):
     """So that any processor can load the module and be told what it lacks."""
-    objects = isa_objects()
-    if not objects:
-        pytest.skip("no build folder with object files here")
-    for path in objects:
+    for path in isa_objects:
         sections = subprocess.run(["objdump", "-h", path], capture_output=True, text=True, check=True).stdout
         assert ".text" in sections
         assert ".init_array" not in sections, path.name

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import json
 
 import numpy as np
@@ -35,10 +36,8 @@ def test_a_peer_that_fails_is_said_to(monkeypatch, capsys):
 def test_wrong_values_are_not_timed():
     with pytest.raises(ArithmeticError, match="wrong is off by"):
         _run.run(problem(wrong=lambda: np.ones(3)))
-    ours = problem()
-    ours = Problem(ours.family, ours.name, ours.size, fails, {}, ours.truth, ours.tolerance, {})
     with pytest.raises(MemoryError):
-        _run.run(ours)
+        _run.run(dataclasses.replace(problem(), ours=fails))
 
 
 def test_one_folder_of_a_family_may_be_asked_for(capsys):
@@ -164,74 +163,31 @@ def test_files_that_cannot_be_compared(tmp_path, capsys):
 # ---------------------------------------------------------------- on a device, which the host stands in for
 
 
-@pytest.fixture
-def bench(monkeypatch, tmp_path):
-    """A dry run of one case, scans whose result goes through a function: its exit code and its rows."""
+@pytest.mark.torch
+@pytest.mark.parametrize("said", ["BAD", "NOT FINITE", "OTHER BITS"])
+def test_wrong_numbers_of_a_device_are_not_timed(said, monkeypatch, tmp_path, capsys):
     pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
+    calls = itertools.count()
+    spoilt = {
+        "BAD": lambda h: h + 1e-3,
+        "NOT FINITE": lambda h: h.index_fill(-1, h.new_zeros(1).long(), np.nan),
+        "OTHER BITS": lambda h: h * (1 + 2e-7 * next(calls)),
+    }[said]
+
+    def run(size, given, **out):
+        h = qf.ssm.linear_scan(*given, **out)
+        return spoilt(h) if _backends.chosen() == "array" else h
+
+    sizes = _gpu_cases.Sizes(checked=((1, 2, 3), (2, 3, 33), (1, 1, 1)), timed=(1, 1, 1), dry=(2, 3, 8))
+    case = dataclasses.replace(_gpu_cases._scan(), run=run, sizes=sizes)
     monkeypatch.setattr(_gpu_clock.Machine, "ceilings", lambda self: {"copy": 1e9, "float32": 1e9})
-
-    def run(spoilt=lambda h, there: h, **changed):
-        def call(size, given, **out):
-            return spoilt(qf.ssm.linear_scan(*given, **out), _backends.chosen() == "array")
-
-        sizes = _gpu_cases.Sizes(checked=((1, 2, 3), (2, 3, 33), (1, 1, 1)), timed=(1, 1, 1), dry=(2, 3, 8))
-        case = dataclasses.replace(_gpu_cases._scan(), run=call, sizes=sizes, **changed)
-        monkeypatch.setattr(gpu, "cases", lambda: iter([case]))
-        code = gpu.main(["ssm"], dry=True, json_file=tmp_path / "rows.json")
-        return code, json.loads((tmp_path / "rows.json").read_text())["rows"]
-
-    return run
-
-
-def fails_there(size, given):
-    raise RuntimeError("no such card\nand more")
-
-
-@pytest.mark.torch
-def test_a_device_is_checked_and_timed(bench, capsys):
-    code, rows = bench(peers={"right": lambda size, given: qf.ssm.linear_scan(*given, backend="native"), "fails": fails_there})
-    assert code == 0
-    assert [row["kind"] for row in rows] == ["check"] * 4 + ["time"]
-    assert {row["backend"] for row in rows} == {"array"}
-    assert all(row["ok"] for row in rows[:4])
-    assert rows[-1]["peers"]["right"]["ratio"] > 0
-    assert rows[-1]["peers"]["fails"] == {"fails": "RuntimeError: no such card"}
-    assert rows[-1]["least"] <= rows[-1]["seconds"] <= rows[-1]["most"]
-    assert rows[-1]["floor"]["bound"] == "bytes"
-    assert rows[-1]["taken"] == rows[-1]["seconds"] / (3 * 4 * 48 / 1e9)
-    assert "fails  RuntimeError: no such card" in capsys.readouterr().out
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("what", ["off", "unwritten", "other bits"])
-def test_wrong_numbers_of_a_device_are_not_timed(what, bench, capsys):
-    calls = iter(range(1000))
-
-    def spoilt(h, there):
-        if not there:
-            return h
-        return (
-            h + 1e-3
-            if what == "off"
-            else h * (1 + 2e-7 * next(calls))
-            if what == "other bits"
-            else h.index_fill(-1, h.new_zeros(1).long(), np.nan)
-        )
-
-    code, rows = bench(spoilt)
-    assert code == 1
+    monkeypatch.setattr(gpu, "cases", lambda: iter([case]))
+    assert gpu.main(["ssm"], dry=True, json_file=tmp_path / "rows.json") == 1
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert not any(row["ok"] for row in rows[:4])
     assert (rows[-1]["kind"], rows[-1]["why"]) == ("skipped", "its numbers are wrong")
-    assert {"off": "BAD", "unwritten": "NOT FINITE", "other bits": "OTHER BITS"}[what] in capsys.readouterr().out
-
-
-@pytest.mark.torch
-def test_what_time_does_not_suffice_for_is_said(bench, monkeypatch):
-    monkeypatch.setattr(gpu, "BUDGET", 0.0)
-    code, rows = bench()
-    assert code == 0
-    assert {(row["kind"], row["why"]) for row in rows} == {("skipped", "out of time")}
+    assert said in capsys.readouterr().out
 
 
 def test_without_a_device_nothing_passes(monkeypatch, capsys):

@@ -89,21 +89,3 @@ def test_threads_and_kept_memory(rng):
             np.testing.assert_array_equal(scan(b[i]), expected[i])
 
     in_threads(8, work)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_has_memory_of_its_own():
-    script = """
-import os, numpy as np, quatrefoil as qf
-half, b = np.full((), 0.5, np.float32), np.random.rand(1 << 18).astype("f")
-held = qf.ssm.linear_scan(half, b)
-expected = held.copy()
-qf.ssm.linear_scan(half, b)  # leaves a block behind
-pid = os.fork()
-if pid == 0:
-    os._exit(0 if all(np.array_equal(qf.ssm.linear_scan(half, b), expected) for _ in range(5)) else 1)
-assert os.waitpid(pid, 0)[1] == 0
-assert np.array_equal(held, expected)
-assert np.array_equal(qf.ssm.linear_scan(half, b), expected)
-"""
-    run_python(script, QUATREFOIL_BACKEND="native")

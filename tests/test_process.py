@@ -64,6 +64,26 @@ def test_forks_under_load(load):
     assert done.stdout.strip() == "ok"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_has_threads_and_memory_of_its_own():
+    code = """
+    import os, numpy as np, quatrefoil as qf
+    u, k, half, b = *np.random.rand(2, 64, 5000).astype("f"), np.full((), 0.5, "f"), np.random.rand(1 << 18).astype("f")
+    def compute():
+        return qf.ssm.fft_conv(u, k, num_threads=4), qf.ssm.linear_scan(half, b)
+    held = compute()
+    expected = [x.copy() for x in held]
+    compute()  # leaves a block of memory behind
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if all(map(np.array_equal, compute(), expected)) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    assert all(map(np.array_equal, held, expected)) and all(map(np.array_equal, compute(), expected))
+    """
+    run_python(code)
+
+
 @needs_native
 @linux
 @pytest.mark.skipif(sanitized, reason="a sanitizer maps far more than any limit")

@@ -1,7 +1,6 @@
 """What users curse elsewhere: slow imports, forks that hang, threads that disagree, settings that leak, interrupts that wait."""
 
 import json
-import os
 import threading
 import time
 
@@ -22,22 +21,15 @@ NATIVE = qf.config()["isas"] != []
 needs_native = pytest.mark.skipif(not NATIVE, reason="no compiled part here")
 
 
-def test_import_loads_no_heavy_library():
-    code = """
-    import sys, quatrefoil
-    print(sorted({m.split(".")[0] for m in sys.modules} & {"torch", "numba", "cupy", "scipy", "matplotlib", "jax", "dask"}))
-    """
-    assert child(code)[1] == "[]"
-
-
-def test_a_family_is_imported_at_its_first_use():
+def test_import_loads_no_heavy_library_and_no_family():
     code = """
     import sys, quatrefoil as qf
+    print(sorted({m.split(".")[0] for m in sys.modules} & {"torch", "numba", "cupy", "scipy", "matplotlib", "jax", "dask"}))
     for family in qf.FAMILIES:
         before = "quatrefoil." + family in sys.modules
         print(family, before, getattr(qf, family).__name__)
     """
-    assert child(code)[1].splitlines() == [f"{family} False quatrefoil.{family}" for family in qf.FAMILIES]
+    assert child(code)[1].splitlines() == ["[]", *[f"{family} False quatrefoil.{family}" for family in qf.FAMILIES]]
 
 
 def test_config_is_plain_and_says_why():
@@ -46,9 +38,10 @@ def test_config_is_plain_and_says_why():
     assert set(config) == {"version", "backend", "reason", "isa", "isas", "isas_built", "num_threads", "cuda", "packages"}
     assert config["reason"]
     assert config["cuda"]["reason"]
-    code, out, _ = child("from quatrefoil.cli import main; raise SystemExit(main(['info']))")
+    code, out, _ = child("from quatrefoil.cli import main; main(['info']) or main(['--version'])")
     assert code == 0
     assert f"backend: {config['backend']}" in out
+    assert out.endswith(f"\nquatrefoil {qf.__version__}")
 
 
 @pytest.mark.parametrize(
@@ -92,18 +85,8 @@ def test_set_num_threads():
     try:
         qf.set_num_threads(5)
         assert qf.get_num_threads() == 5
-        for bad, error in (
-            (2**31, ValueError),
-            (2**33, ValueError),
-            (2**70, ValueError),
-            (0, ValueError),
-            (-1, ValueError),
-            (1.0, TypeError),
-            ("1", TypeError),
-            (True, TypeError),
-        ):
-            with pytest.raises(error, match="num_threads"):
-                qf.set_num_threads(bad)
+        with pytest.raises(ValueError, match="num_threads"):
+            qf.set_num_threads(0)  # others: test_arguments.py
         assert qf.get_num_threads() == 5
     finally:
         qf.set_num_threads(before)
@@ -146,23 +129,6 @@ def test_numbers_below_the_least_normal_one_are_zero(threads, dtype):
     expected = np.ldexp(dtype(1), -np.arange(3000))
     expected[expected < np.finfo(dtype).tiny] = 0
     np.testing.assert_array_equal(y, np.broadcast_to(expected, y.shape))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_fork_after_use():
-    code = """
-    import os, numpy as np, quatrefoil as qf
-    u, k = np.random.rand(64, 5000).astype("f"), np.random.rand(64, 5000).astype("f")
-    expected = qf.ssm.fft_conv(u, k, num_threads=4)
-    for _ in range(5):
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0 if np.array_equal(qf.ssm.fft_conv(u, k, num_threads=4), expected) else 1)
-        assert os.waitpid(pid, 0)[1] == 0
-    assert np.array_equal(qf.ssm.fft_conv(u, k, num_threads=4), expected)
-    print("ok")
-    """
-    assert child(code)[1] == "ok"
 
 
 @needs_native
@@ -230,7 +196,3 @@ def test_null_pointers_are_refused():
         fake = torch.empty(1, 70)
     with pytest.raises(TypeError, match=r"memory|DLPack|CPU"):
         _core.ssm.fft_conv(fake, fake, None, None, fake, 1)
-
-
-def test_the_version_is_printed():
-    assert run_python("from quatrefoil.cli import main; main(['--version'])").stdout == f"quatrefoil {qf.__version__}\n"

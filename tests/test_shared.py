@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import public
 import quatrefoil as qf
 from children import in_threads, run_python
 from quatrefoil._backends import native
@@ -25,11 +26,7 @@ def restless():
 
 def arrays(value):
     """The numbers of any result, by which two of them are the same."""
-    if isinstance(value, (list, tuple)):
-        return [a for item in value for a in arrays(item)]
-    if hasattr(value, "detach"):
-        return [value.detach().numpy()]
-    return [] if value is None else [np.asarray(value)]
+    return [np.asarray(x.detach() if hasattr(x, "detach") else x) for x in public.arrays(value)]
 
 
 def in_eight_threads(make, calls, rounds=2):
@@ -173,14 +170,13 @@ def test_the_grids_of_a_polygon_are_those_of_its_segments(monkeypatch):
 @pytest.mark.parametrize("name", ["S4D", "S5", "GatedKalmaNet"])
 def test_layers(name):
     torch = pytest.importorskip("torch")
-    import quatrefoil.torch.nn as nn
+    from ssm.layers import LAYERS, output_of
 
-    made = {"S4D": lambda: nn.S4D(4, 8), "S5": lambda: nn.S5(4, 8), "GatedKalmaNet": lambda: nn.GatedKalmaNet(8, 4, 2)}[name]()
-    u = torch.randn(2, 4, 30) if name == "S4D" else torch.randn(2, 30, 8 if name == "GatedKalmaNet" else 4)
+    make, shape = LAYERS[name]
+    made, u = make(), torch.randn(shape)
 
     def gradients(layer):
-        y = layer(u)
-        return torch.autograd.grad((y[0] if isinstance(y, tuple) else y).square().sum(), list(layer.parameters()))
+        return torch.autograd.grad(output_of(layer, u).square().sum(), list(layer.parameters()))
 
     calls = {"value": lambda layer: layer(u), "gradient": gradients}
     assert in_eight_threads(lambda: made, calls) == []

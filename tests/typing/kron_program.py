@@ -74,6 +74,3 @@ def main() -> None:
 
 
 TYPICAL = (main,)
-
-if __name__ == "__main__":
-    main()

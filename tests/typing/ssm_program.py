@@ -59,7 +59,3 @@ def main() -> None:
     start = qf.ssm.ptd_init(8, eps=0.1)
     shapes: list[tuple[int, ...]] = [x.shape for x in (y, held, scanned, attended, start.V, *layer.gradients(u))]
     print(shapes, start.max_real < 0, qf.config()["backend"])
-
-
-if __name__ == "__main__":
-    main()
