@@ -130,7 +130,7 @@ def test_an_exit_while_a_daemon_thread_computes(op):
     threading.Thread(target=work, daemon=True).start()
     started.wait()
     """
-    for _ in range(3):
+    for _ in range(2):
         done = run_python(code, op, QUATREFOIL_BACKEND="native")
         assert done.stderr == ""
 

@@ -100,7 +100,7 @@ def test_the_class_of_operators_is_made_once():
     [t.join() for t in threads]
     assert len(found) == 8 and len(set(found)) == 1 and found[0] is qf.kron.KroneckerOperator
     """
-    for _ in range(3):
+    for _ in range(2):
         run_python(code)
 
 
