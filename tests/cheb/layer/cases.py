@@ -31,3 +31,4 @@ CASES = [
     _case("deeper-than-a-panel", 40, 1, 140, 8, deep=True),
     _case("many-rows", 7000, 2, 3, 2),
 ]
+ROWS = {"poly_layer": "N"}

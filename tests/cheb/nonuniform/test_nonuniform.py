@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-import pytest
 from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
@@ -148,12 +147,3 @@ def test_bad_input():
 def test_one_number_for_all_axes(rng):
     X, q = points(rng, 30, 2), rng.standard_normal(30)
     np.testing.assert_array_equal(qf.cheb.cheb_moments(X, q, 4), qf.cheb.cheb_moments(X, q, (4, 4)))
-
-
-@pytest.mark.torch
-def test_gradients_by_the_grid(backend, rng):
-    """Slopes are those of the polynomial, not of the window: to eps, and differences of values have as much."""
-    torch = pytest.importorskip("torch")
-    C = torch.tensor(rng.standard_normal((17, 18)) * 0.7 ** np.arange(17)[:, None], requires_grad=True)
-    X = torch.tensor(rng.uniform(-0.9, 0.9, (2, 2)), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda c, x: by_grid(c, x, 1e-12), (C, X), atol=1e-5)

@@ -28,6 +28,7 @@ CASES = [
     Case("short_range", "no-particles", _short(0, 3, 1.0, 1.0)),
     Case("short_range", "no-targets", _short(3, 0, 1.0, 1.0)),
 ]
+ROWS = {"short_range": "N"}
 
 CUBE = ((-1, 1),) * 3
 LONG_BOX = ((0, 2), (-1, 5), (3, 4))

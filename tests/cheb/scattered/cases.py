@@ -87,3 +87,4 @@ CASES = [
     _slopes("beyond-tile", _derivatives((17, 31, 10), (9, 17, 7), 97, order=2)),
     _slopes("prime", _derivatives((37, 2, 23), (13, 2, 11), 1009, order=1)),
 ]
+ROWS = {"tucker_eval": "P", "tucker_derivatives": "P"}

@@ -1,6 +1,5 @@
 """Values, gradients and Hessians at scattered points: digits, NaN, memory, the ends and beyond, cells of many coefficients."""
 
-import functools
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,16 +28,6 @@ def test_flat_coefficients_keep_their_digits(backend, rng):
         expected = T @ U.astype(np.longdouble) @ np.ones(5)
         got = qf.cheb.tucker_eval(np.ones(5, dtype), [U], X[:, None])
         assert np.abs(got - expected).max() <= 4 * n**0.5 * np.finfo(dtype).eps * np.abs(expected).max()
-
-
-def test_nan_in_the_gradient_stays_in_its_row(backend, rng):
-    core, factors = random_tensor(rng, (5, 6, 7), (3, 4, 2))
-    X, grad = rng.uniform(-1, 1, (200, 3)), rng.standard_normal(200)
-    clean = qf.cheb.tucker_eval_vjp(core, factors, X, grad)[2]
-    grad[77] = np.nan
-    dirty = qf.cheb.tucker_eval_vjp(core, factors, X, grad)[2]
-    assert np.isnan(dirty[77]).all()
-    np.testing.assert_array_equal(np.delete(dirty, 77, 0), np.delete(clean, 77, 0))
 
 
 @pytest.mark.parametrize("kernel", ["eval", "vjp"])
@@ -93,36 +82,6 @@ def test_points_beyond_the_domain_on_request(backend, rng):
         X[2, 1] = np.inf
         with pytest.raises(ValueError, match=r"X\[2, 1\] is .*expected a finite number"):
             ct.eval(X, order, extrapolate=True)
-
-
-def test_a_point_does_not_depend_on_its_neighbours(backend, rng):
-    """To the bit on compiled kernels; compositions go through BLAS, whose sums depend on the shape of a matrix."""
-    equal = np.testing.assert_array_equal if backend == "native" else functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-11)
-    core, factors = random_tensor(rng, (17, 9, 12), (9, 5, 8))
-    X, grad = rng.uniform(-1, 1, (501, 3)), rng.standard_normal(501)
-
-    def found(part):
-        slopes = qf.cheb.tucker_eval_vjp(core, factors, X[part], grad[part])[2]
-        return [qf.cheb.tucker_eval(core, factors, X[part]), slopes, *qf.cheb.tucker_derivatives(core, factors, X[part], hessian=True)]
-
-    whole = found(slice(None))
-    for cut in (slice(0, 1), slice(7, 120), slice(499, 501)):
-        for a, b in zip(found(cut), whole):
-            equal(a, b[cut])
-
-
-@pytest.mark.torch
-def test_hessian_three_ways(backend, rng):
-    """That of eval, that of autograd through values twice, and that of the gradient once."""
-    torch = pytest.importorskip("torch")
-    core, factors = random_tensor(rng, (5, 4, 3), (3, 2, 2))
-    ct = qf.cheb.ChebTucker(torch.tensor(core), list(map(torch.tensor, factors)))
-    X = torch.tensor(rng.uniform(0.1, 0.9, (4, 3)), requires_grad=True)
-    H = ct.eval(X.detach(), 2)[2]
-    (g,) = torch.autograd.grad(ct(X).sum(), X, create_graph=True)
-    for first in (g, ct.value_and_grad(X)[1]):
-        rows = [torch.autograd.grad(first[:, k].sum(), X, retain_graph=True)[0] for k in range(3)]
-        torch.testing.assert_close(torch.stack(rows, 1), H)
 
 
 def test_slopes_in_float32_keep_their_digits(best_backend, rng):

@@ -155,6 +155,7 @@ CASES = [
     Case("spectral_mixture_lags", "no-components", _lags(9, 0, order=2)),
     *[Case("gsmp_kernel", name, _product(*sizes)) for name, sizes in PRODUCT],
 ]
+ROWS = {op: "M" for op in ("rbf", "matern52", "rational_quadratic", "gsmp_kernel")}
 
 
 def attack_axes(rng, backend):

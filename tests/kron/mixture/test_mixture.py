@@ -1,7 +1,6 @@
 """What is particular to covariance functions: closed forms, uniform axes, phases of many turns."""
 
 import functools
-import itertools
 
 import numpy as np
 import pytest
@@ -169,17 +168,6 @@ def test_what_is_far_away_is_0(backend, far):
         for g in getattr(qf.kron, f"{name}_vjp")(x, y, 1.0, np.ones((1, 2))):
             np.testing.assert_array_equal(g, 0)
     np.testing.assert_array_equal(qf.kron.gsmp_kernel(x, y, weights=np.ones(1), means=np.ones(1), std=1.0), 0)
-
-
-def test_a_pair_does_not_depend_on_others(backend, rng):
-    x, y = rng.standard_normal((31, 2)), rng.standard_normal((45, 2))
-    for function in (
-        functools.partial(qf.kron.rbf, scale=0.5),
-        functools.partial(qf.kron.gsmp_kernel, weights=np.ones(3), means=rng.random((3, 2)), std=0.1),
-    ):
-        whole = function(x, y)
-        for rows, columns in itertools.product((slice(0, 1), slice(3, 20)), repeat=2):
-            np.testing.assert_array_equal(function(x[rows], y[columns]), whole[rows, columns])
 
 
 @pytest.mark.parametrize("axis", ["pairs", "uniform"])

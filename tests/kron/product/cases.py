@@ -52,6 +52,7 @@ CASES = [
     _case("no-rows-transposed", [(0, 3), (2, 4)], (2,), transpose=True),
     _case("one-vector", [6, 5, 4]),
 ]
+ROWS = {"matvec": "..1"}
 
 
 def attack_operator(rng, backend):

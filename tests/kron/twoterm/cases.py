@@ -94,6 +94,7 @@ CASES = [
     *_sylvester("no-rows", 0, 3),
     *_sylvester("no-columns", 3, 0),
 ]
+ROWS = {"sum_solve": "..1", "sylvester_solve": "..1"}
 
 
 def _drawn(make, kinds):
@@ -115,6 +116,7 @@ DRAWN = {
 
 def attack_two_terms(rng, backend):
     """Two terms and Sylvester's equation in any units."""
+    backend = str(rng.choice([backend, "array"]))
     M, N = (int(n) for n in rng.integers(1, 8, 2))
     first, second = 10.0 ** rng.uniform(-150, 150, 2)
     K1, S1 = (a @ a.T + np.eye(M) for a in rng.standard_normal((2, M, M)))
@@ -128,10 +130,15 @@ def attack_two_terms(rng, backend):
     if rng.random() < 0.5:
         A, D = A @ A.T, D @ D.T
     whole = np.kron(A, np.eye(N)) + np.kron(np.eye(M), D.T)
-    unit = 10.0 ** rng.uniform(-250, 250)
+    unit, height = 10.0 ** rng.uniform(-300, 300, 2)
     X = qf.kron.sylvester_solve(A * unit, D * unit, B * unit, backend=backend)
     tolerance = 1e3 * EPS * np.linalg.cond(whole)
-    near(X, np.linalg.solve(whole, B.reshape(-1)).reshape(M, N), tolerance, "Sylvester's equation")
+    expected = np.linalg.solve(whole, B.reshape(-1)).reshape(M, N)
+    near(X, expected, tolerance, "Sylvester's equation")
+    near(qf.kron.sylvester_solve(A, D, B * height, backend=backend) / height, expected, tolerance, "Sylvester's right-hand side")
+    gradients = qf.kron.sylvester_solve_vjp(A * unit, D * unit, B * unit, B * unit, backend=backend)
+    for got, plain in zip(gradients, qf.kron.sylvester_solve_vjp(A, D, B, B, backend=backend), strict=True):
+        near(got, plain, 10 * tolerance, "Sylvester's gradients")
 
 
 ATTACKS = [attack_two_terms]

@@ -1,7 +1,5 @@
 """Two terms and Sylvester's equation: identities, limits, bad input. Values and gradients against dense systems: tests/test_ops.py."""
 
-import functools
-
 import numpy as np
 import pytest
 from scipy.linalg import solve_sylvester
@@ -9,7 +7,7 @@ from scipy.linalg import solve_sylvester
 import quatrefoil as qf
 from checks import check_refused
 from kron.dense import close
-from kron.twoterm.cases import _matrices, _sylvester, _wishart
+from kron.twoterm.cases import _matrices, _wishart
 
 EPS = 2.0**-52
 LinAlgError = np.linalg.LinAlgError
@@ -64,17 +62,6 @@ def test_gradients_are_symmetric_and_finite_where_eigenvalues_meet(backend, rng)
         np.testing.assert_array_equal(g, g.T)
 
 
-def test_nan_stays_in_its_right_hand_side(backend, rng):
-    matrices, B = _matrices(rng, 4, 3, "positive"), rng.standard_normal((3, 4, 3))
-    A, C = general(rng, 4), general(rng, 3)
-    for solve in (lambda B: qf.kron.sum_solve(*matrices, B), lambda B: qf.kron.sylvester_solve(A, C, B)):
-        expected, broken = solve(B), B.copy()
-        broken[1, 2, 1] = np.nan
-        got = solve(broken)
-        np.testing.assert_array_equal(got[[0, 2]], expected[[0, 2]])
-        assert np.isnan(got[1]).any()
-
-
 def test_float32_is_worked_on_in_float64(backend, rng):
     """Condition numbers of about 1e4 would leave 3 digits of float32."""
     S1, S2 = rotated(rng, np.logspace(-4, 0, 9)), rotated(rng, np.logspace(-4, 0, 8))
@@ -94,13 +81,6 @@ BAD = [
     ("S1", np.diag([1.0, 2.0, 0.0, 1.0]), LinAlgError, r"S1 is not positive definite .*least eigenvalue is 0"),
     ("S2", np.diag([1.0, -2.0, 1.0]), LinAlgError, r"S2 is not positive definite .*least eigenvalue is -2"),
     ("S2", np.diag([1.0, 1e-17, 1.0]), LinAlgError, "S2 is not positive definite to working precision"),
-    ("K1", np.eye(3), ValueError, r"shape \(4, 4\), expected|K1 has shape|S1 has shape|B has shape"),
-    ("K1", np.ones((4, 3)), ValueError, r"K1 has shape \(4, 3\)"),
-    ("K1", np.eye(4, dtype=int), TypeError, "K1 has dtype int64"),
-    ("K1", np.eye(4).tolist(), TypeError, "K1 is list"),
-    ("K2", np.eye(3) + 0j, TypeError, "K2 has dtype complex128"),
-    ("S2", np.eye(3, dtype=np.float32), TypeError, "S2 has dtype float32"),
-    ("K2", np.ma.masked_array(np.eye(3)), TypeError, "K2 is a masked array"),
 ]
 
 
@@ -108,24 +88,17 @@ def test_refused(rng):
     """By values and by adjoints."""
     matrices = dict(zip(("K1", "K2", "S1", "S2"), _matrices(rng, 4, 3, "positive")))
     C, one, kron = np.ones((4, 3)), np.ones(()), qf.kron
-    equation = {"A": general(rng, 4), "B": general(rng, 3), "C": C}
     for name, bad, error, text in BAD:
         given = list((matrices | {name: bad}).values())
         calls = [lambda g=given: kron.sum_solve(*g, C), lambda g=given: kron.sum_logdet(*g)]
         calls += [lambda g=given: kron.sum_solve_vjp(*g, C, C), lambda g=given: kron.sum_logdet_vjp(*g, one)]
         check_refused([(call, error, rf"^kron\.sum_\w+: .*({text})") for call in calls])
-    for name, bad, error, text in (
-        ("A", np.full((4, 4), np.nan), ValueError, r"A\[0, 0\] is nan"),
-        ("B", np.full((3, 3), np.inf), ValueError, r"B\[0, 0\] is inf"),
-        ("C", np.ones((3, 4)), ValueError, "C has shape|has shape"),
-        ("A", np.ones((4, 3)), ValueError, "A has shape"),
-        ("B", np.eye(3, dtype=bool), TypeError, "B has dtype bool"),
-        ("C", C.tolist(), TypeError, "C is list"),
-        ("C", C.astype(np.float32), TypeError, "C has dtype float32"),
+    for A, B, text in (
+        (np.full((4, 4), np.nan), np.eye(3), r"A\[0, 0\] is nan"),
+        (np.eye(4), np.full((3, 3), np.inf), r"B\[0, 0\] is inf"),
     ):
-        given = list((equation | {name: bad}).values())
-        calls = [lambda g=given: kron.sylvester_solve(*g), lambda g=given: kron.sylvester_solve_vjp(*g, C)]
-        check_refused([(call, error, rf"^kron\.sylvester_solve\w*: .*({text})") for call in calls])
+        calls = [lambda A=A, B=B: kron.sylvester_solve(A, B, C), lambda A=A, B=B: kron.sylvester_solve_vjp(A, B, C, C)]
+        check_refused([(call, ValueError, rf"^kron\.sylvester_solve\w*: .*({text})") for call in calls])
 
 
 def test_a_singular_sum(backend, rng):
@@ -158,39 +131,6 @@ def test_shared_eigenvalues(backend, rng):
     nilpotent = np.diag(np.ones(4), 1)  # eigenvalues that no method finds to more than eps^(1/5)
     with pytest.raises(LinAlgError, match="there is no X, or more than one"):
         qf.kron.sylvester_solve(nilpotent, -nilpotent, np.ones((5, 5)))
-
-
-@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-530, 2.0**530, 2.0**1000])
-@pytest.mark.parametrize("kind", ["general", "symmetric", "rotations"])
-@pytest.mark.parametrize("backend", ["native", "array"])
-def test_units_of_sylvester_s_equation(backend, rng, unit, kind):
-    """Of the matrices, and of the right-hand sides."""
-    (case,) = _sylvester("units", 4, 6, kind=kind)
-    (A, B, C), _ = case.make(rng)
-    X = qf.kron.sylvester_solve(A, B, C)
-    near = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-13 * np.abs(X).max())
-    near(qf.kron.sylvester_solve(A * unit, B * unit, C, backend=backend) * unit, X)
-    near(qf.kron.sylvester_solve(A * unit, B * unit, C * unit, backend=backend), X)
-    near(qf.kron.sylvester_solve(A, B, C * unit, backend=backend) / unit, X)
-    got = qf.kron.sylvester_solve_vjp(A * unit, B * unit, C * unit, C * unit, backend=backend)
-    for a, b in zip(got, qf.kron.sylvester_solve_vjp(A, B, C, C)):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
-
-
-@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-530, 2.0**530, 2.0**1000])
-@pytest.mark.parametrize("backend", ["native", "array"])
-def test_units_of_two_terms(backend, rng, unit):
-    K1, K2, S1, S2 = _matrices(rng, 4, 3, "positive")
-    B = rng.standard_normal((4, 3))
-    X, determinant = qf.kron.sum_solve(K1, K2, S1, S2, B), qf.kron.sum_logdet(K1, K2, S1, S2)
-    near = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12 * np.abs(X).max())
-    solve = functools.partial(qf.kron.sum_solve, backend=backend)
-    near(solve(K1 * unit, K2, S1 * unit, S2, B) * unit, X)
-    near(solve(K1, K2 * unit, S1, S2 * unit, B * unit), X)
-    near(solve(K1 * unit, K2 / unit, S1, S2, B), X)
-    near(solve(K1 * unit, K2 / unit, S1 * unit, S2 / unit, B), X)
-    got = qf.kron.sum_logdet(K1 * unit, K2, S1 * unit, S2, backend=backend)
-    np.testing.assert_allclose(got, determinant + 12 * np.log(unit), rtol=1e-12)
 
 
 def test_almost_symmetric_takes_either_way(backend, rng):

@@ -233,7 +233,7 @@ def _call(op: Op, array: Any, axes: Any, out: Any, backend: Backend | None, num_
 def _axes(axes: Any, array: Any, label: str) -> tuple[int, ...]:
     """The caller's axes, counted from the front. An argument that is not an array is refused later."""
     rank = len(getattr(array, "shape", ()))
-    if axes is None:
+    if axes is None or not hasattr(array, "shape"):
         return tuple(range(rank))
     result: list[int] = []
     for at in _arguments.integers(axes, None, label, "axes"):
