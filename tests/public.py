@@ -119,17 +119,18 @@ CALLS = {
     ],
     "kron.KroneckerOperator, systems": lambda t: [operator(t).solve(t(Y)), operator(t).solve(t(Y[:, 0].copy()), 0.5)],
     "kron.KroneckerOperator, functions": lambda t: operator(t).apply(lambda lam: lam * lam, t(Y)),
-    "kron.KroneckerOperator, spectrum": lambda t: [np.asarray(operator(t).logdet()), operator(t).eigh()[0]],
+    "kron.KroneckerOperator, spectrum": lambda t: [operator(t).logdet(), operator(t).eigh()[0]],
     "kron.KroneckerOperator, decompositions": lambda t: [
         operator(t).inverse().to_dense(), operator(t).cholesky().to_dense(),
     ],
     "kron.KroneckerOperator, algebra": lambda t: [
         (2.0 * (made := kron.KroneckerOperator([t(K[0]), t(K[1])])) - made @ made) @ t(Y), made[1], made[2:4, [0, 1]], made.svd()[1],
+        (made / 3 + made)[::2], t(Y[:, 0].copy()) @ -made, (made + made).diagonal(), (made + made).T.to_dense(), made.trace(),
     ],
     "kron.matvec, batches": lambda t: kron.matvec([t(np.stack(K)), t(K[0])], t(Y.T.copy())),
     "kron.KroneckerBatch": lambda t: [
         (made := kron.KroneckerOperator.batch([t(np.stack(K)), t(K[0])])) @ t(Y.T.copy()), made.solve(t(Y.T.copy()), 0.5), made.logdet(),
-        made.eigh()[0],
+        made.solve(t(Y.T.copy()), t(np.array([0.1, 0.3]))), made.logdet(t(np.array([0.1, 0.3]))), made.eigh()[0], made.trace(),
     ],
     "kron.SlimKL": lambda t: slim(t).predict(t(Y[:, 1].copy())),
     "cheb.tucker": lambda t: [(made := cheb.tucker(t(V), rank=2)).core, *made.factors],
@@ -166,8 +167,8 @@ CALLS = {
     "wos.GridField": lambda t: [*solved(t, field(t)), *pulled(t, field(t))],
     "wos.solve": lambda t: solved(t, t(normal(6))),
 }  # fmt: skip
-# kron and walks have suites of their own
-ON_DEVICES = [name for name in CALLS if name.startswith(("ssm.", "cheb.", "wos.Ball", "wos.Box"))]
+# processes, SlimKL and walks have suites of their own
+ON_DEVICES = [name for name in CALLS if name.startswith(("ssm.", "kron.K", "kron.matvec", "cheb.", "wos.Ball", "wos.Box"))]
 
 
 def one_at_a_time(call, change, otherwise=lambda x: x):

@@ -4,6 +4,7 @@ Ops of the tables are tried on devices by tests/test_array.py; what has a suite 
 here, by the stand-in for CuPy: the host's numbers, on the arrays' device.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def test_the_list_is_whole():
 
 @pytest.mark.parametrize("name", ON_DEVICES)
 def test_like_the_host(name, cupy):
-    for g, e in zip(arrays(CALLS[name](cupy)), arrays(CALLS[name](lambda x: x)), strict=True):
+    with stand_in.nothing_read_back() if name.startswith("kron.") else contextlib.nullcontext():
+        found = CALLS[name](cupy)
+    for g, e in zip(arrays(found), arrays(CALLS[name](lambda x: x)), strict=True):
         assert isinstance(g, float) or _arrays.location(g) == "cupy@cuda:1"
         g = g if isinstance(g, float) else g.get()
         assert np.shape(g) == np.shape(e)

@@ -1,7 +1,6 @@
 """Decompositions, entries, multiples, sums and products of operators, against dense matrices."""
 
 import copy
-import functools
 import pickle
 
 import numpy as np
@@ -9,18 +8,10 @@ import pytest
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, cg
 
 from checks import check_refused
-from kron.dense import close, positive
+from kron.dense import close, dense_of, normal, positive
 from quatrefoil.kron import KroneckerOperator
 
 SHAPES = [[(3, 4), (5, 2), (2, 3)], [(6, 5)], [(1, 3), (4, 1)]]
-
-
-def normal(rng, *shapes):
-    return [rng.standard_normal(s) for s in shapes]
-
-
-def dense_of(factors):
-    return functools.reduce(np.kron, factors)
 
 
 # ---- decompositions
@@ -211,49 +202,3 @@ def test_refused(rng):
         (flat.cholesky, singular, r"cholesky: factors\[1\] is not positive definite"),
         (KroneckerOperator([np.full((2, 2), np.nan)]).svd, ValueError, r"svd: factors\[0\] has NaN"),
     ])  # fmt: skip
-
-
-# ---- PyTorch
-
-
-@pytest.mark.torch
-class TestTensors:
-    @pytest.fixture(autouse=True)
-    def torch(self):
-        return pytest.importorskip("torch")
-
-    def test_same_as_numpy(self, torch, rng):
-        A, B = positive(rng, 3, 2), normal(rng, (3, 3), (2, 2))
-        x, X = normal(rng, 6, (6, 2))
-        for dtype in (np.float32, np.float64):
-
-            def results(of, A, B, x, X):
-                K, L = KroneckerOperator(A), KroneckerOperator(B)
-                made = [2 * K - L / 3, K @ L, -K, of(np.asarray(0.5)) * K, K * 2, K + L, K.inverse(), K.cholesky(), (K + L).T]
-                entries = [K[1], K[:, 2], K[1:3, [0, 2]], K[0, 0], K[[1, 2], [0, 0]], (K + L)[::2], K.trace(), (K + L).diagonal()]
-                return [a for m in made for a in (m @ x, m @ X, x @ m, m.to_dense())] + entries
-
-            numpy = results(lambda a: a, *[[f.astype(dtype) for f in F] for F in (A, B)], x.astype(dtype), X.astype(dtype))
-            of = torch.from_numpy
-            tensors = results(of, *[[of(f.astype(dtype)) for f in F] for F in (A, B)], of(x.astype(dtype)), of(X.astype(dtype)))
-            for n, t in zip(numpy, tensors, strict=True):
-                assert isinstance(t, torch.Tensor)
-                assert t.numpy().dtype == n.dtype == dtype
-                close(t.numpy(), n, 64, dtype)
-        K = KroneckerOperator([of(f) for f in A])
-        np.testing.assert_array_equal(K[of(np.array([1, -1])), 0].numpy(), K[[1, 5], 0].numpy())
-
-    def test_gradients(self, torch, rng):
-        factors = [torch.from_numpy(f).requires_grad_() for f in normal(rng, (3, 2), (2, 2), (2, 3), (2, 2))]
-        c, x = (torch.from_numpy(np.asarray(a)).requires_grad_() for a in (0.7, rng.standard_normal(4)))
-
-        def result(c, x, A, B, C, D):
-            K, L = KroneckerOperator([A, B]), KroneckerOperator([C, D])
-            S = c * (K @ L) + L.T @ K.T / c
-            T = KroneckerOperator([A @ A.T, B @ B.T]) + KroneckerOperator([torch.eye(3).double(), torch.eye(2).double()])
-            return T.solve(K @ x), T.logdet(), S @ (K @ x), S[1], S[:, [0, 2]], S.diagonal(), S.trace(), S.to_dense(), S[2, 3]
-
-        assert torch.autograd.gradcheck(result, (c, x, *factors), fast_mode=True)
-        leaf = KroneckerOperator([factors[0], factors[1]])
-        with pytest.raises(TypeError, match=r"x is a numpy array but factors\[0\] is a torch array"):
-            (leaf + leaf) @ np.ones(4)

@@ -1,4 +1,6 @@
-"""KroneckerOperator with PyTorch factors."""
+"""KroneckerOperator of tensors: NumPy's bits, gradients against dense PyTorch, and what is refused."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -9,89 +11,80 @@ from scipy.sparse.linalg import LinearOperator  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
 from checks import check_refused  # noqa: E402
-from kron.dense import positive  # noqa: E402
+from kron.dense import normal, positive  # noqa: E402
 from quatrefoil.kron import KroneckerOperator  # noqa: E402
 
-pytestmark = pytest.mark.torch
-
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),  # of PyTorch's own reading while it traces
+]
 SHAPES = [(3, 4), (5, 2), (2, 3)]  # M = 30, N = 24
+SIZES = [(5,), (3, 1, 4), (2, 3, 2, 2)]
 
 
-def pair(rng, shapes=SHAPES, dtype=np.float64, **options):
-    """The same operator of NumPy arrays and of tensors."""
-    factors = [rng.standard_normal(s).astype(dtype) for s in shapes]
-    return KroneckerOperator(factors, **options), KroneckerOperator([torch.from_numpy(f) for f in factors], **options)
+def tensors(*arrays):
+    return [torch.from_numpy(np.array(a)) for a in arrays]
+
+
+def leaves(*arrays):
+    return [t.requires_grad_() for t in tensors(*arrays)]
+
+
+def symmetric(f):
+    return (f + f.mT) / 2
+
+
+# ---------------------------------------------------------------- the bits of NumPy
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_as_numpy(backend, rng, dtype):
-    K, T = pair(rng, dtype=dtype)
-    assert isinstance(T, LinearOperator)
-    assert T.shape == (30, 24)
-    assert T.dtype == dtype
-    x, y, X, Y = (rng.standard_normal(s).astype(dtype) for s in (24, 30, (24, 5), (30, 5)))
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_same_bits_as_numpy(backend, rng, dtype, precision):
+    rectangular, square = [f.astype(dtype) for f in normal(rng, *SHAPES)], [f.astype(dtype) for f in positive(rng, 5, 3, 2)]
+    x, y, X, Y = (a.astype(precision) for a in normal(rng, 24, 30, (24, 5), (30, 5)))
 
-    def products(K, x, y, X, Y):
-        own = KroneckerOperator(K.factors, backend=backend, num_threads=2)
-        of_vectors = [K @ x, K.matvec(x), K.matvec(x[:, None]), K.rmatvec(y), K.T @ y, K.T.T @ x, y @ K, own @ x]
-        return [*of_vectors, K @ X, K.matmat(X), K @ X[:, :0], K.rmatmat(Y), K.H @ Y, K.dot(X), Y.T @ K, K.to_dense()]
+    def results(of):
+        K, S = (KroneckerOperator([of(f) for f in F]) for F in (rectangular, square))
+        return lambda x, y, X, Y: [
+            K @ x, K.matvec(x), K.matvec(x[:, None]), K.rmatvec(y), K.T @ y, K.T.T @ x, y @ K, K @ X, K.matmat(X), K @ X[:, :0],
+            KroneckerOperator(K.factors, backend=backend, num_threads=2) @ x, K.rmatmat(Y), K.H @ Y, K.dot(X), Y.T @ K, K.to_dense(),
+            K[1], K[of(np.array([1, -1])), 0], *(S.apply(lambda lam: lam / (lam + 0.1), a) for a in (y, Y, Y[:, :0])),
+        ]  # fmt: skip
 
-    expected = products(K, x, y, X, Y)
+    expected, of_tensors = results(np.asarray)(x, y, X, Y), results(torch.from_numpy)
     for _ in range(2):  # the second time with what the first one packed
-        for got, e in zip(products(T, *map(torch.from_numpy, (x, y, X, Y))), expected):
+        for got, e in zip(of_tensors(*tensors(x, y, X, Y)), expected, strict=True):
             assert isinstance(got, torch.Tensor)
+            assert got.numpy().dtype == e.dtype
             np.testing.assert_array_equal(got.numpy(), e)
+    T = KroneckerOperator(tensors(*rectangular))
+    assert isinstance(T, LinearOperator)
+    assert (T.shape, T.dtype) == ((30, 24), dtype)
     assert T.T.T is T
-    out = torch.full((30,), float("nan"), dtype=T.factors[0].dtype)
-    assert T.matvec(torch.from_numpy(x), out=out) is out
-    np.testing.assert_array_equal(out.numpy(), K @ x)
+    if dtype == precision:
+        out = torch.full((30,), float("nan"), dtype=T.factors[0].dtype)
+        assert T.matvec(torch.from_numpy(x), out=out) is out
+        np.testing.assert_array_equal(out.numpy(), expected[0])
 
 
-def test_gradients(backend, rng):
-    factors = [torch.from_numpy(rng.standard_normal(s)).requires_grad_() for s in SHAPES]
-    x, y, X = (torch.from_numpy(rng.standard_normal(s)).requires_grad_() for s in (24, 30, (24, 2)))
-    check = torch.autograd.gradcheck
-    assert check(lambda x, *F: KroneckerOperator(F) @ x, (x, *factors))
-    assert check(lambda X, *F: KroneckerOperator(F) @ X, (X, *factors))
-    assert check(lambda y, *F: KroneckerOperator(F).rmatvec(y), (y, *factors))
-    assert check(lambda y, *F: KroneckerOperator(F).T @ y, (y, *factors))
-    assert check(lambda *F: KroneckerOperator(F).to_dense(), factors)
-    square = [torch.from_numpy(rng.standard_normal((n, n))).requires_grad_() for n in (2, 3)]
-    assert check(lambda *F: KroneckerOperator(F).diagonal(), square)
-    K = KroneckerOperator([f.detach() for f in factors])
-    assert check(lambda x: K @ x, x)  # with what is packed
-    first = torch.autograd.grad((K @ x).sum(), x)[0]
-    assert torch.equal(first, qf.kron.matvec_vjp(K.factors, x.detach(), torch.ones(30, dtype=torch.float64))[1])
-    kept = KroneckerOperator(factors)
-    for _ in range(2):  # the graph of a kept operator serves more than once
-        got = torch.autograd.grad((kept @ x).square().sum(), [x, *factors])
-    expected = torch.autograd.grad((kept.to_dense() @ x).square().sum(), [x, *factors])
-    for a, b in zip(got, expected):
-        torch.testing.assert_close(a, b)
-
-
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, while it traces
-def test_func_and_compile(rng):
-    factors = [torch.from_numpy(rng.standard_normal(s)) for s in SHAPES]
-    x = torch.from_numpy(rng.standard_normal(24))
+def test_dtypes_of_gradients(rng):
+    factors, noise = leaves(*(f.astype(np.float32) for f in positive(rng, 4, 3))), torch.tensor(0.5, requires_grad=True)
     K = KroneckerOperator(factors)
-    leaves = [t.clone().requires_grad_() for t in (x, *factors)]
-    expected = torch.autograd.grad((KroneckerOperator(leaves[1:]) @ leaves[0]).square().sum(), leaves)
-    got = torch.func.grad(lambda x, *F: (KroneckerOperator(F) @ x).square().sum(), argnums=(0, 1, 2, 3))(x, *factors)
-    for a, b in zip(got, expected):
-        torch.testing.assert_close(a, b)
-    torch.testing.assert_close(torch.func.grad(lambda x: (K @ x).square().sum())(x), expected[0])
-    torch.testing.assert_close(torch.vmap(lambda x: K @ x)(torch.stack([x, -x])), torch.stack([K @ x, -(K @ x)]))
-    for multiply, whole in ((K.matvec, True), (K.dot, True), (lambda x: K.T.rmatvec(x), False), (lambda x: K @ x, False)):
-        torch._dynamo.reset()
-        compiled = torch.compile(lambda x, multiply=multiply: multiply(x).square().sum(), fullgraph=whole, backend="aot_eager")
-        torch.testing.assert_close(torch.autograd.grad(compiled(leaves[0]), leaves[0])[0], expected[0])
+    for precision in (torch.float32, torch.float64):
+        y = torch.from_numpy(rng.standard_normal(12)).to(precision).requires_grad_()
+        solved, determinant = K.solve(y, noise), K.logdet(noise)
+        assert (solved.dtype, determinant.dtype) == (precision, torch.float64)
+        value, given = solved.sum() + K.apply(torch.sqrt, y).sum() + (K @ y).sum() + determinant + K.logdet(), [y, noise, *factors]
+        for g, a in zip(torch.autograd.grad(value + K.solve(y).sum(), given), given):
+            assert (g.dtype, g.shape) == (a.dtype, a.shape)
+    assert {f.dtype for f in (*K.inverse().factors, *K.cholesky().factors, *K.eigh()[1].factors, K.eigh()[0])} == {torch.float32}
+    assert torch.autograd.grad(KroneckerOperator(leaves(np.zeros((0, 0)), np.eye(3))).logdet(0.5), [noise], allow_unused=True) == (None,)
 
 
 @pytest.mark.parametrize("sizes", [(4,), (4, 3)])
 def test_own_factors_are_out_of_reach(backend, rng, sizes):
     """Nothing freezes a tensor: factors are copies both ways, and results too, so what was packed stays true."""
-    factors = [torch.from_numpy(f) for f in positive(rng, *sizes)]
+    factors = tensors(*positive(rng, *sizes))
     K = KroneckerOperator(factors)
     x = torch.from_numpy(rng.standard_normal(K.shape[0]))
 
@@ -105,25 +98,191 @@ def test_own_factors_are_out_of_reach(backend, rng, sizes):
         assert torch.equal(a, b)
 
 
-def test_precisions(backend, rng):
-    K, T = pair(rng, dtype=np.float32)
-    x = rng.standard_normal(24)
-    got = T @ torch.from_numpy(x)
-    assert got.dtype == torch.float64
-    np.testing.assert_array_equal(got.numpy(), K @ x)
-    wide, wide_tensors = pair(rng)
-    x = x.astype(np.float32)
-    np.testing.assert_array_equal((wide_tensors @ torch.from_numpy(x)).numpy(), wide @ x)
-    leaves = [f.clone().requires_grad_() for f in T.factors]
-    gradients = torch.autograd.grad((KroneckerOperator(leaves) @ torch.from_numpy(x).double()).sum(), leaves)
-    assert {g.dtype for g in gradients} == {torch.float32}
+# ---------------------------------------------------------------- gradients, against those of the dense matrix
+
+
+def same_gradients(ours, dense, given, rtol=1e-9):
+    """Of a random functional of both results."""
+    made, expected = ours(*given), dense(*given)
+    torch.testing.assert_close(made, expected, rtol=rtol, atol=1e-11)
+    weights = torch.from_numpy(np.random.default_rng(3).standard_normal(tuple(expected.shape)))
+    for g, e in zip(*[torch.autograd.grad((r * weights).sum(), given, materialize_grads=True) for r in (made, expected)]):
+        torch.testing.assert_close(g, e, rtol=rtol, atol=1e-10)
+
+
+def dense_of(factors):
+    return functools.reduce(torch.kron, factors)
+
+
+def noisy(D, s):
+    return D + s * torch.eye(len(D), dtype=D.dtype)
+
+
+def turned(K):
+    """A function of the matrix by its eigenvectors."""
+    lam, Q = K.eigh()
+    return Q.to_dense() * lam**3 @ Q.to_dense().T
+
+
+# of an operator or a matrix, y and a number
+RECTANGULAR = {
+    "product": (lambda K, y, s: K @ y[:24], lambda D, y, s: D @ y[:24]),
+    "columns": (lambda K, y, s: K @ y[:24, None].expand(24, 2), lambda D, y, s: D @ y[:24, None].expand(24, 2)),
+    "transposed": (lambda K, y, s: K.rmatvec(y), lambda D, y, s: D.mT @ y),
+    "T": (lambda K, y, s: K.T @ y, lambda D, y, s: D.mT @ y),
+    "dense": (lambda K, y, s: K.to_dense(), lambda D, y, s: D),
+    "multiple": (lambda K, y, s: (s * K - K / s) @ y[:24], lambda D, y, s: (s - 1 / s) * D @ y[:24]),
+    "square": (lambda K, y, s: (K @ K.T).to_dense(), lambda D, y, s: D @ D.mT),
+    "entries": (lambda K, y, s: (K + s * K)[1:9:2, [0, 2]], lambda D, y, s: (1 + s) * D[1:9:2, [0, 2]]),
+    "singular values": (lambda K, y, s: K.svd()[1].sort().values, lambda D, y, s: torch.linalg.svdvals(D)[: 3 * 2 * 2].flip(0)),
+}
+SQUARE = {
+    "solve": (lambda K, y, s: K.solve(y), lambda D, y, s: torch.linalg.solve(D, y)),
+    "solve transposed": (lambda K, y, s: K.T.solve(y), lambda D, y, s: torch.linalg.solve(D.mT, y)),
+    "inverse": (lambda K, y, s: K.inverse().to_dense(), lambda D, y, s: torch.linalg.inv(D)),
+    "diagonal": (lambda K, y, s: K.diagonal(), lambda D, y, s: D.diagonal()),
+    "diagonal of a sum": (lambda K, y, s: (K @ K + K).diagonal(), lambda D, y, s: (D @ D + D).diagonal()),
+    "trace": (lambda K, y, s: K.trace(), lambda D, y, s: D.trace()),
+    "determinant": (lambda K, y, s: K.logdet(), lambda D, y, s: torch.logdet(D)),
+}
+SINGULAR = {  # of symmetric matrices, which need not be regular
+    "solve with noise": (lambda K, y, s: K.solve(y, s), lambda D, y, s: torch.linalg.solve(noisy(D, s), y)),
+    "determinant with noise": (lambda K, y, s: K.logdet(s), lambda D, y, s: torch.logdet(noisy(D, s))),
+    "exponential": (lambda K, y, s: K.apply(lambda l: torch.exp(-s * l), y), lambda D, y, s: torch.linalg.matrix_exp(-s * D) @ y),
+}
+REPEATED = SINGULAR | {
+    "eigenvalues": (lambda K, y, s: K.eigh()[0].log().sum(), lambda D, y, s: torch.logdet(D)),  # where torch.linalg.eigh divides by 0
+    "Cholesky": (lambda K, y, s: K.cholesky().to_dense(), lambda D, y, s: torch.linalg.cholesky(D)),
+}
+DISTINCT = REPEATED | {
+    "each eigenvalue": (lambda K, y, s: K.eigh()[0].sort().values, lambda D, y, s: torch.linalg.eigvalsh(D)),
+    "eigenvectors": (lambda K, y, s: turned(K), lambda D, y, s: D @ D @ D),
+}
+
+
+def with_eigenvalues(rng, *values):
+    q = np.linalg.qr(rng.standard_normal((len(values), len(values))))[0]
+    return (q * values) @ q.T
+
+
+def general(rng, *sizes):
+    """Of positive determinants."""
+    return [f * np.sign(np.linalg.det(f)) ** (len(f) % 2) for f in (rng.standard_normal((n, n)) + 4 * np.eye(n) for n in sizes)]
+
+
+PROBLEMS = {
+    "rectangular": (RECTANGULAR, lambda rng: normal(rng, *SHAPES)),
+    **{f"general {n}": (SQUARE, lambda rng, n=n: general(rng, *n)) for n in SIZES},
+    **{f"symmetric {n}": (DISTINCT, lambda rng, n=n: positive(rng, *n)) for n in SIZES},
+    "repeated": (REPEATED, lambda rng: [with_eigenvalues(rng, 1.0, 1.0, 1.0, 2.0), np.eye(3)]),
+    "identity": (REPEATED, lambda rng: [np.eye(3), np.eye(2)]),
+    "singular": (SINGULAR, lambda rng: [with_eigenvalues(rng, 0.0, 0.0, 0.0, 1.0, 2.0), *positive(rng, 3)]),
+}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("columns", [(), (3,), (0,)])
+def test_gradients(backend, rng, problem, columns):
+    rows, make = PROBLEMS[problem]
+    if columns and rows is RECTANGULAR:
+        return
+    take = (lambda F: list(map(symmetric, F))) if "solve with noise" in rows else list
+    factors = make(rng)
+    for name, (ours, dense) in rows.items():
+        if columns and "solve" not in name and name != "exponential":
+            continue
+        print(name)
+        y, s, *F = leaves(rng.standard_normal((np.prod([len(f) for f in factors]), *columns)), 0.3, *factors)
+        same_gradients(
+            lambda y, s, *F, ours=ours: ours(KroneckerOperator(take(F)), y, s),
+            lambda y, s, *F, dense=dense: dense(dense_of(take(F)), y, s),
+            [y, s, *F],
+        )
+
+
+def test_an_operator_serves_more_than_one_gradient(backend, rng):
+    """With its graph kept, without a gradient in its factors, and beside values without any."""
+    x, noise, *factors = leaves(rng.standard_normal(12), 0.3, *positive(rng, 4, 3))
+    K, plain = KroneckerOperator(factors), KroneckerOperator([f.detach() for f in factors])
+    with torch.no_grad():
+        values = K.solve(x, noise), K.logdet(noise)
+    assert not values[0].requires_grad
+    assert torch.equal(K.solve(x, noise), values[0])
+    assert K.logdet(noise).item() == values[1]
+    for _ in range(2):
+        got = torch.autograd.grad((K @ x).square().sum(), [x, *factors])
+        of_x = torch.autograd.grad((plain @ x).sum(), x)[0]
+        assert torch.equal(of_x, qf.kron.matvec_vjp(plain.factors, x.detach(), torch.ones(12, dtype=torch.float64))[1])
+    torch.testing.assert_close(got, torch.autograd.grad((K.to_dense() @ x).square().sum(), [x, *factors]))
+
+
+def test_func_and_compile(rng):
+    y, noise, A, B = tensors(rng.standard_normal(6), 0.4, with_eigenvalues(rng, 2.0, 2.0, 3.0), *positive(rng, 2))
+
+    def result(y, noise, A, B):
+        K = KroneckerOperator([symmetric(A), symmetric(B)])
+        values = [K.eigh()[0].log(), K.svd()[1], K.inverse()[0], K.cholesky()[1], (K - 2 * K @ K) @ y, K.trace(), (K @ y).square()]
+        values += [K.apply(lambda l: l / (l + noise), y).square(), K.solve(y, noise).square(), K.logdet(noise), K.solve(y)[0], K.logdet()]
+        return sum(v.sum() for v in values)
+
+    given = [y, noise, A, B]
+    graded = [a.clone().requires_grad_() for a in given]
+    expected = torch.autograd.grad(result(*graded), graded)
+    for g, e in zip(torch.func.grad(result, argnums=(0, 1, 2, 3))(*given), expected):
+        torch.testing.assert_close(g, e)
+    many, of_factor = torch.stack([A, 2 * A]), torch.func.grad(lambda A: result(y, noise, A, B))
+    for A_i, g in zip(many, torch.vmap(of_factor)(many)):
+        torch.testing.assert_close(g, of_factor(A_i))
+
+    def compiled(A):
+        K = KroneckerOperator([symmetric(A), B])
+        return K.logdet(0.4) + K.svd()[1].sum() + K.apply(lambda l: l / (l + noise), y).square().sum()
+
+    (expected,) = torch.autograd.grad(compiled(graded[2]), graded[2])
+    (got,) = torch.autograd.grad(torch.compile(compiled, backend="aot_eager")(graded[2]), graded[2])
+    torch.testing.assert_close(got, expected)
+    K = KroneckerOperator([A, B])
+    (expected,) = torch.autograd.grad((K @ graded[0]).square().sum(), graded[0])
+    torch.testing.assert_close(torch.vmap(lambda x: K @ x)(torch.stack([y, -y])), torch.stack([K @ y, -(K @ y)]))
+    for multiply, whole in ((K.matvec, True), (K.dot, True), (lambda x: K.T.rmatvec(x), False), (lambda x: K @ x, False)):
+        torch._dynamo.reset()
+        program = torch.compile(lambda x, multiply=multiply: multiply(x).square().sum(), fullgraph=whole, backend="aot_eager")
+        torch.testing.assert_close(torch.autograd.grad(program(graded[0]), graded[0])[0], expected)
+
+
+def test_second_derivatives(rng):
+    """By y and noise they are there; by a factor they raise."""
+    y, noise, A, B = leaves(rng.standard_normal(6), 0.4, *positive(rng, 3, 2))
+    K = KroneckerOperator([A.detach(), B.detach()])
+    assert torch.autograd.gradgradcheck(lambda y, s: K.solve(y, s), (y, noise))
+    graded = KroneckerOperator([A, B])
+    applied = graded.apply(torch.exp, y).sum()
+    for value in (graded.solve(y).sum(), graded.solve(y, noise).sum(), graded.logdet(), graded.logdet(noise), applied):
+        (g,) = torch.autograd.grad(value, A, create_graph=True)
+        with pytest.raises(NotImplementedError, match="derivative"):
+            g.sum().backward()
+
+
+def test_functions_without_a_slope(rng):
+    """Constants and projectors: only the eigenvectors turn. The eigenvalues lie apart, or differences would be of no use."""
+    numbers, y = with_eigenvalues(rng, 0.5, 0.9, 1.4, 2.0), torch.from_numpy(rng.standard_normal(4))
+    (K,), E = leaves(numbers), symmetric(torch.from_numpy(rng.standard_normal((4, 4))))
+    middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()
+    for h in (lambda l: l > middle, lambda l: (l > middle).double()):
+        (got,) = torch.autograd.grad(KroneckerOperator([K]).apply(h, y).square().sum(), K)
+        ends = [KroneckerOperator([K.detach() + t * E]).apply(h, y).square().sum().item() for t in (1e-5, -1e-5)]
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx((got * E).sum().item(), rel=1e-5, abs=1e-7)
+
+
+# ---------------------------------------------------------------- what is refused
 
 
 def test_refused(rng):
-    (K, T), x = pair(rng), rng.standard_normal(24)
-    t, out = torch.from_numpy(x), torch.zeros(30, dtype=torch.float64)
+    K, T = (KroneckerOperator([of(f) for f in normal(rng, *SHAPES)]) for of in (np.asarray, torch.from_numpy))
+    x, out, host = rng.standard_normal(24), torch.zeros(30, dtype=torch.float64), KroneckerOperator([np.eye(6)])
+    t, y, plain = torch.from_numpy(x), torch.ones(6, dtype=torch.float64), KroneckerOperator(tensors(*positive(rng, 3, 2)))
     mixed, numpy_given = r"x is a torch array but factors\[0\] is a numpy array", r"x is a numpy array but factors\[0\] is a torch array"
-    plain, y = KroneckerOperator([torch.from_numpy(f) for f in positive(rng, 3, 2)]), torch.from_numpy(rng.standard_normal(6))
+    y_is_numpy, y_is_torch = (text.replace("x is", "y is") for text in (numpy_given, mixed))
     check_refused([
         (lambda: K @ t, TypeError, mixed),
         (lambda: K.matvec(t), TypeError, mixed),
@@ -131,6 +290,7 @@ def test_refused(rng):
         (lambda: T.matvec(x), TypeError, numpy_given),
         (lambda: T.matmat(x[:, None]), TypeError, numpy_given),
         (lambda: (2 * T) @ x, TypeError, numpy_given),
+        (lambda: (T + T) @ x, TypeError, numpy_given),
         (lambda: T @ x.tolist(), TypeError, "x is list"),
         (lambda: T @ t.long(), TypeError, "int64"),
         (lambda: T @ t[1:], ValueError, r"x has shape \(23,\), expected"),
@@ -139,6 +299,37 @@ def test_refused(rng):
         (lambda: T.matvec(t.clone().requires_grad_(), out=out), RuntimeError, "out="),
         (lambda: T.matvec(t, out=out.numpy()), TypeError, "out is ndarray"),
         (lambda: KroneckerOperator([torch.eye(2), np.eye(2, dtype="f")]), TypeError, r"factors\[1\] is a numpy array but factors\[0\] is"),
-        (lambda: plain.solve(np.zeros(6)), TypeError, r"y is a numpy array but factors\[0\] is a torch array"),
-        (lambda: KroneckerOperator([np.eye(6)]).solve(y), TypeError, r"y is a torch array but factors\[0\] is a numpy array"),
+        (lambda: plain.solve(np.zeros(6)), TypeError, y_is_numpy),
+        (lambda: host.solve(y), TypeError, y_is_torch),
+        (lambda: host.apply(np.exp, y), TypeError, y_is_torch),
+        (lambda: plain.apply(torch.exp, np.zeros(6)), TypeError, y_is_numpy),
+        (lambda: plain.apply(lambda l: np.ones(6), y), TypeError, "h gave a numpy array of float64, expected a torch array"),
+        (lambda: plain.apply(torch.sum, y), ValueError, r"h gave an array of shape \(\), expected \(6,\)"),
+        (lambda: plain.apply_vjp(np.exp, np.exp, y, y), TypeError, "factors are torch arrays, expected NumPy"),
+    ])  # fmt: skip
+
+
+def test_refused_with_a_gradient(rng):
+    skew, negative, flat = np.triu(np.ones((3, 3))), np.diag([1.0, -1.0]), np.ones((2, 2))
+    K = lambda *arrays: KroneckerOperator(leaves(*arrays))  # noqa: E731
+    y = torch.ones(6, dtype=torch.float64)
+    tensor = lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True)  # noqa: E731
+    asymmetric, apart = r"factors\[0\] is not symmetric", r"\.apply: a value of h depends on other eigenvalues than its own"
+    singular, lost = np.linalg.LinAlgError, "singular"
+    check_refused([
+        (lambda: K(skew, flat).solve(y, 0.1), ValueError, asymmetric),
+        (lambda: K(skew, np.eye(2)).logdet(0.1), ValueError, asymmetric),
+        (lambda: K(skew, np.eye(2)).apply(torch.exp, y), ValueError, f"apply: {asymmetric}"),
+        (lambda: K(np.eye(3), np.eye(2)).apply(lambda l: l / l.max(), y), ValueError, apart),
+        (K(skew, np.eye(2)).eigh, ValueError, f"eigh: {asymmetric}"),
+        (K(skew, np.eye(2)).cholesky, ValueError, f"cholesky: {asymmetric}"),
+        (K(np.eye(3), negative).cholesky, singular, r"cholesky: factors\[1\] is not positive definite"),
+        (lambda: K(np.eye(3), negative).solve(y, 0.1), singular, r"factors\[1\] is not positive semidefinite"),
+        (K(np.eye(3), negative).logdet, singular, "negative"),
+        *[(call, singular, lost) for call in (lambda: K(np.eye(3), flat).solve(y), K(np.eye(3), flat).logdet, K(np.eye(3), flat).inverse)],
+        *[(lambda s=s: K(np.eye(3), flat).solve(y, tensor(s)), ValueError, "noise") for s in (-0.1, np.nan, np.inf)],
+        (lambda: K(np.eye(3), flat).solve(y, tensor(0.0)), singular, lost),
+        (lambda: K(np.eye(3), flat).solve(y, tensor([0.1])), TypeError, r"solve: noise has shape \(1,\), expected a number"),
+        (lambda: KroneckerOperator([np.eye(2)]).solve(np.ones(2), tensor(0.1)), NotImplementedError, "no gradient in noise"),
+        (K(np.ones((2, 3))).logdet, ValueError, "square"),
     ])  # fmt: skip
