@@ -11,6 +11,7 @@ from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
 from checks import check_refused
+from kron.dense import Dense, written_out
 from quatrefoil.kron import GridGP
 from quatrefoil.kron.models.blas import _libraries, one_thread
 
@@ -100,36 +101,22 @@ def test_known_means():
 @pytest.mark.parametrize("mean", ["constant", "linear"])
 @pytest.mark.parametrize("seen", [SEEN, None])
 def test_estimated_means(mean, seen):
-    """Universal kriging, written out."""
-    x, t = np.repeat(X, 12), np.tile(T, 14)
-    at = np.ones(168, bool) if seen is None else seen.ravel()
-    kernels, noise = FIXED["kernels"], FIXED["noise"]
+    """Universal kriging."""
     gp = GridGP(**FIXED, mean=mean).fit([X, T], 5 + TABLE, seen)
+    design = lambda points: np.stack([np.ones(len(points[0])), *points][: 1 if mean == "constant" else 3], axis=1)  # noqa: E731
+    dense = Dense(list(map(written_out, KERNELS)), [X, T], 5 + TABLE, seen, FIXED["noise"], gp.variance_, design)
     new = [np.array([0.1, 0.33, 4.0]), np.array([0.2, 9.0])]
-    u, v = np.repeat(new[0], 2), np.tile(new[1], 3)
-    K = gp.variance_ * kernels[0](X)[np.ix_(*[np.repeat(range(14), 12)] * 2)] * kernels[1](T)[np.ix_(*[np.tile(range(12), 14)] * 2)]
-    C = K[np.ix_(at, at)] + noise * np.eye(at.sum())
-    cross = (gp.variance_ * np.kron(kernels[0](new[0], X), kernels[1](new[1], T)))[:, at]
-    H, h = (np.stack([np.ones(len(p)), p, q][: 1 if mean == "constant" else 3], axis=1) for p, q in ((x[at], t[at]), (u, v)))
-    y = (5 + TABLE).ravel()[at]
-    A = H.T @ np.linalg.solve(C, H)
-    beta = np.linalg.solve(A, H.T @ np.linalg.solve(C, y))
-    rest = y - H @ beta
-    expected = h @ beta + cross @ np.linalg.solve(C, rest)
-    of_mean = h - cross @ np.linalg.solve(C, H)
-    covariance = gp.variance_ * np.kron(kernels[0](new[0]), kernels[1](new[1])) - cross @ np.linalg.solve(C, cross.T)
-    covariance += of_mean @ np.linalg.solve(A, of_mean.T)
+    at = [np.repeat(new[0], 2), np.tile(new[1], 3)]
+    expected, covariance = dense.predict(at)
     got, std = gp.predict(new, return_std=True)
     np.testing.assert_allclose(got.ravel(), expected, rtol=1e-8)
     np.testing.assert_allclose(std.ravel(), covariance.diagonal() ** 0.5, rtol=1e-7)
-    np.testing.assert_allclose(gp.predict(np.stack([u, v], axis=1), return_std=True), [expected, covariance.diagonal() ** 0.5], rtol=1e-7)
-    likelihood = -0.5 * (rest @ np.linalg.solve(C, rest) + np.linalg.slogdet(C)[1] + len(y) * np.log(2 * np.pi))
-    assert gp.log_marginal_likelihood_value_ == pytest.approx(likelihood, rel=1e-9)
+    np.testing.assert_allclose(gp.predict(np.stack(at, axis=1), return_std=True), [expected, covariance.diagonal() ** 0.5], rtol=1e-7)
+    assert gp.log_marginal_likelihood_value_ == pytest.approx(dense.log_likelihood(), rel=1e-9)
     gradient = gp.log_marginal_likelihood(eval_gradient=True)[1]
-    np.testing.assert_allclose(
-        gradient, approx_fprime(gp.theta_, gp.log_marginal_likelihood, 1e-6), rtol=0, atol=1e-4 * np.abs(gradient).max()
-    )
-    for samples in (gp.sample(new, 4000, rng=1).reshape(4000, -1), gp.sample(np.stack([u, v], axis=1), 4000, rng=2)):
+    slopes = approx_fprime(gp.theta_, gp.log_marginal_likelihood, 1e-6)
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=1e-4 * np.abs(gradient).max())
+    for samples in (gp.sample(new, 4000, rng=1).reshape(4000, -1), gp.sample(np.stack(at, axis=1), 4000, rng=2)):
         off = samples.mean(axis=0) - expected
         assert np.abs(off / (covariance.diagonal() / 4000) ** 0.5).max() < 6
         assert np.abs(samples.var(axis=0) / covariance.diagonal() - 1).max() < 6 * (2 / 4000) ** 0.5

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from kron.dense import Dense
 from kron.mixture import oracle
 
 partial = functools.partial
@@ -45,25 +46,20 @@ def variance(name, order):
 def test_against_dense_regression(name, order):
     kernel, other = partial(getattr(qf.kron, name), **KERNELS[name]), partial(qf.kron.matern12, scale=0.6)
     gp = qf.kron.GridGP([other, kernel], noise=0.01, variance=1.3, mean="linear", optimizer=None).fit([X, T], Y, SEEN)
+    both = [partial(oracle.matern12, scale=0.6), partial(getattr(oracle, name), **KERNELS[name])]
+    dense = Dense(both, [X, T], Y, SEEN, 0.01, 1.3, lambda points: np.stack([np.ones(len(points[0])), *points], axis=1))
     new = np.array([0.2, 0.55]), np.array([0.3, 1.7, T[0]])
-    across, along = 1.3 * oracle.matern12(new[0], X, scale=0.6), derivative(name, new[1], T, order)
-    C = 1.3 * np.kron(oracle.matern12(X, scale=0.6), getattr(oracle, name)(T, **KERNELS[name]))
-    C = (C[np.ix_(SEEN.ravel(), SEEN.ravel())] + 0.01 * np.eye(SEEN.sum())).astype(float)
-    cross = np.kron(across, along).astype(float)[:, SEEN.ravel()]
-    columns = np.stack([np.ones(SEEN.sum()), np.repeat(X, 7)[SEEN.ravel()], np.tile(T, 9)[SEEN.ravel()]], axis=1)
-    A = columns.T @ np.linalg.solve(C, columns)
-    slopes = np.linalg.solve(A, columns.T @ np.linalg.solve(C, Y[SEEN]))
-    expected = cross @ np.linalg.solve(C, Y[SEEN] - columns @ slopes) + (slopes[2] if order == 1 else 0)
-    of_mean = np.array([0, 0, order == 1]) - cross @ np.linalg.solve(C, columns)
-    prior = 1.3 * float(variance(name, order))
-    spread = np.sqrt(
-        prior - np.einsum("ij,ij->i", cross, np.linalg.solve(C, cross.T).T) + np.einsum("ij,ij->i", of_mean, of_mean @ np.linalg.inv(A))
-    )
+    at = np.repeat(new[0], 3), np.tile(new[1], 2)
+    cross = (1.3 * both[0](at[0], dense.x[0]) * derivative(name, at[1], dense.x[1], order)).astype(float)
+    slope = np.array([0, 0, order == 1])
+    expected = cross @ np.linalg.solve(dense.C, dense.rest) + slope @ dense.beta
+    of_mean = slope - cross @ np.linalg.solve(dense.C, dense.H)
+    explained = np.einsum("ij,ij->i", cross, np.linalg.solve(dense.C, cross.T).T) - np.einsum("ij,ij->i", of_mean, of_mean @ dense.A)
+    spread = np.sqrt(1.3 * float(variance(name, order)) - explained)
     mean, std = gp.predict(list(new), return_std=True, derivative=(1, order))
     np.testing.assert_allclose(mean.ravel(), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
     np.testing.assert_allclose(std.ravel(), spread, rtol=2e-2)  # of variances by differences over 1e-3
-    points = np.stack([np.repeat(new[0], 3), np.tile(new[1], 2)], axis=1)
-    again = gp.predict(points, return_std=True, derivative=(1, order))
+    again = gp.predict(np.stack(at, axis=1), return_std=True, derivative=(1, order))
     np.testing.assert_allclose(again, [mean.ravel(), std.ravel()], rtol=1e-9)
 
 

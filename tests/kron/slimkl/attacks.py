@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 
 import numpy as np
 
-from kron.slimkl.oracle import components
+from kron.slimkl.oracle import components, objective
 from quatrefoil.kron import SlimKL
 from quatrefoil.kron.models import slimkl_consensus as parts
 
@@ -59,17 +59,17 @@ class Problem:
             array[...] = np.nan
         return model
 
-    def kernels(self, x, z):
-        """(A, n, m) by the definition."""
+    def std(self):
         means, std = self.given["means"], self.given["std"]
-        return components(x, z, means, np.broadcast_to(0.002 * means.max(axis=0), means.shape) if std is None else std)
+        return np.broadcast_to(0.002 * means.max(axis=0), means.shape) if std is None else std
+
+    def covariance(self, weights, x, z):
+        """By the definition."""
+        return np.tensordot(weights, components(x, z, self.given["means"], self.std()), 1)
 
     def objective(self, weights):
-        value, agents = 0.0, self.given["agents"]
-        for x, y in zip(np.array_split(self.x, agents), np.array_split(self.y, agents)):
-            C = np.tensordot(weights, self.kernels(x, x), 1) + self.noise * np.eye(len(x))
-            value += y @ np.linalg.solve(C, y) + np.linalg.slogdet(C)[1]
-        return value
+        data = zip(*(np.array_split(a, self.given["agents"]) for a in (self.x, self.y)))
+        return objective(weights, data, self.given["means"], self.std(), self.noise)[0]
 
 
 def learnt(model):
@@ -131,8 +131,8 @@ def attack_fits(rng, backend):
     mean, deviation = model.predict(p.new, return_std=True)
     for got, value in zip(other.predict(p.new * length, return_std=True), (mean, deviation), strict=True):
         assert np.array_equal(got, value * size), "predictions in other units"
-    C = np.tensordot(weights, p.kernels(p.x, p.x), 1) + p.noise * np.eye(len(p.x))
-    cross, a, total = np.tensordot(weights, p.kernels(p.new, p.x), 1), np.linalg.solve(C, p.y), weights.sum()
+    C = p.covariance(weights, p.x, p.x) + p.noise * np.eye(len(p.x))
+    cross, a, total = p.covariance(weights, p.new, p.x), np.linalg.solve(C, p.y), weights.sum()
     wide = 1e-9 * (np.linalg.cond(C) + 1)
     assert np.abs(mean - cross @ a).max() <= wide * (np.abs(p.y).max() + 1e-300), (mean, cross @ a)
     variance = total - np.einsum("ij,ji->i", cross, np.linalg.solve(C, cross.T))

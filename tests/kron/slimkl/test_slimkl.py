@@ -1,6 +1,7 @@
 """SlimKL against dense algebra, its optimality conditions, and what its agents say to each other."""
 
 import copy
+import itertools
 import pickle
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -136,17 +137,18 @@ def numbers(x):
     return [x]
 
 
-def test_data_do_not_leave_the_agents(rng):
+@pytest.mark.parametrize("consensus", ["admm", "primal"])
+def test_data_do_not_leave_the_agents(rng, consensus):
     x, y = signal(rng, 61)
     recorder = Recorder()
-    fitted(x, y, agents=3, executor=recorder)
+    fitted(x, y, agents=3, executor=recorder, consensus=consensus, quantization=1e-3)
     set_ups, steps = recorder.said[:3], recorder.said[3:]
     assert {s[0] for s in set_ups} == {"set_up"}
     assert {s[0] for s in steps} == {"step"}
     for _, given, result in steps:
         for one in numbers((given, result)):
             if isinstance(one, np.ndarray):
-                assert one.shape == GRID.shape  # weights, multipliers and penalties; no array of points
+                assert one.shape in (GRID.shape, (1,))  # weights, multipliers and penalties; no array of points
                 for secret in (x, y):
                     assert not np.isin(secret[secret != 0], one).any()
             else:
@@ -155,6 +157,13 @@ def test_data_do_not_leave_the_agents(rng):
         assert start.shape == GRID.shape
         np.testing.assert_array_equal(given[2][0][:, 0], a)
         np.testing.assert_array_equal(given[2][1], b)
+    messages = [given[2] for _, given, _ in steps]
+    for one, *others in zip(messages[::3], messages[1::3], messages[2::3], strict=True) if consensus == "primal" else ():
+        assert not one.multipliers.any()
+        for other, name in itertools.product(
+            others, ("anchor", "consensus", "penalty")
+        ):  # the same message to every agent, but for the seed
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_the_same_bits_by_any_executor(rng):
@@ -168,6 +177,23 @@ def test_the_same_bits_by_any_executor(rng):
                 np.testing.assert_array_equal(got.weights_, expected.weights_)
                 np.testing.assert_array_equal(got.objective_, expected.objective_)
     assert not parts._workers
+
+
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_same_bits_on_a_cluster_of_dask(rng, processes):
+    """Threads of this process, or others, which Dask starts afresh; by its executor, and by the client itself."""
+    distributed = pytest.importorskip("distributed")
+    x, y = signal(rng, 40)
+    given = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 3}
+    expected = fitted(x, y, **given)
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": processes, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        for executor in (client.get_executor(), client):
+            got = fitted(x, y, executor=executor, **given)
+            for a, b in zip((got.weights_, got.objective_, got.predict(x)), (expected.weights_, expected.objective_, expected.predict(x))):
+                np.testing.assert_array_equal(a, b)
+        with pytest.raises(np.linalg.LinAlgError, match="the covariance is not positive definite"):  # what an agent raises comes here
+            SlimKL(means=np.zeros(1), std=0.0, noise=1e-300, agents=2, executor=client.get_executor()).fit(x, y)
 
 
 class Forgetful(Recorder):
@@ -247,18 +273,8 @@ def test_float32_and_tensors(rng):
 
 
 def test_parameters(rng):
-    given = {
-        "means": GRID,
-        "std": 0.1,
-        "noise": 0.2,
-        "tol": 0.9,
-        "max_iter": 70,
-        "agents": 1,
-        "quantization": 0.1,
-        "rng": 3,
-        "consensus": "primal",
-        "mean": 0.1,
-    }
+    given = {"means": GRID, "std": 0.1, "noise": 0.2, "tol": 0.9, "max_iter": 70, "agents": 1, "quantization": 0.1, "rng": 3}
+    given |= {"consensus": "primal", "mean": 0.1}
     with ThreadPoolExecutor(1) as executor:
         model = SlimKL(**given, executor=executor)
         assert model.get_params(deep=False) == given | {"executor": executor}

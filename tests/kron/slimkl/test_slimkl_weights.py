@@ -1,0 +1,206 @@
+"""SlimKL's weights: those that the data do not need become exactly 0 at no cost, those that are rounded cost little, and consensus without
+multipliers, ``consensus="primal"``, reaches the objective of one process that has all data."""
+
+import copy
+import functools
+import warnings
+
+import numpy as np
+import pytest
+
+from kron.slimkl.attacks import learnt, same
+from kron.slimkl.oracle import objective
+from kron.slimkl.test_slimkl import GRID, signal, split
+from quatrefoil.kron import SlimKL
+from quatrefoil.kron.models import slimkl_consensus as parts
+from quatrefoil.kron.models.slimkl_worker import Worker
+
+NOISE, TOL, MEANS = 0.05, 1e-3, np.linspace(0, 0.5, 51)
+
+
+def slim(**options):
+    return SlimKL(**{"means": GRID, "noise": NOISE, "mean": "zero", "tol": TOL} | options)
+
+
+def wave(n=40, amplitude=1.0, seed=7):
+    rng = np.random.default_rng(seed)
+    x = np.arange(float(n))
+    return x, amplitude * np.sin(2 * np.pi * 0.1 * x) + 0.2 * rng.standard_normal(n)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """For how many components t and q were computed, evaluation by evaluation."""
+    counts, weigh = [], Worker._weigh
+
+    def counted(self, weights, on):
+        counts.append(len(on))
+        return weigh(self, weights, on)
+
+    monkeypatch.setattr(Worker, "_weigh", counted)
+    return counts
+
+
+@pytest.mark.parametrize("agents", [1, 3])
+def test_weights_of_zero(agents, rng, asked, monkeypatch):
+    """Fewer components are evaluated, the objective is that without pruning, and no component of weight 0 would lower it."""
+    x, y = signal(rng, 60)
+    model = slim(agents=agents).fit(x, y)
+    assert min(asked) <= np.count_nonzero(model.weights_) <= 35
+    assert asked[:agents] == [40] * agents
+    value, gradient, t = objective(model.weights_, split(x, y, agents), GRID, 0.001, NOISE)
+    assert model.objective_[-1] == pytest.approx(value, abs=1e-8)
+    slack = 60 * TOL
+    assert (gradient[model.weights_ == 0] > -slack * t[model.weights_ == 0]).all()
+    monkeypatch.setattr(parts.Bound, "of", lambda *given: parts.Bound(0.0, 0.0))
+    plain = slim(agents=agents).fit(x, y)
+    assert np.count_nonzero(plain.weights_) == 40
+    assert value <= plain.objective_[-1] + (0 if agents == 1 else slack)
+    np.testing.assert_allclose(model.predict(x), plain.predict(x), atol=0.01)
+    if agents == 1:
+        assert (np.diff(model.objective_) <= 0).all()
+
+
+def test_the_objective_never_rises(rng):
+    """Pruning everything that (9) allows, at weights far from a minimum, and the step (3) of the others at once."""
+    pruned = 0
+    for _ in range(30):
+        n, A = 25, 12
+        x, y = signal(rng, n)
+        means, std = rng.uniform(0, 0.5, (A, 1)), np.full((A, 1), 0.01)
+        worker, slack = Worker(x[:, None], y, means, std, NOISE), 10 ** rng.uniform(-3, 0)
+        weights = np.where(rng.random(A) < 0.5, slack * NOISE / (n * A), 10 ** rng.uniform(-3, 0, A))
+        at = worker.weigh(weights)
+        gone = (weights <= slack * NOISE / (n * A)) & ((1 + slack) * at.q <= at.t)
+        for moved in (weights, weights * np.sqrt(at.q / at.t)):
+            assert worker.weigh(np.where(gone, 0, moved)).objective <= at.objective
+        pruned += gone.sum()
+    assert pruned > 30
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
+    """The one that carries the signal begins at 0."""
+    x, y = signal(rng, 60)
+    means, start = np.array([0.05, 0.17, 0.31]), Worker.start
+    expected = slim(means=means, agents=agents).fit(x, y)
+    if agents == 1:
+        monkeypatch.setattr(Worker, "start", lambda self: start(self) * (means != 0.17))
+    else:
+        initial = parts._Consensus.__init__
+
+        def without(self, *given):
+            initial(self, *given)
+            self._on = means != 0.17
+            self.weights = self.weights * self._on
+
+        monkeypatch.setattr(parts._Consensus, "__init__", without)
+    model = slim(means=means, agents=agents, max_iter=300).fit(x, y)
+    assert model.objective_[-1] <= expected.objective_[-1] + 60 * TOL
+    assert model.weights_.argmax() == 1
+
+
+def test_no_tolerance_no_pruning(rng):
+    x, y = signal(rng, 30)
+    with pytest.warns(RuntimeWarning, match="before tol was met"):
+        assert slim(tol=0.0, max_iter=30).fit(x, y).weights_.all()
+
+
+# ---- consensus without multipliers
+
+
+def by_one(x, y, agents, tol):
+    """(3) for the sum of the agents' objectives, by dense matrices, until it settles."""
+    data = split(x, y, agents)
+    weights, last = np.full(len(MEANS), np.mean(y**2) / len(MEANS)), np.inf
+    while True:
+        value, gradient, t = objective(weights, data, MEANS, 0.001, NOISE)
+        if last - value < tol * len(y):
+            return value, weights
+        weights, last = weights * np.sqrt((t - gradient) / t), value
+
+
+@pytest.mark.parametrize("precision", [0, 1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("agents", [2, 4])
+def test_the_objective_of_one(precision, agents):
+    x, y = wave(60, 2.0, 0)
+    expected, _ = by_one(x, y, agents, TOL)
+    model = slim(means=MEANS, agents=agents, quantization=precision, consensus="primal", rng=0).fit(x, y)
+    value = objective(model.weights_, split(x, y, agents), MEANS, 0.001, NOISE)[0]
+    assert value == pytest.approx(model.objective_[-1], abs=1e-4)
+    assert value < expected + TOL * len(x)
+
+
+def test_agents_alike(rng):
+    """Every agent has the same data, and agrees with the mean: the steps are (3)."""
+    x, y = wave(30, 2.0, 0)
+    with pytest.warns(RuntimeWarning, match="before tol was met"):
+        model = slim(means=MEANS, tol=0.0, max_iter=300, agents=3, consensus="primal").fit(np.tile(x, 3), np.tile(y, 3))
+    with pytest.warns(RuntimeWarning, match="before tol was met"):
+        alone = slim(means=MEANS, tol=0.0, max_iter=300).fit(x, y)
+    assert model.objective_[-1] / 3 == pytest.approx(alone.objective_[-1], abs=0.01)
+
+
+# ---- what a fit is given
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+@pytest.mark.parametrize("noise", [1e-30, 1.0, 1e30])
+def test_data_of_zeros(noise, agents):
+    model = SlimKL(means=np.zeros(1), noise=noise, agents=agents).fit(np.arange(9.0), np.zeros(9))
+    assert model.weights_.max() <= 1e-3 * noise
+    assert not model.predict(np.arange(3.0)).any()
+
+
+def test_widths_by_default():
+    x, y = wave()
+    means, points = np.stack([GRID, 10 * GRID[::-1]], axis=1), np.stack([x, x**2 / 100], axis=1)
+    plain, given = (
+        SlimKL(means=means, std=std, noise=0.1, tol=1e-2).fit(points, y) for std in (None, np.broadcast_to([0.001, 0.01], (40, 2)))
+    )
+    np.testing.assert_allclose(plain.weights_, given.weights_, rtol=1e-9)
+
+
+# ---- rounded weights
+
+
+@pytest.mark.parametrize("precision", [1e-4, 1e-3, 0.01, 0.1])
+@pytest.mark.parametrize("agents", [2, 4])
+def test_rounding_costs_little(precision, agents):
+    """The objective of the weights that are found, by dense matrices, compared with that without rounding."""
+    x, y = wave(60, 2.0, 0)
+    values, largest = [], []
+    for quantization in (0.0, precision):
+        model = slim(means=MEANS, agents=agents, quantization=quantization, rng=0).fit(x, y)
+        values.append(objective(model.weights_, split(x, y, agents), MEANS, 0.001, NOISE)[0])
+        largest.append(model.weights_.max())
+        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # of the weights, not of others beside them
+    assert values[1] < values[0] + 3.0  # -94 and -110 without
+    assert largest[1] > 0.8 * largest[0]
+
+
+@pytest.mark.parametrize("precision", [1e-4, 1e-3])
+def test_precision_is_relative(precision):
+    """501 weights begin far below the variance: a quantum of 1e-4 or 1e-3 on that scale would remove most of them for good."""
+    x = np.arange(240.0)
+    y = 0.01 * x + np.sin(2 * np.pi * x / 12) + 0.3 * np.sin(2 * np.pi * x / 6) + 0.1 * np.random.default_rng(0).standard_normal(240)
+    seen = slice(0, 216)
+    model = functools.partial(SlimKL, means=np.linspace(0, 0.5, 501), noise=0.01, max_iter=30)
+    errors = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # max_iter
+        for options in ({}, {"agents": 4}, {"agents": 4, "quantization": precision, "rng": 0}):
+            fitted = model(**options).fit(x[seen], y[seen] - y[seen].mean())
+            errors.append(np.sqrt(np.mean((fitted.predict(x[216:]) + y[seen].mean() - y[216:]) ** 2)))
+    assert errors[2] <= 1.2 * max(errors[:2])
+
+
+def test_a_warning_that_is_an_error_leaves_what_was():
+    x, y = wave()
+    model = SlimKL(means=GRID, noise=0.05, tol=1e-2).fit(x, y)
+    before = copy.deepcopy(learnt(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="stopped after max_iter"):
+            model.set_params(max_iter=1, tol=0.0).fit(x[:9], y[:9])
+    same(model, before, "model")
