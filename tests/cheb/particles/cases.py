@@ -24,6 +24,7 @@ def _short(P, N, box, split, eps=1e-13):
 CASES = [
     Case("short_range", "some", _short(7, 5, 1.0, 0.3)),
     Case("short_range", "more", _short(60, 40, (1.0, 3.0, 1e-9), 0.3)),
+    Case("short_range", "cells", _short(60, 40, 3.0, 6.0)),
     Case("short_range", "one", _short(1, 1, 0.5, 1.0)),
     Case("short_range", "no-particles", _short(0, 3, 1.0, 1.0)),
     Case("short_range", "no-targets", _short(3, 0, 1.0, 1.0)),

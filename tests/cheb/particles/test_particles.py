@@ -16,14 +16,6 @@ from cheb.particles.cases import CUBE, LONG_BOX, charges, relative
 from checks import check_refused
 from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
-
-def rock_salt(cells, domain):
-    """A block of ions +1, -1, a lattice that fills the box but for half a step."""
-    lo, hi = np.array(domain, float).T
-    at = np.indices((cells,) * 3).reshape(3, -1).T
-    return lo + (at + 0.5) * (hi - lo) / cells, (-1.0) ** at.sum(axis=1)
-
-
 # ---------------------------------------------------------------- sums of Gaussians
 
 
@@ -145,30 +137,6 @@ def test_a_split_that_n_does_not_resolve(rng):
     assert smaller.cutoff > most.cutoff
 
 
-# ---------------------------------------------------------------- both parts
-
-SYSTEMS = {
-    "gas": lambda rng: (*charges(rng, 700, CUBE), CUBE, 33),
-    "rock salt": lambda rng: (*rock_salt(7, CUBE), CUBE, 33),
-    "long box": lambda rng: (*charges(rng, 300, LONG_BOX), LONG_BOX, (33, 65, 16)),
-}
-
-
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_both_parts_are_the_direct_sum(rng, system):
-    """Within tol of the sum in l2; its slope loses a factor of about the degree, as derivatives of truncated tensors do."""
-    for tol in [1e-4, 1e-7, 1e-10]:
-        print(tol)
-        X, q, domain, n = SYSTEMS[system](rng)
-        V = qf.cheb.potential(X, q, n=n, domain=domain, tol=tol)
-        for targets in (X, charges(rng, 300, domain)[0]):
-            value, gradient = oracle.direct(X, q, targets)
-            long, slope = V.value_and_grad(targets)
-            assert relative(long + qf.cheb.short_range(X, q, targets, sog=V.sog), value) <= 2 * tol
-            slope = slope + qf.cheb.short_range_vjp(X, q, targets, np.ones(len(targets)), sog=V.sog)[2]
-            assert relative(slope, gradient) <= 20 * tol
-
-
 # ---------------------------------------------------------------- near pairs
 
 
@@ -204,23 +172,6 @@ def test_on_a_charge(backend):
     assert np.isfinite(dtargets).all()
     np.testing.assert_allclose(dq[0], 2 * sog.short(0.0) + sog.short(0.5), rtol=1e-11)
     np.testing.assert_allclose(dX[2, 0], q[2] * dtargets[2, 0] * 2 / 3, rtol=1e-9)  # two targets of weight 1, two charges of 1 and 2
-
-
-def test_gradient_of_cells(backend, rng):
-    """Against the long and the short part's own slopes, pair by pair."""
-    sog = qf.cheb.coulomb_sog(1e-10, 0.01, 10.0, split=6.0)
-    X, q = charges(rng, 300, CUBE)
-    targets, grad = charges(rng, 100, CUBE)[0], rng.standard_normal(100)
-    d = targets[:, None] - X
-    r = np.linalg.norm(d, axis=2)
-    t, w = sog.t[: sog.n_long], sog.w[: sog.n_long]
-    gaussians = w * np.exp(-((r[..., None] * t) ** 2))
-    slope = np.where(r < sog.cutoff, -(r**-3.0) + 2 * gaussians @ t**2, 0)
-    value = np.where(r < sog.cutoff, 1 / r - gaussians.sum(axis=-1), 0)
-    dX, dq, dtargets = qf.cheb.short_range_vjp(X, q, targets, grad, sog=sog)
-    assert relative(dtargets, np.einsum("i,p,ip,ipk->ik", grad, q, slope, d)) <= 1e-9
-    assert relative(dX, -np.einsum("i,p,ip,ipk->pk", grad, q, slope, d)) <= 1e-9
-    assert relative(dq, grad @ value) <= 1e-9
 
 
 # ---------------------------------------------------------------- states, inputs
