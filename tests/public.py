@@ -1,6 +1,7 @@
 """Public functions and objects that are no ops, as calls with arrays that ``t`` makes of NumPy's: what the suites of lazy tensors, meta
 tensors, devices and masks go through."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -24,6 +25,8 @@ CORE, FACTORS, V = normal(2, 3), [normal(5, 2), normal(4, 3)], normal(4, 3)
 GATES, BETA = [normal(1, 4, 2, 3)] * 3, 1 / (1 + np.exp(normal(1, 4, 2)))
 ROWS = [np.array([1, 0, 7]), np.array([2, -1, 0])]  # where ring buffers begin, and rows of states
 K, Y = [a @ a.T + np.eye(4) for a in normal(2, 4, 4)], normal(16, 2)
+GRID, TABLE = np.linspace(-1, 1, 4), normal(4, 4)
+SEEN = Y[:, 1] > -1
 POINTS = np.random.default_rng(2).uniform(0.1, 0.9, (6, 2))
 SQUARE, HOLE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.4, 0.4], [0.6, 0.4], [0.6, 0.6]])
 BOX = ((-1, -1), (1, 1))
@@ -43,6 +46,15 @@ def operator(t):
 
 def slim(t):
     return kron.SlimKL(means=t(np.arange(4.0) / 8), std=t(np.full(4, 0.1)), noise=1.0, tol=1.0).fit(t(Y[:, 0].copy()), t(Y[:, 1].copy()))
+
+
+def grid_gp(t):
+    kernels = [functools.partial(kron.rbf, scale=1.0)] * 2
+    return kron.GridGP(kernels, noise=0.1, variance=1.0, optimizer=None).fit(t([GRID, GRID]), t(TABLE), t(TABLE > -1))
+
+
+def poisson(t):
+    return kron.GPHM(kron.Poisson(source=t(GRID), boundary=t(GRID)), t([GRID]), components=3, jitter=1e-2, optimizer="adam")
 
 
 def long_part(t):
@@ -132,7 +144,22 @@ CALLS = {
         (made := kron.KroneckerOperator.batch([t(np.stack(K)), t(K[0])])) @ t(Y.T.copy()), made.solve(t(Y.T.copy()), 0.5), made.logdet(),
         made.solve(t(Y.T.copy()), t(np.array([0.1, 0.3]))), made.logdet(t(np.array([0.1, 0.3]))), made.eigh()[0], made.trace(),
     ],
-    "kron.SlimKL": lambda t: slim(t).predict(t(Y[:, 1].copy())),
+    "kron.SlimKL": lambda t: [*slim(t).predict(t(Y[:, 1].copy()), return_std=True), slim(t).score(t(Y[:, 0].copy()), t(Y[:, 1].copy()))],
+    "kron.gp_posterior": lambda t: [
+        *kron.gp_posterior(t(K), t([K[0][:2], K[1]]), t(Y.T.copy()), t(abs(Y[:, 0])), prior_diag=t(np.full(8, 9.0))),
+        *kron.gp_posterior(t(K), t([K[0][:2], K[1]]), t(Y[:, 0].copy()), 0.5, mask=t(SEEN), prior_diag=t([np.full(2, 9.0), np.ones(4)])),
+    ],
+    "kron.gp_sample": lambda t: [kron.gp_sample(t(K), noise=0.1, size=3, rng=7), kron.gp_sample(t(K), noise=t(abs(Y[:, 0])), rng=7)],
+    "kron.gp_posterior_sample": lambda t: kron.gp_posterior_sample(
+        t(K), t([K[0][:2], K[1]]), t(Y[:, 0].copy()), t(abs(Y[:, 1])), mask=t(SEEN), prior_factors=t([K[0][:2, :2].copy(), K[1]]), rng=7,
+    ),
+    "kron.GridGP": lambda t: [
+        (made := grid_gp(t)).predict(t(Y[:3].copy())), *made.predict(t([Y[:3, 0], Y[:2, 1]]), True), made.score(t([GRID, GRID]), t(TABLE)),
+    ],
+    "kron.GridGP, samples": lambda t: [(made := grid_gp(t)).sample(t(Y[:3].copy()), 2, rng=1), made.sample(t([Y[:3, 0], Y[:2, 1]]), rng=1)],
+    "kron.GPHM": lambda t: [
+        (made := poisson(t)).value_and_grad()[0], *made.value_and_grad()[1].values(), made.fit(1).predict(t([GRID])),
+    ],
     "cheb.tucker": lambda t: [(made := cheb.tucker(t(V), rank=2)).core, *made.factors],
     "cheb.TuckerTensor": lambda t: list(cheb.TuckerTensor(t(CORE), t(FACTORS))),
     "cheb.ChebTucker": lambda t: [tensor(t)(t(X)), *tensor(t).eval(t(X), 2), tensor(t).to_full()],
@@ -167,8 +194,8 @@ CALLS = {
     "wos.GridField": lambda t: [*solved(t, field(t)), *pulled(t, field(t))],
     "wos.solve": lambda t: solved(t, t(normal(6))),
 }  # fmt: skip
-# processes, SlimKL and walks have suites of their own
-ON_DEVICES = [name for name in CALLS if name.startswith(("ssm.", "kron.K", "kron.matvec", "cheb.", "wos.Ball", "wos.Box"))]
+# walks have a suite of their own
+ON_DEVICES = [name for name in CALLS if name.startswith(("ssm.", "kron.", "cheb.", "wos.Ball", "wos.Box"))]
 
 
 def one_at_a_time(call, change, otherwise=lambda x: x):

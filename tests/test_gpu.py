@@ -156,7 +156,7 @@ def test_what_is_around_ops(on_device, rng):
         assert (got[5] > 0).all()
 
 
-@pytest.mark.parametrize("name", ON_DEVICES)
+@pytest.mark.parametrize("name", [name for name in ON_DEVICES if "sample" not in name])  # by eigenvectors, which have no sign
 def test_what_is_no_op(name, on_device):
     """Functions around ops, and tensors of coefficients."""
     for got, expected in zip(arrays(CALLS[name](on_device)), arrays(CALLS[name](lambda x: x)), strict=True):

@@ -74,7 +74,12 @@ def masked_first(x):
 
 
 def test_functions_that_are_no_ops():
-    calls = [(name, call) for name, made in CALLS.items() if name != "cheb.TuckerTensor" for call in one_at_a_time(made, masked_first)]
+    calls = [
+        (name, call)
+        for name, made in CALLS.items()
+        if name not in ("cheb.TuckerTensor", "kron.GridGP", "kron.GridGP, samples")
+        for call in one_at_a_time(made, masked_first)
+    ]
     for name, call in [*calls, *OTHERS.items()]:
         print(name)
         with pytest.raises(TypeError, match=r"(?i)mask"):

@@ -124,6 +124,10 @@ def _plain(value: Any, label: str, name: str) -> None:
         raise TypeError(f"{label}: {name} is traced by JAX, but its numbers are read; leave it out of the traced function")
     if getattr(value, "requires_grad", False):
         _refuse_gradient(label, name)
+    _refuse_device(value, label, name)
+
+
+def _refuse_device(value: Any, label: str, name: str) -> None:
     if _arrays.kind(value) == "torch" and value.device.type != "cpu":
         raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
 
@@ -186,6 +190,7 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
         raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
     if kind == "jax":
         raise TypeError(f"{label}: {name} is a JAX array, which this function does not take; pass numpy.asarray({name})")
+    _refuse_device(value, label, name)
     return kind
 
 

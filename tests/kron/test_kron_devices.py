@@ -29,14 +29,26 @@ def problem(rng, kind):
 
 
 @pytest.mark.parametrize("kind", ["full", "noises", "missing", "missing in rows"])
-@pytest.mark.parametrize("prior", [1.1, "factors", "all"])
-def test_posterior(kind, prior, cupy, rng):
+def test_posterior_and_samples(kind, cupy, rng):
+    """Samples from the same normal numbers."""
     factors, cross, y, noise, mask = problem(rng, kind)
-    given = {"factors": [np.full(3, 1.1), np.full(2, 1.2)], "all": rng.uniform(1, 2, 6)}.get(prior, prior)
-    expected = gp_posterior(factors, cross, y, noise, mask=mask, prior_diag=given)
+    own = [c @ np.linalg.solve(f, c.T) + np.eye(len(c)) for f, c in zip(factors, cross)]  # a covariance together with factors
+    priors = [1.1, [np.full(3, 1.1), np.full(2, 1.2)], rng.uniform(1, 2, 6)]
+
+    def results(t):
+        """By arrays that went through a function."""
+        f, given, at = t(factors), (t(y), t(noise)), [t([f[[2, 0]] for f in factors])]
+        common = {"mask": t(mask), "rng": 7}
+        found = [a for prior in priors for a in gp_posterior(f, t(cross), *given, mask=t(mask), prior_diag=t(prior))]
+        found += gp_posterior(f, t(cross), *given, variance="samples", prior_factors=t(own), samples=16, **common)
+        if kind != "noises":  # as many as the cells
+            found += [gp_posterior_sample(f, t(cross), *given, prior_factors=t(own), size=3, **common)]
+            found += [gp_posterior_sample(f, *at, *given, size=3, **common)]
+        return found
+
     with stand_in.nothing_read_back():
-        got = gp_posterior(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), prior_diag=cupy(given))
-    for g, e in zip(got, expected, strict=True):
+        found = results(cupy)
+    for g, e in zip(found, results(lambda x: x), strict=True):
         near(g, e)
 
 
@@ -49,30 +61,6 @@ def test_posterior_of_cells(cupy, rng):
         near(g, e, tolerance=1e-5)
     uneven = [np.diag([1.0, 2.0]), np.eye(2)]
     assert np.isnan(gp_posterior(cupy(uneven), cupy(uneven), cupy(np.ones(4)), 0.2)[1].get()).all()
-
-
-@pytest.mark.parametrize("kind", ["full", "missing", "missing in rows"])
-def test_samples(kind, cupy, rng):
-    """From the same normal numbers."""
-    factors, cross, y, noise, mask = problem(rng, kind)
-    own = [c @ np.linalg.solve(f, c.T) + np.eye(len(c)) for f, c in zip(factors, cross)]  # a covariance together with factors
-
-    def drawn(t):
-        """By arrays that went through a function."""
-        f, given, at = t(factors), (t(y), t(noise)), [t([f[[2, 0]] for f in factors])]
-        common = {"mask": t(mask), "rng": 7}
-        return [
-            gp_sample(f, noise=0.1, size=3, rng=7),
-            gp_sample(f, noise=t(np.linspace(0, 1, 20)), size=3, rng=7),
-            gp_posterior_sample(f, t(cross), *given, prior_factors=t(own), size=3, **common),
-            gp_posterior_sample(f, *at, *given, size=3, **common),
-            *gp_posterior(f, t(cross), *given, variance="samples", prior_factors=t(own), samples=16, **common),
-        ]
-
-    with stand_in.nothing_read_back():
-        found = drawn(cupy)
-    for g, e in zip(found, drawn(lambda x: x), strict=True):
-        near(g, e)
 
 
 def test_what_raises_on_the_host_is_nan(cupy, rng):
@@ -109,9 +97,9 @@ def test_what_is_refused(cupy, rng):
 
 @pytest.mark.parametrize("kind", ["full", "missing", "noises"])
 def test_grid_gp(kind, cupy, rng):
-    """Learnt, and predicted at axes and at points."""
+    """Learnt, and predicted."""
     axes = [np.linspace(0, 1, 6), rng.random((5, 2))]
-    new, X = [np.linspace(0, 1, 4), rng.random((3, 2))], rng.random((7, 3))
+    new = [np.linspace(0, 1, 4), rng.random((3, 2))]
     Y = np.sin(3 * axes[0])[:, None] * axes[1].sum(axis=1) + 0.1 * rng.standard_normal((6, 5))
     mask = rng.random((6, 5)) > 0.2 if kind == "missing" else None
     noise = rng.uniform(0.01, 0.03, 30) if kind == "noises" else 0.05
@@ -130,14 +118,10 @@ def test_grid_gp(kind, cupy, rng):
     np.testing.assert_allclose(gradient, host.log_marginal_likelihood(host.theta_, eval_gradient=True)[1], rtol=0, atol=1e-6)
     fixed = [qf.kron.GridGP(kernels, noise=t(noise), optimizer=None).fit(t(axes), t(Y), mask=t(mask)) for t in (lambda x: x, cupy)]
     with stand_in.nothing_read_back():
-        got = [*fixed[1].predict(cupy(new), True), *fixed[1].predict(cupy(X), True)]
-        drawn = [fixed[1].sample(cupy(new), 3, rng=1), fixed[1].sample(cupy(X), 3, rng=1), fixed[1].predict(cupy(new), "samples", rng=2)[1]]
-    expected = [*fixed[0].predict(new, True), *fixed[0].predict(X, True)]
-    for g, e in zip(got, expected, strict=True):
+        got, drawn = fixed[1].predict(cupy(new), True), fixed[1].predict(cupy(new), "samples", rng=2)[1]
+    for g, e in zip(got, fixed[0].predict(new, True), strict=True):
         near(g, e, tolerance=1e-6)
-    assert [d.shape for d in drawn] == [(3, 4, 3), (3, 7), (4, 3)]
-    assert all(np.isfinite(d.get()).all() for d in drawn)
-    assert abs(fixed[1].score(cupy(axes), cupy(Y)) - fixed[0].score(axes, Y)) < 1e-9
+    assert np.isfinite(drawn.get()).all()
 
 
 def test_a_model_on_a_device_has_copies(cupy, rng):

@@ -34,13 +34,3 @@ def test_tables_compile(rng):
     solve = torch.compile(lambda y, mask: qf.kron.gp_solve(factors, y, 0.1, mask=mask), fullgraph=True, backend="eager")
     expected = qf.kron.gp_solve(factors, y.reshape(-1), 0.1, mask=y.reshape(-1) > 0)
     torch.testing.assert_close(solve(y, y > 0), expected.reshape(3, 4), rtol=0, atol=0)
-
-
-def test_kinds_come_back(rng):
-    factors = [torch.from_numpy(factor(rng, n)) for n in (3, 4)]
-    y = torch.from_numpy(rng.standard_normal(12))
-    mean, var = qf.kron.gp_posterior(factors, factors, y, 0.1, prior_diag=1.0)
-    samples = qf.kron.gp_posterior_sample(factors, factors, y, 0.1, size=2, rng=0)
-    assert all(isinstance(a, torch.Tensor) and a.dtype == torch.float64 for a in (mean, var, samples))
-    drawn, expected = (qf.kron.gp_sample([t(f) for f in factors], noise=t(y.abs()), rng=3) for t in (torch.as_tensor, np.asarray))
-    np.testing.assert_array_equal(drawn.numpy(), expected)

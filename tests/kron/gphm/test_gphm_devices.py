@@ -140,15 +140,6 @@ def test_functions_numbers_and_states(cupy, rng):
     assert again.predict(cupy(x)).shape == (7, 6)
 
 
-def test_single_precision(cupy, rng):
-    x = np.linspace(0, 1, 9).astype(np.float32)
-    f = rng.standard_normal(9).astype(np.float32)
-    pair = [qf.kron.GPHM(qf.kron.Poisson(source=g, boundary=0.0), [a], components=3, jitter=1e-2) for g, a in ((f, x), (cupy(f), cupy(x)))]
-    (expected, _), (value, gradients) = (gp.value_and_grad() for gp in pair)
-    assert value == pytest.approx(expected, rel=1e-9)
-    assert gradients["U"].dtype == np.float64
-
-
 def test_what_is_refused(cupy):
     x, y = np.linspace(0, 1, 6), np.linspace(0, 2, 6)
     at, poisson, missing = cupy(x), qf.kron.Poisson, np.where(np.arange(6) == 2, np.nan, x)

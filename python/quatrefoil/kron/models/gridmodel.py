@@ -280,4 +280,7 @@ def mask_of(mask: Any, label: str) -> Array:
         raise TypeError(
             f"{label}: mask has dtype {_arrays.dtype_name(mask)}, expected bool, True where observed; convert it: mask.astype(bool)"
         )
-    return _arrays.to_host(mask) if _arrays.on_host(mask) else mask
+    if not _arrays.on_host(mask):
+        return mask
+    _arguments.array(mask, label, "mask", dtypes=("bool",))
+    return _arrays.to_host(mask)
