@@ -1,5 +1,6 @@
 import gc
 import importlib.util
+import inspect
 import os
 import sys
 import zlib
@@ -142,6 +143,24 @@ def example():
         return module
 
     return load
+
+
+@pytest.fixture
+def printed(monkeypatch, tmp_path, capsys):
+    """A function that runs the main of an example, which draws a picture, and returns what it prints."""
+
+    def run(module, *arguments):
+        pytest.importorskip("matplotlib")
+        picture = tmp_path / "picture.png"
+        if inspect.signature(module.main).parameters:
+            module.main(*arguments, str(picture))
+        else:
+            monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments), str(picture)])
+            module.main()
+        assert picture.stat().st_size > 10_000
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture

@@ -26,17 +26,6 @@ def of(ct):
     return full(ct.core, ct.factors)
 
 
-def test_axes_as_arrays(rng):
-    ct = tensor(rng)
-    for axis in (np.array([0, 2]), np.array([0, 2], np.uint8), [np.int32(0), -1], range(0, 3, 2), (np.array(0), np.array(-1))):
-        np.testing.assert_array_equal(of(ct.integrate(axis)), of(ct.integrate((0, 2))))
-    for axis in (np.array(1), np.int8(1), np.array([1]), np.array([-2])):
-        np.testing.assert_array_equal(of(ct.integrate(axis)), of(ct.integrate(1)))
-    np.testing.assert_array_equal(of(ct.diff(np.array(1), np.array(1))), of(ct.diff(1)))
-    assert isinstance(ct.integrate(), float)
-    assert isinstance(ct.norm(), float)
-
-
 def test_means_and_variances():
     """Against Gauss's quadrature."""
     f, domain = (lambda x, y, z: 1e3 + np.exp(x * y) + z**3 * y), ((0, 1), (-1, 2), (3, 5))

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -28,70 +27,29 @@ def test_drawdowns_solve_their_equation(rng, example):
     np.testing.assert_allclose(np.sort(steps[:, 0]), [[0] * 29 + [module.PUMPED]] * 2, atol=1e-12)
 
 
-def test_sizes_are_those_of_the_errors(rng, example):
-    module = example("tucker_snapshots")
-    assert module.kept(np.array([[3.0, 1.0], [2.0, 0.5]]), 1.25) == 2
-    assert module.kept(np.array([[3.0, 1.0], [2.0, 0.5]]), 1.2) == 3
-    assert module.kept(np.ones(4), 0.0) == 4
-    a, b = (1 + rng.random((n, 2)) for n in (3, 4))  # so that no snapshot has one term alone
-    c, d = (rng.standard_normal((n, 2)) for n in (10, 12))
-    snapshots = np.einsum("ir,jr,kr,lr->ijkl", a, b, c, d)
-    made = module.sizes(snapshots, 1e-6, *module.spectra(snapshots))
-    assert made == {"Tucker": 16 + 2 * (3 + 4 + 10 + 12), "an SVD a snapshot": 12 * 2 * 22, "one SVD of all": 2 * (120 + 12)}
-
-
-def test_snapshots(monkeypatch, tmp_path, capsys, example):
-    pytest.importorskip("matplotlib")
+def test_snapshots(monkeypatch, example, printed):
     module = example("tucker_snapshots")
     monkeypatch.setattr(module, "EVERY", 8)
     monkeypatch.setattr(module, "CELL", 660.0)
     monkeypatch.setattr(module, "SNAPSHOTS", 20)
-    module.main(3, str(tmp_path / "snapshots.png"))
-    text = capsys.readouterr().out
+    text = printed(module, 3)
     rows = [[float(x) for x in row] for row in re.findall(r"Tucker ([\d.]+), an SVD a snapshot ([\d.]+), one SVD of all ([\d.]+)", text)]
     assert len(rows) == len(module.TOLERANCES)
     assert all(tucker > single for tucker, single, _ in rows)
     assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)
     assert rows[1][0] > 2 * rows[1][2]
-    assert (tmp_path / "snapshots.png").stat().st_size > 10_000
-
-
-def test_polynomials_remade_are_the_same_functions(rng, example):
-    """And orthonormal over what comes in; the gradient is that of differences."""
-    module = example("deep_chaos")
-    X, labels = rng.standard_normal((60, 4)), rng.integers(0, 3, 60)
-    model = module.Network(X, (4, 5, 3))
-    flat = model.get() + 0.1 * rng.standard_normal(model.get().size)
-    model.put(flat)
-    before = model.inputs(X)
-    model.remake(X)
-    after = model.inputs(X)
-    for old, new in zip(before, after):
-        np.testing.assert_allclose(new, old, atol=1e-8 * np.abs(old).max())
-    for layer, ((a, b, _), Z) in enumerate(zip(model.layers, after)):
-        for j, z in enumerate(np.ascontiguousarray(Z.T)):
-            P, size = module.orthopoly.Basis(a[j], b[j])(z), 1.0 if layer else z.var()
-            np.testing.assert_allclose(P.T @ P / 60, np.eye(module.DEGREE + 1) * size, atol=1e-7 * size)
-    flat = model.get()
-    direction, h = rng.standard_normal(flat.size), 1e-6
-    slope = (model.loss(flat + h * direction, X, labels)[0] - model.loss(flat - h * direction, X, labels)[0]) / (2 * h)
-    gradient = model.loss(flat, X, labels)[1]
-    assert abs(slope - gradient @ direction) < 1e-5 * np.linalg.norm(gradient) * np.linalg.norm(direction)
 
 
 @pytest.mark.slow
-def test_digits(tmp_path, capsys, example):
+def test_digits(example, printed):
     pytest.importorskip("sklearn")
-    pytest.importorskip("matplotlib")
-    example("deep_chaos").main(3, str(tmp_path / "digits.png"))
-    text = capsys.readouterr().out
+    text = printed(example("deep_chaos"), 3)
     logistic = float(re.search(r"logistic regression +: ([\d.]+)%", text)[1])
     deep = float(re.search(r"two layers +: [\d.]+%, 3 networks together ([\d.]+)%", text)[1])
     assert deep > logistic
-    assert (tmp_path / "digits.png").stat().st_size > 10_000
 
 
-def test_the_crystal(monkeypatch, tmp_path, capsys, example):
+def test_the_crystal(monkeypatch, example, printed):
     module = example("ionic_crystal")
     X, q = module.block(3, 2)
     assert X.shape == (343, 3)
@@ -102,14 +60,10 @@ def test_the_crystal(monkeypatch, tmp_path, capsys, example):
     assert abs(module.madelung(10, 5) - module.MADELUNG) < 1e-10
     monkeypatch.setattr(module, "N", 33)
     monkeypatch.setattr(module, "TOL", 1e-8)
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(sys, "argv", ["ionic_crystal.py", "6", str(tmp_path / "crystal.png")])
-    module.main()
-    assert "2197 ions" in capsys.readouterr().out
-    assert (tmp_path / "crystal.png").stat().st_size > 10_000
+    assert "2197 ions" in printed(module, 6)
 
 
-def test_the_molecule(monkeypatch, tmp_path, capsys, example):
+def test_the_molecule(tmp_path, example, printed):
     module = example("molecule")
     X, q = module.helix(8)
     lines = [f"ATOM {i} X ALA 1 {x[0]:.3f} {x[1]:.3f} {x[2]:.3f} {charge:.4f} 1.5" for i, (x, charge) in enumerate(zip(X, q))]
@@ -122,9 +76,5 @@ def test_the_molecule(monkeypatch, tmp_path, capsys, example):
     targets = np.random.default_rng(0).uniform(*box.T, (300, 3))
     found, expected = module.potential_on(X, q, targets, box)[1], module.direct(X, q, targets)
     assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
-    pytest.importorskip("matplotlib")
-    for given in ("5", str(file)):
-        monkeypatch.setattr(sys, "argv", ["molecule.py", given, str(tmp_path / "molecule.png")])
-        module.main()
-        assert "atoms of charge 0.000" in capsys.readouterr().out.replace("-0.000", "0.000")
-        assert (tmp_path / "molecule.png").stat().st_size > 10_000
+    for given in (5, file):
+        assert "atoms of charge 0.000" in printed(module, given).replace("-0.000", "0.000")

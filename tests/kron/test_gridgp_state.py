@@ -1,12 +1,9 @@
 """What a ``GridGP`` keeps: a whole fit or none, copies of what it was given, and no unit."""
 
-import contextlib
 import copy
 import functools
 import math
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,63 +25,6 @@ def everything(gp, X):
 
 def same(got, expected):
     return all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
-
-
-@functools.cache
-def is_of_grids(file):
-    return Path(file).stem.startswith("grid")
-
-
-@contextlib.contextmanager
-def interrupted(at):
-    """KeyboardInterrupt at the given line of those that run in this package's files for ``GridGP``; -> the lines that ran."""
-    lines = []
-
-    def trace(frame, event, arg):
-        if not is_of_grids(frame.f_code.co_filename):
-            return None
-        if event == "line":
-            if len(lines) == at:
-                raise KeyboardInterrupt  # which ends the tracing
-            lines.append((frame.f_code.co_filename, frame.f_lineno))
-        return trace
-
-    sys.settrace(trace)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield lines
-    finally:
-        sys.settrace(None)
-
-
-@pytest.mark.parametrize("learns", [False, True])
-def test_an_interrupted_fit_leaves_the_old_one(rng, learns):
-    """Interrupt a fit at the last run of each of its lines, and without a search at the first run too."""
-    p, q = Problem(rng, (4, 3)), Problem(rng, (3, 5))
-    steps = lambda objective, theta, bounds: (theta - 1e-3 * objective(theta)[1], 0.0)  # noqa: E731
-    options = {"optimizer": steps if learns else None, "mean": "linear"}
-    gp, X = p.fitted(**options), rng.uniform(0, 1, (3, 2))
-    old, new = everything(gp, X), everything(p.model(**options).fit(q.axes, q.Y, q.mask), X)
-    fresh = p.model(**options)
-    with interrupted(math.inf) as lines:
-        fresh.fit(q.axes, q.Y, q.mask)
-    last, first = ({line: at for at, line in order(list(enumerate(lines)))} for order in (list, reversed))
-    kept = finished = 0
-    for at in sorted({*last.values(), *([] if learns else first.values())}):
-        fresh = p.model(**options)
-        with interrupted(at):
-            fresh.fit(q.axes, q.Y, q.mask)
-        with interrupted(at):
-            gp.fit(q.axes, q.Y, q.mask)
-        if same(everything(gp, X), new):
-            gp.fit(p.axes, p.Y, p.mask)
-            finished += 1
-            continue
-        kept += 1
-        assert same(everything(gp, X), old)
-        assert not [name for name in vars(fresh) if name.endswith("_")]
-    assert kept > 40
-    assert finished <= 1  # the line that returns
 
 
 def test_parameters_for_the_next_fit_change_no_prediction(rng):

@@ -65,30 +65,6 @@ class TestSuiteWithNoise(TestSuite):
         return K + torch.diag_embed(linear_op.diag_tensor.diagonal())
 
 
-@pytest.mark.parametrize("batch", [(), (3,), (2, 2)])
-def test_likelihood(rng, batch):
-    """A Gaussian process's, in float64 and to rounding, batches in the factors and more of them on the right."""
-    count = int(np.prod(batch))
-    A, B = (np.stack(positive(rng, *[n] * count)).reshape(*batch, n, n) for n in (3, 4))
-    y, noise, *factors = tensors(rng.standard_normal((*batch, 12, 2)), rng.uniform(0.1, 1, (*batch, 1)), A, B)
-    for add in (lambda K: K.add_diagonal(noise), lambda K: K):
-        K = add(KroneckerProductLinearOperator(*[(f + f.mT) / 2 for f in factors]))
-        C = dense_of([(f + f.mT) / 2 for f in factors])
-        C = C + noise[..., None] * torch.eye(12) if isinstance(K, KroneckerProductAddedDiagLinearOperator) else C
-        quadratic, logdet = K.inv_quad_logdet(y, logdet=True)
-        expected = (y * torch.linalg.solve(C, y)).sum((-1, -2)), torch.logdet(C)
-        torch.testing.assert_close((quadratic, logdet), expected, rtol=1e-10, atol=1e-10)
-        given = [y, *factors]
-        got, wanted = (torch.autograd.grad((a + b).sum(), given) for a, b in ((quadratic, logdet), expected))
-        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
-        more = torch.from_numpy(rng.standard_normal((5, *batch, 12, 2)))
-        torch.testing.assert_close(K.solve(more), torch.linalg.solve(C, more))
-        left = torch.from_numpy(rng.standard_normal((*batch, 2, 12)))
-        torch.testing.assert_close(K.solve(y, left), left @ torch.linalg.solve(C, y))
-        torch.testing.assert_close(K @ more, C @ more)
-        torch.testing.assert_close(K.mT @ more, C.mT @ more)
-
-
 def test_other_diagonals_are_upstreams(rng):
     factors, d = tensors(*positive(rng, 3, 2)), torch.from_numpy(rng.uniform(0.1, 1, 6))
     K, y = KroneckerProductLinearOperator(*factors) + upstream.DiagLinearOperator(d), torch.ones(6, dtype=torch.float64)

@@ -69,6 +69,10 @@ _SHAPES = [
     ("gaps-per-row", [3, 4], {"mask": "rows", "batch": (3,)}),
     ("gaps-and-noise-per-cell", [3, 2, 4], {"mask": "most", "noise": "cells"}),
 ]
+_GRAMS = [
+    (1, 1, 1), (0, 3, 2), (3, 0, 2), (2, 3, 0), (9, 1, 7), (40, 8, 1), (300, 17, 1), (1, 24, 130), (5, 33, 29), (130, 7, 3),
+    (2, 40, 129), (7, 100, 50),
+]  # fmt: skip
 CASES = [
     *[Case("gp_nll", name, _grid(shape, **options), symmetric) for name, shape, options in _SHAPES],
     *[Case("gp_solve", name, _grid(shape, **options), symmetric) for name, shape, options in _SHAPES],
@@ -76,23 +80,7 @@ CASES = [
         Case("gp_spectrum", "x".join(map(str, shape)), _spectrum(shape))
         for shape in ([1], [7], [16], [40], [3, 5], [5, 33], [2, 3, 17], [4, 1, 6, 1], [0, 3], [3, 0], [30, 16, 9])
     ],
-    *[
-        Case("gp_gram", "x".join(map(str, shape)), _gram(shape), longest=200)
-        for shape in (
-            [1, 1, 1],
-            [0, 3, 2],
-            [3, 0, 2],
-            [2, 3, 0],
-            [9, 1, 7],
-            [40, 8, 1],
-            [300, 17, 1],
-            [1, 24, 130],
-            [5, 33, 29],
-            [130, 7, 3],
-            [2, 40, 129],
-            [7, 100, 50],
-        )
-    ],
+    *[Case("gp_gram", "x".join(map(str, shape)), _gram(shape), longest=200) for shape in _GRAMS],
     Case("gp_solve", "start", _grid([4, 5], mask="most", start=True), symmetric),
 ]
 

@@ -36,24 +36,20 @@ def test_a_residual_that_is_too_large_is_nan(rng, monkeypatch):
     assert np.isnan(composition.gp_solve(np, factors, y, noise * 1e-3, mask, None, 1e-12)).all()
 
 
-def refused(rng, what):
-    factors, y, noise, mask = system(rng, (4, 3), "none", False)
-    if what == "asymmetric":
-        factors[0][0, 1] += 0.1
-    if what == "indefinite":
-        factors[1] = factors[1] - 5 * np.eye(3)
-    if what == "NaN":
-        factors[0][2, 2] = np.nan
-    if what == "noise":
-        noise = -noise
-    if what == "singular":
-        factors[0], noise = np.ones((4, 4)), 0 * noise
-    return factors, y, noise, mask
+REFUSED = {
+    "asymmetric": lambda A, B, noise: ([A + 0.1 * np.eye(4, k=1), B], noise),
+    "indefinite": lambda A, B, noise: ([A, B - 5 * np.eye(3)], noise),
+    "NaN": lambda A, B, noise: ([np.where(np.eye(4) > 0, np.nan, A), B], noise),
+    "noise": lambda A, B, noise: ([A, B], -noise),
+    "singular": lambda A, B, noise: ([np.ones((4, 4)), B], 0 * noise),
+}
 
 
-@pytest.mark.parametrize("what", ["asymmetric", "indefinite", "NaN", "noise", "singular"])
+@pytest.mark.parametrize("what", REFUSED)
 def test_nan_where_the_host_raises(what, rng):
-    given = refused(rng, what)
+    (A, B), y, noise, mask = system(rng, (4, 3), "none", False)
+    factors, noise = REFUSED[what](A, B, noise)
+    given = factors, y, noise, mask
     assert np.isnan(composition.gp_solve(np, *given, None, 1e-10)).all()
     nll, error = composition.gp_nll(np, *given, None, "exact", 16, 0, 1e-10, True)
     assert np.isnan(nll).all()

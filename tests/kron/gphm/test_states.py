@@ -6,23 +6,15 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from kron.gphm.test_gphm import solver, states, wave
+from kron.gphm.attacks import same
+from kron.gphm.test_gphm import solver, states
 
 
-def test_progress_and_interrupts(capsys):
+def test_progress(capsys):
+    """Interrupts by a callback: ``attack_programs``."""
     gp, seen = solver(N=20, components=3), []
     gp.fit(5, progress=lambda step, loss: seen.append((step, loss)))
     assert seen == list(enumerate(gp.history_["loss"], start=1))
-    before = states(gp)
-
-    def stop(step, loss):
-        if step == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        gp.fit(10, progress=stop, truth=wave, check_every=2)
-    for got, expected in zip(states(gp), before, strict=True):
-        np.testing.assert_array_equal(got, expected)
     gp.fit(5, progress=True)
     assert "GPHM: step 6, loss" in capsys.readouterr().err
     np.testing.assert_array_equal(gp.params["U"], solver(N=20, components=3).fit(10).params["U"])
@@ -42,8 +34,7 @@ def test_what_fails_changes_nothing():
         with pytest.raises(error):
             call()
         assert gp.jitter is None
-        for got, expected in zip(states(gp), before, strict=True):
-            np.testing.assert_array_equal(got, expected)
+        same(states(gp), before, "after an error")
     assert gp.learning_rate == 1e4  # the call before the one that failed
 
 
@@ -52,8 +43,7 @@ def test_what_changes_in_the_course_of_a_fit_wins(change):
     gp, fresh = solver(N=20, components=3), solver(N=20, **{"components": 3, **change})
     with pytest.raises(RuntimeError, match=r"GPHM\.fit: the solver was changed by progress"):
         gp.fit(3, progress=lambda step, loss: gp.set_params(**change))
-    for got, expected in zip(states(gp), states(fresh), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    same(states(gp), states(fresh), change)
 
 
 class Damped(qf.kron.Poisson):
@@ -84,5 +74,4 @@ def test_arrays_are_copied():
         lambda s: s.__sklearn_clone__().fit(1),
         lambda s: pickle.loads(pickle.dumps(s)).fit(1),
     ):
-        for got, expected in zip(states(call(gp)), states(call(fresh)), strict=True):
-            np.testing.assert_array_equal(got, expected)
+        same(states(call(gp)), states(call(fresh)), "copies")

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator
 
-import quatrefoil as qf
 from checks import check_refused
-from children import run_python
 from kron.dense import close, normal
 from quatrefoil import use_backend
 from quatrefoil._backends import native
@@ -219,15 +217,6 @@ def test_refused():
         (lambda: KroneckerOperator([np.ones((2, 3))]).solve(y[:2]), ValueError, "square"),
         (KroneckerOperator([np.eye(2), np.ones((2, 3))]).diagonal, ValueError, r"factors\[1\] has shape \(2, 3\), expected a square"),
     ])  # fmt: skip
-
-
-def test_import_does_not_load_scipy():
-    run_python("""
-        import sys, quatrefoil as qf
-        assert not any(m.partition('.')[0] == 'scipy' for m in sys.modules)
-        assert qf.kron.KroneckerOperator is qf.kron.KroneckerOperator and 'scipy' in sys.modules
-    """)
-    assert not hasattr(qf.kron, "nothing")
 
 
 @pytest.mark.parametrize("count", [1, 2])

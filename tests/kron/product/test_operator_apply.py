@@ -3,11 +3,9 @@
 import functools
 
 import numpy as np
-import pytest
-import scipy.linalg
 
 from checks import check_refused
-from kron.dense import close, dense_of
+from kron.dense import close
 from quatrefoil.kron import KroneckerOperator
 
 EPS = 2.0**-52
@@ -84,42 +82,7 @@ def test_precisions(backend, rng):
     assert K.apply(np.exp, np.zeros((0, 2))).shape == (0, 2)
 
 
-# ---- gradients: against Frechet derivatives of the dense matrix
-
-
-def frechet(function, K, E):
-    """The derivative of a function of matrices at K along E, which a block matrix has above its diagonal."""
-    n = len(K)
-    return function(np.block([[K, E], [np.zeros((n, n)), K]]))[:n, n:]
-
-
-FUNCTIONS = [  # a function, its derivative, and the function of a matrix
-    (np.exp, np.exp, scipy.linalg.expm),
-    (lambda l: l / (l + 0.3), lambda l: 0.3 / (l + 0.3) ** 2, lambda K: np.linalg.solve(K + 0.3 * np.eye(len(K)), K)),
-    (lambda l: l**3, lambda l: 3 * l**2, lambda K: K @ K @ K),
-]
-
-
-@pytest.mark.parametrize(("h", "slope", "dense"), FUNCTIONS)
-@pytest.mark.parametrize("columns", [(), (2,)])
-def test_gradients(backend, rng, h, slope, dense, columns):
-    for factors in [make(rng, *sizes) for make in (distinct, repeated) for sizes in ((5,), (2, 1, 3), (4, 3))]:
-        N = int(np.prod([len(f) for f in factors]))
-        y, grad = rng.standard_normal((2, N, *columns))
-        K = KroneckerOperator(factors)
-        dfactors, dvalues, dy = K.apply_vjp(h, slope, y, grad)
-        for k, d in enumerate(dfactors):
-            E = half(rng.uniform(-1, 1, d.shape))
-            by = frechet(dense, dense_of(factors), dense_of([E if a == k else f for a, f in enumerate(factors)]))
-            size = np.abs(by).max() * np.abs(grad).sum() * np.abs(y).sum()
-            assert abs((d * E).sum() - np.sum(grad * (by @ y))) <= 1e3 * EPS * size  # gaps of eigenvalues are small compared with them
-            close(d, d.T, 8 * N)
-        close(dy, K.apply(h, grad), 1e3)
-        lam, _ = K.eigh()
-        step = 1e-3 * rng.standard_normal(N)  # the result is linear in the values
-        ends = [K.apply(lambda l, values=values: values, y) for values in (h(lam) + step, h(lam))]
-        moved = np.sum(grad * (ends[0] - ends[1]))
-        assert moved == pytest.approx(dvalues @ step, rel=1e-8, abs=1e-10 * np.abs(grad).max() * N)
+# ---- gradients: against dense PyTorch in test_operator_torch.py
 
 
 def test_close_eigenvalues(rng):

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
 from checks import check_refused  # noqa: E402
-from kron.dense import normal, positive  # noqa: E402
+from kron.dense import close, normal, positive  # noqa: E402
 from quatrefoil.kron import KroneckerOperator  # noqa: E402
 
 pytestmark = [
@@ -198,6 +198,20 @@ def test_gradients(backend, rng, problem, columns):
             lambda y, s, *F, dense=dense: dense(dense_of(take(F)), y, s),
             [y, s, *F],
         )
+
+
+@pytest.mark.parametrize("numbers", [lambda rng: positive(rng, 4, 3), lambda rng: [with_eigenvalues(rng, 1.0, 1.0, 2.0, 2.0), np.eye(3)]])
+def test_gradients_of_functions_of_arrays(backend, rng, numbers):
+    """``apply_vjp`` of NumPy's arrays gives those of autograd, and is linear in the function's values."""
+    factors, (y, grad), step = numbers(rng), rng.standard_normal((2, 12, 2)), 1e-3 * rng.standard_normal(12)
+    K, h = KroneckerOperator(factors), lambda l: l / (l + 0.3)
+    dfactors, dvalues, dy = K.apply_vjp(h, lambda l: 0.3 / (l + 0.3) ** 2, y, grad)
+    given = leaves(*factors, y)
+    expected = torch.autograd.grad(KroneckerOperator(given[:2]).apply(h, given[2]), given, torch.from_numpy(grad))
+    for g, e in zip((*dfactors, dy), expected, strict=True):
+        close(g, e.numpy(), 1e3)
+    moved = np.sum(grad * (K.apply(lambda l: h(l) + step, y) - K.apply(h, y)))
+    assert moved == pytest.approx(dvalues @ step, rel=1e-8, abs=1e-9 * np.abs(grad).max())
 
 
 def test_an_operator_serves_more_than_one_gradient(backend, rng):
