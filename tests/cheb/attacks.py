@@ -264,6 +264,8 @@ def attack_program(rng, backend):
     widths = 10 ** rng.uniform(-most, most, d)
     domain = [(float(a), float(a + w)) for a, w in zip(widths * rng.uniform(-2, 2, d), widths)]
     scale, done = 10 ** rng.uniform(-most, most), []
+    if dtype == np.float64 and rng.random() < 0.4:
+        scale = 10 ** (rng.choice([-1, 1]) * rng.uniform(150, 170))  # whose square is out of range
     with qf.use_backend(backend), warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -272,6 +274,8 @@ def attack_program(rng, backend):
             check(rng, ct, model)
             for _ in range(int(rng.integers(1, 5))):
                 operation = OPERATIONS[rng.integers(len(OPERATIONS))]
+                if operation is multiplied and not 1e-140 < model.size < 1e140:
+                    operation = summed
                 done.append(operation.__name__)
 
                 def other(ct=ct, model=model):

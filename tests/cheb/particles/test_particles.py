@@ -221,14 +221,11 @@ def sums(t=X5[:, 0] + 1, w=Q5, n_long=5):
     return lambda: qf.cheb.SumOfGaussians(t, w, n_long, 1e-6, 0.1, 1)
 
 
+OUTSIDE = changed(changed(X5, (3, 0), -1.5), (2, 1), 1.01)
 BAD = [
     (potential(X5[:, :2]), ValueError, r"potential: X has shape \(5, 2\), expected \(P, 3\)"),
     (potential(changed(X5, (2, 1), np.nan)), ValueError, r"potential: X\[2, 1\] is nan"),
-    (
-        potential(changed(changed(X5, (3, 0), -1.5), (2, 1), 1.01)),
-        ValueError,
-        r"potential: X\[2, 1\] is 1.01.*, expected a number within the domain \[-1, 1\] of axis 1",
-    ),
+    (potential(OUTSIDE), ValueError, r"potential: X\[2, 1\] is 1.01.*, expected a number within the domain \[-1, 1\] of axis 1"),
     (potential(n=0), ValueError, "potential: n is 0"),
     (potential(n=(9, 9)), ValueError, "potential: n has 2 entries, expected 3"),
     (potential(tol=0), ValueError, "potential: tol is 0"),

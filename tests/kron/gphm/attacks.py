@@ -193,32 +193,4 @@ def attack_loss(rng, backend):
     assert np.abs(found - wanted).max() <= wide, (found, wanted, wide)
 
 
-def attack_solution(rng, backend):
-    """The projection's first solution, tested by all functions of the covariances' that are 0 on the edges: by dense matrices."""
-    p = Problem(rng, backend)
-    p.equation, p.axes = str(rng.choice(["poisson", "advection"])) if len(p.axes) == 2 else "poisson", [x.astype(float) for x in p.axes]
-    p.options |= {"optimizer": "projection", "jitter": (jitter := 10 ** rng.uniform(-7, -3))}
-    gp = p.solver().fit(1)
-    p.jitter, state, order = jitter, gp.params, 2 if p.equation == "poisson" else 1
-    jitter, rates = p.dense_options(gp)["jitter"], (p.speed, 1.0) if order == 1 else (1.0, 1.0)
-    U, rest, bases, scale = state["U"], -p.source, [], np.linalg.norm(p.source)
-    for k, (x, rate) in enumerate(zip(p.axes, rates)):
-        hyper, d = [state[f"{n}_{k}"] for n in ("log_weights", "log_scales", "freqs")], x[:, None] - x
-        w, V = np.linalg.eigh(dense.kernel(np, d, *hyper, p.options["kind"], 0) + jitter * np.eye(len(x)))
-        clear = w > 10 * max(jitter, 4 * np.finfo(float).eps * w[-1])
-        if clear.sum() < 3 or np.abs(w / (10 * jitter) - 1).min() < 1e-3:
-            return  # which vectors count is a matter of roundings, or of a rule
-        w, V = w[clear], V[:, clear]
-        slope = rate * dense.kernel(np, d, *hyper, p.options["kind"], order) @ (V / w) @ V.T
-        along = np.moveaxis(np.tensordot(slope, U, (1, k)), 0, k)
-        rest, scale = rest + along, scale + np.linalg.norm(slope, 2) * np.linalg.norm(U)
-        given = [0, -1] if order == 2 else [] if rate == 0 else [0] if (rate > 0) == (x[-1] > x[0]) else [-1]
-        bases.append(V @ np.linalg.svd(V[given])[2][len(given) :].T if given else V)
-        if len(p.axes) == 1:
-            assert np.abs(U[given] - p.boundary[given]).max() <= 1e-6 * np.abs(U).max(), (U, p.boundary)
-    tested = bases[0].T @ rest
-    tested = np.linalg.norm(tested @ bases[1] if len(bases) == 2 else tested)
-    assert tested <= 1e-6 * scale, (tested, scale)
-
-
-ATTACKS = [attack_programs, attack_loss, attack_solution]
+ATTACKS = [attack_programs, attack_loss]
