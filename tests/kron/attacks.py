@@ -150,7 +150,7 @@ def descent(objective, theta, bounds):
 
 
 INNER = [
-    "gridfit.nll_and_gradients",
+    "gridfit.Kriging.of",
     "gridfit.covariance_of",
     "gridgp.axis_kernels",
     "gridmodel.axes_of",
@@ -159,11 +159,10 @@ INNER = [
 
 
 @contextlib.contextmanager
-def interrupted(rng):
-    """KeyboardInterrupt or another error from the first or a later call of an inner function."""
-    name = f"quatrefoil.kron.models.{rng.choice(INNER)}"
-    original, left = functools.reduce(getattr, name.split(".")[1:], qf), int(rng.choice([0, 1, 5]))
-    error = (KeyboardInterrupt, RuntimeError, MemoryError)[rng.integers(3)]
+def stopped(name, left, error):
+    """That error from an inner function, after so many calls of it."""
+    name = f"quatrefoil.kron.models.{name}"
+    original = functools.reduce(getattr, name.split(".")[1:], qf)
 
     def raises(*given, **options):
         nonlocal left
@@ -174,6 +173,10 @@ def interrupted(rng):
 
     with mock.patch(name, raises), contextlib.suppress(error):
         yield
+
+
+def interrupted(rng):
+    return stopped(rng.choice(INNER), int(rng.choice([0, 1, 5])), (KeyboardInterrupt, RuntimeError, MemoryError)[rng.integers(3)])
 
 
 def attack_gridgp(rng, backend):

@@ -1,5 +1,7 @@
 """The examples of Gaussian processes run, and their numbers are good ones."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -12,13 +14,13 @@ def test_the_photograph(monkeypatch, example, printed):
 
     module = example("restore_photograph")
     monkeypatch.setattr(module, "PART", 32)
-    truth = pywt.data.camera()[200:296, 200:296] / 255.0
+    truth = pywt.data.camera()[200:264, 200:264] / 255.0
     seen = np.random.default_rng(0).random(truth.shape) >= module.LOST
     image, deviation, gp = module.restore(truth, seen)
     error = np.sqrt(np.mean((image - truth)[~seen] ** 2))
     assert 0.5 < error / np.sqrt(np.mean(deviation[~seen] ** 2)) < 2
-    fixed = type(gp)(optimizer=None).fit([np.arange(96.0)] * 2, truth, mask=seen)
-    assert error < np.sqrt(np.mean((fixed.predict([np.arange(96.0)] * 2) - truth)[~seen] ** 2))
+    fixed = type(gp)(optimizer=None).fit([np.arange(64.0)] * 2, truth, mask=seen)
+    assert error < np.sqrt(np.mean((fixed.predict([np.arange(64.0)] * 2) - truth)[~seen] ** 2))
     assert "64 x 64 pixels, 30% lost" in printed(module, 64)
 
 
@@ -36,10 +38,8 @@ def test_the_sea(example, printed):
 
 
 def test_the_rate_of_change(example, printed):
-    module = example("rate_of_change")
-    derivatives = module.derivatives(module.measured(np.random.default_rng(1)))
-    for axis, (mean, spread) in enumerate(derivatives):
-        off = mean - module.exact(axis)
-        assert np.sqrt(np.mean(off**2)) < 0.1 * np.abs(module.exact(axis)).max()
-        assert np.mean(np.abs(off) < 2 * spread) > 0.9
-    assert "rate of change: largest 0.150 degrees a day" in printed(module)
+    text = printed(example("rate_of_change"))
+    assert "rate of change: largest 0.150 degrees a day" in text
+    for largest, error, within in re.findall(r"largest ([\d.]+) .*RMS error ([\d.]+), within two deviations: (\d+)%", text):
+        assert float(error) < 0.1 * float(largest)
+        assert int(within) > 90

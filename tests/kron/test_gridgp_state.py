@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from kron.attacks import attack_gridgp
+from kron.attacks import INNER, attack_gridgp, stopped
 from kron.dense import Problem
 
 partial = functools.partial
@@ -25,6 +25,26 @@ def everything(gp, X):
 
 def same(got, expected):
     return all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_an_interrupted_fit_leaves_the_old_one(rng, name):
+    """In a fit that learns, after any number of calls of an inner function."""
+    p, q = Problem(rng, (4, 3)), Problem(rng, (3, 5))
+    options = {"optimizer": lambda objective, theta, bounds: (theta - 1e-3 * objective(theta)[1], 0.0), "mean": "linear"}
+    gp, fresh, X, finished = p.fitted(**options), p.model(**options), rng.uniform(0, 1, (3, 2)), 0
+    old = everything(gp, X)
+    for count in range(20):
+        for model in (gp, fresh):
+            with stopped(name, count, KeyboardInterrupt):
+                model.fit(q.axes, q.Y, q.mask)
+                finished += 1
+        if finished:
+            break
+        assert same(everything(gp, X), old)
+        assert not [attribute for attribute in vars(fresh) if attribute.endswith("_")]
+    assert count > 0
+    assert finished == 2
 
 
 def test_parameters_for_the_next_fit_change_no_prediction(rng):

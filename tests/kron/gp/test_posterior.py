@@ -74,7 +74,7 @@ LIMIT = 6  # a chance of 2e-9 for each of some hundred statistics
 
 @pytest.mark.parametrize("share", [None, 0.6])
 @pytest.mark.parametrize("where", ["points", "cells"])
-def test_posterior_samples_have_the_posterior_s_moments(backend, rng, share, where):
+def test_posterior_samples_have_the_posterior_s_moments(best_backend, rng, share, where):
     p = Problem(rng, (4, 3), (2, 3), share, noise=0.2)
     cross, prior, joint = p.cross, p.prior, p.prior
     if where == "cells":
@@ -87,7 +87,7 @@ def test_posterior_samples_have_the_posterior_s_moments(backend, rng, share, whe
     assert near(samples, mean, covariance + 1e-12 * np.eye(6)) <= LIMIT
 
 
-def test_prior_samples_have_the_prior_s_moments(backend, rng):
+def test_prior_samples_have_the_prior_s_moments(best_backend, rng):
     p = Problem(rng, (3, 4))
     for noise in (0.3, np.linspace(0, 2, 12)):
         samples = qf.kron.gp_sample(p.factors, noise=noise, size=4000, rng=rng)
@@ -115,7 +115,7 @@ def test_fewer_samples_are_the_first_of_more(backend, rng):
         np.testing.assert_allclose(few, more, rtol=0, atol=1e-12)
 
 
-def test_samples_of_smooth_covariances_in_single_precision(backend, rng):
+def test_samples_of_smooth_covariances_in_single_precision(best_backend, rng):
     """Whose least eigenvalues are rounded to either side of 0."""
     x = np.linspace(0, 1, 40, dtype="f")
     factors, y = [qf.kron.rbf(x, scale=0.4)] * 2, rng.standard_normal(1600).astype("f")
@@ -129,7 +129,7 @@ def test_samples_of_smooth_covariances_in_single_precision(backend, rng):
     assert np.abs(np.sqrt(var) / spread - 1).max() <= LIMIT / 800**0.5
 
 
-def test_variance_from_samples_is_within_its_error(backend, rng, monkeypatch):
+def test_variance_from_samples_is_within_its_error(best_backend, rng, monkeypatch):
     p = Problem(rng, share=0.7)
     _, covariance = p.expected()
     monkeypatch.setattr("quatrefoil.kron.gp.covariance.FEW", 0)  # the solve iterates

@@ -104,7 +104,7 @@ def test_a_spectrum(rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_solves(backend, kind):
+def test_it_solves(best_backend, kind):
     """1e-6 to 1e-7 when written, whichever way the roundings go."""
     gp = solver(kind=kind).fit(60, truth=wave, check_every=20)
     t = np.linspace(0, 2 * np.pi, 300)

@@ -74,7 +74,7 @@ def test_refused():
 
 
 @pytest.mark.torch
-def test_numbers_beside_tensors(backend):
+def test_numbers_beside_tensors(best_backend):
     torch = pytest.importorskip("torch")
     for dtype in (torch.float32, torch.float64):
         x, components = torch.from_numpy(X).to(dtype), {"weights": torch.ones(3, dtype=dtype), "means": torch.ones(3, dtype=dtype)}
