@@ -51,16 +51,12 @@ def test_digits(example, printed):
 
 def test_the_crystal(monkeypatch, example, printed):
     module = example("ionic_crystal")
-    X, q = module.block(3, 2)
-    assert X.shape == (343, 3)
-    assert abs(q.sum()) < 1e-12
-    np.testing.assert_allclose(
-        sorted(set(np.abs(q))), sorted({a * b * c for a in (0.25, 0.75, 1) for b in (0.25, 0.75, 1) for c in (0.25, 0.75, 1)})
-    )
     assert abs(module.madelung(10, 5) - module.MADELUNG) < 1e-10
     monkeypatch.setattr(module, "N", 33)
     monkeypatch.setattr(module, "TOL", 1e-8)
-    assert "2197 ions" in printed(module, 6)
+    text = printed(module, 6)
+    assert "2197 ions" in text
+    assert float(re.search(r", (\S+) from", text)[1]) < 2e-4  # what a block of 13 ions a side leaves, with weights at its faces
 
 
 def test_the_molecule(tmp_path, example, printed):
@@ -72,9 +68,7 @@ def test_the_molecule(tmp_path, example, printed):
     again = module.read_pqr(str(file))
     np.testing.assert_allclose(again[0], X, atol=6e-4)
     np.testing.assert_allclose(again[1], q, atol=1e-12)
-    box = np.stack([X.min(axis=0) - 4, X.max(axis=0) + 4], axis=1)
-    targets = np.random.default_rng(0).uniform(*box.T, (300, 3))
-    found, expected = module.potential_on(X, q, targets, box)[1], module.direct(X, q, targets)
-    assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
     for given in (5, file):
-        assert "atoms of charge 0.000" in printed(module, given).replace("-0.000", "0.000")
+        text = printed(module, given).replace("-0.000", "0.000")
+        assert "atoms of charge 0.000" in text
+        assert float(re.search(r"error (\S+);", text)[1]) <= 1e-6

@@ -1,6 +1,5 @@
 """Results scale with the units of data and of axes, up to the ends of the range of numbers."""
 
-import itertools
 import warnings
 
 import numpy as np
@@ -32,21 +31,6 @@ def test_columns_and_weights_of_many_sizes():
     wild = ChebTucker(core, columns)
     np.testing.assert_allclose(wild.norm(), expected.norm(), rtol=1e-12)
     np.testing.assert_allclose(wild.round(1e-12)(a["X"]), expected(a["X"]), atol=1e-11)
-
-
-def test_functions():
-    for n, s in itertools.product([None, (25, 17)], [1e-280, 1e-160, 1e155, 1e300]):
-        print(n, s)
-
-        def f(x, y):
-            return np.exp(x) * np.cos(3 * x + y)
-
-        X = inputs()["X"][:, :2]
-        ct = ChebTucker.from_function(lambda x, y, s=s: s * f(x, y), ((-1, 1),) * 2, n=n, tol=1e-12)
-        np.testing.assert_allclose(ct(X) / s, f(*X.T), atol=2e-11)
-        plain = ChebTucker.from_function(f, ((-1, 1),) * 2, n=n, tol=1e-12)
-        assert ct.rank == plain.rank
-        assert ct.n == plain.n
 
 
 def test_values_at_the_end_of_the_range():

@@ -40,6 +40,13 @@ def positive(rng, *sizes):
     return [a @ a.T / len(a) + 0.3 * np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in sizes)]
 
 
+def of_items(batch, function, factors, *arrays):
+    """What ``function`` makes of the factors and the arrays of one item, for every item of a batch."""
+    factors = [np.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
+    made = [np.asarray(function([f[at] for f in factors], *[a[at] for a in arrays])) for at in np.ndindex(batch)]
+    return np.stack(made).reshape(*batch, *made[0].shape)
+
+
 def unit_of(rng, most=12):
     return 10.0 ** rng.uniform(-most, most) if rng.random() < 0.7 else 1.0
 

@@ -28,28 +28,18 @@ def _moments(n, P):
     return make
 
 
+SIZES = [
+    ("d1", (9,), 37), ("d2", (13, 8), 101), ("d3", (4, 3, 5), 11), ("d4", (3, 2, 4, 3), 50), ("d5", (2, 3, 1, 2, 3), 20),
+    ("one", (1, 1, 1), 5), ("no-points", (5, 4, 3), 0), ("beyond-tile", (17, 9, 10), 97),
+]  # fmt: skip
 CASES = [
-    Case("cheb_eval", "d1", _eval((9,), 37)),
-    Case("cheb_eval", "d2", _eval((13, 8), 101)),
-    Case("cheb_eval", "d3", _eval((4, 3, 5), 11)),
+    *[Case("cheb_eval", name, _eval(n, P)) for name, n, P in SIZES],
     Case("cheb_eval", "small", _eval((3, 2), 3, positive=True)),
-    Case("cheb_eval", "d4", _eval((3, 2, 4, 3), 50)),
-    Case("cheb_eval", "d5", _eval((2, 3, 1, 2, 3), 20)),
-    Case("cheb_eval", "one", _eval((1, 1, 1), 5)),
-    Case("cheb_eval", "no-points", _eval((5, 4, 3), 0)),
     Case("cheb_eval", "one-point", _eval((5, 4, 3), 1, positive=True)),
     Case("cheb_eval", "no-coefficients", _eval((4, 0, 2), 7)),
-    Case("cheb_eval", "beyond-tile", _eval((17, 9, 10), 97)),
     Case("cheb_eval", "long-axis", _eval((129,), 193, decay=0.9)),
-    Case("cheb_moments", "d1", _moments((9,), 37)),
-    Case("cheb_moments", "d2", _moments((13, 8), 101)),
-    Case("cheb_moments", "d3", _moments((4, 3, 5), 11)),
+    *[Case("cheb_moments", name, _moments(n, P)) for name, n, P in SIZES],
     Case("cheb_moments", "small", _moments((3, 2), 3)),
-    Case("cheb_moments", "d4", _moments((3, 2, 4, 3), 50)),
-    Case("cheb_moments", "d5", _moments((2, 3, 1, 2, 3), 20)),
-    Case("cheb_moments", "one", _moments((1, 1, 1), 5)),
-    Case("cheb_moments", "no-points", _moments((5, 4, 3), 0)),
     Case("cheb_moments", "one-point", _moments((5, 4, 3), 1)),
-    Case("cheb_moments", "beyond-tile", _moments((17, 9, 10), 97)),
     Case("cheb_moments", "long-axis", _moments((33,), 193)),
 ]

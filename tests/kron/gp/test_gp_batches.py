@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from checks import check_refused
-from kron.dense import close, positive
+from kron.dense import close, of_items, positive
 from quatrefoil import kron
 
 
@@ -12,12 +12,6 @@ def grids(rng, batch, *sizes):
     """Factors with the batch axes, but for the last, which all items share."""
     count = int(np.prod(batch))
     return [*(np.stack(positive(rng, *[n] * count)).reshape(*batch, n, n) for n in sizes[:-1]), *positive(rng, sizes[-1])]
-
-
-def of_items(batch, function, factors, *arrays):
-    factors = [np.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
-    made = [function([f[at] for f in factors], *[a[at] for a in arrays]) for at in np.ndindex(batch)]
-    return np.stack(made).reshape(*batch, *np.shape(made[0]))
 
 
 @pytest.mark.parametrize("batch", [(3,), (2, 2), (1,)])

@@ -5,7 +5,7 @@ import pytest
 
 import quatrefoil as qf
 from kron.gphm import dense
-from kron.gphm.test_gphm import KINDS, SETUPS, Problem, plain, solver, wave, wave_source
+from kron.gphm.test_gphm import KINDS, SETUPS, Problem, plain, solver, wave
 from quatrefoil.kron.models.gphm.inverse import Spectrum
 from quatrefoil.kron.models.gphm.projection import Projected
 
@@ -114,20 +114,6 @@ def test_it_solves(best_backend, kind):
     assert gp.report()["best_error"] == min(gp.history_["error"])
     assert gp.history_["error_step"] == [20, 40, 60]
     assert np.abs(gp.params["U"] - wave(gp.axes[0])).max() < 1e-3
-
-
-@pytest.mark.parametrize("dims", [1, 2])
-def test_it_solves_allen_cahn(dims):
-    """The product of a wave and itself in 2-D."""
-    x = np.linspace(0, 2 * np.pi, 100)[: 100 // dims]
-    u = wave if dims == 1 else lambda x, y: wave(x) * wave(y)
-
-    def source(*x):
-        second = wave_source(x[0]) if dims == 1 else wave_source(x[0]) * wave(x[1]) + wave(x[0]) * wave_source(x[1])
-        return second + u(*x) * (u(*x) ** 2 - 1)
-
-    gp = qf.kron.GPHM(qf.kron.AllenCahn(source=source, boundary=u), [x] * dims, freq_scale=7.0, kind="gaussian").fit(40, truth=u)
-    assert gp.report()["error"] < 1e-3
 
 
 def test_frequencies_begin_within_the_grids():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from checks import check_refused
-from kron.dense import close, positive
+from kron.dense import close, of_items, positive
 from quatrefoil import kron
 from quatrefoil.kron.product import batches
 
@@ -73,11 +73,9 @@ def test_in_jax(rng):
 # ---- KroneckerOperator.batch
 
 
-def of_items(K, factors, function, *arrays):
+def of_operators(K, factors, function, *arrays):
     """What ``function`` makes of one item's operator and arrays."""
-    factors = [np.broadcast_to(f, (*K.batch_shape, *f.shape[-2:])) for f in factors]
-    made = [function(kron.KroneckerOperator([f[at] for f in factors]), *[a[at] for a in arrays]) for at in np.ndindex(K.batch_shape)]
-    return np.stack([np.asarray(a) for a in made]).reshape(*K.batch_shape, *np.shape(made[0]))
+    return of_items(K.batch_shape, lambda F, *given: function(kron.KroneckerOperator(F), *given), factors, *arrays)
 
 
 @pytest.mark.parametrize("small", [0, batches.SMALL])
@@ -91,20 +89,20 @@ def test_methods(rng, monkeypatch, leads, small):
     noise = rng.uniform(0.1, 0.5, B)
     for columns in ((), (4,), (3, 2)):
         y = rng.standard_normal((*B, *([6, *columns] if columns != (3, 2) else columns)))
-        close(K.solve(y, 0.2), of_items(K, factors, lambda K, y: K.solve(y, 0.2), y))
-        close(K.solve(y, noise), of_items(K, factors, lambda K, *given: K.solve(*given), y, noise))
-        close(K.apply(np.sqrt, y), of_items(K, factors, lambda K, y: K.apply(np.sqrt, y), y))
+        close(K.solve(y, 0.2), of_operators(K, factors, lambda K, y: K.solve(y, 0.2), y))
+        close(K.solve(y, noise), of_operators(K, factors, lambda K, *given: K.solve(*given), y, noise))
+        close(K.apply(np.sqrt, y), of_operators(K, factors, lambda K, y: K.apply(np.sqrt, y), y))
         if columns != (3, 2):
-            close(K @ y, of_items(K, factors, lambda K, y: K @ y, y))
+            close(K @ y, of_operators(K, factors, lambda K, y: K @ y, y))
             close(K.T.matvec(y), K.rmatvec(y))
-            close(K.rmatvec(y), of_items(K, factors, lambda K, y: K.T @ y, y))
-    close(K.logdet(noise), of_items(K, factors, lambda K, noise: K.logdet(noise), noise))
-    close(K.logdet(), of_items(K, factors, lambda K: K.logdet()))
-    close(K.solve(y), of_items(K, factors, lambda K, y: K.solve(y), y), 256)
+            close(K.rmatvec(y), of_operators(K, factors, lambda K, y: K.T @ y, y))
+    close(K.logdet(noise), of_operators(K, factors, lambda K, noise: K.logdet(noise), noise))
+    close(K.logdet(), of_operators(K, factors, lambda K: K.logdet()))
+    close(K.solve(y), of_operators(K, factors, lambda K, y: K.solve(y), y), 256)
     skewed = [f + np.triu(rng.standard_normal(f.shape), 1) for f in factors]
-    close(kron.KroneckerOperator.batch(skewed).solve(y), of_items(K, skewed, lambda K, y: K.solve(y), y), 4096)
+    close(kron.KroneckerOperator.batch(skewed).solve(y), of_operators(K, skewed, lambda K, y: K.solve(y), y), 4096)
     for name in ("trace", "diagonal", "to_dense"):
-        close(getattr(K, name)(), of_items(K, factors, operator.methodcaller(name)))
+        close(getattr(K, name)(), of_operators(K, factors, operator.methodcaller(name)))
     lam, Q = K.eigh()
     close(Q.to_dense() * lam[..., None, :] @ np.swapaxes(Q.to_dense(), -1, -2), K.to_dense(), 256)
     U, s, Vt = K.svd()

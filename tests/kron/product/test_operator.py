@@ -70,14 +70,13 @@ def test_operator_packs_once_a_direction(rng):
         pytest.skip("no compiled part")
     K = KroneckerOperator(normal(rng, (3, 4), (5, 2)))
     x, y = normal(rng, 8, 15)
+    packed = lambda: [memo._now[1] for (memo,) in (K._forward, K._backward)]  # noqa: E731
     with use_backend("numba"):
         _ = K @ x
-    assert [memo._now[1] for (memo,) in (K._forward, K._backward)] == [None, None]
+    assert packed() == [None, None]
     with use_backend("native"):
-        first = [K @ x, K.rmatvec(y), K.T @ y]
-        made = [memo._now[1] for (memo,) in (K._forward, K._backward)]
-        again = [K @ x, K.rmatvec(y), K.T @ y]
-    assert [memo._now[1] for (memo,) in (K._forward, K._backward)] == made
+        first, made, again = [K @ x, K.rmatvec(y), K.T @ y], packed(), [K @ x, K.rmatvec(y), K.T @ y]
+    assert packed() == made
     for a, b in zip([*again, first[2]], [*first, first[1]]):
         np.testing.assert_array_equal(a, b)
 

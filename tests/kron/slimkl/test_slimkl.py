@@ -98,13 +98,6 @@ def test_rounding_has_no_bias(rng):
         assert (parts.rounded(tiny, precision, rng) > 0).all()
 
 
-def test_quantisation(rng):
-    x, y = signal(rng, 60)
-    small = [fitted(x, y, agents=3, quantization=1e-4, rng=seed) for seed in (5, 5, 6)]
-    np.testing.assert_array_equal(small[0].weights_, small[1].weights_)
-    assert (small[0].weights_ != small[2].weights_).any()
-
-
 # ---- executors
 
 

@@ -151,15 +151,6 @@ def test_data_of_zeros(noise, agents):
     assert not model.predict(np.arange(3.0)).any()
 
 
-def test_widths_by_default():
-    x, y = wave()
-    means, points = np.stack([GRID, 10 * GRID[::-1]], axis=1), np.stack([x, x**2 / 100], axis=1)
-    plain, given = (
-        SlimKL(means=means, std=std, noise=0.1, tol=1e-2).fit(points, y) for std in (None, np.broadcast_to([0.001, 0.01], (40, 2)))
-    )
-    np.testing.assert_allclose(plain.weights_, given.weights_, rtol=1e-9)
-
-
 # ---- rounded weights
 
 
