@@ -55,7 +55,7 @@ def test_products(peak_memory, shape, sizes):
     ("sizes", "code", "arrays"),
     [
         pytest.param((128, 127, 130), "", 6, marks=pytest.mark.slow),
-        ((90, 89, 91), "mask=seen, ", 14),  # columns of the correction go through all that too
+        ((128, 127, 130), "mask=seen, ", 14),  # columns of the correction go through all that too
         # eight of each factor: what is copied, its eigenvectors, their halves and gradients
         pytest.param((1000, 1000), "", 6 + 2 * 8, marks=pytest.mark.slow),
     ],

@@ -250,7 +250,7 @@ def test_func_and_compile(rng):
 
     def compiled(A):
         K = KroneckerOperator([symmetric(A), B])
-        return K.logdet(0.4) + K.svd()[1].sum() + K.apply(lambda l: l / (l + noise), y).square().sum()
+        return K.logdet(0.4) + K.apply(lambda l: l / (l + noise), y).square().sum()
 
     (expected,) = torch.autograd.grad(compiled(graded[2]), graded[2])
     (got,) = torch.autograd.grad(torch.compile(compiled, backend="aot_eager")(graded[2]), graded[2])
