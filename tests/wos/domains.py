@@ -1,8 +1,10 @@
 """Small problems with every kind of boundary, data and option: each function returns a boundary, points and keywords of solve."""
 
 import dataclasses
+import functools
 
 import numpy as np
+import pytest
 
 from quatrefoil import wos
 from quatrefoil.wos.data.pack import _parameters
@@ -28,10 +30,54 @@ def from_disc(X):
     return np.sqrt(((X - 0.3) ** 2).sum(axis=1)) - 0.8
 
 
+def cfunc(f, d=2):
+    """A function of points that Numba compiles, as one of pointers."""
+    numba = pytest.importorskip("numba")
+    inner, pointer = numba.njit(getattr(f, "py_func", f)), numba.types.CPointer(numba.types.float64)
+
+    @numba.cfunc(numba.types.void(numba.types.int64, pointer, pointer))
+    def of_pointers(n, x, out):
+        values = inner(numba.carray(x, (n, d)))
+        for i in range(n):
+            out[i] = values[i]
+
+    return of_pointers
+
+
 def as_walks(options):
     """Keywords of ``wos.solve`` as those of a problem's methods: what makes the walks in one object."""
     fields = {f.name for f in dataclasses.fields(wos.Walks)}
     return {k: x for k, x in options.items() if k not in fields} | {"walks": wos.Walks(**{k: x for k, x in options.items() if k in fields})}
+
+
+def points_in(boundary, rng, n, clear=1e-3):
+    """At most n points, this far from the boundary in units of its extent."""
+    half = 1.0 if isinstance(boundary, wos.Ball) else 0.5
+    X = boundary._centre[0] + half * boundary._extent[0] * rng.uniform(-1, 1, (60 * n, boundary.dimension))
+    return X[wos.signed_distance(boundary, X) < -clear * boundary._extent[0]][:n]
+
+
+def outward(boundary):
+    """Unit normals of the pieces."""
+    d = boundary.dimension
+    corners = boundary._ends.reshape(-1, d, d)
+    e = corners[:, 1:] - corners[:, :1]
+    normal = np.stack([e[:, 0, 1], -e[:, 0, 0]], axis=1) if d == 2 else np.cross(e[:, 0], e[:, 1])
+    normal /= np.sqrt((normal**2).sum(axis=1, keepdims=True))
+    inwards = wos.contains(boundary, corners.mean(axis=1) + 1e-4 * boundary._extent[0] * normal)
+    return np.where(inwards[:, None], -normal, normal)
+
+
+def flux(boundary, slope, mu=0.0, u=None):
+    """What flows out through the closest piece, and mu u, as a function of points."""
+    normals = functools.cache(lambda: outward(boundary))
+
+    def h(X):
+        k = wos.closest_point(boundary, np.ascontiguousarray(X, np.float64))[2]
+        found = (slope(X) * normals()[k]).sum(axis=1)
+        return (found if u is None else found + np.broadcast_to(mu, len(normals()))[k] * u(X)).astype(X.dtype)
+
+    return h
 
 
 def corner(rng, n, d=2, size=0.4):
@@ -39,8 +85,12 @@ def corner(rng, n, d=2, size=0.4):
     return rng.uniform(0.1, size, (n, d))
 
 
-def bells(rng, d=2, J=2):
-    return wos.Gaussians(rng.standard_normal(J), rng.random((J, d)), rng.uniform(0.3, 1.0, J))
+def bells(rng, d=2, J=2, lead=()):
+    return wos.Gaussians(rng.standard_normal((*lead, J)), rng.random((*lead, J, d)), rng.uniform(0.3, 1.0, (*lead, J)))
+
+
+def fourier(rng, *lead):
+    return wos.Fourier(rng.standard_normal((*lead, 5)), (0.1, -0.05))
 
 
 def per_vertex(rng, *shape):
@@ -70,7 +120,7 @@ DOMAINS = {
     "number": lambda rng: (wos.Ball([0.2, 0.1], 0.6), corner(rng, 6), {"dirichlet": 2.0, "source": 1.0}),
     "numbers": lambda rng: (wos.Box([0] * 3, [1, 0.5, 0.7]), corner(rng, 4, 3), {"dirichlet": rng.standard_normal(2), "screening": 3.0}),
     "fourier": lambda rng: (
-        wos.Ball([0.2, 0.1], 0.6), corner(rng, 4), {"dirichlet": wos.Fourier(rng.standard_normal((3, 5))), "source": bells(rng)},
+        wos.Ball([0.2, 0.1], 0.6), corner(rng, 4), {"dirichlet": fourier(rng, 3), "source": bells(rng)},
     ),
     "five dimensions": lambda rng: (
         wos.Box([0] * 5, [1.0] * 5), corner(rng, 3, 5), {"dirichlet": powers(rng, 5), "source": bells(rng, 5), "screening": 2.0},
@@ -78,7 +128,7 @@ DOMAINS = {
     "half discs": lambda rng: (wos.Polygon(SQUARE, holes=[HOLE]), corner(rng, 5), {"dirichlet": powers(rng), "epsilon": 1e-4}),
     "star": lambda rng: (
         wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4),
-        {"dirichlet": wos.Fourier(rng.standard_normal(5)), "source": bells(rng), "screening": 3.0},
+        {"dirichlet": fourier(rng), "source": bells(rng), "screening": 3.0},
     ),
     "grid": lambda rng: (
         wos.Polygon(SQUARE), corner(rng, 4).reshape(1, 4, 2),
@@ -117,7 +167,7 @@ DOMAINS = {
         wos.Polygon(SQUARE), corner(rng, 3),
         {
             "dirichlet": per_vertex(rng, 4), "source": bells(rng), "neumann": (np.arange(4) == 0, per_vertex(rng, 4)),
-            "robin": (np.arange(4) > 1, 2.0, wos.Fourier(rng.standard_normal(5))),
+            "robin": (np.arange(4) > 1, 2.0, fourier(rng)),
         },
     ),
     "no end": lambda rng: (
@@ -133,7 +183,7 @@ DOMAINS = {
     "media": lambda rng: (
         wos.Polygon(SQUARE), corner(rng, 3),
         {
-            "dirichlet": wos.Fourier(rng.standard_normal(5)), "source": bells(rng),
+            "dirichlet": fourier(rng), "source": bells(rng),
             "diffusion": wos.Gaussians(np.array([1.0, 2.0]), np.array([[0, 0], [0.5, 0.5]]), np.array([1.0, 2.0])),
             "screening": wos.GridField(rng.uniform(1, 2, (4, 4)), ((0, 0), (1, 1))),
         },
@@ -141,13 +191,13 @@ DOMAINS = {
     "media of many": lambda rng: (
         wos.Polygon([SQUARE, SQUARE * [1, 0.5]]), corner(rng, 3),
         {
-            "dirichlet": wos.Fourier(rng.standard_normal(5)), "diffusion": wos.GridField(rng.uniform(1, 2, (2, 4, 4)), ((0, 0), (1, 1))),
+            "dirichlet": fourier(rng), "diffusion": wos.GridField(rng.uniform(1, 2, (2, 4, 4)), ((0, 0), (1, 1))),
             "screening": wos.Gaussians(rng.uniform(1, 2, (2, 1)), np.zeros((1, 2)), 1.0),
         },
     ),
     "shared walks": lambda rng: (
         wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4),
-        {"dirichlet": wos.Fourier(rng.standard_normal((3, 5))), "source": bells(rng), "screening": 3.0, "shared_walks": True},
+        {"dirichlet": fourier(rng, 3), "source": bells(rng), "screening": 3.0, "shared_walks": True},
     ),
     "shared walks, functions": lambda rng: (
         wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": [u, squared], "source": [squared, u], "shared_walks": True},

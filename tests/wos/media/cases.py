@@ -5,13 +5,11 @@ A polygon's walks take bounds of the distance where the oracle takes the distanc
 
 import numpy as np
 
-from case import Case, ShapesOnly
-from wos.walk.cases import _numbers, _polygon
+from case import Case
+from wos.walk.cases import _numbers, _polygon, clear_points
 from wos.walk.oracle import disc_points
 
 from . import oracle
-
-CLEAR, TRIES = 2e-4, 60
 
 
 def _diffusion(kind, rng, rows, d, frame):
@@ -45,23 +43,18 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
         key = int(rng.integers(-(2**63), 2**63))
         diffusion, screening = _diffusion(a, rng, rows, d, frame), _numbers(s, rng, rows, d, frame)
         bounds = np.concatenate([bound * rng.uniform(0.7, 1, (B, 1)) / frame[:, d : d + 1] ** 2, rng.uniform(1e-3, 1e-2, (B, 1))], axis=1)
-        walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
-        instance, point = options.get("first_instance", 0), options.get("first_point", 0)
-        start = np.zeros((B, N, d))
-        for b in range(B):
-            rows_of_b = [None if x is None else oracle.row_of(x, b) for x in (diffusion, screening)]
-            medium = oracle.Medium((a, s), rows_of_b, frame[b])
-            pending = np.ones(N, bool)
-            for _ in range(TRIES):  # a walk depends on the number of its point: each is drawn until it is clear
-                start[b, pending] = disc_points(rng, pending.sum(), 0.9, d)
-                run = epsilon, None, medium, bounds[b, 0] * frame[b, d] ** 2, instance + b, key, *walked, point
-                if not isinstance(rng, ShapesOnly):
-                    margin = oracle.through(np.where(pending[:, None], start[b], np.nan), *run)["margin"]
-                    pending &= margin.min(axis=1) <= CLEAR
-                if isinstance(rng, ShapesOnly) or not pending.any():
-                    break
-            else:  # no place is: another medium
-                return make(rng)
+        defaults = {"seed": key, "first_walk": 0, "walks": 8, "max_steps": 1024, "gradient": False, "first_point": 0}
+        run = [options.get(name, default) for name, default in defaults.items()]
+
+        def margins(x):
+            for b in range(B):
+                medium = (a, s), [None if numbers is None else oracle.row_of(numbers, b) for numbers in (diffusion, screening)], frame[b]
+                bound, instance = bounds[b, 0] * frame[b, d] ** 2, options.get("first_instance", 0) + b
+                yield oracle.through(x[b], epsilon, None, medium, bound, instance, *run).margin
+
+        start = clear_points(rng, (B, N, d), lambda n: disc_points(rng, n, 0.9, d), margins)
+        if start is None:  # another medium
+            return make(rng)
         start[:, :outside] = np.nan
         slopes = rng.standard_normal((B, N, d)) if options.get("gradient") else None
         inputs = [start, frame, None, None, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame), diffusion, screening]

@@ -9,23 +9,23 @@ from quatrefoil import wos
 from quatrefoil._backends import native
 from wos.query import oracle
 from wos.query.oracle import icosphere, tetrahedron
-from wos.walk.oracle import same, seed
+from wos.walk.oracle import coordinate_sum, disc_points, same, seed
 
 V, F = tetrahedron()
 
 
-def test_doubled_vertices_close_a_mesh_too():
-    soup = V[F].reshape(-1, 3)
-    assert wos.contains(wos.TriangleMesh(soup, np.arange(12).reshape(4, 3)), np.array([0.1, 0.1, 0.1]))
-
-
 def test_gaps():
+    """Which doubled vertices do not make."""
     q = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
     across = np.outer([0.1, 0.3, 0.36, 0.5], [1, 1, 1])  # through the middle of the face that is missing, at 1/3
     np.testing.assert_array_equal(wos.contains(wos.TriangleMesh(V, F[1:], watertight=False), across), [True, True, False, False])
     v, f = icosphere(2)
-    np.testing.assert_array_equal(wos.contains(wos.TriangleMesh(v, f[:-20], watertight=False), q), [True, False])
-    np.testing.assert_array_equal(wos.contains(wos.TriangleMesh(v, f[:, ::-1].copy(), watertight=False), q), [True, False])
+    for mesh in (
+        wos.TriangleMesh(V[F].reshape(-1, 3), np.arange(12).reshape(4, 3)),
+        wos.TriangleMesh(v, f[:-20], watertight=False),
+        wos.TriangleMesh(v, f[:, ::-1].copy(), watertight=False),
+    ):
+        np.testing.assert_array_equal(wos.contains(mesh, q), [True, False])
 
 
 def test_degenerate_triangles_are_dropped(backend):
@@ -36,19 +36,6 @@ def test_degenerate_triangles_are_dropped(backend):
     np.testing.assert_array_equal(mesh.triangles, F)
     q = np.random.default_rng(0).uniform(-1, 1, (50, 3))
     np.testing.assert_array_equal(wos.signed_distance(mesh, q), wos.signed_distance(wos.TriangleMesh(V, F), q))
-
-
-@pytest.mark.torch
-def test_tensors():
-    torch = pytest.importorskip("torch")
-    for bad, text in (
-        ((torch.tensor(V), F), "F is a numpy array but V is a torch array"),
-        ((V, torch.tensor(F)), "F is a torch array but V"),
-    ):
-        with pytest.raises(TypeError, match=text):
-            wos.TriangleMesh(*bad)
-    with pytest.raises(NotImplementedError, match="no gradient in V"):
-        wos.TriangleMesh(torch.tensor(V, requires_grad=True), torch.tensor(F))
 
 
 @pytest.mark.parametrize("suffix", ["ply", "obj", "stl", "off"])
@@ -65,7 +52,7 @@ def test_files(tmp_path, suffix):
         np.testing.assert_allclose(mesh.vertices, v, atol=1e-6)
 
 
-def test_quadrilaterals_in_files(tmp_path):
+def test_quadrilaterals_in_files(tmp_path, monkeypatch):
     pytest.importorskip("meshio")
     box = "".join(f"v {x} {y} {z}\n" for x in (0, 1) for y in (0, 1) for z in (0, 1))
     faces = "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
@@ -80,22 +67,12 @@ def test_quadrilaterals_in_files(tmp_path):
         with pytest.raises(FileNotFoundError, match=rf"TriangleMesh.from_file: no such file: .*{name}"):
             wos.TriangleMesh.from_file(tmp_path / name)
     assert len(wos.TriangleMesh.from_file(tmp_path / "open.obj", watertight=False).triangles) == 10
-
-
-def test_files_need_meshio(monkeypatch):
     monkeypatch.setitem(sys.modules, "meshio", None)
     with pytest.raises(ImportError, match=r"pip install 'quatrefoil\[mesh\]'"):
         wos.TriangleMesh.from_file("ball.ply")
 
 
-NATIVE = native.reason() is None
-needs_native = pytest.mark.skipif(not NATIVE, reason="no compiled part here")
-
-
-def points_in(V, rng, n, radius=0.85):
-    """Uniform in a ball that the bumps do not reach."""
-    v = rng.standard_normal((n, 3))
-    return v / np.linalg.norm(v, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / 3)
+needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compiled part here")
 
 
 @needs_native
@@ -107,8 +84,8 @@ def test_what_a_walk_sees(name, level, dtype, rng):
     """Bounds are positive and never too large, near the surface distance and triangle are exact; asked again the same bits."""
     from quatrefoil import _core
 
-    V, F = {"ball": lambda: icosphere(3, 0.1), "needles": lambda: oracle.needles(rng, 9, 1e-4), "tetrahedron": oracle.tetrahedron}[name]()
-    mesh = wos.TriangleMesh(V, F)
+    made = {"ball": lambda: icosphere(3, 0.1), "needles": lambda: oracle.needles(rng, 9, 1e-4), "tetrahedron": tetrahedron}
+    mesh = wos.TriangleMesh(*made[name]())
     ends = mesh._scaled_ends()
     X = rng.uniform(-0.5, 0.5, (999, 3)).astype(dtype)
     near = rng.integers(len(ends), size=500)
@@ -137,40 +114,28 @@ def test_what_a_walk_sees(name, level, dtype, rng):
     assert (radius[(np.abs(X) > 0.51).any(axis=1)] == 0).all()
 
 
-def plane(X):
-    return 0.3 + X @ np.array([1.0, 2.0, -1.0])
-
-
 @needs_native
-def test_the_same_bits(rng):
-    """For any number of threads, that fill the cells together; for cells that others have filled."""
+def test_cells_that_others_have_filled(rng):
+    """The same bits as on a mesh whose cells one thread or several fill together."""
     V, F = icosphere(3, 0.1)
-    X, s = points_in(V, rng, 64).astype(np.float32), seed(rng)
+    X, s = disc_points(rng, 64, 0.85, 3).astype(np.float32), seed(rng)
 
     def run(mesh, **options):
-        return wos.solve(mesh, X, dirichlet=plane, rng=s, walks=100, **options)
+        return wos.solve(mesh, X, dirichlet=coordinate_sum, rng=s, walks=100, **options)
 
-    mesh = wos.TriangleMesh(V, F)
+    mesh, other = wos.TriangleMesh(V, F), wos.TriangleMesh(V, F)
     whole = run(mesh, num_threads=1)
-    for threads in (2, 3, 7):
-        same(whole, run(wos.TriangleMesh(V, F), num_threads=threads))
-    same(whole, run(mesh))
-    other = wos.TriangleMesh(V, F)
     wos.solve(other, -X[::-1], dirichlet=1.0, walks=50)
-    same(whole, run(other))
+    for again in (run(wos.TriangleMesh(V, F), num_threads=7), run(mesh), run(other)):
+        same(whole, again)
 
 
-def test_cut_off_walks_end_on_the_surface(backend, rng):
+def test_cut_off_and_escaped_walks(backend, rng):
+    """They are counted, and end at the closest point."""
     V, F = icosphere(1)
-    X = points_in(V, rng, 6, 0.3)
-    r = wos.solve(wos.TriangleMesh(V, F), X, dirichlet=lambda Y: (Y**2).sum(axis=1), walks=16, max_steps=1)
+    r = wos.solve(wos.TriangleMesh(V, F), disc_points(rng, 6, 0.3, 3), dirichlet=lambda Y: (Y**2).sum(axis=1), walks=16, max_steps=1)
     assert (r.n_truncated >= 12).all()  # a step may end within epsilon
     assert (np.abs(r.value - 0.9) < 0.101).all()
-
-
-def test_walks_through_a_gap(backend):
-    """Those that leave the box are counted, and end at the closest point."""
-    V, F = icosphere(1)
     mesh = wos.TriangleMesh(V, F[V[F].mean(axis=1)[:, 2] < 0.5], watertight=False)
     with pytest.warns(RuntimeWarning, match=r"% of the walks left the domain \(n_escaped\)"):
         r = wos.solve(mesh, np.array([[0.0, 0, 0.2], [0.0, 0.0, -0.9]]), dirichlet=1.0, walks=200, rng=1)

@@ -14,17 +14,28 @@ def icosphere(subdivisions, bumps=0.0):
     F[turned] = F[turned, ::-1]
     V /= np.linalg.norm(V, axis=1, keepdims=True)
     for _ in range(subdivisions):
-        edges, at = np.unique(np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0, return_inverse=True)
-        x, y, z = at.reshape(-1, 3).T + len(V)
-        middle = V[edges].mean(axis=1)
-        V = np.concatenate([V, middle / np.linalg.norm(middle, axis=1, keepdims=True)])
-        a, b, c = F.T
-        F = np.concatenate([np.stack(t, axis=1) for t in ([a, x, z], [b, y, x], [c, z, y], [x, y, z])])
+        V, F = quarters(V, F, lambda middle: middle / np.linalg.norm(middle, axis=1, keepdims=True))
     return V * (1 + bumps * (np.sin(4 * V[:, :1]) * np.cos(3 * V[:, 1:2]) + 0.6 * np.sin(7 * V[:, 2:]))), F
+
+
+def quarters(V, F, move):
+    """Every triangle in four, at the middles of its sides, moved."""
+    edges, at = np.unique(np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0, return_inverse=True)
+    x, y, z = at.reshape(-1, 3).T + len(V)
+    a, b, c = F.T
+    parts = ([a, x, z], [b, y, x], [c, z, y], [x, y, z])
+    return np.concatenate([V, move(V[edges].mean(axis=1))]), np.concatenate([np.stack(t, axis=1) for t in parts])
 
 
 def tetrahedron():
     return np.eye(4, 3), np.array([[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]])
+
+
+def cube():
+    """From 0 to 1, two triangles per side."""
+    V = np.array([[x, y, z] for x in (0, 1.0) for y in (0, 1.0) for z in (0, 1.0)])
+    sides = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    return V, np.array([t for a, b, c, d in sides for t in ([a, b, c], [a, c, d])])
 
 
 def needles(rng, n=5, thickness=1e-5):

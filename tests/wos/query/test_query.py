@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil.wos.query import composition, composition_solids
+from quatrefoil.wos.query import composition
+from wos.domains import SQUARE
 from wos.ops import along, along_vjp, balls, place
 from wos.query import oracle
-
-SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+from wos.test_closed_forms import field
+from wos.walk.oracle import directions
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (7,), (2, 3), (3, 0)])
@@ -88,23 +89,13 @@ def test_slivers(best_backend, thickness, dtype, rng):
     assert np.abs(distance - np.sqrt(d2.min(axis=1))).max() < 16 * np.finfo(dtype).eps
 
 
-def test_many_points_are_those_of_one(rng):
-    """Sorted or not, and beginning with whatever guess: the same distances."""
-    V, F = oracle.icosphere(4, 0.1)
-    mesh = wos.TriangleMesh(V, F)
-    q = rng.uniform(-1.2, 1.2, (3000, 3)).astype(np.float32)
-    whole = wos.closest_point(mesh, q)
-    for part in (q[:40], q[40:41]):
-        np.testing.assert_allclose(wos.closest_point(mesh, part)[0], whole[0][:40] if len(part) > 1 else whole[0][40:41], atol=1e-7)
-
-
-def test_more_points_than_are_sorted_at_once(rng):
-    V, F = oracle.icosphere(1)
-    mesh = wos.TriangleMesh(V, F)
-    q = rng.uniform(-1, 1, (70_000, 3)).astype(np.float32)
-    distance = wos.closest_point(mesh, q)[0]
-    np.testing.assert_allclose(distance[65_000:], wos.closest_point(mesh, q[65_000:])[0], atol=2e-7)
-    np.testing.assert_array_equal(wos.contains(mesh, q[65_000:]), wos.contains(mesh, q)[65_000:])
+def test_many_points_are_those_of_few(rng):
+    """Sorted or not, more than are sorted at once, and beginning with whatever guess: the same distances."""
+    mesh, q = wos.TriangleMesh(*oracle.icosphere(2, 0.1)), rng.uniform(-1.2, 1.2, (70_000, 3)).astype(np.float32)
+    distance, inside = wos.closest_point(mesh, q)[0], wos.contains(mesh, q)
+    for part in (slice(40), slice(40, 41), slice(65_000, None)):
+        np.testing.assert_allclose(wos.closest_point(mesh, q[part])[0], distance[part], atol=1e-7)
+        np.testing.assert_array_equal(wos.contains(mesh, q[part]), inside[part])
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -127,10 +118,7 @@ def test_inside_near_edges_and_vertices(backend, closed, rng):
 
 def test_inside_of_boxes_on_a_lattice(backend):
     """Every line upwards from a lattice point meets vertices, edges and diagonals of faces exactly."""
-    V = np.array([[x, y, z] for x in (0, 1.0) for y in (0, 1.0) for z in (0, 1.0)])
-    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
-    F = np.array([t for q in quads for t in ([q[0], q[1], q[2]], [q[0], q[2], q[3]])])
-    mesh = wos.TriangleMesh(V, F)
+    mesh = wos.TriangleMesh(*oracle.cube())
     n = np.arange(-2, 11) / 8
     q = np.stack(np.meshgrid(n, n, n, indexing="ij"), axis=-1)
     on = ((q == 0) | (q == 1)).any(axis=-1)
@@ -139,24 +127,17 @@ def test_inside_of_boxes_on_a_lattice(backend):
     np.testing.assert_array_equal(wos.contains(mesh, q)[on & ((q < 0) | (q > 1)).any(axis=-1)], False)
 
 
-def test_surfaces_within_surfaces(backend, rng):
+def test_surfaces_within_surfaces_and_far_points(backend, rng):
     V, F = oracle.icosphere(2)
-    shells = wos.TriangleMesh(np.concatenate([V, 0.5 * V]), np.concatenate([F, F + len(V)]))
-    x = rng.standard_normal((50, 3))
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    shells, x = wos.TriangleMesh(np.concatenate([V, 0.5 * V]), np.concatenate([F, F + len(V)])), directions(rng, 50)
     for r, expected in ((0.3, False), (0.7, True), (1.2, False)):
         np.testing.assert_array_equal(wos.contains(shells, r * x), expected)
     np.testing.assert_allclose(wos.signed_distance(shells, 0.01 * x), 0.49, atol=0.03)
-
-
-def test_far_points(backend):
-    V, F = oracle.icosphere(2, 0.1)
-    mesh = wos.TriangleMesh(V, F)
     for far in (1e3, 1e8, 1e14, 1e20, 1e30):
         for dtype in (np.float32, np.float64):
             q = far * np.eye(3, dtype=dtype)
-            np.testing.assert_allclose(wos.closest_point(mesh, q)[0], far, rtol=max(2 / far, 1e-6))
-            assert not wos.contains(mesh, q).any()
+            np.testing.assert_allclose(wos.closest_point(shells, q)[0], far, rtol=max(2 / far, 1e-6))
+            assert not wos.contains(shells, q).any()
 
 
 @pytest.mark.torch
@@ -173,19 +154,13 @@ def test_tensors(backend):
     with pytest.raises(NotImplementedError, match="no gradient in q"):
         wos.signed_distance(mesh, q.clone().requires_grad_())
     assert wos.contains(pickle.loads(pickle.dumps(mesh)), q).sum() == wos.contains(mesh, q).sum()
-
-
-def field(rng, d):
-    """Values between which interpolation is no distance, negative inside, in a box."""
-    values = np.pad(rng.uniform(-1, -0.5, rng.integers(2, 5, d)), 1, constant_values=1.0)
-    lo = rng.standard_normal(d)
-    return wos.SDF(values, (lo, lo + rng.uniform(1, 2, d))), lo
-
-
-def ball_field(d):
-    """Of a ball around 0, whose closest points are found in a few steps."""
-    x = np.stack(np.meshgrid(*[np.linspace(-1.3, 1.4, 30 + k) for k in range(d)], indexing="ij"), axis=-1)
-    return wos.SDF(np.linalg.norm(x, axis=-1) - 1, ([-1.3] * d, [1.4] * d))
+    for bad, text in (
+        ((torch.tensor(V), F), "F is a numpy array but V is a torch array"), ((V, torch.tensor(F)), "F is a torch array but V"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=text):
+            wos.TriangleMesh(*bad)
+    with pytest.raises(NotImplementedError, match="no gradient in V"):
+        wos.TriangleMesh(torch.tensor(V, requires_grad=True), torch.tensor(F))
 
 
 def near(got, expected, limit=1e-12):
@@ -196,28 +171,14 @@ def near(got, expected, limit=1e-12):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_fields(d, rng):
-    sdf, lo = field(rng, d)
-    q = lo + rng.uniform(-0.2, 2.2, (200, d))  # beyond the box too
+    """Values between which interpolation is no distance, beyond the box too."""
+    lo = rng.standard_normal(d)
+    sdf = wos.SDF(np.pad(rng.uniform(-1, -0.5, rng.integers(2, 5, d)), 1, constant_values=1.0), (lo, lo + rng.uniform(1, 2, d)))
+    q = lo + rng.uniform(-0.2, 2.2, (200, d))
     near(wos.signed_distance(sdf, q, backend="array"), wos.signed_distance(sdf, q))
     inside = wos.contains(sdf, q)
     assert inside.any()
     np.testing.assert_array_equal(wos.contains(sdf, q, backend="array"), inside)
-
-
-@pytest.mark.parametrize("d", [2, 3])
-def test_closest_points_of_a_field(d, rng):
-    sdf, q = ball_field(d), rng.uniform(-1.6, 1.6, (300, d))
-    q = q[np.linalg.norm(q, axis=1) > 0.5]  # at the centre slopes turn round
-    got, expected = (wos.closest_point(sdf, q, backend=b) for b in ("array", None))
-    for g, e in zip(got[:3], expected[:3]):
-        near(g, e, 1e-9)
-
-
-def test_functions_are_refused(rng):
-    row = np.zeros((1, 2 + 4 * 3))
-    with pytest.raises(NotImplementedError, match=r"wos.inside: backend .array. calls no compiled function of distances"):
-        composition.inside(np, rng.standard_normal((4, 3)), np.ones((1, 4)), row, np.array([0, 1]), True)
-    assert composition_solids.is_solid(row, 3)
 
 
 @pytest.mark.parametrize(("shape", "outside"), [*product(["ball", "box", "mesh"], [False, True]), ("field", False), ("polygon", False)])
@@ -227,7 +188,7 @@ def test_where_walks_start(shape, outside, rng):
     boundary = {
         "ball": lambda: wos.Ball([0.0] * 3, 1.0),
         "box": lambda: wos.Box([-1.0] * 3, [1.0, 2.0, 3.0]),
-        "field": lambda: ball_field(3),
+        "field": lambda: wos.SDF(*field(3, 30)),
         "mesh": lambda: wos.TriangleMesh(*oracle.icosphere(1)),
         "polygon": lambda: wos.Polygon(np.array([[0.0, 0.0], [2.0, 0.1], [0.5, 1.0]])),
     }[shape]()
@@ -257,15 +218,6 @@ def test_what_is_not_finite(rng):
     np.testing.assert_array_equal(k == -1, bad)
     contains = composition.inside(np, points, frame, *mesh._arrays_of("numpy"), True)
     assert not contains[bad].any()
-
-
-def test_pieces_do_not_show(rng, monkeypatch):
-    mesh, q = wos.TriangleMesh(*oracle.icosphere(2, 0.1)), rng.uniform(-1, 1, (50, 3))
-    whole = wos.closest_point(mesh, q, backend="array"), wos.contains(mesh, q, backend="array")
-    monkeypatch.setattr(composition, "LIVE", 2**24 // 320 // 7)  # seven points of 320 triangles at a time
-    cut = wos.closest_point(mesh, q, backend="array"), wos.contains(mesh, q, backend="array")
-    for a, b in zip((*whole[0], whole[1]), (*cut[0], cut[1])):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_along(rng):

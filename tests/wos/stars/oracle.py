@@ -4,9 +4,9 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import iv, kv
 
-from wos.query.oracle import on_segment, on_triangle
-from wos.walk.oracle import moments, nodes, row_of, values
-from wos.walk.replay import _uniform, _unit, greens, philox, remembered, sphere_weights
+from wos.query.oracle import all_distances, on_segment, quarters
+from wos.walk.oracle import moments, nodes, part_of, row_of, values
+from wos.walk.replay import _uniform, _unit, greens, philox, remembered, source_radius, sphere_weights
 
 TAU = 2 * np.pi
 
@@ -27,10 +27,9 @@ def normal(piece, d):
 
 def nearest(pieces, x):
     """Distance, piece, weights of its corners but the first, closest point."""
-    at = pieces[:, : len(x) ** 2].reshape(-1, len(x), len(x))
-    d2, weight = (on_segment if len(x) == 2 else on_triangle)(x, *np.moveaxis(at, 1, 0))
+    (d2,), (weight,) = all_distances(pieces[:, : len(x) ** 2], x[None])
     k = int(d2.argmin())
-    return np.sqrt(d2[k]), k, weight[k, 1:], weight[k] @ at[k]
+    return np.sqrt(d2[k]), k, weight[k, 1:], weight[k] @ corners(pieces[k], len(x))
 
 
 def from_side(x, side):
@@ -134,11 +133,6 @@ class Walk:
     def near(self, *margins):
         self.margin = min([self.margin, *np.abs(margins)])
 
-    def share(self, words):
-        """A source point's distance, of the radius."""
-        u = [_uniform(w) for w in words[:3]]
-        return np.sqrt(u[0] * u[1]) if self.d == 2 else np.median(u)
-
     def mass(self, s, R):
         """What a source point at the radius s R counts, and in the gradient."""
         g, slope = greens(self.d, R * s, R, self.screening)
@@ -149,7 +143,7 @@ class Walk:
         R = 0.99 * (min(R, 2 / np.sqrt(self.screening)) if self.screening else R)
         pair, sign = self.counter[0] // 2, 1 - 2 * (self.counter[0] % 2)
         w, v, b = self.words(4, 0, pair), self.words(1, 0, pair), self.words(1, 1 << 20, pair)
-        n, s, m = _unit(*w[:2], self.d), self.share(v), _unit(v[2], None, 2) if self.d == 2 else _unit(*b[:2], 3)
+        n, s, m = _unit(*w[:2], self.d), source_radius(self.d, v), _unit(v[2], None, 2) if self.d == 2 else _unit(*b[:2], 3)
         n, m = sign * n, sign * m
         value, slope = sphere_weights(self.d, np.array(R), self.screening)
         self.along = np.concatenate([[value], slope * n / self.extent])
@@ -204,7 +198,7 @@ class Walk:
         k, t = ray(self.walls, self.x, d, R, (self.own,))
         self.clear_of_sides(d, R)
         if self.wanted[1]:
-            s = self.share(words[1:] if self.d == 2 else self.words(1, self.steps))
+            s = source_radius(self.d, words[1:] if self.d == 2 else self.words(1, self.steps))
             self.near(s * R / t - 1)
             if s * R < t:
                 self.met[1].append((self.x + s * R * d, None, None, self.weight * self.mass(s, R)[0]))
@@ -297,13 +291,8 @@ class Walk:
 _walk = remembered(Walk, most=4096)
 
 
-def of_instance(table, first, b):
-    b = b if len(first) > 2 else 0
-    return table[first[b] : first[b + 1]]
-
-
 def walked(start, frame, arrays, b, n, w, seed, max_steps, pairs, endless, screening, wanted, first_instance=0, first_point=0):
-    tables = [of_instance(arrays[i], arrays[i + 1], b) for i in (0, 2, 4)]
+    tables = [part_of(arrays[i], arrays[i + 1], b) for i in (0, 2, 4)]
     counter = (w, first_point + n, first_instance + b)
     return _walk(tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted)
 
@@ -404,8 +393,4 @@ def prism(ring, height, layers=1):
 
 def split(V, F, on):
     """Every triangle in four."""
-    edges, at = np.unique(np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0, return_inverse=True)
-    x, y, z = at.reshape(-1, 3).T + len(V)
-    a, b, c = F.T
-    parts = ([a, x, z], [b, y, x], [c, z, y], [x, y, z])
-    return np.concatenate([V, V[edges].mean(axis=1)]), np.concatenate([np.stack(t, axis=1) for t in parts]), np.tile(on, 4)
+    return *quarters(V, F, lambda middle: middle), np.tile(on, 4)

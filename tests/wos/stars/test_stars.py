@@ -6,10 +6,12 @@ import pytest
 from quatrefoil import wos
 from quatrefoil._backends import native
 from quatrefoil.wos.stars.reflecting_3d import reflecting_mesh
+from wos import domains
+from wos.domains import points_in
 from wos.query.oracle import all_distances, icosphere
 from wos.stars.oracle import corner_solution, prism, sector, split
 from wos.test_closed_forms import pole
-from wos.walk.oracle import gates, same, seed, slope
+from wos.walk.oracle import check, gates, same, seed, slope
 
 NATIVE = native.reason() is None
 EPSILON = 1e-4
@@ -37,28 +39,8 @@ def decay(X):
     return np.exp(X @ RATES[: X.shape[-1]])
 
 
-def log(X):
-    return pole(X, np.zeros(X.shape[-1]))
-
-
-def normals(boundary):
-    """Outward, of pieces that run counter-clockwise."""
-    d = boundary.dimension
-    corners = boundary._ends.reshape(-1, d, d)
-    e = corners[:, 1] - corners[:, 0]
-    n = np.stack([e[:, 1], -e[:, 0]], axis=1) if d == 2 else np.cross(e, corners[:, 2] - corners[:, 0])
-    return n / np.linalg.norm(n, axis=1, keepdims=True)
-
-
 def flux(boundary, u, mu=0.0):
-    """Of u through the nearest piece, and mu u."""
-    n = normals(boundary)
-
-    def h(X):
-        k = wos.closest_point(boundary, np.ascontiguousarray(X, float))[2]
-        return (slope(u, X) * n[k]).sum(axis=-1) + (mu[k] if np.ndim(mu) else mu) * u(X)
-
-    return h
+    return domains.flux(boundary, lambda X: slope(u, X), mu, u)
 
 
 def which(ring, *segments):
@@ -86,7 +68,7 @@ def problems():
         "rectangle": of(r, wave, which(r._ends, 0, 1, 2)),
         "source": of(r, bowl, which(r._ends, 1, 3), source=1.0),
         "quarter": of(q, lambda X: X[..., 0] ** 2 - X[..., 1] ** 2, which(q._ends, len(QUARTER) - 2, len(QUARTER) - 1)),
-        "ring": of(a, log, inner | which(RING, 24, last)),
+        "ring": of(a, lambda X: pole(X, 0.0), inner | which(RING, 24, last)),
         "corner": (e, {"dirichlet": corner_solution, "neumann": (which(ELL, 0, 5), 0.0)}, corner_solution),
         "screened": of(r, decay, which(r._ends, 0, 2, 3), **planar),
         "screened-endless": of(r, decay, which(r._ends, 0, 1, 2, 3), **planar),
@@ -109,11 +91,6 @@ def problems():
 PROBLEMS = problems()
 EVERY_DAY = ["corner", "cube", "robin-and-neumann", "robin-source"]
 MARKED = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in PROBLEMS]
-
-
-def points_in(boundary, rng, n, clear=1e-3):
-    X = boundary._centre[0] + boundary._extent[0] * rng.uniform(-0.5, 0.5, (20 * n, boundary.dimension))
-    return X[wos.signed_distance(boundary, X) < -clear][:n]
 
 
 def from_absorbing(name, X):
@@ -142,10 +119,7 @@ def test_closed_forms(name, pairs, best_backend, rng):
     X = points_in(boundary, rng, 4 * n, 1e-3 if walks > 1000 and not pairs else 0.05)
     X = X[from_absorbing(name, X) > 0.1][:n]  # closer, few walks know little of their own spread
     r = wos.solve(boundary, X, **{"epsilon": EPSILON, "max_steps": 20000, **options}, walks=walks, gradient=pairs, rng=seed(rng))
-    assert gates(r.value, r.stderr, u(X), spread=False) == []
-    assert r.n_truncated.sum() == r.n_escaped.sum() == 0
-    for i in range(X.shape[1] if pairs else 0):
-        assert gates(r.grad[:, i], r.grad_stderr[:, i], slope(u, X)[:, i], spread=False) == []
+    check(r, X, u)
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
@@ -156,9 +130,8 @@ def test_close_to_the_absorbing_part(name, rng):
     boundary, options, u = PROBLEMS[name]
     X = points_in(boundary, rng, 2000, 2e-3)
     X = X[from_absorbing(name, X) < 0.05][:8]
-    epsilon = 1e-5
-    result = wos.solve(boundary, X, walks=2**17, rng=seed(rng), epsilon=epsilon, max_steps=20000, **options)
-    assert gates(result.value, np.hypot(result.stderr, epsilon), u(X), spread=False) == []
+    result = wos.solve(boundary, X, walks=2**17, rng=seed(rng), epsilon=1e-5, max_steps=20000, **options)
+    check(result, X, u, least=1e-5)
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
@@ -168,9 +141,7 @@ def test_close_to_walls(rng):
     for away in (1e-3, 1e-2):
         X = np.stack([rng.uniform(0.2, 0.8, 40), np.full(40, away)], axis=1)
         r = wos.solve(boundary, X, walks=1024, epsilon=EPSILON, gradient=True, rng=seed(rng), **options)
-        for i in range(2):
-            assert gates(r.grad[:, i], r.grad_stderr[:, i], slope(u, X)[:, i], spread=False) == []
-        assert gates(r.value, r.stderr, u(X), spread=False) == []
+        check(r, X, u)
         assert (r.grad_stderr > 0).all()
 
 
@@ -203,7 +174,7 @@ def test_sides_in_many_pieces(rng):
         epsilon=EPSILON, max_steps=20000, rng=seed(rng),
     )  # fmt: skip
     assert (r.n_walks > 0).all()  # on the wall, or within epsilon outside
-    assert gates(r.value, r.stderr, wave(X), spread=False) == []
+    check(r, X, wave)
 
 
 POLYGON = PROBLEMS["rectangle"][0]
@@ -229,24 +200,22 @@ def test_where_a_domain_lies_and_how_fine_epsilon_is(name, best_backend, rng):
             there, scale * X + shift, dirichlet=lambda Y: u((Y - shift) / scale), walks=512, epsilon=epsilon, max_steps=20000,
             neumann=(where, lambda Y: h((Y - shift) / scale) / scale), rng=seed(rng),
         )  # fmt: skip
-        assert gates(result.value, result.stderr, u(X), spread=False) == []
+        check(result, X, u)
 
 
-def test_functions_and_kinds_of_flux(backend, rng):
-    """h as a function, compiled or not, as a number for each instance and as the class that says the same."""
-    compiled = pytest.importorskip("numba").njit(lambda Y: 0.5 + Y[:, 0] * 2.0)
+def test_kinds_of_flux(backend, rng):
+    """h as a function, compiled or not, and as the class that says the same; where nobody reflects, and by nothing."""
+    f = lambda Y: 0.5 + Y[:, 0] * 2.0  # noqa: E731
     X, s, where = points_in(POLYGON, rng, 9), seed(rng), which(RECTANGLE, 0, 2)
 
-    def solve(h, dirichlet=0.0):
+    def solve(h, dirichlet=0.0, where=where):
         return wos.solve(POLYGON, X, dirichlet=dirichlet, neumann=(where, h), walks=20, rng=s)
 
-    found = [solve(h).value for h in (compiled, lambda Y: 0.5 + Y[:, 0] * 2.0, wos.PerVertex(0.5 + 2 * RECTANGLE[:, 0]))]
+    found = [solve(h).value for h in (pytest.importorskip("numba").njit(f), f, wos.PerVertex(0.5 + 2 * RECTANGLE[:, 0]))]
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(found[2], found[0], rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(solve(np.array([0.5, 1.0])).value[0], solve(0.5).value)
     same(solve(0.0, wave), solve(np.array(0.0), wave))
-    plain = wos.solve(POLYGON, X, dirichlet=wave, walks=9, rng=s)  # nobody reflects
-    same(plain, wos.solve(POLYGON, X, dirichlet=wave, walks=9, rng=s, neumann=(where & False, 1.0)))
+    same(solve(1.0, wave, where & False), wos.solve(POLYGON, X, dirichlet=wave, walks=20, rng=s))
 
 
 @pytest.mark.parametrize("d", [2, 3])
@@ -257,25 +226,13 @@ def test_a_hole_that_reflects(d, best_backend, rng):
     middle = (V if d == 3 else square).mean(axis=0)
     for turn, inner in ((1, 1), (-1, 1), (1, -1)):
         if d == 2:
-            plain = wos.Polygon(square, holes=[(0.3 * (square - middle) + middle)[::-1]])
             boundary = wos.Polygon(square[::turn], holes=[(0.3 * (square - middle) + middle)[::-inner]])
         else:
             both = np.concatenate([V, 0.3 * (V - middle) + middle])
-            plain = wos.TriangleMesh(both, np.concatenate([F, F[:, ::-1] + len(V)]))
             boundary = wos.TriangleMesh(both, np.concatenate([F[:, ::turn], F[:, ::-inner] + len(V)]))
-        where = np.arange(len(boundary._ends)) >= len(boundary._ends) // 2
-        X = points_in(plain, rng, 4 * n, 0.1)[:n]
-        r = wos.solve(boundary, X, dirichlet=u, neumann=(where, flux(plain, u)), walks=512, epsilon=1e-4, rng=seed(rng))
-        assert gates(r.value, np.hypot(r.stderr, 1e-6), u(X), spread=False) == []
-
-
-def test_values_at_vertices_where_nothing_absorbs(backend, rng):
-    """They are given and never met."""
-    run = dict(neumann=(np.ones(4, bool), 1.0), screening=2.0, walks=30, rng=seed(rng))
-    X, nine = points_in(POLYGON, rng, 5), wos.PerVertex(np.full(4, 9.0))
-    same(wos.solve(POLYGON, X, dirichlet=0.0, **run), wos.solve(POLYGON, X, dirichlet=nine, **run))
-    found = wos.solve_vjp(POLYGON, X, np.ones(5), dirichlet=nine, points_gradient=False, **run)
-    np.testing.assert_array_equal(found[1]["values"], 0.0)
+        where, X = np.arange(len(boundary._ends)) >= len(boundary._ends) // 2, points_in(boundary, rng, n, 0.1)
+        r = wos.solve(boundary, X, dirichlet=u, neumann=(where, flux(boundary, u)), walks=512, epsilon=1e-4, rng=seed(rng))
+        check(r, X, u, least=1e-6)
 
 
 def test_on_walls_there_is_a_value_and_no_gradient(backend, rng):
@@ -295,13 +252,18 @@ def test_on_walls_there_is_a_value_and_no_gradient(backend, rng):
     np.testing.assert_array_equal(wall, [[np.nan, np.nan], [0.0, 0.0]])
 
 
-def test_a_constant_has_no_gradient(backend, rng):
+def test_constants(backend, rng):
+    """They have no gradient, and where nothing absorbs values at vertices are never met."""
     where, ring = which(RING, 0, 5, *range(25, 49)), wos.Polygon(RING)
     X, run = points_in(ring, rng, 20, 0.02), dict(walks=64, gradient=True, rng=seed(rng))
     np.testing.assert_allclose(wos.solve(ring, X, dirichlet=1.0, neumann=(where, 0.0), **run).grad, 0.0, atol=1e-12)
     low, high = (wos.solve(ring, X, dirichlet=lambda Y, c=c: Y[:, 0] + c, neumann=(where, 1.0), **run) for c in (0.0, 100.0))
     np.testing.assert_allclose(high.grad, low.grad, rtol=0, atol=1e-2)
     np.testing.assert_allclose(high.grad_stderr, low.grad_stderr, rtol=1e-2, atol=1e-3)
+    run, nine = dict(neumann=(where | True, 1.0), screening=2.0, walks=30, rng=seed(rng)), wos.PerVertex(np.full(len(RING), 9.0))
+    same(wos.solve(ring, X, dirichlet=0.0, **run), wos.solve(ring, X, dirichlet=nine, **run))
+    found = wos.solve_vjp(ring, X, np.ones(len(X)), dirichlet=nine, points_gradient=False, **run)
+    np.testing.assert_array_equal(found[1]["values"], 0.0)
 
 
 def test_a_walk_beyond_a_wall_by_rounding_goes_back():

@@ -10,7 +10,7 @@ from wos.query.oracle import on_box
 
 from . import oracle
 
-CLEAR = 1e-2  # of epsilon
+CLEAR = 2e-4  # of weights; a hundredth of epsilon
 
 
 def _tables(rng, d, least, heads):
@@ -41,24 +41,38 @@ def _numbers(kind, rng, rows, d, frame, pairs=0):
     return bells.reshape(rows, 3 * (d + 2))
 
 
+def clear_points(rng, shape, draw, margins):
+    """Points (B, N, d) of which no walk comes near a decision: each is drawn until it is clear, since a walk depends on the number of its
+    point. ``margins``: of the walks of every instance, from points that are NaN where they are clear. None where no place is."""
+    start, pending = np.zeros(shape), np.ones(shape[:2], bool)
+    for _ in range(60):
+        start[pending] = draw(pending.sum())
+        if isinstance(rng, ShapesOnly):
+            return start
+        found = np.array([margin.min(axis=1) for margin in margins(np.where(pending[..., None], start, np.nan))])
+        pending &= found.reshape(pending.shape) <= CLEAR
+        if not pending.any():
+            return start
+    return None
+
+
 def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False, **options):
-    """Points of the unit ball, or of a box, of which no walk comes near epsilon."""
+    """Points of the unit ball, or of a box."""
 
     def make(rng):
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
-        seed, screening = int(rng.integers(-(2**63), 2**63)), options.get("screening", 0.0)
-        start = np.zeros((B, N, d))
+        seed = int(rng.integers(-(2**63), 2**63))
         ends, first = (rng.uniform(0.5, 1.0, (1, d)), np.array([0, 1])) if box else (None, None)
-        walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
-        instance, point = options.get("first_instance", 0), options.get("first_point", 0)
-        pending = np.ones((B, N), bool)
-        while pending.any():  # a walk depends on the number of its point: each is drawn until it is clear
-            for b, n in np.argwhere(pending):
-                start[b, n] = ends[0] * rng.uniform(-0.9, 0.9, d) if box else oracle.disc_points(rng, 1, 0.9, d)[0]
-            if isinstance(rng, ShapesOnly):
-                break
-            run = frame[:, -1], ends, instance, seed, *walked, screening * frame[:, d] ** 2, point
-            pending &= oracle.paths_of_all(np.where(pending[..., None], start, np.nan), *run)[-1].min(axis=-1) <= CLEAR
+        defaults = {"screening": 0.0, "first_instance": 0, "first_point": 0}
+        defaults |= {"seed": seed, "first_walk": 0, "walks": 8, "max_steps": 1024, "gradient": False}
+        run = [options.get(name, default) for name, default in defaults.items()]
+
+        def draw(n):
+            return ends[0] * rng.uniform(-0.9, 0.9, (n, d)) if box else oracle.disc_points(rng, n, 0.9, d)
+
+        start = clear_points(rng, (B, N, d), draw, lambda x: [of.margin for of in oracle.paths_of_all(x, frame, ends, first, *run)])
+        if start is None:
+            return make(rng)
         start[:, :outside] = np.nan
         inputs = [start, frame, ends, first, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame)]
         return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}
@@ -195,6 +209,8 @@ CASES = [
     Case("walk", "box-in-space", _ball(1, 3, "polynomial", "number", d=3, box=True, gradient=True, screening=2.0)),
     Case("walk", "four-dimensions", _ball(2, 3, "gaussians", "polynomial", d=4, rows=2, walks=5, screening=3.0, outside=1)),
     Case("walk", "five-dimensions-pairs", _ball(1, 3, "polynomial", "gaussians", d=5, gradient=True, screening=1.0)),
+    Case("walk", "twelve-dimensions", _ball(1, 3, "gaussians", "number", d=12, gradient=True, screening=2.0)),
+    Case("walk", "twenty-five-dimensions", _ball(1, 2, "gaussians", "gaussians", d=25, screening=1.0, walks=4)),
     Case("walk", "box-in-six", _ball(1, 3, "gaussians", "number", d=6, box=True, gradient=True, first_walk=6, first_point=3)),
     Case("walk", "box-in-seven-cut-off", _ball(2, 2, "number", "gaussians", d=7, box=True, max_steps=3, walks=4)),
     Case("walk", "polygons-polynomial", _polygon(2, 9, "polynomial", rings=2, rows=2)),

@@ -42,9 +42,8 @@ def polynomial(X, c):
 def exact_polynomial(X, c):
     """The same in 60 digits."""
     with mpmath.workdps(60):
-        rows = [[mpmath.mpf(float(x)) for x in point] for point in X]
-        terms = [(mpmath.mpf(float(value)), powers) for powers, value in np.ndenumerate(c)]
-        return np.array([float(mpmath.fsum(v * mpmath.fprod(x**n for x, n in zip(row, p)) for v, p in terms)) for row in rows])
+        exact = np.vectorize(mpmath.mpf, otypes=[object])
+        return polynomial(exact(X), exact(c)).astype(float)
 
 
 def grid(X, values, lo, hi):
@@ -67,9 +66,13 @@ def inside(rings, X):
     return contained(segments(rings), X)
 
 
-def disc_points(rng, n, radius=0.95, d=2):
+def directions(rng, n, d=3):
     v = rng.standard_normal((n, d))
-    return v / np.linalg.norm(v, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / d)
+    return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def disc_points(rng, n, radius=0.95, d=2):
+    return directions(rng, n, d) * radius * rng.random((n, 1)) ** (1 / d)
 
 
 def star_points(rng, n):
@@ -100,17 +103,33 @@ def gates(value, stderr, truth, spread=True):
     return failed
 
 
+def check(result, X, u, spread=False, least=0.0):
+    """Value and gradient are within their errors of a solution, ``least`` added to that of the value, and all walks ended in the domain."""
+    assert gates(result.value, np.hypot(result.stderr, least), u(X), spread) == []
+    assert result.n_truncated.sum() == result.n_escaped.sum() == 0
+    for i in range(0 if result.grad is None else X.shape[-1]):
+        assert gates(result.grad[:, i], result.grad_stderr[:, i], slope(u, X)[:, i], spread) == []
+
+
 def coordinate_sum(X):
     return X.sum(axis=1)
 
 
-def same(a, b, where=...):
-    """All numbers of two results have the same bits."""
-    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped", "grad", "grad_stderr"):
-        x, y = getattr(a, name), getattr(b, name)
-        assert (x is None) == (y is None), name
+NUMBERS, COUNTS = ("value", "stderr", "grad", "grad_stderr"), ("n_walks", "mean_steps", "n_truncated", "n_escaped")
+
+
+def numbers(result, at=...):
+    """What a result holds, by name, or a part of each."""
+    return {name: None if (x := getattr(result, name)) is None else np.asarray(x)[at] for name in NUMBERS + COUNTS}
+
+
+def same(a, b, where=..., of=None, unit=1.0, length=1.0):
+    """All numbers of two results have the same bits; those of ``a`` at ``of`` and of ``b`` at ``where``, and ``a`` in these units."""
+    units, theirs = dict(zip(NUMBERS, (unit, unit, unit / length, unit / length))), numbers(b, where)
+    for name, x in numbers(a, where if of is None else of).items():
+        assert (x is None) == (theirs[name] is None), name
         if x is not None:
-            np.testing.assert_array_equal(np.asarray(x)[where], np.asarray(y)[where], err_msg=name)
+            np.testing.assert_array_equal(x, theirs[name] * units.get(name, 1), err_msg=name)
 
 
 # ---------------------------------------------------------------- the op ``walk``: the same random words, exact distances
@@ -160,69 +179,59 @@ def part_of(ends, first, b):
     return ends if ends is None else ends[first[b] : first[b + 1]]
 
 
-def paths_of_all(start, epsilon, segs, first_instance, seed, first_walk, walks, max_steps, gradient, screening, first_point):
-    """``paths`` for all points of all instances (B, N, d) of one domain; ``epsilon`` and ``screening``: (B,)."""
+def paths_of_all(start, frame, ends, first, screening, first_instance, first_point, *settings):
+    """``paths`` of every instance (B, N, d), those of one domain together. ``settings``: the seed to gradient."""
     B, N, d = start.shape
-    each = lambda x: np.repeat(x, N)[:, None]  # noqa: E731
-    walks_of_points = paths(
-        start.reshape(-1, d), each(epsilon), segs, each(first_instance + np.arange(B)), seed, first_walk, walks, max_steps, gradient,
-        each(screening), np.tile(first_point + np.arange(N), B),
-    )  # fmt: skip
-    return _reshaped(walks_of_points, (B, N))
-
-
-def _reshaped(x, shape):
-    if isinstance(x, (list, tuple)):
-        return [_reshaped(item, shape) for item in x]
-    return x if x is None else x.reshape(*shape, *x.shape[1:])
-
-
-def _of_instance(x, b):
-    if isinstance(x, (list, tuple)):
-        return [_of_instance(item, b) for item in x]
-    return x if x is None else x[b]
+    rate = screening * frame[:, d] ** 2
+    if first is not None and len(first) > 2:
+        each = zip(start, frame[:, -1], range(B), rate)
+        return [paths(x, e, part_of(ends, first, b), first_instance + b, *settings, r, first_point) for x, e, b, r in each]
+    epsilon, instance, rate = (np.repeat(x, N)[:, None] for x in (frame[:, -1], first_instance + np.arange(B), rate))
+    whole = paths(start.reshape(-1, d), epsilon, ends, instance, *settings, rate, np.tile(first_point + np.arange(N), B))
+    return [whole.of(slice(b * N, (b + 1) * N)) for b in range(B)]
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
          first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, nrhs=1):  # fmt: skip
     """Right-hand side b nrhs + k of instance b has the walks of b, whatever k is."""
+    of_all = paths_of_all(start, frame, ends, first, screening, first_instance, first_point, seed, first_walk, walks, max_steps, gradient)
+    cut = nodes(first_walk // (1 + gradient), walks // (1 + gradient))
+    return added_up(of_all, start, frame, first, (dirichlet_kind, dirichlet), (source_kind, source), cut, gradient, nrhs)
+
+
+def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs=1, medium=lambda b, of: (1, lambda X: 1, 0)):
+    """Means, squared deviations and counts of walks with data (kind, numbers). ``medium``: factors of boundary values and of sources, and
+    the slope of the logarithm of what values are divided by."""
     B, N, d = start.shape
-    group, channels = (2, 1 + d) if gradient else (1, 1)
-    cut = nodes(first_walk // group, walks // group)
-    mean, m2 = np.full((B * nrhs, N, len(cut), channels), np.nan), np.full((B * nrhs, N, len(cut), channels), np.nan)
-    counts = np.zeros((B * nrhs, N, 3), np.int64)
-    rate, rest = screening * frame[:, -2] ** 2, (seed, first_walk, walks, max_steps, gradient)
-    together = first is None or len(first) == 2
-    of_all = paths_of_all(start, frame[:, -1], ends, first_instance, *rest, rate, first_point) if together else None
+    shape = B * nrhs, N, len(cut), 1 + d if gradient else 1
+    mean, m2, counts = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros((B * nrhs, N, 3), np.int64)
     for side in range(B * nrhs):
         b = side // nrhs
-        extent = frame[b, -2]
-        if together:
-            of_b = _of_instance(of_all, b)
-        else:
-            of_b = paths(start[b], frame[b, -1], ends[first[b] : first[b + 1]], first_instance + b, *rest, rate[b], first_point)
-        x, left, segment, place, events, entry, steps, truncated, _ = of_b
-        row = dirichlet[side if len(dirichlet) > 1 else 0]
-        if dirichlet_kind == "per_vertex" and len(first) > 2:
+        of, row = of_all[b], row_of(dirichlet[1], side)
+        if dirichlet[0] == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
-        value = left * values(dirichlet_kind, row, x, segment, place, frame[b])
-        row = None if source_kind == "none" else source[side if len(source) > 1 else 0]
-        if source_kind != "none":
-            value = value + sum(w * extent**2 * values(source_kind, row, y, None, None, frame[b]) for y, w in events)
-        value = value[..., None]
-        if gradient:
-            along, of_source, y = entry
-            value = along * value
-            if source_kind != "none":
-                value = value + of_source * extent**2 * values(source_kind, row, y, None, None, frame[b])[..., None]
-            unmoved = steps == 0
-            value[unmoved] = np.nan
-            value[unmoved, 0] = values(dirichlet_kind, row_of(dirichlet, side), x, segment, place, frame[b])[unmoved]
-            value[..., 1:] /= extent
-            value = (value[:, ::2] + value[:, 1::2]) / 2
-        mean[side], m2[side] = moments(value, cut, start[b])
-        counts[side, :, 0], counts[side, :, 1] = steps.sum(axis=1), truncated.sum(axis=1)
+        of_end, of_source, slopes = medium(b, of)
+        found, toward = of.left * of_end * values(dirichlet[0], row, of.x, of.segment, of.place, frame[b]), 0
+        if source[0] != "none":
+            numbers = row_of(source[1], side)
+            f = [
+                frame[b, d] ** 2 * of_source(y) * values(source[0], numbers, y, None, None, frame[b])
+                for y, _ in (*of.events, (of.entry, 0))
+            ]
+            found = found + sum(np.where(weight == 0, 0, weight * at) for at, (_, weight) in zip(f, of.events))
+            toward = f[-1][..., None]
+        mean[side], m2[side] = moments(sampled(of, found, toward, frame[b, d], gradient, slopes), cut, start[b])
+        counts[side, :, 0], counts[side, :, 1] = of.steps.sum(axis=1), of.cut.sum(axis=1)
     return mean, m2, counts
+
+
+def sampled(of, found, toward, extent, gradient, slopes):
+    """Values (N, walks, channels), with gradients those of pairs."""
+    if not gradient:
+        return found[..., None]
+    value = found[..., None] * of.along + toward * of.toward
+    value[..., 1:] = value[..., 1:] / extent - value[..., :1] * slopes
+    return (value[:, ::2] + value[:, 1::2]) / 2
 
 
 def row_of(numbers, instance):
@@ -284,20 +293,15 @@ def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="n
            samples=1, max_steps=1024, modes=16, screening=0.0):  # fmt: skip
     B, N, d = start.shape
     coefficients, counts = np.zeros((B, N, samples, harmonics(np.eye(d), modes).shape[-1])), np.zeros((B, N, 3), np.int64)
-    for b in range(B):
-        padded = np.concatenate([np.full((first_point, d), np.nan), start[b]])
-        segs = part_of(ends, first, b)
-        rate = screening * frame[b, -2] ** 2
-        x, left, segment, place, _, entry, steps, cut, _ = paths(
-            padded, frame[b, -1], segs, b, seed, first_walk, walks, max_steps, True, rate
-        )
-        u = (left * values(dirichlet_kind, row_of(dirichlet, b), x, segment, place, frame[b]))[first_point:]
-        along = entry[0][first_point:]
-        n = along[..., 1:] / np.sqrt((along[..., 1:] ** 2).sum(axis=-1, keepdims=True))
+    of_all = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, True)
+    for b, of in enumerate(of_all):
+        u = of.left * values(dirichlet_kind, row_of(dirichlet, b), of.x, of.segment, of.place, frame[b])
+        along = of.along[..., 1:]
+        n = along / np.sqrt((along**2).sum(axis=-1, keepdims=True))
         shares = (u - reference[b][:, None])[..., None] * harmonics(n, modes)
         shares[..., 0] = u
         coefficients[b] = shares.reshape(N, samples, walks // samples, shares.shape[-1]).mean(axis=2)
-        counts[b, :, 0], counts[b, :, 1] = steps[first_point:].sum(axis=1), cut[first_point:].sum(axis=1)
+        counts[b, :, 0], counts[b, :, 1] = of.steps.sum(axis=1), of.cut.sum(axis=1)
     return coefficients, counts
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 from scipy.special import gamma, iv, kv
 
-from wos.query.oracle import is_box
+from wos.query.oracle import all_distances, is_box
+
+SOURCE, MORE, LIGHT, PAIR, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams of random words
 
 
 def remembered(function, most=64):
@@ -28,14 +30,11 @@ def remembered(function, most=64):
 
 
 def closest(segs, X):
-    """Distance, segment, place on it, closest point: every segment is asked."""
-    a, e = segs[:, :2], segs[:, 2:] - segs[:, :2]
-    t = np.clip(((X[:, None] - a) * e).sum(-1) / (e * e).sum(-1), 0, 1)
-    p = a + t[..., None] * e
-    d = np.hypot(*np.moveaxis(X[:, None] - p, -1, 0))
-    k = d.argmin(axis=1)
-    row = np.arange(len(X))
-    return d[row, k], k, t[row, k], p[row, k]
+    """Distance, segment, place on it, closest point."""
+    d2, weights = all_distances(segs, X)
+    k, row = d2.argmin(axis=1), np.arange(len(X))
+    w = weights[row, k]
+    return np.sqrt(d2[row, k]), k, w[:, 1], (w[..., None] * segs[k].reshape(-1, 2, 2)).sum(axis=1)
 
 
 def philox(counter, key):
@@ -62,33 +61,10 @@ def _unit(word, height, d):
     return np.concatenate([np.sqrt(1 - z * z)[..., None] * _unit(word, None, 2), z[..., None]], axis=-1)
 
 
-def _many(counter, number, point, instance, seed):
-    """The words of a counter that is the same for all walks or has their shape."""
-    return philox((counter + np.zeros_like(point), number, point, np.full_like(point, instance)), seed)
-
-
-def _unit_of_many(counter, number, point, instance, seed, d):
-    """In more than three dimensions: pairs of normal numbers from two words each, four words a trial (bits 20 on)."""
-    normal = []
-    for trial in range((d + 3) // 4):
-        w = _many(counter + (trial << 20), number, point, instance, seed)
-        for a, b in ((w[0], w[1]), (w[2], w[3])):
-            z = np.sqrt(-2 * np.log(_uniform(a))) * np.exp(2j * np.pi * (b / 2**32))
-            normal += [z.real, z.imag]
-    n = np.stack(normal[:d], axis=-1)
-    return n / np.linalg.norm(n, axis=-1, keepdims=True)
-
-
-def _source_of_many(step, number, point, instance, seed, d):
-    """Radius and direction of the source point: the first of all attempts that is accepted."""
-    r, trial = np.full(point.shape, np.nan), 0
-    while np.isnan(r).any():
-        w = _many((1 << 28) + (trial << 20) + step, number, point, instance, seed)
-        for a, b in ((w[0], w[1]), (w[2], w[3])):
-            good = np.isnan(r) & (_uniform(b) < 1 - _uniform(a) ** (d / 2 - 1))
-            r[good] = np.sqrt(_uniform(a))[good]
-        trial += 1
-    return r, _unit_of_many((2 << 28) + step, number, point, instance, seed, d)
+def source_radius(d, words):
+    """Of a source point of the Laplace equation in two or three dimensions."""
+    u = [_uniform(w) for w in words[:d]]
+    return np.sqrt(u[0] * u[1]) if d == 2 else np.median(u, axis=0)
 
 
 def _distance(segs, x):
@@ -97,12 +73,6 @@ def _distance(segs, x):
     if is_box(segs, x):
         return (segs[0] - np.abs(x)).min(axis=-1)
     return closest(segs, x.reshape(-1, x.shape[-1]))[0].reshape(x.shape[:-1])
-
-
-def onto_box(half, x):
-    """The closest point of the boundary to points inside: on the face that is nearest."""
-    face = np.arange(len(half)) == (half - np.abs(x)).argmin(axis=-1)[..., None]
-    return np.where(face, np.where(x < 0, -half, half), x)
 
 
 def greens(d, r, R, screening):
@@ -128,81 +98,137 @@ def sphere_weights(d, R, screening):
     return value, slope
 
 
+class Batch:
+    """Walks (N, walks) of points. ``x``: where they are, and at last where they end, on ``segment`` at ``place``; ``left``: their weight;
+    ``events``: source points and their weights; ``margin``: how near a decision was to another one. The first ball of a pair: its source
+    point ``entry``, and weights (1 + d) in value and gradient: ``along`` of what comes after it, ``toward`` of that source."""
+
+    def __init__(self, start, instance, seed, first_walk, walks, first_point):
+        N, d = start.shape
+        numbers = first_point if np.ndim(first_point) else first_point + np.arange(N)
+        self.point, self.walk = np.meshgrid(numbers, first_walk + np.arange(walks), indexing="ij")
+        self.instance, self.seed, self.d = np.broadcast_to(instance, self.point.shape), seed % 2**64, d
+        self.x = self.entry = np.repeat(start[:, None], walks, axis=1)
+        self.alive = ~np.isnan(self.x[..., 0])
+        self.left = np.where(self.alive, 1.0, np.nan)
+        self.margin, self.steps, self.cut = np.full((N, walks), np.inf), np.zeros((N, walks), int), np.zeros((N, walks), bool)
+        self.along, self.toward = (np.tile([v, *[np.nan] * d], (N, walks, 1)) for v in (1.0, 0.0))
+        self.events, self.segment, self.place = [], None, None
+
+    def of(self, rows):
+        """The same of some points."""
+
+        def some(x):
+            return [some(item) for item in x] if isinstance(x, (list, tuple)) else x[rows] if isinstance(x, np.ndarray) else x
+
+        part = Batch.__new__(Batch)
+        vars(part).update({name: some(x) for name, x in vars(self).items()})
+        return part
+
+    def words(self, counter, number):
+        """Of a counter that is the same for all walks or has their shape."""
+        return philox((np.broadcast_to(counter, self.point.shape), number, self.point, self.instance), self.seed)
+
+    def near(self, which, off):
+        self.margin[which] = np.minimum(self.margin, np.abs(off))[which]
+
+    def goes_on(self, radius, epsilon, is_last):
+        """Ends the walks that are within epsilon, those that weigh nothing, and in the last step all; whether any is left."""
+        self.near(self.alive & (self.left != 0), 0.02 * (radius - epsilon) / epsilon)
+        goes = self.alive & (radius > epsilon) & (self.left != 0)
+        self.cut = goes & is_last
+        self.alive = goes & ~self.cut
+        return self.alive.any()
+
+    def move(self, step):
+        self.x = np.where(self.alive[..., None], self.x + step, self.x)
+        self.steps = self.steps + self.alive
+
+    def enter(self, y, *weights):
+        """Through the first ball of a pair: weights in value and gradient of what comes after it, and of its source."""
+        along, toward = (np.concatenate([v[..., None], g], axis=-1) for v, g in (weights[:2], weights[2:]))
+        self.along, self.toward = (np.where(self.alive[..., None], *pair) for pair in ((along, self.along), (toward, self.toward)))
+        self.entry = y
+
+    def end_light(self, which, step):
+        """Those below an eighth go on with an eighth, or not at all."""
+        size, chance = np.abs(self.left), 0.125 * _uniform(self.words(LIGHT + step, self.walk)[0])
+        light = which & (size < 0.125) & (size > 0)
+        self.near(which, size - 0.125)
+        self.near(light, chance - size)
+        self.left = np.where(light, np.where(chance < size, 0.125 * np.sign(self.left), 0), self.left)
+
+    def land(self, segs):
+        if segs is None:
+            self.x = self.x / np.sqrt((self.x * self.x).sum(axis=-1, keepdims=True))
+        elif is_box(segs, self.x):  # on the face that is nearest
+            half, x = segs[0], self.x
+            face = np.arange(self.d) == (half - np.abs(x)).argmin(axis=-1)[..., None]
+            self.x = np.where(face, np.where(x < 0, -half, half), x)
+        else:
+            _, segment, place, at = closest(segs, np.nan_to_num(self.x.reshape(-1, self.d)))
+            self.x = np.where(np.isnan(self.x), np.nan, at.reshape(self.x.shape))
+            self.segment, self.place = segment.reshape(self.left.shape), place.reshape(self.left.shape)
+        return self
+
+    def unit_of_many(self, counter, number):
+        """In more than three dimensions: pairs of normal numbers from two words each, four words a trial."""
+        normal = []
+        for trial in range((self.d + 3) // 4):
+            w = self.words(counter + trial * TRIAL, number)
+            for a, b in ((w[0], w[1]), (w[2], w[3])):
+                z = np.sqrt(-2 * np.log(_uniform(a))) * np.exp(2j * np.pi * (b / 2**32))
+                normal += [z.real, z.imag]
+        n = np.stack(normal[: self.d], axis=-1)
+        return n / np.linalg.norm(n, axis=-1, keepdims=True)
+
+    def source_of_many(self, step, number):
+        """Radius and direction of the source point: the first of all attempts that is accepted."""
+        r, trial = np.full(self.point.shape, np.nan), 0
+        while np.isnan(r).any():
+            w = self.words(SOURCE + trial * TRIAL + step, number)
+            for a, b in ((w[0], w[1]), (w[2], w[3])):
+                good = np.isnan(r) & (_uniform(b) < 1 - _uniform(a) ** (self.d / 2 - 1))
+                r[good] = np.sqrt(_uniform(a))[good]
+            trial += 1
+        return r, self.unit_of_many(MORE + step, number)
+
+
 @remembered
 def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
-    """Of walks (N, walks): ends, their weights, segments, places, source points (a list of points, weights), the first ball, steps, which
-    were cut off, how near a step came to epsilon. The first ball, with ``gradient``: weights in value and gradient (1 + d) of what comes
-    after it and of its own source, and that source's point. ``epsilon``, ``instance`` and ``screening``: one value, or (N, 1);
-    ``first_point`` may also be an array with the number of each point."""
-    N, d = start.shape
-    seed %= 2**64
-    numbers = first_point if np.ndim(first_point) else first_point + np.arange(N)
-    point, walk = np.meshgrid(numbers, first_walk + np.arange(walks), indexing="ij")
-    x = np.repeat(start[:, None], walks, axis=1)
-    steps, margin = np.zeros((N, walks), int), np.full((N, walks), np.inf)
-    cut = np.zeros((N, walks), bool)
-    alive = ~np.isnan(x[..., 0])
-    left = np.where(alive, 1.0, np.nan)
-    nothing = np.full((N, walks, 1 + d), np.nan)
-    events, entry, words = [], (nothing, nothing, x), None
+    """A ``Batch`` from (N, d). ``epsilon``, ``instance`` and ``screening``: one value, or (N, 1); ``first_point`` may also be an array with
+    the number of each point."""
+    b, d = Batch(start, instance, seed, first_walk, walks, first_point), start.shape[1]
+    sharing = 4 if d == 2 else 2 if d == 3 else 1
     for step in range(max_steps + 1):
-        radius = _distance(segs, x)
-        margin[alive] = np.minimum(margin, np.abs(radius - epsilon) / epsilon)[alive]
-        gone = left == 0
-        ends = alive & ((radius <= epsilon) | gone)
-        if step == max_steps:
-            cut = alive & ~ends
-            ends = alive.copy()
-        alive &= ~ends
-        if not alive.any():
+        radius = _distance(segs, b.x)
+        if not b.goes_on(radius, epsilon, step == max_steps):
             break
         if np.any(screening):
             radius = np.minimum(radius, 2 / np.sqrt(screening))
-        sharing = 4 if d == 2 else 2 if d == 3 else 1
         if step % sharing == 0:
-            words = philox((np.full_like(point, step // sharing), walk, point, np.full_like(point, instance)), seed)
-        entering = gradient and step == 0
-        number, sign = (walk // 2, (1 - 2 * (walk % 2))[..., None]) if entering else (walk, 1)
-        first = (d - 1) * (step % sharing)
-        if d > 3:
-            direction = _unit_of_many((4 << 28) if entering else step, number, point, instance, seed, d)
-        else:
-            direction = _unit(words[first], words[first + d - 2], d)
+            words = b.words(step // sharing, b.walk)
+        entering, number, sign, w = gradient and step == 0, b.walk, 1, words[(d - 1) * (step % sharing) :]
         if entering:
-            w = philox((np.full_like(point, 4 << 28), number, point, np.full_like(point, instance)), seed)
-            direction, radius = sign * (direction if d > 3 else _unit(w[0], w[1], d)), 0.99 * radius
-        a = philox((np.full_like(point, (1 << 28) + step), number, point, np.full_like(point, instance)), seed)
-        if d == 2:
-            r, n = np.sqrt(_uniform(a[0]) * _uniform(a[1])), _unit(a[2], None, 2)
-        elif d > 3:
-            r, n = _source_of_many(step, number, point, instance, seed, d)
+            number, sign, radius, w = b.walk // 2, (1 - 2 * (b.walk % 2))[..., None], 0.99 * radius, b.words(PAIR, b.walk // 2)
+        n = sign * (b.unit_of_many(PAIR if entering else step, number) if d > 3 else _unit(w[0], w[d - 2], d))
+        a = b.words(SOURCE + step, number)
+        if d > 3:
+            r, m = b.source_of_many(step, number)
         else:
-            b = philox((np.full_like(point, (1 << 28) + (1 << 20) + step), number, point, np.full_like(point, instance)), seed)
-            r, n = np.median([_uniform(w) for w in a[:3]], axis=0), _unit(b[0], b[1], 3)
-        n = sign * n
+            r, m = source_radius(d, a), _unit(*(a[2:] if d == 2 else b.words(SOURCE + TRIAL + step, number)[:2]), d)
+        m = sign * m
         with np.errstate(all="ignore"):
             g, slope = greens(d, radius * r, radius, screening)
             weight = radius**2 / (2 * d) / greens(d, radius * r, radius, 0)[0]
             of_sphere, of_slope = sphere_weights(d, radius, screening)
-        y = x + (radius * r)[..., None] * n
+        y = b.x + (radius * r)[..., None] * m
         if entering:
-            along = np.concatenate([of_sphere[..., None], of_slope[..., None] * direction], axis=-1)
-            source = weight[..., None] * np.concatenate([g[..., None], slope[..., None] * n], axis=-1)
-            entry = along, source, y
+            b.enter(y, of_sphere, of_slope[..., None] * n, weight * g, (weight * slope)[..., None] * m)
         else:
-            events.append((y, np.where(alive, left * weight * g, 0)))
+            b.events.append((y, np.where(b.alive, b.left * weight * g, 0)))
             if np.any(screening):
-                left = np.where(alive, left * of_sphere, left)
-                w = philox((np.full_like(point, (3 << 28) + step), walk, point, np.full_like(point, instance)), seed)
-                left = np.where(alive & (left < 0.125), np.where(_uniform(w[0]) * 0.125 < left, 0.125, 0), left)
-        x = np.where(alive[..., None], x + radius[..., None] * direction, x)
-        steps += alive
-    segment = place = None
-    if segs is None:
-        x = x / np.sqrt((x * x).sum(axis=-1, keepdims=True))
-    elif is_box(segs, x):
-        x = onto_box(segs[0], x)
-    else:
-        _, segment, place, at = closest(segs, np.nan_to_num(x.reshape(-1, d)))
-        x, segment, place = np.where(np.isnan(x), np.nan, at.reshape(x.shape)), segment.reshape(N, walks), place.reshape(N, walks)
-    return x, left, segment, place, events, entry, steps, cut, margin
+                b.left = np.where(b.alive, b.left * of_sphere, b.left)
+                b.end_light(b.alive, step)
+        b.move(radius[..., None] * n)
+    return b.land(segs)
