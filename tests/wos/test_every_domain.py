@@ -15,7 +15,7 @@ EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 @pytest.mark.parametrize(("dtype", "pairs"), [("float32", False), ("float64", True)])
 @pytest.mark.parametrize("name", DOMAINS)
 def test_bits(name, dtype, pairs, backend, rng):
-    """For any number of threads, any cut of the walks, and the first points alone."""
+    """For any number of threads, any cut of the walks, and the first points alone; a result owns its points and data."""
     boundary, X, options = problem(name, rng, dtype)
 
     def solve(walks=30, first=0, X=X, boundary=boundary, **more):
@@ -30,6 +30,12 @@ def test_bits(name, dtype, pairs, backend, rng):
     same(whole, merged)
     np.testing.assert_array_equal(whole.state.sizes, merged.state.sizes)
     np.testing.assert_array_equal(solve(X=X[..., :2, :]).value, whole.value[..., :2])
+    given = [X]
+    moved(lambda a: given.append(a) or a, options)
+    part = solve(14)
+    for a in given:
+        a[...] = 0.25
+    same(whole, part.resume(16))
 
 
 MANY = ["numbers", "fourier", "lists", "functions", "polygons", "polygons alike", "walls of many", "media of many", "shared walks"]
@@ -43,8 +49,7 @@ def test_the_first_instance_has_the_bits_of_it_alone(name, backend, rng):
     first = wos.Polygon(boundary.vertices[0]) if boundary._batch else boundary
     whole = wos.solve(boundary, X, **options)
     alone = wos.solve(first, X[0] if X.ndim == 3 else X, **{**options, **of_one, "shared_walks": False})
-    np.testing.assert_array_equal(whole.value[0], alone.value)
-    np.testing.assert_array_equal(whole.stderr[0], alone.stderr)
+    same(whole, alone, of=0)
     assert len(whole.value) > 1
 
 

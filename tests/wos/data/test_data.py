@@ -3,16 +3,13 @@
 import numpy as np
 import pytest
 
-from quatrefoil import _array_tools, wos
-from quatrefoil._backends import native
-from quatrefoil.wos.data.composition import Data, Places
+from quatrefoil import wos
 from quatrefoil.wos.data.packed import with_arrays
-from wos.domains import instance
+from wos.domains import SQUARE, instance
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, seed, star_points
 
 EPS = np.finfo(np.float64).eps
-SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 CENTRE = np.array([[0.5, 0.5]])
 
 
@@ -41,15 +38,13 @@ def domain(rng, d, n):
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("lead", [(), (3,)])
 def test_at_points(d, lead, rng):
+    """The same for all instances, and for each its own."""
     X, each = rng.uniform(-1.5, 1.5, (20, d)), rng.uniform(-1.5, 1.5, (3, 20, d))
     for name, data, function, size in kinds(rng, d, lead):
-        tolerance = 50 * EPS * size * 1.5 ** (7 * d)  # of a product of powers
-        if not lead:
-            np.testing.assert_allclose(data(X), function(())(X), rtol=0, atol=tolerance, err_msg=name)
-            np.testing.assert_allclose(data(each), function(())(each), rtol=0, atol=tolerance, err_msg=name)
-            continue
-        np.testing.assert_allclose(data(X), [function(b)(X) for b in range(3)], rtol=0, atol=tolerance, err_msg=name)
-        np.testing.assert_allclose(data(each), [function(b)(each[b]) for b in range(3)], rtol=0, atol=tolerance, err_msg=name)
+        near = dict(rtol=0, atol=50 * EPS * size * 1.5 ** (7 * d), err_msg=name)  # of a product of powers
+        of = [function(b if lead else ()) for b in range(3)]
+        np.testing.assert_allclose(data(X), [f(X) for f in of] if lead else of[0](X), **near)
+        np.testing.assert_allclose(data(each), [f(x) for f, x in zip(of, each)], **near)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -57,12 +52,20 @@ def test_at_points(d, lead, rng):
 def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
     """The same walks, in float32 and in float64: as boundary values, as sources and as both."""
     boundary, X = domain(rng, d, 12)
+
+    def typed(f):
+        def g(Y):
+            assert Y.dtype == dtype
+            return f(Y)
+
+        return g
+
     for name, data, function, size in kinds(rng, d, dtype=dtype):
         size = max(size, 1.0) * 1.5 ** (2 * d)
         for epsilon, eps in ((1e-3, 2.0**-23), (1e-7, EPS)):
             run = dict(walks=12, epsilon=epsilon, rng=seed(rng))
             for g, f in ((data, None), (0.0, data), (data, data)):
-                by_hand = [function(()) if x is data else x for x in (g, f)]
+                by_hand = [typed(function(())) if x is data else x for x in (g, f)]
                 one = wos.solve(boundary, X.astype(dtype), dirichlet=g, source=f, **run)
                 two = wos.solve(boundary, X.astype(dtype), dirichlet=by_hand[0], source=by_hand[1], **run)
                 assert one.value.dtype == dtype
@@ -73,21 +76,16 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
 
 @pytest.mark.parametrize("shift", [1e3, 1e6])
 def test_a_polynomial_far_from_the_origin(shift, backend, rng):
-    """As accurate as its given coefficients in float64 allow: eps times the sizes of its terms, and not more of them."""
+    """As accurate as its given coefficients in float64 allow: eps times the sizes of its terms, and not more of them. In the walks of
+    float32 it loses float32's share of what varies, not of the value."""
     at = np.array([shift, -2 * shift])
-    polygon, X = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at
-    c = rng.normal(size=(3, 3))
-    run = dict(walks=10, epsilon=1e-7, rng=seed(rng))
-    one = wos.solve(polygon, X, dirichlet=wos.Polynomial(c), source=wos.Polynomial(c), **run)
-    two = wos.solve(polygon, X, dirichlet=lambda Y: oracle.exact_polynomial(Y, c), source=lambda Y: oracle.exact_polynomial(Y, c), **run)
-    terms = oracle.polynomial(np.abs(at) + 2, np.abs(c))
-    assert np.abs(one.value - two.value).max() < 20 * EPS * terms
-    # in the walks of float32 it loses float32's share of what varies, not of the value
-    run["epsilon"] = 1e-3
-    one = wos.solve(polygon, X, dirichlet=wos.Polynomial(c), **run)
-    two = wos.solve(polygon, X, dirichlet=lambda Y: oracle.exact_polynomial(Y, c), **run)
-    varies = np.ptp(oracle.polynomial(oracle.star(60) + at, c))
-    assert np.abs(one.value - two.value).max() < 20 * 2.0**-23 * varies + 20 * EPS * terms
+    polygon, X, c, s = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at, rng.normal(size=(3, 3)), seed(rng)
+    terms, varies = oracle.polynomial(np.abs(at) + 2, np.abs(c)), np.ptp(oracle.polynomial(oracle.star(60) + at, c))
+    for epsilon, names, lost in ((1e-7, ("dirichlet", "source"), 0), (1e-3, ("dirichlet",), 20 * 2.0**-23 * varies)):
+        run = dict(walks=10, epsilon=epsilon, rng=s)
+        given = wos.Polynomial(c), lambda Y: oracle.exact_polynomial(Y, c)
+        one, two = (wos.solve(polygon, X, **dict.fromkeys(names, g), **run).value for g in given)
+        assert np.abs(one - two).max() < 20 * EPS * terms + lost
 
 
 def test_a_grid_far_from_the_origin(backend, rng):
@@ -103,9 +101,6 @@ def test_a_grid_far_from_the_origin(backend, rng):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-7)
 
 
-# ---------------------------------------------------------------- instances
-
-
 def boundaries(d, n):
     if d == 2:
         return wos.Polygon([oracle.star(40 + 3 * b) * (1 + 0.3 * b) + [b, -b] for b in range(n)])
@@ -118,17 +113,15 @@ def test_a_batch_is_its_instances(d, backend, rng):
     X = np.stack([star_points(rng, 5) * 0.8 + [b, -b] for b in range(3)]) if d == 2 else np.stack([disc_points(rng, 5, d=3)] * 3)
     for name, data, function, size in kinds(rng, d, (3,)):
         run = dict(walks=8, epsilon=1e-7, rng=seed(rng))
-        whole = wos.solve(boundaries(d, 3), X, dirichlet=data, source=data, **run).value
-        by_hand = wos.solve(boundaries(d, 3), X, dirichlet=[function(b) for b in range(3)], source=[function(b) for b in range(3)], **run)
-        np.testing.assert_allclose(whole, by_hand.value, rtol=0, atol=1e-11 * size, err_msg=name)
+
+        def solve(data, n=3, run=run):
+            return wos.solve(boundaries(d, n), X[:n], dirichlet=data, source=data, **run).value
+
+        whole = solve(data)
+        np.testing.assert_allclose(whole, solve([function(b) for b in range(3)]), rtol=0, atol=1e-11 * size, err_msg=name)
+        np.testing.assert_array_equal(solve([instance(data, b, d) for b in range(3)]), whole, err_msg=name)
         for n in (0, 1, 2):
-            part = wos.solve(
-                boundaries(d, n), X[:n], **dict.fromkeys(("dirichlet", "source"), with_arrays(data, lambda x, n=n: x[:n])), **run
-            ).value
-            np.testing.assert_array_equal(part, whole[:n], err_msg=name)
-        alone = [instance(data, b, d) for b in range(3)]
-        listed = wos.solve(boundaries(d, 3), X, dirichlet=alone, source=alone, **run).value
-        np.testing.assert_array_equal(listed, whole, err_msg=name)
+            np.testing.assert_array_equal(solve(with_arrays(data, lambda x, n=n: x[:n]), n), whole[:n], err_msg=name)
 
 
 def test_lists_of_tables_of_different_sizes(backend, rng):
@@ -152,9 +145,6 @@ def test_lists_of_tables_of_different_sizes(backend, rng):
     np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)
 
 
-# ---------------------------------------------------------------- what is given
-
-
 def test_powers_that_leave_float64(backend):
     c = np.zeros((60, 1))
     c[1] = 1.0
@@ -163,78 +153,32 @@ def test_powers_that_leave_float64(backend):
         wos.solve(wos.Polygon(SQUARE + 1e6), CENTRE + 1e6, dirichlet=wos.Polynomial(c), walks=2, rng=0)
 
 
-BOX = {2: ((-1.1, -0.8), (0.9, 1.2)), 3: ((-1.1, -0.8, -0.9), (0.9, 1.2, 0.7))}
-NAMES = {"polynomial": "coefficients", "grid": "values"}
-
-
-def make(kind, table, d):
-    return wos.Polynomial(table) if kind == "polynomial" else wos.GridField(table, BOX[d])
-
-
-def placed(rng, d, n, B=None):
-    if d == 3:
-        return wos.Ball([0.1, 0.0, -0.2], 1.1), disc_points(rng, n, 0.8, d)
-    rings = [oracle.star(40) * (1 + 0.2 * b) for b in range(B or 1)]
-    return wos.Polygon(rings if B else rings[0]), star_points(rng, n)
-
-
 def test_threads_and_cuts_of_walks(backend, rng):
     """A gradient has the same bits for any number of threads, also where a grid has so many values that there are few partial sums."""
-    boundary, X = placed(rng, 2, 9)
+    boundary, X = wos.Polygon(oracle.star(40)), star_points(rng, 9)
     for table in (rng.normal(size=(3, 3)), rng.normal(size=(700, 800))):
-        run = dict(dirichlet=wos.GridField(table, BOX[2]), walks=2000, rng=seed(rng))
+        run = dict(dirichlet=wos.GridField(table, ((-1.1, -0.8), (0.9, 1.2))), walks=2000, rng=seed(rng))
         first, *others = [wos.solve_vjp(boundary, X, np.ones(9), num_threads=n, **run)[1]["values"] for n in (1, 2, 5)]
         assert abs(first.sum() - 9) < 9 * 2.0**-23  # the shares of the nodes add up to one a point; a walk's is of its precision
         for other in others:
             np.testing.assert_array_equal(other, first)
 
 
-@pytest.mark.skipif(native.reason() is not None, reason="the Numba twin has one sum")
-def test_the_gradient_of_a_large_grid_takes_little_memory(peak_memory):
-    """2 MB of values: 8 partial sums of them, not 64."""
-    setup = """
-import numpy as np
-import quatrefoil as qf
-X = np.random.default_rng(0).uniform(-0.6, 0.6, (64, 2))
-ball, field = qf.wos.Ball([0.0, 0.0], 1.0), qf.wos.GridField(np.ones((512, 512)), ((-1, -1), (1, 1)))
-run = dict(dirichlet=field, rng=1, backend="native")
-qf.wos.solve_vjp(ball, X, np.ones(64), walks=2, **run)
-"""
-    assert peak_memory(setup, "qf.wos.solve_vjp(ball, X, np.ones(64), walks=1 << 12, **run)") < 30 << 20
-
-
-def test_a_composition_adds_up_all_pieces_of_points(monkeypatch, rng):
-    at = Places(rng.uniform(-1, 1, (7, 2)), np.zeros(7, np.int64), np.zeros((7, 2)), np.ones(7), [])
-    data, share = Data(np, "wos.walk", "fourier", rng.normal(size=(1, 9)), None), rng.normal(size=7)
-    whole = data.gradient(at, share)
-    monkeypatch.setattr(_array_tools, "CHUNK", 1)
-    np.testing.assert_allclose(data.gradient(at, share), whole, rtol=0, atol=1e-14 * np.abs(whole).sum())
-
-
 @pytest.mark.torch
-@pytest.mark.parametrize("kind", NAMES)
-def test_gradients_of_lists(kind, backend, rng):
+@pytest.mark.parametrize("name", ["coefficients", "values"])
+def test_gradients_of_lists(name, backend, rng):
     """Are those of the same tables in one array, and each instance has its own."""
     torch = pytest.importorskip("torch")
+    make = wos.Polynomial if name == "coefficients" else lambda table: wos.GridField(table, ((-1.1, -0.8), (0.9, 1.2)))
     X, table = disc_points(rng, 5, 0.7), rng.normal(size=(3, 3, 2))
     ball, run = wos.Ball([0.1, 0.0], 1.1), dict(walks=9, epsilon=1e-7, rng=seed(rng))
     leaf, weight = torch.tensor(table, requires_grad=True), rng.normal(size=(3, 5))
-    data = [make(kind, t, 2) for t in leaf]
+    data = [make(t) for t in leaf]
     value = wos.solve(ball, torch.tensor(X), dirichlet=data, source=data, **run).value
     (got,) = torch.autograd.grad(value, leaf, torch.tensor(weight), retain_graph=True)
-    _, *found = wos.solve_vjp(ball, X, weight, dirichlet=make(kind, table, 2), source=make(kind, table, 2), **run)
-    by_hand = sum(g[NAMES[kind]] for g in found)
+    _, *found = wos.solve_vjp(ball, X, weight, dirichlet=make(table), source=make(table), **run)
+    by_hand = sum(g[name] for g in found)
     np.testing.assert_allclose(got.numpy(), by_hand, rtol=0, atol=1e-13 * np.abs(by_hand).sum())
     (of_last,) = torch.autograd.grad(value[-1].sum(), leaf)
     assert not of_last[:-1].any()
     assert of_last[-1].any()
-
-
-@pytest.mark.torch
-def test_what_has_no_gradient_raises():
-    torch = pytest.importorskip("torch")
-    leaf = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(NotImplementedError, match="box"):
-        wos.GridField(leaf, (torch.zeros(2, requires_grad=True), torch.ones(2)))
-    with pytest.raises(TypeError, match="one kind"):
-        wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=wos.Polynomial(leaf), walks=2)

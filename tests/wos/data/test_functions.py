@@ -7,21 +7,12 @@ import pytest
 
 from case import first_backend_or_slow
 from quatrefoil import wos
+from wos.domains import SQUARE, cfunc
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, seed, star_points
 
 numba = pytest.importorskip("numba")
 POINTER = numba.types.CPointer(numba.types.float64)
-SIGNATURE = numba.types.void(numba.types.int64, POINTER, POINTER)
-SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
-
-
-def bell(Y, amplitude, center, width):
-    return oracle.gaussians(Y, amplitude, center, width)
-
-
-def closed(a, c, w):
-    return lambda Y: bell(Y, a, c, w)
 
 
 def compiled(a, c, w):
@@ -36,34 +27,13 @@ def compiled(a, c, w):
     return f
 
 
-def typed(a, c, w):
-    f = compiled(a, c, w)
-    return numba.njit("float64[:](float64[:,:])")(lambda Y: f(Y))
-
-
-def pointer(a, c, w):
-    d = c.shape[1]
-
-    @numba.cfunc(SIGNATURE)
-    def f(n, x, out):
-        for i in range(n):
-            out[i] = 0.0
-            for j in range(len(a)):
-                r2 = 0.0
-                for k in range(d):
-                    r2 += (x[d * i + k] - c[j, k]) ** 2
-                out[i] += a[j] * np.exp(-r2 / w**2)
-
-    return f
-
-
 KINDS = {
-    "callable": closed,
-    "partial": lambda *given: functools.partial(bell, amplitude=given[0], center=given[1], width=given[2]),
+    "callable": lambda *given: lambda Y: oracle.gaussians(Y, *given),
+    "partial": lambda *given: functools.partial(oracle.gaussians, **dict(zip(("amplitude", "center", "width"), given))),
     "njit": compiled,
-    "njit of one type": typed,
+    "njit of one type": lambda *given: numba.njit("float64[:](float64[:,:])")(compiled(*given).py_func),
     "partial of njit": lambda *given: functools.partial(compiled(*given)),
-    "cfunc": pointer,
+    "cfunc": lambda a, c, w: cfunc(compiled(a, c, w), c.shape[1]),
 }
 
 
@@ -87,29 +57,6 @@ def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-12)
 
 
-def test_functions_get_absolute_coordinates_of_their_instance(backend, rng):
-    """B polygons, a function each: instance b's gets points of polygon b only, in the points' dtype."""
-    seen = [[], [], []]
-
-    def watch(b):
-        def f(Y):
-            seen[b].append(Y)
-            return np.full(len(Y), float(b))
-
-        return f
-
-    shifts = np.array([[0, 0], [100, 5], [-1e6, 1e6]])
-    polygon, X = wos.Polygon(SQUARE + shifts[:, None]), (shifts[:, None] + rng.uniform(0.1, 0.9, (3, 4, 2)))
-    r = wos.solve(polygon, X, dirichlet=[watch(b) for b in range(3)], walks=6, rng=1)
-    np.testing.assert_array_equal(r.value, np.arange(3.0)[:, None] * np.ones(4))
-    for b in range(3):
-        Y = np.concatenate(seen[b])
-        assert Y.dtype == np.float64
-        assert np.abs(Y - shifts[b] - 0.5).max() < 0.51
-    wos.solve(wos.Polygon(SQUARE), X[0].astype(np.float32), dirichlet=watch(0), walks=2, rng=1)
-    assert seen[0][-1].dtype == np.float32
-
-
 @pytest.mark.parametrize("name", ["callable", "njit", "cfunc"])
 def test_many_instances(name, backend, rng):
     """More of them than are walked together: everyone has its own function."""
@@ -123,46 +70,36 @@ def test_many_instances(name, backend, rng):
     np.testing.assert_allclose(one.value, expected.value, rtol=0, atol=1e-13)
 
 
-def test_an_njit_function_of_no_instances(backend):
-    r = wos.solve(wos.Polygon(np.zeros((0, 4, 2))), np.zeros((0, 3, 2)), dirichlet=compiled(np.ones(1), np.zeros((1, 2)), 1.0), walks=2)
-    assert r.value.shape == (0, 3)
+def test_values_of_compiled_functions(backend):
+    """Of no instances; of other types; of a number that would be read beyond its end; right where it is tried and wrong in a block."""
+    none, ones = compiled(np.ones(1), np.zeros((1, 2)), 1.0), lambda n: numba.njit(lambda Y: np.ones(n))
 
+    def solve(f, count=1):
+        return wos.solve(wos.Polygon(SQUARE), np.full((count, 2), 0.5), dirichlet=f, walks=4, rng=0).value
 
-@pytest.mark.parametrize("n", [3, 5])
-def test_an_njit_function_of_a_fixed_number_of_values(n, backend):
-    """Its values would be read beyond their end."""
-    f = numba.njit(lambda Y: np.ones(n))
-    with pytest.raises(ValueError, match=rf"dirichlet\(X\) with X of shape \(\d, 2\) gave shape \({n},\), expected shape \(\d,\)"):
-        wos.solve(wos.Polygon(SQUARE), np.array([[0.5, 0.5]]), dirichlet=f, walks=4, rng=0)
-
-
-def test_an_njit_function_whose_values_run_out(backend):
-    """It is right where it is tried and wrong in a block: NaN, and nothing is read that is not there."""
-    f = numba.njit(lambda Y: np.ones(min(len(Y), 7)))
-    r = wos.solve(wos.Polygon(SQUARE), np.full((40, 2), 0.5), dirichlet=f, walks=4, rng=0)
-    assert np.isnan(r.value).any()
-    assert (np.isnan(r.value) | (r.value == 1)).all()
+    assert wos.solve(wos.Polygon(np.zeros((0, 4, 2))), np.zeros((0, 3, 2)), dirichlet=none, walks=2).value.shape == (0, 3)
+    for f in (lambda Y: np.ones(len(Y), np.int64), numba.njit(lambda Y: Y[:, 0] < 9), lambda Y: np.ones(len(Y), np.float32)):
+        np.testing.assert_array_equal(solve(f), 1)
+    for n in (3, 5):
+        with pytest.raises(ValueError, match=rf"dirichlet\(X\) with X of shape \(\d, 2\) gave shape \({n},\), expected shape \(\d,\)"):
+            solve(ones(n))
+    found = solve(numba.njit(lambda Y: np.ones(min(len(Y), 7))), 40)
+    assert np.isnan(found).any()
+    assert (np.isnan(found) | (found == 1)).all()
 
 
 def test_a_cfunc_of_another_signature(backend):
     t = numba.types
-    others = [
-        t.float64(t.float64),
-        t.void(t.int32, POINTER, POINTER),
-        t.void(t.int64, POINTER, t.CPointer(t.float32)),
-        t.void(t.int64, POINTER),
-    ]
-    bodies = [lambda x: x, lambda n, x, out: None, lambda n, x, out: None, lambda n, x: None]
-    for signature, body in zip(others, bodies):
+    for signature, body in (
+        (t.float64(t.float64), lambda x: x),
+        (t.void(t.int32, POINTER, POINTER), lambda n, x, out: None),
+        (t.void(t.int64, POINTER, t.CPointer(t.float32)), lambda n, x, out: None),
+        (t.void(t.int64, POINTER), lambda n, x: None),
+    ):
         for where in ("dirichlet", "source"):
             given = {"dirichlet": 0.0, where: numba.cfunc(signature)(body)}
             with pytest.raises(TypeError, match=rf"solve: {where} is a cfunc .*expected void\(int64 n, const double\* x, double\* out\)"):
                 wos.solve(wos.Polygon(SQUARE), np.array([[0.5, 0.5]]), walks=4, rng=0, **given)
-
-
-def test_values_of_other_types(backend):
-    for f in (lambda Y: np.ones(len(Y), np.int64), numba.njit(lambda Y: Y[:, 0] < 9), lambda Y: np.ones(len(Y), np.float32)):
-        np.testing.assert_array_equal(wos.solve(wos.Polygon(SQUARE), np.array([[0.5, 0.5]]), dirichlet=f, walks=4, rng=0).value, 1)
 
 
 SHAPES = {

@@ -1,14 +1,24 @@
-"""``solve`` of points on a device: the numbers of the host, by arrays that stand for CuPy's and tensors that stand for CUDA's."""
+"""``solve`` by backend "array": of points on a device, by arrays that stand for CuPy's, with the numbers of the host; and on the host in
+domains that the cases of the ops do not come into, where kernels take bounds of distances."""
 
+import functools
+import itertools
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+import quatrefoil as qf
 import stand_in
-from quatrefoil import _arrays, _backends, wos
-from wos.domains import DOMAINS, ON_HOST, SQUARE, WHERE, arrays_of, corner, moved, problem, u
+from checks import check_refused
+from children import run_python
+from quatrefoil import _array_tools, _arrays, _backends, wos
+from quatrefoil.wos.walk import composition_paths
+from wos.domains import DOMAINS, ON_HOST, SQUARE, arrays_of, corner, moved, problem, u
+from wos.ops import walk
+from wos.walk.replay import philox
 
 PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # which takes long to compose
 READ_BACK = ["medium", "media", "media of many"]  # for their bounds
@@ -45,8 +55,6 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
     assert stand_in.WAITED == [] or name in READ_BACK
     assert not recwarn.list
     check(results(got), results(expected), "cupy@cuda:1", stand_in.cupy.asnumpy)
-    if name == "star":
-        check(results(got.resume(4)), results(expected.resume(4)), "cupy@cuda:1", stand_in.cupy.asnumpy)
     if isinstance(options["dirichlet"], list) or isinstance(options.get("source"), list):
         return
     options["rng"] = there["rng"] = 5
@@ -54,28 +62,25 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
     check(pulled, wos.solve_vjp(boundary, X, grad, **options, backend="array"), "cupy@cuda:1", stand_in.cupy.asnumpy)
 
 
-def test_tables_stay_on_the_device(cupy, rng):
-    polygon, X = wos.Polygon(SQUARE), cupy(corner(rng, 3))
-    wos.solve(polygon, X, dirichlet=1.0, walks=4, rng=0)
-    before = polygon._arrays_of("cupy@cuda:1")
-    wos.solve(polygon, X, dirichlet=1.0, walks=4, rng=0)
-    assert polygon._arrays_of("cupy@cuda:1")[0] is before[0]
-    assert set(polygon._arrays) == {"cupy@cuda:1"}  # nothing was made for the host
-    assert not polygon._memos
-
-
 def test_merged_and_kept(cupy, rng):
-    """Ranges of walks join to the bits of one, and a result pickles."""
+    """Ranges of walks join to the bits of one, a result pickles, and tables are made once, on the device alone."""
     polygon, X, g = wos.Polygon(cupy(SQUARE)), cupy(corner(rng, 3)), wos.Polynomial(cupy(rng.standard_normal((2, 2))))
-    parts = [wos.solve(polygon, X, dirichlet=g, walks=n, walk_offset=at, rng=2) for at, n in ((6, 3), (0, 6))]
-    whole = wos.solve(polygon, X, dirichlet=g, walks=9, rng=2)
-    told = []
-    in_parts = wos.solve(polygon, X, dirichlet=g, walks=9, rng=2, progress=lambda walks, left: told.append(left))
+    run, told = {"dirichlet": g, "rng": 2}, []
+    parts = [wos.solve(polygon, X, walks=n, walk_offset=at, **run) for at, n in ((6, 3), (0, 6))]
+    before = polygon._arrays_of("cupy@cuda:1")
+    whole = wos.solve(polygon, X, walks=9, **run)
+    assert polygon._arrays_of("cupy@cuda:1")[0] is before[0]
+    assert set(polygon._arrays) == {"cupy@cuda:1"}
+    assert not polygon._memos
+    labels = wos.NeuralOperatorLabels(polygon, g, points=X, walks=3, rng=2)
+    for _ in range(3):
+        epoch = labels.epoch()
+    in_parts = wos.solve(polygon, X, walks=9, progress=lambda walks, left: told.append(left), **run)
     assert told[-1] == 0
-    for r in (parts[0].merge(parts[1]), pickle.loads(pickle.dumps(parts[1])).resume(3), in_parts):
+    for r in (parts[0].merge(parts[1]), pickle.loads(pickle.dumps(parts[1])).resume(3), in_parts, epoch):
         for a, b in zip(results(r)[:2], results(whole)[:2]):
             np.testing.assert_array_equal(a.get(), b.get())
-    other = wos.solve(polygon, cupy(corner(rng, 3)), dirichlet=g, walks=3, walk_offset=20, rng=2)
+    other = wos.solve(polygon, cupy(corner(rng, 3)), walks=3, walk_offset=20, **run)
     with pytest.raises(ValueError, match="of different problems: they differ in points"):
         whole.merge(other)
 
@@ -91,93 +96,115 @@ def test_until_errors_are_small(name, options, cupy, rng):
     check(results(got.resume(4)), results(expected.resume(4)), "cupy@cuda:1", stand_in.cupy.asnumpy)
 
 
-@pytest.mark.torch
-def test_slopes_where_points_have_different_walks(device_tensors, rng):
-    """Autograd's gradient in the points: of every instance that of its own walks."""
-    import torch
-
-    ball, data, X = wos.Ball([0.2, 0.1], 0.6), np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), corner(rng, 3)
-    points, options = device_tensors(X).requires_grad_(), {"rng": 5, "max_steps": 60}
-    r = wos.solve(ball, points, walks=4, atol=1e-9, max_walks=10, dirichlet=wos.Fourier(device_tensors(data)), **options)
-    (got,) = torch.autograd.grad(r.value.sum(), [points])
-    expected = np.zeros_like(X)
-    for i, walks in enumerate((4, 10)):
-        grad = np.zeros((2, 3))
-        grad[i] = 1.0
-        expected += wos.solve_vjp(ball, X, grad, walks=walks, dirichlet=wos.Fourier(data), backend="array", **options)[0]
-    np.testing.assert_allclose(device_tensors.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
-
-
-def test_labels(cupy, rng):
-    given = wos.Star(np.array([0.1, -0.2]), np.array([0.0, 0.1])), wos.Fourier(cupy(rng.standard_normal((2, 3)))), 1.0
-    labels = wos.NeuralOperatorLabels(*given, points=cupy(corner(rng, 3)), walks=4, rng=0)
-    for _ in range(2):
-        found = labels.epoch()
-    once = wos.solve(given[0], cupy(labels.result.run.points.get()), dirichlet=given[1], source=1.0, walks=8, rng=0)
-    np.testing.assert_array_equal(found.value.get(), once.value.get())
-
-
 def test_what_is_refused(cupy, rng):
-    polygon, X = wos.Polygon(SQUARE), cupy(corner(rng, 3))
-    for backend in ("native", "numba"):
-        if _backends.reason(backend):
-            continue
-        with pytest.raises(
-            TypeError, match=rf"solve: points is on cuda:1, where backend '{backend}' does not run; leave the choice .* or move the arrays"
-        ):
-            wos.solve(polygon, X, dirichlet=1.0, backend=backend)
-    elsewhere = stand_in.ndarray(np.ones((2, 2)), 0)
-    with pytest.raises(TypeError, match=r"dirichlet.coefficients is on cuda:0 but points is on cuda:1; .* on one device: move one of them"):
-        wos.solve(polygon, X, dirichlet=wos.Polynomial(elsewhere))
-    with pytest.raises(TypeError, match=r"source.coefficients is a numpy array but points is a cupy array; .* of one kind"):
-        wos.solve(polygon, X, dirichlet=1.0, source=wos.Polynomial(np.ones((2, 2))))
-    with pytest.raises(TypeError, match=r"dirichlet.coefficients has dtype float32 but points has float64"):
-        wos.solve(polygon, X, dirichlet=wos.Polynomial(cupy(np.ones((2, 2), np.float32))))
-    with pytest.raises(TypeError, match=r"points has dtype float16, expected float32 or float64"):
-        wos.solve(polygon, X.astype("float16"), dirichlet=1.0)
-    with ThreadPoolExecutor(1) as executor:
-        for name, given in (("cache", "harmonic"), ("executor", executor)):
-            text = rf"{name} is given, but points is on cuda:1, .* leave {name} out, or move the arrays to the host"
-            with pytest.raises(NotImplementedError, match=f"solve: {text}"):
-                wos.solve(polygon, X, dirichlet=1.0, **{name: given})
-        with pytest.raises(NotImplementedError, match=f"resume: {text}"):
-            wos.solve(polygon, X, dirichlet=1.0, walks=2).resume(2, executor=executor)
-    with pytest.raises(NotImplementedError, match=r"dirichlet is a list of data of several kinds, which a device does not take"):
-        wos.solve(polygon, X, dirichlet=[1.0, u])
-    with pytest.raises(TypeError, match=r"grad is on cpu but points is on cuda:1; all arrays of a call must be on one device"):
-        wos.solve_vjp(polygon, X, np.ones(3), dirichlet=1.0, rng=0)
-    with pytest.raises((TypeError, ValueError), match=r"solve.*backend 'cuda'.*(is not available|does not run; move the arrays to a GPU)"):
-        wos.solve(polygon, corner(rng, 3), dirichlet=1.0, backend="cuda")
-    numba = pytest.importorskip("numba")
-    with pytest.raises(TypeError, match="compiled by Numba; give the Python function"):
-        wos.solve(polygon, X, dirichlet=numba.njit(lambda X: X[:, 0]))
-
-
-def test_not_finite(cupy):
-    """Nobody looks: NaN in, NaN out, of that point alone."""
-    X = np.full((3, 2), 0.3)
-    X[1, 0] = np.nan
+    """Points that are not finite are not: NaN in, NaN out, of that point alone."""
+    X = np.where(np.arange(6).reshape(3, 2) == 2, np.nan, 0.3)
     r = wos.solve(wos.Polygon(SQUARE), cupy(X), dirichlet=1.0, walks=4, rng=0)
     np.testing.assert_array_equal(r.value.get(), [1.0, np.nan, 1.0])
     np.testing.assert_array_equal(r.n_walks.get(), [4, 0, 4])
+    polygon, X, elsewhere = wos.Polygon(SQUARE), cupy(corner(rng, 3)), stand_in.ndarray(np.ones((2, 2)), 0)
+
+    def solve(X=X, dirichlet=1.0, **options):
+        return wos.solve(polygon, X, dirichlet=dirichlet, walks=2, **options)
+
+    not_there = "points is on cuda:1, .* leave {0} out, or move the arrays to the host"
+    with ThreadPoolExecutor(1) as executor:
+        check_refused([
+            *[
+                (lambda b=b: solve(backend=b), TypeError, f"solve: points is on cuda:1, where backend '{b}' does not run; leave the choice")
+                for b in ("native", "numba") if not _backends.reason(b)
+            ],
+            (lambda: solve(dirichlet=wos.Polynomial(elsewhere)), TypeError, r"dirichlet.coefficients is on cuda:0 but points is on cuda:1"),
+            (lambda: solve(source=wos.Polynomial(np.ones((2, 2)))), TypeError, "coefficients is a numpy array but points is a cupy"),
+            (lambda: solve(cache="harmonic"), NotImplementedError, f"solve: cache is given, but {not_there.format('cache')}"),
+            (lambda: solve(executor=executor), NotImplementedError, f"solve: executor is given, but {not_there.format('executor')}"),
+            (lambda: solve().resume(2, executor=executor), NotImplementedError, "resume: executor is given, but points is on cuda:1"),
+            (lambda: solve(dirichlet=[1.0, u]), NotImplementedError, "dirichlet is a list of data of several kinds"),
+            (lambda: wos.solve_vjp(polygon, X, np.ones(3), dirichlet=1.0, rng=0), TypeError, "grad is on cpu but points is on cuda:1"),
+            (
+                lambda: solve(corner(rng, 3), backend="cuda"), (TypeError, ValueError),
+                r"solve.*backend 'cuda'.*(is not available|does not run; move the arrays to a GPU)",
+            ),
+        ])  # fmt: skip
 
 
-def test_a_walk_by_the_kernel(cupy, rng, monkeypatch):
-    """Where the installation has kernels: numbers are theirs, functions are the composition's, and so is what is around walks."""
+def compare(seed):
+    """Every problem, walk by walk, values and gradients: a walk's decisions are turned by rounding once in 1e9."""
+    cases = [*zip(DOMAINS, itertools.cycle(({}, {"gradient": True}))), ("half discs", {"cache": "harmonic"})]
+    for name, more in cases:
+        if name in ON_HOST:
+            continue
+        rng = np.random.default_rng(seed)
+        boundary, X, options = problem(name, rng)
+        options |= {"rng": int(rng.integers(2**31)), **more}
+        runs = [wos.solve(boundary, X, **options, backend=backend) for backend in ("array", "numba")]
+        got, expected = ([r.value, r.stderr, r.grad, r.state.counts] for r in runs)
+        if "cache" not in options and not any(isinstance(given, list) for given in options.values()):
+            grad = rng.standard_normal(runs[0].value.shape)
+            both = zip((got, expected), ("array", "numba"))
+            got, expected = ([*of, wos.solve_vjp(boundary, X, grad, **options, backend=b)] for of, b in both)
+        for g, e in zip(arrays_of(got), arrays_of(expected), strict=True):
+            np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0), err_msg=name)
+
+
+@pytest.mark.skipif(_backends.reason("numba") is not None, reason="numba is missing")
+def test_walk_by_walk(rng):
+    """Against the plain loops, which know distances as exactly. Not compiled: that would take longer than so few walks."""
+    seed = int(rng.integers(2**31))
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    places = os.pathsep.join([here, os.path.dirname(os.path.dirname(qf.__file__)), os.environ.get("PYTHONPATH", "")])
+    run = f"import warnings; warnings.simplefilter('ignore'); from wos.walk import test_walk_devices as t; t.compare({seed})"
+    run_python(run, NUMBA_DISABLE_JIT=1, PYTHONPATH=places)
+
+
+def test_words():
+    """Philox4x32-10 of the oracle, by which all others are compared: the known answers."""
+    full = 2**32 - 1
+    assert [int(w) for w in philox((0,) * 4, 0)] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+    assert [int(w) for w in philox((full,) * 4, 2**64 - 1)] == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
+
+
+def test_a_device_is_asked_rarely(monkeypatch):
+    """Once before the walks, and every 32 steps."""
     asked = []
+    is_any = _array_tools.is_any
+    monkeypatch.setattr(_array_tools, "is_any", lambda xp, flags: asked.append(1) or is_any(xp, flags))
+    start, frame = np.full((1, 3, 2), 0.3), np.array([[0.0, 0.0, 1.0, 1e-3]])
+    _, _, counts = walk(start, frame, None, None, np.ones((1, 1)), walks=64, max_steps=100, seed=1, backend="array")
+    assert 100 >= counts[0, :, 0].max() / 64 > 5
+    assert len(asked) <= 1 + 1 + 100 // composition_paths.LOOK
 
-    def kernel(op):
-        return (lambda *given: asked.append(op.name)) if op.name == "walk" else None
 
-    monkeypatch.setattr(_backends.cuda, "reason", lambda: None)
-    monkeypatch.setattr(_backends.cuda, "kernel", kernel)
-    polygon, X = wos.Polygon(SQUARE), cupy(corner(rng, 3))
-    for backend in (None, "cuda"):
-        wos.solve(polygon, X, dirichlet=1.0, walks=4, rng=0, backend=backend)
-        assert asked.pop() == "walk"
-        assert not asked
-    wos.solve(polygon, X, dirichlet=u, walks=4, rng=0)
-    wos.solve(polygon, X, dirichlet=1.0, neumann=(WHERE, 0.0), walks=4, max_steps=30, rng=0)
-    assert not asked
-    with pytest.raises(NotImplementedError, match=r"wos.stars: no backend can run this \(cuda: has no such kernel\)"):
-        wos.solve(polygon, X, dirichlet=1.0, neumann=(WHERE, 0.0), backend="cuda")
+def test_compiled_functions():
+    numba = pytest.importorskip("numba")
+    compiled = numba.njit(lambda X: X[:, 0])
+    with pytest.raises(
+        TypeError, match=r"wos.walk: backend 'array' calls functions of arrays, .* compiled by Numba; give the Python function"
+    ):
+        wos.solve(wos.Ball([0.0, 0.0], 1.0), np.zeros((1, 2)), dirichlet=compiled, backend="array")
+    disc = wos.SDF(lambda X: np.hypot(*X.T) - 1, box=((-1.1, -1.1), (1.1, 1.1)))
+    for call in (wos.contains, functools.partial(wos.solve, dirichlet=1.0)):
+        with pytest.raises(NotImplementedError, match="backend 'array' calls no compiled function of distances"):
+            call(disc, np.zeros((1, 2)), backend="array")
+
+
+@pytest.mark.torch
+def test_functions_of_tensors(rng):
+    """They get what the walks are made of."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("array_api_compat")
+    seen = []
+
+    def f(instance, X):
+        seen.append(type(X))
+        return X[:, 0] + instance
+
+    start, frame = rng.uniform(-0.5, 0.5, (2, 3, 2)), np.array([[0.0, 0.0, 1.0, 1e-2], [1.0, 0.0, 2.0, 1e-2]])
+    options = {"dirichlet_kind": "function", "source_kind": "function", "g": f, "f": f, "walks": 8, "seed": 3}
+    expected = walk(start, frame, **options, backend="array")
+    assert set(seen) == {np.ndarray}
+    seen.clear()
+    got = walk(torch.from_numpy(start), torch.from_numpy(frame), **options, backend="array")
+    assert set(seen) == {torch.Tensor}
+    for g, e in zip(got, expected):
+        np.testing.assert_allclose(g.numpy(), e, rtol=1e-12, atol=1e-12)

@@ -1,5 +1,6 @@
 """Walks by executors: the bits of one machine for every cut, and what goes wrong is said."""
 
+import importlib.util
 import multiprocessing
 import os
 import pickle
@@ -9,10 +10,9 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 import numpy as np
 import pytest
 
-from children import run_python
 from quatrefoil import wos
 from quatrefoil.wos.models import chunk, draw, scaleout
-from wos.domains import DOMAINS, problem
+from wos.domains import DOMAINS, SQUARE, cfunc, problem
 from wos.walk import oracle
 from wos.walk.oracle import same
 
@@ -66,8 +66,8 @@ def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatc
     run = {**options, "gradient": name in ("fourier", "walls", "media"), "epsilon": 1e-2, "walk_offset": 6, **RULES[rule]}
     whole = wos.solve(boundary, X, **run)
     more = whole.resume(10)
-    tasks = set()
-    for walks, instances in ((2**20, 64), (4, 64), (16, 2), (64, 1), (128, 3)):
+    tasks, cuts = set(), [(2**20, 64), (4, 64), (16, 2), (64, 1), (128, 3)]
+    for walks, instances in cuts[1:3] if name in ("medium", "field of a function") else cuts:  # whose functions are called at each step
         monkeypatch.setattr(draw, "PART_WALKS", walks)
         for rounds in ("ROUND_WALKS", "POINTS_HERE"):
             monkeypatch.setattr(draw, rounds, walks)
@@ -78,7 +78,7 @@ def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatc
         same(whole.resume(10, progress=lambda *at: None), more)
         same(whole.resume(10, executor=executor), more)
         tasks.add(len(executor.tasks))
-    assert len(tasks) > 2
+    assert len(tasks) > 1
 
 
 @pytest.mark.parametrize("name", ["polygons", "functions", "walls of many", "medium"])
@@ -97,45 +97,29 @@ def test_threads_and_processes(name, threads, processes, rng, monkeypatch):
 
 
 def test_compiled_functions_travel(processes):
-    numba = pytest.importorskip("numba")
-
-    @numba.njit
-    def f(Y):
-        return Y[:, 0] * Y[:, 1]
-
-    X = np.random.default_rng(1).uniform(-0.4, 0.4, (20, 2))
-    disc = wos.Ball([0.0, 0.0], 1.0)
-    same(wos.solve(disc, X, dirichlet=f, executor=processes, rng=1), wos.solve(disc, X, dirichlet=f, rng=1))
-    pointer = numba.types.CPointer(numba.types.float64)
-
-    @numba.cfunc(numba.types.void(numba.types.int64, pointer, pointer))
-    def address(n, Y, out):
-        for i in range(n):
-            out[i] = 1.0
-
+    f = pytest.importorskip("numba").njit(lambda Y: Y[:, 0] * Y[:, 1])
+    same(wos.solve(DISC, X, dirichlet=f, executor=processes, rng=1), wos.solve(DISC, X, dirichlet=f, rng=1))
     with pytest.raises(TypeError, match="solve: source cannot be pickled for the workers of ProcessPoolExecutor"):
-        wos.solve(disc, X, dirichlet=1.0, source=address, executor=processes, rng=1)
+        wos.solve(DISC, X, dirichlet=1.0, source=cfunc(f), executor=processes, rng=1)
 
 
 @pytest.mark.torch
 def test_tensors(threads, processes, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(draw, "PART_WALKS", 64)
-    tensors = torch.rand(5, 11, 2, dtype=torch.float64)
-    square = wos.Polygon(torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64))
-    c = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
-    run = {"rng": 3, "walks": 30}
+    points, square = torch.rand(5, 11, 2, dtype=torch.float64) * 0.5, wos.Polygon(2 * torch.from_numpy(SQUARE) - 1)
+    c, run = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), {"rng": 3, "walks": 30}
     for given in (wos.Fourier(c), [wos.Fourier(c), g, 1.0, 2.0, g]):
-        whole = wos.solve(square, tensors * 0.5, dirichlet=given, **run)
         for executor in (threads, processes):
-            found = wos.solve(square, tensors * 0.5, dirichlet=given, executor=executor, **run)
+            found = wos.solve(square, points, dirichlet=given, executor=executor, **run)
             assert isinstance(found.value, torch.Tensor)
-            same(found, whole)
-    graded, wall = wos.Fourier(c.clone().requires_grad_()), torch.tensor([True, False, False, False])
-    for name, options in {"dirichlet": {"dirichlet": graded}, "neumann": {"neumann": (wall, graded)}, "points": {}}.items():
-        points = tensors.clone().requires_grad_() if name == "points" else tensors
+            same(found, wos.solve(square, points, dirichlet=given, **run))
+    leaf, graded, wall = points.clone().requires_grad_(), wos.Fourier(c.requires_grad_()), torch.tensor([True, False, False, False])
+    for name, at, options in (
+        ("dirichlet", points, {"dirichlet": graded}), ("neumann", points, {"neumann": (wall, graded)}), ("points", leaf, {}),
+    ):  # fmt: skip
         with pytest.raises(NotImplementedError, match=f"solve: {name} requires grad"):
-            wos.solve(square, points * 0.5, executor=threads, **{"dirichlet": 1.0, **options}, **run)
+            wos.solve(square, at, executor=threads, **{"dirichlet": 1.0, **options}, **run)
 
 
 X = np.array([[0.1, 0.2], [0.3, 0.3]])
@@ -151,19 +135,13 @@ def test_what_cannot_be_sent_is_refused_first(threads, processes, monkeypatch):
             wos.solve(ring, X, executor=executor, rng=1, **options)
         assert executor.tasks == []
         same(wos.solve(ring, X, executor=threads, rng=1, **options), wos.solve(ring, X, rng=1, **options))
-
-
-def test_without_cloudpickle_functions_have_names(monkeypatch):
-    found = scaleout.importlib.util.find_spec
-    monkeypatch.setattr(scaleout.importlib.util, "find_spec", lambda name: None if name == "cloudpickle" else found(name))
-    same(wos.solve(DISC, X, dirichlet=g, executor=Pickled(), rng=1), wos.solve(DISC, X, dirichlet=g, rng=1))
+    square = {"dirichlet": lambda Y: Y[:, 0] ** 2, "rng": 1}
+    if importlib.util.find_spec("cloudpickle"):
+        same(wos.solve(DISC, X, executor=processes, **square), wos.solve(DISC, X, **square))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(scaleout.importlib.util, "find_spec", lambda name: None if name == "cloudpickle" else find(name))
     with pytest.raises(TypeError, match="lambdas and closures need cloudpickle to be installed"):
-        wos.solve(DISC, X, dirichlet=lambda Y: Y[:, 0], executor=Pickled(), rng=1)
-
-
-def test_lambdas_travel_by_cloudpickle(processes):
-    pytest.importorskip("cloudpickle")
-    same(*(wos.solve(DISC, X, dirichlet=lambda Y: Y[:, 0] ** 2, executor=executor, rng=1) for executor in (processes, None)))
+        wos.solve(DISC, X, executor=Pickled(), **square)
 
 
 def test_units_of_a_diffusion_travel(threads):
@@ -173,15 +151,12 @@ def test_units_of_a_diffusion_travel(threads):
         same(wos.solve(DISC, X, executor=threads, **run), wos.solve(DISC, X, **run))
 
 
-def test_a_task_that_raises_says_which(threads, processes):
+def test_a_task_that_raises_says_which_and_a_worker_that_dies_is_an_error(threads, processes):
     for executor in (threads, processes):
         with pytest.raises(KeyError, match="not there") as caught:
             wos.solve(DISC, X, dirichlet=raises, executor=executor, rng=1)
         assert "in a task of points 0 to 1 of instances 0 to 0, walks from 0 on" in caught.value.__notes__
     same(wos.solve(DISC, X, dirichlet=g, executor=processes, rng=1), wos.solve(DISC, X, dirichlet=g, rng=1))
-
-
-def test_a_worker_that_dies_is_an_error():
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     with pool, pytest.raises(RuntimeError, match="solve: a worker of the executor died"):
         wos.solve(DISC, X, dirichlet=dies, executor=pool, rng=1)
@@ -216,40 +191,3 @@ def test_what_was_begun_ends_when_the_caller_gives_up(monkeypatch):
     with ThreadPoolExecutor(2) as pool, pytest.raises(InterruptedError):
         wos.solve(DISC, points, dirichlet=f, atol=0.0, walks=2, max_walks=2**20, executor=pool, rng=1, progress=stop)
     assert 0 < len(calls) < 2**18
-
-
-DASK = """
-import os, signal
-import numpy as np
-from distributed import Client, LocalCluster
-from quatrefoil import wos
-from quatrefoil.wos.models import draw
-
-draw.PART_WALKS = 2**14
-t = 2 * np.pi * np.arange(64) / 64
-star = wos.Polygon(np.stack([np.cos(t), np.sin(t)], axis=1) * (1 + 0.2 * np.cos(4 * t))[:, None])
-X, factor, killed = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 2)), 3.0, []
-walls = np.arange(64) // 8 % 2 == 1, lambda Y: factor * Y[:, 1]
-data = dict(dirichlet=lambda Y: factor * Y[:, 0], source=1.0, neumann=walls, gradient=True, walks=8000, rng=7, num_threads=1)
-whole = wos.solve(star, X, **data)
-with LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-    pids = list(client.run(os.getpid).values())
-    assert len(pids) == 2 and os.getpid() not in pids
-
-    def kill(walks, left):
-        if not killed and left < 0.9:
-            assert left > 0.5
-            killed.append(pids[0])
-            os.kill(pids[0], signal.SIGKILL)
-
-    found = wos.solve(star, X, executor=client.get_executor(), progress=kill, **data)
-    assert killed and pids[0] not in client.run(os.getpid).values()
-for name in ("value", "stderr", "n_walks", "mean_steps"):
-    np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
-"""
-
-
-@pytest.mark.slow
-def test_dask_repeats_what_a_killed_worker_lost():
-    pytest.importorskip("distributed")
-    run_python(DASK)
