@@ -1,6 +1,5 @@
 """Small problems with every kind of boundary, data and option: each function returns a boundary, points and keywords of solve."""
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -42,12 +41,6 @@ def cfunc(f, d=2):
             out[i] = values[i]
 
     return of_pointers
-
-
-def as_walks(options):
-    """Keywords of ``wos.solve`` as those of a problem's methods: what makes the walks in one object."""
-    fields = {f.name for f in dataclasses.fields(wos.Walks)}
-    return {k: x for k, x in options.items() if k not in fields} | {"walks": wos.Walks(**{k: x for k, x in options.items() if k in fields})}
 
 
 def points_in(boundary, rng, n, clear=1e-3):

@@ -1,16 +1,19 @@
-"""A problem that is stated once: its checks, that it never changes, and that its answers are those of the one-line functions."""
+"""A problem that is stated once: its checks, that it never changes, that its answers are those of the one-line functions; labels epoch by
+epoch: the bits of one solve, through a pickle too; the star, whose vertices lie on its curve."""
 
 import dataclasses
+import functools
 import inspect
 import pickle
 
 import numpy as np
 import pytest
 
+from checks import check_refused
 from quatrefoil import wos
+from wos.domains import SQUARE
 from wos.walk.oracle import same, star
 
-SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 DISC, X = wos.Ball([0.0, 0.0], 1.0), np.array([[0.2, 0.1], [0.3, -0.4]])
 
 
@@ -26,16 +29,6 @@ def test_other_points():
     same(heat.solve(X, walks=16, rng=1), whole)  # nothing is kept that changes a bit
     assert wos.Problem(DISC, dirichlet=1.0).solve(X.astype(np.float32), rng=1).value.dtype == np.float32
     assert (heat.solve(X, atol=0.1, rng=1).stderr <= 0.1).all()
-
-
-def test_labels(rng):
-    stated = {"dirichlet": wos.Fourier(rng.normal(size=(3, 5))), "source": 1.0, "neumann": (np.arange(40) < 9, 1.0)}
-    labels = wos.Problem(wos.Polygon(star(40)), **stated).labels(X, wos.Walks(6, gradient=True), rng=4)
-    assert str(labels) == "NeuralOperatorLabels(0 epochs of 6 walks)"
-    labels.epoch()
-    same(pickle.loads(pickle.dumps(labels)).epoch(), wos.solve(wos.Polygon(star(40)), X, **stated, walks=12, rng=4, gradient=True))
-    with pytest.raises(ValueError, match="labels: walks is 3; with gradient=True walks come in pairs"):
-        wos.Problem(DISC, dirichlet=1.0).labels(X, wos.Walks(3, gradient=True))
 
 
 def test_walks():
@@ -77,17 +70,103 @@ def test_it_never_changes():
 
 def test_methods_refuse_in_their_name():
     heat = wos.Problem(DISC, dirichlet=1.0)
-    with pytest.raises(ValueError, match="solve: walks is 0"):
-        heat.solve(X, walks=0)
-    with pytest.raises(TypeError, match="solve has no argument 'n_walks'; use walks"):
-        heat.solve(X, n_walks=3)
-    with pytest.raises(TypeError, match=r"solve has no argument 'epsilon'; give it to wos.Walks, as in walks=wos.Walks\(64, epsilon"):
-        heat.solve(X, epsilon=1e-4)
-    with pytest.raises(ValueError, match=r"labels: epsilon is 0\.0"):
-        heat.labels(X, wos.Walks(epsilon=0.0))
-    with pytest.raises(ValueError, match=r"vjp: grad has shape \(3,\)"):
-        heat.vjp(X, np.ones(3), rng=0)
-    with pytest.raises(TypeError, match=r"vjp: rng is None.*, expected the int of result.seed"):
-        heat.vjp(X, np.ones(2), rng=None)
-    with pytest.raises(ValueError, match="solve: points has shape"):
-        heat.solve(np.zeros((2, 3)))
+    check_refused([
+        (lambda: heat.solve(X, walks=0), ValueError, "solve: walks is 0"),
+        (lambda: heat.solve(X, n_walks=3), TypeError, "solve has no argument 'n_walks'; use walks"),
+        (lambda: heat.solve(X, epsilon=1e-4), TypeError, r"no argument 'epsilon'; give it to wos.Walks, as in walks=wos.Walks\(64"),
+        (lambda: heat.solve(np.zeros((2, 3))), ValueError, "solve: points has shape"),
+        (lambda: heat.labels(X, wos.Walks(epsilon=0.0)), ValueError, r"labels: epsilon is 0\.0"),
+        (lambda: heat.labels(X, wos.Walks(3, gradient=True)), ValueError, "labels: walks is 3; with gradient=True walks come in pairs"),
+        (lambda: heat.vjp(X, np.ones(3), rng=0), ValueError, r"vjp: grad has shape \(3,\)"),
+        (lambda: heat.vjp(X, np.ones(2), rng=None), TypeError, r"vjp: rng is None.*, expected the int of result.seed"),
+    ])  # fmt: skip
+
+
+def radius(theta, c1, c2):
+    return 1 + c1 * np.cos(4 * theta) + c2 * np.cos(8 * theta)
+
+
+def star_points(rng, n, c1, c2, within=0.9):
+    """(n, 2) in the star scaled by ``within``."""
+    t = rng.uniform(0, 2 * np.pi, n)
+    r = within * radius(t, c1, c2) * np.sqrt(rng.uniform(0, 1, n))
+    return np.stack([r * np.cos(t), r * np.sin(t)], axis=-1)
+
+
+def instances(rng, B, N, dtype=np.float32):
+    c = rng.uniform(-0.2, 0.2, (2, B))
+    X = np.stack([star_points(rng, N, *c[:, b]) for b in range(B)])
+    X[:, : N // 4] *= 2  # some lie outside
+    g = wos.Fourier(rng.normal(size=(B, 5)).astype(dtype))
+    f = wos.Gaussians(rng.normal(size=(B, 2)).astype(dtype), rng.normal(size=(B, 2, 2)).astype(dtype), 1.0)
+    return wos.Star(*c, segments=96), g, f, X.astype(dtype)
+
+
+@pytest.mark.filterwarnings("ignore:solve. .* points? lies? outside")
+@pytest.mark.parametrize("walks", [1, 10, 7])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_epochs_are_one_solve(backend, rng, walks, dtype):
+    star, g, f, X = instances(rng, 3, 9, dtype)
+    options, problem = {"gradient": walks == 10, "epsilon": 2e-3, "max_steps": 20}, {"screening": 0.5, "backend": backend}
+    labels = wos.NeuralOperatorLabels(star, g, f, points=X, walks=wos.Walks(walks, **options), rng=11, **problem)
+    assert labels.result is None
+    for epoch in range(1, 6):
+        labels = pickle.loads(pickle.dumps(labels))
+        found = labels.epoch()
+        assert found is labels.result
+        assert labels.epochs == epoch
+        same(found, wos.solve(star, X, dirichlet=g, source=f, walks=epoch * walks, rng=11, **options, **problem))
+    assert f"{labels}" == f"NeuralOperatorLabels(5 epochs of {walks} walks)"
+
+
+def test_progress():
+    seen, where = [], dict(points=[[0.1, 0.2]], rng=0)
+    labels = wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, progress=lambda *told: seen.append(told), **where)
+    for _ in range(2):
+        labels.epoch()
+        assert seen.pop() == (10, 0.0)
+    assert pickle.loads(pickle.dumps(labels)).epoch().n_walks.tolist() == [30]
+    with pytest.raises(ValueError, match="NeuralOperatorLabels: epsilon is 0"):
+        wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, walks=wos.Walks(epsilon=0.0), **where)
+    with pytest.raises(TypeError, match="NeuralOperatorLabels: progress is 3, expected True or a callable"):
+        wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, progress=3, **where)
+
+
+def test_seeds_and_epochs_that_fail():
+    make = functools.partial(wos.NeuralOperatorLabels, DISC, warm, None, points=X)
+    assert make().seed != make().seed
+    generator, again = np.random.default_rng(3), np.random.default_rng(3)
+    a, b = make(rng=generator), make(rng=generator)
+    assert a.seed != b.seed
+    same(wos.solve(DISC, X, dirichlet=warm, walks=10, rng=again), a.epoch())
+    labels = wos.NeuralOperatorLabels(DISC, lambda Y: Y, None, points=X)
+    with pytest.raises(ValueError, match="dirichlet"):
+        labels.epoch()
+    assert labels.epochs == 0
+    assert labels.result is None
+
+
+@pytest.mark.parametrize("c2", [0.1, np.array([0.1, -0.2, 0.0])])
+def test_vertices_are_on_the_curve(c2, rng):
+    c1 = rng.uniform(-0.3, 0.3, 3)
+    star, theta = wos.Star(c1, c2, segments=77), 2 * np.pi * np.arange(77) / 77
+    x, y = np.moveaxis(star.vertices, -1, 0)
+    np.testing.assert_allclose(np.hypot(x, y), [radius(theta, *c) for c in zip(c1, c2 + np.zeros(3))], rtol=1e-14)
+    np.testing.assert_allclose(np.arctan2(y, x) % (2 * np.pi), theta + np.zeros((3, 1)), atol=1e-14)
+
+
+def test_the_least_radius(rng):
+    """What is refused is what has a radius of 0 or less somewhere."""
+    theta = np.linspace(0, np.pi / 4, 20_001)
+    refused = 0
+    for c1, c2 in rng.uniform(-1.5, 1.5, (300, 2)):
+        least = radius(theta, c1, c2).min()
+        if abs(least) < 1e-6:
+            continue
+        if least < 0:
+            refused += 1
+            with pytest.raises(ValueError, match=r"Star: the least radius is -\S+ for c1"):
+                wos.Star(c1, c2, segments=16)
+        else:
+            wos.Star(c1, c2, segments=64)
+    assert refused > 50

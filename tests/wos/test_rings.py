@@ -79,9 +79,9 @@ def test_gradients(backend):
 def test_gradients_of_tensors():
     torch = pytest.importorskip("torch")
     both = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    expected = wos.solve_vjp(ROOM, X, np.ones(3), dirichlet_per_ring=np.array([0.0, 1.0]), walks=64, rng=1)[1]["values"]
     for given in (both, [both[0], both[1]], [both[0], wos.PerVertex(both[1].expand(4))]):
         (found,) = torch.autograd.grad(solve(given, torch.from_numpy(X)).value.sum(), both)
-        expected = wos.solve_vjp(ROOM, X, np.ones(3), dirichlet_per_ring=np.array([0.0, 1.0]), walks=64, rng=1)[1]["values"]
         np.testing.assert_allclose(found, expected, rtol=1e-13)
     with pytest.raises(NotImplementedError, match=r"dirichlet_per_ring\[1\] requires grad, and some ring has other data"):
         solve([0, wos.Fourier(both[:1])], torch.from_numpy(X))

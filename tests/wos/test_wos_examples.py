@@ -7,7 +7,6 @@ import pytest
 
 from quatrefoil import wos
 from quatrefoil._backends import native
-from wos.labels import oracle
 from wos.query.oracle import icosphere
 
 
@@ -23,25 +22,6 @@ def test_the_mountain(tmp_path, capsys, example):
     assert ridge < module.FLOW - 2
     assert valley > module.FLOW + 1
     assert (tmp_path / "mountain.png").stat().st_size > 10_000
-
-
-def test_the_known_temperature_has_no_flow_through_the_walls(rng, example):
-    """It is harmonic, by differences; below a plain T is linear."""
-    module = example("under_mountains")
-    top = np.stack([np.linspace(0, 6, 30), np.full(30, 0.4)], axis=1)
-    v = module.known(top)
-    X, h = rng.uniform([1, -3], [5, 0], (20, 2)), 1e-3
-    ex, ey = np.array([h, 0]), np.array([0, h])
-    laplacian = (v(X + ex) + v(X - ex) + v(X + ey) + v(X - ey) - 4 * v(X)) / h**2
-    np.testing.assert_allclose(laplacian, 0, atol=1e-4 * np.abs(v(X)).max())
-    for wall, normal in (((0.0, -1.0), ex), ((6.0, -1.0), ex), ((2.0, module.BOTTOM), ey)):
-        at = np.array([wall])
-        assert abs(v(at + normal) - v(at - normal))[0] < 1e-9
-    hole = module.boreholes(top)["ridge"]
-    T, gradient, _ = module.temperatures(top, hole, 64)
-    depth = 0.4 - hole[:, 1]
-    np.testing.assert_allclose(T, module.SEA_LEVEL - module.LAPSE * 0.4 + module.FLOW * depth, atol=1e-3)
-    np.testing.assert_allclose(gradient, module.FLOW, atol=0.05)
 
 
 @pytest.mark.torch
@@ -109,21 +89,6 @@ def test_it_runs_on_a_file(example, tmp_path, capsys):
     assert (tmp_path / "slice.png").stat().st_size > 10_000
 
 
-def test_finite_elements(rng):
-    pytest.importorskip("skfem")
-    from quatrefoil.wos.models.bench import FiniteElements
-
-    c1, c2 = rng.uniform(-0.2, 0.2, 2)
-    X = oracle.points(rng, 200, c1, c2, within=0.98)
-    errors = []
-    for refine in (2, 4, 5):
-        fem = FiniteElements(c1, c2, refine)
-        found = fem.at(X) @ fem.solve(oracle.solution, lambda x: np.ones(len(x)))
-        errors.append(np.sqrt(np.mean((found - oracle.solution(X)) ** 2)))
-    assert errors[2] < 5e-3
-    assert errors[2] < errors[0] / 4
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_finite_elements_and_walks_agree():
     pytest.importorskip("skfem")
@@ -157,22 +122,3 @@ def test_the_neural_operator(example, tmp_path, capsys, monkeypatch):
     assert last[0] < 0.1  # of values of about 0.5, from 100 steps
     assert last[1] == pytest.approx(first[1] / 2, rel=0.2)  # four times the walks
     assert (tmp_path / "operator.png").stat().st_size > 10_000
-
-
-@pytest.mark.torch
-def test_the_network_is_right_on_the_boundary_and_linear(example, rng):
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("skfem")
-    module = example("neural_operator")
-    given = module.Instances(3, 20, seed=1)
-    theta = np.arctan2(given.points[..., 1], given.points[..., 0])
-    given.points /= (np.linalg.norm(given.points, axis=-1) / given.radius(theta))[..., None].astype(np.float32)
-    network = module.Operator()
-    place, g, f = given.inputs()
-    with torch.no_grad():
-        found = network(place, g, f).numpy().reshape(3, 20)
-        for b in range(3):
-            np.testing.assert_allclose(found[b], wos.Fourier(given.g[b])(given.points[b]), atol=1e-5)
-        inner = (0.5 * place, g, f)
-        twice = (inner[0], 2 * g, torch.cat([2 * f[..., :1], f[..., 1:]], dim=-1))
-        np.testing.assert_allclose(network(*twice).numpy(), 2 * network(*inner).numpy(), atol=1e-5)

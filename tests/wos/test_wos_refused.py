@@ -8,7 +8,7 @@ import pytest
 
 from checks import check_refused
 from quatrefoil import wos
-from wos.domains import SQUARE, as_walks
+from wos.domains import SQUARE
 from wos.ops import gather, media
 from wos.query.oracle import tetrahedron
 
@@ -30,28 +30,73 @@ def nan_at(array, *index):
     return changed(array, index, np.nan)
 
 
-def test_polygons_and_balls():
-    polygon, ball = wos.Polygon, wos.Ball
-    check_refused([
-        (lambda: polygon(nan_at(SQUARE, 2, 1)), ValueError, r"vertices\[2, 1\] is nan"),
-        (lambda: polygon(SQUARE[:2]), ValueError, "at least 3"),
-        (lambda: polygon(np.array([[0, 0], [1, 1], [2, 2.0]])), ValueError, "no area"),
-        (lambda: polygon(np.array([[0, 0], [1, 0], [2, 0], [1, 0.0]])), ValueError, "no area"),
-        (lambda: polygon(np.array([[0, 0], [2, 0], [1, 0], [1, 1], [1, 0.0]])), ValueError, "no area"),
-        (lambda: polygon(np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [1, 0.0]])), ValueError, "no area"),
-        (lambda: polygon(np.zeros((4, 3))), ValueError, "expected"),
-        (lambda: polygon(np.zeros(4)), ValueError, "expected"),
-        (lambda: polygon(SQUARE + 0j), TypeError, "complex128"),
-        (lambda: polygon(np.ma.masked_array(SQUARE)), TypeError, "masked"),
-        (lambda: polygon([*SQUARE.tolist(), [None, 0]]), TypeError, "vertices is None, expected a list or array of numbers"),
-        (lambda: polygon(SQUARE, holes=[SQUARE[:2]]), ValueError, "at least 3"),
-        (lambda: polygon(SQUARE, holes=3), TypeError, "list"),
-        (lambda: polygon([SQUARE, SQUARE], holes=[[]]), ValueError, "holes"),
-        (lambda: ball([0, 0], 0), ValueError, "positive"),
-        (lambda: ball([0, float("inf")], 1), ValueError, r"center\[1\]"),
-        (lambda: ball([0, 0], "1"), TypeError, "radius"),
-        (lambda: ball([0] * 1025, 1), ValueError, "2 to 1024"),
-    ])  # fmt: skip
+GOOD = np.pad(np.full((2, 2), -0.1), 1, constant_values=0.2)  # distances
+BAD = changed(GOOD, (0, 2), -1e-3)
+SHAPES = {
+    wos.Polygon: [
+        ([nan_at(SQUARE, 2, 1)], ValueError, r"vertices\[2, 1\] is nan"),
+        ([SQUARE[:2]], ValueError, "at least 3"),
+        ([np.array([[0, 0], [1, 1], [2, 2.0]])], ValueError, "no area"),
+        ([np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [1, 0.0]])], ValueError, "no area"),
+        ([np.zeros((4, 3))], ValueError, "expected"),
+        ([SQUARE + 0j], TypeError, "complex128"),
+        ([[*SQUARE.tolist(), [None, 0]]], TypeError, "vertices is None, expected a list or array of numbers"),
+        ([SQUARE, 3], TypeError, "list"),
+        ([[SQUARE, SQUARE], [[]]], ValueError, "holes"),
+    ],
+    wos.Ball: [
+        ([[0, 0], 0], ValueError, "positive"), ([[0, 0], "1"], TypeError, "radius"), ([[0] * 1025, 1], ValueError, "2 to 1024"),
+    ],
+    wos.Box: [
+        ([[0, 0], [1, 1, 1]], ValueError, "corners of 2 and 3 coordinates"),
+        ([[0, 0], [1, 0]], ValueError, "the box is from 0.0 to 0.0 along axis 1, expected lo < hi"),
+        ([[0, 0], [1e-80, 1]], ValueError, "a side of 1e-80"),
+        ([0.0, [1, 1]], TypeError, "lo is"),
+        ([[0, 0], "ab"], TypeError, "hi is"),
+    ],
+    wos.SDF: [
+        ([GOOD, BOX2, 0.0], ValueError, "lipschitz is 0.0"),
+        ([lambda Y: Y, BOX2], ValueError, r"values\(X\) with X of shape .* gave shape .*, expected shape"),
+        ([np.abs(GOOD), BOX2], ValueError, "values has none below 0"),
+        ([BAD, BOX2], ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
+        ([BAD.T, BOX2], ValueError, "across axis 1"),
+        ([np.where(GOOD < 0, np.nan, GOOD), BOX2], ValueError, r"values\[1, 1\] is nan"),
+        ([GOOD[:1], BOX2], ValueError, r"values has shape \(1, 4\), expected \(n1, n2\)"),
+        ([GOOD + 0j, BOX2], TypeError, "values has dtype complex128"),
+        ([GOOD, ([0.0, 0.0], [1.0, 0.0])], ValueError, "expected lo < hi"),
+        ([GOOD, ([0.0] * 4, [1.0] * 4)], ValueError, "box has corners of 4 coordinates, expected 2 or 3"),
+        ([GOOD, 1.0], TypeError, "box is float"),
+        ([lambda X: np.hypot(*X.T) - 2, ([-1.5] * 2, [1.5] * 2)], ValueError, "values below 0 on a face of the box across axis 0"),
+        ([lambda X: np.where(X[:, 0] > 0.7, np.nan, 1.0), BOX2], ValueError, r"values of the function\[.*\] is nan"),
+    ],
+    wos.TriangleMesh: [
+        ([nan_at(V, 1, 2), F], ValueError, r"V\[1, 2\] is nan"),
+        ([V[:, :2], F], ValueError, r"V has shape \(4, 2\), expected \(P, 3\)"),
+        ([V, F[:, :2]], ValueError, r"F has shape \(4, 2\), expected \(M, 3\)"),
+        ([V, F[:0]], ValueError, "F has no triangles"),
+        ([V, changed(F, (2, 1), 4)], ValueError, r"F\[2, 1\] is 4, expected 0 to 3"),
+        ([V, changed(F, (0, 0), -1)], ValueError, r"F\[0, 0\] is -1, expected 0 to 3"),
+        ([V, F[:3]], ValueError, r"not closed: the edge from vertex \d to \d of triangle \d has no opposite, one of 3"),
+        ([V, changed(F, 3, F[3, ::-1])], ValueError, "not closed"),
+        ([np.outer(np.arange(4.0), [1, 2, 3]), F], ValueError, "no triangle has an area"),
+        ([V, F.astype(float)], TypeError, r"F has dtype float64, expected integers; convert it: F.astype\(int\)"),
+        ([V, np.ma.masked_array(F)], TypeError, "F is a masked array"),
+    ],
+    wos.Star: [
+        ([np.nan, 0.0], ValueError, "c1 is nan, expected a finite number"),
+        ([0.0, np.array([0.0, np.inf])], ValueError, r"c2\[1\] is inf, expected finite numbers"),
+        ([np.zeros((1, 2)), 0.0], ValueError, r"c1 has shape \(1, 2\), expected a number or \(B,\)"),
+        ([np.zeros(2), np.zeros(3)], ValueError, "c1 has 2 numbers and c2 3"),
+        ([np.array([0.0, 2.0]), 0.0], ValueError, "the least radius of star 1 is -1"),
+        ([1.0, 0.0], ValueError, "the least radius is 0 for c1 = 1"),
+        ([np.zeros(2, complex), 0.0], TypeError, "c1"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes(shape):
+    check_refused([(lambda given=given: shape(*given), error, f"{shape.__name__}.*{text}") for given, error, text in SHAPES[shape]])
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-100, 1e100, 1e308])
@@ -65,112 +110,27 @@ def test_domains_beyond_all_squares(scale):
     ])  # fmt: skip
 
 
-def test_boxes():
-    check_refused([
-        (lambda lo=lo, hi=hi: wos.Box(lo, hi), error, f"Box: .*{text}")
-        for lo, hi, error, text in (
-            ([0, 0], [1, 1, 1], ValueError, "corners of 2 and 3 coordinates"),
-            ([0, 0], [1, 0], ValueError, "the box is from 0.0 to 0.0 along axis 1, expected lo < hi"),
-            ([0.0], [1.0], ValueError, "lo has 1 coordinates, expected 2 to 1024"),
-            ([0, np.nan], [1, 1], ValueError, r"lo\[1\] is nan"),
-            ([0, 0], [1e-80, 1], ValueError, "a side of 1e-80"),
-            (0.0, [1, 1], TypeError, "lo is"),
-            ([0, 0], "ab", TypeError, "hi is"),
-        )
-    ])  # fmt: skip
-
-
-def test_fields():
-    box, good = BOX2, np.pad(np.full((2, 2), -0.1), 1, constant_values=0.2)
-    bad = changed(good, (0, 2), -1e-3)
-    check_refused([
-        (lambda v=values, at=at, s=lipschitz: wos.SDF(v, at, s), error, f"SDF.*{text}")
-        for values, at, lipschitz, error, text in (
-            (good, box, 0.0, ValueError, "lipschitz is 0.0"),
-            (lambda Y: Y, box, 1.0, ValueError, r"values\(X\) with X of shape"),
-            (np.abs(good), box, 1.0, ValueError, "values has none below 0"),
-            (bad, box, 1.0, ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
-            (bad.T, box, 1.0, ValueError, "across axis 1"),
-            (np.where(good < 0, np.nan, good), box, 1.0, ValueError, r"values\[1, 1\] is nan"),
-            (good[:1], box, 1.0, ValueError, r"values has shape \(1, 4\), expected \(n1, n2\)"),
-            (good + 0j, box, 1.0, TypeError, "values has dtype complex128"),
-            ([["a"]], box, 1.0, TypeError, "values is 'a'"),
-            (good, ([0.0, 0.0], [1.0, 0.0]), 1.0, ValueError, "expected lo < hi"),
-            (good, ([0.0] * 4, [1.0] * 4), 1.0, ValueError, "box has corners of 4 coordinates, expected 2 or 3"),
-            (good, 1.0, 1.0, TypeError, "box is float"),
-            (lambda X: np.hypot(*X.T) - 2, ([-1.5] * 2, [1.5] * 2), 1.0, ValueError, "values below 0 on a face of the box across axis 0"),
-            (lambda X: X, box, 1.0, ValueError, r"\(X\) with X of shape .* gave shape .*, expected shape"),
-            (lambda X: np.where(X[:, 0] > 0.7, np.nan, 1.0), box, 1.0, ValueError, r"values of the function\[.*\] is nan"),
-        )
-    ])  # fmt: skip
-
-
-def test_meshes():
-    check_refused([
-        (lambda v=v, f=f: wos.TriangleMesh(v, f), error, text)
-        for v, f, error, text in (
-            (nan_at(V, 1, 2), F, ValueError, r"TriangleMesh: V\[1, 2\] is nan"),
-            (V[:, :2], F, ValueError, r"V has shape \(4, 2\), expected \(P, 3\)"),
-            (V, F[:, :2], ValueError, r"F has shape \(4, 2\), expected \(M, 3\)"),
-            (V, F[:0], ValueError, "F has no triangles"),
-            (V, changed(F, (2, 1), 4), ValueError, r"F\[2, 1\] is 4, expected 0 to 3"),
-            (V, changed(F, (0, 0), -1), ValueError, r"F\[0, 0\] is -1, expected 0 to 3"),
-            (V, F[:3], ValueError, r"not closed: the edge from vertex \d to \d of triangle \d has no opposite, one of 3"),
-            (V, changed(F, 3, F[3, ::-1]), ValueError, "not closed"),
-            (np.outer(np.arange(4.0), [1, 2, 3]), F, ValueError, "no triangle has an area"),
-            (V.astype(np.float16), F, TypeError, "V has dtype float16"),
-            (V, None, TypeError, "F is missing, expected V and F, or a mesh with vertices and faces"),
-            (V, F.astype(float), TypeError, r"F has dtype float64, expected integers; convert it: F.astype\(int\)"),
-            (V, np.ma.masked_array(F), TypeError, "F is a masked array"),
-        )
-    ])  # fmt: skip
-
-
-def test_stars():
-    check_refused([
-        (lambda c=c: wos.Star(*c), error, f"Star: {text}")
-        for error, text, c in (
-            (ValueError, "c1 is nan, expected a finite number", (np.nan, 0.0)),
-            (ValueError, r"c2\[1\] is inf, expected finite numbers", (0.0, np.array([0.0, np.inf]))),
-            (ValueError, r"c1 has shape \(1, 2\), expected a number or \(B,\)", (np.zeros((1, 2)), 0.0)),
-            (ValueError, "c1 has 2 numbers and c2 3", (np.zeros(2), np.zeros(3))),
-            (ValueError, "the least radius of star 1 is -1", (np.array([0.0, 2.0]), 0.0)),
-            (ValueError, "the least radius is 0 for c1 = 1", (1.0, 0.0)),
-            (TypeError, "c1", (np.zeros(2, complex), 0.0)),
-            (TypeError, "c2", (0.0, "0")),
-        )
-    ] + [(lambda: wos.Star(0.0, 0.0, segments=7), ValueError, "Star: segments is 7, expected at least 8")])  # fmt: skip
-
-
 def test_data():
     fourier, gaussians, powers, grid = wos.Fourier, wos.Gaussians, wos.Polynomial, wos.GridField
     check_refused([
         (lambda: fourier(np.zeros(4)), ValueError, "odd"),
         (lambda: fourier(nan_at(np.zeros(3), 1)), ValueError, "nan"),
         (lambda: fourier([1j]), TypeError, "coefficients has dtype complex128"),
-        (lambda: fourier(np.zeros(3), (0, np.nan)), ValueError, "center"),
         (lambda: wos.PerVertex(TWO), ValueError, "expected"),
         (lambda: gaussians(np.ones(2), np.zeros((3, 2)), 1.0), ValueError, "expected"),
         (lambda: gaussians(np.ones(2), np.zeros((2, 2)), 0.0), ValueError, "positive"),
         (lambda: powers(np.ones(3)), ValueError, r"shape \(3,\), expected \(n1, n2\) or \(n1, n2, n3\)"),
         (lambda: powers(np.ones((2, 0))), ValueError, "n >= 1"),
-        (lambda: powers(np.ones((3, 2, 0, 2, 2))), ValueError, "n >= 1"),
         (lambda: powers(np.array([[1.0, np.inf]])), ValueError, r"coefficients\[0, 1\] is inf"),
-        (lambda: powers([[True]]), TypeError, "coefficients is True"),
         (lambda: powers([[1.0], [1.0, 2.0]]), ValueError, "coefficients is no array of numbers"),
         (lambda: powers(ONE.astype(complex)), TypeError, "complex128"),
         (lambda: powers(ONE)(np.ones((4, 3))), ValueError, "2 dimensions"),
-        (lambda: powers(TWO)(np.ones((4, 4))), ValueError, "2 or 3 dimensions"),
         (lambda: powers(np.ones((5, 2, 2)))(np.ones((4, 3, 2))), ValueError, r"\(4, 3, 2\)"),
         (lambda: grid(ONE, 3), TypeError, "box is int"),
-        (lambda: grid(ONE, [(0, 0)]), ValueError, "1 entries"),
         (lambda: grid(ONE, ((0, 0), (1, 1, 1))), ValueError, "2 and 3"),
         (lambda: grid(ONE, ((0, 1), (1, 1))), ValueError, "from 1.0 to 1.0 along axis 1, expected lo < hi"),
-        (lambda: grid(ONE, ((0, np.nan), (1, 1))), ValueError, r"box\[0\]\[1\] is nan"),
         (lambda: grid(ONE, ((0, 0), (1, 1e90))), ValueError, "side of 1e[+]90"),
-        (lambda: grid(ONE, ((0, 0), ("1", 1))), TypeError, "box"),
         (lambda: grid(ONE[:, :1], BOX2), ValueError, r"shape \(2, 1\), expected \(n1, n2\) or \(B, n1, n2\)"),
-        (lambda: grid(np.ones((2, 2, 2, 2)), BOX2), ValueError, "expected"),
         (lambda: grid(ONE.astype(object), BOX2), TypeError, "object"),
         (lambda: grid(ONE, BOX2)(np.ones((4, 3))), ValueError, "2 dimensions"),
     ])  # fmt: skip
@@ -200,36 +160,22 @@ def test_solve():
     three = wos.Polygon(np.stack([SQUARE] * 3))
     check_solve(
         (dict(points=nan_at(X, 1, 0)), ValueError, r"points\[1, 0\] is nan"),
-        (dict(points=X[0, 0]), ValueError, "points has shape"),
         (dict(points=np.zeros((3, 3))), ValueError, "points has shape"),
         (dict(points=X.astype(np.float16)), TypeError, "float16"),
-        (dict(points=[*X.tolist(), ["a", 0]]), TypeError, "points is 'a'"),
-        (dict(points=np.ma.masked_array(X)), TypeError, "masked"),
         (dict(boundary=SQUARE), TypeError, r"expected a Polygon, .* or SDF; give Polygon\(boundary\)"),
         (dict(seed=1), TypeError, "solve has no argument 'seed'; use rng"),
-        (dict(n_walks=1), TypeError, "use walks"),
         (dict(epsilon=0.0), ValueError, "positive"),
-        (dict(epsilon=float("nan")), ValueError, "positive"),
-        (dict(epsilon="small"), TypeError, "epsilon"),
         (dict(walks=0), ValueError, "at least 1"),
         (dict(walks=2.0), TypeError, "integer"),
-        (dict(walks=True), TypeError, "integer"),
         (dict(walks=1, walk_offset=2**32), ValueError, "asked for"),
         (dict(max_steps=0), ValueError, "at least 1"),
         (dict(max_steps=2**20), ValueError, "at most"),
-        (dict(walk_offset=-1), ValueError, "at least 0"),
-        (dict(rng=-1), ValueError, "rng is -1, expected at least 0"),
-        (dict(rng=2**64), ValueError, "expected at most 18446744073709551615"),
-        (dict(rng="a"), TypeError, "Generator"),
-        (dict(rng=1.5), TypeError, "float"),
         (dict(num_threads=0), ValueError, "num_threads"),
         (dict(backend="fortran"), ValueError, "fortran"),
         (dict(screening=-1.0), ValueError, "screening is -1.0"),
-        (dict(screening="strong"), TypeError, "screening"),
         (dict(gradient=np.ones(2)), TypeError, "gradient"),
         (dict(gradient=True, walks=3), ValueError, "walks is 3; .*even"),
         (dict(gradient=True, walks=4, walk_offset=1), ValueError, "walk_offset is 1; .*even"),
-        (dict(unknown=1), TypeError, "unknown"),
         (dict(executor="processes"), TypeError, r"executor is str, expected a concurrent.futures.Executor$"),
         (dict(cache="harmonic", source=1.0), ValueError, "neither a source"),
         (dict(cache="harmonic", gradient=True), ValueError, "nor a gradient"),
@@ -254,7 +200,6 @@ def test_solve_until_errors_are_small():
         (dict(walks=64, atol=1.0, max_walks=63), ValueError, "max_walks is 63, expected at least the 64 walks"),
         (dict(atol=1.0, walks=2**20 + 1), ValueError, "max_walks is 1048576, its default"),
         (dict(rtol=-1e-3), ValueError, "rtol is -0.001"),
-        (dict(rtol="small"), TypeError, "rtol is 'small'"),
         (dict(rtol=0.1, max_walks=1e6), TypeError, "max_walks is 1000000.0"),
         (dict(rtol=0.1, max_walks=101, gradient=True), ValueError, "max_walks is 101; with gradient=True"),
         (dict(rtol=0.1, walk_offset=2**32 - 2**20 + 1), ValueError, "expected at most 4294967296"),
@@ -275,24 +220,18 @@ def test_what_does_not_go_with_a_boundary(where):
         ({}, wos.Polynomial(np.ones((2, 2, 2, 2))), ValueError, r"shape \(2, 2, 2, 2\), expected \(n1, n2\) or \(B, n1, n2\)"),
         ({}, wos.GridField(TWO, BOX3), ValueError, "GridField in 3 dimensions, the boundary has 2"),
         (two, wos.Polynomial(np.ones((3, 2, 2))), ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but"),
-        (two, wos.GridField(np.ones((3, 2, 2)), BOX2), ValueError, r"values has shape \(3, 2, 2\), 3 instances, but"),
-        (two, wos.Fourier(np.ones((3, 3))), ValueError, r"coefficients has shape \(3, 3\), 3 instances, but the boundary has 2"),
         (two, wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
         (two, [wos.Polynomial(ONE)] * 3, ValueError, "list of 3"),
         (two, [wos.Polynomial(TWO)] * 2, ValueError, "instances of its own"),
-        (two, [wos.GridField(TWO, BOX2)] * 2, ValueError, "instances of its own"),
         (two, [wos.GridField(TWO, BOX3)] * 2, ValueError, "3 dimensions"),
         (two, [wos.Polynomial(np.ones((1, 2))), None], TypeError, "None"),
         (three, np.array([1.0, 2.0]), ValueError, rf"boundary 3, {where} 2"),
         ({"screening": np.ones(3)}, wos.Fourier(np.zeros((2, 3))), ValueError, rf"{where} 2, screening 3"),
         (vars(ball), wos.Fourier(np.zeros(3)), ValueError, "two dimensions"),
         (vars(ball), wos.Polynomial(np.ones((0, 2, 2))), ValueError, r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"),
-        ({"boundary": mesh, "points": X3}, wos.Fourier(np.zeros(3)), ValueError, "Fourier data, which needs two dimensions"),
         ({"boundary": mesh, "points": X3}, wos.PerVertex(np.zeros(11)), ValueError, "4 vertices|PerVertex"),
         (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which is known on the boundary of a polygon"),
         ({"boundary": box, "points": X4}, wos.GridField(np.zeros((2,) * 4), ([0] * 4, [1] * 4)), ValueError, "boundary has 4"),
-        ({"boundary": box, "points": X4}, wos.Fourier(np.ones(1)), ValueError, "needs two dimensions"),
-        ({"boundary": box, "points": X4}, wos.PerVertex(np.ones(4)), ValueError, "PerVertex"),
         ({"boundary": box, "points": X4}, wos.Polynomial(ONE), ValueError, r"expected \(n1, n2, n3, n4\)"),
     )  # fmt: skip
     of_values = (
@@ -330,11 +269,8 @@ def test_walls():
         (dict(neumann=(np.ones(5, bool), 0.0)), ValueError, r"expected \(4,\)"),
         (dict(neumann=(np.ones(4), 0.0)), TypeError, "expected bool"),
         (dict(neumann=(one,)), TypeError, r"\(where, h\)"),
-        (dict(neumann=one), TypeError, r"\(where, h\)"),
         (dict(robin=(one, 1.0)), TypeError, r"\(where, mu, h\)"),
         (dict(robin=(one, -1.0, 0.0)), ValueError, "mu"),
-        (dict(robin=(one, float("nan"), 0.0)), ValueError, "mu"),
-        (dict(robin=(one, np.full(4, -1.0), 0.0)), ValueError, "mu"),
         (dict(neumann=(one, wos.PerVertex(np.zeros(3)))), ValueError, r"expected \(4,\)"),
         ({**cube, "robin": (one, 1.0, 0.0)}, ValueError, "robin needs a Polygon; boundary is a TriangleMesh"),
         ({**cube, "neumann": (one | True, 0.0)}, ValueError, "all of the mesh reflects"),
@@ -398,39 +334,18 @@ def test_outside():
     )  # fmt: skip
 
 
-def test_labels():
-    def make(**options):
-        return wos.NeuralOperatorLabels(wos.Star(0.0, 0.0), 1.0, None, points=np.zeros((1, 2)), **as_walks(options))
-
-    check_refused([
-        (lambda options=options: make(**options), error, f"NeuralOperatorLabels: {text}")
-        for error, text, options in (
-            (ValueError, "walks is 0, expected at least 1", {"walks": 0}),
-            (TypeError, "walks is 2.5, expected an integer", {"walks": 2.5}),
-            (ValueError, "walks is 5; with gradient=True walks come in pairs", {"walks": 5, "gradient": True}),
-            (ValueError, "rng", {"rng": -1}),
-            (TypeError, "rng is str", {"rng": "0"}),
-        )
-    ])  # fmt: skip
-
-
 @pytest.mark.parametrize("function", [wos.closest_point, wos.contains, wos.signed_distance])
 def test_queries(function):
-    mesh, name = wos.TriangleMesh(V, F), function.__name__
+    mesh, three, name = wos.TriangleMesh(V, F), wos.Polygon([SQUARE] * 3), function.__name__
+    expected = r"q has shape .*, expected \(N, 2\) or \(B, ..., 2\) with B = 3"
     check_refused([
-        (lambda q=q: function(mesh, q), error, text)
-        for q, error, text in (
-            (np.array([[0, 0, np.nan]]), ValueError, rf"{name}: q\[0, 2\] is nan, expected finite numbers"),
-            (np.zeros((3, 2)), ValueError, r"q has shape \(3, 2\), expected \(..., 3\)"),
-            (np.zeros(()), ValueError, "expected"),
-            (np.zeros((3, 3), complex), TypeError, "q has dtype complex128"),
-            ([[0.0, 0.0, True]], TypeError, "q is True"),
-            (np.ma.masked_array(np.zeros((3, 3))), TypeError, "q is a masked array"),
-        )
-    ] + [(lambda: function(X3, X3), TypeError, rf"{name}: boundary is ndarray, expected a Polygon, TriangleMesh, Ball, Box or SDF")]
-    + [
-        (lambda q=q: function(wos.Polygon([SQUARE] * 3), q), ValueError, r"q has shape .*, expected \(N, 2\) or \(B, ..., 2\) with B = 3")
-        for q in (np.zeros((2, 5, 2)), np.zeros((4, 1, 1, 2)))
+        (lambda: function(mesh, nan_at(np.zeros((1, 3)), 0, 2)), ValueError, rf"{name}: q\[0, 2\] is nan, expected finite numbers"),
+        (lambda: function(mesh, np.zeros((3, 2))), ValueError, r"q has shape \(3, 2\), expected \(..., 3\)"),
+        (lambda: function(mesh, np.zeros(())), ValueError, "expected"),
+        (lambda: function(mesh, np.zeros((3, 3), complex)), TypeError, "q has dtype complex128"),
+        (lambda: function(X3, X3), TypeError, rf"{name}: boundary is ndarray, expected a Polygon, TriangleMesh, Ball, Box or SDF"),
+        (lambda: function(three, np.zeros((2, 5, 2))), ValueError, expected),
+        (lambda: function(three, np.zeros((4, 1, 1, 2))), ValueError, expected),
     ])  # fmt: skip
 
 
