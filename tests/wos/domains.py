@@ -132,7 +132,6 @@ DOMAINS = {
     ),
     "functions": lambda rng: (wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": u, "source": [u, squared]}),
     "polygons": _polygons,
-    "polygons alike": lambda rng: (wos.Polygon([SQUARE, SQUARE * [1, 0.5]]), corner(rng, 3), {"dirichlet": per_vertex(rng, 2, 4)}),
     "mesh": lambda rng: (
         wos.TriangleMesh(*tetrahedron()), 0.6 * corner(rng, 4, 3), {"dirichlet": per_vertex(rng, 4), "source": bells(rng, 3)},
     ),

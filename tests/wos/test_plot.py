@@ -7,8 +7,7 @@ from quatrefoil import wos
 from wos.domains import SQUARE, field
 from wos.query.oracle import tetrahedron
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
+pytest.importorskip("matplotlib").use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 RECTANGLE = SQUARE * [2, 1]

@@ -1,5 +1,4 @@
-"""A problem that is stated once: its checks, that it never changes, that its answers are those of the one-line functions; labels epoch by
-epoch: the bits of one solve, through a pickle too; the star, whose vertices lie on its curve."""
+"""A problem that is stated once and never changes, with the answers of the one-line functions; labels epoch by epoch; the star."""
 
 import dataclasses
 import functools

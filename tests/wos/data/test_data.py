@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from quatrefoil import wos
+from quatrefoil import _array_tools, wos
+from quatrefoil.wos.data.composition import Data, Places
 from quatrefoil.wos.data.packed import with_arrays
 from wos.domains import SQUARE, instance
 from wos.walk import oracle
@@ -76,8 +77,7 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
 
 @pytest.mark.parametrize("shift", [1e3, 1e6])
 def test_a_polynomial_far_from_the_origin(shift, backend, rng):
-    """As accurate as its given coefficients in float64 allow: eps times the sizes of its terms, and not more of them. In the walks of
-    float32 it loses float32's share of what varies, not of the value."""
+    """It loses eps times the sizes of its terms; in the walks of float32 that share of what varies, not of the value."""
     at = np.array([shift, -2 * shift])
     polygon, X, c, s = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at, rng.normal(size=(3, 3)), seed(rng)
     terms, varies = oracle.polynomial(np.abs(at) + 2, np.abs(c)), np.ptp(oracle.polynomial(oracle.star(60) + at, c))
@@ -162,6 +162,14 @@ def test_threads_and_cuts_of_walks(backend, rng):
         assert abs(first.sum() - 9) < 9 * 2.0**-23  # the shares of the nodes add up to one a point; a walk's is of its precision
         for other in others:
             np.testing.assert_array_equal(other, first)
+
+
+def test_a_composition_adds_up_all_pieces_of_points(monkeypatch, rng):
+    at = Places(rng.uniform(-1, 1, (7, 2)), np.zeros(7, np.int64), np.zeros((7, 2)), np.ones(7), [])
+    data, share = Data(np, "wos.walk", "fourier", rng.normal(size=(1, 9)), None), rng.normal(size=7)
+    whole = data.gradient(at, share)
+    monkeypatch.setattr(_array_tools, "CHUNK", 1)
+    np.testing.assert_allclose(data.gradient(at, share), whole, rtol=0, atol=1e-14 * np.abs(whole).sum())
 
 
 @pytest.mark.torch

@@ -21,10 +21,8 @@ def bent(root, X, h=1 / 128):
     return np.asarray(total / np.longdouble(h) ** 2 / root(X), float)
 
 
-# A medium: kinds and numbers of alpha and of the screening of one instance, and its frame. Points are scaled.
-
-
 def alpha(medium, X):
+    """At scaled points; a medium: kinds and numbers of alpha and of the screening of one instance, and its frame."""
     (kind, _), (row, _), frame = medium
     return np.ones(X.shape[:-1]) if kind == "none" else values(kind, row, X, None, None, frame)
 

@@ -42,8 +42,8 @@ def _numbers(kind, rng, rows, d, frame, pairs=0):
 
 
 def clear_points(rng, shape, draw, margins):
-    """Points (B, N, d) of which no walk comes near a decision: each is drawn until it is clear, since a walk depends on the number of its
-    point. ``margins``: of the walks of every instance, from points that are NaN where they are clear. None where no place is."""
+    """Points (B, N, d) of which no walk comes near a decision, each drawn until it is clear; None where no place is. ``margins``: of the
+    walks of every instance, from points that are NaN where they are clear."""
     start, pending = np.zeros(shape), np.ones(shape[:2], bool)
     for _ in range(60):
         start[pending] = draw(pending.sum())

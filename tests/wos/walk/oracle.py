@@ -200,8 +200,7 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
 
 
 def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs=1, medium=lambda b, of: (1, lambda X: 1, 0)):
-    """Means, squared deviations and counts of walks with data (kind, numbers). ``medium``: factors of boundary values and of sources, and
-    the slope of the logarithm of what values are divided by."""
+    """Means, squared deviations and counts of walks. ``medium``: factors of boundary values and sources, and a logarithm's slope."""
     B, N, d = start.shape
     shape = B * nrhs, N, len(cut), 1 + d if gradient else 1
     mean, m2, counts = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros((B * nrhs, N, 3), np.int64)

@@ -91,8 +91,7 @@ def test_nan_stays_where_it_was_met(backend, rng):
 
 
 def test_half_discs(best_backend, rng):
-    """Steps do not grow with a smaller epsilon, and what ends on the segment itself is not shifted by a large one. With a source, which
-    takes no half discs, they do and it is."""
+    """Steps do not grow with a smaller epsilon, and a large one does not shift values; with a source, without half discs, they do."""
     polygon, run = BOUNDARIES["corner"](), {"dirichlet": 1.0, "walks": 64, "rng": seed(rng)}
     X = points_in(polygon, rng, 200, 0.01)
     few, steps = (wos.solve(polygon, X, epsilon=e, **run).mean_steps.mean() for e in (1e-3, 1e-9))
