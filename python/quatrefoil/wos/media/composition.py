@@ -9,13 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..._array_tools import added
-from ..data.composition import Data, Places
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
-from ..walk.composition_paths import Found, Walked, channels, go_on
+from ..walk.composition_paths import Found, Walked, go_on
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
-from ..walk.composition_pieces import Piece, Walks
-from ..walk.composition_walk import Gradient, Sum, share_of
+from ..walk.composition_pieces import Piece
+from ..walk.composition_walk import Problem, Run
+from . import MEDIA
 from .composition_medium import Medium
 
 _BEYOND = 1 + 1e-5  # as in walker.hpp
@@ -48,7 +47,7 @@ def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Draw
     else:
         ((v0, v1, v2, decides),) = more
         s = _radius_of(xp, d, v0, v1, v2)
-    w = source_weight(xp, d, s, R * R * bound)[0]
+    w = source_weight(d, s, -xp.log(s), R * R * bound)[0]
     return _Drawn(n, n, s, w, uniform(xp, decides) < R * R * bound / (2.0 * d) * w)
 
 
@@ -62,7 +61,7 @@ def _enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, F
     density = -4.0 * s * xp.log(s) if d == 2 else 6.0 * s * (1.0 - s)
     likely = density / (0.5 * density + 0.5)
     z2 = R * R * bound
-    value, slope = source_weight(xp, d, s, z2)
+    value, slope = source_weight(d, s, -xp.log(s), z2)
     value, slope = value * likely, slope * likely / R
     left = 1.0 / bessel_series(d - 2, 0.25 * z2)
     q = 1.0 - left
@@ -123,57 +122,26 @@ def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: F
     return Walked(end, weight, first, steps, goes & (radius > piece.epsilon), goes & piece.domain.escaped(x)), beyond
 
 
-class _Problem:
-    """What ``media`` and its adjoint have in common: the inputs, the options from the kinds on, and the functions."""
+def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:
+    problem, slopes = Problem(xp, MEDIA, inputs, options, functions, adjoint=adjoint), inputs[-1]
+    slopes = None if slopes is None else xp.reshape(slopes, (slopes.shape[0] * slopes.shape[1], slopes.shape[2]))
 
-    def __init__(self, xp: Any, label: str, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any]) -> None:
-        start, frame, ends, first, *tables, self.bounds, slopes = inputs
-        *kinds, seed, first_walk, walks, self.max_steps, gradient, first_instance, first_point = options
-        self.walks = Walks(xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, first_instance, first_point)
-        self.data = [
-            None if kind == "none" else Data(xp, label, kind, table, functions.get(name))
-            for kind, table, name in zip(kinds, tables, "gfas")
-        ]
-        self.xp, self.slopes = xp, None if slopes is None else xp.reshape(slopes, (start.shape[0] * start.shape[1], start.shape[2]))
+    def run(piece: Piece, found: Found | None) -> tuple[Walked, Any]:
+        medium = Medium(xp, *(data for (data,) in problem.data[2:]), piece.at, xp.take(problem.given.bounds, piece.at.row, axis=0))
+        of_piece = None if slopes is None else xp.take(slopes, piece.of_row, axis=0)
+        return _through(piece, medium, of_piece, problem.given.max_steps, found)
 
-    def through(self, piece: Piece, found: Found | None) -> tuple[Walked, Any]:
-        medium = Medium(self.xp, self.data[2], self.data[3], piece.at, self.xp.take(self.bounds, piece.at.row, axis=0))
-        slopes = None if self.slopes is None else self.xp.take(self.slopes, piece.of_row, axis=0)
-        return _through(piece, medium, slopes, self.max_steps, found)
+    return problem, run
 
 
 def media(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The nodes of the walks of every point."""
-    problem = _Problem(xp, "wos.media", arguments[:10], arguments[10:], functions)
-    at_ends, sources = problem.data[:2]
-    assert at_ends is not None
-
-    def compute(piece: Piece) -> tuple[Any, Any]:
-        later, here = Sum(xp, sources), Sum(xp, sources)
-
-        def found(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
-            (here if entering else later).add(at, weight, active)
-
-        walked, beyond = problem.through(piece, None if sources is None else found)
-        values = channels(xp, piece, walked, added(later.total, walked.found(at_ends)), here.total)
-        return values, xp.concat([walked.marks(piece), beyond[:, None]], axis=1)
-
-    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 4, compute)
+    problem, run = _problem(xp, arguments[:10], arguments[10:], functions, False)
+    mean, m2, counts = problem.nodes(run, 4)
     return mean, m2, counts[:, :, :3], counts[:, :, 3]
 
 
 def media_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The walks again."""
-    inputs, grad = arguments[:10], arguments[10]
-    problem = _Problem(xp, "wos.media_vjp", inputs, arguments[11:], functions)
-    of_ends, of_sources = (Gradient(xp, None if x is None else data) for x, data in zip(inputs[4:6], problem.data))
-
-    def compute(piece: Piece, share: Any) -> None:
-        def found(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
-            of_sources.add(at, weight * share_of(xp, piece, share, entered, entering), active)
-
-        walked, _ = problem.through(piece, None if of_sources.data is None else found)
-        of_ends.add(walked.end, walked.left * share_of(xp, piece, share, walked.first, False), piece.good & (walked.left != 0))
-
-    problem.walks.replay(grad, compute)
-    return None, None, None, None, of_ends.total(), of_sources.total(), None, None, None, None
+    problem, run = _problem(xp, arguments[:10], arguments[11:], functions, True)
+    return None, None, None, None, *problem.gradients(run, arguments[10]), None, None, None, None

@@ -7,11 +7,10 @@ import math
 
 import numpy as np
 
-from ..._arrays import dense
 from ..._backends.numba import jit
 from ..query.loops import pieces
 from ..query.loops_solids import is_solid
-from ..walk.loops_nodes import Met, Rows, add_gradients, put_nodes, samples, shares
+from ..walk.loops_nodes import Met, forward, replay
 from ..walk.loops_paths import (
     _ROULETTE,
     CUT_OFF,
@@ -24,10 +23,10 @@ from ..walk.loops_paths import (
     _project,
     direction,
     see,
-    source_weight,
 )
-from ..walk.loops_philox import SOURCE, TRIAL, bessel_series, philox, uniform
-from ..walk.loops_walked import blocks
+from ..walk.loops_philox import SOURCE, TRIAL, bessel_series, philox, source_weight, uniform
+from ..walk.loops_walked import counters, factors, first_balls
+from . import MEDIA
 from .derivatives import derived, rates
 
 _BEYOND = 1 + 1e-5  # as in walker.hpp
@@ -156,33 +155,32 @@ class _Medium:
 
 
 class _Walked:
-    """Some walks of one instance: what they met, and the factors of it in the channels of a sample, after and in first balls of pairs."""
+    """What walks met, see ``loops_nodes.Problem``."""
 
-    def __init__(self, start, frame, ends, medium, slopes, instance, point, first_point, walk, seed, max_steps, pairs, sources):
-        n, d = len(point), start.shape[1]
-        x, weight, step = np.ascontiguousarray(start[point], np.float64), np.ones(n), np.zeros(n, np.int64)
-        root = medium.roots(x)
-        first, y, area = np.full((n, 2 + 2 * d), np.nan), np.zeros((n, d)), np.zeros(n)
-        first[:, 0], first[:, 1] = 1.0, 0.0
+    firsts, skips_unknown = ("first", "first"), False
+
+    def __init__(self, p, b, point, walk, wanted):
+        ends, frame, (n, d) = pieces(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
+        medium = _Medium(p.kinds[2:], p.tables[2:], p.functions[2:], p.first_instance + b, b, frame, p.bounds[b])
+        x, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.ones(n), np.zeros(n, np.int64)
+        root, first, y, area = medium.roots(x), first_balls(n, d), np.zeros((n, d)), np.zeros(n)
         jumped, done = np.zeros(n, bool), np.zeros(n, bool)
         end, facet, place = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
         self.mark, self.beyond = np.empty(n, np.int64), np.zeros(n, np.int64)
-        ids = walk.astype(np.uint64), (point + first_point).astype(np.uint64), np.uint64(instance)
-        keys = np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF)
-        events, some = [], np.arange(n)
+        ids, events, some = counters(p, b, point, walk), [], np.arange(n)
         while len(some):
-            _advance(ends, some, x, weight, step, *ids, *keys, frame[-1], medium.bound, pairs, max_steps, first, y, area, jumped, done,
-                     end, facet, place, self.mark)  # fmt: skip
+            _advance(ends, some, x, weight, step, *ids, frame[-1], medium.bound, p.gradient, p.max_steps, first, y, area, jumped, done, end,
+                     facet, place, self.mark)  # fmt: skip
             some = some[~done[some]]
-            if sources and len(some):
+            if wanted[1] and len(some):
                 counted = weight[some] * area[some] * frame[-2] ** 2 / (medium.roots(y[some]) * root[some])
-                events.append((y[some], counted, some, pairs & (step[some] == 1)))
+                events.append((y[some], counted, some, p.gradient & (step[some] == 1)))
             jumps = some[jumped[some]]
             if len(jumps):
                 share = medium.share(x[jumps])
                 self.beyond[jumps] += abs(share) > _BEYOND
                 weight[jumps] *= 1 - share
-                _survive(jumps, weight, step, *ids, *keys)
+                _survive(jumps, weight, step, *ids)
         moved, here = (step > 0) & (weight != 0), np.flatnonzero(weight)
         weight[moved] *= medium.roots(end[moved]) / root[moved]
         none = (np.zeros((0, d)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
@@ -191,57 +189,15 @@ class _Walked:
             Met(end[here], facet[here], place[here], weight[here], here, np.zeros(len(here), bool)),
             Met(event, None, None, counts, owner, entering),
         ]
-        self.along, self.toward = np.ones((n, 1)), np.ones((n, 1))
-        if pairs:
-            first[:, 2:] /= frame[-2]
-            at = slopes[point]
-            self.along = np.concatenate([first[:, :1], first[:, 2 : 2 + d] - first[:, :1] * at], axis=1)
-            self.toward = np.concatenate([first[:, 1:2], first[:, 2 + d :] - first[:, 1:2] * at], axis=1)
-
-
-class _Problem:
-    """The arguments of ``media`` that its adjoint has too."""
-
-    def __init__(self, inputs, options, functions):
-        self.start, frame, ends, self.first, *tables, bounds, slopes = inputs
-        *kinds, seed, self.first_walk, self.count, max_steps, pairs, self.first_instance, self.first_point = options
-        self.frame, self.ends, self.bounds, self.slopes = map(dense, (frame, ends, bounds, slopes))
-        self.kinds, self.tables, self.functions = kinds, [dense(x) for x in tables], functions
-        self.data = Rows(kinds[:2], self.tables[:2], functions[:2], (self.first, self.first))
-        self.about, self.group = (seed, max_steps, pairs), 2 if pairs else 1
-
-    def walked(self, b, sources):
-        """The walks of instance b: points, walks and what they met, thousands at a time."""
-        ends, instance = pieces(self.ends, self.first, b, self.start.shape[2]), self.first_instance + b
-        medium = _Medium(self.kinds[2:], self.tables[2:], self.functions[2:], instance, b, self.frame[b], self.bounds[b])
-        slopes = None if self.slopes is None else self.slopes[b]
-        for point, walk in blocks(self.start[b], self.first_walk, self.count):
-            about = medium, slopes, instance, point, self.first_point, walk, *self.about, sources
-            yield point, walk, _Walked(self.start[b], self.frame[b], ends, *about)
+        self.along, self.toward = factors(p, first, frame)
+        if p.gradient:
+            for x in (self.along, self.toward):
+                x[:, 1:] -= x[:, :1] * p.slopes[b, point]
 
 
 def media(*arguments):
-    """The nodes of walks [first_walk, first_walk + walks) of every point: 10 inputs, 4 outputs, 11 options, 5 extras, threads."""
-    mean, m2, counts, beyond = arguments[10:14]
-    p, N = _Problem(arguments[:10], arguments[14:25], arguments[26:30]), mean.shape[1]
-    for b in range(len(p.start)):
-        values, marks = np.full((mean.shape[3], N, p.count), np.nan), np.zeros((2, N, p.count), np.int64)
-        for point, walk, walked in p.walked(b, p.kinds[1] != "none"):
-            values[:, point, walk - p.first_walk] = samples(walked, p.data, b, p.first_instance + b, p.frame[b]).T
-            marks[:, point, walk - p.first_walk] = walked.mark, walked.beyond
-        put_nodes(values, marks[0], p.first_walk, p.group, mean[b], m2[b], counts[b])
-        beyond[b] = marks[1].sum(axis=1)
+    forward(MEDIA, _Walked, arguments)
 
 
 def media_vjp(*arguments):
-    """The walks again."""
-    grad, to = arguments[10], arguments[15:17]
-    p = _Problem(arguments[:10], arguments[21:32], arguments[33:37])
-    for gradient in to:
-        if gradient is not None:
-            gradient[...] = 0
-    for b in range(len(p.start)):
-        for point, walk, walked in p.walked(b, to[1] is not None):
-            share = shares(grad[b], point, walk, p.first_walk, p.count, p.group)
-            factors = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
-            add_gradients(walked, p.data, b, p.frame[b], to, *factors)
+    replay(MEDIA, _Walked, arguments)

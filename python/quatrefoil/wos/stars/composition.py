@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 from ... import _array_tools
 from ..._array_tools import added, nan_unless
-from ..data.composition import Data, Places
+from ..data.composition import Places
 from ..query.composition import LIVE
-from ..walk.composition_balls import First, bessel_series, roulette, source_weight
+from ..walk.composition_balls import First, bessel_series, hit_weight, roulette, source_weight
 from ..walk.composition_domain import beyond_box
 from ..walk.composition_paths import Found, Step, Walked, channels, go_on
 from ..walk.composition_philox import BOUNDARY, direction, source_point, uniform
-from ..walk.composition_pieces import LANE, Piece, Walks
-from ..walk.composition_walk import Gradient, Sum
+from ..walk.composition_pieces import LANE, Piece
+from ..walk.composition_walk import Gradient, Problem, Sum
+from . import STARS
 from .composition_facets import Facets
 from .composition_walls import LARGEST, NOWHERE, SLACK, Walls
 
@@ -54,7 +55,7 @@ def _step(
     if met.sources:
         s = xp.sqrt(uniform(xp, words[1]) * uniform(xp, words[2])) if d == 2 else source_point(xp, piece.lanes, step, d)[0]
         area = weight * (R * piece.extent) ** 2 / (2.0 * d)
-        area = area * source_weight(xp, d, s, z2)[0] if screening > 0 else area
+        area = area * source_weight(d, s, -xp.log(s), z2)[0] if screening > 0 else area
         met.sources(piece.at._replace(x=x + (R * s)[:, None] * n), area, active & (s * R < t), first, False)
     if met.flux:
         k, place, share = walls.flux(x, R, own, factor, [uniform(xp, word) for word in more[0]])
@@ -62,7 +63,8 @@ def _step(
         met.flux(on_wall, weight * share, active & (k >= 0), first, False)
     lands = wall >= 0
     if screening > 0:
-        through = walls.hit_weight(t / R, z2)
+        s = t / R if d == 3 else xp.clip(t / R, min=1e-10)
+        through = hit_weight(d, s, -xp.log(s), z2)
         weight = xp.where(lands, weight * through, weight / bessel_series(d - 2, 0.25 * z2))
     x = xp.where(lands[:, None], walls.land(x, n, t, wall), x + R[:, None] * n)
     return _State(x, wall, roulette(xp, weight, uniform(xp, words[3])))
@@ -97,21 +99,12 @@ def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Me
     return Walked(end, at.weight, first, steps, goes & (distance > epsilon), goes & beyond_box(xp, at.x))
 
 
-class _Problem:
-    """What ``stars`` and its adjoint have in common: the inputs, the options from the kinds to ``endless``, and the functions."""
+class _Problem(Problem):
+    """With the tables of walls and corners."""
 
-    def __init__(self, xp: Any, label: str, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any]) -> None:
-        start, frame, ends, first, self.walls, self.first_wall, self.corners, self.first_corner, *tables = inputs
-        *kinds, seed, first_walk, walks, self.max_steps, gradient, self.screening, first_instance, first_point, self.endless = options
-        lane = LANE + LIVE * (self.walls.shape[0] + self.corners.shape[0])
-        self.xp, self.robin = xp, kinds[3] != "none"
-        self.walks = Walks(
-            xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, first_instance, first_point, lane=lane
-        )  # fmt: skip
-        self.data = [
-            None if kind == "none" else Data(xp, label, kind, table, functions.get(name))
-            for kind, table, name in zip(kinds, tables, "gfhk")
-        ]
+    def __init__(self, xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> None:
+        lane = LANE + LIVE * (inputs[4].shape[0] + inputs[6].shape[0])
+        super().__init__(xp, STARS, inputs, options, functions, adjoint=adjoint, lane=lane)
 
     def _mine(self, piece: Piece, table: Any, first: Any) -> Any:
         """(P, rows of the table): which rows belong to each walk's instance."""
@@ -122,26 +115,27 @@ class _Problem:
 
     def unless_wrong(self, x: Any) -> Any:
         """x, or NaN if the first rows of a table do not fit it, which is an error on the host; None stays None."""
-        tables = ((self.walks.ends, self.walks.first), (self.walls, self.first_wall), (self.corners, self.first_corner))
+        g = self.given
+        tables = ((g.ends, g.first), (g.walls, g.first_wall), (g.corners, g.first_corner))
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
         return None if x is None else nan_unless(self.xp, fits[0] & fits[1] & fits[2], x)
 
     def walk(self, piece: Piece, met: _Met) -> Walked:
-        xp, table, d = self.xp, self.walls, piece.at.x.shape[1]
-        mine = self._mine(piece, table, self.first_wall)
+        xp, g, table, d = self.xp, self.given, self.given.walls, piece.at.x.shape[1]
+        mine = self._mine(piece, table, g.first_wall)
         if table.shape[0] == 0:  # one wall that belongs to no walk
             eye = [float(i == j) for j in range(d) for i in range(d)]
             table = xp.asarray([[*eye, 0.0, 0.0]], dtype=xp.float64, device=table.device)
             mine = xp.zeros((piece.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
-        corners = (self.corners, self._mine(piece, self.corners, self.first_corner)) if self.corners.shape[0] else None
-        absorbs = d == 2 and self.robin and _array_tools.is_any(xp, table[:, 4] > 0)
-        screening = self.screening * piece.extent**2 if self.screening > 0 else None
+        corners = (g.corners, self._mine(piece, g.corners, g.first_corner)) if g.corners.shape[0] else None
+        absorbs = d == 2 and g.robin_kind != "none" and _array_tools.is_any(xp, table[:, 4] > 0)
+        screening = g.screening * piece.extent**2 if g.screening > 0 else None
         walls = (Walls if d == 2 else Facets)(xp, table, mine, corners, piece.extent, screening, absorbs)
-        return _walk(piece, walls, self.max_steps, self.screening, met)
+        return _walk(piece, walls, g.max_steps, g.screening, met)
 
     def is_robin(self, at: Places) -> Any:
         """Whether points of the walls have a Robin condition."""
-        return self.xp.take(self.walls[:, -1], at.piece, axis=0) > 0
+        return self.xp.take(self.given.walls[:, -1], at.piece, axis=0) > 0
 
     def flux(self, neumann: Any, robin: Any) -> Found:
         """A callback that adds points of the walls to one of these."""
@@ -157,8 +151,8 @@ class _Problem:
 
 def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
     """The nodes of the walks of every point."""
-    problem = _Problem(xp, "wos.stars", arguments[:12], arguments[12:], functions)
-    at_ends, sources, of_walls, of_robin = problem.data
+    problem = _Problem(xp, arguments[:12], arguments[12:], functions, False)
+    at_ends, sources, of_walls, of_robin = (data for (data,) in problem.data)
 
     def compute(piece: Piece) -> tuple[Any, Any]:
         later, here, flux, radiated = (Sum(xp, data) for data in (sources, sources, of_walls, of_robin))
@@ -167,7 +161,7 @@ def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
             (here if entering else later).add(at, weight, active)
 
         walked = problem.walk(piece, _Met(found if sources else None, problem.flux(flux, radiated) if of_walls or of_robin else None))
-        total = None if problem.endless or at_ends is None else walked.found(at_ends)
+        total = None if problem.given.endless or at_ends is None else walked.found(at_ends)
         for one in (later, flux, radiated):
             total = total if one.total is None else added(total, one.total)
         total = xp.zeros_like(walked.left) if total is None else total
@@ -179,9 +173,8 @@ def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
 
 def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The walks again."""
-    inputs, grad = arguments[:12], arguments[12]
-    problem = _Problem(xp, "wos.stars_vjp", inputs, arguments[13:], functions)
-    wanted = [None if x is None else data for x, data in zip(inputs[8:], problem.data)]
+    problem = _Problem(xp, arguments[:12], arguments[13:], functions, True)
+    wanted = [data for (data,) in problem.data]
     of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted)
 
     def compute(piece: Piece, share: Any) -> None:
@@ -196,11 +189,11 @@ def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
 
         flux = told(problem.flux(*of_walls)) if wanted[2] or wanted[3] else None
         walked = problem.walk(piece, _Met(told(add) if wanted[1] else None, flux))
-        if not problem.endless:
+        if not problem.given.endless:
             weight = walked.left * _share_of(xp, piece, share, walked.first, False)
             of_ends.add(walked.end, weight, piece.good & (walked.left != 0))
 
-    problem.walks.replay(grad, compute)
+    problem.walks.replay(arguments[12], compute)
     return *[None] * 8, *(problem.unless_wrong(one.total()) for one in (of_ends, of_sources, *of_walls))
 
 

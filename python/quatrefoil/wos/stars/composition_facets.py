@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from ..query.composition import Triangles, columns, point_on, shapes_of
-from ..walk.composition_balls import bessel_series
 from ..walk.composition_philox import direction
 from .composition_walls import LARGEST, SLACK, Walls, _faced
 
@@ -108,8 +107,3 @@ class Facets(Walls):
         r = Triangles(*(xp.take(part, at, axis=0) for part in self.shapes))
         _, place = r.foot(xp, columns(x + t[:, None] * n))
         return point_on(xp, self.table, at, r.weights(xp, place))
-
-    def hit_weight(self, s: Any, z2: Any) -> Any:
-        """(3')"""
-        q = 0.25 * z2 * (1.0 - s) ** 2
-        return ((1.0 - s) * bessel_series(1, q) + s * bessel_series(-1, q)) / bessel_series(1, 0.25 * z2)

@@ -12,7 +12,7 @@ from typing import Any
 from ..._array_tools import added, chunk_slices
 from ..query.composition import LIVE
 from ..query.composition_solids import norm
-from ..walk.composition_balls import MAX_SCREENED, bessel_series, harmonic_series, source_weight
+from ..walk.composition_balls import MAX_SCREENED, source_weight
 
 SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
 ROBIN, ROBIN_SCREENED = 0.02, 0.25
@@ -79,7 +79,7 @@ class Walls:
         R = xp.where(wall >= 0, xp.minimum(R, xp.maximum(away, reach + 0 * away)), R)
         mass = self._robin_mass(x, R, own)
         if most is not None:
-            mass = mass * source_weight(xp, 2, 0.25 + 0 * R, R * R * self.screening)[0]
+            mass = mass * source_weight(2, 0.25, 1.3862943611198906, R * R * self.screening)[0]
         return R, xp.where((wall >= 0) & (away < R), mass, xp.zeros_like(mass))
 
     def limit(self) -> Any:
@@ -186,7 +186,7 @@ class Walls:
         weight = factor * green(r) * self.extent / xp.where(there, density, xp.ones_like(density))
         weight = weight if mu is None else weight / (1.0 + mu * self.extent)
         if self.screening is not None:
-            weight = weight * source_weight(xp, self.d, r / R, R * R * self.screening)[0]
+            weight = weight * source_weight(self.d, r / R, -xp.log(r / R), R * R * self.screening)[0]
         return xp.where(there, wall, xp.full_like(wall, -1)), place, weight
 
     def draw(self, x: Any, R: Any, u: list[Any]) -> tuple[Any, ...]:
@@ -217,14 +217,6 @@ class Walls:
         xp, a, e = self.xp, self.of(self.a, k), self.of(self.e, k)
         where = xp.sum((x + t[:, None] * n - a) * e, axis=1) / xp.sum(e * e, axis=1)
         return a + xp.clip(where, min=0.0, max=1.0)[:, None] * e
-
-    def hit_weight(self, s: Any, z2: Any) -> Any:
-        """(3)"""
-        s = self.xp.clip(s, min=1e-10)
-        end = 0.25 * z2
-        q = end * s * s
-        a = harmonic_series(0, end) / bessel_series(0, end)
-        return 1.0 + 2.0 * q * (bessel_series(2, q) * (a + self.xp.log(s)) - harmonic_series(1, q))
 
 
 def _faced(one: Any, two: Any) -> Any:

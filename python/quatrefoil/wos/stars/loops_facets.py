@@ -6,8 +6,8 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.loops import triangle_distance2
-from ..walk.loops_paths import direction, source_weight
-from ..walk.loops_philox import bessel_series
+from ..walk.loops_paths import direction
+from ..walk.loops_philox import source_weight
 from .loops_walls import SLACK, chosen
 
 ALONG, ACROSS, NORMAL, LENGTH = 3, 6, 9, 12
@@ -175,10 +175,3 @@ def flux(walls, frames, extent, x, R, own, factor, weight, u, screening):
         w *= source_weight(3, away / R, 0.0, R * R * screening)[0]
     one, two = _weights(r, p, q)
     return wall, one, two, w
-
-
-@jit
-def hit_weight(s, z2):
-    """(3)"""
-    q = 0.25 * z2 * (1.0 - s) ** 2
-    return ((1.0 - s) * bessel_series(1, q) + s * bessel_series(-1, q)) / bessel_series(1, 0.25 * z2)

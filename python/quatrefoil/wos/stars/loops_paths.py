@@ -20,9 +20,9 @@ from ..walk.loops_paths import (
     direction,
     enter,
     source_point,
-    source_weight,
+    table_of,
 )
-from ..walk.loops_philox import bessel_series, philox, uniform
+from ..walk.loops_philox import bessel_series, hit_weight, philox, source_weight, uniform
 from . import loops_facets as solid
 from . import loops_walls as flat
 from .loops_walls import LARGEST, NOWHERE, SLACK
@@ -165,7 +165,8 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
         if met >= 0:
             _land(walls[met], n, t, x)
             if screening > 0.0:
-                weight *= flat.hit_weight(max(t / R, 1e-10), z2) if d == 2 else solid.hit_weight(t / R, z2)
+                s = max(t / R, 1e-10)
+                weight *= hit_weight(d, s, -math.log(s), z2)
         else:
             x += R * n
             weight /= bessel_series(d - 2, 0.25 * z2) if screening > 0.0 else 1.0
@@ -198,12 +199,4 @@ def walks(segments, walls, corners, extent, absorbs, start, walk, point, instanc
             marks[i] += CUT_OFF if distance > epsilon else 0
             marks[i] += ESCAPED if np.abs(x).max() >= HALF_SIDE else 0
         point_on(segments[segment[i]], place[i], end[i])
-    return _table(events, d + 2), np.array(of_event, dtype=np.int64), _table(fluxes, d + 1), np.array(of_flux, dtype=np.int64)
-
-
-@jit
-def _table(rows, width):
-    table = np.empty((len(rows), width))
-    for i in range(len(rows)):
-        table[i] = rows[i]
-    return table
+    return table_of(events, d + 2), np.array(of_event, dtype=np.int64), table_of(fluxes, d + 1), np.array(of_flux, dtype=np.int64)

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.loops import segment_distance2
-from ..walk.loops_paths import MAX_SCREENED, source_weight
-from ..walk.loops_philox import bessel_series, harmonic_series
+from ..walk.loops_paths import MAX_SCREENED
+from ..walk.loops_philox import source_weight
 
 SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
 _ROBIN, _ROBIN_SCREENED = 0.02, 0.25
@@ -199,12 +199,3 @@ def flux(walls, extent, x, y, R, own, factor, weight, u, screening):
     if screening > 0.0:
         w *= source_weight(2, s, -math.log(s), R * R * screening)[0]
     return wall, place, w
-
-
-@jit
-def hit_weight(s, z2):
-    """(3)"""
-    end = 0.25 * z2
-    q = end * s * s
-    a = harmonic_series(0, end) / bessel_series(0, end)
-    return 1.0 + 2.0 * q * (bessel_series(2, q) * (a + math.log(s)) - harmonic_series(1, q))

@@ -1,6 +1,6 @@
 """Balls with screening: series and weights, in array-API terms. Equation numbers are those of csrc/wos/walk/README.md.
 
-``bessel_series``, ``harmonic_series`` and ``singular_series`` take numbers too, and Numba compiles them (``loops_philox``).
+Functions without ``xp`` take numbers too, and Numba compiles them (``loops_philox``).
 """
 
 from __future__ import annotations
@@ -66,20 +66,22 @@ def singular_series(d: int, q: Any, s: Any, logarithm: Any) -> tuple[Any, Any]:
     return total, slope * 2.0 * q * s
 
 
-def source_weight(xp: Any, d: int, s: Any, z2: Any) -> tuple[Any, Any]:
-    """(11), (12), (15), (21): the weight of a source point at radius s, relative to the Laplace equation, and in the gradient."""
+def source_weight(d: int, s: Any, logarithm: Any, z2: Any) -> tuple[Any, Any]:
+    """(11), (12), (15), (21): the weight of a source point at radius s, relative to the Laplace equation, and in the gradient.
+
+    ``logarithm`` is -ln s, which is not used in space.
+    """
     q = 0.25 * z2
     at = q * s * s
     if d > 3:
         power = s ** float(d - 2)
-        value, slope = singular_series(d, q, s, xp.log(s))
-        end, end_slope = singular_series(d, q, xp.ones_like(s), xp.zeros_like(s))
+        value, slope = singular_series(d, q, s, -logarithm)
+        end, end_slope = singular_series(d, q, 1.0 + 0 * s, 0 * s)
         first = power * bessel_series(d - 2, at) / bessel_series(d - 2, q)
         first_slope = power * s * bessel_series(d, at) / bessel_series(d, q)
         falls, falls_at_end = (d - 2) * value / s - slope, (d - 2) * end - end_slope
         return (value - end * first) / (1.0 - power), (falls - falls_at_end * first_slope) / (1.0 - power)
     if d == 2:
-        logarithm = -xp.log(s)
         i0, i1, i1_end = bessel_series(0, at), bessel_series(2, at), bessel_series(2, q)
         a = harmonic_series(0, at) / i0 - harmonic_series(0, q) / bessel_series(0, q)
         b = harmonic_series(1, at) / i1 - harmonic_series(1, q) / i1_end
@@ -89,6 +91,17 @@ def source_weight(xp: Any, d: int, s: Any, z2: Any) -> tuple[Any, Any]:
     odd_end = bessel_series(-1, q) - z2 * bessel_series(1, q)
     slope = odd / (s * s) - s * odd_end * bessel_series(3, at) / bessel_series(3, q)
     return bessel_series(1, q * (1.0 - s) ** 2) / bessel_series(1, q), slope * s / (1.0 - s)
+
+
+def hit_weight(d: int, s: Any, logarithm: Any, z2: Any) -> Any:
+    """(3), (3') of stars: the weight of a walk that hits a wall at radius s. ``logarithm`` as in ``source_weight``."""
+    end = 0.25 * z2
+    if d == 2:
+        q = end * s * s
+        a = harmonic_series(0, end) / bessel_series(0, end)
+        return 1.0 + 2.0 * q * (bessel_series(2, q) * (a - logarithm) - harmonic_series(1, q))
+    q = end * (1.0 - s) ** 2
+    return ((1.0 - s) * bessel_series(1, q) + s * bessel_series(-1, q)) / bessel_series(1, end)
 
 
 class First(NamedTuple):

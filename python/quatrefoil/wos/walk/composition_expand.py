@@ -11,18 +11,17 @@ from ..query.composition_solids import norm
 from .composition_balls import bessel_series
 from .composition_paths import walk_paths
 from .composition_philox import FIRST, direction
-from .composition_pieces import LANE, Walks
+from .composition_pieces import LANE, Walks, named
+from .expansion import EXPAND
+from .expansion import harmonics as number_of
 
 
-def expand(
-    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, reference: Any, kind: str, seed: int, first_point: int,
-    first_walk: int, count: int, samples: int, max_steps: int, modes: int, screening: float, grids: Any = None, g: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
+def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
     """(17) by the walks of ``walk`` with a gradient."""
-    (B, N, d), each, label = start.shape, count // samples, "wos.expand"
-    H = 2 * modes + 1 if d == 2 else (modes + 1) ** 2
-    data = Data(xp, label, kind, dirichlet, g)
-    walks = Walks(xp, label, start, frame, ends, first, seed, first_walk, count, True, 0, first_point, laplace=True)
+    given = named(EXPAND, arguments[:6], arguments[6:], gradient=True, first_instance=0, source_kind="none")
+    first_walk, count, samples, modes = given.first_walk, given.walks, given.samples, given.modes
+    (B, N, d), each, H, label = given.start.shape, count // samples, number_of(given.start.shape[2], modes), "wos.expand"
+    data, walks = Data(xp, label, given.dirichlet_kind, given.dirichlet, g), Walks(xp, label, given)
     most = 2 * items_per_chunk(2 * (LANE + H))
     width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # whole samples, or a part of one
     coefficients, counts = [], []
@@ -31,12 +30,12 @@ def expand(
         marks: Any = None
         for begin in range(0, count, width):
             piece = walks.piece(rows, first_walk + begin, min(width, count - begin))
-            walked = walk_paths(piece, max_steps, screening, None)
+            walked = walk_paths(piece, given.max_steps, given.screening, None)
             u = walked.found(data)
             lanes, sign = piece.lanes.pairs()
             ((w0, w1, _, _),) = lanes.words(xp, FIRST)
             n = xp.astype(sign, xp.float64)[:, None] * direction(xp, w0, w1, d)
-            less = u - xp.take(xp.reshape(reference, (B * N,)), piece.of_row, axis=0)
+            less = u - xp.take(xp.reshape(given.reference, (B * N,)), piece.of_row, axis=0)
             shares = xp.stack([u, *(less * y for y in harmonics(xp, n, modes)[1:])], axis=1)
             shares = xp.where(piece.good[:, None], shares, xp.zeros_like(shares))
             part = min(each, width, count - begin)
@@ -48,7 +47,7 @@ def expand(
         coefficients.append(xp.stack(sums, axis=1) / each)
         counts.append(marks)
     if not coefficients:
-        return xp.zeros((B, N, samples, H), dtype=xp.float64, device=start.device), walks.no_counts(3)
+        return xp.zeros((B, N, samples, H), dtype=xp.float64, device=given.start.device), walks.no_counts(3)
     return xp.reshape(xp.concat(coefficients, axis=0), (B, N, samples, H)), xp.reshape(xp.concat(counts, axis=0), (B, N, 3))
 
 

@@ -85,7 +85,7 @@ class Step:
         if self.on_source:
             s, m = source_point(xp, lanes, 0, self.d)
             m = sign * m
-            of_value, of_gradient = source_weight(xp, self.d, s, z2)
+            of_value, of_gradient = source_weight(self.d, s, -xp.log(s), z2)
         entered = First.entered(xp, n, m, radius, z2, of_value, of_gradient)
         first = entered.where(xp, active, First.none(xp, x))
         if self.on_source:
@@ -98,7 +98,7 @@ class Step:
         z2 = radius * radius * screening * self.piece.extent**2
         if self.on_source:
             s, m = source_point(xp, self.lanes, step, self.d)
-            counted = weight * source_weight(xp, self.d, s, z2)[0] if screening > 0 else weight
+            counted = weight * source_weight(self.d, s, -xp.log(s), z2)[0] if screening > 0 else weight
             self._meet(x, s, m, radius, counted, active, first, False)
         y = x + radius[:, None] * n
         if self.piece.domain.outside:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from ..._array_tools import added, double, items_per_chunk, nan_unless
+from ..._spec import Op
 from ..data.composition import Places
 from .composition_domain import Domain, HalfDiscs
 from .composition_philox import Lanes
@@ -54,18 +56,24 @@ class Piece:
         return xp.sum(xp.reshape(marks, (self.height, self.count, marks.shape[1])), axis=1)
 
 
-class Walks:
-    """Walks [first_walk, first_walk + count) of every point."""
+def named(op: Op, inputs: Sequence[Any], options: Sequence[Any], **more: Any) -> SimpleNamespace:
+    """The arguments of an op by their names."""
+    names = [part.name for part in (*op.inputs, *op.options)]
+    return SimpleNamespace(**dict(zip(names, (*inputs, *options), strict=True)), **more)
 
-    def __init__(
-        self, xp: Any, label: str, start: Any, frame: Any, ends: Any, first: Any, seed: int, first_walk: int, count: int, pairs: bool,
-        first_instance: int, first_point: int, *, outside: bool = False, laplace: bool = False, lane: int = LANE,
-    ) -> None:  # fmt: skip
-        self.xp, self.label, self.shape, self.frame, self.ends, self.first = xp, label, start.shape, frame, ends, first
-        B, N, d = start.shape
-        self.flat = xp.reshape(double(xp, start), (B * N, d))
-        self.seed, self.first_walk, self.count, self.pairs, self.group = seed, first_walk, count, pairs, 2 if pairs else 1
-        self.first_instance, self.first_point, self.outside, self.laplace = first_instance, first_point, outside, laplace
+
+class Walks:
+    """Walks [first_walk, first_walk + walks) of every point, of an op with these arguments."""
+
+    def __init__(self, xp: Any, label: str, given: SimpleNamespace, lane: int = LANE) -> None:
+        self.xp, self.label, self.frame, self.ends, self.first = xp, label, given.frame, given.ends, given.first
+        self.shape = B, N, d = given.start.shape
+        self.flat = xp.reshape(double(xp, given.start), (B * N, d))
+        self.seed, self.first_walk, self.count, self.pairs = given.seed, given.first_walk, given.walks, given.gradient
+        self.first_instance, self.first_point, self.group = given.first_instance, given.first_point, 2 if given.gradient else 1
+        self.outside = getattr(given, "outside", False)
+        plain = not hasattr(given, "walls") and not hasattr(given, "bounds")
+        self.laplace = plain and given.source_kind == "none" and given.screening == 0 and not self.outside
         self.lane = lane if d < 4 else 4 * lane  # (4c) draws several attempts at once
 
     def domain(self, piece: Piece) -> Domain:

@@ -2,47 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._array_tools import added
+from ..._spec import Op
 from ..data.composition import Data, Places
+from . import WALK
 from .composition_balls import First
-from .composition_paths import channels, of_first, walk_paths
-from .composition_pieces import LANE, Piece, Walks
+from .composition_paths import Found, channels, of_first, walk_paths
+from .composition_pieces import LANE, Piece, Walks, named
+
+Run = Callable[[Piece, Found | None], Sequence[Any]]  # the walks of a piece (Walked), and perhaps another mark of each
 
 
-def walk(
-    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, source: Any, dirichlet_kind: str, source_kind: str, seed: int,
-    first_walk: int, walks: int, max_steps: int, gradient: bool, screening: float, first_instance: int, first_point: int, outside: bool,
-    nrhs: int, grids: Any = None, g: Any = None, f: Any = None,
-) -> tuple[Any, Any, Any]:  # fmt: skip
+class Problem:
+    """What an op of walks and its adjoint have in common: the arguments by name, the walks, and each of the data for every right-hand side.
+    In an adjoint the differentiable data without numbers are left out."""
+
+    def __init__(
+        self, xp: Any, op: Op, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], *, adjoint: bool, **how: Any
+    ) -> None:
+        self.xp, self.given, label = xp, named(op, inputs, options), f"{op.label}_vjp" if adjoint else op.label
+        self.walks, self.nrhs = Walks(xp, label, self.given, **how), getattr(self.given, "nrhs", 1)
+        tables = [arg for arg in op.inputs if hasattr(self.given, f"{arg.name}_kind")]
+        self.data: list[list[Data | None]] = []
+        for arg, function in zip(tables, (extra.name for extra in op.extras if extra.function)):
+            kind, numbers = getattr(self.given, f"{arg.name}_kind"), getattr(self.given, arg.name)
+            kind = "none" if adjoint and numbers is None and not arg.constant else kind
+            self.data.append(_of_sides(xp, label, kind, numbers, functions.get(function), self.nrhs))
+
+    def nodes(self, run: Run, marks: int = 3) -> tuple[Any, Any, Any]:
+        """mean, m2 and the sums of the marks of the walks of every point."""
+        xp, C, (at_ends, sources) = self.xp, 1 + self.walks.pairs * self.walks.shape[2], self.data[:2]
+
+        def compute(piece: Piece) -> tuple[Any, Any]:
+            later, in_first = ([Sum(xp, data) for data in sources] for _ in range(2))
+
+            def on_source(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
+                for total in in_first if entering else later:
+                    total.add(at, weight, active)
+
+            walked, *more = run(piece, on_source if any(sources) else None)
+            met = [added(a.total, walked.found(data)) for a, data in zip(later, at_ends)]
+            values = [channels(xp, piece, walked, m, b.total) for m, b in zip(met, in_first)]
+            none = xp.zeros((piece.at.x.shape[0], 0), dtype=xp.float64, device=piece.at.x.device)
+            return xp.concat([none, *values], axis=1), xp.concat([walked.marks(piece), *(mark[:, None] for mark in more)], axis=1)
+
+        mean, m2, counts = self.walks.nodes(self.nrhs * C, marks, compute)
+        if self.nrhs == 1:
+            return mean, m2, counts
+        return _sides_first(xp, mean, self.nrhs), _sides_first(xp, m2, self.nrhs), xp.concat([counts[:0], *self.nrhs * [counts]], axis=0)
+
+    def gradients(self, run: Run, grad: Any) -> tuple[Any, Any]:
+        """(7), (8): those in the numbers of boundary values and sources, by the walks again."""
+        xp, C = self.xp, grad.shape[-1]
+        of_ends, of_sources = ([Gradient(xp, data) for data in of_sides] for of_sides in self.data[:2])
+
+        def compute(piece: Piece, share: Any) -> None:
+            shares = [share[:, side * C : (side + 1) * C] for side in range(self.nrhs)]
+
+            def on_source(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+                for gradient, own in zip(of_sources, shares):
+                    gradient.add(at, weight * share_of(xp, piece, own, entered, entering), active)
+
+            walked = run(piece, on_source if any(self.data[1]) else None)[0]
+            for gradient, own in zip(of_ends, shares):
+                gradient.add(walked.end, walked.left * share_of(xp, piece, own, walked.first, False), piece.good & (walked.left != 0))
+
+        if self.nrhs != 1:
+            grad = xp.reshape(xp.permute_dims(grad, (1, 2, 0, 3)), (1, *grad.shape[1:3], self.nrhs * C))
+        self.walks.replay(grad, compute)
+        return _total(xp, of_ends, self.given.dirichlet), _total(xp, of_sources, self.given.source)
+
+
+def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:
+    given = named(WALK, inputs, options)
+    numbers = given.nrhs * (1 + given.gradient * given.start.shape[2])
+    problem = Problem(xp, WALK, inputs, options, functions, adjoint=adjoint, lane=max(LANE, 2 * numbers))
+    return problem, lambda piece, on_source: (walk_paths(piece, given.max_steps, given.screening, on_source),)
+
+
+def walk(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
     """The nodes of walks [first_walk, first_walk + walks) of every point."""
-    label, C = "wos.walk", 1 + gradient * start.shape[2]
-    at_ends = of_sides(xp, label, dirichlet_kind, dirichlet, g, nrhs)
-    sources = of_sides(xp, label, source_kind, source, f, nrhs)
-    all_walks = _walks(xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, screening, first_instance, first_point,
-                       outside, source_kind == "none", nrhs * C)  # fmt: skip
-
-    def compute(piece: Piece) -> tuple[Any, Any]:
-        later, in_first = ([Sum(xp, data) for data in sources] for _ in range(2))
-
-        def on_source(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
-            for total in in_first if entering else later:
-                total.add(at, weight, active)
-
-        walked = walk_paths(piece, max_steps, screening, None if source_kind == "none" else on_source)
-        met = [added(a.total, walked.found(data)) for a, data in zip(later, at_ends)]
-        values = [channels(xp, piece, walked, m, b.total) for m, b in zip(met, in_first)]
-        none = xp.zeros((piece.at.x.shape[0], 0), dtype=xp.float64, device=frame.device)
-        return xp.concat([none, *values], axis=1), walked.marks(piece)
-
-    mean, m2, counts = all_walks.nodes(nrhs * C, 3, compute)
-    if nrhs == 1:
-        return mean, m2, counts
-    return _sides_first(xp, mean, nrhs), _sides_first(xp, m2, nrhs), xp.concat([counts[:0], *nrhs * [counts]], axis=0)
+    problem, run = _problem(xp, arguments[:6], arguments[6:], functions, False)
+    return problem.nodes(run)
 
 
-def of_sides(xp: Any, label: str, kind: str, numbers: Any, function: Any, nrhs: int) -> list[Any]:
+def walk_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
+    problem, run = _problem(xp, arguments[:6], arguments[7:], functions, True)
+    return None, None, None, None, *problem.gradients(run, arguments[6])
+
+
+def _of_sides(xp: Any, label: str, kind: str, numbers: Any, function: Any, nrhs: int) -> list[Data | None]:
     """The data of every right-hand side that shares the walks, or None for each."""
     if kind == "none":
         return nrhs * [None]
@@ -68,46 +120,6 @@ class Sum:
         assert self.data is not None
         met = weight * self.data.values(at, active)
         self.total = added(self.total, self.xp.where(active, met, self.xp.zeros_like(met)))
-
-
-def _walks(
-    xp: Any, label: str, start: Any, frame: Any, ends: Any, first: Any, seed: int, first_walk: int, walks: int, gradient: bool,
-    screening: float, first_instance: int, first_point: int, outside: bool, no_source: bool, numbers: int,
-) -> Walks:  # fmt: skip
-    laplace = no_source and screening == 0 and not outside
-    return Walks(xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, first_instance, first_point, outside=outside,
-                 laplace=laplace, lane=max(LANE, 2 * numbers))  # fmt: skip
-
-
-def walk_vjp(
-    xp: Any, start: Any, frame: Any, ends: Any, first: Any, dirichlet: Any, source: Any, grad: Any, dirichlet_kind: str, source_kind: str,
-    seed: int, first_walk: int, walks: int, max_steps: int, gradient: bool, screening: float, first_instance: int, first_point: int,
-    outside: bool, nrhs: int, grids: Any = None, g: Any = None, f: Any = None,
-) -> tuple[Any, ...]:  # fmt: skip
-    """(7), (8): the walks again."""
-    label, C = "wos.walk_vjp", grad.shape[-1]
-    all_walks = _walks(xp, label, start, frame, ends, first, seed, first_walk, walks, gradient, screening, first_instance, first_point,
-                       outside, source_kind == "none", nrhs * C)  # fmt: skip
-    of_ends, of_sources = (
-        [Gradient(xp, data) for data in of_sides(xp, label, "none" if numbers is None else kind, numbers, function, nrhs)]
-        for kind, numbers, function in ((dirichlet_kind, dirichlet, g), (source_kind, source, f))
-    )
-
-    def compute(piece: Piece, share: Any) -> None:
-        shares = [share[:, side * C : (side + 1) * C] for side in range(nrhs)]
-
-        def on_source(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
-            for gradient, own in zip(of_sources, shares):
-                gradient.add(at, weight * share_of(xp, piece, own, entered, entering), active)
-
-        walked = walk_paths(piece, max_steps, screening, None if source is None else on_source)
-        for gradient, own in zip(of_ends, shares):
-            gradient.add(walked.end, walked.left * share_of(xp, piece, own, walked.first, False), piece.good & (walked.left != 0))
-
-    if nrhs != 1:
-        grad = xp.reshape(xp.permute_dims(grad, (1, 2, 0, 3)), (1, *grad.shape[1:3], nrhs * C))
-    all_walks.replay(grad, compute)
-    return None, None, None, None, _total(xp, of_ends, dirichlet), _total(xp, of_sources, source)
 
 
 def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from ..._arrays import dense
 from ..._backends.numba import jit
-from ..data.loops import data_values, row_of
 from ..query.loops import pieces
 from ..query.loops_solids import Distances, is_function
 from .composition_expand import harmonics
+from .expansion import EXPAND
+from .loops_nodes import Problem, tallied
 from .loops_paths import FIRST, MAX_SCREENED, SHRUNK, direction, see
 from .loops_philox import philox
-from .loops_walked import Walked, blocks, tallied
+from .loops_walked import Walked, counters
 
 
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
@@ -36,25 +36,19 @@ def _first_directions(walk, point, instance, k0, k1, n):
             n[i] *= -1.0
 
 
-def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts, kind, seed, first_point, first_walk, count, samples,
-           max_steps, modes, screening, grids, g, num_threads):  # fmt: skip
+def expand(*arguments):
     """(17) by the walks of ``walk`` with a gradient, whose values are u times the weight of the sphere."""
-    frame, ends, dirichlet = map(dense, (frame, ends, dirichlet))
+    p = Problem(EXPAND, arguments[:6], arguments[8:], Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
+    coefficients, counts = arguments[6:8]
     coefficients[...], counts[...] = 0.0, 0
-    each = count // samples
-    for b in range(len(start)):
-        of_b = pieces(ends, first, b, start.shape[2])
-        of_g = None if dirichlet is None else row_of(kind, dirichlet, b, first)
-        for point, w in blocks(start[b], first_walk, count):
-            walked = Walked(
-                start[b], frame[b], of_b, b, point, first_point, w, seed, max_steps, True, screening, False, memo=grids, laplace=True
-            )
-            values = walked.channels(data_values(kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place), None)[:, 0]
-            u = values / walked.along[:, 0]
-            n = np.empty((len(w), start.shape[2]))
-            keys = np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF)
-            _first_directions(w.astype(np.uint64), (point + first_point).astype(np.uint64), np.uint64(b), *keys, n)
-            shares = (u - reference[b, point])[:, None] * np.stack(harmonics(np, n, modes), axis=1)
+    each = p.walks // p.samples
+    for b in range(len(p.start)):
+        for point, walk in p.blocks(b):
+            walked = Walked(p, b, point, walk, (True, False))
+            u = p.values(walked, b, b)[:, 0] / walked.along[:, 0]
+            n = np.empty((len(walk), p.start.shape[2]))
+            _first_directions(*counters(p, b, point, walk), n)
+            shares = (u - p.reference[b, point])[:, None] * np.stack(harmonics(np, n, p.modes), axis=1)
             shares[:, 0] = u
-            np.add.at(coefficients[b], (point, (w - first_walk) // each), shares / each)
+            np.add.at(coefficients[b], (point, (walk - p.first_walk) // each), shares / each)
             np.add.at(counts[b], point, tallied(walked.mark))

@@ -1,12 +1,15 @@
-"""Nodes of walks from what they met, and gradients in the numbers of the data: array code for the walks of one instance at a time."""
+"""Nodes of walks from what they met, and gradients in the numbers of the data: array code around the loops of the walks."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+from ..._arrays import dense
 from ..data.loops import add_gradient, data_values, row_of
-from .loops_walked import tallied
+from .loops_paths import CUT_OFF, ESCAPED
 from .nodes import of_values, schedule
+
+_BLOCK = 1 << 14  # walks at once, whose source points are in memory
 
 
 class Met(NamedTuple):
@@ -20,50 +23,108 @@ class Met(NamedTuple):
     entering: np.ndarray
 
 
-class Rows:
-    """The data of a problem: their kinds, functions, and tables of numbers, with where the facets of each instance begin."""
+class Problem:
+    """The arguments of an op of walks, or of its adjoint, by their names.
 
-    def __init__(self, kinds, tables, functions, firsts):
-        self.kinds, self.tables, self.functions, self.firsts = kinds, tables, functions, firsts
+    ``walked`` is a class: ``walked(problem, b, point, walk, wanted)`` runs some walks of instance b. It has what they ``met`` of each of
+    the data, if it is wanted; their ``mark`` and ``beyond``; and the factors of what they met in the channels of a sample, after first
+    balls of pairs (``along``) and in them (``toward``). Its ``firsts`` say where the facets of each instance begin, for each of the data.
+    ``skips_unknown``: a walk without a gradient contributes none, instead of NaN.
+    """
 
-    def of(self, instance, tables=None):
-        """The numbers of one instance, of these tables or of others like them; None for what has no numbers."""
-        given = zip(self.kinds, self.tables if tables is None else tables, self.firsts)
-        return [None if table is None else row_of(kind, table, instance, first) for kind, table, first in given]
+    nrhs = 1
+
+    def __init__(self, op, inputs, rest, walked, **more):
+        names = [part.name for part in (*op.inputs, *op.options, *op.extras)]
+        vars(self).update(zip(names, (*map(dense, inputs), *rest)), walked=walked, **more)
+        self.names = [option.name.removesuffix("_kind") for option in op.options if option.name.endswith("_kind")]
+        self.kinds = [getattr(self, f"{name}_kind") for name in self.names]
+        self.tables = [getattr(self, name) for name in self.names]
+        self.functions = [getattr(self, extra.name) for extra in op.extras if extra.function]
+        self.group = 2 if self.gradient else 1
+
+    def sides(self, b):
+        """The right-hand sides of an instance."""
+        return range(b * self.nrhs, (b + 1) * self.nrhs)
+
+    def blocks(self, b):
+        """(points, walks) of one instance, a few thousand walks at a time; points outside have none."""
+        live = np.flatnonzero(~np.isnan(self.start[b, :, 0]))
+        for at in range(0, len(live) * self.walks, _BLOCK):
+            index = np.arange(at, min(at + _BLOCK, len(live) * self.walks))
+            yield live[index // self.walks], self.first_walk + index % self.walks
+
+    def rows(self, side, tables):
+        """The numbers of a right-hand side in tables like those of the data; None for what has no numbers."""
+        given = zip(self.kinds, tables, self.walked.firsts)
+        return [None if table is None else row_of(kind, table, side, getattr(self, first)) for kind, table, first in given]
+
+    def values(self, walked, b, side):
+        """(walks, channels): the value, and the gradient of a walk of a pair (13), of what walks met."""
+        n, later, here = len(walked.mark), 0.0, 0.0
+        for kind, row, function, met in zip(self.kinds, self.rows(side, self.tables), self.functions, walked.met):
+            if kind != "none" and len(met.X):
+                X = np.ascontiguousarray(met.X)
+                values = met.weight * data_values(kind, row, function, self.first_instance + side, self.frame[b], X, met.facet, met.place)
+                after, first = ~met.entering, met.entering
+                later = later + np.bincount(met.owner[after], values[after], minlength=n)
+                if first.any():
+                    here = here + np.bincount(met.owner[first], values[first], minlength=n)
+        channels = np.broadcast_to(later, n)[:, None] * walked.along
+        return channels if np.ndim(here) == 0 else channels + here[:, None] * walked.toward
 
 
-def samples(walked, data, b, instance, frame):
-    """(walks, channels): the value, and the gradient of a walk of a pair (13), of what walks met."""
-    n, later, here = len(walked.mark), 0.0, 0.0
-    for kind, row, function, met in zip(data.kinds, data.of(b), data.functions, walked.met):
-        if kind != "none" and len(met.X):
-            values = met.weight * data_values(kind, row, function, instance, frame, np.ascontiguousarray(met.X), met.facet, met.place)
-            after, first = ~met.entering, met.entering
-            later = later + np.bincount(met.owner[after], values[after], minlength=n)
-            if first.any():
-                here = here + np.bincount(met.owner[first], values[first], minlength=n)
-    channels = np.broadcast_to(later, n)[:, None] * walked.along
-    return channels if np.ndim(here) == 0 else channels + here[:, None] * walked.toward
+def tallied(marks):
+    """(..., 3): steps, 1 for walks that ``max_steps`` cut off, 1 for walks that left the box."""
+    return np.stack([marks & (ESCAPED - 1), (marks & CUT_OFF) != 0, (marks & ESCAPED) != 0], axis=-1)
 
 
-def put_nodes(values, marks, first_walk, group, mean, m2, counts):
-    """The nodes of one instance from its walks' values (channels, N, walks) and marks (N, walks)."""
-    counts[...] = tallied(marks).sum(axis=1)
-    for c, of_channel in enumerate(values):
-        nodes = of_values(first_walk // group, of_channel if group == 1 else (of_channel[:, ::2] + of_channel[:, 1::2]) * 0.5, counts)
-        mean[:, :, c], m2[:, :, c] = nodes.mean, nodes.m2
+def forward(op, walked, arguments):
+    """The nodes of walks [first_walk, first_walk + walks) of every point: inputs, outputs, options, extras, threads."""
+    n, m = len(op.inputs), len(op.outputs)
+    p, (mean, m2, counts, *beyond) = Problem(op, arguments[:n], arguments[n + m :], walked), arguments[n : n + m]
+    (B, N, _), C = p.start.shape, mean.shape[3]
+    for b in range(B):
+        values, marks = np.full((p.nrhs, C, N, p.walks), np.nan), np.zeros((2, N, p.walks), np.int64)
+        for point, walk in p.blocks(b):
+            some, column = walked(p, b, point, walk, [kind != "none" for kind in p.kinds]), walk - p.first_walk
+            marks[0, point, column], marks[1, point, column] = some.mark, some.beyond
+            for side, of_side in zip(p.sides(b), values):
+                of_side[:, point, column] = p.values(some, b, side).T
+        for side, of_side in zip(p.sides(b), values):
+            counts[side] = tallied(marks[0]).sum(axis=1)
+            for c, x in enumerate(of_side):
+                nodes = of_values(p.first_walk // p.group, x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5, counts[side])
+                mean[side, :, :, c], m2[side, :, :, c] = nodes.mean, nodes.m2
+            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # of single walks too
+        for of_jumps in beyond:
+            of_jumps[b] = marks[1].sum(axis=1)
 
 
-def shares(grad, point, walk, first_walk, count, group):
-    """(walks, channels) of walks of points: their shares of the gradients (N, nodes, channels) in their nodes."""
-    starts, sizes = schedule(first_walk // group, count // group)
-    node = np.searchsorted(starts, walk // group, side="right") - 1
-    return grad[point, node] / (np.array(sizes)[node] * group)[:, None]
+def replay(op, walked, arguments):
+    """(7), (8): the walks again, and the gradients in the numbers of the data: inputs, a gradient, gradients, options, extras, threads."""
+    n = len(op.inputs)
+    p, grad = Problem(op, arguments[:n], arguments[2 * n + 1 :], walked), arguments[n]
+    to = [gradient for part, gradient in zip(op.inputs, arguments[n + 1 :]) if part.name in p.names]
+    starts, sizes = map(np.array, schedule(p.first_walk // p.group, p.walks // p.group))
+    for gradient in to:
+        if gradient is not None:
+            gradient[...] = 0
+    for b in range(len(p.start)):
+        for point, walk in p.blocks(b):
+            some = walked(p, b, point, walk, [gradient is not None for gradient in to])
+            node = np.searchsorted(starts, walk // p.group, side="right") - 1
+            for side in p.sides(b):
+                share = grad[side, point, node] / (sizes[node] * p.group)[:, None]
+                _add_gradients(p, some, b, share, p.rows(side, p.tables), p.rows(side, to))
 
 
-def add_gradients(walked, data, b, frame, gradients, along, toward):
-    """Adds to ``gradients``, tables like the data's; what walks met counts ``along`` (walks,), in first balls ``toward``."""
-    for kind, row, to, met in zip(data.kinds, data.of(b), data.of(b, gradients), walked.met):
-        if to is not None and len(met.X):
-            share = np.where(met.entering, toward[met.owner], along[met.owner])
-            add_gradient(kind, row, met.weight * share, to, frame, met.X, met.facet, met.place)
+def _add_gradients(p, walked, b, share, rows, to):
+    """Adds to gradients of the rows; ``share`` (walks, channels) is that of every walk in the gradient of its node."""
+    along, toward = (
+        (share * np.where(np.isnan(x) if walked.skips_unknown else share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward)
+    )
+    for kind, row, gradient, met in zip(p.kinds, rows, to, walked.met):
+        if gradient is not None and len(met.X):
+            of_met = np.where(met.entering, toward[met.owner], along[met.owner])
+            add_gradient(kind, row, met.weight * of_met, gradient, p.frame[b], met.X, met.facet, met.place)

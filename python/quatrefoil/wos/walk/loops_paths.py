@@ -8,8 +8,8 @@ from ..._backends.numba import jit
 from ..query.loops import closest, is_inside, point_on
 from ..query.loops_solids import beyond_field, is_solid, nearest_on_solid, radius_in_solid, return_to_sphere, sphere_around
 from .loops_half_discs import leave_half_disc
-from .loops_philox import SOURCE, TRIAL, bessel_series, harmonic_series, philox, uniform
-from .loops_wide import SOURCE_DIRECTION, source_radius, source_weight_wide, unit_vector
+from .loops_philox import SOURCE, TRIAL, bessel_series, philox, source_weight, uniform
+from .loops_wide import SOURCE_DIRECTION, source_radius, unit_vector
 
 _ROULETTE, FIRST = 3 << 28, 4 << 28
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
@@ -53,30 +53,12 @@ def place_all(ends, closed, outside, epsilon, scaled):
 
 
 @jit
-def source_weight(d, s, logarithm, z2):
-    """(11), (12), (15): the weight of a source point at radius s, relative to the Laplace equation, and in the gradient."""
-    q = 0.25 * z2
-    at = q * s * s
-    if d > 3:
-        return source_weight_wide(d, s, z2)
-    if d == 2:
-        i0, i1, i1_end = bessel_series(0, at), bessel_series(2, at), bessel_series(2, q)
-        a = harmonic_series(0, at) / i0 - harmonic_series(0, q) / bessel_series(0, q)
-        b = harmonic_series(1, at) / i1 - harmonic_series(1, q) / i1_end
-        slope = 1.0 / s - s * i1 / i1_end - z2 * s * 0.5 * i1 * (logarithm + b)
-        return i0 * (1.0 + a / logarithm), slope / logarithm
-    odd = bessel_series(-1, at) - z2 * s * s * bessel_series(1, at)
-    odd_end = bessel_series(-1, q) - z2 * bessel_series(1, q)
-    slope = odd / (s * s) - s * odd_end * bessel_series(3, at) / bessel_series(3, q)
-    return bessel_series(1, q * (1.0 - s) ** 2) / bessel_series(1, q), slope * s / (1.0 - s)
-
-
-@jit
 def source_point(step, walk, point, instance, k0, k1, n):
-    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm; the direction in n."""
+    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm, 0 in space; the direction in n."""
     if n.size > 3:
         unit_vector(SOURCE_DIRECTION + step, walk, point, instance, k0, k1, n)
-        return source_radius(n.size, step, walk, point, instance, k0, k1), 0.0
+        r = source_radius(n.size, step, walk, point, instance, k0, k1)
+        return r, -math.log(r)
     w0, w1, w2, _ = philox(np.uint64(SOURCE + step), walk, point, instance, k0, k1)
     if n.size == 2:
         r = math.sqrt(uniform(w0) * uniform(w1))
@@ -197,70 +179,53 @@ def make_step(
 
 
 @jit
-def begin_first(first):
-    """For a walk of a pair without a step: the value is that of the boundary, the gradient unknown."""
-    first[:] = math.nan
-    first[0], first[1] = 1.0, 0.0
+def step_all(ends, sees, outside, half_discs, alive, x, radius, step, weight, walk, point, instance, k0, k1, epsilon, screening, pairs,
+             max_steps, sources, words, first, facet, place, mark):  # fmt: skip
+    """A step of the walks ``alive``, ends without rows being the unit ball: those that go on, and source points with their weights and
+    whether they lie in the first ball of a pair, with the walk of each. ``radius``: the distances, unless it ``sees`` the boundary.
 
-
-@jit
-def _one_walk(
-    ends, outside, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first, weights, events, half_discs
-):  # fmt: skip
-    """Moves x to the end of the walk, and adds its source points to ``events``. Returns steps, weight, distance and the closest
-    segment or triangle, with its corners' weights in ``weights``."""
-    n, m, words = np.empty(x.size), np.zeros(x.size), np.zeros(4, np.uint64)
-    step, weight = 0, 1.0
-    begin_first(first)
-    while True:
-        radius, at = see(ends, outside, x, weights)
-        if half_discs and step < max_steps and (step > 0 or (radius > epsilon and not pairs)):
-            words[0], words[1], words[2], words[3] = philox(np.uint64(step // 4), walk, point, instance, k0, k1)
-            direction(words[step % 4], words[step % 4], n)
-            moved, landed = leave_half_disc(ends, at, weights, x, n, epsilon)
-            if landed:
-                return step + 1, weight, 0.0, at
-            if moved:
-                step += 1
-                continue
-        if radius <= epsilon or step >= max_steps or weight == 0.0:
-            return step, weight, radius, at
-        weight = make_step(
-            ends, outside, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events
-        )
-        step += 1
-
-
-@jit
-def walks(
-    ends, outside, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, end, piece, place, left, first,
-    marks, half_discs,
-):  # fmt: skip
-    """One walk per row of ``start``; ends without rows are the unit ball. Returns source points with their weights and whether they lie
-    in the first ball of a pair, and the walk of each.
-
-    ``left``: the weight of each walk at its end; ``first`` (walks, 2 + 2 d): see ``enter``.
+    ``weight``: 0 ends a walk; ``mark``: its steps and flags at its end; ``first`` (walks, 2 + 2 d): see ``enter``.
     """
-    d = start.shape[1]
-    events = [np.empty(d + 2) for _ in range(0)]
-    owner = [0 for _ in range(0)]
-    weights = np.zeros(d - 1)
-    for i in range(len(start)):
-        x = start[i].copy()
-        marks[i], left[i], radius, at = _one_walk(
-            ends, outside, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first[i], weights, events,
-            half_discs,
-        )  # fmt: skip
-        for _ in range(len(events) - len(owner)):
-            owner.append(i)
-        if left[i] > 0.0:
-            marks[i] += CUT_OFF if radius > epsilon else 0
-            marks[i] += ESCAPED if not outside and (beyond_field(ends, x) if is_solid(ends, d) else _beyond(x)) else 0
-            piece[i], place[i] = at, weights
-            _project(ends, x, at, weights, end[i])
+    d = x.shape[1]
+    n, m, going = np.empty(d), np.zeros(d), np.ones(len(alive), np.bool_)
+    events, owner = [np.empty(d + 2) for _ in range(0)], [0 for _ in range(0)]
+    for j in range(len(alive)):
+        i, moved, landed = alive[j], False, False
+        if sees:
+            radius[i], facet[i] = see(ends, outside, x[i], place[i])
+        if half_discs and step < max_steps and (step > 0 or (radius[i] > epsilon and not pairs)):
+            words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox(np.uint64(step // 4), walk[i], point[i], instance, k0, k1)
+            direction(words[i, step % 4], words[i, step % 4], n)
+            moved, landed = leave_half_disc(ends, facet[i], place[i], x[i], n, epsilon)
+        if landed:
+            mark[i], going[j] = step + 1, False
+        elif moved:
+            continue
+        elif radius[i] <= epsilon or step >= max_steps or weight[i] == 0.0:
+            mark[i], going[j] = step + (CUT_OFF if weight[i] > 0.0 and radius[i] > epsilon else 0), False
         else:
-            piece[i], place[i], end[i] = 0, 0.0, x
-    rows = np.empty((len(events), d + 2))
-    for i in range(len(events)):
-        rows[i] = events[i]
-    return rows, np.array(owner, dtype=np.int64)
+            weight[i] = make_step(
+                ends, outside, x[i], radius[i], step, weight[i], walk[i], point[i], instance, k0, k1, screening, pairs, sources, words[i],
+                n, m, first[i], events,
+            )  # fmt: skip
+            for _ in range(len(events) - len(owner)):
+                owner.append(i)
+    return alive[going], table_of(events, d + 2), np.array(owner, dtype=np.int64)
+
+
+@jit
+def table_of(rows, width):
+    table = np.empty((len(rows), width))
+    for i in range(len(rows)):
+        table[i] = rows[i]
+    return table
+
+
+@jit
+def end_all(ends, outside, x, weight, facet, place, mark, end):
+    """The ends of walks on the boundary, and the marks of those that have left the box."""
+    for i in range(len(x)):
+        if weight[i] > 0.0:
+            beyond = beyond_field(ends, x[i]) if is_solid(ends, x.shape[1]) else _beyond(x[i])
+            mark[i] += ESCAPED if beyond and not outside else 0
+            _project(ends, x[i], facet[i], place[i], end[i])

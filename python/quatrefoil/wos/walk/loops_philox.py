@@ -1,6 +1,7 @@
-"""Random words, with the same counters as csrc/wos/walk/walker.hpp, and the series of ``composition_balls`` compiled."""
+"""Random words, with the same counters as csrc/wos/walk/walker.hpp, and series and weights of ``composition_balls`` compiled."""
 
 import numpy as np
+from numba.extending import register_jitable
 
 from ..._backends.numba import jit
 from . import composition_balls
@@ -8,6 +9,9 @@ from . import composition_balls
 _MASK = np.uint64(0xFFFFFFFF)
 SOURCE, TRIAL = 1 << 28, 1 << 20
 bessel_series, harmonic_series = jit(composition_balls.bessel_series), jit(composition_balls.harmonic_series)
+for _series in (composition_balls.bessel_series, composition_balls.harmonic_series, composition_balls.singular_series):
+    register_jitable(_series)  # so that compiled weights may call them
+source_weight, hit_weight = jit(composition_balls.source_weight), jit(composition_balls.hit_weight)
 
 
 @jit

@@ -1,15 +1,13 @@
-"""Random vectors, source points and their weights in more than three dimensions: csrc/wos/walk/formula_wide.hpp."""
+"""Random vectors and source points in more than three dimensions: csrc/wos/walk/formula_wide.hpp."""
 
 import math
 
 import numpy as np
 
 from ..._backends.numba import jit
-from .composition_balls import singular_series
-from .loops_philox import SOURCE, TRIAL, bessel_series, philox, uniform
+from .loops_philox import SOURCE, TRIAL, philox, uniform
 
 SOURCE_DIRECTION = 2 << 28
-_singular = jit(singular_series)
 
 
 @jit
@@ -43,16 +41,3 @@ def source_radius(d, step, walk, point, instance, k0, k1):
             if uniform(w[2 * k + 1]) < 1.0 - r ** (d - 2):
                 return r
         trial += 1
-
-
-@jit
-def source_weight_wide(d, s, z2):
-    """(21)"""
-    q = 0.25 * z2
-    half, power = d - 2, s ** (d - 2)
-    value, slope = _singular(d, q, s, math.log(s))
-    end, end_slope = _singular(d, q, 1.0, 0.0)
-    first = power * bessel_series(half, q * s * s) / bessel_series(half, q)
-    first_slope = power * s * bessel_series(half + 2, q * s * s) / bessel_series(half + 2, q)
-    falls, falls_at_end = half * value / s - slope, half * end - end_slope
-    return (value - end * first) / (1.0 - power), (falls - falls_at_end * first_slope) / (1.0 - power)
