@@ -9,19 +9,16 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.loops import pieces
-from ..query.loops_solids import is_solid
 from ..walk.loops_nodes import Met, forward, replay
 from ..walk.loops_paths import (
     _ROULETTE,
     CUT_OFF,
-    ESCAPED,
     FIRST,
-    HALF_SIDE,
     LIGHT,
     MAX_SCREENED,
     SHRUNK,
-    _project,
     direction,
+    end_all,
     see,
 )
 from ..walk.loops_philox import SOURCE, TRIAL, bessel_series, philox, source_weight, uniform
@@ -70,35 +67,16 @@ def _enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 
 
 @jit
-def _ended(ends, x, weight, step, radius, at, corners, epsilon, end, place):
-    """Puts a walk's end into ``end`` and ``place``; returns its mark."""
-    mark = step
-    if weight == 0.0:
-        end[:] = x
-        place[:] = 0.0
-        return mark
-    mark += CUT_OFF if radius > epsilon else 0
-    if not is_solid(ends, x.size):
-        for j in range(x.size):
-            if abs(x[j]) >= HALF_SIDE:
-                mark |= ESCAPED
-    place[:] = corners
-    _project(ends, x, at, corners, end)
-    return mark
-
-
-@jit
 def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area, jumped, done,
-             end, piece, place, mark):  # fmt: skip
+             facet, place, mark):  # fmt: skip
     """A step of walks ``some`` (5), (6): moves ``x`` and puts the point inside into ``y``, or marks them as ended in ``done``."""
     d = x.shape[1]
-    n, m, corners = np.empty(d), np.empty(d), np.zeros(d - 1)
+    n, m = np.empty(d), np.empty(d)
     for i in some:
-        radius, at = see(ends, False, x[i], corners)
+        radius, facet[i] = see(ends, False, x[i], place[i])
         if radius <= epsilon or step[i] >= max_steps or weight[i] == 0.0:
             done[i] = True
-            piece[i] = at if weight[i] != 0.0 else 0
-            mark[i] = _ended(ends, x[i], weight[i], step[i], radius, at, corners, epsilon, end[i], place[i])
+            mark[i] = step[i] + (CUT_OFF if weight[i] != 0.0 and radius > epsilon else 0)
             continue
         R = min(radius, MAX_SCREENED / math.sqrt(bound)) if bound > 0.0 else radius
         if pairs and step[i] == 0:
@@ -165,11 +143,10 @@ class _Walked:
         x, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.ones(n), np.zeros(n, np.int64)
         root, first, y, area = medium.roots(x), first_balls(n, d), np.zeros((n, d)), np.zeros(n)
         jumped, done = np.zeros(n, bool), np.zeros(n, bool)
-        end, facet, place = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
-        self.mark, self.beyond = np.empty(n, np.int64), np.zeros(n, np.int64)
+        facet, place, self.mark, self.beyond = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros(n, np.int64), np.zeros(n, np.int64)
         ids, events, some = counters(p, b, point, walk), [], np.arange(n)
         while len(some):
-            _advance(ends, some, x, weight, step, *ids, frame[-1], medium.bound, p.gradient, p.max_steps, first, y, area, jumped, done, end,
+            _advance(ends, some, x, weight, step, *ids, frame[-1], medium.bound, p.gradient, p.max_steps, first, y, area, jumped, done,
                      facet, place, self.mark)  # fmt: skip
             some = some[~done[some]]
             if wanted[1] and len(some):
@@ -181,7 +158,8 @@ class _Walked:
                 self.beyond[jumps] += abs(share) > _BEYOND
                 weight[jumps] *= 1 - share
                 _survive(jumps, weight, step, *ids)
-        moved, here = (step > 0) & (weight != 0), np.flatnonzero(weight)
+        end, moved, here = x.copy(), (step > 0) & (weight != 0), np.flatnonzero(weight)
+        end_all(ends, False, x, weight, facet, place, self.mark, end)
         weight[moved] *= medium.roots(end[moved]) / root[moved]
         none = (np.zeros((0, d)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
         event, counts, owner, entering = (np.concatenate(parts) for parts in zip(none, *events))

@@ -167,12 +167,6 @@ def _nearest(ends, scaled, sign, closed, distance, at, primitive, weights):
     w = np.empty(d - 1)
     for i in range(len(scaled)):
         x = scaled[i]
-        finite = True
-        for j in range(d):
-            finite = finite and math.isfinite(x[j])
-        if not finite:
-            distance[i], at[i], weights[i], primitive[i] = math.nan, math.nan, math.nan, -1
-            continue
         if is_solid(ends, d):
             distance[i], primitive[i] = nearest_on_solid(ends, x, at[i])
             distance[i] = abs(distance[i])
@@ -191,10 +185,7 @@ def _nearest(ends, scaled, sign, closed, distance, at, primitive, weights):
 @jit
 def _inside(ends, scaled, closed, contains):
     for i in range(len(scaled)):
-        finite = True
-        for j in range(scaled.shape[1]):
-            finite = finite and math.isfinite(scaled[i, j])
-        contains[i] = 1 if finite and is_inside(ends, scaled[i], closed) else 0
+        contains[i] = is_inside(ends, scaled[i], closed)
 
 
 def pieces(ends, first, instance, d):
@@ -206,15 +197,18 @@ def pieces(ends, first, instance, d):
 
 
 def _scaled(points, frame, b):
+    """The points of an instance, 0 for those that are not finite, and which are."""
     X = points if points.ndim == 2 else points[b]
-    return (X.astype(np.float64) - frame[b, :-1]) / frame[b, -1]
+    scaled = (X.astype(np.float64) - frame[b, :-1]) / frame[b, -1]
+    good = np.isfinite(scaled).all(axis=1)
+    return np.where(good[:, None], scaled, 0.0), good
 
 
 def nearest(points, frame, ends, first, distance, point, primitive, barycentric, sign, where, weights, closed, boundary, num_threads):
     """Distances, and the optional results."""
     d = points.shape[-1]
     for b in range(len(frame)):
-        scaled = _scaled(points, frame, b)
+        scaled, good = _scaled(points, frame, b)
         N = len(scaled)
         far, at, k, w = np.empty(N), np.empty((N, d)), np.empty(N, np.int64), np.empty((N, d))
         of_b = pieces(ends, first, b, d)
@@ -223,6 +217,7 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
             far, k = far if sign else np.abs(far), np.zeros(N, np.int64)
         else:
             _nearest(of_b, scaled, sign, closed, far, at, k, w)
+        far[~good], at[~good], w[~good], k[~good] = np.nan, np.nan, np.nan, -1
         distance[b] = far * frame[b, -1]
         if where:
             point[b], primitive[b] = frame[b, :-1] + frame[b, -1] * at, k
@@ -233,8 +228,9 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
 def inside(points, frame, ends, first, contains, closed, boundary, num_threads):
     """1 inside, 0 outside."""
     for b in range(len(frame)):
-        of_b, scaled = pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
+        of_b, (scaled, good) = pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
         if is_function(of_b, points.shape[-1]):
             contains[b] = Distances(of_b[0], boundary)(scaled) < 0 if len(scaled) else 0
         else:
             _inside(of_b, scaled, closed, contains[b])
+        contains[b] &= good

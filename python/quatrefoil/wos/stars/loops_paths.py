@@ -12,13 +12,11 @@ from ..query.loops import closest, point_on, triangle_distance2
 from ..walk.loops_paths import (
     CUT_OFF,
     ESCAPED,
-    FIRST,
     HALF_SIDE,
     LIGHT,
     MAX_SCREENED,
-    SHRUNK,
     direction,
-    enter,
+    make_step,
     source_point,
     table_of,
 )
@@ -28,39 +26,6 @@ from . import loops_walls as flat
 from .loops_walls import LARGEST, NOWHERE, SLACK
 
 BOUNDARY = 2 << 28
-
-
-@jit
-def _leave(x, R, walk, point, instance, k0, k1, extent, screening, sources, first, events):
-    """(9) The first step of a walk of a pair, in a ball inside the domain: moves x."""
-    d = x.size
-    n, m = np.empty(d), np.zeros(d)
-    pair, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
-    if screening > 0.0:
-        R = min(R, MAX_SCREENED / math.sqrt(screening))
-    R *= SHRUNK
-    z2 = R * R * screening
-    w0, w1, _, _ = philox(np.uint64(FIRST), pair, point, instance, k0, k1)
-    direction(w0, w1, n)
-    n *= sign
-    of_value, of_gradient = 1.0, 0.0
-    if sources:
-        s, logarithm = source_point(0, pair, point, instance, k0, k1, m)
-        m *= sign
-        of_value, of_gradient = source_weight(d, s, logarithm, z2)
-        _add_event(events, x, R * s, m, R * R / (2.0 * d) * extent * extent, 1.0)
-    enter(d, n, m, R, z2, of_value, of_gradient, first)
-    x += R * n
-
-
-@jit
-def _add_event(events, x, r, n, weight, entering):
-    """A source point at x + r n."""
-    d = x.size
-    event = np.empty(d + 2)
-    event[:d] = x + r * n
-    event[d], event[d + 1] = weight, entering
-    events.append(event)
 
 
 @jit
@@ -127,7 +92,7 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
               sources, flux, first, place, events, fluxes):  # fmt: skip
     """Moves x to where the walk ends and sets ``place``. Returns steps, weight, distance, and the closest segment or triangle."""
     d = x.size
-    n, m = np.empty(d), np.empty(d)
+    n, m, words = np.empty(d), np.zeros(d), np.zeros(4, np.uint64)
     step, weight = 0, 1.0
     first[:] = math.nan
     first[0], first[1] = 1.0, 0.0
@@ -140,7 +105,11 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
         if pairs and step == 0:
             room = _nearest(walls, x, min(distance, LARGEST))[1]
             if room > epsilon:
-                _leave(x, room, walk, point, instance, k0, k1, extent, screening, sources, first, events)
+                make_step(
+                    segments, False, x, room, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events
+                )
+                if sources:
+                    events[-1][d] *= extent * extent
                 step, own = 1, -1
                 continue
         w0, w1, w2, w3 = philox(np.uint64(step), walk, point, instance, k0, k1)
@@ -156,7 +125,9 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
             if s * R < t:
                 w = weight * R * R / (2.0 * d) * extent * extent
                 w *= source_weight(d, s, -math.log(s), R * R * screening)[0] if screening > 0.0 else 1.0
-                _add_event(events, x, R * s, n, w, 0.0)
+                event = np.empty(d + 2)
+                event[:d], event[d], event[d + 1] = x + R * s * n, w, 0.0
+                events.append(event)
         if flux:
             v0, v1, v2, v3 = philox(np.uint64(BOUNDARY + step), walk, point, instance, k0, k1)
             u = (uniform(v0), uniform(v1), uniform(v2), uniform(v3))

@@ -225,7 +225,7 @@ def table_of(rows, width):
 def end_all(ends, outside, x, weight, facet, place, mark, end):
     """The ends of walks on the boundary, and the marks of those that have left the box."""
     for i in range(len(x)):
-        if weight[i] > 0.0:
+        if weight[i] != 0.0:
             beyond = beyond_field(ends, x[i]) if is_solid(ends, x.shape[1]) else _beyond(x[i])
             mark[i] += ESCAPED if beyond and not outside else 0
             _project(ends, x[i], facet[i], place[i], end[i])
