@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._arrays import dense
-from ..data.loops import add_gradient, data_values, row_of
+from ..data.composition import Data, Places
+from ..data.loops import data_values, row_of
 from .loops_paths import CUT_OFF, ESCAPED
 from .nodes import of_values, schedule
 
@@ -41,6 +42,7 @@ class Problem:
         self.kinds = [getattr(self, f"{name}_kind") for name in self.names]
         self.tables = [getattr(self, name) for name in self.names]
         self.functions = [getattr(self, extra.name) for extra in op.extras if extra.function]
+        self.firsts = [getattr(self, name) for name in walked.firsts]
         self.group = 2 if self.gradient else 1
 
     def sides(self, b):
@@ -54,22 +56,17 @@ class Problem:
             index = np.arange(at, min(at + _BLOCK, len(live) * self.walks))
             yield live[index // self.walks], self.first_walk + index % self.walks
 
-    def rows(self, side, tables):
-        """The numbers of a right-hand side in tables like those of the data; None for what has no numbers."""
-        given = zip(self.kinds, tables, self.walked.firsts)
-        return [None if table is None else row_of(kind, table, side, getattr(self, first)) for kind, table, first in given]
-
     def values(self, walked, b, side):
         """(walks, channels): the value, and the gradient of a walk of a pair (13), of what walks met."""
         n, later, here = len(walked.mark), 0.0, 0.0
-        for kind, row, function, met in zip(self.kinds, self.rows(side, self.tables), self.functions, walked.met):
+        for kind, table, function, first, met in zip(self.kinds, self.tables, self.functions, self.firsts, walked.met):
             if kind != "none" and len(met.X):
-                X = np.ascontiguousarray(met.X)
+                X, row = np.ascontiguousarray(met.X), None if table is None else row_of(kind, table, side, first)
                 values = met.weight * data_values(kind, row, function, self.first_instance + side, self.frame[b], X, met.facet, met.place)
-                after, first = ~met.entering, met.entering
+                after = ~met.entering
                 later = later + np.bincount(met.owner[after], values[after], minlength=n)
-                if first.any():
-                    here = here + np.bincount(met.owner[first], values[first], minlength=n)
+                if met.entering.any():
+                    here = here + np.bincount(met.owner[met.entering], values[met.entering], minlength=n)
         channels = np.broadcast_to(later, n)[:, None] * walked.along
         return channels if np.ndim(here) == 0 else channels + here[:, None] * walked.toward
 
@@ -116,15 +113,21 @@ def replay(op, walked, arguments):
             node = np.searchsorted(starts, walk // p.group, side="right") - 1
             for side in p.sides(b):
                 share = grad[side, point, node] / (sizes[node] * p.group)[:, None]
-                _add_gradients(p, some, b, share, p.rows(side, p.tables), p.rows(side, to))
+                _add_gradients(p, some, b, side, share, to)
 
 
-def _add_gradients(p, walked, b, share, rows, to):
-    """Adds to gradients of the rows; ``share`` (walks, channels) is that of every walk in the gradient of its node."""
+def _add_gradients(p, walked, b, side, share, to):
+    """Adds to gradients like the data's tables; ``share`` (walks, channels) is that of every walk in the gradient of its node."""
     along, toward = (
         (share * np.where(np.isnan(x) if walked.skips_unknown else share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward)
     )
-    for kind, row, gradient, met in zip(p.kinds, rows, to, walked.met):
-        if gradient is not None and len(met.X):
+    for kind, table, first, gradient, met in zip(p.kinds, p.tables, p.firsts, to, walked.met):
+        n, d = met.X.shape
+        if gradient is None or not n:
+            continue
+        facet = None if met.facet is None else met.facet + (first[b] if first is not None and len(first) > 2 else 0)
+        frame, weights = np.broadcast_to(p.frame[b], (n, d + 2)), () if met.place is None else met.place.T
+        at = Places(met.X, np.full(n, side), frame[:, :d], frame[:, d], [], facet, weights)
+        with np.errstate(all="ignore"):
             of_met = np.where(met.entering, toward[met.owner], along[met.owner])
-            add_gradient(kind, row, met.weight * of_met, gradient, p.frame[b], met.X, met.facet, met.place)
+            gradient += Data(np, "", kind, table, None).gradient(at, met.weight * of_met)
