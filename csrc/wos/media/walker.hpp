@@ -172,12 +172,6 @@ class Team {
               walk::uniform<V>(b[3])};
     }
   }
-  QF_HD static walk::SourceWeight<V> source_weight(V s, V logarithm, V z2) {
-    if constexpr (D == 2)
-      return walk::source_weight_disc(s, logarithm, z2);
-    else
-      return walk::source_weight_ball(s, z2);
-  }
 
   // A step of W lanes, (5), (6): to the sphere, or to a point inside, where `jump` will evaluate the rate.
   void advance(int64_t at) {
@@ -197,7 +191,7 @@ class Team {
     V n[D], inner[D];
     const Drawn drawn = draw(at, steps, n);
     V z2 = R * R * bound, w = broadcast<V>(T(1)), r = R * drawn.s;
-    if (bound > 0) w = source_weight(drawn.s, drawn.logarithm, z2).value;
+    if (bound > 0) w = walk::source_weight<D>(drawn.s, drawn.logarithm, z2).value;
     I jumping = active & (drawn.decides < z2 * T(walk::green_mass(D)) * w);
     V area = R * R * T(walk::green_mass(D)) * w;
     for (int i = 0; i < D; ++i) inner[i] = n[i];
@@ -240,7 +234,7 @@ class Team {
     const V L = -elementary::log(s), density = D == 2 ? s * L * T(4) : s * (one - s) * T(6);
     const V likely = density / (density * T(0.5) + T(0.5));
     const V radius = R * T(walk::kShrunk), z2 = radius * radius * T(bound_);
-    const walk::SourceWeight<V> w = source_weight(s, L, z2);
+    const walk::SourceWeight<V> w = walk::source_weight<D>(s, L, z2);
     const V value = w.value * likely, slope = w.gradient * likely / radius;
     const V left = one / walk::bessel_series<D - 2>(z2 * T(0.25)), q = one - left;
     const I inside = walk::uniform<V>(a[2]) < q;

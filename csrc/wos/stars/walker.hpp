@@ -114,8 +114,9 @@ class Team {
     for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
     const I busy = load<I>(busy_), at = load<I>(step_);
     const U step = __builtin_convertvector(at, U);
+    const walk::Random<U> random = words_of(load<U>(walk_));
     U words[4];
-    draw(step, load<U>(walk_), words);
+    random.words(step, words);
     const polygon::Seen<V> seen = domain_.look(x, busy);
     V n[D];
     walk::direction<V>(words[0], words[1], n);
@@ -124,13 +125,13 @@ class Team {
       store(source_, walk::source_radius_disc(walk::uniform<V>(words[1]), walk::uniform<V>(words[2])));
     } else if (wanted_[in_domain]) {
       U more[4];
-      draw(step | walk::kSourceStream, load<U>(walk_), more);
+      random.words(step | walk::kSourceStream, more);
       store(source_, walk::source_radius_ball(walk::uniform<V>(more[0]), walk::uniform<V>(more[1]), walk::uniform<V>(more[2])));
     }
     store(last_word_, words[3]);
     if (flux_) {
       U more[4];
-      draw(step | kBoundaryStream, load<U>(walk_), more);
+      random.words(step | kBoundaryStream, more);
       for (int i = 0; i < 4; ++i) store(draw_[i], more[i]);
     }
     if (p_.gradient && bits(busy & (at == 0))) leave();
@@ -140,32 +141,21 @@ class Team {
     for (int l = 0; l < W; ++l)
       if (busy_[l]) lane(l);
   }
-  void draw(U block, U number, U (&words)[4]) const {
-    words[0] = block, words[1] = number, words[2] = load<U>(point_), words[3] = U{} + global_instance_;
-    philox(words, p_.key0, p_.key1);
-  }
+  walk::Random<U> words_of(U walk) const { return {walk, load<U>(point_), U{} + global_instance_, p_.key0, p_.key1}; }
 
   // The directions of the first step of walks of pairs and of its source point, by the same words as walk (13).
   void leave() {
     using S = Lanes<std::int32_t, W>;
-    const U number = load<U>(walk_), pair = number >> 1;
+    const U number = load<U>(walk_);
+    const walk::Random<U> pair = words_of(number >> 1);
     const V sign = T(1) - T(2) * walk::real<V>((S)(number & 1));
     U words[4];
-    V n[D];
-    draw(U{} + walk::kFirstStream, pair, words);
+    V n[D], logarithm;
+    pair.words(U{} + walk::kFirstStream, words);
     walk::direction<V>(words[0], words[1], n);
     for (int i = 0; i < D; ++i) store(first_n_[i], sign * n[i]);
     if (!wanted_[in_domain]) return;
-    draw(U{} + walk::kSourceStream, pair, words);
-    const V u1 = walk::uniform<V>(words[0]), u2 = walk::uniform<V>(words[1]);
-    if constexpr (D == 2) {
-      store(first_s_, walk::source_radius_disc(u1, u2));
-      walk::direction<V>(words[2], words[2], n);
-    } else {
-      store(first_s_, walk::source_radius_ball(u1, u2, walk::uniform<V>(words[2])));
-      draw(U{} + (walk::kSourceStream + walk::kTrial), pair, words);
-      walk::direction<V>(words[0], words[1], n);
-    }
+    store(first_s_, walk::source_point<false>(pair, U{}, n, logarithm));
     for (int i = 0; i < D; ++i) store(first_m_[i], sign * n[i]);
   }
 
@@ -216,16 +206,13 @@ class Team {
     const T z2 = R * R * screening_;
     walk::SourceWeight<T> source{T(1), T(0)};
     if (wanted_[in_domain]) source = source_weight(first_s_[l], z2);
-    walk::First<T, D> at;
-    at.along = T(1) / walk::bessel_series<D - 2>(z2 * T(0.25)), at.source = source.value;
-    const T outward = T(D) / (R * walk::bessel_series<D>(z2 * T(0.25)));
-    T y[D] = {};
+    T n[D], m[D] = {}, y[D] = {};
     for (int i = 0; i < D; ++i) {
-      at.outward[i] = outward * first_n_[i][l], at.toward[i] = T(0);
-      if (wanted_[in_domain]) at.toward[i] = source.gradient / R * first_m_[i][l], y[i] = x[i] + R * first_s_[l] * first_m_[i][l];
-      x_[i][l] = x[i] + R * first_n_[i][l];
+      n[i] = first_n_[i][l];
+      if (wanted_[in_domain]) m[i] = first_m_[i][l], y[i] = x[i] + R * first_s_[l] * m[i];
+      x_[i][l] = x[i] + R * n[i];
     }
-    const Entered share = sink_.enter(slot_[l], at);
+    const Entered share = sink_.enter(slot_[l], walk::first_ball(R, z2, source, n, m));
     const double area = double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
     if (wanted_[in_domain]) lists_[kEntered].add(y, T(share.here * area), slot_[l]);
     share_[l] = share.after, wall_[l] = -1, step_[l] = 1;
@@ -255,12 +242,7 @@ class Team {
     else
       return hit_weight_ball(s, z2);
   }
-  static walk::SourceWeight<T> source_weight(T s, T z2) {
-    if constexpr (D == 2)
-      return walk::source_weight_disc(s, T(-elementary::log(s)), z2);
-    else
-      return walk::source_weight_ball(s, z2);
-  }
+  static walk::SourceWeight<T> source_weight(T s, T z2) { return walk::source_weight<D>(s, D == 2 ? T(-elementary::log(s)) : T(0), z2); }
 
   void add_source(int l, const T (&x)[D], const T (&n)[D], T R) {
     const T s = source_[l];
