@@ -162,28 +162,28 @@ def is_inside(ends, x, closed):
 
 
 @jit
-def _nearest(ends, scaled, sign, closed, distance, at, primitive, weights):
-    d = scaled.shape[1]
-    w = np.empty(d - 1)
-    for i in range(len(scaled)):
+def nearest_all(ends, scaled, sign, closed):
+    """Of points: distance, closest point, its segment, triangle or face, and the weights of that one's corners."""
+    n, d = scaled.shape
+    distance, at, primitive, weights = np.empty(n), np.empty((n, d)), np.empty(n, np.int64), np.ones((n, d))
+    for i in range(n):
         x = scaled[i]
         if is_solid(ends, d):
             distance[i], primitive[i] = nearest_on_solid(ends, x, at[i])
             distance[i] = abs(distance[i])
         else:
-            d2, k = closest(ends, x, w)
-            distance[i], primitive[i] = math.sqrt(d2), k
-            point_on(ends[k], w, at[i])
-            weights[i, 0] = 1.0
-            for j in range(d - 1):
-                weights[i, 0] = max(weights[i, 0] - w[j], 0.0)
-                weights[i, 1 + j] = w[j]
+            d2, primitive[i] = closest(ends, x, weights[i, 1:])
+            distance[i] = math.sqrt(d2)
+            point_on(ends[primitive[i]], weights[i, 1:], at[i])
+            for w in weights[i, 1:]:
+                weights[i, 0] = max(weights[i, 0] - w, 0.0)
         if sign and is_inside(ends, x, closed):
             distance[i] = -distance[i]
+    return distance, at, primitive, weights
 
 
 @jit
-def _inside(ends, scaled, closed, contains):
+def inside_all(ends, scaled, closed, contains):
     for i in range(len(scaled)):
         contains[i] = is_inside(ends, scaled[i], closed)
 
@@ -209,14 +209,12 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
     d = points.shape[-1]
     for b in range(len(frame)):
         scaled, good = _scaled(points, frame, b)
-        N = len(scaled)
-        far, at, k, w = np.empty(N), np.empty((N, d)), np.empty(N, np.int64), np.empty((N, d))
         of_b = pieces(ends, first, b, d)
         if is_function(of_b, d):
             far, at = Distances(of_b[0], boundary).project(scaled)
-            far, k = far if sign else np.abs(far), np.zeros(N, np.int64)
+            far, k, w = far if sign else np.abs(far), np.zeros(len(scaled), np.int64), np.zeros(scaled.shape)
         else:
-            _nearest(of_b, scaled, sign, closed, far, at, k, w)
+            far, at, k, w = nearest_all(of_b, scaled, sign, closed)
         far[~good], at[~good], w[~good], k[~good] = np.nan, np.nan, np.nan, -1
         distance[b] = far * frame[b, -1]
         if where:
@@ -232,5 +230,5 @@ def inside(points, frame, ends, first, contains, closed, boundary, num_threads):
         if is_function(of_b, points.shape[-1]):
             contains[b] = Distances(of_b[0], boundary)(scaled) < 0 if len(scaled) else 0
         else:
-            _inside(of_b, scaled, closed, contains[b])
+            inside_all(of_b, scaled, closed, contains[b])
         contains[b] &= good

@@ -10,6 +10,7 @@ import numpy as np
 from ... import wos
 from ...bench._problem import Problem
 from ..query.bench import ball_points, bumpy
+from ..query.composition import shapes_of
 from ..walk.bench import EPSILON, monte_carlo
 from ..walk.bench_loops import compiled
 
@@ -151,13 +152,6 @@ def mixed_edges(V: np.ndarray, scaled: np.ndarray) -> np.ndarray:
 
 def planes(corner: np.ndarray) -> np.ndarray:
     """(17, triangles): mesh README (1)."""
-    longest = ((np.roll(corner, -1, axis=1) - corner) ** 2).sum(axis=2).argmax(axis=1)
-    a, b, c = (corner[np.arange(len(corner)), (longest + k) % 3] for k in range(3))
-    length = np.sqrt(((b - a) ** 2).sum(axis=1))
-    e = (b - a) / length[:, None]
-    x = ((c - a) * e).sum(axis=1)
-    f = c - a - x[:, None] * e
-    y = np.sqrt((f**2).sum(axis=1))
-    f /= y[:, None]
-    numbers = np.stack([length, x, y, 1 / ((x - length) ** 2 + y**2), 1 / (x**2 + y**2)])
-    return np.concatenate([a.T, e.T, f.T, np.cross(e, f).T, numbers])
+    r: Any = shapes_of(np, corner.reshape(-1, 9))
+    inverse = [1 / ((r.cx - r.length) ** 2 + r.cy**2), 1 / (r.cx**2 + r.cy**2)]
+    return np.column_stack([r.a, r.e, r.f, r.n, r.length, r.cx, r.cy, *inverse]).T

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ..query.composition import shapes_of
 from ..query.loops import triangle_distance2
 from ..walk.loops_paths import direction
 from ..walk.loops_philox import source_weight
@@ -14,31 +15,11 @@ ALONG, ACROSS, NORMAL, LENGTH = 3, 6, 9, 12
 _X, _Y, _AREA, _TURN = 13, 14, 15, 16
 
 
-@jit
 def frames_of(walls):
     """The numbers of mesh README (1) of every triangle: A, where its longest side AB begins, the unit vectors along AB, across it and
     normal; |AB|, C in the plane, the area, and which of the corners is A."""
-    frames = np.empty((len(walls), 17))
-    for i in range(len(walls)):
-        c, longest, first = walls[i, :9].copy().reshape(3, 3), -1.0, 0
-        for k in range(3):
-            l2 = ((c[(k + 1) % 3] - c[k]) ** 2).sum()
-            if l2 > longest:
-                longest, first = l2, k
-        a, b, d = c[first], c[(first + 1) % 3], c[(first + 2) % 3]
-        e = (b - a) / math.sqrt(longest)
-        x = ((d - a) * e).sum()
-        f = d - a - x * e
-        y = math.sqrt((f * f).sum())
-        f = f / y
-        f = f - (f * e).sum() * e
-        f = f / math.sqrt((f * f).sum())
-        r = frames[i]
-        r[:3], r[ALONG:ACROSS], r[ACROSS:NORMAL] = a, e, f
-        for j in range(3):
-            r[NORMAL + j] = e[(j + 1) % 3] * f[(j + 2) % 3] - e[(j + 2) % 3] * f[(j + 1) % 3]
-        r[LENGTH], r[_X], r[_Y], r[_AREA], r[_TURN] = math.sqrt(longest), x, y, 0.5 * math.sqrt(longest) * y, first
-    return frames
+    r = shapes_of(np, walls[:, :9])
+    return np.column_stack([r.a, r.e, r.f, r.n, r.length, r.cx, r.cy, 0.5 * r.length * r.cy, r.turn])
 
 
 @jit

@@ -148,14 +148,13 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
 
 
 @jit
-def walks(segments, walls, corners, extent, absorbs, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources,
-          flux, end, segment, place, left, first, marks):  # fmt: skip
+def walks(segments, walls, frames, corners, extent, absorbs, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps,
+          sources, flux, end, segment, place, left, first, marks):  # fmt: skip
     """One walk per row of ``start``. Returns source points with their weights and whether they lie in the first ball of a pair, with the
     walk of each; and points of the walls (wall, place, weight) likewise. ``first``: see ``enter``."""
     d = start.shape[1]
     events, fluxes = [np.empty(d + 2) for _ in range(0)], [np.empty(d + 1) for _ in range(0)]
     of_event, of_flux = [0 for _ in range(0)], [0 for _ in range(0)]
-    frames = solid.frames_of(walls) if d == 3 else np.empty((0, 17))
     for i in range(len(start)):
         x = start[i].copy()
         marks[i], left[i], distance, segment[i] = _one_walk(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
-from ..query.loops import closest, is_inside, point_on
+from ..query.loops import closest, point_on
 from ..query.loops_solids import beyond_field, is_solid, nearest_on_solid, radius_in_solid, return_to_sphere, sphere_around
 from .loops_half_discs import leave_half_disc
 from .loops_philox import SOURCE, TRIAL, bessel_series, philox, source_weight, uniform
@@ -27,29 +27,6 @@ def direction(word, height, n):
         z = uniform(height) * 2.0 - 1.0
         rho = math.sqrt(max(1.0 - z * z, 0.0))
         n[0], n[1], n[2] = rho * math.cos(angle), rho * math.sin(angle), z
-
-
-@jit
-def place_all(ends, closed, outside, epsilon, scaled):
-    """Moves points beyond the boundary but within epsilon onto it, others beyond it to NaN."""
-    d = scaled.shape[1]
-    at, weights = np.empty(d), np.empty(d - 1)
-    for x in scaled:
-        if is_solid(ends, d):
-            distance, _ = nearest_on_solid(ends, x, at)
-            away = -distance if outside else distance
-            if not away > 0.0:
-                continue
-        else:
-            if is_inside(ends, x, closed) != outside:
-                continue
-            d2, k = closest(ends, x, weights)
-            away = math.sqrt(d2)
-            point_on(ends[k], weights, at)
-        if away <= epsilon:
-            x[:] = at
-        else:
-            x[:] = math.nan
 
 
 @jit
