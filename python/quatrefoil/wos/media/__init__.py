@@ -54,10 +54,7 @@ MEDIA = Op(
         *(Arg(name, "R numbers", dtype="double", constant=True, optional=True) for name in _NAMES[2:]),
         Arg("bounds", "B 2", dtype="double", constant=True), Arg("slopes", "B N d", dtype="double", constant=True, optional=True),
     ),
-    outputs=(
-        Arg("mean", "B N K C", dtype="double"), Arg("m2", "B N K C", dtype="double", constant=True), Arg("counts", "B N 3", dtype="int"),
-        Arg("beyond", "B N", dtype="int"),
-    ),
+    outputs=(*WALK.outputs, Arg("beyond", "B N", dtype="int")),
     options=(
         *(Option(f"{name}_kind", str) for name in _NAMES), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("first_instance", int), Option("first_point", int),

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option, Policy
-from ..walk import check_data, node_shapes
+from ..walk import WALK, check_data, node_shapes
 
 Array = Any
 _NAMES = ("dirichlet", "source", "neumann", "robin")
@@ -55,15 +55,13 @@ def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -
 STARS = Op(
     __name__, "stars",
     inputs=(
-        Arg("start", "B N d", constant=True), Arg("frame", "B d", dtype="double", constant=True),
+        *WALK.inputs[:2],
         Arg("ends", "M corners", dtype="double", constant=True), Arg("first", "B", dtype="int"),
         Arg("walls", "P W", dtype="double", constant=True), Arg("first_wall", "B", dtype="int"),
         Arg("corners", "E T", dtype="double", constant=True), Arg("first_corner", "B", dtype="int"),
         *(Arg(name, "R numbers", dtype="double", optional=True) for name in _NAMES),
     ),
-    outputs=(
-        Arg("mean", "B N K C", dtype="double"), Arg("m2", "B N K C", dtype="double", constant=True), Arg("counts", "B N 3", dtype="int"),
-    ),
+    outputs=WALK.outputs,
     options=(
         *(Option(f"{name}_kind", str) for name in _NAMES), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("screening", float),

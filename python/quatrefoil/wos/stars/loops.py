@@ -19,9 +19,9 @@ class _Walked:
         segments, walls, corners = (pieces(table, first, b, 2) for table, first in tables)
         end, segment, place, left = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1)), np.empty(n)
         self.mark, first, extent = np.empty(n, np.int64), np.empty((n, 2 + 2 * d)), frame[d]
-        frames = loops_facets.frames_of(walls) if d == 3 else walls  # which the plane does not need
+        frames, x = loops_facets.frames_of(walls) if d == 3 else walls, np.ascontiguousarray(p.start[b, point], np.float64)
         event, of_event, flux, of_flux = loops_paths.walks(
-            segments, walls, frames, corners, extent, bool((walls[:, d * d] > 0).any()), np.ascontiguousarray(p.start[b, point], np.float64),
+            segments, walls, frames, corners, extent, bool((walls[:, d * d] > 0).any()), x,
             *counters(p, b, point, walk), frame[d + 1], p.screening * extent**2, p.gradient, p.max_steps, wanted[1],
             wanted[2] or wanted[3], end, segment, place, left, first, self.mark,
         )  # fmt: skip

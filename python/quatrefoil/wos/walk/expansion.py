@@ -18,7 +18,7 @@ from typing import Any
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option, Policy
-from . import _ENDS, _FIRST, _FRAME, check_data, check_start
+from . import WALK, check_data, check_start
 
 
 def harmonics(d: int, modes: int) -> int:
@@ -74,7 +74,7 @@ def _check_gather(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -
 
 BALLS = Op(
     __name__, "balls",
-    inputs=(Arg("start", "B N d", constant=True), _FRAME, _ENDS, _FIRST),
+    inputs=WALK.inputs[:4],
     outputs=(Arg("radius", "B N", dtype="double"),),
     options=(Option("screening", float),),
     extras=(Extra("grids"),),
@@ -82,10 +82,7 @@ BALLS = Op(
 )  # fmt: skip
 EXPAND = Op(
     __name__, "expand",
-    inputs=(
-        Arg("start", "B N d", constant=True), _FRAME, _ENDS, _FIRST, Arg("dirichlet", "R numbers", dtype="double", optional=True),
-        Arg("reference", "B N", dtype="double"),
-    ),
+    inputs=(*WALK.inputs[:5], Arg("reference", "B N", dtype="double")),
     outputs=(Arg("coefficients", "B N S C", dtype="double"), Arg("counts", "B N 3", dtype="int")),
     options=(
         Option("dirichlet_kind", str), Option("seed", int), Option("first_point", int), Option("first_walk", int), Option("walks", int),

@@ -1,15 +1,18 @@
 """The ops of walks in a domain whose boundary absorbs, by the paths of loops_paths."""
 
+import math
+
 import numpy as np
 
 from ..query.loops import inside_all, nearest_all, pieces
 from ..query.loops_solids import Distances, is_function
 from . import WALK
-from .loops_expand import balls, expand
-from .loops_nodes import forward, replay
+from .composition_expand import harmonics
+from .composition_philox import FIRST, Lanes, direction
+from .expansion import EXPAND
+from .loops_nodes import Problem, forward, replay, tallied
+from .loops_paths import MAX_SCREENED, SHRUNK, see
 from .loops_walked import Walked
-
-__all__ = ["balls", "expand", "place", "walk", "walk_vjp"]
 
 
 def place(points, frame, ends, first, start, closed, outside, grids, num_threads):
@@ -28,6 +31,37 @@ def place(points, frame, ends, first, start, closed, outside, grids, num_threads
             distance[beyond], at[beyond] = nearest_all(of_b, scaled[beyond], False, closed)[:2]
         scaled[beyond] = np.where((distance[beyond] <= frame[b, -1])[:, None], at[beyond], np.nan)
         start[b] = scaled
+
+
+def balls(start, frame, ends, first, radius, screening, grids, num_threads):
+    """The radii of the first balls of pairs."""
+    for b in range(len(start)):
+        limit = MAX_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
+        of_b, weights = pieces(ends, first, b, start.shape[2]), np.empty(start.shape[2] - 1)
+        if is_function(of_b, start.shape[2]):
+            radius[b] = SHRUNK * np.minimum(Distances(of_b[0], grids).radius(start[b].astype(np.float64)), limit)
+            continue
+        for i in range(start.shape[1]):
+            radius[b, i] = SHRUNK * min(see(of_b, False, start[b, i].astype(np.float64), weights)[0], limit)
+
+
+def expand(*arguments):
+    """(17) by the walks of ``walk`` with a gradient, whose values are u times the weight of the sphere."""
+    p = Problem(EXPAND, arguments[:6], arguments[8:], Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
+    coefficients, counts = arguments[6:8]
+    coefficients[...], counts[...] = 0.0, 0
+    each = p.walks // p.samples
+    for b in range(len(p.start)):
+        for point, walk in p.blocks(b):
+            walked = Walked(p, b, point, walk, (True, False))
+            u = p.values(walked, b, b)[:, 0] / walked.along[:, 0]
+            lanes, sign = Lanes(walk, point + p.first_point, np.full(len(walk), b), p.seed).pairs()
+            ((w0, w1, _, _),) = lanes.words(np, FIRST)
+            n = sign[:, None] * direction(np, w0, w1, p.start.shape[2])
+            shares = (u - p.reference[b, point])[:, None] * np.stack(harmonics(np, n, p.modes), axis=1)
+            shares[:, 0] = u
+            np.add.at(coefficients[b], (point, (walk - p.first_walk) // each), shares / each)
+            np.add.at(counts[b], point, tallied(walked.mark))
 
 
 def walk(*arguments):
