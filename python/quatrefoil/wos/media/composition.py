@@ -17,7 +17,7 @@ from ..walk.composition_walk import Problem, Run
 from . import MEDIA
 from .composition_medium import Medium
 
-_BEYOND = 1 + 1e-5  # as in walker.hpp
+BEYOND = 1 + 1e-5  # as in walker.hpp
 
 __all__ = ["media", "media_vjp"]
 
@@ -111,7 +111,7 @@ def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: F
         x, steps = xp.where(active[:, None], moved, x), steps + xp.astype(active, xp.int64)
         jumps = active & drawn.jumped
         share = xp.where(jumps, medium.share(piece.at._replace(x=x)), xp.zeros_like(weight))
-        beyond = beyond + xp.astype(xp.abs(share) > _BEYOND, xp.int64)
+        beyond = beyond + xp.astype(xp.abs(share) > BEYOND, xp.int64)
         weight = weight * (1 - share)
         left = roulette(xp, weight, uniform(xp, piece.lanes.words(xp, ROULETTE + step)[0][0]))
         weight = xp.where(jumps & (xp.abs(weight) < LIGHT), left, weight)
@@ -124,10 +124,11 @@ def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: F
 
 def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:
     problem, slopes = Problem(xp, MEDIA, inputs, options, functions, adjoint=adjoint), inputs[-1]
+    (diffusion,), (screening,) = problem.data[2:]
     slopes = None if slopes is None else xp.reshape(slopes, (slopes.shape[0] * slopes.shape[1], slopes.shape[2]))
 
     def run(piece: Piece, found: Found | None) -> tuple[Walked, Any]:
-        medium = Medium(xp, *(data for (data,) in problem.data[2:]), piece.at, xp.take(problem.given.bounds, piece.at.row, axis=0))
+        medium = Medium(xp, diffusion, screening, piece.at, xp.take(problem.given.bounds, piece.at.row, axis=0))
         of_piece = None if slopes is None else xp.take(slopes, piece.of_row, axis=0)
         return _through(piece, medium, of_piece, problem.given.max_steps, found)
 

@@ -9,24 +9,15 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.loops import pieces
+from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
+from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
 from ..walk.loops_nodes import Met, forward, replay
-from ..walk.loops_paths import (
-    _ROULETTE,
-    CUT_OFF,
-    FIRST,
-    LIGHT,
-    MAX_SCREENED,
-    SHRUNK,
-    direction,
-    end_all,
-    see,
-)
-from ..walk.loops_philox import SOURCE, TRIAL, bessel_series, philox, source_weight, uniform
+from ..walk.loops_paths import CUT_OFF, end_all, see
+from ..walk.loops_philox import bessel_series, direction, philox, source_weight, uniform
 from ..walk.loops_walked import counters, factors, first_balls
 from . import MEDIA
+from .composition import BEYOND
 from .derivatives import derived, rates
-
-_BEYOND = 1 + 1e-5  # as in walker.hpp
 
 
 @jit
@@ -109,7 +100,7 @@ def _survive(some, weight, step, walk, point, instance, k0, k1):
     for i in some:
         size = abs(weight[i])
         if 0.0 < size < LIGHT:
-            word, _, _, _ = philox(np.uint64(_ROULETTE + step[i] - 1), walk[i], point[i], instance, k0, k1)
+            word, _, _, _ = philox(np.uint64(ROULETTE + step[i] - 1), walk[i], point[i], instance, k0, k1)
             weight[i] = math.copysign(LIGHT, weight[i]) if uniform(word) * LIGHT < size else 0.0
 
 
@@ -155,7 +146,7 @@ class _Walked:
             jumps = some[jumped[some]]
             if len(jumps):
                 share = medium.share(x[jumps])
-                self.beyond[jumps] += abs(share) > _BEYOND
+                self.beyond[jumps] += abs(share) > BEYOND
                 weight[jumps] *= 1 - share
                 _survive(jumps, weight, step, *ids)
         end, moved, here = x.copy(), (step > 0) & (weight != 0), np.flatnonzero(weight)

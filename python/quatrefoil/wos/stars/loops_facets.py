@@ -7,9 +7,9 @@ import numpy as np
 from ..._backends.numba import jit
 from ..query.composition import shapes_of
 from ..query.loops import triangle_distance2
-from ..walk.loops_paths import direction
-from ..walk.loops_philox import source_weight
-from .loops_walls import SLACK, chosen
+from ..walk.loops_philox import direction, source_weight
+from .composition_walls import SLACK
+from .loops_walls import chosen
 
 ALONG, ACROSS, NORMAL, LENGTH = 3, 6, 9, 12
 _X, _Y, _AREA, _TURN = 13, 14, 15, 16

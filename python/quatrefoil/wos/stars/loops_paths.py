@@ -8,24 +8,15 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ..query.composition import HALF_SIDE
 from ..query.loops import closest, point_on, triangle_distance2
-from ..walk.loops_paths import (
-    CUT_OFF,
-    ESCAPED,
-    HALF_SIDE,
-    LIGHT,
-    MAX_SCREENED,
-    direction,
-    make_step,
-    source_point,
-    table_of,
-)
-from ..walk.loops_philox import bessel_series, hit_weight, philox, source_weight, uniform
+from ..walk.composition_balls import LIGHT, MAX_SCREENED
+from ..walk.composition_philox import BOUNDARY
+from ..walk.loops_paths import CUT_OFF, ESCAPED, make_step, table_of
+from ..walk.loops_philox import bessel_series, direction, hit_weight, philox, source_point, source_weight, uniform
 from . import loops_facets as solid
 from . import loops_walls as flat
-from .loops_walls import LARGEST, NOWHERE, SLACK
-
-BOUNDARY = 2 << 28
+from .composition_walls import LARGEST, NOWHERE, SLACK
 
 
 @jit

@@ -10,11 +10,9 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.loops import segment_distance2
-from ..walk.loops_paths import MAX_SCREENED
+from ..walk.composition_balls import MAX_SCREENED
 from ..walk.loops_philox import source_weight
-
-SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
-_ROBIN, _ROBIN_SCREENED = 0.02, 0.25
+from .composition_walls import LARGEST, ROBIN, ROBIN_SCREENED, SLACK
 
 
 @jit
@@ -140,9 +138,9 @@ def _robin_mass(walls, extent, x, y, R, own):
 def star(corners, walls, extent, absorbs, x, y, distance, own, epsilon, screening):
     """The radius of the star, and the mass (4) of walls with a μ in it."""
     R = max(epsilon, _silhouette(corners, x, y, min(distance, LARGEST)))
-    reach = _ROBIN
+    reach = ROBIN
     if screening > 0.0:
-        R, reach = min(R, MAX_SCREENED / math.sqrt(screening)), min(_ROBIN, _ROBIN_SCREENED / math.sqrt(screening))
+        R, reach = min(R, MAX_SCREENED / math.sqrt(screening)), min(ROBIN, ROBIN_SCREENED / math.sqrt(screening))
     if not absorbs:
         return R, 0.0
     wall, away = nearest(walls, x, y, R, True)

@@ -58,7 +58,7 @@ class Piece:
 
 def named(op: Op, inputs: Sequence[Any], options: Sequence[Any], **more: Any) -> SimpleNamespace:
     """The arguments of an op by their names."""
-    names = [part.name for part in (*op.inputs, *op.options)]
+    names = [*(arg.name for arg in op.inputs), *(option.name for option in op.options)]
     return SimpleNamespace(**dict(zip(names, (*inputs, *options), strict=True)), **more)
 
 

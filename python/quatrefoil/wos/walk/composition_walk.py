@@ -26,7 +26,7 @@ class Problem:
         self.xp, self.given, label = xp, named(op, inputs, options), f"{op.label}_vjp" if adjoint else op.label
         self.walks, self.nrhs = Walks(xp, label, self.given, **how), getattr(self.given, "nrhs", 1)
         tables = [arg for arg in op.inputs if hasattr(self.given, f"{arg.name}_kind")]
-        self.data: list[list[Data | None]] = []
+        self.data: list[Sequence[Data | None]] = []
         for arg, function in zip(tables, (extra.name for extra in op.extras if extra.function)):
             kind, numbers = getattr(self.given, f"{arg.name}_kind"), getattr(self.given, arg.name)
             kind = "none" if adjoint and numbers is None and not arg.constant else kind
@@ -94,7 +94,7 @@ def walk_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     return None, None, None, None, *problem.gradients(run, arguments[6])
 
 
-def _of_sides(xp: Any, label: str, kind: str, numbers: Any, function: Any, nrhs: int) -> list[Data | None]:
+def _of_sides(xp: Any, label: str, kind: str, numbers: Any, function: Any, nrhs: int) -> Sequence[Data | None]:
     """The data of every right-hand side that shares the walks, or None for each."""
     if kind == "none":
         return nrhs * [None]

@@ -7,11 +7,12 @@ import numpy as np
 from ..query.loops import inside_all, nearest_all, pieces
 from ..query.loops_solids import Distances, is_function
 from . import WALK
+from .composition_balls import MAX_SCREENED, SHRUNK
 from .composition_expand import harmonics
 from .composition_philox import FIRST, Lanes, direction
 from .expansion import EXPAND
 from .loops_nodes import Problem, forward, replay, tallied
-from .loops_paths import MAX_SCREENED, SHRUNK, see
+from .loops_paths import see
 from .loops_walked import Walked
 
 

@@ -4,8 +4,7 @@ import math
 
 from ..._backends.numba import jit
 from ..query.loops import segment_distance2
-
-CLEAR_UP_TO, MIN, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
+from .composition_domain import CLEAR_UP_TO, HIGHEST, MIN, ON_SEGMENT
 
 
 @jit

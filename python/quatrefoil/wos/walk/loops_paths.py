@@ -5,46 +5,15 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ..query.composition import HALF_SIDE
 from ..query.loops import closest, point_on
 from ..query.loops_solids import beyond_field, is_solid, nearest_on_solid, radius_in_solid, return_to_sphere, sphere_around
+from .composition_balls import LIGHT, MAX_SCREENED, SHRUNK
+from .composition_philox import FIRST, ROULETTE
 from .loops_half_discs import leave_half_disc
-from .loops_philox import SOURCE, TRIAL, bessel_series, philox, source_weight, uniform
-from .loops_wide import SOURCE_DIRECTION, source_radius, unit_vector
+from .loops_philox import bessel_series, direction, philox, source_point, source_weight, uniform, unit_vector
 
-_ROULETTE, FIRST = 3 << 28, 4 << 28
-HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
-SHRUNK, MAX_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
-
-
-@jit
-def direction(word, height, n):
-    """A uniform unit vector, in n."""
-    angle = float(word) * (2.0 * math.pi * 2.0**-32)
-    if n.size == 2:
-        n[0], n[1] = math.cos(angle), math.sin(angle)
-    else:
-        z = uniform(height) * 2.0 - 1.0
-        rho = math.sqrt(max(1.0 - z * z, 0.0))
-        n[0], n[1], n[2] = rho * math.cos(angle), rho * math.sin(angle), z
-
-
-@jit
-def source_point(step, walk, point, instance, k0, k1, n):
-    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm, 0 in space; the direction in n."""
-    if n.size > 3:
-        unit_vector(SOURCE_DIRECTION + step, walk, point, instance, k0, k1, n)
-        r = source_radius(n.size, step, walk, point, instance, k0, k1)
-        return r, -math.log(r)
-    w0, w1, w2, _ = philox(np.uint64(SOURCE + step), walk, point, instance, k0, k1)
-    if n.size == 2:
-        r = math.sqrt(uniform(w0) * uniform(w1))
-        direction(w2, w2, n)
-        return r, -math.log(r)
-    a, b, c = uniform(w0), uniform(w1), uniform(w2)
-    v0, v1, _, _ = philox(np.uint64(SOURCE + TRIAL + step), walk, point, instance, k0, k1)
-    direction(v0, v1, n)
-    return max(min(a, b), min(max(a, b), c)), 0.0
 
 
 @jit
@@ -88,7 +57,7 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
     left = weight / bessel_series(d - 2, 0.25 * z2)
     if left >= LIGHT:
         return left
-    word, _, _, _ = philox(np.uint64(_ROULETTE + step), walk, point, instance, k0, k1)
+    word, _, _, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
     return LIGHT if uniform(word) * LIGHT < left else 0.0
 
 
@@ -99,7 +68,7 @@ def _come_back(ends, step, walk, point, instance, k0, k1, x, moved):
     r = math.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])
     if not r > far:
         return 1.0, False
-    w0, w1, w2, _ = philox(np.uint64(_ROULETTE + step), walk, point, instance, k0, k1)
+    w0, w1, w2, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
     return_to_sphere(sphere, x, uniform(w1), float(w2) * (2.0 * math.pi * 2.0**-32), moved)
     return (1.0 if uniform(w0) * r < sphere else 0.0), True
 

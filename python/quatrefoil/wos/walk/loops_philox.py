@@ -1,13 +1,15 @@
-"""Random words, with the same counters as csrc/wos/walk/walker.hpp, and series and weights of ``composition_balls`` compiled."""
+"""Random words and draws, with the same counters as csrc/wos/walk/walker.hpp, and series and weights of ``composition_balls``, compiled."""
+
+import math
 
 import numpy as np
 from numba.extending import register_jitable
 
 from ..._backends.numba import jit
 from . import composition_balls
+from .composition_philox import SOURCE, SOURCE_DIRECTION, TRIAL
 
 _MASK = np.uint64(0xFFFFFFFF)
-SOURCE, TRIAL = 1 << 28, 1 << 20
 bessel_series, harmonic_series = jit(composition_balls.bessel_series), jit(composition_balls.harmonic_series)
 for _series in (composition_balls.bessel_series, composition_balls.harmonic_series, composition_balls.singular_series):
     register_jitable(_series)  # so that compiled weights may call them
@@ -32,3 +34,66 @@ def philox(c0, c1, c2, c3, k0, k1):
 @jit
 def uniform(word):
     return (float(word) + 0.5) * 2.0**-32
+
+
+@jit
+def direction(word, height, n):
+    """A uniform unit vector, in n."""
+    angle = float(word) * (2.0 * math.pi * 2.0**-32)
+    if n.size == 2:
+        n[0], n[1] = math.cos(angle), math.sin(angle)
+    else:
+        z = uniform(height) * 2.0 - 1.0
+        rho = math.sqrt(max(1.0 - z * z, 0.0))
+        n[0], n[1], n[2] = rho * math.cos(angle), rho * math.sin(angle), z
+
+
+@jit
+def unit_vector(counter, walk, point, instance, k0, k1, n):
+    """(23)"""
+    d = n.size
+    r2 = 0.0
+    for group in range((d + 3) // 4):
+        w = philox(np.uint64(counter + group * TRIAL), walk, point, instance, k0, k1)
+        for k in range(2):
+            length = math.sqrt(-2.0 * math.log(uniform(w[2 * k])))
+            angle = float(w[2 * k + 1]) * (2.0 * math.pi * 2.0**-32)
+            for i in range(2):
+                j = 4 * group + 2 * k + i
+                if j < d:
+                    n[j] = length * (math.cos(angle) if i == 0 else math.sin(angle))
+                    r2 += n[j] * n[j]
+    scale = 1.0 / math.sqrt(r2)
+    for j in range(d):
+        n[j] *= scale
+
+
+@jit
+def source_radius(d, step, walk, point, instance, k0, k1):
+    """(4c)"""
+    trial = 0
+    while True:
+        w = philox(np.uint64(SOURCE + trial * TRIAL + step), walk, point, instance, k0, k1)
+        for k in range(2):
+            r = math.sqrt(uniform(w[2 * k]))
+            if uniform(w[2 * k + 1]) < 1.0 - r ** (d - 2):
+                return r
+        trial += 1
+
+
+@jit
+def source_point(step, walk, point, instance, k0, k1, n):
+    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm, 0 in space; the direction in n."""
+    if n.size > 3:
+        unit_vector(SOURCE_DIRECTION + step, walk, point, instance, k0, k1, n)
+        r = source_radius(n.size, step, walk, point, instance, k0, k1)
+        return r, -math.log(r)
+    w0, w1, w2, _ = philox(np.uint64(SOURCE + step), walk, point, instance, k0, k1)
+    if n.size == 2:
+        r = math.sqrt(uniform(w0) * uniform(w1))
+        direction(w2, w2, n)
+        return r, -math.log(r)
+    a, b, c = uniform(w0), uniform(w1), uniform(w2)
+    v0, v1, _, _ = philox(np.uint64(SOURCE + TRIAL + step), walk, point, instance, k0, k1)
+    direction(v0, v1, n)
+    return max(min(a, b), min(max(a, b), c)), 0.0
