@@ -24,10 +24,6 @@ class Facets(Walls):
     def squares(self, x: Any) -> Any:
         return self.shapes.foot(self.xp, [a[:, None] for a in columns(x)])[0]
 
-    def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
-        d2 = self.squares(x)
-        return self.least(self.xp.where(self.mine, d2, self.xp.full_like(d2, math.inf)), radius * radius)
-
     def silhouette(self, x: Any, radius: Any) -> Any:
         """(2) The distance of the closest silhouette edge, or ``radius``."""
         if self.corners is None:

@@ -47,13 +47,9 @@ class Walls:
 
     def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
         """The closest wall within ``radius`` and its distance; wall -1 for none."""
-        xp = self.xp
-        d2 = self.squares(x)
+        xp, d2, limit = self.xp, self.squares(x), radius * radius
         these = self.mine & (self.table[:, 4] > 0) if with_mu else self.mine
-        return self.least(xp.where(these, d2, xp.full_like(d2, math.inf)), radius * radius)
-
-    def least(self, d2: Any, limit: Any) -> tuple[Any, Any]:
-        xp = self.xp
+        d2 = xp.where(these, d2, xp.full_like(d2, math.inf))
         best, k = xp.min(d2, axis=1), xp.astype(xp.argmin(d2, axis=1), xp.int64)
         return xp.where(best <= limit, k, xp.full_like(k, -1)), xp.sqrt(xp.minimum(best, limit + 0 * best))
 

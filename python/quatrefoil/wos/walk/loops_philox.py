@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from numba.extending import register_jitable
 
 from ..._backends.numba import jit
 from . import composition_balls
@@ -11,9 +10,18 @@ from .composition_philox import SOURCE, SOURCE_DIRECTION, TRIAL
 
 _MASK = np.uint64(0xFFFFFFFF)
 bessel_series, harmonic_series = jit(composition_balls.bessel_series), jit(composition_balls.harmonic_series)
-for _series in (composition_balls.bessel_series, composition_balls.harmonic_series, composition_balls.singular_series):
-    register_jitable(_series)  # so that compiled weights may call them
-source_weight, hit_weight = jit(composition_balls.source_weight), jit(composition_balls.hit_weight)
+
+
+def _weights():
+    """Compiled with the series that they call."""
+    from numba.extending import register_jitable
+
+    for series in (composition_balls.bessel_series, composition_balls.harmonic_series, composition_balls.singular_series):
+        register_jitable(series)
+    return jit(composition_balls.source_weight), jit(composition_balls.hit_weight)
+
+
+source_weight, hit_weight = _weights()
 
 
 @jit
