@@ -11,10 +11,9 @@ from ..._backends.numba import jit
 from ..query.loops import pieces
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
-from ..walk.loops_nodes import Met, forward, replay
+from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, replay
 from ..walk.loops_paths import CUT_OFF, end_all, see
 from ..walk.loops_philox import bessel_series, direction, philox, source_weight, uniform
-from ..walk.loops_walked import counters, factors, first_balls
 from . import MEDIA
 from .composition import BEYOND
 from .derivatives import derived, rates

@@ -3,8 +3,7 @@
 import numpy as np
 
 from ..query.loops import pieces
-from ..walk.loops_nodes import Met, forward, replay
-from ..walk.loops_walked import counters, factors
+from ..walk.loops_nodes import Met, counters, factors, forward, replay
 from . import STARS, loops_facets, loops_paths
 
 

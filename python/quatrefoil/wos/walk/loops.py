@@ -11,9 +11,45 @@ from .composition_balls import MAX_SCREENED, SHRUNK
 from .composition_expand import harmonics
 from .composition_philox import FIRST, Lanes, direction
 from .expansion import EXPAND
-from .loops_nodes import Problem, forward, replay, tallied
-from .loops_paths import see
-from .loops_walked import Walked
+from .loops_half_discs import half_discs_pay
+from .loops_nodes import Met, Problem, counters, factors, first_balls, forward, replay, tallied
+from .loops_paths import ESCAPED, end_all, see, step_all
+
+
+class _Walked:
+    """Ends and source points of walks, one step of all at a time, see ``loops_nodes.Problem``."""
+
+    firsts, skips_unknown, beyond = ("first", "first"), False, 0
+
+    def __init__(self, p, b, point, walk, wanted):
+        ends, frame, (n, d) = pieces(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
+        distances = Distances(ends[0], p.grids) if is_function(ends, d) else None
+        half_discs = distances is None and p.source_kind == "none" and p.screening == 0 and half_discs_pay(ends, d, frame[-1])
+        x, radius, left, self.mark = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)
+        facet, place, words, first = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros((n, 4), np.uint64), first_balls(n, d)
+        about = *counters(p, b, point, walk), frame[-1], p.screening * frame[-2] ** 2, p.gradient, p.max_steps, wanted[1]
+        events, owners, alive, step = [np.empty((0, d + 2))], [np.empty(0, np.int64)], np.arange(n), 0
+        while len(alive):
+            if distances is not None:
+                radius[alive] = distances.radius(x[alive])
+            alive, event, owner = step_all(
+                ends, distances is None, p.outside, half_discs, alive, x, radius, step, left, *about, words, first, facet, place, self.mark
+            )
+            events.append(event)
+            owners.append(owner)
+            step += 1
+        end = x.copy()
+        if distances is None:
+            end_all(ends, p.outside, x, left, facet, place, self.mark, end)
+        else:
+            self.mark[distances.beyond(x) & (left > 0)] += ESCAPED
+            end = distances.project(x)[1]
+        here, event, owner = np.flatnonzero(left > 0), np.concatenate(events), np.concatenate(owners)
+        self.met = [
+            Met(end[here], facet[here], place[here], left[here], here, np.zeros(len(here), bool)),
+            Met(event[:, :d], None, None, event[:, d] * frame[-2] ** 2, owner, event[:, d + 1] > 0),
+        ]
+        self.along, self.toward = factors(p, first, frame)
 
 
 def place(points, frame, ends, first, start, closed, outside, grids, num_threads):
@@ -48,13 +84,13 @@ def balls(start, frame, ends, first, radius, screening, grids, num_threads):
 
 def expand(*arguments):
     """(17) by the walks of ``walk`` with a gradient, whose values are u times the weight of the sphere."""
-    p = Problem(EXPAND, arguments[:6], arguments[8:], Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
+    p = Problem(EXPAND, arguments[:6], arguments[8:], _Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
     coefficients, counts = arguments[6:8]
     coefficients[...], counts[...] = 0.0, 0
     each = p.walks // p.samples
     for b in range(len(p.start)):
         for point, walk in p.blocks(b):
-            walked = Walked(p, b, point, walk, (True, False))
+            walked = _Walked(p, b, point, walk, (True, False))
             u = p.values(walked, b, b)[:, 0] / walked.along[:, 0]
             lanes, sign = Lanes(walk, point + p.first_point, np.full(len(walk), b), p.seed).pairs()
             ((w0, w1, _, _),) = lanes.words(np, FIRST)
@@ -66,8 +102,8 @@ def expand(*arguments):
 
 
 def walk(*arguments):
-    forward(WALK, Walked, arguments)
+    forward(WALK, _Walked, arguments)
 
 
 def walk_vjp(*arguments):
-    replay(WALK, Walked, arguments)
+    replay(WALK, _Walked, arguments)

@@ -71,6 +71,28 @@ class Problem:
         return channels if np.ndim(here) == 0 else channels + here[:, None] * walked.toward
 
 
+def first_balls(n, d):
+    """(n, 2 + 2 d): see ``enter``. For walks of pairs without a step the value is that of the boundary, the gradient unknown."""
+    first = np.full((n, 2 + 2 * d), np.nan)
+    first[:, 0], first[:, 1] = 1.0, 0.0
+    return first
+
+
+def counters(p, b, point, walk):
+    """Walks, points, instance and key of random words."""
+    key = np.uint64(p.seed & 0xFFFFFFFF), np.uint64((p.seed >> 32) & 0xFFFFFFFF)
+    return walk.astype(np.uint64), (point + p.first_point).astype(np.uint64), np.uint64(p.first_instance + b), *key
+
+
+def factors(p, first, frame):
+    """(n, channels) of what walks met after first balls of pairs, and of sources in them."""
+    if not p.gradient:
+        return np.ones((len(first), 1)), np.zeros((len(first), 1))
+    d = first.shape[1] // 2 - 1
+    first[:, 2:] /= frame[d]
+    return first[:, [0, *range(2, 2 + d)]], first[:, [1, *range(2 + d, 2 + 2 * d)]]
+
+
 def tallied(marks):
     """(..., 3): steps, 1 for walks that ``max_steps`` cut off, 1 for walks that left the box."""
     return np.stack([marks & (ESCAPED - 1), (marks & CUT_OFF) != 0, (marks & ESCAPED) != 0], axis=-1)
