@@ -12,7 +12,7 @@ _MASK = np.uint64(0xFFFFFFFF)
 bessel_series, harmonic_series = jit(composition_balls.bessel_series), jit(composition_balls.harmonic_series)
 
 
-def _weights():
+def _weights() -> tuple[object, object]:
     """Compiled with the series that they call."""
     from numba.extending import register_jitable
 
