@@ -91,6 +91,17 @@ CALLS = {
     "ssm.fused_recurrent_gated_delta_rule": lambda t: ssm.fused_recurrent_gated_delta_rule(
         *t(GATES), t(-BETA), t(BETA), output_final_state=True
     ),
+    "ssm.chunk_rwkv7": lambda t: ssm.chunk_rwkv7(*t([GATES[0], -abs(GATES[0]), *GATES[:2]]), *t([-GATES[0], 0.1 * GATES[0]])),
+    "ssm.fused_recurrent_dplr_delta_rule": lambda t: ssm.fused_recurrent_dplr_delta_rule(
+        *t(GATES), *t([-GATES[0], 0.1 * GATES[0], -abs(GATES[0])]), output_final_state=True
+    ),
+    "ssm.fused_recurrent_gdn2": lambda t: ssm.fused_recurrent_gdn2(
+        *t(GATES), t(GATES[0]), *t([BETA[..., None] * np.ones(3)] * 2), use_gate_in_kernel=True, lower_bound=-5.0, dt_bias=t(normal(6))
+    ),
+    "ssm.fused_recurrent_kda": lambda t: ssm.fused_recurrent_kda(
+        *t(GATES), t(GATES[0]), t(BETA), output_final_state=True, state_v_first=True, use_gate_in_kernel=True, A_log=t(normal(2)),
+        dt_bias=t(normal(6)), use_beta_sigmoid_in_kernel=True,
+    ),
     "ssm.fused_recurrent_simple_gla": lambda t: ssm.fused_recurrent_simple_gla(*t(GATES), t(-BETA), output_final_state=True),
     "ssm.hankel_matmul": lambda t: ssm.hankel_matmul(t(normal(7)), t(normal(5)), t(normal(5))),
     "ssm.hankel_matmul_vjp": lambda t: ssm.hankel_matmul_vjp(t(normal(3)), t(normal(5)), t(normal(5, 2)), t(normal(3, 2))),

@@ -14,6 +14,9 @@ HALF = {
     "gka": ("q k v alpha g gk H0 U0", "y"),
     "chunk_gated_delta_rule": ("q k v g beta initial_state", "o"),
     "chunk_simple_gla": ("q k v g initial_state", "o"),
+    "chunk_kda": ("q k v g beta initial_state", "o"),
+    "chunk_gdn2": ("q k v g b w initial_state", "o"),
+    "chunk_dplr_delta_rule": ("q k v a b gk initial_state", "o"),
     "mamba_chunk_scan_combined": ("x dt A B C D z dt_bias initial_states", "out"),
 }
 

@@ -25,6 +25,21 @@ def _rule(n):
     return [n((1, 9, 2, 3)), n((1, 9, 2, 3)), n((1, 9, 2, 4))], {"output_final_state": True}
 
 
+def _channels(n):
+    (q, k, v), last = _rule(n)
+    return [q, k, v, -np.abs(n((1, 9, 2, 3))), n((1, 9, 2))], last
+
+
+def _gdn2(n):
+    (*arrays, _), last = _channels(n)
+    return [*arrays, n((1, 9, 2, 3)), n((1, 9, 2, 4))], last
+
+
+def _dplr(n):
+    (*arrays, _), last = _channels(n)
+    return [*arrays, n((1, 9, 2, 3)), -np.abs(n((1, 9, 2, 3)))], last
+
+
 def _step(n):
     return [n((4, 3, 2)), n((2, 3)), np.abs(n((2, 3))), -np.exp(n((3, 2))), n((2, 2)), n((2, 2))], {}
 
@@ -34,6 +49,9 @@ OPS = {
     "mamba_chunk_scan_combined": (_scan, "cu_seqlens", [0, 4, 4, 9], ENDS),
     "chunk_gated_delta_rule": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),
     "chunk_simple_gla": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),
+    "chunk_kda": (_channels, "cu_seqlens", [0, 4, 4, 9], ENDS),
+    "chunk_gdn2": (_gdn2, "cu_seqlens", [0, 4, 4, 9], ENDS),
+    "chunk_dplr_delta_rule": (_dplr, "cu_seqlens", [0, 4, 4, 9], ENDS),
     "causal_conv1d_varlen_states": (lambda n: ([n((9, 3))], {"state_len": 3}), "cu_seqlens", [1, 4, 4, 8], ENDS),
     "selective_state_step": (_step, "state_batch_indices", [3, -1], ROWS),
 }

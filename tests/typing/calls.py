@@ -88,6 +88,7 @@ def upstream_functions() -> None:
     assert_type(qf.ssm.chunk_gated_delta_rule(q, q, q, -real(1, 5, 2)), tuple[Real, Real | None])
     assert_type(qf.ssm.fused_recurrent_delta_rule(q, q, q, output_final_state=True), tuple[Real, Real])
     assert_type(qf.ssm.chunk_simple_gla(q, q, q, output_final_state=wanted), tuple[Real, Real | None])
+    assert_type(qf.ssm.chunk_kda(q, q, q, -q, real(1, 5, 2), lower_bound=-5.0), tuple[Real, Real | None])
 
 
 def products_and_tensors() -> None:

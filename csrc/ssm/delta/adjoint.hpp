@@ -1,4 +1,4 @@
-// The adjoint of the gated delta rule in chunks. README (10)-(18).
+// The adjoint in chunks. README (10)-(18), (23)-(25).
 #pragma once
 #include "ssm/delta/forward.hpp"
 #include "ssm/delta/passage_back.hpp"
@@ -37,39 +37,48 @@ template <class T>
 class HeadAdjoint {
  public:
   static int64_t size(const Problem<T>& s) {
-    return Chunk<T>::size(s) + 4 * s.pair_size(kChunk) + 3 * s.pair_size(s.key_columns()) + 3 * s.pair_size(s.value_columns()) +
-           3 * s.key_size(kChunk) + 4 * s.value_size(kChunk) + s.value_size(s.key_columns());
+    const int64_t channels = 5 * s.key_size(kChunk) + 2 * s.pair_size(s.key_columns()) + 2 * s.pair_size(kChunk) + s.key_columns();
+    return Chunk<T>::size(s) + 4 * s.pair_size(kChunk) + 3 * s.pair_size(s.key_columns()) + 4 * s.pair_size(s.value_columns()) +
+           3 * s.key_size(kChunk) + s.value_size(6 * kChunk + 1) + s.value_size(s.key_columns()) + (s.p.channels ? channels : 0);
   }
   // States before every chunk, and u of all tokens.
   static int64_t kept_size(const Problem<T>& s, int64_t length) {
-    return s.value_size(max<int64_t>(s.chunks(length), 1) * s.key_columns() + s.chunks(length) * kChunk);
+    return s.value_size(max<int64_t>(s.chunks(length), 1) * s.key_columns() + s.chunks(length) * s.chunk);
   }
 
   HeadAdjoint(const DeltaRuleAdjoint<T>& args, const Problem<T>& problem, T* room) : p(args), s(problem), chunk(problem, room) {
     room += Chunk<T>::size(s);
     for (Matrix<T>* m : {&a.dreads, &a.dreads_turned, &a.dcorrects, &of_corrects}) *m = s.pairs(room, kChunk);
     for (Matrix<T>* m : {&a.qt, &a.dqt, &a.dkt}) *m = s.pairs(room, s.key_columns());
-    for (Matrix<T>* m : {&a.xt, &a.wt, &a.zt}) *m = s.pairs(room, s.value_columns());
+    for (Matrix<T>* m : {&a.xt, &a.wt, &a.zt, &known_turned}) *m = s.pairs(room, s.value_columns());
     for (Matrix<T>* m : {&a.q_since, &a.k_since, &rows_of_keys}) *m = s.keys(room, kChunk);
-    for (Matrix<T>* m : {&a.x, &a.w, &a.y, &a.z}) *m = s.values(room, kChunk);
-    a.dstate = s.values(room, s.key_columns());
+    for (Matrix<T>* m : {&a.x, &a.w, &a.y, &a.z, &a.dknown, &values}) *m = s.values(room, kChunk);
+    zeros = s.values(room, 1).at, a.dstate = s.values(room, s.key_columns());
+    set_zero(zeros, s.value_columns());
+    if (!s.p.channels) return;
+    for (Matrix<T>* m : {&of_q, &of_e, &of_k, &of_known, &of_logs}) *m = s.keys(room, kChunk);
+    for (Matrix<T>* m : {&a.det, &a.dkt_known}) *m = s.pairs(room, s.key_columns());
+    for (Matrix<T>* m : {&known_dreads, &known_dcorrects}) *m = s.pairs(room, kChunk);
+    a.both = room;
   }
 
   // `first`: of the value heads that share a query; the others add to its gradient.
   void run(const Place& at, T* kept, bool first) {
-    states = s.values(kept, max<int64_t>(s.chunks(at.length), 1) * s.key_columns()), us = s.values(kept, s.chunks(at.length) * kChunk);
+    states = s.values(kept, max<int64_t>(s.chunks(at.length), 1) * s.key_columns()), us = s.values(kept, s.chunks(at.length) * s.chunk);
     const int64_t last = s.chunks(at.length) - 1;
     load_state(s, at, s.p.initial, states);
     for (int64_t c = 0; c <= last; ++c) {
       check_interrupt(chunk_ns(s, 2, 1));
       load_chunk(at, c, false);
       Passage<T> f{};
-      const Matrix<const T> values = value_rows(chunk, at, c * kChunk, s.p.v, a.w);
-      f.v = values.at, f.v_stride = values.stride, f.u = s.p.corrects ? u(c) : Matrix<T>{}, f.x = s.p.corrects ? a.x : u(c);
+      load_values(chunk, at, c * s.chunk, values, zeros, f);
+      f.u = s.p.corrects ? u(c) : Matrix<T>{}, f.x = s.p.corrects ? a.x : u(c);
       f.before = state(c);
-      if (c < last) f.after = state(c + 1), f.k_behind = chunk.scaled_by(chunk.until, chunk.k, T(1));
+      if (c < last) f.after = state(c + 1), f.written = chunk.written();
       NextRows<T> next(s);
-      next.add(s.p.k + s.key_at(at, c * kChunk) + keys_apart() * kChunk, keys_apart(), s.p.K, min(kChunk, at.length - (c + 1) * kChunk));
+      const int64_t t = (c + 1) * s.chunk, rows = min(s.chunk, at.length - t);
+      next.add(s.p.k + s.key_at(at, t), keys_apart(), s.p.K, rows);
+      if (s.p.channels) next.add(s.p.g + s.channel_at(at, t), s.p.value_heads * s.p.K, s.p.K, rows);
       pass(chunk, f, next);
     }
     load_state(s, at, p.grad_final, a.dstate);
@@ -83,55 +92,150 @@ class HeadAdjoint {
 
  private:
   Matrix<T> state(int64_t c) const { return {states[c * s.key_columns()], states.stride}; }
-  Matrix<T> u(int64_t c) const { return {us[c * kChunk], us.stride}; }
-  void load_chunk(const Place& at, int64_t c, bool with_q) { chunk.load(at, c * kChunk, min(kChunk, at.length - c * kChunk), with_q); }
+  Matrix<T> u(int64_t c) const { return {us[c * s.chunk], us.stride}; }
+  void load_chunk(const Place& at, int64_t c, bool with_q) { chunk.load(at, c * s.chunk, min(s.chunk, at.length - c * s.chunk), with_q); }
 
   int64_t keys_apart() const { return s.p.heads * s.p.K; }
   int64_t values_apart() const { return s.p.value_heads * s.p.V; }
 
   void back(const Place& at, int64_t c, bool first) {
-    const int64_t t = c * kChunk, n = chunk.n, rows = chunk.rows, K = s.key_columns(), columns = s.value_columns();
+    const int64_t t = c * s.chunk, columns = s.value_columns();
+    load_rows(at, c);
+    T written[kChunk];
+    if (s.p.channels)
+      state_products(chunk, a.dstate, a.xt, a.dkt);
+    else
+      keys_behind(chunk, a, written);
+    if (s.p.a) state_products(chunk, a.dstate, known_turned, a.dkt_known);
+    NextRows<T> next = rows_before(at, c);
+    double both = 0;
+    for_columns<T, Rest::none>(columns, [&](auto some, int64_t j) {
+      using C = decltype(some);
+      solve_back_columns<C::vectors, typename C::Vector>(chunk, a, j);
+      if (s.p.a) known_columns<C::vectors, typename C::Vector>(chunk, a, j);
+      both += leave_columns<C::vectors, typename C::Vector>(chunk, a, j, next);
+    });
+    transpose_to(chunk.rows, columns, a.z, a.zt);
+    if (s.p.channels)
+      through_channels(at, t, first);
+    else
+      through_heads(at, t, first, written, both);
+    store_values(at, t);
+    if (p.dbeta)
+      for (int64_t i = 0; i < chunk.n; ++i) p.dbeta[s.gate_at(at, t + i)] = dot(columns, a.y[i], u(c)[i]);
+  }
+
+  // Everything of a chunk that does not depend on the gradient of the state after it.
+  void load_rows(const Place& at, int64_t c) {
+    const int64_t t = c * s.chunk, n = chunk.n, rows = chunk.rows, K = s.key_columns(), columns = s.value_columns();
     for (int64_t i = 0; i < rows; ++i)
       if (i < n)
         load_row(s.p.V, p.grad + s.value_at(at, t + i), T(s.p.scale), a.w[i]);
       else
         set_zero(a.w[i], columns);
     scale_rows(rows, columns, s.p.corrects ? chunk.beta : ones(), u(c), a.x);
-    for (int64_t i = 0; i < rows; ++i) chunk.factor[i] = -chunk.since[i];
-    scale_rows(rows, K, chunk.since, chunk.q, a.q_since), scale_rows(rows, K, chunk.factor, chunk.k, a.k_since);
-    transpose_to(rows, K, chunk.q, a.qt), transpose_to(rows, columns, a.x, a.xt), transpose_to(rows, columns, a.w, a.wt);
+    scale_rows(rows, K, chunk.read_weight, chunk.reading, a.q_since), scale_rows(rows, K, chunk.erase_weight, chunk.erasing, a.k_since);
+    transpose_to(rows, columns, a.x, a.xt), transpose_to(rows, columns, a.w, a.wt);
+    if (!s.p.channels) transpose_to(rows, K, chunk.q, a.qt);
     a.state = state(c);
-    a.dv = in_place(s, chunk) ? Matrix<T>{p.dv + s.value_at(at, t), values_apart()} : Matrix<T>{};
-
+    a.dv = in_place(s, chunk) && !s.p.write && !s.p.a ? Matrix<T>{p.dv + s.value_at(at, t), values_apart()} : Matrix<T>{};
     of_decays.clear();
-    T written[kChunk], read[kChunk];
-    keys_behind(chunk, a, written);
+    if (s.p.channels) set_zero(a.both, K);
+    if (!s.p.a) return;
+    for (int64_t i = 0; i < rows; ++i)
+      if (i < n)
+        load_row(s.p.V, s.p.v + s.value_at(at, t + i), T(1), values[i]);
+      else
+        set_zero(values[i], columns);
+    transpose_to(rows, columns, values, known_turned);
+  }
+
+  // What will be written of this chunk, and read of the one before.
+  NextRows<T> rows_before(const Place& at, int64_t c) const {
+    const int64_t t = c * s.chunk;
     NextRows<T> next(s);
-    for (T* to : {p.dq, p.dk}) next.add(to + s.key_at(at, t), keys_apart(), s.p.K, n, true);
-    if (c > 0) {
-      const int64_t key = s.key_at(at, t - kChunk);
-      next.add(s.p.k + key, keys_apart(), s.p.K, kChunk), next.add(s.p.q + key, keys_apart(), s.p.K, kChunk);
-      next.add(p.grad + s.value_at(at, t - kChunk), values_apart(), s.p.V, kChunk);
-    }
-    double both = 0;
-    for_columns<T, Rest::none>(columns, [&](auto some, int64_t j) {
-      using C = decltype(some);
-      solve_back_columns<C::vectors, typename C::Vector>(chunk, a, j);
-      both += leave_columns<C::vectors, typename C::Vector>(chunk, a, j, next);
-    });
-    transpose_to(rows, columns, a.z, a.zt);
+    for (T* to : {p.dq, p.dk}) next.add(to + s.key_at(at, t), keys_apart(), s.p.K, chunk.n, true);
+    if (c == 0) return next;
+    const int64_t key = s.key_at(at, t - s.chunk);
+    next.add(s.p.k + key, keys_apart(), s.p.K, s.chunk), next.add(s.p.q + key, keys_apart(), s.p.K, s.chunk);
+    next.add(p.grad + s.value_at(at, t - s.chunk), values_apart(), s.p.V, s.chunk);
+    if (s.p.channels) next.add(s.p.g + s.channel_at(at, t - s.chunk), s.p.value_heads * s.p.K, s.p.K, s.chunk);
+    return next;
+  }
+
+  // Gradients of the queries, keys and decays of one head, (15)-(17).
+  void through_heads(const Place& at, int64_t t, bool first, const T* written, double both) {
+    const int64_t n = chunk.n, rows = chunk.rows, K = s.key_columns();
+    T read[kChunk];
     through_pairs();
     queries_and_keys(chunk, a, read);
-
-    if (!a.dv.at)
-      for (int64_t i = 0; i < n; ++i) store_row(s.p.V, a.z[i], T(1), p.dv + s.value_at(at, t + i));
-    if (p.dbeta)
-      for (int64_t i = 0; i < n; ++i) p.dbeta[s.gate_at(at, t + i)] = dot(columns, a.y[i], u(c)[i]);
     if (p.dg) of_decays.store(n, read, written, double(chunk.since[n - 1]) * both, p.dg + s.gate_at(at, t), s.p.value_heads);
     transpose_to(K, rows, a.dqt, rows_of_keys);
     for (int64_t i = 0; i < n; ++i) store_key(first, chunk.of_q[i], chunk.q[i], rows_of_keys[i], p.dq + s.key_at(at, t + i));
     transpose_to(K, rows, a.dkt, rows_of_keys);
     for (int64_t i = 0; i < n; ++i) store_key(first, chunk.of_k[i], chunk.k[i], rows_of_keys[i], p.dk + s.key_at(at, t + i));
+  }
+
+  // The same with a decay per channel, (23)-(25).
+  void through_channels(const Place& at, int64_t t, bool first) {
+    const int64_t rows = chunk.rows, K = s.key_columns();
+    state_products(chunk, a.state, a.wt, a.dqt), state_products(chunk, a.state, a.zt, a.det);
+    transpose_to(K, rows, a.dqt, of_q), transpose_to(K, rows, a.det, of_e), transpose_to(K, rows, a.dkt, of_k);
+    row_products(a.w, a.xt, a.dreads), row_products(a.z, a.xt, a.dcorrects);
+    const ChannelKey<T> key{chunk.key_rows(), of_k, a.dreads, a.dcorrects}, known{chunk.k, of_known, known_dreads, known_dcorrects};
+    if (s.p.a) {
+      transpose_to(K, rows, a.dkt_known, of_known);
+      row_products(a.w, known_turned, known_dreads), row_products(a.z, known_turned, known_dcorrects);
+    }
+    const ChannelRows<T> all = chunk.channel_rows();
+    for (int64_t c = 0; c < K; c += kLanes<T>) {
+      ChannelBack<T> of(all, c);
+      of.from_start(of_q, of_e, load<Lanes<T>>(a.both + c));
+      of.add(key);
+      if (s.p.a) of.add(known);
+      of.store_to(of_q, of_e, of_logs);
+    }
+    for (int64_t i = 0; i < chunk.n; ++i) store_channels(at, t, i, first);
+  }
+  void store_channels(const Place& at, int64_t t, int64_t i, bool first) {
+    const int64_t key = s.key_at(at, t + i), to = s.channel_at(at, t + i), K = s.p.K;
+    store_row(K, of_logs[i], T(1), p.dg + to);
+    store_key(first, chunk.of_q[i], chunk.q[i], of_q[i], p.dq + key);
+    if (s.p.a) {
+      store_row(K, of_e[i], T(1), p.da + to), store_row(K, of_k[i], T(1), p.db + to);
+      return store_key(first, chunk.of_k[i], chunk.k[i], of_known[i], p.dk + key);
+    }
+    if (s.p.erase) {
+      load_product(s.key_columns(), of_e[i], chunk.k[i], rows_of_keys[i]), store_row(K, rows_of_keys[i], T(1), p.derase + to);
+      load_product(K, s.p.erase + to, of_e[i], of_e[i]);
+    }
+    add_row(s.key_columns(), of_e[i], of_k[i]);
+    store_key(first, chunk.of_k[i], chunk.k[i], of_k[i], p.dk + key);
+  }
+
+  // to (rows x rows) = the products of rows with those that `turned` is the transpose of, on and below the diagonal.
+  void row_products(Matrix<T> left, Matrix<T> turned, Matrix<T> to) const {
+    for (int64_t i = 0; i < chunk.rows; i += kTileRows)
+      for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
+        using V = typename decltype(columns)::Vector;
+        V sum[kTileRows][columns.vectors];
+        clear(sum);
+        add_products<Left::rows>(s.value_columns(), left[i], left.stride, turned.at + j, turned.stride, sum);
+        store_rows(sum, to[i] + j, to.stride);
+      });
+  }
+
+  // The gradients of v, and of its gate, where they have not been written by the substitution.
+  void store_values(const Place& at, int64_t t) {
+    if (a.dv.at) return;
+    for (int64_t i = 0; i < chunk.n; ++i) {
+      const int64_t to = s.value_at(at, t + i);
+      if (s.p.write) {
+        load_product(s.p.V, s.p.v + to, a.z[i], values[i]), store_row(s.p.V, values[i], T(1), p.dwrite + to);
+        load_product(s.p.V, s.p.write + to, a.z[i], a.z[i]);
+      }
+      store_row(s.p.V, s.p.a ? a.dknown[i] : a.z[i], T(1), p.dv + to);
+    }
   }
 
   const T* ones() const {
@@ -156,14 +260,7 @@ class HeadAdjoint {
   }
   // dm <- the products of rows with x, below the diagonal from the `off`th one on; of_decays gets dm m; dm is multiplied by sign decays.
   void pairs_of(Matrix<T> rows, Matrix<T> m, T sign, int off, Matrix<T> dm) {
-    for (int64_t i = 0; i < chunk.rows; i += kTileRows)
-      for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
-        using V = typename decltype(columns)::Vector;
-        V sum[kTileRows][columns.vectors];
-        clear(sum);
-        add_products<Left::rows>(s.value_columns(), rows[i], rows.stride, a.xt.at + j, a.xt.stride, sum);
-        store_rows(sum, dm[i] + j, dm.stride);
-      });
+    row_products(rows, a.xt, dm);
     using V = Lanes<T>;
     for (double& x : of_decays.columns) x = 0;
     for (int64_t i = chunk.rows - 1; i >= 0; --i) {
@@ -189,7 +286,9 @@ class HeadAdjoint {
   const Problem<T>& s;
   Chunk<T> chunk;
   PassageBack<T> a{};
-  Matrix<T> of_corrects, rows_of_keys;
+  Matrix<T> of_corrects, rows_of_keys, values, known_turned;
+  Matrix<T> of_q, of_e, of_k, of_known, of_logs, known_dreads, known_dcorrects;  // with a decay per channel
+  T* zeros;
   Matrix<T> states, us;
   DecayGradient of_decays;
 };
@@ -197,12 +296,13 @@ class HeadAdjoint {
 template <class T>
 void delta_rule_adjoint(const DeltaRuleAdjoint<T>& p) {
   const DeltaRule<T>& f = p.forward;
-  const Problem<T> s(f, kChunk);
+  const Problem<T> s(f, f.channels ? kChannelChunk : kChunk);
   if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // sums over nothing
     const int64_t tokens = f.B * f.length;
     for (T* x : {p.dq, p.dk}) set_zero(x, tokens * f.heads * f.K);
-    set_zero(p.dv, tokens * f.value_heads * f.V);
-    for (T* x : {p.dg, p.dbeta}) set_zero(x, tokens * f.value_heads);
+    for (T* x : {p.dv, p.dwrite}) set_zero(x, tokens * f.value_heads * f.V);
+    for (T* x : {p.derase, p.da, p.db}) set_zero(x, tokens * f.value_heads * f.K);
+    set_zero(p.dg, tokens * f.value_heads * (f.channels ? f.K : 1)), set_zero(p.dbeta, tokens * f.value_heads);
     return;
   }
   const int64_t tasks = f.sequences * f.heads, length = f.sequences ? f.B * f.length / f.sequences : 0;

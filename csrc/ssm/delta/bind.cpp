@@ -18,14 +18,45 @@ void check_sequences(const Arguments& given, [[maybe_unused]] const std::int64_t
 #endif
 }
 
-// `corrects`: whether there is a beta.
+// The attentions, by what is between v and the initial state.
+enum class Kind { gated, linear, kda, gdn2, dplr };
+
+constexpr int gates(Kind kind) { return kind == Kind::linear ? 1 : kind == Kind::gated || kind == Kind::kda ? 2 : 3; }
+
 template <class T>
-DeltaRule<T> inputs(Arguments& given, bool corrects, double scale, bool normalizes, int threads) {
+void gate_inputs(Arguments& given, Kind kind, DeltaRule<T>& p) {
+  p.corrects = kind != Kind::linear, p.channels = kind != Kind::gated && kind != Kind::linear;
+  if (!p.channels) {
+    p.g = given.optional_input("g", "B T J");
+    if (p.corrects) p.beta = given.optional_input("beta", "B T J");
+  } else if (kind == Kind::dplr) {
+    p.a = given.input("a", "B T J K"), p.b = given.input("b", "B T J K"), p.g = given.input("gk", "B T J K");
+  } else {
+    p.g = given.input("g", "B T J K");
+    if (kind == Kind::kda)
+      p.beta = given.input("beta", "B T J");
+    else
+      p.erase = given.input("b", "B T J K"), p.write = given.input("w", "B T J V");
+  }
+}
+
+template <class T>
+void gate_gradients(Arguments& given, Kind kind, DeltaRuleAdjoint<T>& q) {
+  if (kind == Kind::dplr) {
+    q.da = given.gradient_of("a"), q.db = given.gradient_of("b"), q.dg = given.gradient_of("gk");
+    return;
+  }
+  q.dg = given.gradient_of("g");
+  if (kind == Kind::gated || kind == Kind::kda) q.dbeta = given.gradient_of("beta");
+  if (kind == Kind::gdn2) q.derase = given.gradient_of("b"), q.dwrite = given.gradient_of("w");
+}
+
+template <class T>
+DeltaRule<T> inputs(Arguments& given, Kind kind, double scale, bool normalizes, int threads) {
   DeltaRule<T> p{};
   p.q = given.input("q", "B T H K"), p.k = given.input("k", "B T H K"), p.v = given.input("v", "B T J V");
-  p.g = given.optional_input("g", "B T J");
-  if (corrects) p.beta = given.optional_input("beta", "B T J");
-  const View packed = given.peek(corrects ? 6 : 5);
+  gate_inputs(given, kind, p);
+  const View packed = given.peek(std::size_t(4 + gates(kind)));
   given.require(!packed.present || (packed.rank == 1 && packed.shape[0] > 0), "cu_seqlens must have one axis, and an entry at least");
   p.B = given["B"], p.length = given["T"], p.heads = given["H"], p.K = given["K"], p.value_heads = given["J"], p.V = given["V"];
   p.sequences = packed.present ? packed.shape[0] - 1 : p.B;
@@ -34,55 +65,64 @@ DeltaRule<T> inputs(Arguments& given, bool corrects, double scale, bool normaliz
   p.begins = given.optional_input("cu_seqlens", "M");
   if (p.begins) check_sequences(given, p.begins, p.sequences);
   given.require(p.heads ? p.value_heads % p.heads == 0 : p.value_heads == 0, "the heads of v must be a multiple of those of q and k");
-  p.scale = scale, p.normalizes = normalizes, p.corrects = corrects, p.threads = threads;
+  p.scale = scale, p.normalizes = normalizes, p.threads = threads;
   return p;
 }
 
-void run(Arguments& given, bool corrects, double scale, bool normalizes, bool final_state, int threads) {
+template <Kind kind>
+void run(Arguments& given, double scale, bool normalizes, bool final_state, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     given.require(kernels<T>().delta_rule != nullptr, "on a GPU the arrays must be float32");
-    DeltaRule<T> p = inputs<T>(given, corrects, scale, normalizes, threads);
+    DeltaRule<T> p = inputs<T>(given, kind, scale, normalizes, threads);
     p.o = given.output_like("o", "v");
     p.final = given.output_if(final_state, "final_state", "N J K V");
     given.run(kernels<T>().delta_rule, p);
   });
 }
 
-void run_adjoint(Arguments& given, bool corrects, double scale, bool normalizes, bool final_state, int threads) {
+template <Kind kind>
+void run_adjoint(Arguments& given, double scale, bool normalizes, bool final_state, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     given.require(kernels<T>().delta_rule_adjoint != nullptr, "on a GPU the arrays must be float32");
     DeltaRuleAdjoint<T> q{};
-    q.forward = inputs<T>(given, corrects, scale, normalizes, threads);
+    q.forward = inputs<T>(given, kind, scale, normalizes, threads);
     q.grad = given.input_like("grad_o", "v");
     q.grad_final = given.input_if(final_state, "grad_final_state", "N J K V");
-    q.dq = given.gradient_of("q"), q.dk = given.gradient_of("k"), q.dv = given.gradient_of("v"), q.dg = given.gradient_of("g");
-    if (corrects) q.dbeta = given.gradient_of("beta");
+    q.dq = given.gradient_of("q"), q.dk = given.gradient_of("k"), q.dv = given.gradient_of("v");
+    gate_gradients(given, kind, q);
     q.dinitial = given.gradient_of("initial_state");
     given.no_output("dcu_seqlens");
     given.run(kernels<T>().delta_rule_adjoint, q);
   });
 }
 
-void gated_delta_rule(Arguments& given, double scale, bool normalizes, bool final_state, int threads) {
-  run(given, true, scale, normalizes, final_state, threads);
+// Those whose queries and keys are never normalised have no such option.
+template <Kind kind>
+void run_plain(Arguments& given, double scale, bool final_state, int threads) {
+  run<kind>(given, scale, false, final_state, threads);
 }
-void gated_delta_rule_adjoint(Arguments& given, double scale, bool normalizes, bool final_state, int threads) {
-  run_adjoint(given, true, scale, normalizes, final_state, threads);
-}
-void simple_gla(Arguments& given, double scale, bool final_state, int threads) { run(given, false, scale, false, final_state, threads); }
-void simple_gla_adjoint(Arguments& given, double scale, bool final_state, int threads) {
-  run_adjoint(given, false, scale, false, final_state, threads);
+template <Kind kind>
+void run_plain_adjoint(Arguments& given, double scale, bool final_state, int threads) {
+  run_adjoint<kind>(given, scale, false, final_state, threads);
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "chunk_gated_delta_rule", &gated_delta_rule);
-  define(m, "chunk_gated_delta_rule_vjp", &gated_delta_rule_adjoint);
-  define(m, "chunk_simple_gla", &simple_gla);
-  define(m, "chunk_simple_gla_vjp", &simple_gla_adjoint);
+  define(m, "chunk_gated_delta_rule", &run<Kind::gated>);
+  define(m, "chunk_gated_delta_rule_vjp", &run_adjoint<Kind::gated>);
+  define(m, "chunk_simple_gla", &run_plain<Kind::linear>);
+  define(m, "chunk_simple_gla_vjp", &run_plain_adjoint<Kind::linear>);
+#if !defined(QF_DEVICE)
+  define(m, "chunk_kda", &run<Kind::kda>);
+  define(m, "chunk_kda_vjp", &run_adjoint<Kind::kda>);
+  define(m, "chunk_gdn2", &run<Kind::gdn2>);
+  define(m, "chunk_gdn2_vjp", &run_adjoint<Kind::gdn2>);
+  define(m, "chunk_dplr_delta_rule", &run_plain<Kind::dplr>);
+  define(m, "chunk_dplr_delta_rule_vjp", &run_plain_adjoint<Kind::dplr>);
+#endif
 }
 
 }  // namespace quatrefoil::ssm::delta

@@ -1,15 +1,13 @@
-// One chunk of one head: its queries and keys, padded, and what (4), (6), (8) make of them before any state comes in.
+// One chunk of one head: what its tokens read and write, padded, and the pairs of tokens (6), (8), before any state comes in.
 #pragma once
 #include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/delta/args.hpp"
+#include "ssm/delta/channels.hpp"
 #include "ssm/delta/formula.hpp"
-#include "ssm/delta/matrix.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
-
-constexpr int64_t kChunk = 32, kForwardChunk = 16;  // tokens, README: at most, and where there is no gradient
 
 // A sequence of one head: where its numbers are.
 struct Place {
@@ -26,6 +24,7 @@ struct Problem {
   }
   int64_t key_at(const Place& at, int64_t t) const { return ((at.first + t) * p.heads + at.head / group) * p.K; }
   int64_t gate_at(const Place& at, int64_t t) const { return (at.first + t) * p.value_heads + at.head; }
+  int64_t channel_at(const Place& at, int64_t t) const { return gate_at(at, t) * p.K; }
   int64_t value_at(const Place& at, int64_t t) const { return gate_at(at, t) * p.V; }
   int64_t state_at(const Place& at) const { return (at.sequence * p.value_heads + at.head) * p.K * p.V; }
 
@@ -64,6 +63,16 @@ void store_row(int64_t n, const T* from, T s, T* to) {
   using V = Lanes<T>;
   for (int64_t i = 0; i < n; i += kLanes<T>) store_first(to + i, V(broadcast<V>(s) * load<V>(from + i)), n - i);
 }
+// The product of a row with a padded one.
+template <class T>
+void load_product(int64_t n, const T* from, const T* padded, T* to) {
+  using V = Lanes<T>;
+  for (int64_t i = 0; i < n; i += kLanes<T>) store(to + i, V(load_first<V>(from + i, n - i) * load<V>(padded + i)));
+}
+template <class T>
+void add_row(int64_t padded, const T* x, T* to) {
+  for (int64_t i = 0; i < padded; ++i) to[i] += x[i];
+}
 template <class T>
 T dot(int64_t padded, const T* a, const T* b) {
   using V = Lanes<T>;
@@ -101,13 +110,20 @@ template <class T>
 class Chunk {
  public:
   static int64_t size(const Problem<T>& s) {
-    return 3 * s.key_size(kChunk) + s.pair_size(s.key_columns()) + 3 * s.pair_size(kChunk) + 6 * kChunk;
+    const int64_t channels = s.p.channels ? 7 * s.key_size(kChunk) : 0;
+    return 3 * s.key_size(kChunk) + s.pair_size(s.key_columns()) + 5 * s.pair_size(kChunk) + 9 * kChunk + s.key_columns() + channels;
   }
   Chunk(const Problem<T>& problem, T* room) : s(problem) {
-    q = s.keys(room, kChunk), k = s.keys(room, kChunk), scaled = s.keys(room, kChunk);
+    for (Matrix<T>* m : {&q, &k, &scaled}) *m = s.keys(room, kChunk);
     transposed = s.pairs(room, s.key_columns());
-    decays = s.pairs(room, kChunk), reads = s.pairs(room, kChunk), corrects = s.pairs(room, kChunk);
-    for (T** vector : {&since, &until, &beta, &factor, &of_q, &of_k}) *vector = room, room += kChunk;
+    for (Matrix<T>* m : {&decays, &reads, &corrects, &known_reads, &known_corrects}) *m = s.pairs(room, kChunk);
+    for (T** vector : {&since, &until, &minus_since, &beta, &factor, &of_q, &of_k, &one, &minus_one}) *vector = room, room += kChunk;
+    total = room, room += s.key_columns();
+    reading = q, erasing = k, writing = k;
+    read_weight = since, erase_weight = minus_since, write_weight = until;
+    if (!s.p.channels) return;
+    for (Matrix<T>* m : {&reading, &erasing, &writing, &known_written, &channel_decay, &own_erase, &own_key}) *m = s.keys(room, kChunk);
+    read_weight = write_weight = one, erase_weight = s.p.a ? one : minus_one;
   }
 
   // Tokens [t, t + count) of a sequence; `with_q`: the outputs will be asked for.
@@ -126,31 +142,61 @@ class Chunk {
       else
         set_zero(q[i], s.key_columns());
     }
+    if (p.channels) return load_channels(at, t, with_q);
     transpose_to(rows, s.key_columns(), k, transposed);
     load_decays(p.g ? p.g + s.gate_at(at, t) : nullptr);
     if (p.corrects) weigh(k, corrects, T(-1), 1);
     if (with_q) weigh(q, reads, T(1), 0);
   }
 
-  // scaled <- s_i times row i of m, the sign in `sign`.
-  Matrix<T> scaled_by(const T* s_i, Matrix<T> m, T sign) {
-    for (int64_t i = 0; i < rows; ++i) factor[i] = sign * s_i[i];
-    scale_rows(rows, s.key_columns(), factor, m, scaled);
+  // d_j k_j, for (9).
+  Matrix<T> written() {
+    if (s.p.channels) return writing;
+    scale_rows(rows, s.key_columns(), until, k, scaled);
     return scaled;
   }
+
+  // With a decay per channel: what the tokens of this chunk read, and the key they write x at.
+  ChannelRows<T> channel_rows() const { return {n, s.key_columns(), channel_decay, q, erase_rows(), s.p.a != nullptr, erase_weight[0]}; }
+  Matrix<T> erase_rows() const { return s.p.a || s.p.erase ? own_erase : k; }
+  Matrix<T> key_rows() const { return s.p.b ? own_key : k; }
 
   const Problem<T>& s;
   int64_t n = 0, rows = 0;  // tokens, and rows of all matrices: what is more is 0
   Matrix<T> q, k, scaled;
-  Matrix<T> transposed;  // k^T
-  Matrix<T> decays;      // (4) from token j to token i, in row i
-  Matrix<T> reads;       // (8) decays_ij q_i.k_j, lower triangular
-  Matrix<T> corrects;    // (6) -decays_ij k_i.k_j, strictly lower triangular
-  T *since, *until;      // (4) the decays from before the chunk, and to its last token
+  Matrix<T> transposed;                   // k^T
+  Matrix<T> decays;                       // (4) from token j to token i, in row i
+  Matrix<T> reads;                        // (8) decays_ij q_i.k_j, lower triangular
+  Matrix<T> corrects;                     // (6) -decays_ij k_i.k_j, strictly lower triangular
+  Matrix<T> known_reads, known_corrects;  // (25) the same with the known keys
+  Matrix<T> reading, erasing, writing;    // what products with states are made of; then the factors of their rows
+  const T *read_weight, *erase_weight, *write_weight;
+  Matrix<T> known_written, channel_decay;
+  T *since, *until, *minus_since;  // (4) the decays from before the chunk, and to its last token
+  T* total;                        // the decays of the chunk, for each row of the state
   T *beta, *factor;
   T *of_q, *of_k;  // what queries and keys were multiplied by
 
  private:
+  // (22)
+  void load_channels(const Place& at, int64_t t, bool with_q) {
+    const DeltaRule<T>& p = s.p;
+    for (int64_t i = 0; i < kChunk; ++i) one[i] = T(1), minus_one[i] = T(-1);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t from = s.channel_at(at, t + i);
+      load_decay(p.K, p.g + from, channel_decay[i]);
+      if (p.a) load_row(p.K, p.a + from, T(1), own_erase[i]);
+      if (p.b) load_row(p.K, p.b + from, T(1), own_key[i]);
+      if (p.erase) load_product(p.K, p.erase + from, k[i], own_erase[i]);
+    }
+    for (int64_t i = n; i < rows; ++i)
+      for (const Matrix<T>& m : {reading, erasing}) set_zero(m[i], s.key_columns());
+    const ChannelRows<T> all = channel_rows();
+    decay_from_start(all, with_q ? reading : Matrix<T>{}, erasing, total);
+    pairs_of(all, rows, key_rows(), with_q ? reads : Matrix<T>{}, corrects, writing);
+    if (p.a) pairs_of(all, rows, k, with_q ? known_reads : Matrix<T>{}, known_corrects, known_written);
+  }
+
   // (4): products of decays, in double precision: a difference of sums of logarithms would be NaN behind a decay to 0.
   void load_decays(const T* g) {
     using D = Lanes<double>;
@@ -165,9 +211,10 @@ class Chunk {
         kept[b] = keep_first(kept[b], i - b * W), kept[b][i - b * W] = 1;
         for (int64_t c = 0; c <= b; ++c) store_as(decays[i] + c * W, i < n ? kept[c] : D{});
         from_start *= of_token[i];
-        since[i] = i < n ? T(from_start) : T(0);
+        since[i] = i < n ? T(from_start) : T(0), minus_since[i] = -since[i];
       }
     }
+    for (int64_t c = 0; c < s.key_columns(); ++c) total[c] = since[n - 1];
     for (int64_t j = 0; j < rows; ++j) until[j] = j < n ? decays[n - 1][j] : T(0);
   }
 
@@ -189,6 +236,9 @@ class Chunk {
           }
       });
   }
+
+  Matrix<T> own_erase, own_key;  // GDN-2's b k or rank two's a, and rank two's b; otherwise the keys
+  T *one, *minus_one;
 };
 
 }  // namespace QF_ISA

@@ -21,13 +21,22 @@ bool in_place(const Problem<T>& s, const Chunk<T>& chunk) {
 template <class T>
 Matrix<const T> value_rows(const Chunk<T>& chunk, const Place& at, int64_t t, const T* from, Matrix<T> copy) {
   const Problem<T>& s = chunk.s;
-  if (in_place(s, chunk)) return {from + s.value_at(at, t), s.p.value_heads * s.p.V};
+  if (in_place(s, chunk) && !s.p.write) return {from + s.value_at(at, t), s.p.value_heads * s.p.V};
   for (int64_t i = 0; i < chunk.rows; ++i)
-    if (i < chunk.n)
+    if (i < chunk.n) {
       load_row(s.p.V, from + s.value_at(at, t + i), T(1), copy[i]);
-    else
+      if (s.p.write) load_product(s.p.V, s.p.write + s.value_at(at, t + i), copy[i], copy[i]);
+    } else {
       set_zero(copy[i], s.value_columns());
+    }
   return {copy.at, copy.stride};
+}
+
+// The values of a chunk, which are known to be written for rank two, and what is corrected is then 0.
+template <class T>
+void load_values(const Chunk<T>& chunk, const Place& at, int64_t t, Matrix<T> copy, const T* zeros, Passage<T>& to) {
+  to.v = value_rows(chunk, at, t, chunk.s.p.v, copy);
+  if (chunk.s.p.a) to.known = to.v, to.v = {zeros, 0};
 }
 
 // Heads that lie side by side are taken together, a chunk of each in turn: a page of memory holds rows of them all.
@@ -46,16 +55,18 @@ template <class T>
 class Heads {
  public:
   static int64_t size(const Problem<T>& s) {
-    return Chunk<T>::size(s) + 3 * s.value_size(kChunk) + kTogether * s.value_size(s.key_columns());
+    return Chunk<T>::size(s) + s.value_size(3 * kChunk + 1) + kTogether * s.value_size(s.key_columns());
   }
+  // Writes nothing: there is no room where all sequences are short.
   Heads(const Problem<T>& problem, T* room) : s(problem), chunk(problem, room) {
     room += Chunk<T>::size(s);
-    v = s.values(room, kChunk), x = s.values(room, kChunk), o = s.values(room, kChunk);
+    v = s.values(room, kChunk), x = s.values(room, kChunk), o = s.values(room, kChunk), zeros = s.values(room, 1).at;
     for (Matrix<T>& one : states) one = s.values(room, s.key_columns());
   }
 
   // Heads [at.head, at.head + count) of a sequence: reads q, k, v once, writes o once.
   void run(const Place& at, int64_t count) {
+    set_zero(zeros, s.value_columns());
     for (int64_t h = 0; h < count; ++h) load_state(s, of(at, h), s.p.initial, states[h]);
     const double ns = chunk_ns(s, 3, 2);
     for (int64_t t = 0; t < at.length; t += s.chunk)
@@ -77,17 +88,18 @@ class Heads {
     NextRows<T> next(s);
     const int64_t rows = min(s.chunk, at.length - t), stride = s.p.heads * s.p.K;
     next.add(s.p.k + s.key_at(at, t), stride, s.p.K, rows), next.add(s.p.q + s.key_at(at, t), stride, s.p.K, rows);
+    if (s.p.channels) next.add(s.p.g + s.channel_at(at, t), s.p.value_heads * s.p.K, s.p.K, rows);
     return next;
   }
 
   void one_chunk(const Place& at, int64_t t, Matrix<T> state, NextRows<T> next) {
     chunk.load(at, t, min(s.chunk, at.length - t), true);
     Passage<T> a{};
-    const Matrix<const T> values = value_rows(chunk, at, t, s.p.v, v);
-    a.v = values.at, a.v_stride = values.stride, a.x = x, a.before = state;
+    load_values(chunk, at, t, v, zeros, a);
+    a.x = x, a.before = state;
     const bool direct = in_place(s, chunk);
     a.o = direct ? Matrix<T>{s.p.o + s.value_at(at, t), s.p.value_heads * s.p.V} : o;
-    if (s.p.final || t + s.chunk < at.length) a.after = state, a.k_behind = chunk.scaled_by(chunk.until, chunk.k, T(1));
+    if (s.p.final || t + s.chunk < at.length) a.after = state, a.written = chunk.written();
     pass(chunk, a, next);
     for (int64_t i = 0; !direct && i < chunk.n; ++i) store_row(s.p.V, o[i], T(1), s.p.o + s.value_at(at, t + i));
   }
@@ -95,6 +107,7 @@ class Heads {
   const Problem<T>& s;
   Chunk<T> chunk;
   Matrix<T> v, x, o;
+  T* zeros;
   Matrix<T> states[kTogether];
 };
 

@@ -6,6 +6,9 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
+constexpr int64_t kChunk = 32, kForwardChunk = 16;  // tokens, README: at most, and where there is no gradient
+constexpr int64_t kChannelChunk = 16;               // of gradients with a decay per channel
+
 template <class T>
 constexpr int64_t kRowUnit = kLanes<T> > kTileRows ? kLanes<T> : kTileRows;  // rows of a chunk are padded to a multiple
 

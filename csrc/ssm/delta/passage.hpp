@@ -33,38 +33,52 @@ class NextRows {
     int64_t stride, n, rows;
     bool written;
   };
-  Array arrays_[5] = {};
+  Array arrays_[8] = {};
   int64_t tiles_, rows_ = 0, step_ = 0, row_ = 0;
   int count_ = 0, array_ = 0;
 };
 
-// What goes into a chunk and comes out of it: `rows` rows of the first four. Null: not asked for.
+// What goes into a chunk and comes out of it: `rows` rows of the first five. Null: not asked for.
 template <class T>
 struct Passage {
-  const T* v;
-  int64_t v_stride;
-  Matrix<T> u, x;      // (5), (7): before and behind beta
-  Matrix<T> o;         // (8)
-  Matrix<T> before;    // the state
-  Matrix<T> after;     // (9); may be `before`
-  Matrix<T> k_behind;  // d_j k_j, for (9)
+  Matrix<const T> v;        // a row of zeros with stride 0 for rank two
+  Matrix<const T> known;    // (25) values that are written at the chunk's known keys, or null
+  Matrix<T> u, x;           // (5), (7): before and after beta
+  Matrix<T> o;              // (8)
+  Matrix<T> before, after;  // the state, (9); may be the same
+  Matrix<T> written;        // d_j k_j, for (9)
 };
+
+// sum += the rows i, ... of m, lower triangular from the `off`th diagonal on, times the values `rows`. What lies above it is left out.
+template <int off, int NV, class V, class T>
+QF_HD void add_known(Matrix<T> m, Matrix<const T> rows, int64_t i, int64_t j, V (&sum)[kTileRows][NV]) {
+  add_products<Left::rows>(i, m[i], m.stride, rows.at + j, rows.stride, sum);
+#pragma GCC unroll 8
+  for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) {
+      const V x = load<V>(rows[i + r] + j + v * kWidth<V>);
+#pragma GCC unroll 8
+      for (int q = r + off; q < kTileRows; ++q) sum[q][v] = multiply_add(broadcast<V>(m[i + q][i + r]), x, sum[q][v]);
+    }
+}
 
 // (5)-(7) for the columns of a tile from j on: (5) is solved with all sums of eight rows in registers.
 template <int NV, class V, class T>
 void write_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
   for (int64_t i = 0; i < chunk.rows; i += R) {
-    for (int r = 0; r < R; ++r) fetch(a.v + (i + r) * a.v_stride + j, NV * W);
+    for (int r = 0; r < R; ++r) fetch(a.v[i + r] + j, NV * W);
     for (int r = 0; a.u.at && r < R; ++r) fetch<true>(a.u[i + r] + j, NV * W);
     V sum[R][NV];
     clear(sum);
-    add_products<Left::rows>(chunk.s.key_columns(), chunk.k[i], chunk.k.stride, a.before.at + j, a.before.stride, sum);
+    add_products<Left::rows>(chunk.s.key_columns(), chunk.erasing[i], chunk.erasing.stride, a.before.at + j, a.before.stride, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 3
       for (int v = 0; v < NV; ++v)
-        sum[r][v] = multiply_add(broadcast<V>(-chunk.since[i + r]), sum[r][v], load<V>(a.v + (i + r) * a.v_stride + j + v * W));
+        sum[r][v] = multiply_add(broadcast<V>(chunk.erase_weight[i + r]), sum[r][v], load<V>(a.v[i + r] + j + v * W));
+    if (a.known.at) add_known<1>(chunk.known_corrects, a.known, i, j, sum);
     const Matrix<T> m{chunk.corrects[i], chunk.corrects.stride};
     add_products<Left::rows>(i, m.at, m.stride, a.x.at + j, a.x.stride, sum);
 #pragma GCC unroll 8
@@ -85,7 +99,7 @@ template <int NV, class V, class T>
 void copy_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
   for (int64_t i = 0; i < chunk.rows; ++i)
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) store(a.x[i] + j + v * kWidth<V>, load<V>(a.v + i * a.v_stride + j + v * kWidth<V>));
+    for (int v = 0; v < NV; ++v) store(a.x[i] + j + v * kWidth<V>, load<V>(a.v[i] + j + v * kWidth<V>));
 }
 
 // (8)
@@ -96,11 +110,12 @@ void read_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
     for (int r = 0; r < R; ++r) fetch<true>(a.o[i + r] + j, NV * W);
     V sum[R][NV];
     clear(sum);
-    add_products<Left::rows>(chunk.s.key_columns(), chunk.q[i], chunk.q.stride, a.before.at + j, a.before.stride, sum);
+    add_products<Left::rows>(chunk.s.key_columns(), chunk.reading[i], chunk.reading.stride, a.before.at + j, a.before.stride, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) sum[r][v] *= broadcast<V>(chunk.since[i + r]);
+      for (int v = 0; v < NV; ++v) sum[r][v] *= broadcast<V>(chunk.read_weight[i + r]);
+    if (a.known.at) add_known<0>(chunk.known_reads, a.known, i, j, sum);
     const Matrix<T> m{chunk.reads[i], chunk.reads.stride};
     add_products<Left::rows>(i, m.at, m.stride, a.x.at + j, a.x.stride, sum);
 #pragma GCC unroll 8
@@ -119,17 +134,22 @@ void read_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
 template <int NV, class V, class T>
 void advance_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j, NextRows<T>& next) {
   constexpr int W = kWidth<V>;
-  const V total = broadcast<V>(chunk.since[chunk.n - 1]);
   for_panels<kLanes<T>>(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
     next.step();
     for (int r = 0; a.after.at != a.before.at && r < rows.value; ++r) fetch<true>(a.after[i + r] + j, NV * W);
     V sum[rows.value][NV];
     clear(sum);
-    add_products<Left::columns>(chunk.rows, a.k_behind.at + i, a.k_behind.stride, a.x.at + j, a.x.stride, sum);
+    add_products<Left::columns>(chunk.rows, a.written.at + i, a.written.stride, a.x.at + j, a.x.stride, sum);
+    if (a.known.at) {
+      const Matrix<T> keys = chunk.known_written;
+      add_products<Left::columns>(chunk.rows, keys.at + i, keys.stride, a.known.at + j, a.known.stride, sum);
+    }
 #pragma GCC unroll 8
-    for (int r = 0; r < rows.value; ++r)
+    for (int r = 0; r < rows.value; ++r) {
+      const V total = broadcast<V>(chunk.total[i + r]);
 #pragma GCC unroll 3
       for (int v = 0; v < NV; ++v) store(a.after[i + r] + j + v * W, multiply_add(total, load<V>(a.before[i + r] + j + v * W), sum[r][v]));
+    }
   });
 }
 

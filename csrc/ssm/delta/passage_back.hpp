@@ -11,11 +11,33 @@ struct PassageBack {
   Matrix<T> w, x, y, z;                        // (11), (12), (13); y null where nothing is corrected
   Matrix<T> dv;                                // z again, where it goes; null: not there yet
   Matrix<T> state, dstate;                     // before the chunk; behind it, then before it
-  Matrix<T> q_since, k_since;                  // c_i q_i, -c_i k_i
+  Matrix<T> q_since, k_since;                  // c_i q_i, -c_i k_i: the products of (18)
   Matrix<T> wt, xt, zt, qt;                    // transposes
   Matrix<T> dreads, dreads_turned, dcorrects;  // (15) times decays; the last one with its transpose added
   Matrix<T> dqt, dkt;                          // (16)
+  Matrix<const T> known;                       // (25), null but for rank two
+  Matrix<T> dknown;                            // its gradient
+  Matrix<T> det, dkt_known;                    // with a decay per channel dqt, dkt and these are products with states
+  T* both;                                     // <R, S>, of each row of the states
 };
+
+// (25) The gradient of the known values, for the columns of a tile, after z.
+template <int NV, class V, class T>
+void known_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j) {
+  constexpr int R = kTileRows, W = kWidth<V>;
+  const Matrix<T> keys = chunk.known_written, reads = chunk.known_reads, corrects = chunk.known_corrects;
+  for (int64_t i = 0; i < chunk.rows; i += R) {
+    V sum[R][NV];
+    clear(sum);
+    add_products<Left::rows>(chunk.s.key_columns(), keys[i], keys.stride, a.dstate.at + j, a.dstate.stride, sum);
+    add_products<Left::columns>(chunk.rows - i, reads[i] + i, reads.stride, a.w[i] + j, a.w.stride, sum);
+    add_products<Left::columns>(chunk.rows - i, corrects[i] + i, corrects.stride, a.z[i] + j, a.z.stride, sum);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) store(a.dknown[i + r] + j + v * W, sum[r][v]);
+  }
+}
 
 // (12)-(14) for the columns of a tile from j on, from the last row up.
 template <int NV, class V, class T>
@@ -27,11 +49,11 @@ void solve_back_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t 
     for (int r = 0; a.dv.at && r < R; ++r) fetch<true>(a.dv[i + r] + j, NV * W);
     V sum[R][NV];
     clear(sum);
-    add_products<Left::rows>(chunk.s.key_columns(), chunk.k[i], chunk.k.stride, a.dstate.at + j, a.dstate.stride, sum);
+    add_products<Left::rows>(chunk.s.key_columns(), chunk.writing[i], chunk.writing.stride, a.dstate.at + j, a.dstate.stride, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) sum[r][v] *= broadcast<V>(chunk.until[i + r]);
+      for (int v = 0; v < NV; ++v) sum[r][v] *= broadcast<V>(chunk.write_weight[i + r]);
     add_products<Left::columns>(count, chunk.reads[below] + i, chunk.reads.stride, a.w[below] + j, a.w.stride, sum);
     if (corrects) add_products<Left::columns>(count, chunk.corrects[below] + i, chunk.corrects.stride, a.z[below] + j, a.z.stride, sum);
 #pragma GCC unroll 8
@@ -59,21 +81,22 @@ void solve_back_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t 
   }
 }
 
-// (18) for the columns of a tile. Returns their part of <R, S>.
+// (18) for the columns of a tile. Returns their part of <R, S>; with a decay per channel it is added to `both` instead.
 template <int NV, class V, class T>
 double leave_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j, NextRows<T>& next) {
   constexpr int W = kWidth<V>;
-  const V total = broadcast<V>(chunk.since[chunk.n - 1]);
   double both = 0;
   for_panels<kLanes<T>>(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
     next.step();
     for (int r = 0; r < rows.value; ++r) fetch(a.state[i + r] + j, NV * W);
     V sum[rows.value][NV], product{};
     clear(sum);
+    const bool channels = chunk.s.p.channels;
     add_products<Left::columns>(chunk.rows, a.q_since.at + i, a.q_since.stride, a.w.at + j, a.w.stride, sum);
     if (chunk.s.p.corrects) add_products<Left::columns>(chunk.rows, a.k_since.at + i, a.k_since.stride, a.z.at + j, a.z.stride, sum);
 #pragma GCC unroll 8
-    for (int r = 0; r < rows.value; ++r)
+    for (int r = 0; r < rows.value; ++r) {
+      const V total = broadcast<V>(chunk.total[i + r]);
 #pragma GCC unroll 3
       for (int v = 0; v < NV; ++v) {
         T* const at = a.dstate[i + r] + j + v * W;
@@ -81,7 +104,9 @@ double leave_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j, 
         product = multiply_add(behind, load<V>(a.state[i + r] + j + v * W), product);
         store(at, multiply_add(total, behind, sum[r][v]));
       }
-    both += double(quatrefoil::sum(product));
+      if (channels) a.both[i + r] += quatrefoil::sum(product), product = V{};
+    }
+    if (!channels) both += double(quatrefoil::sum(product));
   });
   return both;
 }
@@ -100,6 +125,12 @@ QF_HD void add_triangle(const Element<V>* a, int64_t a_stride, const Element<V>*
 #pragma GCC unroll 8
         for (int i = 0; i < rows; ++i) sum[i][v] = multiply_add(broadcast<V>(a[i * a_stride + k]), x, sum[i][v]);
       }
+}
+
+// to (K x rows) = a state times the transposes of rows, (V x rows).
+template <class T>
+void state_products(const Chunk<T>& chunk, Matrix<T> state, Matrix<T> turned, Matrix<T> to) {
+  multiply(chunk.s.key_columns(), chunk.s.value_columns(), state.at, state.stride, turned.at, turned.stride, chunk.rows, to.at, to.stride);
 }
 
 // dots[i] += the column i of a product with a state, times its factor, with that column of `with`.

@@ -16,13 +16,23 @@ from .arma import arma_filter
 from .arma import arma_filter_vjp as arma_filter_vjp
 from .convolution import fft_conv
 from .convolution import fft_conv_vjp as fft_conv_vjp
+from .delta import chunk_dplr_delta_rule_vjp as chunk_dplr_delta_rule_vjp
 from .delta import chunk_gated_delta_rule_vjp as chunk_gated_delta_rule_vjp
+from .delta import chunk_gdn2_vjp as chunk_gdn2_vjp
+from .delta import chunk_kda_vjp as chunk_kda_vjp
 from .delta import chunk_simple_gla_vjp as chunk_simple_gla_vjp
 from .fla import chunk_delta_rule as chunk_delta_rule
+from .fla import chunk_dplr_delta_rule as chunk_dplr_delta_rule
 from .fla import chunk_gated_delta_rule as chunk_gated_delta_rule
+from .fla import chunk_gdn2 as chunk_gdn2
+from .fla import chunk_kda as chunk_kda
+from .fla import chunk_rwkv7 as chunk_rwkv7
 from .fla import chunk_simple_gla as chunk_simple_gla
 from .fla import fused_recurrent_delta_rule as fused_recurrent_delta_rule
+from .fla import fused_recurrent_dplr_delta_rule as fused_recurrent_dplr_delta_rule
 from .fla import fused_recurrent_gated_delta_rule as fused_recurrent_gated_delta_rule
+from .fla import fused_recurrent_gdn2 as fused_recurrent_gdn2
+from .fla import fused_recurrent_kda as fused_recurrent_kda
 from .fla import fused_recurrent_simple_gla as fused_recurrent_simple_gla
 from .init import PTD as PTD
 from .init import discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function

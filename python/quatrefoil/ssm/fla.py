@@ -5,22 +5,38 @@ from typing import TYPE_CHECKING
 from .._public import missing, surface
 from .delta import (
     chunk_delta_rule,
+    chunk_dplr_delta_rule,
     chunk_gated_delta_rule,
+    chunk_gdn2,
+    chunk_kda,
+    chunk_rwkv7,
     chunk_simple_gla,
     fused_recurrent_delta_rule,
+    fused_recurrent_dplr_delta_rule,
     fused_recurrent_gated_delta_rule,
+    fused_recurrent_gdn2,
+    fused_recurrent_kda,
     fused_recurrent_simple_gla,
 )
 
 __all__ = [
     "chunk_delta_rule",
+    "chunk_dplr_delta_rule",
     "chunk_gated_delta_rule",
+    "chunk_gdn2",
+    "chunk_kda",
+    "chunk_rwkv7",
     "chunk_simple_gla",
     "fused_recurrent_delta_rule",
+    "fused_recurrent_dplr_delta_rule",
     "fused_recurrent_gated_delta_rule",
+    "fused_recurrent_gdn2",
+    "fused_recurrent_kda",
     "fused_recurrent_simple_gla",
 ]
 
 __dir__ = surface(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
-    __getattr__ = missing(__name__, chunk_gla="it has a decay per key; with one per head there is chunk_simple_gla")
+    __getattr__ = missing(
+        __name__, chunk_gla="it has a decay per channel; with one per head there is chunk_simple_gla, with a delta rule chunk_kda"
+    )

@@ -35,6 +35,30 @@ def gla(*shape, options=(), gates="g", **drawn):
     return make
 
 
+def channels(op):
+    """Arguments of the attentions with a decay per channel: one number in 37 forgets, some decays are strong."""
+
+    def of(*shape, options=(), **drawn):
+        def make(rng):
+            (q, k, v, *_), more = inputs(rng, *shape, unit=not dict(options).get("use_qk_l2norm_in_kernel"), gates="", **drawn)
+            heads, K = v.shape[:3], q.shape[3]
+            g = -rng.choice([0.0, 0.01, 0.3, 5.0, 40.0], (*heads, K), p=[0.3, 0.3, 0.3, 0.07, 0.03])
+            g[rng.uniform(0, 1, g.shape) < 1 / 37] = -900.0
+            a = rng.standard_normal((*heads, K)) / max(K, 1) ** 0.5
+            if op == "chunk_dplr_delta_rule":
+                a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1)
+                gates = [a, -rng.uniform(0, 1, a.shape) * a, g]
+            elif op == "chunk_kda":
+                gates = [g, rng.uniform(0, 1, heads)]
+            else:
+                gates = [g, rng.uniform(0, 1, a.shape), rng.uniform(0, 1, v.shape)]
+            return [q, k, v, *gates], {**more, **dict(options)}
+
+        return make
+
+    return of
+
+
 NORM = {"use_qk_l2norm_in_kernel": True}
 ALL = {"output_final_state": True, **NORM}
 LAST = {"output_final_state": True}
@@ -81,3 +105,25 @@ CUTS = {
     "chunk_gated_delta_rule": ("T", "initial_state", "T17 T200 groups", False),
     "chunk_simple_gla": ("T", "initial_state", "small T131", False),
 }
+for OP, FINAL in (("chunk_kda", ALL), ("chunk_gdn2", ALL), ("chunk_dplr_delta_rule", LAST)):
+    MAKE = channels(OP)
+    NAN_STAYS[OP], CUTS[OP] = ("B H", "T", "T8 T17 T65"), ("T", "initial_state", "T17 T200 groups", False)
+    CASES += [
+        Case(OP, "all", MAKE(2, 11, 2, 5, 7, HV=4, state=True, options=FINAL)),
+        *[Case(OP, f"T{n}", MAKE(1, n, 2, 8, 5, state=True, options=FINAL)) for n in (1, 7, 8, 9, 16, 17, 32, 64, 65, 200)],
+        *[Case(OP, f"K{n}", MAKE(1, 19, 1, n, 5, state=True, options=FINAL)) for n in (1, 17, 33, 64, 150)],
+        *[Case(OP, f"V{n}", MAKE(1, 35, 1, 5, n, state=True, options=FINAL)) for n in (1, 16, 50)],
+        Case(OP, "large", MAKE(1, 70, 1, 64, 48)),
+        Case(OP, "few-large", MAKE(1, 3, 2, 32, 70, state=True, options=LAST)),
+        Case(OP, "plain", MAKE(1, 30, 2, 8, 8), longest=17),
+        Case(OP, "scale", MAKE(1, 12, 2, 4, 4, options={"scale": -0.7, **LAST})),
+        Case(OP, "groups", MAKE(2, 19, 2, 8, 6, HV=8, state=True, options=FINAL)),
+        Case(OP, "packed", MAKE(1, 90, 2, 6, 5, HV=4, lengths=(3, 0, 70, 1, 16), state=True, options=FINAL)),
+        Case(OP, "packed-tokens", MAKE(1, 5, 2, 6, 5, lengths=(1, 1, 1, 1, 1), state=True, options=FINAL)),
+        Case(OP, "no-sequences", MAKE(1, 0, 2, 6, 5, lengths=(), state=True, options=FINAL)),
+        Case(OP, "no-tokens", MAKE(2, 0, 2, 4, 3, state=True, options=FINAL)),
+        Case(OP, "no-batch", MAKE(0, 3, 2, 4, 3, state=True, options=FINAL)),
+        Case(OP, "no-value-heads", MAKE(1, 12, 2, 4, 3, HV=0, options=FINAL)),
+        Case(OP, "no-keys", MAKE(1, 12, 2, 0, 3, state=True, options=FINAL)),
+        Case(OP, "no-values", MAKE(1, 12, 2, 4, 0, state=True, options=FINAL)),
+    ]

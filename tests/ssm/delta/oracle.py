@@ -2,37 +2,85 @@ from itertools import pairwise
 
 import numpy as np
 
+wide = np.longdouble
 
-def chunk_gated_delta_rule(
-    q, k, v, g=None, beta=None, initial_state=None, cu_seqlens=None, *,
-    scale=None, output_final_state=False, use_qk_l2norm_in_kernel=False, corrects=True,
-):  # fmt: skip
-    """The recurrence, one token at a time over all heads of a sequence, in extended precision."""
-    wide = np.longdouble
-    q, k, v = (x.astype(wide) for x in (q, k, v))
-    if use_qk_l2norm_in_kernel:
+
+def recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_final_state, normalises=False):
+    """One token at a time over all heads of a sequence, in extended precision. ``step(S, k, decay, at)`` is the state after the token
+    at ``at`` = (item, token), of the state before it, the keys of all heads, and the decays (HV, K or 1)."""
+    q, k, v, decay = (x.astype(wide) for x in (q, k, v, decay))
+    if normalises:
         q, k = (x / np.sqrt((x * x).sum(-1, keepdims=True) + wide(1e-6)) for x in (q, k))
     B, T, H, K = q.shape
     HV, V = v.shape[2:]
     q, k = (np.repeat(x, HV // H if H else 1, axis=2) for x in (q, k))
     scale = (1 / np.sqrt(wide(K)) if K else wide(1)) if scale is None else wide(scale)
-    decay = np.ones((B, T, HV), wide) if g is None else np.exp(g.astype(wide))
-    beta = np.ones((B, T, HV), wide) if beta is None else beta.astype(wide)
     sequences = [(b, 0, T) for b in range(B)] if cu_seqlens is None else [(0, i, j) for i, j in pairwise(cu_seqlens)]
     o, states = np.zeros((B, T, HV, V), wide), np.zeros((len(sequences), HV, K, V), wide)
     for n, (b, begin, end) in enumerate(sequences):
         S = np.zeros((HV, K, V), wide) if initial_state is None else initial_state[n].astype(wide)
         for t in range(begin, end):
-            S = decay[b, t, :, None, None] * S
-            x = v[b, t]
-            if corrects:
-                x = beta[b, t, :, None] * (x - (S * k[b, t, :, :, None]).sum(1))
-            S = S + k[b, t, :, :, None] * x[:, None]
-            o[b, t] = scale * (S * q[b, t, :, :, None]).sum(1)
+            S = step(S, k[b, t], decay[b, t], (b, t))
+            o[b, t] = scale * read(S, q[b, t])
         states[n] = S
     return (o, states) if output_final_state else o
 
 
-def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, **options):
-    """The same without a correction: what is written is v."""
-    return chunk_gated_delta_rule(q, k, v, g, None, initial_state, cu_seqlens, corrects=False, **options)
+def read(S, x):
+    """S^T x of every head."""
+    return (S * x[:, :, None]).sum(1)
+
+
+def outer(k, x):
+    return k[:, :, None] * x[:, None]
+
+
+def logs(g, v):
+    return np.zeros((*v.shape[:3], 1)) if g is None else g[..., None] if g.ndim == 3 else g
+
+
+def chunk_gated_delta_rule(
+    q, k, v, g=None, beta=None, initial_state=None, cu_seqlens=None, *,
+    scale=None, output_final_state=False, use_qk_l2norm_in_kernel=False,
+):  # fmt: skip
+    beta = np.ones(v.shape[:3]) if beta is None else beta
+
+    def step(S, k, decay, at):
+        S = decay[..., None] * S
+        return S + outer(k, beta[at][:, None] * (v[at] - read(S, k)))
+
+    decay = np.exp(logs(g, v).astype(wide))
+    return recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_final_state, use_qk_l2norm_in_kernel)
+
+
+chunk_kda = chunk_gated_delta_rule  # with a decay per channel
+
+
+def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False):
+    """What is written is v."""
+    decay = np.exp(logs(g, v).astype(wide))
+    return recurrence(
+        q, k, v, decay, lambda S, k, a, at: a[..., None] * S + outer(k, v[at]), initial_state, cu_seqlens, scale, output_final_state
+    )
+
+
+def chunk_gdn2(
+    q, k, v, g, b, w, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False, use_qk_l2norm_in_kernel=False
+):
+    """Gates of every channel, of the keys that erase and of the values."""
+
+    def step(S, k, decay, at):
+        S = decay[..., None] * S
+        return S + outer(k, w[at].astype(wide) * v[at] - read(S, b[at] * k))
+
+    decay = np.exp(g.astype(wide))
+    return recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_final_state, use_qk_l2norm_in_kernel)
+
+
+def chunk_dplr_delta_rule(q, k, v, a, b, gk, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False):
+    """The state before the decay is read by a, and what is read is written at b."""
+
+    def step(S, k, decay, at):
+        return decay[..., None] * S + outer(b[at], read(S, a[at])) + outer(k, v[at])
+
+    return recurrence(q, k, v, np.exp(gk.astype(wide)), step, initial_state, cu_seqlens, scale, output_final_state)

@@ -9,27 +9,30 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal, overload
 
-from ..._arguments import keywords
-from ..._call import call
 from ..._spec import Op, Option
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_of
-from .sequences import HINTS, attention, factor, gradients, recurrent, warn_of
+from .gates import fractions, log_decays
+from .sequences import HEADS, attend, attention, drop_in, gradients, recurrent, warn_of
 
-GATED_DELTA_RULE = attention(__name__, "chunk_gated_delta_rule", ("g", "beta"), (Option("use_qk_l2norm_in_kernel", bool),))
+GATED_DELTA_RULE = attention(
+    __name__, "chunk_gated_delta_rule", {"g": HEADS, "beta": HEADS}, (Option("use_qk_l2norm_in_kernel", bool),), optional=True
+)
 
 
 def gated_delta_rule(
     op: Op, q: Any, k: Any, v: Any, g: Any = None, beta: Any = None, scale: Any = None, initial_state: Any = None,
-    output_final_state: bool = False, use_qk_l2norm_in_kernel: bool = False, cu_seqlens: Any = None, *, out: Any = None,
-    backend: Any = None, num_threads: Any = None,
+    output_final_state: bool = False, use_qk_l2norm_in_kernel: bool = False, cu_seqlens: Any = None, *, use_gate_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False, allow_neg_eigval: bool = False, state_v_first: bool = False, A_log: Any = None,
+    dt_bias: Any = None, out: Any = None, backend: Any = None, num_threads: Any = None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """(1) for the function that ``op`` is titled after."""
+    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias)
+    beta = fractions(op.label, beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)
     warn_of(q, g, initial_state, op.label)
-    arrays = (q, k, v, g, beta, initial_state, ends_of(cu_seqlens, op.label, q, 1))
-    options = (factor(scale, k, op.label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
-    o, final_state = call(op, arrays, options, (), out, backend, num_threads)
-    return o, final_state
+    return attend(
+        op, (q, k, v, g, beta), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
 
 
 # fmt: off
@@ -37,18 +40,22 @@ def gated_delta_rule(
 def chunk_gated_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
-    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, use_gate_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False, allow_neg_eigval: bool = False, state_v_first: bool = False,
+    A_log: AnyArray | None = None, dt_bias: AnyArray | None = None,
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def chunk_gated_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *, use_gate_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False, allow_neg_eigval: bool = False, state_v_first: bool = False,
+    A_log: AnyArray | None = None, dt_bias: AnyArray | None = None,
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
-@keywords("ssm.chunk_gated_delta_rule", **HINTS)
+@drop_in("ssm.chunk_gated_delta_rule")
 def chunk_gated_delta_rule(
     q: Array[T],
     k: Array[T],
@@ -61,6 +68,12 @@ def chunk_gated_delta_rule(
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: AnyArray | None = None,
     *,
+    use_gate_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    state_v_first: bool = False,
+    A_log: AnyArray | None = None,
+    dt_bias: AnyArray | None = None,
     out: Array[T] | None = None,
     backend: Backend | None = None,
     num_threads: int | None = None,
@@ -88,6 +101,14 @@ def chunk_gated_delta_rule(
         Divide q and k by (sum of squares + 1e-6)^1/2 first (2).
     cu_seqlens : (N + 1,) int32 or int64, optional
         N sequences packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
+    use_gate_in_kernel : bool
+        g holds raw numbers: the decay is e^-r, r = e^A_log softplus(g + dt_bias) (26).
+    use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
+        beta holds raw numbers: the fraction is their sigmoid, or with ``allow_neg_eigval`` twice that (27).
+    state_v_first : bool
+        States are (N, HV, V, K).
+    A_log, dt_bias : HV numbers each, optional
+        With ``use_gate_in_kernel``, in any shape.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -99,7 +120,8 @@ def chunk_gated_delta_rule(
     Raises
     ------
     ValueError
-        Shapes that do not fit, HV not a multiple of H, cu_seqlens with a batch or not ascending from 0 to T.
+        Shapes that do not fit, HV not a multiple of H, cu_seqlens with a batch or not ascending from 0 to T, a parameter of a gate that
+        is missing or that nothing uses.
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
 
@@ -129,7 +151,8 @@ def chunk_gated_delta_rule(
     """
     return gated_delta_rule(
         GATED_DELTA_RULE, q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
-        out=out, backend=backend, num_threads=num_threads,
+        use_gate_in_kernel=use_gate_in_kernel, use_beta_sigmoid_in_kernel=use_beta_sigmoid_in_kernel, allow_neg_eigval=allow_neg_eigval,
+        state_v_first=state_v_first, A_log=A_log, dt_bias=dt_bias, out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 
@@ -187,7 +210,7 @@ def chunk_delta_rule(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
-@keywords("ssm.chunk_delta_rule", **HINTS)
+@drop_in("ssm.chunk_delta_rule")
 def chunk_delta_rule(
     q: Array[T],
     k: Array[T],

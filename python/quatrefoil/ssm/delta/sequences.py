@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..._arguments import keywords, number
-from ..._call import call_vjp, is_compiling, may_look
+from ..._call import call, call_vjp, is_compiling, may_look
 from ..._dims import Shape, Sizes
 from ..._spec import Arg, Op, Option, Policy, Rule
 from ..selective.places import ends_check, ends_of
@@ -18,18 +18,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 HINTS = {
     "head_first": "arrays are (B, T, H, K) here: q.transpose(1, 2)",
-    **dict.fromkeys(("gk", "gv"), "there is one decay per head: g (B, T, HV)"),
+    **dict.fromkeys(("gk", "gv"), "there is one decay per head: g (B, T, HV); with one per channel of the keys it is chunk_kda"),
     **dict.fromkeys(("mask", "attention_mask"), "pack sequences of different lengths and give cu_seqlens"),
 }
 _STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
+HEADS, CHANNELS, VALUES = "B T HV", "B T HV K", "B T HV V"
+# Arguments of flash-linear-attention that choose among its kernels, and change no result.
+_WITHOUT_EFFECT = ("safe_gate", "disable_recompute", "cu_seqlens_cpu", "chunk_indices", "chunk_size", "max_num_seqs")
+_UNSUPPORTED = {
+    "cp_context": "a sequence is computed on one device",
+    "return_intermediate_states": "only final states are returned; call again for parts of the sequence",
+    "use_graph": "there are no CUDA graphs",
+    "reverse": "reverse the tokens of all arrays",
+}
 
 
-def attention(module: str, name: str, gates: Sequence[str], options: tuple[Option, ...]) -> Op:
-    """The op with these gates, and options between scale and output_final_state."""
+def attention(module: str, name: str, gates: Mapping[str, str], options: tuple[Option, ...], *, optional: bool = False) -> Op:
+    """The op with these gates and their dims, and options between scale and output_final_state."""
     inputs = (
         *[Arg(arg, "B T H K", half=True) for arg in ("q", "k")],
         Arg("v", "B T HV V", half=True),
-        *[Arg(gate, "B T HV", optional=True, half=True) for gate in gates],
+        *[Arg(gate, dims, optional=optional, half=True) for gate, dims in gates.items()],
         Arg("initial_state", _STATE, optional=True, half=True),
         Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
     )
@@ -84,15 +93,52 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if shape[1] < shape[2] and initial_state is None:
         what = f"q has shape {shape}, more heads than tokens, expected (B, T, H, K)"
-        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=5)
+        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=6)
     try:
-        first = None if g is None else g[:, :16] if g.ndim == 3 else g  # tokens: enough to see it
+        first = None if g is None else g[:, :16] if g.ndim > 2 else g  # tokens: enough to see it
         grows = first is not None and 0 not in first.shape and may_look(first) and bool(first.min() > 0)
     except (AttributeError, RuntimeError, TypeError):  # no array, which the call reports, or one without numbers
         return
     if grows:
         what = "all g of the first tokens are positive, so that the state grows by e^g"
-        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=5)
+        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=6)
+
+
+def drop_in(label: str) -> Callable[[F], F]:
+    """``keywords`` for flash-linear-attention's signatures: what only steers its kernels is accepted, what is not supported is an error
+    unless it is None or False."""
+
+    def decorate(function: F) -> F:
+        checked = keywords(label, **HINTS)(function)
+
+        @functools.wraps(function)
+        def called(*arguments: Any, **options: Any) -> Any:
+            for name in [name for name in options if name in _UNSUPPORTED or name in _WITHOUT_EFFECT]:
+                value = options.pop(name)
+                if name in _UNSUPPORTED and value is not None and value is not False:
+                    raise ValueError(f"{label}: {name} is not supported: {_UNSUPPORTED[name]}")
+            return checked(*arguments, **options)
+
+        return called  # type: ignore[return-value]
+
+    return decorate
+
+
+def attend(
+    op: Op, arrays: Sequence[Any], scale: Any, initial_state: Any, output_final_state: Any, cu_seqlens: Any, options: tuple[Any, ...],
+    state_v_first: bool, **how: Any,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The op on its arrays up to initial_state; ``how`` is out, backend, num_threads. With ``state_v_first`` states are (N, HV, V, K)."""
+    q, k = arrays[:2]
+    state = _turned(initial_state) if state_v_first else initial_state
+    inputs = (*arrays, state, ends_of(cu_seqlens, op.label, q, 1))
+    o, last = call(op, inputs, (factor(scale, k, op.label), *options, bool(output_final_state)), (), **how)
+    return o, _turned(last) if state_v_first else last
+
+
+def _turned(state: Any) -> Any:
+    """A view with the last two axes exchanged: fed back, it is in the kernels' layout again."""
+    return state.swapaxes(-1, -2) if getattr(state, "ndim", 0) == 4 else state
 
 
 def factor(scale: Any, k: Any, label: str) -> float:
@@ -108,7 +154,7 @@ def recurrent(chunk: F, compute: Callable[..., Any]) -> F:
     ``compute``, whose errors use that name."""
     name = chunk.__name__.replace("chunk", "fused_recurrent")
 
-    @keywords(f"ssm.{name}", **HINTS)
+    @drop_in(f"ssm.{name}")
     @functools.wraps(chunk)
     def fused(*arguments: Any, **options: Any) -> Any:
         return compute(*arguments, **options)

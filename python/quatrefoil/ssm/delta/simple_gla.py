@@ -9,25 +9,24 @@ from functools import partial
 from typing import Any, Literal, overload
 
 from ... import _arrays
-from ..._arguments import keywords
-from ..._call import call
 from ..._spec import Op
 from ..._typing import AnyArray, Array, Backend, Given, T
-from ..selective.places import ends_of
-from .sequences import HINTS, attention, factor, gradients, recurrent, warn_of
+from .sequences import HEADS, attend, attention, drop_in, gradients, recurrent, warn_of
 
-SIMPLE_GLA = attention(__name__, "chunk_simple_gla", ("g",), ())
+SIMPLE_GLA = attention(__name__, "chunk_simple_gla", {"g": HEADS}, (), optional=True)
 
 
 def _simple_gla(
     op: Op, q: Any, k: Any, v: Any, g: Any = None, g_gamma: Any = None, scale: Any = None, initial_state: Any = None,
-    output_final_state: bool = False, cu_seqlens: Any = None, *, out: Any = None, backend: Any = None, num_threads: Any = None,
+    output_final_state: bool = False, cu_seqlens: Any = None, *, state_v_first: bool = False, out: Any = None, backend: Any = None,
+    num_threads: Any = None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """(3) for the function that ``op`` is titled after."""
     warn_of(q, g_gamma if g is None else g, initial_state, op.label)
-    arrays = (q, k, v, _decays(g, g_gamma, v, op.label), initial_state, ends_of(cu_seqlens, op.label, q, 1))
-    o, final_state = call(op, arrays, (factor(scale, k, op.label), bool(output_final_state)), (), out, backend, num_threads)
-    return o, final_state
+    return attend(
+        op, (q, k, v, _decays(g, g_gamma, v, op.label)), scale, initial_state, output_final_state, cu_seqlens, (), state_v_first,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
 
 
 # fmt: off
@@ -35,18 +34,18 @@ def _simple_gla(
 def chunk_simple_gla(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
-    cu_seqlens: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, state_v_first: bool = False,
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def chunk_simple_gla(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
-    cu_seqlens: AnyArray | None = None, *,
+    cu_seqlens: AnyArray | None = None, *, state_v_first: bool = False,
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
-@keywords("ssm.chunk_simple_gla", **HINTS)
+@drop_in("ssm.chunk_simple_gla")
 def chunk_simple_gla(
     q: Array[T],
     k: Array[T],
@@ -58,6 +57,7 @@ def chunk_simple_gla(
     output_final_state: bool = False,
     cu_seqlens: AnyArray | None = None,
     *,
+    state_v_first: bool = False,
     out: Array[T] | None = None,
     backend: Backend | None = None,
     num_threads: int | None = None,
@@ -72,7 +72,7 @@ def chunk_simple_gla(
         Logarithms of the decays of every token, 0 if absent.
     g_gamma : (HV,), optional
         The same for all tokens; instead of g.
-    scale, initial_state, output_final_state, cu_seqlens
+    scale, initial_state, output_final_state, cu_seqlens, state_v_first
         As in ``chunk_gated_delta_rule``.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
@@ -89,8 +89,8 @@ def chunk_simple_gla(
 
     Notes
     -----
-    Names and order are those of ``fla.ops.simple_gla``, without its ``state_v_first``. Differentiable in all real arrays. Cost: about
-    2 K V + 8 (K + V) multiply-adds per token and head.
+    Names and order are those of ``fla.ops.simple_gla``. Differentiable in all real arrays. Cost: about 2 K V + 8 (K + V) multiply-adds
+    per token and head.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def chunk_simple_gla(
     """
     return _simple_gla(
         SIMPLE_GLA, q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens,
-        out=out, backend=backend, num_threads=num_threads,
+        state_v_first=state_v_first, out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 

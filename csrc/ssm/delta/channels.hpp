@@ -1,0 +1,211 @@
+// A decay per channel: pairs of tokens of a chunk (22), and their adjoint (23), (24). No exponential of a sum is taken: decays between two
+// tokens are multiplied while a key walks from one to the other, a vector of channels at a time.
+#pragma once
+#include "core/lanes/elementary.hpp"
+#include "core/run/memory.hpp"
+#include "ssm/delta/matrix.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+// What the tokens of a chunk read and write: rows of `columns` numbers, padded with zeros.
+template <class T>
+struct ChannelRows {
+  int64_t count, columns;
+  Matrix<T> decay;  // e^g
+  Matrix<T> q, e;   // read the state for the output, and for what is written
+  bool before;      // e reads the state before its token's decay
+  T sign;           // of what e reads in what is written
+};
+
+// e^g of n channels to a padded row.
+template <class T>
+void load_decay(int64_t n, const T* g, T* to) {
+  using V = Lanes<T>;
+  for (int64_t c = 0; c < n; c += kLanes<T>) store(to + c, elementary::exp(load_first<V>(g + c, n - c)));
+}
+
+// `read` and `missed` get the rows q and e after the decays since the chunk began, `total` all decays of the chunk.
+template <class T>
+void decay_from_start(const ChannelRows<T>& a, Matrix<T> read, Matrix<T> missed, T* total) {
+  using V = Lanes<T>;
+  for (int64_t c = 0; c < a.columns; c += kLanes<T>) {
+    V since = broadcast<V>(T(1));
+    for (int64_t i = 0; i < a.count; ++i) {
+      const V before = since;
+      since *= load<V>(a.decay[i] + c);
+      if (read.at) store(read[i] + c, V(since * load<V>(a.q[i] + c)));
+      store(missed[i] + c, V((a.before ? before : since) * load<V>(a.e[i] + c)));
+    }
+    store(total + c, since);
+  }
+}
+
+// to[j] += scale times the sum of the lanes of x[j], for `count` vectors.
+template <class T>
+void add_sums(int64_t count, const Lanes<T>* x, T scale, T* to) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  for (int64_t j = 0; j < count; j += W) {
+    V square[W];
+#pragma GCC unroll 16
+    for (int k = 0; k < W; ++k) square[k] = j + k < count ? x[j + k] : V{};
+    transpose(square);
+#pragma GCC unroll 4
+    for (int half = W / 2; half; half /= 2)
+      for (int k = 0; k < half; ++k) square[k] += square[k + half];
+    store(to + j, multiply_add(broadcast<V>(scale), square[0], load<V>(to + j)));
+  }
+}
+
+// Pairs of tokens with the keys k, through N vectors of channels from c on: reads_ij += q_i.(k_j decayed), misses_ij += sign e_i.(k_j
+// decayed). The keys walk in `written`, to the chunk's end. Per pair and vector one load, one store and three operations.
+template <bool reads_too, bool before, int N, class T>
+void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  V read[kChunk], missed[kChunk];
+  for (int64_t i = 0; i < a.count; ++i) {
+    V decay[N], q[N], e[N], own{};
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) {
+      const int64_t at = c + v * W;
+      decay[v] = load<V>(a.decay[i] + at), q[v] = load<V>(a.q[i] + at), e[v] = load<V>(a.e[i] + at);
+    }
+    for (int64_t j = 0; j < i; ++j) {
+      V r{}, m{};
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) {
+        T* const at = written[j] + c + v * W;
+        V key = load<V>(at);
+        if (before) m = multiply_add(e[v], key, m);
+        key *= decay[v];
+        store(at, key);
+        if (!before) m = multiply_add(e[v], key, m);
+        if (reads_too) r = multiply_add(q[v], key, r);
+      }
+      read[j] = r, missed[j] = m;
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) {
+      const V key = load<V>(k[i] + c + v * W);
+      store(written[i] + c + v * W, key);
+      own = multiply_add(q[v], key, own);
+    }
+    read[i] = own;
+    if (reads_too) add_sums(i + 1, read, T(1), reads[i]);
+    add_sums(i, missed, a.sign, misses[i]);
+  }
+}
+
+// The same through all channels; `rows` rows of the pairs are cleared first. reads.at null: not asked for.
+template <class T>
+void pairs_of(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
+  for (int64_t i = 0; i < rows; ++i) {
+    if (reads.at) set_zero(reads[i], rows);
+    set_zero(misses[i], rows);
+  }
+  for (int64_t i = a.count; i < rows; ++i) set_zero(written[i], a.columns);
+  for_panels(a.columns / kLanes<T>, [&](auto vectors, int64_t first) {
+    constexpr int N = vectors.value;
+    const int64_t c = first * kLanes<T>;
+    if (reads.at)
+      a.before ? add_pairs_of<true, true, N>(a, k, c, reads, misses, written)
+               : add_pairs_of<true, false, N>(a, k, c, reads, misses, written);
+    else
+      a.before ? add_pairs_of<false, true, N>(a, k, c, reads, misses, written)
+               : add_pairs_of<false, false, N>(a, k, c, reads, misses, written);
+  });
+}
+
+// A key that tokens write at, in the adjoint: the gradients of its pairs; `d` comes in as the gradient of the key at the chunk's end.
+template <class T>
+struct ChannelKey {
+  Matrix<T> k, d;
+  Matrix<T> dreads, dmisses;  // of the pairs; the latter without the sign
+};
+
+// The adjoint of one vector of channels. Every term of the gradient of a decay passes over it: no sum is a difference of larger ones.
+template <class T>
+class ChannelBack {
+  using V = Lanes<T>;
+
+ public:
+  ChannelBack(const ChannelRows<T>& rows, int64_t first) : a(rows), c(first) {
+    for (int64_t i = 0; i < a.count; ++i) decay[i] = load<V>(a.decay[i] + c);
+  }
+
+  // (24): dq and de come in as products with the state before the chunk; `through` is what passes from it to the one after.
+  void from_start(Matrix<T> dq, Matrix<T> de, V through) {
+    V since[kChunk + 1];
+    since[0] = broadcast<V>(T(1));
+    for (int64_t i = 0; i < a.count; ++i) since[i + 1] = since[i] * decay[i];
+    V later = through * since[a.count];
+    for (int64_t i = a.count - 1; i >= 0; --i) {
+      dq_[i] = since[i + 1] * load<V>(dq[i] + c);
+      de_[i] = a.sign * since[a.before ? i : i + 1] * load<V>(de[i] + c);
+      const V missed = load<V>(a.e[i] + c) * de_[i];
+      later = multiply_add(load<V>(a.q[i] + c), dq_[i], later);
+      if (!a.before) later += missed;
+      logs[i] = later;
+      if (a.before) later += missed;
+    }
+  }
+
+  // (23), (24) for one of the keys.
+  void add(const ChannelKey<T>& at) {
+    V until = broadcast<V>(T(1)), earlier{}, dk[kChunk];
+    for (int64_t j = a.count - 1; j >= 0; --j) {
+      dk[j] = until * load<V>(at.d[j] + c);
+      until *= decay[j];
+    }
+    for (int64_t j = 0; j < a.count; ++j) {
+      logs[j] += earlier;
+      earlier = multiply_add(load<V>(at.k[j] + c), dk[j], earlier);
+    }
+    a.before ? add_pairs<true>(at, dk) : add_pairs<false>(at, dk);
+    for (int64_t j = 0; j < a.count; ++j) store(at.d[j] + c, dk[j]);
+  }
+
+  void store_to(Matrix<T> dq, Matrix<T> de, Matrix<T> dlogs) const {
+    for (int64_t i = 0; i < a.count; ++i) store(dq[i] + c, dq_[i]), store(de[i] + c, de_[i]), store(dlogs[i] + c, logs[i]);
+  }
+
+ private:
+  // `walked` is the decays since token j. What passes over the decay of token t <= i is the pairs of i with all tokens before t.
+  template <bool before>
+  void add_pairs(const ChannelKey<T>& at, V* dk) {
+    V walked[kChunk];
+    for (int64_t i = 0; i < a.count; ++i) {
+      const V q = load<V>(a.q[i] + c), e = a.sign * load<V>(a.e[i] + c);
+      V read{}, missed{}, passed{}, passed_before{};
+      for (int64_t j = 0; j < i; ++j) {
+        const V earlier = walked[j], now = earlier * decay[i], key = load<V>(at.k[j] + c);
+        const V by_read = broadcast<V>(at.dreads[i][j]), by_miss = broadcast<V>(at.dmisses[i][j]);
+        const V of_read = by_read * q * now, of_miss = by_miss * e * (before ? earlier : now);
+        walked[j] = now;
+        read = multiply_add(by_read, V(key * now), read);
+        missed = multiply_add(by_miss, V(key * (before ? earlier : now)), missed);
+        dk[j] += of_read + of_miss;
+        if (before) {
+          passed = multiply_add(key, of_read, passed), passed_before = multiply_add(key, of_miss, passed_before);
+          logs[j + 1] += j + 1 < i ? V(passed + passed_before) : passed;
+        } else {
+          passed = multiply_add(key, V(of_read + of_miss), passed);
+          logs[j + 1] += passed;
+        }
+      }
+      const V own = broadcast<V>(at.dreads[i][i]);
+      dq_[i] += multiply_add(own, load<V>(at.k[i] + c), read), de_[i] = multiply_add(broadcast<V>(a.sign), missed, de_[i]);
+      dk[i] = multiply_add(own, q, dk[i]);
+      walked[i] = broadcast<V>(T(1));
+    }
+  }
+
+  const ChannelRows<T>& a;
+  const int64_t c;
+  V decay[kChunk], dq_[kChunk], de_[kChunk], logs[kChunk];
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta

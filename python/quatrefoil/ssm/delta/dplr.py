@@ -1,0 +1,170 @@
+"""Recurrences whose transition is a diagonal and a product of vectors, as in RWKV-7: drop-ins for flash-linear-attention's.
+
+Equation numbers are those of csrc/ssm/delta/README.md.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..._spec import Op
+from ..._typing import AnyArray, Array, Backend, Given, T
+from .sequences import CHANNELS, attend, attention, drop_in, gradients, recurrent, warn_of
+
+DPLR = attention(__name__, "chunk_dplr_delta_rule", {"a": CHANNELS, "b": CHANNELS, "gk": CHANNELS}, ())
+
+
+def _dplr(
+    op: Op, q: Any, k: Any, v: Any, a: Any, b: Any, gk: Any, scale: Any = None, initial_state: Any = None,
+    output_final_state: bool = False, cu_seqlens: Any = None, *, lower_bound: Any = None, out: Any = None, backend: Any = None,
+    num_threads: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(25) for the function that ``op`` is titled after. Decays of any strength are computed, so that no bound is needed."""
+    warn_of(q, gk, initial_state, op.label)
+    return attend(
+        op, (q, k, v, a, b, gk), scale, initial_state, output_final_state, cu_seqlens, (), False,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+@drop_in("ssm.chunk_dplr_delta_rule")
+def chunk_dplr_delta_rule(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    a: Array[T],
+    b: Array[T],
+    gk: Array[T],
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    *,
+    lower_bound: float | None = None,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """Diagonal plus rank one: S_t = diag(e^{gk_t}) S_{t-1} + b_t (S_{t-1}^T a_t)^T + k_t v_t^T, o_t = scale S_t^T q_t (25).
+
+    Parameters
+    ----------
+    q, k : (B, T, H, K)
+        Queries and keys; float32 or float64, half precision is computed in float32.
+    v : (B, T, HV, V)
+        Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
+    a, b : (B, T, HV, K)
+        What is read of the state before its decay, and where that is written.
+    gk : (B, T, HV, K)
+        Logarithms of the decays, of any strength.
+    scale : float, optional
+        Factor of the outputs; 1 / sqrt(K) if absent.
+    initial_state, output_final_state, cu_seqlens
+        As in ``chunk_kda``.
+    lower_bound : float, optional
+        flash-linear-attention's licence for faster kernels; not needed here, and without effect.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    o, final_state
+        As ``chunk_kda``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``chunk_kda``.
+
+    Notes
+    -----
+    Names and order are those of ``fla.ops.generalized_delta_rule``. Differentiable in all real arrays. With |a| = 1 and b = -e^gk a, all
+    times a number in [0, 2], nothing grows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> one = np.ones((1, 3, 1, 1))
+    >>> o, _ = qf.ssm.fla.chunk_dplr_delta_rule(one, one, one, one, -0.5 * one, 0 * one, scale=1.0)  # S = S - S / 2 + 1
+    >>> o.ravel()
+    array([1.  , 1.5 , 1.75])
+    """
+    return _dplr(
+        DPLR, q, k, v, a, b, gk, scale, initial_state, output_final_state, cu_seqlens, lower_bound=lower_bound,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+def chunk_dplr_delta_rule_vjp(
+    *inputs_and_grad: Given[T],
+    scale: float | None = None,
+    output_final_state: bool = False,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``chunk_dplr_delta_rule`` (23)-(25), of its real inputs.
+
+    ``(q, k, v, a, b, gk[, initial_state[, cu_seqlens]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and
+    that of the final state.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x = np.ones((1, 3, 1, 2)) / np.sqrt(2)
+    >>> da = qf.ssm.chunk_dplr_delta_rule_vjp(x, x, x, -x, x, 0 * x, x)[3]
+    >>> bool((da[0, 0] == 0).all())  # there was nothing to read
+    True
+    """
+    return gradients(DPLR, inputs_and_grad, scale, (bool(output_final_state),), backend, num_threads)
+
+
+fused_recurrent_dplr_delta_rule = recurrent(chunk_dplr_delta_rule, partial(_dplr, DPLR.titled("fused_recurrent_dplr_delta_rule")))
+
+_RWKV7 = DPLR.titled("chunk_rwkv7")
+
+
+@drop_in("ssm.chunk_rwkv7")
+def chunk_rwkv7(
+    r: Array[T],
+    w: Array[T],
+    k: Array[T],
+    v: Array[T],
+    a: Array[T],
+    b: Array[T],
+    scale: float = 1.0,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    *,
+    lower_bound: float | None = None,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """RWKV-7: ``chunk_dplr_delta_rule`` with r for q, w for gk, in this order, and no scale.
+
+    The layer passes a = -kappa, b = kappa a' with kappa = k / |k| and rates a' in [0, 1] (arXiv 2503.14456).
+
+    Parameters
+    ----------
+    r, w, k, v, a, b
+        q, gk, k, v, a and b of ``chunk_dplr_delta_rule``.
+    scale, initial_state, output_final_state, cu_seqlens, lower_bound
+        As in ``chunk_dplr_delta_rule``; the scale is 1 if absent.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> one = np.ones((1, 3, 1, 1))
+    >>> qf.ssm.fla.chunk_rwkv7(one, 0 * one, one, one, -one, 0.5 * one)[0].ravel()
+    array([1.  , 1.5 , 1.75])
+    """
+    return _dplr(
+        _RWKV7, r, k, v, a, b, w, scale, initial_state, output_final_state, cu_seqlens, lower_bound=lower_bound,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip

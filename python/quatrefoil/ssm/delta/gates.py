@@ -1,0 +1,62 @@
+"""Gates computed from the numbers of a layer, as flash-linear-attention does inside its kernels: (26), (27) of csrc/ssm/delta/README.md.
+
+These are functions of each library's arrays, so that PyTorch and JAX differentiate them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ... import _arrays
+from ..._arguments import number
+
+
+def log_decays(label: str, g: Any, use_gate_in_kernel: bool, A_log: Any, dt_bias: Any, lower_bound: Any = None) -> Any:
+    """(26): the logarithms of decays from raw numbers g (B, T, HV) or (B, T, HV, K)."""
+    if not use_gate_in_kernel:
+        for name, value in (("A_log", A_log), ("dt_bias", dt_bias)):
+            if value is not None:
+                raise ValueError(f"{label}: {name} is given without use_gate_in_kernel=True, so that nothing would use it")
+        return g
+    if A_log is None and lower_bound is None:
+        raise ValueError(f"{label}: A_log is missing, which use_gate_in_kernel=True needs without a lower_bound")
+    if _arrays.kind(g) is None or len(g.shape) < 3:
+        return g  # the call reports it
+    xp, heads, x = _arrays.namespace(g), tuple(g.shape[2:]), _arrays.widen(g)
+    if dt_bias is not None:
+        x = x + _parameter(label, "dt_bias", dt_bias, x, heads)
+    rate: Any = None if A_log is None else xp.exp(_parameter(label, "A_log", A_log, x, (heads[0], *(1 for _ in heads[1:]))))
+    if lower_bound is None:
+        return -rate * xp.logaddexp(x, xp.zeros_like(x))
+    lowest = number(lower_bound, label, "lower_bound", negative=True)
+    if lowest >= 0:
+        raise ValueError(f"{label}: lower_bound is {lowest}, expected the logarithm of a decay, below 0")
+    return lowest * _sigmoid(xp, x if rate is None else rate * x)
+
+
+def fractions(label: str, beta: Any, use_beta_sigmoid_in_kernel: bool, allow_neg_eigval: bool) -> Any:
+    """(27): beta from raw numbers."""
+    if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
+        raise ValueError(f"{label}: allow_neg_eigval=True needs use_beta_sigmoid_in_kernel=True, whose sigmoid it doubles")
+    if not use_beta_sigmoid_in_kernel or _arrays.kind(beta) is None:
+        return beta
+    s = _sigmoid(_arrays.namespace(beta), _arrays.widen(beta))
+    return 2 * s if allow_neg_eigval else s
+
+
+def _sigmoid(xp: Any, x: Any) -> Any:
+    """1 / (1 + e^-x), to its own digits however small it is."""
+    return xp.exp(-xp.logaddexp(-x, xp.zeros_like(x)))
+
+
+def _parameter(label: str, name: str, value: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    """One number per head, or per head and channel, in whatever shape a layer keeps them."""
+    if _arrays.kind(value) != _arrays.kind(x):
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected the kind of array that g is")
+    if math.prod(value.shape) != math.prod(shape):
+        raise ValueError(f"{label}: {name} has shape {tuple(value.shape)}, expected {math.prod(shape)} numbers, of shape {shape}")
+    value = _arrays.widen(value)
+    if value.dtype != x.dtype:
+        raise TypeError(f"{label}: {name} has dtype {_arrays.dtype_name(value)}, expected {_arrays.dtype_name(x)} as g")
+    return value.reshape(shape)

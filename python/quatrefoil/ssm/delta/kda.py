@@ -1,0 +1,270 @@
+"""Delta rules with a decay per channel of the keys, Kimi delta attention and GDN-2: drop-ins for flash-linear-attention's.
+
+Equation numbers are those of csrc/ssm/delta/README.md.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..._spec import Op, Option
+from ..._typing import AnyArray, Array, Backend, Given, T
+from .gates import fractions, log_decays
+from .sequences import CHANNELS, HEADS, VALUES, attend, attention, drop_in, gradients, recurrent, warn_of
+
+_NORMALIZES = (Option("use_qk_l2norm_in_kernel", bool),)
+KDA = attention(__name__, "chunk_kda", {"g": CHANNELS, "beta": HEADS}, _NORMALIZES)
+GDN2 = attention(__name__, "chunk_gdn2", {"g": CHANNELS, "b": CHANNELS, "w": VALUES}, _NORMALIZES)
+
+
+def _kda(
+    op: Op, q: Any, k: Any, v: Any, g: Any, beta: Any, scale: Any = None, initial_state: Any = None, output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False, *, use_gate_in_kernel: bool = False, use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False, lower_bound: Any = None, state_v_first: bool = False, cu_seqlens: Any = None, A_log: Any = None,
+    dt_bias: Any = None, out: Any = None, backend: Any = None, num_threads: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(20) for the function that ``op`` is titled after."""
+    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias, lower_bound)
+    beta = fractions(op.label, beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)
+    warn_of(q, g, initial_state, op.label)
+    return attend(
+        op, (q, k, v, g, beta), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+@drop_in("ssm.chunk_kda")
+def chunk_kda(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    g: Array[T],
+    beta: Array[T],
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    *,
+    use_gate_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    lower_bound: float | None = None,
+    state_v_first: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    A_log: AnyArray | None = None,
+    dt_bias: AnyArray | None = None,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """Kimi delta attention: S_t = A_t S_{t-1} + beta_t k_t (v_t - (A_t S_{t-1})^T k_t)^T, A_t = diag(e^{g_t}), o_t = scale S_t^T q_t (20).
+
+    Parameters
+    ----------
+    q, k : (B, T, H, K)
+        Queries and keys; float32 or float64, half precision is computed in float32.
+    v : (B, T, HV, V)
+        Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
+    g : (B, T, HV, K)
+        Logarithms of the decays, of any strength; -inf forgets a channel.
+    beta : (B, T, HV)
+        The fraction of the state's answer to a key that is replaced. If beta |k|^2 exceeds 2, the recurrence grows.
+    scale : float, optional
+        Factor of the outputs; 1 / sqrt(K) if absent.
+    initial_state : (B, HV, K, V), optional
+        S_0, zeros if absent; with cu_seqlens (N, HV, K, V), one for each sequence.
+    output_final_state : bool
+        Return S_T too, instead of None.
+    use_qk_l2norm_in_kernel : bool
+        Divide q and k by (sum of squares + 1e-6)^1/2 first (2).
+    use_gate_in_kernel : bool
+        g holds raw numbers: the decay is e^-r, r = e^A_log softplus(g + dt_bias), or with ``lower_bound``, which may do without A_log,
+        e^(lower_bound sigmoid(e^A_log (g + dt_bias))) (26).
+    use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
+        beta holds raw numbers: the fraction is their sigmoid, or with ``allow_neg_eigval`` twice that (27).
+    lower_bound : float, optional
+        Of the logarithms of the decays, below 0; used with ``use_gate_in_kernel``.
+    state_v_first : bool
+        States are (N, HV, V, K).
+    cu_seqlens : (N + 1,) int32 or int64, optional
+        N sequences packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
+    A_log, dt_bias : HV and HV K numbers, optional
+        With ``use_gate_in_kernel``, in any shape.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    o : (B, T, HV, V), in the dtype of q
+    final_state : as initial_state, or None. float32 if q has half precision.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``chunk_gated_delta_rule``; a parameter of a gate that is missing or that nothing uses; an argument of
+        flash-linear-attention that is not supported (cp_context, return_intermediate_states, use_graph).
+
+    Notes
+    -----
+    Names and meaning are those of ``fla.ops.kda`` (Kimi team, arXiv 2510.26692). Differentiable in all real arrays. Cost: about that of
+    ``chunk_gated_delta_rule``, and K exponentials and some 25 K multiplications per token and head.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> k = v = np.eye(2)[None, :, None]  # two tokens whose keys and values are the axes, (1, 2, 1, 2)
+    >>> g, beta = np.log([[0.5, 0.25]]).reshape(1, 1, 1, 2).repeat(2, 1), np.ones((1, 2, 1))
+    >>> o, state = qf.ssm.fla.chunk_kda(k, k, v, g, beta, scale=1.0, output_final_state=True)
+    >>> state[0, 0]  # the first channel has decayed once
+    array([[0.5, 0. ],
+           [0. , 1. ]])
+    """
+    return _kda(
+        KDA, q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, use_gate_in_kernel=use_gate_in_kernel,
+        use_beta_sigmoid_in_kernel=use_beta_sigmoid_in_kernel, allow_neg_eigval=allow_neg_eigval, lower_bound=lower_bound,
+        state_v_first=state_v_first, cu_seqlens=cu_seqlens, A_log=A_log, dt_bias=dt_bias,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+def chunk_kda_vjp(
+    *inputs_and_grad: Given[T],
+    scale: float | None = None,
+    use_qk_l2norm_in_kernel: bool = False,
+    output_final_state: bool = False,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``chunk_kda`` (23), (24), of its real inputs.
+
+    ``(q, k, v, g, beta[, initial_state[, cu_seqlens]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and
+    that of the final state. g and beta are those of (20), after any gates.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> q = k = v = np.ones((1, 3, 1, 2)) / np.sqrt(2)
+    >>> dg = qf.ssm.chunk_kda_vjp(q, k, v, 0 * q, np.ones((1, 3, 1)), np.ones((1, 3, 1, 2)))[3]
+    >>> dg.shape
+    (1, 3, 1, 2)
+    """
+    return gradients(KDA, inputs_and_grad, scale, (bool(use_qk_l2norm_in_kernel), bool(output_final_state)), backend, num_threads)
+
+
+fused_recurrent_kda = recurrent(chunk_kda, partial(_kda, KDA.titled("fused_recurrent_kda")))
+
+
+def _gdn2(
+    op: Op, q: Any, k: Any, v: Any, g: Any, b: Any, w: Any, scale: Any = None, initial_state: Any = None,
+    output_final_state: bool = False, use_qk_l2norm_in_kernel: bool = False, *, use_gate_in_kernel: bool = False, lower_bound: Any = None,
+    state_v_first: bool = False, cu_seqlens: Any = None, A_log: Any = None, dt_bias: Any = None, out: Any = None, backend: Any = None,
+    num_threads: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(21) for the function that ``op`` is titled after."""
+    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias, lower_bound)
+    warn_of(q, g, initial_state, op.label)
+    return attend(
+        op, (q, k, v, g, b, w), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+@drop_in("ssm.chunk_gdn2")
+def chunk_gdn2(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    g: Array[T],
+    b: Array[T],
+    w: Array[T],
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    *,
+    use_gate_in_kernel: bool = False,
+    lower_bound: float | None = None,
+    state_v_first: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    A_log: AnyArray | None = None,
+    dt_bias: AnyArray | None = None,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """GDN-2: S_t = A_t S_{t-1} + k_t (w_t v_t - (A_t S_{t-1})^T (b_t k_t))^T, A_t = diag(e^{g_t}), o_t = scale S_t^T q_t (21).
+
+    The gates b and w, of each channel of the keys and values, take the place of beta in ``chunk_kda``.
+
+    Parameters
+    ----------
+    q, k, v, g
+        As in ``chunk_kda``.
+    b : (B, T, HV, K)
+        The fraction of each channel of the key that erases.
+    w : (B, T, HV, V)
+        The fraction of each value that is written.
+    scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, use_gate_in_kernel, lower_bound, state_v_first, cu_seqlens
+        As in ``chunk_kda``.
+    A_log, dt_bias
+        As in ``chunk_kda``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    o, final_state
+        As ``chunk_kda``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``chunk_kda``.
+
+    Notes
+    -----
+    Names and meaning are those of ``fla.ops.gdn2`` (arXiv 2605.22791). Differentiable in all real arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> k, v = np.ones((1, 2, 1, 1)), np.array([4.0, 2.0]).reshape(1, 2, 1, 1)
+    >>> o, _ = qf.ssm.fla.chunk_gdn2(k, k, v, 0 * k, b=0.5 * k, w=k, scale=1.0)  # erases half of what the key reads
+    >>> o.ravel()
+    array([4., 4.])
+    """
+    return _gdn2(
+        GDN2, q, k, v, g, b, w, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, use_gate_in_kernel=use_gate_in_kernel,
+        lower_bound=lower_bound, state_v_first=state_v_first, cu_seqlens=cu_seqlens, A_log=A_log, dt_bias=dt_bias,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip
+
+
+def chunk_gdn2_vjp(
+    *inputs_and_grad: Given[T],
+    scale: float | None = None,
+    use_qk_l2norm_in_kernel: bool = False,
+    output_final_state: bool = False,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``chunk_gdn2`` (23), (24), of its real inputs.
+
+    ``(q, k, v, g, b, w[, initial_state[, cu_seqlens]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and
+    that of the final state. g is that of (21), after any gate.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> q = k = v = b = w = np.ones((1, 3, 1, 2)) / np.sqrt(2)
+    >>> db = qf.ssm.chunk_gdn2_vjp(q, k, v, 0 * q, b, w, np.ones((1, 3, 1, 2)))[4]
+    >>> bool((db[0, 0] == 0).all())  # there was nothing to erase
+    True
+    """
+    return gradients(GDN2, inputs_and_grad, scale, (bool(use_qk_l2norm_in_kernel), bool(output_final_state)), backend, num_threads)
+
+
+fused_recurrent_gdn2 = recurrent(chunk_gdn2, partial(_gdn2, GDN2.titled("fused_recurrent_gdn2")))

@@ -1,0 +1,255 @@
+"""What is particular to decays per channel: their strength, gates in the kernel, layouts of states, and which attention is which."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from case import precisions
+from checks import close
+from ssm.delta import oracle
+from ssm.delta.cases import channels
+
+ssm = qf.ssm
+OPS = {  # the names of the gates
+    "chunk_kda": ("g", "beta"),
+    "chunk_gdn2": ("g", "b", "w"),
+    "chunk_dplr_delta_rule": ("a", "b", "gk"),
+}
+
+
+def problem(op, rng, *shape, dtype=np.float64, **drawn):
+    """All inputs by name, with an initial state."""
+    arrays, more = channels(op)(*shape, state=True, **drawn)(rng)
+    named = dict(zip(("q", "k", "v", *OPS[op]), arrays)) | more
+    return {name: x.astype(dtype) if x.dtype.kind == "f" else x for name, x in named.items()}
+
+
+def gradients(op, named, *grads, **options):
+    """By name."""
+    names = [*("q", "k", "v"), *OPS[op], "initial_state"]
+    arrays = [named.get(name) for name in (*names, "cu_seqlens")]
+    made = getattr(ssm, f"{op}_vjp")(*arrays, grads if options.get("output_final_state") else grads[0], **options)
+    return dict(zip([n for n, x in zip(names, arrays) if x is not None], made, strict=True))
+
+
+def part(named, begin, end):
+    return {name: x if name == "initial_state" else x[:, begin:end] for name, x in named.items()}
+
+
+LAST = {"output_final_state": True}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_steps_are_the_whole_sequence(backend, rng, op):
+    named = problem(op, rng, 2, 40, 1, 9, 7, HV=2)
+    o, state = getattr(ssm, op)(**named, **LAST)
+    step, now, last = getattr(ssm, op.replace("chunk", "fused_recurrent")), [], named["initial_state"]
+    for t in range(40):
+        one, last = step(**part(named, t, t + 1) | {"initial_state": last}, **LAST)
+        now.append(one)
+    close(np.concatenate(now, axis=1), o, 1e-13)
+    close(last, state, 1e-13)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_packed_sequences_have_the_bits_of_those_apart(backend, rng, op):
+    """A composition multiplies other matrices for them, and has their numbers."""
+    most = 0 if backend == "native" else 1e-12
+    same = functools.partial(np.testing.assert_allclose, rtol=most, atol=most)
+    for lengths, index in [((5, 0, 90, 1, 64, 8), np.int32), ((0, 3, 0), np.int64), ((33, 63), np.int32)]:
+        print(lengths)
+        named = problem(op, rng, 1, sum(lengths), 2, 6, 5, HV=4, lengths=lengths)
+        ends = named["cu_seqlens"].astype(index)
+        together = getattr(ssm, op)(**named | {"cu_seqlens": ends}, **LAST)
+        grads = [rng.standard_normal(x.shape) for x in together]
+        got = gradients(op, named, *grads, **LAST)
+        del named["cu_seqlens"]
+        for n, (begin, end) in enumerate(itertools.pairwise(ends)):
+            alone = part(named, begin, end) | {"initial_state": named["initial_state"][n : n + 1]}
+            o, state = getattr(ssm, op)(**alone, **LAST)
+            same(together[0][:, begin:end], o)
+            same(together[1][n : n + 1], state)
+            for name, expected in gradients(op, alone, grads[0][:, begin:end], grads[1][n : n + 1], **LAST).items():
+                same(got[name][n : n + 1] if name == "initial_state" else got[name][:, begin:end], expected)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_decays_of_any_strength(backend, rng, op):
+    """Also those that forget, -inf, and growth; the float32 results are those of float64."""
+    for dtype, strength in itertools.product(precisions(backend), ("weak", "strong", "forget", "growth")):
+        print(dtype, strength)
+        named = problem(op, rng, 1, 130, 1, 6, 5)
+        g = named["gk" if "gk" in named else "g"]
+        if strength != "growth":
+            g[:] = {"weak": -0.01, "strong": -40.0, "forget": -1e4}[strength] * rng.choice([0, 0.1, 1], g.shape)
+            g[:, 50, :, 2] = -np.inf
+        else:
+            g[:] = rng.uniform(-0.02, 0.05, g.shape)
+            g[:, 65] = -2.0
+        named = {name: x.astype(dtype) for name, x in named.items()}
+        wide = {name: x.astype(np.float64) for name, x in named.items()}
+        got = getattr(ssm, op)(**named, **LAST)
+        for a, e in zip(got, getattr(oracle, op)(**wide, **LAST)):
+            close(a, e.astype(float), 20 * np.finfo(dtype).eps * (50 if strength == "growth" else 1))
+        made = gradients(op, named, *got, **LAST)
+        for name, expected in gradients(op, wide, *[x.astype(float) for x in got], **LAST).items():
+            close(made[name], expected, 100 * np.finfo(dtype).eps * (50 if strength == "growth" else 1))
+
+
+def decay_gradients(q, k, u, e, g, grad, scale):
+    """dg of one head, token by token in extended precision, and the sum of the magnitudes of the terms of each."""
+    q, k, u, e, g, grad = (x.astype(np.longdouble) for x in (q, k, u, e, g, grad))
+    before = [np.zeros((k.shape[1], u.shape[1]), np.longdouble)]
+    for k_t, u_t, e_t, g_t in zip(k, u, e, g):
+        S = np.exp(g_t)[:, None] * before[-1]
+        before.append(S + np.outer(k_t, u_t - S.T @ e_t))
+    R = terms = np.zeros_like(before[0])
+    dg, size = np.zeros_like(g), np.zeros_like(g)
+    for t in reversed(range(len(g))):
+        read = scale * np.outer(q[t], grad[t])
+        missed = np.outer(e[t], (R + read).T @ k[t])
+        R, terms, a = R + read - missed, terms + np.abs(read) + np.abs(missed), np.exp(g[t])[:, None]
+        dg[t], size[t] = (a * R * before[t]).sum(1), (a * terms * np.abs(before[t])).sum(1)
+        R, terms = a * R, a * terms
+    return dg, size
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype):
+    """No matter how small it is next to those of other tokens. Up to 64 decays, each rounded, are multiplied: hence 16 eps."""
+    rng = np.random.default_rng(14)
+    named = problem("chunk_gdn2", rng, 1, 150, 1, 16, 24, dtype=dtype)
+    del named["initial_state"]
+    named["g"] = rng.choice([-40.0, -5.0, 0.0], named["g"].shape, p=[0.1, 0.2, 0.7]).astype(dtype)
+    grad = rng.standard_normal(named["v"].shape).astype(dtype)
+    q, k, v, g, b, w = (named[name][0, :, 0].astype(np.longdouble) for name in ("q", "k", "v", "g", "b", "w"))
+    dg, size = decay_gradients(q, k, w * v, b * k, g, grad[0, :, 0], 0.25)
+    least = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below it the factors of some terms have lost digits
+    for name in (backend, "array"):
+        with qf.use_backend(name):
+            got = gradients("chunk_gdn2", named, grad, scale=0.25)["g"]
+        assert (np.abs(got[0, :, 0] - dg) <= 16 * np.finfo(dtype).eps * size + least).all()
+
+
+def test_which_attention_is_which(best_backend, rng):
+    """The gated rule is KDA with one decay for all channels; KDA is GDN-2 with one gate, and a diagonal plus a product of vectors."""
+    named = problem("chunk_kda", rng, 1, 70, 1, 9, 7, HV=2)
+    g, beta, v, k = named["g"], named.pop("beta"), named["v"], named["k"]
+    g[:] = np.maximum(g, -5.0)
+    o, state = ssm.chunk_kda(**named, beta=beta, **LAST)
+    k2, every = np.repeat(k, 2, axis=2), beta[..., None]
+    gates = {"b": every + 0 * g, "w": every + 0 * v}
+    erase = {"a": np.exp(g) * k2, "b": -every * k2, "gk": g, "k": np.broadcast_to(k2, g.shape), "q": np.repeat(named["q"], 2, axis=2)}
+    rest = {name: x for name, x in named.items() if name not in ("g", "k", "q", "v")}
+    for got in (ssm.chunk_gdn2(**named, **gates, **LAST), ssm.chunk_dplr_delta_rule(**erase, **rest, v=every * v, **LAST, scale=1 / 3)):
+        close(got[0], o, 1e-13)
+        close(got[1], state, 1e-13)
+    one = g[..., :1]
+    alone = ssm.chunk_kda(**named | {"g": one + 0 * g}, beta=beta, **LAST)
+    for got, expected in zip(alone, ssm.chunk_gated_delta_rule(**named | {"g": one[..., 0]}, beta=beta, **LAST)):
+        close(got, expected, 1e-13)
+
+
+def test_rwkv7_has_other_names_and_no_scale(best_backend, rng):
+    named = problem("chunk_dplr_delta_rule", rng, 1, 20, 2, 9, 7)
+    given = (named["q"], named["gk"], named["k"], named["v"], named["a"], named["b"])
+    got = ssm.fla.chunk_rwkv7(*given, initial_state=named["initial_state"], **LAST)
+    for a, e in zip(got, ssm.chunk_dplr_delta_rule(**named, scale=1.0, **LAST)):
+        np.testing.assert_array_equal(a, e)
+
+
+def softplus(x):
+    return np.logaddexp(x, 0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_gates_in_the_kernel(best_backend, rng):
+    named = problem("chunk_kda", rng, 1, 20, 1, 6, 5, HV=2)
+    raw, beta = rng.standard_normal(named.pop("g").shape), 3 * named.pop("beta") - 1
+    A, bias = rng.standard_normal((1, 1, 2, 1)), rng.standard_normal(12)
+    rate, x = np.exp(A), raw + bias.reshape(2, 6)
+    shifted = {"use_gate_in_kernel": True, "dt_bias": bias}
+    for options, g in (
+        ({**shifted, "A_log": A}, -rate * softplus(x)),
+        ({"use_gate_in_kernel": True, "A_log": A.ravel()}, -rate * softplus(raw)),
+        ({**shifted, "A_log": A, "lower_bound": -5}, -5 * sigmoid(rate * x)),
+        ({**shifted, "lower_bound": -5.0}, -5 * sigmoid(x)),
+    ):
+        for more, fraction in (
+            ({}, beta),
+            ({"use_beta_sigmoid_in_kernel": True}, sigmoid(beta)),
+            ({"use_beta_sigmoid_in_kernel": True, "allow_neg_eigval": True}, 2 * sigmoid(beta)),
+        ):
+            o, _ = ssm.chunk_kda(**named, g=raw, beta=beta, **options, **more)
+            close(o, ssm.chunk_kda(**named, g=g, beta=fraction)[0], 1e-13)
+    rate, x = np.exp(A[0, 0, :, 0]), raw[..., 0] + bias[:2]
+    gated = {"use_gate_in_kernel": True, "dt_bias": bias[:2], "A_log": A, "use_beta_sigmoid_in_kernel": True, "allow_neg_eigval": True}
+    o, _ = ssm.fused_recurrent_gated_delta_rule(**named, g=raw[..., 0], beta=beta, **gated)
+    close(o, ssm.chunk_gated_delta_rule(**named, g=-rate * softplus(x), beta=2 * sigmoid(beta))[0], 1e-13)
+
+
+def test_states_with_the_values_first(best_backend, rng):
+    for op in ("chunk_kda", "chunk_gdn2"):
+        named = problem(op, rng, 1, 20, 1, 6, 5, HV=2)
+        o, state = getattr(ssm, op)(**named, **LAST)
+        turned = {"initial_state": named["initial_state"].swapaxes(2, 3), "state_v_first": True}
+        got = getattr(ssm, op)(**named | turned, **LAST)
+        np.testing.assert_array_equal(got[0], o)
+        np.testing.assert_array_equal(got[1], state.swapaxes(2, 3))
+    named = {name: x for name, x in named.items() if name not in ("g", "b", "w")} | turned
+    for function in (ssm.chunk_gated_delta_rule, ssm.fused_recurrent_simple_gla):
+        assert function(**named, **LAST)[1].shape == (1, 2, 5, 6)
+
+
+Q, V = np.zeros((1, 5, 3, 4)), np.zeros((1, 5, 3, 7))
+BETA = np.zeros((1, 5, 3))
+kda = functools.partial(ssm.chunk_kda, Q, Q, V, Q, BETA)
+gate = functools.partial(kda, use_gate_in_kernel=True)
+rule = functools.partial(ssm.chunk_gated_delta_rule, Q, Q, V)
+
+BAD = [
+    (lambda: ssm.chunk_kda(Q, Q, V, BETA, BETA), ValueError, r"ssm\.chunk_kda: g has shape \(1, 5, 3\), expected"),
+    (lambda: ssm.chunk_gdn2(Q, Q, V, Q, BETA, V), ValueError, r"ssm\.chunk_gdn2: b has shape \(1, 5, 3\)"),
+    (lambda: ssm.chunk_dplr_delta_rule(Q, Q, V, Q, Q, V), ValueError, r"ssm\.chunk_dplr_delta_rule: gk has shape \(1, 5, 3, 7\)"),
+    (lambda: ssm.chunk_kda(Q, Q, V, Q), TypeError, "ssm.chunk_kda: beta is missing"),
+    (lambda: gate(), ValueError, r"A_log is missing, which use_gate_in_kernel=True needs without a lower_bound"),
+    (lambda: kda(A_log=BETA[0, 0]), ValueError, "A_log is given without use_gate_in_kernel=True"),
+    (lambda: gate(lower_bound=5), ValueError, r"lower_bound is 5\.0, expected the logarithm of a decay, below 0"),
+    (lambda: gate(A_log=BETA[0]), ValueError, r"A_log has shape \(5, 3\), expected 3 numbers, of shape \(3, 1\)"),
+    (lambda: gate(A_log=BETA[0, 0].astype(np.float32)), TypeError, "A_log has dtype float32, expected float64 as g"),
+    (lambda: gate(A_log=[0.0] * 3), TypeError, "A_log is list, expected the kind of array that g is"),
+    (lambda: kda(allow_neg_eigval=True), ValueError, "allow_neg_eigval=True needs use_beta_sigmoid_in_kernel=True"),
+    (lambda: rule(use_gate_in_kernel=True), ValueError, r"ssm\.chunk_gated_delta_rule: A_log is missing"),
+    (lambda: kda(cp_context=object()), ValueError, r"ssm\.chunk_kda: cp_context is not supported: a sequence is computed on one device"),
+    (lambda: kda(return_intermediate_states=True), ValueError, "return_intermediate_states is not supported"),
+    (lambda: kda(use_graph=True), ValueError, "use_graph is not supported"),
+    (lambda: ssm.fused_recurrent_dplr_delta_rule(Q, Q, V, Q, Q, Q, reverse=True), ValueError, "reverse is not supported: reverse the tok"),
+    (lambda: rule(gk=Q), TypeError, r"ssm\.chunk_gated_delta_rule has no argument 'gk'; .* chunk_kda"),
+]
+
+
+def test_what_steers_other_kernels_is_accepted():
+    given = {"safe_gate": True, "disable_recompute": True, "cu_seqlens_cpu": None, "cp_context": None, "use_graph": False, "chunk_size": 64}
+    np.testing.assert_array_equal(kda(**given)[0], V)
+
+
+@pytest.mark.torch
+def test_gradients_through_gates(rng):
+    torch = pytest.importorskip("torch")
+    named = problem("chunk_kda", rng, 1, 4, 1, 3, 2, HV=2)
+    named["A_log"], named["dt_bias"], named["g"] = rng.standard_normal(2), rng.standard_normal(6), 0 * named["g"]
+    names = [name for name in named if name != "initial_state"]
+    given = [torch.from_numpy(np.asarray(named[name])).requires_grad_() for name in names]
+
+    def run(*arrays, lower_bound):
+        flags = {"use_gate_in_kernel": True, "use_beta_sigmoid_in_kernel": True, "use_qk_l2norm_in_kernel": True}
+        return ssm.chunk_kda(**dict(zip(names, arrays)), **flags, lower_bound=lower_bound)[0]
+
+    for lower_bound in (None, -5.0):
+        assert torch.autograd.gradcheck(functools.partial(run, lower_bound=lower_bound), given, eps=1e-6, atol=1e-6)
