@@ -53,7 +53,10 @@ def test_one_package_alone():
 def test_names_that_are_not_there():
     with qf.ssm.install():
         for line, text in (
-            ("from fla.ops import chunk_kda", r"fla\.ops\.chunk_kda is not provided by quatrefoil; fla\.ops has chunk_gated_delta_rule, "),
+            (
+                "from fla.ops import chunk_hgrn",
+                r"fla\.ops\.chunk_hgrn is not provided by quatrefoil; fla\.ops has chunk_gated_delta_",
+            ),
             ("from mamba_ssm.ops.selective_scan_interface import selective_scan_ref", "not provided .*_interface has selective_scan_fn"),
             ("import mamba_ssm.models", r"mamba_ssm\.models is not provided by quatrefoil; whole models are in transformers"),
             ("from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel", "whole models are in transformers"),
@@ -64,7 +67,7 @@ def test_names_that_are_not_there():
         ):
             with pytest.raises(ModuleNotFoundError, match=text):
                 exec(line)
-        assert getattr(sys.modules["fla.ops"], "chunk_kda", None) is None
+        assert getattr(sys.modules["fla.ops"], "chunk_hgrn", None) is None
         with pytest.raises(
             AttributeError, match=r"causal_conv1d is a stand-in by quatrefoil, which has no causal_conv1d_cuda; it has causal_conv1d_fn"
         ):

@@ -6,7 +6,7 @@ import pkgutil
 from typing import Any
 
 # Package -> the release whose signatures these are.
-VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.4.0"}
+VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.6.0"}
 TRIED = ("4.57", "5.9", "5.24")  # releases of transformers tested with the stand-ins
 _SCANS = ("selective_scan_fn", "mamba_inner_fn")
 _CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
@@ -14,6 +14,10 @@ _DELTA_RULES = {  # module of fla.ops -> its functions
     "gated_delta_rule": ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"),
     "delta_rule": ("chunk_delta_rule", "fused_recurrent_delta_rule"),
     "simple_gla": ("chunk_simple_gla", "fused_recurrent_simple_gla"),
+    "kda": ("chunk_kda", "fused_recurrent_kda"),
+    "gdn2": ("chunk_gdn2", "fused_recurrent_gdn2"),
+    "generalized_delta_rule": ("chunk_dplr_delta_rule", "fused_recurrent_dplr_delta_rule"),
+    "rwkv7": ("chunk_rwkv7",),
 }
 _BLOCKS = {name: f"quatrefoil.torch.nn:{name}" for name in ("Mamba", "Mamba2")}
 # Module -> its names, each with its source, in quatrefoil.ssm or elsewhere. A name with None exists, but callers test it before use.
@@ -43,7 +47,7 @@ INSTEAD = {
     "mamba_ssm.ops.triton.layer_norm": "there is torch.nn.RMSNorm",
     "mamba_ssm.ops.triton.layernorm_gated": "there is torch.nn.RMSNorm, and the gated norm within mamba_ssm.Mamba2",
     "fla.layers": "there are the functions that they call, in fla.ops",
-    "fla.ops.gla": "it has a decay per key; with one per head there is fla.ops.simple_gla",
+    "fla.ops.gla": "it has a decay per channel and no delta rule; with one per head there is fla.ops.simple_gla, with both fla.ops.kda",
 }
 # The modules of state-spaces/s4 that sum over modes, and the functions they call on a CPU.
 S4_MODULES = ("models.s4.s4", "src.models.sequence.kernels.ssm")
