@@ -1,4 +1,4 @@
-"""The gated delta rule against PyTorch: in chunks of 64, a training step through autograd, and a decoding step."""
+"""Delta rules against PyTorch: in chunks of 64, a training step through autograd, and a decoding step."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ def problems() -> Iterator[Problem]:
         yield _gradient(SHAPE)
     yield _step((1, 1, *SHAPE[2:]))
     yield _linear(SHAPE)
+    yield _channels(SHAPE)
+    if installed("torch"):
+        yield _channels_gradient(SHAPE)
 
 
-def _inputs(shape: tuple[int, ...]) -> list[Any]:
+def _inputs(shape: tuple[int, ...], channels: bool = False) -> list[Any]:
     """Keys and queries of length 1, decays and betas as in a new layer, and a state."""
     B, T, H, K, V = shape
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((2, B, T, H, K))
     q, k = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (q, k))
     v, state = rng.standard_normal((B, T, H, V)), rng.standard_normal((B, H, K, V))
-    gates = (-np.exp(rng.uniform(-6, 0, (B, T, H))), rng.uniform(0, 1, (B, T, H)))
+    gates = (-np.exp(rng.uniform(-6, 0, (B, T, H, K) if channels else (B, T, H))), rng.uniform(0, 1, (B, T, H)))
     return [x.astype(np.float32) for x in (q, k, v, *gates, state)]
 
 
@@ -48,7 +51,8 @@ def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray | None, be
     o = np.empty_like(v)
     for t in range(q.shape[1]):
         if g is not None:
-            S = np.exp(g[:, t].astype(float))[..., None, None] * S
+            decay = np.exp(g[:, t].astype(float))
+            S = decay[..., None] * S if g.ndim == 4 else decay[..., None, None] * S
         x = v[:, t]
         if beta is not None:
             x = beta[:, t, :, None] * (x - np.matmul(k[:, t, :, None], S)[..., 0, :])
@@ -81,6 +85,30 @@ def by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, 
     queries, keys = q * since, (k * until).mT
     for c in range(T // CHUNK):
         x = values[:, :, c] if of_state is None else values[:, :, c] - of_state[:, :, c] @ S
+        outputs.append(queries[:, :, c] @ S + reads[:, :, c] @ x)
+        S = total[:, :, c] * S + keys[:, :, c] @ x
+    return torch.stack(outputs, 2).flatten(2, 3).transpose(1, 2)
+
+
+def by_factors(q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
+    """The same with a decay per channel. The exponentials of sums, and of their negatives, are factors of queries and keys: decays must be
+    mild, or the latter overflow."""
+    import torch
+
+    B, T, H, K = q.shape
+
+    def cut(x: Any) -> Any:
+        return x.transpose(1, 2).unflatten(2, (T // CHUNK, CHUNK))
+
+    q, k, v, sums, weight = cut(q) * K**-0.5, cut(k), cut(v), cut(g).cumsum(-2), cut(beta)[..., None]
+    since, last = sums.exp(), sums[..., -1:, :]
+    queries, erase, keys = q * since, weight * k * since, k * (-sums).exp()
+    matrix = (erase @ keys.mT).tril(-1) + torch.eye(CHUNK, dtype=q.dtype, device=q.device)
+    reads, keys = (queries @ keys.mT).tril(), (k * (last - sums).exp()).mT
+    values, of_state = triangular(matrix, torch.cat([weight * v, erase], -1)).split([v.shape[-1], K], -1)
+    S, outputs, total = q.new_zeros(B, H, K, v.shape[-1]), [], last.exp().mT
+    for c in range(T // CHUNK):
+        x = values[:, :, c] - of_state[:, :, c] @ S
         outputs.append(queries[:, :, c] @ S + reads[:, :, c] @ x)
         S = total[:, :, c] * S + keys[:, :, c] @ x
     return torch.stack(outputs, 2).flatten(2, 3).transpose(1, 2)
@@ -157,3 +185,32 @@ def _linear(shape: tuple[int, ...]) -> Problem:
     peers, truth = torch_peers({"torch chunks": partial(by_chunks, triangular)}, q, k, v, g, None), partial(_truth, q, k, v, g, None)
     size, work = f"{shape} float32", _work(shape, 2, 1)
     return Problem("ssm", "chunk_simple_gla", size, lambda: ssm.chunk_simple_gla(q, k, v, g)[0], peers, truth, 2e-6, {}, 1e-5, work)
+
+
+def _channels(shape: tuple[int, ...]) -> Problem:
+    arrays = _inputs(shape, channels=True)[:5]
+    peers, truth = torch_peers({"torch factors": by_factors}, *arrays), partial(_truth, *arrays)
+    work, goals = _channel_work(shape, 3, 2, 3.0), {"torch factors": 4.0}
+    return Problem("ssm", "chunk_kda", f"{shape} float32", lambda: ssm.chunk_kda(*arrays)[0], peers, truth, 2e-6, goals, 1e-5, work)
+
+
+def _channels_gradient(shape: tuple[int, ...]) -> Problem:
+    arrays = _inputs(shape, channels=True)[:5]
+    run = autograd(arrays, grad=arrays[2], of=1)
+
+    def truth() -> Any:
+        q, k, v, g, beta = double(*arrays)
+        return ssm.chunk_kda_vjp(q, k, v, g, beta, v)[1]
+
+    ours = run(lambda *a: ssm.chunk_kda(*a)[0])
+    peers, goals = {"torch factors and autograd": run(by_factors)}, {"torch factors and autograd": 3.0}
+    return Problem(
+        "ssm", "chunk_kda fwd+bwd", f"{shape} float32", ours, peers, truth, 5e-6, goals, 5e-5, _channel_work(shape, 11, 14, 20.0)
+    )
+
+
+def _channel_work(shape: tuple[int, ...], states: float, pairs: float, per_pair: float) -> Work:
+    """In addition an exponential per channel, and operations on the channels of every pair of tokens of a chunk."""
+    B, T, H, K, _ = shape
+    work, channels = _work(shape, states, pairs), B * T * H * K
+    return Work(work.flops + per_pair * channels * (OUR_CHUNK - 1) / 2, work.bytes + 4 * channels, exps=channels)
