@@ -14,6 +14,7 @@ from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
 from ..product.dense import require_symmetric
+from . import composition
 from .schur import double, negligible, sylvester
 
 
@@ -244,22 +245,27 @@ def sylvester_solve_vjp(
 # ---- two terms
 
 
-class _Pencil(NamedTuple):
-    """K V = S V diag(w), V^T S V = I (2)."""
+class Pencil(NamedTuple):
+    """K V = S V diag(w), V^T S V = I (2), and S = L L^T."""
 
     w: np.ndarray
     V: np.ndarray
-    logdet: float  # of S
+    L: np.ndarray
+
+    @property
+    def logdet(self) -> float:
+        """Of S."""
+        return 2 * float(np.log(self.L.diagonal()).sum())
 
 
 class _Pencils(NamedTuple):
-    first: _Pencil
-    second: _Pencil
+    first: Pencil
+    second: Pencil
     D: np.ndarray  # 1 + w u^T
 
 
 def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, label: str) -> _Pencils:
-    first, second = _pencil(K1, S1, "1", label), _pencil(K2, S2, "2", label)
+    first, second = pencil(K1, S1, ("K1", "S1"), label), pencil(K2, S2, ("K2", "S2"), label)
     D = 1 + first.w[:, None] * second.w
     least, largest = np.unravel_index(int(np.abs(D).argmin()), D.shape), float(np.abs(D).max())
     if D.min() < 1 and np.abs(D[least]) <= negligible(K1, *D.shape) * largest:  # from 1 on where K1 and K2 are positive semidefinite
@@ -270,18 +276,18 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
     return _Pencils(first, second, D)
 
 
-def _pencil(K: np.ndarray, S: np.ndarray, number: str, label: str) -> _Pencil:
+def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> Pencil:
     """By the Cholesky factor of S, as LAPACK's sygvd does it."""
     from scipy.linalg import lapack, solve_triangular
 
-    for a, name in ((K, f"K{number}"), (S, f"S{number}")):
+    for a, name in zip((K, S), names):
         _arguments.finite(a, label, name)
         require_symmetric(a, float(np.finfo(a.dtype).eps), f"{label}: {name}", "expected a symmetric matrix")
     L, info = lapack.dpotrf(double(S), lower=1, clean=1)
     if info > 0 or lapack.dpocon(L, np.abs(S).sum(axis=0, dtype=np.float64).max(), uplo="L")[0] < np.finfo(S.dtype).eps:
         least = np.linalg.eigvalsh(double(S))[0]
         raise np.linalg.LinAlgError(
-            f"{label}: S{number} is not positive definite to working precision (its least eigenvalue is {least:.3g}); "
+            f"{label}: {names[1]} is not positive definite to working precision (its least eigenvalue is {least:.3g}); "
             "add jitter to its diagonal"
         )
     half = solve_triangular(L, double(K), lower=True, check_finite=False)
@@ -291,20 +297,14 @@ def _pencil(K: np.ndarray, S: np.ndarray, number: str, label: str) -> _Pencil:
     rounding = len(w) * np.finfo(K.dtype).eps * np.abs(w).max()
     if w[0] >= -rounding:  # K is positive semidefinite: what is below 0 is rounding of a 0
         w = np.maximum(w, 0.0)
-    return _Pencil(w, V, 2 * float(np.log(np.diagonal(L)).sum()))
-
-
-def _solve_sum(pencils: _Pencils, B: np.ndarray) -> np.ndarray:
-    (_, V1, _), (_, V2, _), D = pencils
-    X: np.ndarray = V1 @ ((V1.T @ double(B) @ V2) / D) @ V2.T
-    return X
+    return Pencil(w, V, L)
 
 
 def _sum_solve(
     K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, B: np.ndarray, X: np.ndarray, num_threads: int, *, backend: str
 ) -> None:
     if X.size:
-        X[...] = _solve_sum(_pencils(K1, K2, S1, S2, SUM_SOLVE.label), B)
+        X[...] = composition.solved(np, _pencils(K1, K2, S1, S2, SUM_SOLVE.label), B)
 
 
 def _sum_solve_vjp(
@@ -315,32 +315,8 @@ def _sum_solve_vjp(
         dK1[...] = dK2[...] = dS1[...] = dS2[...] = 0
         return
     pencils = _pencils(K1, K2, S1, S2, f"{SUM_SOLVE.label}_vjp")
-    X, Z = _solve_sum(pencils, B), _solve_sum(pencils, grad)
-    dB[...] = Z
-    for (left, right), (dleft, dright) in (((K1, K2), (dK1, dK2)), ((S1, S2), (dS1, dS2))):
-        dleft[...] = -_symmetric(_rows(Z @ double(right), X))
-        dright[...] = -_symmetric(_columns(Z, double(left) @ X))
-
-
-def _rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """sum of a b^T over the batch, (M, M)."""
-    M, N = a.shape[-2:]
-    a, b = (np.moveaxis(x.reshape(-1, M, N), 0, 1).reshape(M, -1) for x in (a, b))
-    total: np.ndarray = a @ b.T
-    return total
-
-
-def _columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """sum of a^T b over the batch, (N, N)."""
-    N = a.shape[-1]
-    total: np.ndarray = a.reshape(-1, N).T @ b.reshape(-1, N)
-    return total
-
-
-def _symmetric(a: np.ndarray) -> np.ndarray:
-    """The gradient among symmetric matrices, which is all that a function of such has."""
-    part: np.ndarray = (a + a.T) / 2
-    return part
+    gradients = composition.solve_gradients(np, pencils, K1, K2, S1, S2, B, grad)
+    dK1[...], dK2[...], dS1[...], dS2[...], dB[...] = gradients
 
 
 def _sum_logdet(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, y: np.ndarray, num_threads: int, *, backend: str) -> None:
@@ -360,10 +336,8 @@ def _sum_logdet_vjp(
     dK1[...] = dK2[...] = dS1[...] = dS2[...] = 0
     if len(K1) == 0 or len(K2) == 0:
         return
-    (w, V1, _), (u, V2, _), D = _pencils(K1, K2, S1, S2, f"{SUM_LOGDET.label}_vjp")
-    g = float(grad)
-    for to, V, weights in ((dK1, V1, (u / D).sum(1)), (dS1, V1, (1 / D).sum(1)), (dK2, V2, w @ (1 / D)), (dS2, V2, (1 / D).sum(0))):
-        to[...] = V * (g * weights) @ V.T
+    pencils = _pencils(K1, K2, S1, S2, f"{SUM_LOGDET.label}_vjp")
+    dK1[...], dK2[...], dS1[...], dS2[...] = composition.logdet_gradients(np, pencils, grad)
 
 
 # ---- Sylvester
@@ -391,7 +365,7 @@ def _sylvester_solve_vjp(
         return
     solve = sylvester(A, B, f"{SYLVESTER_SOLVE.label}_vjp")
     X, Z = solve(double(C), False), solve(double(grad), True)
-    dC[...], dA[...], dB[...] = Z, -_rows(Z, X), -_columns(X, Z)
+    dC[...], dA[...], dB[...] = Z, -composition.rows(np, Z, X), -composition.columns(np, X, Z)
 
 
 _MATRICES = (Arg("K1", "M M"), Arg("K2", "N N"), Arg("S1", "M M"), Arg("S2", "N N"))

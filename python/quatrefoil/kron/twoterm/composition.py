@@ -49,38 +49,42 @@ def _pencils(xp: Any, K1: Any, K2: Any, S1: Any, S2: Any) -> Any:
     return first, second, nan_unless(xp, ~singular, D)
 
 
-def _solved(xp: Any, pencils: Any, B: Any) -> Any:
+def solved(xp: Any, pencils: Any, B: Any) -> Any:
     (_, V1, _), (_, V2, _), D = pencils
     middle = xp.matmul(xp.matmul(V1.T, double(xp, B)), V2) / D
     return xp.matmul(xp.matmul(V1, middle), V2.T)
 
 
 def sum_solve(xp: Any, K1: Any, K2: Any, S1: Any, S2: Any, B: Any) -> Any:
-    return xp.astype(_solved(xp, _pencils(xp, K1, K2, S1, S2), B), B.dtype) if 0 not in B.shape else B
+    return xp.astype(solved(xp, _pencils(xp, K1, K2, S1, S2), B), B.dtype) if 0 not in B.shape else B
 
 
 def sum_solve_vjp(xp: Any, K1: Any, K2: Any, S1: Any, S2: Any, B: Any, grad: Any) -> Any:
     if 0 in B.shape:
         return *map(xp.zeros_like, (K1, K2, S1, S2)), grad
-    pencils = _pencils(xp, K1, K2, S1, S2)
-    X, Z = _solved(xp, pencils, B), _solved(xp, pencils, grad)
+    gradients = solve_gradients(xp, _pencils(xp, K1, K2, S1, S2), K1, K2, S1, S2, B, grad)
+    return tuple(xp.astype(a, B.dtype) for a in gradients)
+
+
+def solve_gradients(xp: Any, pencils: Any, K1: Any, K2: Any, S1: Any, S2: Any, B: Any, grad: Any) -> tuple[Any, ...]:
+    """README (4), in double precision."""
+    X, Z = solved(xp, pencils, B), solved(xp, pencils, grad)
     found = []
     for left, right in ((K1, K2), (S1, S2)):
-        found.append(-_symmetric(_rows(xp, xp.matmul(Z, double(xp, right)), X)))
-        found.append(-_symmetric(_columns(xp, Z, xp.matmul(double(xp, left), X))))
-    dK1, dK2, dS1, dS2 = (xp.astype(a, B.dtype) for a in found)
-    return dK1, dK2, dS1, dS2, xp.astype(Z, B.dtype)
+        found.append(-_symmetric(rows(xp, xp.matmul(Z, double(xp, right)), X)))
+        found.append(-_symmetric(columns(xp, Z, xp.matmul(double(xp, left), X))))
+    return *found, Z
 
 
-def _rows(xp: Any, a: Any, b: Any) -> Any:
+def rows(xp: Any, a: Any, b: Any) -> Any:
     """sum of a b^T over the batch, (M, M)."""
     return gram(xp, *(xp.reshape(x, (math.prod(x.shape[:-2]), *x.shape[-2:])) for x in (a, b)))
 
 
-def _columns(xp: Any, a: Any, b: Any) -> Any:
+def columns(xp: Any, a: Any, b: Any) -> Any:
     """sum of a^T b over the batch, (N, N)."""
-    N, rows = a.shape[-1], math.prod(a.shape[:-1])
-    return xp.matmul(xp.reshape(a, (rows, N)).T, xp.reshape(b, (rows, N)))
+    N, count = a.shape[-1], math.prod(a.shape[:-1])
+    return xp.matmul(xp.reshape(a, (count, N)).T, xp.reshape(b, (count, N)))
 
 
 def _symmetric(a: Any) -> Any:
@@ -101,10 +105,15 @@ def sum_logdet(xp: Any, K1: Any, K2: Any, S1: Any, S2: Any) -> Any:
 def sum_logdet_vjp(xp: Any, K1: Any, K2: Any, S1: Any, S2: Any, grad: Any) -> Any:
     if K1.shape[0] * K2.shape[0] == 0:
         return tuple(map(xp.zeros_like, (K1, K2, S1, S2)))
-    (w, V1, _), (u, V2, _), D = _pencils(xp, K1, K2, S1, S2)
-    g, rows, columns = double(xp, grad), xp.sum(1 / D, axis=1), xp.sum(1 / D, axis=0)
-    weights = ((V1, xp.sum(u / D, axis=1)), (V2, xp.sum(w[:, None] / D, axis=0)), (V1, rows), (V2, columns))
-    return tuple(xp.astype(xp.matmul(V * (g * of), V.T), K1.dtype) for V, of in weights)
+    return tuple(xp.astype(a, K1.dtype) for a in logdet_gradients(xp, _pencils(xp, K1, K2, S1, S2), grad))
+
+
+def logdet_gradients(xp: Any, pencils: Any, grad: Any) -> tuple[Any, ...]:
+    """README (5), in double precision."""
+    (w, V1, _), (u, V2, _), D = pencils
+    g, of_rows, of_columns = double(xp, grad), xp.sum(1 / D, axis=1), xp.sum(1 / D, axis=0)
+    weights = ((V1, xp.sum(u / D, axis=1)), (V2, xp.sum(w[:, None] / D, axis=0)), (V1, of_rows), (V2, of_columns))
+    return tuple(xp.matmul(V * (g * of), V.T) for V, of in weights)
 
 
 # ---- Sylvester
@@ -136,4 +145,4 @@ def sylvester_solve_vjp(xp: Any, A: Any, B: Any, C: Any, grad: Any) -> Any:
         return xp.zeros_like(A), xp.zeros_like(B), grad
     matrix = _matrix(xp, A, B)
     X, Z = _with_columns(xp, matrix, C), _with_columns(xp, matrix.T, grad)
-    return tuple(xp.astype(a, C.dtype) for a in (-_rows(xp, Z, X), -_columns(xp, X, Z), Z))
+    return tuple(xp.astype(a, C.dtype) for a in (-rows(xp, Z, X), -columns(xp, X, Z), Z))
