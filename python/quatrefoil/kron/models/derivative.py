@@ -131,16 +131,31 @@ def tensor(array: Any) -> Any:
     return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array.contiguous()
 
 
-def looped(of: Any, info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
-    """One call per item: always right, whatever the axes mean."""
+def looped(of: Any) -> Any:
+    """An autograd function whose ``vmap`` is one call per item: always right, whatever the axes mean."""
     import torch
 
-    calls, dims = [], in_dims[1:]
-    for i in range(info.batch_size):
-        calls.append(of.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(tensors, dims)]))
-    if isinstance(calls[0], torch.Tensor):
-        return torch.stack(calls), 0
-    return tuple(map(torch.stack, zip(*calls))), (0,) * len(calls[0])
+    def vmap(info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
+        calls, dims = [], in_dims[1:]
+        for i in range(info.batch_size):
+            calls.append(of.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(tensors, dims)]))
+        if isinstance(calls[0], torch.Tensor):
+            return torch.stack(calls), 0
+        return tuple(map(torch.stack, zip(*calls))), (0,) * len(calls[0])
+
+    of.vmap = staticmethod(vmap)
+    return of
+
+
+def once(of: Any, what: str) -> Any:
+    """``looped``, for a gradient that has no derivative of its own."""
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        what_misses = "has no derivative of its own; a second derivative is not available"
+        raise NotImplementedError(f"the gradient of KroneckerOperator.{what} {what_misses}")
+
+    of.setup_context, of.backward = staticmethod(lambda ctx, inputs, output: None), staticmethod(backward)
+    return looped(of)
 
 
 @functools.cache
@@ -163,11 +178,7 @@ def _decomposed() -> Any:
         def backward(ctx: Any, *grads: Any) -> Any:
             return (None,) * ctx.count
 
-        @staticmethod
-        def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return looped(Decomposed, info, in_dims, *given)
-
-    return Decomposed
+    return looped(Decomposed)
 
 
 @functools.cache
@@ -180,21 +191,7 @@ def _adjoint() -> Any:
             dfactors, *others = _function(setting, parts_and_factors).adjoint(*numbers((values, slopes, y, grad)))
             return tuple(map(tensor, (*others, *dfactors)))
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-            pass
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> Any:
-            raise NotImplementedError(
-                "the gradient of KroneckerOperator.apply has no derivative of its own; a second derivative is not available"
-            )
-
-        @staticmethod
-        def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return looped(Adjoint, info, in_dims, *given)
-
-    return Adjoint
+    return once(Adjoint, "apply")
 
 
 @functools.cache
@@ -220,11 +217,7 @@ def _applied() -> Any:
             nothing = (None,) * (2 * len(dfactors))
             return None, None, None, dvalues, dy, *nothing, *[d.to(ctx.dtype) for d in dfactors]
 
-        @staticmethod
-        def vmap(info: Any, in_dims: Any, *given: Any) -> Any:
-            return looped(Applied, info, in_dims, *given)
-
-    return Applied
+    return looped(Applied)
 
 
 def _function(setting: Any, tensors: Sequence[Any]) -> Function:

@@ -20,6 +20,16 @@ from .operator_tensors import log_determinant, solved
 _LABEL = "KroneckerOperator.batch"
 
 
+def _of_items(name: str, what: str) -> Callable[[KroneckerBatch], Any]:
+    """The method of every item."""
+
+    def method(self: KroneckerBatch) -> Any:
+        return self._mapped(lambda K: getattr(K, name)())
+
+    method.__name__, method.__qualname__, method.__doc__ = name, f"KroneckerBatch.{name}", what
+    return method
+
+
 class KroneckerBatch:
     """A batch of ``KroneckerOperator``s, as ``KroneckerOperator.batch`` returns it.
 
@@ -151,33 +161,13 @@ class KroneckerBatch:
         self._require_batch("apply", "y", y)
         return self._mapped(lambda K, y: K.apply(h, y), y)
 
-    def eigh(self) -> Any:
-        """Eigenvalues (*B, N), and eigenvectors, a batch."""
-        return self._mapped(lambda K: K.eigh())
-
-    def svd(self) -> Any:
-        """U, s (*B, R), V^T: the two are batches."""
-        return self._mapped(lambda K: K.svd())
-
-    def inverse(self) -> Any:
-        """The inverses, a batch."""
-        return self._mapped(lambda K: K.inverse())
-
-    def cholesky(self) -> Any:
-        """The Cholesky factors, a batch."""
-        return self._mapped(lambda K: K.cholesky())
-
-    def diagonal(self) -> Any:
-        """The diagonals (*B, N)."""
-        return self._mapped(lambda K: K.diagonal())
-
-    def trace(self) -> Any:
-        """The traces (*B,)."""
-        return self._mapped(lambda K: K.trace())
-
-    def to_dense(self) -> Any:
-        """The matrices (*B, M, N)."""
-        return self._mapped(lambda K: K.to_dense())
+    eigh = _of_items("eigh", "Eigenvalues (*B, N), and eigenvectors, a batch.")
+    svd = _of_items("svd", "U, s (*B, R), V^T: the two are batches.")
+    inverse = _of_items("inverse", "The inverses, a batch.")
+    cholesky = _of_items("cholesky", "The Cholesky factors, a batch.")
+    diagonal = _of_items("diagonal", "The diagonals (*B, N).")
+    trace = _of_items("trace", "The traces (*B,).")
+    to_dense = _of_items("to_dense", "The matrices (*B, M, N).")
 
     def _require_batch(self, method: str, name: str, array: Any) -> None:
         _arguments.real_array(array, f"KroneckerBatch.{method}", name)

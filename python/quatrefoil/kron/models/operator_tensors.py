@@ -9,7 +9,7 @@ from typing import Any
 from ..._call import call_vjp
 from ..product import MATVEC, RMATVEC, batches
 from ..product.dense import namespace
-from .derivative import looped, numbers, tensor
+from .derivative import looped, numbers, once, tensor
 from .factorisation import Factorisation
 
 Factorise = Callable[[Sequence[Any]], Factorisation]
@@ -58,11 +58,7 @@ def _solved() -> Any:
             dnoise = None if noise is None else -(z * x).sum(tuple(range(noise.ndim, x.ndim)))
             return None, dnoise, z, *[d.sum_to_size(f.shape).to(f.dtype) for d, f in zip(dfactors, factors)]
 
-        @staticmethod
-        def vmap(info: Any, in_dims: Any, *arrays: Any) -> Any:
-            return looped(Solved, info, in_dims, *arrays)
-
-    return Solved
+    return looped(Solved)
 
 
 @functools.cache
@@ -75,17 +71,7 @@ def _log_determinant() -> Any:
             dfactors, dnoise = factorise(numbers(factors)).logdet_gradient(_number(noise))
             return tuple(torch.as_tensor(a).to(f.dtype) for a, f in zip((*dfactors, dnoise), (*factors, noise)) if f is not None)
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-            pass
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> Any:
-            raise NotImplementedError("the gradient of KroneckerOperator.logdet has no derivative of its own")
-
-        @staticmethod
-        def vmap(info: Any, in_dims: Any, *arrays: Any) -> Any:
-            return looped(Gradient, info, in_dims, *arrays)
+    gradient = once(Gradient, "logdet")
 
     class LogDeterminant(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
@@ -100,12 +86,8 @@ def _log_determinant() -> Any:
         @staticmethod
         def backward(ctx: Any, grad: Any) -> Any:
             noise, *factors = ctx.saved_tensors
-            *dfactors, last = Gradient.apply(ctx.factorise, noise, *factors)
+            *dfactors, last = gradient.apply(ctx.factorise, noise, *factors)
             dnoise, dfactors = (None, [*dfactors, last]) if noise is None else ((grad * last).sum_to_size(noise.shape), dfactors)
             return None, dnoise, *[(grad[..., None, None] * d).sum_to_size(f.shape).to(f.dtype) for d, f in zip(dfactors, factors)]
 
-        @staticmethod
-        def vmap(info: Any, in_dims: Any, *arrays: Any) -> Any:
-            return looped(LogDeterminant, info, in_dims, *arrays)
-
-    return LogDeterminant
+    return looped(LogDeterminant)
