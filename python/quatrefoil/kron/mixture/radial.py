@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._arguments import keywords
@@ -143,20 +143,6 @@ def matern52(
     return _matrix(MATERN52, x, y, (scale,), out, backend, num_threads)
 
 
-def matern52_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``matern52``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
-
-    Examples
-    --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
-    >>> dx, dscale = qf.kron.matern52_vjp(x, None, scale, np.ones((2, 2)))
-    >>> dx.round(4)
-    array([ 1.1529, -1.1529])
-    """
-    return _radial_vjp(MATERN52, inputs_and_grad, backend, num_threads)
-
-
 @keywords("kron.matern32", x=_AS_KERNEL.format("matern32"), **_SCALE, nu="it is 3/2 here")
 def matern32(
     x: Array[T],
@@ -179,20 +165,6 @@ def matern32(
     array([1.    , 0.4834, 0.1397])
     """
     return _matrix(MATERN32, x, y, (scale,), out, backend, num_threads)
-
-
-def matern32_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``matern32``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
-
-    Examples
-    --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
-    >>> dx, dscale = qf.kron.matern32_vjp(x, None, scale, np.ones((2, 2)))
-    >>> dx.round(4)
-    array([ 1.0615, -1.0615])
-    """
-    return _radial_vjp(MATERN32, inputs_and_grad, backend, num_threads)
 
 
 @keywords("kron.matern12", x=_AS_KERNEL.format("matern12"), **_SCALE, nu="it is 1/2 here")
@@ -219,20 +191,6 @@ def matern12(
     return _matrix(MATERN12, x, y, (scale,), out, backend, num_threads)
 
 
-def matern12_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``matern12``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
-
-    Examples
-    --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
-    >>> dx, dscale = qf.kron.matern12_vjp(x, None, scale, np.ones((2, 2)))
-    >>> dx.round(4)
-    array([ 0.7358, -0.7358])
-    """
-    return _radial_vjp(MATERN12, inputs_and_grad, backend, num_threads)
-
-
 @keywords("kron.rational_quadratic", x=_AS_KERNEL.format("rational_quadratic"), **_SCALE)
 def rational_quadratic(
     x: Array[T],
@@ -257,22 +215,6 @@ def rational_quadratic(
     array([1.    , 0.6667, 0.3333])
     """
     return _matrix(RATIONAL_QUADRATIC, x, y, (scale, alpha), out, backend, num_threads)
-
-
-def rational_quadratic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``rational_quadratic`` (3).
-
-    ``(x, y, scale, alpha, grad)`` -> (dx, dy, dscale, dalpha), as ``rbf_vjp``.
-
-    Examples
-    --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> x, one = np.array([0.0, 1.0]), np.array(1.0)
-    >>> dx, dscale, dalpha = qf.kron.rational_quadratic_vjp(x, None, one, one, np.ones((2, 2)))
-    >>> dx.round(4)
-    array([ 0.8889, -0.8889])
-    """
-    return _radial_vjp(RATIONAL_QUADRATIC, inputs_and_grad, backend, num_threads)
 
 
 @keywords("kron.periodic", **_SCALE, **dict.fromkeys(("periodicity", "period_length"), "use period, in the unit of x"))
@@ -325,22 +267,6 @@ def periodic(
     return _matrix(PERIODIC, x, y, (scale, period), out, backend, num_threads)
 
 
-def periodic_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``periodic`` (13).
-
-    ``(x, y, scale, period, grad)`` -> (dx, dy, dscale, dperiod), as ``rbf_vjp``.
-
-    Examples
-    --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> x, one = np.array([0.0, 0.25]), np.array(1.0)
-    >>> dx, dscale, dperiod = qf.kron.periodic_vjp(x, None, one, one, np.ones((2, 2)))
-    >>> dx.round(4)
-    array([ 4.6229, -4.6229])
-    """
-    return _radial_vjp(PERIODIC, inputs_and_grad, backend, num_threads)
-
-
 def _matrix(op: Op, x: Array[T], y: Any, numbers: Sequence[Any], out: Any, backend: Backend | None, num_threads: int | None) -> T:
     K: T = call(op, (x, y, *_arrays_of(op, x, numbers, op.label)), (), (), out, backend, num_threads)
     return K
@@ -357,3 +283,34 @@ def _radial_vjp(op: Op, inputs_and_grad: Sequence[Any], backend: str | None, num
 def _arrays_of(op: Op, x: Any, numbers: Sequence[Any], label: str) -> list[Any]:
     """The arguments after x and y, numbers above 0, as arrays."""
     return [as_array(a, x, label, arg.name, positive=True) for arg, a in zip(op.inputs[2:], numbers)]
+
+
+_GRADIENTS = """Gradients of ``{name}``.
+
+    ``(x, y, {names}, grad)`` -> (dx, dy, {gradients}), as ``rbf_vjp`` ({equation}).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, one = np.array([0.0, {at}]), np.array(1.0)
+    >>> dx, {gradients} = qf.kron.{name}_vjp(x, None, {ones}, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ {example}, -{example}])
+    """
+
+
+def _vjp_of(op: Op, example: float, equation: int = 3, at: float = 1.0) -> Callable[..., tuple[Any, ...]]:
+    def vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+        return _radial_vjp(op, inputs_and_grad, backend, num_threads)
+
+    names = [arg.name for arg in op.inputs[2:]]
+    lists = {"names": names, "gradients": [f"d{name}" for name in names], "ones": ["one"] * len(names)}
+    joined = {key: ", ".join(words) for key, words in lists.items()}
+    vjp.__name__ = vjp.__qualname__ = f"{op.name}_vjp"
+    vjp.__doc__ = _GRADIENTS.format(name=op.name, equation=equation, at=at, example=example, **joined)
+    return vjp
+
+
+matern12_vjp, matern32_vjp, matern52_vjp = _vjp_of(MATERN12, 0.7358), _vjp_of(MATERN32, 1.0615), _vjp_of(MATERN52, 1.1529)
+periodic_vjp = _vjp_of(PERIODIC, 4.6229, 13, at=0.25)
+rational_quadratic_vjp = _vjp_of(RATIONAL_QUADRATIC, 0.8889)
