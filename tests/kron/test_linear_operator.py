@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("linear_operator")
 
 from linear_operator import operators as upstream  # noqa: E402
-from linear_operator.test.linear_operator_test_case import LinearOperatorTestCase  # noqa: E402
+from linear_operator.test.linear_operator_test_case import LinearOperatorTestCase, RectangularLinearOperatorTestCase  # noqa: E402
 
 from kron.dense import positive  # noqa: E402
 from quatrefoil.torch.linear_operator import KroneckerProductAddedDiagLinearOperator, KroneckerProductLinearOperator  # noqa: E402
@@ -48,6 +48,21 @@ class TestSuite(LinearOperatorTestCase, unittest.TestCase):
 
 class TestSuiteOfABatch(TestSuite):
     batch = (3,)
+
+
+class TestSuiteOfRectangles(RectangularLinearOperatorTestCase, unittest.TestCase):
+    seed, batch = 0, ()
+
+    def create_linear_op(self):
+        rng = np.random.default_rng(0)
+        factors = [rng.standard_normal((*self.batch, *shape)) for shape in ((2, 3), (5, 2), (3, 4))]
+        return KroneckerProductLinearOperator(*tensors(*factors, dtype=torch.float32))
+
+    evaluate_linear_op = TestSuite.evaluate_linear_op
+
+
+class TestSuiteOfABatchOfRectangles(TestSuiteOfRectangles):
+    batch = (3, 4)
 
 
 class TestSuiteWithNoise(TestSuite):
