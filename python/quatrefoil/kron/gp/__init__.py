@@ -146,40 +146,14 @@ def gp_nll(
     return results if len(results) > 1 else value
 
 
-def nll_and_gradients(
-    factors: Sequence[np.ndarray],
-    y: np.ndarray,
-    noise: np.ndarray,
-    mask: np.ndarray | None,
-    *,
-    start: np.ndarray | None = None,
-    logdet: str = "exact",
-    probes: int = 16,
-    rng: int | np.random.Generator | None = None,
-    tol: float = 1e-10,
-    backend: Backend | None = None,
-    num_threads: int | None = None,
-) -> tuple[float, list[np.ndarray], np.ndarray, np.ndarray]:
-    """``gp_nll`` of one y (N,) with its gradients by factors, y, which is α, and noise (S,): for who minimises it."""
-    arrays = (*factors, y, noise, mask, start)
-    options = _options(GP_NLL.label, logdet, probes, rng, tol, False)
-    state = host.SharedState()
-    value, _ = call(GP_NLL, arrays, options, (state,), None, backend, num_threads)
-    return float(value), *_gradients(arrays, value, options, state, backend, num_threads)
-
-
 def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], state: Any, *how: Any) -> Any:
-    """Gradients of the sum of the rows' nll by the factors and the noise, without the adjoint's other results."""
+    """Gradients of the sum of the rows' nll by the factors and the noise."""
     if state.result is None or not isinstance(value, np.ndarray):
-        dfactors, _, dnoise = _gradients(arrays, value, options, state, *how)
+        ones = _arrays.namespace(value).ones_like(value)
+        dfactors, _, dnoise = call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (state,), *how)
         return dfactors, dnoise
-    R, of_noise = state.result.nll_gradients(np.ones(value.size))
+    R, of_noise = state.result.nll_gradients(np.ones(value.size))  # without the adjoint's gradient by y
     return [a.astype(value.dtype, copy=False) for a in R], np.asarray(of_noise, value.dtype)
-
-
-def _gradients(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], state: Any, *how: Any) -> Any:
-    ones = _arrays.namespace(value).ones_like(value)
-    return call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (state,), *how)
 
 
 def gp_nll_vjp(

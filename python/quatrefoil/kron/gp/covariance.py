@@ -20,6 +20,7 @@ from .iterative import Estimated, Iterative, Progress
 from .missing import ByLatent, ByObserved, Cells, Closed
 from .points import GridPoints, ScatteredPoints, explained
 from .spectrum import gp_spectrum
+from .structured import StructuredGrid
 
 FEW = 512  # latent or observed cells for which a Cholesky factor costs less than iterations
 LOG_2PI = math.log(2 * math.pi)
@@ -34,13 +35,17 @@ class RowGroup(NamedTuple):
 
 
 class GridCovariance:
-    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on the cells of a mask: None, (N,) or one per right-hand side, (..., N). Solvers are kept."""
+    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on the cells of a mask: None, (N,) or one per right-hand side, (..., N). Solvers are kept.
+
+    With ``noise_factors`` one noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients by these after those by the factors.
+    """
 
     def __init__(
         self, label: str, factors: Sequence[np.ndarray], noise: np.ndarray, mask: np.ndarray | None,
-        backend: Backend | None = None, num_threads: int | None = None,
+        backend: Backend | None = None, num_threads: int | None = None, noise_factors: Sequence[np.ndarray] = (),
     ) -> None:  # fmt: skip
-        self.grid, self.noise, self.mask = Grid(factors, label, backend, num_threads), noise, mask
+        structured = StructuredGrid(factors, noise_factors, label, backend, num_threads) if noise_factors else None
+        self.grid, self.noise, self.mask = structured or Grid(factors, label, backend, num_threads), noise, mask
         self._exact: dict[Cells, Any] = {}
         self._last_iterative: tuple[Cells, float, Iterative] | None = None
 
@@ -94,6 +99,10 @@ class GridCovariance:
     def solved(self, y: np.ndarray, tol: float) -> np.ndarray:
         """C⁻¹ y, in the shape of y."""
         return self.solve(self.rows(y), tol).alpha.reshape(y.shape)
+
+    def noise_of(self, normal: np.ndarray) -> np.ndarray:
+        """Noise on the grid, of normal numbers (..., N)."""
+        return self.grid.noise_root(normal * np.sqrt(self.noise))
 
     def explained(self, points: GridPoints | ScatteredPoints) -> np.ndarray:
         """diag(K* C⁻¹ K*ᵀ) for every mask, (B, M) (7), (17)."""
@@ -215,7 +224,7 @@ class Solution:
 
     def _to_basis(self) -> np.ndarray:
         assert self._alpha is not None
-        return self.covariance.grid.to_basis(self._alpha)
+        return self.covariance.grid.coefficients(self._alpha)
 
     def combined(self, weights: np.ndarray) -> Solution:
         """Of linear combinations of the rows, weights (b, B), where all rows have one mask."""
@@ -231,7 +240,7 @@ class Solution:
         for group in self.groups:
             mu[group.rows] = group.solver.solve(g[group.rows])
         of_noise = -(mu * self.alpha).sum(axis=0)
-        dfactors = [-a for a in grid.rotated(grid.grams(grid.to_basis(mu), self.basis))]
+        dfactors = [-a for a in grid.rotated(grid.grams(grid.coefficients(mu), self.basis))]
         return dfactors, mu, of_noise if len(self.covariance.noise) > 1 else of_noise.sum()
 
     def nll_gradients(self, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:

@@ -45,6 +45,10 @@ class DeviceCovariance:
     def noise(self) -> Array:
         return clamped(self.xp, self._given)
 
+    def noise_of(self, normal: Array) -> Array:
+        """Noise on the grid, of normal numbers (..., N)."""
+        return normal * self.noise**0.5
+
     @property
     def eigenvalues(self) -> Array:
         """(N,) of K, in the order of the grid."""
@@ -89,9 +93,7 @@ class DeviceCovariance:
 Covariance: TypeAlias = GridCovariance | DeviceCovariance
 
 
-def covariance_of(
-    label: str, factors: Sequence[Array], noise: Array, mask: Array | None, backend: Any = None, num_threads: Any = None
-) -> Covariance:
+def covariance_of(label: str, factors: Sequence[Array], noise: Array, mask: Array | None, *setting: Any, **structure: Any) -> Covariance:
     """Of NumPy arrays, or of arrays on one device."""
     of = GridCovariance if isinstance(noise, np.ndarray) else DeviceCovariance
-    return of(label, factors, noise, mask, backend, num_threads)
+    return of(label, factors, noise, mask, *setting, **structure)

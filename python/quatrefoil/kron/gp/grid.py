@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,18 +20,29 @@ _MIN = 1e-30  # of an axis' largest eigenvalue: smaller ones, which are rounding
 
 
 class Grid:
-    """Symmetric factors, in double precision. ``values`` are the eigenvalues of each, not negative, in the order of ``basis``."""
+    """Symmetric factors, in double precision. ``values`` are the eigenvalues of each, not negative, in the order of ``basis``.
+
+    ``terms`` are the lists of factors of which the covariance is the sum; ``duals`` the inverses of the transposed ``basis.matrices``.
+    """
+
+    is_orthogonal = True
 
     def __init__(self, factors: Sequence[np.ndarray], label: str, backend: Backend | None = None, num_threads: int | None = None) -> None:
-        self.label, self.shape = label, tuple(len(f) for f in factors)
-        self.size = math.prod(self.shape)
-        self.factors = [np.array(f, np.float64, order="C") for f in factors]
-        self.eps = max(float(np.finfo(f.dtype).eps) for f in factors)
+        self._begin(factors, label, (backend, num_threads))
         axes: list[Axis] = []
         for i, given in enumerate(factors):
             same = next((k for k in range(i) if factors[k] is given), None)  # one axis more often, as images have it
             axes.append(Axis(self.factors[i], np.finfo(given.dtype).eps, f"{label}: factors[{i}]") if same is None else axes[same])
-        self.kernel = backend, num_threads
+        self._set_axes(axes)
+        self.duals = self.basis.matrices
+
+    def _begin(self, factors: Sequence[np.ndarray], label: str, kernel: Any) -> None:
+        self.label, self.shape, self.kernel = label, tuple(len(f) for f in factors), kernel
+        self.size = math.prod(self.shape)
+        self.factors = [np.array(f, np.float64, order="C") for f in factors]
+        self.terms, self.eps = [self.factors], max(float(np.finfo(f.dtype).eps) for f in factors)
+
+    def _set_axes(self, axes: Sequence[Axis]) -> None:
         self.axes, self.values, self.basis = axes, [a.values for a in axes], Basis(axes, self.kernel)
 
     @functools.cached_property
@@ -47,6 +60,18 @@ class Grid:
 
     def from_basis(self, rows: np.ndarray) -> np.ndarray:
         return self.basis(rows)
+
+    def coefficients(self, rows: np.ndarray) -> np.ndarray:
+        """a with Q a = x for every row x."""
+        return self.to_basis(rows)
+
+    def noise_product(self, rows: np.ndarray) -> np.ndarray:
+        """S x, of the noise of variance 1."""
+        return rows
+
+    def noise_root(self, rows: np.ndarray) -> np.ndarray:
+        """S^(1/2) x: noise of variance 1, of normal numbers."""
+        return rows
 
     def inverse_eigenvalues(self, noise: float) -> np.ndarray:
         """1 / (λ + noise), (N,)."""
@@ -156,4 +181,4 @@ class Grid:
 
     def rotated(self, matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Q_k M Q_kᵀ of symmetric M, symmetric to the last bit."""
-        return [axis.rotated(m) for axis, m in zip(self.axes, matrices)]
+        return [axis.rotated(m) for axis, m in zip(itertools.cycle(self.axes), matrices)]

@@ -151,7 +151,8 @@ class Iterative:
     def _left(self, y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """y - C α at observed cells."""
         least = self.least[:, None]
-        found: np.ndarray = (y - self.grid.product(alpha) / least - (1 + self.extra_noise / least) * alpha) * self.observed
+        noise = (1 + self.extra_noise / least) * self.grid.noise_product(alpha)
+        found: np.ndarray = (y - self.grid.product(alpha) / least - noise) * self.observed
         return found
 
     @functools.cached_property
@@ -164,7 +165,7 @@ class Iterative:
         largest = [l.max(initial=0.0) for l in grid.values]
         others = [math.prod(largest[:k] + largest[k + 1 :]) for k in range(len(largest))]
         kept = [l * o > _NEGLIGIBLE * self.least.min() for l, o in zip(grid.values, others)]
-        few = math.prod(int(k.sum()) for k in kept) < grid.size / 2
+        few = grid.is_orthogonal and math.prod(int(k.sum()) for k in kept) < grid.size / 2
         if few:
             parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / self.least[:, None], np.float32, kept)
         else:

@@ -1,7 +1,7 @@
 """C = K + S on the observed cells of a grid, where cells are missing or have noise of their own: README (9) to (12).
 
 Every solver here has ``solve(rows) -> C⁻¹ y``, 0 where a cell is missing, for rows (B, N) that are 0 there; ``logdet()``; and
-``traces(per_cell) -> ([T_k], trace of C⁻¹ or, per cell, its diagonal (N,))`` with tr(C⁻¹ dK) = <Q_k T_k Q_kᵀ, dK_k>.
+``traces(per_cell) -> ([T_k], trace of C⁻¹ S or, per cell, its diagonal (N,))`` with tr(C⁻¹ dK) = <Q_k T_k Q_kᵀ, dK_k>.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ByLatent:
         self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.least)
         M = inverse_block(grid, self.closed.inverse, cells.latent)
         M[np.diag_indices_from(M)] += cells.extra_noise_inverse
-        self.factor = _cholesky(M, grid.label)
+        self.factor = cholesky(M, grid.label)
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         found, size = self._solve(rows), np.abs(rows).max(axis=1, initial=0.0)
@@ -85,7 +85,7 @@ class ByLatent:
         noise[self.cells.latent[seen]] += self.cells.extra_noise[seen]
         first = 0.0
         for _ in range(_REFINEMENTS):
-            residual = rows - self.grid.product(found) - noise * found
+            residual = rows - self.grid.product(found) - noise * self.grid.noise_product(found)
             residual[:, ~self.cells.observed] = 0
             left = np.abs(residual).max(axis=1, initial=0.0) / np.where(size > 0, size, 1)
             share = float(left.max(initial=0.0))
@@ -143,20 +143,24 @@ class ByObserved:
     def __init__(self, grid: Grid, cells: Cells, noise: np.ndarray) -> None:
         self.grid, self.cells = grid, cells
         self.at = np.unravel_index(np.flatnonzero(cells.observed), grid.shape)
-        C = self._others(-1)
-        C[np.diag_indices_from(C)] += np.broadcast_to(noise, grid.size)[cells.observed]
-        self.factor = _cholesky(C, grid.label)
+        C = self._others(grid.factors, -1)
+        self._correlations = [self._others(factors, -1) for factors in grid.terms[1:]]  # of noise that has them
+        for S in self._correlations:
+            C += noise * S
+        if not self._correlations:
+            C[np.diag_indices_from(C)] += np.broadcast_to(noise, grid.size)[cells.observed]
+        self.factor = cholesky(C, grid.label)
         if len(C) and self.factor.diagonal().min() ** 2 <= grid.eps * np.abs(C).sum(axis=0).max():
             raise np.linalg.LinAlgError(
                 f"{grid.label}: the covariance of the observed cells is singular to working precision (pivot "
                 f"{self.factor.diagonal().argmin()}); add noise"
             )
 
-    def _others(self, k: int) -> np.ndarray:
-        """The Hadamard product over the axes but k of their covariances, between observed cells."""
+    def _others(self, factors: Sequence[np.ndarray], k: int) -> np.ndarray:
+        """The Hadamard product over the axes but k of these covariances, between observed cells."""
         n = len(self.at[0])
         found = np.ones((n, n))
-        for l, f in enumerate(self.grid.factors):
+        for l, f in enumerate(factors):
             if l != k:
                 found *= f[self.at[l][:, None], self.at[l]]
         return found
@@ -180,11 +184,12 @@ class ByObserved:
 
     def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
         R = []
-        for k in range(len(self.grid.shape)):
-            vectors = self.grid.basis.matrices[k][self.at[k]]
-            R.append(vectors.T @ (self.inverse * self._others(k)) @ vectors)
+        for factors in self.grid.terms:
+            for k, duals in enumerate(self.grid.duals):
+                vectors = duals[self.at[k]]
+                R.append(vectors.T @ (self.inverse * self._others(factors, k)) @ vectors)
         if not per_cell:
-            return R, self.inverse.trace()
+            return R, sum((self.inverse * S).sum() for S in self._correlations) if self._correlations else self.inverse.trace()
         diagonal = np.zeros(self.grid.size)
         diagonal[self.cells.observed] = self.inverse.diagonal()
         return R, diagonal
@@ -228,7 +233,8 @@ def _columns(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int
     return found
 
 
-def _cholesky(a: np.ndarray, label: str) -> np.ndarray:
+def cholesky(a: np.ndarray, label: str) -> np.ndarray:
+    """The lower factor of a covariance; LinAlgError if it is not positive definite."""
     from scipy.linalg import lapack
 
     factor, info = lapack.dpotrf(a, lower=1, clean=1, overwrite_a=0)

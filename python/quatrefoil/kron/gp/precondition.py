@@ -19,7 +19,8 @@ def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
     for k, axis in enumerate(grid.axes):
         n, R = grid.shape[k], math.prod(grid.shape[k + 1 :])
         values = inverse.reshape(-1, n, R).sum(axis=(0, 2)) if inverse.size else np.zeros(n)
-        if abs(axis.squares(True, whole=True).sum(axis=0) @ values) > _NEAR * values.sum():
+        near, own = (abs(axis.squares(stepped, whole=True).sum(axis=0) @ values) for stepped in (True, False))
+        if near > _NEAR * own:
             found.append(k)
     return found
 

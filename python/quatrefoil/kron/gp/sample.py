@@ -180,7 +180,7 @@ def gp_posterior_sample(
     numbers = _arguments.host_or_device_numbers(y, _LABEL, "y")
     check_numbers(_LABEL, numbers, s, m)
     covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, **kernel)  # factors as they came: their precision is the limit
-    sampler = PosteriorSampler(covariance, plain, points, numbers, _arrays.double(s), m, prior_factors, tol)
+    sampler = PosteriorSampler(covariance, plain, points, numbers, m, prior_factors, tol)
     samples: T = in_form_of(y, joined(sampler.blocks(count, rng), count))
     return samples
 
@@ -208,15 +208,14 @@ def _block_sizes(count: int, numbers: int) -> list[int]:
 class PosteriorSampler:
     """Posterior samples at a grid of points, some at a time, so that memory does not grow with their number.
 
-    ``covariance`` is that of the data y (..., N), ``factors`` and ``noise`` its parts in double precision or less. ``points`` and
-    ``prior_factors`` are the cross_factors and prior_factors of ``gp_posterior_sample``.
+    ``covariance`` is that of the data y (..., N), ``factors`` its own in double precision or less. ``points`` and ``prior_factors`` are
+    the cross_factors and prior_factors of ``gp_posterior_sample``.
     """
 
     def __init__(
-        self, covariance: Covariance, factors: Sequence[Any], points: Sequence[Any], y: Any, noise: Any, mask: Any, prior_factors: Any,
-        tol: float,
-    ) -> None:  # fmt: skip
-        self._covariance, self._noise, self._mask, self._tol = covariance, noise, mask, tol
+        self, covariance: Covariance, factors: Sequence[Any], points: Sequence[Any], y: Any, mask: Any, prior_factors: Any, tol: float
+    ) -> None:
+        self._covariance, self._tol = covariance, tol
         factors, self._points = list(map(_arrays.double, factors)), list(map(_arrays.double, points))
         if prior_factors is None:
             self._roots, self._new_roots = _cell_roots(factors, self._points)
@@ -233,11 +232,11 @@ class PosteriorSampler:
 
     def _block(self, count: int, generator: np.random.Generator) -> Any:
         y, kernel = self._y, self._covariance.kernel
-        xp, N, normals, batch = namespace(y), y.shape[-1], math.prod(r.shape[1] for r in self._roots), tuple(y.shape[:-1])
+        N, normals, batch = y.shape[-1], math.prod(r.shape[1] for r in self._roots), tuple(y.shape[:-1])
         M = math.prod(p.shape[0] for p in self._points)
         drawn = _normals(generator, count, normals + N)
         normal = _arrays.to_device_of(np.ascontiguousarray(drawn[:, :normals]), y)
-        noise = _arrays.to_device_of(np.ascontiguousarray(drawn[:, normals:]), y) * xp.sqrt(self._noise)
+        noise = self._covariance.noise_of(_arrays.to_device_of(np.ascontiguousarray(drawn[:, normals:]), y))
         prior = Packed(self._roots, *kernel)(normal) + noise
         residual = y - prior.reshape(count, *(1,) * len(batch), N)
         alpha = self._covariance.solved(residual, self._tol)

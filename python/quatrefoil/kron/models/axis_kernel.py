@@ -203,22 +203,28 @@ class Unscaled:
         return OurKernel(functools.partial(self.function, scale=share * lengths(x)))
 
 
-def axis_kernels(kernels: Any, count: int, label: str, names: Sequence[Any] = ()) -> list[AxisKernel | Unscaled]:
+def white(x: np.ndarray) -> np.ndarray:
+    """Of independent noise."""
+    return np.eye(len(x))
+
+
+def axis_kernels(kernels: Any, count: int, label: str, names: Sequence[Any] = (), argument: str = "kernels") -> list[AxisKernel | Unscaled]:
     """One per axis, of a list, of one function or None for all axes, or of a dict by the names of axes."""
     if isinstance(kernels, Mapping):
         if kernels.keys() != set(names):
             wanted = f"one per axis, {', '.join(map(repr, names))}" if names else "a list: axes have names only in a table"
-            raise ValueError(f"{label}: kernels is a dict of {', '.join(map(repr, kernels))}, expected {wanted}")
+            raise ValueError(f"{label}: {argument} is a dict of {', '.join(map(repr, kernels))}, expected {wanted}")
         kernels = [kernels[name] for name in names]
     if kernels is None or callable(kernels) or isinstance(kernels, str):
         kernels = [kernels] * count
     if not isinstance(kernels, (list, tuple)):
         cure = "callables such as functools.partial(qf.kron.rbf, scale=0.3), one per axis or one for all"
-        raise TypeError(f"{label}: kernels is {_arrays.describe(kernels)}, expected {cure}")
+        raise TypeError(f"{label}: {argument} is {_arrays.describe(kernels)}, expected {cure}")
     given: Any = kernels
     if len(given) != count:
-        raise ValueError(f"{label}: {count} axes for {len(given)} kernels, expected one each")
-    return [_axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(given)]
+        raise ValueError(f"{label}: {count} axes for {len(given)} {argument}, expected one each")
+    is_noise = argument == "noise_kernels"
+    return [AxisKernel(white) if is_noise and k == "white" else _axis_kernel(k, f"{label}: {argument}[{i}]") for i, k in enumerate(given)]
 
 
 def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:

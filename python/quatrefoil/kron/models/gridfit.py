@@ -12,9 +12,9 @@ from ... import _arguments, _arrays
 from ..._bind import check_device
 from ..._progress import Report
 from ..._typing import Backend
-from ..gp import nll_and_gradients
+from ..gp import gp_nll
 from ..gp.covariance import GridCovariance
-from ..gp.device import Covariance, covariance_of
+from ..gp.device import Covariance
 from ..gp.points import GridPoints, ScatteredPoints
 from ..product.dense import owned
 from .estimator import is_list_of_axes
@@ -56,9 +56,9 @@ class Kriging(NamedTuple):
     @classmethod
     def of(cls, data: Data, alpha: Array) -> Kriging:
         """From C⁻¹ of y and of the basis functions, rows (1 + p, N)."""
-        if data.basis is None:
+        if len(data.rows) == 1:
             return cls(np.zeros(0), np.zeros((0, 0)), None, 0.0)
-        products = _arrays.to_host(data.basis @ alpha.T)
+        products = _arrays.to_host(data.rows[1:] @ alpha.T)
         variance = np.linalg.inv((products[:, 1:] + products[:, 1:].T) / 2)
         beta = variance @ products[:, 0]
         return cls(beta, variance, alpha[1:], float(beta @ products[:, 0]))
@@ -90,11 +90,11 @@ class Fit:
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
         """The negative log-likelihood with the best mean, and its gradient by theta; LinAlgError if there is none."""
         data, how = self.data, self.how
-        factors, noise = model.factors(data), model.noise_at(data)
+        factors = model.factors(data)
         for k, f in enumerate(factors):
             if isinstance(f, np.ndarray) and not np.isfinite(f).all():
                 raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] gives NaN or infinity for theta = {model.theta}")
-        covariance = covariance_of("GridGP", factors, noise, data.mask, *how.kernel)
+        covariance = model.covariance(factors, data, how.kernel)
         if isinstance(covariance, GridCovariance):
             tol = max(how.tol, _SEARCH_TOL)
             values, _, solution = covariance.likelihood(covariance.rows(data.rows), tol, self._start, how.logdet, how.probes, self._seed)
@@ -104,9 +104,9 @@ class Fit:
             self._start = solution.alpha if math.isfinite(value) else None
         else:
             kriging = Kriging.of(data, covariance.solved(data.rows, how.tol))
-            value, grads, _, dnoise = nll_and_gradients(
-                factors, data.without(kriging.mean), noise, data.mask, logdet=how.logdet, probes=how.probes, rng=self._seed, **how.solver
-            )
+            given, options = (factors, data.without(kriging.mean), model.noise_at(data)), {"mask": data.mask, **how.solver}
+            value, grads, dnoise = gp_nll(*given, grad=True, logdet=how.logdet, probes=how.probes, rng=self._seed, **options)
+            value = float(value)
         self._evaluations += 1
         if self.report is not None:
             self.report(self._evaluations, -value)
@@ -132,8 +132,7 @@ class Fit:
     def covariance(self) -> Covariance:
         """Of the data: what ``solve`` has used, or made when it is first needed."""
         if self._covariance is None:
-            model, data = self.model, self.data
-            self._covariance = covariance_of("GridGP", model.factors(data), model.noise_at(data), data.mask, *self.how.kernel)
+            self._covariance = self.model.covariance(self.model.factors(self.data), self.data, self.how.kernel)
         return self._covariance
 
     def asked(self, X: Any, label: str) -> Any:
@@ -250,9 +249,10 @@ class Fit:
         """The public attributes of the estimator, which users may write to."""
         model = self.model
         noise = float(model.noise[0]) if model.learns_noise else owned(model.noise)
-        kernels = [k.copied().function for k in model.kernels]
+        kernels, noise_kernels = ([k.copied().function for k in both] for both in (model.kernels, model.noise_kernels))
         columns = sum(math.prod(a.shape[1:]) for a in self.data.axes)
-        return {"theta_": model.theta, "kernels_": kernels, "variance_": model.variance, "noise_": noise, "n_features_in_": columns}
+        learnt = {"theta_": model.theta, "kernels_": kernels, "variance_": model.variance, "noise_": noise, "n_features_in_": columns}
+        return learnt | ({"noise_kernels_": noise_kernels} if noise_kernels else {})
 
     def __getstate__(self) -> dict[str, Any]:
         """Without factorisations, which can be recomputed."""

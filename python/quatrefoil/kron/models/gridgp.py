@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +14,6 @@ from numpy.typing import NDArray
 from ... import _arguments, _arrays
 from ..._progress import reporter
 from ..._typing import Backend
-from ..gp import gp_solve
 from ..gp.points import GridPoints, ScatteredPoints
 from ..gp.sample import PosteriorSampler, joined
 from ..product.dense import namespace, outer
@@ -26,13 +23,12 @@ from .blas import one_thread
 from .estimator import Estimator, determination, is_list_of_axes, not_fitted
 from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
-from .search import drawn_start, minimised
+from .search import learnt
 from .tables import dataset, unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
 _SAMPLES_TOL = 1e-4  # residual of the solves for a standard deviation from samples, whose own error is 1 / sqrt(2 samples)
 _PROGRESS = "GridGP.fit: evaluation {}, log-likelihood {:.8g}, {:.1f} s"
-_FTOL, _ESTIMATED_FTOL = 2.2e-9, 1e-7  # relative change of the likelihood where a search ends: SciPy's, and one below an estimate's error
 _MAX_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Derivative: TypeAlias = int | str | tuple[int | str, int] | None
@@ -61,6 +57,10 @@ class GridGP(Estimator):
         best of 1, 0.3, 0.1 and 0.03 of the length of the axis. Other callables stay as they are.
     noise : None, float or (N,), default None
         Variance of the noise: a starting value (None: a tenth of the variance of the data), or fixed values per cell.
+    noise_kernels : None, or as kernels, default None
+        Correlations of the noise along each axis, which are learnt too: its covariance is noise · s_1(x_1, x_1') ... s_d(x_d, x_d').
+        "white" is the one of independent noise. For structured noise, confounders, or correlated tasks; a ``kernels`` of None
+        ("matern52") is smoother than most noise: take "matern12". One noise, arrays on the host.
     variance : None or float, default None
         Starting value of the process variance; None is that of the data.
     mean : "constant", "linear", "zero", number or callable, default "constant"
@@ -82,9 +82,9 @@ class GridGP(Estimator):
     Attributes
     ----------
     kernels_, noise_, variance_
-        The learnt covariance.
+        The learnt covariance; ``noise_kernels_`` with ``noise_kernels``.
     theta_ : (p,)
-        log variance, the kernels' hyperparameters (logarithms of positive ones), and log noise if it is learnt.
+        log variance, the hyperparameters of kernels and noise_kernels (logarithms of positive ones), and log noise if it is learnt.
     log_marginal_likelihood_value_ : float
 
     Warns
@@ -125,6 +125,7 @@ class GridGP(Estimator):
         **dict.fromkeys(("kernel", "covariance", "covar_module"), "use kernels, one per axis or one for all"),
         **dict.fromkeys(("random_state", "seed", "random_seed"), "use rng"),
         **dict.fromkeys(("alpha", "noise_level", "noise_variance", "sigma"), "use noise, a variance"),
+        **dict.fromkeys(("second", "residual_kernels", "noise_kernel", "noise_covariance"), "use noise_kernels, one per axis"),
         **dict.fromkeys(("mean_module", "mean_function"), "use mean"),
         normalize_y="mean='constant' subtracts the average, and noise and variance start from the data",
     )
@@ -133,6 +134,7 @@ class GridGP(Estimator):
         kernels: Kernel | Sequence[Kernel] = None,
         *,
         noise: Any = None,
+        noise_kernels: Kernel | Sequence[Kernel] = None,
         variance: float | None = None,
         mean: Literal["zero", "constant", "linear"] | Coordinates = "constant",
         optimizer: Literal["fmin_l_bfgs_b"] | Callable[..., Any] | None = "fmin_l_bfgs_b",
@@ -144,7 +146,8 @@ class GridGP(Estimator):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
-        self.kernels, self.noise, self.variance, self.mean, self.optimizer = kernels, noise, variance, mean, optimizer
+        self.kernels, self.noise, self.noise_kernels, self.variance = kernels, noise, noise_kernels, variance
+        self.mean, self.optimizer = mean, optimizer
         self.n_restarts_optimizer, self.logdet, self.probes, self.tol, self.rng = n_restarts_optimizer, logdet, probes, tol, rng
         self.backend, self.num_threads = backend, num_threads
 
@@ -178,14 +181,17 @@ class GridGP(Estimator):
                 raise ValueError(f"{label}: mask is given with points, {what}")
             axes, Y, mask = cells_of(axes, Y, label)
         data = Data.checked(axes, Y, mask, self.mean, label)
-        kernels = axis_kernels(self.kernels, len(data.axes), label, labels.names if labels else ())
+        names = labels.names if labels else ()
+        kernels = axis_kernels(self.kernels, len(data.axes), label, names)
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
             raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
         restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
         rng = _arguments.generator(self.rng, label)
         if data.is_constant and self.optimizer is not None:
             warnings.warn(f"{label}: Y minus its mean is 0, so nothing can be learnt from it", RuntimeWarning, stacklevel=2)
-        models = Model.starts(kernels, self.noise, self.variance, data, label)
+        of_noise = self.noise_kernels
+        of_noise = [] if of_noise is None else axis_kernels(of_noise, len(data.axes), label, names, "noise_kernels")
+        models = Model.starts(kernels, of_noise, self.noise, self.variance, data, label)
         cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
         how = How(
             logdet or ("lanczos" if cells > _MAX_EXACT and data.on_host else "exact"),
@@ -199,31 +205,11 @@ class GridGP(Estimator):
         fit = Fit(data, models[0], how, int(rng.integers(2**62)), kind if labels is None else labels, report)
         with one_thread(max(cells, *map(len, data.axes))):
             if self.optimizer is not None and len(fit.model.theta) and data.spread:
-                fit.model = self._learnt(fit, models, restarts, rng)
+                fit.model = learnt(fit, models, self.optimizer, restarts, rng)
             fit.solve()
         fit.report = None
         vars(self).update(_fit=fit, **fit.attributes())  # in one step, which no signal interrupts: the new fit or the old one
         return self
-
-    def _learnt(self, fit: Fit, models: Sequence[Model], restarts: int, rng: np.random.Generator) -> Model:
-        """The best of several searches; warns of a hyperparameter at a bound."""
-        fit.model = model = min(models, key=lambda m: _value(fit, m)) if len(models) > 1 else models[0]
-        first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
-        starts = [first, *(drawn_start(first, bounds, units, rng) for _ in range(restarts))]
-        theta, _, complaint = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
-        model = model.at(theta)
-        ended = [
-            f"{name} at {'its least' if i == 0 else 'its largest'}, {np.exp(bound):.3g}"
-            for name, t, both in zip(model.names, theta, bounds)
-            for i, bound in enumerate(both)
-            if np.isclose(t, bound)
-        ]
-        if ended:  # where the likelihood is flat, so that a search may end in any way
-            what = "the data hardly determine it; another start moves the bound"
-            complaint = f"the search ended with {' and '.join(ended)}: {what}"
-        if complaint:
-            warnings.warn(f"GridGP.fit: {complaint}", RuntimeWarning, stacklevel=3)
-        return model
 
     @property
     def log_marginal_likelihood_value_(self) -> float:
@@ -250,35 +236,6 @@ class GridGP(Estimator):
             model = model.at(theta)
         value, gradient = fit.objective(model)
         return (-value, -gradient) if eval_gradient else -value
-
-    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float, str]:
-        """(theta, value, what to warn of)"""
-        highest = -math.inf
-
-        def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            nonlocal highest
-            value, gradient = math.inf, theta
-            with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
-                value, gradient = fit.objective(fit.model.at(theta))
-            if not (math.isfinite(value) and np.isfinite(gradient).all()):
-                # too far: worse than all so far, by one nat per cell, and the line search comes back
-                return (math.inf if highest == -math.inf else highest + len(fit.data.y)), np.zeros(len(theta))
-            highest = max(highest, value)
-            return value, gradient
-
-        if callable(self.optimizer):
-            theta, value = self.optimizer(objective, start, bounds)
-            return np.array(theta, np.float64), float(value), ""
-        shift = fit.data.log_unit
-
-        def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # of data without a unit: the search stops at a share of the value
-            value, gradient = objective(t * units)
-            return value - shift, gradient * units
-
-        ftol = _ESTIMATED_FTOL if fit.how.logdet == "lanczos" else _FTOL
-        result = minimised(scaled, start / units, bounds / units[:, None], ftol)
-        complaint = "" if result.success else f"the optimiser did not converge: {result.message}"
-        return result.x * units, float(result.fun) + shift, complaint
 
     # ---- predictions
 
@@ -410,14 +367,6 @@ class GridGP(Estimator):
         return fit
 
 
-def _value(fit: Fit, model: Model) -> float:
-    """The negative log-likelihood where a search may start; infinite if there is none."""
-    with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
-        value = fit.objective(model)[0]
-        return value if math.isfinite(value) else math.inf
-    return math.inf
-
-
 def _samples(fit: Fit, new: Sequence[np.ndarray], points: GridPoints | ScatteredPoints, count: int, rng: Any, tol: float) -> Iterator[Any]:
     """``count`` posterior samples without the mean function, in blocks (b, points)."""
     model, data, generator = fit.model, fit.data, _arguments.generator(rng, "GridGP.sample")
@@ -428,7 +377,7 @@ def _samples(fit: Fit, new: Sequence[np.ndarray], points: GridPoints | Scattered
         prior = [k(x) for k, x in zip(model.kernels, new)]
         prior[0] = model.variance * prior[0]
         covariance, y = fit.covariance, data.without(fit.kriging.mean)
-        sampler = PosteriorSampler(covariance, covariance.factors, points.matrices, y, model.noise_at(data), data.mask, prior, tol)
+        sampler = PosteriorSampler(covariance, covariance.factors, points.matrices, y, data.mask, prior, tol)
         blocks = sampler.blocks(count, generator)
     end = 0
     for block in blocks:
@@ -442,8 +391,7 @@ def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoi
     cross = points.covariances(0, points.size)
     prior = model.variance * functools.reduce(lambda a, b: a * b, [k(x) for k, x in zip(model.kernels, new)])
     seen = cross if data.mask is None else cross * data.mask
-    solved = gp_solve(model.factors(data), seen, model.noise_at(data), mask=data.mask, **fit.how.solver)
-    covariance = prior - cross @ solved.T
+    covariance = prior - cross @ fit.covariance.solved(seen, fit.how.tol).T
     values, vectors = xp.linalg.eigh((covariance + covariance.T) / 2)
     normal = _arrays.to_device_of(rng.standard_normal((count, points.size)), data.y)
     samples: np.ndarray = cross @ fit.alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T

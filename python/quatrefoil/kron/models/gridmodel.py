@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ... import _arguments, _arrays
 from ..._bind import check_location
+from ..gp.device import Covariance, covariance_of
 from ..product.dense import namespace, owned
 from .axis_kernel import AxisKernel, Unscaled
 from .gridmean import Mean, mean_square
 from .tables import columns, coordinate, kind, plain
 
 Array = Any
+Kernels: TypeAlias = Sequence[AxisKernel | Unscaled]
 _SHARES = (0.3, 1.0, 0.1, 0.03)
+_NOISE_SHARE = 0.1  # of those: what correlates noise is shorter than what is looked for
 _NOISE = 0.1  # where a search for it starts, relative to the variance of the data
 _MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the start, which knows the unit; the least to the data as well
 _MAX_CELLS = 100  # for each point: more is no grid, and its matrices would take the memory
@@ -27,13 +31,12 @@ class Data(NamedTuple):
     """Copies of what a caller gave, who may write to theirs."""
 
     axes: list[Array]
-    y: Array  # (N,), without the mean
+    rows: Array  # (1 + p, N): y without the mean, and p functions whose multiples are estimated as part of it; 0 at missing cells
     mask: Array | None
     mean: Mean
     spread: float  # the mean square of the observed y; 0 if they are 0 up to rounding
     size: float  # of Y, for numbers that are all 0
     kinds: list[str]  # of the axes: "numbers", "dates" or "durations"
-    basis: Array | None  # (p, N) functions whose multiples are estimated as part of the mean, 0 at missing cells; None for p = 0
 
     @classmethod
     def checked(cls, axes: Any, Y: Any, mask: Any, mean: Any, label: str) -> Data:
@@ -53,24 +56,20 @@ class Data(NamedTuple):
         trend = Mean.fitted(mean, given, observed, where, label)
         y = (y - trend.at(given, True, label)).reshape(-1)
         left = _arrays.to_host(y if flat is None else y[flat])
+        rows = xp.concat([y[None], trend.basis_at(given, True)], axis=0) if trend.basis.size else owned(y[None])
         if flat is not None:
-            y, flat = xp.where(flat, y, xp.zeros_like(y)), owned(flat)
-        basis = trend.basis_at(given, True) if trend.basis.size else None
-        if basis is not None and flat is not None:
-            basis = xp.where(flat, basis, xp.zeros_like(basis))
+            rows, flat = xp.where(flat, rows, xp.zeros_like(rows)), owned(flat)
         size = float(np.abs(observed).max(initial=0.0))
         is_constant = float(np.abs(left).max(initial=0.0)) <= 10 * np.finfo(np.float64).eps * size
-        return cls([owned(x) for x in given], y, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)), basis)
+        return cls([owned(x) for x in given], rows, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
 
     @property
-    def rows(self) -> Array:
-        """y and the basis functions, (1 + p, N)."""
-        xp = namespace(self.y)
-        return self.y[None] if self.basis is None else xp.concat([self.y[None], self.basis], axis=0)
+    def y(self) -> Array:
+        return self.rows[0]
 
     def without(self, weights: np.ndarray) -> Array:
         """y minus multiples of the basis functions."""
-        return self.y if self.basis is None else self.y - _arrays.to_device_of(weights, self.y) @ self.basis
+        return self.y - _arrays.to_device_of(weights, self.y) @ self.rows[1:] if len(weights) else self.y
 
     @property
     def variance(self) -> float:
@@ -95,27 +94,36 @@ class Data(NamedTuple):
 
 
 class Model(NamedTuple):
+    """Without ``noise_kernels`` the noise of different cells is independent."""
+
     kernels: list[AxisKernel]
+    noise_kernels: list[AxisKernel]
     noise: Array  # (1,) NumPy if it is learnt, or (N,) where the data are
     variance: float
     learns_noise: bool
 
     @classmethod
-    def starts(cls, kernels: Sequence[AxisKernel | Unscaled], noise: Any, variance: Any, data: Data, label: str) -> list[Model]:
+    def starts(
+        cls, kernels: Kernels, noise_kernels: Kernels, noise: Any, variance: Any, data: Data, label: str
+    ) -> list[Model]:  # fmt: skip
         """Where a search may start, one for each share of the axes' lengths if a kernel has no scale."""
-        shares = _SHARES if any(isinstance(k, Unscaled) for k in kernels) else _SHARES[:1]
-        return [
-            cls.given([k.on(x, s) if isinstance(k, Unscaled) else k for k, x in zip(kernels, data.axes)], noise, variance, data, label)
-            for s in shares
-        ]
+        shares = _SHARES if any(isinstance(k, Unscaled) for k in (*kernels, *noise_kernels)) else _SHARES[:1]
+
+        def scaled(kernels: Kernels, share: float) -> list[AxisKernel]:
+            return [k.on(x, share) if isinstance(k, Unscaled) else k for k, x in zip(kernels, data.axes)]
+
+        return [cls.given(scaled(kernels, s), scaled(noise_kernels, _NOISE_SHARE * s), noise, variance, data, label) for s in shares]
 
     @classmethod
-    def given(cls, kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str) -> Model:
+    def given(cls, kernels: list[AxisKernel], noise_kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str) -> Model:
         unit = data.variance
         if (noise is None or variance is None) and not 0 < unit < math.inf:
             raise ValueError(f"{label}: the variance of Y leaves the range of float64; scale Y")
         noise, variance = (_NOISE * unit if noise is None else noise), (unit if variance is None else variance)
         per_cell = bool(np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim)
+        if noise_kernels and (per_cell or not data.on_host):
+            what = "noise has one number per cell" if per_cell else f"Y is on {_arrays.device(data.y)}"
+            raise ValueError(f"{label}: {what}, but noise_kernels take one noise and arrays on the host")
         if per_cell:
             s = _arrays.double(_arguments.host_or_device_numbers(_arguments.points_like(noise, label, "noise"), label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
@@ -124,13 +132,18 @@ class Model(NamedTuple):
             s = owned(s)
         else:
             s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
-        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True), not per_cell)
+        return cls(kernels, noise_kernels, s, _arguments.number(variance, label, "variance", positive=True), not per_cell)
 
     @property
     def names(self) -> list[str]:
         """Of the entries of theta."""
-        of_kernels = [f"{name} of kernels[{i}]" for i, k in enumerate(self.kernels) for name in k.names]
+        both = {"kernels": self.kernels, "noise_kernels": self.noise_kernels}
+        of_kernels = [f"{name} of {which}[{i}]" for which, kernels in both.items() for i, k in enumerate(kernels) for name in k.names]
         return ["variance", *of_kernels, *(["noise"] if self.learns_noise else [])]
+
+    @property
+    def _all(self) -> list[AxisKernel]:
+        return self.kernels + self.noise_kernels
 
     def factor_rows(self, data: Data) -> int:
         """Of the Cholesky factor that an exact likelihood takes; 0 where the grid is complete."""
@@ -144,30 +157,30 @@ class Model(NamedTuple):
 
     @property
     def theta(self) -> np.ndarray:
-        own = [np.log([self.variance]), *[k.theta for k in self.kernels]]
+        own = [np.log([self.variance]), *[k.theta for k in self._all]]
         return np.concatenate(own + ([np.log(self.noise)] if self.learns_noise else []))
 
     def units(self, data: Data) -> np.ndarray:
         """Of theta: steps of a search that change the covariance about as much, whatever the units of the axes."""
-        own = [np.ones(1), *[k.units(x) for k, x in zip(self.kernels, data.axes)]]
+        own = [np.ones(1), *[k.units(x) for k, x in zip(self._all, itertools.cycle(data.axes))]]
         return np.concatenate(own + ([np.ones(1)] if self.learns_noise else []))
 
     def bounds(self, data: Data) -> np.ndarray:
         """Of theta, if this is where a search begins."""
-        own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
+        own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self._all]]
         if self.learns_noise:  # below its least rounding would decide
             start = float(self.noise[0])
             own.append(np.log([[_MIN_NOISE * min(start, data.variance), _MAX_NOISE * start]]))
         return np.concatenate(own)
 
     def at(self, theta: np.ndarray) -> Model:
-        kernels, begin = [], 1
-        for k in self.kernels:
+        kernels, begin, count = [], 1, len(self.kernels)
+        for k in self._all:
             end = begin + len(k.theta)
             kernels.append(k.at(theta[begin:end]))
             begin = end
         noise = np.exp(theta[begin:]) if self.learns_noise else self.noise
-        return Model(kernels, noise, float(np.exp(theta[0])), self.learns_noise)
+        return Model(kernels[:count], kernels[count:], noise, float(np.exp(theta[0])), self.learns_noise)
 
     def factors(self, data: Data) -> list[Array]:
         """The variance is in the first."""
@@ -175,11 +188,18 @@ class Model(NamedTuple):
         found[0] = self.variance * found[0]
         return found
 
+    def covariance(self, factors: Sequence[Array], data: Data, how: Any) -> Covariance:
+        """Of the data, from ``factors``."""
+        structure = {"noise_factors": [k(x) for k, x in zip(self.noise_kernels, data.axes)]} if self.noise_kernels else {}
+        return covariance_of("GridGP", factors, self.noise_at(data), data.mask, *how, **structure)
+
     def gradient(self, data: Data, factors: Sequence[Array], grads: Sequence[Array], dnoise: Array) -> np.ndarray:
         """Of the negative log-likelihood, by theta, from its gradients by the factors and the noise; on the host."""
-        found = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))]
-        for i, (k, x, G) in enumerate(zip(self.kernels, data.axes, grads)):
-            found.append(k.gradient(x, G * self.variance if i == 0 else G))
+        found, scales = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))], {0: self.variance}
+        if self.noise_kernels:
+            scales |= dict.fromkeys(range(len(factors), len(grads)), float(self.noise[0]))
+        for i, (k, x, G) in enumerate(zip(self._all, itertools.cycle(data.axes), grads)):
+            found.append(k.gradient(x, G * scales[i] if i in scales else G))
         return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.learns_noise else []))
 
 

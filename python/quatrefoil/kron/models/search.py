@@ -2,13 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .gridfit import Fit
+from .gridmodel import Model
 
-def minimised(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, bounds: np.ndarray, ftol: float) -> Any:
+_FTOL, _ESTIMATED_FTOL = 2.2e-9, 1e-7  # relative change of the likelihood where a search ends: SciPy's, and one below an estimate's error
+Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng: np.random.Generator) -> Model:
+    """The best of several searches, the first from the best of ``models``; warns of a hyperparameter at a bound."""
+    known: dict[bytes, tuple[float, np.ndarray]] = {}  # at the starts
+
+    def value(model: Model) -> float:
+        found = _evaluated(fit, model)
+        known[model.theta.tobytes()] = found
+        return found[0]
+
+    fit.model = model = min(models, key=value) if len(models) > 1 else models[0]
+    first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
+    starts = [first, *(_drawn_start(first, bounds, units, rng) for _ in range(restarts))]
+    theta, _, complaint = min([_searched(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
+    model = model.at(theta)
+    ended = [
+        f"{name} at {'its least' if i == 0 else 'its largest'}, {np.exp(bound):.3g}"
+        for name, t, both in zip(model.names, theta, bounds)
+        for i, bound in enumerate(both)
+        if np.isclose(t, bound)
+    ]
+    if ended:  # where the likelihood is flat, so that a search may end in any way
+        what = "the data hardly determine it; another start moves the bound"
+        complaint = f"the search ended with {' and '.join(ended)}: {what}"
+    if complaint:
+        warnings.warn(f"GridGP.fit: {complaint}", RuntimeWarning, stacklevel=3)
+    return model
+
+
+def _evaluated(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
+    """The negative log-likelihood and its gradient; infinite if there is none."""
+    with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
+        value, gradient = fit.objective(model)
+        if math.isfinite(value) and np.isfinite(gradient).all():
+            return value, gradient
+    return math.inf, np.zeros(len(model.theta))
+
+
+def _searched(
+    fit: Fit, optimizer: Any, start: np.ndarray, bounds: np.ndarray, units: np.ndarray, known: dict[bytes, tuple[float, np.ndarray]]
+) -> tuple[np.ndarray, float, str]:
+    """(theta, value, what to warn of)"""
+    highest = -math.inf
+
+    def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal highest
+        value, gradient = known.pop(theta.tobytes(), None) or _evaluated(fit, fit.model.at(theta))
+        if value < math.inf:
+            highest = max(highest, value)
+        elif highest > -math.inf:  # too far: worse than all so far, by one nat per cell, and the line search comes back
+            value = highest + len(fit.data.y)
+        return value, gradient
+
+    if callable(optimizer):
+        theta, value = optimizer(objective, start, bounds)
+        return np.array(theta, np.float64), float(value), ""
+    shift = fit.data.log_unit
+
+    def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # of data without a unit: the search stops at a share of the value
+        value, gradient = objective(t * units)
+        return value - shift, gradient * units
+
+    ftol = _ESTIMATED_FTOL if fit.how.logdet == "lanczos" else _FTOL
+    result = _minimised(scaled, start / units, bounds / units[:, None], ftol)
+    complaint = "" if result.success else f"the optimiser did not converge: {result.message}"
+    return result.x * units, float(result.fun) + shift, complaint
+
+
+def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, ftol: float) -> Any:
     """By SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start.
 
     Where all variables have bounds, its first step is the whole gradient, often to a corner of the bounds where an evaluation takes long.
@@ -34,7 +110,7 @@ def minimised(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start
     return result
 
 
-def drawn_start(first: np.ndarray, bounds: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _drawn_start(first: np.ndarray, bounds: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uniform in the bounds; without bounds, ``first`` with normal numbers added."""
     bounded = np.isfinite(bounds).all(axis=1)
     low, high = np.where(bounded[:, None], bounds, 0.0).T
