@@ -7,8 +7,9 @@ import pytest
 
 import quatrefoil as qf
 from kron.gp.cases import factor
-from quatrefoil.kron.gp import basis, covariance
+from quatrefoil.kron.gp import basis, covariance, iterative
 from quatrefoil.kron.gp.grid import Grid
+from quatrefoil.kron.gp.low_rank import LowRank
 from quatrefoil.kron.gp.precondition import Neighbours, near_axes
 
 
@@ -108,3 +109,55 @@ def test_few_iterations_on_a_rough_curve(rng):
     y = np.where(mask, rng.standard_normal(96**2), 0)
     qf.kron.gp_solve(factors, y, 0.02, mask=mask, tol=1e-6, progress=lambda count, left: counts.append(count))
     assert max(counts) < 36
+
+
+def smooth_grid(shape, backend=None, scale=0.3):
+    return Grid([qf.kron.rbf(np.linspace(0, 1, n), scale=scale) for n in shape], "test", backend)
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (6, 4, 5), (1, 12)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_leading_eigenvectors(backend, rng, shape, dtype):
+    """The inverse of the restricted inverse, of the covariance without its small eigenvalues."""
+    grid, noise = smooth_grid(shape, backend), 0.01
+    weights = np.where(rng.random(grid.size) < 0.5, rng.choice([1.0, 0.3], grid.size), 0)
+    at = np.flatnonzero(weights)
+    least = max(np.sort(grid.eigenvalues)[-int((40 * grid.size * sum(shape)) ** (1 / 3)) :][0], 0.1 * noise)
+    kept = np.where(grid.eigenvalues >= least, grid.eigenvalues, 0)
+    M = noise * inverse_of(grid, 1 / (kept + noise))[np.ix_(at, at)] + np.diag(1 / weights[at] - 1)
+    made, r = LowRank(grid, noise, weights), np.zeros((2, grid.size), dtype)
+    r[:, at] = rng.standard_normal((2, len(at)))
+    found = made(r)
+    assert found.dtype == dtype
+    expected = np.linalg.solve(M, r[:, at].T).T
+    np.testing.assert_allclose(found[:, at], expected, rtol=0, atol=2e4 * np.finfo(dtype).eps * np.abs(expected).max())
+    assert not found[:, weights == 0].any()
+    assert made.logdet() == pytest.approx(np.linalg.slogdet(M)[1], rel=1e-9)
+    probes = made.probes(rng.choice([-1.0, 1.0], (20000, 2 * grid.size)))
+    np.testing.assert_allclose(np.cov(probes[:, at].T), M, rtol=0, atol=6 * M.max() / 20000**0.5)
+
+
+@pytest.mark.parametrize("noises", [[0.01], [0.01, 0.02]], ids=str)
+def test_a_large_hole(rng, monkeypatch, noises):
+    """Fewer iterations, and an estimate with a smaller error, than without leading eigenvectors."""
+    grid, mask, y = smooth_grid((60, 60), scale=0.15), np.ones((60, 60), bool), rng.standard_normal(3600)
+    mask[10:45, 15:55] = False
+    mask, noise = mask.reshape(-1), np.resize(noises, 3600) if len(noises) > 1 else noises[0]
+    exact, *gradients = qf.kron.gp_nll(grid.factors, y, noise, mask=mask, grad=True)
+    iterations, errors = [], []
+    for patience in (iterative._PATIENCE, 10**6):
+        monkeypatch.setattr(iterative, "_PATIENCE", patience)
+        counts = []
+        alpha = qf.kron.gp_solve(grid.factors, y, noise, mask=mask, tol=1e-9, progress=lambda count, left: counts.append(count))  # noqa: B023
+        iterations.append(counts[-1])
+        residual = np.where(mask, y - np.kron(*grid.factors) @ alpha - noise * alpha, 0)
+        assert np.linalg.norm(residual) <= 1.01e-9 * np.linalg.norm(y[mask])
+        value, error, *estimates = qf.kron.gp_nll(
+            grid.factors, y, noise, mask=mask, grad=True, logdet="lanczos", probes=100, rng=0, return_error=True
+        )
+        assert abs(value - exact) <= 4 * error + 1e-6 * abs(exact)
+        for a, b in zip([*estimates[0], estimates[1]], [*gradients[0], gradients[1]]):
+            np.testing.assert_allclose(a, b, rtol=0, atol=0.01 * np.abs(b).max())
+        errors.append(error)
+    assert iterations[0] < 0.2 * iterations[1]
+    assert errors[0] < 0.1 * errors[1]

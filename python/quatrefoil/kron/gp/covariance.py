@@ -48,6 +48,7 @@ class GridCovariance:
         self.grid, self.noise, self.mask = structured or Grid(factors, label, backend, num_threads), noise, mask
         self._exact: dict[Cells, Any] = {}
         self._last_iterative: tuple[Cells, float, Iterative] | None = None
+        self.begins_deflated = False  # whether iterations, if there are any, begin with the preconditioner for large holes
 
     @functools.cached_property
     def _by_mask(self) -> tuple[list[Cells], np.ndarray | None]:
@@ -135,8 +136,18 @@ class GridCovariance:
         """The last one is kept, with its preconditioner."""
         last = self._last_iterative
         if last is None or last[:2] != (cells, tol):
-            self._last_iterative = last = (cells, tol, Iterative(self.grid, [cells], tol))
+            solver = Iterative(self.grid, [cells], tol)
+            if last is not None and last[0] is cells:
+                solver.low_rank = last[2].low_rank
+            elif self.begins_deflated:
+                solver.deflate()
+            self._last_iterative = last = (cells, tol, solver)
         return last[2]
+
+    @property
+    def is_deflated(self) -> bool:
+        """Whether iterations have turned to the preconditioner for large holes."""
+        return self._last_iterative is not None and self._last_iterative[2].low_rank is not None
 
     def _has_few(self, cells: Cells) -> bool:
         """Whether an exact solver costs less than iterations."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from .basis import Filter
 from .grid import Grid
+from .low_rank import LowRank
 from .missing import Cells, Closed
 from .precondition import Neighbours, near_axes
 
@@ -23,6 +24,7 @@ _LOSS = 30.0  # by which the residual of C's system is at first taken to be larg
 _MIN = 1e-15  # of numbers there, and what the products of two of them stay above
 _PROBE_TOL = 1e-4  # residual of the probes' systems, far below what their random signs leave
 _NEGLIGIBLE = 1e-8  # of λ / noise, there
+_PATIENCE = 16  # iterations until M counts as ill-conditioned
 
 
 class Single(NamedTuple):
@@ -41,6 +43,7 @@ class Iterative:
 
     def __init__(self, grid: Grid, cells: Sequence[Cells], tol: float) -> None:
         self.grid, self.tol = grid, tol
+        self.low_rank: LowRank | None = None
         self.observed = np.array([c.observed for c in cells]).reshape(-1, grid.size)
         least = [c.least for c in cells]
         self.least = np.array(least if len(set(least)) > 1 else least[:1])
@@ -67,6 +70,17 @@ class Iterative:
     def _neighbours(self) -> Neighbours:
         inverse = self.inverse.astype(np.float32) if self._fits_single else self.inverse
         return Neighbours(self.grid, inverse, self.latent, self.extra_noise_inverse, near_axes(self.grid, self.inverse))
+
+    @functools.cached_property
+    def _may_deflate(self) -> bool:
+        """Whether a ``LowRank`` may help, if iterations are many."""
+        smooth = self.grid.is_orthogonal and not self._neighbours.axes
+        return smooth and len(self.observed) == 1 and len(self.grid.shape) > 1 and self.grid.eigenvalues.max() > self.least[0]
+
+    def deflate(self) -> None:
+        """Iterate with the preconditioner for large holes from now on."""
+        if self.low_rank is None and self._may_deflate:
+            self.low_rank = LowRank(self.grid, float(self.least[0]), self.latent[0] / (1 + self.extra_noise_inverse[0]))
 
     @functools.cached_property
     def _filter(self) -> Filter:
@@ -100,7 +114,7 @@ class Iterative:
         wanted, scale, single = self.tol * _norms(y), _norms(left), self._single
         count, stalled, loss, after = 0, 0, _LOSS, scale
         for _ in range(_ROUNDS):
-            before = after
+            before, low_rank = after, self.low_rank
             if not (before > wanted).any():
                 return alpha
             per_unit = 1 / np.where(before > 0, before, 1)
@@ -108,6 +122,8 @@ class Iterative:
             alpha += step
             left, count = self._left(y, alpha), count + len(cg.steps)
             after = _norms(left)
+            if self.low_rank is not low_rank:  # a round cut short
+                continue
             share = np.where(after > wanted, after * per_unit, 0)
             seen = float((share / np.maximum(cg.left, 1e-300)).max())
             if share.max() > 0.1 and seen > 30 * loss and single is not None:
@@ -141,10 +157,12 @@ class Iterative:
         dtype = np.float64 if single is None else np.float32
         rhs = (w * self.latent).astype(dtype)
         begin = _norms(rhs)
-        cg = ConjugateGradients(single.apply if single else self.apply, rhs, self._neighbours.astype(dtype))
-        scale = np.where(begin > 0, begin, 1)
-        cg.run(begin * np.maximum(np.minimum(share, 1), _FLOOR[single is not None]), report and _scaled(report, scale))
+        cg = ConjugateGradients(single.apply if single else self.apply, rhs, self.low_rank or self._neighbours.astype(dtype))
+        scale, most = np.where(begin > 0, begin, 1), _PATIENCE if self.low_rank is None and self._may_deflate else _MAX
+        cg.run(begin * np.maximum(np.minimum(share, 1), _FLOOR[single is not None]), report and _scaled(report, scale), most)
         cg.left = _norms(cg.r) / scale
+        if len(cg.steps) == _PATIENCE == most:
+            self.deflate()
         step: np.ndarray = (w - closed(cg.x.astype(w.dtype, copy=False))) * self.observed * unit
         return step, cg
 
@@ -197,10 +215,10 @@ class ConjugateGradients:
         self.left = np.ones(len(b))  # of the right-hand side, at the end of a round
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # (alpha, beta) of every iteration, a number a row
 
-    def run(self, target: np.ndarray, progress: Any = None) -> None:
+    def run(self, target: np.ndarray, progress: Any = None, most: int = _MAX) -> None:
         """Until the residual of every row is at most its target; may go on later, to a lower one."""
         size = _norms(self.r)
-        while len(self.steps) < _MAX and (size > target).any():
+        while len(self.steps) < most and (size > target).any():
             q = self.apply(self.p)
             curvature = _dots(self.p, q)
             alive = (size > target) & (curvature > 0)
@@ -249,32 +267,48 @@ class Estimated:
 
     def __init__(self, iterative: Iterative, cells: Cells, tol: float, probes: int, rng: np.random.Generator) -> None:
         self.grid, self.cells, self.iterative = iterative.grid, cells, iterative
-        self.closed, it, grid = Closed(self.grid, cells.least), iterative, self.grid
-        single = it._single
+        self.closed, self._tol, self._probes, self._rng = Closed(self.grid, cells.least), tol, probes, rng
+
+    @functools.cached_property
+    def _solved(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x and W z of every probe, and log det M's part of it; W is the preconditioner, z has the covariance W⁻¹."""
+        it, latent = self.iterative, self.cells.latent
+        single, low_rank = it._single, it.low_rank
         apply, dtype = (it.apply, np.float64) if single is None else (single.apply, np.float32)
-        root = np.sqrt(it.diagonal[0])
-        signs = np.zeros((probes, grid.size), dtype)
+        signs = np.zeros((self._probes, self.grid.size if low_rank is None else 2 * self.grid.size), dtype)
         for row in signs:  # so that the first probes do not depend on how many there are
-            row[cells.latent] = rng.integers(0, 2, len(cells.latent)) * 2.0 - 1
-        scaled, inverse = signs * root.astype(dtype), (1 / it.diagonal).astype(dtype)
-        cg = ConjugateGradients(apply, scaled, lambda r: r * inverse)
-        cg.run(np.full(probes, max(tol, _PROBE_TOL)) * _norms(scaled))
-        self.left, self.right = cg.x * np.float64(cells.least**0.5), signs / root * cells.least**0.5
-        extra = cells.extra_noise[np.isfinite(cells.extra_noise)]
-        diagonal = 2 * float(np.log(root[cells.latent]).sum()) - len(cells.latent) * math.log(cells.least)
-        known = self.closed.logdet() + float(np.log(extra).sum()) + diagonal
-        self.logdets = known + len(cells.latent) * cg.log_quadrature()
+            at = latent if low_rank is None else slice(None)
+            row[at] = self._rng.integers(0, 2, len(row[at])) * 2.0 - 1
+        if low_rank is None:
+            root, inverse = np.sqrt(it.diagonal[0]), (1 / it.diagonal).astype(dtype)
+            rows, known = signs * root.astype(dtype), 2 * float(np.log(root[latent]).sum())
+            cg = ConjugateGradients(apply, rows, lambda r: r * inverse)
+        else:
+            rows, known = low_rank.probes(signs), low_rank.logdet()
+            cg = ConjugateGradients(apply, rows, low_rank)
+        right, size = cg.p.astype(np.float64), cg.rho
+        cg.run(np.full(len(rows), max(self._tol, _PROBE_TOL)) * _norms(rows))
+        unit = self.cells.least**0.5
+        left = cg.x.astype(np.float64)
+        return left * unit, right * unit, known - len(latent) * math.log(self.cells.least) + size * cg.log_quadrature()
+
+    @functools.cached_property
+    def _logdets(self) -> np.ndarray:
+        """(probes,)"""
+        extra = self.cells.extra_noise[np.isfinite(self.cells.extra_noise)]
+        found: np.ndarray = self.closed.logdet() + float(np.log(extra).sum()) + self._solved[2]
+        return found
 
     def logdet(self) -> float:
-        return float(self.logdets.mean())
+        return float(self._logdets.mean())
 
     def logdet_error(self) -> float:
         """The standard error of ``logdet``."""
-        return float(self.logdets.std(ddof=1) / len(self.logdets) ** 0.5)
+        return float(self._logdets.std(ddof=1) / len(self._logdets) ** 0.5)
 
     def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
         R, trace = self.closed.traces(per_cell)
-        left, right = (self.grid.to_basis(a) * self.closed.inverse for a in (self.left, self.right))
+        left, right = (self.grid.to_basis(a) * self.closed.inverse for a in self._solved[:2])
         R = [a - b / len(left) for a, b in zip(R, self.grid.grams(left, right))]
         if not per_cell:
             return R, trace - (left * right).sum() / len(left)

@@ -85,6 +85,7 @@ class Fit:
         self.value: float | None = None  # the log-likelihood, once it is known
         self._evaluations, self.report = 0, report
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
+        self._has_large_holes = False
         self._covariance: Covariance | None = None
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
@@ -96,8 +97,9 @@ class Fit:
                 raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] gives NaN or infinity for theta = {model.theta}")
         covariance = model.covariance(factors, data, how.kernel)
         if isinstance(covariance, GridCovariance):
-            tol = max(how.tol, _SEARCH_TOL)
+            tol, covariance.begins_deflated = max(how.tol, _SEARCH_TOL), self._has_large_holes
             values, _, solution = covariance.likelihood(covariance.rows(data.rows), tol, self._start, how.logdet, how.probes, self._seed)
+            self._has_large_holes = covariance.is_deflated
             kriging = Kriging.of(data, solution.alpha)
             value = float(values[0]) - kriging.explained / 2
             grads, dnoise = solution.combined(kriging.weights).nll_gradients(np.ones(1))
@@ -117,7 +119,7 @@ class Fit:
         data, how, covariance = self.data, self.how, self.covariance
         rows = data.rows
         if isinstance(covariance, GridCovariance):
-            rows = covariance.rows(rows)
+            rows, covariance.begins_deflated = covariance.rows(rows), self._has_large_holes
             (cells,) = covariance.cells
             if self._start is not None and how.logdet == "exact":  # the likelihood has taken a factor of this size
                 alpha = covariance.exact(cells).solve(rows)

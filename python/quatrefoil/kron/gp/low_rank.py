@@ -1,0 +1,112 @@
+"""The preconditioner of conjugate gradients on M for large holes, by leading eigenvectors of the covariance: README (21), (22)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..product.packed import Packed
+from .grid import Grid
+from .missing import cholesky
+
+# (weights of cells, columns of every axis, others) -> sums over cells of weights times both
+Sums: TypeAlias = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]], np.ndarray]
+_MOST = 3000  # eigenvectors
+_SETUP = 40  # iterations on M whose operations the Cholesky factor of A may take
+_LEAST = 0.1  # of λ / noise
+
+
+class LowRank:
+    """r -> w∘(r + Q_r A⁻¹ Q_rᵀ (w∘r)) on grids (B, N). ``weights`` are w (N,), 0 at cells that are not latent."""
+
+    def __init__(self, grid: Grid, noise: float, weights: np.ndarray) -> None:
+        from scipy.linalg import lapack
+
+        count = min(_MOST, int((_SETUP * grid.size * sum(grid.shape)) ** (1 / 3)), grid.size)
+        leading = np.argpartition(grid.eigenvalues, -count)[-count:]
+        leading = leading[grid.eigenvalues[leading] > _LEAST * noise]
+        self.weights, self._share = weights, noise / grid.eigenvalues[leading]  # s / λ
+        kept, self._columns = zip(*[np.unique(p, return_inverse=True) for p in np.unravel_index(leading, grid.shape)])
+        self._vectors = [q[:, k] for q, k in zip(grid.basis.matrices, kept)]
+        self._places = np.ravel_multi_index(self._columns, list(map(len, kept)))
+        self._kernel, self._shape = grid.kernel, grid.shape
+        A = self._gram(1 - weights)
+        A[np.diag_indices_from(A)] += self._share
+        L = cholesky(A, grid.label)
+        self._logdet = 2 * float(np.log(L.diagonal()).sum())
+        self._inverse: np.ndarray = lapack.dpotri(L, lower=1, overwrite_c=1)[0]
+        above = np.triu_indices(len(L), 1)
+        self._inverse[above] = self._inverse.T[above]
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        weights = self.weights.astype(rows.dtype, copy=False)
+        weighted = rows * weights
+        found = self._filtered(weighted, lambda c: c @ self._inverse)
+        found *= weights
+        found += weighted
+        return found
+
+    def probes(self, signs: np.ndarray) -> np.ndarray:
+        """Rows with the inverse of this as their covariance, of random signs (B, 2 N)."""
+        first, second = np.split(signs, 2, axis=1)
+        shrunk = 1 - np.sqrt(self._share / (1 + self._share))
+        with np.errstate(divide="ignore"):
+            extra = np.where(self.weights > 0, np.sqrt(1 / self.weights - 1), 0).astype(signs.dtype)
+        found: np.ndarray = first - self._filtered(first, lambda c: c * shrunk)
+        return found * (self.weights > 0) + extra * second
+
+    def logdet(self) -> float:
+        """Of the inverse."""
+        return self._logdet - float(np.log1p(self._share).sum()) - float(np.log(self.weights[self.weights > 0]).sum())
+
+    def _filtered(self, rows: np.ndarray, scaled: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Q_r scaled(Q_rᵀ x) for every row x."""
+        product = self._product(rows.dtype)
+        box = product(rows, True)
+        coefficients = scaled(box[:, self._places].astype(np.float64))
+        box[:] = 0
+        box[:, self._places] = coefficients
+        found: np.ndarray = product(box)
+        return found
+
+    @functools.cache  # noqa: B019
+    def _product(self, dtype: np.dtype) -> Packed:
+        return Packed([q.astype(dtype, order="C") for q in self._vectors], *self._kernel)
+
+    def _gram(self, weights: np.ndarray) -> np.ndarray:
+        """Q_rᵀ diag(weights) Q_r: sums over the grid of weights times products of two columns per axis."""
+        last = int(np.argmin([q.shape[1] for q in self._vectors]))
+        others = [k for k in range(len(self._shape)) if k != last]
+        grid = np.ascontiguousarray(np.moveaxis(weights.reshape(self._shape), last, 0)).reshape(self._shape[last], -1)
+        vectors, columns = [self._vectors[k] for k in others], [self._columns[k] for k in others]
+        sums_of_pairs = _one_axis(vectors[0]) if len(others) == 1 else _several_axes(vectors, self._kernel)
+        q, G = self._vectors[last], np.empty((len(self._places),) * 2)
+        groups = [np.flatnonzero(self._columns[last] == a) for a in range(q.shape[1])]
+        for a, first in enumerate(groups):
+            for sums, second in zip((q[:, : a + 1] * q[:, a : a + 1]).T @ grid, groups):
+                block = sums_of_pairs(sums, [c[first] for c in columns], [c[second] for c in columns])
+                G[first[:, None], second] = block
+                G[second[:, None], first] = block.T
+        return G
+
+
+def _one_axis(q: np.ndarray) -> Sums:
+    return lambda weights, first, second: (q[:, first[0]].T * weights) @ q[:, second[0]]
+
+
+def _several_axes(vectors: Sequence[np.ndarray], kernel: Any) -> Sums:
+    """By all pairs of columns of every axis, of which those asked for are many."""
+    pairs = [np.triu_indices(q.shape[1]) for q in vectors]
+    product = Packed([(q[:, a] * q[:, b]).T.copy() for q, (a, b) in zip(vectors, pairs)], *kernel)
+    numbers = [np.zeros((q.shape[1],) * 2, np.intp) for q in vectors]  # of every pair, whatever its order
+    for number, (a, b) in zip(numbers, pairs):
+        number[a, b] = number[b, a] = np.arange(len(a))
+
+    def sums(weights: np.ndarray, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
+        table: np.ndarray = product(weights).reshape([len(a) for a, _ in pairs])
+        return table[tuple(n[i[:, None], j] for n, i, j in zip(numbers, first, second))]
+
+    return sums
