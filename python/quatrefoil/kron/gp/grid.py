@@ -6,7 +6,6 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ class Grid:
         self._set_axes(axes)
         self.duals = self.basis.matrices
 
-    def _begin(self, factors: Sequence[np.ndarray], label: str, kernel: Any) -> None:
+    def _begin(self, factors: Sequence[np.ndarray], label: str, kernel: tuple[Backend | None, int | None]) -> None:
         self.label, self.shape, self.kernel = label, tuple(len(f) for f in factors), kernel
         self.size = math.prod(self.shape)
         self.factors = [np.array(f, np.float64, order="C") for f in factors]

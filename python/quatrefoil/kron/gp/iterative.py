@@ -275,7 +275,7 @@ class Estimated:
         it, latent = self.iterative, self.cells.latent
         single, low_rank = it._single, it.low_rank
         apply, dtype = (it.apply, np.float64) if single is None else (single.apply, np.float32)
-        signs = np.zeros((self._probes, self.grid.size if low_rank is None else 2 * self.grid.size), dtype)
+        signs = np.zeros((self._probes, self.grid.size if low_rank is None else low_rank.signs), dtype)
         for row in signs:  # so that the first probes do not depend on how many there are
             at = latent if low_rank is None else slice(None)
             row[at] = self._rng.integers(0, 2, len(row[at])) * 2.0 - 1

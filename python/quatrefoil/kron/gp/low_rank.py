@@ -29,6 +29,8 @@ class LowRank:
         leading = np.argpartition(grid.eigenvalues, -count)[-count:]
         leading = leading[grid.eigenvalues[leading] > _LEAST * noise]
         self.weights, self._share = weights, noise / grid.eigenvalues[leading]  # s / λ
+        extra = np.sqrt(1 / np.where(weights > 0, weights, 1) - 1)
+        self._extra = extra if extra.any() else None  # deviations of probes
         kept, self._columns = zip(*[np.unique(p, return_inverse=True) for p in np.unravel_index(leading, grid.shape)])
         self._vectors = [q[:, k] for q, k in zip(grid.basis.matrices, kept)]
         self._places = np.ravel_multi_index(self._columns, list(map(len, kept)))
@@ -37,26 +39,29 @@ class LowRank:
         A[np.diag_indices_from(A)] += self._share
         L = cholesky(A, grid.label)
         self._logdet = 2 * float(np.log(L.diagonal()).sum())
-        self._inverse: np.ndarray = lapack.dpotri(L, lower=1, overwrite_c=1)[0]
-        above = np.triu_indices(len(L), 1)
-        self._inverse[above] = self._inverse.T[above]
+        inverse = np.tril(lapack.dpotri(L, lower=1, overwrite_c=1)[0])
+        self._inverse = inverse + np.tril(inverse, -1).T
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         weights = self.weights.astype(rows.dtype, copy=False)
         weighted = rows * weights
-        found = self._filtered(weighted, lambda c: c @ self._inverse)
+        found: np.ndarray = self._filtered(weighted, lambda c: c @ self._inverse)
         found *= weights
         found += weighted
         return found
 
+    @property
+    def signs(self) -> int:
+        """For a probe."""
+        return len(self.weights) * (1 if self._extra is None else 2)
+
     def probes(self, signs: np.ndarray) -> np.ndarray:
-        """Rows with the inverse of this as their covariance, of random signs (B, 2 N)."""
-        first, second = np.split(signs, 2, axis=1)
-        shrunk = 1 - np.sqrt(self._share / (1 + self._share))
-        with np.errstate(divide="ignore"):
-            extra = np.where(self.weights > 0, np.sqrt(1 / self.weights - 1), 0).astype(signs.dtype)
-        found: np.ndarray = first - self._filtered(first, lambda c: c * shrunk)
-        return found * (self.weights > 0) + extra * second
+        """Rows with the inverse of this as their covariance."""
+        first, shrunk = signs[:, : len(self.weights)], 1 - np.sqrt(self._share / (1 + self._share))
+        found: np.ndarray = (first - self._filtered(first, lambda c: c * shrunk)) * (self.weights > 0)
+        if self._extra is not None:
+            found += self._extra.astype(signs.dtype) * signs[:, len(self.weights) :]
+        return found
 
     def logdet(self) -> float:
         """Of the inverse."""
@@ -106,7 +111,8 @@ def _several_axes(vectors: Sequence[np.ndarray], kernel: Any) -> Sums:
         number[a, b] = number[b, a] = np.arange(len(a))
 
     def sums(weights: np.ndarray, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
-        table: np.ndarray = product(weights).reshape([len(a) for a, _ in pairs])
-        return table[tuple(n[i[:, None], j] for n, i, j in zip(numbers, first, second))]
+        table = product(weights).reshape([len(a) for a, _ in pairs])
+        found: np.ndarray = table[tuple(n[i[:, None], j] for n, i, j in zip(numbers, first, second))]
+        return found
 
     return sums

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class StructuredGrid(Grid):
     is_orthogonal = False
     floored = None  # no pass over a spectrum gives the gradients by S
 
-    def __init__(self, factors: Sequence[np.ndarray], noise_factors: Sequence[np.ndarray], label: str, *kernel: object) -> None:
+    def __init__(self, factors: Sequence[np.ndarray], noise_factors: Sequence[np.ndarray], label: str, *kernel: Any) -> None:
         self._begin(factors, label, kernel)
         self.terms.append([np.array(f, np.float64, order="C") for f in noise_factors])
         axes = [StructuredAxis(K, S, label, i) for i, (K, S) in enumerate(zip(*self.terms))]
@@ -43,13 +44,13 @@ class StructuredGrid(Grid):
         self._noise_product, self._noise_root = Packed(self.terms[1], *self.kernel), Packed([a.root for a in axes], *self.kernel)
         self._logdet = sum(self.size // len(a.values) * a.logdet for a in axes if len(a.values))
 
-    def coefficients(self, rows: np.ndarray) -> np.ndarray:
+    def coefficients(self, rows: np.ndarray) -> Any:
         return self._coefficients(rows, True)
 
-    def noise_product(self, rows: np.ndarray) -> np.ndarray:
+    def noise_product(self, rows: np.ndarray) -> Any:
         return self._noise_product(rows)
 
-    def noise_root(self, rows: np.ndarray) -> np.ndarray:
+    def noise_root(self, rows: np.ndarray) -> Any:
         return self._noise_root(rows)
 
     def logdet(self, noise: float) -> float:

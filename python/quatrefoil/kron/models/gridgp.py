@@ -189,8 +189,8 @@ class GridGP(Estimator):
         rng = _arguments.generator(self.rng, label)
         if data.is_constant and self.optimizer is not None:
             warnings.warn(f"{label}: Y minus its mean is 0, so nothing can be learnt from it", RuntimeWarning, stacklevel=2)
-        of_noise = self.noise_kernels
-        of_noise = [] if of_noise is None else axis_kernels(of_noise, len(data.axes), label, names, "noise_kernels")
+        given = self.noise_kernels
+        of_noise = [] if given is None else axis_kernels(given, len(data.axes), label, names, "noise_kernels")
         models = Model.starts(kernels, of_noise, self.noise, self.variance, data, label)
         cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
         how = How(

@@ -62,7 +62,8 @@ def _searched(
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal highest
-        value, gradient = known.pop(theta.tobytes(), None) or _evaluated(fit, fit.model.at(theta))
+        key = theta.tobytes()
+        value, gradient = known.pop(key) if key in known else _evaluated(fit, fit.model.at(theta))
         if value < math.inf:
             highest = max(highest, value)
         elif highest > -math.inf:  # too far: worse than all so far, by one nat per cell, and the line search comes back
