@@ -114,6 +114,40 @@ def test_methods(rng, monkeypatch, leads, small):
     np.testing.assert_array_equal(K[:1].to_dense(), K.to_dense()[:1])
 
 
+@pytest.mark.parametrize("kind", ["numpy", pytest.param("torch", marks=pytest.mark.torch)])
+def test_algebra(rng, kind):
+    if kind == "torch":
+        torch = pytest.importorskip("torch")
+    to = torch.from_numpy if kind == "torch" else np.asarray
+    K, L = (kron.KroneckerOperator.batch([to(np.stack(positive(rng, *[n] * 3))) for n in (3, 2)]) for _ in range(2))
+    (A, B), c, y = (np.asarray(M.to_dense()) for M in (K, L)), rng.uniform(1, 2, 3), rng.standard_normal((3, 6))
+    made = {
+        "multiple": (2.5 * K, 2.5 * A),
+        "of NumPy's number": (np.float64(2.5) * K, 2.5 * A),
+        "per item": (K * to(c), A * c[:, None, None]),
+        "share": (K / 2.0, A / 2),
+        "sum": (K + L, A + B),
+        "sum of three": (K + L - 2.0 * (K + L) / 4.0, (A + B) / 2),
+        "difference": (K - L, A - B),
+        "product": (K @ L, A @ B),
+        "transpose": ((K + L).T, A + B),
+    }
+    for got, expected in made.values():
+        assert got.shape == (3, 6, 6)
+        close(got.to_dense(), expected)
+        close(got.trace(), np.trace(expected, axis1=1, axis2=2))
+        close(got @ to(y), (expected @ y[..., None])[..., 0])
+        close(got.rmatvec(to(y)), (np.swapaxes(expected, 1, 2) @ y[..., None])[..., 0])
+        close(got[1].to_dense(), expected[1])
+        close(got[:2].diagonal(), np.diagonal(expected, axis1=1, axis2=2)[:2])
+    close((K + L).solve(to(y)), np.linalg.solve(A + B, y[..., None])[..., 0], 256)
+    close((K + L).logdet(), np.linalg.slogdet(A + B)[1], 256)
+    with pytest.raises(ValueError, match="term 1 of the sum has shape"):
+        K + kron.KroneckerOperator.batch([to(np.ones((3, 2, 2)))])
+    with pytest.raises(TypeError):
+        K + 1.0
+
+
 def test_precisions_and_errors_of_a_batch(rng):
     factors = [np.stack(positive(rng, 3, 3)), positive(rng, 2)[0]]
     narrow, y = kron.KroneckerOperator.batch([f.astype(np.float32) for f in factors]), rng.standard_normal((2, 6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -36,7 +37,8 @@ class KroneckerBatch:
     The factors are (..., m_k, n_k); their leading axes broadcast to B. Methods are those of one operator. Their arrays have the
     axes B in front of their own: ``K @ x`` and ``K.solve(y)`` take (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), ``K.eigh()``
     returns (*B, N) and a batch. A noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch.
-    With PyTorch differentiable as one operator is.
+    With PyTorch differentiable as one operator is. Multiples and products with one another are batches again; sums and differences
+    have products, ``solve`` and ``logdet`` if there are two terms of two factors, ``diagonal``, ``trace`` and ``to_dense``.
 
     Products, ``solve`` and ``logdet`` of items with short vectors take all items at once. Everything else takes a call per
     item, as do items of which one cannot be solved, for the sake of its error.
@@ -107,7 +109,32 @@ class KroneckerBatch:
         result = self._items[index]
         return self._of([f[index] for f in batches.spread(self.factors, self.batch_shape)]) if isinstance(result, np.ndarray) else result
 
+    # ---- arithmetic
+
+    __array_ufunc__ = None  # NumPy's numbers and arrays leave the operation to this class
+
+    def __mul__(self, number: Any) -> Any:
+        """A number for all, or one per item, (*B,)."""
+        return self._mapped(lambda K, c: K * c, number)
+
+    def __rmul__(self, number: Any) -> Any:
+        return self * number
+
+    def __truediv__(self, number: Any) -> Any:
+        return self._mapped(lambda K, c: K / c, number)
+
+    def __neg__(self) -> Any:
+        return self * -1.0
+
+    def __add__(self, other: Any) -> Any:
+        return KroneckerBatchSum([self, other]) if isinstance(other, KroneckerBatch) else NotImplemented
+
+    def __sub__(self, other: Any) -> Any:
+        return self + -other if isinstance(other, KroneckerBatch) else NotImplemented
+
     def __matmul__(self, x: Any) -> Any:
+        if type(x) is KroneckerBatch and len(x.factors) == len(self.factors):
+            return self._of([a @ b for a, b in zip(self.factors, x.factors)])
         return self._product(x, False)
 
     def matvec(self, x: Any) -> Any:
@@ -210,6 +237,50 @@ class KroneckerBatch:
         if _arrays.kind(first) is None:
             return _arrays.to_device_of(np.array(results), self.factors[0]).reshape(self.batch_shape)
         return namespace(first).stack(results).reshape(*self.batch_shape, *first.shape)
+
+
+class KroneckerBatchSum(KroneckerBatch):
+    """A batch of ``KroneckerSum``s: a call per item."""
+
+    def __init__(self, terms: Sequence[KroneckerBatch]) -> None:
+        first, self.terms = terms[0], [t for term in terms for t in getattr(term, "terms", [term])]
+        for i, term in enumerate(terms):
+            if term.shape != first.shape:
+                raise ValueError(f"{_LABEL}: term {i} of the sum has shape {term.shape}, expected {first.shape}, as the others")
+        self.factors, self.batch_shape, self.shape, self.dtype = first.factors, first.batch_shape, first.shape, first.dtype
+
+    @functools.cached_property
+    def _items(self) -> np.ndarray:
+        items = np.empty(self.batch_shape, object)
+        for at in np.ndindex(self.batch_shape):
+            items[at] = self[at]
+        return items
+
+    @property
+    def T(self) -> Self:
+        return type(self)([t.T for t in self.terms])
+
+    def __getitem__(self, index: Any) -> Any:
+        return functools.reduce(operator.add, [t[index] for t in self.terms])
+
+    def __mul__(self, number: Any) -> Self:
+        return type(self)([t * number for t in self.terms])
+
+    def __truediv__(self, number: Any) -> Self:
+        return type(self)([t / number for t in self.terms])
+
+    def _product(self, x: Any, transpose: bool) -> Any:
+        self._require_batch("@", "x", x)
+        return self._mapped(lambda K, x: K.T @ x if transpose else K @ x, x)
+
+    def solve(self, y: Any) -> Any:  # type: ignore[override]
+        """As that of ``KroneckerSum``."""
+        self._require_batch("solve", "y", y)
+        return self._mapped(lambda K, y: K.solve(y), y)
+
+    def logdet(self) -> Any:  # type: ignore[override]
+        """As that of ``KroneckerSum``."""
+        return self._mapped(lambda K: K.logdet())
 
 
 def _numbers(array: Any, name: str) -> Any:
