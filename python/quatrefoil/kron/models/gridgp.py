@@ -358,7 +358,8 @@ class GridGP(Estimator):
         new, points, shape = fit.points(X, label)
         samples = joined(_samples(fit, new, points, count, rng, fit.how.tol), count).reshape(count, *shape)
         on_grid = isinstance(points, GridPoints)
-        return fit.answer(samples + fit.mean_at(new, on_grid, label), X, on_grid)  # type: ignore[no-any-return]
+        samples += fit.mean_at(new, on_grid, label)  # in place: they may fill the memory
+        return fit.answer(samples, X, on_grid)  # type: ignore[no-any-return]
 
     def _fitted(self, method: str) -> Fit:
         fit: Fit | None = vars(self).get("_fit")
