@@ -85,7 +85,7 @@ class Fit:
         self.value: float | None = None  # the log-likelihood, once it is known
         self._evaluations, self.report = 0, report
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
-        self._has_large_holes = False
+        self.error, self._has_large_holes = 0.0, False  # of the last likelihood
         self._covariance: Covariance | None = None
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
@@ -98,8 +98,10 @@ class Fit:
         covariance = model.covariance(factors, data, how.kernel)
         if isinstance(covariance, GridCovariance):
             tol, covariance.begins_deflated = max(how.tol, _SEARCH_TOL), self._has_large_holes
-            values, _, solution = covariance.likelihood(covariance.rows(data.rows), tol, self._start, how.logdet, how.probes, self._seed)
-            self._has_large_holes = covariance.is_deflated
+            values, errors, solution = covariance.likelihood(
+                covariance.rows(data.rows), tol, self._start, how.logdet, how.probes, self._seed
+            )
+            self.error, self._has_large_holes = float(errors[0]), covariance.is_deflated
             kriging = Kriging.of(data, solution.alpha)
             value = float(values[0]) - kriging.explained / 2
             grads, dnoise = solution.combined(kriging.weights).nll_gradients(np.ones(1))

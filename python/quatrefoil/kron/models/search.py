@@ -13,7 +13,9 @@ import numpy as np
 from .gridfit import Fit
 from .gridmodel import Model
 
-_FTOL, _ESTIMATED_FTOL = 2.2e-9, 1e-7  # relative change of the likelihood where a search ends: SciPy's, and one below an estimate's error
+_FTOL, _SHARE = 2.2e-9, 0.1  # changes where a search ends: of the likelihood, as in SciPy, or of its standard error if it is estimated
+_ESTIMATED_MAXLS = 6  # evaluations on a line: the gradient of an estimate is not that of its error, so that more may find no lower value
+_FLAT = 0.03  # of the length of the gradient at the start: where an estimate without a lower value on a line is at its minimum
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -79,14 +81,13 @@ def _searched(
         value, gradient = objective(t * units)
         return value - shift, gradient * units
 
-    ftol = _ESTIMATED_FTOL if fit.how.logdet == "lanczos" else _FTOL
-    result = _minimised(scaled, start / units, bounds / units[:, None], ftol)
+    result = _minimised(scaled, start / units, bounds / units[:, None], lambda: fit.error)
     complaint = "" if result.success else f"the optimiser did not converge: {result.message}"
     return result.x * units, float(result.fun) + shift, complaint
 
 
-def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, ftol: float) -> Any:
-    """By SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start.
+def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, error: Callable[[], float]) -> Any:
+    """By SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start. ``error`` is its last value's.
 
     Where all variables have bounds, its first step is the whole gradient, often to a corner of the bounds where an evaluation takes long.
     """
@@ -97,17 +98,20 @@ def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, ftol
             value, gradient = first if np.array_equal(t, start) else objective(t)
             return value / size, gradient / size
 
-        result = minimize(divided, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": ftol, "gtol": 1e-5 / size})
+        result = minimize(divided, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options | {"gtol": 1e-5 / size})
         result.fun, result.jac = result.fun * size, result.jac * size
         return result
 
     first = objective(start)
-    size = float(np.linalg.norm(first[1]))
-    if not size > 1:
-        return search(start, first, 1.0)
-    rough = search(start, first, size)
+    size, is_estimate = float(np.linalg.norm(first[1])), error() > 0
+    options = {"ftol": max(_FTOL, _SHARE * error() / max(abs(first[0]), 1)), **({"maxls": _ESTIMATED_MAXLS} if is_estimate else {})}
+    rough = search(start, first, max(size, 1.0))
+    if is_estimate:
+        rough.success |= bool(np.linalg.norm(rough.jac) <= _FLAT * size)
+    if is_estimate or not size > 1:
+        return rough
     result = search(rough.x, (rough.fun, rough.jac), 1.0)
-    result.success |= rough.success  # at a minimum of an estimate the second search may find no lower value
+    result.success |= rough.success
     return result
 
 
