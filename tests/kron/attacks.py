@@ -151,7 +151,7 @@ def descent(objective, theta, bounds):
 
 INNER = [
     "gridfit.Kriging.of",
-    "gridfit.covariance_of",
+    "gridmodel.covariance_of",
     "gridgp.axis_kernels",
     "gridmodel.axes_of",
     "axis_kernel.OurKernel.__call__",

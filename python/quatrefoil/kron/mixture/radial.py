@@ -105,32 +105,9 @@ def matern52(
 ) -> T:
     """Matern covariance with nu = 5/2, for functions with two derivatives (2).
 
-    K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2.
-
-    Parameters
-    ----------
-    x : (N,) or (N, P)
-        Points; float32 or float64.
-    y : (M,) or (M, P), optional
-        Other points; without them those of x.
-    scale : number, () or (P,)
-        Length-scale, above 0: one for all, or for points (N, P) one a column. An array where its gradient is wanted.
-    out, backend, num_threads
-        As in ``help(qf.conventions)``.
-
-    Returns
-    -------
-    K : (N, M)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As ``rbf``.
-
-    Notes
-    -----
-    Differentiable in x, y and scale, where points coincide too. Cost, uniform axes, memory and error as ``rbf``, with a square root more
-    a pair.
+    K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``rbf``,
+    with a square root more per pair. Differentiable in x, y and scale, where points coincide too. out, backend, num_threads: As in
+    ``help(qf.conventions)``.
 
     Examples
     --------
