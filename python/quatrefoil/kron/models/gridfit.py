@@ -255,8 +255,8 @@ class Fit:
         noise = float(model.noise[0]) if model.learns_noise else owned(model.noise)
         kernels, noise_kernels = ([k.copied().function for k in both] for both in (model.kernels, model.noise_kernels))
         columns = sum(math.prod(a.shape[1:]) for a in self.data.axes)
-        learnt = {"theta_": model.theta, "kernels_": kernels, "variance_": model.variance, "noise_": noise, "n_features_in_": columns}
-        return learnt | ({"noise_kernels_": noise_kernels} if noise_kernels else {})
+        covariance = {"kernels_": kernels, "noise_kernels_": noise_kernels, "variance_": model.variance, "noise_": noise}
+        return {"theta_": model.theta, "n_features_in_": columns, **covariance}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without factorisations, which can be recomputed."""

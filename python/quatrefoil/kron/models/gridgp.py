@@ -81,8 +81,8 @@ class GridGP(Estimator):
 
     Attributes
     ----------
-    kernels_, noise_, variance_
-        The learnt covariance; ``noise_kernels_`` with ``noise_kernels``.
+    kernels_, noise_kernels_, noise_, variance_
+        The learnt covariance; ``noise_kernels_`` is empty without ``noise_kernels``.
     theta_ : (p,)
         log variance, the hyperparameters of kernels and noise_kernels (logarithms of positive ones), and log noise if it is learnt.
     log_marginal_likelihood_value_ : float
@@ -115,6 +115,7 @@ class GridGP(Estimator):
     }
     theta_: Real
     kernels_: list[Any]
+    noise_kernels_: list[Any]
     noise_: Any
     variance_: float
     n_features_in_: int
