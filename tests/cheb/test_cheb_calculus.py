@@ -71,6 +71,8 @@ def test_ranks_of_sums_and_of_what_is_rounded(rng):
     assert (a + a).rank == a.rank
     assert b.rank == (9, 9, 9)
     assert max(b.round(1e-2).rank) <= 6
+    for tol in (1e-2, 1e-7):
+        assert np.linalg.norm(of(b.round(tol)) - of(b)) <= tol * np.linalg.norm(of(b))
     wide = ChebTucker(rng.standard_normal((5, 4)), [rng.standard_normal((3, 5)), rng.standard_normal((9, 4))])  # more ranks than rows
     assert wide.round(1e-13).rank[0] <= 3
     np.testing.assert_allclose(of(wide.round(1e-13)), of(wide), atol=1e-11)
