@@ -40,6 +40,9 @@ def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, method):
             assert relative_error(C, found) <= tol
             assert found.core.shape == (ranks_of(sigma, tol, 3),) * 3
             check_form(found)
+        few = sigma[::4]
+        found = qf.cheb.tucker(tensor_of_spectrum(rng, (8, 9, 10), few), tol=tol, method=method, backend="array")
+        assert found.core.shape == (ranks_of(few, tol, 3),) * 3
 
 
 @pytest.mark.parametrize("method", METHODS)
