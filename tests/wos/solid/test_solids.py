@@ -75,7 +75,10 @@ def test_lipschitz(best_backend, rng):
     assert np.isclose(a.value, b.value, rtol=0, atol=1e-3).mean() > 0.9
     check(b, X, u, spread=True)
     with pytest.warns(RuntimeWarning, match="n_escaped"):
+        escaped = [wos.solve(wrong, X, **run | {"walks": 8, "backend": b}).n_escaped for b in (best_backend, "array")]
+    with pytest.warns(RuntimeWarning, match="n_escaped"):
         wrong = wos.solve(wrong, X, **run)
+    np.testing.assert_array_equal(*escaped)
     assert gates(wrong.value, wrong.stderr, u(X)) != []
 
 
