@@ -1,5 +1,6 @@
 """What solve is given and what it says: warnings, empty arrays, seeds, error bars that rest on too few walks, memory."""
 
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import pytest
 
 from quatrefoil import wos
 from quatrefoil._backends import native
+from quatrefoil.wos.models import harmonic
 from wos.domains import SQUARE
 from wos.walk import oracle
 from wos.walk.oracle import numbers, same
@@ -73,6 +75,17 @@ def test_empty_solids_labels_and_caches(any_backend):
     assert labels.epoch().grad.shape == labels.epoch().grad.shape == (0, 2)
     if any_backend != "array":  # in which there are no caches
         assert solve(points=np.zeros((0, 2)), cache="harmonic", backend=any_backend).value.shape == (0,)
+
+
+def test_most_walks_with_a_cache(monkeypatch):
+    """A sample takes pairs of walks; the last one may not reach the walks that give references."""
+    monkeypatch.setattr(harmonic, "_PILOT_WALK", 2**12)
+    with pytest.raises(ValueError, match="at most") as refused:
+        solve(walks=2**12, cache="harmonic")
+    most = int(re.search(r"at most (\d+) walks", str(refused.value))[1])
+    assert (solve(walks=most, cache="harmonic").n_walks == most).all()
+    with pytest.raises(ValueError, match=f"at most {most} walks of a point here, {most + 1}"):
+        solve(walks=most + 1, cache="harmonic")
 
 
 def test_generator_and_seed(backend):
