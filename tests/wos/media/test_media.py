@@ -6,6 +6,7 @@ import pytest
 from quatrefoil import wos
 from quatrefoil._backends import native
 from quatrefoil.wos.media import bound
+from quatrefoil.wos.models import chunk
 from wos.query.oracle import icosphere
 from wos.walk.oracle import check, disc_points, seed, star, star_points
 
@@ -140,3 +141,12 @@ def test_far_from_the_origin_and_small(rng):
         diffusion=lambda Y: np.exp(2 * x(Y)), screening=2 / size**2, walks=1024, epsilon=1e-4, rng=seed(rng),
     )  # fmt: skip
     check(result, X, lambda Y: np.exp(-x(Y)))
+
+
+def test_a_function_per_domain(backend, monkeypatch):
+    """Domains go one by one, and each walks through its own medium."""
+    run = {"dirichlet": FOURIER, "diffusion": [lambda X, a=a: a + X[:, 0] ** 2 for a in (1, 3)], "walks": 4, "rng": 3}
+    domains, X = wos.Polygon([POLYGON.vertices] * 2), np.array([[0.1, 0.2], [0.3, -0.1]])
+    whole = wos.solve(domains, X, **run)
+    monkeypatch.setattr(chunk, "MAX_INSTANCES", 1)
+    np.testing.assert_array_equal(wos.solve(domains, X, progress=lambda *at: None, **run).value, whole.value)
