@@ -59,7 +59,7 @@ def test_float32_is_worked_on_in_float64(backend, rng):
     close(got, expected, 0.5, np.float32)
 
 
-BAD = [
+BAD_MATRICES = [
     ("K1", np.triu(np.ones((4, 4))), ValueError, "K1 is not symmetric .*by 1"),
     ("S2", np.triu(np.ones((3, 3))), ValueError, "S2 is not symmetric"),
     ("K2", np.full((3, 3), np.nan), ValueError, r"K2\[0, 0\] is nan"),
@@ -74,7 +74,7 @@ def test_refused(rng):
     """By values and by adjoints."""
     matrices = dict(zip(("K1", "K2", "S1", "S2"), _matrices(rng, 4, 3, "positive")))
     C, one, kron = np.ones((4, 3)), np.ones(()), qf.kron
-    for name, bad, error, text in BAD:
+    for name, bad, error, text in BAD_MATRICES:
         given = list((matrices | {name: bad}).values())
         calls = [lambda g=given: kron.sum_solve(*g, C), lambda g=given: kron.sum_logdet(*g)]
         calls += [lambda g=given: kron.sum_solve_vjp(*g, C, C), lambda g=given: kron.sum_logdet_vjp(*g, one)]
