@@ -21,6 +21,7 @@ from ..domain import UNIT, Domain, axes_of, box_of, flat_domain, reference
 from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
 from . import algebra, canonical, leastsquares, sampling
+from .function import Function, NotResolved, arguments_of
 
 DEFAULT_TOL = 1e-10
 
@@ -36,6 +37,7 @@ _HINTS = {
     **dict.fromkeys(("bounds", "box", "limits", "lower", "upper", "lo", "hi", "a", "b"), "use domain=[(lo, hi), ...], one pair per axis"),
     **dict.fromkeys(("rank", "ranks", "max_rank"), "ranks follow from tol"),
     **dict.fromkeys(("eps", "rtol", "atol", "accuracy"), "use tol"),
+    **dict.fromkeys(("max_calls", "budget", "n_samples", "max_evals"), "use max_evaluations"),
 }
 _FIT = {**dict.fromkeys(("sample_weight", "w", "sigma"), "use weights"), **dict.fromkeys(("values", "samples"), "use y"), "points": "use X"}
 
@@ -62,7 +64,13 @@ class Construction:
         **_HINTS,
     )
     def from_function(
-        cls, f: Callable[..., Any], domain: Domain = UNIT, *, n: int | Sequence[int] | None = None, tol: float = DEFAULT_TOL
+        cls,
+        f: Callable[..., Any],
+        domain: Domain = UNIT,
+        *,
+        n: int | Sequence[int] | None = None,
+        tol: float = DEFAULT_TOL,
+        max_evaluations: int | None = None,
     ) -> Self:
         """Interpolate f and compress it to ``tol``, on a given grid or adaptively along fibres.
 
@@ -79,6 +87,10 @@ class Construction:
             Points per axis. By default chosen by the algorithm, up to 65537, without negligible trailing coefficients.
         tol : float
             Relative, in the Frobenius norm of the coefficients. Below 4 eps of float64 it is raised to that, with a warning.
+        max_evaluations : int, optional
+            Points at which f may be evaluated, without n. Tolerances of 0.1, 0.01, ... down to ``tol`` are met one after another until they
+            are spent, and the last result is returned; its ``error_estimate`` says what was reached. For very few calls see
+            ``PolynomialChaos``.
 
         Returns
         -------
@@ -89,19 +101,17 @@ class Construction:
         Raises
         ------
         ValueError
-            Without n: f is not resolved, because it is not smooth, or needs more than 2^25 values.
+            Without n: f is not resolved, because it is not smooth, or needs more than 2^25 values, or ``max_evaluations`` for a tol of 0.1.
 
         Notes
         -----
         With n: prod(n) values, and 30 at random points; a RuntimeWarning if the error there exceeds 10 tol of the largest |f|.
 
-        Without n (6)-(9): 8 random fibres per axis determine the number of points. Cross approximation chooses r fibres along each axis
-        among those through the rows chosen on the other axes, with d n r^(d-1) values per sweep for a few sweeps; r^d values form the core.
-        The largest error at 100 random points, and where random fibres are roughest, must be within 10 tol of the largest |f|, or
-        everything is repeated with twice as many fibres and points, up to ten times. So a kink takes many points, or is not resolved.
-        Random points are always the same. A narrow peak between all of them is missed. If a sweep would take half as many values as the
-        whole grid, the whole grid is used. Computed in float64. Memory: a few times the values evaluated together; for one variable, those
-        of its points.
+        Without n (6)-(9): random fibres along each axis, as long as tol asks for, until the others span two of them: n_k (r_k + 2) values
+        per axis, and prod(r) for the core; or prod(n), the whole grid, if that is less or fibres have taken as many. The largest
+        error at up to 132 points, corners among them, must be within tol of the largest |f|, otherwise fibres through the worst points are
+        added. So a kink takes many points, or is not resolved. Random points are always the same. A narrow peak between all of them is
+        missed. Computed in float64. Memory: a few times the values evaluated together; for one variable, those of its points.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 
@@ -119,34 +129,44 @@ class Construction:
         (1, 1, 1)
         """
         label = "cheb.ChebTucker.from_function"
-        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else sampling.arguments_of(f))
+        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else arguments_of(f))
         flat = flat_domain(domain, d, label)
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
-        function = sampling.Function(f, flat, label)
+        function = Function(f, flat, label)
         if n is not None:
+            if max_evaluations is not None:
+                raise ValueError(f"{label}: got n and max_evaluations, expected one of them; n takes prod(n) + {sampling.CHECKED} values")
             function.most = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
             outputs, off = cls._on_a_grid(function, counts, tol, label)
         else:
+            tols = [tol]
+            if max_evaluations is not None:
+                function.most = _arguments.integer(max_evaluations, label, "max_evaluations", 1)
+                tols = [t for t in 0.1 ** np.arange(1.0, 17.0) if t > tol] + tols
+            result: Any = None
             try:
-                outputs, off = sampling.sampled(function, tol)
-            except sampling.NotResolved as reason:
-                what = f"{label}: f is not resolved to tol = {tol:g}: {reason} ({function.count} values)"
-                raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway, or a larger tol") from None
+                for level in tols:
+                    result = sampling.sampled(function, float(level))
+            except NotResolved as reason:
+                if result is None or max_evaluations is None:
+                    what = f"{label}: f is not resolved to tol = {tols[0]:g}: {reason} ({function.count} values)"
+                    raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway, or a larger tol") from None
+            outputs, off = result
         tensors: list[Any] = [cls(core, factors, domain=flat) for core, factors in outputs]
         for ct, missed in zip(tensors, off):
             ct.n_evaluations = function.count
             ct._measured = max(ct.error_estimate, float(missed))
-        result: Any = tensors if function.outputs is not None else tensors[0]
-        return result  # type: ignore[no-any-return]
+        made: Any = tensors if function.outputs is not None else tensors[0]
+        return made  # type: ignore[no-any-return]
 
     @classmethod
-    def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> tuple[list[Any], np.ndarray]:
+    def _on_a_grid(cls, function: Function, counts: Sequence[int], tol: float, label: str) -> tuple[list[Any], np.ndarray]:
         flat = tuple(function.domain)
         tensors = [cls._interpolated(V, V, flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
         parts = [(ct.core, ct.factors) for ct in tensors]
         X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
-        off = sampling.misfit(function, parts, X, function(*X.T))
+        off = sampling.misfit(function, parts, X)
         if off.max() > sampling.allowed(tol):
             what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off.max():.1e} of its largest value at random points"
             warnings.warn(f"{what}; give more points, no n to choose them adaptively, or a larger tol", RuntimeWarning, stacklevel=4)

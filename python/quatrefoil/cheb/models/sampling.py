@@ -1,208 +1,104 @@
 """A smooth function as a Tucker tensor of Chebyshev coefficients, from its values along fibres. Equation numbers: csrc/cheb/README.md.
 
-Fibres are lines of grid points along an axis. They store coordinates of the other axes, not indices, because grids change. A function with
-several outputs is sampled once for all of them: their fibres are concatenated, each output divided by its largest value.
+A fibre is a line along an axis. A function with several outputs is sampled once for all of them, each output divided by its largest value.
 """
 
 from __future__ import annotations
 
-import inspect
-import itertools
 import math
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from ... import _arguments
+from ..domain import to_reference
 from ..scattered import tucker_eval
-from ..transform import chebpts, coeffs2vals, mode_product, polynomials, vals2coeffs
+from ..transform import coeffs2vals, mode_product, polynomials, vals2coeffs
 from ..tucker import tucker
 from . import algebra
+from .function import MAX_VALUES, Function, NotResolved
 
-START = 17  # points of an axis, then 2n - 1: grids are nested
-MAX_POINTS = 2**16 + 1  # of an axis
-MAX_VALUES = 2**25  # of f
-BLOCK = 2**20  # values of f at a time
-MAX_FIBRES = 8192  # along an axis at a time
-PROBES = 8  # fibres along an axis that determine its number of points
-ROUGH = 4  # of these fibres are tested at two more points
-FIRST_RANK = 6
-EXTRA = 2  # random coordinates of an axis in every sweep, in addition to those of cross approximation
-MAX_SWEEPS = 12
-RESTARTS = 10
-TESTED = 100  # random points at which a result is tested, in addition to those where fibres are roughest
+Tensors = list[tuple[np.ndarray, list[np.ndarray]]]
+
+START = 5  # points of a fibre, then 2n - 1: grids are nested
+MAX_POINTS = 2**16 + 1  # of a fibre
+MAX_RANK = 80  # of an axis whose whole grid would take more than MAX_VALUES
+PROBES = 4  # random fibres along an axis to begin with
+CORNERS = 1  # of these go through corners
+SPARE = 2  # fibres along an axis beyond those that span it
+ROUGH = 2  # of the first fibres are tested at two more points
+BOUNDS = (1, 1, 1, 1, 1, 2, 4, 8, 10, 10)  # times tol: the largest error in the test before compression, try after try
+TESTED = (16, 100)  # the least and the largest number of random points at which a result is tested
+MAX_CORNERS = 32  # of the domain, at which it is tested too
 CHECKED = 30  # the same on a given grid
 ALLOWED = 10  # times tol: the largest error there, relative to the largest |f|; tol itself bounds the mean square
+LEFT = 0.5  # share of tol for what the spanned fibres leave of others
+PATIENCE = 0.3  # share of the whole grid that fibres may take before their number is foreseen
+KEPT = 0.2  # rows of an earlier core are used if their pivots are at least this share of the largest value
+TIGHTER, FINEST = 0.3, 0.1  # factor of the tolerance of fibres after a failed test, and its least share of tol
 TRUNCATED = 0.1  # share of tol for a first compression of a full grid
 ROUNDING = 1e-13  # the least allowed error
 EPS = float(np.finfo(np.float64).eps)
 
 
-def arguments_of(f: Callable[..., Any]) -> int:
-    """The number of required positional arguments of f; 1 if it has no signature."""
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # NumPy's own functions
-        return 1
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return max(1, sum(p.kind in positional and p.default is p.empty for p in parameters))
-
-
-class NotResolved(Exception):
-    """f needs too many values or points."""
-
-
-class Function:
-    """A user's f with checked results: finite real values (outputs, ...), their number, and the largest |f| of each output so far."""
-
-    def __init__(self, f: Callable[..., Any], domain: Sequence[float], label: str) -> None:
-        self.f, self.domain, self.label = f, domain, label
-        self.d = len(domain) // 2
-        self.count = 0
-        self.most: int | None = MAX_VALUES
-        self.outputs: int | None = None  # set by the first call if f returns a tuple
-        self.largest = np.zeros(0)
-
-    def __call__(self, *points: np.ndarray) -> np.ndarray:
-        shape = np.broadcast_shapes(*(x.shape for x in points))
-        if self.most is not None and self.count + math.prod(shape) > self.most:
-            raise NotResolved(f"more than {self.most} values would be needed")
-        whole = [np.broadcast_to(x, shape) for x in points]
-        step = max(1, BLOCK // max(1, math.prod(shape[1:])))
-        blocks = [self._values([x[i : i + step].reshape(-1) for x in whole]) for i in range(0, max(1, shape[0]), step)]
-        values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
-        return values.reshape(len(values), *shape)
-
-    def _values(self, points: list[np.ndarray]) -> np.ndarray:
-        """(outputs, P) at d arrays (P,)."""
-        P = points[0].size
-        self.count += P
-        is_first = not self.largest.size
-        try:
-            result = self.f(*(np.array(x) for x in points))  # copies, which f may overwrite
-        except (TypeError, ValueError, IndexError, AttributeError) as error:
-            hint = self._hint(points) if is_first and P else None
-            if hint is None:
-                raise
-            raise TypeError(f"{self.label}: f failed on arrays: {error}; {hint}") from error
-        several = isinstance(result, (tuple, list))
-        parts = list(result) if several else [result]
-        if is_first:
-            if 1 < P == len(parts) and all(np.ndim(part) == 0 for part in parts):
-                kind = type(result).__name__
-                raise TypeError(f"{self.label}: f returned a {kind} of {P} numbers, expected an array; give np.array of it")
-            self.outputs = len(parts) if several else None
-            self.largest = np.zeros(len(parts))
-        if not parts or len(parts) != self.largest.size:
-            raise ValueError(f"{self.label}: f returned {len(parts)} outputs, expected {self.largest.size or 'at least 1'}")
-        checked = [self._checked(part, points, f"[{i}]" if several else "", is_first) for i, part in enumerate(parts)]
-        if P:
-            self.largest = np.maximum(self.largest, [max(values.max(), -values.min()) for values in checked])
-        return np.stack(checked)
-
-    def _hint(self, points: Sequence[np.ndarray]) -> str | None:
-        """The cure if f is a function of numbers, of one point or of an array of points instead of d arrays of coordinates."""
-        names = ", ".join("xyz"[: self.d] if self.d <= 3 else [f"x{k}" for k in range(self.d)])
-        X = np.stack([x[[0, -1, 0]] for x in points], axis=-1)  # three points
-        tried: list[tuple[tuple[Any, ...], tuple[int, ...], str]] = [
-            ((X.copy(),), (3,), f"f takes points (P, {self.d}): give lambda {names}: f(np.stack([{names}], -1))"),
-            (tuple(X[0].tolist()), (), "f takes numbers: give np.vectorize(f)"),
-            ((X[0].copy(),), (), f"f takes one point: give np.vectorize(lambda {names}: f(np.array([{names}])))"),
-        ]
-        if (torch := sys.modules.get("torch")) is not None:
-            tensors = tuple(torch.from_numpy(X.T.copy()))
-            tried.append((tensors, (3,), f"f takes tensors: give lambda {names}: f(*map(torch.from_numpy, ({names},)))"))
-        for arguments, shape, hint in tried:
-            try:
-                if np.shape(self.f(*arguments)) == shape:
-                    return hint
-            except Exception:
-                continue
-        return None
-
-    @property
-    def scale(self) -> np.ndarray:
-        """The divisor of each output."""
-        return np.where(self.largest > 0, self.largest, 1.0)
-
-    def _checked(self, part: Any, points: Sequence[np.ndarray], name: str, is_first: bool) -> np.ndarray:
-        _arguments.refuse_masked(part, self.label, "what f returned")
-        try:
-            values = np.asarray(part)
-        except (TypeError, ValueError, RuntimeError) as reason:  # lists of unequal lengths, tensors with a gradient or on a device
-            raise TypeError(f"{self.label}: f returned {type(part).__name__}, which is no array of numbers: {reason}") from None
-        if values.dtype.kind not in "fiu":
-            raise TypeError(f"{self.label}: f returned {values.dtype} values, expected real numbers")
-        shape = points[0].shape
-        if values.shape != shape and (values.ndim or (is_first and not name and not self._is_constant(values, points))):
-            hint = (self._hint(points) if is_first else None) or "several outputs are a tuple"
-            what = f"shape {values.shape}" if values.ndim else "one number that is not the same at each of them"
-            raise ValueError(f"{self.label}: f returned {what} for {shape[0]} points, expected shape {shape}; {hint}")
-        full = np.array(np.broadcast_to(values, shape), np.float64)  # f may overwrite its result later
-        bad = ~np.isfinite(full)
-        if bad.any():
-            at = int(bad.argmax())
-            where = ", ".join(f"{x[at]:.17g}" for x in points)
-            raise ValueError(f"{self.label}: f({where}){name} is {full[at]}, expected a finite number")
-        return full
-
-    def _is_constant(self, value: np.ndarray, points: Sequence[np.ndarray]) -> bool:
-        """Whether f, which returned one number for many points, returns the same for one of them."""
-        self.count += 1
-        return bool(np.array_equal(np.ravel(self.f(*(x[:1].copy() for x in points))), np.ravel(value), equal_nan=True))
-
-    def grid(self, axis: int, n: int) -> np.ndarray:
-        return chebpts(n, self.domain[2 * axis : 2 * axis + 2])
-
-    def along(self, axis: int, x: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Values (outputs, len(x), m) on m fibres with coordinates ``others`` (m, d), of which that of the axis is not used."""
-        points = [np.broadcast_to(x[:, None], (x.size, 1)) if k == axis else others[None, :, k] for k in range(self.d)]
-        return self(*points)
-
-    def random_points(self, numbers: np.random.Generator, count: int) -> np.ndarray:
-        lo, hi = np.array(self.domain[::2]), np.array(self.domain[1::2])
-        X: np.ndarray = np.clip(lo + (hi - lo) * numbers.random((count, self.d)), lo, hi)
-        return X
-
-
-class Fibres(NamedTuple):
-    """The fibres that span an axis."""
-
-    values: np.ndarray  # (n, r)
-    others: np.ndarray  # (r, d): coordinates of the other axes
-    output: np.ndarray  # (r,)
-    rows: np.ndarray  # (r,): coordinates along the axis at which the fibres are independent
-
-
-def sampled(f: Function, tol: float) -> tuple[list[tuple[np.ndarray, list[np.ndarray]]], np.ndarray]:
+def sampled(f: Function, tol: float) -> tuple[Tensors, np.ndarray]:
     """Core and factors of every output (6)-(9), and its largest error at the points of the test; or NotResolved."""
     numbers = np.random.Generator(np.random.Philox(key=0))
-    start, rank = START, FIRST_RANK
-    off = np.zeros(0)
-    for _ in range(RESTARTS):
-        axes = [_resolution(f, k, start, tol, numbers) for k in range(f.d)]
-        fibres = _swept(f, [axis.n for axis in axes], rank, tol, numbers)
-        if fibres is None:
-            tensors = _gridded(f, [axis.n for axis in axes], tol)
+    axes = [Axis(f, k) for k in range(f.d)]
+    for axis in axes:
+        axis.add(f.random_points(numbers, PROBES, CORNERS) if f.d > 1 else f.random_points(numbers, 1), tol, rough=True)
+    off, fine, core = np.zeros(0), tol, Core(f)
+    for bound in BOUNDS:
+        rows = _spanned(f, axes, fine, numbers, core) if f.d > 1 else None
+        if f.d == 1:
+            tensors = [(np.ones(1), [C]) for C in axes[0].coefficients]
         else:
-            tensors = _interpolated(f, [_refined(f, k, part, tol) for k, part in enumerate(fibres)])
-        tensors = [algebra.rounded(core, factors, tol, f.label, trim=True) for core, factors in tensors]
-        X = f.random_points(numbers, TESTED)
-        values = np.concatenate([f(*X.T), *(axis.values for axis in axes)], axis=1)
-        off = misfit(f, tensors, np.concatenate([X, *(axis.points for axis in axes)]), values)
-        if off.max() <= allowed(tol):
-            return tensors, off
-        start, rank = 2 * start - 1, 2 * rank
-    raise NotResolved(f"after {RESTARTS} tries it is off by {off.max():.1e} of its largest value at the points of the test")
+            tensors = _gridded(f, axes, fine) if rows is None else core.interpolated(rows)
+        corners = min(2**f.d, MAX_CORNERS)
+        tests = f.random_points(numbers, corners + min(max(f.count // 5, TESTED[0]), TESTED[1]), corners)
+        X = np.concatenate([tests, *(axis.points for axis in axes)])
+        values = f(*X.T)
+        errors = _errors(f, tensors, X, values)
+        off = errors.max(axis=1)
+        lines = [axis.worst(tensors) for axis in axes]
+        if off.max() <= max(bound * tol, ROUNDING) and max(E.max() for _, E in lines) <= allowed(min(0.3 * bound, 1) * tol):
+            return _compressed(f, tensors, tol, X, values, axes)
+        fine = max(TIGHTER * fine, FINEST * tol)
+        worst = np.concatenate([X, *(points for points, _ in lines)])
+        worst = worst[np.argsort(-np.concatenate([errors.max(axis=0), *(E for _, E in lines)]), kind="stable")]
+        off_lines = np.array([E.max() for _, E in lines])
+        for axis, off_line in zip(axes, off_lines):
+            n, count = axis.n, 1 if f.d == 1 else SPARE if rows is None else max(SPARE, len(axis.others) // 3)
+            axis.add(worst[:count], fine)
+            worst[:count] = axis.worst(tensors, count)[0]
+            if axis.n == n and off_line >= off_lines.max() / 3 and rows is None:
+                axis.lengthen(fine, n // 4 if bound == 1 and f.d > 1 else n - 1)
+    raise NotResolved(f"after {len(BOUNDS)} tries it is off by {off.max():.1e} of its largest value at the points of the test")
 
 
-def misfit(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The largest error of each output at the points X (P, d), relative to its largest |f|."""
+def _compressed(
+    f: Function, tensors: Tensors, tol: float, X: np.ndarray, values: np.ndarray, axes: Sequence[Axis]
+) -> tuple[Tensors, np.ndarray]:
+    """The tensors rounded to ``tol``, or to less while they err too much at the points X or on the fibres, and their errors."""
+    for share in (1.0, 0.3, 0.1):
+        small = [algebra.rounded(core, factors, share * tol, f.label, trim=True) for core, factors in tensors]
+        off = _errors(f, small, X, values).max(axis=1)
+        line = max(axis.worst(small)[1].max() for axis in axes)
+        if off.max() <= max(tol, ROUNDING) and line <= allowed(0.3 * tol):
+            return small, off
+    return small, np.maximum(off, line)
+
+
+def _errors(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Errors (outputs, P) at the points X (P, d), relative to the largest |f| of each output."""
     ours = [tucker_eval(core / s, list(factors), X, domain=tuple(f.domain)) for (core, factors), s in zip(tensors, f.scale)]
-    errors: np.ndarray = np.abs(np.stack(ours) - values / f.scale[:, None]).max(axis=1)
+    errors: np.ndarray = np.abs(np.stack(ours) - values / f.scale[:, None])
     return errors
+
+
+def misfit(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray) -> np.ndarray:
+    """The largest error of each output at the points X (P, d), relative to its largest |f|."""
+    largest: np.ndarray = _errors(f, tensors, X, f(*X.T)).max(axis=1)
+    return largest
 
 
 def allowed(tol: float) -> float:
@@ -215,48 +111,103 @@ def _tail_allowed(n: int, tol: float) -> float:
     return max(0.1 * tol, 2 * math.pow(n, 0.8) * EPS)
 
 
-def _is_resolved(coefficients: np.ndarray, tol: float) -> bool:
+def _tails(coefficients: np.ndarray) -> np.ndarray:
+    """The largest of the last coefficients (n, ...) of each fibre."""
     n = len(coefficients)
-    return bool(np.abs(coefficients[n - max(2, n // 8) :]).max(initial=0) <= _tail_allowed(n, tol))
+    tails: np.ndarray = np.abs(coefficients[n - max(2, n // 8) :]).max(axis=0, initial=0)
+    return tails
 
 
-def _between(f: Function, axis: int, n: int, others: np.ndarray) -> np.ndarray:
-    """Values (outputs, n - 1, m) at the points of the grid of 2n - 1 that are not in the grid of n."""
-    if n >= MAX_POINTS:
-        raise NotResolved(f"{n} points along axis {axis} are too few")
-    return f.along(axis, f.grid(axis, 2 * n - 1)[1::2], others)
+def _padded(coefficients: np.ndarray, n: int) -> np.ndarray:
+    """Coefficients (outputs, n, m) with zeros up to n."""
+    return np.pad(coefficients, ((0, 0), (0, max(0, n - coefficients.shape[1])), (0, 0)))
 
 
-def _woven(values: np.ndarray, between: np.ndarray) -> np.ndarray:
-    finer = np.empty((*values.shape[:-2], 2 * values.shape[-2] - 1, values.shape[-1]))
-    finer[..., ::2, :], finer[..., 1::2, :] = values, between
-    return finer
+class Axis:
+    """Fibres along an axis, as long as the tolerance asks for."""
 
+    def __init__(self, f: Function, axis: int) -> None:
+        self.f, self.axis, self.n, self.least = f, axis, START, 1
+        self.others = np.zeros((0, f.d))  # (m, d): coordinates of the other axes
+        self.coefficients = np.zeros((1, START, 0))  # (outputs, n, m)
+        self.points = np.zeros((0, f.d))  # where the first fibres are roughest
 
-class Resolution(NamedTuple):
-    """The number of points that random fibres along an axis need, and points where these are roughest, with the values there."""
+    def add(self, others: np.ndarray, tol: float, rough: bool = False) -> None:
+        """Sample f along fibres through points (m, d), each refined until it is resolved (6); ``rough``: tested where they are roughest."""
+        f, k, n = self.f, self.axis, self.n
+        values = f.along(k, f.grid(k, n), others)
+        coefficients = np.zeros((len(values), n, len(others)))
+        refined = np.arange(len(others))
+        while True:
+            coefficients[:, :, refined] = vals2coeffs(values, 1)
+            relative = coefficients[:, :, refined] / f.scale[:, None, None]
+            unresolved = _tails(np.moveaxis(relative, 1, 0)).max(axis=0) > _tail_allowed(n, tol)
+            if rough:
+                unresolved[:] = unresolved.any() or not self._is_smooth(relative, others, tol)
+            if not unresolved.any():
+                break
+            if n >= MAX_POINTS:
+                raise NotResolved(f"{n} points along axis {k} are too few")
+            refined = refined[unresolved]
+            finer = np.empty((len(values), 2 * n - 1, refined.size))
+            finer[:, ::2], finer[:, 1::2] = values[:, :, unresolved], f.along(k, f.grid(k, 2 * n - 1)[1::2], others[refined])
+            values, n = finer, 2 * n - 1
+            coefficients = _padded(coefficients, n)
+        earlier = len(self.others) if f.d > 1 else 0  # of one variable there is one fibre
+        before = self.coefficients if earlier else coefficients[:, :, :0]
+        self.others = np.concatenate([self.others[:earlier], others])
+        self.coefficients = np.concatenate([_padded(before, n), coefficients], axis=2)
+        self._trim(tol)
 
-    n: int
-    points: np.ndarray  # (P, d)
-    values: np.ndarray  # (outputs, P)
+    def _trim(self, tol: float) -> None:
+        sizes = np.abs(self.coefficients / self.f.scale[:, None, None]).max(axis=(0, 2))
+        m = 1 + int(np.flatnonzero(np.append(True, sizes[1:] > _tail_allowed(sizes.size, tol)))[-1])
+        self.n = max(self.least, min(sizes.size, m + max(2, m // 7 + 1)))
+        self.coefficients = _padded(self.coefficients, self.n)[:, : self.n]
 
+    def worst(self, tensors: Tensors, last: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The points of all fibres, or the ``last`` ones, where the tensors err most, one per fibre, and these errors."""
+        f, k, points = self.f, self.axis, self.others[-last:].copy()
+        n = max(self.n, *(len(factors[k]) for _, factors in tensors))
+        t = [np.clip(to_reference(points[:, j], *f.domain[2 * j : 2 * j + 2]), -1, 1) for j in range(f.d)]
+        errors = np.zeros((n, len(points)))
+        for (core, factors), fibres, scale in zip(tensors, self.coefficients[:, :, -last:], f.scale):
+            ours = np.moveaxis(core / scale, k, 0)[None]
+            for j in (j for j in range(f.d) if j != k):
+                ours = np.einsum("pra...,pa->pr...", ours, polynomials(t[j], len(factors[j])) @ factors[j])
+            rest = _padded(fibres[None] / scale, n)[0] - _padded((factors[k] @ ours.T)[None], n)[0]
+            errors = np.maximum(errors, np.abs(coeffs2vals(rest, 0)))
+        at = errors.argmax(axis=0)
+        points[:, k] = f.grid(k, n)[at]
+        return points, errors[at, np.arange(len(points))]
 
-def _resolution(f: Function, axis: int, start: int, tol: float, numbers: np.random.Generator) -> Resolution:
-    """Small last coefficients are not enough, since those of a kink decay slowly: each fibre is also tested where it is roughest."""
-    others = f.random_points(numbers, PROBES if f.d > 1 else 1)
-    values = f.along(axis, f.grid(axis, start), others)
-    while True:
-        n, scale = values.shape[1], f.scale[:, None]
-        coefficients = vals2coeffs(np.ascontiguousarray(values / scale[:, None]), 1)
-        if _is_resolved(np.concatenate(list(coefficients), axis=1), tol):
-            which, t, interpolated = _roughest(coefficients)
-            points = others[which]
-            lo, hi = f.domain[2 * axis : 2 * axis + 2]
-            points[:, axis] = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
-            seen = f(*points.T)
-            if (np.abs(interpolated - seen / scale) <= allowed(tol)).all():
-                return Resolution(n, points, seen)
-        values = _woven(values, _between(f, axis, n, others))
+    def lengthen(self, tol: float, more: int) -> None:
+        """Sample all fibres again on ``more`` points than now."""
+        others, self.others = self.others, self.others[:0]
+        self.least = self.n = self.n + max(2, more)
+        self.add(others, tol)
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Coefficients (n, outputs m) relative to the largest |f|."""
+        return np.concatenate(list(self.coefficients / self.f.scale[:, None, None]), axis=1)
+
+    def basis(self, tol: float) -> np.ndarray:
+        """Orthonormal columns (n, r) that span the fibres but for a rest with a norm of at most ``LEFT`` tol (7)."""
+        U, sigma, V = np.linalg.svd(self.columns, full_matrices=False)
+        within = max(LEFT * tol, 4 * math.pow(self.n, 0.8) * EPS)
+        left = np.cumsum((sigma[:, None] * V)[::-1] ** 2, axis=0)[::-1].max(axis=1)
+        return U[:, : max(1, int((left > within**2).sum()))]
+
+    def _is_smooth(self, coefficients: np.ndarray, others: np.ndarray, tol: float) -> bool:
+        """Whether the fibres are right where they are roughest: the coefficients of a kink are small long before its error is."""
+        f, k = self.f, self.axis
+        which, t, interpolated = _roughest(coefficients)
+        points = others[which]
+        lo, hi = f.domain[2 * k : 2 * k + 2]
+        points[:, k] = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
+        self.points = points
+        return bool((np.abs(interpolated - f(*points.T) / f.scale[:, None]) <= allowed(tol)).all())
 
 
 def _roughest(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -272,106 +223,108 @@ def _roughest(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     return which, t, np.einsum("pk,okp->op", polynomials(t, n), coefficients[:, :, which])
 
 
-def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.random.Generator) -> list[Fibres] | None:
-    """Fibres that span the unfoldings on the grid of n points, at the rows chosen on the other axes and a few random ones (6); None if a
-    sweep would take at least half as many values as the grid has."""
-    grids = [f.grid(k, m) for k, m in enumerate(n)]
-    rows = [_strata(x, rank, numbers) for x in grids]
-    fibres: list[Any] = [None] * f.d
-    extra = EXTRA
-    for sweep in range(MAX_SWEEPS):
-        grown = exhausted = False
-        for k in range(f.d):
-            seen = [np.concatenate([rows[j], numbers.choice(grids[j], extra)]) for j in range(f.d)]
-            others = _crossed(seen, k, numbers)
-            if 2 * f.d * len(others) * n[k] >= math.prod(n):
-                return None
-            values = f.along(k, grids[k], others)
-            table = np.concatenate(list(values / f.scale[:, None, None]), axis=1)
-            at, columns = _crosses(table, _tail_allowed(n[k], tol))
-            exhausted |= f.d > 1 and len(columns) == table.shape[1] < n[k]
-            grown |= sweep == 0 or len(at) > fibres[k].rows.size
-            output, which = np.divmod(columns, len(others))
-            fibres[k] = Fibres(values[output, :, which].T, others[which], output, grids[k][at])
-            rows[k] = fibres[k].rows
-        if exhausted:
-            extra *= 2
-        elif not grown and sweep:
-            break
-    return fibres
+class Rows:
+    """Coordinates along an axis that determine a function in the span of a basis: pivots of a QR of its values (DEIM) (9). Earlier rows are
+    taken first, if they determine it well."""
+
+    def __init__(self, f: Function, axis: int, basis: np.ndarray, earlier: np.ndarray) -> None:
+        grid = f.grid(axis, len(basis))
+        t = to_reference(earlier, *f.domain[2 * axis : 2 * axis + 2])
+        values = coeffs2vals(np.ascontiguousarray(basis), 0)
+        known = polynomials(np.clip(t, -1, 1), len(basis)) @ basis
+        least = KEPT * np.abs(values).max()
+        first = _pivots(known, least)
+        Q = np.linalg.qr(known[first].T)[0]
+        more = _pivots(values - (values @ Q) @ Q.T, 0.0)[: basis.shape[1] - first.size]
+        self.basis, self.points = basis, np.concatenate([earlier[first], grid[more]])
+        self.inverse = np.linalg.inv(np.concatenate([known[first], values[more]]))
 
 
-def _strata(x: np.ndarray, count: int, numbers: np.random.Generator) -> np.ndarray:
-    """One random entry of each of ``count`` equal parts."""
-    edges = np.linspace(0, x.size, min(count, x.size) + 1).astype(int)
-    return x[[int(numbers.integers(a, b)) for a, b in itertools.pairwise(edges)]]
-
-
-def _crossed(rows: Sequence[np.ndarray], axis: int, numbers: np.random.Generator) -> np.ndarray:
-    """Every combination (m, d) of the other axes' coordinates, or a random subset of very many."""
-    sizes = [1 if k == axis else x.size for k, x in enumerate(rows)]
-    m = math.prod(sizes)
-    chosen = np.arange(m) if m <= MAX_FIBRES else numbers.integers(0, m, MAX_FIBRES)
-    return np.stack([x[i] for x, i in zip(rows, np.unravel_index(chosen, sizes))], axis=1)
-
-
-def _crosses(table: np.ndarray, allowed: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cross approximation with full pivoting: rows and columns whose crosses leave no more than ``allowed``; at least one (7)."""
-    rest = table.copy()
-    rows: list[int] = []
-    columns: list[int] = []
-    while len(rows) < min(table.shape):
-        i, j = np.unravel_index(int(np.abs(rest).argmax()), rest.shape)
-        pivot = rest[i, j]
-        if rows and abs(pivot) <= allowed:
-            break
-        rows.append(int(i))
-        columns.append(int(j))
-        if pivot == 0:
-            break
-        rest -= np.outer(rest[:, j] / pivot, rest[i])
-        rest[i], rest[:, j] = 0, 0
-    return np.array(rows), np.array(columns)
-
-
-def _refined(f: Function, axis: int, fibres: Fibres, tol: float) -> Fibres:
-    """The same fibres on a grid that resolves them (8)."""
-    values, which = fibres.values, (fibres.output, slice(None), np.arange(fibres.output.size))
-    while not _is_resolved(vals2coeffs(values / f.scale[fibres.output], 0), tol):
-        values = _woven(values, _between(f, axis, len(values), fibres.others)[which].T)
-    return fibres._replace(values=values)
-
-
-def _gridded(f: Function, n: Sequence[int], tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """From all values on the grid of n points, refined until its coefficients decay."""
-    n = list(n)
-    while True:
-        values = f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))
-        all_coefficients = [vals2coeffs(V / scale) for V, scale in zip(values, f.scale)]
-        short = [k for k in range(f.d) if not all(_is_resolved(np.moveaxis(C, k, 0), tol) for C in all_coefficients)]
-        if not short:
-            parts = [tucker(C, tol=max(TRUNCATED * tol, 4 * EPS)) for C in all_coefficients]
-            return [(core * scale, factors) for (core, factors), scale in zip(parts, f.scale)]
-        for k in short:
-            if n[k] >= MAX_POINTS:
-                raise NotResolved(f"{n[k]} points along axis {k} are too few")
-            n[k] = 2 * n[k] - 1
-
-
-def _interpolated(f: Function, fibres: Sequence[Fibres]) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Cores from values of f at rows that determine the orthonormal fibres (9)."""
+def _pivots(rows: np.ndarray, least: float) -> np.ndarray:
+    """Rows in the order of a QR with pivoting, as long as its diagonal is at least ``least``."""
     from scipy.linalg import qr
 
-    factors, rows, inverses = [], [], []
-    for axis, part in enumerate(fibres):
-        Q = np.linalg.qr(part.values / f.scale[part.output])[0]
-        at = np.sort(qr(Q.T, mode="r", pivoting=True)[1][: Q.shape[1]])
-        rows.append(f.grid(axis, len(Q))[at])
-        inverses.append(np.linalg.inv(Q[at]))
-        factors.append(vals2coeffs(np.ascontiguousarray(Q), 0))
-    tensors = []
-    for core in f(*np.ix_(*rows)):
-        for k, inverse in enumerate(inverses):
-            core = mode_product(core, inverse, k)
-        tensors.append((core, factors))
-    return tensors
+    R, order = qr(rows.T, mode="r", pivoting=True)
+    return order[: int((np.abs(np.diagonal(R)) >= least).sum())] if rows.size else np.zeros(0, np.intp)
+
+
+class Core:
+    """Values of f on the grid of rows; those of earlier rows are not computed again."""
+
+    def __init__(self, f: Function) -> None:
+        self.f = f
+        self.points = [np.zeros(0)] * f.d
+        self.values = np.zeros((1, *(0,) * f.d))
+
+    def interpolated(self, rows: Sequence[Rows]) -> Tensors:
+        """Cores of the bases of the rows (9)."""
+        points = [part.points for part in rows]
+        X = np.stack(np.meshgrid(*points, indexing="ij"), axis=-1)
+        at = [[int(i[0]) if (i := np.flatnonzero(old == x)).size else -1 for x in new] for old, new in zip(self.points, points)]
+        missing = (np.stack(np.meshgrid(*at, indexing="ij"), axis=-1) < 0).any(axis=-1)
+        values = np.stack([V[np.ix_(*at)] for V in self.values]) if self.values.size else np.empty(0)
+        at_missing = self.f(*X[missing].T)
+        if not self.values.size:
+            values = np.empty((len(at_missing), *missing.shape))
+        values[:, missing] = at_missing
+        self.points, self.values = points, values
+        tensors: Tensors = []
+        for core in values:
+            for k, part in enumerate(rows):
+                core = mode_product(core, part.inverse, k)
+            tensors.append((np.asarray(core), [part.basis for part in rows]))
+        return tensors
+
+
+def _spanned(f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.Generator, core: Core) -> list[Rows] | None:
+    """More fibres along each axis until ``SPARE`` of them are spanned by the others (7); None if the whole grid takes fewer values."""
+    while True:
+        rows = [Rows(f, k, axis.basis(tol), core.points[k]) for k, axis in enumerate(axes)]
+        ranks = [part.points.size for part in rows]
+        short = [k for k, axis in enumerate(axes) if ranks[k] < axis.n and ranks[k] > axis.columns.shape[1] - SPARE * len(f.scale)]
+        more = {k: max(SPARE, len(axes[k].others) // 2) for k in short}
+        whole = math.prod(axis.n for axis in axes)
+        spent = f.count + sum(m * axes[k].n for k, m in more.items())
+        if spent + math.prod(ranks) >= whole or (spent >= PATIENCE * whole and _foreseen(axes, tol) >= whole):
+            return None
+        if not short:
+            return rows
+        if max(ranks) > MAX_RANK and whole > MAX_VALUES:
+            raise NotResolved(f"more than {MAX_RANK} fibres along axis {int(np.argmax(ranks))} are independent")
+        for k, m in more.items():
+            others = f.random_points(numbers, m)
+            for j in range(f.d):
+                others[::2, j] = numbers.choice(rows[j].points, len(others[::2]))
+            axes[k].add(others, tol)
+
+
+def _foreseen(axes: Sequence[Axis], tol: float) -> float:
+    """The values that fibres and core would take if singular values went on decaying as they have so far."""
+    ranks = []
+    for axis in axes:
+        every = np.linalg.svd(axis.columns, compute_uv=False)
+        sigma = every[every > LEFT * tol]
+        left = 0.0
+        if 0 < sigma.size > every.size - SPARE * len(axis.coefficients):
+            left = math.log(sigma[-1] / (LEFT * tol)) / max(math.log(sigma[0] / sigma[-1]), EPS)
+        ranks.append(min(sigma.size * (1 + left), axis.n))
+    return sum(axis.n * r for axis, r in zip(axes, ranks)) + math.prod(ranks)
+
+
+def _gridded(f: Function, axes: Sequence[Axis], tol: float) -> Tensors:
+    """From all values on a grid, refined until its coefficients decay."""
+    while True:
+        n = [axis.n for axis in axes]
+        values = f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))
+        coefficients = [vals2coeffs(V / scale) for V, scale in zip(values, f.scale)]
+        tails = [np.max([_tails(np.moveaxis(C, k, 0)) for C in coefficients], axis=0) for k in range(f.d)]
+        short = [k for k in range(f.d) if tails[k].max() > _tail_allowed(n[k], tol)]
+        if not short:
+            parts = [tucker(C, tol=max(TRUNCATED * tol, 4 * EPS)) for C in coefficients]
+            return [(core * scale, factors) for (core, factors), scale in zip(parts, f.scale)]
+        for k in short:
+            at = np.unravel_index(int(tails[k].argmax()), tails[k].shape)
+            line = [f.grid(j, n[j])[i] for j, i in zip((j for j in range(f.d) if j != k), at)]
+            axes[k].add(np.insert(line, k, f.domain[2 * k])[None], tol)
+            if axes[k].n == n[k]:
+                axes[k].lengthen(tol, n[k] // 4)

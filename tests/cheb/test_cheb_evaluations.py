@@ -1,0 +1,70 @@
+"""How many values of f ``from_function`` takes, and how well it meets its tolerance with them."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+
+ChebTucker = qf.cheb.ChebTucker
+
+FUNCTIONS = {
+    "a product in an angle": (lambda x, y: np.cos(10 * x * y), [(-1, 1)] * 2),
+    "a ridge": (lambda x, y: np.exp(-20 * (x - y) ** 2), [(0, 2), (-1, 1)]),
+    "a rational": (lambda x, y, z: 1 / (4 + x + y * z), [(-1, 1)] * 3),
+    "Runge": (lambda x, y, z: 1 / (1 + 25 * (x * x + y * y + z * z)), [(-1, 1)] * 3),
+    "Ishigami": (lambda x, y, z: np.sin(x) + 7 * np.sin(y) ** 2 + 0.1 * z**4 * np.sin(x), [(-np.pi, np.pi)] * 3),
+    "four exponentials": (lambda a, b, c, d: np.exp(-(a * b + c * d)), [(-1, 1)] * 4),
+    "a root": (lambda a, b, c, d: np.sqrt(1 + a + b * c) / (2 + d), [(0.1, 1)] * 4),
+    "a wave": (lambda a, b, c, d: np.cos(a + 2 * b + 3 * c + 4 * d), [(-1, 1)] * 4),
+    "five exponentials": (lambda a, b, c, d, e: np.exp(-(a * b + c * d + e) / 2), [(-1, 1)] * 5),
+    "a corner peak": (lambda a, b, c, d, e: (1 + 0.5 * a + 0.4 * b + 0.3 * c + 0.2 * d + 0.1 * e) ** -6.0, [(0, 1)] * 5),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values_are_about_twice_the_cheaper_of_fibres_and_grid(rng, name):
+    f, domain = FUNCTIONS[name]
+    lo, hi = np.array(domain, float).T
+    X = lo + (hi - lo) * rng.random((100_000, len(domain)))
+    X[:1000] = np.where(rng.random((1000, len(domain))) < 0.5, lo, hi)
+    expected = f(*X.T)
+    for tol in (1e-2, 1e-5, 1e-8, 1e-10):
+        ct = ChebTucker.from_function(f, domain, tol=tol)
+        fibres = sum(n * (r + 2) for n, r in zip(ct.n, ct.rank)) + math.prod(ct.rank)
+        print(tol, ct.n, ct.rank, ct.n_evaluations)
+        assert ct.n_evaluations <= min(3 * fibres, 2.5 * math.prod(ct.n)) + 300
+        # its own test is at some hundred points
+        assert np.abs(ct(X) - expected).max() <= 20 * tol * np.abs(expected).max()
+
+
+def test_ten_variables_take_a_few_thousand_values(rng):
+    """A sum of two products: the full grid would take 10^9 values."""
+
+    def f(*x):
+        return np.prod([1 + t / (k + 2) for k, t in enumerate(x)], axis=0) + x[0] * np.exp(x[9])
+
+    ct = ChebTucker.from_function(f, [(0, 1)] * 10, tol=1e-8)
+    assert ct.n_evaluations < 3000
+    X = rng.random((1000, 10))
+    np.testing.assert_allclose(ct(X), f(*X.T), rtol=0, atol=1e-7 * f(*X.T).max())
+
+
+def test_a_number_of_values_is_kept_to(rng):
+    f, domain = FUNCTIONS["a root"]
+    errors = []
+    X = 0.1 + 0.9 * rng.random((1000, 4))
+    for most in (400, 1200, 4000):
+        ct = ChebTucker.from_function(f, domain, max_evaluations=most)
+        assert ct.n_evaluations <= most
+        errors.append(np.abs(ct(X) - f(*X.T)).max())
+        assert errors[-1] <= 20 * ct.error_estimate * np.abs(f(*X.T)).max()
+    assert all(a > 3 * b for a, b in itertools.pairwise(errors))
+    exact = ChebTucker.from_function(f, domain, max_evaluations=10**6, tol=1e-6)
+    assert exact.error_estimate <= 1e-6
+    with pytest.raises(ValueError, match=r"not resolved to tol = 0\.1: more than 30 values"):
+        ChebTucker.from_function(f, domain, max_evaluations=30)
+    with pytest.raises(ValueError, match="got n and max_evaluations"):
+        ChebTucker.from_function(f, domain, n=5, max_evaluations=1000)
