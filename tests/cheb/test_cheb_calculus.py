@@ -29,7 +29,7 @@ def of(ct):
 def test_means_and_variances():
     """Against Gauss's quadrature."""
     f, domain = (lambda x, y, z: 1e3 + np.exp(x * y) + z**3 * y), ((0, 1), (-1, 2), (3, 5))
-    ct = ChebTucker.from_function(f, domain)
+    ct = ChebTucker.from_function(f, domain, tol=1e-13)
     t, w = np.polynomial.legendre.leggauss(30)
     values = f(*np.ix_(*(lo + (hi - lo) * (t + 1) / 2 for lo, hi in domain)))
     weights = np.einsum("i,j,k->ijk", w, w, w) / 8
@@ -38,7 +38,9 @@ def test_means_and_variances():
     np.testing.assert_allclose(ct.var(), (weights * (values - mean) ** 2).sum(), rtol=1e-9)
     first, total = ct.sobol()
     for k, others in enumerate(([1, 2], [0, 2], [0, 1])):
-        np.testing.assert_allclose([first[k], total[k]], [ct.mean(others).var() / ct.var(), 1 - ct.mean(k).var() / ct.var()], rtol=1e-12)
+        np.testing.assert_allclose(
+            [first[k], total[k]], [ct.mean(others).var() / ct.var(), 1 - ct.mean(k).var() / ct.var()], rtol=1e-12, atol=1e-13
+        )
     line = ChebTucker.from_function(np.sin, (0, 1))
     np.testing.assert_allclose(line.sobol(), [[1], [1]])
     assert np.isnan((line * 0).sobol()).all()
@@ -126,7 +128,7 @@ BAD = [
     (lambda: A * np.nan, ValueError, "nan, expected a finite number"),
     (lambda: A + np.inf, ValueError, "inf, expected a finite number"),
     (lambda: A / 0, ZeroDivisionError, "division by zero"),
-    (lambda: 1 / A, TypeError, "unsupported operand"),
+    (lambda: 1 / A, ValueError, "expected a finite number"),
 ]
 
 

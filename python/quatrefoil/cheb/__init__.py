@@ -9,8 +9,10 @@ from .._spec import Family
 from . import layer, nonuniform, orthopoly, particles, scattered, transform
 from .layer import poly_layer
 from .layer import poly_layer_vjp as poly_layer_vjp
+from .models.chaos import PolynomialChaos
 from .models.longrange import Potential as Potential
 from .models.longrange import potential
+from .models.queries import Extremum as Extremum
 from .models.tensor import ChebTucker
 from .nonuniform import cheb_eval, cheb_moments
 from .nonuniform import cheb_eval_vjp as cheb_eval_vjp
@@ -31,6 +33,7 @@ from .tucker import tucker
 
 __all__ = [
     "ChebTucker",
+    "PolynomialChaos",
     "cheb_eval",
     "cheb_moments",
     "chebpts",

@@ -190,6 +190,17 @@ def derivative(U: Any) -> Any:
     return transform.derivative(U)[: max(1, U.shape[0] - 1)]
 
 
+def antiderivative(U: Any) -> Any:
+    """Coefficients (n + 1, r) of the integrals from -1 of factor functions (14)."""
+    n = U.shape[0]
+    lower = U + like(np.eye(n, 1), U) * U[:1]  # c_0 counts twice
+    upper = padded(U, 0, 0, 2)[2 : n + 2]
+    k = np.arange(1, n + 1)[:, None]
+    rest = (lower - upper) * like(1 / (2.0 * k), U)
+    first = (rest * like((-1.0) ** (k + 1), U)).sum(0)[None]
+    return _arrays.namespace(U).concatenate([first, rest], 0)
+
+
 def integral_weights(n: int) -> np.ndarray:
     """Integrals of T_k over [-1, 1] (14)."""
     k = np.arange(n)
@@ -206,6 +217,12 @@ def _clenshaw_curtis(n: int) -> np.ndarray:
     return ends
 
 
+def on_clenshaw_curtis(U: Any) -> Any:
+    """Factor functions at 2n - 1 points, times the roots of the weights: products of two rows sum up to integrals over [-1, 1]."""
+    n = 2 * U.shape[0] - 1
+    return like(np.sqrt(_clenshaw_curtis(n))[:, None], U) * coeffs2vals(padded(U, 0, 0, n - U.shape[0]), 0)
+
+
 def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]) -> Parts:
     """The tensor without the axes in ``weights``, whose coefficients are summed with weights (n,)."""
     for k, w in weights.items():
@@ -220,10 +237,7 @@ def norm(core: Any, factors: Sequence[Any]) -> Any:
     if not graph:
         core, *factors = (_arguments.numbers_on_host(a, "cheb.ChebTucker.norm", "core") for a in (core, *factors))
         core, factors, exponent = balanced(core, factors)
-    rows = []
-    for U in factors:
-        n = 2 * U.shape[0] - 1
-        rows.append(like(np.sqrt(_clenshaw_curtis(n))[:, None], U) * coeffs2vals(padded(U, 0, 0, n - U.shape[0]), 0))
+    rows = [on_clenshaw_curtis(U) for U in factors]
     if not graph:
         return float(np.ldexp(np.linalg.norm(orthogonal(core, rows)[0]), exponent))
     squared = core

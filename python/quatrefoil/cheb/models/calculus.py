@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +32,7 @@ class Calculus:
         _domain: tuple[float, ...]
         _measured: float | None
 
+        def compose(self, f: Any, *others: Any, tol: float = 1e-10) -> Self: ...
         def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
     @_arguments.keywords("cheb.ChebTucker.diff", **_AXIS, **dict.fromkeys(("order", "n", "degree"), "use m"))
@@ -87,49 +87,6 @@ class Calculus:
         if not factors:
             return float(core) if isinstance(core, np.ndarray) else core
         return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(pairs) if k not in weights))
-
-    def mean(self, axis: int | Sequence[int] | None = None) -> Any:
-        """Return the mean over some axes, or over all of them: ``integrate`` divided by the lengths."""
-        domain = list(zip(self._domain[::2], self._domain[1::2]))
-        axes = range(len(domain)) if axis is None else _arguments.integers(axis, None, "cheb.ChebTucker.mean", "axis")
-        return self.integrate(axis) / math.prod(domain[k][1] - domain[k][0] for k in axes)
-
-    def var(self, axis: int | Sequence[int] | None = None) -> Any:
-        """Return the variance over some axes, or over all of them, for points uniform on the domain; as ``integrate``.
-
-        Examples
-        --------
-        >>> import quatrefoil as qf
-        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: x + 2 * y, ((0, 1), (0, 1)))
-        >>> round(ct.mean(), 12), round(ct.var() * 12, 12)
-        (1.5, 5.0)
-        >>> ct.mean(axis=1).domain, round(ct.mean(axis=1).var() * 12, 12)
-        (((0.0, 1.0),), 1.0)
-        """
-        mean = self.mean()
-        rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # any shift leaves the variance unchanged
-        if axis is None:
-            widths = np.subtract(self._domain[1::2], self._domain[::2])
-            return rest.norm() ** 2 / float(np.prod(widths)) - rest.mean() ** 2
-        partial = rest.mean(axis)
-        return (rest * rest).mean(axis) - partial * partial
-
-    def sobol(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first-order and the total Sobol index of every axis, (d,) each, for points uniform on the domain; NaN for a constant.
-
-        Examples
-        --------
-        >>> import quatrefoil as qf
-        >>> first, total = qf.cheb.ChebTucker.from_function(lambda x, y: x + y + 3 * x * y, ((-1, 1), (-1, 1))).sobol()
-        >>> first.round(6).tolist(), total.round(6).tolist()
-        ([0.2, 0.2], [0.8, 0.8])
-        """
-        d = len(self.factors)
-        rest, whole = [[m for m in range(d) if m != k] for k in range(d)], float(self.var())
-        with np.errstate(invalid="ignore", divide="ignore"):
-            first = np.array([float((self.mean(others) if others else self).var()) for others in rest]) / np.float64(whole)
-            total = 1 - np.array([float(self.mean(k).var()) if d > 1 else 0.0 for k in range(d)]) / np.float64(whole)
-        return first, total
 
     def norm(self) -> Any:
         """Return the L2 norm over the domain, a float, or for tensors that require a gradient a tensor without axes (15).
@@ -214,19 +171,33 @@ class Calculus:
     def __rmul__(self, other: Any) -> Any:
         return self * other
 
-    def __pow__(self, power: int) -> Any:
-        """A power, an integer of at least 0: rounded products."""
-        n = _arguments.integer(power, "cheb.ChebTucker", "the power", 0)
+    def __pow__(self, power: float) -> Any:
+        """A power: rounded products if it is an integer of at least 0, otherwise resampled to 1e-10; of negative values that is NaN."""
+        if not _arguments.is_number(power):
+            return NotImplemented
+        if power < 0 or power != int(power):
+            exponent = _arguments.number(power, "cheb.ChebTucker", "the power", negative=True)
+            return self.compose(lambda f: _power(f, exponent))
+        n = int(power)
         half = self ** (n // 2) if n > 1 else None
         return self if n == 1 else self * 0 + 1 if half is None else half * half * self if n % 2 else half * half
 
     def __truediv__(self, other: Any) -> Any:
-        """The quotient by a number other than 0."""
+        """The quotient by a number other than 0, or by a function without zeros in the domain, resampled to 1e-10."""
+        if isinstance(other, Calculus):
+            _check_pair(self, other)
+            return self.compose(_divided, other)
         if not _arguments.is_number(other):
             return NotImplemented
         if other == 0:
             raise ZeroDivisionError("cheb.ChebTucker: division by zero")
         return self._with(self.core / _arguments.number(other, "cheb.ChebTucker", "a divisor", negative=True), self.factors)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        if not _arguments.is_number(other):
+            return NotImplemented
+        numerator = _arguments.number(other, "cheb.ChebTucker", "a number that is divided", negative=True)
+        return self.compose(lambda f: _divided(numerator, f))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or convert core and factors as ``torch.Tensor.to``; NumPy arrays become tensors, and a graph is kept."""
@@ -241,6 +212,19 @@ class Calculus:
     def _with(self, core: Any, factors: Sequence[Any]) -> Self:
         """A tensor of other parts on the same domain."""
         return type(self)(core, list(factors), domain=self._domain)
+
+
+def _divided(numerator: Any, denominator: np.ndarray) -> np.ndarray:
+    """The quotient, without a warning where it is infinite: that is an error of the composition."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient: np.ndarray = numerator / denominator
+    return quotient
+
+
+def _power(values: np.ndarray, exponent: float) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power: np.ndarray = np.power(values, exponent)
+    return power
 
 
 def _axis(axis: Any, d: int, label: str) -> int:

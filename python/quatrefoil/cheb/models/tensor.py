@@ -24,6 +24,8 @@ from .calculus import Calculus
 from .construction import Construction
 from .plan import Plan
 from .plot import plot_slice
+from .queries import Queries
+from .statistics import Statistics
 
 _FIRST_DERIVATIVES = "use value_and_grad(X), or diff(axis) for a ChebTucker of the derivative"
 _HINTS = {
@@ -37,7 +39,10 @@ _HINTS = {
     "degree": "use n, one more than the degree",
     **dict.fromkeys(("evaluate", "interpolate", "predict"), "call it: f(X), or f(x, y, z)"),
     **dict.fromkeys(("sobol_indices", "sensitivity"), "use sobol()"),
-    **dict.fromkeys(("max", "min", "argmax", "argmin", "roots"), "evaluate it: f.grid(x, y, ...) has the values on a grid"),
+    **dict.fromkeys(("max", "argmax"), "use maximize(), which returns the value and its place"),
+    **dict.fromkeys(("min", "argmin"), "use minimize(), which returns the value and its place"),
+    **dict.fromkeys(("permute", "T", "swapaxes"), "use transpose(axes)"),
+    **dict.fromkeys(("slice", "partial_evaluate", "subs"), "use at(x=0.5), or at({axis: 0.5})"),
     **dict.fromkeys(("numpy", "cpu", "cuda", "double", "float"), "use to(torch.float64), or a device, as of tensors"),
     "full": "use to_full()",
 }
@@ -49,7 +54,7 @@ _BUILDERS = "build one by ChebTucker.from_function(f, domain), ChebTucker.fit(X,
 BLOCK = 2**20  # numbers of a matrix of polynomials at a time: 8 MB
 
 
-class ChebTucker(Construction, Calculus):
+class ChebTucker(Construction, Calculus, Statistics, Queries):
     """A compressed function of several variables to evaluate, differentiate, integrate and compute with.
 
     f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., with factor functions u_a = sum_k factors[0][k, a] T_k and so on.

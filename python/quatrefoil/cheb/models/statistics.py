@@ -1,0 +1,181 @@
+"""Means, variances and Sobol indices of Chebyshev-Tucker tensors, exact from their coefficients."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from ... import _arguments
+from ..distributions import OUTSIDE, Distribution, distributions_of
+from ..domain import to_reference
+from ..transform import mode_product, polynomials
+from . import algebra
+
+Order = Literal[1, 2, "total"]
+
+
+class Statistics:
+    """Methods of ``ChebTucker`` for inputs that are independent random variables."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        core: Any
+        factors: tuple[Any, ...]
+
+        @property
+        def domain(self) -> tuple[tuple[float, float], ...]: ...
+        def __sub__(self, other: Any) -> Self: ...
+        def __mul__(self, other: Any) -> Any: ...
+
+    def mean(self, axis: int | Sequence[int] | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
+        """Return the mean over some axes, a ``ChebTucker`` of the others, or over all of them, a number.
+
+        Parameters
+        ----------
+        axis : int or several, optional
+            A negative one counts from the end.
+        distributions : one per axis of the tensor, optional
+            By default uniform on the domain, as is None for one axis. A frozen continuous distribution of ``scipy.stats``, or samples (N,).
+            Up to a thousandth of a distribution may lie outside the domain, and is cut off.
+
+        Examples
+        --------
+        >>> import quatrefoil as qf
+        >>> from scipy import stats
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: x**2 + y, [(-9, 9), (0, 1)])
+        >>> round(ct.mean(distributions=[stats.norm(), None]), 10)
+        1.5
+        """
+        label, d = "cheb.ChebTucker.mean", len(self.factors)
+        axes = tuple(range(d)) if axis is None else tuple(k % d for k in _arguments.integers(axis, None, label, "axis", -d, d - 1))
+        if len(set(axes)) < len(axes):
+            raise ValueError(f"{label}: axis is {axis!r}, expected distinct axes")
+        inputs = _inputs(self, distributions, label)
+        weights = {k: _means(inputs[k], self.domain[k], len(self.factors[k]), label, k) for k in axes}
+        core, factors = algebra.contracted(self.core, self.factors, weights)
+        if not factors:
+            return float(core) if isinstance(core, np.ndarray) else core
+        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(self.domain) if k not in weights))  # type: ignore[call-arg]
+
+    def var(self, axis: int | Sequence[int] | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
+        """Return the variance over some axes, or over all of them; arguments as for ``mean``.
+
+        Examples
+        --------
+        >>> import quatrefoil as qf
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: x + 2 * y, ((0, 1), (0, 1)))
+        >>> round(ct.mean(), 12), round(ct.var() * 12, 12)
+        (1.5, 5.0)
+        >>> ct.mean(axis=1).domain, round(ct.mean(axis=1).var() * 12, 12)
+        (((0.0, 1.0),), 1.0)
+        """
+        if axis is None and not algebra.wants_gradient(self.core, *self.factors):
+            squares, exponent = _anova(self, distributions, "cheb.ChebTucker.var")
+            return float(np.ldexp(squares.sum() - squares[(0,) * squares.ndim], 2 * exponent))
+        mean = self.mean(distributions=distributions)
+        rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # any shift leaves the variance unchanged
+        partial = rest.mean(axis, distributions=distributions)
+        return (rest * rest).mean(axis, distributions=distributions) - partial * partial
+
+    def sobol(self, order: Order | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
+        """Return Sobol indices, shares of the variance; NaN for a constant.
+
+        Parameters
+        ----------
+        order : 1, 2 or "total", optional
+            1: of every input alone, (d,). 2: of the interaction of every pair, (d, d), symmetric with a diagonal of zeros. "total": of all
+            terms with an input, (d,). By default the pair of 1 and "total".
+        distributions
+            As for ``mean``.
+
+        Examples
+        --------
+        >>> import quatrefoil as qf
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: x + y + 3 * x * y, ((-1, 1), (-1, 1)))
+        >>> ct.sobol(1).round(6).tolist(), ct.sobol("total").round(6).tolist()
+        ([0.2, 0.2], [0.8, 0.8])
+        >>> ct.sobol(2).round(6).tolist()
+        [[0.0, 0.6], [0.6, 0.0]]
+        """
+        squares, _ = _anova(self, distributions, "cheb.ChebTucker.sobol")
+        subsets = np.indices(squares.shape).reshape(squares.ndim, -1).T
+        return sobol_indices(subsets.astype(bool), squares.ravel(), order, "cheb.ChebTucker.sobol")
+
+
+def sobol_indices(involved: np.ndarray, squares: np.ndarray, order: Any, label: str) -> Any:
+    """Indices from the squares (K,) of orthonormal terms and which inputs each has, (K, d)."""
+    if order not in (None, 1, 2, "total") or isinstance(order, bool):
+        raise ValueError(f"{label}: order is {order!r}, expected 1, 2 or 'total'")
+    if order is None:
+        return tuple(sobol_indices(involved, squares, which, label) for which in (1, "total"))
+    size = involved.sum(axis=1)
+    d = involved.shape[1]
+    variance = np.float64(squares[size > 0].sum())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = squares / variance
+        constant = 0 / variance  # NaN if there is no variance
+    if order == "total":
+        totals: np.ndarray = np.array([shares[involved[:, k]].sum() for k in range(d)])
+        return totals + constant
+    terms = involved[size == order].astype(float)
+    products = (terms * shares[size == order, None]).T @ terms
+    return np.diagonal(products) + constant if order == 1 else products * (1 - np.eye(d)) + constant
+
+
+def _inputs(ct: Any, distributions: Any, label: str) -> list[Distribution]:
+    values = [None] * len(ct.domain) if distributions is None else _arguments.sequence(distributions, f"{label}: distributions")
+    pairs = itertools.zip_longest(values, ct.domain)
+    return distributions_of([pair if value is None else value for value, pair in pairs][: max(len(values), 1)], len(ct.domain), label)
+
+
+def _nodes(distribution: Distribution, pair: tuple[float, float], n: int, label: str, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes on [-1, 1] and weights for products of two polynomials with n coefficients."""
+    x, w = distribution.quadrature(n)
+    within = (pair[0] <= x) & (x <= pair[1])
+    if (beyond := float(w[~within].sum())) > OUTSIDE:
+        raise ValueError(f"{label}: {beyond:.1%} of distribution {axis} lies outside the domain {pair}; enlarge the domain")
+    return to_reference(x[within], *pair), w[within] / w[within].sum()
+
+
+def _means(distribution: Distribution, pair: tuple[float, float], n: int, label: str, axis: int) -> np.ndarray:
+    """The means of T_0 to T_(n-1)."""
+    if distribution.frozen is None and distribution.samples is None and distribution.ends == pair:
+        return algebra.integral_weights(n) / 2
+    t, w = _nodes(distribution, pair, n // 2 + 1, label, axis)
+    means: np.ndarray = w @ polynomials(np.clip(t, -1, 1), n)
+    return means
+
+
+def _anova(ct: Any, distributions: Any, label: str) -> tuple[np.ndarray, int]:
+    """The variance by subsets of inputs, an array (2, ..., 2): entry [1, 0, ..] is that of input 0 alone, [0, 0, ..] the squared mean. To
+    be multiplied by the square of a power of two, whose exponent is returned.
+
+    In polynomials orthonormal to the inputs, whose first is constant, variances are sums of squares. A factor has its means in the first
+    row; the triangle of a QR of the rest has the same products as the rest, without forming it.
+    """
+    host = [_arguments.numbers_on_host(a, label, "core", differentiable=True) for a in (ct.core, *ct.factors)]
+    G, columns, exponent = algebra.balanced(host[0], host[1:])
+    for k, (distribution, U) in enumerate(zip(_inputs(ct, distributions, label), columns)):
+        first = _means(distribution, ct.domain[k], len(U), label, k) @ U
+        rest = U - np.eye(len(U), 1) * first
+        rows = _weighted_rows(distribution, ct.domain[k], rest, label, k)
+        G = mode_product(G, np.concatenate([first[None], np.linalg.qr(rows, mode="r")]), k)
+    squares = G**2
+    for k in range(G.ndim):
+        squares = np.add.reduceat(squares, [0, 1], axis=k)
+    return squares, exponent
+
+
+def _weighted_rows(distribution: Distribution, pair: tuple[float, float], U: np.ndarray, label: str, axis: int) -> np.ndarray:
+    """Factor functions at the nodes of a quadrature that is exact for their products, times the roots of its weights."""
+    if distribution.frozen is None and distribution.samples is None and distribution.ends == pair:
+        uniform: np.ndarray = algebra.on_clenshaw_curtis(U) / math.sqrt(2)
+        return uniform
+    t, w = _nodes(distribution, pair, len(U), label, axis)
+    rows: np.ndarray = np.sqrt(w)[:, None] * (polynomials(np.clip(t, -1, 1), len(U)) @ U)
+    return rows
