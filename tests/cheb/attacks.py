@@ -19,7 +19,7 @@ from numpy.polynomial import chebyshev
 import quatrefoil as qf
 from cheb.particles import oracle
 from cheb.tucker.oracle import full, tails
-from quatrefoil.cheb.models import algebra, canonical, construction, leastsquares, sampling
+from quatrefoil.cheb.models import algebra, canonical, construction, function, leastsquares, sampling
 from quatrefoil.cheb.tucker import methods, unfolding
 
 ChebTucker = qf.cheb.ChebTucker
@@ -31,7 +31,8 @@ INNER = [
     (methods, ("principal",)),
     (unfolding, ("gram",)),
     (np.linalg, ("qr", "svd")),
-    (sampling, ("vals2coeffs", "tucker_eval", "chebpts")),
+    (sampling, ("vals2coeffs", "tucker_eval")),
+    (function, ("chebpts",)),
 ]
 
 

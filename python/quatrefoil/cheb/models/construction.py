@@ -273,6 +273,8 @@ class Construction:
     ) -> Self:
         """Fit a polynomial to scattered samples by weighted least squares, compressed to ``tol`` (18).
 
+        For hundreds of samples of a smooth function of three or more variables ``PolynomialChaos.fit`` is more accurate.
+
         ``error_estimate`` of the result is its held-out error: the root mean square of the errors at each sample of the fit to all others,
         relative to the standard deviation of y. At 1 the fit is no better than the mean of y.
 

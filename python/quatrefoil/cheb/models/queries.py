@@ -20,7 +20,15 @@ SPLIT = -0.004849834917525  # where a longer line is cut: not a symmetric point,
 
 
 class Extremum(NamedTuple):
-    """A smallest or largest value, and the point (d,) where f has it."""
+    """A smallest or largest value, and the point (d,) where f has it.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> low = qf.cheb.ChebTucker.from_function(lambda x: (x - 1) ** 2, (0, 4)).minimize()
+    >>> bool(abs(low.value) < 1e-12), low.point.round(6)
+    (True, array([1.]))
+    """
 
     value: float
     point: np.ndarray
