@@ -157,7 +157,7 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
 
 
 def from_distribution(distribution: Any, degree: int) -> Basis:
-    """Compute polynomials that are orthonormal to a continuous distribution of ``scipy.stats``, or uniform between two numbers.
+    """Compute polynomials that are orthonormal to a continuous distribution of ``scipy.stats``.
 
     Parameters
     ----------
