@@ -139,8 +139,9 @@ class Axis:
         coefficients = np.zeros((len(values), n, len(others)))
         refined = np.arange(len(others))
         while True:
-            coefficients[:, :, refined] = vals2coeffs(values, 1)
-            relative = coefficients[:, :, refined] / f.scale[:, None, None]
+            scale = f.scale[:, None, None]
+            relative = vals2coeffs(values / scale, 1)  # sums of values may lie beyond the largest number
+            coefficients[:, :, refined] = relative * scale
             unresolved = _tails(np.moveaxis(relative, 1, 0)).max(axis=0) > _tail_allowed(n, tol)
             if rough:
                 unresolved[:] = unresolved.any() or not self._is_smooth(relative, others, tol)
@@ -269,10 +270,11 @@ class Core:
         values[:, missing] = at_missing
         self.points, self.values = points, values
         tensors: Tensors = []
-        for core in values:
+        for core, scale in zip(values, self.f.scale):
+            core = core / scale
             for k, part in enumerate(rows):
                 core = mode_product(core, part.inverse, k)
-            tensors.append((np.asarray(core), [part.basis for part in rows]))
+            tensors.append((np.asarray(core) * scale, [part.basis for part in rows]))
         return tensors
 
 
