@@ -99,6 +99,7 @@ BAD = [
     (lambda: ct.round(), TypeError, "cheb.ChebTucker.round: tol is missing; such as"),
     (lambda: ct.eval(0, 0, 0), TypeError, r"X \(P, d\); ct\(x, y, z\) takes coordinates"),
     (lambda: ChebTucker(np.sin, (0, 1)), TypeError, r"core is a function; give ChebTucker.from_function\(f, domain\)"),
+    (lambda: ChebTucker(np.sin, (0, 1), tol=1e-6), TypeError, r"no argument 'tol'; build one by ChebTucker.from_function\(f, domain\)"),
     (lambda: ChebTucker().fit(X, X), TypeError, r"core, factors are missing; build one by .*, ChebTucker.fit\(X, y\) or"),
     (lambda: ChebTucker.from_function(np.sin, 0, 1), TypeError, r"takes f, domain by position, got 3 .* domain as \[\(lo, hi\), ..."),
     (

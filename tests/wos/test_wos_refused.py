@@ -31,7 +31,7 @@ def nan_at(array, *index):
 
 
 GOOD = np.pad(np.full((2, 2), -0.1), 1, constant_values=0.2)  # distances
-BAD = changed(GOOD, (0, 2), -1e-3)
+LEAKING = changed(GOOD, (0, 2), -1e-3)
 SHAPES = {
     wos.Polygon: [
         ([nan_at(SQUARE, 2, 1)], ValueError, r"vertices\[2, 1\] is nan"),
@@ -58,8 +58,8 @@ SHAPES = {
         ([GOOD, BOX2, 0.0], ValueError, "lipschitz is 0.0"),
         ([lambda Y: Y, BOX2], ValueError, r"values\(X\) with X of shape .* gave shape .*, expected shape"),
         ([np.abs(GOOD), BOX2], ValueError, "values has none below 0"),
-        ([BAD, BOX2], ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
-        ([BAD.T, BOX2], ValueError, "across axis 1"),
+        ([LEAKING, BOX2], ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
+        ([LEAKING.T, BOX2], ValueError, "across axis 1"),
         ([np.where(GOOD < 0, np.nan, GOOD), BOX2], ValueError, r"values\[1, 1\] is nan"),
         ([GOOD[:1], BOX2], ValueError, r"values has shape \(1, 4\), expected \(n1, n2\)"),
         ([GOOD + 0j, BOX2], TypeError, "values has dtype complex128"),
@@ -162,6 +162,7 @@ def test_solve():
         (dict(points=nan_at(X, 1, 0)), ValueError, r"points\[1, 0\] is nan"),
         (dict(points=np.zeros((3, 3))), ValueError, "points has shape"),
         (dict(points=X.astype(np.float16)), TypeError, "float16"),
+        (dict(boundary=SimpleNamespace(vertices=X, faces=X)), TypeError, r"expected .* or SDF; give TriangleMesh\(boundary\)"),
         (dict(boundary=SQUARE), TypeError, r"expected a Polygon, .* or SDF; give Polygon\(boundary\)"),
         (dict(seed=1), TypeError, "solve has no argument 'seed'; use rng"),
         (dict(epsilon=0.0), ValueError, "positive"),

@@ -218,7 +218,11 @@ class Helmholtz(PDE):
     """
 
     @_arguments.keywords(
-        "kron.Helmholtz", "give source and boundary by name", **_SYNONYMS, **dict.fromkeys(("k", "kappa"), "use wavenumber")
+        "kron.Helmholtz",
+        "give source and boundary by name",
+        **_SYNONYMS,
+        **dict.fromkeys(("k", "kappa"), "use wavenumber"),
+        **dict.fromkeys(("k2", "squared"), "give wavenumber; for u_xx - c u a subclass of PDE with coefficient_of_u = -c"),
     )
     def __init__(self, wavenumber: float, *, source: Field = 0.0, boundary: Field) -> None:
         self.wavenumber = _arguments.number(wavenumber, "kron.Helmholtz", "wavenumber")

@@ -161,4 +161,5 @@ def check_boundary(boundary: Any, label: str, points: Any = None) -> None:
         if isinstance(points, Region):
             raise TypeError(f"{label}: the boundary comes first: {label}(boundary, points)")
         cure = "; give Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
+        cure = "; give TriangleMesh(boundary)" if hasattr(boundary, "vertices") and hasattr(boundary, "faces") else cure
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{cure}")

@@ -106,6 +106,8 @@ def test_refused():
         (lambda: pde.Heat(alpha=1.0, boundary=0.0), TypeError, "use diffusivity"),
         (lambda: pde.ConvectionDiffusion([1.0, 2.0], 0.0, boundary=0.0), ValueError, "diffusion"),
         (lambda: pde.Helmholtz(k=3.0, boundary=0.0), TypeError, "use wavenumber"),
+        (lambda: pde.Helmholtz(k2=-9.0, boundary=0.0), TypeError, "give wavenumber; for u_xx - c u a subclass of PDE"),
+        (lambda: qf.kron.GPHM(), TypeError, r"pde, axes are missing; give an equation of kron.pde and its axes, e.g. GPHM\(pde.Poisson"),
         (lambda: qf.kron.GPHM(pde.ConvectionDiffusion([1.0, 2.0], 0.1, boundary=0.0), X), ValueError, "1 axes, expected 2"),
     ])  # fmt: skip
     assert repr(pde.ConvectionDiffusion([1, 2], 0.1, boundary=0.0)) == (

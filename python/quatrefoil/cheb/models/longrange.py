@@ -98,6 +98,13 @@ def _unpickled(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaus
     return Potential(core, factors, domain=domain, sog=sog, eps=eps)
 
 
+_TARGETS = (
+    "give a box around the targets: V = potential(X, q, domain=(lo, hi)); the sum at them is "
+    "V(targets) + short_range(X, q, targets, sog=V.sog)"
+)
+
+
+@_arguments.keywords("cheb.potential", _TARGETS, **dict.fromkeys(("targets", "Y", "points"), _TARGETS))
 def potential(
     X: ArrayLike,
     q: ArrayLike,

@@ -94,7 +94,7 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
     _measured: float | None  # the error that ``fit`` or ``from_function`` measured
     _domain: tuple[float, ...]
 
-    @_arguments.keywords("cheb.ChebTucker", missing=_BUILDERS)
+    @_arguments.keywords("cheb.ChebTucker", missing=_BUILDERS, **dict.fromkeys(("tol", "n", "max_evaluations", "f"), _BUILDERS))
     def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None:
         if callable(core):
             raise TypeError("cheb.ChebTucker: core is a function; give ChebTucker.from_function(f, domain)")

@@ -97,6 +97,7 @@ class GPHM(Estimator):
 
     @_arguments.keywords(
         "GPHM",
+        missing="give an equation of kron.pde and its axes, e.g. GPHM(pde.Poisson(source=f, boundary=g), x)",
         **dict.fromkeys(("n_components", "Q", "num_mixtures"), "use components"),
         **dict.fromkeys(("lr", "rate"), "use learning_rate"),
         **dict.fromkeys(("grid", "domain", "x"), "use axes"),
