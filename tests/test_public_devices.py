@@ -25,6 +25,7 @@ MOVE = "is a CuPy array, which this function does not take; move it to the host"
 REFUSED = {
     "ssm.transfer_function": (lambda t: ssm.transfer_function(t(normal(5)), *3 * [normal(4)]), TypeError, f"s {MOVE}"),
     "cheb.orthopoly": (lambda t: cheb.orthopoly.from_samples(t(normal(9)), 2), TypeError, f"x {MOVE}"),
+    "cheb.PolynomialChaos": (lambda t: cheb.PolynomialChaos.fit(t(normal(9, 2)), normal(9)), TypeError, f"X {MOVE}"),
     "cheb.SumOfGaussians": (lambda t: cheb.SumOfGaussians(t(normal(3)), t(normal(3)), 1, 0.1, 0.1, 1.0), TypeError, f"t {MOVE}"),
     "wos.solve, cache": (
         lambda t: wos.solve(wos.Ball([0.0, 0.0], 1.0), t(X), dirichlet=1.0, cache="harmonic"),
@@ -49,7 +50,8 @@ ELSEWHERE = {
 
 WITHOUT_ARRAYS = {
     "ssm.PTD", "ssm.dplr_legs", "ssm.hippo_legs", "ssm.init", "ssm.ptd_init", "ssm.s4d_init", "ssm.install",
-    "ssm.Installation", "ssm.fla", "ssm.mamba", "cheb.chebpts", "cheb.coulomb_sog", "cheb.optimal_samples", "wos.Walks",
+    "ssm.Installation", "ssm.fla", "ssm.mamba", "cheb.chebpts", "cheb.coulomb_sog", "cheb.optimal_samples", "cheb.Extremum",
+    "wos.Walks",
 }  # fmt: skip
 
 

@@ -268,7 +268,7 @@ def test_executors_are_not_pickled(rng):
 
 
 X, Y = np.arange(6.0), np.ones(6)
-BAD = [
+BAD_MODELS = [
     ({}, {"X": X + 0j}, TypeError, "X has dtype complex128"),
     ({}, {"X": X > 0}, TypeError, "X has dtype bool"),
     ({}, {"y": np.ma.masked_less(X, 2)}, TypeError, "y is a masked array"),
@@ -323,7 +323,7 @@ def test_refused():
     def fit(options, data):
         return lambda: SlimKL(**{"means": GRID, "noise": 0.5, **options}).fit(**{"X": X, "y": Y, **data})
 
-    check_refused([(fit(options, data), error, rf"SlimKL\.fit: {text}") for options, data, error, text in BAD])
+    check_refused([(fit(options, data), error, rf"SlimKL\.fit: {text}") for options, data, error, text in BAD_MODELS])
     check_refused([
         (lambda: model.predict(X), ValueError, r"SlimKL\.predict: there are no weights yet; call fit first"),
         (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates a point, expected 1 as in fit"),

@@ -173,7 +173,7 @@ class PolynomialChaos:
 
     def _points(self, X: tuple[Any, ...], label: str) -> tuple[np.ndarray, tuple[int, ...]]:
         d = len(self.bases)
-        arrays = [_arguments.numbers_like(x, label, "X").astype(np.float64) for x in X]
+        arrays = [_arguments.numbers_of(_arguments.points_like(x, label, "X"), label, "X").astype(np.float64) for x in X]
         x = arrays[0] if len(arrays) == 1 else np.stack(np.broadcast_arrays(*arrays), axis=-1)
         if x.ndim == 0 or x.shape[-1] != d:
             raise ValueError(f"{label}: X has shape {x.shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates")
@@ -185,7 +185,8 @@ class PolynomialChaos:
 
 def _samples(X: Any, y: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, d) and values (P,) in float64."""
-    x, values = (_arguments.numbers_like(a, label, name).astype(np.float64) for a, name in ((X, "X"), (y, "y")))
+    samples = ((_arguments.points_like(a, label, name), name) for a, name in ((X, "X"), (y, "y")))
+    x, values = (_arguments.numbers_of(a, label, name).astype(np.float64) for a, name in samples)
     if x.ndim != 2 or values.shape != x.shape[:1] or len(x) < 2:
         raise ValueError(f"{label}: X has shape {x.shape} and y {values.shape}, expected (P, d) and (P,) with at least 2 samples")
     for array, name in ((x, "X"), (values, "y")):

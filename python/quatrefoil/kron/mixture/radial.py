@@ -106,8 +106,8 @@ def matern52(
     """Matern covariance with nu = 5/2, for functions with two derivatives (2).
 
     K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``rbf``,
-    with a square root more per pair. Differentiable in x, y and scale, where points coincide too. out, backend, num_threads: As in
-    ``help(qf.conventions)``.
+    with a square root more per pair. Differentiable in x, y and scale, where points coincide too.
+    out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
     --------
