@@ -98,7 +98,7 @@ void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> rea
   }
 }
 
-// The same through all channels; `rows` rows of the pairs are cleared first. reads.at null: not asked for.
+// The same through all channels; `rows` rows of the pairs are cleared first. reads.at is null if not requested.
 template <class T>
 void pairs_of(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
   for (int64_t i = 0; i < rows; ++i) {

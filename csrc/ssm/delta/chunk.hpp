@@ -32,7 +32,7 @@ struct Problem {
   int64_t key_columns() const { return padded<T>(p.K); }
   int64_t value_columns() const { return padded<T>(p.V); }
 
-  // A matrix in memory of its own: as many rows as asked for, of keys, of values, of pairs of tokens.
+  // A matrix in memory of its own: rows of keys, of values, of pairs of tokens.
   int64_t key_size(int64_t rows) const { return rows * spaced<T>(p.K); }
   int64_t value_size(int64_t rows) const { return rows * spaced<T>(p.V); }
   static int64_t pair_size(int64_t rows) { return rows * spaced<T>(kChunk); }
@@ -126,7 +126,7 @@ class Chunk {
     read_weight = write_weight = one, erase_weight = s.p.a ? one : minus_one;
   }
 
-  // Tokens [t, t + count) of a sequence; `with_q`: the outputs will be asked for.
+  // Tokens [t, t + count) of a sequence; `with_q`: the outputs are requested.
   void load(const Place& at, int64_t t, int64_t count, bool with_q) {
     n = count, rows = round_up(count, kRowUnit<T>);
     const DeltaRule<T>& p = s.p;

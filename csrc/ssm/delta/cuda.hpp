@@ -10,7 +10,7 @@ constexpr int kStateColumns = kSide / 2;  // of a state that a block takes from 
 
 // ------------------------------------------------------------ states
 
-// From chunk to chunk, `first` (null: 0) to `last` (null: not asked for), or with `back` gradients from the last chunk to the first.
+// From chunk to chunk, `first` (null: 0) to `last` (null: not requested), or with `back` gradients from the last chunk to the first.
 template <class T>
 struct Passing {
   const T* first;
@@ -164,7 +164,7 @@ struct Kept {
   }
 };
 
-// All that comes before the outputs: u, and the states before all chunks; the last ones where they are asked for.
+// All that comes before the outputs: u, and the states before all chunks; the last ones if they are requested.
 template <class T>
 void put_states(const Kept<T>& kept) {
   const Call<T>& s = kept.call;

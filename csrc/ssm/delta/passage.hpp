@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// Rows of the chunk to come, asked for a few at a time between tiles: they lie far apart, often each in a page of its own.
+// Prefetches rows of the next chunk, a few at a time between tiles: they lie far apart, often each in its own page.
 template <class T>
 class NextRows {
  public:
@@ -38,7 +38,7 @@ class NextRows {
   int count_ = 0, array_ = 0;
 };
 
-// What goes into a chunk and comes out of it: `rows` rows of the first five. Null: not asked for.
+// Inputs and outputs of a chunk: `rows` rows of the first five. Null if not requested.
 template <class T>
 struct Passage {
   Matrix<const T> v;        // a row of zeros with stride 0 for rank two
