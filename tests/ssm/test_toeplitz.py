@@ -24,7 +24,7 @@ def test_same_as_scipy(rng, name):
         product, _, matrix = PRODUCTS[name]
         c, r = rng.standard_normal(m).astype(dtype), rng.standard_normal(n).astype(dtype)
         r[0] = c[0 if name == "toeplitz" else -1]  # SciPy warns where they differ
-        A = matrix(c.astype(np.longdouble), r.astype(np.longdouble))
+        A = matrix(c, r).astype(np.longdouble)
         r[0] = np.nan  # ignored
         for shape in ((n,), (n, 1), (n, 4), (2, 3, n, 2)):
             x = rng.standard_normal(shape).astype(dtype)

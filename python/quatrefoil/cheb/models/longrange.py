@@ -181,7 +181,7 @@ def potential(
     if tol >= 1:
         raise ValueError(f"{label}: tol is {tol}, expected a number between 0 and 1")
     dtype = np.dtype(_arrays.dtype_name(x))
-    tol = raised(tol, dtype, label)
+    tol = raised(tol, dtype, label, 4)
     half = [(hi - lo) / 2 for lo, hi in zip(flat[::2], flat[1::2])]
     sog = _cut(counts, half, tol, split, label)
     plain = hosts is not None and not wants_gradient(x, charge)
@@ -226,7 +226,7 @@ def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, l
         if split > most:
             needed = tuple(max(math.ceil(2 * length * split * root) + MARGIN, bandwidth(length * split, tol)) for length in half)
             what = f"{label}: n = {tuple(counts)} does not resolve split = {split:g} to tol = {tol:g}"
-            warnings.warn(f"{what}, which needs n = {needed}; give those, or a split up to {most:g}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"{what}, which needs n = {needed}; give those, or a split up to {most:g}", RuntimeWarning, stacklevel=4)
     rmax = 2 * math.hypot(*half)
     return coulomb_sog(max(SHARE * tol, MIN_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
 

@@ -167,6 +167,8 @@ class Products(Base):  # type: ignore[misc]
         length = self.shape[op is MATVEC]
         if out is not None or (x.__class__ is np.ndarray and x.shape == (length,)):
             return self._rows(op, x, out)
+        if x.__class__ is np.ndarray and x.shape == (length, 1):  # SciPy 1.20 will refuse these
+            return self._rows(op, x[:, 0], None)[:, None]
         if self._is_for_scipy(x):
             return super().matvec(x) if op is MATVEC else super().rmatvec(x)
         if _arrays.kind(x) is not None and tuple(x.shape) not in ((length,), (length, 1)):
