@@ -10,6 +10,7 @@ from typing import Any
 
 from ... import _arrays
 from ..._arguments import number
+from ..._bind import check_device
 
 
 def log_decays(label: str, g: Any, use_gate_in_kernel: bool, A_log: Any, dt_bias: Any, lower_bound: Any = None) -> Any:
@@ -54,6 +55,7 @@ def _parameter(label: str, name: str, value: Any, x: Any, shape: tuple[int, ...]
     """One number per head, or per head and channel, in whatever shape a layer keeps them."""
     if _arrays.kind(value) != _arrays.kind(x):
         raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected the kind of array that g is")
+    check_device(label, name, value, "g", x)
     if math.prod(value.shape) != math.prod(shape):
         raise ValueError(f"{label}: {name} has shape {tuple(value.shape)}, expected {math.prod(shape)} numbers, of shape {shape}")
     value = _arrays.widen(value)
