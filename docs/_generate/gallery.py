@@ -32,6 +32,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "restore_photograph": ["256"],
     "sea_temperature": [],
     "slim_kl": [],
+    "sobol_indices": [],
     "spectral_update": ["50"],
     "ten_dimensions": ["10"],
     "train_s4d": ["60"],
