@@ -106,17 +106,37 @@ def test_predictions_by_samples_and_of_one_axis(rng):
 
 
 @pytest.mark.filterwarnings("ignore:kron.gp_nll. conjugate gradients stopped:RuntimeWarning")  # where the search tries hardly any noise
-def test_lanczos_fits_too(rng, monkeypatch):
+@pytest.mark.parametrize(("few", "noise"), [(120, None), (60, None), (60, np.linspace(0.05, 0.15, 120))])
+def test_lanczos_fits_too(few, noise, rng, monkeypatch):
+    """With all cells from the start, or first on a thinned grid."""
     from quatrefoil.kron.gp import covariance
+    from quatrefoil.kron.models import gridfit, search
 
-    p = Problem(rng, (12, 10))
+    p, cells, objective = Problem(rng, (12, 10)), [], gridfit.Fit.objective
     grid = [g.reshape(-1) for g in np.meshgrid(*p.axes, indexing="ij")]  # a sample of the prior: of mere noise the likelihood is flat
-    prior = 1.3 * dense_kernel(p.dense.kernels, grid, grid) + 0.1 * np.eye(120)
+    prior = 1.3 * dense_kernel(p.dense.kernels, grid, grid) + np.diag(np.broadcast_to(0.1 if noise is None else noise, 120))
     p.Y = rng.multivariate_normal(np.zeros(120), prior).reshape(12, 10)
-    exact = p.fitted(optimizer="fmin_l_bfgs_b")
+    options = {"optimizer": "fmin_l_bfgs_b", **({} if noise is None else {"noise": noise})}
+    exact = p.fitted(**options)
     monkeypatch.setattr(covariance, "FEW", 0)
-    gp = p.fitted(optimizer="fmin_l_bfgs_b", logdet="lanczos", probes=64, rng=0)
+    monkeypatch.setattr(search, "_FEW_CELLS", few)
+    monkeypatch.setattr(gridfit.Fit, "objective", lambda fit, model: cells.append(len(fit.data.y)) or objective(fit, model))
+    gp = p.fitted(**options, logdet="lanczos", probes=64, rng=0)
+    assert cells == sorted(cells)
+    assert {cells[0], cells[-1]} == {few, 120}
     assert exact.log_marginal_likelihood(gp.theta_) >= exact.log_marginal_likelihood_value_ - 0.1
+
+
+def test_a_thinned_grid():
+    """Every second cell along the longest axis, until they are few enough: the same numbers at the same points."""
+    axes, Y = [np.arange(9.0), np.arange(5.0) ** 2], np.arange(45.0).reshape(9, 5)
+    mask = Y % 4 > 0
+    fit = qf.kron.GridGP(optimizer=None, mean="linear").fit(axes, Y, mask)._fit
+    data, cells = fit.data.thinned(13)
+    assert [x.tolist() for x in data.axes] == [[0, 4, 8], [0, 4, 16]]
+    assert cells.tolist() == [0, 2, 4, 20, 22, 24, 40, 42, 44]
+    np.testing.assert_array_equal(data.mask, mask.reshape(-1)[cells])
+    np.testing.assert_array_equal(data.rows, fit.data.rows[:, cells])
 
 
 # ---------------------------------------------------------------- manners

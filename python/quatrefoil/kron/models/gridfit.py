@@ -83,10 +83,14 @@ class Fit:
     def __init__(self, data: Data, model: Model, how: How, seed: int, like: Labels | str | None, report: Report | None = None) -> None:
         self.data, self.model, self.how, self._seed, self._like = data, model, how, seed, like
         self.value: float | None = None  # the log-likelihood, once it is known
-        self._evaluations, self.report = 0, report
+        self.evaluations, self.report = 0, report
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
         self.error, self._has_large_holes = 0.0, False  # of the last likelihood
         self._covariance: Covariance | None = None
+
+    def on(self, data: Data) -> Fit:
+        """A fit of the same kind for other data."""
+        return Fit(data, self.model, self.how, self._seed, self._like, self.report)
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
         """The negative log-likelihood with the best mean, and its gradient by theta; LinAlgError if there is none."""
@@ -111,9 +115,9 @@ class Fit:
             given, options = (factors, data.without(kriging.mean), model.noise_at(data)), {"mask": data.mask, **how.solver}
             value, grads, dnoise = gp_nll(*given, grad=True, logdet=how.logdet, probes=how.probes, rng=self._seed, **options)
             value = float(value)
-        self._evaluations += 1
+        self.evaluations += 1
         if self.report is not None:
-            self.report(self._evaluations, -value)
+            self.report(self.evaluations, -value)
         return value, model.gradient(data, factors, grads, dnoise)
 
     def solve(self) -> None:

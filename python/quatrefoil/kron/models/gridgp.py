@@ -168,6 +168,8 @@ class GridGP(Estimator):
         and cells without a point were not observed. One axis, (n,), is an array of points too. ValueError for a point that occurs twice,
         and for more than 100 cells per point.
 
+        Where the likelihood is estimated (``logdet``) and there are more than 100,000 cells, the search begins on a thinned grid.
+
         ``progress`` is called as progress(evaluations of the likelihood so far, log-likelihood of the last one); True prints a line per
         second with the time.
 

@@ -63,6 +63,18 @@ class Data(NamedTuple):
         is_constant = float(np.abs(left).max(initial=0.0)) <= 10 * np.finfo(np.float64).eps * size
         return cls([owned(x) for x in given], rows, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
 
+    def thinned(self, most: int) -> tuple[Data, np.ndarray]:
+        """At most ``most`` cells, by every second cell of the longest axis, repeatedly; and their numbers."""
+        cells = np.arange(len(self.y)).reshape(tuple(map(len, self.axes)))
+        axes = list(self.axes)
+        while cells.size > most:
+            k = int(np.argmax(cells.shape))
+            axes[k] = axes[k][::2]
+            cells = np.take(cells, range(0, cells.shape[k], 2), axis=k)
+        cells = cells.reshape(-1)
+        mask = None if self.mask is None else self.mask[cells]
+        return self._replace(axes=axes, rows=self.rows[:, cells], mask=mask), cells
+
     @property
     def y(self) -> Array:
         return self.rows[0]
@@ -181,6 +193,10 @@ class Model(NamedTuple):
             begin = end
         noise = np.exp(theta[begin:]) if self.learns_noise else self.noise
         return Model(kernels[:count], kernels[count:], noise, float(np.exp(theta[0])), self.learns_noise)
+
+    def thinned(self, cells: np.ndarray) -> Model:
+        """For some cells of the data, by their numbers."""
+        return self if self.learns_noise else self._replace(noise=self.noise[cells])
 
     def factors(self, data: Data) -> list[Array]:
         """The variance is in the first."""

@@ -16,28 +16,31 @@ from .gridmodel import Model
 _FTOL, _SHARE = 2.2e-9, 0.1  # changes where a search ends: of the likelihood, as in SciPy, or of its standard error if it is estimated
 _ESTIMATED_MAXLS = 6  # evaluations on a line: the gradient of an estimate is not that of its error, so that more may find no lower value
 _FLAT = 0.03  # of the length of the gradient at the start: where an estimate without a lower value on a line is at its minimum
+_FEW_CELLS = 100_000  # of a thinned grid, on which a search of many cells begins: an evaluation takes a few seconds
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng: np.random.Generator) -> Model:
-    """The best of several searches, the first from the best of ``models``; warns of a hyperparameter at a bound."""
-    known: dict[bytes, tuple[float, np.ndarray]] = {}  # at the starts
+    """The best of several searches, the first from the best of ``models``; warns of a hyperparameter at a bound.
 
-    def value(model: Model) -> float:
-        found = _evaluated(fit, model)
-        known[model.theta.tobytes()] = found
-        return found[0]
-
-    fit.model = model = min(models, key=value) if len(models) > 1 else models[0]
-    first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
-    starts = [first, *(_drawn_start(first, bounds, units, rng) for _ in range(restarts))]
-    theta, _, complaint = min([_searched(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
-    model = model.at(theta)
+    An estimated likelihood of many cells is first maximised on a thinned grid, whose evaluations are cheap; where that finds a maximum
+    inside the bounds, one search with all cells goes on from there.
+    """
+    bounds = None
+    if fit.how.logdet == "lanczos" and fit.data.on_host and len(fit.data.y) > _FEW_CELLS:
+        data, cells = fit.data.thinned(_FEW_CELLS)
+        few = fit.on(data)
+        theta, limits, _ = _best(few, [m.thinned(cells) for m in models], None, optimizer, restarts, rng)
+        fit.evaluations = few.evaluations
+        if not _at_bounds(theta, limits).any():
+            models, bounds, restarts = [models[0].at(theta)], limits, 0
+    theta, bounds, complaint = _best(fit, models, bounds, optimizer, restarts, rng)
+    model = models[0].at(theta)
     ended = [
         f"{name} at {'its least' if i == 0 else 'its largest'}, {np.exp(bound):.3g}"
-        for name, t, both in zip(model.names, theta, bounds)
+        for name, both, reached in zip(model.names, bounds, _at_bounds(theta, bounds))
         for i, bound in enumerate(both)
-        if np.isclose(t, bound)
+        if reached[i]
     ]
     if ended:  # where the likelihood is flat, so that a search may end in any way
         what = "the data hardly determine it; another start moves the bound"
@@ -45,6 +48,30 @@ def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng
     if complaint:
         warnings.warn(f"GridGP.fit: {complaint}", RuntimeWarning, stacklevel=3)
     return model
+
+
+def _at_bounds(theta: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """(variables, 2): whether it has reached the lower, the upper bound."""
+    return np.isclose(theta[:, None], bounds)
+
+
+def _best(
+    fit: Fit, models: Sequence[Model], bounds: np.ndarray | None, optimizer: Any, restarts: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """(theta, its bounds, what to warn of) of the best search; the bounds are those of its start if None."""
+    known: dict[bytes, tuple[float, np.ndarray]] = {}  # at the starts
+
+    def value(model: Model) -> float:
+        evaluated = _evaluated(fit, model)
+        known[model.theta.tobytes()] = evaluated
+        return evaluated[0]
+
+    fit.model = model = min(models, key=value) if len(models) > 1 else models[0]
+    units = model.units(fit.data)
+    bounds = model.bounds(fit.data) if bounds is None else bounds
+    starts = [model.theta, *(_drawn_start(model.theta, bounds, units, rng) for _ in range(restarts))]
+    theta, _, complaint = min([_searched(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
+    return theta, bounds, complaint
 
 
 def _evaluated(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
