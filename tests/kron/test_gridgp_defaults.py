@@ -291,7 +291,9 @@ def test_dates():
         (lambda: GridGP(**FIXED).fit(pandas.DataFrame(TABLE)).predict({"t": T}), ValueError, "the table's have no names: df.rename_axis"),
         (lambda: gp.predict(asked, T), TypeError, r"axes are one list: predict\(\[day, t\]\)"),
         (lambda: gp.predict({"time": asked}), ValueError, "unknown axis 'time'; expected 'day', 't'"),
-        (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(14)])), TypeError, "'s0' is neither a number nor an ISO date; of"),
+        (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(14)])), TypeError,
+         r"'s0' is neither a number nor an ISO date; give positions instead of names, as df.set_axis\(range\(14\), axis=0\); of records"),
+        (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(12)], axis=1)), TypeError, r"set_axis\(range\(12\), axis=1\)"),
         (lambda: GridGP().fit(points), TypeError, r"columns, expected numbers or dates: 't' is .*df.set_index"),
         (lambda: GridGP().fit([list("ab"), T], TABLE[:2]), TypeError, r"axes\[0\], expected numbers or dates: 'a' is .*; convert it"),
     ])  # fmt: skip

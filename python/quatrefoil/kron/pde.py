@@ -57,7 +57,9 @@ class PDE:
     coefficient_of_u = 0.0
     dims: tuple[int, ...] = (1, 2)  # of grids that it is an equation on
 
-    @_arguments.keywords("kron.pde", **_SYNONYMS)
+    @_arguments.keywords(
+        "kron.pde", **_SYNONYMS, **dict.fromkeys(("wavenumber", "coefficient_of_u", "reaction", "screening"), "use Helmholtz or Semilinear")
+    )
     def __init__(self, source: Field, boundary: Field) -> None:
         self.source: Any = self._field(source, "source")
         self.boundary: Any = self._field(boundary, "boundary")
@@ -202,10 +204,20 @@ class Semilinear(PDE):
 
 
 class Helmholtz(PDE):
-    """u_xx (+ u_yy) + wavenumber^2 u = source; u = boundary on the edges.
+    """u_xx (+ u_yy) + coefficient_of_u u = source, a constant coefficient of either sign; u = boundary on the edges.
 
-    The wavenumber is in radians per unit of length; its square must not be an eigenvalue of minus the Laplacian on the domain, where the
-    equation has no unique solution. Source and boundary are as for ``PDE``.
+    Waves have coefficient_of_u = wavenumber^2; give one of the two. Reaction and diffusion, screening and Yukawa's potential have a
+    negative coefficient: the Laplacian's sign is +, so -u'' + 400 u = f is coefficient_of_u=-400 with the source -f.
+
+    Parameters
+    ----------
+    wavenumber : float, optional
+        In radians per unit of length. Its square must not be an eigenvalue of minus the Laplacian on the domain, where the equation has no
+        unique solution.
+    coefficient_of_u : float, optional
+        Negative ones have a unique solution.
+    source, boundary
+        As for ``PDE``.
 
     Examples
     --------
@@ -215,6 +227,13 @@ class Helmholtz(PDE):
     >>> gp = qf.kron.GPHM(qf.kron.pde.Helmholtz(40.0, boundary=wave), x).fit(50)
     >>> bool(np.abs(gp.predict(x) - wave(x)).max() < 1e-3)
     True
+
+    -u'' + 400 u = f, with the solution sin 30 x:
+
+    >>> f, u = lambda x: 1300 * np.sin(30 * x), lambda x: np.sin(30 * x)
+    >>> pde = qf.kron.pde.Helmholtz(coefficient_of_u=-400.0, source=lambda x: -f(x), boundary=u)
+    >>> bool(np.abs(qf.kron.GPHM(pde, x).fit(50).predict(x) - u(x)).max() < 1e-3)
+    True
     """
 
     @_arguments.keywords(
@@ -222,15 +241,20 @@ class Helmholtz(PDE):
         "give source and boundary by name",
         **_SYNONYMS,
         **dict.fromkeys(("k", "kappa"), "use wavenumber"),
-        **dict.fromkeys(("k2", "squared"), "give wavenumber; for u_xx - c u a subclass of PDE with coefficient_of_u = -c"),
+        **dict.fromkeys(("k2", "c", "coefficient", "reaction", "screening"), "use coefficient_of_u; for u_xx - c u it is -c"),
     )
-    def __init__(self, wavenumber: float, *, source: Field = 0.0, boundary: Field) -> None:
-        self.wavenumber = _arguments.number(wavenumber, "kron.Helmholtz", "wavenumber")
+    def __init__(
+        self, wavenumber: float | None = None, *, coefficient_of_u: float | None = None, source: Field = 0.0, boundary: Field
+    ) -> None:
+        label, cure = "kron.Helmholtz", "for u_xx - 400 u give coefficient_of_u=-400"
+        if (wavenumber is None) == (coefficient_of_u is None):
+            raise TypeError(f"{label}: expected either wavenumber or coefficient_of_u; {cure}")
+        if isinstance(wavenumber, complex):
+            raise TypeError(f"{label}: wavenumber is {wavenumber}, expected a real number; {cure}")
+        if wavenumber is not None:
+            coefficient_of_u = _arguments.number(wavenumber, label, "wavenumber") ** 2
+        self.coefficient_of_u = _arguments.number(coefficient_of_u, label, "coefficient_of_u", negative=True)
         super().__init__(source=source, boundary=boundary)
-
-    @property
-    def coefficient_of_u(self) -> float:  # type: ignore[override]
-        return self.wavenumber**2
 
 
 class ConvectionDiffusion(PDE):

@@ -29,6 +29,7 @@ def cubic(u):
 EQUATIONS = {
     "poisson": lambda: pde.Poisson(lambda x, y: -1300 * wave(x, y), wave),
     "helmholtz": lambda: pde.Helmholtz(25.0, source=lambda x, y: (625 - 1300) * wave(x, y), boundary=wave),
+    "screened": lambda: pde.Helmholtz(coefficient_of_u=-400.0, source=lambda x, y: (-400 - 1300) * wave(x, y), boundary=wave),
     "heat": lambda: pde.Heat(0.01, source=lambda x, t: slopes(x, t)[1] + 9 * wave(x, t), boundary=wave),
     "semilinear": lambda: pde.Semilinear(
         cubic, lambda u: 12 * u**2 + 1, source=lambda x, y: cubic(wave(x, y)) - 1300 * wave(x, y), boundary=wave
@@ -106,7 +107,12 @@ def test_refused():
         (lambda: pde.Heat(alpha=1.0, boundary=0.0), TypeError, "use diffusivity"),
         (lambda: pde.ConvectionDiffusion([1.0, 2.0], 0.0, boundary=0.0), ValueError, "diffusion"),
         (lambda: pde.Helmholtz(k=3.0, boundary=0.0), TypeError, "use wavenumber"),
-        (lambda: pde.Helmholtz(k2=-9.0, boundary=0.0), TypeError, "give wavenumber; for u_xx - c u a subclass of PDE"),
+        (lambda: pde.Helmholtz(k2=-9.0, boundary=0.0), TypeError, "use coefficient_of_u; for u_xx - c u it is -c"),
+        (lambda: pde.Helmholtz(20j, boundary=0.0), TypeError, "expected a real number; for u_xx - 400 u give coefficient_of_u=-400"),
+        (lambda: pde.Helmholtz(boundary=0.0), TypeError, "expected either wavenumber or coefficient_of_u; for u_xx - 400 u"),
+        (lambda: pde.Helmholtz(2.0, coefficient_of_u=4.0, boundary=0.0), TypeError, "expected either wavenumber or coefficient_of_u"),
+        (lambda: pde.Helmholtz(coefficient_of_u=np.nan, boundary=0.0), ValueError, "coefficient_of_u is nan"),
+        (lambda: pde.Poisson(screening=20.0, source=0.0, boundary=0.0), TypeError, "'screening'; use Helmholtz or Semilinear"),
         (lambda: qf.kron.GPHM(), TypeError, r"pde, axes are missing; give an equation of kron.pde and its axes, e.g. GPHM\(pde.Poisson"),
         (lambda: qf.kron.GPHM(pde.ConvectionDiffusion([1.0, 2.0], 0.1, boundary=0.0), X), ValueError, "1 axes, expected 2"),
     ])  # fmt: skip

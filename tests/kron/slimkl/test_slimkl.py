@@ -289,7 +289,8 @@ BAD_MODELS = [
     ({"noise": 0.0}, {}, ValueError, "noise is 0.0, expected a finite positive"),
     ({"tol": -1.0}, {}, ValueError, "tol is -1"),
     ({"mean": "linear"}, {}, ValueError, "mean is 'linear', expected one of 'constant', 'zero'"),
-    ({}, {"X": np.arange(6).astype("M8[D]")}, TypeError, r"X has dtype datetime64\[D\], expected numbers: \(t - t\[0\]\) / np.timedelta64"),
+    ({}, {"X": ["monday"] * 6}, TypeError, r"X, expected numbers or dates: 'monday' is neither a number nor an ISO date; convert it"),
+    ({}, {"y": None}, TypeError, r"y is missing; give X and y, or a Series whose index is X: df.stack\(\)"),
     ({"max_iter": 0}, {}, ValueError, "max_iter is 0, expected at least 1"),
     ({"agents": 0}, {}, ValueError, "agents is 0, expected at least 1"),
     ({"agents": 7}, {}, ValueError, "agents is 7, expected at most 6"),
@@ -315,6 +316,40 @@ def test_array_likes_and_defaults():
     np.testing.assert_allclose(known, 15 + SlimKL(mean="zero").fit(t[:30], y[:30]).predict(t), atol=1e-9)
     assert abs(zero[30:33] - known[30:33]).max() > 0.1
     assert model.weights_.shape == (500,)
+
+
+def test_series_frames_and_dates():
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2026-01-01", periods=40, freq="12h", name="day")
+    t = np.arange(40) / 2
+    series = pandas.Series(15 + np.sin(t) + 0.1 * np.cos(9 * t), index=days, name="warmth")
+    options = {"means": GRID, "noise": 0.01, "tol": 1e-2}
+    plain, model = SlimKL(**options).fit(t, series.to_numpy()), SlimKL(**options).fit(series)
+    np.testing.assert_allclose(model.weights_, plain.weights_, rtol=1e-6)  # days since 1970 round more than days since the first
+    mean, deviation = model.predict(return_std=True)
+    assert mean.index is series.index
+    np.testing.assert_allclose(mean.to_numpy(), plain.predict(t), rtol=1e-6)
+    np.testing.assert_array_equal(plain.predict(), plain.predict(t))
+    assert model.predict(days[:3]).index.equals(days[:3])
+    np.testing.assert_allclose(deviation[:3], model.predict(days[:3], return_std=True)[1], rtol=1e-9)
+    dates = days[:3]
+    for given in (dates.to_numpy(), list(map(str, dates)), dates.to_pydatetime().tolist(), pandas.DataFrame({"day": dates})):
+        np.testing.assert_allclose(model.predict(given), mean[:3], rtol=1e-9)
+    assert model.score(series) == model.score(days, series) == model.score(series.to_frame()) > 0.9
+    for given in ((series.to_frame(),), (days, series), (pandas.DataFrame({"day": days}), series.tolist())):
+        np.testing.assert_array_equal(SlimKL(**options).fit(*given).weights_, model.weights_)
+    again = pickle.loads(pickle.dumps(model))
+    pandas.testing.assert_series_equal(again.predict(), mean)
+
+    frame = pandas.DataFrame({"x": [0.0, 1.0, 2.0], "day": days[[2, 0, 7]]})
+    points = pandas.Series([1.0, 2.0, 4.0], index=frame.set_index(["x", "day"]).index)
+    model = SlimKL(means=np.array([[0.1, 0.2], [0.3, 0.1]]), noise=0.1).fit(points)
+    assert model.predict().index is points.index
+    np.testing.assert_array_equal(model.predict(frame), model.predict())
+    check_refused([
+        (lambda: model.predict(np.zeros((3, 2))), TypeError, r"X\[:, 1\] has numbers, but fit had dates there; give dates, as"),
+        (lambda: model.fit(frame), TypeError, r"y is missing; give X and y, or a Series whose index is X: .* df.set_index"),
+    ])  # fmt: skip
 
 
 def test_refused():

@@ -15,7 +15,7 @@ from ..gp.device import Covariance, covariance_of
 from ..product.dense import namespace, owned
 from .axis_kernel import AxisKernel, Unscaled
 from .gridmean import Mean, mean_square
-from .tables import columns, coordinate, kind, plain
+from .tables import columns, coordinate, kind, plain, stacked
 
 Array = Any
 Kernels: TypeAlias = Sequence[AxisKernel | Unscaled]
@@ -273,8 +273,7 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
         raise ValueError(f"{label}: X has shape {shape}, expected (P, d), P at least 1: points of a grid, one column per axis")
     if y.shape != (len(parts[0]),):
         raise ValueError(f"{label}: y has shape {y.shape}, expected {(len(parts[0]),)}, one number per point")
-    X = np.stack([_arrays.to_host(coordinate(part, label, f"X[:, {k}]")) for k, part in enumerate(parts)], axis=1)
-    _arguments.finite(X, label, "X")
+    X = _arrays.to_host(stacked(parts, label))
     axes, places = zip(*(np.unique(_arrays.to_host(part), return_inverse=True) for part in parts))
     shape = tuple(map(len, axes))
     if math.prod(shape) > _MAX_CELLS * len(X):
@@ -298,10 +297,7 @@ def columns_of(X: Any, axes: Sequence[Array], names: Sequence[str], label: str, 
         shape = tuple(getattr(X, "shape", np.shape(X)))
         wanted = f"(P, {sum(widths)}), one row per point, or a list of axes, [{', '.join(names)}]"
         raise ValueError(f"{label}: X has shape {shape}, expected {wanted}")
-    every = [k for k, width in enumerate(widths) for _ in range(width)]
-    numbers = [_arrays.double(coordinate(part, label, f"X[:, {i}]", kinds[k])) for i, (part, k) in enumerate(zip(parts, every))]
-    numbers = namespace(numbers[0]).stack(numbers, axis=1)
-    _arguments.finite(numbers, label, "X")
+    numbers = stacked(parts, label, [kind for kind, width in zip(kinds, widths) for _ in range(width)])
     ends = np.cumsum(widths)
     found = [numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e] for a, w, e in zip(axes, widths, map(int, ends))]
     return [np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for x in found]

@@ -14,12 +14,13 @@ from ... import _arguments, _arrays
 from ..._array_tools import cholesky, chunk_slices
 from ..._bind import check_location
 from ..mixture import gsmp_kernel
-from ..product.dense import doubled, in_form_of, namespace
+from ..product.dense import doubled, in_form_of, namespace, owned
 from ..product.eigen import clamped
 from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
 from .gridmean import average, mean_square
 from .slimkl_consensus import agree, descend
+from .tables import columns, kind, series_in, stacked
 
 Array = Any
 _FREQUENCIES, _NOISE = 500, 0.1
@@ -94,6 +95,9 @@ class SlimKL(Estimator):
     n_features_in_: int
     _seen: tuple[Array, Array, np.ndarray, np.ndarray, float]
     _mean: Any
+    _kinds: list[str]
+    _like: Array
+    _series: tuple[Any, Any] | None  # its type and index
 
     @_arguments.keywords(
         "SlimKL",
@@ -126,11 +130,17 @@ class SlimKL(Estimator):
 
     # ---- what it does
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Learn the weights from X (n, P), or (n,) for P = 1, and y (n,), on one device; returns self."""
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the weights from X (n, P), or (n,) for P = 1, and y (n,), on one device; returns self.
+
+        X may be a list, a DataFrame or an index. A pandas Series is X, its index, and y in one; ``predict`` then answers an index with a
+        Series. Dates count in days since 1970 and durations in days: frequencies are in cycles per day.
+        """
         label = "SlimKL.fit"
         setting = self._setting(label)
-        x, targets = _points(X, label, 1), _numbers(y, label, "y")
+        series = series_in(X, label) if y is None else None
+        X, y = (X, y) if series is None else (series.index, series)
+        (x, kinds, like), targets = _points(X, label, 1), _numbers(y, label, "y")
         check_location(label, "y", targets, "X", x)
         if tuple(targets.shape) != (len(x),):
             raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), a value a point of X")
@@ -165,38 +175,49 @@ class SlimKL(Estimator):
             n_features_in_=x.shape[1],
             _seen=(x, targets, means, std, setting.noise),
             _mean=level,
+            _kinds=kinds,
+            _like=owned(like[:0]),
+            _series=None if series is None else (type(series), series.index),
         )
         return self
 
     @overload
-    def predict(self, X: Any, return_std: Literal[False] = False) -> NDArray[Any]: ...
+    def predict(self, X: Any = None, return_std: Literal[False] = False) -> NDArray[Any]: ...
     @overload
     def predict(self, X: Any, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
     @overload
-    def predict(self, X: Any, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: Any = None, *, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(self, X: Any = None, return_std: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+    def predict(self, X: Any = None, return_std: bool = False) -> Any:
         """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too.
 
-        Where the data of ``fit`` are on a device, X and the results are too; all are NaN there if a covariance is not positive definite.
+        Without X at the points of ``fit``. Where the data of ``fit`` are on a device, X and the results are too; all are NaN there if a
+        covariance is not positive definite.
         """
         label = "SlimKL.predict"
         if not hasattr(self, "weights_"):
             raise not_fitted(f"{label}: there are no weights yet; call fit first")
-        at = _points(X, label)
-        x = self._seen[0]
-        if at.shape[1] != x.shape[1]:
-            raise ValueError(f"{label}: X has {at.shape[1]} coordinates a point, expected {x.shape[1]} as in fit")
+        x, (table, index) = self._seen[0], self._series or (None, None)
+        if X is None and index is not None:
+            X = index
+        at, _, like = (x, None, self._like) if X is None else _points(X, label, kinds=self._kinds)
         check_location(label, "X", at, "the X of fit", x)
-        made = _predicted(at, self._seen, self.weights_, return_std)
-        made[0] = made[0] + self._mean
-        like = _arguments.points_like(X, label, "X")
-        mean, *deviation = (in_form_of(like, a) for a in (made[0], *(variance**0.5 for variance in made[1:])))
-        return (mean, *deviation) if return_std else mean
+        found = _predicted(at, self._seen, self.weights_, return_std)
+        found[0] = found[0] + self._mean
+        results = [in_form_of(like, a) for a in (found[0], *(variance**0.5 for variance in found[1:]))]
+        if table is not None and hasattr(X, "get_level_values"):
+            results = [table(a, index=X) for a in results]
+        return tuple(results) if return_std else results[0]
 
-    def score(self, X: Any, y: Any) -> float:
+    def score(self, X: Any, y: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X) / (that of the mean of y): what scikit-learn's searches maximise."""
         label = "SlimKL.score"
-        return determination(_arrays.to_host(_numbers(y, label, "y")), _arrays.to_host(self.predict(X)).astype(np.float64), label)
+        if y is None:
+            y = series_in(X, label)
+            X = y.index
+        mean = _arrays.to_host(_numbers(self.predict(X), label, "X")).astype(np.float64)
+        return determination(_arrays.to_host(_numbers(y, label, "y")), mean, label)
 
     def _level(self, y: Array, label: str) -> Any:
         """The mean, a number; of y on a device there, without axes."""
@@ -241,16 +262,17 @@ def _numbers(value: Any, label: str, name: str) -> Array:
     return _arguments.host_or_device_numbers(_arguments.points_like(value, label, name), label, name)
 
 
-def _points(X: Any, label: str, least: int = 0) -> Array:
-    """(n, P) in double precision, a copy."""
-    if getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
-        raise TypeError(f"{label}: X has dtype {X.dtype}, expected numbers: (t - t[0]) / np.timedelta64(1, 'D') counts days")
-    x = _numbers(X, label, "X")
-    if x.ndim not in (1, 2) or x.shape[0] < least or tuple(x.shape[1:]) == (0,):
+def _points(X: Any, label: str, least: int = 0, kinds: Sequence[str] = ()) -> tuple[Array, list[str], Array]:
+    """(n, P) in double precision, a copy; what its columns are, numbers or dates, which ``kinds`` expects; what results are like."""
+    parts = columns(X, label)
+    if not parts or parts[0].ndim != 1 or len(parts[0]) < least:
         what = f"(n,) or (n, P){' with at least one point' if least else ''}"
-        raise ValueError(f"{label}: X has shape {tuple(x.shape)}, expected {what}")
-    _arguments.finite(x, label, "X")
-    return doubled(x if x.ndim == 2 else x[:, None])
+        raise ValueError(f"{label}: X has shape {tuple(getattr(X, 'shape', np.shape(X)))}, expected {what}")
+    if kinds and len(parts) != len(kinds):
+        raise ValueError(f"{label}: X has {len(parts)} coordinates a point, expected {len(kinds)} as in fit")
+    x = stacked(parts, label, kinds)
+    is_real = _arrays.kind(X) is not None and getattr(X.dtype, "kind", "f") in "iuf"
+    return x, list(map(kind, parts)), _arguments.points_like(X, label, "X") if is_real else x
 
 
 def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray, np.ndarray]:

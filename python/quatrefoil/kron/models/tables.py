@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..product.dense import namespace
 
 _DAY = np.timedelta64(1, "D")
 _KINDS = {"M": "dates", "m": "durations"}
@@ -72,14 +73,25 @@ def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
         data = data[data.columns[0]]
     if _is_frame(data):
         axes = [data.index, data.columns]
-        cure = "of records take the values, with their coordinates as index: df.set_index(['x', 't'])['value']"
-        for x, name in zip(axes, ("the index", "columns")):
+        records = "of records take the values, with their coordinates as index: df.set_index(['x', 't'])['value']"
+        for k, (x, name) in enumerate(zip(axes, ("the index", "columns"))):
+            cure = f"give positions instead of names, as df.set_axis(range({len(x)}), axis={k}); {records}"
             plain(x, label, name, cure)
         return axes, data, Labels(type(data), None, (data.index.name, data.columns.name), axes)
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
         levels = [data.index.get_level_values(k).unique().sort_values() for k in range(data.index.nlevels)]
         return data.index, data, Labels(type(data), type(data.index), tuple(data.index.names), levels)
     raise TypeError(f"{label}: Y is missing; give axes and Y, as fit([x, t], Y), or a DataArray, DataFrame or Series with its labels")
+
+
+def series_in(data: Any, label: str) -> Any:
+    """A Series, or the only column of a DataFrame; TypeError for anything else."""
+    if _is_frame(data) and len(data.columns) == 1:
+        data = data[data.columns[0]]
+    if _is_frame(data) or not (hasattr(data, "index") and hasattr(data, "to_numpy")):
+        cure = "give X and y, or a Series whose index is X: df.stack(), da.to_series() or df.set_index(['x', 't'])['value']"
+        raise TypeError(f"{label}: y is missing; {cure}")
+    return data
 
 
 def columns(X: Any, label: str, name: str = "X") -> list[Any]:
@@ -94,6 +106,15 @@ def columns(X: Any, label: str, name: str = "X") -> list[Any]:
         numbers = plain(X, label, name)
         return [numbers[:, k] for k in range(numbers.shape[1])] if numbers.ndim == 2 else [numbers]
     return [plain(part, label, what) for what, part in parts.items()]
+
+
+def stacked(parts: Sequence[Any], label: str, kinds: Sequence[str] = ()) -> Any:
+    """``columns``, of these kinds if given, as one array of finite numbers (P, columns) in double precision, a copy."""
+    expected: Sequence[str | None] = kinds or [None] * len(parts)
+    numbers = [_arrays.double(coordinate(part, label, f"X[:, {k}]", e)) for k, (part, e) in enumerate(zip(parts, expected))]
+    found = namespace(numbers[0]).stack(numbers, axis=1)
+    _arguments.finite(found if len(parts) > 1 else found[:, 0], label, "X")
+    return found
 
 
 def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
