@@ -95,6 +95,7 @@ def test_generator_and_seed(backend):
     assert solve(rng=None).seed != solve(rng=None).seed
 
 
+CIRCLE = np.linspace(0, 2 * np.pi, 257)[:-1]
 FEW = "the stderr of {} of {} points cannot be trusted: fewer than 5 of their walks carry the value"
 
 
@@ -118,6 +119,56 @@ def test_few_walks_that_count(backend):
     disc = wos.Polygon(np.stack([np.cos(t), np.sin(t)], axis=-1))
     (text,) = said(lambda: wos.solve(disc, np.zeros((1, 2)), dirichlet=wos.PerVertex(values), walks=300, rng=0))
     assert FEW.format(1, 1) in text
+
+
+OUTER = np.stack([np.cos(CIRCLE), np.sin(CIRCLE)], axis=-1)
+RING = wos.Polygon(OUTER, holes=[OUTER / 2])
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_walks_that_all_end_at_one_value(gradient, backend):
+    """Next to a wall of 20 few walks meet the other, of 100: an error of 0 would be wrong, and (26) is not less than the true one."""
+    depth = np.repeat(np.geomspace(4e-3, 0.02, 6), 8)
+    X = (1 - depth)[:, None] * OUTER[:: len(OUTER) // 48][:48]
+    data = [20, 100]
+    r = wos.solve(RING, X, dirichlet_per_ring=data, walks=64, rng=2, gradient=gradient, backend=backend)
+    exact = 20 + 80 * np.log(np.hypot(*X.T)) / np.log(0.5)
+    samples, same = 32 if gradient else 64, r.value == 20
+    assert same.sum() > 10
+    np.testing.assert_allclose(r.stderr[same], 80 * np.sqrt(2 / ((samples + 2) * (samples + 3))), rtol=1e-6)
+    z = (r.value - exact)[same] / r.stderr[same]
+    assert np.sqrt((z**2).mean()) < 1
+    assert np.abs(z).max() < 2
+    if gradient:
+        slope = 80 / np.log(0.5) * X / (X**2).sum(axis=1, keepdims=True)
+        assert (r.grad[same] == 0).all()
+        assert (np.abs(slope)[same] < 3 * r.grad_stderr[same]).all()
+    assert (wos.solve(RING, X[:1], dirichlet_per_ring=data, walks=1, rng=2, backend=backend).stderr != 0).all()
+
+
+def test_errors_of_equal_walks_by_kinds_of_data(any_backend):
+    """The range of boundary values, sources and fluxes, also of functions, and in any units; no error where the data are constant."""
+    X, rare, run = np.array([[0.995, 0.0]]), np.sqrt(2 / (34 * 35)), {"walks": 32, "rng": 0, "backend": any_backend}
+    hot = np.repeat([20.0, 100.0], len(OUTER))
+
+    def jump(Y):
+        return np.where(np.hypot(*Y.T) < 0.75, 100.0, 20.0)
+
+    for g in (wos.PerVertex(hot), jump, wos.PerVertex(np.stack([hot, hot])), [jump, jump]):
+        r = wos.solve(RING, X[None], dirichlet=g, **run)
+        np.testing.assert_allclose(r.stderr[r.value == 20], 80 * rare, rtol=1e-6)
+        assert r.value[0, 0] == 20
+    r = wos.solve(RING, X, dirichlet=wos.PerVertex(1e40 * hot), **run)
+    np.testing.assert_allclose(r.stderr, 80e40 * rare, rtol=1e-6)
+    ball = wos.Ball([0.0, 0.0], 1.0)
+    for g in (wos.PerVertex(20 + 0 * hot), 20.0, lambda Y: 0 * Y[:, 0] + 20):
+        assert wos.solve(RING, X, dirichlet=g, **run).stderr == 0
+    assert wos.solve(ball, X, dirichlet=0.0, source=0.0, **run).stderr == 0
+    r = wos.solve(ball, X, dirichlet=0.0, source=lambda Y: np.where(Y[:, 0] < -0.5, 8.0, 0.0), **run)
+    np.testing.assert_allclose(r.stderr, 8 * 8 / 16 * rare, rtol=1e-6)
+    square, near = wos.Polygon(SQUARE), np.array([[0.5, 0.004]])
+    flux = wos.solve(square, near, dirichlet=0.0, neumann=(np.arange(4) == 2, lambda Y: 3.0 + 0 * Y[:, 0]), **run)
+    np.testing.assert_allclose(flux.stderr, 3 * np.sqrt(2) * rare, rtol=1e-6)
 
 
 def test_ordinary_results_are_not_doubted(backend):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ... import _arrays
-from .prepared import Prepared
+from .run import Run
 from .state import COUNTS, Groups, State
-from .units import each_instance
 from .warn import warn
 
 _ESCAPED = COUNTS.index("escaped")
@@ -18,9 +17,9 @@ _ENOUGH = 100  # samples: with fewer, an error bar is rough anyway
 _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # numbers whose squares float64 holds
 
 
-def report(p: Prepared, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
+def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
     """Warnings on the host about a state with those means and sums of squared deviations, in units of u."""
-    counts = _arrays.to_host(state.counts)
+    p, counts = run.prepared, _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(
             f"{beyond} jumps went to places where the diffusion and the screening vary more than the bound of the walks' rate, which was "
@@ -37,52 +36,36 @@ def report(p: Prepared, state: State | Groups, mean: np.ndarray, m2: np.ndarray)
             )
     samples = state.samples
     if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
-        _of_error_bars(p, counts[:, 0] > 0, np.asarray(samples), _arrays.to_host(mean)[:, 0], _arrays.to_host(m2)[:, 0])
+        _of_error_bars(run, counts[:, 0] > 0, np.asarray(samples), _arrays.to_host(mean)[:, 0], _arrays.to_host(m2)[:, 0])
 
 
-def _of_error_bars(p: Prepared, walked: np.ndarray, n: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> None:
-    size = np.abs(mean)
+def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> None:
+    p, size = run.prepared, np.abs(mean)
     if p.calls and (odd := walked & np.isfinite(mean) & (size > 0) & ((size < _SMALLEST) | (size > _LARGEST))).any():
         warn(
             f"the stderr of {int(odd.sum())} points may be 0 or infinite: the squares of their walks' values leave float64; "
             "u is linear in the data: give functions of values near 1 and scale the result"
         )
+    size = np.abs(mean - np.repeat(_base(run), p.sizes.N))
     with np.errstate(all="ignore"):
-        carrying = np.where(size > 0, n / (1 + m2 / (n * mean * mean)), 0.0)  # README (25)
-    few = walked & (n >= _ENOUGH) & (carrying < FEW)
-    if few.any() and (few := few & np.repeat(_one_signed(p), p.sizes.N)).sum() > MAX_DOUBTED * walked.sum():
+        carrying = np.where(size > 0, n / (1 + m2 / (n * size * size)), 0.0)  # README (25)
+    few = walked & (n >= _ENOUGH) & (carrying < FEW) & ~np.isnan(size)
+    if few.any() and few.sum() > MAX_DOUBTED * walked.sum():
         warn(
             f"the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks carry the value, and "
-            "the others are close to 0; take more walks"
+            "the others end where the data are closest to 0; take more walks"
         )
 
 
-def _one_signed(p: Prepared) -> np.ndarray:
-    """(B,): whether all data of an instance are known to have one sign, so that no two walks cancel."""
-    low, high = np.zeros((2, p.sizes.B))
-    for data in p.linear:
-        if data.function is not None:
-            return np.zeros(p.sizes.B, bool)
-        if data.numbers is not None:
-            series = data.kind in ("fourier", "polynomial")
-            low = np.minimum(low, each_instance(data, _least_of_series if series else _least))
-            high = np.maximum(high, each_instance(data, _largest_of_series if series else _largest))
-    return np.asarray((low == 0) != (high == 0))
+def _base(run: Run) -> np.ndarray:
+    """(B,): the value of a walk that carries nothing: the end of the range of values that is closer to 0, or 0 with a source or a flux.
 
-
-def _least(c: np.ndarray) -> np.ndarray:
-    """The least number of each row."""
-    return np.asarray(c.min(axis=1, initial=np.inf))
-
-
-def _largest(c: np.ndarray) -> np.ndarray:
-    return -_least(-c)
-
-
-def _largest_of_series(c: np.ndarray) -> np.ndarray:
-    return -_least_of_series(-c)
-
-
-def _least_of_series(c: np.ndarray) -> np.ndarray:
-    """A lower bound for each row: the terms after the first are at most as large as their coefficients."""
-    return np.asarray(c[:, 0] - np.abs(c[:, 1:]).sum(axis=1))
+    NaN if values have both signs, if all are the same, and for functions.
+    """
+    p = run.prepared
+    if any(data.function is not None for data in p.linear):
+        return np.full(p.sizes.B, np.nan)
+    low, high = run.ranges.T
+    if any(data.numbers is not None for data in p.linear[1:]):
+        low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    return np.where(low == high, np.nan, np.where(low >= 0, low, np.where(high <= 0, high, np.nan)))

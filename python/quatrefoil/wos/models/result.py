@@ -19,6 +19,7 @@ from ..data.packed import copied
 from ..plot import plot_points
 from ..walk import ALONG, check_pairs
 from .adaptive import MAX_WALKS, Rule
+from .alike import with_alike
 from .doubts import report
 from .draw import Draw
 from .run import Run
@@ -46,7 +47,7 @@ class Result(Generic[T]):
 
     value, stderr
         Mean of the walks and its standard error; dtype of the points. NaN outside; stderr is 0 within epsilon of the boundary, NaN for one
-        walk.
+        walk. If all walks of a point have one value although the data differ, it allows for data that no walk has met: csrc/wos/walk (26).
     grad, grad_stderr
         With ``gradient=True`` the gradient of u and the standard errors of its components, of shape ``value.shape + (d,)``; else None. NaN
         outside and within epsilon of the boundary. All errors are then those of the pairs' means.
@@ -246,10 +247,11 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
     shape = p.sizes.shape
     mean, m2 = state.fold()
     bars = error_bars(state.samples, m2, None if settings.cache else state.counts[:, 0], mean)
-    bar = _arrays.of_kind(p.kind, bars) if p.on_host else bars
     alias = isinstance(state, State) and len(state.sizes) == 1
     if p.on_host and not settings.cache:
-        report(p, state, mean, m2)
+        bars = with_alike(run, state, mean, bars)
+        report(run, state, mean, m2)
+    bar = _arrays.of_kind(p.kind, bars) if p.on_host else bars
     if p.units is not None:
         mean, bar = times(mean, p.row_units), times(bar, p.row_units)
     value = copied(mean[:, 0]) if alias else mean[:, 0]  # the caller may write to the result, not to the state

@@ -11,6 +11,7 @@ from ... import _arrays
 from ..._arguments import points_like
 from ..data.packed import PackedData, copied, detached
 from ..polygon import Solid
+from .alike import ranges_of
 from .fingerprint import NotComparable, fingerprint
 from .harmonic import Cover, cover_of
 from .prepared import Prepared, prepare
@@ -38,9 +39,14 @@ class Run:
         """The balls of harmonic caching."""
         return cover_of(self.prepared)
 
+    @cached_property
+    def ranges(self) -> np.ndarray:
+        """(B, 2): the least and the largest value that a walk may have, in units of u."""
+        return ranges_of(self.prepared)
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
-        state = {name: x for name, x in vars(self).items() if name not in ("prepared", "cover")}
+        state = {name: x for name, x in vars(self).items() if name not in ("prepared", "cover", "ranges")}
         return {**state, "points": detached(self.points)}
 
     def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> Array:
