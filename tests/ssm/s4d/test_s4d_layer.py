@@ -53,12 +53,31 @@ def test_s4d_is_upstreams(transposed):
     expected, K = upstream_s4d(source.state_dict(), u)
     same(y if transposed else y.mT, expected)
     same(layer.kernel(40), K)
-    assert state is None
+    s = torch.zeros_like(state)
+    for sample in u.unbind(-1):
+        _, s = layer.step(sample, s)
+    same(state, s)
 
 
 @pytest.mark.parametrize("options", [{}, {"disc": "bilinear"}, {"is_real": True}, {"init": "legs"}, {"bandlimit": 0.02}])
 def test_s4d_steps_and_splits(options):
     check_steps_and_splits(nn.S4D(3, 8, **options).double(), torch.randn(2, 3, 30, dtype=torch.float64), -1, 11)
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_a_state_that_is_handed_on_continues(transposed):
+    """From the first call on, as for torch's LSTM; gradients flow from one call to the next."""
+    layer, u = nn.S4D(3, 8, transposed=transposed).double(), torch.randn(2, 30, 3, dtype=torch.float64, requires_grad=True)
+    axis = 2 if transposed else 1
+    x = u.mT if transposed else u
+    state, ys = None, []
+    for piece in x.split(7, axis):
+        y, state = layer(piece, state)
+        ys.append(y)
+    same(torch.cat(ys, axis), layer(x)[0])
+    (got,), (expected,) = (torch.autograd.grad(y.sum(), u) for y in (ys[-1], layer(x)[0].narrow(axis, 28, 2)))
+    same(got, expected)
+    assert got[:, :7].abs().max() > 0
 
 
 def test_s4d_sees_the_future_where_asked_to():
@@ -69,7 +88,9 @@ def test_s4d_sees_the_future_where_asked_to():
     u[..., 4] = 1
     before = F.pad(K[1, :, :4].flip(-1), (0, 5))
     response = before + F.pad(K[0, :, :5], (4, 0)) + layer.D[:, None] * u
-    same(layer(u)[0], layer.output_linear(F.gelu(response)))
+    y, state = layer(u)
+    same(y, layer.output_linear(F.gelu(response)))
+    assert state is None
     for call in (lambda: layer(u, layer.default_state(1)), lambda: layer.step(u[..., 0], layer.default_state(1))):
         with pytest.raises(ValueError, match="S4D: a layer that sees the future"):
             call()

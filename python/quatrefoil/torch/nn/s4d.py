@@ -99,8 +99,9 @@ class S4DKernel(Layer):
 class S4D(Layer):
     """The S4D layer of state-spaces/s4, whose checkpoints it loads (16).
 
-    Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels. A call returns (y, state), as upstream's;
-    ``S4D(H, transposed=False, return_state=False)`` takes and returns (B, L, H) alone, for ``torch.nn.Sequential``.
+    Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels. A call returns (y, state); passing the state
+    to the next call, or to ``step``, continues the sequence. ``S4D(H, transposed=False, return_state=False)`` takes and returns (B, L, H)
+    alone, for ``torch.nn.Sequential``.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ class S4D(Layer):
         A name of ``quatrefoil.ssm.s4d_init``.
     disc : "zoh" or "bilinear"
     bidirectional : bool
-        A second C reads the future, from lag 1 on.
+        A second C reads the future, from lag 1 on. Such a layer has no state: it returns (y, None).
     bandlimit : float, optional
         Modes at or above half this frequency, in cycles per sample at rate 1, are switched off.
     is_real : bool
@@ -126,20 +127,30 @@ class S4D(Layer):
     method : "auto", "fft" or "scan"
         As in ``quatrefoil.ssm.s4d_conv``.
     return_state : bool
-        False: ``forward`` returns y alone, for ``torch.nn.Sequential``.
+        False: ``forward`` returns y alone, for ``torch.nn.Sequential``, and need not compute the state.
 
     Notes
     -----
-    state_dict: D (H,), kernel.{C, log_dt, log_A_real, A_imag}, output_linear.0.{weight (2H, H, 1), bias (2H,)}.
+    state_dict: D (H,), kernel.{C, log_dt, log_A_real, A_imag}, output_linear.0.{weight (2H, H, 1), bias (2H,)}. Upstream returns None
+    for the state unless one is given.
 
     Examples
     --------
     >>> import torch
     >>> from quatrefoil.torch import nn
     >>> layer = nn.S4D(d_model=4, d_state=8)
-    >>> y, state = layer(torch.zeros(2, 4, 100))  # batch, channels, length
+    >>> u = torch.randn(2, 4, 100)  # batch, channels, length
+    >>> y, _ = layer(u)
     >>> y.shape
     torch.Size([2, 4, 100])
+
+    In pieces, then sample by sample:
+
+    >>> first, state = layer(u[..., :60])
+    >>> second, state = layer(u[..., 60:99], state)
+    >>> last, state = layer.step(u[..., 99], state)
+    >>> torch.allclose(torch.cat([first, second, last[..., None]], -1), y, atol=1e-5)
+    True
     """
 
     def __init__(
@@ -174,29 +185,29 @@ class S4D(Layer):
         self.output_linear = torch.nn.Sequential(torch.nn.Conv1d(d_model, 2 * d_model, kernel_size=1), torch.nn.GLU(dim=-2))
 
     def forward(self, u: Tensor, state: Tensor | None = None, rate: float = 1.0) -> Any:
-        """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, the last state, or None without ``state``).
+        """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, the state (B, H, N) after the last sample).
 
-        y alone with ``return_state=False``. ``rate`` is the length of a sample relative to training: .5 for a signal sampled twice as
-        often.
+        y alone with ``return_state=False``. ``state`` is the one before the first sample, 0 if absent. ``rate`` is the length of a sample
+        relative to training: .5 for a signal sampled twice as often.
         """
         axis, layouts = -2 if self.transposed else -1, (f"(batch, length, {self.h})", f"(batch, {self.h}, length)")
         swapped = (-3 - axis, f"for {layouts[not self.transposed]} make it with transposed={not self.transposed}")
         self._check_input(u, self.D, self.h, layouts[self.transposed], axis=axis, ndims=(2, 3), swapped=swapped)
         if not self.transposed:
             u = u.transpose(-1, -2)
-        dt, A, C = self.kernel.system(rate)
-        options: dict[str, Any] = {"disc": self.disc, "method": self.method}
-        if state is None:
-            y = ssm.s4d_conv(u, dt, A, C, self.D, bidirectional=self.bidirectional, **options)
-        elif self.bidirectional:
-            raise ValueError("S4D: a layer that sees the future has no state; leave state out, or bidirectional")
-        else:
+        if state is not None:
+            if self.bidirectional:
+                raise ValueError("S4D: a layer that sees the future has no state; leave state out, or bidirectional")
             self._check_state(state, *u.shape[:-1], self.kernel.A_imag.shape[-1])
-            y, state = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=True, **options)
+        dt, A, C = self.kernel.system(rate)
+        options: dict[str, Any] = {"disc": self.disc, "method": self.method, "bidirectional": self.bidirectional}
+        keeps = self.return_state and not self.bidirectional
+        result: Any = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=keeps, **options)
+        y, last = result if keeps else (result, None)
         if y.shape[-1]:  # torch cannot convolve zero samples
             y = self.output_linear(self.dropout(self.activation(y)))
         y = y if self.transposed else y.transpose(-1, -2)
-        return (y, state) if self.return_state else y
+        return (y, last) if self.return_state else y
 
     def extra_repr(self) -> str:
         return f"{self.h}, d_state={self.n}, transposed={self.transposed}"
