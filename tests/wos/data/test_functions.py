@@ -37,7 +37,10 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("d", [2, 3])
+IN_SPACE = pytest.param(3, marks=pytest.mark.slow)  # what is compiled takes long, and knows no dimension
+
+
+@pytest.mark.parametrize("d", [2, IN_SPACE])
 @pytest.mark.parametrize("name", KINDS)
 @first_backend_or_slow
 def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
@@ -58,6 +61,7 @@ def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
 
 
 @pytest.mark.parametrize("name", ["callable", "njit", "cfunc"])
+@first_backend_or_slow
 def test_many_instances(name, backend, rng):
     """More of them than are walked together: everyone has its own function."""
     a, c = rng.normal(size=(2, 1)), np.zeros((1, 2))

@@ -1,5 +1,8 @@
 """Walks on stars one by one in float64, from the definitions: Bessel functions, quadrature, every wall asked; and closed forms."""
 
+import functools
+import math
+
 import numpy as np
 from scipy.integrate import quad
 from scipy.special import iv, kv
@@ -18,7 +21,12 @@ def corners(piece, d):
 
 def normal(piece, d):
     """Out of the domain, and the length or twice the area."""
-    at = corners(piece, d)
+    return _normal(piece[: d * d].tobytes(), d)
+
+
+@functools.lru_cache(1024)
+def _normal(numbers, d):
+    at = corners(np.frombuffer(numbers), d)
     e = at[1:] - at[0]
     n = np.array([e[0, 1], -e[0, 0]]) if d == 2 else np.cross(*e)
     size = np.sqrt(n @ n)
@@ -52,9 +60,9 @@ def ray(walls, x, d, limit, skip, end=np.inf):
     found, at = -1, limit
     for k, wall in enumerate(walls):
         n, _ = normal(wall, len(x))
-        corner = corners(wall, len(x))
         if k in skip or d @ n <= 1e-14:
             continue
+        corner = corners(wall, len(x))
         t, *s = np.linalg.solve(np.stack([-d, *(corner[1:] - corner[0])], axis=1), x - corner[0])
         if -1e-13 < t <= at and min(*s, 1 - sum(s)) >= -1e-12 and (x + min(end, 10.0) * d - corner[0]) @ n > 1e-13:
             found, at = k, t
@@ -77,7 +85,7 @@ def chord(wall, x, R):
 
 def log_mass(p, t, R):
     """The integral of G along a line at the height p, from the foot to t, by quadrature in the square root of the length."""
-    found = quad(lambda v: 2 * v * np.log(R / np.hypot(p, v * v)) / TAU, 0, np.sqrt(abs(t)), epsabs=1e-15, epsrel=1e-12, limit=400)[0]
+    found = quad(lambda v: 2 * v * math.log(R / math.hypot(p, v * v)) / TAU, 0, math.sqrt(abs(t)), epsabs=1e-15, epsrel=1e-12, limit=400)[0]
     return found if t > 0 else -found
 
 
