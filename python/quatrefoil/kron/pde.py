@@ -204,7 +204,7 @@ class Semilinear(PDE):
 
 
 class Helmholtz(PDE):
-    """u_xx (+ u_yy) + coefficient_of_u u = source, a constant coefficient of either sign; u = boundary on the edges.
+    """u_xx (+ u_yy) + coefficient_of_u u = source, of either sign; u = boundary on the edges.
 
     Waves have coefficient_of_u = wavenumber^2; give one of the two. Reaction and diffusion, screening and Yukawa's potential have a
     negative coefficient: the Laplacian's sign is +, so -u'' + 400 u = f is coefficient_of_u=-400 with the source -f.
