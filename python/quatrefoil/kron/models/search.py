@@ -51,8 +51,9 @@ def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng
 
 
 def _at_bounds(theta: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """(variables, 2): whether it has reached the lower, the upper bound."""
-    return np.isclose(theta[:, None], bounds)
+    """Whether a variable has reached its lower or its upper bound, (variables, 2)."""
+    reached: np.ndarray = np.isclose(theta[:, None], bounds)
+    return reached
 
 
 def _best(
