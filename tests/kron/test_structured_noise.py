@@ -117,6 +117,10 @@ def test_defaults_and_errors(rng):
     Y = rng.standard_normal((9, 8))
     gp = GridGP(noise_kernels=["matern12", "white"]).fit([x, t], Y)
     assert len(gp.theta_) == 1 + 2 + 1 + 1
+    nothing = GridGP(["rbf", "rbf"], noise_kernels="matern12", noise=0.1, variance=2.0, optimizer=None).fit([x[:0], t], Y[:0])
+    mean, std = nothing.predict([x, t], return_std=True)
+    assert (mean == 0).all()
+    np.testing.assert_allclose(std, 2**0.5)
     near_singular = partial(qf.kron.rbf, scale=10.0)
     check_refused([
         (lambda: GridGP(noise_kernels=["white"]).fit([x, t], Y), ValueError, "2 axes for 1 noise_kernels"),

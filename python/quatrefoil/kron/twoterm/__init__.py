@@ -283,6 +283,8 @@ def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> 
     for a, name in zip((K, S), names):
         _arguments.finite(a, label, name)
         require_symmetric(a, float(np.finfo(a.dtype).eps), f"{label}: {name}", "expected a symmetric matrix")
+    if not len(K):
+        return Pencil(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
     L, info = lapack.dpotrf(double(S), lower=1, clean=1)
     if info > 0 or lapack.dpocon(L, np.abs(S).sum(axis=0, dtype=np.float64).max(), uplo="L")[0] < np.finfo(S.dtype).eps:
         least = np.linalg.eigvalsh(double(S))[0]
