@@ -33,10 +33,16 @@ def drawn_kernel(rng, length, columns):
     return partial(qf.kron.spectral_mixture, **options, kind="student_t" if kind == 4 else "gaussian")
 
 
-class Program:
-    """A model, its data and what is done to them."""
+def drawn_noise_kernel(rng, length, columns):
+    """Rough and short, so that it stays positive definite."""
+    function = ("white", qf.kron.matern12, qf.kron.matern32)[rng.integers(2 if columns else 3)]
+    return function if function == "white" else partial(function, scale=np.array(length * rng.uniform(0.02, 0.3)))
 
-    def __init__(self, rng, backend):
+
+class Program:
+    """A model, its data and what is done to them; with ``structured`` noise its covariance has kernels too."""
+
+    def __init__(self, rng, backend, structured=False):
         self.rng = rng
         shape = [int(n) for n in rng.choice([1, 2, 3, 4, 5, 7], rng.integers(1, 4))]
         while math.prod(shape) > 60:
@@ -48,7 +54,8 @@ class Program:
         self.kernels = [drawn_kernel(rng, l, c) for l, c in zip(self.lengths, self.columns)]
         self.variance = self.height**2 * rng.uniform(0.5, 2)
         level = self.variance * 10.0 ** rng.uniform(-6, 1)
-        self.noise = level if rng.random() < 0.6 else level * rng.uniform(1, 10, math.prod(shape))
+        self.noise = level if structured or rng.random() < 0.6 else level * rng.uniform(1, 10, math.prod(shape))
+        self.noise_kernels = [drawn_noise_kernel(rng, l, c) for l, c in zip(self.lengths, self.columns)] if structured else None
         self.mean = str(rng.choice(["zero", "constant", "linear"], p=[0.6, 0.2, 0.2]))
         optimizer = rng.choice(["none", "steps", "search"], p=[0.6, 0.2, 0.2])
         self.options = {
@@ -70,7 +77,7 @@ class Program:
             self.Y[~self.mask] = rng.choice([np.nan, np.inf, 0])
 
     def model(self):
-        return qf.kron.GridGP(self.kernels, noise=self.noise, variance=self.variance, **self.options)
+        return qf.kron.GridGP(self.kernels, noise=self.noise, noise_kernels=self.noise_kernels, variance=self.variance, **self.options)
 
     def fit(self, gp):
         with warnings.catch_warnings():
@@ -112,10 +119,11 @@ class Program:
         """Every answer against the dense posterior at what was learnt."""
         rng = self.rng
         seen = np.ones(self.shape, bool) if self.mask is None else self.mask
-        kernels = [written_out(k) for k in gp.kernels_]
-        dense = Dense(kernels, self.axes, np.where(seen, self.Y, 0), seen, gp.noise_, gp.variance_, self.design(seen))
+        kernels, of_noise = ([written_out(k) for k in both] for both in (gp.kernels_, gp.noise_kernels_))
+        dense = Dense(kernels, self.axes, np.where(seen, self.Y, 0), seen, gp.noise_, gp.variance_, self.design(seen), of_noise)
         largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
-        condition = max(1.0, largest / np.min(gp.noise_, initial=np.inf))
+        least = np.min(gp.noise_, initial=np.inf) * math.prod(np.linalg.eigvalsh(f).min(initial=1) for f in dense.noise_factors)
+        condition = max(1.0, largest / least)
         condition *= np.linalg.cond(dense.A) if dense.A.size else 1.0  # the mean's coefficients, which C may leave all but undetermined
         if condition > 1e8:  # where a search can end
             return
@@ -125,7 +133,9 @@ class Program:
         if self.options["optimizer"] != "fmin_l_bfgs_b":  # which may end on a ridge
             theta, step = gp.theta_, 1e-4 * rng.standard_normal(len(gp.theta_)) * np.minimum(1, np.abs(gp.theta_))
             slope = gp.log_marginal_likelihood(theta + step) - gp.log_marginal_likelihood(theta - step)
-            near(gp.log_marginal_likelihood(eval_gradient=True)[1] @ step * 2, slope, 0.01, "gradient", 1e-3 * terms + 1e-4)
+            changes = 2 * step * gp.log_marginal_likelihood(eval_gradient=True)[1]
+            allowed = 1e-3 * np.abs(changes).sum() + 2 * tolerance * terms  # of the difference, and roundings of both its values
+            assert abs(changes.sum() - slope) <= allowed, f"gradient: {changes.sum():.3e}, expected {slope:.3e} to {allowed:.1e}"
         X, columns = self.points()
         mean, covariance = dense.predict(columns)
         terms = np.abs(dense.design(columns)) @ np.abs(dense.beta)
@@ -179,9 +189,9 @@ def interrupted(rng):
     return stopped(rng.choice(INNER), int(rng.choice([0, 1, 5])), (KeyboardInterrupt, RuntimeError, MemoryError)[rng.integers(3)])
 
 
-def attack_gridgp(rng, backend):
+def attack_gridgp(rng, backend, structured=False):
     """Fits, refits, pickles, changed arguments and interrupts."""
-    p = Program(rng, backend)
+    p = Program(rng, backend, structured)
     gp = p.model()
     if rng.random() < 0.3:
         finished = False
@@ -205,7 +215,8 @@ def attack_gridgp(rng, backend):
     if rng.random() < 0.3:
         gp = pickle.loads(pickle.dumps(gp))
         p.check(gp)
-    given = [*p.axes, p.Y, p.mask, p.noise, *[v for k in p.kernels for v in k.keywords.values()]]
+    kernels = [*p.kernels, *(k for k in p.noise_kernels or () if k != "white")]
+    given = [*p.axes, p.Y, p.mask, p.noise, *[v for k in kernels for v in k.keywords.values()]]
     p.axes, p.Y, p.mask = [a.copy() for a in p.axes], p.Y.copy(), None if p.mask is None else p.mask.copy()
     for array in given:
         if isinstance(array, np.ndarray):
@@ -213,4 +224,9 @@ def attack_gridgp(rng, backend):
     p.check(gp)
 
 
-ATTACKS = [attack_gridgp]
+def attack_structured_noise(rng, backend):
+    """The same with noise that is correlated along axes."""
+    attack_gridgp(rng, backend, structured=True)
+
+
+ATTACKS = [attack_gridgp, attack_structured_noise]

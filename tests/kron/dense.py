@@ -1,6 +1,7 @@
 """Gaussian process regression on the cells observed, by a likelihood, predictions and kernels written out."""
 
 import functools
+import math
 
 import numpy as np
 
@@ -65,21 +66,27 @@ def fixed(x, y=None, *, scale):
 
 
 def written_out(kernel):
-    """A partial of one of our kernels, by its oracle."""
-    return partial(getattr(oracle, kernel.func.__name__, kernel.func), **kernel.keywords)
+    """A partial of one of our kernels, by its oracle; other callables, and the name of one, as they are."""
+    return partial(getattr(oracle, kernel.func.__name__, kernel.func), **kernel.keywords) if hasattr(kernel, "func") else kernel
 
 
 class Dense:
-    """Exact regression on the cells observed; ``design`` takes points and gives the columns of a mean with unknown coefficients."""
+    """Exact regression on the cells observed; ``design`` takes points and gives the columns of a mean with unknown coefficients.
 
-    def __init__(self, kernels, axes, Y, mask, noise, variance, design=None):
+    ``noise_kernels`` are one per axis, "white" or callables of its points.
+    """
+
+    def __init__(self, kernels, axes, Y, mask, noise, variance, design=None, noise_kernels=()):
         at = np.flatnonzero(np.ones(Y.size, bool) if mask is None else mask.reshape(-1))
         index = np.unravel_index(at, Y.shape)
         self.kernels, self.variance = kernels, variance
         self.x = [a[i] for a, i in zip(axes, index)]
         self.y = Y.reshape(-1)[at]
-        self.C = variance * dense_kernel(kernels, self.x, self.x) + np.diag(np.broadcast_to(noise, Y.size)[at])
-
+        self.noise_factors = [np.eye(len(a)) if k == "white" else np.asarray(k(a), float) for k, a in zip(noise_kernels, axes)]
+        S = np.diag(np.broadcast_to(noise, Y.size)[at])
+        if self.noise_factors:
+            S = noise * math.prod(f[np.ix_(i, i)] for f, i in zip(self.noise_factors, index))
+        self.C = variance * dense_kernel(kernels, self.x, self.x) + S
         self.design = design or (lambda points: np.zeros((len(points[0]), 0)))
         self.H = self.design(self.x)
         self.A = np.linalg.inv(self.H.T @ np.linalg.solve(self.C, self.H))

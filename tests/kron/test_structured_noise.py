@@ -8,17 +8,13 @@ from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
 from checks import check_refused
-from kron.dense import dense_kernel, near
+from kron.dense import Dense, near, written_out
 from quatrefoil.kron import GridGP
 from quatrefoil.kron.gp import covariance
 
 partial = functools.partial
 SIGNAL = [partial(qf.kron.rbf, scale=0.4), partial(qf.kron.matern52, scale=0.5), partial(qf.kron.matern32, scale=0.6)]
 NOISE = [partial(qf.kron.matern12, scale=0.1), "white", partial(qf.kron.matern32, scale=0.08)]
-
-
-def white(x, y):
-    return (x[:, None] == y).astype(float)
 
 
 class Problem:
@@ -37,16 +33,8 @@ class Problem:
         return self.model(**options).fit(self.axes, np.where(self.seen, self.Y, np.nan))
 
     def dense(self):
-        """y, the points observed and their covariance."""
-        at = np.nonzero(self.seen)
-        points = [a[i] for a, i in zip(self.axes, at)]
-        of_noise = [white if k == "white" else k for k in self.noise_kernels]
-        C = 1.3 * dense_kernel(self.kernels, points, points) + 0.2 * dense_kernel(of_noise, points, points)
-        return self.Y[at], points, C
-
-
-def log_likelihood(y, C):
-    return -0.5 * (y @ np.linalg.solve(C, y) + np.linalg.slogdet(C)[1] + len(y) * np.log(2 * np.pi))
+        kernels = [written_out(k) for k in self.kernels]
+        return Dense(kernels, self.axes, self.Y, self.seen, 0.2, 1.3, noise_kernels=list(map(written_out, self.noise_kernels)))
 
 
 @pytest.fixture(params=[((6, 7), 1.0), ((6, 7), 0.8), ((6, 7), 0.3), ((4, 3, 5), 0.75)], ids=["full", "holes", "few", "three axes"])
@@ -56,9 +44,8 @@ def problem(request, rng):
 
 def test_likelihood_and_gradient(problem):
     gp = problem.fitted()
-    y, _, C = problem.dense()
     value, gradient = gp.log_marginal_likelihood(gp.theta_, eval_gradient=True)
-    near(value, log_likelihood(y, C), 1e-11, "likelihood")
+    near(value, problem.dense().log_likelihood(), 1e-11, "likelihood")
     near(gradient, approx_fprime(gp.theta_, gp.log_marginal_likelihood, 1e-6), 1e-5, "gradient")
 
 
@@ -76,12 +63,11 @@ def test_likelihood_by_probes(rng, monkeypatch):
 def test_predictions(problem, rng, monkeypatch, iterative):
     monkeypatch.setattr(covariance, "FEW", 0 if iterative else covariance.FEW)
     gp = problem.fitted(tol=1e-10)
-    y, points, C = problem.dense()
     new = [rng.uniform(0, 1, 9) for _ in problem.axes]
-    cross, prior = (1.3 * dense_kernel(problem.kernels, new, x) for x in (points, new))
+    expected, of_points = problem.dense().predict(new)
     mean, std = gp.predict(np.stack(new, axis=1), return_std=True)
-    near(mean, cross @ np.linalg.solve(C, y), 1e-8, "mean")
-    near(std**2, (prior - cross @ np.linalg.solve(C, cross.T)).diagonal(), 1e-8, "variance")
+    near(mean, expected, 1e-8, "mean")
+    near(std**2, of_points.diagonal(), 1e-8, "variance")
 
 
 def test_samples(rng):
