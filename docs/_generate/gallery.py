@@ -34,6 +34,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "slim_kl": [],
     "sobol_indices": [],
     "spectral_update": ["50"],
+    "stripes": [],
     "ten_dimensions": ["10"],
     "train_s4d": ["60"],
     "tucker_snapshots": ["6"],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from quatrefoil.kron.models import bench_fields
 
 pytest.importorskip("pywt")
 
@@ -41,3 +42,21 @@ def test_the_rate_of_change(example, printed):
     for largest, error, within in re.findall(r"largest ([\d.]+) .*RMS error ([\d.]+), within two deviations: (\d+)%", text):
         assert float(error) < 0.1 * float(largest)
         assert int(within) > 90
+
+
+def test_the_stripes(example, printed):
+    text = printed(example("stripes"))
+    plain, clean = re.findall(r"RMS error ([\d.]+) degrees, within two deviations: (\d+)%", text)
+    assert float(clean[0]) < 0.5 * float(plain[0])
+    assert int(clean[1]) > 90 > int(plain[1])
+    size, length = map(float, re.search(r"learnt drift: ([\d.]+) degrees over (\d+) km", text).groups())
+    assert 0.4 < size < 0.9
+    assert 20 < length < 180
+
+
+def test_the_comparison_of_fields(monkeypatch, capsys):
+    monkeypatch.setattr(bench_fields, "installed", lambda name: False)  # BoTorch changes linear_operator for the tests after this one
+    assert bench_fields.main(["--cells", "5", "5", "4", "--fields", "1"]) == 0
+    names, numbers = zip(*re.findall(r"(\S.*?) +([\d.]+ s, RMSE [\d.]+)", capsys.readouterr().out))
+    assert names == ("GridGP, three axes", "GridGP, the plane as one axis")
+    assert all(float(text.split()[-1]) < 1 for text in numbers)
