@@ -38,7 +38,7 @@ def measured(rng: np.random.Generator) -> np.ndarray:
 
 
 def derivatives(table: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(mean, standard deviation) of the rate of change in degrees a day, and of the gradient in degrees a metre."""
+    """(mean, standard deviation) of the rate of change in degrees per day, and of the gradient in degrees per metre."""
     gp = qf.kron.GridGP("matern52").fit([DAYS, DEPTHS], table)
     return [gp.predict([DAYS, DEPTHS], return_std=True, derivative=axis) for axis in (0, 1)]
 
@@ -71,7 +71,7 @@ def draw(table: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]], file: st
     right.plot(DAYS, rate[:, middle], label="rate of change, estimated")
     right.plot(DAYS, exact(0)[:, middle], "k--", lw=1, label="exact")
     right.plot(DAYS[1:-1], ((table[2:] - table[:-2]) / 4)[:, middle], ".", color="tab:red", ms=4, label="differences of the data")
-    right.set(title=f"at {DEPTHS[middle]:.0f} m", xlabel="day", ylabel="degrees C a day", ylim=(-0.3, 0.6))
+    right.set(title=f"at {DEPTHS[middle]:.0f} m", xlabel="day", ylabel="degrees C per day", ylim=(-0.3, 0.6))
     right.legend()
     figure.savefig(file, dpi=120)
 
@@ -79,7 +79,7 @@ def draw(table: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]], file: st
 def main() -> None:
     table = measured(np.random.default_rng(0))
     found = derivatives(table)
-    for axis, (name, unit) in enumerate((("rate of change", "degrees a day"), ("gradient over depth", "degrees a metre"))):
+    for axis, (name, unit) in enumerate((("rate of change", "degrees per day"), ("gradient over depth", "degrees per metre"))):
         (mean, spread), truth = found[axis], exact(axis)
         error, within = np.sqrt(np.mean((mean - truth) ** 2)), np.mean(np.abs(mean - truth) < 2 * spread)
         print(f"{name}: largest {np.abs(truth).max():.3f} {unit}, RMS error {error:.4f}, within two deviations: {within:.0%}")

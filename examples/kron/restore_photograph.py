@@ -1,15 +1,15 @@
 """Restoring a photograph with missing pixels
 ==========================================
 
-A photograph with holes, restored by a Gaussian process whose hyperparameters are fitted, with its standard deviation beside it.
+A photograph with holes, restored by a Gaussian process whose hyperparameters are fitted, with its standard deviation.
 
 ::
 
     python examples/kron/restore_photograph.py [SIZE] [picture.png]
 
-Three tenths of the pixels are lost. The kernel, a Matern function an axis, is fitted to a part of the picture; the whole is then one solve
-on the pixels that are missing, and the standard deviation comes from samples of the posterior, a solve each. Needs PyWavelets, whose
-photograph it is; without matplotlib the numbers are printed all the same.
+Three tenths of the pixels are lost. The kernel, a Matern function per axis, is fitted to a part of the picture. The whole is then one solve
+on the missing pixels, and the standard deviation comes from samples of the posterior, one solve per sample. The photograph is from
+PyWavelets; without matplotlib only the numbers are printed.
 """
 
 from __future__ import annotations

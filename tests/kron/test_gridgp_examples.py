@@ -38,7 +38,7 @@ def test_the_sea(example, printed):
 
 def test_the_rate_of_change(example, printed):
     text = printed(example("rate_of_change"))
-    assert "rate of change: largest 0.150 degrees a day" in text
+    assert "rate of change: largest 0.150 degrees per day" in text
     for largest, error, within in re.findall(r"largest ([\d.]+) .*RMS error ([\d.]+), within two deviations: (\d+)%", text):
         assert float(error) < 0.1 * float(largest)
         assert int(within) > 90

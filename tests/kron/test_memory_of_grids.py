@@ -1,4 +1,4 @@
-"""What products and likelihoods of large grids hold beside what they are given: counted in arrays like one vector (N,)."""
+"""Memory of products and likelihoods of large grids in addition to their arguments, in arrays like one vector (N,)."""
 
 import math
 

@@ -1,4 +1,4 @@
-// Uniform axes, one with itself or two of the same step: a kernel is evaluated at N lags, resp. N + M - 1, which form the matrix. README
+// Uniform axes, one with itself or two of the same step: a kernel is evaluated at N lags, or N + M - 1, which form the matrix. README
 // (9), (10).
 #pragma once
 #include "kron/mixture/pairs.hpp"

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 else:  # unseen by type checkers, to which any name would then be one of ours
 
     def __getattr__(name: str) -> Any:
-        if name in ("KroneckerOperator", "KroneckerSum"):  # SciPy classes: SciPy is imported when one is first asked for
+        if name in ("KroneckerOperator", "KroneckerSum"):  # SciPy classes: SciPy is imported at their first use
             from .models import operator, operator_products
 
             globals()[name] = readable(operator_products.on_scipy(getattr(operator, name)))

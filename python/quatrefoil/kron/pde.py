@@ -55,7 +55,7 @@ class PDE:
 
     order = 2
     coefficient_of_u = 0.0
-    dims: tuple[int, ...] = (1, 2)  # of grids that it is an equation on
+    dims: tuple[int, ...] = (1, 2)  # of the grids it is defined on
 
     @_arguments.keywords(
         "kron.pde", **_SYNONYMS, **dict.fromkeys(("wavenumber", "coefficient_of_u", "reaction", "screening"), "use Helmholtz or Semilinear")
@@ -83,7 +83,7 @@ class PDE:
         return tuple((order, x) for order, x in enumerate(c, 1) if x) or ((1, 0.0),)
 
     def reaction(self, u: Array) -> tuple[Array, Array] | None:
-        """The reaction and its derivative by u; None where there is none."""
+        """The reaction and its derivative by u; None for a linear equation."""
         return None
 
     def copied(self) -> Self:
@@ -120,7 +120,7 @@ class PDE:
         return all(callable(v) or _arguments.is_number(v) for v in (self.source, 0.0 if is_pair else self.boundary))
 
     def lost(self, axes: Sequence[np.ndarray]) -> list[float]:
-        """For each axis the share of a callable source's energy at higher frequencies than its points resolve."""
+        """The share of a callable source's energy above the frequencies that the points resolve, per axis."""
         found = []
         for k, x in enumerate(axes) if callable(self.source) else ():
             n = len(x)
@@ -345,7 +345,7 @@ class Advection(PDE):
 
 
 def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
-    """A field's values on the grid of axes, in double precision, beside them."""
+    """A field's values on the grid of axes, in double precision and on their device."""
     shape, xp = tuple(map(len, axes)), namespace(axes[0])
     if callable(field):
         field = _values(field, xp.meshgrid(*axes, indexing="ij"), label, name)
@@ -354,7 +354,7 @@ def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
     values = _arguments.host_or_device_numbers(_arguments.points_like(field, label, name), label, name)
     check_location(label, name, values, "axes[0]", axes[0])
     if tuple(values.shape) != shape:
-        raise ValueError(f"{label}: {name} has shape {tuple(values.shape)}, expected {shape}, a number a point")
+        raise ValueError(f"{label}: {name} has shape {tuple(values.shape)}, expected {shape}, one number per point")
     return doubled(values)
 
 

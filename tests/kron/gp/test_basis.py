@@ -1,4 +1,4 @@
-"""Eigenvectors by halves: of axes that are the same read backwards, of even and odd size, beside others."""
+"""Eigenvectors by parity: of axes that are the same read backwards, of even and odd size, and of others."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Likelihood and solves: what is their own beside the table. Oracle: the dense covariance in extended precision."""
+"""Likelihood and solves, in addition to the table of ops. Oracle: the dense covariance in extended precision."""
 
 import functools
 import math

@@ -64,4 +64,4 @@ def test_nan_stays_in_its_row(rng):
     y[1, 5] = np.inf
     got = composition.gp_solve(np, factors, y, noise, mask, None, 1e-10)
     assert np.isnan(got[1]).all()
-    np.testing.assert_allclose(got[::2], expected[::2], rtol=1e-9, atol=1e-12)  # a number beside 1 may come out near 0
+    np.testing.assert_allclose(got[::2], expected[::2], rtol=1e-9, atol=1e-12)  # numbers near 0 are relative to 1

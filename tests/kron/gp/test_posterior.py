@@ -69,7 +69,7 @@ def near(samples, mean, covariance):
     return max(of_mean.max(), of_covariance.max())
 
 
-LIMIT = 6  # a chance of 2e-9 for each of some hundred statistics
+LIMIT = 6  # a chance of 2e-9 for each of a few hundred statistics
 
 
 @pytest.mark.parametrize("share", [None, 0.6])

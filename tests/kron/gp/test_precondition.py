@@ -30,7 +30,7 @@ def inverse_of(grid, values):
 
 
 def before(shape, k):
-    """The cell before each along axis k; -1 where there is none."""
+    """The previous cell of each along axis k; -1 for the first cell."""
     cells = np.arange(np.prod(shape)).reshape(shape)
     found = np.full(shape, -1)
     np.moveaxis(found, k, 0)[1:] = np.moveaxis(cells, k, 0)[:-1]

@@ -51,7 +51,7 @@ def test_known_functions(backend, rng):
     Q = Q.to_dense()
     keep = lam > np.median(lam)  # a projector, given as bools
     close(K.apply(lambda x: x > np.median(lam), y), Q * keep @ Q.T @ y, 1e4)
-    weights = rng.standard_normal(30)  # a number a cell of the grid
+    weights = rng.standard_normal(30)  # one number per cell of the grid
     close(K.apply(lambda x: weights, y), Q * weights @ Q.T @ y, 1e4)
 
 

@@ -117,7 +117,7 @@ def test_gradients_of_tensors(device_tensors, rng):
 
 
 def test_large_factors_are_left_to_the_library(cupy, monkeypatch):
-    """Where an installation has a kernel, and nobody asks for it."""
+    """For an installation with a kernel that is not requested."""
     asked = []
     monkeypatch.setattr(_backends.cuda, "reason", lambda: None)
     monkeypatch.setattr(_backends.cuda, "kernel", lambda op: lambda *given: asked.append(op.name))

@@ -215,7 +215,7 @@ def test_gradients_of_functions_of_arrays(backend, rng, numbers):
 
 
 def test_an_operator_serves_more_than_one_gradient(backend, rng):
-    """With its graph kept, without a gradient in its factors, and beside values without any."""
+    """With its graph kept, without a gradient in its factors, and next to values without any."""
     x, noise, *factors = leaves(rng.standard_normal(12), 0.3, *positive(rng, 4, 3))
     K, plain = KroneckerOperator(factors), KroneckerOperator([f.detach() for f in factors])
     with torch.no_grad():

@@ -181,7 +181,7 @@ def test_the_same_bits_on_a_cluster_of_dask(rng, processes):
 
 
 class Forgetful(Recorder):
-    """As processes that are new each time: nobody has seen an agent before."""
+    """As processes that are new each time, so that none has seen an agent."""
 
     def submit(self, function, /, *given):
         parts._workers.clear()
@@ -361,7 +361,7 @@ def test_refused():
     check_refused([(fit(options, data), error, rf"SlimKL\.fit: {text}") for options, data, error, text in BAD_MODELS])
     check_refused([
         (lambda: model.predict(X), ValueError, r"SlimKL\.predict: there are no weights yet; call fit first"),
-        (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates a point, expected 1 as in fit"),
+        (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates per point, expected 1 as in fit"),
         (lambda: fitted_model.score(X, Y[:5]), ValueError, r"SlimKL\.score: y has shape \(5,\), expected \(6,\)"),
         (lambda: model.set_params(sigma=1), ValueError, "unknown parameter 'sigma', expected means, std, noise"),
         (lambda: SlimKL(GRID, noise=0.5), TypeError, "SlimKL takes nothing by position, got 1 arguments; give keywords: means="),

@@ -164,7 +164,7 @@ def test_rounding_costs_little(precision, agents):
         model = slim(means=MEANS, agents=agents, quantization=quantization, rng=0).fit(x, y)
         values.append(objective(model.weights_, split(x, y, agents), MEANS, 0.001, NOISE)[0])
         largest.append(model.weights_.max())
-        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # of the weights, not of others beside them
+        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # of these weights
     assert values[1] < values[0] + 3.0  # -94 and -110 without
     assert largest[1] > 0.8 * largest[0]
 

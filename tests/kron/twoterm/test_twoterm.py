@@ -29,7 +29,7 @@ def test_tiny_noise_on_a_singular_term(backend, rng):
     K1, K2, noise = np.outer(a, a), np.outer(b, b), 1e-13
     got = qf.kron.sum_logdet(K1, K2, noise * np.eye(6), np.eye(4))
     big = (a @ a) * (b @ b)
-    # each of 23 zeros is off by up to n roundings of the largest eigenvalue, beside a noise that is not much more
+    # each of 23 zeros is off by up to n roundings of the largest eigenvalue; the noise is not much larger
     assert abs(got - np.log(big + noise) - 23 * np.log(noise)) <= 23 * np.log1p(10 * EPS * big / noise) + 1e-12
 
 
@@ -105,7 +105,7 @@ def test_a_singular_sum(backend, rng):
 def test_shared_eigenvalues(backend, rng):
     for dtype in (np.float32, np.float64):
         A, B = rotated(rng, [1.0, 2, 3, 4]), rotated(rng, [-2.0, 5, 7])
-        with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 beside the largest sum of size 11"):
+        with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 relative to the largest sum of size 11"):
             qf.kron.sylvester_solve(A.astype(dtype), B.astype(dtype), np.ones((4, 3), dtype))
     P = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1, 2, 1, 3]  # of condition 3: eigenvalues keep their digits
     A = P @ np.kron(np.diag([1.0, 2.0]), np.array([[0, 1], [-1, 0]])) @ np.linalg.inv(P)  # +-i, +-2i

@@ -176,7 +176,7 @@ def gp_nll_vjp(
 
     ``grad`` (...) is that of every row's -> ([gradient of every factor], of y, of noise) (3)-(5), (11), (16).
 
-    There is none of the error that return_error asks for.
+    The standard error has no gradient.
 
     Examples
     --------
@@ -236,8 +236,8 @@ def gp_solve(
 
     Notes
     -----
-    Differentiable in factors, y and noise. No cells missing: 4 N sum n_k operations a row. Up to 512 cells missing (or of more noise than
-    the least), or observed: a Cholesky factor of these. Else conjugate gradients on the missing cells, 4 N sum n_k an iteration: 5 to 30
+    Differentiable in factors, y and noise. No cells missing: 4 N sum n_k operations per row. Up to 512 cells missing (or of more noise than
+    the least), or observed: a Cholesky factor of these. Else conjugate gradients on the missing cells, 4 N sum n_k per iteration: 5 to 30
     of them for scattered gaps, about 100 for a hole, where the observed cells' own system takes hundreds (13). Backend "array" takes a
     factor of all cells where there are up to 4096, else 400 iterations, and gives NaN where the residual is still above ``tol``.
 

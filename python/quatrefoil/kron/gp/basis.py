@@ -97,7 +97,7 @@ class Basis:
         return found.reshape(rows.shape)
 
     def fold(self, x: np.ndarray) -> list[np.ndarray]:
-        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis, each times sqrt 2: an array a block, contiguous."""
+        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis, each times sqrt 2: one contiguous array per block."""
         parts = [x]
         for k in self.folded:
             parts = [half for part in parts for half in folded(part, k + 1)]
@@ -114,7 +114,7 @@ class Filter:
     """x -> Q diag(values) Qᵀ x for rows (B, N); ``values`` are (R, N), R = 1 or B. In single precision where ``dtype`` says so."""
 
     def __init__(self, basis: Basis, values: np.ndarray, dtype: Any = np.float64, kept: Sequence[np.ndarray] | None = None) -> None:
-        """``kept``: of every axis, which eigenvectors take part; for the others ``values`` are as good as 0."""
+        """``kept``: of every axis, which eigenvectors take part; for the others ``values`` are negligible."""
         self._basis = basis
         grid = values.reshape(len(values), *basis.shape) * 0.5 ** len(basis.folded)
         self._products, self._scales = [], []
@@ -144,7 +144,7 @@ class Filter:
 
 
 def _placed(parts: Sequence[np.ndarray]) -> list[tuple[slice, np.ndarray]]:
-    """Where the coefficients of each half are, and its eigenvectors."""
+    """The positions of the coefficients of each half, and its eigenvectors."""
     ends = np.cumsum([len(q) for q in parts])
     return [(slice(int(end) - len(q), int(end)), q) for q, end in zip(parts, ends)]
 
@@ -155,7 +155,7 @@ def _multiplied(product: Packed, part: np.ndarray, transpose: bool = False) -> n
 
 
 def _halves(K: np.ndarray) -> list[np.ndarray]:
-    """What K does to even vectors and to odd ones, folded from both sides; from its upper half, as the lower one is the same."""
+    """K restricted to even vectors and to odd ones, folded from both sides; the upper half of K determines both."""
     n = len(K)
     half = n // 2
     near, far = K[:half, :half], K[:half, n - half :][:, ::-1]

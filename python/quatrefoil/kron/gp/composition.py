@@ -15,7 +15,7 @@ from ..._array_tools import added, chunk_slices, double, gram, mode_product, nan
 from ..product.eigen import clamped, eigen, negligible
 
 DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
-ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients, each round for what the last one left; all of them, for nobody looks at a residual
+ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients; each round solves for the last residual. All are run, because residuals are not read
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -67,7 +67,7 @@ def outer_of(xp: Any, vectors: Sequence[Any], like: Any) -> Any:
 
 
 def _observed(xp: Any, system: System, y: Any, mask: Any) -> Any:
-    """y as rows (B, N), 0 where a cell is missing, NaN where the host raises."""
+    """y as rows (B, N), 0 where a cell is missing, NaN where the host raises an error."""
     rows = double(xp, y)
     if mask is not None:
         rows = xp.where(mask, rows, xp.zeros_like(rows))
@@ -141,7 +141,7 @@ def _solved(xp: Any, block: Block, rows: Any) -> Any:
 
 
 def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
-    """G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK in the place of axis k."""
+    """G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK standing for axis k."""
     K, sizes = system.factors, [f.shape[0] for f in system.factors]
     for i in range(k):
         n, rest = sizes[i], math.prod(sizes[i + 1 :])

@@ -238,7 +238,7 @@ class Solution:
         return self.covariance.grid.coefficients(self._alpha)
 
     def combined(self, weights: np.ndarray) -> Solution:
-        """Of linear combinations of the rows, weights (b, B), where all rows have one mask."""
+        """The solution for linear combinations of the rows, weights (b, B); all rows must share one mask."""
         if np.array_equal(weights, np.eye(len(weights))) and len(weights) == len(self.groups[0].rows):
             return self
         (group,) = self.groups
@@ -255,7 +255,7 @@ class Solution:
         return dfactors, mu, of_noise if len(self.covariance.noise) > 1 else of_noise.sum()
 
     def nll_gradients(self, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Of the weighted sum of the rows' nll, by the factors and the noise, one number or (N,) (3)-(5), (11), (16)."""
+        """Gradients of the weighted sum of the rows' nll by the factors and by the noise, a number or (N,) (3)-(5), (11), (16)."""
         grid, per_cell = self.covariance.grid, len(self.covariance.noise) > 1
         if len(weights) > 0 and bool((weights == weights[0]).all()):  # a matrix times its own transpose: half the work
             R = [-weights[0] * a for a in grid.grams(self.basis)]
@@ -272,7 +272,7 @@ class Solution:
 
 
 class OneRow(Solution):
-    """Of one row of all cells with one noise, from one pass over z = Qᵀ y; ``values`` are the eigenvalues of every axis, above 0."""
+    """One row on a full grid with one noise, from one pass over z = Qᵀ y; ``values`` are the eigenvalues of every axis, above 0."""
 
     def __init__(self, covariance: GridCovariance, group: RowGroup, z: np.ndarray, values: list[np.ndarray]) -> None:
         super().__init__(covariance, [group])
@@ -299,7 +299,7 @@ class OneRow(Solution):
 
 
 def _check_room(label: str, n: int) -> None:
-    needed = 24 * n * n  # a matrix, its factor and one on the way
+    needed = 24 * n * n  # a matrix, its factor and a temporary one
     try:
         room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

@@ -1,6 +1,6 @@
 """The covariance of a grid whose arrays are on a device, in array-API terms and double precision.
 
-What raises on the host because of numbers is NaN there, and nothing is read back. All cells with one noise have the closed form; otherwise
+Errors that depend on values are NaN there, and nothing is read back. All cells with one noise have the closed form; otherwise
 there is a matrix of all cells. Equation numbers are those of csrc/kron/gp/README.md.
 """
 
@@ -25,7 +25,7 @@ Array = Any
 
 
 class DeviceCovariance:
-    """What ``GridCovariance`` does for predictions and samples, of arrays on one device."""
+    """``GridCovariance`` for arrays on one device, as far as predictions and samples need it."""
 
     def __init__(
         self, label: str, factors: Sequence[Array], noise: Array, mask: Array | None, backend: Any = None, num_threads: Any = None
@@ -67,7 +67,7 @@ class DeviceCovariance:
 
     @functools.cached_property
     def _inverses(self) -> list[tuple[Array, Array]]:
-        """For every mask: 1 at the cells that are observed, and the inverse of their covariance."""
+        """(1 at observed cells, the inverse of their covariance) for every mask."""
         xp, N = self.xp, math.prod(f.shape[0] for f in self._factors)
         made = blocks(xp, self._system, self._mask, N)
         return [(b.seen, nan_unless(xp, b.good[:, None, None], xp.linalg.inv(b.C))) for b in made]
@@ -94,6 +94,6 @@ Covariance: TypeAlias = GridCovariance | DeviceCovariance
 
 
 def covariance_of(label: str, factors: Sequence[Array], noise: Array, mask: Array | None, *setting: Any, **structure: Any) -> Covariance:
-    """Of NumPy arrays, or of arrays on one device."""
+    """The covariance for NumPy arrays, or for arrays on one device."""
     of = GridCovariance if isinstance(noise, np.ndarray) else DeviceCovariance
     return of(label, factors, noise, mask, *setting, **structure)

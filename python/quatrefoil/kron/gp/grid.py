@@ -30,7 +30,7 @@ class Grid:
         self._begin(factors, label, (backend, num_threads))
         axes: list[Axis] = []
         for i, given in enumerate(factors):
-            same = next((k for k in range(i) if factors[k] is given), None)  # one axis more often, as images have it
+            same = next((k for k in range(i) if factors[k] is given), None)  # axes that share a factor, as those of images
             axes.append(Axis(self.factors[i], np.finfo(given.dtype).eps, f"{label}: factors[{i}]") if same is None else axes[same])
         self._set_axes(axes)
         self.duals = self.basis.matrices
@@ -105,7 +105,7 @@ class Grid:
 
     def diagonal_of(self, values: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
         """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k] what P has between a cell and
-        the one before it along axis k; with [j, k] between the two cells before it along either axis. 0 where a cell has none before it."""
+        the one before it along axis k; with [j, k] between the two cells before it along either axis. 0 where a cell has no predecessor."""
         matrices = [axis.squares(k in steps).astype(values.dtype, copy=False) for k, axis in enumerate(self.axes)]
         found: np.ndarray = Packed(matrices, *self.kernel)(values)
         lead, sizes = math.prod(values.shape[:-1]), list(map(len, matrices))

@@ -17,7 +17,7 @@ from .validation import check_numbers
 
 
 class SharedState(Memo):
-    """Where a value leaves its ``result`` for its gradient, which is called with the same arrays on the same backend."""
+    """Passes the ``result`` of a value to its gradient, which is called with the same arrays on the same backend."""
 
     __slots__ = ("result",)
 

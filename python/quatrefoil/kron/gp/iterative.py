@@ -18,17 +18,17 @@ from .precondition import Neighbours, near_axes
 
 Progress = Callable[[int, float], Any]
 _MAX = 2000  # iterations: hundreds are many for M, whose eigenvalues lie between 1 / (largest of C) and 1 / noise
-_FLOOR = (1e-14, 2e-6)  # what a residual can be reduced to in double and in single precision
+_FLOOR = (1e-14, 2e-6)  # the smallest residual in double and in single precision
 _ROUNDS = 30
 _LOSS = 30.0  # by which the residual of C's system is at first taken to be larger than that of M's
-_MIN = 1e-15  # of numbers there, and what the products of two of them stay above
+_MIN = 1e-15  # of numbers in single precision; products of two of them stay above it
 _PROBE_TOL = 1e-4  # residual of the probes' systems, far below what their random signs leave
-_NEGLIGIBLE = 1e-8  # of λ / noise, there
+_NEGLIGIBLE = 1e-8  # of λ / noise, in single precision
 _PATIENCE = 16  # iterations until M counts as ill-conditioned
 
 
 class Single(NamedTuple):
-    """What a round in single precision uses; without ``closed`` that is in double."""
+    """Products in single precision for one round; without ``closed``, P stays in double."""
 
     apply: Callable[[np.ndarray], np.ndarray]
     closed: Callable[[np.ndarray], np.ndarray] | None
@@ -57,7 +57,7 @@ class Iterative:
 
     @functools.cached_property
     def diagonal(self) -> np.ndarray:
-        """Of M; 1 at other cells."""
+        """The diagonal of M; 1 at other cells."""
         return np.where(self.latent, self.grid.diagonal_of(self.inverse) + self.extra_noise_inverse, 1.0)
 
     @functools.cached_property
@@ -213,7 +213,7 @@ class ConjugateGradients:
         self.p = precondition(b)
         self.rho = _dots(self.r, self.p)
         self.left = np.ones(len(b))  # of the right-hand side, at the end of a round
-        self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # (alpha, beta) of every iteration, a number a row
+        self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # (alpha, beta) of every iteration, one number per row
 
     def run(self, target: np.ndarray, progress: Any = None, most: int = _MAX) -> None:
         """Until the residual of every row is at most its target; may go on later, to a lower one."""
@@ -328,7 +328,7 @@ def _scaled(report: Any, scale: np.ndarray) -> Any:
 
 
 def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """By BLAS for each row, in the precision of the rows, as numbers of double precision."""
+    """Row-wise dot products by BLAS in the precision of the rows, returned in double precision."""
     return np.array([x @ y for x, y in zip(a, b)], np.float64).reshape(len(a))
 
 

@@ -52,7 +52,7 @@ class LowRank:
 
     @property
     def signs(self) -> int:
-        """For a probe."""
+        """The number of random signs per probe."""
         return len(self.weights) * (1 if self._extra is None else 2)
 
     def probes(self, signs: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ class LowRank:
         return found
 
     def logdet(self) -> float:
-        """Of the inverse."""
+        """log det of the inverse."""
         return self._logdet - float(np.log1p(self._share).sum()) - float(np.log(self.weights[self.weights > 0]).sum())
 
     def _filtered(self, rows: np.ndarray, scaled: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -103,7 +103,7 @@ def _one_axis(q: np.ndarray) -> Sums:
 
 
 def _several_axes(vectors: Sequence[np.ndarray], kernel: Any) -> Sums:
-    """By all pairs of columns of every axis, of which those asked for are many."""
+    """Computes all pairs of columns of every axis, because most are needed."""
     pairs = [np.triu_indices(q.shape[1]) for q in vectors]
     product = Packed([(q[:, a] * q[:, b]).T.copy() for q, (a, b) in zip(vectors, pairs)], *kernel)
     numbers = [np.zeros((q.shape[1],) * 2, np.intp) for q in vectors]  # of every pair, whatever its order

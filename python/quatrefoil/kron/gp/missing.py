@@ -15,7 +15,7 @@ import numpy as np
 from .basis import Filter
 from .grid import Grid
 
-_COLUMNS_BYTES = 16 << 20  # of the rows that go through a product together: about four such arrays stand at a time
+_COLUMNS_BYTES = 16 << 20  # of the rows that go through a product together: about four such arrays exist at a time
 _MAX_LEFT, _LEFT, _REFINEMENTS = 3e-2, 1e-9, 6  # of the right-hand side: before refinement at most, afterwards, and in so many steps
 
 

@@ -72,7 +72,7 @@ def _of_rows(parts: Sequence[Any]) -> Any:
 
 
 def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
-    """(..., N) -> (..., M): sum over cells of prod_k matrices[k][p, i_k] x_i, by 2 N operations a point."""
+    """(..., N) -> (..., M): sum over cells of prod_k matrices[k][p, i_k] x_i, by 2 N operations per point."""
     M, shape = len(matrices[0]), [m.shape[1] for m in matrices]
     x = rows.reshape(math.prod(rows.shape[:-1]), math.prod(shape))
     rest = math.prod(shape[1:])

@@ -78,7 +78,7 @@ def gp_posterior(
     The mean is differentiable in factors, cross_factors, y and noise; the variance is not, and asking is a NotImplementedError. Cost of the
     mean: ``gp_solve`` and one product; of the variance 2 M sum n_k operations on a full grid; c missing (or observed) cells cost
     c^3 / 3 + c (2 N sum n_k + M c) more. On a device nothing is read back: the exact variance takes a matrix of all N cells where some
-    are missing or noises differ, N^3 operations and 8 N^2 bytes a mask; what the host raises because of numbers is NaN there.
+    are missing or noises differ, N^3 operations and 8 N^2 bytes per mask; errors that depend on values are NaN there.
 
     Examples
     --------

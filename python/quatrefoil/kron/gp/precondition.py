@@ -37,8 +37,8 @@ class Neighbours:
             latent, grid.diagonal_of(inverse) + extra_noise_inverse.astype(inverse.dtype, copy=False), inverse.dtype.type(1)
         )
         own, others = diagonal.reshape(-1, *self.shape), []
-        there = latent.reshape(own.shape)
-        exists = [self._shifted(there, k) & there for k in axes]
+        is_latent = latent.reshape(own.shape)
+        exists = [self._shifted(is_latent, k) & is_latent for k in axes]
         M = [[np.zeros(0)] * len(axes) for _ in axes]  # between the cells before; the lower triangle
         for i, k in enumerate(axes):
             others.append(grid.diagonal_of(inverse, [k]).reshape(-1, *self.shape) * exists[i])
@@ -50,7 +50,7 @@ class Neighbours:
         for a, b in zip(others, solved):
             left -= a * b
         scale = 1 / np.sqrt(np.maximum(left, _MIN_PIVOT * own))
-        self.own, self.before = scale * there, [-a * scale for a in solved]
+        self.own, self.before = scale * is_latent, [-a * scale for a in solved]
 
     def astype(self, dtype: type) -> Neighbours:
         found = object.__new__(Neighbours)
@@ -73,7 +73,7 @@ class Neighbours:
 
     @staticmethod
     def _shifted(x: np.ndarray, k: int) -> np.ndarray:
-        """What the cell before has; 0 where there is none."""
+        """The value of the previous cell; 0 for the first cell."""
         found = np.zeros_like(x)
         here, last = _places(k)
         found[here] = x[last]

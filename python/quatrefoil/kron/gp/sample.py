@@ -66,8 +66,8 @@ def gp_sample(
 
     Notes
     -----
-    An eigendecomposition a factor; 2 N sum n_k operations a sample; nothing N x N. No gradient. Normal numbers are drawn on the host, for
-    arrays on a device too, where what raises because of numbers is NaN.
+    One eigendecomposition per factor, 2 N sum n_k operations per sample, no N x N matrix. No gradient. Normal numbers are drawn on the
+    host, for arrays on a device too, where errors that depend on values are NaN.
 
     Examples
     --------
@@ -160,7 +160,7 @@ def gp_posterior_sample(
 
     Notes
     -----
-    One solve and three products a sample, all samples together: no M x M matrix. Mean and covariance are those of ``gp_posterior``, up to
+    One solve and three products per sample, all samples together: no M x M matrix. Mean and covariance are those of ``gp_posterior``, up to
     tol. Of arrays on a device as ``gp_sample``. Source: Wilson et al., Efficiently sampling functions from Gaussian process posteriors,
     ICML 2020.
 
@@ -295,7 +295,7 @@ def _device_rows_of(f: Any, points: Any, among: Any, k: int) -> Any:
 
 
 def _joint_roots(factors: Sequence[Any], points: Sequence[Any], prior_factors: Any) -> tuple[list[Any], list[Any]]:
-    """Of every axis a root of the covariance of grid and points together: its rows for either."""
+    """A root of the joint covariance of grid and points per axis: its rows for the grid, and those for the points."""
     given = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
     own, xp = same_kind(_LABEL, "prior_factors", given), namespace(factors[0])
     expected = [(p.shape[0], p.shape[0]) for p in points]
@@ -316,7 +316,7 @@ def _root(a: Any, name: str) -> Any:
         return a
     xp = namespace(a)
     values, vectors = xp.linalg.eigh(a)
-    good = values[0] >= -1e-6 * xp.max(xp.abs(values))  # what an axis of smooth covariances in float32 rounds to
+    good = values[0] >= -1e-6 * xp.max(xp.abs(values))  # the rounding of a smooth covariance in float32
     root = vectors * xp.sqrt(clamped(xp, values))
     if not isinstance(a, np.ndarray):
         return nan_unless(xp, good, root)

@@ -58,7 +58,7 @@ def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, 
 
 
 def _sizes(factors: Any) -> tuple[int, ...]:
-    """The numbers of rows; () where these are no matrices, which is said elsewhere."""
+    """The numbers of rows; () if these are not matrices, which is reported elsewhere."""
     is_known = isinstance(factors, (list, tuple)) and all(_arrays.kind(f) is not None and f.ndim == 2 for f in factors)
     return tuple(f.shape[0] for f in factors) if is_known else ()
 
@@ -83,7 +83,7 @@ def _check_cells(label: str, y: Any, sizes: tuple[int, ...], is_masked: bool) ->
 
 
 def same_kind(label: str, name: str, given: Sequence[Any], like: Any = None, other: str = "y") -> list[Any]:
-    """The numbers of arrays in which nobody wants a gradient, NumPy's on the host. They must be of the kind and dtype of ``like``, which is
+    """The numbers of arrays that require no gradient; NumPy arrays on the host. Their kind and dtype must be those of ``like``, which is
     ``other``, and on its device; by default of the first of them."""
     leader, other = (given[0], f"{name}[0]") if like is None else (like, other)
     plain = [host_or_device_numbers(a, label, f"{name}[{k}]") for k, a in enumerate(given)]
@@ -133,7 +133,7 @@ def noise_of(noise: Any, y: Any, label: str) -> Any:
         return noise.reshape(1) if noise.ndim == 0 else noise
     value = _arguments.number(noise, label, "noise")
     if _arrays.kind(y) is None:
-        return np.full(1, value)  # what y is not is said where all arrays are looked at
+        return np.full(1, value)  # the call that follows reports what is wrong with y
     if _arrays.kind(y) == "torch":
         return y.new_full((1,), value)
     return _arrays.to_device_of(np.full(1, value, _arrays.dtype_name(y)), y)

@@ -24,7 +24,7 @@ from .radial import rbf as rbf
 from .radial import rbf_vjp as rbf_vjp
 from .rules import TOLERANCE, as_array, check_values, op
 
-_ENTRIES = "A P or A or "  # one number an entry, one a component, or one in all: () has no letters
+_ENTRIES = "A P or A or "  # one number per entry, one per component, or one in all: () has no letters
 _KINDS = ("student_t", "gaussian")
 _LOG_WEIGHTS, _LOG_SCALES, _FREQS = (Arg(name, "Q") for name in ("log_weights", "log_scales", "freqs"))
 _SPECTRAL = (Option("kind", str), Option("order", int))
@@ -46,7 +46,7 @@ OPS = (RBF, MATERN12, MATERN32, MATERN52, PERIODIC, RATIONAL_QUADRATIC, SPECTRAL
 
 
 def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
-    if kind.__class__ is str and kind in _KINDS and order.__class__ is int and 0 <= order <= 2:  # whoever calls often
+    if kind.__class__ is str and kind in _KINDS and order.__class__ is int and 0 <= order <= 2:  # fast path for frequent calls
         return kind, order
     return choice(kind, label, "kind", _KINDS), integer(order, label, "order", 0, 2)
 
@@ -99,16 +99,14 @@ def spectral_mixture(
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit; another kind or order; NaN or infinity in an argument (its index is named).
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+    ValueError, TypeError
+        As ``rbf``; another kind or order.
 
     Notes
     -----
     Differentiable in all arrays: in x and y by the next derivative, in closed form also where points coincide. Cost: an exponential, a
-    sine and a cosine a component and pair, in float64 whatever the dtype; half the pairs where there is no y; a component and lag where x
-    is a uniform axis, and y another of the same step (9), as for ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f
+    sine and a cosine per component and pair, in float64 whatever the dtype; half the pairs without y; per component and lag if x is a
+    uniform axis, and y another of the same step (9), as for ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f
     |d|), with (2 pi f)^order before it: d is rounded once and its turns f d are taken off exactly.
 
     Examples
@@ -159,9 +157,9 @@ def spectral_mixture_lags(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """The function behind ``spectral_mixture`` at differences that are given: d (N,) -> k^(order)(d) (N,) (7).
+    """``spectral_mixture`` as a function of differences: d (N,) -> k^(order)(d) (N,) (7).
 
-    What a solver asks for that knows its matrices to be Toeplitz. Differentiable in all arrays. Error: a few eps of sum w (2 pi f)^order.
+    For solvers that know their matrices to be Toeplitz. Differentiable in all arrays. Error: a few eps of sum w (2 pi f)^order.
     """
     options = _spectral_options(SPECTRAL_MIXTURE_LAGS.label, kind, order)
     k: T = call(SPECTRAL_MIXTURE_LAGS, (d, log_weights, log_scales, freqs), options, (), out, backend, num_threads)
@@ -194,16 +192,14 @@ def gsmp_kernel(
 
     Parameters
     ----------
-    x : (N,) or (N, P)
-        Points; float32 or float64.
-    y : (M,) or (M, P), optional
-        Other points; without them those of x.
+    x, y
+        Points as in ``rbf``.
     weights : (A,)
         At least 0.
     means : (A, P) or (A,)
         Frequencies in cycles; (A,): the same for all coordinates.
     std : number, (), (A,) or (A, P)
-        The width of a component's spectrum, at least 0: one for all, one a component, or one a component and coordinate.
+        The width of a component's spectrum, at least 0: one for all, one per component, or one per component and coordinate.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -213,15 +209,13 @@ def gsmp_kernel(
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit; weights or std below 0; NaN or infinity in an argument (its index is named).
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+    ValueError, TypeError
+        As ``rbf``; weights or std below 0.
 
     Notes
     -----
-    Differentiable in weights, means and std, not in points. Cost: P cosines a component and pair, and an exponential: one a pair where
-    std is one number; in float64 whatever the dtype. Half the pairs where there is no y, and lags in place of pairs (9), as for ``rbf``.
+    Differentiable in weights, means and std, not in points. Cost: P cosines per component and pair, and an exponential: one per pair
+    if std is one number; in float64 whatever the dtype. Half the pairs without y, and lags instead of pairs (9), as for ``rbf``.
     Error: a few eps of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
 
     Examples

@@ -17,7 +17,7 @@ from ..._array_tools import added, chunk_slices, double, finite, in_chunks, nan_
 
 GONE = 800.0  # e^-800 is 0: an exponent ends here
 LARGEST = 1e300  # of ρ², in the rational quadratic
-LIVE = 8  # arrays of a number a component and pair that stand at a time, about
+LIVE = 8  # arrays of one number per component and pair that exist at a time, about
 SLACK = 4.0  # eps of the largest |x|, by which a uniform axis may be off
 
 
@@ -349,7 +349,7 @@ def spectral_mixture_lags_vjp(xp: Any, d: Any, log_weights: Any, log_scales: Any
 
 
 def _entries(xp: Any, a: Any, A: int, P: int) -> Any:
-    """One number an entry (A, P)."""
+    """One number per entry (A, P)."""
     return xp.broadcast_to(a[:, None] if a.ndim == 1 else a, (A, P))
 
 
@@ -360,8 +360,7 @@ def _product_inputs(xp: Any, x: Any, weights: Any, means: Any, std: Any) -> Any:
 
 
 def _factors(xp: Any, d: list[Any], means: Any, std: Any, sine: bool = True) -> Any:
-    """The parts of (11) at differences d: what a component weighs beside its waves (n, M, A), and a cosine and a sine of that shape a
-    coordinate."""
+    """The parts of (11) at differences d: the components' envelopes (n, M, A), and a cosine and a sine of that shape per coordinate."""
     exponent, waves = xp.zeros((*d[0].shape, means.shape[0]), dtype=xp.float64, device=d[0].device), []
     for p in range(means.shape[1]):
         t = d[p][..., None]

@@ -42,7 +42,7 @@ def rbf(
     y : (M,) or (M, P), optional
         Other points; without them those of x.
     scale : number, () or (P,)
-        Length-scale, above 0: one for all, or for points (N, P) one a column. An array where its gradient is wanted.
+        Length-scale, above 0: one for all, or for points (N, P) one per column. An array if its gradient is wanted.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -59,7 +59,7 @@ def rbf(
 
     Notes
     -----
-    Differentiable in x, y and scale. Cost: an exponential and 3 P operations a pair, in float64 whatever the dtype; half the
+    Differentiable in x, y and scale. Cost: an exponential and 3 P operations per pair, in float64 whatever the dtype; half the
     pairs where there is no y, and K is symmetric to the last bit. N exponentials where x is a uniform axis and there is no y, N + M - 1
     where both are, with one step (9): axes whose numbers are off x_0 + i h by at most 4 eps of the largest. The matrix is then that of
     the exact axes. Memory: a copy of y. Error: a few eps of K.
@@ -211,10 +211,8 @@ def periodic(
 
     Parameters
     ----------
-    x : (N,) or (N, P)
-        Points; float32 or float64.
-    y : (M,) or (M, P), optional
-        Other points; without them those of x.
+    x, y
+        Points as in ``rbf``.
     scale : number, () or (P,)
         Above 0, without a unit: 1 is a smooth wave, 0.3 has details a tenth of a period long.
     period : number, () or (P,)

@@ -1,4 +1,4 @@
-"""What the ops of covariance functions share: shapes, checks of values, numbers as arrays."""
+"""Shared parts of the ops of covariance functions: shapes, checks of values, numbers as arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOLERANCE = 2e-6
 
 
 def _rule(inputs: tuple[Arg, ...]) -> Callable[..., Sequence[Shape | None]]:
-    """Dims as everywhere; the result is (N, M), M the number of x where there is no y."""
+    """Dims as everywhere; the result is (N, M), with M = N without y."""
 
     def shapes_of(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
         sizes = Sizes(label, 0, {})

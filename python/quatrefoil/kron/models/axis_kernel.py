@@ -44,7 +44,7 @@ class AxisKernel:
 
     @property
     def names(self) -> list[str]:
-        """Of the entries of theta."""
+        """The names of the entries of theta."""
         return []
 
     @property
@@ -52,19 +52,19 @@ class AxisKernel:
         return np.zeros((0, 2))
 
     def units(self, x: Array) -> np.ndarray:
-        """Of theta, on the axis x: 1 for logarithms, and for frequencies that of the axis' reciprocal length."""
+        """Units of theta on the axis x: 1 for logarithms, the reciprocal length of the axis for frequencies."""
         return np.ones(len(self.theta))
 
     def at(self, theta: np.ndarray) -> AxisKernel:
         return self
 
     def copied(self) -> AxisKernel:
-        """One that keeps no array of the caller's; of a callable nobody knows what it keeps."""
+        """A kernel without the caller's arrays; a callable is used as it is."""
         return self
 
     def __call__(self, x: Array, y: Array | None = None) -> Array:
-        """In double precision, where x is."""
-        function = self._beside(x)
+        """The covariance in double precision, on the device of x."""
+        function = self._function_on(x)
         found = function(x) if y is None else function(x, y)
         if isinstance(x, np.ndarray):
             return np.asarray(found, np.float64)
@@ -72,7 +72,7 @@ class AxisKernel:
             raise TypeError(f"GridGP: a kernel of {_arrays.describe(x)} on {_arrays.device(x)} gave {_arrays.describe(found)}")
         return _arrays.double(found)
 
-    def _beside(self, x: Array) -> Callable[..., Any]:
+    def _function_on(self, x: Array) -> Callable[..., Any]:
         """The function of arrays that are where x is."""
         return self.function
 
@@ -135,7 +135,7 @@ class OurKernel(AxisKernel):
         keywords = {n: copy.copy(v) for n, v in self.function.keywords.items()}  # type: ignore[attr-defined]
         return OurKernel(functools.partial(self.function.func, **keywords))  # type: ignore[attr-defined]
 
-    def _beside(self, x: Array) -> Callable[..., Any]:
+    def _function_on(self, x: Array) -> Callable[..., Any]:
         if isinstance(x, np.ndarray):
             return self.function
         keywords = {n: _arrays.to_device_of(v, x) for n, v in self._values.items()}
@@ -156,7 +156,7 @@ class OurKernel(AxisKernel):
 
 
 class SklearnKernel(AxisKernel):
-    """What has scikit-learn's ``theta``, ``bounds`` and ``clone_with_theta``; it sees points (n, p)."""
+    """A kernel with scikit-learn's ``theta``, ``bounds`` and ``clone_with_theta``, which gets points (n, p)."""
 
     @property
     def theta(self) -> np.ndarray:
@@ -199,12 +199,12 @@ class Unscaled:
         self.function = function
 
     def on(self, x: Array, share: float) -> OurKernel:
-        """With that share of the axis's length, in every column."""
+        """The kernel whose scale is this share of the axis's length, in every column."""
         return OurKernel(functools.partial(self.function, scale=share * lengths(x)))
 
 
 def white(x: np.ndarray) -> np.ndarray:
-    """Of independent noise."""
+    """The covariance of independent noise."""
     return np.eye(len(x))
 
 
@@ -255,7 +255,7 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
 
 
 def lengths(x: Array) -> np.ndarray:
-    """Of an axis, one per column; the size of the numbers, or 1, where they are all the same."""
+    """The length of an axis per column; if all its numbers are equal, their size, or 1."""
     points = _arrays.to_host(x)
     found = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
     found = np.where(found > 0, found, np.abs(points).max(axis=0, initial=0.0))

@@ -30,7 +30,7 @@ def _libraries() -> list[tuple[Callable[[], int], Callable[[int], None]]]:
 
 @contextlib.contextmanager
 def one_thread(rows: int) -> Iterator[None]:
-    """For a block of code whose largest matrix has that many rows."""
+    """Limits BLAS to one thread in a block of code whose largest matrix has that many rows."""
     changed = []
     try:
         if rows <= _MANY:

@@ -17,7 +17,7 @@ from ..product.packed import Packed
 
 Array = Any
 Decompose = Callable[[Sequence[Any]], tuple[Any, list[tuple[Any, Any]]]]  # factors -> eigenvalues (N,), (l_k, Q_k) of each
-_ROUNDINGS = 4.0  # of a difference of two sums, beside the sizes of their terms
+_ROUNDINGS = 4.0  # of a difference of two sums, relative to the sizes of their terms
 
 
 class Function:
@@ -65,7 +65,7 @@ def _varied(xp: Any, k: int, eigenvalues: Sequence[Array], values: Array, slopes
 
 
 def _norms(xp: Any, rows: Array) -> Array:
-    """Of rows whose squares may leave the range of float64."""
+    """Norms of rows whose squares may leave the range of float64."""
     if 0 in rows.shape:
         return xp.sqrt(xp.sum(rows, axis=1))
     size = xp.max(xp.abs(rows), axis=1)

@@ -48,7 +48,7 @@ class Estimator:
         return type(self)(*positional, **given)
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn's tools ask before anything else."""
+        """The tags that scikit-learn's tools read first."""
         from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
 
         return Tags(
@@ -59,7 +59,7 @@ class Estimator:
         )
 
     def __getattr__(self, name: str) -> Any:
-        """For what does not exist: what to use instead."""
+        """Raises an error that says what to use instead."""
         is_learnt = name.endswith("_") and any(name in getattr(c, "__annotations__", ()) for c in type(self).__mro__)
         hints = {name: "call fit first"} if is_learnt else self._hints
         return missing_attribute(type(self).__name__, **hints)(self, name)

@@ -1,6 +1,6 @@
 """Factorisations of the square factors of a ``KroneckerOperator``: eigenvalues, eigenvectors and LU, in double precision, computed once.
 
-A noise of None means none, and LU. On the host what cannot be factorised raises. On a device nobody looks at a number: there it is NaN, or
+A noise of None means none, and LU. On the host a singular factor is an error. On a device values are not read: the result is NaN, or
 the array library's own error.
 Equation numbers are those of csrc/kron/product/README.md.
 """
@@ -38,7 +38,7 @@ _LABEL = "KroneckerOperator"
 
 
 class HostFactorisation:
-    """Of NumPy factors (n_k, n_k) that nobody writes to."""
+    """Factorisations of read-only NumPy factors (n_k, n_k)."""
 
     def __init__(self, factors: Sequence[np.ndarray], kernel: tuple[Any, Any]) -> None:
         self.xp, self._factors, self._kernel = np, factors, kernel
@@ -199,7 +199,7 @@ class DeviceFactorisation:
         return self._turned(values * self._turned(rows, True), False)
 
     def _turned(self, rows: Array, transpose: bool) -> Array:
-        """To the eigenbasis with ``transpose``, or back."""
+        """Transforms to the eigenbasis with ``transpose``, or back."""
         if not self._batch_axes:
             return self._vectors(rows, transpose)
         return batches.composed(self.xp, [p.vectors[..., None, :, :] for p in self._parts], rows, transpose)
@@ -214,7 +214,7 @@ class DeviceFactorisation:
 
     @functools.cached_property
     def _plain(self) -> list[tuple[Array, Array]]:
-        """Of every factor (..., n, n) itself, and whether it is finite and not singular to the precision that it was given in."""
+        """Every factor (..., n, n), and whether it is finite and regular to the precision it came in."""
         xp, found = self.xp, []
         for f in self._factors:
             K, right = double(xp, f), xp.ones(f.shape[:-2], dtype=xp.bool, device=f.device)
@@ -227,7 +227,7 @@ class DeviceFactorisation:
         return found
 
     def solved(self, rows: Array, noise: Any, transpose: bool = False) -> Array:
-        """As on the host. Without noise by an LU factorisation a factor and call, which costs no more than the product of one vector."""
+        """As on the host. Without noise by an LU factorisation per factor and call, which costs no more than the product of one vector."""
         if noise is not None:
             return self.filtered(1 / self._with_noise(noise)[0], rows)
         xp, sizes, x, axes = self.xp, self._sizes, rows, self._batch_axes
@@ -289,5 +289,5 @@ Factorisation: TypeAlias = HostFactorisation | DeviceFactorisation
 
 
 def factorisation(factors: Sequence[Array], kernel: tuple[Any, Any]) -> Factorisation:
-    """Of factors on the host, NumPy arrays, or on a device."""
+    """The factorisation for NumPy factors, or for factors on a device."""
     return (HostFactorisation if isinstance(factors[0], np.ndarray) else DeviceFactorisation)(factors, kernel)

@@ -55,7 +55,7 @@ class Kriging(NamedTuple):
 
     @classmethod
     def of(cls, data: Data, alpha: Array) -> Kriging:
-        """From C⁻¹ of y and of the basis functions, rows (1 + p, N)."""
+        """Computes the fit from C⁻¹ of y and of the basis functions, rows (1 + p, N)."""
         if len(data.rows) == 1:
             return cls(np.zeros(0), np.zeros((0, 0)), None, 0.0)
         products = _arrays.to_host(data.rows[1:] @ alpha.T)
@@ -93,7 +93,7 @@ class Fit:
         return Fit(data, self.model, self.how, self._seed, self._like, self.report)
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
-        """The negative log-likelihood with the best mean, and its gradient by theta; LinAlgError if there is none."""
+        """The negative log-likelihood with the best mean, and its gradient by theta; LinAlgError if it does not exist."""
         data, how = self.data, self.how
         factors = model.factors(data)
         for k, f in enumerate(factors):
@@ -138,7 +138,7 @@ class Fit:
 
     @property
     def covariance(self) -> Covariance:
-        """Of the data: what ``solve`` has used, or made when it is first needed."""
+        """The covariance of the data, computed at first use."""
         if self._covariance is None:
             self._covariance = self.model.covariance(self.model.factors(self.data), self.data, self.how.kernel)
         return self._covariance
@@ -170,7 +170,7 @@ class Fit:
 
     @property
     def names(self) -> list[str]:
-        """Of the axes, for errors."""
+        """The names of the axes, for error messages."""
         given = self._like.names if isinstance(self._like, Labels) else [None] * len(self.data.axes)
         return [str(name or f"x_{k + 1}") for k, name in enumerate(given)]
 

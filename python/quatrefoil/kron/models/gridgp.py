@@ -216,7 +216,7 @@ class GridGP(Estimator):
 
     @property
     def log_marginal_likelihood_value_(self) -> float:
-        """At ``theta_``; computed when it is first asked for."""
+        """At ``theta_``; computed at first use."""
         fit = self._fitted("log_marginal_likelihood_value_")
         if fit.value is None:
             fit.value = float(self.log_marginal_likelihood())
@@ -343,7 +343,7 @@ class GridGP(Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.no_validation = True  # what ``fit`` takes is no matrix of samples
+        tags.no_validation = True  # ``fit`` takes no matrix of samples
         tags.input_tags.two_d_array = False
         return tags
 

@@ -42,7 +42,7 @@ class Mean(NamedTuple):
 
     @classmethod
     def fitted(cls, kind: Any, axes: Sequence[Array], values: np.ndarray, seen: np.ndarray | None, label: str) -> Mean:
-        """By ordinary least squares from the observed values, in the order of the grid: the mean that data are centred with."""
+        """The mean that data are centred with: ordinary least squares from the observed values, in the order of the grid."""
         if callable(kind):
             return cls(function=kind)
         if _arguments.is_number(kind):
@@ -71,7 +71,7 @@ class Mean(NamedTuple):
         return cls(offset, tuple(float(s) / u if u else 0.0 for s, u in zip(slopes, units)), tuple(centres), None, basis)
 
     def plus(self, weights: np.ndarray) -> Mean:
-        """With p multiples of the basis functions added."""
+        """Adds p multiples of the basis functions."""
         offset, *slopes = self.basis @ weights
         return self._replace(offset=self.offset + offset, slopes=tuple(s + t for s, t in zip(self.slopes, slopes)))
 
@@ -84,7 +84,7 @@ class Mean(NamedTuple):
         return xp.stack([xp.reshape(xp.broadcast_to(f, shape), (-1,)) for f in functions], axis=0)
 
     def derivative(self, axis: int, order: int, label: str) -> float:
-        """By one coordinate, the column of a one-dimensional axis."""
+        """The derivative by one coordinate, the column of a one-dimensional axis."""
         if self.function is not None:
             raise TypeError(f"{label}: the derivative of a callable mean is unknown; subtract the mean from Y and give mean='zero'")
         return float(self.slopes[axis]) if self.slopes and order == 1 else 0.0

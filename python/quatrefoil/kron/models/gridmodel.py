@@ -85,12 +85,12 @@ class Data(NamedTuple):
 
     @property
     def variance(self) -> float:
-        """Where a search for the variance starts."""
+        """The start of a search for the variance."""
         return self.spread or self.size**2 or 1.0
 
     @property
     def log_unit(self) -> float:
-        """What the unit of y adds to the negative log-likelihood: log |y| per observed cell, with |y| the root of the mean square."""
+        """The contribution of y's unit to the negative log-likelihood: log |y| per observed cell, |y| the root of the mean square."""
         y = _arrays.to_host(self.y if self.mask is None else self.y[self.mask])
         size = float(np.abs(y).max(initial=0.0))
         return len(y) * (math.log(size) + math.log(float(np.mean((y / size) ** 2))) / 2) if 0 < size < math.inf else 0.0
@@ -118,7 +118,7 @@ class Model(NamedTuple):
     def starts(
         cls, kernels: Kernels, noise_kernels: Kernels, noise: Any, variance: Any, data: Data, label: str
     ) -> list[Model]:  # fmt: skip
-        """Where a search may start, one for each share of the axes' lengths if a kernel has no scale."""
+        """Starts of a search, one for each share of the axes' lengths if a kernel has no scale."""
         shares = _SHARES if any(isinstance(k, Unscaled) for k in (*kernels, *noise_kernels)) else _SHARES[:1]
 
         def scaled(kernels: Kernels, share: float) -> list[AxisKernel]:
@@ -148,7 +148,7 @@ class Model(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Of the entries of theta."""
+        """The names of the entries of theta."""
         both = {"kernels": self.kernels, "noise_kernels": self.noise_kernels}
         of_kernels = [f"{name} of {which}[{i}]" for which, kernels in both.items() for i, k in enumerate(kernels) for name in k.names]
         return ["variance", *of_kernels, *(["noise"] if self.learns_noise else [])]
@@ -158,13 +158,13 @@ class Model(NamedTuple):
         return self.kernels + self.noise_kernels
 
     def factor_rows(self, data: Data) -> int:
-        """Of the Cholesky factor that an exact likelihood takes; 0 where the grid is complete."""
+        """The rows of the Cholesky factor for an exact likelihood; 0 for a full grid."""
         N = len(data.y)
         count = N if data.mask is None else int(_arrays.to_host(data.mask).sum())
         return min(count, N - count) if self.learns_noise else count
 
     def noise_at(self, data: Data) -> Array:
-        """Where the data are."""
+        """The noise on the device of the data."""
         return _arrays.to_device_of(self.noise, data.y) if isinstance(self.noise, np.ndarray) else self.noise
 
     @property
@@ -173,12 +173,12 @@ class Model(NamedTuple):
         return np.concatenate(own + ([np.log(self.noise)] if self.learns_noise else []))
 
     def units(self, data: Data) -> np.ndarray:
-        """Of theta: steps of a search that change the covariance about as much, whatever the units of the axes."""
+        """Units of theta: steps of this size change the covariance about equally, whatever the units of the axes."""
         own = [np.ones(1), *[k.units(x) for k, x in zip(self._all, itertools.cycle(data.axes))]]
         return np.concatenate(own + ([np.ones(1)] if self.learns_noise else []))
 
     def bounds(self, data: Data) -> np.ndarray:
-        """Of theta, if this is where a search begins."""
+        """Bounds of theta for a search that begins here."""
         own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self._all]]
         if self.learns_noise:  # below its least rounding would decide
             start = float(self.noise[0])
@@ -205,12 +205,12 @@ class Model(NamedTuple):
         return found
 
     def covariance(self, factors: Sequence[Array], data: Data, how: Any) -> Covariance:
-        """Of the data, from ``factors``."""
+        """The covariance of the data, from ``factors``."""
         structure = {"noise_factors": [k(x) for k, x in zip(self.noise_kernels, data.axes)]} if self.noise_kernels else {}
         return covariance_of("GridGP", factors, self.noise_at(data), data.mask, *how, **structure)
 
     def gradient(self, data: Data, factors: Sequence[Array], grads: Sequence[Array], dnoise: Array) -> np.ndarray:
-        """Of the negative log-likelihood, by theta, from its gradients by the factors and the noise; on the host."""
+        """The gradient of the negative log-likelihood by theta, from those by the factors and the noise; on the host."""
         found, scales = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))], {0: self.variance}
         if self.noise_kernels:
             scales |= dict.fromkeys(range(len(factors), len(grads)), float(self.noise[0]))
@@ -266,7 +266,7 @@ def _is_any(a: Array) -> bool:
 
 
 def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | None]:
-    """Points (P, d) of a grid, a column an axis, and values (P,) there -> its axes, the values on it, and which cells they are."""
+    """Points (P, d) of a grid, one column per axis, and their values (P,) -> axes, values on the grid, and the mask of observed cells."""
     parts, y = columns(X, label), _arguments.numbers_of(_arguments.points_like(y, label, "y"), label, "y")
     if not parts or parts[0].ndim != 1 or not len(parts[0]):
         shape = (len(parts[0]), *parts[0].shape[1:], len(parts)) if parts else np.shape(X)
@@ -284,7 +284,7 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
     if mask.sum() < len(X):
         order = np.argsort(cells, kind="stable")
         first = int(np.flatnonzero(np.diff(cells[order]) == 0)[0])
-        raise ValueError(f"{label}: X[{order[first]}] and X[{order[first + 1]}] are one point, expected one value a cell")
+        raise ValueError(f"{label}: X[{order[first]}] and X[{order[first + 1]}] are one point, expected one value per cell")
     Y = np.zeros(shape, y.dtype)
     Y.flat[cells] = y
     return list(axes), Y, None if mask.all() else mask

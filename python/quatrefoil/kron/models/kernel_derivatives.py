@@ -101,7 +101,7 @@ _FORMS: dict[Any, Callable[..., Derivatives]] = {
 
 
 def derivatives_of(function: Any, order: int, label: str) -> Derivatives:
-    """Of a covariance function of ours in a ``functools.partial``."""
+    """The derivatives of one of our covariance functions in a ``functools.partial``."""
     form = _FORMS.get(getattr(function, "func", None))
     if form is None:
         what = getattr(getattr(function, "func", function), "__name__", type(function).__name__)

@@ -1,6 +1,6 @@
 """``KroneckerOperator``: a Kronecker product as a SciPy linear operator.
 
-SciPy is imported when the class is asked for: until then its methods wait here without their base.
+SciPy is imported at the first use of the class: until then its methods have no base class.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class KroneckerOperator(Functions):
         return not value.ndim and _arrays.dtype_name(value).lstrip("u").startswith(("float", "int"))
 
     def _scaled(self, number: Any) -> Self:
-        """By the smallest factor; a number does not change the precision."""
+        """Multiplies the smallest factor; a number does not change the precision."""
         k = min(range(len(self._factors)), key=lambda k: math.prod(self._factors[k].shape))
         scaled = converted(self._factors[k] * number, _arrays.dtype_name(self._factors[k]))
         return self._of([copied(scaled) if i == k else f for i, f in enumerate(self._factors)])

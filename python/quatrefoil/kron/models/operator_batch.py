@@ -71,7 +71,7 @@ class KroneckerBatch:
 
     @functools.cached_property
     def _whole(self) -> DeviceFactorisation:
-        """Of all items at once, by the numbers of the factors alone."""
+        """The factorisation of all items at once, without gradients."""
         return DeviceFactorisation([_numbers(f, f"factors[{i}]") for i, f in enumerate(self.factors)], (None, None))
 
     def _at_once(self, arrays: Sequence[Any], tracked: Callable[[], Any], plain: Callable[[], Any]) -> Any:
@@ -81,7 +81,7 @@ class KroneckerBatch:
         if self.shape[-1] > batches.SMALL or any(m != n for m, n in sizes):
             return None
         try:
-            _ = self._whole  # whose numbers cannot be read within torch.func
+            _ = self._whole  # its numbers cannot be read within torch.func
             result = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
         except (np.linalg.LinAlgError, NotImplementedError):
             return None
@@ -105,7 +105,7 @@ class KroneckerBatch:
         return self._of([namespace(f).matrix_transpose(f) for f in self.factors])
 
     def __getitem__(self, index: Any) -> Any:
-        """By the batch axes: an operator, or a batch."""
+        """Indexes the batch axes: an operator, or a batch."""
         result = self._items[index]
         return self._of([f[index] for f in batches.spread(self.factors, self.batch_shape)]) if isinstance(result, np.ndarray) else result
 
@@ -216,7 +216,7 @@ class KroneckerBatch:
         return converted(noise, "float64")
 
     def _tensor(self, noise: Any) -> Any:
-        """For autograd."""
+        """The noise as a tensor for autograd."""
         is_tensor = noise is None or _arrays.kind(noise) == _arrays.kind(self.factors[0])
         return noise if is_tensor else _arrays.to_device_of(np.asarray(noise), self.factors[0])
 

@@ -1,4 +1,4 @@
-"""What ``KroneckerOperator`` computes by factorising its factors."""
+"""Methods of ``KroneckerOperator`` that factorise its factors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Functions(Products):
     """Systems, determinants and functions of ``KroneckerOperator``."""
 
     def _factorisation(self, method: str) -> Factorisation:
-        """Of factors that must be square, by their numbers alone."""
+        """The factorisation of square factors, without gradients."""
         require_square(method, self._factors)
         plain: Sequence[Any] = self._factors
         if self._kind != "numpy":
@@ -30,7 +30,7 @@ class Functions(Products):
         return self._factorised
 
     def _computed(self, method: str, compute: Callable[[Factorisation], Any]) -> Any:
-        """What ``compute`` makes of the factorisation; if autograd records it, with PyTorch's functions, after what the host checks."""
+        """Applies ``compute`` to the factorisation; under autograd to one of PyTorch's functions, after the checks on the host."""
         if not self._is_differentiated():
             return compute(self._factorisation(method))
         require_square(method, self._factors)
@@ -58,7 +58,7 @@ class Functions(Products):
         return _arguments.number(noise, label, "noise") or None
 
     def _as_tensor(self, noise: Any) -> Any:
-        """For autograd: a float as a tensor."""
+        """The noise as a tensor for autograd."""
         return _arrays.to_device_of(np.array(noise), self._factors[0]) if isinstance(noise, float) else noise
 
     def eigh(self) -> tuple[Any, Self]:
@@ -252,7 +252,7 @@ class Functions(Products):
 
         ``slope`` is the derivative h', as h a function of the eigenvalues (N,), one by one: ``lambda lam: c / (lam + c) ** 2``. The
         gradient of a factor is symmetric. From that of the values follow those of whatever h computes with. Two products with Q
-        and four sums of N n_k products a factor; about ten arrays like y in float64. Errors are those of ``apply``.
+        and four sums of N n_k products per factor; about ten arrays like y in float64. Errors are those of ``apply``.
         """
         label = "KroneckerOperator.apply_vjp"
         if self._kind == "torch":
@@ -280,7 +280,7 @@ class Functions(Products):
         return self._factorise(factors).eigen("KroneckerOperator.apply")
 
     def _factorise(self, factors: Sequence[Any]) -> Factorisation:
-        """Of the operator's factors or an item's under torch.func.vmap. The host keeps the last."""
+        """Factorises the operator's factors, or an item's under torch.func.vmap. Caches the last result on the host."""
         if not isinstance(factors[0], np.ndarray):
             return factorisation(factors, self._kernel)
         at = [f.__array_interface__["data"][0] for f in factors]
@@ -289,7 +289,7 @@ class Functions(Products):
         return self._mapped[1]
 
     def _checked(self, values: Any, label: str, name: str = "h") -> Any:
-        """What ``name`` made of the eigenvalues, in double precision."""
+        """Checks the values that ``name`` returned for the eigenvalues; in double precision."""
         check_values(label, name, values, self._factors)
         return converted(values, "float64")
 
@@ -308,5 +308,5 @@ def is_differentiated(arrays: Sequence[Any]) -> bool:
 
 
 def _numbers(array: Any, label: str, name: str) -> Any:
-    """Of an array in which nobody wants a gradient, or not here."""
+    """The numbers of an array, without its gradient."""
     return _arguments.host_or_device_numbers(array, label, name, differentiable=True)

@@ -50,7 +50,7 @@ class Products(Base):  # type: ignore[misc]
         self._keep(tuple(map(copied, given)), kind, backend, num_threads)
 
     def _keep(self, factors: tuple[Any, ...], kind: str, backend: Backend | None, num_threads: int | None) -> None:
-        """``factors`` are this operator's own: nobody else can write to them."""
+        """``factors`` are private copies."""
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
         self._kernel, (self._forward, self._backward) = (backend, num_threads), memos(len(factors))
         self._transposed: Self | None = None
@@ -89,7 +89,7 @@ class Products(Base):  # type: ignore[misc]
     @overload
     def __matmul__(self, x: Any) -> Any: ...
     def __matmul__(self, x: Any) -> Any:
-        if x.__class__ is np.ndarray and x.shape == self._row and x.dtype == self._dtype:  # what users time
+        if x.__class__ is np.ndarray and x.shape == self._row and x.dtype == self._dtype:  # fast path
             return call(MATVEC, (*self._factors, x), (), self._forward, None, self._backend, self._num_threads)
         return super().__matmul__(x) if self._kind == "numpy" or np.isscalar(x) else self.dot(x)
 
@@ -132,7 +132,7 @@ class Products(Base):  # type: ignore[misc]
         if self._is_for_scipy(x):
             above: Any = super()
             return above.rdot(x) if hasattr(above, "rdot") else above._rdot(x)
-        return self._rows(RMATVEC, x)  # whose rows are what is multiplied from the left
+        return self._rows(RMATVEC, x)  # its rows are multiplied from the left
 
     _rdot = rdot  # its name before SciPy 1.18
 
@@ -158,7 +158,7 @@ class Products(Base):  # type: ignore[misc]
     _adjoint = _transpose  # the factors are real
 
     def _is_for_scipy(self, x: Any) -> bool:
-        """Numbers, operators and lists are, and arrays where no tensor is in the game: SciPy makes NumPy arrays of what it gets."""
+        """Whether SciPy handles x: numbers, operators and lists; arrays too unless tensors are involved, as it returns NumPy arrays."""
         _arguments.refuse_masked(x, "KroneckerOperator", "x")
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))

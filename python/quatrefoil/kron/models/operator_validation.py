@@ -55,7 +55,7 @@ def check_values(label: str, name: str, values: Any, factors: Sequence[Array]) -
         raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected a {kind} array of {N} real numbers")
     _bind.check_device(label, f"{name}(lam)", values, "factors[0]", factors[0])
     if tuple(values.shape) != (N,):
-        raise ValueError(f"{label}: {name} gave an array of shape {tuple(values.shape)}, expected ({N},), a number an eigenvalue")
+        raise ValueError(f"{label}: {name} gave an array of shape {tuple(values.shape)}, expected ({N},), one number per eigenvalue")
     if not _arrays.dtype_name(values).lstrip("u").startswith(("float", "int", "bool", "bfloat")):
         raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected real numbers")
 

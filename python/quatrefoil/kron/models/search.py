@@ -42,7 +42,7 @@ def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng
         for i, bound in enumerate(both)
         if reached[i]
     ]
-    if ended:  # where the likelihood is flat, so that a search may end in any way
+    if ended:  # the likelihood is flat there, so that a search may end in any way
         what = "the data hardly determine it; another start moves the bound"
         complaint = f"the search ended with {' and '.join(ended)}: {what}"
     if complaint:
@@ -76,7 +76,7 @@ def _best(
 
 
 def _evaluated(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
-    """The negative log-likelihood and its gradient; infinite if there is none."""
+    """The negative log-likelihood and its gradient; infinite if it does not exist."""
     with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
         value, gradient = fit.objective(model)
         if math.isfinite(value) and np.isfinite(gradient).all():

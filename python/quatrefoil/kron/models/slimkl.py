@@ -143,7 +143,7 @@ class SlimKL(Estimator):
         (x, kinds, like), targets = _points(X, label, 1), _numbers(y, label, "y")
         check_location(label, "y", targets, "X", x)
         if tuple(targets.shape) != (len(x),):
-            raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), a value a point of X")
+            raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), one value per point of X")
         _arguments.finite(targets, label, "y")
         if self.executor is not None and not isinstance(x, np.ndarray):
             where = f"X is on {_arrays.device(x)}, where agents take their steps in turn"
@@ -220,7 +220,7 @@ class SlimKL(Estimator):
         return determination(_arrays.to_host(_numbers(y, label, "y")), mean, label)
 
     def _level(self, y: Array, label: str) -> Any:
-        """The mean, a number; of y on a device there, without axes."""
+        """The mean, a number, or an array without axes on the device of y."""
         if _arguments.is_number(self.mean):
             return _arguments.number(self.mean, label, "mean", negative=True)
         if _arguments.choice(self.mean, label, "mean", ("constant", "zero")) == "zero":
@@ -269,7 +269,7 @@ def _points(X: Any, label: str, least: int = 0, kinds: Sequence[str] = ()) -> tu
         what = f"(n,) or (n, P){' with at least one point' if least else ''}"
         raise ValueError(f"{label}: X has shape {tuple(getattr(X, 'shape', np.shape(X)))}, expected {what}")
     if kinds and len(parts) != len(kinds):
-        raise ValueError(f"{label}: X has {len(parts)} coordinates a point, expected {len(kinds)} as in fit")
+        raise ValueError(f"{label}: X has {len(parts)} coordinates per point, expected {len(kinds)} as in fit")
     x = stacked(parts, label, kinds)
     is_real = _arrays.kind(X) is not None and getattr(X.dtype, "kind", "f") in "iuf"
     return x, list(map(kind, parts)), _arguments.points_like(X, label, "X") if is_real else x
@@ -278,14 +278,14 @@ def _points(X: Any, label: str, least: int = 0, kinds: Sequence[str] = ()) -> tu
 def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Both as (A, P), on the host."""
     P = x.shape[1]
-    mu = _resolved(_arrays.to_host(x)) if means is None else _beside(means, x, label, "means")
+    mu = _resolved(_arrays.to_host(x)) if means is None else _host_numbers(means, x, label, "means")
     if mu.ndim not in (1, 2) or mu.size == 0 or mu.shape[1:] not in ((), (P,)):
         raise ValueError(f"{label}: means has shape {mu.shape}, expected (A,) or (A, {P})")
     A = len(mu)
     if std is None:
         sd = np.broadcast_to(_WIDTH * np.abs(mu).max(axis=0), (A, P))
     else:
-        sd = np.array(_arguments.number(std, label, "std")) if _arguments.is_number(std) else _beside(std, x, label, "std")
+        sd = np.array(_arguments.number(std, label, "std")) if _arguments.is_number(std) else _host_numbers(std, x, label, "std")
     if sd.shape not in ((), (A,), (A, P)):
         raise ValueError(f"{label}: std has shape {sd.shape}, expected a number, ({A},) or ({A}, {P})")
     _arguments.finite(mu, label, "means")
@@ -305,7 +305,7 @@ def _resolved(x: np.ndarray) -> np.ndarray:
     return np.linspace(0, 1, _FREQUENCIES)[:, None] * highest
 
 
-def _beside(value: Any, x: Array, label: str, name: str) -> np.ndarray:
+def _host_numbers(value: Any, x: Array, label: str, name: str) -> np.ndarray:
     """The numbers of an array that is on the host, or where x is."""
     numbers = _numbers(value, label, name)
     if not isinstance(numbers, np.ndarray):
@@ -327,7 +327,7 @@ def _predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: 
     for rows in chunk_slices(at.shape[0], n, xp):
         cross = kernel(at[rows, :], x)
         found = [xp.matmul(cross, alpha)]
-        if return_std:  # what is below 0 is rounding of a 0
+        if return_std:  # negative values are roundings of 0
             found.append(clamped(xp, float(weights.sum()) - xp.sum(xp.matmul(cross, inverse.T) ** 2, axis=1)))
         parts.append(found)
     return [xp.concat(list(column), axis=0) for column in zip(*parts)]

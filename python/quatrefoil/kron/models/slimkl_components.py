@@ -44,7 +44,7 @@ class Components:
         """sum_i weights_i K_i (n, n); on the host its lower triangle alone."""
         total = zeros(self._xp, (self._n, self._n), self._x[0])
         for of, V, tiles in self._parts(np.flatnonzero(weights)):
-            W = V * self._there(weights[of])[:, None]
+            W = V * self._on_device(weights[of])[:, None]
             for begin, end, G in tiles:
                 part = self._xp.matmul(W[:, begin:end].T, V[:, :end])
                 part *= G
@@ -69,7 +69,7 @@ class Components:
         return np.concatenate(whose), xp.concat(traces), xp.concat(squares)
 
     def _parts(self, on: np.ndarray) -> Iterator[tuple[np.ndarray, Array, Iterator[tuple[int, int, Array]]]]:
-        """For each chunk of components: whose the rows of V are, V (S, n), and tiles (begin, end, E ∘ (U U^T)) of the lower triangle."""
+        """Yields the component of each row of V, V (S, n), and tiles (begin, end, E ∘ (U U^T)) of the lower triangle, chunk by chunk."""
         known, leading, chunks = self._chunks
         if known is None or not np.array_equal(on, known):
             leading, chunks = self._grouped(on)
@@ -104,22 +104,22 @@ class Components:
         """Products (S, n) of these dimensions' cosines and sines that are not 0, and of the envelope's factor; and whose they are, (S,)."""
         xp, n, width = self._xp, self._n, self._ids[which, 0]
         if with_envelope:
-            V = xp.take(self._factor, self._there(width), axis=0)
+            V = xp.take(self._factor, self._on_device(width), axis=0)
             live = np.arange(V.shape[1]) < np.maximum(self._rank, 1)[width, None]
         else:
             V, live = zeros(xp, (len(which), 1, n), self._x[0]) + 1, np.ones((len(which), 1), bool)
         for p in dims:
             if (used := self._used[which, p]).any():  # the sine of frequency 0 is 0
-                at = self._there(self._ids[which, 1 + p])
+                at = self._on_device(self._ids[which, 1 + p])
                 V = xp.concat([V * xp.take(wave, at, axis=0)[:, None, :] for wave in self._waves[p]], axis=1)
                 live = np.concatenate([live, live & used[:, None]], axis=1)
         V = xp.reshape(V, (live.size, n))
-        return which[np.nonzero(live)[0]], V if live.all() else xp.take(V, self._there(np.flatnonzero(live)), axis=0)
+        return which[np.nonzero(live)[0]], V if live.all() else xp.take(V, self._on_device(np.flatnonzero(live)), axis=0)
 
     def _cosine_and_sine(self, x: Array, frequencies: np.ndarray) -> tuple[Array, Array]:
         """(F, n) each, of points relative to their middle: a phase of hundreds of turns has no digits to lose."""
         xp = self._xp
-        turns = (x - (xp.max(x) + xp.min(x)) / 2) * self._there(frequencies)[:, None]
+        turns = (x - (xp.max(x) + xp.min(x)) / 2) * self._on_device(frequencies)[:, None]
         angle = 2 * np.pi * (turns - xp.round(turns))
         return xp.cos(angle), xp.sin(angle)
 
@@ -136,7 +136,7 @@ class Components:
         return tile
 
     def _envelope_factors(self) -> tuple[np.ndarray, Array]:
-        """Of every width: the rank r of E = F^T F if rows of V for F take less time than E itself, else 0; and F (widths, r, n), or 1."""
+        """(ranks, F): per width the rank r of E = F^T F if rows of V for F take less time than E itself, else 0; F (widths, r, n), or 1."""
         S, xp = len(self._std), self._xp
         rank = np.where(self._std.any(axis=1), 0, 1)
         if xp is not np:
@@ -150,7 +150,7 @@ class Components:
             into[: 1 if F is None else len(F)] = 1.0 if F is None else F
         return rank, padded
 
-    def _there(self, a: np.ndarray) -> Array:
+    def _on_device(self, a: np.ndarray) -> Array:
         return _arrays.to_device_of(np.ascontiguousarray(a), self._x[0])
 
 

@@ -52,7 +52,7 @@ def rounded(a: np.ndarray, precision: float, rng: np.random.Generator) -> np.nda
 
 
 class Message(NamedTuple):
-    """What a step needs: nothing that depends on the number of points."""
+    """The input of a step; its size does not depend on the number of points."""
 
     anchor: np.ndarray  # where the objective is majorised, (A,) like the next three; components of 0 are left out
     consensus: np.ndarray
@@ -142,7 +142,7 @@ class _Team:
             raise
 
     def close(self) -> None:
-        """What this process holds; of others it is pushed out by later fits."""
+        """Frees the data in this process; other processes drop them with later fits."""
         forget(self._fit)
 
 
@@ -164,11 +164,11 @@ class _Consensus:
         self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
 
     def _anchor(self) -> np.ndarray:
-        """Where weights begin; those that the agents set to 0 may come back."""
+        """The weights at which an iteration begins; those that the agents set to 0 may come back."""
         return np.where(self._on, np.maximum(self.weights, self._bound.weight or _MIN * float(self.weights.max())), 0)
 
     def objective(self, exact: bool = False) -> float:
-        """At the weights, or where the next iteration begins."""
+        """The objective at the weights if ``exact``, else where the next iteration begins."""
         return self._meet(self.weights if exact else self._anchor())[1]
 
     def _meet(self, anchor: np.ndarray) -> tuple[np.ndarray, float]:
@@ -179,7 +179,7 @@ class _Consensus:
     def minimise(self) -> None:
         """The majoriser at the present weights: (4) to (6) until the agents agree."""
         start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
-        jitter = 2 * self._precision * root * start  # what rounding alone does to a component
+        jitter = 2 * self._precision * root * start  # of a component, by rounding alone
         largest = self._largest_penalty(start)
         self._penalty = np.minimum(self._penalty, largest)
         for _ in range(_MAX_MEETINGS):

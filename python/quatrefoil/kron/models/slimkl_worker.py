@@ -54,7 +54,7 @@ class Worker:
         return self._start
 
     def weigh(self, weights: np.ndarray, every: bool = False) -> Weighing:
-        """At these weights; t and q of components whose weight is 0 on request only. The result is kept: several steps start from it."""
+        """The objective, t and q at these weights; with ``every`` those of components of weight 0 too. Cached for several steps."""
         if self._last is None or self._last[1] != every or not np.array_equal(self._last[0], weights):
             self._last = weights, every, self._weigh(weights, np.arange(len(weights)) if every else np.flatnonzero(weights))
         return self._last[2]
@@ -66,7 +66,7 @@ class Worker:
         found = _arrays.to_host(namespace(a).concat([t, q, objective]))  # at once
         if not np.isfinite(found).all():
             raise np.linalg.LinAlgError(
-                f"SlimKL.fit: the covariance is not positive definite in float64, beside weights that add up to {weights.sum():.3g}; "
+                f"SlimKL.fit: the covariance is not positive definite in float64 with weights that add up to {weights.sum():.3g}; "
                 f"noise is {self._noise}, expected more"
             )
         t, q, (value,) = np.split(found, [len(of), 2 * len(of)])

@@ -176,7 +176,7 @@ def _plain(x: Any) -> Any:
 
 
 def _numpy_date(value: Any) -> Any:
-    """What NumPy makes a date or a duration of: without a time zone, in UTC."""
+    """A date or duration in a form that NumPy converts: without a time zone, in UTC."""
     if isinstance(value, str):
         if "-" not in value:
             raise ValueError(f"{value!r} is neither a number nor an ISO date")

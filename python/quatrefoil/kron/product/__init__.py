@@ -53,7 +53,7 @@ def matvec(
     Parameters
     ----------
     factors : list or tuple of (m_k, n_k)
-        One matrix an axis, at least one; float32 or float64, any strides, square or not. Any of them may be a batch,
+        One matrix per axis, at least one; float32 or float64, any strides, square or not. Any of them may be a batch,
         (..., m_k, n_k).
     x : (..., N)
         Vectors; (..., M) with ``transpose``. If factors are batches, its leading axes and theirs broadcast.
@@ -78,7 +78,7 @@ def matvec(
 
     Notes
     -----
-    Differentiable in factors and x. Cost: 2 N sum n_k operations a vector if the factors are square; axes that shrink
+    Differentiable in factors and x. Cost: 2 N sum n_k operations per vector if the factors are square; axes that shrink
     are done first, those that grow last (3). Memory: nothing but the result if the factors are square, else at most two
     arrays more, none larger than x or y. Error: a few eps sqrt(sum n_k) of the result's norm. A NaN in x stays in its
     vector. For many products with the same factors take ``KroneckerOperator``, which packs them once. A batch of factors

@@ -1,4 +1,4 @@
-"""Kronecker products as array operations: a matrix product an axis, in the order of csrc/kron/product."""
+"""Kronecker products as array operations: one matrix product per axis, in the order of csrc/kron/product."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def rmatvec(xp: Any, factors: list[Any], x: Any) -> Any:
 def matvec_vjp(xp: Any, factors: list[Any], x: Any, grad: Any) -> tuple[list[Any], Any]:
     n, m = [a.shape[1] for a in factors], [a.shape[0] for a in factors]
     d, batch = len(factors), math.prod(x.shape[:-1])
-    behind = [x]
+    later = [x]
     for k in range(d - 1, 0, -1):  # (4)
-        behind.insert(0, _along(xp, factors[k], behind[0], batch * math.prod(n[:k]), math.prod(m[k + 1 :])))
+        later.insert(0, _along(xp, factors[k], later[0], batch * math.prod(n[:k]), math.prod(m[k + 1 :])))
     g, dfactors = grad, []
     for k in range(d):
         L, R = batch * math.prod(n[:k]), math.prod(m[k + 1 :])
-        left, right = xp.reshape(g, (L, m[k], R)), xp.reshape(behind[k], (L, n[k], R))
+        left, right = xp.reshape(g, (L, m[k], R)), xp.reshape(later[k], (L, n[k], R))
         dfactors.append(gram(xp, double(xp, left), double(xp, right)))  # (5), in double precision as on the host
         g = _along(xp, xp.matrix_transpose(factors[k]), g, L, R)  # (6)
     return dfactors, xp.reshape(g, x.shape)

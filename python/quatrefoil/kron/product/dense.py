@@ -1,4 +1,4 @@
-"""What is done to dense factors and their eigenvalues: LU, and products that stay in the range of float64 on the way."""
+"""Dense factors and their eigenvalues: LU, and products whose intermediate values stay in the range of float64."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import _arrays, _backends
 
-_SMALL = 1e-280  # beside it rounding of the least eigenvalues shows
+_SMALL = 1e-280  # below it the rounding of the least eigenvalues shows
 CURE = "add noise, or jitter to its diagonal"
 
 
@@ -34,7 +34,7 @@ def doubled(array: Any) -> Any:
 
 
 def owned(array: Any) -> Any:
-    """A copy of an array of any kind, to which nobody else can write."""
+    """A private copy of an array of any kind."""
     return array.clone() if _arrays.kind(array) == "torch" else array.copy()
 
 
@@ -49,12 +49,12 @@ def _outer(a: Any, b: Any) -> Any:
 
 
 def exponent(a: np.ndarray) -> int:
-    """Of the largest entry, as a power of two."""
+    """The binary exponent of the largest entry."""
     return int(np.frexp(np.abs(a).max(initial=0.0))[1])
 
 
 def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """The Kronecker product of vectors, whatever order of theirs would leave the range of float64 on the way."""
+    """The Kronecker product of vectors, without leaving the range of float64 in between."""
     exponents = list(map(exponent, vectors))
     if sum(map(abs, exponents)) < 900:
         plain: np.ndarray = outer(vectors)
@@ -65,7 +65,7 @@ def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def product_of(numbers: Sequence[float]) -> float:
-    """The product of numbers, whatever order of theirs would leave the range of float64 on the way."""
+    """The product of numbers, without leaving the range of float64 in between."""
     return float(products([np.ones(1), *[np.array([x]) for x in numbers]])[0])
 
 

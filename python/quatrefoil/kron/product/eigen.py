@@ -22,7 +22,7 @@ class Eigen(NamedTuple):
 
 
 def eigen(xp: Any, f: Array) -> Eigen:
-    """Of one factor (..., n, n)."""
+    """The eigendecomposition of one factor (..., n, n)."""
     K, good = symmetric(xp, f)
     n = f.shape[-1]
     if n == 0:

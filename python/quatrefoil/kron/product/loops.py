@@ -84,13 +84,13 @@ def _adjoint(factors, x, grad, dfactors, dx):
     if x.size and grad.size:
         n, m = [a.shape[1] for a in factors], [a.shape[0] for a in factors]
         d, batch = len(factors), x.size // math.prod(n)
-        behind = [np.ascontiguousarray(x)]
+        later = [np.ascontiguousarray(x)]
         for k in range(d - 1, 0, -1):  # (4)
-            behind.insert(0, _apply(factors[k], behind[0], batch * math.prod(n[:k]), math.prod(m[k + 1 :])))
+            later.insert(0, _apply(factors[k], later[0], batch * math.prod(n[:k]), math.prod(m[k + 1 :])))
         g = np.ascontiguousarray(grad)
         for k in range(d):
             L, R = batch * math.prod(n[:k]), math.prod(m[k + 1 :])
-            _gram(g.reshape(L, m[k], R), behind[k].reshape(L, n[k], R), totals[k])  # (5)
+            _gram(g.reshape(L, m[k], R), later[k].reshape(L, n[k], R), totals[k])  # (5)
             g = _apply(factors[k].T, g, L, R, dx if k == d - 1 else None)  # (6)
     else:
         dx[...] = 0

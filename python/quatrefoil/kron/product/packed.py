@@ -1,4 +1,4 @@
-"""Factors of a Kronecker product, packed once for each direction when it is first needed; nobody may write to them."""
+"""Factors of a Kronecker product, packed once for each direction at first use; they must not change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import MATVEC, RMATVEC
 
 
 def memos(count: int) -> tuple[tuple[LazyMemo], tuple[LazyMemo]]:
-    """For the products with ``count`` such factors and with their transposes: the extras of a call."""
+    """Extras of calls with ``count`` such factors, and with their transposes."""
     forward, backward = ((LazyMemo(functools.partial(_pack, transpose), "native", count, private=True),) for transpose in (False, True))
     return forward, backward
 

@@ -43,7 +43,7 @@ def sum_solve(
     B : (..., M, N)
         Right-hand sides.
     out, backend, num_threads
-        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
+        As in ``help(qf.conventions)``. On the host all backends are LAPACK, with its own number of threads.
 
     Returns
     -------
@@ -51,18 +51,16 @@ def sum_solve(
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit; a matrix that is not symmetric beyond rounding, or has NaN or infinity in it.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+    ValueError, TypeError
+        Shapes or dtypes that do not fit; a matrix that is not symmetric beyond rounding, or has NaN or infinity in it.
     numpy.linalg.LinAlgError
         S_1 or S_2 is not positive definite, to working precision; the sum is singular: some 1 + w_i u_j of (2) is 0
-        beside the largest.
+        relative to the largest.
 
     Notes
     -----
     Differentiable in all five; gradients of the matrices are symmetric. Cost: one generalised eigendecomposition of each
-    pair, about 14 (M^3 + N^3) flops, and 4 M N (M + N) a right-hand side. Error: a few eps times the condition numbers of
+    pair, about 14 (M^3 + N^3) flops, and 4 M N (M + N) per right-hand side. Error: a few eps times the condition numbers of
     S_1, S_2 and the sum. float32 is worked on in float64. A NaN in B stays in its right-hand side.
 
     Examples
@@ -117,15 +115,7 @@ def sum_logdet(
     """log det(K_1 ⊗ K_2 + S_1 ⊗ S_2), a scalar (3).
 
     Arguments and errors are those of ``sum_solve``; a determinant below 0 is a ``numpy.linalg.LinAlgError`` too.
-
-    Parameters
-    ----------
-    K1, S1 : (M, M)
-        Symmetric, S_1 positive definite; float32 or float64.
-    K2, S2 : (N, N)
-        The same.
-    backend, num_threads
-        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
+    backend, num_threads: As in ``help(qf.conventions)``.
 
     Notes
     -----
@@ -188,7 +178,7 @@ def sylvester_solve(
     C : (..., M, N)
         Right-hand sides.
     out, backend, num_threads
-        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
+        As in ``help(qf.conventions)``; on the host as for ``sum_solve``.
 
     Returns
     -------
@@ -196,18 +186,16 @@ def sylvester_solve(
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit; NaN or infinity in A or B.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+    ValueError, TypeError
+        Shapes or dtypes that do not fit; NaN or infinity in A or B.
     numpy.linalg.LinAlgError
-        An eigenvalue of A and one of B add up to 0, beside the largest such sum or, where A or B is not symmetric, beside their
-        Frobenius norms, as eigenvalues are known no better: X is not unique, or there is none.
+        An eigenvalue of A and one of B add up to 0, relative to the largest such sum or, where A or B is not symmetric, to their
+        Frobenius norms, as eigenvalues are known no better: X is not unique or does not exist.
 
     Notes
     -----
     Differentiable in A, B and C (8). Where both A and B are symmetric in float64, by their eigenbases (7): about 9 (M^3 +
-    N^3) flops and 4 M N (M + N) a right-hand side. Otherwise by their real Schur forms, about 25 (M^3 + N^3), and LAPACK's
+    N^3) flops and 4 M N (M + N) per right-hand side. Otherwise by their real Schur forms, about 25 (M^3 + N^3), and LAPACK's
     ``trsyl`` (Bartels and Stewart, CACM 15 (1972) 820). float32 is worked on in float64. A NaN in C stays in its
     right-hand side. Backend "array" solves the M N equations as they are, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and does not
     see that there is no X unless a pivot is 0.
@@ -254,7 +242,7 @@ class Pencil(NamedTuple):
 
     @property
     def logdet(self) -> float:
-        """Of S."""
+        """log det S."""
         return 2 * float(np.log(self.L.diagonal()).sum())
 
 
@@ -277,7 +265,7 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
 
 
 def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> Pencil:
-    """By the Cholesky factor of S, as LAPACK's sygvd does it."""
+    """Solves (2) by the Cholesky factor of S, as LAPACK's sygvd does."""
     from scipy.linalg import lapack, solve_triangular
 
     for a, name in zip((K, S), names):
@@ -351,17 +339,9 @@ def _sylvester_solve(A: np.ndarray, B: np.ndarray, C: np.ndarray, X: np.ndarray,
 
 
 def _sylvester_solve_vjp(
-    A: np.ndarray,
-    B: np.ndarray,
-    C: np.ndarray,
-    grad: np.ndarray,
-    dA: np.ndarray,
-    dB: np.ndarray,
-    dC: np.ndarray,
-    num_threads: int,
-    *,
-    backend: str,
-) -> None:
+    A: np.ndarray, B: np.ndarray, C: np.ndarray, grad: np.ndarray,
+    dA: np.ndarray, dB: np.ndarray, dC: np.ndarray, num_threads: int, *, backend: str,
+) -> None:  # fmt: skip
     if dC.size == 0:
         dA[...] = dB[...] = 0
         return
@@ -377,13 +357,9 @@ SUM_SOLVE = Op(
     tolerance=6e-5, policy=Policy(python_kernel=_sum_solve, python_adjoint=_sum_solve_vjp),
 )  # fmt: skip
 SUM_LOGDET = Op(
-    __name__,
-    "sum_logdet",
-    inputs=_MATRICES,
-    outputs=(Arg("y", ""),),
-    tolerance=6e-5,
-    policy=Policy(python_kernel=_sum_logdet, python_adjoint=_sum_logdet_vjp),
-)
+    __name__, "sum_logdet", inputs=_MATRICES, outputs=(Arg("y", ""),),
+    tolerance=6e-5, policy=Policy(python_kernel=_sum_logdet, python_adjoint=_sum_logdet_vjp),
+)  # fmt: skip
 SYLVESTER_SOLVE = Op(
     __name__, "sylvester_solve", inputs=(Arg("A", "M M"), Arg("B", "N N"), Arg("C", "... M N")), outputs=(Arg("X", "... M N"),),
     tolerance=6e-5, policy=Policy(python_kernel=_sylvester_solve, python_adjoint=_sylvester_solve_vjp),

@@ -20,7 +20,7 @@ class _Pencil(NamedTuple):
 
 
 def _pencil(xp: Any, K: Any, S: Any, eps: float) -> _Pencil:
-    """By the Cholesky factor of S; w is NaN where K or S is not symmetric, or S singular to working precision."""
+    """Solves (2) by the Cholesky factor of S; w is NaN if K or S is not symmetric, or S singular to working precision."""
     n = S.shape[0]
     L = xp.linalg.cholesky(S)
     inverse = xp.linalg.inv(L)
@@ -28,7 +28,7 @@ def _pencil(xp: Any, K: Any, S: Any, eps: float) -> _Pencil:
     w, U = xp.linalg.eigh((C + C.T) / 2)
     condition = _norm(xp, S) * _norm(xp, xp.matmul(inverse.T, inverse))
     good = is_symmetric(xp, K, eps) & is_symmetric(xp, S, eps) & (condition * eps < 1)
-    semidefinite = w[0] >= -n * eps * xp.max(xp.abs(w))  # what is below 0 is rounding of a 0
+    semidefinite = w[0] >= -n * eps * xp.max(xp.abs(w))  # negative values are roundings of 0
     w = nan_unless(xp, good, xp.where(semidefinite & (w < 0), xp.zeros_like(w), w))
     return _Pencil(w, xp.matmul(inverse.T, U), 2 * xp.sum(xp.log(xp.linalg.diagonal(L))))
 
@@ -120,8 +120,8 @@ def logdet_gradients(xp: Any, pencils: Any, grad: Any) -> tuple[Any, ...]:
 
 
 def _matrix(xp: Any, A: Any, B: Any) -> Any:
-    """A ⊗ I + I ⊗ Bᵀ (M N, M N), what A X + X B is of X in C order. The triangular forms that would save its size are no part of the array
-    API: 8 (M N)² bytes, and a third of (M N)³ multiplications."""
+    """A ⊗ I + I ⊗ Bᵀ (M N, M N), the matrix of X -> A X + X B in C order. The array API has no triangular forms, which would save its size:
+    8 (M N)² bytes, and a third of (M N)³ multiplications."""
     M, N = A.shape[0], B.shape[0]
     A, B = double(xp, A), double(xp, B)
     one, other = (xp.eye(n, dtype=xp.float64, device=A.device) for n in (M, N))

@@ -13,17 +13,17 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 def double(a: np.ndarray) -> np.ndarray:
-    """In float64 and C order: BLAS rounds by the order of its operands."""
+    """A float64 array in C order, because BLAS's rounding depends on the order."""
     return np.require(a, np.float64, ["C", "A"])
 
 
 def negligible(data: np.ndarray, *sizes: int) -> float:
-    """What counts as 0 beside 1: the precision of the data, and what LAPACK's eigenvalues lose in float64."""
+    """The size that counts as 0 relative to 1: the precision of the data, plus LAPACK's errors in float64."""
     return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
 
 
 def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
-    """What solves A X + X B = C, or with True A^T X + X B^T = C, after one factorisation."""
+    """A solver of A X + X B = C, or with True of A^T X + X B^T = C, after one factorisation."""
     for a, name in ((A, "A"), (B, "B")):
         _arguments.finite(a, label, name)
     e = max(exponent(A), exponent(B)) - 1  # squares of entries would leave the range of float64
@@ -47,7 +47,7 @@ def _factorised(A: np.ndarray, B: np.ndarray, unit: float, data: np.ndarray, lab
 
 
 def _eigenvalues(R: np.ndarray) -> np.ndarray:
-    """Of a real Schur form in LAPACK's standard, whose blocks [[a, b], [c, a]] with b c < 0 hold the pairs a +- i sqrt(-b c)."""
+    """Eigenvalues of a real Schur form in LAPACK's standard; blocks [[a, b], [c, a]] with b c < 0 hold the pairs a +- i sqrt(-b c)."""
     imaginary = np.sqrt(np.abs(np.diagonal(R, 1)) * np.abs(np.diagonal(R, -1)))
     l = np.diagonal(R).astype(complex)
     l[:-1] += 1j * imaginary
@@ -62,8 +62,8 @@ def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, unit: float, da
     i, j = np.unravel_index(int(size.argmin()), size.shape)
     if size[i, j] <= negligible(data, *size.shape) * scale:
         raise np.linalg.LinAlgError(
-            f"{label}: the eigenvalues {l[i] * unit:.6g} of A and {m[j] * unit:.6g} of B add up to {sums[i, j] * unit:.3g}, 0 beside the "
-            f"largest sum of size {size.max() * unit:.3g}: there is no X, or more than one"
+            f"{label}: the eigenvalues {l[i] * unit:.6g} of A and {m[j] * unit:.6g} of B add up to {sums[i, j] * unit:.3g}, 0 relative to "
+            f"the largest sum of size {size.max() * unit:.3g}: there is no X, or more than one"
         )
 
 

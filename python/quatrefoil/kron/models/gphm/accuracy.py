@@ -56,7 +56,7 @@ def highest(x: np.ndarray) -> float:
 
 
 def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
-    """Where points of an axis are too far apart for the source, the equation at the points says nothing of the solution between them."""
+    """Warns if an axis is too coarse for the source: the equation at its points then says nothing of the solution between them."""
     with contextlib.suppress(ValueError, TypeError):  # a function of these very points
         for k, share in enumerate(pde.lost(axes)):
             if share > _LOST:
@@ -66,7 +66,7 @@ def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
 
 
 def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
-    """Where a covariance needs frequencies beyond those it began with, and the grid resolves such."""
+    """Warns if a covariance needs higher frequencies than the initial ones, and the grid resolves them."""
     if not (state.learnt.steps >= least_steps and _BAD < state.learnt.residual < np.inf):
         return
     for k, x in enumerate(axes):

@@ -19,7 +19,7 @@ Array = Any
 
 
 class Points(NamedTuple):
-    """Of one axis: copies."""
+    """Copies of the points of one axis."""
 
     array: Array  # where the solver's arrays are
     host: np.ndarray
@@ -27,7 +27,7 @@ class Points(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """Of one axis, (Q,) each; or their gradients."""
+    """The hyperparameters of one axis, (Q,) each; or their gradients."""
 
     log_weights: Array
     log_scales: Array
@@ -79,7 +79,7 @@ class Axis:
         raise NotImplementedError
 
     def gradient(self, rows: int, X: Array, A: Array, E: Array) -> Hyper:
-        """By the hyperparameters, of rows/2 log det K - <X, A dK> + <E, A dD>, where A and E were the last of ``apply`` and ``adjoint``."""
+        """The gradient of rows/2 log det K - <X, A dK> + <E, A dD> for the last arguments A of ``apply`` and E of ``adjoint``."""
         raise NotImplementedError
 
     def predictor(self, x: Array) -> Array:
@@ -175,7 +175,7 @@ class UniformAxis(Axis):
         return self.signal[:, : len(self.x)]
 
     def _diagonal_sums(self, X: np.ndarray, A: np.ndarray, even: bool) -> np.ndarray:
-        """At lag l of X^T A, by spectra: the diagonal i - j = l plus the one at -l, or minus it; the main one once, or 0 (9)."""
+        """Sums along the diagonals i - j = l of X^T A, by spectra: those at l plus or minus those at -l; the main one once, or 0 (9)."""
         if even:
             products = np.einsum("ij,ij->j", X.view(float), A.view(float))  # the real part of X conj(A), its two terms apart
             sums = 2 * np.fft.irfft(products.reshape(-1, 2).sum(axis=1), n=self.length)[: len(self.x)]
@@ -262,7 +262,7 @@ class GeneralAxis(Axis):
         return self.covariance.cross(self.points.array, None, self.hyper, order)
 
     def _pulled(self, G: Array, order: int) -> Hyper:
-        """By the hyperparameters, of <G, the matrix of that order>."""
+        """The gradient of <G, the matrix of that order> by the hyperparameters."""
         return self.covariance.cross_vjp(self.points.array, self.hyper, G, order)
 
     def apply(self, A: Array) -> Array:
@@ -285,7 +285,7 @@ def is_uniform(x: np.ndarray) -> bool:
 
 
 def inverse_diagonal_sums(x: np.ndarray) -> np.ndarray:
-    """Of the inverse of a symmetric Toeplitz matrix, by its first column x: the diagonals at lag l and -l together (10)."""
+    """Sums along the diagonals l and -l together of the inverse of a symmetric Toeplitz matrix, from its first column x (10)."""
     n = len(x)
     lag = np.arange(n)
     weighed = np.empty((2, n))

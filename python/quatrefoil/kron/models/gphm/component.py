@@ -73,7 +73,7 @@ def mixture(pde: PDE, axes: Sequence[Points], covariance: Covariance, count: int
         initial[f"log_weights_{k}"] = np.full(count, -np.log(count))
         initial[f"log_scales_{k}"] = np.zeros(count)
         initial[f"freqs_{k}"] = np.linspace(0, 1, count) * highest
-    return Component(Loss(pde, _axes(pde, axes, covariance), weight, {}, None), _beside(pde, initial))
+    return Component(Loss(pde, _axes(pde, axes, covariance), weight, {}, None), _to_device_of(pde, initial))
 
 
 def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -> Component:
@@ -85,11 +85,11 @@ def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -
         initial[f"log_weights_{k}"], fixed[f"freqs_{k}"] = np.zeros(1), np.zeros(1)
         initial[f"log_scales_{k}"] = np.full(1, -np.log(abs(axis.x[-1] - axis.x[0])))
     axes = [a.like(a.covariance._replace(kind="student_t")) for a in old]
-    initial = _beside(pde, initial) | {"log_tau": below.loss.xp.asarray(params["log_tau"], copy=True)}
-    return Component(Loss(pde, axes, below.loss.weight, _beside(pde, fixed), below.held(params, form)), initial)
+    initial = _to_device_of(pde, initial) | {"log_tau": below.loss.xp.asarray(params["log_tau"], copy=True)}
+    return Component(Loss(pde, axes, below.loss.weight, _to_device_of(pde, fixed), below.held(params, form)), initial)
 
 
-def _beside(pde: PDE, params: Params) -> Params:
+def _to_device_of(pde: PDE, params: Params) -> Params:
     """Arrays of the host where the equation's are."""
     return {name: _arrays.to_device_of(value, pde.source) for name, value in params.items()}
 

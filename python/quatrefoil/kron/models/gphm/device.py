@@ -26,7 +26,7 @@ class DeviceAxis(GeneralAxis):
         self._sign = _arrays.to_device_of(np.sign(lags).astype(np.float64), points.array)
 
     def _matrix(self, order: int) -> Array:
-        """At (i, j) the number of lag |i - j|; with the sign of i - j if the order is odd."""
+        """The matrix of values at the lags |i - j|, with the sign of i - j if the order is odd."""
         n = len(self.x)
         whole = self._xp.reshape(self._xp.take(self.covariance.lags(self._d, self.hyper, order), self._index), (n, n))
         return whole if order % 2 == 0 else whole * self._sign
@@ -35,7 +35,7 @@ class DeviceAxis(GeneralAxis):
         return self.covariance.lags_vjp(self._d, self.hyper, self._sums(G, order % 2 == 0), order)
 
     def _sums(self, G: Array, even: bool) -> Array:
-        """Of <G, matrix> by the numbers: the diagonal at lag l plus the one at -l, or minus it; the main one once, or 0 (9)."""
+        """The gradient of <G, matrix> by the lags: the diagonal at l plus or minus the one at -l; the main one once, or 0 (9)."""
         xp, n = self._xp, len(self.x)
         skewed = xp.concat([xp.flip(G, axis=1), zeros(xp, (n, n), G)], axis=1)  # each row is shifted by one against the row above
         along = xp.sum(xp.reshape(xp.reshape(skewed, (-1,))[: n * (2 * n - 1)], (n, 2 * n - 1)), axis=0)

@@ -77,7 +77,7 @@ class Differences:
         self.inner = tuple(line.points for line in self.lines)
 
     def mean_square(self, f: np.ndarray) -> float:
-        """Of the solution."""
+        """The mean square of the solution."""
         u = self._solved(f[self.inner], 0.0)
         weights = functools.reduce(np.multiply.outer, [line.weights for line in self.lines])
         return float((weights * u**2).sum() / weights.sum())
@@ -106,7 +106,7 @@ class Differences:
         return found
 
     def _solved(self, f: np.ndarray, slope: float) -> np.ndarray:
-        """At the unknown points."""
+        """The solution at the unknown points."""
         from scipy.linalg.lapack import dtrsyl
 
         is_symmetric = all(line.is_symmetric for line in self.lines)

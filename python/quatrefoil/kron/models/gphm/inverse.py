@@ -18,7 +18,7 @@ _MARGIN = 10.0  # eigenvalues within this of the floor are the jitter's, not the
 
 
 class Inverse:
-    """Of a covariance K of an axis with that jitter and name; ``parity`` where it is Toeplitz."""
+    """The inverse of an axis's covariance K with that jitter and name; ``parity`` if K is Toeplitz."""
 
     logdet: Any  # of K, a number
 
@@ -30,7 +30,7 @@ class Inverse:
         raise NotImplementedError
 
     def first_column(self) -> np.ndarray:
-        """Of K⁻¹."""
+        """The first column of K⁻¹."""
         raise NotImplementedError
 
     def dense(self) -> np.ndarray:
@@ -39,7 +39,7 @@ class Inverse:
 
 
 class Cholesky(Inverse):
-    """By K = L Lᵀ, in the place of K; its upper triangle keeps what was there."""
+    """K = L Lᵀ, computed in place of K; the upper triangle of K is unchanged."""
 
     def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:
         from scipy.linalg.lapack import dpotrf
@@ -84,7 +84,7 @@ class DeviceCholesky(Inverse):
 
 
 class Spectrum(Inverse):
-    """By K = V diag(w) Vᵀ, w no less than ``floor``: the jitter, or the roundings of the largest. Nothing is too ill-conditioned for it.
+    """K = V diag(w) Vᵀ, w at least ``floor``: the jitter, or the rounding of the largest. No K is too ill-conditioned.
 
     ``values`` (r,) and ``vectors`` (N, r) are those that the kernel itself has, clear of the floor, and at least three; ``solve`` stays
     among them, log det and the inverse count all.
@@ -122,7 +122,7 @@ def clear_of(values: np.ndarray, jitter: float) -> tuple[float, int]:
 
 
 def _eigh(K: Array, parity: Parity | None) -> tuple[Array, Array]:
-    """Eigenvalues, ascending, and vectors, in the place of K; NaN for a K that is not finite. On a device all eigenvalues are read back:
+    """Ascending eigenvalues and their vectors, in place of K; NaN for a K that is not finite. On a device all eigenvalues are read back:
     how many of them are clear of the floor sets the sizes of what follows."""
     xp = namespace(K)
     is_finite = xp.isfinite(K)

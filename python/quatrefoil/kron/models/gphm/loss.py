@@ -29,7 +29,7 @@ class Held(NamedTuple):
 class Loss:
     """A function of parameters on one grid; ``fixed`` holds those that are not learnt. All arrays are where the equation's are.
 
-    Beside its axes' workspace and a memo of ``Projected`` it has no state. A loss or gradient that is not finite is a FloatingPointError.
+    Besides its axes' workspace and a memo of ``Projected`` it has no state. A loss or gradient that is not finite is a FloatingPointError.
     """
 
     def __init__(self, pde: PDE, axes: Sequence[Axis], boundary_weight: float, fixed: Params, held: Held | None) -> None:
@@ -108,7 +108,7 @@ class Loss:
         return of_u, gradients
 
     def _others(self, u: Array, A: Sequence[Array]) -> list[Array]:
-        """For every axis the solve along the other one, as grids."""
+        """The solves along the other axis, for every axis, as grids."""
         return [u] if u.ndim == 1 else [A[1], A[0].T]
 
     def residual(self, u: Array, A: Sequence[Array]) -> tuple[Array, Array | None]:

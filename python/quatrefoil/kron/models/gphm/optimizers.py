@@ -52,7 +52,7 @@ class Adam:
     jitter, rate, least_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # unless a user gives others
 
     def offset(self, component: Component, units: Units) -> float:
-        """What the loss in the arguments' units has more."""
+        """The difference of the loss in the arguments' units."""
         pde, log_size = component.loss.pde, float(np.log(units.size))
         weights = component.loss.weight * size(edges(pde.boundary))
         return log_size * (2 * size(pde.source) + weights) + float(np.log(units.rate)) * size(pde.source)

@@ -16,7 +16,7 @@ _ROOT = np.sqrt(2.0)
 
 
 class Parity:
-    """Of axes with N points: weights and workspace."""
+    """Weights and workspace for axes with N points."""
 
     def __init__(self, n: int) -> None:
         self.n, self.even, self.odd = n, (n + 1) // 2, n // 2
@@ -28,12 +28,12 @@ class Parity:
     # ---- matrices from lags, and gradients by lags from those of the matrices' parts
 
     def _near(self, lags: np.ndarray, sign: float) -> np.ndarray:
-        """At (i, j) the lag i - j, times ``sign`` where it is negative: a view (E, E)."""
+        """The lags i - j, times ``sign`` if negative: a view (E, E)."""
         line = np.concatenate([sign * lags[self.even - 1 : 0 : -1], lags[: self.even]])
         return np.ndarray((self.even, self.even), float, line, 8 * (self.even - 1), (8, -8))
 
     def _far(self, lags: np.ndarray) -> np.ndarray:
-        """At (i, j) the lag from i to the mirror image of j, N - 1 - i - j: a view (E, E)."""
+        """The lags N - 1 - i - j from i to the mirror image of j: a view (E, E)."""
         return np.ndarray((self.even, self.even), float, np.ascontiguousarray(lags[::-1]), 0, (8, 8))
 
     def symmetric(self, lags: np.ndarray) -> Pair:
@@ -64,7 +64,7 @@ class Parity:
         return found
 
     def _of_lags(self, near: np.ndarray, far: np.ndarray, sign: float) -> np.ndarray:
-        """By the lags, of <near, _near> + <far, _far>."""
+        """The gradient of <near, _near> + <far, _far> by the lags."""
         found, last = np.zeros(self.n), self.even - 1
         found[self.n - 1 - 2 * last :] = self._along(far)[::-1]
         sums = self._along(near[:, ::-1])
@@ -106,7 +106,7 @@ class ParityCholesky:
 
 
 def eigh(K: np.ndarray, parity: Parity | None) -> Pair:
-    """Eigenvalues, ascending, and vectors, in the place of K; from its even and odd part if K is Toeplitz."""
+    """Ascending eigenvalues and their vectors, computed in place of K; from its even and odd part if K is Toeplitz."""
     if parity is None:
         return _eigh(K)
     (even, V), (odd, W) = map(_eigh, parity.symmetric(K[0]))

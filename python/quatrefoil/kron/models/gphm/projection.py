@@ -4,7 +4,7 @@ U is C in coordinates, U = V_1 C V_2ᵀ. One dimension is two, the second axis w
 csrc/kron/gphm/README.md.
 
 Arrays are where the equation's are. On a device the host is waited for where it decides, and where it computes: Sylvester's equation of two
-axes, whose triangular forms no array library has there, and what GMRES does beside its products.
+axes, whose triangular forms no array library has there, and what GMRES does besides its products.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _KRYLOV, _WITHIN = 60, 1e-8  # vectors of GMRES, and what it leaves of the resid
 
 
 class Space(NamedTuple):
-    """What the covariance of an axis has clear of its jitter, r of its N eigenvectors."""
+    """The r of an axis's N eigenvectors whose eigenvalues are clear of the jitter."""
 
     values: Array  # (r,), ascending
     vectors: Array  # (N, r)
     edges: list[int]  # indices of those points whose values are given
-    inner: Array  # (r, m) orthonormal: coordinates of what is 0 there
+    inner: Array  # (r, m) orthonormal: coordinates of functions that are 0 at the ends
     lift: Array  # (r, edges): coordinates of what is 1 at one of them, of least prior
     slope: Array  # (r, r): of D K⁻¹
 
@@ -68,7 +68,7 @@ def rows_at(a: Array, indices: Sequence[int]) -> Array:
 class Sylvester:
     """S_1 Y + Y S_2ᵀ = F, by Schur's forms of both; where S_2 is a number, by LU.
 
-    ``takes_host``: whether F and Y are the host's, whatever S is: there it is where Schur's forms are.
+    ``takes_host``: whether F and Y are on the host even if S is not, because the Schur forms are.
     """
 
     def __init__(self, S1: Array, S2: Array) -> None:
@@ -106,7 +106,7 @@ class Sylvester:
 
 
 class Projected:
-    """A loss's axes at given hyperparameters, and the solutions there."""
+    """A loss's axes at given hyperparameters, and the solutions for them."""
 
     def __init__(self, loss: Loss, params: Mapping[str, Array]) -> None:
         self.loss, pde = loss, loss.pde
@@ -127,14 +127,14 @@ class Projected:
 
     @classmethod
     def new(cls, loss: Loss, params: Mapping[str, Array]) -> Projected:
-        """Where the last one is for other parameters, without comparing them."""
+        """A new one, without comparing parameters with those of the last."""
         made = loss.memo = cls(loss, params)
         return made
 
     # ---- coordinates
 
     def down(self, F: Array) -> Array:
-        """What the space tests of a grid's function, (m_1, m_2)."""
+        """The coefficients of a function on the grid, (m_1, m_2)."""
         return self.first.inner.T @ self._coordinates(F) @ self.second.inner
 
     def _coordinates(self, F: Array) -> Array:
@@ -163,7 +163,7 @@ class Projected:
         return one.lift @ (rows_at(g, one.edges) @ two.vectors - corners @ two.lift.T) + columns @ two.lift.T
 
     def _solved(self, F: Array, transposed: bool = False) -> Array:
-        """By Sylvester's equation, or its transpose, where F is."""
+        """Solves Sylvester's equation, or its transpose, on the device of F."""
         solve = self.inverse.adjoint if transposed else self.inverse.solve
         return _arrays.to_device_of(solve(_arrays.to_host(F)), F) if self.inverse.takes_host else solve(F)
 
@@ -249,7 +249,7 @@ def norm(F: Array) -> float:
 
 
 def given_ends(x: np.ndarray, terms: Sequence[tuple[int, float]]) -> list[int]:
-    """Of an axis: both ends, for a first derivative alone the one that c u_x comes in by."""
+    """The ends of an axis with boundary values: both, or only the inflow end of a first derivative."""
     order, c = terms[-1]
     if order == 2:
         return [0, -1]

@@ -219,10 +219,10 @@ class GPHM(Estimator):
 
         None: 10000 steps of Adam; or steps of the projection, 100 to 2000, until the least residual has not fallen by a fifth in 50.
 
-        ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
-        an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
-        at the end the relative L2 error against it goes to ``history_`` (never into the training). A call that fails or is interrupted
-        changes nothing: to keep what long training has reached, call ``fit`` several times with fewer steps. A step uses one thread of
+        ``progress`` is called as progress(steps so far, loss before the last one); True prints one line per second. ``truth`` is the
+        solution: an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis. Every ``check_every``
+        steps and at the end the relative L2 error against it goes to ``history_``, never into the training. A call that fails or is
+        interrupted changes nothing: to keep intermediate results, call ``fit`` several times with fewer steps. A step uses one thread of
         NumPy's and SciPy's OpenBLAS, for axes of up to 2000 points.
         """
         label = "GPHM.fit"
@@ -328,7 +328,7 @@ class GPHM(Estimator):
         return error
 
     def _asked(self, axes: Any, label: str) -> tuple[list[Array], tuple[int | slice, ...]]:
-        """Points of every axis, and what takes the axes of one number out of results there."""
+        """Points of every axis, and the index that removes the axes of single numbers from results."""
         own = self.axes
         given = own if axes is None else axes if is_list_of_axes(axes) or (isinstance(axes, (list, tuple)) and len(own) > 1) else [axes]
         if len(given) != len(own):
@@ -366,7 +366,7 @@ class GPHM(Estimator):
         return self._become(fresh)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickles: the equation by its numbers on the grid, for functions may not be picklable."""
+        """The state for pickles: the equation by its values on the grid, because functions may not be picklable."""
         kept = self.get_params() | {"pde": self._grid_pde}
         return {"given": kept, "state": self.state_dict()}
 
@@ -399,7 +399,7 @@ def _checked(value: Any, now: Params, label: str, name: str) -> Array:
 
 
 def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Array:
-    """As they came, beside the first axis."""
+    """Checked points in their own precision, on the device of the first axis."""
     numbers = _arguments.host_or_device_numbers(_arguments.points_like(x, label, f"axes[{k}]"), label, f"axes[{k}]")
     if numbers.ndim != 1:
         raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected (n,)")
@@ -410,7 +410,7 @@ def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Arra
 
 
 def _axes(axes: Any, label: str) -> list[Points]:
-    """In their own precision, which says what uniform means."""
+    """Checked axes in their own precision, which decides whether they are uniform."""
     found: list[Points] = []
     for k, x in enumerate(_arguments.sequence(axes if is_list_of_axes(axes) else [axes], f"{label}: axes")):
         array = _points(x, label, k, "axes[0]", found[0].array if found else None)

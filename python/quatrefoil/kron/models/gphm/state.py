@@ -20,7 +20,7 @@ History = dict[str, list[Any]]
 
 
 class Learnt(NamedTuple):
-    """What steps change."""
+    """The part of the state that steps change."""
 
     x: Array  # the learnt component's parameters
     moments: Moments
@@ -57,7 +57,7 @@ class State(NamedTuple):
         return cls(units, (component,), (), learnt, {"loss": [], "error_step": [], "error": []})
 
     def under(self, component: Component) -> State:
-        """With a component on top, which is learnt from here on."""
+        """The state with a component on top, the one that is learnt from now on."""
         learnt = Learnt.at(component.flat(component.initial), self.learnt.steps)
         return self._replace(components=(*self.components, component), held=(*self.held, self.now), learnt=learnt)
 
@@ -96,7 +96,7 @@ class State(NamedTuple):
         return state | {f"history.{name}": np.array(values, float) for name, values in self.history.items()}
 
     def loaded(self, saved: Mapping[str, Any], label: str) -> State:
-        """What was saved of the same components."""
+        """Restores a saved state of the same components."""
         component = self.components[-1]
         x = flat(component, saved, str(len(self.held)), label)
         first, second = (np.array(entry(saved, f"adam.{n}", label), np.float64) for n in ("first", "second"))

@@ -20,7 +20,7 @@ HIGHEST = 20.0  # the highest frequency that training begins with, in cycles per
 
 
 class Units(NamedTuple):
-    """What one unit is in those of the arguments. Inner numbers are in these units, outer ones in the arguments'."""
+    """The sizes of the solver's units. Inner numbers are in these units, outer ones in the arguments' units."""
 
     origins: tuple[float, ...]  # of the axes
     lengths: tuple[float, ...]
@@ -29,7 +29,7 @@ class Units(NamedTuple):
 
     @classmethod
     def of(cls, pde: PDE, axes: Sequence[Points], highest: Sequence[float]) -> Units:
-        """For an equation on a grid, and the highest frequency of every axis to begin with."""
+        """Units for an equation on a grid, given the highest initial frequency of every axis."""
         lengths = tuple(HIGHEST / f for f in highest)
         rate = max(abs(c) / _power(length, order) for k, length in enumerate(lengths) for order, c in pde.terms(k)) or 1.0
         units = cls(tuple(float(x.host[0]) for x in axes), lengths, 1.0, rate)
@@ -67,7 +67,7 @@ class Units(NamedTuple):
         return self._mapped(params, kind, lambda value, factor, shift: _kept(value, (value - shift) / factor))
 
     def gradient(self, params: Mapping[str, Array], kind: str) -> Params:
-        """By the outer parameters, from that by the inner ones."""
+        """The gradient by the outer parameters, from that by the inner ones."""
         return self._mapped(params, kind, lambda value, factor, _: _kept(value, value / factor))
 
 
@@ -90,7 +90,7 @@ class _Inner(PDE):
 
 
 def _power(length: float, order: int) -> float:
-    """By products: libm's pow rounds by the exponent of its argument too, so that other units could change a bit."""
+    """length^order by products: the rounding of libm's pow depends on the exponent of its argument, and so on units."""
     return math.prod((length,) * order)
 
 
@@ -100,7 +100,7 @@ def _kept(like: Array, value: Array) -> Array:
 
 
 def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
-    """About the root mean square of u: of its values on the edges, and of the solution by differences that is 0 there, without reaction.
+    """About the root mean square of u: of its values on the edges, and of the solution by differences with zeros there, without reaction.
 
     1 where everything is 0, or something is not finite.
     """
