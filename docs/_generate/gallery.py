@@ -19,6 +19,7 @@ PICTURES = ROOT / "build" / "gallery"
 BEFORE_PICTURE: dict[str, list[str]] = {
     "arma_asymmetric": ["1000"],
     "brain": ["160", "64"],
+    "clouds": [],
     "deep_chaos": ["8"],
     "ionic_crystal": ["12"],
     "lotka_volterra": [],

@@ -44,6 +44,14 @@ def test_the_rate_of_change(example, printed):
         assert int(within) > 90
 
 
+def test_the_clouds(example, printed):
+    pytest.importorskip("xarray")
+    text = printed(example("clouds"))
+    filled, plain = map(float, re.search(r"under clouds: ([\d.]+) degrees, ([\d.]+) by", text).groups())
+    assert filled < 0.3 * plain
+    assert int(re.search(r"two deviations: (\d+)%", text)[1]) > 90
+
+
 def test_the_stripes(example, printed):
     text = printed(example("stripes"))
     plain, clean = re.findall(r"RMS error ([\d.]+) degrees, within two deviations: (\d+)%", text)
