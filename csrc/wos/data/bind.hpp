@@ -38,11 +38,11 @@ inline void call_python(void* context, std::int64_t instance, std::int64_t n, co
   std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
 }
 
-inline void set_callback(const Arguments& given, PythonFunction& f, decltype(Data::callback)& callback, void*& context) {
+inline void set_callback(const Arguments& call, PythonFunction& f, decltype(Data::callback)& callback, void*& context) {
   const py::object address = py::getattr(f.function, "address", py::none());
   callback = address.is_none() ? call_python : call_compiled;
   context = address.is_none() ? &f : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
-  given.require(context != nullptr, "a null function");
+  call.require(context != nullptr, "a null function");
 }
 
 // The segments of `count` polygons, or the triangles of a mesh: their total, and where each polygon's begin. total is -1 for a solid.
@@ -58,73 +58,73 @@ struct DataOf {
   PythonFunction function;
   std::vector<void*> compiled;  // one per instance
 
-  DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
-         const Pieces& pieces, std::int64_t first_instance, std::int64_t B, std::int64_t D)
-      : function{call, D} {
-    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
+  DataOf(const Arguments& call, const char* name, const View& numbers, const std::string& kind, const py::object& f, const Pieces& pieces,
+         std::int64_t first_instance, std::int64_t B, std::int64_t D)
+      : function{f, D} {
+    data.kind = Kind(call.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
-    given.require(numbers.present == described, "numbers do not fit the kind of data");
-    if (data.kind == Kind::function) set_function(given, first_instance + B);
+    call.require(numbers.present == described, "numbers do not fit the kind of data");
+    if (data.kind == Kind::function) set_function(call, first_instance + B);
     if (!described) return;
-    given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has one row, or one row per instance");
+    call.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has one row, or one row per instance");
     data.numbers = numbers.as<double>();
     data.width = numbers.shape[1];
     data.stride = numbers.shape[0] > 1 ? data.width : 0;
-    check(given, numbers, pieces, D);
+    check(call, numbers, pieces, D);
   }
 
  private:
-  void check(const Arguments& given, const View& numbers, const Pieces& pieces, std::int64_t D) {
+  void check(const Arguments& call, const View& numbers, const Pieces& pieces, std::int64_t D) {
     switch (data.kind) {
-      case Kind::number: given.require(data.width == 1, "a number has one number"); break;
-      case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
-      case Kind::gaussians: given.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
+      case Kind::number: call.require(data.width == 1, "a number has one number"); break;
+      case Kind::fourier: call.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
+      case Kind::gaussians: call.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
       case Kind::polynomial:
       case Kind::grid:
-        for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(given, row, D);
+        for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(call, row, D);
         break;
-      default: set_corners(given, numbers, pieces, D); break;
+      default: set_corners(call, numbers, pieces, D); break;
     }
   }
-  void set_function(const Arguments& given, std::int64_t last) {
+  void set_function(const Arguments& call, std::int64_t last) {
 #if defined(QF_DEVICE)
     static_cast<void>(last);
-    given.refuse_type(
+    call.refuse_type(
         "a function of the host cannot be called on a device; give boundary values and sources as numbers (Fourier, Gaussians, "
         "Polynomial, PerVertex, GridField), or move the arrays to the host");
 #else
-    given.require(!function.function.is_none(), "a function is missing");
+    call.require(!function.function.is_none(), "a function is missing");
     const py::object addresses = py::getattr(function.function, "addresses", py::none());
     if (!addresses.is_none()) {
       for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
-      given.require(std::int64_t(compiled.size()) >= last, "one function per instance");
-      given.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
+      call.require(std::int64_t(compiled.size()) >= last, "one function per instance");
+      call.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
       data.callback = call_compiled_of_instance, data.context = compiled.data();
       return;
     }
-    set_callback(given, function, data.callback, data.context);
+    set_callback(call, function, data.callback, data.context);
 #endif
   }
   // The sizes of a polynomial or a grid, which the kernels of the host rely on.
-  void check_table(const Arguments& given, [[maybe_unused]] std::int64_t row, std::int64_t D) const {
+  void check_table(const Arguments& call, [[maybe_unused]] std::int64_t row, std::int64_t D) const {
     const std::int64_t begin = table_begin(data.kind, D);
-    given.require(data.width >= begin, "a polynomial or a grid has sizes");
+    call.require(data.width >= begin, "a polynomial or a grid has sizes");
 #if !defined(QF_DEVICE)
     const double* const p = data.numbers + row * data.stride;
     const std::int64_t least = data.kind == Kind::grid ? 2 : 1;
     std::int64_t count = 1;
     for (std::int64_t i = 0; i < D; ++i) {
-      given.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "invalid table size");
-      given.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
+      call.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "invalid table size");
+      call.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
       count *= std::int64_t(p[i]);
     }
-    for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "an empty box");
+    for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) call.require(p[D + i] < p[2 * D + i], "an empty box");
 #endif
   }
-  void set_corners(const Arguments& given, const View& numbers, const Pieces& pieces, std::int64_t D) {
-    given.require(data.width == D * pieces.total, "values at vertices: one per corner of every segment or triangle");
+  void set_corners(const Arguments& call, const View& numbers, const Pieces& pieces, std::int64_t D) {
+    call.require(data.width == D * pieces.total, "values at vertices: one per corner of every segment or triangle");
     if (pieces.count == 1) return;
-    given.require(numbers.shape[0] == 1, "the values of several polygons are in one row");
+    call.require(numbers.shape[0] == 1, "the values of several polygons are in one row");
     if (!pieces.first) return;  // on a device, where kernels read it
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
     data.offsets = offsets.data();
@@ -132,8 +132,8 @@ struct DataOf {
 };
 
 // The next argument: the numbers of data, which may be absent.
-inline const View& numbers_of(Arguments& given, const char* name, const char* dims) {
-  const auto fitted = given.optional_input(name, dims);
+inline const View& numbers_of(Arguments& call, const char* name, const char* dims) {
+  const auto fitted = call.optional_input(name, dims);
   [[maybe_unused]] const double* const checked = fitted;
   return fitted.view();
 }

@@ -30,7 +30,7 @@ struct Options {
 
 // The inputs of a call; for_groups calls f(args, begin) for groups of its instances.
 template <class T>
-struct Call {
+struct Inputs {
   const T* start;
   walk::Scene scene;
   std::int64_t N;
@@ -40,31 +40,31 @@ struct Call {
   DataOf dirichlet, source, diffusion, screening;
   const Options& options;
 
-  Call(Arguments& given, const Options& o)
-      : start(given.input("start", "B N D")),
-        scene(given, o.grids),
-        N(given["N"]),
-        dirichlet_numbers(numbers_of(given, "dirichlet", "R K")),
-        source_numbers(numbers_of(given, "source", "S J")),
-        diffusion_numbers(numbers_of(given, "diffusion", "U I")),
-        screening_numbers(numbers_of(given, "screening", "V H")),
-        bounds(given.input("bounds", "B 2")),
-        slope_numbers(numbers_of(given, "slopes", "B N D")),
-        dirichlet(of(given, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
-        source(of(given, "source", source_numbers, o.source, o.f, o)),
-        diffusion(of(given, "diffusion", diffusion_numbers, o.diffusion, o.a, o)),
-        screening(of(given, "screening", screening_numbers, o.screening, o.s, o)),
+  Inputs(Arguments& call, const Options& o)
+      : start(call.input("start", "B N D")),
+        scene(call, o.grids),
+        N(call["N"]),
+        dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
+        source_numbers(numbers_of(call, "source", "S J")),
+        diffusion_numbers(numbers_of(call, "diffusion", "U I")),
+        screening_numbers(numbers_of(call, "screening", "V H")),
+        bounds(call.input("bounds", "B 2")),
+        slope_numbers(numbers_of(call, "slopes", "B N D")),
+        dirichlet(of(call, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
+        source(of(call, "source", source_numbers, o.source, o.f, o)),
+        diffusion(of(call, "diffusion", diffusion_numbers, o.diffusion, o.a, o)),
+        screening(of(call, "screening", screening_numbers, o.screening, o.s, o)),
         options(o) {
-    given.require(scene.D <= 3, "media are those of the plane or of space");
-    for (const DataOf* each : {&source, &diffusion, &screening}) given.require(each->data.kind != Kind::per_vertex, "no such data there");
-    given.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier, "no such data there");
-    for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(given, row);
+    call.require(scene.D <= 3, "media are those of the plane or of space");
+    for (const DataOf* each : {&source, &diffusion, &screening}) call.require(each->data.kind != Kind::per_vertex, "no such data there");
+    call.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier, "no such data there");
+    for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(call, row);
     for (std::int64_t b = 0; b < scene.B; ++b)
-      given.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "invalid rate bound");
-    o.range.check(given);
-    given.require(slope_numbers.present == o.range.pairs, "slopes go with pairs");
-    walk::check_indices(given, o.first_instance, scene.B, o.first_point, N);
-    given.size("channels", o.range.pairs ? 1 + scene.D : 1);
+      call.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "invalid rate bound");
+    o.range.check(call);
+    call.require(slope_numbers.present == o.range.pairs, "slopes go with pairs");
+    walk::check_indices(call, o.first_instance, scene.B, o.first_point, N);
+    call.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
 
   template <class F>
@@ -83,28 +83,28 @@ struct Call {
   }
 
  private:
-  DataOf of(const Arguments& given, const char* name, const View& table, const std::string& kind, const py::object& function,
+  DataOf of(const Arguments& call, const char* name, const View& table, const std::string& kind, const py::object& function,
             const Options& o) const {
-    return {given, name, table, kind, function, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D};
+    return {call, name, table, kind, function, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D};
   }
   // The row of a diffusion's grid has two tables, one after the other.
-  void check_tables(const Arguments& given, std::int64_t row) const {
+  void check_tables(const Arguments& call, std::int64_t row) const {
     const data::Data& d = diffusion.data;
     std::int64_t count = 1;
     for (std::int64_t i = 0; i < scene.D; ++i) count *= std::int64_t(d.numbers[row * d.stride + i]);
-    given.require(count <= (d.width - data::table_begin(d.kind, scene.D)) / 2, "a diffusion's grid has two tables");
+    call.require(count <= (d.width - data::table_begin(d.kind, scene.D)) / 2, "a diffusion's grid has two tables");
   }
 };
 
 template <class T>
-void forward(Arguments& given, const Call<T>& call) {
-  double* const mean = given.output("mean", "B N nodes channels");
-  double* const m2 = given.output("m2", "B N nodes channels");
-  std::int64_t* const counts = given.output("counts", "B N 3");
-  std::int64_t* const beyond = given.output("beyond", "B N");
-  given.all_taken();
-  call.for_groups([&](Media<T>& p, std::int64_t begin) {
-    const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
+void forward(Arguments& call, const Inputs<T>& inputs) {
+  double* const mean = call.output("mean", "B N nodes channels");
+  double* const m2 = call.output("m2", "B N nodes channels");
+  std::int64_t* const counts = call.output("counts", "B N 3");
+  std::int64_t* const beyond = call.output("beyond", "B N");
+  call.all_taken();
+  inputs.for_groups([&](Media<T>& p, std::int64_t begin) {
+    const std::int64_t row = begin * inputs.N, width = p.walk.nodes() * p.walk.channels();
     p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
     p.beyond = beyond + row;
     kernels<T>().media(p);
@@ -112,35 +112,35 @@ void forward(Arguments& given, const Call<T>& call) {
 }
 
 template <class T>
-void adjoint(Arguments& given, const Call<T>& call) {
-  const double* const grad = given.input("grad", "B N nodes channels");
-  for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
-  double* const ddirichlet = given.gradient_of("dirichlet");
-  double* const dsource = given.gradient_of("source");
-  for (const char* name : {"ddiffusion", "dscreening", "dbounds", "dslopes"}) given.no_output(name);
-  given.all_taken();
-  if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
-  if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
-  call.for_groups([&](const Media<T>& p, std::int64_t begin) {
+void adjoint(Arguments& call, const Inputs<T>& inputs) {
+  const double* const grad = call.input("grad", "B N nodes channels");
+  for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) call.no_output(name);
+  double* const ddirichlet = call.gradient_of("dirichlet");
+  double* const dsource = call.gradient_of("source");
+  for (const char* name : {"ddiffusion", "dscreening", "dbounds", "dslopes"}) call.no_output(name);
+  call.all_taken();
+  if (ddirichlet) std::fill_n(ddirichlet, inputs.dirichlet_numbers.size(), 0.0);
+  if (dsource) std::fill_n(dsource, inputs.source_numbers.size(), 0.0);
+  inputs.for_groups([&](const Media<T>& p, std::int64_t begin) {
     MediaAdjoint<T> q{};
     q.forward = p;
-    q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
-    q.ddirichlet = gradient_from(ddirichlet, call.dirichlet.data, begin), q.dsource = gradient_from(dsource, call.source.data, begin);
+    q.grad = grad + begin * inputs.N * p.walk.nodes() * p.walk.channels();
+    q.ddirichlet = gradient_from(ddirichlet, inputs.dirichlet.data, begin), q.dsource = gradient_from(dsource, inputs.source.data, begin);
     kernels<T>().media_adjoint(q);
   });
 }
 
 template <bool vjp>
-void media(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& diffusion_kind,
+void media(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& diffusion_kind,
            const std::string& screening_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
            bool gradient, std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, py::object a,
            py::object s, int threads) {
   const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient};
   const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, first_instance, first_point, grids, g, f, a, s,
                         threads};
-  given.dispatch([&](auto zero) {
-    const Call<decltype(zero)> call(given, options);
-    vjp ? adjoint(given, call) : forward(given, call);
+  call.dispatch([&](auto zero) {
+    const Inputs<decltype(zero)> inputs(call, options);
+    vjp ? adjoint(call, inputs) : forward(call, inputs);
   });
 }
 

@@ -15,14 +15,14 @@ std::unique_ptr<Mesh> mesh(py::handle corners_) {
 }
 
 // The distances that walks get at points, to test the grid.
-void bounds(Arguments& given, Mesh& mesh, int level) {
-  given.require(level >= 0 && level <= 7, "no such level");
-  given.dispatch([&](auto zero) {
+void bounds(Arguments& call, Mesh& mesh, int level) {
+  call.require(level >= 0 && level <= 7, "no such level");
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    const T* const points = given.input("points", "N 3");
-    T* const radius = given.output("radius", "N");
-    std::int64_t* const primitive = given.output("primitive", "N");
-    kernels<T>().bounds(*mesh.grid<T>(level, 1), points, given["N"], radius, primitive);
+    const T* const points = call.input("points", "N 3");
+    T* const radius = call.output("radius", "N");
+    std::int64_t* const primitive = call.output("primitive", "N");
+    kernels<T>().bounds(*mesh.grid<T>(level, 1), points, call["N"], radius, primitive);
   });
 }
 
@@ -31,8 +31,8 @@ void bounds(Arguments& given, Mesh& mesh, int level) {
 void bind(py::module_& m) {
   py::class_<Mesh>(m, "Mesh").def(py::init(&mesh), py::arg("corners"));
   m.def("mesh_bounds", [](Mesh& mesh, int level, py::handle points, py::handle radius, py::handle primitive) {
-    Arguments given("wos.mesh_bounds", py::make_tuple(points, radius, primitive), 3);
-    bounds(given, mesh, level);
+    Arguments call("wos.mesh_bounds", py::make_tuple(points, radius, primitive), 3);
+    bounds(call, mesh, level);
   });
 }
 

@@ -18,15 +18,15 @@ std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_, bool clo
 }
 
 // Distances at points of one polygon as walks see them: for tests of the grid.
-void bounds(Arguments& given, Polygons& polygons, std::int64_t polygon, std::int64_t level) {
-  given.require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "no such polygon or level");
-  given.dispatch([&](auto zero) {
+void bounds(Arguments& call, Polygons& polygons, std::int64_t polygon, std::int64_t level) {
+  call.require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "no such polygon or level");
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    const T* const points = given.input("points", "N 2");
-    T* const radius = given.output("radius", "N");
-    std::int64_t* const primitive = given.output("primitive", "N");
+    const T* const points = call.input("points", "N 2");
+    T* const radius = call.output("radius", "N");
+    std::int64_t* const primitive = call.output("primitive", "N");
     const auto grids = polygons.grids<T>({polygon}, {level}, 1);
-    kernels<T>().bounds(*grids[0], points, given["N"], radius, primitive);
+    kernels<T>().bounds(*grids[0], points, call["N"], radius, primitive);
   });
 }
 
@@ -36,8 +36,8 @@ void bind(py::module_& m) {
   py::class_<Polygons>(m, "Polygons").def(py::init(&polygons), py::arg("ends"), py::arg("first"), py::arg("closed") = true);
   m.def("bounds",
         [](Polygons& polygons, std::int64_t polygon, std::int64_t level, py::handle points, py::handle radius, py::handle primitive) {
-          Arguments given("wos.bounds", py::make_tuple(points, radius, primitive), 3);
-          bounds(given, polygons, polygon, level);
+          Arguments call("wos.bounds", py::make_tuple(points, radius, primitive), 3);
+          bounds(call, polygons, polygon, level);
         });
 }
 

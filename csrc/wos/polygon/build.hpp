@@ -66,7 +66,7 @@ class GridBuilder {
         segments_(segments),
         inside_(level),
         ids_(segments.M * kSteps),
-        kept_(segments.M * kSteps),
+        masks_(segments.M * kSteps),
         distances_(segments.M * W) {
     grid.M = segments.M;
     grid.level = level;
@@ -146,8 +146,8 @@ class GridBuilder {
         y[l] = T((double((cy << step) + (child >> step)) + 0.5) * side - kHalfSide);
       }
       block.x = load<V>(x), block.y = load<V>(y);
-      uint32_t* const kept = kept_ + row * segments_.M;
-      measure(ids_ + row * segments_.M, n, half_diagonal, block, [&](int64_t k, uint32_t lanes) { kept[k] = lanes; });
+      uint32_t* const masks = masks_ + row * segments_.M;
+      measure(ids_ + row * segments_.M, n, half_diagonal, block, [&](int64_t k, uint32_t lanes) { masks[k] = lanes; });
       for (int l = 0; l < W && first + l < children; ++l) {
         const int64_t child = first + l, x = (cx << step) + (child & ((1 << step) - 1)), y = (cy << step) + (child >> step);
         descend(row, depth + step, x, y, n, l, block.closest[l], half_diagonal);
@@ -182,18 +182,18 @@ class GridBuilder {
     reserve(n + 1);
     grid_.cells[(cy << grid_.level) + cx] = Int(grid_.listed) | (Int(1) << (8 * sizeof(Int) - 1));
     Int* const list = grid_.lists + grid_.listed + 1;
-    const int64_t kept = thin(cx, cy, half_diagonal, list, keep(row, n, lane, list));
-    grid_.lists[grid_.listed] = Int(kept);
-    grid_.listed += kept + 1;
+    const int64_t length = thin(cx, cy, half_diagonal, list, keep(row, n, lane, list));
+    grid_.lists[grid_.listed] = Int(length);
+    grid_.listed += length + 1;
   }
   // Collects the candidates of a lane; `to` has room for all n.
   int64_t keep(int row, int64_t n, int lane, Int* to) const {
     const Int* const ids = ids_ + row * segments_.M;
-    const uint32_t* const kept = kept_ + row * segments_.M;
+    const uint32_t* const masks = masks_ + row * segments_.M;
     int64_t count = 0;
     for (int64_t k = 0; k < n; ++k) {
       to[count] = ids[k];
-      count += kept[k] >> lane & 1;
+      count += masks[k] >> lane & 1;
     }
     return count;
   }
@@ -201,8 +201,8 @@ class GridBuilder {
   int64_t thin(int64_t cx, int64_t cy, T half_diagonal, Int* list, int64_t n) {
     if (n <= 2) return n;
     const double side = 2 * kHalfSide / double(int64_t(4) << grid_.level);
-    uint32_t* const kept = kept_ + (kSteps - 1) * segments_.M;  // a row that no node uses: its candidates would be a leaf's
-    __builtin_memset(kept, 0, std::size_t(n) * sizeof(uint32_t));
+    uint32_t* const masks = masks_ + (kSteps - 1) * segments_.M;  // a row that no node uses: its candidates would be a leaf's
+    __builtin_memset(masks, 0, std::size_t(n) * sizeof(uint32_t));
     for (int first = 0; first < 16; first += W) {
       Block block;
       alignas(64) T x[W], y[W];
@@ -211,12 +211,12 @@ class GridBuilder {
         y[l] = T((double(4 * cy + (first + l) / 4) + 0.5) * side - kHalfSide);
       }
       block.x = load<V>(x), block.y = load<V>(y);
-      measure(list, n, half_diagonal * T(0.25025), block, [&](int64_t k, uint32_t lanes) { kept[k] |= lanes; });
+      measure(list, n, half_diagonal * T(0.25025), block, [&](int64_t k, uint32_t lanes) { masks[k] |= lanes; });
     }
     int64_t count = 0;
     for (int64_t k = 0; k < n; ++k) {
       list[count] = list[k];
-      count += kept[k] != 0;
+      count += masks[k] != 0;
     }
     return count;
   }
@@ -244,9 +244,9 @@ class GridBuilder {
   Grid<T>& grid_;
   const Segments segments_;
   InsideBits inside_;
-  Scratch<Int> ids_;        // (kSteps, M): the candidates of the nodes above a leaf
-  Scratch<uint32_t> kept_;  // (kSteps, M): the children that keep each candidate
-  Scratch<T> distances_;    // (M, W): squared distances for the current node
+  Scratch<Int> ids_;         // (kSteps, M): the candidates of the nodes above a leaf
+  Scratch<uint32_t> masks_;  // (kSteps, M): the children that keep each candidate
+  Scratch<T> distances_;     // (M, W): squared distances for the current node
   InterruptCheck check_;
 };
 

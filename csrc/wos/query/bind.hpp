@@ -17,30 +17,29 @@ struct Boundaries {
   solid::Solid solid;
 
   // closed: all segments of polygons, not only some.
-  Boundaries(Arguments& given, const py::object& memo, std::int64_t B, std::int64_t D, bool closed = true) {
-    const auto ends = given.optional_input("ends", "M C");
-    const auto first = given.optional_input("first", "F");
+  Boundaries(Arguments& call, const py::object& memo, std::int64_t B, std::int64_t D, bool closed = true) {
+    const auto ends = call.optional_input("ends", "M C");
+    const auto first = call.optional_input("first", "F");
     const double* const numbers = ends;
     const std::int64_t* const begins = first;
-    given.require(ends.view().present == first.view().present, "ends and first go together");
+    call.require(ends.view().present == first.view().present, "ends and first go together");
     if (!ends.view().present) return;
-    if (numbers && begins && given["M"] == 1 && solid::is_solid(given["C"], D)) {
-      given.require(given["F"] == 2 && begins[0] == 0 && begins[1] == 1, "a solid is one row");
-      solid = solid::solid_of(given, numbers, given["C"], D);
-      own_function_.set(given, memo, D, solid);
+    if (numbers && begins && call["M"] == 1 && solid::is_solid(call["C"], D)) {
+      call.require(call["F"] == 2 && begins[0] == 0 && begins[1] == 1, "a solid is one row");
+      solid = solid::solid_of(call, numbers, call["C"], D);
+      own_function_.set(call, memo, D, solid);
       return;
     }
-    given.require(numbers && begins && given["F"] >= 1 && given["C"] == D * D && D <= 3,
-                  "ends are segments in the plane, triangles in space");
+    call.require(numbers && begins && call["F"] >= 1 && call["C"] == D * D && D <= 3, "ends are segments in the plane, triangles in space");
     if (D == 2) {
-      find(given, memo, own_polygons_, polygons,
-           [&] { return std::make_unique<polygon::Polygons>(given, ends.view(), first.view(), closed); });
-      given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
-      given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
+      find(call, memo, own_polygons_, polygons,
+           [&] { return std::make_unique<polygon::Polygons>(call, ends.view(), first.view(), closed); });
+      call.require(call["M"] == polygons->total() && call["F"] == polygons->count() + 1, "the grids are of other polygons");
+      call.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
     } else {
-      given.require(given["F"] == 2 && begins[0] == 0 && begins[1] == given["M"], "first does not fit ends");
-      find(given, memo, own_mesh_, mesh, [&] { return std::make_unique<mesh::Mesh>(given, ends.view()); });
-      given.require(given["M"] == mesh->count(), "the tree is of another mesh");
+      call.require(call["F"] == 2 && begins[0] == 0 && begins[1] == call["M"], "first does not fit ends");
+      find(call, memo, own_mesh_, mesh, [&] { return std::make_unique<mesh::Mesh>(call, ends.view()); });
+      call.require(call["M"] == mesh->count(), "the tree is of another mesh");
     }
   }
   data::Pieces pieces() const { return polygons ? polygons->pieces() : mesh ? data::Pieces{nullptr, 1, mesh->count()} : data::Pieces{}; }
@@ -54,12 +53,12 @@ struct Boundaries {
 
  private:
   template <class M, class Make>
-  static void find(const Arguments& given, const py::object& memo, std::unique_ptr<M>& own, M*& used, Make&& make) {
+  static void find(const Arguments& call, const py::object& memo, std::unique_ptr<M>& own, M*& used, Make&& make) {
     if (memo.is_none()) {
       own = make();
       used = own.get();
     } else {
-      if (!py::isinstance<M>(memo)) given.refuse_type("grids: expected the memo of such a boundary");
+      if (!py::isinstance<M>(memo)) call.refuse_type("grids: expected the memo of such a boundary");
       used = memo.cast<M*>();
     }
   }

@@ -13,33 +13,33 @@ namespace quatrefoil::wos::solid {
 constexpr bool is_solid(std::int64_t width, std::int64_t D) { return width == D || (D <= 3 && width > D * D); }
 
 // A box's row has D numbers. The kernel relies on a field's sizes.
-inline Solid solid_of(const Arguments& given, const double* row, std::int64_t width, std::int64_t D) {
+inline Solid solid_of(const Arguments& call, const double* row, std::int64_t width, std::int64_t D) {
   if (width == D) {
-    for (std::int64_t i = 0; i < D; ++i) given.require(row[i] > 0 && row[i] <= 1, "half the sides of a box are positive");
+    for (std::int64_t i = 0; i < D; ++i) call.require(row[i] > 0 && row[i] <= 1, "half the sides of a box are positive");
     return {row};
   }
   std::int64_t count = 1;
-  given.require(width >= field_head(D) && row[0] > 0, "a field has a head, and a positive divisor");
+  call.require(width >= field_head(D) && row[0] > 0, "a field has a head, and a positive divisor");
   for (std::int64_t i = 0; i < D; ++i) {
     const double n = row[1 + i];
     if (n == 0 && i == 0 && width == field_head(D) + D + 1) return {nullptr, row};  // of a function
-    given.require(n >= 2 && n <= double(width) && n == std::floor(n), "invalid table size");
-    given.require(std::int64_t(n) <= (width - field_head(D)) / count, "a field is larger than its row");
+    call.require(n >= 2 && n <= double(width) && n == std::floor(n), "invalid table size");
+    call.require(std::int64_t(n) <= (width - field_head(D)) / count, "a field is larger than its row");
     count *= std::int64_t(n);
-    given.require(row[1 + D + i] < row[1 + 2 * D + i], "an empty box");
+    call.require(row[1 + D + i] < row[1 + 2 * D + i], "an empty box");
   }
-  given.require(count == width - field_head(D), "a field has as many values as nodes");
+  call.require(count == width - field_head(D), "a field has as many values as nodes");
   return {nullptr, row};
 }
 
 // The function of a field without nodes, which is passed as the memo.
 class FunctionOf {
  public:
-  void set(const Arguments& given, const py::object& memo, std::int64_t D, Solid& solid) {
+  void set(const Arguments& call, const py::object& memo, std::int64_t D, Solid& solid) {
     if (!solid.field || solid.field[1] != 0) return;
-    given.require(!memo.is_none(), "the function of signed distances is missing");
+    call.require(!memo.is_none(), "the function of signed distances is missing");
     function_ = std::make_unique<data::PythonFunction>(data::PythonFunction{memo, D});
-    data::set_callback(given, *function_, solid.function, solid.context);
+    data::set_callback(call, *function_, solid.function, solid.context);
   }
 
  private:

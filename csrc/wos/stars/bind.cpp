@@ -25,14 +25,14 @@ struct Rows {
   const std::int64_t* first;
   std::int64_t count;  // of boundaries
 
-  Rows(Arguments& given, const char* name, const char* dims, const char* first_name, const char* first_dims, std::int64_t boundaries) {
-    const auto table = given.input(name, dims);
-    const auto begins = given.input(first_name, first_dims);
+  Rows(Arguments& call, const char* name, const char* dims, const char* first_name, const char* first_dims, std::int64_t boundaries) {
+    const auto table = call.input(name, dims);
+    const auto begins = call.input(first_name, first_dims);
     numbers = table, first = begins;
     count = begins.view().shape[0] - 1;
     bool fits = count == boundaries && first[0] == 0 && first[count] == table.view().shape[0];
     for (std::int64_t b = 0; fits && b < count; ++b) fits = first[b] <= first[b + 1];
-    given.require(fits, "the rows of walls and corners are those of as many boundaries");
+    call.require(fits, "the rows of walls and corners are those of as many boundaries");
   }
   std::int64_t at(std::int64_t instance) const { return count == 1 ? 0 : instance; }
   std::int64_t rows(std::int64_t instance) const { return first[at(instance) + 1] - first[at(instance)]; }
@@ -42,11 +42,11 @@ struct Rows {
 struct Scene : walk::Scene {
   Rows walls, corners;
 
-  Scene(Arguments& given, const py::object& memo)
-      : walk::Scene(given, memo, false),
-        walls(given, "walls", "P X", "first_wall", "Q", count(given)),
-        corners(given, "corners", "L Y", "first_corner", "G", count(given)) {
-    given.require(given["X"] == of_wall() && given["Y"] == of_corner(), "walls and corners are of other dimensions");
+  Scene(Arguments& call, const py::object& memo)
+      : walk::Scene(call, memo, false),
+        walls(call, "walls", "P X", "first_wall", "Q", count(call)),
+        corners(call, "corners", "L Y", "first_corner", "G", count(call)) {
+    call.require(call["X"] == of_wall() && call["Y"] == of_corner(), "walls and corners are of other dimensions");
   }
 
   Reflecting reflecting(std::int64_t instance) const {
@@ -57,8 +57,8 @@ struct Scene : walk::Scene {
  private:
   int of_wall() const { return D == 2 ? kWallNumbers<2> : kWallNumbers<3>; }
   int of_corner() const { return D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>; }
-  std::int64_t count(const Arguments& given) const {
-    given.require(!boundaries.pieceless(), "walls are those of polygons or of a mesh");
+  std::int64_t count(const Arguments& call) const {
+    call.require(!boundaries.pieceless(), "walls are those of polygons or of a mesh");
     return boundaries.polygons ? boundaries.polygons->count() : 1;
   }
 };
@@ -76,7 +76,7 @@ constexpr const char* kNames[kMet] = {"dirichlet", "source", "neumann", "robin"}
 
 // The inputs of a call; for_groups calls f(args, begin) for groups of its instances.
 template <class T>
-struct Call {
+struct Inputs {
   const T* start;
   Scene scene;
   std::int64_t N;
@@ -84,19 +84,19 @@ struct Call {
   std::vector<std::unique_ptr<DataOf>> data;
   const Options& options;
 
-  Call(Arguments& given, const Options& o) : start(given.input("start", "B N D")), scene(given, o.grids), N(given["N"]), options(o) {
+  Inputs(Arguments& call, const Options& o) : start(call.input("start", "B N D")), scene(call, o.grids), N(call["N"]), options(o) {
     static constexpr const char* dims[kMet] = {"R K", "S J", "U I", "V H"};
     for (int met = 0; met < kMet; ++met) {
-      const View& of_kind = data::numbers_of(given, kNames[met], dims[met]);
+      const View& of_kind = data::numbers_of(call, kNames[met], dims[met]);
       numbers.push_back(&of_kind);
       const Pieces walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
       const Pieces pieces = met == on_boundary ? scene.boundaries.pieces() : met == in_domain ? Pieces{} : walls;
-      data.push_back(std::make_unique<DataOf>(given, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, o.first_instance,
-                                              scene.B, scene.D));
+      data.push_back(
+          std::make_unique<DataOf>(call, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, o.first_instance, scene.B, scene.D));
     }
-    o.range.check(given);
-    walk::check_indices(given, o.first_instance, scene.B, o.first_point, N);
-    given.size("channels", o.range.pairs ? 1 + scene.D : 1);
+    o.range.check(call);
+    walk::check_indices(call, o.first_instance, scene.B, o.first_point, N);
+    call.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
 
   template <class F>
@@ -117,40 +117,40 @@ struct Call {
 };
 
 template <class T>
-void forward(Arguments& given, const Call<T>& call) {
-  double* const mean = given.output("mean", "B N nodes channels");
-  double* const m2 = given.output("m2", "B N nodes channels");
-  std::int64_t* const counts = given.output("counts", "B N 3");
-  given.all_taken();
-  call.for_groups([&](Stars<T>& p, std::int64_t begin) {
-    const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
+void forward(Arguments& call, const Inputs<T>& inputs) {
+  double* const mean = call.output("mean", "B N nodes channels");
+  double* const m2 = call.output("m2", "B N nodes channels");
+  std::int64_t* const counts = call.output("counts", "B N 3");
+  call.all_taken();
+  inputs.for_groups([&](Stars<T>& p, std::int64_t begin) {
+    const std::int64_t row = begin * inputs.N, width = p.walk.nodes() * p.walk.channels();
     p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
     kernels<T>().stars(p);
   });
 }
 
 template <class T>
-void adjoint(Arguments& given, const Call<T>& call) {
-  const double* const grad = given.input("grad", "B N nodes channels");
+void adjoint(Arguments& call, const Inputs<T>& inputs) {
+  const double* const grad = call.input("grad", "B N nodes channels");
   for (const char* name : {"dstart", "dframe", "dends", "dfirst", "dwalls", "dfirst_wall", "dcorners", "dfirst_corner"})
-    given.no_output(name);
+    call.no_output(name);
   double* to[kMet];
   for (int met = 0; met < kMet; ++met) {
-    to[met] = given.gradient_of(kNames[met]);
-    if (to[met]) std::fill_n(to[met], call.numbers[std::size_t(met)]->size(), 0.0);
+    to[met] = call.gradient_of(kNames[met]);
+    if (to[met]) std::fill_n(to[met], inputs.numbers[std::size_t(met)]->size(), 0.0);
   }
-  given.all_taken();
-  call.for_groups([&](const Stars<T>& p, std::int64_t begin) {
+  call.all_taken();
+  inputs.for_groups([&](const Stars<T>& p, std::int64_t begin) {
     StarsAdjoint<T> q{};
     q.forward = p;
-    q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
-    for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], call.data[std::size_t(met)]->data, begin);
+    q.grad = grad + begin * inputs.N * p.walk.nodes() * p.walk.channels();
+    for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], inputs.data[std::size_t(met)]->data, begin);
     kernels<T>().stars_adjoint(q);
   });
 }
 
 template <bool vjp>
-void stars(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
+void stars(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
            const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
            bool gradient, double screening, std::int64_t first_instance, std::int64_t first_point, bool endless, py::object grids,
            py::object g, py::object f, py::object h, py::object k, int threads) {
@@ -158,9 +158,9 @@ void stars(Arguments& given, const std::string& dirichlet_kind, const std::strin
   const py::object functions[kMet] = {g, f, h, k};
   const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient};
   const Options options{kinds, range, first_instance, first_point, endless, grids, functions, threads};
-  given.dispatch([&](auto zero) {
-    const Call<decltype(zero)> call(given, options);
-    vjp ? adjoint(given, call) : forward(given, call);
+  call.dispatch([&](auto zero) {
+    const Inputs<decltype(zero)> inputs(call, options);
+    vjp ? adjoint(call, inputs) : forward(call, inputs);
   });
 }
 

@@ -24,12 +24,12 @@ struct Scene {
   bool outside = false;  // the domain is
 
   // Takes frame, ends and first; B and D are sizes of earlier arguments, or of the frame. closed: all segments of polygons, not only some.
-  Scene(Arguments& given, const py::object& memo, bool closed = true)
-      : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]), boundaries(given, memo, B, D, closed) {
-    given.require(given["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
+  Scene(Arguments& call, const py::object& memo, bool closed = true)
+      : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]), boundaries(call, memo, B, D, closed) {
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
   }
-  void set_outside(const Arguments& given, bool is) {
-    given.require(!is || (D == 3 && !boundaries.solid.field), "outside of balls, boxes and meshes in space");
+  void set_outside(const Arguments& call, bool is) {
+    call.require(!is || (D == 3 && !boundaries.solid.field), "outside of balls, boxes and meshes in space");
     outside = is;
   }
   data::Pieces pieces() const { return boundaries.pieces(); }
@@ -68,27 +68,27 @@ struct Scene {
   Pieces of;
   bool outside = false;
 
-  Scene(Arguments& given, const py::object&) : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]) {
-    given.require(given["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
-    const auto ends = given.optional_input("ends", "M C");
-    const auto first = given.optional_input("first", "F");
-    given.require(ends.view().present == first.view().present, "ends and first go together");
+  Scene(Arguments& call, const py::object&) : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]) {
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
+    const auto ends = call.optional_input("ends", "M C");
+    const auto first = call.optional_input("first", "F");
+    call.require(ends.view().present == first.view().present, "ends and first go together");
     of.ends = ends, of.first = first;
     if (!of.ends) return;
-    of.count = given["M"], of.width = given["C"], of.polygons = given["F"] - 1;
+    of.count = call["M"], of.width = call["C"], of.polygons = call["F"] - 1;
     of.solid = of.count == 1 && solid::is_solid(of.width, D);
     if (of.solid) {
-      given.require(of.polygons == 1, "a solid is one row");
+      call.require(of.polygons == 1, "a solid is one row");
       if (of.width == solid::field_head(D) + D + 1)
-        given.refuse_type(
+        call.refuse_type(
             "signed distances are a function of the host; give their values at the nodes of a grid, or move the arrays to the host");
       return;
     }
-    given.require(of.width == D * D && D <= 3 && of.count >= 1, "ends are segments in the plane, triangles in space");
-    given.require(of.polygons == 1 || (D == 2 && of.polygons == B), "one polygon, or one an instance");
+    call.require(of.width == D * D && D <= 3 && of.count >= 1, "ends are segments in the plane, triangles in space");
+    call.require(of.polygons == 1 || (D == 2 && of.polygons == B), "one polygon, or one an instance");
   }
-  void set_outside(const Arguments& given, bool is) {
-    given.require(!is || (D == 3 && !(of.solid && of.width != D)), "outside of balls, boxes and meshes in space");
+  void set_outside(const Arguments& call, bool is) {
+    call.require(!is || (D == 3 && !(of.solid && of.width != D)), "outside of balls, boxes and meshes in space");
     outside = is;
   }
   data::Pieces pieces() const { return {nullptr, of.polygons, of.ends && !of.solid ? of.count : -1}; }
@@ -102,13 +102,13 @@ struct Range {
   bool pairs;
 
   // Also sets the size "nodes".
-  void check(Arguments& given) const {
-    given.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "walks out of range");
-    given.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps out of range");
+  void check(Arguments& call) const {
+    call.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "walks out of range");
+    call.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps out of range");
     const int group = pairs ? 2 : 1;
-    given.require(first_walk % group == 0 && walks % group == 0, "walks come in pairs");
-    given.require(screening >= 0 && screening < 1e300, "screening out of range");
-    given.size("nodes", node_count(first_walk / group, walks / group));
+    call.require(first_walk % group == 0 && walks % group == 0, "walks come in pairs");
+    call.require(screening >= 0 && screening < 1e300, "screening out of range");
+    call.size("nodes", node_count(first_walk / group, walks / group));
   }
   template <class T>
   void set(Walk<T>& p) const {
@@ -118,9 +118,9 @@ struct Range {
 };
 
 // The global numbers of B instances and N points.
-inline void check_indices(const Arguments& given, std::int64_t first_instance, std::int64_t B, std::int64_t first_point, std::int64_t N) {
-  given.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "instances out of range");
-  given.require(first_point >= 0 && first_point <= kMaxIndex - N, "points out of range");
+inline void check_indices(const Arguments& call, std::int64_t first_instance, std::int64_t B, std::int64_t first_point, std::int64_t N) {
+  call.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "instances out of range");
+  call.require(first_point >= 0 && first_point <= kMaxIndex - N, "points out of range");
 }
 
 // f(args, begin) for groups of instances from `begin` on, without the GIL: args with the starts of walks and the boundary.
