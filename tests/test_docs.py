@@ -122,6 +122,15 @@ def test_how_to_compute_with_operators():
     np.testing.assert_allclose(made["nlls"], (quadratic + made["logdets"]) / 2 + 600 * np.log(2 * np.pi))
 
 
+@pytest.mark.torch
+def test_the_how_to_page_on_distances_runs():
+    pytest.importorskip("torch")
+    names = run_how_to("distances")
+    inside = names["inside"]
+    np.testing.assert_array_equal(names["distance"] < 0, inside)
+    np.testing.assert_allclose(names["q"].grad, np.where(inside[:, None], -names["direction"], 0), atol=1e-12)
+
+
 def test_how_to_pages_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     indices = run_how_to("sobol")

@@ -25,6 +25,7 @@ struct Tree {
   std::int32_t* ids = nullptr;   // (blocks, 16): their numbers, in order; the last one repeats where there are fewer
   std::int8_t* turns = nullptr;  // (blocks, 16): which corner is A
   T* boxes = nullptr;            // (nodes, 6, 16): the lower and upper corners of a node's children
+  double* moments = nullptr;     // (nodes, 17, 16): those of a node's children, if the mesh has gaps: winding.hpp
   std::int64_t M = 0;
   std::int64_t count[kLevels + 1] = {};  // of the nodes of a level
   std::int64_t first[kLevels + 1] = {};  // where among the nodes a level begins
@@ -47,6 +48,7 @@ template <class T>
 struct Kernels {
   void (*build_tree)(const Triangles&, Tree<T>&, int threads);
   void (*free_tree)(Tree<T>&);
+  double* (*moments)(const Tree<T>&, int threads);  // those of a tree, which the caller may give to it
   void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
   void (*free_grid)(Grid<T>&);
   // The distance or its bound (primitive -1) that a walk gets at a point.

@@ -8,6 +8,7 @@
 
 #include "core/host/fit.hpp"
 #include "core/host/isa.hpp"
+#include "core/run/memory.hpp"
 #include "py/caster.hpp"
 #include "py/kept.hpp"
 #include "wos/mesh/args.hpp"
@@ -54,18 +55,31 @@ class Mesh {
   }
   std::int64_t count() const { return std::int64_t(corners_.size()) / 9; }
 
-  // Built by the first call. Without the GIL.
+  // Built by the first call; with `moments`, for winding numbers. Without the GIL.
+  template <class T>
+  std::shared_ptr<OwnedTree<T>> tree(int threads, bool moments) {
+    const auto result = tree<T>(threads);
+    if (!moments) return result;
+    {
+      std::lock_guard<std::mutex> lock(kept_mutex());
+      if (result->moments) return result;
+    }
+    double* const built = kernels<T>().moments(*result, threads);
+    std::lock_guard<std::mutex> lock(kept_mutex());
+    result->moments ? release(built) : void(result->moments = built);
+    return result;
+  }
   template <class T>
   std::shared_ptr<OwnedTree<T>> tree(int threads) {
     {
       std::lock_guard<std::mutex> lock(kept_mutex());
-      if (kept<T>()) return kept<T>();
+      if (cached_tree<T>()) return cached_tree<T>();
     }
     auto result = std::make_shared<OwnedTree<T>>();
     kernels<T>().build_tree({corners_.data(), count()}, *result, threads);
     std::lock_guard<std::mutex> lock(kept_mutex());
-    if (!kept<T>()) kept<T>() = result;
-    return kept<T>();
+    if (!cached_tree<T>()) cached_tree<T>() = result;
+    return cached_tree<T>();
   }
   // The grid of that level, with the cells that walks have filled so far. Without the GIL.
   template <class T>
@@ -83,7 +97,7 @@ class Mesh {
 
  private:
   template <class T>
-  std::shared_ptr<OwnedTree<T>>& kept() {
+  std::shared_ptr<OwnedTree<T>>& cached_tree() {
     if constexpr (sizeof(T) == 4)
       return f32_;
     else

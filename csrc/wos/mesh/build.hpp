@@ -190,6 +190,7 @@ void free_tree(Tree<T>& tree) {
   release(tree.ids);
   release(tree.turns);
   release(tree.boxes);
+  release(tree.moments);
 }
 
 }  // namespace QF_ISA

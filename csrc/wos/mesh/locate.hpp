@@ -1,16 +1,9 @@
 // Exact queries of one mesh in double precision: the closest point, inside or outside.
 #pragma once
-#include "core/lanes/elementary.hpp"
-#include "wos/mesh/tree.hpp"
+#include "wos/mesh/winding.hpp"
 
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
-
-template <class T>
-QF_HD void corners_of(const Tree<T>& tree, int64_t place, double (&corner)[9]) {
-  const double* const c = tree.corners + place / kBlock * 9 * kBlock + place % kBlock;
-  for (int j = 0; j < 9; ++j) corner[j] = c[j * kBlock];
-}
 
 // The distance of x, the place of the closest triangle, the weights of its corners and the closest point. `place` is -1, or a triangle to
 // begin with. The search is in T, the rest in double precision.
@@ -77,40 +70,6 @@ bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
     }
   });
   return above & 1;
-}
-
-constexpr double kAngleNs = 25;  // the solid angles of W triangles
-
-// Of a mesh with gaps: a winding number (5) of at least 1/2 in absolute value. Reads all corners.
-template <class T>
-bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
-  constexpr int W = Search<double>::W;
-  using V = Lanes<double, W>;
-  V total{};
-  InterruptCheck check;
-  for (int64_t block = 0; block < tree.count[0]; ++block) {
-    check(kAngleNs * kBlock / W);
-    const double* const c = tree.corners + block * 9 * kBlock;
-    const int64_t n = min<int64_t>(kBlock, tree.M - block * kBlock);
-    for (int piece = 0; piece < n; piece += W) {
-      V p[3][3], length[3];
-      for (int k = 0; k < 3; ++k) {
-        length[k] = V{};
-        for (int j = 0; j < 3; ++j) p[k][j] = load<V>(c + (3 * k + j) * kBlock + piece) - x[j], length[k] += p[k][j] * p[k][j];
-        length[k] = square_root(length[k]);
-      }
-      const auto dot = [&](int a, int b) { return p[a][0] * p[b][0] + p[a][1] * p[b][1] + p[a][2] * p[b][2]; };
-      const V det = p[0][0] * (p[1][1] * p[2][2] - p[1][2] * p[2][1]) + p[0][1] * (p[1][2] * p[2][0] - p[1][0] * p[2][2]) +
-                    p[0][2] * (p[1][0] * p[2][1] - p[1][1] * p[2][0]);
-      const V rest = length[0] * length[1] * length[2] + dot(0, 1) * length[2] + dot(1, 2) * length[0] + dot(2, 0) * length[1];
-      const V size = square_root(V(det * det + rest * rest));
-      const V half = elementary::angle(V(rest / size), V(det / size));
-      for (int l = 0; l < W; ++l)
-        if (piece + l < n && size[l] > 0) total[l] += half[l];
-    }
-  }
-  const double turns = sum(total) * (1 / 6.283185307179586);  // half solid angles: of 2 pi
-  return turns * turns >= 0.25;
 }
 
 // True for a point inside, and for one outside by at most epsilon, which moves to the closest point of the boundary. `outside`: the domain

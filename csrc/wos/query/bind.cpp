@@ -11,46 +11,45 @@ namespace {
 
 // The arguments of both ops; `outputs` takes the rest, then `kernel` runs.
 template <class Outputs, class Kernel>
-void run(Arguments& given, const py::object& memo, bool closed, int threads, Outputs&& outputs, Kernel&& kernel) {
-  const bool shared = given.peek(0).rank == 2;
-  given.dispatch([&](auto zero) {
+void run(Arguments& call, const py::object& memo, bool closed, int threads, Outputs&& outputs, Kernel&& kernel) {
+  const bool shared = call.peek(0).rank == 2;
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     Query<T> p{};
-    p.points = given.input("points", shared ? "N D" : "B N D");
-    p.frame = given.input("frame", "B E");
-    p.B = given["B"], p.N = given["N"], p.shared = shared, p.closed = closed, p.dimension = int(given["D"]), p.threads = threads;
-    given.require(given["E"] == p.dimension + 1 && p.dimension >= 2 && given["D"] <= solid::kMostDimension,
-                  "frame has d + 1 numbers a row");
-    const Boundaries boundaries(given, memo, p.B, p.dimension);
-    given.require(!boundaries.mesh || p.B == 1, "a mesh is one instance");
+    p.points = call.input("points", shared ? "N D" : "B N D");
+    p.frame = call.input("frame", "B E");
+    p.B = call["B"], p.N = call["N"], p.shared = shared, p.closed = closed, p.dimension = int(call["D"]), p.threads = threads;
+    call.require(call["E"] == p.dimension + 1 && p.dimension >= 2 && call["D"] <= solid::kMostDimension, "frame has d + 1 numbers a row");
+    const Boundaries boundaries(call, memo, p.B, p.dimension);
+    call.require(!boundaries.mesh || p.B == 1, "a mesh is one instance");
     p.solid = boundaries.solid;
     outputs(p, boundaries);
-    given.all_taken();
+    call.all_taken();
     const auto segments = boundaries.segments(p.B);
     p.segments = boundaries.polygons ? segments.data() : nullptr;
     const GilReleased released;
     std::shared_ptr<mesh::OwnedTree<T>> tree;
-    if (boundaries.mesh && p.N) tree = boundaries.mesh->template tree<T>(threads);
+    if (boundaries.mesh && p.N) tree = boundaries.mesh->template tree<T>(threads, !closed && (p.sign || p.contains));
     p.tree = tree.get();
     kernel(p);
   });
 }
 
-void nearest(Arguments& given, bool sign, bool where, bool weights, bool closed, py::object memo, int threads) {
+void nearest(Arguments& call, bool sign, bool where, bool weights, bool closed, py::object memo, int threads) {
   const auto outputs = [&](auto& p, const Boundaries& boundaries) {
-    p.distance = given.output("distance", "B N");
-    p.point = given.output_if(where, "point", "B N D");
-    p.primitive = given.output_if(where, "primitive", "B N");
-    p.weights = given.output_if(weights, "barycentric", "B N D");
+    p.distance = call.output("distance", "B N");
+    p.point = call.output_if(where, "point", "B N D");
+    p.primitive = call.output_if(where, "primitive", "B N");
+    p.weights = call.output_if(weights, "barycentric", "B N D");
     p.sign = sign;
-    given.require(!weights || !boundaries.pieceless(), "a solid has no corners");
+    call.require(!weights || !boundaries.pieceless(), "a solid has no corners");
   };
-  run(given, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().nearest(p); });
+  run(call, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().nearest(p); });
 }
 
-void inside(Arguments& given, bool closed, py::object memo, int threads) {
-  const auto outputs = [&](auto& p, const Boundaries&) { p.contains = given.output("contains", "B N"); };
-  run(given, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().inside(p); });
+void inside(Arguments& call, bool closed, py::object memo, int threads) {
+  const auto outputs = [&](auto& p, const Boundaries&) { p.contains = call.output("contains", "B N"); };
+  run(call, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().inside(p); });
 }
 
 }  // namespace

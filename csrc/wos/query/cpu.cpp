@@ -168,7 +168,7 @@ void inside(const Query<T>& p) {
   if (!p.tree && !p.segments)
     return in_solid(p, false,
                     [&](int64_t i, const solid::Nearest* result, const double*) { p.contains[i] = result && result->distance < 0; });
-  const double ns = !p.tree ? sweep_ns(p) : p.closed ? kTreeNs : double(p.tree->M) * mesh::kAngleNs / 8;
+  const double ns = !p.tree ? sweep_ns(p) : p.closed ? kTreeNs : mesh::kWindingNs;
   parallel_for(p.B * p.N, p.threads, ns, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       double x[3];

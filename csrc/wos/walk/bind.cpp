@@ -30,7 +30,7 @@ struct Options {
 
 // The inputs of a call, and f(args, begin) for groups of its instances.
 template <class T>
-struct Call {
+struct Inputs {
   const T* start;
   Scene scene;
   std::int64_t N;
@@ -39,24 +39,24 @@ struct Call {
   const Options& options;
 
   // sources: the op has a source.
-  Call(Arguments& given, const Options& o, bool sources = true)
-      : start(given.input("start", "B N D")),
-        scene(given, o.grids),
-        N(given["N"]),
-        dirichlet_numbers(numbers_of(given, "dirichlet", "R K")),
-        source_numbers(sources ? numbers_of(given, "source", "S J") : nothing()),
-        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.first_instance, rows(given, o), scene.D),
-        source(given, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.first_instance, rows(given, o), scene.D),
+  Inputs(Arguments& call, const Options& o, bool sources = true)
+      : start(call.input("start", "B N D")),
+        scene(call, o.grids),
+        N(call["N"]),
+        dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
+        source_numbers(sources ? numbers_of(call, "source", "S J") : nothing()),
+        dirichlet(call, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.first_instance, rows(call, o), scene.D),
+        source(call, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.first_instance, rows(call, o), scene.D),
         options(o) {
-    scene.set_outside(given, o.outside);
-    given.require(!o.outside || (source.data.kind == data::Kind::none && o.range.screening == 0), "outside u is harmonic");
+    scene.set_outside(call, o.outside);
+    call.require(!o.outside || (source.data.kind == data::Kind::none && o.range.screening == 0), "outside u is harmonic");
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
-    given.require(scene.D <= 3 || known, "a grid has two or three axes");
-    given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "invalid kind of data");
-    o.range.check(given);
-    check_indices(given, o.first_instance, scene.B, o.first_point, N);
-    given.size("channels", o.range.pairs ? 1 + scene.D : 1);
-    given.size("sides", scene.B * o.nrhs);
+    call.require(scene.D <= 3 || known, "a grid has two or three axes");
+    call.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "invalid kind of data");
+    o.range.check(call);
+    check_indices(call, o.first_instance, scene.B, o.first_point, N);
+    call.size("channels", o.range.pairs ? 1 + scene.D : 1);
+    call.size("sides", scene.B * o.nrhs);
   }
 
   template <class F>
@@ -81,8 +81,8 @@ struct Call {
   static constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks, which are repeated for the next ones
 #endif
   // The number of right-hand sides.
-  std::int64_t rows(Arguments& given, const Options& o) const {
-    given.require(o.nrhs == 1 || (o.nrhs >= 0 && scene.B == 1), "right-hand sides share the walks of one instance");
+  std::int64_t rows(Arguments& call, const Options& o) const {
+    call.require(o.nrhs == 1 || (o.nrhs >= 0 && scene.B == 1), "right-hand sides share the walks of one instance");
     return scene.B * o.nrhs;
   }
   static const View& nothing() {
@@ -92,12 +92,12 @@ struct Call {
 };
 
 template <class T>
-void forward(Arguments& given, const Call<T>& call) {
-  double* const mean = given.output("mean", "sides N nodes channels");
-  double* const m2 = given.output("m2", "sides N nodes channels");
-  std::int64_t* const counts = given.output("counts", "sides N 3");
-  given.all_taken();
-  call.for_groups([&](Walk<T>& p, std::int64_t begin) {
+void forward(Arguments& call, const Inputs<T>& inputs) {
+  double* const mean = call.output("mean", "sides N nodes channels");
+  double* const m2 = call.output("m2", "sides N nodes channels");
+  std::int64_t* const counts = call.output("counts", "sides N 3");
+  call.all_taken();
+  inputs.for_groups([&](Walk<T>& p, std::int64_t begin) {
     const std::int64_t row = begin * p.N, width = p.nodes() * p.channels();
     p.mean = mean + row * width, p.m2 = m2 + row * width, p.counts = counts + 3 * row;
     kernels<T>().walk(p);
@@ -105,61 +105,61 @@ void forward(Arguments& given, const Call<T>& call) {
 }
 
 template <class T>
-void adjoint(Arguments& given, const Call<T>& call) {
-  const double* const grad = given.input("grad", "sides N nodes channels");
-  for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
+void adjoint(Arguments& call, const Inputs<T>& inputs) {
+  const double* const grad = call.input("grad", "sides N nodes channels");
+  for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) call.no_output(name);
   const auto gradient_of = [&](const char* name, const View& numbers) -> double* {  // null for rows of no instances too
-    double* const to = given.gradient_of(name);
+    double* const to = call.gradient_of(name);
     return numbers.size() ? to : nullptr;
   };
-  double* const ddirichlet = gradient_of("dirichlet", call.dirichlet_numbers);
-  double* const dsource = gradient_of("source", call.source_numbers);
-  given.all_taken();
+  double* const ddirichlet = gradient_of("dirichlet", inputs.dirichlet_numbers);
+  double* const dsource = gradient_of("source", inputs.source_numbers);
+  call.all_taken();
 #if !defined(QF_DEVICE)  // where the kernel does it
-  if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
-  if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
+  if (ddirichlet) std::fill_n(ddirichlet, inputs.dirichlet_numbers.size(), 0.0);
+  if (dsource) std::fill_n(dsource, inputs.source_numbers.size(), 0.0);
 #endif
-  call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
-    kernels<T>().walk_adjoint({p, grad + begin * p.N * p.nodes() * p.channels(), gradient_from(ddirichlet, call.dirichlet.data, begin),
-                               gradient_from(dsource, call.source.data, begin)});
+  inputs.for_groups([&](const Walk<T>& p, std::int64_t begin) {
+    kernels<T>().walk_adjoint({p, grad + begin * p.N * p.nodes() * p.channels(), gradient_from(ddirichlet, inputs.dirichlet.data, begin),
+                               gradient_from(dsource, inputs.source.data, begin)});
   });
 }
 
 // walk, and walk_vjp.
 template <bool is_adjoint>
-void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
+void walk(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
           std::int64_t first_point, bool outside, std::int64_t nrhs, py::object grids, py::object g, py::object f, int threads) {
   const Range range{seed, first_walk, walks, max_steps, screening, gradient};
   const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside, nrhs};
-  given.dispatch([&](auto zero) {
-    const Call<decltype(zero)> call(given, options);
-    is_adjoint ? adjoint(given, call) : forward(given, call);
+  call.dispatch([&](auto zero) {
+    const Inputs<decltype(zero)> inputs(call, options);
+    is_adjoint ? adjoint(call, inputs) : forward(call, inputs);
   });
 }
 
 #if !defined(QF_DEVICE)  // the others have no kernel there
-void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t seed, std::int64_t first_point, std::int64_t first_walk,
+void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t seed, std::int64_t first_point, std::int64_t first_walk,
             std::int64_t walks, std::int64_t samples, std::int64_t max_steps, std::int64_t modes, double screening, py::object grids,
             py::object g, int threads) {
   const py::object none = py::none();
   const std::string no_source = "none";
   const Range range{seed, first_walk, walks, max_steps, screening, true};
   const Options options{dirichlet_kind, no_source, range, 0, first_point, grids, g, none, threads};
-  given.dispatch([&](auto zero) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    const Call<T> call(given, options, false);
-    given.require(call.scene.D <= 3, "balls are those of the plane or of space");
-    given.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000, "samples are of whole pairs, modes below 1000");
+    const Inputs<T> inputs(call, options, false);
+    call.require(inputs.scene.D <= 3, "balls are those of the plane or of space");
+    call.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000, "samples are of whole pairs, modes below 1000");
     const std::int64_t each = walks / samples;
-    given.require((each & (each - 1)) == 0, "a sample has a power of two of walks");
-    given.size("samples", samples);
-    given.size("harmonics", harmonics(int(call.scene.D), modes));
-    const double* const reference = given.input("reference", "B N");
-    double* const coefficients = given.output("coefficients", "B N samples harmonics");
-    std::int64_t* const counts = given.output("counts", "B N 3");
-    given.all_taken();
-    call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
+    call.require((each & (each - 1)) == 0, "a sample has a power of two of walks");
+    call.size("samples", samples);
+    call.size("harmonics", harmonics(int(inputs.scene.D), modes));
+    const double* const reference = call.input("reference", "B N");
+    double* const coefficients = call.output("coefficients", "B N samples harmonics");
+    std::int64_t* const counts = call.output("counts", "B N 3");
+    call.all_taken();
+    inputs.for_groups([&](const Walk<T>& p, std::int64_t begin) {
       const std::int64_t row = begin * p.N;
       Expand<T> q{p, samples, modes, reference + row, coefficients + row * samples * harmonics(p.dimension, modes)};
       q.forward.counts = counts + 3 * row;
@@ -168,34 +168,34 @@ void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t se
   });
 }
 
-void gather(Arguments& given, std::int64_t modes, int threads) {
+void gather(Arguments& call, std::int64_t modes, int threads) {
   Gather p{};
-  p.coefficients = given.input("coefficients", "balls samples harmonics");
-  p.z2 = given.input("z2", "balls");
-  p.begin = given.input("begin", "F");
-  p.ball = given.input("ball", "P");
-  p.offset = given.input("offset", "P D");
-  p.weight = given.input("weight", "P");
-  p.N = given["F"] - 1, p.samples = given["samples"], p.modes = modes, p.dimension = int(given["D"]), p.threads = threads;
-  given.require(p.N >= 0 && (p.dimension == 2 || p.dimension == 3) && modes >= 0 && modes < 1000, "d is 2 or 3, modes below 1000");
-  given.require(given["harmonics"] == harmonics(p.dimension, modes), "as many coefficients as harmonics");
-  given.require(p.begin[0] == 0 && p.begin[p.N] == given["P"], "begin does not fit ball");
-  for (std::int64_t i = 0; i < p.N; ++i) given.require(p.begin[i] <= p.begin[i + 1], "begin does not rise");
-  for (std::int64_t k = 0; k < given["P"]; ++k) given.require(p.ball[k] >= 0 && p.ball[k] < given["balls"], "no such ball");
-  given.size("N", p.N);
-  p.values = given.output("values", "N samples");
-  given.run(table().gather, p);
+  p.coefficients = call.input("coefficients", "balls samples harmonics");
+  p.z2 = call.input("z2", "balls");
+  p.begin = call.input("begin", "F");
+  p.ball = call.input("ball", "P");
+  p.offset = call.input("offset", "P D");
+  p.weight = call.input("weight", "P");
+  p.N = call["F"] - 1, p.samples = call["samples"], p.modes = modes, p.dimension = int(call["D"]), p.threads = threads;
+  call.require(p.N >= 0 && (p.dimension == 2 || p.dimension == 3) && modes >= 0 && modes < 1000, "d is 2 or 3, modes below 1000");
+  call.require(call["harmonics"] == harmonics(p.dimension, modes), "as many coefficients as harmonics");
+  call.require(p.begin[0] == 0 && p.begin[p.N] == call["P"], "begin does not fit ball");
+  for (std::int64_t i = 0; i < p.N; ++i) call.require(p.begin[i] <= p.begin[i + 1], "begin does not rise");
+  for (std::int64_t k = 0; k < call["P"]; ++k) call.require(p.ball[k] >= 0 && p.ball[k] < call["balls"], "no such ball");
+  call.size("N", p.N);
+  p.values = call.output("values", "N samples");
+  call.run(table().gather, p);
 }
 
-void balls(Arguments& given, double screening, py::object grids, int threads) {
-  given.dispatch([&](auto zero) {
+void balls(Arguments& call, double screening, py::object grids, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    const T* const start = given.input("start", "B N D");
-    const Scene scene(given, grids);
-    given.require(scene.D <= 3, "balls are those of the plane or of space");
-    double* const radius = given.output("radius", "B N");
-    given.all_taken();
-    const std::int64_t N = given["N"];
+    const T* const start = call.input("start", "B N D");
+    const Scene scene(call, grids);
+    call.require(scene.D <= 3, "balls are those of the plane or of space");
+    double* const radius = call.output("radius", "B N");
+    call.all_taken();
+    const std::int64_t N = call["N"];
     for_groups(scene, start, N, threads, [&](Walk<T>& p, std::int64_t begin) {
       p.screening = screening;
       kernels<T>().balls({p, radius + begin * N});
@@ -215,26 +215,26 @@ template <class T>
                    ", expected a finite number");
 }
 
-void place(Arguments& given, bool closed, bool outside, py::object grids, int threads) {
-  const bool shared = given.peek(0).rank == 2;
-  given.dispatch([&](auto zero) {
+void place(Arguments& call, bool closed, bool outside, py::object grids, int threads) {
+  const bool shared = call.peek(0).rank == 2;
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     Place<T> p{};
-    p.points = given.input("points", shared ? "N D" : "B N D");
-    Scene scene(given, grids);
-    scene.set_outside(given, outside);
+    p.points = call.input("points", shared ? "N D" : "B N D");
+    Scene scene(call, grids);
+    scene.set_outside(call, outside);
     p.solid = scene.boundaries.solid, p.outside = outside;
-    p.start = given.output("start", "B N D");
-    p.frame = scene.frame, p.B = scene.B, p.N = given["N"], p.shared = shared, p.dimension = int(scene.D), p.threads = threads;
+    p.start = call.output("start", "B N D");
+    p.frame = scene.frame, p.B = scene.B, p.N = call["N"], p.shared = shared, p.dimension = int(scene.D), p.threads = threads;
     const auto segments = scene.boundaries.segments(p.B);
     p.segments = scene.boundaries.polygons ? segments.data() : nullptr;
     std::shared_ptr<mesh::OwnedTree<T>> tree;
     if (scene.boundaries.mesh) {
       const GilReleased released;
-      tree = scene.boundaries.mesh->template tree<T>(threads);
+      tree = scene.boundaries.mesh->template tree<T>(threads, !closed);
     }
     p.mesh = tree.get(), p.closed = closed;
-    const std::int64_t bad = given.run(kernels<T>().place, p);
+    const std::int64_t bad = call.run(kernels<T>().place, p);
     if (bad >= 0) refuse_point(p.points, bad, p.N, scene.D, shared);
   });
 }

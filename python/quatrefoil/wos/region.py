@@ -107,10 +107,11 @@ class Region(Tables):
         return self._queries["contains"](self, points, backend=backend, num_threads=num_threads)
 
     @keywords("signed_distance", positional=_POINTS)
-    def signed_distance(self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None) -> T:
-        """The distance of points to the boundary, negative inside: ``qf.wos.signed_distance(self, points)``."""
-        distance: T = self._queries["signed_distance"](self, points, backend=backend, num_threads=num_threads)
-        return distance
+    def signed_distance(
+        self, points: Array[T] | Points, *, gradient: bool = False, backend: Backend | None = None, num_threads: int | None = None
+    ) -> Any:
+        """The distance of points to the boundary, negative inside, and its gradient: ``qf.wos.signed_distance(self, points)``."""
+        return self._queries["signed_distance"](self, points, gradient=gradient, backend=backend, num_threads=num_threads)
 
     @keywords("closest_point", positional=_POINTS)
     def closest_point(

@@ -44,6 +44,56 @@ def test_shapes_and_dtypes(best_backend, lead, dtype, rng):
             np.testing.assert_array_equal(wos.closest_point(boundary, turned)[0], distance[..., ::-1])
 
 
+TURNED = SQUARE[::-1] * [1, 0.5]
+SHAPES = {
+    "polygons": wos.Polygon([SQUARE, TURNED]),
+    "mesh": wos.TriangleMesh(*oracle.icosphere(2)),
+    "inside out": wos.TriangleMesh(oracle.icosphere(2)[0], oracle.icosphere(2)[1][:, ::-1]),
+    "ball": wos.Ball([0.0] * 4, 0.7),
+    "box": wos.Box([0.0, -0.5, 0.1], [1.0, 2.0, 0.5]),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_of_distances(name, dtype, best_backend, rng):
+    """Those of differences; on the boundary the outward normals of facets."""
+    boundary, h = SHAPES[name], 1e-2 if dtype == np.float32 else 1e-5
+    q = rng.uniform(-1, 2, (200, boundary.dimension)).astype(dtype)
+    distance, slope = wos.signed_distance(boundary, q, gradient=True)
+    np.testing.assert_array_equal(distance, wos.signed_distance(boundary, q))
+    assert slope.dtype == dtype
+    np.testing.assert_allclose((slope**2).sum(axis=-1), 1, atol=1e-4 if dtype == np.float32 else 1e-11)
+    for k, step in enumerate(h * np.eye(boundary.dimension, dtype=dtype)):
+        difference = wos.signed_distance(boundary, q + step) - wos.signed_distance(boundary, q - step)
+        kinks = np.abs(difference / (2 * h) - slope[..., k]) > 0.05
+        assert kinks.mean() < 0.1  # where the closest facet changes within h
+    if name in ("mesh", "inside out", "polygons"):
+        corners = boundary._ends[: boundary._first[1]].reshape(-1, boundary.dimension, boundary.dimension)
+        middle = corners.mean(axis=1).astype(dtype)
+        normal = wos.signed_distance(boundary, middle, gradient=True)[1]
+        normal = normal[0] if name == "polygons" else normal
+        outward = middle - 0.5 if name == "polygons" else middle
+        assert ((normal * outward).sum(axis=1) > 0).all()
+        edges = corners[:, 1] - corners[:, 0]
+        np.testing.assert_allclose((normal * edges).sum(axis=1), 0, atol=1e-6)
+
+
+def test_gradients_of_tensors_and_their_errors(rng):
+    torch = pytest.importorskip("torch")
+    mesh, q = SHAPES["mesh"], torch.tensor(rng.uniform(-1, 1, (5, 2, 3)), requires_grad=True)
+    distance, slope = wos.signed_distance(mesh, q, gradient=True)
+    (distance**2).sum().backward()
+    np.testing.assert_allclose(q.grad, 2 * (distance[..., None] * slope).detach(), rtol=1e-14)
+    plain = wos.signed_distance(mesh, q.detach())
+    assert torch.equal(distance.detach(), plain)
+    assert not plain.requires_grad
+    with pytest.raises(ValueError, match="out and gradient=True are both given"):
+        wos.signed_distance(mesh, q.detach(), out=plain, gradient=True)
+    with pytest.raises(TypeError, match="gradient is 1, expected True or False"):
+        wos.signed_distance(mesh, q.detach(), gradient=1)
+
+
 def test_results_in_the_callers_memory(backend, rng):
     mesh, q = wos.TriangleMesh(*oracle.tetrahedron()), rng.uniform(-1, 1, (4, 5, 3))
     for function, dtype in ((wos.signed_distance, float), (wos.contains, bool)):
@@ -116,6 +166,29 @@ def test_inside_near_edges_and_vertices(backend, closed, rng):
     np.testing.assert_array_equal(wos.contains(mesh, q)[clear], oracle.contained(V[F].reshape(-1, 9), q)[clear])
 
 
+@pytest.mark.parametrize("what", ["holes", "soup", "two shells", "sliver"])
+def test_inside_by_winding_numbers(what, best_backend, rng):
+    """Clusters of far triangles count by their moments: the answers of all solid angles one by one, near the gaps too."""
+    V, F = oracle.icosphere(3, 0.1)
+    V = V + np.array([0.3, 0.0, -2.0])
+    if what == "holes":
+        F = F[rng.random(len(F)) < 0.8]
+    elif what == "soup":
+        V, F = rng.standard_normal((900, 1, 3)) + 0.3 * rng.standard_normal((900, 3, 3)), None
+    elif what == "two shells":
+        V, F = np.concatenate([V, 0.5 * (V - V.mean(axis=0)) + V.mean(axis=0)]), np.concatenate([F[40:], F[:, ::-1] + len(V)])
+    else:
+        V, F = V * np.array([1, 1e-3, 1]), F[3:]
+    mesh = wos.TriangleMesh(V.reshape(-1, 3), np.arange(2700).reshape(-1, 3) if F is None else F, watertight=False)
+    at = mesh._ends[rng.integers(len(mesh._ends), size=600)].reshape(-1, 3, 3)
+    near = (at * rng.dirichlet([1, 1, 1], 600)[:, :, None]).sum(axis=1) + 0.02 * rng.standard_normal((600, 3))
+    q = np.concatenate([near, mesh._centre + mesh._extent * rng.uniform(-0.6, 0.6, (600, 3))])
+    expected = np.concatenate([oracle.contained(mesh._ends, part) for part in np.split(q, 12)])
+    assert what == "sliver" or 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(wos.contains(mesh, q), expected)
+    np.testing.assert_array_equal(wos.signed_distance(mesh, q) < 0, expected)
+
+
 def test_inside_of_boxes_on_a_lattice(backend):
     """Every line upwards from a lattice point meets vertices, edges and diagonals of faces exactly."""
     mesh = wos.TriangleMesh(*oracle.cube())
@@ -152,7 +225,7 @@ def test_tensors(backend):
     assert wos.contains(mesh, q).dtype == torch.bool
     np.testing.assert_array_equal(wos.contains(mesh, q.numpy()), wos.contains(other, q))
     with pytest.raises(NotImplementedError, match="no gradient in q"):
-        wos.signed_distance(mesh, q.clone().requires_grad_())
+        wos.closest_point(mesh, q.clone().requires_grad_())
     assert wos.contains(pickle.loads(pickle.dumps(mesh)), q).sum() == wos.contains(mesh, q).sum()
     for bad, text in (
         ((torch.tensor(V), F), "F is a numpy array but V is a torch array"), ((V, torch.tensor(F)), "F is a torch array but V"),
