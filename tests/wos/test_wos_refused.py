@@ -262,7 +262,7 @@ def test_walls():
     gaps = {"boundary": wos.TriangleMesh(V, F, watertight=False), "points": X3}
     crossing = {"boundary": wos.Polygon(TIE), "points": np.array([[0.1, 0.5]])}
     rings = [SQUARE, np.array([[0, 0], [1, 0], [1, 1], [2, -0.5], [0, 1.0]])]
-    no_walls = "neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is (a )?"
+    no_walls = "neumann and robin need a Polygon or a TriangleMesh; boundary is (a )?"
     check_solve(
         (dict(neumann=(np.ones(4, bool), 0.0)), ValueError, "all of polygon 0 reflects"),
         (dict(robin=(np.ones(4, bool), 0.0, 0.0)), ValueError, "all of polygon 0 reflects"),
@@ -271,9 +271,13 @@ def test_walls():
         (dict(neumann=(np.ones(4), 0.0)), TypeError, "expected bool"),
         (dict(neumann=(one,)), TypeError, r"\(where, h\)"),
         (dict(robin=(one, 1.0)), TypeError, r"\(where, mu, h\)"),
+        (dict(neumann=lambda Y: Y[:, 0]), TypeError, r"neumann is function, expected a tuple \(where, h\): where is a function of points"),
+        (dict(robin=(one, lambda Y: Y[:, 0], 0.0)), TypeError, "robin's mu is a function, expected a number or one per segment"),
+        (dict(neumann=(lambda Y: Y[:, 0], one)), TypeError, r"where\(X\) gave float64 of shape \(12,\), expected one bool per point"),
+        (dict(robin=(lambda Y: Y[:, 0] < 0.3, 1.0, 0.0)), ValueError, r"where\(X\) is True on a part of segment 0 of 4"),
         (dict(robin=(one, -1.0, 0.0)), ValueError, "mu"),
         (dict(neumann=(one, wos.PerVertex(np.zeros(3)))), ValueError, r"expected \(4,\)"),
-        ({**cube, "robin": (one, 1.0, 0.0)}, ValueError, "robin needs a Polygon; boundary is a TriangleMesh"),
+        ({**cube, "robin": (one | True, 0.0, 0.0)}, ValueError, "all of the mesh reflects"),
         ({**cube, "neumann": (one | True, 0.0)}, ValueError, "all of the mesh reflects"),
         ({**cube, "neumann": (np.ones(13, bool), 0.0)}, ValueError, r"expected \(4,\): one entry per triangle"),
         ({**cube, "neumann": (one, wos.PerVertex(np.zeros(9)))}, ValueError, r"expected \(4,\)"),

@@ -33,6 +33,25 @@ QF_HD T line_mass(T p, T t, T R) {
   return (t * (elementary::log(R / r) + T(1)) - p * elementary::angle(p / r, t / r)) * T(0.15915494309189533577);
 }
 
+// (5') 4 pi times the integral of G over the triangle between the foot of the centre in a plane and a part of a line in it, within the
+// ball. p >= 0: the height above the plane; h >= 0: the distance of the foot from the line; from, to: the part, as places on the line.
+template <class T>
+QF_HD T edge_mass(T p, T h, T from, T to, T R) {
+  const auto angle = [](T re, T im) {
+    const T r = square_root(re * re + im * im);
+    return r > T(0) ? elementary::angle(re / r, im / r) : T(0);
+  };
+  const T q2 = h * h + p * p, half2 = R * R - q2, half = half2 > T(0) ? square_root(half2) : T(0);
+  const auto line = [&](T s) {
+    const T away = square_root(s * s + q2), size = s < T(0) ? -s : s;
+    const T log = q2 > T(0) ? T(elementary::log((size + away) / square_root(q2))) : T(0);
+    return h * (s < T(0) ? -log : log) + p * (angle(h * away, p * s) - angle(h, s)) - h * s / (T(2) * R);
+  };
+  const T begin = lower(higher(from, -half), half), end = lower(higher(to, -half), half);
+  const T arc = (angle(h, to) - angle(h, end)) + (angle(h, begin) - angle(h, from));
+  return line(end) - line(begin) + arc * (R - p) * (R - p) / (T(2) * R);
+}
+
 // (7) The t at which the ray x + t d meets the segments a + s e from inside (from their left); `none` if it does not before `limit`, or is
 // not behind their lines at `end` yet. `slack`: rounding, as a length. A point behind a segment by less than slack meets it at t = 0: a ray
 // along the segment would meet its line far back.

@@ -11,7 +11,7 @@ class Reflecting3D {
   static constexpr int D = 3;
   using V = Eight<T>;
 
-  Reflecting3D(const Reflecting& of, double)
+  Reflecting3D(const Reflecting& of, double extent)
       : triangles_(runs(of.M) * kTriangleFields * kRun),
         edges_(runs(of.K) * kEdgeFields * kRun),
         boxes_(of.M, [&](int64_t i) { return box_of_triangle(of.walls + kWallNumbers<D> * i); }),
@@ -19,15 +19,21 @@ class Reflecting3D {
     for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
       double r[mesh::kFields] = {1e12, 1e12, 1e12};
       r[mesh::kNormal] = 1;  // far away
+      double mu = 0, robin = 0;
       int turn = 0;
       if (i < of.M) {
+        const double* const w = of.walls + kWallNumbers<D> * i;
         double corner[9];
-        for (int j = 0; j < 9; ++j) corner[j] = of.walls[kWallNumbers<D> * i + j];
+        for (int j = 0; j < 9; ++j) corner[j] = w[j];
         turn = mesh::triangle_record(corner, r);
+        mu = w[9] * extent, robin = w[10];
+        has_mu_ = has_mu_ || mu > 0;
       }
       for (int j = 0; j < mesh::kFields; ++j) *number(triangles_, kTriangleFields, i, j) = T(r[j]);
       *number(triangles_, kTriangleFields, i, kArea) = T(0.5 * r[mesh::kLength] * r[mesh::kY]);
       *number(triangles_, kTriangleFields, i, kTurn) = T(turn);
+      *number(triangles_, kTriangleFields, i, kMu) = T(mu);
+      *number(triangles_, kTriangleFields, i, kRobin) = T(robin);
     }
     for (int64_t i = 0; i < runs(of.K) * kRun; ++i) {
       double f[kEdgeFields] = {1e12, 1e12, 1e12};
@@ -42,8 +48,9 @@ class Reflecting3D {
     }
   }
 
-  static bool is_robin(int64_t) { return false; }
-  static T mu(int64_t) { return 0; }
+  bool has_mu() const { return has_mu_; }  // some mu is positive
+  T mu(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kMu); }
+  bool is_robin(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kRobin) != 0; }
   void inward(int64_t wall, T (&n)[3]) const {
     for (int j = 0; j < 3; ++j) n[j] = -*number(triangles_, kTriangleFields, wall, mesh::kNormal + j);
   }
@@ -82,14 +89,36 @@ class Reflecting3D {
       return ray_hit_triangle(at, along, eight(run), limit, end, kSlack<T>, kNowhere<T>, u, v);
     });
   }
-  // closest_wall of this boundary.
-  int64_t closest(const T (&x)[3], T& radius) const {
+  // closest_wall of this boundary, of all triangles or of those with a mu alone.
+  int64_t closest(const T (&x)[3], T& radius, bool with_mu = false) const {
     V at[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
     return closest_wall(boxes_, x, radius, [&](int64_t run) {
       mesh::Local<V> here = mesh::local<V>(at, eight(run));
-      return mesh::triangle_distance2<false, V>(here, eight(run));
+      const V d2 = mesh::triangle_distance2<false, V>(here, eight(run));
+      return !with_mu ? d2 : eight(run)(kMu) > T(0) ? d2 : broadcast<V>(kNowhere<T>);
     });
+  }
+
+  // (4) The integral of G mu / (1 + p mu) over the visible parts of the triangles in the ball.
+  T robin_mass(const T (&x)[3], T R, int64_t own) const {
+    T total = 0;
+    boxes_.visit([&](const auto& group) { return group.distance2(x) < R * R; },
+                 [&](int64_t run) {
+                   for (int64_t wall = kRun * run; wall < kRun * (run + 1); ++wall) {
+                     if (!(mu(wall) > T(0))) continue;
+                     const auto r = one(wall);
+                     const mesh::Local<T> foot = mesh::local<T>(x, r);
+                     mesh::Local<T> closest = foot;
+                     const T d2 = mesh::triangle_distance2<true, T>(closest, r);
+                     if (!(d2 < R * R) || !(foot.w < kSlack<T>)) continue;
+                     T z[3];
+                     point(r, closest.u, closest.v, z);
+                     const T p = higher(-foot.w, T(0));
+                     if (sees(*this, x, z, wall, own)) total += ball_mass(r, foot.u, foot.v, p, R) * mu(wall) / (T(1) + p * mu(wall));
+                   }
+                 });
+    return total;
   }
 
   // (6) Draws a point of the triangles in the ball that face x, by u[0] to u[3] uniform in (0, 1).
@@ -118,15 +147,33 @@ class Reflecting3D {
     drawn.density = chance * on_triangle(r, foot, disc[k] * T(1 / kPi), u, p);
     if (!(drawn.density > 0)) return drawn;
     drawn.wall = wall;
+    drawn.height = higher(-here.w[k], T(0));
     point(r, p[0], p[1], drawn.x);
     weights_at(r, p[0], p[1], drawn.place);
     return drawn;
   }
 
  private:
-  static constexpr int kArea = mesh::kFields, kTurn = kArea + 1, kTriangleFields = kTurn + 1, kEdgeFields = 13;
+  static constexpr int kArea = mesh::kFields, kTurn = kArea + 1, kMu = kTurn + 1, kRobin = kMu + 1, kTriangleFields = kRobin + 1;
+  static constexpr int kEdgeFields = 13;
   static constexpr double kPi = 3.14159265358979323846;
 
+  // (5') The integral of G over the part of a triangle in the ball around a point with the foot (u, v) and the height p.
+  template <class Field>
+  QF_HD static T ball_mass(const Field& r, T u, T v, T p, T R) {
+    const T corner[3][2] = {{0, 0}, {r(mesh::kLength), 0}, {r(mesh::kX), r(mesh::kY)}};
+    T total = 0;
+    for (int i = 0; i < 3; ++i) {
+      const T(&a)[2] = corner[i], (&b)[2] = corner[(i + 1) % 3];
+      T e[2] = {b[0] - a[0], b[1] - a[1]};
+      const T length = square_root(e[0] * e[0] + e[1] * e[1]);
+      e[0] /= length, e[1] /= length;
+      const T along = (u - a[0]) * e[0] + (v - a[1]) * e[1], h = (v - a[1]) * e[0] - (u - a[0]) * e[1];
+      const T mass = edge_mass(p, h < T(0) ? -h : h, -along, length - along, R);
+      total += h < T(0) ? -mass : mass;
+    }
+    return total * T(0.07957747154594766788);
+  }
   // The numbers of a run, and of one triangle.
   auto eight(int64_t run) const {
     const T* const f = triangles_ + run * kTriangleFields * kRun;
@@ -190,6 +237,7 @@ class Reflecting3D {
     return box_of<3>(wall, 0.5 * r[mesh::kLength] * r[mesh::kY]);
   }
 
+  bool has_mu_ = false;
   Scratch<T> triangles_, edges_;
   Boxes<T, D> boxes_, edge_boxes_;
 };

@@ -224,15 +224,13 @@ class Team {
     T R = lower(radius_[l], T(kLargestRadius));
     R = higher(epsilon_, walls_.silhouette(x, R));
     if (screening_ > 0) R = lower(R, T(walk::kMostScreened) / square_root(screening_));
-    if constexpr (D == 2) {
-      T distance = R;
-      if (!walls_.has_mu() || walls_.closest(x, distance, true) < 0) return R;
-      T reach = T(kRobinRadius);
-      if (screening_ > 0) reach = lower(reach, T(kRobinScreened) / square_root(screening_));
-      R = lower(R, higher(distance, reach));
-      if (distance < R) mass = walls_.robin_mass(x, R, own);
-      if (screening_ > 0) mass *= walk::source_weight_disc(T(0.25), T(1.3862943611198906), R * R * screening_).value;
-    }
+    T distance = R;
+    if (!walls_.has_mu() || walls_.closest(x, distance, true) < 0) return R;
+    T reach = T(kRobinRadius);
+    if (screening_ > 0) reach = lower(reach, T(kRobinScreened) / square_root(screening_));
+    R = lower(R, higher(distance, reach));
+    if (distance < R) mass = walls_.robin_mass(x, R, own);
+    if (screening_ > 0) mass *= walk::source_weight<D>(T(0.25), T(1.3862943611198906), R * R * screening_).value;
     return R;
   }
 

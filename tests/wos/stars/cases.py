@@ -33,12 +33,13 @@ def _tables(ring, absorbing, mu, robin):
     return ends, walls, np.concatenate([follows, inner, np.roll(inner, -1, axis=0)], axis=1)[sharp]
 
 
-def _triangles(ring, absorbing):
-    """Of a flat prism over a ring, whose bottom absorbs or nothing: ends, walls, edges."""
+def _triangles(ring, absorbing, mu, robin):
+    """Of a flat prism over a ring, whose bottom absorbs or nothing: ends, walls, edges. Some of its upright sides are Robin's."""
     V, F, on = oracle.prism(np.column_stack([ring]), 0.24)
     corners = (V - [0, 0, 0.12])[F].reshape(-1, 9)
     absorbs = (on == -1) & absorbing
-    walls = np.concatenate([corners, np.zeros((len(F), 2))], axis=1)[~absorbs]
+    robin = np.append(robin, [False, False])[on]  # the last two are the bottom and the top
+    walls = np.column_stack([corners, np.where(robin, mu, 0), robin])[~absorbs]
     ends = corners[absorbs] if absorbing else np.array([[1.9, 2, 2, 2, 1.9, 2, 2, 2, 1.9]])
     rows = [np.zeros((0, 12))]
     for k, (before, at, after) in enumerate(zip(np.roll(ring, 1, axis=0), ring, np.roll(ring, -1, axis=0))):
@@ -66,7 +67,7 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
         shapes = [ring * (1 - 0.1 * r) for r in range(rings)]
         robin = (rng.random((rings, len(ring))) < 0.5) if mu else np.zeros((rings, len(ring)), bool)
         if space:
-            tables = [_triangles(ring, absorbs)]
+            tables = [_triangles(ring, absorbs, mu, robin[0])]
         else:
             tables = [_tables(shape, [0] if absorbs else [], mu * rng.uniform(0.5, 1), which) for shape, which in zip(shapes, robin)]
         arrays = []
@@ -119,6 +120,7 @@ CASES = [
     Case("stars", "flux-per-vertex", _stars(1, 3, "per_vertex", "none", "per_vertex")),
     Case("stars", "polygons-per-vertex", _stars(2, 2, "per_vertex", "none", "per_vertex", rings=2)),
     Case("stars", "robin", _stars(1, 2, "number", "none", "none", "fourier", mu=1.0, max_steps=12)),
+    Case("stars", "robin-without-flux", _stars(1, 2, "number", mu=1.0, max_steps=12)),
     Case("stars", "robin-and-neumann", _stars(1, 2, "fourier", "gaussians", "number", "per_vertex", mu=2.0, max_steps=8)),
     Case("stars", "screened", _stars(1, 3, "gaussians", "number", "number", screening=8.0)),
     Case("stars", "endless", _stars(1, 3, "number", "gaussians", "fourier", ring=KITE, screening=30.0, max_steps=6)),
@@ -136,6 +138,12 @@ CASES = [
     Case("stars", "space-flux", _stars(1, 2, "number", "none", "gaussians", ring=TRIANGLE, **HEIGHTS)),
     Case("stars", "space-per-vertex", _stars(1, 2, "per_vertex", "none", "per_vertex", ring=TRIANGLE, **HEIGHTS)),
     Case("stars", "space-screened", _stars(2, 1, "number", "number", "number", ring=TRIANGLE, screening=8.0, **HEIGHTS)),
+    Case("stars", "space-robin", _stars(1, 2, "number", "none", "number", "gaussians", ring=TRIANGLE, mu=1.0, max_steps=8, **HEIGHTS)),
+    Case(
+        "stars",
+        "space-screened-robin",
+        _stars(1, 2, "number", "number", "none", "number", ring=TRIANGLE, mu=2.0, screening=20.0, max_steps=6, **HEIGHTS),
+    ),
     Case("stars", "space-endless", _stars(1, 2, "number", "number", "none", ring=ARROW, space=(-0.1, 0.1), screening=30.0, max_steps=4)),
     Case("stars", "space-pairs", _stars(1, 2, "number", "gaussians", "gaussians", epsilon=0.06, max_steps=5, **PAIRS_IN_SPACE)),
     Case("stars", "no-points", _stars(2, 0, "fourier", "number", "number", rows=2)),

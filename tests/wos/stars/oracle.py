@@ -89,16 +89,55 @@ def log_mass(p, t, R):
     return found if t > 0 else -found
 
 
+def facet_mass(wall, x, p, R):
+    """The integral of G over a triangle in the ball around x, at the height p above its plane, by quadrature over directions in it."""
+    n, _ = normal(wall, 3)
+    along = wall[3:6] - wall[:3]
+    along /= np.sqrt(along @ along)
+    corner = (corners(wall, 3) - x) @ np.stack([along, np.cross(n, along)], axis=1)  # seen from the foot of x
+
+    def upto(rho):
+        rho = min(rho, np.sqrt(R * R - p * p))
+        return (np.hypot(rho, p) - p - rho**2 / (2 * R)) / (2 * TAU)
+
+    def of_direction(angle):
+        low, high, d = 0.0, np.inf, np.array([np.cos(angle), np.sin(angle)])
+        for a, b in zip(corner, np.roll(corner, -1, axis=0)):
+            inner = np.array([a[1] - b[1], b[0] - a[0]])
+            toward, offset = inner @ d, inner @ a
+            if toward == 0:
+                high = high if offset <= 0 else -1.0
+            elif toward > 0:
+                low = max(low, offset / toward)
+            else:
+                high = min(high, offset / toward)
+        return upto(high) - upto(low) if high > low else 0.0
+
+    angles = [*np.arctan2(corner[:, 1], corner[:, 0])]
+    for a, b in zip(corner, np.roll(corner, -1, axis=0)):  # where a side leaves the ball
+        inner = np.array([a[1] - b[1], b[0] - a[0]])
+        nearest = inner @ a / (inner @ inner) * inner
+        cosine = np.sqrt((nearest @ nearest) / (R * R - p * p))
+        angles += [np.arctan2(nearest[1], nearest[0]) + side * np.arccos(min(cosine, 1.0)) for side in (-1, 1)]
+    angles = np.unique(np.mod(angles, TAU))
+    parts = zip(angles, [*angles[1:], angles[0] + TAU])
+    return sum(quad(of_direction, a, b, epsabs=1e-14, epsrel=1e-12, limit=400)[0] for a, b in parts)
+
+
 def robin_mass(walls, extent, x, R, own):
-    total = 0.0
+    total, d = 0.0, len(x)
     for k, wall in enumerate(walls):
-        mu, (p, foot, part) = wall[4] * extent, chord(wall, x, R)
-        if mu == 0 or part is None:
+        mu, (away, _, _, seen) = wall[d * d] * extent, nearest(wall[None], x)
+        p = (wall[:d] - x) @ normal(wall, d)[0]
+        if mu == 0 or away >= R or p < -1e-13:
             continue
-        middle = wall[:2] + 0.5 * sum(part) / normal(wall, 2)[1] * (wall[2:4] - wall[:2])
-        if sees(walls, x, k, middle, own):
+        if d == 2:
+            _, foot, part = chord(wall, x, R)
+            seen = wall[:2] + 0.5 * sum(part) / normal(wall, 2)[1] * (wall[2:4] - wall[:2])
+        if sees(walls, x, k, seen, own):
             p = max(p, 0.0)
-            total += (log_mass(p, part[1] - foot, R) - log_mass(p, part[0] - foot, R)) * mu / (1 + p * mu)
+            mass = facet_mass(wall, x, p, R) if d == 3 else log_mass(p, part[1] - foot, R) - log_mass(p, part[0] - foot, R)
+            total += mass * mu / (1 + p * mu)
     return total
 
 
@@ -186,7 +225,7 @@ class Walk:
         self.near(*([away / R - 1] if away else []))
         mass = robin_mass(self.walls, self.extent, self.x, R, self.own)
         if self.screening:
-            mass *= greens(2, 0.25 * R, R, self.screening)[0] / greens(2, 0.25 * R, R, 0)[0]
+            mass *= greens(d, 0.25 * R, R, self.screening)[0] / greens(d, 0.25 * R, R, 0)[0]
         return R, mass
 
     def step(self, max_steps):

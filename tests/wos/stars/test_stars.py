@@ -1,5 +1,7 @@
 """Walks on stars in polygons and meshes whose sides reflect: closed forms, where domains lie, data, which edges count, points on walls."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -59,8 +61,8 @@ def problems():
     def of(boundary, u, where, **more):
         return boundary, {"dirichlet": u, "neumann": (where, flux(boundary, u)), **more}, u
 
-    def robin(u, where, mu, **more):
-        return r, {"dirichlet": u, "robin": (where, mu, flux(r, u, mu)), **more}, u
+    def robin(u, where, mu, boundary=r, **more):
+        return boundary, {"dirichlet": u, "robin": (where, mu, flux(boundary, u, mu)), **more}, u
 
     planar, spatial = {"screening": RATES[:2] @ RATES[:2]}, {"screening": RATES @ RATES}
     screened = {"screening": 9.0, "source": lambda X: 1 + 9 * bowl(X)}
@@ -84,6 +86,11 @@ def problems():
         "corner-in-space": (ells, {"dirichlet": corner_solution, "neumann": (np.isin(ell[2], [-2, -1, 0, 5]), 0.0)}, corner_solution),
         "cube-screened": of(cube, decay, on != 1, **spatial),
         "cube-screened-source": of(cube, bowl, on != -1, **screened),
+        "cube-robin": robin(wave, on == 1, 2.0, cube),
+        "cube-robin-source": robin(bowl, (on == 0) | (on == -1), np.where(on == 0, 3.0, 0.5), cube, source=1.0),
+        "cube-robin-and-neumann": robin(wave, fine[2] == 1, 1.5, many, neumann=(fine[2] == 0, flux(many, wave))),
+        "cube-robin-screened": robin(decay, on != 3, 1.0, cube, **spatial),
+        "cube-robin-alone": robin(wave, on > -3, 1.0, cube),
         "cube-endless": of(cube, decay, on > -3, **spatial),
     }
 
@@ -123,6 +130,25 @@ def test_closed_forms(name, pairs, best_backend, rng):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
+def test_where_as_a_function():
+    """The bits of one bool per segment or triangle, of one polygon, of several of different sizes, and of a mesh."""
+    square, other = domains.SQUARE, np.concatenate([domains.SQUARE, [[0.0, 0.5]]])
+    box = wos.TriangleMesh(*CUBE[:2])
+    for boundary, mask in (
+        (wos.Polygon(square), np.arange(4) == 1),
+        (wos.Polygon([square, other]), [np.arange(4) == 1, np.arange(5) == 1]),
+        (box, (box._ends.reshape(-1, 3, 3)[:, :, 0] == 1).all(axis=1)),
+    ):
+        X = np.full((2, boundary.dimension), 0.4)
+        run = {"dirichlet": 1.0, "walks": 16, "rng": 0}
+        for more in ({"neumann": 2.0}, {"robin": (1.5, 2.0)})[: 4 - boundary.dimension]:
+            ((name, rest),) = more.items()
+            rest = rest if isinstance(rest, tuple) else (rest,)
+            a, b = (wos.solve(boundary, X, **{name: (where, *rest)}, **run) for where in (mask, lambda Y: Y[:, 0] == 1))
+            np.testing.assert_array_equal(a.value, b.value)
+            assert pickle.loads(pickle.dumps(b)).value.shape == b.value.shape
+
+
 @pytest.mark.parametrize("name", ["corner", "ring", "screened-source", "robin-source"])
 @pytest.mark.slow
 def test_close_to_the_absorbing_part(name, rng):
@@ -284,7 +310,7 @@ def test_which_edges_may_hide_something():
     """The one of an L's prism, none of a cube, all of a ball that is a wall seen from outside; slits and edges of many triangles."""
 
     def edges(V, F, where):
-        return reflecting_mesh(wos.TriangleMesh(V, F), where.astype(int), 1.0, "solve").tables.rows[4]
+        return reflecting_mesh(wos.TriangleMesh(V, F), where.astype(int), np.zeros(len(F)), 1.0, "solve").tables.rows[4]
 
     V, F, on = prism(ELL, 0.7)
     found = edges(V, F, on > -3)

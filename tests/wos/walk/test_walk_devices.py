@@ -54,6 +54,9 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
     got = wos.solve(boundary, cupy(X), **there)
     assert stand_in.WAITED == [] or name in READ_BACK
     assert not recwarn.list
+    equal = (expected.state.fold()[1] == 0).all(axis=1).reshape(expected.value.shape)
+    assert equal.sum() <= 1
+    expected.stderr[equal] = 0  # README (26) is for the host alone
     check(results(got), results(expected), "cupy@cuda:1", stand_in.cupy.asnumpy)
     if isinstance(options["dirichlet"], list) or isinstance(options.get("source"), list):
         return

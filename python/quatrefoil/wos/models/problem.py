@@ -38,9 +38,10 @@ class Problem(Statement):
         Data like source, except Fourier, with positive values and second derivatives; 1 if not given.
     neumann : (where, h), optional
         ∂u/∂n = h on the segments of a Polygon, or the triangles of a closed TriangleMesh, for which ``where``, bool (M,), is True. Segment
-        k runs from vertex k to k + 1, outer ring first. h is data like dirichlet.
+        k runs from vertex k to k + 1, outer ring first. Or ``where`` is a function of points (n, d), whose bools decide for whole segments
+        or triangles: ``(lambda X: X[:, 0] == 0, 0.0)``. h is data like dirichlet.
     robin : (where, mu, h), optional
-        ∂u/∂n + μu = h likewise, on a Polygon. mu >= 0 is a number or has one per segment.
+        ∂u/∂n + μu = h likewise. mu >= 0 is a number or has one per segment or triangle.
     exterior : bool
         The domain is outside a Ball, a Box or a TriangleMesh in three dimensions, and u tends to 0 far away.
 

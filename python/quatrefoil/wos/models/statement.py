@@ -13,7 +13,7 @@ from ..mesh import Boundary
 from ..polygon import Polygon
 from ..region import check_boundary
 from ..solid import SDF
-from ..stars.conditions import instances_of, reflecting
+from ..stars.conditions import by_facet, instances_of, reflecting
 from ..stars.tables import Reflecting
 from .per_ring import expected_for
 from .settings import HINTS
@@ -70,6 +70,8 @@ class Statement:
             data["screening"] = number(data["screening"], label, "screening")
         if not isinstance(exterior, bool):
             raise TypeError(f"{label}: exterior is {exterior!r}, expected True or False")
+        for name in ("neumann", "robin"):
+            data[name] = by_facet(boundary, name, data[name], label)
         copies = {name: with_arrays(given, copied) for name, given in data.items()}
         vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller)
         vars(self)["_batches"] = self._check(label)

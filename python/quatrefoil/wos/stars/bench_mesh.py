@@ -137,7 +137,7 @@ def brute_force(V: np.ndarray, F: np.ndarray, reflecting: np.ndarray, points: np
     """Means of walks on stars without a flux, of 1 + x / 2 + 3 z / 10 at their ends."""
     from .reflecting_3d import reflecting_mesh
 
-    geometry = reflecting_mesh(wos.TriangleMesh(V, F), reflecting.astype(int), 0.0, "brute_force")
+    geometry = reflecting_mesh(wos.TriangleMesh(V, F), reflecting.astype(int), np.zeros(len(F)), 0.0, "brute_force")
     corners, edges = V[F], mixed_edges(V, geometry.tables.rows[4])
     tables = [np.ascontiguousarray(t, np.float32) for t in (planes(corners[~reflecting]), planes(corners[reflecting]), edges)]
     return _walk_all(*tables, points, walks, np.float32(epsilon))

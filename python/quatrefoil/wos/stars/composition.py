@@ -128,7 +128,7 @@ class _Problem(Problem):
             table = xp.asarray([[*eye, 0.0, 0.0]], dtype=xp.float64, device=table.device)
             mine = xp.zeros((piece.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
         corners = (g.corners, self._mine(piece, g.corners, g.first_corner)) if g.corners.shape[0] else None
-        absorbs = d == 2 and g.robin_kind != "none" and _array_tools.is_any(xp, table[:, 4] > 0)
+        absorbs = _array_tools.is_any(xp, table[:, d * d] > 0)
         screening = g.screening * piece.extent**2 if g.screening > 0 else None
         walls = (Walls if d == 2 else Facets)(xp, table, mine, corners, piece.extent, screening, absorbs)
         return _walk(piece, walls, g.max_steps, g.screening, met)

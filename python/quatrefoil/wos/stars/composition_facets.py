@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..query.composition import Triangles, columns, point_on, shapes_of
+from ..._array_tools import added, chunk_slices
+from ..query.composition import LIVE, Triangles, columns, point_on, shapes_of
 from ..walk.composition_philox import direction
-from .composition_walls import LARGEST, SLACK, Walls, _faced
+from .composition_walls import SLACK, Walls, _faced
 
 
 class Facets(Walls):
-    """In space no wall has a μ."""
-
     d = 3
 
     def prepare(self) -> None:
@@ -37,35 +36,45 @@ class Facets(Walls):
         hides = ~_faced(one, two) & mine
         return xp.sqrt(xp.minimum(xp.min(xp.where(hides, d2, xp.full_like(d2, math.inf)), axis=1), radius * radius))
 
-    def star(self, x: Any, distance: Any, epsilon: Any, own: Any) -> tuple[Any, Any]:
-        R, most = self.xp.maximum(epsilon, self.silhouette(x, self.xp.clip(distance, max=LARGEST))), self.limit()
-        return R if most is None else self.xp.minimum(R, most), None
+    def robin_mass(self, x: Any, R: Any, own: Any) -> Any:
+        """(4), (5')"""
+        xp, r, b = self.xp, self.shapes, R[:, None]
+        d2, place = r.foot(xp, [a[:, None] for a in columns(x)])
+        u, v, w = self.local(x[:, None, :] - r.a)
+        p, mu, total = xp.clip(-w, min=0.0), self.mu * self.extent[:, None], None
+        counts = (d2 < b * b) & (w < SLACK) & (mu > 0) & self.mine
+        for some in chunk_slices(self.table.shape[0], 3 * LIVE * x.shape[0] * self.table.shape[0]):
+            few = Triangles(*(part[some] for part in r))
+            z = few.a + place[0][:, some, None] * few.e + place[1][:, some, None] * few.f
+            seen = self.sees(x[:, None, :], z, self.number[some], own)
+            mass = _ball_mass(xp, few, u[:, some], v[:, some], p[:, some], b) * mu[:, some] / (1.0 + p[:, some] * mu[:, some])
+            total = added(total, xp.sum(xp.where(counts[:, some] & seen, mass, xp.zeros_like(mass)), axis=1))
+        return total
 
     def turned(self, n: Any, own: Any) -> Any:
         outward = (own >= 0) & (self.xp.sum(n * self.of(self.shapes.n, own), axis=1) > 0)
         return self.xp.where(outward[:, None], -n, n)
 
     def local(self, x: Any) -> tuple[Any, ...]:
-        """Components (P, W) along, across and above the triangles of vectors (P, 3) or (P, W, 3)."""
-        x = x if len(x.shape) == 3 else x[:, None, :]
-        return tuple(self.xp.sum(x * axis, axis=2) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
+        """Components (..., W) along, across and above the triangles of vectors (..., W, 3) or (..., 1, 3)."""
+        return tuple(self.xp.sum(x * axis, axis=-1) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
         """(8)"""
         xp, r = self.xp, self.shapes
-        du, dv, dw = self.local(n)
-        u, v, w = self.local(x[:, None, :] - r.a)
+        du, dv, dw = self.local(n[..., None, :])
+        u, v, w = self.local(x[..., None, :] - r.a)
         towards = dw > 0
         dw = xp.where(towards, dw, xp.ones_like(dw))
         t = xp.clip(-w / dw, min=0.0)
-        limit, end = limit[:, None], end if isinstance(end, float) else end[:, None]
+        limit, end = limit[..., None], end if isinstance(end, float) else end[..., None]
         meets = towards & (w < SLACK) & (t <= limit) & ((end - t) * dw > SLACK)
         u, v = u + t * du, v + t * dv
         ex = r.cx - r.length
         of_bc = (ex * v - r.cy * (u - r.length)) / xp.sqrt(ex * ex + r.cy**2)
         of_ca = (r.cy * u - r.cx * v) / xp.sqrt(r.cx**2 + r.cy**2)
         meets = meets & (v >= -SLACK) & (of_bc >= -SLACK) & (of_ca >= -SLACK)
-        return self.first_met(meets & self.may(meets, own), t, limit[:, 0])
+        return self.first_met(meets & self.may(meets, own), t, limit[..., 0])
 
     def draw(self, x: Any, R: Any, u: list[Any]) -> tuple[Any, ...]:
         """(6'): the place on a triangle are the weights of its second and third corner."""
@@ -93,7 +102,7 @@ class Facets(Walls):
         density = chance * (plain / area + (1.0 - plain) / (2.0 * math.pi * reach * rho))
         z = r.a + p[:, None] * r.e + q[:, None] * r.f
         green = lambda far: (1.0 / far - 1.0 / R) / (4.0 * math.pi)  # noqa: E731
-        return wall, r.weights(xp, (p, q)), z, there & (uniform | inside), density, green, None
+        return wall, r.weights(xp, (p, q)), z, there & (uniform | inside), density, green, xp.clip(-w, min=0.0) * self.of(self.mu, k)
 
     def point(self, k: Any, place: list[Any]) -> Any:
         return point_on(self.xp, self.table, self.xp.clip(k, min=0), place)
@@ -103,3 +112,27 @@ class Facets(Walls):
         r = Triangles(*(xp.take(part, at, axis=0) for part in self.shapes))
         _, place = r.foot(xp, columns(x + t[:, None] * n))
         return point_on(xp, self.table, at, r.weights(xp, place))
+
+
+def _ball_mass(xp: Any, r: Triangles, u: Any, v: Any, p: Any, R: Any) -> Any:
+    """(5') The integral of G over the parts of triangles in the ball around a point with the feet (u, v) and the heights p."""
+    total: Any = None
+    for ax, ay, bx, by in ((0.0, 0.0, r.length, 0.0), (r.length, 0.0, r.cx, r.cy), (r.cx, r.cy, 0.0, 0.0)):
+        length = xp.sqrt((bx - ax) ** 2 + (by - ay) ** 2)
+        ex, ey = (bx - ax) / length, (by - ay) / length
+        start, side = -(u - ax) * ex - (v - ay) * ey, (v - ay) * ex - (u - ax) * ey
+        stop, h = length + start, xp.abs(side)
+        half = xp.sqrt(xp.clip(R * R - p * p - h * h, min=0.0))
+        low, high = (xp.minimum(xp.maximum(s, -half), half) for s in (start, stop))
+        arc = (xp.atan2(stop, h) - xp.atan2(high, h)) + (xp.atan2(low, h) - xp.atan2(start, h))
+        mass = _line(xp, p, h, high, R) - _line(xp, p, h, low, R) + arc * (R - p) ** 2 / (2.0 * R)
+        total = added(total, xp.where(side >= 0, mass, -mass))
+    return total / (4.0 * math.pi)
+
+
+def _line(xp: Any, p: Any, h: Any, s: Any, R: Any) -> Any:
+    """The integral (5') along a line up to the place s."""
+    q2 = h * h + p * p
+    away = xp.sqrt(s * s + q2)
+    rise = h * xp.asinh(s / xp.sqrt(xp.where(q2 > 0, q2, xp.ones_like(q2))))
+    return rise + p * (xp.atan2(p * s, h * away) - xp.atan2(s, h)) - h * s / (2.0 * R)

@@ -28,6 +28,7 @@ class Walls:
         self.xp, self.table, self.mine, self.corners, self.absorbs = xp, table, mine, corners, absorbs
         self.extent, self.screening = extent, screening  # of every walk
         self.number = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
+        self.mu = xp.clip(table[:, self.d**2], min=0.0)
         self.prepare()
 
     def prepare(self) -> None:
@@ -48,7 +49,7 @@ class Walls:
     def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
         """The closest wall within ``radius`` and its distance; wall -1 for none."""
         xp, d2, limit = self.xp, self.squares(x), radius * radius
-        these = self.mine & (self.table[:, 4] > 0) if with_mu else self.mine
+        these = self.mine & (self.mu > 0) if with_mu else self.mine
         d2 = xp.where(these, d2, xp.full_like(d2, math.inf))
         best, k = xp.min(d2, axis=1), xp.astype(xp.argmin(d2, axis=1), xp.int64)
         return xp.where(best <= limit, k, xp.full_like(k, -1)), xp.sqrt(xp.minimum(best, limit + 0 * best))
@@ -73,9 +74,9 @@ class Walls:
             return R, None
         wall, away = self.nearest(x, R, True)
         R = xp.where(wall >= 0, xp.minimum(R, xp.maximum(away, reach + 0 * away)), R)
-        mass = self._robin_mass(x, R, own)
+        mass = self.robin_mass(x, R, own)
         if most is not None:
-            mass = mass * source_weight(2, 0.25, 1.3862943611198906, R * R * self.screening)[0]
+            mass = mass * source_weight(self.d, 0.25, 1.3862943611198906, R * R * self.screening)[0]
         return R, xp.where((wall >= 0) & (away < R), mass, xp.zeros_like(mass))
 
     def limit(self) -> Any:
@@ -140,10 +141,10 @@ class Walls:
         zero = xp.zeros_like(low)
         return xp.where(faces, low, zero), xp.where(faces, high, zero), foot, xp.clip(height, min=0.0), faces
 
-    def _robin_mass(self, x: Any, R: Any, own: Any) -> Any:
+    def robin_mass(self, x: Any, R: Any, own: Any) -> Any:
         """(4), (5)"""
         xp, (low, high, foot, p, faces) = self.xp, self._clip(x, R)
-        mu = xp.clip(self.table[:, 4], min=0.0) * self.extent[:, None]
+        mu = self.mu * self.extent[:, None]
         at = 0.5 * (low + high) / self.length
         total: Any = None
         for some in chunk_slices(self.table.shape[0], LIVE * x.shape[0] * self.table.shape[0]):
@@ -180,7 +181,7 @@ class Walls:
         r = xp.where(there, r, 0.5 * R)
         there = there & self.sees(x, z, xp.clip(wall, min=0), own)
         weight = factor * green(r) * self.extent / xp.where(there, density, xp.ones_like(density))
-        weight = weight if mu is None else weight / (1.0 + mu * self.extent)
+        weight = weight / (1.0 + mu * self.extent)
         if self.screening is not None:
             weight = weight * source_weight(self.d, r / R, -xp.log(r / R), R * R * self.screening)[0]
         return xp.where(there, wall, xp.full_like(wall, -1)), place, weight
@@ -203,7 +204,7 @@ class Walls:
         density = 0.5 * chance * (1.0 / length + xp.log(half / xp.minimum(away, half)) / (2.0 * half))
         place = xp.clip(t / self.of(self.length, k), max=1.0)
         z = self.of(self.a, k) + place[:, None] * self.of(self.e, k)
-        return wall, [place], z, there, density, lambda r: -xp.log(r / R) / (2.0 * math.pi), p * self.of(self.table[:, 4], k)
+        return wall, [place], z, there, density, lambda r: -xp.log(r / R) / (2.0 * math.pi), p * self.of(self.mu, k)
 
     def point(self, k: Any, place: list[Any]) -> Any:
         return self.of(self.a, k) + place[0][:, None] * self.of(self.e, k)

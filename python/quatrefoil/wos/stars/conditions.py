@@ -14,6 +14,15 @@ from .reflecting_2d import reflecting_polygon
 from .reflecting_3d import reflecting_mesh
 from .tables import Reflecting
 
+_EXPECTED = {
+    name: f"{parts}: where is a function of points, such as lambda X: X[:, 0] < 1, or has one bool per segment or triangle"
+    for name, parts in (("neumann", "(where, h)"), ("robin", "(where, mu, h)"))
+}
+_INNER = {  # weights of the corners at points inside of a segment or triangle
+    2: np.array([[0.5, 0.5], [0.98, 0.02], [0.02, 0.98]]),
+    3: np.array([[1, 1, 1], [2.9, 0.05, 0.05], [0.05, 2.9, 0.05], [0.05, 0.05, 2.9]]) / 3,
+}
+
 
 def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label: str) -> Reflecting | None:
     """The boundary with those conditions; None if no part of it reflects."""
@@ -21,8 +30,33 @@ def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label:
     if not (code > 0).any():
         return None
     if isinstance(boundary, TriangleMesh):
-        return reflecting_mesh(boundary, code, screening, label)
+        return reflecting_mesh(boundary, code, mu, screening, label)
     return reflecting_polygon(boundary, code, mu, screening, label)
+
+
+def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
+    """``neumann`` or ``robin`` with a function ``where`` replaced by its values: one entry per facet."""
+    if not isinstance(given, (tuple, list)) or not given or not callable(given[0]) or not isinstance(boundary, (Polygon, TriangleMesh)):
+        return given
+    corners = boundary._ends.reshape(len(boundary._ends), boundary.dimension, -1)
+    inner = np.einsum("pc,mcd->mpd", _INNER[boundary.dimension], corners)
+    answers = np.asarray(given[0](inner.reshape(-1, inner.shape[-1])))
+    what = "segment" if isinstance(boundary, Polygon) else "triangle"
+    if answers.shape != (inner.shape[0] * inner.shape[1],) or answers.dtype != bool:
+        got = f"{answers.dtype} of shape {answers.shape}, expected one bool per point of X"
+        raise TypeError(f"{label}: {name}'s where(X) gave {got}; {name} is {_EXPECTED[name]}")
+    answers = answers.reshape(inner.shape[:2])
+    mixed = np.asarray(answers.any(axis=1) & ~answers.all(axis=1))
+    if mixed.any():
+        raise ValueError(
+            f"{label}: {name}'s where(X) is True on a part of {what} {int(mixed.argmax())} of {len(mixed)}: split it there, or give bools"
+        )
+    if isinstance(boundary, TriangleMesh):
+        return (answers[:, 0], *given[1:])
+    flat = np.zeros(boundary._first_vertex[-1], bool)
+    flat[boundary._pairs[:, 0]] = answers[:, 0]
+    rows = np.split(flat, boundary._first_vertex[1:-1])
+    return (rows if len(rows) > 1 else rows[0], *given[1:])
 
 
 def instances_of(neumann: Any, robin: Any) -> int | None:
@@ -35,16 +69,13 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
     """For every segment or triangle 0 (Dirichlet), 1 (Neumann) or 2 (Robin); and μ."""
     if not isinstance(boundary, (Polygon, TriangleMesh)):
         what = "a Ball, which has no segments" if isinstance(boundary, Ball) else type(boundary).__name__
-        raise ValueError(f"{label}: neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is {what}")
-    if isinstance(boundary, TriangleMesh) and robin is not None:
-        raise ValueError(f"{label}: robin needs a Polygon; boundary is a TriangleMesh, which takes neumann only")
+        raise ValueError(f"{label}: neumann and robin need a Polygon or a TriangleMesh; boundary is {what}")
     code, mu = np.zeros(len(boundary._ends), np.int64), np.zeros(len(boundary._ends))
-    for name, given, parts, number_of in (("neumann", neumann, "(where, h)", 1), ("robin", robin, "(where, mu, h)", 2)):
+    for name, given, number_of in (("neumann", neumann, 1), ("robin", robin, 2)):
         if given is None:
             continue
         if not isinstance(given, (tuple, list)) or len(given) != number_of + 1:
-            what = f"{parts}: where is bool, one entry per segment or triangle"
-            raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {what}")
+            raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {_EXPECTED[name]}")
         here = _per_facet(boundary, given[0], f"{name}'s where", label, bool)
         if (code[here] > 0).any():
             segment = int(np.flatnonzero(here & (code > 0))[0])
@@ -62,6 +93,8 @@ def _said(given: Any) -> str:
 def _of_mu(boundary: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarray:
     if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
         return np.full(len(boundary._ends), number(given, label, "robin's mu"))
+    if callable(given):
+        raise TypeError(f"{label}: robin's mu is a function, expected a number or one per segment, such as its values at the middles")
     mu = _per_facet(boundary, given, "robin's mu", label, float)
     if not (np.isfinite(mu) & (mu >= 0)).all():
         raise ValueError(f"{label}: robin's mu has negative or infinite numbers, expected 0 or more")

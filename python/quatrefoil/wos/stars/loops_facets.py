@@ -6,7 +6,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.composition import shapes_of
-from ..query.loops import triangle_distance2
+from ..query.loops import point_on, triangle_distance2
 from ..walk.loops_philox import direction, source_weight
 from .composition_walls import SLACK
 from .loops_walls import chosen
@@ -65,10 +65,12 @@ def _sees(frames, x, z, wall, own):
 
 
 @jit
-def nearest(walls, x, radius):
+def nearest(walls, x, radius, with_mu):
     """The closest triangle within ``radius`` and its distance; -1 for none."""
     best, wall = radius * radius, -1
     for k in range(len(walls)):
+        if with_mu and walls[k, 9] <= 0.0:
+            continue
         d2, _, _ = triangle_distance2(walls[k], x)
         if d2 < best or (d2 <= best and wall < 0):
             best, wall = d2, k
@@ -89,6 +91,53 @@ def silhouette(edges, x, radius):
         s = min(max((p0 * e0 + p1 * e1 + p2 * e2) / (e0 * e0 + e1 * e1 + e2 * e2), 0.0), 1.0)
         best = min(best, (p0 - s * e0) ** 2 + (p1 - s * e1) ** 2 + (p2 - s * e2) ** 2)
     return math.sqrt(best)
+
+
+@jit
+def _line(p, h, s, R):
+    """The integral (5') along a line up to the place s."""
+    q2 = h * h + p * p
+    away = math.sqrt(s * s + q2)
+    rise = h * math.asinh(s / math.sqrt(q2)) if q2 > 0.0 else 0.0
+    return rise + p * (math.atan2(p * s, h * away) - math.atan2(s, h)) - h * s / (2.0 * R)
+
+
+@jit
+def _ball_mass(r, a, b, p, R):
+    """(5') The integral of G over the part of a triangle in the ball around a point with the foot (a, b) and the height p."""
+    corners, total = ((0.0, 0.0), (r[LENGTH], 0.0), (r[_X], r[_Y])), 0.0
+    for i in range(3):
+        (ax, ay), (bx, by) = corners[i], corners[(i + 1) % 3]
+        length = math.sqrt((bx - ax) ** 2 + (by - ay) ** 2)
+        ex, ey = (bx - ax) / length, (by - ay) / length
+        start, side = -(a - ax) * ex - (b - ay) * ey, (b - ay) * ex - (a - ax) * ey
+        stop, h = length + start, abs(side)
+        half = math.sqrt(max(R * R - p * p - h * h, 0.0))
+        low, high = min(max(start, -half), half), min(max(stop, -half), half)
+        arc = (math.atan2(stop, h) - math.atan2(high, h)) + (math.atan2(low, h) - math.atan2(start, h))
+        mass = _line(p, h, high, R) - _line(p, h, low, R) + arc * (R - p) ** 2 / (2.0 * R)
+        total += mass if side >= 0.0 else -mass
+    return total / (4.0 * math.pi)
+
+
+@jit
+def robin_mass(walls, frames, extent, x, R, own):
+    """(4)"""
+    total, z, weights = 0.0, np.empty(3), np.empty(2)
+    for k in range(len(walls)):
+        mu = walls[k, 9] * extent
+        if mu <= 0.0:
+            continue
+        r = frames[k]
+        d2, weights[0], weights[1] = triangle_distance2(walls[k], x)
+        a, b, w = _local(r, x[0] - r[0], x[1] - r[1], x[2] - r[2])
+        if d2 >= R * R or w >= SLACK:
+            continue
+        point_on(walls[k, :9], weights, z)
+        if _sees(frames, x, z, k, own):
+            p = max(-w, 0.0)
+            total += _ball_mass(r, a, b, p, R) * mu / (1.0 + p * mu)
+    return total
 
 
 @jit
@@ -151,7 +200,8 @@ def flux(walls, frames, extent, x, R, own, factor, weight, u, screening):
     away = math.sqrt(((z - x) ** 2).sum())
     if not 0.0 < away < R or not _sees(frames, x, z, wall, own):
         return -1, 0.0, 0.0, 0.0
-    w = weight * factor * (1.0 / away - 1.0 / R) / (4.0 * math.pi) * extent / density
+    height = max(-_local(r, x[0] - r[0], x[1] - r[1], x[2] - r[2])[2], 0.0)
+    w = weight * factor * (1.0 / away - 1.0 / R) / (4.0 * math.pi) * extent / density / (1.0 + height * walls[wall, 9] * extent)
     if screening > 0.0:
         w *= source_weight(3, away / R, 0.0, R * R * screening)[0]
     one, two = _weights(r, p, q)

@@ -16,21 +16,36 @@ from ..walk.loops_paths import CUT_OFF, ESCAPED, make_step, table_of
 from ..walk.loops_philox import bessel_series, direction, hit_weight, philox, source_point, source_weight, uniform
 from . import loops_facets as solid
 from . import loops_walls as flat
-from .composition_walls import LARGEST, NOWHERE, SLACK
+from .composition_walls import LARGEST, NOWHERE, ROBIN, ROBIN_SCREENED, SLACK
 
 
 @jit
-def _nearest(walls, x, radius):
-    return flat.nearest(walls, x[0], x[1], radius, False) if x.size == 2 else solid.nearest(walls, x, radius)
+def _nearest(walls, x, radius, with_mu):
+    return flat.nearest(walls, x[0], x[1], radius, with_mu) if x.size == 2 else solid.nearest(walls, x, radius, with_mu)
 
 
 @jit
-def _star(corners, walls, extent, absorbs, x, distance, own, epsilon, screening):
+def _robin_mass(walls, frames, extent, x, R, own):
+    return flat.robin_mass(walls, extent, x[0], x[1], R, own) if x.size == 2 else solid.robin_mass(walls, frames, extent, x, R, own)
+
+
+@jit
+def _star(corners, walls, frames, extent, absorbs, x, distance, own, epsilon, screening):
     """The radius of the star, and the mass (4) of walls with a μ in it."""
-    if x.size == 2:
-        return flat.star(corners, walls, extent, absorbs, x[0], x[1], distance, own, epsilon, screening)
-    R = max(epsilon, solid.silhouette(corners, x, min(distance, LARGEST)))
-    return min(R, MAX_SCREENED / math.sqrt(screening)) if screening > 0.0 else R, 0.0
+    limit, reach = min(distance, LARGEST), ROBIN
+    R = max(epsilon, flat.silhouette(corners, x[0], x[1], limit) if x.size == 2 else solid.silhouette(corners, x, limit))
+    if screening > 0.0:
+        R, reach = min(R, MAX_SCREENED / math.sqrt(screening)), min(ROBIN, ROBIN_SCREENED / math.sqrt(screening))
+    if not absorbs:
+        return R, 0.0
+    wall, away = _nearest(walls, x, R, True)
+    if wall < 0:
+        return R, 0.0
+    R = min(R, max(away, reach))
+    mass = _robin_mass(walls, frames, extent, x, R, own) if away < R else 0.0
+    if screening > 0.0:
+        mass *= source_weight(x.size, 0.25, 1.3862943611198906, R * R * screening)[0]
+    return R, mass
 
 
 @jit
@@ -87,14 +102,14 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
     step, weight = 0, 1.0
     first[:] = math.nan
     first[0], first[1] = 1.0, 0.0
-    own, _ = _nearest(walls, x, 4 * SLACK)
+    own, _ = _nearest(walls, x, 4 * SLACK, False)
     while True:
         d2, at = closest(segments, x, place)
         distance = math.sqrt(d2)
         if distance <= epsilon or step >= max_steps or weight == 0.0 or np.abs(x).max() >= HALF_SIDE:
             return step, weight, distance, at
         if pairs and step == 0:
-            room = _nearest(walls, x, min(distance, LARGEST))[1]
+            room = _nearest(walls, x, min(distance, LARGEST), False)[1]
             if room > epsilon:
                 make_step(
                     segments, False, x, room, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events
@@ -105,7 +120,7 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
                 continue
         w0, w1, w2, w3 = philox(np.uint64(step), walk, point, instance, k0, k1)
         direction(w0, w1, n)
-        R, mass = _star(corners, walls, extent, absorbs, x, distance, own, epsilon, screening)
+        R, mass = _star(corners, walls, frames, extent, absorbs, x, distance, own, epsilon, screening)
         factor = 2.0 if own >= 0 else 1.0
         weight /= 1.0 + factor * mass
         if own >= 0:

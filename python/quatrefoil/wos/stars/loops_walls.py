@@ -10,9 +10,8 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.loops import segment_distance2
-from ..walk.composition_balls import MAX_SCREENED
 from ..walk.loops_philox import source_weight
-from .composition_walls import LARGEST, ROBIN, ROBIN_SCREENED, SLACK
+from .composition_walls import SLACK
 
 
 @jit
@@ -32,7 +31,7 @@ def chosen(likely, u):
 
 
 @jit
-def _silhouette(corners, x, y, radius):
+def silhouette(corners, x, y, radius):
     """(2) The distance of the closest corner that may hide something, or ``radius``."""
     best = radius * radius
     for k in range(len(corners)):
@@ -117,7 +116,7 @@ def _line_mass(p, t, R):
 
 
 @jit
-def _robin_mass(walls, extent, x, y, R, own):
+def robin_mass(walls, extent, x, y, R, own):
     """(4)"""
     total = 0.0
     for k in range(len(walls)):
@@ -132,25 +131,6 @@ def _robin_mass(walls, extent, x, y, R, own):
         if _sees(walls, x, y, walls[k, 0] + s * ex, walls[k, 1] + s * ey, k, own):
             total += (_line_mass(p, high - foot, R) - _line_mass(p, low - foot, R)) * mu / (1.0 + p * mu)
     return total
-
-
-@jit
-def star(corners, walls, extent, absorbs, x, y, distance, own, epsilon, screening):
-    """The radius of the star, and the mass (4) of walls with a μ in it."""
-    R = max(epsilon, _silhouette(corners, x, y, min(distance, LARGEST)))
-    reach = ROBIN
-    if screening > 0.0:
-        R, reach = min(R, MAX_SCREENED / math.sqrt(screening)), min(ROBIN, ROBIN_SCREENED / math.sqrt(screening))
-    if not absorbs:
-        return R, 0.0
-    wall, away = nearest(walls, x, y, R, True)
-    if wall < 0:
-        return R, 0.0
-    R = min(R, max(away, reach))
-    mass = _robin_mass(walls, extent, x, y, R, own) if away < R else 0.0
-    if screening > 0.0:
-        mass *= source_weight(2, 0.25, 1.3862943611198906, R * R * screening)[0]
-    return R, mass
 
 
 @jit

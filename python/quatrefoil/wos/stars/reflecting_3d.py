@@ -17,13 +17,15 @@ _BITS = 16  # per coordinate, on the curve that orders triangles and edges
 FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # a scaled triangle that no walk comes near, if nothing absorbs
 
 
-def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, label: str) -> Reflecting:
+def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, mu: np.ndarray, screening: float, label: str) -> Reflecting:
     """The tables of the walk for a mesh with those conditions."""
     if not mesh.watertight:
-        raise ValueError(f"{label}: neumann needs a closed mesh; this one was made with watertight=False")
+        raise ValueError(f"{label}: neumann and robin need a closed mesh; this one was made with watertight=False")
     endless = not (code == 0).any()
-    if endless and screening == 0:
-        raise ValueError(f"{label}: all of the mesh reflects: u is known only up to a constant; leave a Dirichlet part or a screening")
+    if endless and screening == 0 and not (mu > 0).any():
+        raise ValueError(
+            f"{label}: all of the mesh reflects: u is known only up to a constant; leave a Dirichlet part, a positive mu or a screening"
+        )
     scaled = mesh._scaled_ends()
     edges = _Edges(mesh)
     turned = _turned(mesh, edges)
@@ -32,7 +34,7 @@ def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, labe
     reflecting = reflecting[_along_curve(scaled.reshape(-1, 3, 3).mean(axis=1)[reflecting])]
     absorbing = np.flatnonzero(code == 0) if not endless else np.zeros(1, np.int64)
     corners = _silhouettes(scaled, outward, edges, code > 0)
-    walls = np.concatenate([outward[reflecting], np.zeros((len(reflecting), 2))], axis=1)
+    walls = np.column_stack([outward, mu, code == 2])[reflecting]
     ends = FAR if endless else np.ascontiguousarray(scaled[absorbing])
     rows = [x for table in (ends, walls, corners) for x in (table, np.array([0, len(table)], np.int64))]
     return Reflecting(Tables(*rows), absorbing, reflecting, turned[reflecting], endless)
