@@ -169,3 +169,30 @@ def test_the_least_radius(rng):
         else:
             wos.Star(c1, c2, segments=64)
     assert refused > 50
+
+
+@pytest.mark.torch
+def test_labels_as_a_data_set():
+    """A pass is an epoch; the labels after all passes are those of one solve."""
+    torch = pytest.importorskip("torch")
+    g = wos.Fourier(np.random.default_rng(0).standard_normal((5, 3)))
+    labels = wos.NeuralOperatorLabels(DISC, g, points=X, walks=8, rng=3)
+    data = labels.dataset(g.coefficients, np.arange(5), shuffle=True)
+    assert len(data) == 5
+    assert labels.epochs == 0
+    for _ in range(3):
+        batches = list(torch.utils.data.DataLoader(data, batch_size=2))
+        assert [len(b[0]) for b in batches] == [2, 2, 1]
+        coefficients, number, value, stderr = (torch.cat(column) for column in zip(*batches))
+        assert sorted(number.tolist()) == [0, 1, 2, 3, 4]
+        np.testing.assert_array_equal(coefficients, g.coefficients[number])
+    once = wos.solve(DISC, X, g, walks=24, rng=3)
+    np.testing.assert_array_equal(value, once.value[number])
+    np.testing.assert_array_equal(stderr, once.stderr[number])
+    points = wos.NeuralOperatorLabels(DISC, 1.0, points=torch.tensor(X), walks=2, rng=3)
+    assert [tuple(x.shape) for x in next(iter(points.dataset(X)))] == [(2,), (), ()]
+    assert len(points.dataset()) == 2
+    with pytest.raises(ValueError, match=r"inputs\[0\] has shape \(2, 2\), expected \(5, ...\)"):
+        labels.dataset(X)
+    with pytest.raises(RuntimeError, match="give num_workers=0"):
+        list(torch.utils.data.DataLoader(data, num_workers=1))

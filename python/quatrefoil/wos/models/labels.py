@@ -15,8 +15,12 @@ from ..data import Data
 from ..data.packed import copied
 from ..mesh import Boundary
 from .result import Result, answer
+from .run import Run
 from .settings import IN_WALKS, Settings, Walks, checked
 from .statement import Statement
+
+if TYPE_CHECKING:
+    from .dataset import LabelDataset
 
 _LABEL = "NeuralOperatorLabels"
 
@@ -138,6 +142,29 @@ class NeuralOperatorLabels(Generic[T]):
         self.result, self._first = result, None
         self.epochs += 1
         return result
+
+    def dataset(self, *inputs: Any, shuffle: bool = False) -> LabelDataset:
+        """A ``torch.utils.data.IterableDataset`` of (*inputs, value, stderr), one item per instance, or per point without instances.
+
+        Each pass draws an epoch of walks first, so that labels improve from pass to pass. ``inputs`` are arrays with one entry per item;
+        ``shuffle`` takes another order for each pass, from PyTorch's generator. For a DataLoader with ``num_workers=0``.
+
+        ::
+
+            loader = torch.utils.data.DataLoader(labels.dataset(features), batch_size=16)
+            for epoch in range(100):
+                for x, target, error in loader:
+                    ...
+        """
+        from .dataset import LabelDataset
+
+        shape = self.result.value.shape if self.result is not None else self._shape()
+        return LabelDataset(self, inputs, shuffle, shape[0])
+
+    def _shape(self) -> tuple[int, ...]:
+        """Of the labels, before the first epoch."""
+        statement, points, settings, _ = self._first
+        return Run(statement, points, settings).prepared.sizes.shape
 
     def __repr__(self) -> str:
         return f"NeuralOperatorLabels({self.epochs} epochs of {self.walks} walks)"
