@@ -56,7 +56,9 @@ html_title = "Quatrefoil"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
-html_sidebars = {name: [] for name in ("index", "install", "reliability", "switching", "gpu", "contributing", "changelog")}  # alone
+html_sidebars = {
+    name: [] for name in ("index", "install", "reliability", "switching", "models", "gpu", "contributing", "changelog")
+}  # alone
 toc_object_entries_show_parents = "hide"
 html_show_sourcelink = False
 html_theme_options = {

@@ -65,7 +65,7 @@ def test_names_that_do_not_exist_are_answered():
 def test_names_of_layers_that_do_not_exist_are_answered():
     pytest.importorskip("torch")
     assert qf.ssm.mamba.Mamba is qf.torch.nn.Mamba
-    for name, text in (("S4", "there is S4D; the kernel of S4 is"), ("GatedDeltaNet", "chunk_gated_delta_rule"), ("Mamba3", "Mamba")):
+    for name, text in (("S4", "there is S4D; the kernel of S4 is"), ("FFTConv", "quatrefoil.ssm.fft_conv"), ("Mamba3", "Mamba")):
         with pytest.raises(AttributeError, match=f"module 'quatrefoil.torch.nn' has no attribute '{name}'; .*{text}"):
             getattr(qf.torch.nn, name)
 
@@ -105,7 +105,7 @@ def test_which_functions_take_which_settings():
         if callable(page) and not inspect.isclass(page)
     }
     without_kernel = {"chebpts", "coulomb_sog", "discretize", "dplr_legs", "hippo_legs", "install", "optimal_samples", "potential"}
-    without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker"}
+    without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker", "uninstall"}
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
     # a tuple, a Result, a number; drawn, not computed into memory of the caller's
     several = {"cheb.tucker_derivatives", "ssm.s4d_step", "ssm.selective_state_step", "wos.closest_point", "wos.solve"}

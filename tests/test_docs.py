@@ -194,7 +194,7 @@ def test_lines_for_flash_linear_attention():
         names["chunk_gated_delta_rule"] = None
         exec(text, names)
         assert names["chunk_gated_delta_rule"] is qf.ssm.chunk_gated_delta_rule
-    names["installed"].undo()
+    qf.ssm.uninstall()
 
 
 def test_lines_for_scikit_learn(rng):

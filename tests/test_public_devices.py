@@ -49,7 +49,7 @@ ELSEWHERE = {
 }  # fmt: skip
 
 WITHOUT_ARRAYS = {
-    "ssm.PTD", "ssm.dplr_legs", "ssm.hippo_legs", "ssm.init", "ssm.ptd_init", "ssm.s4d_init", "ssm.install",
+    "ssm.PTD", "ssm.dplr_legs", "ssm.hippo_legs", "ssm.init", "ssm.ptd_init", "ssm.s4d_init", "ssm.install", "ssm.uninstall",
     "ssm.Installation", "ssm.fla", "ssm.mamba", "cheb.chebpts", "cheb.coulomb_sog", "cheb.optimal_samples", "cheb.Extremum",
     "wos.Walks",
 }  # fmt: skip

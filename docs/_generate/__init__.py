@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import conventions, methods, performance, reference
+from . import conventions, methods, models, performance, reference
 
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
@@ -15,7 +15,13 @@ ROOT = DOCS.parent
 
 def pages() -> dict[str, str]:
     """Every generated page, by its path in docs."""
-    return {**reference.pages(), **conventions.pages(), **methods.pages(), **performance.pages(ROOT / "bench" / "results")}
+    return {
+        **reference.pages(),
+        **conventions.pages(),
+        **methods.pages(),
+        **models.pages(),
+        **performance.pages(ROOT / "bench" / "results"),
+    }
 
 
 def write() -> None:

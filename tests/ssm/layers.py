@@ -10,6 +10,9 @@ from quatrefoil.torch import nn
 # name: (a function that makes one, the shape of its input)
 LAYERS = {
     "GatedKalmaNet": (lambda: nn.GatedKalmaNet(6, 4, 2, solver_type="exact"), (2, 6, 6)),
+    "DeltaNet": (lambda: nn.DeltaNet(hidden_size=6, num_heads=2), (2, 7, 6)),
+    "GatedDeltaNet": (lambda: nn.GatedDeltaNet(6, head_dim=3, num_heads=1, num_v_heads=2), (2, 7, 6)),
+    "KimiDeltaAttention": (lambda: nn.KimiDeltaAttention(6, head_dim=3, num_heads=2), (2, 7, 6)),
     "S4D": (lambda: nn.S4D(3, 4), (2, 3, 12)),
     "S4D-real": (lambda: nn.S4D(3, 4, is_real=True), (2, 3, 12)),
     "S4D-bidirectional": (lambda: nn.S4D(3, 4, bidirectional=True), (2, 3, 12)),

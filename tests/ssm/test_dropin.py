@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil.ssm.models.dropin._upstream import MODULES, S4_NAMES, VERSIONS
+from quatrefoil.ssm.models.dropin._upstream import MODULES, VERSIONS
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
 
@@ -33,7 +33,7 @@ def test_every_module_is_there_with_every_name():
             module = importlib.import_module(name)
             assert importlib.util.find_spec(name).origin == "quatrefoil"
             for attribute, source in MODULES[name].items():
-                if source is not None and ":" not in source:
+                if ":" not in source:
                     assert getattr(module, attribute) is getattr(qf.ssm, source)
                 assert attribute in dir(module)
         with pytest.raises(ModuleNotFoundError):
@@ -60,9 +60,9 @@ def test_names_that_are_not_there():
             ("from mamba_ssm.ops.selective_scan_interface import selective_scan_ref", "not provided .*_interface has selective_scan_fn"),
             ("import mamba_ssm.models", r"mamba_ssm\.models is not provided by quatrefoil; whole models are in transformers"),
             ("from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel", "whole models are in transformers"),
-            ("from mamba_ssm.ops.triton.layernorm_gated import RMSNorm", r"there is torch\.nn\.RMSNorm, and the gated norm"),
+            ("from mamba_ssm.ops.triton.layernorm_gated import LayerNorm", r"layernorm_gated has RMSNorm, rmsnorm_fn"),
             ("from mamba_ssm.ops.triton.layer_norm import RMSNorm", r"there is torch\.nn\.RMSNorm"),
-            ("from fla.layers import GatedDeltaNet", r"there are the functions that they call, in fla\.ops"),
+            ("from fla.layers import GatedLinearAttention", r"fla\.layers has DeltaNet, GatedDeltaNet, KimiDeltaAttention"),
             ("from fla.ops.gla import chunk_gla", r"fla\.ops\.simple_gla"),
         ):
             with pytest.raises(ModuleNotFoundError, match=text):
@@ -92,13 +92,14 @@ def test_an_error_inside_undoes_too():
 
 
 def test_unknown_target():
-    with pytest.raises(ValueError, match=r"ssm\.install: target is 'mamba', expected one of 'mamba_ssm', 'causal_conv1d', 'fla', 's4'"):
+    with pytest.raises(ValueError, match=r"ssm\.install: target is 'mamba', expected one of 'mamba_ssm', 'causal_conv1d', 'fla', .*'s4'"):
         qf.ssm.install("causal_conv1d", "mamba")
 
 
 def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "causal_conv1d").mkdir()
     (tmp_path / "causal_conv1d" / "__init__.py").write_text("def causal_conv1d_fn(x):\n    return 'its own'\n")
+    (tmp_path / "causal_conv1d_cuda.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     with pytest.raises(ImportError, match=r"causal_conv1d is installed already \(.*causal_conv1d.*\); .* override=True"):
@@ -120,6 +121,34 @@ def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
     del sys.modules["causal_conv1d"]
 
 
+def test_a_package_that_cannot_run_is_taken_over(tmp_path, monkeypatch):
+    """mamba-ssm's plain wheel, whose functions call an extension that is not there."""
+    (tmp_path / "mamba_ssm").mkdir()
+    (tmp_path / "mamba_ssm" / "__init__.py").write_text("def selective_scan_fn():\n    import selective_scan_cuda\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    real = importlib.import_module("mamba_ssm")
+    what = r"ssm\.install: mamba_ssm is installed \(.*mamba_ssm.*\) without selective_scan_cuda, so it cannot run; quatrefoil stands in"
+    with pytest.warns(RuntimeWarning, match=what):
+        qf.ssm.install()
+    from mamba_ssm import selective_scan_fn
+
+    assert selective_scan_fn is qf.ssm.selective_scan_fn
+    qf.ssm.uninstall()
+    assert sys.modules.pop("mamba_ssm") is real
+
+
+def test_uninstall():
+    first, second = qf.ssm.install("fla"), qf.ssm.install()
+    qf.ssm.uninstall()
+    assert registered() == set()
+    assert repr(first) == repr(second) == "Installation(undone)"
+    second.undo()
+    with qf.ssm.install("fla"):
+        assert "fla" in sys.modules
+
+
+S4_NAMES = ("cauchy_naive", "log_vandermonde_naive", "log_vandermonde_transpose_naive")
 S4 = "has_pykeops = True\n" + "\n".join(f"def {name}(*arguments):\n    return 'loop'" for name in S4_NAMES)
 
 

@@ -71,6 +71,21 @@ MODELS = {
 }  # fmt: skip
 
 
+# Layers whose method for GPUs does not give what their loops give, and why.
+OTHERWISE = {
+    "gpu_only": (
+        "class Mixer:\n    def cuda_kernels_forward(self, x):\n        with torch.cuda.device(0): return find('selective_scan_fn')\n"
+        "    def slow_forward(self, x): return 'loop'",
+        "enters torch.cuda",
+    ),
+    "limited": (
+        "class Mixer:\n    def cuda_kernels_forward(self, x): return find('selective_scan_fn')\n"
+        "    def slow_forward(self, x): return x.clamp(self.time_step_min)",
+        "has no lower limit of the step sizes",
+    ),
+}
+
+
 @pytest.fixture
 def release(tmp_path, monkeypatch):
     """Transformers 9.9 as the only one there is; the tests' names of its modules."""
@@ -81,7 +96,7 @@ def release(tmp_path, monkeypatch):
     root = tmp_path / "transformers"
     files = {"__init__": "__version__ = '9.9.0'", "utils/__init__": "", "utils/import_utils": QUESTIONS, "models/__init__": ""}
     files |= {"integrations/__init__": "", "integrations/hub_kernels": HUB, "models/hub": "from ..integrations.hub_kernels import *"}
-    for name, (source, _) in MODELS.items():
+    for name, (source, _) in {**MODELS, **OTHERWISE}.items():
         files |= {f"models/{name}/__init__": "", f"models/{name}/modeling_{name}": source}
     for name, source in files.items():
         path = root / f"{name}.py"
@@ -111,6 +126,19 @@ def text(module, names):
         f"ssm.install: {module} looks for {', '.join(names)} where there is no stand-in, and keeps its own code for that; "
         f"transformers is 9.9.0, install was tried with {known}"
     )
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name):
+    """FalconH1 and Zamba2 of 4.57: the first raised on a CPU, the second gave other numbers."""
+    module = importlib.import_module(release(name))
+    slow = module.Mixer.slow_forward
+    with (
+        pytest.warns(RuntimeWarning, match=f"Mixer keeps its own loops, because its method for GPUs {OTHERWISE[name][1]}"),
+        qf.ssm.install(),
+    ):
+        assert module.Mixer.slow_forward is slow
+    assert said([release(name)]) == []
 
 
 @pytest.mark.parametrize("when", ["before", "within"])

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import inspect
+import itertools
 import sys
 
 import pytest
@@ -12,6 +13,8 @@ transformers = pytest.importorskip("transformers")
 
 import quatrefoil as qf  # noqa: E402
 from quatrefoil.ssm.models.dropin._upstream import VERSIONS  # noqa: E402
+from ssm.transformers_models import APART, COMMON, HALF_APART, VISION  # noqa: E402
+from ssm.transformers_models import MODELS as ALL  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -19,55 +22,24 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),  # transformers' own
 ]
 
-COMMON = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 20, "max_position_embeddings": 64}
-EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1}
-MAMBA2 = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 6, "mamba_n_groups": 2, "mamba_chunk_size": 8}
-STEP = ("causal_conv1d_fn", "causal_conv1d_update", "selective_state_update")
-DELTA = ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule")
-# Name -> its options, and the functions that it takes.
-MODELS = {
-    "Mamba": ({"state_size": 4}, (*STEP, "selective_scan_fn")),
-    "FalconMamba": ({"state_size": 4}, (*STEP, "selective_scan_fn")),
-    "Mamba2": ({"num_heads": 4, "head_dim": 8, "state_size": 6, "n_groups": 2, "chunk_size": 8}, (*STEP, "mamba_chunk_scan_combined")),
-    "Bamba": ({**ATTENTION, **MAMBA2, "attn_layer_indices": [1]}, (*STEP, "mamba_chunk_scan_combined")),
-    "Jamba": (
-        {**ATTENTION, **EXPERTS, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 4, "mamba_dt_rank": 2},
-        (*STEP, "selective_scan_fn"),
-    ),
-    "Zamba": (
-        {
-            **ATTENTION, "num_hidden_layers": 3, "layers_block_type": ["mamba", "hybrid", "hybrid"], "n_mamba_heads": 2,
-            "mamba_d_state": 4, "mamba_dt_rank": 2,
-        },
-        (*STEP, "selective_scan_fn"),
-    ),
-    "Qwen3Next": (
-        {
-            **ATTENTION, **EXPERTS, "head_dim": 8, "num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"],
-            "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 6, "linear_value_head_dim": 4,
-            "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "decoder_sparse_step": 2,
-        },
-        ("causal_conv1d_fn", "causal_conv1d_update", *DELTA),
-    ),
-    "KimiLinear": (
-        {
-            **ATTENTION, "num_local_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 8, "kv_lora_rank": 8,
-            "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8, "linear_head_dim": 6, "linear_num_heads": 2,
-            "layer_types": ["linear_attention", "full_attention"],
-        },
-        ("causal_conv1d_fn", "causal_conv1d_update", "chunk_kda", "fused_recurrent_kda"),
-    ),
+MODELS = {name: model for name, model in ALL.items() if hasattr(transformers, f"{name}Config")}  # of this release
+# What takes whole sequences, in training too.
+WHOLE = {
+    "causal_conv1d_fn", "selective_scan_fn", "mamba_chunk_scan_combined", "chunk_gated_delta_rule", "chunk_kda", "linear_scan",
+    "chunk_simple_gla",
 }  # fmt: skip
-MODELS = {name: model for name, model in MODELS.items() if hasattr(transformers, f"{name}Config")}  # of this release
-WHOLE = {"causal_conv1d_fn", "selective_scan_fn", "mamba_chunk_scan_combined", "chunk_gated_delta_rule", "chunk_kda"}
 
 
-def made(name, seed=None):
-    options, _ = MODELS[name]
+def made(name, seed=None, **changes):
+    options = {**MODELS[name][0], **changes}
     torch.manual_seed(torch.seed() if seed is None else seed)
-    config = getattr(transformers, f"{name}Config")(**{**COMMON, **options})
-    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    options = {**COMMON, **options}
+    if model := getattr(transformers, f"{name}ForCausalLM", None):
+        kind = getattr(transformers, f"{name}TextConfig", None) or getattr(transformers, f"{name}Config")
+        model = model(kind(**options)).eval()
+    else:  # it comes with vision only
+        config = getattr(transformers, f"{name}Config")(text_config=options, vision_config=VISION)
+        model = getattr(transformers, f"{name}ForConditionalGeneration")(config).eval()
     with torch.no_grad():  # the initial weights are so small that logits would say little
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -118,55 +90,118 @@ def same(got, expected):
     assert (got - expected).abs().max() <= 200 * torch.finfo(torch.float32).eps * scale
 
 
-@pytest.mark.parametrize("side", [None, "left", "right"])
 @pytest.mark.parametrize("name", MODELS)
-def test_logits(name, side, taken):
-    model, inputs = made(name), batch(side)
-    with torch.no_grad():
-        expected = model(**inputs).logits
-        with qf.ssm.install():
-            got = model(**inputs).logits
-        assert taken >= {f for f in MODELS[name][1] if f in WHOLE - {"mamba_chunk_scan_combined"}}
-        again = model(**inputs).logits
-    real = inputs["attention_mask"].bool()
-    same(got[real], expected[real])
-    assert torch.equal(again, expected)
+def test_logits(name, taken):
+    model = made(name)
+    for side in (None, "left", "right"):
+        inputs = batch(side)
+        with torch.no_grad():
+            expected = model(**inputs).logits
+            taken.clear()
+            with qf.ssm.install():
+                got = model(**inputs).logits
+            assert taken >= {f for f in MODELS[name][1] if f in WHOLE - {"mamba_chunk_scan_combined"}}
+            again = model(**inputs).logits
+        real = inputs["attention_mask"].bool()
+        same(got[real], expected[real])
+        assert torch.equal(again, expected)
 
 
-@pytest.mark.parametrize("side", [None, "left"])
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_in_training(name, side, taken):
-    model, inputs = made(name).train(), batch(side)
-    weight = torch.randn(*inputs["input_ids"].shape, COMMON["vocab_size"]) * inputs["attention_mask"][..., None]
+def test_gradients_in_training(name, taken):
+    model = made(name).train()
 
     def gradients():
         model.zero_grad()
         (model(**inputs, use_cache=False).logits * weight).sum().backward()
         return {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
 
-    expected = gradients()
-    with qf.ssm.install():
-        got = gradients()
-    assert taken & (WHOLE - {"causal_conv1d_fn"})
-    assert got.keys() == expected.keys()
-    scale = max(g.abs().max() for g in expected.values())
-    for key, gradient in expected.items():
-        error = (got[key] - gradient).abs().max()
-        assert error <= 1e-4 * gradient.abs().max() + 200 * torch.finfo(torch.float32).eps * scale, key
+    for side in (None, "left"):
+        inputs = batch(side)
+        weight = torch.randn(*inputs["input_ids"].shape, COMMON["vocab_size"]) * inputs["attention_mask"][..., None]
+        expected = gradients()
+        taken.clear()
+        with qf.ssm.install():
+            got = gradients()
+        assert taken & set(MODELS[name][1]) & WHOLE
+        assert got.keys() == expected.keys()
+        scale = max(g.abs().max() for g in expected.values())
+        for key, gradient in expected.items():
+            error = (got[key] - gradient).abs().max()
+            assert error <= 1e-4 * gradient.abs().max() + 200 * torch.finfo(torch.float32).eps * scale, key
 
 
-@pytest.mark.parametrize("side", [None, "left"])
 @pytest.mark.parametrize("name", MODELS)
-def test_greedy_generation(name, side, taken):
-    model, inputs = made(name), batch(side, 9)
-    options = {"max_new_tokens": 12, "do_sample": False, "output_scores": True, "return_dict_in_generate": True}
-    expected = model.generate(**inputs, **options)
-    with qf.ssm.install():
-        got = model.generate(**inputs, **options)
-    assert taken == {*MODELS[name][1]}
-    assert torch.equal(got.sequences, expected.sequences)
-    for a, b in zip(got.scores, expected.scores, strict=True):
-        same(a, b)
+def test_greedy_generation(name, taken):
+    model = made(name)
+    for side in (None, "left"):
+        inputs = batch(side, 9)
+        options = {"max_new_tokens": 12, "do_sample": False, "output_scores": True, "return_dict_in_generate": True}
+        expected = model.generate(**inputs, **options)
+        taken.clear()
+        with qf.ssm.install():
+            got = model.generate(**inputs, **options)
+        assert taken == {*MODELS[name][1]}
+        assert torch.equal(got.sequences, expected.sequences)
+        for a, b in zip(got.scores, expected.scores, strict=True):
+            same(a, b)
+
+
+def packed(lengths):
+    """One row of several sequences, as transformers' collator for flash attention gives it."""
+    ids = torch.randint(3, COMMON["vocab_size"], (1, sum(lengths)))
+    bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+    return ids, {
+        "position_ids": torch.cat([torch.arange(n) for n in lengths])[None],
+        "seq_idx": torch.repeat_interleave(torch.tensor(lengths))[None].int(),
+        **dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), bounds),
+        **dict.fromkeys(("max_length_q", "max_length_k"), max(lengths)),
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in APART if name in MODELS and "KimiLinear" in MODELS])
+def test_packed_sequences_are_kept_apart(name):
+    changes = {"layer_types": ["linear_attention"] * 2} if name == "GraniteMoeHybrid" else {}  # its attention does not keep them apart
+    model = made(name, **changes)
+    ids, options = packed([9, 1, 12])
+    with torch.no_grad():
+        expected = torch.cat([model(part, use_cache=False).logits for part in ids.split([9, 1, 12], 1)], 1)
+        with pytest.raises(ValueError, match="can't keep packed sequences apart"):
+            model(ids, use_cache=False, **options)
+        with qf.ssm.install():
+            got = model(ids, use_cache=False, **options).logits
+    same(got, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in HALF_APART if name in MODELS])
+def test_sequences_that_the_scan_would_mix_are_refused(name):
+    """As they are without stand-ins."""
+    model = made(name)
+    ids, options = packed([9, 12])
+    text = r"ssm\.install: transformers\.models\.\w+\.modeling_\w+ keeps packed sequences \(seq_idx\) apart in its convolution but not"
+    with torch.no_grad(), pytest.raises(ValueError, match=text), qf.ssm.install():
+        model(ids, use_cache=False, **options)
+    with torch.no_grad(), pytest.raises(ValueError, match="can't keep packed sequences apart"):
+        model(ids, use_cache=False, **options)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bfloat16(name):
+    """As close to float32 as the model's own loops are."""
+    model, inputs = made(name), batch("left")
+    real = inputs["attention_mask"].bool()
+    with torch.no_grad():
+        exact = model(**inputs).logits[real]
+        single = {*(model._keep_in_fp32_modules or ()), *(model._keep_in_fp32_modules_strict or ())}
+        for key, x in [*model.named_parameters(), *model.named_buffers()]:
+            if x.is_floating_point() and not any(part in key for part in single):
+                x.data = x.bfloat16()
+        own = model(**inputs).logits[real]
+        with qf.ssm.install():
+            got = model(**inputs).logits[real]
+    assert got.dtype == own.dtype
+    errors = [(logits.float() - exact).square().mean().sqrt() for logits in (got, own)]
+    assert errors[0] <= 1.5 * errors[1]
 
 
 @pytest.mark.parametrize("name", MODELS)

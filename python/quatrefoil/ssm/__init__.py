@@ -48,7 +48,7 @@ from .mamba import selective_scan_fn as selective_scan_fn
 from .mamba import selective_state_step as selective_state_step
 from .mamba import selective_state_update as selective_state_update
 from .models.dropin import Installation as Installation
-from .models.dropin import install
+from .models.dropin import install, uninstall
 from .models.mamba2_block import mamba_split_conv1d_scan_combined_vjp as mamba_split_conv1d_scan_combined_vjp
 from .models.toeplitz import hankel_matmul, toeplitz_matmul
 from .models.toeplitz import hankel_matmul_vjp as hankel_matmul_vjp
@@ -97,6 +97,7 @@ __all__ = [
     "s5_apply",
     "toeplitz_matmul",
     "transfer_function",
+    "uninstall",
 ]
 
 OPS = Family(__name__, *[method.OPS for method in (scan, convolution, arma, modes, s4d, s4, s5, selective, kalmanet, delta, ssd)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..._public import missing, surface
+from .delta_net import DeltaNet, GatedDeltaNet, KimiDeltaAttention
 from .kalmanet import GatedKalmaNet
 from .mamba import Mamba
 from .mamba2 import Mamba2
@@ -16,13 +17,12 @@ from .poly_layer import PolyLayer
 from .s4d import S4D, S4DKernel
 from .s5 import S5
 
-__all__ = ["S4D", "S5", "GatedKalmaNet", "Mamba", "Mamba2", "PolyLayer", "S4DKernel"]
+__all__ = ["S4D", "S5", "DeltaNet", "GatedDeltaNet", "GatedKalmaNet", "KimiDeltaAttention", "Mamba", "Mamba2", "PolyLayer", "S4DKernel"]
 
 __dir__ = surface(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
     __getattr__ = missing(
         __name__,
         S4="there is S4D; the kernel of S4 is quatrefoil.ssm.s4_kernel, to be given to quatrefoil.ssm.fft_conv",
-        GatedDeltaNet="its recurrence is quatrefoil.ssm.fla.chunk_gated_delta_rule",
         FFTConv="the convolution is quatrefoil.ssm.fft_conv, with a torch.nn.Parameter as k",
     )

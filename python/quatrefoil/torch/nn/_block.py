@@ -23,7 +23,6 @@ class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
         self,
         size: int,
         eps: float = 1e-5,
-        *,
         group_size: int | None = None,
         norm_before_gate: bool = True,
         device: Any = None,
@@ -33,17 +32,34 @@ class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
         self.eps, self.group_size, self.norm_before_gate = eps, group_size or size, norm_before_gate
         self.weight = torch.nn.Parameter(torch.ones(size, device=device, dtype=dtype))
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """x, gate (..., size) -> (..., size)."""
-        wide = widen(x)  # half precision loses small squares and the gradient of their roots
-        if gate is not None and not self.norm_before_gate:
-            wide = wide * F.silu(widen(gate))
-        groups = wide.unflatten(-1, (-1, self.group_size))
-        normed = (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * widen(self.weight)
-        if gate is not None and self.norm_before_gate:
-            normed = normed * F.silu(widen(gate))
-        result: Tensor = narrow(normed, x)
-        return result
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """x and its gate z (..., size) -> (..., size)."""
+        return gated_rms_norm(x, self.weight, None, z, self.eps, self.group_size, self.norm_before_gate)
+
+
+def gated_rms_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    z: Tensor | None = None,
+    eps: float = 1e-6,
+    group_size: int | None = None,
+    norm_before_gate: bool = True,
+) -> Tensor:
+    """mamba-ssm's ``rmsnorm_fn``: x (..., D) with groups of channels scaled to root mean square 1, times silu(z), before or after."""
+    wide = widen(x)  # half precision loses small squares and the gradient of their roots
+    if z is not None and not norm_before_gate:
+        wide = wide * F.silu(widen(z))
+    groups = wide.unflatten(-1, (-1, group_size or x.shape[-1]))
+    normed = (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + eps)).flatten(-2)
+    if weight is not None:
+        normed = normed * widen(weight)
+    if bias is not None:
+        normed = normed + widen(bias)
+    if z is not None and norm_before_gate:
+        normed = normed * F.silu(widen(z))
+    result: Tensor = narrow(normed, x)
+    return result
 
 
 def initial_dt_bias(
@@ -56,9 +72,14 @@ def initial_dt_bias(
 
 
 def convolved(
-    x: Tensor, conv: torch.nn.Conv1d, state: Tensor | None = None, seq_idx: Tensor | None = None, cu_seqlens: Tensor | None = None
+    x: Tensor,
+    conv: torch.nn.Conv1d,
+    state: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    activation: str | None = "silu",
 ) -> tuple[Tensor, Tensor | None]:
-    """x (B, D, L) after ``conv`` and silu, continuing from ``state`` (B, D, W), and the state after x.
+    """x (B, D, L) after ``conv`` and its activation, continuing from ``state`` (B, D, W), and the state after x.
 
     With ``seq_idx`` the state precedes the first sequence of an item, and the new one is that of the last. With ``cu_seqlens`` it has one
     row for each sequence in one item; the sequences begin here, so it is not read.
@@ -68,15 +89,15 @@ def convolved(
         before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs the old state
         last = torch.cat((state, last.to(state.dtype)), -1)[..., -state.shape[-1] :]
         if seq_idx is None or not x.shape[-1]:
-            y: Tensor = ssm.causal_conv1d_fn(x, weight, conv.bias, None, before, activation="silu")
+            y: Tensor = ssm.causal_conv1d_fn(x, weight, conv.bias, None, before, activation=activation)
         else:
             x = torch.cat((before, x), -1)
             seq_idx = torch.cat((seq_idx[:, :1].expand(-1, before.shape[-1]), seq_idx), -1)
-            y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")[..., before.shape[-1] :]
+            y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation=activation)[..., before.shape[-1] :]
             number = torch.cat((seq_idx[:, :1], seq_idx), -1)[:, -last.shape[-1] :]  # the sequences of the samples in last
             last = last.masked_fill((number != number[:, -1:])[:, None], 0)
         return y, last
-    y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")
+    y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation=activation)
     if state is None or cu_seqlens is None:
         return y, None
     return y, ssm.causal_conv1d_varlen_states(last[0].T, cu_seqlens, state.shape[-1])

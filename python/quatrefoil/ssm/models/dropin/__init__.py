@@ -1,24 +1,25 @@
-"""``install``: puts this library's functions in place of those of mamba-ssm, causal-conv1d, flash-linear-attention and S4."""
+"""``install``: puts this library's functions in place of those of other packages and of loops in models."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.machinery
-import importlib.metadata
 import importlib.util
 import sys
 import threading
-from collections import Counter
+import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
-from . import _transformers
-from ._upstream import INSTEAD, MODULES, S4_MODULES, S4_NAMES, VERSIONS, resolve
+from . import _fla, _transformers
+from ._upstream import EXTENSIONS, INSTEAD, MODULES, PATCHES, VERSIONS, resolve
 
-TARGETS = (*VERSIONS, "s4")
+TARGETS = (*VERSIONS, *PATCHES)
 
 _lock = threading.RLock()
-_wanted: Counter[str] = Counter()  # installations per target
+_installations: list[Installation] = []
 _undo: dict[str, Callable[[], None]] = {}  # removes each installed target
 
 
@@ -41,8 +42,8 @@ class Installation:
     def undo(self) -> None:
         """Restore everything, except targets of other installations. A second call does nothing."""
         with _lock:
-            targets, self.targets = self.targets, ()
-            _wanted.subtract(targets)
+            self.targets = ()
+            _installations[:] = [other for other in _installations if other is not self]
             _settle()
 
     def __enter__(self) -> Installation:
@@ -58,16 +59,18 @@ class Installation:
 def install(*targets: str, override: bool = False) -> Installation:
     """Make model code for CUDA packages use this library's functions on a CPU.
 
-    Afterwards ``import mamba_ssm``, ``import causal_conv1d`` and ``import fla`` find modules with the functions of this library under the
-    usual names. Models of ``transformers`` (Mamba, Mamba-2, FalconMamba, Bamba, Jamba, Zamba, Qwen3-Next and others) use them instead of
-    their loops in PyTorch, including existing models. No file or weight changes.
+    Afterwards ``import mamba_ssm``, ``import causal_conv1d``, ``import fla`` and ``import flashfftconv`` find modules with the functions
+    and layers of this library under the usual names. Models of ``transformers`` use them instead of their loops in PyTorch, including
+    existing models (docs/models.md lists them). No file or weight changes.
 
     Parameters
     ----------
-    *targets : "mamba_ssm", "causal_conv1d", "fla" or "s4"
-        The packages to stand in for; by default all. "s4" is the layer of state-spaces/s4, ``models/s4/s4.py``, imported before or after.
+    *targets : str
+        By default all. Packages to stand in for: "mamba_ssm", "causal_conv1d", "fla", "flashfftconv". Loops to replace, in modules
+        imported before or after: "transformers" (RecurrentGemma, MiniMax), "mambapy" (its ``pscan``), "tsfm_public" (FlowState) and "s4",
+        the layer of state-spaces/s4, ``models/s4/s4.py``.
     override : bool
-        Also stand in for packages that are installed, until undone; otherwise they are an ImportError.
+        Also stand in for packages that are installed and can run, until undone; otherwise they are an ImportError.
 
     Returns
     -------
@@ -79,20 +82,26 @@ def install(*targets: str, override: bool = False) -> Installation:
     ValueError
         An unknown target.
     ImportError
-        A package that is really installed, without ``override``.
+        A package that is installed and can run, without ``override``.
 
     Warns
     -----
     RuntimeWarning
-        Once for a model of ``transformers`` that looks for functions without a stand-in and so keeps its own code; names the functions and
-        the tested releases.
+        For a package that is installed but cannot run, such as mamba-ssm without its CUDA extension: the stand-in takes its place. Once
+        for a model of ``transformers`` that looks for functions without a stand-in and so keeps its own code; names the functions and the
+        tested releases.
+
+    See Also
+    --------
+    uninstall : Undo all installations.
 
     Notes
     -----
-    The stand-ins have the functions of this library; any other name is an ImportError that says what there is. ``mamba_ssm.Mamba`` and
-    ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models of earlier releases of transformers
-    choose their functions when they are created: install first. In training, models call the parts of ``mamba_inner_fn`` and
-    ``mamba_split_conv1d_scan_combined``, which ignore padding, and so give the same results as without stand-ins.
+    If flash-linear-attention is installed, no module is replaced: these functions become a backend of it for CPU tensors, through
+    ``fla.backends.register``. The stand-ins have the functions of this library; any other name is an ImportError that says what there is.
+    ``mamba_ssm.Mamba`` and ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models of earlier
+    releases of transformers choose their functions when they are created: install first. In training, models call the parts of
+    ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined``, which ignore padding, and so give the same results as without stand-ins.
 
     Examples
     --------
@@ -109,9 +118,9 @@ def install(*targets: str, override: bool = False) -> Installation:
     with _lock:
         for target in chosen:
             if target in VERSIONS and target not in _undo and not override:
-                _check_absent(target)
-        _wanted.update(chosen)
+                _check_replaceable(target)
         installed = Installation(chosen)
+        _installations.append(installed)
         try:
             _settle()
         except BaseException:
@@ -120,13 +129,30 @@ def install(*targets: str, override: bool = False) -> Installation:
     return installed
 
 
+def uninstall() -> None:
+    """Undo all installations by ``install`` that are still active.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> installed = qf.ssm.install("causal_conv1d")
+    >>> qf.ssm.uninstall()
+    >>> installed
+    Installation(undone)
+    """
+    with _lock:
+        for installed in list(_installations):
+            installed.undo()
+
+
 def _settle() -> None:
     """Install and remove targets as wanted, and make transformers look again."""
     before = set(_undo)
+    wanted = {target for installed in _installations for target in installed.targets}
     for target in TARGETS:
-        if _wanted[target] > 0 and target not in _undo:
-            _undo[target] = _patch_s4() if target == "s4" else _stand_in(target)
-        elif _wanted[target] <= 0 and target in _undo:
+        if target in wanted and target not in _undo:
+            _undo[target] = _put_in(target)
+        elif target not in wanted and target in _undo:
             _undo.pop(target)()
     if before != set(_undo):
         others = [finder for finder in sys.meta_path if finder is not _Watcher]
@@ -134,11 +160,36 @@ def _settle() -> None:
         _transformers.look_again([target for target in _undo if target in VERSIONS])
 
 
-def _check_absent(package: str) -> None:
+def _put_in(target: str) -> Callable[[], None]:
+    """Install one target; returns a function that removes it."""
+    if target in PATCHES:
+        return _patch_imported(target)
+    if target == "fla":
+        with contextlib.suppress(ImportError):  # it cannot run then
+            if _fla.has_registry():
+                return _fla.register()
+    return _stand_in(target)
+
+
+def _check_replaceable(package: str) -> None:
+    """ImportError if a package is installed that can run, and has no registry for other backends; a warning if it cannot run."""
     module = sys.modules.get(package) or importlib.util.find_spec(package)
     if module is None:
         return
     where = getattr(module, "__file__", None) or getattr(module, "origin", None) or "unknown place"
+    extension, reason = EXTENSIONS.get(package), None
+    if extension and importlib.util.find_spec(extension) is None:
+        reason = f"without {extension}, so it cannot run"
+    if package == "fla":
+        try:
+            if _fla.has_registry():
+                return
+        except ImportError as error:
+            reason = f"but cannot be imported: {error}"
+    if reason:
+        what = f"ssm.install: {package} is installed ({where}) {reason}; quatrefoil stands in for it until undone"
+        warnings.warn(what, RuntimeWarning, stacklevel=3)
+        return
     cure = "name the targets that are not, or pass override=True to stand in for it until undone"
     raise ImportError(f"ssm.install: {package} is installed already ({where}); {cure}")
 
@@ -146,7 +197,7 @@ def _check_absent(package: str) -> None:
 class _StandIn(ModuleType):
     """A module whose names are resolved on first use."""
 
-    def __init__(self, name: str, names: dict[str, str | None]) -> None:
+    def __init__(self, name: str, names: dict[str, str]) -> None:
         super().__init__(name, f"quatrefoil's functions under the names of {name}; see quatrefoil.ssm.install.")
         self.__spec__ = importlib.machinery.ModuleSpec(name, None, origin="quatrefoil", is_package=True)
         self.__path__: list[str] = []
@@ -186,29 +237,42 @@ def _stand_in(package: str) -> Callable[[], None]:
     return undo
 
 
-def _patch_s4() -> Callable[[], None]:
-    """Patch the sums in the imported modules of S4; ``_Watcher`` patches later imports."""
-    for name in S4_MODULES:
+_patched: list[tuple[str, Any, dict[str, Any]]] = []  # target, module or class, its own attributes
+
+
+def _patch_imported(target: str) -> Callable[[], None]:
+    """Patch the target's imported modules; ``_Watcher`` patches later imports."""
+    for name in PATCHES[target]:
         if (module := sys.modules.get(name)) is not None:
-            _patch_sums(module)
+            _patch(target, module)
 
     def undo() -> None:
-        while _patched:
-            module, before = _patched.pop()
-            vars(module).update(before)
+        for _, holder, before in (patch for patch in _patched if patch[0] == target):
+            for name, value in before.items():
+                setattr(holder, name, value)
+        _patched[:] = [patch for patch in _patched if patch[0] != target]
 
     return undo
 
 
-_patched: list[tuple[ModuleType, dict[str, Any]]] = []  # modules of S4 with our sums, and their own
-
-
-def _patch_sums(module: ModuleType) -> None:
-    missing = [name for name in (*S4_NAMES, "has_pykeops") if not hasattr(module, name)]
-    if missing:
+def _patch(target: str, module: ModuleType) -> None:
+    """Replace the attributes of one module, or of its classes; ImportError for s4, else a warning, if one is missing."""
+    ours: list[tuple[Any, str, Any]] = []
+    missing = []
+    for path, source in PATCHES[target][module.__name__].items():
+        owner, _, name = path.rpartition(".")
+        holder = getattr(module, owner, None) if owner else module
+        if hasattr(holder, name):
+            ours.append((holder, name, resolve(source)))
+        else:
+            missing.append(path)
+    if missing and target == "s4":
         raise ImportError(f"ssm.install: {module.__name__} has no {', '.join(missing)}, as state-spaces/s4 has; leave the target 's4' out")
-    _patched.append((module, {name: getattr(module, name) for name in (*S4_NAMES, "has_pykeops")}))
-    vars(module).update({name: resolve(source) for name, source in S4_NAMES.items()}, has_pykeops=False)
+    if missing:
+        warnings.warn(f"ssm.install: {module.__name__} has no {', '.join(missing)}, and keeps its own code", RuntimeWarning, stacklevel=2)
+    for holder, name, value in ours:
+        _patched.append((target, holder, {name: getattr(holder, name)}))
+        setattr(holder, name, value)
 
 
 class _Watcher:
@@ -216,14 +280,14 @@ class _Watcher:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
-        if name in S4_MODULES:
-            after: Callable[[ModuleType], None] = _patch_sums
-        elif _transformers.concerns(name):
-            after = _transformers.imported
-        elif name.partition(".")[0] in VERSIONS and name.partition(".")[0] in _undo:
-            _refuse(name)
-            return None
-        else:
+        after: list[Callable[[ModuleType], None]] = [
+            functools.partial(_patch, package) for package, modules in PATCHES.items() if package in _undo and name in modules
+        ]
+        if _transformers.concerns(name):
+            after.append(_transformers.imported)
+        if not after:
+            if isinstance(sys.modules.get(name.partition(".")[0]), _StandIn):
+                _refuse(name)
             return None
         for finder in sys.meta_path:
             find = None if finder is _Watcher else getattr(finder, "find_spec", None)
@@ -243,11 +307,12 @@ def _refuse(name: str) -> None:
         raise ModuleNotFoundError(f"{name} is not provided by quatrefoil; {hint}")  # with a name the interpreter would replace the text
 
 
-def _run_after(loader: Any, after: Callable[[ModuleType], None]) -> None:
+def _run_after(loader: Any, after: Sequence[Callable[[ModuleType], None]]) -> None:
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
-        after(module)
+        for change in after:
+            change(module)
 
     loader.exec_module = exec_module

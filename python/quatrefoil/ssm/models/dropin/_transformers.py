@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import re
 import sys
 import warnings
@@ -29,6 +30,8 @@ _ASKED = {  # question -> package
 # These two ignore padding after the convolution, as upstream's do. Without them a model calls their parts, which are our kernels too, and
 # gives the same results as without stand-ins.
 _FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
+# Functions that know packed sequences by their bounds alone, which not every model gives them.
+_PACKED_BY_BOUNDS = {"selective_scan_fn", "chunk_kda", "chunk_gated_delta_rule"}
 _VARIABLES = {"func_name", "package", "torch_function", "implementation", "applicable_params", "is_new_implementation"}  # of a wrapper
 
 _active: set[str] = set()  # packages with stand-ins
@@ -62,9 +65,12 @@ def imported(module: ModuleType) -> None:
         return
     available: set[str] = set()
     missing: set[str] = set()
-    for wrapper in wrappers(module):
+    found = list(wrappers(module))
+    for wrapper in found:
         name, package, replaced = _repeat_lookup(wrapper)
         (available if replaced or _root(package) not in _active else missing).add(name)
+    if "causal_conv1d" in _active and available & _PACKED_BY_BOUNDS and "cu_seq_lens_q" not in _mentioned(module):
+        _refuse_packed(module, found)
     if not available and not missing:
         available = _set_functions(module)
     asked = {name for name in _mentioned(module) & _PLACES.keys() if name.islower() and _root(_PLACES[name]) in _active}
@@ -127,6 +133,25 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
     return name, package, closure["implementation"] is not own
 
 
+def _refuse_packed(module: ModuleType, found: Iterable[FunctionType]) -> None:
+    """Let a model refuse packed sequences, as it does without stand-ins, if it tells its convolution about them but not its scan."""
+    for wrapper in found:
+        cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or ()))
+        if cells["func_name"].cell_contents == "causal_conv1d_fn":
+            cells["implementation"].cell_contents = _unpacked(cells["implementation"].cell_contents, module.__name__)
+
+
+def _unpacked(convolution: Any, model: str) -> Any:
+    @functools.wraps(convolution)
+    def causal_conv1d_fn(*arrays: Any, seq_idx: Any = None, **options: Any) -> Any:
+        if seq_idx is not None:
+            what = f"{model} keeps packed sequences (seq_idx) apart in its convolution but not in its scan"
+            raise ValueError(f"ssm.install: {what}; give each sequence a row of its own, padded by an attention_mask")
+        return convolution(*arrays, **options)
+
+    return causal_conv1d_fn
+
+
 def _nothing(*arrays: Any) -> None:
     """The result of a model's own version of a fused function, which then calls the parts."""
 
@@ -142,8 +167,8 @@ def _set_functions(module: ModuleType) -> set[str]:
     names = {
         name: place for name, place in _PLACES.items() if (name in names_of or name in used) and not _is_own(module, names_of.get(name))
     }
-    for name, place in names.items():
-        names_of[name] = _current(place, name)
+    for name, place in names.items():  # its classes, which create parameters on a GPU, are not taken
+        names_of[name] = _current(place, name) if name.islower() else None
     if "_causal_conv1d_cache" in names_of:
         names_of["_causal_conv1d_cache"] = None  # looked up again
     if "is_fast_path_available" in names_of:
@@ -152,13 +177,16 @@ def _set_functions(module: ModuleType) -> set[str]:
     ready = bool(_active) and all(_current(place, name) is not None for name, place in needed if name.islower())
     for layer in layers:
         for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
-            slow = vars(layer)[name]
-            setattr(layer, name, _either_way(slow, _trains(layer), names_of, names) if ready else getattr(slow, "slow", slow))
+            slow = getattr(vars(layer)[name], "slow", vars(layer)[name])
+            takes = ready and not _warn_of_layer(layer, slow)
+            setattr(layer, name, _either_way(slow, _trains(layer), names_of, names) if takes else slow)
     return {name for name, place in (_PLACES if layers else names).items() if _current(place, name) is not None}
 
 
 # Function -> the innermost module that has it.
-_PLACES = {name: module for module, names in MODULES.items() for name, source in names.items() if ":" not in (source or "")}
+_PLACES = {
+    name: module for module, names in MODULES.items() for name, source in names.items() if ":" not in source or name == "FusedRMSNormGated"
+}
 
 
 def _root(place: str) -> str:
@@ -187,7 +215,6 @@ def _trains(layer: Any) -> bool:
 
 def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str, str]) -> Any:
     """A layer's method for CPUs that calls the one for CUDA, whose functions are ours."""
-    slow = getattr(slow, "slow", slow)
 
     @functools.wraps(slow)
     def forward(self: Any, hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
@@ -205,6 +232,22 @@ def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str
 
     forward.slow = slow  # type: ignore[attr-defined]
     return forward
+
+
+def _warn_of_layer(layer: Any, slow: Any) -> bool:
+    """Issue a RuntimeWarning, once, for a layer whose method for CUDA cannot replace its loops; returns whether that is so."""
+    fast, loops = layer.cuda_kernels_forward.__code__.co_names, inspect.unwrap(slow).__code__.co_names
+    if "cuda" in fast:
+        reason = "enters torch.cuda"  # FalconH1 of 4.57
+    elif "time_step_min" in loops and "time_step_min" not in fast:
+        reason = "has no lower limit of the step sizes, as its loops have"  # Zamba2 of 4.57
+    else:
+        return False
+    if (layer.__qualname__, (reason,)) not in _said:
+        _said.add((layer.__qualname__, (reason,)))
+        what = f"{layer.__module__}.{layer.__qualname__} keeps its own loops, because its method for GPUs {reason}"
+        warnings.warn(f"ssm.install: {what}; transformers 5.24 has one method for both", RuntimeWarning, stacklevel=2)
+    return True
 
 
 def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
@@ -237,7 +280,7 @@ def _codes(values: Iterable[Any], home: str) -> Iterator[CodeType]:
         if isinstance(value, type) and value.__module__ == home:
             yield from _codes(vars(value).values(), home)
         elif isinstance(value, FunctionType) and value.__module__ == home:
-            yield from _nested(value.__code__)
+            yield from _nested(inspect.unwrap(value).__code__)
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:

@@ -6,7 +6,9 @@ import pkgutil
 from typing import Any
 
 # Package -> the release whose signatures these are.
-VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.6.0"}
+VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.6.0", "flashfftconv": "0.0.0"}
+# Package -> the module without which an installed one cannot run.
+EXTENSIONS = {"mamba_ssm": "selective_scan_cuda", "causal_conv1d": "causal_conv1d_cuda", "flashfftconv": "monarch_cuda"}
 TRIED = ("4.57", "5.9", "5.24")  # releases of transformers tested with the stand-ins
 _SCANS = ("selective_scan_fn", "mamba_inner_fn")
 _CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
@@ -19,9 +21,11 @@ _DELTA_RULES = {  # module of fla.ops -> its functions
     "generalized_delta_rule": ("chunk_dplr_delta_rule", "fused_recurrent_dplr_delta_rule"),
     "rwkv7": ("chunk_rwkv7",),
 }
-_BLOCKS = {name: f"quatrefoil.torch.nn:{name}" for name in ("Mamba", "Mamba2")}
-# Module -> its names, each with its source, in quatrefoil.ssm or elsewhere. A name with None exists, but callers test it before use.
-MODULES: dict[str, dict[str, str | None]] = {
+_NN = "quatrefoil.torch.nn"
+_BLOCKS = {name: f"{_NN}:{name}" for name in ("Mamba", "Mamba2")}
+_LAYERS = {name: f"{_NN}:{name}" for name in ("DeltaNet", "GatedDeltaNet", "KimiDeltaAttention")}
+# Module -> its names, each with its source, in quatrefoil.ssm or elsewhere.
+MODULES: dict[str, dict[str, str]] = {
     "mamba_ssm": {**{name: name for name in _SCANS}, **_BLOCKS},
     "mamba_ssm.modules": {},
     "mamba_ssm.modules.mamba_simple": {"Mamba": _BLOCKS["Mamba"]},
@@ -29,6 +33,7 @@ MODULES: dict[str, dict[str, str | None]] = {
     "mamba_ssm.ops": {},
     "mamba_ssm.ops.selective_scan_interface": {name: name for name in _SCANS},
     "mamba_ssm.ops.triton": {},
+    "mamba_ssm.ops.triton.layernorm_gated": {"RMSNorm": f"{_NN}._block:GatedRMSNorm", "rmsnorm_fn": f"{_NN}._block:gated_rms_norm"},
     "mamba_ssm.ops.triton.selective_state_update": {"selective_state_update": "selective_state_update"},
     "mamba_ssm.ops.triton.ssd_combined": {
         name: name for name in ("mamba_chunk_scan_combined", "mamba_split_conv1d_scan_combined")
@@ -37,29 +42,40 @@ MODULES: dict[str, dict[str, str | None]] = {
     "causal_conv1d.causal_conv1d_interface": {name: name for name in _CONVOLUTIONS},
     "causal_conv1d.causal_conv1d_varlen": {"causal_conv1d_varlen_states": "causal_conv1d_varlen_states"},
     "fla": {},
-    "fla.modules": {"FusedRMSNormGated": None},
+    "fla.layers": _LAYERS,
+    "fla.modules": {name: f"{_NN}._dropin:{name}" for name in ("FusedRMSNormGated", "ShortConvolution")},
     "fla.ops": {name: name for names in _DELTA_RULES.values() for name in names},
     **{f"fla.ops.{module}": {name: name for name in names} for module, names in _DELTA_RULES.items()},
+    "flashfftconv": {"FlashFFTConv": f"{_NN}._dropin:FlashFFTConv"},
 }  # fmt: skip
 # What has no stand-in, and what there is instead.
 INSTEAD = {
     "mamba_ssm.models": "whole models are in transformers, the blocks are mamba_ssm.Mamba and mamba_ssm.Mamba2",
     "mamba_ssm.ops.triton.layer_norm": "there is torch.nn.RMSNorm",
-    "mamba_ssm.ops.triton.layernorm_gated": "there is torch.nn.RMSNorm, and the gated norm within mamba_ssm.Mamba2",
-    "fla.layers": "there are the functions that they call, in fla.ops",
     "fla.ops.gla": "it has a decay per channel and no delta rule; with one per head there is fla.ops.simple_gla, with both fla.ops.kda",
 }
-# The modules of state-spaces/s4 that sum over modes, and the functions they call on a CPU.
-S4_MODULES = ("models.s4.s4", "src.models.sequence.kernels.ssm")
-S4_NAMES = {
+_S4: dict[str, str | bool] = {
     "cauchy_naive": "cauchy_mult",
     "log_vandermonde_naive": "log_vandermonde",
     "log_vandermonde_transpose_naive": "log_vandermonde_transpose",
+    "has_pykeops": False,
+}
+_LOOPS = f"{_NN}._loops"
+# Target -> module -> what is replaced in it -> its source.
+PATCHES: dict[str, dict[str, dict[str, str | bool]]] = {
+    "transformers": {
+        "transformers.models.recurrent_gemma.modeling_recurrent_gemma": {"RecurrentGemmaRglru._rnn_scan": f"{_LOOPS}:rglru_scan"},
+        "transformers.models.minimax.modeling_minimax": {"MiniMaxLightningAttention.forward": f"{_LOOPS}:lightning_attention"},
+    },
+    "mambapy": {name: {"pscan": f"{_LOOPS}:pscan"} for name in ("mambapy.pscan", "mambapy.mamba", "mambapy.vim")},
+    "tsfm_public": {"tsfm_public.models.flowstate.modeling_flowstate": {"FlowStateS5Block.forward": f"{_LOOPS}:flowstate_s5"}},
+    # the modules of state-spaces/s4 that sum over modes, and the functions they call on a CPU
+    "s4": dict.fromkeys(("models.s4.s4", "src.models.sequence.kernels.ssm"), _S4),
 }
 
 
-def resolve(source: str | None) -> Any:
+def resolve(source: str | bool) -> Any:
     """The object that a source names."""
-    if source is None:
-        return None
+    if not isinstance(source, str):
+        return source
     return pkgutil.resolve_name(source if ":" in source else f"quatrefoil.ssm:{source}")

@@ -1,0 +1,112 @@
+"""Small layers of other packages under their own signatures, which ``quatrefoil.ssm.install`` puts in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import ssm
+from ..._arguments import MAX_NUMBERS, choice, integer
+from ..._arrays import narrow, widen
+from ._block import convolved, gated_rms_norm
+from ._layer import Layer
+
+
+class FusedRMSNormGated(Layer):
+    """flash-linear-attention's: scales each row to root mean square 1, times ``weight``, times the activation of a gate."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        eps: float = 1e-5,
+        activation: str = "swish",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.eps, self.activation = eps, choice(activation, "FusedRMSNormGated", "activation", ("swish", "silu", "sigmoid"))
+        weight = torch.nn.Parameter(torch.ones(hidden_size, device=device, dtype=dtype)) if elementwise_affine else None
+        self.register_parameter("weight", weight)
+
+    def forward(self, x: Tensor, g: Tensor) -> Tensor:
+        """x, g (..., hidden_size) -> (..., hidden_size)."""
+        y = gated_rms_norm(x, self.weight, None, eps=self.eps)
+        gate = widen(g)
+        gate = torch.sigmoid(gate) if self.activation == "sigmoid" else torch.nn.functional.silu(gate)
+        result: Tensor = narrow(widen(y) * gate, x)
+        return result
+
+
+class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
+    """flash-linear-attention's: a causal convolution of every channel over ``kernel_size`` samples, then silu."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        kernel_size: int,
+        bias: bool = False,
+        activation: str | None = "silu",
+        backend: str | None = "triton",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        options: dict[str, Any] = {"groups": hidden_size, "padding": kernel_size - 1, "bias": bias, "device": device, "dtype": dtype}
+        super().__init__(hidden_size, hidden_size, kernel_size, **options)
+        if activation is not None:
+            choice(activation, "ShortConvolution", "activation", ("silu", "swish"))
+        self.hidden_size, self.activation = hidden_size, activation
+
+    def forward(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Tensor | None = None,
+        output_final_state: bool = False,
+        cu_seqlens: Tensor | None = None,
+        **ignored: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """x (B, T, D), cache (N, D, W), the last samples -> y (B, T, D), and the cache after x if ``output_final_state``."""
+        if mask is not None:
+            x = x * mask[..., None]
+        if cu_seqlens is not None and cache is not None:
+            raise ValueError("ShortConvolution: cu_seqlens with a cache: packed sequences begin without one; leave it out")
+        before = cache
+        if cache is None and output_final_state:
+            rows = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+            before = x.new_zeros(rows, self.hidden_size, self.kernel_size[0])
+        numbers = None
+        if cu_seqlens is not None:
+            numbers = torch.searchsorted(cu_seqlens[1:], torch.arange(x.shape[1], device=x.device, dtype=cu_seqlens.dtype), right=True)
+            numbers = numbers[None].int()
+        y, after = convolved(x.transpose(1, 2), self, before, numbers, cu_seqlens, self.activation)
+        y = y.transpose(1, 2)
+        return y if residual is None else y + residual, after if output_final_state else None
+
+
+class FlashFFTConv(Layer):
+    """FlashFFTConv's long convolution: causal for inputs of up to half of ``seqlen`` samples, circular over ``seqlen`` for longer ones.
+
+    ``seqlen`` may be any length, and inputs float32 too. ``dtype`` and ``use_32_butterfly`` are upstream's, ignored.
+    """
+
+    def __init__(self, seqlen: int, dtype: torch.dtype | None = None, use_32_butterfly: bool = True) -> None:
+        super().__init__()
+        self.seqlen = integer(seqlen, "FlashFFTConv", "seqlen", 1, MAX_NUMBERS)
+
+    def forward(self, u: Tensor, k: Tensor, pregate: Tensor | None = None, postgate: Tensor | None = None) -> Tensor:
+        """u (B, H, L), k (H, Lk) -> postgate * conv(pregate * u, k) (B, H, L); the gates are of u's shape."""
+        L, size = u.shape[-1], self.seqlen
+        if max(L, k.shape[-1]) > size:
+            raise ValueError(f"FlashFFTConv: u has {L} samples and k {k.shape[-1]}, expected at most seqlen = {size}; make it longer")
+        x = widen(u if pregate is None else u * pregate)
+        if size >= 2 * L:
+            y = ssm.fft_conv(x, k.to(x.dtype))
+        else:  # the second of two periods has seen all of the first
+            padded = torch.nn.functional.pad(x, (0, size - L))
+            y = ssm.fft_conv(torch.cat((padded, padded), -1), k.to(x.dtype))[..., size : size + L]
+        y = narrow(y, u)
+        return y if postgate is None else y * postgate
