@@ -53,7 +53,7 @@ def test_s4d_names():
         np.testing.assert_array_equal(B, np.ones(4))
         assert A.dtype == B.dtype == complex
     np.testing.assert_array_equal(qf.ssm.s4d_init("real", 4)[0], -n - 1)
-    for name in ("lin", "inv", "inv2", "quad", "real", "legs", "random"):
+    for name in ("lin", "inv", "inv2", "quad", "real", "legs", "ptd", "random"):
         A, B = qf.ssm.s4d_init(name, 0)
         assert A.shape == B.shape == (0,)
 
@@ -226,6 +226,35 @@ def test_transfer_function_in_blocks(rng, monkeypatch):
 
 
 Z, ONE = np.zeros(3, complex), np.ones(3)
+
+
+@pytest.mark.parametrize("N", [1, 4])
+def test_modes_of_ptd_are_those_of_its_full_system(N):
+    """With their conjugates; at N = 1 it is real, and counts twice with half of its input. Slow inputs see LegS exactly."""
+    A, B = qf.ssm.s4d_init("ptd", N)
+    assert A.shape == B.shape == (N,)
+    assert (A.real < 0).all()
+    size = 2 * N - (A.imag == 0).sum()
+    assert size == {1: 1, 4: 8}[N]
+    legs, inputs = qf.ssm.hippo_legs(size)
+    found = qf.ssm.ptd_init(size)
+    full = legs + found.E
+    values, vectors = np.linalg.eig(full)
+    weights = np.linalg.solve(vectors, inputs)
+    order = [np.abs(values - a).argmin() for a in A]
+    np.testing.assert_allclose(values[order], A, rtol=1e-6)
+    outputs = vectors[0, order] * weights[order]  # of the first state, by each mode
+    outputs[A.imag == 0] /= 2
+    ours = found.V[0, [np.abs(found.Lambda - a).argmin() for a in A]] * B
+    np.testing.assert_allclose(ours, outputs, rtol=1e-6, atol=1e-9)
+    for s in (0, 0.3j, 40j):
+        expected = np.linalg.solve(s * np.eye(size) - full, inputs)[0]
+        got = (ours / (s - A)).sum() + (ours.conj() / (s - A.conj())).sum()
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+    slow = (ours / -A).sum() + (ours.conj() / -A.conj()).sum()
+    np.testing.assert_allclose(slow, np.linalg.solve(-legs, inputs)[0], rtol=1e-9)
+
+
 BAD = [
     (lambda: qf.ssm.hippo_legs(-1), ValueError, r"ssm\.hippo_legs: N is -1"),
     (lambda: qf.ssm.s4d_init("linear", 4), ValueError, "name is 'linear', expected one of 'lin', 'inv', 'inv2', 'quad', .*'random'"),

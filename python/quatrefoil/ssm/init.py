@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .._public import surface
-from .models.hippo import dplr_legs, hippo_legs, s4d_init
+from .models.diagonal import s4d_init
+from .models.hippo import dplr_legs, hippo_legs
 from .models.ptd import PTD as PTD
 from .models.ptd import ptd_init
 from .models.transfer import discretize, transfer_function

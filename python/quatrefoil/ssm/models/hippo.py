@@ -1,12 +1,10 @@
-"""HiPPO-LegS, its diagonal-plus-low-rank form, and diagonal systems derived from it. Equation numbers: csrc/ssm/README.md."""
+"""HiPPO-LegS and its diagonal-plus-low-rank form. Equation numbers: csrc/ssm/README.md."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..._arguments import MAX_NUMBERS, choice, generator, integer
-
-S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
+from ..._arguments import MAX_NUMBERS, integer
 
 
 def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,65 +80,3 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     w, V = np.linalg.eigh(-1j * (skew - skew.T) / 2)  # drops the symmetric rounding error
     V = V * np.exp(-1j * np.angle(V[:1]))
     return -0.5 + 1j * w, V.conj().T @ P, V.conj().T @ B, V
-
-
-def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Initial poles and inputs of a diagonal layer, by their names in state-spaces/s4 (6).
-
-    Each of the N stored modes stands for itself and its conjugate: the full state has F = 2N entries. A_n = -re - i im:
-
-    ======  ==========================  ======
-    name    im                          re
-    ======  ==========================  ======
-    lin     pi n                        1/2
-    inv     F/pi (F/(2n+1) - 1)         1/2
-    inv2    F/pi (F/(n+1) - 1)          1/2
-    quad    (2n+1)^2/pi                 1/2
-    real    0                           n + 1
-    random  e^x, x standard normal      1/2
-    legs    eigenvalues of (4)          1/2
-    ======  ==========================  ======
-
-    Parameters
-    ----------
-    name : str
-        One of the above.
-    N : int
-        Number of stored modes.
-    rng : None, int or numpy.random.Generator
-        Seed for "random"; None for fresh numbers.
-
-    Returns
-    -------
-    A, B : (N,) complex
-        B = 1; for "legs", V^* B_legs with the imaginary part clipped to +-2 and without the theory's factor 1/2, as upstream.
-
-    Notes
-    -----
-    Source: Gu, Gupta, Goel, Re, arXiv 2206.11893.
-
-    Examples
-    --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> A, B = qf.ssm.s4d_init("lin", 3)
-    >>> A.round(3)
-    array([-0.5+0.j   , -0.5-3.142j, -0.5-6.283j])
-    """
-    if not isinstance(name, str) and isinstance(N, str):
-        raise TypeError(f"ssm.s4d_init: the name comes first: s4d_init({N!r}, {name!r})")
-    choice(name, "ssm.s4d_init", "name", S4D_NAMES)
-    N = integer(N, "ssm.s4d_init", "N", 0, MAX_NUMBERS)
-    rng = generator(rng, "ssm.s4d_init")
-    n, F = np.arange(N, dtype=float), 2.0 * N
-    if name == "legs":
-        Lambda, _, B, _ = dplr_legs(2 * N)
-        return Lambda[:N], B[:N].real + 1j * np.clip(B[:N].imag, -2, 2)
-    im = {
-        "lin": np.pi * n,
-        "inv": F / np.pi * (F / (2 * n + 1) - 1),
-        "inv2": F / np.pi * (F / (n + 1) - 1),
-        "quad": (2 * n + 1) ** 2 / np.pi,
-        "real": np.zeros(N),
-    }
-    re = n + 1 if name == "real" else np.full(N, 0.5)
-    return -re - 1j * (np.exp(rng.standard_normal(N)) if name == "random" else im[name]), np.ones(N, complex)

@@ -13,7 +13,7 @@ from ..._arguments import MAX_NUMBERS, choice, integer, integers
 from ..._arrays import narrow, widen
 from ._layer import Layer, initial_log_steps
 
-_INITS = ("lin", "inv", "inv2", "quad", "legs", "random", "real")
+_INITS = ("lin", "inv", "inv2", "quad", "legs", "ptd", "random", "real")
 _DISCS = ("zoh", "bilinear")
 
 
@@ -46,6 +46,7 @@ class S4DKernel(Layer):
         lr: float | None = None,
         *,
         init: str = "lin",
+        eps: float = 0.1,
         bidirectional: bool = False,
         bandlimit: float | None = None,
         is_real: bool = False,
@@ -59,7 +60,7 @@ class S4DKernel(Layer):
         log_dt = initial_log_steps("S4D", dt_min, dt_max, H)
         name = "real" if is_real else choice(init, "S4D", "init", _INITS)
         seed = int(torch.randint(2**31, ())) if name == "random" else None  # so that torch.manual_seed applies
-        poles, inputs = ssm.s4d_init(name, modes, rng=seed)
+        poles, inputs = ssm.s4d_init(name, modes, rng=seed, eps=eps)
         A = torch.from_numpy(poles).conj().expand(H, modes)  # upstream stores the modes of positive frequency
         C = torch.randn(*([2] if bidirectional else []), H, modes, dtype=torch.cfloat)
         C = C * torch.from_numpy(inputs).conj().to(torch.cfloat)  # C stands for C B
@@ -116,7 +117,9 @@ class S4D(Layer):
     dt_min, dt_max, lr
         Range of the initial steps; learning rate of dt and A as upstream's optimisers read it (``_optim``), 0 to freeze them.
     init : str
-        A name of ``quatrefoil.ssm.s4d_init``.
+        A name of ``quatrefoil.ssm.s4d_init``; "ptd" makes it S4-PTD (arXiv 2310.01698).
+    eps : float
+        Size of the perturbation of init="ptd", as in ``quatrefoil.ssm.ptd_init``.
     disc : "zoh" or "bilinear"
     bidirectional : bool
         A second C reads the future, from lag 1 on. Such a layer has no state: it returns (y, None).
@@ -164,6 +167,7 @@ class S4D(Layer):
         dt_max: float = 0.1,
         lr: float | None = None,
         init: str = "lin",
+        eps: float = 0.1,
         disc: str = "zoh",
         bidirectional: bool = False,
         bandlimit: float | None = None,
@@ -177,7 +181,7 @@ class S4D(Layer):
         self.transposed, self.bidirectional, self.method = transposed, bidirectional, method
         self.disc = choice(disc, "S4D", "disc", _DISCS)
         self.kernel = S4DKernel(
-            d_model, d_state, dt_min, dt_max, lr, init=init, bidirectional=bidirectional, bandlimit=bandlimit, is_real=is_real
+            d_model, d_state, dt_min, dt_max, lr, init=init, eps=eps, bidirectional=bidirectional, bandlimit=bandlimit, is_real=is_real
         )
         self.D = torch.nn.Parameter(torch.randn(d_model))
         self.activation = torch.nn.GELU()
