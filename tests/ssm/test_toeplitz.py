@@ -35,6 +35,38 @@ def test_same_as_scipy(rng, name):
             np.testing.assert_allclose(y, expected.astype(float), atol=1e-6 * size if dtype == np.float32 else 1e-11)
 
 
+# Batch axes of c, of r, and the shape of x without its n rows: vectors, matrices for all, for channels, for items.
+BATCHES = [
+    ((2,), (2,), ()),
+    ((3,), (), (4, 3, 2)),
+    ((), (3,), (2,)),
+    ((4, 1), (3,), (4, 3, 2)),
+    ((2, 3), (2, 3), ()),
+    ((3,), (3,), (5, 1, 2)),
+]
+
+
+@both
+def test_batches_of_matrices(rng, name):
+    """As numpy.matmul of the dense matrices; gradients by linearity, summed where something was broadcast."""
+    product, vjp, matrix = PRODUCTS[name]
+    for (m, n), (of_c, of_r, of_x) in itertools.product([(5, 7), (7, 5), (1, 4)], BATCHES):
+        print(m, n, of_c, of_r, of_x)
+        shapes = (*of_c, m), (*of_r, n), (*of_x[:-1], n, *of_x[-1:])
+        (c, r, x), (vc, vr, vx) = ([rng.standard_normal(shape) for shape in shapes] for _ in range(2))
+        both = np.broadcast_shapes(of_c, of_r)
+        columns, rows = np.broadcast_to(c, (*both, m)).copy(), np.broadcast_to(r, (*both, n)).copy()
+        rows[..., 0] = columns[..., 0 if name == "toeplitz" else -1]
+        dense = np.array([matrix(*pair) for pair in zip(columns.reshape(-1, m), rows.reshape(-1, n))]).reshape(*both, m, n)
+        y = product(c, r, x)
+        np.testing.assert_allclose(y, dense @ x, atol=1e-12)
+        g = rng.standard_normal(y.shape)
+        dc, dr, dx = vjp(c, r, x, g)
+        assert (dc.shape, dr.shape, dx.shape) == (c.shape, r.shape, x.shape)
+        np.testing.assert_allclose((dc * vc).sum() + (dr * vr).sum(), (g * product(vc, vr, x)).sum(), atol=1e-11)
+        np.testing.assert_allclose((dx * vx).sum(), (g * product(c, r, vx)).sum(), atol=1e-11)
+
+
 @both
 def test_without_a_row(rng, name):
     product, vjp, matrix = PRODUCTS[name]
@@ -82,9 +114,10 @@ def test_torch(name):
     product, _, _ = PRODUCTS[name]
     from ssm.modes_of_torch import check_every_mode
 
-    for m, n, axes in [(3, 6, (2, 3)), (6, 3, (2,)), (4, 4, ())]:
-        given = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in (m, n, (*axes[:-1], n, *axes[-1:]))]
+    for c, r, x in [(3, 6, (2, 6, 3)), (6, 3, (3, 2)), (4, 4, 4), ((2, 3), 4, (3, 1, 4, 2))]:
+        given = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in (c, r, x)]
         check_every_mode(lambda *arrays: (product(*arrays),), given)
+    given = [torch.randn(4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     plain, out = [t.detach() for t in given], torch.zeros(4, dtype=torch.float64)
     assert product(*plain, out=out) is out
     torch.testing.assert_close(out, product(*plain))
@@ -117,8 +150,14 @@ BAD = [
     ((C, R, C), {}, ValueError, r"x has shape \(3,\), expected \(n,\) or \(\.\.\., n, K\) with n = 4 as in r"),
     ((C, R, np.ones((3, 4))), {}, ValueError, "x has shape"),
     ((C, R, np.ones(())), {}, ValueError, "x has shape"),
-    ((C[None], R, X), {}, ValueError, r"c has shape \(1, 3\), expected \(m,\)"),
-    ((C, R[None], X), {}, ValueError, "r has shape"),
+    ((np.ones(()), R, X), {}, ValueError, r"c has shape \(\), expected \(m,\)"),
+    ((np.ones((2, 3)), np.ones((3, 4)), X), {}, ValueError, r"c has shape \(2, 3\), r \(3, 4\) and x \(4,\), expected axes .* broadcast"),
+    (
+        (np.ones((2, 3)), R, np.ones((3, 4, 1))),
+        {},
+        ValueError,
+        r"c has shape \(2, 3\), r \(4,\) and x \(3, 4, 1\), expected axes before m, n and",
+    ),
     ((C, R, X.astype(np.float32)), {}, TypeError, "x has dtype float32 but c has float64"),
     ((C, R, X.astype(complex)), {}, TypeError, "x has dtype complex128"),
     ((C.astype(int), R, X), {}, TypeError, "c has dtype int64"),

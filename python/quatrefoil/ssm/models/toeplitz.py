@@ -5,7 +5,10 @@ m rows, n columns, K right-hand sides. Equation numbers: csrc/ssm/README.md.
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from ... import _arrays
 from ..._bind import check_arrays
@@ -34,18 +37,18 @@ def toeplitz_matmul(
 
     Parameters
     ----------
-    c : (m,)
-        First column; float32 or float64.
-    r : (n,), or None
+    c : (m,) or (..., m)
+        First column, or one per matrix; float32 or float64.
+    r : (n,) or (..., n), or None
         First row; as c if None. r[0] is ignored: the corner is c[0].
     x : (n,) or (..., n, K)
-        A vector, or matrices, as in ``numpy.matmul``.
+        A vector, or matrices, as in ``numpy.matmul``: with one matrix for each of H channels, (H, m), x is (..., H, n, K).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
-    y : (m,) or (..., m, K)
+    y : (..., m) if x is a vector, or (..., m, K)
 
     Notes
     -----
@@ -76,18 +79,18 @@ def hankel_matmul(
 
     Parameters
     ----------
-    c : (m,)
-        First column; float32 or float64.
-    r : (n,), or None
+    c : (m,) or (..., m)
+        First column, or one per matrix; float32 or float64.
+    r : (n,) or (..., n), or None
         Last row; zeros if None. r[0] is ignored: the corner is c[m-1].
     x : (n,) or (..., n, K)
-        A vector, or matrices, as in ``numpy.matmul``.
+        A vector, or matrices, as in ``numpy.matmul``: with one matrix for each of H channels, (H, m), x is (..., H, n, K).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
-    y : (m,) or (..., m, K)
+    y : (..., m) if x is a vector, or (..., m, K)
 
     Notes
     -----
@@ -140,13 +143,14 @@ def hankel_matmul_vjp(
 def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
     r = _row(op, c, r)
     kind, _ = check_arrays(op, (c, r, x))
-    op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
-    xp, m, inputs = _arrays.namespace_of(kind), c.shape[0], {"c": c, "r": r, "x": x}
-    rows = _rows(x)
+    xp, batch = _arrays.namespace_of(kind), _Batch(op, c, r, x)
+    op.infer(batch.core, ())
+    column, row, rows = batch.matrices(xp, c), batch.matrices(xp, r), batch.rows(xp, x)
     if op is _HANKEL:
-        c, r, rows = _mirrored(xp, c, r, rows)
-    y = fft_conv(_padded(xp, rows, m), c[None], k_reverse=r[None, 1:], backend=backend, num_threads=num_threads)[..., :m]
-    return put(op.label, out, _columns(y, len(x.shape)), inputs)
+        column, row, rows = _mirrored(xp, column, row, rows)
+    m = c.shape[-1]
+    y = fft_conv(_padded(xp, rows, m), column, k_reverse=row[:, 1:], backend=backend, num_threads=num_threads)[..., :m]
+    return put(op.label, out, batch.columns(xp, y), {"c": c, "r": r, "x": x})
 
 
 def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | None, num_threads: int | None) -> tuple[Any, ...]:
@@ -156,21 +160,22 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
         dc, dr, dx = _gradients(op, c, _row(op, c, r), x, grad, backend, num_threads)
         return (dc + dr if op is _TOEPLITZ else dc), dx
     kind, _ = check_arrays(adjoint, (c, r, x, grad))
-    adjoint.infer([tuple(a.shape) for a in (c, r, x, grad)], ())
-    xp, m, n = _arrays.namespace_of(kind), c.shape[0], r.shape[0]
-    rows, axes = _rows(x), len(x.shape)
-    column, row = c, r
+    xp, batch = _arrays.namespace_of(kind), _Batch(op, c, r, x)
+    adjoint.infer([*batch.core, batch.core_of_result(grad)], ())
+    m, n = c.shape[-1], r.shape[-1]
+    column, row, rows = batch.matrices(xp, c), batch.matrices(xp, r), batch.rows(xp, x)
     if op is _HANKEL:
-        column, row, rows = _mirrored(xp, c, r, rows)
+        column, row, rows = _mirrored(xp, column, row, rows)
     du, dc, dr = fft_conv_vjp(
-        _padded(xp, rows, m), column[None], None, row[None, 1:], _padded(xp, _rows(grad), n), backend=backend, num_threads=num_threads
+        _padded(xp, rows, m), column, None, row[:, 1:], _padded(xp, batch.rows(xp, grad), n), backend=backend, num_threads=num_threads
     )
-    dx, dc, dr = du[..., :n], dc[0], _padded(xp, dr[0], n, left=True)
+    dx, dr = du[..., :n], _padded(xp, dr, n, left=True)
     if op is _HANKEL:  # column d of the mirrored matrix is entry n-1+d of c and r joined, row d is entry n-1-d
-        entries = xp.concatenate([xp.flip(dr[1:], (0,)), dc])
-        dc, dr = entries[:m], _padded(xp, entries[m:], n, left=True)
+        entries = xp.concatenate([xp.flip(dr[:, 1:], (-1,)), dc], -1)
+        dc, dr = entries[:, :m], _padded(xp, entries[:, m:], n, left=True)
         dx = xp.flip(dx, (-1,))
-    return dc, dr, _columns(dx, axes)
+    dc, dr = (_summed(xp, g.reshape((*batch.trail, g.shape[-1])), given.shape) for g, given in ((dc, c), (dr, r)))
+    return dc, dr, _summed(xp, batch.columns(xp, dx), x.shape)
 
 
 def _row(op: Op, c: Any, r: Any) -> Any:
@@ -180,13 +185,48 @@ def _row(op: Op, c: Any, r: Any) -> Any:
     return c if op is _TOEPLITZ else _arrays.zeros_on_device_of(c, c.shape)
 
 
-def _rows(x: Any) -> Any:
-    """A vector, or the columns of matrices, as rows of one channel: (..., 1, n), a view."""
-    return x[None] if len(x.shape) == 1 else x.swapaxes(-1, -2)[..., None, :]
+class _Batch:
+    """The batch axes of a product: ``trail``, those of the matrices, after ``lead``, which x alone has."""
+
+    def __init__(self, op: Op, c: Any, r: Any, x: Any) -> None:
+        self.vector = len(x.shape) == 1
+        try:
+            self.trail: tuple[int, ...] = np.broadcast_shapes(c.shape[:-1], r.shape[:-1])
+            both = np.broadcast_shapes(self.trail, x.shape[:-2])
+        except ValueError:
+            what = f"c has shape {tuple(c.shape)}, r {tuple(r.shape)} and x {tuple(x.shape)}"
+            raise ValueError(f"{op.label}: {what}, expected axes before m, n and (n, K) that broadcast") from None
+        self.lead = both[: len(both) - len(self.trail)]
+        self.trail = both[len(self.lead) :]
+        self.core = [tuple(c.shape[-1:]), tuple(r.shape[-1:]), tuple(x.shape) if self.vector else (*both, *x.shape[-2:])]
+
+    def core_of_result(self, grad: Any) -> tuple[int, ...]:
+        """The shape of a gradient as that of one matrix's product."""
+        shape: tuple[int, ...] = tuple(grad.shape)
+        return shape[len(self.trail) :] if self.vector and shape[: len(self.trail)] == self.trail else shape
+
+    def matrices(self, xp: Any, c: Any) -> Any:
+        """First columns or rows as (matrices, m)."""
+        return xp.broadcast_to(c, (*self.trail, c.shape[-1])).reshape((math.prod(self.trail), c.shape[-1]))
+
+    def rows(self, xp: Any, x: Any) -> Any:
+        """A vector, or the columns of matrices, as rows of one channel per matrix: (lead, K, matrices, n)."""
+        x = x[..., None] if self.vector else x
+        size: tuple[int, ...] = tuple(x.shape[-2:])
+        x = xp.broadcast_to(x, (*self.lead, *self.trail, *size)).reshape((*self.lead, math.prod(self.trail), *size))
+        return xp.moveaxis(x, -1, -3)
+
+    def columns(self, xp: Any, y: Any) -> Any:
+        """The reverse of ``rows``."""
+        y = xp.moveaxis(y, -3, -1)
+        y = y.reshape((*self.lead, *self.trail, *y.shape[-2:]))
+        return y[..., 0] if self.vector else y
 
 
-def _columns(y: Any, axes: int) -> Any:
-    return y[0] if axes == 1 else y[..., 0, :].swapaxes(-1, -2)
+def _summed(xp: Any, a: Any, shape: Any) -> Any:
+    """The sum over the axes along which ``shape`` was broadcast."""
+    axes = _arrays.stretched(tuple(a.shape), tuple(shape))
+    return (xp.sum(a, axis=axes, keepdims=True) if axes else a).reshape(tuple(shape))
 
 
 def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
@@ -199,7 +239,7 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
 
 
 def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """First column and row of the Hankel matrix with its columns reversed, a Toeplitz matrix; x reversed alike (14)."""
-    m, n = c.shape[0], r.shape[0]
-    entries = xp.concatenate([c, r[1:]])  # H_ij = entries_{i+j}
-    return entries[max(n - 1, 0) :][:m], xp.flip(entries[:n], (0,)), xp.flip(rows, (-1,))
+    """First columns and rows of the Hankel matrices with their columns reversed, Toeplitz matrices; x reversed alike (14)."""
+    m, n = c.shape[-1], r.shape[-1]
+    entries = xp.concatenate([c, r[:, 1:]], -1)  # H_ij = entries_{i+j}
+    return entries[:, max(n - 1, 0) :][:, :m], xp.flip(entries[:, :n], (-1,)), xp.flip(rows, (-1,))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ... import ssm
 from ..._arguments import MAX_NUMBERS, choice, integer
-from ._block import initial_dt_bias
+from ._block import GatedRMSNorm, initial_dt_bias
 from ._dropin import FusedRMSNormGated, ShortConvolution
 from ._layer import Layer
 
@@ -199,7 +199,7 @@ class DeltaNet(_DeltaLayer):
         self.b_proj = torch.nn.Linear(size, num_heads, bias=False) if use_beta else None
         if use_gate:
             self.g_proj = torch.nn.Linear(size, self.value_dim, bias=False)
-        self.o_norm = (FusedRMSNormGated if use_gate else torch.nn.RMSNorm)(self.head_v_dim, eps=norm_eps)
+        self.o_norm = (FusedRMSNormGated if use_gate else GatedRMSNorm)(self.head_v_dim, eps=norm_eps)
 
     def _activates(self) -> bool:
         return bool(self.qk_activation == "silu")
@@ -265,7 +265,7 @@ class GatedDeltaNet(_DeltaLayer):
         self._make_decay(self.num_v_heads, 1e-3, 16)
         if use_gate:
             self.g_proj = torch.nn.Linear(hidden_size, self.value_dim, bias=False)
-        self.o_norm = (FusedRMSNormGated if use_gate else torch.nn.RMSNorm)(self.head_v_dim, eps=norm_eps)
+        self.o_norm = (FusedRMSNormGated if use_gate else GatedRMSNorm)(self.head_v_dim, eps=norm_eps)
 
     def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
         return ssm.chunk_gated_delta_rule(

@@ -271,7 +271,10 @@ def _patch(target: str, module: ModuleType) -> None:
     if missing:
         warnings.warn(f"ssm.install: {module.__name__} has no {', '.join(missing)}, and keeps its own code", RuntimeWarning, stacklevel=2)
     for holder, name, value in ours:
-        _patched.append((target, holder, {name: getattr(holder, name)}))
+        own = getattr(holder, name)
+        if own is value and own is not False:  # imported from a module that is patched already
+            own = next(before[name] for package, _, before in _patched if package == target and name in before)
+        _patched.append((target, holder, {name: own}))
         setattr(holder, name, value)
 
 

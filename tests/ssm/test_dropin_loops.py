@@ -1,0 +1,116 @@
+"""``install`` for packages that have only loops of their own: mambapy's scan and FlowState's layer. The modules here are made up."""
+
+import importlib
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import quatrefoil as qf  # noqa: E402
+from ssm.layers import same  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+PSCAN = """
+import torch
+
+def pscan(A, X):
+    states = [X[:, 0]]
+    for t in range(1, X.shape[1]):
+        states.append(A[:, t] * states[-1] + X[:, t])
+    return torch.stack(states, 1)
+"""
+FLOWSTATE = """
+import torch
+from types import SimpleNamespace
+
+class FlowStateS5Block(torch.nn.Module):
+    def __init__(self, P, H, last, gated):
+        super().__init__()
+        self.last, self.output_gating, self.config = last, gated, SimpleNamespace(min_context=4)
+        if gated:
+            self.output_gate = torch.nn.Linear(H, H)
+        shapes = {"log_Lambda_real": P, "Lambda_imag": P, "log_Delta": P, "D": H}
+        shapes |= {"B_tilde_r": (P, H), "B_tilde_i": (P, H), "C_tilde_r": (H, P), "C_tilde_i": (H, P)}
+        for name, shape in shapes.items():
+            self.register_parameter(name, torch.nn.Parameter(torch.randn(shape)))
+
+    def forward(self, u, scale_factor):
+        poles = -self.log_Lambda_real.exp() + 1j * self.Lambda_imag
+        B, C = self.B_tilde_r + 1j * self.B_tilde_i, self.C_tilde_r + 1j * self.C_tilde_i
+        outputs = []
+        for item in range(u.shape[1]):
+            x = poles * scale_factor[item] * self.log_Delta.exp()
+            state, rows = 0 * poles, []
+            for t in range(len(u)):
+                state = x.exp() * state + ((x.exp() - 1) / poles)[:, None] * B @ u[t, item].to(B.dtype)
+                rows.append((C @ state).real)
+            outputs.append(torch.stack(rows))
+        y = torch.stack(outputs, 1)
+        if self.last:
+            y, u = y[3:], u[3:]
+        if self.output_gating:
+            y = torch.sigmoid(self.output_gate(y)) * y
+        return y + self.D * u
+"""
+FILES = {"mambapy/pscan": PSCAN, "mambapy/mamba": "from mambapy.pscan import pscan"}
+FILES |= {"tsfm_public/models/flowstate/modeling_flowstate": FLOWSTATE}
+
+
+@pytest.fixture(autouse=True)
+def packages(tmp_path, monkeypatch):
+    for name, source in FILES.items():
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("mambapy", "tsfm_public")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_mambapy(when):
+    if when == "before":
+        importlib.import_module("mambapy.mamba")
+    A, X = (torch.rand(2, 9, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    with qf.ssm.install("mambapy"):
+        module = importlib.import_module("mambapy.mamba")
+        used = module.pscan
+    own = importlib.import_module("mambapy.pscan").pscan
+    assert own is module.pscan is not used
+    y, expected = used(A, X), own(A, X)
+    same(y, expected)
+    weight = torch.randn_like(y)
+    for got, wanted in zip(*(torch.autograd.grad((h * weight).sum(), (A, X)) for h in (y, expected))):
+        same(got, wanted)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_flowstate(last):
+    block_of = importlib.import_module("tsfm_public.models.flowstate.modeling_flowstate").FlowStateS5Block
+    block, u, scales = (
+        block_of(4, 3, last, not last).double(),
+        torch.randn(9, 5, 3).double(),
+        torch.tensor([1.0, 0.25, 1.0, 2.0, 0.25]).double(),
+    )
+
+    def found():
+        y = block(u, scales)
+        return y, *torch.autograd.grad(y.square().sum(), tuple(block.parameters()))
+
+    expected = found()
+    with qf.ssm.install("tsfm_public"):
+        got = found()
+    for a, b in zip(got, expected):
+        same(a, b, 1e-9)
+    assert torch.equal(block(u, scales), expected[0])
+
+
+def test_another_release_keeps_its_own_code():
+    module = importlib.import_module("mambapy.mamba")
+    del module.pscan
+    with pytest.warns(RuntimeWarning, match=r"ssm.install: mambapy.mamba has no pscan, and keeps its own code"):
+        qf.ssm.install("mambapy").undo()
