@@ -1,14 +1,16 @@
 """How close diagonal systems come to HiPPO-LegS
 =============================================
 
-How far two diagonal stand-ins are from HiPPO-LegS, frequency by frequency: the plain one and the perturbed-then-diagonalised one.
+Two diagonal stand-ins for HiPPO-LegS, the plain one and the perturbed-then-diagonalised one: how far they are from it, frequency by
+frequency, and what they remember of a slow input and of a tone.
 
 ::
 
     python examples/ssm/ptd.py [N] [picture.png]
 
-The plain diagonal system misses LegS by 2/pi at its top eigenfrequency, whatever N is; the perturbed one does not. Without matplotlib the
-table is printed all the same.
+The plain diagonal system misses LegS by 2/pi at its top eigenfrequency, whatever N is; the perturbed one does not. LegS remembers its input
+as Legendre coefficients. A tone at that frequency fills the memory of the plain system with something else. S4-PTD stores half of the modes
+(``s4d_conv``), S5-PTD all of them (``s5_apply``): one system, one memory. Without matplotlib the tables are printed all the same.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import time
 
 import numpy as np
+from scipy.linalg import expm
 
 import quatrefoil as qf
 
@@ -37,6 +40,39 @@ def frequencies(N: int) -> np.ndarray:
     top = qf.ssm.dplr_legs(N)[0].imag[N // 2 :]
     around = np.concatenate([[0.0], top])[:, None] + np.linspace(-3, 3, 61)
     return np.sort(np.concatenate([around[around >= 0], np.geomspace(0.01, 2 * top[-1], 1000)]))
+
+
+def inputs(N: int, steps: int = 4000) -> tuple[float, dict[str, np.ndarray]]:
+    """The length of a step, and two inputs (steps,) that fade in: four slow waves, and a tone at the plain system's top eigenfrequency."""
+    top = qf.ssm.dplr_legs(N)[0].imag[-1]
+    dt = 0.2 / top
+    t = dt * np.arange(steps)
+    fade = np.minimum(1, 4 * t / t[-1])
+    slow = sum(np.sin((k + 1) * 2 * np.pi * t / t[-1] + k) for k in range(4)) / 4
+    return dt, {"slow": fade * slow, "tone": fade * np.sin(top * t)}
+
+
+def memories(N: int, u: np.ndarray, dt: float, found: qf.ssm.PTD) -> dict[str, np.ndarray]:
+    """The state of LegS along the input, (steps, N): exactly, and by three diagonal layers that return all states."""
+    A, B = qf.ssm.hippo_legs(N)
+    step, drive = expm(dt * A), np.linalg.solve(A, (expm(dt * A) - np.eye(N)) @ B)
+    exact, x = np.empty((u.size, N)), np.zeros(N)
+    for t in range(u.size):
+        exact[t] = x = step @ x + drive * u[t]
+    half, dts = N // 2, np.array([dt])
+    Lambda, _, B_diagonal, V = qf.ssm.dplr_legs(N)
+    A_ptd, B_ptd = qf.ssm.s4d_init("ptd", half)
+
+    def s4d(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
+        return qf.ssm.s4d_conv(u[None], dts, A, C[:, None, :], B=B)[:, 0].T
+
+    poles, drives = qf.ssm.discretize(found.Lambda, np.outer(found.Vinv @ B, np.eye(N)[0]), dt)  # S5 has as many inputs as outputs
+    return {
+        "LegS": exact,
+        "plain diagonal": s4d(Lambda[:half], B_diagonal[:half] / 2, V[:, :half]),
+        "S4-PTD": s4d(A_ptd, B_ptd, found.V[:, :half]),
+        "S5-PTD": qf.ssm.s5_apply(np.outer(u, np.eye(N)[0]), poles, drives, found.V, conj_sym=False),
+    }
 
 
 def draw(N: int, w: np.ndarray, plain: np.ndarray, ptd: np.ndarray, file: str) -> None:
@@ -67,6 +103,12 @@ def main(N: int = 32, file: str | None = None) -> None:
     print(f"N = {N}: ||E|| / ||A|| = {found.eps:.4f}, cond V = {found.cond:.2f}, max Re = {found.max_real:.3f} in {seconds:.2f} s")
     at = w[plain.argmax()]
     print(f"largest ||G - G_LegS||: plain diagonal {plain.max():.4f} at w = {at:.2f} (2/pi = {2 / np.pi:.4f}), PTD {ptd.max():.4f}")
+    dt, signals = inputs(N)
+    for name, u in signals.items():
+        memory = memories(N, u, dt, found)
+        exact = memory.pop("LegS")
+        errors = ", ".join(f"{layer} {np.linalg.norm(x - exact) / np.linalg.norm(exact):.2g}" for layer, x in memory.items())
+        print(f"error of the memory, {name}: {errors}")
     if file is not None:
         draw(N, w, plain, ptd, file)
         print(f"picture: {file}")

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.torch
 MODULES = {name: (make, lambda shape=shape: torch.randn(shape)) for name, (make, shape) in LAYERS.items()}
 MODULES |= {
     "PolyLayer": (lambda: nn.PolyLayer(3, 4, 2, squash=True), lambda: torch.randn(5, 3)),
+    "HankelLayer": (lambda: nn.HankelLayer(3, 4), lambda: torch.randn(5, 3)),
     "S4DKernel": (lambda: nn.S4DKernel(3, 4), lambda: 12),
 }
 STATEFUL = {

@@ -130,6 +130,28 @@ def test_torch(name):
             product(*arrays, out=room)
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize(("n", "m"), [(6, 4), (3, 7), (1, 1)])
+def test_a_layer_with_a_hankel_matrix(n, m):
+    """As torch's linear layer with that matrix; the gradient of a weight is the sum along its antidiagonal."""
+    torch = pytest.importorskip("torch")
+    from quatrefoil.torch import nn
+
+    layer, x = nn.HankelLayer(n, m).double(), torch.randn(2, 5, n, dtype=torch.float64, requires_grad=True)
+    assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {"weight": (n + m - 1,), "bias": (m,)}
+    places = torch.arange(m)[:, None] + torch.arange(n)
+    matrix = layer.weight.detach()[places].requires_grad_()
+    y, expected = layer(x), torch.nn.functional.linear(x, matrix, layer.bias)
+    torch.testing.assert_close(y, expected)
+    g = torch.randn_like(y)
+    dx, dw = torch.autograd.grad(y, (x, layer.weight), g)
+    expected_dx, dm = torch.autograd.grad(expected, (x, matrix), g)
+    torch.testing.assert_close(dx, expected_dx)
+    torch.testing.assert_close(dw, torch.zeros_like(dw).index_add(0, places.flatten(), dm.flatten()))
+    with pytest.raises(ValueError, match=rf"HankelLayer: input has shape \(2, {n + 1}\), expected \(\.\.\., {n}\)"):
+        layer(torch.ones(2, n + 1).double())
+
+
 @both
 def test_out_and_nan(rng, name):
     product = PRODUCTS[name][0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..._public import missing, surface
 from .delta_net import DeltaNet, GatedDeltaNet, KimiDeltaAttention
+from .hankel import HankelLayer
 from .kalmanet import GatedKalmaNet
 from .mamba import Mamba
 from .mamba2 import Mamba2
@@ -17,7 +18,19 @@ from .poly_layer import PolyLayer
 from .s4d import S4D, S4DKernel
 from .s5 import S5
 
-__all__ = ["S4D", "S5", "DeltaNet", "GatedDeltaNet", "GatedKalmaNet", "KimiDeltaAttention", "Mamba", "Mamba2", "PolyLayer", "S4DKernel"]
+__all__ = [
+    "S4D",
+    "S5",
+    "DeltaNet",
+    "GatedDeltaNet",
+    "GatedKalmaNet",
+    "HankelLayer",
+    "KimiDeltaAttention",
+    "Mamba",
+    "Mamba2",
+    "PolyLayer",
+    "S4DKernel",
+]
 
 __dir__ = surface(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
