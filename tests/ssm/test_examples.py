@@ -24,6 +24,10 @@ def test_ptd_example(tmp_path):
     plain, ptd = map(float, re.search(r"plain diagonal ([\d.]+) .* PTD ([\d.]+)", text).groups())
     assert plain == pytest.approx(0.598, abs=1e-3)
     assert ptd < plain / 10
+    for name, bound in (("slow, eps 0.01", 0.06), ("tone, eps 0.1", 0.2), ("tone, eps 0.01", 0.03)):
+        plain, *ptd = map(float, re.search(rf"{name}: plain diagonal ([\d.]+), S4-PTD ([\d.]+), S5-PTD ([\d.]+)", text).groups())
+        assert max(ptd) < bound
+        assert plain > 10 or name.startswith("slow")
 
 
 def test_lotka_volterra_example(tmp_path):
