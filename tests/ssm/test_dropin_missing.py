@@ -17,6 +17,12 @@ QUESTIONS = "".join(f"def {name}():\n    return False\n" for name in _transforme
 HUB = """
 import importlib
 
+def layer(func):  # as the package kernels does, if it is installed
+    class Func:
+        def forward(self, *arguments):
+            return func(*arguments)
+    return Func()
+
 def use_kernel_func_from_hub_with_fallback(func_name, package):
     is_new_implementation, applicable_params, implementation = True, (), None
     def decorator(torch_function):
@@ -27,7 +33,7 @@ def use_kernel_func_from_hub_with_fallback(func_name, package):
             implementation = torch_function
         def wrapped(*arguments):
             return implementation, func_name, package, torch_function, applicable_params, is_new_implementation
-        return wrapped
+        return layer(wrapped) if func_name == "selective_state_update" else wrapped
     return decorator
 """
 # A model's source, and what it is then said to look for.
@@ -65,6 +71,12 @@ MODELS = {
     "layers_as_before": (
         "class Mixer:\n    def cuda_kernels_forward(self, x): return find('selective_scan_fn')\n"
         "    def slow_forward(self, x): return 'loop'",
+        (),
+    ),
+    "in_a_layer": (
+        "from ..hub import use_kernel_func_from_hub_with_fallback\n"
+        "@use_kernel_func_from_hub_with_fallback('selective_state_update', 'mamba_ssm.ops.triton.selective_state_update')\n"
+        "def update(): pass",
         (),
     ),
     "others": ("def attention(q, k, v): return q\nselective = 'selective_scan'", ()),
@@ -126,6 +138,14 @@ def text(module, names):
         f"ssm.install: {module} looks for {', '.join(names)} where there is no stand-in, and keeps its own code for that; "
         f"transformers is 9.9.0, install was tried with {known}"
     )
+
+
+def test_functions_in_layers_of_hugging_faces_kernels(release):
+    module = importlib.import_module(release("in_a_layer"))
+    own = module.update.forward()[0]
+    with qf.ssm.install():
+        assert module.update.forward()[0] is qf.ssm.selective_state_update
+    assert module.update.forward()[0] is own
 
 
 @pytest.mark.parametrize("name", OTHERWISE)

@@ -101,12 +101,20 @@ def _question(own: Callable[[], bool], package: str) -> Callable[[], bool]:
 
 def wrappers(module: ModuleType) -> Iterator[FunctionType]:
     """The functions of a model that wrap those of a package, under any decorators."""
-    for value in list(vars(module).values()):
+    for value in map(_function_of, list(vars(module).values())):
         while isinstance(value, FunctionType):
             if set(value.__code__.co_freevars) >= _VARIABLES:
                 yield value
                 break
             value = getattr(value, "__wrapped__", None)
+
+
+def _function_of(value: Any) -> Any:
+    """The function that a layer of Hugging Face's kernels calls; if that package is installed, each wrapper is in one."""
+    forward = getattr(type(value), "forward", None)
+    if not isinstance(forward, FunctionType) or "func" not in forward.__code__.co_freevars:
+        return value
+    return dict(zip(forward.__code__.co_freevars, forward.__closure__ or ()))["func"].cell_contents
 
 
 def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
@@ -122,7 +130,7 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
         try:
             from transformers.integrations import hub_kernels
 
-            fresh: Any = hub_kernels.use_kernel_func_from_hub_with_fallback(name, package)(own)
+            fresh: Any = _function_of(hub_kernels.use_kernel_func_from_hub_with_fallback(name, package)(own))
             while fresh.__code__ is not wrapper.__code__:
                 fresh = fresh.__wrapped__
         except (ImportError, AttributeError):  # another release has it elsewhere
