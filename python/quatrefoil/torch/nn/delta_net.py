@@ -52,6 +52,11 @@ class _DeltaLayer(Layer):
         self.dt_bias = torch.nn.Parameter(initial_dt_bias(type(self).__name__, size, 1e-3, 0.1, 1e-4))
         self.A_log._no_weight_decay = self.dt_bias._no_weight_decay = True
 
+    def _gates(self) -> dict[str, Any]:
+        """What the recurrences of ``GatedDeltaNet`` and ``KimiDeltaAttention`` share."""
+        decay = {name: p.view_as(p) for name, p in (("A_log", self.A_log), ("dt_bias", self.dt_bias))}  # Dynamo traces no Parameter there
+        return {**decay, **dict.fromkeys(("use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel"), True)}
+
     def forward(
         self,
         hidden_states: Tensor,
@@ -268,10 +273,10 @@ class GatedDeltaNet(_DeltaLayer):
         self.o_norm = (FusedRMSNormGated if use_gate else GatedRMSNorm)(self.head_v_dim, eps=norm_eps)
 
     def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+        options |= self._gates()
         return ssm.chunk_gated_delta_rule(
-            q, k, v, self.a_proj(x), self.b_proj(x), use_qk_l2norm_in_kernel=True, use_gate_in_kernel=True, A_log=self.A_log,
-            dt_bias=self.dt_bias, use_beta_sigmoid_in_kernel=True, allow_neg_eigval=self.allow_neg_eigval, state_v_first=True, **options,
-        )  # fmt: skip
+            q, k, v, self.a_proj(x), self.b_proj(x), allow_neg_eigval=self.allow_neg_eigval, state_v_first=True, **options
+        )
 
 
 class KimiDeltaAttention(_DeltaLayer):
@@ -331,10 +336,10 @@ class KimiDeltaAttention(_DeltaLayer):
         self.o_norm = FusedRMSNormGated(V, eps=norm_eps, activation="sigmoid")
 
     def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+        options |= self._gates()
         return ssm.chunk_kda(
-            q, k, v, self.f_proj(x).unflatten(-1, (-1, self.head_k_dim)), self.b_proj(x), use_qk_l2norm_in_kernel=True,
-            use_gate_in_kernel=True, A_log=self.A_log, dt_bias=self.dt_bias, use_beta_sigmoid_in_kernel=True,
-            allow_neg_eigval=self.allow_neg_eigval, lower_bound=self.lower_bound, state_v_first=True, **options,
+            q, k, v, self.f_proj(x).unflatten(-1, (-1, self.head_k_dim)), self.b_proj(x), allow_neg_eigval=self.allow_neg_eigval,
+            lower_bound=self.lower_bound, state_v_first=True, **options,
         )  # fmt: skip
 
 
