@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ from ... import _arguments, _arrays
 from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
-from ..._typing import Array, Backend, T
+from ..._typing import Array, ArrayLike, Backend, T
+from . import partial
 from .methods import decompose
 
 METHODS = ("sthosvd", "hooi", "rsvd")
@@ -42,6 +43,9 @@ def tucker(
     tol: float | None = None,
     rank: int | Sequence[int] | None = None,
     method: str = "sthosvd",
+    modes: int | Sequence[int] | None = None,
+    mask: ArrayLike | None = None,
+    fixed: Mapping[int, ArrayLike] | None = None,
     backend: Backend | None = None,
 ) -> TuckerTensor[T]:
     """Decompose a tensor into a small core and orthonormal factors, to a tolerance (1).
@@ -56,23 +60,32 @@ def tucker(
         Relative, in the Frobenius norm; at least one of ``tol`` and ``rank``. Met down to 1e-12 in float64. Below 4 eps of the dtype it is
         raised to that, with a warning.
     rank : int, or one per axis, optional
-        Exact ranks; together with ``tol`` an upper bound.
+        Exact ranks; together with ``tol`` an upper bound. With ``modes`` or ``fixed`` one per axis that is compressed.
     method : "sthosvd", "hooi" or "rsvd"
         "sthosvd": sequentially truncated higher-order SVD, at most sqrt(d) times the best error. "hooi": then sweeps of higher-order
         orthogonal iteration, which keep the ranks and lower the error. "rsvd": with ``rank`` alone by random sketches, in fewer operations
         and usually within a tenth of the error of "sthosvd"; with ``tol`` the same as that.
+    modes : int, or several, optional
+        The axes to compress, all by default. Negative ones count from the end.
+    mask : bool like C, optional
+        True where an entry of C is known; the others may be NaN. Needs ``rank``. The result is the tensor of these ranks that is nearest to
+        the known entries, or one within ``tol`` of them: it completes the others.
+    fixed : mapping of axes to matrices (n_k, r_k), optional
+        Factors that are given, of full column rank, orthonormal or not; the best core and other factors for them are computed.
     backend
         As in ``help(qf.conventions)``. All backends of the host use LAPACK, with its own number of threads.
 
     Returns
     -------
     TuckerTensor(core (r_1, ..., r_d), factors)
-        factors[k] (n_k, r_k) has orthonormal columns whose largest entry is positive. A zero tensor has ranks 1.
+        factors[k] (n_k, r_k) has orthonormal columns whose largest entry is positive. A zero tensor has ranks 1. With ``modes`` one factor
+        per entry of it, in this order; the other axes of the core are those of C.
 
     Raises
     ------
     ValueError
-        An argument out of range; a norm of C that the dtype does not hold.
+        An argument out of range; a norm of C that the dtype does not hold; ``fixed`` factors that already miss ``tol``; a ``mask`` that
+        leaves a slice without known entries, or fewer known entries than the result has numbers.
     NotImplementedError
         A tensor that requires a gradient: truncation has none.
 
@@ -85,6 +98,9 @@ def tucker(
     64^(1/(d-1)). By Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory: a
     few times N numbers and the result. Computed in float64. Backend "array" takes QR decompositions of all unfoldings, 4 n N flops for the
     first axis, "rsvd" is "sthosvd" there, and with ``tol`` it waits for the device once.
+
+    With ``mask`` by L-BFGS in core and factors, on the host, from two starts: the given ranks, and small ones that grow to them. Up to 1000
+    steps each, of 2 (d + 2) r N flops. ``method`` is that of the starts. A local minimum is possible. RuntimeWarning if it has not ended.
 
     Vannieuwenhoven, Vandebril and Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027; De Lathauwer, De Moor and Vandewalle, SIAM J. Matrix
     Anal. Appl. 21 (2000) 1324; Halko, Martinsson and Tropp, SIAM Review 53 (2011) 217.
@@ -100,8 +116,15 @@ def tucker(
     >>> error = C - np.einsum("abc,ia,jb,kc->ijk", core, *factors)
     >>> bool(np.linalg.norm(error) <= 1e-6 * np.linalg.norm(C))
     True
+    >>> known = np.random.default_rng(0).random(C.shape) < 0.3
+    >>> core, factors = qf.cheb.tucker(np.where(known, C, np.nan), rank=2, mask=known)
+    >>> error = C - np.einsum("abc,ia,jb,kc->ijk", core, *factors)
+    >>> bool(np.linalg.norm(error) <= 2e-3 * np.linalg.norm(C))
+    True
     """
     label = "cheb.tucker"
+    if mask is not None or fixed is not None:
+        return _partial(C, tol, rank, method, modes, mask, fixed, backend, label)
     _arguments.choice(method, label, "method", METHODS)
     _arguments.array_anywhere(C, label, "C")
     shape = tuple(C.shape)
@@ -111,17 +134,82 @@ def tucker(
         raise ValueError(f"{label}: neither tol nor rank is given, expected one of them or both")
     if tol is not None:
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(_arrays.dtype_name(C)), label)
-    ranks = shape if rank is None else _arguments.integers(rank, len(shape), label, "rank", 1)
-    for r, n in zip(ranks, shape):
-        if r > n:
-            raise ValueError(f"{label}: rank {ranks} is larger than C's shape {shape}")
+    axes = modes_of(modes, len(shape), label)
+    ranks = ranks_of(rank, axes, shape, label)
     if tol is not None:  # no unfolding has a higher rank than its shorter side
         ranks = tuple(min(r, math.prod(shape) // n) for r, n in zip(ranks, shape))
     core, factors, final_ranks = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
     final = tuple(ranks) if tol is None else tuple(_arrays.to_host(final_ranks).tolist())  # waits for a device
     ends = np.cumsum([n * r for n, r in zip(shape, ranks)])
     matrices = [factors[end - n * most : end].reshape(n, most)[:, :r] for n, most, r, end in zip(shape, ranks, final, ends)]
-    return TuckerTensor(_copied(core[tuple(map(slice, final))]), list(map(_copied, matrices)))
+    used = [r or n for r, n in zip(final, shape)]
+    return TuckerTensor(_copied(core[tuple(map(slice, used))]), [_copied(matrices[k]) for k in axes])
+
+
+def _partial(
+    C: Any, tol: float | None, rank: Any, method: str, modes: Any, mask: Any, fixed: Any, backend: Backend | None, label: str
+) -> TuckerTensor[Any]:
+    """``tucker`` with a mask or fixed factors."""
+    given = {} if fixed is None else fixed
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{label}: fixed is {type(fixed).__name__}, expected a mapping of axes to factors, such as {{0: U}}")
+    if backend not in (None, "native", "numba"):
+        raise ValueError(f"{label}: mask and fixed are computed on the host, not by backend {backend!r}")
+    _arguments.choice(method, label, "method", METHODS)
+    host = _arguments.numbers_of(C, label, "C").astype(np.float64)
+    axes = modes_of(modes, host.ndim, label)
+    matrices = {}
+    for k, U in given.items():
+        axis = _arguments.integer(k, label, "an axis of fixed", -host.ndim, host.ndim - 1) % host.ndim
+        matrix = _arguments.host_numbers_like(U, label, f"fixed[{k}]").astype(np.float64)
+        if axis not in axes or matrix.ndim != 2 or not 1 <= matrix.shape[1] <= matrix.shape[0] or len(matrix) != host.shape[axis]:
+            what = f"({host.shape[axis]}, r)" if axis in axes else "an axis among modes"
+            raise ValueError(f"{label}: fixed[{k}] has shape {matrix.shape}, expected {what}")
+        _arguments.finite(matrix, label, f"fixed[{k}]")
+        matrices[axis] = matrix
+    free = [k for k in axes if k not in matrices]
+    if (mask is not None or tol is None) and rank is None and free:
+        why = "" if mask is None else "; a tolerance does not determine them with a mask"
+        raise ValueError(f"{label}: rank is None, expected ranks{why}")
+    ranks, bases = ranks_of(rank, free, host.shape, label), partial.bases_of(matrices, label)
+    if mask is None:
+        _arguments.finite(host, label, "C")
+        core, factors = partial.fixed_to(host, tol, ranks, method, bases, label)
+    else:
+        known = np.asarray(_arrays.to_host(mask) if _arrays.kind(mask) else mask)
+        if known.dtype != np.bool_ or known.shape != host.shape:
+            raise ValueError(f"{label}: mask is {known.dtype} of shape {known.shape}, expected bool of C's shape {host.shape}")
+        _arguments.finite(np.where(known, host, 0), label, "C")
+        partial.check_known(known, free, [matrices[k].shape[1] if k in matrices else r for k, r in enumerate(ranks)], label)
+        largest = float(np.abs(host[known]).max(initial=0)) or 1.0
+        scale = largest * (float(np.linalg.norm(host[known] / largest)) or 1.0)
+        core, factors = partial.completed(np.where(known, host / scale, 0), known, tol or 0.0, ranks, method, bases, label)
+        core = core * scale
+    return TuckerTensor(_like(core, C), [_like(matrices.get(k, factors[k]), C) for k in axes])
+
+
+def _like(numbers: np.ndarray, C: Any) -> Any:
+    return _arrays.to_device_of(np.ascontiguousarray(numbers, _arrays.dtype_name(C)), C)
+
+
+def modes_of(modes: Any, d: int, label: str) -> tuple[int, ...]:
+    """The axes to compress, in the caller's order."""
+    if modes is None:
+        return tuple(range(d))
+    axes = tuple(k % d for k in _arguments.integers(modes, None, label, "modes", -d, d - 1))
+    if not axes or len(set(axes)) < len(axes):
+        raise ValueError(f"{label}: modes is {modes!r}, expected distinct axes, at least one")
+    return axes
+
+
+def ranks_of(rank: Any, axes: Sequence[int], shape: Sequence[int], label: str) -> tuple[int, ...]:
+    """One rank per axis of C: its length without ``rank``, 0 for an axis that is not compressed."""
+    of = dict.fromkeys(axes, 0)
+    of.update(zip(axes, [shape[k] for k in axes] if rank is None else _arguments.integers(rank, len(axes), label, "rank", 1)))
+    for k, r in of.items():
+        if r > shape[k]:
+            raise ValueError(f"{label}: rank {tuple(of.values())} is larger than C's shape {tuple(shape[k] for k in axes)}")
+    return tuple(of.get(k, 0) for k in range(len(shape)))
 
 
 def _copied(part: Any) -> Any:

@@ -37,11 +37,10 @@ def _principal(xp: Any, core: Any, axis: int, rank: int) -> tuple[Any, Any]:
 
 def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[Any, list[Any], list[Any]]:
     """One axis after another (1), the one that shrinks most first: the core, the bases and their numbers of nonzero columns. Without a
-    budget the ranks are exact."""
-    d = core.ndim
-    factors: list[Any] = [None] * d
-    counts: list[Any] = [None] * d
-    for axis in sorted(range(d), key=lambda k: (-core.shape[k] / ranks[k], k)):
+    budget the ranks are exact. An axis of rank 0 is left as it is."""
+    factors: list[Any] = [None] * core.ndim
+    counts = [xp.full((), n, dtype=xp.int64, device=core.device) for n in core.shape]
+    for axis in sorted((k for k, r in enumerate(ranks) if r), key=lambda k: (-core.shape[k] / ranks[k], k)):
         U, squares = _principal(xp, core, axis, ranks[axis])
         count = xp.full((), ranks[axis], dtype=xp.int64, device=core.device)
         if budget is not None:
@@ -62,10 +61,11 @@ def _columns(xp: Any, U: Any, count: Any) -> Any:
 def _hooi(xp: Any, C: Any, factors: list[Any], counts: list[Any]) -> tuple[Any, list[Any]]:
     """Sweeps of (5), which keep the ranks."""
     core: Any = None
+    axes = [k for k, U in enumerate(factors) if U is not None]
     for _ in range(SWEEPS):
-        for axis in range(C.ndim):
+        for axis in axes:
             others = C
-            for k in sorted(range(C.ndim), key=lambda k: -factors[k].shape[0] / factors[k].shape[1]):
+            for k in sorted(axes, key=lambda k: -factors[k].shape[0] / factors[k].shape[1]):
                 others = mode_product(xp, others, factors[k].T, k) if k != axis else others
             U, _ = _principal(xp, others, axis, factors[axis].shape[1])
             factors[axis] = _columns(xp, U, counts[axis])
@@ -86,12 +86,14 @@ def tucker(xp: Any, C: Any, tol: float, ranks: Sequence[int], method: str) -> An
     scale = xp.max(xp.abs(A))
     scale = xp.where(good & (scale > 0), scale, xp.ones_like(scale))
     A = xp.where(xp.isfinite(A), A, xp.zeros_like(A)) / scale
-    budget = None if tol < 0 else tol * tol * xp.sum(A * A) / A.ndim
+    budget = None if tol < 0 else tol * tol * xp.sum(A * A) / sum(map(bool, ranks))
     core, factors, counts = _sequential(xp, A, ranks, budget)
     if method == "hooi":
         core, factors = _hooi(xp, A, factors, counts)
     flat = []
     for axis, (U, r) in enumerate(zip(factors, ranks)):  # makes the largest entry of a column positive: unique signs
+        if U is None:
+            continue
         signs = xp.where(xp.max(U, axis=0) < xp.max(-U, axis=0), -xp.ones_like(U[0, :]), xp.ones_like(U[0, :]))
         core = core * xp.reshape(signs, tuple(-1 if k == axis else 1 for k in range(A.ndim)))
         n = U.shape[0]

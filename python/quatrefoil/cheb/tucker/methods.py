@@ -19,7 +19,9 @@ GAIN = 1e-3  # of the squared error: a sweep that gains less is the last
 
 
 def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str) -> Parts | None:
-    """Core and factors; None if C has NaN or infinity. Without ``tol`` the ranks are exact, otherwise upper bounds."""
+    """Core and factors; None if C has NaN or infinity. Without ``tol`` the ranks are exact, otherwise upper bounds. An axis of rank 0 is
+    left as it is, with a factor (n, 0)."""
+    axes = [k for k, r in enumerate(ranks) if r]
     core = np.ascontiguousarray(C, dtype=np.float64)
     total, scale = _square(core), 1.0
     if not MIN < total < MAX:
@@ -27,17 +29,17 @@ def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: st
         if not math.isfinite(scale):
             return None
         if scale == 0:
-            ranks = ranks if tol is None else [1] * core.ndim
-            return np.zeros(tuple(ranks)), [np.eye(n, r) for n, r in zip(core.shape, ranks)]
+            ranks = ranks if tol is None else [min(r, 1) for r in ranks]
+            return np.zeros([r or n for n, r in zip(core.shape, ranks)]), [np.eye(n, r) for n, r in zip(core.shape, ranks)]
         core = core / scale
         total = _square(core)
-    budget = 0.0 if tol is None else tol * tol * total / core.ndim
+    budget = 0.0 if tol is None else tol * tol * total / len(axes)
     basis = of_rank if method == "rsvd" else by_sketch if budget else principal
-    small, factors = _sequential(core, ranks, budget, total, basis)
+    small, factors = _sequential(core, axes, ranks, budget, total, basis)
     if method == "hooi":
-        small, factors = _hooi(core, small, factors, total)
+        small, factors = _hooi(core, axes, small, factors, total)
     with np.errstate(over="ignore"):  # the caller checks
-        return _signed(small * scale, factors)
+        return signed(small * scale, axes, factors)
 
 
 @np.errstate(all="ignore")
@@ -46,12 +48,14 @@ def _square(core: np.ndarray) -> float:
     return float(np.vdot(core, core))
 
 
-def _sequential(core: np.ndarray, ranks: Sequence[int], budget: float, total: float, basis: Callable[..., Narrowed]) -> Parts:
+def _sequential(
+    core: np.ndarray, axes: Sequence[int], ranks: Sequence[int], budget: float, total: float, basis: Callable[..., Narrowed]
+) -> Parts:
     """One axis after another (1): the one that shrinks most first, then outer axes, whose unfoldings are matrices in memory. Bases with
     too many columns are truncated once all axes are small."""
-    d, factors = core.ndim, [np.zeros((0, 0))] * core.ndim
+    d, factors = core.ndim, [np.zeros((n, 0)) for n in core.shape]
     left: list[float | None] = [None] * core.ndim
-    order = sorted(range(d), key=lambda k: (-core.shape[k] / (1 if budget else ranks[k]), min(k, d - 1 - k), k))
+    order = sorted(axes, key=lambda k: (-core.shape[k] / (1 if budget else ranks[k]), min(k, d - 1 - k), k))
     for axis in order:
         factors[axis], core, left[axis] = basis(core, axis, ranks[axis], budget, total)
         total = _square(core)
@@ -67,27 +71,35 @@ def _truncated(U: np.ndarray, core: np.ndarray, axis: int, rank: int, left: floa
     return U @ W, core
 
 
-def _hooi(core: np.ndarray, small: np.ndarray, factors: list[np.ndarray], total: float) -> Parts:
+def _hooi(core: np.ndarray, axes: Sequence[int], small: np.ndarray, factors: list[np.ndarray], total: float) -> Parts:
     """Sweeps of (5), starting from a sequential truncation, until one gains little."""
     energy = float(np.vdot(small, small))
     for _ in range(MAX_SWEEPS):
-        for axis in range(core.ndim):
-            others = core
-            for k in sorted(range(core.ndim), key=lambda k: -factors[k].shape[0] / factors[k].shape[1]):
-                if k != axis:
-                    others = mode_product(others, factors[k].T, k)
-            r = factors[axis].shape[1]
-            U, small, left = principal(others, axis, r, 0.0, _square(others))
-            factors[axis], small = _truncated(U, small, axis, r, left)
+        small = sweep(core, axes, factors)
         before, energy = energy, float(np.vdot(small, small))
         if energy - before <= GAIN * max(0.0, total - energy) + 4 * EPS * total:
             break
     return small, factors
 
 
-def _signed(core: np.ndarray, factors: list[np.ndarray]) -> Parts:
+def sweep(core: np.ndarray, axes: Sequence[int], factors: list[np.ndarray]) -> np.ndarray:
+    """One sweep of (5), which replaces the factors of these axes; the small core."""
+    small = core
+    for axis in axes:
+        others = core
+        for k in sorted(axes, key=lambda k: -factors[k].shape[0] / factors[k].shape[1]):
+            if k != axis:
+                others = mode_product(others, factors[k].T, k)
+        r = factors[axis].shape[1]
+        U, small, left = principal(others, axis, r, 0.0, _square(others))
+        factors[axis], small = _truncated(U, small, axis, r, left)
+    return small
+
+
+def signed(core: np.ndarray, axes: Sequence[int], factors: list[np.ndarray]) -> Parts:
     """Make the largest entry of every column positive, so that signs are unique."""
-    for axis, U in enumerate(factors):
+    for axis in axes:
+        U = factors[axis]
         signs = np.where(U[np.abs(U).argmax(axis=0), np.arange(U.shape[1])] < 0, -1.0, 1.0)
         factors[axis] = U * signs
         core = core * signs.reshape([-1 if k == axis else 1 for k in range(core.ndim)])

@@ -1,0 +1,157 @@
+"""Tucker decompositions with given factors and of tensors with unknown entries, in float64 on the host."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..transform import mode_product
+from .methods import Parts, decompose, signed
+
+STAGES = (1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94)  # ranks before the requested ones
+WARM, LONG_WARM = 5, 100  # decompositions before the steps of a stage, and before those of a single one
+EXACT = 1e-9  # distance to the known entries at which the second start is not tried
+FEW_STEPS, MAX_STEPS = 100, 1000  # of a stage, and of the last one
+STEEP = 1e-5  # the largest slope, relative to the norm of the known entries, at which the last one has ended
+
+Bases = dict[int, tuple[np.ndarray, np.ndarray]]
+
+
+def bases_of(fixed: Mapping[int, np.ndarray], label: str) -> Bases:
+    """The QR decompositions of given factors."""
+    bases: Bases = {}
+    for axis, U in fixed.items():
+        bases[axis] = np.linalg.qr(U)
+        diagonal = np.abs(np.diagonal(bases[axis][1]))
+        if not diagonal.min() > len(U) * np.finfo(np.float64).eps * diagonal.max():
+            raise ValueError(f"{label}: fixed[{axis}] has linearly dependent columns, expected full rank")
+    return bases
+
+
+def fixed_to(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
+    """Core and the other factors, of rank above 0: those of C projected on the columns of the given ones."""
+    small = _projected(C, bases)
+    if tol is not None:
+        total, left = float(np.linalg.norm(C)), float(np.linalg.norm(small))
+        missed = math.sqrt(max(0.0, (total - left) * (total + left)))
+        if missed > tol * total:
+            raise ValueError(f"{label}: the fixed factors alone miss {missed / total:.1e} of C, more than tol = {tol:g}")
+        tol = math.sqrt((tol * total) ** 2 - missed**2) / left if left else tol
+    core, factors = _decomposed(small, tol, ranks, method)
+    return _in_given_columns(core, bases), factors
+
+
+def _projected(C: np.ndarray, bases: Bases) -> np.ndarray:
+    for axis, (Q, _) in bases.items():
+        C = mode_product(C, Q.T, axis)
+    return C
+
+
+def _in_given_columns(core: np.ndarray, bases: Bases) -> np.ndarray:
+    for axis, (_, R) in bases.items():
+        core = mode_product(core, np.linalg.inv(R), axis)
+    return core
+
+
+def _decomposed(small: np.ndarray, tol: float | None, ranks: Sequence[int], method: str) -> Parts:
+    parts = decompose(small, tol, ranks, method) if any(ranks) else (small, [np.zeros((n, 0)) for n in small.shape])
+    assert parts is not None
+    return parts
+
+
+def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
+    """The decomposition nearest to the known entries, of norm 1, by quasi-Newton steps in core and factors, from the better of two starts:
+    the given ranks, or small ones that grow to them. Each begins with decompositions of C, whose unknown entries are those of the last."""
+    descent = _Descent(C, known, tol, {axis: Q for axis, (Q, _) in bases.items()})
+    last = max(ranks, default=0)
+    found = []
+    for stages, warm in (((last,), LONG_WARM), ((*(r for r in STAGES if r < last), last), WARM)):
+        tensor = np.where(known, C, C[known].mean())
+        for most in stages:
+            for _ in range(warm):
+                core, factors = _decomposed(_projected(tensor, bases), None, [min(r, most) for r in ranks], method)
+                tensor = np.where(known, C, descent.full(core, factors))
+            core, factors = descent.run(core, factors, MAX_STEPS if most == last else FEW_STEPS)
+            tensor = np.where(known, C, descent.full(core, factors))
+        found.append((descent.missed, descent.steepest, core, factors))
+        if descent.missed <= max(tol, EXACT):
+            break
+    _, steepest, core, factors = min(found, key=lambda result: result[0])
+    if steepest > STEEP:
+        what = f"{label}: after {MAX_STEPS} steps the known entries can still be met better (slope {steepest:.1e})"
+        warnings.warn(f"{what}; give smaller ranks, or more known entries", RuntimeWarning, stacklevel=5)
+    axes = [k for k, r in enumerate(ranks) if r]
+    for k in axes:
+        factors[k], R = np.linalg.qr(factors[k])
+        core = mode_product(core, R, k)
+    core, factors = signed(core, axes, factors)
+    return _in_given_columns(core, bases), factors
+
+
+class _Descent:
+    """L-BFGS for half the squared distance to the known entries, in the core and all factors but the constant ones."""
+
+    def __init__(self, C: np.ndarray, known: np.ndarray, tol: float, constant: dict[int, np.ndarray]) -> None:
+        self.values, self.known, self.tol, self.constant = np.where(known, C, 0), known, tol, constant
+        self.steepest = self.missed = 0.0
+
+    def matrices(self, factors: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+        return self.constant | {k: U for k, U in enumerate(factors) if U.shape[1]}
+
+    def full(self, core: np.ndarray, factors: Sequence[np.ndarray], skipped: int = -1) -> np.ndarray:
+        for k, U in self.matrices(factors).items():
+            core = mode_product(core, U, k) if k != skipped else core
+        return core
+
+    def run(self, core: np.ndarray, factors: list[np.ndarray], steps: int) -> Parts:
+        from scipy.optimize import minimize
+
+        axes = [k for k, U in enumerate(factors) if U.shape[1]]
+        shapes = [core.shape, *(factors[k].shape for k in axes)]
+        cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+
+        def parts_of(x: np.ndarray) -> Parts:
+            first, *rest = (part.reshape(shape) for part, shape in zip(np.split(x, cuts), shapes))
+            columns = list(factors)
+            for k, U in zip(axes, rest):
+                columns[k] = U
+            return first, columns
+
+        def slopes(x: np.ndarray) -> tuple[float, np.ndarray]:
+            G, columns = parts_of(x)
+            rest = np.where(self.known, self.full(G, columns) - self.values, 0)
+            back = rest
+            for k, U in self.matrices(columns).items():
+                back = mode_product(back, U.T, k)
+            parts = [back]
+            for k in axes:
+                others = [j for j in range(rest.ndim) if j != k]
+                parts.append(np.tensordot(rest, self.full(G, columns, skipped=k), (others, others)))
+            return 0.5 * float(np.vdot(rest, rest)), np.concatenate([part.ravel() for part in parts])
+
+        def near(intermediate_result: Any) -> None:
+            if 2 * intermediate_result.fun <= self.tol**2:
+                raise StopIteration
+
+        x = np.concatenate([core.ravel(), *(factors[k].ravel() for k in axes)])
+        options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 30, "ftol": 1e-28, "gtol": 1e-12}
+        x = minimize(slopes, x, jac=True, method="L-BFGS-B", callback=near, options=options).x
+        half, slope = slopes(x)
+        self.missed, self.steepest = math.sqrt(2 * half), float(np.abs(slope).max())
+        return parts_of(x)
+
+
+def check_known(known: np.ndarray, axes: Sequence[int], ranks: Sequence[int], label: str) -> None:
+    """ValueError if the known entries cannot determine the numbers of a decomposition."""
+    for axis in axes:
+        counts = np.moveaxis(known, axis, 0).reshape(known.shape[axis], -1).sum(axis=1)
+        if not counts.all():
+            raise ValueError(f"{label}: mask has no known entry at index {int(counts.argmin())} of axis {axis}, expected one per slice")
+    core = math.prod(r or n for r, n in zip(ranks, known.shape))
+    unknowns = core + sum(r * (n - r) for r, n in zip(ranks, known.shape))
+    if known.sum() < unknowns:
+        raise ValueError(f"{label}: mask has {known.sum()} known entries, expected at least {unknowns}, the numbers of rank {tuple(ranks)}")
