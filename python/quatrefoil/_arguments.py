@@ -283,6 +283,11 @@ def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
     return numbers_on_host(points_like(value, label, name), label, name)
 
 
+def host_numbers_like(value: Any, label: str, name: str) -> np.ndarray:
+    """The same; an array on a device is an error."""
+    return numbers_of(points_like(value, label, name), label, name)
+
+
 def numbers_of(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
     """The numbers of a real host array. An array that requires a gradient is an error, not silent zeros, unless ``graded``."""
     if array(value, label, name) == "numpy":

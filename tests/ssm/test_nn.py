@@ -16,6 +16,7 @@ MODULES = {name: (make, lambda shape=shape: torch.randn(shape)) for name, (make,
 MODULES |= {
     "PolyLayer": (lambda: nn.PolyLayer(3, 4, 2, squash=True), lambda: torch.randn(5, 3)),
     "HankelLayer": (lambda: nn.HankelLayer(3, 4), lambda: torch.randn(5, 3)),
+    "TrigLayer": (lambda: nn.TrigLayer(3, 4, 2), lambda: torch.randn(5, 3)),
     "S4DKernel": (lambda: nn.S4DKernel(3, 4), lambda: 12),
 }
 STATEFUL = {

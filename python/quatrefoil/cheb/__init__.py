@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from .._public import missing, surface
 from .._spec import Family
 from . import layer, nonuniform, orthopoly, particles, scattered, transform
-from .layer import poly_layer
+from .layer import poly_layer, product_layer, trig_layer
 from .layer import poly_layer_vjp as poly_layer_vjp
+from .layer import product_layer_vjp as product_layer_vjp
+from .layer import trig_layer_vjp as trig_layer_vjp
 from .models.chaos import PolynomialChaos
 from .models.longrange import Potential as Potential
 from .models.longrange import potential
@@ -43,7 +45,9 @@ __all__ = [
     "orthopoly",
     "poly_layer",
     "potential",
+    "product_layer",
     "short_range",
+    "trig_layer",
     "tucker",
     "tucker_derivatives",
     "tucker_eval",

@@ -6,6 +6,7 @@ Equation numbers are those of csrc/cheb/layer/README.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from .._public import surface
 from .._typing import ArrayLike
 from .distributions import Distribution
 from .models.algebra import unit
+from .multiindex import multi_indices, table_of
 
-__all__ = ["Basis", "classical", "from_distribution", "from_moments", "from_samples", "optimal_samples"]
+__all__ = ["Basis", "classical", "from_distribution", "from_moments", "from_samples", "multi_indices", "optimal_samples"]
 
 METHODS = ("christoffel", "dpp", "volume")
 _CLASSICAL = ("legendre", "chebyshev", "hermite", "laguerre")
@@ -144,7 +146,7 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
     True
     """
     label = "orthopoly.from_samples"
-    host = _arguments.numbers_of(_arguments.points_like(x, label, "x"), label, "x")
+    host = _arguments.host_numbers_like(x, label, "x")
     if host.ndim != 1:
         raise ValueError(f"{label}: x has shape {host.shape}, expected (N,)")
     _arguments.finite(host, label, "x")
@@ -234,7 +236,7 @@ def from_moments(mu: ArrayLike) -> Basis:
     array([1.        , 0.33333333, 0.26666667])
     """
     label = "orthopoly.from_moments"
-    host = _arguments.numbers_of(_arguments.points_like(mu, label, "mu"), label, "mu")
+    host = _arguments.host_numbers_like(mu, label, "mu")
     if host.ndim != 1 or host.size % 2 == 0:
         raise ValueError(f"{label}: mu has shape {host.shape}, expected (2 m + 1,)")
     _arguments.finite(host, label, "mu")
@@ -281,73 +283,118 @@ def classical(name: str, degree: int) -> Basis:
 
 
 def optimal_samples(
-    basis: Basis, m: int, *, method: str = "christoffel", rng: int | np.random.Generator | None = None
+    basis: Basis | Sequence[Basis],
+    m: int,
+    *,
+    degrees: ArrayLike | None = None,
+    method: str = "christoffel",
+    rng: int | np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose points for weighted least squares in a basis from its samples, and their weights (9).
+    """Choose points for weighted least squares in K polynomials from samples, and their weights (9).
 
     Parameters
     ----------
-    basis : Basis
-        From ``from_samples``.
+    basis : Basis, or one per input
+        From ``from_samples``. The inputs are independent.
     m : int
-        Number of points. Least squares are stable from about (degree + 1) log(degree + 1) on.
+        Number of points. Least squares are stable from about K log(K) on.
+    degrees : (K, d) int, optional
+        Products of the polynomials of d inputs, as of ``multi_indices``. By default all up to the highest degree of the bases, as total
+        degree; of one basis, its K = degree + 1 polynomials.
     method : str
-        "christoffel": independent draws with probabilities proportional to k(x) = sum_j p_j(x)^2; "dpp": m = degree + 1 distinct points
-        of the projection determinantal process; "volume": those and m - degree - 1 christoffel draws, shuffled, which make weighted
-        least squares unbiased.
+        "christoffel": independent draws with probabilities proportional to k(x) = sum_j p_j(x)^2; "dpp": m = K distinct points of the
+        projection determinantal process; "volume": those and m - K christoffel draws, shuffled, which make weighted least squares unbiased.
     rng : None, int or numpy.random.Generator
 
     Returns
     -------
-    points (m,), weights (m,)
-        float64. weights = (degree + 1) / k(points): mean(weights g(points)) is an unbiased estimate of E g for every method.
+    points (m,), of several bases (m, d), weights (m,)
+        float64. weights = K / k(points): mean(weights g(points)) is an unbiased estimate of E g for every method.
 
     Notes
     -----
-    Cost: N degree flops, for "dpp" and "volume" 4 N degree^2. Cohen and Migliorati, SMAI J. Comput. Math. 3 (2017) 181 (christoffel);
-    Derezinski, Warmuth and Hsu, JMLR 23 (2022) (volume).
+    A draw from k / K is one from p_j^2 of a random j, input by input, so that no grid of all samples is needed. Determinantal points are
+    such draws, of which about log K in a row are rejected: K^3 log(K) flops.
+
+    Cohen and Migliorati, SMAI J. Comput. Math. 3 (2017) 181 (christoffel); Derezinski, Warmuth and Hsu, JMLR 23 (2022) (volume).
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> x = np.random.default_rng(0).exponential(size=5000)
-    >>> points, weights = qf.cheb.orthopoly.optimal_samples(qf.cheb.orthopoly.from_samples(x, 3), 20, rng=1)
+    >>> basis = qf.cheb.orthopoly.from_samples(x, 3)
+    >>> points, weights = qf.cheb.orthopoly.optimal_samples(basis, 20, rng=1)
     >>> points.shape, bool(np.isin(points, x).all())
     ((20,), True)
+    >>> points, weights = qf.cheb.orthopoly.optimal_samples([basis] * 4, 35, method="dpp", rng=1)  # 35 products of degree up to 3
+    >>> points.shape
+    (35, 4)
     """
     label = "orthopoly.optimal_samples"
-    if not isinstance(basis, Basis):
-        raise TypeError(f"{label}: basis is {type(basis).__name__}, expected a Basis of orthopoly.from_samples")
-    if basis.samples is None:
-        raise ValueError(f"{label}: the basis has no samples to choose from; make it by orthopoly.from_samples")
+    bases = [basis] if isinstance(basis, Basis) else list(_arguments.sequence(basis, f"{label}: basis"))
+    for one in bases:
+        if not isinstance(one, Basis):
+            raise TypeError(f"{label}: basis is {type(one).__name__}, expected a Basis of orthopoly.from_samples, or a list of them")
+        if one.samples is None:
+            raise ValueError(f"{label}: the basis has no samples to choose from; make it by orthopoly.from_samples")
     _arguments.choice(method, label, "method", METHODS)
-    m, size = _arguments.integer(m, label, "m", 1), basis.degree + 1
+    largest = [one.degree for one in bases]
+    if degrees is None:
+        every = multi_indices(len(bases), max(largest))
+        table = every[(every <= largest).all(axis=1)]
+    else:
+        table = table_of(degrees, len(bases), largest, label)
+    m, size = _arguments.integer(m, label, "m", 1), len(table)
     if (method == "dpp" and m != size) or (method == "volume" and m < size):
-        raise ValueError(f"{label}: m is {m}, expected {'' if method == 'dpp' else 'at least '}{size}, degree + 1, with {method!r}")
-    generator = _arguments.generator(rng, label)
-    table = basis(basis.samples)
-    k = (table**2).sum(axis=1)
-    fixed = np.zeros(0, np.int64) if method == "christoffel" else _determinantal(table, generator)
-    chosen = generator.permutation(np.concatenate([fixed, generator.choice(k.size, m - fixed.size, p=k / k.sum())]))
-    return basis.samples[chosen], size / k[chosen]
+        what = "degree + 1" if len(bases) == 1 and degrees is None else "the number of products"
+        raise ValueError(f"{label}: m is {m}, expected {'' if method == 'dpp' else 'at least '}{size}, {what}, with {method!r}")
+    draws = _Draws(bases, table, _arguments.generator(rng, label))
+    fixed = draws.determinantal() if method != "christoffel" else np.zeros((0, len(bases)), np.int64)
+    chosen = draws.rng.permutation(np.concatenate([fixed, draws.independent(m - len(fixed))]))
+    points = np.stack([one.samples[i] for one, i in zip(bases, chosen.T) if one.samples is not None], axis=-1)
+    return points[:, 0] if isinstance(basis, Basis) else points, size / (draws.values(chosen) ** 2).sum(axis=1)
 
 
-def _determinantal(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One draw of the projection process of the columns: one row after another, each orthogonal to the earlier ones."""
-    W, count = np.linalg.qr(table)[0], table.shape[1]
-    used = np.zeros((0, count))
-    chosen = np.empty(count, np.int64)
-    for j in range(count):
-        left = np.maximum((W**2).sum(axis=1), 0)
-        left[chosen[:j]] = 0
-        chosen[j] = rng.choice(left.size, p=left / left.sum())
-        u = W[chosen[j]]
-        for _ in range(2):
-            u = u - (used @ u) @ used
-        u = u / np.linalg.norm(u)
-        used = np.concatenate([used, u[None]])
-        W = W - np.outer(W @ u, u)
-    return chosen
+class _Draws:
+    """Points of a product of samples, as an index per input, drawn for K products of their polynomials."""
+
+    def __init__(self, bases: Sequence[Basis], degrees: np.ndarray, rng: np.random.Generator) -> None:
+        self.degrees, self.rng = degrees, rng
+        self.tables = [basis(basis.samples) for basis in bases]  # type: ignore[arg-type]
+
+    def values(self, at: np.ndarray) -> np.ndarray:
+        """The products (P, K) at points (P, d)."""
+        rows = np.ones((len(at), len(self.degrees)))
+        for table, i, k in zip(self.tables, at.T, self.degrees.T):
+            rows *= table[i][:, k]
+        return rows
+
+    def independent(self, count: int) -> np.ndarray:
+        """Draws (count, d) with probabilities proportional to the sum of the squares of all products."""
+        at = np.zeros((count, len(self.tables)), np.int64)
+        which = self.degrees[self.rng.integers(len(self.degrees), size=count)]
+        for axis, table in enumerate(self.tables):
+            for degree in np.unique(which[:, axis]):
+                rows = np.flatnonzero(which[:, axis] == degree)
+                p = table[:, degree] ** 2
+                at[rows, axis] = self.rng.choice(p.size, rows.size, p=p / p.sum())
+        return at
+
+    def determinantal(self) -> np.ndarray:
+        """One draw (K, d) of the projection process: independent draws, accepted with the share of their products that is orthogonal to
+        those of the earlier points."""
+        size = len(self.degrees)
+        chosen, used = np.zeros((0, len(self.tables)), np.int64), np.zeros((0, size))
+        while len(chosen) < size:
+            proposals = self.independent(size)
+            rows = self.values(proposals)
+            rows /= np.linalg.norm(rows, axis=1)[:, None]
+            for i, u, threshold in zip(proposals, rows, self.rng.random(size)):
+                for _ in range(2):
+                    u = u - (used @ u) @ used
+                if (left := u @ u) > threshold and len(chosen) < size:
+                    chosen, used = np.concatenate([chosen, i[None]]), np.concatenate([used, (u / math.sqrt(left))[None]])
+        return chosen
 
 
 __dir__ = surface(__name__)

@@ -22,3 +22,30 @@ def poly_layer(X, W, a, b):
         for k, p in enumerate(values(X[:, i], a[i], b[i], K)):
             P[:, i, k] = p
     return np.tensordot(P, np.asarray(W, np.longdouble), ((1, 2), (0, 1)))
+
+
+def waves(x, K):
+    """1, sqrt(2) cos x, sqrt(2) sin x, sqrt(2) cos 2x, .. in extended precision."""
+    x = np.asarray(x, np.longdouble)
+    return [np.ones_like(x) if k == 0 else np.sqrt(np.longdouble(2)) * (np.cos if k % 2 else np.sin)((k + 1) // 2 * x) for k in range(K)]
+
+
+def products(tables, W, degrees):
+    """Sums of products of the functions of every input, one product at a time."""
+    Y = np.zeros((tables[0][0].size if tables else 0, W.shape[1]), np.longdouble)
+    for row, w in zip(degrees, np.asarray(W, np.longdouble)):
+        product = np.ones(len(Y), np.longdouble)
+        for table, k in zip(tables, row):
+            product = product * table[k]
+        Y += product[:, None] * w
+    return Y
+
+
+def product_layer(X, W, a, b, degrees):
+    I, K = X.shape[1], a.shape[-1]
+    a, b = np.broadcast_to(a, (I, K)), np.broadcast_to(b, (I, K))
+    return products([values(X[:, i], a[i], b[i], K) for i in range(I)], W, degrees)
+
+
+def trig_layer(X, W, degrees):
+    return products([waves(x, np.max(degrees, initial=0) + 1) for x in X.T], W, degrees)

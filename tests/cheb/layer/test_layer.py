@@ -68,6 +68,52 @@ def test_optimal_samples(rng, method, m):
     assert (np.abs(found.mean(axis=0) - truth) <= 6.5 * found.std(axis=0) / 1000**0.5).all()
 
 
+@pytest.mark.parametrize("method", ["christoffel", "dpp", "volume"])
+def test_optimal_samples_of_products(rng, method):
+    """The same for three inputs: every point is one of the product's, and weighted means of a product and of another function are right."""
+    inputs = [rng.exponential(size=30), rng.standard_normal(25), rng.uniform(size=20)]
+    bases = [orthopoly.from_samples(x, n) for x, n in zip(inputs, (2, 2, 1))]
+    degrees = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 1, 0], [1, 1, 1]])
+    generator, found = np.random.default_rng(rng.integers(2**32)), []
+
+    def g(x, y, z):
+        return np.stack([x * y * z, np.exp(-x) * np.cos(y) + z], axis=-1)
+
+    def products(points):
+        return np.prod([basis(t)[:, k] for basis, t, k in zip(bases, points.T, degrees.T)], axis=0)
+
+    every = np.stack(np.meshgrid(*inputs, indexing="ij"), axis=-1).reshape(-1, 3)
+    for _ in range(400):
+        m = 5 if method == "dpp" else 7
+        points, weights = orthopoly.optimal_samples(bases, m, degrees=degrees, method=method, rng=generator)
+        assert all(np.isin(t, x).all() for t, x in zip(points.T, inputs))
+        assert method != "dpp" or len(np.unique(points, axis=0)) == 5
+        np.testing.assert_allclose(weights, 5 / (products(points) ** 2).sum(axis=1), rtol=1e-9)
+        values, root = g(*points.T), np.sqrt(weights)[:, None]
+        fit = np.linalg.lstsq(root * products(points), root[:, 0] * values[:, 1])[0] if method == "volume" else []
+        found.append([*(weights @ values) / m, *fit])
+    best = np.linalg.lstsq(products(every), g(*every.T)[:, 1])[0] if method == "volume" else []
+    truth, found = np.array([*g(*every.T).mean(axis=0), *best]), np.array(found)
+    assert (np.abs(found.mean(axis=0) - truth) <= 6.5 * found.std(axis=0) / 400**0.5).all()
+
+
+def test_optimal_samples_determine_many_products(rng):
+    """56 products of five inputs: as many determinantal points make a fit that twice as many random ones do not make much better."""
+    bases = [orthopoly.from_samples(rng.uniform(-1, 1, 500), 3) for _ in range(5)]
+    points, weights = orthopoly.optimal_samples(bases, 56, method="dpp", rng=1)
+    rows = np.prod([basis(t)[:, k] for basis, t, k in zip(bases, points.T, orthopoly.multi_indices(5, 3).T)], axis=0)
+    assert np.linalg.cond(np.sqrt(weights)[:, None] * rows) < 300
+
+
+def test_multi_indices():
+    for d, degree, norm in ((1, 5, 1.0), (3, 4, 1.0), (3, 4, 0.5), (4, 3, 0.75), (2, 0, 1.0)):
+        grid = np.indices((degree + 1,) * d).reshape(d, -1).T
+        expected = grid[(grid**norm).sum(axis=1) <= degree**norm + 1e-9]
+        found = orthopoly.multi_indices(d, degree, norm=norm)
+        assert sorted(map(tuple, found)) == sorted(map(tuple, expected))
+        assert (np.diff(found.sum(axis=1)) >= 0).all()
+
+
 def test_one_degree_and_a_seed(rng):
     one = orthopoly.from_samples(np.full(7, 3.0), 0)
     np.testing.assert_array_equal(one(np.array([1.0, 2.0])), np.ones((2, 1)))
@@ -105,6 +151,18 @@ BAD = [
     (lambda: orthopoly.optimal_samples(BASIS, 0, method="christoffel"), ValueError, "m is 0"),
     (lambda: orthopoly.optimal_samples(BASIS, 4, method="best"), ValueError, "method is 'best'"),
     (lambda: orthopoly.optimal_samples(orthopoly.classical("legendre", 3), 4, method="dpp"), ValueError, "no samples"),
+    (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, method="dpp"), ValueError, "m is 5, expected 10, the number of products"),
+    (lambda: orthopoly.optimal_samples([BASIS, 3], 5), TypeError, "basis is int"),
+    (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, degrees=[[4, 0]]), ValueError, r"degrees\[:, 0\] is from 4 to 4, expected 0 to 3"),
+    (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, degrees=[[1, 0, 0]]), ValueError, r"expected integers \(K, 2\)"),
+    (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, degrees=[[1, 0], [1, 0]]), ValueError, "a row twice"),
+    (lambda: orthopoly.multi_indices(2, -1), ValueError, "degree is -1"),
+    (lambda: orthopoly.multi_indices(50, 20), ValueError, "more than 1000000 products"),
+    (lambda: qf.cheb.product_layer(*LAYER[:1], np.ones((4, 3)), np.zeros(4), np.ones(4), [[0, 1]]), ValueError, r"expected \(4, 2\)"),
+    (lambda: qf.cheb.product_layer(*LAYER[:1], np.ones((1, 3)), np.zeros(4), np.ones(4), [[0, 4]]), ValueError, "expected less than 4"),
+    (lambda: qf.cheb.product_layer(*LAYER[:1], np.ones((1, 3)), np.zeros(2), np.array([1.0, 0]), [[0, 1]]), ValueError, r"b\[1\] is 0"),
+    (lambda: qf.cheb.trig_layer(*LAYER[:1], np.ones((1, 3)), [[0, -1]]), ValueError, "degrees has -1, expected at least 0"),
+    (lambda: qf.cheb.trig_layer(*LAYER[:1], np.ones((1, 3)), [[0, 1.5]]), ValueError, "expected integers"),
 ]
 
 

@@ -38,6 +38,27 @@ def test_a_basis_an_input(rng):
     np.testing.assert_allclose(layer(torch.from_numpy(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-5)  # a and b were made in float32
 
 
+def test_products(rng):
+    """Every product of polynomials of up to three inputs; and sines and cosines."""
+    degrees = orthopoly.multi_indices(3, 2)
+    layer = nn.PolyLayer(3, 2, 2, basis="hermite", degrees=degrees).double()
+    x = rng.standard_normal((4, 5, 3))
+    P = orthopoly.classical("hermite", 2)(x.ravel()).reshape(20, 3, 3)
+    rows = np.stack([P[:, 0, i] * P[:, 1, j] * P[:, 2, k] for i, j, k in degrees], axis=1)
+    expected = rows @ layer.weight.detach().numpy()
+    np.testing.assert_allclose(layer(torch.from_numpy(x)).detach().numpy().reshape(20, 2), expected, rtol=1e-6, atol=1e-6)
+    assert "10 products" in repr(layer)
+    waves = nn.TrigLayer(3, 2, 2).double()
+    flat = x.reshape(20, 3)
+    parts = [np.ones((20, 1)), *(2**0.5 * f(j * flat) for j in (1, 2) for f in (np.cos, np.sin))]
+    np.testing.assert_allclose(
+        waves(torch.from_numpy(flat)).detach().numpy(), np.concatenate(parts, axis=1) @ waves.weight.detach().numpy()
+    )
+    product = nn.TrigLayer(2, 1, 1, degrees=[[1, 2]]).double()
+    product.weight.data[:] = 1
+    np.testing.assert_allclose(product(torch.tensor([[0.3, 0.4]]).double()).item(), 2 * np.cos(0.3) * np.sin(0.4))
+
+
 BAD = [
     (lambda: nn.PolyLayer(0, 1, 2), ValueError, "in_features is 0"),
     (lambda: nn.PolyLayer(2, 1, -1), ValueError, "degree is -1"),
@@ -45,6 +66,8 @@ BAD = [
     (lambda: nn.PolyLayer(2, 1, 2, basis=[1, 2]), TypeError, "basis is int"),
     (lambda: nn.PolyLayer(3, 1, 2, basis=[HERMITE] * 2), ValueError, "2 entries, expected 1 or 3"),
     (lambda: nn.PolyLayer(3, 1, 3, basis=HERMITE), ValueError, "degree 2, expected at least 3"),
+    (lambda: nn.PolyLayer(3, 1, 2, degrees=[[0, 0, 3]]), ValueError, r"degrees\[:, 2\] is from 3 to 3, expected 0 to 2"),
+    (lambda: nn.TrigLayer(3, 1, 1, degrees=[[0, 3, 0]]), ValueError, "from 3 to 3, expected 0 to 2"),
 ]
 
 

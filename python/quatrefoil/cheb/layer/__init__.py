@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Policy
 from ..._typing import Array, Backend, T
-from ..domain import number_text
-
-
-def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
-    X, b = inputs[0], inputs[3]
-    bad = ~((b > 0) & np.isfinite(b))
-    if bad.any() and X.shape[1]:
-        at = np.argwhere(bad)[0]
-        raise ValueError(f"{label}: b[{', '.join(map(str, at))}] is {number_text(b[tuple(at)])}, expected a positive finite number")
-
+from .products import PRODUCT_LAYER, TRIG_LAYER, check_recurrence
+from .products import product_layer as product_layer
+from .products import product_layer_vjp as product_layer_vjp
+from .products import trig_layer as trig_layer
+from .products import trig_layer_vjp as trig_layer_vjp
 
 POLY_LAYER = Op(
     __name__, "poly_layer",
     inputs=(Arg("X", "N I"), Arg("W", "I K O"), Arg("a", "I K or K", constant=True), Arg("b", "I K or K", constant=True)),
     outputs=(Arg("Y", "N O"),),
-    policy=Policy(check_values=_check_values),
+    policy=Policy(check_values=lambda label, inputs, options: check_recurrence(label, inputs)),
     tolerance=4e-6,  # a recurrence loses about K eps
 )  # fmt: skip
-OPS = (POLY_LAYER,)
+OPS = (POLY_LAYER, PRODUCT_LAYER, TRIG_LAYER)
 
 
 def poly_layer(

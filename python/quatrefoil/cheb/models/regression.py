@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+
+from ..multiindex import cross
 
 NORMS = (1.0, 0.75, 0.5)  # exponents of the crosses; 1 is total degree
 MAX_DEGREE = 25
 MAX_TERMS = 3000  # of a basis
 FLOPS = 1e10  # of all fits: some seconds
-PATIENCE = 8  # larger bases without a better fit before the search ends
+PATIENCE = 8  # larger bases without a better fit before the search ends,
+CHEAP = 0.05  # once this share of FLOPS is spent
 BETTER = 0.99  # factor by which the error must fall
 FOLDS = 10  # of the cross-validation
 EQUAL = 1e-11  # relative errors below this are rounding
@@ -36,7 +38,7 @@ def sparse(tables: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.
         if error < BETTER * best[2]:
             chosen = degrees[terms]
             best, since = (chosen, np.linalg.lstsq(A[:, terms], y, rcond=None)[0], error), 0
-        if since == PATIENCE or flops > FLOPS or best[2] < EQUAL:
+        if (since >= PATIENCE and flops > CHEAP * FLOPS) or flops > FLOPS or best[2] < EQUAL:
             break
     return best
 
@@ -46,29 +48,11 @@ def _crosses(d: int, most: int) -> list[np.ndarray]:
     found = {}
     for norm in NORMS:
         for degree in range(1, most + 1):
-            degrees = cross(d, degree, norm)
+            degrees = cross(d, degree, norm, MAX_TERMS)
             if degrees is None:
                 break
             found[degrees.tobytes()] = degrees
     return sorted(found.values(), key=len)
-
-
-def cross(d: int, degree: int, norm: float) -> np.ndarray | None:
-    """Multi-indices (K, d) with (sum_k i_k^norm)^(1/norm) <= degree, the constant first; None if there are more than ``MAX_TERMS``."""
-    rows = list(itertools.islice(_indices(d, float(degree) ** norm * (1 + 1e-12), norm), MAX_TERMS + 1))
-    if len(rows) > MAX_TERMS:
-        return None
-    table = np.array(rows, np.int64)
-    return table[np.argsort(table.sum(axis=1), kind="stable")]
-
-
-def _indices(d: int, left: float, norm: float) -> Iterator[tuple[int, ...]]:
-    if d == 0:
-        yield ()
-        return
-    for i in range(int(left ** (1 / norm)) + 1):
-        for rest in _indices(d - 1, left - i**norm, norm):
-            yield (i, *rest)
 
 
 def products(tables: Sequence[np.ndarray], degrees: np.ndarray) -> np.ndarray:

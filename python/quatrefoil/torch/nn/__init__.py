@@ -1,7 +1,7 @@
 """Layers with the parameter names of their upstream implementations, so that upstream ``state_dict``s load.
 
 Not imported by ``import quatrefoil``: say ``from quatrefoil.torch import nn``. Equation numbers are those of csrc/ssm/README.md,
-of ``PolyLayer`` those of csrc/cheb/layer/README.md.
+of ``PolyLayer`` and ``TrigLayer`` those of csrc/cheb/layer/README.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .hankel import HankelLayer
 from .kalmanet import GatedKalmaNet
 from .mamba import Mamba
 from .mamba2 import Mamba2
-from .poly_layer import PolyLayer
+from .poly_layer import PolyLayer, TrigLayer
 from .s4d import S4D, S4DKernel
 from .s5 import S5
 
@@ -30,6 +30,7 @@ __all__ = [
     "Mamba2",
     "PolyLayer",
     "S4DKernel",
+    "TrigLayer",
 ]
 
 __dir__ = surface(__name__)

@@ -1,4 +1,4 @@
-"""Layers of polynomials: arbitrary polynomial chaos, Chebyshev-KAN."""
+"""Layers of polynomials, and of sines and cosines: arbitrary polynomial chaos, Chebyshev-KAN, Fourier series."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from ... import cheb
 from ..._arguments import MAX_NUMBERS, integer
 from ..._arrays import narrow, widen
+from ..._typing import ArrayLike
+from ...cheb.multiindex import table_of
 from ...cheb.orthopoly import Basis, classical
 from ._layer import Layer
 
@@ -31,11 +33,14 @@ class PolyLayer(Layer):
         A name of ``orthopoly.classical``, or a result of ``orthopoly.from_samples`` for all inputs or one for each.
     squash : bool
         Take tanh of the inputs first: for inputs outside [-1, 1], the domain of "legendre" and "chebyshev".
+    degrees : (M, I) int, optional
+        Products of polynomials of several inputs instead of those of single ones, such as ``orthopoly.multi_indices(I, degree)``:
+        y = ``quatrefoil.cheb.product_layer``.
 
     Notes
     -----
-    Parameter: weight (I, K, O), normal with variance 1 / (I K): outputs have variance of about 1 for inputs from the basis's measure.
-    Buffers: a, b (K,) or (I, K).
+    Parameter: weight (I, K, O), normal with variance 1 / (I K), or (M, O), with 1 / M: outputs have variance of about 1 for inputs from the
+    basis's measure. Buffers: a, b (K,) or (I, K).
 
     Examples
     --------
@@ -43,13 +48,23 @@ class PolyLayer(Layer):
     >>> from quatrefoil.torch import nn
     >>> nn.PolyLayer(3, 2, degree=4)(torch.zeros(5, 3)).shape
     torch.Size([5, 2])
+    >>> from quatrefoil.cheb import orthopoly
+    >>> nn.PolyLayer(3, 2, degree=2, degrees=orthopoly.multi_indices(3, 2)).weight.shape
+    torch.Size([10, 2])
     """
 
     a: Tensor
     b: Tensor
 
     def __init__(
-        self, in_features: int, out_features: int, degree: int, *, basis: str | Basis | Sequence[Basis] = "legendre", squash: bool = False
+        self,
+        in_features: int,
+        out_features: int,
+        degree: int,
+        *,
+        basis: str | Basis | Sequence[Basis] = "legendre",
+        squash: bool = False,
+        degrees: ArrayLike | None = None,
     ) -> None:
         super().__init__()
         named = ((in_features, "in_features", 1), (out_features, "out_features", 1), (degree, "degree", 0))
@@ -66,18 +81,71 @@ class PolyLayer(Layer):
         for name in ("a", "b"):
             rows = np.stack([getattr(p, name)[:K] for p in bases])
             self.register_buffer(name, torch.tensor(rows if len(bases) > 1 else rows[0], dtype=torch.get_default_dtype()))
-        self.weight = torch.nn.Parameter(torch.randn(I, K, O) / math.sqrt(I * K))
-        self.squash = squash
+        self.degrees = None if degrees is None else table_of(degrees, I, [self.degree] * I, "PolyLayer").tolist()
+        shape = (I, K) if self.degrees is None else (len(self.degrees),)
+        self.weight = torch.nn.Parameter(torch.randn(*shape, O) / math.sqrt(math.prod(shape)))
+        self.in_features, self.squash = I, squash
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) -> (..., O)."""
-        self._check_input(x, self.weight, self.weight.shape[0], f"(..., {self.weight.shape[0]})")
+        self._check_input(x, self.weight, self.in_features, f"(..., {self.in_features})")
         rows = widen(x.reshape(-1, x.shape[-1]))  # half precision is computed in float32
         rows = torch.tanh(rows) if self.squash else rows
-        y = cheb.poly_layer(rows, *map(widen, (self.weight, self.a, self.b)))
+        W, a, b = map(widen, (self.weight, self.a, self.b))
+        y = cheb.poly_layer(rows, W, a, b) if self.degrees is None else cheb.product_layer(rows, W, a, b, self.degrees)
         out: Tensor = narrow(y.reshape(*x.shape[:-1], self.weight.shape[-1]), x)
         return out
 
     def extra_repr(self) -> str:
-        I, K, O = self.weight.shape
-        return f"{I}, {O}, degree={K - 1}, squash={self.squash}"
+        products = "" if self.degrees is None else f", {len(self.degrees)} products"
+        return f"{self.in_features}, {self.weight.shape[-1]}, degree={self.degree}, squash={self.squash}{products}"
+
+
+class TrigLayer(Layer):
+    """A layer of sines and cosines of its inputs: Fourier series with learned coefficients.
+
+    y_o = sum over products m of weight[m, o] prod_i t_(degrees[m, i])(x_i), with t = 1, sqrt(2) cos x, sqrt(2) sin x, sqrt(2) cos 2x, ...,
+    as ``quatrefoil.cheb.trig_layer``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        I and O.
+    frequency : int
+        The highest one; functions of single inputs are t_0 to t_(2 frequency).
+    degrees : (M, I) int, optional
+        Products of functions of several inputs, instead of those of single ones.
+
+    Notes
+    -----
+    Parameter: weight (M, O), normal with variance 1 / M, with M = 2 I frequency + 1 by default.
+
+    Wu et al., ICML 2023 (latent spectral models), have such bases.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> layer = nn.TrigLayer(3, 2, frequency=4)
+    >>> layer(torch.zeros(5, 3)).shape, layer.weight.shape
+    (torch.Size([5, 2]), torch.Size([25, 2]))
+    """
+
+    def __init__(self, in_features: int, out_features: int, frequency: int, *, degrees: ArrayLike | None = None) -> None:
+        super().__init__()
+        named = ((in_features, "in_features", 1), (out_features, "out_features", 1), (frequency, "frequency", 0))
+        self.in_features, O, self.frequency = (integer(n, "TrigLayer", name, least, MAX_NUMBERS) for n, name, least in named)
+        I, K = self.in_features, 2 * self.frequency
+        single = np.concatenate([np.zeros((1, I), np.int64), *(k * np.eye(I, dtype=np.int64) for k in range(1, K + 1))])
+        self.degrees = (single if degrees is None else table_of(degrees, I, [K] * I, "TrigLayer")).tolist()
+        self.weight = torch.nn.Parameter(torch.randn(len(self.degrees), O) / math.sqrt(len(self.degrees)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., I) -> (..., O)."""
+        self._check_input(x, self.weight, self.in_features, f"(..., {self.in_features})")
+        y = cheb.trig_layer(widen(x.reshape(-1, x.shape[-1])), widen(self.weight), self.degrees)
+        out: Tensor = narrow(y.reshape(*x.shape[:-1], self.weight.shape[-1]), x)
+        return out
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.weight.shape[-1]}, frequency={self.frequency}, {len(self.degrees)} products"
