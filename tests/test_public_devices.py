@@ -51,7 +51,7 @@ ELSEWHERE = {
 WITHOUT_ARRAYS = {
     "ssm.PTD", "ssm.dplr_legs", "ssm.hippo_legs", "ssm.init", "ssm.ptd_init", "ssm.s4d_init", "ssm.install", "ssm.uninstall",
     "ssm.Installation", "ssm.fla", "ssm.mamba", "cheb.chebpts", "cheb.coulomb_sog", "cheb.optimal_samples", "cheb.Extremum",
-    "wos.Walks",
+    "cheb.PiecewiseTucker", "wos.Walks",
 }  # fmt: skip
 
 

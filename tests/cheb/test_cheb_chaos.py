@@ -73,6 +73,16 @@ def test_noise_is_not_fitted(rng):
     np.testing.assert_allclose(chaos.var(), 1 / 3 + 4 / 45, rtol=0.1)
 
 
+def test_a_ridge_needs_many_terms(rng):
+    """No small basis has a better fit than the constant's; the search goes on as long as it is cheap."""
+    X = rng.uniform(-1, 1, (300, 2))
+    chaos = PolynomialChaos.fit(X, np.exp(-3 * (X[:, 0] - X[:, 1]) ** 2), [(-1, 1)] * 2)
+    T = rng.uniform(-1, 1, (500, 2))
+    expected = np.exp(-3 * (T[:, 0] - T[:, 1]) ** 2)
+    assert np.sqrt(np.mean((chaos(T) - expected) ** 2)) < 0.1 * expected.std()
+    assert chaos.error_estimate < 0.1
+
+
 def test_constants_and_indices(rng):
     X = rng.uniform(2, 5, (10, 3))
     chaos = PolynomialChaos.fit(X, np.full(10, 7.0))

@@ -25,7 +25,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_values_are_about_twice_the_cheaper_of_fibres_and_grid(rng, name):
+def test_values_are_at_most_about_twice_the_cheaper_of_fibres_and_grid(rng, name):
     f, domain = FUNCTIONS[name]
     lo, hi = np.array(domain, float).T
     X = lo + (hi - lo) * rng.random((100_000, len(domain)))
@@ -35,9 +35,9 @@ def test_values_are_about_twice_the_cheaper_of_fibres_and_grid(rng, name):
         ct = ChebTucker.from_function(f, domain, tol=tol)
         fibres = sum(n * (r + 2) for n, r in zip(ct.n, ct.rank)) + math.prod(ct.rank)
         print(tol, ct.n, ct.rank, ct.n_evaluations)
-        assert ct.n_evaluations <= min(3 * fibres, 2.5 * math.prod(ct.n)) + 300
+        assert ct.n_evaluations <= 2.1 * min(fibres, math.prod(ct.n)) + 150  # the points of the tests
         # its own test is at some hundred points
-        assert np.abs(ct(X) - expected).max() <= 20 * tol * np.abs(expected).max()
+        assert np.abs(ct(X) - expected).max() <= 5 * tol * np.abs(expected).max()
 
 
 def test_ten_variables_take_a_few_thousand_values(rng):

@@ -113,6 +113,23 @@ def test_statistics_of_other_distributions(rng):
     np.testing.assert_allclose(ct.mean(distributions=[None, None, (0, 1)]), 27 * 0.5 + 0.5, rtol=1e-11)
 
 
+def test_outputs_at_random_inputs(rng):
+    """Their moments, and quantiles of a sum of two normal inputs, whose distribution is known."""
+    samples = rng.gamma(2.0, size=500)
+    inputs = [stats.norm(0.5, 1), stats.beta(2, 3), samples]
+    ct = ChebTucker.from_function(lambda x, y, z: x**2 * y + z, [(-4, 5), (0, 1), (0, samples.max())])
+    values = ct.sample_output(40_000, distributions=inputs, rng=1)
+    deviation = np.sqrt(ct.var(distributions=inputs))
+    np.testing.assert_allclose(values.mean(), ct.mean(distributions=inputs), atol=5 * deviation / 200)
+    np.testing.assert_allclose(values.std(), deviation, rtol=0.1)
+    np.testing.assert_array_equal(values, ct.sample_output(40_000, distributions=inputs, rng=np.random.default_rng(1)))
+    chaos = qf.cheb.PolynomialChaos.from_function(lambda x, y: x + 2 * y, [stats.norm(), stats.norm(1)], max_evaluations=20)
+    shares = [0.05, 0.5, 0.9]
+    np.testing.assert_allclose(np.quantile(chaos.sample_output(40_000, rng=2), shares), stats.norm(2, 5**0.5).ppf(shares), atol=0.1)
+    with pytest.raises(ValueError, match="lies outside the domain"):
+        ct.sample_output(10, distributions=[stats.norm(4, 3), None, None])
+
+
 def test_indices_of_ishigami():
     """Its closed forms."""
     ct = ChebTucker.from_function(lambda x, y, z: np.sin(x) + 7 * np.sin(y) ** 2 + 0.1 * z**4 * np.sin(x), [(-np.pi, np.pi)] * 3)

@@ -57,6 +57,10 @@ def build() -> None:
     parts: list[ChebTucker] = [fitted, table, ridge]
     for part in parts:
         assert_type(part.to_full(), Any)
+    corner = qf.cheb.PiecewiseTucker.from_function(np.abs, (-1, 1), special_points={0: [0.0]})
+    print(corner.integrate() + corner.minimize().value)
+    known = np.ones((4, 4), bool)
+    print(qf.cheb.tucker(np.eye(4), rank=4, mask=known, fixed={0: np.eye(4)}).core.shape)
     core, factors = qf.cheb.tucker(np.eye(4), tol=1e-6)
     assert_type(ChebTucker(core, factors, domain=((0, 1), (0, 1))), ChebTucker)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from .layer import trig_layer_vjp as trig_layer_vjp
 from .models.chaos import PolynomialChaos
 from .models.longrange import Potential as Potential
 from .models.longrange import potential
+from .models.piecewise import PiecewiseTucker
 from .models.queries import Extremum as Extremum
 from .models.tensor import ChebTucker
 from .nonuniform import cheb_eval, cheb_moments
@@ -35,6 +36,7 @@ from .tucker import tucker
 
 __all__ = [
     "ChebTucker",
+    "PiecewiseTucker",
     "PolynomialChaos",
     "cheb_eval",
     "cheb_moments",

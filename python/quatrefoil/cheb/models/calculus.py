@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..domain import UNIT, Domain
 from ..tucker import raised
 from . import algebra
-
-if TYPE_CHECKING:
-    from ..._typing import ArrayLike
-
+from .parts import TensorParts
 
 _AXIS = dict.fromkeys(("axes", "dim", "dims"), "use axis")
 
 
-class Calculus:
+class Calculus(TensorParts):
     """Methods of ``ChebTucker`` that compute new tensors or numbers; nothing changes in place."""
 
     __slots__ = ()
     __array_ufunc__ = None  # makes ``numpy_number * ct`` call our methods
-
-    if TYPE_CHECKING:
-        core: Any
-        factors: tuple[Any, ...]
-        _domain: tuple[float, ...]
-        _measured: float | None
-
-        def compose(self, f: Any, *others: Any, tol: float = 1e-10) -> Self: ...
-        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
     @_arguments.keywords("cheb.ChebTucker.diff", **_AXIS, **dict.fromkeys(("order", "n", "degree"), "use m"))
     def diff(self, axis: int, m: int = 1) -> Self:

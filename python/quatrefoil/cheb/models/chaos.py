@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from ..distributions import Distribution, distributions_of
 from ..domain import box_of, shaped
 from . import regression
 from .function import Function
-from .statistics import Order, sobol_indices
+from .statistics import Order, draws_of, sobol_indices
 
 _HINTS = {
     **dict.fromkeys(("domain", "bounds", "ranges", "dist", "joint"), "use distributions=[(lo, hi), scipy.stats.norm(), samples, ...]"),
@@ -36,6 +37,7 @@ class PolynomialChaos:
     degrees : (K, d) int, read-only
     coefficients : (K,) float64, read-only
     bases : tuple of orthopoly.Basis, one per input
+    inputs : tuple of the distributions
     error_estimate : float
         The root mean square of the errors at samples of fits to nine tenths of the others, relative to their standard deviation.
     n_evaluations : int
@@ -56,11 +58,18 @@ class PolynomialChaos:
     np.float64(5.5)
     """
 
-    __slots__ = ("__weakref__", "bases", "coefficients", "degrees", "error_estimate", "n_evaluations")
+    __slots__ = ("__weakref__", "bases", "coefficients", "degrees", "error_estimate", "inputs", "n_evaluations")
 
     def __init__(
-        self, degrees: np.ndarray, coefficients: np.ndarray, bases: Sequence[orthopoly.Basis], error_estimate: float, n_evaluations: int
+        self,
+        degrees: np.ndarray,
+        coefficients: np.ndarray,
+        bases: Sequence[orthopoly.Basis],
+        inputs: Sequence[Distribution],
+        error_estimate: float,
+        n_evaluations: int,
     ) -> None:
+        self.inputs = tuple(inputs)
         self.degrees, self.coefficients, self.bases = frozen(degrees), frozen(coefficients), tuple(bases)
         self.error_estimate, self.n_evaluations = error_estimate, n_evaluations
 
@@ -105,27 +114,54 @@ class PolynomialChaos:
     @_arguments.keywords(
         "cheb.PolynomialChaos.from_function", missing="expected from_function(f, distributions, max_evaluations=)", **_HINTS
     )
-    def from_function(cls, f: Callable[..., Any], distributions: Sequence[Any], *, max_evaluations: int) -> Self:
-        """Call f at ``max_evaluations`` points of a Latin hypercube in the quantiles, and ``fit``.
+    def from_function(
+        cls,
+        f: Callable[..., Any],
+        distributions: Sequence[Any],
+        *,
+        max_evaluations: int,
+        executor: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: bool | Callable[[int, float], Any] | None = None,
+    ) -> Self:
+        """Call f at ``max_evaluations`` points of ``points``, and ``fit``.
 
-        f takes d arrays (P,) of coordinates and returns (P,) real numbers, as for ``ChebTucker.from_function``.
+        f takes d arrays (P,) of coordinates and returns (P,) real numbers, or a tuple or list of such arrays, one per output: then a list
+        of results. ``executor``, ``checkpoint`` and ``progress`` as for ``ChebTucker.from_function``; with one of the first two f gets
+        numbers, one point at a time, and more evaluations with the same checkpoint are more points, not additional ones.
         """
         label = "cheb.PolynomialChaos.from_function"
         inputs = distributions_of(distributions, None, label)
         count = _arguments.integer(max_evaluations, label, "max_evaluations", 2)
         x = points_of(inputs, count)
-        function = Function(f, [0.0, 1.0] * len(inputs), label)
-        values = function(*x.T)
-        if len(values) > 1:
-            raise ValueError(f"{label}: f returned {len(values)} outputs, expected one; fit each of them to the same points")
-        return cls._fitted(x, values[0], inputs, label)
+        function = Function(f, [0.0, 1.0] * len(inputs), label, executor=executor, checkpoint=checkpoint, progress=progress)
+        made: Any = [cls._fitted(x, y, inputs, label) for y in function(*x.T)]
+        return made if function.outputs is not None else made[0]  # type: ignore[no-any-return]
+
+    @staticmethod
+    @_arguments.keywords("cheb.PolynomialChaos.points", missing="expected points(distributions, count)", **_HINTS)
+    def points(distributions: Sequence[Any], count: int) -> np.ndarray:
+        """Return points (count, d) for ``fit``: a Latin hypercube of low discrepancy in the quantiles of the inputs, always the same.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> from scipy import stats
+        >>> inputs = [stats.norm(), (0, 2)]
+        >>> X = qf.cheb.PolynomialChaos.points(inputs, 40)
+        >>> chaos = qf.cheb.PolynomialChaos.fit(X, X[:, 0] ** 2 * X[:, 1], inputs)
+        >>> round(chaos.mean(), 6)
+        1.0
+        """
+        label = "cheb.PolynomialChaos.points"
+        return points_of(distributions_of(distributions, None, label), _arguments.integer(count, label, "count", 2))
 
     @classmethod
     def _fitted(cls, x: np.ndarray, y: np.ndarray, inputs: Sequence[Distribution], label: str) -> Self:
         bases = [_basis(distribution, label) for distribution in inputs]
         tables = [basis(column) for basis, column in zip(bases, x.T)]
         degrees, coefficients, error = regression.sparse(tables, y)
-        return cls(degrees, coefficients, bases, error, y.size)
+        return cls(degrees, coefficients, bases, inputs, error, y.size)
 
     def __call__(self, *X: Any) -> Any:
         """Evaluate at points X (P, d) -> (P,), at one point (d,), or at d coordinates, numbers or arrays that broadcast."""
@@ -164,16 +200,23 @@ class PolynomialChaos:
         """Return Sobol indices as ``ChebTucker.sobol``: order 1, 2 or "total", by default the pair of 1 and "total"."""
         return sobol_indices(self.degrees.astype(bool), self.coefficients**2, order, "cheb.PolynomialChaos.sobol")
 
+    def sample_output(self, size: int, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
+        """Return values (size,) at random inputs, for quantiles or a histogram of the output; ``rng`` as in ``help(qf.conventions)``."""
+        label = "cheb.PolynomialChaos.sample_output"
+        count = _arguments.integer(size, label, "size", 0)
+        values: np.ndarray = self(draws_of(self.inputs, count, _arguments.generator(rng, label)))
+        return values
+
     def __repr__(self) -> str:
         terms, d = self.degrees.shape
         return f"PolynomialChaos({d} inputs, {terms} terms of degree up to {int(self.degrees.sum(axis=1).max())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.degrees, self.coefficients, self.bases, self.error_estimate, self.n_evaluations)
+        return type(self), (self.degrees, self.coefficients, self.bases, self.inputs, self.error_estimate, self.n_evaluations)
 
     def _points(self, X: tuple[Any, ...], label: str) -> tuple[np.ndarray, tuple[int, ...]]:
         d = len(self.bases)
-        arrays = [_arguments.numbers_of(_arguments.points_like(x, label, "X"), label, "X").astype(np.float64) for x in X]
+        arrays = [_arguments.host_numbers_like(x, label, "X").astype(np.float64) for x in X]
         x = arrays[0] if len(arrays) == 1 else np.stack(np.broadcast_arrays(*arrays), axis=-1)
         if x.ndim == 0 or x.shape[-1] != d:
             raise ValueError(f"{label}: X has shape {x.shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates")
@@ -185,8 +228,7 @@ class PolynomialChaos:
 
 def _samples(X: Any, y: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, d) and values (P,) in float64."""
-    samples = ((_arguments.points_like(a, label, name), name) for a, name in ((X, "X"), (y, "y")))
-    x, values = (_arguments.numbers_of(a, label, name).astype(np.float64) for a, name in samples)
+    x, values = (_arguments.host_numbers_like(a, label, name).astype(np.float64) for a, name in ((X, "X"), (y, "y")))
     if x.ndim != 2 or values.shape != x.shape[:1] or len(x) < 2:
         raise ValueError(f"{label}: X has shape {x.shape} and y {values.shape}, expected (P, d) and (P,) with at least 2 samples")
     for array, name in ((x, "X"), (values, "y")):

@@ -6,9 +6,10 @@ Equation numbers are those of csrc/cheb/README.md.
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from ..domain import UNIT, Domain, axes_of, box_of, flat_domain, reference
 from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
 from . import algebra, canonical, leastsquares, sampling
-from .function import Function, NotResolved, arguments_of
+from .function import MAX_KEPT, MAX_VALUES, Function, NotResolved, arguments_of
+from .parts import TensorParts
 
 DEFAULT_TOL = 1e-10
 
@@ -42,19 +44,11 @@ _HINTS = {
 _FIT = {**dict.fromkeys(("sample_weight", "w", "sigma"), "use weights"), **dict.fromkeys(("values", "samples"), "use y"), "points": "use X"}
 
 
-class Construction:
+class Construction(TensorParts):
     """Class methods of ``ChebTucker``, with orthonormal factors. Results scale with the units of data and axes; a core that its dtype does
     not hold is a ValueError."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        core: Any
-        factors: tuple[Any, ...]
-        n_evaluations: int | None
-        _measured: float | None
-
-        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
     @classmethod
     @_arguments.keywords(
@@ -71,6 +65,9 @@ class Construction:
         n: int | Sequence[int] | None = None,
         tol: float = DEFAULT_TOL,
         max_evaluations: int | None = None,
+        executor: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: bool | Callable[[int, float], Any] | None = None,
     ) -> Self:
         """Interpolate f and compress it to ``tol``, on a given grid or adaptively along fibres.
 
@@ -89,8 +86,17 @@ class Construction:
             Relative, in the Frobenius norm of the coefficients. Below 4 eps of float64 it is raised to that, with a warning.
         max_evaluations : int, optional
             Points at which f may be evaluated, without n. Tolerances of 0.1, 0.01, ... down to ``tol`` are met one after another until they
-            are spent, and the last result is returned; its ``error_estimate`` says what was reached. For very few calls see
-            ``PolynomialChaos``.
+            are spent, each with the values of those before, and the last result is returned; its ``error_estimate`` says what was reached.
+            For very few calls see ``PolynomialChaos``.
+        executor : concurrent.futures.Executor, optional
+            Where f runs, or any other object with ``submit(f, *arguments)``. f gets one point at a time, d numbers, and returns a number,
+            or a tuple of them. Processes need a function that can be pickled: one at the top of a module.
+        checkpoint : path, optional
+            A text file to which every value is appended at once, a line ``x0,x1,..,f`` per point. If a call fails or the program is
+            stopped, the same call goes on where it ended. f gets numbers, as with an executor.
+        progress : True or a callable, optional
+            Called as progress(values of f so far, largest error in the last test relative to the largest |f|, infinite before it). True
+            prints a line per second to stderr.
 
         Returns
         -------
@@ -132,7 +138,9 @@ class Construction:
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else arguments_of(f))
         flat = flat_domain(domain, d, label)
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
-        function = Function(f, flat, label)
+        costly = {"executor": executor, "checkpoint": checkpoint, "progress": progress}
+        keep = MAX_VALUES if max_evaluations is not None else MAX_KEPT if n is None and d > 1 else 0
+        function = Function(f, flat, label, keep=keep, **costly)
         if n is not None:
             if max_evaluations is not None:
                 raise ValueError(f"{label}: got n and max_evaluations, expected one of them; n takes prod(n) + {sampling.CHECKED} values")
@@ -151,7 +159,8 @@ class Construction:
             except NotResolved as reason:
                 if result is None or max_evaluations is None:
                     what = f"{label}: f is not resolved to tol = {tols[0]:g}: {reason} ({function.count} values)"
-                    raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway, or a larger tol") from None
+                    cure = f", a larger tol, {reason.cure}" if reason.cure else ", or a larger tol"
+                    raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway{cure}") from None
             outputs, off = result
         tensors: list[Any] = [cls(core, factors, domain=flat) for core, factors in outputs]
         for ct, missed in zip(tensors, off):
@@ -171,6 +180,30 @@ class Construction:
             what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off.max():.1e} of its largest value at random points"
             warnings.warn(f"{what}; give more points, no n to choose them adaptively, or a larger tol", RuntimeWarning, stacklevel=4)
         return parts, off
+
+    @staticmethod
+    @_arguments.keywords("cheb.ChebTucker.points", missing="expected points(n, domain)", **_HINTS)
+    def points(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray:
+        """Return the grid (n_1, ..., n_d, d) on which ``from_values`` takes values, for a function that runs elsewhere.
+
+        n and domain as for ``from_function``. The points in a row: ``X.reshape(-1, d)``.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> box = [(0, 1), (2, 3)]
+        >>> X = qf.cheb.ChebTucker.points((9, 5), box)
+        >>> X.shape
+        (9, 5, 2)
+        >>> ct = qf.cheb.ChebTucker.from_values(np.exp(X[..., 0]) * X[..., 1], box)
+        >>> bool(abs(ct(0.5, 2.5) - np.exp(0.5) * 2.5) < 1e-8)
+        True
+        """
+        label = "cheb.ChebTucker.points"
+        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
+        counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
+        X: np.ndarray = np.stack(np.meshgrid(*chebpts(counts, flat_domain(domain, d, label)), indexing="ij"), axis=-1)
+        return X
 
     @classmethod
     @_arguments.keywords("cheb.ChebTucker.from_values", **_HINTS)

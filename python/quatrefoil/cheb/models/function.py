@@ -1,9 +1,12 @@
-"""A user's function as ``from_function`` calls it: arrays in, checked values out, counted."""
+"""A user's function as ``from_function`` calls it: arrays in, checked values out, counted and, if it is costly, kept."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
+import os
+import pickle
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments
+from ..._progress import reporter
 from ..transform import chebpts
+from .checkpoint import Checkpoint
 
 MAX_VALUES = 2**25  # of f
+MAX_KEPT = 2**16  # of them, unless their number is limited: 20 MB
 BLOCK = 2**20  # values of f at a time
 
 
@@ -28,56 +34,153 @@ def arguments_of(f: Callable[..., Any]) -> int:
 
 
 class NotResolved(Exception):
-    """f needs too many values or points."""
+    """f needs too many values or points; ``cure``: what to try, beyond the usual."""
+
+    def __init__(self, reason: str, cure: str = "") -> None:
+        super().__init__(reason)
+        self.cure = cure
 
 
 class Function:
-    """A user's f with checked results: finite real values (outputs, ...), their number, and the largest |f| of each output so far."""
+    """A user's f with checked results: finite real values (outputs, ...), their number, and the largest |f| of each output so far.
 
-    def __init__(self, f: Callable[..., Any], domain: Sequence[float], label: str) -> None:
+    No point is computed twice among the first ``keep`` values. With an executor or a checkpoint none is, and f gets one point at a time,
+    as numbers.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        domain: Sequence[float],
+        label: str,
+        *,
+        keep: int = 0,
+        executor: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Any = None,
+    ) -> None:
         self.f, self.domain, self.label = f, domain, label
         self.d = len(domain) // 2
         self.count = 0
+        self.begun = 0  # the count when the present tolerance was begun
         self.most: int | None = MAX_VALUES
         self.outputs: int | None = None  # set by the first call if f returns a tuple
         self.largest = np.zeros(0)
+        self.error = math.inf  # in the last test, for ``progress``
+        self.report = reporter(progress, label, "{} values of f, off by {:.1e} of its largest in the last test".format)
+        if executor is not None and not hasattr(executor, "submit"):
+            raise TypeError(f"{label}: executor is {executor!r}, expected one of concurrent.futures, or another with submit(f, *arguments)")
+        self.executor = executor
+        self.file = None if checkpoint is None else Checkpoint(checkpoint, self.d, label)
+        self.singly = executor is not None or self.file is not None
+        self.keep = MAX_VALUES if self.singly else keep
+        self.kept: dict[bytes, np.ndarray] | None = {}
 
     def __call__(self, *points: np.ndarray) -> np.ndarray:
         shape = np.broadcast_shapes(*(x.shape for x in points))
-        if self.most is not None and self.count + math.prod(shape) > self.most:
-            raise NotResolved(f"more than {self.most} values would be needed")
         whole = [np.broadcast_to(x, shape) for x in points]
+        if self.kept is not None and len(self.kept) + math.prod(shape) > self.keep:
+            self.kept = None
+        if self.kept is not None:
+            X = np.stack([x.ravel() for x in whole], axis=-1) + 0.0  # -0.0 and 0.0 are one point
+            found = self._looked_up(X, self.kept)
+            return found.reshape(len(found), *shape)
+        self._afford(math.prod(shape))
         step = max(1, BLOCK // max(1, math.prod(shape[1:])))
-        blocks = [self._values([x[i : i + step].reshape(-1) for x in whole]) for i in range(0, max(1, shape[0]), step)]
+        blocks = [self._computed([x[i : i + step].reshape(-1) for x in whole]) for i in range(0, max(1, shape[0]), step)]
+        self._tell()
         values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
         return values.reshape(len(values), *shape)
 
-    def _values(self, points: list[np.ndarray]) -> np.ndarray:
-        """(outputs, P) at d arrays (P,)."""
-        P = points[0].size
-        self.count += P
-        is_first = not self.largest.size
+    @property
+    def spent(self) -> int:
+        """Values computed for the present tolerance."""
+        return self.count - self.begun
+
+    def _afford(self, more: int) -> None:
+        if self.most is not None and self.count + more > self.most:
+            raise NotResolved(f"more than {self.most} values would be needed")
+
+    def _looked_up(self, X: np.ndarray, kept: dict[bytes, np.ndarray]) -> np.ndarray:
+        """Values (outputs, P) at points X (P, d), computed unless they are kept or in the file."""
+        keys = [x.tobytes() for x in X]
+        missing = {key: x for key, x in zip(keys, X) if key not in kept}
+        self._afford(len(missing))
+        if self.file is not None:
+            for key in missing.keys() & self.file.values.keys():
+                self._count(self.file.values[key][:, None], self.file.outputs)
+                kept[key] = self.file.values[key]
+                del missing[key]
+        if self.singly:
+            self._one_by_one(list(missing.values()))
+        elif missing or not kept:
+            rows = np.array(list(missing.values())).reshape(-1, self.d)
+            self._keep(rows, self._computed(list(rows.T)))
+        return np.stack([kept[key] for key in keys], axis=1) if keys else np.zeros((max(1, self.largest.size), 0))
+
+    def _keep(self, X: np.ndarray, values: np.ndarray) -> None:
+        assert self.kept is not None
+        self.kept.update((x.tobytes(), y) for x, y in zip(X, values.T))
+        if self.file is not None:
+            self.file.append(X, values, self.outputs)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.report is not None:
+            self.report(self.count, self.error)
+
+    def _one_by_one(self, rows: Sequence[np.ndarray]) -> None:
+        """Compute and keep values at points (d,). If a call fails, those that have been computed are kept."""
+        if self.executor is None:
+            for x in rows:
+                self._keep(x[None], self._computed(list(x[:, None]), functools.partial(self.f, *x)))
+            return
+        futures = [self.executor.submit(self.f, *x) for x in rows]
+        left = list(zip(rows, futures))
         try:
-            result = self.f(*(np.array(x) for x in points))  # copies, which f may overwrite
-        except (TypeError, ValueError, IndexError, AttributeError) as error:
-            hint = self._hint(points) if is_first and P else None
+            while left:
+                x, future = left[0]
+                self._keep(x[None], self._computed(list(x[:, None]), future.result))
+                left.pop(0)
+        except BaseException as error:
+            for x, future in left[1:]:
+                if not future.cancel() and (isinstance(error, Exception) or future.done()) and future.exception() is None:
+                    self._keep(x[None], self._computed(list(x[:, None]), future.result))
+            raise
+
+    def _computed(self, points: list[np.ndarray], call: Callable[[], Any] | None = None) -> np.ndarray:
+        """(outputs, P) at d arrays (P,); ``call`` returns what f returned."""
+        P = points[0].size
+        try:
+            result = call() if call else self.f(*(np.array(x) for x in points))  # copies, which f may overwrite
+        except (TypeError, ValueError, IndexError, AttributeError, pickle.PicklingError) as error:
+            hint = self._hint(points) if not self.largest.size and P else None
+            if self.executor is not None and "pickle" in str(error):
+                hint = "processes take functions by their name; define f at the top of a module, or give a ThreadPoolExecutor"
             if hint is None:
                 raise
-            raise TypeError(f"{self.label}: f failed on arrays: {error}; {hint}") from error
+            raise TypeError(f"{self.label}: f failed on {'numbers' if self.singly else 'arrays'}: {error}; {hint}") from error
         several = isinstance(result, (tuple, list))
         parts = list(result) if several else [result]
-        if is_first:
+        if is_first := not self.largest.size:
             if 1 < P == len(parts) and all(np.ndim(part) == 0 for part in parts):
                 kind = type(result).__name__
                 raise TypeError(f"{self.label}: f returned a {kind} of {P} numbers, expected an array; give np.array of it")
-            self.outputs = len(parts) if several else None
-            self.largest = np.zeros(len(parts))
-        if not parts or len(parts) != self.largest.size:
-            raise ValueError(f"{self.label}: f returned {len(parts)} outputs, expected {self.largest.size or 'at least 1'}")
-        checked = [self._checked(part, points, f"[{i}]" if several else "", is_first) for i, part in enumerate(parts)]
-        if P:
-            self.largest = np.maximum(self.largest, [max(values.max(), -values.min()) for values in checked])
-        return np.stack(checked)
+        elif len(parts) != self.largest.size:
+            raise ValueError(f"{self.label}: f returned {len(parts)} outputs, expected {self.largest.size}")
+        if not parts:
+            raise ValueError(f"{self.label}: f returned 0 outputs, expected at least 1")
+        values = np.stack([self._checked(part, points, f"[{i}]" if several else "", is_first) for i, part in enumerate(parts)])
+        self._count(values, len(parts) if several else None)
+        return values
+
+    def _count(self, values: np.ndarray, outputs: int | None) -> None:
+        """Count new values (outputs, P)."""
+        if not self.largest.size:
+            self.outputs, self.largest = outputs, np.zeros(len(values))
+        self.count += values.shape[1]
+        if values.size:
+            self.largest = np.maximum(self.largest, np.maximum(values.max(axis=1), -values.min(axis=1)))
 
     def _hint(self, points: Sequence[np.ndarray]) -> str | None:
         """The cure if f is a function of numbers, of one point or of an array of points instead of d arrays of coordinates."""
@@ -88,6 +191,8 @@ class Function:
             (tuple(X[0].tolist()), (), "f takes numbers: give np.vectorize(f)"),
             ((X[0].copy(),), (), f"f takes one point: give np.vectorize(lambda {names}: f(np.array([{names}])))"),
         ]
+        if self.singly:
+            tried = [((X[0].copy(),), (), f"f takes one point: give lambda {names}: f(np.array([{names}]))")]
         if (torch := sys.modules.get("torch")) is not None:
             tensors = tuple(torch.from_numpy(X.T.copy()))
             tried.append((tensors, (3,), f"f takes tensors: give lambda {names}: f(*map(torch.from_numpy, ({names},)))"))
@@ -113,7 +218,7 @@ class Function:
         if values.dtype.kind not in "fiu":
             raise TypeError(f"{self.label}: f returned {values.dtype} values, expected real numbers")
         shape = points[0].shape
-        if values.shape != shape and (values.ndim or (is_first and not name and not self._is_constant(values, points))):
+        if values.shape != shape and (values.ndim or (is_first and shape[0] > 1 and not name and not self._is_constant(values, points))):
             hint = (self._hint(points) if is_first else None) or "several outputs are a tuple"
             what = f"shape {values.shape}" if values.ndim else "one number that is not the same at each of them"
             raise ValueError(f"{self.label}: f returned {what} for {shape[0]} points, expected shape {shape}; {hint}")

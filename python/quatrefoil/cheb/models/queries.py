@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ... import _arguments
 from ..domain import reference
 from ..transform import chebpts, polynomials, vals2coeffs
 from . import algebra
+from .parts import TensorParts
 
 SEARCHED = 2**16  # values on the grid of a search for an extremum
 STARTS = 8  # of its local searches
@@ -34,25 +35,10 @@ class Extremum(NamedTuple):
     point: np.ndarray
 
 
-class Queries:
+class Queries(TensorParts):
     """Methods of ``ChebTucker`` that answer what a user of a function asks."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        core: Any
-        factors: tuple[Any, ...]
-
-        @property
-        def domain(self) -> tuple[tuple[float, float], ...]: ...
-        @property
-        def n(self) -> tuple[int, ...]: ...
-        def _with(self, core: Any, factors: Sequence[Any]) -> Self: ...
-        def grid(self, *points: Any) -> Any: ...
-        def diff(self, axis: int, m: int = 1) -> Self: ...
-        def value_and_grad(self, *X: Any) -> Any: ...
-        @classmethod
-        def from_function(cls, f: Callable[..., Any], domain: Any, *, tol: float = 1e-10) -> Self: ...
 
     def at(self, coordinates: Mapping[int, float] | None = None, /, **named: float) -> Any:
         """Fix some coordinates: a ``ChebTucker`` of the other axes, or a number if none is left.
@@ -86,7 +72,7 @@ class Queries:
         core, factors = algebra.contracted(self.core, self.factors, weights)
         if not factors:
             return float(core) if isinstance(core, np.ndarray) else core
-        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(self.domain) if k not in weights))  # type: ignore[call-arg]
+        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(self.domain) if k not in weights))
 
     def transpose(self, axes: Sequence[int] | None = None) -> Self:
         """Permute the axes: axis k of the result is axis ``axes[k]``; by default they are reversed.
@@ -104,7 +90,7 @@ class Queries:
             raise ValueError(f"{label}: axes is {axes!r}, expected a permutation of {d} axes")
         core = self.core.transpose(order) if isinstance(self.core, np.ndarray) else self.core.permute(order)
         domain = tuple(self.domain[k] for k in order)
-        return type(self)(core, [self.factors[k] for k in order], domain=domain)  # type: ignore[call-arg]
+        return type(self)(core, [self.factors[k] for k in order], domain=domain)
 
     def cumsum(self, axis: int) -> Self:
         """Return the integral along an axis from the lower end of the domain, as a function, with one coefficient more there.
@@ -140,8 +126,8 @@ class Queries:
             if getattr(part, "domain", None) != self.domain:
                 raise ValueError(f"{label}: got {part!r}, expected a ChebTucker on the domain {self.domain}")
             arrays = [_arguments.numbers_on_host(a, label, "core").astype(np.float64) for a in (part.core, *part.factors)]
-            parts.append(type(self)(arrays[0], arrays[1:], domain=self.domain))  # type: ignore[call-arg]
-        return self.from_function(lambda *x: f(*(part(np.stack(x, axis=-1)) for part in parts)), self.domain, tol=tol)  # type: ignore[operator]
+            parts.append(type(self)(arrays[0], arrays[1:], domain=self.domain))
+        return self.from_function(lambda *x: f(*(part(np.stack(x, axis=-1)) for part in parts)), self.domain, tol=tol)
 
     def minimize(self) -> Extremum:
         """Return the smallest value on the domain and its place.
@@ -196,13 +182,13 @@ class Queries:
 
     def _extremum(self, sign: float, label: str) -> Extremum:
         arrays = [_arguments.numbers_on_host(a, label, "core").astype(np.float64) for a in (self.core, *self.factors)]
-        ct = type(self)(arrays[0] * sign, arrays[1:], domain=self.domain)  # type: ignore[call-arg]
+        ct = type(self)(arrays[0] * sign, arrays[1:], domain=self.domain)
         d = len(self.factors)
         if d == 1:
             X = np.concatenate([ct.diff(0).roots(), self.domain[0]])[:, None]
         else:
             X = _descended(ct)
-        values = ct(X)  # type: ignore[operator]
+        values = ct(X)
         best = int(values.argmin())
         return Extremum(float(values[best]), X[best])
 

@@ -26,15 +26,17 @@ PROBES = 4  # random fibres along an axis to begin with
 CORNERS = 1  # of these go through corners
 SPARE = 2  # fibres along an axis beyond those that span it
 ROUGH = 2  # of the first fibres are tested at two more points
-BOUNDS = (1, 1, 1, 1, 1, 2, 4, 8, 10, 10)  # times tol: the largest error in the test before compression, try after try
+BOUNDS = (1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 10, 10)  # times tol: the largest error in the test before compression, try after try
 TESTED = (16, 100)  # the least and the largest number of random points at which a result is tested
 MAX_CORNERS = 32  # of the domain, at which it is tested too
 CHECKED = 30  # the same on a given grid
 ALLOWED = 10  # times tol: the largest error there, relative to the largest |f|; tol itself bounds the mean square
 LEFT = 0.5  # share of tol for what the spanned fibres leave of others
+FEW = 2  # failed tests after which a third more fibres are added instead of ``SPARE``
+WORTH = 2  # times the values of fibres and core: a smaller grid is taken once a test has failed
 PATIENCE = 0.3  # share of the whole grid that fibres may take before their number is foreseen
 KEPT = 0.2  # rows of an earlier core are used if their pivots are at least this share of the largest value
-TIGHTER, FINEST = 0.3, 0.1  # factor of the tolerance of fibres after a failed test, and its least share of tol
+FIRST, TIGHTER, FINEST = 0.5, 0.3, 0.1  # share of tol for bases, its factor after a failed test, and the least share
 TRUNCATED = 0.1  # share of tol for a first compression of a full grid
 ROUNDING = 1e-13  # the least allowed error
 EPS = float(np.finfo(np.float64).eps)
@@ -42,32 +44,44 @@ EPS = float(np.finfo(np.float64).eps)
 
 def sampled(f: Function, tol: float) -> tuple[Tensors, np.ndarray]:
     """Core and factors of every output (6)-(9), and its largest error at the points of the test; or NotResolved."""
-    numbers = np.random.Generator(np.random.Philox(key=0))
+    f.begun, numbers = f.count, np.random.Generator(np.random.Philox(key=0))
     axes = [Axis(f, k) for k in range(f.d)]
     for axis in axes:
         axis.add(f.random_points(numbers, PROBES, CORNERS) if f.d > 1 else f.random_points(numbers, 1), tol, rough=True)
-    off, fine, core = np.zeros(0), tol, Core(f)
-    for bound in BOUNDS:
-        rows = _spanned(f, axes, fine, numbers, core) if f.d > 1 else None
+    X, values = np.zeros((0, f.d)), np.zeros((len(f.largest), 0))
+    off, fine, corners, gridded = np.zeros(0), FIRST * tol, min(2**f.d, MAX_CORNERS), False
+    at = [np.zeros(0)] * f.d  # the rows of the core
+    for tried, bound in enumerate(BOUNDS):
+        rows = None if gridded or f.d == 1 else _spanned(f, axes, fine, numbers, at)
         if f.d == 1:
             tensors = [(np.ones(1), [C]) for C in axes[0].coefficients]
         else:
-            tensors = _gridded(f, axes, fine) if rows is None else core.interpolated(rows)
-        corners = min(2**f.d, MAX_CORNERS)
-        tests = f.random_points(numbers, corners + min(max(f.count // 5, TESTED[0]), TESTED[1]), corners)
-        X = np.concatenate([tests, *(axis.points for axis in axes)])
-        values = f(*X.T)
+            tensors = _gridded(f, axes, fine) if rows is None else _interpolated(f, rows)
+            at = at if rows is None else [part.points for part in rows]
+        more = f.random_points(numbers, corners + min(max(f.spent // 5 - len(X), TESTED[0]), TESTED[1]), corners)
+        more = np.concatenate([more, *(axis.rough for axis in axes if tried == 0)])
+        X, values, corners = np.concatenate([X, more]), np.concatenate([values, f(*more.T)], axis=1), 0
         errors = _errors(f, tensors, X, values)
         off = errors.max(axis=1)
+        f.error = float(off.max())
         lines = [axis.worst(tensors) for axis in axes]
         if off.max() <= max(bound * tol, ROUNDING) and max(E.max() for _, E in lines) <= allowed(min(0.3 * bound, 1) * tol):
-            return _compressed(f, tensors, tol, X, values, axes)
+            rough = np.concatenate([axis.roughest() for axis in axes])
+            missed = misfit(f, tensors, rough)
+            if missed.max() <= (max(tol, ROUNDING) if bound == 1 else allowed(tol)):
+                small, off = _compressed(f, tensors, tol, X, values, axes)
+                return small, np.maximum(off, missed)
+            X, values = np.concatenate([X, rough]), np.concatenate([values, f(*rough.T)], axis=1)
+            errors = _errors(f, tensors, X, values)
+        if rows is not None and WORTH * _cost(axes, [len(part.points) for part in rows]) >= math.prod(axis.n for axis in axes):
+            gridded = True
+            continue
         fine = max(TIGHTER * fine, FINEST * tol)
         worst = np.concatenate([X, *(points for points, _ in lines)])
         worst = worst[np.argsort(-np.concatenate([errors.max(axis=0), *(E for _, E in lines)]), kind="stable")]
         off_lines = np.array([E.max() for _, E in lines])
         for axis, off_line in zip(axes, off_lines):
-            n, count = axis.n, 1 if f.d == 1 else SPARE if rows is None else max(SPARE, len(axis.others) // 3)
+            n, count = axis.n, 1 if f.d == 1 else SPARE if tried < FEW or rows is None else max(SPARE, len(axis.others) // 3)
             axis.add(worst[:count], fine)
             worst[:count] = axis.worst(tensors, count)[0]
             if axis.n == n and off_line >= off_lines.max() / 3 and rows is None:
@@ -130,7 +144,7 @@ class Axis:
         self.f, self.axis, self.n, self.least = f, axis, START, 1
         self.others = np.zeros((0, f.d))  # (m, d): coordinates of the other axes
         self.coefficients = np.zeros((1, START, 0))  # (outputs, n, m)
-        self.points = np.zeros((0, f.d))  # where the first fibres are roughest
+        self.rough = np.zeros((0, f.d))  # points where the first fibres are roughest
 
     def add(self, others: np.ndarray, tol: float, rough: bool = False) -> None:
         """Sample f along fibres through points (m, d), each refined until it is resolved (6); ``rough``: tested where they are roughest."""
@@ -148,7 +162,7 @@ class Axis:
             if not unresolved.any():
                 break
             if n >= MAX_POINTS:
-                raise NotResolved(f"{n} points along axis {k} are too few")
+                raise _too_rough(f, k, values[:, :, unresolved])
             refined = refined[unresolved]
             finer = np.empty((len(values), 2 * n - 1, refined.size))
             finer[:, ::2], finer[:, 1::2] = values[:, :, unresolved], f.along(k, f.grid(k, 2 * n - 1)[1::2], others[refined])
@@ -200,15 +214,38 @@ class Axis:
         left = np.cumsum((sigma[:, None] * V)[::-1] ** 2, axis=0)[::-1].max(axis=1)
         return U[:, : max(1, int((left > within**2).sum()))]
 
-    def _is_smooth(self, coefficients: np.ndarray, others: np.ndarray, tol: float) -> bool:
-        """Whether the fibres are right where they are roughest: the coefficients of a kink are small long before its error is."""
-        f, k = self.f, self.axis
+    def roughest(self) -> np.ndarray:
+        """Points (2 ROUGH, d) where the fibres are roughest."""
+        return self._roughest(self.coefficients / self.f.scale[:, None, None], self.others)[0]
+
+    def _roughest(self, coefficients: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         which, t, interpolated = _roughest(coefficients)
         points = others[which]
-        lo, hi = f.domain[2 * k : 2 * k + 2]
-        points[:, k] = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
-        self.points = points
-        return bool((np.abs(interpolated - f(*points.T) / f.scale[:, None]) <= allowed(tol)).all())
+        lo, hi = self.f.domain[2 * self.axis : 2 * self.axis + 2]
+        points[:, self.axis] = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
+        return points, interpolated
+
+    def _is_smooth(self, coefficients: np.ndarray, others: np.ndarray, tol: float) -> bool:
+        """Whether the fibres are right where they are roughest: the coefficients of a kink are small long before its error is."""
+        self.rough, interpolated = self._roughest(coefficients, others)
+        return bool((np.abs(interpolated - self.f(*self.rough.T) / self.f.scale[:, None]) <= allowed(tol)).all())
+
+
+def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
+    """The error of fibres (outputs, n, m) along an axis that no number of points resolves: where their second differences are largest, and
+    what to do about it."""
+    lo, hi = f.domain[2 * axis : 2 * axis + 2]
+    x = f.grid(axis, values.shape[1])
+    slopes = np.diff(values, axis=1) / np.diff(x)[:, None]
+    sizes = np.abs(np.diff(slopes, axis=1) / (x[2:] - x[:-2])[:, None]).max(axis=0)
+    places = x[1 + sizes.argmax(axis=0)]
+    at, near = float(np.median(places)), 1e-4 * (hi - lo)
+    reason = f"{x.size} points along axis {axis} are too few near x{axis} = {at:.4g}"
+    if np.ptp(places) > 10 * near:
+        return NotResolved(f"{reason}, on other fibres elsewhere", "or take coordinates in which its kinks lie along an axis")
+    end = "lo" if at < lo + near else "hi" if at > hi - near else None
+    where = f'singular={{{axis}: "{end}"}}' if end else f"special_points={{{axis}: [{at:.4g}]}}"
+    return NotResolved(reason, f"or PiecewiseTucker.from_function(f, domain, {where})")
 
 
 def _roughest(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -249,44 +286,26 @@ def _pivots(rows: np.ndarray, least: float) -> np.ndarray:
     return order[: int((np.abs(np.diagonal(R)) >= least).sum())] if rows.size else np.zeros(0, np.intp)
 
 
-class Core:
-    """Values of f on the grid of rows; those of earlier rows are not computed again."""
-
-    def __init__(self, f: Function) -> None:
-        self.f = f
-        self.points = [np.zeros(0)] * f.d
-        self.values = np.zeros((1, *(0,) * f.d))
-
-    def interpolated(self, rows: Sequence[Rows]) -> Tensors:
-        """Cores of the bases of the rows (9)."""
-        points = [part.points for part in rows]
-        X = np.stack(np.meshgrid(*points, indexing="ij"), axis=-1)
-        at = [[int(i[0]) if (i := np.flatnonzero(old == x)).size else -1 for x in new] for old, new in zip(self.points, points)]
-        missing = (np.stack(np.meshgrid(*at, indexing="ij"), axis=-1) < 0).any(axis=-1)
-        values = np.stack([V[np.ix_(*at)] for V in self.values]) if self.values.size else np.empty(0)
-        at_missing = self.f(*X[missing].T)
-        if not self.values.size:
-            values = np.empty((len(at_missing), *missing.shape))
-        values[:, missing] = at_missing
-        self.points, self.values = points, values
-        tensors: Tensors = []
-        for core, scale in zip(values, self.f.scale):
-            core = core / scale
-            for k, part in enumerate(rows):
-                core = mode_product(core, part.inverse, k)
-            tensors.append((np.asarray(core) * scale, [part.basis for part in rows]))
-        return tensors
+def _interpolated(f: Function, rows: Sequence[Rows]) -> Tensors:
+    """Cores of the bases of the rows, from the values of f on their grid (9)."""
+    tensors: Tensors = []
+    for core, scale in zip(f(*np.ix_(*(part.points for part in rows))), f.scale):
+        core = core / scale
+        for k, part in enumerate(rows):
+            core = mode_product(core, part.inverse, k)
+        tensors.append((np.asarray(core) * scale, [part.basis for part in rows]))
+    return tensors
 
 
-def _spanned(f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.Generator, core: Core) -> list[Rows] | None:
+def _spanned(f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.Generator, at: Sequence[np.ndarray]) -> list[Rows] | None:
     """More fibres along each axis until ``SPARE`` of them are spanned by the others (7); None if the whole grid takes fewer values."""
     while True:
-        rows = [Rows(f, k, axis.basis(tol), core.points[k]) for k, axis in enumerate(axes)]
+        rows = [Rows(f, k, axis.basis(tol), at[k]) for k, axis in enumerate(axes)]
         ranks = [part.points.size for part in rows]
         short = [k for k, axis in enumerate(axes) if ranks[k] < axis.n and ranks[k] > axis.columns.shape[1] - SPARE * len(f.scale)]
         more = {k: max(SPARE, len(axes[k].others) // 2) for k in short}
         whole = math.prod(axis.n for axis in axes)
-        spent = f.count + sum(m * axes[k].n for k, m in more.items())
+        spent = f.spent + sum(m * axes[k].n for k, m in more.items())
         if spent + math.prod(ranks) >= whole or (spent >= PATIENCE * whole and _foreseen(axes, tol) >= whole):
             return None
         if not short:
@@ -300,6 +319,11 @@ def _spanned(f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.G
             axes[k].add(others, tol)
 
 
+def _cost(axes: Sequence[Axis], ranks: Sequence[float]) -> float:
+    """The values of fibres and core."""
+    return sum(axis.n * (r + SPARE) for axis, r in zip(axes, ranks)) + math.prod(ranks)
+
+
 def _foreseen(axes: Sequence[Axis], tol: float) -> float:
     """The values that fibres and core would take if singular values went on decaying as they have so far."""
     ranks = []
@@ -310,7 +334,7 @@ def _foreseen(axes: Sequence[Axis], tol: float) -> float:
         if 0 < sigma.size > every.size - SPARE * len(axis.coefficients):
             left = math.log(sigma[-1] / (LEFT * tol)) / max(math.log(sigma[0] / sigma[-1]), EPS)
         ranks.append(min(sigma.size * (1 + left), axis.n))
-    return sum(axis.n * r for axis, r in zip(axes, ranks)) + math.prod(ranks)
+    return _cost(axes, ranks)
 
 
 def _gridded(f: Function, axes: Sequence[Axis], tol: float) -> Tensors:

@@ -1,0 +1,166 @@
+"""Costly functions: values that are kept, computed elsewhere, in parallel, and told of."""
+
+import math
+import pickle
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from checks import check_refused
+
+ChebTucker, PolynomialChaos = qf.cheb.ChebTucker, qf.cheb.PolynomialChaos
+BOX = [(0.1, 1)] * 4
+
+
+def root(a, b, c, d):
+    return np.sqrt(1 + a + b * c) / (2 + d)
+
+
+class Model:
+    """A function of one point at a time that fails at its ``broken``-th call, and knows every point it was called at."""
+
+    def __init__(self, broken=-1, f=root):
+        self.broken, self.f, self.seen = broken, f, []
+
+    def __call__(self, *x):
+        assert all(np.shape(t) == () for t in x)
+        if len(self.seen) == self.broken:
+            self.broken = -1
+            raise RuntimeError("the license is lost")
+        self.seen.append(tuple(map(float, x)))
+        return self.f(*x)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
+    def f(*x):
+        return root(*x) if outputs == 1 else (root(*x), 1e-5 * x[0] * x[1] + x[2])
+
+    file, model = tmp_path / "values.csv", Model(150, f)
+    with pytest.raises(RuntimeError, match="license"):
+        ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
+    assert len(file.read_text().splitlines()) == 151
+    with open(file, "a") as lines:  # a killed program's last line
+        lines.write("0.25,0.5,0.")
+    found = ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
+    plain = ChebTucker.from_function(f, BOX, tol=1e-5)
+    for ct, expected in zip(np.atleast_1d(found), np.atleast_1d(plain), strict=True):
+        np.testing.assert_array_equal(ct.core, expected.core)
+        assert ct.n_evaluations == expected.n_evaluations == len(model.seen) == len(set(model.seen))
+    again = Model(0, f)  # would fail at its first call
+    np.testing.assert_array_equal(np.atleast_1d(ChebTucker.from_function(again, BOX, tol=1e-5, checkpoint=file))[-1].core, ct.core)
+    table = np.loadtxt(file, delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(table[:, 4], root(*table[:, :4].T))
+
+
+def test_a_grid_and_a_chaos_are_kept_too(tmp_path):
+    for make in (
+        lambda f, **more: ChebTucker.from_function(f, BOX, n=4, tol=1e-2, **more),
+        lambda f, **more: PolynomialChaos.from_function(f, BOX, max_evaluations=40, **more),
+    ):
+        model = Model(30)
+        file = tmp_path / f"{id(model)}.csv"
+        with pytest.raises(RuntimeError, match="license"):
+            make(model, checkpoint=file)
+        made = make(model, checkpoint=file)
+        assert made.n_evaluations == len(set(model.seen)) == len(model.seen)
+        X = np.full((1, 4), 0.4)
+        np.testing.assert_array_equal(made(X), make(root)(X))
+
+
+def test_parallel_calls():
+    plain = ChebTucker.from_function(root, BOX, tol=1e-5)
+    with ThreadPoolExecutor(3) as threads:
+        for f in (root, lambda *x: math.sqrt(1 + x[0] + x[1] * x[2]) / (2 + x[3])):  # takes arrays, or not
+            ct = ChebTucker.from_function(f, BOX, tol=1e-5, executor=threads)
+            np.testing.assert_allclose(ct.core, plain.core, rtol=1e-12, atol=1e-13)
+            assert ct.n_evaluations == plain.n_evaluations
+        chaos = PolynomialChaos.from_function(root, BOX, max_evaluations=30, executor=threads)
+    np.testing.assert_array_equal(chaos.coefficients, PolynomialChaos.from_function(root, BOX, max_evaluations=30).coefficients)
+
+
+def test_what_other_workers_computed_is_kept(tmp_path):
+    class Pool:
+        """Calls everything before the first result is read, but what is cancelled."""
+
+        def submit(self, f, *arguments):
+            future = Future()
+            try:
+                future.set_result(f(*arguments))
+            except RuntimeError as error:
+                future.set_exception(error)
+            return future
+
+    model, file = Model(3), tmp_path / "values"
+    with pytest.raises(RuntimeError, match="license"):
+        PolynomialChaos.from_function(model, BOX, max_evaluations=50, executor=Pool(), checkpoint=file)
+    assert len(file.read_text().splitlines()) == 1 + 49
+    PolynomialChaos.from_function(model, BOX, max_evaluations=50, executor=Pool(), checkpoint=file)
+    assert len(model.seen) == len(set(model.seen)) == 50
+
+
+def test_no_point_is_computed_twice_whatever_the_tolerances():
+    seen = []
+
+    def f(*x):
+        seen.extend(zip(*x))
+        return root(*x)
+
+    ct = ChebTucker.from_function(f, BOX, max_evaluations=1500)
+    assert ct.n_evaluations == len(seen) == len(set(seen)) <= 1500
+    direct = ChebTucker.from_function(root, BOX, tol=1e-7)
+    assert ct.error_estimate < 1e-6
+    assert direct.n_evaluations < 1500
+
+
+def test_progress(capsys):
+    told = []
+    ct = ChebTucker.from_function(root, BOX, tol=1e-5, progress=lambda count, error: told.append((count, error)))
+    counts = [count for count, _ in told]
+    assert counts == sorted(counts)
+    assert counts[-1] == ct.n_evaluations
+    assert told[0][1] == math.inf
+    assert told[-1][1] < 1e-3
+    PolynomialChaos.from_function(root, BOX, max_evaluations=20, progress=True)
+    assert "20 values of f" in capsys.readouterr().err
+
+
+def test_points_first_and_values_later(rng):
+    box = [(0, 1), (-2, 3), (5, 6)]
+    X = ChebTucker.points((9, 8, 7), box)
+    assert X.shape == (9, 8, 7, 3)
+    ct = ChebTucker.from_values(np.sin(X[..., 0] + X[..., 1]) / X[..., 2], box)
+    at = np.array([0, -2, 5]) + [1, 5, 1] * rng.random((50, 3))
+    np.testing.assert_allclose(ct(at), np.sin(at[:, 0] + at[:, 1]) / at[:, 2], atol=1e-3)
+    np.testing.assert_allclose(ChebTucker.points(3)[:, 0], [-1, 0, 1], atol=1e-15)
+    X = PolynomialChaos.points(BOX, 30)
+    chaos = PolynomialChaos.fit(X, root(*X.T), BOX)
+    direct = PolynomialChaos.from_function(root, BOX, max_evaluations=30)
+    np.testing.assert_array_equal(chaos.coefficients, direct.coefficients)
+    both = PolynomialChaos.from_function(lambda *x: (x[0], root(*x)), BOX, max_evaluations=30)
+    np.testing.assert_array_equal(both[1].coefficients, direct.coefficients)
+    np.testing.assert_allclose(both[0].mean(), 0.55)
+
+
+def test_bad_input(tmp_path):
+    class Processes:
+        def submit(self, f, *arguments):
+            future = Future()
+            future.set_exception(pickle.PicklingError("Can't pickle <lambda>"))
+            return future
+
+    other, broken = tmp_path / "other", tmp_path / "broken"
+    other.write_text("x0,x1,f\n")
+    broken.write_text("x0,x1,x2,x3,f\n1,2,3,4,5\n1,2,three,4,5\n")
+    check_refused([
+        (lambda: ChebTucker.from_function(root, BOX, executor=4), TypeError, r"executor is 4, expected one of concurrent\.futures"),
+        (lambda: ChebTucker.from_function(root, BOX, progress="yes"), TypeError, "progress is 'yes'"),
+        (lambda: ChebTucker.from_function(root, BOX, checkpoint=other), ValueError, r"begins with 'x0,x1,f', expected x0,x1,x2,x3,f"),
+        (lambda: ChebTucker.from_function(root, BOX, checkpoint=broken), ValueError, "line 3 of checkpoint .* expected 5 numbers"),
+        (lambda: ChebTucker.from_function(lambda *x: root(*x), BOX, executor=Processes()), TypeError, "at the top of a module"),
+        (lambda: ChebTucker.from_function(lambda x: math.sqrt(x[3]), BOX, checkpoint=tmp_path / "new"), TypeError, "f takes one point"),
+        (lambda: ChebTucker.points(0), ValueError, "n is 0, expected at least 1"),
+        (lambda: PolynomialChaos.points(BOX, 1), ValueError, "count is 1, expected at least 2"),
+    ])  # fmt: skip
