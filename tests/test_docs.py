@@ -136,6 +136,9 @@ def test_how_to_pages_run(tmp_path, monkeypatch):
     indices = run_how_to("sobol")
     np.testing.assert_allclose(indices["first"], [0.313905, 0.442411, 0], atol=1e-6)
     np.testing.assert_allclose(indices["total"], [0.557589, 0.442411, 0.243684], atol=1e-6)
+    costly = run_how_to("costly")
+    np.testing.assert_array_equal(costly["later"].coefficients, costly["chaos"].coefficients)
+    assert abs(costly["ct"](0.5, 2.0, 3.0) - costly["model"](0.5, 2.0, 3.0)) < 1e-3
     for name, value in (("files", 1), ("neumann", 1 / 3)):
         u = run_how_to(name)["u"]
         assert abs(u.value[0] - value) < 5 * u.stderr[0], name

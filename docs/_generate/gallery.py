@@ -27,6 +27,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "molecule": ["60"],
     "multiscale": ["300", "60"],
     "neural_operator": ["20", "512"],  # a minute; all 60 epochs take three
+    "option_greeks": ["200000"],
     "polynomial_chaos": ["5"],
     "ptd": ["32"],
     "rate_of_change": [],
@@ -39,6 +40,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "ten_dimensions": ["10"],
     "train_s4d": ["60"],
     "tucker_snapshots": ["6"],
+    "uncertainty_compared": [],
     "under_mountains": ["16384"],
 }
 

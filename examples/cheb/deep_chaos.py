@@ -11,9 +11,10 @@ Handwritten digits, told apart by polynomials of polynomials, each orthonormal t
 input each, orthonormal over that input's samples (arbitrary polynomial chaos), and knows nothing of two inputs together. Two of them do:
 the second has the polynomials that are orthonormal over the first one's outputs, which change in training; so they are made again now and
 then, and the weights are taken to the new ones exactly, for both span the same functions (deep arbitrary polynomial chaos, Oladyshkin et
-al., Neural Networks 166 (2023) 85). There is no other activation. Compared at digits that were not seen: logistic regression, one layer,
-two layers, and two whose polynomials are Hermite's, as if all were normally distributed. Most of what can be had is in one layer; depth
-adds the rest. Gradients are ``poly_layer_vjp``'s, the optimizer SciPy's. Needs scikit-learn (pip install scikit-learn) and, for the
+al., Neural Networks 166 (2023) 85). There is no other activation. One layer with products of the polynomials of two inputs
+(``product_layer``, the nodes of that network) is a quadratic form. Compared at digits that were not seen: logistic regression, one layer
+without and with products, two layers, and two whose polynomials are Hermite's, as if all were normally distributed. Gradients are
+``poly_layer_vjp``'s and ``product_layer_vjp``'s, the optimizer SciPy's. Needs scikit-learn (pip install scikit-learn) and, for the
 picture, matplotlib.
 """
 
@@ -25,7 +26,7 @@ import sys
 import numpy as np
 from scipy.optimize import minimize
 
-from quatrefoil.cheb import orthopoly, poly_layer, poly_layer_vjp
+from quatrefoil.cheb import orthopoly, poly_layer, poly_layer_vjp, product_layer, product_layer_vjp
 
 INPUTS, HIDDEN, CLASSES, DEGREE, DECAY, SEEN = 20, 24, 10, 2, 1e-3, 1200
 STEPS, REMADE = 120, 40  # of the optimizer, and between new polynomials
@@ -59,24 +60,28 @@ def recurrences(X: np.ndarray, own: bool = True) -> tuple[np.ndarray, np.ndarray
 
 
 class Network:
-    """Layers (a, b, W), W (inputs, DEGREE + 1, outputs); polynomials of the first one's inputs are made from X."""
+    """Layers (a, b, W), W (inputs, DEGREE + 1, outputs), or (products, outputs) with ``products`` of two inputs, in a single layer.
+    Polynomials of the first one's inputs are made from X."""
 
-    def __init__(self, X: np.ndarray, sizes: tuple[int, ...], own: bool = True, seed: int = 0) -> None:
+    def __init__(self, X: np.ndarray, sizes: tuple[int, ...], own: bool = True, seed: int = 0, products: bool = False) -> None:
         rng = np.random.default_rng(seed)
         self.own, self.layers, Z = own, [], X
+        self.degrees = orthopoly.multi_indices(sizes[0], DEGREE) if products else None
         for i, (n, m) in enumerate(itertools.pairwise(sizes)):
             a, b = recurrences(Z, own)
-            if i == 0:
+            if i == 0 and not products:
                 b[:, 0] = 1 / X.var(axis=0)  # polynomials as large as their input, so that DECAY holds back those that vary little
-            W = rng.standard_normal((n, DEGREE + 1, m)) / np.sqrt(n * (DEGREE + 1))
+            rows = (n, DEGREE + 1) if self.degrees is None else (len(self.degrees),)
+            W = rng.standard_normal((*rows, m)) / np.sqrt(np.prod(rows))
             self.layers.append((a, b, W))
-            Z = poly_layer(Z, W, a, b)
+            Z = self.inputs(X)[-1]
 
     def inputs(self, X: np.ndarray) -> list[np.ndarray]:
         """Of every layer, and the outputs of the last."""
         made = [X]
         for a, b, W in self.layers:
-            made.append(poly_layer(made[-1], W, a, b))
+            more = () if self.degrees is None else (self.degrees,)
+            made.append((product_layer if more else poly_layer)(made[-1], W, a, b, *more))
         return made
 
     def remake(self, X: np.ndarray) -> None:
@@ -100,7 +105,10 @@ class Network:
         grad[rows, labels] -= 1
         grad, grads = grad / len(X), []
         for (a, b, W), Z in zip(self.layers[::-1], made[-2::-1]):
-            grad, grad_W = poly_layer_vjp(Z, W, a, b, grad)
+            if self.degrees is None:
+                grad, grad_W = poly_layer_vjp(Z, W, a, b, grad)
+            else:
+                grad, grad_W = product_layer_vjp(Z, W, a, b, grad, self.degrees)
             grads.append(grad_W.ravel())
         return float(DECAY * flat @ flat - log_p[rows, labels].mean()), np.concatenate(grads[::-1]) + 2 * DECAY * flat
 
@@ -159,9 +167,14 @@ def main(networks: int = 8, file: str | None = None) -> None:
     logistic = LogisticRegression(max_iter=1000).fit(X[seen], labels[seen])
     print(f"logistic regression      : {logistic.score(X[held], labels[held]):.2%}")
     deep = (INPUTS, HIDDEN, CLASSES)
-    kinds = {"one layer": ((INPUTS, CLASSES), True), "two, Hermite polynomials": (deep, False), "two layers": (deep, True)}
-    for name, (sizes, own) in kinds.items():
-        models = [Network(X[seen], sizes, own, seed).fit(X[seen], labels[seen]) for seed in range(networks)]
+    kinds = {
+        "one layer": ((INPUTS, CLASSES), True, False),
+        "one layer, products": ((INPUTS, CLASSES), True, True),
+        "two, Hermite polynomials": (deep, False, False),
+        "two layers": (deep, True, False),
+    }
+    for name, (sizes, own, products) in kinds.items():
+        models = [Network(X[seen], sizes, own, seed, products).fit(X[seen], labels[seen]) for seed in range(networks)]
         alone = np.mean([np.mean(predict([model], X[held]) == labels[held]) for model in models])
         print(f"{name:25}: {alone:.2%}, {networks} networks together {np.mean(predict(models, X[held]) == labels[held]):.2%}")
     if file:

@@ -12,7 +12,9 @@ lower. The drawdown h solves S h_t = ∇·(T ∇h) + q, by finite volumes and Eu
 rows, columns), of which ``tucker`` keeps what the tolerance asks for. Beside it, at the same error: a truncated SVD of every snapshot, and
 one SVD of all (snapshots by cells, the proper orthogonal decomposition), which is the best there is with whole maps as modes. The tensor
 wins as long as the fields are smooth along rows and columns too: to an error of a thousandth; at a tenth of that both are alike, and of
-waves along a ragged coast it would be the worse. Needs matplotlib (pip install 'quatrefoil[demo]').
+waves along a ragged coast it would be the worse. Local bases: snapshots are grouped by the angles between them (spherical k-means), and
+every group gets a Tucker tensor, or an SVD, of its own. A snapshot then needs fewer modes, which is what makes a reduced model fast; the
+bases of all groups together take more memory. Needs matplotlib (pip install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ CELL, EVERY = 330.0, 4  # metres; of the map's cells
 STORAGE, TRANSMISSIVITY, TENFOLD, PUMPED = 5e-3, 1e-3, 300.0, 0.01  # 1, m²/s at the mean height, metres of height, m³/s
 DAYS, SNAPSHOTS = 15, 50  # a step, and steps
 TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
+GROUPS = 4  # of snapshots with a basis of their own
 
 
 def transmissivity() -> np.ndarray:
@@ -91,6 +94,38 @@ def sizes(snapshots: np.ndarray, tol: float, single: np.ndarray, whole: np.ndarr
     }
 
 
+def groups(flat: np.ndarray, count: int) -> np.ndarray:
+    """The group (P,) of each of P snapshots: k-means by the angle to the leading direction of a group, from directions far apart."""
+    values, vectors = np.linalg.eigh(flat @ flat.T)
+    points = vectors * np.sqrt(np.maximum(values, 0))  # with the same angles, in as many coordinates as there are snapshots
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    directions = points[-1:]
+    while len(directions) < count:
+        directions = np.concatenate([directions, points[[np.abs(points @ directions.T).max(axis=1).argmin()]]])
+    group = np.zeros(len(points), int)
+    for _ in range(100):
+        before, group = group, np.abs(points @ directions.T).argmax(axis=1)
+        if np.array_equal(before, group):
+            break
+        for k in np.unique(group):
+            directions[k] = np.linalg.svd(points[group == k], full_matrices=False)[2][0]
+    return group
+
+
+def local(snapshots: np.ndarray, tol: float, count: int) -> tuple[int, float, float]:
+    """Numbers of a Tucker tensor per group of snapshots, and the largest number of modes of a group: of its tensor, and of its SVD."""
+    *_, n, m = snapshots.shape
+    flat = snapshots.reshape(-1, n * m)
+    group, size, modes, ranks = groups(flat, count), 0, 0, 0
+    for k in np.unique(group):
+        part = flat[group == k]
+        core, factors = qf.cheb.tucker(part.reshape(-1, n, m), tol=tol)
+        size += core.size + sum(f.size for f in factors)
+        singular = np.linalg.svd(part, compute_uv=False)
+        modes, ranks = max(modes, core.shape[0]), max(ranks, kept(singular, tol**2 * float((singular**2).sum())))
+    return size, modes, ranks
+
+
 def spectra(snapshots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Singular values of every snapshot, and of all as a matrix."""
     flat = snapshots.reshape(-1, snapshots.shape[-2] * snapshots.shape[-1])
@@ -137,6 +172,9 @@ def main(wells: int = 6, file: str | None = None) -> None:
         table[tol] = {name: snapshots.size / size for name, size in sizes(snapshots, tol, single, whole).items()}
         seconds = time.perf_counter() - begin
         print(f"error {tol:.2%}: compressed by {', '.join(f'{name} {f:.1f}' for name, f in table[tol].items())}; {seconds:.2f} s")
+        (_, all_modes, all_ranks), (size, modes, ranks) = local(snapshots, tol, 1), local(snapshots, tol, GROUPS)
+        reduced = f"modes {modes} of a tensor instead of {all_modes}, {ranks} of an SVD instead of {all_ranks}"
+        print(f"    {GROUPS} groups: compressed by {snapshots.size / size:.1f}, {reduced}")
     if file:
         draw(snapshots, T, table, file)
 

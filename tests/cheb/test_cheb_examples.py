@@ -40,6 +40,43 @@ def test_snapshots(monkeypatch, example, printed):
     assert rows[1][0] > 2 * rows[1][2]
 
 
+def test_groups_of_snapshots(rng, example):
+    """Snapshots along three directions, of any size and sign, are told apart; a tensor of each has fewer modes than one of all."""
+    module = example("tucker_snapshots")
+    maps = np.linalg.qr(rng.standard_normal((30, 3)))[0].T
+    which = rng.permutation(np.arange(60) % 3)
+    flat = (maps[which] + 0.01 * rng.standard_normal((60, 30))) * rng.choice([-1, 1], 60)[:, None] * rng.uniform(0.1, 10, 60)[:, None]
+    group = module.groups(flat, 3)
+    assert len({(a, b) for a, b in zip(which, group)}) == 3
+    (_, together, _), (_, apart, _) = (module.local(flat.reshape(1, 60, 5, 6), 0.2, count) for count in (1, 3))
+    assert apart == 1 < together
+
+
+def test_option_prices(example, printed, tmp_path):
+    pytest.importorskip("pychebyshev")
+    module = example("option_greeks")
+    module.TOL, module.BOX = 1e-4, [(95, 105), (98, 102), (0.5, 1), (0.2, 0.3), (0.02, 0.05)]
+    found = module.main(2000)
+    step = 1e-5
+    X = np.array([101.0, 100.0, 0.7, 0.25, 0.03])
+    for k in range(5):
+        hi, lo = X + step * np.eye(5)[k], X - step * np.eye(5)[k]
+        np.testing.assert_allclose(module.greeks(*X)[k], (module.price(*hi) - module.price(*lo)) / (2 * step), rtol=1e-6)
+    assert found["tensor"][1] < 1e-3
+    assert found["tensor"][0] < found["PyChebyshev"][0]
+
+
+def test_uncertainties_compared(example, monkeypatch):
+    for package in ("chaospy", "SALib", "pychebyshev"):
+        pytest.importorskip(package)
+    module = example("uncertainty_compared")
+    monkeypatch.setattr(module, "CALLS", (100,))
+    monkeypatch.setattr(module, "FUNCTIONS", {"Ishigami": module.FUNCTIONS["Ishigami"]})
+    table = module.main()
+    best = table["Ishigami", 100, "PolynomialChaos"]
+    assert all(all(ours <= theirs for ours, theirs in zip(best, errors)) for errors in table.values())
+
+
 @pytest.mark.slow
 def test_digits(example, printed):
     pytest.importorskip("sklearn")
@@ -47,6 +84,8 @@ def test_digits(example, printed):
     logistic = float(re.search(r"logistic regression +: ([\d.]+)%", text)[1])
     deep = float(re.search(r"two layers +: [\d.]+%, 3 networks together ([\d.]+)%", text)[1])
     assert deep > logistic
+    products = float(re.search(r"one layer, products +: ([\d.]+)%", text)[1])
+    assert products > deep
 
 
 def test_the_crystal(monkeypatch, example, printed):
