@@ -93,7 +93,7 @@ def test_constants_and_indices(rng):
     partial = 1 / (3 * (1 + a) ** 2)
     variance = math.prod(1 + partial) - 1
     chaos = PolynomialChaos.from_function(
-        lambda *x: np.prod([(abs(4 * t - 2) + b) / (1 + b) for t, b in zip(x, a)], axis=0), [(0, 1)] * 3, max_evaluations=200
+        lambda *x: np.prod([(abs(4 * t - 2) + b) / (1 + b) for t, b in zip(x, a)], axis=0), [(0, 1)] * 3, max_evaluations=400
     )
     np.testing.assert_allclose(chaos.sobol(1), partial / variance, atol=0.02)
     np.testing.assert_allclose(chaos.sobol()[1], partial * math.prod(1 + partial) / (1 + partial) / variance, atol=0.02)

@@ -11,7 +11,7 @@ from ..multiindex import cross
 NORMS = (1.0, 0.75, 0.5)  # exponents of the crosses; 1 is total degree
 MAX_DEGREE = 25
 MAX_TERMS = 3000  # of a basis
-FLOPS = 1e10  # of all fits: some seconds
+FLOPS = 1e10, 4e7, 4e10  # of all fits: at least, per sample, and at most; some seconds
 PATIENCE = 8  # larger bases without a better fit before the search ends,
 CHEAP = 0.05  # once this share of FLOPS is spent
 BETTER = 0.99  # factor by which the error must fall
@@ -29,7 +29,7 @@ def sparse(tables: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.
     best: tuple[np.ndarray, np.ndarray, float] = (np.zeros((1, d), np.int64), np.array([y.mean()]), 1.0)
     if spread <= EQUAL * float(np.abs(y).max(initial=0)):
         return best[0], best[1], 0.0
-    flops, since = 0.0, 0
+    flops, since, most = 0.0, 0, min(max(FLOPS[0], FLOPS[1] * y.size), FLOPS[2])
     for degrees in _crosses(d, min(table.shape[1] for table in tables) - 1):
         A = products(tables, degrees)
         terms, error, steps = _selected(A, (y - y.mean()) / spread, 1 / np.prod(1.0 + degrees, axis=1))
@@ -38,7 +38,7 @@ def sparse(tables: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.
         if error < BETTER * best[2]:
             chosen = degrees[terms]
             best, since = (chosen, np.linalg.lstsq(A[:, terms], y, rcond=None)[0], error), 0
-        if (since >= PATIENCE and flops > CHEAP * FLOPS) or flops > FLOPS or best[2] < EQUAL:
+        if (since >= PATIENCE and flops > CHEAP * most) or flops > most or best[2] < EQUAL:
             break
     return best
 
@@ -70,43 +70,45 @@ def _selected(A: np.ndarray, y: np.ndarray, preference: np.ndarray) -> tuple[np.
     """
     P = y.size
     folds = np.random.Generator(np.random.Philox(key=0)).permutation(np.arange(P) % min(FOLDS, P))
+    count = int(folds.max()) + 1
     most = max(1, min(A.shape[1], int(0.8 * (P - -(-P // FOLDS)))))
-    squares, steps = np.full((folds.max() + 1, most), np.inf), 0
-    for fold, row in enumerate(squares):
-        missed = _steps(A, y, preference, folds != fold, most)[1]
-        row[: missed.size] = missed
-        steps += missed.size
-    means = squares.sum(axis=0) / P
+    missed = _steps(A, y, preference, folds != np.arange(count)[:, None], most)[1]
+    means = missed.sum(axis=0) / P
     k = int(means.argmin()) + 1
-    chosen = _steps(A, y, preference, np.ones(P, bool), k)[0]
-    return chosen, float(np.sqrt(means[k - 1])), steps + k
+    chosen = _steps(A, y, preference, np.ones((1, P), bool), k)[0][0]
+    return chosen, float(np.sqrt(means[k - 1])), count * int(np.isfinite(means).sum()) + k
 
 
 def _steps(A: np.ndarray, y: np.ndarray, preference: np.ndarray, fitted: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Orthogonal least squares on the ``fitted`` rows: the columns in the order of their choice, and after each step the sum of squares of
-    what is left of y in the other rows.
+    """Orthogonal least squares on the ``fitted`` rows (F, P) of F folds at once: the columns (F, steps) in the order of their choice, and
+    after each step the sum of squares (F, most) of what is left of y in the other rows, infinite from the end of a fold on.
 
     Each step takes the column whose part orthogonal to the earlier ones lowers the residual most.
     """
     w = fitted.astype(np.float64)
+    F, P = w.shape
+    every = np.arange(F)
     sizes = w @ A**2
     left, gains = sizes.copy(), (w * y) @ A  # squared norms of the orthogonal parts, and their products with y
-    Q, residual = np.empty((most, y.size)), y.copy()
-    chosen, missed = np.zeros(most, np.intp), np.zeros(most)
+    Q, along, residual = np.empty((F, most, P)), np.empty((F, most, A.shape[1])), np.repeat(y[None], F, axis=0)
+    chosen, missed, ended = np.zeros((F, most), np.intp), np.full((F, most), np.inf), np.zeros(F, bool)
     for k in range(most):
         lowered = np.where(left > 1e-9 * sizes, preference * gains**2 / np.maximum(left, 1e-300), -1.0)
-        j = int(lowered.argmax()) if k else 0
-        if lowered[j] < 0:
-            return chosen[:k], missed[:k]
-        q = A[:, j]
-        for _ in range(2):
-            q = q - (Q[:k] @ (w * q)) @ Q[:k]
-        Q[k] = q = q / np.sqrt(w @ q**2)
-        along, product = (w * q) @ A, w @ (q * residual)
-        left, gains = left - along**2, gains - along * product
-        left[j], chosen[k] = 0, j
+        j = lowered.argmax(axis=1) if k else np.zeros(F, np.intp)
+        ended |= lowered[every, j] < 0
+        if ended.all():
+            return chosen[:, :k], missed
+        q = A.T[j] - np.matmul(along[every, :k, j][:, None], Q[:, :k])[:, 0]
+        if (left[every, j] < 1e-3 * sizes[every, j]).any():  # once more, where much has cancelled
+            q = q - np.matmul(np.matmul(Q[:, :k], (w * q)[:, :, None])[:, None, :, 0], Q[:, :k])[:, 0]
+        q = q / np.sqrt((w * q**2).sum(axis=1))[:, None]
+        Q[:, k], along[:, k] = q, (w * q) @ A
+        product = (w * q * residual).sum(axis=1)[:, None]
+        left, gains = left - along[:, k] ** 2, gains - along[:, k] * product
+        left[every, j], chosen[:, k] = 0, j
         residual = residual - q * product
-        missed[k] = residual[~fitted] @ residual[~fitted]
-        if not fitted.all() and k > 1.5 * missed[: k + 1].argmin() + 20:
-            return chosen[: k + 1], missed[: k + 1]
+        missed[:, k] = np.where(ended, np.inf, ((1 - w) * residual**2).sum(axis=1))
+        ended |= ~fitted.all(axis=1) & (k > 1.5 * missed[:, : k + 1].argmin(axis=1) + 20)
+        if ended.all():
+            return chosen[:, : k + 1], missed
     return chosen, missed
