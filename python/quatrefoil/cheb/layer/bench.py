@@ -1,4 +1,4 @@
-"""A layer of polynomials against torch: its polynomials as a list, then one contraction, as such layers are usually written."""
+"""Layers of polynomials against torch: its polynomials as a list, then one contraction, as such layers are usually written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import cheb
 from ...bench._problem import Problem, Work, autograd, double, installed
-from ..orthopoly import classical
+from ..orthopoly import classical, multi_indices
 
 GOALS = {64: 5.0}  # forward and backward over torch; with 256 outputs the products alone, at a core's peak, leave 3 at most
 
@@ -21,6 +21,21 @@ def problems() -> Iterator[Problem]:
     for N, I, K, O in ((4096, 64, 9, 64), (1024, 256, 5, 256)):
         for dtype in ("float32", "float64"):
             yield _gradient(N, I, K, O, dtype)
+    for dtype in ("float32", "float64"):
+        yield _products(4096, 16, 2, 64, dtype)
+
+
+def products_by_torch(X: Any, W: Any, a: Any, b: Any, degrees: Any) -> Any:
+    """All polynomials side by side (N, I, K), gathered for all products (N, M, I) and multiplied."""
+    import torch
+
+    P = [torch.ones_like(X) / b[0] ** 0.5]
+    for k in range(1, a.numel()):
+        before = P[k - 2] if k > 1 else 0
+        P.append(((X - a[k - 1]) * P[k - 1] - b[k - 1] ** 0.5 * before) / b[k] ** 0.5)
+    table = torch.stack(P, dim=-1)
+    inputs = torch.arange(X.shape[1])
+    return table[:, inputs, degrees].prod(dim=-1) @ W
 
 
 def by_torch(X: Any, W: Any, a: Any, b: Any) -> Any:
@@ -56,3 +71,27 @@ def _gradient(N: int, I: int, K: int, O: int, dtype: str) -> Problem:
     goals = {"torch einsum": GOALS[O]} if O in GOALS else {}
     work = Work(6 * N * I * K * O, 2 * numbers * X.itemsize, dtype)
     return Problem("cheb", "poly_layer fwd+bwd", size, ours, peers, truth, tolerance, goals, 4 * tolerance, work)
+
+
+def _products(N: int, I: int, degree: int, O: int, dtype: str) -> Problem:
+    """Forward and backward through autograd, of all products up to a total degree; the gradient of X is compared."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    basis, degrees = classical("legendre", degree), multi_indices(I, degree)
+    M = len(degrees)
+    X, W = rng.uniform(-1, 1, (N, I)).astype(dtype), (rng.standard_normal((M, O)) / M**0.5).astype(dtype)
+    grad = rng.standard_normal((N, O)).astype(dtype)
+    a, b = (torch.from_numpy(v.astype(dtype)) for v in (basis.a, basis.b))
+    run, rows = autograd([X, W], grad), degrees.tolist()
+    tolerance = 4e-6 if dtype == "float32" else 1e-14
+
+    def truth() -> Any:
+        wide = double(X, W, grad)
+        return cheb.product_layer_vjp(wide[0], wide[1], basis.a, basis.b, wide[2], rows, backend="numba")[0]
+
+    size = f"N={N} I={I} degree={degree} O={O} {dtype}"
+    ours = run(lambda X, W: cheb.product_layer(X, W, a, b, rows))
+    peers = {"torch gather": run(partial(products_by_torch, a=a, b=b, degrees=torch.from_numpy(degrees)))}
+    work = Work(6 * N * M * O, 2 * (N * I + M * O + N * O) * X.itemsize, dtype)
+    return Problem("cheb", "product_layer fwd+bwd", size, ours, peers, truth, tolerance, {}, 4 * tolerance, work)
