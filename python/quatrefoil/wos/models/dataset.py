@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LABEL = "NeuralOperatorLabels.dataset"
 
 
-class LabelDataset(IterableDataset[tuple[torch.Tensor, ...]]):
+class LabelDataset(IterableDataset[tuple[torch.Tensor, ...]]):  # type: ignore[misc]
     """See ``NeuralOperatorLabels.dataset``."""
 
     def __init__(self, labels: NeuralOperatorLabels[Any], inputs: tuple[Any, ...], shuffle: bool, count: int) -> None:
