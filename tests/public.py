@@ -130,6 +130,7 @@ CALLS = {
     "ssm.selective_scan_fn, complex": lambda t: ssm.selective_scan_fn(
         t(normal(2, 3, 10)), t(abs(normal(2, 3, 10))), t(-abs(complex_normal(3, 2).real) + 1j * normal(3, 2)), *t([normal(2, 2, 20)] * 2)
     ),
+    "ssm.exponential_integrator": lambda t: ssm.exponential_integrator(t(-abs(normal(5))), lambda u: -(u**3), t(normal(2, 5)), 0.1, 7),
     "ssm.toeplitz_matmul": lambda t: ssm.toeplitz_matmul(t(normal(7)), t(normal(5)), t(normal(5, 2))),
     "ssm.toeplitz_matmul_vjp": lambda t: ssm.toeplitz_matmul_vjp(t(normal(7)), t(normal(5)), t(normal(5, 2)), t(normal(7, 2))),
     "kron.KroneckerOperator, products": lambda t: [

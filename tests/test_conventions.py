@@ -105,7 +105,7 @@ def test_which_functions_take_which_settings():
         if callable(page) and not inspect.isclass(page)
     }
     without_kernel = {"chebpts", "coulomb_sog", "discretize", "dplr_legs", "hippo_legs", "install", "optimal_samples", "potential"}
-    without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker", "uninstall"}
+    without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker", "uninstall", "exponential_integrator"}
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
     # a tuple, a Result, a number; drawn, not computed into memory of the caller's
     several = {"cheb.tucker_derivatives", "ssm.s4d_step", "ssm.selective_state_step", "wos.closest_point", "wos.solve"}

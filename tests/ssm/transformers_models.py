@@ -105,4 +105,6 @@ APART = (
     "Bamba", "FalconH1", "GraniteMoeHybrid", "NemotronH", "Zamba2", "Qwen3Next", "Qwen3_5", "Qwen3_5Moe", "Qwen4Exp", "OlmoHybrid",
     "LaraMini", "Lfm2", "Lfm2Moe", "Lfm3", "Inkling2", "Inkling2Loop",
 )  # fmt: skip
+# Before release 5 these choose their functions when they are created, or keep their own loops with a warning.
+FROM_5 = ("Jamba", "Zamba", "FalconH1", "Zamba2", "Qwen3Next")
 HALF_APART = ("Zamba", "KimiLinear", "BailingHybrid", "Glm5Next")

@@ -49,6 +49,7 @@ from .mamba import selective_state_step as selective_state_step
 from .mamba import selective_state_update as selective_state_update
 from .models.dropin import Installation as Installation
 from .models.dropin import install, uninstall
+from .models.exponential import exponential_integrator
 from .models.mamba2_block import mamba_split_conv1d_scan_combined_vjp as mamba_split_conv1d_scan_combined_vjp
 from .models.toeplitz import hankel_matmul, toeplitz_matmul
 from .models.toeplitz import hankel_matmul_vjp as hankel_matmul_vjp
@@ -77,6 +78,7 @@ __all__ = [
     "cauchy_mult",
     "discretize",
     "dplr_legs",
+    "exponential_integrator",
     "fft_conv",
     "fla",
     "gka",
