@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,3 +115,22 @@ def test_another_release_keeps_its_own_code():
     del module.pscan
     with pytest.warns(RuntimeWarning, match=r"ssm.install: mambapy.mamba has no pscan, and keeps its own code"):
         qf.ssm.install("mambapy").undo()
+
+
+def test_lightning_attention_of_a_token_whose_mask_is_that_of_its_past():
+    """As transformers 4.57 calls it: the mask is that of all tokens so far, and has been applied to the others already."""
+    from quatrefoil.torch.nn._loops import lightning_attention
+
+    states = {}
+    cache = SimpleNamespace(get_linear_cache=states.get, set_linear_cache=states.__setitem__)
+    linear = [torch.nn.Linear(6, size, bias=False) for size in (18, 6, 6)]
+    layer = SimpleNamespace(
+        act_fn=torch.tanh, qkv_proj=linear[0], out_proj=linear[1], output_gate=linear[2], norm=torch.nn.Identity(), layer_idx=0,
+        num_attention_heads=2, head_dim=3, slope_rate=torch.tensor([0.3, 0.7])[:, None, None],
+    )  # fmt: skip
+    x, mask = torch.randn(2, 7, 6), torch.ones(2, 7)
+    mask[1, :3] = 0
+    expected, _ = lightning_attention(layer, x, None, mask)
+    got = [lightning_attention(layer, x[:, :6], None, mask[:, :6], past_key_values=cache)[0]]
+    got.append(lightning_attention(layer, x[:, 6:], None, mask, past_key_values=cache)[0])
+    same(torch.cat(got, 1), expected, 1e-6)

@@ -31,7 +31,7 @@ def lightning_attention(
     """MiniMax's lightning attention: linear attention with one constant decay per head."""
     cache = kwargs.get("past_key_values") if cache is None else cache
     qkv = self.act_fn(self.qkv_proj(hidden_states))
-    if attention_mask is not None:
+    if attention_mask is not None and attention_mask.shape[-1] == qkv.shape[1]:  # 4.57 gives a token the mask of its past too
         qkv = (qkv * attention_mask[:, :, None]).to(qkv.dtype)
     q, k, v = qkv.unflatten(-1, (self.num_attention_heads, -1)).split(self.head_dim, dim=-1)
     before = None if cache is None else cache.get_linear_cache(self.layer_idx)
