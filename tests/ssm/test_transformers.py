@@ -109,7 +109,8 @@ def test_logits(name, taken):
         assert torch.equal(again, expected)
 
 
-@pytest.mark.parametrize("name", MODELS)
+# RecurrentGemma of 4.57 keeps the last call's states, with their graph.
+@pytest.mark.parametrize("name", [name for name in MODELS if NEW or name != "RecurrentGemma"])
 def test_gradients_in_training(name, taken):
     model = made(name).train()
 
@@ -125,7 +126,7 @@ def test_gradients_in_training(name, taken):
         taken.clear()
         with qf.ssm.install():
             got = gradients()
-        assert taken & set(MODELS[name][1]) & WHOLE
+        assert taken & set(MODELS[name][1]) & WHOLE or not NEW  # which fuses them, or keeps to its loops if there is padding
         assert got.keys() == expected.keys()
         scale = max(g.abs().max() for g in expected.values())
         for key, gradient in expected.items():
