@@ -133,3 +133,27 @@ def test_outside(name, pairs, best_backend, rng):
     r = solved(boundary, best_backend, name, X, lambda Y: pole(Y, at), exterior=True, **options)
     if name == "ball" and not pairs:
         np.testing.assert_array_equal(r.mean_steps, 1)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_screened_outside(name, pairs, best_backend, rng):
+    """A screened pole inside, and a bell outside with its source: -Δu + σu of exp(-r^2) is exp(-r^2) (σ + 2d - 4 r^2)."""
+    boundary, m = BOUNDARIES[name](), 1.5
+    at, away = boundary._centre[0] + [0.1, -0.1, 0.05], boundary._centre[0] + 0.7 * boundary._diagonal[0] * np.array([0.6, 0.0, 0.8])
+
+    def bell(X):
+        return np.exp(-((X - away) ** 2).sum(axis=-1))
+
+    def u(X):
+        r = np.linalg.norm(X - at, axis=-1)
+        return np.exp(-m * r) / r + bell(X)
+
+    def source(Y):
+        return bell(Y) * (m * m + 6 - 4 * ((Y - away) ** 2).sum(axis=-1))
+
+    n, walks = sizes(best_backend, name, boundary)
+    X = boundary._centre[0] + boundary._diagonal[0] * rng.uniform(0.3, 1.2, (4 * n, 1)) * directions(rng, 4 * n)
+    X = X[wos.signed_distance(boundary, X) > 0.1 * boundary._diagonal[0]][:n]
+    options = {"walks": walks, "epsilon": 1e-5, "gradient": pairs, "rng": seed(rng)}
+    solved(boundary, best_backend, name, X, u, source=source, screening=m * m, exterior=True, **options)

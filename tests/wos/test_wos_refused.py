@@ -332,8 +332,8 @@ def test_outside():
         ({**ball, "boundary": wos.Ball([0, 0], 1.0), "points": X}, ValueError, "it needs a Ball, a Box or a TriangleMesh in three"),
         (dict(exterior=True), ValueError, "in three dimensions"),
         ({**ball, "boundary": grid}, ValueError, "exterior=True with SDF"),
-        ({**ball, "source": 1.0}, ValueError, "without a source and a screening"),
-        ({**ball, "screening": 1.0}, ValueError, "without a source and a screening"),
+        ({**ball, "source": 1.0}, ValueError, "with a source if screening is a positive number"),
+        ({**ball, "screening": lambda Y: 1 + Y[:, 0] ** 2}, ValueError, "and with no other screening"),
         ({**ball, "cache": "harmonic"}, ValueError, "a cache is for domains inside"),
         ({**ball, "exterior": 1}, TypeError, "exterior is 1, expected True or False"),
     )  # fmt: skip

@@ -23,7 +23,6 @@ using data::numbers_of;
 struct Options {
   const std::string &dirichlet, &source, &diffusion, &screening;  // kinds
   walk::Range range;
-  std::int64_t first_instance, first_point;
   const py::object &grids, &g, &f, &a, &s;
   int threads;
 };
@@ -61,18 +60,15 @@ struct Inputs {
     for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(call, row);
     for (std::int64_t b = 0; b < scene.B; ++b)
       call.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "invalid rate bound");
-    o.range.check(call);
+    o.range.check(call, scene.B, N, scene.D);
     call.require(slope_numbers.present == o.range.pairs, "slopes go with pairs");
-    walk::check_indices(call, o.first_instance, scene.B, o.first_point, N);
-    call.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
 
   template <class F>
   void for_groups(F&& f) const {
     walk::for_groups(scene, start, N, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin) {
-      options.range.set(walk);
+      options.range.set(walk, begin);
       walk.dirichlet = from_instance(dirichlet.data, begin), walk.source = from_instance(source.data, begin);
-      walk.first_instance = options.first_instance + begin, walk.first_point = options.first_point;
       Media<T> p{};
       p.walk = walk;
       p.diffusion = from_instance(diffusion.data, begin), p.screening = from_instance(screening.data, begin);
@@ -85,7 +81,7 @@ struct Inputs {
  private:
   DataOf of(const Arguments& call, const char* name, const View& table, const std::string& kind, const py::object& function,
             const Options& o) const {
-    return {call, name, table, kind, function, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D};
+    return {call, name, table, kind, function, scene.boundaries.pieces(), o.range.first_instance, scene.B, scene.D};
   }
   // The row of a diffusion's grid has two tables, one after the other.
   void check_tables(const Arguments& call, std::int64_t row) const {
@@ -98,15 +94,12 @@ struct Inputs {
 
 template <class T>
 void forward(Arguments& call, const Inputs<T>& inputs) {
-  double* const mean = call.output("mean", "B N nodes channels");
-  double* const m2 = call.output("m2", "B N nodes channels");
-  std::int64_t* const counts = call.output("counts", "B N 3");
+  const walk::Nodes nodes(call, "B");
   std::int64_t* const beyond = call.output("beyond", "B N");
   call.all_taken();
   inputs.for_groups([&](Media<T>& p, std::int64_t begin) {
-    const std::int64_t row = begin * inputs.N, width = p.walk.nodes() * p.walk.channels();
-    p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
-    p.beyond = beyond + row;
+    nodes.set(p.walk, begin);
+    p.beyond = beyond + begin * inputs.N;
     kernels<T>().media(p);
   });
 }
@@ -135,9 +128,8 @@ void media(Arguments& call, const std::string& dirichlet_kind, const std::string
            const std::string& screening_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
            bool gradient, std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, py::object a,
            py::object s, int threads) {
-  const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient};
-  const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, first_instance, first_point, grids, g, f, a, s,
-                        threads};
+  const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient, first_instance, first_point};
+  const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, grids, g, f, a, s, threads};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
     vjp ? adjoint(call, inputs) : forward(call, inputs);

@@ -13,7 +13,7 @@ using polygon::Seen;
 constexpr double kFar = 4;           // half diagonals beyond which a cell is far: its bound loses at most 2/5
 constexpr double kFarUp = 8;         // nodes of several cells: at most 2/9
 constexpr int kLargest = 3;          // log2 of the cells along the side of the largest node
-constexpr int kMostBlocks = 64;      // of a list; a cell with more asks the tree
+constexpr int kMostBlocks = 64;      // of a list; a cell with more searches the tree
 constexpr int64_t kChunk = 1 << 16;  // numbers of lists that are allocated together
 
 // Fills cells. Several threads may fill one at once: all write the same.
@@ -154,9 +154,9 @@ class Mesh {
       outside |= (x[j] <= low) | (x[j] >= -low);
     }
     I word = gather(grid_.cells, (((index[2] << grid_.level) + index[1]) << grid_.level) + index[0]);
-    const I asked = active & ~outside;
-    if (const unsigned unknown = bits((word == 0) & asked)) word = fill(unknown, index, word);
-    const I near = (word < 0) & asked, size = word < 0 ? I{} : word & 15;
+    const I searched = active & ~outside;
+    if (const unsigned unknown = bits((word == 0) & searched)) word = fill(unknown, index, word);
+    const I near = (word < 0) & searched, size = word < 0 ? I{} : word & 15;
     const V node = real((I{} + 1) << size) * cell_;
     V r2{};
     for (int j = 0; j < 3; ++j) {

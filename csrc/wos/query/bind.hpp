@@ -35,7 +35,7 @@ struct Boundaries {
       find(call, memo, own_polygons_, polygons,
            [&] { return std::make_unique<polygon::Polygons>(call, ends.view(), first.view(), closed); });
       call.require(call["M"] == polygons->total() && call["F"] == polygons->count() + 1, "the grids are of other polygons");
-      call.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
+      call.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one per instance");
     } else {
       call.require(call["F"] == 2 && begins[0] == 0 && begins[1] == call["M"], "first does not fit ends");
       find(call, memo, own_mesh_, mesh, [&] { return std::make_unique<mesh::Mesh>(call, ends.view()); });

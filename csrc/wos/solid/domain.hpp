@@ -48,7 +48,7 @@ class Inside {
     for (int i = 0; i < D; ++i) half_[i] = solid.half ? T(solid.half[i]) : T(0);
   }
 
-  // Reads nothing; of a field 2^D values a lane.
+  // Reads nothing; of a field, 2^D values per lane.
   QF_HD Seen<V> look(const V (&x)[D], I) const {
     if (solid_.half) {
       V radius = half_[0] - absolute(x[0]);

@@ -66,7 +66,6 @@ struct Scene : walk::Scene {
 struct Options {
   const std::string* kinds;  // of the data
   walk::Range range;
-  std::int64_t first_instance, first_point;
   bool endless;
   const py::object &grids, *functions;
   int threads;
@@ -91,12 +90,10 @@ struct Inputs {
       numbers.push_back(&of_kind);
       const Pieces walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
       const Pieces pieces = met == on_boundary ? scene.boundaries.pieces() : met == in_domain ? Pieces{} : walls;
-      data.push_back(
-          std::make_unique<DataOf>(call, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, o.first_instance, scene.B, scene.D));
+      data.push_back(std::make_unique<DataOf>(call, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, o.range.first_instance,
+                                              scene.B, scene.D));
     }
-    o.range.check(call);
-    walk::check_indices(call, o.first_instance, scene.B, o.first_point, N);
-    call.size("channels", o.range.pairs ? 1 + scene.D : 1);
+    o.range.check(call, scene.B, N, scene.D);
   }
 
   template <class F>
@@ -104,9 +101,8 @@ struct Inputs {
     walk::for_groups(scene, start, N, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin) {
       std::vector<Reflecting> reflecting;
       for (std::int64_t b = begin; b < begin + walk.B; ++b) reflecting.push_back(scene.reflecting(b));
-      options.range.set(walk);
+      options.range.set(walk, begin);
       walk.dirichlet = from_instance(data[on_boundary]->data, begin), walk.source = from_instance(data[in_domain]->data, begin);
-      walk.first_instance = options.first_instance + begin, walk.first_point = options.first_point;
       Stars<T> p{};
       p.walk = walk, p.reflecting = reflecting.data();
       p.neumann = from_instance(data[on_neumann]->data, begin), p.robin = from_instance(data[on_robin]->data, begin);
@@ -118,13 +114,10 @@ struct Inputs {
 
 template <class T>
 void forward(Arguments& call, const Inputs<T>& inputs) {
-  double* const mean = call.output("mean", "B N nodes channels");
-  double* const m2 = call.output("m2", "B N nodes channels");
-  std::int64_t* const counts = call.output("counts", "B N 3");
+  const walk::Nodes nodes(call, "B");
   call.all_taken();
   inputs.for_groups([&](Stars<T>& p, std::int64_t begin) {
-    const std::int64_t row = begin * inputs.N, width = p.walk.nodes() * p.walk.channels();
-    p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
+    nodes.set(p.walk, begin);
     kernels<T>().stars(p);
   });
 }
@@ -156,8 +149,8 @@ void stars(Arguments& call, const std::string& dirichlet_kind, const std::string
            py::object g, py::object f, py::object h, py::object k, int threads) {
   const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
   const py::object functions[kMet] = {g, f, h, k};
-  const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{kinds, range, first_instance, first_point, endless, grids, functions, threads};
+  const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point};
+  const Options options{kinds, range, endless, grids, functions, threads};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
     vjp ? adjoint(call, inputs) : forward(call, inputs);

@@ -21,7 +21,6 @@ using data::numbers_of;
 struct Options {
   const std::string &dirichlet_kind, &source_kind;
   Range range;
-  std::int64_t first_instance, first_point;
   const py::object &grids, &g, &f;
   int threads;
   bool outside = false;
@@ -45,25 +44,23 @@ struct Inputs {
         N(call["N"]),
         dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
         source_numbers(sources ? numbers_of(call, "source", "S J") : nothing()),
-        dirichlet(call, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.first_instance, rows(call, o), scene.D),
-        source(call, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.first_instance, rows(call, o), scene.D),
+        dirichlet(call, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.range.first_instance, rows(call, o),
+                  scene.D),
+        source(call, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.range.first_instance, rows(call, o), scene.D),
         options(o) {
     scene.set_outside(call, o.outside);
-    call.require(!o.outside || (source.data.kind == data::Kind::none && o.range.screening == 0), "outside u is harmonic");
+    call.require(!o.outside || source.data.kind == data::Kind::none || o.range.screening > 0, "outside, a source needs a screening");
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
     call.require(scene.D <= 3 || known, "a grid has two or three axes");
     call.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "invalid kind of data");
-    o.range.check(call);
-    check_indices(call, o.first_instance, scene.B, o.first_point, N);
-    call.size("channels", o.range.pairs ? 1 + scene.D : 1);
+    o.range.check(call, scene.B, N, scene.D);
     call.size("sides", scene.B * o.nrhs);
   }
 
   template <class F>
   void for_groups(F&& f) const {
     walk::for_groups(scene, start, N, options.threads, [&](Walk<T>& p, std::int64_t begin) {
-      options.range.set(p);
-      p.first_instance = options.first_instance + begin, p.first_point = options.first_point;
+      options.range.set(p, begin);
       std::int64_t side = 0;
       do {
         p.nrhs = std::min(kTogether, options.nrhs - side), p.first_data = p.first_instance + side;
@@ -93,13 +90,10 @@ struct Inputs {
 
 template <class T>
 void forward(Arguments& call, const Inputs<T>& inputs) {
-  double* const mean = call.output("mean", "sides N nodes channels");
-  double* const m2 = call.output("m2", "sides N nodes channels");
-  std::int64_t* const counts = call.output("counts", "sides N 3");
+  const Nodes nodes(call, "sides");
   call.all_taken();
   inputs.for_groups([&](Walk<T>& p, std::int64_t begin) {
-    const std::int64_t row = begin * p.N, width = p.nodes() * p.channels();
-    p.mean = mean + row * width, p.m2 = m2 + row * width, p.counts = counts + 3 * row;
+    nodes.set(p, begin);
     kernels<T>().walk(p);
   });
 }
@@ -130,8 +124,8 @@ template <bool is_adjoint>
 void walk(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
           std::int64_t first_point, bool outside, std::int64_t nrhs, py::object grids, py::object g, py::object f, int threads) {
-  const Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside, nrhs};
+  const Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point};
+  const Options options{dirichlet_kind, source_kind, range, grids, g, f, threads, outside, nrhs};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
     is_adjoint ? adjoint(call, inputs) : forward(call, inputs);
@@ -144,8 +138,8 @@ void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t see
             py::object g, int threads) {
   const py::object none = py::none();
   const std::string no_source = "none";
-  const Range range{seed, first_walk, walks, max_steps, screening, true};
-  const Options options{dirichlet_kind, no_source, range, 0, first_point, grids, g, none, threads};
+  const Range range{seed, first_walk, walks, max_steps, screening, true, 0, first_point};
+  const Options options{dirichlet_kind, no_source, range, grids, g, none, threads};
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Inputs<T> inputs(call, options, false);

@@ -26,7 +26,7 @@ struct Scene {
   // Takes frame, ends and first; B and D are sizes of earlier arguments, or of the frame. closed: all segments of polygons, not only some.
   Scene(Arguments& call, const py::object& memo, bool closed = true)
       : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]), boundaries(call, memo, B, D, closed) {
-    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers per row");
   }
   void set_outside(const Arguments& call, bool is) {
     call.require(!is || (D == 3 && !boundaries.solid.field), "outside of balls, boxes and meshes in space");
@@ -69,7 +69,7 @@ struct Scene {
   bool outside = false;
 
   Scene(Arguments& call, const py::object&) : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]) {
-    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers per row");
     const auto ends = call.optional_input("ends", "M C");
     const auto first = call.optional_input("first", "F");
     call.require(ends.view().present == first.view().present, "ends and first go together");
@@ -85,7 +85,7 @@ struct Scene {
       return;
     }
     call.require(of.width == D * D && D <= 3 && of.count >= 1, "ends are segments in the plane, triangles in space");
-    call.require(of.polygons == 1 || (D == 2 && of.polygons == B), "one polygon, or one an instance");
+    call.require(of.polygons == 1 || (D == 2 && of.polygons == B), "one polygon, or one per instance");
   }
   void set_outside(const Arguments& call, bool is) {
     call.require(!is || (D == 3 && !(of.solid && of.width != D)), "outside of balls, boxes and meshes in space");
@@ -95,33 +95,48 @@ struct Scene {
 };
 #endif
 
-// Walks [first_walk, first_walk + walks) of every point, alone or in pairs.
+// Walks [first_walk, first_walk + walks) of every point, alone or in pairs, and the global numbers of the first instance and point.
 struct Range {
   std::int64_t seed, first_walk, walks, max_steps;
   double screening;
   bool pairs;
+  std::int64_t first_instance = 0, first_point = 0;
 
-  // Also sets the size "nodes".
-  void check(Arguments& call) const {
+  // For B instances of N points in D dimensions. Also sets the sizes "nodes" and "channels".
+  void check(Arguments& call, std::int64_t B, std::int64_t N, std::int64_t D) const {
     call.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "walks out of range");
     call.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps out of range");
     const int group = pairs ? 2 : 1;
     call.require(first_walk % group == 0 && walks % group == 0, "walks come in pairs");
     call.require(screening >= 0 && screening < 1e300, "screening out of range");
+    call.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "instances out of range");
+    call.require(first_point >= 0 && first_point <= kMaxIndex - N, "points out of range");
     call.size("nodes", node_count(first_walk / group, walks / group));
+    call.size("channels", pairs ? 1 + D : 1);
   }
   template <class T>
-  void set(Walk<T>& p) const {
+  void set(Walk<T>& p, std::int64_t begin) const {
+    p.first_instance = first_instance + begin, p.first_point = first_point;
     p.walks = walks, p.first_walk = first_walk, p.max_steps = max_steps, p.gradient = pairs, p.screening = screening;
     p.key0 = std::uint32_t(seed), p.key1 = std::uint32_t(std::uint64_t(seed) >> 32);
   }
 };
 
-// The global numbers of B instances and N points.
-inline void check_indices(const Arguments& call, std::int64_t first_instance, std::int64_t B, std::int64_t first_point, std::int64_t N) {
-  call.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "instances out of range");
-  call.require(first_point >= 0 && first_point <= kMaxIndex - N, "points out of range");
-}
+// The arrays for the nodes of all walks.
+struct Nodes {
+  double *mean, *m2;
+  std::int64_t* counts;
+
+  Nodes(Arguments& call, const std::string& rows)
+      : mean(call.output("mean", (rows + " N nodes channels").c_str())),
+        m2(call.output("m2", (rows + " N nodes channels").c_str())),
+        counts(call.output("counts", (rows + " N 3").c_str())) {}
+  template <class T>
+  void set(Walk<T>& p, std::int64_t begin) const {
+    const std::int64_t row = begin * p.N, width = p.nodes() * p.channels();
+    p.mean = mean + row * width, p.m2 = m2 + row * width, p.counts = counts + 3 * row;
+  }
+};
 
 // f(args, begin) for groups of instances from `begin` on, without the GIL: args with the starts of walks and the boundary.
 template <class T, class F>

@@ -306,11 +306,11 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double
 
 // The number of numbers, and whether instances have their own.
 template <class T>
-Sums sums_of(const Walk<T>& p, const data::Data& of, bool asked) {
+Sums sums_of(const Walk<T>& p, const data::Data& of, bool wanted) {
   const bool in_pieces = of.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
   Sums sums;
   sums.own = p.sides() == 1 || in_pieces || of.stride > 0;
-  sums.rows = asked ? (of.stride > 0 ? p.sides() * of.stride : of.width) : 0;
+  sums.rows = wanted ? (of.stride > 0 ? p.sides() * of.stride : of.width) : 0;
   return sums;
 }
 

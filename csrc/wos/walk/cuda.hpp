@@ -130,7 +130,7 @@ class Walker {
   }
 
  private:
-  // One place asks the data, whether a walk ends there or has a source point: threads of a warp that do either go through it together.
+  // One place evaluates the data, whether a walk ends there or has a source point: threads of a warp that do either go through it together.
   template <class Sink>
   __device__ void step(const T (&n)[D], Sink& sink) {
     const bool is_last = step_ >= p_.max_steps;
@@ -179,7 +179,7 @@ class Walker {
       sink.enter(first_ball(radius, z2, source, n, m));
     } else {
       if constexpr (Domain::outside)
-        if (domain_.far(x_)) come_back(next);
+        if (!screened && domain_.far(x_)) come_back(next);
       if (screened) survive(z2);
     }
     for (int i = 0; i < D; ++i) x_[i] = next[i];

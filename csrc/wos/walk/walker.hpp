@@ -205,7 +205,8 @@ class Team {
         record<plain>(x, seen.radius, busy, step, weight, random);
       V next[D];
       for (int i = 0; i < D; ++i) next[i] = x[i] + seen.radius * n[i];
-      if constexpr (solid::kOutside<Domain>) come_back(x, busy & ~first, step, random, next, weight);
+      if constexpr (solid::kOutside<Domain>)
+        if (plain || !(screening_ > 0)) come_back(x, busy & ~first, step, random, next, weight);
       for (int i = 0; i < D; ++i) x[i] = (busy & ~moved) != 0 ? next[i] : x[i];
       if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, random);
       step -= busy;  // a mask is -1
@@ -272,7 +273,7 @@ class Team {
     return light != 0 ? raised : left;
   }
 
-  // A walk outside that is far away returns, or ends with weight 0: solid (5).
+  // A walk outside that is far away returns, unless screening makes it light there, or ends with weight 0: solid (5).
   QF_HD void come_back(const V (&x)[D], I moving, I step, const Random<U>& random, V (&next)[D], V& weight) const {
     const I beyond = moving & domain_.far(x);
     if (!bits(beyond)) return;

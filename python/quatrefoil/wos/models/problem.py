@@ -43,7 +43,8 @@ class Problem(Statement):
     robin : (where, mu, h), optional
         ∂u/∂n + μu = h likewise. mu >= 0 is a number or has one per segment or triangle.
     exterior : bool
-        The domain is outside a Ball, a Box or a TriangleMesh in three dimensions, and u tends to 0 far away.
+        The domain is outside a Ball, a Box or a TriangleMesh in three dimensions, and u tends to 0 far away. With a positive number as
+        screening there may be a source; without, there is none.
 
     Notes
     -----

@@ -162,12 +162,12 @@ def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
 
 
 def _check_exterior(s: Statement, label: str) -> None:
-    """The limits of exterior=True: u is harmonic and tends to 0."""
+    """The limits of exterior=True."""
     b = s.boundary
     if b.dimension != 3 or isinstance(b, SDF):
         raise ValueError(f"{label}: exterior=True with {b!r}; it needs a Ball, a Box or a TriangleMesh in three dimensions")
-    if s.source is not None or is_varying(s.screening) or s.screening != 0:
-        raise ValueError(f"{label}: exterior=True goes without a source and a screening: u is harmonic outside and tends to 0")
+    if is_varying(s.screening) or (s.source is not None and s.screening == 0):
+        raise ValueError(f"{label}: exterior=True goes with a source if screening is a positive number, and with no other screening")
     if s.neumann is not None or s.robin is not None:
         raise ValueError(f"{label}: exterior=True does not go with neumann or robin")
 

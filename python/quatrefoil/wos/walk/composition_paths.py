@@ -101,7 +101,7 @@ class Step:
             counted = weight * source_weight(self.d, s, -xp.log(s), z2)[0] if screening > 0 else weight
             self._meet(x, s, m, radius, counted, active, first, False)
         y = x + radius[:, None] * n
-        if self.piece.domain.outside:
+        if self.piece.domain.outside and screening == 0:
             beyond, back, returns = self.piece.domain.return_to_sphere(x, self.lanes, step)
             return xp.where(beyond[:, None], back, y), xp.where(beyond & ~returns, xp.zeros_like(weight), weight)
         return y, survive(xp, weight, self.d, z2, self.lanes, step) if screening > 0 else weight

@@ -113,7 +113,7 @@ def make_step(
         events.append(event)
     if enters:
         enter(d, n, m, radius, z2, of_value, of_gradient, first)
-    elif outside:
+    elif outside and screening == 0.0:
         weight, returns = _come_back(ends, step, walk, point, instance, k0, k1, x, m)
         if returns:
             x[:] = m
