@@ -48,7 +48,7 @@ template <class T>
 struct Kernels {
   void (*build_tree)(const Triangles&, Tree<T>&, int threads);
   void (*free_tree)(Tree<T>&);
-  double* (*moments)(const Tree<T>&, int threads);  // those of a tree, which the caller may give to it
+  void (*build_moments)(const Tree<T>&, int threads, Tree<T>& to);  // sets those of another tree, which may give them to the first
   void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
   void (*free_grid)(Grid<T>&);
   // The distance or its bound (primitive -1) that a walk gets at a point.

@@ -8,7 +8,6 @@
 
 #include "core/host/fit.hpp"
 #include "core/host/isa.hpp"
-#include "core/run/memory.hpp"
 #include "py/caster.hpp"
 #include "py/kept.hpp"
 #include "wos/mesh/args.hpp"
@@ -64,9 +63,10 @@ class Mesh {
       std::lock_guard<std::mutex> lock(kept_mutex());
       if (result->moments) return result;
     }
-    double* const built = kernels<T>().moments(*result, threads);
+    OwnedTree<T> fresh;
+    kernels<T>().build_moments(*result, threads, fresh);
     std::lock_guard<std::mutex> lock(kept_mutex());
-    result->moments ? release(built) : void(result->moments = built);
+    if (!result->moments) std::swap(result->moments, fresh.moments);
     return result;
   }
   template <class T>

@@ -28,7 +28,7 @@ void bounds(Grid<T>& grid, const T* points, int64_t n, T* radius, int64_t* primi
 }
 
 template <class T>
-constexpr Kernels<T> kKernels = {build_tree<T>, free_tree<T>, moments<T>, make_grid<T>, free_grid<T>, bounds<T>};
+constexpr Kernels<T> kKernels = {build_tree<T>, free_tree<T>, build_moments<T>, make_grid<T>, free_grid<T>, bounds<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

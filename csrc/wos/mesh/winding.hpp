@@ -181,8 +181,8 @@ class Winding {
 };
 
 template <class T>
-double* moments(const Tree<T>& tree, int threads) {
-  return Winding<T>(tree).moments(threads);
+void build_moments(const Tree<T>& tree, int threads, Tree<T>& to) {
+  to.moments = Winding<T>(tree).moments(threads);
 }
 
 // Of a mesh with gaps: a winding number of at least 1/2 in absolute value.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,28 +14,30 @@ from .prepared import Prepared
 from .state import COUNTS, Groups, State
 from .units import alpha_unit, each_instance
 
-if TYPE_CHECKING:
-    from .run import Run
-
 Array = Any
 _STEPS = COUNTS.index("steps")
 _SAMPLES = 1024  # points at which functions are evaluated
 _ROUNDING = 2.0**-40  # data whose values differ by less are constant
 
 
-def with_alike(run: Run, state: State | Groups, mean: Array, bars: np.ndarray) -> np.ndarray:
-    """Error bars (rows, channels) in units of u, in which those of points whose walks all have one value are (26) instead of 0."""
-    p, counts = run.prepared, _arrays.to_host(state.counts)
+def with_alike(
+    p: Prepared, points: Array, ranges: Callable[[], np.ndarray], state: State | Groups, mean: Array, bars: np.ndarray
+) -> np.ndarray:
+    """Error bars (rows, channels) in units of u, in which those of points whose walks all have one value are (26) instead of 0.
+
+    ``ranges``: gives ``ranges_of``.
+    """
+    counts = _arrays.to_host(state.counts)
     rows = np.flatnonzero((bars == 0).all(axis=1) & (counts[:, _STEPS] > 0))
     if not len(rows):
         return bars
     n = np.asarray(np.broadcast_to(state.samples, len(bars)), np.float64)[rows]
-    value, (low, high) = _arrays.to_host(mean)[rows, 0], run.ranges[rows // p.sizes.N].T
+    value, (low, high) = _arrays.to_host(mean)[rows, 0], ranges()[rows // p.sizes.N].T
     reach = np.maximum(np.maximum(high - value, value - low), 0.0)
     reach[reach <= _ROUNDING * np.maximum(abs(low), abs(high))] = 0.0
     sizes = [reach]
     if bars.shape[1] > 1:
-        distance = _arrays.to_host(closest_point(p.boundary, detached(run.points)).distance)
+        distance = _arrays.to_host(closest_point(p.boundary, detached(points)).distance)
         radius = np.broadcast_to(distance, (p.sizes.B, p.sizes.N)).reshape(-1)[rows]
         d = p.boundary.dimension
         sizes += [np.where(reach > 0, d / 2 * (high - low), 0.0) / radius] * d

@@ -14,13 +14,11 @@ from ..._typing import Array, Backend, Points, T
 from ..data import Data
 from ..data.packed import copied
 from ..mesh import Boundary
+from .dataset import label_dataset
 from .result import Result, answer
 from .run import Run
 from .settings import IN_WALKS, Settings, Walks, checked
 from .statement import Statement
-
-if TYPE_CHECKING:
-    from .dataset import LabelDataset
 
 _LABEL = "NeuralOperatorLabels"
 
@@ -143,7 +141,7 @@ class NeuralOperatorLabels(Generic[T]):
         self.epochs += 1
         return result
 
-    def dataset(self, *inputs: Any, shuffle: bool = False) -> LabelDataset:
+    def dataset(self, *inputs: Any, shuffle: bool = False) -> Any:
         """A ``torch.utils.data.IterableDataset`` of (*inputs, value, stderr), one item per instance, or per point without instances.
 
         Each pass draws an epoch of walks first, so that labels improve from pass to pass. ``inputs`` are arrays with one entry per item;
@@ -156,10 +154,8 @@ class NeuralOperatorLabels(Generic[T]):
                 for x, target, error in loader:
                     ...
         """
-        from .dataset import LabelDataset
-
         shape = self.result.value.shape if self.result is not None else self._shape()
-        return LabelDataset(self, inputs, shuffle, shape[0])
+        return label_dataset()(self, inputs, shuffle, shape[0])
 
     def _shape(self) -> tuple[int, ...]:
         """Of the labels, before the first epoch."""

@@ -249,7 +249,7 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
     bars = error_bars(state.samples, m2, None if settings.cache else state.counts[:, 0], mean)
     alias = isinstance(state, State) and len(state.sizes) == 1
     if p.on_host and not settings.cache:
-        bars = with_alike(run, state, mean, bars)
+        bars = with_alike(p, run.points, lambda: run.ranges, state, mean, bars)
         report(run, state, mean, m2)
     bar = _arrays.of_kind(p.kind, bars) if p.on_host else bars
     if p.units is not None:

@@ -231,8 +231,9 @@ def signed_distance(
     >>> ball, q = qf.wos.Ball([0.0, 0.0, 0.0], 2.0), np.array([[0.0, 0.0, 0.5], [3.0, 0.0, 0.0]])
     >>> qf.wos.signed_distance(ball, q).tolist()
     [-1.5, 1.0]
-    >>> qf.wos.signed_distance(ball, q, gradient=True)[1].tolist()
-    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    >>> distance, direction = qf.wos.signed_distance(ball, q, gradient=True)
+    >>> np.linalg.norm(q - distance[:, None] * direction, axis=1).tolist()  # the closest points
+    [2.0, 2.0]
     """
     if not isinstance(gradient, bool):
         raise TypeError(f"signed_distance: gradient is {gradient!r}, expected True or False")
