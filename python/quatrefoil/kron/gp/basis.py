@@ -14,7 +14,7 @@ from ..product.mirror import folded, unfolded
 from ..product.packed import Packed
 
 HALVED_FROM = 8  # sizes from which eigenvectors are computed by parity
-_MIRRORED = 32  # by how many eps an entry may differ from its mirror: what a pairwise evaluation rounds to, less than eigh does
+_MIRRORED = 32  # eps by which an entry may differ from its mirror: the rounding of a pairwise evaluation, less than that of eigh
 FOLDED_FROM = 256  # sizes from which products by parity cost less than the passes that split and join the parts
 
 
@@ -38,8 +38,8 @@ class Axis:
         self.values = not_negative(values, eps, name)
 
     def squares(self, stepped: bool = False, whole: bool = False) -> np.ndarray:
-        """Q∘Q, or with ``stepped`` the product of every row of Q and the one before it, 0 for the first. Where there are halves, and not
-        the ``whole`` is asked for, the rows from which ``mirrored`` makes the others."""
+        """Q∘Q, or with ``stepped`` the product of every row of Q and the one before it, 0 for the first. By parity, unless
+        ``whole``, only the rows from which ``mirrored`` restores the others."""
         q, n = self.vectors, len(self.vectors)
         whole = whole or len(self.parts) == 1
         count = n if whole else n // 2 + 1 if stepped else n - n // 2

@@ -28,7 +28,7 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
         raise ValueError(f"{label}: the factors have batch axes {batch}, expected at least one item")
     shared = dict(arguments)
     if isinstance(shared.get("rng"), int):
-        shared["rng"] = np.random.default_rng(shared["rng"])  # of which every item takes numbers of its own
+        shared["rng"] = np.random.default_rng(shared["rng"])  # shared, so that every item draws different numbers
     sequences = {name: spread(arguments[name], batch) for name in _SEQUENCES if arguments.get(name) is not None}
     results = []
     for at in np.ndindex(batch):

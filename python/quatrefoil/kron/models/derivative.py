@@ -77,7 +77,7 @@ def _norms(xp: Any, rows: Array) -> Array:
 
 
 def out_of_compilation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, which torch.compile does not look into: its gradients of decompositions divide by 0 where eager mode does not divide."""
+    """The same function, which torch.compile does not trace: its gradients of decompositions divide by 0 where eager mode does not."""
     import torch
 
     found: Callable[..., Any] = torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
@@ -97,7 +97,7 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
         return found if has_slope[0] else lam
 
     values, pull = torch.func.vjp(floating, lam)
-    if not has_slope[0]:  # bools, integers, and what is to be refused
+    if not has_slope[0]:  # bools, integers, and values that are refused later
         zero = torch.zeros_like(lam)
         return h(lam), zero, zero
     uneven = _arrays.to_device_of(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4), lam)  # which round nothing in any precision
@@ -119,13 +119,13 @@ def applied(kernel: tuple[Any, Any], factors: Sequence[Any], parts: Sequence[Any
 
 
 def numbers(tensors: Sequence[Any]) -> list[Any]:
-    """As NumPy arrays; of a device as they are, detached."""
+    """Detached tensors as NumPy arrays; on a device as tensors."""
     plain = [t.detach().resolve_neg() for t in tensors]
     return [t.numpy() for t in plain] if _arrays.on_host(plain[0]) else plain
 
 
 def tensor(array: Any) -> Any:
-    """A result of what computes with ``numbers``."""
+    """A tensor from a result that was computed with ``numbers``."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array.contiguous()

@@ -1,4 +1,4 @@
-"""Eigendecompositions of symmetric factors in array-API terms, in double precision. Nobody looks at a number."""
+"""Eigendecompositions of symmetric factors in array-API terms, in double precision. Values are never read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = Any
 
 
 class Eigen(NamedTuple):
-    """K = Q diag(values) Qᵀ: as it is taken, symmetric and finite; whether it was, and whether no eigenvalue is below 0 but by rounding."""
+    """K = Q diag(values) Qᵀ, symmetrised and finite; whether the factor was so, and whether eigenvalues are at least 0 up to rounding."""
 
     K: Array
     values: Array
@@ -49,7 +49,7 @@ def clamped(xp: Any, values: Array) -> Array:
 
 
 def negligible(xp: Any, values: Sequence[Array], eps: float, like: Array) -> Array:
-    """Up to which noise K + noise I counts as singular, (...): -1 for a K that is regular, else eps times its largest eigenvalue.
+    """The noise up to which K + noise I counts as singular, (...): -1 for a regular K, else eps times its largest eigenvalue.
     ``values`` are the eigenvalues (..., n_k) of every axis, ascending and not negative, of factors of that precision."""
     limit = xp.full((), -1.0, dtype=xp.float64, device=like.device)
     if not all(l.shape[-1] for l in values):

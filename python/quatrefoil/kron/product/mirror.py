@@ -8,7 +8,7 @@ import numpy as np
 
 
 def folded(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """x_i + x_{n-i}, and x_i - x_{n-i}; what is in the middle times sqrt 2. In the memory order of x."""
+    """x_i + x_{n-i}, and x_i - x_{n-i}; the middle element times sqrt 2. In the memory order of x."""
     first, last, middle = _cuts(x.shape[axis], axis)
     lead, count = (slice(None),) * axis, x.shape[axis] - x.shape[axis] // 2
     even = x[(*lead, slice(0, count))] + np.flip(x, axis)[(*lead, slice(0, count))]
@@ -29,6 +29,6 @@ def unfolded(even: np.ndarray, odd: np.ndarray, axis: int, found: np.ndarray | N
 
 
 def _cuts(n: int, axis: int) -> tuple[Any, Any, Any]:
-    """The first half of an axis, its other half read backwards, and what is in the middle of an odd one."""
+    """The first half of an axis, its other half read backwards, and the middle element of an odd one."""
     lead, half = (slice(None),) * axis, n // 2
     return (*lead, slice(0, half)), (*lead, slice(None, n - half - 1, -1)), (*lead, slice(half, n - half))
