@@ -17,14 +17,14 @@ def of_the_checkout():
     return {name for name in listed.splitlines() if (ROOT / name).is_file()}
 
 
-def differences(found, expected):
-    return [f"{name} is missing" for name in sorted(expected - found)] + [f"{name} is too much" for name in sorted(found - expected)]
+def differences(files, expected):
+    return [f"{name} is missing" for name in sorted(expected - files)] + [f"{name} is superfluous" for name in sorted(files - expected)]
 
 
 def sdist(path):
     with tarfile.open(path) as archive:
-        found = {"/".join(PurePosixPath(m.name).parts[1:]) for m in archive.getmembers() if m.isfile()}
-    return len(found), differences(found, of_the_checkout() | {"PKG-INFO"})
+        files = {"/".join(PurePosixPath(m.name).parts[1:]) for m in archive.getmembers() if m.isfile()}
+    return len(files), differences(files, of_the_checkout() | {"PKG-INFO"})
 
 
 def wheel(path):

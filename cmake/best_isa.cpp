@@ -1,10 +1,10 @@
-// Prints the best instruction set that this processor runs; CMake asks when QUATREFOIL_ISAS is "native". The detection is the library's
-// own, so that the build and the import agree.
+// Prints the best instruction set that this processor runs, for CMake if QUATREFOIL_ISAS is "native". The library's own detection makes the
+// build and the import agree.
 #include <cstdio>
 
 #include "core/host/isa.cpp"
 
 int main() {
-  const auto found = quatrefoil::isas_here();
-  std::fputs(quatrefoil::name(found.empty() ? quatrefoil::isas_built().back() : found.front()), stdout);
+  const auto isas = quatrefoil::isas_here();
+  std::fputs(quatrefoil::name(isas.empty() ? quatrefoil::isas_built().back() : isas.front()), stdout);
 }

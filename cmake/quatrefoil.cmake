@@ -43,22 +43,22 @@ foreach(kernels ssm_scan ssm_s5 ssm_ssd kron_mixture cheb_transform)
   set(QUATREFOIL_FLAGS_${kernels} --param=max-inline-insns-auto=15 --param=max-inline-insns-single=70)
 endforeach()
 
-# quatrefoil_family(name noun...): compiles csrc/<name>/<noun>/cpu.cpp once per instruction set, each in a namespace of its own, and bind.cpp
-# once, and adds all of it to _core. The order of the nouns is the permitted dependency between them; one of headers alone is legal.
-# With QUATREFOIL_CUDA it compiles cuda.cu, where there is one, and bind.cpp once more, for _cuda.
+# quatrefoil_family(name method...): compiles csrc/<name>/<method>/cpu.cpp once per instruction set, each in a namespace of its own, and
+# bind.cpp once, and adds them to _core. A method may use the methods before it; one without a cpu.cpp has only headers.
+# With QUATREFOIL_CUDA it compiles cuda.cu, if there is one, and bind.cpp once more, for _cuda.
 function(quatrefoil_family name)
-  foreach(noun IN LISTS ARGN)
-    set(folder csrc/${name}/${noun})
+  foreach(method IN LISTS ARGN)
+    set(folder csrc/${name}/${method})
     if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/cpu.cpp)
       continue()
     endif()
     foreach(isa IN LISTS QUATREFOIL_ISAS)
-      set(target ${name}_${noun}_cpu_${isa})
+      set(target ${name}_${method}_cpu_${isa})
       add_library(${target} OBJECT ${folder}/cpu.cpp)
       target_compile_definitions(${target} PRIVATE QF_ISA=${isa})
       target_compile_options(${target} PRIVATE ${QUATREFOIL_KERNEL_FLAGS})
       if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_BUILD_TYPE STREQUAL Release AND NOT QUATREFOIL_SANITIZE)
-        target_compile_options(${target} PRIVATE ${QUATREFOIL_FLAGS_${name}_${noun}})
+        target_compile_options(${target} PRIVATE ${QUATREFOIL_FLAGS_${name}_${method}})
       endif()
       if(NOT isa STREQUAL base)
         target_compile_options(${target} PRIVATE -march=x86-64-${isa})
@@ -69,20 +69,20 @@ function(quatrefoil_family name)
       target_sources(_core PRIVATE $<TARGET_OBJECTS:${target}>)
     endforeach()
     target_sources(_core PRIVATE ${folder}/bind.cpp)
-    set_property(GLOBAL APPEND_STRING PROPERTY quatrefoil_nouns " X(${name}, ${noun})")
+    set_property(GLOBAL APPEND_STRING PROPERTY quatrefoil_methods " X(${name}, ${method})")
     if(QUATREFOIL_CUDA AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/cuda.cu)
       target_sources(_cuda PRIVATE ${folder}/cuda.cu ${folder}/bind.cpp)
-      set_property(GLOBAL APPEND_STRING PROPERTY quatrefoil_device_nouns " X(${name}, ${noun})")
+      set_property(GLOBAL APPEND_STRING PROPERTY quatrefoil_device_methods " X(${name}, ${method})")
     endif()
   endforeach()
 endfunction()
 
 # What csrc/py/module.cpp and csrc/py/device_module.cpp bind; after the last family.
-function(quatrefoil_nouns)
-  get_property(nouns GLOBAL PROPERTY quatrefoil_nouns)
-  file(CONFIGURE OUTPUT nouns.hpp CONTENT "#define QF_EACH_NOUN(X)${nouns}\n")
-  get_property(nouns GLOBAL PROPERTY quatrefoil_device_nouns)
-  file(CONFIGURE OUTPUT device_nouns.hpp CONTENT "#define QF_EACH_NOUN(X)${nouns}\n")
+function(quatrefoil_methods)
+  get_property(methods GLOBAL PROPERTY quatrefoil_methods)
+  file(CONFIGURE OUTPUT methods.hpp CONTENT "#define QF_EACH_METHOD(X)${methods}\n")
+  get_property(methods GLOBAL PROPERTY quatrefoil_device_methods)
+  file(CONFIGURE OUTPUT device_methods.hpp CONTENT "#define QF_EACH_METHOD(X)${methods}\n")
 endfunction()
 
 # The target _cuda: machine code for sm_80, sm_90 and sm_100, and PTX for later ones; the CUDA runtime is linked into it, no library of

@@ -26,7 +26,7 @@ __all__ = [
     "get_requires_for_build_wheel",
 ]
 
-RECORD = Path("build/failure/quatrefoil/_build_failure.py")  # stays there: an editable installation reads it in place
+RECORD = Path("build/failure/quatrefoil/_build_failure.py")  # an editable installation reads it there
 INSTALL = "xcode-select --install" if sys.platform == "darwin" else "apt install g++ python3-dev"
 HOOK = """
 import json, sys
@@ -61,7 +61,7 @@ def _build(hook, *arguments):
 
 
 def _run(hook, arguments, variables):
-    """A hook of scikit-build-core in a process of its own: (the wheel's name, or None where it failed; the lines it printed)."""
+    """Run a hook of scikit-build-core in a new process: (the wheel's name, or None if it failed; the output lines)."""
     command = [sys.executable, "-u", "-c", HOOK, json.dumps([hook, arguments])]
     process = subprocess.Popen(
         command,
@@ -80,11 +80,11 @@ def _run(hook, arguments, variables):
 
 
 def first_error(lines):
-    """In one line: which tool is missing, else the first error of a compiler or linker, else CMake's first, else the last line."""
+    """One line: a missing tool, else the first error of a compiler or linker, else CMake's first error, else the last line."""
     printed = " ".join(" ".join(lines).split())
     if missing := re.search(r"Could not find (the )?compiler .*?CXX: (?P<tried>\S+)\.(\s|$)|No CMAKE_CXX_COMPILER could be found", printed):
         tried = missing["tried"] or "c++, g++, clang++"
-        if os.environ.get("CXX"):  # otherwise it is scikit-build-core that names one
+        if os.environ.get("CXX"):  # otherwise scikit-build-core has named one
             return f"no C++ compiler found: CXX names {tried}, which does not exist here; unset it, or name one that does"
         return f"no C++ compiler found (tried {tried}): {INSTALL}"
     if re.search(r"Python\.h: No such file|Could NOT find Python.*Development", printed):

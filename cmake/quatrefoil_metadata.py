@@ -17,12 +17,12 @@ def dynamic_metadata(field, settings, project=None):
 
 
 def absolute(text, address):
-    """Markdown with its relative links leading to the repository at ``address``, and its pictures to the files themselves."""
+    """Markdown whose relative links become links to the repository at ``address``, and pictures links to the raw files."""
 
-    def link(found):
-        opening, target = found.groups()
+    def link(match):
+        opening, target = match.groups()
         if re.match(r"\w+:|#", target):
-            return found[0]
+            return match[0]
         return f"{opening}({address}/{'raw' if opening.startswith('!') else 'blob'}/main/{target})"
 
     return re.sub(r"(!?\[[^\]]*\])\(([^)\s]+)\)", link, text)

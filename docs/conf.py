@@ -1,4 +1,4 @@
-"""The site: ``python -m sphinx -W docs build/site``. What is generated lies in _generate, and is not kept."""
+"""The site: ``python -m sphinx -W docs build/site``. Generated pages (_generate) are not committed."""
 
 import sys
 import tomllib
@@ -30,7 +30,7 @@ highlight_language = "none"
 smartquotes = False  # primes are primes
 
 autosummary_generate = False  # pages come from _generate
-autodoc_typehints = "none"  # shapes and types are said in words
+autodoc_typehints = "none"  # docstrings have shapes and types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_use_plots = False
@@ -56,9 +56,7 @@ html_title = "Quatrefoil"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
-html_sidebars = {
-    name: [] for name in ("index", "install", "reliability", "switching", "models", "gpu", "contributing", "changelog")
-}  # alone
+html_sidebars = {name: [] for name in ("index", "install", "reliability", "switching", "models", "gpu", "contributing", "changelog")}
 toc_object_entries_show_parents = "hide"
 html_show_sourcelink = False
 html_theme_options = {
@@ -74,10 +72,10 @@ html_theme_options = {
 
 
 def included(app, docname, source):
-    """Texts of the repository, with their links from where they are shown."""
+    """Replace pages by files of the repository, and included sections by their text, with adapted links."""
     if docname in ("index", "contributing", "changelog"):
         file = ROOT / ("README.md" if docname == "index" else f"{docname.upper()}.md")
-        source[0] = methods.led(file.read_text(), file, docname) + (source[0] if docname == "index" else "")
+        source[0] = methods.relinked(file.read_text(), file, docname) + (source[0] if docname == "index" else "")
     else:
         source[0] = methods.expanded(source[0], docname)
 

@@ -1,51 +1,51 @@
-"""Cases as users of PyTorch or JAX call them."""
+"""Cases as a user of PyTorch or JAX would call them."""
 
 import itertools
 
 import numpy as np
 
-from case import adjoint_arguments, build, call_of, flat, graded, made, op_of, vjp_of
+from case import adjoint_arguments, arrays_of, build, call_of, differentiable_results, flat, op_of, vjp_of
 
 
 class Call:
-    """A case as a function of its arrays, which ``convert`` makes of NumPy's, or of those that have gradients."""
+    """A case as a function of all its arrays, or of the differentiable ones. ``convert`` turns NumPy arrays into those of the library."""
 
     def __init__(self, family, case, rng, convert, precision="float64"):
         self.op, self.compute, self.valid = op_of(family, case.op), call_of(family, case), case.valid
         self.compute_vjp = vjp_of(family, case) if self.op.adjoint else None
         self.arguments, self.keywords = build(family, case, rng, precision)
         self.inputs, self.options = adjoint_arguments(self.op, self.arguments, self.keywords)
-        self.at = []  # of every array (which argument, which of a sequence), and whether there is a gradient in it
+        self.positions = []  # per array: index of the argument, index in a sequence or None, whether it is differentiable
         self.arrays = []
         for i, (x, arg) in enumerate(itertools.zip_longest(self.inputs, self.op.inputs)):
             for j, item in enumerate(x if isinstance(x, list) else [x]):
                 if isinstance(item, np.ndarray):
-                    self.at.append((i, j if isinstance(x, list) else None, arg.has_gradient and item.dtype.kind in "fc"))
+                    self.positions.append((i, j if isinstance(x, list) else None, arg.has_gradient and item.dtype.kind in "fc"))
                     self.arrays.append(convert(item))
-        self.with_gradient = [k for k, (_, _, has) in enumerate(self.at) if has]
+        self.with_gradient = [k for k, (_, _, has_gradient) in enumerate(self.positions) if has_gradient]
 
     def __call__(self, *arrays, moved=False):
-        given = [list(x) if isinstance(x, list) else x for x in self.inputs]
-        for (i, j, _), array in zip(self.at, arrays):
+        inputs = [list(x) if isinstance(x, list) else x for x in self.inputs]
+        for (i, j, _), array in zip(self.positions, arrays):
             if j is None:
-                given[i] = array
+                inputs[i] = array
             else:
-                given[i][j] = array
-        names = [a.name for a in self.op.inputs]
-        more = {n: x for n, x in zip(names[len(self.arguments) :], given[len(self.arguments) :]) if x is not None}
-        positional = given[: len(self.arguments)]
-        positional = self.valid(positional) if moved and self.valid else positional
-        return tuple(made(self.compute(*positional, **more, **self.options)))
+                inputs[i][j] = array
+        count = len(self.arguments)
+        by_name = {arg.name: x for arg, x in zip(self.op.inputs[count:], inputs[count:]) if x is not None}
+        positional = self.valid(inputs[:count]) if moved and self.valid else inputs[:count]
+        return tuple(arrays_of(self.compute(*positional, **by_name, **self.options)))
 
-    def of_graded(self, *numbers, moved=False):
+    def of_differentiable(self, *numbers, moved=False):
+        """The differentiable results for these differentiable arrays. ``moved``: they are not those of the case."""
         arrays = list(self.arrays)
         for k, x in zip(self.with_gradient, numbers):
             arrays[k] = x
-        return tuple(graded(self.op, self(*arrays, moved=moved)))
+        return tuple(differentiable_results(self.op, self(*arrays, moved=moved)))
 
     def of_moved(self, *numbers):
-        """The same of numbers that are others than the case's."""
-        return self.of_graded(*numbers, moved=True)
+        """``of_differentiable`` for arrays other than those of the case."""
+        return self.of_differentiable(*numbers, moved=True)
 
     @property
     def numbers(self):
@@ -56,6 +56,6 @@ class Call:
         return sum((y * y.conj()).real.sum() for y in self.of_moved(*numbers))
 
     def vjp(self, grads):
-        """What NumPy's users get from the adjoint."""
+        """The gradients from the adjoint, as a NumPy user gets them."""
         several = len(self.op.differentiable_outputs) > 1
         return list(flat(self.compute_vjp(*self.inputs, tuple(grads) if several else grads[0], **self.options)))

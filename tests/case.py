@@ -1,5 +1,7 @@
-"""What every op is tested on, and what the suites share. A case makes float64 or complex128 arguments, the suite casts them; cases and
-oracles lie in the noun's folder."""
+"""Test cases of the ops, and helpers that the suites share.
+
+A case makes float64 or complex128 arguments, and the suite casts them. Cases and oracles are in the folder of the method.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import pytest
 from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
-BACKENDS = [name for name in ("native", "numba") if _backends.reason(name) is None]  # of the host, the default first
-# on the others everything is compiled at its first call, which takes longer than the rest of the test
+BACKENDS = [name for name in ("native", "numba") if _backends.reason(name) is None]  # on the host, the default first
+# Numba compiles at the first call, which takes longer than the rest of a test.
 first_backend_or_slow = pytest.mark.parametrize(
     "backend", [*BACKENDS[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS[1:])], indirect=True
 )
@@ -29,7 +31,7 @@ def has_loops(op):
 
 
 def precisions(backend):
-    """Those that a test tries: compiling Numba's loops for a second one would be most of its time."""
+    """The precisions to test: one on Numba, where compiling for a second one would take most of the time."""
     return [np.float32, np.float64] if backend == "native" else [np.float64]
 
 
@@ -37,12 +39,12 @@ def precisions(backend):
 class Case:
     op: str  # its name in the family's table
     name: str
-    make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None where absent), keywords
-    # what moved arguments go through, where not all numbers are valid: positional arguments -> positional arguments
+    make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None if absent), keywords
+    # Makes changed positional arguments valid again, if not all numbers are.
     valid: Callable[[list[Any]], list[Any]] | None = None
-    # what arguments of other sizes go through, where some of their numbers are places in others: positional arguments -> the same
+    # Makes resized positional arguments valid again, if some of their numbers are indices.
     fitted: Callable[[list[Any]], list[Any]] | None = None
-    longest: int | None = None  # size that random calls may give a letter, where more would leave no digits or take too long
+    longest: int | None = None  # largest size of a letter in random calls, if larger ones would lose all digits or take too long
 
     def __str__(self) -> str:
         return f"{self.op}-{self.name}"
@@ -50,25 +52,25 @@ class Case:
 
 @functools.cache
 def case_modules():
-    """(family, module) of every noun that has an op in the table."""
-    nouns = dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family)
-    return [(family, importlib.import_module(f"{family}.{noun}.cases")) for family, noun in nouns]
+    """(family, module ``cases``) of every method with ops."""
+    methods = dict.fromkeys((op.family, op.method) for family in FAMILIES.values() for op in family)
+    return [(family, importlib.import_module(f"{family}.{method}.cases")) for family, method in methods]
 
 
 @functools.cache
 def all_cases():
-    """(family, case) of every noun."""
+    """(family, case) of every case."""
     return [(family, case) for family, module in case_modules() for case in module.CASES]
 
 
 def promised(name):
-    """(family, op, what its module of cases promises under that name): parameters of a test."""
-    promises = [(family, op, what) for family, module in case_modules() for op, what in getattr(module, name, {}).items()]
+    """Parametrize over (family, op, promise): the entries of the table of that name in the modules of cases."""
+    promises = [(family, op, promise) for family, module in case_modules() for op, promise in getattr(module, name, {}).items()]
     return pytest.mark.parametrize(("family", "op", "promise"), promises, ids=[f"{family}.{op}" for family, op, _ in promises])
 
 
 def chosen_cases(family, op, names):
-    """The cases of an op that have these names, separated by spaces."""
+    """The cases of an op with these names, which are separated by spaces."""
     cases = [case for f, case in all_cases() if (f, case.op) == (family, op) and case.name in names.split()]
     assert len(cases) == len(names.split())
     return cases
@@ -79,7 +81,7 @@ def parametrize(cases):
 
 
 def by_op(cases):
-    """{(family, op): its cases} of pairs (family, case)."""
+    """Pairs (family, case) -> {(family, op): cases}."""
     of_op = {}
     for family, case in cases:
         of_op.setdefault((family, case.op), []).append(case)
@@ -87,7 +89,7 @@ def by_op(cases):
 
 
 def parametrize_ops(cases):
-    """Parametrize over ops: a test gets a family and the list of those cases that one op has."""
+    """Parametrize over ops: each test gets a family and a list of cases of one op."""
     of_op = by_op(cases)
     return pytest.mark.parametrize(("family", "cases"), [(f, c) for (f, _), c in of_op.items()], ids=[f"{f}.{op}" for f, op in of_op])
 
@@ -97,7 +99,7 @@ def op_of(family, name):
 
 
 def call_of(family, case, suffix=""):
-    """The function of the op, from the module that makes the op, or from the tests of the family."""
+    """The public function of an op, or the one in the ``ops`` module of the family's tests."""
     module = importlib.import_module(op_of(family, case.op).module)
     name = case.op + suffix
     return getattr(module if hasattr(module, name) else importlib.import_module(f"{family}.ops"), name)
@@ -108,36 +110,39 @@ def vjp_of(family, case):
 
 
 def oracle_of(family, case):
-    return getattr(importlib.import_module(f"{family}.{op_of(family, case.op).noun}.oracle"), case.op)
+    return getattr(importlib.import_module(f"{family}.{op_of(family, case.op).method}.oracle"), case.op)
 
 
 def adjoint_arguments(op, arguments, keywords):
-    """(inputs, options): what the adjoint of a call takes before and after the gradients of the results."""
+    """The arguments of a call -> (inputs, options) of its adjoint."""
     inputs = [*arguments, *(keywords.get(a.name) for a in op.inputs[len(arguments) :])]
     return inputs, {name: value for name, value in keywords.items() if name not in {a.name for a in op.inputs}}
 
 
-def call_with_adjoint(family, case, arguments, keywords, grads, there=lambda x: x, back=lambda x: x):
-    """The arrays of a result, and of the gradients. ``grads`` maps the number of a graded result and its array to its gradient;
-    ``there`` and ``back`` map NumPy arrays to those of the call, and back."""
+def call_with_adjoint(family, case, arguments, keywords, grads, convert=lambda x: x, to_numpy=lambda x: x):
+    """(arrays of the result, arrays of the gradients). ``grads``: (index of a differentiable result, its array) -> its gradient.
+
+    ``convert`` turns NumPy arrays into those of the library under test, and ``to_numpy`` its arrays into NumPy's.
+    """
     op = op_of(family, case.op)
-    result = back(call_of(family, case)(*there(arguments), **{name: there(x) for name, x in keywords.items()}))
+    result = to_numpy(call_of(family, case)(*convert(arguments), **{name: convert(x) for name, x in keywords.items()}))
     if op.adjoint is None:
-        return made(result), []
+        return arrays_of(result), []
     inputs, options = adjoint_arguments(op, arguments, keywords)
-    grad = tuple(grads(i, y) for i, y in enumerate(graded(op, result)))
-    options = {name: there(x) for name, x in options.items()}
-    gradients = back(vjp_of(family, case)(*there(inputs), there(grad if len(op.differentiable_outputs) > 1 else grad[0]), **options))
-    return made(result), list(flat(gradients))
+    grad = tuple(grads(i, y) for i, y in enumerate(differentiable_results(op, result)))
+    options = {name: convert(x) for name, x in options.items()}
+    grad = convert(grad if len(op.differentiable_outputs) > 1 else grad[0])
+    gradients = to_numpy(vjp_of(family, case)(*convert(inputs), grad, **options))
+    return arrays_of(result), list(flat(gradients))
 
 
-def with_gradients(family, case, arguments, keywords, there=lambda x: x, back=lambda x: x):
-    """(arrays of the result, arrays of the gradients), for gradients of the results that are the same at each call."""
+def with_gradients(family, case, arguments, keywords, convert=lambda x: x, to_numpy=lambda x: x):
+    """``call_with_adjoint`` with fixed gradients of the results."""
 
     def grad(i, y):
         return (np.arange(y.size) % 7 - 3.0).reshape(y.shape).astype(y.dtype)
 
-    return call_with_adjoint(family, case, arguments, keywords, grad, there, back)
+    return call_with_adjoint(family, case, arguments, keywords, grad, convert, to_numpy)
 
 
 def tolerance(op, precision):
@@ -145,30 +150,32 @@ def tolerance(op, precision):
 
 
 class ShapesOnly(np.random.Generator):
-    """The generator that `outline` passes to a case: a case that looks for points clear of ties may take the first ones."""
+    """The generator that `zero_arguments` passes to a case: a case that searches for points away from ties may take the first ones."""
 
 
 @functools.cache
-def outline(case):
-    """Return arguments and keywords of the right shapes and dtypes that hold zeros and take no memory, to choose among cases."""
+def zero_arguments(case):
+    """The arguments and keywords of a case with all numbers 0, which take no memory: for choosing among cases."""
 
-    def bare(x):
+    def zeros(x):
         if isinstance(x, (list, tuple)):
-            return type(x)(map(bare, x))
+            return type(x)(map(zeros, x))
         return np.broadcast_to(np.zeros((), x.dtype), x.shape) if isinstance(x, np.ndarray) else x
 
     arguments, keywords = case.make(ShapesOnly(np.random.PCG64(0)))
-    return [bare(x) for x in arguments], {name: bare(x) for name, x in keywords.items()}
+    return [zeros(x) for x in arguments], {name: zeros(x) for name, x in keywords.items()}
 
 
 def _structure(family, case):
-    """(what two cases that differ in sizes and numbers alone have in common, (axes of length 1, numbers) of this one); None if an array is
-    empty."""
-    arguments, keywords = outline(case)
+    """(key, size) of a case, or None if an array is empty.
+
+    Cases that differ only in sizes and numbers have the same key. The size is (number of axes of length 1, number of numbers).
+    """
+    arguments, keywords = zero_arguments(case)
     names = [a.name for a in op_of(family, case.op).inputs]
-    given = {**dict(zip(names, arguments)), **keywords}
-    arrays = [(name, a) for name, x in given.items() for a in (x if isinstance(x, (list, tuple)) else [x]) if isinstance(a, np.ndarray)]
-    options = sorted((name, x) for name, x in given.items() if isinstance(x, (bool, str)) or name == "order")  # of derivatives
+    by_name = {**dict(zip(names, arguments)), **keywords}
+    arrays = [(name, a) for name, x in by_name.items() for a in (x if isinstance(x, (list, tuple)) else [x]) if isinstance(a, np.ndarray)]
+    options = sorted((name, x) for name, x in by_name.items() if isinstance(x, (bool, str)) or name == "order")  # of derivatives
     size = [n for _, a in arrays for n in a.shape].count(1), sum(a.size for _, a in arrays)
     key = family, case.op, tuple((name, a.ndim, a.dtype.kind) for name, a in arrays), tuple(options)
     return (key, size) if all(a.size for _, a in arrays) else None
@@ -176,27 +183,30 @@ def _structure(family, case):
 
 @functools.cache
 def structures():
-    """[(family, case)]: the smallest case of every structure of every op, one with few axes of length 1. A structure is which arguments are
-    there, how many axes they have, and the options: what the way into a kernel may depend on."""
-    found = {}
+    """[(family, case)]: the smallest case of every structure of every op, with few axes of length 1.
+
+    The structure of a call is everything that its path to a kernel may depend on: which arguments are present, their numbers of axes, and
+    the options.
+    """
+    smallest = {}
     for family, case in all_cases():
-        if known := _structure(family, case):
-            key, size = known
-            if key not in found or size < found[key][0]:
-                found[key] = size, family, case
-    return [(family, case) for _, family, case in found.values()]
+        if structure := _structure(family, case):
+            key, size = structure
+            if key not in smallest or size < smallest[key][0]:
+                smallest[key] = size, family, case
+    return [(family, case) for _, family, case in smallest.values()]
 
 
 @functools.cache
 def simplest():
-    """[(family, case)]: one case of every op, that named "small" or a small one with few axes of length 1."""
-    found = {}
+    """[(family, case)]: one case per op, named "small" or the smallest with few axes of length 1."""
+    smallest = {}
     for family, case in all_cases():
-        if known := _structure(family, case):
-            rank = case.name != "small", *known[1]
-            if (family, case.op) not in found or rank < found[family, case.op][0]:
-                found[family, case.op] = rank, case
-    return [(family, case) for (family, _), (_, case) in found.items()]
+        if structure := _structure(family, case):
+            rank = case.name != "small", *structure[1]
+            if (family, case.op) not in smallest or rank < smallest[family, case.op][0]:
+                smallest[family, case.op] = rank, case
+    return [(family, case) for (family, _), (_, case) in smallest.items()]
 
 
 def build(family, case, rng, precision):
@@ -204,7 +214,7 @@ def build(family, case, rng, precision):
 
 
 def in_precision(family, case, arguments, keywords, precision):
-    """The arguments and keywords of a call, floating-point arrays in that precision."""
+    """The arguments and keywords of a call with floating-point arrays in that precision."""
     dtypes = {"f": np.dtype(precision), "c": np.dtype({"float32": "complex64", "float64": "complex128"}[precision])}
     double = {a.name for a in op_of(family, case.op).inputs if a.dtype == "double"}
     names = [a.name for a in op_of(family, case.op).inputs]
@@ -221,7 +231,7 @@ def in_precision(family, case, arguments, keywords, precision):
 
 
 def exact(x):
-    """The same numbers in double precision: the oracle sees what the op saw."""
+    """The same numbers in double precision, for the oracle."""
     if isinstance(x, list):
         return [exact(item) for item in x]
     if isinstance(x, np.ndarray) and x.dtype.kind in "fc":
@@ -229,23 +239,25 @@ def exact(x):
     return x
 
 
-def made(result):
-    """The arrays of a result: one, or those of a tuple, pairs of states included, that were asked for."""
-    return [a for r in result if r is not None for a in made(r)] if isinstance(result, tuple) else [result]
+def arrays_of(result):
+    """The arrays of a result: one, or those of a (nested) tuple without the absent ones."""
+    return [a for r in result if r is not None for a in arrays_of(r)] if isinstance(result, tuple) else [result]
 
 
 def scales(op, value):
-    """What rounding errors of each array of a result are relative to: its largest number; of sums of squares about a mean also what errors
-    of up to nine samples make of them, which come in as 2 (sample - mean)."""
-    sizes = [max(np.abs(np.nan_to_num(a)).max(initial=0), np.finfo(np.float64).tiny) for a in made(value)]
+    """The size to which rounding errors of each array of a result are relative: its largest number.
+
+    For sums of squares about a mean, add the effect of errors in up to nine samples, each of which enters as 2 (sample - mean).
+    """
+    sizes = [max(np.abs(np.nan_to_num(a)).max(initial=0), np.finfo(np.float64).tiny) for a in arrays_of(value)]
     if [output.name for output in op.outputs[:2]] == ["mean", "m2"]:
         sizes[1] += 6 * sizes[1] ** 0.5 * sizes[0]
     return sizes
 
 
-def graded(op, value):
-    """Of the arrays of a result those that have gradients."""
-    results = made(value)
+def differentiable_results(op, value):
+    """The arrays of a result that have gradients."""
+    results = arrays_of(value)
     return results if len(op.differentiable_outputs) == len(op.outputs) else [results[i] for i in op.differentiable_outputs]
 
 
@@ -261,10 +273,10 @@ def complex_normal(rng, shape):
     return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
 
 
-def nudged(x, rng, eps):
-    """The same numbers, each within a rounding error of what it was."""
+def perturbed(x, rng, eps):
+    """The same numbers, each changed by at most a rounding error."""
     if isinstance(x, (list, tuple)) and list(flat([x])):
-        return type(x)(nudged(a, rng, eps) for a in x)
+        return type(x)(perturbed(a, rng, eps) for a in x)
     return x * (1 + eps * rng.uniform(-1, 1, x.shape)) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
 
 

@@ -1,4 +1,4 @@
-"""One call of an op, and of its adjoint, against the noun's oracle: for the suite, the fuzzer and the benchmarks."""
+"""Checks of one call of an op, and of its adjoint, against the method's oracle: for the suite and the fuzzer."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 import quatrefoil as qf
 from case import (
     adjoint_arguments,
+    arrays_of,
     call_of,
     call_with_adjoint,
+    differentiable_results,
     exact,
     flat,
-    graded,
     in_precision,
-    made,
     op_of,
     oracle_of,
     scales,
@@ -26,38 +26,31 @@ def call_oracle(family, case, arguments, keywords):
     return oracle_of(family, case)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
 
 
-def check_value(family, case, arguments, keywords, precision, backend=None):
-    """The op's answer against the oracle's; returns the call, so that it can be timed."""
-    return compare_value(family, case, arguments, keywords, precision, backend)[0]
+def check_value(family, case, arguments, keywords, precision, backend=None, steps=1, expected=None, rounded=1):
+    """Compare the op's result with ``expected``, by default the oracle's; return ``expected``.
 
-
-def compare_value(family, case, arguments, keywords, precision, backend=None, steps=1, expected=None, rounded=1):
-    """Compare the op's result with ``expected``, by default the oracle's; return the call and ``expected``. ``steps``: the length of a
-    recurrence without input, each step of which rounds. ``rounded``: 2 if ``expected`` has rounding errors of the same size."""
-    function = call_of(family, case)
-
-    def run():
-        return function(*arguments, **keywords, backend=backend, num_threads=1 if backend else None)
-
-    frozen = exact(arguments)
-    got = run()
+    ``steps``: the length of a recurrence without input, each step of which rounds. ``rounded``: 2 if ``expected`` has rounding errors of
+    the same size.
+    """
+    before_call = exact(arguments)
+    got = call_of(family, case)(*arguments, **keywords, backend=backend, num_threads=1 if backend else None)
     if expected is None:
         expected = call_oracle(family, case, arguments, keywords)
     outputs, results = op_of(family, case.op).outputs, got if isinstance(got, tuple) else (got,)
     named = [output for output, result in zip(outputs, results) if result is not None]
-    assert len(made(got)) == len(made(expected))
-    named = named if len(named) == len(made(expected)) else [outputs[0]] * 9
-    for g, e, output, scale in zip(made(got), made(expected), named, scales(op_of(family, case.op), expected)):
+    assert len(arrays_of(got)) == len(arrays_of(expected))
+    named = named if len(named) == len(arrays_of(expected)) else [outputs[0]] * 9
+    for g, e, output, scale in zip(arrays_of(got), arrays_of(expected), named, scales(op_of(family, case.op), expected)):
         assert g.shape == e.shape
         assert g.dtype == {"double": np.float64, "int": np.int64}.get(
             output.dtype, np.result_type(precision, np.complex64 if np.iscomplexobj(e) else np.float32)
         )
-        np.testing.assert_array_equal(np.isnan(g), np.isnan(e))  # only where the oracle has them
+        np.testing.assert_array_equal(np.isnan(g), np.isnan(e))
         g, e = np.nan_to_num(g), np.nan_to_num(e)
         assert np.abs(g - e).max(initial=0) <= rounded * tolerance(op_of(family, case.op), precision) * scale * steps**0.5
-    for before, after in zip(flat(frozen), flat(exact(arguments))):
+    for before, after in zip(flat(before_call), flat(exact(arguments))):
         np.testing.assert_array_equal(before, after, err_msg="an input was written to")
-    return run, expected
+    return expected
 
 
 def type_of(value, double):
@@ -65,8 +58,10 @@ def type_of(value, double):
 
 
 def check_gradient(family, case, arguments, keywords, rng, precision, backend=None, value=None):
-    """<grad, J v> from central differences of the oracle against sum_i <vjp_i, v_i>, for one random v in every argument at once. Returns
-    the call of the adjoint, so that it can be timed. ``value``: the oracle's result, if known."""
+    """Compare <grad, J v> from central differences of the oracle with sum_i <vjp_i, v_i>, for one random v in all arguments.
+
+    ``value`` is the oracle's result, if known.
+    """
     op, oracle = op_of(family, case.op), oracle_of(family, case)
     if value is None:
         value = call_oracle(family, case, arguments, keywords)
@@ -89,36 +84,28 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
         return np.asarray(start.astype(np.result_type(start, np.longdouble)) + step * exact(v) if precise else start + step * exact(v))
 
     def run(step):
-        given = [moved(x, v, step) for x, v in zip(inputs, directions)]
-        return oracle(
-            *given[: len(arguments)],
-            **{a.name: g for a, g in zip(op.inputs[len(arguments) :], given[len(arguments) :]) if g is not None},
-            **keywords,
-        )
+        shifted, count = [moved(x, v, step) for x, v in zip(inputs, directions)], len(arguments)
+        by_name = {arg.name: x for arg, x in zip(op.inputs[count:], shifted[count:]) if x is not None}
+        return oracle(*shifted[:count], **by_name, **keywords)
 
     directions = [like(x) if arg.has_gradient else None for x, arg in zip(inputs, op.inputs)]
-    precise = any(v.dtype in (np.longdouble, np.clongdouble) for v in made(value))  # then so are its differences
+    precise = any(v.dtype in (np.longdouble, np.clongdouble) for v in arrays_of(value))
     wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
-    grad = tuple(like(np.asarray(v, type_of(v, wide))) for v in graded(op, value))
+    grad = tuple(like(np.asarray(v, type_of(v, wide))) for v in differentiable_results(op, value))
     grad = grad if len(op.differentiable_outputs) > 1 else grad[0]
 
     def quotients(step):
-        return [(a - b) / (2 * step) for a, b in zip(graded(op, run(step)), graded(op, run(-step)))]
+        return [(a - b) / (2 * step) for a, b in zip(differentiable_results(op, run(step)), differentiable_results(op, run(-step)))]
 
-    function = vjp_of(family, case)
-
-    def run_adjoint():
-        return function(*inputs, grad, **keywords, backend=backend, num_threads=1 if backend else None)
-
-    gradients = run_adjoint()
+    gradients = vjp_of(family, case)(*inputs, grad, **keywords, backend=backend, num_threads=1 if backend else None)
     present = [(x, v) for x, v in zip(inputs, directions) if v is not None]
     assert len(gradients) == len(present)
-    if precise:  # one quotient is enough: it is off by 1e-18 times the third derivative, and by 1e-10 from rounding
+    if precise:  # the error is 1e-18 times the third derivative, plus 1e-10 from rounding
         single = double = change = quotients(1e-9)
     else:
         single, double = quotients(1e-6), quotients(2e-6)
-        change = [s + (s - d) / 3 for s, d in zip(single, double)]  # Richardson: the phases of long rows turn fast
-    expected = sum(np.real(np.vdot(exact(g), np.nan_to_num(c))) for g, c in zip(made(grad), change))
+        change = [s + (s - d) / 3 for s, d in zip(single, double)]  # Richardson extrapolation: phases of long rows turn fast
+    expected = sum(np.real(np.vdot(exact(g), np.nan_to_num(c))) for g, c in zip(arrays_of(grad), change))
     got = size = 0.0
     for (x, v), g in zip(present, gradients):
         for xi, vi, gi in zip(flat([x]), flat([v]), flat([g])):
@@ -126,18 +113,17 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
             assert gi.dtype == xi.dtype
             got += np.real(np.vdot(exact(gi), exact(vi)))
             size += np.linalg.norm(exact(gi)) * np.linalg.norm(exact(vi))
-    terms = sum(np.linalg.norm(exact(g)) * np.linalg.norm(np.nan_to_num(c)) for g, c in zip(made(grad), change))
+    terms = sum(np.linalg.norm(exact(g)) * np.linalg.norm(np.nan_to_num(c)) for g, c in zip(arrays_of(grad), change))
     size = max(size, np.finfo(np.float64).tiny)
-    # where a kink lies within the steps, as between the cells of a grid that moves, the two quotients differ, and neither is the derivative
-    kinks = sum(abs(np.vdot(exact(g), np.nan_to_num(s - d))) for g, s, d in zip(made(grad), single, double))
-    # the difference quotient is good to about 1e-9 of what is summed, which may cancel; numbers below the least normal one count as 0
+    # At a kink within the steps, such as between two cells of a moving grid, the quotients differ and neither is the derivative.
+    kinks = sum(abs(np.vdot(exact(g), np.nan_to_num(s - d))) for g, s, d in zip(arrays_of(grad), single, double))
+    # The quotient has an error of about 1e-9 of the terms, which may cancel. Subnormal numbers count as 0.
     lost = np.finfo(precision).tiny * sum(np.abs(v).sum() for v in flat(v for _, v in present))
     assert abs(got - expected) <= tolerance(op.adjoint, precision) * size + 1e-8 * max(size, terms) + lost + 8 * kinks
-    return run_adjoint
 
 
 def check_against(reference, family, case, arguments, keywords, rng, precision):
-    """Compare value and gradients with those that the backend ``reference`` computes from the same numbers in double precision."""
+    """Compare value and gradients with those of the backend ``reference`` for the same numbers in double precision."""
     op = op_of(family, case.op)
     inputs, options = adjoint_arguments(op, arguments, keywords)
     is_wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
@@ -153,7 +139,7 @@ def check_against(reference, family, case, arguments, keywords, rng, precision):
             return call_with_adjoint(family, case, *in_precision(family, case, arguments, keywords, "float64"), grads)
 
     value, expected = by_reference(grads)
-    compare_value(family, case, arguments, keywords, precision, expected=tuple(value), rounded=2 if precision == "float64" else 1)
+    check_value(family, case, arguments, keywords, precision, expected=tuple(value), rounded=2 if precision == "float64" else 1)
     if op.adjoint is None:
         return
     gradients = vjp_of(family, case)(*inputs, tuple(drawn.values()) if len(op.differentiable_outputs) > 1 else drawn[0], **options)
@@ -167,8 +153,10 @@ def check_against(reference, family, case, arguments, keywords, rng, precision):
 
 
 def check_numbers(op, got, expected, precision, terms=None):
-    """Compare all arrays of a result or of the gradients, number by number, relative to their norm. ``terms``: a function that returns
-    upper bounds of the terms of sums that may cancel."""
+    """Compare all arrays of a result or of the gradients, relative to their norm.
+
+    ``terms()`` returns upper bounds of the terms of sums that may cancel.
+    """
     assert [(x.shape, np.iscomplexobj(x)) for x in got] == [(x.shape, np.iscomplexobj(x)) for x in expected]
     for a, b in zip(got, expected):
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
@@ -184,13 +172,13 @@ def _size(arrays):
 
 
 def close(got, expected, most):
-    """Check numbers relative to the largest."""
+    """Compare two arrays relative to the largest number."""
     assert got.shape == expected.shape
     assert np.abs(got - expected).max(initial=0) <= most * max(np.abs(expected).max(initial=0), 1e-300)
 
 
 def check_refused(table):
-    """Each (call, error, text) raises that error, the second time too, when the call's signature is known."""
+    """Check that each (call, error, text) raises that error, also the second time, when the call's signature is known."""
     for call, error, text in table:
         print(text)
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Code that runs in a Python process of its own, or in several threads at once."""
+"""Run code in a separate Python process, or in several threads."""
 
 import contextvars
 import os
@@ -11,7 +11,7 @@ from quatrefoil._backends.numba import NOTICE
 
 
 def run_python(code, *arguments, timeout=300, check=True, options=(), **environment):
-    """Run code in a fresh interpreter, with these environment variables too; return what subprocess.run returns, with its text."""
+    """Run code in a new interpreter with additional environment variables; return the finished process with its output."""
     done = subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
@@ -21,12 +21,12 @@ def run_python(code, *arguments, timeout=300, check=True, options=(), **environm
         env={**os.environ, **{name: str(value) for name, value in environment.items()}},
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
-    done.stderr = done.stderr.replace(f"{NOTICE}\n", "")  # a matter of the machine's speed
+    done.stderr = done.stderr.replace(f"{NOTICE}\n", "")  # appears on slow machines
     return done
 
 
 def in_threads(count, work):
-    """Call ``work(i)`` in that many threads, each with the caller's context; raise the first error of any of them."""
+    """Call ``work(i)`` in ``count`` threads with the caller's context; raise the first error."""
     errors, start = [], threading.Barrier(count)
 
     def run(i):

@@ -6,7 +6,7 @@ import sys
 import zlib
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores, and threads of a BLAS that spin would wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores, and spinning BLAS threads would wait for each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -27,14 +27,14 @@ SEED = os.environ.get("QUATREFOIL_TEST_SEED") or "0"
 
 
 def pytest_configure(config):
-    """A test that is named by its id runs, slow or not."""
+    """Run a test that is selected by its id even if it is slow."""
     if any("::" in argument for argument in config.args) and config.option.markexpr == "not slow and not gpu":
         config.option.markexpr = "not gpu"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """Keep the garbage collector away from the items: they are a million objects that live until the end."""
+    """Exclude the items from garbage collection: they are a million objects that live until the end."""
     gc.disable()
     try:
         return (yield)
@@ -44,7 +44,7 @@ def pytest_collection(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselects tests of what is not installed. QUATREFOIL_TEST_SHARE=2/5 runs the second of five shards, to split a run over machines."""
+    """Deselect tests of packages that are not installed. QUATREFOIL_TEST_SHARE=2/5 selects the second of five shards."""
     missing = [] if importlib.util.find_spec("torch") else ["torch"]
     missing += [] if emulator.ASKED else ["emulator"]
     shard, shards = map(int, os.environ.get("QUATREFOIL_TEST_SHARE", "1/1").split("/"))
@@ -57,13 +57,13 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_pycollect_makeitem(collector, name, obj):
-    """A module's table ``BAD`` is a test: each of its calls raises its error."""
+    """Turn a module's table ``BAD`` into a test that each of its calls raises its error."""
     if name == "BAD" and not hasattr(collector.obj, "test_bad_input"):
         return pytest.Function.from_parent(collector, name="test_bad_input", callobj=lambda: check_refused(obj))
 
 
 def _numba_first(item):
-    """Tests on Numba come first, by family: two workers of pytest-xdist then hardly compile the same loops."""
+    """Sort key: tests on Numba first, by family, so that two workers of pytest-xdist rarely compile the same loops."""
     named = f"{item.path.parent.as_posix()}/ {item.name.replace('.', '/')}"
     family = next((i for i, family in enumerate(qf.FAMILIES) if f"/{family}/" in named or f"-{family}/" in named), len(qf.FAMILIES))
     return ("numba" not in item.name, family if "numba" in item.name else 0)
@@ -77,14 +77,14 @@ def backend(request):
 
 @pytest.fixture
 def best_backend():
-    """One of them: for statistics and layouts, which cost much and where the other does the same by the tests of every op."""
+    """The default backend, for expensive tests; that the backends agree is tested op by op."""
     with qf.use_backend(BACKENDS[0]):
         yield BACKENDS[0]
 
 
 @pytest.fixture(params=["C++", "Python"])
-def door(request, monkeypatch):
-    """Either way from a public function to its plan."""
+def entry_point(request, monkeypatch):
+    """Both entry points, the compiled one and the one in Python."""
     if request.param == "C++" and _backends.native.call is None:
         pytest.skip("no compiled part")
     monkeypatch.setattr(_call, "_run", _backends.native.call if request.param == "C++" else _call.look_up_and_run)
@@ -92,7 +92,7 @@ def door(request, monkeypatch):
 
 @pytest.fixture
 def seed(request):
-    """An integer that depends on the test's name alone. QUATREFOIL_TEST_SEED=N gives other ones, =fresh new ones in every run."""
+    """An integer that depends only on the test's name. QUATREFOIL_TEST_SEED=N changes it; =fresh draws new ones in every run."""
     if SEED == "fresh":
         number = int(np.random.SeedSequence().generate_state(1)[0])
         print(f"QUATREFOIL_TEST_SEED={number} repeats this")
@@ -103,20 +103,20 @@ def seed(request):
 
 @pytest.fixture
 def rng(seed):
-    """The test's own random numbers."""
+    """A random generator that depends only on the test's name."""
     return np.random.default_rng(seed)
 
 
 @pytest.fixture(autouse=True)
 def torch_seed(seed):
-    """torch's own generator starts from the test's seed too."""
+    """Seed torch's generator like ``rng``."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
 
 
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch):
-    """Every output starts as NaN, so that what a kernel leaves unwritten shows."""
+    """Fill every output with NaN, so that unwritten numbers show."""
 
     def poisoned(shape, dtype):
         array = np.empty(shape, dtype)
@@ -130,10 +130,10 @@ def poisoned_memory(monkeypatch):
 
 @pytest.fixture
 def example():
-    """An example's module, by its name."""
+    """A function that imports an example by its name."""
     folder = Path(__file__).resolve().parents[1] / "examples"
     if not folder.is_dir():
-        pytest.skip("the sources are not here")
+        pytest.skip("needs the sources")
 
     def load(name):
         [file] = folder.glob(f"*/{name}.py")
@@ -147,7 +147,7 @@ def example():
 
 @pytest.fixture
 def printed(monkeypatch, tmp_path, capsys):
-    """A function that runs the main of an example, which draws a picture, and returns what it prints."""
+    """A function that runs an example with a file for its picture and returns its output."""
 
     def run(module, *arguments):
         pytest.importorskip("matplotlib")
@@ -165,7 +165,7 @@ def printed(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def peak_memory():
-    """How many bytes more a process holds at its peak while it runs some code, after a setup that is not counted."""
+    """A function that measures by how many bytes some code raises a process's peak memory, after a setup."""
 
     def measure(setup, code):
         script = (

@@ -1,4 +1,4 @@
-"""Arrays on a device that this machine need not have: a stand-in for CuPy, and host tensors taken for a device's."""
+"""Fixtures for machines without a GPU: a stand-in for CuPy, and host tensors that the library treats as a device's."""
 
 import sys
 
@@ -13,16 +13,16 @@ from quatrefoil import _array_tools, _arrays, _backends
 
 @pytest.fixture
 def cupy(monkeypatch):
-    """Return the function that copies NumPy arrays to the stand-in's device 1, which is not the current one; its ``back`` does the reverse.
+    """A function that copies NumPy arrays to the stand-in's device 1, which is not the current one; its ``back`` copies them to the host.
 
-    ``reads`` lists the shapes of what the library has read back by ``_arrays.to_host``; to wait for a number in any other way is an error.
+    ``reads`` lists the shapes that the library has copied to the host by ``_arrays.to_host``. Any other wait for a number is an error.
     """
     monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
-    monkeypatch.setattr(_backends, "_FORCED", None)  # a backend of the host, if one is being tried, takes no arrays of a device
+    monkeypatch.setattr(_backends, "_FORCED", None)  # a forced host backend would refuse arrays on a device
     namespaces = {"numpy": np, "cupy": stand_in.Namespace(np)}
     monkeypatch.setattr(_backends.array, "namespace", lambda kind: namespaces[kind])
     is_any = lambda xp, flags: bool(getattr(flags, "_a", flags).any())  # noqa: E731
-    monkeypatch.setattr(_array_tools, "is_any", is_any)  # what compositions of walks wait for
+    monkeypatch.setattr(_array_tools, "is_any", is_any)  # compositions of walks may wait for this
     to_host = _arrays.to_host
 
     def recorded(x):
@@ -45,9 +45,9 @@ def cupy(monkeypatch):
 
 @pytest.fixture
 def device_tensors(monkeypatch):
-    """Return the function that makes tensors of NumPy arrays; the library takes them for a device's, and backend "array" computes.
+    """A function that converts NumPy arrays to tensors, which the library treats as a device's and computes with backend "array".
 
-    For what only tensors have: gradients by autograd. That nothing is read back, and that devices do not mix, the fixture cupy checks.
+    For gradients by autograd, which only tensors have. The fixture ``cupy`` checks that nothing is read back and that devices do not mix.
     """
     pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
@@ -69,7 +69,7 @@ def device_tensors(monkeypatch):
 
 
 def near(got, expected, tolerance=1e-9):
-    """Check a result of the fixture cupy against the host's: device, shape, dtype, and numbers relative to the largest."""
+    """Compare an array of the fixture ``cupy`` with the host's: device, shape, dtype, and numbers relative to the largest."""
     assert _arrays.location(got) == "cupy@cuda:1"
     got, expected = got.get(), np.asarray(expected)
     assert (got.shape, got.dtype) == (expected.shape, expected.dtype)

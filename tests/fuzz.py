@@ -1,19 +1,18 @@
 """Random calls against the oracles: ``python -m tests.fuzz SECONDS [SEED]``, an equal share of the time for every backend and instruction
-set; backend "array" over NumPy. It prints how many cases ran, the failures by kind, and for each a line that repeats it.
+set; backend "array" over NumPy. It prints the number of calls, the failures by kind, and for each kind a command that repeats one.
 
-Ops come from the table, cases from every noun's cases.py: a noun is attacked from its first day. A case gets other sizes (0, 1, odd, prime,
-long) by the letters of its dims, its arrays other strides, and then
+Ops come from the table and cases from each method's cases.py. A case gets other sizes (0, 1, odd, prime, long) by the letters of its dims,
+and its arrays get other strides. Then
 
-- the answer is that of the oracle, as exactly as the op promises and the numbers allow;
-- it is the same bits for any number of threads, for PyTorch tensors (lazy, shifted, strided), and with ``out=``;
+- the answer agrees with the oracle within the tolerance of the op and the rounding of the inputs;
+- its bits are the same for any number of threads, for PyTorch tensors (lazy, shifted, strided), and with ``out=``;
 - a NaN in one item of a batch stays there;
-- the gradients are those of differences of the oracle;
+- the gradients agree with differences of the oracle;
 - no input is written to.
 
-Where sizes say too little a noun's cases.py draws cases too, by functions of a generator: ``DRAWN``, by op. What is no op of the table
-is attacked by the functions of a generator in ``ATTACKS`` there, which raise AssertionError. Models (estimators, tensors, boundary
-value problems) are attacked by those in the files attacks.py: random programs with units, refits, aliases and interrupts. ``--models``
-runs these alone.
+If sizes are not enough, ``DRAWN`` in cases.py maps an op to a function that draws cases from a generator. ``ATTACKS`` there lists random
+programs for functions that are not ops, and ``ATTACKS`` in attacks.py those for models (estimators, tensors, boundary value problems), with
+units, refits, aliases and interrupts. A program takes a generator and raises AssertionError. ``--models`` runs only those for models.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import quatrefoil as qf
-from case import LAYOUTS, all_cases, build, call_of, exact, flat, in_precision, made, nudged, op_of, oracle_of, tolerance
+from case import LAYOUTS, all_cases, arrays_of, build, call_of, exact, flat, in_precision, op_of, oracle_of, perturbed, tolerance
 from checks import check_gradient
 from namespaces import composed_ops, mapped
 from quatrefoil import _backends
@@ -47,8 +46,8 @@ SMALL, SOME, LONG = (
     [11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 64, 65, 67],
     [101, 127, 256, 257, 1000, 1024, 1031],
 )
-MAX = 1e4  # numbers that the letters of a case span: oracles are slow
-FEW = 2e3  # for gradients, which ask the oracle five times
+MAX = 1e4  # product of the sizes of a case: oracles are slow
+FEW = 2e3  # numbers in a call whose gradients are checked, which takes five calls of the oracle
 
 
 class TooSlow(Exception):
@@ -56,7 +55,7 @@ class TooSlow(Exception):
 
 
 class Wrong(Exception):
-    """What an answer should not be: a kind, and the details."""
+    """A wrong answer: its kind, and the details."""
 
 
 def drawn_size(rng):
@@ -69,14 +68,14 @@ def draw(rng, cases):
     ops = sorted({(f, c.op) for f, c in cases})
     family, name = ops[rng.integers(len(ops))]
     own = [c for f, c in cases if (f, c.op) == (family, name)]
-    module = importlib.import_module(f"{family}.{op_of(family, name).noun}.cases")
+    module = importlib.import_module(f"{family}.{op_of(family, name).method}.cases")
     drawn = getattr(module, "DRAWN", {}).get(name)
     case = drawn(rng) if drawn and rng.random() < 0.7 else own[rng.integers(len(own))]
     precision = ("float32", "float64")[rng.integers(2)]
     arguments, keywords = build(family, case, rng, precision)
     try:
         letters = Letters(family, case, arguments, keywords)
-        for _ in range(rng.integers(4)):  # one letter to three change; the rest stays as in the case
+        for _ in range(rng.integers(4)):  # resize one to three letters
             sizes = dict(letters.sizes)
             for letter in rng.permutation(list(sizes))[: rng.integers(1, 4)]:
                 sizes[str(letter)] = min(drawn_size(rng), case.longest or LONG[-1])
@@ -85,12 +84,13 @@ def draw(rng, cases):
                 letters.sizes, (arguments, keywords) = sizes, (changed[0], keywords | changed[1])
                 arguments = case.fitted(arguments) if case.fitted else arguments
                 break
-    except ValueError:  # no letters: the case as it is
+    except ValueError:  # no letters: keep the case
         pass
     return family, case, precision, *in_precision(family, case, arguments, keywords, precision)
 
 
 def with_layouts(x, rng):
+    """The same numbers in random layouts."""
     if isinstance(x, list):
         return [with_layouts(a, rng) for a in x]
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc" or x.ndim == 0 or rng.random() < 0.4:
@@ -99,7 +99,7 @@ def with_layouts(x, rng):
 
 
 def bits(result):
-    return [a.tobytes() for a in map(np.ascontiguousarray, made(result))]
+    return [a.tobytes() for a in map(np.ascontiguousarray, arrays_of(result))]
 
 
 def compare(got, expected, allowed, what):
@@ -116,58 +116,58 @@ def compare(got, expected, allowed, what):
 
 
 def check_answer(family, case, precision, arguments, keywords, run, rng):
-    """Against the oracle; returns what came out. What the roundings of the inputs alone may change is allowed beside the op's tolerance."""
+    """Compare with the oracle and return the answer. Allowed: the op's tolerance, and the effect of rounding the inputs."""
     oracle = oracle_of(family, case)
-    given, options = exact(arguments), {k: exact(v) for k, v in keywords.items()}
-    expected = made(oracle(*given, **options))
+    inputs, options = exact(arguments), {k: exact(v) for k, v in keywords.items()}
+    expected = arrays_of(oracle(*inputs, **options))
     got = run(num_threads=1)
     op = op_of(family, case.op)
     eps = tolerance(op, precision) / 4
-    near = made(oracle(*nudged(given, rng, eps), **{k: nudged(v, rng, eps) for k, v in options.items()}))
+    near = arrays_of(oracle(*perturbed(inputs, rng, eps), **{k: perturbed(v, rng, eps) for k, v in options.items()}))
     allowed = [
         tolerance(op, precision) * max(np.abs(np.nan_to_num(e)).max(initial=0), np.finfo(precision).tiny)
         + 20 * np.abs(np.nan_to_num(n) - np.nan_to_num(e)).max(initial=0)
         for e, n in zip(expected, near)
     ]
-    compare(made(got), expected, allowed, "answer")
+    compare(arrays_of(got), expected, allowed, "answer")
     return got
 
 
 def check_same_bits(got, run, arguments, keywords, rng):
     if bits(run(num_threads=int(rng.integers(2, 5)))) != bits(got):
         raise Wrong("threads: other bits", "")
-    if len(made(got)) == 1 and not isinstance(got, tuple):
+    if len(arrays_of(got)) == 1 and not isinstance(got, tuple):
         out = np.full_like(np.ascontiguousarray(got), np.nan)
         try:
-            back = run(num_threads=1, out=out)
+            result = run(num_threads=1, out=out)
         except TypeError as error:
             if "unexpected keyword" not in str(error) and "has no argument 'out'" not in str(error):
                 raise
         else:
-            if back is not out or bits(out) != bits(got):
+            if result is not out or bits(out) != bits(got):
                 raise Wrong("out=: other bits", "")
 
 
 def check_nan_stays(op, got, call, arguments, keywords, rng):
-    """A NaN in the first item of the first argument's batch leaves all other items alone."""
+    """Check that a NaN in the first item of the first argument's batch does not change the other items."""
     first, output = op.inputs[0], op.outputs[0]
     leads = ("... ", "B ")
     if not (first.dims.startswith(leads) and output.dims.startswith(leads)) or "M?" in output.dims:
         return
-    x, y = arguments[0], made(got)[0]
+    x, y = arguments[0], arrays_of(got)[0]
     batch = 1 if first.dims.startswith("B ") else x.ndim - len(first.dims.split()) + 1
     if batch < 1 or x.shape[0] < 2 or not x[0].size or y.shape[:1] != x.shape[:1]:
         return
     poisoned = x.copy()
-    y = made(call(poisoned, *arguments[1:], **keywords))[0]  # in memory as it lies now: a product of a library rounds by that
+    y = arrays_of(call(poisoned, *arguments[1:], **keywords))[0]  # again in this layout: rounding in BLAS depends on it
     poisoned[0].flat[rng.integers(x[0].size)] = np.nan
     try:
-        found = made(call(poisoned, *arguments[1:], **keywords))[0]
+        result = arrays_of(call(poisoned, *arguments[1:], **keywords))[0]
     except ValueError as error:
         if "nan" not in str(error):
             raise
-        return  # refused, as points are
-    if bits(found[1:]) != bits(y[1:]):
+        return  # refused, as in points
+    if bits(result[1:]) != bits(y[1:]):
         raise Wrong("NaN: reaches other items", "")
 
 
@@ -182,13 +182,13 @@ def as_tensor(x, rng):
 def check_tensors(got, call, arguments, keywords, rng):
     from tensors import to_numpy
 
-    found = call(*[as_tensor(a, rng) for a in arguments], **{k: as_tensor(v, rng) for k, v in keywords.items()})
-    if bits(tuple(map(to_numpy, made(found)))) != bits(tuple(made(got))):
+    result = call(*[as_tensor(a, rng) for a in arguments], **{k: as_tensor(v, rng) for k, v in keywords.items()})
+    if bits(tuple(map(to_numpy, arrays_of(result)))) != bits(tuple(arrays_of(got))):
         raise Wrong("tensors: other bits", "")
 
 
 def attack(rng, cases, backend, with_torch):
-    """One random call; returns its name, or '' where it was refused. Raises Wrong, or what a call should not raise."""
+    """Check one random call; return its name, or '' if it was refused. Raises Wrong, or the call's unexpected exception."""
     family, case, precision, arguments, keywords = draw(rng, cases)
     op = op_of(family, case.op)
     arguments = [with_layouts(a, rng) for a in arguments]
@@ -201,17 +201,17 @@ def attack(rng, cases, backend, with_torch):
     name = f"{family}.{case}-{precision} {[np.shape(a) for a in flat(arguments)]} {keywords if len(str(keywords)) < 200 else ''}"
     try:
         try:
-            call(*arguments, **keywords, backend=_backends.default() if backend == "array" else backend)  # which looks at no number
+            call(*arguments, **keywords, backend=_backends.default() if backend == "array" else backend)  # "array" does not check values
         except (ValueError, np.linalg.LinAlgError) as error:
             if op.label.split(".")[1] in str(error) or isinstance(error, np.linalg.LinAlgError):
-                return ""  # refused, with the name of the function
+                return ""  # refused with a proper message
             raise
         got = check_answer(family, case, precision, arguments, keywords, run, rng)
         check_same_bits(got, run, arguments, keywords, rng)
         check_nan_stays(op, got, lambda *a, **k: call(*a, **k, backend=backend), arguments, keywords, rng)
         if with_torch and rng.random() < 0.3:
             check_tensors(got, lambda *a, **k: call(*a, **k, backend=backend), arguments, keywords, rng)
-        if op.adjoint and sum(a.size for a in flat(arguments)) + sum(a.size for a in made(got)) < FEW and rng.random() < 0.5:
+        if op.adjoint and sum(a.size for a in flat(arguments)) + sum(a.size for a in arrays_of(got)) < FEW and rng.random() < 0.5:
             try:
                 check_gradient(family, case, list(arguments), dict(keywords), rng, precision, backend)
             except AssertionError as error:
@@ -227,17 +227,17 @@ def attack(rng, cases, backend, with_torch):
 
 @functools.cache
 def attacks():
-    """(programs over functions that are no ops, from each noun's cases.py; programs over models, from each attacks.py)."""
+    """(programs for functions that are not ops, from each cases.py; programs for models, from each attacks.py)."""
     tests = Path(__file__).resolve().parent
-    found = []
+    programs = []
     for pattern in ("*/*/cases.py", "**/attacks.py"):
         names = [".".join(path.relative_to(tests).with_suffix("").parts) for path in sorted(tests.glob(pattern))]
-        found.append([function for name in names for function in getattr(importlib.import_module(name), "ATTACKS", [])])
-    return found
+        programs.append([function for name in names for function in getattr(importlib.import_module(name), "ATTACKS", [])])
+    return programs
 
 
 def one(number, seed, cases, backend, with_torch):
-    """The call of this number: of an op, or a program; a program over models if there are no cases."""
+    """Run call ``number``: an op or a program; without cases, a program for models."""
     rng = np.random.default_rng([seed, number])
     functions, models = attacks()
     own = models if cases is None or rng.random() < 0.5 else functions
@@ -254,8 +254,11 @@ def one(number, seed, cases, backend, with_torch):
 
 @contextlib.contextmanager
 def no_longer_than(seconds):
-    """TimeoutError where a call takes longer, ``TooSlow`` where its oracle does. Seconds of this process, or ten times as many of a clock:
-    then it hangs, for no machine is that busy. Each second goes to the one of the two that it interrupts."""
+    """TimeoutError if a call takes longer, ``TooSlow`` if its oracle does.
+
+    The limit is in seconds of CPU time; ten times as many of wall time mean that it hangs. A tick per second is charged to whichever of the
+    two it interrupts.
+    """
     used, begin, now = {True: 0.0, False: 0.0}, time.monotonic(), time.process_time()
 
     def tick(signum, frame):
@@ -278,10 +281,10 @@ def no_longer_than(seconds):
 
 
 def session(seconds, seed, backend, first=None, models=False):
-    """Calls until the time is over, or the one number ``first``; returns the number of failures."""
+    """Make calls until the time is over, or only call number ``first``; return the number of failures."""
     composed = composed_ops()
     cases = None if models else [(f, c) for f, c in all_cases() if backend != "array" or op_of(f, c.op).key in composed]
-    with_torch = importlib.util.find_spec("torch") is not None and backend != "array"  # torch's own functions round otherwise
+    with_torch = importlib.util.find_spec("torch") is not None and backend != "array"  # torch's own functions round differently
     refused, slow, number = 0, 0, first or 0
     failures, shown, end = Counter(), {}, time.monotonic() + seconds
     while time.monotonic() < end:
@@ -307,25 +310,26 @@ def session(seconds, seed, backend, first=None, models=False):
     for kind, count in failures.most_common():
         number, note, text = shown[kind]
         isa = f"QUATREFOIL_ISA={qf.config()['isa']} " if backend == "native" else ""
-        again = f"{isa}python -m tests.fuzz 60 {seed} --backend {backend} --only {number}{' --models' * models}"
-        print(f"  {count} x {kind}: {text}\n    {note}\n    {again}", flush=True)
+        command = f"{isa}python -m tests.fuzz 60 {seed} --backend {backend} --only {number}{' --models' * models}"
+        print(f"  {count} x {kind}: {text}\n    {note}\n    {command}", flush=True)
     return failed
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("seconds", type=float)
-    parser.add_argument("seed", type=int, nargs="?", help="a fresh one unless given")
-    parser.add_argument("--backend", choices=["native", "numba", "array"], help="this one alone, on the instruction set in use")
-    parser.add_argument("--only", type=int, help="the number of the one call to repeat")
-    parser.add_argument("--models", action="store_true", help="programs over models alone")
-    given = parser.parse_args()
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if given.seed is None else given.seed
-    if given.backend:
-        sys.exit(session(given.seconds, seed, given.backend, given.only, given.models) > 0)
+    parser.add_argument("seed", type=int, nargs="?", help="default: a fresh one")
+    parser.add_argument("--backend", choices=["native", "numba", "array"], help="only this backend, on the current instruction set")
+    parser.add_argument("--only", type=int, help="the number of a call to repeat")
+    parser.add_argument("--models", action="store_true", help="only programs for models")
+    request = parser.parse_args()
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if request.seed is None else request.seed
+    if request.backend:
+        sys.exit(session(request.seconds, seed, request.backend, request.only, request.models) > 0)
     isas = qf.config()["isas"] if _backends.reason("native") is None else []
-    settings = [("native", {"QUATREFOIL_ISA": isa}) for isa in isas] + [("numba", {})] + [("array", {})] * (not given.models)
-    command = [sys.executable, "-m", "tests.fuzz", str(given.seconds / len(settings)), str(seed), *["--models"] * given.models, "--backend"]
+    settings = [("native", {"QUATREFOIL_ISA": isa}) for isa in isas] + [("numba", {})] + [("array", {})] * (not request.models)
+    command = [sys.executable, "-m", "tests.fuzz", str(request.seconds / len(settings)), str(seed)]
+    command += [*["--models"] * request.models, "--backend"]
     runs = [subprocess.run([*command, backend], env=os.environ | extra, check=False).returncode for backend, extra in settings]
     sys.exit(any(runs))
 

@@ -1,5 +1,7 @@
-"""The libraries of arrays on a GPU, for test_gpu.py. In a dry run (QUATREFOIL_GPU_DRY=1) the host stands in for one: its tensors, and
-backend "array" for kernels. A stream is then the only one, and a graph what was computed at once."""
+"""The array libraries on a GPU, for test_gpu.py.
+
+In a dry run (QUATREFOIL_GPU_DRY=1) the host replaces the GPU: host tensors, backend "array" for kernels, no streams and no graphs.
+"""
 
 import contextlib
 import importlib.util
@@ -20,23 +22,23 @@ class Torch:
     def __init__(self):
         torch = pytest.importorskip("torch")
         if not (DRY or torch.cuda.is_available()):
-            pytest.skip("PyTorch finds no GPU here")
+            pytest.skip("PyTorch finds no GPU")
         self.torch, self.devices = torch, ["cpu"] if DRY else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         self.device = self.devices[0]
         self.other = "meta" if DRY else self.devices[1] if len(self.devices) > 1 else "cpu"
 
-    def there(self, x):
+    def to_device(self, x):
         return mapped(np.ndarray, lambda a: self.torch.from_numpy(a.copy()).to(self.device), x)
 
-    def back(self, x):
+    def to_host(self, x):
         return mapped(self.torch.Tensor, lambda t: t.detach().cpu().resolve_conj().resolve_neg().numpy(), x)
 
-    def elsewhere(self, x):
+    def to_other_device(self, x):
         return x.to(self.other)
 
     @contextlib.contextmanager
-    def aside(self):
-        """A stream of its own, on this device, over which the caller need not wait for anything."""
+    def stream(self):
+        """A new stream on this device, synchronised at the end."""
         if DRY:
             with qf.use_backend("array"):
                 yield
@@ -47,7 +49,7 @@ class Torch:
         side.synchronize()
 
     def enormous(self):
-        """An array of 2^46 zeros that takes no memory."""
+        """An array of 2^46 zeros without memory."""
         return self.torch.zeros(1, 1, device=self.device).expand(1 << 23, 1 << 23)
 
     def captured(self, run):
@@ -70,24 +72,24 @@ class CuPy:
         import cupy
 
         if not cupy.cuda.is_available():
-            pytest.skip("CuPy finds no GPU here")
+            pytest.skip("CuPy finds no GPU")
         self.cupy, self.devices = cupy, [f"cuda:{i}" for i in range(cupy.cuda.runtime.getDeviceCount())]
         self.device = self.devices[0]
 
-    def there(self, x):
+    def to_device(self, x):
         return mapped(np.ndarray, self.cupy.asarray, x)
 
-    def back(self, x):
+    def to_host(self, x):
         return mapped(self.cupy.ndarray, self.cupy.asnumpy, x)
 
-    def elsewhere(self, x):
+    def to_other_device(self, x):
         if len(self.devices) < 2:
-            return self.back(x)
+            return self.to_host(x)
         with self.cupy.cuda.Device(1):
             return self.cupy.asarray(x)
 
     @contextlib.contextmanager
-    def aside(self):
+    def stream(self):
         with self.cupy.cuda.Device(int(self.device[5:])), self.cupy.cuda.Stream(non_blocking=True) as side:
             yield
             side.synchronize()

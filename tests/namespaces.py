@@ -1,7 +1,7 @@
-"""The namespaces that the compositions of backend "array" are tried over: NumPy arrays go in and come out, whatever is in between.
+"""Run compositions of backend "array" over other namespaces: NumPy arrays go in and come out.
 
-array-api-strict has the standard's functions alone, and devices that do not mix: all of a call's arrays lie on one that is not the default,
-so that an array made without ``device=`` is an error here as it would be on a GPU.
+array-api-strict has only the functions of the standard, and devices that do not mix. The arrays of a call are on a device that is not the
+default, so an array created without ``device=`` is an error, as it would be on a GPU.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def _torch():
 
 
 def mapped(kind, function, x):
-    """``x`` with the function of all arrays of that kind in it."""
+    """Apply ``function`` to all objects of a type in nested lists and tuples."""
     if isinstance(x, (list, tuple)):
         return type(x)(mapped(kind, function, item) for item in x)
     return function(x) if isinstance(x, kind) else x
@@ -44,45 +44,47 @@ def forget_plans():
 
 @contextlib.contextmanager
 def composing(name):
-    """Every call of backend "array" on NumPy arrays computes in that namespace."""
-    find = array.kernel
+    """Compute every call of backend "array" on NumPy arrays in that namespace."""
+    composition_of = array.kernel
     if name != "numpy":
-        xp, there, back = _strict() if name == "strict" else _torch()
+        xp, convert, to_numpy = _strict() if name == "strict" else _torch()
 
-        def found(op):
-            compute = find(op)
-            return compute and (
-                lambda _, *given: mapped(object, lambda r: None if r is None else back(r), compute(xp, *mapped(np.ndarray, there, given)))
-            )
+        def converting(op):
+            compute = composition_of(op)
 
-        array.kernel = found
-    forget_plans()  # which remember their compositions
+            def run(_, *arguments):
+                return mapped(object, lambda r: None if r is None else to_numpy(r), compute(xp, *mapped(np.ndarray, convert, arguments)))
+
+            return compute and run
+
+        array.kernel = converting
+    forget_plans()  # they hold compositions
     try:
         with qf.use_backend("array"):
             yield
     finally:
-        array.kernel = find
+        array.kernel = composition_of
         forget_plans()
 
 
 def composed_ops():
-    """Every op of the tables that has a composition, and so for its adjoint."""
+    """The keys of all ops and adjoints that have a composition."""
     return {op.key for family in FAMILIES.values() for op in family if array.kernel(op)}
 
 
 def check_alike(family, case, rng, namespace):
-    """Value and all gradients of a composition against those of the host's kernel, number by number, relative to all of them."""
+    """Compare value and gradients of a composition with those of the host's kernel, relative to their norm."""
     name, _, precision = namespace.partition("-")
 
-    def composed(*given):
+    def composed(*arguments):
         with composing(name):
-            return call_with_adjoint(family, case, *given)
+            return call_with_adjoint(family, case, *arguments)
 
     check_like_the_host(family, case, rng, precision or "float64", composed)
 
 
 def check_like_the_host(family, case, rng, precision, call):
-    """The same of any way to call: (arguments, keywords, gradients of results) -> the arrays of a result and of the gradients."""
+    """The same for any ``call(arguments, keywords, gradients of results)`` that returns arrays of the result and of the gradients."""
     arguments, keywords = build(family, case, rng, precision)
     drawn = {}
 

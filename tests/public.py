@@ -1,5 +1,7 @@
-"""Public functions and objects that are no ops, as calls with arrays that ``t`` makes of NumPy's: what the suites of lazy tensors, meta
-tensors, devices and masks go through."""
+"""Calls of public functions and objects that are not ops; ``t`` converts their NumPy arrays.
+
+Used by the suites of lazy tensors, meta tensors, devices, masks and layouts.
+"""
 
 import functools
 import itertools
@@ -23,7 +25,7 @@ X = np.random.default_rng(0).uniform(-0.9, 0.9, (6, 2))
 CHARGES = np.random.default_rng(1).uniform(-0.9, 0.9, (5, 3))
 CORE, FACTORS, V = normal(2, 3), [normal(5, 2), normal(4, 3)], normal(4, 3)
 GATES, BETA = [normal(1, 4, 2, 3)] * 3, 1 / (1 + np.exp(normal(1, 4, 2)))
-ROWS = [np.array([1, 0, 7]), np.array([2, -1, 0])]  # where ring buffers begin, and rows of states
+ROWS = [np.array([1, 0, 7]), np.array([2, -1, 0])]  # starts of ring buffers, row indices of states
 K, Y = [a @ a.T + np.eye(4) for a in normal(2, 4, 4)], normal(16, 2)
 GRID, TABLE = np.linspace(-1, 1, 4), normal(4, 4)
 SEEN = Y[:, 1] > -1
@@ -206,12 +208,12 @@ CALLS = {
     "wos.GridField": lambda t: [*solved(t, field(t)), *pulled(t, field(t))],
     "wos.solve": lambda t: solved(t, t(normal(6))),
 }  # fmt: skip
-# walks have a suite of their own
+# Walks on devices are tested in tests/wos.
 ON_DEVICES = [name for name in CALLS if name.startswith(("ssm.", "kron.", "cheb.", "wos.Ball", "wos.Box"))]
 
 
 def one_at_a_time(call, change, otherwise=lambda x: x):
-    """Yield the call once for each time that it asks ``t`` for an array: that one changed, the others as ``otherwise`` makes them."""
+    """For each array of a call, yield the call with that array passed through ``change`` and the others through ``otherwise``."""
     count = 0
 
     def counted(x):
@@ -226,5 +228,5 @@ def one_at_a_time(call, change, otherwise=lambda x: x):
 
 
 def arrays(x):
-    """The arrays and numbers of a result, in order."""
+    """The arrays and numbers of a nested result, in order."""
     return [a for item in x for a in arrays(item)] if isinstance(x, (list, tuple)) else [] if x is None else [x]

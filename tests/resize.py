@@ -1,4 +1,4 @@
-"""Other sizes for the arguments of a case: the letters of an op's dims get new ones, arrays are wrapped around or cut."""
+"""Resize the arguments of a case: give the letters of an op's dims other sizes, and repeat or cut its arrays."""
 
 import inspect
 import re
@@ -9,11 +9,11 @@ import numpy as np
 from case import call_of, op_of
 from case import flat as arrays_in
 
-WORD = re.compile(r"(\d*)(\.*[A-Za-z]?\w*)([+-]\d+)?")  # times, letter, more
+WORD = re.compile(r"(\d*)(\.*[A-Za-z]?\w*)([+-]\d+)?")  # factor, letter, offset
 
 
 def words_of(dims, rank, number, count, options):
-    """What each axis of an array is called in its dims, the batch axes counted from the last. ``number``: in a sequence of ``count``."""
+    """The word of each axis of an array in its dims; batch axes are numbered from the last. ``number``: index in ``count`` arrays."""
     if " if " in dims:
         yes, option, no = re.split(" if | else ", dims)
         dims = yes if options.get(option) else no
@@ -30,20 +30,20 @@ def words_of(dims, rank, number, count, options):
 
 
 class Letters:
-    """The sizes of one call by the letters of its op's dims; ValueError where what the function takes is not what its op does."""
+    """The sizes of one call by the letters of its op's dims; ValueError if the function's arguments are not those of its op."""
 
     def __init__(self, family, case, arguments, keywords):
         self.op = op = op_of(family, case.op)
         self.positional = len(arguments)
         self.inputs = [*arguments, *(keywords.get(a.name) for a in op.inputs[len(arguments) :])]
         if more := {k for k, v in keywords.items() if list(arrays_in([v]))} - {a.name for a in op.inputs}:
-            raise ValueError(f"{more} are no inputs of the op")
+            raise ValueError(f"{more} are not inputs of the op")
         if keywords.get("transpose"):
             raise ValueError("transpose=True runs another op")
         defaults = {name: p.default for name, p in inspect.signature(call_of(family, case)).parameters.items()}
         self.options = options = {o.name: keywords.get(o.name, defaults.get(o.name)) for o in op.options}
         count = next((len(x) for a, x in zip(op.inputs, self.inputs) if a.sequence), 0)
-        self.words, self.sizes = {}, {}  # (name, number) -> a word an axis; letter -> size
+        self.words, self.sizes = {}, {}  # (name, number) -> one word per axis; letter -> size
         for arg, value in zip(op.inputs, self.inputs):
             for i, x in enumerate(value if arg.sequence else [value]):
                 if x is not None:
@@ -56,28 +56,28 @@ class Letters:
             self._learn(name, options[name], False)
 
     def _learn(self, word, n, broadcast):
-        times, letter, more = WORD.fullmatch(word).groups()
+        factor, letter, offset = WORD.fullmatch(word).groups()
         if word.isdigit() or word.endswith("_x") or (broadcast and n == 1):
             return
-        size = (n - int(more or 0)) // int(times or 1)
+        size = (n - int(offset or 0)) // int(factor or 1)
         if self.sizes.setdefault(letter, size) != size:
             raise ValueError(f"{letter} is {self.sizes[letter]} and {size}")
 
     def resized(self, sizes, rng):
         """The arguments and keywords of a call whose letters have these sizes."""
-        made = {}
+        resized = {}
         for arg, value in zip(self.op.inputs, self.inputs):
             arrays = [
                 None if x is None else self._wrapped(x, self.words[arg.name, i], sizes, rng, arg.broadcast)
                 for i, x in enumerate(value if arg.sequence else [value])
             ]
-            made[arg.name] = arrays if arg.sequence else arrays[0]
-        positional = list(made.values())[: self.positional]
-        named = {name: a for name, a in list(made.items())[self.positional :] if a is not None}
+            resized[arg.name] = arrays if arg.sequence else arrays[0]
+        positional = list(resized.values())[: self.positional]
+        named = {name: a for name, a in list(resized.items())[self.positional :] if a is not None}
         return positional, named | {k: sizes[k] for k in self.of_options}
 
-    def numbers_made(self, positional, keywords):
-        """How many numbers the results of such a call have; 0 if the op refuses it."""
+    def result_size(self, positional, keywords):
+        """The number of numbers in the results of such a call; 0 if the op refuses it."""
         inputs = [*positional, *(keywords.get(a.name) for a in self.op.inputs[self.positional :])]
         options = tuple(keywords.get(o.name, self.options.get(o.name)) for o in self.op.options)
         try:
@@ -92,12 +92,12 @@ class Letters:
                 continue
             n = self._size(word, sizes, a.shape[axis])
             if n and not a.shape[axis]:
-                raise ValueError("nothing to repeat")
+                raise ValueError("an empty axis cannot be repeated")
             a = np.take(a, np.arange(n) % max(a.shape[axis], 1), axis=axis)
         return np.asarray(a * rng.uniform(0.9, 1, a.shape)) if a.dtype.kind in "fc" else a
 
-    def _size(self, word, sizes, now):
+    def _size(self, word, sizes, current):
         if word.endswith("_x"):
             return prod(n for letter, n in sizes.items() if re.fullmatch(word[:-1] + r"\d+", letter))
-        times, letter, more = WORD.fullmatch(word).groups()
-        return int(times or 1) * sizes[letter] + int(more or 0) if letter in sizes else now
+        factor, letter, offset = WORD.fullmatch(word).groups()
+        return int(factor or 1) * sizes[letter] + int(offset or 0) if letter in sizes else current

@@ -1,6 +1,7 @@
-"""What stands for CuPy on a machine without a GPU: arrays in the host's memory that act as CuPy's do where that matters to what is around
-kernels. They have a device, do not mix with NumPy's arrays, which they neither take nor become unasked, and count how often anybody waits
-for their numbers."""
+"""A stand-in for CuPy on machines without a GPU: arrays in host memory that behave like CuPy's as far as the library can tell.
+
+They have a device, never mix with NumPy arrays or convert implicitly, and record every wait for their numbers.
+"""
 
 import contextlib
 import functools
@@ -9,7 +10,7 @@ import types
 
 import numpy as np
 
-WAITED = []  # what was read back
+WAITED = []  # names of the methods that have waited for numbers
 
 
 class Device:
@@ -40,8 +41,8 @@ _device = functools.cache(Device)
 _PLAIN = {int, float, bool, str, slice, type(None), type(...)}
 
 
-def _inner(x):
-    """The NumPy arrays in what a function is given."""
+def _unwrap(x):
+    """Replace stand-in arrays in an argument by their NumPy arrays."""
     kind = type(x)
     if kind is ndarray:
         _used.append(x.device.id)
@@ -50,42 +51,42 @@ def _inner(x):
         return x
     if isinstance(x, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
-    return kind(map(_inner, x)) if isinstance(x, (list, tuple)) else x
+    return kind(map(_unwrap, x)) if isinstance(x, (list, tuple)) else x
 
 
 _used: list = []
 
 
-def _outer(x, device):
+def _wrap_result(x, device):
     if type(x) is np.ndarray:
         return ndarray(x, device)
     if isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, np.dtype):
         return ndarray(np.asarray(x), device)
     if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*[_outer(item, device) for item in x])
-    return type(x)(_outer(item, device) for item in x) if isinstance(x, (list, tuple)) else x
+        return type(x)(*[_wrap_result(item, device) for item in x])
+    return type(x)(_wrap_result(item, device) for item in x) if isinstance(x, (list, tuple)) else x
 
 
-def _of(function):
-    """The same of these arrays: all of one device, where the results lie."""
+def _wrap(function):
+    """A NumPy function over stand-in arrays, which must all be on one device; so are its results."""
 
     @functools.wraps(function)
     def run(*args, device=None, **kwargs):
         _used.clear()
-        args = [_inner(x) for x in args]
+        args = [_unwrap(x) for x in args]
         if kwargs:
-            kwargs = {name: _inner(value) for name, value in kwargs.items()}
+            kwargs = {name: _unwrap(value) for name, value in kwargs.items()}
         if isinstance(device, Device):
             _used.append(device.id)
-        place = _used[0] if _used else _current[-1]
-        if _used.count(place) != len(_used):
+        number = _used[0] if _used else _current[-1]
+        if _used.count(number) != len(_used):
             raise ValueError(f"arrays on devices {set(_used)}")
-        return _outer(function(*args, **kwargs), place)
+        return _wrap_result(function(*args, **kwargs), number)
 
     return run
 
 
-def _waits(name):
+def _waiting(name):
     def method(self, *args):
         WAITED.append(name)
         return getattr(self._a, name)(*args)
@@ -114,10 +115,10 @@ class ndarray:
     def __iter__(self):
         return iter([self[i] for i in range(len(self))])
 
-    __getitem__ = _of(operator.getitem)
+    __getitem__ = _wrap(operator.getitem)
 
     def __setitem__(self, index, value):
-        self._a[_inner(index)] = _inner(value)
+        self._a[_unwrap(index)] = _unwrap(value)
 
     def __repr__(self):
         return f"stand-in for a CuPy array of shape {self.shape}"
@@ -140,23 +141,23 @@ for _name in ("T", "mT", "real", "imag"):
     setattr(ndarray, _name, property(lambda self, name=_name: ndarray(getattr(self._a, name), self.device.id)))
 _METHODS = "reshape swapaxes sum copy mean max min any all diagonal transpose ravel std trace view dot"
 for _name in _METHODS.split():
-    setattr(ndarray, _name, _of(getattr(np.ndarray, _name)))
+    setattr(ndarray, _name, _wrap(getattr(np.ndarray, _name)))
 for _name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "item", "tolist"):
-    setattr(ndarray, _name, _waits(_name))
+    setattr(ndarray, _name, _waiting(_name))
 _OPERATORS = "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul and rand or ror xor rxor"
 for _name in (*_OPERATORS.split(), *["eq", "ne", "lt", "le", "gt", "ge", "neg", "abs", "invert", "lshift", "rshift"]):
-    setattr(ndarray, f"__{_name}__", _of(getattr(np.ndarray, f"__{_name}__")))
+    setattr(ndarray, f"__{_name}__", _wrap(getattr(np.ndarray, f"__{_name}__")))
 for _name in ["add", "sub", "mul", "truediv", "floordiv", "pow", "and", "or", "xor"]:
 
     def _in_place(self, other, name=f"__i{_name}__"):
-        self._a = getattr(self._a, name)(_inner(other))
+        self._a = getattr(self._a, name)(_unwrap(other))
         return self
 
     setattr(ndarray, f"__i{_name}__", _in_place)
 
 
 class Namespace(types.ModuleType):
-    """Functions of a NumPy module, of these arrays."""
+    """The functions of a NumPy module over stand-in arrays."""
 
     def __init__(self, module, **own):
         super().__init__("cupy")
@@ -164,17 +165,17 @@ class Namespace(types.ModuleType):
         vars(self).update(own)
 
     def __getattr__(self, name):
-        found = getattr(self._module, name)
-        if isinstance(found, types.ModuleType):
-            found = Namespace(found)
-        elif not isinstance(found, type) and callable(found) and name not in ("isdtype", "finfo", "iinfo", "result_type"):
-            found = _of(found)
-        vars(self)[name] = found
-        return found
+        member = getattr(self._module, name)
+        if isinstance(member, types.ModuleType):
+            member = Namespace(member)
+        elif not isinstance(member, type) and callable(member) and name not in ("isdtype", "finfo", "iinfo", "result_type"):
+            member = _wrap(member)
+        vars(self)[name] = member
+        return member
 
 
 def _asarray(x, dtype=None, *, order=None, device=None, copy=None):
-    """CuPy's takes arrays of the host, and copies them."""
+    """Like CuPy's, copies host arrays."""
     if isinstance(x, ndarray):
         return ndarray(np.asarray(x._a, dtype=dtype, order=order), x.device.id)
     return ndarray(np.array(x, dtype=dtype, order=order), device.id if device is not None else _current[-1])
@@ -194,7 +195,7 @@ cupy = Namespace(np, ndarray=ndarray, asarray=_asarray, array=_asarray, asnumpy=
 
 @contextlib.contextmanager
 def nothing_read_back():
-    """Within it nobody waits for a number."""
+    """Check that nothing in the block waits for a number."""
     WAITED.clear()
     yield
     assert WAITED == []

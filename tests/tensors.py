@@ -1,4 +1,4 @@
-"""Tensors as users have them: of NumPy's arrays in anything, and back."""
+"""Convert NumPy arrays in nested arguments to tensors, and back."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ def to_numpy(x):
 
 
 def lazy(x):
-    """The same numbers, pending: of a real array its sign, of a complex one its conjugation."""
+    """The same numbers as tensors with a pending sign (real) or conjugation (complex)."""
     if isinstance(x, (list, tuple)):
         return type(x)(map(lazy, x))
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":

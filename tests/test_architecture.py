@@ -1,4 +1,4 @@
-"""The house rules: which file may use which, what a family consists of, what the compiled objects may share."""
+"""The rules of CONTRIBUTING.md: which file may use which, the files of a method, sizes, and what compiled objects may share."""
 
 import ast
 import functools
@@ -16,12 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 CSRC, PYTHON = ROOT / "csrc", ROOT / "python" / "quatrefoil"
 
 FAMILIES = {
-    name: nouns.split() for name, nouns in re.findall(r"^quatrefoil_family\((\w+) ([\w ]+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M)
+    name: methods.split()
+    for name, methods in re.findall(r"^quatrefoil_family\((\w+) ([\w ]+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M)
 }
 
-# ---------------------------------------------------------------- who may use whom; CONTRIBUTING.md says the same
+# ---------------------------------------------------------------- which file may use which
 
-# Of csrc: folders of core; files of one's own noun and earlier ones of its family; other headers.
+# Files in csrc -> folders of core, files of the same and earlier methods, other headers that they may include.
 KERNEL_HEADERS = "cstddef cstdint type_traits utility immintrin.h"  # std templates would be shared between instruction sets
 LAYERS = {
     "formula.hpp": ("lanes", "formula", KERNEL_HEADERS),
@@ -31,27 +32,27 @@ LAYERS = {
     "bind.cpp, bind.hpp": ("lanes abi host", "args bind", "py/ pybind11/ std"),
 }
 CORE = {"lanes": "", "abi": "lanes", "run": "lanes abi", "fft": "lanes run", "gemm": "lanes run", "host": "lanes abi", "cuda": "lanes"}
-# Of Python: what a noun may use beside its own and earlier nouns; heavy libraries are imported inside functions.
-FOR_NOUNS = "_array_tools _dims _spec _call _bind _memo _arguments _arrays _backends _progress _public _typing conventions"
+# Modules that a method may import in addition to itself and earlier methods. Heavy libraries are imported inside functions.
+FOR_METHODS = "_array_tools _dims _spec _call _bind _memo _arguments _arrays _backends _progress _public _typing conventions"
 HEAVY = {"torch", "jax", "numba", "scipy", "cupy", "matplotlib", "array_api_compat"}
 ORACLES = {"numpy", "scipy", "mpmath", "math", "itertools", "functools"}
 MAX_LINES = {"file": 450, "function": 60, "kernel": 120}
 
-# A noun with kernels; also a word in CMakeLists.txt, a line in the family README, its names in the family __init__.
-NOUN = [
-    "csrc/{family}/{noun}/README.md",
-    "csrc/{family}/{noun}/args.hpp",
-    "csrc/{family}/{noun}/cpu.cpp",
-    "csrc/{family}/{noun}/bind.cpp",
-    "python/quatrefoil/{family}/{noun}/__init__.py",
-    "python/quatrefoil/{family}/{noun}/composition.py",
-    "python/quatrefoil/{family}/{noun}/bench.py",
-    "tests/{family}/{noun}/cases.py",
-    "tests/{family}/{noun}/oracle.py",
+# The files of a method with kernels.
+FILES_OF_A_METHOD = [
+    "csrc/{family}/{method}/README.md",
+    "csrc/{family}/{method}/args.hpp",
+    "csrc/{family}/{method}/cpu.cpp",
+    "csrc/{family}/{method}/bind.cpp",
+    "python/quatrefoil/{family}/{method}/__init__.py",
+    "python/quatrefoil/{family}/{method}/composition.py",
+    "python/quatrefoil/{family}/{method}/bench.py",
+    "tests/{family}/{method}/cases.py",
+    "tests/{family}/{method}/oracle.py",
 ]
 
 
-WALKS = {"stars", "media"}  # have kernels alone: a random walk is no composition of array operations
+WITHOUT_COMPOSITION = {"stars", "media"}  # random walks in loops only
 
 
 def sources(folder):
@@ -76,26 +77,26 @@ def layer_rule(name):
 def test_a_family_is_its_nouns(family):
     assert (CSRC / family / "README.md").is_file()
     readme = (CSRC / family / "README.md").read_text()
-    folders = [noun for noun in FAMILIES[family] if (CSRC / family / noun).is_dir()]
+    folders = [method for method in FAMILIES[family] if (CSRC / family / method).is_dir()]
     assert folders == FAMILIES[family]
     assert sorted(p.name for p in (CSRC / family).iterdir()) == sorted([*folders, "README.md"])
-    for noun in folders:
-        assert f"{noun}/" in readme, f"{family}/README.md has no line on {noun}"
-        kernels = (CSRC / family / noun / "cpu.cpp").is_file()
-        with_ops = any(op.noun == noun for op in getattr(qf, family).OPS)
-        due = [f for f in NOUN if not (f.endswith("composition.py") and noun in WALKS)]
-        missing = [f for f in due if not (ROOT / f.format(family=family, noun=noun)).is_file()]
+    for method in folders:
+        assert f"{method}/" in readme, f"{family}/README.md has no line on {method}"
+        kernels = (CSRC / family / method / "cpu.cpp").is_file()
+        with_ops = any(op.method == method for op in getattr(qf, family).OPS)
+        due = [f for f in FILES_OF_A_METHOD if not (f.endswith("composition.py") and method in WITHOUT_COMPOSITION)]
+        missing = [f for f in due if not (ROOT / f.format(family=family, method=method)).is_file()]
         if kernels and with_ops:
-            assert missing == [], noun
-            assert (ROOT / f"tests/{family}/{noun}/test_{noun}.py").is_file()
+            assert missing == [], method
+            assert (ROOT / f"tests/{family}/{method}/test_{method}.py").is_file()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cpp_layers(family):
-    for at, noun in enumerate(FAMILIES[family]):
+    for at, method in enumerate(FAMILIES[family]):
         nearby = FAMILIES[family][: at + 1]
-        for path in sources(CSRC / family / noun):
-            core, nouns, other = (set(words.split()) for words in layer_rule(path.name))
+        for path in sources(CSRC / family / method):
+            core, methods, other = (set(words.split()) for words in layer_rule(path.name))
             for used in includes(path):
                 head, _, rest = used.partition("/")
                 if head == "core":
@@ -104,7 +105,7 @@ def test_cpp_layers(family):
                     of, _, file = rest.partition("/")
                     assert head == family, f"{path} includes {used}"
                     assert of in nearby, f"{path} includes {used}"
-                    assert layer(file) in nouns, f"{path} includes {used}"
+                    assert layer(file) in methods, f"{path} includes {used}"
                     assert file.endswith(".hpp"), f"{path} includes {used}"
                 elif "std" not in other:
                     assert used in other, f"{path} includes {used}"
@@ -136,7 +137,7 @@ def parsed(path):
 
 @functools.cache
 def imports(path):
-    """Absolute names of all that a file imports at its top level, and of what it imports inside functions."""
+    """The absolute names of a file's imports: at the top level, inside functions."""
     package = ("quatrefoil", *path.relative_to(PYTHON).parent.parts)
     tree = parsed(path)
     top, lazy = set(), set()
@@ -159,20 +160,20 @@ def test_python_layers():
         top, lazy = imports(PYTHON / f"{name}.py")
         others = {n for n in top | lazy if not n.startswith("quatrefoil._dims.")}
         assert {n.split(".")[0] for n in others} <= {*sys.stdlib_module_names, "numpy"}, name
-    for family, nouns in FAMILIES.items():
-        allowed = {f"quatrefoil.{name}" for name in FOR_NOUNS.split()} | {f"quatrefoil.{family}"}
+    for family, methods in FAMILIES.items():
+        allowed = {f"quatrefoil.{name}" for name in FOR_METHODS.split()} | {f"quatrefoil.{family}"}
         for path in sorted((PYTHON / family).rglob("*.py")):
             if path.name.startswith("bench"):
                 continue
             top, lazy = imports(path)
             ours = {n for n in heads(top | lazy) if n.split(".")[0] == "quatrefoil"}
             assert ours <= allowed, f"{path}: {ours - allowed}"
-            noun = path.relative_to(PYTHON / family).with_suffix("").parts[0]
+            method = path.relative_to(PYTHON / family).with_suffix("").parts[0]
             used = {n.split(".")[2] for n in heads(top | lazy, 3) if n.startswith(f"quatrefoil.{family}.")}
-            if (PYTHON / family / noun).is_dir() and noun != "models":
+            if (PYTHON / family / method).is_dir() and method != "models":
                 assert "models" not in used, f"{path} is of a method and uses a model"
-            if noun in nouns:
-                later = {n for n in used & set(nouns) if nouns.index(n) > nouns.index(noun)}
+            if method in methods:
+                later = {n for n in used & set(methods) if methods.index(n) > methods.index(method)}
                 assert not later, f"{path} uses {later}, which come later in CMakeLists.txt"
             if not path.name.startswith("_") or path.name == "__init__.py":
                 heavy = {n.split(".")[0] for n in top} & HEAVY
@@ -210,14 +211,14 @@ def modules():
 
 
 def uses(path):
-    """The modules of quatrefoil that a module imports, anywhere and for any reader, type checkers included."""
+    """The modules of quatrefoil that a module imports anywhere, including imports for type checkers."""
     names = {n for n in set.union(*imports(path)) if not n.endswith(("._core", "._cuda"))}  # which are compiled
     return {n if n in modules() else n.rpartition(".")[0] for n in names} & modules().keys()
 
 
 def test_no_circle_of_imports():
     graph = {name: uses(path) for name, path in modules().items()}
-    while free := {name for name, used in graph.items() if not used & graph.keys() - {name}}:  # those whose imports are all free
+    while free := {name for name, used in graph.items() if not used & graph.keys() - {name}}:
         graph = {name: used for name, used in graph.items() if name not in free}
     assert graph == {}, "a circle runs through these"
 
@@ -232,13 +233,13 @@ def python_functions(path):
 
 
 def cpp_functions(path):
-    """(first line, lines) of what a line that ends in ``) {`` opens: clang-format puts its end under its beginning."""
+    """(first line, number of lines) of each function; clang-format aligns its closing brace with its first line."""
     lines = path.read_text().splitlines()
     for i, line in enumerate(lines):
         if re.search(r"\)( const| noexcept)* \{$", line) and not re.match(r"\s*(\}|if|for|while|switch|else|do|#|.*\[[&=\w, ]*\]\()", line):
             indent = re.match(r" *", line)[0]
             start = i
-            while start and len(re.match(r" *", lines[start])[0]) > 2:  # a long signature goes on under its beginning
+            while start and len(re.match(r" *", lines[start])[0]) > 2:  # the continuation of a long signature
                 start -= 1
             indent = re.match(r" *", lines[start])[0]
             end = next((k for k in range(i + 1, len(lines)) if re.match(indent + r"\}", lines[k])), i)
@@ -271,24 +272,24 @@ def test_no_fast_math():
 @pytest.fixture
 def isa_objects():
     folder = Path(os.environ.get("QUATREFOIL_BUILD_DIR", ROOT / "build"))
-    found = [p for p in folder.rglob("*.o") if re.search(r"_cpu_(v\d|base)\.dir", str(p))]
-    return found or pytest.skip("no build folder with object files here")
+    objects = [p for p in folder.rglob("*.o") if re.search(r"_cpu_(v\d|base)\.dir", str(p))]
+    return objects or pytest.skip("needs a build folder with object files")
 
 
 def test_isa_objects_share_no_symbol(isa_objects):
-    """A weak symbol outside the namespace of its instruction set is one that the linker may take from the AVX-512 object for all."""
+    """The linker keeps one copy of a weak symbol, perhaps AVX-512's, unless it is in the namespace of an instruction set."""
     shared = []
     for path in isa_objects:
         isa = re.search(r"_cpu_(v\d|base)\.dir", str(path)).group(1)
         for line in subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout.splitlines():
-            # DW.ref.*: a pointer to the C++ runtime's own exception handler, the same in all
+            # DW.ref.*: a pointer to the C++ runtime's exception handler, equal in all objects
             if re.search(r" [WVu] (?!DW\.ref\.)", line) and f"::{isa}::" not in line:
                 shared.append(f"{path.name}: {line}")
     assert shared == []
 
 
 def test_isa_objects_run_nothing_when_they_are_loaded(isa_objects):
-    """So that any processor can load the module and be told what it lacks."""
+    """Any processor can load the module, and then gets an error that names the missing instruction set."""
     for path in isa_objects:
         sections = subprocess.run(["objdump", "-h", path], capture_output=True, text=True, check=True).stdout
         assert ".text" in sections

@@ -1,4 +1,4 @@
-"""Checks of what is no array of a kernel, and that functions of every family make use of them."""
+"""Checks of arguments other than a kernel's arrays, and that functions of every family use them."""
 
 from fractions import Fraction
 
@@ -68,7 +68,7 @@ def double(x):
 
 
 AT_FAULT = [
-    # the fewer are at fault, or the later ones
+    # the minority is at fault, or else the later array
     (lambda: qf.ssm.selective_scan_fn(double(F), F, A, S, S), "u has dtype float64 but delta has float32; expected float32 or float16"),
     (lambda: qf.ssm.selective_scan_fn(F, double(F), A, S, S), "delta has dtype float64 but u has float32"),
     (lambda: qf.ssm.selective_scan_fn(F, F, double(A), S, S), "A has dtype float64 but u has float32; expected float32 or complex64;"),
@@ -78,7 +78,7 @@ AT_FAULT = [
     (lambda: qf.kron.matvec([double(A), A, A], F), r"factors\[0\] has dtype float64 but factors\[1\] has float32; expected float32;"),
     (lambda: qf.ssm.s4d_kernel(A[:, 0], *[A.astype(complex)] * 2, 5), "dt has dtype float32 but A has complex128; expected float64;"),
     (lambda: qf.ssm.fft_conv_vjp(F, F[0], double(F)), "grad has dtype float64 but u has float32"),
-    # half precision goes with float32, where an argument takes it
+    # half precision goes with float32 if an argument takes it
     (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F, A, S, S))), "A has dtype float16, expected float32 or float64 or complex64"),
     (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F)), A, half(S), double(S)), "C has dtype float64 but u has float16"),
     (lambda: qf.ssm.fft_conv(half(F), double(F[0])), "k has dtype float64 but u has float16; expected float32 or float16 or bfloat16;"),
@@ -88,7 +88,7 @@ AT_FAULT = [
 ]  # fmt: skip
 
 
-def test_the_argument_at_fault_is_named(door):
+def test_the_argument_at_fault_is_named(entry_point):
     for call, text in AT_FAULT:
         for _ in range(2):
             with pytest.raises(TypeError, match=rf"(ssm|kron)\.\w+: {text}"):
@@ -138,7 +138,7 @@ def test_axes_that_are_swapped_missing_or_too_many_are_recognised():
 
 
 @pytest.mark.torch
-def test_the_tensor_at_fault_is_named(door):
+def test_the_tensor_at_fault_is_named(entry_point):
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"k is a numpy array but u is a torch array; .*; convert one of them: torch.as_tensor\(k\)"):
         qf.ssm.fft_conv(torch.from_numpy(F), F[0])

@@ -1,4 +1,4 @@
-"""Backend "array" where its arrays are: on devices that this machine need not have, and as tensors; NaN where the host raises."""
+"""Backend "array" over a stand-in for CuPy and over tensors; NaN for values that raise on the host."""
 
 import numpy as np
 import pytest
@@ -13,15 +13,15 @@ COMPOSED = [(family, case) for family, case in structures() if op_of(family, cas
 FIRST = [(family, case) for family, case in simplest() if op_of(family, case.op).key in composed_ops()]
 
 
-# ---------------------------------------------------------------- CuPy arrays, by the stand-in
+# ---------------------------------------------------------------- CuPy arrays (the stand-in)
 
 
 @parametrize(FIRST)
 def test_cupy_arrays(family, case, cupy, rng):
-    check_like_the_host(family, case, rng, "float64", lambda *given: call_with_adjoint(family, case, *given, cupy, cupy.back))
+    check_like_the_host(family, case, rng, "float64", lambda *arguments: call_with_adjoint(family, case, *arguments, cupy, cupy.back))
 
 
-def test_cupy_arrays_are_no_host_arrays(cupy, door, monkeypatch):
+def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch):
     A, x = cupy([np.eye(3), np.ones(3)])
     with pytest.raises(TypeError, match=r"the arrays are on cuda:1, where backend 'native' does not run; leave the choice"):
         qf.kron.matvec([A], x, backend="native")
@@ -41,12 +41,12 @@ def test_cupy_arrays_are_no_host_arrays(cupy, door, monkeypatch):
         qf.kron.matvec([A], x)
 
 
-# ---------------------------------------------------------------- results of their own
+# ---------------------------------------------------------------- memory of results
 
 
 @pytest.mark.parametrize("library", ["numpy", pytest.param("torch", marks=pytest.mark.torch)])
 def test_results_share_no_memory(library, monkeypatch):
-    """Whatever a composition returns: its inputs, one array twice, views that are no piece of memory."""
+    """Even if a composition returns its inputs, one array twice, or broadcast views."""
     x = np.arange(6.0).reshape(2, 3)
     A = np.eye(3)
     if library == "torch":
@@ -73,24 +73,24 @@ def test_results_share_no_memory(library, monkeypatch):
     forget_plans()
 
 
-# ---------------------------------------------------------------- what compositions do beside computing
+# ---------------------------------------------------------------- chunks, overflow
 
 
 @parametrize([(family, case) for family, case in COMPOSED if family != "wos" or (family, case) in FIRST])
-def test_pieces(family, case, monkeypatch, rng):
-    """Whatever goes in pieces, because it takes memory, may go one by one."""
+def test_chunks(family, case, monkeypatch, rng):
+    """Compositions that bound their memory by chunks give the same result with one item per chunk."""
     monkeypatch.setattr(_array_tools, "CHUNK", 1)
     check_alike(family, case, rng, "numpy")
 
 
 @pytest.mark.slow
 @parametrize([(family, case) for family, case in COMPOSED if family == "wos" and (family, case) not in FIRST])
-def test_pieces_of_walks(family, case, monkeypatch, rng):
-    test_pieces(family, case, monkeypatch, rng)
+def test_chunks_of_walks(family, case, monkeypatch, rng):
+    test_chunks(family, case, monkeypatch, rng)
 
 
 def test_scans_with_factors_that_overflow():
-    """A product of many coefficients beside a state 0 is 0, and a NaN stays in its scan, from its time on."""
+    """A state of 0 stays 0 for any coefficients, and a NaN stays in its scan, from its time on."""
     a, b = np.full((3, 70), 1e200), np.zeros((3, 70))
     a[1, 40], a[2] = np.nan, 0.5
     b[2, 0] = 1
@@ -105,11 +105,11 @@ def test_scans_with_factors_that_overflow():
     np.testing.assert_array_equal(grown[0, :52], 2.0 ** np.arange(1, 53) - 1)
 
 
-# ---------------------------------------------------------------- what is built on ops
+# ---------------------------------------------------------------- invalid values
 
 
 def bad_numbers(rng):
-    """Name -> (a call with numbers that the host refuses, which of its results they reach)."""
+    """Name -> (a call with values that raise on the host, mask of the results that they reach)."""
     normal, kron, cheb = rng.standard_normal, qf.kron, qf.cheb
     radial, skew, indefinite, signs = normal(5), np.eye(3), np.diag([-1.0, 1.0]), np.array([1.0, -0.5])
     radial[2], skew[0, 1] = np.inf, 0.5
@@ -152,7 +152,7 @@ def test_nan_where_the_host_raises(rng):
 @pytest.mark.emulator
 @pytest.mark.parametrize("bad", [1.5, np.nan, -np.inf])
 def test_emulated_points_outside_are_nan(bad, rng):
-    """Of a kernel too: what that point has, and the gradients of core and factors."""
+    """Also in an emulated CUDA kernel: the values at that point, and the gradients of core and factors."""
     X = rng.uniform(-1, 1, (150, 2))
     X[140, 1] = bad
     arrays = rng.standard_normal((2, 3)), [rng.standard_normal((4, 2)), rng.standard_normal((1, 3))], X

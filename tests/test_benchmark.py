@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import importlib
 import itertools
 import json
 
@@ -10,8 +11,18 @@ import pytest
 
 import quatrefoil as qf
 from quatrefoil import _backends, cli
+from quatrefoil._spec import FAMILIES
 from quatrefoil.bench import _gpu_cases, _gpu_clock, _machine, _run, gpu
 from quatrefoil.bench._problem import Problem, Work
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of peers
+@pytest.mark.parametrize("module", list(_run.modules(FAMILIES)))
+def test_problems(module):
+    """Compare our answer to every problem with the truth."""
+    for problem in importlib.import_module(module).problems():
+        assert _run.error(problem.ours(), np.asarray(problem.truth())) <= problem.tolerance, f"{problem.name} {problem.size}"
 
 
 def problem(**peers):
@@ -19,13 +30,13 @@ def problem(**peers):
 
 
 def fails():
-    raise MemoryError("64 GB, you asked for")
+    raise MemoryError("64 GB requested")
 
 
-def test_a_peer_that_fails_is_said_to(monkeypatch, capsys):
+def test_failing_peers_are_reported(monkeypatch, capsys):
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     row = _run.run(problem(right=lambda: np.arange(3.0), large=fails))
-    assert row["peers"]["large"] == {"fails": "64 GB, you asked for"}
+    assert row["peers"]["large"] == {"fails": "64 GB requested"}
     assert row["peers"]["right"]["ratio"] > 0
     _run.show(row)
     assert "fails  64 GB" in capsys.readouterr().out
@@ -40,33 +51,33 @@ def test_wrong_values_are_not_timed():
         _run.run(dataclasses.replace(problem(), ours=fails))
 
 
-def test_one_folder_of_a_family_may_be_asked_for(capsys):
+def test_one_method_of_a_family(capsys):
     assert list(_run.modules(["ssm.scan"])) == ["quatrefoil.ssm.scan.bench"]
     assert set(_run.modules(["ssm"])) > {"quatrefoil.ssm.scan.bench", "quatrefoil.ssm.s4d.bench"}
-    for asked, words in (("ssm.init", "no benchmarks of 'init'"), ("foo", "unknown family 'foo'"), ("foo.scan", "unknown family 'foo'")):
+    for request, words in (("ssm.init", "no benchmarks of 'init'"), ("foo", "unknown family 'foo'"), ("foo.scan", "unknown family 'foo'")):
         with pytest.raises(SystemExit):
-            cli.main(["bench", asked])
+            cli.main(["bench", request])
         assert words in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["bench", "ssm.scan", "--device", "cuda"])
     assert "takes whole families" in capsys.readouterr().err
 
 
-def test_rows_are_written_with_where_and_when(monkeypatch, tmp_path):
+def test_results_name_machine_and_date(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     monkeypatch.setattr(_run, "problems", lambda _: [problem(right=lambda: np.arange(3.0), large=fails)])
     _run.main(["kron"], peers=True, json_file=tmp_path / "rows.json", plot_file=tmp_path / "rows.png")
     assert (tmp_path / "rows.png").stat().st_size > 10_000
-    made = json.loads((tmp_path / "rows.json").read_text())
-    assert made["asked"] == ["kron"]
-    assert [row["problem"] for row in made["rows"]] == ["numbers"]
-    assert made["machine"]["processor"]
-    assert datetime.date.fromisoformat(made["machine"]["date"]) >= datetime.date(2026, 1, 1)
-    assert made["config"]["backend"] == qf.config()["backend"]
+    results = json.loads((tmp_path / "rows.json").read_text())
+    assert results["asked"] == ["kron"]
+    assert [row["problem"] for row in results["rows"]] == ["numbers"]
+    assert results["machine"]["processor"]
+    assert datetime.date.fromisoformat(results["machine"]["date"]) >= datetime.date(2026, 1, 1)
+    assert results["config"]["backend"] == qf.config()["backend"]
 
 
-def test_rows_say_how_their_runs_scatter(monkeypatch):
+def test_rows_have_quartiles_of_their_runs(monkeypatch):
     monkeypatch.setattr(_run, "interleave", lambda sides: [[1.0, 2.0, 3.0, 4.0, 50.0], [2.0, 8.0, 3.0, 2.0, 100.0]])
     row = _run.run(problem(other=lambda: np.arange(3.0)))
     assert (row["seconds"], row["quartiles"], row["runs"]) == (3.0, [2.0, 4.0], 5)
@@ -74,7 +85,7 @@ def test_rows_say_how_their_runs_scatter(monkeypatch):
     assert (other["seconds"], other["quartiles"], other["ratio_quartiles"]) == (3.0, [2.0, 8.0], [1.0, 2.0])
 
 
-def test_faster_than_its_floor_is_said(monkeypatch, capsys):
+def test_times_below_the_floor_are_reported(monkeypatch, capsys):
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     monkeypatch.setattr(_machine, "_second_per_flop", lambda dtype: 1e3)
     ours = dataclasses.replace(problem(), work=Work(flops=1, bytes=8))
@@ -86,24 +97,24 @@ def test_faster_than_its_floor_is_said(monkeypatch, capsys):
     assert "1 rows are faster than their floors" in capsys.readouterr().out
 
 
-# ---------------------------------------------------------------- bench compare, of files made up
+# ---------------------------------------------------------------- bench compare
 
 
 def written(file, rows, **changed):
-    """Rows (problem, seconds, spread, {peer: (ratio, spread)}), a spread being a part of what it belongs to."""
+    """Write rows (problem, seconds, spread, {peer: (ratio, spread)}) to a file of results; spreads are relative."""
     machine = {"processor": "Some CPU", "processors": 2, "load": 0.1, "date": "2030-01-02"}
     config = {"version": "1", "backend": "native", "isa": "v3", "packages": {"numpy": "2.0", "torch": None}}
     for part in (machine, config):
         part.update({k: v for k, v in changed.items() if k in part})
-    made = []
+    written_rows = []
     for name, seconds, spread, peers in rows:
         row = {"family": "ssm", "problem": name, "size": "(8,)", "seconds": seconds, "error": 0.0, "peers": {}, "parts": {}}
         row["quartiles"] = [seconds * (1 - spread), seconds * (1 + spread)]
-        for peer, (ratio, apart) in peers.items():
+        for peer, (ratio, peer_spread) in peers.items():
             row["peers"][peer] = {"seconds": seconds * ratio, "error": 0.0, "ratio": ratio, "goal": None}
-            row["peers"][peer]["ratio_quartiles"] = [ratio * (1 - apart), ratio * (1 + apart)]
-        made.append(row)
-    file.write_text(json.dumps({"machine": machine, "asked": [], "config": config, "rows": made}))
+            row["peers"][peer]["ratio_quartiles"] = [ratio * (1 - peer_spread), ratio * (1 + peer_spread)]
+        written_rows.append(row)
+    file.write_text(json.dumps({"machine": machine, "asked": [], "config": config, "rows": written_rows}))
     return str(file)
 
 
@@ -132,7 +143,7 @@ def test_compare(before, after, code, words, tmp_path, capsys):
     assert "same processor, build and packages" in text
 
 
-def test_compare_takes_a_margin_and_rows_alike(tmp_path, capsys):
+def test_compare_with_a_margin_and_equal_names(tmp_path, capsys):
     a = written(tmp_path / "a.json", [("scan", 1.0, 0.01, {}), ("scan", 2.0, 0.01, {})])
     b = written(tmp_path / "b.json", [("scan", 1.0, 0.01, {}), ("scan", 2.4, 0.01, {})])
     assert cli.main(["bench", "compare", a, b]) == 1
@@ -143,7 +154,7 @@ def test_compare_takes_a_margin_and_rows_alike(tmp_path, capsys):
 
 
 def test_files_that_cannot_be_compared(tmp_path, capsys):
-    """Neither text nor rows of another kind, nor rows that are in one file alone or only compare on one machine."""
+    """Files that are not results, and rows that have nothing in common."""
     good = written(tmp_path / "good.json", [("scan", 1.0, 0.01, {})])
     for name, text in {
         "text": "rows", "list": "[]", "rows": '{"machine": {}, "config": {}, "rows": [{"family": "ssm"}]}',
@@ -160,12 +171,12 @@ def test_files_that_cannot_be_compared(tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- on a device, which the host stands in for
+# ---------------------------------------------------------------- on a device (dry runs on the host)
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("said", ["BAD", "NOT FINITE", "OTHER BITS"])
-def test_wrong_numbers_of_a_device_are_not_timed(said, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("defect", ["BAD", "NOT FINITE", "OTHER BITS"])
+def test_wrong_results_of_a_device_are_not_timed(defect, monkeypatch, tmp_path, capsys):
     pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
     calls = itertools.count()
@@ -173,10 +184,10 @@ def test_wrong_numbers_of_a_device_are_not_timed(said, monkeypatch, tmp_path, ca
         "BAD": lambda h: h + 1e-3,
         "NOT FINITE": lambda h: h.index_fill(-1, h.new_zeros(1).long(), np.nan),
         "OTHER BITS": lambda h: h * (1 + 2e-7 * next(calls)),
-    }[said]
+    }[defect]
 
-    def run(size, given, **out):
-        h = qf.ssm.linear_scan(*given, **out)
+    def run(size, inputs, **out):
+        h = qf.ssm.linear_scan(*inputs, **out)
         return spoilt(h) if _backends.chosen() == "array" else h
 
     sizes = _gpu_cases.Sizes(checked=((1, 2, 3), (2, 3, 33), (1, 1, 1)), timed=(1, 1, 1), dry=(2, 3, 8))
@@ -187,10 +198,10 @@ def test_wrong_numbers_of_a_device_are_not_timed(said, monkeypatch, tmp_path, ca
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert not any(row["ok"] for row in rows[:4])
     assert (rows[-1]["kind"], rows[-1]["why"]) == ("skipped", "its numbers are wrong")
-    assert said in capsys.readouterr().out
+    assert defect in capsys.readouterr().out
 
 
-def test_without_a_device_nothing_passes(monkeypatch, capsys):
+def test_no_device_is_an_error(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "_no_device", lambda dry: "PyTorch finds no GPU")
     assert cli.main(["bench", "--device", "cuda"]) == 2
     assert capsys.readouterr().err == "bench --device cuda: PyTorch finds no GPU; nothing was run\n"

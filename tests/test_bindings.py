@@ -1,6 +1,6 @@
-"""The compiled functions called directly: whatever does not fit is refused before any memory is touched, argument by argument.
+"""Direct calls of the compiled functions: arguments that do not fit are refused before any memory is touched.
 
-What fits, the op's own rule says (``Op.infer``); the bindings know the same by letters (csrc/core/host/fit.hpp).
+``Op.infer`` defines what fits; the bindings check the same in C++ (csrc/core/host/fit.hpp).
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from quatrefoil._spec import FAMILIES
 
 CASES = [
     (family, case) for family, case in structures() if op_of(family, case.op).policy.python_kernel is None
-]  # the others have no binding
-pytestmark = pytest.mark.skipif(native.reason() is not None, reason="no native part")
+]  # ops with Python kernels have no binding
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="needs the native part")
 
 OTHER = {
     "float32": ("float64", "complex64", "int64"),
@@ -26,22 +26,22 @@ OTHER = {
 
 
 def recorded(family, case, rng, monkeypatch):
-    """What the kernels of an op and of its adjoint are called with: (op, arguments)."""
-    calls, find = [], native.kernel
+    """[(op, arguments)]: the kernel calls of an op and its adjoint."""
+    calls, kernel_of = [], native.kernel
 
-    def kernel(op):
-        found = find(op)
+    def recording(op):
+        kernel = kernel_of(op)
 
-        def record(*given):
-            calls.append((op, given))
-            return found(*given)
+        def run(*arguments):
+            calls.append((op, arguments))
+            return kernel(*arguments)
 
-        return record
+        return run
 
     arguments, keywords = build(family, case, rng, "float32")
     with monkeypatch.context() as patch, qf.use_backend("native"):
-        patch.setattr(native, "kernel", kernel)
-        for each in FAMILIES[family]:  # an option or a dtype may choose another op than the one of that name
+        patch.setattr(native, "kernel", recording)
+        for each in FAMILIES[family]:  # options and dtypes may select another op
             each.plans.clear()
         call_with_adjoint(family, case, arguments, keywords, lambda i, y: np.ones_like(y))
         for each in FAMILIES[family]:
@@ -50,7 +50,7 @@ def recorded(family, case, rng, monkeypatch):
 
 
 def misshapen(a):
-    """The array with an axis longer, an axis less, an axis more."""
+    """Arrays with a longer axis, one axis less, one axis more."""
     for axis in range(a.ndim):
         shape = list(a.shape)
         shape[axis] += 1
@@ -76,7 +76,7 @@ def unwritable(a):
 
 
 def changed(value):
-    """An argument, an array or a list of them, with one array changed: (the argument, whether its shape is all that changed)."""
+    """Variants of an argument with one array changed: (argument, whether only a shape changed)."""
     if not isinstance(value, list):
         yield from ((a, True) for a in misshapen(value))
         yield from ((a, False) for a in mistyped(value))
@@ -92,33 +92,33 @@ def shape(a):
     return None if a is None else a.shape
 
 
-def fits(op, given, outputs):
-    """Whether the op's rule takes these inputs and gives results of the shapes of these outputs."""
-    options = given[len(op.inputs) + len(op.outputs) :][: len(op.options)]
+def fits(op, arguments, outputs):
+    """Whether the op takes these inputs and returns results with the shapes of these outputs."""
+    options = arguments[len(op.inputs) + len(op.outputs) :][: len(op.options)]
     try:
-        results = op.infer([shape(a) for a in op.flatten(given[: len(op.inputs)])], tuple(options))
+        results = op.infer([shape(a) for a in op.flatten(arguments[: len(op.inputs)])], tuple(options))
     except ValueError:
         return False
     flat = (op.primal or op).flatten(outputs) if op.primal else outputs
     return results == [shape(a) for a in flat]
 
 
-def refuse(op, *given):
+def refuse(op, *arguments):
     with pytest.raises((ValueError, TypeError), match=rf"^{op.key}: "):
-        native.kernel(op)(*given)
+        native.kernel(op)(*arguments)
 
 
-def take(op, *given):
-    """No shape is refused; numbers may be, as changed arrays hold zeros."""
+def take(op, *arguments):
+    """Check that no shape is refused; values may be, because changed arrays hold zeros."""
     try:
-        native.kernel(op)(*given)
+        native.kernel(op)(*arguments)
     except ValueError as refused:
         if "has shape" in str(refused):
             raise
 
 
 def lone_precision(op):
-    """The place of the one argument that alone says in which precision the op computes; None where results or others say it too."""
+    """The index of the argument that alone determines the precision; None if other arrays do too."""
     places = [i for i, a in enumerate((*op.inputs, *(o for o in op.outputs if o.has_gradient))) if a.dtype not in ("int", "bool", "double")]
     return places[0] if len(places) == 1 else None
 
@@ -127,22 +127,22 @@ def is_real(a):
     return isinstance(a, np.ndarray) and a.dtype in (np.float32, np.float64)
 
 
-def other_arrays(op, given):
-    """(place, argument, whether it fits the others) of arguments that are changed one at a time."""
+def other_arrays(op, arguments):
+    """(index, changed argument, whether it still fits the others) for one changed argument at a time."""
     inputs, arrays = len(op.inputs), len(op.inputs) + len(op.outputs)
-    for at, value in enumerate(given[:arrays]):
+    for at, value in enumerate(arguments[:arrays]):
         is_input = at < inputs
 
         def legal(argument, at=at, is_input=is_input):
-            return is_input and fits(op, (*given[:at], argument, *given[at + 1 :]), given[inputs:arrays])
+            return is_input and fits(op, (*arguments[:at], argument, *arguments[at + 1 :]), arguments[inputs:arrays])
 
         if value is None:
             if not is_input:
                 yield at, np.zeros(3, np.float32), False
             continue
-        free = is_input and lone_precision(op) == at  # float32 or float64, whatever the others are
+        any_precision = is_input and lone_precision(op) == at
         for other, only_shape in changed(value):
-            if not (free and is_real(other)):
+            if not (any_precision and is_real(other)):
                 yield at, other, only_shape and legal(other)
         if not is_input and not isinstance(value, list):
             yield from ((at, wrong, False) for wrong in unwritable(value))
@@ -160,21 +160,21 @@ WRONG_OPTIONS = {
 
 
 @parametrize_ops(CASES)
-def test_what_does_not_fit_is_refused(family, cases, rng, monkeypatch):
-    """And what fits is taken: the rule in Python and that of the bindings are written apart."""
-    for op, given in (call for case in cases for call in recorded(family, case, rng, monkeypatch)):
-        others = list(other_arrays(op, given))
-        by_dims = (op.primal or op).rule is None  # some rules leave ranks to the bindings
+def test_wrong_arguments_are_refused(family, cases, rng, monkeypatch):
+    """Exactly those that the Python rule refuses: it and the bindings are implemented separately."""
+    for op, arguments in (call for case in cases for call in recorded(family, case, rng, monkeypatch)):
+        others = list(other_arrays(op, arguments))
+        by_dims = (op.primal or op).rule is None  # some rules leave the number of axes to the bindings
         for at, value in ((at, value) for at, value, is_right in others if is_right and by_dims):
-            take(op, *given[:at], value, *given[at + 1 :])
+            take(op, *arguments[:at], value, *arguments[at + 1 :])
         wrong = [(at, value) for at, value, is_right in others if not is_right]
         assert len(wrong) > 2 * len(op.inputs)
         options = len(op.inputs) + len(op.outputs)
         of_options = [(at, option, value) for at, option in enumerate(op.options, options) for value in WRONG_OPTIONS[option.type]]
         wrong += [(at, value) for at, option, value in of_options if (option.name, value) != ("seed", -1)]  # any 64 bits
-        wrong.append((len(given) - 1, "all"))  # num_threads
+        wrong.append((len(arguments) - 1, "all"))  # num_threads
         for at, value in wrong:
-            refuse(op, *given[:at], value, *given[at + 1 :])
-        refuse(op, *given[:-1])
-        refuse(op, *given, 1)
+            refuse(op, *arguments[:at], value, *arguments[at + 1 :])
+        refuse(op, *arguments[:-1])
+        refuse(op, *arguments, 1)
         refuse(op)

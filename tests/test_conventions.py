@@ -1,4 +1,4 @@
-"""``help(qf.conventions)``: every page points to it, and what it says is so. Most of it is what the other suites test."""
+"""The public surface and ``help(qf.conventions)``: names, signatures, settings and examples."""
 
 import doctest
 import importlib
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil._public import everything
+from quatrefoil._public import exported_names
 
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
 PACKAGE = Path(qf.__file__).parent
@@ -18,11 +18,11 @@ SCRIPTS = ("bench", "demo")  # nothing public
 WITH_EXAMPLES = [
     ".".join(("quatrefoil", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for p in sorted(PACKAGE.rglob("*.py"))
-    if ">>> " in p.read_text() and p.relative_to(PACKAGE).parts[0] not in (*SCRIPTS, "jax")  # its own tests run that one
+    if ">>> " in p.read_text() and p.relative_to(PACKAGE).parts[0] not in (*SCRIPTS, "jax")  # run by test_jax.py
 ]
-PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in everything(family)}
+PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in exported_names(family)}
 MODULES = [qf, *FAMILIES, *(page for page in (getattr(f, n) for f in FAMILIES for n in f.__all__) if inspect.ismodule(page))]
-SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function
+SHORT = ("_vjp", ".coeffs2vals")  # documented by another function
 
 
 def test_every_page_points_to_the_conventions():
@@ -44,7 +44,7 @@ def test_dir_shows_what_users_start_from():
             module.smm  # noqa: B018
 
 
-def test_names_that_do_not_exist_are_answered():
+def test_unknown_names_get_hints():
     for module, name, text in (
         (qf.ssm, "S4D", "layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import S4D"),
         (qf.ssm, "selective_scan", "did you mean selective_scan_fn"),
@@ -62,7 +62,7 @@ def test_names_that_do_not_exist_are_answered():
 
 
 @pytest.mark.torch
-def test_names_of_layers_that_do_not_exist_are_answered():
+def test_unknown_names_of_layers_get_hints():
     pytest.importorskip("torch")
     assert qf.ssm.mamba.Mamba is qf.torch.nn.Mamba
     for name, text in (("S4", "there is S4D; the kernel of S4 is"), ("FFTConv", "quatrefoil.ssm.fft_conv"), ("Mamba3", "Mamba")):
@@ -70,32 +70,32 @@ def test_names_of_layers_that_do_not_exist_are_answered():
             getattr(qf.torch.nn, name)
 
 
-def test_what_dir_does_not_show_is_still_in_the_family():
+def test_families_export_more_than_dir_shows():
     for family in FAMILIES:
         modules = [m for m in MODULES if m.__name__.startswith(family.__name__) and m is not qf.cheb.orthopoly]
         assert not [n for m in modules for n in m.__all__ if not hasattr(family, n)]
-        adjoints = [op.adjoint.name for op in family.OPS if op.adjoint and op.name in everything(family)]
-        assert not set(adjoints) - set(everything(family))
-    exported = {*everything(qf.ssm), *everything(qf.cheb), *everything(qf.wos)}
+        adjoints = [op.adjoint.name for op in family.OPS if op.adjoint and op.name in exported_names(family)]
+        assert not set(adjoints) - set(exported_names(family))
+    exported = {*exported_names(qf.ssm), *exported_names(qf.cheb), *exported_names(qf.wos)}
     assert {"PTD", "Installation", "selective_scan_fn_vjp", "Potential", "SumOfGaussians", "TuckerTensor", "Result", "State"} <= exported
 
 
 def test_signatures_show_annotations_as_they_are_written():
     assert str(inspect.signature(qf.ssm.fft_conv)).startswith("(u: Array[T], k: Array[T], D: Array[T] | None = None, *, ")
     for name, page in PAGES.items():
-        for thing in (page, page.__init__, *vars(page).values()) if inspect.isclass(page) else (page,):
-            if inspect.isfunction(thing):
-                quoted = [p for p in inspect.signature(thing).parameters.values() if repr(p.annotation).startswith("'")]
+        for function in (page, page.__init__, *vars(page).values()) if inspect.isclass(page) else (page,):
+            if inspect.isfunction(function):
+                quoted = [p for p in inspect.signature(function).parameters.values() if repr(p.annotation).startswith("'")]
                 assert not quoted, name
 
 
 def test_settings_come_last_and_by_keyword():
     for name, page in PAGES.items():
         if callable(page) and not inspect.isclass(page):
-            given = [p for p in inspect.signature(page).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-            at = [i for i, p in enumerate(given) if p.name in ("out", "backend", "num_threads")]
-            assert at == list(range(len(given) - len(at), len(given))), name
-            assert all(given[i].kind is inspect.Parameter.KEYWORD_ONLY for i in at), name
+            parameters = [p for p in inspect.signature(page).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+            at = [i for i, p in enumerate(parameters) if p.name in ("out", "backend", "num_threads")]
+            assert at == list(range(len(parameters) - len(at), len(parameters))), name
+            assert all(parameters[i].kind is inspect.Parameter.KEYWORD_ONLY for i in at), name
 
 
 def test_which_functions_take_which_settings():
@@ -106,14 +106,14 @@ def test_which_functions_take_which_settings():
     }
     without_kernel = {"chebpts", "coulomb_sog", "discretize", "dplr_legs", "hippo_legs", "install", "optimal_samples", "potential"}
     without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker", "uninstall", "exponential_integrator"}
-    assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
-    # a tuple, a Result, a number; drawn, not computed into memory of the caller's
+    assert {n.split(".")[1] for n, settings in takes.items() if not {"backend", "num_threads"} <= settings} == without_kernel
+    # without out=: they return several arrays, a number, or random samples
     several = {"cheb.tucker_derivatives", "ssm.s4d_step", "ssm.selective_state_step", "wos.closest_point", "wos.solve"}
     several |= {f"kron.{n}" for n in ("gp_nll", "gp_posterior", "gp_posterior_sample", "gp_sample", "sum_logdet")}
     others = {"ssm.causal_conv1d_update", "ssm.selective_state_update", "ssm.mamba_inner_fn"}
-    for name, found in takes.items():
+    for name, settings in takes.items():
         if name.split(".")[1] not in without_kernel and name not in several:
-            assert ("out" in found) == (not name.endswith("_vjp") and name not in others), name
+            assert ("out" in settings) == (not name.endswith("_vjp") and name not in others), name
     assert {"backend", "num_threads"} <= set(inspect.signature(qf.kron.KroneckerOperator).parameters)
 
 
@@ -127,7 +127,7 @@ def test_environment_and_blocks_choose_a_backend():
         qf.ssm.fft_conv(u, u, num_threads=0)
 
 
-def test_arrays_of_another_library_are_refused_by_name_and_come_by_dlpack():
+def test_other_array_libraries_are_refused_and_work_by_dlpack():
     xp = pytest.importorskip("array_api_strict")
     assert hasattr(np.ones(1), "__array_namespace__")
     x = xp.ones((1, 4), dtype=xp.float64)
@@ -138,21 +138,21 @@ def test_arrays_of_another_library_are_refused_by_name_and_come_by_dlpack():
 
 
 def test_objects_can_be_referenced_weakly():
-    """Caches hold what they serve so: jax.jit, given an object that cannot be, brings the process down at its next call."""
+    """jax.jit of an object without weak references crashes the process at the next call."""
     classes = {name: page for name, page in PAGES.items() if inspect.isclass(page) and not issubclass(page, tuple)}
     assert len(classes) > 20
     assert not [name for name, page in classes.items() if not page.__weakrefoffset__]
     assert weakref.ref(qf.cheb.ChebTucker(np.ones((1, 1)), [np.ones((2, 1))] * 2).plan(1e-3))
 
 
-def test_an_attribute_called_layout_is_nobodys_business():
-    """Arrays of older releases of JAX have one too, and are not sparse for that."""
+def test_a_foreign_attribute_layout_is_ignored():
+    """Arrays of older releases of JAX have one."""
 
-    class Laid(np.ndarray):
+    class WithLayout(np.ndarray):
         layout = "rows"
 
     u = np.ones((1, 4))
-    np.testing.assert_array_equal(qf.ssm.linear_scan(u.view(Laid), u), qf.ssm.linear_scan(u, u))
+    np.testing.assert_array_equal(qf.ssm.linear_scan(u.view(WithLayout), u), qf.ssm.linear_scan(u, u))
 
 
 def check_examples(name):
@@ -176,7 +176,7 @@ def test_examples_of_layers_run(name):
 
 
 LINE = 100
-# Their first lines are upstream's formulas, which are what their users look for.
+# Their first lines are upstream's formulas, which their users look for.
 LONGER = tuple(f"quatrefoil.ssm.{name}" for name in ("arma", "delta", "selective", "ssd", "models.mamba"))
 
 
@@ -186,11 +186,11 @@ def check_page(name, page):
     first, _, rest = inspect.cleandoc(text).partition("\n")
     if not page.__module__.startswith(LONGER):
         assert len(first) <= LINE, f"{name}: its first line has {len(first)} characters"
-        assert first.endswith((".", "...")), f"{name}: {first!r} goes on"
-        assert not rest or rest.startswith("\n"), f"{name}: {first!r} goes on"
+        assert first.endswith((".", "...")), f"{name}: {first!r} is not a whole sentence"
+        assert not rest or rest.startswith("\n"), f"{name}: {first!r} is not a whole sentence"
 
 
-def test_every_page_says_in_a_line_what_it_is_and_has_an_example():
+def test_every_page_has_a_summary_and_an_example():
     pages = PAGES | {f"quatrefoil.{n}": getattr(qf, n) for n in qf.__all__}
     pages |= {f"quatrefoil.cheb.orthopoly.{n}": getattr(qf.cheb.orthopoly, n) for n in qf.cheb.orthopoly.__all__}
     checked = [check_page(name, page) for name, page in pages.items() if callable(page)]
@@ -198,7 +198,7 @@ def test_every_page_says_in_a_line_what_it_is_and_has_an_example():
 
 
 @pytest.mark.torch
-def test_every_layer_says_in_a_line_what_it_is_and_has_an_example():
+def test_every_layer_has_a_summary_and_an_example():
     pytest.importorskip("torch")
     from quatrefoil.torch import nn
 

@@ -1,4 +1,4 @@
-"""``quatrefoil demo``: all of it at tiny sizes, as it is where there is time, and without the packages that only an extra has."""
+"""``quatrefoil demo`` at tiny sizes and with ``--quick``, and messages about missing packages."""
 
 import importlib.util
 import re
@@ -9,7 +9,7 @@ import pytest
 from quatrefoil import cli
 from quatrefoil.demo import _table
 
-AT_IMPORT = {  # examples: what they need, and the extra that has it
+AT_IMPORT = {  # example: (package that it needs, extra that installs the package)
     "neural_operator": ("torch", "quatrefoil[torch]"),
     "polynomial_chaos": ("torch", "quatrefoil[torch]"),
     "restore_photograph": ("pywt", "quatrefoil[demo]"),
@@ -19,7 +19,7 @@ AT_IMPORT = {  # examples: what they need, and the extra that has it
 }
 
 
-def test_examples_name_the_line_of_pip(example, monkeypatch):
+def test_examples_name_missing_extras(example, monkeypatch):
     for name, (package, extra) in AT_IMPORT.items():
         with monkeypatch.context() as patch:
             for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == package]:
@@ -29,7 +29,7 @@ def test_examples_name_the_line_of_pip(example, monkeypatch):
                 example(name)
 
 
-def test_the_demo_names_the_line_of_pip(monkeypatch, capsys, tmp_path):
+def test_the_demo_names_missing_extras(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert cli.main(["demo", "--out", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == "quatrefoil demo needs matplotlib and pywt: pip install 'quatrefoil[demo]'\n"
@@ -51,7 +51,7 @@ def check_run(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("backend: ")
     assert all(any(re.match(rf" +[\d.]+ s  {family}: ", line) for line in lines) for family in ("ssm", "kron", "cheb", "wos"))  # progress
-    table = lines[lines.index("") + 1 : -2]  # the last says where the page is
+    table = lines[lines.index("") + 1 : -2]  # the last line names the page
     assert max(map(len, table)) <= 100
     assert [line.split()[0] for line in table[:6]] == ["family", "ssm", "kron", "cheb", "wos", "wos"]
     rounding, model = zip(*(re.split(r"  +", line)[-2:] for line in table[1:6]))
@@ -61,13 +61,13 @@ def check_run(folder, capsys):
     assert float(rounding[3]) < 1e-5  # a constant
     assert model[0] == "none"
     assert 0 < float(model[1]) < 0.25  # pixels scatter by 0.3 about their mean
-    assert float(model[2]) < 1e-5  # 1e-6 was asked for
+    assert float(model[2]) < 1e-5  # requested: 1e-6
     check_page((folder / "index.html").read_text(), 4, 5)
     return float(model[3])
 
 
 @pytest.mark.filterwarnings("ignore:solve. the stderr of")  # so few walks
-def test_all_of_it_at_tiny_sizes(monkeypatch, capsys, tmp_path):
+def test_tiny_sizes(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("pywt")
     from quatrefoil.demo import cheb, kron, ssm, wos
@@ -76,7 +76,7 @@ def test_all_of_it_at_tiny_sizes(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(kron, "QUICK", kron.Sizes(16, 1))
     monkeypatch.setattr(cheb, "QUICK", cheb.Sizes(4, 100, 9))
     monkeypatch.setattr(wos, "QUICK", wos.Sizes(20, 0.1, 0.2, 4.0, 1))
-    monkeypatch.setattr(wos, "brute_force", lambda *_: None)  # compiles for seconds
+    monkeypatch.setattr(wos, "brute_force", lambda *_: None)  # takes seconds to compile
     check_run(tmp_path, capsys)
 
 
@@ -84,4 +84,4 @@ def test_all_of_it_at_tiny_sizes(monkeypatch, capsys, tmp_path):
 def test_the_quick_demo(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("pywt")
-    assert check_run(tmp_path, capsys) < 3 * 0.02  # the standard error asked for, and that of the differences
+    assert check_run(tmp_path, capsys) < 3 * 0.02  # the requested standard error, and that of the differences

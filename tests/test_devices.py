@@ -1,4 +1,4 @@
-"""Meta tensors, which have no numbers, and a mix of devices, which is refused; tensors with a pending sign, which stand for others."""
+"""Meta tensors, mixed devices, and tensors with a pending sign or conjugation."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from case import adjoint_arguments, build, call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
+from case import adjoint_arguments, arrays_of, build, call_of, differentiable_results, op_of, parametrize, structures, vjp_of  # noqa: E402
 from namespaces import mapped  # noqa: E402
 from public import CALLS, CORE, FACTORS, arrays, one_at_a_time, parts, tensor  # noqa: E402
 from tensors import lazy, plain, to_numpy  # noqa: E402
@@ -43,17 +43,17 @@ def check(call, arguments, keywords, label):
 def test_ops(family, case, rng):
     arguments, keywords = build(family, case, rng, "float64")
     op, compute = op_of(family, case.op), call_of(family, case)
-    check(lambda *a, **k: made(compute(*a, **k)), arguments, keywords, op.family)
+    check(lambda *a, **k: arrays_of(compute(*a, **k)), arguments, keywords, op.family)
     if op.adjoint is None:
         return
     inputs, options = adjoint_arguments(op, arguments, keywords)
-    grads = tuple(np.ones_like(y) for y in graded(op, compute(*arguments, **keywords)))
+    grads = tuple(np.ones_like(y) for y in differentiable_results(op, compute(*arguments, **keywords)))
     check(vjp_of(family, case), [*inputs, grads if len(op.differentiable_outputs) > 1 else grads[0]], options, op.family)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_functions_that_are_no_ops(name):
-    """Meta results of the right shape where no number is looked at, or an error that says so; never a mix of devices."""
+def test_functions_that_are_not_ops(name):
+    """Meta results of the right shape, or an error if numbers are read; a mix of devices is always an error."""
     call = CALLS[name]
     if name in WITHOUT_NUMBERS:
         got = arrays(call(on_meta))
@@ -67,14 +67,14 @@ def test_functions_that_are_no_ops(name):
             attempt()
 
 
-def test_saving_looks_at_numbers():
+def test_saving_reads_numbers():
     with pytest.raises(RuntimeError, match=r"ChebTucker.save: core is on meta; move it to the CPU"):
         tensor(on_meta).save("/nowhere/at/all")
 
 
 def test_compiled_calls_are_refused_alike():
     u, k = torch.randn(2, 3, 70), torch.randn(3, 70, device="meta")
-    qf.ssm.fft_conv(u, torch.randn(3, 70))  # the first call with tensors registers the operators
+    qf.ssm.fft_conv(u, torch.randn(3, 70))  # the first call on tensors registers the operators
     operator = torch.ops.quatrefoil.ssm_fft_conv
     for a, b in ((u, k), (u.to("meta"), torch.randn(3, 70))):
         with pytest.raises(TypeError, match="all tensors of a call must be on one device"):
@@ -92,11 +92,11 @@ def test_compiled_calls_are_refused_alike():
 
 @pytest.mark.parametrize("name", CALLS)
 def test_pending_signs_and_conjugations(name):
-    """The numbers of plain tensors, to the bit, and of NumPy arrays, to rounding."""
+    """The bits of plain tensors, and up to rounding the numbers of NumPy arrays."""
     for results in zip(*(arrays(CALLS[name](kind)) for kind in (lazy, plain, lambda x: x)), strict=True):
-        got, expected, host = map(to_numpy, results)
+        got, expected, numpy_result = map(to_numpy, results)
         np.testing.assert_array_equal(got, expected)
-        np.testing.assert_allclose(expected, host, rtol=0, atol=1e-12 * np.abs(host).max(initial=1))
+        np.testing.assert_allclose(expected, numpy_result, rtol=0, atol=1e-12 * np.abs(numpy_result).max(initial=1))
 
 
 def test_saved_tensors(tmp_path):

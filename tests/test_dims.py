@@ -1,4 +1,4 @@
-"""The little language of shapes, on ops that are never run."""
+"""The notation of shapes (_dims.py), on ops that are never run."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import pytest
 import quatrefoil as qf
 from quatrefoil._spec import Arg, Op, Option
 
-WHERE = "throwaway.family.noun"
+MODULE = "throwaway.family.method"
 
 
 def op(*inputs, out="... N", options=(), **more):
     args = tuple(Arg(f"a{i}", dims, optional=True) for i, dims in enumerate(inputs))
-    return Op(WHERE, "op", args, (Arg("y", out),), options, differentiable=False, **more)
+    return Op(MODULE, "op", args, (Arg("y", out),), options, differentiable=False, **more)
 
 
 SHAPES = [
@@ -72,21 +72,21 @@ def test_options():
     assert two.infer([(3,), (3,)], (5, False)) == [(3, 5)]
     with pytest.raises(ValueError, match=r"a1 has shape \(3,\), expected \(2, N\) with N = 3 as in a0 and both=True"):
         two.infer([(3,), (3,)], (5, True))
-    given = op("N L", out="N", options=(Option("L", int),))
+    by_option = op("N L", out="N", options=(Option("L", int),))
     with pytest.raises(ValueError, match=r"expected \(N, L\) with L = 6$"):
-        given.infer([(3, 5)], (6,))
+        by_option.infer([(3, 5)], (6,))
 
 
-def test_results_that_are_asked_for():
-    options = (Option("more", bool),)
-    asked = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", optional=True)), (Arg("y", "N"), Arg("z", "N 2", only_if="more")), options)
-    assert asked.infer([(3,), None], (True,)) == [(3,), (3, 2)]
-    assert asked.infer([(3,), None], (False,)) == [(3,), None]
-    assert asked.present_outputs([0, None], (False,)) == [True, False]
-    assert asked.adjoint.infer([(3,), None, (3,), None], (False,)) == [(3,), None]
-    assert asked.adjoint.present_outputs([0, None, 0, None], (False,)) == [True, False]
+def test_results_on_request():
+    inputs, outputs = (Arg("a", "N"), Arg("b", "N", optional=True)), (Arg("y", "N"), Arg("z", "N 2", only_if="more"))
+    extended = Op(MODULE, "op", inputs, outputs, (Option("more", bool),))
+    assert extended.infer([(3,), None], (True,)) == [(3,), (3, 2)]
+    assert extended.infer([(3,), None], (False,)) == [(3,), None]
+    assert extended.present_outputs([0, None], (False,)) == [True, False]
+    assert extended.adjoint.infer([(3,), None, (3,), None], (False,)) == [(3,), None]
+    assert extended.adjoint.present_outputs([0, None, 0, None], (False,)) == [True, False]
     with pytest.raises(ValueError, match=r"grad_z has shape .*, expected None"):
-        asked.adjoint.infer([(3,), None, (3,), (3, 2)], (False,))
+        extended.adjoint.infer([(3,), None, (3,), (3, 2)], (False,))
 
 
 def test_a_check_runs_when_the_dims_fit():
@@ -102,8 +102,8 @@ def test_a_check_runs_when_the_dims_fit():
         checked.infer([(1,), (2,)], ())
 
 
-def test_what_errors_call_an_argument():
-    named = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", title="state[0]")), (Arg("y", "N"),))
+def test_titles_in_errors():
+    named = Op(MODULE, "op", (Arg("a", "N"), Arg("b", "N", title="state[0]")), (Arg("y", "N"),))
     with pytest.raises(ValueError, match=r"state\[0\] has shape"):
         named.infer([(1,), (2,)], ())
 

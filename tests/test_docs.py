@@ -1,4 +1,4 @@
-"""The site and README.md, without Sphinx: their programs run, every public name is in the reference, every link leads somewhere."""
+"""The site and README.md, without Sphinx: their programs run, the reference is complete, and links have targets."""
 
 import functools
 import importlib
@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil._public import everything
+from quatrefoil._public import exported_names
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
-pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no sources here")
+pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the sources")
 
 
 def test_the_program_of_the_readme():
@@ -33,7 +33,7 @@ def test_the_program_of_the_readme():
     assert np.sqrt(np.mean(off**2)) < 0.03
 
 
-STARTS = {  # pages that the README sends people to: where their program is, and an error that is small
+STARTS = {  # pages linked in the README: (text before their program, check of its results)
     "kron/gphm": ("\n", lambda names: np.abs(names["u"] - np.sin(50 * names["x"])).max() < 1e-6),
     "kron/gp": ("\n", lambda names: np.abs(names["mean"] - names["y"]).mean() < 0.12),
     "ssm/delta": ("\n", lambda names: np.isfinite(names["o"]).all()),
@@ -57,7 +57,7 @@ def test_a_page_begins_with_a_program_that_runs(page):
 
 @pytest.fixture(scope="module")
 def pages():
-    """All pages by their path without ending: what is written, what docs/_generate makes, and the examples."""
+    """All pages by path: written ones, those of docs/_generate, and the examples."""
     sys.path.insert(0, str(DOCS))
     try:
         generate, methods = importlib.import_module("_generate"), importlib.import_module("_generate.methods")
@@ -68,25 +68,25 @@ def pages():
         path: methods.expanded(text, path) for path, text in written.items() if "/" not in path or path.startswith(("tutorials/", "howto/"))
     }
     for path, name in (("index.md", "README.md"), ("contributing.md", "CONTRIBUTING.md")):
-        written[path] = methods.led((ROOT / name).read_text(), ROOT / name, path.removesuffix(".md"))
+        written[path] = methods.relinked((ROOT / name).read_text(), ROOT / name, path.removesuffix(".md"))
     examples = {f"gallery/{p.parent.name}/{p.stem}.rst": p.read_text() for p in (ROOT / "examples").glob("*/*.py")}
     return generate.pages() | written | examples
 
 
-# ---------------------------------------------------------------- the newcomer's programs
+# ---------------------------------------------------------------- programs and how-to pages
 
 
 @pytest.mark.torch
-def test_the_kernel_that_takes_the_place_of_another():
+def test_the_s4d_kernel_replaces_the_original():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     names = runpy.run_path(str(DOCS / "programs/replace_s4d_kernel.py"))
-    found = [names[n].grad for n in ("dt", "A", "C")]
-    given = [names[n].detach().to(torch.complex128 if n != "dt" else torch.float64).requires_grad_() for n in ("dt", "A", "C")]
-    K = names["kernel_before"](*given, names["L"])
+    gradients = [names[n].grad for n in ("dt", "A", "C")]
+    leaves = [names[n].detach().to(torch.complex128 if n != "dt" else torch.float64).requires_grad_() for n in ("dt", "A", "C")]
+    K = names["kernel_before"](*leaves, names["L"])
     K.square().sum().backward()
     assert (names["K"] - K).abs().max() < 1e-5 * K.abs().max()
-    for got, x in zip(found, given):
+    for got, x in zip(gradients, leaves):
         assert (got - x.grad).abs().max() < 1e-4 * x.grad.abs().max()
 
 
@@ -109,17 +109,17 @@ def run_how_to(name):
 @pytest.mark.torch
 def test_how_to_compute_with_operators():
     pytest.importorskip("linear_operator")
-    made = run_how_to("kronecker")
-    C = made["C"].to_dense().detach().numpy() + 0.1 * np.eye(1200)
-    assert made["nll"].item() == pytest.approx(
-        (made["y"] @ np.linalg.solve(C, made["y"]) + np.linalg.slogdet(C)[1]) / 2 + 600 * np.log(2 * np.pi)
+    names = run_how_to("kronecker")
+    C = names["C"].to_dense().detach().numpy() + 0.1 * np.eye(1200)
+    assert names["nll"].item() == pytest.approx(
+        (names["y"] @ np.linalg.solve(C, names["y"]) + np.linalg.slogdet(C)[1]) / 2 + 600 * np.log(2 * np.pi)
     )
-    assert made["quadratic"].item() == pytest.approx(made["y"] @ np.linalg.solve(C, made["y"]))
-    np.testing.assert_allclose(made["covariance"], 2 * made["K"].to_dense()[7, [7, 8, 37]] + [0.1, 0, 0])
-    np.testing.assert_allclose(made["smooth"][1], made["batch"][1].solve(made["y"], 0.1))
-    assert made["scales"].grad.isfinite().all()
-    quadratic = (made["y"] * made["smooth"]).sum(-1)
-    np.testing.assert_allclose(made["nlls"], (quadratic + made["logdets"]) / 2 + 600 * np.log(2 * np.pi))
+    assert names["quadratic"].item() == pytest.approx(names["y"] @ np.linalg.solve(C, names["y"]))
+    np.testing.assert_allclose(names["covariance"], 2 * names["K"].to_dense()[7, [7, 8, 37]] + [0.1, 0, 0])
+    np.testing.assert_allclose(names["smooth"][1], names["batch"][1].solve(names["y"], 0.1))
+    assert names["scales"].grad.isfinite().all()
+    quadratic = (names["y"] * names["smooth"]).sum(-1)
+    np.testing.assert_allclose(names["nlls"], (quadratic + names["logdets"]) / 2 + 600 * np.log(2 * np.pi))
 
 
 @pytest.mark.torch
@@ -167,11 +167,11 @@ def test_pictures_are_drawn(name, tmp_path):
     assert picture.stat().st_size > 20_000
 
 
-# ---------------------------------------------------------------- what takes the place of other libraries
+# ---------------------------------------------------------------- docs/switching.md
 
 
 def after(library):
-    """The code behind each *After* and *or* of a section of docs/switching.md."""
+    """The Python code after each *After* and *or* in a section of docs/switching.md."""
     section = re.search(rf"^## {library}$(.*?)(?=^## |\Z)", (DOCS / "switching.md").read_text(), re.M | re.S)[1]
     return [text for language, text in re.findall(r"```(\w+)\n(.*?)```", section, re.S)[1:] if language == "python"]
 
@@ -227,8 +227,8 @@ def test_lines_for_tensorly(rng):
     names = {"qf": qf, "C": C}
     for text in ours:
         exec(text, names)
-        made = np.einsum("abc,ia,jb,kc", names["core"], *names["factors"])
-        assert np.linalg.norm(made - C) < 1e-8 * np.linalg.norm(C)
+        full = np.einsum("abc,ia,jb,kc", names["core"], *names["factors"])
+        assert np.linalg.norm(full - C) < 1e-8 * np.linalg.norm(C)
 
 
 def test_lines_for_chebfun():
@@ -255,19 +255,19 @@ def test_lines_for_zombie():
 
 
 def test_every_public_name_is_in_the_reference(pages):
-    """As what it is, on a page of its own if ``dir`` shows it."""
+    """As a class or function, on its own page if ``dir`` shows it."""
     documented = set(re.findall(r"auto(class|function):: (?:[\w.]+\.)?(\w+)$", "\n".join(pages.values()), re.M))
     for family in qf.FAMILIES:
         module = getattr(qf, family)
         assert not [name for name in module.__all__ if f"reference/{family}/{name}.rst" not in pages]
-        things = {name: getattr(module, name) for name in everything(module)}
-        kinds = {("class" if inspect.isclass(thing) else "function", n) for n, thing in things.items() if not inspect.ismodule(thing)}
+        members = {name: getattr(module, name) for name in exported_names(module)}
+        kinds = {("class" if inspect.isclass(member) else "function", n) for n, member in members.items() if not inspect.ismodule(member)}
         assert kinds <= documented
     assert {f"reference/general/{name}.rst" for name in set(qf.__all__) - {*qf.FAMILIES, "conventions"}} <= set(pages)
 
 
 def test_roles_name_what_exists(pages):
-    """Sphinx with -W, in .ci/run, follows the pages' other links."""
+    """Sphinx with -W, in .ci/run, checks all other links."""
     for text in pages.values():
         for target in re.findall(r"(?:\{|:)(?:func|class|meth)(?:\}|:)`~?([\w.]+)`", text):
             functools.reduce(getattr, target.removeprefix("quatrefoil.").split("."), qf)
@@ -277,14 +277,14 @@ def slug(heading):
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def test_the_tests_that_hold_a_promise_exist():
+def test_tests_named_in_reliability_exist():
     rows = re.findall(r"^\| \*\*.*\| (.+?) \|$", (DOCS / "reliability.md").read_text(), re.M)
     assert len(rows) >= 10
     assert not [file for files in rows for file in re.findall(r"`([^`]+)`", files) if not (ROOT / file).is_file()]
 
 
 def test_links_in_the_repository():
-    """As a reader of the repository follows them: from the file that has them."""
+    """Relative to the file that contains them."""
     for file in [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *(ROOT / "csrc").rglob("README.md")]:
         for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", file.read_text()):
             path, _, anchor = target.partition("#")

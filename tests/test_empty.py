@@ -1,18 +1,20 @@
-"""Axes without entries: every op with every letter of its dims at 0, and once every two of them, with every result that can be asked for.
-Values and gradients against the oracle; where no result has a number, the gradients are 0."""
+"""Empty axes: every op with every letter of its dims at 0, once also every pair of letters, with all results that can be requested.
+
+Values and gradients are compared with the oracle.
+"""
 
 import itertools
 
 from case import build, call_of, first_backend_or_slow, flat, op_of, parametrize_ops, structures
-from checks import check_gradient, compare_value
+from checks import check_gradient, check_value
 from quatrefoil._spec import FAMILIES
 from resize import WORD, words_of
 
-NEVER_EMPTY = {"wos": {"M", "numbers", "d"}}  # a polygon has sides, data have numbers, space has dimensions: their callers see to it
+NEVER_EMPTY = {"wos": {"M", "numbers", "d"}}  # checked by the callers: a polygon has sides, data have numbers
 
 
 class Call:
-    """The arguments of a case, by name; ``asking``: its keywords, and those that ask for every result that the case can have."""
+    """The arguments of a case by name. ``variants``: its keywords, and those that request all results."""
 
     def __init__(self, family, case, arguments, keywords):
         self.family, self.case, self.op = family, case, op_of(family, case.op)
@@ -20,32 +22,32 @@ class Call:
         self.count = len(arguments)
         keywords = dict(keywords)
         self.inputs = arguments + [keywords.pop(name, None) for name in self.names[self.count :]]
-        self.keywords, self.asking = keywords, [keywords]
+        self.keywords, self.variants = keywords, [keywords]
 
     def find_op(self):
-        """The op that runs, which an option may have chosen, and the results that it can be asked for."""
+        """Find the op that runs, which an option may select, and whether all of its results can be requested."""
         function = call_of(self.family, self.case)
         for op in FAMILIES[self.family]:
             op.plans.clear()
-        function(*self.given(self.inputs), **self.keywords, **self.more(self.inputs))
-        if self.op.policy.python_kernel is None:  # array code may be a step of another
+        function(*self.positional(self.inputs), **self.keywords, **self.by_name(self.inputs))
+        if self.op.policy.python_kernel is None:  # a Python kernel calls other ops
             self.op = next(op for op in FAMILIES[self.family] if op.plans and not op.policy.python_kernel)
-        asked = self.keywords | {o.only_if: True for o in self.op.outputs if o.only_if}
-        if asked != self.keywords:
+        all_results = self.keywords | {o.only_if: True for o in self.op.outputs if o.only_if}
+        if all_results != self.keywords:
             try:
-                function(*self.given(self.inputs), **asked, **self.more(self.inputs))
-                self.asking.append(asked)
+                function(*self.positional(self.inputs), **all_results, **self.by_name(self.inputs))
+                self.variants.append(all_results)
             except ValueError:
-                assert self.op.check or self.op.rule  # nothing else knows of results that cannot be had
+                assert self.op.check or self.op.rule  # dims alone never refuse a result
 
-    def given(self, inputs):
+    def positional(self, inputs):
         return inputs[: self.count]
 
-    def more(self, inputs):
+    def by_name(self, inputs):
         return {name: x for name, x in zip(self.names[self.count :], inputs[self.count :]) if x is not None}
 
     def axes(self):
-        """(array, words) of every input that is there."""
+        """(array, words) of every present input."""
         count = next((len(x) for a, x in zip(self.op.inputs, self.inputs) if a.sequence), 1)
         for arg, value in zip(self.op.inputs, self.inputs):
             for i, x in enumerate(value if arg.sequence else [value], 1):
@@ -58,7 +60,7 @@ class Call:
         return sorted(letters - NEVER_EMPTY.get(self.family, set()))
 
     def emptied(self, letters):
-        """The inputs with these letters at 0; at 1 where an axis is one shorter than that."""
+        """The inputs with these letters at 0, or at 1 if some axis is shorter by one."""
 
         def cut(x, words):
             for axis, word in enumerate(words):
@@ -69,8 +71,8 @@ class Call:
 
         shorter = {WORD.fullmatch(w)[2] for _, words in self.axes() for w in words if "-1" in w}
         cuts = iter([cut(x, words) for x, words in self.axes()])
-        found = [None if x is None else [next(cuts) for _ in x] if a.sequence else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
-        return [*self.case.fitted(found[: self.count]), *found[self.count :]] if self.case.fitted else found
+        inputs = [None if x is None else [next(cuts) for _ in x] if a.sequence else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
+        return [*self.case.fitted(inputs[: self.count]), *inputs[self.count :]] if self.case.fitted else inputs
 
 
 @first_backend_or_slow
@@ -82,19 +84,19 @@ def test_every_letter_at_0(family, cases, backend, rng):
 
 
 def check_empty(family, case, rng, most):
-    """With each letter at 0, up to so many at once."""
+    """Check a case with up to ``most`` letters at 0."""
     call = Call(family, case, *build(family, case, rng, "float64"))
     call.find_op()
     op, letters = call.op, call.letters()
     done = 0
-    for empty, asked in itertools.product([e for n in range(1, most + 1) for e in itertools.combinations(letters, n)], call.asking):
+    for empty, options in itertools.product([e for n in range(1, most + 1) for e in itertools.combinations(letters, n)], call.variants):
         inputs = call.emptied(empty)
-        arguments, keywords = call.given(inputs), call.more(inputs) | {k: 0 if k in empty else v for k, v in asked.items()}
-        print(f"{', '.join(empty)} = 0")  # shown where it fails
+        arguments, keywords = call.positional(inputs), call.by_name(inputs) | {k: 0 if k in empty else v for k, v in options.items()}
+        print(f"{', '.join(empty)} = 0")
         try:
-            # a state that nothing is added to decays by all steps, and so do its roundings
+            # the decay of a state without inputs rounds at each step
             steps = max(n for x in flat(arguments) for n in (*x.shape, 1))
-            _, expected = compare_value(family, case, arguments, keywords, "float64", steps=steps)
+            expected = check_value(family, case, arguments, keywords, "float64", steps=steps)
         except ValueError as refused:
             if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):
                 continue

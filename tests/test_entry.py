@@ -1,4 +1,4 @@
-"""The way into a kernel, once per structure of an op: layouts, masks, ``out=``, and lazy or misaligned tensors."""
+"""The call path to a kernel, once per structure of an op: layouts, objects that are not plain arrays, ``out=``, and unusual tensors."""
 
 import inspect
 import sys
@@ -13,31 +13,15 @@ from public import CALLS, arrays, one_at_a_time
 STRUCTURES = structures()
 
 
-def check_same(family, case, given, expected, there, back=lambda x: x):
-    """The same numbers for arrays that went ``there``; to the last bit, unless a library that rounds by layout computes them."""
-    computes = op_of(family, case.op).policy.python_kernel is None
-    for results in zip(with_gradients(family, case, *given, there, back), expected):
+def check_same(family, case, call, expected, convert, to_numpy=lambda x: x):
+    """Compare the results for converted arrays: to the last bit, unless BLAS computes them, whose rounding depends on the layout."""
+    own_kernel = op_of(family, case.op).policy.python_kernel is None
+    for results in zip(with_gradients(family, case, *call, convert, to_numpy), expected):
         for g, e in zip(*results, strict=True):
-            if computes:
+            if own_kernel:
                 np.testing.assert_array_equal(g, e)
             else:
                 np.testing.assert_allclose(g, e, rtol=0, atol=1e-11 * np.abs(np.nan_to_num(e)).max(initial=0))
-
-
-@parametrize_ops(STRUCTURES)
-def test_layouts_and_masks(family, cases, best_backend, rng):
-    """Any layout gives the same numbers, and a mask is an error."""
-    for case in cases:
-        given = build(family, case, rng, "float64")
-        expected = with_gradients(family, case, *given)
-        for name, of in LAYOUTS.items():
-            if best_backend == "numba" and name == "unaligned":
-                continue  # Numba compiles every op again for such arrays
-            print(case, name)
-            check_same(family, case, given, expected, lambda x, of=of: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x))
-        for attempt in one_at_a_time(lambda t: with_gradients(family, case, *given, lambda x: mapped(np.ndarray, t, x)), masked):  # noqa: B023
-            with pytest.raises(TypeError, match=rf"{family}\.\w+: \S+ is a masked array"):
-                attempt()
 
 
 def masked(x):
@@ -46,12 +30,45 @@ def masked(x):
     return np.ma.masked_array(x, mask=mask)
 
 
+def listed(x):
+    return x.tolist() if x.ndim else x.astype(object)  # a Python number may be valid
+
+
+def byteswapped(x):
+    return x.astype(x.dtype.newbyteorder() if x.dtype.itemsize > 1 else object)
+
+
+WRONG_KINDS = {masked: "is a masked array", listed: "(is|has dtype) .*, expected", byteswapped: "(is|has dtype) .*, expected"}
+
+
+@parametrize_ops(STRUCTURES)
+def test_layouts_and_kinds(family, cases, best_backend, rng):
+    """Any layout gives the same numbers. Masked arrays, lists and foreign byte orders are errors that name the argument."""
+    for case in cases:
+        call = build(family, case, rng, "float64")
+        expected = with_gradients(family, case, *call)
+        for name, layout in LAYOUTS.items():
+            if best_backend == "numba" and name == "unaligned":
+                continue  # Numba compiles every op again for such arrays
+            print(case, name)
+            check_same(family, case, call, expected, lambda x, of=layout: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x))
+
+        def converted(change, case=case, call=call):
+            return with_gradients(family, case, *call, lambda x: mapped(np.ndarray, change, x))
+
+        for change, text in WRONG_KINDS.items():
+            print(case, change.__name__)
+            for attempt in one_at_a_time(converted, change):
+                with pytest.raises(TypeError, match=rf"{family}\.\w+: \S+ {text}"):
+                    attempt()
+
+
 @pytest.mark.parametrize("name", CALLS)
-def test_layouts_of_functions_that_are_no_ops(name, best_backend):
-    """What such a function updates in place it reads again as it lies."""
+def test_layouts_of_functions_that_are_not_ops(name, best_backend):
+    """Including states that are updated in place."""
     expected = arrays(CALLS[name](lambda x: x))
-    for of in (LAYOUTS["fortran"], LAYOUTS["stepped"]):
-        got = arrays(CALLS[name](lambda x, of=of: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x)))
+    for layout in (LAYOUTS["fortran"], LAYOUTS["stepped"]):
+        got = arrays(CALLS[name](lambda x, of=layout: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x)))
         for g, e in zip(got, expected, strict=True):
             np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max(initial=1))
 
@@ -89,16 +106,16 @@ def check_out(family, case, rng):
     ]
     wrong += [wide[..., 0]] if expected.size > 1 else []
     wrong += [a for a in flat(arguments) if a.shape == out.shape and a.dtype == out.dtype and a.size][:1]  # shares memory with an input
-    for given in wrong:
+    for bad_out in wrong:
         with pytest.raises((TypeError, ValueError), match=rf"{family}\.\w+: out "):
-            compute(*arguments, **keywords, out=given)
+            compute(*arguments, **keywords, out=bad_out)
     np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.torch
 @parametrize(STRUCTURES)
 def test_tensors(family, case, best_backend, rng):
-    """Plain, with a pending sign or conjugation, and misaligned tensors: the bits of NumPy's arrays."""
+    """Plain tensors, tensors with a pending sign or conjugation, and misaligned tensors give the bits of NumPy arrays."""
     torch = pytest.importorskip("torch")
     from tensors import lazy, plain, to_numpy
 
@@ -106,8 +123,8 @@ def test_tensors(family, case, best_backend, rng):
         dtype = torch.from_numpy(np.zeros(0, a.dtype)).dtype
         return torch.frombuffer(bytearray(1) + a.tobytes(), dtype=dtype, offset=1).reshape(a.shape) if a.size else torch.from_numpy(a)
 
-    given = build(family, case, rng, "float64")
-    expected = with_gradients(family, case, *given)
+    call = build(family, case, rng, "float64")
+    expected = with_gradients(family, case, *call)
     kinds = [plain, lazy, *[lambda x: mapped(np.ndarray, misaligned, x)] * (best_backend == "native" and sys.byteorder == "little")]
     for kind in kinds:
-        check_same(family, case, given, expected, kind, to_numpy)
+        check_same(family, case, call, expected, kind, to_numpy)

@@ -1,4 +1,4 @@
-"""What an installation says of itself where its native part could not be built. Real installations: .ci/install."""
+"""Messages and fallbacks of an installation without a usable native part. Real installations: .ci/install."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ CALL = "qf.ssm.linear_scan(np.ones((2, 8)), np.ones((2, 8)))"
 
 @pytest.fixture
 def build(monkeypatch, tmp_path):
-    """cmake/quatrefoil_build.py, in a folder of its own and without scikit-build-core."""
+    """cmake/quatrefoil_build.py, in an empty folder and without scikit-build-core."""
     monkeypatch.chdir(tmp_path)
     for name in ("QUATREFOIL_PURE", "QUATREFOIL_REQUIRE_NATIVE", "QUATREFOIL_CUDA"):
         monkeypatch.delenv(name, raising=False)
@@ -35,7 +35,7 @@ def build(monkeypatch, tmp_path):
 
 @pytest.fixture
 def attempts(build, monkeypatch):
-    """The variables of every attempt to build, of which only the one without native part succeeds."""
+    """The environment variables of every attempt to build; only attempts without the native part succeed."""
     seen = []
 
     def run(hook, arguments, variables):
@@ -50,7 +50,7 @@ def attempts(build, monkeypatch):
 INSTALL = "apt install g++ python3-dev"
 HEADERS = f"Python's headers are not installed: {INSTALL}"
 KILLED = "g++: fatal error: Killed signal terminated program cc1plus"
-OUTPUTS = {  # what was printed, and what of it is told
+OUTPUTS = {  # output of a build: the reported error
     f"[1/2] Building\nFAILED: x\ng++ -c x\n{ERROR}\nb.cpp:1:1: error: another": ERROR,
     "FAILED: x\nx.cpp:1:10: fatal error: vector: No such file": "x.cpp:1:10: fatal error: vector: No such file",
     "x.cpp:1:10: fatal error: Python.h: No such file": HEADERS,
@@ -84,9 +84,9 @@ def test_first_error(build, monkeypatch):
 def test_failed_build_is_recorded_in_a_numba_wheel(build, attempts):
     assert build.build_wheel("wheels") == "a-py3-none-any.whl"
     assert attempts == [{}, {"QUATREFOIL_PURE": "1", "SKBUILD_WHEEL_FORCE_INCLUDE": f"{build.RECORD}=quatrefoil/_build_failure.py"}]
-    found = {}
-    exec(build.RECORD.read_text(), found)
-    assert found["error"] == ERROR
+    names = {}
+    exec(build.RECORD.read_text(), names)
+    assert names["error"] == ERROR
 
 
 @pytest.mark.parametrize("value", ["1", "true", "ON", "", "0", "false", "off"])
@@ -100,7 +100,7 @@ def test_a_native_build_may_be_required(build, attempts, monkeypatch, value):
         assert build.build_wheel("wheels")
 
 
-def test_where_kernels_for_gpus_were_asked_for_a_failed_build_fails(build, attempts, monkeypatch):
+def test_a_failed_build_with_cuda_is_an_error(build, attempts, monkeypatch):
     assert build.build_wheel("wheels", {"cmake.define.QUATREFOIL_CUDA": "OFF"})
     with pytest.raises(SystemExit):
         build.build_wheel("wheels", {"cmake.define.QUATREFOIL_CUDA": "ON"})
@@ -111,7 +111,7 @@ def test_where_kernels_for_gpus_were_asked_for_a_failed_build_fails(build, attem
 
 
 def run(code, failure=ERROR, warnings="always", **environment):
-    """``code`` where there is no native part, because of ``failure`` or (None) because none was asked for."""
+    """Run code without the native part, because of ``failure``, or because none was requested (None)."""
     script = f"""
 import importlib.machinery, importlib.util, sys, types
 
@@ -140,7 +140,7 @@ def test_one_warning_at_the_first_call():
     assert before == ""
     assert after.count("RuntimeWarning") == 1
     assert ERROR in after
-    assert after.startswith("<string>:")  # the caller's own line
+    assert after.startswith("<string>:")  # the caller's line
     assert "numba" not in after.partition("RuntimeWarning")[0]
 
 
@@ -152,7 +152,7 @@ BY_CHOICE = f"with qf.use_backend('numba'): {CALL}\n{CALL[:-1]}, backend='numba'
     [(CALL, ERROR, {"QUATREFOIL_BACKEND": "numba"}), (BY_CHOICE, ERROR, {}), (CALL, None, {})],
     ids=["environment", "choice", "pure"],
 )
-def test_no_warning_where_numba_was_asked_for(code, failure, environment):
+def test_no_warning_if_numba_was_requested(code, failure, environment):
     assert run(code, failure, **environment).stderr == ""
 
 
@@ -172,9 +172,9 @@ def on_an_old_processor(code, built=("v4", "v3", "v2"), **environment):
     return run_python(TOO_OLD.format(built=built) + code, check=False, options=("-W", "always"), **UNSET | environment)
 
 
-@pytest.mark.skipif(_backends.reason("native") is not None, reason="an installation that could not be compiled says that")
-def test_a_processor_below_what_was_compiled_says_so_at_import():
-    """A stand-in for the compiled part; .ci/wheel imports the real one on an emulated processor."""
+@pytest.mark.skipif(_backends.reason("native") is not None, reason="needs a working installation")
+def test_a_warning_at_import_on_an_old_processor():
+    """With a stand-in for the compiled part; .ci/wheel imports the real one on an emulated processor."""
     text = "the native part is not usable: its kernels are for x86-64-v4, v3, v2, which this processor does not run"
     done = on_an_old_processor(
         f"print('imported', file=sys.stderr)\nprint(qf.config()['backend'], qf.config()['isas'])\nqf.show_config()\n{CALL}"
@@ -185,10 +185,10 @@ def test_a_processor_below_what_was_compiled_says_so_at_import():
     assert done.stdout.startswith("numba []\n")
     assert f"reason: no compiled kernels: {text}" in done.stdout
     assert "isas_built: v4, v3, v2" in done.stdout
-    assert "reinstall" not in done.stderr  # it would not help
+    assert "reinstall" not in done.stderr  # reinstalling would not help
 
 
-def test_a_build_for_a_newer_processor_says_how_to_reinstall():
+def test_the_warning_says_how_to_reinstall():
     done = on_an_old_processor("print(qf.config()['backend'])", built=("v4",))
     assert done.stdout == "numba\n"
     assert "for x86-64-v4, which this processor does not run" in done.stderr
@@ -196,19 +196,19 @@ def test_a_build_for_a_newer_processor_says_how_to_reinstall():
 
 
 @pytest.mark.parametrize(("variable", "value"), [("QUATREFOIL_ISA", "v3"), ("QUATREFOIL_BACKEND", "native")])
-def test_what_an_old_processor_cannot_meet_raises(variable, value):
+def test_unusable_choices_on_an_old_processor_raise(variable, value):
     done = on_an_old_processor("", **{variable: value})
     assert done.returncode == 1
     assert "which this processor does not run" in done.stderr
 
 
-def test_an_old_processor_is_silent_where_numba_was_asked_for():
+def test_no_warning_on_an_old_processor_if_numba_was_requested():
     done = on_an_old_processor(CALL, QUATREFOIL_BACKEND="numba")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("failure", [ERROR, None])
-def test_the_reason_is_told(failure):
+def test_the_reason_is_reported(failure):
     code = """
 import json
 print(json.dumps(qf.config()))
@@ -218,5 +218,5 @@ except ValueError as e: print(e)
 """
     config, *shown, refused = run(code, failure).stdout.splitlines()
     assert json.loads(config)["backend"] == "numba"
-    for told in (json.loads(config)["reason"], "\n".join(shown), refused):
-        assert (failure or "QUATREFOIL_PURE=1") in told
+    for text in (json.loads(config)["reason"], "\n".join(shown), refused):
+        assert (failure or "QUATREFOIL_PURE=1") in text

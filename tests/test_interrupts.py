@@ -1,5 +1,8 @@
-"""Ctrl-C within moments: every op or solver that may take over a second is called on a problem that does, a signal is sent in the
-middle, and the time until its exception is measured. ``python tests/test_interrupts.py FAMILY [BACKEND [THREADS]]`` prints the times."""
+"""Ctrl-C is answered quickly by every op and solver.
+
+Each is called on a problem that takes over a second, a signal is sent in the middle, and the time until its exception is measured.
+``python tests/test_interrupts.py FAMILY [BACKEND [THREADS]]`` prints the times.
+"""
 
 import functools
 import os
@@ -15,7 +18,7 @@ import pytest
 import quatrefoil as qf
 from children import run_python
 
-BOUND = 1.0  # seconds: generous, for a machine that is busy with other things; 0.1 is what is wanted
+BOUND = 1.0  # seconds: generous, for a busy machine; the goal is 0.1
 
 
 def floats(*shape):
@@ -27,7 +30,7 @@ def complexes(*shape):
 
 
 def both(function, adjoint, inputs, grad, moments, later=(0.3,), **options):
-    """A call and that of its adjoint."""
+    """The entries of an op and of its adjoint."""
     yield function.__name__, functools.partial(function, *inputs, **options), moments
     yield adjoint.__name__, functools.partial(adjoint, *inputs, grad, **options), later
 
@@ -35,7 +38,7 @@ def both(function, adjoint, inputs, grad, moments, later=(0.3,), **options):
 def ssm():
     one, n = floats(1, 1 << 24), 1 << 24
     yield "fft_conv", lambda: qf.ssm.fft_conv(one, one), (0.01, 0.5)
-    longer = floats(1, 3 << 24)  # a length whose tables are made anew at each try that is interrupted
+    longer = floats(1, 3 << 24)  # an interrupted call leaves no tables, so the next one recomputes them
     yield "fft_conv", lambda: qf.ssm.fft_conv(longer, longer), (0.3, 2.0)
     yield "fft_conv_vjp", lambda: qf.ssm.fft_conv_vjp(one, one, None, None, one), (0.6,)
 
@@ -114,7 +117,7 @@ def kron():
     t = np.arange(300.0)
     for agents in (1, 2):
         model = qf.kron.SlimKL(means=np.linspace(0, 0.5, 100), noise=0.1, tol=0, max_iter=10**6, agents=agents)
-        yield "SlimKL", functools.partial(model.fit, t, np.sin(t)), (1.5,)  # SciPy has come by then
+        yield "SlimKL", functools.partial(model.fit, t, np.sin(t)), (1.5,)  # after the import of SciPy
 
     t = np.linspace(0, 1, 512)
     axes, z = [np.exp(-np.abs(t[:, None] - t))] * 2, np.random.default_rng(0).standard_normal(512 * 512)
@@ -152,11 +155,11 @@ def kron():
 
 def cheb():
     line, many = floats((1 << 24) + 1), floats(200_000, 257)
-    beside = floats(1 << 20, 16)
+    columns = floats(1 << 20, 16)
     for name in ("vals2coeffs", "coeffs2vals"):
         function, adjoint = getattr(qf.cheb, name), getattr(qf.cheb, f"{name}_vjp")
         yield name, functools.partial(function, line), (0.1, 1.0)
-        yield name, functools.partial(function, beside, axes=0), (0.3,)
+        yield name, functools.partial(function, columns, axes=0), (0.3,)
         yield name, functools.partial(function, many, axes=1), (0.2,)
         yield f"{name}_vjp", functools.partial(adjoint, line, line), (0.3,)
     core, factors, X = floats(300, 300, 300), [floats(40, 300)] * 3, np.zeros((20_000, 3), np.float32)
@@ -173,7 +176,7 @@ def cheb():
     q, sog = np.ones(400_000), qf.cheb.coulomb_sog(1e-6, 0.1, 4.0, split=6.0)
     yield "potential", lambda: qf.cheb.potential(cloud, q, n=300, domain=(-1, 1), tol=1e-6), (0.3, 1.5)
     yield from both(qf.cheb.short_range, qf.cheb.short_range_vjp, (cloud, q, cloud), q, (0.1, 0.5), (0.1, 1.0), sog=sog)
-    alone, near = cloud[:1], qf.cheb.coulomb_sog(1e-6, 1, 4, split=0.1)  # one target, which meets all of them
+    alone, near = cloud[:1], qf.cheb.coulomb_sog(1e-6, 1, 4, split=0.1)  # one target near all charges
     yield "short_range_vjp", lambda: qf.cheb.short_range_vjp(alone, q[:1], cloud, q, sog=near), (0.01,)
     X, W, ones = floats(1 << 18, 128), floats(128, 16, 128), np.ones(16, np.float32)
     grad = X[:, :128].copy()
@@ -220,47 +223,47 @@ FAMILIES = {f.__name__: f for f in (ssm, kron, cheb, wos)}
 
 
 def seconds(call, after):
-    """How long after a signal its exception came; the signal is sent ``after`` seconds after a call began."""
+    """The time from a signal, ``after`` seconds into the call, to its exception."""
     begin = time.perf_counter()
     try:
         signal.setitimer(signal.ITIMER_REAL, after)
-        while True:  # what is over too early is done again
+        while True:  # again if it ends too early
             call()
     except KeyboardInterrupt:
         return time.perf_counter() - begin - after
 
 
-def main(family, backend="native", threads="3"):  # a single long index is one thread's all the same
+def main(family, backend="native", threads="3"):
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     qf.set_num_threads(int(threads))
     with qf.use_backend(backend):
         for name, call, moments in FAMILIES[family]():
             for after in moments:
                 took = seconds(call, after)
-                for _ in range(2):  # a machine may be busy once: what does not look for interrupts is late each time
+                for _ in range(2):  # a busy machine may delay it once, a missing check delays it always
                     took = min(took, seconds(call, after)) if took > BOUND else took
                 print(name, after, round(took, 3), flush=True)
 
 
-@pytest.mark.skipif(qf.config()["isas"] == [], reason="no compiled part here")
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
+@pytest.mark.skipif(qf.config()["isas"] == [], reason="needs the compiled part")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
 @pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="times of a slower build")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.slow
 def test_an_interrupt_is_answered_soon(family):
     done = subprocess.run(
         [sys.executable, __file__, family, "native"], capture_output=True, text=True, timeout=600, check=False,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # whose threads spin, and wait for each other where a machine is busy
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its spinning threads would wait for each other
     )  # fmt: skip
-    print(done.stdout)  # shown where it fails, and by -s
+    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     late = [line for line in done.stdout.splitlines() if float(line.split()[-1]) > BOUND]
     assert not late
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
 def test_numba_walks_are_interrupted():
-    """Whatever Numba was at: what the signal's handler raised arrives, not a SystemError."""
+    """The exception of the signal handler arrives, not a SystemError."""
     code = """
     import signal, numpy as np, quatrefoil as qf
     signal.signal(signal.SIGALRM, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""JAX, generic over the tables: every case by itself and under jit, grad and vmap, against what NumPy users get."""
+"""JAX, generic over the tables: every case, also under jit, grad and vmap, compared with the results for NumPy arrays."""
 
 import doctest
 import importlib
@@ -12,7 +12,7 @@ jax = pytest.importorskip("jax", minversion="0.5")
 import jax.numpy as jnp  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from case import made, op_of, parametrize, simplest, structures  # noqa: E402
+from case import arrays_of, op_of, parametrize, simplest, structures  # noqa: E402
 from namespaces import mapped  # noqa: E402
 from public import CALLS, arrays  # noqa: E402
 from traced import Call, assert_same, double_precision, normal, scan_arrays  # noqa: E402, F401
@@ -24,14 +24,14 @@ SMALL = [(family, case) for family, case in simplest() if op_of(family, case.op)
 @parametrize(STRUCTURES)
 def test_same_as_numpy(family, case, best_backend, rng):
     call = Call(family, case, rng)
-    for g, e in zip(jax.jit(call)(*call.arrays), made(call.compute(*call.arguments, **call.keywords)), strict=True):
+    for g, e in zip(jax.jit(call)(*call.arrays), arrays_of(call.compute(*call.arguments, **call.keywords)), strict=True):
         assert_same(g, e)
 
 
 @parametrize(SMALL)
 def test_single_precision_without_jit(family, case, rng):
     call = Call(family, case, rng, precision="float32")
-    for g, e in zip(call(*call.arrays), made(call.compute(*call.arguments, **call.keywords)), strict=True):
+    for g, e in zip(call(*call.arrays), arrays_of(call.compute(*call.arguments, **call.keywords)), strict=True):
         assert_same(g, e)
 
 
@@ -39,7 +39,7 @@ def test_single_precision_without_jit(family, case, rng):
 def test_gradient_same_as_vjp(family, case, best_backend, rng):
     """JAX's cotangents are the conjugates of our gradients."""
     call = Call(family, case, rng)
-    results, pull = jax.vjp(call.of_graded, *call.numbers)
+    results, pull = jax.vjp(call.of_differentiable, *call.numbers)
     grads = [normal(rng, y) for y in results]
     got = pull(tuple(jnp.asarray(g.conj()) for g in grads))
     for g, e in zip(got, call.vjp(grads), strict=True):
@@ -56,7 +56,7 @@ def test_grad_under_jit(family, case, rng):
 
 @parametrize([(f, c) for f, c in SMALL if op_of(f, c.op).policy.second_vjp])
 def test_second_derivative(family, case, rng):
-    """Along two lines: the Hessian is symmetric, and what central differences of the gradient say."""
+    """Along two directions: the Hessian is symmetric and agrees with central differences of the gradient."""
     call = Call(family, case, rng)
     every = tuple(range(len(call.numbers)))
     gradient = jax.grad(call.energy, argnums=every)
@@ -71,8 +71,8 @@ def test_second_derivative(family, case, rng):
     assert abs(one - other) <= 1e-11 * size
 
     def difference(h):
-        ahead, behind = (slope([x + s * v for x, v in zip(call.numbers, lines[1])], lines[0]) for s in (h, -h))
-        return (ahead - behind) / (2 * h)
+        right, left = (slope([x + s * v for x, v in zip(call.numbers, lines[1])], lines[0]) for s in (h, -h))
+        return (right - left) / (2 * h)
 
     step = 1e-5
     assert abs(one - (4 * difference(step) - difference(2 * step)) / 3) <= 1e-5 * size
@@ -102,17 +102,17 @@ def test_vmap(family, case, rng):
 def test_forward_mode_raises(family, case, rng):
     call = Call(family, case, rng)
     with pytest.raises(TypeError, match="custom_vjp"):
-        jax.jvp(call.of_graded, call.numbers, call.numbers)
+        jax.jvp(call.of_differentiable, call.numbers, call.numbers)
 
 
-def test_either_way_to_a_plan(door, rng):
+def test_both_entry_points(entry_point, rng):
     a, b = scan_arrays(rng)
     for _ in range(2):
         assert_same(qf.ssm.linear_scan(a, b), qf.ssm.linear_scan(np.asarray(a), np.asarray(b)))
         assert_same(jax.jit(qf.ssm.linear_scan)(a, b), qf.ssm.linear_scan(np.asarray(a), np.asarray(b)))
 
 
-def test_wrong_arguments_raise_where_they_are_traced(rng):
+def test_wrong_arguments_raise_at_tracing(rng):
     a, b = scan_arrays(rng)
     for compute in (qf.ssm.linear_scan, jax.jit(qf.ssm.linear_scan)):
         with pytest.raises(ValueError, match=r"ssm.linear_scan: a has shape \(3, 50\), which does not broadcast"):
@@ -129,7 +129,7 @@ def test_wrong_arguments_raise_where_they_are_traced(rng):
         qf.ssm.linear_scan(a, b, backend="fast")
 
 
-def test_a_kernel_that_raises_is_an_error_of_xla():
+def test_errors_of_kernels_become_errors_of_xla():
     singular = jnp.zeros((2, 2))
     with pytest.raises(Exception, match="there is no X") as numpys:
         qf.kron.sylvester_solve(*[np.zeros((2, 2))] * 2, np.ones((2, 2)))
@@ -138,7 +138,7 @@ def test_a_kernel_that_raises_is_an_error_of_xla():
     assert str(numpys.value) in str(xlas.value)
 
 
-def test_what_is_written_in_place_is_refused(rng):
+def test_updates_in_place_are_refused(rng):
     one, state = jnp.ones((1, 2)), jnp.zeros((1, 2, 3))
     with pytest.raises(TypeError, match="selective_state_update: state is a JAX array, which is immutable"):
         qf.ssm.selective_state_update(state, one, one, -jnp.ones((2, 3)), jnp.ones((1, 3)), jnp.ones((1, 3)))
@@ -151,8 +151,8 @@ def test_what_is_written_in_place_is_refused(rng):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_functions_that_are_no_ops(name):
-    """Traced like an op, or an error that says what to pass instead."""
+def test_functions_that_are_not_ops(name):
+    """They work like ops, or raise an error that says what to pass instead."""
     call = CALLS[name]
     expected = arrays(call(lambda x: x))
     try:
@@ -165,7 +165,7 @@ def test_functions_that_are_no_ops(name):
             np.testing.assert_allclose(np.asarray(g), e, rtol=0, atol=1e-13 * np.abs(e).max(initial=1))
 
 
-def test_what_cannot_be_traced_names_itself():
+def test_errors_name_what_cannot_be_traced():
     factors = [jnp.eye(2), jnp.eye(3)]
     with pytest.raises(TypeError, match="progress is a function, which a compiled program of JAX cannot trace"):
         qf.kron.gp_solve(factors, jnp.ones(6), 0.1, progress=print)
@@ -182,7 +182,7 @@ def test_constants_have_no_gradient():
     assert np.all(jax.grad(lambda x: compute(jax.lax.stop_gradient(x), weights))(x) == 0)
 
 
-def test_a_result_that_nobody_uses_has_a_gradient_of_zero(rng):
+def test_unused_results_have_zero_gradients(rng):
     u, dt, A, C = (jnp.asarray(rng.random(s)) for s in ((2, 9), 2, (2, 3), (2, 3)))
     call = lambda u: qf.ssm.s4d_conv(u, dt, -A + 0j, C + 0j, return_state=True)  # noqa: E731
     for which in (0, 1):
@@ -200,7 +200,7 @@ def test_half_precision_is_computed_in_float32(rng):
 
 
 def test_without_double_precision(rng):
-    """JAX's integers have 32 bits then."""
+    """JAX then has only 32-bit integers."""
     jax.config.update("jax_enable_x64", False)
     x, weight = (jnp.asarray(rng.standard_normal(s)) for s in ((2, 3, 20), (3, 4)))
     seq_idx = jnp.asarray(np.arange(40).reshape(2, 20) // 7)
@@ -219,6 +219,6 @@ def test_empty_arrays():
 
 def test_the_example():
     jax.config.update("jax_enable_x64", False)
-    found = doctest.testmod(importlib.import_module("quatrefoil.jax"))
-    assert found.attempted > 4
-    assert not found.failed
+    result = doctest.testmod(importlib.import_module("quatrefoil.jax"))
+    assert result.attempted > 4
+    assert not result.failed

@@ -1,4 +1,4 @@
-"""Programs that JAX compiles: what they hold, whose memory they use, where they run."""
+"""Programs compiled by JAX: their contents, memory, caches, threads and devices."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_one_signature_is_traced_and_read_once(monkeypatch, rng):
         compute(a, b).block_until_ready()
         qf.ssm.linear_scan(a, b).block_until_ready()
     assert runs == 1
-    assert len(traced) == 2  # what jit traces, and what is called by itself
+    assert len(traced) == 2  # once by jit, once without it
     assert len(set(read)) == 1 and len(read) == 10  # noqa: PT018
 
 
@@ -57,7 +57,7 @@ def test_options_threads_and_backends_are_part_of_the_program(rng):
     for options in ({}, {"reverse": True}, {"axis": 0}, {"num_threads": 2}, {"backend": "numba"}, {"backend": "array"}):
         assert_same(jax.jit(lambda a, b, o=options: qf.ssm.linear_scan(a, b, **o))(a, b), qf.ssm.linear_scan(x, y, **options))
     with qf.use_backend("numba"):
-        program = jax.jit(lambda a, b: qf.ssm.linear_scan(a, b)).lower(a, b)  # the backend in force when it is traced
+        program = jax.jit(lambda a, b: qf.ssm.linear_scan(a, b)).lower(a, b)  # the backend at the time of tracing
     assert "numba" in program.as_text()
 
 
@@ -80,7 +80,7 @@ def test_several_threads_at_once(rng):
     in_threads(4, work)
 
 
-def test_a_buffer_that_was_not_expected_is_refused(rng):
+def test_unexpected_buffers_are_refused(rng):
     site = _site.text_of(qf.ssm.OPS.linear_scan, (False, 0), None, 0, [((3,), "float32"), ((3,), "float32"), None], [((3,), "float32")])
     for shape, dtype in (((4,), np.float32), ((3,), np.float64), ((1, 3), np.float32)):
         compute = jax.ffi.ffi_call(_handler.TARGET, [jax.ShapeDtypeStruct((3,), np.float32)])
@@ -88,7 +88,7 @@ def test_a_buffer_that_was_not_expected_is_refused(rng):
             jax.block_until_ready(compute(jnp.zeros(shape, dtype), jnp.zeros(3, np.float32), site=site))
 
 
-def test_a_program_kept_on_disk_runs_in_another_process(tmp_path):
+def test_a_cached_program_runs_in_another_process(tmp_path):
     code = """
     import jax, numpy as np, quatrefoil as qf
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -97,12 +97,12 @@ def test_a_program_kept_on_disk_runs_in_another_process(tmp_path):
     y = jax.jit(lambda a: qf.ssm.linear_scan(a, a, reverse=True))(a)
     assert np.array_equal(y, qf.ssm.linear_scan(np.asarray(a), np.asarray(a), reverse=True))
     """
-    kept = []
+    programs = []
     for _ in range(2):
         run_python(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path))
-        kept.append(sorted(p.name for p in tmp_path.iterdir() if "lambda" in p.name and "atime" not in p.name))
-    assert kept[0]
-    assert kept[0] == kept[1]
+        programs.append(sorted(p.name for p in tmp_path.iterdir() if "lambda" in p.name and "atime" not in p.name))
+    assert programs[0]
+    assert programs[0] == programs[1]
 
 
 def test_arrays_spread_over_devices_and_a_process_that_ends_while_one_computes():
@@ -120,6 +120,6 @@ def test_arrays_spread_over_devices_and_a_process_that_ends_while_one_computes()
     run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")
 
 
-def test_a_user_who_never_touches_jax_does_not_load_it():
+def test_jax_is_not_imported_without_jax_arrays():
     code = "import sys, numpy as np, quatrefoil as qf; qf.ssm.linear_scan(*np.ones((2, 3, 4))); print('jax' in sys.modules)"
     assert run_python(code).stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""Masked arrays, whose mask would be lost, and complex numbers where real ones are meant: an error, wherever an array is taken."""
+"""Masked arrays, whose mask would be lost, and complex values of real functions are errors everywhere."""
 
 import itertools
 import re
@@ -16,10 +16,10 @@ wos, cheb = qf.wos, qf.cheb
 
 @pytest.fixture(autouse=True)
 def silent():
-    """No "converting a masked element to nan" and no "discarding the imaginary part": what is lost is an error before it is."""
+    """Turn NumPy's warnings about lost masks and imaginary parts into errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message="quatrefoil runs on Numba")  # said once, where nothing could be compiled
+        warnings.filterwarnings("ignore", message="quatrefoil runs on Numba")  # once, without the native part
         yield
 
 
@@ -34,7 +34,7 @@ def itself(x):
     return x
 
 
-# what is no array that the calls of public.py make
+# arguments that the calls of public.py do not convert
 OTHERS = {
     "K * x": lambda: operator(itself) * masked(y),
     "x @ K": lambda: masked(y) @ operator(itself),
@@ -73,12 +73,12 @@ def masked_first(x):
     return [masked(x[0]), *x[1:]] if isinstance(x, list) else masked(x)
 
 
-def test_functions_that_are_no_ops():
+def test_functions_that_are_not_ops():
     calls = [
         (name, call)
-        for name, made in CALLS.items()
+        for name, function in CALLS.items()
         if name not in ("cheb.TuckerTensor", "kron.GridGP", "kron.GridGP, samples")
-        for call in one_at_a_time(made, masked_first)
+        for call in one_at_a_time(function, masked_first)
     ]
     for name, call in [*calls, *OTHERS.items()]:
         print(name)
@@ -105,9 +105,9 @@ def test_real_functions_that_return_complex_numbers():
         solve(dirichlet=numba.njit(of_numba))
     with pytest.raises(TypeError, match="from_function: f returned complex128 values, expected real numbers"):
         cheb.ChebTucker.from_function(lambda x: x * 1j, (0, 1), n=5)
-    for given in (1j, np.complex64(1), np.ones(1, complex)):
+    for value in (1j, np.complex64(1), np.ones(1, complex)):
         with pytest.raises(TypeError, match="dirichlet"):
-            solve(dirichlet=given)
+            solve(dirichlet=value)
 
 
 @pytest.mark.torch

@@ -1,4 +1,4 @@
-"""The memory of large results is kept for the next ones: never while somebody holds them, never without a bound."""
+"""The memory of large results is reused: never while a result is alive, and up to a bound."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from children import in_threads, run_python
 from quatrefoil import _arrays
 from quatrefoil._backends import native
 
-pytestmark = pytest.mark.skipif(native.reason() is not None, reason="the compiled part is missing")
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="needs the compiled part")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_an_array_like_any_other(shape, dtype):
     assert (x == 3).all()
 
 
-def test_a_result_that_is_held_stays_as_it_is(rng):
+def test_live_results_are_not_overwritten(rng):
     b = rng.standard_normal((2, 1 << 18)).astype(np.float32)
     first = scan(b)
     copy, view = first.copy(), first[1, 5:]
@@ -50,8 +50,8 @@ def test_a_result_that_is_held_stays_as_it_is(rng):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer has malloc keep what is freed")
-def test_what_is_kept_is_bounded():
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer's malloc keeps freed memory")
+def test_kept_memory_is_bounded():
     script = """
 import numpy as np, quatrefoil as qf
 def resident():
@@ -73,7 +73,7 @@ assert resident() - before <= 160, resident() - before
     run_python(script, QUATREFOIL_BACKEND="native")
 
 
-def test_a_result_that_no_machine_holds():
+def test_results_larger_than_any_memory():
     with pytest.raises(MemoryError, match=r"cannot allocate 1.76e\+13 GiB for a result of shape \(4294967296, 1099511627776\)"):
         native.core().empty((1 << 32, 1 << 40), np.dtype(np.float32))
     with pytest.raises(MemoryError, match="GiB for a result of shape"):

@@ -1,4 +1,4 @@
-"""``python -m tests.new_method``, in a copy of the sources: what it lays out works on Numba and as a composition."""
+"""``python -m tests.new_method`` in a copy of the sources: the new method works without compilation."""
 
 import shutil
 from pathlib import Path
@@ -9,13 +9,13 @@ from children import run_python
 from new_method.__main__ import LISTED, lay_out
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no sources here")
+pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the sources")
 RUN = """
 import os, sys
-sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in type(f).__module__]  # the copy, whatever is installed
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in type(f).__module__]  # import the copy
 sys.path[:0] = ["python", "tests"]
 import pytest
-sys.exit(pytest.main(["-q", "-c", "pyproject.toml", "-p", "no:benchmark", *sys.argv[1:]]))
+sys.exit(pytest.main(["-q", "-c", "pyproject.toml", *sys.argv[1:]]))
 """
 
 

@@ -1,4 +1,4 @@
-"""The one suite: every op of every family's table x backend x case, value and gradient in both precisions.
+"""Every op of every family's table x backend x case: value and gradient in both precisions.
 
 The default backend in double precision is compared with the method's oracle; single precision and the other backends are compared with
 that backend, number by number. A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a
@@ -9,7 +9,7 @@ import pytest
 
 import quatrefoil as qf
 from case import BACKENDS, all_cases, build, by_op, has_loops, in_precision, op_of, parametrize, parametrize_ops, simplest, structures
-from checks import check_against, check_gradient, check_value, compare_value
+from checks import check_against, check_gradient, check_value
 from emu import backend as emulator
 from namespaces import check_alike, composed_ops, composing
 from quatrefoil._spec import FAMILIES
@@ -18,15 +18,15 @@ COMPOSED = [(family, case) for family, case in structures() if op_of(family, cas
 
 
 def runs():
-    """(backend, family, cases, precisions): each case of its own on the compiled kernels, elsewhere the structures of an op together, and
-    the rest a few at a time."""
+    """(backend, family, cases, precisions): one case per test on compiled kernels; on other backends all structures of an op, then eight
+    cases per test."""
     plain, both = set(structures()), ("float32", "float64")
     for family, case in all_cases():
         yield pytest.param(BACKENDS[0], family, [case], both, id=f"{BACKENDS[0]}-{family}.{case}")
         if emulator.ASKED and op_of(family, case.op).key in emulator.OPS:
             yield pytest.param("emulator", family, [case], both, id=f"emulator-{family}.{case}")
     of_op, rest = by_op(structures()), by_op((family, case) for family, case in all_cases() if (family, case) not in plain)
-    for backend in (*BACKENDS[1:], "array"):  # the same loops in either precision: compiling them twice is most of their time
+    for backend in (*BACKENDS[1:], "array"):  # one precision: the loops are the same, and compiling takes most of the time
         looping = {at for at in of_op if backend == "array" or has_loops(op_of(*at))}
         for (family, op), cases in of_op.items():
             if (family, op) in looping:
@@ -43,23 +43,23 @@ def runs():
 def test_op(backend, family, cases, precisions, rng):
     for case in cases:
         print(case)
-        given = build(family, case, rng, "float64")
+        call = build(family, case, rng, "float64")
         with composing("numpy") if backend == "array" else qf.use_backend(backend):
             if backend == BACKENDS[0]:
-                _, expected = compare_value(family, case, *given, "float64")
+                expected = check_value(family, case, *call, "float64")
                 if op_of(family, case.op).adjoint is not None:
-                    check_gradient(family, case, *given, rng, "float64", value=expected)
+                    check_gradient(family, case, *call, rng, "float64", value=expected)
             else:
-                check_against(BACKENDS[0], family, case, *given, rng, "float64")
+                check_against(BACKENDS[0], family, case, *call, rng, "float64")
             if "float32" in precisions:
-                check_against(BACKENDS[0], family, case, *in_precision(family, case, *given, "float32"), rng, "float32")
+                check_against(BACKENDS[0], family, case, *in_precision(family, case, *call, "float32"), rng, "float32")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", [b for b in BACKENDS if b != BACKENDS[0]])
 @parametrize(simplest())
 def test_single_precision(backend, family, case, rng):
-    """The loops of a backend that is tried in double precision, once in single."""
+    """Loops that are otherwise tested in double precision, once per op."""
     with qf.use_backend(backend):
         check_value(family, case, *build(family, case, rng, "float32"), "float32")
 
@@ -74,7 +74,7 @@ NAMESPACES = [
 @pytest.mark.parametrize("namespace", NAMESPACES)
 @parametrize_ops(COMPOSED)
 def test_composed_alike(family, cases, namespace, rng):
-    """Every namespace against the host's kernel: values and all of the gradients, number by number."""
+    """Compare values and gradients in every namespace with the host's kernel."""
     for case in cases:
         print(case)
         check_alike(family, case, rng, namespace)

@@ -1,4 +1,4 @@
-"""Every object of quatrefoil that a pickle may hold, in every protocol."""
+"""Pickles and copies of every picklable object, in every protocol."""
 
 import copy
 import pickle
@@ -16,7 +16,7 @@ def solve(boundary=None, dirichlet=1.0):
     return qf.wos.solve(qf.wos.Polygon(SQUARE) if boundary is None else boundary, X, dirichlet=dirichlet, walks=4, rng=0).value
 
 
-# an object, and numbers that it gives
+# name: (function that creates an object, function that computes numbers with it)
 OBJECTS = {
     "ChebTucker": (lambda: qf.cheb.ChebTucker(CORE, FACTORS, domain=(0, 2)), lambda ct: (ct(X), ct.grid(X[:, 0], X[:, 1]))),
     "KroneckerOperator": (lambda: qf.kron.KroneckerOperator([SQUARE.T @ SQUARE, np.eye(3)]), lambda K: (K @ np.arange(6.0), K.to_dense())),
@@ -60,15 +60,15 @@ def arrays(x):
 def test_copies_give_the_same_numbers(name):
     make, numbers = OBJECTS[name]
     expected = arrays(numbers(make()))
-    for at, way in enumerate(WAYS):
-        made = make()
-        for _ in range(2):  # before and after it keeps anything
-            print(at)
-            again = way(made)
-            assert type(again) is type(made)
-            for g, e in zip(arrays(numbers(again)), expected, strict=True):
+    for i, copied in enumerate(WAYS):
+        original = make()
+        for _ in range(2):  # before and after it has filled its caches
+            print(i)
+            duplicate = copied(original)
+            assert type(duplicate) is type(original)
+            for g, e in zip(arrays(numbers(duplicate)), expected, strict=True):
                 np.testing.assert_array_equal(g, e)
-            numbers(made)
+            numbers(original)
 
 
 @pytest.mark.torch
@@ -78,6 +78,6 @@ def test_copies_of_tensors():
     ct = qf.cheb.ChebTucker(torch.from_numpy(CORE), list(map(torch.from_numpy, FACTORS)), domain=(0, 2))
     K = qf.kron.KroneckerOperator([x, torch.eye(3, dtype=torch.float64)])
     y = torch.arange(6.0).double()
-    for way in WAYS:
-        assert torch.equal(way(ct)(x), ct(x))
-        assert torch.equal(way(K) @ y, K @ y)
+    for copied in WAYS:
+        assert torch.equal(copied(ct)(x), ct(x))
+        assert torch.equal(copied(K) @ y, K @ y)

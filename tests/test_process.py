@@ -1,4 +1,4 @@
-"""What happens to a process: forks, limits, exits, other interpreters. Each in a process of its own."""
+"""Forks, resource limits, exits, sub-interpreters and the Numba cache, each in a separate process."""
 
 import os
 import sys
@@ -8,18 +8,18 @@ import pytest
 import quatrefoil as qf
 from children import run_python
 
-needs_native = pytest.mark.skipif(qf.config()["isas"] == [], reason="no compiled part here")
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux")
+needs_native = pytest.mark.skipif(qf.config()["isas"] == [], reason="needs the compiled part")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 sanitized = "san" in os.environ.get("LD_PRELOAD", "")
 
 
 @needs_native
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.skipif(sanitized, reason="GCC 12's libasan does not hold its allocator's locks across a fork")
 @pytest.mark.parametrize("load", ["tables", "memory", "pool", "grids"])
 @pytest.mark.slow
 def test_forks_under_load(load):
-    """A child computes whatever lock another thread of its parent held when it was forked."""
+    """A forked child can compute even if another thread of its parent held a lock."""
     code = """
     import os, signal, sys, threading, time, numpy as np, quatrefoil as qf
     ones, half = np.ones((1, 1 << 17), "f"), np.full((), 0.5, "f")
@@ -35,20 +35,20 @@ def test_forks_under_load(load):
     def walks():
         qf.wos.solve(polygons[0], np.zeros((1, 2)), dirichlet=1.0, walks=1, rng=0)
     def grids(threads):
-        polygons[0] = qf.wos.Polygon(ring)  # whose grid is made now, and which the child takes too
+        polygons[0] = qf.wos.Polygon(ring)  # builds its grid now; the child uses it too
         walks()
     load, done = {"tables": tables, "memory": memory, "pool": pool, "grids": grids}[sys.argv[1]], threading.Event()
     def work():
         while not done.is_set():
             load(3)
-    tables(1), memory(1), pool(2), grids(1)  # Python's own locks of the first calls are not meant
+    tables(1), memory(1), pool(2), grids(1)  # first calls take locks of Python itself
     for _ in range(3):
         threading.Thread(target=work).start()
     for k in range(100 if sys.argv[1] == "grids" else 300):
         pid = os.fork()
         if pid == 0:
             signal.alarm(20)  # ends a child that hangs
-            qf.ssm.fft_conv(ones[:, :5000], ones[:, :5000])  # whose table is new
+            qf.ssm.fft_conv(ones[:, :5000], ones[:, :5000])  # needs a new table
             memory(1), pool(2), walks()
             os._exit(0)
         status = os.waitpid(pid, 0)[1]
@@ -64,22 +64,22 @@ def test_forks_under_load(load):
     assert done.stdout.strip() == "ok"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_threads_and_memory_of_its_own():
     code = """
     import os, numpy as np, quatrefoil as qf
     u, k, half, b = *np.random.rand(2, 64, 5000).astype("f"), np.full((), 0.5, "f"), np.random.rand(1 << 18).astype("f")
     def compute():
         return qf.ssm.fft_conv(u, k, num_threads=4), qf.ssm.linear_scan(half, b)
-    held = compute()
-    expected = [x.copy() for x in held]
-    compute()  # leaves a block of memory behind
+    results = compute()
+    expected = [x.copy() for x in results]
+    compute()  # leaves a block of memory in the pool
     for _ in range(5):
         pid = os.fork()
         if pid == 0:
             os._exit(0 if all(map(np.array_equal, compute(), expected)) else 1)
         assert os.waitpid(pid, 0)[1] == 0
-    assert all(map(np.array_equal, held, expected)) and all(map(np.array_equal, compute(), expected))
+    assert all(map(np.array_equal, results, expected)) and all(map(np.array_equal, compute(), expected))
     """
     run_python(code)
 
@@ -92,14 +92,14 @@ def test_little_memory_means_fewer_threads_or_a_memory_error(op):
     code = """
     import resource, sys, numpy as np, quatrefoil as qf
     u, k = np.ones((8, 8, 4096), "f"), np.ones((8, 4096), "f")
-    given = (u, k) if sys.argv[1] == "fft_conv" else (u, k, None, None, u)
+    arguments = (u, k) if sys.argv[1] == "fft_conv" else (u, k, None, None, u)
     function = getattr(qf.ssm, sys.argv[1])
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     outcomes = set()
     for room in range(1, 100, 4):  # MiB; a thread takes 8 for its stack, an arena 64 or 128
         resource.setrlimit(resource.RLIMIT_AS, (used + (room << 20), resource.RLIM_INFINITY))
         try:
-            function(*given, num_threads=8)
+            function(*arguments, num_threads=8)
             outcomes.add("done")
         except MemoryError:
             outcomes.add("MemoryError")
@@ -121,7 +121,7 @@ def test_an_exit_while_a_daemon_thread_computes(op):
             return qf.ssm.fft_conv(u, k, num_threads=2)
         if sys.argv[1] == "short":
             return [qf.ssm.fft_conv(u[:1, :99], k[:1, :99]) for _ in range(100)]
-        ball, X = qf.wos.Ball([0.0, 0.0], 1.0), np.zeros((4, 2))  # many points a call of the function: what NumPy copies without the GIL
+        ball, X = qf.wos.Ball([0.0, 0.0], 1.0), np.zeros((4, 2))  # many points per call of the function: NumPy copies without the GIL
         return qf.wos.solve(ball, X, dirichlet=lambda x: x[:, 0], walks=65536, num_threads=2, backend="native")
     def work():
         while True:
@@ -145,7 +145,7 @@ def test_a_sub_interpreter_is_refused():
         except ImportError:
             continue
     else:
-        raise SystemExit("none here")
+        raise SystemExit("no sub-interpreters")
     for kind in ({"isolated": False}, {}) if name == "_xxsubinterpreters" else ({"config": "legacy"}, {}):
         try:
             other = interpreters.create(*kind.values()) if "config" in kind else interpreters.create(**kind)
@@ -162,12 +162,12 @@ def test_a_sub_interpreter_is_refused():
     print("ok")
     """
     done = run_python(code, check=False)
-    if "none here" in done.stderr:
-        pytest.skip("no sub-interpreters here")
+    if "no sub-interpreters" in done.stderr:
+        pytest.skip("needs sub-interpreters")
     assert done.stdout.strip() == "ok", done.stderr
 
 
-def test_a_compilation_that_takes_long_is_announced_once(tmp_path):
+def test_long_compilations_are_announced_once(tmp_path):
     code = """
     import io, sys, numpy as np, quatrefoil as qf
     from quatrefoil._backends import numba
@@ -197,5 +197,5 @@ def test_trouble_with_the_numba_cache_is_one_warning(trouble, tmp_path):
     done = run_python(code, trouble, NUMBA_CACHE_DIR=cache)
     assert done.stdout.split() == ["100.0"]
     assert done.stderr.count("RuntimeWarning: quatrefoil compiles its Numba kernels without a cache") == 1, done.stderr
-    if trouble == "corrupt":  # and all is well again
+    if trouble == "corrupt":  # the cache has been repaired
         assert run_python(code, "none", NUMBA_CACHE_DIR=cache).stderr == ""

@@ -1,7 +1,7 @@
-"""One list of all public names: which take arrays on a device, which refuse them and how, which take no arrays.
+"""All public names by their behaviour on a device: supported, refused with an error, or without arrays.
 
-Ops of the tables are tried on devices by tests/test_array.py; what has a suite of its own for devices is named with it. The rest is tried
-here, by the stand-in for CuPy: the host's numbers, on the arrays' device.
+Ops are tested on devices by tests/test_array.py, and some names by suites that are listed here. The others are compared with the host here,
+on the stand-in for CuPy.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ import quatrefoil as qf
 import stand_in
 from public import CALLS, CHARGES, ON_DEVICES, X, arrays, normal, tensor
 from quatrefoil import _arrays
-from quatrefoil._public import everything
+from quatrefoil._public import exported_names
 from quatrefoil._spec import FAMILIES
 
 ssm, kron, cheb, wos = qf.ssm, qf.kron, qf.cheb, qf.wos
 
 
 MOVE = "is a CuPy array, which this function does not take; move it to the host"
-# name: (a call with arrays on a device, what it says of them)
+# name: (call with arrays on a device, error, text)
 REFUSED = {
     "ssm.transfer_function": (lambda t: ssm.transfer_function(t(normal(5)), *3 * [normal(4)]), TypeError, f"s {MOVE}"),
     "cheb.orthopoly": (lambda t: cheb.orthopoly.from_samples(t(normal(9)), 2), TypeError, f"x {MOVE}"),
@@ -33,7 +33,7 @@ REFUSED = {
     ),
 }  # fmt: skip
 
-# what has a suite of its own
+# suites for devices: the names that they cover
 ELSEWHERE = {
     "tests/kron/gphm/test_gphm_devices.py": [
         "kron.pde", "kron.PDE", "kron.Poisson", "kron.AllenCahn", "kron.Advection",
@@ -59,8 +59,8 @@ def names_of_ops():
     return {f"{op.family}.{o.name}" for family in FAMILIES.values() for op in family for o in (op, op.adjoint) if o is not None}
 
 
-def test_the_list_is_whole():
-    public = {f"{family}.{name}" for family in ("ssm", "kron", "cheb", "wos") for name in everything(getattr(qf, family))}
+def test_the_list_is_complete():
+    public = {f"{family}.{name}" for family in ("ssm", "kron", "cheb", "wos") for name in exported_names(getattr(qf, family))}
     listed = {name.partition(",")[0] for name in (*CALLS, *REFUSED)} | WITHOUT_ARRAYS | {n for names in ELSEWHERE.values() for n in names}
     assert listed - public == set()
     assert public - names_of_ops() - listed == set()
@@ -70,8 +70,8 @@ def test_the_list_is_whole():
 @pytest.mark.parametrize("name", ON_DEVICES)
 def test_like_the_host(name, cupy):
     with stand_in.nothing_read_back() if name.startswith(("kron.K", "kron.matvec", "kron.gp_")) else contextlib.nullcontext():
-        found = CALLS[name](cupy)
-    for g, e in zip(arrays(found), arrays(CALLS[name](lambda x: x)), strict=True):
+        result = CALLS[name](cupy)
+    for g, e in zip(arrays(result), arrays(CALLS[name](lambda x: x)), strict=True):
         assert isinstance(g, float) or _arrays.location(g) == "cupy@cuda:1"
         g = g if isinstance(g, float) else g.get()
         assert np.shape(g) == np.shape(e)
@@ -95,8 +95,8 @@ def test_mixed_devices(cupy):
         cheb.potential(cupy(CHARGES), stand_in.ndarray(normal(5), 0), n=9, domain=(-1, 1), tol=1e-3)
 
 
-def test_what_the_host_refuses_is_nan_there(cupy):
-    """As far as nothing is read back; what is, is refused."""
+def test_values_that_raise_on_the_host_give_nan(cupy):
+    """Unless the numbers are copied to the host, where they raise."""
     V = np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0)
     assert np.isnan(cheb.ChebTucker.from_values(cupy(V))(cupy(X)).get()).all()
     far = np.where(np.arange(15).reshape(5, 3) == 4, 7.0, CHARGES)

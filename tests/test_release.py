@@ -1,4 +1,4 @@
-"""What a release says in several places is the same in all of them."""
+"""Consistency of the version, licence, requirements and Python versions across files."""
 
 import re
 import tomllib
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no sources here")
+pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the sources")
 
 
 def text(name):
@@ -19,10 +19,10 @@ def pyproject():
 
 
 def of_yaml(name, key):
-    """What follows the one ``key:`` of that file, None where there is none."""
-    found = re.findall(rf"^ *{re.escape(key)}: *(.*)$", text(name), re.M)
-    assert len(found) < 2, (name, key)
-    return found[0].strip("\"'") if found else None
+    """The value of the only ``key:`` in a file, or None."""
+    values = re.findall(rf"^ *{re.escape(key)}: *(.*)$", text(name), re.M)
+    assert len(values) < 2, (name, key)
+    return values[0].strip("\"'") if values else None
 
 
 def test_the_version():

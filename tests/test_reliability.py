@@ -1,4 +1,4 @@
-"""What users curse elsewhere: slow imports, forks that hang, threads that disagree, settings that leak, interrupts that wait."""
+"""Imports, settings, interrupts, memory and floating-point modes: what must hold in a user's process."""
 
 import json
 import threading
@@ -12,13 +12,13 @@ from children import run_python
 
 
 def child(code, **environment):
-    """(exit code, stdout, stderr) of a fresh interpreter."""
+    """(exit code, stdout, stderr) of code in a new interpreter."""
     done = run_python(code, check=False, **environment)
     return done.returncode, done.stdout.strip(), done.stderr.strip()
 
 
 NATIVE = qf.config()["isas"] != []
-needs_native = pytest.mark.skipif(not NATIVE, reason="no compiled part here")
+needs_native = pytest.mark.skipif(not NATIVE, reason="needs the compiled part")
 
 
 def test_import_loads_no_heavy_library_and_no_family():
@@ -32,7 +32,7 @@ def test_import_loads_no_heavy_library_and_no_family():
     assert child(code)[1].splitlines() == ["[]", *[f"{family} False quatrefoil.{family}" for family in qf.FAMILIES]]
 
 
-def test_config_is_plain_and_says_why():
+def test_config_is_plain_and_has_reasons():
     config = qf.config()
     assert json.loads(json.dumps(config)) == config
     assert set(config) == {"version", "backend", "reason", "isa", "isas", "isas_built", "num_threads", "cuda", "packages"}
@@ -74,7 +74,7 @@ def test_forced_choices():
 
 
 @pytest.mark.parametrize("value", ["", "²", "4,2"])
-def test_what_openmp_would_not_take_limits_nothing(value):
+def test_invalid_omp_num_threads_is_ignored(value):
     positive = "import quatrefoil as qf; print(qf.get_num_threads() >= 1)"
     got, out, error = child(positive, OMP_NUM_THREADS=value, QUATREFOIL_NUM_THREADS="")
     assert (got, out) == (0, "True"), error
@@ -86,7 +86,7 @@ def test_set_num_threads():
         qf.set_num_threads(5)
         assert qf.get_num_threads() == 5
         with pytest.raises(ValueError, match="num_threads"):
-            qf.set_num_threads(0)  # others: test_arguments.py
+            qf.set_num_threads(0)  # more in test_arguments.py
         assert qf.get_num_threads() == 5
     finally:
         qf.set_num_threads(before)
@@ -121,8 +121,8 @@ def test_flush_to_zero_is_left_alone():
 @needs_native
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_numbers_below_the_least_normal_one_are_zero(threads, dtype):
-    """An Intel processor takes some 150 cycles for each: what decays through them would take ten times as long."""
+def test_subnormal_numbers_are_zero(threads, dtype):
+    """An Intel processor takes about 150 cycles for each, so decaying sequences would take ten times as long."""
     b = np.zeros((64, 3000), dtype)
     b[:, 0] = 1
     y = qf.ssm.linear_scan(np.full((), 0.5, dtype), b, backend="native", num_threads=threads)
@@ -134,10 +134,10 @@ def test_numbers_below_the_least_normal_one_are_zero(threads, dtype):
 @needs_native
 @pytest.mark.parametrize("threads", [1, 3])
 def test_interrupt_is_answered(threads):
-    """A long call ends soon after the signal, and the next call works. The bound is generous: it tells an answer from none."""
+    """A signal ends a long call, and the next call works. The generous bound only detects a missing answer."""
     code = f"""
     import os, signal, threading, numpy as np, quatrefoil as qf
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its children with it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in children of a background shell
     u, k = np.ones((64, 64, 65536), "f"), np.ones((64, 65536), "f")
     threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     try:
@@ -155,7 +155,7 @@ def test_interrupt_is_answered(threads):
 
 
 def test_memory_stays_flat(rng):
-    """Ten thousand calls leave nothing behind."""
+    """Ten thousand calls leak no memory."""
     resource = pytest.importorskip("resource")
     u, k = rng.standard_normal((2, 64)), rng.standard_normal((2, 64))
     for _ in range(2000):

@@ -1,4 +1,4 @@
-"""Rows that do not depend on each other: the entries along the letter that ``ROWS`` in a method's cases.py names for an op."""
+"""Independent rows: the entries along the letter that ``ROWS`` in a method's cases.py names for an op."""
 
 import importlib
 
@@ -11,7 +11,7 @@ from resize import Letters, words_of
 
 def declared(family, op):
     """The ``ROWS`` in the cases.py of an op's method."""
-    return getattr(importlib.import_module(f"{family}.{op_of(family, op).noun}.cases"), "ROWS", {})
+    return getattr(importlib.import_module(f"{family}.{op_of(family, op).method}.cases"), "ROWS", {})
 
 
 ROWS = [(family, op, cases, rows[op]) for (family, op), cases in by_op(structures()).items() if op in (rows := declared(family, op))]
@@ -19,11 +19,11 @@ ROWS = [(family, op, cases, rows[op]) for (family, op), cases in by_op(structure
 
 @pytest.mark.parametrize(("family", "cases", "letter"), [(f, *x) for f, _, *x in ROWS], ids=[f"{f}.{op}" for f, op, *_ in ROWS])
 def test_rows_do_not_depend_on_each_other(family, cases, letter, backend, rng):
-    """Of the axis with that letter: some entries alone have the bits that they have among others, and a NaN stays in its entry."""
+    """A part of the entries has the bits that it has among the others, and a NaN stays in its entry."""
     checked = 0
     for case in cases:
         arguments, keywords = build(family, case, rng, "float64")
-        if keywords.get("transpose"):  # of another op
+        if keywords.get("transpose"):  # selects another op
             continue
         letters = Letters(family, case, arguments, keywords)
         if letter in letters.sizes:
@@ -43,7 +43,7 @@ def check_rows(family, case, letters, letter, arguments, keywords, backend):
         return words_of(op.outputs[i].dims, y.ndim, 1, len(letters.words), letters.options).index(letter)
 
     def run(inputs, spoilt=None):
-        """Results and gradients that have the axis, with it in front; ``spoilt``: the result in whose gradient a NaN is."""
+        """Results and gradients with the axis, which comes first; ``spoilt``: index of a result whose gradient gets a NaN."""
 
         def grad(i, y):
             g = np.ones_like(y)
@@ -52,16 +52,16 @@ def check_rows(family, case, letters, letter, arguments, keywords, backend):
             return g
 
         named = {a.name: x for a, x in zip(op.inputs, inputs) if a.name in keywords}
-        made, gradients = call_with_adjoint(family, case, inputs[: len(arguments)], keywords | named, grad)
+        results, gradients = call_with_adjoint(family, case, inputs[: len(arguments)], keywords | named, grad)
         of_inputs = [(a.name, x if a.sequence else [x]) for a, x in zip(op.inputs, inputs) if a.has_gradient and x is not None]
-        where = [*(of_result(i, y) for i, y in enumerate(made)), *(axes.get(name) for name, arrays in of_inputs for _ in arrays)]
-        return [np.moveaxis(y, axis, 0) for y, axis in zip([*made, *gradients], where, strict=True) if axis is not None]
+        where = [*(of_result(i, y) for i, y in enumerate(results)), *(axes.get(name) for name, arrays in of_inputs for _ in arrays)]
+        return [np.moveaxis(y, axis, 0) for y, axis in zip([*results, *gradients], where, strict=True) if axis is not None]
 
-    def check(found, expected):
-        for got, e in zip(found, expected, strict=True):
+    def check(results, expected):
+        for got, e in zip(results, expected, strict=True):
             if backend == "native" and op.policy.python_kernel is None:
                 np.testing.assert_array_equal(got, e)
-            else:  # through BLAS, whose sums depend on the shape of a matrix
+            else:  # the order of sums in BLAS depends on the shape
                 np.testing.assert_allclose(got, e, rtol=1e-12, atol=1e-11)
 
     whole = run(inputs)
@@ -69,14 +69,14 @@ def check_rows(family, case, letters, letter, arguments, keywords, backend):
         some = [x[(slice(None),) * axes[a.name] + (part,)] if a.name in axes else x for a, x in zip(op.inputs, inputs)]
         check(run(some), [e[part] for e in whole])
     for spoilt in (*axes, *range(len(op.outputs))):
-        given = [x.copy() if a.name == spoilt else x for a, x in zip(op.inputs, inputs)]
-        for a, x in zip(op.inputs, given):
+        poisoned = [x.copy() if a.name == spoilt else x for a, x in zip(op.inputs, inputs)]
+        for a, x in zip(op.inputs, poisoned):
             if a.name == spoilt:
                 np.moveaxis(x, axes[spoilt], 0)[101] = np.nan
         try:
-            found = run(given, spoilt)
+            results = run(poisoned, spoilt)
         except ValueError as refused:
             assert "is nan" in str(refused)  # noqa: PT017
             continue
-        check([np.delete(got, 101, 0) for got in found], [np.delete(e, 101, 0) for e in whole])
-        assert any(np.isnan(got[101]).any() for got in found) or not isinstance(spoilt, str)
+        check([np.delete(got, 101, 0) for got in results], [np.delete(e, 101, 0) for e in whole])
+        assert any(np.isnan(got[101]).any() for got in results) or not isinstance(spoilt, str)

@@ -1,4 +1,4 @@
-"""Objects that threads share: what is kept between calls is made by whoever comes first, and every answer has the bits of one thread's."""
+"""Objects shared by threads: caches are filled once, and every result has the bits of a single thread."""
 
 import itertools
 import pickle
@@ -17,7 +17,7 @@ from quatrefoil._backends import native
 
 @pytest.fixture(autouse=True)
 def restless():
-    """Threads take turns after a microsecond instead of five thousand."""
+    """Switch threads after a microsecond instead of five thousand."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -25,14 +25,14 @@ def restless():
 
 
 def arrays(value):
-    """The numbers of any result, by which two of them are the same."""
+    """The numbers of a result as NumPy arrays."""
     return [np.asarray(x.detach() if hasattr(x, "detach") else x) for x in public.arrays(value)]
 
 
 def in_eight_threads(make, calls, rounds=2):
-    """Eight threads make every call on one fresh object, each beginning with another one; -> what was wrong."""
-    lone = make()
-    expected = {name: arrays(call(lone)) for name, call in calls.items()}
+    """Make every call on one new object in eight threads, each starting with another call; return the errors."""
+    single = make()
+    expected = {name: arrays(call(single)) for name, call in calls.items()}
     wrong = []
     for _ in range(rounds):
         shared = make()
@@ -86,19 +86,19 @@ def test_kronecker_operator_of_tensors(rng):
     assert in_eight_threads(make, OPERATOR) == []
 
 
-def test_the_class_of_operators_is_made_once():
-    """SciPy is imported when the class is first asked for: by eight threads at once."""
+def test_the_class_of_operators_is_created_once():
+    """Even if eight threads request it, and import SciPy, at once."""
     code = """
     import sys, threading, quatrefoil as qf
     sys.setswitchinterval(1e-6)
-    found, start = [], threading.Barrier(8)
+    classes, start = [], threading.Barrier(8)
     def work():
         start.wait()
-        found.append(qf.kron.KroneckerOperator)
+        classes.append(qf.kron.KroneckerOperator)
     threads = [threading.Thread(target=work) for _ in range(8)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    assert len(found) == 8 and len(set(found)) == 1 and found[0] is qf.kron.KroneckerOperator
+    assert len(classes) == 8 and set(classes) == {qf.kron.KroneckerOperator}
     """
     for _ in range(2):
         run_python(code)
@@ -150,15 +150,15 @@ def test_walks(best_backend, dirichlet):
     assert in_eight_threads(result, calls) == []
 
 
-@pytest.mark.skipif(native.reason() is not None, reason="no compiled part")
+@pytest.mark.skipif(native.reason() is not None, reason="needs the compiled part")
 def test_the_grids_of_a_polygon_are_those_of_its_segments(monkeypatch):
-    """Whoever comes first makes the segments: grids of others, which a later thread had put in their place, would be of no use."""
+    """Segments computed later by another thread must not replace those of the grids."""
     scaled, first_two = qf.wos.Polygon._scaled_ends, itertools.count()
 
     def slowly(polygon):
-        made = scaled(polygon)
+        ends = scaled(polygon)
         time.sleep(0.05 * next(first_two))
-        return made
+        return ends
 
     monkeypatch.setattr(qf.wos.Polygon, "_scaled_ends", slowly)
     polygon = qf.wos.Polygon(STAR)
@@ -173,10 +173,10 @@ def test_layers(name):
     from ssm.layers import LAYERS, output_of
 
     make, shape = LAYERS[name]
-    made, u = make(), torch.randn(shape)
+    shared, u = make(), torch.randn(shape)
 
     def gradients(layer):
         return torch.autograd.grad(output_of(layer, u).square().sum(), list(layer.parameters()))
 
     calls = {"value": lambda layer: layer(u), "gradient": gradients}
-    assert in_eight_threads(lambda: made, calls) == []
+    assert in_eight_threads(lambda: shared, calls) == []

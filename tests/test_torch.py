@@ -38,7 +38,7 @@ def assert_all_close(got, expected):
 def test_autograd_same_as_vjp(family, case, best_backend, rng):
     call = call_with_tensors(family, case, rng)
     tensors = [t.requires_grad_() for t in call.numbers]
-    results = call.of_graded(*tensors)
+    results = call.of_differentiable(*tensors)
     grads = [
         torch.from_numpy(np.asarray(rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if y.is_complex() else 0)))
         for y in results
@@ -67,13 +67,13 @@ def test_compile(family, case, rng):
 
 @parametrize(SMALL)
 def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
-    """A Function over an operator without autograd gave silent zeros here."""
+    """A Function over an operator without autograd would give silent zeros."""
     call = call_with_tensors(family, case, rng)
     gradient = torch.func.grad(call.energy, argnums=tuple(range(len(call.numbers))))
     torch._dynamo.reset()
     try:
         got = torch.compile(gradient, backend="aot_eager")(*call.numbers)
-    except Exception:  # loud is fine, whatever torch calls it
+    except Exception:  # any error of torch is acceptable
         return
     assert_all_close(got, gradient(*call.numbers))
 
@@ -113,7 +113,7 @@ def test_forward_mode_raises(family, case, rng):
 
 
 class Recorder(TorchDispatchMode):
-    """What reaches the registered operator."""
+    """Record the arguments of a registered operator."""
 
     def __init__(self, operator):
         super().__init__()
@@ -154,8 +154,8 @@ def test_no_grad():
         assert not qf.ssm.fft_conv(u, u).requires_grad
 
 
-def test_the_device_is_part_of_a_signature(door):
-    """A plan made for tensors of torch.func or of the host is none for meta tensors of that shape, nor the other way round."""
+def test_the_device_is_part_of_a_signature(entry_point):
+    """Host tensors, tensors inside torch.func and meta tensors of one shape do not share a plan."""
     u, k = torch.randn(2, 3, 71), torch.randn(3, 71)
     for _ in range(2):
         expected = qf.ssm.fft_conv(u, k)
@@ -179,7 +179,7 @@ def test_out(rng):
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
 @pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr", "_mkldnn", "nested"])
-def test_tensors_that_are_not_dense_are_refused_by_name(layout, backend, door):
+def test_sparse_and_nested_tensors_are_refused(layout, backend, entry_point):
     make = {
         "sparse_coo": torch.Tensor.to_sparse,
         "sparse_csr": torch.Tensor.to_sparse_csr,
@@ -187,9 +187,9 @@ def test_tensors_that_are_not_dense_are_refused_by_name(layout, backend, door):
         "nested": lambda x: torch.nested.nested_tensor(list(x)),
     }
     u = torch.randn(3, 74)
-    given = make[layout](u)
-    for _ in range(2):  # the second finds the plan of dense ones
-        for name, arguments in (("u", (given, u)), ("k", (u, given))):
+    sparse = make[layout](u)
+    for _ in range(2):  # the second time with a plan for dense tensors
+        for name, arguments in (("u", (sparse, u)), ("k", (u, sparse))):
             with pytest.raises(TypeError, match=f"ssm.fft_conv: {name} is a tensor of layout {layout}, expected a dense one"):
                 qf.ssm.fft_conv(*arguments, backend=backend)
         qf.ssm.fft_conv(u, u, backend=backend)
@@ -210,7 +210,7 @@ def test_half_precision_is_computed_in_float32(half):
             assert torch.equal(g, e.to(half))
 
 
-def test_the_private_names_of_torch_are_there_and_tell():
+def test_private_names_of_torch_exist_and_work():
     private = importlib.import_module("quatrefoil.torch._private")
     assert (private.functorch_level(), private.dispatch_modes(), private.forward_ad._current_level) == (None, 0, -1)
     seen = []
@@ -220,7 +220,7 @@ def test_the_private_names_of_torch_are_there_and_tell():
 
 @pytest.mark.parametrize("name", ["_functorch.maybe_current_level", "_len_torch_dispatch_stack", "_FunctionBase"])
 def test_without_the_private_names_of_torch(name):
-    """A version that lacks one takes the public way: the same answers."""
+    """Without a private name, the public substitute gives the same results."""
     code = f"""
     import torch, quatrefoil as qf
     del torch._C.{name}
@@ -239,8 +239,8 @@ def test_without_the_private_names_of_torch(name):
     run_python(code)
 
 
-def test_numbers_may_be_symbolic_in_the_first_call_of_all():
-    """With dynamic=True floats are; torch.compile then begins anew, and must find the way to the operator that it found before."""
+def test_symbolic_numbers_in_the_first_call():
+    """With dynamic=True torch.compile makes floats symbolic and restarts; the restart must find the same operator."""
     code = """
     import torch, quatrefoil as qf
     q, v, dt, B, K = torch.randn(1, 9, 2, 3), torch.randn(1, 9, 2, 4), torch.rand(1, 9, 2), torch.randn(1, 9, 1, 4), torch.eye(3)
@@ -271,4 +271,4 @@ def test_a_float32_convolution_is_no_less_exact_than_torch_fft(backend, rng, L, 
 
     ours = errors(qf.ssm.fft_conv(u[None], k)[0])
     assert ours.max() <= 5e-7
-    assert ours.mean() <= errors(by_torch).mean()  # 0.6 to 0.84 of it; one draw alone may go either way
+    assert ours.mean() <= errors(by_torch).mean()  # measured: 0.6 to 0.84; a single draw may be worse

@@ -1,4 +1,4 @@
-"""What type checkers say of the programs in tests/typing, and that these run."""
+"""Type-check and run the programs in tests/typing."""
 
 import os
 import runpy
@@ -14,7 +14,7 @@ FILES = sorted(map(str, (Path(__file__).parent / "typing").glob("*.py")))
 KINDS = {"numpy": [f for f in FILES if "torch" not in Path(f).name], "torch": [f for f in FILES if "torch" in Path(f).name]}
 BY_KIND = ["numpy", pytest.param("torch", marks=[pytest.mark.torch, pytest.mark.slow])]
 COMMANDS = {
-    "mypy": ["mypy", "--strict", "--config-file=", "--follow-imports=silent"],  # what users see: no error of ours is theirs
+    "mypy": ["mypy", "--strict", "--config-file=", "--follow-imports=silent"],  # as for users, who do not see errors inside the package
     "pyright": ["pyright", "--pythonpath", sys.executable],
 }
 
@@ -34,7 +34,7 @@ def test_types(tool, kind, tmp_path):
 
 @pytest.mark.parametrize("kind", BY_KIND)
 def test_programs_run(kind):
-    """Their ``main``, or each of their ``TYPICAL`` calls."""
+    """Run the ``TYPICAL`` functions of each program, or its ``main``."""
     pytest.importorskip(kind)
     for file in KINDS[kind]:
         names = runpy.run_path(file)

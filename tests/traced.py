@@ -1,4 +1,4 @@
-"""Cases as JAX's users call them."""
+"""Cases as a user of JAX would call them."""
 
 import functools
 

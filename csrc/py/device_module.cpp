@@ -5,13 +5,13 @@
 
 #include "core/cuda/device.hpp"
 #include "core/host/check.hpp"
-#include "device_nouns.hpp"  // QF_EACH_NOUN(X): X(ssm, scan) ... for methods with a cuda.cu; written by CMake
+#include "device_methods.hpp"  // QF_EACH_METHOD(X): X(ssm, scan) ... for methods with a cuda.cu; written by CMake
 
 // The bindings of csrc/ssm/scan/bind.cpp, and the names of those with kernels in csrc/ssm/scan/cuda.cu.
-#define QF_DECLARE(family, noun)                                        \
-  namespace quatrefoil::family::noun { void bind(pybind11::module_&); } \
-  namespace quatrefoil::family::noun::cuda { extern const char* const ops; }
-QF_EACH_NOUN(QF_DECLARE)
+#define QF_DECLARE(family, method)                                        \
+  namespace quatrefoil::family::method { void bind(pybind11::module_&); } \
+  namespace quatrefoil::family::method::cuda { extern const char* const ops; }
+QF_EACH_METHOD(QF_DECLARE)
 
 namespace quatrefoil {
 namespace py = pybind11;
@@ -34,7 +34,7 @@ void translate(std::exception_ptr p) {
   }
 }
 
-void bind_noun(py::module_& m, const char* family, void (*bind)(py::module_&), const char* ops) {
+void bind_method(py::module_& m, const char* family, void (*bind)(py::module_&), const char* ops) {
   auto all = py::reinterpret_steal<py::module_>(PyModule_New(family));
   bind(all);
   py::module_ kept = m.def_submodule(family);
@@ -56,8 +56,8 @@ PYBIND11_MODULE(QF_MODULE, m, py::mod_gil_not_used()) {
 #if defined(QF_EMULATOR)
   bind_emulator(m);
 #endif
-#define QF_BIND(family, noun) bind_noun(m, #family, &family::noun::bind, family::noun::cuda::ops);
-  QF_EACH_NOUN(QF_BIND)
+#define QF_BIND(family, method) bind_method(m, #family, &family::method::bind, family::method::cuda::ops);
+  QF_EACH_METHOD(QF_BIND)
 }
 
 }  // namespace quatrefoil

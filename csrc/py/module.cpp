@@ -9,14 +9,14 @@
 #include "core/host/isa.hpp"
 #include "core/run/interrupt.hpp"
 #include "core/run/parallel.hpp"
-#include "nouns.hpp"  // QF_EACH_NOUN(X): X(ssm, scan) X(ssm, convolution) ..., written by CMake
+#include "methods.hpp"  // QF_EACH_METHOD(X): X(ssm, scan) X(ssm, convolution) ..., written by CMake
 #include "py/call.hpp"
 #include "py/gil.hpp"
 #include "py/result.hpp"
 
-#define QF_DECLARE(family, noun) \
-  namespace quatrefoil::family::noun { void bind(pybind11::module_&); }
-QF_EACH_NOUN(QF_DECLARE)
+#define QF_DECLARE(family, method) \
+  namespace quatrefoil::family::method { void bind(pybind11::module_&); }
+QF_EACH_METHOD(QF_DECLARE)
 
 namespace quatrefoil {
 namespace py = pybind11;
@@ -77,12 +77,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("set_num_threads", &set_default_threads, py::arg("n"));
   m.def("get_num_threads", &default_threads);
 
-#define QF_BIND(family, noun)                      \
+#define QF_BIND(family, method)                    \
   {                                                \
     py::module_ module = m.def_submodule(#family); \
-    family::noun::bind(module);                    \
+    family::method::bind(module);                  \
   }
-  QF_EACH_NOUN(QF_BIND)
+  QF_EACH_METHOD(QF_BIND)
 }
 
 }  // namespace quatrefoil

@@ -1,6 +1,6 @@
-"""What of the site is made when it is built: the reference of the public names, the derivations of csrc, the tables of the benchmarks.
+"""Generated pages of the site: the reference of the public names, the derivations of csrc, the tables of the benchmarks.
 
-Plain Python that writes text, without Sphinx, so that the tests can ask it. ``conf.py`` calls ``write``.
+It does not need Sphinx, so that tests can use it. ``conf.py`` calls ``write``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def pages() -> dict[str, str]:
 
 
 def write() -> None:
-    """Those pages, where they are not so yet: Sphinx reads again what is newer than its last build."""
-    made = pages()
-    for folder in {path.partition("/")[0] for path in made}:
-        for old in (DOCS / folder).rglob("*.*"):
-            if old.relative_to(DOCS).as_posix() not in made:
-                old.unlink()
-    for path, text in made.items():
+    """Write the pages that have changed, because Sphinx reads newer files again, and remove old ones."""
+    generated = pages()
+    for folder in {path.partition("/")[0] for path in generated}:
+        for file in (DOCS / folder).rglob("*.*"):
+            if file.relative_to(DOCS).as_posix() not in generated:
+                file.unlink()
+    for path, text in generated.items():
         file = DOCS / path
         if not file.exists() or file.read_text() != text:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Docstrings as reStructuredText: they are written for ``help``, with stars, bars and final underscores that mean themselves."""
+"""Docstrings as reStructuredText. They are written for ``help``, so stars, bars and final underscores are literal."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def _numbers(readme: str) -> set[str]:
     return equations.numbers(methods.text_of(readme))
 
 
-def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Before numpydoc: escapes, and links from numbers of equations to the page that has them."""
+def process(app: Any, what: str, name: str, member: Any, options: Any, lines: list[str]) -> None:
+    """Before numpydoc: escape characters, and link the numbers of equations to their page."""
     module = name
     while module not in sys.modules:
         module = module.rpartition(".")[0]
     owner = sys.modules[module]
     named = name.removeprefix(module).lstrip(".").partition(".")[0]
     readme = "ssm" if module == reference.LAYERS else reference.readme_of(getattr(owner, named, owner))
-    way = None
-    if readme and (module.count(".") == 1 or module == reference.LAYERS):  # a summary on the page of the family has the same way to go
-        way = os.path.relpath(methods.path_of(readme), os.path.dirname(reference.path_of(module, "index"))) + ".html"
-    found = arranged(lines, _siblings(module, name)) if what in ("function", "class") else lines
-    lines[:] = safe(found, way, _numbers(readme) if readme else set())
+    link = None
+    if readme and (module.count(".") == 1 or module == reference.LAYERS):  # the same relative link from the summary on the family's page
+        link = os.path.relpath(methods.path_of(readme), os.path.dirname(reference.path_of(module, "index"))) + ".html"
+    text = arranged(lines, _siblings(module, name)) if what in ("function", "class") else lines
+    lines[:] = escaped(text, link, _numbers(readme) if readme else set())
 
 
 _SENTENCES = {
@@ -47,7 +47,7 @@ _SENTENCES = {
 
 
 def arranged(lines: list[str], siblings: list[str]) -> list[str]:
-    """A docstring for the site: its first example after the first paragraph, the notes one topic per paragraph, and *See Also*."""
+    """A docstring for the site: the first example after the first paragraph, one paragraph of notes per topic, and *See Also*."""
     text = "\n".join(lines)
     if example := re.search(r"\nExamples\n-+\n(>>> .*?)(?=\n\n|\n*\Z)", text, re.S):
         text = text.replace(example[0], "\nExamples\n--------" if text[example.end() :].strip() else "", 1)
@@ -57,7 +57,7 @@ def arranged(lines: list[str], siblings: list[str]) -> list[str]:
         starts = "|".join(_SENTENCES)
         parts = re.sub(
             rf"(?:(?<=^)|(?<=\n\n)|(?<=[.;])\s+)({starts})\b(:?)",
-            lambda found: f"\n\n**{_SENTENCES[found[1]]}.**" + ("" if found[2] else f" {found[1]}"),
+            lambda match: f"\n\n**{_SENTENCES[match[1]]}.**" + ("" if match[2] else f" {match[1]}"),
             notes[0],
         )
         text = text[: notes.start()] + parts.lstrip("\n") + text[notes.end() :]
@@ -67,7 +67,7 @@ def arranged(lines: list[str], siblings: list[str]) -> list[str]:
 
 
 def _siblings(module: str, name: str) -> list[str]:
-    """Functions to see also: those that the table of the family names for its folder of csrc, then the others of that folder."""
+    """Related functions: those that the family's table names for the same method, then others of that method."""
     names = reference.modules().get(module, [])
     own = name.removeprefix(f"{module}.")
     readme = reference.readme_of(getattr(sys.modules[module], own, None)) if own in names and module.count(".") == 1 else None
@@ -78,8 +78,9 @@ def _siblings(module: str, name: str) -> list[str]:
     return [n for n in dict.fromkeys([*named, *same]) if n != own and not n.endswith("_vjp")][:6]
 
 
-def safe(lines: list[str], way: str | None = None, numbers: Collection[str] = ()) -> list[str]:
-    made: list[str] = []
+def escaped(lines: list[str], link: str | None = None, numbers: Collection[str] = ()) -> list[str]:
+    """Lines of a docstring with literal characters escaped and numbers of equations linked; code, tables and headings unchanged."""
+    result: list[str] = []
     section, code, table = "", False, False
     for k, line in enumerate(lines):
         rule = re.fullmatch(r"\s*=+( +=+)+", line) is not None
@@ -89,36 +90,36 @@ def safe(lines: list[str], way: str | None = None, numbers: Collection[str] = ()
         if underlined:
             section = line.strip()
         entry = section in _ENTRIES and bool(line.strip()) and not line.startswith(" ")
-        made.append(line if code or table or underlined or entry or re.fullmatch(r"\s*-{3,}", line) else _line(line, way, numbers))
-    return made
+        result.append(line if code or table or underlined or entry or re.fullmatch(r"\s*-{3,}", line) else _line(line, link, numbers))
+    return result
 
 
-def _line(line: str, way: str | None, numbers: Collection[str]) -> str:
+def _line(line: str, link: str | None, numbers: Collection[str]) -> str:
     line = line.replace("``help(qf.conventions)``", ":doc:`conventions </reference/conventions>`")
-    pieces = re.split(rf"(\*\*\w+\.\*\*|``.*?``|:\w+:`[^`]*`|{equations.SCRIPTS.pattern})", line)
-    return "".join(_script(piece) if k % 2 else _plain(piece, way, numbers) for k, piece in enumerate(pieces))
+    parts = re.split(rf"(\*\*\w+\.\*\*|``.*?``|:\w+:`[^`]*`|{equations.SCRIPTS.pattern})", line)
+    return "".join(_script(part) if k % 2 else _plain(part, link, numbers) for k, part in enumerate(parts))
 
 
-def _script(piece: str) -> str:
-    """Letters with indices and powers by roles; code as it is."""
-    if "`" in piece or piece.startswith("**"):
-        return piece
-    text = html.unescape(equations.line_of(piece))
-    if not re.fullmatch(r"[^<]*(<su[bp]>[^<]+</su[bp]>)+", text):  # a name after all, or scripts in scripts: roles do not nest
-        return re.sub(r"([*|_])", r"\\\1", piece)
+def _script(text: str) -> str:
+    """Indices and powers as roles; code unchanged."""
+    if "`" in text or text.startswith("**"):
+        return text
+    literal, text = text, html.unescape(equations.line_of(text))
+    if not re.fullmatch(r"[^<]*(<su[bp]>[^<]+</su[bp]>)+", text):  # a name, or nested scripts: roles do not nest
+        return re.sub(r"([*|_])", r"\\\1", literal)
     base, rest = text.split("<", 1)
     scripts = re.sub(r"<(su[bp])>(.*?)</\1>", r"\\ :\1:`\2`", "<" + rest)
     return base.replace("|", r"\|") + scripts + r"\ "
 
 
-def _plain(text: str, way: str | None, numbers: Collection[str]) -> str:
+def _plain(text: str, link: str | None, numbers: Collection[str]) -> str:
     text = re.sub(r"(?<!\\)([*|])", r"\\\1", text)
     text = re.sub(r"(?<![\w`\\])(\w+_)(?![\w{])", r"``\1``", text)  # not a reference
     text = text.replace("_{", r"\_{")
-    if not way:
+    if not link:
         return text
     return re.sub(
         r"(?:(?<=\s)|(?<=^)|(?<=-))\((\d+[a-z']?)\)(?=[\s.,;:)-]|$)",
-        lambda found: f"`({found[1]}) <{way}#eq-{found[1]}>`__" if found[1] in numbers else found[0],
+        lambda match: f"`({match[1]}) <{link}#eq-{match[1]}>`__" if match[1] in numbers else match[0],
         text,
     )

@@ -1,6 +1,6 @@
-"""Equations of plain text as HTML: Greek letters, indices and powers, a number that can be linked to. No script, no image.
+"""Plain-text equations as HTML: Greek letters, indices and powers, and numbers as link targets. No scripts, no images.
 
-What is an equation is an indented block with a number in front of one of its lines. What is not understood stays as it is.
+An equation is an indented block with a number in front of one of its lines. Unknown notation stays unchanged.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ SIGNS = {"<=": "≤", ">=": "≥", "!=": "≠", "<-": "←", "->": "→", "+-": 
 _FENCE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 _BLOCK = re.compile(r"((?:^ {4,}\S.*\n(?:\n(?= {4,}\S))*)+)", re.M)
 _NUMBER = re.compile(r"^ {4,8}\((\d+[a-z']?)\)(?=\s)", re.M)
-# a base that may have an index or a power: one letter, a Greek word, an operator, or the end of something in brackets
+# the base of an index or a power: one letter, a Greek word, an operator, or a closing bracket
 _WORDS = "|".join(sorted(GREEK, key=len, reverse=True))
 _LETTERS = rf"(?:sum|prod|max|min|sup|mean|int|d?(?:{_WORDS})|[A-Za-z]bar|[0-9]+(?=\^)|d?[^\W\d_][0-9]?|\w\*(?=_))['~]*"
 _BASE = rf"(?:(?<!\w){_LETTERS}|[∇∂∫∑×)\]}}>|°!])"
-# in an equation also words followed by one letter; but log_d is a name
+# in an equation also words with an index of one letter, except names such as log_d
 _ARGUMENT = r"(?<!\w)[a-z]+(?:_[a-z]+)+(?=_\{)"  # k_reverse_{j-l-1}
 _WORD = r"(?<!\w)(?!log_|student_)[^\W\d_]{2,}(?=_(?:[A-Za-z0-9](?![A-Za-z0-9_])|\{)|\^)"
 _SUMS = {"sum": "∑", "prod": "∏", "int": "∫"}
-_NAME = re.compile(r"_(?:[A-Za-z]{4,}|log)")  # no index: the rest of a name
+_NAME = re.compile(r"_(?:[A-Za-z]{4,}|log)")  # the rest of a name, not an index
 _PLAIN = r"[A-Za-z0-9α-ωΑ-Ω'~]+(?:,[A-Za-z0-9]+(?![A-Za-z0-9]*[(_^]))*|\*|∞"
 
 
 def set_in(text: str, others: dict[str, tuple[str, set[str]]] | None = None) -> str:
-    """A Markdown text whose equations are set; ``(5)`` in its sentences leads to equation (5), ``scan (3)`` to that of the page of scan.
+    """Markdown with equations as HTML. ``(5)`` in a sentence links to equation (5), and ``scan (3)`` to equation (3) of the page of scan.
 
-    ``others`` are those pages by their names: where they are, and their numbers.
+    ``others``: name of a page -> (its address, its numbers).
     """
-    here, made = numbers(text), []
+    own_numbers, result = numbers(text), []
     seen: Counter[str] = Counter()
-    for k, piece in enumerate(_FENCE.split(text)):
-        for i, part in enumerate([piece] if k % 2 else _BLOCK.split(piece)):
+    for k, section in enumerate(_FENCE.split(text)):
+        for i, part in enumerate([section] if k % 2 else _BLOCK.split(section)):
             if i % 2 and _NUMBER.search(part):
                 part = f'<pre class="equations">\n{_block(part, seen)}</pre>\n'
-            made.append(part if i % 2 or k % 2 else _linked(_sentence(part), here, others or {}))
-    return "".join(made)
+            result.append(part if i % 2 or k % 2 else _linked(_sentence(part), own_numbers, others or {}))
+    return "".join(result)
 
 
 def numbers(text: str) -> set[str]:
-    """Numbers that stand before one equation only, so that a link can mean no other."""
-    found = Counter(n for piece in _FENCE.split(text)[::2] for block in _BLOCK.findall(piece) for n in _NUMBER.findall(block))
-    return {n for n, count in found.items() if count == 1}
+    """The numbers of exactly one equation, which links can target."""
+    counts = Counter(n for section in _FENCE.split(text)[::2] for block in _BLOCK.findall(section) for n in _NUMBER.findall(block))
+    return {n for n, count in counts.items() if count == 1}
 
 
 def _block(text: str, seen: Counter[str]) -> str:
@@ -67,13 +67,13 @@ def _block(text: str, seen: Counter[str]) -> str:
 
 def line_of(text: str) -> str:
     """One line of an equation as HTML."""
-    made, at = "", 0
+    result, at = "", 0
     while at < len(text):
         base = re.compile(rf"(?:{_ARGUMENT}|{_BASE}|{_WORD})(?=[_^])").match(text, at)
         if base is None:
             base = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|<=|>=|!=|<-|->|\+-|.", re.S).match(text, at)
             assert base is not None
-            made, at = made + _letters(base[0]), base.end()
+            result, at = result + _letters(base[0]), base.end()
             continue
         scripts, end = "", base.end()
         while end < len(text) and text[end] in "_^":
@@ -83,28 +83,28 @@ def line_of(text: str) -> str:
             tag = "sub" if text[end] == "_" else "sup"
             scripts, end = f"{scripts}<{tag}>{line_of(inner)}</{tag}>", after
         if scripts:
-            made, at = made + (_SUMS.get(base[0]) or _letters(base[0])) + scripts, end
-        else:  # a name as it is
+            result, at = result + (_SUMS.get(base[0]) or _letters(base[0])) + scripts, end
+        else:  # a name
             name = re.compile(r"\w*\W?").match(text, at)
             assert name is not None
-            made, at = made + html.escape(name[0], quote=False), name.end()
-    return made
+            result, at = result + html.escape(name[0], quote=False), name.end()
+    return result
 
 
 def _letters(word: str) -> str:
-    bare = word.rstrip("'~")
-    tail = html.escape(word[len(bare) :], quote=False)
-    if bare in GREEK:
-        return GREEK[bare] + tail
-    if bare[:1] == "d" and bare[1:] in GREEK:
-        return f"d{GREEK[bare[1:]]}{tail}"
-    if re.fullmatch("[A-Za-z]bar", bare):
-        return f"{bare[0]}\u0304{tail}"
+    stem = word.rstrip("'~")
+    tail = html.escape(word[len(stem) :], quote=False)
+    if stem in GREEK:
+        return GREEK[stem] + tail
+    if stem[:1] == "d" and stem[1:] in GREEK:
+        return f"d{GREEK[stem[1:]]}{tail}"
+    if re.fullmatch("[A-Za-z]bar", stem):
+        return f"{stem[0]}\u0304{tail}"
     return SIGNS.get(word) or html.escape(word, quote=False)
 
 
 def _argument(text: str, at: int) -> tuple[str | None, int]:
-    """What an index or a power is, and where it ends: something in brackets, a sign and a word, a word."""
+    """(an index or a power, its end): a bracketed expression, or a word with an optional sign; None if there is none."""
     if at < len(text) and text[at] in "{(":
         depth = 0
         for end in range(at, len(text)):
@@ -112,25 +112,25 @@ def _argument(text: str, at: int) -> tuple[str | None, int]:
             if depth == 0:
                 return (text[at + 1 : end] if text[at] == "{" else text[at : end + 1]), end + 1
         return None, at
-    found = re.compile(rf"-?(?:{_PLAIN})").match(text, at)
-    return (found[0], found.end()) if found else (None, at)
+    word = re.compile(rf"-?(?:{_PLAIN})").match(text, at)
+    return (word[0], word.end()) if word else (None, at)
 
 
-# between words: in brackets or short, for a longer one may be the name of an argument
+# in sentences: bracketed or short scripts only, because longer ones may be names of arguments
 SCRIPTS = re.compile(
     rf"(?:{_BASE}|{_ARGUMENT})(?:[_^](?:\{{[^{{}}\s]*\}}|\([^()\s]*\)|-?[A-Za-z0-9α-ωΑ-Ω]{{1,3}}['~]*(?![A-Za-z0-9_{{])|\*))+(?![\w^{{])"
 )
 
 
 def _sentence(text: str) -> str:
-    """Indices and powers between the words of a text; code, links and headings are left alone."""
+    """Indices and powers in sentences; code, links and headings unchanged."""
     parts = re.split(r"(`[^`]*`|\]\([^)]*\)|^#.*$)", text, flags=re.M)
-    return "".join(part if k % 2 else SCRIPTS.sub(lambda found: line_of(found[0]), part) for k, part in enumerate(parts))
+    return "".join(part if k % 2 else SCRIPTS.sub(lambda match: line_of(match[0]), part) for k, part in enumerate(parts))
 
 
 _ARTICLES = (["a"], ["the"], ["each"], ["every"], ["one"], ["of"], ["A"], ["The"])
 _REFERENCE = re.compile(
-    r"`[^`]*`|^#.*$"  # code and headings, left alone
+    r"`[^`]*`|^#.*$"  # code and headings, unchanged
     r"|(?P<link>\[(?P<named>\w+)\]\([^)]*\) |(?<![\w`])(?P<word>[a-z]\w*) )?(?<![\w)\]])"
     r"(?P<numbers>\(\d+[a-z']?\)(?:(?:-|, | and | or | to |, and )\(\d+[a-z']?\))*)"
     r"|\]\([^)]*\)",
@@ -138,18 +138,18 @@ _REFERENCE = re.compile(
 )
 
 
-def _linked(text: str, here: set[str], others: dict[str, tuple[str, set[str]]]) -> str:
-    """Numbers in sentences as links, those that follow the name of another page to that page; "a walk (3)" is no name."""
+def _linked(text: str, own_numbers: set[str], others: dict[str, tuple[str, set[str]]]) -> str:
+    """Numbers in sentences as links, to another page after its name (but not in "a walk (3)")."""
 
-    def link(found: re.Match[str]) -> str:
-        if found["numbers"] is None:
-            return found[0]
-        before = text[: found.start()].split()[-1:]
-        page, there = others.get(found["named"] or (found["word"] if before not in _ARTICLES else ""), ("", here))
+    def link(match: re.Match[str]) -> str:
+        if match["numbers"] is None:
+            return match[0]
+        before = text[: match.start()].split()[-1:]
+        page, targets = others.get(match["named"] or (match["word"] if before not in _ARTICLES else ""), ("", own_numbers))
 
         def one(number: re.Match[str]) -> str:
-            return f'<a href="{page}#eq-{number[1]}">{number[0]}</a>' if number[1] in there else number[0]
+            return f'<a href="{page}#eq-{number[1]}">{number[0]}</a>' if number[1] in targets else number[0]
 
-        return (found["link"] or "") + re.sub(r"\((\d+[a-z']?)\)", one, found["numbers"])
+        return (match["link"] or "") + re.sub(r"\((\d+[a-z']?)\)", one, match["numbers"])
 
     return _REFERENCE.sub(link, text)

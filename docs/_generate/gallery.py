@@ -1,4 +1,4 @@
-"""The gallery: which examples are run when the site is built, with what arguments, and where their pictures are."""
+"""The gallery: which examples run when the site is built, their arguments, and their pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quatrefoil import config
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 PICTURES = ROOT / "build" / "gallery"
-# What comes before the name of the picture.
+# Arguments before the name of the picture.
 BEFORE_PICTURE: dict[str, list[str]] = {
     "arma_asymmetric": ["1000"],
     "brain": ["160", "64"],
@@ -46,55 +46,55 @@ BEFORE_PICTURE: dict[str, list[str]] = {
 
 
 def imports(file: Path) -> set[str]:
-    """Packages that a program imports, wherever it does."""
+    """The packages that a program imports."""
     nodes = list(ast.walk(ast.parse(file.read_text())))
-    found = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
-    return {name.partition(".")[0] for name in found | {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}}
+    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    return {name.partition(".")[0] for name in names | {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}}
 
 
 @cache
 def left_out() -> dict[str, str]:
-    """Examples that are not run, and why."""
-    made: dict[str, str] = {}
+    """Examples that do not run, and why."""
+    reasons: dict[str, str] = {}
     compiled = config()["backend"] == "native"
     for file in sorted(EXAMPLES.glob("*/*.py")):
         if missing := sorted(p for p in imports(file) if importlib.util.find_spec(p) is None):
-            made[file.stem] = f"needs {' and '.join(missing)}"
+            reasons[file.stem] = f"needs {' and '.join(missing)}"
         elif not compiled:
-            made.setdefault(file.stem, "takes long without compiled kernels")
-    return made
+            reasons.setdefault(file.stem, "takes long without compiled kernels")
+    return reasons
 
 
 def pattern() -> str:
-    """Of the names of those that are run."""
+    """A regular expression for the examples that run."""
     names = [f.stem for f in sorted(EXAMPLES.glob("*/*.py")) if f.stem not in left_out()]
     return rf"/({'|'.join(names)})\.py$" if names else r"(?!)"
 
 
 def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list[str]:
-    """What a program is given: the place for its picture."""
+    """The arguments of an example, with the path of its picture."""
     name = Path(script_vars["src_file"]).stem
     PICTURES.mkdir(parents=True, exist_ok=True)
     return [
         *BEFORE_PICTURE[name],
         os.path.relpath(PICTURES / f"{name}.png", Path(script_vars["src_file"]).parent),
-    ]  # run there, and what it prints has no place of ours
+    ]  # relative, because it may be printed
 
 
 def picture(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
-    """The picture that a program has written, for its page."""
+    """The picture written by an example, for its page."""
     from sphinx_gallery.scrapers import figure_rst
 
-    made = PICTURES / f"{Path(block_vars['src_file']).stem}.png"
-    if not made.exists():
+    file = PICTURES / f"{Path(block_vars['src_file']).stem}.png"
+    if not file.exists():
         return ""
-    place = next(block_vars["image_path_iterator"])
-    shutil.move(made, place)
-    return figure_rst([place], gallery_conf["src_dir"], made.stem.replace("_", " "))
+    target = next(block_vars["image_path_iterator"])
+    shutil.move(file, target)
+    return figure_rst([target], gallery_conf["src_dir"], file.stem.replace("_", " "))
 
 
 def note(app: Any, docname: str, source: list[str]) -> None:
-    """On the page of an example that is not run, why."""
+    """Add the reason to the page of an example that does not run."""
     folder, _, name = docname.rpartition("/")
     if folder.startswith("gallery/") and (why := left_out().get(name)):
         head, line, rest = source[0].partition("\n\n.. _sphx_glr_")

@@ -1,4 +1,4 @@
-"""Tables of ``quatrefoil bench --json``: a page a file of bench/results, with what it ran on and when."""
+"""Tables of ``quatrefoil bench --json``: one page per file of bench/results, with machine and date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def pages(folder: Path) -> dict[str, str]:
 
 
 def number(seconds: float) -> str:
-    """With a space that no line breaks at."""
+    """A time with its unit, joined by a non-breaking space."""
     return f"{seconds * 1e6:.3g}\u00a0µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g}\u00a0ms" if seconds < 1 else f"{seconds:.3g}\u00a0s"
 
 
@@ -27,11 +27,12 @@ def page(result: dict[str, Any], name: str) -> str:
     ratios = [p["ratio"] for row in result["rows"] for p in row["peers"].values() if "ratio" in p]
     slower = sum(r < 1 for r in ratios)
     load = f", load {machine['load']:g}" if machine["load"] else ""
-    asked = f"Of {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
+    selection = f"Of {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
     text = (
         f"# {machine['processor']}, {machine['date']}\n\n{machine['processors']} processors{load}; one thread on both sides. "
-        f"quatrefoil {config['version']}, {config['backend']} kernels for {config['isa']}; {packages}. {asked}From `bench/results/{name}`: "
-        f"{len(result['rows'])} problems, {len(ratios)} comparisons; in {slower} of them the peer is faster.\n\n"
+        f"quatrefoil {config['version']}, {config['backend']} kernels for {config['isa']}; {packages}. {selection}"
+        f"From `bench/results/{name}`: {len(result['rows'])} problems, {len(ratios)} comparisons; "
+        f"in {slower} of them the peer is faster.\n\n"
     )
     for family in families:
         text += (

@@ -1,6 +1,6 @@
-"""Pictures of the tutorials: each is what a program of docs/programs draws, run when the site is built.
+"""Pictures of the tutorials, drawn by programs of docs/programs when the site is built.
 
-``python docs/_generate/pictures.py`` also makes the README's, in docs/_static, which is kept.
+``python docs/_generate/pictures.py`` also draws the README's picture, which is committed in docs/_static.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PROGRAMS = DOCS / "programs"
 
 
 def write(folder: Path = DOCS / "pictures") -> None:
-    """One a program ``draw_*.py``; those whose programs are as they were stay."""
+    """Draw one picture per program ``draw_*.py``, unless the program is unchanged."""
     folder.mkdir(exist_ok=True)
     for program in sorted(PROGRAMS.glob("draw_*.py")):
         name = program.stem.removeprefix("draw_")

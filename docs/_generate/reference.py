@@ -13,23 +13,23 @@ from types import ModuleType
 from typing import Any
 
 import quatrefoil as qf
-from quatrefoil._public import everything
+from quatrefoil._public import exported_names
 
 from . import methods
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = "quatrefoil.torch.nn"  # needs PyTorch, which may not be here: its names are read from its text
-BASES = "object, tuple, Generic, LinearOperator, Module"  # whose members are documented where they come from
+LAYERS = "quatrefoil.torch.nn"  # needs PyTorch, so its names are read from its source
+BASES = "object, tuple, Generic, LinearOperator, Module"  # their members are documented elsewhere
 
 
 def layers() -> list[str]:
-    """Public names of ``quatrefoil.torch.nn``."""
+    """The public names of ``quatrefoil.torch.nn``."""
     text = (Path(qf.__file__).parent / "torch" / "nn" / "__init__.py").read_text()
     return re.findall(r'"(\w+)"', re.search(r"^__all__ = \[(.*?)\]", text, re.M | re.S)[1])
 
 
 def import_layers() -> None:
-    """So that they can be documented where PyTorch is not: by classes in its place, while they are imported."""
+    """Import the layers, with stubs instead of PyTorch if it is not installed, so that they can be documented."""
     if importlib.util.find_spec("torch"):
         return
 
@@ -52,38 +52,38 @@ def import_layers() -> None:
 @cache
 def modules() -> dict[str, list[str]]:
     """Every public module with its public names: quatrefoil, its families, their modules (``cheb.orthopoly``), the layers."""
-    made = {"quatrefoil": [n for n in qf.__all__ if not inspect.ismodule(getattr(qf, n))]}
+    public = {"quatrefoil": [n for n in qf.__all__ if not inspect.ismodule(getattr(qf, n))]}
     for family in (f"quatrefoil.{f}" for f in qf.FAMILIES):
-        made[family] = list(importlib.import_module(family).__all__)
-        for name in made[family]:
+        public[family] = list(importlib.import_module(family).__all__)
+        for name in public[family]:
             if inspect.ismodule(module := getattr(importlib.import_module(family), name)):
-                made[module.__name__] = list(module.__all__)
-    return {**made, LAYERS: layers()}
+                public[module.__name__] = list(module.__all__)
+    return {**public, LAYERS: layers()}
 
 
 def returned(family: str) -> list[str]:
-    """What functions of a family return, and users do not make: names that it exports and does not list."""
+    """Types that functions of a family return but users do not create: exported names that ``dir`` does not list."""
     listed = {n for module, names in modules().items() if module.startswith(family) for n in names}
-    return [n for n in everything(importlib.import_module(family)) if n not in listed and not n.endswith("_vjp")]
+    return [n for n in exported_names(importlib.import_module(family)) if n not in listed and not n.endswith("_vjp")]
 
 
 def home(module: str, name: str) -> str:
-    """The module whose page a name has: of what is in a family and in a module of it, the family."""
-    above = module.rpartition(".")[0]
-    return above if name in modules().get(above, ()) and above != "quatrefoil" else module
+    """The module that documents a name: the family, if both the family and one of its modules have it."""
+    parent = module.rpartition(".")[0]
+    return parent if name in modules().get(parent, ()) and parent != "quatrefoil" else module
 
 
 def path_of(module: str, name: str) -> str:
     return f"reference/{module.removeprefix('quatrefoil').removeprefix('.').replace('.', '/') or 'general'}/{name}"
 
 
-def readme_of(thing: Any) -> str | None:
-    """The derivation whose numbers a docstring means, as a folder of csrc: the one that its module names, else that of its own folder."""
-    module = thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", "")
+def readme_of(member: Any) -> str | None:
+    """The folder of csrc whose equations a docstring cites: the README that its module names, else the one of its own folder."""
+    module = member.__name__ if inspect.ismodule(member) else getattr(member, "__module__", "")
     if not module.startswith("quatrefoil."):
         return None
-    if found := re.search(r"csrc/([\w/]+)/README\.md", importlib.import_module(module).__doc__ or ""):
-        return found[1]
+    if match := re.search(r"csrc/([\w/]+)/README\.md", importlib.import_module(module).__doc__ or ""):
+        return match[1]
     parts = module.split(".")[1:]
     while parts and not (ROOT / "csrc" / "/".join(parts) / "README.md").is_file():
         parts.pop()
@@ -105,7 +105,7 @@ def toctree(module: str, names: list[str]) -> str:
 
 
 def page(module: str, name: str) -> str:
-    """That of one name."""
+    """The page of one name."""
     layer = module == LAYERS
     thing = None if layer else getattr(importlib.import_module(module), name)
     text = heading(f"{module}.{name}".replace("quatrefoil.", "" if module != "quatrefoil" else "qf."))
@@ -132,17 +132,17 @@ def page(module: str, name: str) -> str:
 
 
 def family_page(module: str) -> str:
-    """What users of a family start from, by the folders of csrc that have the equations, in the order of that family's README."""
+    """The names of a family by method, in the order of its README."""
     family = module.removeprefix("quatrefoil.")
     groups: dict[str, list[str]] = {readme: [] for readme in methods.readmes(family)}
     names = modules()[module]
     for name in names:
         groups[readme_of(getattr(importlib.import_module(module), name)) or family].append(name)
-    groups[family] = groups.pop(family)  # last
+    groups[family] = groups.pop(family)  # move to the end
     text = f"{heading(f'qf.{family}')}.. module:: {module}\n\n{methods.purpose(family)[0].upper()}{methods.purpose(family)[1:]}.\n\n"
     for readme, members in groups.items():
         if members:
-            title = methods.title(readme) if readme != family else "All else"
+            title = methods.title(readme) if readme != family else "Other functions"
             reason = f"For {methods.meant_for(readme)}. ".replace("`", "``") if methods.meant_for(readme) else ""
             text += f"{heading(title, '-')}{reason}:doc:`Derivation </{methods.path_of(readme)}>`.\n\n{summary(module, members)}"
     types = returned(module)
@@ -157,22 +157,22 @@ def plain_page(module: str, title: str, about: str) -> str:
 
 
 def pages() -> dict[str, str]:
-    made = {}
+    generated = {}
     for module, names in modules().items():
         own = [n for n in names if home(module, n) == module]
         own += returned(module) if module.removeprefix("quatrefoil.") in qf.FAMILIES else []
-        made.update({f"{path_of(module, n)}.rst": page(module, n) for n in own})
+        generated.update({f"{path_of(module, n)}.rst": page(module, n) for n in own})
         if module.count(".") == 1:
-            made[f"{path_of(module, 'index')}.rst"] = family_page(module)
+            generated[f"{path_of(module, 'index')}.rst"] = family_page(module)
     about = "Layers with the parameter names of their upstream implementations, so that upstream's ``state_dict`` loads: "
-    made["reference/torch/nn/index.rst"] = plain_page(LAYERS, LAYERS, f"{about}``from quatrefoil.torch import nn``.")
-    about = "Settings, and what is in use: what belongs to no family."
-    made["reference/general/index.rst"] = plain_page("quatrefoil", "General", about)
+    generated["reference/torch/nn/index.rst"] = plain_page(LAYERS, LAYERS, f"{about}``from quatrefoil.torch import nn``.")
+    about = "Settings and the configuration in use."
+    generated["reference/general/index.rst"] = plain_page("quatrefoil", "General", about)
     rows = "".join(f"   {name}/index\n" for name in (*qf.FAMILIES, "torch/nn", "general"))
     families = "".join(f":doc:`qf.{name} <{name}/index>`\n   {methods.purpose(name)}.\n" for name in qf.FAMILIES)
-    made["reference/index.rst"] = (
+    generated["reference/index.rst"] = (
         f"{heading('Reference')}The :doc:`conventions` hold for every function.\n\n{families}\n"
-        ":doc:`quatrefoil.torch.nn <torch/nn/index>`\n   PyTorch layers that load the checkpoints of upstream's.\n"
+        ":doc:`quatrefoil.torch.nn <torch/nn/index>`\n   PyTorch layers that load upstream's checkpoints.\n"
         f":doc:`quatrefoil <general/index>`\n   Settings and versions.\n\n.. toctree::\n   :hidden:\n\n   conventions\n{rows}"
     )
-    return made
+    return generated

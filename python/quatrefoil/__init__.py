@@ -16,7 +16,7 @@ from . import _libraries as _libraries
 from . import _spec, conventions
 from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
-from ._public import everything, missing, surface
+from ._public import exported_names, missing, surface
 
 FAMILIES = tuple(_spec.FAMILIES)
 
@@ -35,7 +35,7 @@ else:  # type checkers would take any name for one of ours
             return importlib.import_module(f"quatrefoil.{name}")
         if name == "__version__":
             return version()
-        homes = [f"quatrefoil.{f}.{name}" for f in FAMILIES if name[:1] not in ("", "_") and name in everything(__getattr__(f))]
+        homes = [f"quatrefoil.{f}.{name}" for f in FAMILIES if name[:1] not in ("", "_") and name in exported_names(__getattr__(f))]
         hints = {name: f"it is {' or '.join(homes)}"} if homes else {"nn": "layers are in quatrefoil.torch.nn"}
         return missing(__name__, **hints)(name)
 

@@ -24,7 +24,7 @@ MAX_THREADS = 2**31 - 1
 
 
 def integer(value: Any, label: str, name: str, minimum: int | None = None, maximum: int | None = MAX_INT64) -> int:
-    """An integer from ``least`` to ``most``, no bool."""
+    """An integer from ``minimum`` to ``maximum``, not a bool."""
     try:
         n = operator.index(value)
     except TypeError:
@@ -289,7 +289,7 @@ def host_numbers_like(value: Any, label: str, name: str) -> np.ndarray:
 
 
 def numbers_of(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
-    """The numbers of a real host array. An array that requires a gradient is an error, not silent zeros, unless ``graded``."""
+    """The numbers of a real host array. An array that requires a gradient is an error unless ``differentiable``."""
     if array(value, label, name) == "numpy":
         return cast(np.ndarray, value)
     refuse_tracing(label)
@@ -370,24 +370,24 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         parameters = list(inspect.signature(function).parameters.values())
-        bound = parameters[0].name in ("self", "cls")
-        known = [p.name for p in parameters[bound:]]
-        by_place = [p.name for p in parameters[bound:] if p.kind is p.POSITIONAL_OR_KEYWORD]
-        needed = [p.name for p in parameters[bound:] if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        is_method = parameters[0].name in ("self", "cls")
+        known = [p.name for p in parameters[is_method:]]
+        positionals = [p.name for p in parameters[is_method:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+        required = [p.name for p in parameters[is_method:] if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         open_ended = any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters)
 
-        def misfit(count: int, options: Collection[str]) -> str | None:
+        def error_text(count: int, options: Collection[str]) -> str | None:
             """The error in a call of ``count`` arguments by position and these by keyword; None if it fits."""
             for name in options:
                 if name not in known:
                     return f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}"
             if open_ended:
                 return None
-            if count > len(by_place):
-                rest = ", ".join(f"{name}=" for name in known[len(by_place) :])
-                cure = positional or (f"give keywords: {rest}" if rest else f"expected {len(by_place)} at most")
-                return f"{label} takes {', '.join(by_place) or 'nothing'} by position, got {count} arguments; {cure}"
-            absent = [name for name in needed if name not in options and name not in by_place[: max(count, 0)]]
+            if count > len(positionals):
+                keyword_only = ", ".join(f"{name}=" for name in known[len(positionals) :])
+                cure = positional or (f"give keywords: {keyword_only}" if keyword_only else f"expected {len(positionals)} at most")
+                return f"{label} takes {', '.join(positionals) or 'nothing'} by position, got {count} arguments; {cure}"
+            absent = [name for name in required if name not in options and name not in positionals[: max(count, 0)]]
             if not absent:
                 return None
             cure = missing or next((hints[name] for name in absent if name in hints), f"expected {', '.join(known)}")
@@ -398,7 +398,7 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
             try:
                 return function(*args, **options)
             except TypeError:
-                text = misfit(len(args) - bound, options)
+                text = error_text(len(args) - is_method, options)
                 if text is None:
                     raise
                 raise TypeError(text) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Numbers in a temporary array of a piece, unless a single item has more: 64 to 256 MB keep a device busy; on the host 1 to 4 MB fit caches.
+# Numbers in a temporary array of a chunk, unless a single item has more: 64 to 256 MB keep a device busy; on the host 1 to 4 MB fit caches.
 CHUNK, HOST_CHUNK = 1 << 24, 1 << 18
 
 
@@ -117,38 +117,38 @@ def arange(xp: Any, n: int, like: Any, dtype: Any = None) -> Any:
 
 def resized(xp: Any, x: Any, n: int) -> Any:
     """The first n entries of the last axis, padded with zeros."""
-    have = x.shape[-1]
-    return x[..., :n] if have >= n else xp.concat([x, zeros(xp, (*x.shape[:-1], n - have), x)], axis=-1)
+    missing = n - x.shape[-1]
+    return x[..., :n] if missing <= 0 else xp.concat([x, zeros(xp, (*x.shape[:-1], missing), x)], axis=-1)
 
 
 def items_per_chunk(numbers: int, xp: Any = None) -> int:
-    """The number of items in a piece, each of ``numbers`` numbers."""
+    """The number of items in a chunk, each of ``numbers`` numbers."""
     return max(1, min(CHUNK, HOST_CHUNK if xp is np else CHUNK) // max(1, numbers))
 
 
 def chunk_slices(count: int, numbers: int, xp: Any = None) -> list[slice]:
-    """``count`` items of ``numbers`` numbers each, cut into slices of one piece each; an empty slice for no items."""
+    """The chunks of ``count`` items of ``numbers`` numbers each, as slices; one empty slice if there are no items."""
     step = items_per_chunk(numbers, xp)
     return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
 
 
 def in_chunks(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
-    """``compute`` of every piece, concatenated along ``axis``; a tuple of arrays if ``compute`` returns one. An item may have several
+    """``compute`` of every chunk, concatenated along ``axis``; a tuple of arrays if ``compute`` returns one. An item may have several
     entries on the axis, the same number for every item."""
     first, *others = chunk_slices(count, numbers, xp)
     result = compute(first)
     if not others:
         return result
-    single, whole = not isinstance(result, tuple), []
-    for piece in (first, *others):
-        part = result if piece is first else compute(piece)
-        for i, x in enumerate([part] if single else part):
+    single, totals = not isinstance(result, tuple), []
+    for chunk in (first, *others):
+        result = result if chunk is first else compute(chunk)
+        for i, x in enumerate([result] if single else result):
             at = axis % x.ndim
-            each = x.shape[at] // (piece.stop - piece.start)
-            if piece is first:
-                whole.append(xp.empty((*x.shape[:at], each * count, *x.shape[at + 1 :]), dtype=x.dtype, device=x.device))
-            whole[i][(*[slice(None)] * at, slice(each * piece.start, each * piece.stop), ...)] = x
-    return whole[0] if single else tuple(whole)
+            each = x.shape[at] // (chunk.stop - chunk.start)
+            if chunk is first:
+                totals.append(xp.empty((*x.shape[:at], each * count, *x.shape[at + 1 :]), dtype=x.dtype, device=x.device))
+            totals[i][(*[slice(None)] * at, slice(each * chunk.start, each * chunk.stop), ...)] = x
+    return totals[0] if single else tuple(totals)
 
 
 def size(x: Any) -> int:
@@ -223,8 +223,8 @@ def sums_of(xp: Any, x: Any, begin: Any) -> Any:
     owner = xp.searchsorted(begin[1:], arange(xp, P, begin), side="right")
     step = 1
     while step < P:
-        mine = (owner[step:] == owner[:-step])[:, None]
-        x = xp.concat([x[:step, :], x[step:, :] + xp.where(mine, x[:-step, :], xp.zeros_like(x[step:, :]))], axis=0)
+        same_owner = (owner[step:] == owner[:-step])[:, None]
+        x = xp.concat([x[:step, :], x[step:, :] + xp.where(same_owner, x[:-step, :], xp.zeros_like(x[step:, :]))], axis=0)
         step *= 2
     sums = xp.take(x, xp.clip(begin[1:] - 1, min=0, max=P - 1), axis=0)
     return xp.where((begin[1:] > begin[:-1])[:, None], sums, xp.zeros_like(sums))

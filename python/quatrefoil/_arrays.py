@@ -66,18 +66,21 @@ def to_device_of(array: np.ndarray, like: Any) -> Any:
     return of_kind(location(like), array).to(like.device) if is_meta(like) else of_kind(location(like), array)
 
 
+def _create_on_device_of(like: Any, function: str, *arguments: Any, **options: Any) -> Any:
+    if kind(like) == "torch":
+        options["device"] = like.device
+    with like.device if kind(like) == "cupy" else contextlib.nullcontext():  # CuPy allocates on the current device
+        return getattr(namespace(like), function)(*arguments, **options)
+
+
 def zeros_on_device_of(like: Any, shape: Sequence[int]) -> Any:
     """Zeros of the kind and dtype of ``like``, on its device."""
-    options = {"device": like.device} if kind(like) == "torch" else {}
-    with like.device if kind(like) == "cupy" else contextlib.nullcontext():  # CuPy allocates on the current device
-        return namespace(like).zeros(tuple(shape), dtype=like.dtype, **options)
+    return _create_on_device_of(like, "zeros", tuple(shape), dtype=like.dtype)
 
 
 def arange_on_device_of(like: Any, n: int) -> Any:
     """0, 1, ..., n - 1, an array of the kind of ``like`` on its device."""
-    options = {"device": like.device} if kind(like) == "torch" else {}
-    with like.device if kind(like) == "cupy" else contextlib.nullcontext():
-        return namespace(like).arange(n, **options)
+    return _create_on_device_of(like, "arange", n)
 
 
 def to_host(array: Any) -> np.ndarray:

@@ -24,9 +24,9 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
     for name, _, _, array in named:
         other = _arrays.kind(array)
         if other != kind:
-            both = f"{name} is a {other} array but {first} is a {kind} array"
+            kinds = f"{name} is a {other} array but {first} is a {kind} array"
             way = _arrays.moved(first, str(other)) if kind == "numpy" else _arrays.moved(name, kind)
-            raise TypeError(f"{op.label}: {both}; all arrays of a call must be of one kind; convert one of them: {way}")
+            raise TypeError(f"{op.label}: {kinds}; all arrays of a call must be of one kind; convert one of them: {way}")
     for name, _, _, array in named:
         check_device(op.label, name, array, first, leader)
     floating = [entry for entry in named if entry[1].dtype not in ("int", "bool", "double")]
@@ -124,10 +124,10 @@ def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[A
     for shape in dict.fromkeys(s for s in shapes if s is not None):
         alike = [i for i, s in enumerate(shapes) if s == shape]
         for other, text in _other_forms(shape):
-            for which in (alike, *([i] for i in alike)):
+            for indices in (alike, *([i] for i in alike)):
                 with contextlib.suppress(ValueError):
-                    op.infer([other if i in which else s for i, s in enumerate(shapes)], options)
-                    return f"; it would fit with {', '.join(f'{names[i]}{text}' for i in which)}"
+                    op.infer([other if i in indices else s for i, s in enumerate(shapes)], options)
+                    return f"; it would fit with {', '.join(f'{names[i]}{text}' for i in indices)}"
     many = {i: next(_other_forms(s)) for i, s in enumerate(shapes) if s is not None and len(s) > 2}
     with contextlib.suppress(ValueError):
         op.infer([many[i][0] if i in many else s for i, s in enumerate(shapes)], options)
@@ -156,7 +156,7 @@ def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
     """Results of a float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
     if op.single:
         return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
-    like = arrays if op.primal else [op.likeness(o, arrays) if o.half else None for o in op.outputs]
+    like = arrays if op.primal else [op.half_type_source(o, arrays) if o.half else None for o in op.outputs]
     return tuple(map(_arrays.narrow, result, like))
 
 
@@ -183,12 +183,12 @@ def _function(op: Op, extra: Extra, value: Any) -> Any:
     return value
 
 
-def refuse_functions(op: Op, extras: Sequence[Any], who: str = "torch.compile, torch.func and fake tensors") -> None:
+def refuse_functions(op: Op, extras: Sequence[Any], tracer: str = "torch.compile, torch.func and fake tensors") -> None:
     """TypeError for a function, which a compiler cannot trace."""
     for extra, value in zip(op.extras, extras):
         if value is not None and not isinstance(value, Memo):
             _function(op, extra, value)
-            raise TypeError(f"{op.label}: {extra.name} is a function, which {who} cannot trace; call this eagerly")
+            raise TypeError(f"{op.label}: {extra.name} is a function, which {tracer} cannot trace; call this eagerly")
 
 
 def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:

@@ -95,8 +95,8 @@ class Sizes:
         return [present if self._known[letter][0] is not None else _Form(leads, rest)]
 
     def _fits(self, form: _Form, name: str, shape: Shape) -> bool:
-        cut = len(shape) - len(form.axes)
-        lead = shape[:cut]
+        batch_rank = len(shape) - len(form.axes)
+        lead = shape[:batch_rank]
         if len(form.leads) == 2:
             inner = self._batch.get(form.leads[1], ((), ""))[0]
             if lead[max(len(lead) - len(inner), 0) :] != inner:
@@ -104,16 +104,16 @@ class Sizes:
             lead = lead[: len(lead) - len(inner)]
         if form.leads and self._batch.setdefault(form.leads[0], (lead, name))[0] != lead:
             return False
-        return all(self._agrees(word, size, name) for word, size in zip(form.axes, shape[cut:]))
+        return all(self._agrees(word, size, name) for word, size in zip(form.axes, shape[batch_rank:]))
 
     def _agrees(self, word: str, size: Any, name: str) -> bool:
         axis = _AXIS.fullmatch(word)
         if not axis or word.endswith("_x") or axis[2] in self._known:
             return bool(self._size(word) == size)
-        times, more = int(axis[1] or 1), int(axis[3] or 0)
-        if (times != 1 and (size - more) % times) or (more and size < more):
+        factor, offset = int(axis[1] or 1), int(axis[3] or 0)
+        if (factor != 1 and (size - offset) % factor) or (offset and size < offset):
             return False
-        self._known[axis[2]] = (size - more) // times if times != 1 else size - more, name
+        self._known[axis[2]] = (size - offset) // factor if factor != 1 else size - offset, name
         return True
 
     def _size(self, word: str) -> Any:
@@ -122,8 +122,8 @@ class Sizes:
             return int(word)
         if word.endswith("_x"):
             return math.prod([self._known[f"{word[:-1]}{i + 1}"][0] for i in range(self._count)])
-        times, size, more = int(axis[1] or 1), self._known[axis[2]][0], int(axis[3] or 0)
-        return times * size + more if times != 1 or more else size  # a symbolic size stays itself
+        factor, size, offset = int(axis[1] or 1), self._known[axis[2]][0], int(axis[3] or 0)
+        return factor * size + offset if factor != 1 or offset else size  # a symbolic size stays itself
 
     def _flat(self, forms: list[_Form], name: str, shape: Shape) -> str:
         """The cure if the axes of a grid must be one axis."""

@@ -1,10 +1,10 @@
-"""Imported first: refuses sub-interpreters, where NumPy and the compiled part would share state or wait for a lock that is never
-released."""
+"""Refuse sub-interpreters, where NumPy and the compiled part would share state or deadlock. Imported before NumPy."""
 
 import importlib
 
 
 def is_main() -> bool:
+    """Whether this is the main interpreter of the process."""
     for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on; earlier
         try:
             interpreters = importlib.import_module(name)

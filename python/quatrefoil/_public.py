@@ -19,29 +19,29 @@ class _Written(str):
     __repr__ = str.__str__
 
 
-def _functions(thing: Any) -> list[FunctionType]:
+def _functions(page: Any) -> list[FunctionType]:
     """A function, or the methods of a class from quatrefoil's own classes."""
-    if not isinstance(thing, type):
-        return [thing] if isinstance(thing, FunctionType) else []
-    members = (m for base in thing.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())
+    if not isinstance(page, type):
+        return [page] if isinstance(page, FunctionType) else []
+    members = (m for base in page.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())
     functions = (getattr(m, "__func__", None) or getattr(m, "fget", None) or m for m in members)
     return [f for f in functions if isinstance(f, FunctionType)]
 
 
-def readable(thing: Any) -> Any:
+def readable(page: Any) -> Any:
     """Make ``inspect.signature`` and ``help`` show annotations without quotes, as Python 3.14 does; returns the same function or class."""
-    for function in map(inspect.unwrap, _functions(thing)):
+    for function in map(inspect.unwrap, _functions(page)):
         notes = {name: getattr(note, "__forward_arg__", note) for name, note in function.__annotations__.items()}
         function.__annotations__.update({name: _Written(note) for name, note in notes.items() if isinstance(note, str)})
-    return thing
+    return page
 
 
 def surface(module: str) -> Callable[[], list[str]]:
     """The ``__dir__`` of a public module: its ``__all__``. Makes the signatures of its members readable."""
     names = vars(sys.modules[module])
-    for thing in names.values():
-        if getattr(thing, "__module__", "").startswith("quatrefoil"):
-            readable(thing)
+    for member in names.values():
+        if getattr(member, "__module__", "").startswith("quatrefoil"):
+            readable(member)
     return lambda: list(names["__all__"])
 
 
@@ -49,14 +49,14 @@ def missing(module: str, /, **hints: str) -> Callable[[str], Any]:
     """The ``__getattr__`` of a public module: an AttributeError with a hint, for a name in another library, or with similar names."""
 
     def raised(name: str) -> Any:
-        this, hint = sys.modules[module], hints.get(name)
+        owner, hint = sys.modules[module], hints.get(name)
         if name in LAYERS:
             hint = f"layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import {name}"
         elif hint is None and name[:1] not in ("", "_"):
-            names = everything(this)
+            names = exported_names(owner)
             near = difflib.get_close_matches(name, names, 2, 0.7) or [n for n in names if len(name) > 3 and name in n][:2]
             hint = f"did you mean {' or '.join(near)}?" if near else None
-        raise AttributeError(f"module {module!r} has no attribute {name!r}" + (f"; {hint}" if hint else ""), name=name, obj=this)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}" + (f"; {hint}" if hint else ""), name=name, obj=owner)
 
     return raised
 
@@ -73,7 +73,7 @@ def missing_attribute(label: str, /, **hints: str) -> Callable[[Any, str], Any]:
     return raised
 
 
-def everything(module: ModuleType) -> list[str]:
+def exported_names(module: ModuleType) -> list[str]:
     """All names that a public module exports: ``__all__``, then adjoints, return types and other names of its modules."""
-    others = (n for n, thing in vars(module).items() if n[0] != "_" and getattr(thing, "__module__", "").startswith(module.__name__))
+    others = (n for n, member in vars(module).items() if n[0] != "_" and getattr(member, "__module__", "").startswith(module.__name__))
     return list(dict.fromkeys([*module.__all__, *sorted(others)]))

@@ -117,7 +117,7 @@ class Op:
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
     family: str = field(init=False)
-    noun: str = field(init=False)
+    method: str = field(init=False)
     # computed once for all calls
     key: str = field(init=False)  # "ssm.fft_conv"
     label: str = field(init=False)  # the same with the title
@@ -127,11 +127,11 @@ class Op:
     in_place_of: tuple[int | None, ...] = field(init=False, repr=False)  # per result, the argument whose memory it may take
 
     def __post_init__(self) -> None:
-        _, family, noun, *_ = self.module.split(".")
+        _, family, method, *_ = self.module.split(".")
         names = [a.name for a in self.inputs]
         differentiable = tuple(i for i, o in enumerate(self.outputs) if o.has_gradient)
         self._set(
-            family=family, noun=noun, extras=tuple(Extra(e) if isinstance(e, str) else e for e in self.extras),
+            family=family, method=method, extras=tuple(Extra(e) if isinstance(e, str) else e for e in self.extras),
             key=f"{family}.{self.name}", label=f"{family}.{self.title or self.name}",
             single=self.primal is None and len(self.outputs) == 1,
             sequence_arg=next((i for i, a in enumerate(self.inputs) if a.sequence), None),
@@ -224,7 +224,7 @@ class Op:
             self.check(self.label, shapes, options)
         return [None if o.only_if and not values[o.only_if] else sizes.shape(o.dims) for o in self.outputs]
 
-    def likeness(self, output: Arg, arrays: Sequence[Any]) -> Any:
+    def half_type_source(self, output: Arg, arrays: Sequence[Any]) -> Any:
         """The argument whose half type a result takes."""
         like = output.half_type_of or output.in_place_of
         return arrays[0] if like is None else next(x for name, _, _, x in self.named(arrays) if name == like)

@@ -1,6 +1,7 @@
-"""device.py FOLDER: writes a CUDA source for every formula.hpp and every header of core/lanes but the shuffles and what is made of them,
-which makes the compiler instantiate all of it for single numbers: V = float and double, or double alone where the first line says so.
-`.ci/nvcc` compiles them."""
+"""device.py FOLDER: write CUDA sources that instantiate every formula.hpp and header of core/lanes (except shuffles) for single numbers.
+
+V is float and double, or only double if the first line of the header says so. `.ci/nvcc` compiles the sources.
+"""
 
 import itertools
 import re
@@ -11,7 +12,7 @@ CSRC = Path(__file__).parents[2] / "csrc"
 PREAMBLE = """#include "{header}"
 
 template <class Result>
-struct Function {{  // stands for whatever a formula is given to call
+struct Function {{  // for formulas that call a function
   template <class... Arguments>
   __host__ __device__ Result operator()(Arguments...) const {{
     return Result{{}};
@@ -24,22 +25,22 @@ NAMESPACE = re.compile(r"^(?:inline )?namespace [\w:]+ \{", re.MULTILINE)
 
 
 def without_lanes(text):
-    """What is left of a header on a GPU, where every question is answered no but those for it."""
-    kept, taken = [], [True]
+    """A header preprocessed for a GPU: of all macros only __CUDACC__ is defined."""
+    lines, active = [], [True]
     for line in text.splitlines(keepends=True):
         if line.startswith("#if"):
-            taken.append(not line.startswith("#if defined") or "defined(__CUDACC__)" in line)
+            active.append(not line.startswith("#if defined") or "defined(__CUDACC__)" in line)
         elif line.startswith(("#elif", "#else")):
-            taken[-1] = line.startswith("#else") and not taken[-1]
+            active[-1] = line.startswith("#else") and not active[-1]
         elif line.startswith("#endif"):
-            taken.pop()
-        elif all(taken):
-            kept.append(line)
-    return "".join(kept)
+            active.pop()
+        elif all(active):
+            lines.append(line)
+    return "".join(lines)
 
 
 def choices(parameters, declared):
-    """Every choice of the template parameters, as a dict from name to argument."""
+    """(real, {template parameter: argument}) for every choice of arguments."""
     named = [(p.split("=")[0].strip(), p.split("=")[0].split()[-1]) for p in parameters.split(",")] if parameters else []
     for real in ("float", "double"):
         possible = []
@@ -64,19 +65,19 @@ def substituted(text, chosen):
 
 
 def instantiations(text):
-    """For each function two pointers to it, which both passes of the compiler have to follow, and for each struct its members."""
+    """Two pointers per function, so that both passes of the compiler instantiate it, and an instantiation per struct."""
     reals = ("double",) if "V is double" in text.partition("\n")[0] else ("float", "double")
     text = without_lanes(text)
     seen = set()
     for parameters, declared in FUNCTION.findall(text.replace("[[maybe_unused]] ", "")):
         head, name, arguments = re.fullmatch(r"(.*?)(operator\S+?|\w+)\((.*)\)", declared.replace("constexpr ", ""), re.DOTALL).groups()
         for real, chosen in choices(parameters, declared):
-            given = f"<{', '.join(chosen.values())}>" if chosen else ""
-            result, taken = substituted(head, chosen).strip(), substituted(arguments, chosen)
-            if real in reals and (name, given, taken) not in seen:
-                at = f"{len(seen)}"
-                seen.add((name, given, taken))
-                yield f"__device__ {result} (*device_{at})({taken}) = {name}{given};\n{result} (*host_{at})({taken}) = {name}{given};"
+            template = f"<{', '.join(chosen.values())}>" if chosen else ""
+            result, types = substituted(head, chosen).strip(), substituted(arguments, chosen)
+            if real in reals and (name, template, types) not in seen:
+                i = len(seen)
+                seen.add((name, template, types))
+                yield f"__device__ {result} (*device_{i})({types}) = {name}{template};\n{result} (*host_{i})({types}) = {name}{template};"
     for parameters, name in STRUCT.findall(text, [*NAMESPACE.finditer(text)][-1].end()):
         for real, chosen in choices(parameters, ""):
             if real in reals:

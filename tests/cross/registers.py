@@ -1,4 +1,4 @@
-"""registers.py LOG: what ptxas said of each kernel for each GPU, by -Xptxas -v; fails where one spills registers or needs a stack."""
+"""registers.py LOG: registers of each kernel on each GPU, from the log of -Xptxas -v; fails if one spills or needs a stack."""
 
 import re
 import sys
@@ -8,8 +8,8 @@ KERNEL = re.compile(
     r"for '(sm_\d+)'\n(?:ptxas info +:.*\n)*?ptxas info +: Function properties for (\S+)\n"
     r"\s+(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n.*Used (\d+) reg"
 )
-ALLOWED = {  # part of a kernel's name -> why it may
-    "4mesh4cuda11put_records": "the corners of a triangle are chosen by a number, once a triangle and call",
+ALLOWED = {  # part of a kernel's name: why it may
+    "4mesh4cuda11put_records": "indexes the corners of a triangle dynamically, once per triangle and call",
 }
 
 
@@ -18,7 +18,7 @@ def main():
     for gpu in dict.fromkeys(k[0] for k in kernels):
         registers = [int(k[-1]) for k in kernels if k[0] == gpu]
         print(f"{gpu}: {len(registers)} kernels, {min(registers)} to {max(registers)} registers")
-    assert kernels, "no kernel is told of"
+    assert kernels, "the log names no kernel"
     spilled = [
         f"{gpu}: {name}: {sizes[0]} bytes of stack, {sizes[1]} and {sizes[2]} spilled"
         for gpu, name, *sizes, _ in kernels

@@ -1,5 +1,7 @@
-"""build.py [address | thread]: compiles the kernels for GPUs, with their bindings, for the host: the module _emu; with a sanitizer in the
-kernels alone. Needs g++ and pybind11; prints where the module lies. What has been compiled before and has not changed is not again."""
+"""build.py [address | thread]: compile the CUDA kernels and their bindings for the host, as module _emu, and print its path.
+
+With a sanitizer, only the kernels are instrumented. Needs g++ and pybind11. Unchanged sources are not compiled again.
+"""
 
 import fcntl
 import hashlib
@@ -13,16 +15,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC, EMU = ROOT / "csrc", ROOT / "tests" / "emu"
-NOUNS = [noun.parent for noun in sorted(CSRC.glob("*/*/cuda.cu"))]  # what CMake finds too
+METHODS = [method.parent for method in sorted(CSRC.glob("*/*/cuda.cu"))]  # as in CMake
 WARNINGS = "-Wall -Wextra -Wno-ignored-attributes -Wno-psabi -Wno-attributes"
 DEFINITIONS = ["QF_EMULATOR", "QF_DEVICE", "QF_MODULE=_emu", 'QUATREFOIL_VERSION=""', 'QF_ARCHS=""']
 FLAGS = ["-std=c++17", "-O1", "-g1", "-U_FORTIFY_SOURCE", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", *WARNINGS.split()]
 FLAGS += [f"-D{name}" for name in DEFINITIONS] + ["-I", str(CSRC), "-I", str(EMU)]
 
 
-def ops(noun):
-    """Those that a noun's cuda.cu has kernels for."""
-    text = (noun / "cuda.cu").read_text()
+def ops(method):
+    """The ops with kernels in a method's cuda.cu."""
+    text = (method / "cuda.cu").read_text()
     return re.search(r'^const char\* const ops =\s+((?:"[^"]*"\s*)+);', text, re.M)[1].replace('"', " ").split()
 
 
@@ -32,12 +34,12 @@ def sources():
         *(CSRC / name for name in shared),
         *sorted(CSRC.glob("core/run/*.cpp")),
         EMU / "binding.cpp",
-        *(noun / name for noun in NOUNS for name in ("bind.cpp", "cuda.cu")),
+        *(method / name for method in METHODS for name in ("bind.cpp", "cuda.cu")),
     ]
 
 
 def is_new(target):
-    """Whether it was made after everything that went into it."""
+    """Whether an object is newer than all of its sources."""
     listed = target.with_suffix(".d")
     if not target.exists() or not listed.exists():
         return False
@@ -52,15 +54,15 @@ def run(command):
 
 
 def build(sanitize="", planted=None, folder=None):
-    """The module's path. ``planted``: (a file, the text to compile in its place, the noun whose kernels are to have it)."""
+    """Build the module and return its path. ``planted``: (file, text to compile in its place, method whose kernels use it)."""
     import pybind11
 
     folder = Path(folder or ROOT / "build" / "emulator")
     folder.mkdir(parents=True, exist_ok=True)
-    nouns = f"#define QF_EACH_NOUN(X) {' '.join(f'X({noun.parent.name}, {noun.name})' for noun in NOUNS)}\n"
-    listed = folder / "device_nouns.hpp"
-    if not listed.exists() or listed.read_text() != nouns:
-        listed.write_text(nouns)
+    methods = f"#define QF_EACH_METHOD(X) {' '.join(f'X({method.parent.name}, {method.name})' for method in METHODS)}\n"
+    listed = folder / "device_methods.hpp"
+    if not listed.exists() or listed.read_text() != methods:
+        listed.write_text(methods)
     includes = ["-I", folder, "-I", sysconfig.get_path("include"), "-I", pybind11.get_include()]
     flags = [*FLAGS, *includes]
     sanitized = [f"-fsanitize={sanitize}"] if sanitize else []
@@ -72,7 +74,7 @@ def build(sanitize="", planted=None, folder=None):
         is_kernel = path.suffix == ".cu"
         target = folder / ("-".join(path.relative_to(ROOT).parts) + (f"{mark}.o" if sanitize and is_kernel else ".o"))
         extra = []
-        if planted and path == planted[2] / "cuda.cu":  # or a header, which lies first on the way
+        if planted and path == planted[2] / "cuda.cu":  # or a header, which is found first
             text = folder / f"text{mark}" / planted[0].relative_to(CSRC)
             text.parent.mkdir(parents=True, exist_ok=True)
             text.write_text(planted[1])
@@ -88,7 +90,7 @@ def build(sanitize="", planted=None, folder=None):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = sorted(
                 pool.map(compiled, sources()), key=lambda o: (o.parent == folder, ".cu" not in o.name)
-            )  # the linker takes the first copy
+            )  # the linker uses the first copy
         module = folder / f"_emu{mark}.so"
         if planted or not module.exists() or any(o.stat().st_mtime > module.stat().st_mtime for o in objects):
             run(["g++", "-shared", *sanitized, *objects, "-o", module, "-lpthread"])

@@ -1,4 +1,4 @@
-"""The kernels for GPUs on the host: in any order of their threads the same bits, and no barrier that could be left out."""
+"""CUDA kernels under the emulator: the same bits for any order of threads, and no superfluous barrier."""
 
 import re
 import types
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import all_cases, build, made, op_of, parametrize, with_gradients
+from case import all_cases, arrays_of, build, op_of, parametrize, with_gradients
 from emu import backend as emulator
 from emu import build as emu_build
 from namespaces import forget_plans
@@ -20,7 +20,7 @@ CASES = [(family, case) for family, case in all_cases() if op_of(family, case.op
 
 
 def results(family, case, arguments, keywords):
-    """Everything that an op and its adjoint give for those arguments."""
+    """The arrays of the result and of the gradients."""
     value, gradients = with_gradients(family, case, arguments, keywords)
     return [*value, *gradients]
 
@@ -44,45 +44,45 @@ def test_any_order_gives_the_same_bits(family, case, rng):
 
 
 def test_an_op_has_its_adjoint():
-    for noun in emu_build.NOUNS:
-        for name in emu_build.ops(noun):
-            op = op_of(noun.parent.name, name.removesuffix("_vjp"))
+    for method in emu_build.METHODS:
+        for name in emu_build.ops(method):
+            op = op_of(method.parent.name, name.removesuffix("_vjp"))
             assert op.adjoint is None or op.adjoint.key in emulator.OPS, op.key
-            assert hasattr(getattr(emulator.module(), noun.parent.name), name)
+            assert hasattr(getattr(emulator.module(), method.parent.name), name)
 
 
-def files_of(noun):
-    """Its kernels, and headers of core's that bring barriers with them."""
-    own = sorted(noun.glob("cuda*"))
+def files_of(method):
+    """The kernel files of a method, and the headers of core/cuda that they include."""
+    own = sorted(method.glob("cuda*"))
     used = {name for path in own for name in re.findall(r'^#include "(core/cuda/\w+\.hpp)"', path.read_text(), re.M)}
     return [*own, *sorted(emu_build.CSRC / name for name in used)]
 
 
 BARRIERS = [
-    (noun, path, found.start())
-    for noun in emu_build.NOUNS
-    for path in files_of(noun)
+    (method, path, found.start())
+    for method in emu_build.METHODS
+    for path in files_of(method)
     for found in re.finditer(r"^ +__syncthreads\(\);", path.read_text(), re.M)
 ]
 
 
 @pytest.mark.parametrize(
-    ("noun", "path", "at"), BARRIERS, ids=[f"{n.name}-{p.name}-{p.read_text().count(chr(10), 0, at) + 1}" for n, p, at in BARRIERS]
+    ("method", "path", "at"), BARRIERS, ids=[f"{n.name}-{p.name}-{p.read_text().count(chr(10), 0, at) + 1}" for n, p, at in BARRIERS]
 )
-def test_a_barrier_that_is_left_out_is_noticed(noun, path, at, rng, monkeypatch):
-    """By an error of the emulator, a NaN, or results that depend on the order, in one of the noun's cases."""
+def test_a_barrier_that_is_left_out_is_noticed(method, path, at, rng, monkeypatch):
+    """It causes an error of the emulator, a NaN, or results that depend on the order, in one of the method's cases."""
     text = path.read_text()
-    family = noun.parent.name
-    cases = [case for f, case in CASES if f == family and op_of(f, case.op).noun == noun.name]
-    planted = emulator.load(emu_build.build(planted=(path, text[:at] + text[at:].replace("__syncthreads();", "", 1), noun)))
+    family = method.parent.name
+    cases = [case for f, case in CASES if f == family and op_of(f, case.op).method == method.name]
+    planted = emulator.load(emu_build.build(planted=(path, text[:at] + text[at:].replace("__syncthreads();", "", 1), method)))
     monkeypatch.setattr(emulator, "module", lambda: planted)
-    forget_plans()  # which remember their kernels
+    forget_plans()  # they hold kernels
 
     def shows(case):
-        given = (family, case, *build(family, case, rng, "float64"))
+        call = (family, case, *build(family, case, rng, "float64"))
         with qf.use_backend("emulator"):
             try:
-                first, *others = (planted.run_in_order(order, 7) or results(*given) for order in ORDERS.values())
+                first, *others = (planted.run_in_order(order, 7) or results(*call) for order in ORDERS.values())
             except NotImplementedError:
                 raise
             except RuntimeError:
@@ -98,7 +98,7 @@ def test_a_barrier_that_is_left_out_is_noticed(noun, path, at, rng, monkeypatch)
 @pytest.mark.parametrize("tokens", [0, 3])
 @pytest.mark.parametrize("options", [{"num_iter": 64}, {"solver": "exact"}, {"num_iter": 0}], ids=["chebyshev", "exact", "none"])
 def test_states_that_gka_begins_with(tokens, options, rng):
-    """Which no case has, on any schedule, against the host's kernel; H_0 has a skew part, of which nothing is known afterwards."""
+    """Initial states (no case has them) in every order, compared with the host; the skew part of H_0 has no effect."""
     B, heads, D = 2, 2, 9
     q, k, v = rng.standard_normal((3, B, tokens, heads, D)) / np.sqrt(D)
     alpha, g, gk = rng.uniform(size=(3, B, tokens, heads)) * np.array([1, -0.1, -0.1])[:, None, None, None]
@@ -109,7 +109,7 @@ def test_states_that_gka_begins_with(tokens, options, rng):
 
     def everything():
         value = qf.ssm.gka(q, k, v, alpha, g, gk, **keywords)
-        return [*made(value), *qf.ssm.gka_vjp(q, k, v, alpha, g, gk, grads, **keywords)]
+        return [*arrays_of(value), *qf.ssm.gka_vjp(q, k, v, alpha, g, gk, grads, **keywords)]
 
     expected = everything()
     with qf.use_backend("emulator"):
@@ -120,11 +120,11 @@ def test_states_that_gka_begins_with(tokens, options, rng):
             np.testing.assert_array_equal(a, b)
 
 
-# ---------------------------------------------------------------- from arrays on a device to a kernel, with NumPy's in their place
+# ---------------------------------------------------------------- from device arrays to a kernel, with NumPy arrays as a device's
 
 
 class Array(np.ndarray):
-    """Taken for CuPy's."""
+    """A NumPy array that the library treats as CuPy's."""
 
 
 @pytest.fixture
@@ -152,17 +152,17 @@ def for_cupy(monkeypatch):
     forget_plans()
 
 
-def test_cupy_arrays_get_to_a_kernel(for_cupy, rng):
+def test_cupy_arrays_reach_a_kernel(for_cupy, rng):
     a, b, grad = (0.9 * rng.standard_normal(shape) for shape in ((1, 70), (3, 70), (3, 70)))
-    there = [x.view(Array) for x in (a, b, grad)]
-    got = qf.ssm.linear_scan(*there[:2])
+    arrays = [x.view(Array) for x in (a, b, grad)]
+    got = qf.ssm.linear_scan(*arrays[:2])
     assert isinstance(got, Array)
     assert for_cupy.entered == 1
     np.testing.assert_allclose(got, qf.ssm.linear_scan(a, b), rtol=0, atol=1e-12 * np.abs(got).max())
-    out = np.empty_like(there[1])
-    assert qf.ssm.linear_scan(*there[:2], out=out) is out
+    out = np.empty_like(arrays[1])
+    assert qf.ssm.linear_scan(*arrays[:2], out=out) is out
     np.testing.assert_array_equal(out, got)
-    da, db = qf.ssm.linear_scan_vjp(*there)
+    da, db = qf.ssm.linear_scan_vjp(*arrays)
     for g, e in zip((da, db), qf.ssm.linear_scan_vjp(a, b, grad)):
         assert isinstance(g, Array)
         assert g.shape == e.shape
@@ -170,7 +170,7 @@ def test_cupy_arrays_get_to_a_kernel(for_cupy, rng):
 
 
 def test_rows_that_the_host_refuses_are_nan(for_cupy, rng):
-    """The first item that names a row has it; what others get is NaN, and they change no state."""
+    """The first item that names a row uses it; other items get NaN and change no state."""
     state, x, dt, B, C = (rng.standard_normal(shape) for shape in ((3, 2, 4), (5, 2), (5, 2), (5, 4), (5, 4)))
     A, rows, dt = -np.exp(rng.standard_normal((2, 4))), np.array([1, 1, 3, -1, 0]), abs(dt)
     out, after = qf.ssm.selective_state_step(*(a.view(Array) for a in (state, x, dt, A, B, C)), state_batch_indices=rows.view(Array))
@@ -182,7 +182,7 @@ def test_rows_that_the_host_refuses_are_nan(for_cupy, rng):
 
 @pytest.mark.parametrize("ends", [[1, 20, 40], [0, 20, 39], [0, 30, 20, 40], [0, -5, 40], [0, 99, 40], [40]], ids=str)
 def test_sequences_that_the_host_refuses_make_nan(ends, for_cupy, rng):
-    """Of numbers that nobody looks at before the kernel; it reads and writes nothing where they would lead it."""
+    """Only the kernel reads these numbers, and it accesses no memory that invalid ones point to."""
     ends, N = np.array(ends), len(ends) - 1
     q, k, v = (rng.standard_normal((1, 40, 2, n)) for n in (4, 4, 3))
     g, beta, state = -rng.uniform(size=(1, 40, 2)), rng.uniform(size=(1, 40, 2)), rng.standard_normal((N, 2, 4, 3))
@@ -211,7 +211,7 @@ def test_cuts_that_the_host_refuses_make_nan(ends, for_cupy, rng):
 
 
 @pytest.mark.torch
-def test_tensors_get_to_a_kernel(rng):
+def test_tensors_reach_a_kernel(rng):
     torch = pytest.importorskip("torch")
     a, b = (torch.from_numpy(0.9 * rng.standard_normal(shape)).requires_grad_() for shape in ((1, 70), (3, 70)))
     with qf.use_backend("emulator"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import made
+from case import arrays_of
 from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
@@ -64,7 +64,7 @@ def case(name):
 
     def call(array, backend):
         given = [array(x) for x in arrays]
-        return lambda where: made(getattr(qf.ssm, name)(*given, **{argument: where}, **options, backend=backend))
+        return lambda where: arrays_of(getattr(qf.ssm, name)(*given, **{argument: where}, **options, backend=backend))
 
     return call, np.array(right), wrong
 

@@ -39,7 +39,7 @@ struct ThreadState {
   double since = 0;            // ns of work since the last check
   std::chrono::steady_clock::time_point polled;
 };
-thread_local ThreadState here;
+thread_local ThreadState thread_state;
 
 void relax() {
 #if defined(__x86_64__)
@@ -86,7 +86,7 @@ struct Work {
   void* context = nullptr;
   int64_t n = 0, block = 1;
   double item_ns = 0;
-  const Work* const outer = here.work;
+  const Work* const outer = thread_state.work;
   const Mode plain = mode();  // of the caller
   std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false}, interrupted{false};
@@ -97,7 +97,7 @@ struct Work {
   // Subnormal numbers (below 1.2e-38, 2.2e-308) count as 0 in every body and on every thread, so that no bit depends on the thread. An
   // Intel processor takes about 150 cycles for each, and decaying sequences contain thousands of them.
   void share() {
-    const Work* const before = std::exchange(here.work, this);
+    const Work* const before = std::exchange(thread_state.work, this);
     while (!stop.load(std::memory_order_relaxed)) {
       const int64_t i = next.fetch_add(block, std::memory_order_relaxed);
       if (i >= n) break;
@@ -108,7 +108,7 @@ struct Work {
         check_interrupt(double(end - i) * item_ns);
       });
     }
-    here.work = before;
+    thread_state.work = before;
   }
   // Calls f; its error becomes that of the work.
   template <class F>
@@ -136,13 +136,13 @@ struct Work {
 
 // Throws Interrupted if this thread's work must stop. Signal handlers may compute, so they run in the caller's own mode.
 void look() {
-  const Work* outermost = here.work;
-  for (const Work* w = here.work; w; outermost = w, w = w->outer)
+  const Work* outermost = thread_state.work;
+  for (const Work* w = thread_state.work; w; outermost = w, w = w->outer)
     if (w->interrupted.load(std::memory_order_relaxed)) throw Interrupted();
-  if (here.helper || !interrupt_poll) return;
+  if (thread_state.helper || !interrupt_poll) return;
   const auto now = std::chrono::steady_clock::now();
-  if (now - here.polled < kPollEvery) return;
-  here.polled = now;
+  if (now - thread_state.polled < kPollEvery) return;
+  thread_state.polled = now;
   const InMode plain(outermost ? outermost->plain : mode());
   if (interrupt_poll()) throw Interrupted();
 }
@@ -158,12 +158,12 @@ class Pool {
       ++generation_;
     }
     for (int t = 0; t < threads - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // waking all of them would take 45 us
-    here.inside = true;
+    thread_state.inside = true;
     work.share();
-    here.inside = false;
+    thread_state.inside = false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      work_ = nullptr;  // nobody joins from here on
+      work_ = nullptr;  // no helper joins any more
     }
     for (int k = 0; k < kSpins && active_.load(std::memory_order_acquire); ++k) relax();
     std::unique_lock<std::mutex> lock(mutex_);
@@ -206,7 +206,7 @@ class Pool {
     return std::min(count, int(helpers_.size()));
   }
   void serve(int t, std::condition_variable& wake, std::uint64_t seen) {
-    here.inside = here.helper = true;
+    thread_state.inside = thread_state.helper = true;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       wake.wait(lock, [&] { return stop_ || generation_ != seen; });
@@ -238,7 +238,7 @@ std::unique_ptr<Pool>& slot() {
   return *pool;
 }
 // A forked child has no helper threads: it leaks the parent's pool, whose locks may be held, and starts its own when needed.
-[[maybe_unused]] const bool registered = (hold_across_forks(gate, [] { (void)slot().release(), here = ThreadState(); }), true);
+[[maybe_unused]] const bool registered = (hold_across_forks(gate, [] { (void)slot().release(), thread_state = ThreadState(); }), true);
 
 Pool& pool() {
   std::lock_guard<std::mutex> lock(gate);
@@ -250,8 +250,8 @@ Pool& pool() {
 
 void check_interrupt(double ns) {
   constexpr double kLookNs = 1e5;  // estimates may be off by a factor of ten
-  if ((here.since += ns) < kLookNs) return;
-  here.since = 0;
+  if ((thread_state.since += ns) < kLookNs) return;
+  thread_state.since = 0;
   look();
 }
 
@@ -266,7 +266,7 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
   work.n = n, work.item_ns = item_ns;
   work.block = std::max<int64_t>(1, int64_t(kBlockNs / std::max(item_ns, 1e-3)));
   threads = int(std::min<int64_t>(threads_used(threads), n));
-  const bool alone = threads == 1 || here.inside || double(n) * item_ns < kSerialBelowNs;
+  const bool alone = threads == 1 || thread_state.inside || double(n) * item_ns < kSerialBelowNs;
   Pool* const shared = alone ? nullptr : &pool();
   std::unique_lock<std::mutex> lock;
   if (shared) lock = std::unique_lock<std::mutex>(shared->caller(), std::try_to_lock);

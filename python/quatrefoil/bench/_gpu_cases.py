@@ -1,4 +1,4 @@
-"""What is timed on a device: a call of the library on tensors, torch's equivalents as peers, and the unavoidable work."""
+"""Cases of the benchmarks on devices: a call of the library on tensors, equivalents in torch as peers, and the unavoidable work."""
 
 from __future__ import annotations
 
@@ -313,14 +313,14 @@ def _walks() -> Case:
         import torch
 
         x = arrays[0].repeat_interleave(WALKS, 0)
-        left = torch.arange(len(x), device=x.device)
-        while len(left):
-            at = x[left]
+        active = torch.arange(len(x), device=x.device)
+        while len(active):
+            at = x[active]
             distance = 1 - at.norm(dim=1)
-            going = distance > 2e-3 * math.sqrt(2)  # epsilon of the bounding box's diagonal
-            left, at, distance = left[going], at[going], distance[going]
-            angle = 2 * math.pi * torch.rand(len(left), device=x.device)
-            x[left] = at + distance[:, None] * torch.stack((angle.cos(), angle.sin()), 1).to(x.dtype)
+            inside = distance > 2e-3 * math.sqrt(2)  # epsilon of the bounding box's diagonal
+            active, at, distance = active[inside], at[inside], distance[inside]
+            angle = 2 * math.pi * torch.rand(len(active), device=x.device)
+            x[active] = at + distance[:, None] * torch.stack((angle.cos(), angle.sin()), 1).to(x.dtype)
         x = x / x.norm(dim=1, keepdim=True)
         return (x[:, 0] ** 2 - x[:, 1] ** 2).reshape(-1, WALKS).mean(1)
 
@@ -346,8 +346,8 @@ def _check_walks(case: Case, size: Size, arrays: Sequence[Any], result: Any, pee
     if n < 1000 and not peer:
         with _backends.use_backend(_backends.default()):
             host = case.run(size, [X, arrays[1].cpu()]).double()
-        other = int(((u - host).abs() > 1e-3).sum())
+        different = int(((u - host).abs() > 1e-3).sum())
         expected = 1e-3 * WALKS * n  # one walk in a thousand
-        return "points whose walks differ", other, expected + 5 * math.sqrt(expected) + 1
+        return "points whose walks differ", different, expected + 5 * math.sqrt(expected) + 1
     off = u - (X[:, 0] ** 2 - X[:, 1] ** 2).double()
     return "standard errors of the mean", float(off.mean().abs() / (off.std() / math.sqrt(n))), 5.0

@@ -34,8 +34,8 @@ class Machine:
         self.backend: Backend | None = "array" if dry else None
         self.cache = 1 << 16 if dry else int(getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0) or 50 << 20)  # bytes
 
-    def about(self) -> dict[str, Any]:
-        """What a figure depends on."""
+    def description(self) -> dict[str, Any]:
+        """The card, its driver and CUDA: times depend on them."""
         if self.dry:
             return {"card": "dry run on the host: no figure of a GPU"}
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
@@ -52,11 +52,11 @@ class Machine:
             "cuda of torch": self.torch.version.cuda,
         }
 
-    def ours(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which calls take this machine's backend."""
+    def using_backend(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which calls use this machine's backend."""
         return _backends.use_backend(self.backend) if self.backend else contextlib.nullcontext()
 
-    def aside(self) -> contextlib.AbstractContextManager[Any]:
+    def side_stream(self) -> contextlib.AbstractContextManager[Any]:
         """A context with a stream that is not the default one."""
         if self.dry:
             return contextlib.nullcontext()
@@ -72,8 +72,8 @@ class Machine:
     def poison(self, shape: tuple[int, ...], dtype: Any) -> None:
         """Fill the memory that this stream allocates next with NaN: blocks of exactly that size, and larger ones for temporaries."""
         size = math.prod(shape)
-        for wanted in (shape, (8 * size,)):
-            blocks = [self.torch.full(wanted, math.nan, dtype=dtype, device=self.device) for _ in range(2)]
+        for block in (shape, (8 * size,)):
+            blocks = [self.torch.full(block, math.nan, dtype=dtype, device=self.device) for _ in range(2)]
             blocks.clear()
 
     def seconds(self, side: Side, count: int, first: int = 0) -> float:
@@ -101,11 +101,11 @@ class Machine:
             counts[name] = 1 if self.dry else max(1, math.ceil(INNER / max(one, 1e-7)))
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         begin = time.monotonic()
-        for turn in range(2 if self.dry else REPETITIONS):
-            if turn >= 2 and time.monotonic() - begin > budget:
+        for repetition in range(2 if self.dry else REPETITIONS):
+            if repetition >= 2 and time.monotonic() - begin > budget:
                 break
-            for name in list(sides) if turn % 2 == 0 else list(sides)[::-1]:
-                seconds[name].append(self.seconds(sides[name], counts[name], turn * counts[name]) / counts[name])
+            for name in list(sides) if repetition % 2 == 0 else list(sides)[::-1]:
+                seconds[name].append(self.seconds(sides[name], counts[name], repetition * counts[name]) / counts[name])
         return {name: Times(statistics.median(t), min(t), max(t)) for name, t in seconds.items()}
 
     def captured(self, run: Callable[[Sequence[Any]], Any], sets: Sequence[Sequence[Any]]) -> Side:

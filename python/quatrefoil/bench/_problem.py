@@ -1,4 +1,4 @@
-"""What a benchmark is: our call, the peers' calls that give the same answer, and how close the answers must be."""
+"""A benchmark: our call, the peers' calls with the same answer, and the tolerance of the answers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Work:
-    """What the algorithm cannot avoid: floating-point operations (a fused multiply-add counts 2, a transform of n complex numbers
-    5 n log2 n), exponentials in addition, and the bytes of inputs and results, each touched once."""
+    """The unavoidable work of an algorithm.
+
+    Floating-point operations (a fused multiply-add counts 2, a transform of n complex numbers 5 n log2 n), exponentials in addition, and
+    the bytes of inputs and results, each touched once.
+    """
 
     flops: float
     bytes: float
@@ -44,7 +47,7 @@ class Problem:
     peer_tolerance: float | None = None  # if peers are less accurate
     work: Work | None = None  # gives the floor that is printed next to our time
     parts: Mapping[str, Run] = field(default_factory=dict)  # parts of our run, timed alone and printed as shares
-    rate: tuple[float, str] | None = None  # how many of what one run produces: printed per second
+    rate: tuple[float, str] | None = None  # (count, unit) that one run produces: printed per second
 
 
 @cache

@@ -64,7 +64,7 @@ class Run:
         self.machine, self.peers, self.json_file = Machine(torch, dry), peers, json_file
         self.cases = [case for case in cases() if case.op.family in families]
         self.seed = int(np.random.SeedSequence().generate_state(1)[0])
-        self.about = {**self.machine.about(), "torch": torch.__version__, "seed": self.seed, "config": _config.config()}
+        self.about = {**self.machine.description(), "torch": torch.__version__, "seed": self.seed, "config": _config.config()}
         self.ceilings: dict[str, float] = {}
         self.rows: list[dict[str, Any]] = []
 
@@ -96,8 +96,8 @@ class Run:
             result = self.skip("out of time") if self.clock() > BUDGET - SPARE else make(case, size, precision, row["backend"])
         except NotImplementedError as error:
             result = self.skip(str(error))
-        except Exception as error:  # the other rows are wanted all the same
-            result = {"kind": "failed", "ok": False, "why": _words(error)}
+        except Exception as error:  # go on with the other rows
+            result = {"kind": "failed", "ok": False, "why": _first_line(error)}
         self.rows.append(row | result)
         show(self.rows[-1])
         if self.json_file:
@@ -111,25 +111,26 @@ class Run:
 
     # ------------------------------------------------------------ numbers
 
-    def drawn(self, case: Case, size: Size, precision: str, more: int = 0) -> list[Any]:
-        return case.inputs(Draw(self.machine.torch, self.machine.device, (self.seed + more) % 2**32, precision), size)
+    def inputs(self, case: Case, size: Size, precision: str, index: int = 0) -> list[Any]:
+        """One set of random inputs; other indices give other sets."""
+        return case.inputs(Draw(self.machine.torch, self.machine.device, (self.seed + index) % 2**32, precision), size)
 
     def check(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
         """Two runs on a side stream, in memory full of NaN."""
         machine, torch = self.machine, self.machine.torch
-        with machine.aside(), machine.ours():
-            inputs = self.drawn(case, size, precision)
+        with machine.side_stream(), machine.using_backend():
+            inputs = self.inputs(case, size, precision)
             result = case.run(size, inputs)
             shape, dtype = tuple(result.shape), result.dtype
             del result
             machine.poison(shape, dtype)
             first = case.run(size, inputs)
             if case.takes_out:
-                again = case.run(size, inputs, out=torch.full(shape, math.nan, dtype=dtype, device=machine.device))
+                second = case.run(size, inputs, out=torch.full(shape, math.nan, dtype=dtype, device=machine.device))
             else:
-                again = case.run(size, inputs)
+                second = case.run(size, inputs)
             machine.wait()
-        unwritten, same = int((~first.isfinite()).sum()), bool(torch.equal(first, again))
+        unwritten, same = int((~first.isfinite()).sum()), bool(torch.equal(first, second))
         what, value, allowed = self.measured(case, size, inputs, first, precision)
         ok = not unwritten and same and value <= allowed
         return {"kind": "check", "what": what, "value": value, "allowed": allowed, "not finite": unwritten, "same bits": same, "ok": ok}
@@ -143,32 +144,32 @@ class Run:
         rows = len(inputs[case.rows[0]])
         largest = max(result.numel(), *(inputs[i].numel() for i in case.rows))
         last = max(1, min(rows, REFERENCE * rows // max(largest, 1)))
-        some = [(x[-last:] if i in case.rows else x).cpu() for i, x in enumerate(inputs)]
+        last_inputs = [(x[-last:] if i in case.rows else x).cpu() for i, x in enumerate(inputs)]
         with _backends.use_backend(_backends.default()):
-            expected = case.run(size, [x.cdouble() if x.is_complex() else x.double() for x in some])
-        off = (result[-last:].cpu().double() - expected).norm() / expected.norm()
+            expected = case.run(size, [x.cdouble() if x.is_complex() else x.double() for x in last_inputs])
+        error = (result[-last:].cpu().double() - expected).norm() / expected.norm()
         limit = allowed or (case.tolerance if precision == "float32" else DOUBLE_TOLERANCE)
-        return "relative error", float(off), limit
+        return "relative error", float(error), limit
 
     # ------------------------------------------------------------ times
 
     def time(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
         machine = self.machine
-        first = self.drawn(case, size, precision)
+        first = self.inputs(case, size, precision)
         size_of_set = sum(x.nbytes for x in first)
         count = min(max(3, math.ceil(4 * machine.cache / size_of_set)), 3 if machine.dry else 64)
-        sets = [first, *(self.drawn(case, size, precision, more) for more in range(1, count))]
-        with machine.ours():
+        sets = [first, *(self.inputs(case, size, precision, index) for index in range(1, count))]
+        with machine.using_backend():
             sides, fails = self.sides(case, size, sets, precision, backend)
             times = machine.interleave(sides, count, CASE_BUDGET)
         ours = times.pop("quatrefoil")
-        again = times.pop("quatrefoil again")
+        repeated = times.pop("quatrefoil again")
         work = case.work(size, 4 if precision == "float32" else 8)
         bounds = {"bytes": work.bytes / self.ceilings["copy"], "flops": work.flops / self.ceilings[precision]}
         bound = max(bounds, key=lambda name: bounds[name])
-        compared: dict[str, Any] = {name: _plain(t) | {"ratio": t.median / ours.median} for name, t in times.items()}
+        compared: dict[str, Any] = {name: _times_row(t) | {"ratio": t.median / ours.median} for name, t in times.items()}
         return {
-            "kind": "time", **_plain(ours), "noise": abs(again.median / ours.median - 1), "rotated": count * size_of_set,
+            "kind": "time", **_times_row(ours), "noise": abs(repeated.median / ours.median - 1), "rotated": count * size_of_set,
             "floor": {"seconds": bounds[bound], "bound": bound, "flops": work.flops, "bytes": work.bytes},
             "taken": ours.median / bounds[bound], "peers": compared | {name: {"fails": why} for name, why in fails.items()},
         }  # fmt: skip
@@ -176,7 +177,7 @@ class Run:
     def sides(
         self, case: Case, size: Size, sets: Sequence[Sequence[Any]], precision: str, backend: str
     ) -> tuple[dict[str, Side], dict[str, str]]:
-        """Those with right values, ours first and last; and the reason why the others are missing."""
+        """The sides with right values, ours first and last, and the errors of the others."""
 
         def ours(inputs: Sequence[Any]) -> Any:
             return case.run(size, inputs)
@@ -198,29 +199,29 @@ class Run:
                 what, value, allowed = self.measured(case, size, sets[0], run(sets[0]), precision, limit)
                 if not value <= allowed:
                     raise ArithmeticError(f"{what} {value:.1e}, allowed {allowed:.1e}; not timed")
-                sides[name] = _over(run, sets)
-            except Exception as error:  # of any kind
+                sides[name] = _cycling(run, sets)
+            except Exception as error:
                 if run is ours:
                     raise
-                fails[name] = _words(error)
+                fails[name] = _first_line(error)
         if not self.machine.dry:
             try:
                 sides["as CUDA graphs"] = self.machine.captured(ours, sets[:3])
             except Exception as error:  # a call that waits for the device cannot be captured
-                fails["as CUDA graphs"] = _words(error)
-        sides["quatrefoil again"] = _over(ours, sets)
+                fails["as CUDA graphs"] = _first_line(error)
+        sides["quatrefoil again"] = _cycling(ours, sets)
         return sides, fails
 
 
-def _over(run: Any, sets: Sequence[Sequence[Any]]) -> Side:
+def _cycling(run: Any, sets: Sequence[Sequence[Any]]) -> Side:
     return lambda i: run(sets[i % len(sets)])
 
 
-def _plain(times: Times) -> dict[str, float]:
+def _times_row(times: Times) -> dict[str, float]:
     return {"seconds": times.median, "least": times.minimum, "most": times.maximum}
 
 
-def _words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
@@ -238,7 +239,7 @@ def show(row: dict[str, Any]) -> None:
         floor = f"{row['taken']:.2f}x the floor of {row['floor']['bound']}, {time_text(row['floor']['seconds'])}"
         print(f"{head} {time_text(row['seconds'])} {spread}  {floor}  noise {row['noise']:.1%}", flush=True)
         for name, peer in row["peers"].items():
-            said = f"fails  {peer['fails']}" if "fails" in peer else f"{time_text(peer['seconds'])}  {peer['ratio']:.2f}x"
-            print(f"      {'against ' + name:51s} {said}", flush=True)
+            text = f"fails  {peer['fails']}" if "fails" in peer else f"{time_text(peer['seconds'])}  {peer['ratio']:.2f}x"
+            print(f"      {'against ' + name:51s} {text}", flush=True)
     else:
         print(f"{head} {row['kind']}: {row['why']}", flush=True)

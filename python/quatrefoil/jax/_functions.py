@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from .._call import call
 from .._spec import Op
 from ._handler import TARGET
-from ._site import Layout, text_of
+from ._site import Layout, placed, text_of
 
 
 def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads: int, arguments: Layout, results: Layout) -> Any:
@@ -27,14 +27,14 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
     differentiable = jax.custom_vjp(compute)
 
     def forward(*primals: Any) -> Any:
-        _refuse(op, _placed(arguments, primals))
+        _refuse(op, placed(arguments, primals))
         arrays = tuple(jnp.asarray(p.value) for p in primals)  # the user's NumPy arrays are not converted before
         return differentiable(*arrays), arrays
 
     def backward(saved: Any, grads: Any) -> tuple[Any, ...]:
-        arrays, bars = _placed(arguments, saved), _placed(results, grads)
-        pull = _second if op.adjoint is None else _first
-        gradients = pull(op, options, backend, num_threads, arrays, bars)
+        vjp = _second if op.adjoint is None else _first
+        arrays = placed(arguments, saved)
+        gradients = vjp(op, options, backend, num_threads, arrays, placed(results, grads))
         return tuple(None if g is None else g.conj() for g, a in zip(gradients, arrays) if a is not None)
 
     differentiable.defvjp(forward, backward, symbolic_zeros=True)
@@ -42,16 +42,16 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
 
 
 # JAX's cotangents are the conjugates of our (and autograd's) gradients: in JAX sum g dx has no conj.
-def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
-    grads = [None if bars[i] is None else _instantiated(bars[i]).conj() for i in op.differentiable_outputs]
+def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], cotangents: Sequence[Any]) -> Sequence[Any]:
+    grads = [None if cotangents[i] is None else _instantiated(cotangents[i]).conj() for i in op.differentiable_outputs]
     assert op.adjoint is not None
     return cast(Sequence[Any], call(op.adjoint, [*arrays, *grads], options, (), None, backend, num_threads or None))
 
 
-def _second(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
+def _second(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], cotangents: Sequence[Any]) -> Sequence[Any]:
     assert op.primal is not None
     assert op.primal.policy.second_vjp is not None
-    grads = [None if b is None or _is_zero(b) else b.conj() for b in bars]
+    grads = [None if g is None or _is_zero(g) else g.conj() for g in cotangents]
     return op.primal.policy.second_vjp(arrays, grads, options, backend, num_threads or None)
 
 
@@ -63,11 +63,6 @@ def _refuse(op: Op, primals: Sequence[Any]) -> None:
     for name, arg, _, primal in op.named(primals):
         if primal is not None and arg.constant and primal.perturbed:
             raise NotImplementedError(f"{op.label}: there is no gradient in {name}; pass jax.lax.stop_gradient({name})")
-
-
-def _placed(layout: Layout, arrays: Sequence[Any]) -> list[Any]:
-    present = iter(arrays)
-    return [None if entry is None else next(present) for entry in layout]
 
 
 def _is_zero(x: Any) -> bool:

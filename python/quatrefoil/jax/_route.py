@@ -10,6 +10,7 @@ from .. import _arrays, _backends, _bind
 from .._call import Planner
 from .._spec import Op
 from ._functions import function
+from ._site import placed
 
 
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
@@ -31,11 +32,11 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             _bind.refuse_jax(op, "jax")
         if extras:
             _bind.refuse_functions(op, extras, "a compiled program of JAX")
-        present = iter(compiled(num_threads)(*[a for a in arrays if a is not None]))
+        present = compiled(num_threads)(*[a for a in arrays if a is not None])
         if op.single:
-            return next(present)
-        placed = [None if r is None else next(present) for r in results]
-        return placed if op.primal else tuple(placed)
+            return present[0]
+        flat = placed(results, present)
+        return flat if op.primal else tuple(flat)
 
     return run
 

@@ -10,7 +10,7 @@ import torch
 
 from .._call import call
 from .._spec import Op
-from ._library import constant_results, graded, no_derivative, pack, place, refuse_constants, registered
+from ._library import constant_results, differentiable_grads, no_derivative, pack, place, refuse_constants, registered
 from ._private import apply_of
 
 
@@ -55,7 +55,7 @@ def _eager(op: Op) -> Any:
             if op.adjoint is None:
                 return (None, None, None, *_second(op, arrays, grads, options, backend, ctx.num_threads))
             refuse_constants(op, arrays, ctx.needs_input_grad[3:])
-            inputs = [*arrays, *graded(op, arrays, options, grads)]
+            inputs = [*arrays, *differentiable_grads(op, arrays, options, grads)]
             return (None, None, None, *call(op.adjoint, inputs, options, extras, None, backend, ctx.num_threads or None))
 
     Eager.__name__ = Eager.__qualname__ = f"{op.family}_{op.name}"
@@ -84,7 +84,7 @@ def _transformed(op: Op) -> Any:
                 options, backend, num_threads = ctx.setting
                 return (None, *_second(op, arrays, grads, options, backend, num_threads))
             refuse_constants(op, arrays, ctx.needs_input_grad[1:])
-            inputs = [*arrays, *graded(op, arrays, ctx.setting[0], grads)]
+            inputs = [*arrays, *differentiable_grads(op, arrays, ctx.setting[0], grads)]
             return (None, *place(op.adjoint, inputs, ctx.setting[0], functions(op.adjoint).transformed.apply(ctx.setting, *inputs)))
 
         @staticmethod

@@ -73,12 +73,12 @@ def run_composed(op: Op, compose: Any, arrays: Sequence[Any], out: Any, extras: 
     if out is not None:
         out.copy_(results[0])
         return out if op.single else [out, *results[1:]]
-    taken = {storage_of(a) for a in inputs if a is not None}
+    used_storages = {storage_of(a) for a in inputs if a is not None}
     for i, r in enumerate(results):
         if r is not None:
             r = plain(r).contiguous()
-            results[i] = r.clone() if storage_of(r) in taken else r
-            taken.add(storage_of(results[i]))
+            results[i] = r.clone() if storage_of(r) in used_storages else r
+            used_storages.add(storage_of(results[i]))
     return results[0] if op.single else results
 
 
@@ -149,8 +149,8 @@ def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.layout = layout
     ctx.constants = [x if kind is None else None for x, kind in zip(inputs, layout)]
     ctx.save_for_backward(*flat)
-    ctx.made = [(tuple(x.shape), x.dtype, x.device) for x in output] if isinstance(output, (list, tuple)) else None
-    if ctx.made is not None and op.primal is None:
+    ctx.results = [(tuple(x.shape), x.dtype, x.device) for x in output] if isinstance(output, (list, tuple)) else None
+    if ctx.results is not None and op.primal is None:
         arrays, options, _, _ = unpack(op, inputs)
         ctx.mark_non_differentiable(*constant_results(op, place(op, arrays, options, output)))
 
@@ -163,7 +163,7 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[A
     return [next(present) if m else None for m in op.present_outputs(arrays, options)]
 
 
-def graded(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
+def differentiable_grads(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
     """Gradients of the present results -> those that the adjoint takes, None for absent ones."""
     placed = place(op, arrays, options, grads)
     return [placed[i] for i in op.differentiable_outputs]
@@ -194,12 +194,12 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
     for arg, wants in zip(op.inputs, ctx.needs_input_grad):
         if arg.constant and wants is True:
             raise NotImplementedError(f"{op.label}: {arg.name} requires grad, but there is no gradient in it; detach it")
-    if ctx.made is None:
+    if ctx.results is None:
         grads = [grad]
     else:  # torch omits those of unused results
-        grads = [torch.zeros(s, dtype=t, device=d) if g is None else g for g, (s, t, d) in zip(grad, ctx.made)]
+        grads = [torch.zeros(s, dtype=t, device=d) if g is None else g for g, (s, t, d) in zip(grad, ctx.results)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
-        grads = graded(op, arrays, options, grads)
+        grads = differentiable_grads(op, arrays, options, grads)
     results = iter(registered[op.adjoint.key](*inputs[:count], *grads, *inputs[count:]))
     gradients: list[Any] = []
     for arg, kind in zip(op.inputs, ctx.layout):

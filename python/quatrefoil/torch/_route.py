@@ -121,10 +121,10 @@ class _Filled(_Route):
         pending = any(a is not None and (a.is_neg() or a.is_conj()) for a in arrays)
         self.reads_tensors = _backends.takes_tensors(kernel) and not pending
         self.is_single = self.reads_tensors and op.single
-        alike = [_alike(arrays, r) for r in self.layout]
+        matches = [_matching_argument(arrays, r) for r in self.layout]
         in_place = [i if i is not None and _is_plain(arrays[i]) else None for i in op.in_place_of]
-        self.results = list(zip(in_place, self.layout, alike))
-        self.compute_single = self._single(alike[0])
+        self.results = list(zip(in_place, self.layout, matches))
+        self.compute_single = self._single(matches[0])
         self.compute = self.compute_single if self.is_single else self.fill
 
     def _single(self, like: int | None) -> Any:
@@ -180,7 +180,7 @@ def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: An
     return result if op.single else tuple(place(op, arrays, options, result))
 
 
-def _alike(arrays: Sequence[Any], layout: Any) -> int | None:
+def _matching_argument(arrays: Sequence[Any], layout: Any) -> int | None:
     """The index of an array with the shape, dtype and order of a result, if any."""
     fits = (i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout and a.is_contiguous())
     return next(fits, None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import exact, made, nudged, worst
+from case import arrays_of, exact, perturbed, worst
 from ssm.ssd import oracle
 
 block, block_vjp = qf.ssm.mamba_split_conv1d_scan_combined, qf.ssm.mamba_split_conv1d_scan_combined_vjp
@@ -55,10 +55,10 @@ def test_value(best_backend, rng, kind):
     given, more = draw(rng, **KINDS[kind])
     for precision in ("float32", "float64"):
         given, more = [in_precision(x, precision) for x in given], {k: in_precision(x, precision) for k, x in more.items()}
-        got, eps = made(block(*given, 16, **more)), np.finfo(precision).eps
+        got, eps = arrays_of(block(*given, 16, **more)), np.finfo(precision).eps
         wide = [list(map(exact, given)), {k: exact(x) for k, x in more.items()}]
-        moved = [nudged(wide[0], rng, eps), {k: nudged(x, rng, eps) for k, x in wide[1].items()}]
-        expected, near = (made(oracle.mamba_split_conv1d_scan_combined(*arrays, **options)) for arrays, options in (wide, moved))
+        moved = [perturbed(wide[0], rng, eps), {k: perturbed(x, rng, eps) for k, x in wide[1].items()}]
+        expected, near = (arrays_of(oracle.mamba_split_conv1d_scan_combined(*arrays, **options)) for arrays, options in (wide, moved))
         for g, e, n in zip(got, expected, near, strict=True):
             assert g.dtype == precision
             # some roundings one behind the other in each part, and what those of the inputs alone do: a norm of little makes much of them
@@ -75,7 +75,7 @@ def test_gradient(best_backend, rng, kind):
 
     def run(step):
         moved = [a if v is None else a + np.longdouble(step) * v for a, v in zip(arrays, directions)]
-        return made(oracle.mamba_split_conv1d_scan_combined(*moved, **more))
+        return arrays_of(oracle.mamba_split_conv1d_scan_combined(*moved, **more))
 
     grad = tuple(rng.standard_normal(y.shape) for y in run(0))
     single, double = ([(a - b) / (2 * h) for a, b in zip(run(h), run(-h))] for h in (1e-8, 2e-8))
