@@ -43,4 +43,4 @@ AnyArray: TypeAlias = Array[Any]
 Backend: TypeAlias = Literal["native", "cuda", "array", "numba"]
 ArrayLike: TypeAlias = AnyArray | Convertible | Sequence[Any] | float  # an array, or what NumPy converts to one
 Points: TypeAlias = Sequence[float] | Sequence[Sequence[float]]  # lists instead of an array of points
-Given: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # to an adjoint: an input, a list of inputs, or an absent one
+InputOrGrad: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # argument of an adjoint: an input, a list of inputs, or an absent one

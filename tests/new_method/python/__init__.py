@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op
-from ..._typing import Array, Backend, Given, T
+from ..._typing import Array, Backend, InputOrGrad, T
 
 DECAY_APPLY = Op(
     __name__, "decay_apply",
@@ -53,7 +53,7 @@ def decay_apply(
     return y
 
 
-def decay_apply_vjp(*inputs_and_grad: Given[T], backend: Backend | None = None, num_threads: int | None = None) -> tuple[T, ...]:
+def decay_apply_vjp(*inputs_and_grad: InputOrGrad[T], backend: Backend | None = None, num_threads: int | None = None) -> tuple[T, ...]:
     """Gradients of ``decay_apply``: ``(x, rate, grad)`` -> (dx, drate) (2), (3).
 
     Examples

@@ -9,7 +9,7 @@ from ..._arguments import keywords
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
-from ..._typing import Array, Backend, Given, T
+from ..._typing import Array, Backend, InputOrGrad, T
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
@@ -140,7 +140,7 @@ def arma_filter(
 
 
 def arma_filter_vjp(
-    *inputs_and_grad: Given[T], return_state: bool | None = None, backend: Backend | None = None, num_threads: int | None = None
+    *inputs_and_grad: InputOrGrad[T], return_state: bool | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> (db, da, dx[, dzi]) (4)-(7).
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..._spec import Op
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .sequences import CHANNELS, attend, attention, drop_in, gradients, recurrent, warn_of
 
 DPLR = attention(__name__, "chunk_dplr_delta_rule", {"a": CHANNELS, "b": CHANNELS, "gk": CHANNELS}, ())
@@ -98,7 +98,7 @@ def chunk_dplr_delta_rule(
 
 
 def chunk_dplr_delta_rule_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     scale: float | None = None,
     output_final_state: bool = False,
     backend: Backend | None = None,

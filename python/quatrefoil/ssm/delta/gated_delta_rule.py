@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, overload
 
 from ..._spec import Op, Option
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .gates import fractions, log_decays
 from .sequences import HEADS, attend, attention, drop_in, gradients, recurrent, warn_of
 
@@ -157,7 +157,7 @@ def chunk_gated_delta_rule(
 
 
 def chunk_gated_delta_rule_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     scale: float | None = None,
     use_qk_l2norm_in_kernel: bool = False,
     output_final_state: bool = False,

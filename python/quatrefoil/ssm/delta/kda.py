@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..._spec import Op, Option
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .gates import fractions, log_decays
 from .sequences import CHANNELS, HEADS, VALUES, attend, attention, drop_in, gradients, recurrent, warn_of
 
@@ -130,7 +130,7 @@ def chunk_kda(
 
 
 def chunk_kda_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     scale: float | None = None,
     use_qk_l2norm_in_kernel: bool = False,
     output_final_state: bool = False,
@@ -244,7 +244,7 @@ def chunk_gdn2(
 
 
 def chunk_gdn2_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     scale: float | None = None,
     use_qk_l2norm_in_kernel: bool = False,
     output_final_state: bool = False,

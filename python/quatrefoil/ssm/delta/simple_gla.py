@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from ... import _arrays
 from ..._spec import Op
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .sequences import HEADS, attend, attention, drop_in, gradients, recurrent, warn_of
 
 SIMPLE_GLA = attention(__name__, "chunk_simple_gla", {"g": HEADS}, (), optional=True)
@@ -107,7 +107,7 @@ def chunk_simple_gla(
 
 
 def chunk_simple_gla_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     scale: float | None = None,
     output_final_state: bool = False,
     backend: Backend | None = None,

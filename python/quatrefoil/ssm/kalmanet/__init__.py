@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from ..._arguments import choice, integer, number
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, Backend, Given, T
+from ..._typing import Array, Backend, InputOrGrad, T
 
 SOLVERS = ("chebyshev", "exact")
 MAX_STEPS = 2**31 - 1  # of the solver: a C int
@@ -134,7 +134,7 @@ def gka(
 
 
 def gka_vjp(
-    *inputs_and_grad: Given[T] | Sequence[Given[T]],
+    *inputs_and_grad: InputOrGrad[T] | Sequence[InputOrGrad[T]],
     ridge_strength: float = 0.02,
     num_iter: int = 30,
     solver: str = "chebyshev",

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from ... import _arguments, _arrays
 from ..._call import is_compiling
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from ..selective.causal_conv1d import causal_conv1d_fn, causal_conv1d_fn_vjp
 from ..ssd.chunk_scan import NO_LIMIT, limits, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
 from .checks import check_kind, put
@@ -138,7 +138,7 @@ def mamba_split_conv1d_scan_combined(
 
 
 def mamba_split_conv1d_scan_combined_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     chunk_size: int,
     dt_limit: tuple[float, float] = NO_LIMIT,
     return_final_states: bool = False,

@@ -12,7 +12,7 @@ from ..._arguments import choice, integer
 from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, Backend, Given, T, Z
+from ..._typing import Array, Backend, InputOrGrad, T, Z
 from ..modes.broadcast import call_vjp_per_channel, per_channel
 
 DISCS = ("zoh", "bilinear", "dss")
@@ -243,7 +243,7 @@ def s4d_conv(
 
 
 def s4d_conv_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     disc: str = "zoh",
     return_state: bool = False,
     method: str = "auto",

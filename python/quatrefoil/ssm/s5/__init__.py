@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, Backend, Given, T, Z
+from ..._typing import Array, Backend, InputOrGrad, T, Z
 
 
 def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -128,7 +128,7 @@ def s5_apply(
 
 
 def s5_apply_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     conj_sym: bool = True,
     bidirectional: bool = False,
     return_state: bool = False,

@@ -15,7 +15,7 @@ from ..._bind import check_device
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .places import check_rows, numbers_of
 
 
@@ -143,7 +143,7 @@ def causal_conv1d_fn(
 
 
 def causal_conv1d_fn_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     activation: str | None = None,
     return_final_states: bool = False,
     backend: Backend | None = None,

@@ -14,7 +14,7 @@ from ... import _arrays
 from ..._call import call, call_vjp, is_compiling
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Backend, Given, T, Z
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T, Z
 
 
 def _check_groups(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -138,7 +138,7 @@ def selective_scan_fn(
 
 
 def selective_scan_fn_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     delta_softplus: bool = False,
     return_last_state: bool = False,
     backend: Backend | None = None,

@@ -16,7 +16,7 @@ from ..._bind import IN_PLACE
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .places import check_rows
 
 
@@ -188,7 +188,7 @@ def selective_state_step(
 
 
 def selective_state_step_vjp(
-    *inputs_and_grad: Given[T], dt_softplus: bool = False, backend: Backend | None = None, num_threads: int | None = None
+    *inputs_and_grad: InputOrGrad[T], dt_softplus: bool = False, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``selective_state_step`` (16)-(18), of its real inputs.
 

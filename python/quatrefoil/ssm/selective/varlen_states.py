@@ -7,7 +7,7 @@ from typing import Any
 from ..._arguments import integer
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option, Policy
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .places import ends_check, ends_of
 
 VARLEN_STATES = Op(
@@ -72,7 +72,7 @@ def causal_conv1d_varlen_states(
 
 
 def causal_conv1d_varlen_states_vjp(
-    *inputs_and_grad: Given[T], state_len: int, backend: Backend | None = None, num_threads: int | None = None
+    *inputs_and_grad: InputOrGrad[T], state_len: int, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """The gradient of ``causal_conv1d_varlen_states``: ``(x, cu_seqlens, grad)`` -> (dx,), grad (B, D, state_len).
 

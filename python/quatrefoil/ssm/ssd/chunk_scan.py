@@ -13,7 +13,7 @@ from ... import _arguments
 from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
-from ..._typing import AnyArray, Array, Backend, Given, T
+from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from ..selective.places import ends_check, ends_of
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
@@ -197,7 +197,7 @@ def mamba_chunk_scan_combined(
 
 
 def mamba_chunk_scan_combined_vjp(
-    *inputs_and_grad: Given[T],
+    *inputs_and_grad: InputOrGrad[T],
     chunk_size: int,
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = NO_LIMIT,
