@@ -1,4 +1,4 @@
-"""wheel_contents.py FILE...: what is in an sdist or a wheel, held against the checkout; prints a line for each, or says what is wrong."""
+"""wheel_contents.py FILE...: compare the contents of sdists and wheels with the checkout; print one line each, and what is wrong."""
 
 import subprocess
 import sys

@@ -112,7 +112,7 @@ macro(quatrefoil_cuda)
   get_target_property(host_options _cuda COMPILE_OPTIONS)  # the project's, which nvcc does not know
   set_target_properties(_cuda PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static
     COMPILE_OPTIONS "")
-  # -Os: bindings and launches are a fifth of the module, and what they take is a fraction of a launch. nvcc's own -O is for the host alone.
+  # -Os: bindings and launches are a fifth of the module, and their time is a fraction of a launch. nvcc's own -O affects only the host.
   set(CMAKE_CUDA_FLAGS_RELEASE -DNDEBUG)
   target_compile_options(_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${host_options};-Os;-ffunction-sections>"
     "$<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size;-Xcompiler=-Os,-ffunction-sections>")

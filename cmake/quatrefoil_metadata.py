@@ -1,4 +1,4 @@
-"""The README and the links of the published metadata. A package index shows the README alone, so its links are made absolute."""
+"""The README and the links of the published metadata. A package index shows only the README, so its links become absolute."""
 
 import re
 import tomllib

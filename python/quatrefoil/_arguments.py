@@ -230,7 +230,7 @@ def array_like(value: Any, label: str, name: str) -> Any:
     try:
         read = np.asarray(value)
     except (ValueError, TypeError, RuntimeError, OverflowError) as reason:  # such as lists of unequal lengths
-        raise ValueError(f"{label}: {name} is no array of numbers: {reason}") from None
+        raise ValueError(f"{label}: {name} is not an array of numbers: {reason}") from None
     if read.dtype.kind not in "iuf" or (read.dtype.kind == "f" and read.dtype.itemsize not in (4, 8)):
         raise TypeError(f"{label}: {name} has dtype {read.dtype}, expected real numbers: float32, float64 or integers; convert it")
     if read.dtype.kind == "f" and has_dtype:

@@ -24,7 +24,7 @@ namespace {
 using quatrefoil::cplx;
 using std::int64_t;
 using std::size_t;
-using Exact = long double;  // what is compared with has more digits than any kernel
+using Exact = long double;  // references have more digits than any kernel
 
 int passed = 0, failed = 0;
 std::mt19937_64 random_bits(7);

@@ -1,6 +1,6 @@
-// CUDA on the host, for tests: kernels of csrc/**/cuda.cu as g++ compiles them. One block after another, a fiber for each of its threads;
-// each warp runs alone to the next barrier of the block, in an order that the test picks, so that a missing barrier changes the result.
-// Memory starts as NaN. What it cannot show: how memory is fetched, banks, occupancy, the order of memory between blocks, CUDA's rounding.
+// CUDA on the host, for tests: kernels of csrc/**/cuda.cu compiled by g++. Blocks run one after another, with one fiber per thread. Each
+// warp runs alone to the next barrier of the block, in an order that the test selects, so that a missing barrier changes the result. Memory
+// starts as NaN. Not emulated: memory transactions, bank conflicts, occupancy, the order of memory between blocks, CUDA's rounding.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -95,7 +95,7 @@ class Block {
     leave(State::at_barrier);
     depart(met);
   }
-  // Shows v to the lanes of the mask, waits for all of theirs, and returns read(get): get(lane) is theirs, or null outside of the mask.
+  // Exchanges v with the lanes of the mask and returns read(get): get(lane) points to the value of a lane, or is null outside of the mask.
   template <class T, class Read>
   T exchange(unsigned mask, T v, Read read) {
     static_assert(sizeof(T) <= sizeof(Thread::slot[0]));
@@ -110,8 +110,8 @@ class Block {
     leave(State::at_shuffle);
     depart(met);
     return read([&](int other) -> const T* {
-      const bool there = other >= 0 && other < kLanes && (mask >> other & 1);
-      return there ? reinterpret_cast<const T*>(threads_[at_ / kLanes * kLanes + other].slot[side]) : nullptr;
+      const bool in_mask = other >= 0 && other < kLanes && (mask >> other & 1);
+      return in_mask ? reinterpret_cast<const T*>(threads_[at_ / kLanes * kLanes + other].slot[side]) : nullptr;
     });
   }
 
@@ -166,7 +166,7 @@ inline void Block::entry() {
   b.threads_[b.at_].fiber.leave(&b.main_, b.main_thread_);
 }
 
-// Lets the lanes of a shuffle go on where all of its mask have come to it.
+// Releases the lanes of a shuffle once all lanes of its mask have arrived.
 inline bool Block::release_shuffle(int i) {
   const unsigned mask = threads_[i].mask;
   const int first = i / kLanes * kLanes;
@@ -211,7 +211,7 @@ inline void Block::run(const std::function<void()>& body, std::size_t shared, st
     if (!alive) break;
     if (waiting != alive)
       throw Error(std::to_string(waiting) + " of " + std::to_string(alive) + " threads wait at a barrier, the others in a shuffle");
-    if (alive != n) throw Error("a barrier that " + std::to_string(n - alive) + " threads have left out");
+    if (alive != n) throw Error("a barrier that " + std::to_string(n - alive) + " threads have skipped");
     for (Thread& t : threads_) {
       if (t.line != threads_[0].line)
         throw Error("threads wait at two barriers, of line " + std::to_string(threads_[0].line) + " and line " + std::to_string(t.line));
@@ -224,7 +224,7 @@ inline void Block::run(const std::function<void()>& body, std::size_t shared, st
 
 inline void* shared_memory() { return Block::current().shared(); }
 
-// Kernels of one launch after the other, of one call at a time.
+// Runs one launch at a time.
 inline void launch(dim3 grid, dim3 block, std::size_t shared, const std::function<void()>& body) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
@@ -239,7 +239,7 @@ inline void launch(dim3 grid, dim3 block, std::size_t shared, const std::functio
   }
 }
 
-// The word of another lane: NaN where the mask lacks it.
+// The word of another lane; NaN if the mask lacks it.
 inline unsigned shuffled(unsigned mask, unsigned v, int from, bool keep) {
   return Block::current().exchange(mask, v, [&](auto get) {
     const unsigned* const other = get(from);

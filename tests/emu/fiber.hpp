@@ -1,5 +1,5 @@
-// A stack of its own for each CUDA thread, and what ThreadSanitizer must be told of it: then it sees every thread of a block, and each
-// barrier, as a real one, and finds a race whatever the order in which they ran.
+// A stack for each CUDA thread, with annotations for ThreadSanitizer: it then treats threads of a block and barriers as real ones, and
+// finds races in any order of execution.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -19,7 +19,7 @@ void AnnotateIgnoreWritesEnd(const char*, int);
 namespace quatrefoil::emulator {
 
 #if defined(__SANITIZE_THREAD__)
-struct Quiet {  // the emulator's own reads and writes are not the kernel's
+struct Quiet {  // hides reads and writes of the emulator itself
   Quiet() { AnnotateIgnoreReadsBegin("", 0), AnnotateIgnoreWritesBegin("", 0); }
   ~Quiet() { AnnotateIgnoreWritesEnd("", 0), AnnotateIgnoreReadsEnd("", 0); }
 };
@@ -28,7 +28,7 @@ inline void depart(void* at) { __tsan_acquire(at); }
 inline void* new_thread() { return __tsan_create_fiber(0); }
 inline void* this_thread() { return __tsan_get_current_fiber(); }
 inline void end_thread(void* thread) { __tsan_destroy_fiber(thread); }
-inline void switch_thread(void* thread) { __tsan_switch_to_fiber(thread, 1); }  // 1: no order follows from it
+inline void switch_thread(void* thread) { __tsan_switch_to_fiber(thread, 1); }  // 1: the switch implies no order
 #else
 struct Quiet {
   Quiet() {}
@@ -51,7 +51,7 @@ class Fiber {
     thread_ = new_thread(), has_begun_ = false;
   }
   void end() { end_thread(thread_); }
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)  // which follow contexts, but no jumps between stacks
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)  // these understand switches of contexts, but not jumps between stacks
   void resume(ucontext_t* from) {
     switch_thread(thread_);
     swapcontext(from, &context_);
@@ -60,7 +60,7 @@ class Fiber {
     switch_thread(thread);
     swapcontext(&context_, to);
   }
-#else  // a jump makes no system call, as a switch of contexts does twice
+#else  // a jump needs no system calls, a switch of contexts two
   void resume(ucontext_t*) {
     if (_setjmp(back_)) return;
     if (has_begun_) _longjmp(jump_, 1);

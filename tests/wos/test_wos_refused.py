@@ -122,7 +122,7 @@ def test_data():
         (lambda: powers(np.ones(3)), ValueError, r"shape \(3,\), expected \(n1, n2\) or \(n1, n2, n3\)"),
         (lambda: powers(np.ones((2, 0))), ValueError, "n >= 1"),
         (lambda: powers(np.array([[1.0, np.inf]])), ValueError, r"coefficients\[0, 1\] is inf"),
-        (lambda: powers([[1.0], [1.0, 2.0]]), ValueError, "coefficients is no array of numbers"),
+        (lambda: powers([[1.0], [1.0, 2.0]]), ValueError, "coefficients is not an array of numbers"),
         (lambda: powers(ONE.astype(complex)), TypeError, "complex128"),
         (lambda: powers(ONE)(np.ones((4, 3))), ValueError, "2 dimensions"),
         (lambda: powers(np.ones((5, 2, 2)))(np.ones((4, 3, 2))), ValueError, r"\(4, 3, 2\)"),
