@@ -15,7 +15,9 @@ from ._layer import Layer
 
 
 class HankelLayer(Layer):
-    """Linear layer with a learnable Hankel matrix, y_i = sum_j w_{i+j} x_j + b_i: ``torch.nn.Linear`` with in + out - 1 weights.
+    """A linear layer with a learnable Hankel matrix, y_i = sum_j w_{i+j} x_j + b_i.
+
+    Like ``torch.nn.Linear``, with in_features + out_features - 1 weights.
 
     Parameters
     ----------
