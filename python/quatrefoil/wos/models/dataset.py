@@ -15,7 +15,7 @@ def label_dataset() -> Any:
     import torch
     from torch.utils.data import IterableDataset, get_worker_info
 
-    class LabelDataset(IterableDataset):  # type: ignore[misc,type-arg]
+    class LabelDataset(IterableDataset):  # type: ignore[misc]
         def __init__(self, labels: Any, inputs: tuple[Any, ...], shuffle: bool, count: int) -> None:
             self.labels, self.shuffle, self.count = labels, shuffle, count
             self.inputs = tuple(torch.as_tensor(x) for x in inputs)
