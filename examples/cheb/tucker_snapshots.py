@@ -13,8 +13,8 @@ rows, columns), of which ``tucker`` keeps what the tolerance asks for. Beside it
 one SVD of all (snapshots by cells, the proper orthogonal decomposition), which is the best there is with whole maps as modes. The tensor
 wins as long as the fields are smooth along rows and columns too: to an error of a thousandth; at a tenth of that both are alike, and of
 waves along a ragged coast it would be the worse. Local bases: snapshots are grouped by the angles between them (spherical k-means), and
-every group gets a Tucker tensor, or an SVD, of its own. A snapshot then needs fewer modes, which is what makes a reduced model fast; the
-bases of all groups together take more memory. Needs matplotlib (pip install 'quatrefoil[demo]').
+every group gets a Tucker tensor, or an SVD, of its own. A snapshot then needs about half the modes, which is what makes a reduced model
+fast, and all groups together half the memory. Needs matplotlib (pip install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations
