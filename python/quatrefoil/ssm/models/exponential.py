@@ -33,7 +33,7 @@ def exponential_integrator(
     rtol: float = 1e-10,
     max_iterations: int = 100,
 ) -> T:
-    """Solve u' = rates u + f(u) for the modes u, by exponential time differencing of second order (27), (28).
+    """Solve u' = rates u + f(u) for modes u by second-order exponential time differencing (27), (28).
 
     Parameters
     ----------
