@@ -144,6 +144,20 @@ def test_walks_that_are_all_alike_are_not_trusted_early(backend):
     assert (never.value[0], never.stderr[0], never.n_walks[0]) == (0, 0, 1024)
 
 
+def test_the_shell_is_thin_where_a_tolerance_is_given(best_backend):
+    """Around a hole the bias of the default epsilon is seven standard errors of a mean that ``rtol`` promises."""
+    t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    circle = np.stack([np.cos(t), np.sin(t)], axis=1)
+    ring = wos.Polygon(2 * circle, holes=[0.5 * circle])
+    X = 0.55 * circle[:: 1 if best_backend == "native" else 40]
+    u = wos.solve(ring, X, dirichlet_per_ring=[20.0, 100.0], rtol=0.02, walks=256, rng=1)
+    expected = 20 + 80 * np.log(2 / 0.55) / np.log(4)
+    assert abs(u.value.mean() - expected) < 4 * u.stderr.mean() / np.sqrt(len(X))
+    np.testing.assert_array_equal(
+        u.value, wos.solve(ring, X, dirichlet_per_ring=[20.0, 100.0], rtol=0.02, walks=256, rng=1, epsilon=1e-5).value
+    )
+
+
 @pytest.mark.filterwarnings("ignore:solve.*outside")
 def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
     problem, data = batch(rng, gradient=True)

@@ -121,7 +121,8 @@ class Problem(Statement):
         Points outside are NaN with a RuntimeWarning; a point within epsilon of the boundary is g there, with stderr 0. The bias of epsilon,
         the effect of stopping on errors, costs, executors, devices and gradients: docs/walks.md.
         """
-        settings, indices = checked("solve", points, walks, rng, backend, num_threads, cache)
+        has_tolerance = not (rtol is None and atol is None)
+        settings, indices = checked("solve", points, walks, rng, backend, num_threads, cache, has_tolerance)
         return answer(self, points, settings, indices, rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress)
 
     @keywords("vjp", **IN_WALKS)

@@ -12,6 +12,7 @@ from ..._arguments import choice, drawn_seed, integer, number, threads
 from ..._typing import Backend
 from ..walk import MAX_STEPS, MAX_WALKS, check_pairs
 
+_EPSILON, _EPSILON_OF_TOLERANCES = 1e-3, 1e-5  # the smallest that walks in float32 resolve
 HINTS = {
     **dict.fromkeys(("seed", "random_state", "key", "generator"), "use rng"),
     **dict.fromkeys(("n_walks", "num_walks", "samples", "n_samples", "nwalks"), "use walks"),
@@ -22,6 +23,7 @@ HINTS = {
     **dict.fromkeys(("grad", "gradients", "return_grad"), "use gradient=True"),
     **dict.fromkeys(("threads", "n_threads", "n_jobs", "workers"), "use num_threads"),
     **dict.fromkeys(("f", "rhs"), "use source"),
+    **dict.fromkeys(("return_std", "return_stderr"), "leave it out: the result has stderr"),
     **dict.fromkeys(("eps", "tol", "tolerance"), "use atol or rtol for the standard error, epsilon for the shell at the boundary"),
 }
 
@@ -38,7 +40,8 @@ class Walks:
     walks : int
         Walks per point.
     epsilon : float
-        A walk ends this close to the boundary, at its closest point; with ``relative`` in units of the bounding box's diagonal.
+        A walk ends this close to the boundary, at its closest point; with ``relative`` in units of the bounding box's diagonal. 1e-3 if
+        not given, and 1e-5 in a call with ``rtol`` or ``atol``: the bias of the shell is not in the standard error that they bound.
     relative : bool
         Whether epsilon is relative.
     max_steps : int
@@ -70,7 +73,7 @@ class Walks:
 
     walks: int = 64
     _: KW_ONLY
-    epsilon: float = 1e-3
+    epsilon: float | None = None
     relative: bool = True
     max_steps: int = 1024
     gradient: bool = False
@@ -100,10 +103,14 @@ class Settings(NamedTuple):
         return self.seed - (self.seed >> 63 << 64)
 
 
-def checked(label: str, points: Any, walks: Any, rng: Any, backend: Any, num_threads: Any, cache: Any = None) -> tuple[Settings, range]:
+def checked(
+    label: str, points: Any, walks: Any, rng: Any, backend: Any, num_threads: Any, cache: Any = None, with_tolerance: bool = False
+) -> tuple[Settings, range]:
     """A caller's arguments, and the indices of the walks."""
     w = walks if isinstance(walks, Walks) else Walks(walks)
-    epsilon, most = number(w.epsilon, label, "epsilon", positive=True), integer(w.max_steps, label, "max_steps", 1, MAX_STEPS)
+    default = _EPSILON_OF_TOLERANCES if with_tolerance else _EPSILON
+    epsilon = default if w.epsilon is None else number(w.epsilon, label, "epsilon", positive=True)
+    most = integer(w.max_steps, label, "max_steps", 1, MAX_STEPS)
     for name in ("gradient", "shared_walks"):
         if not isinstance(getattr(w, name), bool):
             raise TypeError(f"{label}: {name} is {getattr(w, name)!r}, expected True or False")
