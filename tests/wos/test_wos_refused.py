@@ -290,6 +290,8 @@ def test_walls():
     )  # fmt: skip
     with pytest.warns(RuntimeWarning, match="1 point lies outside .* NaN there; segments 0 and 2 of the polygon cross"):
         solve(crossing["boundary"], [[0.5, 0.9]])
+    with pytest.warns(RuntimeWarning, match=r"neumann's where\(X\) is True nowhere on the boundary"):
+        solve(crossing["boundary"], [[0.5, 0.5]], neumann=(lambda X: X[:, 1] == 7.0, 0.0))
     assert solve(**crossing, neumann=(np.arange(4) % 2 == 1, 0.0)).value.shape == (1,)
     ring = wos.Polygon(3 * SQUARE, holes=[SQUARE, SQUARE + 1.5])  # the first hole touches two sides
     assert solve(ring, np.array([[2.7, 1.0]]), neumann=(np.arange(12) > 2, 0.0)).value.shape == (1,)

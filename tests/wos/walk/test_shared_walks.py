@@ -116,7 +116,7 @@ def test_the_gradient_of_shared_numbers_is_the_sum(backend, rng):
 def test_each_stops_when_its_error_is_small(backend, rng):
     """A point of a right-hand side has the bits of a plain solve with as many walks."""
     X, g = star_points(rng, 6), wos.Fourier(np.array([[0.0, 1.0, 0.0], [0.0, 0.2, 0.0], [3.0, 0.0, 0.0]]))
-    run = {"dirichlet": g, "walks": 32, "rng": seed(rng), "shared_walks": True}
+    run = {"dirichlet": g, "walks": 32, "rng": seed(rng), "shared_walks": True, "epsilon": 1e-3}
     star = wos.Polygon(oracle.star(60))
     first = wos.solve(star, X, **run, atol=0.08, max_walks=512)
     with ThreadPoolExecutor(2) as pool:

@@ -80,7 +80,12 @@ def _gathered(xp: Any, tables: Sequence[Any], last: float, columns: np.ndarray) 
     N, I = tables[0].shape
     table = xp.reshape(xp.stack(list(tables), axis=2), (N, I * len(tables)))
     table = xp.concat([table, xp.full((N, 1), last, dtype=table.dtype, device=table.device)], axis=1)
-    return [xp.take(table, xp.asarray(row, device=table.device), axis=1) for row in columns]
+    return [xp.take(table, _constant(xp, row, table, xp.int64), axis=1) for row in columns]
+
+
+def _constant(xp: Any, numbers: np.ndarray, like: Any, dtype: Any) -> Any:
+    """Numbers of the host where ``like`` is."""
+    return xp.reshape(xp.asarray(numbers.tolist(), dtype=dtype, device=like.device), numbers.shape)
 
 
 def _times(factors: Sequence[Any]) -> Any:
@@ -111,7 +116,7 @@ def _products_vjp(xp: Any, X: Any, W: Any, grad: Any, functions: Functions, scal
         dW = dW + scale * xp.matmul(_times(factors).T, grad[at, :])
         weight, part = xp.matmul(grad[at, :], (scale * W).T), xp.zeros_like(X[at, :])
         for i, slope in enumerate(steep):
-            of_input = xp.asarray(np.eye(I + 1)[inputs[i], :I], dtype=X.dtype, device=X.device)
+            of_input = _constant(xp, np.eye(I + 1)[inputs[i], :I], X, X.dtype)
             part = part + xp.matmul(_times([weight, slope, *factors[:i], *factors[i + 1 :]]), of_input)
         dX.append(part)
     return xp.concat(dX, axis=0), dW
@@ -119,7 +124,7 @@ def _products_vjp(xp: Any, X: Any, W: Any, grad: Any, functions: Functions, scal
 
 def _of_polynomials(xp: Any, X: Any, W: Any, a: Any, b: Any, degrees: Any) -> tuple[Functions, Any, Any, int]:
     """The functions of a product layer of polynomials, and its scale: the polynomials of degree 0."""
-    zeros = xp.asarray(_slots(degrees, W.shape[0], X.shape[1], a.shape[-1])[2], device=X.device)
+    zeros = _constant(xp, _slots(degrees, W.shape[0], X.shape[1], a.shape[-1])[2], X, xp.bool)
     first = xp.broadcast_to(1 / xp.sqrt(nan_unless(xp, (b > 0) & xp.isfinite(b), b)[..., 0]), (X.shape[1],))
     scale = xp.prod(xp.where(zeros, first, xp.ones_like(first)), axis=1)[:, None]
     return lambda X, slopes: _polynomials(xp, X, a, b, slopes), scale, degrees, a.shape[-1]

@@ -104,7 +104,7 @@ def product_layer(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Apply a layer of products of orthogonal polynomials of the inputs: a polynomial chaos with learned weights (11).
+    """Apply a layer of products of orthogonal polynomials of the inputs: a learned polynomial chaos (11).
 
     Y[n, o] = sum over products m of W[m, o] prod_i p_(degrees[m, i])(X[n, i]), with the polynomials of ``poly_layer``, which is the sum
     over products of one input.

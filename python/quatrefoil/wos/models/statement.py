@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, NoReturn, Self
 
+import numpy as np
+
 from ..._arguments import is_number, keywords, number, refuse_tracing
 from ..data import Data, Fourier
 from ..data.pack import check, is_varying
@@ -17,6 +19,7 @@ from ..stars.conditions import by_facet, instances_of, reflecting
 from ..stars.tables import Reflecting
 from .per_ring import expected_for
 from .settings import HINTS
+from .warn import warn
 
 _DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": None, "robin": None, "exterior": False}
 
@@ -71,7 +74,10 @@ class Statement:
         if not isinstance(exterior, bool):
             raise TypeError(f"{label}: exterior is {exterior!r}, expected True or False")
         for name in ("neumann", "robin"):
-            data[name] = by_facet(boundary, name, data[name], label)
+            given = data[name]
+            data[name] = by_facet(boundary, name, given, label)
+            if data[name] is not given and not np.any(np.concatenate(data[name][0]) if isinstance(data[name][0], list) else data[name][0]):
+                warn(f"{name}'s where(X) is True nowhere on the boundary; give it a margin, as coordinates are rounded")
         copies = {name: with_arrays(given, copied) for name, given in data.items()}
         vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller)
         vars(self)["_batches"] = self._check(label)

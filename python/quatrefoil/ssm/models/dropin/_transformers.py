@@ -7,6 +7,7 @@ functions for them; its layers have a separate method for CUDA, which is now cal
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -206,7 +207,9 @@ def _current(place: str, name: str) -> Any:
     """The current function of a name: ours, the package's own, or None if it is not available."""
     if not any(ask() for asked, (_, ask) in _answers.items() if _ASKED[asked] == _root(place)):
         return None
-    return getattr(importlib.import_module(place), name, None)
+    with contextlib.suppress(ModuleNotFoundError):  # a layer without PyTorch
+        return getattr(importlib.import_module(place), name, None)
+    return None
 
 
 def _is_own(module: ModuleType, value: Any) -> bool:
