@@ -236,7 +236,7 @@ def test_gradients_are_those_of_the_walks_that_were_made(backend, rng):
     torch = pytest.importorskip("torch")
     X = torch.from_numpy(rng.uniform(0.1, 0.9, (30, 2))).requires_grad_()
     c = torch.tensor([1.0, 1.0, -0.5, 0.5, 0.3], dtype=torch.float64).requires_grad_()
-    data = {"dirichlet": wos.Fourier(c, (0.4, 0.4)), "source": 1.0, "rng": 3}
+    data = {"dirichlet": wos.Fourier(c, (0.4, 0.4)), "source": 1.0, "rng": 3, "epsilon": 1e-3}
     square, weight = wos.Polygon(torch.tensor(SQUARE)), torch.from_numpy(rng.standard_normal(30))
     r = wos.solve(square, X, walks=10, atol=0.15, max_walks=75, **data)
     assert len(np.unique(r.n_walks)) > 2

@@ -82,6 +82,8 @@ def exponential_integrator(
     dt, rtol = number(dt, label, "dt"), number(rtol, label, "rtol")
     check_arrays(_ETD, (rates, start))
     _ETD.infer([tuple(rates.shape), tuple(start.shape)], ())
+    if _arrays.is_meta(start):  # when an iteration ends depends on its numbers
+        raise RuntimeError(f"{label}: start is on meta; move it to the CPU")
     xp: Any = _arrays.namespace(start)
     u: Any = start
     exponents: Any = rates
