@@ -106,8 +106,8 @@ def product_layer(
 ) -> T:
     """Apply a layer of products of orthogonal polynomials of the inputs: a learned polynomial chaos (11).
 
-    Y[n, o] = sum over products m of W[m, o] prod_i p_(degrees[m, i])(X[n, i]), with the polynomials of ``poly_layer``, which is the sum
-    over products of one input.
+    Y[n, o] = sum over products m of W[m, o] prod_i p_k(X[n, i]) with k = degrees[m, i] and the polynomials of ``poly_layer``,
+    which is the sum over products of one input.
 
     Parameters
     ----------
@@ -184,8 +184,8 @@ def trig_layer(
 ) -> T:
     """Apply a layer of products of sines and cosines: Fourier series with learned coefficients (11).
 
-    Y[n, o] = sum over products m of W[m, o] prod_i t_(degrees[m, i])(X[n, i]), with t_0 = 1, t_(2j-1) = sqrt(2) cos(j x) and t_(2j) =
-    sqrt(2) sin(j x), orthonormal to a uniform distribution on a period.
+    Y[n, o] = sum over products m of W[m, o] prod_i t_k(X[n, i]) with k = degrees[m, i]; t_0 = 1, t_{2j-1} = sqrt(2) cos(j x) and
+    t_{2j} = sqrt(2) sin(j x), orthonormal to a uniform distribution on a period.
 
     Parameters
     ----------

@@ -104,15 +104,15 @@ class PolyLayer(Layer):
 class TrigLayer(Layer):
     """A layer of sines and cosines of its inputs: Fourier series with learned coefficients.
 
-    y_o = sum over products m of weight[m, o] prod_i t_(degrees[m, i])(x_i), with t = 1, sqrt(2) cos x, sqrt(2) sin x, sqrt(2) cos 2x, ...,
-    as ``quatrefoil.cheb.trig_layer``.
+    y_o = sum over products m of weight[m, o] prod_i t_k(x_i) with k = degrees[m, i]; t = 1, sqrt(2) cos x, sqrt(2) sin x, sqrt(2) cos 2x,
+    ..., as ``quatrefoil.cheb.trig_layer``.
 
     Parameters
     ----------
     in_features, out_features : int
         I and O.
     frequency : int
-        The highest one; functions of single inputs are t_0 to t_(2 frequency).
+        The highest one: 2 frequency + 1 functions of each single input.
     degrees : (M, I) int, optional
         Products of functions of several inputs, instead of those of single ones.
 
