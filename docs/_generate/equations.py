@@ -104,7 +104,7 @@ def _letters(word: str) -> str:
 
 
 def _argument(text: str, at: int) -> tuple[str | None, int]:
-    """(an index or a power, its end): a bracketed expression, or a word with an optional sign; None if there is none."""
+    """(an index or a power, its end): a bracketed expression, or a word with an optional sign, or None."""
     if at < len(text) and text[at] in "{(":
         depth = 0
         for end in range(at, len(text)):
