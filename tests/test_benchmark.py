@@ -67,7 +67,7 @@ def test_results_name_machine_and_date(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     monkeypatch.setattr(_run, "problems", lambda _: [problem(right=lambda: np.arange(3.0), large=fails)])
-    _run.main(["kron"], peers=True, json_file=tmp_path / "rows.json", plot_file=tmp_path / "rows.png")
+    _run.main(["kron"], peers=True, json_file=tmp_path / "rows.json", plot_file=tmp_path / "rows.png", force=True)
     assert (tmp_path / "rows.png").stat().st_size > 10_000
     results = json.loads((tmp_path / "rows.json").read_text())
     assert results["asked"] == ["kron"]

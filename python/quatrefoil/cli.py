@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Run benchmarks against peers, other libraries that compute the same: each side on one thread, or on a GPU. Values are "
         "checked before anything is timed. All benchmarks take half an hour. pip install 'quatrefoil[bench]' installs peers; missing ones "
         "are left out.",
-        epilog="quatrefoil bench compare A.json B.json lists what became slower between two files that --json has written.",
+        epilog="quatrefoil bench compare A.json B.json lists what became slower between two files that --json has written; "
+        "quatrefoil bench jobs runs whole jobs.",
     )
     bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one folder of them (ssm.scan); default: all")
     bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time the peers too (the default)")
@@ -85,13 +86,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--dry", action="store_true", help="with --device cuda: try the program on the host, with tiny sizes")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios, one group of bars per problem, one colour per peer")
+    bench.add_argument("--force", action="store_true", help="write --json on a busy machine too; the load is in the file")
     return parser
+
+
+def _jobs(arguments: Sequence[str]) -> int:
+    """``quatrefoil bench jobs``, with a parser of its own like ``compare``."""
+    from .bench.jobs import JOBS, main
+
+    parser = argparse.ArgumentParser(
+        prog="quatrefoil bench jobs",
+        description="Run whole jobs on one thread and on all, against other libraries: time, peak memory and error. Every run has its own "
+        "process.",
+    )
+    parser.add_argument("job", nargs="*", choices=[*JOBS, []], metavar="JOB", help=f"{', '.join(JOBS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see whether everything runs")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side, of which the median counts (%(default)s)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, under a name with processor and date"
+    )
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw time against error, one picture per job")
+    parser.add_argument("--force", action="store_true", help="write --json on a busy machine too; the load is in the file")
+    options = parser.parse_args(arguments)
+    return main(options.job, rounds=options.rounds, quick=options.quick, json_file=options.json, plots=options.plots, force=options.force)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:2] == ["bench", "compare"]:
         return _compare(arguments[2:])
+    if arguments[:2] == ["bench", "jobs"]:
+        return _jobs(arguments[2:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "info":
@@ -127,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json and options.json.is_dir():
             parser.error(f"--json {options.json} is a folder, expected a file")
         return run_gpu_bench(options.family, dry=options.dry, peers=options.peers, json_file=options.json)
-    return run_bench(options.family, peers=options.peers, json_file=options.json, plot_file=options.plot)
+    return run_bench(options.family, peers=options.peers, json_file=options.json, plot_file=options.plot, force=options.force)
 
 
 if __name__ == "__main__":

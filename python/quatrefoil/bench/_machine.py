@@ -6,19 +6,22 @@ import datetime
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ._problem import Work
 
 _PAGE = 4096
+QUIET = 1.2  # the largest load of a run whose results are published
 
 
-def about() -> dict[str, str | int | float | None]:
+def about() -> dict[str, Any]:
     """The processor, the number of cores, their load by other work, the date."""
     try:
         model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
@@ -32,12 +35,20 @@ def about() -> dict[str, str | int | float | None]:
     }
 
 
-def named(file: Path, machine: dict[str, str | int | float | None]) -> Path:
+def check_quiet(machine: dict[str, Any], force: bool) -> bool:
+    """Whether results may be written: on a busy machine only if forced, and the load is in the file in any case."""
+    if force or (machine["load"] or 0) <= QUIET:
+        return True
+    print(f"the load is {machine['load']}, more than {QUIET}: --json writes results of a quiet machine, or with --force", file=sys.stderr)
+    return False
+
+
+def named(file: Path, machine: dict[str, Any], prefix: str = "") -> Path:
     """The file itself; for a folder a new file in it, named after processor and date: results are never overwritten."""
     if not file.is_dir():
         return file
     words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|\d+-Core|Processor)\b", " ", str(machine["processor"]), flags=re.I)
-    stem = "-".join([*re.findall(r"[a-z0-9]+", words.lower()), str(machine["date"])])
+    stem = "-".join([*filter(None, [prefix]), *re.findall(r"[a-z0-9]+", words.lower()), str(machine["date"])])
     count, free = 1, file / f"{stem}.json"
     while free.exists():
         count += 1

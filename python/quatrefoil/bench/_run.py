@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import _config
 from .._spec import FAMILIES
-from ._machine import about, arithmetic, named, traffic
+from ._machine import about, arithmetic, check_quiet, named, traffic
 from ._plot import plot
 from ._problem import Problem, Run
 
@@ -185,9 +185,12 @@ def show(row: dict[str, Any]) -> None:
         line(f"against {name}", peer["seconds"], f"error {peer['error']:.0e}", f"{peer['ratio']:.2f}x{goal}")
 
 
-def main(request: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None) -> int:
-    """Print the table; 1 if a goal was missed, so that a script can tell."""
-    machine, restore, rows = about(), one_thread(), []
+def main(request: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None, force: bool = False) -> int:
+    """Print the table; 1 if a goal was missed, 2 if the machine is too busy for a file of results."""
+    machine = about()
+    if json_file and not check_quiet(machine, force):
+        return 2
+    restore, rows = one_thread(), []
     try:
         for problem in problems(request or list(FAMILIES)):
             rows.append(run(problem, peers))
