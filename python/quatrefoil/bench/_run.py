@@ -6,12 +6,13 @@ import gc
 import importlib
 import importlib.util
 import json
+import os
 import pkgutil
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,35 @@ def interleave(sides: Sequence[Run]) -> list[list[float]]:
     return times
 
 
+def on_all_threads(side: Run, seconds: float) -> dict[str, float] | None:
+    """Our wall-clock time on all threads, the median of at least five runs; None on one core."""
+    count = os.cpu_count() or 1
+    if count == 1:
+        return None
+    _config.set_num_threads(count)
+    try:
+        with _blas_threads(count):
+            side()
+            times = []
+            for _ in range(max(_MIN_ROUNDS, min(_MAX_ROUNDS, int(_BUDGET / 6 / max(seconds, 1e-9))))):
+                begin = time.perf_counter()
+                side()
+                times.append(time.perf_counter() - begin)
+    finally:
+        _config.set_num_threads(1)
+    return {"count": count, "seconds": statistics.median(times)}
+
+
+def _blas_threads(count: int) -> AbstractContextManager[Any]:
+    """Limit NumPy's BLAS; nothing where threadpoolctl is missing, which ``one_thread`` says."""
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(count)
+    return limits
+
+
 def quartiles(values: Sequence[float]) -> list[float]:
     """The bounds of the middle half of the runs: a spread that one slow run does not change."""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -86,7 +116,8 @@ def is_below_floor(row: dict[str, Any]) -> bool:
 
 
 def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
-    """One problem -> a row of plain values: seconds, error, and per peer seconds, error, ratio, goal; or why the peer fails."""
+    """One problem -> a row of plain values: seconds on one thread and on all, error, and per peer seconds, error, ratio, goal; or why the
+    peer fails."""
     truth = np.asarray(problem.truth())
     sides = {"quatrefoil": problem.ours, **(problem.peers if peers else {})}
     row: dict[str, Any] = {"family": problem.family, "problem": problem.name, "size": problem.size, "peers": {}}
@@ -112,6 +143,8 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
     if work:
         seconds = max(arithmetic(work), medians[-1])
         row["floor"] = {"seconds": seconds, "flops": work.flops, "bytes": work.bytes, "exps": work.exps}
+    if threads := on_all_threads(problem.ours, medians[0]):
+        row["threads"] = threads
     if problem.rate:
         row["rate"] = {"a second": problem.rate[0] / medians[0], "of": problem.rate[1]}
     row["parts"] = dict(zip(problem.parts, medians[len(sides) :]))
@@ -173,6 +206,8 @@ def show(row: dict[str, Any]) -> None:
         wrong = ": faster than its floor, which was mis-measured" if is_below_floor(row) else ""
         text = f"floor ({amount(floor['flops'])}flop{exps}, {amount(floor['bytes'])}B)"
         line(text, floor["seconds"], "", f"taken {row['seconds'] / floor['seconds']:.2f}x{wrong}")
+    if threads := row.get("threads"):
+        line(f"on {threads['count']} threads", threads["seconds"], "", f"{row['seconds'] / threads['seconds']:.2f}x")
     if rate := row.get("rate"):
         print(f"      {amount(rate['a second'])}{rate['of']} per second", flush=True)
     for name, seconds in row["parts"].items():
