@@ -27,7 +27,7 @@ exclude_patterns = ["_generate", "programs", "pictures", "gallery/**/*.ipynb", "
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 highlight_language = "none"
-smartquotes = False  # primes are primes
+smartquotes = False  # keep the prime in formulas such as f'
 
 autosummary_generate = False  # pages come from _generate
 autodoc_typehints = "none"  # docstrings have shapes and types

@@ -132,7 +132,7 @@ def pages() -> dict[str, str]:
     generated = {f"{path_of(r)}.md": page_text(r) for f in FAMILIES for r in readmes(f)}
     rows = "\n".join(f"{f}/index" for f in FAMILIES)
     generated["methods/index.md"] = (
-        "# Derivations\n\nThe mathematics of each method, from its first equation to its limits, as it stands in the READMEs next to "
+        "# Derivations\n\nThe mathematics of each method, from its first equation to its limits, from the READMEs next to "
         f"the kernels.\n\n```{{toctree}}\n:maxdepth: 2\n\n{rows}\n```\n"
     )
     return generated

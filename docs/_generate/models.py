@@ -1,4 +1,4 @@
-"""The models of transformers that take this library's functions: a table of those that the tests run."""
+"""The page of models of transformers that run on this library's functions: a table of those that the tests cover."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _TEXT = """# Models of transformers
 
-After `quatrefoil.ssm.install()` these models of `transformers` run on this library's functions on a CPU, new and existing ones alike. The
-tests make each of them with random weights and compare logits, gradients, generation with a cache and padding on both sides with the
-model's own loops, in float32, and in bfloat16 with float32. Packed sequences are those of one row, with `seq_idx` and `cu_seq_lens_q` as
-transformers' `DataCollatorWithFlattening` gives them:
+After `quatrefoil.ssm.install()` these models of `transformers` run on this library's functions on a CPU, including models created before
+the call. The tests build each of them with random weights. They compare logits, gradients, cached generation, and left and right padding
+with the model's own loops: float32 with float32, and bfloat16 with float32. Packed sequences are several sequences in one row, with the
+`seq_idx` and `cu_seq_lens_q` of transformers' `DataCollatorWithFlattening`:
 
-- *apart*: as if each were a row of its own (of GraniteMoeHybrid in its recurrent layers).
-- *refused*: the model tells only its convolution where sequences begin, so its scan would mix them. An error says so.
-- *not read*: the model does not look at them, with or without this library.
+- *separate*: each sequence is processed as if it were a row of its own (for GraniteMoeHybrid, in its recurrent layers only).
+- *error*: the model passes the sequence boundaries only to its convolution, so its scan would mix the sequences; the call raises an error.
+- *ignored*: the model ignores the boundaries, with or without this library.
 
 | model | functions | packed sequences |
 |---|---|---|
@@ -27,6 +27,6 @@ def pages() -> dict[str, str]:
     tested = runpy.run_path(str(ROOT / "tests" / "ssm" / "transformers_models.py"))
     text = _TEXT
     for name, (_, functions) in tested["MODELS"].items():
-        packed = "apart" if name in tested["APART"] else "refused" if name in tested["HALF_APART"] else "not read"
+        packed = "separate" if name in tested["APART"] else "error" if name in tested["HALF_APART"] else "ignored"
         text += f"| {name} | {', '.join(f'`{f}`' for f in functions)} | {packed} |\n"
     return {"models.md": text}

@@ -57,7 +57,7 @@ def page(result: dict[str, Any], name: str) -> str:
     families = list(dict.fromkeys(row["family"] for row in result["rows"]))
     ratios = [p["ratio"] for row in result["rows"] for p in row["peers"].values() if "ratio" in p]
     slower = sum(r < 1 for r in ratios)
-    selection = f"Of {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
+    selection = f"Methods: {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
     text = heading(result, "") + (
         f"One thread on both sides. {selection}From `bench/results/{name}`: {len(result['rows'])} problems, {len(ratios)} comparisons; in "
         f"{slower} of them the peer is faster.\n\n"

@@ -1,4 +1,4 @@
-"""The reference: a page for each public name, and one per family that lists them by the folder they come from. Nothing is typed here."""
+"""The reference: one page per public name, and one per family that lists its names by method. All text comes from the docstrings."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def path_of(module: str, name: str) -> str:
 
 
 def readme_of(member: Any) -> str | None:
-    """The folder of csrc whose equations a docstring cites: the README that its module names, else the one of its own folder."""
+    """The folder in csrc whose equations a docstring cites: from the README that its module names, otherwise from its own folder."""
     module = member.__name__ if inspect.ismodule(member) else getattr(member, "__module__", "")
     if not module.startswith("quatrefoil."):
         return None
@@ -164,15 +164,15 @@ def pages() -> dict[str, str]:
         generated.update({f"{path_of(module, n)}.rst": page(module, n) for n in own})
         if module.count(".") == 1:
             generated[f"{path_of(module, 'index')}.rst"] = family_page(module)
-    about = "Layers with the parameter names of their upstream implementations, so that upstream's ``state_dict`` loads: "
+    about = "Layers with the parameter names of the original implementations, whose ``state_dict`` they load: "
     generated["reference/torch/nn/index.rst"] = plain_page(LAYERS, LAYERS, f"{about}``from quatrefoil.torch import nn``.")
     about = "Settings and the configuration in use."
     generated["reference/general/index.rst"] = plain_page("quatrefoil", "General", about)
     rows = "".join(f"   {name}/index\n" for name in (*qf.FAMILIES, "torch/nn", "general"))
     families = "".join(f":doc:`qf.{name} <{name}/index>`\n   {methods.purpose(name)}.\n" for name in qf.FAMILIES)
     generated["reference/index.rst"] = (
-        f"{heading('Reference')}The :doc:`conventions` hold for every function.\n\n{families}\n"
-        ":doc:`quatrefoil.torch.nn <torch/nn/index>`\n   PyTorch layers that load upstream's checkpoints.\n"
+        f"{heading('Reference')}The :doc:`conventions` apply to every function.\n\n{families}\n"
+        ":doc:`quatrefoil.torch.nn <torch/nn/index>`\n   PyTorch layers that load checkpoints of the original implementations.\n"
         f":doc:`quatrefoil <general/index>`\n   Settings and versions.\n\n.. toctree::\n   :hidden:\n\n   conventions\n{rows}"
     )
     return generated

@@ -6,7 +6,7 @@ import numpy as np
 import quatrefoil as qf
 
 H, N, L = 3, 32, 600
-dt = np.geomspace(0.01, 0.1, H)  # how far a channel remembers: slow, middling, fast
+dt = np.geomspace(0.01, 0.1, H)  # memory of a channel: long, medium, short
 A = np.broadcast_to(-0.5 + 1j * np.pi * np.arange(N), (H, N)).copy()
 C = np.broadcast_to((1 + 0j) / np.arange(1, N + 1) ** 1.5, (H, N)).copy()
 t = np.arange(L)
@@ -14,7 +14,7 @@ u = np.sign(np.sin(t / 40)) + 0.2 * np.random.default_rng(0).standard_normal(L)
 K = qf.ssm.s4d_kernel(dt, A, C, L)
 y = qf.ssm.s4d_conv(np.broadcast_to(u, (H, L)).copy(), dt, A, C)  # the whole sequence at once
 
-state, streamed = np.zeros((H, N), complex), []  # and sample by sample, as it comes
+state, streamed = np.zeros((H, N), complex), []  # and sample by sample
 for sample in u:
     now, state = qf.ssm.s4d_step(np.full(H, sample), state, dt, A, C)
     streamed.append(now)

@@ -15,12 +15,12 @@ figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 for ax, values, title in zip(axes, (u.value, u.stderr), ("u, and -∇u", "standard error of u")):
     image = np.full(len(grid), np.nan)
     image[inside] = values
-    shown = ax.pcolormesh(x, x, image.reshape(100, 100).T, cmap="inferno" if ax is axes[0] else "viridis", shading="nearest")
-    figure.colorbar(shown, ax=ax)
+    mesh = ax.pcolormesh(x, x, image.reshape(100, 100).T, cmap="inferno" if ax is axes[0] else "viridis", shading="nearest")
+    figure.colorbar(mesh, ax=ax)
     ax.fill(*hole.T, color="0.8")
     ax.set(title=title, aspect="equal")
-few = np.zeros((100, 100), bool)
-few[3::7, 3::7] = True
-few = few.reshape(-1)[inside]
-axes[0].quiver(*grid[inside][few].T, *-u.grad[few].T, color="white", scale=60)
+coarse = np.zeros((100, 100), bool)
+coarse[3::7, 3::7] = True
+coarse = coarse.reshape(-1)[inside]
+axes[0].quiver(*grid[inside][coarse].T, *-u.grad[coarse].T, color="white", scale=60)
 figure.savefig(sys.argv[1], dpi=110)

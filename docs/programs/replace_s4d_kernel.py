@@ -13,4 +13,4 @@ dt = torch.logspace(-3, -1, H, requires_grad=True)
 A = torch.complex(torch.full((H, N), -0.5), torch.pi * torch.arange(N).expand(H, N)).requires_grad_()
 C = torch.randn(H, N, dtype=torch.cfloat, requires_grad=True)
 K = qf.ssm.s4d_kernel(dt, A, C, L)  # instead of kernel_before(dt, A, C, L)
-K.square().sum().backward()  # dt.grad, A.grad and C.grad are there as before
+K.square().sum().backward()  # sets dt.grad, A.grad and C.grad as before
