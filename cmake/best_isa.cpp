@@ -5,6 +5,6 @@
 #include "core/host/isa.cpp"
 
 int main() {
-  const auto isas = quatrefoil::isas_here();
+  const auto isas = quatrefoil::isas_supported();
   std::fputs(quatrefoil::name(isas.empty() ? quatrefoil::isas_built().back() : isas.front()), stdout);
 }

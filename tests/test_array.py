@@ -23,7 +23,7 @@ def test_cupy_arrays(family, case, cupy, rng):
 
 def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch):
     A, x = cupy([np.eye(3), np.ones(3)])
-    with pytest.raises(TypeError, match=r"the arrays are on cuda:1, where backend 'native' does not run; leave the choice"):
+    with pytest.raises(TypeError, match=r"the arrays are on cuda:1, where backend 'native' does not run; omit backend="):
         qf.kron.matvec([A], x, backend="native")
     with qf.use_backend("numba"), pytest.raises(TypeError, match=r"on cuda:1, where backend 'numba' does not run"):
         qf.kron.matvec([A], x)

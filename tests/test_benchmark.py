@@ -164,7 +164,7 @@ def test_files_that_cannot_be_compared(tmp_path, capsys):
     written(tmp_path / "problem.json", [("kernel", 1.0, 0.01, {})])
     written(tmp_path / "machine.json", [("scan", 1.0, 0.01, {})], processor="Other CPU")
     for name, words in (
-        ("none", "No such file"), ("text", "no JSON"), ("list", "not what"), ("rows", "not what"), ("device", "times of a device"),
+        ("none", "No such file"), ("text", "not valid JSON"), ("list", "not a file of"), ("rows", "not a file of"), ("device", "GPU times"),
         ("problem", "no row is in both"), ("machine", "the processors differ"),
     ):  # fmt: skip
         assert cli.main(["bench", "compare", good, f"{tmp_path}/{name}.json"]) == 2
@@ -175,7 +175,7 @@ def test_files_that_cannot_be_compared(tmp_path, capsys):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("defect", ["BAD", "NOT FINITE", "OTHER BITS"])
+@pytest.mark.parametrize("defect", ["BAD", "NOT FINITE", "BITS DIFFER"])
 def test_wrong_results_of_a_device_are_not_timed(defect, monkeypatch, tmp_path, capsys):
     pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
@@ -183,7 +183,7 @@ def test_wrong_results_of_a_device_are_not_timed(defect, monkeypatch, tmp_path, 
     spoilt = {
         "BAD": lambda h: h + 1e-3,
         "NOT FINITE": lambda h: h.index_fill(-1, h.new_zeros(1).long(), np.nan),
-        "OTHER BITS": lambda h: h * (1 + 2e-7 * next(calls)),
+        "BITS DIFFER": lambda h: h * (1 + 2e-7 * next(calls)),
     }[defect]
 
     def run(size, inputs, **out):
@@ -197,7 +197,7 @@ def test_wrong_results_of_a_device_are_not_timed(defect, monkeypatch, tmp_path, 
     assert gpu.main(["ssm"], dry=True, json_file=tmp_path / "rows.json") == 1
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert not any(row["ok"] for row in rows[:4])
-    assert (rows[-1]["kind"], rows[-1]["why"]) == ("skipped", "its numbers are wrong")
+    assert (rows[-1]["kind"], rows[-1]["why"]) == ("skipped", "its values are wrong")
     assert defect in capsys.readouterr().out
 
 

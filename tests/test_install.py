@@ -175,7 +175,7 @@ def on_an_old_processor(code, built=("v4", "v3", "v2"), **environment):
 @pytest.mark.skipif(_backends.reason("native") is not None, reason="needs a working installation")
 def test_a_warning_at_import_on_an_old_processor():
     """With a stand-in for the compiled part; .ci/wheel imports the real one on an emulated processor."""
-    text = "the native part is not usable: its kernels are for x86-64-v4, v3, v2, which this processor does not run"
+    text = "the native part is not usable: its kernels are for x86-64-v4, v3, v2, which this processor does not support"
     done = on_an_old_processor(
         f"print('imported', file=sys.stderr)\nprint(qf.config()['backend'], qf.config()['isas'])\nqf.show_config()\n{CALL}"
     )
@@ -191,7 +191,7 @@ def test_a_warning_at_import_on_an_old_processor():
 def test_the_warning_says_how_to_reinstall():
     done = on_an_old_processor("print(qf.config()['backend'])", built=("v4",))
     assert done.stdout == "numba\n"
-    assert "for x86-64-v4, which this processor does not run" in done.stderr
+    assert "for x86-64-v4, which this processor does not support" in done.stderr
     assert "QUATREFOIL_ISAS=all pip install --force-reinstall --no-cache-dir ." in done.stderr
 
 
@@ -199,7 +199,7 @@ def test_the_warning_says_how_to_reinstall():
 def test_unusable_choices_on_an_old_processor_raise(variable, value):
     done = on_an_old_processor("", **{variable: value})
     assert done.returncode == 1
-    assert "which this processor does not run" in done.stderr
+    assert "which this processor does not support" in done.stderr
 
 
 def test_no_warning_on_an_old_processor_if_numba_was_requested():

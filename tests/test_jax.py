@@ -167,16 +167,16 @@ def test_functions_that_are_not_ops(name):
 
 def test_errors_name_what_cannot_be_traced():
     factors = [jnp.eye(2), jnp.eye(3)]
-    with pytest.raises(TypeError, match="progress is a function, which a compiled program of JAX cannot trace"):
+    with pytest.raises(TypeError, match="progress is a function, which a compiled JAX program cannot trace"):
         qf.kron.gp_solve(factors, jnp.ones(6), 0.1, progress=print)
-    with pytest.raises(TypeError, match="is traced by JAX, but its numbers are read"):
+    with pytest.raises(TypeError, match="is traced by JAX, but its values must be read"):
         jax.jit(lambda s: qf.kron.gp_nll(factors, jnp.ones(6), 0.1, tol=s))(0.5)
 
 
 def test_constants_have_no_gradient():
     x, weights = jnp.arange(5.0), jnp.ones(2)
     compute = lambda x, w: qf.kron.gsmp_kernel(x, weights=w, means=jnp.ones(2), std=jnp.ones(2)).sum()  # noqa: E731
-    with pytest.raises(NotImplementedError, match=r"there is no gradient in x; pass jax.lax.stop_gradient"):
+    with pytest.raises(NotImplementedError, match=r"there is no gradient with respect to x; pass jax.lax.stop_gradient"):
         jax.grad(compute)(x, weights)
     assert jax.grad(compute, 1)(x, weights).shape == (2,)
     assert np.all(jax.grad(lambda x: compute(jax.lax.stop_gradient(x), weights))(x) == 0)

@@ -84,7 +84,7 @@ def test_unexpected_buffers_are_refused(rng):
     site = _site.text_of(qf.ssm.OPS.linear_scan, (False, 0), None, 0, [((3,), "float32"), ((3,), "float32"), None], [((3,), "float32")])
     for shape, dtype in (((4,), np.float32), ((3,), np.float64), ((1, 3), np.float32)):
         compute = jax.ffi.ffi_call(_handler.TARGET, [jax.ShapeDtypeStruct((3,), np.float32)])
-        with pytest.raises(jax.errors.JaxRuntimeError, match="XLA gave a buffer"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="XLA passed a buffer"):
             jax.block_until_ready(compute(jnp.zeros(shape, dtype), jnp.zeros(3, np.float32), site=site))
 
 

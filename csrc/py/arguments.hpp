@@ -1,5 +1,4 @@
-// The arguments of a kernel's call from Python in their order: input arrays, output arrays, options. Each array is checked when it is
-// taken.
+// The arguments of a kernel call from Python in their order: input arrays, output arrays, options. Each array is checked when it is taken.
 #pragma once
 #include <string>
 #include <utility>
@@ -14,7 +13,7 @@
 
 namespace quatrefoil {
 
-// kernel(args) without the GIL.
+// Calls kernel(args) without the GIL.
 template <class Kernel, class Args>
 auto released(Kernel&& kernel, const Args& args) {
   const GilReleased released;
@@ -24,19 +23,19 @@ auto released(Kernel&& kernel, const Args& args) {
 class Arguments : public Fit {
  public:
   Arguments(const char* function, py::tuple given, std::size_t arrays) : Fit(function), given_(std::move(given)), count_(arrays) {
-    held_.reserve(arrays);
+    views_.reserve(arrays);
   }
 
-  // The next argument: C-contiguous, with any strides, or an output. Fit explains `if`, `like` and `optional`.
+  // Take the next argument: a C-contiguous input, an input with any strides, or an output. Fit explains `if`, `like` and `optional`.
   Fitted input(const char* name, const char* dims) { return array(next<Input>(name), name, dims); }
-  Fitted input_if(bool asked, const char* name, const char* dims) { return array_if(asked, next<Input>(name), name, dims); }
+  Fitted input_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Input>(name), name, dims); }
   Fitted input_like(const char* name, const char* of) { return like(next<Input>(name), name, of); }
   Fitted optional_input(const char* name, const char* dims) { return optional(next<Input>(name), name, dims); }
   Fitted strided(const char* name, const char* dims) { return array(next<Strided>(name), name, dims); }
   Fitted strided_like(const char* name, const char* of) { return like(next<Strided>(name), name, of); }
   Fitted optional_strided(const char* name, const char* dims) { return optional(next<Strided>(name), name, dims); }
   Fitted output(const char* name, const char* dims) { return array(next<Output>(name), name, dims); }
-  Fitted output_if(bool asked, const char* name, const char* dims) { return array_if(asked, next<Output>(name), name, dims); }
+  Fitted output_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Output>(name), name, dims); }
   Fitted output_like(const char* name, const char* of) { return like(next<Output>(name), name, of); }
   Fitted gradient_of(const char* name) { return gradient(next<Output>(name), name); }
   void no_output(const char* name) { static_cast<void>(output_if(false, name, "")); }
@@ -52,11 +51,11 @@ class Arguments : public Fit {
   // Skips the next argument unchecked.
   void skip() { take(); }
 
-  // A memo that a caller keeps between calls: an object of that class, created by this extension.
+  // Casts an argument to a memo class of this extension. Callers keep memos between calls.
   template <class M>
   const M& memo(const char* name, py::handle given) const {
     if (!py::isinstance<M>(given))
-      refuse_type(name + std::string(" is ") + Py_TYPE(given.ptr())->tp_name + ", which is no memo of this op");
+      refuse_type(name + std::string(" is ") + Py_TYPE(given.ptr())->tp_name + ", expected a memo of this operation");
     return given.cast<const M&>();
   }
 
@@ -66,7 +65,7 @@ class Arguments : public Fit {
     return array.is_none() ? View{} : named([&] { return strided_view(array, "the array"); });
   }
 
-  // f(T()) with T the real type of an array's numbers, by default the first array's.
+  // Calls f(T()) with the real element type T of an array, by default the first.
   template <class F>
   void dispatch(F&& f) const {
     dispatch(peek(0), f);
@@ -77,7 +76,7 @@ class Arguments : public Fit {
   }
 
   void all_taken() const {
-    if (taken_ < count_) refuse_type("expected " + std::to_string(count_ - taken_) + " arguments less");
+    if (taken_ < count_) refuse_type("expected " + std::to_string(count_ - taken_) + " fewer arguments");
   }
   // Runs a kernel after all arrays have been taken.
   template <class Kernel, class Args>
@@ -87,11 +86,11 @@ class Arguments : public Fit {
   }
 
  private:
-  // look(), whose errors get the function's name.
+  // Calls f() and prefixes its errors with the function's name.
   template <class F>
-  auto named(F&& look) const -> decltype(look()) {
+  auto named(F&& f) const -> decltype(f()) {
     try {
-      return look();
+      return f();
     } catch (const ValueError& e) {
       refuse(e.what());
     } catch (const TypeError& e) {
@@ -105,30 +104,30 @@ class Arguments : public Fit {
   template <class A>
   const View& next(const char* name) {
     const py::handle array = take();
-    held_.push_back(named([&] { return A(array, name); }));
-    return held_.back();
+    views_.push_back(named([&] { return A(array, name); }));
+    return views_.back();
   }
   template <class A, class F>
   std::vector<Fitted> list(const char* name, F&& fit, const std::size_t* expected = nullptr) {
     const py::handle given = take();
     if (!py::isinstance<py::list>(given) && !py::isinstance<py::tuple>(given))
       refuse_type(name + std::string(": expected a list of arrays"));
-    if (expected && py::len(given) != *expected) refuse(name + std::string(": expected a gradient for each of them"));
+    if (expected && py::len(given) != *expected) refuse(name + std::string(": expected one gradient per array"));
     lists_.emplace_back();
-    std::vector<Held>& held = lists_.back();
-    held.reserve(py::len(given));
+    std::vector<OwnedView>& views = lists_.back();
+    views.reserve(py::len(given));
     std::vector<Fitted> fitted;
     for (py::handle item : given) {
-      held.push_back(named([&] { return A(item, name); }));
-      fitted.push_back(fit(held.back(), int(held.size())));
+      views.push_back(named([&] { return A(item, name); }));
+      fitted.push_back(fit(views.back(), int(views.size())));
     }
     return fitted;
   }
 
   py::tuple given_;
   std::size_t count_, taken_ = 0;
-  std::vector<Held> held_;
-  std::vector<std::vector<Held>> lists_;
+  std::vector<OwnedView> views_;
+  std::vector<std::vector<OwnedView>> lists_;
 };
 
 namespace arguments {
@@ -137,7 +136,7 @@ std::decay_t<Option> option(const std::string& function, py::handle given) {
   try {
     return given.cast<std::decay_t<Option>>();
   } catch (const py::cast_error&) {
-    throw TypeError(function + ": an option is " + std::string(py::repr(given)) + ", expected another type");
+    throw TypeError(function + ": option " + std::string(py::repr(given)) + " has the wrong type");
   }
 }
 template <class... Options, std::size_t... at>

@@ -10,8 +10,8 @@
 namespace quatrefoil {
 namespace {
 
-// The bytes of a signature, everything that a plan depends on: per array its type, dtype and shape; per tensor also device, contiguity,
-// requires_grad and pending sign or conjugation.
+// Writes the bytes of a signature, which has everything that a plan depends on: per array its type, dtype and shape; per tensor also
+// device, contiguity, requires_grad and pending negation or conjugation.
 class Writer {
  public:
   template <class T>
@@ -66,7 +66,7 @@ void put_tensor(Writer& w, py::handle h, const dlpack::Tensor& t) {
   if (t.dtype.code == dlpack::kComplex) w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_conj)));
 }
 
-// Any other object with a dtype and a shape, such as a tensor without memory: by attributes.
+// Any other object with a dtype and a shape, such as a tensor without memory, by its attributes.
 void put_other(Writer& w, py::handle h) {
   w.put(h.attr("dtype").ptr());
   const py::tuple shape = h.attr("shape");
@@ -78,7 +78,7 @@ void put_other(Writer& w, py::handle h) {
   for (const char c : device) w.put(c);
 }
 
-py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
+py::bytes signature(py::handle arrays, dlpack::CallTensors& tensors) {
   Writer w;
   PyObject* const* items = PySequence_Fast_ITEMS(arrays.ptr());
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(arrays.ptr()); ++i) {
@@ -93,7 +93,7 @@ py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
     dlpack::Tensor t;
     if (api && api->tensor_from(h.ptr(), &t) == 0) {
       put_tensor(w, h, t);
-      seen.add(h.ptr(), t);
+      tensors.add(h.ptr(), t);
     } else {
       PyErr_Clear();
       put_other(w, h);
@@ -102,8 +102,8 @@ py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
   return w.bytes();
 }
 
-// The value of a key; null if it is missing or, with an error set, if the key has no hash. Without a GIL another thread may empty the dict
-// meanwhile, so that a borrowed value could be freed.
+// The value of a key; null if it is missing or, with an error set, if the key is not hashable. Returns a new reference, because without a
+// GIL another thread may clear the dict and free a borrowed value.
 py::object value_of(PyObject* dict, PyObject* key) {
 #if PY_VERSION_HEX >= 0x030D0000
   PyObject* value = nullptr;
@@ -114,7 +114,7 @@ py::object value_of(PyObject* dict, PyObject* key) {
 #endif
 }
 
-// (plans, planner, op, options, backend, arrays, extras, out, threads), without pybind11's dispatch, which would double the cost.
+// call(plans, planner, op, options, backend, arrays, extras, out, threads), without pybind11's dispatch, which would double the cost.
 PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
   enum { kPlans, kPlanner, kOp, kOptions, kBackend, kArrays, kExtras, kOut, kThreads, kCount };
   if (count != kCount || !PyDict_Check(given[kPlans]) || !(PyTuple_Check(given[kArrays]) || PyList_Check(given[kArrays]))) {
@@ -122,10 +122,10 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
                     "call(plans, planner, op, options, backend, arrays, extras, out, threads): plans is a dict, arrays a tuple");
     return nullptr;
   }
-  dlpack::Seen seen;
+  dlpack::CallTensors tensors;
   py::object key;
   try {
-    const py::bytes text = signature(given[kArrays], seen);
+    const py::bytes text = signature(given[kArrays], tensors);
     key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, given[kOptions], given[kBackend], text.ptr()));
   } catch (py::error_already_set& e) {
     const bool is_no_array = e.matches(PyExc_AttributeError) || e.matches(PyExc_TypeError) || e.matches(PyExc_RuntimeError);

@@ -1,4 +1,4 @@
-// The entry point: one pass over the arrays of a call gives the key under which its plan is stored, and the views for the kernel's binding.
+// The entry point of every call. One pass over its arrays gives the key of the cached plan, and the views for the kernel's binding.
 #pragma once
 #include <pybind11/pybind11.h>
 

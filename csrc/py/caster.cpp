@@ -44,7 +44,7 @@ View tensor_view(const dlpack::Tensor& t, const char* name) {
 }
 
 View tensor_view(py::handle h, const char* name) {
-  if (const dlpack::Tensor* seen = dlpack::Seen::find(h.ptr())) return tensor_view(*seen, name);
+  if (const dlpack::Tensor* known = dlpack::CallTensors::find(h.ptr())) return tensor_view(*known, name);
   const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
   if (!api) {  // older torch: a NumPy view of the same memory
     if (!py::hasattr(h, "detach")) refuse(name, "expected a NumPy array or a torch tensor");
@@ -60,7 +60,7 @@ bool aligned(const View& v) {
   return reinterpret_cast<std::uintptr_t>(v.data) % std::uintptr_t(unit) == 0;
 }
 
-// A copy by NumPy, which can read any address; torch cannot.
+// A copy by NumPy, which can read unaligned addresses; torch cannot.
 py::object copied(const View& v, py::handle h, const char* requirements) {
   const auto item = py::ssize_t(item_size(v.dtype));
   std::vector<py::ssize_t> shape(v.shape, v.shape + v.rank), strides;
@@ -69,8 +69,8 @@ py::object copied(const View& v, py::handle h, const char* requirements) {
   return py::module_::import("numpy").attr("require")(plain, py::none(), requirements);
 }
 
-constexpr std::int64_t kHugePagesFrom = std::int64_t(2)
-                                        << 20;  // bytes: the minimum that holds a huge page, which costs a tenth of its small pages
+// bytes: the smallest array with room for a huge page, which takes a tenth of the time of its small pages to fault in
+constexpr std::int64_t kHugePagesFrom = std::int64_t(2) << 20;
 
 }  // namespace
 

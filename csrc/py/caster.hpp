@@ -1,4 +1,4 @@
-// From Python arrays to Views: NumPy arrays, and torch tensors through DLPack's C exchange table, without torch's headers or libraries.
+// Converts Python arrays to Views: NumPy arrays, and torch tensors through DLPack's C exchange table, without torch's headers or libraries.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -8,11 +8,11 @@
 namespace quatrefoil {
 namespace py = pybind11;
 
-// Borrowed: valid while the array lives. Throws for arrays without memory (fake or traced tensors) and for anything but plain CPU numbers.
+// Borrowed: valid while the array lives. Throws for arrays without memory (fake or traced tensors) and for anything but plain CPU arrays.
 View strided_view(py::handle array, const char* name);
 
 // A view and the owner of its memory; absent for None.
-class Held : public View {
+class OwnedView : public View {
  public:
   explicit operator bool() const { return present; }
 
@@ -21,11 +21,11 @@ class Held : public View {
 };
 
 // A C-contiguous, aligned argument: the caller's memory, or a copy owned by this object.
-class Input : public Held {
+class Input : public OwnedView {
  public:
   Input(py::handle array, const char* name);
 
-  // The numbers, or nullptr if the argument is absent.
+  // The data, or nullptr if the argument is absent.
   template <class T>
   const T* as() const {
     return static_cast<const T*>(data);
@@ -33,13 +33,13 @@ class Input : public Held {
 };
 
 // An aligned argument with any strides: the caller's memory, or an aligned copy.
-class Strided : public Held {
+class Strided : public OwnedView {
  public:
   Strided(py::handle array, const char* name);
 };
 
 // A C-contiguous array to write to.
-class Output : public Held {
+class Output : public OwnedView {
  public:
   Output(py::handle array, const char* name);
 };

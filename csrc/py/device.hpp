@@ -1,4 +1,4 @@
-// The device of a call on arrays in a GPU's memory: that of the first array, with the caller's stream.
+// The device of a call on arrays in GPU memory: the device of the first array, with the caller's stream.
 #pragma once
 #include <pybind11/pybind11.h>
 

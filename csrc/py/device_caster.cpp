@@ -1,4 +1,5 @@
-// Views of arrays in a GPU's memory, instead of caster.cpp: torch tensors through DLPack's C exchange table, CuPy's and older torch's by
+// Replaces caster.cpp for arrays in GPU memory: torch tensors through DLPack's C exchange table, CuPy arrays and older torch tensors
+// through
 // __cuda_array_interface__. Neither library is imported here.
 #include <cstdlib>
 
@@ -9,7 +10,7 @@
 namespace quatrefoil {
 namespace {
 
-thread_local int call_device = 0;  // of the call in progress
+thread_local int call_device = 0;  // device of the call in progress
 
 std::string on(int device) { return "cuda:" + std::to_string(device); }
 
@@ -30,7 +31,7 @@ int device_of(py::handle h) {
 }
 
 void expect_device(int device, const char* name) {
-  if (device < 0) throw TypeError(std::string(name) + ": expected an array in a GPU's memory");
+  if (device < 0) throw TypeError(std::string(name) + ": expected an array in GPU memory");
   if (device != call_device)
     throw TypeError(std::string(name) + " is on " + on(device) + ", the first array on " + on(call_device) + ": expected one device");
 }
@@ -38,9 +39,9 @@ void expect_device(int device, const char* name) {
 // Version 3 of the interface: "<f4", a shape, strides in bytes or None for C order.
 View interface_view(py::handle h, const char* name) {
   const py::object detached = py::hasattr(h, "detach") ? h.attr("detach")() : py::reinterpret_borrow<py::object>(h);
-  const py::dict seen = detached.attr("__cuda_array_interface__");
-  const auto type = seen["typestr"].cast<std::string>();
-  const py::tuple shape = seen["shape"];
+  const py::dict interface = detached.attr("__cuda_array_interface__");
+  const auto type = interface["typestr"].cast<std::string>();
+  const py::tuple shape = interface["shape"];
   if (type.size() < 3 || type[0] == '>') throw TypeError(std::string(name) + ": unexpected dtype");
   if (shape.size() > std::size_t(View::kMaxRank)) throw ValueError(std::string(name) + ": too many axes");
   const int code = type[1] == 'f'   ? dlpack::kFloat
@@ -51,20 +52,20 @@ View interface_view(py::handle h, const char* name) {
   View v;
   v.present = true;
   v.dtype = dlpack::dtype_from(code, 8 * std::atoi(type.c_str() + 2), name);
-  v.data = reinterpret_cast<void*>(py::tuple(seen["data"])[0].cast<std::uintptr_t>());
+  v.data = reinterpret_cast<void*>(py::tuple(interface["data"])[0].cast<std::uintptr_t>());
   v.rank = int(shape.size());
-  const bool has_strides = seen.contains("strides") && !seen["strides"].is_none();
+  const bool has_strides = interface.contains("strides") && !interface["strides"].is_none();
   std::int64_t next = 1;
   for (int i = v.rank - 1; i >= 0; --i) {
     v.shape[i] = shape[std::size_t(i)].cast<std::int64_t>();
-    v.stride[i] = has_strides ? py::tuple(seen["strides"])[std::size_t(i)].cast<std::int64_t>() / item_size(v.dtype) : next;
+    v.stride[i] = has_strides ? py::tuple(interface["strides"])[std::size_t(i)].cast<std::int64_t>() / item_size(v.dtype) : next;
     next *= v.shape[i];
   }
   if (v.size() > 0 && !v.data) throw TypeError(std::string(name) + ": has no memory");
   return v;
 }
 
-// By whole numbers, including complex ones, which kernels load at once.
+// Whether data is aligned to a whole element: kernels load a complex number in one access.
 bool aligned(const View& v) { return reinterpret_cast<std::uintptr_t>(v.data) % std::uintptr_t(item_size(v.dtype)) == 0; }
 
 // A copy in C order by the array's own library, in the caller's stream.
@@ -137,11 +138,12 @@ void* stream_of(py::handle h, int device) {
 
 OnDevice enter(const std::string& function, const py::tuple& given, std::size_t arrays) {
   const py::object first = first_array(given, arrays);
-  if (first.is_none()) throw TypeError(function + ": expected an array in a GPU's memory");
+  if (first.is_none()) throw TypeError(function + ": expected an array in GPU memory");
   dlpack::Tensor t;
   const int device = has_tensor(first, t) ? (t.device.kind == dlpack::kCuda ? t.device.index : -1) : device_of(first);
   if (device < 0)
-    throw TypeError(function + ": the first array is " + Py_TYPE(first.ptr())->tp_name + " in the host's memory, expected one in a GPU's");
+    throw TypeError(function + ": the first array is " + Py_TYPE(first.ptr())->tp_name +
+                    " in host memory, expected an array in GPU memory");
   call_device = device;
   return OnDevice(device, stream_of(first, device));
 }

@@ -1,4 +1,4 @@
-// The extension module of the kernels for GPUs: quatrefoil._cuda. The emulator of tests/emu compiles it as the module _emu.
+// The extension module of the GPU kernels: quatrefoil._cuda. The emulator of tests/emu compiles it as the module _emu.
 #include <pybind11/pybind11.h>
 
 #include <sstream>
@@ -7,7 +7,7 @@
 #include "core/host/check.hpp"
 #include "device_methods.hpp"  // QF_EACH_METHOD(X): X(ssm, scan) ... for methods with a cuda.cu; written by CMake
 
-// The bindings of csrc/ssm/scan/bind.cpp, and the names of those with kernels in csrc/ssm/scan/cuda.cu.
+// The bindings in csrc/ssm/scan/bind.cpp, and the names of the ops with kernels in csrc/ssm/scan/cuda.cu.
 #define QF_DECLARE(family, method)                                        \
   namespace quatrefoil::family::method { void bind(pybind11::module_&); } \
   namespace quatrefoil::family::method::cuda { extern const char* const ops; }
@@ -37,15 +37,15 @@ void translate(std::exception_ptr p) {
 void bind_method(py::module_& m, const char* family, void (*bind)(py::module_&), const char* ops) {
   auto all = py::reinterpret_steal<py::module_>(PyModule_New(family));
   bind(all);
-  py::module_ kept = m.def_submodule(family);
+  py::module_ public_ops = m.def_submodule(family);
   std::istringstream names(ops);
-  for (std::string name; names >> name;) kept.attr(name.c_str()) = all.attr(name.c_str());
+  for (std::string name; names >> name;) public_ops.attr(name.c_str()) = all.attr(name.c_str());
 }
 
 }  // namespace
 
 PYBIND11_MODULE(QF_MODULE, m, py::mod_gil_not_used()) {
-  m.doc() = "Compiled kernels for GPUs. No checks beyond memory safety: use quatrefoil's public functions.";
+  m.doc() = "Compiled GPU kernels. No checks beyond memory safety: use quatrefoil's public functions.";
   py::register_local_exception_translator(translate);
 
   m.attr("version") = QUATREFOIL_VERSION;

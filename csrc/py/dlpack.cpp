@@ -5,7 +5,7 @@
 namespace quatrefoil::dlpack {
 namespace py = pybind11;
 
-thread_local Seen* Seen::current = nullptr;
+thread_local CallTensors* CallTensors::current = nullptr;
 
 Dtype dtype_from(int code, int bits, const char* name) {
   if (code == kFloat && bits == 32) return Dtype::f32;

@@ -1,4 +1,4 @@
-// DLPack's C exchange table from a tensor's type: torch tensors without torch's headers or libraries.
+// Reads DLPack's C exchange table from a tensor's type, so that torch tensors need neither torch's headers nor its libraries.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -42,17 +42,17 @@ enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1, kCuda = 2 };
 Dtype dtype_from(int code, int bits, const char* name);
 View view(const Tensor&, const char* name);
 
-// The table of that type, looked up once per type; null without a table of the known version.
+// The exchange table of a type, looked up once per type; null if it has none of the known version.
 const ExchangeApi* exchange_api(PyTypeObject* type);
 
-// The tensors of the call in progress on this thread, as the entry point read them: the bindings need not read them again. The caller owns
-// the tensors meanwhile; calls nest.
-class Seen {
+// The tensors of the call in progress on this thread. The entry point has read them, so the bindings need not read them again. The caller
+// owns the tensors during the call; calls nest.
+class CallTensors {
  public:
-  Seen() : outer_(current) { current = this; }
-  ~Seen() { current = outer_; }
-  Seen(const Seen&) = delete;
-  Seen& operator=(const Seen&) = delete;
+  CallTensors() : outer_(current) { current = this; }
+  ~CallTensors() { current = outer_; }
+  CallTensors(const CallTensors&) = delete;
+  CallTensors& operator=(const CallTensors&) = delete;
   void add(PyObject* object, const Tensor& tensor) {
     if (count_ < kRoom) objects_[count_] = object, tensors_[count_++] = tensor;
   }
@@ -65,8 +65,8 @@ class Seen {
 
  private:
   static constexpr int kRoom = 16;
-  static thread_local Seen* current;
-  Seen* outer_;
+  static thread_local CallTensors* current;
+  CallTensors* outer_;
   int count_ = 0;
   PyObject* objects_[kRoom];
   Tensor tensors_[kRoom];

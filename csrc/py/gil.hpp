@@ -7,7 +7,7 @@
 namespace quatrefoil {
 namespace py = pybind11;
 
-// f(), which may call Python but creates no object whose destructor does.
+// Calls f(), which may call Python but must create no object whose destructor does.
 template <class F>
 auto wait_at_exit(F&& f) -> decltype(f()) {
   try {

@@ -1,10 +1,10 @@
-// The lock of the state that objects keep between calls.
+// Guards the state that objects cache between calls.
 #pragma once
 #include <mutex>
 
 namespace quatrefoil {
 
-// One for all, held across forks: for lookups and insertions, never while a kernel runs.
+// One mutex for all objects. Held across forks; taken for lookups and insertions, never while a kernel runs.
 std::mutex& kept_mutex();
 
 }  // namespace quatrefoil

@@ -23,7 +23,7 @@ namespace py = pybind11;
 
 namespace {
 
-std::atomic<unsigned long> main_thread;  // handles signals; other threads never request the GIL, which they might not get
+std::atomic<unsigned long> main_thread;  // handles signals; other threads never request the GIL, because they might not get it
 
 bool signal_pending() {
   if (PyThread_get_thread_ident() != main_thread) return false;
@@ -48,7 +48,7 @@ void translate(std::exception_ptr p) {
     PyErr_SetString(PyExc_TypeError, e.what());
   } catch (const LinAlgError& e) {
     PyErr_SetString(py::module_::import("numpy.linalg").attr("LinAlgError").ptr(), e.what());
-  } catch (const std::length_error& e) {  // a size that no allocator could meet
+  } catch (const std::length_error& e) {  // a size that no allocator can satisfy
     PyErr_SetString(PyExc_MemoryError, e.what());
   }
 }
@@ -66,10 +66,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("isa", [] { return name(isa()); });
   m.def("isas", [] {
     py::list names;
-    for (Isa level : isas_here()) names.append(name(level));
+    for (Isa level : isas_supported()) names.append(name(level));
     return names;
   });
-  py::list built;  // all in this file; isas() are those that this processor runs
+  py::list built;  // all instruction sets in this binary; isas() lists those that the processor supports
   for (Isa level : isas_built()) built.append(name(level));
   m.attr("isas_built") = py::tuple(built);
   register_call(m);

@@ -5,7 +5,7 @@
 ``qf.cheb``: smooth functions of several variables; start with ``ChebTucker.from_function(f, domain)``.
 ``qf.wos``: boundary value problems by random walks; start with ``solve(Polygon(outline), points, dirichlet=0.0)``.
 
-NumPy arrays, PyTorch tensors or JAX arrays go in, and the same kind comes out. ``help(qf.conventions)`` says what holds for every function.
+NumPy arrays, PyTorch tensors or JAX arrays go in, and the same kind comes out. ``help(qf.conventions)`` lists the rules for all functions.
 """
 
 import importlib
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:  # type checkers would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
-        if name in FAMILIES or name == "torch":  # imported at its first use; in __all__ torch would hide PyTorch
+        if name in FAMILIES or name == "torch":  # imported at first use; torch is not in __all__, where it would hide PyTorch
             return importlib.import_module(f"quatrefoil.{name}")
         if name == "__version__":
             return version()

@@ -1,4 +1,4 @@
-"""Checks of arguments other than a kernel's arrays, each in one place. Errors name function, argument, got and expected."""
+"""Checks of arguments other than a kernel's arrays. Errors name the function, the argument, its value and the expected one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from . import _arrays
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_NUMBERS = ("float", "int", "bfloat")  # prefixes of their dtypes
-MAX_INT64 = 2**63 - 1  # of an int64, the type in which kernels count
-MAX_NUMBERS = MAX_INT64 // 16  # in an array: numbers of 16 bytes can all be addressed
+_NUMBERS = ("float", "int", "bfloat")  # prefixes of real dtypes
+MAX_INT64 = 2**63 - 1  # largest int64, the type of indices in kernels
+MAX_NUMBERS = MAX_INT64 // 16  # elements in an array: the byte offset of any complex128 element fits an int64
 MAX_THREADS = 2**31 - 1
 
 
@@ -50,7 +50,7 @@ def integers(
 
 
 def is_sequence(value: Any, label: str, name: str) -> bool:
-    """Whether a value is a sequence of integers; an array without axes is one number."""
+    """Whether a value is a sequence of integers; a 0-d array counts as one integer."""
     refuse_masked(value, label, name)
     return isinstance(value, Sequence) and not isinstance(value, str) if not isinstance(value, np.ndarray) else value.ndim > 0
 
@@ -66,7 +66,8 @@ def is_number(value: Any) -> bool:
 
 
 def number(value: Any, label: str, name: str, *, positive: bool = False, negative: bool = False) -> float:
-    """A finite number: at least 0, above 0, or any with ``negative``. Anything that converts to a float, such as an array without axes."""
+    """A finite number: nonnegative by default, above 0 if ``positive``, of any sign if ``negative``. Accepts anything that converts to a
+    float, such as a 0-d array."""
     x = real(value, label, name)
     if not (x > 0 if positive else negative or x >= 0) or not -math.inf < x < math.inf:
         what = "positive number" if positive else "number" if negative else "number, at least 0"
@@ -76,7 +77,7 @@ def number(value: Any, label: str, name: str, *, positive: bool = False, negativ
 
 def real(value: Any, label: str, name: str) -> float:
     """A number as a float; it may be infinite or NaN."""
-    if isinstance(value, float):  # may be symbolic, if torch.compile traces with dynamic=True: then nothing else works
+    if isinstance(value, float):  # may be symbolic if torch.compile traces with dynamic=True; then only float() works
         return float(value)
     if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, expected a real number")
@@ -121,7 +122,7 @@ def refuse_masked(value: Any, label: str, name: str) -> None:
 def _plain(value: Any, label: str, name: str) -> None:
     """An error for an array on a device, a traced one, or one that requires a gradient."""
     if _arrays.is_traced(value):
-        raise TypeError(f"{label}: {name} is traced by JAX, but its numbers are read; leave it out of the traced function")
+        raise TypeError(f"{label}: {name} is traced by JAX, but its values must be read; keep it out of the traced function")
     if getattr(value, "requires_grad", False):
         _refuse_gradient(label, name)
     _refuse_device(value, label, name)
@@ -133,7 +134,7 @@ def _refuse_device(value: Any, label: str, name: str) -> None:
 
 
 def _refuse_gradient(label: str, name: str) -> NoReturn:
-    raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
+    raise NotImplementedError(f"{label} has no gradient with respect to {name}, which requires grad; pass {name}.detach()")
 
 
 def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> Any:
@@ -149,7 +150,7 @@ def generator(rng: Any, label: str) -> np.random.Generator:
 
 
 def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.Generator") -> int:
-    """A seed: any integer of 64 bits, not negative."""
+    """A seed: a nonnegative 64-bit integer."""
     try:
         return integer(rng, label, "rng", 0, 2**64 - 1)
     except TypeError:
@@ -157,7 +158,7 @@ def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.G
 
 
 def drawn_seed(rng: Any, label: str) -> int:
-    """A seed of 64 bits from ``rng``: the seed itself, the next number of a generator, or a fresh one."""
+    """A 64-bit seed from ``rng``: the seed itself, the next number of a generator, or a fresh one."""
     if rng is None or isinstance(rng, np.random.Generator):
         return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
     return seed(rng, label)
@@ -203,7 +204,7 @@ def writeable(value: Any, label: str, name: str) -> None:
 
 
 def integer_array(value: Any, label: str, name: str) -> Any:
-    """An array of int32 or int64 as one of int64; None, and JAX arrays, which have no int64 by default, unchanged."""
+    """Convert an int32 or int64 array to int64. None, and JAX arrays, which have no int64 by default, are returned unchanged."""
     if value is None:
         return None
     if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
@@ -215,10 +216,10 @@ def integer_array(value: Any, label: str, name: str) -> Any:
 
 
 def array_like(value: Any, label: str, name: str) -> Any:
-    """An array of real numbers: a real array unchanged; integers, lists and other objects that NumPy converts to real numbers.
+    """Convert lists, integers and other objects to an array of real numbers; a real array is returned unchanged.
 
-    Integers become float64. Lists of Python's numbers, and integers, become ``Plain``. Masks, bools, complex numbers and objects are a
-    TypeError; a tensor or another library's array stays one.
+    Integers become float64. Lists of Python numbers, and integers, become ``Untyped``. Masked arrays, bools, complex numbers and objects
+    raise a TypeError. Tensors and arrays of other libraries keep their kind.
     """
     kind = _arrays.kind(value)
     if kind not in (None, "numpy"):
@@ -237,18 +238,18 @@ def array_like(value: Any, label: str, name: str) -> Any:
         return read.astype(read.dtype.newbyteorder("="), copy=False)
     numbers = read.astype(np.float64)
     if read.dtype.kind in "iu" and np.abs(numbers).max(initial=0) > 2.0**53:
-        raise ValueError(f"{label}: {name} has integers beyond 2**53, which float64 does not hold; scale them")
+        raise ValueError(f"{label}: {name} has integers above 2**53, which float64 cannot represent exactly; scale them")
     return numbers.view(_arrays.Untyped)
 
 
 def _check_parts(value: Any, label: str, name: str) -> bool:
-    """TypeError for values that NumPy would convert with a loss, or not at all; returns whether any part has a floating dtype."""
+    """TypeError for values that NumPy would convert with a loss, or not at all. Returns whether any part has a floating dtype."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not hasattr(value, "__array__"):
         return any([_check_parts(part, label, name) for part in value])
     refuse_masked(value, label, name)
     kind = _arrays.kind(value)
     if kind not in (None, "numpy"):
-        raise TypeError(f"{label}: {name} is a list of {kind} arrays; stack them to one array")
+        raise TypeError(f"{label}: {name} is a list of {kind} arrays; stack them into one array")
     if isinstance(value, (bool, np.bool_)) or not (is_number(value) or isinstance(value, complex) or hasattr(value, "__array__")):
         what = f"{value!r}" if isinstance(value, (bool, np.bool_, str, bytes, type(None))) else f"{type(value).__name__}"
         raise TypeError(f"{label}: {name} is {what}, expected a list or array of numbers")
@@ -265,13 +266,13 @@ def axes(value: Any) -> int:
 
 
 def points_like(value: Any, label: str, name: str) -> Any:
-    """``array_like`` for points: float64 if they had no dtype."""
+    """``array_like`` for points: float64 if they have no dtype."""
     points = array_like(value, label, name)
     return np.asarray(points) if isinstance(points, _arrays.Untyped) else points
 
 
 def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
-    """``array_like`` for several: values without a dtype get kind, dtype and device of the first array that has one."""
+    """``array_like`` for several values: those without a dtype take kind, dtype and device from the first array that has one."""
     arrays = [None if v is None else array_like(v, label, name) for v, name in zip(values, names)]
     like = next((a for a in arrays if a is not None and not isinstance(a, _arrays.Untyped)), np.empty(0))
     dtype = _arrays.dtype_name(like) if _arrays.dtype_name(like) in _arrays.REAL else "float64"
@@ -279,17 +280,17 @@ def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list
 
 
 def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
-    """The numbers of an ``array_like`` value, on the host."""
+    """An ``array_like`` value as a NumPy array; one on a device is copied to the host."""
     return numbers_on_host(points_like(value, label, name), label, name)
 
 
 def host_numbers_like(value: Any, label: str, name: str) -> np.ndarray:
-    """The same; an array on a device is an error."""
+    """The same, but an array on a device raises an error."""
     return numbers_of(points_like(value, label, name), label, name)
 
 
 def numbers_of(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
-    """The numbers of a real host array. An array that requires a gradient is an error unless ``differentiable``."""
+    """A real host array as a NumPy array. One that requires a gradient raises an error unless ``differentiable``."""
     if array(value, label, name) == "numpy":
         return cast(np.ndarray, value)
     refuse_tracing(label)
@@ -302,20 +303,20 @@ def numbers_of(value: Any, label: str, name: str, *, differentiable: bool = Fals
         if plain.device.type == "meta":
             raise
         try:
-            return np.from_dlpack(plain)  # the only way to read a plain tensor inside torch.func
+            return np.from_dlpack(plain)  # the only way to read an unwrapped tensor inside torch.func
         except RuntimeError:
             raise NotImplementedError(
-                f"{label}: {name} is a tensor inside torch.func (grad, vjp, jvp, vmap, ...), whose numbers cannot be read; call {label} "
-                "outside of it, and take gradients by backward or torch.autograd.grad"
+                f"{label}: {name} is a tensor inside torch.func (grad, vjp, jvp, vmap, ...), whose values cannot be read; call {label} "
+                "outside it, and compute gradients with backward or torch.autograd.grad"
             ) from None
 
 
 def refuse_tracing(label: str) -> None:
-    """NotImplementedError if torch.compile traces a function that must read numbers."""
+    """NotImplementedError if torch.compile traces a function that must read values."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.compiler.is_compiling():
         raise NotImplementedError(
-            f"{label}: torch.compile cannot trace it, because it reads the numbers of its arrays; call it outside the compiled function, "
+            f"{label}: torch.compile cannot trace it, because it reads the values of its arrays; call it outside the compiled function, "
             "or in a function under torch.compiler.disable and without fullgraph=True"
         )
 
@@ -330,7 +331,7 @@ def real_array(value: Any, label: str, name: str) -> None:
 
 
 def host_or_device_numbers(value: Any, label: str, name: str, *, differentiable: bool = False) -> Any:
-    """As ``numbers_of``, but a real array on a device is returned unchanged, because its numbers are not read."""
+    """Like ``numbers_of``, but a real array on a device is returned unchanged, because its values are not read."""
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
         return numbers_of(value, label, name, differentiable=differentiable)
     real_array(value, label, name)
@@ -340,7 +341,7 @@ def host_or_device_numbers(value: Any, label: str, name: str, *, differentiable:
 
 
 def numbers_on_host(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
-    """As ``numbers_of``, but an array on a device is copied to the host."""
+    """Like ``numbers_of``, but an array on a device is copied to the host."""
     return _arrays.to_host(host_or_device_numbers(value, label, name, differentiable=differentiable))
 
 
@@ -358,14 +359,14 @@ def finite(values: np.ndarray | None, label: str, name: str, *, positive: bool =
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), values.shape)
         index = f"[{', '.join(map(str, at))}]" if at else ""
-        expected = f"finite {'positive ' if positive else ''}numbers{', at minimum 0' if nonnegative else ''}"
+        expected = f"finite {'positive ' if positive else 'nonnegative ' if nonnegative else ''}numbers"
         raise ValueError(f"{label}: {name}{index} is {values[at]:g}, expected {expected}")
 
 
 def keywords(label: str, positional: str = "", *, missing: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: TypeErrors for unknown keywords, and for too many or too few arguments, say what to type.
+    """Decorate a function so that TypeErrors for unknown, missing or too many arguments say how to fix the call.
 
-    ``hints`` are for names in other libraries. A valid call is not inspected.
+    ``hints``: hints for names that other libraries use. A valid call is not inspected.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -377,7 +378,7 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
         open_ended = any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters)
 
         def error_text(count: int, options: Collection[str]) -> str | None:
-            """The error in a call of ``count`` arguments by position and these by keyword; None if it fits."""
+            """The error in a call with ``count`` positional arguments and these keywords; None if the call is valid."""
             for name in options:
                 if name not in known:
                     return f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}"

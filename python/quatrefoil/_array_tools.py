@@ -1,4 +1,4 @@
-"""What compositions of array-API functions share. ``xp`` is the namespace; new arrays are on the device of ``like``."""
+"""Helpers for compositions of array-API functions. ``xp`` is the namespace; new arrays are on the device of ``like``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Numbers in a temporary array of a chunk, unless a single item has more: 64 to 256 MB keep a device busy; on the host 1 to 4 MB fit caches.
+# Elements in a temporary array of a chunk, unless one item has more: 64 to 256 MB keep a device busy; 1 to 4 MB fit the host's caches.
 CHUNK, HOST_CHUNK = 1 << 24, 1 << 18
 
 
@@ -27,7 +27,7 @@ def real(xp: Any, x: Any) -> Any:
 
 
 def imag(xp: Any, x: Any) -> Any:
-    """The imaginary part; of a real array zeros."""
+    """The imaginary part; zeros for a real array."""
     return xp.imag(x) if is_complex(xp, x) else xp.zeros_like(x)
 
 
@@ -36,7 +36,7 @@ def sigmoid(xp: Any, x: Any) -> Any:
 
 
 def softplus(xp: Any, x: Any) -> Any:
-    """log(1 + e^x), exact for large |x|."""
+    """log(1 + e^x), accurate for large |x|."""
     return xp.where(x > 0, x, 0 * x) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
@@ -55,13 +55,13 @@ def double(xp: Any, x: Any) -> Any:
 
 
 def complex_of(xp: Any, re: Any, im: Any) -> Any:
-    """re + i im, of two arrays of one precision."""
+    """re + i im for two arrays of the same precision."""
     dtype = xp.complex64 if re.dtype == xp.float32 else xp.complex128
     return xp.astype(re, dtype) + 1j * xp.astype(im, dtype)
 
 
 def two_product(a: Any, b: Any) -> tuple[Any, Any]:
-    """a b as two doubles, the second being the rounding error (Dekker 1971)."""
+    """a b as two doubles; the second is the rounding error (Dekker 1971)."""
 
     def halves(x: Any) -> tuple[Any, Any]:
         shifted = 134217729.0 * x  # 2^27 + 1
@@ -80,7 +80,7 @@ def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
-    """Cumulative sums along the last axis, each as two numbers, the second being the rounding error of the first."""
+    """Cumulative sums along the last axis, each as two numbers; the second is the rounding error of the first."""
     high, low, reach = x, 0 * x, 1
     while reach < x.shape[-1]:
         before = [xp.concat([zeros(xp, (*x.shape[:-1], reach), x), y[..., :-reach]], axis=-1) for y in (high, low)]
@@ -90,17 +90,17 @@ def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
 
 
 def sums_before(xp: Any, x: Any) -> Any:
-    """For each number of the last axis the sum of those before it; later numbers never enter."""
+    """For each element of the last axis, the sum of the elements before it; later elements never enter."""
     return xp.cumulative_sum(x, axis=-1, include_initial=True)[..., :-1]
 
 
 def sums_from(xp: Any, x: Any) -> Any:
-    """For each number of the last axis the sum from it to the end."""
+    """For each element of the last axis, the sum from it to the end."""
     return xp.flip(xp.cumulative_sum(xp.flip(x, axis=-1), axis=-1), axis=-1)
 
 
 def sums_across(xp: Any, pairs: Any) -> Any:
-    """For each t the sum of the pairs (i, j) with j < t <= i, of a matrix (..., C, C)."""
+    """For each t, the sum of the entries (i, j) of a matrix (..., C, C) with j < t <= i."""
     t = arange(xp, pairs.shape[-1], pairs, xp.int64)
     before = sums_before(xp, pairs)
     return xp.sum(xp.where(t[:, None] >= t, before, xp.zeros_like(before)), axis=-2)
@@ -122,18 +122,18 @@ def resized(xp: Any, x: Any, n: int) -> Any:
 
 
 def items_per_chunk(numbers: int, xp: Any = None) -> int:
-    """The number of items in a chunk, each of ``numbers`` numbers."""
+    """The number of items per chunk, if an item has ``numbers`` elements."""
     return max(1, min(CHUNK, HOST_CHUNK if xp is np else CHUNK) // max(1, numbers))
 
 
 def chunk_slices(count: int, numbers: int, xp: Any = None) -> list[slice]:
-    """The chunks of ``count`` items of ``numbers`` numbers each, as slices; one empty slice if there are no items."""
+    """The chunks of ``count`` items with ``numbers`` elements each, as slices; one empty slice if there are no items."""
     step = items_per_chunk(numbers, xp)
     return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
 
 
 def in_chunks(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
-    """``compute`` of every chunk, concatenated along ``axis``; a tuple of arrays if ``compute`` returns one. An item may have several
+    """Call ``compute`` for every chunk and concatenate its results, an array or a tuple of arrays, along ``axis``. An item may have several
     entries on the axis, the same number for every item."""
     first, *others = chunk_slices(count, numbers, xp)
     result = compute(first)
@@ -161,7 +161,7 @@ def added(total: Any, term: Any) -> Any:
 
 
 def nan_unless(xp: Any, valid: Any, x: Any) -> Any:
-    """``x`` where it is valid, else NaN: devices return NaN for values that raise on the host."""
+    """``x`` where it is valid, NaN elsewhere: devices return NaN for values that raise on the host."""
     return xp.where(valid, x, xp.full_like(x, math.nan))
 
 
@@ -171,7 +171,7 @@ def finite(xp: Any, x: Any) -> Any:
 
 
 def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
-    """Whether matrices (..., n, n), n > 0, of that precision are symmetric up to rounding, (...)."""
+    """Whether matrices (..., n, n), n > 0, with rounding unit ``eps`` are symmetric up to rounding: (...)."""
     skew, size = (xp.max(xp.abs(b), axis=(-2, -1)) for b in (a - xp.matrix_transpose(a), a))
     return skew <= max(a.shape[-1], 8) * eps * size
 
@@ -208,12 +208,12 @@ def mode_product(xp: Any, A: Any, matrix: Any, axis: int) -> Any:
 
 
 def is_any(xp: Any, flags: Any) -> bool:
-    """Whether any flag is true: the only place where a composition waits for a device."""
+    """Whether any flag is true. This is the only place where a composition waits for a device."""
     return bool(xp.any(flags))
 
 
 def ascends(xp: Any, ends: Any, length: int) -> Any:
-    """Whether the ends of sequences start at 0, never decrease, and end at the length; an array without axes."""
+    """Whether the ends of sequences start at 0, never decrease, and end at the length; a 0-d array."""
     return (ends[0] == 0) & (ends[-1] == length) & xp.all(ends[:-1] <= ends[1:])
 
 

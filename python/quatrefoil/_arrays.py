@@ -17,13 +17,13 @@ ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int
 
 
 def in_precision(dtype: str, wanted: str) -> str:
-    """The dtype of kind ``wanted`` ("real", "complex", "any") with the precision of ``dtype``; other kinds have a fixed one."""
+    """The dtype of kind ``wanted`` ("real", "complex", "any") in the precision of ``dtype``; other kinds have a fixed dtype."""
     double = dtype in ("float64", "complex128")
     return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
 
 
 def wide(dtype: str) -> str:
-    """The dtype in which arrays of this dtype are computed."""
+    """The dtype in which arrays of this dtype are processed."""
     return "float32" if dtype in HALF else dtype
 
 
@@ -38,7 +38,7 @@ def namespace(array: Any) -> Any:
 
 
 def on_host(array: Any) -> bool:
-    """Whether an array is in the host's memory, or a meta tensor."""
+    """Whether an array is in host memory, or a meta tensor."""
     return array.__class__ is _ndarray or device(array) in ("cpu", "meta")
 
 
@@ -50,7 +50,7 @@ def location(array: Any) -> str:
 
 
 def of_kind(kind: str, array: np.ndarray) -> Any:
-    """The numbers of a NumPy array as an array of that kind or location; without a copy on the host."""
+    """Convert a NumPy array to that kind or location; without a copy on the host."""
     if kind == "numpy":
         return array
     kind, _, device = kind.partition("@")
@@ -62,7 +62,7 @@ def of_kind(kind: str, array: np.ndarray) -> Any:
 
 
 def to_device_of(array: np.ndarray, like: Any) -> Any:
-    """The numbers of a NumPy array as an array of the kind of ``like``, on its device; without a copy on the host."""
+    """Convert a NumPy array to the kind and device of ``like``; without a copy on the host."""
     return of_kind(location(like), array).to(like.device) if is_meta(like) else of_kind(location(like), array)
 
 
@@ -84,7 +84,7 @@ def arange_on_device_of(like: Any, n: int) -> Any:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """The numbers of any array as a NumPy array without gradient: without a copy on the host, else after waiting for the device."""
+    """Convert any array to a NumPy array without gradient: no copy for host arrays; for others it waits for the device."""
     if isinstance(array, _ndarray):
         return array
     if kind(array) != "torch":
@@ -92,9 +92,9 @@ def to_host(array: Any) -> np.ndarray:
     return cast(np.ndarray, array.detach().cpu().resolve_conj().resolve_neg().numpy())
 
 
-empty = np.empty  # allocates every NumPy result; the tests replace it by NaN
+empty = np.empty  # allocates every NumPy result; the tests fill it with NaN
 LARGE = 256 << 10  # bytes
-large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the native backend reuses the memory of freed ones
+large: Callable[[Any, Any], Any] = np.empty  # allocates large results; the native backend reuses the memory of freed ones
 
 
 def kind(array: Any) -> str | None:
@@ -112,16 +112,16 @@ def kind(array: Any) -> str | None:
 
 
 class Untyped(np.ndarray):
-    """Numbers without a dtype of their own, from a list or from integers: float64 that adapts to any dtype and kind of array."""
+    """float64 values from a list or from integers, which have no dtype of their own: they adapt to any dtype and kind of array."""
 
 
 def is_traced(array: Any) -> bool:
-    """Whether JAX traces this array, which then has a shape and a dtype but no numbers."""
+    """Whether JAX traces this array, which then has a shape and a dtype but no values."""
     return isinstance(array, getattr(getattr(sys.modules.get("jax"), "core", None), "Tracer", ()))
 
 
 def is_masked(array: Any) -> bool:
-    """Whether this is a masked array, without importing ``numpy.ma``: a lock that a forked child could inherit while it is held."""
+    """Whether this is a masked array. Does not import ``numpy.ma``: a forked child could inherit the import lock while it is held."""
     return isinstance(array, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
 
 
@@ -134,12 +134,12 @@ def describe(array: Any) -> str:
 
 
 def is_table(value: Any) -> bool:
-    """Whether this is a Series, a DataFrame or a DataArray of pandas or a library like it."""
+    """Whether this is a Series, DataFrame or DataArray from pandas, xarray or a similar library."""
     return hasattr(value, "to_numpy")
 
 
 def converted(value: Any, name: str, dtype: str) -> str:
-    """The code that converts ``value``, an array of another dtype or no array at all, to an array of that dtype."""
+    """The code that converts ``value``, an array of a different dtype or not an array, to an array of that dtype."""
     if is_masked(value):
         return f"{name}.filled()"
     if kind(value) is not None:
@@ -151,7 +151,7 @@ def converted(value: Any, name: str, dtype: str) -> str:
 
 
 def expected_like(value: Any, name: str, like: Any, other: str) -> str:
-    """For errors: a value that is not an array of the kind of ``like``, which is called ``other``, and the code that converts it."""
+    """Error text for a value that is not of the kind of ``like``, the argument called ``other``, with the code that converts it."""
     wanted, dtype = (f"an array like {other}, {describe(like)}", dtype_name(like)) if kind(like) else ("an array of floats", "float64")
     cure = converted(value, name, dtype) if kind(value) is None else moved(name, str(kind(like)))
     return f"{name} is {describe(value)}, expected {wanted}; convert it: {cure}"
@@ -169,7 +169,7 @@ def is_complex(array: Any) -> bool:
 
 
 def is_meta(array: Any) -> bool:
-    """Whether this is a meta tensor, which has a shape and a dtype but no numbers."""
+    """Whether this is a meta tensor, which has a shape and a dtype but no values."""
     return getattr(getattr(array, "device", None), "type", None) == "meta"
 
 
@@ -178,17 +178,17 @@ def device(array: Any) -> str:
     if isinstance(array, np.ndarray):
         return "cpu"
     if kind(array) == "jax":  # a traced array is on the device of its program
-        at = None if is_traced(array) else next(iter(array.devices()))  # several are of one platform
+        at = None if is_traced(array) else next(iter(array.devices()))  # several devices share one platform
         return "cpu" if at is None or at.platform == "cpu" else str(at)
     return f"cuda:{array.device.id}" if hasattr(array.device, "id") else str(array.device)  # CuPy's devices have an id
 
 
-_DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
+_DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to build a name
 
 
 def layout(array: Any) -> str:
-    """ "strided", or "sparse_coo", "sparse_csr", "_mkldnn", "nested" for tensors that are not one block of memory. The attribute has other
-    meanings in other libraries, such as older releases of JAX."""
+    """ "strided", or "sparse_coo", "sparse_csr", "_mkldnn", "nested" for tensors that are not strided. The attribute ``layout`` means
+    something else in other libraries, such as older releases of JAX."""
     if kind(array) != "torch":
         return "strided"
     return "nested" if array.is_nested else str(array.layout).removeprefix("torch.")
@@ -198,7 +198,7 @@ def dtype_name(array: Any) -> str:
     """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
     if not isinstance(dtype, np.dtype):
-        return str(dtype).removeprefix("torch.")  # no cache: torch.compile, which may be tracing this, guards what it reads
+        return str(dtype).removeprefix("torch.")  # no cache: if torch.compile traces this, it guards every value that it reads
     name = _DTYPE_NAMES.get(dtype)
     if name is None:
         name = _DTYPE_NAMES[dtype] = dtype.name if dtype.isnative else dtype.str
@@ -210,7 +210,7 @@ def is_half(array: Any) -> bool:
 
 
 def double(array: Any) -> Any:
-    """float64 from any real dtype; without a copy if it is that already."""
+    """Convert any real dtype to float64; a float64 array is not copied."""
     return array.double() if kind(array) == "torch" else array.astype(np.float64, copy=False)
 
 
@@ -220,7 +220,7 @@ def contiguous(array: Any) -> Any:
 
 
 def widen(array: Any) -> Any:
-    """float32 from float16 or bfloat16; any other array, or None, unchanged."""
+    """Convert float16 or bfloat16 to float32; any other array, or None, unchanged."""
     if not is_half(array):
         return array
     return array.float() if kind(array) == "torch" else array.astype(np.float32)
@@ -234,15 +234,15 @@ def narrow(array: Any, like: Any) -> Any:
 
 
 def signature(arrays: Sequence[Any]) -> Any:
-    """Everything that a call's plan depends on: type, dtype, shape, device and a tensor's state. Raises for anything but arrays."""
+    """All properties that a call's plan depends on: type, dtype, shape, device and a tensor's state. Raises for anything but arrays."""
     return tuple(
         None if a is None else (a.__class__, a.dtype, tuple(a.shape), a.__class__ is not np.ndarray and array_state(a)) for a in arrays
     )
 
 
 def array_state(a: Any) -> Any:
-    """(device, layout, is contiguous, requires a gradient, has a pending sign, a pending conjugation) of a tensor; the device of any other
-    array."""
+    """(device, layout, is contiguous, requires grad, has a pending negation, has a pending conjugation) for a tensor; the device for any
+    other array."""
     if hasattr(a, "requires_grad"):
         return a.device, a.layout, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj()
     return device(a)
@@ -255,11 +255,11 @@ def stretched(whole: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The sum over the axes that broadcasting added or stretched. In NumPy's order, on one thread: always the same bits."""
+    """The sum over the axes that broadcasting added or stretched. NumPy sums on one thread in a fixed order: always the same bits."""
     axes = stretched(array.shape, shape)
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)
 
 
 def dense(x: Any) -> Any:
-    """A contiguous NumPy array, or None. NumPy and BLAS add strided numbers in another order, to other bits."""
+    """A contiguous NumPy array, or None. NumPy and BLAS add strided elements in a different order, which rounds differently."""
     return None if x is None else np.require(x, requirements=["C", "A"])

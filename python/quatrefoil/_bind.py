@@ -11,13 +11,13 @@ from ._memo import Memo
 from ._spec import Arg, Extra, Op
 
 Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one that was not requested
-# As ``out``: results may take the memory of the arguments that the table names, if the kernel can. The caller compares: a result is the
-# argument itself, or must be copied.
+# Passed as ``out``: a result may reuse the memory of the argument that the table names, if the kernel can. The caller must check whether
+# the result is the argument itself, and copy it back if not.
 IN_PLACE: Any = object()
 
 
 def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
-    """The kind of one call's arrays and the dtypes of its flat results; a TypeError names the argument that does not fit."""
+    """The kind of a call's arrays and the dtypes of its flat results; a TypeError names the invalid argument."""
     dtypes = [None if array is None else _check_dtype(op, name, arg, array, arrays) for name, arg, _, array in _required(op, arrays)]
     named = [(name, arg, dtype, array) for (name, arg, _, array), dtype in zip(op.named(arrays), dtypes) if dtype is not None]
     (first, _, _, leader), kind = named[0], str(_arrays.kind(named[0][3]))
@@ -46,7 +46,7 @@ def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> 
 
 
 def check_location(label: str, name: str, array: Any, other: str, leader: Any) -> None:
-    """TypeError if an array is on another device than the leader, or of another kind."""
+    """TypeError if an array is not on the device of the leader, or not of its kind."""
     if _arrays.location(array) != _arrays.location(leader):
         check_device(label, name, array, other, leader)
         raise TypeError(f"{label}: {name} is {_arrays.describe(array)} but {other} is {_arrays.describe(leader)}")
@@ -79,7 +79,7 @@ def _check_dtype(op: Op, name: str, arg: Arg, array: Any, arrays: Sequence[Any])
 
 
 def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
-    """The conversion to an array that this argument takes, in the precision of the others."""
+    """The code that converts an array to what this argument takes, in the precision of the others."""
     others = (_arrays.dtype_name(a) for a in arrays if a is not array and _arrays.kind(a) is not None)
     like = next((dtype for dtype in others if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
     wanted = arg.dtype if arg.dtype != "any" else "complex" if _arrays.is_complex(array) else "real"
@@ -87,11 +87,11 @@ def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
 
 
 def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> None:
-    """One precision for all, where half counts as single; real or complex for all "any" arguments. The error names an array of the
-    minority, or else a later one."""
+    """Check that all arrays have one precision (half counts as single), and that all "any" arguments are real or all complex. The error
+    names an array of the minority, or a later one if there is none."""
     precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype, _ in floating]
     if len(set(precisions)) > 1:
-        right = max(precisions, key=precisions.count)  # of two equally frequent ones the first
+        right = max(precisions, key=precisions.count)  # the first of two equally frequent ones
         other, _, others, _ = floating[precisions.index(right)]
         name, arg, dtype, array = next(f for f, precision in zip(floating, precisions) if precision != right)
         expected = [_arrays.in_precision(right, d) for d in (("real", "complex") if arg.dtype == "any" else (arg.dtype,))]
@@ -107,7 +107,7 @@ def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> 
 
 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:
-    """The kind of one call's arrays, and shape and dtype of each of its flat results; an error if the call is invalid."""
+    """The kind of a call's arrays, and the shape and dtype of each of its flat results; raises if the call is invalid."""
     kind, dtypes = check_arrays(op, arrays)
     shapes = [None if a is None else tuple(a.shape) for a in arrays]
     try:
@@ -118,8 +118,8 @@ def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str
 
 
 def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
-    """A change that would fit: two axes swapped in one array, in all of one shape, or in all with at least three axes; a first axis added,
-    or one of length 1 removed, in one array or in all of one shape."""
+    """Suggest a change that makes the call valid: swap two axes of one array, of all arrays with one shape, or of all with at least three
+    axes; add a first axis, or remove one of length 1, in one array or in all arrays with one shape."""
     names = [name for name, *_ in op.named(arrays)]
     for shape in dict.fromkeys(s for s in shapes if s is not None):
         alike = [i for i, s in enumerate(shapes) if s == shape]
@@ -127,11 +127,11 @@ def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[A
             for indices in (alike, *([i] for i in alike)):
                 with contextlib.suppress(ValueError):
                     op.infer([other if i in indices else s for i, s in enumerate(shapes)], options)
-                    return f"; it would fit with {', '.join(f'{names[i]}{text}' for i in indices)}"
+                    return f"; the call would be valid with {', '.join(f'{names[i]}{text}' for i in indices)}"
     many = {i: next(_other_forms(s)) for i, s in enumerate(shapes) if s is not None and len(s) > 2}
     with contextlib.suppress(ValueError):
         op.infer([many[i][0] if i in many else s for i, s in enumerate(shapes)], options)
-        return f"; it would fit with {', '.join(f'{names[i]}{text}' for i, (_, text) in many.items())}"
+        return f"; the call would be valid with {', '.join(f'{names[i]}{text}' for i, (_, text) in many.items())}"
     return ""
 
 
@@ -153,7 +153,7 @@ def takes_half(op: Op, arrays: Sequence[Any]) -> bool:
 
 
 def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
-    """Results of a float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
+    """Convert results of a float32 computation to the caller's half types: a gradient to its input's, a result to the first array's."""
     if op.single:
         return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
     like = arrays if op.primal else [op.half_type_source(o, arrays) if o.half else None for o in op.outputs]
@@ -161,7 +161,7 @@ def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
 
 
 def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
-    """One for each that the op declares, None if there are none; TypeError for another number of them."""
+    """One extra for each that the op declares, or None for all of them if none are given; TypeError if the number is wrong."""
     if isinstance(extras, (tuple, list)) and len(extras) in (0, len(op.extras)):
         return tuple(extras) or (None,) * len(op.extras)
     names = ", ".join(e.name for e in op.extras) or "none"
@@ -170,7 +170,7 @@ def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
 
 
 def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any]) -> list[Any]:
-    """The extras for a kernel of that backend: functions unchanged, the values of memos that fit this call, None for other memos."""
+    """The extras for a kernel of that backend: functions unchanged, the values of memos that match this call, None for other memos."""
     return [
         None if value is None else value.value_for(backend, arrays) if isinstance(value, Memo) else _function(op, extra, value)
         for extra, value in zip(op.extras, extras)
@@ -192,7 +192,7 @@ def refuse_functions(op: Op, extras: Sequence[Any], tracer: str = "torch.compile
 
 
 def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
-    """The result for the caller: one array, a tuple of arrays, or gradients summed over broadcast axes."""
+    """The result of the call: one array, a tuple of arrays, or gradients summed over broadcast axes."""
     if op.primal is None:
         return results[0] if op.single else tuple(results)
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(results)])):
@@ -212,7 +212,7 @@ def refuse_jax(op: Op, kind: str) -> None:
 
 
 def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], kind: str = "numpy") -> None:
-    """``out=`` must be what the call would allocate, and share no memory with an input."""
+    """Check that ``out=`` is like the array that the call would allocate, and shares no memory with an input."""
     refuse_jax(op, kind)
     if _arrays.kind(out) != kind:
         wanted = "NumPy" if kind == "numpy" else "CuPy"

@@ -1,4 +1,4 @@
-"""A call: arrays are checked and planned once per signature, then the plan is looked up and run."""
+"""Calls: the arrays are checked and planned once per signature; later calls look up the plan and run it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = Any
 
 _ndarray = np.ndarray
 _chosen = _backends.CHOSEN
-_MAX_PLANS = 4096  # signatures remembered per op
+_MAX_PLANS = 4096  # cached signatures per op
 
 
 def call(
@@ -31,7 +31,7 @@ def call(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Run ``op`` on flat arrays; the first call of a signature checks them. ``extras``: all that the op declares, or none."""
+    """Run ``op`` on flat arrays, and check them at the first call of their signature. ``extras``: all that the op declares, or none."""
     if extras.__class__ is not tuple or len(extras) != len(op.extras):
         extras = _bind.all_extras(op, extras)
     if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():
@@ -45,7 +45,7 @@ def call(
 def look_up_and_run(
     plans: dict[Any, Plan], planner: Any, op: Op, options: Any, backend: Any, arrays: Sequence[Any], extras: Any, out: Any, threads: int
 ) -> Any:
-    """The entry point in Python, for installations without the native part."""
+    """The Python version of the entry point, for installations without the native part."""
     key = plan = None
     with contextlib.suppress(AttributeError, TypeError, RuntimeError):
         key = (options, backend, _arrays.signature(arrays))
@@ -99,14 +99,14 @@ def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend:
     kind, results = _bind.layout(op, arrays, options)
     for r in results:
         if r is not None and math.prod(r[0]) > _arguments.MAX_NUMBERS:
-            raise ValueError(f"{op.label}: a result would have shape {r[0]}, more numbers than 64 bits can address; expected smaller sizes")
+            raise ValueError(f"{op.label}: a result would have shape {r[0]}, too large to address with 64 bits; use smaller sizes")
     return PLANNERS[kind].plan(op, arrays, options, backend, results)
 
 
 def _run_half(
     op: Op, options: tuple[Any, ...], backend: str | None, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int
 ) -> Any:
-    """The plan of half precision arrays: compute in float32."""
+    """The plan for half-precision arrays: compute in float32."""
     if out is not None and out is not _bind.IN_PLACE:
         raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
     wide = list(map(_arrays.widen, arrays))
@@ -131,5 +131,5 @@ def is_compiling() -> bool:
 
 
 def may_look(x: Any) -> bool:
-    """Whether the numbers of an array may be read: not while tracing, nor if that would wait for a device."""
+    """Whether the values of an array may be read: not while tracing, nor if that would wait for a device."""
     return not (is_compiling() or _arrays.is_traced(x)) and _arrays.device(x) == "cpu"

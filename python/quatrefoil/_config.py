@@ -13,7 +13,7 @@ _num_threads = 1
 
 
 def _quota() -> int | None:
-    """The processors that the cgroup allows, rounded up."""
+    """The number of processors that the cgroup allows, rounded up."""
     try:
         with open("/sys/fs/cgroup/cpu.max") as f:
             limit, period = f.read().split()
@@ -23,7 +23,7 @@ def _quota() -> int | None:
 
 
 def default_threads() -> int:
-    """QUATREFOIL_NUM_THREADS, or else the processors that this process may use, limited by OMP_NUM_THREADS."""
+    """QUATREFOIL_NUM_THREADS or, if it is not set, the number of processors that this process may use, limited by OMP_NUM_THREADS."""
     own = os.environ.get("QUATREFOIL_NUM_THREADS")
     if own:
         threads = _threads_of(own)
@@ -35,7 +35,7 @@ def default_threads() -> int:
 
 
 def _threads_of(text: str) -> int | None:
-    """The number of threads in a variable: plain digits, at most as many as the maximum has."""
+    """The number of threads in an environment variable; None if it is not valid."""
     digits = text.lstrip("0")
     if not (text.isascii() and text.isdigit() and 1 <= len(digits) <= len(str(_arguments.MAX_THREADS))):
         return None
@@ -45,7 +45,7 @@ def _threads_of(text: str) -> int | None:
 def set_num_threads(n: int) -> None:
     """Set the number of threads of later calls without ``num_threads``.
 
-    Results do not depend on it, to the last bit.
+    The bits of results do not depend on it.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def _package_version(name: str) -> str | None:
 
 
 def config() -> dict[str, Any]:
-    """The configuration in use, and why, as plain values for json.dumps.
+    """The configuration in use, and the reasons for it, as plain values for json.dumps.
 
     Keys: version, backend, reason, isa, isas, isas_built, num_threads, cuda {archs, device, reason}, packages {name: version or None}.
 

@@ -1,11 +1,11 @@
-"""Shapes written as words, ``"... H L"``, and matched with the arrays of a call: sizes must agree, and give the shapes of the results.
+"""Shapes written as words, ``"... H L"``, and matched with the arrays of a call. Sizes must agree; they determine the results' shapes.
 
 - ``H``, ``3``: one axis. A letter has one size in the whole call; the name of an int option has that option's value.
 - ``2P``, ``W-1``: one axis of that size.
 - ``M?``: an axis that is present in all arguments that name it, or in none.
-- ``...``: any leading batch axes, the same in all arguments with ``...``. ``M... ...``: others before them.
-- ``m_ n_`` in an argument that is a sequence: (m_1, n_1), (m_2, n_2), ... Elsewhere ``n_*`` are the axes n_1, n_2, ..., ``n_x`` is one
-  axis, their product, and ``#`` is how many arrays there are.
+- ``...``: any leading batch axes, the same in all arguments with ``...``. ``M... ...``: further batch axes before them.
+- ``m_ n_`` in an argument that is a sequence: (m_1, n_1), (m_2, n_2), ... In other arguments ``n_*`` stands for the axes n_1, n_2, ...,
+  ``n_x`` for one axis of their product, and ``#`` for the number of arrays.
 - ``A or B``: distinguished by the number of axes. ``A if x else B``: A if the option x is true.
 """
 
@@ -21,7 +21,7 @@ _AXIS = re.compile(r"(\d*)([A-Za-z]\w*)([+-]\d+)?")
 
 
 class _Form(NamedTuple):
-    """One way to read an argument's dims: batches in front, then axes; the letter that is missing in this reading."""
+    """One way to read an argument's dims: leading batches, then axes; ``missing`` is the letter that is absent in this reading."""
 
     leads: list[str]
     axes: list[str]
@@ -36,14 +36,14 @@ class Sizes:
 
     def __init__(self, label: str, count: int, options: Mapping[str, Any]) -> None:
         self.label = label
-        self._count = count  # of the arrays in the sequence
+        self._count = count  # arrays in the sequence
         self._options = options
-        # per letter its size, None if the axis is missing, and the argument that determined it
+        # per letter: its size (None if the axis is missing), and the argument that determined it
         self._known: dict[str, tuple[Any, str]] = {n: (v, "") for n, v in options.items() if not isinstance(v, (bool, str, float, tuple))}
         self._batch: dict[str, tuple[Shape, str]] = {}
 
     def match(self, name: str, dims: str, number: int, shape: Shape) -> None:
-        """Match an array with its dims; ValueError if they do not fit. ``number``: the index in a sequence, from 1."""
+        """Match an array with its dims, or raise ValueError. ``number``: the index in a sequence, from 1."""
         forms = [form for words in self._readings(dims, number) for form in self._forms(words)]
         form = next((f for f in forms if f.takes(len(shape))), None)
         before = self._known.copy(), self._batch.copy()
@@ -126,14 +126,14 @@ class Sizes:
         return factor * size + offset if factor != 1 or offset else size  # a symbolic size stays itself
 
     def _flat(self, forms: list[_Form], name: str, shape: Shape) -> str:
-        """The cure if the axes of a grid must be one axis."""
+        """A hint for a grid whose axes must be flattened to one."""
         products = [self._size(w) for f in forms for w in f.axes[-1:] if w.endswith("_x")]
         ends = (i for i in range(len(shape)) if products and math.prod(shape[i:]) == products[0])
         begin = next(ends, None)
         return "" if begin is None else f"; flatten the grid: {name}.reshape({', '.join(map(str, (*shape[:begin], -1)))})"
 
     def _expected(self, forms: list[_Form], dims: str) -> str:
-        """For the error: the dims, and which of them are known from which argument."""
+        """The dims for an error, with the sizes that are known and the arguments that determined them."""
         texts = []
         for form in sorted(forms, key=lambda f: len(f.axes)):
             axes = [str(self._size(w)) if w.endswith("_x") else re.sub(r"([+-])", r" \1 ", w) for w in form.axes]

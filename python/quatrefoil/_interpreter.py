@@ -1,11 +1,11 @@
-"""Refuse sub-interpreters, where NumPy and the compiled part would share state or deadlock. Imported before NumPy."""
+"""Raises in sub-interpreters, where NumPy and the compiled part would share state or deadlock. Imported before NumPy."""
 
 import importlib
 
 
 def is_main() -> bool:
     """Whether this is the main interpreter of the process."""
-    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on; earlier
+    for name in ("_interpreters", "_xxsubinterpreters"):  # Python 3.13 and later; earlier versions
         try:
             interpreters = importlib.import_module(name)
         except ImportError:

@@ -1,4 +1,4 @@
-"""PyTorch and JAX in the table of planners. Their modules are imported at the first array of theirs."""
+"""Registers PyTorch and JAX in the table of planners. Each is imported at the first call with one of its arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _torch_plan(*request: Any) -> Plan:
 
 
 def _torch_traced(*request: Any) -> Any:
-    from .torch import _route  # the table stays: torch.compile may start over, and must take the same path again
+    from .torch import _route  # the table does not change: torch.compile may start over, and must take the same path again
 
     return _route.traced(*request)
 

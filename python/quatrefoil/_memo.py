@@ -1,4 +1,4 @@
-"""What a caller keeps between calls so that kernels need not recompute it."""
+"""Values that a caller caches between calls so that kernels need not recompute them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 class Memo:
     """A value that kernels of one backend derive from some arrays of a call: packed factors, a grid.
 
-    A kernel receives it only in a call with exactly those arrays on that backend; in any other it receives None and computes its own. So a
-    memo saves time and never changes a bit. ``arrays`` are the flat arrays of the call from index ``at`` on; the owner of the memo
-    guarantees that nobody writes to them.
+    A kernel receives it only in a call with exactly those arrays on that backend; in any other call it receives None and computes its own.
+    A memo therefore saves time and never changes a result. ``arrays`` are the flat arrays of the call from index ``at`` on; the owner of
+    the memo guarantees that nobody writes to them.
     """
 
     __slots__ = ("_arrays", "_at", "backend", "value")
@@ -24,20 +24,20 @@ class Memo:
         self._arrays, self._at = tuple(arrays), at
 
     def value_for(self, backend: str, arrays: Sequence[Any]) -> Any:
-        """The value for a call with these flat arrays; None if it must not be used."""
+        """The value for a call with these flat arrays; None if the memo does not match the call."""
         at = self._at
         fits = backend == self.backend and all(map(is_, self._arrays, arrays[at:])) and len(arrays) >= at + len(self._arrays)
         return self.value if fits else None
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a memo belongs to the process that created it: it cannot be pickled or copied; its owner creates another")
+        raise TypeError("a memo belongs to the process that created it and cannot be pickled or copied; its owner creates a new one")
 
 
 class LazyMemo(Memo):
     """A memo computed by the first call that can use it, and recomputed when its owner passes other arrays.
 
-    ``make`` receives ``count`` arrays of that call, from index ``at`` on: NumPy arrays or CPU tensors of plain memory. Arrays that are not
-    ``private`` must be ``frozen``; a call with others gets None.
+    ``make`` receives ``count`` arrays of that call, from index ``at`` on: NumPy arrays, or CPU tensors without pending operations. Unless
+    ``private``, the arrays must be ``frozen``; a call with other arrays receives None.
     """
 
     __slots__ = ("_count", "_make", "_now", "_private")
@@ -60,8 +60,8 @@ class LazyMemo(Memo):
 
 
 def frozen(array: Any) -> Any:
-    """A copy of a NumPy array in the memory of a bytes object: nobody can write to it, and NumPy refuses to unlock it. Returns such a copy,
-    and any other kind of array, unchanged."""
+    """Copy a NumPy array into the memory of a bytes object, so that nobody can write to it or make it writeable. Frozen arrays and arrays
+    of other kinds are returned unchanged."""
     if not isinstance(array, np.ndarray) or _is_frozen(array):
         return array
     return np.ndarray(array.shape, array.dtype, array.tobytes())
@@ -72,5 +72,5 @@ def _is_frozen(a: Any) -> bool:
 
 
 def _plain(a: Any) -> Any:
-    """An array without pending conjugation or sign."""
+    """An array without pending conjugation or negation."""
     return a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg()

@@ -1,4 +1,4 @@
-"""The plans of NumPy and CuPy calls: what remains to do once a signature has been checked."""
+"""The plans of NumPy and CuPy calls: the work that remains after a signature has been checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cupy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: 
         compute = _several(op, options, name, kernel, "cupy", layout)
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        with arrays[first].device:  # CuPy computes and allocates on the current device, not on that of the arrays
+        with arrays[first].device:  # CuPy computes and allocates on the current device, not on the device of the arrays
             return compute(arrays, extras, out, num_threads)
 
     return run
@@ -50,7 +50,7 @@ def _allocator(kind: str, layout: _bind.Layout) -> Callable[[], Any]:
 
 
 def _single(op: Op, options: Any, backend: str, kernel: Callable[..., Any], layout: _bind.Layout, count: int) -> Plan:
-    """A kernel of the host with one result, over ``count`` arrays: the path that users time."""
+    """A host kernel with one result, for ``count`` arrays. This is the hot path: its overhead dominates small calls."""
     assert layout is not None
     shape, dtype, new = layout[0], np.dtype(layout[1]), _allocator("numpy", layout)
     flat = op.sequence_arg is None
@@ -64,7 +64,7 @@ def _single(op: Op, options: Any, backend: str, kernel: Callable[..., Any], layo
         extras = extras and _bind.for_kernel(op, extras, backend, arrays)
         if flat:
             kernel(*arrays, out, *options, *extras, num_threads)
-        else:  # op.split(arrays), without its cost
+        else:  # the same as op.split(arrays), but faster
             kernel(*arrays[:begin], list(arrays[begin:end]), *arrays[end:], out, *options, *extras, num_threads)
         return out
 
@@ -72,9 +72,9 @@ def _single(op: Op, options: Any, backend: str, kernel: Callable[..., Any], layo
 
 
 def _several(op: Op, options: Any, backend: str, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
-    """A kernel, which fills any number of results."""
+    """A kernel that fills any number of results."""
     empty = [_allocator(kind, r) for r in layout]
-    in_place_of = op.in_place_of if kind == "numpy" else (None,) * len(layout)  # per result the argument whose memory it may take
+    in_place_of = op.in_place_of if kind == "numpy" else (None,) * len(layout)  # per result, the argument whose memory it may reuse
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is _bind.IN_PLACE:
@@ -92,7 +92,7 @@ def _several(op: Op, options: Any, backend: str, kernel: Callable[..., Any], kin
 
 
 def _composed(op: Op, options: Any, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
-    """A composition, which allocates its results itself."""
+    """A composition, which allocates its own results."""
     compose = _backends.composed(op, kernel, kind, layout, options)
     library = _arrays.namespace_of(kind)
 

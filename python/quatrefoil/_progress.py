@@ -1,4 +1,4 @@
-"""``progress=`` of long computations: True, or a callable of the work done and the distance to the goal."""
+"""``progress=`` of long computations: True, or a callable that receives the work done and the distance to the goal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Report = Callable[[int, float], Any]
 
 
 def reporter(progress: Any, label: str, line: Callable[[int, float], str]) -> Report | None:
-    """The function to call with both numbers, or None. For True it prints ``line`` of them to stderr, once per second."""
+    """The function to call with the work done and the distance to the goal, or None. For True it prints ``line`` to stderr every second."""
     if progress is None or progress is False:
         return None
     if progress is True:

@@ -1,4 +1,4 @@
-"""The public surface: the names that a module shows, and the form of its signatures."""
+"""The public interface: the names that a module shows, and the form of its signatures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LAYERS = ("GatedKalmaNet", "Mamba", "Mamba2", "PolyLayer", "S4D", "S4DKernel", "
 
 
 class _Written(str):
-    """An annotation as in the source: signatures print it without quotes."""
+    """An annotation as written in the source: signatures print it without quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__
@@ -46,7 +46,7 @@ def surface(module: str) -> Callable[[], list[str]]:
 
 
 def missing(module: str, /, **hints: str) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a public module: an AttributeError with a hint, for a name in another library, or with similar names."""
+    """The ``__getattr__`` of a public module. Its AttributeError gives a hint for names of other libraries, or suggests similar names."""
 
     def raised(name: str) -> Any:
         owner, hint = sys.modules[module], hints.get(name)
@@ -62,11 +62,11 @@ def missing(module: str, /, **hints: str) -> Callable[[str], Any]:
 
 
 def missing_attribute(label: str, /, **hints: str) -> Callable[[Any, str], Any]:
-    """The same for the objects of a class, without similar names, which tracebacks have."""
+    """The ``__getattr__`` of a public class. It suggests no similar names, because tracebacks already do."""
 
     def raised(self: Any, name: str) -> Any:
         if (member := getattr(type(self), name, None)) is not None:
-            return member.__get__(self, type(self))  # a property that failed: once more, with its own error
+            return member.__get__(self, type(self))  # a property raised AttributeError: evaluate it again to raise that error
         hint = hints.get(name)
         raise AttributeError(f"{label} has no attribute {name!r}" + (f"; {hint}" if hint else ""), name=name, obj=self)
 

@@ -1,4 +1,4 @@
-"""The table of operations: names, shapes, options. Each method has one, its family gathers them, and everything generic reads them.
+"""The table of operations: names, shapes, options. Each method has one, its family gathers them, and all generic code reads them.
 
 A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``; _dims.py defines the notation.
 """
@@ -22,11 +22,11 @@ Check = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], None]
 class Arg:
     """One array argument or result.
 
-    ``sequence``: a sequence of arrays. ``broadcast``: any shape that broadcasts to the one that the op's rule gives. ``half``: float16 and
-    bfloat16 are accepted too and computed in float32; a result with ``half`` has the half type of the argument ``half_type_of``, or of the
-    first. ``in_place_of``: the argument whose memory a result may take if the caller allows it (``IN_PLACE``), because the kernel reads
-    each number before it writes there. ``only_if``: the option that requests this result; otherwise it is absent. ``title``: its name in
-    errors, if different. ``constant``: it has no gradient, like integers; requesting one is an error.
+    ``sequence``: a sequence of arrays. ``broadcast``: any shape that broadcasts to the one that the op's rule returns. ``half``: float16
+    and bfloat16 are accepted too and computed in float32; a result with ``half`` has the half type of the argument ``half_type_of``, or of
+    the first. ``in_place_of``: the argument whose memory a result may reuse if the caller allows it (``IN_PLACE``), because the kernel
+    reads each element before it overwrites it. ``only_if``: the option that requests this result; without it the result is absent.
+    ``title``: its name in errors, if different. ``constant``: it has no gradient, like integers; requesting one raises an error.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Option:
 class Extra:
     """An optional argument of a kernel that is not part of a call's signature: a memo, or a user's function.
 
-    A ``Memo`` saves time and never changes a bit: tracing drops it, and the kernel computes its own. A function cannot be traced: tracing
-    refuses it.
+    A ``Memo`` saves time and never changes the bits of a result: tracing drops it, and the kernel computes its own. Tracing raises an error
+    for a function.
     """
 
     name: str
@@ -71,14 +71,14 @@ class Extra:
 
 @dataclass(frozen=True)
 class Policy:
-    """What backends do differently for single methods.
+    """Exceptions that single methods make to the backends' default behaviour.
 
-    ``python_kernel``, ``python_adjoint``: array code over NumPy and SciPy as the kernel of every host backend; it gets ``backend``.
-    ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of its results
-    or None for 0, options, backend, num_threads) -> gradients of those arrays, None for 0. ``check_values``: the checks of values in a
-    compiled kernel, for the loops and compositions that replace it: (label, inputs, options). ``prefers_library``: given one shape per
-    argument, a list for a sequence, whether a GPU's kernel leaves such arrays to the composition unless the caller names a backend.
-    ``float32_on_gpus``: its kernels for GPUs are of single precision; double precision is composed there.
+    ``python_kernel``, ``python_adjoint``: array code with NumPy and SciPy that serves as the kernel of every host backend and receives
+    ``backend``. ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of
+    its results or None for 0, options, backend, num_threads) -> gradients of those arrays, None for 0. ``check_values``: the checks of
+    values in a compiled kernel, for the loops and compositions that replace it: (label, inputs, options). ``prefers_library``: takes one
+    shape per argument (a list for a sequence); True means that on a GPU these arrays go to the composition, unless the caller names a
+    backend. ``float32_on_gpus``: the GPU kernels have single precision only; double precision uses the composition.
     """
 
     python_kernel: Callable[..., Any] | None = None
@@ -96,8 +96,8 @@ class Op:
     ``module`` is the ``__name__`` of the module that defines it, ``quatrefoil.<family>.<method>`` or one in that folder. The kernels are
     ``quatrefoil._core.<family>.<name>``, and ``<name>`` in the ``loops`` and ``composition`` of the method.
 
-    With several outputs a call returns a tuple; an output that the options do not request is None for the kernel, the caller and the
-    adjoint alike. A kernel is called with the inputs, the outputs, the options, the extras and num_threads. The adjoint has the same
+    With several outputs a call returns a tuple. An output that the options do not request is None for the kernel, the caller and the
+    adjoint. A kernel is called with the inputs, the outputs, the options, the extras and num_threads. The adjoint has the same
     options and extras.
     """
 
@@ -108,8 +108,8 @@ class Op:
     options: tuple[Option, ...] = ()
     extras: tuple[Any, ...] = ()  # Extras; a bare name means a memo
     differentiable: bool = True
-    check: Check | None = None  # conditions beyond dims, checked once they fit; raises ValueError
-    rule: Rule | None = None  # checks the inputs' shapes and returns the outputs', if dims cannot
+    check: Check | None = None  # conditions in addition to dims, checked after them; raises ValueError
+    rule: Rule | None = None  # checks the inputs' shapes and returns the outputs' shapes, if dims cannot express them
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
     policy: Policy = Policy()
     title: str | None = None  # its name in errors, if a function has several ops
@@ -118,13 +118,13 @@ class Op:
     adjoint: Op | None = field(init=False, repr=False)
     family: str = field(init=False)
     method: str = field(init=False)
-    # computed once for all calls
+    # derived once for all calls
     key: str = field(init=False)  # "ssm.fft_conv"
-    label: str = field(init=False)  # the same with the title
+    label: str = field(init=False)  # the same with the title, for errors
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence with optional entries
     sequence_arg: int | None = field(init=False, repr=False)  # index of the argument that is a sequence
     differentiable_outputs: tuple[int, ...] = field(init=False, repr=False)  # results whose gradients the adjoint takes
-    in_place_of: tuple[int | None, ...] = field(init=False, repr=False)  # per result, the argument whose memory it may take
+    in_place_of: tuple[int | None, ...] = field(init=False, repr=False)  # per result, the argument whose memory it may reuse
 
     def __post_init__(self) -> None:
         _, family, method, *_ = self.module.split(".")
@@ -165,7 +165,7 @@ class Op:
         return getattr(importlib.import_module(module), self.name, None)
 
     def titled(self, title: str) -> Op:
-        """The same op for another function, which its errors name."""
+        """The same op under the name of a different function, for errors."""
         return replace(self, title=title, plans={})
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
@@ -176,7 +176,7 @@ class Op:
         return [*flat[:begin], list(flat[begin:end]), *flat[end:]]
 
     def span(self, count: int) -> tuple[int, int]:
-        """Where the sequence begins and ends among ``count`` flat arrays; (0, 0) without a sequence."""
+        """The begin and end of the sequence among ``count`` flat arrays; (0, 0) without a sequence."""
         return (0, 0) if self.sequence_arg is None else (self.sequence_arg, self.sequence_arg + count - (len(self.inputs) - 1))
 
     def flatten(self, arguments: Sequence[Any]) -> list[Any]:
@@ -205,7 +205,7 @@ class Op:
             if got != expected:
                 what = f"{expected}, the shape of the result" if expected is not None else "None: that result was not requested"
                 raise ValueError(f"{self.label}: {arg.name} {'is missing' if got is None else f'has shape {got}'}, expected {what}")
-        # gradients of broadcast arguments have the full shape; the dispatcher sums them
+        # gradients of broadcast arguments have the full shape; the caller sums them
         full = results[0]
         return [
             None if s is None or not arg.has_gradient else full if arg.broadcast else s
@@ -215,7 +215,7 @@ class Op:
     def _from_dims(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
         values = {o.name: value for o, value in zip(self.options, options)}
         sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.sequence_arg is not None else 0, values)
-        # the sequence first: it determines dims of the other arguments; arguments with two batches last: others determine one of them
+        # first the sequence, because it determines dims of the other arguments; last those with two batches, one of which others determine
         entries = sorted(zip(self.named(shapes), shapes), key=lambda e: (not e[0][1].sequence, e[0][1].dims.count("...") > 1))
         for (name, arg, number, _), shape in entries:
             if shape is not None:
@@ -249,7 +249,7 @@ class Family:
         FAMILIES.loaded[module.split(".")[1]] = self
 
     def __getattr__(self, name: str) -> Op:  # for type checkers: ops are plain attributes, found before this is called
-        raise AttributeError(f"no op {name!r}; there are {', '.join(vars(self))}")
+        raise AttributeError(f"no op {name!r}; available: {', '.join(vars(self))}")
 
     def __iter__(self) -> Iterator[Op]:
         return iter(vars(self).values())

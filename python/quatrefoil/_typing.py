@@ -1,8 +1,8 @@
 """The types of arrays in signatures. Type checkers need neither torch nor CuPy to read them.
 
-``u: Array[T]`` is an array with u[...] of type T: a NumPy array, a torch tensor, a CuPy array or a JAX array, but no list, number or
-string. A returned T is of the argument's own kind. The type is that of u[...], not of u, because a result need not share everything: the
-number of axes in NumPy's types, a subclass such as ``torch.nn.Parameter``.
+``u: Array[T]`` is an array with u[...] of type T: a NumPy array, a torch tensor, a CuPy array or a JAX array, but not a list, number or
+string. A result of type T has the same kind as the argument. T is the type of u[...], not of u, because some properties of u do not apply
+to a result: the number of axes in NumPy's types, a subclass such as ``torch.nn.Parameter``.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import TypeVar as WithDefault
 
-    T = WithDefault("T", bound="Array[Any]", default=NDArray[np.float64])  # one kind of array in a signature; the real one of two
+    T = WithDefault("T", bound="Array[Any]", default=NDArray[np.float64])  # the array type of a signature; if it has two, the real one
 else:
     T = TypeVar("T", bound="Array[Any]")
-Z = TypeVar("Z", bound="Array[Any]")  # the complex arrays next to them
+Z = TypeVar("Z", bound="Array[Any]")  # the complex array type of a signature
 AnyArray: TypeAlias = Array[Any]
 Backend: TypeAlias = Literal["native", "cuda", "array", "numba"]
-ArrayLike: TypeAlias = AnyArray | Convertible | Sequence[Any] | float  # an array, or what NumPy converts to one
+ArrayLike: TypeAlias = AnyArray | Convertible | Sequence[Any] | float  # an array, or a value that NumPy converts to one
 Points: TypeAlias = Sequence[float] | Sequence[Sequence[float]]  # lists instead of an array of points
 InputOrGrad: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # argument of an adjoint: an input, a list of inputs, or an absent one

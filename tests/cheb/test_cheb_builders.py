@@ -216,9 +216,9 @@ def test_tensors_give_tensors(rng):
     factors = [torch.tensor(rng.standard_normal((m, 3))) for m in (4, 5)]
     assert isinstance(ChebTucker.from_cp(torch.ones(3, dtype=torch.float64), factors).core, torch.Tensor)
     assert isinstance(ChebTucker.fit(torch.tensor(X[:, :1]), torch.tensor(Y), n=2).core, torch.Tensor)
-    with pytest.raises(NotImplementedError, match="no gradient in weights"):
+    with pytest.raises(NotImplementedError, match="no gradient with respect to weights"):
         ChebTucker.from_cp(torch.ones(3, dtype=torch.float64, requires_grad=True), factors)
-    with pytest.raises(NotImplementedError, match="no gradient in y"):
+    with pytest.raises(NotImplementedError, match="no gradient with respect to y"):
         ChebTucker.fit(torch.tensor(X), torch.tensor(Y, requires_grad=True), n=2)
 
 

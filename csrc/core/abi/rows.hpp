@@ -1,4 +1,4 @@
-// An n-d array along one axis as rows x length x inner, for several operands that broadcast against each other.
+// Views an n-d array along one axis as rows x length x inner, for several operands that broadcast against each other.
 #pragma once
 #include <cstdint>
 
@@ -9,9 +9,9 @@ namespace quatrefoil {
 template <int operands>
 struct Rows {
   static constexpr int kMaxRank = 16;
-  int rank = 0;  // of the outer index space
+  int rank = 0;  // number of outer axes
   std::int64_t shape[kMaxRank] = {};
-  std::int64_t outer[operands][kMaxRank] = {};  // strides, 0 where an operand is broadcast
+  std::int64_t outer[operands][kMaxRank] = {};  // strides, 0 if an operand is broadcast along the axis
   std::int64_t along[operands] = {};            // stride on the axis
   std::int64_t across[operands] = {};           // stride on the inner axis
   std::int64_t rows = 1, length = 1, inner = 1;

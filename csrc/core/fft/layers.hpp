@@ -1,10 +1,10 @@
 // Layers, passes and roots of a transform of polynomials on split arrays (re[], im[]).
 //
-// A block of n numbers is a polynomial modulo x^n - c. For w^2 = c it is determined by its remainders modulo x^(n/2) - w and x^(n/2) + w,
-// which are a + w b and a - w b of its halves: a layer takes six fused multiply-adds for two numbers, with one w for the whole block. The
-// inverse is a sum, and a difference over w. Nothing is reordered: a spectrum stays in the order of this tree. The last layers run in
-// registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one per lane, which are
-// multiplied as polynomials: no more operations than the remaining layers, half of the roots, and fewer roundings.
+// A block of n numbers is a polynomial modulo x^n - c, with halves a and b. For w^2 = c it is determined by its remainders modulo
+// x^(n/2) - w and x^(n/2) + w, which are a + w b and a - w b. A layer takes six fused multiply-adds per two numbers, with one w for the
+// whole block. The inverse is a sum, and a difference divided by w. Nothing is reordered: a spectrum stays in the order of this tree. The
+// last layers run in registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one per
+// lane, which are multiplied as polynomials: no more operations than the remaining layers, half of the roots, and fewer roundings.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/interrupt.hpp"
@@ -26,7 +26,7 @@ QF_HD cplx<V> over_i(cplx<V> z) {
   return {z.im, -z.re};
 }
 
-// The R-point transform in place, R = 3, 5; sign -1 forward, +1 inverse.
+// The R-point transform in place, R = 3 or 5; sign -1 is forward, +1 inverse.
 template <int R, int sign, class V>
 QF_HD void butterfly(cplx<V>* z) {
   using T = Element<V>;
@@ -53,10 +53,10 @@ QF_HD void butterfly(cplx<V>* z) {
   }
 }
 
-// ---- layers. The roots of a block with c = exp(4 i t): for a pair (one layer) exp(2 i t); for a quad (two layers) exp(2 i t), exp(i t),
-// exp(3 i t); followed by those of the resulting blocks. A root is stored as its cosine and its tangent, so that a product with it is two
-// fused multiply-adds, and the cosine is a factor in those that add it. exp(3 i t) stores its cosine over that of exp(i t), 4 cos^2 t - 3.
-// No root is i, which has no tangent: c is never -1.
+// ---- layers. The roots of a block with c = exp(4 i t) are exp(2 i t) for a pair (one layer), and exp(2 i t), exp(i t), exp(3 i t) for a
+// quad (two layers); the roots of the resulting blocks follow. A root is stored as its cosine and its tangent: a product with it is two
+// fused multiply-adds, and the cosine is a factor in those that add the product. For exp(3 i t) the cosine is divided by that of exp(i t),
+// which gives 4 cos^2 t - 3. No root is i, which has no tangent, because c is never -1.
 
 constexpr int roots_of(int layers) { return (1 << layers) - 1; }  // one root per halved block
 
@@ -75,7 +75,7 @@ struct Roots {
   QF_HD Roots after(int i) const { return {at + i * step}; }
 };
 
-// z w / cos w and z / (w cos w).
+// z w / cos(w) and z / (w cos(w)).
 template <class V>
 QF_HD cplx<V> turned(cplx<V> z, V tangent) {
   return {z.re - tangent * z.im, z.im + tangent * z.re};
@@ -94,7 +94,7 @@ QF_HD cplx<V> less(cplx<V> a, V s, cplx<V> x) {
   return {a.re - s * x.re, a.im - s * x.im};
 }
 
-// A pair or a quad of numbers `stride` apart: 6 and 22 operations.
+// Splits a pair or a quad of numbers `stride` apart: 6 or 22 operations.
 template <int layers, class V, bool same>
 QF_HD void split(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {
@@ -112,7 +112,7 @@ QF_HD void split(cplx<V>* z, int stride, Roots<V, same> roots) {
     z[3 * stride] = less(b, quarter.re, d);
   }
 }
-// The inverse, times two or four: 8 and 28 operations.
+// The inverse times two or four: 8 or 28 operations.
 template <int layers, class V, bool same>
 QF_HD void merge(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {
@@ -157,10 +157,10 @@ QF_HD void inverse(cplx<V>* z, Roots<V, true> roots) {
   for (int j = 0; j < rows; ++j) merge<upper_layers(layers)>(z + j, rows, roots);
 }
 
-constexpr double kNumberNs = 1;  // per number of a pass over memory; estimated
+constexpr double kNumberNs = 1;  // per number in a pass over memory; estimated
 
-// ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. Each reads and writes every number once, which is
-// its cost beyond L1, so there are as few as possible.
+// ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. A pass reads and writes every number once. Outside
+// L1 this traffic is its cost, so there are as few passes as possible.
 
 template <int layers, bool back, class T>
 QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {

@@ -12,7 +12,7 @@ constexpr int log2_of(int64_t n) { return n <= 1 ? 0 : 1 + log2_of(n / 2); }
 template <class T>
 constexpr int kLaneLayers = log2_of(kLanes<T>);
 
-// Steps m, 2 m, ... < below of the transposition of rows `stride` apart, starting with z[0].
+// Steps m, 2 m, ... below `below` of the transposition of rows `stride` apart, starting with z[0].
 template <int m, int below, class V>
 QF_HD void exchange_rows(cplx<V>* z, int stride) {
   if constexpr (m < below) {
@@ -103,20 +103,20 @@ QF_HD Block<T> operator+(Block<T> a, const Block<T>& b) {
   return a;
 }
 
-// The table of a leaf's lanes: the roots of its layers, then c of each block.
+// Roots per lane in a leaf: those of its layers, then c of each block.
 template <class T>
 constexpr int kLeafLayers = kLaneLayers<T> - log2_of(kBlock<T>);
 template <class T>
 constexpr int kOfLanes = roots_of(kLeafLayers<T>) + (1 << kLeafLayers<T>);
 
-// Blocks of 2^layers W numbers: `forth` to those of kBlock, `back` from them, or both with z <- f(i, z, c) in between for each block z,
-// which begins with number i. Roots: of each block, and one per lane. Few rows at a time, so that shuffles and sums alternate: they use
-// different execution ports.
+// Transforms blocks of 2^layers W numbers: `forth` to blocks of kBlock, `back` from them, or both, with z <- f(i, z, c) in between for each
+// block z, which begins with number i. There are roots per block and roots per lane. Works on few rows at a time, so that shuffles and
+// sums, which use different execution ports, alternate.
 template <bool forth, bool back, int layers, class T, class F>
 QF_HD void leaf(const T* re, const T* im, T* to_re, T* to_im, const T* of_blocks, const T* of_lanes, const F& f) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>, rows = kBlock<T>, lane_layers = kLeafLayers<T>;
-  constexpr int size = 1 << layers, part = 1 << lower_layers(layers);  // of a block, and below its upper layers
+  constexpr int size = 1 << layers, part = 1 << lower_layers(layers);  // rows of a block, and of its parts below the upper layers
   const Roots<V, false> lanes{of_lanes};
   const auto blocks = [&](int i) { return Roots<V, true>{of_blocks}.after(i / size * roots_of(layers)); };
   const auto parts = [&](int i) { return below<layers>(blocks(i), i % size / part); };

@@ -1,7 +1,7 @@
-// Right-angle FFT: a real sequence u as the polynomial sum_n u_n x^n modulo x^N - i, represented by its values at the N roots of i. The
-// product of two such polynomials has the causal convolution on [0, N) as its real part and the tail on [N, 2N) as its imaginary part: no
-// zero padding, and half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values, so correlations
-// cost the same. The transform is depth first, which uses every level of cache without knowing its size.
+// Right-angle FFT. A real sequence u is the polynomial sum_n u_n x^n modulo x^N - i, represented by its values at the N roots of i. The
+// product of two such polynomials has the causal convolution on [0, N) as its real part and the tail on [N, 2N) as its imaginary part. This
+// needs no zero padding and half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values, so
+// correlations cost the same. The transform is depth first, which uses every level of cache without knowing its size.
 #pragma once
 #include "core/fft/tree.hpp"
 
@@ -9,7 +9,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
 
-// The shortest transform of at least n numbers: at most a quarter is padding (except for very short ones).
+// The shortest transform of at least n numbers. At most a quarter is padding, except for very short ones.
 template <class T>
 QF_HD Length padded_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;  // the leaf's block: it must divide N
@@ -23,7 +23,7 @@ QF_HD Length padded_length(int64_t n) {
   return best;
 }
 
-// The longest supported transform of at most n numbers, or length 0.
+// The longest transform of at most n numbers, or length 0 if there is none.
 template <class T>
 QF_HD Length filled_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;
@@ -54,7 +54,7 @@ struct QuadOfI {
   static constexpr T roots[6] = {T(kHalf), 1, T(kCos), T(kTan), T(kTan), T(kThirdTan)};  // cos(3 pi/8) / cos(pi/8) is kTan
 };
 
-// Remainders modulo x^(N/R) minus each R-th root of i of the polynomials whose numbers [m N / R, (m + 1) N / R) are u[m].
+// Remainders, modulo x^(N/R) minus each R-th root of i, of the polynomial whose coefficients [m N / R, (m + 1) N / R) are u[m].
 template <int R, class V>
 QF_HD void split_at_i(const V* u, cplx<V>* x) {
   using T = Element<V>;
@@ -84,7 +84,7 @@ QF_HD void split_at_i(cplx<V>* x) {
     butterfly<R, -1>(x);
   }
 }
-// The inverse; f(m, re, im) gets the numbers times `by`.
+// The inverse; f(m, re, im) receives the numbers times `by`.
 template <int R, class V, class F>
 QF_HD void merge_at_i(cplx<V>* x, Element<V> by, F&& f) {
   using T = Element<V>;
@@ -105,19 +105,19 @@ QF_HD void merge_at_i(cplx<V>* x, Element<V> by, F&& f) {
 
 }  // namespace fft
 
-// The transforms of one length. The constructor looks up a table; the object owns no memory.
+// The transforms of one length. The constructor looks up the table of roots; the object owns no memory.
 template <class T>
 class RightAngle {
  public:
   using V = Lanes<T>;
   static constexpr int W = kLanes<T>;
 
-  // For n numbers, with the least padding.
+  // The transform for n numbers with the least padding.
   explicit RightAngle(int64_t n) : RightAngle(fft::padded_length<T>(n)) {}
   explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), tree_(length), roots_(fft::tree_table<T>(length)) {}
   int64_t length() const { return N_; }
 
-  // meanwhile(at, count) runs before the leaf of numbers [at, at + count), which waits for no memory: it may prefetch.
+  // meanwhile(at, count) runs before the leaf of numbers [at, at + count). The leaf is not memory-bound, so meanwhile can prefetch.
   struct Nothing {
     QF_HD void operator()(int64_t, int64_t) const {}
   };
@@ -133,15 +133,16 @@ class RightAngle {
     first<true>(nullptr, N_, re, im);
     below<true, false>(re, im, re, im, Unchanged(), Nothing());
   }
-  // Forward and inverse transform in one sweep: the blocks z <- f(i, z, c) of the spectrum of u, polynomials modulo x^kBlock - c that begin
-  // with number i, are transformed back into to_re, to_im, which may be re, im. finish(l, re, im, n - l) gets W values from index l < n on.
+  // Forward and inverse transform in one sweep. The spectrum of u consists of blocks z, polynomials modulo x^kBlock - c that begin with
+  // number i. f(i, z, c) changes each block in place. The result is transformed back into to_re, to_im, which may be re, im.
+  // finish(l, re, im, n - l) receives W values, starting at index l < n.
   template <class F, class Finish, class Meanwhile = Nothing>
   void through(const T* u, int64_t n, T* re, T* im, T* to_re, T* to_im, F f, Finish finish, Meanwhile meanwhile = {}) const {
     first<false>(u, n, re, im);
     below<true, true>(re, im, to_re, to_im, f, meanwhile);
     last(to_re, to_im, n, finish);
   }
-  // u * k on [0, n), k given by its spectrum.
+  // The convolution u * k on [0, n); k is passed as its spectrum.
   template <class Finish, class Meanwhile = Nothing>
   void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish, Meanwhile meanwhile = {}) const {
     through(u, n, re, im, re, im, TimesSpectrum{k_re, k_im}, finish, meanwhile);
@@ -161,7 +162,7 @@ class RightAngle {
   }
 
  private:
-  // f(R, layers) of the first and the last pass, as template arguments.
+  // Calls f(R, layers) for the first and the last pass, with template arguments.
   template <class F>
   void with_radix(F&& f) const {
     R_ == 4 ? with_layers<4>(f) : R_ == 3 ? with_layers<3>(f) : with_layers<5>(f);
@@ -180,7 +181,7 @@ class RightAngle {
 
   static constexpr double kColumnNs = W * fft::kNumberNs;  // per vector
 
-  // f(j, whole) for the columns j = 0, W, ... < end; `whole`: all numbers of the column are below n, and j + W <= full.
+  // Calls f(j, whole) for the columns j = 0, W, ... < end. `whole`: j + W <= full, so all numbers of the column are below n.
   template <class F>
   QF_HD static void each_column(int64_t end, int64_t full, double column_ns, F&& f) {
     in_parts<W>(0, end, column_ns / W, [&](int64_t j, int64_t stop) __attribute__((always_inline)) {
@@ -198,8 +199,8 @@ class RightAngle {
     with_radix([&](auto R, auto layers) { last_pass<R.value, layers.value>(re, im, n, finish); });
   }
 
-  // Remainders modulo x^(N/R) minus each R-th root of i, and some layers of these blocks. Reads u once, writes re and im once. In place for
-  // complex input.
+  // Computes the remainders modulo x^(N/R) minus each R-th root of i, and some layers of these blocks. Reads u once, writes re and im once.
+  // In place for complex input.
   template <int R, int layers, bool complex>
   void first_pass(const T* u, int64_t n, T* re, T* im) const {
     constexpr int parts = 1 << layers;
@@ -230,7 +231,7 @@ class RightAngle {
     });
   }
 
-  // Reads re and im once; finish writes the output.
+  // Reads re and im once; `finish` writes the output.
   template <int R, int layers, class Finish>
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
     constexpr int parts = 1 << layers;
@@ -269,7 +270,7 @@ class RightAngle {
   void below(T* re, T* im, T* to_re, T* to_im, const F& f, const Meanwhile& meanwhile) const {
     descend<forth, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);
   }
-  // The numbers [from, from + n), which are blocks of pass i. A check is cheap compared with a block that leaves L1.
+  // Transforms the numbers [from, from + n), which are blocks of pass i. A check is cheap compared with a block that does not fit in L1.
   static constexpr int64_t kCheckedFrom = 16 << 10;
   template <bool forth, bool back, class F, class Meanwhile>
   void descend(T* re, T* im, T* to_re, T* to_im, int i, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {

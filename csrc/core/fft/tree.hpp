@@ -1,4 +1,4 @@
-// The tree of a transform of N = R M numbers modulo x^N - i, M a power of two: R blocks, then pairs and quads; and its table of roots.
+// The tree of a transform of N = R M numbers modulo x^N - i, M a power of two (R blocks, then pairs and quads), and its table of roots.
 #pragma once
 #include "core/fft/leaf.hpp"
 #include "core/run/cache.hpp"
@@ -14,7 +14,7 @@ struct Length {
 
 constexpr int kMostFirst = kVectorBytes == 64 ? 2 : 1;
 
-// The layers of the next pass over a block with `left` layers until its rows are registers; 0: the leaf does them.
+// The number of layers of the next pass over a block with `left` remaining layers; 0 if the leaf does all of them.
 template <class T>
 QF_HD int pass_layers(int left) {
   const int beyond = left - kLaneLayers<T>;
@@ -28,7 +28,7 @@ int passes(int left) {
   while (const int layers = pass_layers<T>(left)) left -= layers, ++count;
   return count;
 }
-// The additional layers of the first pass: as many as save a pass and fit the registers.
+// The number of additional layers in the first pass: those that save a later pass and fit in registers.
 template <class T>
 int first_layers(Length length) {
   const int left = log2_of(length.N / length.R / kLanes<T>), most = length.R == 5 ? kMostFirst - 1 : kMostFirst;
@@ -42,7 +42,7 @@ int first_layers(Length length) {
 struct Angle {
   int64_t turns, of;
 };
-// The angle of block b of count = R 2^k on one level. R = 4 is two ordinary layers.
+// The angle of block b among count = R 2^k blocks of one level. R = 4 is two ordinary layers.
 inline Angle angle_of(Length length, int64_t b, int64_t count) {
   const int64_t R = length.R == 4 ? 1 : length.R, each = count / R;
   Angle a{1 - 4 * (b / each), 4 * R};  // the R-th roots of i
@@ -55,15 +55,15 @@ inline void unit_root(int64_t k, int64_t n, double& re, double& im) {
   constexpr double kQuarterTurn = 1.57079632679489661923;
   k = (k % n + n) % n;
   const int64_t quarter = 4 * k / n, rest = 4 * k - quarter * n;
-  const bool far = 2 * rest > n;  // nearer to the next axis
+  const bool far = 2 * rest > n;  // closer to the next axis
   const double angle = kQuarterTurn * (double(far ? n - rest : rest) / double(n));
   const double c = far ? __builtin_sin(angle) : __builtin_cos(angle), s = far ? __builtin_cos(angle) : __builtin_sin(angle);
   const double cosine[4] = {c, -s, -c, s}, sine[4] = {s, c, -s, -c};
   re = cosine[quarter], im = sine[quarter];
 }
 
-// The roots of `layers` layers of a block, `step` apart, tangents `im` after cosines; then, if `ends`, c of every remaining block. Tangents
-// belong to the rounded cosines, so that sines have one rounding error.
+// Writes the roots of `layers` layers of a block: cosines at stride `step`, each tangent at offset `im` from its cosine. If `ends`, c of
+// every remaining block follows. Tangents belong to the rounded cosines, so that sines have only one rounding error.
 template <class T>
 void fill_roots(int layers, Angle a, bool ends, T* to, int64_t step, int64_t im) {
   double c, s;
@@ -93,10 +93,10 @@ void fill_roots(int layers, Angle a, bool ends, T* to, int64_t step, int64_t im)
 
 struct Pass {
   int layers;
-  int64_t blocks, roots;  // number of blocks, and the start of their roots in the table
+  int64_t blocks, roots;  // the number of blocks, and the offset of their roots in the table
 };
 
-// All passes from the top down, and the table of roots: of every pass, of the leaves' blocks, of their lanes.
+// All passes from the top down, and the layout of the table of roots: those of every pass, of the leaves' blocks and of their lanes.
 template <class T>
 struct Tree {
   Pass first{}, passes[32], leaf{};

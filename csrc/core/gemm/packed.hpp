@@ -7,18 +7,18 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-constexpr int64_t kPanelBytes = 24 << 10;  // of a packed column of tiles: it stays in L1 together with the rows of the left factor
+constexpr int64_t kPanelBytes = 24 << 10;  // size of a packed column of tiles, which stays in L1 together with the rows of the left factor
 template <class T>
 constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // terms of a sum at a time
 
-// The length of equal blocks of a sum of n terms, at most the depth of a panel.
+// Splits a sum of n terms into equal blocks, at most as long as a panel is deep; returns their length.
 template <class T>
 QF_HD int64_t block_depth(int64_t n) {
   const int64_t blocks = (n + kPanelDepth<T> - 1) / kPanelDepth<T>;
   return blocks > 1 ? (n + blocks - 1) / blocks : n;
 }
 
-// Packs n rows of NV vectors, `stride` apart: rows far apart would share a few sets of L1.
+// Packs n rows of NV vectors, `stride` apart. Without packing, rows far apart would share a few sets of L1.
 template <class V, int NV>
 QF_HD void pack_panel(const Element<V>* m, int64_t stride, int64_t n, Element<V>* to) {
   for (int64_t k = 0; k < n; ++k)
@@ -51,7 +51,7 @@ class Ahead {
   Ahead() = default;
   template <class T>
   Ahead(const T* from, int64_t count) : line_(reinterpret_cast<const char*>(from)), end_(reinterpret_cast<const char*>(from + count)) {}
-  QF_HD void step(int64_t tiles) {  // after `tiles` steps all is fetched
+  QF_HD void step(int64_t tiles) {  // after `tiles` steps all data has been fetched
     if (step_ == 0) step_ = (end_ - line_ + tiles * kLine - 1) / (tiles * kLine) * kLine;
     for (const char* const stop = min(line_ + step_, end_); line_ < stop; line_ += kLine) __builtin_prefetch(line_, 0, 2);
   }
@@ -65,10 +65,10 @@ struct NothingAhead {
   QF_HD void step(int64_t) {}
 };
 
-constexpr int64_t kLargeLeft = 64 << 10;  // numbers of a for which a column of tiles takes 50 us or more
+constexpr int64_t kLargeLeft = 64 << 10;  // size of a from which a column of tiles takes 50 us or more
 
-// c (m x N) = a (m x K) times a packed matrix. Reads that matrix once, a once per three vectors of N; writes c once per block of a long
-// sum.
+// c (m x N) = a (m x K) times a packed matrix. Reads the packed matrix once and a once per three vectors of N; writes c once per block of a
+// long sum.
 template <class T, class Next = NothingAhead>
 void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c, Next ahead = {}) {
   const int64_t depth = max<int64_t>(block_depth<T>(K), 1), blocks = max<int64_t>(1, (K + depth - 1) / depth);

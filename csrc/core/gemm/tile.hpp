@@ -9,7 +9,7 @@ constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;  // 8 x 3 sums in 32 regis
 constexpr int kTileVectors = 3;
 constexpr int64_t kFarBytes = 2048;  // the hardware does not prefetch rows of the result this far apart
 
-// f(rows, first row) for the panels of m rows, a multiple of `unit`: 8 (4) at a time, then 4, 2, 1.
+// Calls f(rows, first row) for the panels of m rows, a multiple of `unit`: 8 (4) at a time, then 4, 2, 1.
 template <int unit = 1, class F>
 QF_HD void for_panels(int64_t m, F&& f) {
   int64_t i = 0;
@@ -91,7 +91,7 @@ struct Columns {
   using Vector = V;
 };
 
-// The rest of the columns: a full vector that overlaps the previous one; narrower vectors, for arrays that are updated in place; or none.
+// The remaining columns: a full vector that overlaps the previous one; narrower vectors, for arrays that are updated in place; or skipped.
 enum class Rest { overlaps, apart, none };
 
 template <class T, int W, Rest rest, class F>
@@ -109,7 +109,7 @@ QF_HD void for_few_columns(int64_t j, int64_t cols, F&& f) {
   }
 }
 
-// f(Columns, first column) until `cols` columns are covered.
+// Calls f(Columns, first column) until `cols` columns are covered.
 template <class T, Rest rest = Rest::overlaps, class F>
 QF_HD void for_columns(int64_t cols, F&& f) {
   using V = Lanes<T>;
@@ -127,7 +127,7 @@ QF_HD void for_columns(int64_t cols, F&& f) {
   }
 }
 
-// c (m x cols) = a (m x n) b (n x cols), added to c if `add`. b and c are row-major, a too or column-major.
+// c (m x cols) = a (m x n) b (n x cols), added to c if `add`. b and c are row-major; a is row-major or column-major.
 template <Left left = Left::rows, class T>
 void multiply(int64_t m, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t cols, T* c, int64_t c_stride,
               bool add = false) {

@@ -1,4 +1,4 @@
-// Errors as C++ types; csrc/py/module.cpp maps them to Python's.
+// C++ exception types; csrc/py/module.cpp maps them to Python's.
 #pragma once
 #include <stdexcept>
 #include <string>

@@ -28,7 +28,7 @@ std::string number_text(double x) {
 // One word of dims.
 struct Fit::Word {
   Letter letter;
-  std::int64_t factor;  // 0 if absent
+  std::int64_t factor;  // the 2 of "2P"; 0 if absent
   bool run;
 
   // Reads the word at `dims` and moves past it; false at the end.
@@ -62,10 +62,10 @@ const Fit::Size* Fit::find(const Letter& letter) const {
 const Fit::Known& Fit::find(const char* name, int number) const {
   for (const Known& known : arrays_)
     if (known.number == number && !*known.prefix && !std::strcmp(known.name, name)) return known;
-  throw std::logic_error(std::string(function_) + ": " + name + " has not been fitted");
+  throw std::logic_error(std::string(function_) + ": " + name + " has not been taken yet");
 }
 
-// Binds new letters and runs.
+// Whether the shape agrees with the dims; binds new letters and runs.
 bool Fit::matches(const View& view, const char* dims, int number) {
   int others = 0;  // axes outside an unbound run
   Word word;
@@ -160,7 +160,7 @@ std::int64_t Fit::product(const char* letter) const {
     if (!run || !run->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not known");
     for (int i = 0; i < run->count; ++i) times(run->axes[i]);
   }
-  if (!fits) refuse("the product of the sizes " + std::string(letter) + " is beyond 2^63");
+  if (!fits) refuse("the product of the sizes " + std::string(letter) + " exceeds 2^63");
   return product;
 }
 

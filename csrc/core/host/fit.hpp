@@ -1,5 +1,5 @@
-// Checks that the arrays of a call fit each other: shapes by letters, dtypes by the pointers they convert to. The Python validator has
-// better errors; this check is for memory safety, and complete.
+// Checks that the arrays of a call fit together: shapes by letters, dtypes by the pointers they convert to. This check is complete, for
+// memory safety; the Python validator has better error messages.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -11,9 +11,9 @@
 
 namespace quatrefoil {
 
-// The arrays of one call. Dims are written as in the docstrings: "... L H". The first use of a letter binds it, and later ones must agree;
-// "2P" is twice P; a number is itself. "..." is a run of axes of any length, and so is every name that ends with "..": it binds like a
-// letter, at most one unbound run per shape. "n_" is one letter per array of a list.
+// The arrays of one call. Dims are written as in the docstrings: "... L H". The first use of a letter binds it, and later ones must agree.
+// "2P" is twice P, and a number stands for itself. "..." and every name that ends with ".." is a run: any number of axes, bound like a
+// letter, with at most one unbound run per shape. "n_" is one letter per array of a list.
 class Fit {
  public:
   explicit Fit(const char* function) : function_(function) {  // "ssm.fft_conv"
@@ -21,7 +21,7 @@ class Fit {
     arrays_.reserve(24);
   }
 
-  // An argument whose shape fits; it converts to a pointer, whose type determines the required dtype.
+  // An argument whose shape has been checked. It converts to a pointer, whose type determines the required dtype.
   class [[nodiscard]] Fitted {
    public:
     template <class E>
@@ -38,33 +38,33 @@ class Fit {
     const View* view_;
   };
 
-  // A required argument; an optional one (null pointer if absent); one that is required if `requested` and must be absent otherwise. The
+  // `array`: a required argument. `optional`: a null pointer if it is absent. `array_if`: required if `requested`, absent otherwise. The
   // views must outlive this object.
   Fitted array(const View& view, const char* name, const char* dims, int number = 0);
   Fitted optional(const View& view, const char* name, const char* dims);
   Fitted array_if(bool requested, const View& view, const char* name, const char* dims);
-  // An argument with the shape of an earlier one, absent if that is; the gradient of an earlier one, named d and its name.
+  // `like`: an argument with the shape of an earlier one, absent if that one is. `gradient`: named dx, the gradient of an earlier x.
   Fitted like(const View& view, const char* name, const char* of);
   Fitted gradient(const View& view, const char* of, int number = 0);
 
-  // Binds sizes that no array has: an option, which must not be negative, or that of a numbered letter; the axes of a run.
+  // Binds sizes that are not taken from an array. `size`: a nonnegative option, or a numbered letter. `axes`: all axes of a run.
   void size(const char* letter, std::int64_t value, int number = 0);
   void axes(const char* run, const std::int64_t* sizes, int count);
-  // The size of a letter; the product of a run, or of a numbered letter; the number of arrays of a name.
+  // operator[]: the size of a letter. `product`: of a run, or of all sizes of a numbered letter. `count`: the number of arrays so named.
   std::int64_t operator[](const char* letter) const;
   std::int64_t product(const char* letter) const;
   std::size_t count(const char* name) const;
 
   // The real dtype of an argument, float32 or float64.
   Dtype precision(const View& view) const;
-  // The position of an option's value among its names.
+  // The index of an option's value among the allowed names.
   int choice(const char* option, const std::string& given, std::initializer_list<const char*> names) const;
   void require(bool holds, const char* what) const {
     if (!holds) refuse(what);
   }
   [[noreturn]] void refuse(const std::string& what) const { throw ValueError(std::string(function_) + ": " + what); }
   [[noreturn]] void refuse_type(const std::string& what) const { throw TypeError(std::string(function_) + ": " + what); }
-  // Refuses entry number `at` of an array: "X[3, 1] is 1.5, expected ...".
+  // Raises an error about the entry with flat index `at`: "X[3, 1] is 1.5, expected ...".
   [[noreturn]] void refuse_entry(const char* name, std::int64_t at, double value, const std::string& expected) const;
 
  private:
@@ -75,8 +75,8 @@ class Fit {
   struct Size {
     Letter letter;
     bool run;
-    std::int64_t value;        // of a letter
-    const std::int64_t* axes;  // of a run
+    std::int64_t value;        // the size of a letter
+    const std::int64_t* axes;  // the `count` sizes of a run
     int count;
   };
   struct Known {  // an earlier argument
@@ -98,9 +98,9 @@ class Fit {
   const char* function_;
   std::vector<Size> sizes_;
   std::vector<Known> arrays_;
-  std::vector<std::vector<std::int64_t>> runs_;  // of `axes`
+  std::vector<std::vector<std::int64_t>> runs_;  // copies of the sizes passed to `axes`
 };
 
-std::string number_text(double);  // as short as possible without loss
+std::string number_text(double);  // the shortest text that reads back as the same number
 
 }  // namespace quatrefoil

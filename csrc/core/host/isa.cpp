@@ -13,7 +13,7 @@ namespace {
 constexpr Isa kBuilt[] = {QF_EACH_ISA(QF_LISTED)};  // best first
 
 #if defined(__x86_64__)
-// Required bits of one register of CPUID.
+// Bits that one CPUID register must have.
 struct Need {
   unsigned leaf;
   enum { eax, ebx, ecx, edx } part;
@@ -39,7 +39,7 @@ bool processor_has(const Need (&needs)[n]) {
   }
   return true;
 }
-// Whether the operating system saves these parts of the registers: 1 and 2 are the halves of ymm, 5 to 7 are zmm and masks. Requires
+// Whether the operating system saves these parts of the registers: 1 and 2 are the two halves of ymm, 5 to 7 are zmm and masks. Requires
 // OSXSAVE.
 bool system_saves(unsigned parts) {
   unsigned low, high;
@@ -73,7 +73,7 @@ const char* name(Isa level) {
 
 std::vector<Isa> isas_built() { return {std::begin(kBuilt), std::end(kBuilt)}; }
 
-std::vector<Isa> isas_here() {
+std::vector<Isa> isas_supported() {
   std::vector<Isa> levels;
   for (Isa level : kBuilt)
     if (supported(level)) levels.push_back(level);
@@ -82,16 +82,16 @@ std::vector<Isa> isas_here() {
 
 void choose_isa(const std::string& want) {
   std::string possible;
-  for (Isa level : isas_here()) {
+  for (Isa level : isas_supported()) {
     if (want.empty() || want == name(level)) {
       chosen = level;
       return;
     }
     possible += (possible.empty() ? "" : ", ") + std::string(name(level));
   }
-  if (want.empty()) throw ValueError("quatrefoil: this processor runs none of the instruction sets that were built");
+  if (want.empty()) throw ValueError("quatrefoil: this processor supports none of the instruction sets that were built");
   throw ValueError("QUATREFOIL_ISA=" + want + " is not available; available: " + possible +
-                   "; QUATREFOIL_ISAS=all pip install . builds all");
+                   "; QUATREFOIL_ISAS=all pip install . builds all of them");
 }
 
 }  // namespace quatrefoil

@@ -1,10 +1,10 @@
-// The instruction sets that were built, that this machine supports, and that is in use.
+// Instruction sets: those that were built, those that this processor supports, and the one in use.
 #pragma once
 #include <string>
 #include <vector>
 
 #if !defined(QF_DEVICE)
-#include "isas.hpp"  // QF_EACH_ISA(X): X(v4) X(v3) X(v2), or those that were built; written by CMake
+#include "isas.hpp"  // QF_EACH_ISA(X): X(v4) X(v3) X(v2), or as many as were built; written by CMake
 #endif
 
 namespace quatrefoil {
@@ -14,13 +14,13 @@ enum class Isa { base, v2, v3, v4 };  // the x86-64 micro-architecture levels; b
 Isa isa();
 const char* name(Isa);
 std::vector<Isa> isas_built();        // best first
-std::vector<Isa> isas_here();         // those that this processor supports
+std::vector<Isa> isas_supported();    // built and supported by this processor
 void choose_isa(const std::string&);  // "": the best; throws ValueError if the choice is not available
 
 }  // namespace quatrefoil
 
-// QF_TABLE(ssm, scan) declares the tables that csrc/ssm/scan/cpu.cpp defines, one per instruction set, and kernels<T>() of the one in use.
-// With QF_DEVICE it is the table of cuda.cu.
+// QF_TABLE(ssm, scan) declares the tables that csrc/ssm/scan/cpu.cpp defines, one per instruction set, and kernels<T>(), the kernels of the
+// one in use. With QF_DEVICE it declares the table of cuda.cu.
 #if defined(QF_DEVICE)
 #define QF_TABLE_DECLARED \
   namespace cuda { extern const Table kernels; }

@@ -1,11 +1,11 @@
-// Views of several operands -> Rows: broadcasting, and splitting the axes around one of them.
+// Builds Rows from the views of several operands: broadcasts them, and splits the axes around one of them.
 #pragma once
 #include "core/abi/rows.hpp"
 #include "core/host/view.hpp"
 
 namespace quatrefoil {
 
-// The strides of `v` under the shape of `full`, right-aligned; v lacks axis `skip` of `full` (-1: none).
+// The strides of `v` broadcast to the shape of `full`, aligned at the last axis; v lacks axis `skip` of `full` (-1: lacks none).
 inline void broadcast_strides(const View& v, const View& full, int skip, std::int64_t* strides) {
   int j = v.rank - 1;
   for (int i = full.rank - 1; i >= 0; --i) {
@@ -16,7 +16,8 @@ inline void broadcast_strides(const View& v, const View& full, int skip, std::in
   }
 }
 
-// Splits the axes of `full` at `axis`: axes after it that every operand can walk with one stride become the inner axis, others the rows.
+// Splits the axes of `full` at `axis`. Axes after it that every operand can traverse with one stride become the inner axis, all others the
+// rows.
 template <int operands>
 Rows<operands> split_rows(const View& full, int axis, const std::int64_t (&strides)[operands][View::kMaxRank]) {
   Rows<operands> r;

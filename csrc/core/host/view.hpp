@@ -1,4 +1,4 @@
-// A strided array as the bindings see it: address, shape, strides, dtype.
+// A strided array in the bindings: address, shape, strides, dtype.
 #pragma once
 #include <cstdint>
 #include <type_traits>

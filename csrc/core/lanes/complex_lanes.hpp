@@ -1,5 +1,5 @@
-// Complex numbers in lanes: real and imaginary parts in separate registers, whatever their layout in memory. And packs, vectors of real or
-// complex numbers, for kernels that serve both.
+// Complex numbers in lanes: real and imaginary parts in separate registers, whatever their layout in memory. Also packs: vectors of real or
+// complex numbers, for kernels that support both.
 #pragma once
 #include "core/lanes/cplx.hpp"
 #include "core/lanes/lanes.hpp"
@@ -10,7 +10,8 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// W numbers whose parts are two arrays, or alternate: W real parts, then W imaginary ones. The arrays may have another precision.
+// W complex numbers, stored as two arrays or in alternation: W real parts, then W imaginary parts. The arrays may have a different
+// precision.
 template <class V, class T>
 QF_HD cplx<V> load_complex(const T* re, const T* im) {
   return {load_as<V>(re), load_as<V>(im)};
@@ -136,7 +137,7 @@ QF_HD void store_pack(E* to, Pack<E, V> x) {
 #endif
   }
 }
-// f(i) in lane i.
+// A pack with f(i) in lane i.
 template <class E, class V, class F>
 QF_HD Pack<E, V> gather(F&& f) {
 #if defined(QF_HAS_LANES)

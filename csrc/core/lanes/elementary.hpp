@@ -6,7 +6,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace elementary {
 
-// Adding it rounds to an integer in the low bits of the sum.
+// Adding this constant rounds a number to an integer, which is then in the low bits of the sum.
 template <class T>
 constexpr T kRound = sizeof(T) == 8 ? T(6755399441055744.0) : T(12582912.0);  // 1.5 * 2^52, 1.5 * 2^23
 
@@ -27,7 +27,7 @@ QF_HD V power_of_two(V m) {
   return as_bits<V>(shift_left(as_bits<Bits<V>>(V(m + (kRound<T> + bias))), mantissa));
 }
 
-// x = n ln 2 + r with |r| <= ln(2) / 2; 2^n is split into two factors that do not overflow.
+// x = n ln 2 + r with |r| <= ln(2) / 2. 2^n is split into two factors that do not overflow.
 template <class V>
 struct Reduced {
   V r, low, high;  // e^x = e^r * low * high
@@ -112,7 +112,7 @@ QF_HD V exp2(V x) {
   return x < least ? V{} : V(half + half);
 }
 
-// sine and cosine of r + q pi / 2 for |r| <= pi / 4; q, an integer, in its low two bits.
+// sine and cosine of r + q pi / 2 for |r| <= pi / 4; only the low two bits of the integer q are used.
 template <class V>
 QF_HD void sin_cos_of_quadrant(V r, Bits<V> q, V& sine, V& cosine) {
   using T = Element<V>;
@@ -139,7 +139,7 @@ QF_HD void sin_cos_of_quadrant(V r, Bits<V> q, V& sine, V& cosine) {
   cosine = as_bits<V>(((sa & odd) | (sb & ~odd)) ^ shift_left(I((q + 1) & 2), sign));
 }
 
-// sine and cosine of hi + lo, |lo| far below |hi|, with an absolute error of about 2 eps up to |hi| ~ 2^30 (2^20 in float).
+// sine and cosine of hi + lo for |lo| much smaller than |hi|, with an absolute error of about 2 eps up to |hi| ~ 2^30 (2^20 in float).
 template <class V>
 QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {
   using T = Element<V>;
@@ -158,8 +158,8 @@ template <class V>
 QF_HD void sin_cos(V x, V& sine, V& cosine) {
   sin_cos(x, V{}, sine, cosine);
 }
-// sine and cosine of 2 pi (hi + lo), |lo| far below 1. Whole turns are removed exactly up to |hi| ~ 2^48 (2^19 in float); beyond, where hi
-// itself has errors of whole turns, the results are arbitrary numbers from -1 to 1.
+// sine and cosine of 2 pi (hi + lo) for |lo| much smaller than 1. Whole turns are removed exactly up to |hi| ~ 2^48 (2^19 in float). For
+// larger |hi|, which itself has errors of whole turns, the results are arbitrary numbers from -1 to 1.
 template <class V>
 QF_HD void sin_cos_of_turns(V hi, V lo, V& sine, V& cosine) {
   using T = Element<V>;
@@ -207,7 +207,7 @@ QF_HD V log(V x) {
   return multiply_add(n, broadcast<V>(hi), multiply_add(n, broadcast<V>(lo), twice_artanh(V((m - T(1)) / (m + T(1)))))) + (x - x);
 }
 
-// The angle of a unit complex number: Hastings' polynomial (1e-5), then one Newton step, which cubes the error.
+// The angle of a unit complex number: Hastings' polynomial (error 1e-5), then one Newton step, which cubes the error.
 template <class V>
 QF_HD V angle(V re, V im) {
   using T = Element<V>;
@@ -224,8 +224,8 @@ QF_HD V angle(V re, V im) {
   return a + (im * cosine - re * sine);
 }
 
-// e^-|x| (NaN for NaN), and log(1 + e^x) from it, accurate at both ends. In two functions, so that loops over them are short: only one or
-// two iterations of a long dependency chain fit into the processor's window.
+// e^-|x| (NaN for NaN), and log(1 + e^x) computed from it, accurate for large and small x. There are two functions so that loops over them
+// are short: only one or two iterations of a long dependency chain fit into the processor's window.
 template <class V>
 QF_HD V softplus_tail(V x) {
   return exp(x < Element<V>(0) ? x : V(-x));

@@ -6,7 +6,7 @@
 #if defined(__CUDACC__)  // V is a single number: no lanes, no intrinsics
 #define QF_HD __host__ __device__ __forceinline__
 #define QF_BOTH __host__ __device__ inline  // inlined at the compiler's discretion
-#define QF_KERNEL __device__ inline         // calls what a kernel passes to it: in this compilation a kernel for GPUs
+#define QF_KERNEL __device__ inline         // calls a function passed by a kernel, which is device code here
 #if defined(__CUDA_ARCH__)
 #define QF_UNROLL(n) QF_PRAGMA(unroll n)
 #define QF_ROLLED QF_PRAGMA(unroll 1)  // a loop that should not be unrolled on a GPU
@@ -25,7 +25,7 @@
 #define QF_PRAGMA(text) _Pragma(#text)
 
 // Every kernel object is compiled once per instruction set with -DQF_ISA=<name>. Inline functions and templates are in a namespace of that
-// name: otherwise the linker would keep one copy, perhaps the AVX-512 one, for all of them.
+// name: otherwise the linker would keep a single copy, perhaps the AVX-512 one.
 #ifndef QF_ISA
 #define QF_ISA common
 #endif

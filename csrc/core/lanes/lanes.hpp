@@ -1,6 +1,5 @@
 // Vectors of W numbers: GCC and Clang vector types of the machine's own width, so that a kernel body reads like scalar code. Formulas are
-// templates over V, which is a lane type here and plain T on CUDA and in scalar tails: operators, comparisons and `mask ? a : b` work for
-// both.
+// templates over V, a lane type on the host and plain T in CUDA and scalar tails. Operators, comparisons and `mask ? a : b` work for both.
 #pragma once
 #include <type_traits>
 #include <utility>
@@ -129,7 +128,7 @@ QF_HD Lanes<double, 8> inverse_root(Lanes<double, 8> v) {
 }
 #endif
 
-// The same numbers as T. Between float and double by one instruction, which GCC would split into halves.
+// Converts the lanes to T. Uses one instruction between float and double; GCC would split the vector in two.
 template <class T, class V>
 QF_HD Lanes<T, kWidth<V>> converted(V v) {
   [[maybe_unused]] constexpr int W = kWidth<V>;
@@ -153,7 +152,7 @@ QF_HD Lanes<T, kWidth<V>> converted(V v) {
   }
 }
 
-// Between lanes of one type and an array of another.
+// Loads and stores that convert between the type of the lanes and that of the array.
 template <class V, class T>
 QF_HD V load_as(const T* p) {
   if constexpr (std::is_same<T, Element<V>>::value)
@@ -169,7 +168,7 @@ QF_HD void store_as(T* p, V v) {
     store(p, converted<T>(v));
 }
 
-// The lower of two in every lane; b where either is NaN (what minps does).
+// The lower of two in every lane; b if either is NaN, as in minps.
 template <class V>
 QF_HD V lower(V a, V b) {
   return a < b ? a : b;
@@ -179,7 +178,7 @@ QF_HD V higher(V a, V b) {
   return a > b ? a : b;
 }
 
-// Integers of the size of the numbers of V.
+// Integers of the same size as the elements of V.
 template <class V>
 using Bits = Lanes<typename std::conditional<sizeof(Element<V>) == 8, std::int64_t, std::int32_t>::type, kWidth<V>>;
 template <class To, class From>
@@ -199,14 +198,14 @@ QF_HD I shift_left(I x, int n) {
     return x << n;
 }
 
-QF_HD float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-QF_HD double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+QF_HD float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+QF_HD double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 
 // a b + c, rounded once if the machine can. Explicit, because GCC contracts some loops and not others.
 template <class V>
 QF_HD V multiply_add(V a, V b, V c) {
 #if !defined(QF_HAS_LANES)
-  return fused(a, b, c);
+  return fma(a, b, c);
 #elif defined(__FMA__)
   using T = Element<V>;
   constexpr int W = kWidth<V>;
@@ -229,9 +228,9 @@ QF_HD V multiply_add(V a, V b, V c) {
   } else if constexpr (sizeof(V) == 16) {
     return (V)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
   } else if constexpr (W == 1) {
-    return fused(a, b, c);
+    return fma(a, b, c);
   } else {
-    for (int i = 0; i < W; ++i) c[i] = fused(a[i], b[i], c[i]);
+    for (int i = 0; i < W; ++i) c[i] = fma(a[i], b[i], c[i]);
     return c;
   }
 #else
@@ -250,14 +249,14 @@ QF_HD V multiply_add_exact(V a, V b, V c) {
   return multiply_add(a, b, c);
 #else
   if constexpr (kWidth<V> == 1)
-    return fused(a, b, c);
+    return fma(a, b, c);
   else
-    for (int i = 0; i < kWidth<V>; ++i) c[i] = fused(a[i], b[i], c[i]);
+    for (int i = 0; i < kWidth<V>; ++i) c[i] = fma(a[i], b[i], c[i]);
   return c;
 #endif
 }
 
-// f over all lanes: halves the vector repeatedly, in a fixed order.
+// Reduces all lanes with f: halves the vector repeatedly, in a fixed order.
 template <class V, class F>
 QF_HD Element<V> folded(V v, F f) {
   Element<V> s[kWidth<V>];
@@ -318,7 +317,7 @@ QF_HD Lanes<std::int32_t, 8> gather(const std::int32_t* base, Lanes<std::int32_t
 }
 #endif
 
-// Bit i is that of lane i of a mask.
+// Packs a lane mask into an integer: bit i is lane i.
 template <class I>
 QF_HD unsigned bits(I mask) {
   if constexpr (kWidth<I> == 1) {

@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon et al. 2011): four random words for every (counter, key), for one counter or W of them.
+// Philox4x32-10 (Salmon et al. 2011): four random words per (counter, key), for one counter or W of them.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "core/lanes/lanes.hpp"

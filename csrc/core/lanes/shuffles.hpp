@@ -5,7 +5,7 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// Lane j of `low` is a[j] where bit m of j is 0, else b[j - m]; lane j of `high` is a[j + m] where it is 0, else b[j].
+// If bit m of j is 0, lane j of `low` is a[j] and lane j of `high` is a[j + m]; otherwise they are b[j - m] and b[j].
 template <int m, class V, int... j>
 QF_HD void exchange(V& a, V& b, std::integer_sequence<int, j...>) {
   V low = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j)...);
@@ -25,10 +25,10 @@ QF_HD void transpose(V* r) {
   }
 }
 
-// Sums over pairs of lanes m apart: where bit m of j is 0 lane j is a[j] + a[j + m], else b[j - m] + b[j].
+// Sums over pairs of lanes m apart: lane j is a[j] + a[j + m] if bit m of j is 0, otherwise b[j - m] + b[j].
 template <int m, class V, int... j>
 QF_HD V add_pairs(V a, V b, std::integer_sequence<int, j...>) {
-  const V same = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j)...);  // a blend: only the other one needs the shuffle unit
+  const V same = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j)...);  // a blend: only `moved` needs the shuffle unit
   const V moved = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j + m)...);
   return same + moved;
 }
@@ -45,18 +45,18 @@ QF_HD V sum_each(V* r) {
   }
 }
 
-// The even numbers of two registers, or the odd ones with offset 1.
+// The even elements of two registers, or the odd ones with offset 1.
 template <int offset, class V, int... i>
 QF_HD V every_second(V low, V high, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(low, high, (2 * i + offset)...);
 }
-// Alternating numbers of a and b, from the offset on.
+// Alternating elements of a and b, starting at the offset.
 template <int offset, class V, int... i>
 QF_HD V alternate(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (offset + i / 2 + (i % 2) * kWidth<V>)...);
 }
 
-// Packs the lanes whose bits are set; writes W numbers.
+// Moves the lanes whose bits are set to the front; writes W numbers.
 template <class V>
 QF_HD void compress(V v, unsigned chosen, Element<V>* to) {
   Element<V> s[kWidth<V>];

@@ -1,11 +1,11 @@
-// Transposes of matrices in memory, by squares in registers.
+// Transposes of matrices in memory, W x W squares at a time in registers.
 #pragma once
 #include "core/lanes/shuffles.hpp"
 
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// to (cols x rows) = the transpose of from (rows x cols), both row by row; whole squares in registers.
+// to (cols x rows) = the transpose of from (rows x cols), both row-major.
 template <class T>
 void transpose_rows(int64_t rows, int64_t cols, const T* from, int64_t from_stride, T* to, int64_t to_stride) {
   using V = Lanes<T>;

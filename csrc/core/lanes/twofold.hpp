@@ -1,4 +1,4 @@
-// Unevaluated sums of two numbers, the second being the rounding error of the first: twice the digits.
+// Unevaluated sums of two numbers: the second holds the rounding error of the first, which doubles the number of digits.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -10,7 +10,7 @@ struct Twofold {
   V hi, lo;
 };
 
-// a b, rounded: never contracted, although a GPU's compiler contracts products that are used elsewhere too.
+// a b, rounded. Never contracted: a GPU compiler would otherwise contract a product into an fma even if its value is also used elsewhere.
 template <class V>
 QF_HD V rounded_product(V a, V b) {
 #if defined(__CUDA_ARCH__)

@@ -11,7 +11,8 @@ struct TableKey {
   int64_t n;
 };
 
-// The table of a key, filled by `fill(data, key)`, 64-byte aligned. If two threads fill it at once, one copy is kept.
+// Returns the table of a key, 64-byte aligned; `fill(data, key)` computes it at the first request. If two threads fill it at once, one copy
+// is kept.
 const void* cached_table(const TableKey& key, std::size_t bytes, void (*fill)(void* data, const TableKey& key));
 
 }  // namespace quatrefoil

@@ -1,22 +1,23 @@
-// Interruption of long computations: automatic between the indices of a parallel_for, and inside a long one where a kernel checks.
+// Interruption of long computations: automatic between the indices of a parallel_for, and within an index wherever a kernel checks.
 #pragma once
 #include "core/lanes/hd.hpp"
 
 namespace quatrefoil {
 
-// Thrown if a signal handler raised: the Python error is set.
+// Thrown after a signal handler has raised; the Python error is set.
 struct Interrupted {};
 
 // Called on the calling thread about every 20 ms; true stops the work by throwing Interrupted. Set by the Python module.
 extern bool (*interrupt_poll)();
 
-// Reports about `ns` of work, and now and then checks whether to stop, and then throws Interrupted. Call it between tiles, passes or rows,
-// not for every number. Everything that a kernel owns needs a destructor.
+// Reports about `ns` of work. After every 0.1 ms of reported work, throws Interrupted if the work must stop. Call it between tiles, passes
+// or rows, not for every number. Everything that a kernel owns needs a destructor.
 void check_interrupt(double ns);
 
 inline namespace QF_ISA {
 
-// The same for steps so short that a call would cost time: one addition and one comparison each. Less than kEveryNs in all is ignored.
+// The same for steps so short that a function call would be noticeable: costs one addition and one comparison per step. A total below
+// kEveryNs is never reported.
 class InterruptCheck {
  public:
   QF_HD void operator()(double ns) {
@@ -32,7 +33,8 @@ class InterruptCheck {
 
 constexpr double kPartNs = 2e5;
 
-// f(begin, end) for the parts of [begin, end) in order: each of about kPartNs and, except for the last, a multiple of `unit`.
+// Calls f(begin, end) for the parts of [begin, end) in order. Each takes about kPartNs; its length is a multiple of `unit`, except for the
+// last part.
 template <int64_t unit = 1, class F>
 QF_HD void in_parts(int64_t begin, int64_t end, double step_ns, F&& f) {
   const int64_t part = max<int64_t>(1, int64_t(kPartNs / (step_ns * unit))) * unit;

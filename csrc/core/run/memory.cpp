@@ -17,25 +17,25 @@ constexpr std::size_t kHugePage = 2 << 20;
 
 // The header of a block from `allocate`.
 struct alignas(64) Block {
-  std::size_t bytes;  // mapped, header included; 0 for a block from malloc
+  std::size_t bytes;  // mapped bytes including the header; 0 for a block from malloc
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kKeeps = false;  // a sanitizer cannot check bounds within a mapping
+constexpr bool kCaches = false;  // a sanitizer cannot check bounds within a mapping
 #else
-constexpr bool kKeeps = true;
+constexpr bool kCaches = true;
 #endif
 
-std::size_t up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
+std::size_t round_up_to(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
-// Whole pages; blocks of a huge page or more begin at one.
+// Maps whole pages. A block of at least one huge page is aligned to it.
 Block* map(std::size_t bytes) {
   const std::size_t room = bytes >= kHugePage ? bytes + kHugePage : bytes;
   void* const mapping = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) throw std::bad_alloc();
   auto begin = reinterpret_cast<std::uintptr_t>(mapping);
   if (room != bytes) {
-    const std::uintptr_t start = up(begin, kHugePage), end = start + bytes;
+    const std::uintptr_t start = round_up_to(begin, kHugePage), end = start + bytes;
     if (start > begin) munmap(mapping, start - begin);
     munmap(reinterpret_cast<void*>(end), begin + room - end);
     begin = start;
@@ -48,8 +48,8 @@ Block* map(std::size_t bytes) {
 
 class Pool {
  public:
-  Pool() { blocks_.reserve(kKeptAtMost / kKeptFrom + 2); }  // so that `keep` never allocates
-  Block* take(std::size_t bytes) {                          // the smallest block that is at most a quarter too large, or null
+  Pool() { blocks_.reserve(kMostCached / kSmallestCached + 2); }  // so that `keep` never allocates
+  Block* take(std::size_t bytes) {                                // the smallest block that is at most a quarter too large, or null
     std::lock_guard<std::mutex> lock(mutex_);
     auto best = blocks_.end();
     for (auto b = blocks_.begin(); b != blocks_.end(); ++b)
@@ -62,11 +62,11 @@ class Pool {
   }
   void keep(Block* block) noexcept {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (block->bytes > kKeptAtMost / 2) return drop(block);
+    if (block->bytes > kMostCached / 2) return drop(block);
     offer(block);
     blocks_.push_back(block);
     bytes_ += block->bytes;
-    while (bytes_ > kKeptAtMost) {  // the oldest first
+    while (bytes_ > kMostCached) {  // the oldest first
       bytes_ -= blocks_.front()->bytes;
       drop(blocks_.front());
       blocks_.erase(blocks_.begin());
@@ -101,12 +101,12 @@ Pool& pool() {
 void* allocate(std::size_t bytes) {
   if (bytes > SIZE_MAX / 2) throw std::bad_alloc();
   Block* block;
-  if (kKeeps && bytes >= kKeptFrom) {
-    const std::size_t wanted = up(bytes + sizeof(Block), 4096);
+  if (kCaches && bytes >= kSmallestCached) {
+    const std::size_t wanted = round_up_to(bytes + sizeof(Block), 4096);
     block = pool().take(wanted);
     if (!block) block = map(wanted);
   } else {
-    block = static_cast<Block*>(std::aligned_alloc(alignof(Block), up(bytes + sizeof(Block), alignof(Block))));
+    block = static_cast<Block*>(std::aligned_alloc(alignof(Block), round_up_to(bytes + sizeof(Block), alignof(Block))));
     if (!block) throw std::bad_alloc();
     block->bytes = 0;
   }
@@ -124,7 +124,7 @@ void release(void* data) noexcept {
 
 void advise_huge_pages(void* data, std::size_t bytes) noexcept {
 #if defined(MADV_HUGEPAGE)
-  const auto begin = up(reinterpret_cast<std::uintptr_t>(data), kHugePage);
+  const auto begin = round_up_to(reinterpret_cast<std::uintptr_t>(data), kHugePage);
   const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / kHugePage * kHugePage;
   if (end > begin) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #else

@@ -1,14 +1,14 @@
-// Memory for results and workspace. The system zeroes the pages of a large block at first touch and takes them back at once, which is a
-// quarter of the time of a streaming call. So the last large blocks are kept for the next call.
+// Memory for results and workspace. The system zeroes the pages of a large block at first touch and reclaims them as soon as the block is
+// freed. That takes a quarter of the time of a streaming call, so the most recent large blocks are cached.
 #pragma once
 #include "core/run/interrupt.hpp"
 
 namespace quatrefoil {
 
-constexpr std::size_t kKeptFrom = 256 << 10;     // bytes: malloc reuses smaller blocks itself
-constexpr std::size_t kKeptAtMost = 128u << 20;  // of all kept blocks together; the system may reclaim them when it runs short
+constexpr std::size_t kSmallestCached = 256 << 10;  // bytes: malloc reuses smaller blocks itself
+constexpr std::size_t kMostCached = 128u << 20;     // bytes of all cached blocks; the system may reclaim them when memory is short
 
-// 64-byte aligned, not initialised. Throws std::bad_alloc.
+// Returns 64-byte aligned, uninitialised memory. Throws std::bad_alloc.
 void* allocate(std::size_t bytes);
 void release(void*) noexcept;
 
@@ -34,7 +34,7 @@ class Scratch {  // n uninitialised numbers
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   operator T*() const { return data_; }
-  void give() { data_ = nullptr; }  // the owner of the pointer releases it
+  void give() { data_ = nullptr; }  // the new owner of the pointer releases it
 
  private:
   T* data_;

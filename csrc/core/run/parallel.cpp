@@ -23,8 +23,8 @@ bool (*interrupt_poll)() = nullptr;
 namespace {
 
 constexpr double kSerialBelowNs = 50e3;  // a fork/join takes ~5 us
-constexpr double kBlockNs = 5e6;         // of a block
-constexpr int64_t kBlocksEach = 4;       // blocks per thread if all are equally fast
+constexpr double kBlockNs = 5e6;         // longest block
+constexpr int64_t kBlocksEach = 4;       // blocks per thread if all threads are equally fast
 constexpr auto kPollEvery = std::chrono::milliseconds(20);
 constexpr int kSpins = 4000;  // ~10 us of spinning before the caller parks
 
@@ -33,8 +33,8 @@ std::atomic<int> configured_threads{1};
 struct Work;
 // The state of one thread.
 struct ThreadState {
-  const Work* work = nullptr;  // the innermost work that it shares
-  bool inside = false;         // whether it is in a team
+  const Work* work = nullptr;  // the innermost work that it takes part in
+  bool inside = false;         // whether it works in a team
   bool helper = false;         // helpers handle no signals
   double since = 0;            // ns of work since the last check
   std::chrono::steady_clock::time_point polled;
@@ -79,15 +79,15 @@ class InMode {
   const Mode before_;
 };
 
-// A range that several threads share: each takes the next block when it has finished one. Nobody waits for a thread that starts late
-// because its core is busy.
+// A range that several threads share: each takes the next block when it has finished one, so a thread that starts late, because its core is
+// busy, delays nobody.
 struct Work {
   RangeBody body = nullptr;
   void* context = nullptr;
   int64_t n = 0, block = 1;
   double item_ns = 0;
   const Work* const outer = thread_state.work;
-  const Mode plain = mode();  // of the caller
+  const Mode plain = mode();  // the caller's mode
   std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false}, interrupted{false};
   std::mutex failing;
@@ -110,7 +110,7 @@ struct Work {
     }
     thread_state.work = before;
   }
-  // Calls f; its error becomes that of the work.
+  // Calls f; an error in f becomes the error of the work.
   template <class F>
   void attempt(int64_t at, F&& f) {
     try {
@@ -134,8 +134,8 @@ struct Work {
   }
 };
 
-// Throws Interrupted if this thread's work must stop. Signal handlers may compute, so they run in the caller's own mode.
-void look() {
+// Throws Interrupted if this thread's work must stop. Signal handlers may use floating point, so they run in the caller's own mode.
+void throw_if_interrupted() {
   const Work* outermost = thread_state.work;
   for (const Work* w = thread_state.work; w; outermost = w, w = w->outer)
     if (w->interrupted.load(std::memory_order_relaxed)) throw Interrupted();
@@ -169,7 +169,7 @@ class Pool {
     std::unique_lock<std::mutex> lock(mutex_);
     while (!done_.wait_for(lock, kPollEvery, [&] { return active_.load() == 0; })) {
       lock.unlock();
-      if (!work.interrupted) work.attempt(-1, look);
+      if (!work.interrupted) work.attempt(-1, throw_if_interrupted);
       lock.lock();
     }
   }
@@ -190,7 +190,7 @@ class Pool {
     std::thread thread;
   };
 
-  // Starts up to `count` helpers; returns how many there are.
+  // Starts helpers until there are `count`; returns how many are available.
   int grow(int count) {
     helpers_.reserve(std::size_t(count));
     while (int(helpers_.size()) < count) {
@@ -198,7 +198,7 @@ class Pool {
       const int t = int(helpers_.size()) + 1;
       try {
         helper->thread = std::thread([this, t, &wake = helper->wake, seen = generation_]() mutable { serve(t, wake, seen); });
-      } catch (const std::exception&) {  // out of memory for the stack, or at the limit of threads
+      } catch (const std::exception&) {  // no memory for the stack, or too many threads
         break;
       }
       helpers_.push_back(std::move(helper));
@@ -232,27 +232,28 @@ class Pool {
   bool stop_ = false;
 };
 
-std::mutex gate;
-std::unique_ptr<Pool>& slot() {
+std::mutex pool_mutex;
+std::unique_ptr<Pool>& pool_slot() {
   static auto* pool = new std::unique_ptr<Pool>;  // outlives every static destructor
   return *pool;
 }
 // A forked child has no helper threads: it leaks the parent's pool, whose locks may be held, and starts its own when needed.
-[[maybe_unused]] const bool registered = (hold_across_forks(gate, [] { (void)slot().release(), thread_state = ThreadState(); }), true);
+[[maybe_unused]] const bool registered =
+    (hold_across_forks(pool_mutex, [] { (void)pool_slot().release(), thread_state = ThreadState(); }), true);
 
 Pool& pool() {
-  std::lock_guard<std::mutex> lock(gate);
-  if (!slot()) slot() = std::make_unique<Pool>();
-  return *slot();
+  std::lock_guard<std::mutex> lock(pool_mutex);
+  if (!pool_slot()) pool_slot() = std::make_unique<Pool>();
+  return *pool_slot();
 }
 
 }  // namespace
 
 void check_interrupt(double ns) {
-  constexpr double kLookNs = 1e5;  // estimates may be off by a factor of ten
-  if ((thread_state.since += ns) < kLookNs) return;
+  constexpr double kCheckNs = 1e5;  // estimates may be off by a factor of ten
+  if ((thread_state.since += ns) < kCheckNs) return;
   thread_state.since = 0;
-  look();
+  throw_if_interrupted();
 }
 
 int default_threads() { return configured_threads; }
@@ -274,7 +275,7 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
     const int64_t blocks = int64_t(threads) * kBlocksEach;
     work.block = std::min(work.block, (n + blocks - 1) / blocks);
     shared->run(work, threads);
-  } else {  // a concurrent second caller works alone: never two teams on the same cores
+  } else {  // a second concurrent caller works alone, so that two teams never share the cores
     work.share();
   }
   work.finish();

@@ -1,5 +1,5 @@
-// The only place with threads. A small parked pool without OpenMP, rebuilt in a forked child, serial below ~50 us of work and when nested.
-// If results depend on the index alone, their bits are the same for any number of threads.
+// The only place with threads: a small pool of parked threads without OpenMP, which a forked child rebuilds. Work below ~50 us and nested
+// work run serially. If results depend on the index alone, their bits are the same for any number of threads.
 #pragma once
 #include <type_traits>
 
@@ -10,7 +10,7 @@ namespace quatrefoil {
 using RangeBody = void (*)(void* context, int64_t begin, int64_t end);
 
 // Runs body over [0, n) in contiguous blocks, which threads take dynamically. item_ns is the expected cost of one index: it decides whether
-// to use threads, and limits blocks to a few milliseconds so that interrupts are answered. threads <= 0: the default.
+// to use threads, and limits blocks to a few milliseconds so that interrupts are handled promptly. threads <= 0: the default.
 void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* context);
 
 int default_threads();
@@ -26,7 +26,7 @@ void parallel_for(int64_t n, int threads, double item_ns, F&& f) {  // f(begin, 
       [](void* context, int64_t begin, int64_t end) { (*static_cast<std::remove_reference_t<F>*>(context))(begin, end); }, &f);
 }
 
-// Lowers `lowest`, initially -1 for none, to `index`; from any thread.
+// Lowers `lowest` to `index`; -1 means that there is no index yet. Safe to call from any thread.
 inline void note_first(int64_t& lowest, int64_t index) {
   int64_t known = __atomic_load_n(&lowest, __ATOMIC_RELAXED);
   while ((known < 0 || index < known) && !__atomic_compare_exchange_n(&lowest, &known, index, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}

@@ -1,4 +1,4 @@
-// Sums in parts whose number depends on sizes alone: the same bits for any number of threads.
+// Sums in parts whose number depends only on the sizes, so that the bits are the same for any number of threads.
 #pragma once
 #include "core/lanes/cplx.hpp"
 #include "core/run/parallel.hpp"
@@ -6,14 +6,14 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// to (n) += the sum of `count` parts, `stride` apart, in order.
+// Adds `count` parts, `stride` apart, to to (n), in order.
 template <class E, class To>
 void add_parts(int64_t count, const E* parts, int64_t stride, int64_t n, To* to) {
   for (int64_t k = 0; k < count; ++k)
     for (int64_t i = 0; i < n; ++i) to[i] = to[i] + To(parts[k * stride + i]);
 }
 
-// For each of `sums` results of `size` numbers, `count` parts that are computed separately and added in order.
+// `sums` results of `size` numbers, each in `count` parts that are computed separately and added in order.
 template <class E>
 class PartialSums {
  public:

@@ -1,4 +1,4 @@
-"""The backends, which one is in use, and why. A backend is a module with ``reason()`` and ``kernel(op)``."""
+"""The backends, and the choice among them. A backend is a module with ``reason()`` and ``kernel(op)``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def chosen() -> Backend | None:
 
 
 def check_name(name: str, where: str) -> None:
-    """ValueError if there is no such backend, or it is not available."""
+    """ValueError if the backend does not exist or is not available."""
     if name not in _MODULES:
         raise ValueError(f"{where}: unknown backend {name!r}, expected {', '.join(_MODULES)}")
     if reason(name):
@@ -70,17 +70,17 @@ def default() -> Backend:
 
 
 def of_host() -> Backend:
-    """The backend of host arrays without QUATREFOIL_BACKEND."""
+    """The default backend of host arrays if QUATREFOIL_BACKEND is not set."""
     return "numba" if native.reason() else "native"
 
 
 def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[Any] = ()) -> tuple[Backend, Callable[..., Any]]:
-    """The backend that runs ``op`` on those flat arrays of that device, and its kernel (inputs, outputs, options, extras, num_threads), or
-    for "array" its composition. If there is none, the error lists the reason of every backend."""
+    """The backend that runs ``op`` on the given flat arrays on ``device``, and its kernel (inputs, outputs, options, extras, num_threads),
+    or for "array" its composition. If no backend can run it, the error lists the reason of every one."""
     wanted: Any = backend or _FORCED  # checked below
     if device != "cpu" and wanted in _OF_THE_HOST:
         where = f"the arrays are on {device}, where backend {wanted!r} does not run"
-        raise TypeError(f"{op.label}: {where}; leave the choice of a backend out, or move the arrays to the host")
+        raise TypeError(f"{op.label}: {where}; omit backend=, or move the arrays to the host")
     if backend is not None:
         check_name(backend, op.label)
     tried = []
@@ -107,7 +107,7 @@ def _find(op: Op, name: Backend) -> Callable[..., Any] | None:
 
 
 def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """A kernel after the check of values, which compiled kernels do themselves."""
+    """A kernel that first checks values, as compiled kernels do themselves."""
     check, after_inputs, after_options = op.policy.check_values, len(op.inputs), -1 - len(op.extras)
     assert check is not None
 
@@ -120,7 +120,7 @@ def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 def _lacks_precision(op: Op, arrays: Sequence[Any]) -> str | None:
     doubled = op.policy.float32_on_gpus and any(str(a.dtype).endswith("float64") for a in arrays if a is not None)
-    return "its kernel is of single precision; backend 'array' computes in float64" if doubled else None
+    return "its kernel has single precision only; backend 'array' computes in float64" if doubled else None
 
 
 def _declined(op: Op, arrays: Sequence[Any]) -> str | None:
@@ -131,12 +131,12 @@ def _declined(op: Op, arrays: Sequence[Any]) -> str | None:
 
 
 def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Callable[[Any, Any], list[Any]]:
-    """A composition from ``kernel()`` as (flat arrays, extras) -> flat results, which may be views."""
+    """A composition from ``kernel()`` as a function (flat arrays, extras) -> flat results, which may be views."""
     return array.bind(op, kernel, kind, layout, options)
 
 
 def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
-    """The array code of an op, which calls other ops on that backend."""
+    """The array code of an op; it calls other ops on that backend."""
     compute = op.policy.python_kernel
 
     def kernel(*arguments: Any) -> None:
@@ -152,12 +152,12 @@ def warn_of_failure() -> None:
     if failure:
         _warn(
             f"quatrefoil runs on Numba, because its native part could not be built: {failure}\n"
-            "Fix that and reinstall (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba silences this warning."
+            "Fix the error and reinstall (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba silences this warning."
         )
 
 
 def _warn(message: str) -> None:
-    """A warning at the caller's own line that calls or imports quatrefoil."""
+    """Warn at the line of the caller's code that calls or imports quatrefoil."""
     frame, level = sys._getframe(), 0
     while frame.f_back:
         importing = "importlib._bootstrap" in frame.f_code.co_filename  # `warn` does not count these frames
@@ -168,7 +168,7 @@ def _warn(message: str) -> None:
 
 
 def takes_tensors(kernel: Callable[..., Any]) -> bool:
-    """Whether a kernel reads torch tensors; if not, it gets NumPy views of the same memory."""
+    """Whether a kernel reads torch tensors; otherwise it receives NumPy views of the same memory."""
     return native.owns(kernel)
 
 
@@ -183,7 +183,7 @@ def read_environment() -> None:
     if wanted is not None:
         if wanted not in _MODULES:
             raise ValueError(f"QUATREFOIL_BACKEND={wanted} is unknown; available: {', '.join(_MODULES)}")
-        if wanted != "cuda":  # the first call looks for a device
+        if wanted != "cuda":  # checked by the first call, which looks for a device
             check_name(wanted, f"QUATREFOIL_BACKEND={wanted}")
     _FORCED = wanted
 
@@ -196,4 +196,4 @@ def choice() -> tuple[str, str]:
     if name == "numba":
         return name, f"no compiled kernels: {native.reason()}"
     built, runs = (", ".join(isas) for isas in (native.isas_built(), native.isas()))
-    return name, f"compiled kernels for {native.isa()} (built: {built}; this processor runs: {runs})"
+    return name, f"compiled kernels for {native.isa()} (built: {built}; supported by this processor: {runs})"

@@ -1,9 +1,9 @@
-"""Every op in functions of the array API (``<method>/composition.py``): for devices without our kernels, and on the host on request or for
-methods without Numba loops.
+"""Every op with functions of the array API (``<method>/composition.py``): for devices without our kernels, and on the host on request or
+for methods without Numba loops.
 
 A composition is ``<op>(xp, *inputs, *options)`` and returns its results, while a kernel fills arrays. ``xp`` is a namespace of the array
-API: NumPy itself, or array-api-compat's for torch and CuPy. An adjoint returns a gradient for every input: a list for a sequence, None if
-there is no gradient, in the full shape for broadcast inputs.
+API: NumPy itself, or that of array-api-compat for torch and CuPy. An adjoint returns one gradient per input: a list for a sequence, None if
+there is no gradient, and the full shape for broadcast inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .._spec import Op
 
 
 def reason() -> str | None:
-    return None  # NumPy is a namespace; for other libraries see namespace()
+    return None  # NumPy is always available; for other libraries see namespace()
 
 
 @functools.cache
@@ -32,12 +32,12 @@ def kernel(op: Op) -> Callable[..., Any] | None:
 
 def _composed(op: Op, compute: Callable[..., Any], xp: Any, inputs: Sequence[Any], options: Sequence[Any], extras: Sequence[Any]) -> Any:
     functions = {e.name: f for e, f in zip(op.extras, extras) if e.function and f is not None}
-    with np.errstate(all="ignore"):  # overflow gives infinity or NaN, as everywhere
+    with np.errstate(all="ignore"):  # overflow gives infinity or NaN, as in all backends
         return compute(xp, *inputs, *options, **functions)
 
 
 def as_kernel(op: Op) -> Callable[..., Any] | None:
-    """The composition over NumPy as a kernel of the host, which fills its outputs: the fallback of a method without Numba loops."""
+    """The composition with NumPy as a host kernel, which fills its outputs: the fallback of a method without Numba loops."""
     compute = kernel(op)
     if compute is None:
         return None
@@ -69,7 +69,7 @@ def namespace(kind: str) -> Any:
 def bind(
     op: Op, compute: Callable[..., Any], kind: str, layout: Sequence[tuple[Any, str] | None], options: tuple[Any, ...]
 ) -> Callable[[Sequence[Any], Sequence[Any]], list[Any]]:
-    """A composition as (flat arrays, extras) -> flat results of that layout, summed over broadcast axes. They may be views."""
+    """A composition as a function (flat arrays, extras) -> flat results of that layout, summed over broadcast axes. They may be views."""
     xp = namespace(kind)
     expected = [None if r is None else (tuple(r[0]), getattr(xp, r[1])) for r in layout]
 
@@ -91,7 +91,7 @@ def _summed(xp: Any, gradient: Any, shape: Sequence[int]) -> Any:
 
 
 def _as_expected(xp: Any, op: Op, result: Any, expected: tuple[Any, Any] | None) -> Any:
-    """A result in its dtype: many compositions compute in double precision."""
+    """A result in the expected dtype: many compositions compute in double precision."""
     if expected is None:
         return None
     result = xp.asarray(result, dtype=expected[1])

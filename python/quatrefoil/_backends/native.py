@@ -11,10 +11,10 @@ from typing import Any, cast
 from .. import _arrays
 from .._spec import Op
 
-# A native part that exists and does not load is an error, never a fallback: hence find_spec, not ImportError. Any processor of its
-# architecture can load it, because only its kernels are compiled for newer ones.
+# A native part that exists but does not load is an error, never a fallback, so the code uses find_spec instead of catching ImportError. Any
+# processor of its architecture can load it, because only the kernels are compiled for newer ones.
 _built: list[str] = []  # the instruction sets of its kernels, best first
-_unusable: str | None = None  # why this processor runs none of them
+_unusable: str | None = None  # why this processor supports none of them
 if importlib.util.find_spec("quatrefoil._core"):
     import quatrefoil._core as _core
 
@@ -23,7 +23,7 @@ if importlib.util.find_spec("quatrefoil._core"):
         _arrays.large = _core.empty
     else:
         _core = None  # type: ignore[assignment]
-        _unusable = f"its kernels are for x86-64-{', '.join(_built)}, which this processor does not run"
+        _unusable = f"its kernels are for x86-64-{', '.join(_built)}, which this processor does not support"
         if "v2" not in _built:
             _unusable += "; reinstall on this machine: QUATREFOIL_ISAS=all pip install --force-reinstall --no-cache-dir ."
 else:
@@ -41,7 +41,7 @@ def build_failure() -> str | None:
 
 
 def unusable() -> str | None:
-    """Why this processor cannot run the native part, and the cure; None if it can, or if there is no native part."""
+    """Why this processor cannot run the native part, and how to fix it; None if it can, or if there is no native part."""
     return _unusable
 
 
@@ -51,7 +51,7 @@ def reason() -> str | None:
     if _unusable is not None:
         return f"the native part is not usable: {_unusable}"
     failure = build_failure()
-    return f"its build failed: {failure}" if failure else "this installation was made without it, as QUATREFOIL_PURE=1 asks"
+    return f"its build failed: {failure}" if failure else "not built, as requested by QUATREFOIL_PURE=1"
 
 
 def core() -> Any:
@@ -80,12 +80,12 @@ def isa() -> str | None:
 
 
 def isas() -> list[str]:
-    """The instruction sets that were built and that this processor runs, best first."""
+    """The instruction sets that were built and that this processor supports, best first."""
     return _core.isas() if _core else []
 
 
 def isas_built() -> list[str]:
-    """The instruction sets that were built, best first; this processor may run none of them."""
+    """The instruction sets that were built, best first; this processor may support none of them."""
     return _built
 
 

@@ -1,4 +1,4 @@
-"""The fallback's loops (``<method>/loops.py``), compiled at their first use. A method without loops uses its composition."""
+"""The Numba loops of the fallback (``<method>/loops.py``), compiled at first use. A method without loops uses its composition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kernel(op: Op) -> Callable[..., Any] | None:
 
 
 def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel, raising a signal handler's own exception: Numba returns a result along with it, which Python turns into a SystemError."""
+    """The kernel, raising a signal handler's own exception. Numba returns a result along with it, which Python turns into a SystemError."""
 
     @functools.wraps(kernel)
     def run(*arguments: Any) -> Any:
@@ -42,17 +42,17 @@ def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``numba.njit`` with a cache if possible: with a read-only folder, a full disk or a damaged file the function is compiled again, with
+    """``numba.njit`` with a cache if possible. With a read-only folder, a full disk or a damaged file, the function is compiled again, with
     one warning.
 
-    Without fastmath: LLVM chooses between two versions of a loop by the addresses of its arrays, and both must give the same bits.
+    It does not use fastmath: LLVM chooses between two versions of a loop by the addresses of its arrays, and both must give the same bits.
     """
     import numba
 
     _watch_compilations()
     try:
         compiled: Any = numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError as error:  # no folder
+    except RuntimeError as error:  # no folder for the cache
         _warn(error)
         return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]
     if hasattr(compiled, "_cache"):
@@ -61,7 +61,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 PATIENCE = 2.0  # total seconds of compilation before NOTICE is printed
-NOTICE = "quatrefoil: compiling Numba kernels, once for all later calls and processes"
+NOTICE = "quatrefoil: compiling Numba kernels; the result is cached for later runs"
 
 
 @functools.cache
@@ -102,7 +102,7 @@ def _is_ours(event: Any) -> bool:
 
 
 class _Cache:
-    """A function's cache whose errors do not reach the caller."""
+    """The cache of a function; its errors do not reach the caller."""
 
     def __init__(self, cache: Any) -> None:
         self._cache = cache
@@ -134,7 +134,7 @@ def _warn(error: Exception) -> None:
     if not _has_warned:
         _has_warned = True
         warnings.warn(
-            f"quatrefoil compiles its Numba kernels without a cache, at every start: {type(error).__name__}: {error}\n"
+            f"quatrefoil compiles its Numba kernels at every start, without a cache: {type(error).__name__}: {error}\n"
             "Set NUMBA_CACHE_DIR to a writable folder.",
             RuntimeWarning,
             stacklevel=3,

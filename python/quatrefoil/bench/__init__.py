@@ -1,4 +1,4 @@
-"""Benchmarks: every side on one thread, in one process, values compared before anything is timed, medians of interleaved runs."""
+"""Benchmarks on one thread, in one process: values are compared before anything is timed; times are medians of interleaved runs."""
 
 from ._compare import main as compare
 from ._run import main, methods, run

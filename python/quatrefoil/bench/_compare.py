@@ -1,4 +1,4 @@
-"""``quatrefoil bench compare A.json B.json``: what became slower between two files of results, beyond the spread of the runs."""
+"""``quatrefoil bench compare A.json B.json``: list the rows that became slower between two files, beyond the spread of the runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Incomparable(ValueError):
 
 @dataclass(frozen=True)
 class Times:
-    """Our time in units of ``of``, and the bounds of the middle half of the runs, if the file has them."""
+    """Our time relative to ``of``, and the quartiles of the runs, if the file has them."""
 
     of: str  # a peer, or seconds
     value: float
@@ -53,12 +53,12 @@ def read(file: Path) -> Row:
     except OSError as failure:
         raise Incomparable(f"{file}: {failure.strerror}") from failure
     except ValueError as failure:
-        raise Incomparable(f"{file}: no JSON, {failure}") from failure
+        raise Incomparable(f"{file}: not valid JSON: {failure}") from failure
     parts = [results.get(name) for name in ("rows", "machine", "config")] if isinstance(results, dict) else [None] * 3
     if isinstance(parts[0], list) and any("kind" in row for row in parts[0]):
-        raise Incomparable(f"{file}: times of a device; compare takes those of a CPU")
+        raise Incomparable(f"{file}: contains GPU times; compare takes CPU times only")
     if [type(part) for part in parts] != [list, dict, dict] or not all(map(_is_row, parts[0] or [])):
-        raise Incomparable(f"{file}: not what `quatrefoil bench --json` writes")
+        raise Incomparable(f"{file}: not a file of `quatrefoil bench --json`")
     return dict(results)
 
 
@@ -83,15 +83,15 @@ def _own(row: Row) -> Times:
 
 
 def _against(row: Row, name: str) -> Times:
-    """From ratios within rounds: two calls under the same load."""
+    """Our time relative to a peer's, from ratios within rounds, in which both calls run under the same load."""
     peer = row["peers"][name]
     low, high = peer.get("ratio_quartiles") or (peer["ratio"],) * 2
     return Times(name, 1 / peer["ratio"], 1 / max(high, peer["ratio"]), 1 / min(low, peer["ratio"]))
 
 
 def change(key: Key, a: Row, b: Row, same_processor: bool) -> Change | None:
-    """Against the peer in both rows that shows the smallest change: a peer that became faster, say in a new version, is not our regression.
-    Without a common peer in seconds, if both are from the same processor."""
+    """The change relative to the peer in both rows that shows the smallest one, because a peer that became faster, for example in a new
+    version, is not our regression. Without a common peer the change is in seconds, if both rows are from the same processor."""
     shared = [n for n, p in a["peers"].items() if "ratio" in p and "ratio" in b["peers"].get(n, {})]
     if shared:
         return min((Change(key, _against(a, n), _against(b, n)) for n in shared), key=lambda c: max(c.factor, 1 / c.factor))
@@ -99,7 +99,7 @@ def change(key: Key, a: Row, b: Row, same_processor: bool) -> Change | None:
 
 
 def differences(a: Row, b: Row) -> Iterator[str]:
-    """What else differs: the machine, the build, packages."""
+    """Other differences between the runs: the machine, the build, packages."""
     machines, configs = (a["machine"], b["machine"]), (a["config"], b["config"])
     packages = (a["config"].get("packages", {}), b["config"].get("packages", {}))
     compared = [(machines, name) for name in ("processor", "processors")] + [(configs, name) for name in ("version", "backend", "isa")]
@@ -117,7 +117,7 @@ def _head(name: str, file: Path, results: Row) -> str:
 
 
 def main(first: Path, second: Path, *, margin: float) -> int:
-    """Print the comparison; 1 with a regression, 2 if there is nothing to compare."""
+    """Print the comparison. Return 1 with a regression, 2 if there is nothing to compare, otherwise 0."""
     try:
         a, b = read(first), read(second)
         lines, slower = _table(a, b, margin)
@@ -127,8 +127,8 @@ def main(first: Path, second: Path, *, margin: float) -> int:
     print(_head("A", first, a), _head("B", second, b), sep="\n")
     print("\n".join(f"differs: {line}" for line in differences(a, b)) or "same processor, build and packages")
     if not all("quartiles" in row for row in a["rows"] + b["rows"]):
-        print("some rows have no spread of their runs: for them the margin alone decides")
-    print(f"our time in units of a peer's; a change is more than {margin:.0%}, and no overlap of the middle halves of the runs\n")
+        print("some rows have no quartiles; for these only the margin is used")
+    print(f"our time relative to a peer's; a row has changed if it differs by more than {margin:.0%} and the quartiles do not overlap\n")
     print("\n".join(lines))
     return 1 if slower else 0
 
@@ -141,9 +141,9 @@ def _table(a: Row, b: Row, margin: float) -> tuple[list[str], int]:
         raise Incomparable("no row is in both files")
     changes = [c for c in shared.values() if c]
     if not changes:
-        raise Incomparable("no row of both files has a peer in common, and the processors differ")
+        raise Incomparable("no row has a peer in both files, and the processors differ")
     lines = [_line(c, margin) for c in changes]
-    lines += [f"no peer in common, other processor: {_name(key)}" for key, c in shared.items() if not c]
+    lines += [f"no common peer, different processor: {_name(key)}" for key, c in shared.items() if not c]
     lines += [f"only in A: {_name(key)}" for key in before if key not in after]
     lines += [f"only in B: {_name(key)}" for key in after if key not in before]
     slower, faster = sum(c.is_slower(margin) for c in changes), sum(c.is_faster(margin) for c in changes)

@@ -1,4 +1,4 @@
-"""A case of the benchmarks on devices. A size is a tuple of integers, which the case names."""
+"""A case of the GPU benchmarks. A size is a tuple of integers, which the case names."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """``rows``: the arguments with the first axis of the result, so that the last rows of a large problem can be checked alone.
-    ``check`` replaces the comparison with float64: (case, size, inputs, result, peer=whether it is a peer's) -> name of the measure, its
-    value, its limit."""
+    """``rows``: the arguments that have the first axis of the result, so that the last rows of a large problem can be checked alone.
+    ``check`` replaces the comparison with float64: (case, size, inputs, result, peer=whether the result is a peer's) -> (name of the
+    measure, its value, its limit)."""
 
     op: Op
     names: str

@@ -1,4 +1,4 @@
-"""Cases of the benchmarks on devices: a call of the library on tensors, equivalents in torch as peers, and the unavoidable work."""
+"""Cases of the GPU benchmarks: a call of the library on tensors, equivalent torch code as peers, and the unavoidable work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cases() -> Iterator[Case]:
 
 
 def upstream(module: str, name: str, **options: Any) -> Callable[[Size, Sequence[Any]], Any]:
-    """A function of another library as a peer, imported when called; of several results the first."""
+    """A function of another library as a peer, imported when called. Returns the first of several results."""
 
     def peer(size: Size, arrays: Sequence[Any]) -> Any:
         result = getattr(importlib.import_module(module), name)(*arrays, **options)
@@ -78,7 +78,7 @@ def _short_convolution() -> Case:
 
 
 def _modes(size: Size, item: int) -> Work:
-    """By factored powers: the real part of a complex product for every mode and sample."""
+    """With factored powers: the real part of a complex product per mode and sample."""
     H, N, L = size
     return Work(4 * H * N * L, (H * L + 4 * H * N) * item)
 
@@ -176,7 +176,7 @@ def _kalmanet() -> Case:
         return [unit(k + unit(draw.normal(*s))), k * draw.uniform(0, 1, *s[:3], 1), draw.normal(*s), *gates]
 
     def work(s: Size, item: int) -> Work:
-        """Both states decayed and updated, a product with H in every step, one with U."""
+        """Decay and update both states, one product with H and one with U in every step."""
         return Work(math.prod(s[:3]) * s[3] ** 2 * 67.5, 4 * math.prod(s) * item)
 
     return Case(
@@ -222,7 +222,7 @@ def _delta_rule() -> Case:
 
 
 def _delta_step() -> Case:
-    """One token of many sequences: a state read and one written."""
+    """One token of many sequences: reads one state and writes one."""
 
     def inputs(draw: Draw, s: Size) -> list[Any]:
         B, _, H, K, V = s
@@ -258,7 +258,7 @@ def _kronecker() -> Case:
 
     def by_matmul(s: Size, arrays: Sequence[Any]) -> Any:
         x = arrays[0]
-        for A in arrays[1:]:  # moves the axis to the end
+        for A in arrays[1:]:  # each product moves its axis to the end
             x = (A @ x.reshape(s[2], s[0], -1)).transpose(1, 2)
         return x.reshape(s[2], -1)
 
@@ -317,7 +317,7 @@ def _walks() -> Case:
         while len(active):
             at = x[active]
             distance = 1 - at.norm(dim=1)
-            inside = distance > 2e-3 * math.sqrt(2)  # epsilon of the bounding box's diagonal
+            inside = distance > 2e-3 * math.sqrt(2)  # epsilon times the diagonal of the bounding box
             active, at, distance = active[inside], at[inside], distance[inside]
             angle = 2 * math.pi * torch.rand(len(active), device=x.device)
             x[active] = at + distance[:, None] * torch.stack((angle.cos(), angle.sin()), 1).to(x.dtype)
@@ -339,8 +339,8 @@ def _walks() -> Case:
 
 
 def _check_walks(case: Case, size: Size, arrays: Sequence[Any], result: Any, peer: bool) -> tuple[str, float, float]:
-    """For our small problems the number of points whose walks differ from the host's: a walk near the boundary may end a step earlier or
-    later. Otherwise the error of the mean, in standard errors."""
+    """For our small problems: the number of points whose walks differ from the host's, because a walk near the boundary may end a step
+    earlier or later. Otherwise: the error of the mean, in standard errors."""
     X, u = arrays[0].cpu(), result.cpu().double()
     n = len(u)
     if n < 1000 and not peer:

@@ -1,4 +1,4 @@
-"""Where the benchmarks on devices run, and their clock: a GPU with CUDA's events, or in a dry run the host."""
+"""The machine and the clock of the GPU benchmarks: a GPU with CUDA events or, in a dry run, the host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Times(NamedTuple):
 
 
 class Machine:
-    """The first GPU; in a dry run the host with backend 'array', which a GPU without kernels runs."""
+    """The first GPU or, in a dry run, the host with backend 'array', which runs on GPUs if there are no kernels."""
 
     def __init__(self, torch: Any, dry: bool) -> None:
         self.torch, self.dry = torch, dry
@@ -37,7 +37,7 @@ class Machine:
     def description(self) -> dict[str, Any]:
         """The card, its driver and CUDA: times depend on them."""
         if self.dry:
-            return {"card": "dry run on the host: no figure of a GPU"}
+            return {"card": "dry run on the host: not GPU times"}
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
         try:
             driver = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
@@ -57,7 +57,7 @@ class Machine:
         return _backends.use_backend(self.backend) if self.backend else contextlib.nullcontext()
 
     def side_stream(self) -> contextlib.AbstractContextManager[Any]:
-        """A context with a stream that is not the default one."""
+        """A context with a stream other than the default one."""
         if self.dry:
             return contextlib.nullcontext()
         side = self.torch.cuda.Stream()
@@ -70,14 +70,14 @@ class Machine:
             self.torch.cuda.synchronize()
 
     def poison(self, shape: tuple[int, ...], dtype: Any) -> None:
-        """Fill the memory that this stream allocates next with NaN: blocks of exactly that size, and larger ones for temporaries."""
+        """Fill the memory that this stream allocates next with NaN: blocks of exactly this size, and larger ones for temporaries."""
         size = math.prod(shape)
         for block in (shape, (8 * size,)):
             blocks = [self.torch.full(block, math.nan, dtype=dtype, device=self.device) for _ in range(2)]
             blocks.clear()
 
     def seconds(self, side: Side, count: int, first: int = 0) -> float:
-        """The time of ``count`` calls in a row, on one set of inputs after the other."""
+        """The time of ``count`` consecutive calls, which rotate through the sets of inputs."""
         if self.dry:
             start = time.perf_counter()
             for i in range(first, first + count):
@@ -92,7 +92,7 @@ class Machine:
         return float(begin.elapsed_time(end)) * 1e-3
 
     def interleave(self, sides: Mapping[str, Side], sets: int, budget: float) -> dict[str, Times]:
-        """Time the sides in turn, reversing the order each time, at least twice and up to ``budget`` seconds. All have been called."""
+        """Time the sides in turn, reversing the order each time, at least twice and up to ``budget`` seconds. All were called before."""
         counts = {}
         for name, side in sides.items():
             one = self.seconds(side, 1)
@@ -109,7 +109,7 @@ class Machine:
         return {name: Times(statistics.median(t), min(t), max(t)) for name, t in seconds.items()}
 
     def captured(self, run: Callable[[Sequence[Any]], Any], sets: Sequence[Sequence[Any]]) -> Side:
-        """The calls as CUDA graphs, without time on the host: only the device's remains."""
+        """The calls as CUDA graphs, which take no time on the host."""
         graphs = []
         for inputs in sets:
             graph = self.torch.cuda.CUDAGraph()
@@ -119,8 +119,8 @@ class Machine:
         return lambda i: graphs[i % len(graphs)][0].replay()
 
     def ceilings(self) -> dict[str, float]:
-        """Bytes per second of a large copy, read and written, and flops per second of matrix products; random numbers, as zeros draw less
-        power."""
+        """Bytes per second of a large copy (read and written), and flops per second of matrix products. Uses random numbers, because zeros
+        draw less power."""
         torch, rates = self.torch, {"copy": self._copy(1 << (16 if self.dry else 29))}
         kinds = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32, "float64": torch.float64}
         before = torch.backends.cuda.matmul.allow_tf32

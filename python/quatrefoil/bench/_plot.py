@@ -1,4 +1,4 @@
-"""The picture of a table of benchmarks: one group of bars per problem, one colour per peer, the ratio next to each bar."""
+"""A bar chart of benchmark results: one group of bars per problem, one colour per peer, the ratio next to each bar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def groups(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[str, str, flo
 
 
 def figure(rows: Sequence[dict[str, Any]], title: str = "") -> Any:
-    """A matplotlib figure. Ratios are on a logarithmic axis: bars to the right of 1 are wins, those to the left losses."""
+    """A matplotlib figure with ratios on a logarithmic axis: bars to the right of 1 are wins, bars to the left are losses."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

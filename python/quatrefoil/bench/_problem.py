@@ -1,4 +1,4 @@
-"""A benchmark: our call, the peers' calls with the same answer, and the tolerance of the answers."""
+"""A benchmark: our call, the peers' calls with the same result, and the tolerance of the results."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Problem:
-    """One row of the table. Every side runs on one thread, interleaved with the others, after its value was compared with ``truth``.
+    """One row of the table. Every side runs on one thread, interleaved with the others, after its value has been compared with ``truth``.
 
-    ``goals`` gives the least ratio (peer's time / ours) wanted against a peer. A module leaves out peers that are not installed; goals for
-    them do not count. Monte Carlo means are compared like other values, with a ``tolerance`` that allows for their scatter.
+    ``goals``: the smallest acceptable ratio (peer's time / ours) per peer. Modules omit peers that are not installed; goals for them do not
+    count. Monte Carlo means are compared like other values, with a ``tolerance`` that allows for their scatter.
     """
 
     family: str
@@ -45,9 +45,9 @@ class Problem:
     tolerance: float  # relative to the largest value
     goals: Mapping[str, float] = field(default_factory=dict)
     peer_tolerance: float | None = None  # if peers are less accurate
-    work: Work | None = None  # gives the floor that is printed next to our time
-    parts: Mapping[str, Run] = field(default_factory=dict)  # parts of our run, timed alone and printed as shares
-    rate: tuple[float, str] | None = None  # (count, unit) that one run produces: printed per second
+    work: Work | None = None  # determines the floor that is printed next to our time
+    parts: Mapping[str, Run] = field(default_factory=dict)  # parts of our run, timed separately and printed as shares
+    rate: tuple[float, str] | None = None  # (count, unit) produced by one run; printed per second
 
 
 @cache
@@ -55,12 +55,12 @@ def installed(peer: str) -> bool:
     """Whether a peer is installed; prints a line if not."""
     if importlib.util.find_spec(peer):
         return True
-    print(f"{peer} is not installed: its rows are left out", file=sys.stderr)
+    print(f"{peer} is not installed: its rows are omitted", file=sys.stderr)
     return False
 
 
 def against_numba(problem: Problem) -> Problem:
-    """The same problem with the Numba backend as its only peer, as accurate as ours. ``ours`` must take ``backend``."""
+    """The same problem with the Numba backend as its only peer, as accurate as ours. ``ours`` must accept ``backend``."""
     return replace(problem, peers={"numba backend": partial(problem.ours, backend="numba")}, goals={}, peer_tolerance=None)
 
 
@@ -70,14 +70,14 @@ def double(*arrays: np.ndarray) -> list[Any]:
 
 
 def tensors(arrays: Sequence[Any]) -> list[Any]:
-    """Tensors in the memory of arrays; a list becomes a list of tensors, None stays."""
+    """Tensors that share the memory of arrays. A list becomes a list of tensors, and None stays None."""
     import torch
 
     return [a if a is None else tensors(a) if isinstance(a, (list, tuple)) else torch.from_numpy(a) for a in arrays]
 
 
 def torch_peers(functions: Mapping[str, Callable[..., Any]], *arrays: Any) -> dict[str, Run]:
-    """Functions of tensors as peers on these arrays; empty if torch is not installed."""
+    """Peers that call functions of tensors on these arrays; empty if torch is not installed."""
     if not installed("torch"):
         return {}
     arguments = tensors(arrays)
@@ -85,7 +85,7 @@ def torch_peers(functions: Mapping[str, Callable[..., Any]], *arrays: Any) -> di
 
 
 def autograd(arrays: Sequence[np.ndarray], grad: np.ndarray, of: int = 0) -> Callable[[Callable[..., Any]], Run]:
-    """Makes a run of a function of tensors: forward, and backward from ``grad`` to all arrays. It returns the gradient of array ``of``."""
+    """Turn a function of tensors into a run: forward, then backward from ``grad`` to all arrays; returns the gradient of array ``of``."""
     import torch
 
     leaves, start = [t.requires_grad_() for t in tensors(arrays)], torch.from_numpy(grad)

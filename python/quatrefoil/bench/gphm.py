@@ -1,9 +1,9 @@
-"""GP-HM's table: its authors' problems, the error at the end of training, and the best error of all checks.
+"""The GP-HM table: its authors' problems, with the error at the end of training and the smallest error of all checks.
 
     python -m quatrefoil.bench.gphm [--problems sin100x ...] [--kinds gaussian] [--optimizers adam] [--share 0.01] [--jobs 2] [--json FILE]
 
-It takes five minutes on two idle cores, half of them for Adam. The authors' figures are the smallest errors in their logged runs of 10^5
-to 3 10^6 steps: compare them with "best"; expect "final" in practice.
+It takes five minutes on two idle cores, half of that time for Adam. The authors' figures are the smallest errors in their logged runs of
+10^5 to 3 10^6 steps. Compare them with "best"; in practice, expect "final".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .. import kron
 from ._run import one_thread
 
 KINDS = ("student_t", "gaussian")
-CHECKS = 20  # of the error, per run
+CHECKS = 20  # checks of the error per run
 Function = Callable[[Any], Any]
 
 
@@ -59,18 +59,18 @@ def _on_a_parabola(w: float) -> Profile:
 
 
 class Case(NamedTuple):
-    """``combine`` is "", or how two axes make a solution: "sum", "product", or "travelling" for advection."""
+    """``combine`` says how the solution is built from two axes: "sum", "product", or "travelling" for advection; "" means one axis."""
 
     name: str
     profile: Profile
     points: int
     freq_scale: float
     length: float
-    steps: int  # of Adam
-    logged: tuple[float, float]  # the authors' smallest errors, by KINDS
+    steps: int  # Adam steps
+    logged: tuple[float, float]  # the authors' smallest errors, in the order of KINDS
     combine: str = ""
     allen_cahn: bool = False
-    projected: int = 100  # steps of the projection
+    projected: int = 100  # projection steps
     smooth: bool = False  # Adam adds a second component after two thirds of the steps
 
     @property
@@ -123,7 +123,7 @@ CASES = (
 
 
 def rows(cases: Sequence[Case], kinds: Sequence[str], optimizers: Sequence[str], share: float) -> Iterator[tuple[int, str, str, float]]:
-    """Arguments of ``measured``: the projection before Adam, the longest runs first."""
+    """Arguments of ``measured``: the projection before Adam, and the longest runs first."""
     requests = [(CASES.index(c), k, o, share) for o in optimizers for c in cases for k in kinds]
     yield from sorted(requests, key=lambda row: (row[2] == "adam", -(CASES[row[0]].points ** (1 + CASES[row[0]].dims))))
 
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     cases = [c for c in CASES if not options.problems or any(text in c.name for text in options.problems)]
     if not cases:
-        parser.error(f"no such problem; there are {', '.join(c.name for c in CASES)}")
+        parser.error(f"no such problem; available: {', '.join(c.name for c in CASES)}")
     requests, results = list(rows(cases, options.kinds, options.optimizers, options.share)), []
     print(HEADER, flush=True)
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
 """``quatrefoil bench --device cuda``: the library on the first GPU, in less than ten minutes.
 
-First the card's peak rates, then the values of every op against float64 on the host, then the times of the ops with right values: CUDA's
-events, inputs in rotation, our call before the peers and after them, the order reversed each time. ``--dry`` does the same on the host with
-tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU yet.
+Measures the card's peak rates, compares the values of every op with float64 on the host, and times the ops whose values are right. Timing
+uses CUDA events, rotates the inputs, runs our call before and after the peers, and reverses the order each time. ``--dry`` does the same on
+the host with tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ._gpu_cases import cases
 from ._gpu_clock import Machine, Side, Times
 from ._run import amount, time_text
 
-BUDGET, SPARE, CASE_BUDGET = 540.0, 30.0, 10.0  # seconds: of the run, reserved for the last row, of timing a case
+BUDGET, SPARE, CASE_BUDGET = 540.0, 30.0, 10.0  # seconds: for the run, reserved for the last row, for timing one case
 DOUBLE_TOLERANCE = 1e-12  # relative to the norm
 PEER_TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
-REFERENCE = 1 << 22  # numbers of the largest array that the host computes in float64
+REFERENCE = 1 << 22  # elements of the largest array that the host computes in float64
 
 
 def main(families: Sequence[str], *, dry: bool, peers: bool = True, json_file: Path | None = None) -> int:
-    """0; 1 if a value is wrong or a call of ours fails; 2 without a GPU."""
+    """Return 0; 1 if a value is wrong or one of our calls fails; 2 without a GPU."""
     why = _no_device(dry)
     if why:
         print(f"bench --device cuda: {why}; nothing was run", file=sys.stderr)
@@ -48,12 +48,12 @@ def main(families: Sequence[str], *, dry: bool, peers: bool = True, json_file: P
 
 def _no_device(dry: bool) -> str | None:
     if not importlib.util.find_spec("torch"):
-        return "it needs PyTorch: pip install 'quatrefoil[torch]'"
+        return "PyTorch is not installed: pip install 'quatrefoil[torch]'"
     import torch
 
     if dry or torch.cuda.is_available():
         return None
-    return "this PyTorch is built without CUDA" if torch.version.cuda is None else "PyTorch finds no GPU, or no driver for it"
+    return "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no GPU, or no driver for it"
 
 
 class Run:
@@ -96,7 +96,7 @@ class Run:
             result = self.skip("out of time") if self.clock() > BUDGET - SPARE else make(case, size, precision, row["backend"])
         except NotImplementedError as error:
             result = self.skip(str(error))
-        except Exception as error:  # go on with the other rows
+        except Exception as error:  # continue with the other rows
             result = {"kind": "failed", "ok": False, "why": _first_line(error)}
         self.rows.append(row | result)
         show(self.rows[-1])
@@ -107,16 +107,16 @@ class Run:
         return {"kind": "skipped", "why": why}
 
     def refuse(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
-        return self.skip("its numbers are wrong")
+        return self.skip("its values are wrong")
 
-    # ------------------------------------------------------------ numbers
+    # ------------------------------------------------------------ values
 
     def inputs(self, case: Case, size: Size, precision: str, index: int = 0) -> list[Any]:
-        """One set of random inputs; other indices give other sets."""
+        """One set of random inputs; each index gives a different set."""
         return case.inputs(Draw(self.machine.torch, self.machine.device, (self.seed + index) % 2**32, precision), size)
 
     def check(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
-        """Two runs on a side stream, in memory full of NaN."""
+        """Compare the values of two runs on a side stream, in memory filled with NaN."""
         machine, torch = self.machine, self.machine.torch
         with machine.side_stream(), machine.using_backend():
             inputs = self.inputs(case, size, precision)
@@ -138,7 +138,7 @@ class Run:
     def measured(
         self, case: Case, size: Size, inputs: Sequence[Any], result: Any, precision: str, allowed: float | None = None
     ) -> tuple[str, float, float]:
-        """(name of the measure, its value, its limit): the last rows against float64 on the host. ``allowed`` is a peer's limit."""
+        """Compare the last rows with float64 on the host: (name of the measure, its value, its limit). ``allowed`` is a peer's limit."""
         if case.check:
             return case.check(case, size, inputs, result, peer=allowed is not None)
         rows = len(inputs[case.rows[0]])
@@ -177,7 +177,7 @@ class Run:
     def sides(
         self, case: Case, size: Size, sets: Sequence[Sequence[Any]], precision: str, backend: str
     ) -> tuple[dict[str, Side], dict[str, str]]:
-        """The sides with right values, ours first and last, and the errors of the others."""
+        """The sides whose values are right, ours first and last, and the errors of the others."""
 
         def ours(inputs: Sequence[Any]) -> Any:
             return case.run(size, inputs)
@@ -230,7 +230,7 @@ def show(row: dict[str, Any]) -> None:
     backend = row.get("backend", "-")
     head = f"{row['op']:22s} {row['size']:24s} {row['precision']} {backend:6s}"
     if row["kind"] == "check":
-        bits = "" if row["same bits"] else ", OTHER BITS the second time"
+        bits = "" if row["same bits"] else ", BITS DIFFER in the second run"
         unwritten = f", {row['not finite']} NOT FINITE" if row["not finite"] else ""
         mark = "ok " if row["ok"] else "BAD"
         print(f"{head} {mark} {row['what']} {row['value']:.1e} of {row['allowed']:.1e}{unwritten}{bits}", flush=True)

@@ -1,4 +1,4 @@
-"""One real job in each family: a table (time, peer, ratio, errors of two kinds), a picture per job, and a page with both."""
+"""One real job per family: a table (time, peer, ratio, two kinds of error), a picture per job, and a page with both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._row import Row
 
 
 def main(folder: Path, *, quick: bool = False) -> int:
-    """Run every family's job, put the pictures and the page into ``folder`` and print the table; ``quick``: with smaller sizes."""
+    """Run every family's job, write the pictures and the page to ``folder``, and print the table. ``quick`` uses smaller sizes."""
     config = _config.config()
     print(f"backend: {config['backend']} ({config['reason']}); threads: {config['num_threads']}")
     missing = [name for name in ("matplotlib", "pywt") if importlib.util.find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""What a family's demo returns, and what the demos share."""
+"""The result of a family's demo, and helpers for the demos."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Row:
     seconds: float  # ours, median, including all preparation
     peer: str
     peer_seconds: float
-    rounding: float  # relative to the largest value, like model
+    rounding: float  # relative to the largest value, as is model
     rounding_of: str
     model: float | None  # None if the method is exact
     model_of: str
     note: str = ""  # about the times
-    estimated: bool = False  # the peer's time is scaled from a part of its work
+    estimated: bool = False  # the peer's time is extrapolated from a part of its work
 
     @property
     def ratio(self) -> float:
@@ -34,7 +34,7 @@ class Row:
 
 
 def median_seconds(f: Callable[[], Any], runs: int = 5) -> float:
-    """The median of several runs after one that warms up."""
+    """The median time of several runs after a warm-up run."""
     f()
     return statistics.median(seconds(f)[0] for _ in range(runs))
 

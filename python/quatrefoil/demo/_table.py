@@ -1,4 +1,4 @@
-"""The demo's table: as text of at most 100 columns, and together with the pictures as one page."""
+"""The demo's table, as text with at most 100 columns, and on one page together with the pictures."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ EXPLAINED = (
     "model: the error of the method itself, which exact arithmetic would have too, relative to the largest value.",
 )
 NEXT = (
-    "python -c 'import quatrefoil as qf; help(qf.conventions)' shows what holds for every function, and help(qf.kron.GridGP) one class.",
-    "docs/tutorials and examples, in the sources, have small programs to start from.",
+    "python -c 'import quatrefoil as qf; help(qf.conventions)' shows the conventions of all functions, help(qf.kron.GridGP) one class.",
+    "docs/tutorials and examples, in the sources, have short programs to start from.",
     "quatrefoil bench times every method against its peers on this machine.",
 )
 STYLE = """
@@ -69,7 +69,7 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def page(rows: Sequence[Row], where: str, folder: Path) -> str:
-    """HTML in one file, with the pictures, <family>.png in the folder, and the programs that produced them."""
+    """A single HTML file with the pictures (<family>.png in the folder) and the programs that produced them."""
     head = "".join(f"<th>{h}</th>" for h in HEADS)
     body = "".join(f"<tr>{''.join(map(_cell, HEADS, cells(r)))}</tr>\n" for r in rows)
     families = dict.fromkeys(r.family for r in rows)

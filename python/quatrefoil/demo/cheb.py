@@ -1,4 +1,4 @@
-"""The electrostatic potential of a rock-salt crystallite at scattered points: a sum over near pairs and a Chebyshev-Tucker tensor."""
+"""The electrostatic potential of a rock-salt crystallite at scattered points, as a sum over near pairs plus a Chebyshev-Tucker tensor."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def _potentials(X: Any, q: Any, points: Any, total: Any) -> None:
 
 @functools.cache
 def compiled() -> Any:
-    """The direct sum's loop, vectorised by LLVM."""
+    """The loop of the direct sum, vectorised by LLVM."""
     import numba
 
     return numba.njit("(f8[:,:], f8[:], f8[:,:], f8[:])", nogil=True, fastmath=True)(_potentials)
 
 
 class Crystallite:
-    """A cube of alternating ions around the origin, and its potential in volts in two ways."""
+    """A cube of alternating ions around the origin, and its potential in volts, computed in two ways."""
 
     def __init__(self, ions: int) -> None:
-        self.half = ions * SPACING / 2  # of the box
+        self.half = ions * SPACING / 2  # half of the box's side
         indices = np.indices((ions,) * 3).reshape(3, -1).T
         self.X = (indices - (ions - 1) / 2) * SPACING
         self.q = np.where(indices.sum(axis=1) % 2, -1.0, 1.0)
@@ -64,13 +64,13 @@ class Crystallite:
         return COULOMB * total
 
     def potential(self, points: np.ndarray) -> tuple[cheb.Potential, np.ndarray]:
-        """The tensor of the long-range part, and the potential at points, computed from the charges."""
+        """The tensor of the long-range part, and the potential at points, both computed from the charges."""
         V = cheb.potential(self.X, self.q, n=N, domain=(-self.half, self.half), tol=TOL)
         return V, COULOMB * (V(points) + cheb.short_range(self.X, self.q, points, sog=V.sog))
 
 
-def in_more_digits(V: cheb.ChebTucker, mapped: np.ndarray) -> Any:
-    """The tensor at points of [-1, 1]^3 by NumPy's longdouble, which has more digits on most machines."""
+def evaluated_in_longdouble(V: cheb.ChebTucker, mapped: np.ndarray) -> Any:
+    """The tensor at points of [-1, 1]^3 in NumPy's longdouble, which has more digits than float64 on most machines."""
     values = V.core.astype(np.longdouble)[None]
     for k, factor in enumerate(V.factors):
         rows = np.polynomial.chebyshev.chebvander(mapped[:, k].astype(np.longdouble), len(factor) - 1) @ factor.astype(np.longdouble)
@@ -89,7 +89,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     compiled()
     theirs, truth = seconds(lambda: crystal.direct_sum(points))
     few = points[:CHECKED]
-    exact = in_more_digits(V, few / crystal.half)
+    exact = evaluated_in_longdouble(V, few / crystal.half)
     _picture(crystal, sizes.grid, folder / "cheb.png")
     row = Row(
         "cheb",
@@ -99,7 +99,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         "Numba pairs",
         theirs,
         float(np.abs(V(few) - exact).max() / np.abs(exact).max()),
-        "the tensor's largest difference from its values in longdouble, of the largest",
+        "the tensor's largest difference from its values in longdouble, relative to the largest",
         float(np.sqrt(np.mean((values - truth) ** 2)) / np.abs(truth).max()),
         f"RMS difference from the direct sum; requested: {TOL:.0e}",
     )
@@ -110,7 +110,7 @@ def _picture(crystal: Crystallite, n: int, file: Path) -> None:
     from matplotlib.figure import Figure
 
     x = np.linspace(-crystal.half, crystal.half, n)
-    height = SPACING / 4  # above a layer of ions: half-way to the next one the potential is 0
+    height = SPACING / 4  # above a layer of ions; half-way to the next layer the potential is 0
     points = np.stack(np.broadcast_arrays(x[:, None], x, height), axis=-1).reshape(-1, 3)
     values = crystal.potential(points)[1].reshape(n, n).T
     every = np.arange(0, n, 4)
@@ -125,7 +125,7 @@ def _picture(crystal: Crystallite, n: int, file: Path) -> None:
     axes[0].set_title(f"{len(crystal.X)} ions, near a layer of the crystallite")
     second = axes[1].scatter(few[:, 0], few[:, 1], c=np.log10(off + 1e-16 * limit), s=4, cmap="viridis")
     figure.colorbar(second, ax=axes[1], label="log10 |error| / V")
-    axes[1].set_title("against the direct sum")
+    axes[1].set_title("difference from the direct sum")
     axes[1].set_aspect("equal")
     for ax in axes:
         ax.set_xlabel("x / Angstrom")

@@ -1,5 +1,5 @@
-"""A photograph that lost three tenths of its pixels, restored by a Gaussian process whose kernel is fitted to a part of it; against the
-same solve with SciPy."""
+"""A photograph that lost 30 % of its pixels, restored by a Gaussian process whose kernel is fitted to a part of it, and compared with the
+same solve in SciPy."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ._row import Progress, Row, seconds
 from ._table import time_of
 
 LOST = 0.3
-PART = 48  # pixels along each side of the part for the fit
-SCALE = 6.0  # pixels, where the fit starts
-STOP, EXACT = 1e-6, 1e-11  # residuals relative to the norm of the observations: of the solve, and of the reference
+PART = 48  # pixels along each side of the part that is fitted
+SCALE = 6.0  # pixels: the initial length scale
+STOP, EXACT = 1e-6, 1e-11  # residuals of the solve and of the reference, relative to the norm of the observations
 
 
 @dataclass(frozen=True)
 class Sizes:
-    every: int  # pixel of the photograph, along both axes
+    every: int  # stride through the photograph's pixels, along both axes
     runs: int
 
 
@@ -31,7 +31,7 @@ FULL, QUICK = Sizes(1, 3), Sizes(2, 1)
 
 
 def by_scipy(factors: list[np.ndarray], y: np.ndarray, noise: float, seen: np.ndarray) -> tuple[np.ndarray, int]:
-    """C_oo^-1 y on the observed pixels by conjugate gradients on C_oo, and the number of iterations."""
+    """Solve for C_oo^-1 y on the observed pixels by conjugate gradients; return it and the number of iterations."""
     from scipy.sparse.linalg import LinearOperator, cg
 
     left, right = factors
@@ -49,7 +49,7 @@ def by_scipy(factors: list[np.ndarray], y: np.ndarray, noise: float, seen: np.nd
 
 
 def residual(factors: list[np.ndarray], alpha: np.ndarray, y: np.ndarray, noise: float, seen: np.ndarray) -> float:
-    """The residual of C_oo alpha = y by NumPy, relative to the norm of y."""
+    """The residual of C_oo alpha = y, computed by NumPy, relative to the norm of y."""
     product = (factors[0] @ alpha.reshape(len(factors[0]), -1) @ factors[1]).reshape(-1) + noise * alpha
     return float(np.linalg.norm(np.where(seen, product - y, 0.0)) / np.linalg.norm(y))
 
@@ -90,7 +90,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     restored()
     ours = statistics.median(seconds(restored)[0] for _ in range(sizes.runs))
     image, factors = restored(), covariances()
-    progress("kron: the same by SciPy's conjugate gradients")
+    progress("kron: the same with SciPy's conjugate gradients")
     theirs, (alpha, count) = seconds(lambda: by_scipy(factors, y, noise, flat))
     errors = error(image), error(image_of(factors, alpha))
     if abs(errors[0] - errors[1]) > 1e-4:
@@ -107,10 +107,10 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         "SciPy cg",
         theirs,
         float(np.abs(image - image_of(factors, exact)).max()),
-        f"the largest difference from the solution to a residual of {EXACT:.0e}; white = 1",
+        f"the largest difference from a solution with a residual of {EXACT:.0e}; white = 1",
         error(image),
         "RMS of the lost pixels; white = 1",
-        f"The peer takes {count} iterations. Both use one kernel, whose fit took {time_of(fit)} and is not counted.",
+        f"The peer takes {count} iterations. Both use the same kernel; its fit took {time_of(fit)} and is not included.",
     )
     return [row]
 

@@ -1,4 +1,4 @@
-"""A bank of S4D systems along the pixels of a photograph, row after row, as one signal; against NumPy and SciPy."""
+"""A bank of S4D systems applied to the pixels of a photograph, row after row, as one signal; compared with NumPy and SciPy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODES = 32
 @dataclass(frozen=True)
 class Sizes:
     channels: int
-    every: int  # pixel of the photograph, along both axes
+    every: int  # stride through the photograph's pixels, along both axes
 
 
 FULL, QUICK = Sizes(8, 1), Sizes(4, 2)
@@ -33,8 +33,8 @@ def systems(channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def kernels(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> Any:
-    """Impulse responses K_l = 2 Re sum_n C_n (z_n - 1) / A_n z_n^l, z_n = exp(dt A_n), in double precision. With l = a + R b they are a
-    matrix product of powers, which takes 2 sqrt(L) exponentials per mode instead of L."""
+    """Impulse responses K_l = 2 Re sum_n C_n (z_n - 1) / A_n z_n^l with z_n = exp(dt A_n), in double precision. With l = a + R b they are a
+    matrix product of powers, which needs 2 sqrt(L) exponentials per mode instead of L."""
     R = math.isqrt(max(L - 1, 0)) + 1
     x, A, C = dt[:, None].astype(float) * A.astype(complex), A.astype(complex), C.astype(complex)
     weights = C * np.expm1(x) / A
@@ -43,7 +43,7 @@ def kernels(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> Any:
 
 
 def by_scipy(u: np.ndarray, k: np.ndarray) -> Any:
-    """Causal convolution in the precision of u and k."""
+    """A causal convolution in the precision of u and k."""
     from scipy import fft
 
     L = u.shape[-1]
@@ -61,7 +61,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     progress(f"ssm: {H} S4D systems of {MODES} modes along {L} pixels")
     ours = median_seconds(lambda: ssm.s4d_conv(signal, dt, A, C))
     y = ssm.s4d_conv(signal, dt, A, C)
-    progress("ssm: the same by NumPy and SciPy")
+    progress("ssm: the same with NumPy and SciPy")
     kernel_time, K = seconds(lambda: kernels(dt, A, C, L))
     single = K.astype(np.float32)
     theirs = kernel_time + median_seconds(lambda: by_scipy(signal, single), 1)
@@ -77,8 +77,8 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         float(np.abs(y - truth).max() / np.abs(truth).max()),
         "the largest difference from double precision, relative to the largest value",
         None,
-        "none, the systems are what they are",
-        f"Of the peer's time {kernel_time / theirs:.0%} goes into the kernels, a product of matrices of powers.",
+        "none, because the method is exact",
+        f"The peer spends {kernel_time / theirs:.0%} of its time on the kernels, a product of matrices of powers.",
     )
     return [row]
 

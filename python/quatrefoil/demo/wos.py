@@ -1,5 +1,5 @@
-"""The steady temperature inside the silhouette of the photographer in a well-known picture, with its holes: hot at the head, cold at the
-feet, with the same error everywhere."""
+"""Steady temperature inside the silhouette (with holes) of the cameraman test image: hot at the head, cold at the feet, with the same
+standard error everywhere."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ._row import Progress, Row, median_seconds, seconds
 
 ROUND, EPSILON = 256, 1e-4
 MAX_WALKS = 4096  # per point
-FEW = 32  # points of the peer, which takes the same time for each
-DARK = 60  # of 255: the photographer's coat; grass and sky are lighter
+FEW = 32  # points for the peer, which takes the same time for each
+DARK = 60  # of 255: the cameraman's coat is darker, grass and sky are lighter
 VERTICES = 800
 MIN_HOLE = 300  # pixels; smaller ones are spots on the coat
 
@@ -28,7 +28,7 @@ class Sizes:
     points: int
     error: float  # the standard error of every point
     error_everywhere: float  # the same for a solve at all grid points
-    h: float  # of the finite differences, in pixels
+    h: float  # step of the finite differences, in pixels
     runs: int
 
 
@@ -69,9 +69,9 @@ class Grid:
         from scipy.sparse import linalg
 
         self.h = h
-        self.low = np.floor(rings[0].min(axis=0)).astype(float) - 0.7321 * h  # vertices lie on pixel lines, grid lines must not
+        self.low = np.floor(rings[0].min(axis=0)).astype(float) - 0.7321 * h  # vertices are on pixel lines, and grid lines must not be
         shape = np.ceil((rings[0].max(axis=0) - self.low) / h).astype(int) + 2
-        # the boundary's crossings of the rows; those of the columns are the transposed problem
+        # the boundary's crossings with the rows; those with the columns are the transposed problem
         a, after = np.concatenate(rings).astype(float), following(rings)
         rows = _crossings(a, after, values.astype(float), self.low, h, shape)
         columns = _crossings(a[:, ::-1], after, values.astype(float), self.low[::-1], h, shape[::-1])
@@ -107,7 +107,7 @@ class Grid:
 def _crossings(
     vertices: np.ndarray, following: np.ndarray, values: np.ndarray, low: np.ndarray, h: float, shape: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For every grid line y = const the polygon's crossings, ascending in grid units, and the boundary values there."""
+    """For every grid line y = const, the polygon's crossings, ascending, in grid units, and the boundary values there."""
     a = (vertices - low) / h
     b, after = a[following], values[following]
     lines = []
@@ -130,7 +130,7 @@ def _inside(rows: list[tuple[np.ndarray, np.ndarray]], shape: np.ndarray) -> np.
 def _neighbour(
     lines: list[tuple[np.ndarray, np.ndarray]], along: np.ndarray, across: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every grid point the distance to its neighbour on one side in units of h, whether that is a wall, and the wall's value."""
+    """For every grid point, the distance to its neighbour on one side in units of h, whether that is a wall, and the wall's value."""
     reach, wall, value = np.ones(len(along)), np.zeros(len(along), bool), np.zeros(len(along))
     for j in np.unique(across):
         x, v = lines[j]
@@ -148,7 +148,7 @@ def _neighbour(
 
 def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     sizes = QUICK if quick else FULL
-    progress("wos: the outline of the photographer, and finite differences inside")
+    progress("wos: the outline of the cameraman, and finite differences inside")
     rings = outline()
     values = temperatures(np.concatenate(rings))
     grid_time, grid = seconds(lambda: Grid(rings, values, sizes.h))
@@ -158,7 +158,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     def ours(values: np.ndarray = values, X: np.ndarray = X, error: float = sizes.error) -> wos.Result[np.ndarray]:
         polygon, g = wos.Polygon(rings[0], holes=rings[1:]), wos.PerVertex(values)
         walks = min(ROUND, 2 * round(0.1 / error**2))
-        with warnings.catch_warnings():  # at the cold feet hardly any walk has a value, as the picture shows
+        with warnings.catch_warnings():  # near the cold feet hardly any walk reaches a nonzero value
             warnings.filterwarnings("ignore", "solve: the stderr of")
             return wos.solve(polygon, X, dirichlet=g, walks=walks, atol=error, max_walks=MAX_WALKS, epsilon=EPSILON, rng=0)
 
@@ -167,7 +167,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     walks = round(float(result.n_walks.mean()))
     constant = np.full(len(values), 0.7, np.float32)
     rounding = float(np.abs(ours(constant, X[:FEW]).value / constant[0] - 1).max())
-    progress("wos: as many walks by a Numba loop over all segments")
+    progress("wos: the same number of walks with a Numba loop over all segments")
     no_bells = np.zeros((0, 3), np.float32)
     shell = EPSILON * float(np.linalg.norm(np.ptp(rings[0], axis=0)))
     brute_force(rings, X[:1], values, no_bells, 1, shell)  # compile
@@ -186,9 +186,9 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         "Numba loop",
         theirs * len(X) / min(FEW, len(X)),
         rounding,
-        "walks to walls that all have one temperature, against that temperature",
+        "walks with a constant boundary temperature, compared with that constant",
         float(np.sqrt(np.mean((result.value - truth) ** 2))),
-        f"RMS against finite differences; the standard errors say {float(np.sqrt(np.mean(result.stderr**2))):.1e}",
+        f"RMS difference from finite differences; RMS of the standard errors: {float(np.sqrt(np.mean(result.stderr**2))):.1e}",
         f"The peer tests all segments at each step. It was timed at {FEW} points.",
         estimated=True,
     )
@@ -203,7 +203,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         "as above",
         float(np.sqrt(np.mean((all_points.value - exact) ** 2))),
         "RMS difference from the peer's finite differences, which are far more accurate here",
-        "A smooth solution in the whole of a plane domain is not a job for random walks.",
+        "For a smooth solution in a whole plane domain, random walks are not the right method.",
     )
     return [row, everywhere_row]
 

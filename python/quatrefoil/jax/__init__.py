@@ -1,8 +1,8 @@
-"""JAX: every op of every table as a custom call of XLA on the CPU, with gradients.
+"""JAX: every op of every table as an XLA custom call on the CPU, with gradients.
 
-XLA's foreign function interface is a C ABI, which is called through ctypes: nothing is compiled against JAX, an installation without JAX
-can use it later, and Numba's kernels work like compiled ones. This costs 7 us of Python per call in addition to the kernel;
-``jax.pure_callback``, which copies, costs 150 us (processor time, one core, two inputs of 64 numbers, a busy machine).
+XLA's foreign function interface is a C ABI, which is called through ctypes. Nothing is compiled against JAX, JAX can be installed later,
+and Numba kernels work like compiled ones. This costs 7 us of Python per call in addition to the kernel; ``jax.pure_callback``, which
+copies, costs 150 us (CPU time, one core, two inputs of 64 numbers, a busy machine).
 
 Examples
 --------

@@ -1,5 +1,5 @@
-"""A function of JAX per signature of an op. The gradient of an adjoint is the op's ``second_vjp``, or raises: a second derivative is never
-silently zero."""
+"""One JAX function per signature of an op. The gradient of an adjoint is the op's ``second_vjp``, or raises an error: a second derivative
+is never silently zero."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
 
     def forward(*primals: Any) -> Any:
         _refuse(op, placed(arguments, primals))
-        arrays = tuple(jnp.asarray(p.value) for p in primals)  # the user's NumPy arrays are not converted before
+        arrays = tuple(jnp.asarray(p.value) for p in primals)  # NumPy arrays of the user have not been converted yet
         return differentiable(*arrays), arrays
 
     def backward(saved: Any, grads: Any) -> tuple[Any, ...]:
@@ -41,7 +41,7 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
     return jax.jit(differentiable, inline=True)
 
 
-# JAX's cotangents are the conjugates of our (and autograd's) gradients: in JAX sum g dx has no conj.
+# JAX's cotangents are the conjugates of our (and autograd's) gradients: JAX's sum of g dx has no conj.
 def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], cotangents: Sequence[Any]) -> Sequence[Any]:
     grads = [None if cotangents[i] is None else _instantiated(cotangents[i]).conj() for i in op.differentiable_outputs]
     assert op.adjoint is not None
@@ -62,7 +62,7 @@ def _refuse(op: Op, primals: Sequence[Any]) -> None:
         raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
     for name, arg, _, primal in op.named(primals):
         if primal is not None and arg.constant and primal.perturbed:
-            raise NotImplementedError(f"{op.label}: there is no gradient in {name}; pass jax.lax.stop_gradient({name})")
+            raise NotImplementedError(f"{op.label}: there is no gradient with respect to {name}; pass jax.lax.stop_gradient({name})")
 
 
 def _is_zero(x: Any) -> bool:

@@ -23,7 +23,7 @@ _NEWEST_MINOR = 3  # version of the ABI that was tested
 
 
 class _Record:
-    """A C struct: ``at(address)`` is a tuple of its fields. Most begin with their size and their extensions: N P."""
+    """A C struct: ``at(address)`` returns a tuple of its fields. Most structs begin with their size and their extensions: N P."""
 
     def __init__(self, fields: str) -> None:
         self._struct = Struct("@" + fields)
@@ -37,7 +37,7 @@ class _Record:
         self._struct.pack_into(self._bytes.from_address(address), 0, *fields)
 
 
-# api, context, stage; count, types, items of arguments and of results, and of attributes, which have names too
+# api, context, stage; count, types and items of the arguments, the results and the attributes, which also have names
 _FRAME = _Record("NP PPi NPqPP NPqPP NPqPPP")
 _BUFFER = _Record("NP iPqP")  # dtype, data, rank, dims
 _SPAN = _Record("PN")  # begin, size
@@ -48,13 +48,13 @@ _EXTENSION = _Record("Ni PP")  # type, next extension, metadata: its size, then 
 _POINTER = _Record("P")
 _IS_METADATA = 1
 
-_CODES = {ValueError: 3, TypeError: 3, MemoryError: 8, NotImplementedError: 12, KeyboardInterrupt: 1}  # as XLA numbers errors
+_CODES = {ValueError: 3, TypeError: 3, MemoryError: 8, NotImplementedError: 12, KeyboardInterrupt: 1}  # XLA's error codes
 _INTERNAL = 13
 _make_error = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
 
 def _handle(address: int) -> Any:
-    """A call from XLA: returns None, or the error that XLA raises."""
+    """Handle a call from XLA: return None, or the error that XLA raises."""
     _, extension, api, _, _, _, _, inputs, _, arguments, _, _, outputs, _, results, *_, attributes = _FRAME.at(address)
     try:
         if extension and _EXTENSION.at(extension)[1] == _IS_METADATA:
@@ -86,14 +86,14 @@ def _error(error: BaseException, api: int) -> Any:
 
 
 def _arrays(expected: Sequence[Buffer], items: int, count: int) -> list[np.ndarray]:
-    """NumPy arrays of the buffers' memory, whose shapes and types must be those of the traced call."""
+    """NumPy arrays over the memory of the buffers; their shapes and types must be those of the traced call."""
     if count != len(expected):
-        raise RuntimeError(f"quatrefoil: XLA gave {count} buffers, expected {len(expected)}")
+        raise RuntimeError(f"quatrefoil: XLA passed {count} buffers, expected {len(expected)}")
     arrays = []
-    for i, (shape, dtype, number, sizes, sizes_memory, memory) in enumerate(expected):
+    for i, (shape, dtype, code, sizes, sizes_memory, memory) in enumerate(expected):
         _, _, of, data, rank, dims = _BUFFER.at(_POINTER.at(items + i * _POINTER.size)[0])
-        if of != number or rank != len(shape) or (rank and sizes_memory.from_address(dims).raw != sizes):
-            raise RuntimeError(f"quatrefoil: XLA gave a buffer of {rank} axes and type {of}, expected {shape} of {dtype}")
+        if of != code or rank != len(shape) or (rank and sizes_memory.from_address(dims).raw != sizes):
+            raise RuntimeError(f"quatrefoil: XLA passed a buffer of {rank} axes and type {of}, expected {shape} of {dtype}")
         arrays.append(np.ndarray(shape, dtype, memory.from_address(data)) if memory else np.empty(shape, dtype))
     return arrays
 

@@ -1,4 +1,4 @@
-"""The plan of a call of one signature: a compiled function of JAX, with or without jit, grad and vmap around it."""
+"""The plan of a call of one signature: a compiled JAX function, with or without jit, grad and vmap around it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         if out is not None:
             _bind.refuse_jax(op, "jax")
         if extras:
-            _bind.refuse_functions(op, extras, "a compiled program of JAX")
+            _bind.refuse_functions(op, extras, "a compiled JAX program")
         present = compiled(num_threads)(*[a for a in arrays if a is not None])
         if op.single:
             return present[0]

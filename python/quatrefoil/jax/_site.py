@@ -1,6 +1,6 @@
-"""A call within a compiled program: a string that is part of the program, and is parsed when XLA first runs it.
+"""A call within a compiled program: a string in the program, which is parsed when XLA first runs the call.
 
-The string describes the call completely, so that a cached program from another process runs too.
+The string describes the call completely, so a cached program from a different process also runs.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .._spec import FAMILIES, Op
 Layout = Sequence[tuple[tuple[int, ...], str] | None]  # shape and dtype of every array, None for absent ones
 
 
-# XLA's numbers of dtypes
-_NUMBERS = {"bool": 1, "int32": 4, "int64": 5, "float32": 11, "float64": 12, "complex64": 15, "complex128": 18}
+# XLA's dtype codes
+_CODES = {"bool": 1, "int32": 4, "int64": 5, "float32": 11, "float64": 12, "complex64": 15, "complex128": 18}
 
 
 class Buffer(NamedTuple):
-    """An array of XLA. ``memory`` is the type of a ctypes array of its bytes, None if it is empty."""
+    """An XLA array. ``memory`` is the type of a ctypes array of its bytes, None if it is empty."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    number: int
+    code: int
     dims: bytes  # the shape as bytes in memory
     dims_memory: Any
     memory: Any
@@ -71,7 +71,7 @@ def _buffer(entry: Any) -> Buffer | None:
         return None
     shape, dtype = tuple(entry[0]), np.dtype(entry[1])
     dims, size = np.asarray(shape, np.int64).tobytes(), math.prod(shape) * dtype.itemsize
-    return Buffer(shape, dtype, _NUMBERS[dtype.name], dims, ctypes.c_char * len(dims), ctypes.c_char * size if size else None)
+    return Buffer(shape, dtype, _CODES[dtype.name], dims, ctypes.c_char * len(dims), ctypes.c_char * size if size else None)
 
 
 def placed(layout: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:

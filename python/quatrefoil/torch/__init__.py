@@ -1,6 +1,6 @@
 """PyTorch: every op of every table as a registered operator with gradients, and the choice of the cheapest call path.
 
-``nn`` has the layers, ``linear_operator`` operators for GPyTorch.
+``nn`` has layers, ``linear_operator`` has operators for GPyTorch.
 """
 
 import importlib

@@ -1,5 +1,5 @@
-"""Two autograd Functions per op. The gradient of an adjoint is the op's ``second_vjp``, or raises: a second derivative is never silently
-wrong."""
+"""Two autograd Functions per op. The gradient of an adjoint is the op's ``second_vjp``, or raises an error: a second derivative is never
+silently wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _present(result: Any) -> tuple[Any, ...]:
 
 
 def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, num_threads: int) -> Any:
-    """The gradient of an adjoint, if its op has one."""
+    """The gradient of an adjoint; raises if its op has none."""
     if op.primal is None or op.primal.policy.second_vjp is None:
         no_derivative(op)
     return op.primal.policy.second_vjp(arrays, place(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]

@@ -47,7 +47,7 @@ def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
 def run_kernel(
     op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: Sequence[Any], num_threads: int
 ) -> Any:
-    """One call of a backend's kernel on tensors of its device: fills the outputs and returns the caller's result."""
+    """Call a backend's kernel on tensors of its device; fill the outputs and return the result for the caller."""
     arrays = [plain(a) for a in arrays]
     if not _backends.takes_tensors(kernel):
         arrays = [None if a is None else a.detach().numpy() for a in arrays]
@@ -59,7 +59,7 @@ def run_kernel(
         return outputs[0] if op.single else outputs
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(outputs)])):
         if arg.broadcast and outputs[i] is not None:
-            if outputs[i].device.type == "cpu":  # in NumPy's order
+            if outputs[i].device.type == "cpu":  # sum in NumPy's order
                 outputs[i] = torch.from_numpy(_arrays.sum_to_shape(outputs[i].numpy(), tuple(array.shape)))
             else:
                 outputs[i] = outputs[i].sum_to_size(array.shape)
@@ -67,7 +67,7 @@ def run_kernel(
 
 
 def run_composed(op: Op, compose: Any, arrays: Sequence[Any], out: Any, extras: Sequence[Any]) -> Any:
-    """One call of a composition on tensors of any device, like ``run_kernel``. The results get their own memory."""
+    """Like ``run_kernel``, for a composition on tensors of any device. The results have their own memory."""
     inputs = [None if a is None else plain(a.detach()) for a in arrays]
     results = compose(inputs, extras)
     if out is not None:
@@ -83,7 +83,7 @@ def run_composed(op: Op, compose: Any, arrays: Sequence[Any], out: Any, extras: 
 
 
 def empty(shape: Any, dtype: Any, device: Any) -> Any:
-    """Memory for a result; MemoryError instead of torch's RuntimeError if the host has none left."""
+    """Allocate a result; MemoryError instead of torch's RuntimeError if the host is out of memory."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
     try:
@@ -93,7 +93,7 @@ def empty(shape: Any, dtype: Any, device: Any) -> Any:
 
 
 def plain(a: Any) -> Any:
-    """A tensor without pending conjugation or sign."""
+    """A tensor without pending conjugation or negation."""
     if a is None or not (a.is_neg() or a.is_conj()):
         return a
     return a.resolve_conj().resolve_neg()
@@ -156,7 +156,7 @@ def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def place(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[Any]:
-    """The present results, or their gradients -> one entry per output of ``op``, None for absent ones."""
+    """Expand the present results, or their gradients, to one entry per output of ``op``, None for absent ones."""
     if op.single:
         return list(results)
     present = iter(results)
@@ -164,7 +164,7 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[A
 
 
 def differentiable_grads(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
-    """Gradients of the present results -> those that the adjoint takes, None for absent ones."""
+    """Select from the gradients of the present results those that the adjoint takes, None for absent ones."""
     placed = place(op, arrays, options, grads)
     return [placed[i] for i in op.differentiable_outputs]
 
@@ -175,10 +175,10 @@ def constant_results(op: Op, results: Any) -> list[Any]:
 
 
 def refuse_constants(op: Op, arrays: Any, wanted: Any) -> None:
-    """NotImplementedError if an input without a gradient requires one."""
+    """NotImplementedError if an input that is not differentiable requires a gradient."""
     for (name, arg, _, _), wants in zip(op.named(arrays), wanted):
         if wants and arg.constant:
-            raise NotImplementedError(f"{op.label}: {name} requires grad, but there is no gradient in it; detach it")
+            raise NotImplementedError(f"{op.label} is not differentiable with respect to {name}, which requires grad; detach it")
 
 
 def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
@@ -193,7 +193,7 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
     assert op.adjoint is not None
     for arg, wants in zip(op.inputs, ctx.needs_input_grad):
         if arg.constant and wants is True:
-            raise NotImplementedError(f"{op.label}: {arg.name} requires grad, but there is no gradient in it; detach it")
+            raise NotImplementedError(f"{op.label} is not differentiable with respect to {arg.name}, which requires grad; detach it")
     if ctx.results is None:
         grads = [grad]
     else:  # torch omits those of unused results

@@ -1,4 +1,4 @@
-"""All private names of PyTorch that are used, each with a public substitute for versions without it."""
+"""All private names of PyTorch that are used, each with a substitute for versions that lack it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ forward_ad: Any = torch.autograd.forward_ad  # its _current_level is -1 outside 
 
 try:
     functorch_level = torch._C._functorch.maybe_current_level  # None outside of every torch.func transform
-    dispatch_modes = torch._C._len_torch_dispatch_stack  # how many modes, fake tensors and tracers, see every operator
+    dispatch_modes = torch._C._len_torch_dispatch_stack  # the number of active modes, such as fake tensors and tracers
     _ = forward_ad._current_level
-except AttributeError:  # then every call takes the path that handles transforms, which is always right but slower
+except AttributeError:  # every call then takes the path for transforms, which is always correct but slower
 
     def functorch_level() -> int | None:
         return 0
@@ -22,7 +22,7 @@ except AttributeError:  # then every call takes the path that handles transforms
 
 
 def apply_of(function: Any) -> Any:
-    """``function.apply`` without its 1.5 us check for transforms, for callers that have checked."""
+    """``function.apply`` without its check for transforms, which takes 1.5 us, for callers that have checked already."""
     try:
         return torch._C._FunctionBase.__dict__["apply"].__get__(None, function)
     except (AttributeError, KeyError):
@@ -30,6 +30,6 @@ def apply_of(function: Any) -> Any:
 
 
 def storage_of(a: torch.Tensor) -> int:
-    """A number that identifies the memory of a tensor, equal for all its views; also for fake tensors, which have none."""
+    """A number that identifies the memory of a tensor and all its views. It also works for fake tensors, which have no memory."""
     storage = a.untyped_storage()
     return int(getattr(storage, "_cdata", None) or storage.data_ptr())

@@ -1,6 +1,6 @@
-"""Kronecker products of the package ``linear_operator``, the algebra of GPyTorch, computed by this library.
+"""Kronecker products of the package ``linear_operator``, on which GPyTorch is built, computed by this library.
 
-Not imported by ``import quatrefoil``: say ``from quatrefoil.torch.linear_operator import KroneckerProductLinearOperator``. Needs
+``import quatrefoil`` does not import it: use ``from quatrefoil.torch.linear_operator import KroneckerProductLinearOperator``. It needs
 linear_operator.
 """
 
@@ -20,10 +20,10 @@ __all__ = ["KroneckerProductAddedDiagLinearOperator", "KroneckerProductLinearOpe
 
 
 class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  # type: ignore[misc]
-    """linear_operator's Kronecker product; products, solves and log-determinants are ``KroneckerOperator``'s.
+    """linear_operator's Kronecker product, with products, solves and log-determinants by ``KroneckerOperator``.
 
-    Arguments, methods and batches are those of ``linear_operator.operators.KroneckerProductLinearOperator``. A constant on the
-    diagonal gives a ``KroneckerProductAddedDiagLinearOperator``, other results are linear_operator's own.
+    Arguments, methods and batches are those of ``linear_operator.operators.KroneckerProductLinearOperator``. Adding a constant to the
+    diagonal returns a ``KroneckerProductAddedDiagLinearOperator``; all other results are linear_operator's own.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
     Raises
     ------
     numpy.linalg.LinAlgError
-        From solves and log-determinants: a factor is singular to working precision. linear_operator raises eigenvalues to 1e-7
+        In solves and log-determinants, if a factor is singular to working precision. linear_operator clamps eigenvalues at 1e-7
         instead. Add a diagonal, or compute in float64.
 
     Examples
@@ -54,14 +54,14 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
         return _product(self, rhs, True)
 
     def solve(self, right_tensor: Tensor, left_tensor: Tensor | None = None) -> Tensor:
-        """As upstream, by an LU factorisation per factor."""
+        """As in linear_operator, by one LU factorisation per factor."""
         return _solve(self, right_tensor, left_tensor)
 
     def _solve(self, rhs: Tensor, preconditioner: Any = None, num_tridiag: int | None = 0) -> Any:
         return super()._solve(rhs, preconditioner, num_tridiag) if num_tridiag else _solve(self, rhs)
 
     def inv_quad_logdet(self, inv_quad_rhs: Tensor | None = None, logdet: bool | None = False, reduce_inv_quad: bool | None = True) -> Any:
-        """As upstream, exact."""
+        """As in linear_operator, but exact."""
         return _inv_quad_logdet(self, inv_quad_rhs, logdet, reduce_inv_quad)
 
     def _logdet(self) -> Tensor:
@@ -71,12 +71,12 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
         return _with_diagonal(super().__add__(other))
 
     def add_diagonal(self, diag: Tensor) -> Any:
-        """As upstream."""
+        """As in linear_operator."""
         return _with_diagonal(super().add_diagonal(diag))
 
     @cached(name="quatrefoil")
     def _kronecker(self) -> Any:
-        """Ours, which keeps its factorisation: of one item, or of a batch."""
+        """Our operator, which caches its factorisation, for one item or a batch."""
         factors = [_symmetric(op.to_dense()) for op in self.linear_ops]
         return kron.KroneckerOperator.batch(factors) if self.batch_shape else kron.KroneckerOperator(factors)
 
@@ -85,10 +85,10 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
 
 
 class KroneckerProductAddedDiagLinearOperator(upstream.KroneckerProductAddedDiagLinearOperator):  # type: ignore[misc]
-    """linear_operator's K + D; with D = c I solves and log-determinants are ``KroneckerOperator``'s, otherwise upstream's.
+    """linear_operator's K + D. If D = c I, solves and log-determinants use ``KroneckerOperator``, otherwise linear_operator.
 
-    What ``KroneckerProductLinearOperator`` returns from ``add_diagonal`` and from sums with a diagonal. Gradients need no differences
-    of eigenvalues, so equal eigenvalues are harmless.
+    ``KroneckerProductLinearOperator`` returns it from ``add_diagonal`` and from sums with a diagonal. Gradients need no differences of
+    eigenvalues, so equal eigenvalues are harmless.
 
     Examples
     --------
@@ -103,14 +103,14 @@ class KroneckerProductAddedDiagLinearOperator(upstream.KroneckerProductAddedDiag
         return self._diag_is_constant and isinstance(self.linear_op, KroneckerProductLinearOperator)
 
     def solve(self, right_tensor: Tensor, left_tensor: Tensor | None = None) -> Tensor:
-        """As upstream."""
+        """As in linear_operator."""
         return _solve(self, right_tensor, left_tensor) if self._is_ours() else super().solve(right_tensor, left_tensor)
 
     def _solve(self, rhs: Tensor, preconditioner: Any = None, num_tridiag: int | None = 0) -> Any:
         return _solve(self, rhs) if self._is_ours() and not num_tridiag else super()._solve(rhs, preconditioner, num_tridiag)
 
     def inv_quad_logdet(self, inv_quad_rhs: Tensor | None = None, logdet: bool | None = False, reduce_inv_quad: bool | None = True) -> Any:
-        """As upstream, exact where D = c I."""
+        """As in linear_operator, but exact if D = c I."""
         if self._is_ours():
             return _inv_quad_logdet(self, inv_quad_rhs, logdet, reduce_inv_quad)
         return super().inv_quad_logdet(inv_quad_rhs, logdet, reduce_inv_quad)
@@ -129,13 +129,13 @@ class KroneckerProductAddedDiagLinearOperator(upstream.KroneckerProductAddedDiag
 
 
 def _symmetric(factor: Tensor) -> Tensor:
-    """The same numbers, with a symmetric gradient: upstream's solves and determinants are those of symmetric operators."""
+    """The same factor with a symmetric gradient: linear_operator's solves and determinants assume symmetric operators."""
     half = (factor + factor.mT) / 2
     return factor.detach() + (half - half.detach()) if factor.requires_grad else factor
 
 
 def _with_diagonal(total: Any) -> Any:
-    """Upstream's sum with a diagonal as ours."""
+    """Convert linear_operator's sum with a diagonal to our class."""
     if type(total) is not upstream.KroneckerProductAddedDiagLinearOperator:
         return total
     return KroneckerProductAddedDiagLinearOperator(total.linear_op, total.diag_tensor)
@@ -146,12 +146,12 @@ def _product(op: Any, rhs: Tensor, transpose: bool) -> Tensor:
     if rhs.ndim == 1:
         return kron.matvec(factors, rhs, transpose=transpose)
     if op.batch_shape:
-        factors = [f.unsqueeze(-3) for f in factors]  # which leaves an axis to the columns
+        factors = [f.unsqueeze(-3) for f in factors]  # adds an axis for the columns
     return kron.matvec(factors, rhs.mT, transpose=transpose).mT
 
 
 def _solve(op: Any, right: Tensor, left: Tensor | None = None) -> Tensor:
-    """Columns of right (..., N, c), or a vector: with batch axes of their own, which broadcast."""
+    """Solve for the columns of right (..., N, c), or a vector. Batch axes broadcast."""
     if not op.is_square:
         raise RuntimeError(f"solve takes square operators, got one of shape {tuple(op.shape)}")
     columns, operator, noise, N = right.unsqueeze(-1) if right.ndim == 1 else right, op._kronecker(), op._shift(), op.shape[-1]
@@ -159,7 +159,7 @@ def _solve(op: Any, right: Tensor, left: Tensor | None = None) -> Tensor:
         raise RuntimeError(f"right_tensor has shape {tuple(right.shape)}, which does not fit an operator of shape {tuple(op.shape)}")
     batch, lead = op.batch_shape, torch.broadcast_shapes(op.batch_shape, columns.shape[:-2])
     columns = columns.expand(*lead, *columns.shape[-2:])
-    outer = len(lead) - len(batch)  # axes of right alone become columns
+    outer = len(lead) - len(batch)  # batch axes that only right has become columns
     order = (*range(outer, len(lead) + 1), *range(outer), len(lead) + 1)
     many = columns.permute(order)
     x = operator.solve(many.reshape(*batch, N, -1), noise).reshape(many.shape).permute(*[order.index(i) for i in range(len(order))])
@@ -172,7 +172,7 @@ def _logdet(op: Any) -> Tensor:
 
 
 def _inv_quad_logdet(op: Any, rhs: Tensor | None, logdet: bool | None, reduce: bool | None) -> tuple[Tensor, Tensor]:
-    """Values that are not requested are empty, as upstream's are."""
+    """Values that are not requested are zero, as in linear_operator."""
     nothing = torch.zeros(op.batch_shape, dtype=op.dtype, device=op.device)
     if rhs is None:
         quadratic = nothing

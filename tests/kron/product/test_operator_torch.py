@@ -344,6 +344,6 @@ def test_refused_with_a_gradient(rng):
         *[(lambda s=s: K(np.eye(3), flat).solve(y, tensor(s)), ValueError, "noise") for s in (-0.1, np.nan, np.inf)],
         (lambda: K(np.eye(3), flat).solve(y, tensor(0.0)), singular, lost),
         (lambda: K(np.eye(3), flat).solve(y, tensor([0.1])), TypeError, r"solve: noise has shape \(1,\), expected a number"),
-        (lambda: KroneckerOperator([np.eye(2)]).solve(np.ones(2), tensor(0.1)), NotImplementedError, "no gradient in noise"),
+        (lambda: KroneckerOperator([np.eye(2)]).solve(np.ones(2), tensor(0.1)), NotImplementedError, "no gradient with respect to noise"),
         (K(np.ones((2, 3))).logdet, ValueError, "square"),
     ])  # fmt: skip

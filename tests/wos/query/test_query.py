@@ -224,7 +224,7 @@ def test_tensors(backend):
         np.testing.assert_array_equal(a.numpy(), b)
     assert wos.contains(mesh, q).dtype == torch.bool
     np.testing.assert_array_equal(wos.contains(mesh, q.numpy()), wos.contains(other, q))
-    with pytest.raises(NotImplementedError, match="no gradient in q"):
+    with pytest.raises(NotImplementedError, match="no gradient with respect to q"):
         wos.closest_point(mesh, q.clone().requires_grad_())
     assert wos.contains(pickle.loads(pickle.dumps(mesh)), q).sum() == wos.contains(mesh, q).sum()
     for bad, text in (
@@ -232,7 +232,7 @@ def test_tensors(backend):
     ):  # fmt: skip
         with pytest.raises(TypeError, match=text):
             wos.TriangleMesh(*bad)
-    with pytest.raises(NotImplementedError, match="no gradient in V"):
+    with pytest.raises(NotImplementedError, match="no gradient with respect to V"):
         wos.TriangleMesh(torch.tensor(V, requires_grad=True), torch.tensor(F))
 
 

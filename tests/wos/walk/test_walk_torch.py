@@ -118,7 +118,7 @@ def of_points(x):
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 def test_transforms_are_refused():
     """In words of ours: what cannot be, and what to do."""
-    cure, c = "a tensor inside torch.func .*take gradients by backward or torch.autograd.grad", torch.ones(3, dtype=torch.float64)
+    cure, c = "a tensor inside torch.func .*compute gradients with backward or torch.autograd.grad", torch.ones(3, dtype=torch.float64)
     for transform in (
         lambda f, x: torch.func.grad(f)(x), lambda f, x: torch.func.vmap(f)(torch.stack([x, x])),
         lambda f, x: torch.func.jvp(f, (x,), (x,)),
