@@ -6,33 +6,6 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// (17) What passes over the decay of each token of a chunk, and nothing else: no sum is the difference of larger ones.
-struct DecayGradient {
-  double across[kChunk], columns[kChunk];  // the sums over pairs j < t <= i, and over the rows so far of one matrix of pairs
-  void clear() {
-    for (double& x : across) x = 0;
-  }
-  // Row i of what pairs get, dm times m. Rows come from the last one up, so that the columns before i are those of pairs across token i.
-  template <class T>
-  void add_row(int64_t i, const T* dm, const T* m) {
-    using V = Lanes<double>;
-    V total{};
-    for (int64_t j = 0; j < i; j += kLanes<double>) {
-      const V column = keep_first(V(load<V>(columns + j) + load_as<V>(dm + j) * load_as<V>(m + j)), i - j);
-      quatrefoil::store(columns + j, column);
-      total += column;
-    }
-    across[i] += sum(total);
-  }
-  // `read` from the state before the chunk by each token, `written` by each to the state after it, and what goes from one to the other.
-  template <class T>
-  void store(int64_t n, const T* read, const T* written, double through, T* to, int64_t stride) {
-    double later = 0;
-    for (int64_t i = n - 1; i >= 0; --i) across[i] += later += double(read[i]);
-    for (int64_t i = 0; i < n; ++i) to[i * stride] = T(across[i] + through), through += double(written[i]);
-  }
-};
-
 template <class T>
 class HeadAdjoint {
  public:
@@ -41,9 +14,10 @@ class HeadAdjoint {
     return Chunk<T>::size(s) + 4 * s.pair_size(kChunk) + 3 * s.pair_size(s.key_columns()) + 4 * s.pair_size(s.value_columns()) +
            3 * s.key_size(kChunk) + s.value_size(6 * kChunk + 1) + s.value_size(s.key_columns()) + (s.p.channels ? channels : 0);
   }
-  // States before every chunk, and u of all tokens.
+  // States before every chunk, and u of all tokens; with a decay per channel the pairs of tokens too.
   static int64_t kept_size(const Problem<T>& s, int64_t length) {
-    return s.value_size(max<int64_t>(s.chunks(length), 1) * s.key_columns() + s.chunks(length) * s.chunk);
+    const int64_t pairs = s.p.channels ? s.chunks(length) * Chunk<T>::pairs_size(s) : 0;
+    return s.value_size(max<int64_t>(s.chunks(length), 1) * s.key_columns() + s.chunks(length) * s.chunk) + pairs;
   }
 
   HeadAdjoint(const DeltaRuleAdjoint<T>& args, const Problem<T>& problem, T* room) : p(args), s(problem), chunk(problem, room) {
@@ -65,11 +39,12 @@ class HeadAdjoint {
   // `first`: of the value heads that share a query; the others add to its gradient.
   void run(const Place& at, T* kept, bool first) {
     states = s.values(kept, max<int64_t>(s.chunks(at.length), 1) * s.key_columns()), us = s.values(kept, s.chunks(at.length) * s.chunk);
+    pairs = kept;
     const int64_t last = s.chunks(at.length) - 1;
     load_state(s, at, s.p.initial, states);
     for (int64_t c = 0; c <= last; ++c) {
       check_interrupt(chunk_ns(s, 2, 1));
-      load_chunk(at, c, false);
+      load_chunk(at, c, s.p.channels, true);
       Passage<T> f{};
       load_values(chunk, at, c * s.chunk, values, zeros, f);
       f.u = s.p.corrects ? u(c) : Matrix<T>{}, f.x = s.p.corrects ? a.x : u(c);
@@ -84,7 +59,7 @@ class HeadAdjoint {
     load_state(s, at, p.grad_final, a.dstate);
     for (int64_t c = last; c >= 0; --c) {
       check_interrupt(chunk_ns(s, 6, 5));
-      load_chunk(at, c, true);
+      load_chunk(at, c, true, !s.p.channels);
       back(at, c, first);
     }
     if (p.dinitial) store_state(s, at, a.dstate, p.dinitial);
@@ -93,7 +68,10 @@ class HeadAdjoint {
  private:
   Matrix<T> state(int64_t c) const { return {states[c * s.key_columns()], states.stride}; }
   Matrix<T> u(int64_t c) const { return {us[c * s.chunk], us.stride}; }
-  void load_chunk(const Place& at, int64_t c, bool with_q) { chunk.load(at, c * s.chunk, min(s.chunk, at.length - c * s.chunk), with_q); }
+  void load_chunk(const Place& at, int64_t c, bool with_q, bool with_pairs) {
+    if (s.p.channels) chunk.put_pairs(pairs + c * Chunk<T>::pairs_size(s));
+    chunk.load(at, c * s.chunk, min(s.chunk, at.length - c * s.chunk), with_q, with_pairs);
+  }
 
   int64_t keys_apart() const { return s.p.heads * s.p.K; }
   int64_t values_apart() const { return s.p.value_heads * s.p.V; }
@@ -262,7 +240,7 @@ class HeadAdjoint {
   void pairs_of(Matrix<T> rows, Matrix<T> m, T sign, int off, Matrix<T> dm) {
     row_products(rows, a.xt, dm);
     using V = Lanes<T>;
-    for (double& x : of_decays.columns) x = 0;
+    of_decays.begin_matrix();
     for (int64_t i = chunk.rows - 1; i >= 0; --i) {
       of_decays.add_row(i, dm[i], m[i]);
       for (int64_t j = 0; j < round_up(i + 1, kLanes<T>); j += kLanes<T>)
@@ -288,9 +266,9 @@ class HeadAdjoint {
   PassageBack<T> a{};
   Matrix<T> of_corrects, rows_of_keys, values, known_turned;
   Matrix<T> of_q, of_e, of_k, of_known, of_logs, known_dreads, known_dcorrects;  // with a decay per channel
-  T* zeros;
+  T *zeros, *pairs;
   Matrix<T> states, us;
-  DecayGradient of_decays;
+  DecayGradient<kChunk> of_decays;
 };
 
 template <class T>

@@ -41,6 +41,20 @@ void decay_from_start(const ChannelRows<T>& a, Matrix<T> read, Matrix<T> missed,
   }
 }
 
+// The keys after the decays to the end of the chunk, in `rows` rows.
+template <class T>
+void decay_to_end(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> written) {
+  using V = Lanes<T>;
+  for (int64_t c = 0; c < a.columns; c += kLanes<T>) {
+    V until = broadcast<V>(T(1));
+    for (int64_t i = a.count - 1; i >= 0; --i) {
+      store(written[i] + c, V(until * load<V>(k[i] + c)));
+      until *= load<V>(a.decay[i] + c);
+    }
+  }
+  for (int64_t i = a.count; i < rows; ++i) set_zero(written[i], a.columns);
+}
+
 // to[j] += scale times the sum of the lanes of x[j], for `count` vectors.
 template <class T>
 void add_sums(int64_t count, const Lanes<T>* x, T scale, T* to) {
@@ -180,18 +194,21 @@ class ChannelBack {
       const V q = load<V>(a.q[i] + c), e = a.sign * load<V>(a.e[i] + c);
       V read{}, missed{}, passed{}, passed_before{};
       for (int64_t j = 0; j < i; ++j) {
-        const V earlier = walked[j], now = earlier * decay[i], key = load<V>(at.k[j] + c);
+        const V earlier = walked[j], now = earlier * decay[i], key = load<V>(at.k[j] + c), read_key = now * key;
         const V by_read = broadcast<V>(at.dreads[i][j]), by_miss = broadcast<V>(at.dmisses[i][j]);
-        const V of_read = by_read * q * now, of_miss = by_miss * e * (before ? earlier : now);
         walked[j] = now;
-        read = multiply_add(by_read, V(key * now), read);
-        missed = multiply_add(by_miss, V(key * (before ? earlier : now)), missed);
-        dk[j] += of_read + of_miss;
+        read = multiply_add(by_read, read_key, read);
         if (before) {
-          passed = multiply_add(key, of_read, passed), passed_before = multiply_add(key, of_miss, passed_before);
+          const V of_read = by_read * q, of_miss = by_miss * e, missed_key = earlier * key;
+          missed = multiply_add(by_miss, missed_key, missed);
+          dk[j] = multiply_add(now, of_read, multiply_add(earlier, of_miss, dk[j]));
+          passed = multiply_add(read_key, of_read, passed), passed_before = multiply_add(missed_key, of_miss, passed_before);
           logs[j + 1] += j + 1 < i ? V(passed + passed_before) : passed;
         } else {
-          passed = multiply_add(key, V(of_read + of_miss), passed);
+          const V of_both = multiply_add(by_read, q, V(by_miss * e));
+          missed = multiply_add(by_miss, read_key, missed);
+          dk[j] = multiply_add(now, of_both, dk[j]);
+          passed = multiply_add(read_key, of_both, passed);
           logs[j + 1] += passed;
         }
       }

@@ -5,6 +5,7 @@
 #include "ssm/delta/args.hpp"
 #include "ssm/delta/channels.hpp"
 #include "ssm/delta/formula.hpp"
+#include "ssm/delta/head_decays.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
@@ -126,8 +127,16 @@ class Chunk {
     read_weight = write_weight = one, erase_weight = s.p.a ? one : minus_one;
   }
 
-  // Tokens [t, t + count) of a sequence; `with_q`: the outputs are requested.
-  void load(const Place& at, int64_t t, int64_t count, bool with_q) {
+  // With a decay per channel: uses memory of the caller's for the pairs of tokens, which keeps them.
+  static int64_t pairs_size(const Problem<T>& s) { return (s.p.a ? 4 : 2) * kChannelChunk * spaced<T>(kChannelChunk); }
+  void put_pairs(T* room) {
+    const auto take = [&](Matrix<T>& m) { m = {room, spaced<T>(kChannelChunk)}, room += kChannelChunk * m.stride; };
+    take(reads), take(corrects);
+    if (s.p.a) take(known_reads), take(known_corrects);
+  }
+
+  // Tokens [t, t + count) of a sequence; `with_q`: the outputs are requested; `with_pairs`: the pairs of (22) are not there yet.
+  void load(const Place& at, int64_t t, int64_t count, bool with_q, bool with_pairs = true) {
     n = count, rows = round_up(count, kRowUnit<T>);
     const DeltaRule<T>& p = s.p;
     for (int64_t i = 0; i < rows; ++i) {
@@ -142,7 +151,7 @@ class Chunk {
       else
         set_zero(q[i], s.key_columns());
     }
-    if (p.channels) return load_channels(at, t, with_q);
+    if (p.channels) return load_channels(at, t, with_q, with_pairs);
     transpose_to(rows, s.key_columns(), k, transposed);
     load_decays(p.g ? p.g + s.gate_at(at, t) : nullptr);
     if (p.corrects) weigh(k, corrects, T(-1), 1);
@@ -179,7 +188,7 @@ class Chunk {
 
  private:
   // (22)
-  void load_channels(const Place& at, int64_t t, bool with_q) {
+  void load_channels(const Place& at, int64_t t, bool with_q, bool with_pairs) {
     const DeltaRule<T>& p = s.p;
     for (int64_t i = 0; i < kChunk; ++i) one[i] = T(1), minus_one[i] = T(-1);
     for (int64_t i = 0; i < n; ++i) {
@@ -193,29 +202,21 @@ class Chunk {
       for (const Matrix<T>& m : {reading, erasing}) set_zero(m[i], s.key_columns());
     const ChannelRows<T> all = channel_rows();
     decay_from_start(all, with_q ? reading : Matrix<T>{}, erasing, total);
+    if (!with_pairs) {
+      decay_to_end(all, rows, key_rows(), writing);
+      if (p.a) decay_to_end(all, rows, k, known_written);
+      return;
+    }
     pairs_of(all, rows, key_rows(), with_q ? reads : Matrix<T>{}, corrects, writing);
     if (p.a) pairs_of(all, rows, k, with_q ? known_reads : Matrix<T>{}, known_corrects, known_written);
   }
 
-  // (4): products of decays, in double precision: a difference of sums of logarithms would be NaN behind a decay to 0.
   void load_decays(const T* g) {
-    using D = Lanes<double>;
-    constexpr int W = kLanes<double>;
-    double of_token[kChunk], from_start = 1;
-    D kept[kChunk / W] = {};
-    for (int64_t i = 0; i < rows; ++i) of_token[i] = g && i < n ? double(g[i * s.p.value_heads]) : 0;
-    for (int64_t b = 0; b < rows / W; ++b) {
-      store(of_token + b * W, elementary::exp(quatrefoil::load<D>(of_token + b * W)));
-      for (int64_t i = b * W; i < (b + 1) * W; ++i) {
-        for (int64_t c = 0; c <= b; ++c) kept[c] *= of_token[i];
-        kept[b] = keep_first(kept[b], i - b * W), kept[b][i - b * W] = 1;
-        for (int64_t c = 0; c <= b; ++c) store_as(decays[i] + c * W, i < n ? kept[c] : D{});
-        from_start *= of_token[i];
-        since[i] = i < n ? T(from_start) : T(0), minus_since[i] = -since[i];
-      }
-    }
+    double logs[kChunk];
+    for (int64_t i = 0; i < rows; ++i) logs[i] = g && i < n ? double(g[i * s.p.value_heads]) : 0;
+    head_decays<kChunk>(n, rows, logs, decays.at, decays.stride, since, until);
+    for (int64_t i = 0; i < rows; ++i) minus_since[i] = -since[i];
     for (int64_t c = 0; c < s.key_columns(); ++c) total[c] = since[n - 1];
-    for (int64_t j = 0; j < rows; ++j) until[j] = j < n ? decays[n - 1][j] : T(0);
   }
 
   // to = sign decays * (a k^T) below the diagonal, from the `off`th one on; 0 above it, up to the end of the vector.

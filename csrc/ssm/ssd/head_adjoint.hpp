@@ -10,39 +10,6 @@ inline namespace QF_ISA {
 constexpr int64_t kHeadsTogether = 3;  // go from chunk to chunk side by side: what they share comes from L2 for all but the first
 constexpr double kAdjointCost = 2.7;   // times the forward scan
 
-// Numbers 0, 1, 2, ... in lanes.
-template <class V>
-V lane_numbers() {
-  V v{};
-  for (int i = 0; i < kWidth<V>; ++i) v[i] = Element<V>(i);
-  return v;
-}
-
-// (12) to[t] = the sum of e_ij over j < t <= i, for the steps t of a chunk: what passes over the decay of step t. e is 0 above the
-// diagonal.
-template <class T>
-void sums_across(int64_t n, const T* e, int64_t room, T* to) {
-  using V = Lanes<T>;
-  constexpr int W = kLanes<T>;
-  const V lane = lane_numbers<V>();
-  for (int64_t t = 0; t < room; t += W) store(to + t, V{});
-  for (int64_t i = 0; i < n; i += W) {
-    V before{};  // of row i + lane: the sum up to the column
-    for (int64_t j = 0; j <= i; j += W) {
-      V square[W];
-      for (int k = 0; k < W; ++k) square[k] = i + k < n ? load<V>(e + (i + k) * room + j) : V{};
-      transpose(square);
-#pragma GCC unroll 16
-      for (int k = 0; k < W; ++k) {
-        const V next = before + square[k];
-        square[k] = j == i ? V(lane < broadcast<V>(T(k)) ? V{} : before) : before;
-        before = next;
-      }
-      store(to + j, V(load<V>(to + j) + sum_each(square)));
-    }
-  }
-}
-
 // The sums over items, and over the heads of a group, that a task adds to; `inner` are those of dS (9), triangles of all chunks.
 template <class T>
 struct Totals {
@@ -61,10 +28,10 @@ class HeadAdjoint {
         N_(forward.states),
         stride_(forward.groups * N_),
         chunks_(max<int64_t>(chunks, 1)),
-        numbers_(room_ * (Steps<T>::kArrays + 4 + 3 * kLanes<T>)+3 * room_ * room_ + inner.workspace() + 6 * room_ * P_ + P_),
+        numbers_(Steps<T>::size(room_) + room_ * (4 + 3 * kLanes<T>)+3 * room_ * room_ + inner.workspace() + 6 * room_ * P_ + P_),
         states_(N_ * P_ * (2 + kHeadsTogether * (chunks_ + 1))),
         steps_(numbers_, room_) {
-    T* at = numbers_ + room_ * Steps<T>::kArrays;
+    T* at = numbers_ + Steps<T>::size(room_);
     const auto take = [&](int64_t n) {
       T* const taken = at;
       at += n;
@@ -135,7 +102,7 @@ class HeadAdjoint {
     if (p_.dz) gate(c, state);
     inputs(c, state);
     const T carry = outputs(c, state);
-    along_decays(c, carry);
+    of_decays_.store(c.steps, out_, in_, double(carry), across_, 1);  // (12)
     finish(c);
     of_.reaches = state != nullptr;
   }
@@ -221,18 +188,19 @@ class HeadAdjoint {
     const T* const inner = inner_.of(item_, group_, c, turned_, own_);
     transpose_rows(c.steps, P_, x_, P_, x_turned_, room_);
     multiply_lower(c.steps, g_, P_, in_rows<const T>(x_turned_, P_, room_), gradient_, room_);
-    for (int64_t i = 0; i < c.steps; ++i) {
-      T *const of_inner = inner_gradient_ + (c.begin + i) * room_, *const e = gradient_ + i * room_;
+    of_decays_.clear(), of_decays_.begin_matrix();
+    for (int64_t i = c.steps - 1; i >= 0; --i) {
+      T *const of_inner = inner_gradient_ + (c.begin + i) * room_, *const weighed = triangle_ + i * room_;
+      const T* const e = gradient_ + i * room_;
       steps_.decays_to(i, [&](int64_t j, V d) {
-        const V s = load<V>(inner + i * room_ + j), to_inner = load<V>(e + j) * d;
-        store(triangle_ + i * room_ + j, V(s * d));
+        const V to_inner = load<V>(e + j) * d;
+        store(weighed + j, V(load<V>(inner + i * room_ + j) * d));
         store(of_inner + j, first_ ? to_inner : V(load<V>(of_inner + j) + to_inner));
-        store(e + j, keep_first(V(s * to_inner), i - j + 1));
       });
       if (first_)
         for (int64_t j = round_up(i + 1, kLanes<T>); j < room_; j += kLanes<T>) store(of_inner + j, V{});
+      of_decays_.add_row(i, e, weighed);
     }
-    sums_across(c.steps, gradient_, room_, across_);
   }
 
   // (8) dz, for which the output before the gate is computed again.
@@ -350,16 +318,6 @@ class HeadAdjoint {
     for (int64_t i = 0; i < m.rows; ++i) set_zero(m.at + i * m.stride, N_);
   }
 
-  // (12) across_ becomes the gradient of every step's exponent.
-  void along_decays(const Chunk& c, T carry) {
-    T later{}, earlier{};
-    for (int64_t i = c.steps - 1; i >= 0; --i) across_[i] += later += out_[i];
-    for (int64_t i = 0; i < c.steps; ++i) {
-      across_[i] += earlier + carry;
-      earlier += in_[i];
-    }
-  }
-
   // (15)
   void finish(const Chunk& c) {
     T from_A{}, from_bias{};
@@ -388,6 +346,7 @@ class HeadAdjoint {
   T *dB_ = nullptr, *dC_ = nullptr, *inner_gradient_ = nullptr;
   bool first_ = true;
   OfHead of_{}, heads_[kHeadsTogether];
+  delta::DecayGradient<kMostSteps> of_decays_;
 };
 
 }  // namespace QF_ISA

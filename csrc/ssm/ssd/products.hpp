@@ -37,25 +37,26 @@ struct Sums {
   static constexpr int rows = R, vectors = NV, W = kWidth<V>;
   V at[R][NV];
 
-  QF_HD void clear() {
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) at[r][v] = V{};
-  }
+  QF_HD void clear() { quatrefoil::clear(at); }
   // += a (R x n) b. Sums run over n in its order, in every tile.
   template <Left left>
   QF_HD void add(int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_step) {
-    for (int64_t k = 0; k < n; ++k) add_row<left, 0, R>(k, a, a_stride, b + k * b_step);
+    add_products<left>(n, a, a_stride, b, b_step, at);
   }
   // += the lower triangle of a (R x R) times b; or, with its columns on the left, the transpose of that. What is above the diagonal is not
   // looked at: a NaN there, or in rows of b that belong to it, stays where it is.
-  template <Left left, int k = 0>
+  template <Left left>
   QF_HD void add_diagonal(const T* a, int64_t a_stride, const T* b, int64_t b_step) {
-    if constexpr (k < R) {
-      left == Left::columns ? add_row<left, 0, k + 1>(k, a, a_stride, b + k * b_step) : add_row<left, k, R>(k, a, a_stride, b + k * b_step);
-      add_diagonal<left, k + 1>(a, a_stride, b, b_step);
-    }
+    constexpr bool turned = left == Left::columns;
+#pragma GCC unroll 8
+    for (int k = 0; k < R; ++k)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) {
+        const V x = load<V>(b + k * b_step + v * W);
+#pragma GCC unroll 8
+        for (int r = turned ? 0 : k; r < (turned ? k + 1 : R); ++r)
+          at[r][v] = multiply_add(broadcast<V>(turned ? a[k * a_stride + r] : a[r * a_stride + k]), x, at[r][v]);
+      }
   }
   QF_HD void scale_rows(const T* by) {
     each([&](int r, int, V& sum) __attribute__((always_inline)) { sum = sum * broadcast<V>(by[r]); });
@@ -101,20 +102,6 @@ struct Sums {
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 3
       for (int v = 0; v < NV; ++v) f(r, v * W, at[r][v]);
-  }
-
- private:
-  template <Left left, int first, int end>
-  QF_HD void add_row(int64_t k, const T* a, int64_t a_stride, const T* b) {
-    V x[NV];
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) x[v] = load<V>(b + v * W);
-#pragma GCC unroll 8
-    for (int r = first; r < end; ++r) {
-      const V s = broadcast<V>(left == Left::rows ? a[r * a_stride + k] : a[k * a_stride + r]);
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) at[r][v] = multiply_add(s, x[v], at[r][v]);
-    }
   }
 };
 

@@ -1,5 +1,6 @@
 // What one head has in one chunk: step sizes, decays, and rows of its arrays.
 #pragma once
+#include "ssm/delta/head_decays.hpp"
 #include "ssm/ssd/chunks.hpp"
 #include "ssm/ssd/formula.hpp"
 #include "ssm/ssd/products.hpp"
@@ -8,7 +9,6 @@ namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
 constexpr int64_t kMostSteps = 64;  // of a chunk: its triangles, 16 KB in float32, stay in L1 together with their operands
-constexpr double kExpNs = 4.0;      // a vector of exponentials: estimated
 
 // Steps of a chunk: at most the requested number, as many as are worth their triangles; and the length of their rows in whole vectors.
 template <class T>
@@ -51,50 +51,41 @@ V skip_of(const ChunkScan<T>& p, int64_t head, int64_t channel) {
   return p.D_of_channels ? load_first<V>(p.D + head * p.channels + channel, p.channels - channel) : broadcast<V>(p.D[head]);
 }
 
-// (1), (3) Arrays of `room` numbers, whole vectors.
+// (1), (3) Arrays of `room` numbers, whole vectors, and a row of them per step.
 template <class T>
 struct Steps {
-  static constexpr int kArrays = 6;
-  T *raw, *dt, *high, *low;
+  static int64_t size(int64_t room) { return (4 + room) * room; }
+  T *raw, *dt;
   T *from_start, *to_end;  // the decay from before the chunk to after a step, and from after that to after the chunk
+  T* decays;               // from after step j to after step i, in row i
   T all = T(1);            // from before the chunk to after it
   int64_t room;
   Steps(T* memory, int64_t room)
-      : raw(memory), dt(raw + room), high(dt + room), low(high + room), from_start(low + room), to_end(from_start + room), room(room) {}
+      : raw(memory), dt(raw + room), from_start(dt + room), to_end(from_start + room), decays(to_end + room), room(room) {}
 
   void prepare(const ChunkScan<T>& p, int64_t item, int64_t head, const Chunk& chunk) {
     using V = Lanes<T>;
     constexpr int W = kLanes<T>;
     const T* const from = row_of(p.dt, item, chunk.begin, head);
-    const T bias = p.dt_bias ? p.dt_bias[head] : T(0), rate = selective::decay_rate(p.A[head]);
-    for (int64_t i = 0; i < chunk.steps; ++i) raw[i] = from[i * p.dt.time] + bias;
-    for (int64_t i = chunk.steps; i < room; ++i) raw[i] = T(0);
+    const T bias = p.dt_bias ? p.dt_bias[head] : T(0);
+    const int64_t n = chunk.steps;
+    double logs[kMostSteps];
+    for (int64_t i = 0; i < n; ++i) raw[i] = from[i * p.dt.time] + bias;
+    for (int64_t i = n; i < room; ++i) raw[i] = T(0);
     for (int64_t i = 0; i < room; i += W) {
       V v = load<V>(raw + i);
       if (p.softplus) v = elementary::softplus(v, elementary::softplus_tail(v));
       store(dt + i, clipped(v, broadcast<V>(p.least), broadcast<V>(p.most)));
     }
-    Exponent<T> sum{T(0), T(0)};
-    for (int64_t i = 0; i < chunk.steps; ++i) {
-      sum = plus(sum, step_exponent(dt[i], rate));
-      high[i] = sum.high, low[i] = sum.low;
-    }
-    for (int64_t i = chunk.steps; i < room; ++i) high[i] = sum.high, low[i] = sum.low;
-    const Exponent<V> start{V{}, V{}}, end{broadcast<V>(sum.high), broadcast<V>(sum.low)};
-    for (int64_t i = 0; i < room; i += W) {
-      store(from_start + i, decay(exponents(i), start));
-      store(to_end + i, decay(end, exponents(i)));
-    }
-    all = from_start[chunk.steps - 1];
+    for (int64_t i = 0; i < room; ++i) logs[i] = i < n ? double(dt[i]) * double(p.A[head]) : 0;
+    delta::head_decays<kMostSteps>(n, room, logs, decays, room, from_start, to_end);
+    all = from_start[n - 1];
   }
 
-  Exponent<Lanes<T>> exponents(int64_t i) const { return {load<Lanes<T>>(high + i), load<Lanes<T>>(low + i)}; }
   // f(j, decays from after the steps j, j + 1, ... to after step i) until i is among these.
   template <class F>
   QF_HD void decays_to(int64_t i, F&& f) const {
-    using V = Lanes<T>;
-    const Exponent<V> here{broadcast<V>(high[i]), broadcast<V>(low[i])};
-    for (int64_t j = 0; j <= i; j += kLanes<T>) f(j, decay(here, exponents(j)));
+    for (int64_t j = 0; j <= i; j += kLanes<T>) f(j, load<Lanes<T>>(decays + i * room + j));
   }
 };
 

@@ -1,0 +1,62 @@
+// The decays of a chunk, one per token, and their gradient.
+#pragma once
+#include "core/lanes/elementary.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+// (4) From token j to token i in row i of `decays`, up to i and the end of its vector; from before the chunk to each token; and from each
+// to the last one. `of_token` has n logarithms and then 0 up to `rows`, whole vectors of at most N. Products in double precision: a
+// difference of sums of logarithms would be NaN behind a decay to 0.
+template <int64_t N, class T>
+void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t stride, T* since, T* until) {
+  using D = Lanes<double>;
+  constexpr int64_t W = kLanes<double>, together = kLanes<T> / W;
+  D kept[N / W] = {};
+  double from_start = 1;
+  for (int64_t b = 0; b < rows / W; ++b) {
+    store(of_token + b * W, elementary::exp(load<D>(of_token + b * W)));
+    for (int64_t i = b * W; i < (b + 1) * W; ++i) {
+      for (int64_t c = 0; c <= b; ++c) kept[c] *= of_token[i];
+      kept[b] = keep_first(kept[b], i - b * W), kept[b][i - b * W] = 1;
+      for (int64_t c = 0; c < round_up(b + 1, together); ++c) store_as(decays + i * stride + c * W, i < n ? kept[c] : D{});
+      from_start *= of_token[i];
+      since[i] = i < n ? T(from_start) : T(0);
+    }
+  }
+  for (int64_t j = 0; j < rows; ++j) until[j] = j < n ? decays[(n - 1) * stride + j] : T(0);
+}
+
+// (17) What passes over the decay of each of up to N tokens of a chunk, and nothing else: no sum is the difference of larger ones.
+template <int64_t N>
+struct DecayGradient {
+  double across[N], columns[N];  // the sums over pairs j < t <= i, and over the rows so far of one matrix of pairs
+  void clear() {
+    for (double& x : across) x = 0;
+  }
+  void begin_matrix() {
+    for (double& x : columns) x = 0;
+  }
+  // Row i of what pairs get, dm times m. Rows come from the last one up, so that the columns before i are those of pairs across token i.
+  template <class T>
+  void add_row(int64_t i, const T* dm, const T* m) {
+    using V = Lanes<double>;
+    V total{};
+    for (int64_t j = 0; j < i; j += kLanes<double>) {
+      const V column = keep_first(V(load<V>(columns + j) + load_as<V>(dm + j) * load_as<V>(m + j)), i - j);
+      quatrefoil::store(columns + j, column);
+      total += column;
+    }
+    across[i] += sum(total);
+  }
+  // `read` from the state before the chunk by each token, `written` by each to the state after it, and what goes from one to the other.
+  template <class T>
+  void store(int64_t n, const T* read, const T* written, double through, T* to, int64_t stride) {
+    double later = 0;
+    for (int64_t i = n - 1; i >= 0; --i) across[i] += later += double(read[i]);
+    for (int64_t i = 0; i < n; ++i) to[i * stride] = T(across[i] + through), through += double(written[i]);
+  }
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta
