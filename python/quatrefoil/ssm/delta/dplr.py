@@ -5,9 +5,6 @@ Equation numbers are those of csrc/ssm/delta/README.md.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from ..._spec import Op
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .sequences import CHANNELS, attend, attention, drop_in, gradients, recurrent, warn_of
@@ -15,21 +12,9 @@ from .sequences import CHANNELS, attend, attention, drop_in, gradients, recurren
 DPLR = attention(__name__, "chunk_dplr_delta_rule", {"a": CHANNELS, "b": CHANNELS, "gk": CHANNELS}, ())
 
 
-def _dplr(
-    op: Op, q: Any, k: Any, v: Any, a: Any, b: Any, gk: Any, scale: Any = None, initial_state: Any = None,
-    output_final_state: bool = False, cu_seqlens: Any = None, *, lower_bound: Any = None, out: Any = None, backend: Any = None,
-    num_threads: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
-    """(25) for the function that ``op`` is titled after. Decays of any strength are computed, so that no bound is needed."""
-    warn_of(q, gk, initial_state, op.label)
-    return attend(
-        op, (q, k, v, a, b, gk), scale, initial_state, output_final_state, cu_seqlens, (), False,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
-
-
-@drop_in("ssm.chunk_dplr_delta_rule")
+@drop_in(DPLR)
 def chunk_dplr_delta_rule(
+    op: Op,
     q: Array[T],
     k: Array[T],
     v: Array[T],
@@ -91,8 +76,9 @@ def chunk_dplr_delta_rule(
     >>> o.ravel()
     array([1.  , 1.5 , 1.75])
     """
-    return _dplr(
-        DPLR, q, k, v, a, b, gk, scale, initial_state, output_final_state, cu_seqlens, lower_bound=lower_bound,
+    warn_of(q, gk, initial_state, op.label)
+    return attend(
+        op, (q, k, v, a, b, gk), scale, initial_state, output_final_state, cu_seqlens, (), False,
         out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
@@ -120,13 +106,12 @@ def chunk_dplr_delta_rule_vjp(
     return gradients(DPLR, inputs_and_grad, scale, (bool(output_final_state),), backend, num_threads)
 
 
-fused_recurrent_dplr_delta_rule = recurrent(chunk_dplr_delta_rule, partial(_dplr, DPLR.titled("fused_recurrent_dplr_delta_rule")))
-
-_RWKV7 = DPLR.titled("chunk_rwkv7")
+fused_recurrent_dplr_delta_rule = recurrent(DPLR, chunk_dplr_delta_rule)
 
 
-@drop_in("ssm.chunk_rwkv7")
+@drop_in(DPLR.titled("chunk_rwkv7"))
 def chunk_rwkv7(
+    op: Op,
     r: Array[T],
     w: Array[T],
     k: Array[T],
@@ -164,7 +149,8 @@ def chunk_rwkv7(
     >>> qf.ssm.fla.chunk_rwkv7(one, 0 * one, one, one, -one, 0.5 * one)[0].ravel()
     array([1.  , 1.5 , 1.75])
     """
-    return _dplr(
-        _RWKV7, r, k, v, a, b, w, scale, initial_state, output_final_state, cu_seqlens, lower_bound=lower_bound,
+    warn_of(r, w, initial_state, op.label)
+    return attend(
+        op, (r, k, v, a, b, w), scale, initial_state, output_final_state, cu_seqlens, (), False,
         out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip

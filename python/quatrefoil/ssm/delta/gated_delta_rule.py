@@ -6,8 +6,7 @@ csrc/ssm/delta/README.md.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 from ..._spec import Op, Option
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
@@ -17,22 +16,6 @@ from .sequences import HEADS, attend, attention, drop_in, gradients, recurrent, 
 GATED_DELTA_RULE = attention(
     __name__, "chunk_gated_delta_rule", {"g": HEADS, "beta": HEADS}, (Option("use_qk_l2norm_in_kernel", bool),), optional=True
 )
-
-
-def gated_delta_rule(
-    op: Op, q: Any, k: Any, v: Any, g: Any = None, beta: Any = None, scale: Any = None, initial_state: Any = None,
-    output_final_state: bool = False, use_qk_l2norm_in_kernel: bool = False, cu_seqlens: Any = None, *, use_gate_in_kernel: bool = False,
-    use_beta_sigmoid_in_kernel: bool = False, allow_neg_eigval: bool = False, state_v_first: bool = False, A_log: Any = None,
-    dt_bias: Any = None, out: Any = None, backend: Any = None, num_threads: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
-    """(1) for the function that ``op`` is titled after."""
-    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias)
-    beta = fractions(op.label, beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)
-    warn_of(q, g, initial_state, op.label)
-    return attend(
-        op, (q, k, v, g, beta), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
 
 
 # fmt: off
@@ -55,8 +38,9 @@ def chunk_gated_delta_rule(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
-@drop_in("ssm.chunk_gated_delta_rule")
+@drop_in(GATED_DELTA_RULE)
 def chunk_gated_delta_rule(
+    op: Op,
     q: Array[T],
     k: Array[T],
     v: Array[T],
@@ -149,10 +133,12 @@ def chunk_gated_delta_rule(
     >>> bool((o == v).all() and (state[0, 0] == np.eye(4)).all())
     True
     """
-    return gated_delta_rule(
-        GATED_DELTA_RULE, q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
-        use_gate_in_kernel=use_gate_in_kernel, use_beta_sigmoid_in_kernel=use_beta_sigmoid_in_kernel, allow_neg_eigval=allow_neg_eigval,
-        state_v_first=state_v_first, A_log=A_log, dt_bias=dt_bias, out=out, backend=backend, num_threads=num_threads,
+    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias)
+    beta = fractions(op.label, beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)
+    warn_of(q, g, initial_state, op.label)
+    return attend(
+        op, (q, k, v, g, beta), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
+        out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 
@@ -181,17 +167,7 @@ def chunk_gated_delta_rule_vjp(
     return gradients(GATED_DELTA_RULE, inputs_and_grad, scale, options, backend, num_threads)
 
 
-fused_recurrent_gated_delta_rule = recurrent(
-    chunk_gated_delta_rule, partial(gated_delta_rule, GATED_DELTA_RULE.titled("fused_recurrent_gated_delta_rule"))
-)
-
-
-_CHUNK = GATED_DELTA_RULE.titled("chunk_delta_rule")
-
-
-def _delta_rule(op: Op, q: Any, k: Any, v: Any, beta: Any = None, *others: Any, **options: Any) -> tuple[Any, Any]:
-    """The gated rule without a gate; ``others`` and ``options`` are those of ``gated_delta_rule``."""
-    return gated_delta_rule(op, q, k, v, None, beta, *others, **options)
+fused_recurrent_gated_delta_rule = recurrent(GATED_DELTA_RULE, chunk_gated_delta_rule)
 
 
 # fmt: off
@@ -210,8 +186,9 @@ def chunk_delta_rule(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
-@drop_in("ssm.chunk_delta_rule")
+@drop_in(GATED_DELTA_RULE.titled("chunk_delta_rule"))
 def chunk_delta_rule(
+    op: Op,
     q: Array[T],
     k: Array[T],
     v: Array[T],
@@ -247,10 +224,11 @@ def chunk_delta_rule(
     >>> qf.ssm.chunk_delta_rule(k, k, v, scale=1.0)[0].ravel()  # the key's last value
     array([1., 2., 3.])
     """
-    return _delta_rule(
-        _CHUNK, q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
+    warn_of(q, None, initial_state, op.label)
+    return attend(
+        op, (q, k, v, None, beta), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), False,
         out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 
-fused_recurrent_delta_rule = recurrent(chunk_delta_rule, partial(_delta_rule, GATED_DELTA_RULE.titled("fused_recurrent_delta_rule")))
+fused_recurrent_delta_rule = recurrent(GATED_DELTA_RULE, chunk_delta_rule)

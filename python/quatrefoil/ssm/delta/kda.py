@@ -5,9 +5,6 @@ Equation numbers are those of csrc/ssm/delta/README.md.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from ..._spec import Op, Option
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .gates import fractions, log_decays
@@ -18,24 +15,9 @@ KDA = attention(__name__, "chunk_kda", {"g": CHANNELS, "beta": HEADS}, _NORMALIZ
 GDN2 = attention(__name__, "chunk_gdn2", {"g": CHANNELS, "b": CHANNELS, "w": VALUES}, _NORMALIZES)
 
 
-def _kda(
-    op: Op, q: Any, k: Any, v: Any, g: Any, beta: Any, scale: Any = None, initial_state: Any = None, output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False, *, use_gate_in_kernel: bool = False, use_beta_sigmoid_in_kernel: bool = False,
-    allow_neg_eigval: bool = False, lower_bound: Any = None, state_v_first: bool = False, cu_seqlens: Any = None, A_log: Any = None,
-    dt_bias: Any = None, out: Any = None, backend: Any = None, num_threads: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
-    """(20) for the function that ``op`` is titled after."""
-    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias, lower_bound)
-    beta = fractions(op.label, beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)
-    warn_of(q, g, initial_state, op.label)
-    return attend(
-        op, (q, k, v, g, beta), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
-
-
-@drop_in("ssm.chunk_kda")
+@drop_in(KDA)
 def chunk_kda(
+    op: Op,
     q: Array[T],
     k: Array[T],
     v: Array[T],
@@ -121,10 +103,11 @@ def chunk_kda(
     array([[0.5, 0. ],
            [0. , 1. ]])
     """
-    return _kda(
-        KDA, q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, use_gate_in_kernel=use_gate_in_kernel,
-        use_beta_sigmoid_in_kernel=use_beta_sigmoid_in_kernel, allow_neg_eigval=allow_neg_eigval, lower_bound=lower_bound,
-        state_v_first=state_v_first, cu_seqlens=cu_seqlens, A_log=A_log, dt_bias=dt_bias,
+    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias, lower_bound)
+    beta = fractions(op.label, beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)
+    warn_of(q, g, initial_state, op.label)
+    return attend(
+        op, (q, k, v, g, beta), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
         out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
@@ -153,26 +136,12 @@ def chunk_kda_vjp(
     return gradients(KDA, inputs_and_grad, scale, (bool(use_qk_l2norm_in_kernel), bool(output_final_state)), backend, num_threads)
 
 
-fused_recurrent_kda = recurrent(chunk_kda, partial(_kda, KDA.titled("fused_recurrent_kda")))
+fused_recurrent_kda = recurrent(KDA, chunk_kda)
 
 
-def _gdn2(
-    op: Op, q: Any, k: Any, v: Any, g: Any, b: Any, w: Any, scale: Any = None, initial_state: Any = None,
-    output_final_state: bool = False, use_qk_l2norm_in_kernel: bool = False, *, use_gate_in_kernel: bool = False, lower_bound: Any = None,
-    state_v_first: bool = False, cu_seqlens: Any = None, A_log: Any = None, dt_bias: Any = None, out: Any = None, backend: Any = None,
-    num_threads: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
-    """(21) for the function that ``op`` is titled after."""
-    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias, lower_bound)
-    warn_of(q, g, initial_state, op.label)
-    return attend(
-        op, (q, k, v, g, b, w), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
-
-
-@drop_in("ssm.chunk_gdn2")
+@drop_in(GDN2)
 def chunk_gdn2(
+    op: Op,
     q: Array[T],
     k: Array[T],
     v: Array[T],
@@ -236,9 +205,10 @@ def chunk_gdn2(
     >>> o.ravel()
     array([4., 4.])
     """
-    return _gdn2(
-        GDN2, q, k, v, g, b, w, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, use_gate_in_kernel=use_gate_in_kernel,
-        lower_bound=lower_bound, state_v_first=state_v_first, cu_seqlens=cu_seqlens, A_log=A_log, dt_bias=dt_bias,
+    g = log_decays(op.label, g, use_gate_in_kernel, A_log, dt_bias, lower_bound)
+    warn_of(q, g, initial_state, op.label)
+    return attend(
+        op, (q, k, v, g, b, w), scale, initial_state, output_final_state, cu_seqlens, (bool(use_qk_l2norm_in_kernel),), state_v_first,
         out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
@@ -267,4 +237,4 @@ def chunk_gdn2_vjp(
     return gradients(GDN2, inputs_and_grad, scale, (bool(use_qk_l2norm_in_kernel), bool(output_final_state)), backend, num_threads)
 
 
-fused_recurrent_gdn2 = recurrent(chunk_gdn2, partial(_gdn2, GDN2.titled("fused_recurrent_gdn2")))
+fused_recurrent_gdn2 = recurrent(GDN2, chunk_gdn2)

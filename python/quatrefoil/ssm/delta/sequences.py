@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..._arguments import keywords, number
 from ..._call import call, call_vjp, is_compiling, may_look
@@ -15,6 +15,8 @@ from ..._spec import Arg, Op, Option, Policy, Rule
 from ..selective.places import ends_check, ends_of
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 HINTS = {
     "head_first": "arrays are (B, T, H, K) here: q.transpose(1, 2)",
@@ -93,7 +95,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if shape[1] < shape[2] and initial_state is None:
         what = f"q has shape {shape}, more heads than tokens, expected (B, T, H, K)"
-        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=6)
+        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=5)
     try:
         first = None if g is None else g[:, :16] if g.ndim > 2 else g  # tokens: enough to see it
         grows = first is not None and 0 not in first.shape and may_look(first) and bool(first.min() > 0)
@@ -101,25 +103,28 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if grows:
         what = "all g of the first tokens are positive, so that the state grows by e^g"
-        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=6)
+        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=5)
 
 
-def drop_in(label: str) -> Callable[[F], F]:
-    """``keywords`` for flash-linear-attention's signatures: what only steers its kernels is accepted, what is not supported is an error
-    unless it is None or False."""
+def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R]]:
+    """Makes a function of an op one with flash-linear-attention's signature, whose errors name the op: what only steers its kernels is
+    accepted, what is not supported is an error unless it is None or False."""
 
-    def decorate(function: F) -> F:
-        checked = keywords(label, **HINTS)(function)
+    def decorate(function: Callable[Concatenate[Op, P], R]) -> Callable[P, R]:
+        bound: Any = functools.partial(function, op)
+        checked = keywords(op.label, **HINTS)(bound)
 
         @functools.wraps(function)
         def called(*arguments: Any, **options: Any) -> Any:
             for name in [name for name in options if name in _UNSUPPORTED or name in _WITHOUT_EFFECT]:
                 value = options.pop(name)
                 if name in _UNSUPPORTED and value is not None and value is not False:
-                    raise ValueError(f"{label}: {name} is not supported: {_UNSUPPORTED[name]}")
+                    raise ValueError(f"{op.label}: {name} is not supported: {_UNSUPPORTED[name]}")
             return checked(*arguments, **options)
 
-        return called  # type: ignore[return-value]
+        called.__signature__ = inspect.signature(bound)  # type: ignore[attr-defined]
+        called.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name != "op"}
+        return called
 
     return decorate
 
@@ -149,16 +154,10 @@ def factor(scale: Any, k: Any, label: str) -> float:
     return float(shape[-1]) ** -0.5 if len(shape) and shape[-1] else 1.0
 
 
-def recurrent(chunk: F, compute: Callable[..., Any]) -> F:
-    """``chunk`` under flash-linear-attention's name for single steps, ``fused_recurrent_...``: its signature and documentation, with
-    ``compute``, whose errors use that name."""
+def recurrent(op: Op, chunk: F) -> F:
+    """``chunk``, a function of an op, under flash-linear-attention's name for single steps, ``fused_recurrent_...``."""
     name = chunk.__name__.replace("chunk", "fused_recurrent")
-
-    @drop_in(f"ssm.{name}")
-    @functools.wraps(chunk)
-    def fused(*arguments: Any, **options: Any) -> Any:
-        return compute(*arguments, **options)
-
+    fused = drop_in(op.titled(name))(inspect.unwrap(chunk))
     first, _, rest = (inspect.getdoc(chunk) or "").replace(chunk.__name__, name).partition("\n")
     same = f"The same function as ``{chunk.__name__}``, for decoding too: a call with T = 1 and the last call's final state."
     fused.__doc__ = f"{first}\n\n{same}\n{rest}"

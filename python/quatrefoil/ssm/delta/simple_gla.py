@@ -5,7 +5,6 @@ Equation numbers are those of csrc/ssm/delta/README.md.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal, overload
 
 from ... import _arrays
@@ -14,19 +13,6 @@ from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
 from .sequences import HEADS, attend, attention, drop_in, gradients, recurrent, warn_of
 
 SIMPLE_GLA = attention(__name__, "chunk_simple_gla", {"g": HEADS}, (), optional=True)
-
-
-def _simple_gla(
-    op: Op, q: Any, k: Any, v: Any, g: Any = None, g_gamma: Any = None, scale: Any = None, initial_state: Any = None,
-    output_final_state: bool = False, cu_seqlens: Any = None, *, state_v_first: bool = False, out: Any = None, backend: Any = None,
-    num_threads: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
-    """(3) for the function that ``op`` is titled after."""
-    warn_of(q, g_gamma if g is None else g, initial_state, op.label)
-    return attend(
-        op, (q, k, v, _decays(g, g_gamma, v, op.label)), scale, initial_state, output_final_state, cu_seqlens, (), state_v_first,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
 
 
 # fmt: off
@@ -45,8 +31,9 @@ def chunk_simple_gla(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
-@drop_in("ssm.chunk_simple_gla")
+@drop_in(SIMPLE_GLA)
 def chunk_simple_gla(
+    op: Op,
     q: Array[T],
     k: Array[T],
     v: Array[T],
@@ -100,9 +87,10 @@ def chunk_simple_gla(
     >>> qf.ssm.chunk_simple_gla(ones, ones, ones, g_gamma=np.log([0.5]))[0].ravel()
     array([1.  , 1.5 , 1.75])
     """
-    return _simple_gla(
-        SIMPLE_GLA, q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens,
-        state_v_first=state_v_first, out=out, backend=backend, num_threads=num_threads,
+    warn_of(q, g_gamma if g is None else g, initial_state, op.label)
+    return attend(
+        op, (q, k, v, _decays(g, g_gamma, v, op.label)), scale, initial_state, output_final_state, cu_seqlens, (), state_v_first,
+        out=out, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 
@@ -129,7 +117,7 @@ def chunk_simple_gla_vjp(
     return gradients(SIMPLE_GLA, inputs_and_grad, scale, (bool(output_final_state),), backend, num_threads)
 
 
-fused_recurrent_simple_gla = recurrent(chunk_simple_gla, partial(_simple_gla, SIMPLE_GLA.titled("fused_recurrent_simple_gla")))
+fused_recurrent_simple_gla = recurrent(SIMPLE_GLA, chunk_simple_gla)
 
 
 def _decays(g: Any, g_gamma: Any, v: Any, label: str) -> Any:
