@@ -19,6 +19,8 @@ Cache = tuple[Tensor, Tensor]  # the last inputs of the convolution, and the sta
 class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
     """Scales the root mean square of each group of channels to 1, times ``weight`` (size,); times silu of the gate, before or after."""
 
+    activation = "silu"  # of the gate
+
     def __init__(
         self,
         size: int,
@@ -34,7 +36,7 @@ class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """x and its gate z (..., size) -> (..., size)."""
-        return gated_rms_norm(x, self.weight, None, z, self.eps, self.group_size, self.norm_before_gate)
+        return gated_rms_norm(x, self.weight, None, z, self.eps, self.group_size, self.norm_before_gate, self.activation)
 
 
 def gated_rms_norm(
@@ -45,19 +47,22 @@ def gated_rms_norm(
     eps: float = 1e-6,
     group_size: int | None = None,
     norm_before_gate: bool = True,
+    activation: str = "silu",
 ) -> Tensor:
     """mamba-ssm's ``rmsnorm_fn``: x (..., D) with groups of channels scaled to root mean square 1, times silu(z), before or after."""
-    wide = widen(x)  # half precision loses small squares and the gradient of their roots
-    if z is not None and not norm_before_gate:
-        wide = wide * F.silu(widen(z))
+    wide, gate = widen(x), None  # half precision loses small squares and the gradient of their roots
+    if z is not None:
+        gate = torch.sigmoid(widen(z)) if activation == "sigmoid" else F.silu(widen(z))
+    if gate is not None and not norm_before_gate:
+        wide = wide * gate
     groups = wide.unflatten(-1, (-1, group_size or x.shape[-1]))
     normed = (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + eps)).flatten(-2)
     if weight is not None:
         normed = normed * widen(weight)
     if bias is not None:
         normed = normed + widen(bias)
-    if z is not None and norm_before_gate:
-        normed = normed * F.silu(widen(z))
+    if gate is not None and norm_before_gate:
+        normed = normed * gate
     result: Tensor = narrow(normed, x)
     return result
 
@@ -69,6 +74,13 @@ def initial_dt_bias(
     dt = torch.exp(initial_log_steps(name, dt_min, dt_max, size, device=device)).clamp(min=floor)
     bias: Tensor = (dt + torch.log(-torch.expm1(-dt))).to(dtype or torch.get_default_dtype())
     return bias
+
+
+def add_decay(layer: torch.nn.Module, heads: int, steps: int, low: float, high: float) -> None:
+    """``A_log``, rates of the heads between ``low`` and ``high``, and ``dt_bias``, step sizes between .001 and .1."""
+    layer.A_log = torch.nn.Parameter(torch.empty(heads).uniform_(low, high).log())
+    layer.dt_bias = torch.nn.Parameter(initial_dt_bias(type(layer).__name__, steps, 1e-3, 0.1))
+    layer.A_log._no_weight_decay = layer.dt_bias._no_weight_decay = True
 
 
 def convolved(
@@ -84,7 +96,7 @@ def convolved(
     With ``seq_idx`` the state precedes the first sequence of an item, and the new one is that of the last. With ``cu_seqlens`` it has one
     row for each sequence in one item; the sequences begin here, so it is not read.
     """
-    weight, last = conv.weight[:, 0], x.detach()
+    weight, last = conv.weight[:, 0], x
     if state is not None and cu_seqlens is None:
         before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs the old state
         last = torch.cat((state, last.to(state.dtype)), -1)[..., -state.shape[-1] :]
@@ -100,7 +112,7 @@ def convolved(
     y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation=activation)
     if state is None or cu_seqlens is None:
         return y, None
-    return y, ssm.causal_conv1d_varlen_states(last[0].T, cu_seqlens, state.shape[-1])
+    return y, ssm.causal_conv1d_varlen_states(last.detach()[0].T, cu_seqlens, state.shape[-1])
 
 
 class Block(Layer):

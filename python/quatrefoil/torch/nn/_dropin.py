@@ -10,11 +10,11 @@ from torch import Tensor
 from ... import ssm
 from ..._arguments import MAX_NUMBERS, choice, integer
 from ..._arrays import narrow, widen
-from ._block import convolved, gated_rms_norm
+from ._block import GatedRMSNorm, convolved
 from ._layer import Layer
 
 
-class FusedRMSNormGated(Layer):
+class FusedRMSNormGated(GatedRMSNorm):
     """flash-linear-attention's: scales each row to root mean square 1, times ``weight``, times the activation of a gate."""
 
     def __init__(
@@ -26,18 +26,14 @@ class FusedRMSNormGated(Layer):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.eps, self.activation = eps, choice(activation, "FusedRMSNormGated", "activation", ("swish", "silu", "sigmoid"))
-        weight = torch.nn.Parameter(torch.ones(hidden_size, device=device, dtype=dtype)) if elementwise_affine else None
-        self.register_parameter("weight", weight)
+        super().__init__(hidden_size, eps, device=device, dtype=dtype)
+        self.activation = choice(activation, "FusedRMSNormGated", "activation", ("swish", "silu", "sigmoid"))
+        if not elementwise_affine:
+            self.register_parameter("weight", None)
 
-    def forward(self, x: Tensor, g: Tensor) -> Tensor:
+    def forward(self, x: Tensor, g: Tensor | None = None) -> Tensor:
         """x, g (..., hidden_size) -> (..., hidden_size)."""
-        y = gated_rms_norm(x, self.weight, None, eps=self.eps)
-        gate = widen(g)
-        gate = torch.sigmoid(gate) if self.activation == "sigmoid" else torch.nn.functional.silu(gate)
-        result: Tensor = narrow(widen(y) * gate, x)
-        return result
+        return super().forward(x, g)
 
 
 class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ... import ssm
 from ..._arguments import MAX_NUMBERS, choice, integer
-from ._block import GatedRMSNorm, initial_dt_bias
+from ._block import GatedRMSNorm, add_decay
 from ._dropin import FusedRMSNormGated, ShortConvolution
 from ._layer import Layer
 
@@ -45,17 +45,6 @@ class _DeltaLayer(Layer):
             for name, size in (("q", self.key_dim), ("k", self.key_dim), ("v", self.value_dim)):
                 self.add_module(f"{name}_conv1d", ShortConvolution(size, width, bias, "silu" if name == "v" else activation))
         self.o_proj = torch.nn.Linear(self.value_dim, self.hidden_size, bias=False)
-
-    def _make_decay(self, size: int, low: float, high: float) -> None:
-        """Rates of the heads, and ``size`` biases of step sizes."""
-        self.A_log = torch.nn.Parameter(torch.empty(self.num_v_heads).uniform_(low, high).log())
-        self.dt_bias = torch.nn.Parameter(initial_dt_bias(type(self).__name__, size, 1e-3, 0.1, 1e-4))
-        self.A_log._no_weight_decay = self.dt_bias._no_weight_decay = True
-
-    def _gates(self) -> dict[str, Any]:
-        """What the recurrences of ``GatedDeltaNet`` and ``KimiDeltaAttention`` share."""
-        decay = {name: p.view_as(p) for name, p in (("A_log", self.A_log), ("dt_bias", self.dt_bias))}  # Dynamo traces no Parameter there
-        return {**decay, **dict.fromkeys(("use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel"), True)}
 
     def forward(
         self,
@@ -133,6 +122,31 @@ class _DeltaLayer(Layer):
             past[self.layer_idx] = states
         else:
             past.update(layer_idx=self.layer_idx, **states)
+
+
+class _GatedDeltaLayer(_DeltaLayer):
+    """Layers whose recurrence computes its gates: logarithms of decays from ``_raw_decays``, fractions from ``b_proj``."""
+
+    allow_neg_eigval: bool
+
+    def _make_gated(self, conv: tuple[bool, int, bool], allow_neg_eigval: bool, decays: int, low: float = 1e-3, high: float = 16) -> None:
+        """The parts that both have, with ``decays`` biases of step sizes."""
+        self.allow_neg_eigval = allow_neg_eigval
+        self._make((*conv, "silu"))
+        self.b_proj = torch.nn.Linear(self.hidden_size, self.num_v_heads, bias=False)
+        add_decay(self, self.num_v_heads, decays, low, high)
+
+    def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+        decay = {name: p.view_as(p) for name, p in (("A_log", self.A_log), ("dt_bias", self.dt_bias))}  # Dynamo traces no Parameter there
+        inside = dict.fromkeys(("use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel", "state_v_first"), True)
+        options |= {**decay, **inside, "allow_neg_eigval": self.allow_neg_eigval}
+        return self._recurrence(q, k, v, self._raw_decays(x), self.b_proj(x), **options)
+
+    def _recurrence(self, *arrays: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError
+
+    def _raw_decays(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 class DeltaNet(_DeltaLayer):
@@ -221,7 +235,7 @@ class DeltaNet(_DeltaLayer):
         return ssm.chunk_delta_rule(q, k, v, beta, use_qk_l2norm_in_kernel=self.qk_norm == "l2", **options)
 
 
-class GatedDeltaNet(_DeltaLayer):
+class GatedDeltaNet(_GatedDeltaLayer):
     """The Gated DeltaNet layer of arXiv 2412.06464, as in flash-linear-attention.
 
     Parameters
@@ -264,22 +278,21 @@ class GatedDeltaNet(_DeltaLayer):
     ) -> None:
         super().__init__()
         self._set_sizes(hidden_size, head_dim, head_dim * expand_v, num_heads, num_v_heads, layer_idx)
-        self.allow_neg_eigval = allow_neg_eigval
-        self._make((use_short_conv, conv_size, conv_bias, "silu"))
-        self.a_proj, self.b_proj = (torch.nn.Linear(hidden_size, self.num_v_heads, bias=False) for _ in range(2))
-        self._make_decay(self.num_v_heads, 1e-3, 16)
+        self._make_gated((use_short_conv, conv_size, conv_bias), allow_neg_eigval, self.num_v_heads)
+        self.a_proj = torch.nn.Linear(hidden_size, self.num_v_heads, bias=False)
         if use_gate:
             self.g_proj = torch.nn.Linear(hidden_size, self.value_dim, bias=False)
         self.o_norm = (FusedRMSNormGated if use_gate else GatedRMSNorm)(self.head_v_dim, eps=norm_eps)
 
-    def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-        options |= self._gates()
-        return ssm.chunk_gated_delta_rule(
-            q, k, v, self.a_proj(x), self.b_proj(x), allow_neg_eigval=self.allow_neg_eigval, state_v_first=True, **options
-        )
+    def _recurrence(self, *arrays: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+        return ssm.chunk_gated_delta_rule(*arrays, **options)
+
+    def _raw_decays(self, x: Tensor) -> Tensor:
+        g: Tensor = self.a_proj(x)
+        return g
 
 
-class KimiDeltaAttention(_DeltaLayer):
+class KimiDeltaAttention(_GatedDeltaLayer):
     """The Kimi delta attention layer of arXiv 2510.26692, as in flash-linear-attention.
 
     Parameters
@@ -326,21 +339,18 @@ class KimiDeltaAttention(_DeltaLayer):
         self._set_sizes(hidden_size, head_dim, head_dim * expand_v, num_heads, num_v_heads, layer_idx)
         if safe_gate and lower_bound is None:
             raise ValueError("KimiDeltaAttention: safe_gate=True without lower_bound, expected a number below 0, such as -5")
-        self.allow_neg_eigval, self.lower_bound = allow_neg_eigval, lower_bound
-        self._make((use_short_conv, conv_size, conv_bias, "silu"))
-        V = self.head_v_dim
-        self.f_proj = _low_rank(hidden_size, V, self.num_v_heads * self.head_k_dim, bias=False)
+        self.lower_bound, V, decays = lower_bound, self.head_v_dim, self.num_v_heads * self.head_k_dim
+        self._make_gated((use_short_conv, conv_size, conv_bias), allow_neg_eigval, decays, 1, 1 if safe_gate else 16)
+        self.f_proj = _low_rank(hidden_size, V, decays, bias=False)
         self.g_proj = _low_rank(hidden_size, V, self.value_dim, bias=True)
-        self.b_proj = torch.nn.Linear(hidden_size, self.num_v_heads, bias=False)
-        self._make_decay(self.num_v_heads * self.head_k_dim, 1, 1 if safe_gate else 16)
         self.o_norm = FusedRMSNormGated(V, eps=norm_eps, activation="sigmoid")
 
-    def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-        options |= self._gates()
-        return ssm.chunk_kda(
-            q, k, v, self.f_proj(x).unflatten(-1, (-1, self.head_k_dim)), self.b_proj(x), allow_neg_eigval=self.allow_neg_eigval,
-            lower_bound=self.lower_bound, state_v_first=True, **options,
-        )  # fmt: skip
+    def _recurrence(self, *arrays: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+        return ssm.chunk_kda(*arrays, lower_bound=self.lower_bound, **options)
+
+    def _raw_decays(self, x: Tensor) -> Tensor:
+        g: Tensor = self.f_proj(x).unflatten(-1, (-1, self.head_k_dim))
+        return g
 
 
 def _low_rank(size: int, rank: int, outputs: int, bias: bool) -> torch.nn.Sequential:

@@ -12,30 +12,13 @@ from torch.nn import functional as F
 from ... import ssm
 from ..._arguments import choice, integer, number
 from ..._arrays import narrow, widen
-from ._block import GatedRMSNorm, initial_dt_bias
+from ._block import GatedRMSNorm, add_decay
+from ._dropin import ShortConvolution
 from ._layer import Layer
 
 State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
 
 _FLOOR = 1e-6  # added to norms and gates, as upstream
-
-
-class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
-    """A causal convolution of every channel over ``width`` samples, then silu. ``weight`` (D, 1, width), no bias."""
-
-    def __init__(self, size: int, width: int) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(width)  # torch.nn.Conv1d's
-        self.weight = torch.nn.Parameter(torch.empty(size, 1, width).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor, before: Tensor | None, keep: bool) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D), before (B, D, width - 1) -> (B, T, D), and the last width - 1 samples if ``keep``."""
-        x, weight = x.transpose(1, 2), self.weight[:, 0]
-        options: dict[str, Any] = {"initial_states": before, "activation": "silu"}
-        if not keep:
-            return ssm.causal_conv1d_fn(x, weight, **options).transpose(1, 2), None
-        y, after = ssm.causal_conv1d_fn(x, weight, return_final_states=True, **options)
-        return y.transpose(1, 2), after
 
 
 class GatedKalmaNet(Layer):
@@ -121,10 +104,7 @@ class GatedKalmaNet(Layer):
         self.b_proj = linear(H, bias=True) if use_beta_gate else None
         if use_alpha_connection:
             self.alpha_proj = linear(H, bias=True)
-        # as in Mamba: decay rates in (0, 16), steps between .001 and .1
-        self.A_log = torch.nn.Parameter(torch.empty(H).uniform_(1e-3, 16).log())
-        self.dt_bias = torch.nn.Parameter(initial_dt_bias("GatedKalmaNet", H, 0.001, 0.1))
-        self.A_log._no_weight_decay = self.dt_bias._no_weight_decay = True
+        add_decay(self, H, H, 1e-3, 16)
         self.q_conv1d, self.k_conv1d = ShortConvolution(sizes[0], width), ShortConvolution(sizes[1], width)
         if use_v_conv:
             self.v_conv1d = ShortConvolution(sizes[2], width)
@@ -140,11 +120,11 @@ class GatedKalmaNet(Layer):
         """
         self._check_sequence(hidden_states, self.q_proj.weight, self.hidden_size)
         before = (None, None, None) if state is None else state[0]
-        q, q_last = self.q_conv1d(self.q_proj(hidden_states), before[0], use_cache)
-        k, k_last = self.k_conv1d(self.k_proj(hidden_states), before[1], use_cache)
+        q, q_last = self.q_conv1d(self.q_proj(hidden_states), cache=before[0], output_final_state=use_cache)
+        k, k_last = self.k_conv1d(self.k_proj(hidden_states), cache=before[1], output_final_state=use_cache)
         v, v_last = self.v_proj(hidden_states), None
         if self.use_v_conv:
-            v, v_last = self.v_conv1d(v, before[2], use_cache)
+            v, v_last = self.v_conv1d(v, cache=before[2], output_final_state=use_cache)
         q, k, v = (self._heads(x) for x in (q, k, v))
         q, k = map(_normed, (q, k))
         if self.b_proj is not None:

@@ -113,7 +113,7 @@ class S4D(Layer):
     dropout : float
         Probability of dropping a whole channel of a sequence.
     transposed : bool
-        Inputs are (B, H, L); otherwise (B, L, H).
+        Inputs are (B, H, L); otherwise (B, L, H). Where L = H both fit, and the wrong one is no error.
     dt_min, dt_max, lr
         Range of the initial steps; learning rate of dt and A as upstream's optimisers read it (``_optim``), 0 to freeze them.
     init : str
