@@ -138,22 +138,25 @@ def is_table(value: Any) -> bool:
     return hasattr(value, "to_numpy")
 
 
-def converted(value: Any, name: str, dtype: str) -> str:
-    """The code that converts ``value``, an array of a different dtype or not an array, to an array of that dtype."""
+def converted(value: Any, name: str, dtype: str, like: str | None = None) -> str:
+    """The code that converts ``value``, an array of a different dtype or not an array, to an array of that dtype. If ``value`` is not an
+    array, the code makes one of the kind ``like``."""
     if is_masked(value):
         return f"{name}.filled()"
     if kind(value) is not None:
         if is_complex(value) and dtype in REAL:
             return f"{name}.real"
         return f"{name}.to(torch.{dtype})" if kind(value) == "torch" else f"{name}.astype(np.{dtype})"
+    if like == "torch":
+        return f"torch.as_tensor({name}, dtype=torch.{dtype})"
     ways = {"to_numpy": f"{name}.to_numpy()", "toarray": f"{name}.toarray()", "__dlpack__": f"np.from_dlpack({name})"}
-    return next((way for method, way in ways.items() if hasattr(value, method)), f"np.asarray({name}, np.{dtype})")
+    return next((way for method, way in ways.items() if hasattr(value, method)), f"{moved(name, str(like))[:-1]}, np.{dtype})")
 
 
 def expected_like(value: Any, name: str, like: Any, other: str) -> str:
     """Error text for a value that is not of the kind of ``like``, the argument called ``other``, with the code that converts it."""
     wanted, dtype = (f"an array like {other}, {describe(like)}", dtype_name(like)) if kind(like) else ("an array of floats", "float64")
-    cure = converted(value, name, dtype) if kind(value) is None else moved(name, str(kind(like)))
+    cure = converted(value, name, dtype, kind(like)) if kind(value) is None else moved(name, str(kind(like)))
     return f"{name} is {describe(value)}, expected {wanted}; convert it: {cure}"
 
 

@@ -79,11 +79,11 @@ def _check_dtype(op: Op, name: str, arg: Arg, array: Any, arrays: Sequence[Any])
 
 
 def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
-    """The code that converts an array to what this argument takes, in the precision of the others."""
-    others = (_arrays.dtype_name(a) for a in arrays if a is not array and _arrays.kind(a) is not None)
-    like = next((dtype for dtype in others if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
+    """The code that converts an array to what this argument takes, of the kind and in the precision of the others."""
+    others = [a for a in arrays if a is not array and _arrays.kind(a) is not None]
+    like = next((dtype for dtype in map(_arrays.dtype_name, others) if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
     wanted = arg.dtype if arg.dtype != "any" else "complex" if _arrays.is_complex(array) else "real"
-    return _arrays.converted(array, name, _arrays.in_precision(like, wanted))
+    return _arrays.converted(array, name, _arrays.in_precision(like, wanted), next(map(_arrays.kind, others), None))
 
 
 def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> None:
