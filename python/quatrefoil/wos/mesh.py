@@ -37,8 +37,8 @@ class TriangleMesh(Region):
         or meshio; or the corners (M, 3, 3) of triangles.
     F : (M, 3)
         Three vertices per triangle, integers. Seen from outside, all triangles have the same orientation.
-    watertight : bool
-        False accepts a surface with gaps. A point is then inside if its winding number is at least 1/2.
+    watertight : bool or None
+        False accepts a surface with gaps. A point is then inside if its winding number is at least 1/2. None: False if it has gaps.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class TriangleMesh(Region):
     _count = 1
 
     @keywords("TriangleMesh", **_HINTS)
-    def __init__(self, V: ArrayLike | Any, F: ArrayLike | None = None, *, watertight: bool = True) -> None:
+    def __init__(self, V: ArrayLike | Any, F: ArrayLike | None = None, *, watertight: bool | None = True) -> None:
         label = "TriangleMesh"
         V, F = _of_mesh(V, label) if F is None else (V, F)
         v = numbers_like(V, label, "V")
@@ -93,10 +93,11 @@ class TriangleMesh(Region):
         if outside.any():
             at = np.unravel_index(int(outside.argmax()), f.shape)
             raise ValueError(f"{label}: F[{at[0]}, {at[1]}] is {f[at]}, expected 0 to {len(v) - 1}, a row of V")
-        self.watertight = bool(watertight)
         self.vertices = np.array(v, np.float64)
-        if self.watertight:
-            _check_closed(self.vertices, f, label)
+        gap = None if watertight is False else _gap(self.vertices, f)
+        if watertight and gap:
+            raise ValueError(f"{label}: the surface is not closed: {gap}")
+        self.watertight = gap is None and watertight is not False
         self._pack(f, label)
         super().__init__()
 
@@ -231,19 +232,20 @@ def _has_area(corners: np.ndarray, extent: float) -> np.ndarray:
     return np.asarray(np.sqrt((np.cross(sides[:, 0], sides[:, 1]) ** 2).sum(axis=1)) > _FLAT * longest2)
 
 
-def _check_closed(v: np.ndarray, f: np.ndarray, label: str) -> None:
-    """ValueError if an edge from a to b has no edge from b to a; vertices at the same position count as one."""
+def _gap(v: np.ndarray, f: np.ndarray) -> str | None:
+    """The first edge from a to b without an edge from b to a, and what to do about it; vertices at the same position count as one."""
     if _unpaired(f, len(v)) is None:
-        return
+        return None
     _, at = merged(v)
     bad = _unpaired(at[f], len(v))
-    if bad is not None:
-        edges, count = bad
-        triangle, k = divmod(edges, 3)
-        raise ValueError(
-            f"{label}: the surface is not closed: the edge from vertex {f[triangle, k]} to {f[triangle, (k + 1) % 3]} of triangle "
-            f"{triangle} has no opposite, one of {count}; turn triangles the same way round and fill holes, or pass watertight=False"
-        )
+    if bad is None:
+        return None
+    edges, count = bad
+    triangle, k = divmod(edges, 3)
+    return (
+        f"the edge from vertex {f[triangle, k]} to {f[triangle, (k + 1) % 3]} of triangle {triangle} has no opposite, one of {count}; "
+        "turn triangles the same way round and fill holes, or pass watertight=False"
+    )
 
 
 def _unpaired(f: np.ndarray, P: int) -> tuple[int, int] | None:

@@ -8,22 +8,22 @@ have no gaps. A point that is not finite gets NaN and -1, and is not inside.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, cast, overload
 
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_anywhere, finite, numbers_of, points_like, refuse_tracing
+from ..._arguments import array_anywhere, axes, finite, numbers_of, points_like, refuse_tracing
 from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Array, Backend, Points, T
+from ..mesh import Boundary, TriangleMesh
+from ..polygon import Polygon
 from ..region import ClosestPoint, Region, check_boundary
 from .slope import slope
-
-if TYPE_CHECKING:
-    from ..mesh import Boundary
 
 
 def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
@@ -101,9 +101,41 @@ class _Query(NamedTuple):
     closed: bool
 
 
+def as_boundary(shape: Any, label: str, q: Any) -> Boundary:
+    """A boundary from what users have of it; TypeError for anything else."""
+    if isinstance(shape, Region):
+        return cast("Boundary", shape)
+    if isinstance(q, Region):
+        check_boundary(shape, label, q)
+    if isinstance(shape, (list, tuple)) and len(shape) == 2 and [_axes_of_vectors(part, 3) for part in shape] == [2, 2]:
+        has_indices = np.asarray(shape[1] if _arrays.kind(shape[1]) is None else _arrays.to_host(shape[1])).dtype.kind in "iu"
+        return TriangleMesh(*shape, watertight=None) if has_indices else TriangleMesh(np.asarray(shape), watertight=None)
+    if _axes_of_vectors(shape, 2) in (2, 3):
+        return Polygon(shape)
+    if _axes_of_vectors(shape, 3) == 3 or isinstance(shape, (str, os.PathLike)) or _is_mesh(shape):
+        return TriangleMesh(shape, watertight=None)
+    check_boundary(shape, label, q)
+    raise AssertionError("unreachable")
+
+
+def _axes_of_vectors(shape: Any, d: int) -> int:
+    """The number of axes of arrays or nested lists of vectors (..., d), looking at the first one; 0 for anything else."""
+    if _arrays.kind(shape) is None and not isinstance(shape, (list, tuple)):
+        return 0
+    count, vector = axes(shape), shape
+    for _ in range(count - 1):
+        vector = vector[0] if len(vector) else ()
+    return count if count > 1 and len(vector) == d else 0
+
+
+def _is_mesh(shape: Any) -> bool:
+    """Whether it is a mesh of another library."""
+    points = hasattr(shape, "vertices") or hasattr(shape, "points")
+    return points and any(hasattr(shape, name) for name in ("faces", "triangles", "cells"))
+
+
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     refuse_tracing(label)
-    check_boundary(boundary, label, q)
     q = points_like(q, label, "q")
     array_anywhere(q, label, "q")
     d, batch, shape = boundary.dimension, boundary._batch, tuple(q.shape)
@@ -147,6 +179,8 @@ def closest_point(
     Parameters
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
+        Or what ``TriangleMesh`` takes, a pair (V, F), or the corners (M, 2) of a polygon. It is converted in every call then; a mesh with
+        gaps is one of ``watertight=False``.
     q : (..., d)
         Arrays or lists. With B polygons (B, ..., d), or (N, d) and (d,) for all of them; B on one side may be 1.
     backend, num_threads
@@ -189,6 +223,7 @@ def closest_point(
     >>> primitive.tolist(), weights.tolist()
     ([0, 1], [[0.5, 0.5], [0.25, 0.75]])
     """
+    boundary = as_boundary(boundary, "closest_point", q)
     query = _query("closest_point", boundary, q)
     solid = not hasattr(boundary, "_ends")
     options = (False, True, not solid, query.closed)
@@ -241,6 +276,7 @@ def signed_distance(
         raise ValueError("signed_distance: out and gradient=True are both given; leave one of them out")
     graph = q if getattr(q, "requires_grad", False) else None
     q = q if graph is None else q.detach()
+    boundary = as_boundary(boundary, "signed_distance", q)
     query = _query("signed_distance", boundary, q)
     slopes = gradient or graph is not None
     options = (True, slopes, False, query.closed)
@@ -266,7 +302,7 @@ def contains(
 
     Parameters
     ----------
-    boundary : Polygon, TriangleMesh, Ball, Box or SDF
+    boundary : Polygon, TriangleMesh, Ball, Box or SDF, or as for ``closest_point``
         Inside a polygon or a closed mesh means an odd number of crossings; inside a mesh with gaps, ``watertight=False``, a winding number
         of at least 1/2, either way round (2).
     q : (..., d)
@@ -287,7 +323,7 @@ def contains(
     >>> qf.wos.contains(tetrahedron, np.array([[0.2, 0.2, 0.2], [0.5, 0.5, 0.5]])).tolist()
     [True, False]
     """
-    query = _query("contains", boundary, q)
+    query = _query("contains", as_boundary(boundary, "contains", q), q)
     flags: Any = call(INSIDE, query.inputs, (query.closed,), query.extras, None, backend, num_threads)
     return _into(out, (flags != 0).reshape(query.lead), "contains")
 
