@@ -138,6 +138,9 @@ DOMAINS = {
     "outside of a mesh": lambda rng: (
         wos.TriangleMesh(*tetrahedron()), 0.4 + 0.3 * rng.random((3, 3)), {"dirichlet": per_vertex(rng, 4), "exterior": True},
     ),
+    "outside of a polygon": lambda rng: (
+        wos.Polygon(SQUARE), 1.1 + rng.random((3, 2)), {"dirichlet": per_vertex(rng, 4), "source": bells(rng), "exterior": True},
+    ),
     "outside of a box": lambda rng: (
         wos.Box([0] * 3, [1, 0.5, 0.7]), -1 - rng.random((3, 3)), {"dirichlet": bells(rng, 3), "exterior": True},
     ),

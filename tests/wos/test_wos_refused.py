@@ -331,11 +331,13 @@ def test_outside():
     ball = {"boundary": wos.Ball([0, 0, 0], 1.0), "points": np.full((1, 3), 2.0), "exterior": True}
     grid = wos.SDF(np.pad(np.full((1, 1, 1), -0.5), 1, constant_values=0.5), BOX3)
     check_solve(
-        ({**ball, "boundary": wos.Ball([0, 0], 1.0), "points": X}, ValueError, "it needs a Ball, a Box or a TriangleMesh in three"),
-        (dict(exterior=True), ValueError, "in three dimensions"),
+        ({**ball, "boundary": wos.Ball([0.0] * 4, 1.0), "points": X4}, ValueError, "a Polygon, a TriangleMesh, or a Ball or Box in 2 or 3"),
         ({**ball, "boundary": grid}, ValueError, "exterior=True with SDF"),
-        ({**ball, "source": 1.0}, ValueError, "with a source if screening is a positive number"),
-        ({**ball, "screening": lambda Y: 1 + Y[:, 0] ** 2}, ValueError, "and with no other screening"),
+        ({**ball, "source": 1.0}, ValueError, "may be other than 0 far away; give Gaussians, or a GridField that is 0 on"),
+        ({**ball, "source": lambda Y: Y[:, 0]}, ValueError, "may be other than 0 far away"),
+        ({**ball, "source": wos.GridField(np.ones((3, 3, 3)), BOX3)}, ValueError, "may be other than 0 far away"),
+        ({**ball, "screening": lambda Y: 1 + Y[:, 0] ** 2}, ValueError, "with a screening that is a number"),
+        ({**ball, "neumann": (np.ones(4, bool), 0.0)}, (TypeError, ValueError), "neumann"),
         ({**ball, "cache": "harmonic"}, ValueError, "a cache is for domains inside"),
         ({**ball, "exterior": 1}, TypeError, "exterior is 1, expected True or False"),
     )  # fmt: skip

@@ -33,9 +33,9 @@ class Rows {
     }
     return crossings & 1;
   }
-  // True for a point inside, and for one within epsilon outside, which moves to the closest boundary point.
-  bool keep(double epsilon, double* x) const {
-    if (inside(x[0], x[1])) return true;
+  // True for a point of the domain, inside or outside, and for one within epsilon of it, which moves to the closest boundary point.
+  bool keep(bool outside, double epsilon, double* x) const {
+    if (inside(x[0], x[1]) != outside) return true;
     double best = epsilon * epsilon, place = 0;
     int64_t segment = -1;
     for (int64_t i = first_[row(x[1] - epsilon, count_)]; i < first_[row(x[1] + epsilon, count_) + 1]; ++i) {

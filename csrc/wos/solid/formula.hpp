@@ -6,6 +6,7 @@ namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
 constexpr double kNearSphere = 1.0625;  // of the radius of the sphere around a box: nearer walks make ordinary steps
+constexpr double kPolygonHalf = 0.4;    // a polygon whose outside is walked has its box in this square around 0: its grid is a larger one
 constexpr double kNearCube = 0.0625;    // from a mesh's cube: nearer walks ask the tree, for others the cube's distance is good enough
 
 // The same where walks end within epsilon: a walk that ends has seen its triangle.
@@ -24,6 +25,15 @@ QF_HD V distance_from_box(const V (&x)[D], const T (&half)[D]) {
     most = higher(most, excess);
   }
   return most > 0 ? square_root(d2) : most;
+}
+
+// (7) The same in the plane, by the random direction n: the boundary point of the disc of radius R that a walk from x hits first.
+template <class V>
+QF_HD void return_to_circle(V R, V r, const V (&x)[2], V nx, V ny, V (&y)[2]) {
+  const V ax = x[0] * R / (r * r), ay = x[1] * R / (r * r);
+  const V px = nx + ax, py = ny + ay, qx = Element<V>(1) + (ax * nx + ay * ny), qy = ax * ny - ay * nx;
+  const V scale = R / (qx * qx + qy * qy);
+  y[0] = (px * qx + py * qy) * scale, y[1] = (py * qx - px * qy) * scale;
 }
 
 // (5), (6) From x at a distance r from 0, r > R, to the sphere of radius R, by its exterior Poisson kernel, with the uniform number u and a

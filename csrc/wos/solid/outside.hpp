@@ -1,4 +1,4 @@
-// How far a ball, a box or a mesh is from W walks outside of it, and how walks return from far away. In space. README (4) to (6).
+// How far a ball, a box, a polygon or a mesh is from W walks outside of it, and how walks return from far away. README (4) to (7).
 #pragma once
 #include "wos/mesh/grid.hpp"
 #include "wos/solid/domain.hpp"
@@ -7,45 +7,76 @@
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-template <class V>
+template <class V, int dimension>
 class Outside {
  public:
-  static constexpr int D = 3;
+  static constexpr int D = dimension;
   using T = Element<V>;
   using I = Bits<V>;
   using Int = Bits<T>;
-  // grid: of a mesh, or null; epsilon: the distance within which the closest triangle must be known.
-  Outside(const Solid& solid, mesh::Grid<T>* grid, double epsilon) : solid_(solid), grid_(grid), near_(near_cube<T>(epsilon)) {
+  using Grid = typename std::conditional<D == 2, const polygon::Grid<T>, mesh::Grid<T>>::type;
+  // grid: of a polygon or mesh, or null; epsilon: the distance within which the closest segment or triangle must be known; reach: sources
+  // are 0 farther from 0 than this.
+  Outside(const Solid& solid, Grid* grid, double epsilon, double reach) : solid_(solid), grid_(grid), near_(near_of(epsilon)) {
     double r2 = 0;
-    for (int i = 0; i < D; ++i) half_[i] = grid ? T(0.5) : solid.half ? T(solid.half[i]) : T(0), r2 += double(half_[i]) * double(half_[i]);
-    const bool is_ball = !grid && solid.ball();
-    sphere_ = is_ball ? T(1) : T(square_root(r2));
+    for (int i = 0; i < D; ++i) {
+      half_[i] = grid ? T(D == 2 ? kPolygonHalf : 0.5) : solid.half ? T(solid.half[i]) : T(0);
+      r2 += double(half_[i]) * double(half_[i]);
+    }
+    const bool is_ball = !grid && solid.ball() && !(reach > 1);
+    sphere_ = is_ball ? T(1) : T(max(!grid && solid.ball() ? 1.0 : square_root(r2), reach));
     far_ = is_ball ? T(1) : T(kNearSphere) * sphere_;
   }
 
   QF_HD Seen<V> look(const V (&x)[D], I active) const {
     if (!grid_ && solid_.ball()) return {length(x) - T(1), V{}, I{}};
     const V box = distance_from_box(x, half_);
-    return grid_ ? look_at_mesh(x, active, box) : Seen<V>{box, V{}, I{}};
+    return grid_ ? look_at_facets(x, active, box) : Seen<V>{box, V{}, I{}};
   }
   // Where a walk ends: the closest point.
   void project(T (&x)[D], Int& primitive, T (&where)[D - 1]) const {
-    grid_ ? mesh::Mesh<V>(*grid_).project(x, primitive, where) : project_on_solid(solid_, x);
+    if (!grid_)
+      project_on_solid(solid_, x);
+    else if constexpr (D == 2)
+      polygon::Polygon<V>(*grid_).project(x, primitive, where);
+    else
+      mesh::Mesh<V>(*grid_).project(x, primitive, where);
   }
   static bool escaped(const T (&)[D]) { return false; }
 
-  // Beyond the sphere, where `far`, a walk returns to y with weight 1, or goes to infinity with weight 0. Takes two uniform numbers and an
-  // angle.
+  // Beyond the sphere, where `far`, a walk returns to y with weight 1, or in space goes to infinity with weight 0. Takes two uniform
+  // numbers and an angle.
   QF_HD I far(const V (&x)[D]) const { return length(x) > far_; }
   QF_HD V come_back(const V (&x)[D], V u, V v, V cosine, V sine, V (&y)[D]) const {
-    const V r = length(x), R = broadcast<V>(sphere_);
-    return_to_sphere(R, r, x, v, cosine, sine, y);
-    return u * r < R ? broadcast<V>(T(1)) : V{};
+    const V r = length(x), R = broadcast<V>(sphere_), one = broadcast<V>(T(1));
+    if constexpr (D == 2) {
+      return_to_circle(R, r, x, cosine, sine, y);
+      return one;
+    } else {
+      return_to_sphere(R, r, x, v, cosine, sine, y);
+      return u * r < R ? one : V{};
+    }
   }
 
  private:
-  QF_HD static V length(const V (&x)[D]) { return square_root(V(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])); }
-  // In the cube by the grid; near it by the tree, one lane after the other.
+  static T near_of(double epsilon) { return D == 2 ? T(0.5 - kPolygonHalf) : near_cube<T>(epsilon); }
+  QF_HD static V length(const V (&x)[D]) {
+    V r2{};
+    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
+    return square_root(r2);
+  }
+  // A polygon's grid has a margin. Near a mesh's cube the tree is asked, one lane after the other, and its grid inside the cube.
+  Seen<V> look_at_facets(const V (&x)[D], I active, V box) const {
+    if constexpr (D == 2) {
+      const I near = box < near_;
+      Seen<V> seen = polygon::Polygon<V>(*grid_).look(x, active & near);
+      seen.radius = near ? seen.radius : box;
+      seen.primitive = near ? seen.primitive : I{} - 1;
+      return seen;
+    } else {
+      return look_at_mesh(x, active, box);
+    }
+  }
   Seen<V> look_at_mesh(const V (&x)[D], I active, V cube) const {
     Seen<V> seen = mesh::Mesh<V>(*grid_).look(x, active & (cube <= 0));
     seen.radius = cube > 0 ? cube : seen.radius;
@@ -70,12 +101,12 @@ class Outside {
   }
 
   const Solid solid_;
-  mesh::Grid<T>* const grid_;
+  Grid* const grid_;
   const T near_;
   T half_[D], sphere_, far_;
 };
-template <class V>
-constexpr bool kOutside<Outside<V>> = true;
+template <class V, int D>
+constexpr bool kOutside<Outside<V, D>> = true;
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::solid

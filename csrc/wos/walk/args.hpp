@@ -50,7 +50,7 @@ struct Pieces {
 // for a single instance.
 struct Walks {
   solid::Solid solid;   // of all instances
-  bool outside;         // the domain is outside of the mesh or solid
+  bool outside;         // the domain is outside of the boundary
   const double* frame;  // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
   std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;  // first_*: global numbers
@@ -61,6 +61,7 @@ struct Walks {
   double *mean, *m2;     // (B, nrhs, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
   std::int64_t* counts;  // (B, nrhs, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
   Pieces pieces;
+  double reach = 0;                       // outside, without a screening: sources are 0 farther from the centre than this, absolute
   std::int64_t nrhs = 1, first_data = 0;  // right-hand sides per instance; the global number of the first row of data
 
   QF_HD std::int64_t sides() const { return B * nrhs; }
@@ -81,6 +82,16 @@ struct WalkAdjoint {
   Walk<T> forward;               // mean, m2 and counts are not used
   const double* grad;            // (B, nrhs, N, nodes, channels) of mean
   double *ddirichlet, *dsource;  // as the numbers of the data; added to; null if absent
+};
+
+// Where the walks of one instance end, and where they meet sources, for data that come later. README, Operators.
+template <class T>
+struct Trace {
+  Walk<T> forward;        // its source is of any kind or none; mean, m2 and counts are not used
+  double *exit, *weight;  // (N, walks, dimension) scaled, (N, walks)
+  std::int64_t* counts;   // (N, walks, 3): as those of Walk
+  double *point, *share;  // (events, dimension) scaled, (events,) |G| of (8): walk after walk, one per step; 0 after the last
+  std::int64_t events;    // more are left out; without any, walks are made once
 };
 
 // The means of u times the harmonics of the walks' first directions, for walks in pairs from the centres of balls: README, Harmonic
@@ -131,6 +142,7 @@ template <class T>
 struct Kernels {
   void (*walk)(const Walk<T>&);
   void (*walk_adjoint)(const WalkAdjoint<T>&);
+  void (*trace)(const Trace<T>&);
   void (*expand)(const Expand<T>&);
   void (*balls)(const Balls<T>&);
   std::int64_t (*place)(const Place<T>&);  // the index of the first coordinate of a point that is not finite, or -1

@@ -24,6 +24,7 @@ struct Options {
   const py::object &grids, &g, &f;
   int threads;
   bool outside = false;
+  double reach = 0;
   std::int64_t nrhs = 1;
 };
 
@@ -40,7 +41,7 @@ struct Inputs {
   // sources: the op has a source.
   Inputs(Arguments& call, const Options& o, bool sources = true)
       : start(call.input("start", "B N D")),
-        scene(call, o.grids),
+        scene(call, o.grids, !o.outside),
         N(call["N"]),
         dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
         source_numbers(sources ? numbers_of(call, "source", "S J") : nothing()),
@@ -48,8 +49,7 @@ struct Inputs {
                   scene.D),
         source(call, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.range.first_instance, rows(call, o), scene.D),
         options(o) {
-    scene.set_outside(call, o.outside);
-    call.require(!o.outside || source.data.kind == data::Kind::none || o.range.screening > 0, "outside, a source needs a screening");
+    scene.set_outside(call, o.outside, o.reach);
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
     call.require(scene.D <= 3 || known, "a grid has two or three axes");
     call.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "invalid kind of data");
@@ -61,6 +61,7 @@ struct Inputs {
   void for_groups(F&& f) const {
     walk::for_groups(scene, start, N, options.threads, [&](Walk<T>& p, std::int64_t begin) {
       options.range.set(p, begin);
+      p.reach = options.reach;
       std::int64_t side = 0;
       do {
         p.nrhs = std::min(kTogether, options.nrhs - side), p.first_data = p.first_instance + side;
@@ -123,9 +124,10 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
 template <bool is_adjoint>
 void walk(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
-          std::int64_t first_point, bool outside, std::int64_t nrhs, py::object grids, py::object g, py::object f, int threads) {
+          std::int64_t first_point, bool outside, double reach, std::int64_t nrhs, py::object grids, py::object g, py::object f,
+          int threads) {
   const Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point};
-  const Options options{dirichlet_kind, source_kind, range, grids, g, f, threads, outside, nrhs};
+  const Options options{dirichlet_kind, source_kind, range, grids, g, f, threads, outside, reach, nrhs};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
     is_adjoint ? adjoint(call, inputs) : forward(call, inputs);
@@ -158,6 +160,37 @@ void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t see
       Expand<T> q{p, samples, modes, reference + row, coefficients + row * samples * harmonics(p.dimension, modes)};
       q.forward.counts = counts + 3 * row;
       kernels<T>().expand(q);
+    });
+  });
+}
+
+void trace(Arguments& call, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, double screening,
+           std::int64_t first_point, bool outside, double reach, bool sourced, std::int64_t events, py::object grids, int threads) {
+  const Range range{seed, first_walk, walks, max_steps, screening, false, 0, first_point};
+  call.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const T* const start = call.input("start", "B N D");
+    Scene scene(call, grids, !outside);
+    scene.set_outside(call, outside);
+    const std::int64_t N = call["N"];
+    range.check(call, scene.B, N, scene.D);
+    call.require(scene.B == 1, "one instance");
+    call.require(events >= 0 && (sourced || events == 0), "source points do not go with these options");
+    call.size("walks", walks), call.size("events", events);
+    Trace<T> q{};
+    q.exit = call.output("exit", "N walks D");
+    q.weight = call.output("weight", "N walks");
+    q.counts = call.output("counts", "N walks 3");
+    q.point = call.output("point", "events D");
+    q.share = call.output("share", "events");
+    q.events = events;
+    call.all_taken();
+    for_groups(scene, start, N, threads, [&](Walk<T>& p, std::int64_t begin) {
+      range.set(p, begin);
+      p.reach = reach;
+      p.source.kind = sourced ? data::Kind::number : data::Kind::none;
+      q.forward = p;
+      kernels<T>().trace(q);
     });
   });
 }
@@ -240,6 +273,7 @@ void bind(py::module_& m) {
   define(m, "walk", &walk<false>);
   define(m, "walk_vjp", &walk<true>);
 #if !defined(QF_DEVICE)
+  define(m, "trace", &trace);
   define(m, "expand", &expand);
   define(m, "balls", &balls);
   define(m, "gather", &gather);

@@ -28,8 +28,8 @@ struct Scene {
       : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]), boundaries(call, memo, B, D, closed) {
     call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers per row");
   }
-  void set_outside(const Arguments& call, bool is) {
-    call.require(!is || (D == 3 && !boundaries.solid.field), "outside of balls, boxes and meshes in space");
+  void set_outside(const Arguments& call, bool is, double = 0) {
+    call.require(!is || (D <= 3 && !boundaries.solid.field), "outside of fields, or in more than three dimensions");
     outside = is;
   }
   data::Pieces pieces() const { return boundaries.pieces(); }
@@ -68,7 +68,7 @@ struct Scene {
   Pieces of;
   bool outside = false;
 
-  Scene(Arguments& call, const py::object&) : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]) {
+  Scene(Arguments& call, const py::object&, bool = true) : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]) {
     call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers per row");
     const auto ends = call.optional_input("ends", "M C");
     const auto first = call.optional_input("first", "F");
@@ -87,8 +87,9 @@ struct Scene {
     call.require(of.width == D * D && D <= 3 && of.count >= 1, "ends are segments in the plane, triangles in space");
     call.require(of.polygons == 1 || (D == 2 && of.polygons == B), "one polygon, or one per instance");
   }
-  void set_outside(const Arguments& call, bool is) {
+  void set_outside(const Arguments& call, bool is, double reach = 0) {
     call.require(!is || (D == 3 && !(of.solid && of.width != D)), "outside of balls, boxes and meshes in space");
+    call.require(reach == 0, "outside, there is no source without screening");
     outside = is;
   }
   data::Pieces pieces() const { return {nullptr, of.polygons, of.ends && !of.solid ? of.count : -1}; }

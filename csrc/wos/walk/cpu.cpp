@@ -7,6 +7,7 @@
 #include "wos/walk/expand.hpp"
 #include "wos/walk/formula.hpp"
 #include "wos/walk/rounds.hpp"
+#include "wos/walk/trace.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
@@ -37,7 +38,7 @@ int64_t place(const Place<T>& p) {
       const int64_t last = min(first + size, (instance + 1) * p.N);
       if (p.segments) {
         const polygon::Rows rows(p.segments[instance]);
-        for (int64_t i = first; i < last; ++i) put(i, [&](double epsilon, double* x) { return rows.keep(epsilon, x); });
+        for (int64_t i = first; i < last; ++i) put(i, [&](double epsilon, double* x) { return rows.keep(p.outside, epsilon, x); });
       } else if (p.mesh) {
         for (int64_t i = first; i < last; ++i)
           put(i, [&](double epsilon, double* x) { return mesh::keep_in_mesh(*p.mesh, p.closed, p.outside, epsilon, x); });
@@ -58,7 +59,7 @@ void gather(const Gather& p) {
 }
 
 template <class T>
-constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, expand<T>, balls<T>, place<T>};
+constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, trace<T>, expand<T>, balls<T>, place<T>};
 
 extern const Table kernels;
 const Table kernels = {{kKernels<float>, kKernels<double>}, gather};

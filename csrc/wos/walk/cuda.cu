@@ -351,7 +351,7 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
 }
 
 template <class T>
-constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, nullptr, nullptr, nullptr};
+constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, nullptr, nullptr, nullptr, nullptr};
 
 extern const Table kernels;
 const Table kernels = {{kKernels<float>, kKernels<double>}, nullptr};

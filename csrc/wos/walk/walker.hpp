@@ -197,16 +197,18 @@ class Team {
       busy &= ~ends;
       moved &= busy;
       if (!plain && screening_ > 0) seen.radius = lower(seen.radius, broadcast<V>(T(kMostScreened) / square_root(screening_)));
-      I first{};
+      I first{}, beyond{};
       if (!plain && s == 0 && p_.gradient) first = busy & (step == 0);
+      if constexpr (solid::kOutside<Domain>)
+        if (plain || !(screening_ > 0)) beyond = busy & ~first & domain_.far(x);
       if (!plain && s == 0 && p_.gradient && bits(first))
-        enter(first, x, busy, step, weight, random, seen.radius, n);
+        enter(first, x, busy & ~beyond, step, weight, random, seen.radius, n);
       else if (sink_.wants_sources)
-        record<plain>(x, seen.radius, busy, step, weight, random);
+        record<plain>(x, seen.radius, busy & ~beyond, step, weight, random);
       V next[D];
       for (int i = 0; i < D; ++i) next[i] = x[i] + seen.radius * n[i];
       if constexpr (solid::kOutside<Domain>)
-        if (plain || !(screening_ > 0)) come_back(x, busy & ~first, step, random, next, weight);
+        if (bits(beyond)) come_back(x, beyond, step, random, next, weight);
       for (int i = 0; i < D; ++i) x[i] = (busy & ~moved) != 0 ? next[i] : x[i];
       if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, random);
       step -= busy;  // a mask is -1
@@ -273,10 +275,8 @@ class Team {
     return light != 0 ? raised : left;
   }
 
-  // A walk outside that is far away returns, unless screening makes it light there, or ends with weight 0: solid (5).
-  QF_HD void come_back(const V (&x)[D], I moving, I step, const Random<U>& random, V (&next)[D], V& weight) const {
-    const I beyond = moving & domain_.far(x);
-    if (!bits(beyond)) return;
+  // A walk outside that is far away returns, or in space ends with weight 0: solid (5), (7).
+  QF_HD void come_back(const V (&x)[D], I beyond, I step, const Random<U>& random, V (&next)[D], V& weight) const {
     U words[4];
     random.words(narrow(step) | kRouletteStream, words);
     V sine, cosine, y[D];
@@ -385,10 +385,13 @@ void with_inside(const Walk<T>& p, int64_t instance, const F& f) {
 // The same where walks may be outside.
 template <class V, class T, class F>
 void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
-  if (p.outside)
-    f(solid::Outside<V>(p.solid, p.mesh, p.frame[instance * (p.dimension + 2) + p.dimension + 1]));
+  if (!p.outside) return with_inside<V>(p, instance, f);
+  const double* const frame = p.frame + instance * (p.dimension + 2);
+  const double epsilon = frame[p.dimension + 1], reach = p.reach / frame[p.dimension];
+  if (p.dimension == 2)
+    f(solid::Outside<V, 2>(p.solid, p.grids ? &p.grids[instance] : nullptr, epsilon, reach));
   else
-    with_inside<V>(p, instance, f);
+    f(solid::Outside<V, 3>(p.solid, p.mesh, epsilon, reach));
 }
 
 // Runs slots [first, last) of one instance into a sink built from `arguments`.

@@ -13,6 +13,8 @@ from . import walk as _walk
 from .data import Fourier, Gaussians, GridField, PerVertex, Polynomial
 from .mesh import TriangleMesh
 from .models.labels import NeuralOperatorLabels
+from .models.operator import Operator as Operator
+from .models.operator import OperatorValues as OperatorValues
 from .models.problem import Problem
 from .models.result import Result as Result
 from .models.settings import Walks
@@ -25,6 +27,7 @@ from .region import ClosestPoint as ClosestPoint
 from .solid import SDF, Box
 from .star import Star
 from .walk import expansion as _expansion
+from .walk import traces as _traces
 
 __all__ = [
     "SDF",
@@ -47,7 +50,7 @@ __all__ = [
     "solve",
 ]
 
-OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _stars.OPS, _media.OPS)
+OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _traces.OPS, _stars.OPS, _media.OPS)
 
 __dir__ = surface(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours

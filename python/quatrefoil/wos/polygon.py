@@ -19,6 +19,7 @@ from .rings import check_holes
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
 _MIN_AREA = 1e-12  # of a box of size 1
 _SLABS, _LEVEL = 64, 0.381966  # slabs of a polygon that are measured, each at this part of its height
+_MARGIN = 1.25  # of the extent of a polygon outside of which walks run
 _MAX_DIMENSION = 1024  # of balls and boxes
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
@@ -63,6 +64,8 @@ class Polygon(Region):
     """
 
     dimension = 2
+    _closed = True  # walks stay inside
+    _wide: Polygon | None = None  # the last result of ``_with_margin``
 
     @keywords("Polygon", points="use vertices", coords="use vertices", exterior="use vertices", interiors="use holes", hole="use holes")
     def __init__(self, vertices: ArrayLike | Any, holes: ArrayLike | None = None) -> None:
@@ -177,6 +180,17 @@ class Polygon(Region):
         one.__dict__.update(self.__dict__, _batch=None)
         return one
 
+    def _with_margin(self) -> Polygon:
+        """The same, scaled so that a walk outside knows its distance in a grid around the box: csrc/wos/solid/README.md, Outside."""
+        if self._wide is None:
+            wide = copy.copy(self)
+            wide._extent, wide._closed = self._extent * _MARGIN, False
+            self._wide = wide
+        return self._wide
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_wide": None}
+
     def _repeated(self, count: int) -> Polygon:
         """This single polygon so many times."""
         many, b = copy.copy(self), np.arange(count)
@@ -199,7 +213,7 @@ class Polygon(Region):
         return some
 
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
-        return native.core().wos.Polygons(ends, first)
+        return native.core().wos.Polygons(ends, first, self._closed)
 
     def __repr__(self) -> str:
         return f"Polygon({self._count} x {len(self._ends)} segments)" if self._batch is not None else f"Polygon({len(self._ends)} segments)"

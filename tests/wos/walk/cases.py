@@ -150,6 +150,18 @@ def _balls(B, N, *, d=2, ring=False, screening=0.0):
     return make
 
 
+def _traced(N, *, events=0, polygon=False, **options):
+    """As the walks of one instance."""
+
+    def make(rng):
+        inputs, keywords = _polygon(1, N, "number")(rng) if polygon else _ball(1, N, "number", **options)(rng)
+        run = {"walks": keywords["walks"], "seed": keywords["seed"], "sourced": events > 0, "events": events}
+        names = ("first_walk", "max_steps", "screening", "first_point", "walks")
+        return inputs[:4], run | {name: options[name] for name in names if name in options}
+
+    return make
+
+
 def _expansion(B, N, g, *, samples=2, modes=5, **options):
     """As the walks of pairs, and a reference."""
 
@@ -239,6 +251,14 @@ CASES = [
     Case("gather", "screened", _gathered(4, 8, screened=True)),
     Case("gather", "screened-space", _gathered(4, 5, d=3, modes=3, screened=True)),
     Case("gather", "none", _gathered(3, 4, most=0)),
+    Case("trace", "disc", _traced(3, events=200)),
+    Case("trace", "cut", _traced(3, events=20, first_walk=5, walks=7)),
+    Case("trace", "ends-only", _traced(4, outside=1, walks=5, first_point=2)),
+    Case("trace", "space", _traced(3, d=3, events=150, walks=5, screening=3.0, outside=1)),
+    Case("trace", "box-cut-off", _traced(4, box=True, events=60, max_steps=3)),
+    Case("trace", "screened", _traced(4, events=60, screening=60.0)),
+    Case("trace", "five-dimensions", _traced(2, d=5, events=50, walks=4, screening=2.0)),
+    Case("trace", "polygon", _traced(9, polygon=True)),
     Case("place", "ball", _placed(2, 40)),
     Case("place", "space", _placed(1, 40, d=3)),
     Case("place", "five-dimensions", _placed(1, 20, d=5)),

@@ -260,6 +260,18 @@ def place(points, frame, ends=None, first=None):
     return start
 
 
+def trace(start, frame, ends=None, first=None, *, seed=0, first_walk=0, walks=64, max_steps=1024, screening=0.0, first_point=0,
+          sourced=False, events=0):  # fmt: skip
+    """Walk by walk and step by step; a walk that weighs nothing stays where it is."""
+    (of,) = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, False)
+    counts = np.stack([of.steps, of.cut, 0 * of.cut], axis=-1)
+    met = [(y[n, w], weight[n, w]) for n in range(start.shape[1]) for w in range(walks) for y, weight in of.events[: of.steps[n, w]]]
+    met += events * [(np.zeros(start.shape[2]), 0.0)]
+    points, shares = (np.array([pair[i] for pair in met[:events]]) for i in (0, 1))
+    exit = np.where(of.left[..., None] == 0, of.stopped, of.x)
+    return exit, of.left, counts, points.reshape(events, start.shape[2]), shares * frame[0, -2] ** 2
+
+
 # ---------------------------------------------------------------- balls and their harmonics
 
 

@@ -99,16 +99,17 @@ def sphere_weights(d, R, screening):
 
 
 class Batch:
-    """Walks (N, walks) of points. ``x``: where they are, and at last where they end, on ``segment`` at ``place``; ``left``: their weight;
-    ``events``: source points and their weights; ``margin``: how near a decision was to another one. The first ball of a pair: its source
-    point ``entry``, and weights (1 + d) in value and gradient: ``along`` of what comes after it, ``toward`` of that source."""
+    """Walks (N, walks) of points. ``x``: where they are, and at last where they end, on ``segment`` at ``place``, from ``stopped``;
+    ``left``: their weight; ``events``: source points and their weights; ``margin``: how near a decision was to another one. The first ball
+    of a pair: its source point ``entry``, and weights (1 + d) in value and gradient: ``along`` of what comes after it, ``toward`` of that
+    source."""
 
     def __init__(self, start, instance, seed, first_walk, walks, first_point):
         N, d = start.shape
         numbers = first_point if np.ndim(first_point) else first_point + np.arange(N)
         self.point, self.walk = np.meshgrid(numbers, first_walk + np.arange(walks), indexing="ij")
         self.instance, self.seed, self.d = np.broadcast_to(instance, self.point.shape), seed % 2**64, d
-        self.x = self.entry = np.repeat(start[:, None], walks, axis=1)
+        self.x = self.entry = self.stopped = np.repeat(start[:, None], walks, axis=1)
         self.alive = ~np.isnan(self.x[..., 0])
         self.left = np.where(self.alive, 1.0, np.nan)
         self.margin, self.steps, self.cut = np.full((N, walks), np.inf), np.zeros((N, walks), int), np.zeros((N, walks), bool)
@@ -159,6 +160,7 @@ class Batch:
         self.left = np.where(light, np.where(chance < size, 0.125 * np.sign(self.left), 0), self.left)
 
     def land(self, segs):
+        self.stopped = self.x
         if segs is None:
             self.x = self.x / np.sqrt((self.x * self.x).sum(axis=-1, keepdims=True))
         elif is_box(segs, self.x):  # on the face that is nearest

@@ -21,7 +21,7 @@ from wos.ops import walk
 from wos.walk.replay import philox
 
 PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # which takes long to compose
-READ_BACK = ["medium", "media", "media of many"]  # for their bounds
+READ_BACK = ["medium", "media", "media of many", "outside of a polygon"]  # for their bounds, and for where sources end
 
 
 def results(r):

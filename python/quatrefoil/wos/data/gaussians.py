@@ -66,8 +66,10 @@ class Gaussians(DataClass):
     def __call__(self, X: Any) -> np.ndarray:
         """The sum at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
         X = points_like(X, "Gaussians", "X")
-        a, c, w = (x[:, None] if x.ndim == axes else x for x, axes in zip(self._arrays(), (2, 3, 2)))
-        return np.asarray((a * np.exp(-((X[..., None, :] - c) ** 2).sum(axis=-1) / w**2)).sum(axis=-1))
+        a, c, w = self._arrays()
+        # bells before points: NumPy's inner loops run over points
+        r2 = sum((X[..., None, :, i] - c[..., None, i]) ** 2 for i in range(c.shape[-1]))
+        return np.asarray((a[..., None] * np.exp(-r2 / (w**2 if w.ndim == 0 else w[..., None] ** 2))).sum(axis=-2))
 
     def _parameters(self, d: int) -> list[tuple[Array, int]]:
         return [(getattr(self, part), axes) for part, axes in _PARTS.items()]

@@ -48,9 +48,10 @@ def with_alike(
 
 def ranges_of(p: Prepared) -> np.ndarray:
     """(B, 2): bounds of what a walk's value may be, in units of u. Values of functions are those at points of the boundary and domain."""
-    s, diagonal = p.statement, p.boundary._diagonal
+    s, diagonal = p.statement, np.maximum(p.boundary._diagonal, 2 * p.statement._reach)
     low, high = _range(p, p.linear[0], of_domain=False)
-    if s.exterior or s._rate > 0 or p.bound is not None or s.robin is not None:  # walks that lose their weight
+    to_infinity = s.exterior and s.boundary.dimension == 3
+    if to_infinity or s._rate > 0 or p.bound is not None or s.robin is not None:  # walks that lose their weight
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     for k, data in enumerate(p.linear[1:]):
         size = diagonal if k else diagonal**2 / (8 * p.boundary.dimension)  # the largest u of -Δu = 1 in the ball around the box

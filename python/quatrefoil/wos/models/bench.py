@@ -18,6 +18,7 @@ from ...bench._problem import Problem, Run, installed
 from ..walk.bench import EPSILON, POINTS, SEGMENTS, brute_force
 
 WALKS, INSTANCES, SIDES = 10, 4, 64  # per epoch; geometries, each once; right-hand sides for one geometry
+GRID = 65  # nodes along every axis of a source on a grid
 COARSE, FINE = 1, 6  # refinements of the disc: the cheapest with an error below that of ten walks, and one with a negligible error
 
 
@@ -168,6 +169,29 @@ def _table(title: str, instances: Instances, **options: Any) -> None:
         print(f"  {unknowns:5} unknowns, value only     {ms:9.2f} ms  {_rms(instances.elements(refine) - truth):.1e}")
 
 
+def _operators(sides: Instances) -> None:
+    """Shared walks against walks that are recorded for data that come later: formulas, and tables at vertices and on a grid."""
+    X, how, star = sides.points[0], wos.Walks(WALKS, epsilon=EPSILON), sides.star()
+    box, problem = ([-1.5, -1.5], [1.5, 1.5]), wos.Problem(star, dirichlet=0.0, source=0.0)
+    nodes = np.stack(np.meshgrid(*2 * [np.linspace(-1.5, 1.5, GRID)], indexing="ij"), axis=-1).reshape(-1, 2)
+    at_vertices, on_grid = sides.g(star._outline(0)[:, 0]), sides.f(nodes).reshape(-1, GRID, GRID)
+    of = problem.operator(X, how, rng=1)
+    for_vertices, for_grid = of.per_vertex(), of.on_grid((GRID, GRID), box)
+    tables = wos.PerVertex(at_vertices.astype(np.float32)), wos.GridField(on_grid.astype(np.float32), box)
+    print(f"{sides.count} right-hand sides on one star, {POINTS} points x {WALKS} walks, one thread, CPU time per right-hand side")
+    calls: dict[str, Callable[[], Any]] = {
+        "shared walks, Fourier and bells": lambda: wos.solve(star, X, sides.g, source=sides.f, walks=WALKS, shared_walks=True, rng=1),
+        "operator.solve, Fourier and bells": lambda: of.solve(sides.g, sides.f),
+        "shared walks, vertices and grid": lambda: wos.solve(star, X, tables[0], source=tables[1], walks=WALKS, shared_walks=True, rng=1),
+        "per_vertex() @ g + on_grid() @ f": lambda: for_vertices @ at_vertices.T + for_grid @ on_grid.reshape(sides.count, -1).T,
+        "once: recording": lambda: problem.operator(X, how, rng=1),
+        "once: both matrices": lambda: (of.per_vertex(), of.on_grid((GRID, GRID), box)),
+    }
+    for name, call in calls.items():
+        each = sides.count if not name.startswith("once") else 1
+        print(f"  {name:36} {1e3 * _seconds(call) / each:9.3f} ms")
+
+
 def main() -> None:
     """Print seconds and errors of walks and meshes: geometries that occur once each, and one geometry for all."""
     from ..._config import set_num_threads
@@ -177,6 +201,7 @@ def main() -> None:
     sides = Instances(SIDES, geometries=1)
     _table("right-hand sides, one geometry", sides)
     _table("right-hand sides that share walks", sides, shared_walks=True)
+    _operators(sides)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ class Prepared(NamedTuple):
         options = {
             **{f"{name}_kind": data.kind for name, data in zip(names, self.data)},
             "seed": settings.signed_seed, "max_steps": settings.max_steps, "gradient": gradient or settings.gradient,
-            "screening": s._rate, "first_instance": b, "first_point": n, "outside": s.exterior,
+            "screening": s._rate, "first_instance": b, "first_point": n, "outside": s.exterior, "reach": s._reach,
             "endless": s._reflecting is not None and s._reflecting.endless, "nrhs": end - b if settings.shared_walks else 1,
         }  # fmt: skip
         extras = (part._memo_of(self.kind), *(data.function for data in self.data))
@@ -234,8 +234,8 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
     wanted, device = settings.backend, target.kind.partition("@")[2]
     if not device:
         return wanted, wanted
-    calls = any(data.function is not None for data in packed)
-    walks = _backends.kernel(METHODS[s._method], wanted or ("array" if calls else None), device)[0]
+    composed = any(data.function is not None for data in packed) or (s.exterior and (s.boundary.dimension == 2 or s._reach > 0))
+    walks = _backends.kernel(METHODS[s._method], wanted or ("array" if composed else None), device)[0]
     return walks, _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
 
 
@@ -282,7 +282,7 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
     pairs = crossings(segments)[:1] if len(segments) <= _MAX_SEARCHED else ()
     crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
-    could = b.dimension == 3 and not isinstance(b, SDF) and not s.exterior and count == of
+    could = b.dimension <= 3 and not isinstance(b, SDF) and not s.exterior and count == of
     cure = f"{crossed}; for the domain outside give exterior=True" if could else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
     warn(f"{what} {side} the boundary: values are NaN there{cure}")

@@ -11,6 +11,7 @@ import numpy as np
 from ..._arguments import keywords, seed
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from .labels import NeuralOperatorLabels
+from .operator import Operator
 from .result import Result, answer
 from .run import Run
 from .settings import IN_WALKS, Walks, checked
@@ -43,8 +44,9 @@ class Problem(Statement):
     robin : (where, mu, h), optional
         ∂u/∂n + μu = h likewise. mu >= 0 is a number or has one per segment or triangle.
     exterior : bool
-        The domain is outside a Ball, a Box or a TriangleMesh in three dimensions, and u tends to 0 far away. With a positive number as
-        screening there may be a source; without, there is none.
+        The domain is outside a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions. Far away u tends to 0, in the plane
+        without a screening to a constant. A source without a screening ends somewhere: Gaussians, or a GridField that is 0 on the faces of
+        its box.
 
     Notes
     -----
@@ -162,3 +164,21 @@ class Problem(Statement):
         ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
         """
         return NeuralOperatorLabels._of(self, points, checked("labels", points, walks, rng, backend, num_threads), progress, "labels")
+
+    @keywords("operator", **IN_WALKS)
+    def operator(
+        self,
+        points: Array[T] | Points,
+        walks: int | Walks = 64,
+        *,
+        rng: int | np.random.Generator | None = None,
+        backend: Backend | None = None,
+        num_threads: int | None = None,
+    ) -> Operator:
+        """The solution at points (N, d) as a linear map of boundary values and sources that come later: see ``qf.wos.Operator``.
+
+        The problem's own values do not matter, only whether it has a source. One boundary inside or out, without reflecting walls and
+        without a medium; no ``gradient``. ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
+        """
+        settings, indices = checked("operator", points, walks, rng, backend, num_threads)
+        return Operator._of(self, points, settings, indices, "operator")

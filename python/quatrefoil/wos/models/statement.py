@@ -19,6 +19,7 @@ from ..stars.conditions import by_facet, instances_of, reflecting
 from ..stars.tables import Reflecting
 from .per_ring import expected_for
 from .settings import HINTS
+from .support import support
 from .warn import warn
 
 _DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": None, "robin": None, "exterior": False}
@@ -94,6 +95,7 @@ class Statement:
             batches |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
             batches["where"] = instances_of(self.neumann, self.robin)
         common_batch({"boundary": self.boundary._batch, **batches}, label)
+        _ = self._reach  # an error if it is infinite
         return batches
 
     @cached_property
@@ -102,6 +104,7 @@ class Statement:
         b, walls = self.boundary, instances_of(self.neumann, self.robin)
         if not isinstance(b, Polygon):
             return b
+        b = b._with_margin() if self.exterior else b
         return b._shared()._repeated(walls) if walls is not None and walls > 1 and b._count == 1 else b._shared()
 
     @cached_property
@@ -117,6 +120,13 @@ class Statement:
         if self.diffusion is not None or is_varying(self.screening):
             return "media"
         return "walk" if self._reflecting is None else "stars"
+
+    @cached_property
+    def _reach(self) -> float:
+        """Outside and without a screening, the largest distance of sources from the centre of a boundary."""
+        if not self.exterior or self.source is None or self._rate > 0:
+            return 0.0
+        return float(np.max(support(self.source, self._shared_boundary._centre, self._caller or "Problem"), initial=0.0))
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -145,7 +155,7 @@ class Statement:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without derived attributes, and without graphs of gradients, which cannot be pickled."""
-        derived = ("_shared_boundary", "_reflecting", "_method")
+        derived = ("_shared_boundary", "_reflecting", "_method", "_reach")
         return {name: with_arrays(x, detached) for name, x in vars(self).items() if name not in derived}
 
     def __repr__(self) -> str:
@@ -170,10 +180,10 @@ def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
 def _check_exterior(s: Statement, label: str) -> None:
     """The limits of exterior=True."""
     b = s.boundary
-    if b.dimension != 3 or isinstance(b, SDF):
-        raise ValueError(f"{label}: exterior=True with {b!r}; it needs a Ball, a Box or a TriangleMesh in three dimensions")
-    if is_varying(s.screening) or (s.source is not None and s.screening == 0):
-        raise ValueError(f"{label}: exterior=True goes with a source if screening is a positive number, and with no other screening")
+    if b.dimension > 3 or isinstance(b, SDF):
+        raise ValueError(f"{label}: exterior=True with {b!r}; it needs a Polygon, a TriangleMesh, or a Ball or Box in 2 or 3 dimensions")
+    if is_varying(s.screening):
+        raise ValueError(f"{label}: exterior=True goes with a screening that is a number")
     if s.neumann is not None or s.robin is not None:
         raise ValueError(f"{label}: exterior=True does not go with neumann or robin")
 

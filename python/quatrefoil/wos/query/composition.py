@@ -13,6 +13,7 @@ from ..._array_tools import chunk_slices, double, nan_unless
 from .composition_solids import is_solid, nearest_on_solid
 
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
+POLYGON_HALF = 0.4  # outside of a polygon, its box lies in this square
 LIVE = 16  # numbers in memory per point and segment or triangle, about
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from .composition import POLYGON_HALF
 
 
 @jit
@@ -160,21 +161,42 @@ def beyond_field(ends, x):
 
 
 @jit
-def sphere_around(ends):
-    """(4) The radius of a sphere in space around a ball, box or mesh, and the radius beyond which walks return to it."""
+def length(x):
+    r2 = 0.0
+    for j in range(x.size):
+        r2 += x[j] * x[j]
+    return math.sqrt(r2)
+
+
+@jit
+def sphere_around(ends, d, reach):
+    """(4) The radius of a sphere around a ball, box, polygon or mesh and the sources, and the radius beyond which walks return to it."""
     if len(ends) == 0:
-        return 1.0, 1.0
-    if ends.shape[1] == 3:
-        radius = math.sqrt(ends[0, 0] ** 2 + ends[0, 1] ** 2 + ends[0, 2] ** 2)
+        radius = 1.0
+        if not reach > 1.0:
+            return 1.0, 1.0
+    elif ends.shape[1] == d:
+        radius = length(ends[0])
     else:
-        radius = math.sqrt(0.75)
+        radius = math.sqrt(0.75) if d == 3 else POLYGON_HALF * math.sqrt(2.0)
+    radius = max(radius, reach)
     return radius, 1.0625 * radius
+
+
+@jit
+def return_to_circle(radius, x, angle, y):
+    """(7) The point y where a walk in the plane from x, outside of the circle, returns to it."""
+    r2 = x[0] * x[0] + x[1] * x[1]
+    ax, ay, nx, ny = x[0] * radius / r2, x[1] * radius / r2, math.cos(angle), math.sin(angle)
+    px, py, qx, qy = nx + ax, ny + ay, 1.0 + ax * nx + ay * ny, ax * ny - ay * nx
+    scale = radius / (qx * qx + qy * qy)
+    y[0], y[1] = (px * qx + py * qy) * scale, (py * qx - px * qy) * scale
 
 
 @jit
 def return_to_sphere(radius, x, u, angle, y):
     """(5), (6) The point y where a walk from x, outside of the sphere, returns to it."""
-    r = math.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])
+    r = length(x)
     k, gap = radius / r, (r - radius) / r
     den = gap + 2.0 * k * u
     h = 2.0 * gap * gap * (1.0 - u) * (1.0 + k * u) / (den * den)

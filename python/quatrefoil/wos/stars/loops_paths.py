@@ -111,9 +111,7 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
         if pairs and step == 0:
             room = _nearest(walls, x, min(distance, LARGEST), False)[1]
             if room > epsilon:
-                make_step(
-                    segments, False, x, room, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events
-                )
+                make_step((0.0, 0.0), x, room, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events)
                 if sources:
                     events[-1][d] *= extent * extent
                 step, own = 1, -1

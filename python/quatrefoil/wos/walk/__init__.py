@@ -20,7 +20,10 @@ screening
 first_instance, first_point
     Global numbers of a part of a problem, for random words. Functions are called as g(instance, X (n, d)) -> (n,).
 outside, closed
-    The domain is outside of a mesh, box or ball in space; a mesh has no gaps.
+    The domain is outside of a polygon, mesh, box or ball in two or three dimensions; a mesh has no gaps. The box of such a polygon is 0.8
+    times the extent.
+reach
+    Outside and without a screening, sources are 0 farther from the centre than this, in absolute units.
 grids
     The memo of a Polygon or TriangleMesh, built if absent, and ignored on a device.
 mean, m2 : (B, N, K, C)
@@ -58,7 +61,7 @@ def _place_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -
 
 def _walk_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first, dirichlet, source = shapes
-    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, nrhs = options
+    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, _, nrhs = options
     check_start(label, start, frame, ends, first)
     if nrhs != 1 and start[0] != 1:
         raise ValueError(f"{label}: {nrhs} right-hand sides share the walks of one instance; start has {start[0]}")
@@ -136,7 +139,7 @@ WALK = Op(
     options=(
         Option("dirichlet_kind", str), Option("source_kind", str), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("screening", float),
-        Option("first_instance", int), Option("first_point", int), Option("outside", bool), Option("nrhs", int),
+        Option("first_instance", int), Option("first_point", int), Option("outside", bool), Option("reach", float), Option("nrhs", int),
     ),
     extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
     rule=_walk_shapes,

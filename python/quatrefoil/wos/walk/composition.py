@@ -11,9 +11,10 @@ from ..query.composition import HALF_SIDE, closest, is_inside, point_on, rows_of
 from ..query.composition_solids import is_solid, nearest_on_solid, radius_in_solid
 from .composition_balls import MAX_SCREENED, SHRUNK
 from .composition_expand import expand, gather
+from .composition_trace import trace
 from .composition_walk import walk, walk_vjp
 
-__all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "walk", "walk_vjp"]
+__all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "trace", "walk", "walk_vjp"]
 
 
 def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool, outside: bool, grids: Any = None) -> Any:

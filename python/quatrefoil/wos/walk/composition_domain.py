@@ -10,7 +10,7 @@ from typing import Any
 
 from ..._array_tools import chunk_slices, sums_of
 from ..data.composition import Places
-from ..query.composition import HALF_SIDE, LIVE, Rows, Segments, belongs, closest, columns, point_on, shapes_of
+from ..query.composition import HALF_SIDE, LIVE, POLYGON_HALF, Rows, Segments, belongs, closest, columns, point_on, shapes_of
 from ..query.composition_solids import is_box, is_solid, nearest_on_solid, norm, radius_in_solid
 from .composition_philox import _TURN, ROULETTE, Lanes, uniform
 
@@ -20,8 +20,9 @@ CLEAR_UP_TO, MIN, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
 class Domain:
     """The boundaries of the walks of a piece: a walk has segments ``low`` to ``high``, or all if these are None."""
 
-    def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False) -> None:
-        self.xp, self.label, self.ends, self.low, self.high, self.outside = xp, label, ends, low, high, outside
+    def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False, reach: Any = 0.0) -> None:
+        self.xp, self.label, self.ends, self.low, self.high = xp, label, ends, low, high
+        self.outside, self.reach = outside, reach  # (P,) of sources outside, scaled
 
     def is_solid(self, x: Any) -> bool:
         return is_solid(self.ends, x.shape[1])
@@ -66,12 +67,18 @@ class Domain:
             return nearest_on_solid(self.xp, self.label, self.ends, x)[1]
         return point_on(self.xp, self.ends, k, weights)
 
-    def return_to_sphere(self, x: Any, lanes: Lanes, step: int) -> tuple[Any, Any, Any]:
-        """Solid README (4) to (6): whether x is beyond the sphere around the boundary, where the walk returns, and whether it does."""
+    def beyond_sphere(self, x: Any) -> Any:
+        """Whether x is beyond the sphere around the boundary and the sources, solid README (4)."""
+        return norm(self.xp, x) > self._sphere(x)[1]
+
+    def return_to_sphere(self, x: Any, lanes: Lanes, step: int) -> tuple[Any, Any]:
+        """Solid README (4) to (7): where a walk from beyond the sphere returns, and whether it does."""
         xp = self.xp
-        sphere, far = self._sphere(x)
+        sphere, _ = self._sphere(x)
         r = norm(xp, x)
         ((w0, w1, w2, _),) = lanes.words(xp, ROULETTE + step)
+        if x.shape[1] == 2:
+            return _return_to_circle(xp, sphere, x, r, xp.astype(w2, xp.float64) * _TURN), r > 0
         u, angle = uniform(xp, w1), xp.astype(w2, xp.float64) * _TURN
         k, gap = sphere / r, (r - sphere) / r
         den = gap + 2.0 * k * u
@@ -87,13 +94,27 @@ class Domain:
             (1.0 - h) * e1 + c * sign * b + s * (sign + e1 * e1 * a),
             (1.0 - h) * e2 - c * sign * e0 - s * e1,
         ]
-        return r > far, sphere * xp.stack(y, axis=1), uniform(xp, w0) * r < sphere
+        return xp.stack([sphere * x for x in y], axis=1), uniform(xp, w0) * r < sphere
 
     def _sphere(self, x: Any) -> tuple[Any, Any]:
+        """(P,): its radius, and the radius beyond which walks return to it."""
+        xp, d = self.xp, x.shape[1]
+        one, reach = xp.ones_like(x[:, 0]), self.reach + xp.zeros_like(x[:, 0])
         if self.ends is None:
-            return 1.0, 1.0
-        radius = norm(self.xp, self.ends[0, :]) if is_box(self.ends, x.shape[1]) else math.sqrt(0.75)
+            radius = xp.maximum(one, reach)
+            return radius, xp.where(radius > 1.0, 1.0625 * radius, radius)
+        half = 0.5 if d == 3 else POLYGON_HALF
+        least = norm(xp, self.ends[:1, :]) if is_box(self.ends, d) else half * math.sqrt(d) * one
+        radius = xp.maximum(least, reach)
         return radius, 1.0625 * radius
+
+
+def _return_to_circle(xp: Any, radius: Any, x: Any, r: Any, angle: Any) -> Any:
+    ax, ay = x[:, 0] * radius / (r * r), x[:, 1] * radius / (r * r)
+    nx, ny = xp.cos(angle), xp.sin(angle)
+    px, py, qx, qy = nx + ax, ny + ay, 1.0 + ax * nx + ay * ny, ax * ny - ay * nx
+    scale = radius / (qx * qx + qy * qy)
+    return xp.stack([(px * qx + py * qy) * scale, (py * qx - px * qy) * scale], axis=1)
 
 
 def beyond_box(xp: Any, x: Any) -> Any:

@@ -96,14 +96,17 @@ class Step:
         """(2), (10): where walks go, and their weights."""
         xp, screening, radius = self.xp, self.screening, self.limited(radius)
         z2 = radius * radius * screening * self.piece.extent**2
+        returns = self.piece.domain.outside and screening == 0
+        beyond = self.piece.domain.beyond_sphere(x) if returns else None
         if self.on_source:
             s, m = source_point(xp, self.lanes, step, self.d)
             counted = weight * source_weight(self.d, s, -xp.log(s), z2)[0] if screening > 0 else weight
+            counted = counted if beyond is None else xp.where(beyond, xp.zeros_like(weight), weight)
             self._meet(x, s, m, radius, counted, active, first, False)
         y = x + radius[:, None] * n
-        if self.piece.domain.outside and screening == 0:
-            beyond, back, returns = self.piece.domain.return_to_sphere(x, self.lanes, step)
-            return xp.where(beyond[:, None], back, y), xp.where(beyond & ~returns, xp.zeros_like(weight), weight)
+        if beyond is not None:
+            back, lands = self.piece.domain.return_to_sphere(x, self.lanes, step)
+            return xp.where(beyond[:, None], back, y), xp.where(beyond & ~lands, xp.zeros_like(weight), weight)
         return y, survive(xp, weight, self.d, z2, self.lanes, step) if screening > 0 else weight
 
 

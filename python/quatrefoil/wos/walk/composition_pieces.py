@@ -71,7 +71,7 @@ class Walks:
         self.flat = xp.reshape(double(xp, given.start), (B * N, d))
         self.seed, self.first_walk, self.count, self.pairs = given.seed, given.first_walk, given.walks, given.gradient
         self.first_instance, self.first_point, self.group = given.first_instance, given.first_point, 2 if given.gradient else 1
-        self.outside = getattr(given, "outside", False)
+        self.outside, self.reach = getattr(given, "outside", False), getattr(given, "reach", 0.0)
         plain = not hasattr(given, "walls") and not hasattr(given, "bounds")
         self.laplace = plain and given.source_kind == "none" and given.screening == 0 and not self.outside
         self.lane = lane if d < 4 else 4 * lane  # (4c) draws several attempts at once
@@ -79,7 +79,8 @@ class Walks:
     def domain(self, piece: Piece) -> Domain:
         several = self.first is not None and self.first.shape[0] > 2
         low, high = (self.xp.take(a, piece.at.row, axis=0) for a in (self.first[:-1], self.first[1:])) if several else (None, None)
-        return Domain(self.xp, self.label, self.ends, low, high, self.outside)
+        reach = self.reach / piece.at.extent if self.outside else 0.0
+        return Domain(self.xp, self.label, self.ends, low, high, self.outside, reach)
 
     def rows(self, numbers: int) -> list[slice]:
         """The points of all instances in slices, of ``numbers`` numbers each."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..query.loops import inside_all, nearest_all, pieces
-from ..query.loops_solids import Distances, is_function
+from ..query.loops_solids import Distances, is_function, sphere_around
 from . import WALK
 from .composition_balls import MAX_SCREENED, SHRUNK
 from .composition_expand import harmonics
@@ -14,6 +14,7 @@ from .expansion import EXPAND
 from .loops_half_discs import half_discs_pay
 from .loops_nodes import Met, Problem, counters, factors, first_balls, forward, replay, tallied
 from .loops_paths import ESCAPED, end_all, see, step_all
+from .traces import TRACE
 
 
 class _Walked:
@@ -24,7 +25,9 @@ class _Walked:
     def __init__(self, p, b, point, walk, wanted):
         ends, frame, (n, d) = pieces(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
         distances = Distances(ends[0], p.grids) if is_function(ends, d) else None
-        half_discs = distances is None and p.source_kind == "none" and p.screening == 0 and half_discs_pay(ends, d, frame[-1])
+        laplace = p.source_kind == "none" and p.screening == 0 and not p.outside
+        half_discs = distances is None and laplace and half_discs_pay(ends, d, frame[-1])
+        around = sphere_around(ends, d, p.reach / frame[-2]) if p.outside else (0.0, 0.0)
         x, radius, left, self.mark = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)
         facet, place, words, first = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros((n, 4), np.uint64), first_balls(n, d)
         about = *counters(p, b, point, walk), frame[-1], p.screening * frame[-2] ** 2, p.gradient, p.max_steps, wanted[1]
@@ -33,7 +36,7 @@ class _Walked:
             if distances is not None:
                 radius[alive] = distances.radius(x[alive])
             alive, event, owner = step_all(
-                ends, distances is None, p.outside, half_discs, alive, x, radius, step, left, *about, words, first, facet, place, self.mark
+                ends, distances is None, around, half_discs, alive, x, radius, step, left, *about, words, first, facet, place, self.mark
             )
             events.append(event)
             owners.append(owner)
@@ -44,6 +47,7 @@ class _Walked:
         else:
             self.mark[distances.beyond(x) & (left > 0)] += ESCAPED
             end = distances.project(x)[1]
+        self.end, self.left = end, left
         here, event, owner = np.flatnonzero(left > 0), np.concatenate(events), np.concatenate(owners)
         self.met = [
             Met(end[here], facet[here], place[here], left[here], here, np.zeros(len(here), bool)),
@@ -99,6 +103,22 @@ def expand(*arguments):
             shares[:, 0] = u
             np.add.at(coefficients[b], (point, (walk - p.first_walk) // each), shares / each)
             np.add.at(counts[b], point, tallied(walked.mark))
+
+
+def trace(*arguments):
+    """The ends and source points of the walks of ``walk``."""
+    p = Problem(TRACE, arguments[:4], arguments[9:], _Walked, gradient=False, first_instance=0)
+    p.source_kind = "number" if p.sourced else "none"
+    exit, weight, counts, point, share = arguments[4:9]
+    exit[...], weight[...], counts[...], point[...], share[...] = np.nan, np.nan, 0, 0.0, 0.0
+    made = 0
+    for at, walk in p.blocks(0):
+        walked, column = _Walked(p, 0, at, walk, (True, p.events > 0)), walk - p.first_walk
+        exit[at, column], weight[at, column], counts[at, column] = walked.end, walked.left, tallied(walked.mark)
+        events = walked.met[1]
+        order = np.argsort(events.owner, kind="stable")[: p.events - made]  # those of a walk are in the order of its steps
+        point[made : made + len(order)], share[made : made + len(order)] = events.X[order], events.weight[order]
+        made += len(order)
 
 
 def walk(*arguments):

@@ -7,7 +7,7 @@ import numpy as np
 from ..._backends.numba import jit
 from ..query.composition import HALF_SIDE
 from ..query.loops import closest, point_on
-from ..query.loops_solids import beyond_field, is_solid, nearest_on_solid, radius_in_solid, return_to_sphere, sphere_around
+from ..query.loops_solids import beyond_field, is_solid, length, nearest_on_solid, radius_in_solid, return_to_circle, return_to_sphere
 from .composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from .composition_philox import FIRST, ROULETTE
 from .loops_half_discs import leave_half_disc
@@ -62,22 +62,23 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
 
 
 @jit
-def _come_back(ends, step, walk, point, instance, k0, k1, x, moved):
-    """A walk beyond the sphere (4) returns to it, at ``moved``, or ends: its weight, 1 or 0, and whether it was beyond."""
-    sphere, far = sphere_around(ends)
-    r = math.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])
-    if not r > far:
-        return 1.0, False
+def _come_back(sphere, step, walk, point, instance, k0, k1, x, moved):
+    """A walk beyond the sphere (4) returns to it, at ``moved``, or in space ends: its weight, 1 or 0."""
     w0, w1, w2, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
-    return_to_sphere(sphere, x, uniform(w1), float(w2) * (2.0 * math.pi * 2.0**-32), moved)
-    return (1.0 if uniform(w0) * r < sphere else 0.0), True
+    angle = float(w2) * (2.0 * math.pi * 2.0**-32)
+    if x.size == 2:
+        return_to_circle(sphere, x, angle, moved)
+        return 1.0
+    return_to_sphere(sphere, x, uniform(w1), angle, moved)
+    return 1.0 if uniform(w0) * length(x) < sphere else 0.0
 
 
 @jit
 def make_step(
-    ends, outside, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events
+    around, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events
 ):  # fmt: skip
-    """Moves x from its ball, and adds a source point to ``events``; returns the weight. ``words``, ``n``, ``m`` are scratch."""
+    """Moves x from its ball, and adds a source point to ``events``; returns the weight. ``words``, ``n``, ``m`` are scratch. ``around``: of
+    walks outside the radii of ``sphere_around``, else 0."""
     d = x.size
     sharing = 4 if d == 2 else 2 if d == 3 else 1
     if screening > 0.0:
@@ -90,6 +91,10 @@ def make_step(
         column = (d - 1) * (step % sharing)
         direction(words[column], words[column + d - 2], n)
     enters, number, sign = pairs and step == 0, walk, 1.0
+    if around[0] > 0.0 and screening == 0.0 and not enters and length(x) > around[1]:
+        weight = _come_back(around[0], step, walk, point, instance, k0, k1, x, m)
+        x[:] = m
+        return weight
     if enters:
         number, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
         if d > 3:
@@ -113,11 +118,6 @@ def make_step(
         events.append(event)
     if enters:
         enter(d, n, m, radius, z2, of_value, of_gradient, first)
-    elif outside and screening == 0.0:
-        weight, returns = _come_back(ends, step, walk, point, instance, k0, k1, x, m)
-        if returns:
-            x[:] = m
-            return weight
     x += radius * n
     if screening > 0.0 and not enters:
         weight = _survive(weight, d, z2, step, walk, point, instance, k0, k1)
@@ -125,7 +125,7 @@ def make_step(
 
 
 @jit
-def step_all(ends, sees, outside, half_discs, alive, x, radius, step, weight, walk, point, instance, k0, k1, epsilon, screening, pairs,
+def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, walk, point, instance, k0, k1, epsilon, screening, pairs,
              max_steps, sources, words, first, facet, place, mark):  # fmt: skip
     """A step of the walks ``alive``, ends without rows being the unit ball: those that go on, and source points with their weights and
     whether they lie in the first ball of a pair, with the walk of each. ``radius``: the distances, unless it ``sees`` the boundary.
@@ -138,7 +138,7 @@ def step_all(ends, sees, outside, half_discs, alive, x, radius, step, weight, wa
     for j in range(len(alive)):
         i, moved, landed = alive[j], False, False
         if sees:
-            radius[i], facet[i] = see(ends, outside, x[i], place[i])
+            radius[i], facet[i] = see(ends, around[0] > 0.0, x[i], place[i])
         if half_discs and step < max_steps and (step > 0 or (radius[i] > epsilon and not pairs)):
             words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox(np.uint64(step // 4), walk[i], point[i], instance, k0, k1)
             direction(words[i, step % 4], words[i, step % 4], n)
@@ -151,7 +151,7 @@ def step_all(ends, sees, outside, half_discs, alive, x, radius, step, weight, wa
             mark[i], going[j] = step + (CUT_OFF if weight[i] > 0.0 and radius[i] > epsilon else 0), False
         else:
             weight[i] = make_step(
-                ends, outside, x[i], radius[i], step, weight[i], walk[i], point[i], instance, k0, k1, screening, pairs, sources, words[i],
+                around, x[i], radius[i], step, weight[i], walk[i], point[i], instance, k0, k1, screening, pairs, sources, words[i],
                 n, m, first[i], events,
             )  # fmt: skip
             for _ in range(len(events) - len(owner)):

@@ -1,0 +1,81 @@
+"""Data evaluated by NumPy at absolute points, one set after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import is_number, number, numbers_of
+from ..data import PerVertex
+from ..data.functions import Compiled, Function, is_cfunc, is_function, is_njit
+from ..data.packed import DataClass, with_arrays
+
+_POINTS = 1 << 15  # that data are evaluated at together
+
+
+class Sets(NamedTuple):
+    """Data of one instance each, and the leading B of the data that they are from."""
+
+    batch: int | None
+    sets: list[Any]
+
+
+def sets_of(data: Any, d: int, label: str, name: str) -> Sets:
+    """Data in d dimensions, instance by instance; TypeError for anything that is no data."""
+    if isinstance(data, (list, tuple)):
+        parts = [sets_of(part, d, label, f"{name}[{i}]") for i, part in enumerate(data)]
+        if any(part.batch is not None for part in parts):
+            raise ValueError(f"{label}: {name} is a list of data with instances of their own")
+        return Sets(len(parts), [part.sets[0] for part in parts])
+    if is_number(data):
+        return Sets(None, [number(data, label, name, negative=True)])
+    if isinstance(data, DataClass):
+        return _sets_of_class(data, d)
+    if _arrays.kind(data) is not None:
+        values = numbers_of(data, label, name)
+        if values.ndim > 1:
+            raise ValueError(f"{label}: {name} has shape {values.shape}, expected a number or (B,) numbers")
+        return Sets(None if values.ndim == 0 else len(values), values.reshape(-1).tolist())
+    if not is_function(data):
+        kinds = "a number, Fourier, PerVertex, Gaussians, Polynomial, GridField, a function, or a list of them"
+        raise TypeError(f"{label}: {name} is {type(data).__name__}, expected {kinds}")
+    return Sets(None, [data])
+
+
+def _sets_of_class(data: DataClass, d: int) -> Sets:
+    if isinstance(data, PerVertex) and isinstance(data.values, list):
+        return Sets(len(data.values), [PerVertex(v) for v in data.values])
+    arrays = [(x, axes) for x, axes in data._parameters(d) if getattr(x, "ndim", 0) > axes]
+    if not arrays:
+        return Sets(None, [data])
+    batch = max(len(x) for x, _ in arrays)
+
+    def one(b: int) -> Any:
+        own = {id(x): x[b if len(x) > 1 else 0] for x, _ in arrays}
+        return with_arrays(data, lambda x: own.get(id(x), x))
+
+    return Sets(batch, [one(b) for b in range(batch)])
+
+
+def at_points(data: Any, X: np.ndarray, label: str, name: str) -> np.ndarray:
+    """(n,) float64 values of one set of data, except values at vertices, at absolute points (n, d)."""
+    if isinstance(data, float):
+        return np.full(len(X), data)
+    if isinstance(data, PerVertex):
+        raise ValueError(f"{label}: {name} is PerVertex data, which is known on the boundary of a polygon or mesh only")
+    of: Any = data if isinstance(data, DataClass) else _called(data, label, name)
+    parts = [np.asarray(of(X[at : at + _POINTS]), np.float64) for at in range(0, len(X), _POINTS)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _called(function: Any, label: str, name: str) -> Callable[[np.ndarray], np.ndarray]:
+    if is_cfunc(function):
+        compiled = Compiled(function)
+        return lambda X: compiled(0, X)
+    if is_njit(function):
+        return lambda X: np.asarray(function(X))
+    checked = Function(function, np.dtype(np.float64), name, label)
+    return lambda X: checked(0, X)

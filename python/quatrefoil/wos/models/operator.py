@@ -1,0 +1,307 @@
+"""A solution as a linear map of data that come later. Equation numbers are those of csrc/wos/walk/README.md."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import array_like, choice, host_or_device_numbers, integer, numbers_of
+from ..data import Cells, Data, GridField, PerVertex
+from ..mesh import TriangleMesh
+from ..polygon import Polygon
+from ..query import closest_point
+from .evaluation import at_points, sets_of
+from .recording import recorded
+from .run import Run
+from .scaleout import check_on_host
+from .settings import Settings
+from .statement import Statement, common_batch
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+_ARRAYS = ("boundary_points", "weight", "source_points", "share", "steps", "outside", "n_truncated", "n_escaped", "corners", "at_corners")
+_NUMBERS = ("walks", "seed", "vertices")
+
+
+class OperatorValues(NamedTuple):
+    """u and its standard error, of shape (N,) or (B, N), in float64.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> disc = qf.wos.Problem(qf.wos.Ball([0.0, 0.0], 1.0), dirichlet=0.0)
+    >>> disc.operator([[0.5, 0.0]], 10, rng=0).solve(3.0)
+    OperatorValues(value=array([3.]), stderr=array([0.]))
+    """
+
+    value: np.ndarray
+    stderr: np.ndarray
+
+
+class Operator:
+    """The solution at N points as a linear map u = A g + B f (27) of boundary values and sources, by ``Problem.operator``.
+
+    Walks are recorded: E ends on the boundary, ``walks`` per point, and S source points. Any number of data is solved for by these, with
+    the values that ``Problem.solve`` has for the same seed up to rounding; errors are correlated between data.
+
+    Attributes
+    ----------
+    A, B : scipy.sparse.csr_array
+        (N, E) and (N, S): u = A @ g(boundary_points) + B @ f(source_points), and A.T @ grad is the gradient in these values. B is None
+        without a source. Rows of points outside are empty.
+    boundary_points, source_points : (E, d) and (S, d)
+        Where data are read, in absolute coordinates and float64. ``source_points`` is None without a source.
+    outside : (N,) bool
+        The points that are outside, where u is NaN.
+    n_truncated, n_escaped : (N,) int64
+        As in ``Result``.
+    walks, seed : int
+        Walks per point; ``solve`` with ``rng=seed`` has the same walks.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> disc = qf.wos.Problem(qf.wos.Ball([0.0, 0.0], 1.0), dirichlet=0.0, source=0.0)  # these values do not matter
+    >>> of = disc.operator([[0.5, 0.0], [0.0, 0.2]], walks=4096, rng=0)
+    >>> u = of.solve(qf.wos.Fourier([0.0, 1.0, 0.0]), 1.0)  # u = x + (1 - |x|^2) / 4
+    >>> bool((abs(u.value - [0.6875, 0.24]) < 5 * u.stderr + 1e-3).all())
+    True
+    >>> g, f = of.boundary_points[:, 0], np.ones(len(of.source_points))
+    >>> bool(np.allclose(of.A @ g + of.B @ f, u.value))
+    True
+    """
+
+    boundary_points: np.ndarray
+    source_points: np.ndarray | None
+    outside: np.ndarray
+    n_truncated: np.ndarray
+    n_escaped: np.ndarray
+    weight: np.ndarray  # (E,) of the ends
+    share: np.ndarray | None  # (S,) of the source points
+    steps: np.ndarray | None  # (E,) source points of each walk
+    corners: np.ndarray | None  # (E, d) the vertices of each end's segment or triangle, and their weights
+    at_corners: np.ndarray | None
+    walks: int
+    seed: int
+    vertices: int
+
+    def __init__(self) -> None:
+        raise TypeError("Operator: it is made by Problem.operator(points), or Operator.load(path)")
+
+    @classmethod
+    def _of(cls, statement: Statement, points: Any, settings: Settings, walks: range, label: str) -> Self:
+        """Records the walks of a problem."""
+        run = Run(statement, points, _check(statement, settings, label))
+        if run.points.ndim > 2:
+            shape, d = tuple(run.points.shape), statement.boundary.dimension
+            raise ValueError(f"{label}: points has shape {shape}, expected (N, {d}), or ({d},) for one point")
+        check_on_host(run, label, label)
+        record, boundary, operator = recorded(run, walks), run.prepared.boundary, cls.__new__(cls)
+        operator.walks, operator.seed, operator.outside = len(walks), settings.seed, record.outside
+        operator.n_truncated, operator.n_escaped = record.truncated, record.escaped
+        operator.boundary_points, operator.weight = record.end, record.weight
+        operator.source_points, operator.share, operator.steps = record.point, record.share, record.steps
+        operator.corners, operator.at_corners, operator.vertices = None, None, 0
+        if isinstance(boundary, (Polygon, TriangleMesh)):
+            operator.vertices = int(boundary._first_vertex[-1])
+            nearest = closest_point(boundary, operator.boundary_points, num_threads=settings.num_threads)
+            operator.corners, operator.at_corners = boundary._pairs[nearest.primitive], nearest.barycentric
+        return operator
+
+    @property
+    def A(self) -> csr_array:
+        return _sparse(self.weight / self.walks, np.arange(len(self.weight)), self._first_walks, len(self.weight))
+
+    @property
+    def B(self) -> csr_array | None:
+        if self.share is None:
+            return None
+        return _sparse(self.share / self.walks, np.arange(len(self.share)), self._first_sources[self._first_walks], len(self.share))
+
+    @property
+    def _first_walks(self) -> np.ndarray:
+        """(N + 1,): the first walk of each point."""
+        return np.cumsum([0, *np.where(self.outside, 0, self.walks)])
+
+    @property
+    def _first_sources(self) -> np.ndarray:
+        """(E + 1,): the first source point of each walk."""
+        assert self.steps is not None
+        return np.concatenate([[0], np.cumsum(self.steps)])
+
+    def per_vertex(self) -> csr_array:
+        """(N, M): u = per_vertex() @ values, for boundary values that are linear between the M vertices of a polygon or mesh."""
+        if self.corners is None or self.at_corners is None:
+            raise ValueError("per_vertex: the boundary has no vertices")
+        return self.A @ _interpolation(self.corners, self.at_corners, self.vertices)
+
+    def on_grid(self, shape: Sequence[int], box: Any, of: Literal["source", "dirichlet"] = "source") -> csr_array:
+        """(N, n1 n2 ...): u = on_grid(values.shape, box) @ values.reshape(-1), for the data ``GridField(values, box)``.
+
+        Parameters
+        ----------
+        shape : sequence of d int
+            Nodes along every axis.
+        box : (lo, hi)
+            As in ``GridField``.
+        of : "source" or "dirichlet"
+        """
+        choice(of, "on_grid", "of", ("source", "dirichlet"))
+        matrix, X = (self._sources("on_grid"), self.source_points) if of == "source" else (self.A, self.boundary_points)
+        assert X is not None
+        sizes = [integer(n, "on_grid", "shape", 2) for n in shape]
+        cell = Cells(sizes, np.array(GridField(np.zeros(sizes), box).box), X)
+        bits = np.array(list(product((0, 1), repeat=len(sizes))))
+        nodes = np.ravel_multi_index(tuple(np.moveaxis(cell.corner[:, None] + bits, -1, 0)), sizes)
+        weights = np.where(bits, cell.place[:, None], 1 - cell.place[:, None]).prod(axis=-1)
+        return matrix @ _interpolation(nodes, weights, math.prod(sizes))
+
+    def apply(self, g: Any, f: Any = None) -> Any:
+        """u for values at ``boundary_points`` and ``source_points``, differentiable for tensors; NaN at points outside.
+
+        Parameters
+        ----------
+        g : (E,) or (E, K)
+            K sets of boundary values; NumPy or PyTorch.
+        f : (S,) or (S, K), optional
+            Sources, of the same kind; 0 if not given.
+
+        Returns
+        -------
+        array
+            (N,) or (N, K), of the kind of g, in float64.
+        """
+        u = _product(self.A, g, "g")
+        if f is not None:
+            u = u + _product(self._sources("apply"), f, "f")
+        xp = _arrays.namespace(u)
+        outside = _arrays.of_kind(_arrays.location(u), self.outside.reshape(-1, *[1] * (u.ndim - 1)))
+        return xp.where(outside, xp.full_like(u, np.nan), u)
+
+    def solve(self, dirichlet: Data, source: Data | None = None) -> OperatorValues:
+        """u and its standard error for data as in ``Problem``, or B of them, evaluated by NumPy.
+
+        Parameters
+        ----------
+        dirichlet : g
+            A number, (B,) numbers, Fourier, Gaussians, Polynomial, PerVertex or GridField, a function of points, or a list of them.
+        source : f, optional
+            As dirichlet, except PerVertex; 0 if not given. The problem of the operator needs a source too, whatever its value.
+
+        Notes
+        -----
+        The error is 0 where all walks have the same value, and NaN for one walk.
+        """
+        d = self.boundary_points.shape[1]
+        of_g, of_f = sets_of(dirichlet, d, "solve", "dirichlet"), sets_of(0.0 if source is None else source, d, "solve", "source")
+        B = common_batch({"dirichlet": of_g.batch, "source": of_f.batch}, "solve")
+        if source is not None:
+            self._sources("solve")
+        ends, met = _each(of_g.sets, self._at_ends), _each(of_f.sets if source is not None else [], self._on_the_way)
+        values = np.full((2, 1 if B is None else B, len(self.outside)), np.nan)
+        for b in range(values.shape[1]):
+            self._moments(ends(b) if source is None else ends(b) + met(b), *values[:, b])
+        return OperatorValues(*(values[:, 0] if B is None else values))
+
+    def _at_ends(self, data: Any) -> np.ndarray:
+        """(E,) weighted boundary values."""
+        if not isinstance(data, PerVertex):
+            return np.asarray(self.weight * at_points(data, self.boundary_points, "solve", "dirichlet"))
+        values = numbers_of(data.values, "solve", "dirichlet.values")
+        if self.corners is None or self.at_corners is None or values.shape != (self.vertices,):
+            raise ValueError(f"solve: dirichlet.values has shape {values.shape}, but the boundary has {self.vertices} vertices")
+        return np.asarray(self.weight * (values[self.corners] * self.at_corners).sum(axis=1))
+
+    def _on_the_way(self, data: Any) -> np.ndarray:
+        """(E,) sums over the source points of every walk."""
+        assert self.share is not None
+        assert self.source_points is not None
+        ones = _sparse(np.ones(len(self.share)), np.arange(len(self.share)), self._first_sources, len(self.share))
+        return np.asarray(ones @ (self.share * at_points(data, self.source_points, "solve", "source")))
+
+    def _moments(self, of_walks: np.ndarray, value: np.ndarray, stderr: np.ndarray) -> None:
+        """The means of the walks of every point, and their standard errors."""
+        of_points = of_walks.reshape(-1, self.walks)
+        value[~self.outside] = of_points.mean(axis=1)
+        if self.walks > 1:
+            stderr[~self.outside] = of_points.std(axis=1, ddof=1) / math.sqrt(self.walks)
+
+    def _sources(self, label: str) -> csr_array:
+        if self.B is None:
+            raise ValueError(f"{label}: the problem of the operator has no source, so walks met none; give it one, such as source=0.0")
+        return self.B
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the operator to a NumPy file, which ``Operator.load`` reads."""
+        arrays: dict[str, Any] = {name: x for name in _ARRAYS if (x := getattr(self, name)) is not None}
+        arrays |= {name: np.array(getattr(self, name), np.uint64) for name in _NUMBERS}
+        with open(path, "wb") as file:
+            np.savez(file, **arrays, version=np.array(1))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The operator that ``save`` wrote."""
+        operator = cls.__new__(cls)
+        with np.load(path) as file:
+            if missing := {"version", "weight", *_NUMBERS} - {*file.files}:
+                raise ValueError(f"Operator.load: {os.fspath(path)} is no operator: it has no {', '.join(sorted(missing))}")
+            vars(operator).update({name: file[name] if name in file.files else None for name in _ARRAYS})
+            vars(operator).update({name: int(file[name]) for name in _NUMBERS})
+        return operator
+
+    def __repr__(self) -> str:
+        sources = "no source" if self.share is None else f"{len(self.share)} source points"
+        return f"Operator({len(self.outside)} points, {self.walks} walks each, {len(self.weight)} ends, {sources})"
+
+
+def _check(s: Statement, settings: Settings, label: str) -> Settings:
+    """The settings of walks that all data share; an error if one path cannot serve them."""
+    if s._method != "walk":
+        what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is no number,"
+        raise NotImplementedError(f"{label}: there is no operator with {what} yet; use solve")
+    if s._shared_boundary._batch is not None:
+        raise ValueError(f"{label}: an operator is for one boundary, got {s.boundary!r}")
+    if settings.gradient:
+        raise NotImplementedError(f"{label}: there is no operator of the gradient yet; leave gradient out")
+    return settings._replace(shared_walks=True)
+
+
+def _each(sets: list[Any], values: Callable[[Any], np.ndarray]) -> Callable[[int], np.ndarray]:
+    """The values of set b, those of a single one computed once."""
+    if len(sets) != 1:
+        return lambda b: values(sets[b])
+    only = values(sets[0])
+    return lambda b: only
+
+
+def _sparse(values: np.ndarray, columns: np.ndarray, first: np.ndarray, width: int) -> csr_array:
+    from scipy.sparse import csr_array
+
+    return csr_array((values, columns, first), (len(first) - 1, width))
+
+
+def _interpolation(columns: np.ndarray, weights: np.ndarray, width: int) -> csr_array:
+    """Rows with as many numbers each."""
+    rows, each = columns.shape
+    return _sparse(weights.reshape(-1), columns.reshape(-1), each * np.arange(rows + 1), width)
+
+
+def _product(matrix: csr_array, x: Any, name: str) -> Any:
+    x = array_like(x, "apply", name)
+    numbers = host_or_device_numbers(x, "apply", name, differentiable=True)
+    if numbers.ndim not in (1, 2) or len(numbers) != matrix.shape[1]:
+        raise ValueError(f"apply: {name} has shape {tuple(numbers.shape)}, expected ({matrix.shape[1]},) or ({matrix.shape[1]}, K)")
+    if _arrays.kind(x) != "torch":
+        return matrix @ np.asarray(numbers, np.float64)
+    import torch
+
+    rows = torch.from_numpy(np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))).to(x.device)
+    weights = torch.from_numpy(matrix.data).to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.zeros((matrix.shape[0], *x.shape[1:]), dtype=torch.float64, device=x.device).index_add(0, rows, weights * x.double())

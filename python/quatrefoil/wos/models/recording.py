@@ -1,0 +1,45 @@
+"""Recorded walks: where they end, and where they meet sources."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..._call import call
+from ..walk.traces import TRACE
+from .run import Run
+
+
+class Recorded(NamedTuple):
+    """W walks from each of n points inside, and their source points, walk after walk in the order of their steps; absolute."""
+
+    outside: np.ndarray  # (N,) bool: points without walks
+    end: np.ndarray  # (n W, d)
+    weight: np.ndarray  # (n W,)
+    truncated: np.ndarray  # (N,) walks cut off
+    escaped: np.ndarray  # (N,)
+    point: np.ndarray | None  # (S, d); None without a source
+    share: np.ndarray | None  # (S,)
+    steps: np.ndarray | None  # (n W,) source points of each walk
+
+
+def recorded(run: Run, walks: range) -> Recorded:
+    """The walks of a problem without walls and media."""
+    p, settings, statement = run.prepared, run.settings, run.statement
+    inputs: list[Any] = [None if x is None else np.asarray(x) for x in p.as_chunk().inputs[:4]]
+    memo = p.geometry._memo_of(p.kind) if p.kind == "numpy" else None
+    sourced, domain = statement.source is not None, (statement._rate, 0, statement.exterior, statement._reach)
+
+    def trace(events: int) -> Any:
+        options = (settings.signed_seed, walks.start, len(walks), settings.max_steps, *domain, sourced, events)
+        return call(TRACE, inputs, options, (memo,), None, settings.backend, settings.num_threads)
+
+    end, weight, counts, point, share = trace(0)
+    if sourced:
+        end, weight, counts, point, share = trace(int(counts[..., 0].sum()))
+    d, inside = end.shape[-1], ~np.isnan(inputs[0][0, :, 0])
+    centre, extent = inputs[1][0, :d], inputs[1][0, d]
+    met = (centre + extent * point, share, counts[inside][..., 0].reshape(-1)) if sourced else (None, None, None)
+    ends = (centre + extent * end[inside]).reshape(-1, d), weight[inside].reshape(-1)
+    return Recorded(~inside, *ends, counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1), *met)

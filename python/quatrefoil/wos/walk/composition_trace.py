@@ -1,0 +1,78 @@
+"""Where walks end and meet sources, in array-API terms and float64: csrc/wos/walk/README.md, Operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..data.composition import Places
+from .composition_balls import First
+from .composition_paths import walk_paths
+from .composition_pieces import Piece, Walks, named
+from .traces import TRACE
+
+
+class _Steps:
+    """The source points of every step of the walks of a piece, and their weights."""
+
+    def __init__(self) -> None:
+        self.points: list[Any] = []
+        self.weights: list[Any] = []
+
+    def __call__(self, at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
+        self.points.append(at.x)
+        self.weights.append(weight)
+
+
+def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
+    given = named(TRACE, arguments[:4], arguments[4:14], gradient=False, first_instance=0, source_kind="none")
+    given.source_kind = "number" if given.sourced else "none"
+    walks, (_, N, d), W = Walks(xp, TRACE.label, given), given.start.shape, given.walks
+    by_rows = []
+    for rows, ranges in walks.pieces():
+        parts = [_traced(walks.piece(rows, *some), given) for some in ranges]
+        by_rows.append([_joined(xp, same) for same in zip(*parts)])
+    S, like = given.events, {"device": given.frame.device}
+    none = xp.zeros((S, d), dtype=xp.float64, **like), xp.zeros((S,), dtype=xp.float64, **like)
+    if not by_rows:
+        exit, weight = (xp.zeros(shape, dtype=xp.float64, **like) for shape in ((N, W, d), (N, W)))
+        return exit, weight, xp.zeros((N, W, 3), dtype=xp.int64, **like), *none
+    exit, weight, counts, *steps = (xp.concat(_alike(xp, parts), axis=0) for parts in zip(*by_rows))
+    if S == 0 or steps[1].shape[2] == 0:
+        return exit, weight, counts, *none
+    points, weights = steps
+    K, length = weights.shape[2], xp.reshape(counts[:, :, 0], (N * W,))
+    stop = xp.cumulative_sum(length)
+    event = xp.arange(S, dtype=xp.int64, device=stop.device)
+    owner = xp.searchsorted(stop, event, side="right")
+    made = owner < N * W
+    owner = xp.where(made, owner, xp.zeros_like(owner))
+    at = xp.where(made, owner * K + event - xp.take(stop - length, owner), xp.zeros_like(owner))
+    point, share = xp.take(xp.reshape(points, (N * W * K, d)), at, axis=0), xp.take(xp.reshape(weights, (N * W * K,)), at)
+    return exit, weight, counts, xp.where(made[:, None], point, xp.zeros_like(point)), xp.where(made, share, xp.zeros_like(share))
+
+
+def _traced(piece: Piece, given: Any) -> list[Any]:
+    """exit, weight, counts and the source points of all steps with their weights: (points, walks, ...)."""
+    xp, steps, shape = piece.xp, _Steps(), (piece.height, piece.count)
+    walked = walk_paths(piece, given.max_steps, given.screening, steps if given.sourced else None)
+    nan = xp.full_like(walked.left, xp.nan)
+    exit = xp.where(piece.good[:, None], walked.end.x, nan[:, None])
+    marks = walked.marks(piece)
+    results = [exit, xp.where(piece.good, walked.left, nan), xp.where(piece.good[:, None], marks, xp.zeros_like(marks))]
+    if given.events:
+        empty = [exit[:, None, :][:, :0, :], nan[:, None][:, :0]]
+        results += [xp.stack(x, axis=1) if x else none for x, none in zip((steps.points, steps.weights), empty)]
+    return [xp.reshape(x, (*shape, *x.shape[1:])) for x in results]
+
+
+def _joined(xp: Any, parts: tuple[Any, ...]) -> Any:
+    return xp.concat(_alike(xp, parts), axis=1)
+
+
+def _alike(xp: Any, parts: tuple[Any, ...]) -> list[Any]:
+    """Arrays (points, walks, steps, ...) with as many steps as the longest."""
+    if parts[0].ndim < 3:
+        return list(parts)
+    most = max(x.shape[2] for x in parts)
+    more = [xp.zeros((*x.shape[:2], most - x.shape[2], *x.shape[3:]), dtype=x.dtype, device=x.device) for x in parts]
+    return [xp.concat([x, zeros], axis=2) for x, zeros in zip(parts, more)]

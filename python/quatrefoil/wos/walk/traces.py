@@ -1,0 +1,47 @@
+"""Where walks end and meet sources, for data that come later. Equation numbers: csrc/wos/walk/README.md, Operators.
+
+Arrays as in ``wos.walk``, of one instance. ``trace``: the scaled ends ``exit`` (N, W, d) of W = ``walks`` walks of every point with their
+``weight`` (N, W) and ``counts`` (N, W, 3), NaN and 0 for points outside; and the scaled source points ``point`` (S, d) with their ``share``
+(S,), |G| of (8), walk after walk in the order of its steps. S is ``events``, at best the sum of the steps, which a call with 0 has found:
+more source points are left out, and 0 follows the last one.
+``sourced``: there will be a source, so walks take no half discs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..._dims import Shape
+from ..._spec import Arg, Extra, Op, Option
+from . import WALK, check_start, node_shapes
+
+
+def _trace_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
+    start, frame, ends, first = shapes
+    _, first_walk, walks, _, _, first_point, _, _, sourced, events = options
+    check_start(label, start, frame, ends, first)
+    node_shapes(label, start, first_walk, walks, False, 0, first_point)
+    if start[0] != 1:
+        raise ValueError(f"{label}: start has {start[0]} instances, expected 1")
+    if events < 0 or (events and not sourced):
+        raise ValueError(f"{label}: {events} source points do not go with sourced={sourced}")
+    _, N, d = start
+    return [(N, walks, d), (N, walks), (N, walks, 3), (events, d), (events,)]
+
+
+TRACE = Op(
+    __name__, "trace",
+    inputs=WALK.inputs[:4],
+    outputs=(
+        Arg("exit", "N W d", dtype="double"), Arg("weight", "N W", dtype="double"), Arg("counts", "N W 3", dtype="int"),
+        Arg("point", "S d", dtype="double"), Arg("share", "S", dtype="double"),
+    ),
+    options=(
+        Option("seed", int), Option("first_walk", int), Option("walks", int), Option("max_steps", int), Option("screening", float),
+        Option("first_point", int), Option("outside", bool), Option("reach", float), Option("sourced", bool), Option("events", int),
+    ),
+    extras=(Extra("grids"),),
+    rule=_trace_shapes, differentiable=False, tolerance=1e-3,
+)  # fmt: skip
+OPS = (TRACE,)
