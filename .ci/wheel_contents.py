@@ -1,4 +1,4 @@
-"""wheel_contents.py FILE...: compare the contents of sdists and wheels with the checkout; print one line each, and what is wrong."""
+"""wheel_contents.py FILE...: compare the contents of sdists and wheels with the checkout; print one line per file, with its errors."""
 
 import subprocess
 import sys

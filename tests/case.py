@@ -1,6 +1,6 @@
 """Test cases of the ops, and helpers that the suites share.
 
-A case makes float64 or complex128 arguments, and the suite casts them. Cases and oracles are in the folder of the method.
+A case creates float64 or complex128 arguments, and the suite casts them. Cases and oracles are in the folder of the method.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def has_loops(op):
 
 
 def precisions(backend):
-    """The precisions to test: one on Numba, where compiling for a second one would take most of the time."""
+    """The precisions to test: only one on Numba, because compiling for a second one would take most of the time."""
     return [np.float32, np.float64] if backend == "native" else [np.float64]
 
 
@@ -40,11 +40,11 @@ class Case:
     op: str  # its name in the family's table
     name: str
     make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None if absent), keywords
-    # Makes changed positional arguments valid again, if not all numbers are.
+    # Makes changed positional arguments valid again, if the op does not accept all values.
     valid: Callable[[list[Any]], list[Any]] | None = None
-    # Makes resized positional arguments valid again, if some of their numbers are indices.
+    # Makes resized positional arguments valid again, if some of them are indices.
     fitted: Callable[[list[Any]], list[Any]] | None = None
-    longest: int | None = None  # largest size of a letter in random calls, if larger ones would lose all digits or take too long
+    longest: int | None = None  # largest size of a letter in random calls, if larger sizes would lose all digits or take too long
 
     def __str__(self) -> str:
         return f"{self.op}-{self.name}"
@@ -64,13 +64,13 @@ def all_cases():
 
 
 def promised(name):
-    """Parametrize over (family, op, promise): the entries of the table of that name in the modules of cases."""
+    """Parametrize over (family, op, promise): the entries of the table with that name in the ``cases`` modules."""
     promises = [(family, op, promise) for family, module in case_modules() for op, promise in getattr(module, name, {}).items()]
     return pytest.mark.parametrize(("family", "op", "promise"), promises, ids=[f"{family}.{op}" for family, op, _ in promises])
 
 
 def chosen_cases(family, op, names):
-    """The cases of an op with these names, which are separated by spaces."""
+    """The cases of an op with these names, separated by spaces."""
     cases = [case for f, case in all_cases() if (f, case.op) == (family, op) and case.name in names.split()]
     assert len(cases) == len(names.split())
     return cases
@@ -89,7 +89,7 @@ def by_op(cases):
 
 
 def parametrize_ops(cases):
-    """Parametrize over ops: each test gets a family and a list of cases of one op."""
+    """Parametrize over ops: each test receives a family and a list of cases of one op."""
     of_op = by_op(cases)
     return pytest.mark.parametrize(("family", "cases"), [(f, c) for (f, _), c in of_op.items()], ids=[f"{f}.{op}" for f, op in of_op])
 
@@ -99,7 +99,7 @@ def op_of(family, name):
 
 
 def call_of(family, case, suffix=""):
-    """The public function of an op, or the one in the ``ops`` module of the family's tests."""
+    """The public function of an op, or its function in the ``ops`` module of the family's tests."""
     module = importlib.import_module(op_of(family, case.op).module)
     name = case.op + suffix
     return getattr(module if hasattr(module, name) else importlib.import_module(f"{family}.ops"), name)
@@ -114,7 +114,7 @@ def oracle_of(family, case):
 
 
 def adjoint_arguments(op, arguments, keywords):
-    """The arguments of a call -> (inputs, options) of its adjoint."""
+    """The (inputs, options) of the adjoint, from the arguments of a call."""
     inputs = [*arguments, *(keywords.get(a.name) for a in op.inputs[len(arguments) :])]
     return inputs, {name: value for name, value in keywords.items() if name not in {a.name for a in op.inputs}}
 
@@ -122,7 +122,7 @@ def adjoint_arguments(op, arguments, keywords):
 def call_with_adjoint(family, case, arguments, keywords, grads, convert=lambda x: x, to_numpy=lambda x: x):
     """(arrays of the result, arrays of the gradients). ``grads``: (index of a differentiable result, its array) -> its gradient.
 
-    ``convert`` turns NumPy arrays into those of the library under test, and ``to_numpy`` its arrays into NumPy's.
+    ``convert`` turns NumPy arrays into arrays of the library under test, and ``to_numpy`` turns them back.
     """
     op = op_of(family, case.op)
     result = to_numpy(call_of(family, case)(*convert(arguments), **{name: convert(x) for name, x in keywords.items()}))
@@ -150,12 +150,12 @@ def tolerance(op, precision):
 
 
 class ShapesOnly(np.random.Generator):
-    """The generator that `zero_arguments` passes to a case: a case that searches for points away from ties may take the first ones."""
+    """The generator that `zero_arguments` passes to a case. A case that searches for points away from ties may skip the search."""
 
 
 @functools.cache
 def zero_arguments(case):
-    """The arguments and keywords of a case with all numbers 0, which take no memory: for choosing among cases."""
+    """The arguments and keywords of a case with all values 0, which take no memory. Used to choose among cases."""
 
     def zeros(x):
         if isinstance(x, (list, tuple)):
@@ -169,7 +169,7 @@ def zero_arguments(case):
 def _structure(family, case):
     """(key, size) of a case, or None if an array is empty.
 
-    Cases that differ only in sizes and numbers have the same key. The size is (number of axes of length 1, number of numbers).
+    Cases that differ only in sizes and values have the same key. The size is (number of axes of length 1, number of elements).
     """
     arguments, keywords = zero_arguments(case)
     names = [a.name for a in op_of(family, case.op).inputs]
@@ -185,7 +185,7 @@ def _structure(family, case):
 def structures():
     """[(family, case)]: the smallest case of every structure of every op, with few axes of length 1.
 
-    The structure of a call is everything that its path to a kernel may depend on: which arguments are present, their numbers of axes, and
+    The structure of a call comprises all that its path to a kernel may depend on: which arguments are present, their numbers of axes, and
     the options.
     """
     smallest = {}
@@ -199,7 +199,7 @@ def structures():
 
 @functools.cache
 def simplest():
-    """[(family, case)]: one case per op, named "small" or the smallest with few axes of length 1."""
+    """[(family, case)]: one case per op: the one named "small", or the smallest with few axes of length 1."""
     smallest = {}
     for family, case in all_cases():
         if structure := _structure(family, case):
@@ -214,7 +214,7 @@ def build(family, case, rng, precision):
 
 
 def in_precision(family, case, arguments, keywords, precision):
-    """The arguments and keywords of a call with floating-point arrays in that precision."""
+    """The arguments and keywords of a call, with floating-point arrays converted to that precision."""
     dtypes = {"f": np.dtype(precision), "c": np.dtype({"float32": "complex64", "float64": "complex128"}[precision])}
     double = {a.name for a in op_of(family, case.op).inputs if a.dtype == "double"}
     names = [a.name for a in op_of(family, case.op).inputs]
@@ -231,7 +231,7 @@ def in_precision(family, case, arguments, keywords, precision):
 
 
 def exact(x):
-    """The same numbers in double precision, for the oracle."""
+    """The same values in double precision, for the oracle."""
     if isinstance(x, list):
         return [exact(item) for item in x]
     if isinstance(x, np.ndarray) and x.dtype.kind in "fc":
@@ -240,14 +240,14 @@ def exact(x):
 
 
 def arrays_of(result):
-    """The arrays of a result: one, or those of a (nested) tuple without the absent ones."""
+    """The arrays of a result: a single one, or all that are present in a (nested) tuple."""
     return [a for r in result if r is not None for a in arrays_of(r)] if isinstance(result, tuple) else [result]
 
 
 def scales(op, value):
-    """The size to which rounding errors of each array of a result are relative: its largest number.
+    """The scale of rounding errors in each array of a result: its largest absolute value.
 
-    For sums of squares about a mean, add the effect of errors in up to nine samples, each of which enters as 2 (sample - mean).
+    For sums of squares about a mean, this includes the effect of errors in up to nine samples, each of which enters as 2 (sample - mean).
     """
     sizes = [max(np.abs(np.nan_to_num(a)).max(initial=0), np.finfo(np.float64).tiny) for a in arrays_of(value)]
     if [output.name for output in op.outputs[:2]] == ["mean", "m2"]:
@@ -274,7 +274,7 @@ def complex_normal(rng, shape):
 
 
 def perturbed(x, rng, eps):
-    """The same numbers, each changed by at most a rounding error."""
+    """The same values, each changed by at most one rounding error."""
     if isinstance(x, (list, tuple)) and list(flat([x])):
         return type(x)(perturbed(a, rng, eps) for a in x)
     return x * (1 + eps * rng.uniform(-1, 1, x.shape)) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x

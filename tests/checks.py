@@ -1,4 +1,4 @@
-"""Checks of one call of an op, and of its adjoint, against the method's oracle: for the suite and the fuzzer."""
+"""Checks of one call of an op and of its adjoint against the method's oracle, for the suite and the fuzzer."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def call_oracle(family, case, arguments, keywords):
 def check_value(family, case, arguments, keywords, precision, backend=None, steps=1, expected=None, rounded=1):
     """Compare the op's result with ``expected``, by default the oracle's; return ``expected``.
 
-    ``steps``: the length of a recurrence without input, each step of which rounds. ``rounded``: 2 if ``expected`` has rounding errors of
+    ``steps``: the length of a recurrence without input, which rounds in each step. ``rounded``: 2 if ``expected`` has rounding errors of
     the same size.
     """
     before_call = exact(arguments)
@@ -123,7 +123,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
 
 
 def check_against(reference, family, case, arguments, keywords, rng, precision):
-    """Compare value and gradients with those of the backend ``reference`` for the same numbers in double precision."""
+    """Compare value and gradients with those of the backend ``reference`` for the same values in double precision."""
     op = op_of(family, case.op)
     inputs, options = adjoint_arguments(op, arguments, keywords)
     is_wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
@@ -172,13 +172,13 @@ def _size(arrays):
 
 
 def close(got, expected, most):
-    """Compare two arrays relative to the largest number."""
+    """Compare two arrays relative to the largest value."""
     assert got.shape == expected.shape
     assert np.abs(got - expected).max(initial=0) <= most * max(np.abs(expected).max(initial=0), 1e-300)
 
 
 def check_refused(table):
-    """Check that each (call, error, text) raises that error, also the second time, when the call's signature is known."""
+    """Check that each (call, error, text) raises that error, also the second time, when the call's signature is cached."""
     for call, error, text in table:
         print(text)
         for _ in range(2):

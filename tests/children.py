@@ -11,7 +11,7 @@ from quatrefoil._backends.numba import NOTICE
 
 
 def run_python(code, *arguments, timeout=300, check=True, options=(), **environment):
-    """Run code in a new interpreter with additional environment variables; return the finished process with its output."""
+    """Run code in a new interpreter with additional environment variables; return the completed process with its output."""
     done = subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Fixtures for machines without a GPU: a stand-in for CuPy, and host tensors that the library treats as a device's."""
+"""Fixtures for machines without a GPU: a stand-in for CuPy, and host tensors that the library treats as device tensors."""
 
 import sys
 
@@ -15,10 +15,10 @@ from quatrefoil import _array_tools, _arrays, _backends
 def cupy(monkeypatch):
     """A function that copies NumPy arrays to the stand-in's device 1, which is not the current one; its ``back`` copies them to the host.
 
-    ``reads`` lists the shapes that the library has copied to the host by ``_arrays.to_host``. Any other wait for a number is an error.
+    ``reads`` lists the shapes that the library has copied to the host with ``_arrays.to_host``. Any other wait for a value is an error.
     """
     monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
-    monkeypatch.setattr(_backends, "_FORCED", None)  # a forced host backend would refuse arrays on a device
+    monkeypatch.setattr(_backends, "_FORCED", None)  # a forced host backend would reject arrays on a device
     namespaces = {"numpy": np, "cupy": stand_in.Namespace(np)}
     monkeypatch.setattr(_backends.array, "namespace", lambda kind: namespaces[kind])
     is_any = lambda xp, flags: bool(getattr(flags, "_a", flags).any())  # noqa: E731
@@ -45,9 +45,9 @@ def cupy(monkeypatch):
 
 @pytest.fixture
 def device_tensors(monkeypatch):
-    """A function that converts NumPy arrays to tensors, which the library treats as a device's and computes with backend "array".
+    """A function that converts NumPy arrays to tensors, which the library treats as device tensors and processes with backend "array".
 
-    For gradients by autograd, which only tensors have. The fixture ``cupy`` checks that nothing is read back and that devices do not mix.
+    It is for gradients by autograd. The fixture ``cupy`` checks that nothing is read back and that devices do not mix.
     """
     pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
@@ -69,7 +69,7 @@ def device_tensors(monkeypatch):
 
 
 def near(got, expected, tolerance=1e-9):
-    """Compare an array of the fixture ``cupy`` with the host's: device, shape, dtype, and numbers relative to the largest."""
+    """Compare an array of the fixture ``cupy`` with the host's: device, shape, dtype, and values relative to the largest."""
     assert _arrays.location(got) == "cupy@cuda:1"
     got, expected = got.get(), np.asarray(expected)
     assert (got.shape, got.dtype) == (expected.shape, expected.dtype)

@@ -1,18 +1,20 @@
-"""Random calls against the oracles: ``python -m tests.fuzz SECONDS [SEED]``, an equal share of the time for every backend and instruction
-set; backend "array" over NumPy. It prints the number of calls, the failures by kind, and for each kind a command that repeats one.
+"""Compare random calls with the oracles: ``python -m tests.fuzz SECONDS [SEED]``. The time is divided equally among backends and
+instruction sets; backend "array" runs on NumPy. It prints the number of calls, the failures by kind, and a command that repeats one failure
+of each kind.
 
-Ops come from the table and cases from each method's cases.py. A case gets other sizes (0, 1, odd, prime, long) by the letters of its dims,
-and its arrays get other strides. Then
+Ops come from the table and cases from each method's cases.py. The dims of a case get random sizes (0, 1, odd, prime, long), and its arrays
+random strides. Then it checks that
 
-- the answer agrees with the oracle within the tolerance of the op and the rounding of the inputs;
+- the result agrees with the oracle within the tolerance of the op and the rounding of the inputs;
 - its bits are the same for any number of threads, for PyTorch tensors (lazy, shifted, strided), and with ``out=``;
 - a NaN in one item of a batch stays there;
-- the gradients agree with differences of the oracle;
+- the gradients agree with finite differences of the oracle;
 - no input is written to.
 
-If sizes are not enough, ``DRAWN`` in cases.py maps an op to a function that draws cases from a generator. ``ATTACKS`` there lists random
-programs for functions that are not ops, and ``ATTACKS`` in attacks.py those for models (estimators, tensors, boundary value problems), with
-units, refits, aliases and interrupts. A program takes a generator and raises AssertionError. ``--models`` runs only those for models.
+If random sizes are not enough, ``DRAWN`` in cases.py maps an op to a function that draws cases from a generator. ``ATTACKS`` in cases.py
+lists random programs for functions that are not ops. ``ATTACKS`` in attacks.py lists those for models (estimators, tensors, boundary value
+problems): rescaled data, repeated fits, aliased arrays and interrupts. A program takes a random generator and raises AssertionError on
+failure. ``--models`` runs only those for models.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ SMALL, SOME, LONG = (
     [101, 127, 256, 257, 1000, 1024, 1031],
 )
 MAX = 1e4  # product of the sizes of a case: oracles are slow
-FEW = 2e3  # numbers in a call whose gradients are checked, which takes five calls of the oracle
+FEW = 2e3  # elements in a call whose gradients are checked, which takes five calls of the oracle
 
 
 class TooSlow(Exception):
@@ -55,7 +57,7 @@ class TooSlow(Exception):
 
 
 class Wrong(Exception):
-    """A wrong answer: its kind, and the details."""
+    """A wrong result: its kind, and the details."""
 
 
 def drawn_size(rng):
@@ -90,7 +92,7 @@ def draw(rng, cases):
 
 
 def with_layouts(x, rng):
-    """The same numbers in random layouts."""
+    """The same values in random layouts."""
     if isinstance(x, list):
         return [with_layouts(a, rng) for a in x]
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc" or x.ndim == 0 or rng.random() < 0.4:
@@ -116,7 +118,7 @@ def compare(got, expected, allowed, what):
 
 
 def check_answer(family, case, precision, arguments, keywords, run, rng):
-    """Compare with the oracle and return the answer. Allowed: the op's tolerance, and the effect of rounding the inputs."""
+    """Compare with the oracle and return the result. Allows for the op's tolerance and the effect of rounding the inputs."""
     oracle = oracle_of(family, case)
     inputs, options = exact(arguments), {k: exact(v) for k, v in keywords.items()}
     expected = arrays_of(oracle(*inputs, **options))
@@ -135,7 +137,7 @@ def check_answer(family, case, precision, arguments, keywords, run, rng):
 
 def check_same_bits(got, run, arguments, keywords, rng):
     if bits(run(num_threads=int(rng.integers(2, 5)))) != bits(got):
-        raise Wrong("threads: other bits", "")
+        raise Wrong("threads: bits differ", "")
     if len(arrays_of(got)) == 1 and not isinstance(got, tuple):
         out = np.full_like(np.ascontiguousarray(got), np.nan)
         try:
@@ -145,7 +147,7 @@ def check_same_bits(got, run, arguments, keywords, rng):
                 raise
         else:
             if result is not out or bits(out) != bits(got):
-                raise Wrong("out=: other bits", "")
+                raise Wrong("out=: bits differ", "")
 
 
 def check_nan_stays(op, got, call, arguments, keywords, rng):
@@ -159,14 +161,14 @@ def check_nan_stays(op, got, call, arguments, keywords, rng):
     if batch < 1 or x.shape[0] < 2 or not x[0].size or y.shape[:1] != x.shape[:1]:
         return
     poisoned = x.copy()
-    y = arrays_of(call(poisoned, *arguments[1:], **keywords))[0]  # again in this layout: rounding in BLAS depends on it
+    y = arrays_of(call(poisoned, *arguments[1:], **keywords))[0]  # computed again in this layout, because rounding in BLAS depends on it
     poisoned[0].flat[rng.integers(x[0].size)] = np.nan
     try:
         result = arrays_of(call(poisoned, *arguments[1:], **keywords))[0]
     except ValueError as error:
         if "nan" not in str(error):
             raise
-        return  # refused, as in points
+        return  # an error, as for points
     if bits(result[1:]) != bits(y[1:]):
         raise Wrong("NaN: reaches other items", "")
 
@@ -184,11 +186,11 @@ def check_tensors(got, call, arguments, keywords, rng):
 
     result = call(*[as_tensor(a, rng) for a in arguments], **{k: as_tensor(v, rng) for k, v in keywords.items()})
     if bits(tuple(map(to_numpy, arrays_of(result)))) != bits(tuple(arrays_of(got))):
-        raise Wrong("tensors: other bits", "")
+        raise Wrong("tensors: bits differ", "")
 
 
 def attack(rng, cases, backend, with_torch):
-    """Check one random call; return its name, or '' if it was refused. Raises Wrong, or the call's unexpected exception."""
+    """Check one random call; return its name, or '' if it raised an expected error. Raises Wrong, or the call's unexpected exception."""
     family, case, precision, arguments, keywords = draw(rng, cases)
     op = op_of(family, case.op)
     arguments = [with_layouts(a, rng) for a in arguments]
@@ -204,7 +206,7 @@ def attack(rng, cases, backend, with_torch):
             call(*arguments, **keywords, backend=_backends.default() if backend == "array" else backend)  # "array" does not check values
         except (ValueError, np.linalg.LinAlgError) as error:
             if op.label.split(".")[1] in str(error) or isinstance(error, np.linalg.LinAlgError):
-                return ""  # refused with a proper message
+                return ""  # an error with a proper message
             raise
         got = check_answer(family, case, precision, arguments, keywords, run, rng)
         check_same_bits(got, run, arguments, keywords, rng)
@@ -237,7 +239,7 @@ def attacks():
 
 
 def one(number, seed, cases, backend, with_torch):
-    """Run call ``number``: an op or a program; without cases, a program for models."""
+    """Run call ``number``: an op or a program. Without cases, run a program for models."""
     rng = np.random.default_rng([seed, number])
     functions, models = attacks()
     own = models if cases is None or rng.random() < 0.5 else functions
@@ -256,8 +258,8 @@ def one(number, seed, cases, backend, with_torch):
 def no_longer_than(seconds):
     """TimeoutError if a call takes longer, ``TooSlow`` if its oracle does.
 
-    The limit is in seconds of CPU time; ten times as many of wall time mean that it hangs. A tick per second is charged to whichever of the
-    two it interrupts.
+    The limit is in seconds of CPU time; a call that takes ten times as long in wall time is considered hung. A timer ticks every second and
+    charges the CPU time to whichever of the two it interrupts.
     """
     used, begin, now = {True: 0.0, False: 0.0}, time.monotonic(), time.process_time()
 
@@ -281,7 +283,7 @@ def no_longer_than(seconds):
 
 
 def session(seconds, seed, backend, first=None, models=False):
-    """Make calls until the time is over, or only call number ``first``; return the number of failures."""
+    """Make calls until the time is up, or only call number ``first``; return the number of failures."""
     composed = composed_ops()
     cases = None if models else [(f, c) for f, c in all_cases() if backend != "array" or op_of(f, c.op).key in composed]
     with_torch = importlib.util.find_spec("torch") is not None and backend != "array"  # torch's own functions round differently
@@ -289,7 +291,7 @@ def session(seconds, seed, backend, first=None, models=False):
     failures, shown, end = Counter(), {}, time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            with no_longer_than(60 if backend == "numba" else 20):  # Numba compiles
+            with no_longer_than(60 if backend == "numba" else 20):  # Numba needs time to compile
                 refused += not one(number, seed, cases, backend, with_torch)
         except TooSlow:
             slow += 1
@@ -306,7 +308,7 @@ def session(seconds, seed, backend, first=None, models=False):
             break
     where = f"{backend}, {qf.config()['isa']}" if backend == "native" else backend
     calls, failed = number - (first or 0), sum(failures.values())
-    print(f"{where}, seed {seed}: {calls} calls, {refused} refused, {slow} too long for the oracle, {failed} failures", flush=True)
+    print(f"{where}, seed {seed}: {calls} calls, {refused} rejected, {slow} too slow for the oracle, {failed} failures", flush=True)
     for kind, count in failures.most_common():
         number, note, text = shown[kind]
         isa = f"QUATREFOIL_ISA={qf.config()['isa']} " if backend == "native" else ""
@@ -318,9 +320,9 @@ def session(seconds, seed, backend, first=None, models=False):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("seconds", type=float)
-    parser.add_argument("seed", type=int, nargs="?", help="default: a fresh one")
+    parser.add_argument("seed", type=int, nargs="?", help="default: random")
     parser.add_argument("--backend", choices=["native", "numba", "array"], help="only this backend, on the current instruction set")
-    parser.add_argument("--only", type=int, help="the number of a call to repeat")
+    parser.add_argument("--only", type=int, help="repeat only the call with this number")
     parser.add_argument("--models", action="store_true", help="only programs for models")
     request = parser.parse_args()
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if request.seed is None else request.seed

@@ -17,7 +17,7 @@ DRY = os.environ.get("QUATREFOIL_GPU_DRY", "") not in ("", "0")
 
 
 class Torch:
-    errors = (MemoryError, RuntimeError)  # torch's own is a RuntimeError
+    errors = (MemoryError, RuntimeError)  # torch raises a RuntimeError
 
     def __init__(self):
         torch = pytest.importorskip("torch")
@@ -53,7 +53,7 @@ class Torch:
         return self.torch.zeros(1, 1, device=self.device).expand(1 << 23, 1 << 23)
 
     def captured(self, run):
-        """(result, replay) of a call in a CUDA graph."""
+        """Capture a call in a CUDA graph; return (result, replay)."""
         if DRY:
             return run(), lambda: None
         graph = self.torch.cuda.CUDAGraph()

@@ -1,7 +1,7 @@
-"""Run compositions of backend "array" over other namespaces: NumPy arrays go in and come out.
+"""Run compositions of backend "array" in other namespaces: NumPy arrays go in and come out.
 
-array-api-strict has only the functions of the standard, and devices that do not mix. The arrays of a call are on a device that is not the
-default, so an array created without ``device=`` is an error, as it would be on a GPU.
+array-api-strict has only the functions of the standard, and devices that do not mix. The arrays of a call are not on the default device,
+so an array created without ``device=`` raises an error, as it would on a GPU.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def forget_plans():
 
 @contextlib.contextmanager
 def composing(name):
-    """Compute every call of backend "array" on NumPy arrays in that namespace."""
+    """Run every call of backend "array" on NumPy arrays in that namespace."""
     composition_of = array.kernel
     if name != "numpy":
         xp, convert, to_numpy = _strict() if name == "strict" else _torch()
@@ -58,7 +58,7 @@ def composing(name):
             return compute and run
 
         array.kernel = converting
-    forget_plans()  # they hold compositions
+    forget_plans()  # plans store compositions
     try:
         with qf.use_backend("array"):
             yield
@@ -72,7 +72,7 @@ def composed_ops():
     return {op.key for family in FAMILIES.values() for op in family if array.kernel(op)}
 
 
-def check_alike(family, case, rng, namespace):
+def check_composition(family, case, rng, namespace):
     """Compare value and gradients of a composition with those of the host's kernel, relative to their norm."""
     name, _, precision = namespace.partition("-")
 
@@ -95,7 +95,7 @@ def check_like_the_host(family, case, rng, precision, call):
         return drawn[i] if y.dtype in (np.float32, np.complex64) or precision == "float64" else exact(drawn[i])
 
     got = call(arguments, keywords, grads)
-    wide = in_precision(family, case, arguments, keywords, "float64")  # the same numbers
+    wide = in_precision(family, case, arguments, keywords, "float64")  # the same values
     expected = call_with_adjoint(family, case, *wide, grads)
     op = op_of(family, case.op)
     check_numbers(op, got[0], expected[0], precision)

@@ -1,6 +1,6 @@
 """Calls of public functions and objects that are not ops; ``t`` converts their NumPy arrays.
 
-Used by the suites of lazy tensors, meta tensors, devices, masks and layouts.
+Used by the tests of lazy tensors, meta tensors, devices, masks and layouts.
 """
 
 import functools
@@ -69,7 +69,7 @@ def solved(t, dirichlet, polygon=None, **options):
     return r.value, r.stderr
 
 
-def pulled(t, dirichlet, **options):
+def data_gradients(t, dirichlet, **options):
     _, d, s = wos.solve_vjp(wos.Polygon(t(SQUARE)), t(POINTS), t(POINTS[:, 0].copy()), dirichlet=dirichlet, walks=8, rng=1, **options)
     return *d.values(), *s.values()
 
@@ -141,7 +141,7 @@ CALLS = {
     ],
     "kron.KroneckerOperator, float32": lambda t: operator(t) @ t(Y[:, 0].astype(np.float32)),
     "kron.KroneckerOperator, entries": lambda t: [
-        (made := kron.KroneckerOperator([t(K[0]), t(K[1])])).to_dense(), made.diagonal(), *made.factors,
+        (op := kron.KroneckerOperator([t(K[0]), t(K[1])])).to_dense(), op.diagonal(), *op.factors,
     ],
     "kron.KroneckerOperator, systems": lambda t: [operator(t).solve(t(Y)), operator(t).solve(t(Y[:, 0].copy()), 0.5)],
     "kron.KroneckerOperator, functions": lambda t: operator(t).apply(lambda lam: lam * lam, t(Y)),
@@ -150,13 +150,13 @@ CALLS = {
         operator(t).inverse().to_dense(), operator(t).cholesky().to_dense(),
     ],
     "kron.KroneckerOperator, algebra": lambda t: [
-        (2.0 * (made := kron.KroneckerOperator([t(K[0]), t(K[1])])) - made @ made) @ t(Y), made[1], made[2:4, [0, 1]], made.svd()[1],
-        (made / 3 + made)[::2], t(Y[:, 0].copy()) @ -made, (made + made).diagonal(), (made + made).T.to_dense(), made.trace(),
+        (2.0 * (op := kron.KroneckerOperator([t(K[0]), t(K[1])])) - op @ op) @ t(Y), op[1], op[2:4, [0, 1]], op.svd()[1],
+        (op / 3 + op)[::2], t(Y[:, 0].copy()) @ -op, (op + op).diagonal(), (op + op).T.to_dense(), op.trace(),
     ],
     "kron.matvec, batches": lambda t: kron.matvec([t(np.stack(K)), t(K[0])], t(Y.T.copy())),
     "kron.KroneckerBatch": lambda t: [
-        (made := kron.KroneckerOperator.batch([t(np.stack(K)), t(K[0])])) @ t(Y.T.copy()), made.solve(t(Y.T.copy()), 0.5), made.logdet(),
-        made.solve(t(Y.T.copy()), t(np.array([0.1, 0.3]))), made.logdet(t(np.array([0.1, 0.3]))), made.eigh()[0], made.trace(),
+        (batch := kron.KroneckerOperator.batch([t(np.stack(K)), t(K[0])])) @ t(Y.T.copy()), batch.solve(t(Y.T.copy()), 0.5), batch.logdet(),
+        batch.solve(t(Y.T.copy()), t(np.array([0.1, 0.3]))), batch.logdet(t(np.array([0.1, 0.3]))), batch.eigh()[0], batch.trace(),
     ],
     "kron.SlimKL": lambda t: [*slim(t).predict(t(Y[:, 1].copy()), return_std=True), slim(t).score(t(Y[:, 0].copy()), t(Y[:, 1].copy()))],
     "kron.gp_posterior": lambda t: [
@@ -168,13 +168,13 @@ CALLS = {
         t(K), t([K[0][:2], K[1]]), t(Y[:, 0].copy()), t(abs(Y[:, 1])), mask=t(SEEN), prior_factors=t([K[0][:2, :2].copy(), K[1]]), rng=7,
     ),
     "kron.GridGP": lambda t: [
-        (made := grid_gp(t)).predict(t(Y[:3].copy())), *made.predict(t([Y[:3, 0], Y[:2, 1]]), True), made.score(t([GRID, GRID]), t(TABLE)),
+        (gp := grid_gp(t)).predict(t(Y[:3].copy())), *gp.predict(t([Y[:3, 0], Y[:2, 1]]), True), gp.score(t([GRID, GRID]), t(TABLE)),
     ],
-    "kron.GridGP, samples": lambda t: [(made := grid_gp(t)).sample(t(Y[:3].copy()), 2, rng=1), made.sample(t([Y[:3, 0], Y[:2, 1]]), rng=1)],
+    "kron.GridGP, samples": lambda t: [(gp := grid_gp(t)).sample(t(Y[:3].copy()), 2, rng=1), gp.sample(t([Y[:3, 0], Y[:2, 1]]), rng=1)],
     "kron.GPHM": lambda t: [
-        (made := poisson(t)).value_and_grad()[0], *made.value_and_grad()[1].values(), made.fit(1).predict(t([GRID])),
+        (solver := poisson(t)).value_and_grad()[0], *solver.value_and_grad()[1].values(), solver.fit(1).predict(t([GRID])),
     ],
-    "cheb.tucker": lambda t: [(made := cheb.tucker(t(V), rank=2)).core, *made.factors],
+    "cheb.tucker": lambda t: [(result := cheb.tucker(t(V), rank=2)).core, *result.factors],
     "cheb.TuckerTensor": lambda t: list(cheb.TuckerTensor(t(CORE), t(FACTORS))),
     "cheb.ChebTucker": lambda t: [tensor(t)(t(X)), *tensor(t).eval(t(X), 2), tensor(t).to_full()],
     "cheb.ChebTucker, plan": lambda t: tensor(t).plan(1e-3)(t(X)),
@@ -198,14 +198,14 @@ CALLS = {
     "wos.Polygon, several": lambda t: solved(t, 1.0, wos.Polygon(t(np.stack([SQUARE, 2 * SQUARE])))),
     "wos.Polygon, hole": lambda t: solved(t, 1.0, wos.Polygon([t(SQUARE)], holes=[[t(HOLE)]]), source=1.0),
     "wos.SDF": lambda t: solved(t, 1.0, wos.SDF(t(np.pad(np.full((2, 3), -0.4), 1, constant_values=0.4)), ((-1, -1), (3, 3)))),
-    "wos.Fourier": lambda t: [*solved(t, wos.Fourier(t(normal(3)))), *pulled(t, wos.Fourier(t(normal(3))))],
+    "wos.Fourier": lambda t: [*solved(t, wos.Fourier(t(normal(3)))), *data_gradients(t, wos.Fourier(t(normal(3))))],
     "wos.Fourier, at points": lambda t: wos.Fourier(t(normal(3)))(POINTS),
     "wos.Fourier, list": lambda t: solved(t, [wos.Fourier(t(normal(3))), wos.Fourier(t(normal(5))), 2.0]),
-    "wos.PerVertex": lambda t: [*solved(t, wos.PerVertex(t(normal(4)))), *pulled(t, wos.PerVertex(t(normal(4))))],
+    "wos.PerVertex": lambda t: [*solved(t, wos.PerVertex(t(normal(4)))), *data_gradients(t, wos.PerVertex(t(normal(4))))],
     "wos.PerVertex, list": lambda t: solved(t, wos.PerVertex([t(normal(4))]), wos.Polygon(t(SQUARE[None].copy()))),
-    "wos.Gaussians": lambda t: [*solved(t, bells(t), source=bells(t)), *pulled(t, 1.0, source=bells(t)), bells(t)(POINTS)],
-    "wos.Polynomial": lambda t: [*solved(t, wos.Polynomial(t(V)), source=wos.Polynomial(t(V))), *pulled(t, wos.Polynomial(t(V)))],
-    "wos.GridField": lambda t: [*solved(t, field(t)), *pulled(t, field(t))],
+    "wos.Gaussians": lambda t: [*solved(t, bells(t), source=bells(t)), *data_gradients(t, 1.0, source=bells(t)), bells(t)(POINTS)],
+    "wos.Polynomial": lambda t: [*solved(t, wos.Polynomial(t(V)), source=wos.Polynomial(t(V))), *data_gradients(t, wos.Polynomial(t(V)))],
+    "wos.GridField": lambda t: [*solved(t, field(t)), *data_gradients(t, field(t))],
     "wos.solve": lambda t: solved(t, t(normal(6))),
 }  # fmt: skip
 # Walks on devices are tested in tests/wos.
@@ -228,5 +228,5 @@ def one_at_a_time(call, change, otherwise=lambda x: x):
 
 
 def arrays(x):
-    """The arrays and numbers of a nested result, in order."""
+    """The arrays and scalars of a nested result, in order."""
     return [a for item in x for a in arrays(item)] if isinstance(x, (list, tuple)) else [] if x is None else [x]

@@ -1,4 +1,4 @@
-"""Resize the arguments of a case: give the letters of an op's dims other sizes, and repeat or cut its arrays."""
+"""Resize the arguments of a case: change the sizes of the letters in an op's dims, and repeat or cut its arrays."""
 
 import inspect
 import re
@@ -13,7 +13,7 @@ WORD = re.compile(r"(\d*)(\.*[A-Za-z]?\w*)([+-]\d+)?")  # factor, letter, offset
 
 
 def words_of(dims, rank, number, count, options):
-    """The word of each axis of an array in its dims; batch axes are numbered from the last. ``number``: index in ``count`` arrays."""
+    """The word in the dims for each axis of an array; batch axes are numbered from the last. ``number``: index in ``count`` arrays."""
     if " if " in dims:
         yes, option, no = re.split(" if | else ", dims)
         dims = yes if options.get(option) else no
@@ -30,7 +30,7 @@ def words_of(dims, rank, number, count, options):
 
 
 class Letters:
-    """The sizes of one call by the letters of its op's dims; ValueError if the function's arguments are not those of its op."""
+    """The size of each letter in the dims of a call's op; ValueError if the function's arguments are not those of its op."""
 
     def __init__(self, family, case, arguments, keywords):
         self.op = op = op_of(family, case.op)
@@ -77,7 +77,7 @@ class Letters:
         return positional, named | {k: sizes[k] for k in self.of_options}
 
     def result_size(self, positional, keywords):
-        """The number of numbers in the results of such a call; 0 if the op refuses it."""
+        """The number of elements in the results of such a call; 0 if the op rejects it."""
         inputs = [*positional, *(keywords.get(a.name) for a in self.op.inputs[self.positional :])]
         options = tuple(keywords.get(o.name, self.options.get(o.name)) for o in self.op.options)
         try:

@@ -1,6 +1,6 @@
-"""A stand-in for CuPy on machines without a GPU: arrays in host memory that behave like CuPy's as far as the library can tell.
+"""A stand-in for CuPy on machines without a GPU: arrays in host memory that behave like CuPy arrays as far as the library can tell.
 
-They have a device, never mix with NumPy arrays or convert implicitly, and record every wait for their numbers.
+They have a device, never mix with NumPy arrays or convert implicitly, and record every access that would wait for their values.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 
-WAITED = []  # names of the methods that have waited for numbers
+WAITED = []  # names of the methods that have waited for values
 
 
 class Device:
@@ -68,7 +68,7 @@ def _wrap_result(x, device):
 
 
 def _wrap(function):
-    """A NumPy function over stand-in arrays, which must all be on one device; so are its results."""
+    """A NumPy function for stand-in arrays, which must all be on one device; its results are on that device too."""
 
     @functools.wraps(function)
     def run(*args, device=None, **kwargs):
@@ -157,7 +157,7 @@ for _name in ["add", "sub", "mul", "truediv", "floordiv", "pow", "and", "or", "x
 
 
 class Namespace(types.ModuleType):
-    """The functions of a NumPy module over stand-in arrays."""
+    """The functions of a NumPy module for stand-in arrays."""
 
     def __init__(self, module, **own):
         super().__init__("cupy")
@@ -175,7 +175,7 @@ class Namespace(types.ModuleType):
 
 
 def _asarray(x, dtype=None, *, order=None, device=None, copy=None):
-    """Like CuPy's, copies host arrays."""
+    """Like CuPy's ``asarray``, copies host arrays."""
     if isinstance(x, ndarray):
         return ndarray(np.asarray(x._a, dtype=dtype, order=order), x.device.id)
     return ndarray(np.array(x, dtype=dtype, order=order), device.id if device is not None else _current[-1])
@@ -195,7 +195,7 @@ cupy = Namespace(np, ndarray=ndarray, asarray=_asarray, array=_asarray, asnumpy=
 
 @contextlib.contextmanager
 def nothing_read_back():
-    """Check that nothing in the block waits for a number."""
+    """Check that nothing in the block waits for a value."""
     WAITED.clear()
     yield
     assert WAITED == []

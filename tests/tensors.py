@@ -15,7 +15,7 @@ def to_numpy(x):
 
 
 def lazy(x):
-    """The same numbers as tensors with a pending sign (real) or conjugation (complex)."""
+    """The same values as tensors with a pending negation (real) or conjugation (complex)."""
     if isinstance(x, (list, tuple)):
         return type(x)(map(lazy, x))
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":

@@ -74,7 +74,7 @@ def layer_rule(name):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_is_its_nouns(family):
+def test_a_family_consists_of_its_methods(family):
     assert (CSRC / family / "README.md").is_file()
     readme = (CSRC / family / "README.md").read_text()
     folders = [method for method in FAMILIES[family] if (CSRC / family / method).is_dir()]
@@ -113,7 +113,7 @@ def test_cpp_layers(family):
                 assert "std::vector" not in path.read_text(), f"{path}: std templates would be shared between instruction sets"
 
 
-def test_core_is_in_layers():
+def test_core_layers():
     for folder, may_use in CORE.items():
         for path in sources(CSRC / "core" / folder):
             for used in includes(path):
@@ -123,7 +123,7 @@ def test_core_is_in_layers():
     assert {p.name for p in (CSRC / "core").iterdir()} == set(CORE)
 
 
-def test_threads_exist_in_one_place():
+def test_only_one_file_creates_threads():
     for path in sources(CSRC):
         if path.name not in ("parallel.cpp", "fork.cpp"):
             assert not includes(path) & {"thread", "pthread.h", "condition_variable", "future", "omp.h"}, path
@@ -137,7 +137,7 @@ def parsed(path):
 
 @functools.cache
 def imports(path):
-    """The absolute names of a file's imports: at the top level, inside functions."""
+    """The absolute names of a file's imports: (at the top level, inside functions)."""
     package = ("quatrefoil", *path.relative_to(PYTHON).parent.parts)
     tree = parsed(path)
     top, lazy = set(), set()
@@ -171,7 +171,7 @@ def test_python_layers():
             method = path.relative_to(PYTHON / family).with_suffix("").parts[0]
             used = {n.split(".")[2] for n in heads(top | lazy, 3) if n.startswith(f"quatrefoil.{family}.")}
             if (PYTHON / family / method).is_dir() and method != "models":
-                assert "models" not in used, f"{path} is of a method and uses a model"
+                assert "models" not in used, f"{path} belongs to a method and uses a model"
             if method in methods:
                 later = {n for n in used & set(methods) if methods.index(n) > methods.index(method)}
                 assert not later, f"{path} uses {later}, which come later in CMakeLists.txt"
@@ -184,7 +184,7 @@ def test_python_layers():
             assert not [n for n in ours if n.startswith("quatrefoil._backends")], f"{path} uses another backend"
 
 
-def test_oracles_know_nothing_of_the_library():
+def test_oracles_do_not_use_the_library():
     for path in sorted(p for name in ("oracle.py", "replay.py") for p in (ROOT / "tests").rglob(name)):
         tree = parsed(path)
         names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
@@ -193,7 +193,7 @@ def test_oracles_know_nothing_of_the_library():
 
 
 @pytest.mark.parametrize("library", ["torch", "jax"])
-def test_a_library_is_reached_by_one_door(library):
+def test_each_library_has_one_entry_point(library):
     for path in PYTHON.rglob("*.py"):
         parts = path.relative_to(PYTHON).parts
         if library in parts or parts[0] in ("bench", "demo") or path.name.startswith("bench"):
@@ -205,22 +205,22 @@ def test_a_library_is_reached_by_one_door(library):
 
 @functools.cache
 def modules():
-    """Name: file."""
+    """{name: file} of every module."""
     files = {".".join(["quatrefoil", *path.relative_to(PYTHON).with_suffix("").parts]): path for path in PYTHON.rglob("*.py")}
     return {name.removesuffix(".__init__"): path for name, path in files.items()}
 
 
 def uses(path):
     """The modules of quatrefoil that a module imports anywhere, including imports for type checkers."""
-    names = {n for n in set.union(*imports(path)) if not n.endswith(("._core", "._cuda"))}  # which are compiled
+    names = {n for n in set.union(*imports(path)) if not n.endswith(("._core", "._cuda"))}  # compiled modules
     return {n if n in modules() else n.rpartition(".")[0] for n in names} & modules().keys()
 
 
-def test_no_circle_of_imports():
+def test_there_are_no_import_cycles():
     graph = {name: uses(path) for name, path in modules().items()}
     while free := {name for name, used in graph.items() if not used & graph.keys() - {name}}:
         graph = {name: used for name, used in graph.items() if name not in free}
-    assert graph == {}, "a circle runs through these"
+    assert graph == {}, "these modules import each other in a cycle"
 
 
 def python_functions(path):
@@ -288,8 +288,8 @@ def test_isa_objects_share_no_symbol(isa_objects):
     assert shared == []
 
 
-def test_isa_objects_run_nothing_when_they_are_loaded(isa_objects):
-    """Any processor can load the module, and then gets an error that names the missing instruction set."""
+def test_isa_objects_run_no_code_when_loaded(isa_objects):
+    """Any processor can load the module; a missing instruction set then raises an error that names it."""
     for path in isa_objects:
         sections = subprocess.run(["objdump", "-h", path], capture_output=True, text=True, check=True).stdout
         assert ".text" in sections

@@ -1,4 +1,4 @@
-"""Checks of arguments other than a kernel's arrays, and that functions of every family use them."""
+"""Checks of arguments other than a kernel's arrays, and their use by functions of every family."""
 
 from fractions import Fraction
 
@@ -46,12 +46,12 @@ Z = np.ones((1, 2), complex)
 Q = np.ones((1, 3, 1, 2))
 
 
-def test_results_beyond_64_bits(backend):
+def test_results_too_large_for_64_bits(backend):
     with pytest.raises(ValueError, match="too large to address with 64 bits"):
         qf.ssm.s4d_kernel(np.ones(1), Z, Z, 2**60)
     with pytest.raises(ValueError, match="too large to address with 64 bits"):
         qf.ssm.log_vandermonde(np.broadcast_to(Z, (2**30, 1, 2)), Z, 2**40)
-    with pytest.raises(MemoryError):  # this one can be addressed
+    with pytest.raises(MemoryError):  # this result can be addressed
         qf.ssm.s4d_kernel(np.ones(1), Z, Z, 2**55)
 
 
@@ -68,7 +68,7 @@ def double(x):
 
 
 AT_FAULT = [
-    # the minority is at fault, or else the later array
+    # the error names the minority, or the later array if there is none
     (lambda: qf.ssm.selective_scan_fn(double(F), F, A, S, S), "u has dtype float64 but delta has float32; expected float32 or float16"),
     (lambda: qf.ssm.selective_scan_fn(F, double(F), A, S, S), "delta has dtype float64 but u has float32"),
     (lambda: qf.ssm.selective_scan_fn(F, F, double(A), S, S), "A has dtype float64 but u has float32; expected float32 or complex64;"),
@@ -78,7 +78,7 @@ AT_FAULT = [
     (lambda: qf.kron.matvec([double(A), A, A], F), r"factors\[0\] has dtype float64 but factors\[1\] has float32; expected float32;"),
     (lambda: qf.ssm.s4d_kernel(A[:, 0], *[A.astype(complex)] * 2, 5), "dt has dtype float32 but A has complex128; expected float64;"),
     (lambda: qf.ssm.fft_conv_vjp(F, F[0], double(F)), "grad has dtype float64 but u has float32"),
-    # half precision goes with float32 if an argument takes it
+    # half precision may be mixed with float32 if an argument accepts it
     (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F, A, S, S))), "A has dtype float16, expected float32 or float64 or complex64"),
     (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F)), A, half(S), double(S)), "C has dtype float64 but u has float16"),
     (lambda: qf.ssm.fft_conv(half(F), double(F[0])), "k has dtype float64 but u has float16; expected float32 or float16 or bfloat16;"),
@@ -88,14 +88,14 @@ AT_FAULT = [
 ]  # fmt: skip
 
 
-def test_the_argument_at_fault_is_named(entry_point):
+def test_errors_name_the_invalid_argument(entry_point):
     for call, text in AT_FAULT:
         for _ in range(2):
             with pytest.raises(TypeError, match=rf"(ssm|kron)\.\w+: {text}"):
                 call()
 
 
-def test_errors_say_what_to_type():
+def test_errors_say_how_to_fix_the_call():
     table = type("Series", (), {"__module__": "pandas.core", "to_numpy": None})()
     for u, text in (
         ([1.0, 2.0], r"u is list, .*; convert it: np.asarray\(u, np.float32\)"),
@@ -138,7 +138,7 @@ def test_axes_that_are_swapped_missing_or_too_many_are_recognised():
 
 
 @pytest.mark.torch
-def test_the_tensor_at_fault_is_named(entry_point):
+def test_errors_name_the_invalid_tensor(entry_point):
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"k is a numpy array but u is a torch array; .*; convert one of them: torch.as_tensor\(k\)"):
         qf.ssm.fft_conv(torch.from_numpy(F), F[0])
@@ -210,7 +210,7 @@ def mixture(**options):
     return qf.kron.spectral_mixture(F[0, 0], log_weights=F[0, 0], log_scales=F[0, 0], freqs=F[0, 0], **options)
 
 
-# the integers of every public function: a call, and how many of SIZES it takes
+# the integer arguments of every public function: a call, and how many of SIZES it accepts
 INTEGERS = {
     "fft_conv num_threads": (lambda n: qf.ssm.fft_conv(F, F[0], num_threads=n), 0),
     "fft_conv_vjp num_threads": (lambda n: qf.ssm.fft_conv_vjp(F, F[0], F, num_threads=n), 0),
@@ -246,7 +246,7 @@ INTEGERS = {
     "solve_vjp rng": (lambda n: pulled(rng=n), 2),
     "solve_vjp walk_offset": (lambda n: pulled(walk_offset=n), 1),
 }  # fmt: skip
-SIZE_OF_RESULT = ("L", "N", "n[1]", "n")  # 2^31 numbers may fit, or not
+SIZE_OF_RESULT = ("L", "N", "n[1]", "n")  # 2^31 elements may or may not fit in memory
 MAY_BE_NEGATIVE = ("linear_scan axis", "vals2coeffs axes")
 
 
@@ -274,7 +274,7 @@ def test_integers_of_every_function():
         check_integers(name, call, taken)
 
 
-def test_sizes_that_no_array_has():
+def test_sizes_too_large_for_any_array():
     for call in (qf.ssm.hippo_legs, qf.ssm.dplr_legs, qf.ssm.ptd_init, qf.cheb.chebpts, lambda n: qf.ssm.s4d_init("lin", n)):
         for n in (2**60, 2**62, 2**63 - 1):
             with pytest.raises(ValueError, match=r"is \d+, expected at most 576460752303423487"):
@@ -282,7 +282,7 @@ def test_sizes_that_no_array_has():
 
 
 @pytest.mark.torch
-def test_memory_that_torch_does_not_have(backend):
+def test_out_of_memory_in_torch(backend):
     torch = pytest.importorskip("torch")
     one = torch.ones(1, 2, dtype=torch.complex128)
     with pytest.raises(MemoryError, match=r"cannot allocate a result of shape \(1, 36028797018963968\) and dtype float64"):

@@ -1,11 +1,11 @@
-"""Backend "array" over a stand-in for CuPy and over tensors; NaN for values that raise on the host."""
+"""Backend "array" with a stand-in for CuPy and with tensors; NaN for values that raise on the host."""
 
 import numpy as np
 import pytest
 
 import quatrefoil as qf
 from case import call_with_adjoint, op_of, parametrize, simplest, structures
-from namespaces import check_alike, check_like_the_host, composed_ops, forget_plans
+from namespaces import check_composition, check_like_the_host, composed_ops, forget_plans
 from quatrefoil import _array_tools, _backends
 from wos.ops import stars
 
@@ -46,7 +46,7 @@ def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch)
 
 @pytest.mark.parametrize("library", ["numpy", pytest.param("torch", marks=pytest.mark.torch)])
 def test_results_share_no_memory(library, monkeypatch):
-    """Even if a composition returns its inputs, one array twice, or broadcast views."""
+    """Holds even if a composition returns its inputs, one array twice, or broadcast views."""
     x = np.arange(6.0).reshape(2, 3)
     A = np.eye(3)
     if library == "torch":
@@ -78,9 +78,9 @@ def test_results_share_no_memory(library, monkeypatch):
 
 @parametrize([(family, case) for family, case in COMPOSED if family != "wos" or (family, case) in FIRST])
 def test_chunks(family, case, monkeypatch, rng):
-    """Compositions that bound their memory by chunks give the same result with one item per chunk."""
+    """Compositions that work in chunks to bound their memory give the same result with one item per chunk."""
     monkeypatch.setattr(_array_tools, "CHUNK", 1)
-    check_alike(family, case, rng, "numpy")
+    check_composition(family, case, rng, "numpy")
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_chunks_of_walks(family, case, monkeypatch, rng):
 
 
 def test_scans_with_factors_that_overflow():
-    """A state of 0 stays 0 for any coefficients, and a NaN stays in its scan, from its time on."""
+    """A state of 0 stays 0 for any coefficients, and a NaN affects only its own scan, from its time on."""
     a, b = np.full((3, 70), 1e200), np.zeros((3, 70))
     a[1, 40], a[2] = np.nan, 0.5
     b[2, 0] = 1
@@ -109,7 +109,7 @@ def test_scans_with_factors_that_overflow():
 
 
 def bad_numbers(rng):
-    """Name -> (a call with values that raise on the host, mask of the results that they reach)."""
+    """{name: (a call with values that raise on the host, mask of the affected results)}."""
     normal, kron, cheb = rng.standard_normal, qf.kron, qf.cheb
     radial, skew, indefinite, signs = normal(5), np.eye(3), np.diag([-1.0, 1.0]), np.array([1.0, -0.5])
     radial[2], skew[0, 1] = np.inf, 0.5
@@ -152,7 +152,7 @@ def test_nan_where_the_host_raises(rng):
 @pytest.mark.emulator
 @pytest.mark.parametrize("bad", [1.5, np.nan, -np.inf])
 def test_emulated_points_outside_are_nan(bad, rng):
-    """Also in an emulated CUDA kernel: the values at that point, and the gradients of core and factors."""
+    """In an emulated CUDA kernel, the values at such a point and the gradients of core and factors are NaN."""
     X = rng.uniform(-1, 1, (150, 2))
     X[140, 1] = bad
     arrays = rng.standard_normal((2, 3)), [rng.standard_normal((4, 2)), rng.standard_normal((1, 3))], X

@@ -20,7 +20,7 @@ from quatrefoil.bench._problem import Problem, Work
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of peers
 @pytest.mark.parametrize("module", list(_run.modules(FAMILIES)))
 def test_problems(module):
-    """Compare our answer to every problem with the truth."""
+    """Compare our result for every problem with the truth."""
     for problem in importlib.import_module(module).problems():
         assert _run.error(problem.ours(), np.asarray(problem.truth())) <= problem.tolerance, f"{problem.name} {problem.size}"
 
@@ -154,7 +154,7 @@ def test_compare_with_a_margin_and_equal_names(tmp_path, capsys):
 
 
 def test_files_that_cannot_be_compared(tmp_path, capsys):
-    """Files that are not results, and rows that have nothing in common."""
+    """Files that are not results, and rows without a common peer."""
     good = written(tmp_path / "good.json", [("scan", 1.0, 0.01, {})])
     for name, text in {
         "text": "rows", "list": "[]", "rows": '{"machine": {}, "config": {}, "rows": [{"family": "ssm"}]}',

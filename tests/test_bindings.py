@@ -1,4 +1,4 @@
-"""Direct calls of the compiled functions: arguments that do not fit are refused before any memory is touched.
+"""Direct calls of the compiled functions: invalid arguments raise an error before any memory is accessed.
 
 ``Op.infer`` defines what fits; the bindings check the same in C++ (csrc/core/host/fit.hpp).
 """
@@ -50,7 +50,7 @@ def recorded(family, case, rng, monkeypatch):
 
 
 def misshapen(a):
-    """Arrays with a longer axis, one axis less, one axis more."""
+    """Arrays with a longer axis, with one axis fewer, and with one axis more."""
     for axis in range(a.ndim):
         shape = list(a.shape)
         shape[axis] += 1
@@ -109,7 +109,7 @@ def refuse(op, *arguments):
 
 
 def take(op, *arguments):
-    """Check that no shape is refused; values may be, because changed arrays hold zeros."""
+    """Check that no shape is rejected. Values may be, because changed arrays contain zeros."""
     try:
         native.kernel(op)(*arguments)
     except ValueError as refused:
@@ -128,7 +128,7 @@ def is_real(a):
 
 
 def other_arrays(op, arguments):
-    """(index, changed argument, whether it still fits the others) for one changed argument at a time."""
+    """(index, changed argument, whether the call is still valid) for one changed argument at a time."""
     inputs, arrays = len(op.inputs), len(op.inputs) + len(op.outputs)
     for at, value in enumerate(arguments[:arrays]):
         is_input = at < inputs
@@ -161,7 +161,7 @@ WRONG_OPTIONS = {
 
 @parametrize_ops(CASES)
 def test_wrong_arguments_are_refused(family, cases, rng, monkeypatch):
-    """Exactly those that the Python rule refuses: it and the bindings are implemented separately."""
+    """The bindings reject exactly those that the Python rule rejects; the two are implemented separately."""
     for op, arguments in (call for case in cases for call in recorded(family, case, rng, monkeypatch)):
         others = list(other_arrays(op, arguments))
         by_dims = (op.primal or op).rule is None  # some rules leave the number of axes to the bindings

@@ -1,4 +1,4 @@
-"""The public surface and ``help(qf.conventions)``: names, signatures, settings and examples."""
+"""The public interface and ``help(qf.conventions)``: names, signatures, settings and examples."""
 
 import doctest
 import importlib
@@ -31,7 +31,7 @@ def test_every_page_points_to_the_conventions():
             assert "As in ``help(qf.conventions)``" in page.__doc__, name
 
 
-def test_dir_shows_what_users_start_from():
+def test_dir_shows_public_names():
     assert {"quatrefoil.ssm.init", "quatrefoil.ssm.mamba", "quatrefoil.ssm.fla", "quatrefoil.cheb.orthopoly"} <= {
         m.__name__ for m in MODULES
     }
@@ -80,7 +80,7 @@ def test_families_export_more_than_dir_shows():
     assert {"PTD", "Installation", "selective_scan_fn_vjp", "Potential", "SumOfGaussians", "TuckerTensor", "Result", "State"} <= exported
 
 
-def test_signatures_show_annotations_as_they_are_written():
+def test_signatures_show_annotations_as_written():
     assert str(inspect.signature(qf.ssm.fft_conv)).startswith("(u: Array[T], k: Array[T], D: Array[T] | None = None, *, ")
     for name, page in PAGES.items():
         for function in (page, page.__init__, *vars(page).values()) if inspect.isclass(page) else (page,):
@@ -98,7 +98,7 @@ def test_settings_come_last_and_by_keyword():
             assert all(parameters[i].kind is inspect.Parameter.KEYWORD_ONLY for i in at), name
 
 
-def test_which_functions_take_which_settings():
+def test_settings_of_each_function():
     takes = {
         name.removeprefix("quatrefoil."): set(inspect.signature(page).parameters)
         for name, page in PAGES.items()
@@ -107,7 +107,7 @@ def test_which_functions_take_which_settings():
     without_kernel = {"chebpts", "coulomb_sog", "discretize", "dplr_legs", "hippo_legs", "install", "optimal_samples", "potential"}
     without_kernel |= {"ptd_init", "s4d_init", "transfer_function", "tucker", "uninstall", "exponential_integrator"}
     assert {n.split(".")[1] for n, settings in takes.items() if not {"backend", "num_threads"} <= settings} == without_kernel
-    # without out=: they return several arrays, a number, or random samples
+    # without out=, because they return several arrays, a number, or random samples
     several = {"cheb.tucker_derivatives", "ssm.s4d_step", "ssm.selective_state_step", "wos.closest_point", "wos.solve"}
     several |= {f"kron.{n}" for n in ("gp_nll", "gp_posterior", "gp_posterior_sample", "gp_sample", "sum_logdet")}
     others = {"ssm.causal_conv1d_update", "ssm.selective_state_update", "ssm.mamba_inner_fn"}
@@ -117,7 +117,7 @@ def test_which_functions_take_which_settings():
     assert {"backend", "num_threads"} <= set(inspect.signature(qf.kron.KroneckerOperator).parameters)
 
 
-def test_environment_and_blocks_choose_a_backend():
+def test_environment_and_use_backend_choose_a_backend():
     u = np.ones((1, 4), np.float32)
     with qf.use_backend("numba"):
         np.testing.assert_allclose(qf.ssm.fft_conv(u, u), [[1, 2, 3, 4]], rtol=1e-6)
@@ -146,7 +146,7 @@ def test_objects_can_be_referenced_weakly():
 
 
 def test_a_foreign_attribute_layout_is_ignored():
-    """Arrays of older releases of JAX have one."""
+    """Arrays of older releases of JAX have such an attribute."""
 
     class WithLayout(np.ndarray):
         layout = "rows"
@@ -176,7 +176,7 @@ def test_examples_of_layers_run(name):
 
 
 LINE = 100
-# Their first lines are upstream's formulas, which their users look for.
+# Their first lines are the formulas of the original libraries, which users look for.
 LONGER = tuple(f"quatrefoil.ssm.{name}" for name in ("arma", "delta", "selective", "ssd", "models.mamba"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from quatrefoil import cli
 from quatrefoil.demo import _table
 
-AT_IMPORT = {  # example: (package that it needs, extra that installs the package)
+AT_IMPORT = {  # example: (the package it needs, the extra that installs the package)
     "neural_operator": ("torch", "quatrefoil[torch]"),
     "polynomial_chaos": ("torch", "quatrefoil[torch]"),
     "restore_photograph": ("pywt", "quatrefoil[demo]"),
@@ -55,18 +55,18 @@ def check_run(folder, capsys):
     assert max(map(len, table)) <= 100
     assert [line.split()[0] for line in table[:6]] == ["family", "ssm", "kron", "cheb", "wos", "wos"]
     rounding, model = zip(*(re.split(r"  +", line)[-2:] for line in table[1:6]))
-    assert float(rounding[0]) < 1e-5  # float32, of sums of hundreds of terms
+    assert float(rounding[0]) < 1e-5  # float32, sums of hundreds of terms
     assert float(rounding[1]) < 1e-3  # a residual of 1e-6, and a condition number
     assert float(rounding[2]) < 1e-12
     assert float(rounding[3]) < 1e-5  # a constant
     assert model[0] == "none"
-    assert 0 < float(model[1]) < 0.25  # pixels scatter by 0.3 about their mean
+    assert 0 < float(model[1]) < 0.25  # the standard deviation of the pixels is 0.3
     assert float(model[2]) < 1e-5  # requested: 1e-6
     check_page((folder / "index.html").read_text(), 4, 5)
     return float(model[3])
 
 
-@pytest.mark.filterwarnings("ignore:solve. the stderr of")  # so few walks
+@pytest.mark.filterwarnings("ignore:solve. the stderr of")  # few walks
 def test_tiny_sizes(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("pywt")
@@ -84,4 +84,4 @@ def test_tiny_sizes(monkeypatch, capsys, tmp_path):
 def test_the_quick_demo(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("pywt")
-    assert check_run(tmp_path, capsys) < 3 * 0.02  # the requested standard error, and that of the differences
+    assert check_run(tmp_path, capsys) < 3 * 0.02  # the requested standard error, and the error of the finite differences

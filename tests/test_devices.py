@@ -1,4 +1,4 @@
-"""Meta tensors, mixed devices, and tensors with a pending sign or conjugation."""
+"""Meta tensors, mixed devices, and tensors with a pending negation or conjugation."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_ops(family, case, rng):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_functions_that_are_not_ops(name):
-    """Meta results of the right shape, or an error if numbers are read; a mix of devices is always an error."""
+    """Meta results have the right shape, or an error says that values are read; mixing devices always raises an error."""
     call = CALLS[name]
     if name in WITHOUT_NUMBERS:
         got = arrays(call(on_meta))
@@ -67,12 +67,12 @@ def test_functions_that_are_not_ops(name):
             attempt()
 
 
-def test_saving_reads_numbers():
+def test_saving_reads_values():
     with pytest.raises(RuntimeError, match=r"ChebTucker.save: core is on meta; move it to the CPU"):
         tensor(on_meta).save("/nowhere/at/all")
 
 
-def test_compiled_calls_are_refused_alike():
+def test_compiled_calls_raise_the_same_errors():
     u, k = torch.randn(2, 3, 70), torch.randn(3, 70, device="meta")
     qf.ssm.fft_conv(u, torch.randn(3, 70))  # the first call on tensors registers the operators
     operator = torch.ops.quatrefoil.ssm_fft_conv
@@ -87,12 +87,12 @@ def test_compiled_calls_are_refused_alike():
     np.testing.assert_array_equal(qf.ssm.fft_conv(u, torch.zeros(3, 70)), 0)
 
 
-# ---------------------------------------------------------------- tensors with a pending sign or conjugation
+# ---------------------------------------------------------------- tensors with a pending negation or conjugation
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_pending_signs_and_conjugations(name):
-    """The bits of plain tensors, and up to rounding the numbers of NumPy arrays."""
+    """Results have the same bits as for plain tensors and, up to rounding, the same values as for NumPy arrays."""
     for results in zip(*(arrays(CALLS[name](kind)) for kind in (lazy, plain, lambda x: x)), strict=True):
         got, expected, numpy_result = map(to_numpy, results)
         np.testing.assert_array_equal(got, expected)

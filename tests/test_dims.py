@@ -108,7 +108,7 @@ def test_titles_in_errors():
         named.infer([(1,), (2,)], ())
 
 
-def test_a_grid_in_one_axis():
+def test_flattened_grids():
     eye = np.eye(3)
     for y, cure in ((np.ones((3, 3)), r"x.reshape\(-1\)"), (np.ones((2, 3, 3)), r"x.reshape\(2, -1\)")):
         with pytest.raises(ValueError, match=rf"expected \(\.\.\., 9\).*; flatten the grid: {cure}$"):

@@ -1,4 +1,4 @@
-"""The site and README.md, without Sphinx: their programs run, the reference is complete, and links have targets."""
+"""The site and README.md, tested without Sphinx: programs run, the reference is complete, and links have targets."""
 
 import functools
 import importlib
@@ -57,7 +57,7 @@ def test_a_page_begins_with_a_program_that_runs(page):
 
 @pytest.fixture(scope="module")
 def pages():
-    """All pages by path: written ones, those of docs/_generate, and the examples."""
+    """All pages by path: hand-written pages, those of docs/_generate, and the examples."""
     sys.path.insert(0, str(DOCS))
     try:
         generate, methods = importlib.import_module("_generate"), importlib.import_module("_generate.methods")
@@ -245,7 +245,7 @@ def test_lines_for_zombie():
     [ours] = after("zombie")
     outline = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     points = np.array([[0.5, 0.5], [0.3, 0.6]])
-    names = {"qf": qf, "outline": outline, "points": points, "g": lambda X: np.exp(X @ [1.0, 1.0])}  # of which Δu = 2u
+    names = {"qf": qf, "outline": outline, "points": points, "g": lambda X: np.exp(X @ [1.0, 1.0])}  # g satisfies Δg = 2g
     exec(ours, names)
     np.testing.assert_allclose(names["u"], np.exp(points.sum(axis=1)), rtol=0.3)  # 128 walks: 5 % of standard error
     assert set(re.findall(r"(\w+)=", ours)) <= set(inspect.signature(qf.wos.solve).parameters)
@@ -255,7 +255,7 @@ def test_lines_for_zombie():
 
 
 def test_every_public_name_is_in_the_reference(pages):
-    """As a class or function, on its own page if ``dir`` shows it."""
+    """Every name is listed as a class or function, on its own page if ``dir`` shows it."""
     documented = set(re.findall(r"auto(class|function):: (?:[\w.]+\.)?(\w+)$", "\n".join(pages.values()), re.M))
     for family in qf.FAMILIES:
         module = getattr(qf, family)
@@ -284,7 +284,7 @@ def test_tests_named_in_reliability_exist():
 
 
 def test_links_in_the_repository():
-    """Relative to the file that contains them."""
+    """Links are relative to the file that contains them."""
     for file in [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *(ROOT / "csrc").rglob("README.md")]:
         for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", file.read_text()):
             path, _, anchor = target.partition("#")

@@ -10,11 +10,11 @@ from checks import check_gradient, check_value
 from quatrefoil._spec import FAMILIES
 from resize import WORD, words_of
 
-NEVER_EMPTY = {"wos": {"M", "numbers", "d"}}  # checked by the callers: a polygon has sides, data have numbers
+NEVER_EMPTY = {"wos": {"M", "numbers", "d"}}  # checked by the callers: a polygon has sides, and data have values
 
 
 class Call:
-    """The arguments of a case by name. ``variants``: its keywords, and those that request all results."""
+    """The arguments of a case by name. ``variants``: its keywords, and the keywords that request all results."""
 
     def __init__(self, family, case, arguments, keywords):
         self.family, self.case, self.op = family, case, op_of(family, case.op)
@@ -38,7 +38,7 @@ class Call:
                 function(*self.positional(self.inputs), **all_results, **self.by_name(self.inputs))
                 self.variants.append(all_results)
             except ValueError:
-                assert self.op.check or self.op.rule  # dims alone never refuse a result
+                assert self.op.check or self.op.rule  # dims alone never exclude a result
 
     def positional(self, inputs):
         return inputs[: self.count]
@@ -84,7 +84,7 @@ def test_every_letter_at_0(family, cases, backend, rng):
 
 
 def check_empty(family, case, rng, most):
-    """Check a case with up to ``most`` letters at 0."""
+    """Check a case with up to ``most`` letters set to 0."""
     call = Call(family, case, *build(family, case, rng, "float64"))
     call.find_op()
     op, letters = call.op, call.letters()
@@ -94,7 +94,7 @@ def check_empty(family, case, rng, most):
         arguments, keywords = call.positional(inputs), call.by_name(inputs) | {k: 0 if k in empty else v for k, v in options.items()}
         print(f"{', '.join(empty)} = 0")
         try:
-            # the decay of a state without inputs rounds at each step
+            # the decay of a state without input rounds in each step
             steps = max(n for x in flat(arguments) for n in (*x.shape, 1))
             expected = check_value(family, case, arguments, keywords, "float64", steps=steps)
         except ValueError as refused:

@@ -14,7 +14,7 @@ STRUCTURES = structures()
 
 
 def check_same(family, case, call, expected, convert, to_numpy=lambda x: x):
-    """Compare the results for converted arrays: to the last bit, unless BLAS computes them, whose rounding depends on the layout."""
+    """Compare the results for converted arrays bit for bit, unless BLAS computes them: its rounding depends on the layout."""
     own_kernel = op_of(family, case.op).policy.python_kernel is None
     for results in zip(with_gradients(family, case, *call, convert, to_numpy), expected):
         for g, e in zip(*results, strict=True):
@@ -43,7 +43,7 @@ WRONG_KINDS = {masked: "is a masked array", listed: "(is|has dtype) .*, expected
 
 @parametrize_ops(STRUCTURES)
 def test_layouts_and_kinds(family, cases, best_backend, rng):
-    """Any layout gives the same numbers. Masked arrays, lists and foreign byte orders are errors that name the argument."""
+    """Any layout gives the same values. Masked arrays, lists and foreign byte orders raise errors that name the argument."""
     for case in cases:
         call = build(family, case, rng, "float64")
         expected = with_gradients(family, case, *call)
@@ -65,7 +65,7 @@ def test_layouts_and_kinds(family, cases, best_backend, rng):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_layouts_of_functions_that_are_not_ops(name, best_backend):
-    """Including states that are updated in place."""
+    """This includes states that are updated in place."""
     expected = arrays(CALLS[name](lambda x: x))
     for layout in (LAYOUTS["fortran"], LAYOUTS["stepped"]):
         got = arrays(CALLS[name](lambda x, of=layout: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x)))
@@ -115,7 +115,7 @@ def check_out(family, case, rng):
 @pytest.mark.torch
 @parametrize(STRUCTURES)
 def test_tensors(family, case, best_backend, rng):
-    """Plain tensors, tensors with a pending sign or conjugation, and misaligned tensors give the bits of NumPy arrays."""
+    """Plain tensors, tensors with a pending negation or conjugation, and misaligned tensors give the same bits as NumPy arrays."""
     torch = pytest.importorskip("torch")
     from tensors import lazy, plain, to_numpy
 

@@ -94,7 +94,7 @@ def test_extras_follow_the_options_and_are_not_part_of_the_plan(entry_point, see
     assert len(OP.plans) == 1
 
 
-def test_a_memo_is_for_its_own_arrays(entry_point, seen, rng):
+def test_a_memo_applies_only_to_its_arrays(entry_point, seen, rng):
     w, x = arrays(rng)
     fixed = frozen(w.copy())
     for packed, argument, fits in (
@@ -135,7 +135,7 @@ def test_half_precision(entry_point, seen, rng):
     w, x = (a.astype(np.float16) for a in arrays(rng))
     y = _call.call(OP, (w, x), (2,), (memo(w), np.negative))
     np.testing.assert_array_equal(y, (-x.astype(np.float32) * w.astype(np.float32) ** 2).astype(np.float16))
-    assert seen[-1][1:3] == (None, np.negative)  # the kernel sees other arrays, in float32
+    assert seen[-1][1:3] == (None, np.negative)  # the kernel receives different arrays, in float32
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_foreign_extras(entry_point, rng, op, extras, text):
         _call.call(op, arrays(rng), (2,) if op is OP else (), extras)
 
 
-def test_a_memo_is_not_pickled(rng):
+def test_memos_cannot_be_pickled(rng):
     for way in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="memo belongs to the process"):
             way(memo(rng.standard_normal(5)))
@@ -219,7 +219,7 @@ class TestTorch:
         meta = _call.call(OP, (w.to("meta"), x.to("meta")), (2,), (packed, None))
         assert meta.shape == x.shape
 
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first jvp
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a warning of torch at its first jvp
     def test_traced_calls_refuse_functions(self, seen, tensors):
         import torch
         from torch._subclasses.fake_tensor import FakeTensorMode

@@ -26,7 +26,7 @@ from quatrefoil._spec import FAMILIES
 
 pytestmark = pytest.mark.gpu
 
-SMALL = 20_000  # numbers of a case's arguments
+SMALL = 20_000  # elements in a case's arguments
 
 
 def _count_numbers(case):
@@ -35,7 +35,7 @@ def _count_numbers(case):
 
 
 def _cases():
-    """The small cases of every op that runs on a device; in a dry run only the smallest with any numbers."""
+    """The small cases of every op that runs on a device; in a dry run only the smallest one that is not empty."""
     on_devices = composed_ops() | {op.key for family in FAMILIES.values() for op in family if _on_cuda(op)}
     sized = {}
     for family, case in all_cases():
@@ -77,7 +77,7 @@ def run_on_device(library, family, case):
 @parametrize_ops(CASES)
 @pytest.mark.parametrize("precision", ["float64"] if DRY else ["float32", "float64"])
 def test_like_the_host(family, cases, precision, library, rng):
-    """Values and gradients agree with the host's, relative to their norm, and a second call has the same bits."""
+    """Values and gradients agree with the host's, relative to their norm, and a second call gives the same bits."""
     for case in cases:
         print(case)
         results = []
@@ -94,7 +94,7 @@ def test_like_the_host(family, cases, precision, library, rng):
 
 @parametrize(KERNELS)
 def test_graphs(family, case, library, rng):
-    """A call can be captured in a graph, whose replays have the bits of a plain call."""
+    """A call can be captured in a graph, and its replays give the same bits as a plain call."""
     arguments, keywords = build(family, case, rng, "float32")
     inputs, options = library.to_device(arguments), {k: library.to_device(v) for k, v in keywords.items()}
     with library.stream():
@@ -198,7 +198,7 @@ def test_solvers(optimizer, dims, on_device):
 
 
 def test_devices(library, rng):
-    """Every device of the machine works, whichever is current; a mix of devices is an error."""
+    """Every device of the machine works, whichever is current; mixing devices raises an error."""
     b = rng.standard_normal((3, 70))
     a = 0.9 * np.tanh(rng.standard_normal((3, 70)))
     expected = qf.ssm.linear_scan(a, b)

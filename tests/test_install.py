@@ -1,4 +1,4 @@
-"""Messages and fallbacks of an installation without a usable native part. Real installations: .ci/install."""
+"""Messages and fallbacks of an installation without a usable native part. .ci/install tests real installations."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ CALL = "qf.ssm.linear_scan(np.ones((2, 8)), np.ones((2, 8)))"
 
 @pytest.fixture
 def build(monkeypatch, tmp_path):
-    """cmake/quatrefoil_build.py, in an empty folder and without scikit-build-core."""
+    """Import cmake/quatrefoil_build.py in an empty folder, without scikit-build-core."""
     monkeypatch.chdir(tmp_path)
     for name in ("QUATREFOIL_PURE", "QUATREFOIL_REQUIRE_NATIVE", "QUATREFOIL_CUDA"):
         monkeypatch.delenv(name, raising=False)
@@ -90,7 +90,7 @@ def test_failed_build_is_recorded_in_a_numba_wheel(build, attempts):
 
 
 @pytest.mark.parametrize("value", ["1", "true", "ON", "", "0", "false", "off"])
-def test_a_native_build_may_be_required(build, attempts, monkeypatch, value):
+def test_a_native_build_can_be_required(build, attempts, monkeypatch, value):
     monkeypatch.setenv("QUATREFOIL_REQUIRE_NATIVE", value)
     if value in ("1", "true", "ON"):
         with pytest.raises(SystemExit):
@@ -180,7 +180,7 @@ def test_a_warning_at_import_on_an_old_processor():
         f"print('imported', file=sys.stderr)\nprint(qf.config()['backend'], qf.config()['isas'])\nqf.show_config()\n{CALL}"
     )
     before, after = done.stderr.split("imported\n")
-    assert before.startswith("<string>:8: RuntimeWarning: quatrefoil runs on Numba: " + text)  # the line that imports it
+    assert before.startswith("<string>:8: RuntimeWarning: quatrefoil runs on Numba: " + text)  # the line that imports quatrefoil
     assert after == ""
     assert done.stdout.startswith("numba []\n")
     assert f"reason: no compiled kernels: {text}" in done.stdout
@@ -196,7 +196,7 @@ def test_the_warning_says_how_to_reinstall():
 
 
 @pytest.mark.parametrize(("variable", "value"), [("QUATREFOIL_ISA", "v3"), ("QUATREFOIL_BACKEND", "native")])
-def test_unusable_choices_on_an_old_processor_raise(variable, value):
+def test_unavailable_choices_on_an_old_processor_raise(variable, value):
     done = on_an_old_processor("", **{variable: value})
     assert done.returncode == 1
     assert "which this processor does not support" in done.stderr

@@ -1,4 +1,4 @@
-"""Ctrl-C is answered quickly by every op and solver.
+"""Ctrl-C interrupts every op and solver quickly.
 
 Each is called on a problem that takes over a second, a signal is sent in the middle, and the time until its exception is measured.
 ``python tests/test_interrupts.py FAMILY [BACKEND [THREADS]]`` prints the times.
@@ -38,7 +38,7 @@ def both(function, adjoint, inputs, grad, moments, later=(0.3,), **options):
 def ssm():
     one, n = floats(1, 1 << 24), 1 << 24
     yield "fft_conv", lambda: qf.ssm.fft_conv(one, one), (0.01, 0.5)
-    longer = floats(1, 3 << 24)  # an interrupted call leaves no tables, so the next one recomputes them
+    longer = floats(1, 3 << 24)  # an interrupted call caches no tables, so the next one recomputes them
     yield "fft_conv", lambda: qf.ssm.fft_conv(longer, longer), (0.3, 2.0)
     yield "fft_conv_vjp", lambda: qf.ssm.fft_conv_vjp(one, one, None, None, one), (0.6,)
 
@@ -227,7 +227,7 @@ def seconds(call, after):
     begin = time.perf_counter()
     try:
         signal.setitimer(signal.ITIMER_REAL, after)
-        while True:  # again if it ends too early
+        while True:  # try again if the call ends too early
             call()
     except KeyboardInterrupt:
         return time.perf_counter() - begin - after
@@ -240,7 +240,7 @@ def main(family, backend="native", threads="3"):
         for name, call, moments in FAMILIES[family]():
             for after in moments:
                 took = seconds(call, after)
-                for _ in range(2):  # a busy machine may delay it once, a missing check delays it always
+                for _ in range(2):  # a busy machine may delay the exception once; a missing check always delays it
                     took = min(took, seconds(call, after)) if took > BOUND else took
                 print(name, after, round(took, 3), flush=True)
 
@@ -250,7 +250,7 @@ def main(family, backend="native", threads="3"):
 @pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="times of a slower build")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.slow
-def test_an_interrupt_is_answered_soon(family):
+def test_interrupts_are_prompt(family):
     done = subprocess.run(
         [sys.executable, __file__, family, "native"], capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its spinning threads would wait for each other

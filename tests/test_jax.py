@@ -56,7 +56,7 @@ def test_grad_under_jit(family, case, rng):
 
 @parametrize([(f, c) for f, c in SMALL if op_of(f, c.op).policy.second_vjp])
 def test_second_derivative(family, case, rng):
-    """Along two directions: the Hessian is symmetric and agrees with central differences of the gradient."""
+    """Along two directions, the Hessian is symmetric and agrees with central differences of the gradient."""
     call = Call(family, case, rng)
     every = tuple(range(len(call.numbers)))
     gradient = jax.grad(call.energy, argnums=every)
@@ -152,7 +152,7 @@ def test_updates_in_place_are_refused(rng):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_functions_that_are_not_ops(name):
-    """They work like ops, or raise an error that says what to pass instead."""
+    """These functions work like ops, or raise an error that says what to pass instead."""
     call = CALLS[name]
     expected = arrays(call(lambda x: x))
     try:

@@ -29,7 +29,7 @@ def test_nothing_is_copied(monkeypatch, rng):
     assert seen == [[a.unsafe_buffer_pointer(), b.unsafe_buffer_pointer()], [y.unsafe_buffer_pointer()]]
 
 
-def test_one_signature_is_traced_and_read_once(monkeypatch, rng):
+def test_a_signature_is_traced_and_parsed_once(monkeypatch, rng):
     a, b = scan_arrays(rng, (3, 77))
     traced, read = [], []
     make, read_text = _functions.function, _site.site_of

@@ -1,4 +1,4 @@
-"""Masked arrays, whose mask would be lost, and complex values of real functions are errors everywhere."""
+"""Masked arrays, whose mask would be lost, and complex values of real functions raise errors everywhere."""
 
 import itertools
 import re
@@ -90,7 +90,7 @@ def of_numba(Y):
     return Y[:, 0] * 1j
 
 
-def test_real_functions_that_return_other_numbers():
+def test_real_functions_with_other_dtypes():
     for where, dtype in itertools.product(("dirichlet", "source"), ("complex64", "complex128", "object")):
         text = re.escape(f"solve: {where}(X) has dtype {dtype}, expected real numbers")
         with pytest.raises(TypeError, match=text):

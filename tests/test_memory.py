@@ -1,4 +1,4 @@
-"""The memory of large results is reused: never while a result is alive, and up to a bound."""
+"""The memory of large results is reused, up to a bound, but never while a result is alive."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ def scan(b):
 
 @pytest.mark.parametrize("shape", [(1 << 17,), (3, 5, 1 << 16), (0, 1 << 20)])
 @pytest.mark.parametrize("dtype", [np.float32, np.complex128])
-def test_an_array_like_any_other(shape, dtype):
+def test_results_are_ordinary_arrays(shape, dtype):
     x = native.core().empty(shape, np.dtype(dtype))
     assert x.shape == shape
     assert x.dtype == dtype
@@ -51,7 +51,7 @@ def test_live_results_are_not_overwritten(rng):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer's malloc keeps freed memory")
-def test_kept_memory_is_bounded():
+def test_cached_memory_is_bounded():
     script = """
 import numpy as np, quatrefoil as qf
 def resident():
@@ -80,7 +80,7 @@ def test_results_larger_than_any_memory():
         native.core().empty((1 << 45,), np.dtype(np.float64))
 
 
-def test_threads_and_kept_memory(rng):
+def test_threads_and_cached_memory(rng):
     b = rng.standard_normal((8, 1 << 17)).astype(np.float32)
     expected = [scan(row) for row in b]
 

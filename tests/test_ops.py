@@ -1,7 +1,7 @@
-"""Every op of every family's table x backend x case: value and gradient in both precisions.
+"""Values and gradients of every op in the tables, for every backend, case and precision.
 
 The default backend in double precision is compared with the method's oracle; single precision and the other backends are compared with
-that backend, number by number. A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a
+that backend, element by element. A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a
 composition; ``-m slow`` the rest.
 """
 
@@ -11,7 +11,7 @@ import quatrefoil as qf
 from case import BACKENDS, all_cases, build, by_op, has_loops, in_precision, op_of, parametrize, parametrize_ops, simplest, structures
 from checks import check_against, check_gradient, check_value
 from emu import backend as emulator
-from namespaces import check_alike, composed_ops, composing
+from namespaces import check_composition, composed_ops, composing
 from quatrefoil._spec import FAMILIES
 
 COMPOSED = [(family, case) for family, case in structures() if op_of(family, case.op).key in composed_ops()]
@@ -26,7 +26,7 @@ def runs():
         if emulator.ASKED and op_of(family, case.op).key in emulator.OPS:
             yield pytest.param("emulator", family, [case], both, id=f"emulator-{family}.{case}")
     of_op, rest = by_op(structures()), by_op((family, case) for family, case in all_cases() if (family, case) not in plain)
-    for backend in (*BACKENDS[1:], "array"):  # one precision: the loops are the same, and compiling takes most of the time
+    for backend in (*BACKENDS[1:], "array"):  # one precision: the loops are the same, and compilation takes most of the time
         looping = {at for at in of_op if backend == "array" or has_loops(op_of(*at))}
         for (family, op), cases in of_op.items():
             if (family, op) in looping:
@@ -59,7 +59,7 @@ def test_op(backend, family, cases, precisions, rng):
 @pytest.mark.parametrize("backend", [b for b in BACKENDS if b != BACKENDS[0]])
 @parametrize(simplest())
 def test_single_precision(backend, family, case, rng):
-    """Loops that are otherwise tested in double precision, once per op."""
+    """Test each op once in single precision; the loops are otherwise tested in double precision."""
     with qf.use_backend(backend):
         check_value(family, case, *build(family, case, rng, "float32"), "float32")
 
@@ -73,11 +73,11 @@ NAMESPACES = [
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
 @parametrize_ops(COMPOSED)
-def test_composed_alike(family, cases, namespace, rng):
+def test_compositions_agree_with_kernels(family, cases, namespace, rng):
     """Compare values and gradients in every namespace with the host's kernel."""
     for case in cases:
         print(case)
-        check_alike(family, case, rng, namespace)
+        check_composition(family, case, rng, namespace)
 
 
 def test_every_op_is_composed():

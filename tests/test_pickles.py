@@ -16,7 +16,7 @@ def solve(boundary=None, dirichlet=1.0):
     return qf.wos.solve(qf.wos.Polygon(SQUARE) if boundary is None else boundary, X, dirichlet=dirichlet, walks=4, rng=0).value
 
 
-# name: (function that creates an object, function that computes numbers with it)
+# name: (function that creates an object, function that computes values with it)
 OBJECTS = {
     "ChebTucker": (lambda: qf.cheb.ChebTucker(CORE, FACTORS, domain=(0, 2)), lambda ct: (ct(X), ct.grid(X[:, 0], X[:, 1]))),
     "KroneckerOperator": (lambda: qf.kron.KroneckerOperator([SQUARE.T @ SQUARE, np.eye(3)]), lambda K: (K @ np.arange(6.0), K.to_dense())),
@@ -57,7 +57,7 @@ def arrays(x):
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_copies_give_the_same_numbers(name):
+def test_copies_give_the_same_values(name):
     make, numbers = OBJECTS[name]
     expected = arrays(numbers(make()))
     for i, copied in enumerate(WAYS):

@@ -19,7 +19,7 @@ sanitized = "san" in os.environ.get("LD_PRELOAD", "")
 @pytest.mark.parametrize("load", ["tables", "memory", "pool", "grids"])
 @pytest.mark.slow
 def test_forks_under_load(load):
-    """A forked child can compute even if another thread of its parent held a lock."""
+    """A forked child can compute even if a different thread of its parent held a lock."""
     code = """
     import os, signal, sys, threading, time, numpy as np, quatrefoil as qf
     ones, half = np.ones((1, 1 << 17), "f"), np.full((), 0.5, "f")
@@ -65,7 +65,7 @@ def test_forks_under_load(load):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_has_threads_and_memory_of_its_own():
+def test_a_forked_child_has_its_own_threads_and_memory():
     code = """
     import os, numpy as np, quatrefoil as qf
     u, k, half, b = *np.random.rand(2, 64, 5000).astype("f"), np.full((), 0.5, "f"), np.random.rand(1 << 18).astype("f")
@@ -181,7 +181,7 @@ def test_long_compilations_are_announced_once(tmp_path):
 
 @linux
 @pytest.mark.parametrize("trouble", ["full", "corrupt"])
-def test_trouble_with_the_numba_cache_is_one_warning(trouble, tmp_path):
+def test_problems_with_the_numba_cache_give_one_warning(trouble, tmp_path):
     code = """
     import resource, sys, numpy as np, quatrefoil as qf
     if sys.argv[1] == "full":

@@ -1,7 +1,7 @@
 """Promises of every method: the same bits for any number of threads, and half precision computed in float32.
 
-A method's cases.py may declare more: where a NaN stays (``NAN_STAYS``), that a sequence may be cut (``CUTS``), and the memory of a call
-(``MEMORY``).
+A method's cases.py may declare more: along which axes a NaN does not spread (``NAN_STAYS``), that a sequence may be split (``CUTS``), and
+the memory of a call (``MEMORY``).
 """
 
 import inspect
@@ -36,9 +36,9 @@ from public import CALLS, arrays
 from quatrefoil._backends import native
 from resize import Letters, words_of
 
-MAX = 1e5  # numbers in the arrays of a long call, with ten times as many in its result: enough for every kernel to use several threads
+MAX = 1e5  # elements in the arrays of a long call, with ten times as many in its result: enough for every kernel to use several threads
 LONGEST = {"gsmp_kernel": 300, "gka": 300, "spectral_mixture": 1000}  # their cost grows faster than their results
-THREADS = 7  # more than the cores of most machines, and not a power of two; the fuzzer draws others
+THREADS = 7  # more than the cores of most machines, and not a power of two; the fuzzer draws other numbers
 COMPILED = [
     (family, case) for family, case in structures() if native.reason() is None and op_of(family, case.op).policy.python_kernel is None
 ]
@@ -70,7 +70,7 @@ def lengthened(family, case, rng):
 
 @pytest.mark.filterwarnings("ignore:.*more heads than tokens")
 @parametrize_ops(COMPILED)
-def test_threads_do_not_change_a_bit(family, cases, rng):
+def test_bits_do_not_depend_on_threads(family, cases, rng):
     op = op_of(family, cases[0].op)
     calls = ((c, *call) for c in cases for call in lengthened(family, c, rng))
     for case, letter, arguments, keywords in calls:
@@ -79,7 +79,7 @@ def test_threads_do_not_change_a_bit(family, cases, rng):
             try:
                 one = with_gradients(family, case, arguments, keywords | {"num_threads": 1})
             except ValueError as refused:
-                if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):  # by a rule beyond dims
+                if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):  # a rule in addition to dims
                     continue
                 raise
             for got, expected in zip(with_gradients(family, case, arguments, keywords | {"num_threads": THREADS}), one):
@@ -88,7 +88,7 @@ def test_threads_do_not_change_a_bit(family, cases, rng):
 
 
 def halved(op, arguments, keywords):
-    """The same call with float16 arrays wherever they are accepted."""
+    """The same call with float16 arrays for all arguments that accept them."""
     accepts_half = {a.name for a in op.inputs if a.half}
 
     def narrow(name, x):
@@ -138,12 +138,12 @@ def test_functions_around_ops_compute_half_precision_in_float32(backend, name, h
 
 
 def letters(dims, x, options):
-    """The letter of each axis; these cases have as many heads of values as of keys, and one group per head."""
+    """The letter of each axis; these cases have as many value heads as key heads, and one group per head."""
     return words_of(re.sub(r"\bHV\b|\bG\b", "H", dims), x.ndim, 1, 1, options)
 
 
 def elsewhere(shape, names, place, time):
-    """A mask of the numbers with another index than ``place`` along some letter, or an earlier time."""
+    """A mask of the elements whose index differs from ``place`` along some letter, or whose time is earlier."""
     mask = np.zeros(shape, bool)
     for name, index in zip(names, np.indices(shape)):
         if name in place:
@@ -152,15 +152,15 @@ def elsewhere(shape, names, place, time):
 
 
 @promised("NAN_STAYS")
-def test_a_nan_stays_where_it_is(backend, rng, family, op, promise):
-    """A NaN or infinity affects only its own item, head or channel, from its time on; all other results and gradients keep their bits.
+def test_nan_does_not_spread(backend, rng, family, op, promise):
+    """A NaN or infinity affects only its own item, head or channel, from its time on; all other values and gradients keep their bits.
 
-    The promise: letters of the op's dims along which nothing is shared, the letter of time, cases, and arguments that some cases ignore.
+    The promise: (dims along which entries are independent, the dim of time, names of cases, arguments that some cases ignore).
     """
-    rooms, time, names, unused, *_ = (*promise, "")
+    independent, time, names, unused, *_ = (*promise, "")
     cases, op = chosen_cases(family, op, names), op_of(family, op)
     time = time if backend == "native" or has_loops(op) else ""  # a composition computes many steps at once
-    mixed = {time, "H"} if op.name.startswith("mamba") and not time else {time}  # and sums gradients over heads by a matrix product
+    mixed = {time, "H"} if op.name.startswith("mamba") and not time else {time}  # and sums gradients over heads with a matrix product
     for case, precision in itertools.product(cases, precisions(backend)):
         arguments, keywords = build(family, case, rng, np.dtype(precision).name)
         inputs, _ = adjoint_arguments(op, arguments, keywords)
@@ -170,7 +170,7 @@ def test_a_nan_stays_where_it_is(backend, rng, family, op, promise):
             print(case, precision, argument.name, bad)
             at, before = tuple(rng.integers(n) for n in x.shape), x.copy()
             x[at] = bad
-            place = {n: i for n, i in zip(letters(argument.dims, x, keywords), at) if n in (*rooms.split(), time)}
+            place = {n: i for n, i in zip(letters(argument.dims, x, keywords), at) if n in (*independent.split(), time)}
             with np.errstate(invalid="warn" if np.isnan(bad) else "ignore"):
                 dirty = with_gradients(family, case, arguments, keywords)
             x[...] = before
@@ -183,10 +183,10 @@ def test_a_nan_stays_where_it_is(backend, rng, family, op, promise):
 
 
 @promised("CUTS")
-def test_a_sequence_may_be_cut(backend, rng, family, op, promise):
-    """Segments that pass on their states give the result of one run.
+def test_sequences_may_be_split(backend, rng, family, op, promise):
+    """Segments that pass on their states give the same result as one run.
 
-    The promise: the letter of time, the argument for the states, cases that return states, whether the bits are the same.
+    The promise: (the dim of time, the argument that takes the state, names of cases that return states, whether the bits must agree).
     """
     time, start, names, is_exact = promise
     cases, op = chosen_cases(family, op, names), op_of(family, op)
@@ -216,7 +216,7 @@ def test_a_sequence_may_be_cut(backend, rng, family, op, promise):
 @pytest.mark.skipif(native.reason() is not None, reason="needs compiled kernels")
 @promised("MEMORY")
 def test_memory(peak_memory, family, op, promise):
-    """The promise: a setup, and pairs of code and the bytes that it may take at its peak."""
+    """The promise: (a setup, pairs of code and the peak number of bytes that it may allocate)."""
     setup, bounds = promise
     for code, most in bounds:
         assert peak_memory(f"import numpy as np, quatrefoil as qf\n{setup}", code) < most

@@ -1,4 +1,4 @@
-"""All public names by their behaviour on a device: supported, refused with an error, or without arrays.
+"""The behaviour of all public names on a device: supported, rejected with an error, or without arrays.
 
 Ops are tested on devices by tests/test_array.py, and some names by suites that are listed here. The others are compared with the host here,
 on the stand-in for CuPy.
@@ -33,7 +33,7 @@ REFUSED = {
     ),
 }  # fmt: skip
 
-# suites for devices: the names that they cover
+# test files for devices: the names that they cover
 ELSEWHERE = {
     "tests/kron/gphm/test_gphm_devices.py": [
         "kron.pde", "kron.PDE", "kron.Poisson", "kron.AllenCahn", "kron.Advection",
@@ -96,7 +96,7 @@ def test_mixed_devices(cupy):
 
 
 def test_values_that_raise_on_the_host_give_nan(cupy):
-    """Unless the numbers are copied to the host, where they raise."""
+    """If the values are copied to the host, they raise instead."""
     V = np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0)
     assert np.isnan(cheb.ChebTucker.from_values(cupy(V))(cupy(X)).get()).all()
     far = np.where(np.arange(15).reshape(5, 3) == 4, 7.0, CHARGES)

@@ -1,4 +1,4 @@
-"""Imports, settings, interrupts, memory and floating-point modes: what must hold in a user's process."""
+"""Promises to a user's process: imports, settings, interrupts, memory and floating-point modes."""
 
 import json
 import threading
@@ -122,7 +122,7 @@ def test_flush_to_zero_is_left_alone():
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_subnormal_numbers_are_zero(threads, dtype):
-    """An Intel processor takes about 150 cycles for each, so decaying sequences would take ten times as long."""
+    """An Intel processor takes about 150 cycles per subnormal number, so decaying sequences would take ten times as long."""
     b = np.zeros((64, 3000), dtype)
     b[:, 0] = 1
     y = qf.ssm.linear_scan(np.full((), 0.5, dtype), b, backend="native", num_threads=threads)
@@ -133,8 +133,8 @@ def test_subnormal_numbers_are_zero(threads, dtype):
 
 @needs_native
 @pytest.mark.parametrize("threads", [1, 3])
-def test_interrupt_is_answered(threads):
-    """A signal ends a long call, and the next call works. The generous bound only detects a missing answer."""
+def test_interrupts_are_handled(threads):
+    """A signal interrupts a long call, and the next call works. The time limit only catches a signal that is never handled."""
     code = f"""
     import os, signal, threading, numpy as np, quatrefoil as qf
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in children of a background shell

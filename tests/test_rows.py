@@ -1,4 +1,4 @@
-"""Independent rows: the entries along the letter that ``ROWS`` in a method's cases.py names for an op."""
+"""Independent rows: entries along the letter that ``ROWS`` in a method's cases.py names for an op."""
 
 import importlib
 
@@ -19,7 +19,7 @@ ROWS = [(family, op, cases, rows[op]) for (family, op), cases in by_op(structure
 
 @pytest.mark.parametrize(("family", "cases", "letter"), [(f, *x) for f, _, *x in ROWS], ids=[f"{f}.{op}" for f, op, *_ in ROWS])
 def test_rows_do_not_depend_on_each_other(family, cases, letter, backend, rng):
-    """A part of the entries has the bits that it has among the others, and a NaN stays in its entry."""
+    """Computing some of the entries gives the same bits as computing all, and a NaN stays in its entry."""
     checked = 0
     for case in cases:
         arguments, keywords = build(family, case, rng, "float64")
@@ -43,7 +43,7 @@ def check_rows(family, case, letters, letter, arguments, keywords, backend):
         return words_of(op.outputs[i].dims, y.ndim, 1, len(letters.words), letters.options).index(letter)
 
     def run(inputs, spoilt=None):
-        """Results and gradients with the axis, which comes first; ``spoilt``: index of a result whose gradient gets a NaN."""
+        """Results and gradients that have the axis, moved to the front; ``spoilt``: index of a result whose gradient contains a NaN."""
 
         def grad(i, y):
             g = np.ones_like(y)

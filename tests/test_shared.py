@@ -1,4 +1,4 @@
-"""Objects shared by threads: caches are filled once, and every result has the bits of a single thread."""
+"""Objects shared by threads: caches are filled once, and every result has the same bits as with a single thread."""
 
 import itertools
 import pickle
@@ -16,8 +16,8 @@ from quatrefoil._backends import native
 
 
 @pytest.fixture(autouse=True)
-def restless():
-    """Switch threads after a microsecond instead of five thousand."""
+def frequent_thread_switches():
+    """Switch threads every microsecond instead of every five milliseconds."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -25,12 +25,12 @@ def restless():
 
 
 def arrays(value):
-    """The numbers of a result as NumPy arrays."""
+    """The arrays of a result as NumPy arrays."""
     return [np.asarray(x.detach() if hasattr(x, "detach") else x) for x in public.arrays(value)]
 
 
 def in_eight_threads(make, calls, rounds=2):
-    """Make every call on one new object in eight threads, each starting with another call; return the errors."""
+    """Make every call on one new object in eight threads, each starting with a different call; return the errors."""
     single = make()
     expected = {name: arrays(call(single)) for name, call in calls.items()}
     wrong = []
@@ -87,7 +87,7 @@ def test_kronecker_operator_of_tensors(rng):
 
 
 def test_the_class_of_operators_is_created_once():
-    """Even if eight threads request it, and import SciPy, at once."""
+    """Holds even if eight threads request it, and import SciPy, at the same time."""
     code = """
     import sys, threading, quatrefoil as qf
     sys.setswitchinterval(1e-6)

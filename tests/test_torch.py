@@ -67,13 +67,13 @@ def test_compile(family, case, rng):
 
 @parametrize(SMALL)
 def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
-    """A Function over an operator without autograd would give silent zeros."""
+    """A Function around an operator without autograd would silently return zeros."""
     call = call_with_tensors(family, case, rng)
     gradient = torch.func.grad(call.energy, argnums=tuple(range(len(call.numbers))))
     torch._dynamo.reset()
     try:
         got = torch.compile(gradient, backend="aot_eager")(*call.numbers)
-    except Exception:  # any error of torch is acceptable
+    except Exception:  # any torch error is acceptable
         return
     assert_all_close(got, gradient(*call.numbers))
 
@@ -101,7 +101,7 @@ def test_vmap(family, case, rng):
     assert_all_close(torch.vmap(call.of_moved)(*stacked), map(torch.stack, zip(*single)))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first jvp
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a warning of torch at its first jvp
 @parametrize(SMALL)
 def test_forward_mode_raises(family, case, rng):
     call = call_with_tensors(family, case, rng)
@@ -188,7 +188,7 @@ def test_sparse_and_nested_tensors_are_refused(layout, backend, entry_point):
     }
     u = torch.randn(3, 74)
     sparse = make[layout](u)
-    for _ in range(2):  # the second time with a plan for dense tensors
+    for _ in range(2):  # the second time, a plan for dense tensors exists
         for name, arguments in (("u", (sparse, u)), ("k", (u, sparse))):
             with pytest.raises(TypeError, match=f"ssm.fft_conv: {name} is a tensor of layout {layout}, expected a dense one"):
                 qf.ssm.fft_conv(*arguments, backend=backend)
@@ -220,7 +220,7 @@ def test_private_names_of_torch_exist_and_work():
 
 @pytest.mark.parametrize("name", ["_functorch.maybe_current_level", "_len_torch_dispatch_stack", "_FunctionBase"])
 def test_without_the_private_names_of_torch(name):
-    """Without a private name, the public substitute gives the same results."""
+    """If a private name is missing, its substitute gives the same results."""
     code = f"""
     import torch, quatrefoil as qf
     del torch._C.{name}
@@ -260,7 +260,7 @@ def test_symbolic_numbers_in_the_first_call():
 
 
 @pytest.mark.parametrize(("L", "draws"), [(100, 300), (256, 300), (1000, 100), (1024, 150), (2048, 80), (8192, 20), (50000, 6)])
-def test_a_float32_convolution_is_no_less_exact_than_torch_fft(backend, rng, L, draws):
+def test_float32_convolution_is_as_accurate_as_torch_fft(backend, rng, L, draws):
     u, k = rng.standard_normal((2, draws, L)).astype(np.float32)
     truth = np.fft.irfft(np.fft.rfft(u.astype(float), 2 * L) * np.fft.rfft(k.astype(float), 2 * L), 2 * L)[..., :L]
     tu, tk = torch.from_numpy(u), torch.from_numpy(k)

@@ -14,7 +14,7 @@ FILES = sorted(map(str, (Path(__file__).parent / "typing").glob("*.py")))
 KINDS = {"numpy": [f for f in FILES if "torch" not in Path(f).name], "torch": [f for f in FILES if "torch" in Path(f).name]}
 BY_KIND = ["numpy", pytest.param("torch", marks=[pytest.mark.torch, pytest.mark.slow])]
 COMMANDS = {
-    "mypy": ["mypy", "--strict", "--config-file=", "--follow-imports=silent"],  # as for users, who do not see errors inside the package
+    "mypy": ["mypy", "--strict", "--config-file=", "--follow-imports=silent"],  # as for users, who see no errors inside the package
     "pyright": ["pyright", "--pythonpath", sys.executable],
 }
 

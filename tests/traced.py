@@ -1,4 +1,4 @@
-"""Cases as a user of JAX would call them."""
+"""Calls of cases as a JAX user would write them."""
 
 import functools
 
