@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from . import cheb, kron, ssm, wos
 
     __version__: str
-else:  # type checkers would take any name for one of ours
+else:  # hidden from type checkers, which would otherwise accept any name
 
     def __getattr__(name: str) -> Any:
         if name in FAMILIES or name == "torch":  # imported at first use; torch is not in __all__, where it would hide PyTorch

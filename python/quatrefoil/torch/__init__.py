@@ -11,7 +11,7 @@ from .._public import missing, surface
 
 __all__ = ["nn"]
 
-if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept any name
 
     def __getattr__(name: str) -> Any:
         if name != "nn":
