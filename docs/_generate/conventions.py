@@ -1,4 +1,4 @@
-"""The page of conventions: the docstring that ``help(qf.conventions)`` shows."""
+"""The conventions page: the docstring that ``help(qf.conventions)`` shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Docstrings as reStructuredText. They are written for ``help``, so stars, bars and final underscores are literal."""
+"""Converts docstrings to reStructuredText. They are written for ``help``, so stars, bars and final underscores are literal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _numbers(readme: str) -> set[str]:
 
 
 def process(app: Any, what: str, name: str, member: Any, options: Any, lines: list[str]) -> None:
-    """Before numpydoc: escape characters, and link the numbers of equations to their page."""
+    """Escape characters and link equation numbers to their page, before numpydoc reads the docstring."""
     module = name
     while module not in sys.modules:
         module = module.rpartition(".")[0]

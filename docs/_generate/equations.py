@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"^ {4,8}\((\d+[a-z']?)\)(?=\s)", re.M)
 _WORDS = "|".join(sorted(GREEK, key=len, reverse=True))
 _LETTERS = rf"(?:sum|prod|max|min|sup|mean|int|d?(?:{_WORDS})|[A-Za-z]bar|[0-9]+(?=\^)|d?[^\W\d_][0-9]?|\w\*(?=_))['~]*"
 _BASE = rf"(?:(?<!\w){_LETTERS}|[∇∂∫∑×)\]}}>|°!])"
-# in an equation also words with an index of one letter, except names such as log_d
+# in an equation, also words with a one-letter index, except names such as log_d
 _ARGUMENT = r"(?<!\w)[a-z]+(?:_[a-z]+)+(?=_\{)"  # k_reverse_{j-l-1}
 _WORD = r"(?<!\w)(?!log_|student_)[^\W\d_]{2,}(?=_(?:[A-Za-z0-9](?![A-Za-z0-9_])|\{)|\^)"
 _SUMS = {"sum": "∑", "prod": "∏", "int": "∫"}
@@ -46,7 +46,7 @@ def set_in(text: str, others: dict[str, tuple[str, set[str]]] | None = None) -> 
 
 
 def numbers(text: str) -> set[str]:
-    """The numbers of exactly one equation, which links can target."""
+    """The numbers that belong to exactly one equation, so that links can target them."""
     counts = Counter(n for section in _FENCE.split(text)[::2] for block in _BLOCK.findall(section) for n in _NUMBER.findall(block))
     return {n for n, count in counts.items() if count == 1}
 
@@ -116,7 +116,7 @@ def _argument(text: str, at: int) -> tuple[str | None, int]:
     return (word[0], word.end()) if word else (None, at)
 
 
-# in sentences: bracketed or short scripts only, because longer ones may be names of arguments
+# in sentences, only bracketed or short scripts, because longer ones may be names of arguments
 SCRIPTS = re.compile(
     rf"(?:{_BASE}|{_ARGUMENT})(?:[_^](?:\{{[^{{}}\s]*\}}|\([^()\s]*\)|-?[A-Za-z0-9α-ωΑ-Ω]{{1,3}}['~]*(?![A-Za-z0-9_{{])|\*))+(?![\w^{{])"
 )
@@ -139,7 +139,7 @@ _REFERENCE = re.compile(
 
 
 def _linked(text: str, own_numbers: set[str], others: dict[str, tuple[str, set[str]]]) -> str:
-    """Numbers in sentences as links, to another page after its name (but not in "a walk (3)")."""
+    """Turn numbers in sentences into links, to a different page if its name precedes them (but not in "a walk (3)")."""
 
     def link(match: re.Match[str]) -> str:
         if match["numbers"] is None:

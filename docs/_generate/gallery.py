@@ -15,7 +15,7 @@ from quatrefoil import config
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 PICTURES = ROOT / "build" / "gallery"
-# Arguments before the name of the picture.
+# Arguments of each example, before the name of its picture.
 BEFORE_PICTURE: dict[str, list[str]] = {
     "arma_asymmetric": ["1000"],
     "brain": ["160", "64"],
@@ -53,8 +53,8 @@ def imports(file: Path) -> set[str]:
 
 
 @cache
-def left_out() -> dict[str, str]:
-    """Examples that do not run, and why."""
+def skipped() -> dict[str, str]:
+    """Examples that are skipped, with the reasons."""
     reasons: dict[str, str] = {}
     compiled = config()["backend"] == "native"
     for file in sorted(EXAMPLES.glob("*/*.py")):
@@ -67,12 +67,12 @@ def left_out() -> dict[str, str]:
 
 def pattern() -> str:
     """A regular expression for the examples that run."""
-    names = [f.stem for f in sorted(EXAMPLES.glob("*/*.py")) if f.stem not in left_out()]
+    names = [f.stem for f in sorted(EXAMPLES.glob("*/*.py")) if f.stem not in skipped()]
     return rf"/({'|'.join(names)})\.py$" if names else r"(?!)"
 
 
 def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list[str]:
-    """The arguments of an example, with the path of its picture."""
+    """The arguments of an example, including the path of its picture."""
     name = Path(script_vars["src_file"]).stem
     PICTURES.mkdir(parents=True, exist_ok=True)
     return [
@@ -96,7 +96,7 @@ def picture(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
 def note(app: Any, docname: str, source: list[str]) -> None:
     """Add the reason to the page of an example that does not run."""
     folder, _, name = docname.rpartition("/")
-    if folder.startswith("gallery/") and (why := left_out().get(name)):
+    if folder.startswith("gallery/") and (why := skipped().get(name)):
         head, line, rest = source[0].partition("\n\n.. _sphx_glr_")
         title_end = rest.find("\n\n", rest.find("====")) if line else -1
         if title_end > 0:

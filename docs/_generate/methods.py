@@ -1,4 +1,4 @@
-"""The derivations: each README of csrc as a page, with links to the pages of the site, and equations as HTML."""
+"""The derivations: each README in csrc becomes a page, with links to the pages of the site, and equations as HTML."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path_of(readme: str) -> str:
 
 @cache
 def readmes(family: str) -> list[str]:
-    """A family and its folders, in the order of its table, then folders that the table does not name."""
+    """A family and its folders: those in its table, in order, then the others."""
     named = re.findall(r"^\| \[\w+\]\((\w+)/README\.md\)", text_of(family), re.M)
     folders = sorted(p.parent.name for p in (CSRC / family).glob("*/README.md"))
     return [family, *(f"{family}/{n}" for n in dict.fromkeys([*named, *folders]) if n in folders)]
@@ -74,7 +74,7 @@ def page_of(file: Path) -> str | None:
 
 
 def relinked(text: str, file: Path, page: str) -> str:
-    """The text of a file with its links adapted to a page of the site; files without a page become paths."""
+    """The text of a file with its links adapted to a page of the site; links to files without a page become paths."""
 
     def link(match: re.Match[str]) -> str:
         words, target = match[1], match[2]
@@ -97,7 +97,7 @@ _INCLUDE = re.compile(r'^```\{include\} (\S+)\n:start-after: "(.*?)"\n:end-befor
 
 
 def expanded(text: str, page: str) -> str:
-    """A page with its included sections, whose links are adapted; Sphinx would not change them."""
+    """A page with its included sections. Their links are adapted, which Sphinx would not do."""
 
     def section(match: re.Match[str]) -> str:
         file = (ROOT / "docs" / page).parent / match[1]

@@ -16,7 +16,7 @@ PROGRAMS = DOCS / "programs"
 
 
 def write(folder: Path = DOCS / "pictures") -> None:
-    """Draw one picture per program ``draw_*.py``, unless the program is unchanged."""
+    """Draw one picture per program ``draw_*.py`` that has changed."""
     folder.mkdir(exist_ok=True)
     for program in sorted(PROGRAMS.glob("draw_*.py")):
         name = program.stem.removeprefix("draw_")

@@ -68,7 +68,7 @@ def returned(family: str) -> list[str]:
 
 
 def home(module: str, name: str) -> str:
-    """The module that documents a name: the family, if both the family and one of its modules have it."""
+    """The module that documents a name: the family, if both the family and one of its modules export it."""
     parent = module.rpartition(".")[0]
     return parent if name in modules().get(parent, ()) and parent != "quatrefoil" else module
 
