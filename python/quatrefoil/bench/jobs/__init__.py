@@ -1,7 +1,7 @@
-"""``quatrefoil bench jobs``: whole jobs against what people use for them today, by time, memory and error.
+"""``quatrefoil bench jobs``: complete jobs compared with other libraries, by time, memory and error.
 
-A job is a module with ``TITLE``, ``MEASURE`` (what its error is), ``QUICK`` (constants of a small trial), ``data()``,
-``errors(data, answer)`` and ``SIDES``. Each run of a side is a process of its own, so that its peak memory is its own too.
+A job is a module with ``TITLE``, ``MEASURE`` (the definition of its error), ``QUICK`` (constants of a small trial), ``data()``,
+``errors(data, answer)`` and ``SIDES``. Each run of a side has its own process, so that its peak memory can be measured.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ JOBS = ("field", "sobol", "price", "distances", "labels", "charges", "digits", "
 class Side:
     """One way to do a job.
 
-    ``run(data)`` returns an answer for ``errors``. ``package`` is the module that must be installed. Before the timed run there is one with
-    the sizes of ``QUICK``, which imports modules and compiles what is compiled at first use. ``shares``, if given, are two shares of the
-    work: ``run(data, share)`` is timed with both, and the time of the whole extrapolated along a line.
+    ``run(data)`` returns an answer for ``errors``. ``package`` is the module that must be installed. A run with the sizes of ``QUICK``
+    comes before the timed run; it imports modules and triggers compilation. ``shares``, if given, are two shares of the work: ``run(data,
+    share)`` is timed with both, and the time of the whole job is extrapolated linearly.
     """
 
     run: Callable[..., Any]
@@ -50,7 +50,7 @@ distributions = cache(importlib.metadata.packages_distributions)
 
 
 def version(package: str) -> str:
-    """The version of the distribution that has this module."""
+    """The version of the distribution that provides this module."""
     names = distributions().get(package.partition(".")[0], [package])
     return importlib.metadata.version(names[0])
 
@@ -68,7 +68,7 @@ def measured(name: str, side: str, threads: int, quick: bool) -> dict[str, Any]:
 
 
 def rows(name: str, threads: Sequence[int], rounds: int, quick: bool) -> list[dict[str, Any]]:
-    """A row per side and number of threads; rounds are interleaved between the sides."""
+    """One row per side and number of threads; rounds are interleaved between the sides."""
     sides, results = job(name).SIDES, []
     for count in threads:
         runs: dict[str, list[dict[str, Any]]] = {}
@@ -91,7 +91,7 @@ def rows(name: str, threads: Sequence[int], rounds: int, quick: bool) -> list[di
 
 
 def show(row: dict[str, Any], ours: dict[str, Any]) -> None:
-    """One line; the ratio is the side's time divided by ours."""
+    """Print one line; the ratio is the side's time divided by ours."""
     name = f"      {row['side']:40s} {row['threads']} thread{'s' * (row['threads'] > 1):1s}"
     if "fails" in row:
         print(f"{name}  fails: {row['fails']}", flush=True)
@@ -111,7 +111,7 @@ def main(
     plots: Path | None = None,
     force: bool = False,
 ) -> int:
-    """Run jobs on one thread and on all, print a table each; 1 if a side of ours fails."""
+    """Run jobs on one thread and on all threads, and print a table for each. Return 1 if one of our sides fails."""
     machine = about()
     if json_file and not check_quiet(machine, force):
         return 2

@@ -1,4 +1,4 @@
-"""The picture of a job: time against error, one marker per side and number of threads."""
+"""A plot of a job: time against error, with one marker per side and number of threads."""
 
 from __future__ import annotations
 

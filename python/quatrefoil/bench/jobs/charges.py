@@ -20,7 +20,7 @@ class Data(NamedTuple):
 
 
 class Answer(NamedTuple):
-    potential: np.ndarray  # (P,), of the other charges
+    potential: np.ndarray  # (P,), from the other charges
     force: np.ndarray  # (P, 3)
 
 
@@ -30,7 +30,7 @@ def data() -> Data:
 
 
 def errors(data: Data, answer: Answer) -> dict[str, float]:
-    """By direct sums at the first charges."""
+    """Errors compared with direct sums at the first charges."""
     X, q = data
     r = X[:CHECKED, None] - X
     inverse = 1 / np.linalg.norm(r, axis=2, keepdims=True).clip(1e-300)
@@ -64,7 +64,7 @@ def by_fmm(eps: float) -> Any:
 
 
 def _is_plain() -> bool:
-    """Versions of FMM3D differ by a factor 1 / 4 pi."""
+    """Whether FMM3D omits the factor 1 / 4 pi, in which its versions differ."""
     from fmm3dpy import lfmm3d
 
     at = np.asfortranarray([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])

@@ -1,4 +1,4 @@
-"""Training a small S4D network on digits, seen pixel by pixel."""
+"""Training of a small S4D network on digits, read pixel by pixel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def errors(data: Data, answer: np.ndarray) -> dict[str, float]:
 
 
 def torch_layer() -> Any:
-    """S4D as its authors' minimal script has it: a Vandermonde kernel and a convolution by FFT, in torch."""
+    """S4D as in its authors' minimal script: a Vandermonde kernel and a convolution by FFT, in torch."""
     import torch
 
     class S4D(torch.nn.Module):  # type: ignore[misc]

@@ -21,7 +21,7 @@ class Data(NamedTuple):
 
 
 def data() -> Data:
-    """A sphere with bumps, and points in its box."""
+    """A sphere with bumps, and points in its bounding box."""
     from ...wos.query.bench import bumpy
 
     V, F = bumpy(SUBDIVISIONS)
@@ -31,13 +31,13 @@ def data() -> Data:
 
 
 def _truth() -> np.ndarray:
-    """All triangles for the first points: the closest point of each, and the sum of solid angles."""
+    """The truth at the first points, from all triangles: the smallest distance, and the sum of solid angles."""
     V, F, X = data()
     return np.array([_distance(V[F], x) for x in X[:CHECKED]])
 
 
 def _distance(triangles: np.ndarray, x: np.ndarray) -> float:
-    """Distance to triangles (M, 3, 3) as the least of those to planes and edges; negative where the solid angles add up to 4 pi."""
+    """The smallest distance to the planes and edges of triangles (M, 3, 3), negative if the solid angles add up to 4 pi."""
     a, b, c = triangles.transpose(1, 0, 2)
     square = np.full(len(a), np.inf)
     for p, q in ((a, b), (b, c), (c, a)):

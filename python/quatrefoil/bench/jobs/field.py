@@ -20,7 +20,7 @@ class Data(NamedTuple):
     table: np.ndarray  # NaN under clouds
 
 
-Answer = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of all cells; NaN for no deviation
+Answer = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of all cells; NaN if there is no deviation
 
 
 def data() -> Data:
@@ -48,7 +48,7 @@ def by_quatrefoil(data: Data) -> Answer:
 
 
 def by_botorch(data: Data) -> Answer:
-    """LatentKroneckerGP has two axes: the plane is one of them."""
+    """LatentKroneckerGP has only two axes, so the plane is one of them."""
     import torch
     from botorch import fit_gpytorch_mll
     from botorch.models.latent_kronecker_gp import LatentKroneckerGP
@@ -63,7 +63,7 @@ def by_botorch(data: Data) -> Answer:
         with torch.no_grad():
             posterior = model.posterior(X)
             mean, samples = posterior.mean, posterior.rsample(torch.Size([SAMPLES]))
-            mean, _ = model.outcome_transform.untransform(mean.reshape(-1, 1))  # the samples are transformed already
+            mean, _ = model.outcome_transform.untransform(mean.reshape(-1, 1))  # the samples have already been transformed
     return mean.numpy(), samples.numpy().reshape(SAMPLES, -1).std(axis=0)
 
 
@@ -100,7 +100,7 @@ def by_gpytorch(data: Data) -> Answer:
 
 
 def by_interpolation(data: Data) -> Answer:
-    """Linear between the cells around a hole, the nearest one beyond them."""
+    """Linear interpolation between the cells around a hole; the nearest cell elsewhere."""
     from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 
     cells = np.stack(np.meshgrid(*data.axes, indexing="ij"), axis=-1)

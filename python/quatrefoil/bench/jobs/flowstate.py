@@ -1,4 +1,4 @@
-"""Forecasts of 512 series by FlowState, a model of granite-tsfm with random weights, as it is and under ``qf.ssm.install``."""
+"""Forecasts of 512 series by FlowState, a model of granite-tsfm with random weights, unchanged and with ``qf.ssm.install``."""
 
 from __future__ import annotations
 

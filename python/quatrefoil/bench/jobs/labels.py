@@ -43,7 +43,7 @@ def by_walks(walks: int) -> Callable[[Data], Answer]:
 
 
 def by_elements(refine: int, data: Data) -> Answer:
-    """The mesh and its factorisation once per star."""
+    """Solve with finite elements; the mesh and its factorisation are computed once per star."""
     return data[0].elements(refine), data[1].elements(refine)
 
 

@@ -30,13 +30,13 @@ def _parts(S: Any, K: Any, T: Any, v: Any, r: Any) -> tuple[Any, Any]:
 
 
 def price(S: Any, K: Any, T: Any, v: Any, r: Any) -> Any:
-    """Black and Scholes's formula."""
+    """The Black-Scholes formula."""
     d1, d2 = _parts(S, K, T, v, r)
     return S * ndtr(d1) - K * np.exp(-r * T) * ndtr(d2)
 
 
 def greeks(S: Any, K: Any, T: Any, v: Any, r: Any) -> Any:
-    """Its derivatives (..., 5)."""
+    """The derivatives of the price (..., 5)."""
     d1, d2 = _parts(S, K, T, v, r)
     discounted, density = K * np.exp(-r * T), np.exp(-(d1**2) / 2) / math.sqrt(2 * math.pi)
     by_time = S * density * v / (2 * np.sqrt(T)) + r * discounted * ndtr(d2)
@@ -79,7 +79,7 @@ def _grid(sizes: tuple[int, ...]) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def by_regular_grid(data: Data) -> np.ndarray:
-    """Linear in cells, with differences of a thousandth of the box for the Greeks."""
+    """Linear interpolation in cells; the Greeks are differences with a step of a thousandth of the box."""
     from scipy.interpolate import RegularGridInterpolator
 
     table = RegularGridInterpolator(*_grid((25, 25, 17, 17, 13)))

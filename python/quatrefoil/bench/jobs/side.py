@@ -23,7 +23,7 @@ def peak() -> int:
 
 
 def timed(run: Callable[..., Any], *arguments: Any) -> tuple[Any, np.ndarray]:
-    """The answer of a call, with its seconds and CPU seconds."""
+    """The result of a call, with its seconds and CPU seconds."""
     clocks = time.perf_counter, time.process_time
     begin = [clock() for clock in clocks]
     answer = run(*arguments)

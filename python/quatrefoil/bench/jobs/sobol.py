@@ -1,4 +1,4 @@
-"""Sobol indices of the borehole and the wing weight function, all total indices within 0.01."""
+"""Sobol indices of the borehole and the wing weight function, with all total indices accurate to 0.01."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import Side
 TITLE = "Sobol indices of the borehole (8 inputs) and the wing weight (10 inputs)"
 MEASURE = "largest error of a total index"
 QUICK = {"CALLS": 60, "SAMPLES": 2**11}
-CALLS, SAMPLES = 150, 2**16  # of our model per function, and of the truth
+CALLS, SAMPLES = 150, 2**16  # calls of our model per function, and of the truth
 Function = Callable[..., Any]
 Box = list[tuple[float, float]]
 
@@ -36,7 +36,7 @@ FUNCTIONS: tuple[tuple[Function, Box], ...] = (
 
 
 class Counted:
-    """A function of points (N, d) that counts them."""
+    """A function of points (N, d) that counts its evaluations."""
 
     def __init__(self, f: Function) -> None:
         self.f, self.calls = f, 0
@@ -75,7 +75,7 @@ def errors(data: Any, answer: Answer) -> dict[str, float]:
 
 
 def both(total_indices: Callable[[Counted, Box], np.ndarray]) -> Callable[[Any], Answer]:
-    """Run one way for both functions, and count its calls."""
+    """Run one method for both functions, and count its calls."""
 
     def run(data: tuple[tuple[Function, Box], ...]) -> Answer:
         counted = [Counted(f) for f, _ in data]
@@ -91,7 +91,7 @@ def by_quatrefoil(f: Counted, box: Box) -> Any:
 
 
 def by_chaospy(f: Counted, box: Box) -> np.ndarray:
-    """The second total degree, by least squares from three points per term."""
+    """Total degree 2, by least squares with three points per term."""
     import chaospy
 
     joint = chaospy.J(*(chaospy.Uniform(*pair) for pair in box))
@@ -111,7 +111,7 @@ def by_salib(f: Counted, box: Box) -> np.ndarray:
 
 
 def by_pychebyshev(f: Counted, box: Box) -> np.ndarray:
-    """A tensor train; Saltelli's sequence on it, because its own indices are those of an arcsine distribution."""
+    """A tensor train, evaluated on Saltelli's sequence, because pychebyshev's own indices assume an arcsine distribution."""
     from pychebyshev import ChebyshevTT
 
     d = len(box)
