@@ -5,8 +5,8 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-// README (3) for n numbers: da = mu conj(h_before). da may be h_before shifted by one place, because da replaces the states. Each state is
-// read before it is overwritten: from the front if h_before is da + 1, from the back if it is da - 1.
+// README (3) for n elements: da = mu conj(h_before). da may be h_before shifted by one element, because da replaces the states. Each state
+// is read before it is overwritten: from the front if h_before is da + 1, from the back if it is da - 1.
 template <bool from_front, class E>
 void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
   constexpr int W = kLanes<Part<E>>;
@@ -24,7 +24,7 @@ void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
   });
 }
 
-// README (2): mu, a scan of grad from the other end, in db.
+// README (2): writes mu, a scan of grad from the other end, to db.
 template <class E>
 void scan_gradient(const LinearAdjoint<E>& p) {
   using P = LinearAdjoint<E>;
@@ -83,7 +83,7 @@ void finish_row(const LinearAdjoint<E>& p, int64_t row) {
   }
 }
 
-// README (2), (3). Three steps without workspace: the states are recomputed into da; mu, a scan of grad from the other end, goes to db;
+// README (2), (3). Three passes without a workspace: the states are recomputed into da; mu, a scan of grad from the other end, goes to db;
 // then da = mu conj(h_before).
 template <class E>
 void linear_adjoint(const LinearAdjoint<E>& p) {

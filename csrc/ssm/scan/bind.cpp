@@ -24,7 +24,7 @@ Rows<operands> rows_of(const View& b, int axis, const View* const (&views)[opera
   return split_rows<operands>(b, axis, strides);
 }
 
-// Puts a, b and h0 into a struct with fields of these names; returns their views.
+// Puts a, b and h0 into a struct with fields of the same names; returns their views.
 struct Operands {
   const View &a, &b, &h0;
 };
@@ -42,7 +42,7 @@ Operands take_operands(Arguments& given, P& p, bool reverse, int axis, int threa
   return {a.view(), full, h0.view()};
 }
 
-// f(E(), kernels) with E the number type of the scan.
+// Calls f(E(), kernels), where E is the element type of the scan.
 template <class T, class F>
 void dispatch_numbers(const Arguments& given, F&& f) {
   is_complex(given.peek(0).dtype) ? f(cplx<T>{}, kernels<T>().complex) : f(T{}, kernels<T>().real);

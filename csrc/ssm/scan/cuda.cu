@@ -9,14 +9,14 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 128;                 // per block
+constexpr int kThreads = 128;                 // per thread block
 constexpr int kItems = 4;                     // steps per thread in a tile
-constexpr int64_t kTile = kThreads * kItems;  // steps
-// Estimated, not measured; constants, so that the bits do not depend on the card.
-constexpr int64_t kThreadsWanted = 512 * 132;  // from so many scans on each gets a thread, in any layout
-constexpr int64_t kPartSteps = 4 * kTile;      // per part, at least
+constexpr int64_t kTile = kThreads * kItems;  // steps per tile
+// Estimates, not measurements. Constants, so that the bits do not depend on the card.
+constexpr int64_t kThreadsWanted = 512 * 132;  // with at least this many scans, each gets a thread, in any layout
+constexpr int64_t kPartSteps = 4 * kTile;      // minimum steps per part
 
-// Addresses of the operands of one scan, of fewer than 2^31, at its first step; `backwards` in memory.
+// Addresses of the operands of one scan (of fewer than 2^31) at its first step; `backwards` in memory.
 template <class P>
 struct Where {
   const P& p;
@@ -31,7 +31,7 @@ struct Where {
     const auto& r = p.rows;
     return array + offset(o) + j * r.across[o] + (backwards ? max(r.length - 1, int64_t(0)) * r.along[o] : 0);
   }
-  // r.offset with 32-bit divisions.
+  // r.offset, using 32-bit divisions.
   __device__ int64_t offset(int o) const {
     int64_t at = 0, rest = row;
     QF_ROLLED
@@ -100,8 +100,8 @@ __device__ __forceinline__ Stretch<E> identity() {
     return {{1, 0}, E{}};
 }
 
-// Composes a block's stretches, one per thread: returns the stretches before this thread's in its warp; `totals` gets each warp's. One
-// barrier; the caller needs another before the next call, which overwrites `totals`.
+// Composes a thread block's ranges of steps, one per thread. Returns the composition of the ranges before this thread's in its warp;
+// `totals` receives each warp's total. One barrier; the caller needs another before the next call, which overwrites `totals`.
 template <class E>
 __device__ __forceinline__ Stretch<E> ahead_in_warp(Stretch<E> mine, Stretch<E>* totals) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
@@ -117,7 +117,7 @@ __device__ __forceinline__ Stretch<E> ahead_in_warp(Stretch<E> mine, Stretch<E>*
   __syncthreads();
   return ahead;
 }
-// The state before this thread's stretch; `state` goes from before the block's stretches to after them.
+// The state before this thread's range of steps; `state` advances from before to after the thread block's steps.
 template <class E>
 __device__ __forceinline__ E state_before_mine(Stretch<E> mine, E& state, Stretch<E>* totals) {
   const Stretch<E> ahead = ahead_in_warp(mine, totals);
@@ -148,7 +148,7 @@ struct Parts {
   int64_t count, steps;
 };
 
-// One block per part: the composition of all its steps. Reads a and b once.
+// One thread block per part: the composition of all its steps. Reads a and b once.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_totals(const typename S::P p, const Parts parts, Stretch<E>* part_totals) {
   QF_SHARED(Stretch<E>, totals);
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// One block per part, in tiles. Reads a and b (and the states) once, writes h (da and db) once.
+// One thread block per part, in tiles. Reads a and b (and the states) once; writes h (da and db) once.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p, const Parts parts, const E* starts, const E* edges) {
   QF_SHARED(Stretch<E>, totals);
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p,
       const Stretch<E> together = read_steps(scan, first, end, steps);
       QF_UNROLL(4)
       for (int k = 0; k < kItems; ++k) before[k] = k >= count ? E{} : edges && mine + k + 1 == end ? edges[at] : scan.before(mine + k);
-      E x = state_before_mine(together, state, totals);  // its barrier: all threads have read, none has written
+      E x = state_before_mine(together, state, totals);  // its barrier is between all reads and the first write
       QF_UNROLL(4)
       for (int k = 0; k < kItems; ++k)
         if (k < count) {
@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p,
   }
 }
 
-// One thread per scan, adjacent in memory: the bits of the recurrence. Reads a and b (and the states) once, writes h (da and db) once.
+// One thread per scan, adjacent in memory: the same bits as the recurrence. Reads a and b (and the states) once; writes h (da and db) once.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_across(const typename S::P p) {
   const int64_t stride = int64_t(gridDim.x) * kThreads;

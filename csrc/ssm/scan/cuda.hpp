@@ -1,4 +1,4 @@
-// Scans on a GPU for other methods' cuda.cu files; the kernels are compiled only with this method's cuda.cu.
+// Scans on a GPU, for other methods' cuda.cu files. The kernels are compiled only with this method's cuda.cu.
 #pragma once
 #include "ssm/scan/args.hpp"
 

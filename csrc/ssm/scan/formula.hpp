@@ -22,7 +22,7 @@ QF_HD E factor_adjoint(E mu, E h_before) {
   return mu * conjugate(h_before);
 }
 
-// (4) A stretch of steps as one map, h -> a h + b. `rest` is the rounding error of a: in powers of one coefficient all errors have the same
+// (4) A range of steps as one map, h -> a h + b. `rest` is the rounding error of a. In powers of one coefficient all errors have the same
 // sign and would accumulate.
 template <class E>
 struct Stretch {
@@ -35,7 +35,7 @@ QF_HD bool is_zero(E x) {
   else
     return x.re == 0 && x.im == 0;
 }
-// A product and its rounding error; `plain` if it is not finite.
+// A product and its rounding error; `plain` if the product is not finite.
 template <class T>
 QF_HD T settled(T plain, Twofold<T> whole, T& rest) {
   const T hi = whole.hi + whole.lo, lo = whole.lo - (hi - whole.hi);

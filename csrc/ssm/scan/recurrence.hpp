@@ -1,4 +1,5 @@
-// First-order linear recurrences along one axis. Results have the bits of the step-by-step recurrence for any layout and number of threads.
+// First-order linear recurrences along one axis. Results have the same bits as the step-by-step recurrence, for any layout and number of
+// threads.
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/complex_lanes.hpp"
@@ -10,13 +11,13 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-constexpr double kStepNs = 0.5;            // one step of one scan, in lanes: estimated
-constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which stays in L1 until the next row is computed
-constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; at least a tenth of it
-constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part, at least
-constexpr int64_t kAheadBytes = 256;       // prefetched: W rows are more streams than the hardware follows
-constexpr double kRoundNs = 50e6;          // of work between two synchronisations of the threads
-constexpr double kSerialNs = 2;            // one step of one scan, bound by latency: estimated
+constexpr double kStepNs = 0.5;            // one step of one scan, vectorised (estimate)
+constexpr int64_t kStripBytes = 16 << 10;  // strip of a row of states; it stays in L1 until the next row is computed
+constexpr int64_t kLineSteps = 4096;       // maximum of a lane's part of a long scan; the minimum is a tenth of it
+constexpr int64_t kBlockSteps = 16 << 10;  // minimum of a thread's part
+constexpr int64_t kAheadBytes = 256;       // prefetch distance; the hardware cannot follow W streams
+constexpr double kRoundNs = 50e6;          // work between two synchronisations of the threads
+constexpr double kSerialNs = 2;            // one step of one scan, bound by latency (estimate)
 
 // One scan's addresses at its first step, and its strides in the order of steps.
 template <class E>
@@ -62,8 +63,8 @@ int64_t correct(const Line<E>& l, int64_t begin, int64_t end) {
   return end - begin;
 }
 
-// W lines with contiguous time, from the W states in `state`: squares of W x W numbers are transposed in registers, so that loads and
-// stores are full vectors. Reads a and b once, writes h once. Lines from `count` on are read, not written.
+// Advances W scans with contiguous time from the W states in `state`. Squares of W x W numbers are transposed in registers, so that loads
+// and stores are full vectors. Reads a and b once, writes h once. Scans from `count` on are read but not written.
 template <bool conj, class E>
 void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
   using T = Part<E>;
@@ -101,7 +102,7 @@ void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int
   }
 }
 
-// One scan with contiguous time, steps [begin, end) from `state`: lanes take its parts, all but the first from zero, which are then
+// One scan with contiguous time, steps [begin, end) from `state`. Each lane takes a part; all but the first start from zero and are then
 // corrected. A scan that does not forget its initial state is left to `run_serial`.
 template <bool conj, class E>
 void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
@@ -124,8 +125,8 @@ void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, 
   run_serial<conj>(l, i, end, i == begin ? state : l.h[(i - 1) * l.h_step]);
 }
 
-// Steps [begin, end) of n adjacent scans, from `state` (n): row by row if they are many, so that whole cache lines are streamed and the
-// previous row is still in L1; otherwise in registers. Reads a and b once, writes h once.
+// Steps [begin, end) of n adjacent scans, from `state` (n). Many scans run row by row, so that whole cache lines are streamed and the
+// previous row is still in L1; few run in registers. Reads a and b once, writes h once.
 template <bool conj, bool fixed, class E>
 void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E* state) {
   using T = Part<E>;
@@ -139,7 +140,7 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
     for (int64_t i = begin; i < end; ++i) {
       check(double(n) * kStepNs);
       const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
-      const int64_t next = min(i + 1, end - 1);  // prefetched: the hardware's streams end at page boundaries
+      const int64_t next = min(i + 1, end - 1);  // prefetched, because hardware prefetching stops at page boundaries
       for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
         using V = typename decltype(columns)::Vector;
         if (!fixed) fetch(l.a + next * l.a_step + j, columns.count);
@@ -182,8 +183,9 @@ bool forgets(const Line<E>& l, int64_t steps) {
   return false;
 }
 
-// f(unit, first step, end step, follows) for units of scans in parallel; `follows`: start from the state before the first step, else from
-// zero. If there are fewer units than threads, each is cut in time: all parts but the first start from zero and are corrected.
+// Calls f(unit, first step, end step, follows) for units of scans in parallel. If `follows`, the unit starts from the state before the
+// first step, else from zero. If there are fewer units than threads, each is cut in time: all parts but the first start from zero and are
+// corrected.
 template <bool conj, class E, class F>
 void for_units(const Linear<E>& p, int64_t units, F&& f) {
   const auto& r = p.rows;
