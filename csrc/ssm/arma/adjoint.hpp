@@ -1,11 +1,11 @@
-// The gradients of rational filters, README (4)-(7): the states before each tile are stored, y is recomputed on the way back.
+// The gradients of rational filters, README (4)-(7). The states before each tile are stored; the backward pass recomputes y.
 #pragma once
 #include "ssm/arma/recurrence.hpp"
 
 namespace quatrefoil::ssm::arma {
 inline namespace QF_ISA {
 
-// W rows. `sums` gets the gradients of b, then of a, for each row. Reads x twice and the gradient once, writes dx once.
+// Processes W rows. `sums` receives the gradients of b, then of a, for each row. Reads x twice and the gradient once; writes dx once.
 template <class V, class T>
 void filter_rows_back(const FilterAdjoint<T>& p, int64_t row, double* sums) {
   const int64_t Z = p.order, rows = min<int64_t>(kWidth<V>, p.rows - row), tiles = max<int64_t>((p.length + kSteps - 1) / kSteps, 1);
@@ -33,7 +33,7 @@ void filter_rows_back(const FilterAdjoint<T>& p, int64_t row, double* sums) {
     run_steps(of, Z, steps, states + k * Z, y);
     load_tile(p.grad + row * p.length + t, p.length, rows, steps, mu);
     for (int64_t i = 0; i < Z; ++i) mu[steps + i] = later[i];
-    for (int64_t s = steps - 1; s >= 0; --s) {  // (4); the nearest mu last, because it is computed last
+    for (int64_t s = steps - 1; s >= 0; --s) {  // (4); adds the most recent mu last, because it is the last to be ready
       V sum = mu[s];
       for (int64_t i = Z; i > 0; --i) sum = multiply_add(V(-of.a[i]), mu[s + i], sum);
       mu[s] = sum;

@@ -9,7 +9,7 @@ namespace quatrefoil::ssm::arma {
 template <class T>
 struct Filter {
   std::int64_t rows, length, order;  // order: states per row
-  // (taps,) for all rows, or (rows, taps) with `a_row`, `b_row` = taps instead of 0
+  // (taps,) shared by all rows, with `a_row`, `b_row` = 0; or (rows, taps), with `a_row`, `b_row` = taps
   const T *b, *a;
   std::int64_t b_taps, a_taps, b_row, a_row;
   const T *x, *start;  // (rows, length); (rows, order) or null

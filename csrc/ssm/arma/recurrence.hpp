@@ -1,4 +1,4 @@
-// y = (b / a) x along rows, README (2), (3): rows in lanes, time in tiles, always in double precision.
+// y = (b / a) x along rows, README (2), (3): one row per lane, time in tiles, always in double precision.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/parallel.hpp"
@@ -8,11 +8,11 @@ namespace quatrefoil::ssm::arma {
 inline namespace QF_ISA {
 
 constexpr int64_t kSteps = 256;      // per tile
-constexpr int kMostInRegisters = 8;  // states; more lie in memory
+constexpr int kMostInRegisters = 8;  // states; if there are more, they are in memory
 constexpr int64_t kAhead = 512;      // bytes prefetched ahead of a load
-constexpr double kTermNs = 0.3;      // one multiply-add of a step: estimated
+constexpr double kTermNs = 0.3;      // per multiply-add of a step (estimate)
 
-// W steps of W rows, one vector per step; 0 in unused lanes.
+// Loads W steps of W rows, one vector per step; unused lanes are 0.
 template <class V, class T>
 QF_HD void load_square(const T* x, int64_t stride, int64_t rows, int64_t steps, V* to) {
   constexpr int W = kWidth<V>;
@@ -43,7 +43,7 @@ QF_HD void store_square(T* x, int64_t stride, int64_t rows, int64_t steps, const
     for (int i = 0; i < W && i < rows; ++i) store_first(x + i * stride, square[i], steps);
   }
 }
-// A tile of W rows; `to` holds whole squares.
+// Loads a tile of W rows; `to` must have room for whole squares.
 template <class V, class T>
 void load_tile(const T* x, int64_t stride, int64_t rows, int64_t steps, V* to) {
   constexpr int W = kWidth<V>;
@@ -61,7 +61,7 @@ void store_tile(T* x, int64_t stride, int64_t rows, int64_t steps, const V* from
     for (int64_t t = 0; t < steps; t += W) store_square(x + t, stride, rows, steps - t, from + t);
 }
 
-// One number per row, of W rows.
+// One number per row, for W rows.
 template <class V, class T>
 V load_rows(const T* x, int64_t stride, int64_t rows) {
   double v[kWidth<V>] = {};
@@ -75,7 +75,7 @@ void store_rows(T* x, int64_t stride, int64_t rows, V from) {
   for (int64_t i = 0; i < min<int64_t>(rows, kWidth<V>); ++i) x[i * stride] = T(v[i]);
 }
 
-// (1), (3): b / a_0, a / a_0 and c_i = b_i - a_i b_0 of W rows, with order + 1 numbers each; `first` is a_0.
+// (1), (3): b / a_0, a / a_0 and c_i = b_i - a_i b_0 of W rows, order + 1 coefficients each; `first` is a_0.
 template <class V>
 struct Coefficients {
   V *b, *a, *c, first;
@@ -118,14 +118,14 @@ struct Recurrence {
   }
 };
 
-// A tile in place.
+// Filters a tile in place.
 template <int kOrder, class V>
 void run_tile(const Coefficients<V>& of, int64_t steps, V* z, V* x) {
   Recurrence<kOrder, V> rows(of, z);
   for (int64_t t = 0; t < steps; ++t) x[t] = rows.step(x[t]);
   rows.put(z);
 }
-// The same from x to y, square by square: between its two transposes a square stays in registers, and the latency of one square overlaps
+// Filters from x to y, square by square. A square stays in registers between its two transposes, and the latency of one square overlaps
 // with the loads of the next.
 template <int kOrder, class V, class T>
 void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, int64_t rows, int64_t steps, V* z) {
@@ -149,7 +149,7 @@ void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, in
   states.put(z);
 }
 
-// The same for any number of states, in memory.
+// The same for any number of states, which are in memory.
 template <class V>
 void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s, V* x) {
   const V *const a = of.a, *const c = of.c;
@@ -164,7 +164,7 @@ void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s
   if (order) s[0] = next;
 }
 
-// Calls f(order as a constant) if so many states, at least one, fit in registers; returns whether they do.
+// Calls f(order as a constant) if that many states (at least one) fit in registers; returns whether they do.
 template <int candidate = 1, class F>
 bool in_registers(int64_t order, F&& f) {
   if constexpr (candidate > kMostInRegisters)
@@ -181,7 +181,7 @@ void run_steps(const Coefficients<V>& of, int64_t order, int64_t steps, V* z, V*
 
 inline double steps_ns(int64_t order, int64_t steps) { return double(steps * (2 * order + 4)) * kTermNs; }
 
-// W rows from `row` on. Reads x once, writes y once.
+// Filters W rows, starting with `row`. Reads x once, writes y once.
 template <class V, class T>
 void filter_rows(const Filter<T>& p, int64_t row) {
   constexpr int W = kWidth<V>;
@@ -204,7 +204,7 @@ void filter_rows(const Filter<T>& p, int64_t row) {
   for (int64_t i = 0; p.final && i < Z; ++i) store_rows(p.final + row * Z + i, Z, rows, z[i]);
 }
 
-// A row on its own runs in scalars.
+// Filters a single row with scalar arithmetic.
 template <class T>
 void filter(const Filter<T>& p) {
   using V = Lanes<double>;
