@@ -1,11 +1,11 @@
-// The adjoint of causal convolution, README (4): correlations, a channel at a time.
+// The adjoint of causal convolution, README (4): correlations, one channel at a time.
 #pragma once
 #include "ssm/convolution/rows.hpp"
 
 namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
-// In blocks, so that a float32 sum over a long row stays accurate.
+// Sums in blocks, so that a float32 sum over a long row stays accurate.
 template <class T>
 double dot(const T* x, const T* y, int64_t n) {
   using V = Lanes<T>;
@@ -36,7 +36,7 @@ class ChannelAdjoint {
     set_zero(at(7), N_);
     dD_ = 0;
   }
-  // du of one row, added to du's values if `more`. `next`: the next gradient, or null.
+  // du of one row, added to du if `more`. `next`: the next gradient, or null.
   [[gnu::noinline]] void row(const T* u, const T* grad, T* du, bool more, const T* next) {
     T *const k_re = at(0), *const k_im = at(1), *const g_re = at(2), *const g_im = at(3);
     T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);
@@ -61,7 +61,7 @@ class ChannelAdjoint {
         });
     if (taps_.D) dD_ += dot(u, grad, L_);
   }
-  // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). dk_reverse and dD may be null.
+  // Computes the gradients from the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). dk_reverse and dD may be null.
   [[gnu::noinline]] void finish(T* dk, T* dk_reverse, T* dD) {
     const int64_t causal = min(taps_.Lk, L_), ahead = min(taps_.Lr, L_ - 1);
     set_zero(dk + causal, taps_.Lk - causal);
@@ -69,7 +69,7 @@ class ChannelAdjoint {
       fft_.inverse(at(6), at(7), causal, [&](int64_t l, V value, V, int64_t left) { store_first(dk + l, value, left); });
     } else {
       set_zero(dk_reverse + ahead, taps_.Lr - ahead);
-      T *const re = at(0), *const im = at(1);  // overwrite the kernel's spectrum
+      T *const re = at(0), *const im = at(1);  // these overwrite the kernel's spectrum
       fft_.inverse(at(6), at(7), N_, [&](int64_t l, V value, V imag, int64_t) { store(re + l, value), store(im + l, imag); });
       __builtin_memcpy(dk, re, std::size_t(causal) * sizeof(T));
       for (int64_t j = 0; j < ahead; ++j) dk_reverse[j] = -im[N_ - 1 - j];

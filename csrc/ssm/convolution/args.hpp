@@ -20,7 +20,7 @@ struct FftConv {
 template <class T>
 struct FftConvAdjoint : FftConv<T> {  // y unused
   const T* grad;                      // (B, H, L)
-  T *du, *dk, *dD, *dk_reverse;       // shaped like the inputs, null if these are
+  T *du, *dk, *dD, *dk_reverse;       // same shapes as the inputs; null where the input is
 };
 
 template <class T>

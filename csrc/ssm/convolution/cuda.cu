@@ -1,6 +1,6 @@
-// Causal convolutions and their gradients on a GPU, by the right-angle product: README (1), (2), (4). Lengths are powers of two. A block
-// keeps a row in shared memory through all layers. If the row is too long, its first and last layers go through a workspace, and each block
-// takes one of the remaining polynomials.
+// Causal convolutions and their gradients on a GPU, by the right-angle product: README (1), (2), (4). Lengths are powers of two. A thread
+// block keeps a row in shared memory through all layers. If the row is too long, its first and last layers go through a workspace, and each
+// thread block processes one of the remaining polynomials.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
@@ -10,14 +10,14 @@
 namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;                               // per block, at most
+constexpr int kThreads = 256;                               // maximum per thread block
 constexpr int kLayers = 3;                                  // per pass: a thread applies them to 8 numbers
-constexpr int64_t kNearBytes = (kEmulated ? 4 : 64) << 10;  // of a row in shared memory
-// Estimated, not measured; constants, so that the bits do not depend on the card.
+constexpr int64_t kNearBytes = (kEmulated ? 4 : 64) << 10;  // longest row in shared memory
+// Estimates, not measurements. Constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 4 : kBusyBlocks;
-constexpr int64_t kWorkBytes = kEmulated ? 64 << 10 : 512 << 20;  // of workspace for rows: larger batches are processed in chunks
+constexpr int64_t kWorkBytes = kEmulated ? 64 << 10 : 512 << 20;  // workspace for rows; larger batches are processed in chunks
 
-// A transform of N = 2^log numbers: `top` layers first, then blocks of N >> top.
+// Layout of a transform of N = 2^log numbers: `top` layers first, then blocks of N >> top.
 struct Plan {
   int64_t N;
   int log, top;
@@ -32,7 +32,7 @@ Plan plan_of(int64_t L) {
   return p;
 }
 
-// Numbers 16 apart in shared memory use different banks.
+// Index with padding: numbers 16 apart in shared memory use different banks.
 QF_HD int64_t skewed(int64_t at) { return at + at / 16; }
 
 // roots[2^s + j] is the root w of block j at level s, modulo x^n - w^2: block 0 of level 0 is x^N - i, and the blocks modulo x^(n/2) - w
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_roots(const Plan p, cplx<T>* 
   QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < p.N; at += int64_t(gridDim.x) * kThreads) {
     if (at == 0) continue;
-    double turns = 0.25;  // of w^2
+    double turns = 0.25;  // angle of w^2, in turns
     int level = 0;
     while (at >> (level + 1)) ++level;
     for (int bit = level - 1; bit >= 0; --bit) turns = turns / 2 + ((at >> bit & 1) ? 0.5 : 0.0);
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_roots(const Plan p, cplx<T>* 
   }
 }
 
-// Roots of the layers below a block of level `level`.
+// The roots of the layers below a block of level `level`.
 template <class T>
 struct Roots {
   const cplx<T>* table;
@@ -70,7 +70,7 @@ __device__ __forceinline__ cplx<T> times_i(cplx<T> a) {
   return {-a.im, a.re};
 }
 
-// One layer: the remainders of a + b x^h modulo x^h - w and x^h + w; its inverse doubles both numbers.
+// One layer: the remainders of a + b x^h modulo x^h - w and x^h + w. Its inverse doubles both numbers.
 template <bool back, class T>
 __device__ __forceinline__ void layer(cplx<T>& a, cplx<T>& b, cplx<T> w) {
   if (back) {
@@ -85,7 +85,7 @@ __device__ __forceinline__ void layer(cplx<T>& a, cplx<T>& b, cplx<T> w) {
   }
 }
 
-// Up to three layers of 2^layers numbers, from block j of level s on.
+// Up to three layers of 2^layers numbers, starting at block j of level s.
 template <int layers, bool back, class T>
 __device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roots<T>& roots, int s, int64_t j) {
   constexpr int half = 1 << (layers - 1);
@@ -97,7 +97,7 @@ __device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roo
     const int k = back ? layers - 1 - step : step;
     QF_UNROLL(4)
     for (int m = 0; m < half; ++m) {
-      // block b of 2^k; its root is block 0's, rotated by half of b's reversed bits
+      // block b of 2^k; its root is the root of block 0, rotated by half of b's reversed bits
       const int apart = half >> k, b = m / apart, first = b * 2 * apart + m % apart;
       const T r(0.70710678118654752440);
       cplx<T> root = w[k];
@@ -111,7 +111,7 @@ __device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roo
 // A pass over a block of 2^log numbers in shared memory.
 template <int layers, bool back, class T>
 __device__ __forceinline__ void pass(cplx<T>* z, int log, int s, const Roots<T>& roots) {
-  const int below = log - s - layers;  // log of the stride
+  const int below = log - s - layers;  // log2 of the stride
   for (int64_t t = threadIdx.x; t < int64_t(1) << (log - layers); t += blockDim.x) {
     const int64_t j = t >> below, first = (j << (log - s)) + (t & ((int64_t(1) << below) - 1));
     cplx<T> x[1 << layers];
@@ -124,7 +124,7 @@ __device__ __forceinline__ void pass(cplx<T>* z, int log, int s, const Roots<T>&
   __syncthreads();
 }
 
-// A transform, its inverse, or both: f(at, numbers) is called between them on eight numbers of the spectrum, from `at` on.
+// A transform, its inverse, or both. Between them it calls f(at, numbers) on eight numbers of the spectrum, starting at `at`.
 template <bool forward, bool back, class T, class F>
 __device__ __forceinline__ void transform(cplx<T>* z, int log, const Roots<T>& roots, F f) {
   const int odd = log % kLayers;
@@ -165,12 +165,12 @@ struct Source {
     return {n < re_count ? re[row * re_pitch + n] : T(0), j < im_count ? -im[row * im_pitch + j] : T(0)};
   }
 };
-// Outputs of transforms: the real part, plus D times `skip`; or gradients of taps.
+// Outputs of transforms: the real part plus D times `skip`, or gradients of taps.
 template <class T>
 struct Sink {
   T *re, *im;
   int64_t re_pitch, im_pitch, re_count, im_count;
-  const T *D, *skip;  // null, or (H,) and rows as long as re's
+  const T *D, *skip;  // (H,) and rows of the same length as re; may be null
   int64_t H;
   __device__ void put(const Plan& p, int64_t row, int64_t n, cplx<T> z) const {
     const T scale = T(1) / T(p.N);  // a power of two
@@ -182,7 +182,7 @@ struct Sink {
   }
 };
 
-// Layers s, ... of rows in the workspace z (rows, N). The first ones read the source, the last inverse ones write the sink.
+// Layers s, ... of rows in the workspace z (rows, N). The first layers read the source; the last inverse layers write the sink.
 template <int layers, bool back, class T>
 __global__ void __launch_bounds__(kThreads, 1)
     far_pass(const Plan p, const int64_t rows, const int s, const cplx<T>* roots, cplx<T>* z, const Source<T> source, const Sink<T> sink) {
@@ -223,7 +223,7 @@ void far_layers(const Plan& p, int64_t rows, const cplx<T>* roots, cplx<T>* z, c
   if (back) first();
 }
 
-// A block's part of a row, in shared memory: the whole row, or one of the polynomials in the workspace.
+// A thread block's part of a row, in shared memory: the whole row, or one of the polynomials in the workspace.
 template <class T>
 struct Part {
   const Plan& p;
@@ -248,7 +248,7 @@ struct Part {
   }
 };
 
-// Spectra (rows, N) of rows from the source or the workspace `z`, which may be `spectra`.
+// Computes spectra (rows, N) of rows from the source or the workspace `z`, which may be `spectra`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     put_spectra(const Plan p, const int64_t rows, const cplx<T>* roots, const Source<T> source, const cplx<T>* z, cplx<T>* spectra) {
@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// Multiplies rows by the spectrum of their channel's taps. Reads a row and a spectrum once, writes a row once.
+// Multiplies rows by the spectrum of their channel's taps. Reads a row and a spectrum once; writes a row once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int64_t rows, const int64_t H, const cplx<T>* roots,
                                                         const Source<T> source, const cplx<T>* taps, cplx<T>* z, const Sink<T> sink) {
@@ -282,8 +282,8 @@ __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int6
   }
 }
 
-// README (4): du from grad times the conjugate spectrum of the taps; grad times that of u is added to sums (shares, H, N), the batch in
-// order. Reads u's spectrum, grad and the taps' spectrum once.
+// README (4). du: grad times the conjugate spectrum of the taps. sums (shares, H, N): accumulates grad times the conjugate spectrum of u,
+// over the batch in order. Reads the spectrum of u, grad and the spectrum of the taps once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     correlate(const Plan p, const int64_t items, const int64_t H, const int64_t shares, const cplx<T>* roots, const Source<T> source,
@@ -311,7 +311,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// The inverse transform of a channel's summed spectra.
+// Transforms a channel's summed spectra back.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     gather(const Plan p, const int64_t H, const int64_t shares, const cplx<T>* roots, const cplx<T>* sums, cplx<T>* z, const Sink<T> sink) {
@@ -356,7 +356,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_dots(const FftConvAdjoint<T> 
   }
 }
 
-// Shared state of a call's transforms.
+// State shared by the transforms of a call.
 template <class T>
 struct Transforms {
   Plan p;
@@ -377,7 +377,7 @@ struct Transforms {
     far<false>(rows, to, source, {});
     launch(put_spectra<T>, rows << p.top, p.threads(), shared, p, rows, roots, source, to, to);
   }
-  // The number of batch items whose rows fit into `arrays` workspaces.
+  // The number of batch items whose rows fit in `arrays` workspaces.
   int64_t items(const FftConv<T>& f, int arrays) const {
     return max(min(f.B, kWorkBytes / (arrays * f.H * p.N * int64_t(sizeof(cplx<T>)))), int64_t(1));
   }

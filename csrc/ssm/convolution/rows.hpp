@@ -8,12 +8,12 @@
 namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
-constexpr int64_t kDirectUpTo = 64;          // taps and samples: up to here L^2 / W multiply-adds beat the shortest transform
-constexpr int64_t kFewChannels = 16;         // with fewer, the batch is split too, to occupy the threads
-constexpr double kTransformNs = 1.2;         // one number through one transform: estimated
-constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row: from here on y holds the spectrum's real part, to save L2 traffic
+constexpr int64_t kDirectUpTo = 64;          // taps and samples; up to here L^2 / W multiply-adds are faster than the shortest transform
+constexpr int64_t kFewChannels = 16;         // with fewer channels, the batch is split too, to occupy the threads
+constexpr double kTransformNs = 1.2;         // per number and transform (estimate)
+constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row; from here on y stores the spectrum's real part, to save L2 traffic
 
-// The distance between the arrays of a spectrum is no power of two: all streams of a pass over re and im would share one set of L1.
+// The arrays of a spectrum are not a power of two apart; otherwise all streams of a pass over re and im would use the same sets of L1.
 constexpr int64_t kSkewLines = 3, kSetBytes = 4096;  // addresses kSetBytes apart share a set
 template <class T>
 int64_t skewed(int64_t N) {
@@ -31,7 +31,7 @@ Taps<T> channel_taps(const FftConv<T>& p, int64_t h) {
   return {p.k + h * p.Lk, p.k_reverse ? p.k_reverse + h * p.Lr : nullptr, p.D ? p.D + h : nullptr, p.Lk, p.Lr};
 }
 
-// README (1). Reads u and the kernels once, writes y once; all shifts hit L1. `padded` has zeros around L numbers.
+// README (1). Reads u and the kernels once; writes y once. All shifted loads hit L1. `padded` has zeros on both sides of L numbers.
 template <class T>
 struct Padded {
   static constexpr int64_t kMargin = kDirectUpTo + kLanes<T>;
@@ -53,7 +53,7 @@ void convolve_direct(const Taps<T>& taps, const T* u, int64_t L, Padded<T>& padd
   }
 }
 
-// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. `next`: the row after the taps, prefetched.
+// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. `next`: the row after the taps, which is prefetched.
 template <class T>
 void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im, const T* next) {
   const int64_t N = fft.length(), causal = min(taps.Lk, L);
@@ -68,23 +68,23 @@ void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T
   fft.forward(re, im);
 }
 
-// How a row of L samples is transformed: whole, or without its last `rest` samples, which README (3) computes by a shorter transform if
-// that costs less than the padding. With k_reverse always whole.
+// How to transform a row of L samples: whole, or without its last `rest` samples. README (3) computes these with a shorter transform if
+// that costs less than the padding. Rows with k_reverse are always transformed whole.
 struct Cut {
   fft::Length length;
   int64_t rest;
 };
 template <class T>
 Cut row_cut(int64_t L, bool reverse) {
-  constexpr double kRest = 2.2;  // cost per number of the rest: three transforms and two products instead of two and one
+  constexpr double kRest = 2.2;  // relative cost per number of the rest: three transforms and two products instead of two and one
   const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
   if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
     return {whole, 0};
   return {most, L - most.N};
 }
 
-// The rows of one channel, by the FFT. Per row: reads u twice, writes y once, both prefetched (a fifth of the time of rows of 4096); the
-// spectra (4 N numbers) stay in cache, the kernel's is computed once per channel.
+// The rows of one channel, by FFT. Per row: reads u twice, writes y once, and prefetches both (which saves a fifth of the time for rows of
+// 4096). The spectra (4 N numbers) stay in cache; the kernel's is computed once per channel.
 template <class T>
 class Channel {
  public:
@@ -129,7 +129,7 @@ class Channel {
         rest_stride_(rest_ ? skewed<T>(rest_fft_.length()) : 0),
         work_(4 * stride_ + 8 * rest_stride_) {}
 
-  // The first address from `from` on in L1 sets next to those of y.
+  // The first address at or after `from` whose L1 sets follow those of y.
   static T* next_sets(const T* y, T* from) {
     const auto off = reinterpret_cast<std::uintptr_t>(y) - reinterpret_cast<std::uintptr_t>(from) + kSkewLines * 64;
     return from + off % kSetBytes / sizeof(T);
@@ -160,7 +160,7 @@ class Channel {
   const T* D_ = nullptr;
 };
 
-// The number of parts that a channel's batch is split into.
+// The number of parts into which a channel's batch is split.
 inline int64_t batch_cuts(int64_t B, int64_t H) { return H >= kFewChannels ? 1 : min(B, (kFewChannels + H - 1) / H); }
 
 template <class T>
