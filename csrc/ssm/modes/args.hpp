@@ -8,14 +8,14 @@
 namespace quatrefoil::ssm::modes {
 
 enum class Disc { zoh, bilinear, dss };                                    // zero-order hold, bilinear, diagonal state spaces
-QF_HD double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // upstream's DSS counts a mode once
+QF_HD double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // the DSS of state-spaces/s4 counts a mode once
 
 // Weights v (M, H, N) and logarithms of poles x (H, N), for rows (M, H, L) of real or complex numbers.
 template <class T>
 struct Exponentials {
   const cplx<T>*v, *x;
   std::int64_t M, H, N, L;
-  bool complex;  // rows; in a real sum v and x stand for conjugate pairs
+  bool complex;  // whether rows are complex; in a real sum v and x stand for conjugate pairs
   int threads;
   QF_HD std::int64_t parts() const { return complex ? 2 : 1; }  // a complex row is two real ones
 };

@@ -8,7 +8,7 @@ QF_TABLE(ssm, modes)
 namespace quatrefoil::ssm::modes {
 namespace {
 
-// The axes of x, which is argument `x_at` and taken after v, tell H.. apart from M...
+// Separates the axes H... from M..., using x. x is argument `x_at`, which is taken after v.
 void know_sizes(Arguments& given, std::size_t x_at, std::int64_t L) {
   const View x = given.peek(x_at);
   given.size("L", L);

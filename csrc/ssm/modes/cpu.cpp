@@ -1,4 +1,4 @@
-// Sums of exponentials and their transpose, with the poles given, and their adjoints. README (6)-(9). Compiled once per instruction set.
+// Sums of exponentials with given poles, their transpose, and the adjoints of both. README (6)-(9). Compiled once per instruction set.
 #include "ssm/modes/args.hpp"
 #include "ssm/modes/moments.hpp"
 
@@ -34,8 +34,8 @@ void sum_into(const Exponentials<T>& p, double factor, T* rows, Set&& set) {
               });
 }
 
-// finish(modes, h, i, S) for the modes of channel h, W from i on, with S(m, k) = sum_l l^k g_l z^l for row m of `rows` (M, H, L), or with
-// conj(g_l) for g_l.
+// Calls finish(modes, h, i, S) for the modes of channel h, W at a time starting at i. S(m, k) = sum_l l^k g_l z^l for row m of `rows` (M,
+// H, L), or with conj(g_l) for g_l.
 template <bool conj, class T, class F>
 void measure(const Exponentials<T>& p, const T* rows, F&& finish) {
   const int64_t parts = p.parts();

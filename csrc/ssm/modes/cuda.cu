@@ -1,26 +1,26 @@
-// Sums over modes on a GPU and the moments that are their transpose, one tile of 64 x 64 times per block; sums of exponentials with the
-// poles given, and their adjoints: README (6)-(10).
+// Sums over modes on a GPU, and their transpose, the moments: one tile of 64 x 64 time steps per thread block. Sums of exponentials with
+// given poles, and their adjoints. README (6)-(10).
 #include "core/cuda/shared.hpp"
 #include "ssm/modes/cuda.hpp"
 
 namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
 
-constexpr int kChunk = 16;         // modes whose powers are in shared memory
+constexpr int kChunk = 16;         // modes whose powers are in shared memory at a time
 constexpr int kPitch = kSide + 1;  // so that neighbouring modes use different banks
-constexpr int kRun = 8;            // powers per exponential
-constexpr int kPatch = 4;          // a thread has kPatch x kPatch numbers of a tile
+constexpr int kRun = 8;            // consecutive powers computed from one exponential
+constexpr int kPatch = 4;          // a thread has kPatch x kPatch elements of a tile
 
 __device__ __forceinline__ cplx<double> power(const Mode& mode, double t) { return raised(mode.log, mode.low, t); }
 
 // The giant steps of a tile that begins at `first`. The last ones of a row begin early, so that all baby steps lie within the row; those
 // baby steps then belong to earlier giant steps.
 struct Steps {
-  int64_t first, L, babies;  // babies: kSide, or the whole of a shorter row
+  int64_t first, L, babies;  // babies: kSide, or the length of the row if that is shorter
   __device__ Steps(const Shape& s, int64_t tile) : first(tile * kTile), L(s.L), babies(min(int64_t(kSide), s.L)) {}
   __device__ int64_t giant(int i) const { return min(first + int64_t(i) * kSide, L - babies); }
   __device__ bool has(int i, int j) const { return j < babies && giant(i) + j >= first + int64_t(i) * kSide; }
-  // The exponents, whose sum is l - origin: neither is positive for growing modes, neither negative for others.
+  // The exponents; their sum is l - origin. For growing modes neither is positive; for others neither is negative.
   __device__ double giant_power(const Mode& mode, int i) const {
     return mode.origin > 0 ? double(giant(i) + babies - 1) - mode.origin : double(giant(i));
   }
@@ -43,7 +43,7 @@ __device__ __forceinline__ void put_powers(const Mode& mode, cplx<double> w, int
   }
 }
 
-// The modes of a chunk: giant steps in u, baby steps times their weights in v, padded with zeros. One run per thread.
+// The modes of a chunk: giant steps in u, baby steps times their weights in v, padded with zeros. One thread per run.
 template <class T>
 __device__ __forceinline__ void put_chunk(const Shape& s, const Steps& steps, const Mode* modes, const cplx<double>* weights, double factor,
                                           int64_t left, cplx<T>* u, cplx<T>* v) {
@@ -67,7 +67,7 @@ __device__ __forceinline__ void put_chunk(const Shape& s, const Steps& steps, co
   }
 }
 
-// One block per tile of a row: reads only modes, writes y once.
+// One thread block per tile of a row: reads only modes, writes y once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     sum_tiles(const Shape s, const Mode* modes, const cplx<double>* weights, const double factor, T* y) {
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int64_t n = 0; n < s.N; n += kChunk) {
       put_chunk(s, steps, modes + h * s.N + n, weights + (row * s.H + h) * s.N + n, factor, s.N - n, u, v);
       __syncthreads();
-      T sum[kPatch][kPatch] = {};  // of few terms, for accuracy with many modes
+      T sum[kPatch][kPatch] = {};  // partial sums of kChunk terms, for accuracy with many modes
       QF_UNROLL(2)
       for (int k = 0; k < kChunk; ++k) {
         cplx<T> a[kPatch], b[kPatch];
@@ -114,7 +114,7 @@ void sum_rows(const Shape& s, const Mode* modes, const cplx<double>* weights, do
   launch(sum_tiles<T>, s.rows * s.H * s.tiles(), kThreads, 2 * kChunk * kPitch * sizeof(cplx<T>), s, modes, weights, factor, y);
 }
 
-// (9): the moments of each tile of a row, for every mode, into parts (row, h, tile, n). Reads g once.
+// (9): the moments of each tile of a row, for every mode, written to parts (row, h, tile, n). Reads g once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) measure_tiles(const Shape s, const Mode* modes, const T* g, Moment* parts) {
   constexpr int groups = kThreads / kChunk, giants = kSide / groups;  // a thread has `giants` steps of one mode
@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   });
 }
 
-// The moments of output m, of its numbers or of their conjugates.
+// The moments for output m, of its elements or of their conjugates.
 __device__ __forceinline__ Moment moment_of(const Shape& s, const Moment* parts, int64_t m, int64_t h, int64_t n, bool conj) {
   const Moment re = moment(s, parts, m * s.parts, h, n);
   if (s.parts == 1) return re;

@@ -1,4 +1,4 @@
-// Sums over modes on a GPU, and the moments that are their transpose: README (6)-(9). For other methods' cuda.cu files; the kernels are
+// Sums over modes on a GPU, and their transpose, the moments: README (6)-(9). Used by other methods' cuda.cu files; the kernels are
 // compiled only with this method's cuda.cu.
 #pragma once
 #include "core/cuda/launch.hpp"
@@ -19,7 +19,7 @@ struct Mode {
   double low, origin;
 };
 
-// Rows of numbers (m, h, l), real or complex; a complex row counts as two.
+// Rows of elements (m, h, l), real or complex; a complex row counts as two.
 struct Shape {
   int64_t rows, parts, H, N, L;
   QF_HD int64_t tiles() const { return (L + kTile - 1) / kTile; }

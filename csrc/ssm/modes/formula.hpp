@@ -29,7 +29,7 @@ QF_HD Exponential<V> exponential(V re, V im, V low) {
 template <class V>
 struct Pole {
   cplx<V> log;
-  V low;  // the rounding error of Im log z: l log z is a phase of many turns
+  V low;  // the rounding error of Im log z; needed because l log z is a phase of many turns
   cplx<V> z, b;
 };
 
@@ -58,7 +58,7 @@ QF_HD cplx<V> psi(cplx<V> x, const Exponential<V>& e) {
   const auto tiny = size < 1e-40;  // |x| < 1e-20: 1 to the last digit
   return where<V>(tiny, {x.re * 0.5 + 1, x.im * 0.5}, scaled(e.minus_one * conjugate(x), V(1 / size)));
 }
-// psi'(x) = (e^x - psi) / x; below |x| = 1/8, where the difference cancels, its series sum_k x^k / (k! (k + 2)).
+// psi'(x) = (e^x - psi) / x. For |x| < 1/8, where the difference cancels, its series sum_k x^k / (k! (k + 2)).
 template <class V>
 QF_HD cplx<V> psi_derivative(cplx<V> x, const Exponential<V>& e) {
   constexpr double c[] = {1.0 / 2, 1.0 / 3, 1.0 / 8, 1.0 / 30, 1.0 / 144, 1.0 / 840, 1.0 / 5760, 1.0 / 45360, 1.0 / 403200};
@@ -82,8 +82,8 @@ QF_HD Pole<V> zoh(V dt, cplx<V> A) {
   return p;
 }
 
-// The error of `phase`, the first double of the phase of u = re + i im, |u| = 1 to rounding: squaring in twofold precision gives u^(2^k),
-// whose phase has 2^k times the error.
+// The error of `phase`, the first double of the phase of u = re + i im, where |u| = 1 to rounding. Repeated squaring in double-double
+// arithmetic gives u^(2^k), whose phase has 2^k times the error.
 template <class V>
 QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   constexpr int k = 20;
@@ -99,11 +99,11 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   return (im.hi * c - re.hi * s) * (1.0 / (1 << k));
 }
 
-// (2), (3) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also computes the second double of
-// the phase, for float64 kernels.
+// (2), (3) z = (1 + x/2) / (1 - x/2): |z| by artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also computes the second double of the
+// phase, for float64 kernels.
 template <bool rest, class V>
 QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
-  constexpr double least = 1e-30, least_log = -69.07755278982137;  // for a pole at 0 (x = -2): its derivatives survive in float32
+  constexpr double least = 1e-30, least_log = -69.07755278982137;  // in place of a pole at 0 (x = -2): keeps its derivatives in float32
   Pole<V> p;
   V low;
   const cplx<V> x = step_times(dt, A, low), half = scaled(x, broadcast<V>(0.5));
@@ -133,7 +133,7 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   return p;
 }
 
-// (4) DSS: each mode is divided by its sum over l, softened at 0. `sign` is -1 if Re A > 0, else 1.
+// (4) DSS: divides each mode by its sum over l, regularised near 0. `sign` is -1 if Re A > 0, else 1.
 template <class V>
 struct DssParts {
   V sign;
@@ -143,7 +143,7 @@ struct DssParts {
 };
 template <class V>
 QF_HD DssParts<V> dss_parts(V dt, cplx<V> A, V L) {
-  constexpr double softness = 1e-7;  // upstream's
+  constexpr double softness = 1e-7;  // the value of state-spaces/s4
   DssParts<V> d;
   d.sign = A.re > 0.0 ? broadcast<V>(-1.0) : broadcast<V>(1.0);
   V low;
@@ -167,11 +167,11 @@ QF_HD Pole<V> dss(V dt, cplx<V> A, V L) {
   return p;
 }
 
-// (11) From the gradients of log z and b to those of A and dt.
+// (11) Computes the gradients of A and dt from those of log z and b.
 template <class V>
 struct PoleAdjoint {
   cplx<V> A;
-  V dt;  // of one mode
+  V dt;  // the gradient of dt from one mode
 };
 template <class V>
 QF_HD PoleAdjoint<V> zoh_adjoint(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) {

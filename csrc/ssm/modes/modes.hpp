@@ -17,8 +17,8 @@ struct Split {
   void add(int64_t i, cplx<V> x) const { set(i, (*this)[i] + x); }
 };
 
-// z_n^l = e^(l (log + i low)) and, for each of M outputs, Cbar_n = C_n B_n b_n. n is N rounded up to whole vectors, with modes of weight 0.
-// A mode with an origin (DSS, Re A > 0) stands for z^(l - origin).
+// z_n^l = e^(l (log + i low)) and, for each of M outputs, Cbar_n = C_n B_n b_n. n is N rounded up to whole vectors; the added modes have
+// weight 0. A mode with an origin (DSS, Re A > 0) stands for z^(l - origin).
 class Modes {
  public:
   using V = Lanes<double>;
@@ -78,7 +78,7 @@ class Modes {
   cplx<V> z(int64_t i) const { return z_[i]; }
   cplx<V> b(int64_t i) const { return b_[i]; }
   V origin(int64_t i) const { return load<V>(origin_ + i); }
-  // B b of the modes from i on; B may be null.
+  // B b of W modes, starting at i; B may be null.
   template <class T>
   cplx<V> input(int64_t i, const cplx<T>* B) const {
     cplx<V> x = b(i);
@@ -87,7 +87,7 @@ class Modes {
   }
   cplx<V> weight(int64_t m, int64_t i) const { return part(4 + m)[i]; }
   void set_weight(int64_t m, int64_t i, cplx<V> w) { part(4 + m).set(i, w); }
-  // Whether all powers from z^t on are below e^least and all weights are finite: the kernel is 0 from t on.
+  // Whether all powers from z^t on are below e^least and all weights are finite; the kernel is then 0 from t on.
   bool faded(int64_t t, double least) const {
     bool yes = !shifted;
     for (int64_t i = 0; i < N && yes; ++i) yes = log_.re[i] <= 0 && log_.re[i] * double(t) < least;
@@ -95,7 +95,7 @@ class Modes {
     for (int64_t i = 0; i < 2 * M * n && yes; ++i) yes = weights[i] - weights[i] == 0;
     return yes;
   }
-  // z^t of the modes from i on.
+  // z^t of W modes, starting at i.
   QF_HD cplx<V> power(int64_t i, V t) const { return raised(log_[i], load<V>(low_ + i), t); }
   cplx<V> power(int64_t i, int64_t t) const { return power(i, broadcast<V>(double(t))); }
 

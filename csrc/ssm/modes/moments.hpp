@@ -23,7 +23,7 @@ class Moments {
         sums_(2 * kGiants * 2 * n),
         weighed_sums_(sums_ + kGiants * 2 * n) {}
 
-  // [re, im] of W modes at a time, with lanes along the modes. As for K, float32 steps from W on are products of earlier ones.
+  // [re, im] of W modes at a time, one mode per lane. As for K, float32 steps from W on are products of earlier ones.
   void prepare(const Modes& modes) {
     constexpr bool products = sizeof(T) == 4;
     const int64_t count = products && !modes.shifted ? W : J;
@@ -39,8 +39,8 @@ class Moments {
     }
   }
 
-  // Adds the moments of g, whose first number has index `first`, to S (4 n: [re S0, im S0, re S1, im S1] of W modes at a time). Reads g
-  // twice, in cache. Once the powers of all modes have faded, only a NaN in g still matters.
+  // Adds the moments of g, whose first element has index `first`, to S (4 n: [re S0, im S0, re S1, im S1] of W modes at a time). Reads g
+  // twice from cache. Once the powers of all modes have faded, only a NaN in g still matters.
   void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
@@ -61,7 +61,7 @@ class Moments {
   }
 
  private:
-  // (9): T and T' of rows of J numbers; the last row may be short.
+  // (9): T and T' of rows of J elements; the last row may be shorter.
   void sum_rows(const T* g, int64_t count) {
     const int64_t full = count / J, rest = count % J;
     for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighed_ + l);
@@ -80,8 +80,8 @@ class Moments {
     Lanes<T> at = load<Lanes<T>>(ramp);
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
-  // (9): S0 and S1 of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i + T'_i), x = z^J,
-  // use each other's previous values. They restart from an exponential as often as the giant steps of K.
+  // (9): S0 and S1 of `count` vectors of modes, starting at mode i, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i + T'_i),
+  // x = z^J, where each uses the previous value of the other. They restart from an exponential as often as the giant steps of K.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));
@@ -100,7 +100,7 @@ class Moments {
       for (int k = 0; k < count; ++k) add_moments(i + k * W, modes.power(i + k * W, at), double(at), p[k], e[k], S);
     }
   }
-  // The same for growing modes: each row with its own power.
+  // The same for growing modes: each row uses its own power.
   void add_each(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     steps_.template giant<1>(modes, i, first, rows, [&](int64_t row, int, cplx<V> u) {
       add_moments(i, u, double(first + row * J), row_sum(sums_, row, i), row_sum(weighed_sums_, row, i), S);
@@ -120,7 +120,7 @@ class Moments {
     for (int64_t i = 0; i < 4 * n_; ++i) S[i] += double(quatrefoil::sum(sum));
   }
 
-  // The steps from W on, in blocks of W: the first block times `far` = z^W, its square, ...; [re, im] in one register.
+  // The steps from W on, in blocks of W: the first block times `far` = z^W, then its square, and so on; [re, im] in one register.
   void later_powers(cplx<V> far, int64_t i) {
     using P = Lanes<T, 2 * W>;
     P first[W], turned[W];
@@ -147,14 +147,14 @@ class Moments {
   T* const weighed_sums_;
 };
 
-// Moments of rows: get(m, h, first, count, buffer) returns a block of row m of a channel, in place or in the buffer; then
-// finish(modes, h, S) gets the channel's moments, those of row m at S + 4 n m. Stores 4 M H n doubles per segment of a row.
+// The moments of rows: get(m, h, first, count, buffer) returns a block of row m of a channel, in place or in the buffer. Then finish(modes,
+// h, S) receives the channel's moments; those of row m start at S + 4 n m. Stores 4 M H n doubles per segment of a row.
 template <class T, class Set, class Get, class Finish>
 void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
   const int64_t J = baby_steps<T>(L), n = round_up(N, Modes::W), size = 4 * n * M;
   const Segments cut = segments(H, L, J);
   const double item = double(M * 4 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
-  const bool whole = cut.count == 1;  // rows: their moments are used immediately
+  const bool whole = cut.count == 1;  // rows are not split: their moments are used immediately
   Scratch<double> all(whole ? 0 : H * cut.count * size);
   parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
     Modes modes(N, M);
@@ -188,7 +188,7 @@ void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Se
   });
 }
 
-// S0 or S1 (part 0, 1) of row m, of the modes from i on.
+// S0 or S1 (part 0 or 1) of row m, for W modes starting at i.
 QF_HD cplx<Modes::V> moment(const Modes& modes, const double* S, int64_t m, int64_t i, int part) {
   return load_complex<Modes::V>(S + 4 * (modes.n * m + i) + 2 * part * Modes::W);
 }

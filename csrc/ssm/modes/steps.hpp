@@ -8,18 +8,18 @@
 namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
 
-constexpr int64_t kFewRows = 16;       // with fewer channels the length is split too, to occupy the threads
-constexpr double kExponentialNs = 15;  // setup of one mode: estimated
+constexpr int64_t kFewRows = 16;       // with fewer channels, the length is split too, to occupy the threads
+constexpr double kExponentialNs = 15;  // setup of one mode (estimate)
 
-constexpr int64_t kGiants = 64;                         // giant steps per block: both factors of its product stay in L1 and L2
-constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer for short rows, because the setup is N (I + J)
-constexpr int64_t kSumLength = 32;                      // terms per partial sum, for the accuracy of hundreds of modes in float32
+constexpr int64_t kGiants = 64;                         // giant steps per block; both factors of the block's product stay in L1 and L2
+constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer for short rows, because the setup costs N (I + J)
+constexpr int64_t kSumLength = 32;                      // terms per partial sum, so that hundreds of modes stay accurate in float32
 
-// The logarithm of what counts as 0, less than the least normal number: 2^-127, 2^-1023.
+// The logarithm of the threshold below which powers count as 0. It is below the smallest normal number: 2^-127, 2^-1023.
 template <class T>
 constexpr double kLogNothing = sizeof(T) == 4 ? -88.1 : -709.1;
 
-// Steps of a recurrence between two exponentials. Its error grows with each step and would show in float64 after 64.
+// Steps of a recurrence between two exponentials. The error grows with each step and would be visible in float64 after 64.
 template <class T>
 constexpr int64_t kRestart = sizeof(T) == 4 ? kGiants : 16;
 
@@ -34,7 +34,7 @@ QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, i...);
 }
 
-// The numbers as T: both registers if T has twice the lanes, else the first.
+// Converts to T: both registers if T has twice the lanes, else the first.
 template <class T>
 QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
   if constexpr (sizeof(T) == 8)
@@ -52,8 +52,9 @@ class Steps {
 
   explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
 
-  // f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes from i on, which advance together to hide latency. A mode with
-  // an origin is `last_` steps early, its baby steps as much later: no factor of a growing mode exceeds the largest product.
+  // Calls f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes, starting at mode i. The vectors advance together to
+  // hide latency. A mode with an origin has its giant steps `last_` steps earlier and its baby steps later by the same amount: no factor of
+  // a growing mode exceeds the largest product.
   template <int count, class F>
   QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
     cplx<V> stride[count], u[count] = {};
@@ -72,7 +73,7 @@ class Steps {
       }
     }
   }
-  // The baby step j.
+  // Baby step j.
   QF_HD cplx<V> baby(const Modes& modes, int64_t i, int64_t j) const {
     if (j == 0 && !modes.shifted) return {broadcast<V>(1.0), V{}};
     return modes.power(i, modes.shifted ? V(double(j) - later(modes, i)) : broadcast<V>(double(j)));
@@ -85,7 +86,7 @@ class Steps {
   const int64_t last_;
 };
 
-// f(vectors, first) for `count` vectors of modes, `most` at a time, then one at a time.
+// Calls f(vectors, first) for `count` vectors of modes: `most` at a time, then one at a time.
 template <int most, class F>
 QF_HD void each_vectors(int64_t count, F&& f) {
   int64_t i = 0;
@@ -93,7 +94,7 @@ QF_HD void each_vectors(int64_t count, F&& f) {
   for (; i < count; ++i) f(std::integral_constant<int, 1>{}, i);
 }
 
-// A column of tiles (core/gemm/tile.hpp) of a product, summed over n in parts of kSumLength terms.
+// A column of tiles (core/gemm/tile.hpp) of a product, summed over n in partial sums of kSumLength terms.
 template <class Columns, class T>
 void multiply_in_blocks(Columns, int64_t rows, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* c,
                         int64_t c_stride) {
@@ -102,7 +103,7 @@ void multiply_in_blocks(Columns, int64_t rows, int64_t n, const T* a, int64_t a_
                                                                         b_stride, c, c_stride, k > 0);
 }
 
-// K of one channel, for all its M outputs: the steps are computed once.
+// K of one channel, for all its M outputs, which share the steps.
 template <class T>
 class Vandermonde {
  public:
@@ -113,8 +114,8 @@ class Vandermonde {
   Vandermonde(int64_t n, int64_t M, int64_t length)
       : J(baby_steps<T>(length)), steps_(length), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // The baby steps times f Cbar, [re; -im] of W modes at a time, J numbers each. Lanes lie along j: the first steps of W modes are
-  // transposed, the others are these times one number per mode.
+  // The baby steps times f Cbar: [re; -im] of W modes at a time, J elements each. Lanes run along j: the first steps of W modes are
+  // transposed, and the others are these times one number per mode.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
       for (int64_t i = 0; i < n_; i += kWide) {
@@ -127,7 +128,7 @@ class Vandermonde {
       }
   }
 
-  // out[m stride + l - first] = K_l of output m, first <= l < first + count. Reads 2 n (J + I) factors from cache for I J numbers written.
+  // out[m stride + l - first] = K_l of output m, first <= l < first + count. Reads 2 n (J + I) factors from cache per I J elements written.
   void evaluate(const Modes& modes, int64_t first, int64_t count, T* out, int64_t stride) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
@@ -158,7 +159,7 @@ class Vandermonde {
   using L = Lanes<T>;
   static constexpr int kWide = kLanes<T>, kParts = kWide / W;
 
-  // w z^(j + k), k < kWide, of the modes from i on: by steps from j = 0, or each by an exponential.
+  // w z^(j + k), k < kWide, of W modes starting at i: by steps from j = 0, or each by an exponential.
   void first_powers(const Modes& modes, int64_t i, int parts, int64_t j, const cplx<V>* z, const cplx<V>* w, T* to) {
     L re[kWide], im[kWide];
     cplx<V> two[kParts], x[2][kParts];
@@ -178,19 +179,19 @@ class Vandermonde {
       store(row, re[k]), store(row + W * J, im[k]);
     }
   }
-  // The powers from kWide on, from those before it.
+  // The powers from kWide on, computed from the earlier ones.
   void later_powers(const Modes& modes, int64_t i, int parts, const cplx<V>* z, T* to) {
     cplx<V> wide[kParts], stride[kParts];
     for (int g = 0; g < parts; ++g) {
       wide[g] = z[g];
       if (sizeof(T) == 8)
-        wide[g] = modes.power(i + g * W, kWide);  // its rounding would show in float64 after J / W steps
+        wide[g] = modes.power(i + g * W, kWide);  // otherwise rounding errors would be visible in float64 after J / W steps
       else
         for (int k = 1; k < kWide; k *= 2) wide[g] = wide[g] * wide[g];
       stride[g] = wide[g];
     }
     const int64_t blocks = J / kWide - 1;
-    alignas(64) T re[kBabySteps], im[kBabySteps];  // block by block, of every mode
+    alignas(64) T re[kBabySteps], im[kBabySteps];  // one block of every mode at a time
     for (int64_t k = 0; k < blocks * kWide; k += kWide)
       for (int g = 0; g < parts; ++g) {
         store_complex(re + k + g * W, im + k + g * W, stride[g]);
@@ -213,7 +214,8 @@ class Vandermonde {
   Scratch<T> baby_, giant_, row_;
 };
 
-// A long row in segments of whole blocks of giant steps: by sizes alone, so that the bits do not depend on the threads.
+// Splits a long row into segments of whole blocks of giant steps. The split depends on sizes alone, so the bits do not depend on the
+// threads.
 struct Segments {
   int64_t count, length;
 };
@@ -222,8 +224,8 @@ inline Segments segments(int64_t H, int64_t L, int64_t J) {
   const int64_t wanted = H >= kFewRows ? 1 : (kFewRows + H - 1) / max<int64_t>(H, 1), each = (units + wanted - 1) / wanted;
   return {(units + each - 1) / each, each * unit};
 }
-// f(first, count) for the blocks of [0, L) in segment k. For growing modes (DSS) the L % J odd steps come first, so that the last giant
-// step ends at L.
+// Calls f(first, count) for the blocks of [0, L) in segment k. For growing modes (DSS) the remaining L % J steps come first, so that the
+// last giant step ends at L.
 template <class F>
 void for_blocks(const Segments& cut, int64_t k, int64_t L, int64_t J, bool odd_first, F&& f) {
   const int64_t odd = odd_first ? L % J : 0, end = min((k + 1) * cut.length, L - odd);
