@@ -27,7 +27,7 @@ class FeedbackAdjoint {
 
   void clear() const { set_zero<double>(memory_, 8 * n_); }  // E, p, q, c
 
-  // (7): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
+  // (7): adds the gradients of E, p, q and c for K from x_0 = x on; x is overwritten. mu is that of x_0. gradient(l) is dL/dK_l.
   template <class Gradient>
   void run(const Feedback& f, const Split& x, int64_t L, Gradient&& gradient) {
     for (int64_t l = 0; l < L; ++l) {
@@ -62,7 +62,7 @@ class FeedbackAdjoint {
   }
   Split at(double* states, int64_t k) const { return {states + 2 * k * n_, states + (2 * k + 1) * n_}; }
 
-  // One step back: mu_{l+1} -> mu_l. Reads and writes the sums in L1.
+  // One step back: mu_{l+1} -> mu_l. Updates the sums in L1.
   void back(const Feedback& f, const Split& x, double s, double g_K) const {
     V along{};
     for (int64_t i = 0; i < n_; i += W) along += inner(mu[i], f.p[i]);
@@ -85,8 +85,8 @@ class FeedbackAdjoint {
   const Split E, p, q, c, mu;
 };
 
-// (8): from the gradient of the true C to that of C (I - Abar^L), adding the power's share to those of E, p, q: Abar^L is step L of a
-// recurrence that starts from y = (I - Abar^L)^-1 g.
+// (8): converts the gradient of the true C to that of C (I - Abar^L), and adds the power's share to the gradients of E, p, q. Abar^L is
+// step L of a recurrence that starts from y = (I - Abar^L)^-1 g.
 inline void truncated_adjoint(const Feedback& f, FeedbackAdjoint& g, const Split& x, int64_t L) {
   const int64_t N = f.N;
   Scratch<double> dense(4 * N * N), y(2 * N);
@@ -98,7 +98,7 @@ inline void truncated_adjoint(const Feedback& f, FeedbackAdjoint& g, const Split
   for (int64_t i = 0; i < f.n; ++i) g.c.re[i] = i < N ? y[i] : 0, g.c.im[i] = i < N ? -y[N + i] : 0;
 }
 
-// (6): from the gradients of E, p, q, b and c to those of the parameters of channel h.
+// (6): converts the gradients of E, p, q, b and c to those of the parameters of channel h.
 template <class T>
 void parameter_adjoint(const Feedback& s, const FeedbackAdjoint& g, const Split& g_b, const ModelAdjoint<T>& p, int64_t h) {
   using V = Lanes<double>;

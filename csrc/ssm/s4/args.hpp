@@ -13,7 +13,7 @@ struct Model {
   const cplx<T>*Lambda, *P, *B, *C, *Q;  // (H, N); Q is P if null
   T* K;                                  // (H, L)
   std::int64_t H, N, L;
-  bool truncated;  // C is C (I - Abar^L)
+  bool truncated;  // the array C contains C (I - Abar^L)
   int threads;
 };
 

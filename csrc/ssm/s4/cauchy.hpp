@@ -8,10 +8,10 @@
 namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
 
-constexpr double kQuotientNs = 1.2;   // one pole at one point: estimated
-constexpr int64_t kPointVectors = 4;  // vectors of points per block: sums in registers, poles are broadcast
+constexpr double kQuotientNs = 1.2;   // one pole at one point (estimate)
+constexpr int64_t kPointVectors = 4;  // vectors of points per block; sums are in registers, poles are broadcast
 
-// Points in lanes of double: real and imaginary parts apart, padded with a point far away.
+// Points, one per lane of double: real and imaginary parts in separate arrays, padded with a distant point.
 class Points {
  public:
   using V = Lanes<double>;
@@ -31,7 +31,7 @@ class Points {
   Scratch<double> memory_;
 };
 
-// Reads v and w once per 4 vectors of points, writes y once; sums stay in registers.
+// Reads v and w once per 4 vectors of points; writes y once; sums stay in registers.
 template <bool pair, class T>
 void cauchy_rows(const CauchyMult<T>& p) {
   using V = Points::V;
@@ -62,7 +62,7 @@ void cauchy_mult(const CauchyMult<T>& p) {
 }
 
 // (2): dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e and conj(g) e^2, e = 1 / (z - conj w).
-// Lanes lie along l, one row at a time: reads z and g once per pole.
+// Lanes run along l, one row at a time: reads z and g once per pole.
 template <bool pair, class T>
 void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t row, double* g_row) {
   using V = Points::V;
@@ -75,7 +75,7 @@ void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int
   for (int64_t n = 0; n < p.N; ++n) {
     const cplx<T> v = p.v[row * p.N + n];
     const cplx<V> w = broadcast<V>(p.w[row * p.N + n]);
-    cplx<V> first{}, second{}, other{};  // sums with c, with c^2, with e^2
+    cplx<V> first{}, second{}, other{};  // sums of the terms in c, in c^2, in e^2
     check(double(points.vectors * W) * 2 * kQuotientNs);
     for (int64_t k = 0; k < points.vectors; ++k) {
       const cplx<V> g = load_complex<V>(g_row + k * 2 * W);

@@ -13,9 +13,9 @@ namespace quatrefoil::ssm::s4 {
 using namespace modes;
 inline namespace QF_ISA {
 
-constexpr double kFeedbackNs = 0.7;  // one mode of one step: estimated
+constexpr double kFeedbackNs = 0.7;  // one mode of one step (estimate)
 
-// right <- (I - a)^-1 right, or with a transposed: elimination with row pivoting, on a copy. A singular matrix gives inf or NaN.
+// Computes right <- (I - a)^-1 right, or with a transposed: elimination with row pivoting, on a copy. A singular matrix gives inf or NaN.
 inline void solve_less_power(int64_t d, const double* a, bool transposed, double* right) {
   Scratch<double> m(d * d);
   for (int64_t i = 0; i < d; ++i)
@@ -53,7 +53,7 @@ class Feedback {
   explicit Feedback(int64_t N)
       : N(N), n(round_up(N, W)), memory_(12 * n), D(part(0)), E(part(1)), p(part(2)), q(part(3)), b(part(4)), c(part(5)) {}
 
-  // (4): from the parameters of channel h.
+  // (4): computes the arrays from the parameters of channel h.
   template <class T>
   void set(const Model<T>& f, int64_t h) {
     const double step = double(f.dt[h]);
@@ -78,7 +78,7 @@ class Feedback {
     if (f.truncated && f.L > 0) restore_output(f.L);
   }
 
-  // K_l = 2 Re sum c x_l from x_0 = x on. Reads the arrays of a channel from L1 once per step.
+  // K_l = 2 Re sum c x_l, starting with x_0 = x. Reads the arrays of a channel from L1 once per step.
   template <class T>
   void run(const Split& x, int64_t L, T* K) const {
     V partial[W] = {};
@@ -106,7 +106,7 @@ class Feedback {
     for (int64_t i = 0; i < n; i += W) x.set(i, E[i] * x[i] - scaled(p[i], broadcast<V>(s)));
   }
 
-  // out = Abar^L acting on (Re x, Im x): (2N, 2N). Squares from the highest bit on; a single step is diagonal plus rank one.
+  // out = the (2N, 2N) matrix of Abar^L acting on (Re x, Im x). Squares from the highest bit on; a single step is diagonal plus rank one.
   void power(double* out, int64_t L) const {
     const int64_t d = 2 * N;
     Scratch<double> squared(d * d);
@@ -123,7 +123,7 @@ class Feedback {
   }
 
  private:
-  // (8): the true C from C (I - Abar^L).
+  // (8): computes the true C from C (I - Abar^L).
   void restore_output(int64_t L) {
     Scratch<double> dense(4 * N * N), right(2 * N);
     power(dense, L);
@@ -131,7 +131,7 @@ class Feedback {
     solve_less_power(2 * N, dense, true, right);
     for (int64_t i = 0; i < N; ++i) c.re[i] = right[i], c.im[i] = -right[N + i];
   }
-  // to = m m, (d, d). Reads m once per three vectors of columns.
+  // to = m m, both (d, d). Reads m once per three vectors of columns.
   static void square(int64_t d, const double* m, double* to) {
     constexpr int64_t kRows = 256;
     for_columns<double>(d, [&](auto columns, int64_t j) {

@@ -25,15 +25,15 @@ QF_HD V real_product(cplx<V> a, cplx<V> b) {
   return a.re * b.re - a.im * b.im;
 }
 
-// (6): from the gradients of D (by b, p and q) and E to those of Lambda and dt.
+// (6): computes the gradients of Lambda and dt from those of D (by b, p and q) and E.
 template <class V>
 QF_HD PoleAdjoint<V> dplr_adjoint(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
   const cplx<V> g_half = conjugate(D * D) * (g_D + g_E + g_E);
   return {scaled(g_half, V(0.5 * dt)), 0.5 * inner(lambda, g_half)};
 }
 
-// (1): v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences come before products, so that a point near a
-// pole stays accurate.
+// (1): v / (z - w), and for a pair + conj v / (z - conj w) over one denominator. Differences are taken before products, so that the result
+// is accurate at a point near a pole.
 template <bool pair, class V>
 QF_HD cplx<V> cauchy_term(cplx<V> v, cplx<V> z, cplx<V> w) {
   const cplx<V> d = z - w;
