@@ -1,5 +1,5 @@
-// Gradients of the layer: by the FFT for the convolution, by moments of the kernel's gradient for the modes, by moments of the rows for the
-// states. README (8)-(11).
+// Gradients of the layer: the convolution by FFT, the modes by moments of the kernel's gradient, the states by moments of the rows. README
+// (8)-(11).
 #pragma once
 #include "ssm/convolution/adjoint.hpp"
 #include "ssm/s4d/layer.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::ssm::s4d {
 inline namespace QF_ISA {
 
-// The share of the states in one channel's gradient.
+// The contribution of the states to one channel's gradient.
 template <class T>
 class StateAdjoint {
  public:
@@ -98,7 +98,7 @@ class StateAdjoint {
   Scratch<T> buffer_;
 };
 
-// Per channel: three transforms per row, the kernel and its gradient in cache; then the moments. The batch is summed in order.
+// Per channel: three transforms per row, with the kernel and its gradient in cache; then the moments. The batch is summed in order.
 template <class T>
 void layer_adjoint(const LayerAdjoint<T>& p) {
   const Layer<T>& f = p.forward;
@@ -119,7 +119,7 @@ void layer_adjoint(const LayerAdjoint<T>& p) {
   const double work = double((3 * f.B + 2) * fft.length()) * kTransformNs + double(q.M * 6 * q.N) * double(q.L) * kMultiplyAddNs<T>;
   parallel_for(q.H, q.threads, double(outputs) * work, [&](int64_t begin, int64_t end) {
     ChannelKernel<T> kernel(q);
-    Scratch<T> K(q.M * q.L);  // then its gradient
+    Scratch<T> K(q.M * q.L);  // later overwritten by its gradient
     convolution::ChannelAdjoint<T> adjoint(fft, q.L);
     const Modes& modes = kernel.modes();
     Moments<T> moments(modes.n, q.L);

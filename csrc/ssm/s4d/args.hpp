@@ -35,14 +35,14 @@ enum class Method { automatic, fft, scan };
 
 template <class T>
 struct Layer {
-  Model<T> model;        // K unused. In both directions C[0] looks back, C[1] ahead
+  Model<T> model;        // K unused. With both directions, C[0] is causal and C[1] anticausal
   const T* u;            // (B, H, L)
   const T* D;            // (outputs, H) or null
   const cplx<T>* start;  // (B, H, N) or null
   T* y;                  // (B, outputs, H, L)
   cplx<T>* last;         // (B, H, N) or null
   std::int64_t B;
-  bool both;  // directions
+  bool both;  // whether the layer runs in both directions
   Method method;
   std::int64_t outputs() const { return both ? 1 : model.M; }
 };

@@ -37,7 +37,7 @@ void kernel_adjoint(Arguments& given, std::int64_t L, const std::string& disc, i
   given.run(kernels<T>().kernel_adjoint, q);
 }
 
-// The options of a call of the layer. With several outputs, D and the result have an axis M.
+// The options of a call to the layer. With several outputs, D and the result have an axis M.
 struct LayerCall {
   std::string disc, method;
   bool both, return_state;

@@ -1,4 +1,4 @@
-// The recurrence of a diagonal model in chunks: everything between two states is a matrix product, and the state passes from chunk to chunk
+// The recurrence of a diagonal model in chunks. Everything between two states is a matrix product, and the state passes from chunk to chunk
 // in double precision. README (4)-(7).
 #pragma once
 #include "core/gemm/packed.hpp"
@@ -11,10 +11,10 @@ using namespace modes;
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; longer chunks advance the state less often but have more near taps per sample
-constexpr int64_t kRebuild = 32;     // chunks after which a float64 state is rebuilt: about the square root of 1000
-constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs stay in L2, the matrices in L1
+constexpr int64_t kRebuild = 32;     // chunks after which a float64 state is recomputed: about the square root of 1000
+constexpr int64_t kTileChunks = 96;  // chunks per tile; their states, inputs and outputs stay in L2, the matrices in L1
 
-// One channel's matrices. A state has 2 n numbers: W real parts, W imaginary parts, and so on.
+// One channel's matrices. A state has 2 n elements: W real parts, W imaginary parts, and so on.
 template <class T>
 class Chunks {
  public:
@@ -31,7 +31,7 @@ class Chunks {
         far_(2 * n),
         taps_(M * kChunk * W) {}
 
-  // Channel h of a model, from its modes and weights Cbar.
+  // Sets channel h of a model, from its modes and weights Cbar.
   void set(const Modes& modes, const Model<T>& p, int64_t h, const T* D) {
     set_zero<double>(taps_, M_ * kChunk * W);
     for (int64_t i = 0; i < n_; i += W) {
@@ -78,18 +78,18 @@ class Chunks {
     }
   }
 
-  // The share of each of `count` chunks in the next state: count x 2n.
+  // The contribution of each of `count` chunks to the next state: count x 2n.
   void project(const T* u, int64_t count, T* states) const {
     multiply<Left::rows, T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_);
   }
-  // Replaces each chunk's share in `states` by the state before the chunk, and `state`, that before the first chunk, by that after the
-  // last. Bound by latency, which leaves time to prefetch.
+  // Replaces each chunk's contribution in `states` by the state before the chunk. `state` is the state before the first chunk on entry and
+  // after the last chunk on return. Bound by latency, which leaves time to prefetch.
   void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
     int64_t i = 0;
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
     if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
-  // y of output m, two registers of samples at a time: the states' part, then the near taps.
+  // y of output m, two registers of samples at a time: first the contribution of the states, then the near taps.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
     for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
       for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
@@ -98,7 +98,7 @@ class Chunks {
   }
   // The state after `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
-    alignas(64) T late[kChunk] = {};  // the samples, at the end of a chunk of zeros, where the projection has the right powers
+    alignas(64) T late[kChunk] = {};  // the samples at the end of a zero-padded chunk, where the projection has the right powers
     __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
     Scratch<T> added(2 * n_);
     project(late, 1, added);
@@ -109,7 +109,7 @@ class Chunks {
   }
 
  private:
-  // Samples [t, t + 2 W) of `rows` chunks, all sums in registers. Zeros of the triangle of near taps are skipped, for both registers or for
+  // Samples [t, t + 2 W) of `rows` chunks, all sums in registers. Zeros in the triangle of near taps are skipped, for both registers or for
   // the first one.
   template <int rows>
   QF_HD void emit_tile(int64_t m, int64_t t, const T* u, const T* states, T* y) const {
@@ -136,8 +136,8 @@ class Chunks {
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
-  // K registers of modes at a time, to hide latency. In float64 the rounding of z^T would accumulate: every kRebuild chunks the state is
-  // rebuilt from the state kRebuild chunks ago, times its own power of z, and the shares of the chunks since.
+  // K registers of modes at a time, to hide latency. In float64 the rounding of z^T would accumulate. Every kRebuild chunks the state is
+  // therefore recomputed from the state kRebuild chunks ago, times its own power of z, and the contributions of the chunks since.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
     constexpr bool rebuilds = sizeof(T) == 8;
@@ -170,8 +170,8 @@ class Chunks {
   Scratch<double> stride_, far_, taps_;
 };
 
-// One row of one channel; y of output m at y + m y_stride; `after` is the next row or null. Streams tiles: u is read twice and y written
-// twice, in L1.
+// One row of one channel; y of output m starts at y + m y_stride; `after` is the next row or null. Streams tiles: u is read twice and y
+// written twice, in L1.
 template <class T>
 void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* after, int64_t L, int64_t M, T* y, int64_t y_stride,
               double* state, bool state_wanted, T* states) {
@@ -197,11 +197,11 @@ void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* 
   if (state_wanted) chunks.finish(modes, u + at, rest, state);
 }
 
-// The same results with the tiles of the row spread over threads: only the states, a small part of the work, are sequential.
+// The same results with the tiles of the row spread over threads. Only the states, a small part of the work, are sequential.
 template <class T>
 void scan_row_threaded(const Chunks<T>& chunks, const Modes& modes, const T* u, int64_t L, int64_t M, T* y, int64_t y_stride, double* state,
                        bool state_wanted, int threads) {
-  constexpr int64_t kTiles = 64;  // at a time: their states are 2 n / kChunk numbers per sample
+  constexpr int64_t kTiles = 64;  // tiles at a time; their states have 2 n / kChunk elements per sample
   const int64_t whole = L / kChunk, item = kTileChunks * kChunk;
   const double ns = double(item) * double(2 * modes.n + kChunk) * kMultiplyAddNs<T>;
   Scratch<T> states(min(whole + 1, kTiles * kTileChunks) * 2 * modes.n);

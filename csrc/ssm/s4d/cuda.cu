@@ -44,7 +44,7 @@ void kernel(const Model<T>& p) {
   sum_rows<T>(s, modes, weights, pair_factor(p.disc), p.K);
 }
 
-// (10), (11): gradients of A, B, C; each mode's share of ddt goes to `shares`.
+// (10), (11): gradients of A, B, C; each mode's contribution to ddt goes to `shares`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     finish_modes(const Shape s, const ModelAdjoint<T> p, const double factor, const Moment* parts, double* shares) {

@@ -6,14 +6,14 @@ namespace quatrefoil::ssm::s4d {
 using namespace modes;
 inline namespace QF_ISA {
 
-// The modes of channel h with the weights of its outputs.
+// The modes of channel h, with the weights of its outputs.
 template <class T>
 void set_channel(Modes& modes, const Model<T>& p, int64_t h) {
   modes.discretise(p.dt[h], p.A + h * p.N, p.disc, p.L);
   for (int64_t m = 0; m < p.M; ++m) modes.weigh(m, p.C + (m * p.H + h) * p.N, p.B ? p.B + h * p.N : nullptr);
 }
 
-// The kernel of one channel, for all its outputs: set a channel, then evaluate any part of it.
+// The kernel of one channel, for all its outputs: set a channel, then evaluate any range of it.
 template <class T>
 class ChannelKernel {
  public:
@@ -49,7 +49,7 @@ class ModeTerms {
   Scratch<double> memory_;
 };
 
-// modes README (10), (11): from the moments of the kernel's gradient to the gradients of dt, A, B, C of channel h.
+// modes README (10), (11): computes the gradients of dt, A, B, C of channel h from the moments of the kernel's gradient.
 template <class T>
 void channel_adjoint(const Modes& modes, const ModelAdjoint<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
   using V = Modes::V;

@@ -1,4 +1,4 @@
-// The whole layer of a diagonal model, by the FFT with one channel's kernel at a time, or by a scan without a kernel. README (2)-(11).
+// The complete layer of a diagonal model: by FFT with one channel's kernel at a time, or by a scan without a kernel. README (2)-(11).
 #pragma once
 #include "ssm/convolution/rows.hpp"
 #include "ssm/s4d/args.hpp"
@@ -9,12 +9,12 @@ namespace quatrefoil::ssm::s4d {
 using namespace convolution;
 inline namespace QF_ISA {
 
-constexpr int64_t kStepwise = 8;  // samples: up to here the plain recurrence is cheaper than any setup
+constexpr int64_t kStepwise = 8;  // samples; up to here the plain recurrence costs less than any setup
 
 // Costs for "auto": ns on one core with 64-byte vectors. Measured on an unrecorded processor.
 template <class T>
 constexpr double kOperationNs = sizeof(T) == 4 ? 0.0105 : 0.0205;  // one operation of a scan in chunks or of a kernel's sums
-constexpr double kMatrixNs = 0.7;                                  // one number of a chunk's matrices
+constexpr double kMatrixNs = 0.7;                                  // one element of a chunk's matrices
 constexpr double kModeNs = 30;                                     // the setup of one mode of a kernel
 // One sample of one transform in float32, by the size of its spectrum; float64 takes twice as long.
 constexpr struct {
@@ -48,7 +48,7 @@ const T* skip_of(const Layer<T>& p, int64_t m, int64_t h) {
   return p.D ? p.D + m * p.model.H + h : nullptr;
 }
 
-// f(first, count) for the blocks of a row of L numbers.
+// Calls f(first, count) for the blocks of a row of length L.
 template <class T, class F>
 void for_whole_row(const Modes& modes, int64_t L, F&& f) {
   const int64_t J = baby_steps<T>(L);
@@ -89,7 +89,7 @@ void step_row(const Layer<T>& p, const Modes& modes, int64_t b, int64_t h, doubl
   }
 }
 
-// Rows by the recurrence, in chunks or, if very short, step by step. Reads u once, writes y once; no kernel of length L exists.
+// Rows by the recurrence, in chunks or, if very short, step by step. Reads u once, writes y once; does not store a kernel of length L.
 template <class T>
 void layer_by_scan(const Layer<T>& p) {
   const Model<T>& q = p.model;
@@ -126,14 +126,14 @@ void layer_by_scan(const Layer<T>& p) {
       row(modes, &chunks, item, item + 1 < end ? input(item + 1) : nullptr, threaded ? nullptr : static_cast<T*>(states), state);
     }
   };
-  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: from here on two forks per row are negligible
+  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples; from here on two forks per row are negligible
   if (items < kFewRows && q.L >= kLong && threads_used(q.threads) > 1)
     range(0, items, true);
   else
     parallel_for(items, q.threads, work, [&](int64_t begin, int64_t end) { range(begin, end, false); });
 }
 
-// For rows computed by the FFT: adds the initial state's part to y, and computes the last state, by sums over modes and moments.
+// For rows computed by FFT: adds the contribution of the initial state to y and computes the last state, using sums over modes and moments.
 template <class T>
 void add_states(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T>& moments, int64_t b, int64_t h, T* buffer) {
   using V = Modes::V;
@@ -166,7 +166,7 @@ void add_states(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T
   }
 }
 
-// Rows by the FFT: a channel's kernel is computed in cache and used for its whole batch. Holds outputs + 4 lengths per thread.
+// Rows by FFT: a channel's kernel is computed in cache and used for its whole batch. Needs memory for outputs + 4 rows per thread.
 template <class T>
 void layer_by_fft(const Layer<T>& p) {
   const Model<T>& q = p.model;
