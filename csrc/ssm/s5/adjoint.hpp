@@ -1,20 +1,20 @@
-// The gradients of S5 (README (3)-(6)). The states are recomputed: once forwards, storing only the state before each segment, then segment
-// by segment on the way back.
+// The gradients of S5 (README (3)-(6)). The states are recomputed: first forwards, storing only the state before each segment, then segment
+// by segment in the backward pass.
 #pragma once
 #include "ssm/s5/layer.hpp"
 
 namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
-// One scan against time, of some of the states: its rows go from the latest to the earliest, `step` apart.
+// A scan backwards in time, of some of the states: its rows go from the latest to the earliest, `step` apart.
 template <class T>
 struct Retreat {
   int64_t P, count, step;
-  const T* lambda;      // parts
+  const T* lambda;      // real, then imaginary parts
   T* r;                 // the latest row; replaced by mu
   const T* x;           // the states one row before it
   const T* x_earliest;  // the states before the earliest row
-  T* mu;                // parts: after the latest row on entry, of the earliest on return
+  T* mu;                // parts: after the latest row on entry, that of the earliest row on return
   double* dlambda;      // parts: sums
 };
 
@@ -97,7 +97,7 @@ struct OuterSums {
   }
 };
 
-// Rows [first, end) with their states x, and the state before them.
+// Rows [first, end) with their states x, and the state before the first row.
 template <class T>
 struct Segment {
   int64_t first, end;
@@ -112,11 +112,11 @@ struct DirectionAdjoint {
   const T *b, *c;  // packed (2P x H) and (H x 2P)
   OuterSums<T>&dB, &dC;
   double *dlambda, *dD;  // parts (2P), (H); dD may be null
-  bool add;              // to du
+  bool add;              // whether to add to du
   int threads;
   T *mu, *initial;  // (2P): the adjoint state, and the initial state of a sequence
 
-  // The rows [first, end) of a segment, in reverse order. r: (rows x 2P).
+  // Processes the rows [first, end) of a segment, in reverse order. r: (rows x 2P).
   void operator()(const Segment<T>& segment, int64_t first, int64_t end, T* r) const {
     const int64_t P = q.P, H = q.H;
     for_tiles<T>(first, end, threads, 2 * P * H,
@@ -133,7 +133,7 @@ struct DirectionAdjoint {
   }
 
  private:
-  // f(first row, end row) for every tile, against the scan.
+  // Calls f(first row, end row) for every tile, in the direction opposite to the scan.
   template <class F>
   void for_tiles_back(int64_t first, int64_t end, F&& f) const {
     const int64_t tiles = (end - first + kTile - 1) / kTile;
@@ -143,7 +143,7 @@ struct DirectionAdjoint {
     }
   }
 
-  // Replaces r by mu for the states from j on, over the rows [first, end) of a segment.
+  // Replaces r by mu for the states from j on, for the rows [first, end) of a segment.
   template <class C>
   void scan_tile(C, int64_t j, const Segment<T>& segment, int64_t first, int64_t end, T* r) const {
     const bool reverse = states.reverse;
@@ -152,7 +152,7 @@ struct DirectionAdjoint {
     scan.P = P, scan.step = reverse ? 2 * P : -2 * P;
     scan.lambda = states.lambda + j, scan.mu = mu + j, scan.dlambda = dlambda + j;
     for_sequences(L, first, end, !reverse, [&](int64_t sequence, int64_t row, int64_t stop) {
-      const int64_t earliest = reverse ? stop - 1 : row, latest = reverse ? row : stop - 1;  // in the scan's time
+      const int64_t earliest = reverse ? stop - 1 : row, latest = reverse ? row : stop - 1;  // in the order of the scan
       const int64_t begins = reverse ? (sequence + 1) * L - 1 : sequence * L, ends = reverse ? sequence * L : (sequence + 1) * L - 1;
       scan.count = stop - row;
       scan.r = r + (latest - first) * 2 * P + j;
@@ -170,7 +170,7 @@ struct DirectionAdjoint {
       if (earliest == begins && q.dinitial) end_mu(sequence, j, C::count);
     });
   }
-  // After the last row of a sequence mu is 0; r of that row gets the gradient of the last state.
+  // After the last row of a sequence, mu is 0; the gradient of the last state is added to r of that row.
   void begin_mu(int64_t sequence, int64_t j, int64_t n, T* r) const {
     const int64_t P = q.P;
     load_parts<T>(nullptr, P, j, n, mu);
@@ -179,7 +179,7 @@ struct DirectionAdjoint {
       r[i] += g.re, r[P + i] += g.im;
     }
   }
-  // (5) The gradient of the initial state from mu of the first row.
+  // (5) Computes the gradient of the initial state from mu of the first row.
   void end_mu(int64_t sequence, int64_t j, int64_t n) const {
     const int64_t P = q.P;
     for (int64_t i = j; i < j + n; ++i)
@@ -210,7 +210,7 @@ struct DirectionAdjoint {
   }
 };
 
-// Rows in segments: first the state before each segment, then, from the last segment on, its states and its gradients.
+// Rows in segments: first computes the state before each segment; then, from the last segment on, its states and gradients.
 template <class T>
 void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
   const Apply<T>& p = states.p;
@@ -219,7 +219,7 @@ void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
   const double row_ns = double(2 * P * p.H) * kMultiplyAddNs<T>;
   const std::size_t state_bytes = std::size_t(2 * P) * sizeof(T);
   Scratch<T> x(min(length, n) * 2 * P), r(min(round, n) * 2 * P), checkpoints(segments * 2 * P);
-  const auto row_of = [&](int64_t i) { return (states.reverse ? segments - 1 - i : i) * length; };  // of segment i along the scan
+  const auto row_of = [&](int64_t i) { return (states.reverse ? segments - 1 - i : i) * length; };  // first row of segment i along the scan
   parallel_for(segments, 1, double(length) * row_ns, [&](int64_t i, int64_t stop) {
     for (; i < stop; ++i) {
       if (i) __builtin_memcpy(checkpoints + i * 2 * P, states.state, state_bytes);
@@ -231,7 +231,7 @@ void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
     for (; k < stop; ++k) {
       const int64_t i = segments - 1 - k, first = row_of(i), end = min(n, first + length);
       T* const checkpoint = checkpoints + i * 2 * P;
-      if (k) {  // x still holds the last segment's states
+      if (k) {  // x still contains the last segment's states
         if (i) __builtin_memcpy(states.state, checkpoint, state_bytes);
         states(first, end, adjoint.threads, x);
       }
@@ -245,7 +245,7 @@ void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
 }
 
 // Reads u three times and the gradient twice, once each from memory; writes du once. Stores the states of one segment, and one state for
-// each segment.
+// every segment.
 template <class T>
 void apply_adjoint(const ApplyAdjoint<T>& q) {
   Apply<T> p = q;

@@ -18,7 +18,7 @@ struct Apply {
   std::int64_t B, L, H, P;
   bool conj_sym, bidirectional;
   int threads;
-  T multiplicity() const { return T(conj_sym ? 2 : 1); }  // with conj_sym a state stands for its conjugate too
+  T multiplicity() const { return T(conj_sym ? 2 : 1); }  // with conj_sym, each state also stands for its conjugate
 };
 
 template <class T>

@@ -1,4 +1,4 @@
-// S5, forward and back. Compiled once per instruction set.
+// S5 and its gradients. Compiled once per instruction set.
 #include "ssm/s5/adjoint.hpp"
 
 namespace quatrefoil::ssm::s5 {

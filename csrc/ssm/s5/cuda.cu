@@ -1,4 +1,4 @@
-// S5 and its gradients on a GPU: README (1)-(6), products of real matrices around the scans of the method scan.
+// S5 and its gradients on a GPU: README (1)-(6). Products of real matrices before and after the scans of the scan method.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
@@ -10,17 +10,17 @@ namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
 constexpr int kThreads = 256;
-constexpr int kSide = 64;  // of a tile of a product, kPatch x kPatch numbers per thread
+constexpr int kSide = 64;  // rows and columns of a tile, with kPatch x kPatch elements per thread
 constexpr int kPatch = 4;
-constexpr int kDepth = 16;          // of a tile's factors in shared memory
+constexpr int kDepth = 16;          // terms of the product in shared memory at a time
 constexpr int kPitch = kSide + 4;   // so that rows of a transposed factor use different banks
-constexpr int64_t kPartRows = 512;  // rows summed in the arrays' precision; these parts are summed in double precision
+constexpr int64_t kPartRows = 512;  // rows per partial sum in the arrays' precision; partial sums are added in double precision
 
 // A strided real matrix, or a complex one with alternating real and imaginary rows or columns. `odd` multiplies the imaginary ones.
 template <class T>
 struct Matrix {
   T* at;
-  int64_t row, next_row, column, next_column;  // steps to the rows 2 i and 2 i + 1, and columns
+  int64_t row, next_row, column, next_column;  // strides to rows 2 i and 2 i + 1, and to columns
   T odd_rows, odd_columns;
 
   __device__ T factor(int64_t i, int64_t j) const { return (i & 1 ? odd_rows : T(1)) * (j & 1 ? odd_columns : T(1)); }
@@ -41,8 +41,8 @@ Matrix<T> parts_in_columns(const cplx<T>* at, int64_t row, int64_t column, T odd
   return {const_cast<T*>(&at->re), 4 * row, 2 * row, 2 * column, 1, 1, odd};
 }
 
-// out (M, N) = factor a b + D skip, added to out if `adds`; a is (M, K), b (K, N). If `depth` is not 0, out has one part per `depth` of K,
-// one after the other.
+// out (M, N) = factor a b + D skip, added to out if `adds`; a is (M, K), b (K, N). If `depth` is not 0, K is split into parts of `depth`
+// terms, and out has one (M, N) matrix per part.
 template <class T>
 struct Product {
   int64_t M, N, K, depth;
@@ -54,7 +54,8 @@ struct Product {
   QF_HD int64_t parts() const { return depth ? (K + depth - 1) / depth : 1; }
 };
 
-// kDepth x kSide numbers of a factor, from row `first` and depth `k` on, padded with zeros. Neighbouring threads read neighbouring numbers.
+// Loads kDepth x kSide elements of a factor, from row `first` and depth `k` on, padded with zeros. Neighbouring threads read neighbouring
+// elements.
 template <bool is_left, class T>
 __device__ __forceinline__ void put_factor(const Matrix<T>& m, int64_t rows, int64_t first, int64_t end, int64_t k, T (*to)[kPitch]) {
   const int64_t along = is_left ? m.column : m.row;
@@ -73,7 +74,7 @@ struct Factors {
   T a[kDepth][kPitch], b[kDepth][kPitch];
 };
 
-// One block per tile, or per part of one. Reads a once per column of tiles and b once per row of tiles, writes out once.
+// One thread block per tile, or per part of one. Reads a once per column of tiles and b once per row of tiles; writes out once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Product<T> p) {
   QF_SHARED(Factors<T>, factors);  // two: one is written while the other is read
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Product<T> p
       put_factor<true>(p.a, p.M, row, end, k, f.a);
       put_factor<false>(p.b, p.N, column, end, k, f.b);
       __syncthreads();
-      T sum[kPatch][kPatch] = {};  // of few terms
+      T sum[kPatch][kPatch] = {};  // sums of kDepth terms, to limit rounding errors
       QF_UNROLL(4)
       for (int l = 0; l < kDepth; ++l)
         for (int i = 0; i < kPatch; ++i)
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_rows(const int64_t rows, cons
     parts[at] = T(sum);
   }
 }
-// One thread per number of `out` (M, N): sums `parts` (count, M, N) in order.
+// One thread per element of `out` (M, N): sums `parts` (count, M, N) in order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_parts(const int64_t count, const int64_t M, const int64_t N, const T* parts, const Matrix<T> out, const T factor, const bool adds) {
@@ -173,9 +174,9 @@ struct Direction {
   bool reverse;
   int64_t rows() const { return p.B * p.L; }
   const C* c() const { return p.c + (reverse ? p.P : 0); }
-  int64_t columns() const { return p.bidirectional ? 2 * p.P : p.P; }  // of c
+  int64_t columns() const { return p.bidirectional ? 2 * p.P : p.P; }  // columns of c
 
-  // Strides of a scan's operands: of (B, L, P), of (B, P), or of (P,).
+  // Strides of a scan's operands with shape (B, L, P), (B, P) or (P,).
   template <int operands>
   Rows<operands> scans(const int (&in_time)[operands], const int (&of_item)[operands]) const {
     Rows<operands> r;
@@ -186,7 +187,7 @@ struct Direction {
     }
     return r;
   }
-  // (1): x from the rows of u, through v.
+  // (1): computes x from the rows of u, via v.
   void states(C* v, C* x) const {
     multiply(Product<T>{rows(), 2 * p.P, p.H, 0, real_matrix(p.u, p.H, 1), parts_in_columns(p.b, 1, p.H, T(1)),
                         parts_in_columns<T>(v, p.P, 1, 1), T(1), nullptr, nullptr, false});
@@ -194,7 +195,7 @@ struct Direction {
   }
 };
 
-// f(item, state, index) for each.
+// Calls f(item, state, index) for every state.
 template <class T, class F>
 __device__ __forceinline__ void each_state(const Apply<T>& p, F f) {
   QF_ROLLED
@@ -207,7 +208,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_last(const Apply<T> p, const 
     p.last[at] = p.L ? x[((item + 1) * p.L - 1) * p.P + n] : p.initial ? p.initial[at] : cplx<T>{};
   });
 }
-// (3): r of the last step gets the gradient of the last state; without steps the initial state's gradient is that.
+// (3): adds the gradient of the last state to r of the last step. If there are no steps, it is the gradient of the initial state.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_last(const ApplyAdjoint<T> q, cplx<T>* r) {
   each_state(q, [&](int64_t item, int64_t n, int64_t at) {

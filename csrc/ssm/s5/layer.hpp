@@ -12,20 +12,20 @@
 namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
-constexpr int64_t kTile = 96;                         // rows: 12 register tiles; stays in L2 with its states and both products' panels
-constexpr int64_t kStoredNumbers = int64_t(1) << 18;  // of states stored at a time: a megabyte of floats
-constexpr int64_t kManySequences = 16;                // from so many short ones on, threads take whole sequences
+constexpr int64_t kTile = 96;                         // rows, 12 register tiles; stays in L2 with its states and both products' panels
+constexpr int64_t kStoredNumbers = int64_t(1) << 18;  // elements of states stored at a time: 1 MiB of floats
+constexpr int64_t kManySequences = 16;                // with at least this many short sequences, each thread takes whole sequences
 constexpr double kShortNs = 5e6;                      // the longest time between two checks for an interrupt
-constexpr double kSplitNs = 2;                        // per number, from memory: estimated
-constexpr int kScanVectors = 2;                       // of states per scan, to hide the latency of two multiply-adds
+constexpr double kSplitNs = 2;                        // per element, from memory (estimate)
+constexpr int kScanVectors = 2;                       // vectors of states per scan, to hide the latency of two multiply-adds
 
-// Rows whose states are stored at a time: a stretch that threads share, and a segment of the adjoint.
+// Rows whose states are stored at a time: the unit that threads share, and a segment of the adjoint.
 inline int64_t rows_stored(int64_t P) {
   const int64_t tiles = kStoredNumbers / (2 * max<int64_t>(P, 4) * kTile);
   return kTile * max<int64_t>(tiles, 1);
 }
 
-// f(sequence, first row, end row) for the sequences that rows [first, end) touch, along or against time.
+// Calls f(sequence, first row, end row) for the sequences that overlap rows [first, end), forwards or backwards in time.
 template <class F>
 void for_sequences(int64_t L, int64_t first, int64_t end, bool against, F&& f) {
   if (!against)
@@ -42,7 +42,7 @@ void for_sequences(int64_t L, int64_t first, int64_t end, bool against, F&& f) {
     }
 }
 
-// Numbers [j, j + n) of the states of one sequence, complex -> parts; zeros if `from` is null.
+// Elements [j, j + n) of the states of one sequence, complex to parts; zeros if `from` is null.
 template <class T>
 void load_parts(const cplx<T>* from, int64_t P, int64_t j, int64_t n, T* to) {
   for (int64_t i = j; i < j + n; ++i) {
@@ -55,7 +55,7 @@ void store_parts(const T* from, int64_t P, int64_t j, int64_t n, cplx<T>* to) {
   for (int64_t i = j; i < j + n; ++i) to[i] = {from[i], from[P + i]};
 }
 
-// NV vectors of complex numbers in registers.
+// NV vectors of complex numbers, in registers.
 template <class V, int NV>
 struct Parts {
   cplx<V> v[NV];
@@ -69,7 +69,7 @@ struct Parts {
   }
 };
 
-// README (1) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once; the state is in registers.
+// README (1) for NV vectors of states over `count` rows. Overwrites B u. Reads and writes x once; the state is in registers.
 template <class V, int NV>
 void advance(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, int64_t step, Element<V>* state) {
   Parts<V, NV> a, h, b;
@@ -84,7 +84,7 @@ void advance(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, 
   h.store(state, P);
 }
 
-// f(Columns, first state) in parallel, for blocks of states that a scan holds in registers.
+// Calls f(Columns, first state) in parallel, for blocks of states that fit in the registers of a scan.
 template <class T, class F>
 void for_states(int64_t P, int threads, double row_count, F&& f) {
   constexpr int64_t block = kScanVectors * kLanes<T>;
@@ -95,7 +95,7 @@ void for_states(int64_t P, int threads, double row_count, F&& f) {
   });
 }
 
-// f(first row, end row) in parallel, for tiles of rows; `products` is the number of multiply-adds of one row.
+// Calls f(first row, end row) in parallel for tiles of rows; `products` is the number of multiply-adds per row.
 template <class T, class F>
 void for_tiles(int64_t first, int64_t end, int threads, int64_t products, F&& f) {
   parallel_for((end - first + kTile - 1) / kTile, threads, double(kTile * products) * kMultiplyAddNs<T>, [&](int64_t i, int64_t stop) {
@@ -108,11 +108,11 @@ template <class T>
 struct States {
   const Apply<T>& p;
   bool reverse;
-  const T* lambda;  // parts
+  const T* lambda;  // real, then imaginary parts
   const T* b;       // packed (H x 2P)
   T* state;         // (2P): after the last processed row
 
-  // x (rows x 2P) = the states of rows [first, end), continuing from `state`.
+  // Sets x (rows x 2P) to the states of rows [first, end), continuing from `state`.
   void operator()(int64_t first, int64_t end, int threads, T* x) const {
     const int64_t P = p.P, H = p.H, L = p.L;
     for_tiles<T>(first, end, threads, 2 * P * H, [&](int64_t row, int64_t stop) {
@@ -132,7 +132,7 @@ struct States {
   }
 };
 
-// to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or the product is added to it, through `sum` (kTile x H).
+// to (rows x H) = a (rows x 2P) times a packed matrix, + D x. Alternatively adds the product to `to`, using `sum` (kTile x H).
 template <class T, class Next = NothingAhead>
 void project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Next ahead = {}) {
   multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to, ahead);
@@ -188,7 +188,7 @@ void split_parts(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stride, T
 // The packed parameters of the tiles.
 template <class T>
 struct Operands {
-  int64_t in, out;  // numbers of a packed (H x 2P) and a packed (2P x H) matrix
+  int64_t in, out;  // sizes of a packed (H x 2P) and a packed (2P x H) matrix
   Scratch<T> lambda, b, c;
 
   explicit Operands(const Apply<T>& p)
@@ -206,7 +206,7 @@ struct Operands {
   }
 };
 
-// Rows [first, end), whole sequences. Reads u twice, once from cache, writes y once; the states of a tile stay in cache.
+// Rows [first, end) of whole sequences. Reads u twice, once from cache; writes y once. The states of a tile stay in cache.
 template <class T>
 void apply_rows(const Apply<T>& p, const Operands<T>& w, int64_t first, int64_t end, int threads) {
   const int64_t P = p.P, H = p.H, length = threads == 1 ? kTile : rows_stored(P), rounds = (end - first + length - 1) / length;
@@ -214,7 +214,7 @@ void apply_rows(const Apply<T>& p, const Operands<T>& w, int64_t first, int64_t 
   for (int d = 0; d < (p.bidirectional ? 2 : 1); ++d) {
     const States<T> states{p, d == 1, w.lambda, w.b, state};
     const double ns = double(length * 4 * P * H) * kMultiplyAddNs<T>;
-    parallel_for(rounds, 1, ns, [&](int64_t i, int64_t stop) {  // in order: one state passes through all
+    parallel_for(rounds, 1, ns, [&](int64_t i, int64_t stop) {  // in order, because the state is passed on
       for (; i < stop; ++i) {
         const int64_t at = d ? rounds - 1 - i : i, row = first + at * length, row_end = min(end, row + length);
         states(row, row_end, threads, x);
