@@ -1,27 +1,27 @@
-// The gradient of Gated KalmaNet, README (11) to (18): one pass forward in time that recomputes the states and solves twice a token, one
-// pass back that needs no state of the first: neither checkpoints nor a division to run a recurrence backwards.
+// The gradient of Gated KalmaNet, README (11) to (18). A forward pass recomputes the states and solves two systems per token. The backward
+// pass needs no state from the forward pass: neither checkpoints nor a division to run a recurrence backwards.
 #pragma once
 #include "ssm/kalmanet/mixed.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
-// What the backward pass needs per token in addition to x, w and H k.
+// Values that the backward pass needs per token in addition to x, w and H k.
 struct Trace {
   double c;        // (12) -a w.x / F, the weight of H in dH
   double along_H;  // <dH, H>
   double along_U;  // <dU, U>
 };
 
-// What stays between two segments of the pass back.
+// The state of the backward pass between two segments.
 struct Tail {
   double sigma;    // (14) RH = N + sigma H
-  double along_H;  // (16) <RH, e H_before> of the token after
+  double along_H;  // (16) <RH, e H_before> of the next token
   double along_U;
-  double decay_H, decay_U;  // of the token after
+  double decay_H, decay_U;  // of the next token
 };
 
-// The arithmetic is float64 whatever the arrays are, (18).
+// The arithmetic is in float64 for any type of the arrays, (18).
 template <class T>
 struct HeadAdjoint {
   using A = double;
@@ -42,7 +42,7 @@ struct HeadAdjoint {
     combine(s.P, scale, grad, A(0), grad, grad);
   }
 
-  // Solves for x and w; dv holds x and dk holds H k until the pass back replaces them.
+  // Solves for x and w. Until the backward pass replaces them, dv stores x and dk stores H k.
   void forward(int64_t head, int64_t t0, int64_t t1, T* ws, Trace* traces, Tail& tail) {
     if (t0 == 0) state.begin(head, h, product), ridge.begin();
     if (!s.keeps_H) set_zero(h, s.P);
@@ -62,7 +62,7 @@ struct HeadAdjoint {
     if (t1 == s.p.length) turn(head, tail);
   }
 
-  // (11). x and w go on as they are kept, rounded: the sums (16) cancel only where all that enters them is the same.
+  // (11). Continues with x and w as they are stored, rounded: the sums (16) cancel only if every term uses the same values.
   void keep_solutions(int64_t i, T* kept_w) {
     const A alpha = s.alpha(i);
     combine(s.P, A(1), w, A(-1), readout, difference);
@@ -70,7 +70,7 @@ struct HeadAdjoint {
     combine(s.P, alpha, w, A(0), w, w);
     combine(s.P, 1 - alpha, readout, A(1), w, sum);
     store_unpadded(s.D, sum, p.dq + i * s.D);
-    if (s.solver == Solver::none) set_zero(w, s.P);  // x = q whatever H is
+    if (s.solver == Solver::none) set_zero(w, s.P);  // x = q for any H
     store_unpadded(s.D, x, p.dv + i * s.D), load_padded(s.D, p.dv + i * s.D, x);
     store_unpadded(s.D, w, kept_w), load_padded(s.D, kept_w, w);
   }
@@ -99,7 +99,7 @@ struct HeadAdjoint {
     set_zero(k_after, s.P);
   }
 
-  // state.H holds N, state.U holds RU transposed.
+  // state.H is N and state.U is RU transposed.
   void back(int64_t head, int64_t t0, int64_t t1, const T* ws, const Trace* traces, Tail& tail) {
     InterruptCheck check;
     for (int64_t t = t1 - 1; t >= t0; --t) {
@@ -131,7 +131,7 @@ struct HeadAdjoint {
     if (t0 == 0) states(head, tail);
   }
 
-  // (13), (14): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2 with e, sigma, k of the token after. Reads and writes N once.
+  // (13), (14): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2, where e, sigma, k are those of the next token. Reads and writes N once.
   void update_N(const Tail& tail) {
     using V = Lanes<A>;
     constexpr int W = kLanes<A>;
@@ -174,7 +174,7 @@ template <class T>
 void gka_adjoint(const GkaAdjoint<T>& p) {
   using A = typename HeadAdjoint<T>::A;
   const Problem<T, A> s(p.forward, p.grad_H != nullptr);
-  if (s.D == 0)  // sums over nothing
+  if (s.D == 0)  // empty sums
     for (T* gates : {p.dalpha, p.dg, p.dgk})
       if (gates) set_zero(gates, s.heads * s.p.length);
   if (s.heads == 0 || s.D == 0) return;

@@ -1,4 +1,4 @@
-// Checks arrays from Python and puts them into args. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "ssm/kalmanet/args.hpp"

@@ -1,4 +1,4 @@
-// Gated KalmaNet, forward and back. Compiled once per instruction set.
+// Gated KalmaNet and its gradient. Compiled once per instruction set.
 #include "ssm/kalmanet/adjoint.hpp"
 
 namespace quatrefoil::ssm::kalmanet {

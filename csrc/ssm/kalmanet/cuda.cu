@@ -1,5 +1,5 @@
-// Gated KalmaNet and its gradient on a GPU: README (1)-(17). One block per head loops over its tokens. The
-// threads of a column update it together; vectors wait for barriers.
+// Gated KalmaNet and its gradient on a GPU: README (1)-(17). One thread block per head loops over its tokens. The threads of a column
+// update it together; only vectors need barriers.
 #include "ssm/kalmanet/cuda.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
@@ -7,7 +7,7 @@ inline namespace QF_ISA {
 
 // ---------------------------------------------------------------- forward
 
-// U lies transposed: column i holds U[i, .], so that update and readout are one pass.
+// U is transposed: column i is U[i, .], so that update and readout are one pass.
 template <class T>
 struct Head {
   using Solve = Regression<T, T, 1>;
@@ -26,7 +26,7 @@ struct Head {
     for_columns<1, T>(solve.D, [&](int j, int i, T*) { U(j, i) = U0 ? U0[i * solve.D + j] : T(0); }, [](int, T*) {});
   }
 
-  // Reads q, k, v once, writes y once.
+  // Reads q, k, v once; writes y once.
   __device__ void token(int64_t i) {
     const int D = solve.D;
     const auto load = [&] {
@@ -80,12 +80,12 @@ void gka(const Gka<T>& p) {
 
 // ---------------------------------------------------------------- adjoint
 
-// What the backward pass needs per token in addition to x, w and H k: (12), <dH, H>, <dU, U>.
+// Values that the backward pass needs per token in addition to x, w and H k: (12), <dH, H>, <dU, U>.
 struct Trace {
   double c, along_H, along_U;
 };
 
-// In float64, whatever the arrays are. U lies as it is: column j holds U[., j].
+// In float64 for any type of the arrays. U is not transposed: column j is U[., j].
 template <class T>
 struct HeadAdjoint {
   using A = double;
@@ -97,7 +97,7 @@ struct HeadAdjoint {
   Square<A> U;
   A *v, *grad, *w, *kept, *product, *values, *k_after;  // kept: x, rounded
   int D;
-  // (14), (16) of the token after: sigma, <RH, e H_before>, <RU, e U_before>, decays
+  // (14), (16), all of the next token: sigma, <RH, e H_before>, <RU, e U_before>, decays.
   double sigma = 0, along_H = 0, along_U = 0, decay_H = 1, decay_U = 1;
 
   __device__ HeadAdjoint(const GkaAdjoint<T>& p, const Problem<T, A>& s, A* shared, A* workspace)
@@ -122,7 +122,7 @@ struct HeadAdjoint {
     });
   }
 
-  // Solves for x and w; dv holds x and dk holds H k until the pass back replaces them.
+  // Solves for x and w. Until the backward pass replaces them, dv stores x and dk stores H k.
   __device__ void forward(int64_t i, T* kept_w, Trace* trace) {
     const A e = s.decay_U(i), e_H = s.decay_H(i);
     const auto read_out = [&] {  // (11)
@@ -139,10 +139,10 @@ struct HeadAdjoint {
       const A sum = sum_over<A>(D, [&](int n, A sum) { return multiply_add(x()[D + n] - readout()[n], q()[n], sum); });
       if (threadIdx.x == 0) p.dalpha[i] = T(sum);
     }
-    // x and w go on as they are kept, rounded: the sums (16) cancel only where all that enters them is the same.
+    // Continues with x and w as they are stored, rounded: the sums (16) cancel only if every term uses the same values.
     for_each(D, [&](int n) {
       const A whole = alpha * x()[D + n];
-      const T rounded_w = s.solver == Solver::none ? T(0) : T(whole), rounded_x = T(x()[n]);  // without a solver x = q whatever H is
+      const T rounded_w = s.solver == Solver::none ? T(0) : T(whole), rounded_x = T(x()[n]);  // without a solver, x = q for any H
       p.dq[i * D + n] = T(multiply_add(A(1 - alpha), readout()[n], whole));
       kept_w[n] = rounded_w, p.dv[i * D + n] = rounded_x;
       w[n] = A(rounded_w), kept[n] = A(rounded_x);
@@ -186,7 +186,7 @@ struct HeadAdjoint {
         [](int, A*) {});
   }
 
-  // H holds N, U holds RU. Reads and writes both once, U twice.
+  // H is N, U is RU. Reads and writes both once, U twice.
   __device__ void back(int64_t i, const T* kept_w, const Trace& trace) {
     const A alpha = s.alpha(i), e = decay_H, of_k = e * sigma;
     load_token(i);
@@ -264,7 +264,7 @@ void gka_adjoint(const GkaAdjoint<T>& p) {
   Problem<T, A> s(p.forward, p.grad_H != nullptr, HeadAdjoint<T>::kVectors);
   const int64_t tokens = s.heads * s.p.length;
   T* const sums[] = {p.dalpha, p.dg, p.dgk};
-  if (s.p.D == 0)  // of nothing
+  if (s.p.D == 0)  // empty sums
     for (T* const gates : sums) set_zero(gates, tokens);
   if (s.heads == 0 || s.p.D == 0) return;
   const SeriesMemory<A> series(p.forward, s.solver);

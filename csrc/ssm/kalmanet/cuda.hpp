@@ -1,6 +1,6 @@
-// Gated KalmaNet on a GPU, what both passes need: where the vectors and squares of a head lie, and its ridge regressions. README (1)-(10).
-// A block has a head. Squares are whole; their column i belongs to four neighbouring threads, which alone update it and take the products
-// sum_j x_j S(j, i) with it, so that only vectors wait for a barrier.
+// Gated KalmaNet on a GPU, shared by both passes: the layout of a head's vectors and square matrices, and its ridge regressions. README
+// (1)-(10). A thread block processes one head. Square matrices are stored in full. Each column i belongs to four neighbouring threads: only
+// they update it and compute the products sum_j x_j S(j, i) with it, so only vectors need a barrier.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -12,27 +12,28 @@
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;                  // of a block, at most: a small head has fewer
-constexpr int kParts = 4;                      // threads of a column
-constexpr std::size_t kMostShared = 96 << 10;  // bytes: every GPU since sm_80 has as many, and an H100 twice
-constexpr int64_t kMostHeads = kBusyBlocks;    // whose squares are in the workspace; more blocks do not fit an H100
+constexpr int kThreads = 256;                  // maximum per thread block; a small head has fewer
+constexpr int kParts = 4;                      // threads per column
+constexpr std::size_t kMostShared = 96 << 10;  // bytes; available on every GPU since sm_80, and twice as much on an H100
+constexpr int64_t kMostHeads = kBusyBlocks;    // heads whose matrices are in the workspace; an H100 cannot run more thread blocks at once
 
-// ---------------------------------------------------------------- where things lie
+// ---------------------------------------------------------------- memory layout
 
 constexpr int kSquares = 3;  // M, or the factor of the exact solver; H; U
 
-// All vectors and then the squares: the first of them in shared memory, as many as fit; the others in the block's part of a workspace.
+// All vectors, then the square matrices. The first of them are in shared memory, as many as fit; the others are in the thread block's part
+// of a workspace.
 template <class A>
 struct Room {
-  int64_t vectors, pitch, square;  // numbers of all vectors, of a row, of a square
-  int in_shared = 0;               // of the vectors, taken together, and the squares
+  int64_t vectors, pitch, square;  // elements in all vectors, in a row, in a square matrix
+  int in_shared = 0;               // how many are in shared memory, counting all vectors as one
   Room(int64_t D, int64_t count)
       : vectors(round_up(count * D, 4)), pitch(round_up(D, 128 / sizeof(A)) + 32 / sizeof(A)), square(D * pitch) {
     while (in_shared <= kSquares && std::size_t(offset(in_shared + 1)) * sizeof(A) <= kMostShared) ++in_shared;
   }
   QF_HD int64_t offset(int piece) const { return piece ? vectors + (piece - 1) * square : 0; }
   std::size_t shared() const { return std::size_t(offset(in_shared)) * sizeof(A); }
-  QF_HD int64_t rest() const { return offset(kSquares + 1) - offset(in_shared); }  // numbers of a block in the workspace
+  QF_HD int64_t rest() const { return offset(kSquares + 1) - offset(in_shared); }  // elements of a thread block in the workspace
   __device__ A* piece(int i, A* shared, A* workspace) const {
     if (i < in_shared) return shared + offset(i);
     return workspace + blockIdx.x * rest() + offset(i) - offset(in_shared);
@@ -46,7 +47,7 @@ struct Square {
   __device__ A& operator()(int j, int i) const { return at[j * pitch + i]; }
 };
 
-// add(j, i, sums) for the numbers of each column i, then put(i, sums) once a column; sums are over j.
+// Calls add(j, i, sums) for the elements of each column i, then put(i, sums) once per column; the sums are over j.
 template <int R, class A, class Add, class Put>
 __device__ __forceinline__ void for_columns(int D, Add add, Put put) {
   const int column = threadIdx.x / kParts, part = threadIdx.x % kParts, at_once = blockDim.x / kParts;
@@ -62,13 +63,13 @@ __device__ __forceinline__ void for_columns(int D, Add add, Put put) {
     if (i < D && part == 0) put(i, sums);
   }
 }
-// f(i) for every i below n, a thread each.
+// Calls f(i) for every i below n, one per thread.
 template <class F>
 __device__ __forceinline__ void for_each(int n, F f) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) f(i);
 }
 
-// The sum of term(i, sum) over i below n. Every warp takes the whole of it, so that nobody waits.
+// The sum of term(i, sum) over i below n. Every warp computes all of it, which avoids a barrier.
 template <class A, class F>
 __device__ __forceinline__ A sum_over(int n, F term) {
   A sum(0);
@@ -80,7 +81,7 @@ __device__ __forceinline__ A dot(int D, const A* a, const A* b) {
   return sum_over<A>(D, [&](int i, A sum) { return multiply_add(a[i], b[i], sum); });
 }
 
-// ---------------------------------------------------------------- what a call has in common
+// ---------------------------------------------------------------- shared by all heads of a call
 
 // (5) The polynomial, up to degree `last` in S.
 template <class A>
@@ -94,7 +95,7 @@ template <class T, class A>
 struct Problem {
   Gka<T> p;
   Solver solver;
-  bool keeps_H;  // whether anything depends on H
+  bool keeps_H;  // whether any result depends on H
   int64_t heads;
   Room<A> room;
   Series<A> series{};
@@ -116,12 +117,12 @@ struct Problem {
   __device__ A decay_U(int64_t token) const { return p.g ? elementary::exp(A(p.g[token])) : A(1); }
   __device__ A decay_H(int64_t token) const { return p.gk ? elementary::exp(A(p.gk[token])) : A(1); }
   template <class E>
-  __device__ E* square(E* x, int64_t head) const {  // of a (B, heads, D, D) array, null where it is
+  __device__ E* square(E* x, int64_t head) const {  // the matrix of one head in a (B, heads, D, D) array; null if the array is
     return x ? x + head * p.D * p.D : nullptr;
   }
 };
 
-constexpr int kRun = 64;  // degrees in S that one launch puts
+constexpr int kRun = 64;  // degrees in S per launch
 template <class A>
 struct Coefficients {
   A even[kRun], odd[kRun];
@@ -132,7 +133,7 @@ __global__ void __launch_bounds__(kRun, 1)
   if (const int64_t j = first + threadIdx.x; j < end) even[j] = run.even[threadIdx.x], odd[j] = run.odd[threadIdx.x];
 }
 
-// The series of a call, computed on the host from the highest degree down, in memory of the device.
+// The series of a call, computed on the host from the highest degree down, stored on the device.
 template <class A>
 class SeriesMemory {
  public:
@@ -147,7 +148,7 @@ class SeriesMemory {
     upper_end_ = A(chebyshev_upper_end(p.ridge_strength, n));
     int64_t degree = steps_ - 1;
     double geometric = 0, once = 0, twice = 0, above = 0;  // above: odd[j + 1]
-    if (double(degree) > 2 * negligible_) {                // the square of a rounding error: nothing is left from there on
+    if (double(degree) > 2 * negligible_) {                // the square of a rounding error: all later terms are negligible
       degree = int64_t(2 * negligible_);
       geometric = (1 - __builtin_pow(mu, 2 * double(steps_ - 1 - degree))) / (1 - mu * mu);
     }
@@ -194,7 +195,7 @@ __global__ void __launch_bounds__(kWarp, 1) put_norms(const int64_t heads, const
     if (threadIdx.x == 0) norms[head] = square_root(norm2);
   }
 }
-// M = 16 (H^2 / F^2 - H / F), a thread a number.
+// M = 16 (H^2 / F^2 - H / F), one thread per element.
 template <class T, class A>
 __global__ void __launch_bounds__(kThreads, 1) put_M(const int64_t heads, const int D, const T* H0, const double* norms, A* M0) {
   const int64_t size = int64_t(D) * D;
@@ -213,7 +214,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_M(const int64_t heads, const 
   }
 }
 
-// What a call needs of its initial H, in memory of the device.
+// What a call needs from its initial H, stored on the device.
 template <class T, class A>
 struct InitialState {
   Workspace<double> norms;
@@ -235,7 +236,7 @@ struct Regression {
   static constexpr int kVectors = 7 * R + 2;
   const Problem<T, A>& s;
   int D;
-  Square<A> M, H;         // with the exact solver M is its factor
+  Square<A> M, H;         // with the exact solver, M is its factor
   A *k, *h;               // h: (old H) k
   A *right, *x;           // R vectors each
   A *w, *d, *even, *odd;  // w: twice R
@@ -249,7 +250,7 @@ struct Regression {
     k = s.room.piece(0, shared, workspace);
     h = k + D, right = h + D, x = right + R * D, w = x + R * D, d = w + 2 * R * D, even = d + R * D, odd = even + R * D;
   }
-  __device__ A* after() const { return odd + R * D; }  // the vectors that are left
+  __device__ A* after() const { return odd + R * D; }  // the remaining vectors
 
   __device__ bool zero() const { return norm < kLeastNormal<T>; }
 
@@ -262,11 +263,12 @@ struct Regression {
         D, [&](int j, int i, A*) { H(j, i) = H0 ? symmetric<A>(D, H0, j, i) : A(0), M(j, i) = M0 ? M0[j * D + i] : A(0); }, [](int, A*) {});
   }
 
-  // One token, whose decay of H is e: load() puts its vectors, right ones and k among them; with these open, prepare() puts what it likes;
-  // updated(kk) finds H and M updated, by k.k; x lies open on return.
+  // Processes one token with decay e of H. load() stores the token's vectors, including k and the right-hand sides. After the barrier that
+  // follows, prepare() can read them and compute its own vectors. updated(kk) is called when H and M have been updated with kk = k.k. On
+  // return, all threads can read x.
   template <class Load, class Prepare, class Updated>
   __device__ void take(A e, Load load, Prepare prepare, Updated updated) {
-    __syncthreads();  // the token before has been read
+    __syncthreads();  // the previous token has been read
     load();
     __syncthreads();
     prepare();
@@ -297,7 +299,7 @@ struct Regression {
         [](int, A*) {});
   }
 
-  // x ~ (H + lambda I)^-1 right; `right` itself without a solver, 0 where H is (3).
+  // x ~ (H + lambda I)^-1 right. Without a solver, `right` itself; 0 where H is 0 (3).
   __device__ void solve() const {
     if (s.solver == Solver::none || zero())
       for_columns<1, A>(
@@ -309,7 +311,7 @@ struct Regression {
       s.solver == Solver::exact ? eliminate() : chebyshev();
   }
 
-  // R products with columns of S, of vectors D apart.
+  // R products with columns of S, for vectors D apart.
   template <class Put>
   __device__ void multiply(const Square<A>& S, const A* from, Put put) const {
     for_columns<R, A>(
@@ -349,7 +351,8 @@ struct Regression {
     });
   }
 
-  // (10), from the first row down, with the right-hand sides next to it in d. Reads and writes the factor D / 3 times, shrinking.
+  // (10), from the first row down; the right-hand sides are stored in d, next to the factor. Reads and writes the factor D / 3 times, with
+  // fewer rows each time.
   __device__ void eliminate() const {
     const int column = threadIdx.x / kParts, part = threadIdx.x % kParts, at_once = blockDim.x / kParts;
     const A lambda = A(s.p.ridge_strength * norm);

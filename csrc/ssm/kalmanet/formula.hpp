@@ -1,4 +1,4 @@
-// The formulas of Gated KalmaNet. Equation numbers: README.md in this folder.
+// The formulas of Gated KalmaNet. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -11,7 +11,8 @@ QF_HD double chebyshev_root(double ridge_strength) {
   return 1 / (1 + 2 * a + 2 * square_root(a * (1 + a)));
 }
 
-// (4) The weight of a degree from geometric = the sum of mu^2i over i < n - degree. All is positive: nothing cancels, a = 0 included.
+// (4) The weight of a degree, from geometric = the sum of mu^2i over i < n - degree. All terms are positive, so nothing cancels, even for a
+// = 0.
 QF_HD double chebyshev_weight(double mu, double degree, double n, double geometric) {
   return 2 * geometric * __builtin_pow(mu, degree + 1) / (1 + __builtin_pow(mu, 2 * n));
 }
@@ -22,26 +23,26 @@ QF_HD double chebyshev_upper_end(double ridge_strength, double n) {
   return (1 - sign * 2 * __builtin_pow(mu, n) / (1 + __builtin_pow(mu, 2 * n))) / (1 + ridge_strength);
 }
 
-// The degree from which on the weights are far below a rounding error of the first one; infinite for a = 0.
+// The degree from which on the weights are far below a rounding error of the first weight; infinite for a = 0.
 template <class T>
 QF_HD double negligible_degree(double ridge_strength) {
   constexpr double bits = sizeof(T) == 8 ? 53 : 24, spare = 6;
   return (bits + spare) * 0.6931471805599453 / __builtin_log(1 / chebyshev_root(ridge_strength));
 }
 
-// The least normal number: an H whose norm is below counts as 0 (3).
+// The smallest normal number: an H with a smaller norm counts as 0 (3).
 template <class T>
 constexpr double kLeastNormal = sizeof(T) == 8 ? 2.2250738585072014e-308 : 1.1754943508222875e-38;
 
-// What one token does to the state: H <- e H + k k^T (1), and for M (9) M <- a M + b H + k m^T + m k^T with m = from_h h + from_k k.
+// The update of the state by one token: H <- e H + k k^T (1), and for M (9) M <- a M + b H + k m^T + m k^T with m = from_h h + from_k k.
 template <class T>
 struct KeyUpdate {
   T e, a, b, from_h, from_k;
-  double norm;  // (8) of the new H
+  double norm;  // (8) norm of the new H
 };
 
-// (8), (9) from the norm F of the old H, k.h with h = (old H) k, and k.k. Only ratios of norms appear: M does not know the scale of k.
-// T is the type of the arrays, A that of the states.
+// (8), (9) from the norm F of the old H, k.h with h = (old H) k, and k.k. Only ratios of norms appear, so M does not depend on the scale of
+// k. T is the type of the arrays, A that of the states.
 template <class T, class A>
 QF_HD KeyUpdate<A> key_update(A e, double F, double kh, double kk) {
   const double kept = e * F, after = square_root(kept * kept + 2 * double(e) * kh + kk * kk);

@@ -1,11 +1,11 @@
-// The ridge regressions of the gradient, README (18): float64, except the far terms of the series, which have the arrays' type.
+// The ridge regressions of the gradient, README (18): float64, except the late terms of the series, which have the arrays' type.
 #pragma once
 #include "ssm/kalmanet/recurrence.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
-// T is the type of the arrays and of the far terms, A that of the states and of the results.
+// T is the type of the arrays and of the late terms, A that of the states and of the results.
 template <class T, class A>
 class MixedRidge {
  public:
@@ -30,7 +30,7 @@ class MixedRidge {
       }
   }
 
-  // Call after State::add_key, with its result and its m.
+  // Call this after State::add_key, with its result and its m.
   void add_key(const KeyUpdate<A>& u, const A* k, const A* m) {
     whole_.prepare();
     if (!narrows(s_)) return;
@@ -38,20 +38,20 @@ class MixedRidge {
     update_squares<true>(tiles(), KeyUpdate<T>{T(u.e), T(u.a), T(u.b), 0, 0, u.norm}, k_, m_, H_, M_);
   }
 
-  // x ~ (H + lambda I)^-1 q at token t. All is in A while H has fewer keys than dimensions: rounding errors weigh most in directions
-  // without a key.
+  // x ~ (H + lambda I)^-1 q at token t. Uses A throughout while H has fewer keys than dimensions, because rounding errors are amplified
+  // most in directions without a key.
   void solve(int64_t t, const A* q, A* x) const { narrows(s_) && t >= s_.D && !state_.zero() ? chebyshev(q, x) : whole_.solve(q, x); }
 
  private:
-  static constexpr int64_t kNear = 3;  // degrees whose products with M are in A (19)
+  static constexpr int64_t kNear = 3;  // degrees whose products with M use A (19)
 
-  // Whether a part of the work is in T. Below D = 32 that is slower: conversions of vectors outweigh products.
+  // Whether part of the work uses T. Below D = 32 that is slower, because converting vectors costs more than the products save.
   static bool narrows(const Problem<T, A>& s) {
     return sizeof(T) < sizeof(A) && s.solver == Solver::chebyshev && s.series.last > kNear && s.D >= 32;
   }
   int64_t tiles() const { return tiles_across<T>(s_.D); }
 
-  // (18). Reads the tiles of H once, those of M kNear times, those of T's M once a degree, of T's H once.
+  // (18). Reads the tiles of H once, those of M kNear times, those of the T copy of M once per degree, and of the T copy of H once.
   void chebyshev(const A* q, A* x) const {
     const A inverse = A(1 / state_.norm());
     const int64_t P = s_.P;
@@ -86,7 +86,7 @@ class MixedRidge {
 
   const Problem<T, A>& s_;
   const State<T, A>& state_;
-  Ridge<T, A> whole_;  // all of it in A
+  Ridge<T, A> whole_;  // the solver that uses A throughout
   A* const room_;
   T *const H_, *const M_;
   const int64_t P_;  // padded length in T

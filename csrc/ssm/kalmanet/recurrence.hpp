@@ -1,4 +1,4 @@
-// Gated KalmaNet: per head and token, rank-one updates of two D x D states and a ridge regression with the first of them.
+// Gated KalmaNet: for each head and token, rank-one updates of two D x D states and a ridge regression with the first of them.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/run/cost.hpp"
@@ -26,7 +26,7 @@ void combine(int64_t P, T a, const T* x, T b, const T* y, T* to) {
   using V = Lanes<T>;
   for (int64_t i = 0; i < P; i += kLanes<T>) store(to + i, multiply_add(broadcast<V>(a), load<V>(x + i), V(b * load<V>(y + i))));
 }
-// T is the type of the arrays, A that of the vectors of the computation.
+// T is the type of the arrays, A that of the vectors in the computation.
 template <class T, class A>
 void load_padded(int64_t D, const T* from, A* to) {
   constexpr int W = kLanes<A>;
@@ -37,11 +37,11 @@ void store_unpadded(int64_t D, const A* from, T* to) {
   for (int64_t i = 0; i < D; i += kLanes<A>) store_first(to + i, converted<T>(load<Lanes<A>>(from + i)), D - i);
 }
 
-// ---------------------------------------------------------------- what a call has in common
+// ---------------------------------------------------------------- shared by all heads of a call
 
-constexpr double kDegreeNs = 10;  // one of the polynomial: estimated
+constexpr double kDegreeNs = 10;  // one degree of the polynomial (estimate)
 
-// (5) The polynomial of num_iter steps, split at the upper end and folded. Degrees that rounding hides are left out.
+// (5) The polynomial of num_iter steps, split at the upper end and folded. Degrees with weights below a rounding error are left out.
 template <class T>
 class Series {
  public:
@@ -70,13 +70,13 @@ class Series {
   T odd(int64_t j) const { return odd_[j]; }
 
   const int64_t last;  // degree in S
-  const T upper_end;   // F times the polynomial there
+  const T upper_end;   // F times the polynomial at the upper end
 
  private:
   Scratch<T> even_, odd_;
 };
 
-constexpr int64_t kFitsL1 = 24 << 10;  // of 32 KiB
+constexpr int64_t kFitsL1 = 24 << 10;  // bytes that fit in an L1 cache of 32 KiB
 
 template <class A>
 double product_ns(int64_t D) {  // with a symmetric matrix
@@ -100,7 +100,7 @@ struct Problem {
   A alpha(int64_t token) const { return p.alpha ? A(p.alpha[token]) : A(1); }
   A decay_U(int64_t token) const { return p.g ? elementary::exp(A(p.g[token])) : A(1); }
   A decay_H(int64_t token) const { return p.gk ? elementary::exp(A(p.gk[token])) : A(1); }
-  // The matrix of one head in a (B, heads, D, D) array; null where the array is.
+  // The matrix of one head in a (B, heads, D, D) array; null if the array is.
   template <class E>
   E* square(E* x, int64_t head) const {
     return x ? x + head * D * D : nullptr;
@@ -108,14 +108,14 @@ struct Problem {
 
   const Gka<T>& p;
   const Solver solver;
-  const bool keeps_H;  // whether anything depends on H
+  const bool keeps_H;  // whether any result depends on H
   const int64_t heads, D, P, tiles;
   const Series<A> series;
 };
 
 // ---------------------------------------------------------------- the states of one head
 
-// (1), (9) for H and M in tiles. Reads and writes H once, and M `with_M`.
+// (1), (9) for H and M in tiles. Reads and writes H once, and M too if `with_M`.
 template <bool with_M, class A>
 void update_squares(int64_t tiles, const KeyUpdate<A>& u, const A* k, const A* m, A* H, A* M) {
   using V = Lanes<A>;
@@ -137,7 +137,7 @@ void update_squares(int64_t tiles, const KeyUpdate<A>& u, const A* k, const A* m
   });
 }
 
-// H and M in tiles, U transposed: row j holds U[., j] = sum_t k_j v, so that update and readout are one pass along rows.
+// H and M in tiles, U transposed: row j is U[., j] = sum_t k_j v, so that update and readout are one pass along rows.
 template <class T, class A = T>
 class State {
  public:
@@ -155,7 +155,8 @@ class State {
     if (H0) begin_from_H(column, product);
   }
 
-  // (1), (9). On return h is (new H) k and m that of (9). Reads H twice, writes it once; M once each where the solver wants it.
+  // (1), (9). On return h is (new H) k and m is that of (9). Reads H twice and writes it once; reads and writes M once if the solver uses
+  // it.
   KeyUpdate<A> add_key(A e, const A* k, A* h, A* m) {
     multiply_symmetric(s_.tiles, H, k, h);
     const A kk = dot(s_.P, k, k);
@@ -173,7 +174,7 @@ class State {
   A *const H, *const M, *const U;
 
  private:
-  // The norm of H, and M = 16 (H^2 / F^2 - H / F), column by column: D products, the time of a few tokens.
+  // Computes the norm of H, and M = 16 (H^2 / F^2 - H / F), column by column: D products, about the time of a few tokens.
   void begin_from_H(A* column, A* product) {
     constexpr int W = kLanes<A>;
     double norm2 = 0;
@@ -196,8 +197,8 @@ class State {
 
 // ---------------------------------------------------------------- the ridge regression of one token
 
-// (6), (7): where the recurrence stands, and the sums so far. The caller takes the products with H and M and puts them into d before a
-// call:
+// (6), (7): the state of the recurrence and the sums so far. Before each call, the caller computes the products with H and M and stores
+// them in d:
 //   begin    d = H q
 //   step     d = d + M w
 //   end      d = H odd
@@ -212,7 +213,7 @@ struct Expansion {
     combine(P, c.odd(0), w, A(0), w, odd);
     set_zero(d, P);
   }
-  // To degree j. On entry M w has been added to d.
+  // Continues to degree j. On entry M w has been added to d.
   template <class S>
   void step(int64_t P, const Series<S>& c, int64_t j) const {
     using V = Lanes<A>;
@@ -226,7 +227,7 @@ struct Expansion {
       store(odd + i, multiply_add(odd_j, w_i, load<V>(odd + i)));
     }
   }
-  // On entry d = H odd. x may be the memory of `even`.
+  // On entry d = H odd. x may be the same memory as `even`.
   void end(int64_t P, const Series<A>& c, A inverse, const A* q, A* x) const {
     using V = Lanes<A>;
     for (int64_t i = 0; i < P; i += kLanes<A>) {
@@ -242,7 +243,7 @@ class Ridge {
   static int64_t size(const Problem<T, A>& s) { return s.solver == Solver::exact ? (s.D + 1) * s.P : 3 * s.P; }
   Ridge(const Problem<T, A>& s, const State<T, A>& state, A* room) : s_(s), state_(state), room_(room) {}
 
-  // To be called when H has changed. For the exact solution it is eliminated here, once for all right-hand sides.
+  // Must be called when H has changed. For the exact solution, it eliminates H once for all right-hand sides.
   void prepare() {
     if (s_.solver != Solver::exact || state_.zero()) return;
     constexpr int W = kLanes<A>;
@@ -254,7 +255,7 @@ class Ridge {
     eliminate(s_.D, room_, s_.P, room_ + s_.D * s_.P);
   }
 
-  // x ~ (H + lambda I)^-1 q; q itself without a solver, 0 where H is (3).
+  // x ~ (H + lambda I)^-1 q. Without a solver, q itself; 0 where H is 0 (3).
   void solve(const A* q, A* x) const {
     if (s_.solver != Solver::none && state_.zero()) {
       set_zero(x, s_.P);
@@ -291,10 +292,10 @@ class Ridge {
 
 // ---------------------------------------------------------------- the order of the work
 
-constexpr int64_t kHeadsAtOnce = 64;  // whose states are in memory
-constexpr double kSegmentNs = 4e6;    // of one head between two looks for an interrupt
+constexpr int64_t kHeadsAtOnce = 64;  // heads whose states are in memory
+constexpr double kSegmentNs = 4e6;    // work on one head between two checks for an interrupt
 
-// Nanoseconds a token: products with M, updates, readout. Estimated.
+// Nanoseconds per token: products with M, updates, readout (estimate).
 template <class T, class A>
 double token_ns(const Problem<T, A>& s) {
   const double half = double(tiled_size<A>(s.D)), P = double(s.P);
@@ -302,7 +303,8 @@ double token_ns(const Problem<T, A>& s) {
   return (2 * half * (products + 3) + 3 * P * P) * kMultiplyAddNs<A> + 20;
 }
 
-// f(slot, head, t0, t1) over the heads [first, first + count) and segments of time, forward or back; at least one segment, if empty.
+// Calls f(slot, head, t0, t1) for the heads [first, first + count) and for segments of time, forwards or backwards. There is at least one
+// segment, even if it is empty.
 template <class T, class A, class F>
 void for_segments(const Problem<T, A>& s, int64_t first, int64_t count, double ns, bool back, F&& f) {
   const int64_t length = s.p.length, step = max(int64_t(kSegmentNs / ns), int64_t(1)),
@@ -321,7 +323,7 @@ template <class T>
 struct Head {
   static int64_t size(const Problem<T>& s) { return State<T>::size(s) + Ridge<T>::size(s) + 7 * s.P; }
 
-  // Reads q, k, v once, writes y once; the states stay in L1 or L2.
+  // Reads q, k, v once; writes y once. The states stay in L1 or L2.
   static void run(const Problem<T>& s, int64_t head, int64_t t0, int64_t t1, T* room, double& norm) {
     State<T> state(s, room, norm);
     Ridge<T> ridge(s, state, room + State<T>::size(s));

@@ -1,5 +1,6 @@
-// Symmetric matrices as the lower half of a square of W x W tiles: half the bytes, so that D = 128 in float32 still nearly fits L1.
-// Tile (I, J), J <= I, is row-major at number I (I + 1) / 2 + J; tiles on the diagonal are whole. Entries beyond D are zero.
+// Symmetric matrices as the lower half of a square of W x W tiles. This needs half the bytes, so that D = 128 in float32 still nearly fits
+// in L1. Tile (I, J), J <= I, is row-major and has index I (I + 1) / 2 + J; tiles on the diagonal are stored in full. Entries beyond D are
+// zero.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -18,7 +19,7 @@ template <class T>
 QF_HD constexpr int64_t padded(int64_t D) {
   return tiles_across<T>(D) * kLanes<T>;
 }
-// Numbers in the tiles of a D x D matrix.
+// The number of elements in the tiles of a D x D matrix.
 template <class T>
 QF_HD constexpr int64_t tiled_size(int64_t D) {
   return tiles_across<T>(D) * (tiles_across<T>(D) + 1) / 2 * kLanes<T> * kLanes<T>;
@@ -29,12 +30,12 @@ QF_HD T* tile_at(T* a, int64_t I, int64_t J) {
   return a + (I * (I + 1) / 2 + J) * W * W;
 }
 template <class T>
-QF_HD T& entry(T* a, int64_t i, int64_t j) {  // i's tile is not above j's
+QF_HD T& entry(T* a, int64_t i, int64_t j) {  // the tile of i must not be above the tile of j
   constexpr int W = kLanes<std::remove_const_t<T>>;
   return tile_at(a, i / W, j / W)[i % W * W + j % W];
 }
 
-// f(I, J, offset) for every stored tile, in the order of memory.
+// Calls f(I, J, offset) for every stored tile, in memory order.
 template <class F>
 QF_HD void for_tiles(int64_t tiles, int64_t tile_size, F&& f) {
   int64_t offset = 0;
@@ -42,7 +43,7 @@ QF_HD void for_tiles(int64_t tiles, int64_t tile_size, F&& f) {
     for (int64_t J = 0; J <= I; ++J, offset += tile_size) f(I, J, offset);
 }
 
-// (A + A^T) / 2 of a D x D array; absent: 0.
+// (A + A^T) / 2 of a D x D array; 0 if it is absent.
 template <class T, class A>
 void to_tiles(int64_t D, const T* dense, A* a) {
   set_zero(a, tiled_size<A>(D));
@@ -57,13 +58,13 @@ void from_tiles(int64_t D, const T* a, T* dense) {
 }
 
 // N neighbouring tiles in one row of tiles: y_columns += tiles^T x_rows and, below the diagonal, dots[i] += row i times x_columns. With
-// `last`, the last tile is on the diagonal. Reads a row once for both, an entry of x once for all tiles.
+// `last`, the last tile is on the diagonal. Reads a row once for both products, and an entry of x once for all tiles.
 template <int N, bool last, class V>
 QF_HD void multiply_tiles(const Element<V>* tiles, const Element<V>* x_rows, const Element<V>* x_columns, V* dots, Element<V>* y_columns) {
   constexpr int W = kWidth<V>;
   V column[N], part[N];
 #pragma GCC unroll 4
-  for (int c = 0; c < N; ++c) column[c] = load<V>(x_columns + c * W), part[c] = V{};  // from 0: no chain of sums from row to row
+  for (int c = 0; c < N; ++c) column[c] = load<V>(x_columns + c * W), part[c] = V{};  // from 0: avoids a chain of sums across rows
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) {
     const V x_i = keep(broadcast<V>(x_rows[i]));
@@ -78,8 +79,8 @@ QF_HD void multiply_tiles(const Element<V>* tiles, const Element<V>* x_rows, con
   for (int c = 0; c < N; ++c) store(y_columns + c * W, V(load<V>(y_columns + c * W) + part[c]));
 }
 
-// y += A x, both of padded length. Reads the tiles once, in rising or falling order: if they exceed L1, the next call in the other order
-// finds the last ones still there.
+// y += A x, both of padded length. Reads the tiles once, in ascending or descending order. If the tiles exceed L1, a following call in the
+// opposite order finds the last ones still in the cache.
 template <class T>
 void add_symmetric_product(int64_t tiles, const T* a, const T* x, T* y, bool falling = false) {
   using V = Lanes<T>;
@@ -126,9 +127,9 @@ QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T
   }
 }
 
-// Elimination from the last row up, which runs along rows of the lower half: replaces A's lower half in a (D rows, `stride` apart) by the
-// factor, 0 from the diagonal on to the end of its vector, and puts the reciprocal pivots into `inverse`. No square roots: an indefinite
-// matrix has a solution too. Reads and writes the half D / 4 times, shrinking.
+// Elimination from the last row up, along rows of the lower half. Replaces the lower half of A in a (D rows, `stride` apart) by the factor,
+// which is 0 from the diagonal to the end of its vector, and stores the reciprocal pivots in `inverse`. There are no square roots, so an
+// indefinite matrix has a solution too. Reads and writes the half D / 4 times, with fewer rows each time.
 template <class T>
 void eliminate(int64_t D, T* a, int64_t stride, T* inverse) {
   constexpr int panel = 4;
@@ -153,7 +154,7 @@ void solve_eliminated(int64_t D, const T* a, int64_t stride, const T* inverse, T
     const V factor = broadcast<V>(-x[p] * inverse[p]);
     for (int64_t i = 0; i < p; i += W) store(x + i, multiply_add(factor, load<V>(a + p * stride + i), load<V>(x + i)));
   }
-  for (int64_t first = 0; first < D; first += W) {  // W rows: the terms of all earlier rows, then one after another
+  for (int64_t first = 0; first < D; first += W) {  // W rows: first the terms of all earlier rows, then row by row
     V dots[W];
     for (int r = 0; r < W; ++r) {
       dots[r] = V{};
