@@ -1,4 +1,4 @@
-// The gradient of the selective scan: one state a tile is kept, the others are recomputed tile by tile on the way back.
+// The gradient of the selective scan. One state per tile is stored; the others are recomputed tile by tile in the backward pass.
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/selective/selective_scan.hpp"
@@ -6,11 +6,11 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kAdjointSteps = 32;     // of a tile: ten arrays of 64-byte lanes stay within 32 KB of L1, with those of the states
-constexpr int kAdjointTasks = 32;     // tasks wanted: channels are shared out by size, so that sums over them do not know of threads
-constexpr double kAdjointCost = 3.5;  // times the forward scan
+constexpr int kAdjointSteps = 32;     // steps per tile: ten arrays of 64-byte lanes and those of the states fit in 32 KB of L1
+constexpr int kAdjointTasks = 32;     // target; channels are split by size, so that sums over them do not depend on the threads
+constexpr double kAdjointCost = 3.5;  // cost relative to the forward scan
 
-// The arrays of one tile, and the running numbers of every state.
+// The arrays of one tile, and the running values of every state.
 template <class V, class S>
 struct AdjointMemory {
   Scratch<V> numbers;
@@ -33,7 +33,7 @@ struct AdjointMemory {
   }
 };
 
-// (2) The states of one tile from the one before it, with their decays; (3) their part of the output, where the gate needs it.
+// (2) The states of one tile from the state before it, with their decays; (3) their contribution to the output, if the gate needs it.
 template <bool b_varies, bool c_varies, class V, class S, class E>
 void recompute(const AdjointMemory<V, S>& m, S rate, S start, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps,
                bool gated) {
@@ -47,7 +47,7 @@ void recompute(const AdjointMemory<V, S>& m, S rate, S start, const Coefficient<
     for (int64_t t = 0; t < steps; ++t) m.y[t] = m.y[t] + readout(C.template step<c_varies>(t), m.x[t + 1]);
 }
 
-// (5)-(7) One state of one tile, backwards. What B and C get at a step takes the place of the decay and the state that are used up.
+// (5)-(7) One state of one tile, backwards. The terms of dB and dC at a step overwrite the decay and the state, which are no longer needed.
 template <bool b_varies, bool c_varies, class V, class S, class E>
 void retreat(const AdjointMemory<V, S>& m, int64_t n, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps) {
   S carry = m.carry[n], dA{}, dB{}, dC{};
@@ -70,7 +70,7 @@ void retreat(const AdjointMemory<V, S>& m, int64_t n, const Coefficient<S, E>& B
       dC = dC + to_C;
   }
   m.carry[n] = carry;
-  m.dA[n] = m.dA[n] + dA;  // a tile at a time: shorter sums, smaller errors
+  m.dA[n] = m.dA[n] + dA;  // one tile at a time: shorter sums have smaller errors
   m.dB[n] = m.dB[n] + dB;
   m.dC[n] = m.dC[n] + dC;
 }
@@ -83,10 +83,10 @@ struct ScanAdjoint {
   using Memory = AdjointMemory<V, S>;
   const SelectiveScanAdjoint<T, E>& p;
   const SelectiveScan<T, E>& f;
-  PartialSums<E> dA, dB, dC;  // dB and dC: a part for every task, or like dA one for every item
+  PartialSums<E> dA, dB, dC;  // dB and dC: one part per task, or one per item as for dA
   PartialSums<T> dD, ddelta_bias;
 
-  // Forward once, keeping the state before every tile.
+  // One forward pass that stores the state before every tile.
   void keep_states(const Tile& tile, const Memory& m, V bias) const {
     for (int64_t n = 0; n < f.states; ++n) {
       m.A[n] = gather<S>(f.A + tile.channel * f.states + n, f.states, tile.rows);
@@ -109,7 +109,7 @@ struct ScanAdjoint {
     }
   }
 
-  // (4) The gradient before the gate, and the output's skip term.
+  // (4) The gradient before the gate, and the skip term of the output.
   void prepare_adjoint(const Tile& tile, const Memory& m, int64_t t, int64_t steps, V D, V bias) const {
     prepare(tile, t, steps, bias, m.delta, m.u, m.input);
     tile.load(f.delta, t, steps, m.slope);
@@ -144,8 +144,8 @@ struct ScanAdjoint {
     store_steps(p.dz + tile.output(t), f.length, tile.rows, steps, m.y);
   }
 
-  // Reads u, delta, z, grad, B and C of a tile (u, delta and B twice), writes du, ddelta and dz once. What does not vary is summed in
-  // registers; B and C get sums over W channels, added to the numbers of the task.
+  // Reads u, delta, z, grad, B and C of a tile (u, delta and B twice); writes du, ddelta and dz once. Gradients of arguments that do not
+  // vary in time are summed in registers; B and C add sums over W channels to the task's elements.
   void run(const Tile& tile, const Memory& m, int64_t task) const {
     const V D = tile.per_channel(f.D), bias = tile.per_channel(f.delta_bias);
     V sum_D{}, sum_bias{};

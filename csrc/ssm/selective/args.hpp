@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers, sizes, strides.
+// Arguments of the kernels: pointers, sizes, strides.
 #pragma once
 #include <cstdint>
 
@@ -7,15 +7,15 @@
 
 namespace quatrefoil::ssm::selective {
 
-// (item, channel, time) seen through strides, in numbers; `at` may be null.
+// A strided array (item, channel, time); strides are in elements. `at` may be null.
 template <class E>
 struct Signal {
   E* at = nullptr;
   std::int64_t item = 0, channel = 0, time = 0;
 };
 
-// B or C of a selective scan. If it varies in time: (item, group, state, time), a group for every channels / groups consecutive channels.
-// If not: (channel, state), seen as one group a channel with strides of 0 along items and time.
+// B or C of a selective scan. If it varies in time: (item, group, state, time), with one group per (channels / groups) consecutive
+// channels. If not: (channel, state), treated as one group per channel with stride 0 along items and time.
 template <class E>
 struct Mixing {
   const E* at = nullptr;
@@ -25,13 +25,13 @@ struct Mixing {
 };
 
 template <class T, class E>
-struct SelectiveScan {  // E: the numbers of the state, T or cplx<T>
+struct SelectiveScan {  // E: the type of the state, T or cplx<T>
   std::int64_t items, channels, states, length;
   Signal<const T> u, delta, z;  // z may be absent
   const E* A;                   // (channels, states)
   Mixing<E> B, C;
   const T *D, *delta_bias;  // (channels,) or null
-  const E* initial;         // (items, channels, states), the states before the first step; null: zeros
+  const E* initial;         // (items, channels, states): the states before the first step; null: zeros
   bool delta_softplus;
   T* out;   // (items, channels, length)
   E* last;  // (items, channels, states) or null
@@ -43,10 +43,10 @@ struct SelectiveScanAdjoint {
   SelectiveScan<T, E> forward;  // its outputs are null
   Signal<const T> grad;
   const E* grad_last;   // null: zeros
-  T *du, *ddelta, *dz;  // contiguous; dz null where z is
-  E *dA, *dB, *dC;      // contiguous, shaped as their inputs
-  T *dD, *ddelta_bias;  // null where D and delta_bias are
-  E* dinitial;          // null where the initial states are
+  T *du, *ddelta, *dz;  // contiguous; dz is null if z is
+  E *dA, *dB, *dC;      // contiguous, with the shapes of A, B and C
+  T *dD, *ddelta_bias;  // null if D and delta_bias are
+  E* dinitial;          // null if the initial states are
 };
 
 template <class T>
@@ -54,7 +54,7 @@ struct CausalConv {
   std::int64_t items, channels, length, taps;
   Signal<const T> x, initial;    // initial: the taps - 1 samples before x, or absent
   const T *weight, *bias;        // (channels, taps); (channels,) or null
-  const std::int64_t* segments;  // (items, length) or null: a tap counts only within its segment; below 0: padding
+  const std::int64_t* segments;  // (items, length) or null: taps apply only within a segment; negative: padding
   bool silu;
   T *out, *final;  // (items, channels, length); (items, channels, taps - 1) or null
   int threads;
@@ -65,13 +65,13 @@ struct CausalConvAdjoint {
   CausalConv<T> forward;  // its outputs are null
   Signal<const T> grad;
   const T* grad_final;                 // null: zeros
-  T *dx, *dweight, *dbias, *dinitial;  // dbias, dinitial null where the inputs are
+  T *dx, *dweight, *dbias, *dinitial;  // dbias, dinitial are null if the inputs are
 };
 
 template <class T>
 struct VarlenStates {
   std::int64_t items, channels, states;
-  Signal<const T> x;         // no batch axis: packed sequences
+  Signal<const T> x;         // packed sequences, no batch axis
   const std::int64_t* ends;  // (items + 1,): item b is [ends[b], ends[b + 1])
   T* out;                    // (items, channels, states)
   int threads;
@@ -85,7 +85,7 @@ struct VarlenStatesAdjoint {
   T* dx;                 // (length, channels)
 };
 
-// (item, head, dim, state) seen through strides, in numbers; 0 where there is no such axis. `at` may be null.
+// A strided array (item, head, dim, state); strides are in elements, and 0 for an axis that the array lacks. `at` may be null.
 template <class E>
 struct Grid {
   E* at = nullptr;
@@ -95,14 +95,14 @@ struct Grid {
 template <class T>
 struct StateStep {
   std::int64_t items, rows, heads, dims, states, groups;
-  Grid<const T> state, x, dt, A, B, C, D, z, bias;  // state: a row in the place of an item; B, C: a group in that of a head
-  // The row of every item, below 0: padding; and the item of every row, below 0: none, which a device finds by itself. Null: item b has
-  // row b; of no items or no rows they may be null where the items choose, too.
+  Grid<const T> state, x, dt, A, B, C, D, z, bias;  // state: rows instead of items; B, C: groups instead of heads
+  // row_of_item: the row of every item; negative for padding. item_of_row: the item of every row; negative if it has none; a device
+  // computes it itself. Null: item b has row b. If there are no items or no rows, both may be null even if `chooses`.
   const std::int64_t *row_of_item, *item_of_row;
   bool chooses;
   bool softplus;
   T* out;   // (items, heads, dims)
-  T* next;  // (rows, heads, dims, states), perhaps the memory of the state
+  T* next;  // (rows, heads, dims, states); may be the memory of the state
   int threads;
 };
 
@@ -110,8 +110,8 @@ template <class T>
 struct StateStepAdjoint {
   StateStep<T> forward;  // its outputs are null
   Grid<const T> grad;
-  const T* grad_next;                                     // as the states after the step
-  T *dstate, *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *dbias;  // contiguous; dD, dz, dbias null where D, z and the bias are
+  const T* grad_next;                                     // shape of the states after the step
+  T *dstate, *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *dbias;  // contiguous; dD, dz, dbias are null if D, z and the bias are
 };
 
 template <class T, class E>
@@ -127,7 +127,7 @@ struct Kernels {
   void (*causal_conv_adjoint)(const CausalConvAdjoint<T>&);
   void (*state_step)(const StateStep<T>&);
   void (*state_step_adjoint)(const StateStepAdjoint<T>&);
-  // null on a device, as the one after it
+  // This and the next function are null on a device.
   void (*varlen_states)(const VarlenStates<T>&);
   void (*varlen_states_adjoint)(const VarlenStatesAdjoint<T>&);
 };

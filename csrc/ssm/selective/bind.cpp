@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include <vector>
 
 #include "core/host/isa.hpp"
@@ -16,7 +16,7 @@ Signal<const E> signal(const Fit::Fitted& array) {
   return {array, v.stride[0], v.stride[1], v.stride[2]};
 }
 
-// B or C: (D, N), (B, N, L) or (B, G, N, L), where `dims` are those with groups, `letter` theirs.
+// B or C: (D, N), (B, N, L) or (B, G, N, L). `dims` are the dims with groups, `letter` is that of the groups.
 template <class E>
 Mixing<E> mixing(Arguments& given, const char* name, std::size_t index, const char* dims, const char* letter) {
   const int rank = given.peek(index).rank;
@@ -44,7 +44,7 @@ SelectiveScan<T, E> scan_inputs(Arguments& given, bool delta_softplus, int threa
   return p;
 }
 
-// f(T(), E(), kernels) with E the numbers of the states, A's.
+// Calls f(T(), E(), kernels), where E is the type of the states and of A.
 template <class F>
 void dispatch_states(const Arguments& given, F&& f) {
   given.dispatch([&](auto zero) {
@@ -153,7 +153,7 @@ void causal_conv1d_varlen_states_vjp(Arguments& given, std::int64_t state_len, i
   });
 }
 
-// An array whose axes are a letter each: i, h, d, n for item, head, dim, state.
+// An array with one letter per axis: i, h, d, n for item, head, dim, state.
 template <class T>
 Grid<const T> grid(const Fit::Fitted& array, const char* axes) {
   Grid<const T> g;
@@ -166,7 +166,7 @@ Grid<const T> grid(const Fit::Fitted& array, const char* axes) {
 }
 
 #if !defined(QF_DEVICE)
-// The item of every row of the states. An item has a row of its own, or none.
+// The item of every row of the states. Each row has at most one item.
 std::vector<std::int64_t> items_of_rows(const Arguments& given, const std::int64_t* row_of_item) {
   const auto rows = std::size_t(given["R"]);
   std::vector<std::int64_t> found(rows, -1);
@@ -181,7 +181,7 @@ std::vector<std::int64_t> items_of_rows(const Arguments& given, const std::int64
 }
 #endif
 
-// `items`: where what items_of_rows finds is kept.
+// `items` stores the result of items_of_rows.
 template <class T>
 StateStep<T> step_inputs(Arguments& given, bool softplus, int threads, std::vector<std::int64_t>& items) {
   const bool heads = given.peek(0).rank == 4;
@@ -204,7 +204,7 @@ StateStep<T> step_inputs(Arguments& given, bool softplus, int threads, std::vect
   p.groups = groups ? given["G"] : 1;
   given.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
   given.require(p.chooses || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
-#if defined(QF_DEVICE)  // nobody looks at numbers there
+#if defined(QF_DEVICE)  // values on a device are not read
   static_cast<void>(items);
 #else
   if (p.chooses) items = items_of_rows(given, p.row_of_item), p.item_of_row = items.data();

@@ -1,5 +1,5 @@
-// Short causal convolution, a few taps a channel. Where time is contiguous it lies in the lanes: a tap is a load one number further. Else,
-// with segments and for gradients channels lie in lanes, so that no sum crosses lanes and any strides will do.
+// Short causal convolution with a few taps per channel. If time is contiguous, lanes run along time: a tap is a load one element further.
+// Otherwise, with segments, and for gradients, lanes run along channels, so that no sum crosses lanes and any strides are supported.
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/selective/channel_lanes.hpp"
@@ -8,7 +8,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kConvSteps = 64;  // of a tile: 4 KB of lanes an array
+constexpr int kConvSteps = 64;  // steps per tile: 4 KB of lanes per array
 
 // The taps of W channels [channel, channel + rows) of one item.
 template <class T>
@@ -30,7 +30,7 @@ struct ConvTile {
   void load_weight(V* w) const {
     for (int64_t j = 0; j < p.taps; ++j) w[j] = gather<V>(p.weight + channel * p.taps + j, p.taps, rows);
   }
-  // Samples t - before .. t + steps - 1, before = taps - 1: those before 0 are the initial ones, or 0.
+  // Samples t - before .. t + steps - 1, where before = taps - 1. Samples before 0 are the initial ones, or 0.
   void load_window(int64_t t, int64_t steps, V* x) const {
     const int64_t before = p.taps - 1, missing = max<int64_t>(before - t, 0);
     if (p.initial.at && missing)
@@ -39,7 +39,7 @@ struct ConvTile {
       for (int64_t k = 0; k < missing; ++k) x[k] = V{};
     load(p.x, t - before + missing, before - missing + steps, x + missing);
   }
-  // Whether the sample at `from` counts for the output at `to`.
+  // Whether the output at `to` uses the sample at `from`.
   bool together(int64_t from, int64_t to) const {
     const int64_t* s = p.segments + item * p.length;
     return from >= 0 && to < p.length && s[from] == s[to] && !padding(to);
@@ -47,7 +47,7 @@ struct ConvTile {
   bool padding(int64_t t) const { return p.segments[item * p.length + t] < 0; }
 };
 
-// (10) y_i = bias + sum_j w_j x_{i+j}, x from the window. kTaps = 0: any number of them.
+// (10) y_i = bias + sum_j w_j x_{i+j}, with x from the window. kTaps = 0: any number of taps.
 template <int kTaps, class T, class V>
 void convolve(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V bias, const V* x, V* y) {
   const int64_t taps = kTaps ? kTaps : tile.p.taps;
@@ -68,7 +68,7 @@ void convolve(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V b
 }
 template <class T, class V>
 void convolve(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V bias, const V* x, V* y) {
-  switch (tile.p.taps) {  // the usual widths keep their taps in registers
+  switch (tile.p.taps) {  // taps of the usual widths stay in registers
     case 2: return convolve<2>(tile, t, steps, w, bias, x, y);
     case 3: return convolve<3>(tile, t, steps, w, bias, x, y);
     case 4: return convolve<4>(tile, t, steps, w, bias, x, y);
@@ -77,11 +77,11 @@ void convolve(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V b
 }
 
 template <class T>
-int64_t window(int64_t taps) {  // lanes of a window, with room for whole squares
+int64_t window(int64_t taps) {  // lanes in a window, with room for whole squares
   return taps - 1 + kConvSteps + 2 * kLanes<T>;
 }
 template <class T>
-double conv_ns(const CausalConv<T>& p, int64_t steps) {  // so many steps of a tile
+double conv_ns(const CausalConv<T>& p, int64_t steps) {  // for `steps` steps of a tile
   return double(steps) * kLanes<T> * (1.0 + 0.1 * double(p.taps));
 }
 template <class T>
@@ -89,7 +89,7 @@ double conv_tile_ns(const CausalConv<T>& p) {
   return conv_ns(p, p.length);
 }
 
-// Reads x once and writes out once.
+// Reads x once; writes out once.
 template <class T>
 void conv_channels(const CausalConv<T>& p) {
   using V = Lanes<T>;
@@ -105,7 +105,7 @@ void conv_channels(const CausalConv<T>& p) {
       InterruptCheck check;
       tile.load_window(0, 0, x);
       for (int64_t t = 0; t < p.length; t += kConvSteps) {
-        for (int64_t k = 0; k < before; ++k) x[k] = x[steps + k];  // the end of the last window is the beginning of this one
+        for (int64_t k = 0; k < before; ++k) x[k] = x[steps + k];  // the end of the previous window is the beginning of this one
         steps = min<int64_t>(kConvSteps, p.length - t);
         check(conv_ns(p, steps));
         tile.load(p.x, t, steps, x + before);
@@ -119,7 +119,7 @@ void conv_channels(const CausalConv<T>& p) {
   });
 }
 
-// (10) y_i = bias + sum_j w_j x_{i+j}, i < count, of count + taps - 1 numbers in a row.
+// (10) y_i = bias + sum_j w_j x_{i+j}, i < count, from count + taps - 1 contiguous elements.
 template <int kTaps, class T>
 void convolve_row(const T* x, const T* w, int64_t taps, T bias, int64_t count, T* y) {
   using V = Lanes<T>;
@@ -146,10 +146,10 @@ void convolve_row(const T* x, const T* w, int64_t taps, T bias, bool with_silu, 
   for (int64_t i = 0; with_silu && i < count; i += kLanes<T>) store_first(y + i, silu(load_first<V>(y + i, count - i)), count - i);
 }
 
-// Reads x once and writes out once. The first outputs use a copy of their inputs that follows the initial samples.
+// Reads x once; writes out once. The first outputs use a copy of their inputs that follows the initial samples.
 template <class T>
 void conv_rows(const CausalConv<T>& p) {
-  constexpr int64_t kPiece = 1024;  // outputs that lie in L1 until their activation
+  constexpr int64_t kPiece = 1024;  // outputs that stay in L1 until their activation
   const int64_t before = p.taps - 1, L = p.length, early = min(L, before);
   parallel_for(p.items * p.channels, p.threads, conv_tile_ns(p) / kLanes<T>, [&](int64_t begin, int64_t end) {
     Scratch<T> first(2 * before);
@@ -177,15 +177,15 @@ void causal_conv(const CausalConv<T>& p) {
   p.x.time == 1 && !p.segments ? conv_rows(p) : conv_channels(p);
 }
 
-// (11)-(13) of W channels, the last tile first: the gradients of the taps - 1 outputs after a tile are still at hand.
+// (11)-(13) for W channels, starting with the last tile, because the gradients of the taps - 1 outputs after a tile are then available.
 template <class T>
 struct ConvAdjoint {
   using V = Lanes<T>;
   const CausalConvAdjoint<T>& p;
   const CausalConv<T>& f = p.forward;
-  PartialSums<T> dweight, dbias;  // a part for every item
+  PartialSums<T> dweight, dbias;  // one part per item
 
-  // Gradients before the activation, in g; those after the last output are 0.
+  // Gradients before the activation, in g; after the last output they are 0.
   void load_grad(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V bias, const V* x, V* g, V* y) const {
     const int64_t before = f.taps - 1;
     if (t + steps < f.length)
@@ -200,7 +200,7 @@ struct ConvAdjoint {
     for (int64_t i = 0; i < steps; ++i) g[i] = g[i] * silu_slope(y[i]);
   }
 
-  // (12) What output i + before - j gives to sample i through tap j.
+  // (12) The contribution of output i + before - j to sample i through tap j.
   void input_gradient(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, const V* g, V* dx) const {
     const int64_t before = f.taps - 1;
     for (int64_t i = 0; i < steps; ++i) {
@@ -212,7 +212,7 @@ struct ConvAdjoint {
     add_final(tile, t + before, steps, dx);
   }
 
-  // The final states are the last taps - 1 of the initial samples and x, counted from the first initial one.
+  // The final states are the last taps - 1 of the initial samples and x, counted from the first initial sample.
   void add_final(const ConvTile<T>& tile, int64_t from, int64_t steps, V* dx) const {
     if (!p.grad_final) return;
     const int64_t before = f.taps - 1;
@@ -230,7 +230,7 @@ struct ConvAdjoint {
     }
   }
 
-  // Reads x and the result's gradient once, writes dx once. memory: the taps twice, two windows, a tile.
+  // Reads x and the result's gradient once; writes dx once. memory: the taps twice, two windows, one tile.
   void run(const ConvTile<T>& tile, V* memory) const {
     const int64_t before = f.taps - 1;
     V *w = memory, *dw = w + f.taps, *x = dw + f.taps, *g = x + window<T>(f.taps), *y = g + window<T>(f.taps);

@@ -1,4 +1,4 @@
-// W channels side by side in lanes, one vector a time step, to and from memory of any strides. States are V or cplx<V>.
+// W channels in lanes, one vector per time step. Loads and stores support any strides. States are V or cplx<V>.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "ssm/selective/args.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-// One number a channel, `stride` apart; lanes without a channel hold 0, so that they add nothing to sums over channels.
+// One element per channel, `stride` apart. Lanes without a channel are 0, so that they add nothing to sums over channels.
 template <class S, class E>
 S gather(const E* p, int64_t stride, int rows) {
   S s{};
@@ -19,10 +19,10 @@ void scatter(E* p, int64_t stride, int rows, S s) {
   for (int i = 0; i < rows; ++i) p[i * stride] = lane(s, i);
 }
 
-constexpr int kBurst = 4;  // vectors of one row moved at once: rows a power of two apart share a set of the cache, and must not meet there
+constexpr int kBurst = 4;  // vectors of one row moved at once; rows a power of two apart would otherwise evict each other from a cache set
 
-// `steps` time steps of `rows` channels; squares of W x W numbers are transposed in registers where time is contiguous. Arrays of lanes
-// hold whole squares: what lies beyond `steps` is moved about and never used.
+// `steps` time steps of `rows` channels. If time is contiguous, squares of W x W elements are transposed in registers. Arrays of lanes have
+// room for whole squares: elements beyond `steps` are moved but never used.
 template <class V, class T>
 void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t steps, V* to) {
   constexpr int W = kWidth<V>;
@@ -52,8 +52,8 @@ void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t ste
     for (int64_t t = 0; t < steps; ++t) to[t] = gather<V>(x + t * time, channel, rows);
   }
 }
-// Asks for the steps of some channels, contiguous in time, that will be loaded soon: rows this far apart are not streams that the hardware
-// follows.
+// Prefetches the steps of some channels, contiguous in time, that will be loaded soon. The hardware prefetcher does not follow rows this
+// far apart.
 template <class T>
 void fetch_steps(const T* x, int64_t channel, int begin, int end, int64_t steps) {
   for (int i = begin; i < end; ++i) fetch(x + i * channel, steps);
@@ -80,7 +80,7 @@ void store_steps(T* y, int64_t channel, int rows, int64_t steps, const V* from) 
   }
 }
 
-// y[t] += the sum over channels of v[t]: always in the order of the lanes.
+// y[t] += the sum over channels of v[t], always in the order of the lanes.
 template <class V, class T>
 void add_channels(T* y, int64_t steps, const V* v) {
   constexpr int W = kWidth<V>;

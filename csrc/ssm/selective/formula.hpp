@@ -1,4 +1,4 @@
-// The mathematics of Mamba's kernels, for lanes V of channels and states that are V or cplx<V>. Equation numbers: README.md.
+// The formulas of Mamba's kernels, for lanes V of channels and states of type V or cplx<V>. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "ssm/scan/formula.hpp"
@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 
 constexpr double kLog2e = 1.4426950408889634074;
 
-// (1) a = e^{delta A}, from rate = A log2(e), whose imaginary part stays in radians.
+// (1) a = e^{delta A}, from rate = A log2(e); its imaginary part stays in radians.
 template <class V>
 QF_HD V decay_rate(V A) {
   return A * Element<V>(kLog2e);
@@ -29,7 +29,7 @@ QF_HD cplx<V> decay(V delta, cplx<V> rate) {
   return {size * cosine, size * sine};
 }
 
-// (3) One state's part of the output: C x, or 2 Re C x if each state stands for a conjugate pair.
+// (3) The contribution of one state to the output: C x, or 2 Re C x if each state stands for a conjugate pair.
 template <class V>
 QF_HD V readout(V C, V x) {
   return C * x;

@@ -1,4 +1,4 @@
-// The selective scan: channels in lanes, time in tiles, the states of a tile one after the other.
+// The selective scan: channels in lanes, time in tiles, the states of a tile one after another.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/selective/channel_lanes.hpp"
@@ -7,17 +7,17 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kScanSteps = 128;     // of a tile: its step sizes, inputs and outputs, 64-byte lanes, are 24 KB of L1
-constexpr double kStateNs = 0.3;    // one step of one state of one channel: estimated, as the next
-constexpr double kChannelNs = 3.0;  // one step of one channel besides
+constexpr int kScanSteps = 128;     // steps per tile: its step sizes, inputs and outputs, in 64-byte lanes, take 24 KB of L1
+constexpr double kStateNs = 0.3;    // one step of one state of one channel (estimate)
+constexpr double kChannelNs = 3.0;  // everything else in one step of one channel (estimate)
 
-// So many steps of a tile.
+// Nanoseconds for `steps` steps of a tile.
 template <class T, class E>
 double steps_ns(const SelectiveScan<T, E>& p, int64_t steps) {
   return double(steps) * kLanes<T> * (double(p.states) * kStateNs * (sizeof(E) / sizeof(T)) + kChannelNs);
 }
 
-// B or C of one state for W channels: a number a step, the same for all lanes, or a fixed number a lane.
+// B or C of one state for W channels: one value per step, shared by all lanes, or one constant value per lane.
 template <class S, class E>
 struct Coefficient {
   const E* at;
@@ -54,16 +54,16 @@ struct ScanTile {
   V per_channel(const T* x) const { return x ? gather<V>(x + channel, 1, rows) : V{}; }
 };
 
-// The tiles of one item: runs of channels that share their B and their C, each in tiles of W.
+// The tiles of one item: runs of channels that share their B and their C, each split into tiles of W.
 template <class T, class E>
 struct ScanTiling {
-  int64_t run, runs = 0, tiles = 0;  // channels a run, runs an item, tiles a run
+  int64_t run, runs = 0, tiles = 0;  // channels per run, runs per item, tiles per run
   explicit ScanTiling(const SelectiveScan<T, E>& p) : run(p.channels) {
     constexpr int W = kLanes<T>;
     if (!run) return;
     for (const Mixing<E>* m : {&p.B, &p.C}) {
       if (!m->varies) continue;
-      for (int64_t a = p.channels / m->groups, r; a; a = r) {  // the greatest common divisor
+      for (int64_t a = p.channels / m->groups, r; a; a = r) {  // greatest common divisor
         r = run % a;
         run = a;
       }
@@ -84,7 +84,7 @@ QF_HD void with_bools(bool a, bool b, F&& f) {
   a ? b ? f(Yes{}, Yes{}) : f(Yes{}, No{}) : b ? f(No{}, Yes{}) : f(No{}, No{});
 }
 
-// (2), (3) One state over one tile: x in a register, B and C one broadcast a step.
+// (2), (3) One state over one tile: x in a register, one broadcast each of B and C per step.
 template <bool b_varies, bool c_varies, bool reads, class V, class S, class E>
 void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps, V* y) {
   S state = x;
@@ -95,7 +95,7 @@ void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, 
   x = state;
 }
 
-// (1) The step sizes, and the input of every state but for its B.
+// (1) The step sizes, and the input of every state except for the factor B.
 template <class T, class E, class V>
 void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* delta, V* u, V* input) {
   tile.load(tile.p.delta, t, steps, delta);
@@ -108,7 +108,7 @@ void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* de
   for (int64_t i = 0; i < steps; ++i) input[i] = delta[i] * u[i];
 }
 
-// Reads u, delta, z, B and C of a tile once, writes out once; of the states only the current N exist.
+// Reads u, delta, z, B and C of a tile once; writes out once. Only the current N states are stored.
 template <class T, class E>
 void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* x, Pack<E, Lanes<T>>* rate) {
   using V = Lanes<T>;
@@ -126,7 +126,7 @@ void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* 
     prepare(tile, t, steps, bias, delta, u, input);
     for (int64_t i = 0; i < steps; ++i) y[i] = D * u[i];
     for (int64_t n = 0; n < p.states; ++n) {
-      // every state is as good a time as any to fetch its part of the next tile
+      // spreads the prefetches of the next tile evenly over the states
       for (const Signal<const T>* next : {&p.delta, &p.u, &p.z})
         tile.fetch(*next, t + kScanSteps, int(n * tile.rows / p.states), int((n + 1) * tile.rows / p.states));
       const auto B = tile.coefficient(p.B, n, t), C = tile.coefficient(p.C, n, t);

@@ -1,4 +1,4 @@
-// One step of a selective state, for a decoder: README (15). Every state is read and written once, and is all of the memory that counts.
+// One step of a selective state, for decoding: README (15). Reads and writes every state once, which is nearly all of the memory traffic.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/selective/channel_lanes.hpp"
@@ -8,10 +8,10 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int64_t kPiece = 64;        // dims of a task: where they share their step size, one exponential is enough for all of them
-constexpr double kStateStepNs = 0.2;  // one state: estimated
+constexpr int64_t kPiece = 64;        // dims per task; if they share their step size, one exponential serves all of them
+constexpr double kStateStepNs = 0.2;  // one state (estimate)
 
-// W numbers of a row from the n-th on, 0 beyond the last. `dense`: they are side by side, and there are W of them.
+// W elements of a row, starting at element n; 0 beyond the last one. `dense`: there are W of them, and they are contiguous.
 template <class V, bool dense = false, class T>
 QF_HD V load_row(const T* row, int64_t stride, int64_t n, int64_t count) {
   if (dense) return load<V>(row + n);
@@ -19,12 +19,12 @@ QF_HD V load_row(const T* row, int64_t stride, int64_t n, int64_t count) {
   return stride == 1 ? load_first<V>(row + n, left) : gather<V>(row + n * stride, stride, int(min<int64_t>(kWidth<V>, left)));
 }
 
-// Dims [dim, dim + rows) of one head of one item. What is one number a dim lies in lanes; lanes beyond the last hold anything.
+// Dims [dim, dim + rows) of one head of one item. Arrays with one element per dim are in lanes; lanes beyond the last dim are arbitrary.
 template <class T>
 struct StepTile {
   using V = Lanes<T>;
   const StateStep<T>& p;
-  int64_t item, head, dim, row;  // row: of the states, below 0: padding
+  int64_t item, head, dim, row;  // row: row of the states; negative for padding
   int rows;
 
   StepTile(const StateStep<T>& p, int64_t item, int64_t head, int64_t dim, int64_t end)
@@ -34,12 +34,12 @@ struct StepTile {
         dim(dim),
         row(p.row_of_item ? p.row_of_item[item] : item),
         rows(int(min<int64_t>(kLanes<T>, end - dim))) {}
-  // The rows of states of dim i.
+  // The states of dim i.
   const T* state(int i) const { return p.state.at + row * p.state.item + head * p.state.head + (dim + i) * p.state.dim; }
   const T* A(int i) const { return p.A.at + head * p.A.head + (dim + i) * p.A.dim; }
   const T* mixing(const Grid<const T>& m) const { return m.at + item * m.item + head / (p.heads / p.groups) * m.head; }
-  int64_t number() const { return (item * p.heads + head) * p.dims + dim; }                   // of x, out and their like, if contiguous
-  int64_t first_state() const { return ((row * p.heads + head) * p.dims + dim) * p.states; }  // of all states, if contiguous
+  int64_t number() const { return (item * p.heads + head) * p.dims + dim; }                   // index in x, out, ..., if contiguous
+  int64_t first_state() const { return ((row * p.heads + head) * p.dims + dim) * p.states; }  // index in the states, if contiguous
 
   V per_dim(const Grid<const T>& g) const {
     if (!g.at) return V{};
@@ -50,8 +50,8 @@ struct StepTile {
   V step_size(V raw) const { return p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw; }
 };
 
-// (15) x' and the sum over states of C x' of every dim. `shrink` are the decays where A does not vary over the states. `dense`: the states
-// are whole vectors, and nothing else that has states has any other stride than 1.
+// (15) x' and, for every dim, the sum over states of C x'. `shrink` contains the decays if A does not vary over the states. `dense`: the
+// states are whole vectors, and every array with states has stride 1 along them.
 template <bool varies, bool dense, class T>
 Lanes<T> advance_states(const StepTile<T>& tile, Lanes<T> step, Lanes<T> input, Lanes<T> shrink) {
   using V = Lanes<T>;
@@ -104,7 +104,7 @@ void step_dims(const StateStep<T>& p, int64_t item, int64_t head, int64_t begin,
   }
 }
 
-// to (rows, heads, dims, states) <- from, in the rows that no item has.
+// to (rows, heads, dims, states) <- from, for the rows without an item.
 template <class T>
 void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {
   using V = Lanes<T>;

@@ -1,11 +1,11 @@
-// The gradient of one step of a selective state, README (16)-(18): one pass for sums over items, one for sums over dims.
+// The gradient of one step of a selective state, README (16)-(18): one pass for sums over items and one for sums over dims.
 #pragma once
 #include "ssm/selective/state_step.hpp"
 
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-// A tile with its step sizes, inputs, and g, the gradient before the gate.
+// A tile with its step sizes, its inputs, and g, the gradient before the gate.
 template <class T>
 struct StepAdjointTile : StepTile<T> {
   using V = Lanes<T>;
@@ -37,7 +37,7 @@ struct StepAdjointTile : StepTile<T> {
   }
 };
 
-// (16), (17) W dims of one head in all items: dA, dD and dbias are sums in the order of the items.
+// (16), (17) W dims of one head in all items: dA, dD and dbias are summed in the order of the items.
 template <class T>
 void step_back_dims(const StateStepAdjoint<T>& q, int64_t head, int64_t dim) {
   using V = Lanes<T>;

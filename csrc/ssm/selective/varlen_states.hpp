@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr double kCopyNs = 0.5;  // one number; estimated
+constexpr double kCopyNs = 0.5;  // one element (estimate)
 
 template <class T>
 void varlen_states(const VarlenStates<T>& p) {
