@@ -1,16 +1,16 @@
-// The gradient of the scan: heads of a group in shares, and the sums over what they share.
+// The gradient of the scan: the heads of a group in shares, and sums over the arrays that they share.
 #pragma once
 #include "ssm/ssd/head_adjoint.hpp"
 
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kAdjointTasks = 32;  // wanted: heads are shared out by size, so that sums over them do not know of threads
+constexpr int64_t kAdjointTasks = 32;  // target; heads are split by size, so that sums over them do not depend on the threads
 
-// (11) What the gradient of the inner products, summed over the heads of a group, adds to those of B and C.
+// (11) Adds to the gradients of B and C those of the inner products, summed over the heads of a group.
 template <class T>
 void add_inner(const ChunkScanAdjoint<T>& p, const ChunkScan<T>& f, const Inner<T>& inner, const Chunks<T>& chunks, const T* gradient) {
-  const int64_t most = f.length / f.steps + 1;  // parts of the chunks of an item
+  const int64_t most = f.length / f.steps + 1;  // number of parts into which the chunks of an item are split
   const int64_t tasks = f.items * f.groups * most, stride = f.groups * f.states;
   parallel_for(tasks, f.threads, double(f.steps) * inner.row_ns() * 2, [&](int64_t at, int64_t stop) {
     for (; at < stop; ++at) {
@@ -29,7 +29,8 @@ void add_inner(const ChunkScanAdjoint<T>& p, const ChunkScan<T>& f, const Inner<
   });
 }
 
-// So many shares of a group's heads that the parts of dB and dC take no more than two results, and that heads go together.
+// The number of shares of a group's heads. The parts of dB and dC take at most the memory of two results, and heads that are processed
+// together stay in one share.
 template <class T>
 int64_t shares_of(const ChunkScan<T>& p) {
   const int64_t of_group = p.heads / p.groups, wanted = (kAdjointTasks + p.items * p.groups - 1) / max<int64_t>(p.items * p.groups, 1);

@@ -6,7 +6,7 @@
 
 namespace quatrefoil::ssm::ssd {
 
-// (item, time, head, channel) with strides in numbers; `at` may be null.
+// A strided array (item, time, head, channel); strides are in elements. `at` may be null.
 template <class T>
 struct Signal {
   const T* at = nullptr;
@@ -16,7 +16,7 @@ struct Signal {
 template <class T>
 struct ChunkScan {
   std::int64_t items, length, heads, channels, groups, states;  // channels: per head
-  std::int64_t steps;                                           // per chunk, at most
+  std::int64_t steps;                                           // maximum per chunk
   Signal<T> x, dt, z;                                           // dt has no channels; z is optional
   const T *A, *B, *C;                                           // (heads,), (items, length, groups, states) twice
   const T *D, *dt_bias, *initial;                               // optional; initial (items, heads, channels, states)
@@ -25,7 +25,7 @@ struct ChunkScan {
   std::int64_t sequences;
   bool softplus;
   T least, most;            // step sizes are clipped to these
-  T *out, *final, *varlen;  // out as x; final (items, heads, channels, states), varlen (sequences, heads, channels, states) or null
+  T *out, *final, *varlen;  // shape of x; (items, heads, channels, states) or null; (sequences, heads, channels, states) or null
   int threads;
 };
 
@@ -34,7 +34,7 @@ struct ChunkScanAdjoint {
   ChunkScan<T> forward;  // its outputs are null
   Signal<T> grad;
   const T *grad_final, *grad_varlen;                           // null: zeros
-  T *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *ddt_bias, *dinitial;  // contiguous, shaped as the inputs; the last four null if these are
+  T *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *ddt_bias, *dinitial;  // contiguous, with the shapes of the inputs; the last four may be null
 };
 
 template <class T>

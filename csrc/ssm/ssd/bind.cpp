@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "ssm/ssd/args.hpp"
@@ -14,7 +14,7 @@ Signal<T> signal(const Fit::Fitted& array) {
   return {array, v.stride[0], v.stride[1], v.stride[2], v.rank > 3 ? v.stride[3] : 0};
 }
 
-// The inputs, and the sizes that they have.
+// The inputs and their sizes.
 template <class T>
 ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double least, double most, bool varlen, int threads) {
   ChunkScan<T> p{};
@@ -36,7 +36,7 @@ ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double 
     given.require(cuts.view().shape[0] > 0, "cu_seqlens must have a number at least");
     given.require(p.items == 1, "cu_seqlens is for one item");
     p.sequences = cuts.view().shape[0] - 1;
-#if !defined(QF_DEVICE)  // whose kernels look themselves
+#if !defined(QF_DEVICE)  // kernels on a device check the values themselves
     bool ascends = p.cu_seqlens[0] == 0 && p.cu_seqlens[p.sequences] == p.length;
     for (std::int64_t i = 0; i < p.sequences; ++i) ascends = ascends && p.cu_seqlens[i] <= p.cu_seqlens[i + 1];
     given.require(ascends, "cu_seqlens must ascend from 0 to the length");

@@ -1,4 +1,4 @@
-// The chunks: none crosses into another sequence, so that nothing is masked and no NaN crosses.
+// The chunks. No chunk crosses into another sequence, so nothing is masked and no NaN crosses.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/ssd/args.hpp"
@@ -8,12 +8,12 @@ inline namespace QF_ISA {
 
 struct Chunk {
   int64_t begin, steps;
-  int64_t sequence;  // the one of cu_seqlens that ends with this chunk, or -1
-  bool fresh;        // no state enters, except the initial one
-  bool followed;     // the next chunk of the item takes the state after this one
+  int64_t sequence;  // the sequence of cu_seqlens that ends with this chunk, or -1
+  bool fresh;        // starts from no state except the initial one
+  bool followed;     // the next chunk of the item continues from the state after this one
 };
 
-// The chunks of every item: one table if they are the same for all.
+// The chunks of every item; a single table if they are the same for all items.
 template <class T>
 class Chunks {
  public:
@@ -40,7 +40,7 @@ class Chunks {
     return first_[tables_];
   }
 
-  // f(chunk) in order. cu_seqlens ascends from 0 to the length.
+  // Calls f(chunk) in order. cu_seqlens ascends from 0 to the length.
   template <class F>
   void cut(int64_t item, F&& f) const {
     const int64_t* const index = p_.seq_idx ? p_.seq_idx + item * p_.length : nullptr;

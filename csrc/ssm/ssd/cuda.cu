@@ -1,5 +1,5 @@
-// Mamba-2's scan and its gradient on a GPU: README (1)-(15). Chunks side by side, as products of matrices; the states go from one to the
-// next in a launch of their own.
+// Mamba-2's scan and its gradient on a GPU: README (1)-(15). Chunks run in parallel as products of matrices; a separate launch passes the
+// states from one chunk to the next.
 #include "ssm/ssd/cuda.hpp"
 #include "ssm/ssd/cuda_adjoint.hpp"
 
@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 template <class T>
 void chunk_scan(const ChunkScan<T>& p) {
   const Kept<T> kept(p);
-  if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // that of a sequence of no steps
+  if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // for sequences without steps
   put_states(kept);
   launch(put_outputs<T>, kept.places(), kThreads, sizeof(Shared<T>), kept.scan, Given<T>{}, false, nullptr, nullptr);
   const int64_t states = p.heads * p.channels * p.states;
@@ -18,9 +18,9 @@ void chunk_scan(const ChunkScan<T>& p) {
 }
 
 extern const Table kernels;
-#if defined(QF_EMULATOR)  // which compares them with the host's to the last digits
+#if defined(QF_EMULATOR)  // the emulator compares them with the host in double precision
 const Table kernels = {{chunk_scan<float>, chunk_scan_adjoint<float>}, {chunk_scan<double>, chunk_scan_adjoint<double>}};
-#else  // double precision is composed: its kernels would be 0.2 MB of the module
+#else  // double precision uses the composition: its kernels would add 0.2 MB to the module
 const Table kernels = {{chunk_scan<float>, chunk_scan_adjoint<float>}, {nullptr, nullptr}};
 #endif
 extern const char* const ops;

@@ -1,23 +1,23 @@
-// The mathematics of Mamba-2's scan, for lanes V of steps. Equation numbers: README.md.
+// The formulas of Mamba-2's scan, for lanes V of steps. Equation numbers: README.md.
 #pragma once
 #include "ssm/selective/formula.hpp"
 
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-// (1) A step size within its limits; NaN stays.
+// (1) A step size clipped to its limits; NaN stays NaN.
 template <class V>
 QF_HD V clipped(V x, V least, V most) {
   return x < least ? least : x > most ? most : x;
 }
-// Its slope: 0 outside, 1 on the limits too.
+// The slope of `clipped`: 0 outside the limits, 1 inside and on them.
 template <class V>
 QF_HD V clip_slope(V x, V least, V most) {
   const V one = broadcast<V>(Element<V>(1));
   return x < least ? V{} : x > most ? V{} : one;
 }
 
-// The exponent of one step, in powers of 2, clipped far beyond 0 and infinity so that sums stay finite.
+// The exponent of one step, as a power of 2. Clipped far beyond underflow and overflow, so that sums stay finite.
 template <class T>
 QF_HD T step_exponent(T dt, T rate) {
   constexpr T far = T(1 << 20);
@@ -25,7 +25,7 @@ QF_HD T step_exponent(T dt, T rate) {
   return a < -far ? -far : a > far ? far : a;
 }
 
-// A running sum in two numbers (Knuth's two-sum): the error of a difference is a rounding of its own size.
+// A running sum stored as two numbers (Knuth's two-sum), so that the error of a difference is relative to the difference.
 template <class V>
 struct Exponent {
   V high, low;
