@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "ssm/delta/args.hpp"
@@ -8,7 +8,8 @@ QF_TABLE(ssm, delta)
 namespace quatrefoil::ssm::delta {
 namespace {
 
-// Where each sequence begins, and the end of the last one: the kernels read and write by these numbers; those of a GPU look at them first.
+// Checks where each sequence begins and where the last one ends, because the kernels index memory by these values. On a GPU the kernels
+// check them.
 void check_sequences(const Arguments& given, [[maybe_unused]] const std::int64_t* begins, [[maybe_unused]] std::int64_t sequences) {
   given.require(given["B"] == 1, "with cu_seqlens the batch must be of one item");
 #if !defined(QF_DEVICE)
@@ -18,7 +19,7 @@ void check_sequences(const Arguments& given, [[maybe_unused]] const std::int64_t
 #endif
 }
 
-// The attentions, by what is between v and the initial state.
+// The kinds of attention, by the arguments between v and the initial state.
 enum class Kind { gated, linear, kda, gdn2, dplr };
 
 constexpr int gates(Kind kind) { return kind == Kind::linear ? 1 : kind == Kind::gated || kind == Kind::kda ? 2 : 3; }
@@ -98,7 +99,7 @@ void run_adjoint(Arguments& given, double scale, bool normalizes, bool final_sta
   });
 }
 
-// Those whose queries and keys are never normalised have no such option.
+// For operations that never normalise queries and keys, and so have no such option.
 template <Kind kind>
 void run_plain(Arguments& given, double scale, bool final_state, int threads) {
   run<kind>(given, scale, false, final_state, threads);

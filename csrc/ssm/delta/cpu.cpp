@@ -1,4 +1,4 @@
-// The gated delta rule, forward and back. Compiled once per instruction set.
+// The gated delta rule and its gradient. Compiled once per instruction set.
 #include "ssm/delta/adjoint.hpp"
 
 namespace quatrefoil::ssm::delta {

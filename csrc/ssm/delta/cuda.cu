@@ -1,5 +1,5 @@
-// The gated delta rule and its gradient on a GPU: README (1)-(18). Chunks side by side, as products of matrices; the states go from one to
-// the next in a launch of their own.
+// The gated delta rule and its gradient on a GPU: README (1)-(18). Chunks run in parallel as products of matrices; a separate launch passes
+// the states from one chunk to the next.
 #include "ssm/delta/cuda_adjoint.hpp"
 #include "ssm/delta/cuda_steps.hpp"
 
@@ -22,9 +22,9 @@ void delta_rule(const DeltaRule<T>& p) {
 }
 
 extern const Table kernels;
-#if defined(QF_EMULATOR)  // which compares them with the host's to the last digits
+#if defined(QF_EMULATOR)  // the emulator compares them with the host in double precision
 const Table kernels = {{delta_rule<float>, delta_rule_adjoint<float>}, {delta_rule<double>, delta_rule_adjoint<double>}};
-#else  // double precision is composed: its kernels would be as large again
+#else  // double precision uses the composition: its kernels would be just as large
 const Table kernels = {{delta_rule<float>, delta_rule_adjoint<float>}, {nullptr, nullptr}};
 #endif
 extern const char* const ops;

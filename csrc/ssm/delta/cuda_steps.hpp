@@ -1,4 +1,4 @@
-// The gated delta rule on a GPU token by token: for decoding, and for sequences too short for matrix products. README (1)-(3).
+// The gated delta rule on a GPU, token by token: for decoding, and for sequences too short for matrix products. README (1)-(3).
 #pragma once
 #include "ssm/delta/cuda.hpp"
 
@@ -7,14 +7,15 @@ inline namespace QF_ISA {
 
 constexpr int kWarps = kThreads / kWarp;
 
-// Sums over the rows of a state by each warp of a block, for two tokens in turn: one is read while the other is written.
+// Sums over the rows of a state by each warp of a thread block. Two buffers alternate between tokens: one is read while the other is
+// written.
 template <class T>
 struct StepSums {
   T of[2][2][kWarps][kWarp];
 };
 
-// One block per 32 columns of a head's state, one lane per column, one warp per eighth row. `rest` (sequences, value_heads, K, V) holds the
-// state between tokens; null if it is not needed again. Reads the state twice per token, the second time from the cache.
+// One thread block per 32 columns of a head's state, one lane per column, one warp for every eighth row. `rest` (sequences, value_heads, K,
+// V) stores the state between tokens; null if it is not needed again. Reads the state twice per token, the second time from cache.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) take_steps(const Call<T> s, T* rest, const int64_t tiles) {
   QF_SHARED(StepSums<T>, sums);

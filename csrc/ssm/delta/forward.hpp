@@ -6,14 +6,15 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// Nanoseconds a chunk of a head: products with the state, and those of pairs of tokens.
+// Nanoseconds per chunk of a head: `states` for products with the state, `pairs` for products of pairs of tokens.
 template <class T>
 double chunk_ns(const Problem<T>& s, double states, double pairs) {
   const double K = double(s.key_columns()), V = double(s.value_columns()), C = double(s.chunk);
   return (states * K * V + pairs * C / 2 * (K + V)) * C * kMultiplyAddNs<T>;
 }
 
-// Rows of v, or of an array like it, of a chunk: where they lie if they are whole vectors and whole rows of tiles, else a padded copy.
+// The rows of v, or of a similar array, in a chunk: used in place if they consist of whole vectors and whole rows of tiles, otherwise a
+// padded copy.
 template <class T>
 bool in_place(const Problem<T>& s, const Chunk<T>& chunk) {
   return s.p.V == s.value_columns() && chunk.n == chunk.rows;
@@ -32,16 +33,16 @@ Matrix<const T> value_rows(const Chunk<T>& chunk, const Place& at, int64_t t, co
   return {copy.at, copy.stride};
 }
 
-// The values of a chunk, which are known to be written for rank two, and what is corrected is then 0.
+// Loads the values of a chunk. For rank two, they are known values, and the values to be corrected are 0.
 template <class T>
 void load_values(const Chunk<T>& chunk, const Place& at, int64_t t, Matrix<T> copy, const T* zeros, Passage<T>& to) {
   to.v = value_rows(chunk, at, t, chunk.s.p.v, copy);
   if (chunk.s.p.a) to.known = to.v, to.v = {zeros, 0};
 }
 
-// Heads that lie side by side are taken together, a chunk of each in turn: a page of memory holds rows of them all.
+// Neighbouring heads are processed together, one chunk of each in turn, because a page of memory contains rows of all of them.
 constexpr int64_t kTogether = 4;
-constexpr int64_t kStateBytes = 512 << 10;  // of their states, which stay in L2
+constexpr int64_t kStateBytes = 512 << 10;  // maximum size of their states, which stay in L2
 
 template <class T>
 int64_t heads_together(const Problem<T>& s) {
@@ -57,14 +58,14 @@ class Heads {
   static int64_t size(const Problem<T>& s) {
     return Chunk<T>::size(s) + s.value_size(3 * kChunk + 1) + kTogether * s.value_size(s.key_columns());
   }
-  // Writes nothing: there is no room where all sequences are short.
+  // The constructor writes nothing: `room` is not allocated if all sequences are short.
   Heads(const Problem<T>& problem, T* room) : s(problem), chunk(problem, room) {
     room += Chunk<T>::size(s);
     v = s.values(room, kChunk), x = s.values(room, kChunk), o = s.values(room, kChunk), zeros = s.values(room, 1).at;
     for (Matrix<T>& one : states) one = s.values(room, s.key_columns());
   }
 
-  // Heads [at.head, at.head + count) of a sequence: reads q, k, v once, writes o once.
+  // Heads [at.head, at.head + count) of a sequence. Reads q, k, v once; writes o once.
   void run(const Place& at, int64_t count) {
     set_zero(zeros, s.value_columns());
     for (int64_t h = 0; h < count; ++h) load_state(s, of(at, h), s.p.initial, states[h]);
@@ -72,7 +73,7 @@ class Heads {
     for (int64_t t = 0; t < at.length; t += s.chunk)
       for (int64_t h = 0; h < count; ++h) {
         check_interrupt(ns);
-        const bool last = h + 1 == count;  // of the heads
+        const bool last = h + 1 == count;  // last of the heads
         one_chunk(of(at, h), t, states[h], next_rows(of(at, last ? 0 : h + 1), last ? t + s.chunk : t));
       }
     for (int64_t h = 0; s.p.final && h < count; ++h) store_state(s, of(at, h), states[h], s.p.final);
@@ -116,7 +117,7 @@ void delta_rule(const DeltaRule<T>& p) {
   const Problem<T> s(p, kForwardChunk);
   if (p.K == 0 || p.V == 0) set_zero(p.o, p.B * p.length * p.value_heads * p.V);
   if (p.sequences * p.value_heads == 0 || p.K == 0 || p.V == 0) return;
-  const int64_t length = p.begins ? p.length / p.sequences : p.length;  // on average
+  const int64_t length = p.begins ? p.length / p.sequences : p.length;  // average length
   const int64_t together = heads_together(s), groups = (p.value_heads + together - 1) / together;
   const double ns = max(steps_ns(s, min(length, kFewTokens)), double(s.chunks(length - kFewTokens)) * chunk_ns(s, 3, 2));
   parallel_for(p.sequences * groups, p.threads, ns * double(together), [&](int64_t begin, int64_t end) {

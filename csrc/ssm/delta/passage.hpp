@@ -1,18 +1,18 @@
-// One chunk going forward, (5)-(9): some columns of the state at a time, which stay in L1 from the first product to the last. What has
-// to be added to a product is added where its sums are: in registers.
+// The forward pass of one chunk, (5)-(9). It processes a few columns of the state at a time, which stay in L1 from the first product to the
+// last. Terms are added to a product while its sums are in registers.
 #pragma once
 #include "ssm/delta/chunk.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// Prefetches rows of the next chunk, a few at a time between tiles: they lie far apart, often each in its own page.
+// Prefetches rows of the next chunk, a few at a time between tiles. The rows are far apart, often each in its own page.
 template <class T>
 class NextRows {
  public:
   explicit NextRows(const Problem<T>& s)
       : tiles_(max<int64_t>(1, s.key_columns() / kTileRows * (s.value_columns() / (kTileVectors * kLanes<T>)))) {}
-  // `rows` rows of n numbers, which will be written or not; those of several arrays in turn.
+  // Adds `rows` rows of n elements; `written` says whether they will be written. Rows of several arrays are prefetched in turn.
   void add(const T* from, int64_t stride, int64_t n, int64_t rows, bool written = false) {
     if (rows <= 0) return;
     arrays_[count_++] = {from, stride, n, rows, written};
@@ -38,18 +38,18 @@ class NextRows {
   int count_ = 0, array_ = 0;
 };
 
-// Inputs and outputs of a chunk: `rows` rows of the first five. Null if not requested.
+// Inputs and outputs of a chunk. The first five have `rows` rows. Null if not requested.
 template <class T>
 struct Passage {
-  Matrix<const T> v;        // a row of zeros with stride 0 for rank two
-  Matrix<const T> known;    // (25) values that are written at the chunk's known keys, or null
+  Matrix<const T> v;        // for rank two, a row of zeros with stride 0
+  Matrix<const T> known;    // (25) values written at the chunk's known keys, or null
   Matrix<T> u, x;           // (5), (7): before and after beta
   Matrix<T> o;              // (8)
   Matrix<T> before, after;  // the state, (9); may be the same
   Matrix<T> written;        // d_j k_j, for (9)
 };
 
-// sum += the rows i, ... of m, lower triangular from the `off`th diagonal on, times the values `rows`. What lies above it is left out.
+// sum += rows i, ... of m times the values `rows`. m is lower triangular, starting at diagonal `off`; entries above it are not read.
 template <int off, int NV, class V, class T>
 QF_HD void add_known(Matrix<T> m, Matrix<const T> rows, int64_t i, int64_t j, V (&sum)[kTileRows][NV]) {
   add_products<Left::rows>(i, m[i], m.stride, rows.at + j, rows.stride, sum);
@@ -63,7 +63,7 @@ QF_HD void add_known(Matrix<T> m, Matrix<const T> rows, int64_t i, int64_t j, V 
     }
 }
 
-// (5)-(7) for the columns of a tile from j on: (5) is solved with all sums of eight rows in registers.
+// (5)-(7) for the columns of a tile, starting at column j. (5) is solved with all sums of eight rows in registers.
 template <int NV, class V, class T>
 void write_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
@@ -94,7 +94,7 @@ void write_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
   }
 }
 
-// (3): what is written is v.
+// (3): the written values are v.
 template <int NV, class V, class T>
 void copy_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
   for (int64_t i = 0; i < chunk.rows; ++i)

@@ -1,5 +1,5 @@
-// One chunk going back, (12)-(18). Gradients of queries and keys are made as columns, dq^T and dk^T: the matrices on the right are then
-// those of a chunk, turned, and states are read row by row as they lie. All that is added to a number is added in registers.
+// The backward pass of one chunk, (12)-(18). Gradients of queries and keys are computed as columns, dq^T and dk^T. The right-hand matrices
+// are then transposes of the chunk's, and states are read row by row without copying. All sums are accumulated in registers.
 #pragma once
 #include "ssm/delta/passage.hpp"
 
@@ -8,20 +8,20 @@ inline namespace QF_ISA {
 
 template <class T>
 struct PassageBack {
-  Matrix<T> w, x, y, z;                        // (11), (12), (13); y null where nothing is corrected
-  Matrix<T> dv;                                // z again, where it goes; null: not there yet
-  Matrix<T> state, dstate;                     // before the chunk; behind it, then before it
+  Matrix<T> w, x, y, z;                        // (11), (12), (13); y is null without the delta rule
+  Matrix<T> dv;                                // the destination of z; null: not written yet
+  Matrix<T> state, dstate;                     // before the chunk; after the chunk, replaced by before it
   Matrix<T> q_since, k_since;                  // c_i q_i, -c_i k_i: the products of (18)
   Matrix<T> wt, xt, zt, qt;                    // transposes
   Matrix<T> dreads, dreads_turned, dcorrects;  // (15) times decays; the last one with its transpose added
   Matrix<T> dqt, dkt;                          // (16)
-  Matrix<const T> known;                       // (25), null but for rank two
+  Matrix<const T> known;                       // (25); null except for rank two
   Matrix<T> dknown;                            // its gradient
-  Matrix<T> det, dkt_known;                    // with a decay per channel dqt, dkt and these are products with states
-  T* both;                                     // <R, S>, of each row of the states
+  Matrix<T> det, dkt_known;                    // with a decay per channel, dqt, dkt and these are products with states
+  T* both;                                     // <R, S> for each row of the states
 };
 
-// (25) The gradient of the known values, for the columns of a tile, after z.
+// (25) The gradient of the known values for the columns of a tile, after z.
 template <int NV, class V, class T>
 void known_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
@@ -39,7 +39,7 @@ void known_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j) {
   }
 }
 
-// (12)-(14) for the columns of a tile from j on, from the last row up.
+// (12)-(14) for the columns of a tile, starting at column j, from the last row up.
 template <int NV, class V, class T>
 void solve_back_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
@@ -81,7 +81,7 @@ void solve_back_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t 
   }
 }
 
-// (18) for the columns of a tile. Returns their part of <R, S>; with a decay per channel it is added to `both` instead.
+// (18) for the columns of a tile. Returns their contribution to <R, S>; with a decay per channel, adds it to `both` instead.
 template <int NV, class V, class T>
 double leave_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j, NextRows<T>& next) {
   constexpr int W = kWidth<V>;
@@ -111,8 +111,8 @@ double leave_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j, 
   return both;
 }
 
-// sum (rows x NV vectors) += a b for square blocks of b on its diagonal, of which only vectors at the diagonal and above it (or below
-// it) are not 0.
+// sum (rows x NV vectors) += a b for square diagonal blocks of b, in which only vectors on and above the diagonal (or on and below it) are
+// nonzero.
 template <bool above, int rows, int NV, class V>
 QF_HD void add_triangle(const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, V (&sum)[rows][NV]) {
   constexpr int W = kWidth<V>;
@@ -127,13 +127,13 @@ QF_HD void add_triangle(const Element<V>* a, int64_t a_stride, const Element<V>*
       }
 }
 
-// to (K x rows) = a state times the transposes of rows, (V x rows).
+// to (K x rows) = a state times the transposes of rows (V x rows).
 template <class T>
 void state_products(const Chunk<T>& chunk, Matrix<T> state, Matrix<T> turned, Matrix<T> to) {
   multiply(chunk.s.key_columns(), chunk.s.value_columns(), state.at, state.stride, turned.at, turned.stride, chunk.rows, to.at, to.stride);
 }
 
-// dots[i] += the column i of a product with a state, times its factor, with that column of `with`.
+// dots[i] += column i of a product with a state, times its factor, dotted with column i of `with`.
 template <int rows, int NV, class V, class T>
 QF_HD void scale_columns(const T* factor, Element<V> sign, const T* with, int64_t stride, V (&sum)[rows][NV], V (&dots)[NV]) {
   constexpr int W = kWidth<V>;
@@ -155,7 +155,7 @@ QF_HD void store_rows(const V (&sum)[rows][NV], T* to, int64_t stride) {
     for (int v = 0; v < NV; ++v) store(to + r * stride + v * kWidth<V>, sum[r][v]);
 }
 
-// (16) What is written to the state behind the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
+// (16) The terms written to the state after the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
 template <class T>
 void keys_behind(const Chunk<T>& chunk, const PassageBack<T>& a, T* written) {
   for_columns<T, Rest::none>(chunk.rows, [&](auto columns, int64_t j) {
@@ -173,7 +173,7 @@ void keys_behind(const Chunk<T>& chunk, const PassageBack<T>& a, T* written) {
   });
 }
 
-// (16) What is read from the state before the chunk, and what pairs of tokens get; read[i] = c_i (q_i.(S w_i) - k_i.(S z_i)).
+// (16) The terms read from the state before the chunk, and those of pairs of tokens; read[i] = c_i (q_i.(S w_i) - k_i.(S z_i)).
 template <class T>
 void queries_and_keys(const Chunk<T>& chunk, const PassageBack<T>& a, T* read) {
   const int64_t K = chunk.s.key_columns(), columns_of_state = chunk.s.value_columns();

@@ -5,7 +5,7 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int64_t kFewTokens = 8;  // the longest sequence taken token by token
+constexpr int64_t kFewTokens = 8;  // the longest sequence that is processed token by token
 
 template <class T>
 double steps_ns(const Problem<T>& s, int64_t tokens) {
@@ -17,7 +17,7 @@ class Steps {
  public:
   static int64_t size(const Problem<T>& s) { return kRows * kFewTokens * s.key_columns() + kColumns * s.p.K; }
 
-  // A column of tiles of the state at a time, which stays in L1: reads the first state twice, writes the last one once.
+  // Processes a column of tiles of the state at a time, which stays in L1. Reads the first state twice; writes the last one once.
   static void run(const Problem<T>& s, const Place& at, T* room) {
     Steps steps(s, at, room);
     for_columns<T, Rest::apart>(s.p.V, [&](auto columns, int64_t j) { steps.template run<decltype(columns)>(j); });
@@ -26,8 +26,8 @@ class Steps {
  private:
   static constexpr int kColumns = 3 * kLanes<T>, kRows = 5;
   struct Token {
-    T *q, *k, *erase, *decays, *known;  // rows; what read the state have been decayed per channel; `known` is null but for rank two
-    T decay, beta, qk, q_known;         // per head; products of the query with the keys
+    T *q, *k, *erase, *decays, *known;  // with decays per channel, q and erase are already decayed; `known` is null except for rank two
+    T decay, beta, qk, q_known;         // per head; qk, q_known: products of the query with the keys
   };
 
   Steps(const Problem<T>& problem, const Place& place, T* room) : s(problem), at(place) {
@@ -51,7 +51,7 @@ class Steps {
     }
     const int64_t from = s.channel_at(at, t);
     load_decay(s.p.K, s.p.g + from, now.decays);
-    if (s.p.a) {  // -a reads the state before the decay, and what was k is known
+    if (s.p.a) {  // -a reads the state before the decay, and k becomes the known key
       load_row(s.p.K, s.p.a + from, T(-1), now.erase);
       swap_rows(now.k, now.known), now.q_known = now.qk;
       load_row(s.p.K, s.p.b + from, T(1), now.k);
@@ -68,7 +68,7 @@ class Steps {
     a = b, b = c;
   }
 
-  // (1), (3) for some columns of the state.
+  // (1), (3) for a few columns of the state.
   template <class Columns>
   void run(int64_t j) {
     const T* from = s.p.initial ? s.p.initial + s.state_at(at) + j : nullptr;
