@@ -1,4 +1,4 @@
-// Gradients of the layer in X and W. README (5), (6).
+// Gradients of the layer with respect to X and W. README (5), (6).
 #pragma once
 #include "cheb/layer/blocks.hpp"
 #include "core/run/partial_sums.hpp"
@@ -6,9 +6,9 @@
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-constexpr int64_t kChunkRows = 32 * kRows;     // rows of one partial sum of dW, at least
-constexpr int64_t kMostParts = 16;             // partial sums
-constexpr int64_t kMostPartNumbers = 4 << 20;  // in all of them together
+constexpr int64_t kChunkRows = 32 * kRows;     // minimum rows of one partial sum of dW
+constexpr int64_t kMostParts = 16;             // maximum number of partial sums
+constexpr int64_t kMostPartNumbers = 4 << 20;  // maximum elements in all partial sums together
 
 template <class T>
 int64_t parts_of(const PolyLayer<T>& p) {
@@ -56,7 +56,7 @@ void add_weights(int64_t depth, int64_t rows, int64_t O, const T* grad, const Ad
   });
 }
 
-// dX of inputs [begin, end) at some rows.
+// dX of inputs [begin, end) for a range of rows.
 template <class T>
 void put_points(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t begin, int64_t end, const T* grad, const AdjointWork<T>& w,
                 T* dX) {

@@ -24,7 +24,7 @@ struct PolyLayerAdjoint {
   T *dX, *dW;            // either may be null
 };
 
-// A kernel returns the index within b of the first number that is not positive and finite, or -1. Otherwise the outputs are invalid.
+// A kernel returns the index of the first element of b that is not positive and finite, or -1. In the first case the outputs are invalid.
 template <class T>
 struct Kernels {
   std::int64_t (*poly_layer)(const PolyLayer<T>&);

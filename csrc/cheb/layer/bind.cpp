@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "cheb/layer/args.hpp"
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
@@ -21,7 +21,7 @@ PolyLayer<T> inputs(Arguments& call, int threads) {
   return p;
 }
 
-// Runs a kernel, and refuses the invalid number of b that it returns.
+// Runs a kernel, and raises an error for the invalid element of b that it returns.
 template <class T, class Kernel, class Args>
 void run(const Arguments& call, Kernel* kernel, const Args& args, const PolyLayer<T>& p) {
   const std::int64_t at = call.run(kernel, args);

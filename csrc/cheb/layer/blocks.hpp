@@ -1,4 +1,4 @@
-// Shared by both directions: the steps of all recurrences, and blocks of rows and inputs, for which polynomials are computed in cache.
+// Shared by both directions: the steps of all recurrences, and blocks of rows and inputs whose polynomials are computed in cache.
 #pragma once
 #include "cheb/layer/args.hpp"
 #include "cheb/layer/formula.hpp"
@@ -9,10 +9,10 @@
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-constexpr int64_t kRows = 96;  // of X at a time: a multiple of tiles and of all vector widths
-constexpr double kStepNs = 1;  // of a recurrence, per vector
+constexpr int64_t kRows = 96;  // rows of X at a time: a multiple of the tile height and of all vector widths
+constexpr double kStepNs = 1;  // one step of a recurrence, per vector
 
-// The steps (I, K), and the index of the first invalid number of b.
+// The steps (I, K), and the index of the first invalid element of b.
 template <class T>
 struct Recurrences {
   Scratch<Step<T>> steps;
@@ -34,7 +34,7 @@ int64_t inputs_together(const PolyLayer<T>& p) {
   return min(p.I, max<int64_t>(1, kPanelDepth<T> / max<int64_t>(1, p.K)));
 }
 
-// Column i of X as lanes from row first + r on; lanes after the last of `rows` rows repeat it.
+// Column i of X as lanes, starting at row first + r. Lanes after the last of `rows` rows repeat it.
 template <class V, class T>
 V column(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t r, int64_t i) {
   alignas(64) T x[kWidth<V>];

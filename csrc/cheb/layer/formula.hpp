@@ -6,7 +6,7 @@
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-// The coefficients of the step to degree k (2): a_{k-1}, 1 / sqrt(b_k) and sqrt(b_{k-1} / b_k). Degree 0: 0, the value of p_0, and 0.
+// The coefficients of the step to degree k (2): a_{k-1}, 1 / sqrt(b_k) and sqrt(b_{k-1} / b_k). For degree 0: 0, the value of p_0, and 0.
 template <class T>
 struct Step {
   T a, scale, back;

@@ -5,7 +5,7 @@
 namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
-// W (I K x O) in columns of tiles.
+// Packs W (I K x O) in columns of tiles.
 template <class T>
 void pack_weights(const PolyLayer<T>& p, T* to) {
   for_columns<T, Rest::apart>(p.O, [&](auto columns, int64_t j) {
@@ -15,7 +15,7 @@ void pack_weights(const PolyLayer<T>& p, T* to) {
   });
 }
 
-// The polynomials of inputs [begin, end) at some rows, in panels of kTileRows rows by degree.
+// The polynomials of inputs [begin, end) for a range of rows, in panels of kTileRows rows by degree.
 template <class T>
 void fill_panels(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, int64_t rows, int64_t begin, int64_t end, T* panels) {
   using V = Lanes<T, kTileRows>;
