@@ -9,7 +9,7 @@
 namespace quatrefoil::cheb::nonuniform {
 
 using scattered::kMaxAxes;
-constexpr int kGridAxes = 3;  // contraction for more axes
+constexpr int kGridAxes = 3;  // with more axes, contraction is used
 
 // Points, the shape of the coefficients, and the accuracy.
 template <class T>
@@ -22,7 +22,7 @@ struct Setting {
   double eps;  // relative in l2 over the results; 0: to rounding
   bool grid;   // always use the grid; d <= kGridAxes
   int threads;
-  void (*transform)(const transform::Transform<T>&);  // between coefficients and values on Chebyshev points
+  void (*transform)(const transform::Transform<T>&);  // converts between coefficients and values on Chebyshev points
 };
 
 template <class T>

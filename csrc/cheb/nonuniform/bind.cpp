@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "cheb/scattered/bind.hpp"
 
 #include <pybind11/stl.h>
@@ -68,7 +68,7 @@ class Grid {
     Arguments call("cheb.Grid", py::make_tuple(C), 1);
     call.dispatch([&](auto zero) { values_ = GridValues<decltype(zero)>(call, eps, threads); });
   }
-  // The values, if they fit a call with that setting.
+  // The values, if they match a call with that setting.
   template <class T>
   const void* values(const Arguments& call, const Setting<T>& at) const {
     const auto* values = std::get_if<GridValues<T>>(&values_);

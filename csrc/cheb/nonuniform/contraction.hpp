@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 
 using scattered::kAdjointPoints;
 
-// Coefficients as a Tucker tensor whose factor functions are the polynomials themselves.
+// The coefficients as a Tucker tensor whose factor functions are the polynomials themselves.
 template <class T>
 scattered::TuckerEval<T> as_tensor(const Setting<T>& at, const T* C) {
   scattered::TuckerEval<T> p{};
@@ -18,7 +18,7 @@ scattered::TuckerEval<T> as_tensor(const Setting<T>& at, const T* C) {
   return p;
 }
 
-constexpr int64_t kLeadParts = 16;  // of the leading axes if there are few chunks
+constexpr int64_t kLeadParts = 16;  // parts of the leading axes if there are few chunks
 
 template <class T>
 class ContractedMoments {
@@ -55,7 +55,7 @@ class ContractedMoments {
     const int64_t first = block * points, left = min<int64_t>(points, p_.P - first);
     T *ones = functions + l_.total * points, *u = ones + l_.rb_padded * points, *sign = u + d * points, *across = sign + d * points,
       *weighted = across + columns_ * points;
-    alignas(64) T q[points] = {};  // 0 for missing points, which add nothing
+    alignas(64) T q[points] = {};  // 0 for missing points, so that they add nothing
     __builtin_memcpy(q, m_.q + first, std::size_t(left) * sizeof(T));
     const int64_t bad = scattered::map_points<T, points>(p_, intervals_, first, u, sign);
     for (int k = 0; k < d; ++k)

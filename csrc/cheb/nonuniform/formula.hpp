@@ -28,7 +28,7 @@ QF_HD V window(V z, Element<V> beta) {
   return rest >= T(0) ? elementary::exp(V(beta * (square_root(V(rest > T(0) ? rest : V{})) - T(1)))) : V{};
 }
 
-// (2) the position of t in [-1, 1] among the grid points 0, ..., H.
+// (2) The position of t in [-1, 1] among the grid points 0, ..., H.
 template <class V>
 QF_HD V position(V t, double H) {
   return elementary::angle(V(-t), square_root(V((1 - t) * (1 + t)))) * (H / kPi);

@@ -1,4 +1,4 @@
-// The grid in arccos t: its shape, and transforms between coefficients and values on it.
+// The grid in arccos t: its shape, and transforms between coefficients and grid values.
 #pragma once
 #include "cheb/nonuniform/args.hpp"
 #include "cheb/nonuniform/formula.hpp"
@@ -7,15 +7,15 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-constexpr int64_t kGhosts = kMostTaps / 2;  // points beyond either end of an axis that taps may touch
+constexpr int64_t kGhosts = kMostTaps / 2;  // points beyond each end of an axis that taps may touch
 constexpr int64_t kLeastGrid = 16;          // so that every ghost is the reflection of a point
-constexpr int64_t kTile = 16;               // grid cells of a tile per axis, at least the number of taps: every other tile is independent
-constexpr double kNumberNs = 1;             // per number read, scaled and written
+constexpr int64_t kTile = 16;               // cells per tile and axis; at least the number of taps, so that every other tile is independent
+constexpr double kNumberNs = 1;             // per element that is read, scaled and written
 
 // Three axes; missing ones come first and have one point. Values are at psi = pi j / H with cos psi = -t (2), surrounded by ghosts, their
-// reflections. Rows are padded, because taps are read in full vectors.
+// reflections. Rows are padded because taps are read in full vectors.
 struct GridShape {
-  int taps;                                                       // of the window
+  int taps;                                                       // taps of the window
   int64_t n[kGridAxes], H[kGridAxes], size[kGridAxes];            // coefficients, intervals, points with ghosts
   int64_t tiles[kGridAxes], ghosts[kGridAxes], reach[kGridAxes];  // reach: the number of taps
 
@@ -80,7 +80,7 @@ class Grid : public GridShape {
   }
   T* values() const { return values_; }
 
-  // README (5): values with ghosts of coefficients C. Reads n_1 n_2 n_3 numbers; three passes over the values.
+  // README (5): computes the values, including ghosts, of coefficients C. Reads n_1 n_2 n_3 coefficients; three passes over the values.
   void fill(const T* C) const {
     const Scratch<T> inner(this->inner());
     const int64_t rows = H[1] + 1, row = H[2] + 1;
@@ -100,7 +100,7 @@ class Grid : public GridShape {
     reflect(inner);
   }
 
-  // README (6), the transpose: coefficients of what points have left on the grid and its ghosts.
+  // README (6), the transpose: computes coefficients from the grid and ghost values that the points have spread.
   void gather(T* C) const {
     const Scratch<T> inner(this->inner());
     const int64_t rows = H[1] + 1, row = H[2] + 1;
@@ -135,7 +135,7 @@ class Grid : public GridShape {
     });
   }
 
-  // The points of axis k, ghosts included, that equal point j: at most three.
+  // The points of axis k, ghosts included, that equal point j; at most three.
   int sources(int k, int64_t j, int64_t (&from)[3]) const {
     int count = 0;
     from[count++] = j + ghosts[k];

@@ -1,5 +1,5 @@
-// Values and moments by the cheaper algorithm, and their adjoints: values and moments are each other's in the coefficients and the weights;
-// slopes in the points are values of derivatives.
+// Values and moments by the cheaper algorithm, and their adjoints. With respect to the coefficients and the weights, each is the adjoint of
+// the other. Slopes at the points are values of derivatives.
 #pragma once
 #include "cheb/nonuniform/contraction.hpp"
 #include "cheb/nonuniform/interpolation.hpp"
@@ -7,7 +7,8 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-// The least eps for the grid, whose rounding errors dominate below: a position is rounded to about eps, and T_k changes k times as much.
+// The smallest eps for which the grid is used. Below it rounding errors dominate: a position is rounded to about eps, and T_k changes k
+// times as much.
 template <class T>
 double least_eps(const Setting<T>& at) {
   if (sizeof(T) == 4) return 1e-5;
@@ -15,9 +16,9 @@ double least_eps(const Setting<T>& at) {
   for (int k = 0; k < at.d; ++k) longest = max(longest, at.n[k]);
   return max(1e-13, 4 * scattered::kEps<T> * double(longest));
 }
-constexpr double kGridNs = 4;  // per number of the grid: three transforms and reflection
+constexpr double kGridNs = 4;  // per grid value: three transforms and reflection
 
-// Depends on sizes alone, so that values and moments use the same algorithm and remain transposes of each other to rounding.
+// Depends only on sizes, so that values and moments use the same algorithm and remain transposes of each other to rounding.
 template <class T>
 bool takes_grid(const Setting<T>& at) {
   if (at.grid) return true;
@@ -60,7 +61,7 @@ int64_t values(const Values<T>& v) {
 template <class T>
 int64_t moments(const Moments<T>& m) {
   const Setting<T>& at = m.at;
-  if (is_empty(at)) {  // checks the points only
+  if (is_empty(at)) {  // only checks the points
     const Scratch<T> f(at.P);
     return values<T>({at, nullptr, f, nullptr});
   }

@@ -1,4 +1,4 @@
-// Positions of points on the grid, sorted by tiles, and the weights of their taps.
+// Positions of points on the grid, sorted by tiles, and the weights of the taps.
 #pragma once
 #include "cheb/nonuniform/grid.hpp"
 #include "cheb/scattered/layout.hpp"
@@ -19,7 +19,7 @@ class Batch {
     for (int k = 0; k < at.d; ++k) intervals_[k] = scattered::interval(at.lo[k], at.hi[k], scattered::kEps<T>, false);
   }
 
-  // Takes points first, ..., first + count - 1. Returns the index within X of the first bad coordinate, or -1.
+  // Loads points first, ..., first + count - 1. Returns the index within X of the first bad coordinate, or -1.
   int64_t take(int64_t first, int64_t count) {
     using V = Lanes<double>;
     constexpr int W = kWidth<V>;
@@ -52,7 +52,7 @@ class Batch {
   }
 
   const std::int32_t* order() const { return order_; }
-  const int64_t* start() const { return start_; }  // of every tile, and their end
+  const int64_t* start() const { return start_; }  // first point of every tile, and the end of the last
   const double* position(int64_t i) const { return position_ + i * at_.d; }
   int64_t first() const { return first_; }
   // The first grid point, ghosts included, that a point at s touches.
@@ -79,7 +79,7 @@ class Batch {
   int64_t first_ = 0;
 };
 
-// The weights of one point's taps, single numbers on the leading axes and vectors on the last, and their first grid points.
+// The weights of one point's taps (scalars on the leading axes, vectors on the last) and their first grid points.
 template <class T, int vectors>
 struct Taps {
   using V = Lanes<T>;
@@ -111,7 +111,7 @@ struct Taps {
   }
 };
 
-// f(number of vectors for the taps of an axis), a constant.
+// Calls f(number of vectors for the taps of an axis) with a compile-time constant.
 template <class T, class F>
 void with_vectors(int taps, F&& f) {
   constexpr int W = kLanes<T>, half = kMostTaps / 2;
