@@ -33,8 +33,8 @@ struct ShortRangeAdjoint {
   T *dX, *dq, *dtargets;
 };
 
-// A kernel returns the index of the first coordinate that is not finite, in X or, plus 3 P, in targets; else -1. Otherwise the outputs are
-// invalid.
+// A kernel returns the index of the first coordinate that is not finite (in X or, plus 3 P, in targets), or -1. In the first case the
+// outputs are invalid.
 template <class T>
 struct Kernels {
   std::int64_t (*short_range)(const ShortRange<T>&);

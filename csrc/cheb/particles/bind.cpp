@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include <pybind11/stl.h>
 
 #include <vector>
@@ -28,7 +28,7 @@ ShortRange<T> particles(Arguments& call, const Numbers& bracket, int threads) {
   return p;
 }
 
-// Runs a kernel, and refuses the invalid coordinate that it returns.
+// Runs a kernel, and raises an error for the invalid coordinate that it returns.
 template <class T, class Kernel, class Args>
 void run(const Arguments& call, Kernel* kernel, const Args& args, const ShortRange<T>& p) {
   const std::int64_t at = call.run(kernel, args), target = at - 3 * p.P;

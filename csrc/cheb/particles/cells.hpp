@@ -1,4 +1,4 @@
-// Sources sorted by the cells of a grid, so that those near a point are a few runs of memory.
+// Sources sorted by the cells of a grid, so that those near a point are a few contiguous runs.
 #pragma once
 #include "cheb/particles/args.hpp"
 #include "core/lanes/lanes.hpp"
@@ -7,10 +7,10 @@
 namespace quatrefoil::cheb::particles {
 inline namespace QF_ISA {
 
-constexpr double kSlack = 1e-6;                  // of the cutoff, for rounding errors of cell boundaries
-constexpr double kPerCell = 0.25;                // least sources per cell: more cells would cost more than they save
-constexpr double kEdges[3] = {0.5, 0.5, 0.125};  // of the cutoff; cells along the last axis are contiguous and cost least
-constexpr double kLargest = 1e150;               // extents above it, with squares near infinity, make an axis one cell
+constexpr double kSlack = 1e-6;                  // fraction of the cutoff, for rounding errors of cell boundaries
+constexpr double kPerCell = 0.25;                // minimum sources per cell: more cells would cost more than they save
+constexpr double kEdges[3] = {0.5, 0.5, 0.125};  // fractions of the cutoff; cells along the last axis are contiguous and cost least
+constexpr double kLargest = 1e150;               // an axis with a larger extent, whose square may overflow, is one cell
 constexpr double kSortNs = 10;                   // per sorted point
 
 // A grid of cells over a set of points. Coordinates are relative to its corner, in double precision.
@@ -40,7 +40,7 @@ class Cells {
   }
   int64_t count() const { return cells_[0] * cells_[1] * cells_[2]; }
 
-  // Sorts points by cell, in input order within a cell; `start` of each cell.
+  // Sorts points by cell, in input order within a cell; writes the start of each cell.
   void sort(const T* points, int64_t count, int64_t* order, int64_t* start) const {
     const Scratch<int64_t> cell(count);
     set_zero<int64_t>(start, this->count() + 1);
@@ -59,7 +59,7 @@ class Cells {
     start[0] = 0;
   }
 
-  // f(first, last) for runs of cells, last included, that contain all sources within the cutoff of a point.
+  // Calls f(first, last), last included, for runs of cells that contain all sources within the cutoff of a point.
   template <class F>
   void near(const T* point, F&& f) const {
     double at[3];
@@ -80,7 +80,7 @@ class Cells {
 
  private:
   static double along(double extent, double edge) { return extent < kLargest && extent >= 2 * edge ? __builtin_floor(extent / edge) : 1; }
-  // The cell along axis k; the first for NaN, from an infinite extent.
+  // The cell along axis k; the first cell for NaN, which an infinite extent gives.
   int64_t index(int k, double at) const {
     const double cell = at * per_length_[k];
     return cell >= double(cells_[k]) ? cells_[k] - 1 : cell > 0 ? int64_t(cell) : 0;
@@ -97,7 +97,7 @@ class Cells {
   int64_t cells_[3];
 };
 
-// Sorted sources with weights, one array per coordinate, padded by a vector.
+// Sorted sources with weights, one array per coordinate, padded by one vector.
 template <class T>
 class Sources : public Cells<T> {
  public:

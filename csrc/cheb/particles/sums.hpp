@@ -1,5 +1,5 @@
-// Sums over the sources near each point, and their adjoint. Candidates from the cells around a point are read in full vectors, those within
-// the cutoff are packed, and the bracket is computed for these. A candidate takes four reads, mostly from L1.
+// Sums over the sources near each point, and their adjoint. Candidates from the cells around a point are read in full vectors; those within
+// the cutoff are packed, and the bracket is computed for them. A candidate takes four reads, mostly from L1.
 #pragma once
 #include "cheb/particles/cells.hpp"
 #include "cheb/particles/formula.hpp"
@@ -10,11 +10,11 @@ inline namespace QF_ISA {
 
 constexpr double kCandidateNs = 0.5, kNeighbourNs = 2;  // `quatrefoil bench cheb`: README, Measured
 
-// f_i = sum_p w_p B(|x_i - y_p|^2) over sources y_p with weights w_p, and its slope in x_i times a factor.
+// f_i = sum_p w_p B(|x_i - y_p|^2) over sources y_p with weights w_p, and its slope with respect to x_i, times a factor.
 template <class T>
 struct Results {
   T *value, *slope;  // (n,), (n, 3); either may be null
-  const T* factor;   // (n,) of the slopes
+  const T* factor;   // (n,), for the slopes
 };
 
 template <class T, bool slopes>
@@ -35,7 +35,7 @@ class Neighbours {
     count_ = 0;
   }
 
-  // Packs the near ones of the sources [first, last), without an unpredictable branch.
+  // Packs the nearby ones of the sources [first, last), without an unpredictable branch.
   void add(const Sources<T>& sources, int64_t first, int64_t last) {
     const T *x = sources.coordinate(0), *y = sources.coordinate(1), *z = sources.coordinate(2), *w = sources.weight();
     const V at[3] = {at_[0], at_[1], at_[2]}, square = broadcast<V>(square_);
@@ -74,7 +74,7 @@ class Neighbours {
   }
 
  private:
-  // Sums the first n packed sources, a multiple of a block; the remaining ones, less than a block, move up.
+  // Sums the first n packed sources, a multiple of a block. Moves the remaining ones, less than a block, to the front.
   void add_up(int64_t n) {
     for (int64_t i = 0; i < n; i += kBlock) {
       V s[kVectors];
@@ -105,7 +105,7 @@ class Neighbours {
   InterruptCheck check_;
 };
 
-// The sums at n points, each in one task, in an order that depends on the arrays alone.
+// The sums at n points. Each point belongs to one task; the order of its sum depends only on the arrays.
 template <class T, bool slopes>
 void sums(const T* from, const T* weights, int64_t count, const T* points, int64_t n, const Bracket& bracket, const Results<T>& to,
           int threads) {
@@ -137,7 +137,7 @@ void sums(const T* from, const T* weights, int64_t count, const T* points, int64
   });
 }
 
-// The index of the first number that is not finite, or -1.
+// The index of the first element that is not finite, or -1.
 template <class T>
 int64_t first_unbounded(const T* x, int64_t n, int threads) {
   int64_t bad = -1;
