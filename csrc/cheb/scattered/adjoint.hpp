@@ -12,7 +12,7 @@ inline namespace QF_ISA {
 template <class T>
 struct AdjointWork {
   T *functions, *derivatives, *bar;  // F_k, F_k', and the gradient of F_k: [total][points]
-  T *rows, *rows_bar;                // those of axis d - 2, or for d = 1 of a row of ones
+  T *rows, *rows_bar;                // the functions of axis d - 2 and their gradient; for d = 1, a row of ones
   T *u, *sign;                       // [d][points]
   T* polynomials;                    // [n][points]
   T* across;                         // [points][columns], a transposed axis
@@ -20,7 +20,7 @@ struct AdjointWork {
 };
 
 // README (6): gradients of the factor functions at kLanes x kAdjointVectors points, without the factor grad. Reads the core once; each
-// number serves the sum over c and the gradient of c.
+// element is used for the sum over c and for the gradient of c.
 template <class T>
 void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>& w, int64_t at) {
   using V = Lanes<T>;
@@ -64,7 +64,8 @@ void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>
   }
 }
 
-// f(V{}) with the lane type for rows of `columns` numbers, a multiple of kAdjointColumns: whole vectors if they fit, else kAdjointColumns.
+// Calls f(V{}) with the lane type for rows of `columns` elements, a multiple of kAdjointColumns: whole vectors if they fit, else
+// kAdjointColumns.
 template <class T, class F>
 void with_column_lanes(int64_t columns, F&& f) {
   if (kLanes<T> > kAdjointColumns && columns % kLanes<T>)
@@ -128,21 +129,21 @@ void add_core(const Layout<T>& l, const int64_t* r, const T* functions, const T*
 }
 
 constexpr int64_t kMaxChunks = 64;                  // independent partial sums
-constexpr int64_t kChunkBytes = int64_t(16) << 20;  // of all of them together, unless one is larger
-constexpr double kRoundNs = 4e6;                    // of one chunk between two checks for interrupts
+constexpr int64_t kChunkBytes = int64_t(16) << 20;  // bytes of all partial sums together, unless one is larger
+constexpr double kRoundNs = 4e6;                    // work on one chunk between two checks for interrupts
 
-// The number of chunks of points, which have sums of `size` numbers each.
+// The number of chunks of points, each with `size` sums.
 template <class T>
 int64_t chunks_of(int64_t blocks, int64_t size) {
   return min(min(kMaxChunks, max<int64_t>(1, kChunkBytes / max<int64_t>(1, size * int64_t(sizeof(T))))), blocks);
 }
 
-// f(block, chunk, part, work) -> the first invalid coordinate or -1, for all blocks of each chunk in order: those with number chunk modulo
-// `chunks`. Tasks are parts of chunks, and `ns` is the time of a block. Sizes alone determine the order of a chunk's sums: the same bits
-// for any number of threads.
+// Calls f(block, chunk, part, work) for all blocks of each chunk in order. f returns the first invalid coordinate or -1. A chunk consists
+// of the blocks whose index is chunk modulo `chunks`. Tasks are parts of chunks, and `ns` is the time of a block. Only sizes determine the
+// order of a chunk's sums, so the bits are the same for any number of threads.
 template <class T, class F>
 int64_t for_chunks(int64_t blocks, int64_t chunks, int64_t parts, int threads, double ns, int64_t work_size, F&& f) {
-  const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk in one round
+  const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk per round
   int64_t bad = -1;
   for (int64_t round = 0; round * step * chunks < blocks; ++round)
     parallel_for(chunks * parts, threads, ns * double(step), [&](int64_t begin, int64_t end) {
@@ -243,7 +244,7 @@ int64_t adjoint_block(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q,
   const TuckerEval<T>& p = q.forward;
   const Packed<T>& g = plan.g;
   const int64_t first = block * kAdjointPoints, left = min<int64_t>(kAdjointPoints, p.P - first);
-  alignas(64) T grad[kAdjointPoints] = {};  // 0 for missing points, which add nothing
+  alignas(64) T grad[kAdjointPoints] = {};  // 0 for missing points, so that they add nothing
   __builtin_memcpy(grad, q.grad + first, std::size_t(left) * sizeof(T));
   const int64_t bad = map_points<T, kAdjointPoints>(p, plan.intervals, first, w.u, w.sign);
   for (int k = 0; k < g.d; ++k)

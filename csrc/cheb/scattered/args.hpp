@@ -18,7 +18,7 @@ struct TuckerEval {
   T* f;        // (P,)
   std::int64_t P;
   double lo[kMaxAxes], hi[kMaxAxes];
-  bool dense;        // no factors: the core has the Chebyshev coefficients, r is n
+  bool dense;        // no factors: the core contains the Chebyshev coefficients, and r is n
   bool extrapolate;  // accept points outside the domain
   int threads;
   const void* packed;  // the result of `pack`, read instead of core and factors, or null
@@ -42,17 +42,17 @@ struct TuckerDerivatives {
 
 template <class T>
 struct TuckerDerivativesAdjoint {
-  TuckerEvalAdjoint<T> value;  // grad: of f
+  TuckerEvalAdjoint<T> value;  // value.grad: the gradient of f
   const T* grad_gradient;      // (P, d), or null
   const T* grad_hessian;       // (P, d, d), or null
 };
 
-// A kernel returns the index within X of the first coordinate that is NaN or outside its interval, or -1. Otherwise the outputs are
+// A kernel returns the index within X of the first coordinate that is NaN or outside its interval, or -1. In the first case the outputs are
 // invalid.
 template <class T>
 struct Kernels {
   std::int64_t (*tucker_eval)(const TuckerEval<T>&);
-  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);  // has a layout of its own
+  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);  // uses its own layout
   std::int64_t (*tucker_derivatives)(const TuckerDerivatives<T>&);
   std::int64_t (*tucker_derivatives_adjoint)(const TuckerDerivativesAdjoint<T>&);
   void* (*pack)(const TuckerEval<T>&);  // reads only core and factors

@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "cheb/scattered/bind.hpp"
 
 #include <pybind11/stl.h>
@@ -106,7 +106,7 @@ void take_gradients(Arguments& call, TuckerEvalAdjoint<T>& q) {
 }
 
 void tucker_eval_adjoint(Arguments& call, const Domain& domain, const py::object& packed, int threads) {
-  if (!packed.is_none()) call.memo<Packed>("packed", packed);  // not used: the adjoint has a layout of its own
+  if (!packed.is_none()) call.memo<Packed>("packed", packed);  // not used: the adjoint has its own layout
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     TuckerEvalAdjoint<T> q{};

@@ -1,4 +1,4 @@
-// For bindings with scattered points: domains, and the refusal of a coordinate. Computes nothing.
+// Helpers for bindings with scattered points: domains, and errors for invalid coordinates.
 #pragma once
 #include <vector>
 
@@ -13,7 +13,7 @@ inline void take_domain(const Arguments& call, const Domain& domain, int d, doub
   for (int k = 0; k < d; ++k) lo[k] = domain[2 * std::size_t(k)], hi[k] = domain[2 * std::size_t(k) + 1];
 }
 
-// Runs a kernel, and refuses the invalid coordinate of X (P, d) that it returns.
+// Runs a kernel, and raises an error for the invalid coordinate of X (P, d) that it returns.
 template <class Kernel, class Args, class Points>
 void run_at_points(const Arguments& call, Kernel* kernel, const Args& args, const Points& p, bool extrapolate = false) {
   const std::int64_t at = call.run(kernel, args);

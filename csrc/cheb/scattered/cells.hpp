@@ -1,4 +1,4 @@
-// Factor functions of many coefficients as polynomials of low degree in cells of the interval, for calls with many points.
+// Factor functions with many coefficients as polynomials of low degree in cells of the interval, for calls with many points.
 #pragma once
 #include "cheb/scattered/factors.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -8,9 +8,9 @@ inline namespace QF_ISA {
 
 template <class T>
 constexpr int kTerms = sizeof(T) == 4 ? 13 : 20;  // coefficients per cell: the error of second derivatives is below eps
-constexpr int64_t kMostRows = 4097;               // of an axis with cells: in float32 squares of larger numbers are not exact
+constexpr int64_t kMostRows = 4097;               // of an axis with cells; in float32, squares of larger integers are not exact
 constexpr int kCellBlocks = 32;                   // blocks of points that read the cells of one axis before those of the next
-constexpr int kCellPoints = 4;                    // points in one sweep of their cells: chains that hide the latency of a multiply-add
+constexpr int kCellPoints = 4;                    // points per sweep of their cells, to hide the latency of a multiply-add
 
 // README (12): the number of cells on either side of t = 0, a power of two, so that their ends are exact.
 inline int64_t cells_a_side(int64_t n) {
@@ -19,8 +19,8 @@ inline int64_t cells_a_side(int64_t n) {
   return half;
 }
 
-// README (13): a second derivative at Chebyshev points of a cell -> coefficients of the function in powers of tau, from the second on, by
-// way of Chebyshev coefficients, which decay as fast as those of the powers grow.
+// README (13): converts a second derivative at the Chebyshev points of a cell to coefficients of the function in powers of tau, from the
+// second power on. Goes through Chebyshev coefficients, which decay as fast as those of the powers grow.
 template <int nodes>
 struct CellFit {
   double point[nodes];
@@ -42,7 +42,7 @@ struct CellFit {
       for (int m = 0; m <= k; ++m) power[k][m] = (m ? 2 * power[k - 1][m - 1] : 0) - power[k - 2][m];
   }
 
-  // One function in as many cells as V has lanes; values[nodes] -> powers[nodes + 2], of which the first two stay.
+  // One function in as many cells as V has lanes; values[nodes] -> powers[nodes + 2]. The first two powers do not change.
   template <class V>
   void operator()(const V* values, V* powers) const {
     V c[nodes];
@@ -62,7 +62,7 @@ struct CellFit {
 template <class T>
 struct Cells {
   int64_t half[kMaxAxes], width[kMaxAxes], at[kMaxAxes];  // half: 0 for an axis without cells
-  int64_t numbers = 0, widest = 0, nodes = 0;             // nodes: the most evaluations to fill the cells of an axis
+  int64_t numbers = 0, widest = 0, nodes = 0;             // nodes: the maximum number of evaluations to fill the cells of an axis
 
   explicit Cells(const Layout<T>& l) {
     for (int k = 0; k < l.d; ++k) {
@@ -75,7 +75,7 @@ struct Cells {
       nodes = max(nodes, 2 * half[k] * kTerms<T>);
     }
   }
-  // Whether filling and reading cells costs less than sums over all coefficients. Depends on sizes alone, because the bits depend on it.
+  // Whether filling and reading cells costs less than sums over all coefficients. Depends only on sizes, because the bits depend on it.
   bool pay(const TuckerEval<T>& p) const { return numbers > 0 && !p.extrapolate && p.P >= 3 * nodes; }
 };
 
@@ -85,8 +85,9 @@ struct CellSource {
   int64_t rows, columns, half, width;
 };
 
-// README (13): fills kPoints<double> cells on one side of 0, from `first` on. Value and slope at the middle are the first two coefficients,
-// the others come from the second derivative: a fit of the values would multiply their errors by the square of the degree in slopes.
+// README (13): fills kPoints<double> cells on one side of 0, starting at `first`. Value and slope in the middle are the first two
+// coefficients. The others are computed from the second derivative: a fit to the values would multiply their errors by the square of the
+// degree in slopes.
 template <class T>
 void fill_cells(const CellFit<kTerms<T> - 2>& fit, const CellSource& s, int64_t first, bool negative, T* to) {
   constexpr int points = kPoints<double>, terms = kTerms<T>, W = kLanes<double>;
@@ -150,7 +151,7 @@ T* make_cells(const Cells<T>& cells, const Packed<T>& g, int threads) {
 }
 
 // The cells of a packed tensor, or null for a call that is faster without. The first call that needs them computes them and stores them
-// with the tensor; if two threads do so, one set is kept.
+// with the tensor. If two threads compute them, one set is discarded.
 template <class T>
 const T* cells_of(const Cells<T>& cells, const Packed<T>& g, const TuckerEval<T>& p) {
   if (!cells.pay(p)) return nullptr;
@@ -194,7 +195,8 @@ struct Places {
   }
 };
 
-// Horner's rule for f and `order` derivatives by tau (half of the second), for kCellPoints points and `tiles` vectors of columns.
+// Horner's rule for f and its first `order` derivatives with respect to tau (half of the second), for kCellPoints points and `tiles`
+// vectors of columns.
 template <class T, int order, int tiles>
 QF_HD void sweep_cells(const T* const* cell, const T* tau, int64_t width, int64_t column, T* const* across) {
   using V = Lanes<T>;
@@ -212,8 +214,8 @@ QF_HD void sweep_cells(const T* const* cell, const T* tau, int64_t width, int64_
       for (int s = 0; s < tiles; ++s) store(across[q] + i * width + column + s * W, sums[q][s][i]);
 }
 
-// All factor functions of one axis at the points of a block, and `order` derivatives by t, as axis_functions. `work`: (order + 1) kPoints
-// rows of the cells' width.
+// All factor functions of one axis at the points of a block, and `order` derivatives with respect to t, as in axis_functions. `work`:
+// (order + 1) kPoints rows of the cells' width.
 template <class T, int order>
 void cell_functions(const Cells<T>& cells, const T* data, const Layout<T>& g, int k, const T* u, const T* sign, T* const* functions,
                     T* work) {

@@ -4,7 +4,7 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// (9): the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads each number of the core
+// (9): the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads each element of the core
 // once.
 template <int order, class T>
 __device__ __forceinline__ void contract_matrix(const Layout& l, const T* core, const T* functions, int64_t to_derivative,
@@ -55,7 +55,7 @@ __device__ __forceinline__ void contract_derivatives(const TuckerEval<T>& p, con
   }
 }
 
-// Per point: reads d coordinates, writes 1 + d (+ d^2) numbers.
+// Per point: reads d coordinates, writes 1 + d (+ d^2) values.
 template <class T, int order, bool near>
 __global__ void __launch_bounds__(kThreads, 1)
     differentiate_all(const TuckerDerivatives<T> q, const Layout l, const T* packed, T* workspace, int64_t each, int count) {
@@ -115,13 +115,13 @@ int64_t tucker_derivatives(const TuckerDerivatives<T>& q) {
   return -1;
 }
 
-constexpr int kPitch = kThreads + 1;     // of rows of points: puts adjacent rows into different banks
-constexpr int kPanel = 32;               // such rows at a time
+constexpr int kPitch = kThreads + 1;     // pitch of rows of points: puts adjacent rows into different banks
+constexpr int kPanel = 32;               // number of such rows at a time
 constexpr int kShares = 4;               // threads that share the points of a patch of 4 x 4 sums
-constexpr int64_t kSumBytes = 64 << 20;  // of the sums of all chunks together
+constexpr int64_t kSumBytes = 64 << 20;  // bytes of the sums of all chunks together
 
-// Tiles of kThreads points belong to chunks by their number alone. Every chunk has its own sums: of the core's gradient [(a, b)][c] and of
-// the tables' [k][column], rows rounded up to quads.
+// Tiles of kThreads points are assigned to chunks by their index alone. Every chunk has its own sums: of the core's gradient [(a, b)][c]
+// and of the tables' [k][column], rows rounded up to quads.
 struct Chunks {
   int64_t tiles, count, size, core_rows, factor_at[kMaxAxes];
 };
@@ -135,7 +135,8 @@ Chunks chunks_of(const TuckerEval<T>& p, const Layout& l) {
   return c;
 }
 
-// (6) at a thread's point: gradients of the factor functions. Each number of the core serves the sum over c and the gradient of c.
+// (6) at a thread's point: gradients of the factor functions. Each element of the core is used for the sum over c and for the gradient of
+// c.
 template <class T>
 __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions, T* bar,
                                                  T grad) {
@@ -173,8 +174,8 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
   }
 }
 
-// sums[row][column] = or += the sum of left(row) right[column][point] over the block's points in a fixed order; left returns the rows of
-// this thread's point in order.
+// Sets sums[row][column] to, or adds to it, the sum of left(row) right[column][point] over the thread block's points in a fixed order; left
+// returns the rows of this thread's point in order.
 template <class T, class F>
 __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const T* right, int64_t columns, T* sums, bool begins) {
   constexpr int groups = kPanel / kQuad;
@@ -216,7 +217,7 @@ __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const 
   }
 }
 
-// One block per chunk. Reads X and grad, writes dX (adds to it with `more`), and writes the chunk's sums once per tile.
+// One thread block per chunk. Reads X and grad, writes dX (adds to it with `more`), and writes the chunk's sums once per tile.
 template <class T, bool near>
 __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAdjoint<T> q, const Layout l, const Chunks chunks,
                                                               const T* packed, T* workspace, T* all_sums, bool more) {
@@ -270,8 +271,8 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
     }
 }
 
-// One thread per number of the gradient of the core or of a factor: the sum of the chunks in order, added with `more`, except for axes in
-// `fresh`.
+// One thread per element of the gradient of the core or of a factor: the sum of the chunks in order. With `more`, adds to the gradient,
+// except for axes in `fresh`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_chunks(const TuckerEvalAdjoint<T> q, const Layout l, const Chunks chunks, const T* sums, bool more, unsigned fresh) {
@@ -327,7 +328,7 @@ __global__ void __launch_bounds__(kThreads, 1) weigh(const TuckerDerivativesAdjo
   }
 }
 
-// One thread per column of a factor (n, r): (5), `times` times.
+// One thread per column of a factor (n, r): applies (5) `times` times.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) differentiate_columns(const T* U, int64_t n, int64_t r, int times, T* between, T* to) {
   QF_ROLLED
@@ -349,7 +350,8 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const T* d, int64_t n
   }
 }
 
-// (10): adds the term of the derivative along axis i, and along j unless it is -1. `room`: P numbers, and three times those of two factors.
+// (10): adds the term of the derivative along axis i, and along j unless it is -1. `room`: P elements, and three times those of two
+// factors.
 template <class T>
 void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* room) {
   TuckerEvalAdjoint<T> term = q.value;
@@ -376,7 +378,7 @@ void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* room) {
   });
 }
 
-// One pass of the values' adjoint for each derivative, whatever its weights.
+// One pass of the values' adjoint for each derivative, even if its weights are zero.
 template <class T>
 int64_t tucker_derivatives_adjoint(const TuckerDerivativesAdjoint<T>& q) {
   add_adjoint(q.value, false, 0);

@@ -1,5 +1,5 @@
-// Values of Chebyshev-Tucker tensors at scattered points on a GPU: README (1)-(4), one or two points per thread. A coordinate that the CPU
-// refuses makes everything that depends on it NaN.
+// Values of Chebyshev-Tucker tensors at scattered points on a GPU: README (1)-(4), one or two points per thread. A coordinate that raises
+// an error on the CPU makes every result that depends on it NaN.
 #pragma once
 #include "cheb/scattered/args.hpp"
 #include "cheb/scattered/formula.hpp"
@@ -10,24 +10,24 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 128;  // of a block
+constexpr int kThreads = 128;  // per thread block
 constexpr int kQuad = 4;       // rows of the core, or columns of a table, that are read together
-// Estimated, not measured; constants, so that the bits do not depend on the card.
+// Estimates, not measurements. Constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
-constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // of shared memory per block; every GPU from sm_80 on has 99
+constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has 99 KiB
 
 // The core as lead matrices [rows / 4][last][4], rows those of axis d - 2 (of a single axis: a row of ones), then the tables of the axes,
 // [n][columns]; ranks padded with zeros.
 struct Layout {
   int d, leading;               // axes; those before the last two
   int64_t lead, b, rows, last;  // number of leading indices; rows, padded rows and padded columns of a matrix
-  int64_t total, size;          // functions of a point; numbers of the layout
+  int64_t total, size;          // functions per point; elements in the layout
   int64_t row_at, last_at;      // start of the functions of a matrix's rows and columns
   int64_t columns[kMaxAxes], column_at[kMaxAxes], table_at[kMaxAxes];
   Interval interval[kMaxAxes];
 };
 
-// `least`: the least number of columns of the last two axes.
+// `least`: the minimum number of columns of the last two axes.
 template <class T>
 Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
   Layout l{};
@@ -53,7 +53,7 @@ Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
   return l;
 }
 
-// One thread per number of the layout.
+// One thread per element of the layout.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) lay_out(const TuckerEval<T> p, const Layout l, T* to) {
   const int64_t core = l.lead * l.rows * l.last, c_end = p.r[p.d - 1];
@@ -78,7 +78,7 @@ void lay_out_all(const TuckerEval<T>& p, const Layout& l, T* to) {
   launch(lay_out<T>, (l.size + kThreads - 1) / kThreads, kThreads, 0, p, l, to);
 }
 
-// A coordinate on [-1, 1] for (3): u = 2(|t| - 1) and the sign of t; u is NaN where the CPU raises.
+// A coordinate on [-1, 1] for (3): u = 2(|t| - 1) and the sign of t; u is NaN where the CPU raises an error.
 template <class T>
 struct Place {
   T u, sign;
@@ -93,7 +93,7 @@ __device__ __forceinline__ Place<T> place(const TuckerEval<T>& p, const Layout& 
   return {T(2 * (t * sign - 1)), T(sign)};
 }
 
-// (2), (3), (9): sums over the coefficients of `count` functions, or of derivatives of them, at the points of a thread. Reads every number
+// (2), (3), (9): sums over the coefficients of `count` functions, or of derivatives of them, at the points of a thread. Reads every element
 // of the table once.
 template <int derivative, class T, int points, int count>
 __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], T (&sums)[points][count]) {
@@ -128,7 +128,7 @@ __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t column
   }
 }
 
-// f(c, sums) for the functions of an axis, eight at a time, then four.
+// Calls f(c, sums) for the functions of an axis, eight at a time, then four.
 template <int derivative, class T, int points, class F>
 __device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], F f) {
   int64_t c = 0;
@@ -158,7 +158,7 @@ __device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t
   });
 }
 
-// For one axis, a row of ones in place of the rows; zeros for derivatives.
+// If there is one axis, the rows are a row of ones, or of zeros for derivatives.
 template <class T, int points>
 __device__ __forceinline__ void put_row_of_ones(const Layout& l, T one, T* functions, int64_t stride) {
   if (l.d > 1) return;
@@ -166,8 +166,8 @@ __device__ __forceinline__ void put_row_of_ones(const Layout& l, T one, T* funct
     for (int j = 0; j < points; ++j) functions[(l.row_at + i) * stride + j * kThreads] = i == 0 ? one : T(0);
 }
 
-// `start` times the product of the leading axes' functions at index a, except that of axis `without`; axes i and j are differentiated (-1:
-// none), functions m times differentiated are at functions[m * to_derivative].
+// `start` times the product of the leading axes' functions at index a, except that of axis `without`. Axes i and j are differentiated (-1
+// means no axis); functions differentiated m times are at functions[m * to_derivative].
 template <class T>
 __device__ __forceinline__ T lead_product(const TuckerEval<T>& p, const Layout& l, int64_t a, const T* functions, int64_t stride,
                                           int without, T start, int64_t to_derivative = 0, int i = -1, int j = -1) {
@@ -181,9 +181,9 @@ __device__ __forceinline__ T lead_product(const TuckerEval<T>& p, const Layout& 
 }
 
 template <class T>
-constexpr int kPoints = sizeof(T) == 4 ? 2 : 1;  // per thread: each number of core and tables is read once for them
+constexpr int kPoints = sizeof(T) == 4 ? 2 : 1;  // points per thread; each element of core and tables is read once for all of them
 
-// The memory of a block, in shared memory if it fits (`near`), otherwise in a workspace.
+// The memory of a thread block, in shared memory if it fits (`near`), otherwise in a workspace.
 template <class T>
 struct Room {
   int64_t numbers;
@@ -201,7 +201,7 @@ __device__ __forceinline__ void copy_near(const T* packed, int64_t size, T* to) 
 }
 
 // (4) for the points of a thread, four rows of the core at a time. With `ranks` the functions of the last two axes are in registers v and
-// w. Reads each number of the core once.
+// w. Reads each element of the core once.
 template <int ranks, class T, int points>
 __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions,
                                          const T (&v)[points][ranks ? ranks : 1], const T (&w)[points][ranks ? ranks : 1],

@@ -5,7 +5,7 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-constexpr double kAddNs = 1;  // per number
+constexpr double kAddNs = 1;  // per element
 
 // The buffers of each derivative's adjoint: factors, their gradients, those of core and X, and the weights of the points.
 template <class T>
@@ -77,7 +77,7 @@ class Terms {
   // Adds the gradient of a factor that was differentiated `times` times.
   void add_factor(const TuckerEvalAdjoint<T>& term, int k, int times) {
     const int64_t n = p_.n[k], r = p_.r[k];
-    T *from = term.dfactors[k], *other = from - n * r;  // overwrites the differentiated factor
+    T *from = term.dfactors[k], *other = from - n * r;  // `other` overwrites the differentiated factor
     if (times == 2) {
       set_zero(other, n * r);
       for (int64_t c = 0; c < r; ++c) add_differentiate_adjoint(from + c, n, r, other + c);

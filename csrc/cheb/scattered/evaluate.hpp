@@ -30,8 +30,8 @@ struct BlockWork {
   }
 };
 
-// README (4): four sums over the core's last axis at a time, folded into the other axes immediately: nothing of size r^2 is stored. Reads
-// the core once; the factor functions of kPoints points are in L1.
+// README (4): four sums over the core's last axis at a time, folded into the other axes immediately, so nothing of size r^2 is stored.
+// Reads the core once; the factor functions of kPoints points are in L1.
 template <class T>
 void contract(const Packed<T>& g, const int64_t* r, const T* functions, const T* rows, T* f) {
   using V = Lanes<T>;
@@ -58,19 +58,19 @@ void contract(const Packed<T>& g, const int64_t* r, const T* functions, const T*
   for (int v = 0; v < vectors; ++v) store(f + v * W, total[v]);
 }
 
-// Vectors of points at a time: sums over the last axis of a function and `order` of its derivatives must fit the registers.
+// Vectors of points at a time: the sums over the last axis of a function and `order` of its derivatives must fit in registers.
 template <int order>
 constexpr int kDerivativeVectors = kWideFile && order == 1 ? 2 : 1;
 
-// `start` times the product of the leading axes' functions, axes i and j differentiated, twice if they are the same; -1: none.
+// `start` times the product of the leading axes' functions. Axes i and j are differentiated, twice if they are the same; -1 means no axis.
 template <class T, class V>
 QF_HD V lead_derivative(const Layout<T>& l, const Odometer& index, const T* const* functions, int64_t at, int i, int j, V start) {
   for (int k = 0; k < l.leading; ++k) start *= load<V>(functions[(k == i) + (k == j)] + (l.column_at[k] + index.at[k]) * kPoints<T> + at);
   return start;
 }
 
-// README (9): the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads every number of the
-// core once for the function and all its derivatives.
+// README (9): the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads every element of
+// the core once for the function and all its derivatives.
 template <class T, int order, int vectors>
 QF_HD const T* contract_matrix(const Packed<T>& g, const T* core, const BlockWork<T, order>& w, int64_t at,
                                Lanes<T> (&sums)[order == 1 ? 3 : 6][vectors]) {
@@ -126,7 +126,7 @@ void contract_derivatives(const Packed<T>& g, const int64_t* r, const BlockWork<
   }
 }
 
-// The results of one block in the caller's arrays, by the chain rule of the domain.
+// Writes the results of one block to the caller's arrays, using the chain rule of the domain.
 template <class T, int order>
 void write_results(const TuckerDerivatives<T>& q, const T* results, int64_t first, int64_t left) {
   const TuckerEval<T>& p = q.value;
@@ -146,8 +146,8 @@ void write_results(const TuckerDerivatives<T>& q, const T* results, int64_t firs
   }
 }
 
-// Per point: reads d coordinates, writes 1 (+ d (+ d^2)) numbers. Tables and core are read from cache once per kPoints points. With cells,
-// a value's functions are computed axis by axis for several blocks, so that the cells of an axis stay in cache.
+// Per point: reads d coordinates, writes 1 (+ d (+ d^2)) values. Tables and core are read from cache once per kPoints points. With cells, a
+// value's functions are computed axis by axis for several blocks, so that the cells of an axis stay in cache.
 template <class T, int order>
 int64_t evaluate(const TuckerDerivatives<T>& q, const Packed<T>& g) {
   using Work = BlockWork<T, order>;

@@ -46,7 +46,7 @@ void map_intervals(const TuckerEval<T>& p, Interval* intervals) {
 }
 
 // README (2), (3), (9): `columns` factor functions, or derivatives of them, at kLanes x vectors points. Reads the tile once; polynomials
-// and sums stay in registers. Function c is at out[c * stride ...].
+// and sums stay in registers. Function c is written to out[c * stride ...].
 template <class T, int vectors, int columns, int derivative>
 QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign, int64_t stride, T* out) {
   using V = Lanes<T>;
@@ -88,7 +88,7 @@ struct PolynomialRows {
       sign[v] = load<V>(s + v * W);
     }
   }
-  // Starts at an even k.
+  // Must start at an even k.
   void fill(int64_t rows, int64_t stride, T* out) {
     for (int v = 0; v < vectors; ++v) {
       auto p = polynomial[v];
@@ -106,7 +106,8 @@ struct PolynomialRows {
   }
 };
 
-// README (2), (3), (9): adds the terms of `rows` polynomials to `columns` factor functions, or derivatives of them; `begins`: to zeros.
+// README (2), (3), (9): adds the terms of `rows` polynomials to `columns` factor functions, or derivatives of them; with `begins`, sets
+// instead of adding.
 template <class T, int vectors, int columns>
 QF_HD void add_tile(const T* tile, int64_t rows, const T* polynomials, bool begins, int64_t stride, T* out) {
   using V = Lanes<T>;
@@ -124,8 +125,8 @@ QF_HD void add_tile(const T* tile, int64_t rows, const T* polynomials, bool begi
     for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
 }
 
-// All factor functions of one axis; `columns` is a multiple of kNarrow. A single tile keeps its polynomials in registers. For more tiles
-// they are computed once, a panel at a time: for each tile, they would take as long as the sums.
+// All factor functions of one axis; `columns` is a multiple of kNarrow. A single tile keeps its polynomials in registers. For several tiles
+// they are computed once, a panel at a time: recomputing them for each tile would take as long as the sums.
 template <class T, int vectors, int derivative = 0>
 void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u, const T* sign, int64_t stride, T* out) {
   InterruptCheck check;

@@ -12,8 +12,8 @@ inline namespace QF_ISA {
 struct Interval {
   double sum, sum_error;  // lo + hi without rounding
   double width;
-  double far;  // larger |t| are refused; a smaller excess is rounding of the caller's coordinates
-  double end;  // |t| is clamped to it
+  double far;  // larger |t| raise an error; a smaller excess is rounding of the caller's coordinates
+  double end;  // |t| is clamped to this
 };
 
 constexpr double kSlackEps = 48;                      // in units of eps: 1e-14 for float64 on [-1, 1]
@@ -60,8 +60,8 @@ struct SecondKind : Polynomial<V> {
 };
 template <class V>
 struct SecondKindSlope {
-  V u, under, under_step;  // of U_k
-  V value, step;           // of U_k'
+  V u, under, under_step;  // U_k and its difference
+  V value, step;           // U_k' and its difference
 
   QF_HD static SecondKindSlope first(V u) { return {u, V{} + 1, u + 1, V{}, V{} + 2}; }
   QF_HD void advance() {
@@ -77,13 +77,13 @@ template <class V, int derivative>
 using PolynomialOf = typename std::conditional<derivative == 0, Polynomial<V>,
                                                typename std::conditional<derivative == 1, SecondKind<V>, SecondKindSlope<V>>::type>::type;
 
-// (9) The positions of f and its derivatives among the results of a point, axes i <= j.
+// (9) The indices of f and its derivatives among the results of a point, axes i <= j.
 QF_HD int gradient_at(int i) { return 1 + i; }
 QF_HD int hessian_at(int d, int i, int j) { return 1 + d + i * d - i * (i - 1) / 2 + (j - i); }
 QF_HD int results_of(int d, int order) { return order == 1 ? 1 + d : 1 + d + d * (d + 1) / 2; }
 
-// (9) add(result, i, j, s) for f and its derivatives, with the leading axes i and j differentiated (-1: none). sum(0), ..., sum(5) are the
-// sums over the last two axes, differentiated (0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2) times.
+// (9) Calls add(result, i, j, s) for f and its derivatives, with the leading axes i and j differentiated (-1 means no axis). sum(0), ...,
+// sum(5) are the sums over the last two axes, differentiated (0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2) times.
 template <int order, class Sum, class Add>
 QF_HD void each_derivative(int d, int leading, Sum&& sum, Add&& add) {
   const int row = d - 2, last = d - 1;

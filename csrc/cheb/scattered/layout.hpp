@@ -12,30 +12,30 @@ inline namespace QF_ISA {
 constexpr bool kWideFile = kVectorBytes == 64;      // 32 vector registers, elsewhere 16
 constexpr int kColumns = kWideFile ? 8 : 4;         // factor columns per tile: 8 x 2 (4 x 2) sums and the polynomials fill the registers
 constexpr int kNarrow = 4;                          // columns of a narrow last tile
-constexpr int kVectors = 2;                         // of points: a third one spilled the sums and was 10 % slower
+constexpr int kVectors = 2;                         // vectors of points; a third one spilled the sums and was 10 % slower
 constexpr int kAdjointVectors = kWideFile ? 2 : 1;  // the adjoint has twice as many sums per vector
 constexpr int kPanel = 128;                         // polynomials computed at once for several tiles of columns, in L1
-constexpr int kRows = 4;                            // rows of the core whose sums over its last axis are formed together
-constexpr int kAdjointRows = 8;                     // rows of an outer product: 8 chains hide the latency of a multiply-add
+constexpr int kRows = 4;                            // rows of the core whose sums over its last axis are computed together
+constexpr int kAdjointRows = 8;                     // rows of an outer product; 8 chains hide the latency of a multiply-add
 constexpr int kAdjointColumns = 8;                  // padding of rank axes in the adjoint, where columns are in lanes too
-constexpr int kAdjointPoints = 96;                  // points of one outer product: a multiple of every ISA's block, and small enough for L2
+constexpr int kAdjointPoints = 96;                  // points per outer product: a multiple of every ISA's block, and small enough for L2
 
 template <class T>
 constexpr int kPoints = kVectors * kLanes<T>;
 template <class T>
 constexpr double kEps = sizeof(T) == 4 ? 1.1920928955078125e-07 : 2.220446049250313e-16;
 
-// Sizes and offsets. The leading d - 2 axes of the core are one, `lead`; the last two are the matrix that is contracted with the lanes; for
-// d = 1 that matrix has one row.
+// Sizes and offsets. The leading d - 2 axes of the core are merged into one, `lead`; the last two are the matrix that is contracted with
+// the lanes. For d = 1 that matrix has one row.
 template <class T>
 struct Layout {
   int d, leading;                                   // axes, leading axes
   int64_t columns[kMaxAxes];                        // r_k, rounded up
   int64_t rows[kMaxAxes];                           // n_k, rounded up to pairs of polynomials; 0 without a table
   int64_t table_at[kMaxAxes], column_at[kMaxAxes];  // start of an axis in the tables, in the factor functions
-  int64_t tables = 0, total = 0;                    // numbers in all tables, columns of all axes
+  int64_t tables = 0, total = 0;                    // elements in all tables, columns of all axes
   int64_t lead = 1, rb = 1, rc, rb_padded;
-  double multiply_adds = 0;  // of one point's value
+  double multiply_adds = 0;  // for the value at one point
 
   Layout(const TuckerEval<T>& p, int64_t pad) : d(p.d), leading(p.d > 2 ? p.d - 2 : 0) {
     for (int k = 0; k < d; ++k) {
@@ -62,7 +62,8 @@ double matrix_ns(const Layout<T>& l, int64_t points) {
   return double(l.rb_padded * l.rc * points) * kMultiplyAddNs<T>;
 }
 
-// A table of one axis: [tile of columns][k][column], zeros beyond n and r. The start of column c, and the distance of its rows:
+// A table of one axis: [tile of columns][k][column], zeros beyond n and r. Column: the start of column c, and the distance between its
+// rows.
 struct Column {
   int64_t at, stride;
   Column(int64_t c, int64_t rows, int64_t columns) : stride(min<int64_t>(kColumns, columns - c / kColumns * kColumns)) {
@@ -94,7 +95,7 @@ void pack_core(const TuckerEval<T>& p, const Layout<T>& l, T* core) {
 template <class T>
 struct Packed : Layout<T> {
   Scratch<T> table, core;
-  mutable T* cells = nullptr;  // the tables as cells (cells.hpp), once a call needs them
+  mutable T* cells = nullptr;  // the tables as cells (cells.hpp), computed when a call first needs them
 
   Packed(const TuckerEval<T>& p, int64_t pad) : Layout<T>(p, pad), table(this->tables), core(this->core_size()) {
     for (int k = 0; k < p.d && !p.dense; ++k)
