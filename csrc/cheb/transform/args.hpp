@@ -12,8 +12,8 @@ struct Transform {
   const T* x;                     // (before, n, after)
   T* y;                           // the same shape; may be x
   std::int64_t before, n, after;  // n >= 1
-  bool interpolates;              // halve the ends of x and of y, and divide y by (n - 1) / 2
-  bool from_the_end;              // reverse x, or else y
+  bool interpolates;              // halves the ends of x and of y, and divides y by (n - 1) / 2
+  bool from_the_end;              // reverses x instead of y
   int threads;
 };
 

@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "cheb/transform/bind.hpp"
 
 #include <pybind11/stl.h>
@@ -12,7 +12,7 @@ namespace {
 
 using Axes = std::vector<std::int64_t>;
 
-// One axis after another, all except the first in place.
+// Transforms one axis after another, all except the first in place.
 template <class T>
 void run(const Arguments& call, const View& view, const T* x, T* y, const Axes& axes, Transform<T> p) {
   unsigned seen = 0;
@@ -47,12 +47,12 @@ void transform(Arguments& call, const Axes& axes, int threads) {
   });
 }
 
-// The transposed map: the same one with the other array reversed.
+// The transposed map: the same map with the other array reversed.
 template <bool to_coefficients>
 void transform_vjp(Arguments& call, const Axes& axes, int threads) {
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    [[maybe_unused]] const T* const array = call.input("the array", "...");  // checks it; the map is linear
+    [[maybe_unused]] const T* const array = call.input("the array", "...");  // only checked: the map is linear
     const auto grad = call.input("grad", "...");
     Transform<T> p{};
     p.interpolates = to_coefficients, p.from_the_end = !to_coefficients, p.threads = threads;

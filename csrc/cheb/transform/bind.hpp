@@ -1,4 +1,4 @@
-// The table of the transforms, for methods whose kernels use them.
+// The table of the transforms, for other methods whose kernels use them.
 #pragma once
 #include "cheb/transform/args.hpp"
 #include "core/host/isa.hpp"

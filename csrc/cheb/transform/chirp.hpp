@@ -1,4 +1,4 @@
-// Long axes: one convolution with a chirp per pencil (6), (7), whatever the factors of n - 1 are.
+// Long axes: one convolution with a chirp per pencil (6), (7), for any factors of n - 1.
 #pragma once
 #include "cheb/transform/folds.hpp"
 #include "core/fft/right_angle.hpp"
@@ -6,11 +6,11 @@
 namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
-// Multiply-adds of a matrix product in the time of M log2 M of these transforms: 10 in float64 with 64-byte vectors, 11 with 32, 7 with 16
-// (README, Measured).
+// The number of multiply-adds of a matrix product that take as long as one of the M log2 M of these transforms: 10 in float64 with 64-byte
+// vectors, 11 with 32, 7 with 16 (README, Measured).
 constexpr double kChirpWorth = 10;
 
-// w_0, ..., w_N: cosines, sines; then the spectrum of (6), real and imaginary parts.
+// Table: w_0, ..., w_N as cosines, then sines; then the spectrum of (6), real and imaginary parts.
 template <class T>
 void fill_chirp(void* data, const TableKey& key) {
   const int64_t n = key.n, N = n - 1, size = round_up(n, int64_t(kLanes<T>));
@@ -46,7 +46,7 @@ class Chirp {
     return double(M) * double(fft::log2_of(M));
   }
 
-  // Per pencil: reads n numbers and writes n, with 2M numbers in L2, M between 2n and 8n/3. Contiguous pencils are read and written one
+  // Per pencil: reads n elements and writes n, using 2M elements in L2, M between 2n and 8n/3. Contiguous pencils are read and written one
   // vector at a time.
   void run() const {
     const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1,

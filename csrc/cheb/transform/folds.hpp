@@ -1,4 +1,4 @@
-// D by folds: symmetric numbers are added and subtracted while the size is even (4), (5); matrix products do the rest.
+// D by folds: symmetric elements are added and subtracted while the size is even (4), (5); matrix products do the rest.
 #pragma once
 #include "cheb/transform/formula.hpp"
 #include "cheb/transform/pencils.hpp"
@@ -11,7 +11,7 @@ namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
 constexpr int kFoldTable = 16, kChirpTable = 17;  // TableKey::kind
-constexpr int64_t kFoldsFrom = 32;                // products of a smaller halved size would leave tiles half empty
+constexpr int64_t kFoldsFrom = 32;                // below this size, products of half the size would leave tiles half empty
 constexpr int kMostFolds = 60;
 
 // A matrix cos(pi (k + 2m) (j + j_step i) / N), m, i < size.
@@ -21,7 +21,7 @@ struct Part {
 
 // The remaining matrices of D of size N: Q (5) of N/2, N/4, ... and both halves of the last C (4) and S (5).
 struct Parts {
-  int folds = 0;  // from N to `last`
+  int folds = 0;  // number of folds from N to `last`
   int64_t last;
   int count = 0;
   Part part[kMostFolds + 4];
@@ -66,7 +66,7 @@ void fill_parts(void* data, const TableKey& key) {
   }
 }
 
-// A panel of pencils, NV vectors of them, or a single one with V = T. Its rows are the numbers of the pencils.
+// A panel of pencils, NV vectors of them, or a single one with V = T. Its rows are the elements of the pencils.
 template <class V, int NV>
 struct Panel {
   using T = Element<V>;
@@ -84,14 +84,14 @@ struct Panel {
       store(row(i) + c, low), store(row(k) + c, high);
     }
   }
-  // Makes row i NaN where row k, whose weight in it is 0, is NaN or infinite.
+  // Sets row i to NaN where row k, whose weight in it is 0, is NaN or infinite.
   void spread_nan(int64_t i, int64_t k) const {
     for (int64_t c = 0; c < P; ++c) row(i)[c] += row(k)[c] - row(k)[c];
   }
 };
 
-// y (size) = a matrix in panels times x (size), with steps between numbers. Lanes are rows of the matrix, four panels at a time. The order
-// of the sums is that of the tiles, so a single pencil has the same bits as in a panel.
+// y (size) = a matrix in panels times x (size), with strides between elements. Lanes are rows of the matrix, four panels at a time. The
+// order of the sums is that of the tiles, so a single pencil gives the same bits as in a panel.
 template <class T>
 void multiply_one(int64_t size, const T* a, const T* x, int64_t x_step, T* y, int64_t y_step) {
   using V = Lanes<T, kTileRows>;
@@ -134,7 +134,7 @@ class Folds {
     }
   }
 
-  // Per pencil: reads n numbers and writes n, through two panels of three vectors in L1 or L2. Reads the matrices once per panel.
+  // Per pencil: reads n elements and writes n, using two panels of three vectors in L1 or L2. Reads the matrices once per panel.
   void run() const {
     constexpr int64_t lanes = kTileVectors * kLanes<T>;
     const int64_t pencils = p_.before * p_.after, n = p_.n;
@@ -157,7 +157,7 @@ class Folds {
 
  private:
   using V = Lanes<T>;
-  static constexpr double kCopyNs = 0.5;  // per number in both directions; estimated
+  static constexpr double kCopyNs = 0.5;  // per element in both directions (estimate)
 
   template <class U, int NV>
   void one_block(int64_t first, int64_t count, T* room) const {

@@ -6,7 +6,7 @@
 namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
-// (4) Replaces two symmetric numbers by their sum and difference.
+// (4) Replaces two symmetric elements by their sum and difference.
 template <class V>
 QF_HD void fold(V& low, V& high) {
   const V sum = low + high;

@@ -7,7 +7,7 @@
 namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
-// The factor and the place of number k of a result.
+// The factor and the position of element k of a result.
 template <class T>
 struct Ends {
   T even, odd, end;  // factors of even and of odd k, and an additional one of the first and the last
@@ -23,12 +23,12 @@ struct Ends {
   QF_HD int64_t place(int64_t k) const { return writes_from_the_end ? N - k : k; }
 };
 
-// Pencil q of an array (before, n, after) is l, r with q = l after + r. A panel has number j of pencil first + i at [j * lanes + i].
+// Pencil q of an array (before, n, after) is l, r with q = l after + r. A panel stores element j of pencil first + i at [j * lanes + i].
 template <class T>
 struct Block {
   int64_t n, after, first, count, lanes;
 
-  // f(first lane, count, offset of the first number) for the runs of contiguous pencils.
+  // Calls f(first lane, count, offset of the first element) for the runs of contiguous pencils.
   template <class F>
   QF_HD void for_runs(F&& f) const {
     for (int64_t i = 0; i < count;) {
@@ -62,7 +62,7 @@ void gather(const Block<T>& b, const T* x, T* panel) {
   }
 }
 
-// panel -> y, with factors and places. Writes y once.
+// panel -> y, with factors and positions. Writes y once.
 template <class T>
 void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
   using V = Lanes<T>;
@@ -83,7 +83,7 @@ void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
   T* const rows = y + b.first * b.n;
   int64_t i = 0;
   for (; i + W <= b.count; i += W) {
-    int64_t j = 0;  // in the result
+    int64_t j = 0;  // index in the result
     for (; j + W <= b.n; j += W) {
       V square[W];
       for (int t = 0; t < W; ++t) {
@@ -102,7 +102,7 @@ void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
     for (int64_t k = 0; k < b.n; ++k) rows[i * b.n + ends.place(k)] = panel[k * b.lanes + i] * ends.factor(k);
 }
 
-// The same with one pencil per row: number j of pencil first + i at [i * lanes + j].
+// The same with one pencil per row: element j of pencil first + i is at [i * lanes + j].
 template <class T>
 void gather_rows(const Block<T>& b, const T* x, T* rows) {
   if (b.after == 1) {
