@@ -1,4 +1,4 @@
-// The gradient of the walks' means in the numbers of their data: replays the paths and stores nothing per walk. README (7), (8).
+// Gradients of the walks' means with respect to the data's parameters. Replays the paths; stores nothing per walk. README (7), (8).
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "wos/data/field.hpp"
@@ -7,16 +7,16 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kParts = 64;             // partial sums of a gradient at most, by sizes alone: the same bits for any number of threads
-constexpr int64_t kPartWalks = 1024;       // walks of a part at least
-constexpr int64_t kPartNumbers = 1 << 21;  // of all parts together, 16 MB, since a grid has many values; but
-constexpr int64_t kLeastParts = 8;         // as many parts are always allowed
-constexpr int64_t kPieceWalks = 16384;     // of a part between two checks for an interrupt
+constexpr int64_t kParts = 64;        // most partial sums of a gradient; depends on sizes alone, so that the bits do not depend on threads
+constexpr int64_t kPartWalks = 1024;  // fewest walks per part
+constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 MB, because a grid has many values
+constexpr int64_t kLeastParts = 8;         // this many parts are always allowed
+constexpr int64_t kPieceWalks = 16384;     // walks of a part between two checks for an interrupt
 
-// The gradients of every right-hand side in their own unit, a power of two: shares are summed in T, and 1e-40 is 0 in float32.
+// Gradients of every right-hand side in a unit of its own, a power of two. Shares are summed in T, and 1e-40 is 0 in float32.
 class Units {
  public:
-  // Copies grad (B, each) unless all of it has an ordinary size.
+  // Copies grad (B, each) only if some values are far from ordinary size.
   Units(const double* grad, int64_t B, int64_t each) : grad_(grad), units_(B), ordinary_(find(B, each)), scaled_(ordinary_ ? 0 : B * each) {
     for (int64_t k = 0; !ordinary_ && k < B * each; ++k) scaled_[k] = grad[k] / units_[k / each];
   }
@@ -36,7 +36,7 @@ class Units {
     return ordinary;
   }
   static double power_of_two(int64_t e) { return as_bits<double>((e + 1023) << 52); }
-  // Of the largest number; NaN and infinity stay what they are in any unit.
+  // The exponent of the largest value. NaN and infinity are skipped: they stay the same in any unit.
   static int64_t exponent(const double* x, int64_t n) {
     int64_t most = 0;
     for (int64_t k = 0; k < n; ++k) {
@@ -51,7 +51,7 @@ class Units {
   Scratch<double> scaled_;
 };
 
-// Partial sums of one gradient: `parts` for each of B right-hand sides, each as long as its numbers.
+// Partial sums of one gradient: `parts` for each of B right-hand sides, each as long as the gradient.
 class Parts {
  public:
   Parts(const data::Data& data, int64_t B, int64_t parts, double* out)
@@ -64,7 +64,7 @@ class Parts {
     for (int64_t b = 0; b < B; ++b) most = max(most, data.count(b));
     return most;
   }
-  // In order: shared numbers collect from all instances.
+  // Adds in a fixed order. A gradient shared by instances is summed over all of them.
   void add_up(const Units& units) const {
     for (int64_t b = 0; out_ && b < B_; ++b) {
       for (int64_t k = 0; units[b] != 1 && k < parts_ * length_; ++k) sums_[b * parts_ * length_ + k] *= units[b];
@@ -81,14 +81,14 @@ class Parts {
   Scratch<double> sums_;
 };
 
-// A part of each right-hand side of an instance.
+// The partial sums of one part for each right-hand side of an instance.
 struct PartOf {
   const Parts& parts;
   int64_t instance, nrhs, part;
   double* operator()(int64_t side) const { return parts(instance * nrhs + side, part); }
 };
 
-// Adds a walk's share of its node's gradient, grad / size. `ddirichlet` and `dsource` are those of a part, one for each right-hand side.
+// Adds a walk's share of its node's gradient, grad / size, to `ddirichlet` and `dsource`: one part for each right-hand side.
 template <class V, int D>
 class Shares final : public Sink<V, D> {
  public:
@@ -191,7 +191,7 @@ class Shares final : public Sink<V, D> {
   const Scratch<T> shares_;
 };
 
-// The number of parts of the walks of an instance, by sizes alone.
+// The number of parts per instance. Depends on sizes alone.
 template <class T>
 int64_t parts_of(const WalkAdjoint<T>& q) {
   const Walk<T>& p = q.forward;
@@ -201,7 +201,7 @@ int64_t parts_of(const WalkAdjoint<T>& q) {
   return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
 }
 
-// run(instance, part, first, last) for the slots [first, last) of every part of every instance, piece by piece.
+// Calls run(instance, part, first, last) for the slots [first, last) of every part of every instance, kPieceWalks slots at a time.
 template <class T, class F>
 void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
   const int64_t total = p.N * p.walks, longest = (total + parts - 1) / parts;
@@ -215,7 +215,7 @@ void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
     });
 }
 
-// Costs a forward run without its reduction. Memory: at most kParts partial sums of the numbers, for any number of walks.
+// Costs a forward run without its reduction. Memory: at most kParts partial sums per gradient, for any number of walks.
 template <class T>
 void walk_adjoint(const WalkAdjoint<T>& unscaled) {
   const Walk<T>& p = unscaled.forward;

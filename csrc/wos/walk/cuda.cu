@@ -1,6 +1,6 @@
-// Walks, the sums over them and their gradients on a GPU: README (1) to (8). The values of walks go to memory, and the nodes of a range are
-// merged in their own order; gradients are partial sums, one per thread. Sizes alone determine the order of all sums, so that neither the
-// schedule nor the card changes the bits.
+// Walks, the sums over them and their gradients on a GPU: README (1) to (8). The values of walks are stored, then merged in the order of
+// their nodes. Gradients are partial sums, one per thread. The order of all sums depends on sizes alone, so neither scheduling nor the GPU
+// model changes the bits.
 #include "wos/walk/cuda.hpp"
 #include "wos/walk/cuda_nodes.hpp"
 #include "wos/walk/cuda_wide.hpp"
@@ -8,25 +8,25 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// Estimated, not measured; constants, so that the bits do not depend on the card.
-constexpr int64_t kPiece = kEmulated ? kWarp : 1 << 20;   // samples of a row in a round, a power of kWarp
-constexpr int64_t kRound = kEmulated ? 64 : 1 << 22;      // numbers of walks that are in memory together, about
-constexpr int64_t kSums = kEmulated ? 1 << 11 : 1 << 24;  // partial sums of a gradient, 128 MB
-constexpr int64_t kWalkers = 1 << 18;                     // threads that walk
+// Estimated, not measured. Constants, so that the bits do not depend on the GPU model.
+constexpr int64_t kPiece = kEmulated ? kWarp : 1 << 20;   // samples per row and round, a power of kWarp
+constexpr int64_t kRound = kEmulated ? 64 : 1 << 22;      // approximate number of walk values in memory at a time
+constexpr int64_t kSums = kEmulated ? 1 << 11 : 1 << 24;  // partial sums per gradient, 128 MB
+constexpr int64_t kWalkers = 1 << 18;                     // concurrent threads in the forward kernels
 constexpr int64_t kAdjointWalkers = 1 << 17;
-constexpr int64_t kLeastWalks = 4;         // of a thread in the adjoint
-constexpr int64_t kWideNumbers = 1 << 24;  // of concurrent walks in more than three dimensions
-constexpr int64_t kMarks = 32;             // that a lane adds up
+constexpr int64_t kLeastWalks = 4;         // fewest walks per thread in the adjoint
+constexpr int64_t kWideNumbers = 1 << 24;  // vector elements of concurrent walks in more than three dimensions
+constexpr int64_t kMarks = 32;             // marks that a lane adds up
 
 // ------------------------------------------------------------ values
 
-// Walks [walk, walk + walks) of the rows [row, row + rows), which are points of instances one after the other. Slot k is row k / walks.
+// Walks [walk, walk + walks) of rows [row, row + rows). A row is a point of an instance, instance by instance. Slot k is in row k / walks.
 struct Round {
   int64_t row, rows, walk, walks;
   QF_HD int64_t slots() const { return rows * walks; }
 };
 
-// Slots [first, first + step, ...) of a round by one walker; begin(side, point, walk) gives it a walk.
+// Runs slots first, first + step, ... of a round with one walker; begin(side, point, walk) starts a walk.
 template <class Walker, class Sink, class Begin>
 __device__ __forceinline__ void walk_slots(const Walks& p, const Round& r, int64_t first, int64_t step, Walker& walker, Sink& sink,
                                            const Begin& begin) {
@@ -42,7 +42,7 @@ __device__ __forceinline__ void walk_slots(const Walks& p, const Round& r, int64
   }
 }
 
-// Reads the boundary and the data, writes 12 bytes per walk.
+// Reads the boundary and the data; writes 12 bytes per walk.
 template <class T, class Domain>
 __global__ void __launch_bounds__(kThreads, 1) walk_round(const Walk<T> p, const Records<T> records, const Round r, const Results to) {
   Walker<T, Domain> walker(p);
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads, 1) walk_round(const Walk<T> p, const
              [&](int64_t side, int64_t point, int64_t walk) { walker.begin(records, side, point, walk); });
 }
 
-// The same in more dimensions. Reads and writes the columns of a walk in each step.
+// walk_round in more than three dimensions. Each step reads and writes the columns of a walk.
 __global__ void __launch_bounds__(kThreads, 1)
     wide_round(const Walk<double> p, const Round r, const int64_t walkers, double* room, const Results to) {
   QF_ROLLED
@@ -67,7 +67,7 @@ int64_t wide_walkers(const Walk<double>& p, int64_t wanted) {
   return max<int64_t>(1, min(wanted, kWideNumbers / (kWideColumns * p.dimension)));
 }
 
-// Steps and marks of the walks of a round, added to the rows' counts. A warp has kMarks * kWarp walks of a row.
+// Adds the steps and marks of a round's walks to the counts of their rows. A warp handles kMarks * kWarp walks of a row.
 __global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<double> p, const Round r, const uint32_t* marks) {
   constexpr int64_t together = kMarks * kWarp;
   const int64_t cuts = (r.walks + together - 1) / together;
@@ -84,9 +84,9 @@ __global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<double> p,
   }
 }
 
-// ------------------------------------------------------------ what walks see
+// ------------------------------------------------------------ domains
 
-// f(a null pointer to the domain's type, the records of the boundary).
+// Calls f(a null pointer to the domain's type, the records of the boundary).
 template <class T, class F>
 void with_domain(const Walk<T>& p, const F& f) {
   const Pieces& of = p.pieces;
@@ -136,7 +136,7 @@ void walk(const Walk<T>& p) {
   const Doubled<T> doubled(p);
   const Samples all{p.first_walk / group, (p.first_walk + p.walks) / group};
   const int64_t pieces = (all.end - 1) / kPiece - all.first / kPiece + 1, longest = min(all.end - all.first, kPiece);
-  int64_t top = kWarp;  // the size of the units of a piece
+  int64_t top = kWarp;  // samples per unit at the end of a piece
   while (top < (pieces > 1 ? kPiece : longest)) top *= kWarp;
   const int64_t together = min(rows, max<int64_t>(1, kRound / (longest * group * channels)));
   const Workspace<double> values(together * longest * group * channels);
@@ -161,11 +161,11 @@ void walk(const Walk<T>& p) {
 
 // ------------------------------------------------------------ gradients
 
-// Sums of one gradient: one row per number, one column for each thread that may add to it.
+// Partial sums of one gradient: one row per parameter, one column for each thread that may add to it.
 struct Sums {
   double* numbers = nullptr;  // null if the gradient is not wanted
   int64_t rows = 0, columns = 0;
-  bool own = false;  // every instance has its own numbers, one after the other
+  bool own = false;  // every instance has its own parameters, instance by instance
 
   __device__ data::Column column(int64_t begin, int64_t instance, int64_t parts, int64_t part) const {
     if (!numbers) return {};
@@ -228,7 +228,7 @@ class Shares {
   T first_share_ = 0, of_gradient_[D];
 };
 
-// Every `parts`th walk of the points of an instance, without divisions: one of 64 bits takes a GPU a hundred instructions.
+// Steps through every `parts`-th walk of an instance without divisions: a 64-bit division takes a GPU a hundred instructions.
 struct Turn {
   int64_t point, walk, next_points, next_walks, walks;
   __device__ Turn(int64_t part, int64_t parts, int64_t walks)
@@ -243,7 +243,7 @@ struct Turn {
   }
 };
 
-// Part `part` of the walks of an instance by one walker; begin(point, walk) gives it a walk.
+// Runs part `part` of an instance's walks with one walker; begin(point, walk) starts a walk.
 template <class Walker, class Sink, class Begin>
 __device__ __forceinline__ void walk_part(const Walks& p, int64_t part, int64_t parts, Walker& walker, Sink& sink, const Begin& begin) {
   for (Turn turn(part, parts, p.walks);;) {
@@ -256,8 +256,8 @@ __device__ __forceinline__ void walk_part(const Walks& p, int64_t part, int64_t 
   }
 }
 
-// Walks of instances [begin, begin + instances), in `parts` parts each, one thread per part: the same paths again. Reads and writes a
-// column of the sums for each end and source point.
+// Replays walks of instances [begin, begin + instances), with `parts` parts per instance and one thread per part. Reads and writes a column
+// of the sums for each end and source point.
 template <class T, class Domain>
 __global__ void __launch_bounds__(kThreads, 1)
     walk_again(const WalkAdjoint<T> q, const Records<T> records, const int64_t begin, const int64_t instances, const int64_t parts,
@@ -292,7 +292,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// One warp per number: adds its columns, in a fixed order, to the gradient.
+// One warp per row: adds the row's columns to the gradient in a fixed order.
 __global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double* to) {
   const int lane = threadIdx.x % kWarp;
   QF_ROLLED
@@ -304,7 +304,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double
   }
 }
 
-// The number of numbers, and whether instances have their own.
+// The number of parameters, and whether each instance has its own.
 template <class T>
 Sums sums_of(const Walk<T>& p, const data::Data& of, bool wanted) {
   const bool in_pieces = of.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
@@ -324,7 +324,7 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   if (p.sides() * total == 0 || (!q.ddirichlet && !q.dsource)) return;
   if (p.walks >= kTooMany || p.sides() >= kTooMany)
     throw DeviceError("wos.solve_vjp: 2^31 walks of a point, or instances, are too many for a GPU");
-  const int64_t instances = shared ? min(p.sides(), max<int64_t>(1, kSums / (shared * 8))) : p.sides();  // together
+  const int64_t instances = shared ? min(p.sides(), max<int64_t>(1, kSums / (shared * 8))) : p.sides();  // instances processed together
   const int64_t own = (of_dirichlet.own ? of_dirichlet.rows : 0) + (of_source.own ? of_source.rows : 0);
   const int64_t numbers = max<int64_t>(1, own + shared * instances);
   const Doubled<T> doubled(p);

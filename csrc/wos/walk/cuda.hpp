@@ -1,4 +1,4 @@
-// One walk on a GPU, step by step: README (1) to (4), (9) to (15). A thread takes the next walk as soon as its own has ended.
+// One walk on a GPU, step by step: README (1) to (4), (9) to (15). A thread starts its next walk as soon as the current one has ended.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "wos/data/cuda.hpp"
@@ -13,7 +13,7 @@ inline namespace QF_ISA {
 
 using polygon::Seen;
 
-// The segments and triangles of a boundary in the layout of the kernels, built once per call.
+// The segments and triangles of a boundary in the kernels' layout, built once per call.
 template <class T>
 struct Records {
   const polygon::Record<T>* segments = nullptr;
@@ -21,7 +21,7 @@ struct Records {
   const T* boxes = nullptr;
 };
 
-// Where the segments of an instance's polygon begin and end.
+// The range of segments of an instance's polygon.
 struct Span {
   int64_t begin, end;
   __device__ Span(const Pieces& of, int64_t instance) {
@@ -54,14 +54,14 @@ __device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p,
   domain = solid::Outside<T>(is_mesh ? nullptr : p.pieces.ends, mesh, p.frame[instance * 5 + 4]);
 }
 
-// The numbers of a right-hand side.
+// The data of one right-hand side.
 template <int D, class T>
 __device__ __forceinline__ data::Field<T, D> field_of(const Walk<T>& p, const data::Data& data, int64_t side) {
   const bool in_pieces = data.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
   return {data, in_pieces ? D * Span(p.pieces, side).begin : side * data.stride, p.frame + p.instance_of(side) * (D + 2)};
 }
 
-// The number of samples of so many walks.
+// The number of samples in `walks` walks.
 template <class T>
 __device__ __forceinline__ int64_t samples(const Walk<T>& p, int64_t walks) {
   return p.gradient ? walks >> 1 : walks;
@@ -72,7 +72,7 @@ __device__ __forceinline__ Random<uint32_t> random_of(const Walk<T>& p, int64_t 
   return {uint32_t(walk), uint32_t(p.first_point + point), uint32_t(p.first_instance + instance), p.key0, p.key1};
 }
 
-// The gradient of the node of a walk, and how many walks the node is the mean of.
+// The gradient of a walk's node; `walks` becomes the number of walks averaged by the node.
 template <class T>
 __device__ __forceinline__ const double* grad_of(const WalkAdjoint<T>& q, int64_t instance, int64_t point, int64_t walk, double& walks) {
   const Walk<T>& p = q.forward;
@@ -81,27 +81,27 @@ __device__ __forceinline__ const double* grad_of(const WalkAdjoint<T>& q, int64_
   return q.grad + ((instance * p.N + point) * p.nodes() + of.node) * p.channels();
 }
 
-// A point where a walk meets the data: a source point, or its end.
+// A point where a walk evaluates the data: a source point, or its end.
 template <class T, int D>
 struct Met {
   T x[D], weight;
   bool ends, in_first;  // in_first: a source point of a pair's first ball
-  T where[D - 1];       // of an end: the place on its primitive, and marks
+  T where[D - 1];       // at an end: the coordinates on its primitive, and marks
   int64_t primitive;
   uint32_t mark;
 };
 
-// The current walk. A sink is told of its first ball, and of what it meets.
+// The current walk. Reports its first ball, its source points and its end to a sink.
 template <class T, class Domain>
 class Walker {
  public:
   static constexpr int D = Domain::D;
-  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps that share one call of Philox: a step takes D - 1 words
+  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps per call of Philox: a step uses D - 1 words
 
   __device__ explicit Walker(const Walk<T>& p) : p_(p) {}
   __device__ bool busy() const { return busy_; }
 
-  // Takes a walk; without one where none starts.
+  // Starts a walk, or stays idle if the start is NaN or the domain is invalid.
   __device__ void begin(const Records<T>& records, int64_t side, int64_t point, int64_t walk) {
     const int64_t instance = p_.instance_of(side);
     const double* const frame = p_.frame + instance * (D + 2);
@@ -115,7 +115,7 @@ class Walker {
     random_ = random_of(p_, instance, point, walk);
   }
 
-  // kSharing steps, or fewer where it ends. Walks begin at the first of them.
+  // Makes kSharing steps, or fewer if the walk ends. Walks start at the first of these steps.
   template <class Sink>
   __device__ void advance(Sink& sink) {
     uint32_t words[4];
@@ -130,7 +130,7 @@ class Walker {
   }
 
  private:
-  // One place evaluates the data, whether a walk ends there or has a source point: threads of a warp that do either go through it together.
+  // Evaluates the data in one place for both ends and source points, so that the threads of a warp do both together.
   template <class Sink>
   __device__ void step(const T (&n)[D], Sink& sink) {
     const bool is_last = step_ >= p_.max_steps;
@@ -145,8 +145,8 @@ class Walker {
     if (met.ends || sink.wants_sources) sink.meet(met);
   }
 
-  // To a point of a ball's surface; its source point has |G| / extent^2 as its weight (3), (10). The first step of a walk of a pair (13)
-  // takes a shorter ball, and a direction and a source point that are opposite in the other walk.
+  // Moves to a point of a ball's surface. Its source point has the weight |G| / extent^2 (3), (10). The first step of a pair (13) uses a
+  // smaller ball; its direction and source point are opposite in the two walks.
   template <class Sink>
   __device__ void move(T radius, const T (&along)[D], Sink& sink, Met<T, D>& met) {
     const bool screened = screening_ > 0;
@@ -186,7 +186,7 @@ class Walker {
     ++step_;
   }
 
-  // (9), (14) The weight after a ball; 0 ends the walk.
+  // (9), (14) Updates the weight after a ball; 0 ends the walk.
   __device__ void survive(T z2) {
     weight_ /= bessel_series<D - 2>(T(z2 * T(0.25)));
     if (!(weight_ < T(kLightWeight))) return;
@@ -195,7 +195,7 @@ class Walker {
     weight_ = uniform<T>(words[0]) * T(kLightWeight) < weight_ ? T(kLightWeight) : T(0);
   }
 
-  // A walk outside that is far away returns, or ends with the weight 0: solid (5).
+  // Returns a distant walk outside the boundary, or ends it with weight 0: solid (5).
   __device__ void come_back(T (&next)[D]) {
     uint32_t words[4];
     random_.words(step_ | kRouletteStream, words);
@@ -220,18 +220,18 @@ class Walker {
   T x_[D], epsilon_, screening_, weight_;
   uint32_t step_;
   Random<uint32_t> random_;
-  int64_t near_ = -1;  // the segment or triangle that was closest in the step before
+  int64_t near_ = -1;  // closest segment or triangle in the previous step
   bool busy_ = false;
 };
 
-// Where the values of walks go, one number per walk: a channel begins every `slots` numbers.
+// Output of the walks' values, one per walk and channel. Consecutive channels are `slots` values apart.
 struct Results {
   double* values;
   uint32_t* marks;
   int64_t slots;
 };
 
-// The value of a walk, and of a pair the gradient (13).
+// The value of a walk and, for a pair, the gradient (13).
 template <class T, int D>
 class Values {
  public:
@@ -244,11 +244,11 @@ class Values {
     if (wants_sources) source_ = field_of<D>(p_, p_.source, instance);
     slot_ = slot;
     sum_ = first_sum_ = 0;
-    const T unknown = T(__builtin_nan(""));  // without a step the value is that of the boundary, the gradient is not known
+    const T unknown = T(__builtin_nan(""));  // a walk without steps has the boundary value and an unknown gradient
     first_.along = 1, first_.source = 0;
     for (int i = 0; i < D; ++i) first_.outward[i] = first_.toward[i] = unknown;
   }
-  // No walk starts.
+  // Marks a slot without a walk.
   __device__ void none(int64_t slot) {
     to_.marks[slot] = 0;
     for (int c = 0; c < p_.channels(); ++c) to_.values[c * to_.slots + slot] = __builtin_nan("");
@@ -276,7 +276,7 @@ class Values {
       return;
     }
     const double s = double(first_sum_);
-    const T scale = T(1 / boundary_.frame[D]);  // the gradient is that of absolute coordinates
+    const T scale = T(1 / boundary_.frame[D]);  // converts the gradient to absolute coordinates
     to_.values[slot_] = double(first_.along) * total + double(first_.source) * s;
     for (int i = 0; i < D; ++i)
       to_.values[(1 + i) * to_.slots + slot_] = double(T(first_.outward[i] * scale)) * total + double(T(first_.toward[i] * scale)) * s;

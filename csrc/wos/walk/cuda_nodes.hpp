@@ -1,4 +1,4 @@
-// Merges walks' values into the dyadic nodes of their range on a GPU: README (5), (6). A warp merges one unit per lane, level by level.
+// Merges walks' values into the dyadic nodes of their range on a GPU: README (5), (6). Each lane of a warp merges one unit, level by level.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -15,8 +15,8 @@ inline int64_t blocks_of(int64_t threads) { return (threads + kThreads - 1) / kT
 __device__ __forceinline__ int64_t thread_here() { return int64_t(blockIdx.x) * kThreads + threadIdx.x; }
 __device__ __forceinline__ int64_t threads_here() { return int64_t(gridDim.x) * kThreads; }
 
-// Units of `size` samples of the rows' and channels' ranges [begin, end): (mean, m2) of unit j, which begins at sample j size, lie at
-// (row, channel, j - begin / size). Single samples are read as walks' values.
+// Units of `size` samples that cover the range [begin, end) of every row and channel. Unit j starts at sample j size; its (mean, m2) are
+// stored at (row, channel, j - begin / size). Single samples are read from the walks' values.
 struct Units {
   int64_t begin, end, size;
   double* mean;
@@ -24,7 +24,7 @@ struct Units {
   QF_HD int64_t base() const { return begin / size; }
   QF_HD int64_t count() const { return (end + size - 1) / size - base(); }
 };
-struct Samples {  // of a whole row
+struct Samples {  // the samples of a row
   int64_t first, end;
   QF_HD bool has(int64_t unit, int64_t size) const { return unit * size >= first && (unit + 1) * size <= end; }
 };
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_starts(const float* from, con
   QF_ROLLED
   for (int64_t at = thread_here(); at < n; at += threads_here()) to[at] = double(from[at]);
 }
-// The same walks with starts in double precision, for kernels that depend on T by these alone: they are compiled once.
+// The same walks with starts in double precision. Kernels that depend on T only through the starts are compiled once.
 template <class T>
 class Doubled {
  public:
@@ -65,7 +65,8 @@ __device__ __forceinline__ void put_node(const Walk<double>& p, const Samples& a
   p.m2[to] = start == start ? m2 : __builtin_nan("");
 }
 
-// (5), (6) A level of the tree: a warp merges kWarp units of `from` into one of `to`; units without a parent are nodes. Reads `from` once.
+// (5), (6) Merges one level of the tree: a warp merges kWarp units of `from` into one of `to`. Units without a parent are nodes. Reads
+// `from` once.
 __global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<double> p, const Samples all, const int64_t first_row,
                                                            const int64_t rows, const Units from, const Units to, const double* values) {
   const int channels = p.channels(), group = p.group(), lane = threadIdx.x % kWarp;
@@ -102,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<double> p,
   }
 }
 
-// Memory for units of a range.
+// Memory for the units of a range.
 struct Room {
   Workspace<double> numbers;
   int64_t begin, end, size, total;

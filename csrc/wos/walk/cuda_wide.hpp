@@ -11,13 +11,13 @@ using Column = data::Column;
 __device__ __forceinline__ WideWalker<Column> wide_walker(const Walk<double>& p, double* room, int64_t walkers, int64_t number) {
   return {p.dimension, Column{room + number, walkers}, p.pieces.ends, p.max_steps, p.gradient};
 }
-// Takes a walk of a right-hand side; without one if none starts.
+// Starts a walk of a right-hand side, or stays idle if the start is NaN.
 __device__ __forceinline__ void begin(WideWalker<Column>& walker, const Walk<double>& p, int64_t side, int64_t point, int64_t walk) {
   const int64_t instance = p.instance_of(side), D = walker.D;
   walker.begin(p.start + (instance * p.N + point) * D, p.frame + instance * (D + 2), p.screening, random_of(p, instance, point, walk));
 }
 
-// The value of such a walk, and the gradient of a pair.
+// The value of a walk and, for a pair, the gradient.
 class WideValues {
  public:
   const bool wants_sources;
@@ -64,7 +64,7 @@ class WideValues {
   double extent_ = 1, sum_ = 0, first_sum_ = 0;
 };
 
-// Adds such a walk's share to the gradients.
+// Adds a walk's share to the gradients.
 class WideShares {
  public:
   const bool wants_sources;

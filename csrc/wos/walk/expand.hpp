@@ -1,4 +1,4 @@
-// Coefficients of u in harmonics on balls, from walks that start at their centres. README, Harmonic caching.
+// Harmonic coefficients of u on balls, from walks that start at the centres. README, Harmonic caching.
 #pragma once
 #include "wos/walk/harmonics.hpp"
 #include "wos/walk/rounds.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// The balls of an instance's points [i, end), at most as many as there are lanes.
+// The radii of the first balls around an instance's points [i, end), at most as many points as there are lanes.
 template <class V, class Domain>
 void first_radii(const Walk<Element<V>>& p, const Domain& domain, int64_t instance, int64_t i, int64_t end, double* radius) {
   using T = Element<V>;
@@ -58,7 +58,7 @@ void leaving(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk, La
   }
 }
 
-// The means of a point's samples, of `walks` walks each, a power of two; the values are u / scale.
+// The mean coefficients of a point's samples, each of `walks` walks, a power of two. u = values * scale.
 template <class T, int D>
 void expand_point(const Expand<T>& q, const Harmonics<D>& of, int64_t instance, int64_t point, int64_t first, int64_t samples, double scale,
                   const double* values, Lanes<double, kAbreast>* room, double* means) {
@@ -104,12 +104,12 @@ void expand_round(const Expand<T>& q, const Round& r, const Harmonics<D>& of, co
   });
 }
 
-// Memory: the values of at most kRound walks. One round holds whole samples of some centres.
+// Memory: the values of at most kRound walks. Each round has whole samples of a group of centres.
 template <class T>
 void expand(const Expand<T>& q) {
   const Walk<T>& p = q.forward;
   if (p.B * p.N == 0) return;
-  const int64_t walks = p.walks / q.samples, most = max<int64_t>(1, (kRound / 4) / walks);  // samples of a round
+  const int64_t walks = p.walks / q.samples, most = max<int64_t>(1, (kRound / 4) / walks);  // samples per round
   const int64_t samples = min(most, q.samples), points = min(p.N, max<int64_t>(1, most / samples));
   const int64_t room = points * samples * walks;
   Scratch<double> values(room * p.channels());

@@ -1,5 +1,5 @@
-// The mathematics of Walk on Spheres. Equation numbers: README.md next to this file. No libm, so a lane's result depends on that lane
-// alone.
+// The mathematics of Walk on Spheres. Equation numbers refer to README.md in this folder. No libm calls, so a lane's result depends on that
+// lane alone.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/lanes/lanes.hpp"
@@ -12,23 +12,23 @@ inline namespace QF_ISA {
 constexpr uint32_t kSourceStream = 1u << 28, kRouletteStream = 3u << 28, kFirstStream = 4u << 28;
 constexpr uint32_t kSourceDirectionStream = 2u << 28;  // in more than three dimensions
 constexpr uint32_t kTrial = 1u << 20;
-constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // a walk's mark: its steps, and these flags
-constexpr double kShrunk = 0.99;                             // of a pair's first ball, so that both its points stay inside: README (13)
-constexpr double kMostScreened = 2;                          // R sqrt(screening) of a ball at most: README (9)
-constexpr double kLightWeight = 0.125;                       // of a walk: below it a walk may end, README (14)
+constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // flags in a walk's mark, next to its number of steps
+constexpr double kShrunk = 0.99;        // factor of a pair's first radius that keeps both end points inside: README (13)
+constexpr double kMostScreened = 2;     // largest R sqrt(screening) of a ball: README (9)
+constexpr double kLightWeight = 0.125;  // below this weight a walk may end, README (14)
 
-// The first ball of a walk of a pair (13): with u, the value of the walk from its sphere on, and s, f at its source point times |G|,
+// The first ball of a walk of a pair (13). With u the value of the rest of the walk, and s = |G| f at the first source point,
 //   value = along u + source s,   gradient = outward u + toward s,   scaled.
 template <class V, int D>
 struct First {
   V along, source, outward[D], toward[D];
 };
 
-// A random word for each of W walks in V.
+// One random word for each of the W walks in V.
 template <class V>
 using Words = Lanes<uint32_t, kWidth<V>>;
 
-// The random words of walks: Philox's counter without its first word, and its key. U: uint32_t or lanes of it.
+// The random words of walks: Philox's counter without its first word, and its key. U: uint32_t, or lanes of uint32_t.
 template <class U>
 struct Random {
   U walk, point, instance;
@@ -45,7 +45,7 @@ QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
   return converted<Element<V>>(i);
 }
 
-// (0, 1): every word has a number of its own in float64, every 256 words in float32. Never 0, never 1.
+// Maps words to (0, 1), never to 0 or 1. Distinct words give distinct values in float64; float32 distinguishes every 256 words.
 template <class V>
 QF_HD V uniform(Words<V> word) {
   using S = Lanes<std::int32_t, kWidth<V>>;
@@ -55,7 +55,7 @@ QF_HD V uniform(Words<V> word) {
     return real<V>((S)(word ^ 0x80000000u)) * 0x1p-32 + (0.5 + 0x1p-33);
 }
 
-// sin and cos of word / 2^32 turns. The nearest quarter turn is split off exactly; polynomials on an eighth of a turn either side (Cephes).
+// sin and cos of word / 2^32 turns. Splits off the nearest quarter turn exactly and uses polynomials on the remaining eighth (Cephes).
 template <class V>
 QF_HD void sincos_turn(Words<V> word, V& sine, V& cosine) {
   using T = Element<V>;
@@ -93,16 +93,16 @@ QF_HD void sincos_turn(Words<V> word, V& sine, V& cosine) {
   cosine = ((turn + 1) & 2) != 0 ? -swapped_c : swapped_c;
 }
 
-// (3) The part of |G| that does not depend on R^2: the disc's R^2/4, the ball's R^2/6.
+// (3) |G| / R^2: 1/4 for the disc, 1/6 for the ball.
 QF_HD constexpr double green_mass(int dimension) { return 1.0 / (2 * dimension); }
 
-// (4a) Radius of the source point in a disc of radius 1: density 4 r ln(1/r).
+// (4a) Radius of the source point in the unit disc: density 4 r ln(1/r).
 template <class V>
 QF_HD V source_radius_disc(V u1, V u2) {
   return square_root(u1 * u2);
 }
 
-// (4b) In a ball of radius 1: density 6 r (1 - r), the median of three uniforms.
+// (4b) Radius of the source point in the unit ball: density 6 r (1 - r), the median of three uniforms.
 template <class V>
 QF_HD V source_radius_ball(V u1, V u2, V u3) {
   const V low = lower(u1, u2), high = higher(u1, u2);
@@ -123,7 +123,7 @@ QF_HD void direction(Words<V> word, Words<V> height, V (&n)[3]) {
   n[0] = rho * c, n[1] = rho * s, n[2] = z;
 }
 
-// A source point in the ball of radius 1: its radius s and direction, and in the plane -log s if it is wanted.
+// A source point in the unit ball: its radius s, its direction and, in the plane, -log s if requested.
 template <bool with_logarithm, class V, int D>
 QF_HD V source_point(const Random<Words<V>>& random, Words<V> step, V (&n)[D], V& logarithm) {
   Words<V> a[4];
@@ -165,7 +165,7 @@ QF_HD V harmonic_series(V q) {
   return sum;
 }
 
-// The weight of a source point at r = s R, relative to G / |G| of the Laplace equation: README (10) to (15).
+// The weight of a source point at r = s R, relative to G / |G| of Laplace's equation: README (10) to (15).
 template <class V>
 struct SourceWeight {
   V value;     // G_screened(r) / G(r)
@@ -204,7 +204,7 @@ QF_HD SourceWeight<V> source_weight(V s, V logarithm, V z2) {
     return source_weight_ball(s, z2);
 }
 
-// (13) The first ball of a walk that leaves it in the direction n, with a source point in the direction m.
+// (13) The first ball of a walk that leaves in direction n, with a source point in direction m.
 template <class V, int D>
 QF_HD First<V, D> first_ball(V radius, V z2, const SourceWeight<V>& source, const V (&n)[D], const V (&m)[D]) {
   using T = Element<V>;
@@ -216,14 +216,14 @@ QF_HD First<V, D> first_ball(V radius, V z2, const SourceWeight<V>& source, cons
   return at;
 }
 
-// Adds a walk to counts of steps, walks cut off, and walks that escaped.
+// Adds a walk to the counts of steps, of walks cut off, and of walks that escaped.
 QF_HD void add_mark(uint32_t mark, int64_t* counts) {
   counts[0] += mark & (kEscaped - 1);
   counts[1] += (mark & kCutOff) != 0;
   counts[2] += (mark & kEscaped) != 0;
 }
 
-// (6) The merge of two nodes of n walks each, as in python/quatrefoil/wos/walk/nodes.py: every product that could be fused is exact.
+// (6) Merges two nodes of n walks each, as python/quatrefoil/wos/walk/nodes.py does. Every product that could be fused is exact.
 template <class V>
 QF_HD void merge_equal(double n, V& mean, V& m2, V mean_b, V m2_b) {
   const V delta = mean_b - mean;

@@ -1,4 +1,4 @@
-// A walk in a ball or a box in more than three dimensions, in double precision. README, More dimensions.
+// A walk in a ball or box of more than three dimensions, in double precision. README, More dimensions.
 #pragma once
 #include "wos/solid/formula_exact.hpp"
 #include "wos/walk/formula.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int kRadialTerms = 14;  // of series in z^2 / 4 <= 1
+constexpr int kRadialTerms = 14;  // terms of the series in z^2 / 4 <= 1
 
 // A function of the radius s and its slope.
 struct Radial {
@@ -20,7 +20,7 @@ QF_BOTH double bessel_series(double half, double q) {
   for (int k = kRadialTerms; k >= 1; --k) sum = sum * q / (k * (0.5 * half + k)) + 1;
   return sum;
 }
-// (22) s^(D - 2) times the solution that is s^(2 - D) (1 + ...) at 0: in odd dimensions Psi of the order -nu, else with a logarithm.
+// (22) s^(D - 2) times the solution that behaves like s^(2 - D) at 0: Psi of order -nu in odd dimensions; has a logarithm in even ones.
 QF_BOTH Radial singular_radial(int64_t D, double q, double s) {
   const double t = q * s * s, slope_of_t = 2 * q * s;
   if (D % 2) {
@@ -63,7 +63,7 @@ QF_BOTH Radial singular_radial(int64_t D, double q, double s) {
   return {sum, slope * slope_of_t};
 }
 
-// (21) The weight of a source point at r = s R, relative to G / |G| of the Laplace equation.
+// (21) The weight of a source point at r = s R, relative to G / |G| of Laplace's equation.
 QF_BOTH SourceWeight<double> source_weight_wide(int64_t D, double s, double z2) {
   const double q = 0.25 * z2, qs = q * s * s, half = double(D - 2);
   double power = 1;  // s^(D - 2)
@@ -75,14 +75,14 @@ QF_BOTH SourceWeight<double> source_weight_wide(int64_t D, double s, double z2) 
   return {(here.value - end.value * first) / (1 - power), (falls - falls_at_end * first_slope) / (1 - power)};
 }
 
-constexpr int kWideColumns = 5;  // vectors of D numbers: the position, a direction, that of a source point, both of the first ball
+constexpr int kWideColumns = 5;  // vectors of D elements: position, direction, source direction, and both directions of the first ball
 
 // The first ball of a walk of a pair, without its directions.
 struct WideFirst {
   double along, source, outward, toward;
 };
 
-// A point where a walk meets the data: a source point, or its end with its mark.
+// A point where a walk evaluates the data: a source point, or its end with its mark.
 template <class Vector>
 struct WideMet {
   Vector x;
@@ -91,11 +91,11 @@ struct WideMet {
   uint32_t mark;
 };
 
-// Vector: double*, or a column of a table. A sink is told of the first ball, and of the points that the walk meets.
+// Vector: double*, or a column of a table. Reports the first ball, the source points and the end to a sink.
 template <class Vector>
 class WideWalker {
  public:
-  // room: kWideColumns D numbers; half: of a box, or null for the unit ball.
+  // room: kWideColumns D elements; half: half sizes of a box, or null for the unit ball.
   QF_KERNEL WideWalker(int64_t D, const Vector& room, const double* half, int64_t max_steps, bool pairs)
       : D(D),
         x(room),
@@ -108,7 +108,7 @@ class WideWalker {
         m_(room + 2 * D) {}
   QF_KERNEL bool busy() const { return busy_; }
 
-  // Takes a walk; without one if it starts at NaN. frame: the box's centre and extent, epsilon.
+  // Starts a walk, or stays idle if the start is NaN. frame: the box's centre and extent, epsilon.
   template <class T>
   QF_KERNEL void begin(const T* start, const double* frame, double screening, const Random<uint32_t>& random) {
     for (int64_t j = 0; j < D; ++j) x[j] = double(start[j]);
@@ -116,7 +116,7 @@ class WideWalker {
     epsilon_ = frame[D + 1], screening_ = screening * frame[D] * frame[D];
     step_ = 0, weight_ = 1, random_ = random;
   }
-  // A step. The sink is called in one place.
+  // Makes one step. Calls the sink in one place.
   template <class Sink>
   QF_KERNEL void advance(Sink& sink) {
     const double distance = distance_here();
@@ -164,7 +164,7 @@ class WideWalker {
     for (int64_t j = 0; half_ && j < D; ++j) nearest = min(nearest, half_[j] - (x[j] < 0 ? -x[j] : x[j]));
     return half_ ? nearest : 1 - square_root(r2);
   }
-  // (23) Normal numbers, four per call of Philox, divided by their length.
+  // (23) Draws D normal numbers, four per call of Philox, and divides them by their norm.
   QF_KERNEL void unit_vector(const Random<uint32_t>& random, uint32_t counter, double sign, const Vector& n) const {
     double r2 = 0;
     for (int64_t j = 0; j < D; j += 4, counter += kTrial) {

@@ -1,4 +1,4 @@
-// Harmonics on circles and spheres, and values at points inside a ball from its coefficients. README, Harmonic caching.
+// Harmonics on circles and spheres, and values inside a ball from its coefficients. README, Harmonic caching.
 #pragma once
 #include "core/run/memory.hpp"
 #include "core/run/parallel.hpp"
@@ -8,7 +8,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// README (17), in the order of degrees. In space the factors of its recurrence are computed once.
+// README (17), sorted by degree. In space the factors of the recurrence are computed once.
 template <int D>
 class Harmonics {
  public:
@@ -24,7 +24,7 @@ class Harmonics {
   int64_t count() const { return harmonics(D, modes_); }
   int64_t modes() const { return modes_; }
 
-  // At unit vectors, one or a vector of them.
+  // Evaluates at one unit vector, or at a SIMD vector of them.
   template <class V>
   void evaluate(const V (&n)[D], V* y) const {
     V c = V{} + 1.4142135623730951, s{};
@@ -34,7 +34,7 @@ class Harmonics {
         turn(n, c, s);
         y[2 * m - 1] = c, y[2 * m] = s;
       }
-    } else {  // degree l begins at l^2: order 0, then the cosine and the sine of every order
+    } else {  // degree l starts at l^2: order 0, then the cosine and sine of each order
       V sectoral = V{} + 1.0;
       for (int64_t m = 0; m <= modes_; ++m) {
         const double* f = factors_ + 2 * (m * (modes_ + 1) + m);

@@ -5,13 +5,13 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// Hands out slots [first, last), except those of points outside.
+// Hands out slots [first, last), skipping points outside the domain.
 template <class T, int D>
 class Queue {
  public:
   Queue(const Walk<T>& p, int64_t instance, const Slots& slots) : slots_(slots), start_(p.start + instance * p.N * D) {}
   void begin(int64_t first, int64_t last) { next_ = first, last_ = last; }
-  // The next slot, -1 after the last, and where its walk starts.
+  // The next slot, or -1 after the last; `at` becomes the start of its walk.
   int64_t next(const T*& at) {
     for (; next_ < last_; next_ = (next_ / slots_.walks + 1) * slots_.walks) {
       at = start_ + slots_.point(next_) * D;
@@ -49,7 +49,7 @@ class List {
     weight()[count] = weight_, slot()[count] = slot_, step()[count] = step_, primitive()[count] = facet;
     ++count;
   }
-  // Fills the last vector with copies of the first point, of weight 0; the length with them.
+  // Pads the last vector with copies of the first point of weight 0. Returns the padded length.
   int64_t pad(int lanes) const {
     const int64_t n = (count + lanes - 1) / lanes * lanes;
     for (int64_t e = count; e < n; ++e) {
@@ -73,7 +73,7 @@ class List {
   const Scratch<int64_t> integers_;
 };
 
-// One instance's data of several kinds, with memory to evaluate them at up to `most` points, a multiple of the lanes.
+// One instance's data of several kinds, with memory to evaluate them at up to `most` points, a multiple of the lane count.
 template <class V, int D, int kinds>
 class Fields {
  public:
@@ -96,7 +96,7 @@ class Fields {
     }
     return values_;
   }
-  // Adds the gradient of the values at a list to an adjoint of this kind; `share` are the weights in T.
+  // Adds the gradient of the values at a list to the adjoint of this kind. `share` has the weights in T.
   template <class Points>
   void add_gradient(int kind, data::FieldAdjoint<V, D>& adjoint, const Points& list, const T* share, int64_t n) const {
     if (at_vertices(kind)) {
@@ -113,12 +113,12 @@ class Fields {
   const Scratch<double> values_, absolute_;
 };
 
-// The gradients in the channels of one node, and its number of walks.
+// The gradients in a node's channels, and its number of walks.
 struct NodeGradient {
   const double* channels;
   double walks;
 };
-// The node of a walk; grad (N, nodes, channels) of one instance.
+// The gradient of a walk's node. grad (N, nodes, channels) belongs to one instance.
 template <class T>
 NodeGradient gradient_of_node(const Walk<T>& p, const double* grad, int64_t point, int64_t walk) {
   const int64_t group = p.group(), sample = walk / group, end = (p.first_walk + p.walks) / group;

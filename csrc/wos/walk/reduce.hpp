@@ -6,8 +6,8 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// The nodes of one channel of one point, for as many right-hand sides as V has lanes, from the values of its walks in order. A sample is
-// the mean of `group` walks, 1 or 2; nodes are `stride` numbers apart, right-hand sides `between`.
+// The nodes of one channel of one point, for one right-hand side per lane of V, from the values of its walks in order. A sample is the mean
+// of `group` walks, 1 or 2. Consecutive nodes are `stride` elements apart, right-hand sides `between`.
 template <class V>
 class Nodes {
  public:
@@ -22,7 +22,7 @@ class Nodes {
         mean_(mean),
         m2_(m2) {}
 
-  // The values of consecutive walks are `nrhs` numbers apart.
+  // The values of consecutive walks are `nrhs` elements apart.
   void add(const double* values, int64_t walks, int64_t nrhs) {
     for (int64_t i = 0; i < walks; i += group_) {
       const V first = load<V>(values + i * nrhs);

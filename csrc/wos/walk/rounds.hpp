@@ -1,4 +1,4 @@
-// Walks over points and instances, and their reduction, in rounds that fit into memory. The cuts do not change the result.
+// Walks of points and instances, and their reduction, in rounds that fit into memory. The split does not change the result.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/walk/reduce.hpp"
@@ -8,18 +8,18 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kRound = 1 << 20;                      // numbers of walks that are in memory together: 12 MB at most
-constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks: long compared with the ~40 steps in which the last lanes run alone
+constexpr int64_t kRound = 1 << 20;                      // values in memory at a time: 12 MB at most
+constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks: long compared with the ~40 steps in which only the last lanes are busy
 
-// The slots of instances [instance, instance_end), walked before they are reduced.
+// The slots of instances [instance, instance_end), which all finish before they are reduced.
 struct Round {
   int64_t instance, instance_end;
   Slots slots;
   int64_t total() const { return slots.points * slots.walks; }
 };
 
-// run(at, first, last) for the slots [first, last) of instance r.instance + at, for all slots of a round. calls: a user's function is
-// called, with thousands of points at a time.
+// Calls run(at, first, last) for slots [first, last) of instance r.instance + at until all slots of the round are covered. `calls`: a
+// user's function is evaluated, so tasks have thousands of points.
 template <class F>
 void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) {
   const int64_t total = r.total(), B = r.instance_end - r.instance, least = calls ? kMostTask : kLeastTask;
@@ -33,8 +33,8 @@ void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) 
   });
 }
 
-// Every walk of a round, with one mark per slot, and one value for each channel, slot and right-hand side, instance after instance. A walk
-// depends on its own counter only. A team reads a cell and a list per step, all in the L2 cache, and writes 12 bytes per walk.
+// Runs every walk of a round. Writes one mark per slot, and one value per channel, slot and right-hand side, instance by instance. A walk
+// depends only on its own counter. A team reads a cell and a list per step, all in the L2 cache, and writes 12 bytes per walk.
 template <class T>
 void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
   const int64_t total = r.total();
@@ -48,15 +48,16 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   });
 }
 
-// README (5): a channel of a point of a round, for as many right-hand sides as V has lanes, with their numbers `between` apart.
+// README (5): a channel of a point of a round, with one right-hand side per lane of V; consecutive right-hand sides are `between` elements
+// apart.
 template <class V, class T>
 void reduce(const Walk<T>& p, int64_t walks, const double* values, int64_t between, double* mean, double* m2) {
   Nodes<V> nodes(p.first_walk, p.walks, p.group(), mean, m2, p.channels(), between);
   nodes.add(values, walks, p.nrhs);
 }
 
-// The points of a round; `nodes` (channels, nrhs) continue a point whose walks come in several rounds. Reads every value once: a few points
-// at a time, right-hand side by right-hand side, since their numbers are far apart in the results.
+// Reduces the points of a round. `nodes` (channels, nrhs) continue a point whose walks span several rounds. Reads every value once. Handles
+// a few points at a time, one right-hand side after another, because their results are far apart in memory.
 template <class T>
 void reduce_round(const Walk<T>& p, const Round& r, const double* values, const uint32_t* marks, Nodes<double>* nodes) {
   using V = Lanes<double, kVectorBytes / 8>;
@@ -110,12 +111,12 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
   });
 }
 
-// Rounds over instances, points and at last walks. walks(round, values, marks) runs one.
+// Splits instances, then points, then walks into rounds. walks(round, values, marks) runs one round.
 template <class T, class F>
 void in_rounds(const Walk<T>& p, F&& walks) {
   if (p.sides() * p.N == 0) return;
-  const int64_t numbers = p.channels() * p.nrhs;  // of a walk
-  int64_t most = kRound / (p.gradient ? 4 : 1);   // walks of a round, a whole number of pairs
+  const int64_t numbers = p.channels() * p.nrhs;  // values per walk
+  int64_t most = kRound / (p.gradient ? 4 : 1);   // walks per round, a whole number of pairs
   while (most * numbers > kRound && most > 2) most /= 2;
   const int64_t count = p.nodes(), total = min(most, p.B * p.N * min(most, p.walks));
   Scratch<double> values(total * numbers);

@@ -1,4 +1,4 @@
-// Sums over the source points of walks for several right-hand sides, one per lane: the points are packed, so that no lane waits.
+// Sums over the source points of walks for several right-hand sides, one per lane. The points are packed, so no lane is idle.
 #pragma once
 #include "wos/data/sides.hpp"
 #include "wos/walk/walker.hpp"
@@ -12,7 +12,7 @@ class SideSums {
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // For rows [first, first + nrhs) of a source; `area` multiplies weights. At most `iterations` steps of a team are added at a time.
+  // For rows [first, first + nrhs) of a source. `area` multiplies the weights. A call adds at most `iterations` steps of a team.
   SideSums(const data::Data& source, int64_t first, int64_t nrhs, T area, int64_t iterations)
       : sides_(source, first, nrhs),
         area_(area),
@@ -26,7 +26,8 @@ class SideSums {
   }
   int64_t count() const { return sides_.count(); }
 
-  // `ended`: the walk that ended in a lane before a step, or -1. Its sums go to to[end nrhs + side], those of its first ball to `first_to`.
+  // `ended`: the walk that ended in a lane before a step, or -1. Adds its sums to to[end nrhs + side], and those of its first ball to
+  // `first_to`.
   void add(const Events<T, D>& events, const Bits<T>* ended, int64_t nrhs, double* to, double* first_to) {
     if (!count()) return;
     pack(events, ended);
@@ -39,12 +40,12 @@ class SideSums {
   }
 
  private:
-  // The points of a walk in this batch: up to `stop`. `end` is -1 if the walk continues.
+  // The points of a walk in this batch, ending at `stop`. `end` is -1 if the walk continues.
   struct Span {
     int64_t stop, end, lane;
   };
 
-  // Lane by lane, so that the points of a walk follow each other.
+  // Packs lane by lane, so that a walk's points are contiguous.
   void pack(const Events<T, D>& events, const Bits<T>* ended) {
     packed_ = walks_ = 0;
     for (int64_t l = 0; l < W; ++l) {
@@ -87,7 +88,7 @@ class SideSums {
   int64_t packed_ = 0, walks_ = 0;
   const Scratch<T> points_, weights_, values_;  // (D, room), (room,), (room, W)
   const Scratch<Span> spans_;
-  const Scratch<T> sums_;  // (W, 2, count): of the walks in the lanes, and of their first balls
+  const Scratch<T> sums_;  // (W, 2, count): the walks in the lanes, and their first balls
 };
 
 }  // namespace QF_ISA

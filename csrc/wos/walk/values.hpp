@@ -1,4 +1,4 @@
-// The values of the walks of one instance: sources along the way, boundary values at their ends.
+// The values of the walks of one instance: sources along their paths, boundary values at their ends.
 #pragma once
 #include "wos/data/field.hpp"
 #include "wos/walk/side_sums.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// `values` has a number for every channel, slot and right-hand side, in this order: a channel has `slots` slots. `marks` has one per slot.
+// `values` (channels, slots, right-hand sides) and `marks` (slots). Consecutive channels are `slots` slots apart.
 template <class V, int D>
 class Values final : public Sink<V, D> {
  public:
@@ -46,14 +46,14 @@ class Values final : public Sink<V, D> {
   }
 
   void begin(int lane, int64_t, int64_t, int64_t) override {
-    if (!pairs_) return;  // for a walk without a step: the value is that of the boundary, the gradient unknown
+    if (!pairs_) return;  // a walk without steps has the boundary value and an unknown gradient
     for (int j = 0; j < kFirst; ++j) first_[j][lane] = T(__builtin_nan(""));
     first_[0][lane] = 1, first_[1][lane] = 0;
   }
   void enter(I lanes, const First<V, D>& at) override {
     const auto keep = [&](int j, V v) { store(first_[j], lanes != 0 ? v : load<V>(first_[j])); };
     keep(0, at.along), keep(1, at.source);
-    const V scale = broadcast<V>(T(1 / frame()[D]));  // the gradient is that of absolute coordinates
+    const V scale = broadcast<V>(T(1 / frame()[D]));  // converts the gradient to absolute coordinates
     for (int i = 0; i < D; ++i) keep(2 + i, at.outward[i] * scale), keep(2 + D + i, at.toward[i] * scale);
   }
   void mark(int lane, int64_t end, int64_t slot, uint32_t mark) override {
@@ -92,16 +92,16 @@ class Values final : public Sink<V, D> {
   }
 
  private:
-  static constexpr int kFirst = 2 + 2 * D;  // numbers of a First
+  static constexpr int kFirst = 2 + 2 * D;  // fields of a First
 
   const double* frame() const { return p_.frame + instance_ * (D + 2); }
   T area() const { return T(frame()[D] * frame()[D]); }
   data::Field<V, D> field(const data::Data& data, int64_t side) const { return {data, instance_ * nrhs_ + side, p_.first_data, frame()}; }
-  // Sources in the first balls of the ended walks, (ends, nrhs); end_sums_ has the rest.
+  // Source sums in the first balls of the ended walks, (ends, nrhs); the rest is in end_sums_.
   double* first_sums() const { return end_sums_ + nrhs_ * most_ends; }
 
-  // Weighs boundary values (n, width), and adds them to the sums of right-hand sides from `side` on. Two loops: in one, the compiler would
-  // fuse the product and the sum for some walks only.
+  // Weights boundary values (n, width) and adds them to the sums of right-hand sides from `side` on. Two loops: in a single loop the
+  // compiler would fuse product and sum for only some of the walks.
   void add_boundary(const Ends<T, D>& ends, int64_t side, int64_t width, double* values) {
     for (int64_t e = 0; e < ends.count; ++e) {
       const double weight = double(ends.weight[e]);
@@ -111,7 +111,7 @@ class Values final : public Sink<V, D> {
       for (int64_t i = 0; i < width; ++i) end_sums_[e * nrhs_ + side + i] += values[e * width + i];
   }
 
-  // The values of a walk, or of one of a pair (13).
+  // Writes the values of a walk, or of one walk of a pair (13).
   void put(int64_t e, double* __restrict to) {
     const double *const later = end_sums_ + e * nrhs_, *const here = first_sums() + e * nrhs_;
     if (!pairs_) {
@@ -126,7 +126,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // The walk that ended before an iteration's event in each lane, or -1, and the inverse of this map.
+  // Records the walk that ended in each lane before an iteration's event, or -1, and the inverse map.
   void note_ends(int64_t steps, const Ends<T, D>& ends, int64_t e) {
     for (int64_t k = 0; k < steps * W; ++k) ended_[k] = -1;
     for (int64_t k = 0; k < steps; ++k) {
@@ -135,7 +135,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // Sums over the source points of a right-hand side, lane by lane. They restart where a walk has ended.
+  // Sums over the source points of a right-hand side, lane by lane. The sums restart after a walk ends.
   void add_sources(int64_t side, const Events<T, D>& events, int64_t first, int64_t count) {
     T *const values = event_values_, *const before = values + iterations * W, *const first_before = before + iterations * W;
     field(p_.source, side).evaluate(events.x, events.iterations * W, values, absolute_, end_values_, events.weight);
@@ -159,7 +159,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // A function's values that T cannot represent are summed in double precision, and are 0 in T. This depends on the value alone.
+  // Sums a function's values in double precision if T cannot represent them, and sets them to 0 in T. Depends on the value alone.
   void take_far(int64_t side, const Events<T, D>& events) {
     const double area = frame()[D] * frame()[D];
     double *const sums = far_ + 2 * side * W, *const first_sums = sums + W, *const of_ends = far_ + 2 * W * nrhs_;
@@ -191,10 +191,10 @@ class Values final : public Sink<V, D> {
   const Scratch<T> event_values_;  // values of events, and both sums before them
   const Scratch<Int> ended_;
   const Scratch<int64_t> end_at_;
-  const Scratch<T> sums_;      // (nrhs, 2, W): of the current walks, and of their first balls
-  const Scratch<double> far_;  // the same, and (2, ends)
+  const Scratch<T> sums_;      // (nrhs, 2, W): the current walks, and their first balls
+  const Scratch<double> far_;  // as sums_, then (2, ends)
   const Scratch<T> end_firsts_;
-  const Scratch<double> end_sums_, end_values_, absolute_;  // absolute_ and the first half of end_values_ serve sources too
+  const Scratch<double> end_sums_, end_values_, absolute_;  // absolute_ and the first half of end_values_ are also used for sources
 };
 
 }  // namespace QF_ISA

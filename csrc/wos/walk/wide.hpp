@@ -1,4 +1,4 @@
-// Walks in more than three dimensions: one after the other, in double precision. README, More dimensions.
+// Walks in more than three dimensions, one at a time in double precision. README, More dimensions.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "wos/data/wide.hpp"
@@ -9,10 +9,10 @@ namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
 constexpr double kWideNs = 30;                // per step and dimension
-constexpr int64_t kWideNumbers = 1 << 18;     // of the ends of walks that are in memory together
-constexpr int64_t kWideEvents = kCallPoints;  // source points that are evaluated together
+constexpr int64_t kWideNumbers = 1 << 18;     // coordinates of walk ends in memory at a time
+constexpr int64_t kWideEvents = kCallPoints;  // source points evaluated together
 
-// Some walks of one instance, and what they met.
+// A batch of walks of one instance, with their ends and source points.
 template <class T>
 class Wide {
  public:
@@ -33,8 +33,8 @@ class Wide {
         room_(kWideColumns * D),
         walker_(D, room_, p.solid.half, p.max_steps, p.gradient) {}
 
-  // marked(mark) for each of the walks of slots [begin, last) that has ended, as many as there is room for; events() when the source points
-  // fill their room, and at last. Returns the next slot.
+  // Runs slots [begin, last) until `most` walks have ended. Calls marked(mark) after each walk, and events() when the buffer of source
+  // points is full and at the end. Returns the next slot.
   template <class Events, class Marked>
   int64_t run(int64_t begin, int64_t last, Events&& events, Marked&& marked) {
     count = event_count = 0;
@@ -64,10 +64,10 @@ class Wide {
   const int64_t D, most;
   int64_t count = 0, event_count = 0;
   Scratch<double> end, end_weight;  // (most, D), (most,)
-  Scratch<double> first;            // (most, 2 + 2 D): the first ball of a walk of a pair: along, source, outward, toward
+  Scratch<double> first;            // first ball of a walk of a pair: along, source, outward, toward
   Scratch<int64_t> slot;
   Scratch<double> event, event_weight;  // (kWideEvents, D); negative in the first ball of a pair
-  Scratch<int64_t> owner;               // the walk whose event it is
+  Scratch<int64_t> owner;               // the walk that the event belongs to
 
  private:
   template <class Events>
@@ -101,7 +101,7 @@ class Wide {
   const Slots slots_;
   const int64_t instance_;
   const bool sources_;
-  uint32_t mark_ = 0;  // of the last walk
+  uint32_t mark_ = 0;  // mark of the last walk
   Scratch<double> room_;
   WideWalker<double*> walker_;
   InterruptCheck check_;
@@ -155,7 +155,7 @@ void wide_values(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t
   }
 }
 
-// Adds their part of the gradients (7), (8) to ddirichlet(side) and dsource(side), which may be null.
+// Adds the gradients (7), (8) of these walks to ddirichlet(side) and dsource(side), which may be null.
 template <class T, class Dirichlet, class Source>
 void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, int64_t first, int64_t last, Dirichlet&& ddirichlet,
                  Source&& dsource) {
@@ -164,7 +164,7 @@ void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, 
   const double extent = p.frame[instance * (D + 2) + D];
   Wide<T> walks(p, instance, slots, dsource(0) != nullptr);
   Scratch<double> share(max(walks.most, kWideEvents));
-  // The share of a value that walk k meets, in its first ball or after it.
+  // Walk k's share of the value's gradient, in its first ball or after it.
   const auto share_of = [&](int64_t side, int64_t k, bool in_first) {
     const double* const grad = q.grad + (instance * p.nrhs + side) * p.N * p.nodes() * channels;
     const int64_t sample = slots.walk(walks.slot[k]) / p.group();
