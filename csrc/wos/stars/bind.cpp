@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include "wos/walk/bind.hpp"
 
 #include <algorithm>
@@ -19,11 +19,11 @@ namespace {
 using data::DataOf;
 using data::Pieces;
 
-// A table of one boundary or of B boundaries, and the first row of each.
+// A table with the rows of one boundary or of B boundaries, and the index of each boundary's first row.
 struct Rows {
   const double* numbers;
   const std::int64_t* first;
-  std::int64_t count;  // of boundaries
+  std::int64_t count;  // boundaries
 
   Rows(Arguments& call, const char* name, const char* dims, const char* first_name, const char* first_dims, std::int64_t boundaries) {
     const auto table = call.input(name, dims);
@@ -64,7 +64,7 @@ struct Scene : walk::Scene {
 };
 
 struct Options {
-  const std::string* kinds;  // of the data
+  const std::string* kinds;  // kinds of data
   walk::Range range;
   bool endless;
   const py::object &grids, *functions;
@@ -73,7 +73,7 @@ struct Options {
 
 constexpr const char* kNames[kMet] = {"dirichlet", "source", "neumann", "robin"};
 
-// The inputs of a call; for_groups calls f(args, begin) for groups of its instances.
+// The inputs of a call. for_groups calls f(args, begin) for groups of instances.
 template <class T>
 struct Inputs {
   const T* start;

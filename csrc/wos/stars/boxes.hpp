@@ -1,6 +1,6 @@
-// A tree over things that follow one another along the boundary: runs of eight have a box, runs of eight boxes another one, and so on.
-// The order is the caller's: rings are in order already, triangles and edges are sorted along a space-filling curve. A visit reads 160
-// bytes per node, 224 in space, twice that in float64.
+// A tree over items that are consecutive along the boundary: each run of eight has a box, each run of eight boxes another, and so on. The
+// caller chooses the order: rings are already in order; triangles and edges are sorted along a space-filling curve. A visit reads 160 bytes
+// per node (224 in space), twice that in float64.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/run/memory.hpp"
@@ -9,12 +9,12 @@ namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
 constexpr int kRun = 8;
-constexpr int kDeepest = 20;  // levels
+constexpr int kDeepest = 20;  // most levels
 
 template <class T, int D>
 struct Box {
   T low[D], high[D];
-  T measure;  // the length or area of its contents
+  T measure;  // length or area of the contents
 
   void add(const Box& other) {
     for (int i = 0; i < D; ++i) low[i] = min(low[i], other.low[i]), high[i] = max(high[i], other.high[i]);
@@ -22,7 +22,7 @@ struct Box {
   }
 };
 
-// The first bit of a mask.
+// The index of the lowest set bit.
 QF_HD int first_bit(unsigned mask) { return __builtin_ctz(mask); }
 
 template <class T, int D>
@@ -30,7 +30,7 @@ class Boxes {
  public:
   using V = Lanes<T, kRun>;
 
-  // box_of(i): the box of thing i < n.
+  // box_of(i): the box of item i < n.
   template <class F>
   Boxes(int64_t n, F&& box_of) : fields_(kFields * kRun * groups_above(n)) {
     int64_t below = n, at = 0;
@@ -59,7 +59,7 @@ class Boxes {
       }
       return sum;
     }
-    // The boxes that the ray x + t / inverse, 0 <= t <= limit, goes through, widened by `slack` for rounding.
+    // The boxes that the ray x + t / inverse, 0 <= t <= limit, crosses. Boxes are widened by `slack` for rounding.
     QF_HD Bits<V> crossed(const T (&x)[D], const T (&inverse)[D], T limit, T slack) const {
       V enter = broadcast<V>(T(0)), leave = broadcast<V>(limit);
       for (int i = 0; i < D; ++i) {
@@ -96,8 +96,8 @@ class Boxes {
       }
     }
   }
-  // Draws a run with probabilities proportional to weights(group), by u uniform in [0, 1). Afterwards u is a new uniform number, and
-  // `chance` is multiplied by the probability of the run. -1 if all weights of some group are 0.
+  // Draws a run with probabilities proportional to weights(group), using u, uniform in [0, 1). Replaces u by a new uniform number, and
+  // multiplies `chance` by the run's probability. Returns -1 if all weights of a group are 0.
   template <class Weights>
   QF_HD int64_t draw(const Weights& weights, double& u, double& chance) const {
     int64_t at = 0;
@@ -108,7 +108,7 @@ class Boxes {
     }
     return levels_ ? at : -1;
   }
-  // Draws one of eight by their weights.
+  // Draws one of eight with probabilities proportional to the weights.
   QF_HD static int choose(V weights, double& u, double& chance) {
     T w[kRun];
     store(w, weights);
@@ -145,7 +145,7 @@ class Boxes {
   }
   T* field(int64_t first, int64_t i, int f) const { return fields_ + ((first + i / kRun) * kFields + f) * kRun + i % kRun; }
   void put(int64_t first, int64_t i, const Box<T, D>& b) {
-    const bool empty = b.low[0] > b.high[0];  // then far away, where nothing touches it
+    const bool empty = b.low[0] > b.high[0];  // empty boxes go far away, so that nothing touches them
     for (int j = 0; j < D; ++j) *field(first, i, j) = b.low[j], *field(first, i, D + j) = empty ? T(1e12) : b.high[j];
     *field(first, i, 2 * D) = b.measure;
   }
@@ -164,7 +164,7 @@ class Boxes {
   }
   static constexpr int kFields = 2 * D + 1;
   int levels_ = 0;
-  int64_t first_[kDeepest];  // the first group of every level
+  int64_t first_[kDeepest];  // first group of each level
   Scratch<T> fields_;
 };
 

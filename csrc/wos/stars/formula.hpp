@@ -1,4 +1,4 @@
-// The mathematics of Walk on Stars. Equation numbers: README.md. No libm.
+// The mathematics of walk on stars. Equation numbers refer to README.md. No libm calls.
 #pragma once
 #include "wos/mesh/formula.hpp"
 #include "wos/polygon/formula.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
-// (3) The factor of a walk that hits a wall at s R with screening; L = -ln s, z = R sqrt(screening). It is 1 / I_0(z) at s = 1.
+// (3) The weight of a walk that hits a wall at s R with screening; L = -ln s, z = R sqrt(screening). It is 1 / I_0(z) at s = 1.
 template <class V>
 QF_HD V hit_weight(V s, V L, V z2) {
   using T = Element<V>;
@@ -16,7 +16,7 @@ QF_HD V hit_weight(V s, V L, V z2) {
   return T(1) + T(2) * q * (walk::bessel_series<2>(q) * (a - L) - walk::harmonic_series<1>(q));
 }
 
-// (3') The same in a ball.
+// (3') The weight of (3) in a ball.
 template <class V>
 QF_HD V hit_weight_ball(V s, V z2) {
   using T = Element<V>;
@@ -24,7 +24,7 @@ QF_HD V hit_weight_ball(V s, V z2) {
   return (rest * walk::bessel_series<1>(q) + s * walk::bessel_series<-1>(q)) / walk::bessel_series<1>(end);
 }
 
-// (5) The integral of ln(R / r) / 2 pi along a line at the distance p > 0 from the centre, from the foot of the perpendicular to t >= 0.
+// (5) The integral of ln(R / r) / 2 pi along a line at distance p > 0 from the centre, from the foot of the perpendicular to t >= 0.
 template <class T>
 QF_HD T line_mass(T p, T t, T R) {
   const T r2 = p * p + t * t;
@@ -33,8 +33,8 @@ QF_HD T line_mass(T p, T t, T R) {
   return (t * (elementary::log(R / r) + T(1)) - p * elementary::angle(p / r, t / r)) * T(0.15915494309189533577);
 }
 
-// (5') 4 pi times the integral of G over the triangle between the foot of the centre in a plane and a part of a line in it, within the
-// ball. p >= 0: the height above the plane; h >= 0: the distance of the foot from the line; from, to: the part, as places on the line.
+// (5') 4 pi times the integral of G, within the ball, over the triangle between the foot of the centre in a plane and an interval of a line
+// in that plane. p >= 0: height above the plane; h >= 0: distance of the foot from the line; from, to: ends of the interval.
 template <class T>
 QF_HD T edge_mass(T p, T h, T from, T to, T R) {
   const auto angle = [](T re, T im) {
@@ -52,15 +52,15 @@ QF_HD T edge_mass(T p, T h, T from, T to, T R) {
   return line(end) - line(begin) + arc * (R - p) * (R - p) / (T(2) * R);
 }
 
-// (7) The t at which the ray x + t d meets the segments a + s e from inside (from their left); `none` if it does not before `limit`, or is
-// not behind their lines at `end` yet. `slack`: rounding, as a length. A point behind a segment by less than slack meets it at t = 0: a ray
-// along the segment would meet its line far back.
+// (7) The t at which the ray x + t d meets the segments a + s e from inside (from their left). Returns `none` if it does not meet them
+// before `limit`, or if it is not yet behind their lines at `end`. `slack`: rounding error, as a length. A point behind a segment by less
+// than slack meets it at t = 0; otherwise a ray along the segment would meet its line far behind the point.
 template <class V>
 QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> end,
                 Element<V> slack, Element<V> none) {
   using T = Element<V>;
   const V px = ax - x[0], py = ay - x[1];
-  const V det = d[0] * ey - d[1] * ex;  // positive: out of the domain
+  const V det = d[0] * ey - d[1] * ex;  // positive: the ray leaves the domain
   const V inverse = broadcast<V>(T(1)) / (det > T(0) ? det : broadcast<V>(T(1)));
   const V crossing = (px * ey - py * ex) * inverse, zero{};
   const V foot = (px * ex + py * ey) * (-inverse_length * inverse_length);
@@ -71,8 +71,8 @@ QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inve
   return meets ? t : broadcast<V>(none);
 }
 
-// (8) The same with triangles: field(k) are the numbers of mesh/formula.hpp, with the normal pointing out of the domain; (u, v) is the
-// point in the triangle's plane that the ray meets.
+// (8) ray_hit for triangles. field(k) are the fields of mesh/formula.hpp, with the normal pointing out of the domain. (u, v) becomes the
+// point where the ray meets the triangle's plane.
 template <class V, class Field>
 QF_HD V ray_hit_triangle(const V (&x)[3], const V (&d)[3], Field&& field, Element<V> limit, Element<V> end, Element<V> slack,
                          Element<V> none, V& u, V& v) {

@@ -1,4 +1,4 @@
-// The reflecting segments of a polygon: eight segments or corners at a time.
+// The reflecting segments of a polygon, processed eight segments or corners at a time.
 #pragma once
 #include "wos/stars/visibility.hpp"
 
@@ -17,7 +17,7 @@ class Reflecting2D {
         boxes_(of.M, [&](int64_t i) { return box_of_wall(of.walls + kWallNumbers<D> * i); }),
         corner_boxes_(of.K, [&](int64_t i) { return box_of_corner(of.corners + kCornerNumbers<D> * i); }) {
     for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
-      double f[kWallFields] = {1e12, 1e12, 0, 0, 0, 0, 0, 0, 0};  // far away
+      double f[kWallFields] = {1e12, 1e12, 0, 0, 0, 0, 0, 0, 0};  // padding, far away
       if (i < of.M) {
         const double* const w = of.walls + kWallNumbers<D> * i;
         const double ex = w[2] - w[0], ey = w[3] - w[1], length = square_root(ex * ex + ey * ey);
@@ -32,14 +32,14 @@ class Reflecting2D {
         *number(corners_, kCornerFields, i, j) = i < of.K ? T(of.corners[kCornerNumbers<D> * i + j]) : T(j < 2 ? 1e12 : 0);
   }
 
-  bool has_mu() const { return has_mu_; }  // some mu is positive
+  bool has_mu() const { return has_mu_; }  // whether any mu is positive
   T mu(int64_t wall) const { return of_wall(wall, kMu); }
   bool is_robin(int64_t wall) const { return of_wall(wall, kRobin) != 0; }
   void inward(int64_t wall, T (&n)[2]) const {
     const T inverse = of_wall(wall, kInverse);
     n[0] = -of_wall(wall, 3) * inverse, n[1] = of_wall(wall, 2) * inverse;
   }
-  // Moves x to where its ray meets that wall, at t.
+  // Moves x to the point where its ray meets the wall, at t.
   void land(int64_t wall, const T (&d)[2], T t, T (&x)[2]) const {
     T a[2], e[2];
     for (int j = 0; j < 2; ++j) a[j] = of_wall(wall, j), e[j] = of_wall(wall, 2 + j);
@@ -56,7 +56,7 @@ class Reflecting2D {
       return faces_alike(one, two) ? broadcast<V>(kNowhere<T>) : d2;
     });
   }
-  // first_wall of this boundary, (7), of walls whose lines `end` is behind.
+  // (7) Calls first_wall for this boundary; skips walls whose lines `end` is not behind.
   int64_t hit(const T (&x)[2], const T (&d)[2], T& limit, int64_t own, T end = kNowhere<T>) const {
     const V at[2] = {broadcast<V>(x[0]), broadcast<V>(x[1])}, along[2] = {broadcast<V>(d[0]), broadcast<V>(d[1])};
     return first_wall(boxes_, x, d, limit, own, [&](int64_t run) {
@@ -65,7 +65,7 @@ class Reflecting2D {
                      limit, end, kSlack<T>, kNowhere<T>);
     });
   }
-  // closest_wall of this boundary, of all walls or of those with a mu alone.
+  // Calls closest_wall for this boundary, for all walls or only for those with a mu.
   int64_t closest(const T (&x)[2], T& radius, bool with_mu = false) const {
     return closest_wall(boxes_, x, radius, [&](int64_t run) {
       const T* const f = walls_ + run * kWallFields * kRun;
@@ -97,7 +97,7 @@ class Reflecting2D {
     return total;
   }
 
-  // (6) Draws a point of the walls in the disc that face x, by u[0] to u[3] uniform in (0, 1).
+  // (6) Draws a point on the walls in the disc that face x, using u[0] to u[3], uniform in (0, 1).
   Drawn<T, 2> draw(const T (&x)[2], T R, const double (&u)[4]) const {
     Drawn<T, 2> drawn;
     const T R2 = R * R;
@@ -143,8 +143,8 @@ class Reflecting2D {
   }
   static Box<T, D> box_of_corner(const double* c) { return {{T(c[0]), T(c[1])}, {T(c[0]), T(c[1])}, T(0)}; }
 
-  // The part of the wall in the disc, as lengths from its beginning; the foot of the perpendicular from x and the height of x. False if
-  // the part is empty or x is behind the wall. f: the wall's lane of its run.
+  // The part of the wall in the disc, as lengths from the wall's start, the foot of the perpendicular from x, and the height of x. Returns
+  // false if the part is empty or x is behind the wall. f: the wall's lane of its run.
   QF_HD static bool clip(const T* f, const T (&x)[2], T R, T& from, T& to, T& foot, T& height) {
     const T px = x[0] - f[0], py = x[1] - f[kRun], ex = f[2 * kRun], ey = f[3 * kRun], inverse = f[kInverse * kRun];
     foot = (px * ex + py * ey) * inverse;

@@ -1,4 +1,4 @@
-// The reflecting triangles of a mesh: eight triangles or edges at a time.
+// The reflecting triangles of a mesh, processed eight triangles or edges at a time.
 #pragma once
 #include "wos/stars/visibility.hpp"
 
@@ -18,7 +18,7 @@ class Reflecting3D {
         edge_boxes_(of.K, [&](int64_t i) { return box_of<2>(of.corners + kCornerNumbers<D> * i, 0); }) {
     for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
       double r[mesh::kFields] = {1e12, 1e12, 1e12};
-      r[mesh::kNormal] = 1;  // far away
+      r[mesh::kNormal] = 1;  // padding, far away
       double mu = 0, robin = 0;
       int turn = 0;
       if (i < of.M) {
@@ -48,13 +48,13 @@ class Reflecting3D {
     }
   }
 
-  bool has_mu() const { return has_mu_; }  // some mu is positive
+  bool has_mu() const { return has_mu_; }  // whether any mu is positive
   T mu(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kMu); }
   bool is_robin(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kRobin) != 0; }
   void inward(int64_t wall, T (&n)[3]) const {
     for (int j = 0; j < 3; ++j) n[j] = -*number(triangles_, kTriangleFields, wall, mesh::kNormal + j);
   }
-  // Moves x to where its ray meets that triangle, at t.
+  // Moves x to the point where its ray meets the triangle, at t.
   void land(int64_t wall, const T (&d)[3], T t, T (&x)[3]) const {
     const auto r = one(wall);
     for (int j = 0; j < 3; ++j) x[j] += t * d[j];
@@ -80,7 +80,7 @@ class Reflecting3D {
       return faces_alike(first, second) ? broadcast<V>(kNowhere<T>) : d2;
     });
   }
-  // first_wall of this boundary, (8), of triangles whose planes `end` is behind.
+  // (8) Calls first_wall for this boundary; skips triangles whose planes `end` is not behind.
   int64_t hit(const T (&x)[3], const T (&d)[3], T& limit, int64_t own, T end = kNowhere<T>) const {
     V at[3], along[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]), along[j] = broadcast<V>(d[j]);
@@ -89,7 +89,7 @@ class Reflecting3D {
       return ray_hit_triangle(at, along, eight(run), limit, end, kSlack<T>, kNowhere<T>, u, v);
     });
   }
-  // closest_wall of this boundary, of all triangles or of those with a mu alone.
+  // Calls closest_wall for this boundary, for all triangles or only for those with a mu.
   int64_t closest(const T (&x)[3], T& radius, bool with_mu = false) const {
     V at[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
@@ -121,7 +121,7 @@ class Reflecting3D {
     return total;
   }
 
-  // (6) Draws a point of the triangles in the ball that face x, by u[0] to u[3] uniform in (0, 1).
+  // (6) Draws a point on the triangles in the ball that face x, using u[0] to u[3], uniform in (0, 1).
   Drawn<T, 3> draw(const T (&x)[3], T R, const double (&u)[4]) const {
     Drawn<T, 3> drawn;
     const T R2 = R * R;
@@ -158,7 +158,7 @@ class Reflecting3D {
   static constexpr int kEdgeFields = 13;
   static constexpr double kPi = 3.14159265358979323846;
 
-  // (5') The integral of G over the part of a triangle in the ball around a point with the foot (u, v) and the height p.
+  // (5') The integral of G over the part of a triangle in the ball around a point with foot (u, v) and height p.
   template <class Field>
   QF_HD static T ball_mass(const Field& r, T u, T v, T p, T R) {
     const T corner[3][2] = {{0, 0}, {r(mesh::kLength), 0}, {r(mesh::kX), r(mesh::kY)}};
@@ -174,7 +174,7 @@ class Reflecting3D {
     }
     return total * T(0.07957747154594766788);
   }
-  // The numbers of a run, and of one triangle.
+  // The fields of a run, and of one triangle.
   auto eight(int64_t run) const {
     const T* const f = triangles_ + run * kTriangleFields * kRun;
     return [f](int j) { return load<V>(f + j * kRun); };
@@ -187,7 +187,7 @@ class Reflecting3D {
   QF_HD static void point(const Field& r, T u, T v, T (&x)[3]) {
     for (int j = 0; j < 3; ++j) x[j] = r(mesh::kOrigin + j) + u * r(mesh::kAlong + j) + v * r(mesh::kAcross + j);
   }
-  // The weights of the triangle's second and third corner, in the order of the input.
+  // The barycentric weights of the triangle's second and third corners, in the order of the input.
   template <class Field>
   QF_HD static void weights_at(const Field& r, T u, T v, T (&place)[2]) {
     T turned[3], weight[3];
@@ -197,8 +197,8 @@ class Reflecting3D {
     place[0] = weight[1], place[1] = weight[2];
   }
 
-  // A point p of the triangle, in its plane, and its density: uniform, or on a circle around the foot of x whose radius is uniform up to
-  // that of the ball or of the farthest corner. The density is 0 if that point lies outside of the triangle.
+  // Draws a point p of the triangle in its plane and returns its density. The point is uniform, or on a circle around the foot of x. The
+  // circle's radius is uniform up to that of the ball or up to the farthest corner. The density is 0 if p is outside the triangle.
   template <class Field>
   QF_HD static double on_triangle(const Field& r, const T (&foot)[2], T chord2, const double (&u)[4], T (&p)[2]) {
     const T length = r(mesh::kLength), cx = r(mesh::kX), cy = r(mesh::kY), area = r(kArea);

@@ -1,11 +1,11 @@
-// The values of walks on stars, and the gradients of their means in the numbers of the data, for which they walk again.
+// The values of walks on stars, and the gradients of their means with respect to the data's parameters, which replay the walks.
 #pragma once
 #include "wos/stars/walker.hpp"
 
 namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
-// The kind of data that a list of points is for.
+// The kind of data that a list's points evaluate.
 constexpr int data_of(int met) { return met == kEntered ? int(in_domain) : met; }
 
 template <class V, int D>
@@ -15,8 +15,8 @@ Fields<V, D> fields_of(const Stars<T>& p, int64_t instance, int64_t most) {
   return {p.walk, instance, {&p.data(0), &p.data(1), &p.data(2), &p.data(3)}, most};
 }
 
-// `values` and `marks` have one number per slot of [first, last), a channel of the values begins every `slots` numbers. Each kind of data
-// has its own sum, in the order of the walk's steps, so that rounding does not depend on other walks.
+// `values` and `marks` have one element per slot of [first, last). Consecutive channels of `values` are `slots` elements apart. Each kind
+// of data has a separate sum, in the order of the walk's steps, so that rounding does not depend on other walks.
 template <class V, int D>
 class Values final : public Sink<Element<V>, D> {
  public:
@@ -34,13 +34,13 @@ class Values final : public Sink<Element<V>, D> {
         firsts_(pairs_ ? kFirst * (last - first) : 0) {
     for (int64_t i = 0; i < kLists * (last - first); ++i) sums_[i] = 0;
   }
-  double begin(int64_t slot) override {  // without a first ball the value is that of any walk, and the gradient is unknown
+  double begin(int64_t slot) override {  // without a first ball: the value of an unpaired walk, an unknown gradient
     for (int j = 0; pairs_ && j < kFirst; ++j) first_ball(slot, j) = j == 0 ? 1 : j == 1 ? 0 : __builtin_nan("");
     return 1;
   }
   Entered enter(int64_t slot, const walk::First<T, D>& at) override {
     first_ball(slot, 0) = double(at.along), first_ball(slot, 1) = double(at.source);
-    for (int i = 0; i < D; ++i)  // the gradient in absolute coordinates
+    for (int i = 0; i < D; ++i)  // converts the gradient to absolute coordinates
       first_ball(slot, 2 + i) = double(at.outward[i]) * scale_, first_ball(slot, 2 + D + i) = double(at.toward[i]) * scale_;
     return {1, 1};
   }
@@ -64,7 +64,7 @@ class Values final : public Sink<Element<V>, D> {
   }
 
  private:
-  static constexpr int kFirst = 2 + 2 * D;  // numbers of a First
+  static constexpr int kFirst = 2 + 2 * D;  // fields of a First
   double& first_ball(int64_t slot, int j) { return firsts_[kFirst * (slot - first_) + j]; }
 
   const Fields<V, D> fields_;
@@ -77,7 +77,7 @@ class Values final : public Sink<Element<V>, D> {
   Scratch<double> firsts_;
 };
 
-// Walk README (7), (8), for four kinds of data.
+// Walk README (7), (8), for the four kinds of data.
 template <class V, int D>
 class Shares final : public Sink<Element<V>, D> {
  public:
@@ -89,7 +89,7 @@ class Shares final : public Sink<Element<V>, D> {
         scale_(1 / p_.frame[(D + 2) * instance + D]),
         fields_(fields_of<V, D>(q.forward, instance, 0)),
         adjoints_{{fields_[0], to[0]}, {fields_[1], to[1]}, {fields_[2], to[2]}, {fields_[3], to[3]}} {}
-  // A walk's share of the gradient in its node.
+  // A walk's share of its node's gradient.
   double begin(int64_t slot) override {
     const walk::NodeGradient node = node_of(slot);
     return node.channels[0] / node.walks;
@@ -122,7 +122,7 @@ class Shares final : public Sink<Element<V>, D> {
   data::FieldAdjoint<V, D> adjoints_[kMet];
 };
 
-// Costs a forward run without its reduction. Memory: at most walk::kParts partial sums of the numbers, for any number of walks.
+// Costs a forward run without its reduction. Memory: at most walk::kParts partial sums per gradient, for any number of walks.
 template <class T>
 void stars_adjoint(const StarsAdjoint<T>& unscaled) {
   const walk::Walk<T>& p = unscaled.forward.walk;

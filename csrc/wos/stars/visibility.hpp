@@ -1,4 +1,4 @@
-// Shared by walls in the plane and in space: searches for the closest wall or corner and for the first wall on a ray, and visibility.
+// Shared by walls in the plane and in space: searches for the closest wall or corner and for the first wall along a ray, and visibility.
 #pragma once
 #include "wos/stars/args.hpp"
 #include "wos/stars/boxes.hpp"
@@ -8,37 +8,38 @@ namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr T kSlack = T(sizeof(T) == 4 ? 1e-6 : 1e-13);  // rounding of scaled coordinates
+constexpr T kSlack = T(sizeof(T) == 4 ? 1e-6 : 1e-13);  // rounding error of scaled coordinates
 template <class T>
-constexpr T kNowhere = T(1e30);  // a distance beyond all others
+constexpr T kNowhere = T(1e30);  // larger than all distances
 
 template <class T>
-using Eight = Lanes<T, kRun>;  // one number per wall of a run
+using Eight = Lanes<T, kRun>;  // one value per wall of a run
 
-// A point of a wall drawn for the flux (6).
+// A point drawn on a wall for the flux (6).
 template <class T, int D>
 struct Drawn {
   int64_t wall = -1;  // -1: no point
   T x[D], place[D - 1];
-  T height = 0;    // of the walk above the wall's line, needed if the wall has a mu
+  T height = 0;    // the walk's height above the wall's line, needed if the wall has a mu
   double density;  // per scaled length or area
 };
 
 inline int64_t runs(int64_t n) { return (n + kRun - 1) / kRun; }
-// Number j of thing i in a table of runs: number by number, eight things each.
+// Field j of item i in a table of runs, which stores each field of eight items contiguously.
 template <class T>
 T* number(const Scratch<T>& table, int fields, int64_t i, int j) {
   return table + (i / kRun * fields + j) * kRun + i % kRun;
 }
 
-// Whether a point with heights `one` and `two` above the walls of a corner faces both of them or neither, by more than rounding.
+// Whether a point at heights `one` and `two` above the walls of a corner faces both of them or neither, by more than rounding.
 template <class V>
 QF_HD Bits<V> faces_alike(V one, V two) {
   constexpr Element<V> slack = kSlack<Element<V>>;
   return ((one > slack) & (two > slack)) | ((one < -slack) & (two < -slack));
 }
 
-// The distance of the closest silhouette (2), or `radius` if none is closer. distance2(run): squares, kNowhere for what hides nothing.
+// The distance of the closest silhouette (2), or `radius` if none is closer. distance2(run): squares, kNowhere for corners that hide
+// nothing.
 template <class T, int D, class F>
 T closest_silhouette(const Boxes<T, D>& boxes, const T (&x)[D], T radius, const F& distance2) {
   T best = radius * radius;
@@ -50,7 +51,7 @@ T closest_silhouette(const Boxes<T, D>& boxes, const T (&x)[D], T radius, const 
   return square_root(best);
 }
 
-// The closest wall within `radius`, which becomes its distance; -1 if there is none. distance2(run): squares.
+// The closest wall within `radius`, or -1. `radius` becomes its distance. distance2(run): squared distances.
 template <class T, int D, class F>
 int64_t closest_wall(const Boxes<T, D>& boxes, const T (&x)[D], T& radius, const F& distance2) {
   T best = radius * radius;
@@ -67,8 +68,8 @@ int64_t closest_wall(const Boxes<T, D>& boxes, const T (&x)[D], T& radius, const
   return wall;
 }
 
-// The first wall that the ray x + t d meets before `limit`, which becomes t; of several the one of the lowest number; -1 if there is none.
-// `own` does not count. meets(run): t of every wall of a run, kNowhere for none.
+// The first wall that the ray x + t d meets before `limit`, or -1; `limit` becomes t. Ties go to the lowest index. Skips wall `own`.
+// meets(run): t for every wall of a run, kNowhere if the ray does not meet it.
 template <class T, int D, class F>
 int64_t first_wall(const Boxes<T, D>& boxes, const T (&x)[D], const T (&d)[D], T& limit, int64_t own, const F& meets) {
   T inverse[D];
@@ -89,8 +90,8 @@ int64_t first_wall(const Boxes<T, D>& boxes, const T (&x)[D], const T (&d)[D], T
   return wall;
 }
 
-// Whether x sees a point of a wall. The wall that x is on does not hide it; nor does a wall that the point lies behind by rounding only:
-// walls of one line or plane do not hide each other.
+// Whether x sees a point of a wall. Two walls cannot hide the point: the wall that x is on, and a wall that the point is behind only by
+// rounding. So collinear or coplanar walls do not hide each other.
 template <class Walls, class T, int D>
 bool sees(const Walls& walls, const T (&x)[D], const T (&z)[D], int64_t wall, int64_t own) {
   if (wall == own) return true;

@@ -1,5 +1,5 @@
-// W walks on stars side by side, one per lane. Distances of the absorbing part and random numbers are computed for all lanes together, the
-// reflecting part is searched lane by lane. Data is evaluated later, at lists of points: paths never depend on values.
+// Runs W walks on stars at a time, one per lane. Distances to the absorbing part and random numbers are computed for all lanes together;
+// the reflecting part is searched lane by lane. Data is evaluated later, at lists of points, because paths never depend on values.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
@@ -13,36 +13,36 @@ inline namespace QF_ISA {
 constexpr uint32_t kBoundaryStream = 2u << 28;
 constexpr double kStepNs = 150;
 constexpr double kUsualSteps = 20;
-constexpr double kRobinRadius = 0.02;    // of the box: the largest ball that reaches a wall with mu, README (4)
-constexpr double kRobinScreened = 0.25;  // the largest R sqrt(screening) of such a ball
-constexpr double kLargestRadius = 2;     // from any point of the box, such a ball holds all of it
-constexpr int kEntered = kMet;           // the list of source points in first balls of pairs
+constexpr double kRobinRadius = 0.02;    // largest ball that reaches a wall with mu, relative to the box, README (4)
+constexpr double kRobinScreened = 0.25;  // largest R sqrt(screening) of such a ball
+constexpr double kLargestRadius = 2;     // from any point of the box, such a ball contains the box
+constexpr int kEntered = kMet;           // list of source points in the first balls of pairs
 constexpr int kLists = kMet + 1;
 
 template <class T, int D>
 using List = walk::List<T, D, T>;
 
-// Factors of the weights of a walk of a pair: in its first ball, and after it.
+// Factors of the weights of a walk of a pair: inside its first ball, and after it.
 struct Entered {
   double here, after;
 };
 
-// Receives what walks meet.
+// Receives the points where walks evaluate data.
 template <class T, int D>
 class Sink {
  public:
-  virtual double begin(int64_t slot) = 0;                                // a walk begins; the factor of its weights
-  virtual Entered enter(int64_t slot, const walk::First<T, D>& at) = 0;  // a walk of a pair makes its first step
-  virtual bool wants(int met) const = 0;                                 // whether that data counts
-  virtual void mark(int64_t slot, uint32_t mark) = 0;                    // a walk has ended; steps and marks
-  // A list of `count` points where data counts, padded to n. met is kEntered for source points in first balls.
+  virtual double begin(int64_t slot) = 0;                                // starts a walk; returns the factor of its weights
+  virtual Entered enter(int64_t slot, const walk::First<T, D>& at) = 0;  // makes the first step of a walk of a pair
+  virtual bool wants(int met) const = 0;                                 // whether that kind of data is needed
+  virtual void mark(int64_t slot, uint32_t mark) = 0;                    // ends a walk; mark: steps and flags
+  // Evaluates data at a list of `count` points, padded to n. met is kEntered for source points in first balls.
   virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
 
  protected:
   ~Sink() = default;
 };
 
-// Runs walks and hands what they meet to a Sink. Walls: Reflecting2D or Reflecting3D.
+// Runs walks and passes the points where they evaluate data to a Sink. Walls: Reflecting2D or Reflecting3D.
 template <class V, class Domain, class Walls>
 class Team {
  public:
@@ -88,7 +88,7 @@ class Team {
  private:
   static constexpr int64_t kCapacity = walk::kCallPoints + 2 * W;
 
-  // Gives every idle lane the next walk; false when all are done.
+  // Starts the next walk in every idle lane. Returns false when all walks are done.
   bool refill() {
     bool any = false;
     for (int l = 0; l < W; ++l) {
@@ -107,8 +107,8 @@ class Team {
     return any;
   }
 
-  // A step of every busy lane. Block `step` of stream 0 holds its direction, the word of the roulette and, in the plane, the two words of
-  // its source's radius; in space these are in stream 1. Stream 2 has the point of the walls (6).
+  // Makes a step in every busy lane. Block `step` of stream 0 has its direction, the word of the roulette and, in the plane, the two words
+  // of its source's radius; in space these are in stream 1. Stream 2 has the words of the wall point (6).
   void advance() {
     V x[D];
     for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
@@ -143,7 +143,7 @@ class Team {
   }
   walk::Random<U> words_of(U walk) const { return {walk, load<U>(point_), U{} + global_instance_, p_.key0, p_.key1}; }
 
-  // The directions of the first step of walks of pairs and of its source point, by the same words as walk (13).
+  // Draws the directions of a pair's first step and of its source point, from the same words as walk (13).
   void leave() {
     using S = Lanes<std::int32_t, W>;
     const U number = load<U>(walk_);
@@ -159,7 +159,7 @@ class Team {
     for (int i = 0; i < D; ++i) store(first_m_[i], sign * n[i]);
   }
 
-  // A step of one lane, README (1) to (8).
+  // Makes a step in one lane, README (1) to (8).
   void lane(int l) {
     T x[D], n[D];
     for (int i = 0; i < D; ++i) x[i] = x_[i][l], n[i] = n_[i][l];
@@ -196,7 +196,7 @@ class Team {
     ++step_[l];
   }
 
-  // (9) The first step of a walk of a pair, in a ball that reaches no part of the boundary; false if a wall is within epsilon.
+  // (9) Makes the first step of a walk of a pair, in a ball inside the domain. Returns false if a wall is within epsilon.
   bool enter(int l, T (&x)[D]) {
     T R = lower(radius_[l], T(kLargestRadius));
     walls_.closest(x, R);
@@ -219,7 +219,7 @@ class Team {
     return true;
   }
 
-  // The radius of the star around x, and the mass (4) of walls with mu in it.
+  // The radius of the star around x; `mass` becomes the mass (4) of the walls with mu in it.
   T radius(int l, const T (&x)[D], int64_t own, T& mass) const {
     T R = lower(radius_[l], T(kLargestRadius));
     R = higher(epsilon_, walls_.silhouette(x, R));
@@ -251,7 +251,7 @@ class Team {
     lists_[in_domain].add(y, T(w), slot_[l]);
   }
 
-  // (6)
+  // (6) Adds a point on the walls for the flux.
   void add_flux(int l, const T (&x)[D], T R, int64_t own, double factor) {
     double u[4];
     for (int i = 0; i < 4; ++i) u[i] = (double(draw_[i][l]) + 0.5) * 0x1p-32;
@@ -262,7 +262,7 @@ class Team {
     for (int i = 0; i < D; ++i) r2 += (z.x[i] - x[i]) * (z.x[i] - x[i]);
     const T r = square_root(r2), s = r / R;
     if (!wanted_[met] || !(r > 0) || !(r < R) || !sees(walls_, x, z.x, z.wall, own)) return;
-    double green;  // times a scaled length in the plane, an area in space
+    double green;  // times a scaled length in the plane, or a scaled area in space
     if constexpr (D == 2)
       green = double(T(-elementary::log(s))) * 0.15915494309189533577;
     else
@@ -307,14 +307,14 @@ class Team {
   bool wanted_[kMet], flux_;
   List<T, D> lists_[kLists];
   alignas(64) T x_[D][W], n_[D][W], source_[W], radius_[W], place_[W];
-  alignas(64) T first_n_[D][W], first_m_[D][W], first_s_[W];  // of walks of pairs that begin
+  alignas(64) T first_n_[D][W], first_m_[D][W], first_s_[W];  // first steps of pairs
   alignas(64) Int busy_[W], step_[W], primitive_[W];
   alignas(64) uint32_t point_[W], walk_[W], last_word_[W], draw_[4][W];
   double weight_[W], share_[W];
   int64_t slot_[W], wall_[W];
 };
 
-// Runs slots [first, last) of one instance, a polygon or a mesh, into a sink constructed from `arguments`.
+// Runs slots [first, last) of one instance, a polygon or a mesh, with a sink constructed from `arguments`.
 template <template <class, int> class Own, class T, class... Args>
 void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, int64_t first, int64_t last, Args&&... arguments) {
   using V = Lanes<T>;
