@@ -1,4 +1,4 @@
-// Walks where the diffusion and the screening vary in space. Coordinates are centred on the boundary's box and divided by its extent
+// Walks in which the diffusion and the screening vary in space. Coordinates are centred on the boundary's box and divided by its extent
 // ("scaled").
 #pragma once
 #include <cstdint>
@@ -9,22 +9,23 @@
 
 namespace quatrefoil::wos::media {
 
-constexpr int kBounds = 2;  // numbers per instance: the bound of |sigma'| and the step of a function's differences, both absolute
+// values per instance: the bound of |sigma'| and the finite difference step of a function, both in absolute units
+constexpr int kBounds = 2;
 
 template <class T>
 struct Media {
-  walk::Walk<T> walk;               // without a screening of its own
-  data::Data diffusion, screening;  // none: 1 and 0. The row of a diffusion's grid: the values of alpha, then those of README (3)
+  walk::Walk<T> walk;               // without a constant screening
+  data::Data diffusion, screening;  // none: 1 and 0. The row of a diffusion's grid has the values of alpha, followed by those of README (3)
   const double* bounds;             // (B, kBounds)
-  const double* slopes;             // (B, N, dimension): grad alpha / (2 alpha) where walks start, absolute; null without pairs
-  std::int64_t* beyond;             // (B, N): jumps to points where |sigma'| was larger than the bound
+  const double* slopes;             // (B, N, dimension): grad alpha / (2 alpha) at the starts, in absolute units; null without pairs
+  std::int64_t* beyond;             // (B, N): jumps to points where |sigma'| exceeds the bound
 };
 
 template <class T>
 struct MediaAdjoint {
-  Media<T> forward;              // mean, m2, counts and beyond are not used
-  const double* grad;            // (B, N, nodes, 1) of mean
-  double *ddirichlet, *dsource;  // gradients in the numbers of the data, added to; null if not wanted
+  Media<T> forward;              // mean, m2, counts and beyond are unused
+  const double* grad;            // (B, N, nodes, 1), the gradient of mean
+  double *ddirichlet, *dsource;  // gradients with respect to the data's parameters, accumulated; null if not wanted
 };
 
 template <class T>

@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include "wos/walk/bind.hpp"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ struct Options {
   int threads;
 };
 
-// The inputs of a call; for_groups calls f(args, begin) for groups of its instances.
+// The inputs of a call. for_groups calls f(args, begin) for groups of instances.
 template <class T>
 struct Inputs {
   const T* start;
@@ -83,7 +83,7 @@ struct Inputs {
             const Options& o) const {
     return {call, name, table, kind, function, scene.boundaries.pieces(), o.range.first_instance, scene.B, scene.D};
   }
-  // The row of a diffusion's grid has two tables, one after the other.
+  // Checks that the row of a diffusion's grid has both tables, one after the other.
   void check_tables(const Arguments& call, std::int64_t row) const {
     const data::Data& d = diffusion.data;
     std::int64_t count = 1;

@@ -1,4 +1,4 @@
-// Derivatives of the diffusion. Equation numbers: README.md.
+// Derivatives of the diffusion. Equation numbers refer to README.md.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "wos/data/formula.hpp"
@@ -6,14 +6,14 @@
 namespace quatrefoil::wos::media {
 inline namespace QF_ISA {
 
-// (3) from alpha, the square of its gradient and its Laplacian.
+// (3) from alpha, the squared norm of its gradient and its Laplacian.
 template <class V>
 QF_HD V curvature(V alpha, V slope2, V laplace) {
   const V inverse = Element<V>(1) / alpha;
   return (laplace - slope2 * inverse * Element<V>(0.5)) * inverse * Element<V>(0.5);
 }
 
-// (4) of a function from its values at a point and, on every axis, a step before and after it.
+// (4) for a function, from its values at a point and one step before and after it on each axis.
 template <int D>
 QF_HD double curvature_of_differences(const double* values, double per_step2) {
   double total = 0;
@@ -21,7 +21,7 @@ QF_HD double curvature_of_differences(const double* values, double per_step2) {
   return (total / square_root(values[0]) - 2 * D) * per_step2;
 }
 
-// Coefficients of a polynomial's derivatives, in tables of the polynomial's size: one slope after the other, and the Laplacian.
+// Coefficients of a polynomial's derivatives, in tables of the polynomial's size: one derivative per axis, then the Laplacian.
 template <int D>
 QF_HD void derive(const double* c, const int64_t (&n)[D], double* slopes, double* laplace) {
   int64_t count = 1, stride[D];
@@ -36,7 +36,7 @@ QF_HD void derive(const double* c, const int64_t (&n)[D], double* slopes, double
   }
 }
 
-// A sum of bells, the square of its gradient and its Laplacian.
+// A sum of Gaussians, the squared norm of its gradient and its Laplacian.
 template <int D, class V>
 QF_HD void derived_gaussians(const double* numbers, int64_t width, const V (&x)[D], V& value, V& slope2, V& laplace) {
   using T = Element<V>;

@@ -1,4 +1,4 @@
-// The diffusion and the screening of one instance, at many points at once.
+// The diffusion and the screening of one instance, evaluated at many points at a time.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/data/field.hpp"
@@ -10,14 +10,14 @@ inline namespace QF_ISA {
 
 using data::Kind;
 
-// Each thread needs its own: it holds scratch memory.
+// Not shared between threads: has scratch memory.
 template <class V, int D>
 class Medium {
  public:
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // At most `most` points per call, a multiple of the lanes.
+  // most: the largest number of points per call, a multiple of the lane count.
   Medium(const Media<T>& p, int64_t instance, int64_t most)
       : diffusion_{p.diffusion, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
         screening_{p.screening, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
@@ -37,7 +37,7 @@ class Medium {
 
   bool varies() const { return diffusion_.data.kind != Kind::none; }
 
-  // sqrt(alpha). x[i][k]: coordinate i of point k; n is a multiple of the lanes.
+  // sqrt(alpha). x[i][k]: coordinate i of point k; n is a multiple of the lane count.
   void roots(const T* const (&x)[D], int64_t n, double* out) {
     if (varies())
       diffusion_.evaluate(x, n, out, absolute_, static_cast<double*>(room_));
@@ -46,7 +46,7 @@ class Medium {
     for (int64_t k = 0; k < n; ++k) out[k] = square_root(out[k]);
   }
 
-  // (2) sigma', times the square of the extent.
+  // (2) sigma' times the squared extent.
   void rates(const T* const (&x)[D], int64_t n, double* out) {
     derivatives(x, n, out);
     if (screening_.data.kind == Kind::none) return;
@@ -55,9 +55,9 @@ class Medium {
   }
 
  private:
-  static constexpr int kShifted = 2 * D + 1;  // values in one difference
+  static constexpr int kShifted = 2 * D + 1;  // values per finite difference
 
-  // The number of a polynomial's coefficients or a grid's nodes.
+  // The number of coefficients of a polynomial, or of nodes of a grid.
   int64_t table_size() const {
     int64_t n[D], count = 1;
     diffusion_.sizes(n);
@@ -65,7 +65,7 @@ class Medium {
     return count;
   }
 
-  // alpha into alpha_, and (3) in scaled coordinates.
+  // Stores alpha in alpha_, and (3) in scaled coordinates in `out`.
   void derivatives(const T* const (&x)[D], int64_t n, double* out) {
     switch (diffusion_.data.kind) {
       case Kind::polynomial:
@@ -99,7 +99,7 @@ class Medium {
       for (int l = 0; l < W; ++l) alpha_[k + l] = double(value[0][l]), out[k + l] = double(bent[l]);
     }
   }
-  // From both tables of the row.
+  // Interpolates both tables of the row.
   void of_grid(const T* const (&x)[D], int64_t n, double* out) {
     using E = Lanes<double>;
     int64_t nodes[D];
@@ -115,7 +115,7 @@ class Medium {
       store_as<double>(out + k, data::interpolated<D>(v, cell.place) * area_);
     }
   }
-  // Calls the function at every point and at its neighbours along every axis, in absolute coordinates.
+  // Calls the function at every point and at its neighbours on each axis, in absolute coordinates.
   void of_function(const T* const (&x)[D], int64_t n, double* out) {
     const double* const frame = diffusion_.frame;
     for (int64_t k = 0; k < n; ++k)
@@ -133,7 +133,7 @@ class Medium {
   }
 
   const data::Field<V, D> diffusion_, screening_;
-  const double area_, step_;  // the square of the extent; the step of a function's differences
+  const double area_, step_;  // squared extent; finite difference step of a function
   const int64_t shifted_;
   const Scratch<double> absolute_, room_, alpha_, rate_, derived_;
 };

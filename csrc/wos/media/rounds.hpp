@@ -1,4 +1,4 @@
-// Walks over points and instances, and their adjoint.
+// Runs the walks of points and instances, and their adjoint.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/media/values.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::media {
 inline namespace QF_ISA {
 
-// sqrt(alpha) where walks start, of all points of all instances.
+// sqrt(alpha) at the starts of all walks, for all points of all instances.
 template <class T, int D>
 void find_roots(const Media<T>& p, double* roots) {
   using V = Lanes<T>;
@@ -46,7 +46,7 @@ bool calls_functions(const Media<T>& p) {
   return false;
 }
 
-// Runs every walk of a round, as walk::walk_round.
+// Runs every walk of a round, like walk::walk_round.
 template <class T>
 void media_round(const Media<T>& q, const walk::Round& r, const double* roots, double* values, uint32_t* marks) {
   const walk::Walk<T>& p = q.walk;
@@ -59,7 +59,7 @@ void media_round(const Media<T>& q, const walk::Round& r, const double* roots, d
     run_team<Values>(q, instance, r.slots, roots + instance * p.N, first, last, finish, q, instance, first, last, own, total,
                      marks + at * total, beyond + at * total);
   });
-  for (int64_t i = 0; i < B * r.slots.points; ++i) {  // points outside have no jumps
+  for (int64_t i = 0; i < B * r.slots.points; ++i) {  // points outside the domain have no jumps
     const int64_t row = (r.instance + i / r.slots.points) * p.N + r.slots.first_point + i % r.slots.points;
     const T start = p.start[row * D];
     for (int64_t w = 0; start == start && w < r.slots.walks; ++w) q.beyond[row] += beyond[i * r.slots.walks + w];
@@ -75,7 +75,7 @@ void media(const Media<T>& q) {
   walk::in_rounds(p, [&](const walk::Round& r, double* values, uint32_t* marks) { media_round<T>(q, r, roots, values, marks); });
 }
 
-// Costs a forward run without its reduction. Memory: at most walk::kParts partial sums of the numbers, for any number of walks.
+// Costs a forward run without its reduction. Memory: at most walk::kParts partial sums per gradient, for any number of walks.
 template <class T>
 void media_adjoint(const MediaAdjoint<T>& unscaled) {
   const walk::Walk<T>& p = unscaled.forward.walk;

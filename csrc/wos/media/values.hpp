@@ -1,4 +1,4 @@
-// The values of walks through media, and the gradients of their means in the numbers of the data, for which they walk again.
+// The values of walks through media, and the gradients of their means with respect to the data's parameters, which replay the walks.
 #pragma once
 #include "wos/media/walker.hpp"
 
@@ -8,8 +8,8 @@ inline namespace QF_ISA {
 template <class V, int D>
 using Fields = walk::Fields<V, D, kMet>;
 
-// `values`, `marks` and `beyond` have one number per slot; a channel of the values begins every `slots` numbers. Sums are in the order of a
-// walk's steps, so that rounding does not depend on other walks.
+// `values`, `marks` and `beyond` have one element per slot. Consecutive channels of `values` are `slots` elements apart. Sums follow the
+// order of a walk's steps, so that rounding does not depend on other walks.
 template <class V, int D>
 class Values final : public Sink<Element<V>, D> {
  public:
@@ -28,7 +28,7 @@ class Values final : public Sink<Element<V>, D> {
     for (int64_t i = 0; i < 3 * (last - first); ++i) sums_[i] = 0;
   }
 
-  // Without a step the value is that of the boundary, and the gradient is unknown.
+  // A walk without steps has the boundary value and an unknown gradient.
   Factors begin(int64_t slot) override {
     if (!p_.walk.gradient) return {1, 1};
     First<D>& first = firsts_[slot - first_];
@@ -51,7 +51,7 @@ class Values final : public Sink<Element<V>, D> {
     }
   }
 
-  // Values and gradients of u from those of U, README (8).
+  // Converts values and gradients of U to those of u, README (8).
   void finish(const walk::Slots& slots, const double* slopes) const {
     const int64_t n = last_ - first_;
     for (int64_t k = 0; k < n; ++k) {
@@ -79,7 +79,7 @@ class Values final : public Sink<Element<V>, D> {
   const Scratch<First<D>> firsts_;
 };
 
-// Walk README (7), (8).
+// Walk README (7), (8): shares of the gradients.
 template <class V, int D>
 class Shares final : public Sink<Element<V>, D> {
  public:
@@ -93,7 +93,7 @@ class Shares final : public Sink<Element<V>, D> {
         adjoints_{{fields_[0], ddirichlet}, {fields_[1], dsource}},
         shares_(walk::kCallPoints + kForCalls + kWidth<V>) {}
 
-  // A walk's share of the gradient in its node.
+  // A walk's share of its node's gradient.
   Factors begin(int64_t slot) override {
     const walk::NodeGradient node = node_of(slot);
     const double share = node.channels[0] / node.walks;
@@ -129,7 +129,7 @@ class Shares final : public Sink<Element<V>, D> {
   const Scratch<T> shares_;
 };
 
-// Runs slots [first, last) of one instance into a sink constructed from `arguments`, then calls f(sink).
+// Runs slots [first, last) of one instance with a sink constructed from `arguments`, then calls f(sink).
 template <template <class, int> class Own, class T, class F, class... Args>
 void run_team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const double* roots, int64_t first, int64_t last, const F& f,
               const Args&... arguments) {

@@ -1,5 +1,5 @@
-// A few hundred walks side by side that make their steps together, so that the diffusion, which a walk needs after each jump, is evaluated
-// for all of them at once. Sources and boundary values are evaluated later, at lists of points.
+// Runs a few hundred walks that make their steps together, so that the diffusion, needed after each jump, is evaluated for all of them at
+// once. Sources and boundary values are evaluated later, at lists of points.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
@@ -11,7 +11,7 @@ inline namespace QF_ISA {
 
 constexpr double kStepNs = 60;
 constexpr double kUsualSteps = 20;
-constexpr int64_t kSideBySide = 256;     // their state lies in the L1 cache
+constexpr int64_t kSideBySide = 256;     // their state fits in the L1 cache
 constexpr int64_t kForCalls = 4096;      // if a user's function is called in every step
 constexpr double kBoundRounding = 1e-5;  // relative excess of sigma' over its bound that float32 rounding may cause
 
@@ -20,7 +20,7 @@ using List = walk::List<T, D, double>;
 
 enum Met { on_boundary, in_domain, kMet };
 
-// README (8): factors of what a walk of a pair meets after its first ball, and of the source in it.
+// README (8): factors of a pair's contributions after its first ball, and of the source in that ball.
 template <int D>
 using First = walk::First<double, D>;
 // Factors of the weights of a walk's points: after its first ball, and in it.
@@ -28,22 +28,23 @@ struct Factors {
   double later, first;
 };
 
-// Receives what walks meet.
+// Receives the points where walks evaluate data.
 template <class T, int D>
 class Sink {
  public:
-  virtual Factors begin(int64_t slot) = 0;                              // a walk begins
-  virtual Factors enter(int64_t slot, const First<D>& first) = 0;       // a walk of a pair makes its first step
-  virtual bool wants(int met) const = 0;                                // whether that data counts
-  virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;  // a walk has ended: steps and marks, and jumps beyond the bound
-  // A list of points where data counts, in the order of each walk's steps, padded to n.
+  virtual Factors begin(int64_t slot) = 0;                         // starts a walk
+  virtual Factors enter(int64_t slot, const First<D>& first) = 0;  // makes the first step of a walk of a pair
+  virtual bool wants(int met) const = 0;                           // whether that kind of data is needed
+  // ends a walk; mark: steps and flags; beyond: jumps beyond the bound
+  virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;
+  // Evaluates data at a list of points, in the order of each walk's steps, padded to n.
   virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
 
  protected:
   ~Sink() = default;
 };
 
-// A domain with virtual functions. A query takes a few hundred instructions anyway, and Team is compiled once for all domains.
+// A domain with virtual functions. A query takes a few hundred instructions anyway, and Team is compiled only once for all domains.
 template <class V, int D>
 class Domain {
  public:
@@ -69,7 +70,7 @@ class DomainOf final : public Domain<V, Of::D> {
   const Of& of_;
 };
 
-// Runs walks and hands what they meet to a Sink.
+// Runs walks and passes the points where they evaluate data to a Sink.
 template <class V, int dimension>
 class Team {
  public:
@@ -79,7 +80,7 @@ class Team {
   using Int = Bits<T>;
   using U = walk::Words<V>;
 
-  // `roots`: sqrt(alpha) where walks start, one number per point of the instance.
+  // `roots`: sqrt(alpha) at the starts, one value per point of the instance.
   Team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const Domain<V, D>& domain, const double* roots, Sink<T, D>& sink)
       : p_(p.walk),
         slots_(slots),
@@ -132,7 +133,7 @@ class Team {
   uint32_t* of_walk() const { return words_ + side_by_side_; }
   uint32_t* beyond() const { return words_ + 2 * side_by_side_; }
 
-  // Gives every idle lane the next walk; false when all are done.
+  // Starts the next walk in every idle lane. Returns false when all walks are done.
   bool refill() {
     bool any = false;
     for (int64_t l = 0; l < side_by_side_; ++l) {
@@ -149,14 +150,14 @@ class Team {
     return any;
   }
 
-  // A point in the ball of radius 1 and its direction, (4a), (4b) of walk.
+  // A point of the unit ball, walk (4a), (4b), and a uniform number for the decision to jump.
   struct Drawn {
     V s, logarithm, decides;  // `decides` is a uniform number
   };
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
-  // The words of a step: of stream 0, block `step`, in the plane a direction, the two of a radius, and one that decides; in space the
-  // direction takes two and the rest is in trial 1.
+  // The words of a step, from block `step` of stream 0. In the plane: one for the direction, two for the radius, one for the decision. In
+  // space: two for the direction; the rest are in trial 1.
   QF_HD Drawn draw(int64_t at, I steps, V (&n)[D]) const {
     const U w = load<U>(of_walk() + at), from = load<U>(of_point() + at), instance = U{} + global_instance_;
     U a[4] = {narrow(steps), w, from, instance};
@@ -173,7 +174,7 @@ class Team {
     }
   }
 
-  // A step of W lanes, (5), (6): to the sphere, or to a point inside, where `jump` will evaluate the rate.
+  // (5), (6) Makes a step in W lanes: to the sphere, or to a point inside, where `jump` will evaluate the rate.
   void advance(int64_t at) {
     V here[D];
     for (int i = 0; i < D; ++i) here[i] = load<V>(x(i) + at);
@@ -202,7 +203,7 @@ class Team {
       const V to = jumping != 0 ? here[i] + r * inner[i] : here[i] + R * n[i];
       store(x(i) + at, active != 0 ? to : here[i]);
     }
-    store(step() + at, steps - active);  // a mask is -1
+    store(step() + at, steps - active);  // a true lane of a mask is -1
     for (unsigned rest = bits(jumping); rest; rest &= rest - 1) {
       const int l = __builtin_ctz(rest);
       T to[D];
@@ -211,7 +212,7 @@ class Team {
     }
   }
 
-  // The first step of lanes `first`, walks of pairs (8): opposite directions, and opposite points inside at the same radius.
+  // (8) Makes the first step of pairs in lanes `first`: opposite directions, and opposite points inside at the same radius.
   void enter(int64_t at, I first, V& R, V (&n)[D], V& r, V (&inner)[D], V& area, I& jumping) {
     const U own = load<U>(of_walk() + at), pair = own >> 1, from = load<U>(of_point() + at), instance = U{} + global_instance_;
     using S = Lanes<std::int32_t, W>;
@@ -230,7 +231,7 @@ class Team {
     else
       s = walk::source_radius_ball(walk::uniform<V>(b[0]), walk::uniform<V>(b[1]), walk::uniform<V>(b[2]));
     const V choice = walk::uniform<V>(a[3]);
-    s = lower(choice < T(0.5) ? choice * T(2) : s, broadcast<V>(T(1) - T(sizeof(T) == 4 ? 0x1p-24 : 0x1p-53)));  // log s is not 0
+    s = lower(choice < T(0.5) ? choice * T(2) : s, broadcast<V>(T(1) - T(sizeof(T) == 4 ? 0x1p-24 : 0x1p-53)));  // keeps log s below 0
     const V L = -elementary::log(s), density = D == 2 ? s * L * T(4) : s * (one - s) * T(6);
     const V likely = density / (density * T(0.5) + T(0.5));
     const V radius = R * T(walk::kShrunk), z2 = radius * radius * T(bound_);
@@ -274,7 +275,7 @@ class Team {
     }
   }
 
-  // Multiplies the weights of walks that have jumped (6) and plays the roulette with the light ones, walk (14).
+  // Multiplies the weights of walks that have jumped (6), and applies the roulette to light ones, walk (14).
   void jump() {
     if (!jumps_.count) return;
     const auto at = jumps_.points();
@@ -315,7 +316,7 @@ class Team {
     }
   }
 
-  // Boundary values are multiplied by sqrt(alpha), sources divided by it (1). A walk without a step has the boundary value itself.
+  // Multiplies boundary values by sqrt(alpha) and divides sources by it (1). A walk without steps has the plain boundary value.
   [[gnu::noinline]] void flush(int met) {
     List<T, D>& list = lists_[met];
     if (!list.count) return;
@@ -340,7 +341,7 @@ class Team {
   Sink<T, D>& sink_;
   const double* const roots_;
   const int64_t side_by_side_, most_;
-  const double extent_, bound_;  // the bound is scaled
+  const double extent_, bound_;  // bound_ is in scaled units
   const T epsilon_;
   const uint32_t global_instance_;
   Medium<V, D> medium_;
