@@ -7,39 +7,40 @@
 
 namespace quatrefoil::wos::mesh {
 
-constexpr int kBlock = 16;   // triangles of a block, and children of a node
-constexpr int kFields = 17;  // numbers of a triangle's record: formula.hpp
-constexpr int kLevels = 7;   // 16^7 blocks
+constexpr int kBlock = 16;   // triangles per block, and children per node
+constexpr int kFields = 17;  // fields of a triangle's record: formula.hpp
+constexpr int kLevels = 7;   // up to 16^7 blocks
 
 struct Triangles {
   const double* corners;  // (M, 3, 3)
   std::int64_t M;
 };
 
-// Blocks of triangles under nodes of 16 children: README, The tree. Child c of node i of a level is number 16 i + c of the level below;
-// level 0 are the blocks, level `levels` is one node. Owned by the binding, filled by build_tree, freed by free_tree.
+// Blocks of triangles under nodes with 16 children: README, The tree. Child c of node i is node 16 i + c of the level below. Level 0 has
+// the blocks, level `levels` a single node. Owned by the binding, filled by build_tree, freed by free_tree.
 template <class T>
 struct Tree {
   T* records = nullptr;          // (blocks, kFields, 16)
   double* corners = nullptr;     // (blocks, 9, 16): the same triangles in double precision
-  std::int32_t* ids = nullptr;   // (blocks, 16): their numbers, in order; the last one repeats where there are fewer
+  std::int32_t* ids = nullptr;   // (blocks, 16): triangle indices in increasing order; a partial block repeats the last one
   std::int8_t* turns = nullptr;  // (blocks, 16): which corner is A
   T* boxes = nullptr;            // (nodes, 6, 16): the lower and upper corners of a node's children
-  double* moments = nullptr;     // (nodes, 17, 16): those of a node's children, if the mesh has gaps: winding.hpp
+  double* moments = nullptr;     // (nodes, 17, 16): moments of a node's children, if the mesh has gaps: winding.hpp
   std::int64_t M = 0;
-  std::int64_t count[kLevels + 1] = {};  // of the nodes of a level
-  std::int64_t first[kLevels + 1] = {};  // where among the nodes a level begins
+  std::int64_t count[kLevels + 1] = {};  // nodes per level
+  std::int64_t first[kLevels + 1] = {};  // index of each level's first node
   int levels = 0;
 };
 
-// Bounds of the distance for walks, which fill a cell when they first reach it: README, The grid. A cell's contents depend on the mesh
-// alone, not on the walk. Owned by the binding, filled by make_grid, freed by free_grid.
+// Distance bounds for walks. A cell is filled when a walk first reaches it: README, The grid. Its contents depend on the mesh alone, not on
+// the walk. Owned by the binding, filled by make_grid, freed by free_grid.
 template <class T>
 struct Grid {
   using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;
   const Tree<T>* tree = nullptr;
-  Int* cells = nullptr;    // (2^level)^3: 0, a bound and its node's size, or the sign bit and where its list is
-  Int** chunks = nullptr;  // of lists, allocated when needed: how many, then for each a block and its distance from the cell's centre
+  Int* cells = nullptr;  // (2^level)^3: 0 if empty, a bound and its node's size, or the sign bit and the index of a list
+  // memory for lists, allocated on demand. A list: its length, then pairs of a block and its distance from the cell's centre
+  Int** chunks = nullptr;
   std::int64_t chunk_count = 0, used = 0;
   int level = 0;
 };
@@ -48,10 +49,11 @@ template <class T>
 struct Kernels {
   void (*build_tree)(const Triangles&, Tree<T>&, int threads);
   void (*free_tree)(Tree<T>&);
-  void (*build_moments)(const Tree<T>&, int threads, Tree<T>& to);  // sets those of another tree, which may give them to the first
+  // writes the moments to another tree, which may pass them on to the first
+  void (*build_moments)(const Tree<T>&, int threads, Tree<T>& to);
   void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
   void (*free_grid)(Grid<T>&);
-  // The distance or its bound (primitive -1) that a walk gets at a point.
+  // The distance, or its bound (primitive -1), that a walk uses at a point.
   void (*bounds)(Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
 };
 using Table = TableOf<Kernels>;

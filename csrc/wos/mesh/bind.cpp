@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include "wos/mesh/bind.hpp"
 
 #include "py/arguments.hpp"
@@ -14,7 +14,7 @@ std::unique_ptr<Mesh> mesh(py::handle corners_) {
   return std::make_unique<Mesh>(fit, corners);
 }
 
-// The distances that walks get at points, to test the grid.
+// The distances that walks use at points, for tests of the grid.
 void bounds(Arguments& call, Mesh& mesh, int level) {
   call.require(level >= 0 && level <= 7, "no such level");
   call.dispatch([&](auto zero) {

@@ -1,4 +1,4 @@
-// A mesh with the trees that calls have built: what a Python boundary keeps between calls.
+// A mesh with the trees that calls have built, which a Python boundary caches between calls.
 #pragma once
 #include <cmath>
 #include <map>
@@ -33,8 +33,8 @@ struct OwnedGrid : Grid<T> {
   std::shared_ptr<OwnedTree<T>> owned_tree;
 };
 
-// log2 of the grid's side: cells of about two triangles' size, 8 to 128 of them; fewer for a large epsilon, since a cell's bound is at
-// least 3 half diagonals, 2.6 cells, and must stay above it.
+// log2 of the grid's side: 8 to 128 cells of about the size of two triangles. Fewer for a large epsilon, because the smallest bound of a
+// cell, 3 half diagonals or 2.6 cells, must exceed epsilon.
 inline int grid_level(std::int64_t M, double epsilon) {
   int by_size = 3;
   while (by_size < 7 && double(M) > 7.1 * double(std::int64_t(1) << (2 * by_size))) ++by_size;
@@ -42,19 +42,19 @@ inline int grid_level(std::int64_t M, double epsilon) {
   return by_epsilon < by_size ? std::max(0, int(by_epsilon)) : by_size;
 }
 
-constexpr std::int64_t kMaxTriangles = 1LL << 27;  // places in the tree are 32-bit numbers
+constexpr std::int64_t kMaxTriangles = 1LL << 27;  // positions in the tree are 32-bit integers
 
-// The triangles of a mesh in scaled coordinates, with the trees and grids that calls have used. Any thread may use it.
+// The triangles of a mesh in scaled coordinates, with the trees and grids that calls have used. Thread-safe.
 class Mesh {
  public:
-  // corners (M, 9) of float64: the caller has checked shape and type.
+  // corners (M, 9), float64. The caller has checked shape and type.
   Mesh(const Fit& fit, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
     fit.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 triangles");
     for (double x : corners_) fit.require(x >= -2 && x <= 2, "corners must be scaled");
   }
   std::int64_t count() const { return std::int64_t(corners_.size()) / 9; }
 
-  // Built by the first call; with `moments`, for winding numbers. Without the GIL.
+  // The tree, built by the first call; with `moments`, has those for winding numbers. Call without the GIL.
   template <class T>
   std::shared_ptr<OwnedTree<T>> tree(int threads, bool moments) {
     const auto result = tree<T>(threads);
@@ -81,7 +81,7 @@ class Mesh {
     if (!cached_tree<T>()) cached_tree<T>() = result;
     return cached_tree<T>();
   }
-  // The grid of that level, with the cells that walks have filled so far. Without the GIL.
+  // The grid of that level, with the cells that walks have filled so far. Call without the GIL.
   template <class T>
   std::shared_ptr<OwnedGrid<T>> grid(int level, int threads) {
     {

@@ -1,4 +1,4 @@
-// Builds the tree: splits across the longest side of the box, down to blocks of 16. README, The tree.
+// Builds the tree by splitting across the longest side of the box, down to blocks of 16. README, The tree.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/mesh/args.hpp"
@@ -10,13 +10,13 @@ inline namespace QF_ISA {
 constexpr double kSplitNs = 6;    // per triangle and split
 constexpr double kRecordNs = 60;  // per triangle of a block
 
-// A triangle's number and twice the centre of its box.
+// A triangle's index and twice the centre of its box.
 struct Middle {
   float at[3];
   std::int32_t id;
 };
 
-// Moves the `k` lowest by a coordinate to the front, k < n: Hoare's selection. Equal numbers are exchanged, so that they end in the middle.
+// Moves the `k` elements with the lowest coordinate to the front, k < n: Hoare's selection. Swaps equal values, so that they spread evenly.
 inline void select_lowest(Middle* m, int64_t n, int64_t k, int axis) {
   int64_t low = 0, high = n - 1;
   while (low < high) {
@@ -50,7 +50,7 @@ inline int longest_axis(const Middle* m, int64_t n) {
   return axis;
 }
 
-// Orders n triangles into compact parts of `unit`.
+// Orders n triangles into compact groups of `unit`.
 inline void split(Middle* m, int64_t n, int64_t unit) {
   while (n > unit) {
     const int64_t units = (n + unit - 1) / unit, left = (units + 1) / 2 * unit;
@@ -115,7 +115,7 @@ class TreeBuilder {
         for (int64_t i = begin; i < end; ++i) split_down(m + i * unit, min(unit, M - i * unit), unit / kBlock);
       });
   }
-  // Boxes enclose the triangles as rounded to T, and are a little larger.
+  // Boxes enclose the triangles as rounded to T, with a small margin.
   void blocks() {
     parallel_for(tree_.count[0], threads_, kBlock * kRecordNs, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) block(b);
@@ -124,7 +124,7 @@ class TreeBuilder {
   void block(int64_t b) {
     Middle* const m = middle_ + b * kBlock;
     const int64_t n = min<int64_t>(kBlock, triangles_.M - b * kBlock);
-    for (int64_t i = 1; i < n; ++i)  // by their numbers: of equally close ones the first wins
+    for (int64_t i = 1; i < n; ++i)  // by index, so that the lowest one wins a tie
       for (int64_t k = i; k > 0 && m[k - 1].id > m[k].id; --k) {
         const Middle t = m[k];
         m[k] = m[k - 1];
@@ -162,7 +162,7 @@ class TreeBuilder {
       }
     });
   }
-  // Absent children lie beyond every distance, on no line.
+  // Absent children are farther than any distance and on no line.
   void absent(int level, int64_t from) {
     for (int64_t i = from; i % kBlock; ++i)
       for (int j = 0; j < 3; ++j) {

@@ -1,11 +1,11 @@
-// Builds meshes' trees and grids. Compiled once per instruction set.
+// Builds the trees and grids of meshes. Compiled once per instruction set.
 #include "wos/mesh/build.hpp"
 #include "wos/mesh/grid.hpp"
 
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// The distance or its bound that a walk gets at every point.
+// The distance, or its bound, that a walk uses at every point.
 template <class T>
 void bounds(Grid<T>& grid, const T* points, int64_t n, T* radius, int64_t* primitive) {
   using V = Lanes<T>;

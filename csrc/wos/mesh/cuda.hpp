@@ -1,4 +1,4 @@
-// A mesh on a GPU: its triangles, in the boxes of the polygon.
+// A mesh on a GPU: its triangles, with the boxes of polygon/cuda.hpp.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "wos/mesh/args.hpp"
@@ -8,7 +8,7 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-constexpr int kRecord = kFields + 1;  // and the number of the corner A
+constexpr int kRecord = kFields + 1;  // one more field for the index of corner A
 
 template <class T>
 __global__ void __launch_bounds__(polygon::kBoxThreads, 1) put_records(const double* corners, const int64_t M, T* records) {

@@ -1,12 +1,12 @@
-// Distances to a triangle, in its own frame. Equation numbers: README.md next to this file.
+// Distances to a triangle in its local frame. Equation numbers refer to README.md in this folder.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// The numbers of a triangle: A, the end of its longest side AB; the unit vectors along AB, across it in the plane, and normal; the length
-// of AB, and C in the plane; 1/|BC|^2 and 1/|CA|^2. (1)
+// (1) The fields of a triangle: A, an end of its longest side AB; the unit vectors along AB, perpendicular to it in the plane, and normal;
+// the length of AB, and C in the plane; 1/|BC|^2 and 1/|CA|^2.
 enum { kOrigin = 0, kAlong = 3, kAcross = 6, kNormal = 9, kLength = 12, kX = 13, kY = 14, kInverseBC = 15, kInverseCA = 16 };
 
 template <class V>
@@ -16,7 +16,7 @@ QF_HD V clamp01(V t) {
   return t < T(1) ? t : broadcast<V>(T(1));
 }
 
-// A point's coordinates in the triangle's frame: along, across, and the distance from its plane.
+// A point's coordinates in the triangle's frame: along, across, and the height above its plane.
 template <class V>
 struct Local {
   V u, v, w;
@@ -30,7 +30,7 @@ QF_HD Local<V> local(const V (&x)[3], Field&& r) {
   return {c[0], c[1], c[2]};
 }
 
-// (2) The squared distance; `closest` also moves (u, v) to the closest point. r(k) is number k of the triangle.
+// (2) The squared distance; `closest` also moves (u, v) to the closest point. r(k) is field k of the triangle.
 template <bool closest = false, class V, class Field>
 QF_HD V triangle_distance2(Local<V>& at, Field&& r) {
   using T = Element<V>;
@@ -52,7 +52,7 @@ QF_HD V triangle_distance2(Local<V>& at, Field&& r) {
   return (inside ? V{} : side) + at.w * at.w;
 }
 
-// The numbers of the triangle with these corners, in double precision; returns the number of the corner A.
+// Computes the fields of the triangle with these corners in double precision. Returns the index of the corner A.
 QF_HD int triangle_record(const double (&corner)[9], double (&r)[17]) {
   double longest = -1;
   int first = 0;
@@ -71,7 +71,7 @@ QF_HD int triangle_record(const double (&corner)[9], double (&r)[17]) {
   double cx = 0, cy = 0;
   for (int j = 0; j < 3; ++j) r[kOrigin + j] = a[j], e[j] = (b[j] - a[j]) / length, cx += (c[j] - a[j]) * e[j];
   for (int j = 0; j < 3; ++j) f[j] = (c[j] - a[j]) - cx * e[j];
-  for (int pass = 0; pass < 2; ++pass) {  // the second pass makes slivers' frames orthogonal too
+  for (int pass = 0; pass < 2; ++pass) {  // the second pass makes the frames of slivers orthogonal too
     double dot = 0, norm2 = 0;
     for (int j = 0; j < 3; ++j) dot += f[j] * e[j];
     for (int j = 0; j < 3; ++j) f[j] -= dot * e[j], norm2 += f[j] * f[j];
@@ -79,7 +79,7 @@ QF_HD int triangle_record(const double (&corner)[9], double (&r)[17]) {
     if (pass == 0) cy = norm;
     if (norm > 0) {
       for (int j = 0; j < 3; ++j) f[j] /= norm;
-    } else {  // no height: any direction across
+    } else {  // zero height: choose any direction across
       const int k = e[0] * e[0] < 0.5 ? 0 : 1;
       for (int j = 0; j < 3; ++j) f[j] = (j == k) - e[k] * e[j];
     }
@@ -91,7 +91,7 @@ QF_HD int triangle_record(const double (&corner)[9], double (&r)[17]) {
   return first;
 }
 
-// The weights of A, B and C at a point (u, v) of the triangle: at least 0, of sum 1. (3)
+// (3) The weights of A, B and C at a point (u, v) of the triangle, nonnegative with sum 1.
 template <class T>
 QF_HD void triangle_weights(T u, T v, T length, T cx, T cy, T (&weight)[3]) {
   const T c = cy > 0 ? min(max(v / cy, T(0)), T(1)) : T(0);
@@ -99,7 +99,7 @@ QF_HD void triangle_weights(T u, T v, T length, T cx, T cy, T (&weight)[3]) {
   weight[0] = (T(1) - c) - b, weight[1] = b, weight[2] = c;
 }
 
-// Squared distance of x from the triangle with these corners, and the weights of the closest point.
+// The squared distance of x from the triangle with these corners, and the weights of the closest point.
 QF_HD double closest_on_triangle(const double (&x)[3], const double (&corner)[9], double (&weight)[3]) {
   double r[17];
   const int first = triangle_record(corner, r);

@@ -1,4 +1,4 @@
-// Distances of a mesh for walks: cells with a lower bound or the few blocks that may be closest. README, The grid.
+// Mesh distances for walks. A cell has a lower bound, or the few blocks that may be closest. README, The grid.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/mesh/locate.hpp"
@@ -10,22 +10,22 @@ inline namespace QF_ISA {
 using polygon::kHalfSide;
 using polygon::Seen;
 
-constexpr double kFar = 4;           // half diagonals beyond which a cell is far: its bound loses at most 2/5
-constexpr double kFarUp = 8;         // nodes of several cells: at most 2/9
-constexpr int kLargest = 3;          // log2 of the cells along the side of the largest node
-constexpr int kMostBlocks = 64;      // of a list; a cell with more searches the tree
-constexpr int64_t kChunk = 1 << 16;  // numbers of lists that are allocated together
+constexpr double kFar = 4;           // half diagonals beyond which a cell is far; its bound loses at most 2/5
+constexpr double kFarUp = 8;         // the same for nodes of several cells; the bound loses at most 2/9
+constexpr int kLargest = 3;          // log2 of the largest node's width in cells
+constexpr int kMostBlocks = 64;      // per list; a cell that would need more searches the tree
+constexpr int64_t kChunk = 1 << 16;  // list elements allocated together
 
-// Fills cells. Several threads may fill one at once: all write the same.
+// Fills cells. Several threads may fill the same cell at once: all write the same contents.
 template <class T>
 class Filler {
  public:
   using Int = Bits<T>;
-  static constexpr Int kList = Int(Int(1) << (8 * sizeof(Int) - 2)) * -2;  // the sign bit
+  static constexpr Int kList = Int(Int(1) << (8 * sizeof(Int) - 2)) * -2;  // sign bit
 
   explicit Filler(Grid<T>& grid) : grid_(grid), search_(*grid.tree), side_(2 * kHalfSide / double(1 << grid.level)) {}
 
-  // The word of an empty cell: that of the largest far node around it, or its own. README, The grid.
+  // Fills an empty cell and returns its word: that of the largest far node around it, or of the cell alone. README, The grid.
   Int fill(const Int (&cell)[3]) const {
     T centre[3];
     middle(cell, 0, centre);
@@ -35,7 +35,7 @@ class Filler {
       middle(cell, size, of_node);
       for (int j = 0; j < 3; ++j) away2 += (of_node[j] - centre[j]) * (of_node[j] - centre[j]);
       const double far = kFarUp * half_diagonal(size);
-      if (double(bound) * (Search<T>::kLoss * (1 + 1e-5)) + double(square_root(away2)) <= far) continue;  // then the next line says no
+      if (double(bound) * (Search<T>::kLoss * (1 + 1e-5)) + double(square_root(away2)) <= far) continue;  // node_bound cannot exceed far
       const T node_bound = search_.distance_at_least(of_node);
       if (double(node_bound) > far) return fill_node(cell, size, lowered(node_bound));
     }
@@ -58,7 +58,7 @@ class Filler {
     return __atomic_load_n(&grid_.chunks[index / kChunk], __ATOMIC_ACQUIRE) + index % kChunk;
   }
 
-  // The list of cells that ask the tree, at 0.
+  // Writes the list at index 0, which means "search the tree".
   static int64_t begin_lists(Int* to) {
     to[0] = 0;
     end_list(to + 1), end_list(to + 3);
@@ -67,7 +67,7 @@ class Filler {
 
  private:
   Int& at(Int x, Int y, Int z) const { return grid_.cells[(((int64_t(z) << grid_.level) + y) << grid_.level) + x]; }
-  double half_diagonal(int size) const {  // 1.0001: rounding never cuts a candidate off
+  double half_diagonal(int size) const {  // factor 1.0001, so that rounding never excludes a candidate
     return side_ * double(1 << size) * (0.8660255 * 1.0001);
   }
   static T lowered(T bound) { return bound * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46)); }
@@ -84,7 +84,7 @@ class Filler {
     return word;
   }
 
-  // The list of blocks that may have the closest triangle of a point of the cell, (6), nearest first; 0 if there are too many.
+  // (6) The list of blocks that may have the triangle closest to some point of the cell, nearest first. Returns 0 if there are too many.
   Int list(const T (&centre)[3], T distance) const {
     T near[kMostBlocks];
     Int block[kMostBlocks];
@@ -107,9 +107,9 @@ class Filler {
     end_list(to + 1 + 2 * n);
     return index;
   }
-  // Beyond every distance.
+  // Writes an end mark beyond every distance.
   static void end_list(Int* to) { to[0] = 0, to[1] = as_bits<Int>(T(1e15)); }
-  // Room for n numbers; 0 if none is left.
+  // Reserves n elements; returns 0 if no memory is left.
   Int claim(int64_t n) const {
     for (;;) {
       const int64_t index = __atomic_fetch_add(&grid_.used, n, __ATOMIC_RELAXED), chunk = index / kChunk;
@@ -129,7 +129,7 @@ class Filler {
   const double side_;
 };
 
-// The domain of walks inside a mesh: bounds for all lanes at once, one lane after the other near the surface.
+// The domain of walks inside a mesh: bounds for all lanes together, one lane after another near the surface.
 template <class V>
 class Mesh {
  public:
@@ -145,7 +145,7 @@ class Mesh {
         scale_(T((1 << grid.level) / (2 * kHalfSide))),
         cell_(T(2 * kHalfSide / (1 << grid.level))) {}
 
-  // Reads one word per lane; near the surface a list, and one or two blocks of 1 kB. Skips inactive lanes.
+  // Reads one word per lane and, near the surface, a list and one or two blocks of 1 kB. Skips inactive lanes.
   QF_HD Seen<V> look(const V (&x)[3], I active) const {
     const T low = T(-kHalfSide);
     I index[3], outside{};
@@ -169,8 +169,8 @@ class Mesh {
     return seen;
   }
 
-  // Where a walk ends: the closest point, and the weights of the second and third corner. `primitive` is the triangle's place in the tree,
-  // or -1, and becomes its number.
+  // Moves x, a walk's end, to the closest point, and writes the weights of the second and third corners. `primitive` is the triangle's
+  // position in the tree, or -1; it becomes the triangle's index.
   void project(T (&x)[3], Int& primitive, T (&place)[2]) const {
     double corner[9];
     T weight[3];
@@ -208,8 +208,9 @@ class Mesh {
     }
     return word;
   }
-  // Exact distances: the blocks of a list until the next one is farther than the result so far. Block k of all lists, then k + 1: the
-  // branch after a walk's last block is unpredictable, so the processor works on several walks between two such branches.
+  // Computes exact distances: visits the blocks of a list until the next one is farther than the result so far. Visits block k of all lists
+  // before block k + 1: the branch after a walk's last block is unpredictable, so the processor works on several walks between two such
+  // branches.
   void ask(unsigned set, const V (&x)[3], I word, V from_centre, Seen<V>& seen) const {
     alignas(64) T at[3][kWidth<V>], away[kWidth<V>], radius[kWidth<V>];
     alignas(64) Int words[kWidth<V>], primitive[kWidth<V>];
@@ -225,7 +226,7 @@ class Mesh {
       radius[l] = best, primitive[l] = Int(place);
     };
     unsigned open = set;
-    for (unsigned rest = open; rest; rest &= rest - 1) {  // prefetch all lists, which are anywhere in memory
+    for (unsigned rest = open; rest; rest &= rest - 1) {  // prefetch all lists, which are scattered in memory
       const int l = __builtin_ctz(rest);
       fetch(lists[l] = filler_.blocks_of(words[l]), 2 * 64 / sizeof(Int));
     }
@@ -262,7 +263,8 @@ void make_grid(const Tree<T>& tree, int level, Grid<T>& grid) {
   grid.level = level;
   grid.cells = static_cast<Int*>(allocate(std::size_t(cells) * sizeof(Int)));
   set_zero(grid.cells, cells);
-  const int64_t most = cells * (3 + 2 * kMostBlocks) / kChunk + 64;  // a list that several threads fill at once takes room for each
+  // each thread that fills a list needs memory for it, even for the same list
+  const int64_t most = cells * (3 + 2 * kMostBlocks) / kChunk + 64;
   grid.chunks = static_cast<Int**>(allocate(std::size_t(most) * sizeof(Int*)));
   for (int64_t k = 0; k < most; ++k) grid.chunks[k] = nullptr;
   grid.chunk_count = most;

@@ -1,12 +1,12 @@
-// Exact queries of one mesh in double precision: the closest point, inside or outside.
+// Exact queries of one mesh in double precision: closest point, and inside or outside.
 #pragma once
 #include "wos/mesh/winding.hpp"
 
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// The distance of x, the place of the closest triangle, the weights of its corners and the closest point. `place` is -1, or a triangle to
-// begin with. The search is in T, the rest in double precision.
+// The distance of x, the closest triangle as a position in the tree, the weights of its corners, and the closest point. `place` is -1, or a
+// triangle to start from. Searches in T; the rest is in double precision.
 template <class T>
 double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double (&weight)[3], double (&at)[3]) {
   const Search<T> search(tree);
@@ -24,7 +24,7 @@ double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double
   return square_root(d2);
 }
 
-// Whether the line from x in the direction of z goes through the triangle. (4): the signs of one edge are the same for both its triangles.
+// (4) Whether the line through x in direction z crosses the triangle. Both triangles of an edge compute the same signs for it.
 QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
   int crossings = 0, sides = 0;
   double along[2] = {}, height[2] = {};
@@ -44,7 +44,7 @@ QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
   return height[0] + s * (height[1] - height[0]) > x[2];
 }
 
-// Of a closed mesh: an odd number of triangles above x.
+// For a closed mesh: whether the number of triangles above x is odd.
 template <class T>
 bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
   constexpr int W = Search<double>::W;
@@ -72,8 +72,8 @@ bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
   return above & 1;
 }
 
-// True for a point inside, and for one outside by at most epsilon, which moves to the closest point of the boundary. `outside`: the domain
-// is outside.
+// True for points inside, and for points outside by at most epsilon, which move to the closest point of the boundary. `outside`: swaps the
+// two sides.
 template <class T>
 bool keep_in_mesh(const Tree<T>& tree, bool closed, bool outside, double epsilon, double* x) {
   const double from[3] = {x[0], x[1], x[2]};

@@ -1,4 +1,4 @@
-// Searches of the tree: the closest triangle, and the blocks above a point. One point at a time, 16 boxes or triangles at once.
+// Tree searches: the closest triangle, and the blocks above a point. Handles one point at a time, and 16 boxes or triangles at once.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "wos/mesh/args.hpp"
@@ -12,16 +12,16 @@ class Search {
  public:
   static constexpr int W = kLanes<T> < kBlock ? kLanes<T> : kBlock;  // a block has kBlock / W vectors
   using V = Lanes<T, W>;
-  static constexpr T kBeyond = T(1e30);  // of all distances; below those of absent children
+  static constexpr T kBeyond = T(1e30);  // larger than all distances, smaller than those of absent children
 
   explicit Search(const Tree<T>& tree) : tree_(tree) {}
 
-  // The closest triangle, as its place in the tree (16 block + lane): lowers `best` to its squared distance and sets `place` if there is
-  // one closer than `best`; of equally close ones the lower number. `best` may come from any triangle.
+  // Searches the closest triangle, as its position in the tree (16 block + lane). If one is closer than `best`, lowers `best` to its
+  // squared distance and sets `place`; ties go to the lowest index. `best` may come from any triangle.
   void closest(const T (&x)[3], T& best, int64_t& place) const { visit<true>(tree_.levels, 0, x, best, place); }
 
-  // A lower bound of the distance: that of the closest box of a block, up to a factor kLoss, which saves visits. With few, large blocks the
-  // distance itself.
+  // A lower bound of the distance: the distance of the closest box of a block divided by kLoss, which saves visits. Meshes with few, large
+  // blocks use the exact distance.
   static constexpr T kLoss = T(1.0625);
   static constexpr int64_t kFew = 256;
   T distance_at_least(const T (&x)[3]) const {
@@ -35,12 +35,12 @@ class Search {
     return square_root(best) * (T(1) / kLoss);
   }
 
-  // The same among the triangles of one block.
+  // Does the same within one block.
   QF_HD void in_block(int64_t block, const T (&x)[3], T& best, int64_t& place) const {
     for (int piece = 0; piece < kBlock; piece += W) {
       const V d2 = distances2(block, piece, x);
       const T least = smallest(d2);
-      const int64_t at = block * kBlock + piece + __builtin_ctz(bits(d2 <= least) | 1u << (W - 1));  // the last one: NaN
+      const int64_t at = block * kBlock + piece + __builtin_ctz(bits(d2 <= least) | 1u << (W - 1));  // the last lane handles NaN
       const bool closer = least < best || (least == best && place >= 0 && tree_.ids[at] < tree_.ids[place]);
       place = closer ? at : place;
       best = closer ? least : best;
@@ -52,7 +52,7 @@ class Search {
     return least;
   }
 
-  // The weights of the corners at the point of that triangle that is closest to x.
+  // The weights of the corners at the triangle's point closest to x.
   void weights(int64_t place, const T (&x)[3], T (&weight)[3]) const {
     const T* const r = tree_.records + place / kBlock * kFields * kBlock + place % kBlock;
     const auto field = [&](int k) { return r[k * kBlock]; };
@@ -63,13 +63,13 @@ class Search {
     for (int k = 0; k < 3; ++k) weight[(tree_.turns[place] + k) % 3] = turned[k];
   }
 
-  // f(block, its squared distance) for every block that is closer than `limit2`.
+  // Calls f(block, its squared distance) for every block closer than limit2.
   template <class F>
   void within(T limit2, const T (&x)[3], F&& f) const {
     visit_within(tree_.levels, 0, limit2, x, f);
   }
 
-  // f(block) for every block whose box the line from (x, y, z) upwards meets.
+  // Calls f(block) for every block whose box meets the line from (x, y, z) upwards.
   template <class F>
   void above(const T (&x)[3], F&& f) const {
     visit_above(tree_.levels, 0, x, f);
@@ -98,7 +98,7 @@ class Search {
       store(d2 + piece, sum);
     }
   }
-  // Removes the nearest of 16.
+  // Removes and returns the nearest of 16.
   QF_HD static T take_nearest(T (&d2)[kBlock], int& child) {
     V low = load<V>(d2);
     for (int piece = W; piece < kBlock; piece += W) low = lower(low, load<V>(d2 + piece));
@@ -109,10 +109,10 @@ class Search {
         d2[child] = 4 * kBeyond;
         return least;
       }
-    return 4 * kBeyond;  // NaN
+    return 4 * kBeyond;  // all are NaN
   }
 
-  // Down to triangles, or to the boxes of blocks.
+  // Descends to triangles, or to the boxes of blocks.
   template <bool triangles>
   void visit(int level, int64_t node, const T (&x)[3], T& best, int64_t& place) const {
     alignas(64) T d2[kBlock];

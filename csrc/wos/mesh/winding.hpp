@@ -1,4 +1,4 @@
-// Winding numbers of meshes with gaps, by the tree: clusters of triangles that are far away count by their moments. README (5), (5').
+// Winding numbers of meshes with gaps. Approximates distant clusters of the tree by their moments. README (5), (5').
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/run/parallel.hpp"
@@ -7,10 +7,10 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-constexpr double kAngleNs = 25;     // the solid angles of W triangles
-constexpr double kWindingNs = 4e3;  // a winding number
-constexpr double kFarRadii = 2.5;   // in radii of a cluster: the distance from which its moments serve
-constexpr double kDoubt = 0.05;     // closer to 1/2 a winding number is summed exactly
+constexpr double kAngleNs = 25;     // for the solid angles of W triangles
+constexpr double kWindingNs = 4e3;  // for a winding number
+constexpr double kFarRadii = 2.5;   // distance, in radii of a cluster, beyond which its moments are used
+constexpr double kDoubt = 0.05;     // winding numbers closer than this to 1/2 are summed exactly
 
 template <class T>
 QF_HD void corners_of(const Tree<T>& tree, int64_t place, double (&corner)[9]) {
@@ -18,12 +18,12 @@ QF_HD void corners_of(const Tree<T>& tree, int64_t place, double (&corner)[9]) {
   for (int j = 0; j < 9; ++j) corner[j] = c[j * kBlock];
 }
 
-// Some triangles: area, centroid, sum of area vectors, sum of (centroid of one - centroid) (its area vector)^T, largest distance.
+// A group of triangles: area, centroid, sum of area vectors, sum of (centroid of one - centroid) (its area vector)^T, largest distance.
 struct Cluster {
   double area = 0, at[3] = {4, 4, 4}, normal[3] = {}, spread[9] = {}, radius = 0;
 };
 
-// The cluster of n others.
+// The union of n clusters.
 template <class F>
 Cluster united(int64_t n, const F& part) {
   Cluster all;
@@ -72,12 +72,12 @@ class Winding {
  public:
   explicit Winding(const Tree<T>& tree) : tree_(tree) {}
 
-  // README (5'), exact near 1/2.
+  // (5') The winding number; exact if it is near 1/2.
   double number(const double (&x)[3]) const {
     const double rough = halves(tree_.levels, 0, x) * kTurn, off = (rough < 0 ? -rough : rough) - 0.5;
     return off > kDoubt || off < -kDoubt ? rough : exact(x);
   }
-  // The moments of the children of all nodes, like their boxes: (nodes, kMoments, 16). For `release`.
+  // The moments of the children of all nodes, laid out like their boxes: (nodes, kMoments, 16). Free them with `release`.
   double* moments(int threads) const {
     const int64_t nodes = tree_.first[tree_.levels] + 1;
     double* const to = static_cast<double*>(allocate(std::size_t(nodes * kMoments * kBlock) * sizeof(double)));
@@ -100,7 +100,7 @@ class Winding {
  private:
   static constexpr int W = Search<double>::W, kMoments = 17, kNormal = 3, kSpread = 6, kRadius = 15, kArea = 16;
   using V = Lanes<double, W>;
-  static constexpr double kTurn = 1 / 6.283185307179586;  // of half solid angles
+  static constexpr double kTurn = 1 / 6.283185307179586;  // turns per half solid angle
 
   template <class E>
   E* of(E* moments, int level, int64_t node) const {
@@ -153,7 +153,7 @@ class Winding {
     }
     return total * kTurn;
   }
-  // (5) of the triangles of a block.
+  // (5) Half of the solid angle of a block's triangles.
   double block_halves(int64_t block, const double (&x)[3]) const {
     const double* const c = tree_.corners + block * 9 * kBlock;
     const int64_t n = min<int64_t>(kBlock, tree_.M - block * kBlock);
@@ -185,7 +185,7 @@ void build_moments(const Tree<T>& tree, int threads, Tree<T>& to) {
   to.moments = Winding<T>(tree).moments(threads);
 }
 
-// Of a mesh with gaps: a winding number of at least 1/2 in absolute value.
+// For a mesh with gaps: whether the absolute winding number is at least 1/2.
 template <class T>
 bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
   const double turns = Winding<T>(tree).number(x);
