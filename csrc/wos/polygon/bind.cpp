@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include "wos/polygon/bind.hpp"
 
 #include "py/arguments.hpp"
@@ -17,7 +17,7 @@ std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_, bool clo
   return std::make_unique<Polygons>(fit, ends, first, closed);
 }
 
-// Distances at points of one polygon as walks see them: for tests of the grid.
+// Distances at points of one polygon, as walks use them. For tests of the grid.
 void bounds(Arguments& call, Polygons& polygons, std::int64_t polygon, std::int64_t level) {
   call.require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "no such polygon or level");
   call.dispatch([&](auto zero) {

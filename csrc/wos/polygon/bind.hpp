@@ -1,4 +1,4 @@
-// B polygons with the grids of earlier walks, which a Python boundary keeps between calls.
+// B polygons with the grids of earlier walks, which a Python boundary caches between calls.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -25,11 +25,11 @@ struct OwnedGrid : Grid<T> {
   ~OwnedGrid() { kernels<T>().free_grid(*this); }
 };
 
-constexpr std::int64_t kMaxSegments = 1 << 24;  // float32 counts up to here exactly
-constexpr std::size_t kCachedGrids = 64;        // if a call needs more, it builds them anew
+constexpr std::int64_t kMaxSegments = 1 << 24;  // largest count that float32 represents exactly
+constexpr std::size_t kCachedGrids = 64;        // a call that needs more rebuilds them
 
-// log2 of the grid's side. By the number of segments, 32 to 512 cells; coarser for a large epsilon: a leaf's bound is at least 5 half
-// diagonals, 3.5 cells, and must stay above it.
+// log2 of the grid's side: 32 to 512 cells, depending on the number of segments. Coarser for a large epsilon, because the smallest bound of
+// a leaf, 5 half diagonals or 3.5 cells, must exceed epsilon.
 inline std::int64_t grid_level(std::int64_t M, double epsilon) {
   std::int64_t by_size = 5;
   while (by_size < 9 && (std::int64_t(1) << by_size) < M) ++by_size;
@@ -37,10 +37,10 @@ inline std::int64_t grid_level(std::int64_t M, double epsilon) {
   return by_epsilon < double(by_size) ? std::max<std::int64_t>(0, std::int64_t(by_epsilon)) : by_size;
 }
 
-// The segments of polygons in scaled coordinates, with a cache of grids. Any thread may use it.
+// The segments of polygons in scaled coordinates, with a cache of grids. Thread-safe.
 class Polygons {
  public:
-  // ends (M, 4) of float64, first (count + 1,) of int64: the caller checks shapes and types. Not closed: only some of the segments.
+  // ends (M, 4), float64; first (count + 1,), int64. The caller has checked shapes and types. closed = false: only some of the segments.
   Polygons(const Fit& fit, const View& ends, const View& first, bool closed = true)
       : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
         first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()),
@@ -58,7 +58,7 @@ class Polygons {
   data::Pieces pieces() const { return {first_.data(), count(), total()}; }
   Segments segments(std::int64_t b) const { return {ends_.data() + 4 * first(b), first(b + 1) - first(b), closed_}; }
 
-  // The grids of these polygons at these levels, from the cache or new. Called without the GIL.
+  // The grids of these polygons at these levels, cached or new. Call without the GIL.
   template <class T>
   std::vector<std::shared_ptr<OwnedGrid<T>>> grids(const std::vector<std::int64_t>& polygons, const std::vector<std::int64_t>& levels,
                                                    int threads) {
@@ -87,7 +87,7 @@ class Polygons {
     }
     if (built.empty()) return result;
     kernels<T>().build_grids(sides.data(), missing_levels.data(), fresh.data(), std::int64_t(fresh.size()), threads);
-    Cache<T> dropped;  // its grids are freed after the lock
+    Cache<T> dropped;  // its grids are freed after unlocking
     std::lock_guard<std::mutex> lock(kept_mutex());
     if (cache<T>().size() + built.size() > kCachedGrids) dropped.swap(cache<T>());
     if (built.size() <= kCachedGrids) cache<T>().insert(built.begin(), built.end());

@@ -1,4 +1,4 @@
-// Builds the grid of a polygon by a tree whose nodes handle up to 16 children at once, one per lane (README, The grid).
+// Builds the grid of a polygon as a tree whose nodes process up to 16 children at once, one per lane (README, The grid).
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/polygon/grid.hpp"
@@ -6,13 +6,14 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-constexpr double kFar = 6;           // half diagonals beyond which a leaf is far: its bound loses at most 2/7
-constexpr double kFarUp = 8;         // the same for larger nodes: finer nodes would cost more time than the loss of 2/9 costs steps
-constexpr int64_t kClearUpTo = 256;  // segments: with more they are short, and measuring takes M^2 time
+constexpr double kFar = 6;  // half diagonals beyond which a leaf is far; its bound loses at most 2/7
+// the same for larger nodes; a bound loses at most 2/9, and finer nodes would cost more than the steps they save
+constexpr double kFarUp = 8;
+constexpr int64_t kClearUpTo = 256;  // segments; with more, they are short, and measuring takes O(M^2) time
 constexpr int kSteps = 6;            // from the root to a leaf: two levels each, except perhaps the first
 
-// One bit per cell, row by row: whether its centre is inside, by the crossings of the row's centres, which are those of `inside` in
-// locate.hpp up to rounding. They are right for cells that the boundary does not meet.
+// One bit per cell: whether its centre is inside. Counts crossings along each row of centres, like `inside` in locate.hpp up to rounding.
+// The bits are correct for cells that the boundary does not meet.
 class InsideBits {
  public:
   explicit InsideBits(int level)
@@ -21,17 +22,17 @@ class InsideBits {
   }
   void cross(const double* s) {
     const bool up = s[1] < s[3];
-    const int64_t first = next(up ? s[1] : s[3]), last = next(up ? s[3] : s[1]);  // a vertex gets the same row from both of its sides
+    const int64_t first = next(up ? s[1] : s[3]), last = next(up ? s[3] : s[1]);  // both sides of a vertex compute the same row
     const double slope = (s[2] - s[0]) / (s[3] - s[1]);
     for (int64_t y = first; y < last; ++y) {
       const int64_t x = next(s[0] + ((double(y) + 0.5) / per_unit_ - kHalfSide - s[1]) * slope);
       if (x < side_) bits_[y * words_ + x / 64] ^= uint64_t(1) << (x % 64);
     }
   }
-  // After all segments: turns crossings into the parity of the crossings on the left.
+  // Replaces crossings by the parity of the crossings to the left. Call after all segments.
   void sum() {
     for (int64_t y = 0; y < side_; ++y) {
-      uint64_t odd = 0;  // all bits equal the last one of the previous word
+      uint64_t odd = 0;  // all bits equal the last bit of the previous word
       for (int64_t w = 0; w < words_; ++w) {
         uint64_t& b = bits_[y * words_ + w];
         for (int shift = 1; shift < 64; shift *= 2) b ^= b << shift;
@@ -81,7 +82,7 @@ class GridBuilder {
       T* r = grid_.records + kRecord * k;
       __builtin_memset(r, 0, kRecord * sizeof(T));
       if (k == M) {
-        r[0] = r[1] = T(1e12);  // its square is a float32
+        r[0] = r[1] = T(1e12);  // far away; its square fits float32
         break;
       }
       const double* s = segments_.ends + 4 * k;
@@ -100,12 +101,12 @@ class GridBuilder {
   }
 
  private:
-  struct Block {  // the children of a node, W of them
+  struct Block {  // W children of a node
     V x, y;
     T closest[W];
   };
 
-  // (4), for a segment's three points and W other segments at a time.
+  // (4) Measures the clearances at each segment's three points, for W other segments at a time.
   void measure_clearances() {
     double total = 0, weighted = 0;
     for (int64_t k = 0; k < grid_.M; ++k) {
@@ -130,12 +131,12 @@ class GridBuilder {
     grid_.clear = T(weighted / total);
   }
 
-  // Handles the children of a node, whose n candidates are row `row` of ids_; at level 0 the root itself.
+  // Processes the children of a node whose n candidates are row `row` of ids_; at level 0, the root itself.
   void split(int row, int depth, int64_t cx, int64_t cy, int64_t n) {
     const int step = (grid_.level - depth) % 2 ? 1 : grid_.level > depth ? 2 : 0;
     const int64_t children = int64_t(1) << (2 * step);
     const double side = 2 * kHalfSide / double(int64_t(1) << (depth + step));
-    const T half_diagonal = T(side * 0.70711 * 1.0001);  // 1.0001: rounding never cuts a candidate off
+    const T half_diagonal = T(side * 0.70711 * 1.0001);  // factor 1.0001, so that rounding never excludes a candidate
     check_(double(n * children));
     for (int64_t first = 0; first < children; first += W) {
       Block block;
@@ -154,7 +155,7 @@ class GridBuilder {
       }
     }
   }
-  // Measures the distance of every lane's centre; calls keep(candidate, bits of the lanes that must keep it (2)).
+  // Computes the distance of every lane's centre. Calls keep(candidate, bits of the lanes that must keep it (2)).
   template <class F>
   void measure(const Int* ids, int64_t n, T half_diagonal, Block& block, F&& keep) {
     V low = broadcast<V>(T(1e30));
@@ -172,7 +173,7 @@ class GridBuilder {
   }
   void descend(int row, int depth, int64_t cx, int64_t cy, int64_t n, int lane, T closest, T half_diagonal) {
     const int size = grid_.level - depth;
-    // no walk comes here, except by rounding next to the boundary
+    // only walks that rounding moved outside come here
     if (segments_.closed && closest > half_diagonal && !inside_(cx << size, cy << size)) return fill(cx, cy, size, T(0x1p-100), 0);
     if (closest > T(size ? kFarUp : kFar) * half_diagonal) {
       const T lowered = closest * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
@@ -186,7 +187,7 @@ class GridBuilder {
     grid_.lists[grid_.listed] = Int(length);
     grid_.listed += length + 1;
   }
-  // Collects the candidates of a lane; `to` has room for all n.
+  // Collects the candidates of a lane. `to` has space for all n.
   int64_t keep(int row, int64_t n, int lane, Int* to) const {
     const Int* const ids = ids_ + row * segments_.M;
     const uint32_t* const masks = masks_ + row * segments_.M;
@@ -197,11 +198,11 @@ class GridBuilder {
     }
     return count;
   }
-  // Keeps the candidates of a near cell that one of its 16 parts must keep (2), about half. Parts are a thousandth larger, for float32.
+  // Drops candidates of a near cell that none of its 16 parts keeps (2), about half. Parts are 0.1 % larger, to allow for float32 rounding.
   int64_t thin(int64_t cx, int64_t cy, T half_diagonal, Int* list, int64_t n) {
     if (n <= 2) return n;
     const double side = 2 * kHalfSide / double(int64_t(4) << grid_.level);
-    uint32_t* const masks = masks_ + (kSteps - 1) * segments_.M;  // a row that no node uses: its candidates would be a leaf's
+    uint32_t* const masks = masks_ + (kSteps - 1) * segments_.M;  // this row is unused: leaves have no children
     __builtin_memset(masks, 0, std::size_t(n) * sizeof(uint32_t));
     for (int first = 0; first < 16; first += W) {
       Block block;
@@ -220,7 +221,7 @@ class GridBuilder {
     }
     return count;
   }
-  // Fills all cells of a node with a bound, whose last four bits are the size of the node.
+  // Fills all cells of a node with a bound. The last four bits of a word are the node's size.
   void fill(int64_t cx, int64_t cy, int size, T bound, int node_size) {
     Int word;
     __builtin_memcpy(&word, &bound, sizeof(Int));
@@ -244,13 +245,13 @@ class GridBuilder {
   Grid<T>& grid_;
   const Segments segments_;
   InsideBits inside_;
-  Scratch<Int> ids_;         // (kSteps, M): the candidates of the nodes above a leaf
+  Scratch<Int> ids_;         // (kSteps, M): candidates of the nodes above a leaf
   Scratch<uint32_t> masks_;  // (kSteps, M): the children that keep each candidate
   Scratch<T> distances_;     // (M, W): squared distances for the current node
   InterruptCheck check_;
 };
 
-constexpr double kBuildNs = 1e6;  // 1024 segments on a grid of 512^2
+constexpr double kBuildNs = 1e6;  // for 1024 segments on a grid of 512^2 cells
 
 template <class T>
 void build_grids(const Segments* segments, const std::int64_t* levels, Grid<T>* const* grids, std::int64_t n, int threads) {

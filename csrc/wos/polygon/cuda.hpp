@@ -1,5 +1,5 @@
-// Distances to segments or triangles on a GPU: boxes around 16 consecutive facets, around 16 such boxes, and so on, and a traversal of
-// those that may contain the closest facet. Consecutive facets should be neighbours; otherwise all of them may be tested.
+// Distances to segments or triangles on a GPU. Each box contains 16 consecutive facets, each larger box 16 boxes, and so on; a search
+// visits the boxes that may contain the closest facet. Consecutive facets should be neighbours; otherwise a search may test all of them.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "wos/polygon/args.hpp"
@@ -9,16 +9,16 @@ namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
 constexpr int kBoxThreads = 128;
-constexpr int kFan = 4;  // log2 of the facets of a box, and of the boxes of one above it
+constexpr int kFan = 4;  // log2 of the facets per box, and of the boxes per larger box
 
 // Distance and closest facet of a point.
 template <class T>
 struct Seen {
   T radius;           // the distance, or a lower bound of it
-  int64_t primitive;  // the closest facet; -1 if radius is a bound
+  int64_t primitive;  // closest facet; -1 if radius is a bound
 };
 
-// Box i of level l >= 1 contains facets [i 16^l, (i + 1) 16^l); levels are stored one after the other.
+// Box i of level l >= 1 contains facets [i 16^l, (i + 1) 16^l). Levels are stored consecutively.
 QF_HD constexpr int64_t boxes_of_level(int64_t facets, int level) {
   return (facets + (int64_t(1) << (kFan * level)) - 1) >> (kFan * level);
 }
@@ -33,8 +33,8 @@ QF_HD constexpr int64_t boxes_before(int64_t facets, int level) {
   return count;
 }
 
-// The lower and upper corners of the boxes of a level, one thread per box: from D corners of every facet, or from the level below. Boxes
-// are slightly enlarged against rounding of the facets.
+// Computes the lower and upper corners of a level's boxes, one thread per box, from the D corners of each facet or from the level below.
+// Boxes are slightly enlarged to allow for rounding of the facets.
 template <class T, int D>
 __global__ void __launch_bounds__(kBoxThreads, 1) put_boxes(const double* ends, const int64_t facets, const int level, T* boxes) {
   constexpr double slack = sizeof(T) == 4 ? 0x1p-22 : 0x1p-50;
@@ -64,7 +64,7 @@ int64_t box_numbers(int64_t facets) {
   return 2 * D * boxes_before(facets, levels_of(facets) + 1);
 }
 
-// Facets [begin, end) of all. Shape: D, and the squared distance of one facet.
+// Facets [begin, end) out of `count`. Shape: D, and the squared distance of one facet.
 template <class T, class Shape>
 class Facets {
  public:
@@ -76,13 +76,13 @@ class Facets {
       : shape_(shape), boxes_(boxes), count_(count), begin_(begin), end_(end), top_(levels_of(end - begin)) {}
 
   __device__ bool sound() const { return begin_ < end_; }
-  // `near`: a facet that may be close, or -1; of several at the same distance the first one counts. Reads boxes, most of which are too far
-  // away, and a few times 16 facets.
+  // `near`: a facet that may be close, or -1. Ties go to the lowest index. Reads boxes, most of which are too far away, and a few groups of
+  // 16 facets.
   __device__ Seen<T> look(const T (&x)[D], int64_t near, bool) const {
-    int64_t closest = -1, from = near < 0 ? begin_ : near, to = from + 1;  // facets that are tested next
+    int64_t closest = -1, from = near < 0 ? begin_ : near, to = from + 1;  // facets to test next
     T best{};
     int level = top_;
-    int64_t before = boxes_before(count_, level);  // boxes of lower levels
+    int64_t before = boxes_before(count_, level);  // boxes on lower levels
     int64_t at = begin_ >> (kFan * level) << (kFan * level);
     while (from < to) {
       QF_ROLLED
@@ -92,7 +92,7 @@ class Facets {
         closest = closer ? k : closest;
         best = closer ? d2 : best;
       }
-      for (to = from; at < end_ && from == to;) {  // on to the next lowest box that may contain a closer one
+      for (to = from; at < end_ && from == to;) {  // find the next lowest box that may contain a closer facet
         const int64_t next = at + (int64_t(1) << (kFan * level));
         if (next > begin_ && !(box_distance2(x, before + (at >> (kFan * level))) > best)) {
           if (level > 1) {
@@ -107,13 +107,13 @@ class Facets {
     }
     return {square_root(best), closest};
   }
-  // Moves x to the closest point of a facet, and gives the weights of its corners after the first.
+  // Moves x to the closest point of a facet, and writes the weights of its corners after the first.
   __device__ void project(T (&x)[D], int64_t& primitive, T (&where)[D - 1]) const {
     shape_.project(x, primitive, where);
     primitive -= begin_;
   }
   __device__ bool escaped(const T (&x)[D]) const {
-    const T most = T(0.5 * (1 + 0x1p-6));  // half the side of the host's grid
+    const T most = T(0.5 * (1 + 0x1p-6));  // half the side of the grid on the host
     bool out = false;
     for (int j = 0; j < D; ++j) out = out || !(x[j] > -most && x[j] < most);
     return out;
@@ -132,7 +132,7 @@ class Facets {
   Shape shape_;
   const T* boxes_ = nullptr;
   int64_t count_ = 0, begin_ = 0, end_ = 0;
-  int top_ = 1;  // the lowest level at which two boxes contain all facets
+  int top_ = 1;  // lowest level at which two boxes contain all facets
 };
 
 template <class T>

@@ -1,4 +1,4 @@
-// Distances to a polygon. Equation numbers: README.md.
+// Distances to a polygon. Equation numbers refer to README.md.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -17,10 +17,10 @@ QF_HD V segment_distance2(V x, V y, V ax, V ay, V ex, V ey, V inverse_length2, V
   return dx * dx + dy * dy;
 }
 
-// (4) Where the three clearances of a segment are measured.
+// (4) The points of a segment where its three clearances are measured.
 QF_HD constexpr double measured_at(int i) { return (2 * i + 1) / 6.0; }
 
-// (4) A lower bound of the radius of a half disc around the point t of a segment that contains no other part of the boundary.
+// (4) A lower bound of the radius of a half disc around the point t of a segment, such that it contains no other part of the boundary.
 template <class V>
 QF_HD V clear_radius(V t, V length, const V (&clearance)[3]) {
   V radius{};
@@ -32,8 +32,8 @@ QF_HD V clear_radius(V t, V length, const V (&clearance)[3]) {
   return to_end < radius ? to_end : radius;
 }
 
-// (5) The exit of a Brownian path from the height y over the middle of a half disc of radius 1, by a uniform direction (c, s); returns
-// whether it is on the diameter rather than on the arc.
+// (5) The exit of a Brownian path from the unit half disc, starting at height y above its centre, from a uniform direction (c, s). Returns
+// whether it is on the diameter (not on the arc).
 template <class V>
 QF_HD Bits<V> leave_half_disc(V y, V c, V s, V& at_x, V& at_y) {
   using T = Element<V>;

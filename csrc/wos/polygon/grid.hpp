@@ -1,4 +1,4 @@
-// Distances by a square grid, flattened from a quadtree (README, The grid).
+// Distances from a square grid, flattened from a quadtree (README, The grid).
 #pragma once
 #include "core/lanes/shuffles.hpp"
 #include "wos/polygon/args.hpp"
@@ -7,10 +7,10 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-constexpr double kHalfSide = 0.5 * (1 + 0x1p-6);  // of the grid: the box and a margin, so that a walk never leaves it
-constexpr int kRecord = 8;                        // numbers per segment: 32 or 64 bytes, at most one cache line
+constexpr double kHalfSide = 0.5 * (1 + 0x1p-6);  // half the grid's side: the box and a margin, so that a walk never leaves the grid
+constexpr int kRecord = 8;                        // fields per segment: 32 or 64 bytes, at most one cache line
 
-// Field j of record index[i] becomes lane i of f[j]: whole records are loaded and transposed in registers.
+// Field j of record index[i] becomes lane i of f[j]. Loads whole records and transposes them in registers.
 template <class V>
 QF_HD void load_records(const Element<V>* records, const Bits<Element<V>>* index, V (&f)[kRecord]) {
   constexpr int W = kWidth<V>;
@@ -38,7 +38,7 @@ template <class V>
 struct Seen {
   V radius;           // the distance, or a lower bound of it
   V place;            // t on the closest segment
-  Bits<V> primitive;  // the closest segment; -1 where radius is a bound
+  Bits<V> primitive;  // closest segment; -1 if radius is a bound
 };
 
 template <class V>
@@ -51,7 +51,7 @@ class Polygon {
   explicit Polygon(const Grid<T>& grid)
       : grid_(grid), scale_(T((1 << grid.level) / (2 * kHalfSide))), cell_(T(2 * kHalfSide / (1 << grid.level))) {}
 
-  // Reads one cell; near the boundary its list and one record per candidate. For inactive lanes no list is read.
+  // Reads one cell and, near the boundary, its list and one record per candidate. Inactive lanes read no list.
   QF_HD Seen<V> look(const V (&x)[2], I active) const {
     const T low = T(-kHalfSide);
     const I last = I{} + Int((1 << grid_.level) - 1);
@@ -82,10 +82,11 @@ class Polygon {
     }
     return {near != 0 ? square_root(best) : bound, place, near != 0 ? primitive : I{} - 1};
   }
-  // The mean clearance over the boundary's length.
+  // The mean clearance, weighted by length.
   T clear() const { return grid_.clear; }
-  // Lanes `may` whose closest segment has a half disc of at least `least` and 1.4 times their height leave it (5) by the direction n:
-  // `moved`. Returns those that have landed on the segment; `seen` has their places.
+  // (5) Moves lanes out of half discs in direction n. A lane of `may` moves if the half disc of its closest segment has a radius of at
+  // least `least` and 1.4 times the lane's height; `moved` marks these lanes. Returns the lanes that landed on the segment; `seen` gets
+  // their positions.
   QF_HD I leave_half_discs(V (&x)[2], I may, const V (&n)[2], T least, Seen<V>& seen, I& moved) const {
     moved = I{};
     may &= seen.primitive >= 0;
@@ -109,7 +110,7 @@ class Polygon {
     seen.place = landed ? seen.place + to_x * R * inverse : seen.place;
     return landed;
   }
-  // Moves x to the closest boundary point, where its walk ends. Far from the boundary every segment is tested.
+  // Moves x to the closest boundary point, where its walk ends. Tests every segment if x is far from the boundary.
   void project(T (&x)[2], Int& primitive, T (&where)[1]) const {
     T& place = where[0];
     if (primitive < 0) {
@@ -129,7 +130,7 @@ class Polygon {
   }
 
  private:
-  static constexpr T kOnSegment = sizeof(T) == 4 ? T(1e-6) : T(1e-14);  // below it rounding decides the side of a point
+  static constexpr T kOnSegment = sizeof(T) == 4 ? T(1e-6) : T(1e-14);  // smaller heights have an uncertain sign because of rounding
   static constexpr Int kIndex = ~(Int(1) << (8 * sizeof(Int) - 1));
   QF_HD static V real(I i) { return __builtin_convertvector(i, V); }
   QF_HD I index(V from_low, I last) const {

@@ -1,4 +1,4 @@
-// Exact queries of one polygon in double precision: a sweep over its segments.
+// Exact queries of one polygon in double precision: a loop over its segments.
 #pragma once
 #include "wos/polygon/args.hpp"
 #include "wos/polygon/formula.hpp"
@@ -6,21 +6,21 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Odd crossing number; points on the boundary may count as either.
+// Whether the crossing number is odd. Points on the boundary may count as inside or outside.
 inline bool inside(const Segments& segments, double x, double y) {
   const double* const s = segments.ends;
   int crossings = 0;
 #pragma omp simd reduction(+ : crossings)
   for (int64_t k = 0; k < segments.M; ++k) {
     const double ax = s[4 * k], ay = s[4 * k + 1], bx = s[4 * k + 2], by = s[4 * k + 3];
-    const double side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);  // of the line, whose direction is up where by > ay
+    const double side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);  // side of the segment's line, which points up if by > ay
     crossings += ((ay <= y) & (y < by) & (side > 0)) | ((by <= y) & (y < ay) & (side < 0));
   }
   return crossings & 1;
 }
 
-// The distance of (x, y), the closest segment, the first of several, and the place on it. Sweeps over `kSweep` segments at a time, whose
-// distances stay in memory.
+// The distance of (x, y), the closest segment (the first of a tie), and the position on it. Processes `kSweep` segments at a time and
+// buffers their distances.
 inline double closest(const Segments& segments, double x, double y, int64_t& segment, double& place) {
   constexpr int64_t kSweep = 128;
   const double* const s = segments.ends;
