@@ -1,4 +1,4 @@
-// The row of numbers that describes a solid -> args, checked. Computes nothing.
+// Converts the row that describes a solid to args and checks it. Computes nothing.
 #pragma once
 #include <cmath>
 #include <memory>
@@ -9,10 +9,10 @@
 
 namespace quatrefoil::wos::solid {
 
-// Whether a row of so many numbers is a solid's: a segment has 4, a triangle 9.
+// Whether a row of this width describes a solid: a segment has 4 elements, a triangle 9.
 constexpr bool is_solid(std::int64_t width, std::int64_t D) { return width == D || (D <= 3 && width > D * D); }
 
-// A box's row has D numbers. The kernel relies on a field's sizes.
+// A box's row has D elements. Checks the sizes of a field, which the kernel relies on.
 inline Solid solid_of(const Arguments& call, const double* row, std::int64_t width, std::int64_t D) {
   if (width == D) {
     for (std::int64_t i = 0; i < D; ++i) call.require(row[i] > 0 && row[i] <= 1, "half the sides of a box are positive");
@@ -22,7 +22,7 @@ inline Solid solid_of(const Arguments& call, const double* row, std::int64_t wid
   call.require(width >= field_head(D) && row[0] > 0, "a field has a head, and a positive divisor");
   for (std::int64_t i = 0; i < D; ++i) {
     const double n = row[1 + i];
-    if (n == 0 && i == 0 && width == field_head(D) + D + 1) return {nullptr, row};  // of a function
+    if (n == 0 && i == 0 && width == field_head(D) + D + 1) return {nullptr, row};  // a function
     call.require(n >= 2 && n <= double(width) && n == std::floor(n), "invalid table size");
     call.require(std::int64_t(n) <= (width - field_head(D)) / count, "a field is larger than its row");
     count *= std::int64_t(n);
@@ -32,7 +32,7 @@ inline Solid solid_of(const Arguments& call, const double* row, std::int64_t wid
   return {nullptr, row};
 }
 
-// The function of a field without nodes, which is passed as the memo.
+// The function of a field without nodes, passed as the memo.
 class FunctionOf {
  public:
   void set(const Arguments& call, const py::object& memo, std::int64_t D, Solid& solid) {

@@ -1,5 +1,5 @@
-// How far a ball, a box or a field of signed distances is from one walk on a GPU, inside or outside, and how walks return from far away.
-// The numbers are unchecked: a field whose sizes do not fit its row is not sound.
+// The distance of one walk on a GPU from a ball, a box or a signed distance field, from inside or outside, and the return of distant walks.
+// Values are unchecked; `sound` is false for a field whose sizes do not fit its row.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "wos/mesh/cuda.hpp"
@@ -18,7 +18,7 @@ __device__ __forceinline__ T length_of(const T (&x)[D]) {
   for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
   return square_root(r2);
 }
-// f(x in double precision) moves it.
+// Moves x by f(x in double precision).
 template <int D, class T, class F>
 __device__ __forceinline__ void project_by(T (&x)[D], const F& f) {
   double at[D];
@@ -41,7 +41,7 @@ struct Ball {
   __device__ bool escaped(const T (&)[D]) const { return false; }
 };
 
-// A box, by half its sides, or a field, by its row: README, The row of a field.
+// A box, given by half its sides, or a field, given by its row: README, The row of a field.
 template <class T, int dimension>
 class Inside {
  public:
@@ -60,7 +60,7 @@ class Inside {
     }
   }
   __device__ bool sound() const { return sound_; }
-  // Reads the box's row; of a field 2^D values.
+  // Reads the box's row, or 2^D values of a field.
   __device__ Seen<T> look(const T (&x)[D], int64_t, bool) const {
     if (is_box_) {
       T radius = T(1e30);
@@ -85,11 +85,11 @@ class Inside {
     for (int i = 0; i < D; ++i) out = out || field_.beyond(i, double(x[i]));
     return out;
   }
-  GridDistances<D> field_;  // its row is that of a box too
+  GridDistances<D> field_;  // its row also stores a box
   bool is_box_ = false, sound_ = false;
 };
 
-// Outside of a ball, of a box, or of a mesh in its cube of side 1.
+// The exterior of a ball, a box, or a mesh in its cube of side 1.
 template <class T>
 class Outside {
  public:
@@ -97,7 +97,7 @@ class Outside {
   static constexpr bool outside = true;
 
   Outside() = default;
-  // half: of a box, or null; a mesh without triangles is absent.
+  // half: half sides of a box, or null. A mesh without triangles is ignored.
   __device__ Outside(const double* half, const mesh::Mesh<T>& mesh, double epsilon)
       : half_(half), mesh_(mesh), near_(near_cube<T>(epsilon)) {
     double r2 = 0;
@@ -106,7 +106,7 @@ class Outside {
     far_ = is_ball() ? T(1) : T(kNearSphere) * sphere_;
   }
   __device__ bool sound() const { return true; }
-  // The closest triangle, or a bound from far away unless the walk ends here.
+  // The distance of the closest triangle, or a bound if the walk is far away and does not end here.
   __device__ Seen<T> look(const T (&x)[D], int64_t near, bool is_last) const {
     if (is_ball()) return {length_of<D>(x) - T(1), 0};
     T half[D];
@@ -125,8 +125,7 @@ class Outside {
   }
   __device__ bool escaped(const T (&)[D]) const { return false; }
 
-  // Beyond the sphere, where `far`, a walk returns to y with weight 1, or goes to infinity with weight 0. Takes two uniform numbers and an
-  // angle.
+  // A walk beyond the sphere (`far`) returns to y with weight 1, or goes to infinity with weight 0. Uses two uniform numbers and an angle.
   __device__ bool far(const T (&x)[D]) const { return length_of<D>(x) > far_; }
   __device__ T come_back(const T (&x)[D], T u, T v, T cosine, T sine, T (&y)[D]) const {
     const T r = length_of<D>(x);

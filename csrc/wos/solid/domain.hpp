@@ -1,4 +1,4 @@
-// How far a solid's boundary is from W walks inside it, in the plane and in space. A ball has a class of its own, without a branch.
+// Distances of W walks from a solid's boundary, in the plane and in space. A ball has a separate class, without branches.
 #pragma once
 #include "wos/polygon/grid.hpp"
 #include "wos/solid/locate.hpp"
@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 
 using polygon::Seen;
 
-// Whether walks run outside: outside.hpp.
+// Whether walks are outside the boundary: outside.hpp.
 template <class Domain>
 constexpr bool kOutside = false;
 
@@ -48,7 +48,7 @@ class Inside {
     for (int i = 0; i < D; ++i) half_[i] = solid.half ? T(solid.half[i]) : T(0);
   }
 
-  // Reads nothing; of a field, 2^D values per lane.
+  // Reads nothing for a box, 2^D values per lane for a field.
   QF_HD Seen<V> look(const V (&x)[D], I) const {
     if (solid_.half) {
       V radius = half_[0] - absolute(x[0]);
@@ -57,9 +57,9 @@ class Inside {
     }
     return {-field(x) * divisor_, V{}, I{}};
   }
-  // Where a walk ends: the closest point.
+  // Moves x, a walk's end, to the closest point.
   void project(T (&x)[D], Int&, T (&)[D - 1]) const { project_on_solid(solid_, x); }
-  // A field's box holds its domain.
+  // The domain lies within its field's box.
   bool escaped(const T (&x)[D]) const {
     bool out = false;
     for (int i = 0; solid_.field && i < D; ++i) out = out || Distances<D>(solid_).beyond(i, double(x[i]));
@@ -68,7 +68,7 @@ class Inside {
 
  private:
   QF_HD static V absolute(V x) { return x < 0 ? -x : x; }
-  // Beyond the box 0: there a walk ends. A call of its own, so that a box's steps keep their registers.
+  // Returns 0 beyond the box, so that walks end there. Not inlined, so that a box's steps keep their registers.
   [[gnu::noinline]] V field(const V (&x)[D]) const {
     using E = Lanes<double>;
     constexpr int W = kWidth<V>, L = kWidth<E>;

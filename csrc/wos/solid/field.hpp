@@ -1,4 +1,4 @@
-// A field of signed distances between the nodes of a grid, or of a function, in double precision. README (2), (3).
+// A signed distance field, given at the nodes of a grid or by a function, in double precision. README (2), (3).
 #pragma once
 #include "wos/solid/args.hpp"
 #include "wos/solid/formula_exact.hpp"
@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-constexpr double kStep = 1e-5;  // of a function's slopes: their error is about its square, or the rounding of x over it
+constexpr double kStep = 1e-5;  // finite difference step of a function; the error is about its square, or the rounding of x divided by it
 
 template <int D>
 class Distances {
@@ -15,7 +15,7 @@ class Distances {
     for (int i = 0; i < D; ++i) grid_.nodes[i] = int64_t(grid_.row[1 + i]);
   }
   bool beyond(int axis, double x) const { return grid_.beyond(axis, x); }
-  // At W points, and its slopes where they are wanted. Reads 2^D values, or calls the function once.
+  // Evaluates at W points, with slopes if requested. Reads 2^D values, or calls the function once.
   template <class E>
   E at(const E (&x)[D], E* slopes = nullptr) const {
     return solid_.function ? of_function(x, slopes) : grid_.at(x, slopes);
@@ -37,7 +37,7 @@ class Distances {
       store(lanes, x[i]);
       for (int l = 0; l < W; ++l) at[l][i] = lanes[l];
     }
-    for (int k = 0; k < n; ++k)  // the points, then forwards and backwards along every axis
+    for (int k = 0; k < n; ++k)  // the points, then forward and backward steps along each axis
       for (int i = 0; i < D; ++i) {
         const int moved = k / W - 1;
         const double step = moved >= 0 && moved / 2 == i ? (moved % 2 ? -kStep : kStep) : 0;

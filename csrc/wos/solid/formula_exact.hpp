@@ -5,20 +5,20 @@
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-constexpr int kProjections = 8;  // steps of (3) at most: one is enough within epsilon of the boundary
+constexpr int kProjections = 8;  // most steps of (3); one is enough within epsilon of the boundary
 
 struct Nearest {
   double distance;  // negative inside
-  int64_t face;     // of a box: 2 axis, or 2 axis + 1 on the upper side; else 0
+  int64_t face;     // of a box: 2 axis, or 2 axis + 1 on the upper side; otherwise 0
 };
 
-// (1) The closest point of the boundary, in `at`, which may be x. X and At: pointers, or columns of tables.
+// (1) Writes the closest point of the boundary to `at`, which may be x. X and At: pointers, or columns of tables.
 template <class X, class At>
 QF_HD Nearest nearest_on_ball(int64_t D, const X& x, const At& at) {
   double r2 = 0;
   for (int64_t j = 0; j < D; ++j) r2 += x[j] * x[j];
   const double r = square_root(r2);
-  for (int64_t j = 0; j < D; ++j) at[j] = r > 0 ? x[j] / r : j == 0;  // all points are equally close to the centre
+  for (int64_t j = 0; j < D; ++j) at[j] = r > 0 ? x[j] / r : j == 0;  // all boundary points are equally close to the centre
   return {r - 1, 0};
 }
 template <class X, class At>
@@ -30,11 +30,11 @@ QF_HD Nearest nearest_on_box(const double* half, int64_t D, const X& x, const At
     if (excess > best) best = excess, axis = j, upper = !(x[j] < 0);
     if (excess > 0) beyond2 += excess * excess;
   }
-  for (int64_t j = 0; j < D; ++j)  // no index that is computed: a GPU would need a stack for it
+  for (int64_t j = 0; j < D; ++j)  // no computed index: a GPU would put the array on the stack
     at[j] = !(best > 0) && j == axis ? (upper ? half[j] : -half[j]) : min(max(x[j], -half[j]), half[j]);
   return {best > 0 ? square_root(beyond2) : best, 2 * axis + upper};
 }
-// In the walks' precision.
+// The same in the walks' precision.
 template <int D, class T>
 QF_HD void project_on_ball(T (&x)[D]) {
   T r2{};
@@ -53,7 +53,8 @@ struct GridDistances {
 
   QF_HD bool beyond(int axis, double x) const { return x < row[1 + D + axis] || x > row[1 + 2 * D + axis]; }
   QF_HD double clamped(int axis, double x) const { return min(max(x, row[1 + D + axis]), row[1 + 2 * D + axis]); }
-  // At W points, with the slopes unless these are null. Beyond its box the field is that of the nearest point of it. Reads 2^D values.
+  // Evaluates at W points, with slopes unless null. Outside its box the field has the value of the closest point of the box. Reads 2^D
+  // values.
   template <class E>
   QF_HD E at(const E (&x)[D], E* slopes) const {
     double frame[D + 1] = {};
@@ -66,7 +67,7 @@ struct GridDistances {
     return data::interpolated<D>(v, cell.place);
   }
 };
-// (3), repeated until x is on the boundary within rounding; `at(x, slopes)` is the field. Returns the field where x was.
+// Repeats (3) until x is on the boundary within rounding. `at(x, slopes)` evaluates the field. Returns the field at the initial x.
 template <int D, class At>
 QF_HD double project_on_field(const GridDistances<D>& of, double (&x)[D], At&& at) {
   double first = 0;

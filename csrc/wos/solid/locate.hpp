@@ -5,7 +5,7 @@
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-// f(the field of a solid in its dimension, x): a double.
+// Calls f(the field of a solid in its dimension, x), which returns a double.
 template <class F>
 double with_field(const Solid& solid, int64_t D, const double* x, F&& f) {
   double plane[2] = {x[0], x[1]};
@@ -14,7 +14,7 @@ double with_field(const Solid& solid, int64_t D, const double* x, F&& f) {
   return f(Distances<3>(solid), space);
 }
 
-// The closest point of the boundary, in `at`, which is not x.
+// Writes the closest point of the boundary to `at`, which must differ from x.
 inline Nearest nearest(const Solid& solid, int64_t D, const double* x, double* at) {
   if (solid.half) return nearest_on_box(solid.half, D, x, at);
   if (!solid.field) return nearest_on_ball(D, x, at);
@@ -25,13 +25,13 @@ inline Nearest nearest(const Solid& solid, int64_t D, const double* x, double* a
   });
   return {value, 0};
 }
-// The distance alone; `room` has D numbers.
+// The distance alone; `room` has D elements.
 inline double distance(const Solid& solid, int64_t D, const double* x, double* room) {
   if (solid.field) return with_field(solid, D, x, [](const auto& field, const auto& here) { return field.at(here); });
   return nearest(solid, D, x, room).distance;
 }
 
-// Whether a walk may start at x; one beyond the boundary by at most epsilon moves onto it. `outside`: the domain is.
+// Whether a walk may start at x. Moves x onto the boundary if it is beyond it by at most epsilon. `outside`: the domain is the exterior.
 inline bool keep(const Solid& solid, int64_t D, bool outside, double epsilon, double* x) {
   double at[kMostDimension];
   const double signed_distance = distance(solid, D, x, at), beyond = outside ? -signed_distance : signed_distance;
