@@ -1,4 +1,4 @@
-// Queries of single points: distance and closest point of the boundary, inside or outside.
+// Queries of single points: distance and closest point of the boundary, and inside or outside.
 #pragma once
 #include <cstdint>
 
@@ -9,17 +9,17 @@
 
 namespace quatrefoil::wos::query {
 
-// N points of B boundaries: polygons, a mesh, or else a solid.
+// N points of B boundaries: polygons, a mesh, or a solid.
 template <class T>
 struct Query {
-  const T* points;                    // (B, N, dimension), or (N, dimension) for all
+  const T* points;                    // (B, N, dimension), or (N, dimension) for all instances
   const double* frame;                // (B, dimension + 1): the box's centre and extent
   const polygon::Segments* segments;  // (B,), or null
-  const mesh::Tree<T>* tree;          // or null; B is 1 then
-  solid::Solid solid;                 // of all instances
+  const mesh::Tree<T>* tree;          // or null; only with B = 1
+  solid::Solid solid;                 // shared by all instances
   std::int64_t B, N;
-  bool shared;  // points
-  bool closed;  // the mesh
+  bool shared;  // the points
+  bool closed;  // the mesh is closed
   bool sign;    // distances are negative inside
   int dimension, threads;
   T *distance, *point, *weights;       // (B, N), (B, N, dimension) twice; the last two may be null

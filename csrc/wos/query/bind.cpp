@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include "wos/query/bind.hpp"
 
 #include "core/host/isa.hpp"
@@ -9,7 +9,7 @@ QF_TABLE(wos, query)
 namespace quatrefoil::wos::query {
 namespace {
 
-// The arguments of both ops; `outputs` takes the rest, then `kernel` runs.
+// Reads the arguments of both ops; `outputs` reads the rest, then `kernel` runs.
 template <class Outputs, class Kernel>
 void run(Arguments& call, const py::object& memo, bool closed, int threads, Outputs&& outputs, Kernel&& kernel) {
   const bool shared = call.peek(0).rank == 2;

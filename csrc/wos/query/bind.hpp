@@ -9,14 +9,14 @@
 
 namespace quatrefoil::wos::query {
 
-// Takes ends (M, 4), the sides of polygons, or (M, 9), the corners of triangles, and first (F,), where each instance's begin; or ends (1,
-// numbers), a solid's row, and first (2,): 0, 1; or neither for the unit ball. A memo replaces sides and corners.
+// Reads `ends` and `first`. Polygons: sides (M, 4) and the first side of each instance (F,). A mesh: the corners of triangles (M, 9) and
+// its `first`. A solid: its row (1, width) and `first` = 0, 1. The unit ball: neither. A memo replaces sides and corners.
 struct Boundaries {
   polygon::Polygons* polygons = nullptr;
   mesh::Mesh* mesh = nullptr;
   solid::Solid solid;
 
-  // closed: all segments of polygons, not only some.
+  // closed: `ends` has all segments of the polygons, not only some.
   Boundaries(Arguments& call, const py::object& memo, std::int64_t B, std::int64_t D, bool closed = true) {
     const auto ends = call.optional_input("ends", "M C");
     const auto first = call.optional_input("first", "F");

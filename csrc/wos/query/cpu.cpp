@@ -11,8 +11,8 @@ inline namespace QF_ISA {
 
 constexpr double kTreeNs = 1000;       // per point of a mesh
 constexpr double kSegmentNs = 1;       // per point and segment
-constexpr int64_t kSorted = 1 << 16;   // points whose keys are in memory together: 1 MB
-constexpr int64_t kRun = 256;          // points that one thread takes in the order of the curve
+constexpr int64_t kSorted = 1 << 16;   // points whose keys are in memory at a time: 1 MB
+constexpr int64_t kRun = 256;          // points that one thread processes in curve order
 constexpr int64_t kWorthSorting = 64;  // points
 
 // One point's result, in scaled coordinates.
@@ -74,7 +74,7 @@ void finish(const Query<T>& p, int64_t i, const double (&x)[3], Result& result) 
   write(p, i, result);
 }
 
-// A mesh: each search begins with the triangle of the previous point. Reads about twenty nodes and blocks of 1 kB per point.
+// A mesh: each search starts with the triangle of the previous point. Reads about twenty nodes and blocks of 1 kB per point.
 template <class T>
 void nearest_on_mesh(const Query<T>& p) {
   const int64_t room = min(kSorted, p.N);
@@ -110,8 +110,8 @@ void nearest_on_mesh(const Query<T>& p) {
   }
 }
 
-// Points of a solid, in any dimension: `put` gets each one's number and result, or null if it is not finite. `where`: the closest point
-// too.
+// Queries points of a solid, in any dimension. Calls `put` with each point's index and result, or null if it is not finite. `where`: also
+// computes the closest point.
 template <class T, class F>
 void in_solid(const Query<T>& p, bool where, F&& put) {
   parallel_for(p.B * p.N, p.threads, 10 * double(p.dimension), [&](int64_t begin, int64_t end) {
@@ -161,7 +161,7 @@ void nearest(const Query<T>& p) {
   });
 }
 
-// 1 inside, 0 outside and for points that are not finite.
+// Writes 1 inside, 0 outside and for points that are not finite.
 template <class T>
 void inside(const Query<T>& p) {
   if (p.B * p.N == 0) return;

@@ -1,18 +1,18 @@
-// Points in the order of a Z curve, so that a point's closest triangle is a good guess for the next point.
+// Sorts points along a Z curve, so that a point's closest triangle is a good guess for the next point.
 #pragma once
 #include "core/run/memory.hpp"
 
 namespace quatrefoil::wos::query {
 inline namespace QF_ISA {
 
-// Bit k of x (10 bits) becomes bit 3 k.
+// Moves bit k of x (10 bits) to bit 3 k.
 QF_HD std::uint32_t spread(std::uint32_t x) {
   x = (x | x << 16) & 0x030000FFu;
   x = (x | x << 8) & 0x0300F00Fu;
   x = (x | x << 4) & 0x030C30C3u;
   return (x | x << 2) & 0x09249249u;
 }
-QF_HD std::uint64_t place_on_curve(const double (&x)[3]) {  // in the cube [-1, 1]^3, or at its surface
+QF_HD std::uint64_t place_on_curve(const double (&x)[3]) {  // for points in the cube [-1, 1]^3, or on its surface
   std::uint32_t code = 0;
   for (int j = 0; j < 3; ++j) {
     const double at = (x[j] + 1) * 512;
@@ -21,7 +21,7 @@ QF_HD std::uint64_t place_on_curve(const double (&x)[3]) {  // in the cube [-1, 
   return code;
 }
 
-// Sorts n keys, with the place on the curve above 32 bits and a number below, by place; returns `keys` or `spare`.
+// Sorts n keys by position. The upper 32 bits are the position on the curve, the lower 32 bits an index. Returns `keys` or `spare`.
 inline std::uint64_t* sort_by_place(std::uint64_t* keys, std::uint64_t* spare, int64_t n) {
   constexpr int kDigit = 10;
   for (int pass = 0; pass < 3; ++pass) {
