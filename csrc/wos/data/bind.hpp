@@ -1,4 +1,4 @@
-// Boundary values and sources from Python -> args, checked. Computes nothing.
+// Converts boundary values and sources from Python to args and checks them. Computes nothing.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -21,8 +21,8 @@ struct PythonFunction {
   py::object function;
   std::int64_t dimension;
 };
-// The caller's f(instance, X (n, d)) -> (n,), with the GIL, on a copy that it may keep. The copy is made here because NumPy would release
-// the GIL while copying.
+// Calls the user's f(instance, X (n, d)) -> (n,) with the GIL, on a copy that it may keep. Copies here because NumPy would release the GIL
+// while copying.
 inline void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
   const GilHeld held;
   const PythonFunction& f = *static_cast<const PythonFunction*>(context);
@@ -45,18 +45,18 @@ inline void set_callback(const Arguments& call, PythonFunction& f, decltype(Data
   call.require(context != nullptr, "a null function");
 }
 
-// The segments of `count` polygons, or the triangles of a mesh: their total, and where each polygon's begin. total is -1 for a solid.
+// The segments of `count` polygons, or the triangles of a mesh: their number, and each polygon's first one. total is -1 for a solid.
 struct Pieces {
   const std::int64_t* first = nullptr;
   std::int64_t count = 1, total = -1;
 };
 
-// Boundary values or a source: numbers (1 or B, width), or a function.
+// Boundary values or a source: parameters (1 or B, width), or a function.
 struct DataOf {
   Data data;
   std::vector<std::int64_t> offsets;
   PythonFunction function;
-  std::vector<void*> compiled;  // one per instance
+  std::vector<void*> compiled;  // one function per instance
 
   DataOf(const Arguments& call, const char* name, const View& numbers, const std::string& kind, const py::object& f, const Pieces& pieces,
          std::int64_t first_instance, std::int64_t B, std::int64_t D)
@@ -105,7 +105,7 @@ struct DataOf {
     set_callback(call, function, data.callback, data.context);
 #endif
   }
-  // The sizes of a polynomial or a grid, which the kernels of the host rely on.
+  // Checks the sizes of a polynomial or a grid, which the host kernels rely on.
   void check_table(const Arguments& call, [[maybe_unused]] std::int64_t row, std::int64_t D) const {
     const std::int64_t begin = table_begin(data.kind, D);
     call.require(data.width >= begin, "a polynomial or a grid has sizes");
@@ -125,20 +125,20 @@ struct DataOf {
     call.require(data.width == D * pieces.total, "values at vertices: one per corner of every segment or triangle");
     if (pieces.count == 1) return;
     call.require(numbers.shape[0] == 1, "the values of several polygons are in one row");
-    if (!pieces.first) return;  // on a device, where kernels read it
+    if (!pieces.first) return;  // on a device, where the kernels read it
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
     data.offsets = offsets.data();
   }
 };
 
-// The next argument: the numbers of data, which may be absent.
+// Reads the next argument: the parameters of data, which may be absent.
 inline const View& numbers_of(Arguments& call, const char* name, const char* dims) {
   const auto fitted = call.optional_input(name, dims);
   [[maybe_unused]] const double* const checked = fitted;
   return fitted.view();
 }
 
-// The gradient of the numbers of instances from `first` on; null if absent.
+// The gradient with respect to the parameters of instances from `first` on; null if absent.
 inline double* gradient_from(double* gradient, const Data& data, std::int64_t first) {
   return gradient ? gradient + (data.offsets ? 0 : first * data.stride) : nullptr;
 }

@@ -1,4 +1,4 @@
-// Boundary values and sources at one point on a GPU, and their gradients in the numbers that describe them.
+// Boundary values and sources at one point on a GPU, and their gradients with respect to their parameters.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "wos/data/args.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// One instance's data in scaled coordinates. Its numbers are unchecked: sizes that do not fit give NaN.
+// One instance's data in scaled coordinates. Parameters are unchecked: sizes that do not fit give NaN.
 template <class T, int D>
 struct Field {
   Kind kind = Kind::none;
@@ -16,12 +16,12 @@ struct Field {
   const double* frame = nullptr;  // centre (D), extent
 
   Field() = default;
-  // `begin`: the place of the instance's numbers.
+  // `begin`: the index of the instance's first parameter.
   __device__ Field(const Data& data, int64_t begin, const double* frame)
       : kind(data.kind), numbers(data.numbers + begin), width(data.width), frame(frame) {}
 
   __device__ const double* table() const { return numbers + table_begin(kind, D); }
-  // The axes' sizes of a polynomial or grid; false if they do not fit the row.
+  // Reads the sizes of a polynomial's or grid's axes; false if they do not fit the row.
   __device__ bool sizes(int64_t (&n)[D]) const {
     const double least = kind == Kind::grid ? 2 : 1;
     const int64_t room = width - table_begin(kind, D);
@@ -51,7 +51,7 @@ struct Field {
     if (!sizes(n)) return __builtin_nan("");
     return kind == Kind::grid ? on_grid(n, x) : polynomial_at(n, x);
   }
-  // Linear on a segment or triangle, by the weights of its corners after the first.
+  // Interpolates linearly on a segment or triangle, with the weights of its corners after the first.
   __device__ double on_piece(int64_t piece, const T (&place)[D - 1]) const {
     const double* const p = numbers + D * piece;
     double value = p[0];
@@ -75,7 +75,7 @@ struct Field {
   }
 };
 
-// A column of a table of partial sums, seen as an array.
+// A column of a table of partial sums, used like an array.
 struct Column {
   double* at;
   int64_t stride;
@@ -84,7 +84,7 @@ struct Column {
   QF_HD Column operator+(int64_t n) const { return {at + n * stride, stride}; }
 };
 
-// Adds share d value(x) / d numbers to a thread's own column.
+// Adds share d value(x) / d parameters to a thread's own column.
 template <class T, int D>
 __device__ __forceinline__ void add_share(const Field<T, D>& field, const T (&x)[D], double share, const Column& to) {
   const auto add = [&](int64_t j, T v) { to[j] += double(v); };
@@ -122,7 +122,7 @@ __device__ __forceinline__ void add_share_on_piece(int64_t piece, const T (&plac
 
 // ------------------------------------------------------------ more than three dimensions
 
-// One instance's numbers, bells or polynomial; points are columns of D numbers.
+// One instance's constant, Gaussians or polynomial. Points are columns of D coordinates.
 struct WideField {
   Kind kind = Kind::none;
   const double* numbers = nullptr;
@@ -144,7 +144,7 @@ struct WideField {
     for (int64_t k = 0; k < count; ++k) sum += numbers[D + k] * monomial(k, x);
     return sum;
   }
-  // Adds share d value(x) / d numbers to a thread's own column.
+  // Adds share d value(x) / d parameters to a thread's own column.
   __device__ void add_share(const Column& x, double share, const Column& to) const {
     if (share == 0) return;
     if (kind == Kind::number) to[0] += share;
@@ -154,7 +154,7 @@ struct WideField {
   }
 
  private:
-  // Their number; 0 if the sizes do not fit the row.
+  // The number of coefficients; 0 if the sizes do not fit the row.
   __device__ int64_t coefficients() const {
     int64_t count = 1;
     for (int64_t i = 0; i < D; ++i) {
@@ -163,7 +163,7 @@ struct WideField {
     }
     return count;
   }
-  // The monomial of coefficient k; the last axis runs first.
+  // The monomial of coefficient k; the last axis varies fastest.
   __device__ double monomial(int64_t k, const Column& x) const {
     double product = 1;
     for (int64_t i = D - 1; i >= 0; --i) {

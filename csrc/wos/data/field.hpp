@@ -7,7 +7,8 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-constexpr int kTogether = 4;  // independent vectors of points: a multiply-add takes 4 cycles, and numbers are read once for all
+// independent vectors of points: a multiply-add takes 4 cycles, and all vectors share one read of the parameters
+constexpr int kTogether = 4;
 
 // One instance's data in scaled coordinates.
 template <class V, int D>
@@ -15,18 +16,18 @@ struct Field {
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
   Data data;
-  int64_t instance, first_instance;  // the latter is the global index of instance 0
+  int64_t instance, first_instance;  // first_instance is the global index of instance 0
   const double* frame;               // centre (D), extent
 
   const double* numbers() const { return data.numbers + data.begin(instance); }
-  // The coefficients or values of polynomials and grids, and their number along each axis.
+  // The coefficients or values of a polynomial or grid, and their number along each axis.
   const double* table() const { return numbers() + table_begin(data.kind, D); }
   void sizes(int64_t (&n)[D]) const {
     for (int i = 0; i < D; ++i) n[i] = int64_t(numbers()[i]);
   }
 
-  // x[i][k]: coordinate i of point k. n is a multiple of the lanes; `absolute` has room for n D doubles, `values` for n. A function is not
-  // called at points of weight 0: the lane is idle, and its point may be anywhere.
+  // x[i][k]: coordinate i of point k. n is a multiple of the lane count. `absolute` has space for n D doubles, `values` for n. A function
+  // is not called at points of weight 0: such a lane is idle, and its point may be anywhere.
   template <class Out>
   void evaluate(const T* const (&x)[D], int64_t n, Out* out, double* absolute, double* values, const T* weight = nullptr) const {
     if (data.kind == Kind::function) {
@@ -37,7 +38,7 @@ struct Field {
     if (data.kind == Kind::grid) return evaluate_grid(x, n, out);
     for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
-  // Linear on a segment or triangle: place[i][k] are the weights of its corners after the first.
+  // Interpolates linearly on a segment or triangle: place[i][k] are the weights of its corners after the first.
   double on_piece(int64_t piece, const T* const (&place)[D - 1], int64_t k) const {
     const double* const p = numbers() + D * piece;
     double value = p[0];
@@ -57,7 +58,7 @@ struct Field {
     if (called) data.callback(data.context, first_instance + instance, called, absolute, values);
     for (int64_t k = n - 1; k >= 0; --k) values[k] = counts(k) ? values[--called] : 0;
   }
-  // Vectors from k on, with the last one repeated if there are fewer, so that every point is computed by the same instructions.
+  // Handles vectors from k on. Repeats the last one if there are fewer, so that every point is computed by the same instructions.
   template <class Out>
   void evaluate_vectors(const T* const (&x)[D], int64_t k, int64_t n, Out* out) const {
     constexpr int U = kTogether;
@@ -84,7 +85,7 @@ struct Field {
     for (int u = 0; u < U; ++u)
       for (int l = 0; l < W; ++l) out[place(u) + l] = Out(base + double(v[u][l]));
   }
-  // In double precision, like the values.
+  // Evaluates in double precision, like the values.
   template <class Out>
   void evaluate_grid(const T* const (&x)[D], int64_t n, Out* out) const {
     using E = Lanes<double>;
@@ -102,18 +103,19 @@ struct Field {
   }
 };
 
-// d sum_k share_k value(x_k) / d numbers: sums within a block in T, sums of blocks in double precision.
+// The gradient of sum_k share_k value(x_k) with respect to the parameters. Sums within a block in T, and sums of blocks in double
+// precision.
 template <class V, int D>
 class FieldAdjoint {
  public:
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // Adds to `to`, as many numbers as the instance has.
+  // Adds to `to`, which has one element per parameter of the instance.
   FieldAdjoint(const Field<V, D>& field, double* to) : field_(field), to_(to), sums_(in_vectors() ? field.data.width * W : 0) {}
   bool wanted() const { return to_ != nullptr; }
 
-  // x[i][k]: coordinate i of point k; n is a multiple of the lanes.
+  // x[i][k]: coordinate i of point k; n is a multiple of the lane count.
   void add(const T* const (&x)[D], const T* share, int64_t n) {
     const Data& data = field_.data;
     if (data.kind == Kind::number)
@@ -149,7 +151,7 @@ class FieldAdjoint {
     const Kind kind = field_.data.kind;
     return kind == Kind::fourier || kind == Kind::gaussians || kind == Kind::polynomial;
   }
-  // (9) Point by point, since two may lie in one cell.
+  // (9) Adds point by point, because two points may be in the same cell.
   void add_to_grid(const T* const (&x)[D], const T* share, int64_t n) {
     using E = Lanes<double>;
     constexpr int L = kWidth<E>;

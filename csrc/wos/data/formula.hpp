@@ -1,11 +1,11 @@
-// Boundary values and sources at W points at once, without libm, so that a lane's result depends on that lane alone.
+// Boundary values and sources at W points at once. No libm calls, so a lane's result depends on that lane alone.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// Replaces x by e^x, for x <= 0; 0 below the smallest normal number. U independent vectors: a chain of one takes 60 cycles.
+// Replaces x by e^x for x <= 0, flushing subnormal results to 0. U independent vectors hide the latency: a single chain takes 60 cycles.
 template <int U, class V>
 QF_HD void exp_negative(V (&x)[U]) {
   using T = Element<V>;
@@ -15,7 +15,7 @@ QF_HD void exp_negative(V (&x)[U]) {
   V shifted[U], r[U], e[U];
   for (int u = 0; u < U; ++u) {
     const V clipped = higher(x[u], broadcast<V>(lowest));
-    shifted[u] = clipped * T(1.4426950408889634) + to_integer;  // the integer lies in the low bits
+    shifted[u] = clipped * T(1.4426950408889634) + to_integer;  // the integer is in the low bits
     const V n = shifted[u] - to_integer;
     r[u] = clipped - n * T(single ? 0.693359375 : 6.93145751953125e-1);
     r[u] = r[u] - n * T(single ? -2.12194440e-4 : 1.42860682030941723212e-6);
@@ -47,8 +47,8 @@ QF_HD V exp_negative(V x) {
   return one[0];
 }
 
-// (1) Without a0, which is added in float64, so that a constant comes out exact; number(k) are the series' numbers. At the centre the angle
-// is 0, as in atan2.
+// (1) without a0, which is added in float64, so that a constant is exact. number(k) are the parameters of the series. At the centre the
+// angle is 0, as in atan2.
 template <class V, class Number>
 QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   using T = Element<V>;
@@ -66,7 +66,7 @@ QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   return sum;
 }
 
-// (2) At U vectors of points, for which a bell's numbers, number(k), are read once.
+// (2) At U vectors of points, which share one read of a Gaussian's parameters, number(k).
 template <int D, int U, class V, class Number>
 QF_HD void gaussians(const Number& number, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
   for (int u = 0; u < U; ++u) sum[u] = V{};
@@ -83,7 +83,7 @@ QF_HD void gaussians(const Number& number, int64_t width, const V (&x)[D][U], V 
   }
 }
 
-// (3) add(j, s d(value) / d(number j)) for the centre (2), a0, a1, b1, ...
+// (3) Calls add(j, s d(value) / d(parameter j)) for the centre (2), a0, a1, b1, ...
 template <class V, class Add>
 QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, Add&& add) {
   using T = Element<V>;
@@ -91,7 +91,7 @@ QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, 
   const V r2 = dx * dx + dy * dy;
   const V inverse = r2 > 0 ? broadcast<V>(T(1)) / square_root(r2) : V{};  // at the centre the angle counts as constant
   const V c1 = r2 > 0 ? dx * inverse : broadcast<V>(T(1)), s1 = r2 > 0 ? dy * inverse : V{};
-  V c = c1, sn = s1, slope{};  // of the value in the angle
+  V c = c1, sn = s1, slope{};  // derivative of the value with respect to the angle
   add(2, s);
   T m = 1;
   for (int64_t k = 3; k + 1 < width; k += 2, m += 1) {
@@ -107,7 +107,7 @@ QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, 
   add(1, -(turned * c1));
 }
 
-// (4) The same for each bell's amplitude, centre and inverse square of its width.
+// (4) Calls `add` likewise for each Gaussian's amplitude, centre and inverse squared width.
 template <class V, int D, class Add>
 QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[D], V s, Add&& add) {
   using T = Element<V>;
@@ -124,8 +124,8 @@ QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[
 
 // ------------------------------------------------------------ polynomials
 
-// (6) Horner's rule, axis by axis, at U W points: U independent chains of multiply-adds. c[i, j(, k)] multiplies x^i y^j (z^k); c[0, 0(,
-// 0)] counts only if `constant`.
+// (6) Horner's rule, axis by axis, at U W points: U independent chains of multiply-adds. c[i, j(, k)] multiplies x^i y^j (z^k). c[0, 0(,
+// 0)] is used only if `constant`.
 template <int D, int U, class V>
 QF_HD void polynomial(const double* c, const int64_t* n, const V (*x)[U], bool constant, V (&sum)[U]) {
   using T = Element<V>;
@@ -146,7 +146,7 @@ QF_HD void polynomial(const double* c, const int64_t* n, const V (*x)[U], bool c
   }
 }
 
-// (7) add(at, s x^i y^j (z^k)) for every coefficient, the first being number `at`; returns the number after the last.
+// (7) Calls add(index, s x^i y^j (z^k)) for every coefficient, starting with index `at`. Returns the index after the last.
 template <int D, class V, class Add>
 QF_HD int64_t polynomial_adjoint(const int64_t* n, const V* x, V s, int64_t at, Add&& add) {
   if constexpr (D == 0) {
@@ -163,12 +163,12 @@ QF_HD int64_t polynomial_adjoint(const int64_t* n, const V* x, V s, int64_t at, 
 // The positions of W points in a grid of n[0] x n[1] (x n[2]) nodes.
 template <class V, int D>
 struct Cells {
-  Bits<V> node;       // of the cell's lowest corner, in the table of values
-  V place[D], t[D];   // in the cell, 0 to 1; in the grid, 0 to n - 1
-  Bits<V> inside[D];  // not clamped
+  Bits<V> node;       // of the cell's lowest corner, as an index into the values
+  V place[D], t[D];   // position in the cell, 0 to 1; position in the grid, 0 to n - 1
+  Bits<V> inside[D];  // whether the axis was not clamped
 };
 
-// (8) x is scaled; `box` has its lowest and highest corner, absolute. Points outside are moved to the nearest face.
+// (8) x is scaled; `box` has its lowest and highest corners in absolute coordinates. Moves points outside to the closest face.
 template <class V, int D>
 QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* frame, const V (&x)[D]) {
   using I = Bits<V>;
@@ -186,7 +186,7 @@ QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* 
   return at;
 }
 
-// The values at the corners of cells: v[b] of corner b, whose last bit is along the last axis.
+// The values at the corners of cells: v[b] belongs to corner b, whose last bit is along the last axis.
 template <int D, class V>
 QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V (&v)[1 << D]) {
   for (int b = 0; b < 1 << D; ++b) {
@@ -201,7 +201,7 @@ QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V 
   }
 }
 
-// Linear along every axis; where neighbours are equal, exactly their value.
+// Interpolates linearly along every axis. Returns equal neighbours' value exactly.
 template <int D, class V>
 QF_HD V interpolated(const V* v, const V* place) {
   if constexpr (D == 0) {

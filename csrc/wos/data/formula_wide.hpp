@@ -15,7 +15,7 @@ template <class X>
 QF_HD double bell_at(const double* bell, const X& x, int64_t D) {
   return bell[0] * exp_negative(-(bell[D + 1] * bell_distance2(bell, x, D)));
 }
-// (4)
+// (4) in any dimension.
 template <class X, class To>
 QF_HD void bell_adjoint(const double* bell, const X& x, int64_t D, double s, const To& to) {
   const double r2 = bell_distance2(bell, x, D), e = s * exp_negative(-(bell[D + 1] * r2));

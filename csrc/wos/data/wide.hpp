@@ -1,4 +1,4 @@
-// Boundary values and sources in any dimension, point by point in double precision: numbers, bells, polynomials, functions.
+// Boundary values and sources in any dimension, point by point in double precision: constants, Gaussians, polynomials, functions.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/data/args.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// (6) Horner's rule, axis by axis; n has the sizes of the D axes, as in the row.
+// (6) Horner's rule, axis by axis. n has the sizes of the D axes, as in the row.
 inline double wide_polynomial(const double* c, const double* n, const double* x, int64_t D) {
   if (D == 0) return *c;
   int64_t inner = 1;
@@ -16,7 +16,7 @@ inline double wide_polynomial(const double* c, const double* n, const double* x,
   for (int64_t k = int64_t(n[0]) - 1; k >= 0; --k) sum = sum * x[0] + wide_polynomial(c + k * inner, n + 1, x + 1, D - 1);
   return sum;
 }
-// (7) Adds s times its monomial to every coefficient; returns the end of the coefficients.
+// (7) Adds s times its monomial to every coefficient's gradient. Returns the end of the coefficients.
 inline double* wide_polynomial_adjoint(const double* n, const double* x, int64_t D, double s, double* to) {
   if (D == 0) {
     *to += s;
@@ -26,15 +26,15 @@ inline double* wide_polynomial_adjoint(const double* n, const double* x, int64_t
   return to;
 }
 
-// One instance's data; points are (n, D), scaled.
+// One instance's data. Points are (n, D), scaled.
 struct WideField {
   Data data;
-  int64_t D, instance, first_instance;  // the latter is the global index of instance 0
+  int64_t D, instance, first_instance;  // first_instance is the global index of instance 0
   const double* frame;                  // centre (D), extent
 
   const double* numbers() const { return data.numbers + data.begin(instance); }
 
-  // `absolute` has room for n D numbers.
+  // `absolute` has space for n D coordinates.
   void evaluate(const double* x, int64_t n, double* out, double* absolute) const {
     if (data.kind == Kind::function) {
       if (!n) return;
@@ -46,7 +46,7 @@ struct WideField {
     const double* const p = numbers();
     for (int64_t k = 0; k < n; ++k) out[k] = at(p, x + k * D);
   }
-  // d sum_k share_k value(x_k) / d numbers, added to `to`.
+  // Adds the gradient of sum_k share_k value(x_k) with respect to the parameters to `to`.
   void adjoint(const double* x, const double* share, int64_t n, double* to) const {
     const double* const p = numbers();
     for (int64_t k = 0; k < n; ++k) {
