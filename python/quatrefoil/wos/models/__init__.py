@@ -1,1 +1,1 @@
-"""What is built on the methods of this family: problems, results, labels. Methods never import it."""
+"""Problems, results and labels, built on the methods of this family. Methods never import this package."""

@@ -1,4 +1,4 @@
-"""Walks until error bars are small enough: README (19)."""
+"""Runs walks until error bars are small enough: README (19)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .chunk import Chunk
 from .state import Part, State, error_bars
 from .units import times
 
-MAX_WALKS = 2**20  # per point, by default
-ALIKE = 1000  # equal walks: other values are then rarer than 3 / 1000 with 95 % confidence, by the rule of three
+MAX_WALKS = 2**20  # default per point
+ALIKE = 1000  # equal walks; by the rule of three, other values are then rarer than 3 / 1000 with 95 % confidence
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a point has enough walks. ``walks`` is the size of a round."""
+    """Decides when a point has enough walks. ``walks`` is the size of a round."""
 
     rtol: float
     atol: float
     walks: int
     most: int
-    dtype: np.dtype  # of the results, in which errors are compared
+    dtype: np.dtype  # dtype of the results, in which errors are compared
 
     @staticmethod
     def of(label: str, rtol: Any, atol: Any, walks: int, max_walks: Any, dtype: np.dtype) -> Rule | None:
-        """The rule of a caller's arguments; None without a tolerance."""
+        """The rule for a caller's arguments, or None without a tolerance."""
         if rtol is None and atol is None:
             if max_walks is not None:
                 raise ValueError(f"{label}: max_walks is given without rtol or atol; give one of them, or the number of walks as walks")
@@ -44,8 +44,8 @@ class Rule:
         return Rule(relative, absolute, walks, most, dtype)
 
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
-        """(rows,): whether the error bar is small enough, or not finite, which more walks do not change. An error bar of 0 is not enough if
-        it comes from few walks that took steps."""
+        """(rows,): whether a point is done: its error bar is small enough, or not finite, which more walks would not change. An error bar
+        of 0 from few walks is not enough if the walks took steps."""
         with np.errstate(invalid="ignore", over="ignore"):
             mean, m2 = state.fold()
             bar = error_bars(state.samples, m2[:, :1], state.counts[:, 0], mean[:, :1])[:, 0]
@@ -58,8 +58,8 @@ class Rule:
 def draw_until(
     chunk: Chunk, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
 ) -> list[Part]:
-    """Rounds of walks from ``first`` on, each for the points that need more. ``tell`` gets a round's walks and the number of points that
-    ended."""
+    """Runs rounds of walks from ``first`` on for the points that need more. ``tell`` receives a round's number of walks and the number of
+    points that finished."""
     done: list[Part] = []
     state, count = None, 0
     rows = np.arange(chunk.points)

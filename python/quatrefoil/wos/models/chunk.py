@@ -1,4 +1,4 @@
-"""Chunks of a problem: some points of some instances, whose walks run in one call. Cuts do not show in the result."""
+"""Chunks of a problem: points of some instances whose walks run in one call. The split does not change the result."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..walk.nodes import schedule
 from .state import State
 
 Array = Any
-METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA}  # the ops that solve a problem
+METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA}  # ops that solve a problem
 GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
-_OF_POINTS = ("start", "slopes")  # inputs with an axis of points
-MAX_INSTANCES = 64  # per chunk: a boundary keeps as many grids
+_OF_POINTS = ("start", "slopes")  # inputs with an axis for points
+MAX_INSTANCES = 64  # per chunk: a boundary caches as many grids
 
 
 class Window(NamedTuple):
@@ -34,13 +34,13 @@ class Window(NamedTuple):
     point_end: int
 
     def rows(self, N: int) -> np.ndarray:
-        """Indices of its points among the points of all instances, N each."""
+        """Indices of the window's points among the points of all instances, N each."""
         of_instance = np.arange(self.instance, self.instance_end)[:, None] * N
         return (of_instance + np.arange(self.point, self.point_end)).reshape(-1)
 
 
 def windows(B: int, N: int, points: int, together: bool = False) -> Iterator[Window]:
-    """All points of B instances in windows of at most ``points``, or one; ``together``: instances share walks."""
+    """Split all points of B instances into windows of at most ``points``. ``together``: instances share walks."""
     if not B * N:
         return
     if together:
@@ -57,7 +57,7 @@ def windows(B: int, N: int, points: int, together: bool = False) -> Iterator[Win
 
 
 def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
-    """[first, first + walks) cut at multiples of ``most``, a power of two, so that each range has few nodes (5)."""
+    """Split [first, first + walks) at multiples of ``most``, a power of two, so that each range has few nodes (5)."""
     at, end = first, first + walks
     while at < end:
         count = min(end, (at // most + 1) * most) - at
@@ -67,19 +67,19 @@ def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
 
 @dataclass
 class Chunk:
-    """The arguments of an op for some points of some instances, with their global indices. Not frozen, which would cost 2 us."""
+    """An op's arguments for a chunk, with global indices. Not frozen: that would cost 2 us per instance."""
 
     method: str  # a key of METHODS
-    arrays: dict[str, Array]  # the op's inputs by name; absent ones are None
+    arrays: dict[str, Array]  # the op's inputs by name; absent inputs are None
     options: dict[str, Any]  # the op's options by name, except the range of walks
-    extras: tuple[Any, ...]  # grids, and functions among the data
+    extras: tuple[Any, ...]  # grids, and the functions among the data
     backend: Backend | None
     num_threads: int | None
-    units: np.ndarray | None = None  # the exponents of the units of u
+    units: np.ndarray | None = None  # exponents of the units of u
 
     @property
     def points(self) -> int:
-        """The number of points of all instances."""
+        """The number of points in all instances."""
         B, N, _ = self.arrays["start"].shape
         return int(B * N * self.options["nrhs"])
 
@@ -88,7 +88,7 @@ class Chunk:
         return tuple([self.arrays.get(arg.name) for arg in METHODS[self.method].inputs])
 
     def units_of(self, rows: np.ndarray) -> np.ndarray | None:
-        """The exponents of the units of points ``rows``, indexed instance after instance."""
+        """The exponents of the units of points ``rows``, indexed instance by instance."""
         return None if self.units is None else self.units[rows // self.arrays["start"].shape[1]]
 
     def options_of(self, first: int, walks: int) -> tuple[Any, ...]:
@@ -97,21 +97,21 @@ class Chunk:
         return tuple([options[option.name] for option in METHODS[self.method].options])
 
     def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
-        """Walks [first, first + walks) of every point, or of points ``rows``, instance after instance."""
+        """Run walks [first, first + walks) of every point, or only of points ``rows``, indexed instance by instance."""
         if rows is not None and len(rows) < self.points:
             part, places = self._only(rows)
             return part.run(first, walks).take(places)
         mean, m2, *counts = call(
             METHODS[self.method], self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads
         )
-        if len(counts) > 1:  # jumps beyond the bound of a medium are one more column
+        if len(counts) > 1:  # jumps beyond a medium's bound are one more column
             counts = [_arrays.namespace(counts[0]).concatenate([counts[0], counts[1][..., None]], -1)]
         group = 2 if self.options["gradient"] else 1
         starts, sizes = schedule(first // group, walks // group)
         return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in (mean, m2, *counts)))
 
     def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
-        """A chunk of the window around points ``rows`` in which no others start, and their indices in it."""
+        """A chunk of the window around points ``rows`` in which no other points start, and their indices in it."""
         b, n = np.divmod(rows, self.arrays["start"].shape[1])
         low, high = int(n.min()), int(n.max()) + 1
         places = b * (high - low) + n - low
@@ -121,7 +121,7 @@ class Chunk:
         return replace(self, arrays={**self.arrays, **cut}, options=options), places
 
     def without_geometry(self) -> Chunk:
-        """In NumPy arrays, without the boundary and functions, to be sent to a worker."""
+        """The chunk in NumPy arrays, without the boundary and functions, to be sent to a worker."""
         arrays = {name: x if x is None else _arrays.to_host(x) for name, x in self.arrays.items() if name not in GEOMETRY}
         return replace(self, arrays=arrays, extras=())
 
@@ -131,7 +131,7 @@ class Chunk:
 
 
 def _starting(start: Array, rows: np.ndarray) -> Array:
-    """``start`` with NaN for all points but ``rows``, indexed instance after instance."""
+    """``start`` with NaN for all points except ``rows``, indexed instance by instance."""
     rest = np.ones(start.shape[:2], bool)
     rest.reshape(-1)[rows] = False
     start = copied(start)

@@ -1,4 +1,4 @@
-"""Labels as a data set of PyTorch: one epoch of walks per pass."""
+"""Labels as a PyTorch data set: one epoch of walks per pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LABEL = "NeuralOperatorLabels.dataset"
 
 @functools.cache
 def label_dataset() -> Any:
-    """The class of the data sets, which needs PyTorch."""
+    """The class of the data sets. Requires PyTorch."""
     import torch
     from torch.utils.data import IterableDataset, get_worker_info
 

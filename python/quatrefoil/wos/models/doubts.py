@@ -1,4 +1,4 @@
-"""Warnings about a result: walks that escaped, and error bars that cannot be trusted."""
+"""Warnings about escaped walks and unreliable error bars."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .state import COUNTS, Groups, State
 from .warn import warn
 
 _ESCAPED = COUNTS.index("escaped")
-MAX_ESCAPED = 0.01  # of all walks
-MAX_DOUBTED = 0.05  # of all points: there may be a few where u is almost 0
-FEW = 5  # walks that carry a value: with fewer, it is often 0 or off by many error bars
-_ENOUGH = 100  # samples: with fewer, an error bar is rough anyway
-_SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # numbers whose squares float64 holds
+MAX_ESCAPED = 0.01  # fraction of all walks
+MAX_DOUBTED = 0.05  # fraction of all points; a few points may have u close to 0
+FEW = 5  # walks that contribute to a value; with fewer, the value is often 0 or off by many error bars
+_ENOUGH = 100  # samples; with fewer, an error bar is rough anyway
+_SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # range in which float64 can represent squares
 
 
 def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
-    """Warnings on the host about a state with those means and sums of squared deviations, in units of u."""
+    """Warn, on the host, about a state with these means and sums of squared deviations, in units of u."""
     p, counts = run.prepared, _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(
@@ -58,9 +58,9 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
 
 
 def _base(run: Run) -> np.ndarray:
-    """(B,): the value of a walk that carries nothing: the end of the range of values that is closer to 0, or 0 with a source or a flux.
+    """(B,): the value of a walk that contributes nothing: the end of the range of values closer to 0, or 0 with a source or a flux.
 
-    NaN if values have both signs, if all are the same, and for functions.
+    NaN if the values have both signs or are all the same, and for functions.
     """
     p = run.prepared
     if any(data.function is not None for data in p.linear):

@@ -1,4 +1,4 @@
-"""Draws walks in one call, in parts that report progress, in rounds, or by an executor. The bits are the same."""
+"""Runs walks in one call, in parts that report progress, in rounds, or on an executor. All of them give the same bits."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from .scaleout import Task, answers, check_executor, shared_by
 from .settings import check_range
 from .state import Groups, Part, State, gather, parts_of
 
-PART_WALKS = 2**20  # walks of a part with a known number of walks: 0.3 s of one thread
-ROUND_WALKS = 2**15  # walks in the first round of a task that goes on until its errors are small
-POINTS_HERE = 2**17  # points of a part whose rounds run in this process
+PART_WALKS = 2**20  # walks per part if their number is known: one thread takes 0.3 s
+ROUND_WALKS = 2**15  # walks in the first round of a task with a tolerance
+POINTS_HERE = 2**17  # points per part if its rounds run in this process
 
 Request = tuple[np.ndarray | slice, int, int]  # points, their first walk, number of walks
 
 
 class Job(NamedTuple):
-    """Walks [first, first + walks) of some points of a window."""
+    """Walks [first, first + walks) of points of a window."""
 
     window: Window
     request: int  # index of the request
@@ -41,7 +41,7 @@ class Job(NamedTuple):
 
 @dataclass
 class Tally:
-    """Reports the walks so far and the share of the total that is left: of walks, or of points if their walks are not known."""
+    """Reports the number of walks so far, and the remaining fraction of the walks, or of the points if their walks are not known."""
 
     tell: Report | None
     total: int
@@ -56,7 +56,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Draw:
-    """Draws walks of a run's points."""
+    """Runs walks of a run's points."""
 
     run: Run
     executor: Executor | None
@@ -71,11 +71,11 @@ class Draw:
         return Draw(run, executor, tell, label)
 
     def some(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
-        """The requested walks, in which every point occurs once; with a rule, as many from the first on as each point needs."""
+        """Run the requested walks, in which every point occurs once. With a rule, run as many from the first on as each point needs."""
         return gather(self._parts(requests, rule))
 
     def further(self, state: State | Groups, rule: Rule) -> State | Groups:
-        """More walks after those of a state, round by round, for the points that need them."""
+        """Add walks to a state, round by round, for the points that need them."""
         quiet, whole, done, walks = replace(self, tell=None), self.run.prepared.as_chunk(), [], 0
         going = parts_of(state)
         while going:
@@ -162,7 +162,7 @@ def _drawn(chunk: Chunk, job: Job, rule: Rule | None, tell: Callable[[int, int],
 
 
 def _in_order(p: Prepared, jobs: list[Job], of_jobs: list[list[Part]]) -> Iterator[Part]:
-    """The parts of all jobs with indices among all points; ranges of walks of the same points are joined."""
+    """The parts of all jobs with indices among all points. Joins ranges of walks of the same points."""
     for (window, _), same in groupby(zip(jobs, of_jobs), key=lambda pair: pair[0][:2]):
         ranges = [parts for _, parts in same]
         numbers = window.rows(p.sizes.N)

@@ -1,7 +1,7 @@
-"""Fingerprints of users' functions: bytes that are equal for functions that compute the same, in this process or another.
+"""Fingerprints of users' functions: equal bytes for functions that compute the same, in this process or another.
 
-Code counts with its constants, closures, defaults, attributes and the globals it reads; an object with the contents of its pickle. Python
-and installed packages are identified by name.
+The fingerprint of code includes its constants, closures, defaults, attributes and the globals that it reads. That of an object covers the
+contents of its pickle. Python and installed packages are identified by name.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ... import _arrays
 from ..data.functions import is_cfunc, is_njit
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
-_OF_CLASSES = (types.GetSetDescriptorType, types.MemberDescriptorType)  # slots and the like, identified by name
+_OF_CLASSES = (types.GetSetDescriptorType, types.MemberDescriptorType)  # slots and similar descriptors, identified by name
 
 
 class NotComparable(Exception):
-    """The text names what cannot be compared."""
+    """Raised if a value cannot be compared. The message names it."""
 
 
 def fingerprint(value: Any) -> bytes:
-    """32 bytes, equal for values that compute the same; NotComparable if that cannot be decided."""
+    """32 bytes, equal for values that compute the same. Raises NotComparable if that cannot be decided."""
     try:
         return _Fingerprints().of(value)
     except RecursionError:
@@ -42,8 +42,8 @@ def fingerprint(value: Any) -> bytes:
 class _Fingerprints:
     def __init__(self) -> None:
         self._known: dict[int, bytes] = {}
-        self._alive: list[Any] = []  # so that no id is used twice
-        self._begun: dict[int, int] = {}  # the depth of values in progress, for functions that call themselves
+        self._alive: list[Any] = []  # keeps objects alive so that no id is reused
+        self._begun: dict[int, int] = {}  # depth of each value in progress, for recursive functions
 
     def of(self, value: Any) -> bytes:
         if isinstance(value, _PLAIN) and type(value) in _PLAIN:
@@ -92,7 +92,7 @@ class _Fingerprints:
         yield f"{_arrays.dtype_name(value)} {tuple(value.shape)}"
         if _arrays.kind(value) == "cupy":
             yield _arrays.to_host(value).tobytes()
-        elif not isinstance(value, np.ndarray):  # NumPy has no bfloat16, so torch hands over bytes
+        elif not isinstance(value, np.ndarray):  # NumPy has no bfloat16, so torch provides the bytes
             plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
             yield plain.reshape(-1).view(sys.modules["torch"].uint8).numpy().tobytes()
         elif value.dtype.hasobject:
@@ -109,14 +109,14 @@ class _Fingerprints:
             item = f.__globals__[name]
             yield self.of(name)
             yield self.of(item)
-            if isinstance(item, types.ModuleType) and not _is_installed(item):  # its attributes that f may read
+            if isinstance(item, types.ModuleType) and not _is_installed(item):  # attributes of the module that f may read
                 yield from (self.of(getattr(item, n)) for n in sorted(names & vars(item).keys()))
 
     def _class(self, cls: type) -> Iterator[str | bytes]:
         yield cls.__qualname__
         yield from map(self.of, cls.__bases__)
         for name, item in sorted(vars(cls).items()):
-            inner = getattr(item, "__func__", getattr(item, "func", item))  # of static and class methods and cached properties
+            inner = getattr(item, "__func__", getattr(item, "func", item))  # unwraps static methods, class methods and cached properties
             if isinstance(item, property):
                 inner = (item.fget, item.fset)
             if isinstance(item, _OF_CLASSES) or (name.startswith("__") and not isinstance(inner, types.FunctionType)):
@@ -125,7 +125,7 @@ class _Fingerprints:
             yield self.of(inner)
 
     def _object(self, value: Any) -> Iterator[str | bytes]:
-        """The contents of its pickle."""
+        """The contents of the object's pickle."""
         reduce = copyreg.dispatch_table.get(type(value))
         try:
             parts = reduce(value) if reduce else value.__reduce_ex__(4)
@@ -133,7 +133,7 @@ class _Fingerprints:
             raise NotComparable(f"an object of class {type(value).__module__}.{type(value).__qualname__}") from None
         if isinstance(parts, str):
             yield from (str(getattr(value, "__module__", "")), parts)
-            if hasattr(value, "__wrapped__"):  # functools.lru_cache and its like
+            if hasattr(value, "__wrapped__"):  # functools.lru_cache and similar
                 yield self.of(value.__wrapped__)
             return
         for part in parts:
@@ -151,12 +151,12 @@ def _hash(*parts: str | bytes) -> bytes:
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:  # empty cell
         return NotImplemented
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    """The code of a function and of functions inside it."""
+    """The code of a function and of the functions inside it."""
     yield code
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
@@ -174,7 +174,7 @@ def _names_of(code: types.CodeType) -> Iterator[str]:
 
 
 def _is_installed(value: Any) -> bool:
-    """Whether a function, class or module belongs to Python or an installed package, where its name finds it."""
+    """Whether a function, class or module belongs to Python or an installed package and can be found by its name."""
     name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
     if not isinstance(value, types.ModuleType) and "<" in value.__qualname__:  # defined inside a function
         return False
@@ -187,5 +187,5 @@ def _comes_with_python(package: str) -> bool:
         return package != "__main__"
     file = getattr(sys.modules.get(package), "__file__", None) or ""
     own = (sysconfig.get_paths()[where] for where in ("purelib", "platlib"))
-    of_numpy = str(Path(np.__file__).parents[1])  # where "pip install --target" put it, perhaps
+    of_numpy = str(Path(np.__file__).parents[1])  # also covers "pip install --target"
     return file.startswith((*own, of_numpy, *site.getsitepackages(), site.getusersitepackages()))

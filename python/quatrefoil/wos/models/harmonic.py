@@ -1,7 +1,7 @@
-"""Harmonic caching: values at many points of one domain from walks of balls that cover the points, in which u is a sum of harmonics.
+"""Harmonic caching: values at many points of one domain, from walks that start in a few balls that cover the points.
 
-Equation numbers are those of csrc/wos/walk/README.md, Harmonic caching. Some walks of every ball give one sample of every point, so that
-means, errors, ``resume`` and ``merge`` work on samples as everywhere.
+In each ball u is a sum of harmonics. Equation numbers refer to csrc/wos/walk/README.md, Harmonic caching. A group of walks from every ball
+gives one sample of every point, so means, errors, ``resume`` and ``merge`` work on samples as usual.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from ..walk.nodes import of_values
 from .prepared import Prepared
 from .state import State
 
-REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # REACH^(MODES + 1), about 1e-5, is the truncation error of a ball's sum
-_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, earlier ones the samples
-_ROOM = 1 << 24  # coefficients in memory at once
+REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # the truncation error of a ball's sum is REACH^(MODES + 1), about 1e-5
+_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, lower ones the samples
+_ROOM = 1 << 24  # coefficients in memory at a time
 
 
 @dataclass
 class Group:
-    """Balls with the same number of pairs of walks per sample, which follow each other among all balls."""
+    """Balls with the same number of pairs of walks per sample. They are consecutive among all balls."""
 
     first: int
-    centres: np.ndarray  # (K,) indices of their centres among the points
+    centres: np.ndarray  # (K,) indices of the centres among the points
     pairs: int
 
 
 @dataclass
 class Cover:
-    """The balls that contain each point, and its place in them."""
+    """The balls that contain each point, and the point's position in them."""
 
     groups: list[Group]
-    z2: np.ndarray  # (K,) radius^2 times the screening
+    z2: np.ndarray  # (K,) squared radius times the screening
     reference: np.ndarray  # (K,) estimates of u on the spheres
     begin: np.ndarray  # (N + 1,)
     ball: np.ndarray  # (P,)
     offset: np.ndarray  # (P, d)
-    weight: np.ndarray  # (P,), with the sum 1 for each point
+    weight: np.ndarray  # (P,), with sum 1 for each point
 
 
 def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
@@ -86,17 +86,17 @@ def _call(p: Prepared, op: Op, inputs: tuple[Any, ...], options: tuple[Any, ...]
 
 
 def _host_arrays(p: Prepared) -> list[Any]:
-    """start, frame, ends, first and dirichlet as NumPy arrays."""
+    """``start``, ``frame``, ``ends``, ``first`` and ``dirichlet`` as NumPy arrays."""
     return [None if x is None else np.asarray(x) for x in p.as_chunk().inputs[:5]]
 
 
 def _memo(p: Prepared) -> Any:
-    """The boundary's grids, if they are for NumPy arrays."""
+    """The boundary's grids, if the arrays are NumPy's."""
     return p.geometry._memo_of(p.kind) if p.kind == "numpy" else None
 
 
 def cover_of(p: Prepared) -> Cover:
-    """Balls around some of the points, the largest first, until every point is in one. Balls with more points get more walks."""
+    """Choose balls around points, the largest first, until every point is in one. Balls with more points get more walks."""
     start, frame, *geometry, _ = _host_arrays(p)
     live = np.flatnonzero(~np.isnan(start[0, :, 0]))
     x = start[0, live].astype(np.float64)
@@ -134,7 +134,8 @@ def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.nd
 
 
 def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
-    """Powers of two near the square root of a ball's points: a sample costs about one walk per point, two per ball at least."""
+    """Powers of two near the square root of each ball's number of points. A sample costs about one walk per point, and at least two per
+    ball."""
     share = np.sqrt(sizes) * (0.5 * points / max(np.sqrt(sizes).sum(), 1.0))
     rounded: np.ndarray = 2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64)
     return rounded
@@ -143,7 +144,7 @@ def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
 def _memberships(
     members: list[np.ndarray], centres: np.ndarray, pairs: np.ndarray, x: np.ndarray, radius: np.ndarray, live: np.ndarray, N: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(18) begin, ball, offset and weight of a Cover: weights follow a ball's walks and the variance of its kernel at the point."""
+    """(18) begin, ball, offset and weight of a Cover. Weights depend on the ball's walks and the variance of its kernel at the point."""
     d = x.shape[1]
     ball = np.repeat(np.arange(len(members)), [len(m) for m in members])
     point = np.concatenate([np.zeros(0, np.int64), *members])

@@ -1,4 +1,4 @@
-"""Labels for neural operators: estimates of the solution that improve with every epoch of a training."""
+"""Labels for neural operators: estimates of the solution that improve with every epoch of training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _LABEL = "NeuralOperatorLabels"
 class NeuralOperatorLabels(Generic[T]):
     """Labels u(x) for a neural operator: a few walks per epoch, and the mean of all so far.
 
-    For training by weak supervision: B instances of -Δu + σu = f in Ω, u = g on ∂Ω at N points each, ``walks`` more per point and epoch.
-    The published sampler solves Δu = f; csrc/wos/README.md, "Labels for neural operators", lists all differences.
+    For training with weak supervision: B instances of -Δu + σu = f in Ω, u = g on ∂Ω at N points each, with ``walks`` more walks per point
+    and epoch. The published sampler solves Δu = f; csrc/wos/README.md, "Labels for neural operators", lists all differences.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class NeuralOperatorLabels(Generic[T]):
     screening
         As for ``solve``.
     walks : int or Walks
-        Walks per point and epoch; or a ``qf.wos.Walks``.
+        Walks per point and epoch, or a ``qf.wos.Walks``.
     rng : None, int or numpy.random.Generator
         The seed of all epochs, drawn once.
     progress : bool or callable, optional
-        Of every epoch, as for ``solve``.
+        Progress of every epoch, as for ``solve``.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -53,23 +53,25 @@ class NeuralOperatorLabels(Generic[T]):
     epochs, walks : int
         Epochs so far; walks per point and epoch.
     seed : int
-        ``solve`` with ``rng=labels.seed`` and ``walks=labels.epochs * labels.walks`` has these very labels.
+        ``solve`` with ``rng=labels.seed`` and ``walks=labels.epochs * labels.walks`` gives the same labels.
 
     Notes
     -----
-    ``Problem.labels`` makes the labels of any problem. Epoch e >= 0 takes the walks [e walks, (e + 1) walks) of every point with one seed:
-    after E epochs value, error bars and gradient have the bits of one ``solve`` with E times as many walks, on any number of threads. The
-    mean is merged pairwise, so it does not drift as a running mean in float32 does.
+    ``Problem.labels`` makes labels for any problem. Epoch e >= 0 uses the walks [e walks, (e + 1) walks) of every point with one seed.
+    After E epochs, value, error bars and gradient are bitwise equal to one ``solve`` with E times as many walks, for any number of threads.
+    The mean is merged pairwise, so it does not drift as a running float32 mean does.
 
-    Pickles with its labels and its place in the sequence, if functions among the data do; a callable as ``progress`` is left out.
+    Can be pickled, with the labels and the position in the sequence, if the functions among the data can. A callable ``progress`` is
+    dropped.
 
-    Cost: up to 64 instances keep their grids for later epochs; with more, an epoch builds grids anew, 1 ms each at 1024 segments.
-    Memory: the labels, once for every 1 in the binary representation of epochs * walks (of the pairs, with gradient).
+    Cost: the grids of up to 64 instances are cached for later epochs. With more instances, each epoch rebuilds them, at 1 ms per grid of
+    1024 segments. Memory: one copy of the labels for every 1 in the binary representation of epochs * walks (half of that with
+    ``gradient``).
 
     Raises
     ------
     ValueError, TypeError
-        As ``Problem`` and ``solve``; for values of functions in the first epoch.
+        As for ``Problem`` and ``solve``; for values of functions in the first epoch.
 
     Examples
     --------
@@ -86,7 +88,7 @@ class NeuralOperatorLabels(Generic[T]):
     True
     """
 
-    if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    if not TYPE_CHECKING:  # for type checkers, every name would be an attribute
         __getattr__ = missing_attribute(_LABEL, **dict.fromkeys(("value", "values", "stderr", "grad"), "the labels are epoch().value"))
 
         def __iter__(self, *index):
@@ -117,13 +119,13 @@ class NeuralOperatorLabels(Generic[T]):
     def _of(
         cls, statement: Statement, points: Any, settings: tuple[Settings, range], progress: Any, label: str
     ) -> NeuralOperatorLabels[Any]:
-        """Labels of a problem that exists."""
+        """Labels of an existing problem."""
         labels: NeuralOperatorLabels[Any] = cls.__new__(cls)
         labels._begin(statement, points, settings, progress, label)
         return labels
 
     def _begin(self, statement: Statement, points: Any, settings: tuple[Settings, range], progress: Any, label: str) -> None:
-        reporter(progress, label, "{} {}".format)  # raises its errors before the first epoch
+        reporter(progress, label, "{} {}".format)  # raises errors before the first epoch
         self.seed, self.walks, self.progress, self.epochs = settings[0].seed, len(settings[1]), progress, 0
         self.result: Result[T] | None = None
         self._first: Any = statement, copied(points_like(points, label, "points")), *settings  # None after the first epoch
@@ -132,7 +134,7 @@ class NeuralOperatorLabels(Generic[T]):
         return {**self.__dict__, "progress": self.progress if isinstance(self.progress, bool) else None}
 
     def epoch(self) -> Result[T]:
-        """Draws ``walks`` more walks of every point; returns the labels of all epochs so far."""
+        """Draw ``walks`` more walks per point. Return the labels of all epochs so far."""
         if self.result is None:
             result = answer(*self._first, progress=self.progress)
         else:
@@ -144,8 +146,8 @@ class NeuralOperatorLabels(Generic[T]):
     def dataset(self, *inputs: Any, shuffle: bool = False) -> Any:
         """A ``torch.utils.data.IterableDataset`` of (*inputs, value, stderr), one item per instance, or per point without instances.
 
-        Each pass draws an epoch of walks first, so that labels improve from pass to pass. ``inputs`` are arrays with one entry per item;
-        ``shuffle`` takes another order for each pass, from PyTorch's generator. For a DataLoader with ``num_workers=0``.
+        Each pass first draws an epoch of walks, so that labels improve from pass to pass. ``inputs`` are arrays with one entry per item.
+        ``shuffle`` uses a new order for each pass, from PyTorch's generator. Use a DataLoader with ``num_workers=0``.
 
         ::
 
@@ -158,7 +160,7 @@ class NeuralOperatorLabels(Generic[T]):
         return label_dataset()(self, inputs, shuffle, shape[0])
 
     def _shape(self) -> tuple[int, ...]:
-        """Of the labels, before the first epoch."""
+        """The shape of the labels before the first epoch."""
         statement, points, settings, _ = self._first
         return Run(statement, points, settings).prepared.sizes.shape
 

@@ -1,7 +1,7 @@
 """Boundary values for each ring of one polygon: ``dirichlet_per_ring`` of ``solve``.
 
 Numbers and values at vertices become values at all vertices, exact on every segment and differentiable. Other data become a function of
-boundary points, which assigns a point to the ring of its closest segment.
+boundary points, which uses the data of the ring with the closest segment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = "dirichlet_per_ring"
 
 
 class PerRing(DataClass):
-    """(R,) numbers, or a list of R numbers and data, for the outline and then its holes."""
+    """(R,) numbers, or a list of R numbers and data, for the outline and its holes."""
 
     def __init__(self, values: Any, label: str) -> None:
         is_list = isinstance(values, (list, tuple))
@@ -80,7 +80,7 @@ class PerRing(DataClass):
         )
 
     def _at_vertices(self, first: np.ndarray, target: Target) -> Array:
-        """(M,) float64 values at all vertices, differentiable in the entries."""
+        """(M,) float64 values at all vertices, differentiable with respect to the entries."""
         rings: Any = self.values if isinstance(self.values, list) else target.parameter(self.values, NAME)
         parts = []
         for r, (g, m) in enumerate(zip(rings, np.diff(first).tolist())):
@@ -95,7 +95,7 @@ class PerRing(DataClass):
         return target.namespace.concatenate(parts)
 
     def _pull(self, g: np.ndarray, first: np.ndarray) -> Any:
-        """The gradient in the entries from that in the values at all vertices (M,)."""
+        """The gradient with respect to the entries, from the gradient with respect to the values at all vertices (M,)."""
         parts = [g[a:b] for a, b in pairwise(first)]
         if not isinstance(self.values, list):
             return as_given(np.array([part.sum() for part in parts]), self.values)
@@ -122,7 +122,7 @@ class PerRing(DataClass):
 
 
 class _ByRing:
-    """f(instance, X) in absolute coordinates: the data of the ring that each point is closest to."""
+    """f(instance, X) in absolute coordinates: the data of the ring closest to each point."""
 
     def __init__(self, polygon: Polygon, parts: Sequence[Any]) -> None:
         self.polygon, self.parts = polygon, parts  # functions, or PerVertex
@@ -131,7 +131,7 @@ class _ByRing:
         X, b = np.ascontiguousarray(_arrays.to_host(X)), self.polygon
         rows = np.concatenate([b._centre, b._extent[:, None]], axis=1)
         inputs = (X, rows, *b._arrays_of("numpy"))
-        # on one thread, because the walks' threads are busy
+        # one thread, because the walks already use all threads
         _, _, segment, weights = (x[0] for x in call(NEAREST, inputs, (False, True, True, True), (b._memo_of("numpy"),), None, None, 1))
         ends, first = b._pairs[segment], _first_vertices(b)
         ring = np.searchsorted(first, ends[:, 0], side="right") - 1
@@ -156,7 +156,7 @@ def _check_ring(given: PerVertex, m: int, label: str, name: str) -> None:
 
 
 def expected_for(boundary: Any) -> str:
-    """Advice on what to type as boundary values."""
+    """Advice on how to write boundary values."""
     rings = len(boundary._rings[0]) if isinstance(boundary, Polygon) and boundary._batch is None else 1
     per_ring = f", or {NAME}={[0] + [1] * (rings - 1)} for the outline, then each hole" if rings > 1 else ""
     return f"dirichlet=0.0, or a function such as dirichlet=lambda X: X[:, 0]{per_ring}"

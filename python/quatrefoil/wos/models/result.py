@@ -1,4 +1,4 @@
-"""The result of a solve, which more walks continue bit for bit."""
+"""The result of a solve, which more walks can continue bit for bit."""
 
 from __future__ import annotations
 
@@ -40,26 +40,28 @@ _HINTS = {
 
 @dataclass
 class Result(Generic[T]):
-    """Values, their standard errors, and the state from which more walks continue.
+    """Values, their standard errors, and the state for adding more walks.
 
-    Shapes are ``points.shape[:-1]``, with B in front if the boundary or the data has instances. For points on a device all arrays are
-    there, and nothing is read back; but ``merge`` compares points and data on the host.
+    Shapes are ``points.shape[:-1]``, preceded by B if the boundary or the data have instances. For points on a device, all arrays are on
+    the device and nothing is copied to the host, except that ``merge`` compares points and data on the host.
 
     value, stderr
-        Mean of the walks and its standard error; dtype of the points. NaN outside; stderr is 0 within epsilon of the boundary, NaN for one
-        walk. If all walks of a point have one value although the data differ, it allows for data that no walk has met: csrc/wos/walk (26).
+        Mean of the walks and its standard error; dtype of the points. NaN outside the domain. stderr is 0 within epsilon of the boundary,
+        and NaN for a single walk. If all walks of a point have one value although the data vary, stderr accounts for data that no walk has
+        reached: csrc/wos/walk (26).
     grad, grad_stderr
-        With ``gradient=True`` the gradient of u and the standard errors of its components, of shape ``value.shape + (d,)``; else None. NaN
-        outside and within epsilon of the boundary. All errors are then those of the pairs' means.
+        With ``gradient=True``, the gradient of u and the standard errors of its components, of shape ``value.shape + (d,)``; otherwise
+        None. NaN outside and within epsilon of the boundary. All standard errors are then computed from the means of pairs.
     n_walks, n_truncated, n_escaped : int64
-        Walks, whose number varies with ``rtol`` or ``atol``; walks cut off at max_steps; walks that left the box by rounding. The last two
-        end at the closest boundary point.
+        Number of walks, which varies with ``rtol`` or ``atol``; walks cut off at max_steps; walks that left the box by rounding. Walks of
+        the last two kinds end at the closest boundary point.
     mean_steps
         Steps per walk.
     seed : int
         ``rng=result.seed`` repeats the call.
     state
-        The nodes that ``resume`` and ``merge`` continue, with copies of points and data. Functions are called again in their state then.
+        The nodes that ``resume`` and ``merge`` continue, with copies of points and data. Functions are called again, in their state at that
+        time.
 
     Examples
     --------
@@ -81,7 +83,7 @@ class Result(Generic[T]):
     grad: T | None = None
     grad_stderr: T | None = None
 
-    if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    if not TYPE_CHECKING:  # for type checkers, every name would be an attribute
         __getattr__ = missing_attribute("wos.Result", **_HINTS)
 
         def _is_no_array(self, *others):
@@ -90,7 +92,7 @@ class Result(Generic[T]):
         __iter__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _is_no_array
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without cached properties, which another thread may be adding meanwhile."""
+        """Omits cached properties, which another thread may be adding."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
@@ -124,16 +126,18 @@ class Result(Generic[T]):
         return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.run.prepared.sizes.shape)
 
     def plot(self, what: str = "value", ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
-        """Draws the points with matplotlib (the extra ``plot``) inside their boundary, into ``ax`` or a new figure, and returns the Axes.
+        """Draw the points inside their boundary with matplotlib, into ``ax`` or a new figure.
+
+        Requires the extra ``plot``. Returns the Axes.
 
         Parameters
         ----------
         what : "value", "stderr" or "grad"
             The quantity that colours the points; "grad" draws arrows.
         instance : int
-            One of B instances.
+            Index of the instance to draw.
         **style
-            For matplotlib's ``scatter``, or ``quiver``.
+            Passed to matplotlib's ``scatter`` or ``quiver``.
         """
         shown = {"value": self.value, "stderr": self.stderr, "grad": self.grad}
         if not isinstance(what, str) or shown.get(what) is None:
@@ -156,15 +160,15 @@ class Result(Generic[T]):
         executor: Executor | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
     ) -> Result[T]:
-        """A new Result with more walks per point: ``extra_walks`` more, or as many as a tolerance needs. The bits of one longer run.
+        """Return a Result with ``extra_walks`` more walks per point, or as many as a tolerance needs.
 
-        Points with different numbers of walks go on from where each ended.
+        The result is bitwise equal to one longer run. Points with different numbers of walks each continue after their last one.
 
         Parameters
         ----------
         extra_walks, walks : int
-            Two names of one number: more walks per point, an even number with ``gradient``. With a tolerance it is the size of a round, by
-            default the present number of walks.
+            Two names of one argument: more walks per point, an even number with ``gradient``. With a tolerance it is the size of a round;
+            the default is the present number of walks.
         rtol, atol, max_walks, executor, progress
             As for ``solve``; ``max_walks`` includes the present walks.
         """
@@ -187,12 +191,13 @@ class Result(Generic[T]):
         return finish(self.run, join(self.state, draw.some(requests)))
 
     def merge(self, other: Result[T]) -> Result[T]:
-        """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
+        """Return a new Result with the walks of both runs.
 
-        If numbers of walks differ (``rtol``, ``atol``), ranges must be disjoint for every point.
+        The runs must have the same problem and seed, and disjoint walk ranges (``walk_offset``). Either order gives the same bits. If the
+        numbers of walks differ between points (``rtol``, ``atol``), the ranges must be disjoint for every point.
 
-        ValueError for different problems, for walks that both results have, and for functions that cannot be compared. Functions are
-        compared as they were at the call: code, constants, closures, defaults, attributes, globals.
+        Raises ValueError for different problems, for walks that both results have, and for functions that cannot be compared. Functions are
+        compared in their state at the call: code, constants, closures, defaults, attributes, globals.
         """
         if not isinstance(other, Result):
             raise TypeError(f"merge: other is {type(other).__name__}, expected a Result")
@@ -212,7 +217,7 @@ def answer(
     statement: Statement, points: Any, settings: Settings, walks: range, *, rtol: Any = None, atol: Any = None, max_walks: Any = None,
     executor: Any = None, progress: Any = None,
 ) -> Result[Any]:  # fmt: skip
-    """The Result of a problem at these points, by these walks."""
+    """The Result of a problem at these points from these walks."""
     run = Run(statement, points, settings)
     if settings.cache is not None:
         if any(x is not None for x in (rtol, atol, executor, progress)):
@@ -242,7 +247,7 @@ def _check_cache(run: Run) -> None:
 
 
 def finish(run: Run, state: State | Groups) -> Result[Any]:
-    """The Result of a state. Means are array code that torch differentiates; error bars have no gradient."""
+    """The Result of a state. Means are array code that torch can differentiate; error bars have no gradient."""
     p, settings = run.prepared, run.settings
     shape = p.sizes.shape
     mean, m2 = state.fold()
@@ -254,7 +259,7 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
     bar = _arrays.of_kind(p.kind, bars) if p.on_host else bars
     if p.units is not None:
         mean, bar = times(mean, p.row_units), times(bar, p.row_units)
-    value = copied(mean[:, 0]) if alias else mean[:, 0]  # the caller may write to the result, not to the state
+    value = copied(mean[:, 0]) if alias else mean[:, 0]  # writing to the result must not change the state
     if getattr(run.points, "requires_grad", False):
         value = _of_points(run, state, value)
     result = Result(p.cast(value).reshape(shape), p.cast(bar[:, 0]).reshape(shape), settings.seed, state, run)
@@ -264,7 +269,7 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
 
 
 def _of_points(run: Run, state: State | Groups, value: Any) -> Any:
-    """The value as a function of the points, with the pairs' gradient, whose walks run when the gradient is requested."""
+    """The value as a function of the points, with the pairs' gradient. Its walks run only when the gradient is requested."""
     p, d = run.prepared, run.prepared.boundary.dimension
     B, N, _ = p.sizes
     points = (run.points if run.points.ndim > 1 else run.points[None]).expand(B, -1, -1)

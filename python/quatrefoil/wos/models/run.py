@@ -1,4 +1,4 @@
-"""A problem with its points and settings, from which a Result draws more walks."""
+"""A problem with its points and settings, from which a Result runs more walks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Array = Any
 
 
 class Run:
-    """The caller's problem, settings and a copy of the points, with fingerprints of functions. Pickles without the prepared form."""
+    """The caller's problem, settings and a copy of the points, with fingerprints of functions. Pickles omit the prepared form."""
 
     def __init__(self, statement: Statement, points: Any, settings: Settings) -> None:
         self.statement, self.settings = statement, settings
-        self.points = copied(points_like(points, "solve", "points"))  # (N, d), (B, N, d), or (d,), whose results have no axis of points
-        self.functions = [_of_functions(data) for data in self.prepared.data]  # before they may change
+        self.points = copied(points_like(points, "solve", "points"))  # (N, d), (B, N, d), or (d,), whose results have no point axis
+        self.functions = [_of_functions(data) for data in self.prepared.data]  # before the caller can change them
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -41,16 +41,16 @@ class Run:
 
     @cached_property
     def ranges(self) -> np.ndarray:
-        """(B, 2): the least and the largest value that a walk may have, in units of u."""
+        """(B, 2): the smallest and the largest possible value of a walk, in units of u."""
         return ranges_of(self.prepared)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the graph of a gradient, which cannot be pickled."""
+        """Omits the graph of a gradient, which cannot be pickled."""
         state = {name: x for name, x in vars(self).items() if name not in ("prepared", "cover", "ranges")}
         return {**state, "points": detached(self.points)}
 
     def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> Array:
-        """(rows, d) an estimate of ∇u at all points or some, by these walks in pairs (13), with one more walk at an odd end."""
+        """(rows, d) an estimate of ∇u at all points or some, from these walks in pairs (13); an odd number of walks gets one more."""
         p = self.prepared
         even, end = first - first % 2, first + walks + (first + walks) % 2
         check_range("solve", even, end - even)
@@ -59,7 +59,8 @@ class Run:
         return times(detached(mean)[:, 1:], whole.units_of(np.arange(p.sizes.B * p.sizes.N) if rows is None else rows))
 
     def differs_from(self, other: Run) -> list[str]:
-        """Names of the differences between two runs, which may be merged if there are none. ValueError if this cannot be decided."""
+        """Names of the differences between two runs; without differences, the runs may be merged. Raises ValueError if this cannot be
+        decided."""
         for run in (self, other):
             for name, of_functions in zip(run.statement._names, run.functions):
                 if isinstance(of_functions, NotComparable):
@@ -88,7 +89,7 @@ class Run:
 
 
 def _of_functions(data: PackedData) -> bytes | NotComparable | None:
-    """The fingerprint of data with functions; None for numbers, which are compared in their packed form."""
+    """The fingerprint of data with functions. None for numerical data, which are compared in their packed form."""
     if data.function is None:
         return None
     try:

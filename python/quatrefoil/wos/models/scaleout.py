@@ -1,4 +1,4 @@
-"""Parts of a problem for the workers of an executor: what is sent to them, and what they keep between tasks."""
+"""Parts of a problem for the workers of an executor: the data sent to them and the caches they keep between tasks."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ from .run import Run
 from .state import Part
 from .statement import any_requires_grad
 
-IN_FLIGHT = 256  # tasks that are sent before the first answers
-_CACHED = 4  # boundaries with their grids, and functions, that a process keeps for later tasks
+IN_FLIGHT = 256  # tasks sent before the first results arrive
+_CACHED = 4  # boundaries with their grids, and functions, that a process caches for later tasks
 
 
 @dataclass
 class Shared:
-    """What tasks of the same instances share: pickled once, and unpickled once per process, which keeps grids and compiled code."""
+    """Data shared by tasks of the same instances: pickled once, and unpickled once per process, which caches grids and compiled code."""
 
     boundary: Boundary
-    given: tuple[Any, ...]  # the caller's functions among the data; None for other data
+    given: tuple[Any, ...]  # the caller's functions; None for other data
     instance: int  # the first instance
     dtype: np.dtype
     names: tuple[str, ...] = ("dirichlet", "source")
     walls: Tables | None = None
-    units: tuple[np.ndarray | None, ...] = (None, None)  # exponents for each of the data
+    units: tuple[np.ndarray | None, ...] = (None, None)  # exponents for each kind of data
     _made: Any = None
     _pickle: bytes | None = None
 
     @property
     def geometry(self) -> Boundary | Tables:
-        """The boundary as walks see it."""
+        """The boundary in the form that walks use."""
         return self.boundary if self.walls is None else self.walls
 
     def functions(self) -> tuple[Any, ...]:
-        """The functions as kernels call them."""
+        """The functions in the form that kernels call."""
         if self._made is None:
             target = Target(self.boundary, "numpy", self.dtype)
             self._made = tuple(self._function(f, target, name, units) for f, name, units in zip(self.given, self.names, self.units))
@@ -61,7 +61,7 @@ class Shared:
     def _function(self, given: Any, target: Target, name: str, units: np.ndarray | None) -> Any:
         if given is None:
             return None
-        if isinstance(given, (list, tuple)):  # this part of the list may have no function
+        if isinstance(given, (list, tuple)):  # this part of the list may have no functions
             function: Any = OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
         else:
             function = pack(given, target, name).function
@@ -78,7 +78,7 @@ _lock = Lock()
 
 
 def _shared(digest: bytes, data: bytes) -> Shared:
-    """Unpickles, or finds in this process's cache."""
+    """Unpickle ``data``, or find it in this process's cache."""
     with _lock:
         if digest not in _known:
             _known[digest] = Shared(*pickle.loads(data))
@@ -90,7 +90,7 @@ def _shared(digest: bytes, data: bytes) -> Shared:
 
 
 def dumps(value: Any) -> bytes:
-    """A pickle; by cloudpickle, if installed, of objects that pickle refuses or stores as names of the main script."""
+    """A pickle. Uses cloudpickle, if installed, for objects that pickle refuses or stores as names of the main script."""
     try:
         data = pickle.dumps(value, 5)
     except Exception:
@@ -105,7 +105,7 @@ def dumps(value: Any) -> bytes:
 
 
 class Halt:
-    """Set when the caller gives up; workers in other processes do not see it."""
+    """Set when the caller gives up. Workers in other processes do not see it."""
 
     def __init__(self) -> None:
         self.event = Event()
@@ -116,7 +116,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class Task:
-    """Walks [first, first + walks) of points ``rows`` of a chunk; with a rule, as many as they need."""
+    """Walks [first, first + walks) of points ``rows`` of a chunk, or, with a rule, as many as they need."""
 
     chunk: Chunk  # in NumPy arrays, without the boundary and functions
     shared: Shared
@@ -135,7 +135,7 @@ class Task:
 
 
 def shared_by(p: Prepared, window: Window) -> Shared:
-    """The shared part of tasks of a window's instances."""
+    """The data shared by the tasks of a window's instances."""
     b, end = window.instance, window.instance_end
     given, units = [], []
     for data in p.data:
@@ -148,14 +148,14 @@ def shared_by(p: Prepared, window: Window) -> Shared:
 
 
 def check_on_host(run: Run, name: str, label: str) -> None:
-    """NotImplementedError if the points are on a device."""
+    """Raise NotImplementedError if the points are on a device."""
     if not run.prepared.on_host:
         where = f"points is on {_arrays.device(run.points)}, which it does not go with"
         raise NotImplementedError(f"{label}: {name} is given, but {where}; leave {name} out, or move the arrays to the host")
 
 
 def check_executor(run: Run, executor: Any, label: str) -> None:
-    """Errors that would otherwise occur on the workers."""
+    """Raise errors that would otherwise occur on the workers."""
     if not isinstance(executor, Executor):
         hint = "; of a Dask client give client.get_executor()" if hasattr(executor, "get_executor") else ""
         raise TypeError(f"{label}: executor is {type(executor).__name__}, expected a concurrent.futures.Executor{hint}")
@@ -180,7 +180,7 @@ def check_executor(run: Run, executor: Any, label: str) -> None:
 
 
 def answers(executor: Executor, tasks: Iterable[Task], label: str) -> Iterator[tuple[int, list[Part]]]:
-    """(index of the task, its parts) as tasks finish. No more tasks start when the caller stops asking."""
+    """Yield (task index, its parts) as tasks finish. No more tasks start after the caller stops iterating."""
     waiting: dict[Future[list[Part]], tuple[int, Task]] = {}
     try:
         for number, task in enumerate(tasks):

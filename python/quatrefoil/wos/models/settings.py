@@ -1,4 +1,4 @@
-"""How walks are run: ``Walks``, which callers choose, and ``Settings``, which are checked and know the seed and the backend."""
+"""How walks are run: ``Walks``, chosen by callers, and ``Settings``, which are checked and include the seed and the backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..._arguments import choice, drawn_seed, integer, number, threads
 from ..._typing import Backend
 from ..walk import MAX_STEPS, MAX_WALKS, check_pairs
 
-_EPSILON, _EPSILON_OF_TOLERANCES = 1e-3, 1e-5  # the smallest that walks in float32 resolve
+_EPSILON, _EPSILON_OF_TOLERANCES = 1e-3, 1e-5  # the smallest that float32 walks can resolve
 HINTS = {
     **dict.fromkeys(("seed", "random_state", "key", "generator"), "use rng"),
     **dict.fromkeys(("n_walks", "num_walks", "samples", "n_samples", "nwalks"), "use walks"),
@@ -30,33 +30,34 @@ HINTS = {
 
 @dataclass(frozen=True)
 class Walks:
-    """How many walks start from each point, and how they are made.
+    """The number of walks from each point, and how they run.
 
-    ``Problem.solve``, ``Problem.vjp`` and ``Problem.labels`` take one as ``walks``, or a number of walks if the rest is as below.
-    ``qf.wos.solve`` has the same as keywords.
+    Pass a ``Walks`` as ``walks`` to ``Problem.solve``, ``Problem.vjp`` and ``Problem.labels``, or just a number of walks to use the
+    defaults below. ``qf.wos.solve`` has the same parameters as keywords.
 
     Parameters
     ----------
     walks : int
         Walks per point.
     epsilon : float
-        A walk ends this close to the boundary, at its closest point; with ``relative`` in units of the bounding box's diagonal. 1e-3 if
-        not given, and 1e-5 in a call with ``rtol`` or ``atol``: the bias of the shell is not in the standard error that they bound.
+        A walk ends when it is this close to the boundary, at the closest boundary point. With ``relative``, in units of the bounding box's
+        diagonal. The default is 1e-3, and 1e-5 with ``rtol`` or ``atol``, because the tolerance bounds the standard error, which does not
+        include the bias of epsilon.
     relative : bool
         Whether epsilon is relative.
     max_steps : int
-        A walk of this many steps ends at the closest boundary point and is counted in ``n_truncated``. At most 2^20 - 1.
+        A walk of this many steps ends at the closest boundary point and counts in ``n_truncated``. At most 2^20 - 1.
     gradient : bool
-        Also ∇u (13), by pairs of walks that leave in opposite directions; ``walks`` and ``walk_offset`` must be even.
+        Also compute ∇u (13), from pairs of walks that leave in opposite directions. ``walks`` and ``walk_offset`` must be even.
     shared_walks : bool
-        One set of walks for B sets of data on one boundary at points (N, d), which saves most of the time. Each set has the values that it
-        has alone; errors are correlated between sets. Not with neumann, robin, diffusion or a screening that varies.
+        Use one set of walks for B sets of data on one boundary at points (N, d), which saves most of the time. Each set has the same values
+        as without sharing, but errors are correlated between sets. Not available with neumann, robin, diffusion or a varying screening.
     walk_offset : int
-        Index of the first walk: runs over [0, m) and [m, n) merge to the bits of [0, n).
+        Index of the first walk. Runs over [0, m) and [m, n) merge to the same bits as one run over [0, n).
 
     Notes
     -----
-    Immutable. ``dataclasses.replace(fine, walks=4096)`` is ``fine`` with another number of walks. Values are checked by the call that
+    Immutable. ``dataclasses.replace(fine, walks=4096)`` is ``fine`` with a different number of walks. Values are checked by the call that
     uses them.
 
     Examples
@@ -85,7 +86,7 @@ IN_WALKS = HINTS | {f.name: f"give it to wos.Walks, as in walks=wos.Walks(64, {f
 
 
 class Settings(NamedTuple):
-    """Checked numbers; ``backend`` is None on a device for the best that it has."""
+    """Checked settings. ``backend`` is None on a device, which selects the best one available."""
 
     seed: int
     epsilon: float
@@ -99,14 +100,14 @@ class Settings(NamedTuple):
 
     @property
     def signed_seed(self) -> int:
-        """The same 64 bits."""
+        """The seed's 64 bits as a signed integer."""
         return self.seed - (self.seed >> 63 << 64)
 
 
 def checked(
     label: str, points: Any, walks: Any, rng: Any, backend: Any, num_threads: Any, cache: Any = None, with_tolerance: bool = False
 ) -> tuple[Settings, range]:
-    """A caller's arguments, and the indices of the walks."""
+    """Check a caller's arguments. Returns them and the indices of the walks."""
     w = walks if isinstance(walks, Walks) else Walks(walks)
     default = _EPSILON_OF_TOLERANCES if with_tolerance else _EPSILON
     epsilon = default if w.epsilon is None else number(w.epsilon, label, "epsilon", positive=True)
@@ -125,13 +126,13 @@ def checked(
 
 
 def check_range(label: str, first: int, walks: int) -> None:
-    """A point has random words for 2^32 walks."""
+    """Check that the walks are within the 2^32 for which a point has random words."""
     if first + walks > MAX_WALKS:
         raise ValueError(f"{label}: walks up to {first + walks} were asked for, expected at most {MAX_WALKS} of a point")
 
 
 def _resolve(backend: Backend | None, points: Any) -> Backend | None:
-    """The backend of the walks, also when they are resumed; on a device None for the best that it has."""
+    """The backend of the walks, also when they are resumed. None on a device, which selects the best one available."""
     name = backend or _backends.chosen()
     on_host = points.__class__ is np.ndarray or _arrays.kind(points) is None or _arrays.on_host(points)
     name = name or (_backends.default() if on_host else None)

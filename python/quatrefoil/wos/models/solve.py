@@ -1,4 +1,4 @@
-"""A problem stated and solved in one call. Equation numbers are those of csrc/wos/walk/README.md."""
+"""States and solves a problem in one call. Equation numbers refer to csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ def solve(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
-    """Solve a boundary value problem at single points, without a mesh, with standard errors.
+    """Solve a boundary value problem at single points, with standard errors and without a mesh.
 
-    ``Problem(boundary, dirichlet=dirichlet, ...).solve(points, ...)`` in one call: -∇·(α∇u) + σu = f in the domain, u = g on its boundary
-    or a part of it, ∂u/∂n + μu = h on the rest, by averaging random walks (1), (2).
+    Equivalent to ``Problem(boundary, dirichlet=dirichlet, ...).solve(points, ...)``. Averages random walks (1), (2) to solve -∇·(α∇u) + σu
+    = f in the domain, with u = g on its boundary or a part of it, and ∂u/∂n + μu = h on the rest.
 
     Parameters
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
     points : (N, d) or (B, N, d), or (d,) for one point
     dirichlet : g
-        The values on the boundary: a number, Fourier, Gaussians, Polynomial, PerVertex, GridField, or a function f(X (n, d)) -> (n,).
+        Boundary values: a number, Fourier, Gaussians, Polynomial, PerVertex, GridField, or a function f(X (n, d)) -> (n,).
     dirichlet_per_ring : list of R numbers or data, or (R,), optional
-        Instead of dirichlet, for one Polygon: the values on its outline, then on each of its holes. PerVertex has the vertices of its ring.
-        Numbers and PerVertex have gradients; other data are called as functions.
+        Alternative to dirichlet, for one Polygon: the values on its outline, then on each of its holes. A PerVertex has one value per
+        vertex of its ring. Numbers and PerVertex have gradients; other data are evaluated as functions.
     source, screening, diffusion, neumann, robin, exterior
-        As for ``Problem``: f, σ, α, (where, h), (where, mu, h), and whether the domain is outside.
+        As for ``Problem``: f, σ, α, (where, h), (where, mu, h), and whether the domain is the exterior.
     walks, epsilon, relative, max_steps, gradient, shared_walks, walk_offset
         As for ``Walks``.
     cache, rng, rtol, atol, max_walks, executor, progress
@@ -74,12 +74,13 @@ def solve(
     Returns
     -------
     Result
-        value, stderr, n_walks, mean_steps, n_truncated, n_escaped of shape ``points.shape[:-1]``, with B in front if the boundary or the
-        data have it; with ``gradient`` grad and grad_stderr, (..., d); ``resume(extra_walks)`` and ``merge(other)``.
+        value, stderr, n_walks, mean_steps, n_truncated and n_escaped have shape ``points.shape[:-1]``, preceded by B if the boundary or the
+        data have instances. With ``gradient``, grad and grad_stderr have shape (..., d). Methods: ``resume(extra_walks)`` and
+        ``merge(other)``.
 
     Notes
     -----
-    Points outside are NaN with a RuntimeWarning. Errors, costs, stopping, executors, devices and gradients: docs/walks.md.
+    Points outside give NaN and a RuntimeWarning. For errors, costs, stopping, executors, devices and gradients, see docs/walks.md.
 
     Examples
     --------
@@ -89,7 +90,7 @@ def solve(
     >>> bool((r.stderr <= 0.01).all()), r.n_walks.tolist() == sorted(r.n_walks.tolist(), reverse=True)
     (True, True)
 
-    A room around a pillar of temperature 1, whose outer walls have temperature 0:
+    A room around a pillar of temperature 1, with outer walls of temperature 0:
 
     >>> room = qf.wos.Polygon([[0, 0], [3, 0], [3, 3], [0, 3]], holes=[[[1, 1], [2, 1], [2, 2], [1, 2]]])
     >>> warm = qf.wos.solve(room, [[0.99, 1.5], [0.01, 1.5]], dirichlet_per_ring=[0, 1], walks=1024, rng=1)
@@ -131,42 +132,42 @@ def solve_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of a solution in its data and points: the walks are replayed, none is stored.
+    """Gradients of a solution with respect to its data and points, from replayed walks.
 
-    Gradients of sum(grad * value) for the value of the same ``solve`` call. For given paths the value is linear in g, f and h, so these
-    gradients are exact for the walks.
+    These are gradients of sum(grad * value) for the value of the same ``solve`` call. For given paths the value is linear in g, f and h, so
+    the gradients are exact for these walks. Nothing is stored per walk.
 
     Parameters
     ----------
     grad : shape of value
     rng : int
-        The seed of the forward call, ``result.seed``.
+        The seed of the forward call: ``result.seed``.
     points_gradient : bool
-        Whether to compute the gradient in the points: an estimate, by the same walks in pairs.
+        Whether to compute the gradient with respect to the points: an estimate from the same walks in pairs.
     boundary, points, ...
         As for ``solve``.
 
     Returns
     -------
     grad_points : shape of points, or None
-        grad times the gradient of u, summed over the instances that share the points; NaN within epsilon of the boundary, where grad is
-        not 0; 0 outside.
+        grad times the gradient of u, summed over the instances that share the points. 0 outside; NaN within epsilon of the boundary if grad
+        is not 0.
     grad_dirichlet, grad_source : dict
         From parameter name to array: {"coefficients": ...} for Fourier and Polynomial, {"values": ...} for GridField and PerVertex (a list
-        if a list was given), {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for
-        a number and for functions. For ``dirichlet_per_ring`` {"values": one per ring, a list if a list was given}.
+        if a list was passed), {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for
+        a number and for functions. For ``dirichlet_per_ring`` {"values": one per ring}, a list if a list was passed.
     grad_neumann, grad_robin : dict
-        Of their h, if ``neumann`` or ``robin`` was given: five results then.
+        The same for their h, only if ``neumann`` or ``robin`` was passed; the call then returns five results.
 
     Raises
     ------
     NotImplementedError
-        Lists of data. Keywords as for ``solve``.
+        For lists of data, and for the same keywords as ``solve``.
 
     Notes
     -----
-    Points outside contribute nothing. On a device the parameters' gradients are put together on the host, which waits for them. Cost: one
-    forward call, two with ``points_gradient``. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
+    Points outside contribute nothing. On a device, the parameters' gradients are assembled on the host, which waits for them. Cost: one
+    forward call, two with ``points_gradient``. Memory: at most 64 partial sums of the parameters, for any ``walks``.
 
     Examples
     --------
@@ -188,7 +189,7 @@ def solve_vjp(
 
 
 def _or_per_ring(dirichlet: Any, per_ring: Any, label: str) -> Any:
-    """The boundary values, from whichever of the two was given."""
+    """The boundary values from whichever of the two arguments was passed."""
     if per_ring is None:
         return dirichlet
     if dirichlet is not None:

@@ -1,6 +1,6 @@
-"""Sums over walks that do not depend on how runs are cut and merged: csrc/wos/walk/README.md (5), (6).
+"""Sums over walks that do not depend on how runs are split and merged: csrc/wos/walk/README.md (5), (6).
 
-Plain array code for NumPy arrays and tensors alike, with the same bits for both; torch differentiates it.
+Plain array code for NumPy arrays and tensors, with the same bits for both. torch can differentiate it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ... import _arrays
 from ..walk.nodes import Node, push
 
 Array = Any
-_MANY = 1024  # from here on, rows are folded channel by channel
-COUNTS = ("steps", "truncated", "escaped")  # the columns of State.counts
+_MANY = 1024  # rows from which folding goes channel by channel
+COUNTS = ("steps", "truncated", "escaped")  # columns of State.counts
 
 
 @dataclass
 class State:
     """Means and squared deviations of walks in K nodes, from which results are computed.
 
-    A row is a point of an instance. A sample is a walk, or with a gradient the mean of a pair of walks (13); its channels are the value and
-    the gradient. Problems with very large or small data have a unit, a power of two: ``mean`` and ``m2`` are in this unit and its square.
+    A row is a point of an instance. A sample is a walk or, with a gradient, the mean of a pair of walks (13); its channels are the value
+    and the gradient. Problems with very large or small data have a unit, a power of two: ``mean`` is in this unit and ``m2`` in its square.
 
     Examples
     --------
@@ -36,8 +36,8 @@ class State:
     (100, 100)
     """
 
-    starts: list[int]  # K of them
-    sizes: list[int]  # powers of two; starts are their multiples
+    starts: list[int]  # K first samples
+    sizes: list[int]  # powers of two; each start is a multiple of its size
     mean: Array  # (rows, K, channels)
     m2: Array  # (rows, K, channels)
     counts: Array  # (rows, 3): steps, walks cut off at max_steps, walks that left the box by rounding
@@ -57,7 +57,7 @@ class State:
 
     @property
     def end(self) -> int:
-        """The first walk after all."""
+        """The index after the last walk."""
         return self.group * (self.starts[-1] + self.sizes[-1]) if self.starts else 0
 
     def overlaps(self, other: State) -> bool:
@@ -65,7 +65,7 @@ class State:
         return any(start + size > after for (start, size), (after, _) in pairwise(both))
 
     def join(self, other: State) -> State:
-        """Both ranges. Buddies coalesce, in the one way there is: the same bits for any cut and any order."""
+        """Concatenate both ranges and merge neighbouring nodes. Gives the same bits for any split and any order."""
         stack: list[Node] = []
         for node in sorted([*self._nodes(), *other._nodes()], key=lambda node: node[0]):
             push(stack, node)
@@ -79,7 +79,7 @@ class State:
         return [(start, size, self.mean[:, k], self.m2[:, k]) for k, (start, size) in enumerate(zip(self.starts, self.sizes))]
 
     def fold(self) -> tuple[Array, Array]:
-        """(rows, channels): mean and M2 of all samples, from the nodes merged in order (6)."""
+        """(rows, channels): mean and M2 of all samples, merging the nodes in order (6)."""
         (rows, _, C), n, mean, m2 = self.mean.shape, self.sizes[0], self.mean[:, 0], self.m2[:, 0]
         if len(self.sizes) == 1:
             return mean, m2
@@ -96,24 +96,24 @@ class State:
         return mean, m2
 
     def take(self, rows: np.ndarray) -> State:
-        """The rows with these indices, or where a mask is True."""
+        """Select rows by indices or a mask."""
         if rows.dtype != bool and len(rows) == len(self.counts) and bool((rows == np.arange(len(rows))).all()):
             return self
         return State(self.starts, self.sizes, *(taken(x, rows) for x in (self.mean, self.m2, self.counts)))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the graph of a gradient, which cannot be pickled."""
+        """Omits the graph of a gradient, which cannot be pickled."""
         return {name: x.detach() if hasattr(x, "detach") else x for name, x in self.__dict__.items()}
 
 
 def taken(array: Array, rows: np.ndarray) -> Array:
-    """The rows with these indices, or where a mask is True."""
+    """Select rows by indices or a mask."""
     return array[rows if isinstance(array, np.ndarray) else _arrays.of_kind(_arrays.location(array), rows)]
 
 
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:
-    """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step. A NumPy array, or
-    on the device of m2."""
+    """(rows, channels) standard errors from sums of squared deviations: NaN for one sample, 0 where no walk made a step. Returns a NumPy
+    array, or an array on the device of m2."""
     if m2.__class__ is not np.ndarray:
         if not _arrays.on_host(m2):
             return _error_bars_on_device(samples, m2, steps, mean)
@@ -123,14 +123,14 @@ def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Arr
     else:
         n = samples.astype(np.float64)[:, None]
         stderr = np.where(n > 1, np.sqrt(m2 / np.maximum(n - 1, 1) / n), np.nan)
-    if steps is not None and not steps.all():  # within epsilon every walk ends at its start
+    if steps is not None and not steps.all():  # within epsilon of the boundary every walk ends at its start
         stderr = np.where((steps == 0)[:, None] & np.isfinite(mean), 0.0, stderr)
     errors: np.ndarray = stderr
     return errors
 
 
 def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) -> Array:
-    """The same without a branch on the numbers of a device."""
+    """Same as ``error_bars``, without branches on values on the device."""
     xp = _arrays.namespace(m2)
     m2, steps, mean = (x.detach() if hasattr(x, "detach") else x for x in (m2, steps, mean))
     if not isinstance(samples, int):
@@ -139,14 +139,14 @@ def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) ->
     return xp.where((steps == 0)[:, None] & xp.isfinite(mean), xp.zeros_like(stderr), stderr)
 
 
-Part = tuple[np.ndarray, State]  # indices of points among all, in order, and their walks
+Part = tuple[np.ndarray, State]  # indices of points among all points, in order, and their walks
 
 
 @dataclass
 class Groups:
-    """The state of a result whose points have different walks. Every point is in one group.
+    """The state of a result whose points have different numbers of walks. Every point is in one group.
 
-    Same interface as State; ``samples``, ``walks`` and ``end`` are arrays (rows,).
+    Has the same interface as State; ``samples``, ``walks`` and ``end`` are arrays (rows,).
     """
 
     parts: list[Part]
@@ -179,7 +179,7 @@ class Groups:
 
 
 def whole_of(parts: list[tuple[np.ndarray, Array]]) -> Array:
-    """One array of all points in order, from parts with their indices."""
+    """Assemble one array of all points, in order, from parts with their indices."""
     order = np.argsort(np.concatenate([rows for rows, _ in parts]))
     return taken(_joined([array for _, array in parts]), order)
 
@@ -189,7 +189,7 @@ def parts_of(state: State | Groups) -> list[Part]:
 
 
 def gather(parts: Iterable[Part]) -> State | Groups:
-    """The parts of all points as one state: a State if all points have the same walks."""
+    """Combine the parts of all points: a State if all points have the same walks, otherwise Groups."""
     alike: dict[Any, list[Part]] = {}
     for rows, state in parts:
         alike.setdefault((tuple(state.starts), tuple(state.sizes)), []).append((rows, state))
@@ -198,7 +198,7 @@ def gather(parts: Iterable[Part]) -> State | Groups:
 
 
 def _stacked(parts: list[Part]) -> Part:
-    """Points with the same walks in the order of their indices."""
+    """Stack points with the same walks in the order of their indices."""
     if len(parts) == 1:
         return parts[0]
     rows, first = np.concatenate([r for r, _ in parts]), parts[0][1]
@@ -212,7 +212,7 @@ def _joined(arrays: list[Array]) -> Array:
 
 
 def meeting(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, State, State]]:
-    """Both states of the points of each pair of groups that have some in common."""
+    """For each pair of groups with common points: these points and their states in a and in b."""
     mine, theirs = parts_of(a), parts_of(b)
     if len(mine) == len(theirs) == 1:
         return [(mine[0][0], mine[0][1], theirs[0][1])]
@@ -227,7 +227,7 @@ def meeting(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, Stat
 
 
 def _places(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
-    """The group of every point, and its index there."""
+    """The group of every point, and the point's index in the group."""
     count = sum(len(rows) for rows, _ in parts)
     of, at = np.empty(count, np.int64), np.empty(count, np.int64)
     for k, (rows, _) in enumerate(parts):
@@ -236,10 +236,10 @@ def _places(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def overlap(a: State | Groups, b: State | Groups) -> bool:
-    """Whether a point has a walk in both."""
+    """Whether any point has a walk that is in both."""
     return any(x.overlaps(y) for _, x, y in meeting(a, b))
 
 
 def join(a: State | Groups, b: State | Groups) -> State | Groups:
-    """The walks of both, point by point."""
+    """Join the walks of both, point by point."""
     return gather((rows, x.join(y)) for rows, x, y in meeting(a, b))

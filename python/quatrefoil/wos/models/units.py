@@ -1,6 +1,6 @@
-"""The unit of u: a power of two for each instance, by which data are divided before they are rounded to float32 and squared.
+"""The unit of u, a power of two per instance. Data are divided by it before they are rounded to float32 and squared.
 
-u is linear in g, f and h together, and a power of two changes no bit. csrc/wos/walk/README.md, The unit of u.
+u is linear in g, f and h together, and a power of two changes no bit. See csrc/wos/walk/README.md, The unit of u.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..region import Region
 
 Array = Any
 _POWERS = (0, 2, 1, 1)  # u grows with g, f and the two h times these powers of the domain's length
-_FEW = 64  # the longest row that Python inspects number by number
-_ORDINARY = 20  # exponents up to this size have the unit 1
-_WITH_FUNCTIONS = 400  # if there are functions, no unit is smaller than 2^-400
-_NOTHING = -(2**20)  # the exponent of 0
+_FEW = 64  # the longest row that Python inspects element by element
+_ORDINARY = 20  # exponents of at most this absolute value have the unit 1
+_WITH_FUNCTIONS = 400  # with functions, no unit is smaller than 2^-400
+_NOTHING = -(2**20)  # exponent of 0
 
 
 def in_units(
     data: Sequence[PackedData], boundary: Region, B: int, largest: np.ndarray | None
 ) -> tuple[tuple[PackedData, ...], np.ndarray | None]:
-    """Data in units, which depend on the problem alone, and the exponents of the units of u, (B,), None if all are 0.
+    """Divide data by units that depend on the problem alone. Returns them and the exponents of the units of u, (B,), or None if all are 0.
 
-    ``largest`` (B,) is the largest diffusion α, if there is one. α, σ and f then have a unit of their own too, because the equation may be
-    multiplied by a number.
+    ``largest`` (B,) is the largest diffusion α, if there is one. α, σ and f then have a second unit, because the equation may be multiplied
+    by a number.
     """
     if largest is None and _is_ordinary(data, boundary):
         return tuple(data), None
@@ -47,7 +47,7 @@ def alpha_unit(largest: np.ndarray, diffusion: PackedData) -> np.ndarray:
 
 
 def _is_ordinary(data: Sequence[PackedData], boundary: Region) -> bool:
-    """Whether all units are 1, decided in a microsecond for data with one row of few numbers."""
+    """Whether all units are 1. Takes a microsecond for data with a single short row."""
     if len(boundary._extent) != 1:
         return False
     length, largest = float(boundary._extent[0]), 0.0
@@ -64,14 +64,14 @@ def _is_ordinary(data: Sequence[PackedData], boundary: Region) -> bool:
 
 
 def _of_u(linear: Sequence[PackedData], boundary: Region, of_alpha: np.ndarray) -> np.ndarray:
-    """Exponents of a bound of u by the numbers of g, f and h."""
+    """Exponents of a bound of u, from the values of g, f and h."""
     length, largest = _exponents(boundary._extent), np.full(1, _NOTHING)
     for k, (data, power) in enumerate(zip(linear, _POWERS)):
         if data.numbers is not None:
             sizes = _sizes(data)
             exponents = np.where(sizes > 0, _exponents(sizes) + power * length - (of_alpha if k == 1 else 0), _NOTHING)
             largest = np.maximum(largest, exponents)
-    if any(data.function is not None for data in linear):  # whose values may have any size, and are squared too
+    if any(data.function is not None for data in linear):  # their values may have any size, and are squared too
         largest = np.where(largest > _NOTHING // 2, np.maximum(largest, -_WITH_FUNCTIONS), largest)
     return largest
 
@@ -81,12 +81,12 @@ def _exponents(x: np.ndarray) -> np.ndarray:
 
 
 def _unit(exponents: np.ndarray) -> np.ndarray:
-    """Exponents of units: 0 for ordinary sizes and for 0."""
+    """Exponents of units: 0 for data of ordinary size and for zero data."""
     return np.asarray(np.where((abs(exponents) <= _ORDINARY) | (exponents < _NOTHING // 2), 0, exponents))
 
 
 def each_instance(data: PackedData, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(1,) or (B,): ``of`` applied to the numbers in which data are linear, one row per instance or one for all."""
+    """(1,) or (B,): ``of`` applied to the parameters in which data are linear: one row per instance, or one for all."""
     numbers = _arrays.to_host(data.numbers)[:, data.linear]
     if data.first is None:
         return of(numbers)
@@ -94,7 +94,7 @@ def each_instance(data: PackedData, of: Callable[[np.ndarray], np.ndarray]) -> n
 
 
 def _sizes(data: PackedData) -> np.ndarray:
-    """(1,) or (B,): the largest finite number of the data of each instance."""
+    """(1,) or (B,): the largest finite parameter of each instance's data."""
 
     def largest(numbers: np.ndarray) -> np.ndarray:
         size = np.abs(numbers)
@@ -111,7 +111,7 @@ def powers(exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def times(x: Array, exponents: np.ndarray | None) -> Array:
-    """Rows of x times powers of two, (rows,)."""
+    """Multiply the rows of x by powers of two, (rows,)."""
     if exponents is None:
         return x
     for factor in powers(exponents):
@@ -121,7 +121,7 @@ def times(x: Array, exponents: np.ndarray | None) -> Array:
 
 
 def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
-    """Data divided by units, one per instance."""
+    """Divide data by units, one per instance."""
     if data.function is not None:
         return data._replace(function=Scaled(data.function, units))
     if data.numbers is None:
@@ -139,7 +139,8 @@ def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
 
     def pull(g: np.ndarray) -> Any:
         assert data.pull is not None
-        if data.kind == "gaussians":  # gradients in amplitudes keep their unit; those in centres and widths do not
+        # gradients with respect to amplitudes keep their unit; those with respect to centres and widths do not
+        if data.kind == "gaussians":
             outer = times(g, units if len(g) == len(units) else units[:1])
             outer[:, data.linear] = g[:, data.linear]
             g = outer

@@ -1,4 +1,4 @@
-"""Gradients of a solution in its data and points. Equation numbers are those of csrc/wos/walk/README.md."""
+"""Gradients of a solution with respect to its data and points. Equation numbers refer to csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Array = Any
 
 
 def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) -> tuple[Any, ...]:
-    """Gradients of sum(grad * value) in the points, None unless ``of_points``, and in the parameters of each of the data."""
+    """Gradients of sum(grad * value) with respect to the points, or None unless ``of_points``, and to the parameters of each kind of
+    data."""
     p, group, first, count = run.prepared, 2 if run.settings.gradient else 1, walks.start, len(walks)
     grad = _checked(run, grad, label)
     for data in p.linear:
@@ -34,7 +35,7 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
 
 
 def _checked(run: Run, grad: Any, label: str) -> Array:
-    """``grad`` as an array, of the shape, dtype and kind of the value."""
+    """``grad`` as an array with the shape, dtype and array type of the value."""
     p = run.prepared
     array = host_or_device_numbers(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
     if tuple(array.shape) != p.sizes.shape:
@@ -47,7 +48,8 @@ def _checked(run: Run, grad: Any, label: str) -> Array:
 
 
 def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
-    """(B, N, K, 1 + more) gradients in the means of the nodes, 0 for points outside; the value is their sum by ``means`` (K,) (6)."""
+    """(B, N, K, 1 + more) gradients with respect to the means of the nodes, 0 for points outside. The value is their sum with weights
+    ``means`` (K,) (6)."""
     B, N, _ = p.sizes
     if p.on_host:
         share = np.zeros((B, N, len(means), 1 + more))
@@ -63,7 +65,7 @@ def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
 
 
 def _of_points(run: Run, grad: Array, first: int, count: int) -> Array:
-    """The gradient in the points, of their shape: ``grad`` times ∇u, estimated by walks [first, first + count)."""
+    """The gradient with respect to the points: ``grad`` times ∇u, estimated from walks [first, first + count)."""
     p, points = run.prepared, run.points
     B, N, _ = p.sizes
     xp, slope, outside = _arrays.namespace(grad), run.slope(first, count), p.outside

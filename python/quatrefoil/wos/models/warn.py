@@ -11,7 +11,7 @@ _OURS = str(Path(__file__).resolve().parents[2]), functools.__file__
 
 
 def warn(text: str) -> None:
-    """A RuntimeWarning of ``solve`` at the line that called this library."""
+    """Issue a RuntimeWarning of ``solve`` at the line that called this library."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame, level = frame.f_back, level + 1
