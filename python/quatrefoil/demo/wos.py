@@ -1,5 +1,7 @@
-"""Steady temperature inside the silhouette (with holes) of the cameraman test image: hot at the head, cold at the feet, with the same
-standard error everywhere."""
+"""Steady temperature inside the silhouette of the cameraman test image, holes included: hot at the head, cold at the feet.
+
+Every point has the same standard error.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,17 @@ from ._row import Progress, Row, median_seconds, seconds
 
 ROUND, EPSILON = 256, 1e-4
 MAX_WALKS = 4096  # per point
-FEW = 32  # points for the peer, which takes the same time for each
-DARK = 60  # of 255: the cameraman's coat is darker, grass and sky are lighter
+FEW = 32  # points for the alternative, which takes the same time for each
+DARK = 60  # grey level out of 255: the cameraman's coat is darker, grass and sky are lighter
 VERTICES = 800
-MIN_HOLE = 300  # pixels; smaller ones are spots on the coat
+MIN_HOLE = 300  # pixels; smaller holes are spots on the coat
 
 
 @dataclass(frozen=True)
 class Sizes:
     points: int
-    error: float  # the standard error of every point
-    error_everywhere: float  # the same for a solve at all grid points
+    error: float  # standard error of every point
+    error_everywhere: float  # standard error of a solve at all grid points
     h: float  # step of the finite differences, in pixels
     runs: int
 
@@ -36,7 +38,7 @@ FULL, QUICK = Sizes(4000, 0.01, 0.02, 0.5, 3), Sizes(1000, 0.02, 0.05, 1.0, 1)
 
 
 def outline() -> list[np.ndarray]:
-    """Closed polygons (M, 2) in pixels, y up: the largest dark region, slightly smoothed, traced at level 1/2, then its holes."""
+    """Closed polygons (M, 2) in pixels, y up: the slightly smoothed outline of the largest dark region at level 1/2, then its holes."""
     import contourpy
     import pywt.data
     from scipy import ndimage
@@ -62,16 +64,17 @@ def temperatures(ring: np.ndarray) -> np.ndarray:
 
 
 class Grid:
-    """-Δu = 0 by finite differences at the inner grid points, with exact distances to the boundary along the axes (Shortley, Weller)."""
+    """Solves -Δu = 0 by finite differences at the inner grid points, with exact distances to the boundary along the axes (Shortley,
+    Weller)."""
 
     def __init__(self, rings: list[np.ndarray], values: np.ndarray, h: float) -> None:
         from scipy import sparse
         from scipy.sparse import linalg
 
         self.h = h
-        self.low = np.floor(rings[0].min(axis=0)).astype(float) - 0.7321 * h  # vertices are on pixel lines, and grid lines must not be
+        self.low = np.floor(rings[0].min(axis=0)).astype(float) - 0.7321 * h  # keeps grid lines off the vertices, which are on pixel lines
         shape = np.ceil((rings[0].max(axis=0) - self.low) / h).astype(int) + 2
-        # the boundary's crossings with the rows; those with the columns are the transposed problem
+        # the boundary's crossings with the rows; transposing gives those with the columns
         a, after = np.concatenate(rings).astype(float), following(rings)
         rows = _crossings(a, after, values.astype(float), self.low, h, shape)
         columns = _crossings(a[:, ::-1], after, values.astype(float), self.low[::-1], h, shape[::-1])
@@ -107,7 +110,7 @@ class Grid:
 def _crossings(
     vertices: np.ndarray, following: np.ndarray, values: np.ndarray, low: np.ndarray, h: float, shape: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For every grid line y = const, the polygon's crossings, ascending, in grid units, and the boundary values there."""
+    """For each grid line y = const, the polygon's crossings in ascending order, in grid units, and the boundary values there."""
     a = (vertices - low) / h
     b, after = a[following], values[following]
     lines = []
@@ -130,7 +133,7 @@ def _inside(rows: list[tuple[np.ndarray, np.ndarray]], shape: np.ndarray) -> np.
 def _neighbour(
     lines: list[tuple[np.ndarray, np.ndarray]], along: np.ndarray, across: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every grid point, the distance to its neighbour on one side in units of h, whether that is a wall, and the wall's value."""
+    """For each grid point, the distance to its neighbour on one side in units of h, whether that is a wall, and the wall's value."""
     reach, wall, value = np.ones(len(along)), np.zeros(len(along), bool), np.zeros(len(along))
     for j in np.unique(across):
         x, v = lines[j]

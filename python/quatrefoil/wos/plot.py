@@ -1,4 +1,4 @@
-"""Pictures of boundaries and results: thin calls of matplotlib, the extra ``plot``."""
+"""Plots boundaries and results with matplotlib, the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = Any
 
 
 class Drawn(Protocol):
-    """The part of a boundary that is plotted."""
+    """The interface of a boundary that plots need."""
 
     dimension: int
 
@@ -37,7 +37,7 @@ def _axes(ax: Axes | None, dimension: int) -> Axes:
 
 
 def plot_boundary(boundary: Drawn, ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:
-    """Draws one instance of a boundary into ``ax``, or into a new figure; ``style`` goes to the lines. Returns the Axes."""
+    """Draw one instance of a boundary into ``ax`` or a new figure. ``style`` is passed on to the lines. Return the Axes."""
     at = integer(instance, "plot", "instance", 0, max(boundary._count - 1, 0))
     if boundary.dimension not in (2, 3) or boundary._count == 0:
         raise ValueError(f"plot: the boundary has {boundary._count} instances in {boundary.dimension} dimensions, expected 2 or 3")
@@ -62,7 +62,7 @@ def plot_boundary(boundary: Drawn, ax: Axes | None = None, *, instance: int = 0,
 def plot_points(
     boundary: Drawn, points: Array, shown: Array, label: str, ax: Axes | None = None, *, instance: int = 0, **style: Any
 ) -> Axes:
-    """Draws points (N, d) or (B, N, d) of one instance into its boundary, coloured by (B, N) numbers, or with arrows (B, N, d)."""
+    """Draw points (N, d) or (B, N, d) of one instance inside its boundary, coloured by (B, N) values, or with arrows (B, N, d)."""
     X, values = _arrays.to_host(points), _arrays.to_host(shown)
     at = integer(instance, "plot", "instance", 0, max(len(values) - 1, 0))
     ax = plot_boundary(boundary, ax, instance=at if boundary._count > 1 else 0)

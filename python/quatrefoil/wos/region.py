@@ -1,4 +1,4 @@
-"""Queries and tables that all boundaries have."""
+"""Queries and tables shared by all boundaries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POINTS = "give points as one array (..., d)"
 
 
 class ClosestPoint(NamedTuple, Generic[T]):
-    """The result of ``closest_point``, which says what the fields are.
+    """The result of ``closest_point``, which documents the fields.
 
     Examples
     --------
@@ -37,12 +37,12 @@ class ClosestPoint(NamedTuple, Generic[T]):
 
 @dataclass(frozen=True)
 class Frame:
-    """Boxes of the instances, and how close to the boundary a walk ends."""
+    """Boxes of the instances, and the distance from the boundary at which a walk ends."""
 
     rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
-    least: float  # the smallest epsilon in units of a box's diagonal; infinite without instances
-    swallows: bool  # a domain has no room beyond epsilon
-    extents: tuple[float, float]  # the smallest and the largest one; infinite and 0 without instances
+    least: float  # smallest epsilon in units of a box's diagonal; infinite without instances
+    swallows: bool  # whether some domain has no interior beyond epsilon
+    extents: tuple[float, float]  # smallest and largest extent; infinite and 0 without instances
 
     def of_kind(self, kind: str, B: int) -> Any:
         """One row for each of B instances."""
@@ -51,29 +51,29 @@ class Frame:
 
 
 class Tables:
-    """Tables of a boundary as walks take them, and what is kept between calls: a pickle holds none of that."""
+    """A boundary's tables in the form that walks use, and caches. Pickles omit the caches."""
 
     def __init__(self) -> None:
-        self._arrays: dict[str, tuple[Any, ...]] = {}  # of every kind of array and device
+        self._arrays: dict[str, tuple[Any, ...]] = {}  # one entry per kind of array and device
         self._memos: dict[str, Memo] = {}
 
     def _tables(self) -> tuple[np.ndarray | None, ...]:
-        """Scaled corners of segments or triangles and the first row of each instance, or a solid's row, and perhaps more."""
+        """Scaled corners of segments or triangles and the first row of each instance, or a solid's row. May have more."""
         raise NotImplementedError
 
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
-        """The object in which native code keeps its grids."""
+        """The object in which native code caches its grids."""
         raise NotImplementedError
 
     def _arrays_of(self, kind: str) -> tuple[Any, ...]:
-        """The tables as arrays of that kind or at that place, always the same ones."""
+        """The tables as arrays of that kind or device. Always returns the same arrays."""
         arrays = self._arrays.get(kind)
-        if arrays is None:  # two threads at once use the arrays of one of them: memos belong to these very arrays
+        if arrays is None:  # threads must share one set of arrays, because memos belong to these objects
             arrays = self._arrays.setdefault(kind, tuple(x if x is None else _arrays.of_kind(kind, x) for x in self._tables()))
         return arrays
 
     def _memo_of(self, kind: str) -> Any:
-        """The grids for calls whose arrays 2 and 3 are the first of ``_arrays_of(kind)``; None on a device and without native code."""
+        """The grids for calls whose arrays 2 and 3 are the first of ``_arrays_of(kind)``. None on a device and without native code."""
         if "@" in kind or native.core() is None:
             return None
         if kind not in self._memos:
@@ -87,15 +87,15 @@ class Tables:
 
 
 class Region(Tables):
-    """A boundary and what it encloses: ``_count`` instances with the box of each, in float64."""
+    """A boundary and its interior: ``_count`` instances, each with its box, in float64."""
 
     dimension: int
-    _batch: int | None  # the leading axis of what it was built from
+    _batch: int | None  # leading axis of the constructor's arguments
     _centre: np.ndarray  # (count, d)
     _extent: np.ndarray  # (count,)
     _diagonal: np.ndarray
     _half_width: np.ndarray  # no ball inside is larger
-    _queries: ClassVar[dict[str, Callable[..., Any]]] = {}  # filled in by the module ``query``, which imports this one
+    _queries: ClassVar[dict[str, Callable[..., Any]]] = {}  # set by the module ``query``, which imports this one
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,8 @@ class Region(Tables):
     def signed_distance(
         self, points: Array[T] | Points, *, gradient: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
-        """The distance of points to the boundary, negative inside, and its gradient: ``qf.wos.signed_distance(self, points)``."""
+        """The distance of points to the boundary, negative inside, optionally with its gradient: ``qf.wos.signed_distance(self,
+        points)``."""
         return self._queries["signed_distance"](self, points, gradient=gradient, backend=backend, num_threads=num_threads)
 
     @keywords("closest_point", positional=_POINTS)
@@ -126,7 +127,7 @@ class Region(Tables):
         raise NotImplementedError
 
     def _part_of(self, begin: int, end: int) -> Any:
-        """The boundary of instances [begin, end): this one if all instances share it."""
+        """The boundary of instances [begin, end), or this one if all instances share it."""
         return self
 
     def _frame(self, epsilon: float, relative: bool) -> Frame:
@@ -137,7 +138,7 @@ class Region(Tables):
             extents = float(self._extent.min(initial=math.inf)), float(self._extent.max(initial=0.0))
             least = float((absolute / self._diagonal).min(initial=math.inf))
             frame = Frame(np.ascontiguousarray(rows), least, bool((absolute >= self._half_width).any()), extents)
-            self._frames.clear()  # the last one is enough
+            self._frames.clear()  # only the last one is cached
             self._frames[epsilon, relative] = frame
         return frame
 
@@ -149,15 +150,15 @@ class Region(Tables):
         raise NotImplementedError
 
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
-        """Draws the outline, or the edges of a mesh, with matplotlib, into ``ax`` or a new figure, and returns the Axes.
+        """Draw the outline, or the edges of a mesh, with matplotlib, into ``ax`` or a new figure.
 
-        Of B polygons one is drawn: ``instance``. ``style`` goes to the lines.
+        ``instance`` selects one of B polygons. ``style`` is passed on to the lines. Returns the Axes.
         """
         return plot_boundary(self, ax, instance=instance, **style)
 
 
 def check_boundary(boundary: Any, label: str, points: Any = None) -> None:
-    """TypeError for anything but a boundary."""
+    """Raise TypeError for anything except a boundary."""
     if not isinstance(boundary, Region):
         if isinstance(points, Region):
             raise TypeError(f"{label}: the boundary comes first: {label}(boundary, points)")

@@ -1,4 +1,4 @@
-"""Rings of segments in the plane: crossings, points inside, and whether holes lie in their outline."""
+"""Rings of segments in the plane: crossings, inside tests, and whether holes lie inside their outline."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 
-_FLAT = 1e-9  # sine of an angle that counts as 0
+_FLAT = 1e-9  # sine below which an angle counts as 0
 _SLANTED = np.array([0.8310, 0.5563])  # a direction to which few walls are perpendicular
 
 
 def crossings(segments: np.ndarray) -> np.ndarray:
-    """(n, 2): pairs of segments that cross. Those that merely touch do not count."""
+    """(n, 2): pairs of segments that cross. Segments that only touch do not count."""
     pairs, cross = _meetings(segments)
     return np.asarray(pairs[cross])
 
@@ -22,7 +22,7 @@ def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = segments[:, :2] @ _SLANTED, segments[:, 2:] @ _SLANTED
     low, high = np.minimum(a, b), np.maximum(a, b)
     order = np.argsort(low, kind="stable")
-    stop = np.searchsorted(low[order], high[order], side="right")  # pairs whose ranges overlap
+    stop = np.searchsorted(low[order], high[order], side="right")  # pairs with overlapping ranges
     counts = np.maximum(stop - np.arange(len(order)) - 1, 0)
     i = np.repeat(np.arange(len(order)), counts)
     j = i + 1 + np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -30,7 +30,7 @@ def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     one, other = segments[pairs[:, 0]], segments[pairs[:, 1]]
 
     def sides(of: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Whether both ends of x are on one side of the segments ``of`` (1) or on either side (-1); 0 if an end is on the line."""
+        """1 if both ends of x are on the same side of the segments ``of``, -1 if on opposite sides, 0 if an end is on the line."""
         along = of[:, 2:] - of[:, :2]
         side = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
         return np.asarray(np.where(np.minimum(*np.abs(side)) > _FLAT * np.hypot(*along.T), np.sign(side[0]) * np.sign(side[1]), 0))
@@ -50,9 +50,9 @@ def inside(segments: np.ndarray, x: np.ndarray) -> bool:
 
 
 def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
-    """ValueError for a hole that crosses the outline or lies outside of it.
+    """Raise ValueError for a hole that crosses the outline or lies outside it.
 
-    Segments are scaled, those of the outline first. Holes may touch the outline.
+    Segments are scaled, with those of the outline first. Holes may touch the outline.
     """
     outline, ends = segments[: sizes[0]], np.cumsum(sizes)
     low, high = np.minimum(outline[:, :2], outline[:, 2:]), np.maximum(outline[:, :2], outline[:, 2:])
@@ -66,7 +66,7 @@ def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
         of_outline, of_hole = near[pairs[both, 0]], hole[pairs[both, 1] - len(near)]
         vertices, at = np.unique(of_hole.reshape(-1, 2), axis=0, return_inverse=True)
         met = np.stack([_touches(of_outline, x) for x in (of_hole[:, :2], of_hole[:, 2:])], axis=1).reshape(-1)
-        free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # neighbours of vertices that touch: only there can a ring change sides
+        free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # only at neighbours of touching vertices can a ring change sides
         for x in np.concatenate([hole[:1, :2], free]):
             if not (inside(outline, x) or _touches(near, x).any()):
                 raise ValueError(f"{what}: holes[{k}] lies outside of the outline, expected a ring inside of it")

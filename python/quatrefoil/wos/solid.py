@@ -1,4 +1,4 @@
-"""Boxes and signed distance fields. Equation numbers are those of csrc/wos/solid/README.md."""
+"""Boxes and signed distance fields. Equation numbers refer to csrc/wos/solid/README.md."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Box(Solid):
     Parameters
     ----------
     lo, hi : d real numbers each
-        Two corners: Box((0, 2), (1, 3)) is 0 to 1 in x and 2 to 3 in y, not one pair per axis. d from 2 to 1024, lo below hi along every
-        axis; sides from 1e-70 to 1e70.
+        Two opposite corners, not one pair per axis: Box((0, 2), (1, 3)) is 0 to 1 in x and 2 to 3 in y. d is from 2 to 1024, lo below hi on
+        every axis, and sides from 1e-70 to 1e70.
 
     Notes
     -----
-    Relative epsilons are multiplied by its diagonal. Points may be of any kind of array. In ``closest_point`` the face at lo[k] has the
-    number 2 k, the one at hi[k] 2 k + 1.
+    Relative epsilons are multiplied by the diagonal. Points may be any kind of array. ``closest_point`` numbers the face at lo[k] as 2 k
+    and the face at hi[k] as 2 k + 1.
 
     Raises
     ------
     ValueError
-        NaN or infinite numbers, corners of different lengths, lo >= hi, one coordinate or more than 1024.
+        For NaN or infinite values, corners of different lengths, lo >= hi, one coordinate or more than 1024.
 
     Examples
     --------
@@ -69,11 +69,11 @@ class Box(Solid):
         self._half_width = np.array([0.5 * float((self.hi - self.lo).min())])
 
     def _row(self) -> np.ndarray:
-        """Half of its sides, scaled."""
+        """Half of the sides, scaled."""
         return np.asarray(0.5 * (self.hi - self.lo) / self._extent[0])
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, d): its edges."""
+        """(lines, 2, d): the edges."""
         ends = np.stack([self.lo, self.hi])
         axes = np.arange(self.dimension)
         edges = []
@@ -88,38 +88,40 @@ class Box(Solid):
 
 
 class SDF(Solid):
-    """The solid where a signed distance is negative: a field on a regular grid, or a function.
+    """The solid where a signed distance is negative, given on a regular grid or by a function.
 
     Parameters
     ----------
     values : (n1, n2) or (n1, n2, n3), or a function
-        The signed distance of every node to the boundary, negative inside, float32 or float64; at least two nodes per axis, the first and
-        the last on the faces of the box. Or f(X (n, d)) -> (n,) of absolute points in float64: a ``numba.njit`` function, a ``numba.cfunc``
-        ``void(int64 n, const double* x, double* out)``, or any Python callable. No value on a face of the box is below 0.
+        The signed distance of every node from the boundary, negative inside, float32 or float64. Each axis has at least two nodes; the
+        first and last are on the faces of the box. Alternatively f(X (n, d)) -> (n,) of absolute points in float64: a ``numba.njit``
+        function, a ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``, or any Python callable. Values on the faces of the box
+        must not be negative.
     box : (lo, hi), each d real numbers
-        Two corners, lo and hi, of the grid, or of a box that contains the domain; d = 2 or 3.
+        Two opposite corners of the grid, or of a box that contains the domain; d = 2 or 3.
     lipschitz : float
-        A bound of the field's slope; 1 for a true distance. A walk's balls have the radius |field| / lipschitz.
+        A bound of the field's slope; 1 for a true distance. The balls of walks have radius |field| / lipschitz.
 
     Notes
     -----
-    The boundary is the zero set of the interpolated field, which differs from that of the distance by about h^2 / 8 times its curvature,
+    The boundary is the zero set of the interpolated field. It differs from that of the exact distance by about h^2 / 8 times its curvature,
     with grid step h. The interpolated field of a true distance has slope 1, but up to sqrt(d) in cells that contain points with several
-    closest ones; a walk that leaves the domain because of that ends at its projection. A walk ends at x - φ ∇φ / |∇φ|^2 (3), ∇φ of a
-    function by central differences of 1e-5 of the box. ``closest_point`` gives this projection and |φ|, ``signed_distance`` φ; outside of
-    the box, those of its closest point. There are no facets: no PerVertex, no walls. Relative epsilons are multiplied by the diagonal of
-    the box. Points may be of any kind of array. There is no gradient in the values.
+    closest boundary points. A walk that leaves the domain because of that ends at its projection. A walk ends at x - φ ∇φ / |∇φ|^2 (3); for
+    a function, ∇φ is computed by central differences with a step of 1e-5 of the box. ``closest_point`` returns this projection and |φ|, and
+    ``signed_distance`` returns φ. Outside the box, both use the closest point of the box. There are no facets, so PerVertex and walls are
+    not available. Relative epsilons are multiplied by the diagonal of the box. Points may be any kind of array. There is no gradient with
+    respect to the values.
 
-    Cost: a step takes about 3 times that of a ball. A function is called for 4 to 16 points at a time, compiled ones without the GIL,
-    others with it, in a few us. It is tested at 33 points along every axis of the faces of the box.
+    Cost: a step takes about 3 times as long as in a ball. A function is called for 4 to 16 points at a time: compiled ones without the GIL,
+    others with it, in a few us. It is tested on the faces of the box, at 33 points per axis.
 
     Raises
     ------
     ValueError
-        NaN or infinite values; a grid without a value below 0; a value below 0 on a face of the box; other shapes; lo >= hi;
-        lipschitz <= 0.
+        For NaN or infinite values; a grid without negative values; a negative value on a face of the box; wrong shapes; lo >= hi; lipschitz
+        <= 0.
     TypeError
-        float16, complex numbers, masked arrays.
+        For float16, complex values and masked arrays.
 
     Examples
     --------
@@ -163,7 +165,7 @@ class SDF(Solid):
         self._half_width = np.array([deepest if deepest > 0 else np.inf])
 
     def _nodes(self, n: int) -> np.ndarray:
-        """The function's values at n points along every axis."""
+        """The function's values at n points per axis."""
         axes = [np.linspace(a, b, n) for a, b in zip(self.lo, self.hi)]
         X = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         values = np.asarray(self._memo_of("numpy").value(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
@@ -176,7 +178,7 @@ class SDF(Solid):
                 raise ValueError(f"SDF: values below 0 on a face of the box across axis {axis}; make the box larger than the domain")
 
     def _row(self) -> np.ndarray:
-        """README, The row of a field."""
+        """See the README, The row of a field."""
         extent = self._extent[0]
         corners = ((np.stack([self.lo, self.hi]) - self._centre) / extent).reshape(-1)
         if self.function is not None:
@@ -184,7 +186,7 @@ class SDF(Solid):
         return np.concatenate([[self.lipschitz], self.values.shape, corners, self.values.reshape(-1) / extent])
 
     def _memo_of(self, kind: str) -> Any:
-        """The function as kernels call it; None for a grid."""
+        """The function in the form that kernels call. None for a grid."""
         if self.function is not None and self._memo is None:
             self._memo = _FunctionMemo(wrap(self.function, self, np.dtype(np.float64), "values", "SDF"))
         return self._memo
@@ -193,7 +195,7 @@ class SDF(Solid):
         return {**super().__getstate__(), "_memo": None}
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, 2): where the field is 0, one or two lines per cell of the grid."""
+        """(lines, 2, 2): the zero set of the field, one or two lines per cell of the grid."""
         if self.dimension != 2:
             raise ValueError("plot: an SDF in space has no lines to draw; plot its values by other means")
         v = self.values if self.function is None else self._nodes(257)
@@ -216,7 +218,7 @@ class SDF(Solid):
 
 
 class _FunctionMemo(Memo):
-    """A function, for all backends and calls of its boundary."""
+    """A function, shared by all backends and calls of its boundary."""
 
     def __init__(self, made: Any) -> None:
         super().__init__(made, "native", ())
@@ -237,7 +239,7 @@ def _grid(values: Any, d: int) -> np.ndarray:
 
 
 def _enclose(solid: Solid, lo: np.ndarray, hi: np.ndarray) -> None:
-    """Centre, extent and diagonal of the box."""
+    """Set the centre, extent and diagonal of the box."""
     solid.dimension = len(lo)
     solid._centre = (lo + 0.5 * (hi - lo))[None]
     extent = float((hi - lo).max())

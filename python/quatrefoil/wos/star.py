@@ -1,4 +1,4 @@
-"""The star-shaped domains of published work on weak supervision of neural operators."""
+"""Star-shaped domains from published work on weak supervision of neural operators."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ class Star(Polygon):
     Parameters
     ----------
     c1, c2 : number or (B,)
-        Arrays or lists of B numbers make B stars. A number serves every instance.
+        Arrays or lists of B numbers define B stars. A number applies to every instance.
     segments : int
         The number of vertices, at least 8; vertex k is at the angle 2πk / segments.
 
     Notes
     -----
-    The polygon differs from the curve by at most about |r''| h² / 8, with the angular step h: 1e-4 at 1024 segments and coefficients of
-    0.2.
+    The polygon differs from the curve by at most about |r''| h² / 8, with angular step h: 1e-4 for 1024 segments and coefficients of 0.2.
 
     Raises
     ------
     ValueError
-        Coefficients that are NaN, infinite or of different lengths; a radius that is not positive everywhere.
+        For coefficients that are NaN, infinite or of different lengths, and for a radius that is not positive everywhere.
     TypeError
-        Complex coefficients, float16, masked arrays.
+        For complex coefficients, float16 and masked arrays.
 
     Examples
     --------
