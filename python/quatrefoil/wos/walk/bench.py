@@ -1,5 +1,7 @@
-"""Walk on Spheres against the loop that a user writes in Numba, and against the Numba backend; on a mesh against a NumPy walk with
-distances from fcpw, which advances all walks at once with one query per step."""
+"""Walk on Spheres compared with a user's Numba loop and with the Numba backend.
+
+On a mesh, compared with a NumPy walk that queries fcpw for distances: all walks advance together, with one query per step.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def star(M: int) -> Any:
 
 
 def star_points(n: int) -> Any:
-    """Uniform in 98% of the star."""
+    """Uniform points in 98% of the star."""
     X = np.random.default_rng(7).uniform(-1.2, 1.2, (4 * n, 2))
     t = np.arctan2(X[:, 1], X[:, 0])
     X = X[np.hypot(X[:, 0], X[:, 1]) < 0.98 * (1 + 0.12 * np.cos(4 * t) - 0.08 * np.cos(8 * t))]
@@ -53,7 +55,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _in_parts(name: str) -> Problem:
-    """What rounds and tasks cost in addition to their walks: the same bits by a single call."""
+    """The overhead of rounds and tasks: a single call gives the same bits."""
     whole, dirichlet = 16 * WALKS, wos.Fourier(np.array([0.3, 0.1, -0.2], np.float32))
     solve = partial(wos.solve, wos.Polygon(star(SEGMENTS)), star_points(POINTS), dirichlet=dirichlet, rng=1, epsilon=EPSILON)
 
@@ -70,8 +72,11 @@ def _in_parts(name: str) -> Problem:
 
 
 def monte_carlo(name: str, size: str, solve: partial[Any], peers: Mapping[str, Run], goals: Mapping[str, float], pilot: int = 1) -> Problem:
-    """A problem whose truth is ``solve`` with TRUE_WALKS walks. The tolerance is 7 standard errors, which the largest of thousands of
-    differences does not reach; a run with ``pilot`` times as many walks as ``solve`` estimates them."""
+    """A problem whose truth is ``solve`` with TRUE_WALKS walks.
+
+    The tolerance is 7 standard errors, more than the largest of thousands of differences. The standard errors are estimated from a run
+    with ``pilot`` times as many walks as ``solve``.
+    """
     result = solve(rng=2, walks=pilot * solve.keywords["walks"])
     tolerance = float(7 * pilot**0.5 * result.stderr.max() / np.abs(result.value).max())
     truth = partial(_value, solve, walks=TRUE_WALKS, rng=3)
@@ -90,7 +95,7 @@ def _gradient(where: str, boundary: Any, X: np.ndarray, d: int) -> Problem:
 
 
 def _box(d: int, other: Any) -> Problem:
-    """Compared with the same boundary as segments or triangles. The largest of 2048 errors of 0.05 or less stays below 0.4."""
+    """Compares with the same boundary as segments or triangles. Errors are at most about 0.05 each; the largest of 2048 stays below 0.4."""
     X = np.random.default_rng(5).uniform(0.05, 0.95, (POINTS, d)).astype(np.float32)
 
     def solve(boundary: Any) -> Any:
@@ -101,8 +106,10 @@ def _box(d: int, other: Any) -> Problem:
 
 
 def _cached(polygon: Any, X: np.ndarray) -> Problem:
-    """Compared with 16 times as many walks per point without a cache, whose error is still larger: as root mean squares 0.017 and 0.011.
-    The tolerance is for the largest of 2048 errors."""
+    """Compares with 16 times as many walks per point without a cache.
+
+    The root mean square error without a cache is still larger: 0.017 compared with 0.011. The tolerance covers the largest of 2048 errors.
+    """
 
     def u(Y: np.ndarray) -> Any:
         return np.exp(Y[:, 0]) * np.cos(Y[:, 1])
@@ -168,8 +175,11 @@ def _walk_all(s: Any, values: Any, rise: Any, points: Any, bells: Any, walks: An
 def brute_force(
     ring: np.ndarray | list[np.ndarray], points: np.ndarray, values: np.ndarray, bells: np.ndarray, walks: int, epsilon: float
 ) -> Any:
-    """Mean and standard error at points (N, 2), by a loop that tests every segment at every step. ``ring``: vertices (M, 2), or a list of
-    them, with boundary ``values`` (M,); ``bells`` (J, 3): amplitude and centre of Gaussian sources of width 1."""
+    """Mean and standard error at points (N, 2), from a loop that tests every segment at every step.
+
+    ``ring``: vertices (M, 2), or a list of such arrays, with boundary ``values`` (M,). ``bells`` (J, 3): amplitudes and centres of Gaussian
+    sources of width 1.
+    """
     rings = ring if isinstance(ring, list) else [ring]
     after, a = following(rings), np.concatenate(rings)
     g, X, b = (x.astype(np.float32) for x in (values, points, bells))
@@ -177,7 +187,7 @@ def brute_force(
 
 
 def following(rings: list[np.ndarray]) -> np.ndarray:
-    """For each vertex the index of the next one."""
+    """The index of the next vertex, for each vertex."""
     ends = np.cumsum([len(r) for r in rings])
     after = np.arange(1, ends[-1] + 1)
     after[ends - 1] = ends - [len(r) for r in rings]
@@ -189,7 +199,7 @@ def harmonic(X: np.ndarray) -> Any:
 
 
 def fcpw_walk(scene: Any, X: np.ndarray, walks: int, shell: float, rng: np.random.Generator) -> Any:
-    """The mean over the walks of each point; g at the unprojected end of a walk."""
+    """The mean over the walks of each point. Evaluates g at a walk's end without projection."""
     x = np.repeat(X.astype(np.float32), walks, axis=0)
     alive = np.arange(len(x))
     for _ in range(1024):
@@ -203,7 +213,7 @@ def fcpw_walk(scene: Any, X: np.ndarray, walks: int, shell: float, rng: np.rando
 
 
 def _solve_mesh(subdivisions: int) -> Problem:
-    """Means over 32 neighbours in the order of their truth are compared, so that few walks reveal a wrong value."""
+    """Compares means over 32 points with neighbouring true values, so that few walks reveal a wrong value."""
     V, F = bumpy(subdivisions)
     mesh, X = wos.TriangleMesh(V, F), ball_points(MESH_POINTS, 0.8)
     X = X[np.argsort(harmonic(X))]
@@ -212,7 +222,7 @@ def _solve_mesh(subdivisions: int) -> Problem:
     def together(values: np.ndarray) -> Any:
         return values.reshape(-1, 32).mean(axis=1)
 
-    pilot = solve(walks=1024, rng=2)  # its walks fill the cells too
+    pilot = solve(walks=1024, rng=2)  # this run also fills the cells
     peers: dict[str, Run] = {}
     if installed("fcpw"):
         scene, shell, rng = fcpw_scene(V, F), EPSILON * float(mesh._diagonal[0]), np.random.default_rng(3)

@@ -1,5 +1,7 @@
-"""What a user's compiled walks in the plane are built from: every segment is tested at every step, in float32, and ``fastmath`` lets LLVM
-vectorise the minima."""
+"""Parts of a user's compiled walks in the plane.
+
+Each step tests every segment in float32. ``fastmath`` lets LLVM vectorise the minima.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Balls with screening: series and weights, in array-API terms. Equation numbers are those of csrc/wos/walk/README.md.
+"""Balls with screening: series and weights, with array API functions. Equation numbers refer to csrc/wos/walk/README.md.
 
-Functions without ``xp`` take numbers too, and Numba compiles them (``loops_philox``).
+Functions without ``xp`` also accept numbers, and Numba compiles them (``loops_philox``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .composition_philox import ROULETTE, Lanes, uniform
 
 SHRUNK, MAX_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
-TERMS = 14  # of a series
+TERMS = 14  # terms of a series
 
 
 def bessel_series(half: int, q: Any) -> Any:
@@ -33,7 +33,7 @@ def harmonic_series(shift: int, q: Any) -> Any:
 
 
 def singular_series(d: int, q: Any, s: Any, logarithm: Any) -> tuple[Any, Any]:
-    """(22) The value and slope of s^(d - 2) times the solution that is singular at 0; ``logarithm`` is ln s."""
+    """(22) The value and slope of s^(d - 2) times the solution that is singular at 0. ``logarithm`` is ln s."""
     t = q * s * s
     total, slope, term = 0 * t, 0 * t, 1 + 0 * t
     if d % 2:
@@ -67,9 +67,9 @@ def singular_series(d: int, q: Any, s: Any, logarithm: Any) -> tuple[Any, Any]:
 
 
 def source_weight(d: int, s: Any, logarithm: Any, z2: Any) -> tuple[Any, Any]:
-    """(11), (12), (15), (21): the weight of a source point at radius s, relative to the Laplace equation, and in the gradient.
+    """(11), (12), (15), (21): weights of a source point at radius s, relative to Laplace's equation, in the value and in the gradient.
 
-    ``logarithm`` is -ln s, which is not used in space.
+    ``logarithm`` is -ln s, unused in space.
     """
     q = 0.25 * z2
     at = q * s * s
@@ -94,7 +94,7 @@ def source_weight(d: int, s: Any, logarithm: Any, z2: Any) -> tuple[Any, Any]:
 
 
 def hit_weight(d: int, s: Any, logarithm: Any, z2: Any) -> Any:
-    """(3), (3') of stars: the weight of a walk that hits a wall at radius s. ``logarithm`` as in ``source_weight``."""
+    """(3), (3') of stars: the weight of a walk that hits a wall at radius s. ``logarithm`` is as in ``source_weight``."""
     end = 0.25 * z2
     if d == 2:
         q = end * s * s
@@ -105,8 +105,10 @@ def hit_weight(d: int, s: Any, logarithm: Any, z2: Any) -> Any:
 
 
 class First(NamedTuple):
-    """The factors of a pair's first ball: for the value (P,) and the scaled gradient (P, d), of what the walk meets after the ball
-    (``along``, ``outward``) and of the source in it (``source``, ``toward``)."""
+    """The factors of a pair's first ball, for the value (P,) and the scaled gradient (P, d).
+
+    ``along`` and ``outward`` multiply contributions after the ball, ``source`` and ``toward`` the source in it.
+    """
 
     along: Any
     outward: Any
@@ -115,7 +117,7 @@ class First(NamedTuple):
 
     @staticmethod
     def none(xp: Any, x: Any) -> First:
-        """Of a walk without a step: the value is that of the boundary, the gradient unknown."""
+        """For a walk without steps: the value is that of the boundary, and the gradient is unknown."""
         unknown = xp.full_like(x, math.nan)
         return First(1 + 0 * x[:, 0], unknown, 0 * x[:, 0], unknown)
 
@@ -127,23 +129,23 @@ class First(NamedTuple):
         return First(1.0 / bessel_series(d - 2, q), outward, of_value, (of_gradient / radius)[:, None] * m)
 
     def where(self, xp: Any, chosen: Any, other: First) -> First:
-        """These where ``chosen``, else the other's."""
+        """Elementwise: these factors if ``chosen``, otherwise the other's."""
         return First(*(xp.where(chosen if a.ndim == 1 else chosen[:, None], a, b) for a, b in zip(self, other)))
 
     def channels(self, xp: Any, extent: Any) -> tuple[Any, Any]:
-        """(P, 1 + d) after the first ball, and for the source in it, in absolute units."""
+        """(P, 1 + d) factors after the first ball, and for the source in it, in absolute units."""
         along = xp.concat([self.along[:, None], self.outward / extent[:, None]], axis=1)
         return along, xp.concat([self.source[:, None], self.toward / extent[:, None]], axis=1)
 
 
 def survive(xp: Any, weight: Any, d: int, z2: Any, lanes: Lanes, step: int) -> Any:
-    """(9), (14) The weight of a walk after a ball; 0 ends it."""
+    """(9), (14) The weight of a walk after a ball. 0 ends the walk."""
     left = weight / bessel_series(d - 2, 0.25 * z2)
     return roulette(xp, left, uniform(xp, lanes.words(xp, ROULETTE + step)[0][0]))
 
 
 def roulette(xp: Any, weight: Any, u: Any) -> Any:
-    """(14), of either sign."""
+    """(14) for weights of either sign."""
     size = xp.abs(weight)
     goes_on = xp.where(u * LIGHT < size, xp.where(weight < 0, -LIGHT + 0 * size, LIGHT + 0 * size), xp.zeros_like(size))
     return xp.where(size >= LIGHT, weight, goes_on)

@@ -1,4 +1,4 @@
-"""Harmonics on balls by walks, and values from them, in array-API terms and float64: csrc/wos/walk/README.md (16) to (18)."""
+"""Harmonics on balls from walks, and values from them, with array API functions in float64: csrc/wos/walk/README.md (16) to (18)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .expansion import harmonics as number_of
 
 
 def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
-    """(17) by the walks of ``walk`` with a gradient."""
+    """(17) from the walks of ``walk`` with a gradient."""
     given = named(EXPAND, arguments[:6], arguments[6:], gradient=True, first_instance=0, source_kind="none")
     first_walk, count, samples, modes = given.first_walk, given.walks, given.samples, given.modes
     (B, N, d), each, H, label = given.start.shape, count // samples, number_of(given.start.shape[2], modes), "wos.expand"
     data, walks = Data(xp, label, given.dirichlet_kind, given.dirichlet, g), Walks(xp, label, given)
     most = 2 * items_per_chunk(2 * (LANE + H))
-    width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # whole samples, or a part of one
+    width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # whole samples, or a part of one sample
     coefficients, counts = [], []
     for rows in walks.rows(min(width, count) * (LANE + H)):
         sums: list[Any] = [None] * samples
@@ -52,7 +52,7 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
 
 
 def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
-    """(17) at unit vectors (P, d): (P,) of every harmonic."""
+    """(17) at unit vectors (P, d): an array (P,) per harmonic."""
     one = xp.ones_like(n[:, 0])
     waves = []
     c, s = math.sqrt(2.0) * one, 0 * one
@@ -80,7 +80,7 @@ def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
 
 
 def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: Any, weight: Any, modes: int) -> Any:
-    """(18) for every ball of a point, then sums over the balls of each point; NaN for invalid indices."""
+    """(18) for every ball of a point, summed over the balls of each point. NaN for invalid indices."""
     (K, S, C), (P, d), N = coefficients.shape, offset.shape, begin.shape[0] - 1
     if P == 0:
         return xp.zeros((N, S), dtype=xp.float64, device=offset.device)

@@ -1,6 +1,6 @@
-"""Random words of many walks at once in array-API terms, and draws from them, with the counters of csrc/wos/walk/walker.hpp.
+"""Random words of many walks at once, and draws from them, with array API functions and the counters of csrc/wos/walk/walker.hpp.
 
-Equation numbers are those of csrc/wos/walk/README.md. Words are numbers below 2^32 in int64, since not every namespace has uint64.
+Equation numbers refer to csrc/wos/walk/README.md. Words are int64 values below 2^32, because not every namespace has uint64.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-SOURCE, BOUNDARY, ROULETTE, FIRST, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams, and a trial
+SOURCE, BOUNDARY, ROULETTE, FIRST, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams, and one trial
 SOURCE_DIRECTION = 2 << 28  # in more than three dimensions
 _MULTIPLIERS, _WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 _LOW, _MASK = 0xFFFF, 0xFFFFFFFF
@@ -16,7 +16,7 @@ _TURN = 2.0 * math.pi * 2.0**-32
 
 
 class Lanes(NamedTuple):
-    """The numbers of walks, their points and instances, (P,) int64, and the key."""
+    """The indices of walks, their points and instances, (P,) int64, and the key."""
 
     walk: Any
     point: Any
@@ -24,7 +24,7 @@ class Lanes(NamedTuple):
     seed: int
 
     def words(self, xp: Any, *counters: int) -> list[list[Any]]:
-        """Philox4x32-10: four words (P,) of every counter."""
+        """Philox4x32-10: four words (P,) per counter."""
         P, like = self.walk.shape[0], self.walk
 
         def column(pair: tuple[int, int]) -> Any:
@@ -35,7 +35,7 @@ class Lanes(NamedTuple):
         even, odd = xp.stack([xp.broadcast_to(c0, (len(counters), P)), two], axis=0), xp.stack([one, three], axis=0)
         low, high = column((_MULTIPLIERS[0] & _LOW, _MULTIPLIERS[1] & _LOW)), column((_MULTIPLIERS[0] >> 16, _MULTIPLIERS[1] >> 16))
         k0, k1 = self.seed & _MASK, (self.seed >> 32) & _MASK
-        for _ in range(10):  # products of 32 bits in two halves, each below 2^48
+        for _ in range(10):  # splits 32-bit products into two halves, each below 2^48
             below = even * low
             above = even * high + (below >> 16)
             even, odd = (
@@ -46,7 +46,7 @@ class Lanes(NamedTuple):
         return [[even[0, i, :], odd[0, i, :], even[1, i, :], odd[1, i, :]] for i in range(len(counters))]
 
     def pairs(self) -> tuple[Lanes, Any]:
-        """With the pairs' numbers, and the sign of each walk's directions."""
+        """The same with the indices of pairs, and the sign of each walk's directions."""
         sign = 1 - 2 * (self.walk % 2)
         return self._replace(walk=self.walk // 2), sign
 
@@ -66,7 +66,7 @@ def direction(xp: Any, word: Any, height: Any, d: int) -> Any:
 
 
 def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
-    """(23), in any dimension."""
+    """(23) in any dimension."""
     parts = []
     for words in lanes.words(xp, *(counter + group * TRIAL for group in range((d + 3) // 4))):
         for k in range(2):
@@ -78,12 +78,12 @@ def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
 
 
 def trials(d: int) -> int:
-    """The number of blocks of (4c), of two attempts each: all fail with a probability of at most 2^-40."""
+    """The number of blocks of (4c), with two attempts each. The probability that all fail is at most 2^-40."""
     return math.ceil(20 / math.log2(d / 2))
 
 
 def source_radius(xp: Any, lanes: Lanes, step: int, d: int) -> Any:
-    """(4c): the first accepted attempt, or the last."""
+    """(4c) The first accepted attempt, or the last."""
     radius: Any = None
     for words in reversed(lanes.words(xp, *(SOURCE + trial * TRIAL + step for trial in range(trials(d))))):
         for k in (1, 0):
@@ -94,12 +94,12 @@ def source_radius(xp: Any, lanes: Lanes, step: int, d: int) -> Any:
 
 
 def median(xp: Any, a: Any, b: Any, c: Any) -> Any:
-    """(4b)"""
+    """(4b) The median of three."""
     return xp.maximum(xp.minimum(a, b), xp.minimum(xp.maximum(a, b), c))
 
 
 def source_point(xp: Any, lanes: Lanes, step: int, d: int) -> tuple[Any, Any]:
-    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball (P,); the direction (P, d)."""
+    """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball (P,), and the direction (P, d)."""
     if d > 3:
         return source_radius(xp, lanes, step, d), unit_vector(xp, lanes, SOURCE_DIRECTION + step, d)
     if d == 2:

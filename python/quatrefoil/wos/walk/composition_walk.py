@@ -1,4 +1,4 @@
-"""The nodes of walks and their gradients, in array-API terms and float64: csrc/wos/walk/README.md (5) to (8), (13)."""
+"""The nodes of walks and their gradients, with array API functions in float64: csrc/wos/walk/README.md (5) to (8), (13)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from .composition_balls import First
 from .composition_paths import Found, channels, of_first, walk_paths
 from .composition_pieces import LANE, Piece, Walks, named
 
-Run = Callable[[Piece, Found | None], Sequence[Any]]  # the walks of a piece (Walked), and perhaps another mark of each
+Run = Callable[[Piece, Found | None], Sequence[Any]]  # the walks of a piece (Walked), and optionally another mark per walk
 
 
 class Problem:
-    """What an op of walks and its adjoint have in common: the arguments by name, the walks, and each of the data for every right-hand side.
-    In an adjoint the differentiable data without numbers are left out."""
+    """Common parts of an op of walks and its adjoint: the arguments by name, the walks, and the data of every right-hand side.
+
+    An adjoint leaves out differentiable data without parameters.
+    """
 
     def __init__(
         self, xp: Any, op: Op, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], *, adjoint: bool, **how: Any
@@ -33,7 +35,7 @@ class Problem:
             self.data.append(_of_sides(xp, label, kind, numbers, functions.get(function), self.nrhs))
 
     def nodes(self, run: Run, marks: int = 3) -> tuple[Any, Any, Any]:
-        """mean, m2 and the sums of the marks of the walks of every point."""
+        """mean, m2 and the sums of marks over the walks of every point."""
         xp, C, (at_ends, sources) = self.xp, 1 + self.walks.pairs * self.walks.shape[2], self.data[:2]
 
         def compute(piece: Piece) -> tuple[Any, Any]:
@@ -55,7 +57,7 @@ class Problem:
         return _sides_first(xp, mean, self.nrhs), _sides_first(xp, m2, self.nrhs), xp.concat([counts[:0], *self.nrhs * [counts]], axis=0)
 
     def gradients(self, run: Run, grad: Any) -> tuple[Any, Any]:
-        """(7), (8): those in the numbers of boundary values and sources, by the walks again."""
+        """(7), (8): gradients with respect to the parameters of boundary values and sources, by replaying the walks."""
         xp, C = self.xp, grad.shape[-1]
         of_ends, of_sources = ([Gradient(xp, data) for data in of_sides] for of_sides in self.data[:2])
 
@@ -110,7 +112,7 @@ def _sides_first(xp: Any, x: Any, nrhs: int) -> Any:
 
 
 class Sum:
-    """The sum of weighted data at the points that walks meet."""
+    """The sum of weighted data at the ends or source points of walks."""
 
     def __init__(self, xp: Any, data: Data | None) -> None:
         self.xp, self.data = xp, data
@@ -123,7 +125,7 @@ class Sum:
 
 
 def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
-    """The gradient in numbers that all right-hand sides share, or with a row for each."""
+    """The gradient with respect to parameters that all right-hand sides share, or with one row for each."""
     totals = [gradient.total() for gradient in of_sides]
     if numbers is None or len(totals) == 1:
         return totals[0] if totals else None
@@ -133,14 +135,14 @@ def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
 
 
 def share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:
-    """(P,): the share of the channels' gradient for points after the first ball, or in it."""
+    """(P,): the share of the gradient for points after the first ball, or in it."""
     if not piece.pairs:
         return share[:, 0]
     return of_first(xp, share, first.channels(xp, piece.extent)[entering])
 
 
 class Gradient:
-    """The sum of gradients in the numbers of data; None without data."""
+    """The sum of gradients with respect to the parameters of data. None without data."""
 
     def __init__(self, xp: Any, data: Data | None) -> None:
         self.xp, self.data = xp, data

@@ -1,14 +1,14 @@
-"""Balls in which u is a sum of harmonics, whose coefficients come from walks. Equation numbers: csrc/wos/walk/README.md (17), (18).
+"""Balls in which u is a sum of harmonics with coefficients from walks. Equation numbers refer to csrc/wos/walk/README.md (17), (18).
 
-Arrays as in ``wos.walk``. ``balls``: the scaled radius (B, N) of the first ball of the walks in pairs from every point.
+Arrays are as in ``wos.walk``. ``balls``: the scaled radius (B, N) of the first ball of the pairs from every point.
 
-``expand`` (17): coefficients (B, N, S, harmonics) of u on the sphere of every point's ball by ``walks`` walks in pairs, in S ``samples`` of
-walks / S walks, a power of two; 2 modes + 1 harmonics in the plane, (modes + 1)^2 in space. ``reference`` (B, N), a number near u on the
-sphere, is subtracted from u for harmonics whose mean is 0, which does not change the expectation.
+``expand`` (17): coefficients (B, N, S, harmonics) of u on the sphere of every point's ball, from ``walks`` walks in pairs. They are divided
+into S ``samples`` of walks / S walks, a power of two. There are 2 modes + 1 harmonics in the plane and (modes + 1)^2 in space.
+``reference`` (B, N), an estimate of u on the sphere, is subtracted from u for harmonics with mean 0, which does not change the expectation.
 
-``gather`` (18): values (N, S) at points inside of K balls, with ``coefficients`` (K, S, harmonics) and ``z2`` (K,), radius^2 times the
-screening. The balls of point i are ``ball``[``begin``[i]:``begin``[i + 1]]; ``offset`` (P, d) is its offset from the centre in units of the
-radius, and ``weight`` (P,) the ball's weight.
+``gather`` (18): values (N, S) at points inside K balls, with ``coefficients`` (K, S, harmonics) and ``z2`` (K,), the squared radius times
+the screening. The balls of point i are ``ball``[``begin``[i]:``begin``[i + 1]]. ``offset`` (P, d) is the point's offset from the centre in
+units of the radius, and ``weight`` (P,) the ball's weight.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ BALLS = Op(
     outputs=(Arg("radius", "B N", dtype="double"),),
     options=(Option("screening", float),),
     extras=(Extra("grids"),),
-    rule=_balls_shapes, differentiable=False, tolerance=1e-3,  # a small difference of coordinates
+    rule=_balls_shapes, differentiable=False, tolerance=1e-3,  # coordinates are differences of nearby values
 )  # fmt: skip
 EXPAND = Op(
     __name__, "expand",
@@ -99,6 +99,6 @@ GATHER = Op(
     ),
     outputs=(Arg("values", "N S", dtype="double"),),
     options=(Option("modes", int),),
-    rule=_gather_shapes, policy=Policy(check_values=_check_gather), differentiable=False, tolerance=4e-6,  # a recurrence over the degrees
+    rule=_gather_shapes, policy=Policy(check_values=_check_gather), differentiable=False, tolerance=4e-6,  # recurrence over the degrees
 )  # fmt: skip
 OPS = (BALLS, EXPAND, GATHER)

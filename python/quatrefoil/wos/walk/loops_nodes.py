@@ -1,4 +1,4 @@
-"""Nodes of walks from what they met, and gradients in the numbers of the data: array code around the loops of the walks."""
+"""Nodes of walks, and gradients with respect to the data's parameters: array code around the loops of the walks."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ from ..data.loops import data_values, row_of
 from .loops_paths import CUT_OFF, ESCAPED
 from .nodes import of_values, schedule
 
-_BLOCK = 1 << 14  # walks at once, whose source points are in memory
+_BLOCK = 1 << 14  # walks at a time, limited by the memory of their source points
 
 
 class Met(NamedTuple):
-    """Where walks met data of one kind: scaled points, facets, places on them, weights, walks, and which lie in first balls of pairs."""
+    """Points where walks evaluate one kind of data: scaled points, facets, positions on them, weights, walks; whether in a pair's first
+    ball."""
 
     X: np.ndarray
     facet: np.ndarray | None
@@ -25,12 +26,12 @@ class Met(NamedTuple):
 
 
 class Problem:
-    """The arguments of an op of walks, or of its adjoint, by their names.
+    """The arguments of an op of walks, or of its adjoint, by name.
 
-    ``walked`` is a class: ``walked(problem, b, point, walk, wanted)`` runs some walks of instance b. It has what they ``met`` of each of
-    the data, if it is wanted; their ``mark`` and ``beyond``; and the factors of what they met in the channels of a sample, after first
-    balls of pairs (``along``) and in them (``toward``). Its ``firsts`` say where the facets of each instance begin, for each of the data.
-    ``skips_unknown``: a walk without a gradient contributes none, instead of NaN.
+    ``walked`` is a class: ``walked(problem, b, point, walk, wanted)`` runs walks of instance b. Its attributes are: ``met``, the points for
+    each kind of data, if wanted; ``mark`` and ``beyond``; ``along`` and ``toward``, the factors of contributions to the channels of a
+    sample after the first balls of pairs and in them; and ``firsts``, each instance's first facet for each kind of data.
+    ``skips_unknown``: a walk without a gradient contributes nothing, instead of NaN.
     """
 
     nrhs = 1
@@ -50,14 +51,14 @@ class Problem:
         return range(b * self.nrhs, (b + 1) * self.nrhs)
 
     def blocks(self, b):
-        """(points, walks) of one instance, a few thousand walks at a time; points outside have none."""
+        """(points, walks) of one instance, a few thousand walks at a time. Skips points outside."""
         live = np.flatnonzero(~np.isnan(self.start[b, :, 0]))
         for at in range(0, len(live) * self.walks, _BLOCK):
             index = np.arange(at, min(at + _BLOCK, len(live) * self.walks))
             yield live[index // self.walks], self.first_walk + index % self.walks
 
     def values(self, walked, b, side):
-        """(walks, channels): the value, and the gradient of a walk of a pair (13), of what walks met."""
+        """(walks, channels): the value and, for a pair, the gradient (13) from the data along the walks."""
         n, later, here = len(walked.mark), 0.0, 0.0
         for kind, table, function, first, met in zip(self.kinds, self.tables, self.functions, self.firsts, walked.met):
             if kind != "none" and len(met.X):
@@ -72,20 +73,20 @@ class Problem:
 
 
 def first_balls(n, d):
-    """(n, 2 + 2 d): see ``enter``. For walks of pairs without a step the value is that of the boundary, the gradient unknown."""
+    """(n, 2 + 2 d), see ``enter``. A pair without steps has the boundary value and an unknown gradient."""
     first = np.full((n, 2 + 2 * d), np.nan)
     first[:, 0], first[:, 1] = 1.0, 0.0
     return first
 
 
 def counters(p, b, point, walk):
-    """Walks, points, instance and key of random words."""
+    """Walks, points, instance and key of the random words."""
     key = np.uint64(p.seed & 0xFFFFFFFF), np.uint64((p.seed >> 32) & 0xFFFFFFFF)
     return walk.astype(np.uint64), (point + p.first_point).astype(np.uint64), np.uint64(p.first_instance + b), *key
 
 
 def factors(p, first, frame):
-    """(n, channels) of what walks met after first balls of pairs, and of sources in them."""
+    """(n, channels) factors of contributions after the first balls of pairs, and of sources in them."""
     if not p.gradient:
         return np.ones((len(first), 1)), np.zeros((len(first), 1))
     d = first.shape[1] // 2 - 1
@@ -99,7 +100,7 @@ def tallied(marks):
 
 
 def forward(op, walked, arguments):
-    """The nodes of walks [first_walk, first_walk + walks) of every point: inputs, outputs, options, extras, threads."""
+    """The nodes of walks [first_walk, first_walk + walks) of every point. Arguments: inputs, outputs, options, extras, threads."""
     n, m = len(op.inputs), len(op.outputs)
     p, (mean, m2, counts, *beyond) = Problem(op, arguments[:n], arguments[n + m :], walked), arguments[n : n + m]
     (B, N, _), C = p.start.shape, mean.shape[3]
@@ -115,13 +116,13 @@ def forward(op, walked, arguments):
             for c, x in enumerate(of_side):
                 nodes = of_values(p.first_walk // p.group, x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5, counts[side])
                 mean[side, :, :, c], m2[side, :, :, c] = nodes.mean, nodes.m2
-            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # of single walks too
+            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # also for single walks
         for of_jumps in beyond:
             of_jumps[b] = marks[1].sum(axis=1)
 
 
 def replay(op, walked, arguments):
-    """(7), (8): the walks again, and the gradients in the numbers of the data: inputs, a gradient, gradients, options, extras, threads."""
+    """(7), (8) Gradients by replaying the walks. Arguments: inputs, a gradient, gradients, options, extras, threads."""
     n = len(op.inputs)
     p, grad = Problem(op, arguments[:n], arguments[2 * n + 1 :], walked), arguments[n]
     to = [gradient for part, gradient in zip(op.inputs, arguments[n + 1 :]) if part.name in p.names]
@@ -139,7 +140,7 @@ def replay(op, walked, arguments):
 
 
 def _add_gradients(p, walked, b, side, share, to):
-    """Adds to gradients like the data's tables; ``share`` (walks, channels) is that of every walk in the gradient of its node."""
+    """Add to gradients shaped like the data's tables. ``share`` (walks, channels): every walk's share of its node's gradient."""
     along, toward = (
         (share * np.where(np.isnan(x) if walked.skips_unknown else share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward)
     )

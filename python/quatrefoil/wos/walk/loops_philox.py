@@ -1,4 +1,7 @@
-"""Random words and draws, with the same counters as csrc/wos/walk/walker.hpp, and series and weights of ``composition_balls``, compiled."""
+"""Compiled random words and draws, and the series and weights of ``composition_balls``.
+
+The counters are those of csrc/wos/walk/walker.hpp.
+"""
 
 import math
 
@@ -13,7 +16,7 @@ bessel_series, harmonic_series = jit(composition_balls.bessel_series), jit(compo
 
 
 def _weights() -> tuple[object, object]:
-    """Compiled with the series that they call."""
+    """Compile the functions together with the series that they call."""
     from numba.extending import register_jitable
 
     for series in (composition_balls.bessel_series, composition_balls.harmonic_series, composition_balls.singular_series):
@@ -26,7 +29,7 @@ source_weight, hit_weight = _weights()
 
 @jit
 def philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10 on numbers below 2^32 held in uint64."""
+    """Philox4x32-10 on uint64 values below 2^32."""
     for _ in range(10):
         p0 = c0 * np.uint64(0xD2511F53)
         p1 = c2 * np.uint64(0xCD9E8D57)
@@ -46,7 +49,7 @@ def uniform(word):
 
 @jit
 def direction(word, height, n):
-    """A uniform unit vector, in n."""
+    """Write a uniform unit vector to n."""
     angle = float(word) * (2.0 * math.pi * 2.0**-32)
     if n.size == 2:
         n[0], n[1] = math.cos(angle), math.sin(angle)
@@ -91,7 +94,8 @@ def source_radius(d, step, walk, point, instance, k0, k1):
 
 @jit
 def source_point(step, walk, point, instance, k0, k1, n):
-    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm, 0 in space; the direction in n."""
+    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm (0 in space). Writes the direction to
+    n."""
     if n.size > 3:
         unit_vector(SOURCE_DIRECTION + step, walk, point, instance, k0, k1, n)
         r = source_radius(n.size, step, walk, point, instance, k0, k1)

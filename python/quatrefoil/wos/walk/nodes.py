@@ -1,4 +1,4 @@
-"""Nodes of the dyadic tree over walk numbers, the same for any cut into runs: csrc/wos/walk/README.md (5), (6)."""
+"""Nodes of the dyadic tree over walk indices, the same for any split into runs: csrc/wos/walk/README.md (5), (6)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Node = tuple[int, int, Array, Array]  # start, size, mean, m2
 
 
 class Nodes(NamedTuple):
-    """K nodes of samples, with the mean and the sum of squared deviations of every row; and the rows' counts."""
+    """K nodes of samples, with the mean and the sum of squared deviations of every row, and the counts of the rows."""
 
     starts: list[int]
-    sizes: list[int]  # powers of two; starts are their multiples
+    sizes: list[int]  # powers of two; each start is a multiple of its size
     mean: Array  # (rows, K)
     m2: Array
     counts: Array
 
 
 def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
-    """(5) The range [first, first + walks) as aligned powers of two: starts and sizes, in order."""
+    """(5) Split the range [first, first + walks) into aligned powers of two: starts and sizes, in order."""
     starts, sizes = [], []
     at, end = first, first + walks
     while at < end:
@@ -35,13 +35,13 @@ def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
 
 
 def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> Nodes:
-    """The nodes of one channel's samples (rows, samples); mean and m2 without an axis of channels."""
+    """The nodes of one channel's samples (rows, samples); mean and m2 have no channel axis."""
     starts, sizes, means, m2s = zip(*nodes_of(np, values, first))
     return Nodes(list(starts), list(sizes), np.stack(means, axis=1), np.stack(m2s, axis=1), counts)
 
 
 def nodes_of(xp: Any, values: Array, first: int) -> list[Node]:
-    """The nodes of samples (rows, samples, ...) from number ``first`` on."""
+    """The nodes of samples (rows, samples, ...) with indices from ``first`` on."""
     nodes = []
     for start, size in zip(*schedule(first, values.shape[1])):
         mean = values[:, start - first : start - first + size, ...]
@@ -54,15 +54,15 @@ def nodes_of(xp: Any, values: Array, first: int) -> list[Node]:
 
 
 def merge_equal(a: Node, b: Node) -> Node:
-    """(6) for nodes of one size: the bits of merge_equal in csrc/wos/walk/formula.hpp, fused or not."""
+    """(6) for nodes of equal size. The same bits as merge_equal in csrc/wos/walk/formula.hpp, fused or not."""
     n = a[1]
-    with np.errstate(invalid="ignore", over="ignore"):  # of NaN and infinity in the data
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity in the data
         delta = b[2] - a[2]
         return a[0], 2 * n, a[2] + delta * 0.5, (a[3] + b[3]) + (delta * delta) * (n * 0.5)
 
 
 def push(nodes: list[Node], node: Node) -> None:
-    """Append a node, and merge it with the one before while the two are halves of a larger one."""
+    """Append a node. Merge it with the previous one as long as the two are halves of a larger node."""
     while nodes and nodes[-1][1] == node[1] and nodes[-1][0] + node[1] == node[0] and nodes[-1][0] % (2 * node[1]) == 0:
         node = merge_equal(nodes.pop(), node)
     nodes.append(node)
