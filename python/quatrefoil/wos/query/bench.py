@@ -1,4 +1,4 @@
-"""Closest points of a mesh against fcpw, one thread each."""
+"""Closest points on a mesh compared with fcpw, one thread each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POINTS = 20_000
 
 
 def bumpy(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
-    """An icosphere of 20 4^k triangles, of radius 1 + .1 sin 4x cos 3y + .06 sin 7z."""
+    """An icosphere of 20 4^k triangles with radius 1 + .1 sin 4x cos 3y + .06 sin 7z."""
     p = (1 + 5**0.5) / 2
     V = np.array([(0, s, t * p) for s in (-1, 1) for t in (-1, 1)])
     V = np.concatenate([np.roll(V, k, axis=1) for k in range(3)])
@@ -43,7 +43,7 @@ def ball_points(n: int, radius: float = 1.0) -> Any:
 
 
 def fcpw_scene(V: np.ndarray, F: np.ndarray) -> Any:
-    """fcpw's vectorised tree of a mesh, built as in its README."""
+    """fcpw's vectorised tree of a mesh, built as its README recommends."""
     import fcpw
 
     scene = fcpw.scene_3D()
@@ -55,7 +55,7 @@ def fcpw_scene(V: np.ndarray, F: np.ndarray) -> Any:
 
 
 def fcpw_distances(scene: Any, q: np.ndarray) -> np.ndarray:
-    """The distances of all points, by one call."""
+    """The distances of all points, from a single call."""
     import fcpw
 
     interactions = fcpw.interaction_3D_list()

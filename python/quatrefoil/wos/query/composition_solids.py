@@ -1,5 +1,7 @@
-"""Balls, boxes and fields of signed distances in array-API terms and float64, at many points (P, d) at once. Equation numbers are those of
-csrc/wos/solid/README.md."""
+"""Balls, boxes and signed distance fields at many points (P, d) at once, with array API functions in float64.
+
+Equation numbers refer to csrc/wos/solid/README.md.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from ..._array_tools import added
 
 
 def is_solid(ends: Any, d: int) -> bool:
-    """Whether the table is a solid's: None for the unit ball, else one row, half the sides of a box or a field."""
+    """Whether the table describes a solid: None for the unit ball, otherwise one row with half the sides of a box, or a field."""
     return ends is None or bool(ends.shape[0] == 1 and ends.shape[1] != d * d)
 
 
@@ -18,19 +20,19 @@ def is_box(ends: Any, d: int) -> bool:
 
 
 def field_of(label: str, ends: Any, d: int) -> Any:
-    """The row of a field; NotImplementedError for a function's, which has no nodes and so is shorter than any field's."""
+    """The row of a field. Raises NotImplementedError for a function's row, which has no nodes and so is shorter than any field's."""
     if ends.shape[1] == 2 + 4 * d:
         raise NotImplementedError(f"{label}: backend 'array' calls no compiled function of distances; sample it to a grid of them")
     return ends[0, :]
 
 
 def norm(xp: Any, x: Any) -> Any:
-    """Of vectors (..., d)."""
+    """The norms of vectors (..., d)."""
     return xp.sqrt(xp.sum(x * x, axis=-1))
 
 
 def _field(xp: Any, row: Any, x: Any) -> tuple[Any, Any]:
-    """(2) The field (P,) and its slopes (P, d), in scaled coordinates; beyond its box the field of the nearest point."""
+    """(2) The field (P,) and its slopes (P, d) in scaled coordinates. Outside its box, the field at the closest point of the box."""
     d = x.shape[1]
     last, low, high = row[1 : 1 + d] - 1, row[1 + d : 1 + 2 * d], row[1 + 2 * d : 1 + 3 * d]
     steps = last / (high - low)
@@ -63,7 +65,7 @@ def _product(factors: list[Any], first: Any) -> Any:
 
 
 def _project(xp: Any, row: Any, x: Any) -> tuple[Any, Any]:
-    """(3), at most eight times: the field at x, and the closest points."""
+    """(3), at most eight steps: the field at x, and the closest points."""
     d = x.shape[1]
     low, high = row[1 + d : 1 + 2 * d], row[1 + 2 * d : 1 + 3 * d]
     at, first = x, _field(xp, row, x)[0]

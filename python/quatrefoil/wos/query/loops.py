@@ -1,4 +1,4 @@
-"""Queries in plain loops and float64, over all segments and triangles. Equation numbers are those of csrc/wos/mesh/README.md."""
+"""Queries in plain loops over all segments and triangles, in float64. Equation numbers refer to csrc/wos/mesh/README.md."""
 
 import math
 
@@ -10,7 +10,7 @@ from .loops_solids import Distances, is_function, is_solid, nearest_on_solid
 
 @jit
 def segment_distance2(e, x):
-    """Squared distance from the segment ax, ay, bx, by, and the place on it."""
+    """Squared distance from the segment ax, ay, bx, by, and the position on it."""
     ex, ey = e[2] - e[0], e[3] - e[1]
     t = ((x[0] - e[0]) * ex + (x[1] - e[1]) * ey) / (ex * ex + ey * ey)
     t = min(max(t, 0.0), 1.0)
@@ -20,7 +20,7 @@ def segment_distance2(e, x):
 
 @jit
 def triangle_distance2(c, x):
-    """Squared distance from the triangle of three corners, and the weights of the second and third one: mesh README (1), (2)."""
+    """(1), (2) Squared distance from the triangle with three corners, and the weights of the second and third corners."""
     longest, first = -1.0, 0
     for k in range(3):
         a, b = 3 * k, 3 * ((k + 1) % 3)
@@ -67,7 +67,7 @@ def triangle_distance2(c, x):
 
 @jit
 def closest(ends, x, weights):
-    """Squared distance and number of the closest segment or triangle, and the weights of its corners after the first."""
+    """Squared distance and index of the closest segment or triangle, and the weights of its corners after the first."""
     best, at = 1e300, 0
     for k in range(len(ends)):
         if ends.shape[1] == 4:
@@ -85,7 +85,7 @@ def closest(ends, x, weights):
 
 @jit
 def point_on(e, weights, at):
-    """The point of a segment or triangle with those weights of the corners after the first."""
+    """The point of a segment or triangle with these weights of the corners after the first."""
     d = at.size
     for j in range(d):
         at[j] = e[j]
@@ -95,7 +95,7 @@ def point_on(e, weights, at):
 
 @jit
 def _in_polygon(ends, x):
-    """Odd crossing number."""
+    """Whether the crossing number is odd."""
     odd = False
     for k in range(len(ends)):
         ax, ay, bx, by = ends[k, 0], ends[k, 1], ends[k, 2], ends[k, 3]
@@ -107,7 +107,7 @@ def _in_polygon(ends, x):
 
 @jit
 def _goes_through(c, x):
-    """Whether the line from x in the direction of z goes through the triangle: mesh README (4)."""
+    """(4) Whether the line through x in direction z crosses the triangle."""
     crossings, sides = 0, 0
     x0, z0, x1, z1 = 0.0, 0.0, 0.0, 0.0
     for k in range(3):
@@ -131,7 +131,7 @@ def _goes_through(c, x):
 
 @jit
 def _half_angle(c, x):
-    """Half the solid angle of a triangle: mesh README (5)."""
+    """(5) Half of the solid angle of a triangle."""
     a0, a1, a2 = c[0] - x[0], c[1] - x[1], c[2] - x[2]
     b0, b1, b2 = c[3] - x[0], c[4] - x[1], c[5] - x[2]
     d0, d1, d2 = c[6] - x[0], c[7] - x[1], c[8] - x[2]
@@ -144,7 +144,7 @@ def _half_angle(c, x):
 
 @jit
 def is_inside(ends, x, closed):
-    """Inside the polygon, the mesh, or the solid."""
+    """Whether x is inside the polygon, the mesh, or the solid."""
     if is_solid(ends, x.size):
         return nearest_on_solid(ends, x, np.empty(x.size))[0] < 0.0
     if ends.shape[1] == 4:
@@ -163,7 +163,7 @@ def is_inside(ends, x, closed):
 
 @jit
 def nearest_all(ends, scaled, sign, closed):
-    """Of points: distance, closest point, its segment, triangle or face, and the weights of that one's corners."""
+    """For each point: distance, closest point, its segment, triangle or face, and the barycentric weights there."""
     n, d = scaled.shape
     distance, at, primitive, weights = np.empty(n), np.empty((n, d)), np.empty(n, np.int64), np.ones((n, d))
     for i in range(n):
@@ -189,7 +189,7 @@ def inside_all(ends, scaled, closed, contains):
 
 
 def pieces(ends, first, instance, d):
-    """The segments or triangles of one instance; no rows for the unit ball, one row for another solid."""
+    """The segments or triangles of one instance. The unit ball has no rows, other solids have one."""
     if ends is None:
         return np.empty((0, d * d))
     b = instance if len(first) > 2 else 0
@@ -197,7 +197,7 @@ def pieces(ends, first, instance, d):
 
 
 def _scaled(points, frame, b):
-    """The points of an instance, 0 for those that are not finite, and which are."""
+    """The points of an instance with 0 in place of points that are not finite, and a mask of the finite ones."""
     X = points if points.ndim == 2 else points[b]
     scaled = (X.astype(np.float64) - frame[b, :-1]) / frame[b, -1]
     good = np.isfinite(scaled).all(axis=1)
@@ -205,7 +205,7 @@ def _scaled(points, frame, b):
 
 
 def nearest(points, frame, ends, first, distance, point, primitive, barycentric, sign, where, weights, closed, boundary, num_threads):
-    """Distances, and the optional results."""
+    """Write distances and the optional results."""
     d = points.shape[-1]
     for b in range(len(frame)):
         scaled, good = _scaled(points, frame, b)
@@ -224,7 +224,7 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
 
 
 def inside(points, frame, ends, first, contains, closed, boundary, num_threads):
-    """1 inside, 0 outside."""
+    """Write 1 inside, 0 outside."""
     for b in range(len(frame)):
         of_b, (scaled, good) = pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
         if is_function(of_b, points.shape[-1]):

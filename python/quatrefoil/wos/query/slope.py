@@ -1,4 +1,4 @@
-"""Gradients of signed distances: unit vectors that point out of the domain."""
+"""Gradients of signed distances: outward unit vectors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ... import _arrays
 from ..region import Region
 
 Array = Any
-_ROUNDINGS = 256  # of the extent: closer to the boundary, the direction of the closest point is noise
+_ROUNDINGS = 256  # in units of eps and the extent; closer to the boundary, the direction of the closest point is noise
 
 
 def slope(boundary: Any, q: Array, signed: Array, point: Array, primitive: Array) -> Array:
-    """(..., d): the direction from the closest points to q or back, and within rounding of the boundary the normal of the primitive there.
+    """(..., d): the gradients. Within rounding of the boundary, the normal of the closest primitive.
 
-    NaN within rounding of an SDF, which has no primitives.
+    NaN within rounding of an SDF's boundary, because an SDF has no primitives.
     """
     xp, lead = _arrays.namespace(q), tuple(signed.shape)
     extent = _of_each(boundary._extent, boundary, lead, signed)
@@ -32,14 +32,14 @@ def slope(boundary: Any, q: Array, signed: Array, point: Array, primitive: Array
 
 
 def _of_each(numbers: np.ndarray, boundary: Region, lead: tuple[int, ...], like: Array) -> Array:
-    """Numbers of each instance as an array of the kind of ``like`` that broadcasts to the points' axes."""
+    """Values of each instance as an array of the type of ``like`` that broadcasts to the points' axes."""
     axes = (-1, *[1] * (len(lead) - 1)) if boundary._batch is not None else [1] * len(lead)
     cast = numbers.astype(_arrays.dtype_name(like)) if numbers.dtype == np.float64 else numbers
     return _arrays.of_kind(_arrays.location(like), cast).reshape(axes)
 
 
 def _normals(boundary: Any, point: Array, primitive: Array, lead: tuple[int, ...]) -> Array:
-    """(..., d): unit normals of the primitives, of either sign."""
+    """(..., d): unit normals of the primitives, with either sign."""
     place, dtype, d = _arrays.location(point), _arrays.dtype_name(point), boundary.dimension
     xp = _arrays.namespace(point)
     if hasattr(boundary, "_ends"):
@@ -55,5 +55,5 @@ def _normals(boundary: Any, point: Array, primitive: Array, lead: tuple[int, ...
         is_box = boundary._row().shape == (d,)
         normals = np.repeat(np.eye(d) if is_box else np.full((d, d), np.nan), 2, axis=0)
     rows = _arrays.of_kind(place, normals.astype(dtype))
-    at = xp.clip(primitive.reshape(-1), min=0)  # -1 for points on a device that are not finite
+    at = xp.clip(primitive.reshape(-1), min=0)  # -1 for device points that are not finite
     return xp.take(rows, at, axis=0).reshape((*lead, d))
