@@ -1,15 +1,15 @@
-"""Walks through media. Equation numbers are those of csrc/wos/media/README.md.
+"""Walks through media. Equation numbers refer to csrc/wos/media/README.md.
 
-Arrays as in ``wos.walk``.
+Arrays are as in ``wos.walk``.
 
 diffusion, screening : (1 or B, numbers)
-    α and σ, by their kinds as source; a grid of α has (3) at its nodes after the values.
+    α and σ, with a kind as for source. A grid of α has (3) at its nodes after the values.
 bounds : (B, 2)
-    The bound (7) and the step of a function's differences, both absolute.
+    The bound (7) and the finite difference step for functions, both in absolute units.
 slopes : (B, N, d)
-    grad α / (2 α) where walks start, with ``gradient``.
+    grad α / (2 α) at the starts of walks, with ``gradient``.
 beyond : (B, N)
-    Jumps to points where the bound does not hold.
+    Jumps to points where |σ'| exceeds the bound.
 """
 
 from __future__ import annotations
@@ -61,6 +61,6 @@ MEDIA = Op(
     ),
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfas")),
     rule=_shapes,
-    tolerance=1e-3,  # as of walk
+    tolerance=1e-3,  # as for walk
 )  # fmt: skip
 OPS = (MEDIA,)

@@ -1,4 +1,4 @@
-"""Walks through media against the same algorithm in a plain compiled loop that tests every segment."""
+"""Walks through media compared with the same algorithm in a plain compiled loop that tests every segment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..walk.bench_loops import compiled, nearest, segments, series
 from ..walk.loops_philox import bessel_series, harmonic_series
 
 POINTS, WALKS = 512, 64
-HEIGHT, WIDTH = 1.5, 0.8  # alpha = 1 + a bell at 0
+HEIGHT, WIDTH = 1.5, 0.8  # alpha = 1 + a Gaussian at 0
 
 
 def problems() -> Iterator[Problem]:
-    """1024 segments; the diffusion as bells, and as a compiled function."""
+    """1024 segments. The diffusion is a sum of Gaussians or a compiled function."""
     yield _solve("bells", wos.Gaussians(np.array([HEIGHT, 1.0]), np.zeros((2, 2)), np.array([WIDTH, 1e5])))
     yield _solve("njit function", numba.njit(lambda X: 1.0 + HEIGHT * np.exp(-(X[:, 0] ** 2 + X[:, 1] ** 2) / WIDTH**2)))
 
@@ -51,7 +51,7 @@ def _alpha(x: Any, y: Any) -> Any:
 
 @compiled
 def _rate(x: Any, y: Any) -> Any:
-    """σ'."""
+    """σ' at a point."""
     r2 = x * x + y * y
     bell = f32(HEIGHT) * np.exp(-r2 * H2)
     alpha, slope2 = f32(1) + bell, f32(4) * H2 * H2 * bell * bell * r2
@@ -70,7 +70,7 @@ def _weight(s: Any, z2: Any) -> Any:
 
 @compiled
 def _walk_all(s: Any, points: Any, c: Any, bound: Any, walks: Any, shell: Any) -> Any:
-    """The walk of csrc/wos/media/README.md, one after the other."""
+    """The walk of csrc/wos/media/README.md, one walk at a time."""
     mean = np.zeros(len(points))
     for i in range(len(points)):
         for _ in range(walks):

@@ -1,4 +1,4 @@
-"""The rate bound (7) of walks through media, from points of the domain. Equation numbers: csrc/wos/media/README.md."""
+"""The rate bound (7) of walks through media, from points of the domain. Equation numbers refer to csrc/wos/media/README.md."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..walk import PLACE
 from .derivatives import derived, rates
 
 Array = Any
-STEP = 1e-3  # of the diagonal: the step of a function's differences
+STEP = 1e-3  # finite difference step of a function, in units of the diagonal
 SAMPLES, ON_BOUNDARY = 4096, 1024  # points inside and on the boundary
-_SPREAD, _SLACK = 0.25, 1.01  # margins of the bound: of the range of values, and relative
+_SPREAD, _SLACK = 0.25, 1.01  # margins of the bound: fraction of the range of values, and relative
 
 
 class Bound(NamedTuple):
-    """``rows`` (B, 2): bound and step of differences, absolute; ``largest`` (B,): the largest α in the samples."""
+    """``rows`` (B, 2): bound and finite difference step, in absolute units. ``largest`` (B,): the largest α in the samples."""
 
     rows: np.ndarray
     largest: np.ndarray
@@ -39,7 +39,7 @@ def bound_of(
     backend: Backend | None,
     num_threads: int | None,
 ) -> Bound:
-    """The bound for each row of ``frame``; ValueError if α <= 0 or σ < 0. ``like``: an array of the kind that functions take."""
+    """The bound for each row of ``frame``. Raises ValueError if α <= 0 or σ < 0. ``like``: an array of the type that functions receive."""
     shared, B = boundary._batch is None and diffusion.batch in (None, 1) and screening.batch in (None, 1), len(frame)
     bounds, largest = np.empty((B, 2)), np.empty(B)
     kinds = diffusion.kind, screening.kind
@@ -66,7 +66,7 @@ def _check(values: np.ndarray, good: np.ndarray, name: str, expected: str, X: np
 
 
 def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None, num_threads: int | None) -> np.ndarray:
-    """(n, d) scaled points of one instance's domain: well-spread ones inside, and some on the boundary."""
+    """(n, d) scaled points of one instance's domain: well-spread points inside, and points on the boundary."""
     part = whole if whole._batch is None else whole._part_of(b, b + 1)
     d = part.dimension
     golden = 1.32471795724474602596 if d == 2 else 1.22074408460575947536  # x^(d + 1) = x + 1
@@ -89,7 +89,7 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
 
 
 def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start: Array, frame: Array, bounds: Array) -> Array:
-    """(B, N, d) grad α / (2 α) at ``start``, as an array of the same kind."""
+    """(B, N, d) grad α / (2 α) at ``start``, as an array of the same type."""
     x, rows, steps, row = (_on_host(a) for a in (start, frame, bounds, numbers))
     result, on_host = np.zeros(x.shape), by_host(function, start)
     for b in range(len(x)):
@@ -106,7 +106,7 @@ def _on_host(array: Array) -> Any:
 
 
 def by_host(function: Any, like: Array) -> Any:
-    """A user's function of arrays on the device of ``like`` as a function of NumPy arrays; host functions as they are."""
+    """Convert a user's function of device arrays (on the device of ``like``) to one of NumPy arrays. Returns host functions unchanged."""
     if function is None or _arrays.on_host(like):
         return function
 

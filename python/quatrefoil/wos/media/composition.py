@@ -1,6 +1,6 @@
-"""Walks through media in array-API terms and float64, step by step, with the counters of csrc/wos/media/walker.hpp.
+"""Walks through media with array API functions in float64, step by step, with the counters of csrc/wos/media/walker.hpp.
 
-Equation numbers are those of its README.
+Equation numbers refer to csrc/wos/media/README.md.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ __all__ = ["media", "media_vjp"]
 
 
 class _Drawn(NamedTuple):
-    """A step: its direction (P, d); the direction of the point inside, its radius in the unit ball and its share of the ball's mass; and
-    whether the walk jumps there."""
+    """A step.
+
+    Fields: its direction (P, d); the direction of the point inside, its radius in the unit ball and its share of the ball's mass; whether
+    the walk jumps there.
+    """
 
     n: Any
     m: Any
@@ -34,12 +37,12 @@ class _Drawn(NamedTuple):
 
 
 def _radius_of(xp: Any, d: int, u: Any, v: Any, w: Any) -> Any:
-    """(4a), (4b) of walk."""
+    """Walk (4a), (4b)."""
     return xp.sqrt(uniform(xp, u) * uniform(xp, v)) if d == 2 else median(xp, *(uniform(xp, word) for word in (u, v, w)))
 
 
 def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Drawn:
-    """(5), (6)"""
+    """(5), (6) One step."""
     (w0, w1, w2, decides), *more = lanes.words(xp, *([step] if d == 2 else [step, TRIAL + step]))
     n = direction(xp, w0, w1, d)
     if d == 2:
@@ -52,7 +55,7 @@ def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Draw
 
 
 def _enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, First]:
-    """(8) The first step of the walks of pairs."""
+    """(8) The first step of pairs."""
     lanes, sign = walks.pairs()
     sign = xp.astype(sign, xp.float64)[:, None]
     (w0, w1, w2, w3), (u0, u1, u2, _), (v0, v1, _, _) = lanes.words(xp, FIRST, SOURCE, SOURCE + TRIAL)
@@ -74,7 +77,7 @@ def _enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, F
 
 
 def _of_root(first: First, slopes: Any, extent: Any) -> First:
-    """(8) for u instead of U = √α u: ``slopes`` is grad α / (2 α)."""
+    """(8) for u instead of U = √α u. ``slopes`` is grad α / (2 α)."""
     at = slopes * extent[:, None]
     return First(
         first.along, first.outward - first.along[:, None] * at, first.source, first.toward - first.source[:, None] * at
@@ -82,7 +85,7 @@ def _of_root(first: First, slopes: Any, extent: Any) -> First:
 
 
 def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: Found | None) -> tuple[Walked, Any]:
-    """As ``walk_paths``; also the number of each walk's jumps beyond the bound."""
+    """Like ``walk_paths``. Also returns the number of each walk's jumps beyond the bound."""
     xp, x, active, extent, bound = piece.xp, piece.at.x, piece.good, piece.extent, medium.bound
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)
@@ -143,6 +146,6 @@ def media(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
 
 
 def media_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
-    """The walks again."""
+    """Gradients, by replaying the walks."""
     problem, run = _problem(xp, arguments[:10], arguments[11:], functions, True)
     return None, None, None, None, *problem.gradients(run, arguments[10]), None, None, None, None

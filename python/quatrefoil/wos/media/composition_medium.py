@@ -1,4 +1,7 @@
-"""Diffusion and screening where walks are, in array-API terms and float64. Equation numbers are those of csrc/wos/media/README.md."""
+"""Diffusion and screening at the positions of walks, with array API functions in float64.
+
+Equation numbers refer to csrc/wos/media/README.md.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from ..data.composition import Cell, Data, Places
 
 
 class Medium:
-    """α and σ for some walks, None for 1 and 0, with their ``bounds`` (P, 2)."""
+    """α and σ for a group of walks, with their ``bounds`` (P, 2). None stands for α = 1 or σ = 0."""
 
     def __init__(self, xp: Any, diffusion: Data | None, screening: Data | None, at: Places, bounds: Any) -> None:
         self.xp, self.diffusion, self.screening = xp, diffusion, screening
@@ -26,14 +29,14 @@ class Medium:
         return rate * at.extent**2 / self.bound
 
     def _curvature(self, at: Places) -> tuple[Any, Any]:
-        """α and (3), absolute."""
+        """α and (3), in absolute units."""
         data = self.diffusion
         if data is None or data.kind == "number":
             alpha = self.xp.ones_like(at.extent) if data is None else data.values(at)
             return alpha, self.xp.zeros_like(alpha)
         if data.kind == "function":
             return self._by_differences(data, at)
-        if data.kind == "grid":  # with two tables, one after the other
+        if data.kind == "grid":  # two tables, one after the other
             cell = Cell(data, at)
             alpha = cell.interpolated(data.table())
             nodes: Any = 1
@@ -45,7 +48,7 @@ class Medium:
         return alpha, (laplace / (2 * alpha) - slope2 / (4 * alpha**2)) / at.extent**2
 
     def _by_differences(self, data: Data, at: Places) -> tuple[Any, Any]:
-        """(4)"""
+        """(4) by finite differences."""
         xp, d, alpha = self.xp, at.x.shape[1], data.values(at)
         total: Any = -2 * d
         for axis in range(d):
@@ -56,7 +59,7 @@ class Medium:
         return alpha, total / self.step**2
 
     def _of_powers(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
-        """α, |grad α|^2 and Δα, scaled."""
+        """α, |grad α|^2 and Δα of a polynomial, in scaled coordinates."""
         xp, d = self.xp, at.x.shape[1]
         exponents, there = data.powers(at)
         c = data.of_rows(at)[:, d:]
@@ -79,7 +82,7 @@ class Medium:
         return summed(0, 0), slope2, laplace
 
     def _of_bells(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
-        """α, |grad α|^2 and Δα, scaled."""
+        """α, |grad α|^2 and Δα of Gaussians, in scaled coordinates."""
         xp, d = self.xp, at.x.shape[1]
         amplitude, q, away, r2 = data.bells(at)
         e = xp.exp(-r2 * q) * amplitude

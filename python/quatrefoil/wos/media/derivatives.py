@@ -1,4 +1,4 @@
-"""Diffusion and screening in space, and derivatives of the diffusion. Equation numbers are those of csrc/wos/media/README.md."""
+"""Diffusion and screening in space, and derivatives of the diffusion. Equation numbers refer to csrc/wos/media/README.md."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..data import Cells, interpolated
 from ..data import loops as _array_code
 from ..data.packed import PackedData, Target
 
-_data: Any = _array_code  # which has no types
+_data: Any = _array_code  # untyped module
 
 
 def with_curvature(diffusion: PackedData, target: Target) -> PackedData:
-    """Rows of a grid with (3) at its nodes after the values; other data unchanged."""
+    """Append (3) at the nodes to the rows of a grid. Returns other data unchanged."""
     if diffusion.kind != "grid":
         return diffusion
     given, d = _arrays.to_host(diffusion.numbers), target.boundary.dimension
@@ -43,7 +43,7 @@ def _first(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _second(values: np.ndarray, axis: int) -> np.ndarray:
-    """Second differences at the nodes, extrapolated linearly to the first and last node."""
+    """Second differences at the nodes, extrapolated linearly to the first and last nodes."""
     v = np.moveaxis(values, axis, 0)
     second = np.zeros_like(v)
     if len(v) > 2:
@@ -77,14 +77,14 @@ def derived(
 
 
 def _power_of_two(alpha: np.ndarray) -> np.ndarray:
-    """Factors that bring α near 1, because its square may leave float64."""
+    """Factors that bring α close to 1, because its square may overflow or underflow."""
     return np.asarray(np.ldexp(1.0, -np.frexp(alpha)[1]))
 
 
 def _by_differences(
     function: Any, instance: int, frame: np.ndarray, step: float, X: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(4)"""
+    """(4) by finite differences."""
     n, d = X.shape
     shifts = np.concatenate([np.zeros((1, d)), *([-row, row] for row in step * np.eye(d))])
     at = (frame[:-2] + frame[-2] * X)[:, None] + shifts
@@ -115,7 +115,7 @@ def rates(
     kinds: tuple[str, str], numbers: tuple[Any, Any], functions: tuple[Any, Any], first_instance: int, b: int, frame: np.ndarray,
     step: float, X: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """α, σ and σ' (2) at scaled points, absolute."""
+    """α, σ and σ' (2) at scaled points, in absolute units."""
     alpha, _, bent = derived(kinds[0], numbers[0], functions[0], first_instance, b, frame, step, X)
     if kinds[1] == "none":
         return alpha, np.zeros(len(X)), bent

@@ -1,6 +1,6 @@
 """Walks through media: loops for the steps, array code for the data of thousands of walks at a time.
 
-The same counters as csrc/wos/media/walker.hpp; equation numbers are those of its README.
+Uses the counters of csrc/wos/media/walker.hpp. Equation numbers refer to csrc/wos/media/README.md.
 """
 
 import math
@@ -21,14 +21,17 @@ from .derivatives import derived, rates
 
 @jit
 def _radius_of(d, u, v, w):
-    """(4a), (4b) of walk."""
+    """Walk (4a), (4b)."""
     return math.sqrt(u * v) if d == 2 else max(min(u, v), min(max(u, v), w))
 
 
 @jit
 def _enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
-    """(8) The first step of a walk of a pair: its directions in n and m, the factors of what it meets in ``first``. Returns the radius of
-    the point inside, and whether the walk goes there."""
+    """(8) The first step of a walk of a pair.
+
+    Writes its directions to n and m, and the factors of later contributions to ``first``. Returns the radius of the point inside, and
+    whether the walk jumps there.
+    """
     number, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
     w0, w1, w2, w3 = philox(np.uint64(FIRST), number, point, instance, k0, k1)
     u0, u1, u2, _ = philox(np.uint64(SOURCE), number, point, instance, k0, k1)
@@ -59,7 +62,7 @@ def _enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 @jit
 def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area, jumped, done,
              facet, place, mark):  # fmt: skip
-    """A step of walks ``some`` (5), (6): moves ``x`` and puts the point inside into ``y``, or marks them as ended in ``done``."""
+    """(5), (6) Makes a step of walks ``some``: moves ``x`` and writes the point inside to ``y``, or marks walks as ended in ``done``."""
     d = x.shape[1]
     n, m = np.empty(d), np.empty(d)
     for i in some:
@@ -95,7 +98,7 @@ def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon
 
 @jit
 def _survive(some, weight, step, walk, point, instance, k0, k1):
-    """(14) of walk."""
+    """Walk (14)."""
     for i in some:
         size = abs(weight[i])
         if 0.0 < size < LIGHT:
@@ -118,12 +121,12 @@ class _Medium:
         return np.sqrt(derived(kind, numbers, function, *self.at, X)[0])
 
     def share(self, X):
-        """σ' over its bound."""
+        """σ' relative to its bound."""
         return rates(*self.about, *self.at, X)[2] * self.at[2][-2] ** 2 / self.bound
 
 
 class _Walked:
-    """What walks met, see ``loops_nodes.Problem``."""
+    """Points where walks evaluate data, see ``loops_nodes.Problem``."""
 
     firsts, skips_unknown = ("first", "first"), False
 
