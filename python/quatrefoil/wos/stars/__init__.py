@@ -1,15 +1,15 @@
-"""Walks where part of the boundary reflects. Equation numbers are those of csrc/wos/stars/README.md.
+"""Walks with a partly reflecting boundary. Equation numbers refer to csrc/wos/stars/README.md.
 
-Arrays as in ``wos.walk``, but ends and first are those of the absorbing part; if nothing absorbs (``endless``), of one segment or triangle
-per instance that lies far away.
+Arrays are as in ``wos.walk``, except that ends and first describe the absorbing part. If nothing absorbs (``endless``), they have one
+distant segment or triangle per instance.
 
-walls, first_wall : (P, 6) or (P, 11), and as first
-    The corners of reflecting segments in the order of their rings, the domain to their left; or of triangles, counter-clockwise seen from
-    outside, in an order that keeps neighbours together; μ in absolute units, 0 for triangles; 0 for walls of ``neumann``, 1 for ``robin``.
-corners, first_corner : (C, 6) or (C, 12), and as first
-    The re-entrant corners between walls, or the ends of edges, and the inner normals of the two walls.
+walls, first_wall : (P, 6) or (P, 11), and like first
+    Corners: of reflecting segments in ring order, with the domain to their left; or of triangles, counter-clockwise seen from outside, in
+    an order that keeps neighbours together. Then μ in absolute units, and 0 for walls of ``neumann`` or 1 for ``robin``.
+corners, first_corner : (C, 6) or (C, 12), and like first
+    The re-entrant corners between walls, or the ends of edges, and the inward normals of the two walls.
 neumann, robin : (1 or B, numbers)
-    The flux h, by its kind as dirichlet; values at vertices have a pair for every wall.
+    The flux h, with a kind as for dirichlet. Values at vertices have one pair (in space a triple) per wall.
 """
 
 from __future__ import annotations
@@ -70,6 +70,6 @@ STARS = Op(
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhk")),
     rule=_shapes,
     policy=Policy(check_values=_check_values),
-    tolerance=3e-3,  # as of walk; a ray that grazes a wall amplifies rounding more than a step
+    tolerance=3e-3,  # as for walk; a ray that grazes a wall amplifies rounding more than a step does
 )  # fmt: skip
 OPS = (STARS,)

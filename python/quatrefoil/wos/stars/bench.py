@@ -1,4 +1,4 @@
-"""Walks on stars against the same algorithm in plain compiled loops that test every segment and wall: a user's, in float32, and ours."""
+"""Walks on stars compared with plain compiled loops that test every segment and wall: a user's, in float32, and ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POINTS, WALKS = 512, 64
 
 
 def problems() -> Iterator[Problem]:
-    """Half of the 1024 segments reflect, in eight stretches; without a flux, which the user's loop lacks, and with one. And a mesh."""
+    """Half of the 1024 segments reflect, in eight stretches. Without a flux, which the user's loop lacks; with a flux; and on a mesh."""
     for flux in (False, True):
         yield _solve(flux)
     yield solve_mesh()
@@ -99,7 +99,7 @@ def _walk_all(absorbing: Any, walls: Any, corners: Any, points: Any, c: Any, wal
 
 
 def brute_force(ring: np.ndarray, reflecting: np.ndarray, points: np.ndarray, numbers: np.ndarray, walks: int, epsilon: float) -> Any:
-    """Means of walks on stars without a flux, in a counter-clockwise ring."""
+    """Means of walks on stars without a flux, for a counter-clockwise ring."""
     end = np.roll(ring, -1, axis=0)
     unit = (end - ring) / np.hypot(*(end - ring).T)[:, None]
     inner, after = np.stack([-unit[:, 1], unit[:, 0]]), np.roll(unit, -1, axis=0)

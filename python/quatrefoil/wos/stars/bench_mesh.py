@@ -1,4 +1,4 @@
-"""Walks on stars in a mesh against the same algorithm in plain compiled loops that test every triangle and edge, in float32."""
+"""Walks on stars in a mesh, compared with a plain compiled float32 loop that tests every triangle and edge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POINTS, WALKS, SUBDIVISIONS = 64, 16, 3
 
 
 def solve_mesh() -> Problem:
-    """The upper half of 1280 triangles on a bumpy ball reflects; without a flux, which the loop lacks."""
+    """The upper half of a bumpy ball of 1280 triangles reflects. There is no flux, which the loop lacks."""
     V, F = bumpy(SUBDIVISIONS)
     reflecting, X = V[F].mean(axis=1)[:, 2] > 0, ball_points(POINTS, 0.8).astype(np.float32)
     mesh = wos.TriangleMesh(V, F)
@@ -134,7 +134,7 @@ def _walk_all(absorbing: Any, walls: Any, edges: Any, points: Any, walks: Any, e
 
 
 def brute_force(V: np.ndarray, F: np.ndarray, reflecting: np.ndarray, points: np.ndarray, walks: int, epsilon: float) -> Any:
-    """Means of walks on stars without a flux, of 1 + x / 2 + 3 z / 10 at their ends."""
+    """Means of walks on stars without a flux. The value at a walk's end is 1 + x / 2 + 3 z / 10."""
     from .reflecting_3d import reflecting_mesh
 
     geometry = reflecting_mesh(wos.TriangleMesh(V, F), reflecting.astype(int), np.zeros(len(F)), 0.0, "brute_force")

@@ -1,6 +1,6 @@
-"""Walks on stars in array-API terms and float64, step by step, with the counters of csrc/wos/stars/walker.hpp.
+"""Walks on stars with array API functions in float64, step by step, with the counters of csrc/wos/stars/walker.hpp.
 
-Equation numbers are those of its README. Every step looks at every segment, wall and corner.
+Equation numbers refer to csrc/wos/stars/README.md. Every step tests every segment, wall and corner.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["stars", "stars_vjp"]
 
 
 class _Met(NamedTuple):
-    """Callbacks for sources and points of the walls; None if there are none."""
+    """Callbacks for source points and points on the walls, or None."""
 
     sources: Found | None
     flux: Found | None
 
 
 class _State(NamedTuple):
-    """Every walk's position, its wall, -1 for none, and its weight."""
+    """Every walk's position, weight, and the wall it is on (-1 for none)."""
 
     x: Any
     own: Any
@@ -43,7 +43,7 @@ class _State(NamedTuple):
 def _step(
     piece: Piece, walls: Walls, at: _State, distance: Any, step: int, active: Any, screening: float, first: First, met: _Met
 ) -> _State:
-    """(1): one step of every walk."""
+    """(1) One step of every walk."""
     xp, d, x, own, weight = piece.xp, walls.d, at.x, at.own, at.weight
     words, *more = piece.lanes.words(xp, step, *([BOUNDARY + step] if met.flux else []))
     n = walls.turned(direction(xp, words[0], words[1], d), own)
@@ -100,7 +100,7 @@ def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Me
 
 
 class _Problem(Problem):
-    """With the tables of walls and corners."""
+    """Adds the tables of walls and corners."""
 
     def __init__(self, xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> None:
         lane = LANE + LIVE * (inputs[4].shape[0] + inputs[6].shape[0])
@@ -114,7 +114,7 @@ class _Problem(Problem):
         return (xp.take(low, row, axis=0)[:, None] <= k) & (k < xp.take(high, row, axis=0)[:, None])
 
     def unless_wrong(self, x: Any) -> Any:
-        """x, or NaN if the first rows of a table do not fit it, which is an error on the host; None stays None."""
+        """x, or NaN if the first rows of a table do not fit the table, which is an error on the host. None stays None."""
         g = self.given
         tables = ((g.ends, g.first), (g.walls, g.first_wall), (g.corners, g.first_corner))
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
@@ -123,7 +123,7 @@ class _Problem(Problem):
     def walk(self, piece: Piece, met: _Met) -> Walked:
         xp, g, table, d = self.xp, self.given, self.given.walls, piece.at.x.shape[1]
         mine = self._mine(piece, table, g.first_wall)
-        if table.shape[0] == 0:  # one wall that belongs to no walk
+        if table.shape[0] == 0:  # add one wall that belongs to no walk
             eye = [float(i == j) for j in range(d) for i in range(d)]
             table = xp.asarray([[*eye, 0.0, 0.0]], dtype=xp.float64, device=table.device)
             mine = xp.zeros((piece.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
@@ -134,11 +134,11 @@ class _Problem(Problem):
         return _walk(piece, walls, g.max_steps, g.screening, met)
 
     def is_robin(self, at: Places) -> Any:
-        """Whether points of the walls have a Robin condition."""
+        """Whether points on the walls have a Robin condition."""
         return self.xp.take(self.given.walls[:, -1], at.piece, axis=0) > 0
 
     def flux(self, neumann: Any, robin: Any) -> Found:
-        """A callback that adds points of the walls to one of these."""
+        """A callback that adds points on the walls to one of these."""
 
         def found(at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
             is_robin = self.is_robin(at)
@@ -172,7 +172,7 @@ def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
 
 
 def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
-    """The walks again."""
+    """Gradients, by replaying the walks."""
     problem = _Problem(xp, arguments[:12], arguments[13:], functions, True)
     wanted = [data for (data,) in problem.data]
     of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted)
@@ -198,7 +198,7 @@ def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
 
 
 def _share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:
-    """As in walk; a walk without a first ball has no gradient and contributes none."""
+    """As in walk. A walk without a first ball has no gradient and contributes nothing."""
     if not piece.pairs:
         return share[:, 0]
     factors = first.channels(xp, piece.extent)[entering]

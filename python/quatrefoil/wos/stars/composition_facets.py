@@ -1,4 +1,4 @@
-"""Reflecting triangles in array-API terms and float64, for many walks at once: as composition_walls, with the equations in space."""
+"""Reflecting triangles for many walks at once: composition_walls in space."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Facets(Walls):
         return self.first_met(meets & self.may(meets, own), t, limit[..., 0])
 
     def draw(self, x: Any, R: Any, u: list[Any]) -> tuple[Any, ...]:
-        """(6'): the place on a triangle are the weights of its second and third corner."""
+        """(6') The position on a triangle is given by the weights of its second and third corners."""
         xp, all_r = self.xp, self.shapes
         d2, R2 = self.squares(x), (R * R)[:, None]
         w = self.local(x[:, None, :] - all_r.a)[2]
@@ -115,7 +115,7 @@ class Facets(Walls):
 
 
 def _ball_mass(xp: Any, r: Triangles, u: Any, v: Any, p: Any, R: Any) -> Any:
-    """(5') The integral of G over the parts of triangles in the ball around a point with the feet (u, v) and the heights p."""
+    """(5') The integral of G over the parts of triangles in the ball around a point with feet (u, v) and heights p."""
     total: Any = None
     for ax, ay, bx, by in ((0.0, 0.0, r.length, 0.0), (r.length, 0.0, r.cx, r.cy), (r.cx, r.cy, 0.0, 0.0)):
         length = xp.sqrt((bx - ax) ** 2 + (by - ay) ** 2)
@@ -131,7 +131,7 @@ def _ball_mass(xp: Any, r: Triangles, u: Any, v: Any, p: Any, R: Any) -> Any:
 
 
 def _line(xp: Any, p: Any, h: Any, s: Any, R: Any) -> Any:
-    """The integral (5') along a line up to the place s."""
+    """(5') The antiderivative along a line, at the position s."""
     q2 = h * h + p * p
     away = xp.sqrt(s * s + q2)
     rise = h * xp.asinh(s / xp.sqrt(xp.where(q2 > 0, q2, xp.ones_like(q2))))

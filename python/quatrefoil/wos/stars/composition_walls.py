@@ -1,7 +1,8 @@
-"""Reflecting walls in the plane in array-API terms and float64, for many walks at once: every walk looks at every wall and corner.
+"""Reflecting walls in the plane, for many walks at once, with array API functions in float64.
 
-Equation numbers are those of csrc/wos/stars/README.md. Walls of other instances are masked. A point of the walls is drawn with the
-probabilities of (6) without a tree: among more than eight walls a flux has other random numbers than the kernels', and the same mean.
+Equation numbers refer to csrc/wos/stars/README.md. Every walk tests every wall and corner; walls of other instances are masked. A point on
+the walls is drawn with the probabilities of (6) without a tree. With more than eight walls, a flux therefore uses its random numbers
+differently from the kernels, with the same mean.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ ROBIN, ROBIN_SCREENED = 0.02, 0.25
 
 
 class Walls:
-    """``mine`` (P, W): which walls belong to a walk's instance; ``corners``: a table and such a mask, or None. ``absorbs``: some wall has
-    a μ (4)."""
+    """Reflecting walls.
+
+    ``mine`` (P, W): which walls belong to a walk's instance. ``corners``: a table and a mask of this kind, or None. ``absorbs``: whether
+    any wall has a μ (4).
+    """
 
     d = 2
 
     def __init__(self, xp: Any, table: Any, mine: Any, corners: Any, extent: Any, screening: Any, absorbs: bool) -> None:
         self.xp, self.table, self.mine, self.corners, self.absorbs = xp, table, mine, corners, absorbs
-        self.extent, self.screening = extent, screening  # of every walk
+        self.extent, self.screening = extent, screening  # one value per walk
         self.number = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
         self.mu = xp.clip(table[:, self.d**2], min=0.0)
         self.prepare()
@@ -47,7 +51,7 @@ class Walls:
         return (px - t * ex) ** 2 + (py - t * ey) ** 2
 
     def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
-        """The closest wall within ``radius`` and its distance; wall -1 for none."""
+        """The closest wall within ``radius`` and its distance. The wall is -1 if there is no such wall."""
         xp, d2, limit = self.xp, self.squares(x), radius * radius
         these = self.mine & (self.mu > 0) if with_mu else self.mine
         d2 = xp.where(these, d2, xp.full_like(d2, math.inf))
@@ -65,7 +69,7 @@ class Walls:
         return xp.sqrt(xp.minimum(xp.min(xp.where(hides, d2, xp.full_like(d2, math.inf)), axis=1), radius * radius))
 
     def star(self, x: Any, distance: Any, epsilon: Any, own: Any) -> tuple[Any, Any]:
-        """The radius of the star, and the mass (4) of walls with a μ in it; None if there are no such walls."""
+        """The radius of the star, and the mass (4) of walls with a μ in it, or None without such walls."""
         xp, most, reach = self.xp, self.limit(), ROBIN
         R = xp.maximum(epsilon, self.silhouette(x, xp.clip(distance, max=LARGEST)))
         if most is not None:
@@ -80,18 +84,20 @@ class Walls:
         return R, xp.where((wall >= 0) & (away < R), mass, xp.zeros_like(mass))
 
     def limit(self) -> Any:
-        """The largest radius with screening, None without."""
+        """The largest radius with screening. None without screening."""
         return None if self.screening is None else MAX_SCREENED / self.xp.sqrt(self.screening)
 
     def turned(self, n: Any, own: Any) -> Any:
-        """n, reflected if it points outward from the walk's own wall."""
+        """n, reflected if it points outward from the wall that the walk is on."""
         e = self.of(self.e, own)
         outward = (own >= 0) & (n[:, 1] * e[:, 0] - n[:, 0] * e[:, 1] < 0)
         return self.xp.where(outward[:, None], -n, n)
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(7) The first wall that the ray meets from inside before ``limit``, whose line ``end`` is behind, and t there; wall -1 for none.
-        Points and directions are (..., 2), with the walks along the first axis."""
+        """(7) The first wall, hit from inside before ``limit``, whose line ``end`` is behind, and t there.
+
+        The wall is -1 if there is no such wall. Points and directions are (..., 2), with the walks along the first axis.
+        """
         xp = self.xp
         ex, ey, length = self.e[:, 0], self.e[:, 1], self.length
         dx, dy, px, py = n[..., :1], n[..., 1:], self.a[:, 0] - x[..., :1], self.a[:, 1] - x[..., 1:]
@@ -100,14 +106,14 @@ class Walls:
         det = xp.where(towards, det, xp.ones_like(det))
         t, s = (px * ey - py * ex) / det, (px * dy - py * dx) / det
         behind, over = -t * det / length, SLACK / length
-        s = xp.where(t <= 0, -(px * ex + py * ey) / (length * length), s)  # behind by rounding, or not at all
+        s = xp.where(t <= 0, -(px * ex + py * ey) / (length * length), s)  # x is behind the wall by rounding, or does not hit it
         t = xp.clip(t, min=0.0)
         limit, end = limit[..., None], end if isinstance(end, float) else end[..., None]
         meets = towards & (behind < SLACK) & (t <= limit) & (s >= -over) & (s <= 1.0 + over) & ((end - t) * det / length > SLACK)
         return self.first_met(meets & self.may(meets, own), t, limit[..., 0])
 
     def may(self, like: Any, own: Any) -> Any:
-        """A mask with axes (P, ..., W): walls of each walk's instance, except the one that it is on."""
+        """A mask (P, ..., W): walls of each walk's instance, except the wall that the walk is on."""
         may = self.mine & (self.number != own[:, None])
         return self.xp.reshape(may, (may.shape[0], *[1] * (len(like.shape) - 2), may.shape[1]))
 
@@ -119,7 +125,7 @@ class Walls:
         return xp.where(found, k, xp.full_like(k, -1)), xp.clip(xp.where(found, best, limit), min=0.0)
 
     def sees(self, x: Any, z: Any, wall: Any, own: Any) -> Any:
-        """Whether x sees points z of walls. Walls that z lies behind by rounding only do not hide it."""
+        """Whether x sees points z on walls. Walls that z is behind only by rounding do not hide it."""
         xp = self.xp
         r = norm(xp, z - x)
         at_hand = r - 4 * SLACK <= 0
@@ -129,8 +135,10 @@ class Walls:
         return (wall == own) | at_hand | ~hidden
 
     def _clip(self, x: Any, R: Any) -> tuple[Any, ...]:
-        """The parts (P, W) of walls in the disc, as lengths from their beginnings; the feet of the perpendiculars, the heights of x, and
-        whether x faces the walls."""
+        """The parts (P, W) of walls in the disc, as lengths from the walls' starts.
+
+        Also returns the feet of the perpendiculars, the heights of x, and whether x faces the walls.
+        """
         xp, px, py = self.xp, x[:, :1] - self.a[:, 0], x[:, 1:] - self.a[:, 1]
         ex, ey, length = self.e[:, 0], self.e[:, 1], self.length
         foot, height = (px * ex + py * ey) / length, (py * ex - px * ey) / length
@@ -158,7 +166,7 @@ class Walls:
         return total
 
     def drawn(self, likely: Any, u: Any) -> tuple[Any, Any]:
-        """A wall drawn with probabilities in proportion to (P, W), and its probability; wall -1 for none."""
+        """A wall drawn with probabilities proportional to (P, W), and its probability. The wall is -1 if all weights are 0."""
         xp = self.xp
         upto = xp.cumulative_sum(likely, axis=1)
         total = upto[:, -1]
@@ -174,7 +182,7 @@ class Walls:
         return self.xp.sum(self.xp.where(chosen, rows, self.xp.zeros_like(rows)), axis=1)
 
     def flux(self, x: Any, R: Any, own: Any, factor: Any, u: list[Any]) -> tuple[Any, list[Any], Any]:
-        """(6), (6'): wall, place and weight of a point of the walls; wall -1 if none counts."""
+        """(6), (6') Wall, position and weight of a point on the walls. The wall is -1 if the point does not count."""
         xp, (wall, place, z, there, density, green, mu) = self.xp, self.draw(x, R, u)
         r = norm(xp, z - x)
         there = there & (r > 0) & (r < R)
@@ -187,7 +195,7 @@ class Walls:
         return xp.where(there, wall, xp.full_like(wall, -1)), place, weight
 
     def draw(self, x: Any, R: Any, u: list[Any]) -> tuple[Any, ...]:
-        """Wall, place, point, whether there is one, its density, G as a function of the distance, and μ times the height of x."""
+        """Wall, position, point, whether there is one, its density, G as a function of the distance, and μ times the height of x."""
         xp, (low, high, foot, p, faces) = self.xp, self._clip(x, R)
         off = xp.maximum(xp.maximum(low - foot, foot - high), xp.zeros_like(foot))
         likely = (high - low) * (R[:, None] ** 2 - p * p - off * off)
@@ -222,7 +230,7 @@ def _faced(one: Any, two: Any) -> Any:
 
 
 def _line_mass(xp: Any, p: Any, t: Any, R: Any) -> Any:
-    """(5), for t of either sign."""
+    """(5) for t of either sign."""
     r = xp.sqrt(p * p + t * t)
     apart = r > 0
     found = (t * (xp.log(R / xp.where(apart, r, xp.ones_like(r))) + 1.0) - p * xp.atan2(t, p)) / (2.0 * math.pi)

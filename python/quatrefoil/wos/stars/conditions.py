@@ -1,4 +1,4 @@
-"""The reflecting part of a boundary: ``neumann`` and ``robin`` of a problem, checked, and the tables of the walk for them."""
+"""Checks ``neumann`` and ``robin`` of a problem, and builds the tables of the walk for the reflecting part of a boundary."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _EXPECTED = {
     name: f"{parts}: where is a function of points, such as lambda X: X[:, 0] < 1, or has one bool per segment or triangle"
     for name, parts in (("neumann", "(where, h)"), ("robin", "(where, mu, h)"))
 }
-_INNER = {  # weights of the corners at points inside of a segment or triangle
+_INNER = {  # weights of the corners at points inside a segment or triangle
     2: np.array([[0.5, 0.5], [0.98, 0.02], [0.02, 0.98]]),
     3: np.array([[1, 1, 1], [2.9, 0.05, 0.05], [0.05, 2.9, 0.05], [0.05, 0.05, 2.9]]) / 3,
 }
 
 
 def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label: str) -> Reflecting | None:
-    """The boundary with those conditions; None if no part of it reflects."""
+    """The boundary with these conditions, or None if no part reflects."""
     code, mu = conditions(boundary, neumann, robin, label)
     if not (code > 0).any():
         return None
@@ -35,7 +35,7 @@ def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label:
 
 
 def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
-    """``neumann`` or ``robin`` with a function ``where`` replaced by its values: one entry per facet."""
+    """Replace a function ``where`` in ``neumann`` or ``robin`` by its values: one entry per facet."""
     if not isinstance(given, (tuple, list)) or not given or not callable(given[0]) or not isinstance(boundary, (Polygon, TriangleMesh)):
         return given
     corners = boundary._ends.reshape(len(boundary._ends), boundary.dimension, -1)
@@ -60,13 +60,13 @@ def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
 
 
 def instances_of(neumann: Any, robin: Any) -> int | None:
-    """The leading B of ``where`` and μ, None without one."""
+    """The leading B of ``where`` and μ, or None without B."""
     parts = [x for given in (neumann, robin) if isinstance(given, (tuple, list)) for x in given[:-1] if axes(x) == 2]
     return max(map(len, parts)) if parts else None
 
 
 def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """For every segment or triangle 0 (Dirichlet), 1 (Neumann) or 2 (Robin); and μ."""
+    """For every segment or triangle, 0 (Dirichlet), 1 (Neumann) or 2 (Robin), and μ."""
     if not isinstance(boundary, (Polygon, TriangleMesh)):
         what = "a Ball, which has no segments" if isinstance(boundary, Ball) else type(boundary).__name__
         raise ValueError(f"{label}: neumann and robin need a Polygon or a TriangleMesh; boundary is {what}")

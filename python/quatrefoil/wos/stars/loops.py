@@ -1,4 +1,4 @@
-"""Walks on stars in array code around the loops of loops_paths: every step looks at every segment and triangle."""
+"""Walks on stars in array code around the loops of loops_paths. Every step tests every segment and triangle."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from . import STARS, loops_facets, loops_paths
 
 
 class _Walked:
-    """What walks met, see ``loops_nodes.Problem``."""
+    """Points where walks evaluate data, see ``loops_nodes.Problem``."""
 
     firsts, skips_unknown, beyond = ("first", "first", "first_wall", "first_wall"), True, 0
 

@@ -1,4 +1,4 @@
-"""Reflecting triangles in plain loops and float64, as loops_walls. Equation numbers: csrc/wos/stars/README.md."""
+"""Reflecting triangles in plain loops and float64: loops_walls in space. Equation numbers refer to csrc/wos/stars/README.md."""
 
 import math
 
@@ -16,15 +16,18 @@ _X, _Y, _AREA, _TURN = 13, 14, 15, 16
 
 
 def frames_of(walls):
-    """The numbers of mesh README (1) of every triangle: A, where its longest side AB begins, the unit vectors along AB, across it and
-    normal; |AB|, C in the plane, the area, and which of the corners is A."""
+    """The fields of mesh README (1) for every triangle.
+
+    A, an end of the longest side AB; the unit vectors along AB, perpendicular to it in the plane, and normal; |AB|; C in the plane; the
+    area; the index of the corner A.
+    """
     r = shapes_of(np, walls[:, :9])
     return np.column_stack([r.a, r.e, r.f, r.n, r.length, r.cx, r.cy, 0.5 * r.length * r.cy, r.turn])
 
 
 @jit
 def _local(r, x, y, z):
-    """Along, across and above a triangle."""
+    """Coordinates along, across and above a triangle."""
     return (
         x * r[ALONG] + y * r[ALONG + 1] + z * r[ALONG + 2],
         x * r[ACROSS] + y * r[ACROSS + 1] + z * r[ACROSS + 2],
@@ -34,7 +37,7 @@ def _local(r, x, y, z):
 
 @jit
 def hit(frames, x, d, limit, own, end):
-    """(8) The first triangle that the ray meets from inside before ``limit``, whose plane ``end`` is behind, and t there; -1 for none."""
+    """(8) The first triangle, hit from inside before ``limit``, whose plane ``end`` is behind, and t there. -1 if there is none."""
     wall = -1
     for k in range(len(frames)):
         r = frames[k]
@@ -56,7 +59,7 @@ def hit(frames, x, d, limit, own, end):
 
 @jit
 def _sees(frames, x, z, wall, own):
-    """Whether x sees a point z of a triangle. Triangles that z lies behind by rounding only do not hide it."""
+    """Whether x sees a point z on a triangle. Triangles that z is behind only by rounding do not hide it."""
     d = z - x
     r = math.sqrt((d * d).sum())
     if wall == own or r - 4 * SLACK <= 0.0:
@@ -66,7 +69,7 @@ def _sees(frames, x, z, wall, own):
 
 @jit
 def nearest(walls, x, radius, with_mu):
-    """The closest triangle within ``radius`` and its distance; -1 for none."""
+    """The closest triangle within ``radius`` and its distance. -1 if there is none."""
     best, wall = radius * radius, -1
     for k in range(len(walls)):
         if with_mu and walls[k, 9] <= 0.0:
@@ -79,7 +82,7 @@ def nearest(walls, x, radius, with_mu):
 
 @jit
 def silhouette(edges, x, radius):
-    """(2) The distance of the closest edge that may hide something, or ``radius``."""
+    """(2) The distance of the closest edge that may hide a triangle, or ``radius``."""
     best = radius * radius
     for k in range(len(edges)):
         c = edges[k]
@@ -95,7 +98,7 @@ def silhouette(edges, x, radius):
 
 @jit
 def _line(p, h, s, R):
-    """The integral (5') along a line up to the place s."""
+    """(5') The antiderivative along a line, at the position s."""
     q2 = h * h + p * p
     away = math.sqrt(s * s + q2)
     rise = h * math.asinh(s / math.sqrt(q2)) if q2 > 0.0 else 0.0
@@ -104,7 +107,7 @@ def _line(p, h, s, R):
 
 @jit
 def _ball_mass(r, a, b, p, R):
-    """(5') The integral of G over the part of a triangle in the ball around a point with the foot (a, b) and the height p."""
+    """(5') The integral of G over the part of a triangle in the ball around a point with foot (a, b) and height p."""
     corners, total = ((0.0, 0.0), (r[LENGTH], 0.0), (r[_X], r[_Y])), 0.0
     for i in range(3):
         (ax, ay), (bx, by) = corners[i], corners[(i + 1) % 3]
@@ -142,7 +145,7 @@ def robin_mass(walls, frames, extent, x, R, own):
 
 @jit
 def _likely(wall, r, x, R):
-    """The probability of drawing a triangle, up to the sum of all."""
+    """The unnormalised probability of drawing a triangle."""
     d2, _, _ = triangle_distance2(wall, x)
     _, _, w = _local(r, x[0] - r[0], x[1] - r[1], x[2] - r[2])
     disc = math.pi * (R * R - w * w)
@@ -151,7 +154,7 @@ def _likely(wall, r, x, R):
 
 @jit
 def _draw(walls, frames, x, R, u):
-    """(6') A triangle in the ball, the place in its plane and the density; -1 for none."""
+    """(6') A triangle in the ball, the position in its plane, and the density. -1 if there is none."""
     likely = np.empty(len(walls))
     for k in range(len(walls)):
         likely[k] = _likely(walls[k], frames[k], x, R)
@@ -180,7 +183,7 @@ def _draw(walls, frames, x, R, u):
 
 @jit
 def _weights(r, u, v):
-    """The weights of a triangle's second and third corner at a place in its plane."""
+    """The weights of a triangle's second and third corners at a position in its plane."""
     of_c = min(max(v / r[_Y], 0.0), 1.0)
     of_b = min(max((u - r[_X] * of_c) / r[LENGTH], 0.0), 1.0 - of_c)
     of_a = (1.0 - of_c) - of_b
@@ -191,7 +194,7 @@ def _weights(r, u, v):
 
 @jit
 def flux(walls, frames, extent, x, R, own, factor, weight, u, screening):
-    """(6') Triangle, weights of its corners and weight of a point; -1 if none counts."""
+    """(6') Triangle, weights of its corners, and weight of a point. -1 if the point does not count."""
     wall, p, q, density = _draw(walls, frames, x, R, u)
     if wall < 0:
         return -1, 0.0, 0.0, 0.0

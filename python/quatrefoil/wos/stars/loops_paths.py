@@ -1,6 +1,7 @@
-"""Paths of walks on stars in plain loops and float64, with the counters of csrc/wos/stars/walker.hpp. Equation numbers: its README.
+"""Paths of walks on stars in plain loops and float64, with the counters of csrc/wos/stars/walker.hpp.
 
-``walls`` are the rows of reflecting segments or triangles, ``frames`` the frames of triangles, ``corners`` those of the walls.
+Equation numbers refer to csrc/wos/stars/README.md. ``walls`` has one row per reflecting segment or triangle, ``frames`` the frames of
+triangles, ``corners`` the corners of the walls.
 """
 
 import math
@@ -50,7 +51,7 @@ def _star(corners, walls, frames, extent, absorbs, x, distance, own, epsilon, sc
 
 @jit
 def _turn_inward(walls, frames, own, n):
-    """Turns a direction from the walk's own wall into the domain."""
+    """Turn a direction so that it points into the domain from the wall that the walk is on."""
     if n.size == 2:
         outward = n[1] * (walls[own, 2] - walls[own, 0]) - n[0] * (walls[own, 3] - walls[own, 1]) < 0.0
     else:
@@ -68,7 +69,7 @@ def _hit(walls, frames, x, n, R, own):
 
 @jit
 def _land(wall, n, t, x):
-    """Moves x onto a wall, to where its ray meets it."""
+    """Move x to the point where its ray meets a wall."""
     x += t * n
     if x.size == 2:
         e = wall[2:4] - wall[:2]
@@ -82,7 +83,7 @@ def _land(wall, n, t, x):
 
 @jit
 def _add_flux(fluxes, walls, frames, extent, x, R, own, factor, weight, u, screening):
-    """(6) Adds wall, place and weight of a point of the walls, if it counts."""
+    """(6) Add wall, position and weight of a point on the walls, if it counts."""
     flux = np.empty(x.size + 1)
     if x.size == 2:
         wall, flux[1], flux[2] = flat.flux(walls, extent, x[0], x[1], R, own, factor, weight, u, screening)
@@ -96,7 +97,7 @@ def _add_flux(fluxes, walls, frames, extent, x, R, own, factor, weight, u, scree
 @jit
 def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps,
               sources, flux, first, place, events, fluxes):  # fmt: skip
-    """Moves x to where the walk ends and sets ``place``. Returns steps, weight, distance, and the closest segment or triangle."""
+    """Move x to the end of the walk and set ``place``. Returns steps, weight, distance, and the closest segment or triangle."""
     d = x.size
     n, m, words = np.empty(d), np.zeros(d), np.zeros(4, np.uint64)
     step, weight = 0, 1.0
@@ -154,8 +155,11 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point,
 @jit
 def walks(segments, walls, frames, corners, extent, absorbs, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps,
           sources, flux, end, segment, place, left, first, marks):  # fmt: skip
-    """One walk per row of ``start``. Returns source points with their weights and whether they lie in the first ball of a pair, with the
-    walk of each; and points of the walls (wall, place, weight) likewise. ``first``: see ``enter``."""
+    """Run one walk per row of ``start``. ``first``: see ``enter``.
+
+    Returns source points with their weights and whether they are in the first ball of a pair, with the walk of each. Returns points on the
+    walls (wall, position, weight) in the same way.
+    """
     d = start.shape[1]
     events, fluxes = [np.empty(d + 2) for _ in range(0)], [np.empty(d + 1) for _ in range(0)]
     of_event, of_flux = [0 for _ in range(0)], [0 for _ in range(0)]

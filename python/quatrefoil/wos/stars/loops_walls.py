@@ -1,7 +1,7 @@
-"""Reflecting segments in plain loops and float64. Every query looks at every wall and corner. Equation numbers: csrc/wos/stars/README.md.
+"""Reflecting segments in plain loops and float64. Every query tests every wall and corner.
 
-Among more than eight walls a point is drawn with other probabilities than the tree's: a flux then has other random numbers, and the same
-mean.
+Equation numbers refer to csrc/wos/stars/README.md. With more than eight walls, the probabilities of drawing a point differ from those of
+the tree: a flux then uses its random numbers differently, with the same mean.
 """
 
 import math
@@ -16,7 +16,8 @@ from .composition_walls import SLACK
 
 @jit
 def chosen(likely, u):
-    """One of those numbers with probabilities in their proportion, by u uniform in (0, 1), and its probability; -1 if all are 0."""
+    """Draw an index with probabilities proportional to ``likely``, using u, uniform in (0, 1). Returns it and its probability; -1 if all
+    are 0."""
     total = 0.0
     for x in likely:
         total += x
@@ -32,7 +33,7 @@ def chosen(likely, u):
 
 @jit
 def silhouette(corners, x, y, radius):
-    """(2) The distance of the closest corner that may hide something, or ``radius``."""
+    """(2) The distance of the closest corner that may hide a wall, or ``radius``."""
     best = radius * radius
     for k in range(len(corners)):
         dx, dy = x - corners[k, 0], y - corners[k, 1]
@@ -46,7 +47,7 @@ def silhouette(corners, x, y, radius):
 
 @jit
 def hit(walls, x, y, dx, dy, limit, own, end):
-    """(7) The first wall that the ray meets from inside before ``limit``, whose line ``end`` is behind, and t there; wall -1 for none."""
+    """(7) The first wall, hit from inside before ``limit``, whose line ``end`` is behind, and t there. -1 if there is none."""
     wall = -1
     for k in range(len(walls)):
         if k == own:
@@ -60,7 +61,7 @@ def hit(walls, x, y, dx, dy, limit, own, end):
         t, s = (px * ey - py * ex) / det, (px * dy - py * dx) / det
         length = math.sqrt(ex * ex + ey * ey)
         behind, over = -t * det / length, SLACK / length
-        if t <= 0.0:  # by rounding, or not at all
+        if t <= 0.0:  # behind by rounding, or not hit
             t, s = 0.0, -(px * ex + py * ey) / (length * length)
         meets = behind < SLACK and t <= limit and s >= -over and s <= 1.0 + over and (end - t) * det / length > SLACK
         if meets and (t < limit or wall < 0):
@@ -70,7 +71,7 @@ def hit(walls, x, y, dx, dy, limit, own, end):
 
 @jit
 def nearest(walls, x, y, radius, with_mu):
-    """The closest wall within ``radius`` and its distance; wall -1 for none."""
+    """The closest wall within ``radius`` and its distance. -1 if there is none."""
     best, wall = radius * radius, -1
     for k in range(len(walls)):
         if with_mu and walls[k, 4] <= 0.0:
@@ -83,7 +84,8 @@ def nearest(walls, x, y, radius, with_mu):
 
 @jit
 def _clip(wall, x, y, R):
-    """The part of a wall in the disc, as lengths from its beginning; the foot of the perpendicular and its height; whether x faces it."""
+    """The part of a wall in the disc, as lengths from the wall's start; the foot of the perpendicular; the height of x; whether x faces the
+    wall."""
     px, py = x - wall[0], y - wall[1]
     ex, ey = wall[2] - wall[0], wall[3] - wall[1]
     length = math.sqrt(ex * ex + ey * ey)
@@ -98,7 +100,7 @@ def _clip(wall, x, y, R):
 
 @jit
 def _sees(walls, x, y, zx, zy, wall, own):
-    """Whether x sees a point z of a wall. Walls that z lies behind by rounding only do not hide it."""
+    """Whether x sees a point z on a wall. Walls that z is behind only by rounding do not hide it."""
     dx, dy = zx - x, zy - y
     r = math.sqrt(dx * dx + dy * dy)
     if wall == own or r - 4 * SLACK <= 0.0:
@@ -108,7 +110,7 @@ def _sees(walls, x, y, zx, zy, wall, own):
 
 @jit
 def _line_mass(p, t, R):
-    """(5), of either sign of t."""
+    """(5) for t of either sign."""
     if p == 0.0 and t == 0.0:
         return 0.0
     r = math.sqrt(p * p + t * t)
@@ -135,7 +137,7 @@ def robin_mass(walls, extent, x, y, R, own):
 
 @jit
 def _likely(wall, x, y, R):
-    """The probability of drawing a wall, up to the sum of all."""
+    """The unnormalised probability of drawing a wall."""
     low, high, foot, p, faces = _clip(wall, x, y, R)
     off = max(low - foot, foot - high, 0.0)
     return (high - low) * (R * R - p * p - off * off) if faces else 0.0
@@ -143,7 +145,7 @@ def _likely(wall, x, y, R):
 
 @jit
 def _draw(walls, x, y, R, u):
-    """(6) A point of the walls in the disc: wall, place, height, density; wall -1 for none."""
+    """(6) A point on the walls in the disc: wall, position, height, density. The wall is -1 if there is none."""
     likely = np.empty(len(walls))
     for k in range(len(walls)):
         likely[k] = _likely(walls[k], x, y, R)
@@ -163,7 +165,7 @@ def _draw(walls, x, y, R, u):
 
 @jit
 def flux(walls, extent, x, y, R, own, factor, weight, u, screening):
-    """(6) Wall, place and weight of a point of the walls; wall -1 if none counts."""
+    """(6) Wall, position and weight of a point on the walls. The wall is -1 if the point does not count."""
     wall, place, height, density = _draw(walls, x, y, R, u)
     if wall < 0:
         return -1, 0.0, 0.0

@@ -1,6 +1,6 @@
-"""The reflecting part of a polygon: the side of its segments on which the domain lies, and the corners that hide walls.
+"""The reflecting part of a polygon: on which side of each segment the domain lies, and the corners that hide walls.
 
-Equation numbers are those of csrc/wos/stars/README.md.
+Equation numbers refer to csrc/wos/stars/README.md.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ..polygon import Polygon
 from ..rings import crossings, inside
 from .tables import Reflecting, Tables
 
-_OFF = 1e-7  # of the box: the distance from a segment at which its side is tested
-_FLAT = 1e-9  # sine of an angle that counts as 0
-FAR = np.array([[1e3, -1.0, 1e3, 1.0]])  # a scaled segment that no walk comes near, if nothing absorbs
+_OFF = 1e-7  # distance from a segment, relative to the box, at which its side is tested
+_FLAT = 1e-9  # sine below which an angle counts as 0
+FAR = np.array([[1e3, -1.0, 1e3, 1.0]])  # scaled segment far from all walks, used if nothing absorbs
 
 
 def reflecting_polygon(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, label: str) -> Reflecting:
-    """The tables of the walk for a polygon with those conditions."""
+    """The tables of the walk for a polygon with these conditions."""
     scaled = polygon._scaled_ends()
     turned = np.zeros(len(scaled), bool)
     for b, (begin, end) in enumerate(pairwise(polygon._first)):
@@ -60,7 +60,7 @@ def _first(instance: np.ndarray, count: int) -> np.ndarray:
 
 
 def _next(segments: np.ndarray) -> np.ndarray:
-    """The segment that follows each one in its ring."""
+    """The segment that follows each segment in its ring."""
     last = np.append((segments[:-1, 2:] != segments[1:, :2]).any(axis=1), True)[: len(segments)]
     ends = np.flatnonzero(last)
     follows = np.arange(1, len(segments) + 1)
@@ -69,7 +69,7 @@ def _next(segments: np.ndarray) -> np.ndarray:
 
 
 def _turned(segments: np.ndarray, simple: bool) -> np.ndarray:
-    """Whether the domain lies to the right of each segment: tested at the longest one of every ring, or at each if some cross."""
+    """Whether the domain lies to the right of each segment. Tests the longest segment of every ring, or each segment if some cross."""
     along = segments[:, 2:] - segments[:, :2]
     length = np.hypot(*along.T)
     turned = np.zeros(len(segments), bool)
@@ -95,7 +95,7 @@ def _corners(scaled: np.ndarray, oriented: np.ndarray, turned: np.ndarray, code:
         after = first[b] + _next(scaled[at])
         reflects = (code[at] > 0) & (code[after] > 0)
         turn = unit[at, 0] * unit[after, 1] - unit[at, 1] * unit[after, 0]
-        turn = np.where(turned[at], -turn, turn)  # a ring that goes the other way comes to its corners from behind
+        turn = np.where(turned[at], -turn, turn)  # reversed rings visit their corners in the opposite direction
         back = (unit[at] * unit[after]).sum(axis=1) < -1 + 1e-12  # a slit
         chosen = reflects & ((turn < -_FLAT) | back)
         rows.append(np.concatenate([scaled[at, 2:], inner[at], inner[after]], axis=1)[chosen])

@@ -1,6 +1,6 @@
-"""The reflecting part of a mesh: the side of its triangles on which the domain lies, and the edges that hide walls.
+"""The reflecting part of a mesh: on which side of each triangle the domain lies, and the edges that hide walls.
 
-Equation numbers are those of csrc/wos/stars/README.md.
+Equation numbers refer to csrc/wos/stars/README.md.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from ..mesh import TriangleMesh, merged
 from ..query import contains
 from .tables import Reflecting, Tables
 
-_OFF = 1e-6  # of the box: the distance from a triangle at which its side is tested
-_FLAT = 1e-9  # sine of an angle that counts as 0
-_BITS = 16  # per coordinate, on the curve that orders triangles and edges
-FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # a scaled triangle that no walk comes near, if nothing absorbs
+_OFF = 1e-6  # distance from a triangle, relative to the box, at which its side is tested
+_FLAT = 1e-9  # sine below which an angle counts as 0
+_BITS = 16  # bits per coordinate on the curve that orders triangles and edges
+FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # scaled triangle far from all walks, used if nothing absorbs
 
 
 def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, mu: np.ndarray, screening: float, label: str) -> Reflecting:
-    """The tables of the walk for a mesh with those conditions."""
+    """The tables of the walk for a mesh with these conditions."""
     if not mesh.watertight:
         raise ValueError(f"{label}: neumann and robin need a closed mesh; this one was made with watertight=False")
     endless = not (code == 0).any()
@@ -41,9 +41,10 @@ def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, mu: np.ndarray, screen
 
 
 class _Edges:
-    """Sides of triangles that join the same two points. Side i is side i % 3 of triangle i // 3: it runs from that corner to the next.
+    """Sides of triangles that join the same two points. Side i % 3 of triangle i // 3 runs from that corner to the next.
 
-    ``pairs`` (E, 2): sides of edges that two triangles share, one each way; ``rest``: the other sides; ``links``: sides that share an edge.
+    ``pairs`` (E, 2): sides of edges shared by two triangles, one in each direction. ``rest``: other sides. ``links``: sides that share an
+    edge.
     """
 
     def __init__(self, mesh: TriangleMesh) -> None:
@@ -65,7 +66,7 @@ class _Edges:
 
 
 def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
-    """Whether the corners of each triangle are clockwise seen from outside: tested at the largest one of every connected surface."""
+    """Whether the corners of each triangle are clockwise seen from outside. Tests the largest triangle of every connected surface."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -84,7 +85,7 @@ def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
 
 
 def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflects: np.ndarray) -> np.ndarray:
-    """(2) The re-entrant edges between reflecting triangles, and edges that do not join two triangles, which may hide anything."""
+    """(2) The re-entrant edges between reflecting triangles, and edges that do not join two triangles, which may hide any triangle."""
     corner = outward.reshape(-1, 3, 3)
     inner = -np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     inner /= np.sqrt((inner**2).sum(axis=1, keepdims=True))
@@ -93,7 +94,7 @@ def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflect
     a, b = _side(scaled, pairs[:, 0])
     along = (b - a) / np.sqrt(((b - a) ** 2).sum(axis=1, keepdims=True))
     across = corner.mean(axis=1)[two] - a
-    across -= (across * along).sum(axis=1, keepdims=True) * along  # from the edge into the second triangle
+    across -= (across * along).sum(axis=1, keepdims=True) * along  # points from the edge into the second triangle
     sine = (across * inner[one]).sum(axis=1) / np.sqrt((across**2).sum(axis=1))
     back = (inner[one] * inner[two]).sum(axis=1) < -1 + 1e-12  # a slit
     reentrant = np.concatenate([a, b, inner[one], inner[two]], axis=1)[(sine < -_FLAT) | back]
@@ -110,7 +111,7 @@ def _side(scaled: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _along_curve(points: np.ndarray) -> np.ndarray:
-    """The order of scaled points along Morton's curve: neighbours are near each other."""
+    """The order of scaled points along a Morton curve, which keeps neighbours together."""
     cell = np.clip((points + 0.5) * 2**_BITS, 0, 2**_BITS - 1).astype(np.int64)
     code = np.zeros(len(points), np.int64)
     for bit in range(_BITS):

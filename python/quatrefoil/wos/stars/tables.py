@@ -1,4 +1,4 @@
-"""A boundary that reflects in part, in the tables that ``stars`` takes."""
+"""The tables of a partly reflecting boundary in the form that ``stars`` uses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from .. import region
 
 
 class Tables(region.Tables):
-    """Scaled tables: the absorbing part (L, 4 or 9) of polygons or a mesh, the walls of the rest (M, 6 or 11) and their corners or edges
-    (K, 6 or 12), each followed by the first row of every instance.
+    """Scaled tables of a partly reflecting boundary.
+
+    The absorbing part (L, 4 or 9) of polygons or a mesh, the walls of the rest (M, 6 or 11) and their corners or edges (K, 6 or 12), each
+    followed by the first row of every instance.
     """
 
     def __init__(self, *rows: np.ndarray) -> None:
         super().__init__()
         self.rows = rows
-        self._part: Any = (None, None)  # the range of instances of the last part, and that part
+        self._part: Any = (None, None)  # the last part and its range of instances
 
     def _tables(self) -> tuple[np.ndarray, ...]:
         return self.rows
@@ -29,7 +31,7 @@ class Tables(region.Tables):
         return core.Mesh(ends) if ends.shape[1] == 9 else core.Polygons(ends, first, closed=False)
 
     def _part_of(self, begin: int, end: int) -> Tables:
-        """The tables of instances [begin, end): these if all instances share them."""
+        """The tables of instances [begin, end), or these tables if all instances share them."""
         if len(self.rows[1]) == 2 or (begin, end) == (0, len(self.rows[1]) - 1):
             return self
         instances, part = self._part
@@ -48,10 +50,10 @@ class Tables(region.Tables):
 
 @dataclass
 class Reflecting:
-    """A boundary that reflects in part.
+    """A partly reflecting boundary.
 
-    ``absorbing`` and ``reflecting``: the facets of the tables in their order; if nothing absorbs, the first facet of each polygon.
-    ``turned``: reflecting facets whose corners are reversed in the tables. ``endless``: nothing absorbs.
+    ``absorbing`` and ``reflecting``: the facets of the tables in order; if nothing absorbs, the first facet of each polygon. ``turned``:
+    reflecting facets whose corners are reversed in the tables. ``endless``: nothing absorbs.
     """
 
     tables: Tables
