@@ -1,4 +1,4 @@
-"""Sources of every class of data against the same source as a user's compiled function, on the same walks."""
+"""Sources of every data class compared with the same source as a user's compiled function, on the same walks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..walk.bench import EPSILON, SEGMENTS, star, star_points
 from ..walk.bench_loops import compiled
 
 POINTS, WALKS = 1024, 64
-LOW, HIGH = (-1.2, -1.3), (1.3, 1.2)  # of the box of GridField
+LOW, HIGH = (-1.2, -1.3), (1.3, 1.2)  # the box of GridField
 
 
 def problems() -> Iterator[Problem]:
@@ -41,7 +41,7 @@ def _source(name: str, size: str, data: Any, function: Callable[[Any], Any]) -> 
     def truth() -> np.ndarray:
         return np.asarray(run(lambda Y: data(Y.astype(np.float64))), np.float64)
 
-    # the tolerance is for sums of float32, and for coordinates that the truth rounds to it
+    # the tolerance covers float32 sums and the rounding of the truth's coordinates to float32
     size, peers = f"{size}, {POINTS} x {WALKS} walks", {"njit function": lambda: run(function)}
     return Problem("wos", f"source {name}", size, lambda: run(data), peers, truth, 1e-5)
 
@@ -68,7 +68,7 @@ def _gaussians(bells: np.ndarray) -> Any:
     def f(Y: Any) -> Any:
         out = np.zeros(len(Y))
         for j in range(len(bells)):
-            for i in range(len(Y)):  # the inner loop, so that LLVM can vectorise it
+            for i in range(len(Y)):  # inner loop that LLVM can vectorise
                 out[i] += bells[j, 0] * np.exp(-((Y[i, 0] - bells[j, 1]) ** 2) - (Y[i, 1] - bells[j, 2]) ** 2)
         return out
 

@@ -1,8 +1,7 @@
-"""Boundary values and sources in array-API terms and float64, at many points of many instances. Equation numbers are those of
-csrc/wos/data/README.md.
+"""Boundary values and sources at many points of many instances, with array API functions in float64.
 
-A polynomial's sizes are data, which a composition does not branch on: it evaluates as many powers as fit into a row, and those beyond its
-sizes count 0.
+Equation numbers refer to csrc/wos/data/README.md. A polynomial's sizes are data, and a composition does not branch on data. So it evaluates
+as many powers as fit into a row, and treats those beyond the sizes as 0.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ from .functions import Compiled, Function, OneEach, Scaled, is_cfunc, is_njit
 
 
 class Places(NamedTuple):
-    """Scaled points (P, d), their instances' rows and frames; for functions the global number of every instance with its points. On a
-    boundary also the segment or triangle (P,), and the weights of its corners after the first. ``home``: points of the domain, for walks
-    that have ended."""
+    """Scaled points (P, d), the rows and frames of their instances, and for functions each instance's global index with its points.
+
+    On a boundary also the segments or triangles (P,), and the weights of their corners after the first. ``home``: points of the domain, for
+    walks that have ended.
+    """
 
     x: Any
     row: Any
@@ -42,7 +43,7 @@ class Places(NamedTuple):
 
 
 class Data:
-    """One kind of data with 1 row or one per instance. Functions get the instance's number plus ``side``."""
+    """One kind of data with a single row or one row per instance. Functions receive the instance's index plus ``side``."""
 
     def __init__(self, xp: Any, label: str, kind: str, numbers: Any, function: Any, side: int = 0) -> None:
         if kind == "function":
@@ -50,7 +51,7 @@ class Data:
         self.xp, self.kind, self.numbers, self.function, self.side = xp, kind, double(xp, numbers), function, side
 
     def values(self, at: Places, active: Any = None) -> Any:
-        """(P,). Functions get points of the domain instead of inactive ones, which may be anywhere."""
+        """(P,). Functions receive points of the domain in place of inactive points, which may be anywhere."""
         if self.kind == "function":
             if active is not None:
                 at = at._replace(x=self.xp.where(active[:, None], at.x, at.home))
@@ -61,7 +62,7 @@ class Data:
         return in_chunks(self.xp, lambda some: of(at.cut(some)), at.x.shape[0], self._width(at))
 
     def gradient(self, at: Places, share: Any) -> Any:
-        """d sum(share values) / d numbers, (R, numbers); points without a share do not count."""
+        """The gradient of sum(share values) with respect to the parameters, (R, parameters). Ignores points with share 0."""
         xp, (R, L) = self.xp, self.numbers.shape
         if self.kind in ("grid", "per_vertex"):
             nodes, shares = self._of_nodes(at, share)
@@ -77,7 +78,7 @@ class Data:
         return xp.concat([total, xp.zeros((R, L - width), dtype=total.dtype, device=total.device)], axis=1) if width < L else total
 
     def of_rows(self, at: Places) -> Any:
-        """(P, numbers), or (1, numbers) if all share one row."""
+        """(P, parameters), or (1, parameters) if all share one row."""
         return self.numbers if self.numbers.shape[0] == 1 else self.xp.take(self.numbers, at.row, axis=0)
 
     def _width(self, at: Places) -> int:
@@ -87,7 +88,7 @@ class Data:
         return share[:, None]
 
     def _waves(self, at: Places) -> tuple[Any, Any, Any, Any]:
-        """The cosines and sines (P, M) of multiples of the angle, the angle and the distance."""
+        """The cosines and sines (P, M) of multiples of the angle, the angle, and the distance."""
         xp, numbers = self.xp, self.of_rows(at)
         dx, dy = at.x[:, 0] - numbers[:, 0], at.x[:, 1] - numbers[:, 1]
         theta, modes = xp.atan2(dy, dx), (numbers.shape[1] - 3) // 2
@@ -113,11 +114,11 @@ class Data:
         return xp.concat([first, share[:, None] * waves], axis=1)
 
     def sizes(self, at: Places) -> Any:
-        """(P or 1, d) int64: of a table's axes."""
+        """(P or 1, d) int64: sizes of a table's axes."""
         return self.xp.astype(self.of_rows(at)[:, : at.x.shape[1]], self.xp.int64)
 
     def powers(self, at: Places) -> tuple[list[Any], Any]:
-        """The exponents (P or 1, L) of a polynomial's coefficients along every axis, and whether a coefficient exists."""
+        """The exponents (P or 1, L) of a polynomial's coefficients on each axis, and whether each coefficient exists."""
         xp, d = self.xp, at.x.shape[1]
         sizes = self.sizes(at)
         left = xp.arange(self.numbers.shape[1] - d, dtype=xp.int64, device=sizes.device) + 0 * sizes[:, :1]
@@ -146,7 +147,7 @@ class Data:
         return self.xp.concat([self.xp.zeros_like(share[:, None] + 0 * at.x), shares], axis=1)
 
     def bells(self, at: Places) -> tuple[Any, Any, Any, Any]:
-        """The amplitudes and exponents (P or 1, J) of Gaussians, x - centre (P, J, d), and the squares of its length."""
+        """The amplitudes and exponents (P or 1, J) of Gaussians, x - centre (P, J, d), and its squared length."""
         xp, d, numbers = self.xp, at.x.shape[1], self.of_rows(at)
         bells = xp.reshape(numbers, (numbers.shape[0], numbers.shape[1] // (d + 2), d + 2))
         away = at.x[:, None, :] - bells[:, :, 1:-1]
@@ -190,7 +191,7 @@ class Data:
         return self.xp.reshape(self.numbers, (-1,))
 
     def _of_nodes(self, at: Places, share: Any) -> tuple[Any, Any]:
-        """(9): indices into all rows, and the gradients there."""
+        """(9) Indices into all rows, and the gradients there."""
         xp = self.xp
         if self.kind == "per_vertex":
             places, weights = self._corners(at)
@@ -206,7 +207,7 @@ class Data:
         return xp.concat(places, axis=0), xp.concat([share * w for w in weights], axis=0)
 
     def _of_box(self, at: Places, share: Any) -> Any:
-        """(9): the gradient in the corners of a grid's box, the rest 0."""
+        """(9) The gradient with respect to the corners of a grid's box, with 0 for the rest of the row."""
         xp, d, (R, L) = self.xp, at.x.shape[1], self.numbers.shape
         cell = Cell(self, at)
         low, high = [], []
@@ -249,7 +250,7 @@ class Cell:
         return self.at([self.corner[:, axis] + bit for axis, bit in enumerate(bits)])
 
     def along(self, at_corners: list[Any], places: list[Any]) -> Any:
-        """Linear along every axis, the last one first, of the values at all corners."""
+        """Interpolate the values at all corners linearly along every axis, the last axis first."""
         for place in reversed(places):
             at_corners = [a + place * (b - a) for a, b in zip(at_corners[::2], at_corners[1::2])]
         return at_corners[0]
@@ -259,7 +260,7 @@ class Cell:
         return self.along(values, [self.place[:, axis] for axis in range(self.d)])
 
     def step(self, table: Any, axis: int) -> Any:
-        """The rise of the values along an axis from one side of a cell to the other."""
+        """The difference of the values across a cell along an axis."""
         values = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
         zero = self.xp.zeros_like(self.place[:, 0])
         ends = [[zero + end if k == axis else self.place[:, k] for k in range(self.d)] for end in (0.0, 1.0)]
@@ -275,7 +276,7 @@ def _refuse_compiled(label: str, function: Any) -> None:
 
 
 def _asked(xp: Any, function: Any, at: Places, side: int) -> Any:
-    """A user's function at the points of one instance at a time."""
+    """Call a user's function at the points of one instance at a time."""
     X, parts, scaled = at.absolute, [], function if isinstance(function, Scaled) else None
     function = function if scaled is None else scaled.function
     for instance, some in ((number + side, some) for number, some in at.spans):
@@ -287,7 +288,7 @@ def _asked(xp: Any, function: Any, at: Places, side: int) -> Any:
 
 
 def _plain(xp: Any, wrapped: Function) -> Any:
-    """A user's function without its conversion to NumPy, for other arrays."""
+    """A user's function without the conversion to NumPy, for other array types."""
     if xp.__name__ == "numpy":
         return wrapped
     return lambda instance, X: wrapped.function(xp.astype(X, getattr(xp, str(wrapped.dtype))))

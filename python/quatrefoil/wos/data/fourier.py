@@ -14,7 +14,7 @@ from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, 
 
 
 class Fourier(DataClass):
-    """Boundary values that are a Fourier series in the angle around a centre, in two dimensions.
+    """Boundary values given by a Fourier series in the angle around a centre, in two dimensions.
 
     g = a0 + sum_m a_m cos(m theta) + b_m sin(m theta), theta = atan2(y - center_y, x - center_x).
 
@@ -45,7 +45,7 @@ class Fourier(DataClass):
             raise ValueError(f"Fourier: center has {len(self.center)} coordinates, expected 2")
 
     def __call__(self, X: Any) -> np.ndarray:
-        """g at absolute points (n, 2), by NumPy: (n,), or with B first (B, n), for points (n, 2) or (B, n, 2)."""
+        """Evaluate g with NumPy at absolute points (n, 2): (n,). With instances, (B, n) at points (n, 2) or (B, n, 2)."""
         X = points_like(X, "Fourier", "X")
         c = numbers_of(self.coefficients, "Fourier", "coefficients", differentiable=True)
         c = c[:, None] if c.ndim == 2 else c
@@ -63,7 +63,7 @@ class Fourier(DataClass):
 
     @classmethod
     def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
-        """The scaled centre, then the coefficients; shorter series are padded with zeros."""
+        """The scaled centre, then the coefficients. Shorter series are padded with zeros."""
         b, xp = target.boundary, target.namespace
         parts = [target.parameter(f.coefficients, f"{name}.coefficients") for f in data]
         batch = len(data) if len(data) > 1 else None if parts[0].ndim == 1 else len(parts[0])

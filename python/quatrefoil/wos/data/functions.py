@@ -1,4 +1,4 @@
-"""A user's functions in the form for kernels: f(instance, X (n, d)) -> (n,), or the address of compiled code."""
+"""Users' functions in the form that kernels call: f(instance, X (n, d)) -> (n,), or the address of compiled code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ..._arguments import is_number, refuse_masked
 
 
 class Function:
-    """A user's function, called with the points' dtype. Every call checks the result's shape; errors name caller and argument."""
+    """A user's function, called with the points' dtype. Every call checks the shape of the result. Errors name the caller and the
+    argument."""
 
     def __init__(self, function: Callable[..., Any], dtype: np.dtype, name: str, caller: str = "solve") -> None:
         self.function, self.dtype, self.name, self.caller = function, dtype, name, caller
@@ -30,10 +31,10 @@ class Function:
                 raise
             raise TypeError(f"{self.caller}: {self.name}(X) failed for X of shape {X.shape}: {error}; {hint}") from error
         shape = getattr(values, "shape", None)
-        if is_number(values) and values == self.function(X[:1]):  # a constant
+        if is_number(values) and values == self.function(X[:1]):  # a constant function
             values, shape = np.full(len(X), float(values)), (len(X),)
         if shape == X.shape[1:] == (len(X),) and np.shape(self.function(np.concatenate([X, X]))) != (2 * len(X),):
-            shape = None  # as many points as coordinates: a function of one point looks right
+            shape = None  # as many points as coordinates: a function of one point cannot be detected
         if shape != (len(X),):
             got = f"shape {shape}" if shape is not None else repr(values) if np.isscalar(values) else f"a {type(values).__name__}"
             B = shape[0] if shape is not None and len(shape) == 2 and shape[1] == len(X) else None
@@ -47,7 +48,7 @@ class Function:
         return np.ascontiguousarray(values, np.float64)
 
     def _hint(self, X: np.ndarray) -> str | None:
-        """The fix for a function of coordinates or of one point."""
+        """A hint for functions of separate coordinates or of one point."""
         if not len(X):
             return None
         names = ", ".join("xyz"[: X.shape[1]] if X.shape[1] <= 3 else [f"x{k}" for k in range(X.shape[1])])
@@ -72,7 +73,7 @@ _compiled: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDicti
 
 
 def _compile(function: Any, dimension: int) -> Any:
-    """An njit function as ``void(int64 n, const double* x, double* out)``, compiled once per dimension."""
+    """Compile an njit function to ``void(int64 n, const double* x, double* out)``, once per dimension."""
     from numba import carray, cfunc, types
 
     known = _compiled.setdefault(function, {})
@@ -82,7 +83,7 @@ def _compile(function: Any, dimension: int) -> Any:
         def block(n: Any, x: Any, out: Any) -> None:
             values = function(carray(x, (n, dimension)))
             results = carray(out, (n,))
-            for i in range(n):  # NaN if there are fewer values than points, without reading past them
+            for i in range(n):  # NaN if there are fewer values than points; never reads past the end
                 results[i] = values[i] if i < len(values) else math.nan
 
         known[dimension] = cfunc(types.void(types.int64, pointer, pointer))(block)
@@ -98,13 +99,13 @@ def is_cfunc(f: Any) -> bool:
 
 
 def _is_of_numba(f: Any, module: str, name: str) -> bool:
-    """Whether ``f`` is of a class of numba.core, whose modules are loaded at their first use."""
+    """Whether ``f`` is of a class of numba.core. The modules of that package are loaded at first use."""
     loaded = sys.modules.get(f"numba.core.{module}")
     return loaded is not None and isinstance(f, getattr(loaded, name))
 
 
 class Compiled:
-    """``void(int64 n, const double* x, double* out)``: native kernels call its address without the GIL; Python can call it too."""
+    """``void(int64 n, const double* x, double* out)``. Native kernels call its address without the GIL; Python can call it too."""
 
     def __init__(self, compiled: Any) -> None:
         self.compiled, self.address = compiled, int(compiled.address)
@@ -122,8 +123,8 @@ class OneEach:
     """B functions of absolute coordinates, one per instance."""
 
     def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], first: int = 0) -> None:
-        self.parts, self.first = parts, first  # the number of the first instance
-        # if all are compiled, the native kernel calls their addresses
+        self.parts, self.first = parts, first  # index of the first instance
+        # if all functions are compiled, the native kernel calls their addresses
         compiled = [p.address for p in parts if isinstance(p, Compiled)]
         self.addresses = compiled if len(compiled) == len(parts) and not first else None
 
@@ -132,21 +133,21 @@ class OneEach:
 
 
 class Scaled:
-    """A function in units of 2^exponents, one for each instance from ``first`` on."""
+    """A function in units of 2^exponents, with one exponent for each instance from ``first`` on."""
 
     def __init__(self, function: Callable[[int, np.ndarray], np.ndarray], exponents: np.ndarray, first: int = 0) -> None:
         self.function, self.exponents, self.first = function, exponents, first
 
     def scale(self, instance: int, values: Any) -> Any:
         exponent = -int(self.exponents[instance - self.first])
-        return values * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)  # both factors fit into float64
+        return values * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)  # float64 can represent both factors
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.scale(instance, self.function(instance, X)))
 
 
 def _check_signature(f: Any, name: str, caller: str) -> None:
-    """TypeError for a cfunc with other arguments, which would read and write out of bounds."""
+    """Raise TypeError for a cfunc with other arguments, which would access memory out of bounds."""
     from numba import types
 
     pointer = types.CPointer(types.float64)
@@ -156,7 +157,7 @@ def _check_signature(f: Any, name: str, caller: str) -> None:
 
 
 def _check_answers(f: Any, boundary: Any, name: str, caller: str) -> None:
-    """Check the shape of the result for a few points, since compiled code cannot raise."""
+    """Check the shape of the result for a few points, because compiled code cannot raise."""
     check = Function(f, np.dtype(np.float64), name, caller)
     centre, extent = (boundary._centre[0], boundary._extent[0]) if boundary._count else (np.zeros(boundary.dimension), 1.0)
     for shares in ((0.1, -0.1, 0.05), (0.1, -0.1, 0.05, -0.05, 0.02)):
@@ -168,12 +169,12 @@ def is_function(data: Any) -> bool:
 
 
 def wrap(function: Any, boundary: Any, dtype: np.dtype, name: str, caller: str = "solve") -> Any:
-    """The form of a function for kernels: njit functions and cfuncs as compiled code, others with the points' dtype."""
+    """Wrap a function for kernels: njit functions and cfuncs as compiled code, other functions with the points' dtype."""
     if importlib.util.find_spec("numba") and is_cfunc(function):
         _check_signature(function, name, caller)
         return Compiled(function)
     if importlib.util.find_spec("numba") and is_njit(function):
         _check_answers(function, boundary, name, caller)
         return Compiled(_compile(function, boundary.dimension))
-    exact = name.startswith("diffusion")  # its second differences in float32 would be noise
+    exact = name.startswith("diffusion")  # float32 second differences would be noise
     return Function(function, np.dtype(np.float64) if exact else dtype, name, caller)

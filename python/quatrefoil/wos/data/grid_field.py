@@ -15,21 +15,21 @@ from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, 
 
 
 class GridField(DataClass):
-    """Values at the nodes of a regular grid, linear along every axis between them.
+    """Values at the nodes of a regular grid, linear along every axis between the nodes.
 
-    Outside of the box the value is that of the nearest face.
+    Outside the box, the value is that of the closest point of the box.
 
     Parameters
     ----------
     values : (n1, ..., nd) or (B, n1, ..., nd)
-        The first axis is x. At least two nodes per axis, the first and the last on the faces of the box. A NaN stays in the points whose
-        walks met one of its cells.
+        The first axis is x. At least two nodes per axis; the first and last are on the faces of the box. A NaN affects only points whose
+        walks reach one of its cells.
     box : (lo, hi), each d real numbers
-        Two corners, lo and hi, in absolute coordinates: ((0, 2), (1, 3)) is 0 to 1 in x and 2 to 3 in y. Not one pair per axis.
+        Two opposite corners in absolute coordinates, not one pair per axis: ((0, 2), (1, 3)) is 0 to 1 in x and 2 to 3 in y.
 
     Notes
     -----
-    ``solve`` has a gradient in ``values``, but not in ``box``. Values and coordinates are float64. Cost: 2^d values per point.
+    ``solve`` has a gradient with respect to ``values``, but not to ``box``. Values and coordinates are float64. Cost: 2^d values per point.
     Equation numbers: csrc/wos/data/README.md (8), (9).
 
     Examples
@@ -54,7 +54,7 @@ class GridField(DataClass):
         self.values: Any = values
 
     def __call__(self, X: Any) -> np.ndarray:
-        """The field at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
+        """Evaluate the field with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
         X = points_like(X, "GridField", "X")
         v = numbers_of(self.values, "GridField", "values", differentiable=True)
         d = len(self.box[0])
@@ -81,7 +81,8 @@ class GridField(DataClass):
 
     @classmethod
     def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
-        """The number of nodes of every axis, the corners of the box and the values, in absolute coordinates: boundaries may share a row."""
+        """The number of nodes on every axis, the corners of the box and the values, in absolute coordinates, so that boundaries may share a
+        row."""
         d, batch = target.boundary.dimension, len(data) if len(data) > 1 else None
         parts = []
         for g in data:

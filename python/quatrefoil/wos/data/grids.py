@@ -1,4 +1,4 @@
-"""Boxes, and regular grids of values in them. Equation numbers: csrc/wos/data/README.md."""
+"""Boxes, and regular grids of values in them. Equation numbers refer to csrc/wos/data/README.md."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from ..._arguments import point, refuse_masked
 
-_SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side, like the extent of a polygon
+_SMALLEST, _LARGEST = 1e-70, 1e70  # limits of a box's sides, as for the extent of a polygon
 
 
 def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The corners of a box, checked."""
+    """Check and return the corners of a box."""
     refuse_masked(box, label, "box")
     if not hasattr(box, "__len__") or isinstance(box, (str, dict)):
         raise TypeError(f"{label}: box is {type(box).__name__}, expected (lo, hi), the corners of a box")
@@ -26,7 +26,7 @@ def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: str, expected: str) -> None:
-    """ValueError unless they are opposite corners of a box."""
+    """Raise ValueError unless ``lo`` and ``hi`` are opposite corners of a box."""
     if len(lo) != len(hi):
         raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected as many")
     for i, (a, b) in enumerate(zip(lo, hi)):
@@ -37,7 +37,8 @@ def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: st
 
 
 class Cells:
-    """(8) The positions of absolute points (..., d) in a grid: their cells' lowest corners, and the coordinates in cell and grid."""
+    """(8) The positions of absolute points (..., d) in a grid: the lowest corners of their cells, and coordinates in the cell and in the
+    grid."""
 
     def __init__(self, sizes: Sequence[int], box: np.ndarray, X: np.ndarray) -> None:
         last = np.array(sizes) - 1
@@ -49,7 +50,7 @@ class Cells:
 
 
 def interpolated(values: np.ndarray, corner: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Linear along every axis, the last one first; exact where neighbours are equal."""
+    """Interpolate linearly along every axis, the last axis first. Returns equal neighbours' value exactly."""
     d = values.ndim
     at_corners = [values[tuple(corner[..., i] + bit for i, bit in enumerate(bits))] for bits in itertools.product((0, 1), repeat=d)]
     for i in reversed(range(d)):
@@ -58,7 +59,7 @@ def interpolated(values: np.ndarray, corner: np.ndarray, place: np.ndarray) -> n
 
 
 def at_instances(of: Callable[[np.ndarray, np.ndarray], np.ndarray], table: np.ndarray, X: np.ndarray, d: int) -> np.ndarray:
-    """``of`` a table of d axes, or of every instance's table with its points, (n, d) for all or (B, n, d)."""
+    """Apply ``of`` to a table of d axes, or to every instance's table with its points, (n, d) for all instances or (B, n, d)."""
     if table.ndim == d:
         return of(table, X)
     if X.ndim == 3 and len(X) != len(table):

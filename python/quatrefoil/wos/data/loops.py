@@ -1,4 +1,4 @@
-"""Boundary values and sources of one instance in array code, as in field.hpp."""
+"""Boundary values and sources of one instance in array code, like field.hpp."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from . import Cells, interpolated, polynomial
 
 
 def row_of(kind, numbers, instance, first):
-    """The numbers of one instance; values at vertices are pairs, one per segment, of all polygons in one row."""
+    """The parameters of one instance. Values at vertices are pairs, one per segment; all polygons share one row."""
     if kind == "per_vertex" and len(first) > 2:
         return numbers[0, 2 * first[instance] : 2 * first[instance + 1]]
     return numbers[instance if len(numbers) > 1 else 0]
 
 
 def _modes(numbers, X):
-    """(n, K): the functions that the coefficients multiply."""
+    """(n, K): the functions multiplied by the coefficients."""
     theta = np.arctan2(X[:, 1] - numbers[1], X[:, 0] - numbers[0])[:, None]
     m = np.arange(1, (len(numbers) - 1) // 2)
     waves = np.stack([np.cos(m * theta), np.sin(m * theta)], axis=-1).reshape(len(X), 2 * len(m))
@@ -21,19 +21,19 @@ def _modes(numbers, X):
 
 
 def table_of(kind, numbers, d):
-    """The coefficients of a polynomial or the values of a grid: a view."""
+    """A view of the coefficients of a polynomial or the values of a grid."""
     sizes = numbers[:d].astype(np.int64)
     begin = 3 * d if kind == "grid" else d
     return numbers[begin : begin + int(sizes.prod())].reshape(sizes)
 
 
 def box_of(numbers, d):
-    """(2, d): the corners of a grid's box, a view."""
+    """(2, d): a view of the corners of a grid's box."""
     return numbers[d : 3 * d].reshape(2, d)
 
 
 def data_values(kind, numbers, function, instance, frame, X, piece=None, place=None):
-    """Data at scaled points, or on segments and triangles. No BLAS: a value has the same bits among any others."""
+    """Data at scaled points, or on segments and triangles. Avoids BLAS, so that a value does not depend on the other points."""
     if kind == "function":
         return function(instance, np.ascontiguousarray(frame[:-2] + frame[-2] * X))
     if kind == "number":

@@ -1,4 +1,4 @@
-"""The data arguments of ``solve``, checked against a boundary and packed for kernels."""
+"""Checks the data arguments of ``solve`` against a boundary and packs them for kernels."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .per_vertex import PerVertex
 
 
 def is_varying(data: Any) -> bool:
-    """Whether it is a function of the place, or one number per instance, instead of a number."""
+    """Whether ``data`` is a function of position, or has one number per instance, and so is not a single number."""
     if data is None or data.__class__ is float:
         return False
     return isinstance(data, (DataClass, list, tuple)) or _arrays.kind(data) is not None or is_function(data)
 
 
 def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
-    """The number of instances of data, None without a leading B; an error if they do not fit the boundary."""
+    """The number of instances of data, or None without a leading B. Raises an error if they do not fit the boundary."""
     if data.__class__ is float or data.__class__ is int or isinstance(data, (np.integer, np.floating)):
         number(data, label, name, negative=True)
         return None
@@ -77,7 +77,7 @@ def requires_grad(data: Any, d: int) -> bool:
 
 
 def pack(data: Any, target: Target, name: str) -> PackedData:
-    """Pack data, after ``check``, for a call's arrays."""
+    """Pack data for a call's arrays. Call ``check`` first."""
     if data is None:
         return NOTHING
     if data.__class__ is float or data.__class__ is int or isinstance(data, (np.integer, np.floating)):
@@ -120,7 +120,7 @@ def _pack_list(data: list[Any], target: Target, name: str) -> PackedData:
 
 
 def as_function(packed: PackedData) -> Callable[[int, np.ndarray], np.ndarray]:
-    """f(instance, X) in absolute coordinates of any data but values at vertices."""
+    """f(instance, X) in absolute coordinates for any data except values at vertices."""
     if packed.kind == "function":
         function: Callable[[int, np.ndarray], np.ndarray] = packed.function
         return function

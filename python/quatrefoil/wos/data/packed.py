@@ -1,6 +1,6 @@
-"""Data in the form for kernels: numbers in scaled coordinates, one row per instance or one row for all.
+"""Data in the form that kernels use: parameters in scaled coordinates, one row per instance or one row for all.
 
-Plain array code for NumPy arrays and tensors, so that torch differentiates it; ``PackedData.pull`` is its transpose for NumPy users.
+Plain array code for NumPy arrays and tensors, so that torch can differentiate it. ``PackedData.pull`` is its transpose for NumPy users.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ..._arguments import host_or_device_numbers
 from ..region import Region
 
 Array = Any
-Parameters = dict[str, Any]  # name -> gradient, in the kind of the parameter
-_NAMES = {4: "float32", 8: "float64"}  # by itemsize; NumPy takes a microsecond for the name
+Parameters = dict[str, Any]  # name -> gradient, with the array type of the parameter
+_NAMES = {4: "float32", 8: "float64"}  # by itemsize; asking NumPy for the name takes a microsecond
 Pull = Callable[[np.ndarray], Parameters]
 
 
 class PackedData(NamedTuple):
-    """``numbers`` (rows, width) with 1 or B rows, or a ``function``; ``pull`` takes the gradient of numbers to that of the parameters.
+    """``numbers`` (rows, width) with 1 or B rows, or a ``function``. ``pull`` converts the gradient of numbers to that of the parameters.
 
-    ``linear``: the columns in which the data are linear. ``first``: where the segments of each polygon begin, if all polygons share a row.
+    ``linear``: the columns in which the data are linear. ``first``: the first segment of each polygon, if all polygons share a row.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class PackedData(NamedTuple):
     first: np.ndarray | None = None
 
     def of_instances(self, begin: int, end: int) -> Array | None:
-        """The numbers of instances [begin, end)."""
+        """The parameters of instances [begin, end)."""
         if self.numbers is None or (self.first is None and len(self.numbers) == 1):
             return self.numbers
         return self.numbers[begin:end] if self.first is None else self.numbers[:, 2 * self.first[begin] : 2 * self.first[end]]
@@ -47,14 +47,15 @@ NOTHING = PackedData("none")
 
 
 class Target(NamedTuple):
-    """The boundary, the kind (with the device) and the dtype of the arrays of a call."""
+    """The boundary, the array type (with the device) and the dtype of the arrays of a call."""
 
     boundary: Region
     kind: str
     dtype: np.dtype
 
     def parameter(self, array: Array, name: str) -> Array:
-        """The parameter in float64, of its own kind, differentiable; TypeError if its kind, device or dtype are not those of the points."""
+        """Convert a parameter to float64 in its own array type, differentiably. Raises TypeError if type, device or dtype differ from the
+        points'."""
         if isinstance(array, _arrays.Untyped):
             return self.array(np.asarray(array))
         host_or_device_numbers(array, "solve", name, differentiable=True)
@@ -94,27 +95,27 @@ class DataClass:
         return f"{type(self).__name__}({', '.join(f'{name} {said(x)}' for name, x in vars(self).items())})"
 
     def _parameters(self, d: int) -> list[tuple[Array, int]]:
-        """The arrays, and how many axes each has for one instance in d dimensions."""
+        """The arrays, and the number of axes of each for one instance in d dimensions."""
         raise NotImplementedError
 
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
-        """The number of instances, None without a leading B; ValueError if the shapes do not fit the boundary."""
+        """The number of instances, or None without a leading B. Raises ValueError if the shapes do not fit the boundary."""
         raise NotImplementedError
 
     @classmethod
     def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
-        """Pack one for all instances or with a leading B, or a sequence with one per instance, after ``_check``."""
+        """Pack data after ``_check``: one object for all instances or with a leading B, or a sequence with one per instance."""
         raise NotImplementedError
 
     def _with_arrays(self, change: Callable[[Array], Array]) -> Self:
-        """The same with other arrays."""
+        """A copy with changed arrays."""
         again = object.__new__(type(self))
         again.__dict__.update({name: x if x.__class__ is tuple else with_arrays(x, change) for name, x in self.__dict__.items()})
         return again
 
 
 def with_arrays(data: Any, change: Callable[[Array], Array]) -> Any:
-    """Data like these with other arrays."""
+    """A copy of the data with changed arrays."""
     if data is None or data.__class__ is float:
         return data
     if isinstance(data, (list, tuple)):
@@ -135,7 +136,7 @@ def detached(array: Array) -> Array:
 
 
 def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
-    """The common number of instances of parameters; 1 broadcasts."""
+    """The common number of instances of the parameters; 1 broadcasts."""
     several = {n for n in sizes if n is not None}
     if len(several - {1}) > 1:
         raise ValueError(f"{label}: {name} has parameters of {sorted(several)} instances")
@@ -143,7 +144,7 @@ def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
 
 
 def instances(array: Array, axes: int, boundary: Region, label: str, name: str) -> int | None:
-    """The length of the leading axis of an array with ``axes`` others; ValueError if it does not fit the boundary's."""
+    """The length of the leading axis of an array with ``axes`` other axes. Raises ValueError if it does not fit the boundary."""
     if array.ndim == axes:
         return None
     if boundary._batch is not None and len(array) not in (1, boundary._count):
@@ -152,20 +153,20 @@ def instances(array: Array, axes: int, boundary: Region, label: str, name: str) 
 
 
 def table(head: Sequence[float], rows: Array, target: Target) -> Array:
-    """(rows, ...) with the same numbers prepended to every row."""
+    """Prepend the same numbers to every row of (rows, ...)."""
     first = target.array(np.tile(np.array(head, np.float64), (len(rows), 1)))
     return target.namespace.concatenate([first, rows.reshape(len(rows), math.prod(rows.shape[1:]))], 1)
 
 
 def stacked(parts: list[Array], xp: Any) -> Array:
-    """Rows concatenated, padded with zeros."""
+    """Concatenate rows, padded with zeros."""
     width = max(p.shape[1] for p in parts)
     full = [xp.concatenate([p, xp.broadcast_to(xp.zeros_like(p[:, :1]), (len(p), width - p.shape[1]))], 1) for p in parts]
     return full[0] if len(full) == 1 else xp.concatenate(full)
 
 
 def as_given(gradient: np.ndarray, like: Array) -> Array:
-    """A gradient in the parameter's own shape, dtype and kind; summed over the instances that shared it."""
+    """A gradient in the parameter's own shape, dtype and array type, summed over the instances that share it."""
     shape = tuple(like.shape)
     summed = _arrays.sum_to_shape(gradient, shape) if gradient.ndim >= len(shape) else gradient.reshape(shape)
     return _arrays.of_kind(_arrays.location(like), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))

@@ -19,8 +19,8 @@ class PerVertex(DataClass):
 
     Parameters
     ----------
-    values : (M,) or (B, M), or a list of B arrays (M_b,) where the polygons differ in M
-        Outer ring first, then the holes; a value for each row of ``mesh.vertices``.
+    values : (M,) or (B, M), or a list of B arrays (M_b,) if M differs between polygons
+        The outer ring first, then the holes. For a mesh, one value per row of ``mesh.vertices``.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class PerVertex(DataClass):
 
 
 def _pull_corners(g: np.ndarray, b: Any, values: Array) -> Any:
-    """The transpose of reading the values at the corners of every segment or triangle."""
+    """The transpose of gathering the values at the corners of every segment or triangle."""
     vertices = int(b._first_vertex[-1])
     rows = [np.bincount(b._pairs.reshape(-1), row, minlength=vertices) for row in g]
     if b._batch is not None:
@@ -99,9 +99,9 @@ def _pull_corners(g: np.ndarray, b: Any, values: Array) -> Any:
 
 
 def on_facets(packed: PackedData, d: int, chosen: np.ndarray, turned: np.ndarray | None, first: np.ndarray) -> PackedData:
-    """Values at vertices for some of the segments or triangles: d each, the last two exchanged for a turned one. Other data unchanged.
+    """Select values at vertices for some segments or triangles: d values each, with the last two swapped for turned facets.
 
-    ``first``: where those of each instance begin.
+    Returns other data unchanged. ``first``: the first segment or triangle of each instance.
     """
     if packed.kind != "per_vertex":
         return packed

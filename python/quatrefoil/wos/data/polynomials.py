@@ -1,4 +1,4 @@
-"""Polynomials in absolute coordinates, and their form in the scaled ones of walks: csrc/wos/data/README.md (6)."""
+"""Polynomials in absolute coordinates, and their form in the scaled coordinates of walks: csrc/wos/data/README.md (6)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, 
 class Polynomial(DataClass):
     """A polynomial in absolute coordinates, sum c[i, j(, k)] x^i y^j (z^k).
 
-    As ``numpy.polynomial.polynomial.polyval2d`` or ``polyval3d``.
+    Like ``numpy.polynomial.polynomial.polyval2d`` or ``polyval3d``.
 
     Parameters
     ----------
     coefficients : (n1, n2) in the plane, (n1, n2, n3) in space, (n1, ..., nd) in d dimensions, or the same with B first
-        Finite; no axis is empty. Three axes are (n1, n2, n3) in space and (B, n1, n2) in the plane. So B planes a + b x + c y are
-        (B, 2, 2), [[[a, c], [b, 0]], ...]; an array (B, 3) is one polynomial of degrees B - 1 and 2.
+        Finite values; no axis is empty. Three axes are (n1, n2, n3) in space and (B, n1, n2) in the plane. So B planes a + b x + c y are
+        (B, 2, 2), [[[a, c], [b, 0]], ...]; an array (B, 3) is a single polynomial of degrees B - 1 and 2.
 
     Notes
     -----
-    ``solve`` takes a gradient in ``coefficients``. Before walks run, the polynomial is written in coordinates centred on the boundary's box
-    and scaled by it, in float64. Far from 0 this loses as many digits as evaluating the original coefficients in float64 does.
-    Cost: n1 n2 (n3) multiply-adds a point. Equation numbers: csrc/wos/data/README.md (6), (7).
+    ``solve`` has a gradient with respect to ``coefficients``. Before walks run, the polynomial is converted, in float64, to coordinates
+    centred on the boundary's box and scaled by it. Far from 0 this loses as many digits as evaluating the original coefficients in float64.
+    Cost: n1 n2 (n3) multiply-adds per point. Equation numbers: csrc/wos/data/README.md (6), (7).
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Polynomial(DataClass):
     def __init__(self, coefficients: ArrayLike) -> None:
         coefficients = array_like(coefficients, "Polynomial", "coefficients")
         c = host_or_device_numbers(coefficients, "Polynomial", "coefficients", differentiable=True)
-        if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three axes or more may be B = 0
+        if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three or more axes may be B = 0
             raise ValueError(
                 f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), with B first or not, n >= 1"
             )
@@ -54,7 +54,7 @@ class Polynomial(DataClass):
         self.coefficients: Any = coefficients
 
     def __call__(self, X: Any) -> np.ndarray:
-        """The polynomial at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
+        """Evaluate the polynomial with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
         X = points_like(X, "Polynomial", "X")
         c = numbers_of(self.coefficients, "Polynomial", "coefficients", differentiable=True)
         d = X.shape[-1]
@@ -76,7 +76,7 @@ class Polynomial(DataClass):
 
     @classmethod
     def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
-        """The number of powers of every axis, then the coefficients in scaled coordinates: a row per instance if boxes differ."""
+        """The number of powers on every axis, then the coefficients in scaled coordinates. One row per instance if the boxes differ."""
         b, d = target.boundary, target.boundary.dimension
         parts, batch = [], len(data) if len(data) > 1 else None
         for i, g in enumerate(data):
@@ -101,7 +101,7 @@ def _dimensions(axes: int) -> list[int]:
 
 
 def polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """sum c[i, j, ...] x^i y^j ... of d axes at points (..., d)."""
+    """Evaluate sum c[i, j, ...] x^i y^j ..., with d axes, at points (..., d)."""
     of: Any = np.polynomial.polynomial
     sums = of.polyval(X[..., 0], c)  # the remaining axes of c come first
     for axis in range(1, X.shape[-1]):
@@ -110,7 +110,7 @@ def polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 
 def shifts(sizes: Sequence[int], centre: np.ndarray, extent: np.ndarray) -> list[np.ndarray]:
-    """For every axis (rows, n, n): power i of centre + extent t in powers k of t, C(i, k) centre^(i - k) extent^k.
+    """For each axis, (rows, n, n): coefficients C(i, k) centre^(i - k) extent^k of (centre + extent t)^i in powers k of t.
 
     ``centre`` (rows, d), ``extent`` (rows,). Overflow gives infinity.
     """
@@ -129,7 +129,7 @@ def _shift(n: int, centre: np.ndarray, extent: np.ndarray) -> np.ndarray:
 
 
 def along_axes(c: Array, matrices: Sequence[Array]) -> Array:
-    """(rows, n1, ..., nd) times a matrix (rows, n, n) along every axis but the first. Sums in the order of the powers."""
+    """Multiply (rows, n1, ..., nd) by a matrix (rows, n, n) along every axis except the first. Sums in the order of the powers."""
     sizes = tuple(c.shape[1:])
     rows = max(len(c), *(len(m) for m in matrices)) if len(c) and all(map(len, matrices)) else 0
     for axis, m in enumerate(matrices):
