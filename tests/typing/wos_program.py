@@ -1,4 +1,4 @@
-"""A user's program with walks on spheres, in strict mode: a room with a hole, a mesh, batches, labels, queries."""
+"""A user's program with Walk on Spheres, in strict mode: a room with a hole, a mesh, batches, labels, queries."""
 
 # pyright: strict
 

@@ -1,7 +1,7 @@
-"""Random problems whose solutions are known: domains, data, options and units are drawn, answers are compared by their z-scores.
+"""Random problems with known solutions: draws domains, data, options and units, and checks the z-scores of the results.
 
-A program is an exact solution u on a domain of the size L: u = g on the boundary, f = -Δu + σu inside, h = ∂u/∂n on walls. An error of the
-shell is allowed as documented: half of epsilon times the steepest slope of u.
+An exact solution u on a domain of size L defines the problem: u = g on the boundary, f = -Δu + σu inside, h = ∂u/∂n on walls. The checks
+allow the documented bias of the shell: half of epsilon times the steepest slope of u.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from wos.walk.oracle import same
 
 @contextlib.contextmanager
 def expected_warnings():
-    """Those that some draws deserve."""
+    """Ignore warnings that some draws legitimately cause."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "solve: .* (points? lies?|cannot be trusted|epsilon is as large)", RuntimeWarning)
         yield
 
 
 def unit(rng, most=12):
-    """1 or a power of ten, from 1e-12 to 1e12 mostly."""
+    """1 or a power of ten, usually between 1e-12 and 1e12."""
     return 1.0 if rng.random() < 0.3 else 10.0 ** int(rng.integers(-most, most + 1) if rng.random() < 0.3 else rng.integers(-12, 13))
 
 
@@ -47,7 +47,7 @@ def octahedron():
 
 
 def domain(rng, L):
-    """A boundary of the size L, anywhere near 0."""
+    """A random boundary of size L near 0."""
     rings = {"star": star(rng), "square": SQUARE, "holes": 3 * SQUARE, "bow tie": SQUARE[[0, 2, 1, 3]]}
     kind = rng.choice([*rings, "ball", "box", "cube", "octahedron"])
     shift, turn, d = rng.uniform(-1, 1), rng.choice([-1, 1]), int(rng.integers(2, 5))
@@ -67,9 +67,9 @@ def points(rng, boundary):
 
 
 def solution(rng, d, L, s):
-    """c[i, j, ...] of u = sum c (x / L)^i (y / L)^j ...: harmonic or any polynomial of the size s."""
+    """Coefficients c[i, j, ...] of u = sum c (x / L)^i (y / L)^j ...: a harmonic or any polynomial of size s."""
     c = rng.normal(size=(3,) * d) * (np.indices((3,) * d).sum(axis=0) <= rng.choice([0, 1, 2, 2]))
-    if rng.random() < 0.5:  # the last square takes the Laplacian away
+    if rng.random() < 0.5:  # choose the coefficient of the last square so that u is harmonic
         last = tuple(2 if i == d - 1 else 0 for i in range(d))
         c[last] = -sum(c[tuple(2 if j == i else 0 for j in range(d))] for i in range(d - 1))
     return s * c
@@ -88,7 +88,7 @@ def laplacian(c):
 
 
 def as_data(rng, c, L, function, boundary=None):
-    """A polynomial in x / L, as data of a drawn kind that is it, on a boundary or everywhere."""
+    """A polynomial in x / L as data of a random kind, equal everywhere or on the boundary."""
     if function:
         return lambda Y: evaluate(Y / L, c).astype(Y.dtype)
     degree = np.indices(c.shape).sum(axis=0)
@@ -117,17 +117,17 @@ def _problem(rng):
 
 
 def _walls(rng, boundary, c, L, d):
-    """Some pieces reflect."""
+    """Random reflecting facets."""
     corners = boundary._ends.reshape(-1, d, d)
     where = rng.random(len(corners)) < 0.4
     where[int(rng.integers(len(corners)))] = False
-    if d == 2 and len(corners) == 4 and abs(np.linalg.det(corners).sum()) < 1e-6 * boundary._extent[0] ** 2:  # of a bow tie two sides cross
+    if d == 2 and len(corners) == 4 and abs(np.linalg.det(corners).sum()) < 1e-6 * boundary._extent[0] ** 2:  # two sides of a bow tie cross
         where &= corners[:, 0, 0] == corners[:, 1, 0]
     return where, flux(boundary, lambda Y: slope(c, Y / L) / L)
 
 
 def _z(result, X, c, boundary, L, epsilon):
-    """The largest z-scores of value and gradient, beyond an error of the shell."""
+    """The largest z-scores of value and gradient, beyond the bias of the shell."""
     inside = np.isfinite(result.value)
     if not inside.any():
         return 0.0, 0.0
@@ -145,7 +145,7 @@ def _z(result, X, c, boundary, L, epsilon):
 
 
 def _checked(result, X, c, boundary, L, epsilon):
-    """z-scores below 6; if not, of thirty times as many walks: where few walks count, few know how much."""
+    """Check that z-scores are below 6. If not, repeat with thirty times as many walks: error bars from few walks are unreliable."""
     if len(X) and max(_z(result, X, c, boundary, L, epsilon)) > 6:
         result = result.resume(30 * int(result.n_walks.max()))
         z = _z(result, X, c, boundary, L, epsilon)
@@ -153,7 +153,7 @@ def _checked(result, X, c, boundary, L, epsilon):
 
 
 def solutions(rng, backend):
-    """Exact solutions."""
+    """Values and gradients of problems with exact solutions."""
     boundary, X, c, L, options = _problem(rng)
     if backend == "numba":
         X = X[:2]
@@ -164,7 +164,8 @@ def solutions(rng, backend):
 
 
 def stopping(rng, backend):
-    """Until an error is small: the bits of a plain solve of as many walks, the first of the rounds with such an error or the last."""
+    """With tolerances, a point equals a plain solve with as many walks, and stops after the first round with a small enough error or the
+    last one."""
     boundary, X, c, _, options = _problem(rng)
     X, most = X[: 2 if backend == "numba" else 9], 2 * int(rng.integers(40, 101))
     rule = {"rtol": 0.2, "atol": 0.03 * float(np.abs(c).sum())}
@@ -178,12 +179,12 @@ def stopping(rng, backend):
             plain = wos.solve(boundary, X, **{**more, "walks": n})
             same(found, plain, found.n_walks == n)
             enough = ~(plain.stderr > np.maximum(rule.get("atol", 0), rule.get("rtol", 0) * np.abs(plain.value)))
-            enough &= (plain.state.fold()[1][:, 0] != 0) | (plain.mean_steps == 0)  # few walks that are all alike say nothing
+            enough &= (plain.state.fold()[1][:, 0] != 0) | (plain.mean_steps == 0)  # a few equal walks do not count as converged
             assert n == most or (enough == (found.n_walks <= n))[found.n_walks >= n].all()
 
 
 def interrupts(rng, backend):
-    """What a function or a progress raises comes out; results from before are what they were, and the next call is a new one."""
+    """Exceptions from functions and ``progress`` reach the caller. Earlier results stay valid, and later calls are unaffected."""
     boundary, X, c, L, options = _problem(rng)
     X = X[:3] if len(X) else boundary._centre + 0 * boundary._extent[0]
     options.pop("neumann", None)
@@ -211,7 +212,7 @@ def interrupts(rng, backend):
 
 
 def media(rng, backend):
-    """-∇·(α∇u) + σu = f with α = a (1 + b·x / L)^2, in units of its own."""
+    """-∇·(α∇u) + σu = f with α = a (1 + b·x / L)^2, in random units."""
     L, s, a = unit(rng), unit(rng, 120), unit(rng, 120)
     boundary = domain(rng, L)
     d = boundary.dimension

@@ -1,4 +1,4 @@
-"""Values and gradients within their error bars of known solutions, inside and outside of every kind of boundary."""
+"""Values and gradients agree with known solutions within their error bars, inside and outside every kind of boundary."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def of_ball(X):
 
 
 def field(d, n):
-    """Distances from a ball, in a box whose sides and numbers of nodes are all different."""
+    """Distances from a ball, in a box with different sides and numbers of nodes on each axis."""
     lo, hi = np.array([-1.4, -1.5, -1.3])[:d], np.array([1.5, 1.3, 1.6])[:d]
     axes = [np.linspace(a, b, n + k) for k, (a, b) in enumerate(zip(lo, hi))]
     return of_ball(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)), (lo, hi)
@@ -51,7 +51,7 @@ SLOW = ["mesh", "field in space"]
 
 
 def solved(boundary, backend, name, X, u, **options):
-    """The field of a sphere in space has chords that cut h^2 / 8 = 8e-5 off."""
+    """Solve and check. The chords of a sphere's field in space cut off h^2 / 8 = 8e-5."""
     r = wos.solve(boundary, X, dirichlet=u, **options)
     spread = backend == "native" and not name.startswith(("function", "field in space", *RINGS))
     check(r, X, u, spread, least=1e-4 * (name == "field in space"))
@@ -59,11 +59,13 @@ def solved(boundary, backend, name, X, u, **options):
 
 
 def sizes(backend, name, boundary, share=1):
-    """(points, walks): Numba's loops look at every segment, and functions are called at each step. The mean gate finds a bias of
-    6 / sqrt(points walks) standard deviations of a walk: 1.5 %, 2.7 % for meshes and fields in space, and 5 % from four dimensions on
-    and for functions; twice as much with a quarter of the walks."""
+    """(points, walks). Numba's loops test every segment, and functions are called at each step.
+
+    The mean test detects a bias of 6 / sqrt(points walks) standard deviations of a walk: 1.5 %; 2.7 % for meshes and fields in space; 5 %
+    from four dimensions on and for functions; twice as much with a quarter of the walks.
+    """
     n, walks = _sizes(backend, name, boundary)
-    return n, max(walks // share, min(walks, 256))  # with fewer, errors of several dimensions are no normal numbers
+    return n, max(walks // share, min(walks, 256))  # with fewer walks, errors in several dimensions are not normally distributed
 
 
 def _sizes(backend, name, boundary):
@@ -75,7 +77,7 @@ def _sizes(backend, name, boundary):
 
 
 def pole(X, at):
-    """|x - p|^(2 - d), in the plane its logarithm."""
+    """|x - p|^(2 - d), or its logarithm in the plane."""
     r, d = np.linalg.norm(X - at, axis=-1), X.shape[-1]
     return np.log(r) if d == 2 else r ** (2.0 - d)
 
@@ -91,7 +93,7 @@ HARMONIC = [
 @pytest.mark.parametrize(("epsilon", "pairs", "share"), HARMONIC)
 @pytest.mark.parametrize("name", BOUNDARIES)
 def test_harmonic_functions(name, epsilon, pairs, share, best_backend, rng):
-    """In float32 and in float64; polygons of few segments by half discs."""
+    """Harmonic functions, in float32 and float64; polygons with few segments use half discs."""
     boundary = BOUNDARIES[name]()
     n, walks = sizes(best_backend, name, boundary, share)
     at = boundary._centre[0] + 0.9 * boundary._extent[0] * (2 if isinstance(boundary, wos.Ball) else 1)
@@ -109,7 +111,7 @@ SOURCES = [
 @pytest.mark.parametrize(("screening", "pairs", "share"), SOURCES)
 @pytest.mark.parametrize("name", ["star", "hole", "disc", "ball", "ball in five", "box", "box in seven", "mesh", "field", "function"])
 def test_sources(name, screening, pairs, share, best_backend, rng):
-    """-Δ of a product of d sines is d times itself: a source that varies sees the law of its points."""
+    """-Δ of a product of d sines is d times the product: a varying source tests the distribution of source points."""
     boundary = BOUNDARIES[name]()
     n, walks = sizes(best_backend, name, boundary, share)
 
@@ -124,7 +126,7 @@ def test_sources(name, screening, pairs, share, best_backend, rng):
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_outside(name, pairs, best_backend, rng):
-    """A pole inside, from beside the boundary to far away."""
+    """A pole inside, and points from near the boundary to far away."""
     boundary, at = BOUNDARIES[name](), BOUNDARIES[name]()._centre[0] + [0.1, -0.1, 0.05]
     n, walks = sizes(best_backend, name, boundary)
     X = boundary._centre[0] + boundary._diagonal[0] * (0.3 + 10 ** rng.uniform(-1, 0.7, (4 * n, 1))) * directions(rng, 4 * n)
@@ -138,7 +140,7 @@ def test_outside(name, pairs, best_backend, rng):
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_screened_outside(name, pairs, best_backend, rng):
-    """A screened pole inside, and a bell outside with its source: -Δu + σu of exp(-r^2) is exp(-r^2) (σ + 2d - 4 r^2)."""
+    """A screened pole inside, and a Gaussian outside with its source: -Δu + σu of exp(-r^2) is exp(-r^2) (σ + 2d - 4 r^2)."""
     boundary, m = BOUNDARIES[name](), 1.5
     at, away = boundary._centre[0] + [0.1, -0.1, 0.05], boundary._centre[0] + 0.7 * boundary._diagonal[0] * np.array([0.6, 0.0, 0.8])
 

@@ -1,4 +1,4 @@
-"""What holds in every domain with every kind of data: bits that no cut or thread changes, gradients by replay, tensors."""
+"""Properties of every domain with every kind of data: reproducible bits, gradients by replay, tensors."""
 
 import pickle
 
@@ -15,7 +15,8 @@ EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 @pytest.mark.parametrize(("dtype", "pairs"), [("float32", False), ("float64", True)])
 @pytest.mark.parametrize("name", DOMAINS)
 def test_bits(name, dtype, pairs, backend, rng):
-    """For any number of threads, any cut of the walks, and the first points alone; a result owns its points and data."""
+    """The bits do not depend on the number of threads, the split of the walks or later points. A result has its own copy of points and
+    data."""
     boundary, X, options = problem(name, rng, dtype)
 
     def solve(walks=30, first=0, X=X, boundary=boundary, **more):
@@ -44,7 +45,7 @@ MANY = ["numbers", "fourier", "lists", "functions", "polygons", "walls of many",
 
 @pytest.mark.parametrize("name", MANY)
 def test_the_first_instance_has_the_bits_of_it_alone(name, backend, rng):
-    """Whose random words do not depend on how many there are; nor do bounds of its medium, and its boundary."""
+    """The random words, the boundary and the bounds of a medium of the first instance do not depend on the number of instances."""
     boundary, X, options = problem(name, rng)
     of_one = {k: instance(x, 0, X.shape[-1]) for k, x in options.items() if k in (*DATA, "diffusion", "screening")}
     first = wos.Polygon(boundary.vertices[0]) if boundary._batch else boundary
@@ -58,7 +59,7 @@ def test_the_first_instance_has_the_bits_of_it_alone(name, backend, rng):
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", LINEAR)
 def test_gradients(name, pairs, dtype, backend, rng):
-    """value is linear in the numbers p of the data: <grad, value> = <gradient, p>. The gradient in points is that of the same pairs."""
+    """value is linear in the parameters p of the data: <grad, value> = <gradient, p>. The gradient in points comes from the same pairs."""
     boundary, X, options = problem(name, rng, dtype)
     options |= {"gradient": pairs, "walks": 8} | ({"epsilon": 1e-6} if dtype == "float64" else {})
     value = wos.solve(boundary, X, **options).value
@@ -83,7 +84,7 @@ def test_gradients(name, pairs, dtype, backend, rng):
 @pytest.mark.torch
 @pytest.mark.parametrize("name", DOMAINS)
 def test_tensors(name, backend, rng):
-    """The same bits, and autograd's gradients are those of solve_vjp, resumed too."""
+    """Tensors give the same bits, and autograd gives the gradients of solve_vjp, also after resume."""
     torch = pytest.importorskip("torch")
     boundary, X, options = problem(name, rng)
     leaves = []
@@ -94,7 +95,7 @@ def test_tensors(name, backend, rng):
             leaves.append(made.requires_grad_())
         return made
 
-    rest = {k: options.pop(k) for k in list(options) if k not in DATA}  # a medium among it, in which there is no gradient
+    rest = {k: options.pop(k) for k in list(options) if k not in DATA}  # includes a medium, which has no gradient
     there = {**moved(leaf, {k: options[k] for k in DATA if k in options}), **moved(torch.tensor, rest)}
     points = torch.tensor(X, requires_grad=True)
     r, expected = wos.solve(of_any_kind(boundary), points, **there), wos.solve(boundary, X, **options, **rest)
@@ -110,14 +111,14 @@ def test_tensors(name, backend, rng):
             np.testing.assert_allclose(g.numpy(), e, rtol=1e-12, atol=1e-13 * np.abs(by_hand[0]).max())
     more, whole = r.resume(4), wos.solve(boundary, points, **{**there, "walks": 8})
     for one, other in zip(*(torch.autograd.grad(x.value.sum(), [points, *leaves], allow_unused=True) for x in (more, whole))):
-        if one is not None:  # the data are seen in single precision, and summed walk by walk
+        if one is not None:  # the data are in single precision, and summed walk by walk
             torch.testing.assert_close(one, other, rtol=2 * EPS["float32"], atol=2 * EPS["float32"] * float(other.abs().max()))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", [name for name in DOMAINS if not name.startswith(("outside", "robin", "no end", "medi", "shared"))])
 def test_a_constant_is_exact(name, dtype, backend, rng):
-    """As a number, a function and values at vertices, whatever walks."""
+    """A constant given as a number, a function or values at vertices is exact for any walks."""
     boundary, X, options = problem(name, rng, dtype)
     walls = {"neumann": (options["neumann"][0], 0.0)} if "neumann" in options else {}
     for c in (0.1, -3.7e5):

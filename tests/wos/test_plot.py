@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what there is."""
+"""Plots show the boundary and the results."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A problem that is stated once and never changes, with the answers of the one-line functions; labels epoch by epoch; the star."""
+"""A Problem is immutable and agrees with the one-call functions; labels by epoch; the star."""
 
 import dataclasses
 import functools
@@ -25,13 +25,13 @@ def test_other_points():
     whole = heat.solve(X, walks=16, rng=1)
     same(heat.solve(X[:1], walks=16, rng=1), wos.solve(heat.boundary, X[:1], heat.dirichlet, neumann=heat.neumann, walks=16, rng=1))
     assert heat.solve(X[0], walks=16, rng=1).value == whole.value[0]
-    same(heat.solve(X, walks=16, rng=1), whole)  # nothing is kept that changes a bit
+    same(heat.solve(X, walks=16, rng=1), whole)  # caches change no bit
     assert wos.Problem(DISC, dirichlet=1.0).solve(X.astype(np.float32), rng=1).value.dtype == np.float32
     assert (heat.solve(X, atol=0.1, rng=1).stderr <= 0.1).all()
 
 
 def test_walks():
-    """A number of walks is short for ``Walks``; its fields are keywords of the one-line function, with the same defaults."""
+    """A number of walks is short for ``Walks``. Its fields are keywords of ``solve``, with the same defaults."""
     heat, coarse = wos.Problem(DISC, dirichlet=wos.Fourier([0.0, 1.0, 0.0])), wos.Walks(16, epsilon=0.01, walk_offset=4)
     same(heat.solve(X, coarse, rng=1), wos.solve(DISC, X, heat.dirichlet, walks=16, epsilon=0.01, walk_offset=4, rng=1))
     same(heat.solve(X, 16, rng=1), heat.solve(X, wos.Walks(16), rng=1))
@@ -86,7 +86,7 @@ def radius(theta, c1, c2):
 
 
 def star_points(rng, n, c1, c2, within=0.9):
-    """(n, 2) in the star scaled by ``within``."""
+    """(n, 2) points in the star scaled by ``within``."""
     t = rng.uniform(0, 2 * np.pi, n)
     r = within * radius(t, c1, c2) * np.sqrt(rng.uniform(0, 1, n))
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=-1)
@@ -95,7 +95,7 @@ def star_points(rng, n, c1, c2, within=0.9):
 def instances(rng, B, N, dtype=np.float32):
     c = rng.uniform(-0.2, 0.2, (2, B))
     X = np.stack([star_points(rng, N, *c[:, b]) for b in range(B)])
-    X[:, : N // 4] *= 2  # some lie outside
+    X[:, : N // 4] *= 2  # some points are outside
     g = wos.Fourier(rng.normal(size=(B, 5)).astype(dtype))
     f = wos.Gaussians(rng.normal(size=(B, 2)).astype(dtype), rng.normal(size=(B, 2, 2)).astype(dtype), 1.0)
     return wos.Star(*c, segments=96), g, f, X.astype(dtype)
@@ -155,7 +155,7 @@ def test_vertices_are_on_the_curve(c2, rng):
 
 
 def test_the_least_radius(rng):
-    """What is refused is what has a radius of 0 or less somewhere."""
+    """Stars with a radius of 0 or less somewhere raise an error; others do not."""
     theta = np.linspace(0, np.pi / 4, 20_001)
     refused = 0
     for c1, c2 in rng.uniform(-1.5, 1.5, (300, 2)):
@@ -173,7 +173,7 @@ def test_the_least_radius(rng):
 
 @pytest.mark.torch
 def test_labels_as_a_data_set():
-    """A pass is an epoch; the labels after all passes are those of one solve."""
+    """A pass is an epoch. The labels after all passes equal those of a single solve."""
     torch = pytest.importorskip("torch")
     g = wos.Fourier(np.random.default_rng(0).standard_normal((5, 3)))
     labels = wos.NeuralOperatorLabels(DISC, g, points=X, walks=8, rng=3)

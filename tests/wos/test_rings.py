@@ -1,4 +1,4 @@
-"""The rings of a polygon: which holes it may have, and values that differ from ring to ring."""
+"""The rings of a polygon: valid and invalid holes, and values that differ between rings."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +11,9 @@ from quatrefoil import wos
 from wos.domains import SQUARE
 
 U = np.array([[0, 0], [3, 0], [3, 3], [2, 3], [2, 1], [1, 1], [1, 3], [0, 3.0]])
-BAR = SQUARE * [2, 0.2] + [0.5, 2]  # across the notch of U, all of its vertices inside
+BAR = SQUARE * [2, 0.2] + [0.5, 2]  # across the notch of U, with all of its vertices inside
 ROOM = wos.Polygon(3 * SQUARE, holes=[SQUARE + 1])
-X = np.array([[0.5, 0.5], [2.5, 1.5], [1.5, 0.9999]])  # the last one at the hole
+X = np.array([[0.5, 0.5], [2.5, 1.5], [1.5, 0.9999]])  # the last point is next to the hole
 
 
 def test_holes_lie_in_the_outline():
@@ -27,7 +27,7 @@ def test_holes_lie_in_the_outline():
     ])  # fmt: skip
     corner, t = SQUARE, np.linspace(0, 2 * np.pi, 400, endpoint=False)
     for hole in (corner, inside, 1.5 + np.stack([np.cos(t), np.sin(t)], axis=-1)):
-        turned = np.array([[0.8, -0.6], [0.6, 0.8]])  # touches in coordinates that rounding changes
+        turned = np.array([[0.8, -0.6], [0.6, 0.8]])  # touches in coordinates that are rounded
         for move in (lambda x: x, lambda x: 1e-3 * x @ turned + 7):  # noqa: B023
             assert wos.contains(wos.Polygon(move(3 * SQUARE), [move(hole)]), move(np.array([[2.9, 2.9], [0.9, 0.9]]))).tolist()[0]
     both = wos.Polygon(3 * SQUARE, SQUARE + 1)
@@ -44,7 +44,7 @@ def hole_only(Y):
 
 
 def test_numbers_vertices_and_functions_agree(backend):
-    """Exactly on the walls, and with the same walks."""
+    """Exact on the walls, and equal for the same walks."""
     at_vertices = wos.PerVertex(np.repeat([0.0, 1.0], 4))
     more = [{}, {"neumann": (np.arange(8) == 0, 0.0)}, {"source": 1.0}, {"executor": ThreadPoolExecutor(2)}]
     for options in more if backend == "native" else more[:1]:

@@ -1,4 +1,4 @@
-"""What people have at hand in place of arrays: lists, integers, data frames, meshes of other libraries, one point."""
+"""Inputs that are not arrays: lists, integers, data frames, meshes of other libraries, a single point."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ CIRCLE = wos.Star(0, 0, segments=16).vertices
 
 
 class Frame:
-    """A data frame."""
+    """A minimal data frame."""
 
     def __init__(self, array):
         self.array = np.asarray(array)
@@ -43,7 +43,7 @@ def polygon(vertices, holes=None):
 BALL, MESH = wos.Ball([0, 0], 1), (V, F)
 RECTANGLES = [ROOM[0], ROOM[0][:3]]
 BUMP = [[1, 1, 1], [1, -1, 1], [1, 1, 1]]
-# a call, and its arguments as people type them, which are the same as arrays of float64
+# a call and its arguments as users type them; must equal the same call with float64 arrays
 TYPED = {
     "polygon with holes": (lambda ring, hole: polygon(ring, [hole]), ROOM[0], ROOM[1][0]),
     "tuples of integers": (lambda ring: polygon(ring), [tuple(v) for v in ROOM[0]]),
@@ -62,7 +62,7 @@ TYPED = {
     "closest point": (lambda q: wos.closest_point(BALL, q)[:2], [2, 0]),
     "contains": (lambda q: wos.contains(wos.Polygon(*ROOM), q), [[0.5, 0.5], [1.5, 1.5]]),
 }
-# two calls
+# pairs of equivalent calls
 SAME = {
     "one hole": (lambda: polygon(ROOM[0], ROOM[1][0]), lambda: polygon(*ROOM)),
     "of shapely": (lambda: polygon(shapely_like(*ROOM)), lambda: polygon(*ROOM)),
@@ -124,7 +124,7 @@ def test_numbers_without_a_dtype_go_with_every_dtype():
 
 
 def test_one_point(backend):
-    """Results without an axis for the points."""
+    """Results for a single point have no point axis."""
     square, data = wos.Polygon(SQUARE), wos.PerVertex([0, 1, 1, 0])
     for many in (False, True):
         boundary = wos.Polygon([SQUARE, SQUARE]) if many else square
@@ -144,11 +144,11 @@ def test_functions_of_one_point_are_seen_where_points_are_as_many_as_coordinates
 
 
 def test_hints():
-    """What people type first, and what they are told."""
+    """Common first attempts, and the hints that users get."""
     box, square, mesh, points = wos.Box([0, 0], [1, 1]), wos.Polygon(SQUARE), wos.TriangleMesh(V, F), X / 3
     quads = SimpleNamespace(points=V, faces=np.insert(F, 0, 4, axis=1).ravel())
     result, labels = wos.solve(box, points, 1.0, walks=8, rng=1), wos.NeuralOperatorLabels(box, 1.0, points=points)
-    assert value(mesh, V[None, :2] / 4, V[:, 2])[0].shape == (42, 2)  # 42 problems, as the error says
+    assert value(mesh, V[None, :2] / 4, V[:, 2])[0].shape == (42, 2)  # 42 problems, as the error message says
     check_refused([
         (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, or a mesh"),
         (lambda: wos.TriangleMesh("no.stl"), FileNotFoundError, "no.stl"),

@@ -1,4 +1,4 @@
-"""The examples of walks run, and their numbers are right."""
+"""The examples of walks run, and their results are correct."""
 
 import re
 
@@ -46,7 +46,7 @@ def test_ten_dimensions(tmp_path, capsys, example):
 
 @pytest.mark.torch
 def test_the_network_knows_its_laplacian(example):
-    """By autograd, twice; the solutions are harmonic."""
+    """The network's Laplacian equals that of autograd, applied twice; the solutions are harmonic."""
     torch = pytest.importorskip("torch")
     module = example("ten_dimensions")
     torch.manual_seed(0)
@@ -72,7 +72,7 @@ def test_a_ball_of_tissue(example):
     result = brain.temperatures(mesh, X, 1 << 15)
     r, m = np.linalg.norm(X, axis=1), np.sqrt(brain.PERFUSION / brain.CONDUCTIVITY)
     u = (brain.SURFACE - brain.BLOOD - brain.HEAT / brain.PERFUSION) * R / r * np.sinh(m * r) / np.sinh(m * R)
-    assert np.abs(result.value - u).max() < 0.05  # 4 standard errors, and what an icosphere is smaller than a ball
+    assert np.abs(result.value - u).max() < 0.05  # 4 standard errors, and the difference between an icosphere and a ball
 
 
 @pytest.mark.skipif(native.reason() is not None, reason="takes many walks")
@@ -119,6 +119,6 @@ def test_the_neural_operator(example, tmp_path, capsys, monkeypatch):
         torch.set_num_threads(before)
     text = capsys.readouterr().out
     first, last = (tuple(map(float, found)) for found in re.findall(r"network ([\d.]+), of labels ([\d.]+)", text))
-    assert last[0] < 0.1  # of values of about 0.5, from 100 steps
+    assert last[0] < 0.1  # for values of about 0.5, from 100 steps
     assert last[1] == pytest.approx(first[1] / 2, rel=0.2)  # four times the walks
     assert (tmp_path / "operator.png").stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""Data classes: the functions that they name, at points and in walks, and gradients in their numbers; where domains are far from 0."""
+"""Data classes: their values at points and in walks, gradients with respect to their parameters, domains far from 0."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ CENTRE = np.array([[0.5, 0.5]])
 
 
 def kinds(rng, d, lead=(), dtype=np.float64):
-    """(name, data, the function of an instance that it names, the size of its terms) of every class in d dimensions, instances first."""
+    """(name, data, the function that it represents for an instance, the size of its terms) for every class in d dimensions, instances
+    first."""
 
     def draw(*shape, low=None):
         x = (rng.normal(size=(*lead, *shape)) if low is None else rng.uniform(low, 2, (*lead, *shape))).astype(dtype)
@@ -39,10 +40,10 @@ def domain(rng, d, n):
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("lead", [(), (3,)])
 def test_at_points(d, lead, rng):
-    """The same for all instances, and for each its own."""
+    """Points shared by all instances, and separate points per instance."""
     X, each = rng.uniform(-1.5, 1.5, (20, d)), rng.uniform(-1.5, 1.5, (3, 20, d))
     for name, data, function, size in kinds(rng, d, lead):
-        near = dict(rtol=0, atol=50 * EPS * size * 1.5 ** (7 * d), err_msg=name)  # of a product of powers
+        near = dict(rtol=0, atol=50 * EPS * size * 1.5 ** (7 * d), err_msg=name)  # rounding of a product of powers
         of = [function(b if lead else ()) for b in range(3)]
         np.testing.assert_allclose(data(X), [f(X) for f in of] if lead else of[0](X), **near)
         np.testing.assert_allclose(data(each), [f(x) for f, x in zip(of, each)], **near)
@@ -51,7 +52,8 @@ def test_at_points(d, lead, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("d", [2, 3])
 def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
-    """The same walks, in float32 and in float64: as boundary values, as sources and as both."""
+    """Data classes and equivalent functions agree for the same walks, in float32 and float64, as boundary values, as sources and as
+    both."""
     boundary, X = domain(rng, d, 12)
 
     def typed(f):
@@ -70,14 +72,14 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
                 one = wos.solve(boundary, X.astype(dtype), dirichlet=g, source=f, **run)
                 two = wos.solve(boundary, X.astype(dtype), dirichlet=by_hand[0], source=by_hand[1], **run)
                 assert one.value.dtype == dtype
-                rounded = max(eps, np.finfo(dtype).eps)  # functions get points of their dtype
+                rounded = max(eps, np.finfo(dtype).eps)  # functions receive points of their own dtype
                 np.testing.assert_allclose(one.value, two.value, rtol=0, atol=30 * rounded * size, err_msg=f"{name} {epsilon}")
                 np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
 
 
 @pytest.mark.parametrize("shift", [1e3, 1e6])
 def test_a_polynomial_far_from_the_origin(shift, backend, rng):
-    """It loses eps times the sizes of its terms; in the walks of float32 that share of what varies, not of the value."""
+    """Errors are eps times the sizes of the terms. Float32 walks add an error relative to the variation of the value, not to the value."""
     at = np.array([shift, -2 * shift])
     polygon, X, c, s = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at, rng.normal(size=(3, 3)), seed(rng)
     terms, varies = oracle.polynomial(np.abs(at) + 2, np.abs(c)), np.ptp(oracle.polynomial(oracle.star(60) + at, c))
@@ -89,7 +91,7 @@ def test_a_polynomial_far_from_the_origin(shift, backend, rng):
 
 
 def test_a_grid_far_from_the_origin(backend, rng):
-    """A domain of size 1 at 1e6, and a box much larger than its domain: places are found in float64."""
+    """A domain of size 1 at 1e6, and a box much larger than its domain. Positions in the grid are computed in float64."""
     v, s = rng.normal(size=(5, 9)), seed(rng)
     for at, lo, hi in (((1e6, -2e6), (-0.8, -0.9), (1.0, 0.7)), ((0.0, 0.0), (-1e5, -2e5), (2e5, 1e5))):
         polygon, X = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at
@@ -109,7 +111,7 @@ def boundaries(d, n):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_a_batch_is_its_instances(d, backend, rng):
-    """Data of B on B boundaries or on one: each instance as alone, as arrays with B first and as lists; prefixes too."""
+    """Data with B on B boundaries or on one. Each instance equals a separate solve, for arrays with B first, lists, and prefixes."""
     X = np.stack([star_points(rng, 5) * 0.8 + [b, -b] for b in range(3)]) if d == 2 else np.stack([disc_points(rng, 5, d=3)] * 3)
     for name, data, function, size in kinds(rng, d, (3,)):
         run = dict(walks=8, epsilon=1e-7, rng=seed(rng))
@@ -125,7 +127,8 @@ def test_a_batch_is_its_instances(d, backend, rng):
 
 
 def test_lists_of_tables_of_different_sizes(backend, rng):
-    """Polynomials of different degrees, grids of different sizes and boxes, one an instance, and one field for polygons of other boxes."""
+    """Lists of polynomials of different degrees and of grids of different sizes and boxes, and one field for polygons with different
+    boxes."""
     polynomials = [wos.Polynomial(rng.normal(size=shape)) for shape in ((1, 1), (3, 2), (2, 5))]
     grids = [wos.GridField(rng.normal(size=shape), (lo, hi)) for shape, lo, hi in (
         ((2, 2), (-1, -1), (1, 1)), ((3, 7), (0, -2), (2, 1)), ((5, 2), (-1, -3), (3, 0)))]  # fmt: skip
@@ -137,7 +140,7 @@ def test_lists_of_tables_of_different_sizes(backend, rng):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)
     one, two = (wos.solve(boundaries(2, 3), X, dirichlet=g, **run).value for g in (polynomials[2], [polynomials[2]] * 3))
     np.testing.assert_array_equal(one, two)
-    # as many numbers as the segments of all polygons have ends: 6 + 242
+    # the row has as many elements as the segments of all polygons have ends: 6 + 242
     shared = wos.GridField(rng.normal(size=(2, 121)), ((-1, -3), (3, 1)))
     assert 6 + shared.values.size == 2 * len(boundaries(2, 3)._ends) - 10
     rings = [oracle.star(40), oracle.star(40) * 2, oracle.star(44)]
@@ -154,12 +157,12 @@ def test_powers_that_leave_float64(backend):
 
 
 def test_threads_and_cuts_of_walks(backend, rng):
-    """A gradient has the same bits for any number of threads, also where a grid has so many values that there are few partial sums."""
+    """A gradient has the same bits for any number of threads, even if a grid has so many values that there are only a few partial sums."""
     boundary, X = wos.Polygon(oracle.star(40)), star_points(rng, 9)
     for table in (rng.normal(size=(3, 3)), rng.normal(size=(700, 800))):
         run = dict(dirichlet=wos.GridField(table, ((-1.1, -0.8), (0.9, 1.2))), walks=2000, rng=seed(rng))
         first, *others = [wos.solve_vjp(boundary, X, np.ones(9), num_threads=n, **run)[1]["values"] for n in (1, 2, 5)]
-        assert abs(first.sum() - 9) < 9 * 2.0**-23  # the shares of the nodes add up to one a point; a walk's is of its precision
+        assert abs(first.sum() - 9) < 9 * 2.0**-23  # shares of the nodes add up to one per point, within the precision of a walk
         for other in others:
             np.testing.assert_array_equal(other, first)
 
@@ -175,7 +178,7 @@ def test_a_composition_adds_up_all_pieces_of_points(monkeypatch, rng):
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["coefficients", "values"])
 def test_gradients_of_lists(name, backend, rng):
-    """Are those of the same tables in one array, and each instance has its own."""
+    """Gradients equal those of the same tables in one array, and each instance has a separate gradient."""
     torch = pytest.importorskip("torch")
     make = wos.Polynomial if name == "coefficients" else lambda table: wos.GridField(table, ((-1.1, -0.8), (0.9, 1.2)))
     X, table = disc_points(rng, 5, 0.7), rng.normal(size=(3, 3, 2))

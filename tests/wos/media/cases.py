@@ -1,6 +1,7 @@
-"""Walks are compared one by one, so every case keeps clear of what rounding may turn: a step that ends, a jump, a light walk that goes on.
+"""Cases for walks through media. Walks are compared one by one, so every case avoids decisions that rounding could change.
 
-A polygon's walks take bounds of the distance where the oracle takes the distance, so theirs begin where they end.
+Such decisions are whether a step ends a walk, whether a walk jumps, and whether a light walk continues. A polygon's walks use bounds of the
+distance but the oracle uses the distance, so walks in polygons start where they end.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from . import oracle
 
 
 def _diffusion(kind, rng, rows, d, frame):
-    """Numbers of a positive one."""
+    """The parameters of a positive diffusion."""
     if kind == "number":
         return rng.uniform(0.5, 2, (rows, 1))
     if kind == "polynomial":
@@ -36,7 +37,7 @@ def _diffusion(kind, rng, rows, d, frame):
 
 
 def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0, **options):
-    """Points of the unit ball of which no walk comes near a decision."""
+    """Points of the unit ball from which no walk comes close to a decision."""
 
     def make(rng):
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
@@ -53,7 +54,7 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
                 yield oracle.through(x[b], epsilon, None, medium, bound, instance, *run).margin
 
         start = clear_points(rng, (B, N, d), lambda n: disc_points(rng, n, 0.9, d), margins)
-        if start is None:  # another medium
+        if start is None:  # try a different medium
             return make(rng)
         start[:, :outside] = np.nan
         slopes = rng.standard_normal((B, N, d)) if options.get("gradient") else None
@@ -65,7 +66,7 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
 
 
 def _in_polygon(B, N, g, a, **options):
-    """Points within epsilon of a polygon: nothing but boundary values."""
+    """Points within epsilon of a polygon, which only have boundary values."""
 
     def make(rng):
         inputs, keywords = _polygon(B, N, g, **options)(rng)

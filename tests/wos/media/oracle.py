@@ -1,16 +1,16 @@
-"""Walks through media by the same random words, from the definitions: Bessel functions, and derivatives by differences of high order."""
+"""Walks through media with the same random words, from the definitions: Bessel functions, and derivatives by high-order differences."""
 
 import numpy as np
 
 from wos.walk.oracle import added_up, nodes, part_of, row_of, values
 from wos.walk.replay import PAIR, SOURCE, TRIAL, Batch, _distance, _uniform, _unit, greens, remembered, source_radius, sphere_weights
 
-# the second derivative from values at -4 to 4 steps
+# second derivative from values at -4 to 4 steps
 STENCIL = np.array([-9, 128, -1008, 8064, -14350, 8064, -1008, 128, -9], np.longdouble) / 5040
 
 
 def bent(root, X, h=1 / 128):
-    """Laplace(root) / root at (..., d) points."""
+    """Laplacian of root over root at points (..., d)."""
     X = np.asarray(X, np.longdouble)
     total = 0
     for axis in range(X.shape[-1]):
@@ -22,16 +22,16 @@ def bent(root, X, h=1 / 128):
 
 
 def alpha(medium, X):
-    """At scaled points; a medium: kinds and numbers of alpha and of the screening of one instance, and its frame."""
+    """α at scaled points. A medium has the kinds and parameters of α and of the screening of one instance, and its frame."""
     (kind, _), (row, _), frame = medium
     return np.ones(X.shape[:-1]) if kind == "none" else values(kind, row, X, None, None, frame)
 
 
 def rate(medium, X):
-    """In scaled units."""
+    """σ' in scaled units."""
     (kind, of_screening), (row, screening), frame = medium
     d, extent = X.shape[-1], frame[-2]
-    if kind == "grid":  # its second table
+    if kind == "grid":  # second table of the row
         count = int(np.prod(row[:d]))
         found = values("grid", np.concatenate([row[: 3 * d], row[3 * d + count :]]), X, None, None, frame) * extent**2
     elif kind in ("none", "number"):
@@ -45,7 +45,7 @@ def rate(medium, X):
 
 @remembered
 def through(start, epsilon, segs, medium, bound, instance, seed, first_walk, walks, max_steps, gradient=False, first_point=0):
-    """A ``Batch`` from (N, d); ``beyond``: how often a walk jumped to where the bound is too small."""
+    """A ``Batch`` of walks from (N, d). ``beyond``: the number of jumps of each walk to points where the bound is too small."""
     b, d = Batch(start, instance, seed, first_walk, walks, first_point), start.shape[1]
     b.beyond = np.zeros_like(b.steps)
     for step in range(max_steps + 1):
@@ -70,7 +70,7 @@ def through(start, epsilon, segs, medium, bound, instance, seed, first_walk, wal
         with np.errstate(all="ignore"):
             (g, slope), plain = greens(d, R * s, R, bound), greens(d, R * s, R, 0)[0]
             of_sphere, of_slope = sphere_weights(d, R, bound)
-            if entering:  # of the source points half are the Laplace equation's, half have a uniform radius
+            if entering:  # half of the source points follow Laplace's equation, half have a uniform radius
                 surface = (2 * np.pi if d == 2 else 4 * np.pi) * (R * s) ** (d - 1) * R
                 measure = surface / (0.5 * plain / area * surface + 0.5)
                 q = 1 - of_sphere if bound else np.zeros_like(R)

@@ -1,4 +1,4 @@
-"""Walks through media: values and gradients against closed forms, kinds of media, where domains lie, points on the boundary."""
+"""Walks through media: values and gradients compared with closed forms, kinds of media, positions of domains, points on the boundary."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ EPSILON = 1e-4
 
 
 def wave(X):
-    """Not harmonic."""
+    """A function that is not harmonic."""
     return np.sin(1.5 * X[..., 0] + 0.3) + X[..., -1] * X[..., 1] + 0.5
 
 
@@ -24,7 +24,7 @@ def rippled(X, nu=0.5):
     return np.exp(-(X[..., 1] ** 2) + np.cos(4 * np.pi * nu * X[..., 0]) * np.sin(3 * np.pi * nu * X[..., 1]))
 
 
-POWERS = wos.Polynomial(np.array([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 1.0]]))  # (2 + x y)^2, whose root is harmonic
+POWERS = wos.Polynomial(np.array([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 1.0]]))  # (2 + x y)^2, whose square root is harmonic
 HILL = wos.Polynomial(np.array([[1.3, 0.3, 0.2], [1.0, 0.1, 0.0], [0.3, 0.0, 0.1]]))
 BOWL = wos.Polynomial(np.array([[0.5, 0.2, 1.0, 0.0], [0.4, -0.6, 0.0, 0.5], [-0.7, 0.3, 0.0, 0.0]]))  # not harmonic
 SIGMA = wos.Polynomial(np.array([[3.0, 0.0], [1.0, 2.0]]))
@@ -39,7 +39,7 @@ def nodes(f, n):
 
 
 def source(u, alpha, sigma, h=1e-3):
-    """-div(alpha grad u) + sigma u, by differences, which are good to 1e-6."""
+    """-div(alpha grad u) + sigma u by finite differences, accurate to 1e-6."""
 
     def f(X):
         total = sigma(X) * u(X)
@@ -52,7 +52,7 @@ def source(u, alpha, sigma, h=1e-3):
 
 
 def problems():
-    """Name -> boundary, radius of points, keywords of solve, u."""
+    """Name -> boundary, radius of the points, keywords of solve, u."""
     disc, ball = wos.Ball([0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 1.0)
     outline, mesh = wos.Polygon(star(256)), wos.TriangleMesh(0.5 * (sphere := icosphere(2))[0], sphere[1])
     decay, over = (lambda X: np.exp(-X[..., 0])), (lambda X: (1 + X[..., 0] ** 2 - X[..., 1] ** 2) / (2 + X[..., 0] * X[..., 1]))
@@ -83,7 +83,7 @@ PROBLEMS = problems()
 
 def solved(name, rng, n=200, walks=1024, **changed):
     boundary, radius, options, _ = PROBLEMS[name]
-    # closer to the boundary few walks know little of their own spread
+    # closer to the boundary, error bars from few walks are unreliable
     X = 0.75 * star_points(rng, n) if radius is None else disc_points(rng, n, radius, boundary.dimension)
     return X, wos.solve(boundary, X, walks=walks, rng=seed(rng), **{"epsilon": EPSILON, **options, **changed})
 
@@ -91,15 +91,15 @@ def solved(name, rng, n=200, walks=1024, **changed):
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_closed_forms(name, pairs, best_backend, rng):
-    """The mean gate finds a bias of 1.9 % of a walk's standard deviation, and 3.7 % where a source or a medium is called."""
+    """The mean test detects a bias of 1.9 % of a walk's standard deviation, or 3.7 % if a source or a medium is a function."""
     n, walks = (40, 512) if not NATIVE or best_backend == "numba" else (100, 1024) if name == "harmonic-root" else (50, 512)
     X, r = solved(name, rng, n, walks, gradient=pairs, backend=best_backend)
     check(r, X, PROBLEMS[name][3])
-    assert r.state.counts[:, 3].sum() == 0  # no jump beyond the bound
+    assert r.state.counts[:, 3].sum() == 0  # no jumps beyond the bound
 
 
 def test_the_bound_may_be_too_small(rng, monkeypatch):
-    """Then jumps beyond it are counted, and answers are as right as ever."""
+    """With too small a bound, jumps beyond it are counted, and values stay unbiased."""
     monkeypatch.setattr(bound, "_SLACK", 0.3)
     monkeypatch.setattr(bound, "_SPREAD", 0.0)
     with pytest.warns(RuntimeWarning, match=r"solve: \d+ jumps went to places"):
@@ -120,7 +120,7 @@ def waves(X):
 
 
 def test_the_same_medium_however_it_is_given(rng):
-    """A njit and a Python function, in float64 and in float32."""
+    """An njit function and a Python function agree, in float64 and in float32."""
     X, key = star_points(rng, 20), seed(rng)
     options = {"dirichlet": FOURIER, "walks": 64, "rng": key}
     python = wos.solve(POLYGON, X, diffusion=waves, **options)
@@ -132,7 +132,7 @@ def test_the_same_medium_however_it_is_given(rng):
 
 
 def test_far_from_the_origin_and_small(rng):
-    """u = e^-x, alpha = e^2x in coordinates of a domain of size 0.01 at 300."""
+    """u = e^-x, alpha = e^2x in the coordinates of a domain of size 0.01 at 300."""
     place, size = np.array([300.0, -200.0]), 0.01
     X = place + size * disc_points(rng, 100, 0.75)
     x = lambda Y: (Y - place)[:, 0] / size  # noqa: E731
@@ -144,7 +144,7 @@ def test_far_from_the_origin_and_small(rng):
 
 
 def test_a_function_per_domain(backend, monkeypatch):
-    """Domains go one by one, and each walks through its own medium."""
+    """Each domain uses its own medium, also if domains are solved one at a time."""
     run = {"dirichlet": FOURIER, "diffusion": [lambda X, a=a: a + X[:, 0] ** 2 for a in (1, 3)], "walks": 4, "rng": 3}
     domains, X = wos.Polygon([POLYGON.vertices] * 2), np.array([[0.1, 0.2], [0.3, -0.1]])
     whole = wos.solve(domains, X, **run)

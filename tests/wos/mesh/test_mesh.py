@@ -1,4 +1,4 @@
-"""Meshes as they are made: gaps, files, and what is refused; what a walk sees of them, against brute force."""
+"""Meshes as users have them: gaps, files, errors. Distances used by walks, compared with brute force."""
 
 import sys
 
@@ -15,9 +15,9 @@ V, F = tetrahedron()
 
 
 def test_gaps():
-    """Which doubled vertices do not make."""
+    """Duplicated vertices do not count as gaps."""
     q = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
-    across = np.outer([0.1, 0.3, 0.36, 0.5], [1, 1, 1])  # through the middle of the face that is missing, at 1/3
+    across = np.outer([0.1, 0.3, 0.36, 0.5], [1, 1, 1])  # through the centre of the missing face, at 1/3
     np.testing.assert_array_equal(wos.contains(wos.TriangleMesh(V, F[1:], watertight=False), across), [True, True, False, False])
     v, f = icosphere(2)
     for mesh in (
@@ -29,7 +29,7 @@ def test_gaps():
 
 
 def test_degenerate_triangles_are_dropped(backend):
-    flat = np.array([[0, 0, 1], [2, 2, 2], [0, 2, 4], [0, 4, 2]])  # a point, a point, and two on one line
+    flat = np.array([[0, 0, 1], [2, 2, 2], [0, 2, 4], [0, 4, 2]])  # two triangles that are points, two that are segments
     v = np.concatenate([V, [(V[0] + V[2]) / 2]])
     with pytest.warns(RuntimeWarning, match="TriangleMesh: 4 triangles without area are ignored"):
         mesh = wos.TriangleMesh(v, np.concatenate([flat[:2], F, flat[2:]]))
@@ -45,7 +45,7 @@ def test_files(tmp_path, suffix):
     path = tmp_path / f"ball.{suffix}"
     meshio.write_points_cells(path, v.astype(np.float32), [("triangle", f)])
     mesh = wos.TriangleMesh.from_file(path)
-    assert mesh.vertices.shape == v.shape  # an STL file has three a triangle
+    assert mesh.vertices.shape == v.shape  # an STL file has three vertices per triangle
     q = np.random.default_rng(0).uniform(-1, 1, (50, 3))
     np.testing.assert_allclose(wos.signed_distance(mesh, q), wos.signed_distance(wos.TriangleMesh(v, f), q), atol=1e-6)
     if suffix != "stl":
@@ -81,7 +81,7 @@ needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compil
 @pytest.mark.parametrize("name", ["ball", "needles", "tetrahedron"])
 @pytest.mark.slow
 def test_what_a_walk_sees(name, level, dtype, rng):
-    """Bounds are positive and never too large, near the surface distance and triangle are exact; asked again the same bits."""
+    """Bounds are positive and never too large. Near the surface, distance and triangle are exact. A second query gives the same bits."""
     from quatrefoil import _core
 
     made = {"ball": lambda: icosphere(3, 0.1), "needles": lambda: oracle.needles(rng, 9, 1e-4), "tetrahedron": tetrahedron}
@@ -91,7 +91,7 @@ def test_what_a_walk_sees(name, level, dtype, rng):
     near = rng.integers(len(ends), size=500)
     X[:500] = (ends[near].reshape(-1, 3, 3) * rng.dirichlet([1, 1, 1], 500)[..., None]).sum(axis=1)
     X[:500] += rng.uniform(-1, 1, (500, 3)) * 10.0 ** rng.uniform(-6, -1, (500, 1))
-    X[990:] *= 1.1  # some beyond the box
+    X[990:] *= 1.1  # some points outside the box
     compiled = _core.wos.Mesh(ends)
     found = [(np.empty(999, dtype), np.empty(999, np.int64)) for _ in range(2)]
     for radius, primitive in found:
@@ -116,7 +116,7 @@ def test_what_a_walk_sees(name, level, dtype, rng):
 
 @needs_native
 def test_cells_that_others_have_filled(rng):
-    """The same bits as on a mesh whose cells one thread or several fill together."""
+    """The same bits as on a mesh whose cells were filled by one thread, by several threads, or by other walks."""
     V, F = icosphere(3, 0.1)
     X, s = disc_points(rng, 64, 0.85, 3).astype(np.float32), seed(rng)
 
@@ -131,10 +131,10 @@ def test_cells_that_others_have_filled(rng):
 
 
 def test_cut_off_and_escaped_walks(backend, rng):
-    """They are counted, and end at the closest point."""
+    """Walks that are cut off or escape are counted and end at the closest point."""
     V, F = icosphere(1)
     r = wos.solve(wos.TriangleMesh(V, F), disc_points(rng, 6, 0.3, 3), dirichlet=lambda Y: (Y**2).sum(axis=1), walks=16, max_steps=1)
-    assert (r.n_truncated >= 12).all()  # a step may end within epsilon
+    assert (r.n_truncated >= 12).all()  # a single step may end within epsilon
     assert (np.abs(r.value - 0.9) < 0.101).all()
     mesh = wos.TriangleMesh(V, F[V[F].mean(axis=1)[:, 2] < 0.5], watertight=False)
     with pytest.warns(RuntimeWarning, match=r"% of the walks left the domain \(n_escaped\)"):

@@ -1,4 +1,4 @@
-"""Points keep clear of what rounding may turn: of places where two segments or triangles are as close, and of the boundary."""
+"""Cases for queries. Points avoid ties that rounding could change: equally close segments or triangles, and the boundary."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from case import Case, ShapesOnly
 
 from . import oracle
 
-CLEAR = 1e-3  # of the extent
+CLEAR = 1e-3  # relative to the extent
 
 
 def _polygons(rng, count):
@@ -37,7 +37,7 @@ def _mesh(rng, name):
 
 
 def _clear(x, pieces, least):
-    """Of these points those where one piece is closest by far, and the boundary is far."""
+    """Select points that have a unique closest facet by a margin and are not close to the boundary."""
     if pieces is None:
         return np.abs(np.linalg.norm(x, axis=-1) - 1) > least
     if oracle.is_box(pieces, x):
@@ -76,7 +76,7 @@ CASES = [
     _case("nearest", "mesh-shared", 5, d=3, mesh="ball", shared=True),
     _case("nearest", "mesh-with-gaps", 20, d=3, mesh="gaps", sign=True, closed=False),
     _case("nearest", "needles", 40, d=3, mesh="needles"),
-    _case("nearest", "one-point", 1, d=3, mesh="ball", weights=True, least=0.05),  # errors are relative to this one distance
+    _case("nearest", "one-point", 1, d=3, mesh="ball", weights=True, least=0.05),  # errors are relative to this single distance
     _case("nearest", "polygon", 50, rings=1, weights=True, sign=True),
     _case("nearest", "polygons", 9, B=3, rings=3, weights=True),
     _case("nearest", "polygon-for-all", 9, B=3, rings=1, sign=True),
@@ -119,7 +119,7 @@ DRAWN = {"nearest": _drawn("nearest"), "inside": _drawn("inside")}
 
 
 def attack_queries(rng, backend):
-    """Of a mesh in any unit of length: points beside a face are on its side, and as far as they were moved."""
+    """A mesh in any unit of length: points displaced from a face are on the correct side, at the correct distance."""
     V, F = oracle.icosphere(int(rng.integers(0, 3)), 0.1)
     scale, shift = 10.0 ** rng.uniform(-6, 6), rng.standard_normal(3)
     mesh = qf.wos.TriangleMesh(scale * (V + shift), F)

@@ -1,10 +1,10 @@
-"""Every segment and triangle is asked, by NumPy; inside by angles around the point. And meshes to ask of."""
+"""Brute force over all segments and triangles with NumPy; inside tests by angles around the point. Also builds meshes."""
 
 import numpy as np
 
 
 def icosphere(subdivisions, bumps=0.0):
-    """20 4^k triangles on the unit sphere, or on one with bumps; normals point outwards."""
+    """20 4^k triangles on the unit sphere, optionally with bumps. Normals point outward."""
     p = (1 + 5**0.5) / 2
     V = np.array([(0, s, t * p) for s in (-1, 1) for t in (-1, 1)])
     V = np.concatenate([np.roll(V, k, axis=1) for k in range(3)])
@@ -19,7 +19,7 @@ def icosphere(subdivisions, bumps=0.0):
 
 
 def quarters(V, F, move):
-    """Every triangle in four, at the middles of its sides, moved."""
+    """Split every triangle into four at the midpoints of its sides, then apply ``move``."""
     edges, at = np.unique(np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0, return_inverse=True)
     x, y, z = at.reshape(-1, 3).T + len(V)
     a, b, c = F.T
@@ -32,14 +32,14 @@ def tetrahedron():
 
 
 def cube():
-    """From 0 to 1, two triangles per side."""
+    """The cube from 0 to 1, with two triangles per side."""
     V = np.array([[x, y, z] for x in (0, 1.0) for y in (0, 1.0) for z in (0, 1.0)])
     sides = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
     return V, np.array([t for a, b, c, d in sides for t in ([a, b, c], [a, c, d])])
 
 
 def needles(rng, n=5, thickness=1e-5):
-    """A closed fan of slivers: a double pyramid over a polygon whose every side is thin and long."""
+    """A closed fan of slivers: a double pyramid over a polygon with thin, long sides."""
     t = 2 * np.pi * (np.arange(n) + rng.uniform(0, 0.5, n)) / n
     ring = np.stack([np.cos(t), np.sin(t), np.zeros(n)], axis=1)
     ring = np.concatenate([ring, ring + thickness * rng.standard_normal((n, 3))], axis=1).reshape(-1, 3)
@@ -49,7 +49,7 @@ def needles(rng, n=5, thickness=1e-5):
 
 
 def on_segment(x, a, b):
-    """Squared distance, weights of the ends: of every x and every segment."""
+    """Squared distance and weights of the ends, for every x and every segment."""
     e = b - a
     t = np.clip(((x - a) * e).sum(-1) / (e * e).sum(-1), 0, 1)
     w = np.stack([1 - t, t], axis=-1)
@@ -57,13 +57,13 @@ def on_segment(x, a, b):
 
 
 def cross(a, b):
-    """np.cross, without the checks that take most of its time for a few vectors."""
+    """Like np.cross, without the checks that take most of its time for a few vectors."""
     i, j = [1, 2, 0], [2, 0, 1]
     return a[..., i] * b[..., j] - a[..., j] * b[..., i]
 
 
 def on_triangle(x, a, b, c):
-    """The same of triangles: the closest of the plane's point, where it lies within, and of the three sides."""
+    """on_segment for triangles: the minimum over the point of the plane, if it is inside, and the three sides."""
     best = np.full(np.broadcast_shapes(x.shape, a.shape)[:-1], np.inf)
     weights = np.zeros((*best.shape, 3))
     for i, j, p, q in ((0, 1, a, b), (1, 2, b, c), (2, 0, c, a)):
@@ -89,7 +89,7 @@ def all_distances(ends, x):
 
 
 def is_box(ends, x):
-    """Half the sides of a box in the place of pieces."""
+    """Whether ``ends`` has half the sides of a box instead of facets."""
     return ends is not None and ends.shape == (1, x.shape[-1])
 
 
@@ -102,14 +102,14 @@ def box_faces(half, x):
 
 
 def on_box(half, x):
-    """Distances, closest points and faces: the best of all faces."""
+    """Distances, closest points and faces: the minimum over all faces."""
     distance, at = box_faces(half, x)
     k = distance.argmin(axis=1)
     return distance[np.arange(len(x)), k], at[np.arange(len(x)), k], k
 
 
 def contained(ends, x):
-    """Polygons: the winding angle is an odd number of turns. Meshes: the solid angles are half of 4 pi at least, either way."""
+    """Polygons: the winding angle is an odd number of turns. Meshes: the absolute sum of the solid angles is at least half of 4 pi."""
     if ends is None:
         return (x * x).sum(-1) < 1
     if is_box(ends, x):

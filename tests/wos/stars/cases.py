@@ -1,7 +1,7 @@
-"""Walks are compared one by one, so every case keeps clear of what rounding may turn: a walk that ends, a ray that meets a corner.
+"""Cases for walks on stars. Walks are compared one by one, so every case avoids decisions that rounding could change.
 
-Distances from the absorbing part are exact near it, and bounds farther away: so these domains are flat, or nothing absorbs. Up to eight
-walls make one run of the tree, which the tree has no say in.
+Such decisions are whether a walk ends, and whether a ray meets a corner. Distances from the absorbing part are exact near it and bounds
+farther away, so these domains are flat, or nothing absorbs. Up to eight walls are a single run of the tree, so the tree has no influence.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from wos.walk.oracle import inside
 from . import oracle
 
 CLEAR = 2e-4
-SLAB = np.array([[-0.5, -0.12], [0.5, -0.12], [0.5, 0.12], [0.1, 0.12], [0.05, 0.02], [-0.2, 0.12], [-0.5, 0.12]])  # its bottom absorbs
-KITE = np.array([[-0.5, -0.4], [0.45, -0.5], [0.1, 0.0], [0.5, 0.5], [-0.3, 0.42]])  # with a re-entrant corner; nothing absorbs
+SLAB = np.array([[-0.5, -0.12], [0.5, -0.12], [0.5, 0.12], [0.1, 0.12], [0.05, 0.02], [-0.2, 0.12], [-0.5, 0.12]])  # the bottom absorbs
+KITE = np.array([[-0.5, -0.4], [0.45, -0.5], [0.1, 0.0], [0.5, 0.5], [-0.3, 0.42]])  # has a re-entrant corner; nothing absorbs
 
 
 def _tables(ring, absorbing, mu, robin):
-    """Of one ring that runs counter-clockwise: ends, walls, corners."""
+    """Tables of one counter-clockwise ring: ends, walls, corners."""
     follows = np.roll(ring, -1, axis=0)
     segs = np.concatenate([ring, follows], axis=1)
     unit = follows - ring
@@ -34,16 +34,16 @@ def _tables(ring, absorbing, mu, robin):
 
 
 def _triangles(ring, absorbing, mu, robin):
-    """Of a flat prism over a ring, whose bottom absorbs or nothing: ends, walls, edges. Some of its upright sides are Robin's."""
+    """Tables of a flat prism over a ring: ends, walls, edges. Its bottom or nothing absorbs. Some vertical sides have Robin conditions."""
     V, F, on = oracle.prism(np.column_stack([ring]), 0.24)
     corners = (V - [0, 0, 0.12])[F].reshape(-1, 9)
     absorbs = (on == -1) & absorbing
-    robin = np.append(robin, [False, False])[on]  # the last two are the bottom and the top
+    robin = np.append(robin, [False, False])[on]  # the last two entries are the bottom and the top
     walls = np.column_stack([corners, np.where(robin, mu, 0), robin])[~absorbs]
     ends = corners[absorbs] if absorbing else np.array([[1.9, 2, 2, 2, 1.9, 2, 2, 2, 1.9]])
     rows = [np.zeros((0, 12))]
     for k, (before, at, after) in enumerate(zip(np.roll(ring, 1, axis=0), ring, np.roll(ring, -1, axis=0))):
-        if np.cross(np.append(at - before, 0), np.append(after - at, 0))[2] < 0:  # re-entrant: an upright edge
+        if np.cross(np.append(at - before, 0), np.append(after - at, 0))[2] < 0:  # a re-entrant vertical edge
             inner = [-oracle.normal(corners[on == side][0], 3)[0] for side in ((k - 1) % len(ring), k)]
             rows.append(np.concatenate([[*at, -0.12, *at, 0.12], *inner])[None])
     return ends, walls, np.concatenate(rows)
@@ -58,7 +58,7 @@ def _point_of(rng, ring, space, between):
 
 def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0, rows=1, outside=0, space=None, absorbs=None,
            epsilon=None, between=None, **options):  # fmt: skip
-    """Points of a domain of which no walk comes near a decision; ``space``: between which heights of a prism."""
+    """Points of a domain from which no walk comes close to a decision. ``space``: the range of heights in a prism."""
     d, absorbs = 3 if space else 2, ring is SLAB if absorbs is None else absorbs
     between = between or ((0.0, 0.5) if absorbs and not space else (-0.5, 0.5))
     epsilon = epsilon or (0.111 if absorbs else 0.01)
@@ -81,7 +81,7 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
         walks = range(options.get("first_walk", 0), options.get("first_walk", 0) + options.get("walks", 4))
 
         def clear_points(seed):
-            """None where no point will do: some decisions are the seed's alone."""
+            """Start points, or None if no points work: some decisions depend on the seed alone."""
             start = np.zeros((B, N, d))
             for b, n in np.ndindex(B, N):
                 for _ in range(100):
@@ -107,9 +107,9 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
 
 
 TRIANGLE = np.array([[-0.5, -0.45], [0.5, -0.3], [-0.1, 0.5]])
-ARROW = np.array([[-0.5, -0.5], [0.05, 0.1], [0.5, 0.0], [-0.1, 0.5]])  # with a re-entrant corner
+ARROW = np.array([[-0.5, -0.5], [0.05, 0.1], [0.5, 0.0], [-0.1, 0.5]])  # has a re-entrant corner
 CANAL = np.array([[-0.5, -0.125], [0.5, -0.125], [0.5, 0.125], [0.1, 0.125], [0.07, 0.12], [-0.2, 0.125], [-0.5, 0.125]])
-PAIRS = {"ring": CANAL, "between": (-0.015, 0.01), "absorbs": True, "gradient": True}  # clear of the boundary by epsilon, mostly
+PAIRS = {"ring": CANAL, "between": (-0.015, 0.01), "absorbs": True, "gradient": True}  # mostly farther than epsilon from the boundary
 HEIGHTS = {"space": (0.0, 0.1), "absorbs": True}
 PAIRS_IN_SPACE = {"ring": TRIANGLE, "space": (-0.05, 0.05), "absorbs": True, "gradient": True}
 

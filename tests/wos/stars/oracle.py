@@ -1,4 +1,4 @@
-"""Walks on stars one by one in float64, from the definitions: Bessel functions, quadrature, every wall asked; and closed forms."""
+"""Walks on stars, one at a time in float64, from the definitions: Bessel functions, quadrature, tests of every wall. Also closed forms."""
 
 import functools
 import math
@@ -15,12 +15,12 @@ TAU = 2 * np.pi
 
 
 def corners(piece, d):
-    """Of a segment or triangle."""
+    """The corners of a segment or triangle."""
     return piece[: d * d].reshape(d, d)
 
 
 def normal(piece, d):
-    """Out of the domain, and the length or twice the area."""
+    """The outward normal, and the length or twice the area."""
     return _normal(piece[: d * d].tobytes(), d)
 
 
@@ -34,19 +34,19 @@ def _normal(numbers, d):
 
 
 def nearest(pieces, x):
-    """Distance, piece, weights of its corners but the first, closest point."""
+    """Distance, facet, weights of its corners except the first, and closest point."""
     (d2,), (weight,) = all_distances(pieces[:, : len(x) ** 2], x[None])
     k = int(d2.argmin())
     return np.sqrt(d2[k]), k, weight[k, 1:], weight[k] @ corners(pieces[k], len(x))
 
 
 def from_side(x, side):
-    """The distance of a point or a segment."""
+    """The distance from a point or a segment."""
     return np.sqrt(((x - side[0]) ** 2).sum() if len(side) == 1 else on_segment(x, *side)[0])
 
 
 def through(d, r, R, screening):
-    """What passes through a ball's sphere of radius r around the pole of its Green's function."""
+    """The flux through the sphere of radius r around the pole of a ball's Green's function."""
     if screening == 0:
         return 1.0
     z, s = np.sqrt(screening) * np.array([R, r])
@@ -56,7 +56,8 @@ def through(d, r, R, screening):
 
 
 def ray(walls, x, d, limit, skip, end=np.inf):
-    """The first wall that the ray leaves the domain through, and where; at ``end`` it must have left it by more than rounding."""
+    """The first wall through which the ray leaves the domain, and its distance. At ``end`` the ray must be outside by more than
+    rounding."""
     found, at = -1, limit
     for k, wall in enumerate(walls):
         n, _ = normal(wall, len(x))
@@ -75,7 +76,7 @@ def sees(walls, x, k, z, own):
 
 
 def chord(wall, x, R):
-    """Of a wall's line: the height of x above it, the place of its foot; the part in the disc, None where x looks at its back."""
+    """For a wall's line: the height of x above it, and its foot. Also the part in the disc, or None if x faces the back of the wall."""
     n, length = normal(wall, 2)
     p, foot = (wall[:2] - x) @ n, (x - wall[:2]) @ (wall[2:4] - wall[:2]) / length
     half = np.sqrt(max(R * R - p * p, 0))
@@ -84,17 +85,17 @@ def chord(wall, x, R):
 
 
 def log_mass(p, t, R):
-    """The integral of G along a line at the height p, from the foot to t, by quadrature in the square root of the length."""
+    """The integral of G along a line at height p, from the foot to t, by quadrature in the square root of the length."""
     found = quad(lambda v: 2 * v * math.log(R / math.hypot(p, v * v)) / TAU, 0, math.sqrt(abs(t)), epsabs=1e-15, epsrel=1e-12, limit=400)[0]
     return found if t > 0 else -found
 
 
 def facet_mass(wall, x, p, R):
-    """The integral of G over a triangle in the ball around x, at the height p above its plane, by quadrature over directions in it."""
+    """The integral of G over a triangle in the ball around x, at height p above its plane, by quadrature over directions in that plane."""
     n, _ = normal(wall, 3)
     along = wall[3:6] - wall[:3]
     along /= np.sqrt(along @ along)
-    corner = (corners(wall, 3) - x) @ np.stack([along, np.cross(n, along)], axis=1)  # seen from the foot of x
+    corner = (corners(wall, 3) - x) @ np.stack([along, np.cross(n, along)], axis=1)  # relative to the foot of x
 
     def upto(rho):
         rho = min(rho, np.sqrt(R * R - p * p))
@@ -114,7 +115,7 @@ def facet_mass(wall, x, p, R):
         return upto(high) - upto(low) if high > low else 0.0
 
     angles = [*np.arctan2(corner[:, 1], corner[:, 0])]
-    for a, b in zip(corner, np.roll(corner, -1, axis=0)):  # where a side leaves the ball
+    for a, b in zip(corner, np.roll(corner, -1, axis=0)):  # points where a side leaves the ball
         inner = np.array([a[1] - b[1], b[0] - a[0]])
         nearest = inner @ a / (inner @ inner) * inner
         cosine = np.sqrt((nearest @ nearest) / (R * R - p * p))
@@ -142,7 +143,7 @@ def robin_mass(walls, extent, x, R, own):
 
 
 class Walk:
-    """One walk. ``margin``: how near a decision was to another one."""
+    """One walk. ``margin``: the smallest distance from a different decision."""
 
     def __init__(self, tables, frame, start, counter, seed, max_steps, pairs, endless, screening, wanted):
         self.segs, self.walls, self.edges = tables
@@ -150,10 +151,10 @@ class Walk:
         self.extent, self.epsilon = frame[d], frame[d + 1]
         self.screening, self.wanted = screening * self.extent**2, wanted
         self.counter, self.seed = counter, seed
-        self.met = [[], [], [], [], []]  # for each kind of data: point, piece, place, weight; source points in the first ball
+        self.met = [[], [], [], [], []]  # for each kind of data: point, facet, position, weight; last, source points in the first ball
         self.margin, self.steps, self.cut = np.inf, 0, False
         self.x, self.weight, self.own = np.array(start, float), 1.0, -1
-        self.along, self.toward = np.full(1 + d, np.nan), np.full(1 + d, np.nan)  # what is met after the first ball and in it counts
+        self.along, self.toward = np.full(1 + d, np.nan), np.full(1 + d, np.nan)  # factors of contributions after the first ball and in it
         self.along[0], self.toward[0] = 1.0, 0.0
         away, k, _, _ = nearest(self.walls, self.x)
         if away < 4e-13:
@@ -181,12 +182,12 @@ class Walk:
         self.margin = min([self.margin, *np.abs(margins)])
 
     def mass(self, s, R):
-        """What a source point at the radius s R counts, and in the gradient."""
+        """The weight of a source point at radius s R, in the value and in the gradient."""
         g, slope = greens(self.d, R * s, R, self.screening)
         return np.array([g, slope]) * R * R / (2 * self.d) * self.extent**2 / greens(self.d, R * s, R, 0)[0]
 
     def leave(self, R):
-        """The first step of a walk of a pair."""
+        """Make the first step of a walk of a pair."""
         R = 0.99 * (min(R, 2 / np.sqrt(self.screening)) if self.screening else R)
         pair, sign = self.counter[0] // 2, 1 - 2 * (self.counter[0] % 2)
         w, v, b = self.words(4, 0, pair), self.words(1, 0, pair), self.words(1, 1 << 20, pair)
@@ -201,7 +202,7 @@ class Walk:
         self.x, self.own, self.steps = self.x + R * n, -1, 1
 
     def radius(self, distance):
-        """And what Robin's walls in it weigh."""
+        """The radius of the star, and the mass of the Robin walls in it."""
         d, R = self.d, min(distance, 2.0)
         for edge in self.edges:
             side, inner = edge[: d * (d - 1)].reshape(d - 1, d), edge[d * (d - 1) :].reshape(2, d)
@@ -263,7 +264,8 @@ class Walk:
         return True
 
     def clear_of_sides(self, d, R):
-        """How near the ray comes to a wall's side, and its end to a wall: with what a step may do to rounding, a quarter of it."""
+        """Update the margin by a quarter of the distance of the ray from wall sides and of its end from walls. A step may amplify
+        rounding."""
         for k, wall in enumerate(self.walls):
             if k == self.own:
                 continue
@@ -303,7 +305,8 @@ class Walk:
         self.met[3 if wall[self.d**2 + 1] else 2].append((z, chosen, place, w))
 
     def on_wall(self, wall, R, u):
-        """A point of a segment: half of them uniform on the chord, half near the foot; its place and its density."""
+        """A point on a segment, uniform on the chord with probability 1/2, otherwise concentrated near the foot. Also its position and
+        density."""
         (p, foot, (a, b)), length = chord(wall, self.x, R), normal(wall, 2)[1]
         half = np.sqrt(R * R - p * p)
         t = a + 2 * u[1] * (b - a) if u[1] < 0.5 else foot + half * u[2] * u[3] * (1 if u[1] < 0.75 else -1)
@@ -312,10 +315,10 @@ class Walk:
         return wall[:2] + t / length * (wall[2:4] - wall[:2]), np.array([t / length]), density
 
     def on_facet(self, wall, R, u):
-        """A point of a triangle, uniform, or of a disc around the foot with more of them near it."""
+        """A point on a triangle, either uniform or on a disc around the foot, concentrated near the foot."""
         corner, (n, twice) = corners(wall, 3), normal(wall, 3)
         sides = np.roll(corner, -1, axis=0) - corner
-        first = int((sides**2).sum(axis=1).argmax())  # the longest side comes first
+        first = int((sides**2).sum(axis=1).argmax())  # start of the longest side
         a, b, c = np.roll(corner, -first, axis=0)
         along = (b - a) / np.sqrt(((b - a) ** 2).sum())
         foot, area = self.x + (wall[:3] - self.x) @ n * n, twice / 2
@@ -405,14 +408,16 @@ def arc(radius, first, last, n):
 
 
 def sector(inner, outer, angle, n):
-    """A ring from the x axis to ``angle``: the outer arc of n segments, a radius, the inner arc of n, the other radius. With inner 0 the
-    centre."""
+    """A ring sector from the x axis to ``angle``: the outer arc of n segments, a radius, the inner arc of n, the other radius.
+
+    With ``inner`` 0, the inner arc is the centre.
+    """
     back = arc(inner, angle, 0, n) if inner else np.zeros((1, 2))
     return np.concatenate([arc(outer, 0, angle, n), back])
 
 
 def corner_solution(X):
-    """r^(2/3) cos(2 theta / 3) around 0, theta from the negative y axis on to the left: flux 0 through both walls of the L's corner."""
+    """r^(2/3) cos(2 theta / 3) around 0, theta from the negative y axis: no flux through both walls at the corner of the L."""
     theta = np.mod(np.arctan2(X[..., 1], X[..., 0]) + TAU / 4, TAU)
     return np.hypot(X[..., 0], X[..., 1]) ** (2 / 3) * np.cos(2 * theta / 3)
 
@@ -421,8 +426,10 @@ def corner_solution(X):
 
 
 def prism(ring, height, layers=1):
-    """A closed mesh over a simple polygon, counter-clockwise, whose triangles fan out of its first vertex: V, F, and what every triangle
-    lies on: k for side k, -1 the bottom, -2 the top."""
+    """A closed mesh over a simple counter-clockwise polygon, whose triangles fan out from its first vertex.
+
+    Returns V, F, and the side of every triangle: k for side k, -1 for the bottom, -2 for the top.
+    """
     M = len(ring)
     levels = np.linspace(0, height, layers + 1)
     V = np.concatenate([np.column_stack([ring, np.full(M, z)]) for z in levels])
@@ -439,5 +446,5 @@ def prism(ring, height, layers=1):
 
 
 def split(V, F, on):
-    """Every triangle in four."""
+    """Split every triangle into four."""
     return *quarters(V, F, lambda middle: middle), np.tile(on, 4)

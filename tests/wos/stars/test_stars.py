@@ -1,4 +1,5 @@
-"""Walks on stars in polygons and meshes whose sides reflect: closed forms, where domains lie, data, which edges count, points on walls."""
+"""Walks on stars in polygons and meshes with reflecting sides: closed forms, positions of domains, data, silhouette edges, points on
+walls."""
 
 import pickle
 
@@ -31,13 +32,13 @@ def wave(X):
 
 
 def bowl(X):
-    """-Δu = 1."""
+    """Solution of -Δu = 1."""
     x, y, last = X[..., 0], X[..., 1], X[..., -1]
     return 1 + x**2 + x * y - 2 * y**2 + 0.5 * last**2 - last
 
 
 def decay(X):
-    """Its Laplacian is |RATES|^2 times itself."""
+    """A function whose Laplacian is |RATES|^2 times the function."""
     return np.exp(X @ RATES[: X.shape[-1]])
 
 
@@ -52,7 +53,7 @@ def which(ring, *segments):
 
 
 def problems():
-    """Name -> boundary, keywords of solve, u. Side 3 of the cubes, x = 0, absorbs, and the bottom of some."""
+    """Name -> boundary, keywords of solve, u. Side 3 of the cubes, x = 0, absorbs; in some of them also the bottom."""
     r, q, a, e = (wos.Polygon(ring) for ring in (RECTANGLE, QUARTER, RING, ELL))
     on, fine, ell = CUBE[2], split(*split(*prism(RECTANGLE, 0.9, 2))), prism(ELL, 0.7)
     cube, many, ells = (wos.TriangleMesh(*mesh[:2]) for mesh in (CUBE, fine, ell))
@@ -101,7 +102,7 @@ MARKED = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.sl
 
 
 def from_absorbing(name, X):
-    """Distances of the part of the boundary that absorbs; infinite where there is none."""
+    """Distances from the absorbing part of the boundary; infinite if nothing absorbs."""
     boundary, options, _ = PROBLEMS[name]
     reflects = sum(options[kind][0].astype(int) for kind in ("neumann", "robin") if kind in options)
     rest = boundary._ends[reflects == 0]
@@ -109,7 +110,7 @@ def from_absorbing(name, X):
 
 
 def sizes(name, backend, pairs):
-    """(points, walks): the mean gate finds a bias of 1.9 % of a walk's standard deviation, 2.7 % in space and for pairs, 6 % if slow."""
+    """(points, walks). The mean test detects a bias of 1.9 % of a walk's standard deviation, 2.7 % in space and for pairs, 6 % if slow."""
     slow = "robin" in name or name in ("ring", "fine")
     if not NATIVE or backend == "numba":
         return (5 if slow else 20), 256
@@ -124,14 +125,14 @@ def test_closed_forms(name, pairs, best_backend, rng):
     boundary, options, u = PROBLEMS[name]
     n, walks = sizes(name, best_backend, pairs)
     X = points_in(boundary, rng, 4 * n, 1e-3 if walks > 1000 and not pairs else 0.05)
-    X = X[from_absorbing(name, X) > 0.1][:n]  # closer, few walks know little of their own spread
+    X = X[from_absorbing(name, X) > 0.1][:n]  # closer to the absorbing part, error bars from few walks are unreliable
     r = wos.solve(boundary, X, **{"epsilon": EPSILON, "max_steps": 20000, **options}, walks=walks, gradient=pairs, rng=seed(rng))
     check(r, X, u)
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 def test_where_as_a_function():
-    """The bits of one bool per segment or triangle, of one polygon, of several of different sizes, and of a mesh."""
+    """A function ``where`` gives the same bits as a mask, for one polygon, for polygons of different sizes, and for a mesh."""
     square, other = domains.SQUARE, np.concatenate([domains.SQUARE, [[0.0, 0.5]]])
     box = wos.TriangleMesh(*CUBE[:2])
     for boundary, mask in (
@@ -152,7 +153,7 @@ def test_where_as_a_function():
 @pytest.mark.parametrize("name", ["corner", "ring", "screened-source", "robin-source"])
 @pytest.mark.slow
 def test_close_to_the_absorbing_part(name, rng):
-    """Where most walks end at once, and the few others are all that differs from the value there."""
+    """Most walks end at once; the difference from the boundary value is due to the few others."""
     boundary, options, u = PROBLEMS[name]
     X = points_in(boundary, rng, 2000, 2e-3)
     X = X[from_absorbing(name, X) < 0.05][:8]
@@ -162,7 +163,7 @@ def test_close_to_the_absorbing_part(name, rng):
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 def test_close_to_walls(rng):
-    """At ten and at a hundred epsilon from a reflecting wall: the first ball is that small, the error that large."""
+    """At ten and a hundred epsilon from a reflecting wall, where the first ball is small and the error of the gradient large."""
     boundary, options, u = PROBLEMS["rectangle"]
     for away in (1e-3, 1e-2):
         X = np.stack([rng.uniform(0.2, 0.8, 40), np.full(40, away)], axis=1)
@@ -174,7 +175,7 @@ def test_close_to_walls(rng):
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 @pytest.mark.slow
 def test_on_walls(rng):
-    """Points on reflecting triangles: one or several in a plane, next to convex edges too."""
+    """Points on reflecting triangles, including coplanar ones and points near convex edges."""
     for name in ("cube", "fine"):
         mesh, options, u = PROBLEMS[name]
         walls = mesh._ends[options["neumann"][0]].reshape(-1, 3, 3)
@@ -188,7 +189,7 @@ def test_on_walls(rng):
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 def test_sides_in_many_pieces(rng):
-    """Walls of one line do not hide each other: on a wall cut in pieces, turned so that no coordinate is exact."""
+    """Collinear walls do not hide each other. The walls are split into parts and rotated, so that no coordinate is exact."""
     t, angle, ends = np.arange(9)[:, None] / 9, rng.uniform(0, 7), PROBLEMS["rectangle"][0]._ends
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     ring = (ends[:, None, :2] + t * (ends[:, None, 2:] - ends[:, None, :2])).reshape(-1, 2) @ turn.T
@@ -199,7 +200,7 @@ def test_sides_in_many_pieces(rng):
         wos.Polygon(ring), X @ turn.T, dirichlet=lambda Y: wave(Y @ turn), neumann=(np.arange(36) < 27, lambda Y: h(Y @ turn)), walks=512,
         epsilon=EPSILON, max_steps=20000, rng=seed(rng),
     )  # fmt: skip
-    assert (r.n_walks > 0).all()  # on the wall, or within epsilon outside
+    assert (r.n_walks > 0).all()  # on the wall, or outside within epsilon
     check(r, X, wave)
 
 
@@ -208,7 +209,7 @@ POLYGON = PROBLEMS["rectangle"][0]
 
 @pytest.mark.parametrize("name", ["rectangle", "cube"])
 def test_where_a_domain_lies_and_how_fine_epsilon_is(name, best_backend, rng):
-    """Far from the origin, in another unit, in float32 and float64; turned; a vertex given twice; points on walls and beside them."""
+    """Domains far from the origin, in a different unit, and reversed; float32 and float64; a repeated vertex; points on and near walls."""
     boundary, options, u = PROBLEMS[name]
     where, h = options["neumann"]
     X = points_in(boundary, rng, 300, 0.05)
@@ -230,7 +231,7 @@ def test_where_a_domain_lies_and_how_fine_epsilon_is(name, best_backend, rng):
 
 
 def test_kinds_of_flux(backend, rng):
-    """h as a function, compiled or not, and as the class that says the same; where nobody reflects, and by nothing."""
+    """h as a function (compiled or not) and as an equivalent class; no flux; no reflecting facets."""
     f = lambda Y: 0.5 + Y[:, 0] * 2.0  # noqa: E731
     X, s, where = points_in(POLYGON, rng, 9), seed(rng), which(RECTANGLE, 0, 2)
 
@@ -246,7 +247,7 @@ def test_kinds_of_flux(backend, rng):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_a_hole_that_reflects(d, best_backend, rng):
-    """u = x + 1 around a hole, outline and hole either way round, with the flux of u."""
+    """u = x + 1 around a reflecting hole with the flux of u. Outline and hole have either orientation."""
     (V, F, _), square = CUBE, np.array([[0.0, 0], [1, 0], [1, 0.8], [0, 0.8]])
     u, n = (lambda Y: Y[:, 0] + 1), 40 if NATIVE and best_backend != "numba" else 10
     middle = (V if d == 3 else square).mean(axis=0)
@@ -262,7 +263,7 @@ def test_a_hole_that_reflects(d, best_backend, rng):
 
 
 def test_on_walls_there_is_a_value_and_no_gradient(backend, rng):
-    """Within epsilon of a wall, and outside of it by rounding; within epsilon of the absorbing part g, as ever."""
+    """Points within epsilon of a wall, or outside it by rounding, have values but no gradient. Near the absorbing part u is still g."""
     polygon, options, u = PROBLEMS["rectangle"]
     shell, s = 1e-3 * np.hypot(1, 0.7), seed(rng)
     on = np.array([[0.5, 0.0], [1.0, 0.3], [0.4, 0.7], [0.6, 0.9 * shell], [0.3, -1e-9], [1 - 0.5 * shell, 0.5]])
@@ -272,14 +273,14 @@ def test_on_walls_there_is_a_value_and_no_gradient(backend, rng):
     np.testing.assert_array_equal(np.isfinite(r.grad_stderr[:8]).all(axis=1), [*[False] * 6, True, True])
     assert r.stderr[8] == 0
     assert gates(r.value[:8], np.hypot(r.stderr[:8], 1e-3), u(X[:8]), spread=False) == []
-    plain = wos.solve(polygon, on, walks=256, rng=s, **options)  # walks that have no first ball are those of the value alone
+    plain = wos.solve(polygon, on, walks=256, rng=s, **options)  # walks without a first ball equal those without a gradient
     np.testing.assert_allclose(r.value[:6], plain.value, rtol=1e-12)
     wall = wos.solve_vjp(polygon, on[:2], np.array([1.0, 0.0]), walks=4, rng=s, **options)[0]
     np.testing.assert_array_equal(wall, [[np.nan, np.nan], [0.0, 0.0]])
 
 
 def test_constants(backend, rng):
-    """They have no gradient, and where nothing absorbs values at vertices are never met."""
+    """A constant has no gradient. If nothing absorbs, values at vertices are never used."""
     where, ring = which(RING, 0, 5, *range(25, 49)), wos.Polygon(RING)
     X, run = points_in(ring, rng, 20, 0.02), dict(walks=64, gradient=True, rng=seed(rng))
     np.testing.assert_allclose(wos.solve(ring, X, dirichlet=1.0, neumann=(where, 0.0), **run).grad, 0.0, atol=1e-12)
@@ -293,21 +294,21 @@ def test_constants(backend, rng):
 
 
 def test_a_walk_beyond_a_wall_by_rounding_goes_back():
-    """A ray along a wall meets its line far behind a point that lies beyond it by rounding: the wall counts as met where the point is."""
+    """A ray along a wall meets its line far behind a point that rounding has put behind the wall; the hit is at the point instead."""
     pytest.importorskip("numba")
     from quatrefoil.wos.stars import loops_facets, loops_walls
 
     wall = np.array([[0.0, 0, 1, 0, 0, 0]])  # the domain is above
     for place, met in ((0.5, 0), (1.5, -1)):
         assert loops_walls.hit(wall, place, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
-    triangle = np.array([[0.0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]])  # its corners go to the left seen from below
+    triangle = np.array([[0.0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]])  # its corners are in clockwise order seen from below
     for place, met in ((0.2, 0), (1.5, -1)):
         at, d = np.array([place, 0.3, -5e-14]), np.array([1.0, 0, -1e-4])
         assert loops_facets.hit(loops_facets.frames_of(triangle), at, d, 2.0, -1, 1e30)[0] == met
 
 
 def test_which_edges_may_hide_something():
-    """The one of an L's prism, none of a cube, all of a ball that is a wall seen from outside; slits and edges of many triangles."""
+    """One edge of an L-shaped prism, no edge of a cube, all edges of a ball that is a hole."""
 
     def edges(V, F, where):
         return reflecting_mesh(wos.TriangleMesh(V, F), where.astype(int), np.zeros(len(F)), 1.0, "solve").tables.rows[4]
@@ -321,8 +322,8 @@ def test_which_edges_may_hide_something():
         assert len(edges(V, F, on > -3)) == 0
     S, T = icosphere(1)
     inner = np.concatenate([np.zeros(len(F), bool), np.ones(len(T), bool)])
-    for turned in (T, T[:, ::-1]):  # a hole, either way round
+    for turned in (T, T[:, ::-1]):  # a hole with either orientation
         found = edges(np.concatenate([V, 0.1 * S + [0.5, 0.4, 0.4]]), np.concatenate([F, turned + len(V)]), inner)
         assert len(found) == 3 * len(T) // 2
         centre = found[:, :3] - (np.array([0.5, 0.4, 0.4]) - [0.5, 0.4, 0.45])
-        assert ((centre * found[:, 6:9]).sum(axis=1) > 0).all()  # into the domain
+        assert ((centre * found[:, 6:9]).sum(axis=1) > 0).all()  # points into the domain

@@ -1,4 +1,4 @@
-"""Right-hand sides that share walks: each has the numbers that it has alone. Cuts of walks and autograd: ``test_every_domain.py``."""
+"""Right-hand sides that share walks: each has the same values as alone. Splits of walks and autograd: ``test_every_domain.py``."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,7 +40,7 @@ SCENES = {
     "double precision": lambda rng: _star(rng, fourier(rng, B), bells(rng), epsilon=1e-6, gradient=True),
     "numbers": lambda rng: _star(rng, rng.standard_normal(B), rng.standard_normal(B), max_steps=5),
     "one source for all": lambda rng: _star(rng, wos.PerVertex(rng.standard_normal((B, 60))), domains.bells(rng)),
-    # more than go together: walks are repeated for every 64
+    # more than 64 right-hand sides: walks are repeated for each 64
     "one boundary value for all": lambda rng: _star(rng, fourier(rng), bells(rng, 70)),
     "functions": lambda rng: _star(rng, functions(rng), functions(rng), gradient=True),
     "far functions": lambda rng: _star(rng, 1.0, far_functions(rng), gradient=True),
@@ -65,7 +65,7 @@ SCENES = {
 
 
 def scene(name, rng):
-    """A boundary, points, how many right-hand sides, all of them, and what is one of them."""
+    """A boundary, points, the number of right-hand sides, all of them, and a function that selects one."""
     boundary, X, g, f, options = SCENES[name](rng)
     options |= {"rng": seed(rng), "walks": 38}
     count, d = max(instances_of(x, X.shape[1]) or 1 for x in (g, f)), X.shape[1]
@@ -74,7 +74,7 @@ def scene(name, rng):
 
 
 def check_alone(name, rng, backend):
-    """Every right-hand side is what it is as the only one, and its gradient too, but for how sums are rounded."""
+    """Every right-hand side has the same values and gradient as alone, up to rounding of sums."""
     boundary, X, count, all_of_them, one = scene(name, rng)
     found = wos.solve(boundary, X, **all_of_them, shared_walks=True, backend=backend)
     grad = rng.standard_normal(found.value.shape)
@@ -114,7 +114,7 @@ def test_the_gradient_of_shared_numbers_is_the_sum(backend, rng):
 
 
 def test_each_stops_when_its_error_is_small(backend, rng):
-    """A point of a right-hand side has the bits of a plain solve with as many walks."""
+    """A point of a right-hand side is bitwise equal to a plain solve with as many walks."""
     X, g = star_points(rng, 6), wos.Fourier(np.array([[0.0, 1.0, 0.0], [0.0, 0.2, 0.0], [3.0, 0.0, 0.0]]))
     run = {"dirichlet": g, "walks": 32, "rng": seed(rng), "shared_walks": True, "epsilon": 1e-3}
     star = wos.Polygon(oracle.star(60))
@@ -131,7 +131,7 @@ def test_each_stops_when_its_error_is_small(backend, rng):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_or_none(count, backend, rng):
-    """One is the ordinary call; of none, or at no points, nothing is left."""
+    """A single right-hand side is an ordinary call. No right-hand sides or no points give empty results."""
     star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 3), fourier(rng, count)
     run = {"dirichlet": g, "source": domains.bells(rng), "walks": 5, "rng": seed(rng)}
     same(wos.solve(star, X, **run, shared_walks=True), wos.solve(star, X, **run))
@@ -148,7 +148,7 @@ def test_few_or_none(count, backend, rng):
 
 
 def test_labels(rng):
-    """An epoch is a call that shares walks."""
+    """An epoch equals a call with shared walks."""
     star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 4), fourier(rng, 3)
     labels = wos.Problem(star, dirichlet=g, source=1.0).labels(X, wos.Walks(4, shared_walks=True), rng=1)
     labels.epoch()
@@ -170,7 +170,7 @@ def test_refused(rng):
 
 
 def test_a_walk_is_worth_the_same_wherever_it_stands(rng):
-    """In a loop over walks that ended together the compiler fused products and sums of the first few only."""
+    """Regression: in a loop over walks that ended together, the compiler fused products and sums for the first few walks only."""
     square = wos.Polygon([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     data = {"dirichlet": wos.Polynomial(rng.standard_normal((3, 3))), "source": wos.Polynomial(rng.standard_normal((3, 3)))}
     given = {**data, "screening": 0.5, "gradient": True, "epsilon": 1e-6, "rng": 3}

@@ -1,4 +1,4 @@
-"""Walk on Spheres: rounding, the harmonic cache, what error bars do, and walks until an error is small."""
+"""Walk on Spheres: rounding, harmonic caching, error bars, and walks until an error is small."""
 
 import pickle
 
@@ -29,7 +29,7 @@ def test_python_functions_get_large_blocks(rng):
 
 
 def test_mean_and_stderr_are_those_of_the_walks(backend, rng):
-    """Walks one by one, by walk_offset, against the run of all: NumPy's mean and standard deviation."""
+    """Single walks, selected by walk_offset, compared with a run of all: NumPy's mean and standard deviation."""
     X = disc_points(rng, 6)
     options = dict(dirichlet=coordinate_sum, rng=seed(rng))
     single = np.stack([wos.solve(wos.Ball([0, 0], 1), X, walks=1, walk_offset=5 + w, **options).value for w in range(23)])
@@ -40,7 +40,7 @@ def test_mean_and_stderr_are_those_of_the_walks(backend, rng):
 
 @pytest.mark.filterwarnings("ignore:solve. 1 point lies outside")
 def test_harmonic_caching_cut_and_merged(backend, rng):
-    """Samples of cached balls are cut and merged like walks; threads and pickles change no bit."""
+    """Samples with harmonic caching can be split and merged like walks. Threads and pickling change no bit."""
     star, X = wos.Polygon(oracle.star(30)), np.concatenate([star_points(rng, 30), [[5.0, 5.0]]])
     run = dict(dirichlet=wos.Fourier(rng.normal(size=5)), cache="harmonic", screening=0.5, rng=seed(rng))
     whole = wos.solve(star, X, walks=14, **run)
@@ -53,7 +53,7 @@ def test_harmonic_caching_cut_and_merged(backend, rng):
 
 
 def test_where_there_is_no_gradient(backend, rng):
-    """Outside nothing is known; within epsilon the value is; one pair has no error bar."""
+    """Outside there is neither value nor gradient; within epsilon there is only a value; a single pair has no error bar."""
     X = np.array([[2.0, 0.0], [0.9999, 0.0], [0.0, 0.5]])
     with pytest.warns(RuntimeWarning, match="1 point lies outside"):
         r = wos.solve(wos.Ball([0, 0], 1), X, dirichlet=coordinate_sum, gradient=True, walks=2, rng=1)
@@ -68,17 +68,18 @@ def test_where_there_is_no_gradient(backend, rng):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_walk_that_ends_at_epsilon_as_rounded_is_not_cut_off(dtype, backend):
-    """1/8 is what float32 makes of epsilon, and how far the point is from the boundary."""
+    """Epsilon rounded to float32 is 1/8, which is also the point's distance from the boundary."""
     frame = np.array([[0.0, 0.0, 1.0, 0.125 * (1 - 1e-9) if dtype is np.float32 else 0.125]])
     start = np.array([[[0.875, 0.0]]], dtype)
     counts = walk(start, frame, dirichlet=np.ones((1, 1)), walks=4)[2]
-    if backend == "native" or dtype is np.float64:  # Numba's walks are in float64: there the point has a step to go
+    # Numba walks in float64, where epsilon is smaller than the distance and the walk takes a step
+    if backend == "native" or dtype is np.float64:
         assert counts.tolist() == [[[0, 0, 0]]]
     assert counts[0, 0, 1] == 0
 
 
 def test_pairs_cancel_constants_in_the_gradient(backend, rng):
-    """An offset of 1000 in u changes neither the gradient nor its error bar; a constant has the gradient 0."""
+    """An offset of 1000 in u changes neither the gradient nor its error bar. The gradient of a constant is 0."""
     X = star_points(rng, 20)
     star = wos.Polygon(oracle.star(60))
     run = dict(walks=64, gradient=True, rng=seed(rng))
@@ -95,7 +96,7 @@ def test_pairs_cancel_constants_in_the_gradient(backend, rng):
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.slow
 def test_harmonic_caching(d, screening, rng):
-    """Points share walks, so their errors are correlated: every gate is over runs of their own, some points of each."""
+    """Points share walks, so their errors are correlated. Each test uses separate runs and a few points of each."""
     runs, n, W = 50, 120, 512
     u = lambda X: np.exp(np.sqrt(screening + 1) * X[:, 0]) * np.cos(X[:, 1])  # noqa: E731
     boundary = wos.Polygon(oracle.star(100)) if d == 2 else wos.Ball([0.0, 0.0, 0.0], 1.0)
@@ -111,7 +112,7 @@ def test_harmonic_caching(d, screening, rng):
 
 @many_walks
 def test_harmonic_caching_is_worth_it(rng):
-    """At as many walks a point the error is less than half in the plane."""
+    """In the plane, the error is less than half for the same number of walks per point."""
     X, run = star_points(rng, 1000), dict(dirichlet=oracle.harmonic, walks=64, rng=seed(rng))
     star = wos.Polygon(oracle.star(100))
     plain, cached = (wos.solve(star, X, cache=cache, **run).value - oracle.harmonic(X) for cache in (None, "harmonic"))
@@ -123,7 +124,7 @@ def g(Y):
 
 
 def batch(rng, **options):
-    """Polygons with a boundary value of another kind each, a source, a point outside and one on the boundary."""
+    """Polygons with different kinds of boundary values, a source, a point outside and a point on the boundary."""
     rings = [oracle.star(40), 1.1 * oracle.star(31), 0.9 * oracle.star(25)]
     X = rng.uniform(-0.5, 0.5, (17, 2))
     X[4], X[5] = 9.0, rings[0][3]
@@ -133,19 +134,19 @@ def batch(rng, **options):
 
 @pytest.mark.filterwarnings("ignore:solve. the stderr of")
 def test_walks_that_are_all_alike_are_not_trusted_early(backend):
-    """A value of 0.0062, of walks that reach 1: two thirds of all rounds of 64 walks do not meet one."""
+    """The value is 0.0062 because few walks reach 1: two thirds of all rounds of 64 walks do not reach it."""
     room = wos.Polygon(SQUARE * 4, holes=[SQUARE * 0.2 + 3.6])
     for rng in range(8 if backend == "native" else 1):
         u = wos.solve(room, [[1.0, 1.0], [3.7, 3.6]], dirichlet_per_ring=[0, 1], atol=0.01, rng=rng)
         assert u.stderr[0] > 0
         assert abs(u.value[0] - 0.00624) < 3 * u.stderr[0]
-        assert (u.value[1], u.stderr[1], u.n_walks[1]) == (1, 0, 64)  # on the hole
+        assert (u.value[1], u.stderr[1], u.n_walks[1]) == (1, 0, 64)  # a point on the hole
     never = wos.solve(room, [[1.0, 1.0]], dirichlet_per_ring=[0, 0], atol=0.01, rng=0)
     assert (never.value[0], never.stderr[0], never.n_walks[0]) == (0, 0, 1024)
 
 
 def test_the_shell_is_thin_where_a_tolerance_is_given(best_backend):
-    """Around a hole the bias of the default epsilon is seven standard errors of a mean that ``rtol`` promises."""
+    """Around a hole, the bias of the default epsilon is seven standard errors of a mean with the error that ``rtol`` requests."""
     t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     circle = np.stack([np.cos(t), np.sin(t)], axis=1)
     ring = wos.Polygon(2 * circle, holes=[0.5 * circle])
@@ -189,7 +190,8 @@ def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
 
 
 def test_where_no_more_walks_are_spent(rng):
-    """Where all stop at once a result is a plain one; what is no number is left at that; the error of one walk is not known."""
+    """If all points stop in the first round, the result is a plain one. NaN values stop a point. A single walk has no error bar, so two
+    run."""
     X, square = rng.uniform(0.2, 0.8, (9, 2)), wos.Polygon(SQUARE)
     r = wos.solve(square, X, dirichlet=g, atol=9.0, walks=4, rng=1)
     assert isinstance(r.state, wos.State)
@@ -247,7 +249,7 @@ def test_gradients_are_those_of_the_walks_that_were_made(backend, rng):
         a, b = torch.autograd.grad((torch.where(r.n_walks == int(n), weight, 0.0) * plain.value).sum(), (X, c))
         expected_points, expected_data = expected_points + a, expected_data + b
     torch.testing.assert_close(of_points, expected_points)
-    torch.testing.assert_close(of_data, expected_data, rtol=2e-6, atol=2e-6)  # sums in float32, of other parts
+    torch.testing.assert_close(of_data, expected_data, rtol=2e-6, atol=2e-6)  # sums in float32, split differently
 
 
 @many_walks
@@ -261,5 +263,6 @@ def test_the_bias_of_stopping_is_the_known_one(which, rng):
     data = {"dirichlet": lambda Y: np.exp(2 * np.clip(Y[:, 0], -1, 1)), "rng": seed(rng), "epsilon": 1e-6}
     r = wos.solve(wos.Ball([0.0, 0.0], 1.0), np.zeros((points, 2)), walks=64, max_walks=2**14, **rule, **data)
     bias, known = (r.value.mean() - u) / stderr, -skewness / 20 + (2 * stderr / u if which == "rtol" else 0)
-    assert abs(bias - known) < 6 / np.sqrt(points) + 0.01  # what (20) leaves out is a fourth of it, 1 / sqrt(N) smaller or so
+    # higher-order terms, which (20) omits, are about a fourth of it and smaller by 1 / sqrt(N)
+    assert abs(bias - known) < 6 / np.sqrt(points) + 0.01
     assert abs(bias - known) < abs(bias + known)

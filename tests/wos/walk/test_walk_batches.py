@@ -1,4 +1,4 @@
-"""One geometry, one set of data or one set of points serve B instances, as NumPy's axes of length 1 do."""
+"""One geometry, one set of data or one set of points is broadcast to B instances, like NumPy axes of length 1."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def polygon(size):
 
 
 def data(size, kind):
-    """Positive in the square."""
+    """Data that are positive in the square."""
     rng = np.random.default_rng(7)
     lead = () if size is None else (size,)
 
@@ -45,7 +45,7 @@ KINDS = ["numbers", "fourier", "amplitudes", "widths", "centers", "polynomial", 
 
 
 def spelled(given, B):
-    """The same data for each of B instances."""
+    """The same data, repeated for each of B instances."""
     if isinstance(given, list):
         return given * (B // len(given))
     if isinstance(given, (float, np.ndarray)):
@@ -58,7 +58,7 @@ def spelled(given, B):
 @pytest.mark.parametrize("points", list(POINTS))
 @pytest.mark.parametrize("size", [None, 1, 3])
 def test_one_serves_all(size, points, kind, backend):
-    """Gradients in what serves all are sums over what it serves."""
+    """Gradients of broadcast arguments are sums over the instances."""
     given, P, run = polygon(size), POINTS[points], {"source": np.array([1.0]), "walks": 4, "rng": 3}
     for of in (1, 3):
         g = data(of, kind)
@@ -89,7 +89,7 @@ GEOMETRIES = {
 @pytest.mark.parametrize("kind", ["numbers", "widths", "polynomial"])
 @pytest.mark.parametrize("name", list(GEOMETRIES))
 def test_sixteen_in_one_geometry(name, kind, best_backend):
-    """16 data against 1, or a number: the bits of 16 spelled out."""
+    """16 sets of data combined with 1 or a number give the same bits as 16 explicit copies."""
     boundary, plane = GEOMETRIES[name], name in ("polygon", "one of a batch")
     cases = [{"dirichlet": a, "source": b} for a in (16, 1, None) for b in (16, 1, None)]
     cases += [{"dirichlet": None, "diffusion": 16}, {"dirichlet": 16, "diffusion": 1}, {"dirichlet": 1, "screening": 16}]
@@ -109,7 +109,7 @@ def test_sixteen_in_one_geometry(name, kind, best_backend):
 
 
 def test_walls_of_each_instance(best_backend):
-    """where and mu with a leading B, of one polygon: those of as many equal polygons."""
+    """where and mu with a leading B for one polygon give the same result as B equal polygons."""
     where, mu = np.arange(4) == np.array([[0], [1], [2]]), np.arange(12.0).reshape(3, 4)
     three = wos.Polygon(np.stack([SQUARE] * 3))
     g, run = wos.PerVertex(np.arange(4.0)), {"walks": 4, "rng": 1, "max_steps": 50, "gradient": True}

@@ -1,5 +1,7 @@
-"""``solve`` by backend "array": of points on a device, by arrays that stand for CuPy's, with the numbers of the host; and on the host in
-domains that the cases of the ops do not come into, where kernels take bounds of distances."""
+"""``solve`` with backend "array", compared with the host.
+
+Device points are arrays that stand in for CuPy's. On the host, covers domains without op cases, in which kernels use bounds of distances.
+"""
 
 import functools
 import itertools
@@ -20,8 +22,8 @@ from wos.domains import DOMAINS, ON_HOST, SQUARE, arrays_of, corner, moved, prob
 from wos.ops import walk
 from wos.walk.replay import philox
 
-PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # which takes long to compose
-READ_BACK = ["medium", "media", "media of many", "outside of a polygon"]  # for their bounds, and for where sources end
+PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # excluded because its composition is slow
+READ_BACK = ["medium", "media", "media of many", "outside of a polygon"]  # copied to the host for their bounds, or to find where sources end
 
 
 def results(r):
@@ -36,7 +38,7 @@ def check(got, expected, place, back):
 
 
 def problem_of(name, rng, dtype):
-    """With a point beyond."""
+    """A problem with an additional point outside."""
     boundary, X, options = problem(name, rng, dtype)
     X[..., :1, :] = 7.0 if "exterior" not in options else 0.1
     return boundary, X, options
@@ -56,7 +58,7 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
     assert not recwarn.list
     equal = (expected.state.fold()[1] == 0).all(axis=1).reshape(expected.value.shape)
     assert equal.sum() <= 1
-    expected.stderr[equal] = 0  # README (26) is for the host alone
+    expected.stderr[equal] = 0  # README (26) is used on the host only
     check(results(got), results(expected), "cupy@cuda:1", stand_in.cupy.asnumpy)
     if isinstance(options["dirichlet"], list) or isinstance(options.get("source"), list):
         return
@@ -66,7 +68,7 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
 
 
 def test_merged_and_kept(cupy, rng):
-    """Ranges of walks join to the bits of one, a result pickles, and tables are made once, on the device alone."""
+    """Ranges of walks merge to the same bits as a single run, a result can be pickled, and tables are created once, on the device."""
     polygon, X, g = wos.Polygon(cupy(SQUARE)), cupy(corner(rng, 3)), wos.Polynomial(cupy(rng.standard_normal((2, 2))))
     run, told = {"dirichlet": g, "rng": 2}, []
     parts = [wos.solve(polygon, X, walks=n, walk_offset=at, **run) for at, n in ((6, 3), (0, 6))]
@@ -91,7 +93,7 @@ def test_merged_and_kept(cupy, rng):
 @pytest.mark.filterwarnings("ignore:solve. . points? lies?:RuntimeWarning")
 @pytest.mark.parametrize(("name", "options"), [("grid", {"atol": 0.05}), ("star", {"rtol": 0.1, "atol": 1e-3}), ("walls", {"atol": 0.2})])
 def test_until_errors_are_small(name, options, cupy, rng):
-    """Every point as on the host, whose composition rounds alike; and it goes on from there."""
+    """Every point stops as on the host, whose composition rounds the same way, and resumes from there."""
     boundary, X, given = problem_of(name, rng, "float64")
     given |= {"walks": 8, "max_walks": 40, **options}
     expected, got = wos.solve(boundary, X, **given, backend="array"), wos.solve(boundary, cupy(X), **moved(cupy, given))
@@ -100,7 +102,7 @@ def test_until_errors_are_small(name, options, cupy, rng):
 
 
 def test_what_is_refused(cupy, rng):
-    """Points that are not finite are not: NaN in, NaN out, of that point alone."""
+    """Invalid calls. Points that are not finite are not an error: they give NaN for that point alone."""
     X = np.where(np.arange(6).reshape(3, 2) == 2, np.nan, 0.3)
     r = wos.solve(wos.Polygon(SQUARE), cupy(X), dirichlet=1.0, walks=4, rng=0)
     np.testing.assert_array_equal(r.value.get(), [1.0, np.nan, 1.0])
@@ -132,7 +134,7 @@ def test_what_is_refused(cupy, rng):
 
 
 def compare(seed):
-    """Every problem, walk by walk, values and gradients: a walk's decisions are turned by rounding once in 1e9."""
+    """Compare every problem walk by walk, values and gradients. Rounding changes a walk's decision once in 1e9."""
     cases = [*zip(DOMAINS, itertools.cycle(({}, {"gradient": True}))), ("half discs", {"cache": "harmonic"})]
     for name, more in cases:
         if name in ON_HOST:
@@ -152,7 +154,7 @@ def compare(seed):
 
 @pytest.mark.skipif(_backends.reason("numba") is not None, reason="numba is missing")
 def test_walk_by_walk(rng):
-    """Against the plain loops, which know distances as exactly. Not compiled: that would take longer than so few walks."""
+    """Compared with the plain loops, which also use exact distances. Not compiled: that would take longer than these few walks."""
     seed = int(rng.integers(2**31))
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     places = os.pathsep.join([here, os.path.dirname(os.path.dirname(qf.__file__)), os.environ.get("PYTHONPATH", "")])
@@ -161,14 +163,14 @@ def test_walk_by_walk(rng):
 
 
 def test_words():
-    """Philox4x32-10 of the oracle, by which all others are compared: the known answers."""
+    """Known answers for the oracle's Philox4x32-10, with which all others are compared."""
     full = 2**32 - 1
     assert [int(w) for w in philox((0,) * 4, 0)] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
     assert [int(w) for w in philox((full,) * 4, 2**64 - 1)] == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
 
 
 def test_a_device_is_asked_rarely(monkeypatch):
-    """Once before the walks, and every 32 steps."""
+    """Flags are read from the device once before the walks and every 32 steps."""
     asked = []
     is_any = _array_tools.is_any
     monkeypatch.setattr(_array_tools, "is_any", lambda xp, flags: asked.append(1) or is_any(xp, flags))
@@ -193,7 +195,7 @@ def test_compiled_functions():
 
 @pytest.mark.torch
 def test_functions_of_tensors(rng):
-    """They get what the walks are made of."""
+    """Functions receive arrays of the same type as the walks' arguments."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
     seen = []

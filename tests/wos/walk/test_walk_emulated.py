@@ -1,4 +1,4 @@
-"""The kernel for GPUs on boundaries that the one suite has no cases of, on many walks, and what it refuses."""
+"""The GPU kernel on boundaries without op cases, with many walks; and its errors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ EPS = 2.0**-52
 
 
 def prepared(boundary, points, dirichlet, source=None, epsilon=1e-3, **options):
-    """The op's inputs and options, as solve has them, for walks in double precision."""
+    """The op's inputs and options, prepared as solve does, for walks in double precision."""
     whole = chunk(boundary, points, dirichlet, source, epsilon, **options)
     keywords = {name: whole.options[name] for name in ("dirichlet_kind", "source_kind", "outside", "gradient")}
     return [whole.inputs[0].astype(np.float64), *whole.inputs[1:]], keywords
@@ -28,7 +28,7 @@ def chunk(boundary, points, dirichlet, source=None, epsilon=1e-3, gradient=False
 
 
 def both(inputs, keywords):
-    """Mean, m2 and counts by the kernels of the host and of the emulator."""
+    """Mean, m2 and counts from the host's kernels and from the emulator."""
     results = []
     for backend in ("native", "emulator"):
         with qf.use_backend(backend):
@@ -39,7 +39,7 @@ def both(inputs, keywords):
 @pytest.mark.parametrize("name", ["field", "field in space", "outside of a ball", "outside of a box", "fourier"])
 @pytest.mark.parametrize("pairs", [False, True])
 def test_emulated_walks_are_those_of_the_host(name, pairs, rng):
-    """The distances are the same, so the walks are, but for one that rounding turns: a step that ends within rounding of epsilon."""
+    """Distances are the same, so walks are the same unless a step ends within rounding of epsilon."""
     boundary, points, options = problem(name, rng)
     data = {key: options[key] for key in ("dirichlet", "source", "exterior") if key in options}
     inputs, keywords = prepared(boundary, points, epsilon=0.02, gradient=pairs, **data)
@@ -48,12 +48,12 @@ def test_emulated_walks_are_those_of_the_host(name, pairs, rng):
     (mean, m2, counts), (mean_e, m2_e, counts_e) = both(inputs, keywords)
     np.testing.assert_array_equal(counts_e, counts)
     size = np.abs(mean).max()
-    np.testing.assert_allclose(mean_e, mean, rtol=0, atol=1e-9 * size)  # a rounding error may double at each of some 20 steps
+    np.testing.assert_allclose(mean_e, mean, rtol=0, atol=1e-9 * size)  # a rounding error may double at each of about 20 steps
     np.testing.assert_allclose(m2_e, m2, rtol=0, atol=1e-9 * np.abs(m2).max())
 
 
 def test_emulated_pieces_are_the_closest(rng):
-    """Where epsilon is as large as the domain a walk ends at the closest point, of which the host has a grid and the emulator boxes."""
+    """With epsilon as large as the domain, a walk ends at the closest point. The host finds it with a grid, the emulator with boxes."""
     corners = np.sort(rng.uniform(0, 2 * np.pi, 300))
     ring = rng.uniform(0.5, 1, (300, 1)) * np.stack([np.cos(corners), np.sin(corners)], axis=1)
     mesh = qf.wos.TriangleMesh(*icosphere(2, 0.1))
@@ -77,7 +77,7 @@ def test_emulated_walks_in_a_mesh(rng):
 
 
 def test_emulated_gradients_in_a_mesh_and_outside_of_it(rng):
-    """Means are linear in the numbers at the corners: their gradients are the numbers' weights."""
+    """Means are linear in the values at the corners: <gradient, values> = <grad, mean>."""
     mesh, points, a = qf.wos.TriangleMesh(*icosphere(2)), disc_points(rng, 2, 0.4, 3), rng.standard_normal(3)
     for more in ({}, {"exterior": True}):
         at = 3 * points / np.linalg.norm(points, axis=1, keepdims=True) if more else points
@@ -92,7 +92,7 @@ def test_emulated_gradients_in_a_mesh_and_outside_of_it(rng):
 
 
 def test_emulated_gradients_of_no_instances():
-    """Rows of no instances have no memory to clear."""
+    """Gradients without instances have no memory to clear."""
     inputs = np.zeros((0, 3, 2)), np.zeros((0, 4)), None, None, np.zeros((0, 7)), None
     with qf.use_backend("emulator"):
         of_numbers, *_ = walk_vjp(*inputs, np.zeros((0, 3, 1, 1)), dirichlet_kind="fourier", walks=4)

@@ -1,4 +1,4 @@
-"""Walk on Spheres: distances, what lies outside, domains far from the origin, half discs."""
+"""Walk on Spheres: distances, inside or outside, domains far from the origin, half discs."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,15 @@ NATIVE = _backends.reason("native") is None
 
 
 @pytest.mark.skipif(not NATIVE, reason="the grid is native")
-@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # the random spikes may well be
+@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # the random spikes may cause it
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_the_grid_against_every_segment(precision, rng):
     from quatrefoil import _core
 
     t = 2 * np.pi * np.arange(96) / 96
     spiky = np.stack([np.cos(t), np.sin(t)], axis=1) * rng.uniform(0.05, 1, (96, 1))
-    mixed = np.array([[0, 0], [1e-7, 0], [2e-7, 0], [1, 0], [1, 1e-6], [1, 1], [0.5, 1], [0.2, 1], [0, 1]])  # tiny, huge, collinear
+    # tiny, large and collinear segments
+    mixed = np.array([[0, 0], [1e-7, 0], [2e-7, 0], [1, 0], [1, 1e-6], [1, 1], [0.5, 1], [0.2, 1], [0, 1]])
     for ring in (oracle.star(1024), spiky, mixed, rng.normal(size=(5, 2))):
         polygon = wos.Polygon(ring)
         segs = polygon._scaled_ends()
@@ -35,24 +36,24 @@ def test_the_grid_against_every_segment(precision, rng):
             _core.wos.bounds(polygon._memo_of("numpy").value, 0, level, X, radius, primitive)
             exact = primitive >= 0
             eps = np.finfo(precision).eps
-            assert np.abs(radius - d)[exact].max(initial=0) <= 4 * eps  # coordinates of size 1
+            assert np.abs(radius - d)[exact].max(initial=0) <= 4 * eps  # coordinates have size 1
             assert (radius - d)[~exact].max(initial=-1) <= 2 * eps  # a lower bound
             cell = 1.0157 / 2**level
             far = ~exact & within
-            assert (radius[far] >= 3.5 * cell - 4 * eps).all()  # never below epsilon: see grid_level
+            assert (radius[far] >= 3.5 * cell - 4 * eps).all()  # never below epsilon, see grid_level
             assert (radius[far] >= d[far] * 5 / 7 - 4 * eps).all()
-            assert (radius[~exact & ~far] <= 0).all()  # no walk comes there: nothing is kept of it
-            assert exact[d < eps / 4].all()  # where points within epsilon outside begin
+            assert (radius[~exact & ~far] <= 0).all()  # outside: no walk goes there, and nothing is stored
+            assert exact[d < eps / 4].all()  # points within epsilon outside start here
             chosen = segs[primitive[exact]]
             dk = np.sqrt(on_segment(X[exact].astype(np.float64), chosen[:, :2], chosen[:, 2:])[0])
-            np.testing.assert_allclose(dk, d[exact], rtol=0, atol=8 * eps)  # the primitive is a closest one
+            np.testing.assert_allclose(dk, d[exact], rtol=0, atol=8 * eps)  # the primitive is one of the closest
         assert exact.any()
 
 
 @pytest.mark.filterwarnings("ignore:solve. .* points? lies? outside")
-@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # the comb
+@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # for the comb
 def test_inside_or_outside_of_awkward_polygons(backend, rng):
-    """Few long segments, teeth as tall as the box, rings that cross themselves, holes, rows of points at the height of vertices."""
+    """Few long segments, teeth as tall as the box, self-intersecting rings, holes, and rows of points at the heights of vertices."""
     teeth = np.stack([np.arange(60) / 60, np.tile([0.0, 1.0], 30)], axis=1)
     comb = np.concatenate([teeth, [[1.0, -0.1], [0.0, -0.1]]])
     lattice = np.array([[0, 0], [1, 0], [1, 0.5], [0.5, 0.5], [0.5, 0.25], [0.25, 0.25], [0.25, 0.75], [1, 0.75], [1, 1], [0, 1]])
@@ -63,7 +64,7 @@ def test_inside_or_outside_of_awkward_polygons(backend, rng):
         X = np.concatenate([rng.uniform(low, high, (500, 2)), heights])
         distance, _, _, _ = oracle.closest(oracle.segments(rings), X)
         within = oracle.inside(rings, X)
-        for n in (len(X), 3):  # alone, a few points answer as among many
+        for n in (len(X), 3):  # a few points give the same answers as many
             value = wos.solve(polygon, X[:n], dirichlet=1.0, walks=1, epsilon=1e-4, rng=1).value
             sure = distance[:n] > 2e-4 * polygon._diagonal[0]
             np.testing.assert_array_equal(np.isnan(value)[sure], ~within[:n][sure])
@@ -74,14 +75,14 @@ def test_far_from_the_origin(backend, rng):
     X, shift, run = star_points(rng, 20), np.array([1e6, -2e6]), {"source": 1.0, "walks": 50, "rng": seed(rng)}
     at_zero = wos.solve(wos.Polygon(oracle.star(100)), X, dirichlet=coordinate_sum, **run)
     moved = wos.solve(wos.Polygon(oracle.star(100) + shift), X + shift, dirichlet=lambda Y: (Y - shift).sum(axis=1), **run)
-    # the shift rounds coordinates by 1e-10, so a walk may rarely take another turn: then the mean of its 50 changes by some hundredths
+    # the shift rounds coordinates by 1e-10, which rarely changes a walk's path; the mean of 50 walks then changes by a few hundredths
     difference = np.sort(np.abs(at_zero.value - moved.value))
     assert np.median(difference) < 1e-5
     assert difference[-1] < 0.2
 
 
 def test_nan_stays_where_it_was_met(backend, rng):
-    """Of a function and of a grid."""
+    """NaN from a function and from a grid affects only points whose walks reach it."""
     v = np.ones((3, 3))
     v[:, 2] = np.nan  # in the upper half
     X = np.array([[0.5, 1e-9], [0.5, 1 - 1e-9], [0.3, 0.6], [0.0, 0.2]])
@@ -91,7 +92,8 @@ def test_nan_stays_where_it_was_met(backend, rng):
 
 
 def test_half_discs(best_backend, rng):
-    """Steps do not grow with a smaller epsilon, and a large one does not shift values; with a source, without half discs, they do."""
+    """With half discs, the number of steps does not grow for a smaller epsilon, and a large epsilon causes no bias. With a source both
+    happen."""
     polygon, run = BOUNDARIES["corner"](), {"dirichlet": 1.0, "walks": 64, "rng": seed(rng)}
     X = points_in(polygon, rng, 200, 0.01)
     few, steps = (wos.solve(polygon, X, epsilon=e, **run).mean_steps.mean() for e in (1e-3, 1e-9))

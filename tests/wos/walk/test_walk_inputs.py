@@ -1,4 +1,4 @@
-"""What solve is given and what it says: warnings, empty arrays, seeds, error bars that rest on too few walks, memory."""
+"""Inputs and messages of solve: warnings, empty arrays, seeds, error bars from too few walks, memory."""
 
 import re
 import warnings
@@ -73,12 +73,12 @@ def test_empty_solids_labels_and_caches(any_backend):
     walks = wos.Walks(10, gradient=True)
     labels = wos.NeuralOperatorLabels(wos.Polygon(SQUARE), 1.0, None, points=np.zeros((0, 2)), walks=walks, backend=any_backend)
     assert labels.epoch().grad.shape == labels.epoch().grad.shape == (0, 2)
-    if any_backend != "array":  # in which there are no caches
+    if any_backend != "array":  # the array backend has no cache
         assert solve(points=np.zeros((0, 2)), cache="harmonic", backend=any_backend).value.shape == (0,)
 
 
 def test_most_walks_with_a_cache(monkeypatch):
-    """A sample takes pairs of walks; the last one may not reach the walks that give references."""
+    """A sample uses pairs of walks. The last one must stay below the walks that give references."""
     monkeypatch.setattr(harmonic, "_PILOT_WALK", 2**12)
     with pytest.raises(ValueError, match="at most") as refused:
         solve(walks=2**12, cache="harmonic")
@@ -107,12 +107,12 @@ def said(run):
 
 
 def test_few_walks_that_count(backend):
-    """A strong screening, where most walks end before they come to the boundary, or a small part of it: 0 +- 0 is no answer."""
+    """With strong screening most walks end before the boundary, and a small part of it is rarely reached: 0 +- 0 must cause a warning."""
     ball, X, strong = wos.Ball((0.0, 0.0), 1.0), np.array([[0.0, 0.0], [0.9, 0.0]]), {"screening": 300.0, "rng": 0}
     for g in (1.0, -2.0, np.array([3.0]), wos.Fourier(np.array([2.0, 1.0, 0.5])), wos.Gaussians(np.ones(1), np.zeros((1, 2)), 1.0)):
         (text,) = said(lambda: wos.solve(ball, X, dirichlet=g, walks=1024, **strong))  # noqa: B023
         assert FEW.format(1, 2) in text
-    result = wos.solve(ball, X, dirichlet=1.0, walks=64, **strong)  # of so few walks nobody expects much
+    result = wos.solve(ball, X, dirichlet=1.0, walks=64, **strong)  # too few walks to warn about
     (text,) = said(lambda: result.resume(1000))
     assert FEW.format(1, 2) in text
     values, t = np.eye(400)[0], np.linspace(0, 2 * np.pi, 401)[:-1]
@@ -127,7 +127,7 @@ RING = wos.Polygon(OUTER, holes=[OUTER / 2])
 
 @pytest.mark.parametrize("gradient", [False, True])
 def test_walks_that_all_end_at_one_value(gradient, backend):
-    """Next to a wall of 20 few walks meet the other, of 100: an error of 0 would be wrong, and (26) is not less than the true one."""
+    """Next to a wall at 20, few walks reach the other wall, at 100. An error of 0 would be wrong; (26) is at least the true error."""
     depth = np.repeat(np.geomspace(4e-3, 0.02, 6), 8)
     X = (1 - depth)[:, None] * OUTER[:: len(OUTER) // 48][:48]
     data = [20, 100]
@@ -147,7 +147,7 @@ def test_walks_that_all_end_at_one_value(gradient, backend):
 
 
 def test_errors_of_equal_walks_by_kinds_of_data(any_backend):
-    """The range of boundary values, sources and fluxes, also of functions, and in any units; no error where the data are constant."""
+    """The range of boundary values, sources and fluxes, including functions, in any unit. Constant data have no error."""
     X, rare, run = np.array([[0.995, 0.0]]), np.sqrt(2 / (34 * 35)), {"walks": 32, "rng": 0, "backend": any_backend}
     hot = np.repeat([20.0, 100.0], len(OUTER))
 
@@ -172,11 +172,11 @@ def test_errors_of_equal_walks_by_kinds_of_data(any_backend):
 
 
 def test_ordinary_results_are_not_doubted(backend):
-    """Nor one point in many, where u is next to nothing."""
+    """No warning for ordinary results, nor for a single point in many with u close to 0."""
     square, X, run = wos.Polygon(SQUARE), np.array([[0.5, 0.5], [0.2, 0.3]]), {"walks": 256, "rng": 0}
     for g in (0.0, 1.0, wos.Fourier(np.array([0.0, 1.0, 0.0])), wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.0])), lambda Y: Y[:, 0] - 0.5):
         assert said(lambda: wos.solve(square, X, dirichlet=g, **run)) == []  # noqa: B023
-    both = wos.solve(square, X, dirichlet=np.array([0.0, 1.0]), **run)  # of data that are 0 the error is
+    both = wos.solve(square, X, dirichlet=np.array([0.0, 1.0]), **run)  # for data that are 0, the error is 0
     np.testing.assert_array_equal(both.value, [[0, 0], [1, 1]])
     ball, many = wos.Ball((0.0, 0.0), 1.0), np.concatenate([np.zeros((1, 2)), np.tile([[0.9, 0.0]], (30, 1))])
     for X, data in ((many, {"dirichlet": 1.0}), (many[:1], {"dirichlet": 0.0, "source": 1.0})):
@@ -184,7 +184,7 @@ def test_ordinary_results_are_not_doubted(backend):
 
 
 def test_escapes(backend):
-    """More than one in a hundred are said, by the counter's name; one warning, whatever else is said."""
+    """More than 1 % of escaped walks cause a single warning, which names the counter."""
     box = ([-1.5] * 2, [1.5] * 2)
     lies = wos.SDF(lambda Y: np.minimum(100 * (np.hypot(*Y.T) - 1), 1.0), box)
     (text,) = said(lambda: wos.solve(lies, np.array([[0.5, 0.0]]), dirichlet=1.0, walks=100, rng=1))
@@ -209,7 +209,7 @@ qf.wos.solve_vjp(square, X, np.ones(64), walks=2, **of_field)
 
 @pytest.mark.skipif(native.reason() is not None, reason="the Numba twin holds the values of a round of walks, and has one sum")
 def test_memory(peak_memory):
-    """Of 4 million walks the values alone would be 48 MB, a round of them is 12. Of gradients in 2 MB of values: 8 partial sums, not 64."""
+    """The values of 4 million walks take 48 MB, a round 12 MB. Gradients of 2 MB of values use 8 partial sums, not 64."""
     assert peak_memory(SETUP, "qf.wos.solve(square, X, walks=1 << 16, **run)") < 20 << 20
     assert peak_memory(SETUP, "qf.wos.solve_vjp(square, X, np.ones(64), walks=1 << 14, **run)") < 4 << 20
     assert peak_memory(SETUP, "qf.wos.solve_vjp(square, X, np.ones(64), walks=1 << 12, **of_field)") < 30 << 20

@@ -1,4 +1,4 @@
-"""What results of a solve are of: whose walks may be merged, and that nothing that is changed later changes them."""
+"""Which results may be merged, and that later changes of inputs do not change a result."""
 
 import functools
 import pickle
@@ -53,12 +53,12 @@ def attribute(scale):
 
 
 def by_constant(two, three):
-    """A maker of functions whose code differs by a constant."""
+    """A factory of functions whose code differs by a constant."""
     return lambda scale: {2: two, 3: three}[scale]
 
 
 def with_globals(code):
-    """A maker of functions with globals of their own, a number and a module that holds it."""
+    """A factory of functions with separate globals: a number, and a module that contains it."""
 
     def make(scale):
         module = types.ModuleType("made_here")
@@ -115,7 +115,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_walks_of_other_functions_are_not_merged(name):
     make = FUNCTIONS[name]
-    for where in ("dirichlet",) if name == "njit of njit" else ("dirichlet", "source"):  # which is compiled for long
+    for where in ("dirichlet",) if name == "njit of njit" else ("dirichlet", "source"):  # compiling it takes long
         two, again, three = (make(scale) for scale in (2, 2, 3))
         first, same, other = solve(**{where: two}), solve(8, **{where: again}), solve(8, **{where: three})
         np.testing.assert_array_equal(first.merge(same).value, solve(walks=16, **{where: two}).value)
@@ -148,7 +148,7 @@ def test_what_cannot_be_compared_is_refused():
 
 
 def test_other_problems_are_not_merged():
-    """Of data that differ by a rounding error too; what was pickled is the same."""
+    """Data that differ by a rounding error count as different. Pickled data count as the same."""
     c, box = np.array([[1.0, 1.0], [1.0, 1.0]]), ((0, 0), (1, 1))
     off, where = c + np.array([[0, 1e-9], [0, 0]]), np.arange(4) == 1
     robin = {"neumann": (np.arange(4) == 0, 1.0), "robin": (where, 2.0, 1.0)}
@@ -201,7 +201,7 @@ def test_a_result_of_tensors_owns_them(backend):
     whole = run(walks=16)
     expected = torch.autograd.grad(whole.value.sum(), c)[0]
     r, other = run(), run(8)
-    joined = r.merge(run(12, 4)).merge(run(8, 4))  # the walks of both ends come first
+    joined = r.merge(run(12, 4)).merge(run(8, 4))  # joins both ends before the middle
     torch.testing.assert_close(torch.autograd.grad(joined.value.sum(), c)[0], expected)
     with torch.no_grad():
         c.zero_()

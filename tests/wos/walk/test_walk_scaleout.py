@@ -1,4 +1,4 @@
-"""Walks by executors: the bits of one machine for every cut, and what goes wrong is said."""
+"""Walks on executors give the same bits as a single call for every split, and report errors."""
 
 import importlib.util
 import multiprocessing
@@ -30,7 +30,7 @@ def raises(Y):
 
 
 class Pickled(Executor):
-    """Runs each task at once, in this process, after a journey as a pickle; the answers come last first."""
+    """Runs each task at once in this process, after pickling and unpickling it. Returns the results in reverse order."""
 
     def __init__(self):
         self.tasks = []
@@ -62,12 +62,12 @@ RULES = {"walks": {"walks": 26}, "tolerance": {"walks": 8, "atol": 0.1, "max_wal
 @pytest.mark.filterwarnings("ignore:solve.*points? lies?")
 def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatch):
     boundary, X, options = problem(name, rng)
-    X[..., :1, :] = 7.0 if "exterior" not in options else 0.1  # beyond
+    X[..., :1, :] = 7.0 if "exterior" not in options else 0.1  # outside
     run = {**options, "gradient": name in ("fourier", "walls", "media"), "epsilon": 1e-2, "walk_offset": 6, **RULES[rule]}
     whole = wos.solve(boundary, X, **run)
     more = whole.resume(10)
     tasks, cuts = set(), [(2**20, 64), (4, 64), (16, 2), (64, 1), (128, 3)]
-    for walks, instances in cuts[1:3] if name in ("medium", "field of a function") else cuts:  # whose functions are called at each step
+    for walks, instances in cuts[1:3] if name in ("medium", "field of a function") else cuts:  # functions are called at each step
         monkeypatch.setattr(draw, "PART_WALKS", walks)
         for rounds in ("ROUND_WALKS", "POINTS_HERE"):
             monkeypatch.setattr(draw, rounds, walks)
@@ -145,7 +145,7 @@ def test_what_cannot_be_sent_is_refused_first(threads, processes, monkeypatch):
 
 
 def test_units_of_a_diffusion_travel(threads):
-    """A diffusion of any size has a unit of its own, by which workers divide its function and the source's too."""
+    """A diffusion of any size has a separate unit. Workers divide its function and the source's by it."""
     for source in (np.array(1e30), lambda Y: 1e30 + 0 * Y[:, 0]):
         run = {"dirichlet": 1.0, "diffusion": lambda Y: 1e30 * (2 + Y[:, 0]), "source": source, "walks": 64, "rng": 1}
         same(wos.solve(DISC, X, executor=threads, **run), wos.solve(DISC, X, **run))
@@ -175,7 +175,7 @@ def test_a_process_keeps_what_the_next_task_needs():
 
 
 def test_what_was_begun_ends_when_the_caller_gives_up(monkeypatch):
-    """A point on the boundary is answered at once, the other would walk for a minute: nobody waits for it."""
+    """The point on the boundary finishes at once; the other would walk for a minute, but the call does not wait for it."""
     monkeypatch.setattr(draw, "ROUND_WALKS", 1)
     calls = []
 

@@ -1,4 +1,4 @@
-"""Walk on Spheres and PyTorch: the same kind out, gradients in the boundary data by replay, and no silent loss of one."""
+"""Walk on Spheres and PyTorch: tensors in and out, gradients with respect to boundary data by replay, and errors for missing gradients."""
 
 import pytest
 
@@ -37,7 +37,8 @@ def test_what_has_no_gradient_raises(rng):
 
 
 def test_gradient_in_points(backend, rng):
-    """Where there is a gradient it is that; else that of the same walks in pairs, one more at an odd end."""
+    """The gradient with respect to points equals ``grad`` if computed, otherwise that of the same walks in pairs, with one more for an odd
+    number."""
     X, weight = points(rng, 7), torch.from_numpy(rng.standard_normal((2, 7)))
     run = {"dirichlet": qf.wos.Fourier(torch.from_numpy(rng.standard_normal((2, 5)))), "source": 1.0, "rng": 5}
     square = qf.wos.Polygon(SQUARE)
@@ -58,7 +59,7 @@ def test_gradient_in_points(backend, rng):
 
 
 def test_gradient_is_differentiable_in_data(backend, rng):
-    """For given paths it is linear in the data, as the value is."""
+    """For given paths the gradient is linear in the data, like the value."""
     X, theta = points(rng, 6), torch.from_numpy(rng.standard_normal(5)).requires_grad_()
     run = {"walks": 6, "gradient": True, "rng": 5, "epsilon": 1e-6, "screening": 2.0}
 
@@ -75,7 +76,7 @@ def test_gradient_is_differentiable_in_data(backend, rng):
 
 @pytest.mark.parametrize("name", ["center", "width"])
 def test_gradients_of_bells(backend, rng, name):
-    """As data and as a source, against differences of the same walks: their paths do not depend on data. epsilon makes them float64."""
+    """Gaussians as boundary data and as a source, compared with differences of the same walks. The small epsilon selects float64."""
     X, weight = points(rng, 6), torch.from_numpy(rng.standard_normal((2, 6)))
     amplitude, center, width = rng.standard_normal((2, 3)), rng.uniform(0, 1, (3, 2)), rng.uniform(0.5, 2, 3)
     bells = {"amplitude": torch.from_numpy(amplitude), "center": torch.from_numpy(center), "width": torch.from_numpy(width)}
@@ -117,7 +118,7 @@ def of_points(x):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 def test_transforms_are_refused():
-    """In words of ours: what cannot be, and what to do."""
+    """Transforms raise an error with our message: what is not supported, and what to do instead."""
     cure, c = "a tensor inside torch.func .*compute gradients with backward or torch.autograd.grad", torch.ones(3, dtype=torch.float64)
     for transform in (
         lambda f, x: torch.func.grad(f)(x), lambda f, x: torch.func.vmap(f)(torch.stack([x, x])),
@@ -132,7 +133,7 @@ def test_transforms_are_refused():
 
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
 def test_compiling_is_refused():
-    """torch.compile reports what it traces in words of its own, around ours; with graph breaks it calls a function as it is."""
+    """torch.compile wraps our error in its own message. With graph breaks it calls the function normally."""
     c = torch.ones(3, dtype=torch.float64)
     for f, x, name in ((lambda x: qf.wos.Fourier(x).coefficients, c, "Fourier"), (of_points, SQUARE[:1] + 0.5, "solve")):
         torch.compiler.reset()

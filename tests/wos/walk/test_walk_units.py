@@ -1,4 +1,4 @@
-"""Data of any size that float64 holds: u is linear in them together, so that a power of two goes through to the last bit."""
+"""Data of any magnitude that float64 represents. u is linear in them, so scaling by a power of two is exact."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ WHERE = np.array([True, False, False, False])
 
 
 def data(s, L=1.0):
-    """Those of a unit of u and a unit of length."""
+    """Data in a unit of u and a unit of length."""
     powers = L ** -np.add.outer(np.arange(3.0), np.arange(3))
     return {
         "number": 0.7 * s,
@@ -30,7 +30,7 @@ def data(s, L=1.0):
 @pytest.mark.parametrize(("s", "L"), [(2.0**-1000, 1.0), (2.0**-133, 2.0**40), (2.0**129, 2.0**-40), (2.0**700, 2.0**-49), (1.0, 2.0**45)])
 @pytest.mark.parametrize("kind", [*data(1.0), "per_vertex"])
 def test_boundary_values_and_sources(kind, s, L, backend):
-    """Of a unit of length too: sources count with its square, screenings with its inverse, walls with itself."""
+    """Also in a unit of length L: sources scale with 1 / L^2, screenings with 1 / L^2, walls with 1 / L."""
 
     def run(s, L, **more):
         g = wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.5]) * s) if kind == "per_vertex" else data(s, L)[kind]
@@ -48,7 +48,7 @@ def test_boundary_values_and_sources(kind, s, L, backend):
 
 @pytest.mark.parametrize("shape", [lambda L: wos.Polygon(SQUARE * L), lambda L: wos.Ball([0.4 * L, 0.5 * L], 0.75 * L)])
 def test_the_smallest_and_the_largest_domains(shape, backend):
-    """And an absolute epsilon, a length like the domain's."""
+    """Also with an absolute epsilon, which scales with the domain."""
 
     def run(L, **epsilon):
         data = {"dirichlet": lambda Y: Y[:, 0] / L, "source": 1 / L**2, **epsilon}
@@ -64,7 +64,7 @@ def test_the_smallest_and_the_largest_domains(shape, backend):
 @pytest.mark.filterwarnings("ignore:solve. .* jumps:RuntimeWarning")
 @pytest.mark.parametrize("kind", ["number", "polynomial", "gaussians", "grid", "function"])
 def test_media(kind, alpha, backend):
-    """α, σ and f times a number: the same equation."""
+    """α, σ and f times a number give the same equation."""
 
     def run(s):
         powers = wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]) * s)
@@ -79,7 +79,7 @@ def test_media(kind, alpha, backend):
 
 
 def test_functions_with_large_and_small_values(backend):
-    """In one walk; what is not finite stays so; squares that leave float64 are said."""
+    """Both magnitudes in one walk. Values that are not finite stay so. Squares that overflow or underflow cause a warning."""
     for f, expected in (
         (lambda Y: np.where(Y[:, 0] < 0.5, 1e60, 1e-60), lambda u: (u > 0) & np.isfinite(u)),
         (lambda Y: np.full(len(Y), np.nan), np.isnan),
@@ -93,7 +93,7 @@ def test_functions_with_large_and_small_values(backend):
 
 @pytest.mark.parametrize("s", SIZES)
 def test_how_walks_are_drawn(s, best_backend):
-    """Resumed, merged, in tasks, until an error is small, from balls: one unit, which the problem alone decides."""
+    """Resumed, merged, in tasks, with tolerances and with caching, one unit is used, which depends on the problem alone."""
     polygon, c = wos.Polygon(SQUARE), np.array([0.1, 1.0, 0.0, 0.5, 0.2])
 
     def run(s, walks=64, **more):
@@ -129,7 +129,7 @@ def test_each_instance_has_a_unit(s, backend):
 
 @pytest.mark.parametrize(("s", "size"), [(2.0**-600, 2.0**140), (2.0**-133, 2.0**-140), (2.0**129, 1.0), (2.0**600, 2.0**-400)])
 def test_gradients(s, size, backend):
-    """In data and points, of answers of any size."""
+    """Gradients with respect to data and points, for values of any magnitude."""
     for more in ({}, {"neumann": (WHERE, 0.5)}, {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))}):
 
         def run(s, size):
@@ -147,7 +147,7 @@ def test_gradients(s, size, backend):
 
 
 def test_a_screening_that_float32_does_not_hold(backend):
-    """Deep inside u = f / σ."""
+    """Deep inside, u = f / σ."""
     for d in (2, 3):
         run = {"dirichlet": 0.0, "walks": 64, "rng": 1}
         ball = wos.Ball([0.0] * d, 1.0)
