@@ -1,16 +1,17 @@
 """The temperature in a brain under a cooling cap
 ==============================================
 
-How deep does a cooling cap reach? The temperature in one half of a brain whose surface is held at 33 °C, on a slice through it.
+How deep does a cooling cap work? This example computes the temperature on a slice through one half of a brain whose surface is kept at 33
+°C.
 
 ::
 
-    python examples/wos/brain.py [points a side [walks [picture.png [mesh.ply]]]]
+    python examples/wos/brain.py [points per side [walks [picture.png [mesh.ply]]]]
 
-Tissue conducts heat, makes some and is rinsed by blood of 37 °C: -k Δu + w (u - 37) = q, Pennes' equation, a screened Poisson equation in a
-mesh of 20 480 triangles with all the folds of a cortex. Nothing is meshed inside: the temperature is asked for where it is wanted, with its
-standard error. The surface is FreeSurfer's fsaverage5 as nilearn ships it (pip install nilearn), or any closed mesh in millimetres. Some
-seconds on two cores; for the picture matplotlib.
+Tissue conducts heat, produces some, and is perfused by blood at 37 °C: -k Δu + w (u - 37) = q. This is Pennes' equation, a screened Poisson
+equation, in a mesh of 20 480 triangles with all the folds of a cortex. The interior is not meshed: the temperature is computed only at the
+points of interest, with its standard error. The surface is FreeSurfer's fsaverage5 from nilearn (pip install nilearn), or any closed mesh
+in millimetres. The run takes a few seconds on two cores. The picture requires matplotlib.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def brain() -> qf.wos.TriangleMesh:
 
 
 def slice_through(mesh: qf.wos.TriangleMesh, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """A grid of points in the plane through the middle of the box, and which of them lie inside."""
+    """A grid of points in the plane through the centre of the box, and a mask of those inside."""
     low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     y, z = (np.linspace(low[i], high[i], side) for i in (1, 2))
     X = np.stack(np.broadcast_arrays(0.5 * (low[0] + high[0]), y[:, None], z), axis=-1).astype(np.float32)
@@ -45,7 +46,7 @@ def slice_through(mesh: qf.wos.TriangleMesh, side: int) -> tuple[np.ndarray, np.
 
 
 def temperatures(mesh: qf.wos.TriangleMesh, X: np.ndarray, walks: int) -> qf.wos.Result[np.ndarray]:
-    """Of u = T - T∞, which solves -Δu + σu = 0: T∞ is what a large piece of tissue has."""
+    """Solve -Δu + σu = 0 for u = T - T∞, where T∞ is the temperature deep inside a large piece of tissue."""
     far = BLOOD + HEAT / PERFUSION
     return qf.wos.solve(mesh, X, dirichlet=SURFACE - far, screening=PERFUSION / CONDUCTIVITY, walks=walks, epsilon=1e-4, rng=0)
 

@@ -1,21 +1,22 @@
 """Laplace's equation in ten dimensions: walks or a network
 ========================================================
 
-Laplace's equation in a cube of ten dimensions, by Walk on Spheres and by a physics-informed network, for the same processor time.
+Solve Laplace's equation in a ten-dimensional cube with Walk on Spheres and with a physics-informed network, for the same processor time.
 
 ::
 
     python examples/wos/ten_dimensions.py [SECONDS] [PICTURE]
 
-Boundary values are those of two harmonic functions, which are the exact solutions, with A = 1 and A = 4: ::
+Boundary values come from a harmonic function, which is the exact solution, with A = 1 and A = 4: ::
 
     u(x) = mean over i = 1..5 of exp(A (x_i - 1)) cos(A x_{i+5})
 
 The network minimises the residual of Δu = 0 at random points and that of u = g at random points of the faces (Raissi, Perdikaris and
-Karniadakis 2019); values, gradients and Laplacians go through its layers together, exactly. Walks get as much processor time as the network
-for its training, both on one thread, and are asked at the points where the errors are measured: the network answers anywhere afterwards,
-walks only where they were sent, but these say how large their error is. At a hundred points walks are the better; the last number says at
-how many points, sharing that time, they would be as good as the network. Needs PyTorch (pip install 'quatrefoil[torch]').
+Karniadakis 2019). Values, gradients and Laplacians pass through its layers together, without approximation. The walks get as much processor
+time as the training of the network, both on one thread, and start at the points where the errors are measured. After training, the network
+can be evaluated anywhere. Walks give values only at their starting points, but with error bars. At a hundred points the walks are more
+accurate. The last number says at how many points, with the same total time, they would be as accurate as the network. Requires PyTorch (pip
+install 'quatrefoil[torch]').
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ WIDTH, LAYERS, BATCH, RATE, BOUNDARY_WEIGHT = 64, 3, 256, 3e-3, 30.0
 
 
 def solution(X, A: float, of=np):
-    """Of points (N, 10), arrays or tensors."""
+    """The exact solution at points (N, 10), arrays or tensors."""
     return (of.exp(A * (X[:, :5] - 1)) * of.cos(A * X[:, 5:])).mean(-1)
 
 
 class Network(torch.nn.Module):
-    """tanh layers; calling it gives (u, Δu)."""
+    """A network of tanh layers; a call returns (u, Δu)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class Network(torch.nn.Module):
         self.layers = torch.nn.ModuleList(torch.nn.Linear(n, m) for n, m in itertools.pairwise(sizes))
 
     def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """J holds derivatives by each coordinate, (10, N, width): Δ tanh(z) = tanh'(z) Δz + tanh''(z) |∇z|²."""
+        """J has the derivatives with respect to each coordinate, (10, N, width): Δ tanh(z) = tanh'(z) Δz + tanh''(z) |∇z|²."""
         h, J, laplacian = 2 * X - 1, 2 * torch.eye(DIMENSIONS, dtype=X.dtype)[:, None].expand(-1, len(X), -1), torch.zeros_like(X)
         for i, layer in enumerate(self.layers):
             h, J, laplacian = layer(h), J @ layer.weight.T, laplacian @ layer.weight.T
@@ -76,7 +77,7 @@ def on_faces(count: int) -> torch.Tensor:
 
 
 def train(A: float, seconds: float) -> tuple[Network, float, int]:
-    """(network, processor time, steps): Adam, whose rate falls to 0 within that time."""
+    """(network, processor time, steps). Uses Adam with a learning rate that falls to 0 within the given time."""
     torch.manual_seed(0)
     model = Network()
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
@@ -94,7 +95,7 @@ def train(A: float, seconds: float) -> tuple[Network, float, int]:
 
 
 def walk(X: np.ndarray, A: float, seconds: float, share: int = 256) -> tuple[qf.wos.Result, float]:
-    """(result, processor time): twice as many walks a point again and again, as long as they are expected to be done in time."""
+    """(result, processor time). Doubles the number of walks per point as long as they are expected to finish in time."""
 
     def g(x: np.ndarray) -> np.ndarray:
         return solution(x, A)

@@ -1,18 +1,18 @@
 """Temperature and heat flow under mountains
 =========================================
 
-What a landscape does to the temperature in the rock below it, and to the heat flow that is measured in boreholes.
+How a landscape affects the temperature in the rock below it, and the heat flow measured in boreholes.
 
 ::
 
     python examples/wos/under_mountains.py [WALKS] [PICTURE]
 
-A section of 12 km through a valley in Tennessee, of the heights that matplotlib ships: ΔT = 0 in the rock, the surface has the air's
-temperature, which falls with the height, heat comes from below and none leaves through the sides. It leaves more easily into a valley, so
-the gradient there is larger than deep below; before a heat flow is told from a borehole, it is corrected for that. Walk on Spheres gives
-temperatures and gradients in the boreholes alone, with standard errors, and meshes nothing. Walks are reflected at the sides and the
-bottom. What they are asked for is what the landscape adds to the linear T of a plain: v = T + FLOW y, whose flow from below is 0. The last
-line compares with a v that is known, cos(κ x) cosh(κ (y - BOTTOM)). Needs matplotlib (pip install 'quatrefoil[demo]').
+The section is 12 km long and crosses a valley in Tennessee; the heights come with matplotlib. ΔT = 0 in the rock. The surface has the
+temperature of the air, which falls with height. Heat flows in from below and cannot leave through the sides. It escapes more easily into a
+valley, so the gradient there is larger than at depth, and heat flows derived from boreholes must be corrected for this. Walk on Spheres
+computes temperatures and gradients in the boreholes alone, with standard errors and without a mesh. Walks are reflected at the sides and
+the bottom. They solve for v = T + FLOW y, the temperature minus the linear profile of flat ground. v has no flux from below. The last line
+of the output compares with a known solution v = cos(κ x) cosh(κ (y - BOTTOM)). Requires matplotlib (pip install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import numpy as np
 
 import quatrefoil as qf
 
-FLOW, LAPSE, SEA_LEVEL = 25.0, 6.0, 15.0  # K/km from below and up in the air, °C
-ROW, COLUMNS, STEP, BOTTOM = 296, slice(160, 321), 0.0744, -4.0  # of the map; km between its columns; km of height
+FLOW, LAPSE, SEA_LEVEL = 25.0, 6.0, 15.0  # K/km from below, K/km in the air, °C
+ROW, COLUMNS, STEP, BOTTOM = 296, slice(160, 321), 0.0744, -4.0  # row and columns of the map; km between columns; height in km
 DEPTHS = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8])  # km, in the boreholes
 
 
 def surface() -> np.ndarray:
-    """Of the section, (points, 2) in km."""
+    """The surface of the section, (points, 2) in km."""
     try:
         from matplotlib.cbook import get_sample_data
     except ImportError as error:
@@ -43,7 +43,7 @@ def surface() -> np.ndarray:
 
 
 def rock(top: np.ndarray) -> tuple[qf.wos.Polygon, np.ndarray]:
-    """The section down to the bottom, and which of its sides reflect: all but the surface."""
+    """The section down to the bottom, and a mask of its reflecting sides: all except the surface."""
     below = np.array([[top[0, 0], BOTTOM], [top[-1, 0], BOTTOM]])
     corners = np.concatenate([below, top[::-1]])
     reflecting = np.zeros(len(corners), bool)
@@ -52,25 +52,25 @@ def rock(top: np.ndarray) -> tuple[qf.wos.Polygon, np.ndarray]:
 
 
 def walk(top: np.ndarray, X: np.ndarray, walks: int, surface_values) -> qf.wos.Result[np.ndarray]:
-    """Of v with those values on the surface and no flow elsewhere, with gradients."""
+    """Solve for v, with gradients, given its values on the surface and no flux through the other sides."""
     polygon, reflecting = rock(top)
     return qf.wos.solve(polygon, X, dirichlet=surface_values, neumann=(reflecting, 0.0), walks=walks, epsilon=1e-4, gradient=True, rng=0)
 
 
 def temperatures(top: np.ndarray, X: np.ndarray, walks: int) -> tuple[np.ndarray, np.ndarray, qf.wos.Result[np.ndarray]]:
-    """(T, its gradients downwards, the result of v, whose standard errors are theirs)."""
+    """(T, its downward gradients, the result for v, which has the same standard errors)."""
     found = walk(top, X, walks, qf.wos.Polynomial(np.array([[SEA_LEVEL, FLOW - LAPSE]])))
     return found.value - FLOW * X[:, 1], FLOW - found.grad[:, 1], found
 
 
 def known(top: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A v that is harmonic and has no flow through the sides and the bottom."""
+    """A harmonic function v without flux through the sides and the bottom."""
     kappa = 2 * np.pi / (top[-1, 0] - top[0, 0])
     return lambda x: np.cos(kappa * (x[:, 0] - top[0, 0])) * np.cosh(kappa * (x[:, 1] - BOTTOM))
 
 
 def boreholes(top: np.ndarray) -> dict[str, np.ndarray]:
-    """Points below the highest and the lowest place of the section's middle."""
+    """Points below the highest and the lowest points of the middle part of the section."""
     middle = np.arange(len(top) // 6, len(top) - len(top) // 6)
     places = {"ridge": middle[top[middle, 1].argmax()], "valley": middle[top[middle, 1].argmin()]}
     return {name: np.stack([np.full(DEPTHS.size, top[i, 0]), top[i, 1] - DEPTHS], axis=1) for name, i in places.items()}
