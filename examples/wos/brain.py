@@ -1,8 +1,8 @@
 """The temperature in a brain under a cooling cap
 ==============================================
 
-How deep does a cooling cap work? This example computes the temperature on a slice through one half of a brain whose surface is kept at 33
-°C.
+How deep does a cooling cap reach? This example computes the temperature on a slice through one half of a brain.
+The surface of the brain is kept at 33 °C.
 
 ::
 

@@ -144,7 +144,7 @@ def main(seconds: float = 10.0, file: str | None = None) -> None:
         expected = np.sqrt(np.mean(result.stderr**2))
         print(
             f"  walks: RMS error {np.sqrt(np.mean(off**2)):.1e}, {expected:.1e} by their own standard errors, "
-            f"{result.n_walks[0]} walks a point, {used:.1f} s"
+            f"{result.n_walks[0]} walks per point, {used:.1f} s"
         )
         network = np.mean(errors[f"network, A = {A:.0f}"] ** 2)
         print(f"  as good as each other at {POINTS * network / np.mean(off**2):.0f} points")

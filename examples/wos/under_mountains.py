@@ -109,14 +109,14 @@ def draw(top: np.ndarray, holes: dict[str, np.ndarray], gradients: dict[str, tup
 
 def main(walks: int = 16384, file: str | None = None) -> None:
     top = surface()
-    print(f"{len(top)} heights from {top[:, 1].min():.2f} to {top[:, 1].max():.2f} km; {FLOW:.0f} K/km from below, {walks} walks a point")
+    print(f"{len(top)} heights from {top[:, 1].min():.2f} to {top[:, 1].max():.2f} km; {FLOW:.0f} K/km from below, {walks} walks per point")
     holes, gradients = boreholes(top), {}
     for name, hole in holes.items():
         start = time.perf_counter()
         T, gradient, found = temperatures(top, hole, walks)
         seconds = time.perf_counter() - start
         gradients[name] = gradient, found.grad_stderr[:, 1]
-        print(f"below the {name}, in {seconds:.1f} s, {found.mean_steps.mean():.0f} steps a walk:")
+        print(f"below the {name}, in {seconds:.1f} s, {found.mean_steps.mean():.0f} steps per walk:")
         for i, depth in enumerate(DEPTHS):
             plain = SEA_LEVEL - LAPSE * (hole[i, 1] + depth) + FLOW * depth
             print(
