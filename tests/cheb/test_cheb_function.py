@@ -136,7 +136,7 @@ NOT_SMOOTH = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_SMOOTH)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "a plane of kinks" else n for n in NOT_SMOOTH])
 def test_functions_that_are_not_smooth_raise(name):
     f, domain, tol = NOT_SMOOTH[name]
     with pytest.raises(ValueError, match=r"f is not resolved to tol = .* expected a smooth function; give n"):

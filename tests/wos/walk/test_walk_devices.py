@@ -152,6 +152,7 @@ def compare(seed):
             np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_backends.reason("numba") is not None, reason="numba is missing")
 def test_walk_by_walk(rng):
     """Compared with the plain loops, which also use exact distances. Not compiled: that would take longer than these few walks."""
