@@ -176,6 +176,7 @@ CALLS = {
     ],
     "cheb.tucker": lambda t: [(result := cheb.tucker(t(V), rank=2)).core, *result.factors],
     "cheb.TuckerTensor": lambda t: list(cheb.TuckerTensor(t(CORE), t(FACTORS))),
+    "cheb.TensorTrain": lambda t: list(cheb.TensorTrain(t([normal(1, 2, 3), normal(3, 2, 1)])).cores),
     "cheb.ChebTucker": lambda t: [tensor(t)(t(X)), *tensor(t).eval(t(X), 2), tensor(t).to_full()],
     "cheb.ChebTucker, plan": lambda t: tensor(t).plan(1e-3)(t(X)),
     "cheb.ChebTucker, calculus": lambda t: [*parts(tensor(t).diff(0)), *parts(tensor(t).integrate(1))],

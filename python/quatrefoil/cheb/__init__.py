@@ -17,6 +17,7 @@ from .models.longrange import potential
 from .models.piecewise import PiecewiseTucker
 from .models.queries import Extremum as Extremum
 from .models.tensor import ChebTucker
+from .models.train import TensorTrain as TensorTrain
 from .nonuniform import cheb_eval, cheb_moments
 from .nonuniform import cheb_eval_vjp as cheb_eval_vjp
 from .nonuniform import cheb_moments_vjp as cheb_moments_vjp

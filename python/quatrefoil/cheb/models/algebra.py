@@ -1,7 +1,7 @@
 """Sums, products, derivatives, integrals and norms of Tucker tensors of Chebyshev coefficients, on their cores and factors.
 
-Tensors keep their graph except in truncations. Norms and truncations read arrays back from a device. Equation numbers are those of
-csrc/cheb/README.md.
+A core is an array or a ``TensorTrain``. Tensors keep their graph except in truncations. Norms and truncations read arrays back from a
+device. Equation numbers are those of csrc/cheb/README.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ... import _arguments, _arrays
 from .. import transform
 from ..transform import coeffs2vals, mode_product, vals2coeffs
 from ..tucker import tucker
+from . import train
+from .train import TensorTrain
 
 Parts = tuple[Any, list[Any]]
 EPS = float(np.finfo(np.float64).eps)
@@ -25,6 +27,23 @@ TRIMMED = 0.1  # share of a tolerance for dropped coefficients
 
 def wants_gradient(*arrays: Any) -> bool:
     return any(getattr(a, "requires_grad", False) for a in arrays)
+
+
+def on_host(core: Any, factors: Sequence[Any], label: str, differentiable: bool = False) -> Parts:
+    """The same tensor as NumPy arrays; an error if its numbers cannot be read, or a graph would be lost unless ``differentiable``."""
+
+    def numbers(array: Any, name: str) -> np.ndarray:
+        return _arguments.numbers_on_host(array, label, name, differentiable=differentiable)
+
+    parts = core.cores if isinstance(core, TensorTrain) else [core]
+    hosts = [numbers(G, "core") for G in parts]
+    columns: list[Any] = [numbers(U, f"factors[{k}]") for k, U in enumerate(factors)]
+    return TensorTrain(hosts) if isinstance(core, TensorTrain) else hosts[0], columns
+
+
+def mode_multiplied(core: Any, matrix: Any, axis: int) -> Any:
+    """sum_j matrix[i, j] core[..., j, ...] along one axis."""
+    return core.mode_product(matrix, axis) if isinstance(core, TensorTrain) else mode_product(core, matrix, axis)
 
 
 def like(numbers: np.ndarray, array: Any) -> Any:
@@ -67,21 +86,28 @@ def assembled(mantissas: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, in
     return np.ldexp(mantissas, powers - exponent), exponent
 
 
-def balanced(core: np.ndarray, factors: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], int]:
+def balanced(core: Any, factors: Sequence[np.ndarray]) -> tuple[Any, list[np.ndarray], int]:
     """The same tensor in float64, divided by a power of two, and its exponent. Nothing is rounded, and squares and products of the results
     neither overflow nor underflow, whatever the units."""
+    exponents = [column_exponents(U) for U in factors]
+    columns = [np.ldexp(U.astype(np.float64), -powers) for U, powers in zip(factors, exponents)]
+    if isinstance(core, TensorTrain):
+        parts = []
+        for G, of in zip(core.cores, exponents):
+            mantissas, powers = np.frexp(G.astype(np.float64))
+            parts.append(assembled(mantissas, powers + of[:, None]))
+        return TensorTrain([small for small, _ in parts]), columns, sum(exponent for _, exponent in parts)
     mantissas, powers = np.frexp(core.astype(np.float64))
-    columns = []
-    for k, U in enumerate(factors):
-        exponents = column_exponents(U)
-        columns.append(np.ldexp(U.astype(np.float64), -exponents))
-        powers = powers + exponents.reshape([-1 if j == k else 1 for j in range(core.ndim)])
+    for k, of in enumerate(exponents):
+        powers = powers + of.reshape([-1 if j == k else 1 for j in range(core.ndim)])
     small, exponent = assembled(mantissas, powers)
     return small, columns, exponent
 
 
 def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
     """core 2^exponent as an array like ``array``; ValueError if it leaves the range of the dtype."""
+    if isinstance(core, TensorTrain):  # all but its first array are orthonormal
+        return TensorTrain([restored(core.cores[0], exponent, array.cores[0], label), *(like(G, array.cores[0]) for G in core.cores[1:])])
     with np.errstate(over="ignore"):
         result = np.ldexp(_arrays.to_host(core).astype(np.float64), exponent).astype(_arrays.dtype_name(array), copy=False)
     if not np.isfinite(result).all():
@@ -89,55 +115,64 @@ def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
     return like(result, array)
 
 
-def orthogonal(core: np.ndarray, factors: Sequence[np.ndarray]) -> Parts:
+def orthogonal(core: Any, factors: Sequence[np.ndarray]) -> Parts:
     """The same tensor with orthonormal factors."""
     bases = []
     for k, U in enumerate(factors):
         Q, R = np.linalg.qr(U)
-        core = mode_product(core, R, k)
+        core = mode_multiplied(core, R, k)
         bases.append(Q)
     return core, bases
 
 
 def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: bool = False) -> Parts:
     """Truncated to ``tol`` with orthonormal factors (10); ``trim``: without negligible trailing coefficients."""
-    host = [_arguments.numbers_on_host(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
-    core_on_host, columns, exponent = balanced(host[0], host[1:])
+    core_on_host, columns, exponent = balanced(*on_host(core, factors, label))
     small, bases = orthogonal(core_on_host, columns)
     if trim:
-        bases = [Q[: _needed(small, Q, k, TRIMMED * tol / math.sqrt(small.ndim))] for k, Q in enumerate(bases)]
+        share = TRIMMED * tol / math.sqrt(small.ndim)
+        bases = [Q[: _needed(norms, share)] for Q, norms in zip(bases, envelopes(small, bases))]
         small, bases = orthogonal(small, bases)
         tol *= math.sqrt(1 - TRIMMED**2)
-    truncated = tucker(small, tol=max(tol, 4 * EPS))
-    return restored(truncated.core, exponent, core, label), [like(Q @ W, core) for Q, W in zip(bases, truncated.factors)]
+    truncate = train.truncated if isinstance(small, TensorTrain) else tucker
+    small, factors_of_small = truncate(small, tol=max(tol, 4 * EPS))
+    first = core.cores[0] if isinstance(core, TensorTrain) else core
+    return restored(small, exponent, core, label), [like(Q @ W, first) for Q, W in zip(bases, factors_of_small)]
 
 
-def envelope(core: np.ndarray, Q: np.ndarray, axis: int) -> np.ndarray:
-    """Norms of the slices of coefficients along an axis; the other factors are orthonormal."""
-    rows = np.moveaxis(core, axis, 0).reshape(core.shape[axis], -1)
-    triangle: Any = np.linalg.qr(rows.T, mode="r")
-    norms: np.ndarray = np.linalg.norm(Q @ triangle.T, axis=1)
-    return norms
+def envelopes(core: Any, bases: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Norms of the slices of coefficients along every axis; the factors are orthonormal."""
+    if isinstance(core, TensorTrain):
+        unfoldings = [np.moveaxis(G, 1, 0).reshape(G.shape[1], -1) for G in train.centres(core.cores)]
+    else:
+        unfoldings = [np.moveaxis(core, k, 0).reshape(core.shape[k], -1) for k in range(core.ndim)]
+    triangles: list[Any] = [np.linalg.qr(rows.T, mode="r") for rows in unfoldings]
+    return [np.linalg.norm(Q @ triangle.T, axis=1) for Q, triangle in zip(bases, triangles)]
 
 
-def _needed(core: np.ndarray, Q: np.ndarray, axis: int, tol: float) -> int:
+def _needed(norms: np.ndarray, tol: float) -> int:
     """The number of coefficients that are not negligible, plus those that ``error_estimate`` reads."""
-    left = np.cumsum(envelope(core, Q, axis)[::-1] ** 2)[::-1]
+    left = np.cumsum(norms[::-1] ** 2)[::-1]
     m = max(1, int((left > tol * tol * left[0]).sum()))
-    return min(len(Q), m + max(2, m // 7 + 1))
+    return min(len(norms), m + max(2, m // 7 + 1))
 
 
-def error_estimate(core: np.ndarray, factors: Sequence[np.ndarray]) -> float:
+def frobenius(core: Any) -> float:
+    """The norm of all entries of a NumPy core."""
+    return float(np.linalg.norm(train.right_orthogonal(core.cores)[0] if isinstance(core, TensorTrain) else core))
+
+
+def error_estimate(core: Any, factors: Sequence[np.ndarray]) -> float:
     """The norm of the trailing coefficients of all axes, relative to the norm of all coefficients (11)."""
     core, columns, _ = balanced(core, factors)
     small, bases = orthogonal(core, columns)
-    total = float(np.linalg.norm(small))
+    total = frobenius(small)
     if total == 0:
         return 0.0
     tails = 0.0
-    for k, Q in enumerate(bases):
-        n = len(Q)
-        tails += float((envelope(small, Q, k)[n - min(max(2, n // 8), n - 1) :] ** 2).sum()) if n > 1 else 0.0
+    for norms in envelopes(small, bases):
+        n = norms.size
+        tails += float((norms[n - min(max(2, n // 8), n - 1) :] ** 2).sum()) if n > 1 else 0.0
     return math.sqrt(tails) / total
 
 
@@ -147,39 +182,57 @@ def error_estimate(core: np.ndarray, factors: Sequence[np.ndarray]) -> float:
 def constant(value: float, core: Any, factors: Sequence[Any]) -> Parts:
     """A constant function as a tensor of the same kind with as many coefficients."""
     first = [like(np.eye(U.shape[0], 1), U) for U in factors]
+    if isinstance(core, TensorTrain):
+        return TensorTrain([like(np.full((1, 1, 1), 1.0 if k else value), U) for k, U in enumerate(factors)]), first
     return like(np.full((1,) * len(factors), value), core), first
 
 
 def added(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any]) -> Parts:
     """The sum: a block-diagonal core and concatenated columns; the shorter of two factors is padded with zeros."""
-    blocks = core, other
-    for k in range(len(factors)):
-        r, s = core.shape[k], other.shape[k]
-        blocks = padded(blocks[0], k, 0, s), padded(blocks[1], k, r, 0)
+    if isinstance(core, TensorTrain):
+        total = train.added(core, other, padded)
+    else:
+        total, rest = core, other
+        for k, (r, s) in enumerate(zip(core.shape, other.shape)):
+            total, rest = padded(total, k, 0, s), padded(rest, k, r, 0)
+        total = total + rest
     columns = []
     for U, W in zip(factors, others):
         n = max(U.shape[0], W.shape[0])
         join = _arrays.namespace(U).concatenate
         columns.append(join([padded(U, 0, 0, n - U.shape[0]), padded(W, 0, 0, n - W.shape[0])], 1))
-    return blocks[0] + blocks[1], columns
+    return total, columns
 
 
 def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any], label: str) -> Parts:
     """The product of two functions (12): by all values if these are fewer than the products of ranks, otherwise column by column."""
     values = [[coeffs2vals(padded(A, 0, 0, U.shape[0] + W.shape[0] - 1 - A.shape[0]), 0) for A in (U, W)] for U, W in zip(factors, others)]
-    graph = wants_gradient(core, *factors, other, *others)
-    if not graph and math.prod(len(a) for a, _ in values) <= math.prod(a.shape[1] * b.shape[1] for a, b in values):
+    graph, chained = wants_gradient(core, *factors, other, *others), isinstance(core, TensorTrain)
+    exact = EXACT[_arrays.dtype_name(factors[0])]
+    if not (graph or chained) and math.prod(len(a) for a, _ in values) <= math.prod(a.shape[1] * b.shape[1] for a, b in values):
         first, second = core, other
         for k, (a, b) in enumerate(values):
             first, second = mode_product(first, a, k), mode_product(second, b, k)
-        return tucker(vals2coeffs(first * second), tol=EXACT[_arrays.dtype_name(core)])
-    d, n = len(factors), [len(a) for a, _ in values]
-    left = tuple(m for k in range(d) for m in (core.shape[k], 1))
-    right = tuple(m for k in range(d) for m in (1, other.shape[k]))
-    products = core.reshape(left) * other.reshape(right)
-    products = products.reshape(tuple(a * b for a, b in zip(core.shape, other.shape)))
-    columns = [vals2coeffs((a[:, :, None] * b[:, None, :]).reshape(m, -1), 0) for m, (a, b) in zip(n, values)]
-    return (products, columns) if graph else rounded(products, columns, EXACT[_arrays.dtype_name(core)], label)
+        return tucker(vals2coeffs(first * second), tol=exact)
+    if chained:
+        products = train.multiplied(core, other)
+    else:
+        left = tuple(m for r in core.shape for m in (r, 1))
+        right = tuple(m for r in other.shape for m in (1, r))
+        products = (core.reshape(left) * other.reshape(right)).reshape(tuple(a * b for a, b in zip(core.shape, other.shape)))
+    columns = [vals2coeffs((a[:, :, None] * b[:, None, :]).reshape(len(a), -1), 0) for a, b in values]
+    return (products, columns) if graph else rounded(products, columns, exact, label)
+
+
+def permuted(core: Any, factors: Sequence[Any], order: Sequence[int], label: str) -> Parts:
+    """The function with its axes in another order."""
+    if isinstance(core, TensorTrain):
+        small, columns, exponent = balanced(*on_host(core, factors, label))
+        small, bases = orthogonal(small, columns)
+        cores = train.right_orthogonal(train.permuted(small.cores, order, EPS))
+        return restored(TensorTrain(cores), exponent, core, label), [like(bases[k], core.cores[0]) for k in order]
+    transposed = core.transpose(order) if isinstance(core, np.ndarray) else core.permute(order)
+    return transposed, [factors[k] for k in order]
 
 
 # ---------------------------------------------------------------- calculus
@@ -226,21 +279,21 @@ def on_clenshaw_curtis(U: Any) -> Any:
 def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]) -> Parts:
     """The tensor without the axes in ``weights``, whose coefficients are summed with weights (n,)."""
     for k, w in weights.items():
-        core = mode_product(core, like(w[None], factors[k]) @ factors[k], k)
-    shape = tuple(m for k, m in enumerate(core.shape) if k not in weights)
-    return core.reshape(shape), [U for k, U in enumerate(factors) if k not in weights]
+        core = mode_multiplied(core, like(w[None], factors[k]) @ factors[k], k)
+    if isinstance(core, TensorTrain):
+        rest = core.without(list(weights))
+    else:
+        rest = core.reshape(tuple(m for k, m in enumerate(core.shape) if k not in weights))
+    return rest, [U for k, U in enumerate(factors) if k not in weights]
 
 
 def norm(core: Any, factors: Sequence[Any]) -> Any:
     """The L2 norm over [-1, 1]^d by the Clenshaw-Curtis rule, which is exact for it (15)."""
-    graph, exponent = wants_gradient(core, *factors), 0
-    if not graph:
-        core, *factors = (_arguments.numbers_on_host(a, "cheb.ChebTucker.norm", "core") for a in (core, *factors))
-        core, factors, exponent = balanced(core, factors)
-    rows = [on_clenshaw_curtis(U) for U in factors]
-    if not graph:
-        return float(np.ldexp(np.linalg.norm(orthogonal(core, rows)[0]), exponent))
+    if not wants_gradient(core, *factors):
+        core, factors, exponent = balanced(*on_host(core, factors, "cheb.ChebTucker.norm"))
+        rows = [on_clenshaw_curtis(U) for U in factors]
+        return float(np.ldexp(frobenius(orthogonal(core, rows)[0]), exponent))
     squared = core
-    for k, W in enumerate(rows):
-        squared = mode_product(squared, W.T @ W, k)
-    return (core * squared).sum().sqrt()
+    for k, W in enumerate(map(on_clenshaw_curtis, factors)):
+        squared = mode_multiplied(squared, W.T @ W, k)
+    return (train.product(core, squared) if isinstance(core, TensorTrain) else (core * squared).sum()).sqrt()

@@ -12,6 +12,7 @@ from ... import _arguments, _arrays
 from ..tucker import raised
 from . import algebra
 from .parts import TensorParts
+from .train import TensorTrain
 
 _AXIS = dict.fromkeys(("axes", "dim", "dims"), "use axis")
 
@@ -105,9 +106,7 @@ class Calculus(TensorParts):
         """
         if self._measured is not None:
             return self._measured
-        label = "cheb.ChebTucker.error_estimate"
-        host = [_arguments.numbers_on_host(a, label, "core", differentiable=True) for a in (self.core, *self.factors)]
-        return algebra.error_estimate(host[0], host[1:])
+        return algebra.error_estimate(*algebra.on_host(self.core, self.factors, "cheb.ChebTucker.error_estimate", differentiable=True))
 
     def __add__(self, other: Any) -> Any:
         """The sum with a number or a tensor on the same domain, rounded to 1e-14 (float32: 5e-7) of its norm.
@@ -124,7 +123,7 @@ class Calculus(TensorParts):
             return NotImplemented
         core, factors = algebra.added(self.core, self.factors, *parts)
         if not algebra.wants_gradient(core, *factors):
-            core, factors = algebra.rounded(core, factors, algebra.EXACT[_arrays.dtype_name(core)], "cheb.ChebTucker.__add__")
+            core, factors = algebra.rounded(core, factors, algebra.EXACT[_arrays.dtype_name(factors[0])], "cheb.ChebTucker.__add__")
         return self._with(core, factors)
 
     def __radd__(self, other: Any) -> Any:
@@ -192,9 +191,19 @@ class Calculus(TensorParts):
 
         if args and isinstance(args[0], (str, ModuleType)) and getattr(args[0], "__name__", args[0]) in ("torch", "numpy"):
             raise TypeError(f"cheb.ChebTucker.to: got {args[0]!r}, expected a dtype or device of PyTorch, such as torch.float64 or 'cpu'")
-        parts = [torch.tensor(a) if isinstance(a, np.ndarray) else a for a in (self.core, *self.factors)]
-        moved = [a.to(*args, **kwargs) for a in parts]
-        return self._with(moved[0], moved[1:])
+
+        def moved(array: Any) -> Any:
+            return (torch.tensor(array) if isinstance(array, np.ndarray) else array).to(*args, **kwargs)
+
+        core = TensorTrain(list(map(moved, self.core.cores))) if isinstance(self.core, TensorTrain) else moved(self.core)
+        return self._with(core, list(map(moved, self.factors)))
+
+    def _on_host(self, label: str, differentiable: bool = False) -> Self:
+        """The same tensor of float64 NumPy arrays."""
+        core, factors = algebra.on_host(self.core, self.factors, label, differentiable)
+        if isinstance(core, TensorTrain):
+            return self._with(TensorTrain([G.astype(np.float64) for G in core.cores]), [U.astype(np.float64) for U in factors])
+        return self._with(core.astype(np.float64), [U.astype(np.float64) for U in factors])
 
     def _with(self, core: Any, factors: Sequence[Any]) -> Self:
         """A tensor of other parts on the same domain."""
@@ -227,6 +236,8 @@ def _check_pair(one: Calculus, other: Calculus) -> None:
     if one._domain != other._domain:
         domains = (tuple(zip(t._domain[::2], t._domain[1::2])) for t in (one, other))
         raise ValueError("cheb.ChebTucker: the domains are {} and {}, expected the same".format(*domains))
-    if type(one.core) is not type(other.core) or one.core.dtype != other.core.dtype:
-        both = f"{_arrays.describe(one.core)} and {_arrays.describe(other.core)}"
+    if type(one.factors[0]) is not type(other.factors[0]) or one.core.dtype != other.core.dtype:
+        both = f"{_arrays.describe(one.factors[0])} and {_arrays.describe(other.factors[0])}"
         raise TypeError(f"cheb.ChebTucker: the operands are {both}, expected one kind and one dtype")
+    if isinstance(one.core, TensorTrain) != isinstance(other.core, TensorTrain):
+        raise TypeError("cheb.ChebTucker: one core is a tensor train and the other an array, expected both the same; see TensorTrain.dense")

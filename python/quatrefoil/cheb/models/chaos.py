@@ -14,9 +14,10 @@ from ..._typing import ArrayLike
 from .. import orthopoly
 from ..distributions import Distribution, distributions_of
 from ..domain import box_of, shaped
-from . import regression
+from . import regression, trainfit
 from .function import Function
-from .statistics import Order, draws_of, sobol_indices
+from .statistics import Order, draws_of, sobol_indices, sums_of, sums_of_terms
+from .train import TensorTrain
 
 _HINTS = {
     **dict.fromkeys(("domain", "bounds", "ranges", "dist", "joint"), "use distributions=[(lo, hi), scipy.stats.norm(), samples, ...]"),
@@ -25,17 +26,22 @@ _HINTS = {
 }
 
 
-class PolynomialChaos:
-    """A sparse polynomial chaos: a surrogate of a costly function, with its statistics.
+PREFERRED = 0.5  # times the error of the sparse fit: below, the train is taken
+CERTAIN = 1e-8  # error at which the sparse regression need not be finished
 
-    A sum of few products of polynomials that are orthonormal to the inputs, f(x) = sum_j coefficients[j] prod_k p_(degrees[j, k])(x_k).
-    ``fit`` makes one from samples, ``from_function`` from as many calls as it is allowed. If a smooth function can be called thousands of
-    times, ``ChebTucker.from_function`` meets a tolerance.
+
+class PolynomialChaos:
+    """A polynomial chaos: a surrogate of a costly function, with its statistics.
+
+    A sum of few products of polynomials that are orthonormal to the inputs, f(x) = sum_j coefficients[j] prod_k p_(degrees[j, k])(x_k), or
+    a tensor train of coefficients, whichever predicts better what the fit has not seen. ``fit`` makes one from samples, ``from_function``
+    from as many calls as it is allowed. If a smooth function can be called thousands of times, ``ChebTucker.from_function`` meets a
+    tolerance.
 
     Attributes
     ----------
-    degrees : (K, d) int, read-only
-    coefficients : (K,) float64, read-only
+    degrees : (K, d) int, read-only, or None of a tensor train
+    coefficients : (K,) float64, read-only, or a TensorTrain over the degrees of every input
     bases : tuple of orthopoly.Basis, one per input
     inputs : tuple of the distributions
     error_estimate : float
@@ -62,8 +68,8 @@ class PolynomialChaos:
 
     def __init__(
         self,
-        degrees: np.ndarray,
-        coefficients: np.ndarray,
+        degrees: np.ndarray | None,
+        coefficients: np.ndarray | TensorTrain,
         bases: Sequence[orthopoly.Basis],
         inputs: Sequence[Distribution],
         error_estimate: float,
@@ -93,6 +99,10 @@ class PolynomialChaos:
         Total degrees and hyperbolic crosses with exponents 0.75 and 0.5, from small to large, with up to 3000 terms each. In each of them
         terms are chosen one after another by orthogonal least squares, as many as cross-validation with ten folds asks for, in which the
         choice is part of the fit. The basis with the least error wins. Some seconds: 1e10 flops, 4e10 from 1000 samples on.
+
+        Of three inputs or more, tensor trains of ranks 1, 2, .. start from the sparse fit, and are improved by regularised Gauss-Newton
+        steps as long as their leave-one-out error falls. The best one is taken if its error is less than half that of the sparse fit:
+        products of many inputs are a train of low rank, but have very many terms.
 
         Blatman and Sudret, J. Comput. Phys. 230 (2011) 2345; Luthen, Marelli and Sudret, SIAM/ASA J. Uncertainty Quantification 9 (2021)
         593.
@@ -160,13 +170,19 @@ class PolynomialChaos:
     def _fitted(cls, x: np.ndarray, y: np.ndarray, inputs: Sequence[Distribution], label: str) -> Self:
         bases = [_basis(distribution, label) for distribution in inputs]
         tables = [basis(column) for basis, column in zip(bases, x.T)]
-        degrees, coefficients, error = regression.sparse(tables, y)
+        for share in (trainfit.QUICK, 1.0):
+            degrees, coefficients, error = regression.sparse(tables, y, share)
+            if len(inputs) < 3 or error <= regression.EQUAL:
+                continue
+            train, missed = trainfit.fitted(tables, y, degrees, coefficients)
+            if missed < (PREFERRED * error if share == 1 else CERTAIN):
+                return cls(None, train, bases, inputs, missed, y.size)
         return cls(degrees, coefficients, bases, inputs, error, y.size)
 
     def __call__(self, *X: Any) -> Any:
         """Evaluate at points X (P, d) -> (P,), at one point (d,), or at d coordinates, numbers or arrays that broadcast."""
         x, shape = self._points(X, "cheb.PolynomialChaos")
-        return shaped(self._products([basis(column) for basis, column in zip(self.bases, x.T)]) @ self.coefficients, shape)
+        return shaped(self._values([basis(column) for basis, column in zip(self.bases, x.T)]), shape)
 
     def value_and_grad(self, *X: Any) -> tuple[Any, Any]:
         """Evaluate f and its gradient (P, d); points as for a call.
@@ -182,23 +198,26 @@ class PolynomialChaos:
         x, shape = self._points(X, "cheb.PolynomialChaos.value_and_grad")
         tables = [basis(column) for basis, column in zip(self.bases, x.T)]
         slopes = [basis.derivative(column) for basis, column in zip(self.bases, x.T)]
-        gradient = [
-            self._products([slope if j == k else table for j, (table, slope) in enumerate(zip(tables, slopes))]) @ self.coefficients
-            for k in range(len(self.bases))
-        ]
-        return shaped(self._products(tables) @ self.coefficients, shape), shaped(np.stack(gradient, axis=-1), shape)
+        if isinstance(self.coefficients, TensorTrain):
+            gradient = self.coefficients.gradients(self._cut(tables), self._cut(slopes))[0]
+        else:
+            changed = [[slope if j == k else table for j, (table, slope) in enumerate(zip(tables, slopes))] for k in range(len(tables))]
+            gradient = [self._values(tables_of_k) for tables_of_k in changed]
+        return shaped(self._values(tables), shape), shaped(np.stack(gradient, axis=-1), shape)
 
     def mean(self) -> float:
         """Return the mean."""
+        if isinstance(self.coefficients, TensorTrain):
+            return float(np.linalg.multi_dot([G[:, 0] for G in self.coefficients.cores])[0, 0])
         return float(self.coefficients[~self.degrees.any(axis=1)].sum())
 
     def var(self) -> float:
         """Return the variance: the sum of the squares of all coefficients but that of the constant."""
-        return float((self.coefficients[self.degrees.any(axis=1)] ** 2).sum())
+        return self._sums()[0]
 
     def sobol(self, order: Order | None = None) -> Any:
         """Return Sobol indices as ``ChebTucker.sobol``: order 1, 2 or "total", by default the pair of 1 and "total"."""
-        return sobol_indices(self.degrees.astype(bool), self.coefficients**2, order, "cheb.PolynomialChaos.sobol")
+        return sobol_indices(*self._sums(), order, "cheb.PolynomialChaos.sobol")
 
     def sample_output(self, size: int, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """Return values (size,) at random inputs, for quantiles or a histogram of the output; ``rng`` as in ``help(qf.conventions)``."""
@@ -208,6 +227,8 @@ class PolynomialChaos:
         return values
 
     def __repr__(self) -> str:
+        if isinstance(self.coefficients, TensorTrain):
+            return f"PolynomialChaos({len(self.bases)} inputs, {self.coefficients!r})"
         terms, d = self.degrees.shape
         return f"PolynomialChaos({d} inputs, {terms} terms of degree up to {int(self.degrees.sum(axis=1).max())})"
 
@@ -222,8 +243,21 @@ class PolynomialChaos:
             raise ValueError(f"{label}: X has shape {x.shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates")
         return x.reshape(-1, d), x.shape[:-1]
 
-    def _products(self, tables: Sequence[np.ndarray]) -> np.ndarray:
-        return regression.products(tables, self.degrees)
+    def _values(self, tables: Sequence[np.ndarray]) -> np.ndarray:
+        """Values (P,) from the polynomials of every input (P, degree + 1)."""
+        if isinstance(self.coefficients, TensorTrain):
+            return self.coefficients.values(self._cut(tables))  # type: ignore[no-any-return]
+        values: np.ndarray = regression.products(tables, self.degrees) @ self.coefficients
+        return values
+
+    def _cut(self, tables: Sequence[np.ndarray]) -> list[np.ndarray]:
+        assert isinstance(self.coefficients, TensorTrain)
+        return [table[:, :n] for table, n in zip(tables, self.coefficients.shape)]
+
+    def _sums(self) -> tuple[float, Callable[[Any], np.ndarray]]:
+        if isinstance(self.coefficients, TensorTrain):
+            return sums_of(self.coefficients)
+        return sums_of_terms(self.degrees.astype(bool), self.coefficients**2)
 
 
 def _samples(X: Any, y: Any, label: str) -> tuple[np.ndarray, np.ndarray]:

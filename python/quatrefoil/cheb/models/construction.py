@@ -1,15 +1,14 @@
-"""Construction of Chebyshev-Tucker tensors from functions, values, coefficients, canonical sums and samples.
+"""Construction of Chebyshev-Tucker tensors from functions, values, coefficients and canonical sums.
 
 Equation numbers are those of csrc/cheb/README.md.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -18,30 +17,30 @@ from ..._arguments import sequence
 from ..._bind import check_arrays
 from ..._spec import Arg, Op
 from ..._typing import ArrayLike
-from ..domain import UNIT, Domain, axes_of, box_of, flat_domain, reference
+from ..distributions import distributions_of
+from ..domain import UNIT, Domain, axes_of, flat_domain, to_reference
 from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
-from . import algebra, canonical, leastsquares, sampling
+from . import algebra, canonical, sampling, trainfit
+from .chaos import points_of
 from .function import MAX_KEPT, MAX_VALUES, Function, NotResolved, arguments_of
 from .parts import TensorParts
 
 DEFAULT_TOL = 1e-10
+FEW = 60  # times the variables: up to so many values a tensor train is fitted to samples
+CHAINED_LEVELS = [1e-2, *0.1 ** np.arange(4.0, 17.0)]  # tolerances that trains of a number of values meet one after another
 
 # the arguments of these methods: checked like those of any call, never run
 _WEIGHTS = Arg("weights", "R")
 _CANONICAL = Op(__name__, "ChebTucker.from_cp", (_WEIGHTS, Arg("factors", "n_ R", sequence=True)), (_WEIGHTS,), differentiable=False)
-_SAMPLES = Op(
-    __name__, "ChebTucker.fit", (Arg("X", "P d"), Arg("y", "P"), Arg("weights", "P", optional=True)), (Arg("y", "P"),), differentiable=False
-)
 
-_HINTS = {
+HINTS = {
     **dict.fromkeys(("degree", "deg", "order", "num", "npts"), "use n, coefficients per axis: the degree and one more"),
     **dict.fromkeys(("bounds", "box", "limits", "lower", "upper", "lo", "hi", "a", "b"), "use domain=[(lo, hi), ...], one pair per axis"),
     **dict.fromkeys(("rank", "ranks", "max_rank"), "ranks follow from tol"),
     **dict.fromkeys(("eps", "rtol", "atol", "accuracy"), "use tol"),
     **dict.fromkeys(("max_calls", "budget", "n_samples", "max_evals"), "use max_evaluations"),
 }
-_FIT = {**dict.fromkeys(("sample_weight", "w", "sigma"), "use weights"), **dict.fromkeys(("values", "samples"), "use y"), "points": "use X"}
 
 
 class Construction(TensorParts):
@@ -55,7 +54,7 @@ class Construction(TensorParts):
         "cheb.ChebTucker.from_function",
         positional="give domain as [(lo, hi), ...], one pair per axis, and keywords: n=, tol=",
         missing="expected from_function(f, domain)",
-        **_HINTS,
+        **HINTS,
     )
     def from_function(
         cls,
@@ -64,6 +63,7 @@ class Construction(TensorParts):
         *,
         n: int | Sequence[int] | None = None,
         tol: float = DEFAULT_TOL,
+        method: Literal["tucker", "tt"] = "tucker",
         max_evaluations: int | None = None,
         executor: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -84,10 +84,14 @@ class Construction(TensorParts):
             Points per axis. By default chosen by the algorithm, up to 65537, without negligible trailing coefficients.
         tol : float
             Relative, in the Frobenius norm of the coefficients. Below 4 eps of float64 it is raised to that, with a warning.
+        method : "tucker" or "tt"
+            "tt": the core is a tensor train, of a few thousand numbers where an array of seven to twenty axes would have millions. The
+            order of the axes matters: put those that interact next to each other.
         max_evaluations : int, optional
             Points at which f may be evaluated, without n. Tolerances of 0.1, 0.01, ... down to ``tol`` are met one after another until they
             are spent, each with the values of those before, and the last result is returned; its ``error_estimate`` says what was reached.
-            For very few calls see ``PolynomialChaos``.
+            For very few calls see ``PolynomialChaos``, or take ``method="tt"``: up to 60 per variable are random points, to which a train
+            is fitted as by ``fit``.
         executor : concurrent.futures.Executor, optional
             Where f runs, or any other object with ``submit(f, *arguments)``. f gets one point at a time, d numbers, and returns a number,
             or a tuple of them. Processes need a function that can be pickled: one at the top of a module.
@@ -135,6 +139,7 @@ class Construction(TensorParts):
         (1, 1, 1)
         """
         label = "cheb.ChebTucker.from_function"
+        chained = _arguments.choice(method, label, "method", ("tucker", "tt")) == "tt"
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else arguments_of(f))
         flat = flat_domain(domain, d, label)
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
@@ -142,26 +147,17 @@ class Construction(TensorParts):
         keep = MAX_VALUES if max_evaluations is not None else MAX_KEPT if n is None and d > 1 else 0
         function = Function(f, flat, label, keep=keep, **costly)
         if n is not None:
+            if chained:
+                raise ValueError(f"{label}: got n and method='tt', expected one of them; n takes all prod(n) values")
             if max_evaluations is not None:
                 raise ValueError(f"{label}: got n and max_evaluations, expected one of them; n takes prod(n) + {sampling.CHECKED} values")
             function.most = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
             outputs, off = cls._on_a_grid(function, counts, tol, label)
         else:
-            tols = [tol]
             if max_evaluations is not None:
                 function.most = _arguments.integer(max_evaluations, label, "max_evaluations", 1)
-                tols = [t for t in 0.1 ** np.arange(1.0, 17.0) if t > tol] + tols
-            result: Any = None
-            try:
-                for level in tols:
-                    result = sampling.sampled(function, float(level))
-            except NotResolved as reason:
-                if result is None or max_evaluations is None:
-                    what = f"{label}: f is not resolved to tol = {tols[0]:g}: {reason} ({function.count} values)"
-                    cure = f", a larger tol, {reason.cure}" if reason.cure else ", or a larger tol"
-                    raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway{cure}") from None
-            outputs, off = result
+            outputs, off = _adaptive(function, tol, max_evaluations, chained and d > 2)
         tensors: list[Any] = [cls(core, factors, domain=flat) for core, factors in outputs]
         for ct, missed in zip(tensors, off):
             ct.n_evaluations = function.count
@@ -173,7 +169,7 @@ class Construction(TensorParts):
     def _on_a_grid(cls, function: Function, counts: Sequence[int], tol: float, label: str) -> tuple[list[Any], np.ndarray]:
         flat = tuple(function.domain)
         tensors = [cls._interpolated(V, V, flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
-        parts = [(ct.core, ct.factors) for ct in tensors]
+        parts = [(ct.core, list(ct.factors)) for ct in tensors]
         X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
         off = sampling.misfit(function, parts, X)
         if off.max() > sampling.allowed(tol):
@@ -182,7 +178,7 @@ class Construction(TensorParts):
         return parts, off
 
     @staticmethod
-    @_arguments.keywords("cheb.ChebTucker.points", missing="expected points(n, domain)", **_HINTS)
+    @_arguments.keywords("cheb.ChebTucker.points", missing="expected points(n, domain)", **HINTS)
     def points(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray:
         """Return the grid (n_1, ..., n_d, d) on which ``from_values`` takes values, for a function that runs elsewhere.
 
@@ -206,7 +202,7 @@ class Construction(TensorParts):
         return X
 
     @classmethod
-    @_arguments.keywords("cheb.ChebTucker.from_values", **_HINTS)
+    @_arguments.keywords("cheb.ChebTucker.from_values", **HINTS)
     def from_values(cls, V: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compress values V (n_1, ..., n_d) on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
@@ -216,15 +212,15 @@ class Construction(TensorParts):
         label = "cheb.ChebTucker.from_values"
         V, host = _full(V, label, "V")
         _arguments.finite(host, label, "V")
-        return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), _tolerance(tol, V, label), label)
+        return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), tolerance_of(tol, V, label), label)
 
     @classmethod
-    @_arguments.keywords("cheb.ChebTucker.from_coeffs", **_HINTS)
+    @_arguments.keywords("cheb.ChebTucker.from_coeffs", **HINTS)
     def from_coeffs(cls, C: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compress dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); otherwise as ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
         C, host = _full(C, label, "C")
-        return cls._compressed(C, flat_domain(domain, host.ndim, label), _tolerance(tol, C, label), 0, label)
+        return cls._compressed(C, flat_domain(domain, host.ndim, label), tolerance_of(tol, C, label), 0, label)
 
     @classmethod
     def from_cp(
@@ -289,99 +285,8 @@ class Construction(TensorParts):
         for k, U in enumerate(columns):
             if len(U) < 1:
                 raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
-        core, matrices, exponent = canonical.compressed(w, columns, _tolerance(tol, weights, label, 4))
+        core, matrices, exponent = canonical.compressed(w, columns, tolerance_of(tol, weights, label, 4))
         return cls(algebra.restored(core, exponent, weights, label), [algebra.like(U, weights) for U in matrices], domain=flat)
-
-    @classmethod
-    @_arguments.keywords("cheb.ChebTucker.fit", missing="expected ChebTucker.fit(X, y)", **_HINTS, **_FIT)
-    def fit(
-        cls,
-        X: ArrayLike,
-        y: ArrayLike,
-        *,
-        n: int | Sequence[int] | None = None,
-        domain: Domain | None = None,
-        weights: ArrayLike | None = None,
-        tol: float | None = None,
-    ) -> Self:
-        """Fit a polynomial to scattered samples by weighted least squares, compressed to ``tol`` (18).
-
-        For hundreds of samples of a smooth function of three or more variables ``PolynomialChaos.fit`` is more accurate.
-
-        ``error_estimate`` of the result is its held-out error: the root mean square of the errors at each sample of the fit to all others,
-        relative to the standard deviation of y. At 1 the fit is no better than the mean of y.
-
-        Parameters
-        ----------
-        X : (P, d), or (P,) for d = 1
-            Points in the domain.
-        y : (P,)
-            Samples of f there, with or without noise.
-        n : int, or one per axis, optional
-            Coefficients per axis. Their product, at most P, is the number of unknowns. By default the total degree with the least held-out
-            error among those with at most P / 2 unknowns, or d + 1.
-        domain : (lo, hi), or one such pair per axis, optional
-            By default the bounding box of X. Only ``eval(X, extrapolate=True)`` evaluates the result beyond it.
-        weights : (P,), optional
-            At least 0; 1 by default.
-        tol
-            As for ``from_coeffs``.
-
-        Raises
-        ------
-        numpy.linalg.LinAlgError
-            The points do not determine the coefficients.
-
-        Notes
-        -----
-        Warns if the held-out error exceeds half of the standard deviation of y, or if there are nearly as many unknowns as samples. QR in
-        blocks of points: 4 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 100 MB whatever P is. Without n, K is also at most
-        sqrt(2e10 / P), 450 for 100 000 samples, and (degree + 1)^d at most 2^22. Computed in float64 on the host: arrays on a device are
-        read back, and the result is moved there. Truncation has no gradient.
-
-        Examples
-        --------
-        >>> import numpy as np, quatrefoil as qf
-        >>> X = np.random.default_rng(0).uniform(0, 1, (500, 2))
-        >>> ct = qf.cheb.ChebTucker.fit(X, np.sin(X[:, 0] + X[:, 1]))
-        >>> bool(abs(ct(0.5, 0.25) - np.sin(0.75)) < 1e-8), ct.error_estimate < 1e-8
-        (True, True)
-        """
-        label = "cheb.ChebTucker.fit"
-        names = ("X", "y", "weights")
-        arrays = _arguments.arrays_like((X, y, weights), label, names)
-        if arrays[0].ndim == 1:
-            arrays[0] = arrays[0][:, None]
-        if arrays[1].ndim == 2 and arrays[1].shape[1] == 1:
-            arrays[1] = arrays[1][:, 0]
-        shape, count = tuple(arrays[0].shape), (*arrays[1].shape, 0)[0]
-        if shape[1:] == (count,) and shape[0] != count:
-            raise ValueError(f"{label}: X has shape {shape} for {count} samples, expected a point per row: np.transpose(X)")
-        check_arrays(_SAMPLES, arrays)
-        _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
-        hosts = [None if a is None else _arguments.numbers_on_host(a, label, name) for a, name in zip(arrays, names)]
-        x, samples, w = hosts
-        assert x is not None
-        assert samples is not None
-        P, d = x.shape
-        counts = None if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
-        unknowns = math.prod(counts or (1,))
-        if unknowns > P:
-            raise ValueError(f"{label}: X has {P} points, expected at least {unknowns}, the product of n = {counts or 1}")
-        for host, name in zip(hosts, names):
-            if host is not None:
-                _arguments.finite(host, label, name)
-        if w is not None and (w < 0).any():
-            i = int((w < 0).argmax())
-            raise ValueError(f"{label}: weights[{i}] is {w[i]}, expected at least 0")
-        flat = box_of(x) if domain is None else flat_domain(domain, d, label)
-        points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(d)]
-        root = np.ones(P) if w is None else np.sqrt(algebra.unit(w)[0])
-        values, exponent = algebra.unit(samples)
-        C, error = leastsquares.fitted(points, values, root, counts, label)
-        ct: Any = cls._compressed(algebra.like(C, arrays[1]), flat, _tolerance(tol, arrays[1], label), exponent, label)
-        ct._measured = error
-        return ct  # type: ignore[no-any-return]
 
     @classmethod
     def _interpolated(cls, V: Any, host: Any, flat: Sequence[float], tol: float, label: str) -> Self:
@@ -401,6 +306,37 @@ class Construction(TensorParts):
         return cls(core, factors, domain=tuple(flat))
 
 
+def _adaptive(f: Function, tol: float, most: int | None, chained: bool) -> tuple[sampling.Tensors, np.ndarray]:
+    """Tensors to ``tol``, or to the least of decreasing tolerances that ``most`` values admit, and their errors."""
+    if chained and most is not None and most <= FEW * f.d:
+        return _sampled_train(f, points_of(distributions_of(list(zip(f.domain[::2], f.domain[1::2])), f.d, f.label), most), tol)
+    levels = [tol]
+    if most is not None:
+        levels = [t for t in (CHAINED_LEVELS if chained else 0.1 ** np.arange(1.0, 17.0)) if t > tol] + levels
+    result: Any = None
+    try:
+        for level in levels:
+            result = sampling.sampled(f, float(level), chained)
+    except NotResolved as reason:
+        if result is None and chained and most is not None and f.kept:
+            return _sampled_train(f, np.array([np.frombuffer(key) for key in f.kept]), tol)
+        if result is None or most is None:
+            what = f"{f.label}: f is not resolved to tol = {levels[0]:g}: {reason} ({f.count} values)"
+            cure = f", a larger tol, {reason.cure}" if reason.cure else ", or a larger tol"
+            raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway{cure}") from None
+    return result  # type: ignore[no-any-return]
+
+
+def _sampled_train(f: Function, X: np.ndarray, tol: float) -> tuple[sampling.Tensors, np.ndarray]:
+    """Trains fitted to values at points X (P, d), to ``tol``, and their leave-one-out errors relative to the largest |f|."""
+    points = [np.clip(to_reference(x, *f.domain[2 * k : 2 * k + 2]), -1, 1) for k, x in enumerate(X.T)]
+    values = f(*X.T)
+    fits = [trainfit.of_samples(points, y / s) for y, s in zip(values, f.scale)]
+    off = np.array([error * float(y.std()) / s for (_, _, error), y, s in zip(fits, values, f.scale)])
+    rounded = [algebra.rounded(core, factors, tol, f.label) for core, factors, _ in fits]
+    return [(core * s, factors) for (core, factors), s in zip(rounded, f.scale)], off
+
+
 def _full(value: Any, label: str, name: str) -> tuple[Any, Any]:
     """A full tensor, and the same as a NumPy array if it is on the host."""
     array = _arguments.points_like(value, label, name)
@@ -410,7 +346,7 @@ def _full(value: Any, label: str, name: str) -> tuple[Any, Any]:
     return array, host
 
 
-def _tolerance(tol: float | None, array: Any, label: str, level: int = 5) -> float:
+def tolerance_of(tol: float | None, array: Any, label: str, level: int = 5) -> float:
     dtype = np.dtype(_arrays.dtype_name(array))
     if tol is None:
         return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..domain import reference
 from ..transform import chebpts, polynomials, vals2coeffs
 from . import algebra
 from .parts import TensorParts
+from .train import TensorTrain
 
 SEARCHED = 2**16  # values on the grid of a search for an extremum
 STARTS = 8  # of its local searches
@@ -77,6 +78,8 @@ class Queries(TensorParts):
     def transpose(self, axes: Sequence[int] | None = None) -> Self:
         """Permute the axes: axis k of the result is axis ``axes[k]``; by default they are reversed.
 
+        A tensor train is decomposed again, with other ranks; its gradient would be lost, which is an error.
+
         Examples
         --------
         >>> import quatrefoil as qf
@@ -88,9 +91,8 @@ class Queries(TensorParts):
         order = tuple(range(d))[::-1] if axes is None else tuple(k % d for k in _arguments.integers(axes, d, label, "axes", -d, d - 1))
         if len(set(order)) < d:
             raise ValueError(f"{label}: axes is {axes!r}, expected a permutation of {d} axes")
-        core = self.core.transpose(order) if isinstance(self.core, np.ndarray) else self.core.permute(order)
-        domain = tuple(self.domain[k] for k in order)
-        return type(self)(core, [self.factors[k] for k in order], domain=domain)
+        core, factors = algebra.permuted(self.core, self.factors, order, label)
+        return type(self)(core, factors, domain=tuple(self.domain[k] for k in order))
 
     def cumsum(self, axis: int) -> Self:
         """Return the integral along an axis from the lower end of the domain, as a function, with one coefficient more there.
@@ -125,16 +127,16 @@ class Queries(TensorParts):
         for part in operands:
             if getattr(part, "domain", None) != self.domain:
                 raise ValueError(f"{label}: got {part!r}, expected a ChebTucker on the domain {self.domain}")
-            arrays = [_arguments.numbers_on_host(a, label, "core").astype(np.float64) for a in (part.core, *part.factors)]
-            parts.append(type(self)(arrays[0], arrays[1:], domain=self.domain))
-        return self.from_function(lambda *x: f(*(part(np.stack(x, axis=-1)) for part in parts)), self.domain, tol=tol)
+            parts.append(part._on_host(label))
+        method: Literal["tucker", "tt"] = "tt" if isinstance(self.core, TensorTrain) else "tucker"
+        return self.from_function(lambda *x: f(*(part(np.stack(x, axis=-1)) for part in parts)), self.domain, tol=tol, method=method)
 
     def minimize(self) -> Extremum:
         """Return the smallest value on the domain and its place.
 
-        For one variable from all roots of the derivative. Otherwise from the values on a tensor grid, of at most 65536 points, followed by
-        local searches with gradients from the 8 lowest: a narrower valley between them is missed. Extrema of a derivative:
-        ``ct.diff(0).minimize()``.
+        For one variable from all roots of the derivative. Otherwise by local searches with gradients from the 8 lowest values on a tensor
+        grid of at most 65536 points, or for more than ten variables at random points: a narrower valley between them is missed. Extrema of
+        a derivative: ``ct.diff(0).minimize()``.
 
         Examples
         --------
@@ -175,14 +177,13 @@ class Queries(TensorParts):
         label = "cheb.ChebTucker.roots"
         if len(self.factors) != 1:
             raise ValueError(f"{label}: {len(self.factors)} axes, expected one; fix the others, such as ct.at(y=0.5).roots()")
-        core, U = (_arguments.numbers_on_host(a, label, "core").astype(np.float64) for a in (self.core, self.factors[0]))
-        (lo, hi), t = self.domain[0], _roots(U @ core)
+        line = self._on_host(label)
+        (lo, hi), t = self.domain[0], _roots(line.factors[0] @ line.core)
         roots: np.ndarray = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
         return roots
 
     def _extremum(self, sign: float, label: str) -> Extremum:
-        arrays = [_arguments.numbers_on_host(a, label, "core").astype(np.float64) for a in (self.core, *self.factors)]
-        ct = type(self)(arrays[0] * sign, arrays[1:], domain=self.domain)
+        ct = self._on_host(label) * sign
         d = len(self.factors)
         if d == 1:
             X = np.concatenate([ct.diff(0).roots(), self.domain[0]])[:, None]
@@ -199,12 +200,17 @@ def _descended(ct: Any) -> np.ndarray:
     from scipy.optimize import minimize
 
     lo, hi = np.array(ct.domain).T
-    share = min(1.0, (SEARCHED / math.prod(2 * n + 1 for n in ct.n)) ** (1 / len(ct.n)))
-    lines = [chebpts(max(3, int(share * (2 * n + 1))), pair) for n, pair in zip(ct.n, ct.domain)]
-    values = ct.grid(*lines)
-    valleys = np.argwhere(values == minimum_filter(values, size=3, mode="nearest"))
-    valleys = valleys[np.argsort(values[tuple(valleys.T)], kind="stable")[:STARTS]]
-    starts = np.stack([x[i] for x, i in zip(lines, valleys.T)], axis=-1)
+    if 3 ** len(ct.n) > SEARCHED:
+        X = lo + (hi - lo) * np.random.Generator(np.random.Philox(key=0)).random((SEARCHED, len(ct.n)))
+        values = ct(X)
+        starts = X[np.argsort(values, kind="stable")[:STARTS]]
+    else:
+        share = min(1.0, (SEARCHED / math.prod(2 * n + 1 for n in ct.n)) ** (1 / len(ct.n)))
+        lines = [chebpts(max(3, int(share * (2 * n + 1))), pair) for n, pair in zip(ct.n, ct.domain)]
+        values = ct.grid(*lines)
+        valleys = np.argwhere(values == minimum_filter(values, size=3, mode="nearest"))
+        valleys = valleys[np.argsort(values[tuple(valleys.T)], kind="stable")[:STARTS]]
+        starts = np.stack([x[i] for x, i in zip(lines, valleys.T)], axis=-1)
     scale = float(np.abs(values).max()) or 1.0
 
     def of(t: np.ndarray) -> tuple[float, np.ndarray]:

@@ -19,17 +19,17 @@ FOLDS = 10  # of the cross-validation
 EQUAL = 1e-11  # relative errors below this are rounding
 
 
-def sparse(tables: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def sparse(tables: Sequence[np.ndarray], y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, float]:
     """Degrees (K, d), coefficients (K,) and the error of cross-validation, relative to the standard deviation of y.
 
-    tables: values (P, MAX_DEGREE + 1) of the polynomials of each input at the samples.
+    tables: values (P, MAX_DEGREE + 1) of the polynomials of each input at the samples; share: of FLOPS that may be spent.
     """
     d = len(tables)
     spread = float(y.std())
     best: tuple[np.ndarray, np.ndarray, float] = (np.zeros((1, d), np.int64), np.array([y.mean()]), 1.0)
     if spread <= EQUAL * float(np.abs(y).max(initial=0)):
         return best[0], best[1], 0.0
-    flops, since, most = 0.0, 0, min(max(FLOPS[0], FLOPS[1] * y.size), FLOPS[2])
+    flops, since, most = 0.0, 0, share * min(max(FLOPS[0], FLOPS[1] * y.size), FLOPS[2])
     for degrees in _crosses(d, min(table.shape[1] for table in tables) - 1):
         A = products(tables, degrees)
         terms, error, steps = _selected(A, (y - y.mean()) / spread, 1 / np.prod(1.0 + degrees, axis=1))

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..domain import to_reference
 from ..scattered import tucker_eval
-from ..transform import coeffs2vals, mode_product, polynomials, vals2coeffs
+from ..transform import coeffs2vals, polynomials, vals2coeffs
 from ..tucker import tucker
-from . import algebra
+from . import algebra, train
 from .function import MAX_VALUES, Function, NotResolved
+from .train import TensorTrain
 
-Tensors = list[tuple[np.ndarray, list[np.ndarray]]]
+Tensors = list[tuple[Any, list[np.ndarray]]]
 
 START = 5  # points of a fibre, then 2n - 1: grids are nested
 MAX_POINTS = 2**16 + 1  # of a fibre
-MAX_RANK = 80  # of an axis whose whole grid would take more than MAX_VALUES
+MAX_RANK = 80  # of an axis whose whole grid would take more than MAX_VALUES, and between two axes of a train
+CHAINED = 2 * MAX_RANK  # random columns of an unfolding of a train
 PROBES = 4  # random fibres along an axis to begin with
 CORNERS = 1  # of these go through corners
 SPARE = 2  # fibres along an axis beyond those that span it
@@ -42,8 +45,9 @@ ROUNDING = 1e-13  # the least allowed error
 EPS = float(np.finfo(np.float64).eps)
 
 
-def sampled(f: Function, tol: float) -> tuple[Tensors, np.ndarray]:
-    """Core and factors of every output (6)-(9), and its largest error at the points of the test; or NotResolved."""
+def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np.ndarray]:
+    """Core and factors of every output (6)-(9), and its largest error at the points of the test; or NotResolved. ``chained``: the cores are
+    tensor trains (24)."""
     f.begun, numbers = f.count, np.random.Generator(np.random.Philox(key=0))
     axes = [Axis(f, k) for k in range(f.d)]
     for axis in axes:
@@ -51,12 +55,13 @@ def sampled(f: Function, tol: float) -> tuple[Tensors, np.ndarray]:
     X, values = np.zeros((0, f.d)), np.zeros((len(f.largest), 0))
     off, fine, corners, gridded = np.zeros(0), FIRST * tol, min(2**f.d, MAX_CORNERS), False
     at = [np.zeros(0)] * f.d  # the rows of the core
+    tails = np.zeros((0, f.d))  # points where earlier trains err
     for tried, bound in enumerate(BOUNDS):
-        rows = None if gridded or f.d == 1 else _spanned(f, axes, fine, numbers, at)
+        rows = None if gridded or f.d == 1 else _spanned(f, axes, fine, numbers, at, chained)
         if f.d == 1:
             tensors = [(np.ones(1), [C]) for C in axes[0].coefficients]
         else:
-            tensors = _gridded(f, axes, fine) if rows is None else _interpolated(f, rows)
+            tensors = _gridded(f, axes, fine) if rows is None else _interpolated(f, rows, fine if chained else None, tails)
             at = at if rows is None else [part.points for part in rows]
         more = f.random_points(numbers, corners + min(max(f.spent // 5 - len(X), TESTED[0]), TESTED[1]), corners)
         more = np.concatenate([more, *(axis.rough for axis in axes if tried == 0)])
@@ -73,12 +78,14 @@ def sampled(f: Function, tol: float) -> tuple[Tensors, np.ndarray]:
                 return small, np.maximum(off, missed)
             X, values = np.concatenate([X, rough]), np.concatenate([values, f(*rough.T)], axis=1)
             errors = _errors(f, tensors, X, values)
-        if rows is not None and WORTH * _cost(axes, [len(part.points) for part in rows]) >= math.prod(axis.n for axis in axes):
+        whole = math.prod(axis.n for axis in axes)
+        if rows is not None and not chained and WORTH * _cost(axes, [len(part.points) for part in rows]) >= whole:
             gridded = True
             continue
         fine = max(TIGHTER * fine, FINEST * tol)
         worst = np.concatenate([X, *(points for points, _ in lines)])
         worst = worst[np.argsort(-np.concatenate([errors.max(axis=0), *(E for _, E in lines)]), kind="stable")]
+        tails = np.concatenate([tails, worst[:SPARE]])
         off_lines = np.array([E.max() for _, E in lines])
         for axis, off_line in zip(axes, off_lines):
             n, count = axis.n, 1 if f.d == 1 else SPARE if tried < FEW or rows is None else max(SPARE, len(axis.others) // 3)
@@ -102,14 +109,20 @@ def _compressed(
     return small, np.maximum(off, line)
 
 
-def _errors(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _errors(f: Function, tensors: Tensors, X: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Errors (outputs, P) at the points X (P, d), relative to the largest |f| of each output."""
-    ours = [tucker_eval(core / s, list(factors), X, domain=tuple(f.domain)) for (core, factors), s in zip(tensors, f.scale)]
+
+    def at_points(core: Any, factors: list[np.ndarray]) -> Any:
+        if isinstance(core, TensorTrain):
+            return train.evaluated(core, factors, X, f.domain, 0, False, f.label)
+        return tucker_eval(core, factors, X, domain=tuple(f.domain))
+
+    ours = [at_points(core / s, list(factors)) for (core, factors), s in zip(tensors, f.scale)]
     errors: np.ndarray = np.abs(np.stack(ours) - values / f.scale[:, None])
     return errors
 
 
-def misfit(f: Function, tensors: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray) -> np.ndarray:
+def misfit(f: Function, tensors: Tensors, X: np.ndarray) -> np.ndarray:
     """The largest error of each output at the points X (P, d), relative to its largest |f|."""
     largest: np.ndarray = _errors(f, tensors, X, f(*X.T)).max(axis=1)
     return largest
@@ -187,9 +200,13 @@ class Axis:
         t = [np.clip(to_reference(points[:, j], *f.domain[2 * j : 2 * j + 2]), -1, 1) for j in range(f.d)]
         errors = np.zeros((n, len(points)))
         for (core, factors), fibres, scale in zip(tensors, self.coefficients[:, :, -last:], f.scale):
-            ours = np.moveaxis(core / scale, k, 0)[None]
-            for j in (j for j in range(f.d) if j != k):
-                ours = np.einsum("pra...,pa->pr...", ours, polynomials(t[j], len(factors[j])) @ factors[j])
+            tables = [polynomials(t[j], len(U)) @ U for j, U in enumerate(factors)]
+            if isinstance(core, TensorTrain):
+                ours = (core / scale).fibres(tables, k)
+            else:
+                ours = np.moveaxis(core / scale, k, 0)[None]
+                for table in (table for j, table in enumerate(tables) if j != k):
+                    ours = np.einsum("pra...,pa->pr...", ours, table)
             rest = _padded(fibres[None] / scale, n)[0] - _padded((factors[k] @ ours.T)[None], n)[0]
             errors = np.maximum(errors, np.abs(coeffs2vals(rest, 0)))
         at = errors.argmax(axis=0)
@@ -228,7 +245,8 @@ class Axis:
     def _is_smooth(self, coefficients: np.ndarray, others: np.ndarray, tol: float) -> bool:
         """Whether the fibres are right where they are roughest: the coefficients of a kink are small long before its error is."""
         self.rough, interpolated = self._roughest(coefficients, others)
-        return bool((np.abs(interpolated - self.f(*self.rough.T) / self.f.scale[:, None]) <= allowed(tol)).all())
+        scale = self.f.scale[:, None]  # that of the coefficients; new values may change it
+        return bool((np.abs(interpolated - self.f(*self.rough.T) / scale) <= allowed(tol)).all())
 
 
 def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
@@ -286,19 +304,55 @@ def _pivots(rows: np.ndarray, least: float) -> np.ndarray:
     return order[: int((np.abs(np.diagonal(R)) >= least).sum())] if rows.size else np.zeros(0, np.intp)
 
 
-def _interpolated(f: Function, rows: Sequence[Rows]) -> Tensors:
-    """Cores of the bases of the rows, from the values of f on their grid (9)."""
+def _interpolated(f: Function, rows: Sequence[Rows], tol: float | None, tails: np.ndarray) -> Tensors:
+    """Cores of the bases of the rows, from the values of f on their grid (9); with ``tol`` trains (24)."""
+    points = [part.points for part in rows]
+    cores: Any = f(*np.ix_(*points)) if tol is None else _chained(f, points, tol, tails)
     tensors: Tensors = []
-    for core, scale in zip(f(*np.ix_(*(part.points for part in rows))), f.scale):
+    for core, scale in zip(cores, f.scale):
         core = core / scale
         for k, part in enumerate(rows):
-            core = mode_product(core, part.inverse, k)
-        tensors.append((np.asarray(core) * scale, [part.basis for part in rows]))
+            core = algebra.mode_multiplied(core, part.inverse, k)
+        tensors.append((core * scale, [part.basis for part in rows]))
     return tensors
 
 
-def _spanned(f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.Generator, at: Sequence[np.ndarray]) -> list[Rows] | None:
-    """More fibres along each axis until ``SPARE`` of them are spanned by the others (7); None if the whole grid takes fewer values."""
+def _chained(f: Function, points: Sequence[np.ndarray], tol: float, tails: np.ndarray) -> list[TensorTrain]:
+    """The values of f on the grid of d arrays of points as trains, one per output, which differ in their last arrays (24)."""
+    numbers, sizes = np.random.Generator(np.random.Philox(key=0)), [x.size for x in points]
+    left, cores = np.zeros((1, 0)), []  # coordinates of the rows of the unfolding
+
+    def values(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Values (outputs, rows, columns)."""
+        return f(*rows.T[:, :, None], *columns.T[:, None, :])
+
+    drawn = np.stack([x[numbers.integers(0, x.size, CHAINED)] for x in points], axis=-1)
+    for k in range(f.d - 1):
+        rows = np.concatenate([np.repeat(left, sizes[k], axis=0), np.tile(points[k], len(left))[:, None]], axis=1)
+        count, everything = 2 * SPARE, math.prod(sizes[k + 1 :])
+        while True:
+            columns = np.unique(np.concatenate([tails[:, k + 1 :], drawn[:count, k + 1 :]]), axis=0)
+            A = np.concatenate(list(values(rows, columns) / f.scale[:, None, None]), axis=1)
+            Q, sigma, V = np.linalg.svd(A, full_matrices=False)
+            rest = np.cumsum((sigma[:, None] * V)[::-1] ** 2, axis=0)[::-1].max(axis=1)
+            rank = max(1, int((rest > max(LEFT * tol, 4 * EPS) ** 2).sum()))
+            if rank == len(rows) or count == CHAINED or len(columns) - SPARE >= rank or len(columns) >= everything:
+                break
+            count = min(CHAINED, count + max(SPARE, count // 2))
+        if rank > MAX_RANK and count == CHAINED:
+            raise NotResolved(f"the tensor train has more than {MAX_RANK} ranks before axis {k + 1}")
+        Q = Q[:, :rank]
+        chosen = _pivots(Q, 0.0)
+        cores.append((Q @ np.linalg.inv(Q[chosen])).reshape(len(left), sizes[k], rank))
+        left = rows[chosen]
+    return [TensorTrain([*cores, last[:, :, None]]) for last in values(left, points[-1][:, None])]
+
+
+def _spanned(
+    f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.Generator, at: Sequence[np.ndarray], chained: bool
+) -> list[Rows] | None:
+    """More fibres along each axis until ``SPARE`` of them are spanned by the others (7); None if the whole grid takes fewer values, unless
+    ``chained``."""
     while True:
         rows = [Rows(f, k, axis.basis(tol), at[k]) for k, axis in enumerate(axes)]
         ranks = [part.points.size for part in rows]
@@ -306,7 +360,7 @@ def _spanned(f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.G
         more = {k: max(SPARE, len(axes[k].others) // 2) for k in short}
         whole = math.prod(axis.n for axis in axes)
         spent = f.spent + sum(m * axes[k].n for k, m in more.items())
-        if spent + math.prod(ranks) >= whole or (spent >= PATIENCE * whole and _foreseen(axes, tol) >= whole):
+        if not chained and (spent + math.prod(ranks) >= whole or (spent >= PATIENCE * whole and _foreseen(axes, tol) >= whole)):
             return None
         if not short:
             return rows

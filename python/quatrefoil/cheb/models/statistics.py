@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from ... import _arguments
 from ..distributions import OUTSIDE, Distribution, distributions_of
 from ..domain import to_reference
-from ..transform import mode_product, polynomials
-from . import algebra
+from ..transform import polynomials
+from . import algebra, train
 from .parts import TensorParts
+from .train import TensorTrain
 
 Order = Literal[1, 2, "total"]
 
@@ -67,8 +68,8 @@ class Statistics(TensorParts):
         (((0.0, 1.0),), 1.0)
         """
         if axis is None and not algebra.wants_gradient(self.core, *self.factors):
-            squares, exponent = _anova(self, distributions, "cheb.ChebTucker.var")
-            return float(np.ldexp(squares.sum() - squares[(0,) * squares.ndim], 2 * exponent))
+            core, exponent = _orthonormal(self, distributions, "cheb.ChebTucker.var")
+            return float(np.ldexp(sums_of(core)[0], 2 * exponent))
         mean = self.mean(distributions=distributions)
         rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # any shift leaves the variance unchanged
         partial = rest.mean(axis, distributions=distributions)
@@ -94,9 +95,8 @@ class Statistics(TensorParts):
         >>> ct.sobol(2).round(6).tolist()
         [[0.0, 0.6], [0.6, 0.0]]
         """
-        squares, _ = _anova(self, distributions, "cheb.ChebTucker.sobol")
-        subsets = np.indices(squares.shape).reshape(squares.ndim, -1).T
-        return sobol_indices(subsets.astype(bool), squares.ravel(), order, "cheb.ChebTucker.sobol")
+        label = "cheb.ChebTucker.sobol"
+        return sobol_indices(*sums_of(_orthonormal(self, distributions, label)[0]), order, label)
 
     @_arguments.keywords("cheb.ChebTucker.sample_output", **dict.fromkeys(("n", "count", "samples", "n_samples"), "use size"))
     def sample_output(
@@ -119,8 +119,7 @@ class Statistics(TensorParts):
         for k, (distribution, pair) in enumerate(zip(inputs, self.domain)):
             _nodes(distribution, pair, 2, label, k)  # an error if much of it lies outside
         X = draws_of(inputs, count, _arguments.generator(rng, label), np.array(self.domain))
-        arrays = [_arguments.numbers_on_host(a, label, "core", differentiable=True).astype(np.float64) for a in (self.core, *self.factors)]
-        values: np.ndarray = type(self)(arrays[0], arrays[1:], domain=self.domain)(X)
+        values: np.ndarray = self._on_host(label, differentiable=True)(X)
         return values
 
 
@@ -133,24 +132,37 @@ def draws_of(inputs: Sequence[Distribution], count: int, rng: np.random.Generato
     return X
 
 
-def sobol_indices(involved: np.ndarray, squares: np.ndarray, order: Any, label: str) -> Any:
-    """Indices from the squares (K,) of orthonormal terms and which inputs each has, (K, d)."""
+def sobol_indices(variance: float, sums: Callable[[Any], np.ndarray], order: Any, label: str) -> Any:
+    """Indices from the variance and its parts: ``sums(order)`` for order 1, 2 and "total"."""
     if order not in (None, 1, 2, "total") or isinstance(order, bool):
         raise ValueError(f"{label}: order is {order!r}, expected 1, 2 or 'total'")
-    if order is None:
-        return tuple(sobol_indices(involved, squares, which, label) for which in (1, "total"))
+    with np.errstate(invalid="ignore"):  # NaN if there is no variance
+        indices = [sums(which) / np.float64(variance) for which in ((1, "total") if order is None else (order,))]
+    return tuple(indices) if order is None else indices[0]
+
+
+def sums_of_terms(involved: np.ndarray, squares: np.ndarray) -> tuple[float, Callable[[Any], np.ndarray]]:
+    """The variance and its parts from the squares (K,) of orthonormal terms and which inputs each has, (K, d)."""
     size = involved.sum(axis=1)
-    d = involved.shape[1]
-    variance = np.float64(squares[size > 0].sum())
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = squares / variance
-        constant = 0 / variance  # NaN if there is no variance
-    if order == "total":
-        totals: np.ndarray = np.array([shares[involved[:, k]].sum() for k in range(d)])
-        return totals + constant
-    terms = involved[size == order].astype(float)
-    products = (terms * shares[size == order, None]).T @ terms
-    return np.diagonal(products) + constant if order == 1 else products * (1 - np.eye(d)) + constant
+
+    def sums(order: Any) -> np.ndarray:
+        if order == "total":
+            return squares @ involved  # type: ignore[no-any-return]
+        terms = involved[size == order].astype(float)
+        products = (terms * squares[size == order, None]).T @ terms
+        return np.diagonal(products) if order == 1 else products * (1 - np.eye(len(products)))
+
+    return float(squares[size > 0].sum()), sums
+
+
+def sums_of(core: Any) -> tuple[float, Callable[[Any], np.ndarray]]:
+    """The same from coefficients in orthonormal functions of the inputs, the first of which is constant."""
+    if isinstance(core, TensorTrain):
+        return train.variance(core.cores), lambda order: train.shares(core.cores, order)
+    squares = core**2
+    for k in range(core.ndim):
+        squares = np.add.reduceat(squares, [0, 1], axis=k)
+    return sums_of_terms(np.indices(squares.shape).reshape(squares.ndim, -1).T.astype(bool), squares.ravel())
 
 
 def _inputs(ct: Any, distributions: Any, label: str) -> list[Distribution]:
@@ -177,24 +189,19 @@ def _means(distribution: Distribution, pair: tuple[float, float], n: int, label:
     return means
 
 
-def _anova(ct: Any, distributions: Any, label: str) -> tuple[np.ndarray, int]:
-    """The variance by subsets of inputs, an array (2, ..., 2): entry [1, 0, ..] is that of input 0 alone, [0, 0, ..] the squared mean. To
-    be multiplied by the square of a power of two, whose exponent is returned.
+def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
+    """The core in functions orthonormal to independent inputs, the first of which is constant, to be multiplied by a power of two, whose
+    exponent is returned. Variances are then sums of squares.
 
-    In polynomials orthonormal to the inputs, whose first is constant, variances are sums of squares. A factor has its means in the first
-    row; the triangle of a QR of the rest has the same products as the rest, without forming it.
+    A factor has its means in the first row; the triangle of a QR of the rest has the same products as the rest, without forming it.
     """
-    host = [_arguments.numbers_on_host(a, label, "core", differentiable=True) for a in (ct.core, *ct.factors)]
-    G, columns, exponent = algebra.balanced(host[0], host[1:])
+    core, columns, exponent = algebra.balanced(*algebra.on_host(ct.core, ct.factors, label, differentiable=True))
     for k, (distribution, U) in enumerate(zip(_inputs(ct, distributions, label), columns)):
         first = _means(distribution, ct.domain[k], len(U), label, k) @ U
         rest = U - np.eye(len(U), 1) * first
         rows = _weighted_rows(distribution, ct.domain[k], rest, label, k)
-        G = mode_product(G, np.concatenate([first[None], np.linalg.qr(rows, mode="r")]), k)
-    squares = G**2
-    for k in range(G.ndim):
-        squares = np.add.reduceat(squares, [0, 1], axis=k)
-    return squares, exponent
+        core = algebra.mode_multiplied(core, np.concatenate([first[None], np.linalg.qr(rows, mode="r")]), k)
+    return core, exponent
 
 
 def _weighted_rows(distribution: Distribution, pair: tuple[float, float], U: np.ndarray, label: str, axis: int) -> np.ndarray:

@@ -19,13 +19,16 @@ from ..._spec import Arg, Op
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from ..domain import UNIT, Domain, flat_domain, moved_core, points_of, reference, shaped
 from ..scattered import TUCKER_EVAL, evaluated
-from ..transform import mode_product, polynomials
+from ..transform import polynomials
+from .algebra import mode_multiplied, on_host
 from .calculus import Calculus
-from .construction import Construction
+from .fitting import Fitting
 from .plan import Plan
 from .plot import plot_slice
 from .queries import Queries
 from .statistics import Statistics
+from .train import TensorTrain
+from .train import evaluated as train_evaluated
 
 _FIRST_DERIVATIVES = "use value_and_grad(X), or diff(axis) for a ChebTucker of the derivative"
 _HINTS = {
@@ -54,15 +57,15 @@ _BUILDERS = "build one by ChebTucker.from_function(f, domain), ChebTucker.fit(X,
 BLOCK = 2**20  # numbers of a matrix of polynomials at a time: 8 MB
 
 
-class ChebTucker(Construction, Calculus, Statistics, Queries):
+class ChebTucker(Fitting, Calculus, Statistics, Queries):
     """A compressed function of several variables to evaluate, differentiate, integrate and compute with.
 
     f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., with factor functions u_a = sum_k factors[0][k, a] T_k and so on.
 
     Parameters
     ----------
-    core : (r_1, ..., r_d)
-        float32 or float64.
+    core : (r_1, ..., r_d), or a TensorTrain of that shape
+        float32 or float64. A ``TensorTrain`` of one or two axes becomes an array.
     factors : d arrays (n_k, r_k)
         Chebyshev coefficients of the factor functions, one function per column, at least one coefficient each.
     domain : (lo, hi), or one such pair per axis
@@ -95,19 +98,24 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
     _domain: tuple[float, ...]
 
     @_arguments.keywords("cheb.ChebTucker", missing=_BUILDERS, **dict.fromkeys(("tol", "n", "max_evaluations", "f"), _BUILDERS))
-    def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None:
+    def __init__(self, core: ArrayLike | TensorTrain, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None:
         if callable(core):
             raise TypeError("cheb.ChebTucker: core is a function; give ChebTucker.from_function(f, domain)")
-        parts = [core, *sequence(factors, "cheb.ChebTucker: factors")]
+        if isinstance(core, TensorTrain) and core.ndim < 3:
+            core = core.dense()
+        first = core.cores[0] if isinstance(core, TensorTrain) else core
+        parts = [first, *sequence(factors, "cheb.ChebTucker: factors")]
         arrays = _arguments.arrays_like(parts, "cheb.ChebTucker", ["core", *(f"factors[{k}]" for k in range(len(parts) - 1))])
         check_arrays(_PARTS, arrays)
         shapes = [tuple(a.shape) for a in arrays]
+        if isinstance(core, TensorTrain):
+            shapes[0] = core.shape
         _PARTS.infer(shapes, ())
         for k, shape in enumerate(shapes[1:]):
             if shape[0] < 1:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
-        self.core, self.factors, self.n_evaluations = frozen(arrays[0]), tuple(map(frozen, arrays[1:])), None
-        self._measured = None
+        self.core = core if isinstance(core, TensorTrain) else frozen(arrays[0])
+        self.factors, self.n_evaluations, self._measured = tuple(map(frozen, arrays[1:])), None, None
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
 
@@ -123,6 +131,11 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
     def rank(self) -> tuple[int, ...]:
         """Columns of each factor: the shape of the core."""
         return tuple(int(r) for r in self.core.shape)
+
+    @property
+    def _like(self) -> Any:
+        """An array of the kind, dtype and device of the core."""
+        return self.core.cores[0] if isinstance(self.core, TensorTrain) else self.core
 
     @property
     def domain(self) -> tuple[tuple[float, float], ...]:
@@ -141,7 +154,7 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
         ``ct(X)``: points X (P, d) -> (P,), or (..., d) -> (...), so that ``ct([x, y, z])`` is the value at one point. ``ct(x, y, z)``:
         coordinates, numbers or arrays that broadcast. Lists and integers take the dtype of the core.
         """
-        points, shape = points_of(X, self.core, len(self.factors), "cheb.ChebTucker")
+        points, shape = points_of(X, self._like, len(self.factors), "cheb.ChebTucker")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
         try:
             f = self._at(points, flat, backend, num_threads)
@@ -151,7 +164,19 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
 
     def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
         """Values at points (P, d)."""
+        if isinstance(self.core, TensorTrain):
+            return self._of_train(X, 0, False, out, backend, "cheb.ChebTucker")
         return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
+
+    def _of_train(self, X: Any, order: int, extrapolate: bool, out: Any, backend: Backend | None, label: str) -> Any:
+        if backend not in (None, "array"):
+            raise ValueError(f"{label}: backend is {backend!r}, but the core is a tensor train, expected 'array' or None")
+        order = _arguments.integer(order, label, "order", 0, 2)
+        values = train_evaluated(self.core, self.factors, X, self._domain, order, bool(extrapolate), label)
+        if out is None:
+            return values
+        out[...] = values
+        return out
 
     @_arguments.keywords("cheb.ChebTucker.eval", positional="give points as one array X (P, d); ct(x, y, z) takes coordinates")
     def eval(
@@ -179,10 +204,13 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
         return both
 
     def _derivatives(self, X: tuple[Any, ...], order: int, extrapolate: bool, backend: Any, num_threads: Any, label: str) -> Any:
-        points, shape = points_of(X, self.core, len(self.factors), label)
+        points, shape = points_of(X, self._like, len(self.factors), label)
         arrays = (self.core, *self.factors, points)
         try:
-            result = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
+            if isinstance(self.core, TensorTrain):
+                result = self._of_train(points, order, extrapolate, None, backend, label)
+            else:
+                result = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
         except ValueError as error:
             raise _of_call(error, label) from None
         if len(shape) == 1:
@@ -198,6 +226,8 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
         ``ct(X)``. The first call computes the grid, (2n + 33)^3 numbers, with twice that memory and in the time of 1e4 to 1e6 values at
         n = 33 to 129: for fewer points ``ct(X)`` is faster. Gradients as for ``ct``, whose present core and factors the plan stores.
         """
+        if isinstance(self.core, TensorTrain):
+            raise NotImplementedError("cheb.ChebTucker.plan: the core is a tensor train, which has no plan; use ct(X)")
         return Plan(self.core, self.factors, self.to_full, self._domain, eps, self._extras)
 
     def grid(self, *points: Array[T] | Sequence[float]) -> T:
@@ -211,27 +241,27 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
             cure = "; give them one by one: grid(*points)" if len(points) == 1 and _arguments.axes(points[0]) == 2 else ""
             raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}{cure}")
         result, names = self.core, [f"the points of axis {k}" for k in range(len(points))]
-        arrays = _arguments.arrays_like((self.core, *points), label, ("core", *names))[1:]
+        arrays = _arguments.arrays_like((self._like, *points), label, ("core", *names))[1:]
         for k, (x, U, name) in enumerate(zip(arrays, self.factors, names)):
             host = _arguments.numbers_on_host(x, label, name)
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
-            if _arrays.kind(x) != _arrays.kind(self.core) or x.dtype != self.core.dtype:
-                cure = moved_core(x, self.core) or f"expected {_arrays.describe(self.core)}, as core is"
+            if _arrays.kind(x) != _arrays.kind(self._like) or x.dtype != self.core.dtype:
+                cure = moved_core(x, self._like) or f"expected {_arrays.describe(self._like)}, as core is"
                 raise TypeError(f"{label}: {name} are {_arrays.describe(x)}; {cure}")
-            if _arrays.is_meta(self.core):
+            if _arrays.is_meta(self._like):
                 raise RuntimeError(f"{label}: core is on meta and has no numbers")
-            check_device(label, name, x, "core", self.core)
-            result = mode_product(result, _values(U, reference(host, k, self.domain[k], label)), k)
-        values: T = result
+            check_device(label, name, x, "core", self._like)
+            result = mode_multiplied(result, _values(U, reference(host, k, self.domain[k], label)), k)
+        values: T = result.dense() if isinstance(result, TensorTrain) else result
         return values
 
     def to_full(self) -> Any:
         """Return the dense Chebyshev coefficients (n_1, ..., n_d)."""
         result = self.core
         for k, U in enumerate(self.factors):
-            result = mode_product(result, U, k)
-        return result
+            result = mode_multiplied(result, U, k)
+        return result.dense() if isinstance(result, TensorTrain) else result
 
     def plot(self, ax: Any = None, *, axes: int | Sequence[int] | None = None, at: Any = None, points: int = 129, **style: Any) -> Any:
         """Draw f along one axis, or over two, into ``ax`` or a new figure, and return the Axes. Needs matplotlib, the extra ``plot``.
@@ -249,7 +279,7 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
         """
 
         def values(*lines: np.ndarray) -> np.ndarray:
-            V = self.grid(*(_arrays.to_device_of(x.astype(_arrays.dtype_name(self.core)), self.core) for x in lines))
+            V = self.grid(*(_arrays.to_device_of(x.astype(_arrays.dtype_name(self._like)), self._like) for x in lines))
             return _arguments.numbers_on_host(V, "cheb.ChebTucker.plot", "core", differentiable=True)
 
         return plot_slice(values, self.domain, ax, axes, at, points, **style)
@@ -259,24 +289,23 @@ class ChebTucker(Construction, Calculus, Statistics, Queries):
         np.savez(with_suffix(file), allow_pickle=False, **self._saved())
 
     def _saved(self) -> dict[str, np.ndarray]:
-        label = "cheb.ChebTucker.save"
-        core = _arguments.numbers_on_host(self.core, label, "core", differentiable=True)
-        factors = {
-            f"factor_{k}": _arguments.numbers_on_host(U, label, f"factors[{k}]", differentiable=True) for k, U in enumerate(self.factors)
-        }
+        core, factors = on_host(self.core, self.factors, "cheb.ChebTucker.save", differentiable=True)
+        chained = isinstance(core, TensorTrain)
+        cores = {f"core_{k}": G for k, G in enumerate(core.cores)} if chained else {"core": core}
         measured = {} if self._measured is None else {"error_estimate": np.array(self._measured)}
-        return {"core": core, "domain": np.array(self._domain), **factors, **measured}
+        return {**cores, "domain": np.array(self._domain), **{f"factor_{k}": U for k, U in enumerate(factors)}, **measured}
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
         """Read an archive written by ``save``, as NumPy arrays of the dtype they had."""
         with np.load(with_suffix(file), allow_pickle=False) as archive:
-            if not {"core", "domain"} <= set(archive):
+            if "domain" not in archive or not {"core", "core_0"} & set(archive):
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} holds {sorted(archive)}, expected core, domain, factor_0, ...")
-            core = archive["core"]
-            names = [f"factor_{k}" for k in range(core.ndim)]
-            if missing := [name for name in names if name not in archive]:
+            names = [f"factor_{k}" for k in range(archive["domain"].size // 2)]
+            cores = [f"core_{k}" for k in range(len(names) if "core_0" in archive else 0)]
+            if missing := [name for name in (*cores, *names) if name not in archive]:
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
+            core: Any = TensorTrain([archive[name] for name in cores]) if cores else archive["core"]
             ct = cls(core, [archive[name] for name in names], domain=tuple(archive["domain"].tolist()))
             ct._measured = float(archive["error_estimate"]) if "error_estimate" in archive else None
             return ct
