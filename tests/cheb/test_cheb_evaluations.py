@@ -35,9 +35,16 @@ def test_values_are_at_most_about_twice_the_cheaper_of_fibres_and_grid(rng, name
         ct = ChebTucker.from_function(f, domain, tol=tol)
         fibres = sum(n * (r + 2) for n, r in zip(ct.n, ct.rank)) + math.prod(ct.rank)
         print(tol, ct.n, ct.rank, ct.n_evaluations)
-        assert ct.n_evaluations <= 2.1 * min(fibres, math.prod(ct.n)) + 150  # the points of the tests
+        assert ct.n_evaluations <= 2.1 * min(fibres, math.prod(ct.n)) + 100  # the points of the tests
         # its own test is at some hundred points
         assert np.abs(ct(X) - expected).max() <= 5 * tol * np.abs(expected).max()
+
+
+def test_first_fibres_are_not_refined_because_the_scale_changes():
+    """The first test of a fibre may find a larger |f|, by which both sides of the comparison have to be divided."""
+    f, domain = FUNCTIONS["a wave"]
+    taken = [ChebTucker.from_function(f, domain, tol=tol).n_evaluations for tol in (1e-5, 1e-7, 1e-9)]
+    assert all(count < most for count, most in zip(taken, (400, 480, 560), strict=True))  # it took 466, 543 and 620
 
 
 def test_ten_variables_take_a_few_thousand_values(rng):

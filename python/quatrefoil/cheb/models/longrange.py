@@ -116,7 +116,8 @@ def potential(
 ) -> Potential:
     """Compute the smooth, long-range part of the potential sum_p q_p / |x - x_p| in a box (2)-(5).
 
-    Add ``short_range(X, q, targets, sog=V.sog)`` for the whole sum, at a charge itself that over the others.
+    Add ``short_range(X, q, targets, sog=V.sog)`` for the whole sum, at a charge itself that over the others. The box is open:
+    for a periodic cell take particle-mesh Ewald (torch-pme, OpenMM), which is faster there.
 
     Parameters
     ----------

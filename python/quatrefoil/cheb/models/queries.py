@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 
 from ... import _arguments
-from ..domain import reference
+from ..domain import Domain, flat_domain, reference
 from ..transform import chebpts, polynomials, vals2coeffs
 from . import algebra
 from .parts import TensorParts
@@ -93,6 +93,33 @@ class Queries(TensorParts):
             raise ValueError(f"{label}: axes is {axes!r}, expected a permutation of {d} axes")
         core, factors = algebra.permuted(self.core, self.factors, order, label)
         return type(self)(core, factors, domain=tuple(self.domain[k] for k in order))
+
+    def restrict(self, domain: Domain | Mapping[int, Any]) -> Self:
+        """Return the same function on a smaller domain, one pair per axis or a mapping of some axes to pairs, with as many coefficients.
+
+        Differentiable in core and factors.
+
+        Examples
+        --------
+        >>> import quatrefoil as qf
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: x * y, [(0, 2), (0, 3)])
+        >>> part = ct.restrict({0: (0.5, 1)})
+        >>> part.domain, part(0.75, 2.0).round(10)
+        (((0.5, 1.0), (0.0, 3.0)), np.float64(1.5))
+        """
+        label, d = "cheb.ChebTucker.restrict", len(self.factors)
+        pairs = list(self.domain)
+        if isinstance(domain, Mapping):
+            for k, pair in domain.items():
+                pairs[_arguments.integer(k, label, "an axis", -d, d - 1)] = pair
+        else:
+            flat = flat_domain(domain, d, label)
+            pairs = list(zip(flat[::2], flat[1::2]))
+        factors = []
+        for k, (U, whole, pair) in enumerate(zip(self.factors, self.domain, pairs)):
+            t = reference(chebpts(len(U), pair), k, whole, label)
+            factors.append(U if pair == whole else algebra.like(vals2coeffs(polynomials(t, len(U)), 0), U) @ U)
+        return type(self)(self.core, factors, domain=tuple(pairs))
 
     def cumsum(self, axis: int) -> Self:
         """Return the integral along an axis from the lower end of the domain, as a function, with one coefficient more there.
