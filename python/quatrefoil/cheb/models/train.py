@@ -185,15 +185,16 @@ def evaluated(train: TensorTrain, factors: Sequence[Any], X: Any, domain: Domain
     if _arrays.on_host(X) and not _arrays.is_meta(X):
         check_points(label, _arrays.to_host(X), domain, extrapolate)
     xp = namespace(str(_arrays.kind(X)))
-    double = TensorTrain([xp.astype(G, xp.float64, copy=False) for G in train.cores])
+    double = train if X.dtype == xp.float64 else TensorTrain([xp.astype(G, xp.float64) for G in train.cores])
     tables = [xp.astype(U, xp.float64, copy=False) for U in factors]
     slopes = [derivative(U) * (2 / (hi - lo)) for U, lo, hi in zip(tables, domain[::2], domain[1::2])] if order else []
     seconds = [derivative(U) * (2 / (hi - lo)) for U, lo, hi in zip(slopes, domain[::2], domain[1::2])] if order > 1 else []
-    n, d = max(len(U) for U in tables), train.ndim
+    d = train.ndim
 
     def part(at: slice) -> list[Any]:
-        T = polynomials(xp, reference(xp, X[at], domain, extrapolate), n)
-        F, dF, ddF = ([T[: len(U), k].T @ U for k, U in enumerate(of or [])] for of in (tables, slopes, seconds))
+        t = reference(xp, X[at], domain, extrapolate)
+        T = [polynomials(xp, t[k], len(U)) for k, U in enumerate(tables)]
+        F, dF, ddF = ([T[k][: len(U)].T @ U for k, U in enumerate(of)] for of in (tables, slopes, seconds))
         results = [double.values(F)]
         if order:
             slopes_of_f, *rows = double.gradients(F, dF, ddF or None)
@@ -202,7 +203,7 @@ def evaluated(train: TensorTrain, factors: Sequence[Any], X: Any, domain: Domain
                 results.append(xp.stack([xp.stack([rows[min(i, j)][abs(i - j)] for j in range(d)], axis=-1) for i in range(d)], axis=1))
         return [xp.astype(a, X.dtype, copy=False) for a in results]
 
-    width = max(n * d, max(G.shape[0] * G.shape[1] for G in train.cores))
+    width = max(sum(len(U) for U in tables), max(G.shape[0] * G.shape[1] for G in train.cores))
     parts = zip(*(part(at) for at in chunk_slices(X.shape[0], width, xp)))
     results = [xp.concat(list(of), axis=0) if len(of) > 1 else of[0] for of in parts]
     return tuple(results) if order else results[0]
