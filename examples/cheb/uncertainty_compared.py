@@ -77,10 +77,10 @@ def truth(name: str) -> Moments:
     return moments(qf.cheb.ChebTucker.from_function(f, box, tol=1e-12, method="tt"))
 
 
-def errors(found: Moments, exact: Moments) -> tuple[float, ...]:
+def errors(estimate: Moments, exact: Moments) -> tuple[float, ...]:
     """Relative errors of mean and variance, largest errors of first and total indices."""
-    relative = [abs(found[i] / exact[i] - 1) for i in (0, 1)]
-    return *map(float, relative), *(float(np.abs(found[i] - exact[i]).max()) for i in (2, 3))
+    relative = [abs(estimate[i] / exact[i] - 1) for i in (0, 1)]
+    return *map(float, relative), *(float(np.abs(estimate[i] - exact[i]).max()) for i in (2, 3))
 
 
 def by_quatrefoil(f: Callable[..., Any], box: list[tuple[float, float]], calls: int, exact: Moments) -> Moments:
@@ -121,8 +121,8 @@ def by_salib(f: Callable[..., Any], box: list[tuple[float, float]], calls: int, 
     count = 2 ** int(math.log2(calls / (d + 2)))
     X = sample.sample(problem, count, calc_second_order=False, seed=0)
     y = f(*X.T)
-    found = analyze.analyze(problem, y, calc_second_order=False, seed=0, num_resamples=2)
-    return float(y.mean()), float(y.var()), np.array(found["S1"]), np.array(found["ST"])
+    estimate = analyze.analyze(problem, y, calc_second_order=False, seed=0, num_resamples=2)
+    return float(y.mean()), float(y.var()), np.array(estimate["S1"]), np.array(estimate["ST"])
 
 
 def by_pychebyshev(f: Callable[..., Any], box: list[tuple[float, float]], calls: int, exact: Moments) -> Moments | None:
@@ -188,10 +188,10 @@ def main(path: str | None = None) -> dict[tuple[str, int, str], tuple[float, ...
         for calls, (library, run) in itertools.product(CALLS, LIBRARIES.items()):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = run(f, box, calls, exact)
-            if found is None:
+                estimate = run(f, box, calls, exact)
+            if estimate is None:
                 continue
-            table[name, calls, library] = errors(found, exact)
+            table[name, calls, library] = errors(estimate, exact)
             print(f"{name:12} {calls:5} {library:15} {' '.join(f'{e:8.1e}' for e in table[name, calls, library])}", flush=True)
     if path is not None:
         draw(table, path)

@@ -180,10 +180,10 @@ def from_distribution(distribution: Any, degree: int) -> Basis:
     """
     label = "orthopoly.from_distribution"
     degree = _arguments.integer(degree, label, "degree", 0)
-    given = distribution if isinstance(distribution, Distribution) else Distribution(distribution, label)
-    if given.samples is not None:
-        return from_samples(given.samples, degree)
-    return _stieltjes(*given.quadrature(degree + 1), degree, None, label)
+    measure = distribution if isinstance(distribution, Distribution) else Distribution(distribution, label)
+    if measure.samples is not None:
+        return from_samples(measure.samples, degree)
+    return _stieltjes(*measure.quadrature(degree + 1), degree, None, label)
 
 
 def _stieltjes(x: np.ndarray, w: np.ndarray, degree: int, samples: np.ndarray | None, label: str) -> Basis:

@@ -35,11 +35,11 @@ def _kernel(compute: Callable[..., Any], inputs: int, results: int, check: Calla
     """A composition as a kernel of the host."""
 
     def kernel(*arguments: Any, backend: str) -> None:
-        given, outputs, degrees = arguments[:inputs], arguments[inputs : inputs + results], arguments[inputs + results]
+        operands, outputs, degrees = arguments[:inputs], arguments[inputs : inputs + results], arguments[inputs + results]
         if check is not None:
-            check(given)
+            check(operands)
         with np.errstate(all="ignore"):
-            computed = compute(np, *map(_arrays.dense, given), degrees)
+            computed = compute(np, *map(_arrays.dense, operands), degrees)
         for output, result in zip(outputs, computed if isinstance(computed, tuple) else (computed,)):
             if output is not None:
                 output[...] = result

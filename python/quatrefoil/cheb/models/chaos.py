@@ -145,8 +145,8 @@ class PolynomialChaos:
         count = _arguments.integer(max_evaluations, label, "max_evaluations", 2)
         x = points_of(inputs, count)
         function = Function(f, [0.0, 1.0] * len(inputs), label, executor=executor, checkpoint=checkpoint, progress=progress)
-        made: Any = [cls._fitted(x, y, inputs, label) for y in function(*x.T)]
-        return made if function.outputs is not None else made[0]  # type: ignore[no-any-return]
+        results: Any = [cls._fitted(x, y, inputs, label) for y in function(*x.T)]
+        return results if function.outputs is not None else results[0]  # type: ignore[no-any-return]
 
     @staticmethod
     @_arguments.keywords("cheb.PolynomialChaos.points", missing="expected points(distributions, count)", **_HINTS)

@@ -23,7 +23,7 @@ from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
 from . import algebra, canonical, sampling, trainfit
 from .chaos import points_of
-from .function import MAX_KEPT, MAX_VALUES, Function, NotResolved, arguments_of
+from .function import MAX_CACHED, MAX_VALUES, Function, NotResolved, arguments_of
 from .parts import TensorParts
 
 DEFAULT_TOL = 1e-10
@@ -144,8 +144,8 @@ class Construction(TensorParts):
         flat = flat_domain(domain, d, label)
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
         costly = {"executor": executor, "checkpoint": checkpoint, "progress": progress}
-        keep = MAX_VALUES if max_evaluations is not None else MAX_KEPT if n is None and d > 1 else 0
-        function = Function(f, flat, label, keep=keep, **costly)
+        cache_size = MAX_VALUES if max_evaluations is not None else MAX_CACHED if n is None and d > 1 else 0
+        function = Function(f, flat, label, cache_size=cache_size, **costly)
         if n is not None:
             if chained:
                 raise ValueError(f"{label}: got n and method='tt', expected one of them; n takes all prod(n) values")
@@ -162,8 +162,8 @@ class Construction(TensorParts):
         for ct, missed in zip(tensors, off):
             ct.n_evaluations = function.count
             ct._measured = max(ct.error_estimate, float(missed))
-        made: Any = tensors if function.outputs is not None else tensors[0]
-        return made  # type: ignore[no-any-return]
+        results: Any = tensors if function.outputs is not None else tensors[0]
+        return results  # type: ignore[no-any-return]
 
     @classmethod
     def _on_a_grid(cls, function: Function, counts: Sequence[int], tol: float, label: str) -> tuple[list[Any], np.ndarray]:
@@ -265,9 +265,9 @@ class Construction(TensorParts):
         ((129, 129, 129), 1)
         """
         label = "cheb.ChebTucker.from_cp"
-        given = [weights, *sequence(factors, f"{label}: factors")]
-        names = ["weights", *(f"factors[{k}]" for k in range(len(given) - 1))]
-        arrays = _arguments.arrays_like(given, label, names)
+        parts = [weights, *sequence(factors, f"{label}: factors")]
+        names = ["weights", *(f"factors[{k}]" for k in range(len(parts) - 1))]
+        arrays = _arguments.arrays_like(parts, label, names)
         weights = arrays[0]
         check_arrays(_CANONICAL, arrays)
         _CANONICAL.infer([tuple(a.shape) for a in arrays], ())
@@ -318,8 +318,8 @@ def _adaptive(f: Function, tol: float, most: int | None, chained: bool) -> tuple
         for level in levels:
             result = sampling.sampled(f, float(level), chained)
     except NotResolved as reason:
-        if result is None and chained and most is not None and f.kept:
-            return _sampled_train(f, np.array([np.frombuffer(key) for key in f.kept]), tol)
+        if result is None and chained and most is not None and f.cache:
+            return _sampled_train(f, np.array([np.frombuffer(key) for key in f.cache]), tol)
         if result is None or most is None:
             what = f"{f.label}: f is not resolved to tol = {levels[0]:g}: {reason} ({f.count} values)"
             cure = f", a larger tol, {reason.cure}" if reason.cure else ", or a larger tol"

@@ -19,7 +19,7 @@ from ..transform import chebpts
 from .checkpoint import Checkpoint
 
 MAX_VALUES = 2**25  # of f
-MAX_KEPT = 2**16  # of them, unless their number is limited: 20 MB
+MAX_CACHED = 2**16  # of them, unless their number is limited: 20 MB
 BLOCK = 2**20  # values of f at a time
 
 
@@ -44,8 +44,8 @@ class NotResolved(Exception):
 class Function:
     """A user's f with checked results: finite real values (outputs, ...), their number, and the largest |f| of each output so far.
 
-    No point is computed twice among the first ``keep`` values. With an executor or a checkpoint none is, and f gets one point at a time,
-    as numbers.
+    No point is computed twice among the first ``cache_size`` values. With an executor or a checkpoint none is, and f gets one point at a
+    time, as numbers.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Function:
         domain: Sequence[float],
         label: str,
         *,
-        keep: int = 0,
+        cache_size: int = 0,
         executor: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: Any = None,
@@ -73,18 +73,18 @@ class Function:
         self.executor = executor
         self.file = None if checkpoint is None else Checkpoint(checkpoint, self.d, label)
         self.singly = executor is not None or self.file is not None
-        self.keep = MAX_VALUES if self.singly else keep
-        self.kept: dict[bytes, np.ndarray] | None = {}
+        self.cache_size = MAX_VALUES if self.singly else cache_size
+        self.cache: dict[bytes, np.ndarray] | None = {}
 
     def __call__(self, *points: np.ndarray) -> np.ndarray:
         shape = np.broadcast_shapes(*(x.shape for x in points))
         whole = [np.broadcast_to(x, shape) for x in points]
-        if self.kept is not None and len(self.kept) + math.prod(shape) > self.keep:
-            self.kept = None
-        if self.kept is not None:
+        if self.cache is not None and len(self.cache) + math.prod(shape) > self.cache_size:
+            self.cache = None
+        if self.cache is not None:
             X = np.stack([x.ravel() for x in whole], axis=-1) + 0.0  # -0.0 and 0.0 are one point
-            found = self._looked_up(X, self.kept)
-            return found.reshape(len(found), *shape)
+            values = self._looked_up(X, self.cache)
+            return values.reshape(len(values), *shape)
         self._afford(math.prod(shape))
         step = max(1, BLOCK // max(1, math.prod(shape[1:])))
         blocks = [self._computed([x[i : i + step].reshape(-1) for x in whole]) for i in range(0, max(1, shape[0]), step)]
@@ -101,26 +101,26 @@ class Function:
         if self.most is not None and self.count + more > self.most:
             raise NotResolved(f"more than {self.most} values would be needed")
 
-    def _looked_up(self, X: np.ndarray, kept: dict[bytes, np.ndarray]) -> np.ndarray:
+    def _looked_up(self, X: np.ndarray, cache: dict[bytes, np.ndarray]) -> np.ndarray:
         """Values (outputs, P) at points X (P, d), computed unless they are kept or in the file."""
         keys = [x.tobytes() for x in X]
-        missing = {key: x for key, x in zip(keys, X) if key not in kept}
+        missing = {key: x for key, x in zip(keys, X) if key not in cache}
         self._afford(len(missing))
         if self.file is not None:
             for key in missing.keys() & self.file.values.keys():
                 self._count(self.file.values[key][:, None], self.file.outputs)
-                kept[key] = self.file.values[key]
+                cache[key] = self.file.values[key]
                 del missing[key]
         if self.singly:
             self._one_by_one(list(missing.values()))
-        elif missing or not kept:
+        elif missing or not cache:
             rows = np.array(list(missing.values())).reshape(-1, self.d)
-            self._keep(rows, self._computed(list(rows.T)))
-        return np.stack([kept[key] for key in keys], axis=1) if keys else np.zeros((max(1, self.largest.size), 0))
+            self._store(rows, self._computed(list(rows.T)))
+        return np.stack([cache[key] for key in keys], axis=1) if keys else np.zeros((max(1, self.largest.size), 0))
 
-    def _keep(self, X: np.ndarray, values: np.ndarray) -> None:
-        assert self.kept is not None
-        self.kept.update((x.tobytes(), y) for x, y in zip(X, values.T))
+    def _store(self, X: np.ndarray, values: np.ndarray) -> None:
+        assert self.cache is not None
+        self.cache.update((x.tobytes(), y) for x, y in zip(X, values.T))
         if self.file is not None:
             self.file.append(X, values, self.outputs)
         self._tell()
@@ -133,19 +133,19 @@ class Function:
         """Compute and keep values at points (d,). If a call fails, those that have been computed are kept."""
         if self.executor is None:
             for x in rows:
-                self._keep(x[None], self._computed(list(x[:, None]), functools.partial(self.f, *x)))
+                self._store(x[None], self._computed(list(x[:, None]), functools.partial(self.f, *x)))
             return
         futures = [self.executor.submit(self.f, *x) for x in rows]
         left = list(zip(rows, futures))
         try:
             while left:
                 x, future = left[0]
-                self._keep(x[None], self._computed(list(x[:, None]), future.result))
+                self._store(x[None], self._computed(list(x[:, None]), future.result))
                 left.pop(0)
         except BaseException as error:
             for x, future in left[1:]:
                 if not future.cancel() and (isinstance(error, Exception) or future.done()) and future.exception() is None:
-                    self._keep(x[None], self._computed(list(x[:, None]), future.result))
+                    self._store(x[None], self._computed(list(x[:, None]), future.result))
             raise
 
     def _computed(self, points: list[np.ndarray], call: Callable[[], Any] | None = None) -> np.ndarray:

@@ -217,8 +217,8 @@ class PiecewiseTucker:
         return self._extremum("maximize", max)
 
     def _extremum(self, which: str, best: Callable[..., Any]) -> Extremum:
-        found = [(getattr(piece, which)(), self._of(cell)) for cell, piece in self.pieces.items()]
-        (value, s), sides = best(found, key=lambda pair: pair[0].value)
+        extrema = [(getattr(piece, which)(), self._of(cell)) for cell, piece in self.pieces.items()]
+        (value, s), sides = best(extrema, key=lambda pair: pair[0].value)
         return Extremum(value, np.array([float(side.coordinate(np.asarray(t))) for side, t in zip(sides, s)]))
 
     def __repr__(self) -> str:

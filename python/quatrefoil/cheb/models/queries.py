@@ -245,8 +245,8 @@ def _descended(ct: Any) -> np.ndarray:
         return float(value) / scale, slope * (hi - lo) / scale
 
     options = {"ftol": 0.0, "gtol": 1e-14, "maxiter": 200}
-    found = [minimize(of, (x - lo) / (hi - lo), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * lo.size, options=options).x for x in starts]
-    return np.concatenate([starts, np.clip(lo + (hi - lo) * np.array(found), lo, hi)])
+    minima = [minimize(of, (x - lo) / (hi - lo), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * lo.size, options=options).x for x in starts]
+    return np.concatenate([starts, np.clip(lo + (hi - lo) * np.array(minima), lo, hi)])
 
 
 def _roots(c: np.ndarray) -> np.ndarray:

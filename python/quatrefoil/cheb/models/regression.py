@@ -45,14 +45,14 @@ def sparse(tables: Sequence[np.ndarray], y: np.ndarray, share: float) -> tuple[n
 
 def _crosses(d: int, most: int) -> list[np.ndarray]:
     """Multi-indices (K, d) of all crosses, from small to large."""
-    found = {}
+    crosses = {}
     for norm in NORMS:
         for degree in range(1, most + 1):
             degrees = cross(d, degree, norm, MAX_TERMS)
             if degrees is None:
                 break
-            found[degrees.tobytes()] = degrees
-    return sorted(found.values(), key=len)
+            crosses[degrees.tobytes()] = degrees
+    return sorted(crosses.values(), key=len)
 
 
 def products(tables: Sequence[np.ndarray], degrees: np.ndarray) -> np.ndarray:

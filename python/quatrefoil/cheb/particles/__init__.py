@@ -122,8 +122,8 @@ def short_range_vjp(
     True
     """
     unit, options = _options(sog, "cheb.short_range_vjp")
-    given = _scaled(X, unit), q, _scaled(targets, unit), _scaled(grad, unit)
-    dX, dq, dtargets = call_vjp(SHORT_RANGE, given, options, (), backend, num_threads)
+    scaled = _scaled(X, unit), q, _scaled(targets, unit), _scaled(grad, unit)
+    dX, dq, dtargets = call_vjp(SHORT_RANGE, scaled, options, (), backend, num_threads)
     return _scaled(dX, unit), dq, _scaled(dtargets, unit)
 
 

@@ -134,9 +134,9 @@ def tucker_eval(
     >>> qf.cheb.tucker_eval(core, factors, np.array([[0.5, 0.3], [-1.0, 0.0]]))
     array([ 0.5, -1. ])
     """
-    given = sequence(factors, "cheb.tucker_eval: factors")
-    options = flat_domain(domain, len(given), "cheb.tucker_eval")
-    f: T = call(TUCKER_EVAL, (core, *given, X), (options,), (None,), out, backend, num_threads)
+    factor_list = sequence(factors, "cheb.tucker_eval: factors")
+    options = flat_domain(domain, len(factor_list), "cheb.tucker_eval")
+    f: T = call(TUCKER_EVAL, (core, *factor_list, X), (options,), (None,), out, backend, num_threads)
     return f
 
 
@@ -163,10 +163,10 @@ def tucker_eval_vjp(
     return call_vjp(TUCKER_EVAL, arrays, (flat_domain(domain, len(arrays[1]), label),), (), backend, num_threads)
 
 
-def _arrays_of_vjp(given: tuple[Any, ...], label: str, last: str) -> tuple[Any, ...]:
-    if len(given) != 4:
-        raise TypeError(f"{label}: expected core, factors, X and {last}, got {len(given)} arguments")
-    core, factors, X, grad = given
+def _arrays_of_vjp(arguments: tuple[Any, ...], label: str, last: str) -> tuple[Any, ...]:
+    if len(arguments) != 4:
+        raise TypeError(f"{label}: expected core, factors, X and {last}, got {len(arguments)} arguments")
+    core, factors, X, grad = arguments
     return core, sequence(factors, f"{label}: factors"), X, grad
 
 
@@ -215,9 +215,9 @@ def tucker_derivatives(
     >>> f, g, H
     (array([-0.5]), array([[2.]]), array([[[4.]]]))
     """
-    given = sequence(factors, "cheb.tucker_derivatives: factors")
-    options = _derivative_options(gradient, hessian, domain, extrapolate, len(given), "cheb.tucker_derivatives")
-    return _present(call(TUCKER_DERIVATIVES, (core, *given, X), options, (None,), None, backend, num_threads))
+    factor_list = sequence(factors, "cheb.tucker_derivatives: factors")
+    options = _derivative_options(gradient, hessian, domain, extrapolate, len(factor_list), "cheb.tucker_derivatives")
+    return _present(call(TUCKER_DERIVATIVES, (core, *factor_list, X), options, (None,), None, backend, num_threads))
 
 
 def _derivative_options(gradient: Any, hessian: Any, domain: Any, extrapolate: Any, d: int, label: str) -> tuple[Any, ...]:

@@ -150,8 +150,8 @@ def _partial(
     C: Any, tol: float | None, rank: Any, method: str, modes: Any, mask: Any, fixed: Any, backend: Backend | None, label: str
 ) -> TuckerTensor[Any]:
     """``tucker`` with a mask or fixed factors."""
-    given = {} if fixed is None else fixed
-    if not isinstance(given, Mapping):
+    fixed_factors = {} if fixed is None else fixed
+    if not isinstance(fixed_factors, Mapping):
         raise TypeError(f"{label}: fixed is {type(fixed).__name__}, expected a mapping of axes to factors, such as {{0: U}}")
     if backend not in (None, "native", "numba"):
         raise ValueError(f"{label}: mask and fixed are computed on the host, not by backend {backend!r}")
@@ -159,7 +159,7 @@ def _partial(
     host = _arguments.numbers_of(C, label, "C").astype(np.float64)
     axes = modes_of(modes, host.ndim, label)
     matrices = {}
-    for k, U in given.items():
+    for k, U in fixed_factors.items():
         axis = _arguments.integer(k, label, "an axis of fixed", -host.ndim, host.ndim - 1) % host.ndim
         matrix = _arguments.host_numbers_like(U, label, f"fixed[{k}]").astype(np.float64)
         if axis not in axes or matrix.ndim != 2 or not 1 <= matrix.shape[1] <= matrix.shape[0] or len(matrix) != host.shape[axis]:

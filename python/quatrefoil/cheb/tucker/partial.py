@@ -68,7 +68,7 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
     the given ranks, or small ones that grow to them. Each begins with decompositions of C, whose unknown entries are those of the last."""
     descent = _Descent(C, known, tol, {axis: Q for axis, (Q, _) in bases.items()})
     last = max(ranks, default=0)
-    found = []
+    fits = []
     for stages, warm in (((last,), LONG_WARM), ((*(r for r in STAGES if r < last), last), WARM)):
         tensor = np.where(known, C, C[known].mean())
         for most in stages:
@@ -77,10 +77,10 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
                 tensor = np.where(known, C, descent.full(core, factors))
             core, factors = descent.run(core, factors, MAX_STEPS if most == last else FEW_STEPS)
             tensor = np.where(known, C, descent.full(core, factors))
-        found.append((descent.missed, descent.steepest, core, factors))
+        fits.append((descent.missed, descent.steepest, core, factors))
         if descent.missed <= max(tol, EXACT):
             break
-    _, steepest, core, factors = min(found, key=lambda result: result[0])
+    _, steepest, core, factors = min(fits, key=lambda result: result[0])
     if steepest > STEEP:
         what = f"{label}: after {MAX_STEPS} steps the known entries can still be met better (slope {steepest:.1e})"
         warnings.warn(f"{what}; give smaller ranks, or more known entries", RuntimeWarning, stacklevel=5)

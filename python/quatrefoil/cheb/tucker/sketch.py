@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..transform import mode_product
-from .unfolding import EPS, NOISE, Narrowed, kept, principal
+from .unfolding import EPS, NOISE, Narrowed, principal, rank_within
 
 COLUMNS = 64  # of the first sketch
 OVER = 10  # oversampling columns
@@ -26,7 +26,7 @@ def by_sketch(core: np.ndarray, axis: int, rank: int, budget: float, total: floa
     while columns <= min(n, core.size // n) and WORTH * _numbers(core, columns) <= n:
         sketch = sketched(core, axis, columns)
         vectors, values, _ = np.linalg.svd(sketch, full_matrices=False)
-        k = kept(values**2 / sketch.shape[1], AIM * budget)
+        k = rank_within(values**2 / sketch.shape[1], AIM * budget)
         if k > MAX_KEPT * n:
             break
         if k + OVER <= sketch.shape[1]:
@@ -58,7 +58,7 @@ def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float)
     if columns > min(n, core.size // n) or WORTH * _numbers(core, columns) > n:
         return principal(core, axis, rank, budget, total)
     vectors, values, _ = np.linalg.svd(sketched(core, axis, columns), full_matrices=False)
-    k = max(rank, kept(values**2, AIM * float((values[rank:] ** 2).sum())))
+    k = max(rank, rank_within(values**2, AIM * float((values[rank:] ** 2).sum())))
     if k + OVER <= columns:
         basis = vectors[:, : k + -k % TILE]
     else:

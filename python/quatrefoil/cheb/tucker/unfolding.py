@@ -36,7 +36,7 @@ def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: floa
     if exact and not (rank <= squares.size and total - float(squares[:rank].sum()) >= noise):
         return _refined(core, axis, rank, budget, vectors[:, squares > noise])
     missed = max(0.0, total - float(squares.sum())) + 2 * EPS * total
-    U = vectors[:, : min(rank, kept(squares, max(0.0, budget - missed))) if budget else rank]
+    U = vectors[:, : min(rank, rank_within(squares, max(0.0, budget - missed))) if budget else rank]
     return U, mode_product(core, U.T, axis), None
 
 
@@ -79,11 +79,11 @@ def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[
     vectors, values, _ = np.linalg.svd(triangle.T, full_matrices=True)
     squares = np.zeros(n)
     squares[: values.size] = values**2
-    U = vectors[:, : min(rank, kept(squares, budget)) if budget else rank]
+    U = vectors[:, : min(rank, rank_within(squares, budget)) if budget else rank]
     return U, mode_product(core, U.T, axis)
 
 
-def kept(squares: np.ndarray, budget: float) -> int:
+def rank_within(squares: np.ndarray, budget: float) -> int:
     """How many of the descending squares to keep so that the dropped ones sum to at most the budget."""
     dropped = np.cumsum(squares[::-1])
     return max(1, int(squares.size - np.searchsorted(dropped, budget, side="right")))
