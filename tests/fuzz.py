@@ -287,12 +287,12 @@ def session(seconds, seed, backend, first=None, models=False):
     composed = composed_ops()
     cases = None if models else [(f, c) for f, c in all_cases() if backend != "array" or op_of(f, c.op).key in composed]
     with_torch = importlib.util.find_spec("torch") is not None and backend != "array"  # torch's own functions round differently
-    refused, slow, number = 0, 0, first or 0
+    rejected, slow, number = 0, 0, first or 0
     failures, shown, end = Counter(), {}, time.monotonic() + seconds
     while time.monotonic() < end:
         try:
             with no_longer_than(60 if backend == "numba" else 20):  # Numba needs time to compile
-                refused += not one(number, seed, cases, backend, with_torch)
+                rejected += not one(number, seed, cases, backend, with_torch)
         except TooSlow:
             slow += 1
         except Exception as error:
@@ -308,7 +308,7 @@ def session(seconds, seed, backend, first=None, models=False):
             break
     where = f"{backend}, {qf.config()['isa']}" if backend == "native" else backend
     calls, failed = number - (first or 0), sum(failures.values())
-    print(f"{where}, seed {seed}: {calls} calls, {refused} rejected, {slow} too slow for the oracle, {failed} failures", flush=True)
+    print(f"{where}, seed {seed}: {calls} calls, {rejected} rejected, {slow} too slow for the oracle, {failed} failures", flush=True)
     for kind, count in failures.most_common():
         number, note, text = shown[kind]
         isa = f"QUATREFOIL_ISA={qf.config()['isa']} " if backend == "native" else ""

@@ -112,8 +112,8 @@ def take(op, *arguments):
     """Check that no shape is rejected. Values may be, because changed arrays contain zeros."""
     try:
         native.kernel(op)(*arguments)
-    except ValueError as refused:
-        if "has shape" in str(refused):
+    except ValueError as error:
+        if "has shape" in str(error):
             raise
 
 

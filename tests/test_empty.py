@@ -97,8 +97,8 @@ def check_empty(family, case, rng, most):
             # the decay of a state without input rounds in each step
             steps = max(n for x in flat(arguments) for n in (*x.shape, 1))
             expected = check_value(family, case, arguments, keywords, "float64", steps=steps)
-        except ValueError as refused:
-            if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):
+        except ValueError as error:
+            if (op.check or op.rule) and str(error).startswith(f"{op.label}: "):
                 continue
             raise
         done += 1

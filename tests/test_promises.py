@@ -78,8 +78,8 @@ def test_bits_do_not_depend_on_threads(family, cases, rng):
         with qf.use_backend("native"):
             try:
                 one = with_gradients(family, case, arguments, keywords | {"num_threads": 1})
-            except ValueError as refused:
-                if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):  # a rule in addition to dims
+            except ValueError as error:
+                if (op.check or op.rule) and str(error).startswith(f"{op.label}: "):  # a rule in addition to dims
                     continue
                 raise
             for got, expected in zip(with_gradients(family, case, arguments, keywords | {"num_threads": THREADS}), one):

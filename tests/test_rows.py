@@ -75,8 +75,8 @@ def check_rows(family, case, letters, letter, arguments, keywords, backend):
                 np.moveaxis(x, axes[spoilt], 0)[101] = np.nan
         try:
             results = run(poisoned, spoilt)
-        except ValueError as refused:
-            assert "is nan" in str(refused)  # noqa: PT017
+        except ValueError as error:
+            assert "is nan" in str(error)  # noqa: PT017
             continue
         check([np.delete(got, 101, 0) for got in results], [np.delete(e, 101, 0) for e in whole])
         assert any(np.isnan(got[101]).any() for got in results) or not isinstance(spoilt, str)

@@ -34,7 +34,7 @@ def cases() -> Iterator[Case]:
     yield _walks()
 
 
-def upstream(module: str, name: str, **options: Any) -> Callable[[Size, Sequence[Any]], Any]:
+def function_of(module: str, name: str, **options: Any) -> Callable[[Size, Sequence[Any]], Any]:
     """A function of another library as a peer, imported when called. Returns the first of several results."""
 
     def peer(size: Size, arrays: Sequence[Any]) -> Any:
@@ -56,7 +56,7 @@ def _scan() -> Case:
         lambda s, item: Work(2 * math.prod(s), 3 * item * math.prod(s)),
         Sizes(checked=((1, 3, 5), (3, 37, 1025), (4, 256, 8192)), timed=(8, 1536, 16384), dry=(2, 8, 64)),
         rows=(0, 1),
-        peers={"accelerated-scan": upstream("accelerated_scan.warp", "scan")},
+        peers={"accelerated-scan": function_of("accelerated_scan.warp", "scan")},
         tolerance=1e-4,
     )
 
@@ -72,7 +72,7 @@ def _short_convolution() -> Case:
         rows=(0,),
         peers={
             "torch conv1d": lambda s, arrays: selective.conv_by_torch(*arrays),
-            "causal-conv1d": upstream("causal_conv1d", "causal_conv1d_fn", activation="silu"),
+            "causal-conv1d": function_of("causal_conv1d", "causal_conv1d_fn", activation="silu"),
         },
     )
 
@@ -138,7 +138,7 @@ def _selective_scan() -> Case:
         Sizes(checked=((1, 3, 5, 2), (3, 37, 257, 5), (2, 256, 1024, 16)), timed=(8, 1536, 2048, 16), dry=(2, 4, 32, 2)),
         rows=(0, 1, 3, 4, 6),
         peers={
-            "mamba-ssm": upstream("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn", delta_softplus=True),
+            "mamba-ssm": function_of("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn", delta_softplus=True),
             "torch, step by step": lambda s, arrays: selective.by_torch(*arrays),
         },
         tolerance=1e-4,
@@ -216,7 +216,7 @@ def _delta_rule() -> Case:
         rows=(0, 1, 2, 3, 4),
         peers={
             "torch in chunks": lambda s, arrays: delta.by_chunks(delta.triangular, *arrays),
-            "flash-linear-attention": upstream("fla.ops.gated_delta_rule", "chunk_gated_delta_rule"),
+            "flash-linear-attention": function_of("fla.ops.gated_delta_rule", "chunk_gated_delta_rule"),
         },
     )
 
@@ -232,7 +232,7 @@ def _delta_step() -> Case:
         function = library.fused_recurrent_gated_delta_rule
         return lambda s, arrays: function(*arrays[:5], initial_state=arrays[5], output_final_state=True)[0]
 
-    def upstream(s: Size, arrays: Sequence[Any]) -> Any:
+    def by_fla(s: Size, arrays: Sequence[Any]) -> Any:
         return by(importlib.import_module("fla.ops.gated_delta_rule"))(s, arrays)
 
     return Case(
@@ -243,7 +243,7 @@ def _delta_step() -> Case:
         lambda s, item: Work(6 * math.prod(s), 2 * item * math.prod(s)),
         Sizes(checked=((1, 1, 1, 4, 5), (3, 1, 2, 20, 33), (2, 1, 4, 128, 128)), timed=(64, 1, 16, 128, 128), dry=(2, 1, 2, 8, 8)),
         rows=(0, 1, 2, 3, 4, 5),
-        peers={"torch": lambda s, arrays: delta.step_by_torch(*arrays), "flash-linear-attention": upstream},
+        peers={"torch": lambda s, arrays: delta.step_by_torch(*arrays), "flash-linear-attention": by_fla},
         takes_out=False,
     )
 
