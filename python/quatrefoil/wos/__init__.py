@@ -24,6 +24,7 @@ from .models.state import State as State
 from .polygon import Ball, Polygon
 from .query import closest_point, contains, signed_distance
 from .region import ClosestPoint as ClosestPoint
+from .regions import Regions
 from .solid import SDF, Box
 from .star import Star
 from .walk import expansion as _expansion
@@ -41,6 +42,7 @@ __all__ = [
     "Polygon",
     "Polynomial",
     "Problem",
+    "Regions",
     "Star",
     "TriangleMesh",
     "Walks",

@@ -16,7 +16,9 @@ from ..data import Cells, Data, GridField, PerVertex
 from ..mesh import TriangleMesh
 from ..polygon import Polygon
 from ..query import closest_point
+from ..regions import Regions
 from .evaluation import at_points, sets_of
+from .jumping import jumping
 from .recording import recorded
 from .run import Run
 from .scaleout import check_on_host
@@ -46,10 +48,11 @@ class OperatorValues(NamedTuple):
 
 
 class Operator:
-    """The solution at N points as a linear map u = A g + B f (27) of boundary values and sources, by ``Problem.operator``.
+    """The solution at points as a linear map of boundary values and sources, by ``Problem.operator``.
 
-    Walks are recorded: E ends on the boundary, ``walks`` per point, and S source points. Any number of data is solved for by these, with
-    the values that ``Problem.solve`` has for the same seed up to rounding; errors are correlated between data.
+    u = A g + B f (27) at N points. Walks are recorded: E ends on the boundary, ``walks`` per point, and S source points. Any number of
+    data is solved for by these, with the values that ``Problem.solve`` has for the same seed up to rounding. Errors are correlated between
+    data.
 
     Attributes
     ----------
@@ -98,12 +101,19 @@ class Operator:
     @classmethod
     def _of(cls, statement: Statement, points: Any, settings: Settings, walks: range, label: str) -> Self:
         """Records the walks of a problem."""
-        run = Run(statement, points, _check(statement, settings, label))
+        plain, regions = statement, statement.diffusion if isinstance(statement.diffusion, Regions) else None
+        if regions is not None:
+            plain = Statement._of(
+                label, statement.boundary, False, dirichlet=0.0, source=None if statement.source is None else 0.0, screening=0.0,
+                diffusion=None, neumann=None, robin=None,
+            )  # fmt: skip
+        run = Run(plain, points, _check(plain, settings, label))
         if run.points.ndim > 2:
             shape, d = tuple(run.points.shape), statement.boundary.dimension
             raise ValueError(f"{label}: points has shape {shape}, expected (N, {d}), or ({d},) for one point")
         check_on_host(run, label, label)
-        record, boundary, operator = recorded(run, walks), run.prepared.boundary, cls.__new__(cls)
+        record = recorded(run, walks) if regions is None else jumping(run, regions, walks)
+        boundary, operator = run.prepared.boundary, cls.__new__(cls)
         operator.walks, operator.seed, operator.outside = len(walks), settings.seed, record.outside
         operator.n_truncated, operator.n_escaped = record.truncated, record.escaped
         operator.boundary_points, operator.weight = record.end, record.weight

@@ -137,6 +137,10 @@ class Prepared(NamedTuple):
 
 def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared:
     """The problem at points (N, d) or (B, N, d), or (d,) for one."""
+    if statement._method == "regions":
+        raise NotImplementedError(
+            "solve: with a diffusion of Regions there are operators only: give operator(points, walks).solve(dirichlet, source)"
+        )
     at = points if points.ndim > 1 else points[None]
     target = _target(statement, at)
     packed = _pack(statement, target)

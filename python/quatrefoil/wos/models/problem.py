@@ -36,7 +36,8 @@ class Problem(Statement):
     screening : σ
         A number >= 0, or data like source with values >= 0.
     diffusion : α, optional
-        Data like source, except Fourier, with positive values and second derivatives; 1 if not given.
+        Data like source, except Fourier, with positive values and second derivatives; 1 if not given. ``Regions`` for one that jumps, of
+        which there are operators.
     neumann : (where, h), optional
         ∂u/∂n = h on the segments of a Polygon, or the triangles of a closed TriangleMesh, for which ``where``, bool (M,), is True. Segment
         k runs from vertex k to k + 1, outer ring first. Or ``where`` is a function of points (n, d), whose bools decide for whole segments
@@ -177,8 +178,8 @@ class Problem(Statement):
     ) -> Operator:
         """The solution at points (N, d) as a linear map of boundary values and sources that come later: see ``qf.wos.Operator``.
 
-        The problem's own values do not matter, only whether it has a source. One boundary inside or out, without reflecting walls and
-        without a medium; no ``gradient``. ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
+        The problem's own values do not matter, only whether it has a source. One boundary inside or out, without reflecting walls; of
+        diffusions only ``Regions``; no ``gradient``. ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
         """
         settings, indices = checked("operator", points, walks, rng, backend, num_threads)
         return Operator._of(self, points, settings, indices, "operator")

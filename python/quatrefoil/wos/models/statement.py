@@ -14,6 +14,7 @@ from ..data.packed import DataClass, copied, detached, said, with_arrays
 from ..mesh import Boundary
 from ..polygon import Polygon
 from ..region import check_boundary
+from ..regions import Regions
 from ..solid import SDF
 from ..stars.conditions import by_facet, instances_of, reflecting
 from ..stars.tables import Reflecting
@@ -86,6 +87,8 @@ class Statement:
     def _check(self, label: str) -> dict[str, int | None]:
         if self.exterior:
             _check_exterior(self, label)
+        if isinstance(self.diffusion, Regions):
+            _check_regions(self, self.diffusion, label)
         b = self._shared_boundary
         batches = {name: check(getattr(self, name), b, label, name) for name in ("dirichlet", "source")}
         if self._method == "media":
@@ -116,7 +119,9 @@ class Statement:
 
     @cached_property
     def _method(self) -> str:
-        """The name of the op that solves it."""
+        """The name of the op that solves it; "regions" if there is none but operators."""
+        if isinstance(self.diffusion, Regions):
+            return "regions"
         if self.diffusion is not None or is_varying(self.screening):
             return "media"
         return "walk" if self._reflecting is None else "stars"
@@ -131,7 +136,7 @@ class Statement:
     @property
     def _names(self) -> tuple[str, ...]:
         """The names of the data, in the order of the op's inputs."""
-        more = {"walk": (), "stars": ("neumann", "robin"), "media": ("diffusion", "screening")}[self._method]
+        more = {"walk": (), "stars": ("neumann", "robin"), "media": ("diffusion", "screening"), "regions": ()}[self._method]
         return ("dirichlet", "source", *more)
 
     @property
@@ -186,6 +191,15 @@ def _check_exterior(s: Statement, label: str) -> None:
         raise ValueError(f"{label}: exterior=True goes with a screening that is a number")
     if s.neumann is not None or s.robin is not None:
         raise ValueError(f"{label}: exterior=True does not go with neumann or robin")
+
+
+def _check_regions(s: Statement, regions: Regions, label: str) -> None:
+    """The limits of a diffusion that jumps."""
+    if not isinstance(s.boundary, Polygon) or s.boundary._batch is not None or s.exterior:
+        raise ValueError(f"{label}: diffusion is of Regions, which are inside one Polygon; boundary is {s.boundary!r}")
+    if s.neumann is not None or s.robin is not None or is_varying(s.screening) or s.screening != 0:
+        raise ValueError(f"{label}: diffusion is of Regions, which do not go with neumann, robin or screening yet; leave them out")
+    regions._check(s.boundary, label)
 
 
 def _check_medium(s: Statement, label: str) -> None:
