@@ -12,7 +12,7 @@ from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 
 
-# No dims: a broadcasts, and the axis that h0 lacks is an option.
+# Checked here instead of by dims, because a broadcasts and the axis that h0 lacks is an option.
 def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
     a, b, h0 = shapes
     assert a is not None
@@ -61,13 +61,13 @@ def linear_scan(
     Parameters
     ----------
     a : broadcasts to b
-        Coefficients, real or complex as b is.
+        Coefficients, real or complex like b.
     b : (..., L, ...)
         Inputs; float32, float64, complex64 or complex128.
-    h0 : b's shape without ``axis``, optional
+    h0 : shape of b without ``axis``, optional
         State before the first step; 0 if absent.
     reverse : bool
-        h_t = a_t h_{t+1} + b_t; h0 then enters at the end.
+        Compute h_t = a_t h_{t+1} + b_t; h0 is then the state after the last step.
     axis : int
         The time axis.
     out, backend, num_threads
@@ -75,12 +75,12 @@ def linear_scan(
 
     Returns
     -------
-    h : b's shape
+    h : same shape as b
 
     Notes
     -----
-    Differentiable in a, b, h0. Reads a and b once, writes h once. Nothing is divided, so a = 0 (a reset) and underflow are exact. A NaN
-    stays in its own scan, from its time on.
+    Differentiable in a, b, h0. Reads a and b once, writes h once. There is no division, so a = 0 (a reset) and underflow are exact. A NaN
+    affects only its own scan, from its time step on.
 
     Examples
     --------

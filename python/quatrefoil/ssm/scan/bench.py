@@ -1,4 +1,4 @@
-"""Linear recurrences against NumPy's step by step and the Numba backend."""
+"""Linear recurrences compared with NumPy, step by step, and with the Numba backend."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _scan(shape: tuple[int, ...], axis: int, dtype: str = "float32", goal: float
 
 
 def _long(length: int) -> Problem:
-    """A single scan, against SciPy's filter: a must then be the same at all times."""
+    """A single scan compared with SciPy's filter, which needs the same a at all times."""
     from scipy.signal import lfilter
 
     a, b = np.full((), 0.9, np.float32), _inputs((length,))[1]

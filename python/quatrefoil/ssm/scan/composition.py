@@ -12,7 +12,7 @@ def _at(x: Any, axis: int, times: slice) -> Any:
 
 
 def _every_other(x: Any, axis: int, first: int) -> Any:
-    """Every second step from ``first`` on; unchanged if constant in time."""
+    """Every second step, starting with ``first``; unchanged if constant in time."""
     return x if x.shape[axis] == 1 else _at(x, axis, slice(first, x.shape[axis], 2))
 
 
@@ -22,7 +22,7 @@ def _applied(xp: Any, a: Any, x: Any) -> Any:
 
 
 class _Constant:
-    """Powers 1, 2, 4, ... of a coefficient that is constant in time, in two doubles: rounding errors of a power accumulate in all steps."""
+    """Powers 1, 2, 4, ... of a coefficient that is constant in time; in two doubles, because rounding errors accumulate in all steps."""
 
     def __init__(self, xp: Any, a: Any) -> None:
         self.xp, self.is_complex = xp, is_complex(xp, a)
@@ -74,7 +74,7 @@ def _composed(xp: Any, a: Any, b: Any, start: Any, axis: int, constant: _Constan
 
 
 def scan(xp: Any, a: Any, b: Any, start: Any, axis: int, reverse: bool = False) -> Any:
-    """h_t = a_t h_{t-1} + b_t (1); a broadcasts to b, ``start`` is b's shape without the axis, or None for 0."""
+    """h_t = a_t h_{t-1} + b_t (1); a broadcasts to b. ``start`` has the shape of b without the axis, or is None for 0."""
     if 0 in b.shape:
         return b
     a = xp.reshape(a, (*[1] * (b.ndim - a.ndim), *a.shape))
