@@ -96,31 +96,31 @@ def arma_filter(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T]:
-    """The rational filter a_0 y_t = sum_i b_i x_{t-i} - sum_{i>0} a_i y_{t-i} along the last axis (1), as ``scipy.signal.lfilter``.
+    """The rational filter a_0 y_t = sum_i b_i x_{t-i} - sum_{i>0} a_i y_{t-i} along the last axis (1), like ``scipy.signal.lfilter``.
 
     Parameters
     ----------
     b : (Q,) or (..., Q)
-        Moving average coefficients, for all rows or for each.
+        Moving average coefficients, shared by all rows or one set per row.
     a : (P,) or (..., P)
         Autoregressive coefficients. b and a are divided by a_0, which must not be 0.
     x : (..., L)
-        Input; float32 or float64 like all arrays, or float16 or bfloat16, computed in float32 and returned in x's type.
+        Input; float32 or float64, as all arrays. float16 and bfloat16 are computed in float32 and returned in the dtype of x.
     zi : (..., Z), Z = max(P, Q) - 1, optional
         The states before the first step, as in lfilter (2); zeros if absent.
     return_state : bool, optional
-        Return (y, zf). By default, as in lfilter, if zi is given.
+        Return (y, zf). The default, as in lfilter, is to do so if zi is given.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
+        As in ``help(qf.conventions)``; ``out`` only if one array is returned.
 
     Returns
     -------
-    y : (..., L), or (y, zf) with zf (..., Z), the states after the last step
+    y : (..., L), or (y, zf), where zf (..., Z) is the state after the last step
 
     Raises
     ------
     ValueError
-        No coefficients, or a_0 = 0; on a device, a_0 = 0 gives infinite or NaN results instead.
+        There are no coefficients, or a_0 = 0. On a device, a_0 = 0 gives infinite or NaN results instead.
 
     Notes
     -----
@@ -144,7 +144,7 @@ def arma_filter_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> (db, da, dx[, dzi]) (4)-(7).
 
-    ``grad`` is (..., L); if the call returns zf, the pair of it and the gradient of zf, (..., Z).
+    ``grad`` is (..., L); if the call returns zf, it is a pair of that and the gradient of zf, (..., Z).
 
     Examples
     --------

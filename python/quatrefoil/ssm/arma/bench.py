@@ -1,4 +1,4 @@
-"""Rational filters against SciPy's."""
+"""Rational filters compared with SciPy."""
 
 from __future__ import annotations
 

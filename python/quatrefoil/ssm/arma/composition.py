@@ -8,12 +8,12 @@ from ..._array_tools import double, zeros
 
 
 def _padded(xp: Any, c: Any, order: int) -> Any:
-    """(..., order + 1)."""
+    """c padded to (..., order + 1)."""
     return xp.concat([c, zeros(xp, (*c.shape[:-1], order + 1 - c.shape[-1]), c)], axis=-1)
 
 
 def _coefficients(xp: Any, b: Any, a: Any) -> tuple[Any, Any, Any]:
-    """b and a over a_0, of equal length; a_0."""
+    """b and a divided by a_0 and padded to equal length; a_0."""
     b, a, order = double(xp, b), double(xp, a), max(b.shape[-1], a.shape[-1]) - 1
     first = a[..., :1]
     return _padded(xp, b, order) / first, _padded(xp, a, order) / first, first
@@ -31,7 +31,7 @@ def _run(xp: Any, b: Any, a: Any, x: Any, start: Any) -> tuple[Any, Any]:
     first = xp.concat([xp.ones((1,), dtype=x.dtype, device=x.device), zeros(xp, (order - 1,), x)], axis=0)
     step = shift - a[..., 1:, None] * first  # z -> step z + c x
     c = b[..., 1:] - a[..., 1:] * b[..., :1]
-    z = x[..., None] * c[..., None, :]  # after each step, (..., L, order)
+    z = x[..., None] * c[..., None, :]  # states after each step, (..., L, order)
     z = z + xp.concat([_moved(xp, start[..., None, :], step), zeros(xp, (*x.shape[:-1], L - 1, order), x)], axis=-2)
     n = 1
     while n < L:
@@ -55,7 +55,7 @@ def arma_filter(xp: Any, b: Any, a: Any, x: Any, zi: Any, return_state: bool) ->
 
 
 def arma_filter_vjp(xp: Any, b: Any, a: Any, x: Any, zi: Any, grad: Any, grad_zf: Any, return_state: bool) -> tuple[Any, Any, Any, Any]:
-    """(4)-(7). mu comes from the same recurrence backwards in time, starting from the gradients of the final states."""
+    """(4)-(7). mu follows the same recurrence backwards in time, starting from the gradients of the final states."""
     over_b, over_a, first = _coefficients(xp, b, a)
     order, L, x, grad = over_a.shape[-1] - 1, x.shape[-1], double(xp, x), double(xp, grad)
     y, _ = _run(xp, over_b, over_a, x, double(xp, zi))
@@ -78,6 +78,6 @@ def arma_filter_vjp(xp: Any, b: Any, a: Any, x: Any, zi: Any, grad: Any, grad_zf
 
 
 def _summed_like(xp: Any, gradient: Any, coefficients: Any) -> Any:
-    """Summed over the rows if they share their coefficients."""
+    """The gradient, summed over the rows if they share their coefficients."""
     axes = tuple(range(gradient.ndim - 1))
     return xp.sum(gradient, axis=axes) if coefficients.ndim == 1 and axes else gradient

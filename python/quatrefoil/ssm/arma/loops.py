@@ -7,7 +7,7 @@ from ..._backends.numba import jit
 
 @jit
 def _filter(b, a, x, z, y):
-    """README (2) for rows of x, with b and a over a_0, of equal length; z becomes the final states."""
+    """README (2) for rows of x, with b and a divided by a_0 and of equal length; overwrites z with the final states."""
     order = b.shape[1] - 1
     for r in range(x.shape[0]):
         for t in range(x.shape[1]):
@@ -37,7 +37,7 @@ def _filter_vjp(b, a, x, y, mu, db, da, dx):
 
 
 def _coefficients(b, a, rows):
-    """(rows, order + 1) each, over a_0, and a_0 (rows, 1)."""
+    """b and a divided by a_0, (rows, order + 1) each, and a_0, (rows, 1)."""
     order = max(b.shape[-1], a.shape[-1]) - 1
     full = np.zeros((2, rows, order + 1))
     for wide, c in zip(full, (b, a)):
