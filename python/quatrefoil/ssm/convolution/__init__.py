@@ -42,15 +42,15 @@ def fft_conv(
     """Causal convolution of every channel, y_l = sum_{j<=l} k_{l-j} u_j + D u_l (1).
 
     Never circular, for any L and Lk. ``k_reverse`` adds sum_{j>l} k_reverse_{j-l-1} u_j (2): its first tap has lag 1, as in
-    state-spaces/s4. It costs nothing more.
+    state-spaces/s4. It adds no cost.
 
     Parameters
     ----------
     u : (..., H, L), or (L,)
-        Input; float32 or float64, or float16 or bfloat16, computed in float32 and returned in u's type.
+        Input; float32 or float64. float16 and bfloat16 are computed in float32 and returned in the dtype of u.
     k : (H, Lk), (Lk,) or (..., H, Lk)
-        Kernels: one per channel; one for all channels; or one per channel of each item, with the axes of u. Taps beyond L are not used; no
-        taps (Lk = 0) give zeros.
+        Kernels: one per channel; one shared by all channels; or one per channel and item, with the axes of u. Taps beyond L are not used.
+        Without taps (Lk = 0) the result is 0.
     D : (H,), optional
         Skip connection; () if u is (L,).
     k_reverse : (H, Lr), (Lr,) or (..., H, Lr), optional
@@ -60,13 +60,13 @@ def fft_conv(
 
     Returns
     -------
-    y : the shape of u
+    y : same shape as u
 
     Notes
     -----
-    Differentiable in u, k, D, k_reverse. Cost: O(L log L) per row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for a
-    batch of one; memory 4 such lengths per thread. A shared kernel is transformed once, with D once per channel. Error: at most 5e-7 of
-    max|y| in float32, 1e-15 in float64. A NaN stays in its batch item and channel, but may reach earlier times.
+    Differentiable in u, k, D, k_reverse. Cost: O(L log L) per row by a right-angle FFT, with 3 transforms of a length {3, 4, 5} 2^n >= L
+    for a batch of one. Memory: 4 such rows per thread. A shared kernel is transformed once, or once per channel with D. Error: at most 5e-7
+    of max|y| in float32, 1e-15 in float64. A NaN affects only its batch item and channel, but may reach earlier times.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: Backend | None = No
 
     ``(u, k[, D[, k_reverse]], grad)``, grad shaped like u -> (du, dk[, dD][, dk_reverse]).
 
-    One more transform per row than the forward call; the batch is summed in order.
+    Takes one more transform per row than the forward call. The batch is summed in order.
 
     Examples
     --------

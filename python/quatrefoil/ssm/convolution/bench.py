@@ -1,4 +1,4 @@
-"""State-space convolution against torch's rfft and irfft (batched, as users write it), SciPy, pyFFTW and the Numba backend."""
+"""State-space convolution compared with rfft and irfft of PyTorch (batched, as users write it), SciPy, pyFFTW and the Numba backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ... import ssm
 from ...bench._problem import Problem, Run, Work, against_numba, autograd, installed, tensors, torch_peers
 
 Shape = tuple[int, int, int]  # B, H, L
-OTHER_LENGTHS = ((1, 256, 1000), (4, 64, 8760), (1, 64, 50000))  # no powers of two
+OTHER_LENGTHS = ((1, 256, 1000), (4, 64, 8760), (1, 64, 50000))  # not powers of two
 SHAPES = ((1, 256, 1024), (8, 256, 4096), (1, 64, 65536), (1, 1, 1048576), (4, 128, 16384))
 
 
@@ -32,7 +32,7 @@ def _inputs(shape: Shape, dtype: str = "float32") -> list[np.ndarray]:
 
 
 def convolution_work(shape: Shape, dtype: str = "float32", gradient: bool = False) -> Work:
-    """Transforms of L complex numbers: each row forward and back, each kernel forward; gradients add those of grad."""
+    """Transforms of L complex numbers: forward and inverse for each row, forward for each kernel; gradients add those of grad."""
     B, H, L = shape
     rows, kernels = (4 * B * H, 2 * H) if gradient else (2 * B * H, H)
     arrays = (4 * B + 2) * H * L if gradient else (2 * B + 1) * H * L
@@ -62,7 +62,7 @@ def _by_scipy(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> Any:
 
 
 def _pyfftw(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> dict[str, Run]:
-    """The whole convolution by planned FFTW transforms (MEASURE, planning not timed) on their own buffers."""
+    """The complete convolution by planned FFTW transforms (MEASURE, planning not timed) on their own buffers."""
     if not installed("pyfftw"):
         return {}
     import pyfftw

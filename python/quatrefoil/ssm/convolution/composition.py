@@ -1,4 +1,4 @@
-"""Causal convolution as array operations: real transforms of a power of two, long enough to avoid wrapping around."""
+"""Causal convolution as array operations: real transforms whose length is a power of two, long enough to avoid wrap-around."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _transform_length(k: Any, k_reverse: Any, L: int) -> int:
 
 
 def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
-    """Leading axes of the taps and of D broadcast against those of u."""
+    """(1), (2). Leading axes of the taps and of D broadcast against those of u."""
     shape = _common(k, u)
     if 0 in shape:
         return zeros(xp, shape, u)

@@ -1,4 +1,4 @@
-"""Further forms of a long convolution's arguments: a single row, a kernel shared by all channels, a kernel per item."""
+"""Alternative argument shapes of a long convolution: a single row, a kernel shared by all channels, a kernel per item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ... import _arrays
 
 
 def is_usual(u: Any, k: Any, k_reverse: Any) -> bool:
-    """Whether k is (H, Lk), or the op itself has to report an error."""
+    """Whether k is (H, Lk), or the arguments are invalid and the op itself reports the error."""
     if _arrays.kind(u) is None or _arrays.kind(k) is None:
         return True
     return bool(k.ndim == 2 and u.ndim > 1 and (k_reverse is None or getattr(k_reverse, "ndim", 2) == 2))
@@ -58,7 +58,7 @@ class Form:
     def shaped_out(self, label: str, out: Any) -> Any:
         """``out`` as a view in the shape of the op's result."""
         kind = _arrays.kind(out)
-        if kind is None:  # absent, or refused by the op
+        if kind is None:  # absent, or an error that the op reports
             return out
         if tuple(out.shape) != tuple(self.u.shape):
             raise ValueError(f"{label}: out has shape {tuple(out.shape)}, expected {tuple(self.u.shape)}")
