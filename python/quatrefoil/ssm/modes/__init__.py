@@ -13,12 +13,12 @@ from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, T, Z
 from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows
 
-_TOLERANCE = 2e-6  # as s4d_kernel
+_TOLERANCE = 2e-6  # as for s4d_kernel
 _V, _X = Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")
 
 
 def _op(name: str, inputs: tuple[Arg, ...], output: Arg) -> Op:
-    """One of a function's two ops, for real or for complex rows."""
+    """One of the two ops of a function, for real or for complex rows."""
     title = name.removesuffix("_complex")
     return Op(__name__, name, inputs=inputs, outputs=(output,), options=(Option("L", int),), tolerance=_TOLERANCE, title=title)
 
@@ -65,20 +65,20 @@ def log_vandermonde(
     Parameters
     ----------
     v : (..., N) complex
-        Weights. The last axes are those of x; further axes in front share x.
+        Weights. The last axes are those of x; x is shared along additional leading axes.
     x : (..., N) complex
         Logarithms of the poles.
     L : int
         Length.
     conj : bool
-        v and x stand for conjugate pairs. Otherwise the complex sum, y_l = sum_n v_n exp(l x_n).
+        If True, v and x stand for conjugate pairs. Otherwise y is the complex sum, y_l = sum_n v_n exp(l x_n).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     y : (..., L)
-        With v's batch axes; real, or complex without ``conj``.
+        Has the batch axes of v; real, or complex without ``conj``.
 
     Notes
     -----
@@ -120,14 +120,14 @@ def log_vandermonde_transpose(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Z:
-    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), the transpose of the complex sum (8).
+    """Exponential moments, y_n = v_n sum_l u_l exp(l x_n), the transpose of the complex sum (8).
 
     Parameters
     ----------
     u : (..., L)
-        Real or complex numbers.
+        Real or complex.
     v : (..., N) complex
-        Weights. The batch axes of u and v broadcast; the last of them are those of x, and further axes in front share x.
+        Weights. The batch axes of u and v broadcast; the last ones are those of x, and x is shared along additional leading axes.
     x : (..., N) complex
         Logarithms of the poles.
     L : int
@@ -141,7 +141,7 @@ def log_vandermonde_transpose(
 
     Notes
     -----
-    Differentiable in u, v, x. Cost: 8 N operations per real number of u, read once; a complex number counts twice.
+    Differentiable in u, v, x. Cost: 8 N operations per real element of u, which is read once; a complex element counts twice.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sums of exponentials against the product with a dense Vandermonde matrix, as upstream computes them without its kernels."""
+"""Sums of exponentials compared with a dense Vandermonde product, as state-spaces/s4 computes them without its kernels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def problems() -> Iterator[Problem]:
 
 
 def dense(xp: Any, steps: Any, v: Any, x: Any) -> Any:
-    """2 Re sum_n v_n exp(x_n l), an exponential for every mode and sample, by NumPy or torch."""
+    """2 Re sum_n v_n exp(x_n l), with one exponential for every mode and sample, in NumPy or PyTorch."""
     return 2 * xp.einsum("hn,hnl->hl", v, xp.exp(x[..., None] * steps)).real
 
 

@@ -1,4 +1,4 @@
-"""Broadcasting of the axes before the last, for rows that several items share."""
+"""Broadcasting of all axes except the last, for rows that several items share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_thre
     da[...] = grad
 
 
-# An op instead of NumPy's or torch's broadcast_to: the sum in its gradient has the same bits for both and for any number of threads.
+# An op instead of broadcast_to of NumPy or PyTorch: the sum in its gradient gives the same bits for both and for any number of threads.
 BROADCAST_ROWS = Op(
     __name__, "broadcast_rows",
     inputs=(Arg("a", "... N", broadcast=True, dtype="any"),),
@@ -44,7 +44,7 @@ BROADCAST_ROWS = Op(
 
 
 def broadcast_rows(*arrays: Any) -> tuple[Any, ...]:
-    """The arrays with their axes before the last broadcast; unchanged if these do not fit, which the op that takes them reports."""
+    """Broadcast all axes except the last. Arrays with incompatible axes are unchanged: the op that receives them reports the error."""
     rows = [tuple(getattr(a, "shape", ()))[:-1] for a in arrays]
     if len(set(rows)) == 1 or any(_arrays.kind(a) is None or a.ndim == 0 or _arrays.dtype_name(a) not in _KNOWN for a in arrays):
         return arrays
@@ -65,7 +65,7 @@ def per_channel(dt: Any, *arrays: Any) -> tuple[Any, ...]:
 def call_vjp_per_channel(
     op: Op, arguments: Sequence[Any], options: tuple[Any, ...], backend: Any, num_threads: int | None
 ) -> tuple[Any, ...]:
-    """``call_vjp`` of an op whose arguments (H, N) may be (N,)."""
+    """``call_vjp`` for an op whose (H, N) arguments may have shape (N,)."""
     *inputs, grad = arguments
     dt = next((a for arg, a in zip(op.inputs, inputs) if arg.name == "dt"), None)
     wide = [per_channel(dt, a)[0] if arg.dims.endswith("H N") else a for arg, a in zip(op.inputs, inputs)]

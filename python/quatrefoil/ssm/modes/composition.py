@@ -9,7 +9,7 @@ from ..._array_tools import arange, complex_of, conj, double, in_chunks, is_comp
 
 
 def _steps(L: int) -> tuple[int, int]:
-    """The numbers of baby and of giant steps, about equal."""
+    """The numbers of baby and giant steps, which are about equal."""
     J = 1 << (max(L - 1, 0).bit_length() + 1) // 2
     return J, -(-L // J)
 
@@ -19,7 +19,7 @@ class Modes:
 
     def __init__(self, xp: Any, re: Any, phase: Any, rest: Any = None) -> None:
         self.xp, self.re = xp, re
-        self.top = xp.astype(xp.astype(phase, xp.float32), xp.float64)  # few bits, so that l top is exact
+        self.top = xp.astype(xp.astype(phase, xp.float32), xp.float64)  # few bits, so that l * top is exact
         self.rest = phase - self.top if rest is None else (phase - self.top) + rest
 
     def powers(self, t: Any, channels: slice = slice(None)) -> Any:
@@ -34,12 +34,12 @@ class Modes:
         return self.powers(arange(self.xp, 1, self.re) + float(t))[:, :, 0]
 
     def _tables(self, L: int, channels: slice) -> tuple[Any, Any]:
-        """The baby steps (H, N, J) and the giant steps (H, N, I)."""
+        """Baby steps (H, N, J) and giant steps (H, N, I)."""
         J, count = _steps(L)
         return self.powers(arange(self.xp, J, self.re), channels), self.powers(arange(self.xp, count, self.re) * float(J), channels)
 
     def _by_channels(self, compute: Any, M: int, L: int) -> Any:
-        """A few channels at a time, so that the tables and their products stay small."""
+        """Call ``compute`` for a few channels at a time, so that the tables and their products stay small."""
         (H, N), (J, count) = self.re.shape, _steps(L)
         return in_chunks(self.xp, compute, H, 4 * N * (M * count + J + count) + 4 * M * L, axis=1)
 
