@@ -18,7 +18,7 @@ CAUCHY_MULT = Op(
     inputs=(Arg("v", "... N", dtype="complex"), Arg("z", "L", dtype="complex"), Arg("w", "... N", dtype="complex")),
     outputs=(Arg("y", "... L", dtype="complex"),),
     options=(Option("symmetric", bool),),
-    tolerance=2e-6,  # in float64 for the sum of 2 N quotients, each rounded four times
+    tolerance=2e-6,  # for the sum of 2 N quotients in float64, each rounded four times
 )  # fmt: skip
 
 
@@ -37,7 +37,8 @@ def cauchy_mult(
     Parameters
     ----------
     v, w : (..., N) complex
-        Residues and poles; batch axes broadcast. With ``symmetric`` they are one half of conjugate pairs, as in upstream's function.
+        Residues and poles; batch axes broadcast. With ``symmetric``, they are one of each conjugate pair, as in the function of
+        state-spaces/s4.
     z : (L,) complex
         Points.
     symmetric : bool
@@ -51,8 +52,8 @@ def cauchy_mult(
 
     Notes
     -----
-    Differentiable in v, z, w (2), (3). One quotient per pair and point, in double precision for any dtype. Points close to a pole stay
-    accurate; on a pole the result is inf or NaN. No memory beyond the result and z.
+    Differentiable in v, z, w (2), (3). One quotient per pair and point, in double precision for any dtype. The result is accurate even
+    close to a pole; on a pole it is inf or NaN. No memory is needed beyond the result and z.
 
     Examples
     --------
@@ -114,10 +115,10 @@ def s4_kernel(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Kernel of an S4 layer, the impulse response of a system that is diagonal plus rank one (4)-(5).
+    """Kernel of an S4 layer: the impulse response of a diagonal plus rank-one system (4)-(5).
 
-    K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly. Arrays hold one half of conjugate pairs. The
-    recurrence costs as much as upstream's Cauchy sums, but takes the true C and any L without a power of the matrix.
+    K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly. Arrays contain one of each conjugate pair. The
+    recurrence costs as much as the Cauchy sums of state-spaces/s4, but takes the true C and any L without a power of the matrix.
 
     Parameters
     ----------
@@ -128,9 +129,9 @@ def s4_kernel(
     L : int
         Length.
     Q : (H, N) or (N,) complex, optional
-        The other factor; P if absent, which makes the system stable for Re Lambda <= 0.
+        The second low-rank factor; P if absent, which makes the system stable for Re Lambda <= 0.
     truncated : bool
-        C is upstream's stored parameter, C (I - Abar^L), instead of the true output vector (8).
+        C is the parameter stored by state-spaces/s4, C (I - Abar^L), instead of the true output vector (8).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -140,10 +141,10 @@ def s4_kernel(
 
     Notes
     -----
-    Differentiable in all arrays (6)-(8). Cost: 20 N operations per number, in double precision for any dtype; ``truncated`` adds a dense
-    power and a solve, O(N^3 log L) per channel. The gradient runs forward twice and back once and stores about 2 sqrt(L) states. Error: the
-    rounding of each step for as long as a mode lives, 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096, 1e-7 in
-    float32. A NaN stays in its channel.
+    Differentiable in all arrays (6)-(8). Cost: 20 N operations per element, in double precision for any dtype; ``truncated`` adds a dense
+    power and a solve, O(N^3 log L) per channel. The gradient runs forwards twice and backwards once and stores about 2 sqrt(L) states.
+    Error: rounding errors accumulate for as long as a mode lives, to 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096,
+    1e-7 in float32. A NaN affects only its channel.
 
     Examples
     --------

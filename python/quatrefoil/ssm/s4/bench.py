@@ -1,4 +1,4 @@
-"""S4 kernels against the Cauchy sums by which upstream computes them in torch."""
+"""S4 kernels compared with the Cauchy sums that state-spaces/s4 computes in PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _by_cauchy(xp: Any, omega: Any, dt: Any, A: Any, P: Any, B: Any, C: Any) -> Any:
-    """Cauchy sums at the roots of unity, by NumPy or torch. They take upstream's C (I - Abar^L) as it is: the truncated kernel."""
+    """Cauchy sums at the roots of unity, in NumPy or PyTorch. C is C (I - Abar^L) of state-spaces/s4: the truncated kernel."""
     h, x = (1 + omega) / 2, dt[:, None] * A
 
     def half(v: Any, x: Any) -> Any:

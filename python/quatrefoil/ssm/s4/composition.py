@@ -1,7 +1,7 @@
 """S4 kernels and sums over simple poles as array operations, in double precision.
 
-The recurrence (4), (5) becomes powers of its real matrix, by squaring: 2 sqrt(L) vectors and a matrix product give the L numbers, and the
-adjoint takes the same steps back.
+The recurrence (4), (5) becomes powers of its real matrix, computed by squaring: 2 sqrt(L) vectors and a matrix product give the L outputs,
+and the adjoint takes the same steps in reverse.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..._array_tools import chunk_slices, complex_of, double, in_chunks, resized
 
 
 def cauchy_mult(xp: Any, v: Any, z: Any, w: Any, symmetric: bool) -> Any:
-    """(1), a few points at a time."""
+    """(1), for a few points at a time."""
     v2, w2, z = _flat(xp, v), _flat(xp, w), double(xp, z)
 
     def compute(points: slice) -> Any:
@@ -65,7 +65,7 @@ class _Powers:
         return result
 
     def columns_back(self, columns: Any, grad: Any, first: int, count: int, transposed: bool = False) -> Any:
-        """The gradient of x from that of the columns; adds those of the powers."""
+        """The gradient of x from that of the columns; adds to the gradients of the powers."""
         xp = self.xp
         for k in reversed(range(first, first + count)):
             n = grad.shape[-1] // 2
@@ -174,7 +174,7 @@ class _System(Parameters):
 
 
 def _numbers(N: int, L: int) -> int:
-    """The size of one channel's matrices and vectors."""
+    """The number of elements in one channel's matrices and vectors."""
     return 16 * N * N * (L.bit_length() + 2) + 8 * N * math.isqrt(2 * L) + L
 
 

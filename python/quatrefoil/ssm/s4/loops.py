@@ -10,7 +10,7 @@ from .composition import Parameters, input_gradients
 
 @jit
 def _reciprocal(d):
-    """Infinite or NaN on a pole, where Numba's complex division raises."""
+    """1 / d, which is infinite or NaN on a pole, where Numba's complex division raises an error."""
     size = d.real * d.real + d.imag * d.imag
     return complex(d.real / size, -d.imag / size)
 
@@ -66,7 +66,7 @@ def cauchy_mult_vjp(v, z, w, grad, dv, dz, dw, symmetric, num_threads):
 
 @jit
 def _run(E, p, q, c, x, K):
-    """README (5): K_l = 2 Re sum c x_l, x <- E x - p Re sum q x; x is (H, N) and destroyed."""
+    """README (5): K_l = 2 Re sum c x_l, x <- E x - p Re sum q x; x is (H, N) and is overwritten."""
     for h in range(E.shape[0]):
         for l in range(K.shape[1]):
             s = k = 0.0
@@ -148,7 +148,7 @@ class _System(Parameters):
 
     @staticmethod
     def _solve(matrices, right):
-        """Channel by channel, so that a singular or NaN matrix affects no other channel."""
+        """Solve channel by channel, so that a singular or NaN matrix affects no other channel."""
         result = np.full(right.shape, np.nan)
         for h, (matrix, r) in enumerate(zip(matrices, right)):
             try:
