@@ -1,4 +1,4 @@
-"""Diagonal state-space models (S4D, DSS): their convolution kernel, and the whole layer with its step.
+"""Diagonal state-space models (S4D, DSS): the convolution kernel, and the complete layer with its step function.
 
 H channels, N stored modes, M outputs, L length. Equation numbers: csrc/ssm/s4d/README.md.
 """
@@ -55,7 +55,7 @@ S4D_CONV = Op(
     outputs=(Arg("y", "... M? H L", half=True), Arg("last_state", "... H N", dtype="complex", only_if="return_state")),
     options=(Option("disc", str), Option("method", str), Option("bidirectional", bool), Option("return_state", bool)),
     check=_check_state,
-    tolerance=1e-5,  # for float64, where states accumulate the rounding of z^32; float32 has its own test with 5e-7
+    tolerance=1e-5,  # for float64, in which states accumulate the rounding of z^32; float32 has its own test with 5e-7
 )  # fmt: skip
 OPS = (S4D_KERNEL, S4D_CONV)
 
@@ -81,7 +81,7 @@ def s4d_kernel(
     dt : (H,)
         Step sizes; float32 or float64.
     A : (H, N) complex, or (N,)
-        Continuous poles, per channel or shared by all, as ``s4d_init`` returns them. Re A > 0 is legal: nothing is clamped, and overflow
+        Continuous poles, per channel or shared by all, as ``s4d_init`` returns them. Re A > 0 is allowed: nothing is clamped, and overflow
         gives inf or NaN in its channel. A = 0 is exact.
     C : (H, N), (N,) or (M, H, N) complex
         Output weights; M outputs share the powers of the poles.
@@ -90,8 +90,8 @@ def s4d_kernel(
     B : (H, N) or (N,) complex, optional
         Input weights; 1 if absent.
     disc : "zoh", "bilinear" or "dss"
-        Zero-order hold, bilinear, or upstream's DSS (modes README (1), (2), (4)), which divides each mode by its sum over the L samples
-        and has no factor 2.
+        Zero-order hold, bilinear, or the DSS of state-spaces/s4 (modes README (1), (2), (4)), which divides each mode by its sum over the L
+        samples and has no factor 2.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -101,9 +101,9 @@ def s4d_kernel(
 
     Notes
     -----
-    Differentiable in dt, A, C, B. Cost: 4 M N operations per number, as one matrix product per channel (modes README (7)), and no (H, N, L)
-    array. Poles and phases are computed in double precision. Error: at most 3e-7 of max|K| in float32, 1e-14 in float64 up to L = 4096. A
-    NaN stays in its channel. Conventions: state-spaces/s4.
+    Differentiable in dt, A, C, B. Cost: 4 M N operations per element, as one matrix product per channel (modes README (7)), without an
+    array of shape (H, N, L). Poles and phases are computed in double precision. Error: at most 3e-7 of max|K| in float32, 1e-14 in float64
+    up to L = 4096. A NaN affects only its channel. Conventions are those of state-spaces/s4.
 
     Examples
     --------
@@ -122,8 +122,8 @@ def s4d_kernel_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]).
 
-    Two moments per mode, modes README (8)-(11): 8 M N operations per number. Complex gradients are torch's, dL/dRe w + i dL/dIm w. DSS's
-    shift for Re A > 0 has none, as upstream.
+    Two moments per mode, modes README (8)-(11): 8 M N operations per element. Complex gradients follow PyTorch, dL/dRe w + i dL/dIm w. The
+    shift of DSS for Re A > 0 has no gradient, as in state-spaces/s4.
 
     Examples
     --------
@@ -180,23 +180,23 @@ def s4d_conv(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
-    """Diagonal state-space layer (S4D): convolution with the impulse responses of learnt systems (2).
+    """Diagonal state-space layer (S4D): convolution with the impulse responses of learned systems (2).
 
     y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l.
 
-    z and b come from dt and A as in ``s4d_kernel``. Equal to the recurrence s_l = z s_{l-1} + B b u_l, y_l = 2 Re(C s_l) + D u_l: the
-    output sees the new state (3). No array of size H N L exists.
+    z and b are computed from dt and A as in ``s4d_kernel``. Equal to the recurrence s_l = z s_{l-1} + B b u_l, y_l = 2 Re(C s_l) + D u_l:
+    the output depends on the new state (3). No array of size H N L is stored.
 
     Parameters
     ----------
     u : (..., H, L)
-        Input; float32 or float64, or float16 or bfloat16, computed in float32 and returned in u's type.
+        Input; float32 or float64. float16 and bfloat16 are computed in float32 and returned in the dtype of u.
     dt : (H,)
         Step sizes.
     A, B : (H, N) complex, or (N,)
         Poles and input weights of the stored modes, one of each conjugate pair, per channel or shared by all. B is 1 if absent.
     C : (H, N), (N,) or (M, H, N) complex
-        Output weights; M outputs share the states. (2, H, N) if ``bidirectional``: back, then ahead.
+        Output weights; M outputs share the states. (2, H, N) if ``bidirectional``: first causal, then anticausal.
     D : (H,) or (M, H), optional
         Skip connection.
     disc : "zoh", "bilinear" or "dss"
@@ -204,9 +204,9 @@ def s4d_conv(
     initial_state : (..., H, N) complex, optional
         The state before the first sample; 0 if absent.
     return_state : bool
-        Return the state after the last sample too.
+        Also return the state after the last sample.
     method : "auto", "fft" or "scan"
-        The kernel and an FFT, or the recurrence in chunks; "auto" takes the cheaper one.
+        "fft" computes the kernel and an FFT, "scan" the recurrence in chunks; "auto" chooses the cheaper one.
     bidirectional : bool
         Add sum_{j>l} K'_{j-l-1} u_j, with K' from C[1]; its first tap has lag 1, as in state-spaces/s4.
     out, backend, num_threads
@@ -224,10 +224,10 @@ def s4d_conv(
 
     Notes
     -----
-    Differentiable in u, dt, A, C, D, B, initial_state, through the last state too. Cost per row: by FFT as ``fft_conv``, with the kernel's
-    cost shared by the batch; by scan 8 N + 48 operations per sample. Memory: a few lengths L per thread. Error: at most 1e-6 of max|y| in
-    float32. Splitting a row and passing the state on gives the same output. Re A > 0 is legal while z^L is finite; prefer method "scan"
-    then. A NaN stays in its batch item and channel.
+    Differentiable in u, dt, A, C, D, B, initial_state, also through the last state. Cost per row: by FFT as for ``fft_conv``, with the
+    kernel's cost shared by the batch; by scan 8 N + 48 operations per sample. Memory: a few rows of length L per thread. Error: at most
+    1e-6 of max|y| in float32. Splitting a row and passing the state on gives the same output. Re A > 0 is allowed while z^L is finite;
+    "scan" is then the better method. A NaN affects only its batch item and channel.
 
     Examples
     --------
@@ -253,8 +253,8 @@ def s4d_conv_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s4d_conv`` (8)-(11).
 
-    ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one gradient for each input that is present. ``grad`` is that of y, or with
-    ``return_state`` the pair of those of y and the last state.
+    ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one gradient for each input that is present. ``grad`` is that of y or, with
+    ``return_state``, the pair of those of y and the last state.
 
     Examples
     --------
@@ -301,7 +301,7 @@ def s4d_step(
 
     Notes
     -----
-    Differentiable in all arrays. Computed in double precision, rounded once: as accurate as the state's own type allows.
+    Differentiable in all arrays. Computed in double precision and rounded once, so it is as accurate as the dtype of the state allows.
 
     Examples
     --------

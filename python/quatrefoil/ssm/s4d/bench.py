@@ -1,4 +1,4 @@
-"""Kernels and layers of diagonal models against torch: an exponential for every mode and sample, as in the S4D paper's code, and tuned."""
+"""Kernels and layers of diagonal models compared with PyTorch: one exponential per mode and sample as in the S4D paper, and tuned code."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..modes import bench as modes
 
 Shape = tuple[int, int, int]  # B, H, L
 N = 32  # stored modes
-FLOPS = 4 * N  # per number of the kernel: the real parts of N complex products
-# (B, H, L): least ratio against the pedagogical and the tuned layer
+FLOPS = 4 * N  # per element of the kernel: the real parts of N complex products
+# (B, H, L): minimum speedup over the paper's and the tuned layer
 GOALS = {
     (1, 256, 1024): (250.0, 12.0),
     (8, 256, 4096): (80.0, 12.0),
     (1, 64, 65536): (500.0, 25.0),
     (1, 1, 1048576): (500.0, 25.0),
     (4, 128, 16384): (120.0, 12.0),
-    (1, 64, 16384): (100.0, 5.0),  # a million samples: the tuned layer's temporaries still fit the caches
+    (1, 64, 16384): (100.0, 5.0),  # a million samples: the tuned layer's temporaries still fit in cache
 }
-SCAN_FLOPS = 8 * N + 48  # per sample, by chunks of 32: state in, state out, and the convolution inside
+SCAN_FLOPS = 8 * N + 48  # per sample, in chunks of 32: reading and writing the state, and the convolution within the chunk
 
 
 def problems() -> Iterator[Problem]:
@@ -65,7 +65,7 @@ def truth_of(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray
 
 
 def exponentials(dt: Any, A: Any, C: Any, L: int) -> Any:
-    """The kernel as in the S4D paper's code: an exponential for every mode and sample, an array of size H N L."""
+    """The kernel as in the S4D paper's code: one exponential per mode and sample, in an array of size H N L."""
     import torch
 
     x = dt[:, None] * A
@@ -123,7 +123,7 @@ def _truth(u: np.ndarray, dt: np.ndarray, A: np.ndarray, C: np.ndarray, D: np.nd
 
 
 def _work(shape: Shape) -> Work:
-    """The cheaper one of the scan and of a kernel with its convolution."""
+    """The cheaper of the scan and the convolution with a kernel."""
     B, H, L = shape
     return Work(min(SCAN_FLOPS * B * H * L, convolution.convolution_work(shape).flops + FLOPS * H * L), 2 * B * H * L * 4)
 
@@ -157,7 +157,7 @@ def _gradient(shape: Shape) -> Problem:
 
 
 def _state(shape: Shape) -> Problem:
-    """With initial and final states, which no convolution in torch has: against the layer without them."""
+    """With initial and final states, which no PyTorch convolution supports: compared with the layer without them."""
     arrays = _arrays(shape)
     start = np.zeros((shape[0], shape[1], N), np.complex64)
     size = f"{shape} float32"

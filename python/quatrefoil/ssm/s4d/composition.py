@@ -77,7 +77,7 @@ class _Poles:
             near = xp.abs(ratio) < 0.5  # |1 + half|^2 = |1 - half|^2 (1 + ratio)
             apart = (1 + 2 * ahead + size) / (1 - 2 * ahead + size)
             re = xp.where(near, xp.log1p(xp.where(near, ratio, 0 * ratio)), xp.log(xp.where(near, 1 + 0 * apart, apart))) / 2
-            re = xp.where(re < -69, 0 * ahead - 69, re)  # a pole at 0 keeps its derivatives
+            re = xp.where(re < -69, 0 * ahead - 69, re)  # keeps the derivatives of a pole at 0
             phase = xp.atan2(2 * xp.imag(half), (1 - xp.sqrt(size)) * (1 + xp.sqrt(size)))
             self.modes, self.z = Modes(xp, re, phase), complex_of(xp, xp.exp(re) * xp.cos(phase), xp.exp(re) * xp.sin(phase))
             self.b = self.step / (1 - half)
@@ -96,7 +96,7 @@ class _Poles:
         return 1.0 if self.disc == "dss" else 2.0
 
     def gradient(self, g_log: Any, g_b: Any) -> tuple[Any, Any]:
-        """(11): from the gradients of log z and b to those of A and dt."""
+        """(11): the gradients of A and dt from those of log z and b."""
         xp, step, x = self.xp, self.step, self.x
         if self.disc == "zoh":
             g_x = g_log + xp.conj(step * _psi_derivative(xp, x)) * g_b
@@ -114,7 +114,7 @@ class _Poles:
 
 
 def _outputs(xp: Any, C: Any) -> Any:
-    """(M, H, N)."""
+    """C as (M, H, N)."""
     return double(xp, xp.reshape(C, (math.prod(C.shape[:-2]), *C.shape[-2:])))
 
 
@@ -151,7 +151,7 @@ def _split(xp: Any, u: Any, C: Any, bidirectional: bool) -> tuple[Any, Any, int]
 
 
 def _taps(xp: Any, poles: _Poles, C3: Any, one: Any, u: Any, bidirectional: bool) -> tuple[Any, Any]:
-    """The kernels (M, H, L) and the reverse kernel or None, in the precision of the rows."""
+    """The kernels (M, H, L) and the reverse kernel or None, in the dtype of the rows."""
     K = xp.astype(poles.pairs * poles.modes.sums(C3 * (one * poles.b), u.shape[-1]), u.dtype)
     return (K[:1, ...], K[1, ...]) if bidirectional else (K, None)
 
@@ -209,7 +209,7 @@ def s4d_conv_vjp(
 def _state_gradients(
     xp: Any, poles: _Poles, C3: Any, one: Any, u3: Any, initial_state: Any, grad4: Any, grad_last: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """The states' share in the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
+    """The contribution of the states to the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
     if initial_state is None and grad_last is None:
         return (0.0,) * 6
     (rows, M, H, L), N, modes = grad4.shape, poles.A.shape[1], poles.modes
