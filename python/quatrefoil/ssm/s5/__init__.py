@@ -72,7 +72,7 @@ def s5_apply(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
-    """The S5 layer: one system of many inputs and outputs, by a scan over its diagonal states (1), (2).
+    """The S5 layer: one system with many inputs and outputs, by a scan over its diagonal states (1), (2).
 
     x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t.
 
@@ -81,17 +81,17 @@ def s5_apply(
     u : (..., L, H)
         Input, time before channels as in S5. Real; float16 and bfloat16 are computed in float32 and returned in their own dtype.
     Lambda_bar : (P,) complex
-        Discrete poles. Any value is legal; a growing system is exact while its powers are finite.
+        Discrete poles. Any value is allowed; a growing system is exact while its powers are finite.
     B_bar : (P, H) complex
         Discrete input matrix.
     C : (H, P) complex, or (H, 2P) if ``bidirectional``
         Output matrix.
     D : (H,), optional
-        Feedthrough; none if absent.
+        Feedthrough; 0 if absent.
     conj_sym : bool
         Each state also stands for its conjugate, hence the factor 2. If False, y_t = Re(C x_t) + D u_t.
     bidirectional : bool
-        The second half of C reads a scan from the end, x'_t = Lambda_bar x'_{t+1} + B_bar u_t, which sees u_t too, as in
+        The second half of C reads a scan from the end, x'_t = Lambda_bar x'_{t+1} + B_bar u_t, which includes u_t too, as in
         lindermanlab/S5.
     initial_state : (..., P) complex, optional
         The state before the first step; 0 if absent.
@@ -111,9 +111,9 @@ def s5_apply(
 
     Notes
     -----
-    Differentiable in all arrays, through the returned state too. Cost: 8 L H P flops per sequence and direction, in two real matrix
-    products with the scan between them; the states of about a hundred steps exist at a time. A NaN in u stays in its sequence, from its
-    time on; one in a row of C or in D stays in its channel; one in Lambda_bar or B_bar reaches every channel.
+    Differentiable in all arrays, also through the returned state. Cost: 8 L H P flops per sequence and direction, in two real matrix
+    products with the scan between them. The states of about a hundred steps are stored at a time. A NaN in u affects only its sequence,
+    from its time step on; one in a row of C or in D affects only its channel; one in Lambda_bar or B_bar reaches every channel.
 
     Examples
     --------
@@ -137,8 +137,8 @@ def s5_apply_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s5_apply`` (3)-(6).
 
-    ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y,
-    or with ``return_state`` the pair of those of y and the last state.
+    ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y
+    or, with ``return_state``, the pair of those of y and the last state.
 
     Examples
     --------

@@ -40,14 +40,14 @@ def _start(xp: Any, state: Any, u: Any, poles: Any) -> Any:
 
 
 class _Direction:
-    """The scan (1) in one direction, a few steps at a time, because the L P states would not fit into caches."""
+    """The scan (1) in one direction, a few steps at a time, because the L P states would not fit in cache."""
 
     def __init__(self, xp: Any, u: Any, poles: Any, b: Any, c: Any, factor: int, reverse: bool) -> None:
         self.xp, self.u, self.poles, self.b, self.c, self.factor, self.reverse = xp, u, poles, b, c, factor, reverse
         items, L, H = u.shape
         chunks = chunk_slices(L, items * (4 * poles.shape[0] + H), xp) if L else []
         self.chunks = chunks[::-1] if reverse else chunks
-        self.last = 0 if reverse else -1  # step of a chunk
+        self.last = 0 if reverse else -1  # index of the last step in a chunk
 
     def states(self, steps: slice, start: Any) -> Any:
         return scan(self.xp, self.poles, _projected(self.xp, self.u[:, steps, :], self.b), start, 1, self.reverse)
@@ -64,7 +64,9 @@ class _Direction:
 
     def add_gradients(self, grad: Any, start: Any, carry: Any, du: Any, sums: list[Any]) -> tuple[Any, Any]:
         """Add to the gradients of u (``du``) and of Lambda and B (``sums``); returns those of C and of the state ``start`` (3)-(6).
-        ``carry`` is that of the last state."""
+
+        ``carry`` is the gradient of the last state.
+        """
         xp, before = self.xp, [start]
         for steps in self.chunks[:-1]:
             before.append(self.states(steps, before[-1])[:, self.last, :])
