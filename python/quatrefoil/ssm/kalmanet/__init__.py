@@ -11,7 +11,7 @@ from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, InputOrGrad, T
 
 SOLVERS = ("chebyshev", "exact")
-MAX_STEPS = 2**31 - 1  # of the solver: a C int
+MAX_STEPS = 2**31 - 1  # maximum steps of the solver: a C int
 
 
 GKA = Op(
@@ -77,20 +77,20 @@ def gka(
     Parameters
     ----------
     q, k, v : (B, T, H, D)
-        Queries, keys, values; float32 or float64, half precision is computed in float32.
+        Queries, keys, values; float32 or float64. Half precision is computed in float32.
     alpha, g, gk : (B, T, H), optional
-        The weight of the regression (1 if absent); logarithms of the decay of U and of H (0, no decay, if absent). g > 0 grows and is
-        not checked.
+        alpha: the weight of the regression (default 1). g, gk: logarithms of the decay of U and of H (default 0, no decay). g > 0 grows and
+        is not checked.
     ridge_strength : float
         Regulariser in units of F_t; 0 or more.
     num_iter : int
-        Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (4)-(7). 0: no regression, x = q: plain gated linear attention.
+        Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (4)-(7). 0 means no regression (x = q): plain gated linear attention.
     solver : "chebyshev" or "exact"
-        "exact" eliminates every token's matrix and ignores num_iter.
+        "exact" solves every token's system by elimination and ignores num_iter.
     initial_state : (H_0, U_0), each (B, H, D, D), optional
-        The states before the first token, as returned by an earlier call. Only the symmetric part of H_0 counts; None is zeros.
+        The states before the first token, as returned by an earlier call. Only the symmetric part of H_0 is used; None means zeros.
     output_final_state : bool
-        Return (H_T, U_T) too, each (B, H, D, D).
+        Also return (H_T, U_T), each (B, H, D, D).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -101,23 +101,23 @@ def gka(
     Raises
     ------
     ValueError
-        Shapes that do not fit, an unknown solver, num_iter below 0, a ridge_strength that is negative, NaN or infinite.
+        Inconsistent shapes, an unknown solver, negative num_iter, or a ridge_strength that is negative, NaN or infinite.
     TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+        Other dtypes, or mixed kinds or dtypes of arrays.
 
     Notes
     -----
-    Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, where the returned U is transposed. Differentiable in q, k, v,
-    alpha, g, gk, initial_state, and through the final states. The gradient is that of the solution of the linear system, including the
-    dependence of the regulariser on H, with the same solver for the adjoint system (11)-(19). At a finite num_iter it differs from the
-    derivative of the iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
+    Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, which returns U transposed. Differentiable in q, k, v, alpha, g, gk,
+    initial_state, and through the final states. The gradient is that of the solution of the linear system, including the dependence of the
+    regulariser on H, with the same solver for the adjoint system (11)-(19). At a finite num_iter it differs from the derivative of the
+    iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
 
-    The error of r steps is at most 2 c^{r+1} of the exact solution with c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge:
+    The error of r steps is at most 2 c^{r+1} times the exact solution with c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge:
     0.754 per step at the default. x_t = 0 while all keys are zero. Cost per token and head: num_iter / 2 + 6 passes over D^2 numbers in
-    cache (D^3 / 6 multiply-adds more if exact); the gradient takes about four times as long and keeps one vector per token. From 40
-    tokens on float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, relative to its largest value
-    (18). With fewer tokens most directions have no key, and rounding errors weigh up to 1 / ridge_strength times more. A NaN stays in
-    its head, from its time on (in gradients: anywhere in its head).
+    cache ("exact": D^3 / 6 more multiply-adds). The gradient takes about four times as long and stores one vector per token. From 40 tokens
+    on, float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, relative to its largest value (18). With
+    fewer tokens most directions have no key, and rounding errors are amplified up to 1 / ridge_strength times more. A NaN affects only its
+    head, from its time step on (in gradients: anywhere in its head).
 
     Examples
     --------
@@ -146,7 +146,7 @@ def gka_vjp(
     """Gradients of ``gka`` (11)-(19).
 
     ``(q, k, v[, alpha[, g[, gk[, H_0[, U_0]]]]], grad)`` -> (dq, dk, dv[, dalpha][, dg][, dgk][, dH_0][, dU_0]). The initial states may
-    also be passed as ``initial_state=``. With ``output_final_state`` grad is (grad_y, grad_H_T, grad_U_T), or
+    also be passed as ``initial_state=``. With ``output_final_state``, grad is (grad_y, grad_H_T, grad_U_T), or
     (grad_y, (grad_H_T, grad_U_T)).
 
     Examples

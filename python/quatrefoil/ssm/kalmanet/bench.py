@@ -1,4 +1,4 @@
-"""Gated KalmaNet against PyTorch with the states of all tokens in memory at once: dense solve, Cholesky, batched Chebyshev iteration."""
+"""Gated KalmaNet compared with PyTorch, with the states of all tokens in memory: dense solve, Cholesky, batched Chebyshev iteration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Queries and keys as the layer makes them: of length 1, keys times a gate; half of a query is its token's key."""
+    """Queries and keys as in the layer: of norm 1, keys times a gate; half of a query is its token's key."""
     rng = np.random.default_rng(0)
 
     def unit(x: np.ndarray) -> Any:
@@ -38,7 +38,7 @@ def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def _work(shape: tuple[int, ...]) -> Work:
-    """Per token and head: both states decayed and updated, a product with H per step, one with U. Half of the symmetric H is stored."""
+    """Per token and head: decay and update of both states, one product with H per step, one with U. Half of the symmetric H is stored."""
     B, T, heads, D = shape
     return Work(B * T * heads * (2 * STEPS + 2 + 3 + 1.5) * D * D, 4 * B * T * heads * D * 4)
 
@@ -58,7 +58,7 @@ def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, alpha: np.ndarray, g: np
 
 
 def by_torch(solver: Callable[[Any, Any, Any], Any], q: Any, k: Any, v: Any, alpha: Any, g: Any, gk: Any) -> Any:
-    """The H of all tokens laid out by a loop, one batched solve, and the readout as masked attention: U is never built."""
+    """The H of all tokens from a loop, one batched solve, and the readout as masked attention, which does not need U."""
     import torch
 
     H, Q = _all_H(k, gk), q.movedim(1, 0)

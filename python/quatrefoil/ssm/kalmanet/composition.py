@@ -1,5 +1,8 @@
-"""Gated KalmaNet as array operations, in double precision. Piece by piece of the tokens, a scan gives the states (1), and all systems are
-solved at once; the gradient takes the pieces in reverse order. States are (B, T, H, D, D)."""
+"""Gated KalmaNet as array operations, in double precision.
+
+Tokens are processed in chunks: a scan gives the states (1), and all systems of a chunk are solved at once. The gradient takes the chunks in
+reverse order. States are (B, T, H, D, D).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ..scan.composition import scan
 
 
 class _Solver:
-    """x ~ (H + ridge |H| I)^-1 q for every token of a piece."""
+    """x ~ (H + ridge |H| I)^-1 q for every token of a chunk."""
 
     def __init__(self, xp: Any, H: Any, ridge: float, num_iter: int, solver: str) -> None:
         self.xp, self.H, self.steps = xp, H, num_iter
@@ -37,7 +40,7 @@ class _Solver:
         return xp.where(self.is_zero[..., None], 0 * x, x)
 
     def _chebyshev(self, q: Any) -> Any:
-        """The iteration that README (4)-(7) fold. Its weights are the same for all tokens."""
+        """The iteration that README (4)-(7) fold. All tokens share its weights."""
         ridge = self.ridge
         s = 2 / (2 * ridge + 1) / self.safe[..., None]
         lam = ridge * self.safe[..., None]
@@ -59,7 +62,7 @@ def _gate(xp: Any, x: Any, like: Any, value: float) -> Any:
 
 
 class _Tokens:
-    """Inputs in double precision, absent ones by their defaults, and the pieces of the tokens."""
+    """Inputs in double precision, with defaults for absent ones, and the chunks of the tokens."""
 
     def __init__(self, xp: Any, inputs: tuple[Any, ...], H0: Any, U0: Any, *solver: Any) -> None:
         self.xp, self.solver = xp, solver
@@ -75,7 +78,7 @@ class _Tokens:
         self.pieces = chunk_slices(T, 12 * B * heads * D * D, xp) if T else []
 
     def states(self, piece: slice, H: Any, U: Any) -> tuple[Any, Any]:
-        """(1): H and U after every token of the piece."""
+        """(1): H and U after every token of the chunk."""
         k, v = self.k[:, piece, ...], self.v[:, piece, ...]
         after_H, after_U = (
             scan(self.xp, e[:, piece, ...], x[..., :, None] * k[..., None, :], before, 1)
@@ -140,7 +143,7 @@ def gka_vjp(
 def _piece_back(
     xp: Any, tokens: _Tokens, piece: slice, H: Any, U: Any, grad: Any, into_H: Any, into_U: Any
 ) -> tuple[tuple[Any, ...], Any, Any]:
-    """(11)-(17) for some tokens: gradients of q, k, v, alpha, g, gk, and of the states before them. ``into_H``: of the state after."""
+    """(11)-(17) for one chunk: gradients of q, k, v, alpha, g, gk, and of the states before it. ``into_H``: of the state after it."""
     q, k, v, alpha, e_H, e_U = (x[:, piece, ...] for x in (tokens.q, tokens.k, tokens.v, tokens.alpha, tokens.e_H, tokens.e_U))
     states, values = tokens.states(piece, H, U)
     solve = _Solver(xp, states, *tokens.solver)
@@ -165,6 +168,6 @@ def _piece_back(
 
 
 def _back(xp: Any, e: Any, local: Any, after: Any) -> Any:
-    """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` comes from the next piece, multiplied by its e."""
+    """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` is that of the next chunk, multiplied by its e."""
     ones = xp.ones_like(e[:, :1, ...])
     return scan(xp, xp.concat([e[:, 1:, ...], ones], axis=1), local, after, 1, reverse=True)

@@ -1,4 +1,4 @@
-"""Gated KalmaNet in plain loops, as csrc/ssm/kalmanet. States are float64 for arrays of any dtype."""
+"""Gated KalmaNet in plain loops, with the algorithm of csrc/ssm/kalmanet. States are float64 for arrays of any dtype."""
 
 import math
 
@@ -53,7 +53,7 @@ def _chebyshev(H, F, ridge, steps, q, x, before, Hx):
 
 @jit
 def _solve(H, A, F, ridge, steps, exact, q, x, before, Hx):
-    """x ~ (H + ridge F I)^-1 q; A holds the eliminated matrix if exact."""
+    """x ~ (H + ridge F I)^-1 q; A contains the eliminated matrix if exact."""
     x[:] = q
     if exact or steps > 0:
         if F == 0:
@@ -84,7 +84,7 @@ def _advance(H, A, e, k, ridge, exact):
 
 @jit
 def _gka(q, k, v, alpha, g, gk, H, U, y, ridge, steps, exact):
-    """One head: q, k, v, y (T, D), gates (T,), states (D, D), changed in place."""
+    """One head: q, k, v, y (T, D), gates (T,), states (D, D). The states are updated in place."""
     T, D = q.shape
     A, x, before, Hx = np.empty((D, D)), np.empty(D), np.empty(D), np.empty(D)
     for t in range(T):
@@ -101,7 +101,7 @@ def _gka(q, k, v, alpha, g, gk, H, U, y, ridge, steps, exact):
 
 @jit
 def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, Hk, c, along_H, along_U, ridge, steps, exact):
-    """README (11), (12): the numbers per token that the backward pass needs, dq and dalpha."""
+    """README (11), (12): the values per token that the backward pass needs, dq and dalpha."""
     T, D = q.shape
     A, before, Hx, u = np.empty((D, D)), np.empty(D), np.empty(D), np.empty(D)
     for t in range(T):
@@ -173,7 +173,7 @@ def _back(q, k, v, alpha, g, gk, grad, x, w, Hk, c, along_H, along_U, N, R, dk, 
 
 
 def _of_head(x, b, h):
-    """float64 (T, D) or (T,) of one head."""
+    """The array of one head in float64, (T, D) or (T,)."""
     return np.ascontiguousarray(x[b, :, h], np.float64)
 
 
