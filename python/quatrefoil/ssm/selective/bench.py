@@ -1,4 +1,4 @@
-"""The kernels of a Mamba block against PyTorch: mamba-ssm's reference recurrence written out, and the depthwise conv1d."""
+"""The kernels of a Mamba block compared with PyTorch: the reference recurrence of mamba-ssm, and the depthwise conv1d."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _ours(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any)
 
 
 def by_torch(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any) -> Any:
-    """One step at a time in torch, as in mamba-ssm's selective_scan_ref: (B, D, L, N) decays and inputs first, then the recurrence."""
+    """One step at a time in PyTorch, as in mamba-ssm's selective_scan_ref: first (B, D, L, N) decays and inputs, then the recurrence."""
     import torch
 
     delta = torch.nn.functional.softplus(delta + bias[:, None])
@@ -78,7 +78,7 @@ def _scan(shape: tuple[int, int, int, int]) -> Problem:
 
 
 def _scan_gradient(shape: tuple[int, int, int, int]) -> Problem:
-    """Forward and backward through autograd; the gradient of delta is compared, which sums the most."""
+    """Forward and backward through autograd; the gradient of delta is compared, which has the longest sums."""
     arrays = _scan_inputs(shape)
     wide, run = double(*arrays), autograd(arrays, grad=arrays[0], of=1)
     peers = {"torch loop and autograd": run(by_torch)}
@@ -118,7 +118,7 @@ def _conv_gradient(shape: tuple[int, int, int]) -> Problem:
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
-    """A decoding step. With heads, as in Mamba-2, A, the step size, D and the bias are one number per head, expanded."""
+    """A decoding step. With heads, as in Mamba-2, A, the step size, D and the bias have one value per head, expanded."""
     import torch
 
     items, *heads, P, N = shape
@@ -146,7 +146,7 @@ def _step(shape: tuple[int, ...]) -> Problem:
         return ((state * C).sum(-1) + D * x) * torch.nn.functional.silu(z)
 
     def run(step: Any, state: Any) -> Any:
-        state.copy_(start)  # on both sides: a second step would give another answer
+        state.copy_(start)  # on both sides, because a second step would give a different result
         with torch.no_grad():
             return step(state, *arguments)
 

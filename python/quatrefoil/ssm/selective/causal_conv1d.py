@@ -88,36 +88,35 @@ def causal_conv1d_fn(
     ----------
     x : (B, D, L)
     weight : (D, W)
-        Any W >= 1; its last tap meets x_t.
+        Any W >= 1; the last tap multiplies x_t.
     bias : (D,), optional
     seq_idx : (B, L) int32 or int64, optional
-        Sequences packed into one: a tap counts only if its sample has the seq_idx of the output. Below 0 is padding: the output is 0,
-        and no other output sees x there. Excludes states.
-    initial_states : (B, D, W - 1), optional
-        The samples before x; zeros if absent.
+        Several sequences packed into one: a tap applies only if its sample has the same seq_idx as the output. Negative values mark
+        padding: the output is 0 there, and no other output uses x there. Cannot be combined with states.
+        Samples before x; zeros if absent.
     return_final_states : bool
         Return (out, final_states): the last W - 1 samples of initial_states and x together, (B, D, W - 1).
     final_states_out : (B, D, W - 1), optional
         Array for the final states, written in place and returned.
     activation : None, "silu" or "swish"
-        The last two are the same.
+        "silu" and "swish" are the same.
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` if one array is returned.
 
     Returns
     -------
-    out : (B, D, L), in the dtype of x; with ``return_final_states`` a tuple of it and final_states.
+    out : (B, D, L), in the dtype of x; with ``return_final_states``, a tuple (out, final_states).
 
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes, except half
-        precision with float32: computed in float32, returned in the dtype of x.
+        Inconsistent shapes, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes, except half precision with
+        float32, which is computed in float32 and returned in the dtype of x.
 
     Notes
     -----
-    Signature and meaning are those of causal-conv1d's function of this name, for any strides and any W. Differentiable in all real
-    arrays, through the final states too (11)-(13). Reads x once, writes the result once. A NaN stays in its channel.
+    Signature and meaning are those of the function with this name in causal-conv1d, for any strides and any W. Differentiable in all real
+    arrays, also through the final states (11)-(13). Reads x once, writes the result once. A NaN affects only its channel.
 
     Examples
     --------
@@ -151,7 +150,7 @@ def causal_conv1d_fn_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
 
-    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and that of the final states, (B, D, W - 1).
+    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of that and the gradient of the final states, (B, D, W - 1).
 
     Examples
     --------
@@ -186,31 +185,32 @@ def causal_conv1d_update(
     ----------
     x : (B, D) or (B, D, L)
     conv_state : (B, D, S), S >= W - 1
-        The last S samples before x; afterwards the last S of it and x together.
+        The last S samples before x; afterwards the last S samples of conv_state and x together.
     weight : (D, W)
     bias : (D,), optional
     activation : None, "silu" or "swish"
     cache_seqlens : (B,) int32 or int64, optional
         conv_state is a ring buffer: x is written at cache_seqlens, cache_seqlens + 1, ... modulo S, after the samples before it.
     conv_state_indices : (B,) int32 or int64, optional
-        Item b uses row conv_state_indices[b] of conv_state, which may have more rows than the batch; each row once at most. Below 0 the
-        item is padding: its output is 0, and no state changes.
+        Item b uses row conv_state_indices[b] of conv_state, which may have more rows than the batch. Each row may be used once. Items with
+        a negative index are padding: their output is 0, and no state changes.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
-    out : the shape of x
+    out : same shape as x
 
     Raises
     ------
     ValueError, TypeError
-        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice. Rows
-        are not checked on a device or under torch.compile: the later of two items with one row gets NaN, and its samples are lost.
+        Errors of ``causal_conv1d_fn``; conv_state is read-only or has fewer than W - 1 samples; a row does not exist or is named twice. On
+        a device and under torch.compile, rows are not checked: the second of two items with the same row gets NaN, and its samples are
+        lost.
 
     Notes
     -----
-    Signature and meaning are those of causal-conv1d's function of this name. With PyTorch, gradients flow as through any in-place update.
+    Signature and meaning are those of the function with this name in causal-conv1d. In PyTorch, gradients flow as for any in-place update.
     A step costs one small convolution and a copy of the state.
 
     Examples
@@ -247,9 +247,9 @@ def causal_conv1d_update(
     if start is not None:
         state = _rotated(state, -(start + count))
     if pads:
-        y = _where(is_real & is_writer, y, _where(is_real, 0 * y + math.nan))  # NaN in an item whose row an earlier item has
+        y = _where(is_real & is_writer, y, _where(is_real, 0 * y + math.nan))  # NaN if an earlier item uses the row
         state = _where(is_real, state, old)
-        copies = state[writer]  # in torch only the writer has a gradient, or it would count twice
+        copies = state[writer]  # in PyTorch only the writer has a gradient; otherwise it would count twice
         state = _where(is_writer, state, copies.detach()) if _arrays.kind(state) == "torch" else copies
     target[... if rows is None else rows] = state
     result: T = y if steps is samples else y[..., 0]
@@ -257,9 +257,9 @@ def causal_conv1d_update(
 
 
 def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
-    """Which items are real; the rows, padding having that of the first real item; and the first item with each item's row.
+    """Which items are real; the rows, where padding gets the row of the first real item; and the first item with each item's row.
 
-    Every item of a row writes the state of the first one: a row written twice is written alike, and no shape depends on the values.
+    Every item of a row writes the state of the first one, so duplicates write the same values, and no shape depends on values.
     """
     xp = _arrays.namespace(rows)
     is_real = rows >= 0
@@ -304,7 +304,7 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
 
 
 def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None:
-    """TypeError for another precision than that of x; half precision counts as single."""
+    """Raise TypeError if the precision differs from that of x; half precision counts as single."""
     wide, expected = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
     if wide != expected:
         dtypes = f"{_arrays.dtype_name(target)} but x has {_arrays.dtype_name(x)}"
@@ -312,7 +312,7 @@ def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None
 
 
 def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
-    """Errors for an array to be written in place that is no writeable array like x."""
+    """Raise an error unless an array to be written in place is writeable and of the same kind as x."""
     if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
         raise TypeError(f"ssm.{name}: {_arrays.expected_like(target, argument, x, 'x')}")
     check_device(f"ssm.{name}", argument, target, "x", x)

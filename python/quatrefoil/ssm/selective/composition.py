@@ -1,4 +1,7 @@
-"""The kernels of a Mamba block as array operations. The scan holds all states of some channels at a time, (B, channels, N, L) numbers."""
+"""The kernels of a Mamba block as array operations.
+
+The scan stores all states of a few channels at a time, B x channels x N x L elements.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from ..scan.composition import scan, scan_adjoint
 
 
 class _Mixing:
-    """B or C of some channels as (1 or B, channels or 1, N, 1 or L), and the gradient of the whole, summed from theirs."""
+    """B or C of some channels as (1 or B, channels or 1, N, 1 or L), and the total gradient, summed over the channels."""
 
     def __init__(self, xp: Any, matrix: Any, channels: int) -> None:
         self.xp, self.matrix, self.channels = xp, matrix, channels
@@ -29,7 +32,7 @@ class _Mixing:
         return index // (self.channels // self.groups)
 
     def add(self, grad: Any, piece: slice) -> None:
-        """Add (B, channels, N, L) of the channels of a piece."""
+        """Add the gradient (B, channels, N, L) of the channels in ``piece``."""
         xp = self.xp
         if self.matrix.ndim == 2:
             self.of_channels.append(xp.sum(grad, axis=(0, 3)))
@@ -45,7 +48,7 @@ class _Mixing:
 
 
 class _Scan:
-    """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, the gate."""
+    """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, and the gate."""
 
     def __init__(self, xp: Any, inputs: tuple[Any, ...], mixing: list[_Mixing], softens: bool, piece: slice) -> None:
         u, delta, A, D, z, bias = inputs
@@ -127,7 +130,7 @@ def selective_scan_fn_vjp(
 
 
 class _Conv:
-    """(10): the samples with the initial ones, and which of them each tap sees."""
+    """(10): the samples with the initial ones, and which of them each tap uses."""
 
     def __init__(self, xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any) -> None:
         self.xp, self.weight, self.bias = xp, weight, bias
@@ -139,14 +142,14 @@ class _Conv:
             self.sequences = xp.concat([zeros(xp, (x.shape[0], self.W - 1), seq_idx) - 1, seq_idx], axis=1)
 
     def seen(self, x: Any, j: int) -> Any:
-        """x (B, D, L) where tap j stays in its sequence, else 0."""
+        """x (B, D, L) where tap j is in the same sequence, else 0."""
         if self.seq_idx is None:
             return x
         same = self.sequences[:, j : j + self.L] == self.seq_idx
         return self.xp.where(same[:, None, :], x, self.xp.zeros_like(x))
 
     def masked(self, x: Any) -> Any:
-        """x, and 0 at padding."""
+        """x, with padding set to 0."""
         return x if self.seq_idx is None else self.xp.where((self.seq_idx < 0)[:, None, :], self.xp.zeros_like(x), x)
 
     def shifted(self, j: int) -> Any:
@@ -161,7 +164,7 @@ class _Conv:
 
 
 def _conv_in_pieces(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, *others: Any) -> Any:
-    """``compute(_Conv, *others)`` piece by piece of the channels, axis 1 of all results."""
+    """Call ``compute(_Conv, *others)`` for a few channels (axis 1 of all results) at a time."""
 
     def of(channels: slice) -> Any:
         part, before, *rest = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
@@ -205,7 +208,7 @@ def causal_conv1d_fn_vjp(
 
 
 def _unless_wrong(xp: Any, x: Any, cu_seqlens: Any, result: Any) -> Any:
-    """NaN where cu_seqlens decrease or leave [0, T]."""
+    """The result, or NaN if cu_seqlens decrease or leave [0, T]."""
     inside = (cu_seqlens[0] >= 0) & (cu_seqlens[-1] <= x.shape[0])
     return nan_unless(xp, inside & xp.all(cu_seqlens[:-1] <= cu_seqlens[1:]), result)
 
@@ -237,7 +240,7 @@ def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any,
 
 
 def _is_first(xp: Any, rows: Any) -> Any:
-    """For every item whether no earlier one has its row."""
+    """For every item, whether no earlier item uses its row."""
     count = rows.shape[0]
     if count == 0:
         return rows >= 0
@@ -246,7 +249,7 @@ def _is_first(xp: Any, rows: Any) -> Any:
 
 
 class _Step:
-    """(15); every array broadcasts to (B, H, P, N). Padding is 0, and so is an item whose row does not exist or is an earlier item's."""
+    """(15); every array broadcasts to (B, H, P, N). Padding is 0; so is an item whose row is missing or used by an earlier item."""
 
     def __init__(
         self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool
@@ -282,20 +285,20 @@ class _Step:
         return self.masked(self.xp.take(states, self.xp.clip(self.rows, 0, states.shape[0] - 1), axis=0))
 
     def masked(self, v: Any) -> Any:
-        """v, and 0 in padding."""
+        """v, with padding set to 0."""
         if self.real is None:
             return v
         return self.xp.where(self.xp.reshape(self.real, (-1, *[1] * (v.ndim - 1))), v, self.xp.zeros_like(v))
 
     def of_groups(self, terms: Any, like: Any) -> Any:
-        """(B, H, P, N) -> their sums, shaped as B or C."""
+        """Sums of (B, H, P, N) terms, with the shape of B or C."""
         xp = self.xp
         total = xp.sum(terms, axis=2)
         per_group = xp.reshape(total, (total.shape[0], self.groups, total.shape[1] // self.groups, total.shape[2]))
         return xp.reshape(xp.sum(per_group, axis=2), like.shape)
 
     def put(self, items: Any, others: Any) -> Any:
-        """The states of the items in their rows, ``others`` in all other rows."""
+        """States with ``items`` in their rows and ``others`` in all other rows."""
         xp = self.xp
         if self.rows is None:
             return xp.reshape(items, self.shape)
@@ -309,7 +312,7 @@ class _Step:
 def selective_state_step(
     xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, dt_bias: Any, rows: Any, dt_softplus: bool
 ) -> tuple[Any, Any]:
-    """An item whose row does not exist, or is that of an earlier item, gets NaN."""
+    """(15). An item whose row is missing or used by an earlier item gets NaN."""
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
     out = xp.reshape(s.y if z is None else s.y * silu(xp, s.z), x.shape)
     if rows is not None:

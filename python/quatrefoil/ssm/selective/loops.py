@@ -1,4 +1,4 @@
-"""The kernels of a Mamba block in plain loops, as csrc/ssm/selective. Exponentials and sums are in double precision."""
+"""The kernels of a Mamba block in plain loops, with the algorithms of csrc/ssm/selective. Exponentials and sums are in double precision."""
 
 from itertools import pairwise
 
@@ -152,7 +152,7 @@ def selective_scan_fn_vjp(
 
 
 def _put_sums(outputs, sums):
-    """Each sum into its output, unless that is None."""
+    """Write each sum to its output, unless that is None."""
     for output, total in zip(outputs, sums):
         if output is not None:
             output[...] = total.reshape(output.shape)
@@ -237,7 +237,7 @@ def _step_vjp(
 
 
 def _with_heads(x, axis, heads):
-    """An axis of one head unless there is one."""
+    """x with an axis of one head, unless it has heads already."""
     return x if x is None or heads else np.expand_dims(x, axis)
 
 

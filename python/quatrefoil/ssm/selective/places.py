@@ -1,6 +1,6 @@
 """Checks of index arrays: rows of an array of states, ends of packed sequences.
 
-Values are checked here if reading them waits for nothing. On a device, and in code that a compiler traces, the kernels check them.
+Values are checked here if they can be read without waiting. On a device, and in code that a compiler traces, the kernels check them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def numbers_of(x: Any) -> list[int] | None:
 
 
 def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) -> None:
-    """ValueError if a row does not exist or is named twice; below 0 is padding."""
+    """Raise ValueError if a row does not exist or is named twice; negative values are padding."""
     numbers = numbers_of(rows)
     if not numbers:
         return
@@ -39,7 +39,7 @@ def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) ->
 
 
 def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = True) -> Any:
-    """cu_seqlens as int64, checked: ends of sequences that cover an axis of x, or unless ``whole`` a part of it."""
+    """cu_seqlens as int64, checked: the ends of sequences that cover an axis of x, or a part of it unless ``whole``."""
     ends = integer_array(cu_seqlens, label, "cu_seqlens")
     if ends is None or len(ends.shape) != 1 or _arrays.kind(x) is None or len(x.shape) <= axis:
         return ends  # wrong shapes are reported by the call
@@ -54,7 +54,7 @@ def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = Tru
 
 
 def ends_check(at: int, axis: int, expected: str, *, whole: bool = True) -> Callable[[str, Sequence[Any], tuple[Any, ...]], None]:
-    """``Policy.check_values`` of an op whose input ``at`` holds the ends of sequences along an axis of its first input."""
+    """``Policy.check_values`` of an op whose input ``at`` contains the ends of sequences along an axis of its first input."""
 
     def check(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
         ends, length = inputs[at], inputs[0].shape[axis]

@@ -91,36 +91,36 @@ def selective_scan_fn(
     A : (D, N)
         Real or complex. A complex state stands for a conjugate pair: y is 2 Re C x.
     B, C : (B, N, L), (B, G, N, L) or (D, N)
-        Varying in time, shared by all channels or by the D / G consecutive ones of a group; or constant. With a complex A, constant ones
-        are complex, and varying ones are complex or, as in mamba-ssm, real pairs (re, im) along the last axis, (B, N, 2 L).
+        Varying in time: shared by all channels, or by the D / G consecutive channels of a group. (D, N): constant. With a complex A,
+        constant ones are complex; varying ones are complex or, as in mamba-ssm, real pairs (re, im) along the last axis, (B, N, 2 L).
     D, delta_bias : (D,), optional
-        Skip connection; added to delta first.
+        D: skip connection. delta_bias: added to delta before the softplus.
     delta_softplus : bool
-        delta becomes log(1 + e^delta).
+        Replace delta by log(1 + e^delta).
     return_last_state : bool
     initial_state : (B, D, N), optional
-        The states before the first step, in the dtype of A; zeros if absent. Not in mamba-ssm. A sequence can be computed in pieces, each
+        The states before the first step, in the dtype of A; zeros if absent. Not in mamba-ssm. A sequence can be computed in chunks, each
         starting from the last state of the previous one.
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` if one array is returned.
 
     Returns
     -------
-    out : (B, D, L), in the dtype of u; with ``return_last_state`` a tuple of it and last_state (B, D, N), in the dtype of A.
+    out : (B, D, L), in the dtype of u; with ``return_last_state``, a tuple (out, last_state), last_state (B, D, N) in the dtype of A.
 
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit; dtypes other than float32 and float64 (half precision in u, delta, z, B, C, with float32 in the others,
-        is computed in float32).
+        Inconsistent shapes; dtypes other than float32 and float64. (Half precision in u, delta, z, B, C, with float32 in the others, is
+        computed in float32.)
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
-    Differentiable in all arrays, including the initial state, and through the last state (mamba-ssm is not). Cost: B D L N exponentials.
-    No array of states exists: a thread holds N numbers for 64 bytes of channels forward, and N L / 32 numbers backward. Error in float32:
-    about 1e-7 of the largest value, more if states remember thousands of steps. A NaN in u, delta or z stays in its channel, from its
-    time on; one in B or C in its batch item and group.
+    Differentiable in all arrays, including the initial state, and through the last state (unlike mamba-ssm). Cost: B D L N exponentials.
+    The array of all states is never stored: a thread stores N numbers for 64 bytes of channels forwards, and N L / 32 numbers backwards.
+    Error in float32: about 1e-7 of the largest value, more if states remember thousands of steps. A NaN in u, delta or z affects only its
+    channel, from its time step on; one in B or C its batch item and group.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def selective_scan_fn_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``selective_scan_fn`` (4)-(9), of its inputs: ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)``.
 
-    ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and that of the last state, (B, D, N).
+    ``grad`` (B, D, L), or with ``return_last_state`` a tuple of that and the gradient of the last state, (B, D, N).
 
     Examples
     --------
@@ -168,9 +168,9 @@ def selective_scan_fn_vjp(
 
 
 def _paired(A: Any, x: Any) -> Any:
-    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else is returned as it is.
+    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else is returned unchanged.
 
-    An empty array is copied: NumPy calls it contiguous whatever its strides.
+    An empty array is copied, because NumPy reports it as contiguous for any strides.
     """
     if not _arrays.is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
         return x

@@ -91,42 +91,42 @@ def selective_state_update(
     Parameters
     ----------
     state : (B, P, N) or, with heads, (B, H, P, N)
-        h before the step, and afterwards h'. With ``state_batch_indices`` it may have any number of rows.
+        h before the step, overwritten by h'. With ``state_batch_indices`` it may have any number of rows.
     x, dt, z : (B, P) or (B, H, P)
         Input, step size and gate; z is optional.
     A : (P, N) or (H, P, N)
         Real.
     B, C : (B, N) or (B, G, N)
-        Shared by all heads, or by the H / G consecutive ones of a group.
+        Shared by all heads, or by the H / G consecutive heads of a group.
     D, dt_bias : (P,) or (H, P), optional
-        Skip connection; added to dt first.
+        D: skip connection. dt_bias: added to dt before the softplus.
     dt_softplus : bool
-        dt becomes log(1 + e^dt).
+        Replace dt by log(1 + e^dt).
     state_batch_indices : (B,) int32 or int64, optional
-        Item b uses row state_batch_indices[b] of state, each row once at most. An item below 0 is padding: its output is 0, and no state
-        changes.
+        Item b uses row state_batch_indices[b] of state. Each row may be used once. Items with a negative index are padding: their output is
+        0, and no state changes.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
-    out : the shape and dtype of x
+    out : same shape and dtype as x
         y, or y silu(z).
 
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit, groups that do not divide the heads, a read-only state, a row that does not exist or is named twice; mixed
-        dtypes, except half precision with float32: computed in float32. Rows are not checked on a device: an item whose row does not
-        exist or is an earlier item's gets NaN, and changes no state.
+        Inconsistent shapes, groups that do not divide the heads, a read-only state, a row that does not exist or is named twice; mixed
+        dtypes, except half precision with float32, which is computed in float32. Rows are not checked on a device: an item whose row does
+        not exist or is used by an earlier item gets NaN, and changes no state.
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; with heads Dao and Gu,
-    arXiv 2405.21060). Any strides are read in place. If A is expanded from one number per head, and dt and dt_bias are expanded over the
-    dims, one exponential serves 64 dims; otherwise each state takes one. Every state is read and written once; a state that is not
-    contiguous, or of half precision, is computed separately and copied back. With PyTorch, gradients flow as through any in-place update;
-    ``selective_state_step`` leaves its state alone.
+    arXiv 2405.21060). Arrays with any strides are read without copying. If A is expanded from one value per head, and dt and dt_bias are
+    expanded over the dims, one exponential is shared by 64 dims; otherwise each state takes one. Every state is read and written once. A
+    state that is not contiguous, or has half precision, is computed separately and copied back. With PyTorch, gradients flow as through any
+    in-place update; ``selective_state_step`` does not change its state.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def selective_state_update(
     writeable(before, _IN_PLACE.label, "state")
     others = (x, dt, A, B, C, D, z, dt_bias, rows)
     if before.__class__ is not np.ndarray and _wants_gradient((state, *others)):
-        before = before.clone()  # autograd needs the old state
+        before = before.clone()  # autograd needs the previous state
     y: T
     y, after = call(_IN_PLACE, (before, *others), (bool(dt_softplus),), (), IN_PLACE, backend, num_threads)
     if after is not state:
@@ -169,10 +169,10 @@ def selective_state_step(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T]:
-    """``selective_state_update`` that leaves ``state`` alone: returns (out, the whole state after the step).
+    """``selective_state_update`` without the in-place update: returns (out, all states after the step).
 
-    Arguments and errors are those of ``selective_state_update``; backend and num_threads: As in ``help(qf.conventions)``. Differentiable
-    in all real arrays (16)-(18). Costs one more array of states.
+    Arguments and errors are those of ``selective_state_update``. backend, num_threads: As in ``help(qf.conventions)``. Differentiable
+    in all real arrays (16)-(18). It needs memory for one more array of states.
 
     Examples
     --------
@@ -192,7 +192,7 @@ def selective_state_step_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``selective_state_step`` (16)-(18), of its real inputs.
 
-    ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``; ``grad`` is a tuple: of out, and of the next state.
+    ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``; ``grad`` is the pair of gradients of out and next state.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def selective_state_step_vjp(
 
 
 def _wants_gradient(arrays: Sequence[Any]) -> bool:
-    """Whether PyTorch will save these for a gradient."""
+    """Whether PyTorch will save these arrays for a gradient."""
     enabled = _arrays.kind(arrays[0]) == "torch" and _arrays.namespace(arrays[0]).is_grad_enabled()
     return enabled and any(getattr(a, "requires_grad", False) for a in arrays)
 

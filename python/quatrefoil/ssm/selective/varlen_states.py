@@ -1,4 +1,4 @@
-"""The state that a short convolution keeps of packed sequences, a drop-in for causal-conv1d's."""
+"""The states of a short convolution at the ends of packed sequences, a drop-in for causal-conv1d's."""
 
 from __future__ import annotations
 
@@ -44,17 +44,16 @@ def causal_conv1d_varlen_states(
     Returns
     -------
     states : (B, D, state_len), in the dtype of x
-        A shorter sequence has zeros before it.
+        Shorter sequences are padded with zeros at the beginning.
 
     Raises
     ------
-    ValueError, TypeError
-        Shapes that do not fit; a negative state_len; other dtypes; cu_seqlens that decrease or leave [0, T] (not checked on a device,
-        where the result is NaN).
+    Inconsistent shapes; a negative state_len; other dtypes; cu_seqlens that decrease or leave [0, T] (not checked on a device, where the
+    result is NaN).
 
     Notes
     -----
-    Signature and meaning are those of causal-conv1d's function of this name. Differentiable in x. Copies B D state_len numbers.
+    Signature and meaning are those of the function with this name in causal-conv1d. Differentiable in x. Copies B D state_len elements.
 
     Examples
     --------
