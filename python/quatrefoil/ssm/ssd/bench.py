@@ -1,4 +1,4 @@
-"""Mamba-2's scan against PyTorch: in chunks by batched products, and in the usual form with a segment sum."""
+"""Mamba-2's scan compared with PyTorch: in chunks by batched products, and in the usual form with a segment sum."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...bench._problem import Problem, Work, autograd, double, installed, torch_
 
 SHAPE = (1, 2048, 24, 64, 128)  # B, L, H, P, N: the layer of a small Mamba-2
 CHUNK = 64
-STEPS = 32  # of a chunk in our forward kernels
+STEPS = 32  # steps per chunk in our forward kernels
 
 
 def problems() -> Iterator[Problem]:
@@ -25,7 +25,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """As a block passes them: A in [-16, -1], step sizes around 0.02."""
+    """Inputs as passed by a block: A in [-16, -1], step sizes around 0.02."""
     B, L, H, P, N = shape
     rng = np.random.default_rng(0)
     x, dt, b, c = (rng.standard_normal(s) for s in ((B, L, H, P), (B, L, H), (B, L, 1, N), (B, L, 1, N)))
@@ -38,7 +38,7 @@ def _ours(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
 
 
 def _in_chunks(x: Any, dt: Any, B: Any, C: Any, size: int) -> tuple[Any, ...]:
-    """(B, K, size, ...) of each, with zeros after the last step."""
+    """Each array as (B, K, size, ...), with zeros after the last step."""
     import torch
 
     short = -x.shape[1] % size
@@ -46,7 +46,7 @@ def _in_chunks(x: Any, dt: Any, B: Any, C: Any, size: int) -> tuple[Any, ...]:
 
 
 def _batched(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
-    """Chunks by batched matrix products; all heads share the products of B and C; one state per chunk."""
+    """Chunks by batched matrix products. All heads share the products of B and C; there is one state per chunk."""
     import torch
 
     L = x.shape[1]
@@ -67,7 +67,7 @@ def _batched(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
 
 
 def _segment_sum(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
-    """The minimal form that the Mamba-2 paper lists: decays between steps and between chunks by segment sums, everything by einsum."""
+    """The minimal code of the Mamba-2 paper: decays between steps and between chunks by segment sums, everything by einsum."""
     import torch
 
     def between(a: Any) -> Any:
@@ -113,7 +113,7 @@ def _scan(shape: tuple[int, ...]) -> Problem:
 
 
 def _gradient(shape: tuple[int, ...]) -> Problem:
-    """Forward and backward through autograd; the gradient of dt is compared, which sums the most."""
+    """Forward and backward through autograd; the gradient of dt is compared, which has the longest sums."""
     arrays = _inputs(shape)
     wide, run = double(*arrays), autograd(arrays, grad=arrays[0], of=1)
     peers = {name: run(f) for name, f in PEERS.items()}
@@ -122,7 +122,7 @@ def _gradient(shape: tuple[int, ...]) -> Problem:
 
 
 def _work(shape: tuple[int, ...]) -> Work:
-    """A state read and added to at every step, half a triangle per chunk with its exponentials, and the products of B and C."""
+    """Reading and updating a state at every step, half a triangle per chunk with its exponentials, and the products of B and C."""
     B, L, H, P, N = shape
     flops = 2 * B * L * (H * P * (2 * N + STEPS / 2) + N * STEPS / 2)
     return Work(flops, 4 * B * L * (2 * H * P + H + 2 * N), exps=B * L * H * STEPS / 2)

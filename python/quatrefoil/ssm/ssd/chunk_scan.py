@@ -135,27 +135,27 @@ def mamba_chunk_scan_combined(
     dt : (B, L, H)
         Step sizes, before ``dt_bias``, ``dt_softplus`` and ``dt_limit``.
     A : (H,)
-        Rates: a decay where dt A < 0.
+        Rates; the state decays where dt A < 0.
     B, C : (B, L, G, N)
         Shared by the H / G consecutive heads of a group.
     chunk_size : int
-        At least 1; an upper limit for the steps taken at a time. Changes the result by rounding only.
+        Maximum number of steps per chunk, at least 1. Changes the result only by rounding.
     D : (H, P) or (H,), optional
         Skip connection.
     dt_bias : (H,), optional
-        Added to dt first.
+        Added to dt before the softplus.
     initial_states : (B, H, P, N), optional
         The state before the first step; zeros if absent.
     seq_idx : (B, L) int32 or int64, optional
-        Sequences packed into one: the state restarts from zeros where the number changes.
+        Several sequences packed into one: the state restarts from zeros where the index changes.
     cu_seqlens : (S + 1,) int32 or int64, optional
-        Where sequences begin in one item (B = 1), and L at the end; the state restarts there too.
+        The start of every sequence in a single item (B = 1), followed by L. The state also restarts at these steps.
     dt_softplus : bool
-        dt becomes log(1 + e^dt).
+        Replace dt by log(1 + e^dt).
     dt_limit : (least, most)
-        Limits of dt, applied last. With the default a dt below 0 counts as 0.
+        Limits of dt, applied last. With the default, negative dt are replaced by 0.
     return_final_states, return_varlen_states : bool
-        Return the states after the last step, (B, H, P, N), and those at the end of every sequence of ``cu_seqlens``, (S, H, P, N), too.
+        Also return the states after the last step, (B, H, P, N), and at the end of every sequence of ``cu_seqlens``, (S, H, P, N).
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` if one array is returned.
 
@@ -167,17 +167,18 @@ def mamba_chunk_scan_combined(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit, groups that do not divide the heads, a chunk size below 1, limits in the wrong order, cu_seqlens that do not
-        ascend from 0 to L (not checked on a device, where results are NaN); a mix of float32 and float64. Half precision, also with
+        Inconsistent shapes, groups that do not divide the heads, a chunk size below 1, limits in the wrong order, cu_seqlens that do not
+        ascend from 0 to L (not checked on a device, where results are NaN); mixed float32 and float64. Half precision, also mixed with
         float32, is computed in float32.
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
     Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds per step and head in chunks of c <= 32 steps,
-    about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread; for gradients three states
-    per chunk and thread, and parts of sums over heads, at most two results and c numbers per step and part. A NaN in x stays in its
-    channel, one in dt in its head, from its time on, in its sequence; in compositions and on GPUs it reaches all its chunk and later ones.
+    about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread. For gradients: three states
+    per chunk and thread, and partial sums over heads, at most two results and c numbers per step and part. A NaN in x affects only its
+    channel, one in dt its head, from its time step on, in its sequence. In compositions and on GPUs it reaches its whole chunk and later
+    ones.
 
     Examples
     --------
@@ -208,8 +209,8 @@ def mamba_chunk_scan_combined_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``mamba_chunk_scan_combined`` (8)-(15), of its real inputs.
 
-    ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[, cu_seqlens]]]]]], grad)``; ``grad`` (B, L, H, P), or a tuple of it and
-    those of the requested states. The gradient of a dt outside the limits is 0.
+    ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[, cu_seqlens]]]]]], grad)``; ``grad`` (B, L, H, P), or a tuple of that
+    and the gradients of the requested states. The gradient of a dt outside the limits is 0.
 
     Examples
     --------
@@ -239,7 +240,7 @@ def _options(name: str, chunk_size: Any, dt_softplus: Any, dt_limit: Any, final:
 
 
 def limits(name: str, dt_limit: Any) -> tuple[float, float]:
-    """``dt_limit`` as two numbers, least <= most, which may be infinite."""
+    """``dt_limit`` as two numbers, least <= most; both may be infinite."""
     label = f"ssm.{name}"
     if not isinstance(dt_limit, (tuple, list)) or len(dt_limit) != 2:
         raise TypeError(f"{label}: dt_limit is {dt_limit!r}, expected two numbers (least, most)")
