@@ -1,4 +1,4 @@
-"""Delta rules against PyTorch: in chunks of 64, a training step through autograd, and a decoding step."""
+"""Delta rules compared with PyTorch: in chunks of 64, a training step through autograd, and a decoding step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ... import ssm
 from ...bench._problem import Problem, Work, autograd, double, installed, torch_peers
 
 SHAPE = (1, 2048, 16, 128, 128)  # B, T, H, K, V
-CHUNK, OUR_CHUNK = 64, 16  # of the peers, as usual, and of our kernels, which take twice that for a gradient
+CHUNK, OUR_CHUNK = 64, 16  # usual chunk of the peers, and chunk of our kernels, which use twice that for a gradient
 
 
 def problems() -> Iterator[Problem]:
@@ -27,7 +27,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _inputs(shape: tuple[int, ...], channels: bool = False) -> list[Any]:
-    """Keys and queries of length 1, decays and betas as in a new layer, and a state."""
+    """Keys and queries of norm 1, decays and betas as in a new layer, and a state."""
     B, T, H, K, V = shape
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((2, B, T, H, K))
@@ -38,7 +38,7 @@ def _inputs(shape: tuple[int, ...], channels: bool = False) -> list[Any]:
 
 
 def _work(shape: tuple[int, ...], states: float, pairs: float) -> Work:
-    """Multiply-adds with the states of every token and head, and of pairs of tokens in a chunk; one exponential per token and head."""
+    """Multiply-adds with the state for every token and head, and for pairs of tokens in a chunk; one exponential per token and head."""
     B, T, H, K, V = shape
     heads = B * T * H
     return Work(2 * heads * (states * K * V + pairs * OUR_CHUNK / 2 * (K + V)), 4 * heads * (2 * K + 2 * V + 2), exps=heads)

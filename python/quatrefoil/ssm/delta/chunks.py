@@ -1,6 +1,6 @@
-"""Linear attention in chunks, for compositions: all chunks at once as far as no state is needed, then one step per chunk.
+"""Linear attention in chunks, for compositions: everything that needs no state for all chunks at once, then one step per chunk.
 
-An attention says what its tokens read and write; the recurrence of the states, the outputs and the adjoint are the same for all.
+Each attention defines what its tokens read and write. The recurrence of the states, the outputs and the adjoint are shared.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .tokens import Tokens
 
 
 class Gradients(NamedTuple):
-    """Of the arguments of ``Chunks``, of the logarithms of the decays, and of the states before the first chunks."""
+    """Gradients of the arguments of ``Chunks``, of the logarithms of the decays, and of the states before the first chunks."""
 
     query: Any
     erase: Any
@@ -29,9 +29,8 @@ class Gradients(NamedTuple):
 class Chunks:
     """README (4)-(8), as far as they do not depend on a state.
 
-    Tokens write x at ``key``. If they erase, x = beta (values - what ``erase`` reads of the state), otherwise x = values. ``known`` is a
-    second key and value that they write without a correction;
-    then ``values`` are 0 and left out.
+    Tokens write x at ``key``. If they erase, x = beta (values - what ``erase`` reads from the state); otherwise x = values. ``known`` is a
+    second key with a value that they write without a correction; then ``values`` are 0 and left out.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Chunks:
         self.values, self.of_state = solved[..., : values.shape[-1]], solved[..., values.shape[-1] :]
 
     def _solved(self, pairs: Any, both: Any) -> Any:
-        """(I + pairs diag(beta))^-1 both, NaN in chunks whose pairs are not finite: with those, the library's pivots may be 0."""
+        """(I + pairs diag(beta))^-1 both; NaN in chunks whose pairs are not finite, because the library's pivots may then be 0."""
         xp = self.xp
         pairs = self.times_beta(pairs, True)
         valid = xp.all(xp.isfinite(pairs), axis=(-2, -1), keepdims=True)
@@ -64,7 +63,7 @@ class Chunks:
         return x * (self.xp.matrix_transpose(self.beta) if columns else self.beta)
 
     def states(self, initial: Any) -> tuple[list[Any], list[Any]]:
-        """(9): the states before every chunk and after it."""
+        """(9): the states before and after every chunk."""
         xp, total, before, after = self.xp, self.decays.total, [], []
         S = initial if not self.tokens.packed else zeros(xp, (1, *initial.shape[1:]), initial)
         keys, *known = (xp.matrix_transpose(self.decays.until * k) for k in self.keys)
@@ -90,7 +89,7 @@ class Chunks:
         return o if self.known is None else o + xp.matmul(self.pairs[0][1], self.known[1])
 
     def gradients(self, grad: Any, S: Any, last: Any) -> Gradients:
-        """(12)-(18) from ``grad``, the gradient of ``outputs``, and the gradient of the final states."""
+        """(12)-(18), from ``grad``, the gradient of ``outputs``, and from the gradient of the final states."""
         xp, decays = self.xp, self.decays
         R, y, initial = self._back(grad, last)
         z, (u, x) = self.times_beta(y), self.written(S)

@@ -1,4 +1,4 @@
-"""The attentions as array operations: what their tokens read and write, for the engine in ``chunks``."""
+"""The attentions as array operations: they define what tokens read and write, for the algorithm in ``chunks``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Rows:
             self.rows = self.factor * self.rows
 
     def back(self, d: Any) -> Any:
-        """The gradient through (2), summed over the heads of values that share a row."""
+        """The gradient through (2), summed over the value heads that share a row."""
         xp, x = self.xp, self.rows
         if self.factor is not None:
             d = self.factor * (d - x * xp.sum(x * d, axis=-1, keepdims=True))
@@ -32,7 +32,7 @@ class _Rows:
 
 
 class _DeltaRule:
-    """The delta rule: tokens erase what their keys read, and write beta times the values instead. Decays are per head or channel."""
+    """The delta rule: tokens erase what their keys read, and write beta times the values instead. Decays are per head or per channel."""
 
     erases = True
 
@@ -45,7 +45,7 @@ class _DeltaRule:
         self.decays = (ChannelDecays if channels else HeadDecays)(xp, self.tokens, gates[self.log_decay], self.k.rows)
         self.chunks = self._chunks()
 
-    log_decay = 0  # which gate it is
+    log_decay = 0  # index of this gate among the gates
 
     def _chunks(self) -> Chunks:
         erase = Read(self.k.rows, strict=True) if self.erases else None
@@ -80,7 +80,7 @@ class _Gdn2(_DeltaRule):
 
 
 class _Dplr(_DeltaRule):
-    """A diagonal and a product of vectors: tokens write their values at k, and at b what a reads of the state before the decay."""
+    """Diagonal plus a product of vectors: tokens write their values at k, and at b what a reads from the state before the decay."""
 
     log_decay = 2
 
@@ -102,12 +102,12 @@ def _first_states(xp: Any, q: Any, v: Any, initial_state: Any, cu_seqlens: Any) 
 
 
 def _turned(xp: Any, state: Any) -> Any:
-    """(N, HV, K, V) <-> (N, K, HV, V): heads in axis 2, as in q."""
+    """(N, HV, K, V) <-> (N, K, HV, V): moves the heads to axis 2, as in q."""
     return xp.permute_dims(state, (0, 2, 1, 3))
 
 
 def _by_heads(xp: Any, compute: Any, inputs: tuple[Any, ...], states: tuple[Any, ...]) -> list[Any]:
-    """``compute(inputs, states)`` piece by piece of the heads of keys, with their heads of values; results have heads in axis 2."""
+    """Call ``compute(inputs, states)`` for a few key heads, with their value heads, at a time; results have heads in axis 2."""
     q, _, v, *_ = inputs
     group = v.shape[2] // q.shape[2]
 
@@ -122,7 +122,7 @@ def _by_heads(xp: Any, compute: Any, inputs: tuple[Any, ...], states: tuple[Any,
 
 
 def _composed(rule: Callable[..., _DeltaRule], gates: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The composition of an attention with that many gates, and its adjoint; ``rule`` takes (xp, inputs, cu_seqlens[, normalizes])."""
+    """The composition of an attention with ``gates`` gates, and its adjoint; ``rule`` takes (xp, inputs, cu_seqlens[, normalizes])."""
     count = 3 + gates
 
     def forward(xp: Any, *arguments: Any) -> tuple[Any, Any]:

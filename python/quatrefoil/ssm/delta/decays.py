@@ -1,6 +1,6 @@
 """The decays inside one chunk, for compositions: README (4), (6), (8) and (17) for one decay per head, (22)-(24) for one per channel.
 
-Arrays are (B, HV, M, C, ...), M chunks of C tokens. Decays and their gradient are in double precision.
+Arrays are (B, HV, M, C, ...), for M chunks of C tokens. Decays and their gradient are in double precision.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 from ..._array_tools import arange, double, sums_across, sums_before, sums_from, twofold_sums, zeros
 from .tokens import Tokens
 
-_MIN = -746.0  # exponentials of numbers below are 0
+_MIN = -746.0  # exponentials of smaller numbers are 0
 
 
 class Read(NamedTuple):
     """Vectors that read the state, one per token."""
 
     rows: Any  # (..., C, K)
-    strict: bool = False  # reads what earlier tokens have written; otherwise the token's own key too
+    strict: bool = False  # reads only what earlier tokens have written; otherwise also the token's own key
     before: bool = False  # reads the state before the token's own decay
 
 
 class HeadDecays:
-    """(4): one decay per token. Decays to 0 are counted, not summed, so that the sums of logarithms after them stay finite."""
+    """(4): one decay per token. Decays to 0 are counted, not summed, so that later sums of logarithms stay finite."""
 
     def __init__(self, xp: Any, tokens: Tokens, g: Any, k: Any) -> None:
         self.xp = xp
@@ -45,14 +45,14 @@ class HeadDecays:
         self.until, self.total = self.decay[..., -1, :, None], self.since[..., -1:, :]
 
     def reaching(self, read: Read) -> Any:
-        """What the decays leave of the state before the chunk when a token reads it."""
+        """The factor that the decays leave of the state before the chunk when a token reads it."""
         return self.since
 
     def _masked(self, read: Read, matrix: Any) -> Any:
         return self.xp.where(self.below if read.strict else self.not_above, matrix, self.xp.zeros_like(matrix))
 
     def pairs(self, reads: Sequence[Read], keys: Sequence[Any]) -> list[list[Any]]:
-        """(6), (8): what each token reads of each token's key."""
+        """(6), (8): what each token reads at each token's key."""
         xp = self.xp
         return [[self._masked(read, self.decay * xp.matmul(read.rows, xp.matrix_transpose(k))) for k in keys] for read in reads]
 
@@ -67,7 +67,7 @@ class HeadDecays:
         return of_reads, of_keys, sums_across(xp, terms)
 
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
-        """(17): from what is read of the state before the chunk, what is written to the one after it, and what passes through."""
+        """(17): from what is read from the state before the chunk, what is written to the state after it, and what passes through."""
         xp = self.xp
         from_start = sum(_dots(xp, by.rows, x) for by, x in read)
         to_end = sum(_dots(xp, k, x) for k, x in written)
@@ -78,8 +78,10 @@ class HeadDecays:
 class ChannelDecays:
     """(22): one decay per token and channel of the keys.
 
-    The pairs of a chunk are computed by halves: those of a token of the second half with one of the first are a product of matrices, whose
-    factors decay from the middle on and up to the middle. The halves are chunks again, so that no exponential of a sum is needed.
+    The pairs of a chunk are computed by recursive halving. Pairs of a token in the second half with one in the first half are a product of
+    matrices, whose factors decay from the middle on and up to the middle. Each half is then treated as a chunk, so no exponential of a sum
+    is
+    needed.
     """
 
     def __init__(self, xp: Any, tokens: Tokens, g: Any, k: Any) -> None:
@@ -87,7 +89,7 @@ class ChannelDecays:
         decay = xp.exp(double(xp, tokens.split(g)))
         since = xp.reshape(decay, (*decay.shape[:-1], 1, decay.shape[-1]))
         until = xp.ones_like(since)
-        self.levels = []  # after the middle and up to it, in blocks of 2, 4, 8, ... tokens
+        self.levels = []  # decays after the middle and up to it, in blocks of 2, 4, 8, ... tokens
         while since.shape[-2] < self.C:
             (since0, since1), (until0, until1) = (self._halves(x, since.shape[-2]) for x in (since, until))
             self.levels.append((xp.astype(since1, k.dtype), xp.astype(until0, k.dtype)))
@@ -102,7 +104,7 @@ class ChannelDecays:
         return x[..., 0, :, :], x[..., 1, :, :]
 
     def _joined(self, first: Any, second: Any) -> Any:
-        """The inverse of ``_halves``; None is zeros."""
+        """The inverse of ``_halves``; None means zeros."""
         xp, like = self.xp, second if first is None else first
         both = [xp.zeros_like(like) if x is None else x for x in (first, second)]
         return xp.reshape(xp.stack(both, axis=-3), (*like.shape[:3], self.C, like.shape[-1]))
@@ -134,7 +136,7 @@ class ChannelDecays:
         return [(1 << n, level) for n, level in enumerate(self.levels)]
 
     def back(self, reads: Sequence[Read], keys: Sequence[Any], pairs: list[list[Any]], d: list[list[Any]]) -> tuple[Any, ...]:
-        """(23), (24), by halves too."""
+        """(23), (24), also by recursive halving."""
         xp = self.xp
         own = [[None if read.strict else xp.linalg.diagonal(x)[..., None] for x in row] for read, row in zip(reads, d)]
         of_reads = [sum((x * k for x, k in zip(row, keys) if x is not None), xp.zeros_like(r.rows)) for r, row in zip(reads, own)]
@@ -162,7 +164,7 @@ class ChannelDecays:
         return xp.reshape(blocks, (*x.shape[:3], 2 * x.shape[3], h, h))
 
     def _sums_after(self, read: Read, x: Any, dx: Any) -> Any:
-        """Of what tokens read, the sum over those whose reading each token's decay precedes."""
+        """For each token, the sum over what tokens read after this token's decay."""
         xp = self.xp
         sums = _along_tokens(xp, sums_from, x, dx)
         return xp.concat([sums[..., 1:, :], xp.zeros_like(sums[..., :1, :])], axis=-2) if read.before else sums

@@ -1,6 +1,6 @@
-"""Gates computed from the numbers of a layer, as flash-linear-attention does inside its kernels: (26), (27) of csrc/ssm/delta/README.md.
+"""Gates computed from a layer's raw values, as flash-linear-attention does in its kernels: (26), (27) of csrc/ssm/delta/README.md.
 
-These are functions of each library's arrays, so that PyTorch and JAX differentiate them.
+These are functions on each library's arrays, so that PyTorch and JAX differentiate them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..._bind import check_device
 
 
 def log_decays(label: str, g: Any, use_gate_in_kernel: bool, A_log: Any, dt_bias: Any, lower_bound: Any = None) -> Any:
-    """(26): the logarithms of decays from raw numbers g (B, T, HV) or (B, T, HV, K)."""
+    """(26): the logarithms of decays from raw values g (B, T, HV) or (B, T, HV, K)."""
     if not use_gate_in_kernel:
         for name, value in (("A_log", A_log), ("dt_bias", dt_bias)):
             if value is not None:
@@ -23,7 +23,7 @@ def log_decays(label: str, g: Any, use_gate_in_kernel: bool, A_log: Any, dt_bias
     if A_log is None and lower_bound is None:
         raise ValueError(f"{label}: A_log is missing, which use_gate_in_kernel=True needs without a lower_bound")
     if _arrays.kind(g) is None or len(g.shape) < 3:
-        return g  # the call reports it
+        return g  # the call reports the error
     xp, heads, x = _arrays.namespace(g), tuple(g.shape[2:]), _arrays.widen(g)
     if dt_bias is not None:
         x = x + _parameter(label, "dt_bias", dt_bias, x, heads)
@@ -37,7 +37,7 @@ def log_decays(label: str, g: Any, use_gate_in_kernel: bool, A_log: Any, dt_bias
 
 
 def fractions(label: str, beta: Any, use_beta_sigmoid_in_kernel: bool, allow_neg_eigval: bool) -> Any:
-    """(27): beta from raw numbers."""
+    """(27): beta from raw values."""
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
         raise ValueError(f"{label}: allow_neg_eigval=True needs use_beta_sigmoid_in_kernel=True, whose sigmoid it doubles")
     if not use_beta_sigmoid_in_kernel or _arrays.kind(beta) is None:
@@ -47,12 +47,12 @@ def fractions(label: str, beta: Any, use_beta_sigmoid_in_kernel: bool, allow_neg
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
-    """1 / (1 + e^-x), to its own digits however small it is."""
+    """1 / (1 + e^-x), with full relative accuracy for any x."""
     return xp.exp(-xp.logaddexp(-x, xp.zeros_like(x)))
 
 
 def _parameter(label: str, name: str, value: Any, x: Any, shape: tuple[int, ...]) -> Any:
-    """One number per head, or per head and channel, in whatever shape a layer keeps them."""
+    """One value per head, or per head and channel, in any shape that a layer uses."""
     if _arrays.kind(value) != _arrays.kind(x):
         raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected the kind of array that g is")
     check_device(label, name, value, "g", x)

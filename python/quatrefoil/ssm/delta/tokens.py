@@ -1,4 +1,4 @@
-"""Where tokens and sequences lie in chunks, for compositions."""
+"""The positions of tokens and sequences in chunks, for compositions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CHUNK = 64
 
 
 class Tokens:
-    """The places of the tokens in chunks, each of one sequence and padded with zeros. cu_seqlens is never read on the host."""
+    """The positions of tokens in chunks of one sequence each, padded with zeros. cu_seqlens is never read on the host."""
 
     def __init__(self, xp: Any, q: Any, cu_seqlens: Any, power_of_two: bool = False) -> None:
         self.xp, self.T = xp, q.shape[1]
@@ -57,14 +57,14 @@ class Tokens:
         return nan_unless(xp, self.valid, xp.take(x, self.place, axis=1)) if self.packed else x[:, : self.T, ...]
 
     def entering(self, chunk: int, first: bool, states: Any, passed: Any) -> Any:
-        """What enters a chunk: ``states`` of its sequence at the first (or else the last) chunk, otherwise what its neighbour passes on."""
+        """The state that enters a chunk: its sequence's in ``states`` at the first (or else the last) chunk, otherwise its neighbour's."""
         if not self.packed:
             return states if chunk == (0 if first else self.M - 1) else passed
         flags = self.is_first if first else self.is_last
         return self.xp.where(flags[chunk], self.xp.take(states, self.owner[chunk : chunk + 1], axis=0), passed)
 
     def of_sequences(self, per_chunk: list[Any], first: bool, states: Any) -> Any:
-        """The entry of the first (or else the last) chunk of every sequence; for one without tokens that of ``states``."""
+        """The entry of the first (or else the last) chunk of every sequence; for a sequence without tokens, that of ``states``."""
         xp = self.xp
         if not self.packed:
             return per_chunk[0 if first else -1]
