@@ -1,1 +1,1 @@
-"""What is built on the methods: initialisations, structured matrices, and this library in place of other packages."""
+"""Models built on the methods: initialisations, structured matrices, and drop-in replacement of other packages."""

@@ -1,7 +1,7 @@
 """Models of transformers with and without ``install``: forward, a training step, decoding.
 
-Both sides have the same model and weights. The share of the model itself is timed with functions that return arrays of the right shape at
-once: a lower bound for any implementation of them.
+Both sides have the same model and weights. The share of the model itself is timed with stubs that return arrays of the right shape at once.
+This is a lower bound for any implementation of the functions.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ Side = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def _sides(model: Any) -> tuple[Side, Side, Side]:
-    """Three wrappers of a run: with the model's own loops, with our functions, and with functions that do nothing.
+    """Three wrappers of a run: with the model's own loops, with our functions, and with stubs.
 
-    ``install`` searches all imported modules, which is not part of a run: this exchanges the cells of closures instead.
+    ``install`` searches all imported modules, which is not part of a run. The wrappers exchange the cells of closures instead.
     """
     module = next(m for m in {type(part).__module__ for part in model.modules()} if _transformers.concerns(m))
     wrappers = list(_transformers.wrappers(sys.modules[module]))
@@ -112,7 +112,7 @@ def _sides(model: Any) -> tuple[Side, Side, Side]:
 
 
 def _free(function: Any) -> Any:
-    """A function with results of the same shapes that computes nothing; every argument gets a gradient of zeros."""
+    """A stub that returns results of the same shapes without computing them; the gradient of every argument is zero."""
     name = function.__name__
     if name.startswith("_"):
         return function

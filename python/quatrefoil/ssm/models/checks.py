@@ -1,4 +1,4 @@
-"""Checks of functions that are composed of ops: arrays that no op sees, and ``out=``."""
+"""Checks for functions composed of ops: arrays that no op receives, and ``out=``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..._call import is_compiling
 
 
 def check_kind(label: str, name: str, array: Any, first: str, leader: Any) -> None:
-    """TypeError unless an array is of the leader's kind and on its device."""
+    """Raise TypeError unless an array has the leader's kind and device."""
     if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(leader):
         raise TypeError(f"{label}: {_arrays.expected_like(array, name, leader, first)}")
     check_device(label, name, array, first, leader)
 
 
 def put(label: str, out: Any, result: Any, inputs: Mapping[str, Any]) -> Any:
-    """The result, or ``out`` with its numbers unless ``out`` is None."""
+    """The result, copied to ``out`` unless that is None."""
     if out is None:
         return result
     kind, dtype = _arrays.kind(result), _arrays.dtype_name(result)

@@ -38,20 +38,21 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
     N : int
         Number of stored modes.
     rng : None, int or numpy.random.Generator
-        Seed for "random"; None for fresh numbers.
+        Seed for "random"; None draws different numbers each time.
     eps : float
-        Largest relative size of the perturbation for "ptd", as in ``ptd_init``.
+        Maximum relative size of the perturbation for "ptd", as in ``ptd_init``.
 
     Returns
     -------
     A, B : (N,) complex
-        B = 1; for "legs", V^* B_legs with the imaginary part clipped to +-2 and without the theory's factor 1/2, as upstream; for "ptd",
-        V^-1 B_legs, so that the full state is that of ``ptd_init``.
+        B = 1, with two exceptions. "legs": V^* B_legs with the imaginary part clipped to +-2 and without the theory's factor 1/2, as in
+        state-spaces/s4. "ptd": V^-1 B_legs, so that the full state is that of ``ptd_init``.
 
     Notes
     -----
-    "ptd" takes as long as ``ptd_init`` at F = 2N, or also 2N - 1 if eigenvalues are real; then one is stored with half its input. Sources:
-    Gu, Gupta, Goel, Re, arXiv 2206.11893; "ptd" is S4-PTD, Yu, Nigmetov, Morozov, Mahoney, Erichson, arXiv 2310.01698.
+    "ptd" takes as long as ``ptd_init`` at F = 2N. If eigenvalues are real, it also needs ``ptd_init`` at 2N - 1; one real mode is then
+    stored with half its input. Sources: Gu, Gupta, Goel, Re, arXiv 2206.11893; "ptd" is S4-PTD, Yu, Nigmetov, Morozov, Mahoney, Erichson,
+    arXiv 2310.01698.
 
     Examples
     --------
@@ -83,9 +84,9 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
     return -re - 1j * (np.exp(rng.standard_normal(N)) if name == "random" else im[name]), np.ones(N, complex)
 
 
-@functools.lru_cache(maxsize=8)  # the layers of a model ask for the same one
+@functools.lru_cache(maxsize=8)  # all layers of a model request the same one
 def _perturbed(N: int, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """N stored modes of A + E (7): one of each pair, and real ones with half their input, since a mode counts twice."""
+    """N stored modes of A + E (7): one of each pair, and real ones with half their input, because each mode counts twice."""
     for F in range(2 * N, 0, -1):
         found = ptd_init(F, eps=eps)
         Lambda, B = found.Lambda, found.Vinv @ hippo_legs(F)[1]

@@ -15,7 +15,7 @@ from ..scan import linear_scan
 
 _NEAR, _TERMS = 0.5, 16  # |z| up to which (28) is summed as a series, whose next term is below 1e-18
 
-# Has no kernel: describes the arguments.
+# Describes the arguments only: there is no kernel.
 _ETD = Op(
     __name__, "exponential_integrator", inputs=(Arg("rates", "P", dtype="any"), Arg("start", "... P", dtype="any")),
     outputs=(Arg("u", "... P", dtype="any"),),
@@ -38,18 +38,18 @@ def exponential_integrator(
     Parameters
     ----------
     rates : (P,)
-        Eigenvalues of the linear part, real or complex, however stiff: it is integrated exactly.
+        Eigenvalues of the linear part, real or complex. They may be stiff, because this part is integrated exactly.
     nonlinearity : callable
-        f of states (T, ..., P), returned in that shape; the T times are independent of each other.
+        f of states (T, ..., P), which returns the same shape. It must treat the T times independently.
     start : (..., P)
-        The state at time 0, of the type of rates: one, or a batch such as an ensemble.
+        The state at time 0, with the dtype of rates; a single state, or a batch such as an ensemble.
     dt : float
         Length of a step.
     steps : int
     window : int
-        Steps that are solved together.
+        Number of steps that are solved together.
     rtol : float
-        Change, relative to the largest number of a window, at which its iteration ends.
+        The iteration of a window ends when its change, relative to the largest value in the window, is below rtol.
     max_iterations : int
 
     Returns
@@ -60,13 +60,14 @@ def exponential_integrator(
     Raises
     ------
     RuntimeError
-        An iteration that does not converge: dt or window is too large for f.
+        The iteration does not converge: dt or window is too large for f.
 
     Notes
     -----
-    The error is O(dt^2) where f changes in time, 0 where it is constant. A step is implicit in f; all steps of a window are iterated at
-    once, each time by one call of f and one ``linear_scan``, until the states stay. Fewer than ten iterations suffice where window dt times
-    the Lipschitz constant of f is below 1. Differentiable by autograd. Source: Cox and Matthews, J. Comput. Phys. 176 (2002).
+    The error is O(dt^2) if f changes in time, and 0 if it is constant. A step is implicit in f. All steps of a window are iterated
+    together: each iteration takes one call of f and one ``linear_scan``, until the states no longer change. Fewer than ten iterations
+    suffice if window times dt times the Lipschitz constant of f is below 1. Differentiable by autograd. Source: Cox and Matthews, J.
+    Comput. Phys. 176 (2002).
 
     Examples
     --------
@@ -82,7 +83,7 @@ def exponential_integrator(
     dt, rtol = number(dt, label, "dt"), number(rtol, label, "rtol")
     check_arrays(_ETD, (rates, start))
     _ETD.infer([tuple(rates.shape), tuple(start.shape)], ())
-    if _arrays.is_meta(start):  # when an iteration ends depends on its numbers
+    if _arrays.is_meta(start):  # the number of iterations depends on values
         raise RuntimeError(f"{label}: start is on meta; move it to the CPU")
     xp: Any = _arrays.namespace(start)
     u: Any = start
@@ -120,7 +121,7 @@ def _weights(xp: Any, z: Any, dt: float) -> tuple[Any, Any, Any]:
 
 
 def _has_settled(xp: Any, states: Any, old: Any, rtol: float) -> bool:
-    """Whether no state has changed by more than rtol times the largest; what is NaN is not looked at."""
+    """Whether no state has changed by more than rtol times the largest; NaN is ignored."""
     if not math.prod(states.shape):
         return True
     size = abs(states)

@@ -8,7 +8,7 @@ from ..._arguments import MAX_NUMBERS, integer
 
 
 def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
-    """HiPPO-LegS, whose state holds Legendre coefficients of the whole past of its input (1).
+    """HiPPO-LegS, whose state contains Legendre coefficients of the whole past of the input (1).
 
     x' = A x + B u.
 
@@ -43,7 +43,7 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """HiPPO-LegS as S4 layers start from it: diagonal plus rank one in a unitary basis (4).
+    """HiPPO-LegS in the form used to initialise S4 layers: diagonal plus rank one in a unitary basis (4).
 
     A = V (diag(Lambda) - P P^*) V^*, B_legs = V B.
 
@@ -77,6 +77,6 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     A, B = hippo_legs(N)
     P = np.sqrt(np.arange(N) + 0.5)
     skew = A + np.outer(P, P) + 0.5 * np.eye(N)
-    w, V = np.linalg.eigh(-1j * (skew - skew.T) / 2)  # drops the symmetric rounding error
+    w, V = np.linalg.eigh(-1j * (skew - skew.T) / 2)  # removes the symmetric part of the rounding error
     V = V * np.exp(-1j * np.angle(V[:1]))
     return -0.5 + 1j * w, V.conj().T @ P, V.conj().T @ B, V

@@ -1,4 +1,4 @@
-"""The inside of a Mamba-2 block, a drop-in for mamba-ssm's: short convolution, scan, gated norm and projection.
+"""The inner part of a Mamba-2 block, a drop-in for mamba-ssm's: short convolution, scan, gated norm and projection.
 
 B items, L length, H heads of P channels, N states, G groups, W taps. Equation numbers: csrc/ssm/ssd/README.md.
 """
@@ -75,19 +75,20 @@ def mamba_split_conv1d_scan_combined(
     Parameters
     ----------
     zxbcdt : (B, L, 2 M + 2 H P + 2 G N + H)
-        The first projection: M pairs for an MLP (M may be 0), gate z, the convolution's input, step sizes.
+        The result of the first projection: M pairs for an MLP (M may be 0), gate z, the convolution's input, step sizes.
     conv1d_weight : (H P + 2 G N, W)
     conv1d_bias : (H P + 2 G N,) or None
     dt_bias, A : (H,)
         As in ``mamba_chunk_scan_combined``; dt goes through softplus.
     D : (H, P), or (H,) with ``headdim``
     chunk_size, initial_states, seq_idx, dt_limit, return_final_states
-        As there; ``seq_idx`` separates the sequences in the convolution too, whose outputs are 0 where it is below 0.
+        As in ``mamba_chunk_scan_combined``. ``seq_idx`` also separates the sequences in the convolution, whose outputs are 0 where it is
+        negative.
     activation : "silu", "swish" or None
-        After the convolution.
+        Activation after the convolution.
     rmsnorm_weight : (H P,), optional
-        Divide each group's H P / G channels by their root mean square (with ``rmsnorm_eps``) and multiply by this. If absent, the gate
-        comes last.
+        If present, each group's H P / G channels are divided by their root mean square (with ``rmsnorm_eps``) and multiplied by this. If
+        absent, there is no norm, and the gate is applied last.
     outproj_weight, outproj_bias : (O, M + H P), (O,), optional
         The last projection.
     headdim : int
@@ -95,23 +96,23 @@ def mamba_split_conv1d_scan_combined(
     ngroups : int
         G.
     norm_before_gate : bool
-        norm(y) silu(z) instead of norm(y silu(z)).
+        If True, norm(y) silu(z); otherwise norm(y silu(z)).
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
+        As in ``help(qf.conventions)``; ``out`` only if one array is returned.
 
     Returns
     -------
-    out : (B, L, M + H P) or (B, L, O), in the dtype of zxbcdt; with ``return_final_states`` a tuple of it and the states (B, H, P, N).
+    out : (B, L, M + H P) or (B, L, O), in the dtype of zxbcdt; with ``return_final_states``, a tuple (out, states (B, H, P, N)).
 
     Raises
     ------
     ValueError, TypeError
-        Sizes that do not fit, D without P and no ``headdim``, outproj_bias without its weight; and as the parts raise.
+        Inconsistent sizes, D without P and no ``headdim``, outproj_bias without its weight, and the errors of the functions it calls.
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_split_conv1d_scan_combined``. Differentiable in all real
-    arrays. The scan dominates the cost; norm and projection are array code.
+    arrays. The scan dominates the cost; norm and projection are array operations.
 
     Examples
     --------
@@ -153,8 +154,8 @@ def mamba_split_conv1d_scan_combined_vjp(
     """Gradients of ``mamba_split_conv1d_scan_combined`` (20), (21).
 
     ``(zxbcdt, conv1d_weight, conv1d_bias, dt_bias, A, D[, initial_states[, seq_idx[, rmsnorm_weight[, outproj_weight[, outproj_bias]]]]],
-    grad)`` -> one gradient for each real input that is present. ``grad`` is shaped like the result; with ``return_final_states`` it is a
-    tuple of it and the states' gradient, (B, H, P, N).
+    grad)`` -> one gradient for each real input that is present. ``grad`` is shaped like the result; with ``return_final_states``, it is a
+    tuple of that and the gradient of the states, (B, H, P, N).
 
     Examples
     --------
@@ -205,7 +206,7 @@ class _Block:
         self.label, self.options, self.inputs = f"ssm.{name}", options, dict(zip(_INPUTS, arrays))
         self.zxbcdt, self.weight, self.bias, self.dt_bias, self.A, self.D, self.initial, self.seq_idx, *rest = arrays
         self.norm, self.out, self.out_bias = rest
-        if not is_compiling():  # whose tracer does not look into the type of a parameter; the ops check their inputs
+        if not is_compiling():  # the tracer cannot inspect the type of a parameter; the ops check their inputs
             self._check_kinds()
         limits(name, options.dt_limit)
         self.eps = _arguments.number(options.eps, self.label, "rmsnorm_eps")
@@ -219,7 +220,7 @@ class _Block:
         self.dt = zxbcdt[..., 2 * M + inner + mixed :]
 
     def _check_kinds(self) -> None:
-        """Checks the arrays that no op sees, or sees only in part."""
+        """Check the arrays that no op receives, or receives only in part."""
         for name, array in self.inputs.items():
             if name in _CHECKED_BY_OPS or (array is None and name.startswith(("rmsnorm", "outproj"))):
                 continue
@@ -294,7 +295,7 @@ class _Block:
         return 1 / (square.sum(-1)[..., None] / max(square.shape[3], 1) + self.eps) ** 0.5
 
     def _normed(self, y: Any) -> Any:
-        """(17), (18) of the scan's result (B, L, H P) before the gate."""
+        """(17), (18): norm and gate of the scan's result (B, L, H P)."""
         gate = _silu(_arrays.widen(self.z))
         y = y if self.options.norm_first else y * gate
         n = (self._grouped(y) * self._inverse_root(y)).reshape(*y.shape) * _arrays.widen(self.norm)
@@ -314,7 +315,7 @@ class _Block:
         return _arrays.narrow(u, self.zxbcdt), states
 
     def backward(self, grad: Any) -> list[Any]:
-        """(20): the gradients of all inputs; None without a gradient."""
+        """(20): the gradients of all inputs; None for inputs without a gradient."""
         o = self.options
         arrays = self._scan_arrays()
         y, states = self._scan(arrays)
@@ -391,7 +392,7 @@ def _sigmoid(x: Any) -> Any:
     if _arrays.kind(x) == "torch":
         return x.sigmoid()
     xp = _arrays.namespace(x)
-    e = xp.exp(-abs(x))  # of a number <= 0, so that nothing overflows
+    e = xp.exp(-abs(x))  # the argument is <= 0, so nothing overflows
     return xp.where(x < 0, e, xp.ones_like(e)) / (1 + e)
 
 

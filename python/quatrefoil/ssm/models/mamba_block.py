@@ -1,4 +1,4 @@
-"""mamba-ssm's fused function, the inside of a Mamba block, composed of the kernels of ssm.selective."""
+"""mamba-ssm's fused function for the inner part of a Mamba block, composed of the kernels of ssm.selective."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def mamba_inner_fn(
     Parameters
     ----------
     xz : (B, 2 D, L)
-        The first projection: input x, then gate z.
+        The result of the first projection: input x, then gate z.
     conv1d_weight, conv1d_bias : (D, 1, W), (D,)
         The bias may be None.
     x_proj_weight : (R + M + M, D)
-        Projects to R numbers for delta, then to B and C, each M = N, or 2 N with a complex A, as pairs (re, im). Without the rows of B or
-        C if that argument is present.
+        Projects to R values for delta, then to B and C with M values each. M = N, or 2 N with a complex A, as pairs (re, im). If B or C is
+        passed as an argument, its rows are left out.
     delta_proj_weight : (D, R)
     out_proj_weight, out_proj_bias : (E, D), (E,)
         The bias may be None.
@@ -63,7 +63,7 @@ def mamba_inner_fn(
     dt_rms_weight : (D,), optional
         The same for delta over the D channels, after its projection and before delta_bias.
     b_c_dt_rms_eps : float
-        Added to these mean squares.
+        Added to the mean squares.
     backend, num_threads
         As in ``help(qf.conventions)``, for the kernels.
 
@@ -74,14 +74,14 @@ def mamba_inner_fn(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit; a norm of a complex or constant B or C; kinds or dtypes that ``causal_conv1d_fn`` and
-        ``selective_scan_fn`` do not take.
+        Inconsistent shapes; a norm of a complex or constant B or C; kinds or dtypes that ``causal_conv1d_fn`` and
+        ``selective_scan_fn`` do not accept.
 
     Notes
     -----
-    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.mamba_inner_fn``, without ``checkpoint_lvl``. A composition
-    with PyTorch's gradients in all arrays, which costs as much as its parts and two arrays (B, D, L) for x and delta. FalconMamba's loops
-    in transformers normalise delta before its projection, mamba-ssm after it.
+    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.mamba_inner_fn``, without ``checkpoint_lvl``. A composition,
+    differentiable in all arrays with PyTorch. It costs as much as its parts plus two arrays (B, D, L) for x and delta. The loops of
+    FalconMamba in transformers normalise delta before its projection, mamba-ssm after it.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def mamba_inner_fn(
 
 
 def _normed(name: str, x: Any, weight: Any, A: Any, eps: float) -> Any:
-    """(19): x (..., rows, L) over the root mean square of its rows, times ``weight`` (rows,); x itself without a weight."""
+    """(19): x (..., rows, L) divided by the root mean square over rows, times ``weight`` (rows,); x itself without a weight."""
     if weight is None:
         return x
     if _arrays.is_complex(A) or _arrays.is_complex(x):
@@ -139,7 +139,7 @@ def _normed(name: str, x: Any, weight: Any, A: Any, eps: float) -> Any:
 
 
 def _check_vector(name: str, array: Any, letter: str, size: int, xz: Any) -> None:
-    """Checks an array that no kernel takes: None, or (size,) like xz; half precision and float32 may be mixed."""
+    """Check an array that no kernel receives: None, or (size,) like xz; half precision and float32 may be mixed."""
     if array is None:
         return
     check_kind(_NAME, name, array, "xz", xz)

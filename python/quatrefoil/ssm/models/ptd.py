@@ -14,15 +14,15 @@ from ..._arguments import MAX_NUMBERS, choice, generator, integer, number
 from .hippo import dplr_legs, hippo_legs
 
 _METHODS = ("optimize", "random")
-_ITERATIONS = 250  # of L-BFGS per value of mu
-_ROUNDS = 8  # values of mu; three or four usually suffice
+_ITERATIONS = 250  # L-BFGS iterations per value of mu
+_ROUNDS = 8  # maximum number of values of mu; three or four usually suffice
 _CLOSE = 0.98  # fraction of eps that ends the search
 _MU = 0.12  # initial mu; the final values are .07 to .16 for N = 8 to 128
-_MARGIN = 0.25  # real parts above -1/4 are penalised (8): LegS has -1 ... -N, its well-conditioned neighbours about -1/2
+_MARGIN = 0.25  # real parts above -1/4 are penalised (8); those of LegS are -1 ... -N, those of its well-conditioned neighbours about -1/2
 
 
 class PTD(NamedTuple):
-    """A + E = V diag(Lambda) V^-1 for HiPPO-LegS's A, with the size of E and the condition of V.
+    """A + E = V diag(Lambda) V^-1 for the A of HiPPO-LegS, with the size of E and the condition number of V.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class PTD(NamedTuple):
 def ptd_init(
     N: int, *, eps: float = 0.1, method: str = "optimize", rng: int | np.random.Generator | None = None, stabilize: bool = True
 ) -> PTD:
-    """HiPPO-LegS perturbed and diagonalised: A + E = V diag(Lambda) V^-1 with ||E||_2 <= eps ||A||_2 (7).
+    """Perturb and diagonalise HiPPO-LegS: A + E = V diag(Lambda) V^-1 with ||E||_2 <= eps ||A||_2 (7).
 
     Use it as a diagonal system with inputs V^-1 B and outputs C V, B = ``hippo_legs(N)[1]``.
 
@@ -53,14 +53,14 @@ def ptd_init(
     N : int
         Size of the state, at least 1.
     eps : float
-        Largest relative size of the perturbation. Small values stay close to LegS, large ones make V well conditioned.
+        Maximum relative size of the perturbation. Small values stay close to LegS, large ones make V well conditioned.
     method : "optimize" or "random"
-        "optimize" minimises the condition number of V under that bound (8), (9). "random" takes a Gaussian E of exactly that size:
-        quick, but worse, and it warns if the transfer function moves further than by dropping the low-rank part of LegS (S4D-LegS).
+        "optimize" minimises the condition number of V under that bound (8), (9). "random" draws a Gaussian E of exactly that size. This is
+        fast but less accurate; it warns if the transfer function changes more than by dropping the low-rank part of LegS (S4D-LegS).
     rng : None, int or numpy.random.Generator
-        Seed of the Gaussian E; None for fresh numbers. "optimize" draws none.
+        Seed of the Gaussian E; None draws different numbers each time. "optimize" uses no random numbers.
     stabilize : bool
-        Real parts become -abs(real part). If ``max_real`` > 0, V diag(Lambda) V^-1 then differs from A + E.
+        Replace each real part by -abs(real part). If ``max_real`` > 0, V diag(Lambda) V^-1 then differs from A + E.
 
     Returns
     -------
@@ -69,9 +69,9 @@ def ptd_init(
 
     Notes
     -----
-    Constant inputs come out exactly: the first column of E is 0, so (A + E)^-1 B = A^-1 B. "optimize" uses at least 98 % of eps, or less
-    if that makes A + E normal. Cost: O(N^3) per step; about a second at N = 32, three at 64, twenty-five at 128. Another LAPACK may end in
-    another equally good minimum.
+    Constant inputs are handled exactly: the first column of E is 0, so (A + E)^-1 B = A^-1 B. "optimize" uses at least 98 % of eps, or less
+    if that makes A + E normal. Cost: O(N^3) per step; about a second at N = 32, three at 64, twenty-five at 128. With a different LAPACK
+    the result may be a different, equally good minimum.
 
     Source: Yu et al., arXiv 2310.01698.
 
@@ -88,7 +88,7 @@ def ptd_init(
     choice(method, "ssm.ptd_init", "method", _METHODS)
     rng = generator(rng, "ssm.ptd_init")
     A, _ = hippo_legs(N)
-    radius = float(eps * np.linalg.norm(A, 2)) * (1 - 1e-12)  # a bound that rounding does not exceed
+    radius = float(eps * np.linalg.norm(A, 2)) * (1 - 1e-12)  # so that rounding does not exceed the bound
     if method == "random":
         ptd = _report(A, radius * _unit(rng.standard_normal((N, N))), stabilize)
         off, plain = _deviation(ptd.Lambda, ptd.Vinv, ptd.V), _deviation(*_plain(N))
@@ -143,7 +143,7 @@ def _objective(flat: np.ndarray, A: np.ndarray, radius: float, mu: float) -> tup
 
 
 def _search(A: np.ndarray, radius: float, U: np.ndarray) -> np.ndarray:
-    """The minimum of (8) from U, with mu such that ||U||_2 is just below 1."""
+    """The minimum of (8), starting from U, with mu such that ||U||_2 is just below 1."""
     from scipy.optimize import minimize
 
     options: Any = {"maxiter": _ITERATIONS, "maxcor": 20, "ftol": 1e-11, "gtol": 1e-5}
@@ -167,7 +167,7 @@ def _plain(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _deviation(Lambda: np.ndarray, Vinv: np.ndarray, V: np.ndarray) -> float:
-    """sup over the imaginary axis of ||G(s) - G_LegS(s)|| with C = 1, relative to ||B||: a diagonal system against (3)."""
+    """sup over the imaginary axis of ||G(s) - G_LegS(s)|| with C = 1, relative to ||B||: compares a diagonal system with (3)."""
     N = len(V)
     root = np.sqrt(2.0 * np.arange(N) + 1)
     s = 1j * np.concatenate([np.linspace(0, 2 * N * N / np.pi, 1001), Lambda.imag])[:, None]  # the top eigenfrequency is about N^2/pi

@@ -17,7 +17,7 @@ from ..._typing import Array, Backend, T
 from ..convolution import fft_conv, fft_conv_vjp
 from .checks import put
 
-# Have no kernels: describe the arguments.
+# Describe the arguments only: there are no kernels.
 _TOEPLITZ, _HANKEL = (
     Op(__name__, name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "... n K?")), outputs=(Arg("y", "... m K?"),))
     for name in ("toeplitz_matmul", "hankel_matmul")
@@ -40,9 +40,9 @@ def toeplitz_matmul(
     c : (m,) or (..., m)
         First column, or one per matrix; float32 or float64.
     r : (n,) or (..., n), or None
-        First row; as c if None. r[0] is ignored: the corner is c[0].
+        First row; the same as c if None. r[0] is ignored: the corner is c[0].
     x : (n,) or (..., n, K)
-        A vector, or matrices, as in ``numpy.matmul``: with one matrix for each of H channels, (H, m), x is (..., H, n, K).
+        A vector or matrices, as in ``numpy.matmul``. With one Toeplitz matrix for each of H channels, c is (H, m) and x is (..., H, n, K).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -53,7 +53,7 @@ def toeplitz_matmul(
     Notes
     -----
     Differentiable in c, r, x (r[0] has gradient 0). Cost: O(L log L) per right-hand side, L = max(m, n), by ``fft_conv`` with a kernel in
-    each direction; x is copied only if m > n. A NaN in x stays in its right-hand side.
+    each direction; x is copied only if m > n. A NaN in x affects only its right-hand side.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def hankel_matmul(
     r : (n,) or (..., n), or None
         Last row; zeros if None. r[0] is ignored: the corner is c[m-1].
     x : (n,) or (..., n, K)
-        A vector, or matrices, as in ``numpy.matmul``: with one matrix for each of H channels, (H, m), x is (..., H, n, K).
+        A vector or matrices, as in ``numpy.matmul``. With one Hankel matrix for each of H channels, c is (H, m) and x is (..., H, n, K).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -94,7 +94,7 @@ def hankel_matmul(
 
     Notes
     -----
-    Differentiable in c, r, x (r[0] has gradient 0, unless m = 0). A Toeplitz matrix with reversed columns, at the same cost.
+    Differentiable in c, r, x (r[0] has gradient 0, unless m = 0). Computed as a Toeplitz matrix with reversed columns, at the same cost.
     ``hankel_matmul(s[: T - d + 1], s[T - d :], w)`` applies the weights w (d,) to every window of d samples of s (T,).
 
     Examples
@@ -170,7 +170,7 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
         _padded(xp, rows, m), column, None, row[:, 1:], _padded(xp, batch.rows(xp, grad), n), backend=backend, num_threads=num_threads
     )
     dx, dr = du[..., :n], _padded(xp, dr, n, left=True)
-    if op is _HANKEL:  # column d of the mirrored matrix is entry n-1+d of c and r joined, row d is entry n-1-d
+    if op is _HANKEL:  # column d of the mirrored matrix is entry n-1+d of c and r concatenated, row d is entry n-1-d
         entries = xp.concatenate([xp.flip(dr[:, 1:], (-1,)), dc], -1)
         dc, dr = entries[:, :m], _padded(xp, entries[:, m:], n, left=True)
         dx = xp.flip(dx, (-1,))
@@ -186,7 +186,7 @@ def _row(op: Op, c: Any, r: Any) -> Any:
 
 
 class _Batch:
-    """The batch axes of a product: ``trail``, those of the matrices, after ``lead``, which x alone has."""
+    """The batch axes of a product: ``lead``, which only x has, then ``trail``, those of the matrices."""
 
     def __init__(self, op: Op, c: Any, r: Any, x: Any) -> None:
         self.vector = len(x.shape) == 1
@@ -201,7 +201,7 @@ class _Batch:
         self.core = [tuple(c.shape[-1:]), tuple(r.shape[-1:]), tuple(x.shape) if self.vector else (*both, *x.shape[-2:])]
 
     def core_of_result(self, grad: Any) -> tuple[int, ...]:
-        """The shape of a gradient as that of one matrix's product."""
+        """The last axes of a result's shape, without the batch axes."""
         shape: tuple[int, ...] = tuple(grad.shape)
         return shape[len(self.trail) :] if self.vector and shape[: len(self.trail)] == self.trail else shape
 
@@ -239,7 +239,7 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
 
 
 def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """First columns and rows of the Hankel matrices with their columns reversed, Toeplitz matrices; x reversed alike (14)."""
+    """First columns and rows of the Toeplitz matrices that the Hankel matrices with reversed columns are; x, reversed likewise (14)."""
     m, n = c.shape[-1], r.shape[-1]
     entries = xp.concatenate([c, r[:, 1:]], -1)  # H_ij = entries_{i+j}
     return entries[:, max(n - 1, 0) :][:, :m], xp.flip(entries[:, :n], (-1,)), xp.flip(rows, (-1,))

@@ -13,11 +13,11 @@ from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, T
 
 DISCS = ("zoh", "bilinear")
-_NEAR = 0.5  # |x| below which psi is a series, because (e^x - 1)/x has no accurate derivative there
+_NEAR = 0.5  # |x| below which psi is computed as a series, because (e^x - 1)/x has no accurate derivative there
 _TERMS = 15  # .5^15/16! < 1e-17
-_BLOCK = 1 << 20  # matrix entries solved for at once: 16 MB
+_BLOCK = 1 << 20  # matrix entries per batch of systems: 16 MB
 
-# Has no kernel: describes the arguments.
+# Describes the arguments only: there is no kernel.
 _DISCRETIZE = Op(
     __name__, "discretize",
     inputs=(Arg("Lambda", "... N", dtype="complex"), Arg("B", "... N", dtype="complex"), Arg("dt", "...", optional=True)),
@@ -33,22 +33,22 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = 
     Parameters
     ----------
     Lambda : (..., N) complex
-        Poles; NumPy, PyTorch or JAX.
+        Poles; a NumPy, PyTorch or JAX array.
     B : (..., N) or (..., N, H) complex
         Inputs, shaped like Lambda or with one more axis.
     dt : float, or (..., N), or (...,)
-        Step: a number, or an array of Lambda's precision and shape, with or without its last axis.
+        Step size: a number, or an array with the precision and shape of Lambda, with or without its last axis.
     disc : "zoh" or "bilinear"
-        Zero-order hold, exact for u constant over each step, or the bilinear rule, stable and of second order.
+        Zero-order hold, exact if u is constant over each step, or the bilinear rule, which is stable and of second order.
 
     Returns
     -------
     Lambda_bar : (..., N)
-    B_bar : B's shape
+    B_bar : same shape as B
 
     Notes
     -----
-    Differentiable in Lambda, B, dt by autograd and `jax.grad`. Accurate for tiny dt Lambda, with the limit B dt at Lambda = 0.
+    Differentiable in Lambda, B, dt by autograd and `jax.grad`. Accurate for small dt Lambda, with the limit B dt at Lambda = 0.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = 
     step: Any = dt
     if step is None:
         raise TypeError("ssm.discretize: dt is None, expected a number or an array")
-    step = float(step) if is_number(dt) else step  # a Python number adapts to the precision of arrays
+    step = float(step) if is_number(dt) else step  # a Python number adapts to the dtype of arrays
     check_arrays(_DISCRETIZE, (Lambda, B, None if is_number(dt) else dt))
     shape = tuple(Lambda.shape)
     if not is_number(dt):
@@ -105,7 +105,7 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     s : (...) complex or real
         Frequencies, a number or an array; s = i w on the imaginary axis.
     A : (N,) or (N, N)
-        Diagonal or whole matrix; real or complex NumPy array.
+        Diagonal or full matrix; real or complex NumPy array.
     B : (N,) or (N, H)
     C : (N,) or (M, N)
         Not conjugated.
@@ -115,17 +115,17 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     Returns
     -------
     G : (..., [M,] [H]) complex128
-        With the axes M and H if C and B have them.
+        Has the axes M and H if C and B have them.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        An s is exactly a pole.
+        Some s is exactly a pole.
 
     Notes
     -----
-    In double precision. One linear system per frequency, O(N^3), in blocks of 16 MB; O(N) for a diagonal without P. A NaN in s affects only
-    its own value.
+    Computed in double precision. One linear system per frequency, O(N^3), in blocks of 16 MB; O(N) for a diagonal without P. A NaN in s
+    affects only its own value.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``install``: puts this library's functions in place of those of other packages and of loops in models."""
+"""``install``: replaces functions of other packages, and loops in models, by functions of this library."""
 
 from __future__ import annotations
 
@@ -57,39 +57,39 @@ class Installation:
 
 
 def install(*targets: str, override: bool = False) -> Installation:
-    """Make model code for CUDA packages use this library's functions on a CPU.
+    """Make model code that needs CUDA packages run with this library on a CPU.
 
     Afterwards ``import mamba_ssm``, ``import causal_conv1d``, ``import fla`` and ``import flashfftconv`` find modules with the functions
-    and layers of this library under the usual names. Models of ``transformers`` use them instead of their loops in PyTorch, including
-    existing models (docs/models.md lists them). No file or weight changes.
+    and layers of this library under the usual names. Models of ``transformers``, including existing ones, use them instead of their loops
+    in PyTorch (docs/models.md lists the models). No files or weights change.
 
     Parameters
     ----------
     *targets : str
-        By default all. Packages to stand in for: "mamba_ssm", "causal_conv1d", "fla", "flashfftconv". Loops to replace, in modules
-        imported before or after: "transformers" (RecurrentGemma, MiniMax), "mambapy" (its ``pscan``), "tsfm_public" (FlowState) and "s4",
+        The default is all. Packages to stand in for: "mamba_ssm", "causal_conv1d", "fla", "flashfftconv". Loops to replace, in modules
+        imported before or later: "transformers" (RecurrentGemma, MiniMax), "mambapy" (its ``pscan``), "tsfm_public" (FlowState) and "s4",
         the layer of state-spaces/s4, ``models/s4/s4.py``.
     override : bool
-        Also stand in for packages that are installed and can run, until undone; otherwise they are an ImportError.
+        Also replace packages that are installed and can run, until undone. By default they raise an ImportError.
 
     Returns
     -------
     Installation
-        With ``undo()``, and usable in ``with``. Installations may be nested, and undone in any order.
+        Has a method ``undo()``, and can be used in a ``with`` statement. Installations may be nested, and undone in any order.
 
     Raises
     ------
     ValueError
-        An unknown target.
+        The target is unknown.
     ImportError
-        A package that is installed and can run, without ``override``.
+        A package is installed and can run, and ``override`` is False.
 
     Warns
     -----
     RuntimeWarning
-        For a package that is installed but cannot run, such as mamba-ssm without its CUDA extension: the stand-in takes its place. Once
-        for a model of ``transformers`` that looks for functions without a stand-in and so keeps its own code; names the functions and the
-        tested releases.
+        If a package is installed but cannot run, such as mamba-ssm without its CUDA extension; the stand-in then replaces it. Also once for
+        each model of ``transformers`` that looks for functions without a stand-in and therefore keeps its own code; the warning names the
+        functions and the tested releases.
 
     See Also
     --------
@@ -97,11 +97,12 @@ def install(*targets: str, override: bool = False) -> Installation:
 
     Notes
     -----
-    If flash-linear-attention is installed, no module is replaced: these functions become a backend of it for CPU tensors, through
-    ``fla.backends.register``. The stand-ins have the functions of this library; any other name is an ImportError that says what there is.
-    ``mamba_ssm.Mamba`` and ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models of earlier
-    releases of transformers choose their functions when they are created: install first. In training, models call the parts of
-    ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined``, which ignore padding, and so give the same results as without stand-ins.
+    If flash-linear-attention is installed, no module is replaced: these functions become one of its backends for CPU tensors, through
+    ``fla.backends.register``. The stand-ins have only the functions of this library; any other name raises an ImportError that lists the
+    available ones. ``mamba_ssm.Mamba`` and ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models
+    of earlier releases of transformers choose their functions when they are created: call ``install`` first. In training, models call the
+    parts of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined`` instead of these functions, which ignore padding. The results are
+    therefore the same as without stand-ins.
 
     Examples
     --------
@@ -146,7 +147,7 @@ def uninstall() -> None:
 
 
 def _settle() -> None:
-    """Install and remove targets as wanted, and make transformers look again."""
+    """Install and remove targets as requested, and make transformers repeat its lookups."""
     before = set(_undo)
     wanted = {target for installed in _installations for target in installed.targets}
     for target in TARGETS:
@@ -165,14 +166,14 @@ def _put_in(target: str) -> Callable[[], None]:
     if target in PATCHES:
         return _patch_imported(target)
     if target == "fla":
-        with contextlib.suppress(ImportError):  # it cannot run then
+        with contextlib.suppress(ImportError):  # without it the package cannot run
             if _fla.has_registry():
                 return _fla.register()
     return _stand_in(target)
 
 
 def _check_replaceable(package: str) -> None:
-    """ImportError if a package is installed that can run, and has no registry for other backends; a warning if it cannot run."""
+    """Raise ImportError if an installed package can run and has no registry for backends; warn if it cannot run."""
     module = sys.modules.get(package) or importlib.util.find_spec(package)
     if module is None:
         return
@@ -256,7 +257,7 @@ def _patch_imported(target: str) -> Callable[[], None]:
 
 
 def _patch(target: str, module: ModuleType) -> None:
-    """Replace the attributes of one module, or of its classes; ImportError for s4, else a warning, if one is missing."""
+    """Replace the attributes of one module, or of its classes; if one is missing, raise ImportError for s4, else warn."""
     ours: list[tuple[Any, str, Any]] = []
     missing = []
     for path, source in PATCHES[target][module.__name__].items():
@@ -272,7 +273,7 @@ def _patch(target: str, module: ModuleType) -> None:
         warnings.warn(f"ssm.install: {module.__name__} has no {', '.join(missing)}, and keeps its own code", RuntimeWarning, stacklevel=2)
     for holder, name, value in ours:
         own = getattr(holder, name)
-        if own is value and own is not False:  # imported from a module that is patched already
+        if own is value and own is not False:  # imported from a module that is already patched
             own = next(before[name] for package, _, before in _patched if package == target and name in before)
         _patched.append((target, holder, {name: own}))
         setattr(holder, name, value)
@@ -303,11 +304,11 @@ class _Watcher:
 
 
 def _refuse(name: str) -> None:
-    """An ImportError for a module, or a name of one, that a stand-in lacks: ``from a import b`` looks for a module a.b in the end."""
+    """Raise ImportError for a module or name that a stand-in lacks: ``from a import b`` looks for a module a.b last."""
     parent, _, last = name.rpartition(".")
     if not last.startswith("_"):
         hint = INSTEAD.get(name) or f"{parent} has {', '.join(MODULES[parent]) or 'no functions'}"
-        raise ModuleNotFoundError(f"{name} is not provided by quatrefoil; {hint}")  # with a name the interpreter would replace the text
+        raise ModuleNotFoundError(f"{name} is not provided by quatrefoil; {hint}")  # with name=, the interpreter would replace the text
 
 
 def _run_after(loader: Any, after: Sequence[Callable[[ModuleType], None]]) -> None:

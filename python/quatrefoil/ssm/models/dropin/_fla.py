@@ -1,4 +1,4 @@
-"""Where flash-linear-attention is installed, this library's functions become one of its backends, for CPU tensors."""
+"""If flash-linear-attention is installed, this library's functions become one of its backends, for CPU tensors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _active = False
 
 
 def has_registry() -> bool:
-    """Whether flash-linear-attention is installed and takes backends; ImportError if it cannot be imported, without Triton for instance."""
+    """Whether flash-linear-attention is installed and accepts backends; ImportError if it cannot be imported, e.g. without Triton."""
     return importlib.util.find_spec("fla") is not None and hasattr(importlib.import_module("fla.backends"), "register")
 
 
 def register() -> Callable[[], None]:
-    """Register all functions; returns a function after which fla uses its own again."""
+    """Register all functions; returns a function that restores those of fla."""
     global _active
     _active = True
     replaced: list[tuple[Any, Any]] = []
@@ -61,7 +61,7 @@ def _registered(name: str, own: Any, ours: Any) -> bool:
 
 
 def _verify(*args: Any, **kwargs: Any) -> tuple[bool, str | None]:
-    """Whether a call has CPU tensors, and else the reason for fla's log."""
+    """Whether a call has CPU tensors; if not, also the reason for fla's log."""
     first = args[0] if args else next(iter(kwargs.values()))
     return (True, None) if first.device.type == "cpu" else (False, f"a tensor on {first.device}; quatrefoil takes those of a CPU")
 
@@ -75,7 +75,7 @@ def _by_device(own: Any, ours: Any) -> Any:
 
 
 def _replace(old: Any, new: Any) -> None:
-    """Put a function in place of another in all imported modules of fla."""
+    """Replace a function in all imported modules of fla."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "fla" and isinstance(module, ModuleType):
             for key in [key for key, value in vars(module).items() if value is old]:

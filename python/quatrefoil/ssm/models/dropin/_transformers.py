@@ -1,8 +1,8 @@
-"""Updates the functions of CUDA packages in modules of transformers when stand-ins come and go.
+"""Updates the functions of CUDA packages in modules of transformers when stand-ins are installed or removed.
 
-In recent releases each function of a model is a wrapper that looked for the package's function when it was defined; the lookup is
-repeated. In earlier releases a module holds the functions, or None, under their names and asks ``is_mamba_ssm_available`` and similar
-functions for them; its layers have a separate method for CUDA, which is now called on a CPU too.
+In recent releases each function of a model is a wrapper that looked up the package's function when it was defined; the lookup is repeated.
+In earlier releases a module stores the functions, or None, under their names, and checks their availability with
+``is_mamba_ssm_available`` and similar functions. Its layers have a separate method for CUDA, which is now also called on a CPU.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from ._upstream import MODULES, TRIED
 
 _MODELS = re.compile(r"transformers\.models\.\w+\.modeling_\w+|transformers_modules\..*modeling_\w+")
 _QUESTIONS = "transformers.utils.import_utils"
-_ASKED = {  # question -> package
+_ASKED = {  # availability check -> package
     "is_mamba_ssm_available": "mamba_ssm",
     "is_mamba_2_ssm_available": "mamba_ssm",
     "is_causal_conv1d_available": "causal_conv1d",
     "is_flash_linear_attention_available": "fla",
 }
-# These two ignore padding after the convolution, as upstream's do. Without them a model calls their parts, which are our kernels too, and
+# These two ignore padding after the convolution, as in mamba-ssm. Without them a model calls their parts, which are also our kernels, and
 # gives the same results as without stand-ins.
 _FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
-# Functions that know packed sequences by their bounds alone, which not every model gives them.
+# Functions that recognise packed sequences only by their bounds, which not every model passes to them.
 _PACKED_BY_BOUNDS = {"selective_scan_fn", "chunk_kda", "chunk_gated_delta_rule"}
-_VARIABLES = {"func_name", "package", "torch_function", "implementation", "applicable_params", "is_new_implementation"}  # of a wrapper
+# The variables of a wrapper.
+_VARIABLES = {"func_name", "package", "torch_function", "implementation", "applicable_params", "is_new_implementation"}
 
 _active: set[str] = set()  # packages with stand-ins
 _said: set[tuple[str, tuple[str, ...]]] = set()  # warnings issued: module and names
-_answers: dict[str, tuple[Callable[[], bool], Callable[[], bool]]] = {}  # question -> transformers' own function, and ours
+_answers: dict[str, tuple[Callable[[], bool], Callable[[], bool]]] = {}  # availability check -> transformers' own function, and ours
 
 
 def concerns(name: str) -> bool:
@@ -45,7 +46,7 @@ def concerns(name: str) -> bool:
 
 
 def look_again(active: Collection[str]) -> None:
-    """After stand-ins came or went: update every imported module of transformers."""
+    """Update every imported module of transformers after stand-ins were installed or removed."""
     gone = _active.difference(active)
     _active.clear()
     _active.update(active)
@@ -60,7 +61,7 @@ def look_again(active: Collection[str]) -> None:
 
 
 def imported(module: ModuleType) -> None:
-    """Update one module of transformers, after its import or after stand-ins came or went."""
+    """Update one module of transformers, after its import or after stand-ins were installed or removed."""
     if module.__name__ == _QUESTIONS:
         _answer(module)
         return
@@ -80,7 +81,7 @@ def imported(module: ModuleType) -> None:
 
 
 def _answer(module: ModuleType) -> None:
-    """Make transformers answer that a package with a stand-in is available, also in modules that imported the question."""
+    """Make transformers report packages with stand-ins as available, also in modules that imported the check."""
     for name, package in _ASKED.items():
         if name not in _answers and hasattr(module, name):
             own = getattr(module, name)
@@ -101,7 +102,7 @@ def _question(own: Callable[[], bool], package: str) -> Callable[[], bool]:
 
 
 def wrappers(module: ModuleType) -> Iterator[FunctionType]:
-    """The functions of a model that wrap those of a package, under any decorators."""
+    """The functions of a model that wrap those of a package, below any decorators."""
     for value in map(_function_of, list(vars(module).values())):
         while isinstance(value, FunctionType):
             if set(value.__code__.co_freevars) >= _VARIABLES:
@@ -111,7 +112,7 @@ def wrappers(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _function_of(value: Any) -> Any:
-    """The function that a layer of Hugging Face's kernels calls; if that package is installed, each wrapper is in one."""
+    """The function called by a layer of Hugging Face's kernels package; if that is installed, each wrapper is inside such a layer."""
     forward = getattr(type(value), "forward", None)
     if not isinstance(forward, FunctionType) or "func" not in forward.__code__.co_freevars:
         return value
@@ -134,7 +135,7 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
             fresh: Any = _function_of(hub_kernels.use_kernel_func_from_hub_with_fallback(name, package)(own))
             while fresh.__code__ is not wrapper.__code__:
                 fresh = fresh.__wrapped__
-        except (ImportError, AttributeError):  # another release has it elsewhere
+        except (ImportError, AttributeError):  # another release defines it elsewhere
             return name, package, False
         closure = {name: cell.cell_contents for name, cell in zip(fresh.__code__.co_freevars, fresh.__closure__)}
     for variable, value in closure.items():
@@ -143,7 +144,7 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
 
 
 def _refuse_packed(module: ModuleType, found: Iterable[FunctionType]) -> None:
-    """Let a model refuse packed sequences, as it does without stand-ins, if it tells its convolution about them but not its scan."""
+    """Make a model raise an error for packed sequences, as without stand-ins, if it passes them to its convolution but not to its scan."""
     for wrapper in found:
         cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or ()))
         if cells["func_name"].cell_contents == "causal_conv1d_fn":
@@ -162,7 +163,7 @@ def _unpacked(convolution: Any, model: str) -> Any:
 
 
 def _nothing(*arrays: Any) -> None:
-    """The result of a model's own version of a fused function, which then calls the parts."""
+    """Stands for a fused function that is not available; the model then calls its parts."""
 
 
 def _set_functions(module: ModuleType) -> set[str]:
@@ -176,13 +177,13 @@ def _set_functions(module: ModuleType) -> set[str]:
     names = {
         name: place for name, place in _PLACES.items() if (name in names_of or name in used) and not _is_own(module, names_of.get(name))
     }
-    for name, place in names.items():  # its classes, which create parameters on a GPU, are not taken
+    for name, place in names.items():  # not its classes, which create parameters on a GPU
         names_of[name] = _current(place, name) if name.islower() else None
     if "_causal_conv1d_cache" in names_of:
-        names_of["_causal_conv1d_cache"] = None  # looked up again
+        names_of["_causal_conv1d_cache"] = None  # so that it is looked up again
     if "is_fast_path_available" in names_of:
         names_of["is_fast_path_available"] = all(names_of[name] is not None for name in names if name.islower())
-    needed = [*names.items(), ("causal_conv1d_fn", "causal_conv1d")]  # a few modules look for the latter in a function
+    needed = [*names.items(), ("causal_conv1d_fn", "causal_conv1d")]  # a few modules look up the latter inside a function
     ready = bool(_active) and all(_current(place, name) is not None for name, place in needed if name.islower())
     for layer in layers:
         for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
@@ -207,7 +208,7 @@ def _current(place: str, name: str) -> Any:
     """The current function of a name: ours, the package's own, or None if it is not available."""
     if not any(ask() for asked, (_, ask) in _answers.items() if _ASKED[asked] == _root(place)):
         return None
-    with contextlib.suppress(ModuleNotFoundError):  # a layer without PyTorch
+    with contextlib.suppress(ModuleNotFoundError):  # a layer needs PyTorch
         return getattr(importlib.import_module(place), name, None)
     return None
 
@@ -218,14 +219,16 @@ def _is_own(module: ModuleType, value: Any) -> bool:
 
 
 def _trains(layer: Any) -> bool:
-    """Whether a layer's fused function for training equals its loops: FalconMamba's normalises its steps after their projection, the loops
-    before it."""
+    """Whether a layer's fused training function equals its loops. FalconMamba's fused function normalises its step sizes after their
+    projection,
+    its loops before it.
+    """
     words = [c for c in layer.cuda_kernels_forward.__code__.co_consts if isinstance(c, tuple)]
     return not any("b_rms_weight" in names for names in words)
 
 
 def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str, str]) -> Any:
-    """A layer's method for CPUs that calls the one for CUDA, whose functions are ours."""
+    """A layer's method for CPUs that calls the method for CUDA, whose functions are ours."""
 
     @functools.wraps(slow)
     def forward(self: Any, hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
@@ -236,7 +239,7 @@ def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str
         differs = padded or not trains or getattr(self, "n_groups", 1) > 1  # fused functions ignore padding and have one norm per group
         if (self.training and differs) or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
             return slow(self, hidden_states, *args, **kwargs)
-        for name, place in names.items():  # a layer created in the meantime may have looked elsewhere and set None
+        for name, place in names.items():  # a layer created in the meantime may have looked elsewhere and set it to None
             if module[name] is None and name.islower():
                 module[name] = _current(place, name)
         return self.cuda_kernels_forward(hidden_states, *args, **kwargs)
@@ -246,7 +249,7 @@ def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str
 
 
 def _warn_of_layer(layer: Any, slow: Any) -> bool:
-    """Issue a RuntimeWarning, once, for a layer whose method for CUDA cannot replace its loops; returns whether that is so."""
+    """Warn once about a layer whose method for CUDA cannot replace its loops; returns whether it is such a layer."""
     fast, loops = layer.cuda_kernels_forward.__code__.co_names, inspect.unwrap(slow).__code__.co_names
     if "cuda" in fast:
         reason = "enters torch.cuda"  # FalconH1 of 4.57
@@ -262,7 +265,7 @@ def _warn_of_layer(layer: Any, slow: Any) -> bool:
 
 
 def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
-    """Issue a RuntimeWarning with the module, the missing names and the tested releases, once per module and names."""
+    """Warn about the module and its missing names, with the tested releases, once per module and names."""
     wanted = tuple(sorted(names))
     if not wanted or (module.__name__, wanted) in _said:
         return
@@ -278,7 +281,7 @@ def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
 
 
 def _mentioned(module: ModuleType) -> set[str]:
-    """The names in a module's code: globals, and what its functions and methods call, import or look up by a string."""
+    """The names in a module's code: globals, and names that its functions and methods call, import or look up by a string."""
     names = {name for name in vars(module) if not name.startswith("__")}
     for code in _codes(vars(module).values(), module.__name__):
         names.update(code.co_names)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pkgutil
 from typing import Any
 
-# Package -> the release whose signatures these are.
+# Package -> the release whose signatures are used.
 VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.6.0", "flashfftconv": "0.0.0"}
-# Package -> the module without which an installed one cannot run.
+# Package -> the module without which it cannot run.
 EXTENSIONS = {"mamba_ssm": "selective_scan_cuda", "causal_conv1d": "causal_conv1d_cuda", "flashfftconv": "monarch_cuda"}
 TRIED = ("4.57", "5.9", "5.24")  # releases of transformers tested with the stand-ins
 _SCANS = ("selective_scan_fn", "mamba_inner_fn")
@@ -24,7 +24,7 @@ _DELTA_RULES = {  # module of fla.ops -> its functions
 _NN = "quatrefoil.torch.nn"
 _BLOCKS = {name: f"{_NN}:{name}" for name in ("Mamba", "Mamba2")}
 _LAYERS = {name: f"{_NN}:{name}" for name in ("DeltaNet", "GatedDeltaNet", "KimiDeltaAttention")}
-# Module -> its names, each with its source, in quatrefoil.ssm or elsewhere.
+# Module -> its names, each with its source in quatrefoil.ssm or elsewhere.
 MODULES: dict[str, dict[str, str]] = {
     "mamba_ssm": {**{name: name for name in _SCANS}, **_BLOCKS},
     "mamba_ssm.modules": {},
@@ -48,7 +48,7 @@ MODULES: dict[str, dict[str, str]] = {
     **{f"fla.ops.{module}": {name: name for name in names} for module, names in _DELTA_RULES.items()},
     "flashfftconv": {"FlashFFTConv": f"{_NN}._dropin:FlashFFTConv"},
 }  # fmt: skip
-# What has no stand-in, and what there is instead.
+# Modules without a stand-in, and alternatives to them.
 INSTEAD = {
     "mamba_ssm.models": "whole models are in transformers, the blocks are mamba_ssm.Mamba and mamba_ssm.Mamba2",
     "mamba_ssm.ops.triton.layer_norm": "there is torch.nn.RMSNorm",
@@ -61,7 +61,7 @@ _S4: dict[str, str | bool] = {
     "has_pykeops": False,
 }
 _LOOPS = f"{_NN}._loops"
-# Target -> module -> what is replaced in it -> its source.
+# Target -> module -> name of the replaced object -> source of the replacement.
 PATCHES: dict[str, dict[str, dict[str, str | bool]]] = {
     "transformers": {
         "transformers.models.recurrent_gemma.modeling_recurrent_gemma": {"RecurrentGemmaRglru._rnn_scan": f"{_LOOPS}:rglru_scan"},
@@ -75,7 +75,7 @@ PATCHES: dict[str, dict[str, dict[str, str | bool]]] = {
 
 
 def resolve(source: str | bool) -> Any:
-    """The object that a source names."""
+    """Import the object that a source names."""
     if not isinstance(source, str):
         return source
     return pkgutil.resolve_name(source if ":" in source else f"quatrefoil.ssm:{source}")
