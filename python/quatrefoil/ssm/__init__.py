@@ -1,8 +1,8 @@
 """State-space models and linear attention: convolutions, recurrences, kernels and initialisations.
 
 Start with ``s4d_conv``, ``fft_conv`` or ``linear_scan``, or with the PyTorch layers of ``quatrefoil.torch.nn``. ``mamba`` and ``fla`` are
-drop-ins for mamba-ssm and flash-linear-attention. Their functions, gradients (``fft_conv_vjp``) and return types can be imported from here
-too. Equation numbers: csrc/ssm/README.md.
+drop-ins for mamba-ssm and flash-linear-attention. Functions, gradients (``fft_conv_vjp``) and return types of all methods can be imported
+from here. Equation numbers: csrc/ssm/README.md.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ __all__ = [
 OPS = Family(__name__, *[method.OPS for method in (scan, convolution, arma, modes, s4d, s4, s5, selective, kalmanet, delta, ssd)])
 
 __dir__ = surface(__name__)
-if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
     __getattr__ = missing(
         __name__,
         **dict.fromkeys(("long_conv", "fftconv", "causal_conv", "convolve"), "use fft_conv"),

@@ -1,4 +1,4 @@
-"""Drop-ins for flash-linear-attention, under the names that they have there. The equations are in csrc/ssm/delta/README.md."""
+"""Drop-ins for flash-linear-attention, with the same names. The equations are in csrc/ssm/delta/README.md."""
 
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 __dir__ = surface(__name__)
-if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
     __getattr__ = missing(
         __name__, chunk_gla="it has a decay per channel; with one per head there is chunk_simple_gla, with a delta rule chunk_kda"
     )

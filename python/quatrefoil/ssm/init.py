@@ -1,4 +1,4 @@
-"""Initialisations of state-space models, all in one namespace; flat in ``quatrefoil.ssm`` too."""
+"""Initialisations of state-space models in one namespace; also available directly in ``quatrefoil.ssm``."""
 
 from __future__ import annotations
 

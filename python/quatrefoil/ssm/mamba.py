@@ -1,6 +1,6 @@
-"""Drop-ins for mamba-ssm and causal-conv1d, under the names that they have there. The equations are in csrc/ssm/selective/README.md.
+"""Drop-ins for mamba-ssm and causal-conv1d, with the same names. The equations are in csrc/ssm/selective/README.md.
 
-The blocks ``Mamba`` and ``Mamba2`` are layers of ``quatrefoil.torch.nn``, and can be imported from here too.
+The blocks ``Mamba`` and ``Mamba2`` are layers of ``quatrefoil.torch.nn``, and can also be imported from here.
 """
 
 import importlib
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 __dir__ = surface(__name__)
-if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
     def __getattr__(name: str) -> Any:
         if name in ("Mamba", "Mamba2"):  # needs PyTorch
