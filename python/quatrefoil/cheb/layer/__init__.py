@@ -39,12 +39,12 @@ def poly_layer(
     Parameters
     ----------
     X : (N, I)
-        float32 or float64. Any real numbers; apply tanh, for example, to restrict them to an interval.
+        float32 or float64. Any real values; apply tanh, for example, to restrict them to an interval.
     W : (I, K, O)
         Weights of the polynomials of degree 0 to K - 1.
     a, b : (K,), or (I, K) with one measure per input
-        From ``orthopoly.from_samples`` or ``orthopoly.classical``; b positive and finite (ValueError), and the last a is not used. They
-        have no gradient (NotImplementedError).
+        From ``orthopoly.from_samples`` or ``orthopoly.classical``; b must be positive and finite (ValueError), and the last a is not used.
+        They have no gradient (NotImplementedError).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -55,10 +55,10 @@ def poly_layer(
     Notes
     -----
     Differentiable in X and W. Cost: 2 N I K O flops, three times that with both gradients: a matrix product whose left factor is computed
-    in cache, tile by tile. Memory: a copy of W and a few hundred kB per thread. A NaN in X stays in its row.
+    in cache, tile by tile. Memory: a copy of W and a few hundred kB per thread. A NaN in X affects only its row.
 
     The layers of deep arbitrary polynomial chaos (Oladyshkin et al., Neural Networks 166 (2023) 85) and of Chebyshev-KAN are of this kind:
-    T_k is p_k of ``orthopoly.classical("chebyshev", K - 1)`` over sqrt(2), k > 0.
+    for k > 0, T_k is p_k of ``orthopoly.classical("chebyshev", K - 1)`` divided by sqrt(2).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Layers of polynomials against torch: its polynomials as a list, then one contraction, as such layers are usually written."""
+"""Layers of polynomials compared with PyTorch: a list of polynomials, then one contraction, as such layers are usually written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ... import cheb
 from ...bench._problem import Problem, Work, autograd, double, installed
 from ..orthopoly import classical, multi_indices
 
-GOALS = {64: 5.0}  # forward and backward over torch; with 256 outputs the products alone, at a core's peak, leave 3 at most
+GOALS = {64: 5.0}  # speedup over PyTorch, forward and backward; with 256 outputs, even products at a core's peak rate allow at most 3
 
 
 def problems() -> Iterator[Problem]:
@@ -26,7 +26,7 @@ def problems() -> Iterator[Problem]:
 
 
 def products_by_torch(X: Any, W: Any, a: Any, b: Any, degrees: Any) -> Any:
-    """All polynomials side by side (N, I, K), gathered for all products (N, M, I) and multiplied."""
+    """All polynomials in one array (N, I, K), gathered for all products (N, M, I) and multiplied."""
     import torch
 
     P = [torch.ones_like(X) / b[0] ** 0.5]
@@ -39,7 +39,7 @@ def products_by_torch(X: Any, W: Any, a: Any, b: Any, degrees: Any) -> Any:
 
 
 def by_torch(X: Any, W: Any, a: Any, b: Any) -> Any:
-    """All polynomials side by side (N, I, K), and einsum."""
+    """All polynomials in one array (N, I, K), and einsum."""
     import torch
 
     P = [torch.ones_like(X) / b[0] ** 0.5]
@@ -74,7 +74,7 @@ def _gradient(N: int, I: int, K: int, O: int, dtype: str) -> Problem:
 
 
 def _products(N: int, I: int, degree: int, O: int, dtype: str) -> Problem:
-    """Forward and backward through autograd, of all products up to a total degree; the gradient of X is compared."""
+    """Forward and backward through autograd, for all products up to a total degree; the gradient of X is compared."""
     import torch
 
     rng = np.random.default_rng(0)

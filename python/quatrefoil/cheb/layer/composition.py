@@ -1,4 +1,4 @@
-"""The layers in functions of the array API: one matrix product per degree, or one of all products."""
+"""The layers with array API functions: one matrix product per degree, or one for all products."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOT = math.sqrt(2)
 def _polynomials(xp: Any, X: Any, a: Any, b: Any, slopes: bool = False) -> Iterator[Any]:
     """README (1), (3): p_k (N, I) or (p_k, p_k') for k = 0, 1, ..., two degrees in memory at a time."""
     b = nan_unless(xp, (b > 0) & xp.isfinite(b), b)
-    b = nan_unless(xp, xp.all(xp.isfinite(b)), b)  # the host refuses all of b for one bad number
+    b = nan_unless(xp, xp.all(xp.isfinite(b)), b)  # on the host one invalid element of b is an error
     zero = xp.zeros_like(X)
     before, d_before, at, d_at = zero, zero, zero, zero
     for k in range(a.shape[-1]):
@@ -52,7 +52,7 @@ def poly_layer_vjp(xp: Any, X: Any, W: Any, a: Any, b: Any, grad: Any) -> Any:
 
 
 def _trigonometric(xp: Any, X: Any, K: int, slopes: bool = False) -> Iterator[Any]:
-    """README (10): the functions (N, I), or pairs of them and their derivatives, by the addition theorems."""
+    """README (10): the functions (N, I), or pairs (function, derivative), by the addition theorems."""
     cos, sin, one = xp.cos(X), xp.sin(X), xp.ones_like(X)
     c, s = one, xp.zeros_like(X)
     yield (one, s) if slopes else one
@@ -64,8 +64,8 @@ def _trigonometric(xp: Any, X: Any, K: int, slopes: bool = False) -> Iterator[An
 
 
 def _slots(degrees: Sequence[int], M: int, I: int, K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every product its functions of degree above 0: their columns (S, M) in a table (I K + 1) whose last column is 1, their inputs
-    (S, M), I for none; and where (M, I) degrees are 0."""
+    """The functions of degree above 0 of every product: their columns (S, M) in a table (I K + 1) whose last column is 1, and their inputs
+    (S, M), I for an empty slot. Also where (M, I) degrees are 0."""
     table = np.asarray(degrees, np.int64).reshape(M, I)
     which, inputs = np.nonzero(table)
     place = np.arange(which.size) - np.searchsorted(which, which)
@@ -84,7 +84,7 @@ def _gathered(xp: Any, tables: Sequence[Any], last: float, columns: np.ndarray) 
 
 
 def _constant(xp: Any, numbers: np.ndarray, like: Any, dtype: Any) -> Any:
-    """Numbers of the host where ``like`` is."""
+    """Host values on the device of ``like``."""
     return xp.reshape(xp.asarray(numbers.tolist(), dtype=dtype, device=like.device), numbers.shape)
 
 
@@ -92,7 +92,7 @@ def _times(factors: Sequence[Any]) -> Any:
     return functools.reduce(operator.mul, factors)
 
 
-Functions = Callable[[Any, bool], Iterator[Any]]  # of X (N, I), with or without their derivatives, a degree at a time
+Functions = Callable[[Any, bool], Iterator[Any]]  # functions of X (N, I), with or without derivatives, one degree at a time
 
 
 def _products(xp: Any, X: Any, W: Any, functions: Functions, scale: Any, degrees: Any, K: int) -> Any:
@@ -123,7 +123,7 @@ def _products_vjp(xp: Any, X: Any, W: Any, grad: Any, functions: Functions, scal
 
 
 def _of_polynomials(xp: Any, X: Any, W: Any, a: Any, b: Any, degrees: Any) -> tuple[Functions, Any, Any, int]:
-    """The functions of a product layer of polynomials, and its scale: the polynomials of degree 0."""
+    """The functions of a product layer of polynomials, and its scale, the polynomials of degree 0."""
     zeros = _constant(xp, _slots(degrees, W.shape[0], X.shape[1], a.shape[-1])[2], X, xp.bool)
     first = xp.broadcast_to(1 / xp.sqrt(nan_unless(xp, (b > 0) & xp.isfinite(b), b)[..., 0]), (X.shape[1],))
     scale = xp.prod(xp.where(zeros, first, xp.ones_like(first)), axis=1)[:, None]

@@ -1,6 +1,6 @@
 """Layers of products of functions of the inputs. M products of I inputs; equation numbers are those of csrc/cheb/layer/README.md.
 
-The kernels of the host are the compositions, in blocks of rows: matrix products dominate from a few outputs on.
+On the host, the compositions are the kernels, in blocks of rows, because matrix products dominate from a few outputs on.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..._typing import Array, ArrayLike, Backend, T
 from ..domain import number_text
 from . import composition
 
-_MOST = 2**20  # degrees
+_MOST = 2**20  # maximum number of degrees
 
 
 def check_recurrence(label: str, inputs: Sequence[Any]) -> None:
-    """ValueError for a number of b that is not positive."""
+    """Raise ValueError if an element of b is not positive."""
     X, b = inputs[0], inputs[3]
     bad = ~((b > 0) & np.isfinite(b))
     if bad.any() and X.shape[1]:
@@ -32,7 +32,7 @@ def check_recurrence(label: str, inputs: Sequence[Any]) -> None:
 
 
 def _kernel(compute: Callable[..., Any], inputs: int, results: int, check: Callable[..., None] | None) -> Callable[..., None]:
-    """A composition as a kernel of the host."""
+    """Wrap a composition as a kernel on the host."""
 
     def kernel(*arguments: Any, backend: str) -> None:
         operands, outputs, degrees = arguments[:inputs], arguments[inputs : inputs + results], arguments[inputs + results]
@@ -84,7 +84,7 @@ OPS = (PRODUCT_LAYER, TRIG_LAYER)
 
 
 def flat_degrees(degrees: Any, label: str) -> tuple[int, ...]:
-    """Degrees (M, I) as numbers in a row, which are part of a call's signature. Without NumPy for lists, which torch.compile can trace."""
+    """Degrees (M, I) as a flat tuple, part of a call's signature. Lists are converted without NumPy, so torch.compile can trace them."""
     rows = degrees if isinstance(degrees, (list, tuple)) else np.asarray(degrees).tolist()
     sizes = {len(row) if isinstance(row, (list, tuple)) else -1 for row in rows} if isinstance(rows, (list, tuple)) else {-1}
     flat = () if -1 in sizes else tuple(n for row in rows for n in row)
@@ -106,8 +106,8 @@ def product_layer(
 ) -> T:
     """Apply a layer of products of orthogonal polynomials of the inputs: a learned polynomial chaos (11).
 
-    Y[n, o] = sum over products m of W[m, o] prod_i p_k(X[n, i]) with k = degrees[m, i] and the polynomials of ``poly_layer``,
-    which is the sum over products of one input.
+    Y[n, o] = sum over products m of W[m, o] prod_i p_k(X[n, i]) with k = degrees[m, i] and the polynomials of ``poly_layer``.
+    ``poly_layer`` itself is the sum over products of a single input.
 
     Parameters
     ----------
@@ -117,9 +117,9 @@ def product_layer(
     a, b : (K,), or (I, K) with one measure per input
         As for ``poly_layer``.
     degrees : (M, I) int, less than K
-        Such as ``orthopoly.multi_indices(I, degree)``.
+        For example ``orthopoly.multi_indices(I, degree)``.
     out, backend, num_threads
-        As in ``help(qf.conventions)``. Backends of the host use BLAS, with its own number of threads.
+        As in ``help(qf.conventions)``. Backends on the host use BLAS, with its own number of threads.
 
     Returns
     -------
@@ -127,8 +127,8 @@ def product_layer(
 
     Notes
     -----
-    Differentiable in X and W. A matrix product of 2 N M O flops for blocks of rows, and s N M for products of up to s inputs; with both
-    gradients three times that and 2 s N M I. Memory: a few MB.
+    Differentiable in X and W. Cost: a matrix product of 2 N M O flops in blocks of rows, plus s N M for products of up to s inputs; with
+    both gradients three times that plus 2 s N M I. Memory: a few MB.
 
     Oladyshkin et al., Neural Networks 166 (2023) 85 (deep arbitrary polynomial chaos).
 
@@ -185,7 +185,7 @@ def trig_layer(
     """Apply a layer of products of sines and cosines: Fourier series with learned coefficients (11).
 
     Y[n, o] = sum over products m of W[m, o] prod_i t_k(X[n, i]) with k = degrees[m, i]; t_0 = 1, t_{2j-1} = sqrt(2) cos(j x) and
-    t_{2j} = sqrt(2) sin(j x), orthonormal to a uniform distribution on a period.
+    t_{2j} = sqrt(2) sin(j x), orthonormal with respect to a uniform distribution on a period.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def trig_layer(
         Angles, float32 or float64.
     W : (M, O)
     degrees : (M, I) int
-        A row per product; ``k * np.eye(I, dtype=int)`` are the functions t_k of every input alone.
+        One row per product; ``k * np.eye(I, dtype=int)`` gives the functions t_k of each single input.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -203,7 +203,7 @@ def trig_layer(
 
     Notes
     -----
-    Costs and gradients as of ``product_layer``.
+    Costs and gradients are those of ``product_layer``.
 
     Examples
     --------
