@@ -54,12 +54,12 @@ def _of_coefficients(label: str, shapes: Sequence[Shape | None], options: tuple[
 def _second_of_values(
     arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
-    """Second derivatives of ``cheb_eval`` (9): gradients of C, X and grad."""
+    """Second derivatives of ``cheb_eval`` (9): gradients with respect to C, X and grad."""
     (C, X, grad), (C_bar, X_bar), domain = arrays, bars, options[2]
     total: list[Any] = [None, None, None]
 
     def add(C: Any, weight: Any) -> Any:
-        """Add the gradients of sum_p grad_p weight_p f(x_p) in X and grad; return the gradient of these coefficients."""
+        """Add the gradients of sum_p grad_p weight_p f(x_p) with respect to X and grad; return that with respect to these coefficients."""
         f = call(CHEB_EVAL, (C, X), options, (None,), None, backend, num_threads)
         dC, dX = call_vjp(CHEB_EVAL, (C, X, grad * weight), options, (), backend, num_threads)
         total[1:] = added(total[1], dX), added(total[2], f * weight)
@@ -76,7 +76,7 @@ def _second_of_values(
 def _second_of_moments(
     arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
-    """Second derivatives of ``cheb_moments`` (9): those of ``cheb_eval`` with q for grad and the gradient for C."""
+    """Second derivatives of ``cheb_moments`` (9): those of ``cheb_eval`` with q in place of grad and the gradient in place of C."""
     (X, q, grad), (X_bar, q_bar) = arrays, bars
     n, eps = options
     dC, dX, dq = None, None, None
@@ -131,11 +131,11 @@ def cheb_eval(
     C : (n_1, ..., n_d)
         float32 or float64; up to 16 axes.
     X : (P, d)
-        Points of [-1, 1]^d. A point outside by rounding (1e-14 in float64, 6e-6 in float32) counts as on the boundary; one further out,
-        or NaN, is a ValueError that names its index.
+        Points of [-1, 1]^d. A point that is outside only by rounding (1e-14 in float64, 6e-6 in float32) is moved to the boundary; one that
+        is further outside, or NaN, raises a ValueError with its index.
     eps : float, optional
-        The allowed l2 error over the points, relative to the results, between 0 and 1. By default as exact as the dtype allows, 1e-13 in
-        float64.
+        The allowed l2 error over the points, relative to the results, between 0 and 1. The default is as exact as the dtype allows, 1e-13
+        in float64.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -146,9 +146,9 @@ def cheb_eval(
     Notes
     -----
     Differentiable in C and X, up to the boundary, any number of times. Without eps: 2 prod(n) flops per point. With eps, and up to three
-    axes, values on a grid of 2n points per axis come from cosine transforms and are interpolated (5) if that costs less: W^d grid numbers
-    per point, W = 8 for 1e-6, 12 for 1e-10. The grid takes (2n + 17)^d numbers or more, twice that during construction. The choice depends
-    on shapes and eps alone. eps below 1e-13 or 9e-16 n (float32: 1e-5) counts as absent. ``cheb_moments`` with the same eps is the exact
+    axes, values on a grid of 2n points per axis are computed by cosine transforms and interpolated (5) if that costs less: W^d grid values
+    per point, W = 8 for 1e-6, 12 for 1e-10. The grid takes (2n + 17)^d numbers or more, and twice that during construction. The choice
+    depends only on shapes and eps. eps below 1e-13 or 9e-16 n (float32: 1e-5) is ignored. ``cheb_moments`` with the same eps is the exact
     transpose, to rounding. Backend "array" never uses a grid.
 
     Examples
@@ -168,7 +168,7 @@ def cheb_eval_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``cheb_eval``: ``grad`` (P,) -> (dC, dX) (8).
 
-    dC is ``cheb_moments`` of grad; dX costs d evaluations.
+    dC is ``cheb_moments`` of grad; dX costs as much as d evaluations.
 
     Examples
     --------
@@ -216,8 +216,8 @@ def cheb_moments(
 
     Notes
     -----
-    Differentiable in X, up to the boundary, and q, any number of times. Cost, memory and errors as in ``cheb_eval``; eps is relative to the
-    results without cancellation. Points are summed in an order that depends on shapes alone.
+    Differentiable in X, up to the boundary, and q, any number of times. Cost, memory and errors are those of ``cheb_eval``; eps is relative
+    to the results without cancellation. The order of the sums depends only on shapes.
 
     Examples
     --------
@@ -242,7 +242,7 @@ def cheb_moments_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``cheb_moments``: ``grad`` (n_1, ..., n_d) -> (dX, dq) (8).
 
-    dq is ``cheb_eval`` of grad; dX costs d of those.
+    dq is ``cheb_eval`` of grad; dX costs as much as d evaluations.
 
     Examples
     --------
@@ -257,7 +257,7 @@ def cheb_moments_vjp(
 
 
 def tolerance(eps: Any, label: str) -> float:
-    """The kernels' eps: 0 for None."""
+    """The eps passed to the kernels: 0 for None."""
     if eps is None:
         return 0.0
     value = _arguments.number(eps, label, "eps", positive=True)
@@ -271,7 +271,7 @@ def _options(C: Any, eps: Any, label: str) -> tuple[Any, ...]:
 
 
 def _counts(n: Any, X: Any, label: str) -> tuple[int, ...]:
-    """n with one number per axis. An X that is not an array of points is refused later."""
+    """n as one number per axis. An X that is not an array of points raises an error later."""
     shape = tuple(getattr(X, "shape", ()))
     d = int(shape[-1]) if len(shape) == 2 else None
     return _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)

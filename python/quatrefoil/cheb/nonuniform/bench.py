@@ -1,4 +1,4 @@
-"""Dense coefficients at scattered points against finufft and NumPy; plans against contractions."""
+"""Dense coefficients at scattered points compared with finufft and NumPy; plans compared with contractions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cosines(x: np.ndarray, degree: int) -> Any:
 
 
 def contraction(C: np.ndarray, X: np.ndarray, polynomials: Callable[[np.ndarray, int], Any] = cosines) -> np.ndarray:
-    """Matrix products for CHUNK points at a time."""
+    """Values by matrix products, CHUNK points at a time."""
     out = np.empty(len(X))
     n = C.shape[0]
     for s in range(0, len(X), CHUNK):
@@ -49,7 +49,7 @@ def contraction(C: np.ndarray, X: np.ndarray, polynomials: Callable[[np.ndarray,
 
 
 def _even(C: np.ndarray) -> Any:
-    """The Fourier coefficients, -n+1 to n-1, of C as an even function of the angles."""
+    """The Fourier coefficients, -n+1 to n-1, of C seen as an even function of the angles."""
     n = C.shape[0]
     at = np.abs(np.arange(1 - n, n))
     weight = np.where(at == 0, 1.0, 0.5)
@@ -72,7 +72,7 @@ def _values(n: int, eps: float) -> Problem:
 
 
 def _moments(n: int, eps: float) -> Problem:
-    """finufft computes exponentials of all signs; the peer takes the even part of its result."""
+    """finufft computes exponentials of both signs; the peer takes the even part of its result."""
     X = _dense(n)[1]
     q = np.random.default_rng(1).random(POINTS)
 

@@ -1,6 +1,6 @@
-"""Values and moments in functions of the array API, in double precision, by products with the polynomials of every axis.
+"""Values and moments with array API functions, in double precision, by products with the polynomials of every axis.
 
-There is no grid, because its adjoint needs scattered additions, which the array API lacks. Results are exact whatever ``eps`` allows, with
+There is no grid, because its adjoint needs scattered additions, which the array API lacks. Results are exact for any ``eps``, with
 n_1 ... n_d multiplications per point, nearly all of them in matrix products.
 """
 
@@ -15,7 +15,7 @@ from ..scattered.composition import contracted, contracted_adjoint, derivative, 
 
 
 def _width(n: Sequence[int]) -> int:
-    """The size per point of the largest array."""
+    """The number of elements per point in the largest array."""
     return max(math.prod(n[:-1]), len(n) * max(n))
 
 
@@ -35,7 +35,7 @@ def _evaluate(xp: Any, C: Any, X: Any, domain: Sequence[float]) -> Any:
 
 
 def _adjoint(xp: Any, C: Any, X: Any, weights: Any, domain: Sequence[float]) -> tuple[Any, Any]:
-    """The gradients of sum_p weights_p f(x_p) in C and X, README (8)."""
+    """The gradients of sum_p weights_p f(x_p) with respect to C and X, README (8)."""
     A, q, dC, dX = double(xp, C), double(xp, weights), None, []
     for at in chunk_slices(X.shape[0], _width(C.shape), xp):
         T = _functions(xp, X[at, :], C.shape, domain)

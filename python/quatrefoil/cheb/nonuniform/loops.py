@@ -1,4 +1,4 @@
-"""Values and moments by grids in plain loops, in double precision, as in csrc/cheb/nonuniform; without a grid by the composition."""
+"""Values and moments by grids in plain loops, in double precision, as in csrc/cheb/nonuniform. Without a grid, the composition is used."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ TAP_ERROR = (1, 1, 1.2e-1, 1.5e-2, 1.8e-3, 1.8e-4, 1.7e-5, 1.6e-6, 2.0e-7, 2.5e-
 
 @jit
 def _taps(x, interval, H, taps, weights):
-    """README (2), (3): the weights of a coordinate's taps; returns their first grid point, ghosts included."""
+    """README (2), (3): writes the weights of a coordinate's taps; returns their first grid point, ghosts included."""
     t = min(max(((2 * x - interval[0]) - interval[1]) / interval[2], -1.0), 1.0)
     s = np.arctan2(np.sqrt((1 - t) * (1 + t)), -t) * (H / np.pi)
     first = int(np.ceil(s - 0.5 * taps))
@@ -36,7 +36,7 @@ def _taps_of(x, intervals, H, taps, at, weights):
 
 @jit
 def _interpolate(grid, taps, H, X, f, intervals):
-    """README (5); grid has three axes, of which missing ones come first and have one point."""
+    """README (5). grid has three axes; missing ones come first and have one point."""
     P, d = X.shape
     at, reach, weights = np.zeros(3, np.int64), np.ones(3, np.int64), np.ones((3, 16))
     reach[3 - d :] = taps
@@ -83,7 +83,7 @@ def _taps_for(eps):
 
 
 def _takes_grid(n, P, eps, by_grid=False):
-    """Depends on sizes alone; the costs of both methods are in ns, measured once."""
+    """Depends only on sizes; the costs of both methods are in ns, measured once."""
     if by_grid or len(n) > 3 or 0 in n or eps < max(MIN_EPS, 4 * np.finfo(float).eps * max(n)):
         return by_grid
     cells = 20.0 * float(np.prod(_sizes(n) + 1.0))
