@@ -1,4 +1,4 @@
-"""Potentials of charges: 1/r as a sum of Gaussians. Wide ones go to a Chebyshev-Tucker tensor, the rest is summed over near pairs.
+"""Potentials of charges: 1/r as a sum of Gaussians. A Chebyshev-Tucker tensor sums the wide ones; the rest is summed over near pairs.
 
 P particles, N targets. Equation numbers are those of csrc/cheb/particles/README.md.
 """
@@ -36,7 +36,7 @@ SHORT_RANGE = Op(
 )  # fmt: skip
 OPS = (SHORT_RANGE,)
 
-PLAIN = 24  # largest exponent of 2 in the cutoff for which squares of lengths fit float32
+PLAIN = 24  # largest exponent of 2 in the cutoff for which squares of lengths fit in float32
 
 
 def short_range(
@@ -49,20 +49,20 @@ def short_range(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Sum over near charges, the part that ``potential`` leaves out, at scattered targets (6), (7).
+    """Sum over nearby charges, the part that ``potential`` leaves out, at scattered targets (6), (7).
 
     f(x) = sum_p q_p (1/r_p - sog.long(r_p)), r_p = |x - x_p|.
 
     Parameters
     ----------
     X : (P, 3)
-        Positions of the charges; float32 or float64. A coordinate that is NaN or infinite is a ValueError that names its index.
+        Positions of the charges; float32 or float64. A NaN or infinite coordinate raises a ValueError with its index.
     q : (P,)
         Charges.
     targets : (N, 3)
         Points of evaluation, finite; ``X`` itself for the potential at every charge.
     sog : SumOfGaussians
-        ``V.sog`` of the ``potential`` that this is added to, or one from ``coulomb_sog`` with a split.
+        ``V.sog`` of the ``potential`` to which this is added, or one from ``coulomb_sog`` with a split.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -72,12 +72,12 @@ def short_range(
 
     Notes
     -----
-    Pairs farther apart than ``sog.cutoff`` would add at most 2 eps of their 1/r, and are left out. For a target exactly on a charge, that
-    pair's 1/r is left out and its long part subtracted: added to ``potential`` this is the sum over the other charges. So two charges at
-    one place do not feel each other.
+    Pairs farther apart than ``sog.cutoff`` would add at most 2 eps of their 1/r, and are left out. For a target exactly at a charge, the
+    pair's 1/r is left out and its long part subtracted, so that adding ``potential`` gives the sum over the other charges. As a
+    consequence, two charges at the same position do not act on each other.
 
-    Differentiable in X, q and targets. Cost: 2 ns per pair within the cutoff on one core, and half a us per target (README, Measured):
-    charges are sorted into the cells of a grid, and the sum of Gaussians is one polynomial in r^2. Memory: 40 bytes per charge, 8 per
+    Differentiable in X, q and targets. Cost: 2 ns per pair within the cutoff on one core, plus 0.5 us per target (README, Measured).
+    Charges are sorted into the cells of a grid, and the sum of Gaussians is one polynomial in r^2. Memory: 40 bytes per charge, 8 per
     target, and up to 32 per charge for cells. Backend "array" has no cells and computes all P N pairs.
 
     Examples
@@ -110,7 +110,7 @@ def short_range_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``short_range``: ``grad`` (N,) -> (dX, dq, dtargets) (8).
 
-    A target on a charge counts that pair's slope as 0.
+    If a target is exactly at a charge, the slope of that pair is 0.
 
     Examples
     --------
@@ -137,5 +137,5 @@ def _options(sog: Any, label: str) -> tuple[float, tuple[Any, ...]]:
 
 
 def _scaled(array: Any, unit: float) -> Any:
-    """The array times the unit. Anything but a real array is refused later."""
+    """The array times the unit. Anything but a real array raises an error later."""
     return array * unit if unit != 1 and _arrays.kind(array) and _arrays.dtype_name(array) in _arrays.REAL else array

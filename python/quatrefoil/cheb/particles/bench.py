@@ -1,4 +1,4 @@
-"""Potentials of charges against canonical sums on the grid, neighbour lists, direct sums and a fast multipole method."""
+"""Potentials of charges compared with canonical sums on the grid, neighbour lists, direct sums and a fast multipole method."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ... import cheb
 from ..._backends.numba import jit
 from ...bench._problem import Problem, Run, installed
 
-CHUNK = 4096  # particles of one matrix product
+CHUNK = 4096  # particles per matrix product
 
 
 def problems() -> Iterator[Problem]:
@@ -32,7 +32,7 @@ def gas(P: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def canonical(X: np.ndarray, q: np.ndarray, x: np.ndarray, sog: Any) -> np.ndarray:
-    """The long part at the points of a grid: a matrix product for each Gaussian and chunk of particles."""
+    """The long part at the points of a grid: one matrix product per Gaussian and chunk of particles."""
     n = x.size
     V = np.zeros((n, n * n))
     for s in range(0, len(q), CHUNK):
@@ -86,7 +86,7 @@ def _short(P: int, n: int, tol: float) -> Problem:
     t, w = sog.t[: sog.n_long], sog.w[: sog.n_long]
 
     def by_tree() -> np.ndarray:
-        """Pairs by SciPy's tree, each evaluated once for both particles."""
+        """Pairs from SciPy's k-d tree, each evaluated once for both particles."""
         from scipy.spatial import cKDTree
 
         i, p = cKDTree(X).query_pairs(sog.cutoff, output_type="ndarray").T
@@ -101,7 +101,7 @@ def _short(P: int, n: int, tol: float) -> Problem:
 
 
 def _total(P: int, n: int, tol: float) -> Problem:
-    """The potential at every charge, from the positions. No goals: a fast multipole method is another kind of peer."""
+    """The potential at every charge, from the positions. No goals: a fast multipole method is a different kind of method."""
     X, q = gas(P)
 
     def ours() -> Any:
@@ -117,12 +117,12 @@ def _total(P: int, n: int, tol: float) -> Problem:
         def by_fmm(eps: float) -> Any:
             return scale * fmm.lfmm3d(eps=eps, sources=points, charges=q, pg=1).pot
 
-        for eps in (tol, 100 * tol):  # its errors fall in steps: at a hundred times the tolerance they are still below ours
+        for eps in (tol, 100 * tol):  # its errors decrease in steps: at 100 times the tolerance they are still below ours
             peers[f"fmm3dpy, eps={eps:g}"] = partial(by_fmm, eps)
     return Problem("cheb", "potential + short_range", f"P=N={P} n={n} tol={tol:g}", ours, peers, truth, 10 * tol, {}, 10 * tol)
 
 
 def _fmm_is_plain(fmm: Any) -> bool:
-    """Versions differ by a factor 1 / 4 pi."""
+    """Whether this version omits the factor 1 / 4 pi; versions differ in this."""
     at = np.asfortranarray([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
     return bool(abs(fmm.lfmm3d(eps=1e-6, sources=at, charges=np.array([1.0, 0.0]), pg=1).pot[1] - 1) < 1e-3)

@@ -1,6 +1,6 @@
-"""Short-range sums in functions of the array API, in double precision: the formulas of csrc/cheb/particles, over all P N pairs.
+"""Short-range sums with array API functions, in double precision: the formulas of csrc/cheb/particles, over all P N pairs.
 
-There are no cells: a composition cannot branch on the number of charges in a cell.
+There are no cells, because a composition cannot branch on the number of charges in a cell.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 from ..._array_tools import chunk_slices, double, finite
 
-LIVE = 8  # temporary arrays of one number per pair, about
+LIVE = 8  # temporary arrays with one element per pair (approximately)
 
 
 def _pair(xp: Any, s: Any, c: Sequence[float], cutoff: float) -> tuple[Any, Any]:
-    """README (7): the bracket and twice its derivative by s, up to the cutoff; NaN stays."""
+    """README (7): the bracket and twice its derivative with respect to s, up to the cutoff; NaN stays NaN."""
     within, scale = ~(s >= cutoff * cutoff), 2 / (cutoff * cutoff)
     zero = xp.zeros_like(s)
     x = scale * xp.clip(s, max=cutoff * cutoff) - 1

@@ -4,12 +4,12 @@ import numpy as np
 
 from ..._backends.numba import jit
 
-MAX_CELLS = 1 << 21  # per axis: cell numbers fit into 64 bits
+MAX_CELLS = 1 << 21  # per axis, so that cell indices fit in 64 bits
 
 
 @jit
 def _pair(s, c, scale):
-    """README (7): the bracket and twice its derivative by s."""
+    """README (7): the bracket and twice its derivative with respect to s."""
     x = scale * s - 1
     p, dp = c[-1], 0.0
     for k in range(c.size - 2, -1, -1):
@@ -21,7 +21,7 @@ def _pair(s, c, scale):
 
 @jit
 def _near(keys, key):
-    """The number of sorted keys below this one."""
+    """The number of sorted keys below ``key``."""
     low, high = 0, keys.size
     while low < high:
         middle = (low + high) // 2
@@ -34,7 +34,7 @@ def _near(keys, key):
 
 @jit
 def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
-    """X sorted by their keys, the numbers of their cells; cell: the cell of each point."""
+    """X is sorted by ``keys``, the indices of the cells; cell: the cell of each point."""
     scale = 2 / (cutoff * cutoff)
     for i in range(len(points)):
         total, pull = 0.0, np.zeros(3)
@@ -55,7 +55,7 @@ def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
 
 
 def _all_sums(X, w, points, bracket):
-    """The sums at all points, and their slopes."""
+    """The sums at all points, and the slopes of the sums."""
     cutoff, *c = bracket
     X, w, points = (np.ascontiguousarray(a, np.float64) for a in (X, w, points))
     value, slope = np.zeros(len(points)), np.zeros(points.shape)

@@ -13,30 +13,30 @@ import numpy as np
 from ... import _arguments
 
 MIN_EPS = 1e-14  # a few rounding errors of a sum of size 1/r
-MIN_RATIO = 1e-15  # of rmin to rmax
-PER_STEP = 24  # distances at which the error is measured, per period h of log r
-DEGREE = 72  # of the interpolation of the long part: its error is below 1e-16 for t r <= 8
+MIN_RATIO = 1e-15  # smallest ratio of rmin to rmax
+PER_STEP = 24  # distances per period h of log r at which the error is measured
+DEGREE = 72  # of the interpolation of the long part; its error is below 1e-16 for t r <= 8
 FAR = 8.0  # t r at the cutoff: e^-64
-TAIL = 1e-3  # of eps: the allowed truncation of the long part's polynomial, so that its slope is as accurate as the sum
+TAIL = 1e-3  # fraction of eps: the allowed truncation of the long part's polynomial, so that its slope is as accurate as the sum
 
 
 @dataclass(frozen=True, eq=False)
 class SumOfGaussians:
-    """sum_k w_k exp(-t_k^2 r^2), close to 1/r for rmin <= r <= rmax (1). ``coulomb_sog`` returns one.
+    """sum_k w_k exp(-t_k^2 r^2), close to 1/r for rmin <= r <= rmax (1). Returned by ``coulomb_sog``.
 
     ``sog(r)`` is the sum, ``sog.long(r)`` its smooth long part, and ``sog.short(r)`` is 1/r - sog.long(r), or ``-sog.long(0)`` at r = 0. r
-    is a number or an array. Instances pickle.
+    is a number or an array. Instances can be pickled.
 
     Attributes
     ----------
     t, w : (R,)
         Exponents (1/length), in increasing order, and weights. float64, read-only.
     n_long : int
-        Number of terms in the long part, the first ones.
+        The long part consists of the first ``n_long`` terms.
     eps, rmin, rmax : float
-        Relative error, and the range in which it holds.
+        Relative error, and the range of r in which it is guaranteed.
     cutoff : float
-        The distance beyond which ``sog.short(r)`` is within 2 eps of 1/r: where ``short_range`` ends.
+        The distance beyond which ``abs(sog.short(r))`` is at most 2 eps / r; the cutoff of ``short_range``.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class SumOfGaussians:
         object.__setattr__(self, "n_long", _arguments.integer(self.n_long, label, "n_long", 0, self.t.size))
         for name in ("eps", "rmin", "rmax"):
             object.__setattr__(self, name, _arguments.number(getattr(self, name), label, name, positive=True))
-        with contextlib.suppress(ValueError):  # short_range raises it; computed now because torch.compile cannot trace it
+        with contextlib.suppress(ValueError):  # short_range raises the error; computed now because torch.compile cannot trace it
             _ = self.polynomial
 
     def __reduce__(self) -> tuple[Any, ...]:  # makes unpickled arrays read-only
@@ -97,7 +97,7 @@ class SumOfGaussians:
 
     @functools.cached_property
     def cutoff(self) -> float:
-        """The distance beyond which ``short(r)`` is within 2 eps of 1/r, up to rmax; rmax if there is none."""
+        """The distance beyond which ``abs(short(r))`` is at most 2 eps / r up to rmax; rmax if there is no such distance."""
         t = self.t[self.n_long - 1] if self.n_long else 0.0
         most = self.rmax if t * self.rmax <= FAR else FAR / t
         r = np.geomspace(most * 1e-3, most, 4000)
@@ -122,7 +122,7 @@ class SumOfGaussians:
 
 
 def _powers(c: np.ndarray) -> np.ndarray:
-    """Chebyshev coefficients to those of powers, in extended precision if the machine has it: they cancel."""
+    """Convert Chebyshev coefficients to powers; they cancel, so in extended precision if the machine has it."""
     low, high = np.zeros((2, c.size), np.longdouble)
     total = np.zeros(c.size, np.longdouble)
     low[0] = 1
@@ -135,16 +135,16 @@ def _powers(c: np.ndarray) -> np.ndarray:
 
 
 def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = None) -> SumOfGaussians:
-    """Approximate 1/r from ``rmin`` to ``rmax`` by the fewest Gaussians of a trapezoidal rule (1).
+    """Approximate 1/r from ``rmin`` to ``rmax`` with the fewest Gaussians of a trapezoidal rule (1).
 
     Parameters
     ----------
     eps : float
-        Relative error for all r in between, from 1e-14 to below 1.
+        Relative error for all r between them, from 1e-14 to below 1.
     rmin, rmax : float
         Lengths, rmin < rmax; rmin at least 1e-15 rmax.
     split : float, optional
-        t* in 1/length: terms with t <= t* are the long part, and the last of them is at t* exactly. By default all terms.
+        t* in 1/length: terms with t <= t* are the long part, and the last of them is at t* exactly. The default is all terms.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
     Notes
     -----
     The trapezoidal rule for 1/r = 2 / sqrt(pi) int_0^inf exp(-t^2 r^2) dt with t = sinh(u) / rmax. Its step is the largest at which the
-    error, measured at 24 distances per period, is below eps. About log(rmax / rmin) log(1 / eps) / 3 terms, in a few ms.
+    error, measured at 24 distances per period, is below eps. There are about log(rmax / rmin) log(1 / eps) / 3 terms. Takes a few ms.
 
     Examples
     --------
