@@ -21,7 +21,7 @@ from .composition import reference
 
 
 def check_points(label: str, X: np.ndarray, domain: Sequence[float], extrapolate: bool = False) -> None:
-    """ValueError for the first coordinate of X (P, d) that is NaN or, unless ``extrapolate``, outside its interval."""
+    """Raise ValueError for the first coordinate of X (P, d) that is NaN or, unless ``extrapolate``, outside its interval."""
     with np.errstate(over="ignore", invalid="ignore"):
         bad = np.isnan(reference(np, X, domain, extrapolate)).T
     if bad.any():
@@ -45,7 +45,8 @@ def _second(
     total: list[Any] = [None] * len(arrays)
 
     def add_value(core: Any, factors: Sequence[Any], weight: Any, without: int, scale: float = 0.0) -> None:
-        """Add the gradients of sum_p grad_p weight_p f(x_p). Array ``without`` is not an input; with a scale, it is the derivative of one
+        """Add the gradients of sum_p grad_p weight_p f(x_p). Array ``without`` is not an input; with a scale, it is the derivative of an
+        input,
         times the scale."""
         f = call(TUCKER_EVAL, (core, *factors, X), options, (None,), None, backend, num_threads)
         gradients = call_vjp(TUCKER_EVAL, (core, factors, X, grad * weight), options, (), backend, num_threads)
@@ -83,7 +84,7 @@ TUCKER_DERIVATIVES = Op(
     options=(*TUCKER_EVAL.options, Option("gradient", bool), Option("hessian", bool), Option("extrapolate", bool)),
     extras=("packed",),
     policy=Policy(check_values=_check_values),
-    tolerance=4e-6,  # coefficients of derivatives are larger than those of values, the largest derivatives less so
+    tolerance=4e-6,  # coefficients of derivatives are larger than those of values; the largest derivatives grow less
 )  # fmt: skip
 OPS = (TUCKER_EVAL, TUCKER_DERIVATIVES)
 
@@ -110,10 +111,10 @@ def tucker_eval(
     factors : d arrays (n_k, r_k)
         Chebyshev coefficients, one function per column.
     X : (P, d)
-        Points. A point outside by rounding (48 eps of the larger end of its interval: 1e-14 on [-1, 1] in float64) counts as on the
-        boundary; one further out, or NaN, is a ValueError that names its index.
+        Points. A point that is outside only by rounding (48 eps of the larger end of its interval: 1e-14 on [-1, 1] in float64) is moved to
+        the boundary; one that is further outside, or NaN, raises a ValueError with its index.
     domain : (lo, hi), or one such pair per axis
-        ``(lo_1, hi_1, lo_2, hi_2, ...)`` is accepted too.
+        ``(lo_1, hi_1, lo_2, hi_2, ...)`` is also accepted.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -123,9 +124,9 @@ def tucker_eval(
 
     Notes
     -----
-    Differentiable in core, factors, X, any number of times. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops per point, ranks rounded up to the
-    tile; if n_k is above about 60 and there are thousands of points, 40 r_k instead of 2 n_k r_k, from a table of 40 n_k r_k numbers (12).
-    Memory is otherwise a few kB per thread whatever P is. Error: a few eps of the largest |f|, up to the ends of the domain (3).
+    Differentiable in core, factors, X, any number of times. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops per point, with ranks rounded up to
+    the tile. If n_k is above about 60 and there are thousands of points, 40 r_k instead of 2 n_k r_k, from a table of 40 n_k r_k numbers
+    (12). Otherwise the memory is a few kB per thread for any P. Error: a few eps of the largest |f|, up to the ends of the domain (3).
 
     Examples
     --------
@@ -189,23 +190,23 @@ def tucker_derivatives(
     core, factors, X, domain
         As in ``tucker_eval``.
     gradient, hessian : bool
-        What to return in addition to f. A Hessian comes with the gradient.
+        Whether to return the gradient and the Hessian too. The Hessian requires the gradient.
     extrapolate : bool
-        Accept all finite points. Outside the domain the polynomial grows like (2 |t|)^n, t on [-1, 1] within the domain, and its error
-        with it.
+        Accept all finite points. Outside the domain, the polynomial and its error grow like (2 |t|)^n, where t is in [-1, 1] within the
+        domain.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     f, (f, g) or (f, g, H)
-        f (P,), g (P, d) with g[p, i] = df/dx_i, H (P, d, d), symmetric to the bit; derivatives in the coordinates of the domain.
+        f (P,), g (P, d) with g[p, i] = df/dx_i, H (P, d, d), exactly symmetric; derivatives with respect to the coordinates of the domain.
 
     Notes
     -----
-    Differentiable in core, factors, X, all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, m = 2 with the
-    gradient and 3 with the Hessian; the adjoint costs that of ``tucker_eval`` for every derivative whose gradient is not 0. Memory: the
-    results and a few kB per thread. Error: a few eps of the largest derivative, up to the ends of the domain.
+    Differentiable in core, factors, X, through all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, m = 2 with
+    the gradient and 3 with the Hessian. The adjoint costs as much as that of ``tucker_eval`` for every derivative whose gradient is not 0.
+    Memory: the results and a few kB per thread. Error: a few eps of the largest derivative, up to the ends of the domain.
 
     Examples
     --------
@@ -225,7 +226,7 @@ def _derivative_options(gradient: Any, hessian: Any, domain: Any, extrapolate: A
 
 
 def _present(results: tuple[Any, ...]) -> Any:
-    """f, (f, g) or (f, g, H)."""
+    """Return f, (f, g) or (f, g, H)."""
     present = tuple(r for r in results if r is not None)
     return present if len(present) > 1 else present[0]
 
@@ -240,7 +241,7 @@ def evaluated(
     num_threads: int | None,
     label: str,
 ) -> Any:
-    """f, (f, g) or (f, g, H) of core, factors and X, for the methods of ``ChebTucker``."""
+    """Return f, (f, g) or (f, g, H) from core, factors and X, for the methods of ``ChebTucker``."""
     order = integer(order, label, "order", 0, 2)
     if order == 0 and not extrapolate:
         return call(TUCKER_EVAL, arrays, (domain,), extras, None, backend, num_threads)
@@ -259,7 +260,7 @@ def tucker_derivatives_vjp(
 ) -> tuple[Any, ...]:
     """Gradients of ``tucker_derivatives`` (10).
 
-    ``(core, factors, X, grads)``, grads like its results -> (dcore, [dfactors], dX).
+    ``(core, factors, X, grads)``, grads with the shapes of its results -> (dcore, [dfactors], dX).
 
     Examples
     --------

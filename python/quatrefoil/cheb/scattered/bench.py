@@ -1,4 +1,4 @@
-"""Scattered evaluation of Tucker tensors against the two usual ways, by NumPy's BLAS and by torch, and against the Numba backend."""
+"""Scattered evaluation of Tucker tensors compared with the usual methods in NumPy and PyTorch, and with the Numba backend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ... import cheb
 from ...bench._problem import Problem, Run, Work, autograd, installed, tensors, torch_peers
 
 POINTS = 40_000
-CHUNK = 4096  # points: the fastest, or within 10 % of it, for NumPy on every size here; all at once is up to twice as slow
+CHUNK = 4096  # points; within 10 % of the fastest chunk for NumPy at every size here; all points at once take up to twice as long
 GOALS = {(33, 8): 4.5, (65, 16): 3.2, (129, 16): 5.0}
 FEW = 4000
 
@@ -46,7 +46,7 @@ def _size(n: int, r: int, dtype: str = "float64", points: int = POINTS) -> str:
 
 
 def by_numpy(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
-    """NumPy's BLAS: three Vandermonde matrices, three products, one batched product, for CHUNK points at a time."""
+    """NumPy with BLAS: three Vandermonde matrices, three products and one batched product, for CHUNK points at a time."""
     out = np.empty(len(X), X.dtype)
     rows = core.reshape(core.shape[0], -1)
     for s in range(0, len(X), CHUNK):
@@ -73,7 +73,7 @@ def _in_chunks(core: Any, factors: Any, X: Any) -> Any:
 
 
 def by_cosines(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
-    """The truth: cosines in extended precision instead of a recurrence, at the points as the kernels read them; products in float64."""
+    """Reference values: cosines in extended precision instead of a recurrence, at the points that the kernels read; products in float64."""
     angles = np.arccos(X.astype(np.longdouble))
     F = [np.cos(angles[:, k : k + 1] * np.arange(len(U))).astype(float) @ U.astype(float) for k, U in enumerate(factors)]
     out = np.empty(len(X))
@@ -110,7 +110,7 @@ def _eval(n: int, r: int, dtype: str = "float64") -> Problem:
 
 
 def _full(n: int, r: int) -> Problem:
-    """NumPy's own evaluation of all coefficients, at few points because it needs n^2 numbers per point."""
+    """NumPy's evaluation of all coefficients, at a few points because it needs n^2 numbers per point."""
     core, factors, X = tensor_and_points(n, r)
     X, coefficients = X[:FEW], np.einsum("abc,ia,jb,kc->ijk", core, *factors, optimize=True)
     ours = partial(cheb.tucker_eval, core, factors, X)
@@ -123,7 +123,7 @@ ENDS = 1e-10  # peer_tolerance of gradients: arccos has an infinite slope at the
 
 
 def _gradient(n: int, r: int) -> Problem:
-    """Forward and backward through torch, gradients of core, factors and points; that of the points is compared."""
+    """Forward and backward in PyTorch, with gradients of core, factors and points; that of the points is compared."""
     core, factors, X = tensor_and_points(n, r)
     run = autograd([core, *factors, X], grad=np.ones(POINTS), of=4)
     ours = run(lambda core, *rest: cheb.tucker_eval(core, rest[:3], rest[3]))
@@ -132,7 +132,7 @@ def _gradient(n: int, r: int) -> Problem:
 
 
 def _value_and_gradient(n: int, r: int, goal: float) -> Problem:
-    """Values and gradients in the points, which torch's autograd computes forward and backward; the gradients are compared."""
+    """Values, and gradients with respect to the points; PyTorch uses a forward and a backward pass. The gradients are compared."""
     core, factors, X = tensor_and_points(n, r)
     ct = cheb.ChebTucker(core, factors)
     core_tensor, factor_tensors, points = tensors([core, factors, X])

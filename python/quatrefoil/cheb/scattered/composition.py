@@ -1,6 +1,6 @@
-"""Chebyshev-Tucker tensors at points in functions of the array API, in double precision: formulas and names of csrc/cheb/scattered.
+"""Chebyshev-Tucker tensors at points with array API functions, in double precision: formulas and names of csrc/cheb/scattered.
 
-Points are processed in pieces: polynomials are (n, d, P), factor functions (P, r), and a partly contracted core (P, r_1 ... r_k).
+Points are processed in chunks: polynomials are (n, d, P), factor functions (P, r), and a partly contracted core (P, r_1 ... r_k).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..domain import interval, to_reference
 
 
 def reference(xp: Any, X: Any, domain: Sequence[float], extrapolate: bool = False) -> Any:
-    """README (1), t (d, P) on [-1, 1] with rounding errors clamped; NaN where the host raises."""
+    """README (1), t (d, P) on [-1, 1] with rounding errors clamped; NaN where the host raises an error."""
     eps, rows = float(xp.finfo(X.dtype).eps), []
     for k in range(X.shape[1]):
         lo, hi = domain[2 * k : 2 * k + 2]
@@ -32,7 +32,7 @@ def polynomials(xp: Any, t: Any, n: int) -> Any:
     """README (3): T_k(t), (n, ...)."""
     sign = xp.where(t < 0, -xp.ones_like(t), xp.ones_like(t))
     u = 2 * (t * sign - 1)
-    value, step = 1 + 0 * t, u / 2  # NaN of NaN
+    value, step = 1 + 0 * t, u / 2  # NaN stays NaN
     rows = []
     for k in range(n):
         rows.append(sign * value if k % 2 else value)
@@ -65,7 +65,7 @@ def _by_parity(xp: Any, c: Any) -> Any:
 
 
 def derivative(xp: Any, c: Any) -> Any:
-    """README (5) along the first axis: sums of 2 k c_k over k = j + 1, j + 3, ..., halved for j = 0; as many, the last one 0."""
+    """README (5) along the first axis: sums of 2 k c_k over k = j + 1, j + 3, ..., halved for j = 0. The last of the n results is 0."""
     n = c.shape[0]
     if n == 0:
         return c
@@ -90,7 +90,7 @@ def derivative_adjoint(xp: Any, g: Any) -> Any:
 
 
 def contracted(xp: Any, core: Any, F: Sequence[Any]) -> list[Any]:
-    """README (4): the core contracted with functions (P, r) of every axis, the last first; the results with k = 0, ..., d - 1 axes left."""
+    """README (4): the core contracted with functions (P, r) of every axis, last axis first; results with k = 0, ..., d - 1 remaining axes."""
     left, levels = core, []
     for k in reversed(range(len(F))):
         P, r = F[k].shape
@@ -122,7 +122,7 @@ def contracted_adjoint(xp: Any, core: Any, F: Sequence[Any], grad: Any) -> tuple
 
 
 def _width(core: Any, factors: Sequence[Any]) -> int:
-    """The size per point of the largest array."""
+    """The number of elements per point in the largest array."""
     n: int = max(U.shape[0] for U in factors)
     return max(math.prod(map(int, core.shape[:-1])), len(factors) * n, *map(int, core.shape))
 
