@@ -39,16 +39,16 @@ def chebpts(n: int, domain: Domain = UNIT) -> np.ndarray: ...
 @overload
 def chebpts(n: Sequence[int], domain: Domain = UNIT) -> tuple[np.ndarray, ...]: ...
 def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple[np.ndarray, ...]:
-    """The n Chebyshev points of the second kind, where a smooth function should be sampled (1).
+    """Return the n Chebyshev points of the second kind, at which a smooth function should be sampled (1).
 
     Ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain.
 
     Parameters
     ----------
     n : int, or one per axis
-        Number of points, at least 1. One point is the middle of the interval.
+        Number of points, at least 1. A single point is the midpoint of the interval.
     domain : (lo, hi), or one such pair per axis
-        The first and the last point are lo and hi, exactly.
+        The first and the last point are exactly lo and hi.
 
     Returns
     -------
@@ -85,20 +85,20 @@ def vals2coeffs(
     V : (..., n, ...)
         Values on ``chebpts(n)``, ascending; float32 or float64.
     axes : int or ints, optional
-        The axes to transform, distinct and with at least one point; all by default. Every other axis is a batch axis.
+        The axes to transform, distinct and with at least one point; all by default. All other axes are batch axes.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
-    C : V's shape
+    C : same shape as V
         C[k] is the coefficient of T_k, degree up to n-1.
 
     Notes
     -----
     The inverse of ``coeffs2vals``. Differentiable. Error: a few eps of max|V|. Cost per pencil of n numbers: about n^2/4 multiply-adds (4),
-    (5), for long axes about 24 n log2(n) flops whatever the factors of n - 1 are (6). Memory: the result and a few pencils per thread. A
-    NaN stays in its pencils.
+    (5); for long axes about 24 n log2(n) flops for any factors of n - 1 (6). Memory: the result and a few pencils per thread. A NaN affects
+    only its pencils.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def vals2coeffs_vjp(
 ) -> tuple[T]:
     """Gradient of ``vals2coeffs``: the gradient of C -> (dV,) (8).
 
-    The map is linear: of V only shape, dtype and kind matter.
+    The map is linear: only the shape, dtype and kind of V are used.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def coeffs2vals_vjp(
 
 
 def mode_product(A: Any, matrix: Any, axis: int) -> Any:
-    """sum_j matrix[i, j] A[..., j, ...] along one axis, for NumPy arrays and tensors (which keep their graph)."""
+    """sum_j matrix[i, j] A[..., j, ...] along one axis, for NumPy arrays and tensors (differentiable)."""
     return _array_tools.mode_product(_arrays.namespace(A), A, matrix, axis)
 
 
@@ -187,8 +187,10 @@ def polynomials(t: np.ndarray, n: int) -> np.ndarray:
 
 
 def derivative(C: Any, axis: int = 0) -> Any:
-    """Chebyshev coefficients on [-1, 1] to those of the derivative along an axis, d_j = sum of 2k c_k over k = j+1, j+3, ..., d_0 halved:
-    as many, the last one 0. For NumPy arrays and tensors (which keep their graph)."""
+    """Chebyshev coefficients of the derivative along an axis on [-1, 1]: d_j = sum of 2k c_k over k = j+1, j+3, ..., d_0 halved.
+
+    The number of coefficients stays the same; the last one is 0. For NumPy arrays and tensors (differentiable).
+    """
     xp = _arrays.namespace(C)
     pairs = _by_parity(_weighted(xp.swapaxes(C, axis, 0), False))
     sums = xp.flip(xp.cumsum(xp.flip(pairs, (0,)), 0), (0,))
@@ -207,7 +209,7 @@ def derivative_adjoint(G: Any, axis: int = 0) -> Any:
 
 
 def _weighted(C: Any, of_slopes: bool) -> Any:
-    """c_k times 2k; of slopes, the first one halved."""
+    """c_k times 2k; the first one halved for slopes."""
     k = np.arange(C.shape[0])
     weights = np.where(k == 0, 0.5, 1.0) if of_slopes else 2.0 * k
     return C * _arrays.to_device_of(weights.astype(_arrays.dtype_name(C)).reshape(-1, *[1] * (C.ndim - 1)), C)
@@ -231,7 +233,7 @@ def _call(op: Op, array: Any, axes: Any, out: Any, backend: Backend | None, num_
 
 
 def _axes(axes: Any, array: Any, label: str) -> tuple[int, ...]:
-    """The caller's axes, counted from the front. An argument that is not an array is refused later."""
+    """The caller's axes, counted from the front. An argument that is not an array raises an error later."""
     rank = len(getattr(array, "shape", ()))
     if axes is None or not hasattr(array, "shape"):
         return tuple(range(rank))

@@ -1,4 +1,4 @@
-"""Values to coefficients against SciPy's fast cosine transform and a product with the cosine matrix by NumPy's BLAS."""
+"""Values to coefficients compared with SciPy's fast cosine transform and with a product with the cosine matrix in NumPy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def by_matrix(V: np.ndarray, axes: tuple[int, ...], matrix: np.ndarray) -> np.nd
 
 
 def _matrix(n: int, dtype: str) -> Any:
-    """That of README (2), in extended precision."""
+    """The matrix of README (2), in extended precision."""
     N, pi = n - 1, np.arccos(np.longdouble(-1))
     ends = np.ones(n, np.longdouble)
     ends[[0, -1]] = 0.5

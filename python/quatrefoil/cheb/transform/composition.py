@@ -1,6 +1,6 @@
-"""The transforms in functions of the array API: a product with the cosine matrix for short axes, an FFT of the even extension otherwise.
+"""The transforms with array API functions: a product with the cosine matrix for short axes, an FFT of the even extension otherwise.
 
-For NumPy arrays SciPy's cosine transform replaces the FFT; it takes half the time.
+For NumPy arrays SciPy's cosine transform replaces the FFT, because it takes half the time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from ..._array_tools import double, mode_product
 
-MATRIX_UP_TO = 512  # points: the matrix, 2 MB, is small compared with the array, and an FFT makes more passes over that
-ON_HOST = 97  # the same for NumPy arrays
+MATRIX_UP_TO = 512  # points; the matrix, 2 MB, is small compared with the array, and an FFT makes more passes over the array
+ON_HOST = 97  # points, for NumPy arrays
 
 
 def _to_values(xp: Any, n: int, like: Any) -> Any:
@@ -28,7 +28,7 @@ def _to_values(xp: Any, n: int, like: Any) -> Any:
 
 
 def _ends(xp: Any, n: int, end: float, like: Any) -> Any:
-    """1 (n,), but ``end`` at both ends."""
+    """Ones (n,), with ``end`` at both ends."""
     k = xp.arange(n, dtype=xp.int64, device=like.device)
     ones = xp.ones((n,), dtype=like.dtype, device=like.device)
     return xp.where((k == 0) | (k == n - 1), end * ones, ones)
@@ -64,7 +64,7 @@ def _sums(xp: Any, c: Any) -> Any:
 
 
 def _transform(xp: Any, A: Any, axes: Sequence[int], matrix: Callable[[int], Any], fast: Callable[[Any], Any]) -> Any:
-    matrix = functools.cache(matrix)  # one for all axes of a length
+    matrix = functools.cache(matrix)  # shared by all axes of the same length
     for axis in axes:
         n = A.shape[axis]
         if n <= (ON_HOST if xp is np else MATRIX_UP_TO):
