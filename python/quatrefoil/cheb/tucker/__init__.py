@@ -55,52 +55,54 @@ def tucker(
     Parameters
     ----------
     C : (n_1, ..., n_d)
-        Any tensor, of coefficients or of values; float32 or float64. NaN and infinity are a ValueError that names the index.
+        Any tensor of coefficients or values; float32 or float64. NaN and infinity raise a ValueError with their index.
     tol : float, optional
-        Relative, in the Frobenius norm; at least one of ``tol`` and ``rank``. Met down to 1e-12 in float64. Below 4 eps of the dtype it is
-        raised to that, with a warning.
+        Relative to the Frobenius norm. At least one of ``tol`` and ``rank`` is required. Tolerances down to 1e-12 are met in float64. A tol
+        below 4 eps of the dtype is raised to that, with a warning.
     rank : int, or one per axis, optional
-        Exact ranks; together with ``tol`` an upper bound. With ``modes`` or ``fixed`` one per axis that is compressed.
+        Exact ranks; together with ``tol``, upper bounds. With ``modes`` or ``fixed``, one per axis that is compressed.
     method : "sthosvd", "hooi" or "rsvd"
-        "sthosvd": sequentially truncated higher-order SVD, at most sqrt(d) times the best error. "hooi": then sweeps of higher-order
-        orthogonal iteration, which keep the ranks and lower the error. "rsvd": with ``rank`` alone by random sketches, in fewer operations
-        and usually within a tenth of the error of "sthosvd"; with ``tol`` the same as that.
+        "sthosvd": sequentially truncated higher-order SVD, at most sqrt(d) times the best error. "hooi": the same, followed by sweeps of
+        higher-order orthogonal iteration, which preserve the ranks and lower the error. "rsvd": with ``rank`` only, random sketches with
+        fewer operations and usually within a tenth of the error of "sthosvd"; with ``tol``, the same as "sthosvd".
     modes : int, or several, optional
-        The axes to compress, all by default. Negative ones count from the end.
+        The axes to compress, all by default. Negative axes count from the end.
     mask : bool like C, optional
-        True where an entry of C is known; the others may be NaN. Needs ``rank``. The result is the tensor of these ranks that is nearest to
-        the known entries, or one within ``tol`` of them: it completes the others.
+        True where an entry of C is known; the others may be NaN. Needs ``rank``. The result is the tensor with these ranks that is nearest
+        to the known entries, or one within ``tol`` of them. Its other entries complete C.
     fixed : mapping of axes to matrices (n_k, r_k), optional
-        Factors that are given, of full column rank, orthonormal or not; the best core and other factors for them are computed.
+        Prescribed factors of full column rank, orthonormal or not; the best core and other factors for them are computed.
     backend
-        As in ``help(qf.conventions)``. All backends of the host use LAPACK, with its own number of threads.
+        As in ``help(qf.conventions)``. All backends on the host use LAPACK, with its own number of threads.
 
     Returns
     -------
     TuckerTensor(core (r_1, ..., r_d), factors)
-        factors[k] (n_k, r_k) has orthonormal columns whose largest entry is positive. A zero tensor has ranks 1. With ``modes`` one factor
-        per entry of it, in this order; the other axes of the core are those of C.
+        factors[k] (n_k, r_k) has orthonormal columns whose largest entry is positive. A zero tensor has ranks 1. With ``modes``, there is
+        one factor per entry of ``modes``, in the same order; the other axes of the core are those of C.
 
     Raises
     ------
     ValueError
-        An argument out of range; a norm of C that the dtype does not hold; ``fixed`` factors that already miss ``tol``; a ``mask`` that
-        leaves a slice without known entries, or fewer known entries than the result has numbers.
+        An argument is out of range; the norm of C exceeds the range of the dtype; ``fixed`` factors alone already miss ``tol``; a ``mask``
+        leaves a slice without known entries, or has fewer known entries than the result has unknowns.
     NotImplementedError
-        A tensor that requires a gradient: truncation has none.
+        The tensor requires a gradient: truncation has none.
 
     Notes
     -----
-    With ``tol`` bases of unfoldings come from random sketches, always the same ones, with measured errors: the tolerance holds for certain,
-    not with some probability (2). If sketches would save nothing, and with ``rank`` alone, one or two Gram matrices replace them (3).
+    With ``tol``, bases of unfoldings are computed from random sketches, always the same ones, with measured errors, so the tolerance is
+    guaranteed and not only probable (2). If sketches would save nothing, and with ``rank`` alone, one or two Gram matrices replace them
+    (3).
 
-    Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, below 2 (2 r + s) N, with s =
-    64^(1/(d-1)). By Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory: a
-    few times N numbers and the result. Computed in float64. Backend "array" takes QR decompositions of all unfoldings, 4 n N flops for the
-    first axis, "rsvd" is "sthosvd" there, and with ``tol`` it waits for the device once.
+    Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, and 2 (2 r + s) N below, with s
+    = 64^(1/(d-1)). With Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory:
+    a few times N numbers and the result. Computed in float64. Backend "array" computes QR decompositions of all unfoldings, 4 n N flops for
+    the first axis; with it, "rsvd" is the same as "sthosvd", and ``tol`` synchronises the device once.
 
-    With ``mask`` by L-BFGS in core and factors, on the host, from two starts: the given ranks, and small ones that grow to them. Up to 1000
-    steps each, of 2 (d + 2) r N flops. ``method`` is that of the starts. A local minimum is possible. RuntimeWarning if it has not ended.
+    With ``mask``, L-BFGS runs on the host for core and factors from two starts: the given ranks, and small ranks that grow to them. Each
+    takes up to 1000 steps of 2 (d + 2) r N flops. ``method`` computes the starts. The result may be a local minimum. A RuntimeWarning says
+    if it has not converged.
 
     Vannieuwenhoven, Vandebril and Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027; De Lathauwer, De Moor and Vandewalle, SIAM J. Matrix
     Anal. Appl. 21 (2000) 1324; Halko, Martinsson and Tropp, SIAM Review 53 (2011) 217.
@@ -139,7 +141,7 @@ def tucker(
     if tol is not None:  # no unfolding has a higher rank than its shorter side
         ranks = tuple(min(r, math.prod(shape) // n) for r, n in zip(ranks, shape))
     core, factors, final_ranks = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
-    final = tuple(ranks) if tol is None else tuple(_arrays.to_host(final_ranks).tolist())  # waits for a device
+    final = tuple(ranks) if tol is None else tuple(_arrays.to_host(final_ranks).tolist())  # synchronises a device
     ends = np.cumsum([n * r for n, r in zip(shape, ranks)])
     matrices = [factors[end - n * most : end].reshape(n, most)[:, :r] for n, most, r, end in zip(shape, ranks, final, ends)]
     used = [r or n for r, n in zip(final, shape)]
@@ -203,7 +205,7 @@ def modes_of(modes: Any, d: int, label: str) -> tuple[int, ...]:
 
 
 def ranks_of(rank: Any, axes: Sequence[int], shape: Sequence[int], label: str) -> tuple[int, ...]:
-    """One rank per axis of C: its length without ``rank``, 0 for an axis that is not compressed."""
+    """One rank per axis of C: its length if there is no ``rank``, 0 for an axis that is not compressed."""
     of = dict.fromkeys(axes, 0)
     of.update(zip(axes, [shape[k] for k in axes] if rank is None else _arguments.integers(rank, len(axes), label, "rank", 1)))
     for k, r in of.items():
@@ -233,8 +235,10 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
 def _kernel(
     C: Any, core: Any, factors: Any, final_ranks: Any, tol: float, ranks: Any, method: str, num_threads: int, *, backend: str
 ) -> None:
-    """Write the leading part of core and the leading columns of every (n, r) matrix in factors. The rest is never read; filling it would
-    take as long as the largest product."""
+    """Write the leading part of core and the leading columns of every (n, r) matrix in factors.
+
+    The rest is never read; filling it would take as long as the largest product.
+    """
     parts = decompose(C, None if tol < 0 else tol, ranks, method)
     if parts is None:
         _arguments.finite(C, "cheb.tucker", "C")

@@ -1,4 +1,4 @@
-"""Tucker decomposition to a tolerance against the usual ways: NumPy's Gram matrices, its SVDs, and tensorly's randomized SVDs."""
+"""Tucker decomposition to a tolerance compared with Gram matrices and SVDs in NumPy, and with randomised SVDs in tensorly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...bench._problem import Problem, Run, Work, installed
 CHARGES, SOFTNESS = 60, 0.5
 LOOSE, TIGHT = 1e-6, 1e-11
 GOALS = {LOOSE: {"numpy gram": 1.5, "tensorly randomized": 8.0}, TIGHT: {"numpy svd": 5.0, "tensorly randomized": 8.0}}
-EVERY = 16  # the answers are compared at every 16th coefficient along each axis
+EVERY = 16  # results are compared at every 16th coefficient along each axis
 
 
 def problems() -> Iterator[Problem]:
@@ -40,7 +40,7 @@ def charges(n: int) -> np.ndarray:
 
 
 def by_numpy(C: np.ndarray, tol: float, *, svd: bool) -> tuple[np.ndarray, list[np.ndarray]]:
-    """README (1), by the Gram matrix of every unfolding (right from 1e-7 on) or by its SVD."""
+    """README (1), by the Gram matrix of every unfolding (accurate for tol >= 1e-7) or by its SVD."""
     budget, core, factors = (tol * float(np.linalg.norm(C))) ** 2 / C.ndim, C, []
     for k in range(C.ndim):
         rows = np.moveaxis(core, k, 0).reshape(core.shape[k], -1)
@@ -57,7 +57,7 @@ def by_numpy(C: np.ndarray, tol: float, *, svd: bool) -> tuple[np.ndarray, list[
 
 
 def _part(core: Any, factors: Any) -> Any:
-    """Every 16th coefficient along each axis, whose cost is negligible."""
+    """Every 16th coefficient along each axis; the cost is negligible."""
     return np.einsum("abc,ia,jb,kc->ijk", core, *(U[::EVERY] for U in factors), optimize=True)
 
 
@@ -73,7 +73,7 @@ def _tucker(n: int, tol: float, method: str) -> Problem:
         options = {"n_iter_max": 1, "svd": "randomized_svd", "random_state": 0} if method != "hooi" else {"n_iter_max": 2, "tol": 0}
         name = "tensorly hooi" if method == "hooi" else "tensorly randomized"
         peers[name] = lambda: _part(*theirs(C, list(ranks), **options))
-    # a call by ranks has no goal against NumPy, which gets the tolerance
+    # a call with ranks has no goal compared with NumPy, which receives the tolerance
     goals = {name: goal for name, goal in GOALS[tol].items() if n > 65 and (not by_rank or name.startswith("tensorly"))}
     products = 8 + (2 if svd else 1) * ranks[0]  # README (2): a sketch of 8 numbers per axis, a basis, and its residual
     work = Work(2 * products * n**3, C.nbytes, "float64")
@@ -83,5 +83,5 @@ def _tucker(n: int, tol: float, method: str) -> Problem:
     def ours() -> Any:
         return _part(*cheb.tucker(C, method=method, **request))
 
-    loose = 1e3 * tol  # tensorly gets the ranks, not the tolerance
+    loose = 1e3 * tol  # tensorly receives the ranks, not the tolerance
     return Problem("cheb", f"tucker {method}", size, ours, peers, lambda: C[::EVERY, ::EVERY, ::EVERY], 10 * tol, goals, loose, work)

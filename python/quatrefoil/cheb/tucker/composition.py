@@ -1,7 +1,7 @@
-"""Tucker decompositions in functions of the array API, in double precision. Equation numbers are those of csrc/cheb/README.md.
+"""Tucker decompositions with array API functions, in double precision. Equation numbers are those of csrc/cheb/README.md.
 
-The number of columns that a tolerance keeps is a value, which a composition cannot branch on: dropped columns are 0 here, and arrays stay
-as large as the given ranks allow. Every basis comes from the triangle of its unfolding (4), exact to eps sigma_1; "rsvd" is "sthosvd".
+The number of columns that a tolerance keeps is a value, on which a composition cannot branch: dropped columns are 0 here, and arrays are as
+large as the given ranks allow. Every basis is computed from the triangle of its unfolding (4), exact to eps sigma_1; "rsvd" is "sthosvd".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from ..._array_tools import chunk_slices, double, mode_product, nan_unless, resized
 
-SWEEPS = 20  # of (5); the host stops when a sweep lowers the squared error by less than a thousandth, usually before the tenth
+SWEEPS = 20  # sweeps of (5); the host stops if a sweep lowers the squared error by less than 0.1 %, usually before the tenth
 
 
 def _triangle(xp: Any, core: Any, axis: int) -> Any:
@@ -36,8 +36,10 @@ def _principal(xp: Any, core: Any, axis: int, rank: int) -> tuple[Any, Any]:
 
 
 def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[Any, list[Any], list[Any]]:
-    """One axis after another (1), the one that shrinks most first: the core, the bases and their numbers of nonzero columns. Without a
-    budget the ranks are exact. An axis of rank 0 is left as it is."""
+    """One axis after another (1), the one that shrinks most first: the core, the bases and their numbers of nonzero columns.
+
+    Without a budget the ranks are exact. An axis of rank 0 is not changed.
+    """
     factors: list[Any] = [None] * core.ndim
     counts = [xp.full((), n, dtype=xp.int64, device=core.device) for n in core.shape]
     for axis in sorted((k for k, r in enumerate(ranks) if r), key=lambda k: (-core.shape[k] / ranks[k], k)):
@@ -53,13 +55,13 @@ def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[
 
 
 def _columns(xp: Any, U: Any, count: Any) -> Any:
-    """U with zeros in the columns from ``count`` on."""
+    """U with zeros in columns ``count`` and later."""
     at = xp.arange(U.shape[1], dtype=xp.int64, device=U.device)
     return xp.where(at < count, U, xp.zeros_like(U))
 
 
 def _hooi(xp: Any, C: Any, factors: list[Any], counts: list[Any]) -> tuple[Any, list[Any]]:
-    """Sweeps of (5), which keep the ranks."""
+    """Sweeps of (5), which preserve the ranks."""
     core: Any = None
     axes = [k for k, U in enumerate(factors) if U is not None]
     for _ in range(SWEEPS):

@@ -13,14 +13,16 @@ from .unfolding import EPS, Narrowed, by_triangle, principal
 
 Parts = tuple[np.ndarray, list[np.ndarray]]
 
-MIN, MAX = 1e-200, 1e200  # of the sum of squares; beyond, single squares may leave the range of float64
+MIN, MAX = 1e-200, 1e200  # limits of the sum of squares; outside, single squares may leave the range of float64
 MAX_SWEEPS = 50
-GAIN = 1e-3  # of the squared error: a sweep that gains less is the last
+GAIN = 1e-3  # of the squared error: a sweep with a smaller relative gain is the last
 
 
 def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str) -> Parts | None:
-    """Core and factors; None if C has NaN or infinity. Without ``tol`` the ranks are exact, otherwise upper bounds. An axis of rank 0 is
-    left as it is, with a factor (n, 0)."""
+    """Core and factors; None if C has NaN or infinity.
+
+    Without ``tol`` the ranks are exact, otherwise upper bounds. An axis of rank 0 is not changed and has a factor (n, 0).
+    """
     axes = [k for k, r in enumerate(ranks) if r]
     core = np.ascontiguousarray(C, dtype=np.float64)
     total, scale = _square(core), 1.0
@@ -51,8 +53,10 @@ def _square(core: np.ndarray) -> float:
 def _sequential(
     core: np.ndarray, axes: Sequence[int], ranks: Sequence[int], budget: float, total: float, basis: Callable[..., Narrowed]
 ) -> Parts:
-    """One axis after another (1): the one that shrinks most first, then outer axes, whose unfoldings are matrices in memory. Bases with
-    too many columns are truncated once all axes are small."""
+    """One axis after another (1): the one that shrinks most first, then outer axes, whose unfoldings are matrices in memory.
+
+    Bases with too many columns are truncated when all axes are small.
+    """
     d, factors = core.ndim, [np.zeros((n, 0)) for n in core.shape]
     left: list[float | None] = [None] * core.ndim
     order = sorted(axes, key=lambda k: (-core.shape[k] / (1 if budget else ranks[k]), min(k, d - 1 - k), k))

@@ -1,4 +1,4 @@
-"""Tucker decompositions with given factors and of tensors with unknown entries, in float64 on the host."""
+"""Tucker decompositions with prescribed factors, and of tensors with unknown entries, in float64 on the host."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .methods import Parts, decompose, signed
 
 STAGES = (1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94)  # ranks before the requested ones
 WARM, LONG_WARM = 5, 100  # decompositions before the steps of a stage, and before those of a single one
-EXACT = 1e-9  # distance to the known entries at which the second start is not tried
-FEW_STEPS, MAX_STEPS = 100, 1000  # of a stage, and of the last one
-STEEP = 1e-5  # the largest slope, relative to the norm of the known entries, at which the last one has ended
+EXACT = 1e-9  # distance to the known entries below which the second start is skipped
+FEW_STEPS, MAX_STEPS = 100, 1000  # steps of a stage, and of the last one
+STEEP = 1e-5  # largest slope, relative to the norm of the known entries, at which the last stage has converged
 
 Bases = dict[int, tuple[np.ndarray, np.ndarray]]
 
 
 def bases_of(fixed: Mapping[int, np.ndarray], label: str) -> Bases:
-    """The QR decompositions of given factors."""
+    """The QR decompositions of prescribed factors."""
     bases: Bases = {}
     for axis, U in fixed.items():
         bases[axis] = np.linalg.qr(U)
@@ -33,7 +33,7 @@ def bases_of(fixed: Mapping[int, np.ndarray], label: str) -> Bases:
 
 
 def fixed_to(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
-    """Core and the other factors, of rank above 0: those of C projected on the columns of the given ones."""
+    """Core and the other factors, of rank above 0: those of C projected onto the columns of the prescribed ones."""
     small = _projected(C, bases)
     if tol is not None:
         total, left = float(np.linalg.norm(C)), float(np.linalg.norm(small))
@@ -64,8 +64,11 @@ def _decomposed(small: np.ndarray, tol: float | None, ranks: Sequence[int], meth
 
 
 def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
-    """The decomposition nearest to the known entries, of norm 1, by quasi-Newton steps in core and factors, from the better of two starts:
-    the given ranks, or small ones that grow to them. Each begins with decompositions of C, whose unknown entries are those of the last."""
+    """The decomposition nearest to the known entries, whose norm is 1, by quasi-Newton steps in core and factors.
+
+    Takes the better of two starts: the given ranks, or small ranks that grow to them. Each start begins with decompositions of C, in which
+    the unknown entries are those of the previous decomposition.
+    """
     descent = _Descent(C, known, tol, {axis: Q for axis, (Q, _) in bases.items()})
     last = max(ranks, default=0)
     fits = []
@@ -93,7 +96,7 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
 
 
 class _Descent:
-    """L-BFGS for half the squared distance to the known entries, in the core and all factors but the constant ones."""
+    """L-BFGS for half the squared distance to the known entries, in the core and all factors except the constant ones."""
 
     def __init__(self, C: np.ndarray, known: np.ndarray, tol: float, constant: dict[int, np.ndarray]) -> None:
         self.values, self.known, self.tol, self.constant = np.where(known, C, 0), known, tol, constant
@@ -146,7 +149,7 @@ class _Descent:
 
 
 def check_known(known: np.ndarray, axes: Sequence[int], ranks: Sequence[int], label: str) -> None:
-    """ValueError if the known entries cannot determine the numbers of a decomposition."""
+    """Raise ValueError if the known entries cannot determine the unknowns of a decomposition."""
     for axis in axes:
         counts = np.moveaxis(known, axis, 0).reshape(known.shape[axis], -1).sum(axis=1)
         if not counts.all():

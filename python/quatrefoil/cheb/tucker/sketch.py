@@ -9,18 +9,18 @@ import numpy as np
 from ..transform import mode_product
 from .unfolding import EPS, NOISE, Narrowed, principal, rank_within
 
-COLUMNS = 64  # of the first sketch
+COLUMNS = 64  # columns of the first sketch
 OVER = 10  # oversampling columns
 WORTH = 4  # a sketch must cost less than 1 / WORTH of a Gram matrix
-TILE = 8  # columns of a basis are a multiple of it: 24 take 2.5 ms, 23 take 3.2 (129^3, OpenBLAS, one thread of an AMD EPYC)
-MAX_KEPT = 0.75  # of an axis: with more vectors a basis saves nothing
-SHORT = 96  # up to here a Gram matrix is faster than a sketch: 0.4 ms for 65^3 numbers, the sketch's SVD alone 0.4 ms
-AIM = 1e-3  # part of the budget that a basis misses as estimated by the sketch; in fact it misses 10 to 100 times as much
-MAX_MISSED = 0.25  # of the budget, or the basis is not used
+TILE = 8  # a basis has a multiple of this many columns: 24 take 2.5 ms, 23 take 3.2 (129^3, OpenBLAS, one thread of an AMD EPYC)
+MAX_KEPT = 0.75  # fraction of an axis; a basis with more vectors saves nothing
+SHORT = 96  # up to here a Gram matrix is faster than a sketch: it takes 0.4 ms for 65^3 numbers, as long as the sketch's SVD alone
+AIM = 1e-3  # fraction of the budget that a basis may miss by the sketch's estimate; the true error is 10 to 100 times larger
+MAX_MISSED = 0.25  # fraction of the budget; a basis that misses more is not used
 
 
 def by_sketch(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """``principal`` by a sketch of the unfolding (2), or by Gram matrices if no sketch is cheaper and accurate enough."""
+    """``principal`` by a sketch of the unfolding (2), or by Gram matrices if no sketch is both cheaper and accurate enough."""
     n = core.shape[axis]
     columns = COLUMNS if n > SHORT or budget < NOISE * total else n + 1
     while columns <= min(n, core.size // n) and WORTH * _numbers(core, columns) <= n:
@@ -49,7 +49,7 @@ def _missed(core: np.ndarray, basis: np.ndarray, narrow: np.ndarray, axis: int, 
 
 
 def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """``by_sketch``; without a tolerance, a basis that misses little more than the ranks drop, as estimated by the sketch, or, if singular
+    """``by_sketch``. Without a tolerance, a basis that misses little more than the ranks drop, as estimated by the sketch or, if singular
     values decay slowly, a few more columns and a power step (5)."""
     n, wanted = core.shape[axis], rank + OVER
     if budget:
@@ -67,7 +67,7 @@ def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float)
 
 
 def _rows(core: np.ndarray, axis: int) -> np.ndarray:
-    """The unfolding (n, ..), without a copy for the outer axes."""
+    """The unfolding (n, ..); not copied for the outer axes."""
     n = core.shape[axis]
     return core.reshape(-1, n).T if axis == core.ndim - 1 else np.moveaxis(core, axis, 0).reshape(n, -1)
 

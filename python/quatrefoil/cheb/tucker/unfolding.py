@@ -14,19 +14,22 @@ import numpy as np
 from ..transform import mode_product
 
 EPS = float(np.finfo(np.float64).eps)
-NOISE = 1e-13  # a Gram matrix has squared singular values to about eps times their sum: not used below this part of the sum (3)
-MISSED = 1e-2  # part of the budget that a basis may miss before the last singular values are computed
+NOISE = 1e-13  # a Gram matrix gives squared singular values to about eps times their sum; not used below this fraction of the sum (3)
+MISSED = 1e-2  # fraction of the budget that a basis may miss before the last singular values are computed
 FEW = 3  # for more than n / FEW vectors, all of them are computed
-BLOCK_ROWS = 4096  # of the transposed unfolding at a time: 4 MB for n = 129
+BLOCK_ROWS = 4096  # rows of the transposed unfolding at a time: 4 MB for n = 129
 
 Narrowed = tuple[np.ndarray, np.ndarray, float | None]
-"""Orthonormal columns (n, k) of an axis, the core projected on them, and None; or, if there are too many columns, the remaining budget for
-``by_triangle``."""
+"""Orthonormal columns (n, k) of an axis, the core projected onto them, and None. If there are too many columns, the last entry is the
+remaining budget for ``by_triangle``."""
 
 
 def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """By Gram matrices (3), or by a QR decomposition for an axis longer than all others together. The squares dropped sum to at most
-    ``budget``, but there are at most ``rank`` columns, and exactly ``rank`` for a budget of 0. ``total``: the squared norm."""
+    """Orthonormal columns by Gram matrices (3), or by a QR decomposition for an axis longer than all others together.
+
+    The dropped squares sum to at most ``budget``, but there are at most ``rank`` columns, and exactly ``rank`` for a budget of 0.
+    ``total``: the squared norm.
+    """
     if core.shape[axis] ** 2 > core.size:
         return *_of_tall(core, axis, rank, budget), None
     square = gram(core, axis)
@@ -41,7 +44,7 @@ def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: floa
 
 
 def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.ndarray) -> Narrowed:
-    """``principal`` below the accuracy of a Gram matrix: the part outside ``coarse`` has a Gram matrix of its own."""
+    """``principal`` below the accuracy of a Gram matrix: the part outside ``coarse`` has its own Gram matrix."""
     n, k = coarse.shape
     part = mode_product(core, coarse.T, axis)
     rest = mode_product(part, coarse, axis)
@@ -59,7 +62,7 @@ def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.n
 
 
 def _of_tall(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """``by_triangle`` of an unfolding (n, m) with m < n, in memory of n max(m, rank) numbers; columns beyond m complete the basis."""
+    """``by_triangle`` of an unfolding (n, m) with m < n, using n max(m, rank) numbers; columns beyond m complete the basis."""
     n = core.shape[axis]
     rows = np.moveaxis(core, axis, 0).reshape(n, -1)
     m = rows.shape[1]
@@ -70,8 +73,10 @@ def _of_tall(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.
 
 
 def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """Leading left singular vectors of an unfolding, exact to eps sigma_1, and the core projected on them, from the triangle of the
-    transposed unfolding (4). rank and budget as for ``principal``."""
+    """Leading left singular vectors of an unfolding, exact to eps sigma_1, and the core projected onto them.
+
+    Computed from the triangle of the transposed unfolding (4). rank and budget as for ``principal``.
+    """
     n = core.shape[axis]
     triangle: Any = np.zeros((0, n))
     for block in unfolded(core, axis):
@@ -84,14 +89,17 @@ def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[
 
 
 def rank_within(squares: np.ndarray, budget: float) -> int:
-    """How many of the descending squares to keep so that the dropped ones sum to at most the budget."""
+    """The number of descending squares to keep so that the dropped ones sum to at most the budget."""
     dropped = np.cumsum(squares[::-1])
     return max(1, int(squares.size - np.searchsorted(dropped, budget, side="right")))
 
 
 def leading(square: np.ndarray, least: float, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors and descending eigenvalues of a Gram matrix, all but some whose sum is about ``least``, and at least ``count``: from the
-    SVD of a pivoted Cholesky factor that stops at small pivots."""
+    """Eigenvectors and descending eigenvalues of a Gram matrix: at least ``count`` of them, and all except some whose sum is about
+    ``least``.
+
+    Computed from the SVD of a pivoted Cholesky factor that stops at small pivots.
+    """
     from scipy.linalg import lapack
 
     n = len(square)
