@@ -1,4 +1,4 @@
-"""Canonical sums to Tucker tensors without the full array. Equation numbers are those of csrc/cheb/README.md."""
+"""Conversion of canonical sums to Tucker tensors without the full array. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..tucker import tucker
 from ..tucker.unfolding import EPS, principal
 from .algebra import assembled, column_exponents
 
-BASES = 0.1  # share of the tolerance for the bases
-BLOCK = 2**20  # numbers of a Khatri-Rao product at a time: 8 MB
-TRIES = 4  # guesses of the norm: each at least halves it
+BASES = 0.1  # fraction of the tolerance for the bases
+BLOCK = 2**20  # elements of a Khatri-Rao product at a time: 8 MB
+TRIES = 4  # guesses of the norm; each at least halves it
 
 
 def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -> tuple[np.ndarray, list[np.ndarray], int]:
-    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), to ``tol`` of its norm (16), (17): core, factors, and the exponent of a power of
-    two by which to multiply the core."""
+    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), compressed to ``tol`` times its norm (16), (17): core, factors, and the exponent
+    of a power of two by which to multiply the core."""
     scale, powers = np.frexp(weights)
     units = []
     for U in columns:

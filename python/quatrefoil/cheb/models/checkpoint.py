@@ -1,4 +1,4 @@
-"""A text file of the values of a costly function: a line per point, its coordinates and outputs, appended as they are computed."""
+"""A text file of the values of a costly function: one line per point with coordinates and outputs, appended as they are computed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-OUTPUT = "f"  # its name in the first line; f0, f1, ... if there are several
+OUTPUT = "f"  # name of the output in the first line; f0, f1, ... if there are several
 
 
 class Checkpoint:
-    """Points and values of a file, to which new ones are appended. Numbers are written so that reading returns the same bits."""
+    """Points and values in a file, to which new ones are appended. Numbers are written so that reading returns the same bits."""
 
     def __init__(self, file: str | os.PathLike[str], d: int, label: str) -> None:
         self.file, self.d, self.label = os.fspath(file), d, label
-        self.outputs: int | None = None  # that f returns as a tuple
+        self.outputs: int | None = None  # number of outputs if f returns a tuple
         self.values: dict[bytes, np.ndarray] = {}
         self.is_empty = True
         if os.path.exists(self.file):
@@ -24,7 +24,7 @@ class Checkpoint:
             *rows, unfinished = text.split("\n")
             if rows:
                 self._read(rows[0].split(","), rows[1:])
-            if unfinished:  # by a program that was killed
+            if unfinished:  # the last line of a program that was killed
                 with open(self.file, "r+", encoding="utf-8") as lines:
                     lines.truncate(len(text) - len(unfinished))
 

@@ -1,4 +1,4 @@
-"""A user's function as ``from_function`` calls it: arrays in, checked values out, counted and, if it is costly, kept."""
+"""A user's function as called by ``from_function``: arrays in, checked values out, counted and, if f is costly, cached."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..._progress import reporter
 from ..transform import chebpts
 from .checkpoint import Checkpoint
 
-MAX_VALUES = 2**25  # of f
-MAX_CACHED = 2**16  # of them, unless their number is limited: 20 MB
+MAX_VALUES = 2**25  # maximum number of values of f
+MAX_CACHED = 2**16  # maximum number of cached values unless the values are limited: 20 MB
 BLOCK = 2**20  # values of f at a time
 
 
@@ -27,14 +27,14 @@ def arguments_of(f: Callable[..., Any]) -> int:
     """The number of required positional arguments of f; 1 if it has no signature."""
     try:
         parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # NumPy's own functions
+    except (TypeError, ValueError):  # functions of NumPy
         return 1
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return max(1, sum(p.kind in positional and p.default is p.empty for p in parameters))
 
 
 class NotResolved(Exception):
-    """f needs too many values or points; ``cure``: what to try, beyond the usual."""
+    """f needs too many values or points; ``cure``: a suggestion in addition to the usual ones."""
 
     def __init__(self, reason: str, cure: str = "") -> None:
         super().__init__(reason)
@@ -44,8 +44,8 @@ class NotResolved(Exception):
 class Function:
     """A user's f with checked results: finite real values (outputs, ...), their number, and the largest |f| of each output so far.
 
-    No point is computed twice among the first ``cache_size`` values. With an executor or a checkpoint none is, and f gets one point at a
-    time, as numbers.
+    Among the first ``cache_size`` values no point is computed twice. With an executor or a checkpoint, no point at all is computed twice,
+    and f is called with one point at a time, as numbers.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Function:
         self.f, self.domain, self.label = f, domain, label
         self.d = len(domain) // 2
         self.count = 0
-        self.begun = 0  # the count when the present tolerance was begun
+        self.begun = 0  # the count when work on the current tolerance began
         self.most: int | None = MAX_VALUES
         self.outputs: int | None = None  # set by the first call if f returns a tuple
         self.largest = np.zeros(0)
@@ -94,7 +94,7 @@ class Function:
 
     @property
     def spent(self) -> int:
-        """Values computed for the present tolerance."""
+        """The number of values computed for the current tolerance."""
         return self.count - self.begun
 
     def _afford(self, more: int) -> None:
@@ -102,7 +102,7 @@ class Function:
             raise NotResolved(f"more than {self.most} values would be needed")
 
     def _looked_up(self, X: np.ndarray, cache: dict[bytes, np.ndarray]) -> np.ndarray:
-        """Values (outputs, P) at points X (P, d), computed unless they are kept or in the file."""
+        """Values (outputs, P) at points X (P, d), computed unless they are in the cache or in the file."""
         keys = [x.tobytes() for x in X]
         missing = {key: x for key, x in zip(keys, X) if key not in cache}
         self._afford(len(missing))
@@ -130,7 +130,7 @@ class Function:
             self.report(self.count, self.error)
 
     def _one_by_one(self, rows: Sequence[np.ndarray]) -> None:
-        """Compute and keep values at points (d,). If a call fails, those that have been computed are kept."""
+        """Compute and cache values at points (d,). If a call fails, the values computed before it are cached."""
         if self.executor is None:
             for x in rows:
                 self._store(x[None], self._computed(list(x[:, None]), functools.partial(self.f, *x)))
@@ -152,7 +152,7 @@ class Function:
         """(outputs, P) at d arrays (P,); ``call`` returns what f returned."""
         P = points[0].size
         try:
-            result = call() if call else self.f(*(np.array(x) for x in points))  # copies, which f may overwrite
+            result = call() if call else self.f(*(np.array(x) for x in points))  # copies, because f may overwrite them
         except (TypeError, ValueError, IndexError, AttributeError, pickle.PicklingError) as error:
             hint = self._hint(points) if not self.largest.size and P else None
             if self.executor is not None and "pickle" in str(error):
@@ -183,7 +183,7 @@ class Function:
             self.largest = np.maximum(self.largest, np.maximum(values.max(axis=1), -values.min(axis=1)))
 
     def _hint(self, points: Sequence[np.ndarray]) -> str | None:
-        """The cure if f is a function of numbers, of one point or of an array of points instead of d arrays of coordinates."""
+        """A hint if f takes numbers, one point or an array of points instead of d arrays of coordinates."""
         names = ", ".join("xyz"[: self.d] if self.d <= 3 else [f"x{k}" for k in range(self.d)])
         X = np.stack([x[[0, -1, 0]] for x in points], axis=-1)  # three points
         tried: list[tuple[tuple[Any, ...], tuple[int, ...], str]] = [
@@ -206,7 +206,7 @@ class Function:
 
     @property
     def scale(self) -> np.ndarray:
-        """The divisor of each output."""
+        """The scale by which each output is divided."""
         return np.where(self.largest > 0, self.largest, 1.0)
 
     def _checked(self, part: Any, points: Sequence[np.ndarray], name: str, is_first: bool) -> np.ndarray:
@@ -231,7 +231,7 @@ class Function:
         return full
 
     def _is_constant(self, value: np.ndarray, points: Sequence[np.ndarray]) -> bool:
-        """Whether f, which returned one number for many points, returns the same for one of them."""
+        """Whether f, which returned one number for many points, returns the same number for one of them."""
         self.count += 1
         return bool(np.array_equal(np.ravel(self.f(*(x[:1].copy() for x in points))), np.ravel(value), equal_nan=True))
 
@@ -239,13 +239,13 @@ class Function:
         return chebpts(n, self.domain[2 * axis : 2 * axis + 2])
 
     def along(self, axis: int, x: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Values (outputs, len(x), m) on m fibres with coordinates ``others`` (m, d), of which that of the axis is not used."""
+        """Values (outputs, len(x), m) on m fibres with coordinates ``others`` (m, d); the coordinate along ``axis`` is not used."""
         points = [np.broadcast_to(x[:, None], (x.size, 1)) if k == axis else others[None, :, k] for k in range(self.d)]
         return self(*points)
 
     def random_points(self, numbers: np.random.Generator, count: int, corners: int = 0) -> np.ndarray:
-        """Points (count, d): half of them uniform, half as dense as Chebyshev points, but the last ones random ``corners``, because
-        polynomials err most near the ends."""
+        """Points (count, d): half of them uniform, half distributed like Chebyshev points, because polynomials err most near the ends. The
+        last ``corners`` of them are random corners."""
         lo, hi = np.array(self.domain[::2]), np.array(self.domain[1::2])
         share = numbers.random((count, self.d))
         share[::2] = np.sin(np.pi / 2 * share[::2]) ** 2

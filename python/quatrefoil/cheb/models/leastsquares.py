@@ -12,16 +12,16 @@ import numpy as np
 
 from ..transform import polynomials
 
-BLOCK = 2**21  # numbers of the matrix at a time: 16 MB
+BLOCK = 2**21  # elements of the matrix at a time: 16 MB
 MAX_FLOPS = 2e10  # P K^2 when the degree is chosen: a few seconds
 MAX_DENSE = 2**22  # coefficients of the grid that contains a total degree
-_DETERMINED = 1e-10  # of the largest diagonal entry of R: smaller ones are not determined by the samples
-_DOUBTFUL, _CROWDED = 0.5, 0.7  # held-out error and unknowns over samples above which there is a warning
+_DETERMINED = 1e-10  # fraction of the largest diagonal entry of R; smaller ones are not determined by the samples
+_DOUBTFUL, _CROWDED = 0.5, 0.7  # held-out error, and ratio of unknowns to samples, above which there is a warning
 _EQUAL = 1.01  # held-out errors within this factor count as equal
 
 
 def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Sequence[int] | None, label: str) -> tuple[np.ndarray, float]:
-    """The coefficients C (n_1, .., n_d), without n up to the total degree with the least held-out error, and that error."""
+    """The coefficients C (n_1, .., n_d) and the held-out error. Without n, up to the total degree with the smallest held-out error."""
     d, P = len(points), int(np.count_nonzero(root))
     degrees, ends = by_degree(P, d) if n is None else (np.indices(n).reshape(d, -1).T, np.array([math.prod(n)]))
     solution, degrees, error = coefficients(points, y, root, degrees, ends, label)
@@ -38,8 +38,8 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
 
 
 def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Degrees (K, d) of products of polynomials by total degree, and (D,) how many have total degree at most 0, 1, ...; as many as P
-    samples may determine."""
+    """Degrees (K, d) of products of polynomials by total degree, and (D,) how many have total degree at most 0, 1, ...; up to as many as P
+    samples can determine."""
     most = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MAX_FLOPS / max(P, 1))))
     rows, ends = [np.zeros((1, d), np.int64)], [1]
     while d and math.comb(len(ends) + d, d) <= most and (len(ends) + 1) ** d <= MAX_DENSE:
@@ -54,9 +54,9 @@ def coefficients(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Minimise the sum of (root (f(x) - y))^2 over products of polynomials (18): coefficients, degrees and held-out error.
 
-    points: one array (P,) per axis, on [-1, 1]. Uses the first ``ends[k]`` products with the k of least held-out error, which is infinite
-    if the fit to all other samples is not determined. With several k, products that the samples do not distinguish from earlier ones are
-    left out.
+    points: one array (P,) per axis, on [-1, 1]. Uses the first ``ends[k]`` products, with the k that has the smallest held-out error. That
+    error is infinite if the fit to all other samples is not determined. With several k, products that the samples do not distinguish from
+    earlier ones are left out.
     """
     most = len(degrees)
     step = max(most, BLOCK // (most + 1))
@@ -82,7 +82,7 @@ def coefficients(
     for block in blocks:
         rows = matrix(block)
         Q = rows[:, :K] @ inverse
-        left = 1 - np.cumsum(Q * Q, axis=1)[:, ends - 1]  # the weight of the other samples in the value there
+        left = 1 - np.cumsum(Q * Q, axis=1)[:, ends - 1]  # the weight of the other samples in the value at this one
         missed = rows[:, -1:] - np.cumsum(Q * triangle[:K, -1], axis=1)[:, ends - 1]
         squares += (np.divide(missed, left, out=np.full_like(left, np.inf), where=left > 1e-9) ** 2).sum(axis=0)
     best = int((squares <= _EQUAL**2 * squares.min() + 1e-24 * ((root * y) @ (root * y))).argmax())
@@ -93,7 +93,7 @@ def coefficients(
 
 
 def _inverse(R: np.ndarray, P: int, label: str, known: bool) -> np.ndarray:
-    """The inverse of a triangle; LinAlgError if it is singular, which ``known`` rules out."""
+    """The inverse of a triangular matrix; LinAlgError if it is singular, which ``known`` rules out."""
     if known:
         return np.linalg.inv(R)
     U, sigma, V = np.linalg.svd(R)

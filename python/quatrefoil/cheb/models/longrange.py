@@ -27,18 +27,18 @@ from ..tucker import raised, tucker
 from .algebra import like, restored, wants_gradient
 from .tensor import ChebTucker, with_suffix
 
-SHARE = 0.1  # share of the tolerance for the sum of Gaussians, and for moments and kernels
+SHARE = 0.1  # fraction of the tolerance for the sum of Gaussians, and for moments and kernels
 MARGIN = 6  # coefficients in addition to (5)
-WIDTHS = np.geomspace(1e-3, 4.0, 400)  # logarithms of the sums of half-axes of Bernstein ellipses
+WIDTHS = np.geomspace(1e-3, 4.0, 400)  # logarithms of the sums of the half-axes of Bernstein ellipses
 
-# the arguments of ``potential``: checked like those of any call, never run
+# the arguments of ``potential``: checked like those of any op, but never run
 _PARTICLES = Op(__name__, "potential", (Arg("X", "P 3"), Arg("q", "P")), (Arg("q", "P"),), differentiable=False)
 
 
 class Potential(ChebTucker):
     """The result of ``potential``: a ``ChebTucker`` with the Gaussians ``.sog`` for ``short_range``.
 
-    Pickles and ``save``/``load`` keep ``.sog``; tensors computed from this one have none.
+    Pickles and ``save``/``load`` preserve ``.sog``; tensors computed from this one do not have it.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Potential(ChebTucker):
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
-        """Read an archive written by ``save``, as NumPy arrays of the dtype they had; ``.sog`` too."""
+        """Read an archive written by ``save``, including ``.sog``. Arrays are NumPy arrays with their original dtype."""
         V = super().load(file)
         with np.load(with_suffix(file), allow_pickle=False) as archive:
             if "sog_t" in archive:
@@ -116,26 +116,26 @@ def potential(
 ) -> Potential:
     """Compute the smooth, long-range part of the potential sum_p q_p / |x - x_p| in a box (2)-(5).
 
-    Add ``short_range(X, q, targets, sog=V.sog)`` for the whole sum, at a charge itself that over the others. The box is open:
-    for a periodic cell take particle-mesh Ewald (torch-pme, OpenMM), which is faster there.
+    Add ``short_range(X, q, targets, sog=V.sog)`` for the complete sum. At a charge itself, it is the sum over the other charges. The box
+    is open; for a periodic cell use particle-mesh Ewald (torch-pme, OpenMM), which is faster there.
 
     Parameters
     ----------
     X : (P, 3)
-        Positions of the charges, inside the box. The first one outside, NaN or infinite is named in a ValueError.
+        Positions of the charges, inside the box. A ValueError names the first charge that is outside, NaN or infinite.
     q : (P,)
         Charges.
     n : int, or one per axis, optional
-        Points per axis. A larger n leaves fewer pairs to ``short_range``: about 2 P^(1/3) in an evenly filled cube balances both parts.
-        That is the default, from 33 to 129.
+        Points per axis. A larger n leaves fewer pairs to ``short_range``: about 2 P^(1/3) balances both parts in an evenly filled cube.
+        This is the default, limited to 33 to 129.
     domain : (lo, hi), or one such pair per axis, optional
-        The box of targets; by default the bounding box of X.
+        The box that contains the targets; by default the bounding box of X.
     tol : float
-        Relative, in the Frobenius norm of the long part's coefficients; from 1e-13 to below 1. The error of a charge's own term is tol of
-        that term, and more of a sum of terms that cancel.
+        Relative to the Frobenius norm of the long part's coefficients; from 1e-13 to below 1. The error of a single charge's term is tol
+        times that term; the relative error of a sum whose terms cancel is larger.
     split : float, optional
-        t* in 1/length: the long part's narrowest Gaussian is exp(-t*^2 r^2). By default the largest that n resolves (5); beyond it, a
-        RuntimeWarning names the n that would.
+        t* in 1/length: the narrowest Gaussian of the long part is exp(-t*^2 r^2). The default is the largest value that n resolves (5). For
+        a larger one, a RuntimeWarning names the n that would resolve it.
 
     Returns
     -------
@@ -144,15 +144,15 @@ def potential(
 
     Notes
     -----
-    Computed in float64. Moments of the charges come from ``cheb_moments``, at a cost that hardly depends on their number, followed by one
-    product with a small matrix per axis for each of the 10 to 20 Gaussians, 5 n^4 flops in all, and ``tucker``. Less than a second up to
-    n = 129; memory: a few n^3 numbers, about 20 n^3 during moments. Charges scattered at random have ranks of about n/2, so little is
-    compressed; for many targets use ``V.plan(tol)``. Forces from the compressed tensor, ``V.eval(X, 1)``, are off by 2 to 10 tol. A
-    device is waited for once, for the ranks; non-finite numbers and charges outside the box give NaN there.
+    Computed in float64. Moments of the charges are computed by ``cheb_moments``, at a cost that hardly depends on their number. This is
+    followed by one product with a small matrix per axis for each of the 10 to 20 Gaussians, 5 n^4 flops in total, and by ``tucker``. Less
+    than a second up to n = 129. Memory: a few n^3 numbers, about 20 n^3 during moments. Randomly placed charges have ranks of about n/2, so
+    little is compressed; for many targets use ``V.plan(tol)``. Forces from the compressed tensor, ``V.eval(X, 1)``, have errors of 2 to 10
+    tol. A device is synchronised once, for the ranks; on a device, non-finite values and charges outside the box give NaN.
 
     Truncation has no gradient. For PyTorch tensors that require one, and under torch.func, the result has all coefficients in its core and
     identity factors. Its values, by ``cheb_eval`` at eps = tol / 10, and everything computed from it are differentiable in X and q any
-    number of times, and agree with the compressed ones to tol.
+    number of times, and agree with the compressed values to tol.
 
     Examples
     --------
@@ -201,7 +201,7 @@ def potential(
 
 
 def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarray] | None:
-    """X and q as finite NumPy arrays with all charges inside the box, or a ValueError; None on a device."""
+    """X and q as NumPy arrays; None on a device. Raise ValueError unless they are finite and all charges are inside the box."""
     if not _arrays.on_host(X):
         return None
     try:
@@ -209,7 +209,7 @@ def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarr
     except RuntimeError:
         if X.device.type != "cpu":
             raise
-        return None  # a tensor of torch.func, whose numbers only an op sees: ``cheb_moments`` checks them
+        return None  # a tensor of torch.func, whose values only an op can read: ``cheb_moments`` checks them
     for host, name in zip(hosts, "Xq"):
         _arguments.finite(host, label, name)
     check_points(label, hosts[0], flat)
@@ -217,7 +217,7 @@ def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarr
 
 
 def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, label: str) -> SumOfGaussians:
-    """The sum of Gaussians for the pairs of a box, cut where the coefficients resolve it (5)."""
+    """The sum of Gaussians for the pairs in a box, split where the coefficients resolve it (5)."""
     root = math.sqrt(-math.log(tol))
     most = min(min(max(0, m - MARGIN) / (2 * root), _resolved(m, tol)) / length for m, length in zip(counts, half))
     if split is None:
@@ -257,7 +257,7 @@ def _padded(xp: Any, A: Any, sizes: Sequence[int]) -> Any:
     more = [m - have for m, have in zip(sizes, A.shape[-len(sizes) :])]
     if not any(more):
         return A
-    if hasattr(xp, "pad"):  # NumPy's and CuPy's
+    if hasattr(xp, "pad"):  # NumPy and CuPy
         return xp.pad(A, [(0, 0)] * (A.ndim - len(more)) + [(0, m) for m in more])
     return xp.nn.functional.pad(A, [x for m in reversed(more) for x in (0, m)])
 
@@ -285,7 +285,7 @@ def _from_parity(xp: Any, A: Any) -> Any:
 
 
 def bandwidth(t: float, eps: float) -> int:
-    """The number of coefficients above eps that exp(-t^2 (x - y)^2) on [-1, 1]^2 has in x, and in y (5)."""
+    """The number of coefficients above eps, in x and in y, of exp(-t^2 (x - y)^2) on [-1, 1]^2 (5)."""
     return math.ceil(float((((t * np.sinh(WIDTHS)) ** 2 - math.log(eps)) / WIDTHS).min())) + 2
 
 
@@ -296,7 +296,7 @@ def _resolved(n: int, tol: float) -> float:
 
 
 def kernel_by_parity(t: float, size: int) -> np.ndarray:
-    """(4): A (2, size, size), the even and the odd Chebyshev coefficients of exp(-t^2 (x - y)^2) in x and y; mixed parities are 0."""
+    """(4): A (2, size, size), the even and odd Chebyshev coefficients of exp(-t^2 (x - y)^2) in x and y; those of mixed parity are 0."""
     points = 1 + max(8, next(m for k in range(64) for m in (2**k, 2**k // 2 * 3) if m >= max(bandwidth(t, 1e-18), 2 * size)))
     x = chebpts(points)
     C = vals2coeffs(np.exp(-((t * np.subtract.outer(x, x)) ** 2)))

@@ -1,4 +1,4 @@
-"""Functions that are smooth but for kinks, jumps and singular ends: a Chebyshev-Tucker tensor per box between them."""
+"""Functions that are smooth except for kinks, jumps and singular ends: one Chebyshev-Tucker tensor per box between them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ ENDS = ("lo", "hi", "both")
 
 
 class Side:
-    """An interval, and the smooth variable of a function on it: its coordinate, or s in [0, 1] with x = end + (other - end) exp(1 - 1/s),
-    in which powers of the distance to a singular end, whatever the exponent, have all derivatives. ``least`` and ``most``: where f is
-    called, next to a special point on this side of it."""
+    """An interval, and the variable in which a function is smooth on it: its coordinate or, at a singular end, s in [0, 1].
+
+    There x = end + (other - end) exp(1 - 1/s), so that powers of the distance to the end have all derivatives, for any exponent. ``least``
+    and ``most``: the limits of the coordinates at which f is called, next to a special point on this side of it.
+    """
 
     def __init__(self, lo: float, hi: float, least: float, most: float, singular: str | None = None) -> None:
         self.lo, self.hi, self.least, self.most, self.singular = lo, hi, least, most, singular
@@ -62,18 +64,18 @@ class Side:
 
 
 class PiecewiseTucker:
-    """A function with kinks, jumps or singular ends at known coordinates: a ``ChebTucker`` per box.
+    """A function with kinks, jumps or singular ends at known coordinates: one ``ChebTucker`` per box.
 
-    ``from_function`` makes one.
+    Created by ``from_function``.
 
     Attributes
     ----------
     breaks : tuple of tuples
-        Along each axis the ends of the domain and what is between them, increasing.
+        The ends of the domain along each axis and the special points between them, increasing.
     pieces : dict
-        The ``ChebTucker`` of every box, by the numbers of its intervals along the axes; next to a singular end in another variable.
+        The ``ChebTucker`` of every box, by the indices of its intervals along the axes. Next to a singular end its variable is transformed.
     n_evaluations : int
-        Points at which f was evaluated.
+        Number of points at which f was evaluated.
 
     Examples
     --------
@@ -112,15 +114,15 @@ class PiecewiseTucker:
         Parameters
         ----------
         f, domain, executor, checkpoint, progress
-            As for ``ChebTucker.from_function``; f has one output, and is not called at special points. Every box has a checkpoint of its
-            own, with its numbers as a suffix.
+            As for ``ChebTucker.from_function``. f has one output, and is not called at special points. Every box has a checkpoint of its
+            own, with its indices as a suffix.
         special_points : mapping of axes to coordinates, optional
-            Where f has kinks or jumps, within the domain.
+            Coordinates of kinks or jumps of f, within the domain.
         singular : mapping of axes to "lo", "hi" or "both", optional
-            Ends at which f is finite, but not smooth, such as sqrt(x) or x log(x) at 0. The distance to another end than 0 is rounded, so
-            that its root is known to 1e-8.
+            Ends at which f is finite but not smooth, such as sqrt(x) or x log(x) at 0. If such an end is not 0, the distance to it is
+            rounded, so its square root is known only to 1e-8.
         tol : float
-            In every box, relative to f there.
+            Tolerance in every box, relative to f in the box.
 
         Raises
         ------
@@ -164,7 +166,7 @@ class PiecewiseTucker:
 
     @property
     def error_estimate(self) -> float:
-        """The largest of the pieces' error estimates, each relative to its piece."""
+        """The largest error estimate of all pieces, each relative to its piece."""
         return max(piece.error_estimate for piece in self.pieces.values())
 
     def __call__(self, *X: Any) -> Any:
@@ -175,7 +177,7 @@ class PiecewiseTucker:
         return shaped(values, shape)
 
     def value_and_grad(self, *X: Any) -> tuple[Any, Any]:
-        """Evaluate f and its gradient (P, d); on a break the gradient of the upper side. Points as for a call.
+        """Evaluate f and its gradient (P, d); on a break, the gradient of the upper side. Points have the forms that a call accepts.
 
         At a singular end the gradient may be NaN or infinite.
 
@@ -209,11 +211,11 @@ class PiecewiseTucker:
         return sum(_integral((piece - mean) ** 2, self._of(cell)) for cell, piece in self.pieces.items()) / volume
 
     def minimize(self) -> Extremum:
-        """Return the smallest value and its place: the smallest of all pieces."""
+        """Return the smallest value and its location, over all pieces."""
         return self._extremum("minimize", min)
 
     def maximize(self) -> Extremum:
-        """Return the largest value and its place."""
+        """Return the largest value and its location, over all pieces."""
         return self._extremum("maximize", max)
 
     def _extremum(self, which: str, best: Callable[..., Any]) -> Extremum:
@@ -238,7 +240,7 @@ class PiecewiseTucker:
         return points, shape, np.zeros(len(points))
 
     def _boxes(self, points: np.ndarray) -> Iterator[tuple[np.ndarray, ChebTucker, list[Side], np.ndarray]]:
-        """Of every box with points: which they are, its piece and sides, and the points in its variables."""
+        """For every box with points: the indices of the points, its piece and sides, and the points in its variables."""
         cells = np.stack([np.searchsorted(axis[1:-1], x, side="right") for axis, x in zip(self.breaks, points.T)], axis=-1)
         kinds, of_point = np.unique(cells, axis=0, return_inverse=True)
         for i, cell in enumerate(map(tuple, kinds.tolist())):

@@ -1,4 +1,4 @@
-"""Evaluation of a Chebyshev-Tucker tensor at many points with a chosen accuracy."""
+"""Evaluation of a Chebyshev-Tucker tensor at many points to a given accuracy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..domain import points_of, shaped
 from ..nonuniform import CHEB_EVAL, tolerance
 from ..scattered import TUCKER_EVAL
 
-MIN_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, the taps take longer than the contraction, or rounding is larger
-# flops of a contraction in the time of one interpolation, with up to 8 taps and with more; doubled for a grid too large for the cache
+MIN_EPS = {"float32": 1e-5, "float64": 1e-11}  # below these, taps take longer than the contraction, or rounding errors are larger
+# flops of a contraction in the time of one interpolation, with up to 8 taps and with more; twice as many for a grid larger than the cache
 # (README of nonuniform, Measured)
 WORTH = (14e3, 33e3)
 EIGHT_TAPS = 2e-7  # the error of 8 taps
 CACHED = 32 << 20  # bytes
-CELLS = 40  # coefficients of an axis that take as long as one read from cells (README of scattered, 12)
+CELLS = 40  # coefficients of an axis whose sum takes as long as reading from cells (README of scattered, 12)
 
 
 class Plan:
@@ -40,7 +40,7 @@ class Plan:
     def __init__(
         self, core: Any, factors: Sequence[Any], full: Any, domain: tuple[float, ...], eps: float, extras: tuple[Any, ...]
     ) -> None:
-        """``full``: a function that returns the dense coefficients."""
+        """``full``: function that returns the dense coefficients."""
         if eps is None:
             raise TypeError("cheb.ChebTucker.plan: eps is None, expected a number between 0 and 1")
         self.eps = tolerance(eps, "cheb.ChebTucker.plan")
@@ -66,7 +66,7 @@ class Plan:
     @overload
     def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
     def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
-        """Values at X to accuracy eps; arguments, errors and gradients as for ``ct(X)``."""
+        """Return values at X to accuracy eps; arguments, errors and gradients are those of ``ct(X)``."""
         points, shape = points_of(X, self._arrays[0], len(self._arrays) - 1, "cheb.ChebTucker.plan")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
         if self._C is None or (backend or _backends.chosen() or _backends.default()) != "native":
@@ -86,7 +86,7 @@ class Plan:
 def _unpickled(core: Any, *rest: Any) -> Plan:
     *factors, C, domain, eps = rest
     plan = Plan(core, factors, lambda: C, domain, eps, (None,))
-    plan.method = "contraction" if plan._C is None else plan.method  # pickled without compiled kernels
+    plan.method = "contraction" if plan._C is None else plan.method  # it was pickled without compiled kernels
     return plan
 
 

@@ -1,4 +1,4 @@
-"""Plots of Chebyshev-Tucker tensors by matplotlib, the extra ``plot``."""
+"""Plots of Chebyshev-Tucker tensors with matplotlib, the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plot_slice(
     points: int,
     **style: Any,
 ) -> Any:
-    """A line along one axis, or an image over two; ``values(x, y, ..)`` on a tensor grid."""
+    """Plot a line along one axis or an image over two; ``values(x, y, ..)`` returns values on a tensor grid."""
     d = len(domain)
     shown = _shown(axes, d)
     fixed = _fixed(at, domain, shown)
