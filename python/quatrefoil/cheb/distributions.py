@@ -1,4 +1,4 @@
-"""Distributions of inputs: uniform, of ``scipy.stats``, or known by samples; their quadrature and their points."""
+"""Distributions of inputs: uniform, from ``scipy.stats``, or given by samples; their quadrature and their points."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from .. import _arguments
 
-OUTSIDE = 1e-3  # share of a distribution beyond the domain that is cut off
-NODES = 160  # of a quadrature in the quantiles, on either side of the median
-REACH = 3.6  # of its variable: quantiles down to exp(-pi sinh 3.6) = 1e-25
+OUTSIDE = 1e-3  # probability outside the domain that is cut off
+NODES = 160  # nodes of a quadrature in the quantiles, on either side of the median
+REACH = 3.6  # largest value of its variable: quantiles down to exp(-pi sinh 3.6) = 1e-25
 
 
 class Distribution:
@@ -39,7 +39,7 @@ class Distribution:
         self.samples = np.sort(host)
 
     def quantiles(self, u: np.ndarray) -> np.ndarray:
-        """The points below which a share u of the distribution is."""
+        """The points below which the distribution has probability u."""
         if self.frozen is not None:
             return np.asarray(self.frozen.ppf(u), np.float64)
         if self.samples is not None:
@@ -50,8 +50,8 @@ class Distribution:
         return points
 
     def quadrature(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights, which sum to 1, for the mean of polynomials of degree below 2n: of Gauss, of all samples, or of the double
-        exponential rule in the quantiles."""
+        """Nodes and weights, which sum to 1, for the mean of polynomials of degree below 2n: those of Gauss quadrature, all samples, or
+        those of the double exponential rule in the quantiles."""
         if self.samples is not None:
             return self.samples, np.full(self.samples.size, 1 / self.samples.size)
         if self.frozen is None:

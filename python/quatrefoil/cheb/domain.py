@@ -1,4 +1,4 @@
-"""Domains: boxes of intervals as callers may write them, and the map of an interval to [-1, 1]."""
+"""Domains: boxes of intervals in the forms that callers may write, and the map of an interval to [-1, 1]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from .. import _arrays
 from .._arguments import arrays_like, is_number, real, refuse_masked
 
-Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
+Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or 2d numbers in one sequence
 
 _PLAIN = (int, float)
 _LARGEST = 1e300  # so that no width overflows
@@ -18,7 +18,7 @@ UNIT = (-1, 1)  # the default, recognised by identity
 
 
 def flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
-    """A domain as the caller wrote it -> (lo_1, hi_1, lo_2, hi_2, ...)."""
+    """Convert a caller's domain to (lo_1, hi_1, lo_2, hi_2, ...)."""
     if domain is UNIT:
         return (-1.0, 1.0) * d
     if type(domain) is tuple and len(domain) == 2:  # one pair for all axes, the common case
@@ -29,7 +29,7 @@ def flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
 
 
 def axes_of(domain: Any) -> int | None:
-    """The number of axes of a domain; None if it is one pair for all."""
+    """The number of axes of a domain; None if it is one pair for all axes."""
     frozen = _frozen(domain)
     if isinstance(frozen, tuple) and frozen and all(isinstance(pair, tuple) for pair in frozen):
         return len(frozen)
@@ -37,7 +37,7 @@ def axes_of(domain: Any) -> int | None:
 
 
 def box_of(X: np.ndarray) -> tuple[float, ...]:
-    """The bounding box of points (P, d) as a flat domain; a coordinate that is the same at all points gets an interval around it."""
+    """The bounding box of points (P, d) as a flat domain; a coordinate that is the same at all points gets an interval around its value."""
     if not len(X):
         return (-1.0, 1.0) * int(X.shape[1])
     lo, hi = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
@@ -88,13 +88,13 @@ def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, flo
 
 
 def to_reference(x: Any, lo: float, hi: float) -> Any:
-    """float64 points of [lo, hi], of any array kind, mapped to [-1, 1] (1)."""
+    """Map float64 points of [lo, hi], in any kind of array, to [-1, 1] (1)."""
     total, error, width, _ = interval(lo, hi, 0.0)
     return ((2 * x - total) - error) / width
 
 
 def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -> np.ndarray:
-    """Points of one axis on [-1, 1], checked as ``tucker_eval`` does."""
+    """Points of one axis mapped to [-1, 1], with the checks of ``tucker_eval``."""
     lo, hi = pair
     t: np.ndarray = to_reference(x.astype(np.float64), lo, hi)
     bad = ~(np.abs(t) <= 1 + interval(lo, hi, float(np.finfo(x.dtype).eps))[3])
@@ -106,12 +106,12 @@ def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -
 
 
 def number_text(x: float) -> str:
-    """A number as short as possible without loss, as errors of kernels have it."""
+    """The shortest text that identifies a number, as in error messages of kernels."""
     return repr(float(x)).removesuffix(".0")
 
 
 def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any, tuple[int, ...]]:
-    """Points (P, d) of the kind of ``core``, and the shape of values at them: of one array (..., d), or of d arrays of coordinates."""
+    """Points (P, d) of the kind of ``core``, from one array (..., d) or d arrays of coordinates; and the shape of values at them."""
     if len(coordinates) == 1:
         X = coordinates[0]
         if hasattr(X, "dtype") and X.dtype == core.dtype and len(X.shape) == 2 and (d > 1 or X.shape[1] == 1):
@@ -154,13 +154,13 @@ def _alike(core: Any, values: Sequence[Any], label: str, names: Sequence[str]) -
 
 
 def moved_core(points: Any, core: Any) -> str | None:
-    """The cure in an error message if points are tensors and the core is a NumPy array."""
+    """A hint for an error message if points are tensors and the core is a NumPy array."""
     if _arrays.kind(points) != "torch" or _arrays.kind(core) != "numpy":
         return None
     return f"move the ChebTucker: ct = ct.to({points.dtype})"
 
 
 def shaped(values: Any, shape: tuple[int, ...]) -> Any:
-    """Values (P, ...) with the axes ``shape`` for the points; a NumPy number instead of an array without axes."""
+    """Values (P, ...) with the axes of the points reshaped to ``shape``; a NumPy scalar instead of a 0-d array."""
     result = values.reshape((*shape, *values.shape[1:]))
     return result[()] if isinstance(result, np.ndarray) and not result.ndim else result

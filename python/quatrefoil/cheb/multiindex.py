@@ -12,7 +12,7 @@ MAX_TERMS = 10**6
 
 
 def cross(d: int, degree: int, norm: float, most: int) -> np.ndarray | None:
-    """Multi-indices (K, d) with (sum_k i_k^norm)^(1/norm) <= degree, by total degree, the constant first; None if there are more."""
+    """Multi-indices (K, d) with (sum_k i_k^norm)^(1/norm) <= degree, by total degree, constant first; None if more than ``most``."""
     table, left = np.zeros((1, 0), np.int64), np.array([float(degree) ** norm * (1 + 1e-12)])
     for _ in range(d):
         counts = np.maximum(left, 0) ** (1 / norm)
@@ -26,7 +26,7 @@ def cross(d: int, degree: int, norm: float, most: int) -> np.ndarray | None:
 
 
 def table_of(degrees: Any, d: int, largest: list[int], label: str) -> np.ndarray:
-    """Degrees (K, d) as a caller gave them, none above the ``largest`` of its input."""
+    """Check a caller's degrees (K, d); none may exceed the ``largest`` of its input."""
     table = np.asarray(degrees)
     if table.ndim != 2 or table.shape[1] != d or not len(table) or table.dtype.kind not in "iu":
         raise ValueError(f"{label}: degrees has shape {table.shape} and dtype {table.dtype}, expected integers (K, {d}), a row per product")
@@ -41,8 +41,8 @@ def table_of(degrees: Any, d: int, largest: list[int], label: str) -> np.ndarray
 def multi_indices(inputs: int, degree: int, *, norm: float = 1.0) -> np.ndarray:
     """Return the degrees (K, inputs) of all products up to a total degree, or of a hyperbolic cross.
 
-    Rows i with (sum_k i_k^norm)^(1/norm) <= degree, the constant first, by total degree. norm = 1 is the total degree, a smaller one has
-    fewer products of several inputs.
+    Returns rows i with (sum_k i_k^norm)^(1/norm) <= degree, ordered by total degree, the constant first. norm = 1 is the total degree; a
+    smaller norm has fewer products of several inputs.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Orthonormal polynomials of a measure given by samples, moments or a distribution (arbitrary polynomial chaos), and optimal sample points.
+"""Orthonormal polynomials for a measure from samples, moments or a distribution (arbitrary polynomial chaos), and optimal sample points.
 
 Equation numbers are those of csrc/cheb/layer/README.md.
 """
@@ -26,19 +26,19 @@ _CLASSICAL = ("legendre", "chebyshev", "hermite", "laguerre")
 
 
 class Basis:
-    """Polynomials p_0 to p_degree, orthonormal to a measure.
+    """Polynomials p_0 to p_degree that are orthonormal with respect to a measure.
 
     The mean of p_j p_k is 1 for j = k, otherwise 0.
 
     ``from_samples``, ``from_moments`` and ``classical`` return one. ``basis(x)`` evaluates the polynomials by their recurrence (1);
-    ``poly_layer`` takes ``basis.a`` and ``basis.b``.
+    pass ``basis.a`` and ``basis.b`` to ``poly_layer``.
 
     Attributes
     ----------
     degree : int
     a, b : (degree + 1,) float64, read-only
-        The recurrence (1). The last number of a belongs to the next degree; it is 0 if the measure does not determine it. b has the unit of
-        x^2: OverflowError if it leaves the range of float64, which ``basis(x)`` does not need.
+        The recurrence (1). The last element of a belongs to the next degree; it is 0 if the measure does not determine it. b has the unit
+        of x^2. Reading it raises OverflowError if it leaves the range of float64; ``basis(x)`` does not need it.
     samples : (N,) float64, read-only, or None
         The samples that define the measure.
 
@@ -57,7 +57,7 @@ class Basis:
     samples: np.ndarray | None
 
     def __init__(self, a: np.ndarray, b: np.ndarray, samples: np.ndarray | None = None, unit: float = 1.0) -> None:
-        """``unit``: the power of two in which b measures x; a is in the caller's unit."""
+        """``unit``: the power of two that is the unit of x in b; a is in the caller's unit."""
         self.a, self._b, self.samples, self._unit = frozen(a), frozen(b), frozen(samples), unit
 
     @property
@@ -76,11 +76,11 @@ class Basis:
         return len(self.a) - 1
 
     def __call__(self, x: ArrayLike) -> Any:
-        """p_0(x) to p_degree(x): (N, degree + 1) for points x (N,), (degree + 1,) for one; for tensors a tensor with its graph."""
+        """p_0(x) to p_degree(x): (N, degree + 1) for points x (N,), (degree + 1,) for one point. Tensors are differentiable."""
         return self._evaluated(x)[0]
 
     def derivative(self, x: ArrayLike) -> Any:
-        """p_0'(x) to p_degree'(x), as a call returns the values.
+        """p_0'(x) to p_degree'(x), in the shape that a call returns for the values.
 
         Examples
         --------
@@ -124,14 +124,15 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
     Parameters
     ----------
     x : (N,)
-        Finite samples of any distribution, equally likely; float32 or float64, computed in float64.
+        Finite samples of any distribution, all with equal weight; float32 or float64, computed in float64.
     degree : int
         Less than the number of distinct samples.
 
     Notes
     -----
-    Discrete Stieltjes with full reorthogonalisation, 4 N degree^2 flops. The recurrence is less orthonormal if a few samples lie far from
-    the rest: over skewed clusters of 1000 samples to 1e-12 at degree 12, 1e-7 at 20, 1e-4 at 25, in the worst of 150 draws.
+    Discrete Stieltjes procedure with full reorthogonalisation, 4 N degree^2 flops. The recurrence is less accurately orthonormal if a few
+    samples are far from the rest: over skewed clusters of 1000 samples to 1e-12 at degree 12, 1e-7 at 20, 1e-4 at 25, in the worst of 150
+    draws.
 
     Oladyshkin and Nowak, Reliability Engineering and System Safety 106 (2012) 179 (arbitrary polynomial chaos); Gautschi, *Orthogonal
     Polynomials: Computation and Approximation* (2004).
@@ -159,17 +160,17 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
 
 
 def from_distribution(distribution: Any, degree: int) -> Basis:
-    """Compute polynomials that are orthonormal to a continuous distribution of ``scipy.stats``.
+    """Compute polynomials that are orthonormal for a continuous distribution of ``scipy.stats``.
 
     Parameters
     ----------
     distribution : a frozen distribution, such as ``scipy.stats.beta(2, 3)``, (lo, hi), or samples (N,)
-        With moments of order 2 degree.
+        Must have moments up to order 2 * degree.
     degree : int
 
     Notes
     -----
-    (7) over the nodes of a double exponential quadrature in the quantiles, 320 or more of them; of Gauss if it is uniform.
+    Evaluates (7) over the nodes of a double exponential quadrature in the quantiles, at least 320; for a uniform one, Gauss nodes.
 
     Examples
     --------
@@ -217,17 +218,17 @@ def from_moments(mu: ArrayLike) -> Basis:
     Parameters
     ----------
     mu : (2 m + 1,)
-        Finite, float32 or float64; mu[0] is the mass, 1 for a probability.
+        Finite, float32 or float64; mu[0] is the total mass, 1 for a probability measure.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        The moments belong to no measure with that many points, or rounding has lost it: the matrix is ill-conditioned, and float64 is
-        sufficient up to degree 10 to 15 only.
+        The moments belong to no measure with that many points, or the measure is lost to rounding: the matrix is ill-conditioned, and
+        float64 suffices only up to degree 10 to 15.
 
     Notes
     -----
-    By the Cholesky factor of the Hankel matrix, m^3 / 3 flops. Golub and Welsch, Math. Comp. 23 (1969) 221.
+    Uses the Cholesky factor of the Hankel matrix, m^3 / 3 flops. Golub and Welsch, Math. Comp. 23 (1969) 221.
 
     Examples
     --------
@@ -255,13 +256,13 @@ def from_moments(mu: ArrayLike) -> Basis:
 
 
 def classical(name: str, degree: int) -> Basis:
-    """Orthonormal polynomials of a named probability measure.
+    """Return the orthonormal polynomials of a named probability measure.
 
     Parameters
     ----------
     name : str
-        "legendre": uniform on [-1, 1]; "chebyshev": 1 / (pi sqrt(1 - x^2)) there, p_k = sqrt(2) T_k; "hermite": standard normal;
-        "laguerre": exponential of rate 1.
+        "legendre": uniform on [-1, 1]; "chebyshev": 1 / (pi sqrt(1 - x^2)) on [-1, 1], p_k = sqrt(2) T_k; "hermite": standard normal;
+        "laguerre": exponential with rate 1.
     degree : int
 
     Examples
@@ -290,30 +291,31 @@ def optimal_samples(
     method: str = "christoffel",
     rng: int | np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose points for weighted least squares in K polynomials from samples, and their weights (9).
+    """Choose points, with weights, from samples for weighted least squares in K polynomials (9).
 
     Parameters
     ----------
     basis : Basis, or one per input
         From ``from_samples``. The inputs are independent.
     m : int
-        Number of points. Least squares are stable from about K log(K) on.
+        Number of points. Least squares are stable from about K log(K) points on.
     degrees : (K, d) int, optional
-        Products of the polynomials of d inputs, as of ``multi_indices``. By default all up to the highest degree of the bases, as total
-        degree; of one basis, its K = degree + 1 polynomials.
+        Products of the polynomials of d inputs, for example from ``multi_indices``. The default is all products whose total degree is at
+        most the highest degree of the bases; for a single basis, its K = degree + 1 polynomials.
     method : str
-        "christoffel": independent draws with probabilities proportional to k(x) = sum_j p_j(x)^2; "dpp": m = K distinct points of the
-        projection determinantal process; "volume": those and m - K christoffel draws, shuffled, which make weighted least squares unbiased.
+        "christoffel": independent draws with probabilities proportional to k(x) = sum_j p_j(x)^2. "dpp": m = K distinct points of the
+        projection determinantal process. "volume": those and m - K christoffel draws, shuffled, which makes weighted least squares
+        unbiased.
     rng : None, int or numpy.random.Generator
 
     Returns
     -------
-    points (m,), of several bases (m, d), weights (m,)
+    points (m,), or (m, d) for several bases; weights (m,)
         float64. weights = K / k(points): mean(weights g(points)) is an unbiased estimate of E g for every method.
 
     Notes
     -----
-    A draw from k / K is one from p_j^2 of a random j, input by input, so that no grid of all samples is needed. Determinantal points are
+    To draw from k / K, draw a random j and then from p_j^2, input by input, so no grid of all samples is needed. Determinantal points are
     such draws, of which about log K in a row are rejected: K^3 log(K) flops.
 
     Cohen and Migliorati, SMAI J. Comput. Math. 3 (2017) 181 (christoffel); Derezinski, Warmuth and Hsu, JMLR 23 (2022) (volume).
@@ -356,7 +358,7 @@ def optimal_samples(
 
 
 class _Draws:
-    """Points of a product of samples, as an index per input, drawn for K products of their polynomials."""
+    """Points from a product of samples, stored as one index per input, drawn for K products of their polynomials."""
 
     def __init__(self, bases: Sequence[Basis], degrees: np.ndarray, rng: np.random.Generator) -> None:
         self.degrees, self.rng = degrees, rng
@@ -381,8 +383,8 @@ class _Draws:
         return at
 
     def determinantal(self) -> np.ndarray:
-        """One draw (K, d) of the projection process: independent draws, accepted with the share of their products that is orthogonal to
-        those of the earlier points."""
+        """One draw (K, d) of the projection process: independent draws, accepted with a probability that is the fraction of their products
+        orthogonal to those of the earlier points."""
         size = len(self.degrees)
         chosen, used = np.zeros((0, len(self.tables)), np.int64), np.zeros((0, size))
         while len(chosen) < size:
