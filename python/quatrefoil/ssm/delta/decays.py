@@ -80,8 +80,7 @@ class ChannelDecays:
 
     The pairs of a chunk are computed by recursive halving. Pairs of a token in the second half with one in the first half are a product of
     matrices, whose factors decay from the middle on and up to the middle. Each half is then treated as a chunk, so no exponential of a sum
-    is
-    needed.
+    is needed.
     """
 
     def __init__(self, xp: Any, tokens: Tokens, g: Any, k: Any) -> None:

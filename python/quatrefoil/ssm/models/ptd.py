@@ -22,7 +22,7 @@ _MARGIN = 0.25  # real parts above -1/4 are penalised (8); those of LegS are -1 
 
 
 class PTD(NamedTuple):
-    """A + E = V diag(Lambda) V^-1 for the A of HiPPO-LegS, with the size of E and the condition number of V.
+    """A + E = V diag(Lambda) V^-1 for the A of HiPPO-LegS, with the size of E and cond(V).
 
     Examples
     --------

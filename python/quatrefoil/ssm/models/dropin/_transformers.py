@@ -220,8 +220,7 @@ def _is_own(module: ModuleType, value: Any) -> bool:
 
 def _trains(layer: Any) -> bool:
     """Whether a layer's fused training function equals its loops. FalconMamba's fused function normalises its step sizes after their
-    projection,
-    its loops before it.
+    projection, its loops before it.
     """
     words = [c for c in layer.cuda_kernels_forward.__code__.co_consts if isinstance(c, tuple)]
     return not any("b_rms_weight" in names for names in words)
