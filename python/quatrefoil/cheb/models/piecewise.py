@@ -177,9 +177,10 @@ class PiecewiseTucker:
         return shaped(values, shape)
 
     def value_and_grad(self, *X: Any) -> tuple[Any, Any]:
-        """Evaluate f and its gradient (P, d); on a break, the gradient of the upper side. Points have the forms that a call accepts.
+        """Evaluate f and its gradient (P, d).
 
-        At a singular end the gradient may be NaN or infinite.
+        Points have the forms that a call accepts. On a break, the gradient is that of the upper side. At a singular end it may be NaN or
+        infinite.
 
         Examples
         --------

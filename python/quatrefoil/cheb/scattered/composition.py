@@ -90,7 +90,7 @@ def derivative_adjoint(xp: Any, g: Any) -> Any:
 
 
 def contracted(xp: Any, core: Any, F: Sequence[Any]) -> list[Any]:
-    """README (4): the core contracted with functions (P, r) of every axis, last axis first; results with k = 0, ..., d - 1 remaining axes."""
+    """README (4): contract the core with functions (P, r) of every axis, last axis first; the results with k = 0, ..., d - 1 axes left."""
     left, levels = core, []
     for k in reversed(range(len(F))):
         P, r = F[k].shape
