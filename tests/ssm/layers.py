@@ -1,4 +1,4 @@
-"""What the tests of torch layers share."""
+"""Helpers for the tests of PyTorch layers."""
 
 import itertools
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import torch
 
 from quatrefoil.torch import nn
 
-# name: (a function that makes one, the shape of its input)
+# name: (function that creates a layer, shape of its input)
 LAYERS = {
     "GatedKalmaNet": (lambda: nn.GatedKalmaNet(6, 4, 2, solver_type="exact"), (2, 6, 6)),
     "DeltaNet": (lambda: nn.DeltaNet(hidden_size=6, num_heads=2), (2, 7, 6)),
@@ -35,7 +35,7 @@ def same(x, y, tolerance=1e-10):
 
 
 def check_pieces_and_steps(layer, u, cuts):
-    """Pieces of u up to the last of ``cuts``, then single steps, over one cache, give what the whole does; steps write to their cache."""
+    """Chunks of u up to the last of ``cuts``, then single steps, with one cache, give the same as the whole. Steps update the cache."""
     whole = layer(u)
     cache = layer.allocate_inference_cache(*u.shape[:2])
     with torch.no_grad():
@@ -48,7 +48,7 @@ def check_pieces_and_steps(layer, u, cuts):
 
 
 def check_steps_and_splits(layer, u, axis, cut):
-    """One sample at a time, or in two pieces with the state handed on: the same output."""
+    """One sample at a time, and two chunks with the state passed on, give the same output."""
     whole = output_of(layer, u)
     state, ys = layer.default_state(len(u)), []
     for sample in u.unbind(axis):

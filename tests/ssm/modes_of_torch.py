@@ -4,7 +4,7 @@ import torch
 
 
 def check_every_mode(f, given, atol=1e-6):
-    """Autograd against differences; torch.func and a compiled function against autograd."""
+    """Compare autograd with finite differences, and torch.func and a compiled function with autograd."""
     assert torch.autograd.gradcheck(f, given, eps=1e-6, atol=atol)
 
     def energy(*arrays):

@@ -1,4 +1,4 @@
-"""``install``: what is found where packages are looked for, what is put back, and what is refused. Models: ``test_transformers.py``."""
+"""``install``: which modules are found, what is restored, and which targets raise errors. For models, see ``test_transformers.py``."""
 
 import importlib
 import importlib.util
@@ -122,7 +122,7 @@ def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
 
 
 def test_a_package_that_cannot_run_is_taken_over(tmp_path, monkeypatch):
-    """mamba-ssm's plain wheel, whose functions call an extension that is not there."""
+    """The pure Python wheel of mamba-ssm, whose functions call an extension that is missing."""
     (tmp_path / "mamba_ssm").mkdir()
     (tmp_path / "mamba_ssm" / "__init__.py").write_text("def selective_scan_fn():\n    import selective_scan_cuda\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""``install`` where flash-linear-attention is installed: its own registry sends CPU tensors here. The package here is made up."""
+"""``install`` if flash-linear-attention is installed: its registry sends CPU tensors to this library. The package here is a mock."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,7 @@ from quatrefoil.ssm.models.dropin._upstream import VERSIONS
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
 
-# The registry as fla 0.6 has it: of named operations, and of single functions.
+# The registry of fla 0.6: for named operations, and for single functions.
 BACKENDS = """
 import functools
 

@@ -1,4 +1,4 @@
-"""``install`` for packages that have only loops of their own: mambapy's scan and FlowState's layer. The modules here are made up."""
+"""``install`` for packages that have only their own loops: the scan of mambapy and the layer of FlowState. The modules here are mocks."""
 
 import importlib
 import sys
@@ -118,7 +118,7 @@ def test_another_release_keeps_its_own_code():
 
 
 def test_lightning_attention_of_a_token_whose_mask_is_that_of_its_past():
-    """As transformers 4.57 calls it: the mask is that of all tokens so far, and has been applied to the others already."""
+    """As called by transformers 4.57: the mask covers all tokens so far, and is already applied to the others."""
     from quatrefoil.torch.nn._loops import lightning_attention
 
     states = {}

@@ -1,4 +1,4 @@
-"""``install`` and releases of transformers that look elsewhere: one warning that says so. The releases here are made up."""
+"""``install`` with releases of transformers that look elsewhere: a single warning says so. The releases here are mocks."""
 
 import importlib
 import importlib.util
@@ -36,7 +36,7 @@ def use_kernel_func_from_hub_with_fallback(func_name, package):
         return layer(wrapped) if func_name == "selective_state_update" else wrapped
     return decorator
 """
-# A model's source, and what it is then said to look for.
+# A model's source, and the names in the warning.
 MODELS = {
     "by_a_wrapper": (
         "from ..hub import use_kernel_func_from_hub_with_fallback\n"
@@ -83,7 +83,7 @@ MODELS = {
 }  # fmt: skip
 
 
-# Layers whose method for GPUs does not give what their loops give, and why.
+# Layers whose method for GPUs gives different results from their loops, and why.
 OTHERWISE = {
     "gpu_only": (
         "class Mixer:\n    def cuda_kernels_forward(self, x):\n        with torch.cuda.device(0): return find('selective_scan_fn')\n"
@@ -100,7 +100,7 @@ OTHERWISE = {
 
 @pytest.fixture
 def release(tmp_path, monkeypatch):
-    """Transformers 9.9 as the only one there is; the tests' names of its modules."""
+    """Make a mock transformers 9.9 the only one that can be imported; return the test's names of its modules."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(_transformers, "_answers", {})
@@ -123,7 +123,7 @@ def release(tmp_path, monkeypatch):
 
 
 def said(modules, *targets):
-    """The warnings of modules that are imported while there are stand-ins."""
+    """The warnings of modules that are imported while stand-ins are installed."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         with qf.ssm.install(*targets):
@@ -150,7 +150,7 @@ def test_functions_in_layers_of_hugging_faces_kernels(release):
 
 @pytest.mark.parametrize("name", OTHERWISE)
 def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name):
-    """FalconH1 and Zamba2 of 4.57: the first raised on a CPU, the second gave other numbers."""
+    """FalconH1 and Zamba2 of 4.57: the first raised an error on a CPU, the second gave different values."""
     module = importlib.import_module(release(name))
     slow = module.Mixer.slow_forward
     with (
@@ -177,7 +177,7 @@ def test_only_of_packages_that_are_stood_in_for(release):
 
 
 def test_a_release_that_asks_other_questions(release, monkeypatch):
-    """Without them nobody knows whether what a model holds may be given to it."""
+    """Without these checks it is unknown whether a model may receive the functions."""
     questions = sys.modules["transformers.utils.import_utils"]
     for name in _transformers._ASKED:
         monkeypatch.delattr(questions, name)

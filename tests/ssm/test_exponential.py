@@ -1,4 +1,4 @@
-"""exponential_integrator against closed forms and scipy's solver, and its order."""
+"""exponential_integrator compared with closed forms and SciPy's solver; its order."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ etd = qf.ssm.exponential_integrator
 
 
 def test_what_is_exact(rng):
-    """The linear part, however stiff, and a constant f: u = e^{at} u_0 + (e^{at} - 1)/a f; t f at a = 0."""
+    """The linear part, even if stiff, and a constant f: u = e^{at} u_0 + (e^{at} - 1)/a f; t f at a = 0."""
     a, f = np.array([-1e6, -3.0, -1e-9, 0.0, 0.4]), rng.standard_normal(5)
     start, t = rng.standard_normal((3, 5)), 0.1 * np.arange(1, 41)[:, None, None]
     with np.errstate(invalid="ignore"):
@@ -35,7 +35,7 @@ def test_second_order(window):
 
 
 def test_a_stiff_reaction_and_diffusion():
-    """Allen-Cahn in cosine modes, with rates to -4000, against an implicit solver."""
+    """Allen-Cahn in cosine modes, with rates down to -4000, compared with an implicit solver."""
     P = 64
     rates = -0.01 * (np.pi * np.arange(P)) ** 2 + 1
     start = dct(0.1 * np.cos(3 * np.pi * (np.arange(P) + 0.5) / P) + 0.02, norm="ortho")

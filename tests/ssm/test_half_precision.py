@@ -1,4 +1,4 @@
-"""Which arguments take half precision and which results have it; tests/test_promises.py tries that it is computed in float32."""
+"""Which arguments accept half precision and which results have it; tests/test_promises.py tests that it is computed in float32."""
 
 from quatrefoil._spec import FAMILIES
 

@@ -1,4 +1,4 @@
-"""Initialisations: HiPPO-LegS by its closed forms, the perturbed diagonal system, discretisation, transfer functions."""
+"""Initialisations: HiPPO-LegS and its closed forms, the perturbed diagonal system, discretisation, transfer functions."""
 
 import mpmath
 import numpy as np
@@ -25,7 +25,7 @@ def test_dplr_legs_is_legs():
 
 
 def test_legs_transfer_function_is_a_product():
-    """(3), and the resolvent by all its roads: dense, diagonal plus low rank."""
+    """(3), and the resolvent by all code paths: dense, and diagonal plus low rank."""
     for N in [1, 4, 30]:
         print(N)
         A, B = qf.ssm.hippo_legs(N)
@@ -82,7 +82,7 @@ def deviation(Lambda, B, C, N):
 
 @pytest.mark.parametrize(("N", "eps", "cond"), [(8, 0.0983, 4.01), pytest.param(32, 0.0379, 8.31, marks=pytest.mark.slow)])
 def test_ptd_is_no_worse_than_what_its_authors_ship(N, eps, cond):
-    """(7): their sizes and condition numbers; stable; ten times nearer to LegS than the plain diagonal system; exact at 0."""
+    """(7): the authors' sizes and condition numbers; stable; ten times closer to LegS than the plain diagonal system; exact at 0."""
     found = qf.ssm.ptd_init(N, eps=eps)
     A, B = qf.ssm.hippo_legs(N)
     assert 0.95 * eps < found.eps <= eps
@@ -135,11 +135,11 @@ def test_random_ptd_reports_what_it_is():
 
 
 def test_ptd_gradient(rng):
-    """(9) against differences, with unstable eigenvalues so that the penalty counts."""
+    """(9) compared with finite differences, with unstable eigenvalues so that the penalty is active."""
     A, _ = qf.ssm.hippo_legs(6)
     U, direction = rng.standard_normal((2, 36)) * 0.3
     U += 2 * np.eye(6).ravel()
-    direction[::6] = 0  # the first column stays as it is
+    direction[::6] = 0  # the first column is fixed
     assert np.linalg.eigvals(A + 10 * U.reshape(6, 6)).real.max() > 1
     _, gradient = ptd._objective(U, A, 10.0, 0.1)
     h = 1e-6
@@ -148,7 +148,7 @@ def test_ptd_gradient(rng):
 
 
 def test_zoh_keeps_full_accuracy_near_zero():
-    """(e^x - 1)/x from |x| = 1e-30 to 10, either side of the switch to the series, against 50 digits."""
+    """(e^x - 1)/x from |x| = 1e-30 to 10, on both sides of the switch to the series, compared with 50 digits."""
     for precision in ["complex64", "complex128"]:
         sizes = [0, 1e-30, 1e-12, 1e-8, 1e-4, 0.1, 0.4999, 0.5001, 1, 10]
         Lambda = np.array([z * np.exp(1j * t) for z in sizes for t in (0, 1, 1.57, 2.5, -3)]).astype(precision)
@@ -185,7 +185,7 @@ def test_discretize_in_torch(rng):
         for got, e in zip(qf.ssm.discretize(Lambda, B, dt, disc), expected):
             np.testing.assert_allclose(got.detach().numpy(), e, rtol=1e-14)
         assert torch.autograd.gradcheck(lambda *a, disc=disc: qf.ssm.discretize(*a, disc), (Lambda, B, dt))
-    # d/dx (e^x - 1)/x = 1/2 at 0 and near it, where differencing loses everything
+    # d/dx (e^x - 1)/x = 1/2 at 0 and near it, where finite differences lose all digits
     pole = torch.tensor([0, 1e-12, 1e-8j, 1e-5], dtype=torch.complex128, requires_grad=True)
     qf.ssm.discretize(pole, torch.ones(4, dtype=torch.complex128), 1.0, "zoh")[1].real.sum().backward()
     assert torch.allclose(pole.grad.real, torch.full((4,), 0.5, dtype=torch.float64), atol=1e-5)
@@ -230,7 +230,7 @@ Z, ONE = np.zeros(3, complex), np.ones(3)
 
 @pytest.mark.parametrize("N", [1, 4])
 def test_modes_of_ptd_are_those_of_its_full_system(N):
-    """With their conjugates; at N = 1 it is real, and counts twice with half of its input. Slow inputs see LegS exactly."""
+    """With their conjugates. At N = 1 the mode is real, and counts twice with half of its input. The response to slow inputs is exact."""
     A, B = qf.ssm.s4d_init("ptd", N)
     assert A.shape == B.shape == (N,)
     assert (A.real < 0).all()
@@ -243,7 +243,7 @@ def test_modes_of_ptd_are_those_of_its_full_system(N):
     weights = np.linalg.solve(vectors, inputs)
     order = [np.abs(values - a).argmin() for a in A]
     np.testing.assert_allclose(values[order], A, rtol=1e-6)
-    outputs = vectors[0, order] * weights[order]  # of the first state, by each mode
+    outputs = vectors[0, order] * weights[order]  # contribution of each mode to the first state
     outputs[A.imag == 0] /= 2
     ours = found.V[0, [np.abs(found.Lambda - a).argmin() for a in A]] * B
     np.testing.assert_allclose(ours, outputs, rtol=1e-6, atol=1e-9)

@@ -1,4 +1,4 @@
-"""packaging/kernels: built, loaded from its local path, and what its layers take and give."""
+"""packaging/kernels: it can be built and loaded from its local path; arguments and results of its layers."""
 
 import importlib.util
 import inspect
@@ -21,7 +21,7 @@ FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
 
 @pytest.fixture
 def kernel(tmp_path):
-    """As Hugging Face's kernels loads it, or in the same way without that package."""
+    """The package as loaded by Hugging Face's kernels, or in the same way without that package."""
     variant = runpy.run_path(str(BUILD))["build"](tmp_path)
     metadata = json.loads((variant / "metadata.json").read_text())
     try:
@@ -51,14 +51,14 @@ def test_layers(kernel):
 
 
 def test_signatures_are_those_of_the_models(kernel):
-    """Which kernels checks: as many arguments of the same kinds."""
+    """As checked by kernels: the same number of arguments of the same kinds."""
     pytest.importorskip("transformers")
     from quatrefoil.ssm.models.dropin._transformers import wrappers
 
     found = set()
     for name in ("mamba", "bamba", "qwen3_next", "kimi_linear"):
         if importlib.util.find_spec(f"transformers.models.{name}") is None:
-            continue  # another release
+            continue  # a different release
         for wrapper in wrappers(importlib.import_module(f"transformers.models.{name}.modeling_{name}")):
             function = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__))["func_name"].cell_contents
             ours = [*inspect.signature(getattr(kernel.layers, function).forward).parameters.values()][1:]

@@ -1,4 +1,4 @@
-"""What holds for every layer of quatrefoil.torch.nn: gradients, precision, torch.compile, no sequences, bad options."""
+"""Tests for every layer of quatrefoil.torch.nn: gradients, precision, torch.compile, empty batches, bad options."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from ssm.layers import LAYERS, inference, output_of, same  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-# Every module of quatrefoil.torch.nn: one to make, and what to call it with.
+# Every module of quatrefoil.torch.nn: functions that create a module and its input.
 MODULES = {name: (make, lambda shape=shape: torch.randn(shape)) for name, (make, shape) in LAYERS.items()}
 MODULES |= {
     "PolyLayer": (lambda: nn.PolyLayer(3, 4, 2, squash=True), lambda: torch.randn(5, 3)),
@@ -82,7 +82,7 @@ def test_gradients_reach_every_parameter(name):
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("sizes", ["dynamic", "marked", "fixed"])
 def test_compiled_modules(name, sizes):
-    """In one graph, of any batch and length: what is marked as dynamic may not become a constant."""
+    """In one graph, for any batch and length: sizes marked as dynamic must not become constants."""
     make, draw = MODULES[name]
     layer, u = make(), draw()
     torch._dynamo.reset()
@@ -102,7 +102,7 @@ def test_compiled_modules(name, sizes):
 @pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
 @pytest.mark.parametrize("spoil", [lambda s: s[:1], lambda s: s.float(), lambda s: s[..., :-1]], ids=["items", "dtype", "states"])
 def test_a_step_that_fails_changes_no_state(name, spoil):
-    """Of the two states neither, or the token would be there twice when it is tried again."""
+    """Neither of the two states may change; otherwise a retry would process the token twice."""
     make, shape = LAYERS[name]
     layer, u = make().double(), torch.randn(shape, dtype=torch.float64)
     conv_state, ssm_state = layer.allocate_inference_cache(shape[0])
@@ -122,7 +122,7 @@ def test_a_step_that_fails_changes_no_state(name, spoil):
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_a_step_in_half_precision_has_the_step_sizes_of_the_whole(half):
-    """Their bias, around -7, leaves a sum in half precision few digits, and none of them is that of a step size."""
+    """The bias, around -7, leaves few digits in a sum in half precision, and none of them belongs to the step size."""
     torch.manual_seed(3)
     layer, u = nn.Mamba2(16, d_state=8, headdim=8).to(half), torch.randn(2, 1, 16, dtype=half)
     whole, step = layer.allocate_inference_cache(2), layer.allocate_inference_cache(2)
@@ -149,7 +149,7 @@ def test_states_are_kept_as_upstream_does(name):
     u = torch.randn(3, 9, 6, dtype=torch.float64)
     whole, kept = layers[1](layers[0](u)), inference()
     with torch.no_grad():
-        for _ in range(2):  # the second round begins anew
+        for _ in range(2):  # the second round starts again
             kept.seqlen_offset, pieces = 0, []
             for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
                 pieces.append(layers[1](layers[0](piece, inference_params=kept), inference_params=kept))
@@ -191,7 +191,7 @@ def test_caches_of_half_precision(name, half):
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_half_precision(name, half):
-    """The system is computed in float32; what is left is rounding of parameters, inputs and what lies between."""
+    """The system is computed in float32; the remaining error is the rounding of parameters, inputs and intermediate results."""
     make, draw = MODULES[name]
     layer, u = make(), draw()
     single, expected = output_of(layer, u), output_of(layer.double(), u.double() if isinstance(u, torch.Tensor) else u)
@@ -214,7 +214,7 @@ def test_half_precision(name, half):
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_autocast(name, half):
-    """Under autocast products of matrices give half precision; systems and states stay in float32, as parameters and gradients do."""
+    """Under autocast, matrix products give half precision; systems, states, parameters and gradients stay in float32."""
     make, draw = MODULES[name]
     layer, u = make(), draw()
     expected = output_of(layer, u)

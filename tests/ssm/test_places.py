@@ -1,4 +1,4 @@
-"""Numbers that say where others lie, in programs that torch.compile and JAX make, which no Python function looks at: the kernels do."""
+"""Index arrays in programs compiled by torch.compile and JAX. No Python function checks them there, so the kernels must."""
 
 import functools
 import importlib.util
@@ -44,7 +44,7 @@ def _step(n):
     return [n((4, 3, 2)), n((2, 3)), np.abs(n((2, 3))), -np.exp(n((3, 2))), n((2, 2)), n((2, 2))], {}
 
 
-# name: arrays and options; the argument that says where; numbers that are right; those that are wrong, and the error of the function
+# name: arrays and options; the index argument; valid indices; invalid ones, and the error of the function
 OPS = {
     "mamba_chunk_scan_combined": (_scan, "cu_seqlens", [0, 4, 4, 9], ENDS),
     "chunk_gated_delta_rule": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),
@@ -58,7 +58,7 @@ OPS = {
 
 
 def case(name):
-    """The function of the numbers that say where, of any library's arrays; numbers that are right, and wrong ones."""
+    """A function of the indices, for arrays of any library; valid indices; invalid ones."""
     make, argument, right, wrong = OPS[name]
     arrays, options = make(np.random.default_rng(8).standard_normal)
 
@@ -114,7 +114,7 @@ def test_a_program_refuses(make, name):
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OPS)
 def test_a_gradient_refuses(name):
-    """The operator alone: a program's result comes first, and raises."""
+    """The operator alone, because in a program the result is computed first and raises the error."""
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import _library
 
@@ -137,13 +137,13 @@ def test_a_gradient_refuses(name):
 
 
 def refuses(run, error, name, numbers, backend):
-    """With an error; a composition looks at no number, and makes NaN of what has no sense."""
+    """Kernels raise an error; a composition does not read values, and returns NaN for invalid indices."""
     if backend != "array":
         with pytest.raises(error, match=rf"ssm\.{name}(_vjp)?: {OPS[name][1]}"):
             run()
     elif OPS[name][1] == "cu_seqlens":
         assert all(np.isnan(x).all() for x in run())
-    else:  # of the item that has no row, or that of another
+    else:  # NaN for the item that has no row, or the row of a different item
         out, states = run()
         assert np.isnan(out).all(axis=1).tolist() == [False, True]
         assert np.isfinite(states).all()
@@ -152,7 +152,7 @@ def refuses(run, error, name, numbers, backend):
 @pytest.mark.torch
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_program_of_torch_loses_no_state_in_silence(backend):
-    """A row that two items of causal_conv1d_update name is array code around an op: NaN for the later one."""
+    """If two items of causal_conv1d_update use one row, array code around the op must return NaN for the second one."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(8)
     x, state, weight = (torch.from_numpy(rng.standard_normal(s)) for s in ((3, 2), (4, 2, 3), (2, 4)))

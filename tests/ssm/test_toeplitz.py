@@ -1,4 +1,4 @@
-"""Toeplitz and Hankel products against scipy.linalg's dense matrices; gradients by linearity."""
+"""Toeplitz and Hankel products compared with the dense matrices of scipy.linalg; gradients by linearity."""
 
 import itertools
 
@@ -31,11 +31,11 @@ def test_same_as_scipy(rng, name):
             y, expected = product(c, r, x), A @ x.astype(np.longdouble)
             assert y.dtype == dtype
             assert y.shape == expected.shape
-            size = float((np.abs(A) @ np.abs(x)).max())  # of what is summed: the sum itself may cancel
+            size = float((np.abs(A) @ np.abs(x)).max())  # size of the terms: the sum itself may cancel
             np.testing.assert_allclose(y, expected.astype(float), atol=1e-6 * size if dtype == np.float32 else 1e-11)
 
 
-# Batch axes of c, of r, and the shape of x without its n rows: vectors, matrices for all, for channels, for items.
+# Batch axes of c and of r, and the shape of x without its n rows: vectors; matrices shared by all, per channel, per item.
 BATCHES = [
     ((2,), (2,), ()),
     ((3,), (), (4, 3, 2)),
@@ -48,7 +48,7 @@ BATCHES = [
 
 @both
 def test_batches_of_matrices(rng, name):
-    """As numpy.matmul of the dense matrices; gradients by linearity, summed where something was broadcast."""
+    """The same as numpy.matmul of the dense matrices; gradients by linearity, summed over broadcast axes."""
     product, vjp, matrix = PRODUCTS[name]
     for (m, n), (of_c, of_r, of_x) in itertools.product([(5, 7), (7, 5), (1, 4)], BATCHES):
         print(m, n, of_c, of_r, of_x)
@@ -95,7 +95,7 @@ def test_empty(name):
 
 @both
 def test_gradients(rng, name):
-    """The product is linear in the entries and in x: a gradient is what moves along it."""
+    """The product is linear in the entries and in x, so a gradient is the product with a unit change."""
     product, vjp, _ = PRODUCTS[name]
     for (m, n), axes in itertools.product(SIZES[:-2], [(), (2,), (3, 2)]):
         print(m, n, axes)
@@ -133,7 +133,7 @@ def test_torch(name):
 @pytest.mark.torch
 @pytest.mark.parametrize(("n", "m"), [(6, 4), (3, 7), (1, 1)])
 def test_a_layer_with_a_hankel_matrix(n, m):
-    """As torch's linear layer with that matrix; the gradient of a weight is the sum along its antidiagonal."""
+    """The same as torch.nn.Linear with that matrix; the gradient of a weight is the sum along its antidiagonal."""
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import nn
 

@@ -1,4 +1,4 @@
-"""Models of transformers under ``install``: tiny random ones, whose own loops in PyTorch are the reference. Nothing is downloaded."""
+"""Models of transformers under ``install``: tiny random models, with their own PyTorch loops as the reference. Nothing is downloaded."""
 
 import functools
 import importlib.util
@@ -19,13 +19,13 @@ from ssm.transformers_models import MODELS as ALL  # noqa: E402
 pytestmark = [
     pytest.mark.torch,
     pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),  # transformers' own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),  # from transformers itself
 ]
 
 NEW = int(transformers.__version__.partition(".")[0]) >= 5
-# Those of this release.
+# The models in this release.
 MODELS = {name: model for name, model in ALL.items() if hasattr(transformers, f"{name}Config") and (NEW or name not in FROM_5)}
-# What takes whole sequences, in training too.
+# Functions that take whole sequences, in training too.
 WHOLE = {
     "causal_conv1d_fn", "selective_scan_fn", "mamba_chunk_scan_combined", "chunk_gated_delta_rule", "chunk_kda", "linear_scan",
     "chunk_simple_gla",
@@ -39,17 +39,17 @@ def made(name, seed=None, **changes):
     if model := getattr(transformers, f"{name}ForCausalLM", None):
         kind = getattr(transformers, f"{name}TextConfig", None) or getattr(transformers, f"{name}Config")
         model = model(kind(**options)).eval()
-    else:  # it comes with vision only
+    else:  # it is only available with vision
         config = getattr(transformers, f"{name}Config")(text_config=options, vision_config=VISION)
         model = getattr(transformers, f"{name}ForConditionalGeneration")(config).eval()
-    with torch.no_grad():  # the initial weights are so small that logits would say little
+    with torch.no_grad():  # the initial weights are so small that logits would show little
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
 
 def batch(side, length=21):
-    """Token numbers and a mask: of two sequences the second is shorter, its padding on one side."""
+    """Token indices and a mask: the second of two sequences is shorter, padded on one side."""
     ids = torch.randint(3, COMMON["vocab_size"], (2, length))
     mask = torch.ones_like(ids)
     if side is not None:
@@ -61,7 +61,7 @@ def batch(side, length=21):
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Nothing here is large enough for two, which would wait for each other."""
+    """Nothing here is large enough for two threads, which would wait for each other."""
     count = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -70,7 +70,7 @@ def _one_thread():
 
 @pytest.fixture
 def taken(monkeypatch):
-    """The names of this library's functions that were called."""
+    """The names of the functions of this library that were called."""
     names = set()
     for function in {f for _, functions in MODELS.values() for f in functions}:
         own = getattr(qf.ssm, function)
@@ -109,7 +109,7 @@ def test_logits(name, taken):
         assert torch.equal(again, expected)
 
 
-# RecurrentGemma of 4.57 keeps the last call's states, with their graph.
+# RecurrentGemma of 4.57 retains the states of the last call, with their graph.
 @pytest.mark.parametrize("name", [name for name in MODELS if NEW or name != "RecurrentGemma"])
 def test_gradients_in_training(name, taken):
     model = made(name).train()
@@ -126,7 +126,7 @@ def test_gradients_in_training(name, taken):
         taken.clear()
         with qf.ssm.install():
             got = gradients()
-        assert taken & set(MODELS[name][1]) & WHOLE or not NEW  # which fuses them, or keeps to its loops if there is padding
+        assert taken & set(MODELS[name][1]) & WHOLE or not NEW  # older releases fuse them, or keep their loops if there is padding
         assert got.keys() == expected.keys()
         scale = max(g.abs().max() for g in expected.values())
         for key, gradient in expected.items():
@@ -151,7 +151,7 @@ def test_greedy_generation(name, taken):
 
 
 def packed(lengths):
-    """One row of several sequences, as transformers' collator for flash attention gives it."""
+    """One row of several sequences, as returned by transformers' collator for flash attention."""
     ids = torch.randint(3, COMMON["vocab_size"], (1, sum(lengths)))
     bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
     return ids, {
@@ -164,7 +164,7 @@ def packed(lengths):
 
 @pytest.mark.parametrize("name", [name for name in APART if name in MODELS and "KimiLinear" in MODELS])
 def test_packed_sequences_are_kept_apart(name):
-    changes = {"layer_types": ["linear_attention"] * 2} if name == "GraniteMoeHybrid" else {}  # its attention does not keep them apart
+    changes = {"layer_types": ["linear_attention"] * 2} if name == "GraniteMoeHybrid" else {}  # its attention does not separate them
     model = made(name, **changes)
     ids, options = packed([9, 1, 12])
     with torch.no_grad():
@@ -178,7 +178,7 @@ def test_packed_sequences_are_kept_apart(name):
 
 @pytest.mark.parametrize("name", [name for name in HALF_APART if name in MODELS])
 def test_sequences_that_the_scan_would_mix_are_refused(name):
-    """As they are without stand-ins."""
+    """The error is the same as without stand-ins."""
     model = made(name)
     ids, options = packed([9, 12])
     text = r"ssm\.install: transformers\.models\.\w+\.modeling_\w+ keeps packed sequences \(seq_idx\) apart in its convolution but not"
@@ -211,7 +211,7 @@ def test_bfloat16(name):
 def test_a_module_imported_meanwhile_is_put_back(name, monkeypatch):
     model = made(name, seed=3)
     module = next(m for m in {type(part).__module__ for part in model.modules()} if ".models." in m)
-    monkeypatch.delitem(sys.modules, module)  # and back in the end: it is that of the other tests' models
+    monkeypatch.delitem(sys.modules, module)  # restored at the end: the models of other tests use it
     with qf.ssm.install():
         fresh = importlib.import_module(module)
         twin = getattr(fresh, type(model).__name__)(model.config).eval()

@@ -25,7 +25,7 @@ KDA = (*CONV, "chunk_kda", "fused_recurrent_kda")
 
 VISION = {"depth": 1, "hidden_size": 8, "num_heads": 2, "intermediate_size": 8, "out_hidden_size": 16, "projection_intermediate_size": 8}
 
-# Name -> its options, and the functions that it takes.
+# Name -> its options, and the functions that it uses.
 MODELS = {
     "Mamba": ({"state_size": 4}, SELECTIVE),
     "FalconMamba": ({"state_size": 4}, SELECTIVE),
@@ -99,8 +99,8 @@ MODELS = {
         ("chunk_simple_gla",),
     ),
 }  # fmt: skip
-# What transformers 5.24 does with packed sequences where it has the packages: keeps them apart, or tells the convolution alone about them.
-# The other models do not look at them.
+# How transformers 5.24 treats packed sequences if it has the packages: it keeps them separate, or informs only the convolution about them.
+# The other models ignore them.
 APART = (
     "Bamba", "FalconH1", "GraniteMoeHybrid", "NemotronH", "Zamba2", "Qwen3Next", "Qwen3_5", "Qwen3_5Moe", "Qwen4Exp", "OlmoHybrid",
     "LaraMini", "Lfm2", "Lfm2Moe", "Lfm3", "Inkling2", "Inkling2Loop",

@@ -4,8 +4,10 @@ from case import Case
 
 
 def _filter(shape, Q, P, *, rows="shared", start=True, radius=0.6, **options):
-    """Poles within ``radius``, conjugate pairs and perhaps one real; a_0 is not 1. Many poles that lie together far from 0 make much of a
-    rounding error."""
+    """Poles within ``radius``, in conjugate pairs plus possibly one real pole; a_0 is not 1.
+
+    Many poles that are close together and far from 0 amplify rounding errors.
+    """
 
     def make(rng):
         def poly(count):

@@ -2,7 +2,7 @@ import numpy as np
 
 
 def arma_filter(b, a, x, zi=None, return_state=None):
-    """Direct form II transposed in extended precision, as scipy.signal.lfilter defines it and its states."""
+    """Transposed direct form II in extended precision, with the states of scipy.signal.lfilter."""
     order, lead = max(b.shape[-1], a.shape[-1]) - 1, x.shape[:-1]
     pad = lambda c: np.concatenate([c, np.zeros((*c.shape[:-1], order + 1 - c.shape[-1]))], axis=-1).astype(np.longdouble)  # noqa: E731
     b, a = pad(b) / a[..., :1], pad(a) / a[..., :1]

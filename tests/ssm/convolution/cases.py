@@ -15,7 +15,7 @@ def _conv(shape, taps, D=True, reverse=None):
 
 
 CASES = [
-    # rows enough that not all sums of two or three terms cancel
+    # enough rows that not all sums of two or three terms cancel
     *[Case("fft_conv", f"L{n}", _conv((5, 8, n), n)) for n in (1, 2, 3)],
     *[Case("fft_conv", f"L{n}", _conv((2, 2, n), n)) for n in (63, 64, 65, 127, 256, 257, 700, 1000, 1024, 1100, 1500)],
     Case("fft_conv", "L4097", _conv((1, 1, 4097), 4097)),
@@ -30,7 +30,7 @@ CASES = [
     Case("fft_conv", "long-reverse", _conv((1, 2, 129), 129, D=False, reverse=1000)),
     Case("fft_conv", "both-directions-radix-3", _conv((1, 2, 1500), 1500, reverse=1500)),
     Case("fft_conv", "both-directions-radix-5", _conv((1, 2, 1250), 1250, reverse=1300)),
-    # a transform of 3,072 numbers and 28 more, 4,096 and 34 more
+    # transforms of 3,072 numbers plus 28, and of 4,096 plus 34
     Case("fft_conv", "cut", _conv((2, 3, 3100), 3100)),
     Case("fft_conv", "cut-kernel-ends-in-the-rest", _conv((1, 2, 3100), 3080, D=False)),
     Case("fft_conv", "cut-short-kernel", _conv((1, 2, 3100), 9)),
@@ -42,7 +42,7 @@ NAN_STAYS = {"fft_conv": ("..1 H", "", "L65 L1024 many-channels both-directions"
 
 
 def attack_toeplitz(rng, backend):
-    """Toeplitz and Hankel products against their matrices."""
+    """Compare Toeplitz and Hankel products with their matrices."""
     m, n, K = (int(k) for k in rng.choice([1, 2, 3, 7, 16, 33, 100], 3))
     precision = rng.choice(["float32", "float64"])
     c, r, x = (rng.standard_normal(shape).astype(precision) for shape in (m, n, (n, K)))

@@ -1,4 +1,4 @@
-"""What is particular to state-space convolution: long rows, NaN, other forms of the kernel, bad input."""
+"""Tests specific to state-space convolution: long rows, NaN, alternative forms of the kernel, bad input."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from ssm.convolution import oracle
 
 
 def test_long_rows_whose_spectrum_lies_in_the_result(best_backend, rng):
-    """Where the result lies in memory changes how, not what: the spectrum takes its place only if that is aligned."""
+    """The address of the result must not change its values: the spectrum is stored there only if it is aligned."""
     for dtype, length in [(np.float32, 65536), (np.float64, 32768), (np.float32, 3 << 15)]:
         print(length)
         u, k, D = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, length), (3, length), (3,)))
@@ -24,7 +24,7 @@ def test_long_rows_whose_spectrum_lies_in_the_result(best_backend, rng):
         assert np.abs(aligned - expected).max() <= (5e-7 if dtype == np.float32 else 1e-14) * np.abs(expected).max()
 
 
-FORMS = {  # u, k: as the op has them, of which the result and its gradients are those of the first
+FORMS = {  # u, k: in the op's form, where the result and its gradients are those of the first pair
     "row": ((70,), (50,)),
     "shared": ((2, 3, 70), (50,)),
     "shared-by-channels": ((3, 70), (90,)),
@@ -50,7 +50,7 @@ def by_channels(u, k, D, r):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_other_forms_of_the_kernel(best_backend, rng, form):
-    """Values by the definition; a gradient is the change along it, as the result is linear in each argument."""
+    """Values are compared with the definition. Gradients are tested by linearity: the result is linear in each argument."""
     for options in itertools.product([False, True], [False, True]):
         print(options)
         given, moved = (drawn(rng, form, *options) for _ in range(2))
@@ -96,7 +96,7 @@ F, ROW = np.zeros((3, 70)), np.ones((2, 9))
 BAD = [
     (lambda: qf.ssm.fft_conv(F, F, bidirectional=True), TypeError, "ssm.fft_conv has no argument 'bidirectional'; .* as k_reverse"),
     (lambda: qf.ssm.fft_conv(F), TypeError, "ssm.fft_conv: k is missing; expected u, k, D, k_reverse, out, backend, num_threads"),
-    # the kinds that no function takes, once for all of them
+    # kinds that no function accepts, tested here once for all functions
     (lambda: qf.ssm.fft_conv(F.astype(np.int16), F), TypeError, "u has dtype int16, expected float32 or float64 or float16 or bfloat16"),
     (lambda: qf.ssm.fft_conv(F.astype("U3"), F), TypeError, "u has dtype str"),
     (lambda: qf.ssm.fft_conv(F.tolist(), F), TypeError, "list"),
@@ -107,7 +107,7 @@ BAD = [
     (lambda: qf.ssm.fft_conv(*[F.astype(np.float16)] * 2, out=F.astype(np.float16)), TypeError, "out="),
     (lambda: qf.ssm.fft_conv_vjp(F, F), TypeError, "expected the inputs"),
     (lambda: qf.ssm.fft_conv_vjp(F, F, np.zeros((3, 71))), ValueError, "grad has shape"),
-    # its own
+    # errors specific to this function
     (lambda: qf.ssm.fft_conv(F, F[:2]), ValueError, r"ssm\.fft_conv: k has shape \(2, 70\), expected \(H, Lk\) with H = 3 as in u"),
     (lambda: qf.ssm.fft_conv(F[0], F), ValueError, r"k has shape \(3, 70\) and u \(70,\)"),
     (lambda: qf.ssm.fft_conv(np.ones((2, 3, 9)), np.ones((3, 2, 4))), ValueError, r"k has shape \(3, 2, 4\) and u \(2, 3, 9\), expected u"),

@@ -4,7 +4,7 @@ from case import Case
 
 
 def inputs(rng, B, T, H, K, V, HV=None, gates="g beta", state=False, lengths=None, unit=True):
-    """Queries of length sqrt(K), keys of length 1 (or, for kernels that normalise, of any), decays of up to 0.2 a token."""
+    """Queries of norm sqrt(K), keys of norm 1 (any norm for kernels that normalise), decays of up to 0.2 per token."""
     HV = H if HV is None else HV
     q, k = rng.standard_normal((2, B, T, H, K))
     if unit:
@@ -36,7 +36,7 @@ def gla(*shape, options=(), gates="g", **drawn):
 
 
 def channels(op):
-    """Arguments of the attentions with a decay per channel: one number in 37 forgets, some decays are strong."""
+    """Arguments of the attentions with a decay per channel: one value in 37 is -inf, and some decays are strong."""
 
     def of(*shape, options=(), **drawn):
         def make(rng):

@@ -6,8 +6,11 @@ wide = np.longdouble
 
 
 def recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_final_state, normalises=False):
-    """One token at a time over all heads of a sequence, in extended precision. ``step(S, k, decay, at)`` is the state after the token
-    at ``at`` = (item, token), of the state before it, the keys of all heads, and the decays (HV, K or 1)."""
+    """One token at a time for all heads of a sequence, in extended precision.
+
+    ``step(S, k, decay, at)`` returns the state after the token at ``at`` = (item, token), from the state before it, the keys of all heads,
+    and the decays (HV, K or 1).
+    """
     q, k, v, decay = (x.astype(wide) for x in (q, k, v, decay))
     if normalises:
         q, k = (x / np.sqrt((x * x).sum(-1, keepdims=True) + wide(1e-6)) for x in (q, k))
@@ -27,7 +30,7 @@ def recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_fi
 
 
 def read(S, x):
-    """S^T x of every head."""
+    """S^T x for every head."""
     return (S * x[:, :, None]).sum(1)
 
 
@@ -57,7 +60,7 @@ chunk_kda = chunk_gated_delta_rule  # with a decay per channel
 
 
 def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False):
-    """What is written is v."""
+    """Tokens write v."""
     decay = np.exp(logs(g, v).astype(wide))
     return recurrence(
         q, k, v, decay, lambda S, k, a, at: a[..., None] * S + outer(k, v[at]), initial_state, cu_seqlens, scale, output_final_state
@@ -67,7 +70,7 @@ def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, *, sc
 def chunk_gdn2(
     q, k, v, g, b, w, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False, use_qk_l2norm_in_kernel=False
 ):
-    """Gates of every channel, of the keys that erase and of the values."""
+    """One gate per channel, for the keys that erase and for the values."""
 
     def step(S, k, decay, at):
         S = decay[..., None] * S
@@ -78,7 +81,7 @@ def chunk_gdn2(
 
 
 def chunk_dplr_delta_rule(q, k, v, a, b, gk, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False):
-    """The state before the decay is read by a, and what is read is written at b."""
+    """a reads from the state before the decay, and the result is written at b."""
 
     def step(S, k, decay, at):
         return decay[..., None] * S + outer(b[at], read(S, a[at])) + outer(k, v[at])

@@ -1,4 +1,4 @@
-"""What is particular to decays per channel: their strength, gates in the kernel, layouts of states, and which attention is which."""
+"""Tests specific to decays per channel: their strength, gates in the kernel, layouts of states, and relations between attentions."""
 
 import functools
 import itertools
@@ -21,14 +21,14 @@ OPS = {  # the names of the gates
 
 
 def problem(op, rng, *shape, dtype=np.float64, **drawn):
-    """All inputs by name, with an initial state."""
+    """All inputs in a dictionary, with an initial state."""
     arrays, more = channels(op)(*shape, state=True, **drawn)(rng)
     named = dict(zip(("q", "k", "v", *OPS[op]), arrays)) | more
     return {name: x.astype(dtype) if x.dtype.kind == "f" else x for name, x in named.items()}
 
 
 def gradients(op, named, *grads, **options):
-    """By name."""
+    """Gradients in a dictionary."""
     names = [*("q", "k", "v"), *OPS[op], "initial_state"]
     arrays = [named.get(name) for name in (*names, "cu_seqlens")]
     made = getattr(ssm, f"{op}_vjp")(*arrays, grads if options.get("output_final_state") else grads[0], **options)
@@ -56,7 +56,7 @@ def test_steps_are_the_whole_sequence(backend, rng, op):
 
 @pytest.mark.parametrize("op", OPS)
 def test_packed_sequences_have_the_bits_of_those_apart(backend, rng, op):
-    """A composition multiplies other matrices for them, and has their numbers."""
+    """Compositions multiply different matrices for packed sequences, so they are compared to rounding only."""
     most = 0 if backend == "native" else 1e-12
     same = functools.partial(np.testing.assert_allclose, rtol=most, atol=most)
     for lengths, index in [((5, 0, 90, 1, 64, 8), np.int32), ((0, 3, 0), np.int64), ((33, 63), np.int32)]:
@@ -78,7 +78,7 @@ def test_packed_sequences_have_the_bits_of_those_apart(backend, rng, op):
 
 @pytest.mark.parametrize("op", OPS)
 def test_decays_of_any_strength(backend, rng, op):
-    """Also those that forget, -inf, and growth; the float32 results are those of float64."""
+    """Including -inf, which clears the state, and growth; float32 results agree with float64."""
     for dtype, strength in itertools.product(precisions(backend), ("weak", "strong", "forget", "growth")):
         print(dtype, strength)
         named = problem(op, rng, 1, 130, 1, 6, 5)
@@ -100,7 +100,7 @@ def test_decays_of_any_strength(backend, rng, op):
 
 
 def decay_gradients(q, k, u, e, g, grad, scale):
-    """dg of one head, token by token in extended precision, and the sum of the magnitudes of the terms of each."""
+    """dg of one head, token by token in extended precision, and for each the sum of the magnitudes of its terms."""
     q, k, u, e, g, grad = (x.astype(np.longdouble) for x in (q, k, u, e, g, grad))
     before = [np.zeros((k.shape[1], u.shape[1]), np.longdouble)]
     for k_t, u_t, e_t, g_t in zip(k, u, e, g):
@@ -119,7 +119,7 @@ def decay_gradients(q, k, u, e, g, grad, scale):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype):
-    """No matter how small it is next to those of other tokens. Up to 64 decays, each rounded, are multiplied: hence 16 eps."""
+    """A gradient much smaller than those of other tokens is accurate too. The 16 eps allow for products of up to 64 rounded decays."""
     rng = np.random.default_rng(14)
     named = problem("chunk_gdn2", rng, 1, 150, 1, 16, 24, dtype=dtype)
     del named["initial_state"]
@@ -127,7 +127,7 @@ def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype):
     grad = rng.standard_normal(named["v"].shape).astype(dtype)
     q, k, v, g, b, w = (named[name][0, :, 0].astype(np.longdouble) for name in ("q", "k", "v", "g", "b", "w"))
     dg, size = decay_gradients(q, k, w * v, b * k, g, grad[0, :, 0], 0.25)
-    least = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below it the factors of some terms have lost digits
+    least = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below this the factors of some terms have lost digits
     for name in (backend, "array"):
         with qf.use_backend(name):
             got = gradients("chunk_gdn2", named, grad, scale=0.25)["g"]

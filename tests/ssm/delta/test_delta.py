@@ -1,4 +1,4 @@
-"""What is particular to the gated delta rule: its forms with one gate, packed sequences, decays to 0, bad input."""
+"""Tests specific to the gated delta rule: its forms with one gate, packed sequences, decays to 0, bad input."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ NAMES = ("q", "k", "v", "g", "beta", "initial_state")
 
 
 def problem(rng, *shape, dtype=np.float64, **drawn):
-    """All inputs by name."""
+    """All inputs in a dictionary."""
     arrays, more = inputs(rng, *shape, **drawn)
     named = dict(zip(NAMES, arrays)) | more
     return {name: x.astype(dtype) if x is not None and x.dtype.kind == "f" else x for name, x in named.items()}
@@ -32,7 +32,7 @@ def wide(named):
 
 
 def gradients(named, *grads, scale=None, **options):
-    """By name, of the inputs that are there."""
+    """Gradients of the inputs that are present, in a dictionary."""
     arrays = [named.get(name) for name in (*NAMES, "cu_seqlens")]
     grad = grads if options.get("output_final_state") else grads[0]
     made = qf.ssm.chunk_gated_delta_rule_vjp(*arrays, grad, scale=scale, **options)
@@ -40,7 +40,7 @@ def gradients(named, *grads, scale=None, **options):
 
 
 def test_other_names_are_the_same_functions(best_backend, rng):
-    """Without decays it is DeltaNet; what is called recurrent goes by chunks; g_gamma is one decay for all tokens of a head."""
+    """Without decays it is DeltaNet; the fused_recurrent names use chunks too; g_gamma is one decay for all tokens of a head."""
     named = problem(rng, 1, 20, 2, 9, 7, 4, gates="g beta", state=True) | {"scale": 0.3, "cu_seqlens": np.array([0, 20])}
     ungated, simple = ({n: x for n, x in named.items() if n != left_out} for left_out in ("g", "beta"))
     gamma = {n: x for n, x in simple.items() if n != "g"} | {"g_gamma": named["g"][0, 0]}
@@ -63,7 +63,7 @@ def test_other_names_are_the_same_functions(best_backend, rng):
 
 @pytest.mark.parametrize("zero", [-np.inf, -1e5])
 def test_a_decay_to_zero_forgets(backend, rng, zero):
-    """What follows is what a sequence that begins there has, and no gradient passes."""
+    """The rest equals a sequence that begins at that token, and no gradient flows across it."""
     named = problem(rng, 1, 100, 2, 6, 5, state=True)
     named["g"][:, 30] = zero
     o, state = qf.ssm.chunk_gated_delta_rule(**named, **OPTIONS)
@@ -84,7 +84,7 @@ def test_a_decay_to_zero_forgets(backend, rng, zero):
 
 
 def decay_gradients(q, k, v, g, beta, grad, scale, corrects):
-    """dg of one head, token by token in extended precision, and the sum of the magnitudes of the terms of each."""
+    """dg of one head, token by token in extended precision, and for each the sum of the magnitudes of its terms."""
     q, k, v, g, beta, grad = (x.astype(np.longdouble) for x in (q, k, v, g, beta, grad))
     before = [np.zeros((k.shape[1], v.shape[1]), np.longdouble)]
     for k_t, v_t, g_t, beta_t in zip(k, v, g, beta):
@@ -116,7 +116,7 @@ def test_float32_is_within_two_millionths(rng):
 
 
 def test_packed_sequences_have_the_bits_of_those_apart(backend, rng):
-    """A composition multiplies other matrices for them, and has their numbers."""
+    """Compositions multiply different matrices for packed sequences, so they are compared to rounding only."""
     most = 0 if backend == "native" else 1e-12
     same = functools.partial(np.testing.assert_allclose, rtol=most, atol=most)
     for lengths, index in [((5, 0, 90, 1, 64, 8), np.int32), ((1,) * 7, np.int64), ((0, 3, 0), np.int64), ((65, 63), np.int32)]:
@@ -154,13 +154,13 @@ def test_strong_decays_and_growth(backend, rng):
 @pytest.mark.parametrize("corrects", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype, corrects):
-    """No matter how small it is next to those of other tokens: nothing of what does not pass over the decay enters."""
+    """A gradient much smaller than those of other tokens is accurate too: only terms that pass over this decay contribute to it."""
     rng = np.random.default_rng(14)
     named = problem(rng, 1, 150, 1, 16, 24, dtype=dtype)
     named["g"] = rng.choice([-40.0, -5.0, 0.0], named["g"].shape, p=[0.1, 0.2, 0.7]).astype(dtype)
     grad = rng.standard_normal(named["v"].shape).astype(dtype)
     dg, size = decay_gradients(*[named[name][0, :, 0] for name in NAMES[:5]], grad[0, :, 0], 0.25, corrects)
-    least = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below it the factors of some terms have lost digits
+    least = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below this the factors of some terms have lost digits
     for name in (backend, "array"):
         with qf.use_backend(name):
             if corrects:
@@ -217,7 +217,7 @@ def test_layouts_and_decays_that_look_wrong_are_warned_of():
     ):
         with pytest.warns(RuntimeWarning, match=text):
             call()
-    rule(Q[:, :1], Q[:, :1], V[:, :1], decays[:, :1])  # a step of decoding is not looked at
+    rule(Q[:, :1], Q[:, :1], V[:, :1], decays[:, :1])  # a decoding step does not warn
     rule(Q[:, :2], Q[:, :2], V[:, :2], initial_state=STATE)
 
 

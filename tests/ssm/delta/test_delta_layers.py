@@ -1,4 +1,4 @@
-"""The layers DeltaNet, GatedDeltaNet and KimiDeltaAttention, against loops written from their equations; what ``install`` offers beside."""
+"""The layers DeltaNet, GatedDeltaNet and KimiDeltaAttention compared with loops written from their equations; modules from ``install``."""
 
 import math
 
@@ -23,7 +23,7 @@ DELTA = {
 
 
 def by_loops(name, layer, u):
-    """One sequence (T, 6), from the state_dict."""
+    """The layer's output for one sequence (T, 6), from its state_dict."""
     p = dict(layer.state_dict())
     T, gated = len(u), name != "DeltaNet"
 
@@ -63,7 +63,7 @@ def by_loops(name, layer, u):
 
 @pytest.mark.parametrize("name", DELTA)
 def test_layers(name):
-    """At once, in pieces, packed, and padded on the left: as by loops over each sequence."""
+    """A whole sequence, chunks, packed and left-padded sequences give the same results as loops over each sequence."""
     layer, u = DELTA[name](), torch.randn(2, 12, 6, dtype=torch.float64)
     expected = torch.stack([by_loops(name, layer, row) for row in u])
     same(layer(u)[0], expected)
@@ -85,7 +85,7 @@ def test_layers(name):
 
 
 class Kept(list):
-    """flash-linear-attention's Cache as its layers use it."""
+    """The part of flash-linear-attention's Cache that its layers use."""
 
     def update(self, layer_idx, **states):
         self[layer_idx : layer_idx + 1] = [states]
@@ -127,7 +127,7 @@ def test_padding_after_a_beginning_is_refused():
 
 @pytest.mark.parametrize("seqlen", [16, 13, 10])
 def test_flash_fft_conv(seqlen):
-    """Causal up to half of seqlen, circular beyond."""
+    """Causal for inputs up to half of seqlen, circular for longer ones."""
     u, k, gate = torch.randn(2, 3, 8), torch.randn(3, 8), torch.randn(2, 3, 8)
     with qf.ssm.install("flashfftconv"):
         from flashfftconv import FlashFFTConv

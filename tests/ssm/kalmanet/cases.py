@@ -4,9 +4,9 @@ from case import Case
 
 
 def gka(B, T, heads, D, gates="", **options):
-    """Keys of length up to 1, queries of length 1 that resemble their token's key, decays of up to 0.1 a token; `gates`: those present.
+    """Keys of norm up to 1, queries of norm 1 that resemble their token's key, decays of up to 0.1 per token; `gates`: the gates present.
 
-    A query that is nearly orthogonal to all keys has an answer near 0, and there any solver loses the condition number.
+    A query that is nearly orthogonal to all keys has a result near 0, for which every solver loses a factor of the condition number.
     """
 
     def make(rng):
@@ -27,11 +27,11 @@ def gka(B, T, heads, D, gates="", **options):
     return make
 
 
-# The gradient is that of the linear system: where it is compared with differences of the oracle, the iteration must have converged.
-# At a ridge of 0.1 its error falls by 0.537 a step and is below 1e-16 at 64.
+# The gradient is that of the linear system, so the iteration must have converged where it is compared with finite differences of the
+# oracle. At a ridge of 0.1 its error decreases by 0.537 per step and is below 1e-16 after 64 steps.
 CONVERGED = {"ridge_strength": 0.1, "num_iter": 64}
 
-CASES = [  # the first three have more than a warp on a GPU: what is left out there shows soon
+CASES = [  # the first three need more than one warp on a GPU, so that missing work is detected soon
     Case("gka", "D15", gka(1, 9, 2, 15, "alpha g gk", **CONVERGED)),
     Case("gka", "exact", gka(2, 23, 2, 13, "alpha g gk", solver="exact", ridge_strength=0.1), longest=300),
     Case("gka", "final-states-alone", gka(2, 6, 1, 18, "g gk", output_final_state=True, num_iter=0)),

@@ -1,4 +1,4 @@
-"""What is particular to Gated KalmaNet: its iteration, initial states, digits, resets; PyTorch in all its modes, bad input."""
+"""Tests specific to Gated KalmaNet: iteration, initial states, accuracy, resets, all modes of PyTorch, bad input."""
 
 import itertools
 
@@ -33,12 +33,12 @@ def test_many_steps_are_the_exact_solution(backend, rng):
 
 
 def test_every_number_of_steps_is_that_many_steps(backend, rng):
-    """The folded polynomial is the iteration as it stands, in both parities and far from convergence."""
+    """The folded polynomial equals the plain iteration, in both parities and far from convergence."""
     for steps, ridge in itertools.product([1, 2, 3, 4, 29, 30, 31, 120], [0, 1e-6, 0.02, 5.0]):
         print(ridge, steps)
         arrays = problem(rng, 1, 12, 2, 9)
         expected = oracle(*arrays, ridge_strength=ridge, num_iter=steps)
-        # the condition number is (1 + ridge) / ridge, or what so many steps can reach of it
+        # the condition number is (1 + ridge) / ridge, or as much of it as this number of steps can reach
         close(qf.ssm.gka(*arrays, ridge_strength=ridge, num_iter=steps), expected, 1e-14 * (10 + steps**2))
 
 
@@ -51,7 +51,7 @@ def test_long_float32_does_not_drift(rng):
 
 
 def test_a_reset_is_exact(backend, rng):
-    """gk = g = -inf at a token: what follows has the bits of a run that begins there, and no gradient passes."""
+    """gk = g = -inf at a token: the rest is bitwise equal to a run that begins there, and no gradient flows across it."""
     arrays = problem(rng, 1, 30, 2, 7)
     for gate in arrays[4:]:
         gate[:, 12] = -np.inf
@@ -83,7 +83,7 @@ def test_initial_H_enters_by_its_symmetric_part(backend, rng):
 
 
 def test_gradient_at_thirty_steps_is_that_of_the_linear_system(backend, rng):
-    """It differs from differentiating the iteration, by about the iteration's own error and no more."""
+    """It differs from the derivative of the iteration by no more than about the iteration's own error."""
     inputs = problem(rng, 1, 30, 1, 12)
     direction, grad = rng.standard_normal(inputs[1].shape), rng.standard_normal(inputs[1].shape)
     unrolled = [oracle(inputs[0], inputs[1] + s * direction, *inputs[2:], num_iter=30) for s in (1e-6, -1e-6)]
@@ -94,7 +94,7 @@ def test_gradient_at_thirty_steps_is_that_of_the_linear_system(backend, rng):
 
 
 def test_gradients_of_the_solves_are_exact_while_keys_are_few(best_backend, rng):
-    """Where no key lies yet the solves multiply what is rounded by 1 / ridge_strength: so nothing is."""
+    """In directions without a key, solves amplify rounding errors by 1 / ridge_strength, so these inputs are not rounded."""
     for T, D in [(3, 64), (10, 128)]:
         print(T, D)
         inputs = problem(rng, 1, T, 2, D, np.float32, "alpha")
@@ -106,7 +106,7 @@ def test_gradients_of_the_solves_are_exact_while_keys_are_few(best_backend, rng)
 
 
 def test_long_sequences_in_segments(rng):
-    """More tokens than are done between two looks for an interrupt; against shorter runs joined by their states, and gradients likewise."""
+    """More tokens than between two checks for an interrupt, compared with shorter runs joined by their states; gradients too."""
     for T, D, dtype in [(3500, 64, np.float32), (6000, 30, np.float64)]:
         print(T, D)
         arrays = problem(rng, 1, T, 1, D, dtype)
@@ -166,7 +166,7 @@ def test_values_and_gradients_of_and_through_states(backend, rng):
 
 @pytest.mark.parametrize(("T", "heads", "D"), [(1024, 2, 64), (256, 2, 128), (300, 3, 16), (120, 2, 33)])
 def test_float32_is_within_two_millionths(best_backend, rng, T, heads, D):
-    """Of the largest number of the result and of each gradient, against the float64 run on the same numbers."""
+    """Relative to the largest value of the result and of each gradient, compared with the float64 run on the same values."""
     for gates, states, solver in (("", False, "chebyshev"), ("alpha g gk", True, "chebyshev"), ("alpha g gk", True, "exact")):
         print(gates, solver)
         T = T if best_backend == "native" else min(T, 2048 // D)
@@ -220,7 +220,7 @@ def test_states_in_every_mode_of_torch(rng):
 
 @pytest.mark.torch
 def test_gradient_of_one_result_alone(rng):
-    """y, H_T or U_T may be all that a loss sees."""
+    """A loss may depend only on y, H_T or U_T."""
     torch, given = tensors(rng)
     together = [torch.autograd.grad(with_states(*given)[i].sum(), given, allow_unused=True) for i in range(3)]
     total = torch.autograd.grad(sum(r.sum() for r in with_states(*given)), given)

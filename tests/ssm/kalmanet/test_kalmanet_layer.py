@@ -1,4 +1,4 @@
-"""quatrefoil.torch.nn.GatedKalmaNet: upstream's parameter names and numbers, its states, its options."""
+"""quatrefoil.torch.nn.GatedKalmaNet: parameter names and values of hybrid-model-factory, states, options."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_kalmanet_state_dict():
 
 
 def upstream_kalmanet(w, x, heads, D):
-    """The layer by the formulas, with a direct solve."""
+    """The layer written from its formulas, with a direct solve."""
     B, T, _ = x.shape
     padded = {}
     for name in "qkv":
@@ -81,7 +81,7 @@ def test_kalmanet_hands_its_state_on(options):
 
 
 def test_kalmanet_repeats_heads():
-    """Grouped keys and values are those of a layer whose projections are repeated."""
+    """Grouped keys and values equal those of a layer with repeated projections."""
     grouped = nn.GatedKalmaNet(10, 4, 4, num_k_heads=2, num_v_heads=1).double()
     full = nn.GatedKalmaNet(10, 4, 4).double()
     state = grouped.state_dict()

@@ -2,7 +2,7 @@ from case import Case, complex_normal
 
 
 def poles(rng, shape):
-    """Stable, of moderate frequency: the suite's difference quotients are then exact to 1e-9 at any length."""
+    """Stable poles of moderate frequency, so that the suite's difference quotients are accurate to 1e-9 at any length."""
     return -rng.uniform(1, 2, shape) + 1j * rng.uniform(-4, 4, shape)
 
 
@@ -11,7 +11,7 @@ def _sum(v, x, L, **keywords):
 
 
 def _transpose(v, x, L, *, u=None, complex=False):
-    """``u``: its shape, where it is not that of v."""
+    """``u``: its shape, if different from that of v."""
 
     def make(rng):
         shape = (*v[:-1], L) if u is None else u

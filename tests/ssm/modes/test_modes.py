@@ -1,4 +1,4 @@
-"""What is particular to sums of exponentials: modes that are gone at once, bad input."""
+"""Tests specific to sums of exponentials: modes that vanish within one step, bad input."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import quatrefoil as qf
 
 
 def test_the_gradient_of_a_mode_that_is_gone_in_one_step(backend):
-    """dx = 2 conj(v S1), S1 = sum l g_l z^l: all digits of a small z, not those of 1 + (z - 1)."""
+    """dx = 2 conj(v S1), S1 = sum l g_l z^l, must have all digits of a small z, not those of 1 + (z - 1)."""
     for decay in [1, 10, 40, 80]:
         print(decay)
         x, v, g = np.array([[-decay + 0.3j]]), np.array([[0.5 - 2j]]), np.array([[1.0, 2.0, -1.0, 3.0]])

@@ -2,7 +2,7 @@ from case import Case, complex_normal
 
 
 def _cauchy(shape, L, *, poles=None, **keywords):
-    """Points on the imaginary axis, poles to its left: well apart. ``poles``: their shape, where it is not that of v."""
+    """Points on the imaginary axis, with poles well separated to its left. ``poles``: their shape, if different from that of v."""
 
     def make(rng):
         of_w = shape if poles is None else poles

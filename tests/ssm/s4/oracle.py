@@ -8,7 +8,7 @@ def cauchy_mult(v, z, w, symmetric=True):
 
 
 def s4_kernel(dt, Lambda, P, B, C, L, *, Q=None, truncated=False):
-    """Dense matrices in full, powers one by one; (I - dt/2 A)^-1 by elimination in extended precision."""
+    """Full dense matrices and powers one by one; (I - dt/2 A)^-1 by elimination in extended precision."""
     full = [np.concatenate([x, np.conj(x)], -1).astype(np.clongdouble) for x in (Lambda, P, B, C, P if Q is None else Q)]
     K = np.zeros((len(dt), L), np.longdouble)
     for h, (lam, p, b, c, q) in enumerate(zip(*full)):
@@ -17,7 +17,7 @@ def s4_kernel(dt, Lambda, P, B, C, L, *, Q=None, truncated=False):
         backward = _solve(eye - half, eye)
         step = backward @ (eye + half)
         x = backward @ b * np.longdouble(dt[h])
-        if truncated and L:  # with L = 0 nothing is asked of a C that says nothing
+        if truncated and L:  # with L = 0, C is undetermined and not needed
             power = eye
             for _ in range(L):
                 power = power @ step
@@ -29,7 +29,7 @@ def s4_kernel(dt, Lambda, P, B, C, L, *, Q=None, truncated=False):
 
 
 def _solve(a, right):
-    """Gauss and Jordan, in the precision of the arrays (LAPACK has no extended one)."""
+    """Gauss-Jordan elimination in the precision of the arrays (LAPACK has no extended precision)."""
     a, right = a.copy(), right.copy()
     for k in range(len(a)):
         pivot = k + np.argmax(np.abs(a[k:, k]))

@@ -1,4 +1,4 @@
-"""What is particular to S4 kernels and sums over poles: limits, NaN, bad input."""
+"""Tests specific to S4 kernels and sums over poles: limits, NaN, bad input."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ssm.s4.cases import s4
 
 
 def test_a_zero_system(backend):
-    """Lambda = P = 0 is an integrator, and a single mode at rest."""
+    """Lambda = P = 0 is an integrator; also a single mode at rest."""
     zero = np.zeros((1, 2), complex)
     K = qf.ssm.s4_kernel(np.array([0.5]), zero, zero, zero + 1, zero + 1, 9)
     np.testing.assert_allclose(K, np.full((1, 9), 2.0), rtol=1e-14)
@@ -25,7 +25,7 @@ def test_float32_is_rounded_once(best_backend, rng):
 
 
 def test_points_next_to_a_pole(backend):
-    """The difference to the pole is exact in float32; a product taken before it would have lost it."""
+    """The difference to the pole is exact in float32; a product computed first would lose it."""
     for distance in [1e-2, 1e-5]:
         print(distance)
         v, w = np.array([[1 - 2j, 0.5 + 0j]], np.complex64), np.array([[-0.75 + 3j, -0.5 + 1j]], np.complex64)
@@ -49,7 +49,7 @@ def test_on_a_pole_only_that_point_is_lost(backend, rng):
 
 
 def test_far_points(backend):
-    """Upstream's nodes run to infinity."""
+    """The nodes of state-spaces/s4 extend to infinity."""
     v, w, z = np.ones((1, 1), complex), -np.ones((1, 1), complex), np.array([1e8j, 1e16j, 1e30j])
     np.testing.assert_allclose(qf.ssm.cauchy_mult(v, z, w)[0], 2 / z, rtol=1e-7)
 

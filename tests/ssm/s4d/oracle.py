@@ -5,7 +5,7 @@ from ssm.modes.oracle import exponentials
 
 
 def s4d_kernel(dt, A, C, L, *, B=None, disc="zoh"):
-    """The definitions, exponential by exponential."""
+    """The definitions, one exponential at a time."""
     dt, A, C = dt.astype(np.longdouble)[:, None], A.astype(np.clongdouble), C.astype(np.clongdouble)
     if B is not None:
         C = C * B
@@ -24,7 +24,7 @@ def s4d_kernel(dt, A, C, L, *, B=None, disc="zoh"):
 
 
 def s4d_conv(u, dt, A, C, D=None, B=None, initial_state=None, *, disc="zoh", return_state=False, method="auto", bidirectional=False):
-    """The recurrence, sample by sample; where there is none, the sum over taps."""
+    """The recurrence, sample by sample; without a recurrence, the sum over taps."""
     M, batch = int(np.prod(C.shape[:-2])), u.shape[:-2]
     C3 = C.reshape((M, *C.shape[-2:]))
     D2 = np.zeros((M, u.shape[-2])) if D is None or bidirectional else D.reshape(M, u.shape[-2])

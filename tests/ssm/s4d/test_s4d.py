@@ -36,7 +36,7 @@ def test_steps_are_the_layer(backend, rng):
 
 
 def test_modes_that_all_channels_share(backend, rng):
-    """As ``s4d_init`` and ``dplr_legs`` give them: values of the repeated modes, gradients summed over channels."""
+    """In the form of ``s4d_init`` and ``dplr_legs``: values equal those of repeated modes, gradients are summed over channels."""
     u, (dt, A, C, D, B), s = rng.standard_normal((2, 3, 20)), model(rng, 3, 5), state(rng, 3, 5)
     start, one = [A[0], C[0], B[0]], lambda a: np.tile(a, (3, 1))
     conv = lambda A, C, B: qf.ssm.s4d_conv(u, dt, A, C, D, B)  # noqa: E731
@@ -69,7 +69,7 @@ def test_float32_keeps_its_digits(rng):
         got = qf.ssm.s4d_conv_vjp(u, *parameters, grad, method=method)
         exact = qf.ssm.s4d_conv_vjp(u.astype(float), *wide, grad.astype(float))
         sizes = [np.linalg.norm(e) for e in exact]
-        # single numbers a channel, which may cancel: the sizes of what they sum
+        # one number per channel, which may cancel: use the size of its terms
         sizes[1] = np.linalg.norm((np.abs(A * exact[2])).sum(1) / dt)
         sizes[4] = np.linalg.norm(np.abs(u * grad).sum((0, 2)))
         for g, e, size in zip(got, exact, sizes):
@@ -86,7 +86,7 @@ def test_poles_at_zero_and_growing_poles(backend, rng):
 
 
 def test_a_long_scan_keeps_the_phase_of_its_state(backend, rng):
-    """Without input the last state is z^L s: the rounding of a power of z would show a thousand times after a thousand chunks."""
+    """Without input the last state is z^L s: the rounding of a power of z would appear a thousand times larger after a thousand chunks."""
     L, dt, A = 32_000, np.array([0.013]), -0.001 + 1j * rng.uniform(1, 20, (1, 24))
     start = np.ones((1, 1, 24), complex)
     _, last = qf.ssm.s4d_conv(np.zeros((1, 1, L)), dt, A, np.ones_like(A), initial_state=start, return_state=True, method="scan")
@@ -96,7 +96,7 @@ def test_a_long_scan_keeps_the_phase_of_its_state(backend, rng):
 
 
 def test_kernels_of_poles_near_zero(backend):
-    """A = 0 is an integrator: K = 2 Re C dt. All limits are reached with full accuracy, and gradients with them."""
+    """A = 0 is an integrator: K = 2 Re C dt. All limits, and their gradients, are reached with full accuracy."""
     for disc, size in itertools.product(["zoh", "bilinear"], [0.0, 1e-300, 1e-160, 1e-20, 1e-12, 1e-8, 1e-4]):
         print(disc, size)
         dt, A, C = np.array([0.25]), np.array([[size * (-1 + 2j)]]), np.array([[0.5 - 0.25j]])
@@ -112,7 +112,7 @@ def test_kernels_of_poles_near_zero(backend):
 
 
 def test_a_pole_at_zero_of_the_plane_is_dead_beat(backend):
-    """Bilinear at dt A = -2: z = 0, K = (2 Re C b, 0, 0, ...), and dK_1 = 2 Re C b dz is still seen by the gradient."""
+    """Bilinear at dt A = -2: z = 0, K = (2 Re C b, 0, 0, ...), and the gradient still includes dK_1 = 2 Re C b dz."""
     for dtype in precisions(backend):
         print(dtype)
         dt, A, C = np.array([0.5], dtype), np.array([[-4.0 + 0j]]), np.array([[1.0 + 1j]])
@@ -141,7 +141,7 @@ def test_growth_is_exact_while_it_is_finite(backend, rng):
 
 
 def test_dss_of_growing_modes(backend, rng):
-    """exp(x (l - L + 1)) never overflows, whatever the steps of the product are."""
+    """exp(x (l - L + 1)) never overflows, for any steps of the product."""
     for growth, L, dtype in itertools.product([0.01, 1.0, 30.0], [5, 96, 97, 1000, 5000], precisions(backend)):
         print(growth, L, dtype)
         dt, A, C = np.array([0.1, 0.3]), -rng.uniform(0.5, 2, (2, 6)) + 2j * rng.standard_normal((2, 6)), complex_normal(rng, (2, 6))
@@ -176,7 +176,7 @@ def test_accuracy_at_real_sizes(backend, rng):
 
 
 def test_late_values_keep_their_phase(backend, rng):
-    """Small values after 65536 steps are right relative to themselves: float32 phases would be off by 1e-3."""
+    """Small values after 65536 steps are accurate relative to themselves; phases in float32 would be wrong by 1e-3."""
     dt, A, C = np.array([0.01], np.float32), np.array([[-0.01 + 100j, -0.01 + 77j]], np.complex64), np.array([[1, 1j]], np.complex64)
     K = qf.ssm.s4d_kernel(dt, A, C, 65536)[:, -100:]
     x = dt.astype(np.longdouble)[:, None] * A.astype(np.clongdouble)
@@ -185,7 +185,7 @@ def test_late_values_keep_their_phase(backend, rng):
 
 
 def test_a_tail_of_zeros(backend, rng):
-    """Where all modes have faded nothing is computed; a NaN or infinity among the weights is still seen there."""
+    """After all modes have faded nothing is computed, but a NaN or infinity in the weights still reaches that part."""
     for dtype in precisions(backend):
         print(dtype)
         ctype = np.result_type(dtype, np.complex64)
@@ -201,8 +201,10 @@ def test_a_tail_of_zeros(backend, rng):
 
 
 def test_gradients_in_float32_at_real_sizes(best_backend, rng):
-    """Against the float64 run, each number relative to the size that its sum over l would have if the signs of its terms were random: where
-    modes grow, a few terms make up the sum, and chance lets them cancel."""
+    """Errors compared with the float64 run, each relative to the size that its sum over l would have if the signs of its terms were random.
+
+    With growing modes a few terms dominate the sum, and these may happen to cancel.
+    """
     H, N, L = 4, 16, 1024
     for disc in DISCS:
         print(disc)

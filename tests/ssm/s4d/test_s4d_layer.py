@@ -1,4 +1,4 @@
-"""quatrefoil.torch.nn.S4D: upstream's parameter names and numbers, its states, its options."""
+"""quatrefoil.torch.nn.S4D: parameter names and values of state-spaces/s4, states, options."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_s4d_in_a_sequence_of_layers():
 
 
 def upstream_s4d(state, u):
-    """The pedagogical layer, written from its formulas: complex exponentials, rfft, GELU, Conv1d, GLU."""
+    """The minimal layer, written from its formulas: complex exponentials, rfft, GELU, Conv1d, GLU."""
     dt, C = torch.exp(state["kernel.log_dt"]), torch.view_as_complex(state["kernel.C"])
     A = -torch.exp(state["kernel.log_A_real"]) + 1j * state["kernel.A_imag"]
     x, L = A * dt[:, None], u.shape[-1]
@@ -66,7 +66,7 @@ def test_s4d_steps_and_splits(options):
 
 @pytest.mark.parametrize("transposed", [True, False])
 def test_a_state_that_is_handed_on_continues(transposed):
-    """From the first call on, as for torch's LSTM; gradients flow from one call to the next."""
+    """The state continues from the first call on, as for torch.nn.LSTM; gradients flow from one call to the next."""
     layer, u = nn.S4D(3, 8, transposed=transposed).double(), torch.randn(2, 30, 3, dtype=torch.float64, requires_grad=True)
     axis = 2 if transposed else 1
     x = u.mT if transposed else u
@@ -104,7 +104,7 @@ def test_s4d_rate_and_bandlimit():
     coarse, _ = layer(fine[..., ::2])
     other, _ = layer(fine)
     assert (halved[..., ::2] - coarse).abs().max() < 0.3 * (other[..., ::2] - coarse).abs().max()
-    limited = nn.S4D(2, 8, bandlimit=1.0, dt_min=0.5, dt_max=0.5)  # cycles a sample: .5 pi n / 2 pi = n / 4 < 1/2 for n = 0, 1
+    limited = nn.S4D(2, 8, bandlimit=1.0, dt_min=0.5, dt_max=0.5)  # cycles per sample: .5 pi n / 2 pi = n / 4 < 1/2 for n = 0, 1
     limited.kernel.C.data.fill_(1)
     assert (limited.kernel.system()[2] != 0).tolist() == [[True, True, False, False]] * 2
 

@@ -7,7 +7,7 @@ def s5_apply(u, Lambda_bar, B_bar, C, D=None, *, conj_sym=True, bidirectional=Fa
     poles, b, c = (x.astype(np.clongdouble) for x in (Lambda_bar, B_bar, C))
     u = u.astype(np.longdouble)
     y = np.zeros_like(u) if D is None else D * u
-    into = (u[..., None, :] * b).sum(-1)  # einsum of long doubles ends the process where an axis is empty
+    into = (u[..., None, :] * b).sum(-1)  # einsum of long doubles crashes if an axis is empty
     for reverse in range(1 + bidirectional):
         state = np.zeros((*u.shape[:-2], P), np.clongdouble) if initial_state is None else initial_state.astype(np.clongdouble)
         for t in range(L)[:: -1 if reverse else 1]:

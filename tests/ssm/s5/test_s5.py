@@ -1,4 +1,4 @@
-"""What is particular to S5: states, growth, memory, bad input."""
+"""Tests specific to S5: states, growth, memory, bad input."""
 
 import numpy as np
 
@@ -17,12 +17,12 @@ def test_growing_systems_are_legal(backend, rng):
     poles *= 2 / abs(poles)
     y = qf.ssm.s5_apply(u, poles, b, c, D)
     np.testing.assert_allclose(y, oracle.s5_apply(u, poles, b, c, D).astype(float), rtol=1e-9)
-    u = np.concatenate([u] * 6)  # 2^1200 overflows; what came before it does not know
+    u = np.concatenate([u] * 6)  # 2^1200 overflows; earlier results must not be affected
     np.testing.assert_array_equal(qf.ssm.s5_apply(u, poles, b, c, D)[:200], y)
 
 
 def test_rows_do_not_change_each_other(rng):
-    """A sequence has the same bits in any company."""
+    """A sequence gives the same bits in any batch."""
     u, poles, b, c, D = system(rng, (7, 333, 20), 21, "float32")
     together = qf.ssm.s5_apply(u, poles, b, c, D)
     for i in range(7):

@@ -4,7 +4,7 @@ from case import Case
 
 
 def _scan(shape, a_shape=None, h0=True, complex=False, **options):
-    """``a_shape``: that of coefficients; "slow": one a row that forgets slowly, which a wide device raises to powers."""
+    """``a_shape``: shape of the coefficients; "slow": one coefficient per row that forgets slowly, which a GPU raises to powers."""
 
     def make(rng):
         def normal(size):

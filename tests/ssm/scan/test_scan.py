@@ -1,4 +1,4 @@
-"""What is particular to linear scans: every road gives the bits of the recurrence, whatever a is and wherever infinities stand."""
+"""Tests specific to linear scans: every code path gives the bits of the recurrence, for any a and with infinities anywhere."""
 
 import itertools
 
@@ -12,7 +12,7 @@ LENGTH = 70_001
 
 
 def sequence(rng, shape, dtype, kind):
-    """Coefficients that forget slowly, at once, never, now and then, or not before they overflow; and what they act on."""
+    """Coefficients that forget slowly, at once, never, occasionally, or only after an overflow; and the inputs."""
 
     def normal():
         x = rng.standard_normal(shape)
@@ -38,7 +38,7 @@ def sequence(rng, shape, dtype, kind):
 
 
 def in_steps(a, b, h0=None, reverse=False):
-    """The same through strided arrays, which no other road than one step after the other takes."""
+    """The same with strided arrays, which are always evaluated step by step."""
     spread = [np.repeat(x, 2, axis=-1)[..., ::2] for x in (a, b)]
     return qf.ssm.linear_scan(*spread, h0, reverse=reverse, num_threads=1)
 
@@ -58,7 +58,7 @@ def test_parts_that_are_mended_have_the_bits_of_the_steps(rng, dtype):
 
 
 def test_an_overflow_that_a_reset_clears_is_not_seen(rng):
-    """The product of these coefficients is infinite long before the zero; the state is not."""
+    """The product of these coefficients overflows long before the zero; the state does not."""
     for shape, axis in (((LENGTH,), 0), ((20, LENGTH), 1), ((LENGTH, 20), 0)):
         a, b = np.full(shape, 3.0), np.zeros(shape)
         stop = [slice(None)] * len(shape)

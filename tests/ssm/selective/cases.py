@@ -28,7 +28,7 @@ def scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, skip
 
 
 def within(arguments):
-    """cu_seqlens that do not decrease, within the samples that there are."""
+    """Nondecreasing cu_seqlens within the existing samples."""
     x, ends = arguments
     return [x, np.maximum.accumulate(np.clip(ends, 0, len(x)))]
 
@@ -42,7 +42,7 @@ def _varlen(lengths, channels, state_len, before=0, behind=0):
 
 
 def existing(arguments):
-    """Rows that are there, each once, and padding in place of others."""
+    """Existing rows, each once, with the others replaced by padding."""
     *others, rows = arguments
     if rows is None:
         return arguments
@@ -52,7 +52,7 @@ def existing(arguments):
 
 
 def step(items, P, N, *, heads=None, groups=None, rows=None, count=None, skip=True, gate=True, bias=True, **options):
-    """``rows`` of ``count`` states. Of some dozens of outputs not all are small by chance, beside the terms of their sums."""
+    """``rows`` of ``count`` states. With a few dozen outputs, not all can be small by chance compared with the terms of their sums."""
 
     def make(rng):
         H = () if heads is None else (heads,)

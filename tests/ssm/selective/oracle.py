@@ -6,7 +6,7 @@ import numpy as np
 def selective_scan_fn(
     u, delta, A, B, C, D=None, z=None, delta_bias=None, initial_state=None, delta_softplus=False, return_last_state=False
 ):
-    """The recurrence, one step at a time for all channels, in extended precision; B and C are spread out to (B, D, N, L) first."""
+    """The recurrence, one step at a time for all channels, in extended precision; B and C are expanded to (B, D, N, L) first."""
     real, wide = np.longdouble, np.clongdouble if np.iscomplexobj(A) else np.longdouble
     items, channels, length = u.shape
 
@@ -37,7 +37,7 @@ def selective_scan_fn(
 
 
 def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, initial_states=None, return_final_states=False, *, activation=None):
-    """A sum over taps of shifted copies; a tap of another sequence is masked out."""
+    """A sum over taps of shifted copies; taps from a different sequence are masked."""
     before, length = weight.shape[1] - 1, x.shape[2]
     past = np.zeros((*x.shape[:2], before)) if initial_states is None else initial_states
     both = np.concatenate([past, x], axis=2).astype(np.longdouble)
@@ -60,7 +60,7 @@ def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, initial_states=None, re
 
 
 def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
-    """Every sequence behind as many zeros, of which the end is taken."""
+    """The end of every sequence, with zeros added before it."""
     states = [
         np.concatenate([np.zeros((state_len, x.shape[1]), x.dtype), x[begin:end]])[end - begin :]
         for begin, end in itertools.pairwise(cu_seqlens)
@@ -69,7 +69,7 @@ def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
 
 
 def selective_state_step(state, x, dt, A, B, C, D=None, z=None, dt_bias=None, state_batch_indices=None, dt_softplus=False):
-    """The formula for every item that is no padding, with an axis of heads and B and C for every head, in extended precision."""
+    """The formula for every item except padding, with an axis of heads and B and C for every head, in extended precision."""
     real, heads = np.longdouble, state.ndim == 4
     after, out = state.astype(real), np.zeros(x.shape, real)
     rows = np.arange(len(x)) if state_batch_indices is None else state_batch_indices

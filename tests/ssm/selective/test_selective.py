@@ -1,4 +1,4 @@
-"""What is particular to the kernels of a Mamba block: closed forms, states, packed sequences, updates in place, strides, bad input."""
+"""Tests specific to the kernels of a Mamba block: closed forms, states, packed sequences, in-place updates, strides, bad input."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_a_ring_and_chosen_rows_are_the_same_states_elsewhere(backend, rng):
 
 
 def test_gradients_in_float32_are_good_to_2e_6_of_the_largest(rng):
-    """With Mamba's initial parameters, whose memory is 1000 steps at most: over more, rounding decays to float32 costs more than that."""
+    """With Mamba's initial parameters, whose memory is at most 1000 steps; over more steps, rounding the decays to float32 costs more."""
     arrays = scan_arrays(rng, 2, 40, 1000, N=16)
     arrays[1] = 0.5 * rng.standard_normal(arrays[1].shape).astype(np.float32)
     arrays[2] = np.repeat(-np.arange(1, 17, dtype=np.float32)[None], 40, axis=0)
@@ -80,7 +80,7 @@ def test_softplus_and_gate_are_right_far_out(backend):
 
 
 def test_sequences_and_padding_do_not_see_each_other(backend, rng):
-    """A NaN of another sequence or of padding is not even multiplied by 0."""
+    """A NaN in a different sequence or in padding is not even multiplied by 0."""
     x, weight, bias, grad = (rng.standard_normal(s) for s in ((1, 3, 91), (3, 4), (3,), (1, 3, 91)))
     idx = np.repeat([[9, 0, -1, 1, -1, -7, 2]], [1, 20, 3, 30, 1, 9, 27], axis=1)
     padding = np.broadcast_to(idx[:, None] < 0, x.shape)
@@ -117,7 +117,7 @@ def test_padding_leaves_the_states_alone(backend, rng, start):
         real = rows >= 0
         x[~real] = np.nan
         expected, found = states.copy(), states.copy()
-        y = update(x, found, weight, bias, "silu", start, rows)  # by position, as upstream
+        y = update(x, found, weight, bias, "silu", start, rows)  # by position, as in causal-conv1d
         some = None if start is None else start[real]
         np.testing.assert_array_equal(y[real], update(x[real], expected, weight, bias, "silu", some, rows[real]))
         np.testing.assert_array_equal(y[~real], 0)
@@ -150,7 +150,7 @@ def test_padding_is_not_even_read(backend, rng):
         assert np.isfinite(gradient).all()
         if i in (1, 2, 4, 5, 7):
             np.testing.assert_array_equal(gradient[1], 0)
-    np.testing.assert_array_equal(gradients[0][0], 1)  # the row that nobody has
+    np.testing.assert_array_equal(gradients[0][0], 1)  # the row that no item uses
 
 
 def test_float32_is_good_to_2e_6_and_its_gradients_to_5e_6(rng):
@@ -177,7 +177,7 @@ def test_the_state_is_updated_where_it_is(backend, rng):
 
 
 def test_one_exponential_a_head(backend, rng):
-    """Where a head has one A, one step size and one bias, expanded without memory, its exponential is made elsewhere."""
+    """If a head has one A, one step size and one bias, expanded without copying, its exponential is computed only once."""
     for N in (5, 64):
         arrays = arrays_of(rng, heads=4, groups=2, P=19, N=N)
         for i in (2, 8):

@@ -1,4 +1,4 @@
-"""A Mamba block with PyTorch: pairs for complex numbers, updates in place, the layer."""
+"""A Mamba block with PyTorch: pairs for complex numbers, in-place updates, the layer."""
 
 import math
 
@@ -29,7 +29,7 @@ def tensors(items=2, H=4, P=6, N=8, G=2, rows=None, dtype=torch.float64):
 
 
 def per_head(given):
-    """As mamba-ssm's Mamba2 calls: one step size, A, D and bias a head, expanded without memory."""
+    """As called by Mamba2 of mamba-ssm: one step size, A, D and bias per head, expanded without copying."""
     given[2] = given[2][:, :, :1].expand_as(given[2])
     given[3] = given[3][:, :1, :1].expand_as(given[3])
     given[6], given[8] = (given[i][:, :1].expand_as(given[i]) for i in (6, 8))
@@ -50,7 +50,7 @@ def test_the_memory_of_the_state_is_kept(backend, mode):
 
 
 def test_nothing_else_is_allocated(monkeypatch, best_backend):
-    """But for the result, which is the shape of x."""
+    """Except for the result, which has the shape of x."""
     from quatrefoil.torch import _route
 
     made = []
@@ -77,7 +77,7 @@ def test_an_update_in_place_has_its_gradient_and_compiles(rows):
 def test_autograd_knows_that_the_state_has_changed():
     given = tensors()
     weight = torch.ones_like(given[0]).requires_grad_()
-    loss = (weight * given[0]).sum()  # keeps the state for its gradient
+    loss = (weight * given[0]).sum()  # saves the state for its gradient
     update(*given)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
@@ -116,7 +116,7 @@ def inner_arrays(dtype=torch.float64, complex=False, taps=4, D=6, L=11, N=3, R=2
 def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, out_proj_weight, out_proj_bias, A, B=None, C=None,
                     D=None, delta_bias=None, B_proj_bias=None, C_proj_bias=None, b_rms_weight=None, c_rms_weight=None, dt_rms_weight=None,
                     b_c_dt_rms_eps=1e-6):  # fmt: skip
-    """Plain PyTorch, one step at a time; B and C per time (B, L, N), complex where A is."""
+    """Plain PyTorch, one step at a time; B and C for each time (B, L, N), complex if A is."""
     x, z = xz.chunk(2, dim=1)
     x = F.silu(F.conv1d(F.pad(x, (conv1d_weight.shape[2] - 1, 0)), conv1d_weight, conv1d_bias, groups=x.shape[1]))
     mixed = F.linear(x.transpose(1, 2), x_proj_weight)
@@ -126,7 +126,7 @@ def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_we
         return v if weight is None else F.rms_norm(v, v.shape[-1:], weight, b_c_dt_rms_eps)
 
     steps = normed(F.linear(mixed[..., :rank], delta_proj_weight), dt_rms_weight) + (0 if delta_bias is None else delta_bias)
-    delta = F.softplus(steps, threshold=500)  # beyond its usual 20 it leaves e^-20 out
+    delta = F.softplus(steps, threshold=500)  # above the default threshold of 20 it would drop e^-20
 
     def per_time(given, rows, bias):
         if given is not None:
@@ -235,7 +235,7 @@ def test_gradients_reach_interleaved_pairs():
         return y, torch.view_as_real(last)
 
     check_every_mode(f, given)
-    with torch.no_grad():  # a conjugate view has memory that does not say what its numbers are
+    with torch.no_grad():  # a conjugate view does not store the values that it represents
         torch.testing.assert_close(f(u, delta, A.conj(), B, C), f(u, delta, A.conj().resolve_conj(), B, C))
 
 
@@ -309,7 +309,7 @@ def test_mamba_initial_values():
 
 
 def upstream_mamba(w, u):
-    """The first projection, and the block's inside by its formulas."""
+    """The first projection, then the inner part of the block from its formulas."""
     names = ("conv1d.weight", "conv1d.bias", "x_proj.weight", "dt_proj.weight", "out_proj.weight", "out_proj.bias")
     xz = (u @ w["in_proj.weight"].T + w.get("in_proj.bias", 0)).mT
     return inner_reference(xz, *map(w.get, names), -w["A_log"].exp(), D=w["D"], delta_bias=w["dt_proj.bias"])

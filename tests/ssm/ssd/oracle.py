@@ -7,7 +7,7 @@ def mamba_chunk_scan_combined(
     x, dt, A, B, C, D=None, z=None, dt_bias=None, initial_states=None, seq_idx=None, cu_seqlens=None, *, chunk_size,
     dt_softplus=False, dt_limit=(0.0, np.inf), return_final_states=False, return_varlen_states=False,
 ):  # fmt: skip
-    """The recurrence, one step at a time for all heads, in extended precision; B and C are spread out to (B, L, H, N) first."""
+    """The recurrence, one step at a time for all heads, in extended precision; B and C are expanded to (B, L, H, N) first."""
     wide = np.longdouble
     items, L, H, P = x.shape
     x, A = x.astype(wide), A.astype(wide)
@@ -43,7 +43,7 @@ def mamba_split_conv1d_scan_combined(
     outproj_bias=None, *, chunk_size=1, dt_limit=(0.0, np.inf), return_final_states=False, activation="silu", rmsnorm_eps=1e-6,
     headdim=None, ngroups=1, norm_before_gate=True,
 ):  # fmt: skip
-    """The block written out: a part after the other."""
+    """The block written out, one part after the other."""
 
     def silu(v):
         return v / (1 + np.exp(-v))

@@ -1,4 +1,4 @@
-"""The inside of a Mamba-2 block: against the block written out, gradients against differences, bad input."""
+"""The inner part of a Mamba-2 block: compared with the block written out; gradients compared with finite differences; bad input."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ NAMES = ("initial_states", "seq_idx", "rmsnorm_weight", "outproj_weight", "outpr
 def draw(
     rng, *, items=2, L=40, H=4, P=3, N=5, G=1, M=0, W=4, bias=True, flat=False, start=False, packed=False, norm=False, out=0, **options
 ):
-    """Positional arrays, and arrays and options by name."""
+    """Positional arrays, and a dictionary of further arrays and options."""
     mixed, inner = H * P + 2 * G * N, H * P
     given = [
         rng.standard_normal((items, L, 2 * M + inner + mixed + H)), 0.5 * rng.standard_normal((mixed, W)),
@@ -61,14 +61,14 @@ def test_value(best_backend, rng, kind):
         expected, near = (arrays_of(oracle.mamba_split_conv1d_scan_combined(*arrays, **options)) for arrays, options in (wide, moved))
         for g, e, n in zip(got, expected, near, strict=True):
             assert g.dtype == precision
-            # some roundings one behind the other in each part, and what those of the inputs alone do: a norm of little makes much of them
+            # a few successive roundings in each part, plus the effect of rounding the inputs, which a norm of small values amplifies
             assert worst(g, e) < 16 * eps + 4 * worst(n, e)
         given, more = wide
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient(best_backend, rng, kind):
-    """<grad, J v> of the block written out, from central differences, against sum_i <vjp_i, v_i>."""
+    """Compare <grad, J v> of the block written out, from central differences, with sum_i <vjp_i, v_i>."""
     given, more = draw(rng, **KINDS[kind])
     arrays = [*given, *(more.pop(name, None) for name in NAMES)]
     directions = [rng.standard_normal(a.shape) if a is not None and a.dtype.kind == "f" else None for a in arrays]
@@ -84,7 +84,7 @@ def test_gradient(best_backend, rng, kind):
     wanted = [v for v in directions if v is not None]
     assert [g.shape for g in gradients] == [v.shape for v in wanted]
     size = sum(np.linalg.norm(g) * np.linalg.norm(v) for g, v in zip(gradients, wanted))
-    assert abs(sum(map(np.vdot, gradients, wanted)) - expected) < 1e-8 * size  # what such a quotient is good for
+    assert abs(sum(map(np.vdot, gradients, wanted)) - expected) < 1e-8 * size  # accuracy of the difference quotients
 
 
 def test_empty(best_backend, rng):

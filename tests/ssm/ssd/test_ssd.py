@@ -1,4 +1,4 @@
-"""What is particular to Mamba-2's scan: digits of decays and rates, extreme steps, memory, bad input."""
+"""Tests specific to Mamba-2's scan: accuracy of decays and rates, extreme steps, memory, bad input."""
 
 import itertools
 from itertools import pairwise
@@ -22,7 +22,7 @@ def draw(rng, items=2, L=150, H=4, G=2, precision="float64"):
 
 
 def test_extreme_steps_give_no_nan(backend, rng):
-    """A decay that is too small is 0, be the exponents as large as they like; growth is right as long as there are numbers for it."""
+    """A decay that underflows is 0, for exponents of any size; growth is right as long as it does not overflow."""
     x, dt, A, B, C = draw(rng, precision="float32")
     for size in (1e3, 1e10, 1e30):
         y, states = scan(x, abs(dt) * np.float32(size), -np.ones_like(A), B, C, 64, return_final_states=True)
@@ -51,7 +51,7 @@ def backends(backend):
 
 
 def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng):
-    """Those of one chunk from its first step on, up to e^+-600: sums of exponents lose nothing more."""
+    """The decays of one chunk from its first step on, up to e^+-600: sums of exponents lose no further digits."""
     L, H = 64, 32
     dt, one = rng.uniform(0, 16, (1, L, H)), np.ones((1, L, 1, 1))
     x = np.zeros((1, L, H, 1))
@@ -65,14 +65,14 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng):
                 for t in range(L):
                     exponent += mpmath.mpf(dt[0, t, h]) if t else 0
                     expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
-                    # half an eps each: products with the rate, a difference of sums, its second part; then what is not in the exponent
+                    # half an eps each: products with the rate, a difference of sums, its second part; then errors outside the exponent
                     assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
 
 
 @pytest.mark.parametrize("rate", [-40.0, -5.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate):
-    """However small it is where states forget fast: what passes over a decay is not a difference of sums of what does not."""
+    """A small gradient is accurate too if states forget fast: terms that pass over a decay are summed directly, not as a difference."""
     rng = np.random.default_rng(14)
     x, _, _, B, C = draw(rng, 1, 70, 1, 1, np.dtype(dtype).name)
     dt, A = rng.uniform(0.5, 1.5, x.shape[:3]).astype(dtype), np.array([rate], dtype)

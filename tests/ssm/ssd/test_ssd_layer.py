@@ -1,4 +1,4 @@
-"""quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; caches; a block."""
+"""quatrefoil.torch.nn.Mamba2: parameter names, initial values and results of mamba-ssm; packed sequences; caches; a block."""
 
 import itertools
 
@@ -44,7 +44,7 @@ def test_mamba2_initial_values():
 
 
 def upstream_mamba2(layer, u, sequences=None):
-    """The first projection and the block written out; ``sequences`` numbers those that are packed into one."""
+    """The first projection and the block written out; ``sequences``: the indices of packed sequences."""
     w = {name: value.numpy() for name, value in layer.state_dict().items()}
     y = oracle.mamba_split_conv1d_scan_combined(
         (u @ layer.in_proj.weight.T).detach().numpy() + w.get("in_proj.bias", 0), w["conv1d.weight"][:, 0], w["conv1d.bias"], w["dt_bias"],
@@ -95,14 +95,14 @@ def test_mamba2_in_pieces_and_steps(options, cuts):
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("given", ["cu_seqlens", "both", "int32"])
 def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
-    """One item with sequences of which one is empty and one shorter than the convolution; then one token of each at a time."""
+    """One item with several sequences, one empty and one shorter than the convolution; then one token of each at a time."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, layer_idx=0, **options).double()
     cuts, later = [0, 5, 5, 7, 16], torch.randn(4, 3, 10, dtype=torch.float64)
     u = torch.randn(1, 16, 10, dtype=torch.float64)
     cu_seqlens = torch.tensor(cuts, dtype=torch.int32 if given == "int32" else torch.int64)
     seq_idx = torch.tensor([[0] * 5 + [2] * 2 + [3] * 9]) if given == "both" else None
     kept = inference(max_batch_size=4)
-    cache = tuple(s.normal_() for s in layer.allocate_inference_cache(4))  # is written, and not read
+    cache = tuple(s.normal_() for s in layer.allocate_inference_cache(4))  # written but not read
     with torch.no_grad():
         packed = layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, inference_params=kept)
         same(layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, cache=cache), packed)
@@ -119,7 +119,7 @@ def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
 def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
-    """A cache belongs to the first sequence of a piece, and then to the last."""
+    """A cache belongs to the first sequence of a chunk, and afterwards to its last one."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
     u = torch.randn(2, 14, 10, dtype=torch.float64)
     numbers = torch.tensor([0] * 3 + [7] + [4] * 6 + [5] * 4)
@@ -128,7 +128,7 @@ def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
     with torch.no_grad():
         pieces = []
         for a, b in itertools.pairwise(cuts):
-            if a and b > a and numbers[a] != numbers[a - 1]:  # the piece before knows nothing of the sequence that begins here
+            if a and b > a and numbers[a] != numbers[a - 1]:  # the previous chunk has no part of the sequence that begins here
                 cache = layer.allocate_inference_cache(2)
             pieces.append(layer(u[:, a:b], seq_idx=numbers[None, a:b].expand(2, -1), cache=cache))
         pieces += [layer.step(u[:, t : t + 1], *cache)[0] for t in (12, 13)]
@@ -151,7 +151,7 @@ def test_mamba2_says_what_a_cache_lacks():
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_gradients_of_a_piece_with_a_cache(packed):
-    """Those of what is computed here, as without a cache."""
+    """The gradients of this chunk are the same as without a cache."""
     layer = nn.Mamba2(6, d_state=4, headdim=6).double()
     u = torch.randn(1, 9, 6, dtype=torch.float64, requires_grad=True)
     given = {"cu_seqlens": torch.tensor([0, 4, 9])} if packed else {"seq_idx": torch.tensor([[0] * 4 + [1] * 5])}
