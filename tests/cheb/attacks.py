@@ -1,4 +1,4 @@
-"""Random programs over Chebyshev-Tucker tensors, held against dense coefficients and numpy.polynomial.chebyshev.
+"""Random programs on Chebyshev-Tucker tensors, compared with dense coefficients and numpy.polynomial.chebyshev.
 
 A program builds a polynomial that is known, in any unit of values and axes, by any constructor, and computes with it. Arrays that were
 given are overwritten afterwards. Constructions and operations are interrupted somewhere: the next ones must have the same bits.
@@ -37,12 +37,12 @@ INNER = [
 
 
 class Stopped(BaseException):
-    """As a KeyboardInterrupt, but nobody's else."""
+    """Behaves like KeyboardInterrupt, but is raised only here."""
 
 
 @contextlib.contextmanager
 def stopping(rng):
-    """Some call of some inner function raises."""
+    """Make a random call of a random inner function raise."""
     module, names = INNER[rng.integers(len(INNER))]
     name, left = str(rng.choice(names)), int(rng.integers(3))
     inner = getattr(module, name)
@@ -63,7 +63,7 @@ def bits(ct):
 
 
 class Model:
-    """What a tensor should be: dense coefficients on a box, and a bound of the sum of the errors of all of them."""
+    """The expected tensor: dense coefficients on a box, and a bound on the sum of their errors."""
 
     def __init__(self, C, domain, error, eps):
         self.C, self.domain, self.error, self.eps = C, [tuple(map(float, pair)) for pair in domain], float(error), eps
@@ -78,7 +78,7 @@ class Model:
         return total
 
     def near(self, got, expected, what, more=0.0):
-        """Coordinates have as few digits as the box is far from 0; slopes are at most n^2 times the size."""
+        """Coordinates lose digits in proportion to the distance of the box from 0; slopes are at most n^2 times the size."""
         digits = max(1 + max(abs(lo), abs(hi)) / (hi - lo) for lo, hi in self.domain)
         allowed = self.error + more + 100 * self.eps * digits * self.size * max(self.C.shape) ** 2
         off = np.abs(np.asarray(got, float) - expected).max(initial=0)
@@ -92,7 +92,7 @@ def points(rng, domain, count, dtype):
 
 
 def polynomial(weights, columns, domain, spoils):
-    """A function of these series; ``spoils``: one that writes to its arguments, and to what it has returned."""
+    """A function with these series; with ``spoils``, it overwrites its arguments and earlier results."""
     returned = []
 
     def f(*x):
@@ -108,7 +108,7 @@ def polynomial(weights, columns, domain, spoils):
 
 
 def built(rng, domain, dtype, scale):
-    """A tensor by some constructor, and its model."""
+    """A tensor from a random constructor, and its model."""
     d, eps = len(domain), float(np.finfo(dtype).eps)
     n = [int(m) for m in rng.choice([1, 2, 3, 4, 5, 9] if d < 4 else [1, 2, 3, 4], d)]
     R, tol = int(rng.integers(1, 4)), max(1e-13, 4 * eps)
@@ -128,7 +128,7 @@ def built(rng, domain, dtype, scale):
     spoils = rng.random() < 0.5
     X = points(rng, domain, 8 * min(C.size, 60) + 20, dtype)
     y, w = Model(C, domain, 0, eps).values(X), rng.uniform(0.5, 2, len(X))
-    ways = {  # and by how much rounding and tolerances matter more
+    ways = {  # and the factors by which rounding and tolerances matter more
         "parts": (lambda: ChebTucker(own(diagonal), [own(U) for U in columns], domain=domain), 1),
         "coeffs": (lambda: ChebTucker.from_coeffs(own(C), domain=domain, tol=tol), 1),
         "values": (lambda: ChebTucker.from_values(own(V), domain=domain, tol=tol), max(n)),
@@ -233,7 +233,7 @@ OPERATIONS = [differentiated, integrated, summed, multiplied, scaled, rounded, s
 
 
 def check(rng, ct, model):
-    """Whatever can be asked of a tensor."""
+    """Check all queries of a tensor."""
     dtype, eps = ct.core.dtype, model.eps
     assert {np.finfo(a.dtype).eps for a in (ct.core, *ct.factors)} == {eps}
     X = points(rng, model.domain, int(rng.choice([0, 1, 7, 40])), dtype)
@@ -266,7 +266,7 @@ def attack_program(rng, backend):
     domain = [(float(a), float(a + w)) for a, w in zip(widths * rng.uniform(-2, 2, d), widths)]
     scale, done = 10 ** rng.uniform(-most, most), []
     if dtype == np.float64 and rng.random() < 0.4:
-        scale = 10 ** (rng.choice([-1, 1]) * rng.uniform(150, 170))  # whose square is out of range
+        scale = 10 ** (rng.choice([-1, 1]) * rng.uniform(150, 170))  # the square of this scale is out of range
     with qf.use_backend(backend), warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -298,7 +298,7 @@ def attack_program(rng, backend):
 
 
 def attack_tucker(rng, backend):
-    """Tolerances and ranks, of any shape in any unit."""
+    """Check tolerances and ranks for any shape and unit."""
     d = int(rng.integers(1, 5))
     shape = [int(m) for m in rng.choice([1, 2, 3, 7, 12, 30] if d < 3 else [1, 2, 5, 11], d)]
     shape[rng.integers(d)] *= int(rng.choice([1, 1, 9 if d < 3 else 4]))
@@ -315,13 +315,13 @@ def attack_tucker(rng, backend):
         for U in found.factors:
             assert np.abs(U.T @ U - np.eye(U.shape[1])).max() <= 200 * eps, "orthonormal"
         best = np.sqrt(tails(C.astype(float), found.core.shape)) / np.linalg.norm(C.astype(float))
-        limit = tol if "rank" not in given else best + 0.1 * given.get("tol", 0)  # bases may miss a part of what may be dropped
+        limit = tol if "rank" not in given else best + 0.1 * given.get("tol", 0)  # bases may miss a fraction of the allowed error
         assert error <= (limit if method != "rsvd" else 2 * limit) + 50 * eps, f"{given} {shape} {method}: {error:.2e} for {limit:.2e}"
         assert "rank" not in given or all(r <= m for r, m in zip(found.core.shape, ranks))
 
 
 def attack_orthopoly(rng, backend):
-    """Orthonormal over any samples; a unit that is a power of two changes no digit."""
+    """Check that bases are orthonormal over any samples, and that a power-of-two unit changes no bit."""
     N, degree = int(rng.choice([1, 2, 5, 30, 300])), int(rng.integers(0, 7))
     x = [rng.standard_normal(N), rng.exponential(size=N), rng.integers(0, 12, N) / 4, np.full(N, 3.0) + 1e-6 * rng.random(N)][
         rng.integers(4)
@@ -331,7 +331,7 @@ def attack_orthopoly(rng, backend):
     plain, basis = qf.cheb.orthopoly.from_samples(x, degree), qf.cheb.orthopoly.from_samples(x * unit, degree)
     P = basis(x * unit)
     assert np.array_equal(P, plain(x)), "units"
-    nudged = plain(np.nextafter(x, np.inf))  # samples that nearly coincide: what a rounding of each changes
+    nudged = plain(np.nextafter(x, np.inf))  # samples that nearly coincide: the effect of rounding each of them
     limit = 1e-6 + 100 * np.abs(nudged.T @ nudged - P.T @ P).max() / N
     assert np.abs(P.T @ P / N - np.eye(degree + 1)).max() <= limit, "orthonormal"
     again = pickle.loads(pickle.dumps(basis))
@@ -343,7 +343,7 @@ def attack_orthopoly(rng, backend):
 
 
 def attack_charges(rng, backend):
-    """Both parts of a potential against the direct sum, lengths and charges in any unit."""
+    """Compare both parts of a potential with the direct sum, for lengths and charges in any unit."""
     dtype = np.float32 if rng.random() < 0.4 else np.float64
     most, tol = (50, 1e-4) if dtype == np.float32 else (480, 10 ** rng.uniform(-10, -3))
     L, unit = 2.0 ** rng.integers(-most, most), 2.0 ** rng.integers(-most, most)

@@ -1,4 +1,4 @@
-"""Chebyshev-Tucker tensors of what people have at hand: one point, coordinates, lists, integers, functions of other arguments."""
+"""Chebyshev-Tucker tensors with various inputs: one point, coordinates, lists, integers, functions with other arguments."""
 
 import math
 
@@ -20,7 +20,7 @@ def stacked(*coordinates):
     return np.stack(np.broadcast_arrays(*coordinates), axis=-1).reshape(-1, len(coordinates))
 
 
-CALLS = {  # a call, the points that it means, the shape of its values
+CALLS = {  # a call, the points that it denotes, the shape of its values
     "a point": (lambda f: f([0, 0.5]), [[0, 0.5]], ()),
     "an array (d,)": (lambda f: f(X[0]), X[:1], ()),
     "numbers": (lambda f: f(0, 0.5), [[0, 0.5]], ()),

@@ -1,4 +1,4 @@
-"""Tensors from canonical sums and from scattered samples, and pictures of them."""
+"""Tensors from canonical sums and from scattered samples, and plots of them."""
 
 import itertools
 import pickle
@@ -40,7 +40,7 @@ def test_canonical_sums(rng):
         expected = dense(weights, factors)
         assert relative(of(ct), expected) <= tol
         assert ct.domain == ((0.0, 3.0),) * len(n)
-        # as few ranks as the full array has, but for one where a singular value lies at the tolerance
+        # the ranks of the full array, or one more if a singular value is at the tolerance
         best = qf.cheb.tucker(expected, tol=tol).core.shape
         assert all(r <= b + 1 for r, b in zip(ct.rank, best))
         for U in ct.factors:
@@ -48,7 +48,7 @@ def test_canonical_sums(rng):
 
 
 def test_terms_that_cancel(rng):
-    """What is left is 1e-6 of the terms: the tolerance is relative to it."""
+    """The sum is 1e-6 of its terms; the tolerance is relative to the sum."""
     R = 5
     U, V, W = (rng.standard_normal((m, R)) * 0.7 ** np.arange(m)[:, None] for m in (20, 21, 22))
     moved = V + 1e-6 * rng.standard_normal(V.shape)
@@ -64,7 +64,7 @@ def test_terms_that_cancel(rng):
 
 
 def test_in_blocks(rng, monkeypatch):
-    weights, factors = rng.standard_normal(53), [rng.standard_normal((m, 53)) for m in (6, 7, 8)]  # the last block is a short one
+    weights, factors = rng.standard_normal(53), [rng.standard_normal((m, 53)) for m in (6, 7, 8)]  # the last block is shorter
     expected = of(ChebTucker.from_cp(weights, factors, tol=1e-12))
     monkeypatch.setattr(canonical, "BLOCK", 600)
     np.testing.assert_allclose(of(ChebTucker.from_cp(weights, factors, tol=1e-12)), expected, atol=1e-10)
@@ -79,7 +79,7 @@ def test_nothing(rng):
 
 
 def test_samples_on_a_grid(rng):
-    """Splines at Chebyshev points, also beyond the first and the last sample."""
+    """Splines at Chebyshev points, also outside the first and last sample."""
     x = [np.linspace(-0.95, 0.93, m) + rng.uniform(-0.3, 0.3, m) / m for m in (30, 25)]
     values = [np.stack([np.sin(3 * p), np.exp(p)], axis=1) for p in x]
     weights = np.array([1.0, 0.5])
@@ -100,7 +100,7 @@ def vandermonde(X, n):
     return V
 
 
-@pytest.mark.filterwarnings("ignore:.*samples that are left out")  # they are noise
+@pytest.mark.filterwarnings("ignore:.*samples that are left out")  # the samples are noise
 def test_least_squares(rng, monkeypatch):
     for block, n in itertools.product([None, 300], [(7,), (4, 5), (3, 1, 4), (2, 2, 2, 2)]):
         print(block, n)
@@ -116,7 +116,7 @@ def test_least_squares(rng, monkeypatch):
 
 
 def test_fits_without_n(rng):
-    """The degree comes from the samples, and the estimate is near to the truth."""
+    """The degree is chosen from the samples, and the error estimate is close to the true error."""
     for name, f, d, noise, least in [
         ("d = 1", lambda x: 1 / (1 + 4 * x * x), 1, 0, 1e-9),
         ("d = 3", lambda x, y, z: np.sin(3 * x) * y + z**2, 3, 0, 1e-3),
@@ -140,7 +140,7 @@ def test_fits_without_n(rng):
 
 
 def test_the_held_out_error(rng):
-    """Each sample left out in turn."""
+    """Leave out each sample in turn."""
     X, w = rng.uniform(-1, 1, (40, 2)), rng.uniform(0.5, 2, 40)
     y = np.exp(X[:, 0] * X[:, 1])
     missed = np.empty(40)

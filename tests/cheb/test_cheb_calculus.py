@@ -1,4 +1,4 @@
-"""What derivatives, integrals, norms, sums and products are given and make, beyond the values that random programs check."""
+"""Arguments and results of derivatives, integrals, norms, sums and products, in addition to the values that random programs check."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def of(ct):
 
 
 def test_means_and_variances():
-    """Against Gauss's quadrature."""
+    """Compared with Gauss quadrature."""
     f, domain = (lambda x, y, z: 1e3 + np.exp(x * y) + z**3 * y), ((0, 1), (-1, 2), (3, 5))
     ct = ChebTucker.from_function(f, domain, tol=1e-13)
     t, w = np.polynomial.legendre.leggauss(30)
@@ -56,7 +56,7 @@ def test_means_and_variances():
 
 
 def test_arithmetic(rng):
-    """What random programs leave out: powers, signs, quotients, ``sum``, numbers of NumPy."""
+    """Operations that random programs leave out: powers, signs, quotients, ``sum``, NumPy scalars."""
     X, a = points(rng), tensor(rng)
     y = a(X)
     for found, expected in (
@@ -93,17 +93,17 @@ def test_a_small_difference_has_a_small_norm(rng):
 
 
 def test_estimates_follow_the_error():
-    """sum rho^k T_k is known: of n coefficients the rest has norm rho^n / sqrt(1 - rho^2)."""
+    """For sum rho^k T_k, the terms after the first n coefficients have norm rho^n / sqrt(1 - rho^2)."""
     for rho in [0.3, 0.6, 0.8]:
         print(rho)
         for n in (n for n in (9, 17, 33) if rho**n > 1e-13):
             f = rho ** np.arange(n)
             ct = ChebTucker.from_coeffs(np.multiply.outer(f, f), tol=1e-13)
-            missed = np.sqrt(2) * rho**n  # of one axis, of the norm, and of both
+            missed = np.sqrt(2) * rho**n  # error of one axis, relative to the norm, and of both axes
             assert missed / 1.1 <= ct.error_estimate <= missed * rho ** -max(2.0, n // 8) * 1.5
         assert ChebTucker(np.zeros((1, 1)), [np.ones((4, 1))] * 2).error_estimate == 0
         assert ChebTucker(np.ones((1, 1)), [np.ones((1, 1))] * 2).error_estimate == 0
-    np.testing.assert_allclose(ChebTucker(np.ones(1), [np.array([[3.0], [4.0]])]).error_estimate, 0.8)  # of two coefficients the last
+    np.testing.assert_allclose(ChebTucker(np.ones(1), [np.array([[3.0], [4.0]])]).error_estimate, 0.8)  # the last of two coefficients
 
 
 A = ChebTucker(np.ones((1, 1)), [np.ones((3, 1))] * 2)
@@ -182,7 +182,7 @@ class TestTorch:
 
     def test_to(self, torch, rng, leaves):
         ct = ChebTucker(leaves[0], leaves[1:], domain=(0, 1))
-        assert (ct + ct).rank == (6, 4)  # kept, with the graph
+        assert (ct + ct).rank == (6, 4)  # ranks are not truncated, because of the graph
         single = ct.to(torch.float32)
         assert {a.dtype for a in (single.core, *single.factors)} == {torch.float32}
         (gradient,) = torch.autograd.grad(single.integrate(), leaves[0])

@@ -1,4 +1,4 @@
-"""Sparse polynomial chaos: exact where the function is a polynomial, honest about its error, and good with few samples."""
+"""Sparse polynomial chaos: exact for polynomials, with an honest error estimate, and accurate with few samples."""
 
 import math
 import pickle
@@ -50,7 +50,7 @@ BOREHOLE = [(0.05, 0.15), (100, 50000), (63070, 115600), (990, 1110), (63.1, 116
 
 @pytest.mark.parametrize(("most", "of_indices"), [(100, 1e-3), pytest.param(300, 2e-4, marks=pytest.mark.slow)])
 def test_few_samples_of_a_borehole(most, of_indices, rng):
-    """Against its Chebyshev tensor, from a few thousand values; the errors that are promised in csrc/cheb/README.md, doubled."""
+    """Compared with its Chebyshev tensor from a few thousand values; limits are twice the errors stated in csrc/cheb/README.md."""
     ct = qf.cheb.ChebTucker.from_function(borehole, BOREHOLE, tol=1e-6)
     lo, hi = np.array(BOREHOLE, float).T
     X = lo + (hi - lo) * rng.random((2000, 8))
@@ -74,7 +74,7 @@ def test_noise_is_not_fitted(rng):
 
 
 def test_a_ridge_needs_many_terms(rng):
-    """No small basis has a better fit than the constant's; the search goes on as long as it is cheap."""
+    """No small basis fits better than a constant; the search continues while it is cheap."""
     X = rng.uniform(-1, 1, (300, 2))
     chaos = PolynomialChaos.fit(X, np.exp(-3 * (X[:, 0] - X[:, 1]) ** 2), [(-1, 1)] * 2)
     T = rng.uniform(-1, 1, (500, 2))
@@ -88,7 +88,7 @@ def test_constants_and_indices(rng):
     chaos = PolynomialChaos.fit(X, np.full(10, 7.0))
     assert (chaos.mean(), chaos.var(), chaos.error_estimate) == (7, 0, 0)
     assert np.isnan(chaos.sobol(1)).all()
-    # the g-function of Sobol: prod (|4 x - 2| + a) / (1 + a) is no polynomial, its indices are known
+    # Sobol's g-function, prod (|4 x - 2| + a) / (1 + a), is not a polynomial; its indices are known
     a = np.array([0.0, 1.0, 9.0])
     partial = 1 / (3 * (1 + a) ** 2)
     variance = math.prod(1 + partial) - 1
@@ -105,7 +105,7 @@ def test_polynomials_are_orthonormal_to_a_distribution(of):
     products = [
         [of.expect(lambda x, j=j, k=k: basis(np.atleast_1d(x))[0, j] * basis(np.atleast_1d(x))[0, k]) for k in range(3)] for j in range(3)
     ]
-    np.testing.assert_allclose(products, np.eye(3), atol=1e-6)  # of scipy's quadrature
+    np.testing.assert_allclose(products, np.eye(3), atol=1e-6)  # error of SciPy's quadrature
     if of.dist.name in ("norm", "expon"):
         known = qf.cheb.orthopoly.classical("hermite" if of.dist.name == "norm" else "laguerre", 6)
         scale = of.std()

@@ -1,4 +1,4 @@
-"""Costly functions: values that are kept, computed elsewhere, in parallel, and told of."""
+"""Costly functions: values that are saved, computed elsewhere or in parallel, and reported."""
 
 import math
 import pickle
@@ -19,7 +19,7 @@ def root(a, b, c, d):
 
 
 class Model:
-    """A function of one point at a time that fails at its ``broken``-th call, and knows every point it was called at."""
+    """A function of one point at a time that fails at call number ``broken`` and records every point."""
 
     def __init__(self, broken=-1, f=root):
         self.broken, self.f, self.seen = broken, f, []
@@ -42,7 +42,7 @@ def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
     with pytest.raises(RuntimeError, match="license"):
         ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
     assert len(file.read_text().splitlines()) == 151
-    with open(file, "a") as lines:  # a killed program's last line
+    with open(file, "a") as lines:  # the last line of a killed program
         lines.write("0.25,0.5,0.")
     found = ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
     plain = ChebTucker.from_function(f, BOX, tol=1e-5)
@@ -73,7 +73,7 @@ def test_a_grid_and_a_chaos_are_kept_too(tmp_path):
 def test_parallel_calls():
     plain = ChebTucker.from_function(root, BOX, tol=1e-5)
     with ThreadPoolExecutor(3) as threads:
-        for f in (root, lambda *x: math.sqrt(1 + x[0] + x[1] * x[2]) / (2 + x[3])):  # takes arrays, or not
+        for f in (root, lambda *x: math.sqrt(1 + x[0] + x[1] * x[2]) / (2 + x[3])):  # accepts arrays, or only numbers
             ct = ChebTucker.from_function(f, BOX, tol=1e-5, executor=threads)
             np.testing.assert_allclose(ct.core, plain.core, rtol=1e-12, atol=1e-13)
             assert ct.n_evaluations == plain.n_evaluations
@@ -83,7 +83,7 @@ def test_parallel_calls():
 
 def test_what_other_workers_computed_is_kept(tmp_path):
     class Pool:
-        """Calls everything before the first result is read, but what is cancelled."""
+        """Runs every call that is not cancelled before the first result is read."""
 
         def submit(self, f, *arguments):
             future = Future()

@@ -1,4 +1,4 @@
-"""How many values of f ``from_function`` takes, and how well it meets its tolerance with them."""
+"""How many values of f ``from_function`` computes, and how well it meets its tolerance with them."""
 
 import itertools
 import math
@@ -35,8 +35,8 @@ def test_values_are_at_most_about_twice_the_cheaper_of_fibres_and_grid(rng, name
         ct = ChebTucker.from_function(f, domain, tol=tol)
         fibres = sum(n * (r + 2) for n, r in zip(ct.n, ct.rank)) + math.prod(ct.rank)
         print(tol, ct.n, ct.rank, ct.n_evaluations)
-        assert ct.n_evaluations <= 2.1 * min(fibres, math.prod(ct.n)) + 100  # the points of the tests
-        # its own test is at some hundred points
+        assert ct.n_evaluations <= 2.1 * min(fibres, math.prod(ct.n)) + 100  # plus the points of its tests
+        # its own test uses a few hundred points
         assert np.abs(ct(X) - expected).max() <= 5 * tol * np.abs(expected).max()
 
 
@@ -48,7 +48,7 @@ def test_first_fibres_are_not_refined_because_the_scale_changes():
 
 
 def test_ten_variables_take_a_few_thousand_values(rng):
-    """A sum of two products: the full grid would take 10^9 values."""
+    """A sum of two products, for which the full grid would need 10^9 values."""
 
     def f(*x):
         return np.prod([1 + t / (k + 2) for k, t in enumerate(x)], axis=0) + x[0] * np.exp(x[9])

@@ -1,4 +1,4 @@
-"""The examples of Chebyshev-Tucker tensors and of charges run, and their numbers are right."""
+"""The examples of Chebyshev-Tucker tensors and of charges run, and their results are right."""
 
 import itertools
 import re
@@ -8,12 +8,12 @@ import pytest
 
 
 def test_drawdowns_solve_their_equation(rng, example):
-    """Steps by a dense matrix of fluxes through faces: one cell is pumped."""
+    """Compared with steps by a dense matrix of fluxes through faces; one cell is pumped."""
     module = example("tucker_snapshots")
     T = 10 ** rng.uniform(-4, -3, (5, 6))
     A, padded = np.zeros((30, 30)), np.pad(T, 1, mode="edge")
     for (i, j), (k, m) in itertools.product(np.ndindex(5, 6), ((1, 0), (-1, 0), (0, 1), (0, -1))):
-        conducts = 2 / (1 / T[i, j] + 1 / padded[i + k + 1, j + m + 1])  # beyond an edge half a cell on, which is as much
+        conducts = 2 / (1 / T[i, j] + 1 / padded[i + k + 1, j + m + 1])  # beyond an edge, half a cell away, which gives the same
         A[6 * i + j, 6 * i + j] += conducts
         if 0 <= i + k < 5 and 0 <= j + m < 6:
             A[6 * i + j, 6 * (i + k) + j + m] -= conducts
@@ -41,7 +41,7 @@ def test_snapshots(monkeypatch, example, printed):
 
 
 def test_groups_of_snapshots(rng, example):
-    """Snapshots along three directions, of any size and sign, are told apart; a tensor of each has fewer modes than one of all."""
+    """Snapshots along three directions, of any size and sign, are separated; a tensor per direction has fewer modes than a single one."""
     module = example("tucker_snapshots")
     maps = np.linalg.qr(rng.standard_normal((30, 3)))[0].T
     which = rng.permutation(np.arange(60) % 3)
@@ -95,7 +95,7 @@ def test_the_crystal(monkeypatch, example, printed):
     monkeypatch.setattr(module, "TOL", 1e-8)
     text = printed(module, 6)
     assert "2197 ions" in text
-    assert float(re.search(r", (\S+) from", text)[1]) < 2e-4  # what a block of 13 ions a side leaves, with weights at its faces
+    assert float(re.search(r", (\S+) from", text)[1]) < 2e-4  # error of a block of 13 ions per side, with weights at its faces
 
 
 def test_the_molecule(tmp_path, example, printed):

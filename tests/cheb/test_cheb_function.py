@@ -1,4 +1,4 @@
-"""Functions as Chebyshev-Tucker tensors: how well, with how many values, and what is said of those that cannot be had."""
+"""Functions as Chebyshev-Tucker tensors: accuracy, number of values, and errors for functions that cannot be resolved."""
 
 import itertools
 import tracemalloc
@@ -15,7 +15,7 @@ CUBE = ((-1, 1),) * 3
 
 
 class Counted:
-    """A function that knows how often and at how many points it was called."""
+    """A function that counts its calls and points."""
 
     def __init__(self, f):
         self.f, self.calls, self.points = f, 0, 0
@@ -49,7 +49,7 @@ def test_smooth_functions(rng, name):
         ct = ChebTucker.from_function(counted, domain, tol=tol)
         X = points(rng, domain)
         expected = f(*X.T)
-        # 10 tol of the largest value is what its own test allows at 100 points; of 500 others the worst may be as much again
+        # its own test allows 10 tol of the largest value at 100 points; the worst of 500 other points may be twice as bad
         np.testing.assert_allclose(ct(X), expected, rtol=0, atol=20 * tol * np.abs(expected).max())
         assert ct.n_evaluations == counted.points
         assert counted.calls < 200
@@ -66,17 +66,17 @@ def test_a_tight_tolerance(rng):
 
 
 def test_fibres_are_few(rng):
-    """r^2 n values for each axis and sweep, not n^3: fewer than a hundredth of the grid of the result."""
+    """r^2 n values per axis and sweep, not n^3: fewer than a hundredth of the grid of the result."""
     counted = Counted(lambda x, y, z: np.exp(x) * np.sin(90 * y) * np.cos(60 * z) + np.sin(80 * x) * y * z)
     ct = ChebTucker.from_function(counted, CUBE)
     assert ct.rank == (2, 2, 2)
     assert min(ct.n) > 70
     assert ct.n_evaluations == counted.points < np.prod(ct.n) / 20
-    assert all(m < 200 for m in ct.n)  # coefficients that do not matter are gone
+    assert all(m < 200 for m in ct.n)  # negligible coefficients are dropped
 
 
 def test_high_ranks_take_the_whole_grid_once():
-    """A ridge on the diagonal: ranks near half of n, where fibres through all crosses would be many grids."""
+    """A ridge on the diagonal: ranks are near n / 2, and fibres through all crosses would cost many grids."""
     counted = Counted(lambda x, y, z: np.exp(-2 * ((x - y) ** 2 + (y - z) ** 2 + (z - x) ** 2)))
     ct = ChebTucker.from_function(counted, CUBE, tol=1e-9)
     assert min(ct.rank) > 12
@@ -97,7 +97,7 @@ def test_constants_of_any_kind():
 
 
 def test_aliases_are_seen(rng):
-    """T_32 and T_16 T_16 are 1 on the first grid of 17 points: the test at random points says no."""
+    """T_32 and T_16 T_16 are 1 on the first grid of 17 points; the test at random points detects this."""
     for f in (lambda x, y: np.cos(32 * np.arccos(x)) + 0 * y, lambda x, y: np.cos(64 * np.arccos(x)) * np.cos(32 * np.arccos(y))):
         ct = ChebTucker.from_function(f, ((-1, 1), (-1, 1)))
         X = points(rng, ((-1, 1),) * 2)
@@ -106,7 +106,7 @@ def test_aliases_are_seen(rng):
 
 
 def test_several_outputs(rng):
-    """Sampled once for all, each to its own scale."""
+    """Sampled once for all outputs, each relative to its own scale."""
     for n in [None, 33]:
         print(n)
 
@@ -144,7 +144,7 @@ def test_functions_that_are_not_smooth_raise(name):
 
 
 def test_kinks_are_resolved_to_a_loose_tolerance(rng):
-    """The coefficients of a kink are small long before its error is; that is largest next to the kink, where few random points are."""
+    """The coefficients of a kink become small long before its error, which is largest next to the kink, where random points are rare."""
     X = rng.random((3000, 2))
     X[:1000, 0] = 0.3 + 10 ** rng.uniform(-10, -1, 1000) * rng.choice([-1, 1], 1000)
     for f, tol in itertools.product((lambda x, y: np.abs(x - 0.3) + y, lambda x, y: np.sqrt(np.abs(x - 0.3)) * x + y), (1e-2, 1e-4, 1e-6)):
@@ -154,7 +154,7 @@ def test_kinks_are_resolved_to_a_loose_tolerance(rng):
             assert tol < 1e-5
             continue
         missed = np.abs(ct(X) - f(*X.T)).max() / f(*X.T).max()
-        # its own test allows 10 tol at two points of the worst cell; between them a kink may be off by a few times as much
+        # its own test allows 10 tol at two points of the worst cell; between them the error at a kink may be a few times larger
         assert missed <= min(50 * tol, 10 * ct.error_estimate), (tol, missed, ct.error_estimate)
 
 
@@ -194,10 +194,10 @@ def test_what_f_must_not_return():
 
 @pytest.fixture
 def peak():
-    """Runs something; the most memory that it took, in MB."""
+    """Run a function; return its peak memory in MB."""
 
     def measure(run):
-        run()  # what is imported and compiled does not count
+        run()  # imports and compilation do not count
         tracemalloc.start()
         try:
             run()
@@ -213,7 +213,7 @@ def peaks(x):
 
 
 def test_a_long_axis_takes_memory_of_its_length(rng, peak):
-    """8193 points: a square matrix of them has 537 MB."""
+    """8193 points: a square matrix would take 537 MB."""
     line = ChebTucker.from_function(peaks, (-1, 1), tol=1e-6)
     assert line.n[0] > 7000
     assert peak(lambda: ChebTucker.from_function(peaks, (-1, 1), tol=1e-6)) < 5

@@ -1,4 +1,4 @@
-"""What the Chebyshev-Tucker functions refuse, what they forgive, and what the errors say."""
+"""Invalid and tolerated inputs of the Chebyshev-Tucker functions, and the error messages."""
 
 import itertools
 
@@ -42,7 +42,7 @@ def test_the_first_bad_point_is_named_whatever_the_threads(rng):
 
 
 def test_rounding_at_the_ends_is_forgiven(backend):
-    """What one rounding of a coordinate does must not be an error; the value is that at the end."""
+    """Rounding of a coordinate must not be an error; the value is that at the end."""
     for lo, hi in [(-1.0, 1.0), (0.1, 0.7), (100.0, 100.5), (-3e8, 1e-3)]:
         print(lo, hi)
         core, U = np.ones(2), np.array([[1.0, 0.5], [2.0, -1.0]])

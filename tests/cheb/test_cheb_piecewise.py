@@ -1,4 +1,4 @@
-"""Functions with kinks, jumps and singular ends, in pieces: against closed forms and SciPy's quadrature."""
+"""Piecewise functions with kinks, jumps and singular ends, compared with closed forms and SciPy's quadrature."""
 
 import pickle
 

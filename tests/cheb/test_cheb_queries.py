@@ -1,4 +1,4 @@
-"""Slices, antiderivatives, quotients, extrema, roots and statistics of Chebyshev-Tucker tensors, against closed forms and SciPy."""
+"""Slices, antiderivatives, quotients, extrema, roots and statistics of Chebyshev-Tucker tensors, compared with closed forms and SciPy."""
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_roots():
 
 
 def test_statistics_of_other_distributions(rng):
-    """x^2 y + z: moments of the distributions in closed form."""
+    """For x^2 y + z, from the moments of the distributions in closed form."""
     samples = rng.gamma(2.0, size=500)
     ct = ChebTucker.from_function(lambda x, y, z: x**2 * y + z, [(-9, 9), (0, 1), (0, samples.max() + 1)])
     inputs = [stats.norm(0.5, 1), stats.beta(2, 3), samples]
@@ -114,7 +114,7 @@ def test_statistics_of_other_distributions(rng):
 
 
 def test_outputs_at_random_inputs(rng):
-    """Their moments, and quantiles of a sum of two normal inputs, whose distribution is known."""
+    """Moments of the outputs, and quantiles of a sum of two normal inputs, whose distribution is known."""
     samples = rng.gamma(2.0, size=500)
     inputs = [stats.norm(0.5, 1), stats.beta(2, 3), samples]
     ct = ChebTucker.from_function(lambda x, y, z: x**2 * y + z, [(-4, 5), (0, 1), (0, samples.max())])
@@ -131,7 +131,7 @@ def test_outputs_at_random_inputs(rng):
 
 
 def test_indices_of_ishigami():
-    """Its closed forms."""
+    """Compared with their closed forms."""
     ct = ChebTucker.from_function(lambda x, y, z: np.sin(x) + 7 * np.sin(y) ** 2 + 0.1 * z**4 * np.sin(x), [(-np.pi, np.pi)] * 3)
     first = np.array([0.5 * (1 + 0.1 * np.pi**4 / 5) ** 2, 49 / 8, 0])
     both = 0.01 * np.pi**8 * (1 / 18 - 1 / 50)

@@ -1,4 +1,4 @@
-"""What a ChebTucker keeps between calls and in files, its plans, and what it is with PyTorch tensors."""
+"""State of a ChebTucker between calls and in files, its plans, and its behaviour with PyTorch tensors."""
 
 import copy
 import pickle
@@ -57,7 +57,7 @@ def test_packed_once_and_no_bit_changes(rng):
 
 
 def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
-    """An array that its owner unlocks, changes and locks again looks as if nothing had happened; what is packed of it would be old."""
+    """If an owner unlocks an array, changes it and locks it again, it looks unchanged, and its packed copy would be outdated."""
     C = rng.standard_normal((5, 4))
     made = [
         qf.cheb.ChebTucker.from_coeffs(C),
@@ -84,7 +84,7 @@ def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
 
 
 def test_another_array_in_its_place_is_read_anew(backend, rng):
-    """A locked one every time: its owner may unlock it."""
+    """Even a read-only array is read every time, because its owner may unlock it."""
     ct, X = qf.cheb.ChebTucker(*frozen(rng)), points(rng)
     ct(X)
     ct.core = core = frozen(rng)[0]
@@ -97,7 +97,7 @@ def test_another_array_in_its_place_is_read_anew(backend, rng):
 
 @needs_native
 def test_an_interrupt_while_packing(rng):
-    """Nothing is kept of a packing that has not come to its end, in a tensor and in a plan."""
+    """An interrupted packing leaves nothing behind, in a tensor or in a plan."""
     ct, X = qf.cheb.ChebTucker(*random_tensor(rng, (24, 24, 24), (24, 24, 24))), points(rng)
     plan = ct.plan(1e-6)
     assert plan.method == "grid"
@@ -199,7 +199,7 @@ DOMAIN = ((100.0, 100.5), (-3.0, 1.0), (0.0, 7.0))
 
 
 def dense(rng, dtype=np.float64, domain=DOMAIN, n=(33, 24, 32), r=(33, 24, 24)):
-    """Of ranks so high that a plan pays."""
+    """A tensor with ranks so high that a plan is faster."""
     core, factors = random_tensor(rng, n, r, dtype, decay=1.0)
     ct = qf.cheb.ChebTucker(core, factors, domain=domain)
     lo, hi = np.array(domain).T

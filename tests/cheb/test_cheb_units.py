@@ -1,4 +1,4 @@
-"""Results scale with the units of data and of axes, up to the ends of the range of numbers."""
+"""Results scale with the units of data and axes, up to the limits of floating-point numbers."""
 
 import warnings
 
@@ -17,7 +17,7 @@ def inputs():
 
 
 def test_columns_and_weights_of_many_sizes():
-    """Terms whose parts leave the range of numbers when they are multiplied in the wrong order."""
+    """Terms whose factors overflow or underflow if they are multiplied in the wrong order."""
     a = inputs()
     factors = a["U"]
     expected = ChebTucker.from_cp(a["w"], factors, tol=1e-12)
@@ -34,7 +34,7 @@ def test_columns_and_weights_of_many_sizes():
 
 
 def test_values_at_the_end_of_the_range():
-    """Sums of them, of which coefficients are made, lie beyond it."""
+    """The sums that give the coefficients exceed the range."""
     X = inputs()["X"][:, :2]
     for s, dtype in ((1.7e308, np.float64), (3e38, np.float32)):
         V = np.full((9, 8), s, dtype)
@@ -49,11 +49,11 @@ def test_values_at_the_end_of_the_range():
         with pytest.raises(ValueError, match=r"from_cp: the norm of the coefficients is beyond the largest number of float"):
             ChebTucker.from_cp(V[0, :1], [V[:, :1], V[:, :1]])
     ct = ChebTucker.from_values(np.full(3, 1e-5))
-    np.testing.assert_allclose((ct / 1e-310)(np.zeros((1, 1))), 1e305, rtol=1e-9)  # of which 1 / 1e-310 is too large
+    np.testing.assert_allclose((ct / 1e-310)(np.zeros((1, 1))), 1e305, rtol=1e-9)  # 1 / 1e-310 alone would overflow
 
 
 def test_axes():
-    """Lengths in another unit: values stay, slopes and integrals scale."""
+    """With lengths in a different unit, values stay the same; slopes and integrals scale."""
     for L in LENGTHS:
         print(L)
         X = inputs()["X"][:, :2]
@@ -90,7 +90,7 @@ TOO_SMALL = [
 
 
 def test_one_warning_of_a_tolerance_that_is_too_small():
-    """It names what was called and what was given, at the line of the call."""
+    """It names the function and the argument, at the line of the call."""
     for call, label in TOO_SMALL:
         print(label)
         with warnings.catch_warnings(record=True) as caught:

@@ -4,7 +4,7 @@ from case import Case
 
 
 def _case(name, N, I, K, O, rows=False, deep=False):
-    """deep: polynomials that stay bounded, however many; those of any numbers a and b may grow, and cancel in float32."""
+    """deep: polynomials that stay bounded for any degree; with arbitrary a and b they may grow, and cancel in float32."""
 
     def make(rng):
         shape = (I, K) if rows else (K,)
@@ -34,7 +34,7 @@ def _products(op, name, N, degrees, O, rows=False):
         return [*arguments[:3], *(abs(b) + 0.1 for b in arguments[3:])]
 
     def fitted(arguments):
-        """``degrees`` determine all sizes but those of rows and outputs."""
+        """``degrees`` determine all sizes except those of rows and outputs."""
         X, W, *recurrence = arguments
         (M, I), K = degrees.shape, int(degrees.max(initial=0)) + 1
         shapes = [(len(X), I), (M, W.shape[1]), *[(I, K) if rows else (K,)] * len(recurrence)]

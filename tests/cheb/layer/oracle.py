@@ -1,4 +1,4 @@
-"""Layers of polynomials in extended precision, a degree at a time."""
+"""Layers of polynomials in extended precision, one degree at a time."""
 
 import numpy as np
 

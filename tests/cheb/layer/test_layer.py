@@ -1,4 +1,4 @@
-"""What is particular to layers of polynomials, and the bases that they take."""
+"""Tests specific to layers of polynomials and to their bases."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def random_layer(rng, N=50, I=4, K=5, O=6):
 
 
 def test_no_large_temporary(peak_memory):
-    """N I K numbers would be 160 MB."""
+    """An array of N I K elements would take 160 MB."""
     made = (
         "import numpy as np, quatrefoil as qf; rng = np.random.default_rng(0); p = qf.cheb.orthopoly.classical('legendre', 9); "
         "X, W, g = rng.uniform(-1, 1, (20000, 100)), rng.standard_normal((100, 10, 8)), rng.standard_normal((20000, 8))"
@@ -36,7 +36,7 @@ def test_classical_polynomials(rng):
 
 
 def test_moments(rng):
-    """Of the uniform measure on [-1, 1] and the normal one; of samples, as the samples give them."""
+    """Moments of the uniform measure on [-1, 1], of the normal one, and of samples, compared with the samples themselves."""
     for name, mu in (("legendre", [1 / (j + 1) if j % 2 == 0 else 0 for j in range(15)]), ("hermite", [1, 0, 1, 0, 3, 0, 15, 0, 105])):
         known, found = orthopoly.classical(name, len(mu) // 2), orthopoly.from_moments(np.array(mu, float))
         np.testing.assert_allclose(found.b, known.b, rtol=1e-9)
@@ -50,7 +50,7 @@ def test_moments(rng):
 
 @pytest.mark.parametrize(("method", "m"), [("christoffel", 9), ("dpp", 4), ("volume", 6)])
 def test_optimal_samples(rng, method, m):
-    """Unbiased in 1000 draws: weighted means of a cubic and of a function outside the basis; by volume sampling even the latter's fit."""
+    """Over 1000 draws, weighted means of a cubic and of a function outside the basis are unbiased; with volume sampling even its fit is."""
     x = rng.exponential(size=40)
     basis = orthopoly.from_samples(x, 3)
     g, order, found = np.stack([x**3, np.exp(-((x - 1) ** 2)) * 10], axis=1), np.argsort(x), []
@@ -70,7 +70,7 @@ def test_optimal_samples(rng, method, m):
 
 @pytest.mark.parametrize("method", ["christoffel", "dpp", "volume"])
 def test_optimal_samples_of_products(rng, method):
-    """The same for three inputs: every point is one of the product's, and weighted means of a product and of another function are right."""
+    """The same for three inputs: every point is in the product, and weighted means of a product and of a different function are right."""
     inputs = [rng.exponential(size=30), rng.standard_normal(25), rng.uniform(size=20)]
     bases = [orthopoly.from_samples(x, n) for x, n in zip(inputs, (2, 2, 1))]
     degrees = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 1, 0], [1, 1, 1]])
@@ -98,7 +98,7 @@ def test_optimal_samples_of_products(rng, method):
 
 
 def test_optimal_samples_determine_many_products(rng):
-    """56 products of five inputs: as many determinantal points make a fit that twice as many random ones do not make much better."""
+    """56 products of five inputs: 56 determinantal points give a fit that twice as many random points hardly improve."""
     bases = [orthopoly.from_samples(rng.uniform(-1, 1, 500), 3) for _ in range(5)]
     points, weights = orthopoly.optimal_samples(bases, 56, method="dpp", rng=1)
     rows = np.prod([basis(t)[:, k] for basis, t, k in zip(bases, points.T, orthopoly.multi_indices(5, 3).T)], axis=0)

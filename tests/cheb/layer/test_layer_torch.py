@@ -1,4 +1,4 @@
-"""The module, and the example of a real table."""
+"""The module, and the example with real data."""
 
 import re
 
@@ -23,7 +23,7 @@ def test_module(rng):
     basis = orthopoly.classical("chebyshev", 5)
     P = np.stack([basis(np.tanh(x.numpy()).reshape(-1, 3)[:, i]) for i in range(3)], axis=1)
     expected = np.einsum("nik,iko->no", P, layer.weight.detach().numpy()).reshape(2, 5, 4)
-    np.testing.assert_allclose(y.detach().numpy(), expected, atol=1e-6)  # a and b were made in float32
+    np.testing.assert_allclose(y.detach().numpy(), expected, atol=1e-6)  # a and b were computed in float32
     again = nn.PolyLayer(3, 4, 5, squash=True).double()
     again.load_state_dict(layer.state_dict())
     assert torch.equal(again(x), y)
@@ -35,7 +35,7 @@ def test_a_basis_an_input(rng):
     layer = nn.PolyLayer(3, 2, 3, basis=bases).double()
     x = rng.uniform(0, 4, (7, 3))
     expected = sum(basis(z)[:, :4] @ W for basis, z, W in zip(bases, x.T, layer.weight.detach().numpy()))
-    np.testing.assert_allclose(layer(torch.from_numpy(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-5)  # a and b were made in float32
+    np.testing.assert_allclose(layer(torch.from_numpy(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-5)  # a, b in float32
 
 
 def test_products(rng):

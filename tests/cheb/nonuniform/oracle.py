@@ -2,7 +2,7 @@ import numpy as np
 
 
 def _polynomials(X, n):
-    """cos(k arccos x) in extended precision; d arrays (P, n_k). Differences of it need no points nearer to the ends than their step."""
+    """cos(k arccos x) in extended precision; d arrays (P, n_k). Finite differences need points at least one step from the ends."""
     angles = np.arccos(np.clip(X.astype(np.longdouble), -1, 1))
     return [np.cos(angles[:, k : k + 1] * np.arange(m)) for k, m in enumerate(n)]
 

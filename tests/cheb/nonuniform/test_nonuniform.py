@@ -1,4 +1,4 @@
-"""What is particular to nonuniform cosine transforms: the error that eps allows, transposes, the ends, threads, the choice of a way."""
+"""Tests specific to nonuniform cosine transforms: the error that eps allows, transposes, the ends, threads, the choice of a method."""
 
 import itertools
 
@@ -17,7 +17,7 @@ def by_grid(C, X, eps):
 
 
 def points(rng, P, d):
-    """Many at the ends and close to them."""
+    """Points, many of them at the ends and close to them."""
     X = rng.uniform(-1, 1, (P, d))
     X[: P // 8] = np.sign(X[: P // 8])
     X[P // 8 : P // 4] = np.cos(rng.uniform(0, 0.1, X[P // 8 : P // 4].shape))
@@ -25,7 +25,7 @@ def points(rng, P, d):
 
 
 def test_error_is_what_eps_allows(backend, rng):
-    """Coefficients that do not decay, sizes whose grid is as coarse as it may be and others, points anywhere."""
+    """Coefficients that do not decay, sizes with the coarsest allowed grid and others, points anywhere."""
     for eps in [1e-1, 1e-2, 1e-5, 1e-8, 1e-11, 1e-13]:
         print(eps)
         for n in ((400,), (33, 52), (17, 18, 9), (33, 2, 1)):
@@ -44,7 +44,7 @@ def test_a_grid_in_single_precision(best_backend, rng):
 
 
 def test_moments_are_the_transpose(backend, rng):
-    """To rounding at any eps: y . (E C) = (E' y) . C. Sums of P products, of numbers that are sums of prod(n)."""
+    """To rounding at any eps: y . (E C) = (E' y) . C. Both are sums of P products of numbers that are sums of prod(n) terms."""
     for eps, (n, P) in itertools.product(
         [None, 1e-3, 1e-8], [((50,), 300), ((40, 41), 3000), ((20, 17, 23), 5000), ((3, 2, 4, 3), 100), ((5, 6, 7), 20)]
     ):
@@ -53,7 +53,7 @@ def test_moments_are_the_transpose(backend, rng):
         C, X, y = rng.standard_normal(n), points(rng, P, len(n)), rng.standard_normal(P)
         f, M = qf.cheb.cheb_eval(C, X, eps=eps), qf.cheb.cheb_moments(X, y, n, eps=eps)
         assert abs((f * y).sum() - (M * C).sum()) <= 1e-12 * np.linalg.norm(f) * np.linalg.norm(y)
-        # and of the gradients: those of either are values and moments of the other, to the bit
+        # the same for gradients: those of one are bitwise equal to values and moments of the other
         dC, dX = qf.cheb.cheb_eval_vjp(C, X, y, eps=eps)
         np.testing.assert_array_equal(dC, M)
         dX_too, dq = qf.cheb.cheb_moments_vjp(X, y, C, n=n, eps=eps)
@@ -75,7 +75,7 @@ def test_slopes_up_to_the_ends(backend, rng):
 
 
 def test_the_choice_follows_shapes(backend, rng):
-    """Many points of many coefficients go by the grid, few of few do not; no eps, none that the grid cannot meet, no fourth axis does."""
+    """Many points with many coefficients use the grid. Few points, no eps, an eps that the grid cannot meet, and four axes do not."""
     C, X = rng.standard_normal((33, 33, 33)), rng.uniform(-1, 1, (4000, 3))
     np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X, eps=1e-6), by_grid(C, X, 1e-6))
     exact = qf.cheb.cheb_eval(C, X[:50])

@@ -4,7 +4,7 @@ import quatrefoil as qf
 from case import Case
 from cheb.particles import oracle
 
-CLEAR = 1e-4  # of the cutoff: no pair is so close to it that a rounding, or the step of a difference, moves it to the other side
+CLEAR = 1e-4  # fraction of the cutoff: no pair is so close to it that rounding, or the step of a finite difference, moves it across
 
 
 def _short(P, N, box, split, eps=1e-13):
@@ -22,7 +22,7 @@ def _short(P, N, box, split, eps=1e-13):
 
 
 def _close(arguments):
-    """A charge close to each target: the short-range part of far ones is a difference of larger numbers."""
+    """A charge close to each target, because the short-range part of distant charges is a difference of larger numbers."""
     X, q, targets = arguments
     count = min(len(X), len(targets))
     X = X.copy()
@@ -66,8 +66,10 @@ CLOUDS = {
 
 
 def attack_cells(rng, backend):
-    """A cloud of any kind and size, cut anywhere, against the oracle and relative to what is summed: 1/r and the long part cancel; a pair
-    at the cutoff may fall on either side."""
+    """Compare a cloud of any kind and size, split anywhere, with the oracle.
+
+    Errors are relative to the terms of the sum, because 1/r and the long part cancel. A pair at the cutoff may be on either side.
+    """
     dtype = np.float32 if rng.random() < 0.3 else np.float64
     P, N = (int(rng.choice([1, 2, 7, 60, 400])) for _ in range(2))
     cloud, sog = CLOUDS[str(rng.choice(list(CLOUDS)))], qf.cheb.coulomb_sog(1e-9, 0.01, 10.0, split=10 ** rng.uniform(-1, 2))

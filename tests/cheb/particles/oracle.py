@@ -1,4 +1,4 @@
-"""Direct sums over all pairs, in extended precision; what is long and short by its definition, a Gaussian at a time."""
+"""Direct sums over all pairs, in extended precision; the long and short parts by their definitions, one Gaussian at a time."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def short_range(X, q, targets, *, sog):
 
 
 def direct(X, q, targets):
-    """sum_p q_p / |x - x_p| and its gradient in x; a charge at x itself is left out."""
+    """sum_p q_p / |x - x_p| and its gradient with respect to x; a charge at x itself is left out."""
     value, gradient = np.zeros(len(targets)), np.zeros((len(targets), 3))
     for i, x in enumerate(targets):
         d = x - X

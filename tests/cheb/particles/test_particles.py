@@ -1,4 +1,4 @@
-"""What is particular to potentials of charges: sums of Gaussians and their ranks, the split, both parts against direct sums, the cells."""
+"""Tests specific to potentials of charges: sums of Gaussians and their ranks, the split, both parts and direct sums, the cells."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
 
 def test_1_over_r_to_eps(rng):
-    """(1), at distances that the search has not seen, in any unit of length."""
+    """(1), at distances that the search has not used, in any unit of length."""
     for rmax, eps in itertools.product([1.0, 2 * 3**0.5, 1e-250, 1e290], [1e-2, 1e-7, 1e-14]):
         print(eps, rmax)
         rmin = rmax * 10 ** -rng.uniform(0.5, 4)
@@ -35,13 +35,13 @@ def test_1_over_r_to_eps(rng):
 
 
 def test_steps_are_as_large_as_they_may_be():
-    """What the rule is known to give: relative errors of h = 0.2663 and 0.2 for r up to 1."""
+    """Known results of the rule: relative errors for h = 0.2663 and 0.2 with r up to 1."""
     for eps, h in ((4.1e-8, 0.2663), (8.8e-11, 0.2)):
         assert np.arcsinh(qf.cheb.coulomb_sog(eps, 1e-3, 1.0).t[1]) == pytest.approx(h, rel=0.03)
 
 
 def test_split_and_cutoff(rng):
-    """The last long term is at the split; both parts are 1/r; beyond the cutoff the short part is nothing."""
+    """The last long term is at the split; both parts add up to 1/r; beyond the cutoff the short part is negligible."""
     for split, eps in itertools.product([0.0, 0.1, 3.0, 40.0], [1e-3, 1e-7, 1e-13]):
         print(eps, split)
         sog = qf.cheb.coulomb_sog(eps, 0.01, 4.0, split=split)
@@ -70,7 +70,7 @@ def test_a_sum_that_is_no_1_over_r():
 
 
 def test_bandwidth_is_enough_and_little_more(rng):
-    """(5), in x and y alike."""
+    """(5), in x and in y."""
 
     def error(size, t, x, y):
         half = (size + 1) // 2
@@ -96,13 +96,13 @@ def test_bandwidth_is_enough_and_little_more(rng):
 def test_the_long_part(rng):
     for (n, domain), tol in itertools.product([(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE), ((4, 20, 1), CUBE)], [1e-4, 1e-8, 1e-12]):
         print(n, tol)
-        X, q = charges(rng, 300, domain, neutral=n != (4, 20, 1))  # of which the sum alone is left
+        X, q = charges(rng, 300, domain, neutral=n != (4, 20, 1))  # n = (4, 20, 1) resolves little but the total charge
         V = qf.cheb.potential(X, q, n=n, domain=domain, tol=tol)
         assert V.n == ((n,) * 3 if isinstance(n, int) else n)
         assert V.domain == tuple((float(a), float(b)) for a, b in domain)
         targets = charges(rng, 500, domain)[0]
         expected = oracle.long_part(X, q, targets, V.sog)
-        # The terms cancel where n allows wide Gaussians alone: what n leaves out of each of them, and its rounding, do not.
+        # If n allows only wide Gaussians, the terms cancel; truncation and rounding errors of each term do not.
         terms = np.linalg.norm(q) * V.sog.long(0.0) * 500**0.5
         rounding = 2e-14 * np.abs(q).sum() * V.sog.long(0.0) * 500**0.5
         assert np.linalg.norm(V(targets) - expected) <= tol * (np.linalg.norm(expected) + terms) + rounding
@@ -141,7 +141,7 @@ def test_a_split_that_n_does_not_resolve(rng):
 
 
 def test_many_neighbours(backend, rng):
-    """More neighbours than are kept side by side: charges that come again are the charge of all."""
+    """More neighbours than fit in the buffer; repeated charges give the sum of their charges."""
     X, q, targets = rng.uniform(0, 1, (1000, 3)), 1 + rng.random(1000), rng.uniform(0, 1, (3, 3))
     one, five = (qf.cheb.short_range(np.tile(X, (k, 1)), np.tile(q, k), targets, sog=SOG, backend=backend) for k in (1, 5))
     np.testing.assert_allclose(five, 5 * one, rtol=1e-9)
@@ -154,7 +154,7 @@ def test_targets_beyond_all_charges(backend, rng):
     targets = np.array([[1 + edge / 2, 0, 0], [50.0, 0, 0], [0, -1e300, 1e300], [0, 0, -1 - edge / 3]])
     got = qf.cheb.short_range(X, q, targets, sog=sog)
     expected = oracle.short_range(X, q, targets, sog=sog)
-    assert np.abs(got - expected).max() <= 1e-9  # of some dozen pairs, each to 1e-11
+    assert np.abs(got - expected).max() <= 1e-9  # dozens of pairs, each accurate to 1e-11
     assert got[1] == got[2] == 0
     X[0] = 1e300, -1e300, 0  # one charge that makes the box too large for cells
     expected = oracle.short_range(X[1:], q[1:], targets, sog=sog)[[0, 3]]
@@ -162,7 +162,7 @@ def test_targets_beyond_all_charges(backend, rng):
 
 
 def test_on_a_charge(backend):
-    """Its 1/r is left out, its long part taken back; so it is with the other charge at that place."""
+    """The 1/r of the charge is left out and its long part subtracted; the same for the other charge at that position."""
     sog = qf.cheb.coulomb_sog(1e-9, 0.1, 5.0, split=1.0)
     X, q = np.array([[0.0, 0, 0], [0, 0, 0], [0.5, 0, 0]]), np.array([1.0, 2.0, 3.0])
     got = qf.cheb.short_range(X, q, X, sog=sog)
@@ -281,7 +281,7 @@ def columns(n, h, terms):
     ],
 )
 def test_ranks(n, h, terms, published):
-    """Of columns scaled in any way, to tol of the sum of splines: in the plane of cells below the middle."""
+    """Ranks with columns of any scale, to tol times the sum of splines, in the plane of cells below the middle."""
     x, U = columns(n, h, terms)
     scale = 10.0 ** np.linspace(-3, 3, U.shape[1])
     splines = qf.cheb.vals2coeffs(CubicSpline(x, U)(qf.cheb.chebpts(POINTS)), axes=0)

@@ -1,4 +1,4 @@
-"""Gradients of potentials in positions and charges: forces against the direct sum's, derivatives against differences."""
+"""Gradients of potentials with respect to positions and charges: forces compared with the direct sum, derivatives with differences."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def total(X, q, targets, **options):
 @pytest.mark.parametrize(("n", "domain"), [(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE)])
 @pytest.mark.parametrize("tol", [1e-4, 1e-10])
 def test_forces(rng, n, domain, tol):
-    """Of the energy, in which particles are charges and targets at once, to tol."""
+    """Forces from the energy, in which particles are both charges and targets, to tol."""
     X, q = charges(rng, 400, domain)
     x, charge = torch.tensor(X, requires_grad=True), torch.tensor(q, requires_grad=True)
     f = total(x, charge, x, n=n, domain=domain, tol=tol)
@@ -32,7 +32,7 @@ def test_forces(rng, n, domain, tol):
 
 @pytest.mark.parametrize("asked", ["X", "q", "targets", "all"])
 def test_derivatives_of_both_parts(rng, asked):
-    """In any of the arrays, alone or together, and second ones of the long part."""
+    """First derivatives with respect to any of the arrays, separately or together, and second derivatives of the long part."""
     X, q = (torch.tensor(a) for a in charges(rng, 6, LONG_BOX))
     targets = torch.tensor(charges(rng, 5, LONG_BOX)[0])
     arrays = {"X": X, "q": q, "targets": targets}
@@ -68,7 +68,7 @@ def test_func_grad(rng):
 
 
 def test_with_and_without_a_gradient(rng):
-    """The same function to tol; all that is computed of it keeps the graph."""
+    """The same function to tol; everything computed from it is differentiable."""
     X, q = (torch.tensor(a) for a in charges(rng, 200, CUBE))
     at = torch.tensor(charges(rng, 50, CUBE)[0])
     options = {"n": (17, 20, 25), "domain": CUBE, "tol": 1e-7}

@@ -2,13 +2,14 @@ import numpy as np
 
 from case import Case
 
-BOX = (-2.0, 3.0, -0.5, 0.25, -10.0, 30.0)  # holds 2x/3 with every x of it
+BOX = (-2.0, 3.0, -0.5, 0.25, -10.0, 30.0)  # contains 2x/3 for every x in it
 
 
 def _tucker(n, r, P, *, decay=0.8, domain=None, positive=False):
-    """A tensor whose coefficients decay (a difference quotient of n^2 slopes would have no digits), points away from the ends.
+    """A tensor whose coefficients decay, because a difference quotient of slopes of size n^2 would have no digits; points away from the
+    ends.
 
-    positive: nothing cancels, so that with few points too the largest value measures the terms of the sum.
+    positive: nothing cancels, so that even with few points the largest value measures the terms of the sum.
     """
 
     def make(rng):
@@ -26,7 +27,7 @@ def _tucker(n, r, P, *, decay=0.8, domain=None, positive=False):
 
 
 def _derivatives(*arguments, order, extrapolate=False, **keywords):
-    """The same with derivatives; points beyond the domain where they are taken."""
+    """The same with derivatives; points outside the domain if they are accepted."""
 
     def make(rng):
         (core, factors, X), options = _tucker(*arguments, **keywords)(rng)
@@ -38,7 +39,7 @@ def _derivatives(*arguments, order, extrapolate=False, **keywords):
 
 
 def _slopes(name, make):
-    """Coefficients of a resized case do not decay: of long axes a Hessian's gradient in float32 keeps no digits (README, Limits)."""
+    """Coefficients of a resized case do not decay: on long axes the gradient of a Hessian in float32 has no digits (README, Limits)."""
     return Case("tucker_derivatives", name, make, longest=33)
 
 

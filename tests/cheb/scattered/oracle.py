@@ -15,7 +15,7 @@ def tucker_eval(core, factors, X, *, domain=(-1, 1)):
 
 
 def tucker_derivatives(core, factors, X, *, gradient=True, hessian=False, domain=(-1, 1), extrapolate=False):
-    """NumPy's chebder on the factors, and the values of what comes out."""
+    """NumPy's chebder applied to the factors, and values of the results."""
     d = len(factors)
     lo, hi = np.broadcast_to(np.reshape(np.asarray(domain, np.longdouble), (-1, 2)), (d, 2)).T
 

@@ -1,4 +1,4 @@
-"""Values, gradients and Hessians at scattered points: digits, NaN, memory, the ends and beyond, cells of many coefficients."""
+"""Values, gradients and Hessians at scattered points: accuracy, NaN, memory, points at and beyond the ends, cells."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +13,9 @@ from cheb.scattered.cases import random_tensor
 
 
 def test_flat_coefficients_keep_their_digits(backend, rng):
-    """Coefficients that do not decay, points crowded at the ends: there the three-term recurrence loses n^2 eps.
+    """Coefficients that do not decay, and points crowded at the ends, where the three-term recurrence loses n^2 eps.
 
-    Here it is n rounding errors, of sums whose terms are all of one size: 4 sqrt(n) eps leaves room for the worst of 4000 points.
+    Here the error is n rounding errors, in sums whose terms all have the same size: 4 sqrt(n) eps leaves room for the worst of 4000 points.
     """
     for n, dtype in itertools.product([33, 65, 257], precisions(backend)):
         print(n, dtype)
@@ -32,7 +32,7 @@ def test_flat_coefficients_keep_their_digits(backend, rng):
 
 @pytest.mark.parametrize("kernel", ["eval", "vjp"])
 def test_memory_does_not_grow_with_points_times_ranks(kernel, peak_memory):
-    """NumPy's way needs P r^2 numbers, 460 MB here. The promise is 50 MB beyond the inputs and outputs."""
+    """NumPy would need P r^2 numbers, 460 MB here. The limit is 50 MB in addition to inputs and outputs."""
     setup = (
         "import numpy as np, quatrefoil as qf; rng = np.random.default_rng(0); qf.set_num_threads(2); tucker = qf.cheb.tucker_eval\n"
         "core, factors = rng.standard_normal((24, 24, 24)), [rng.standard_normal((33, 24)) for _ in range(3)]\n"
@@ -57,7 +57,7 @@ def test_up_to_the_ends(backend, rng):
 
 
 def test_flat_coefficients_inside_the_domain(backend, rng):
-    """There derivatives are n and n^3 times smaller than at the ends, and so must their errors be; many points take cells."""
+    """Inside, derivatives are n and n^3 times smaller than at the ends, and their errors must be too. Many points use cells."""
     for n, P in [(65, 100), (257, 100), *[(129, 12_000)] * (backend == "native")]:
         print(n, P)
         core, factors = rng.standard_normal((8, 1)), [np.ones((n, 8)), rng.standard_normal((3, 1))]
@@ -85,23 +85,23 @@ def test_points_beyond_the_domain_on_request(backend, rng):
 
 
 def test_slopes_in_float32_keep_their_digits(best_backend, rng):
-    """Of coefficients that do not decay: inside the interval slopes are n times smaller than the coefficients of the derivative."""
+    """For coefficients that do not decay, slopes inside the interval are n times smaller than the coefficients of the derivative."""
     for n in [256, 1000]:
         print(n)
         core, X = np.ones((1, 1, 1), np.float32), rng.uniform(-0.9, 0.9, (50, 3)).astype(np.float32)
         factors, grad = [np.ones((n, 1), np.float32)] * 3, rng.standard_normal(50).astype(np.float32)
         *_, slopes = qf.cheb.tucker_eval_vjp(core, factors, X, grad)
         *_, exact = qf.cheb.tucker_eval_vjp(np.ones((1, 1, 1)), [np.ones((n, 1))] * 3, X.astype(float), grad.astype(float))
-        each = np.abs(exact).max(axis=1, keepdims=True)  # of a point's; where it happens to be small errors are not
+        each = np.abs(exact).max(axis=1, keepdims=True)  # largest derivative of a point: a small one does not have smaller errors
         assert np.median(np.abs(slopes - exact) / each) < 2e-8 * n
 
 
-MANY = 12_000  # points: enough for cells at n = 129, which ask for 3 x 2560
-FEW = 400  # too few for them; compared with the oracle
+MANY = 12_000  # points: enough for cells at n = 129, which need 3 x 2560
+FEW = 400  # too few for cells; compared with the oracle
 
 
 def points(rng, d, dtype=np.float64):
-    """Inside, at the ends, at 0 and at the ends of cells, which lie at 1 - (i / 64)^2."""
+    """Points inside, at the ends, at 0 and at the ends of cells, which are at 1 - (i / 64)^2."""
     X = rng.uniform(-1, 1, (MANY, d))
     X[:100] = np.sign(X[:100])
     X[100:200] = np.sign(X[100:200]) * (1 - 10.0 ** -rng.uniform(0, 16, (100, d)))
@@ -115,7 +115,7 @@ def compared(rng, X):
 
 
 def test_values_and_derivatives(rng):
-    """Coefficients that do not decay: sqrt(n) eps for the sums, as without cells."""
+    """With coefficients that do not decay, the sums have an error of sqrt(n) eps, as without cells."""
     for dtype, (n, r) in itertools.product([np.float32, np.float64], [((129,), (17,)), ((129, 5), (16, 4)), ((7, 129, 60), (3, 24, 9))]):
         print(n, dtype)
         core, factors = random_tensor(rng, n, r, dtype, decay=1.0)
@@ -133,7 +133,7 @@ def test_what_is_kept_and_threads_change_no_bit(rng):
     core, factors = random_tensor(rng, (129, 70), (16, 20))
     X = points(rng, 2)
     ct = qf.cheb.ChebTucker(core, factors)
-    few = ct.eval(X[:FEW])  # keeps what it packed, without cells
+    few = ct.eval(X[:FEW])  # stores the packed tensor without cells
     one = qf.cheb.tucker_eval(core, factors, X, num_threads=1)
     for got in (ct.eval(X, num_threads=5), ct.eval(X), qf.cheb.tucker_eval(core, factors, X, num_threads=2)):
         np.testing.assert_array_equal(got, one)
@@ -165,7 +165,7 @@ def test_threads_that_all_make_the_cells(rng):
 
 
 def test_points_beyond_the_domain(rng):
-    """Refused by their index among many points; continued where that is asked for, by the coefficients."""
+    """Errors have the index among many points. With extrapolate, values are computed from the coefficients."""
     core, factors = random_tensor(rng, (129, 5), (16, 4), decay=0.8)
     X = points(rng, 2)
     X[MANY - 7] = 1.0001, -0.5

@@ -17,7 +17,7 @@ def cosines(n):
 
 
 def along(A, axes, matrix):
-    """One matrix an axis."""
+    """One matrix per axis."""
     A = np.asarray(A, np.longdouble)
     axes = range(A.ndim) if axes is None else axes if isinstance(axes, (list, tuple)) else [axes]
     for axis in axes:
@@ -30,7 +30,7 @@ def coeffs2vals(C, *, axes=None):
 
 
 def vals2coeffs(V, *, axes=None):
-    """sum'' halves the first and the last term; so does the result."""
+    """sum'' halves the first and the last term; the first and last results are halved too."""
 
     def matrix(n):
         ends = np.ones(n, np.longdouble)

@@ -1,4 +1,4 @@
-"""What is particular to Chebyshev points and the transforms: exact points, inverses, both algorithms, bits."""
+"""Tests specific to Chebyshev points and the transforms: exact points, inverses, both algorithms, bits."""
 
 import functools
 import itertools
@@ -46,7 +46,7 @@ def test_points_of_several_axes():
 
 @pytest.mark.parametrize("backend", [*BACKENDS, "array"])
 def test_long_axes(backend, rng):
-    """A sum of n numbers one after the other rounds to about eps sqrt(n) of their norm."""
+    """A sequential sum of n numbers has a rounding error of about eps sqrt(n) times their norm."""
     for n, dtype, name in itertools.product(LONG, precisions(backend), ["vals2coeffs", "coeffs2vals"]):
         print(name, n, dtype)
         x = rng.standard_normal((2, n)).astype(dtype)
@@ -79,7 +79,7 @@ def test_a_pencil_has_its_bits_wherever_it_lies(rng):
 
 @needs_native
 def test_a_nan_is_seen_in_all_of_its_pencil(rng):
-    """Where its weight is 0 too, which folds would leave out."""
+    """Even where its weight is 0, which folds would skip."""
     for n, name in itertools.product([2, 3, 4, 6, 9, 10, 31, 64, 66, 68, 70, 257, 524], ["vals2coeffs", "coeffs2vals"]):
         print(name, n)
         x = rng.standard_normal((n, 3))
@@ -95,7 +95,7 @@ def test_a_nan_is_seen_in_all_of_its_pencil(rng):
 
 
 def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
-    """A product of a vector and a matrix adds up in another order where the vector has steps."""
+    """A vector-matrix product sums in a different order if the vector is strided."""
     for function in [qf.cheb.vals2coeffs, qf.cheb.coeffs2vals]:
         for shape in [(n, 1) for n in range(2, 40)] + [(5, 7), (3, 4, 5)]:
             x = rng.standard_normal(shape)
@@ -115,7 +115,7 @@ def test_axes_as_arrays(rng):
 
 
 def test_derivatives_and_their_transposes(rng):
-    """Without the square matrix, by the host's code and by that of devices."""
+    """Without the square matrix, by the code for the host and by the code for devices."""
     for n in [1, 2, 3, 6, 9]:
         print(n)
         matrix = np.zeros((n, n))
@@ -132,7 +132,7 @@ def test_derivatives_and_their_transposes(rng):
 
 @pytest.mark.torch
 def test_gradients_of_a_long_axis_take_memory_of_its_length(rng):
-    """Of 8193 coefficients: 537 MB are a square matrix."""
+    """8193 coefficients: a square matrix would take 537 MB."""
     torch = pytest.importorskip("torch")
     U, X = rng.standard_normal((8193, 1)), rng.uniform(-1, 1, (5, 1))
     leaves = [torch.tensor(a, requires_grad=True) for a in (U, X)]

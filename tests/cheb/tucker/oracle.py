@@ -12,22 +12,23 @@ def full(core, factors):
 
 
 def tails(C, ranks):
-    """Sum over the axes of what the best approximation of each unfolding alone, of that rank, leaves: its squares.
+    """The sum over axes of the squared error of the best approximation of each unfolding separately, with that rank.
 
-    The error of a truncated (sequential) HOSVD of these ranks is at most its root, the best error at least that of the largest one.
+    The error of a truncated (sequential) HOSVD with these ranks is at most the square root of this; the best error is at least that of the
+    axis with the largest one.
     """
     squares = [np.linalg.svd(np.moveaxis(C, k, 0).reshape(C.shape[k], -1), compute_uv=False) ** 2 for k in range(C.ndim)]
     return sum(float(s[r:].sum()) for s, r in zip(squares, ranks))
 
 
 def ranks_of(sigma, tol, d):
-    """Least rank whose tail is within tol / sqrt(d) of the norm."""
+    """The smallest rank whose tail is within tol / sqrt(d) of the norm."""
     left = np.sqrt(np.cumsum(sigma[::-1] ** 2)[::-1])
     return int(np.argmax(np.append(left, 0) <= tol / d**0.5 * np.linalg.norm(sigma)))
 
 
 def sweeps(C, factors, count):
-    """The error of HOOI after so many more sweeps."""
+    """The error of HOOI after ``count`` more sweeps."""
     factors = list(factors)
     for _ in range(count):
         for k in range(C.ndim):

@@ -1,4 +1,4 @@
-"""Tolerance, ranks and quality of ``tucker`` by every method, and what it does at the ends: tiny, huge, zero, exact, strided."""
+"""Tolerance, ranks and quality of ``tucker`` with every method, and extreme inputs: tiny, huge, zero, exact, strided."""
 
 import itertools
 import tracemalloc
@@ -30,7 +30,7 @@ def check_form(found, atol=1e-13):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, method):
-    """60 and more: sketches and both Gram ways are taken; less: triangles too."""
+    """Sizes of 60 and more use sketches and both Gram methods; smaller sizes also use triangles."""
     for tol in [1e-2, 1e-5, 1e-8, 1e-11]:
         print(tol)
         sigma = 10.0 ** -np.arange(0, 15, 0.5)
@@ -47,7 +47,7 @@ def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_noise_that_must_be_kept(rng, method):
-    """Low rank and noise of full rank, 10 times what may be dropped: both Gram ways end with most columns."""
+    """Low rank plus noise of full rank, 10 times the allowed error: both Gram methods keep most columns."""
     for level in [1e-9, 1e-5]:
         print(level)
         C = tensor_of_spectrum(rng, (40, 41, 42), np.geomspace(1, 1e-2, 5))
@@ -60,7 +60,7 @@ def test_noise_that_must_be_kept(rng, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_exact_ranks_of_large_tensors(rng, method):
-    """The error of rank r: the next singular values, 1e-13 of the first too."""
+    """The error with rank r is given by the next singular values, down to 1e-13 of the first one."""
     for last in [1.0, 1e-9, 1e-13]:
         print(last)
         sigma = np.concatenate([np.geomspace(1, last, 8), last * 0.1 ** np.arange(1, 4)])
@@ -70,7 +70,7 @@ def test_exact_ranks_of_large_tensors(rng, method):
         check_form(found)
         best = np.linalg.norm(sigma[8:])
         assert np.linalg.norm(C - full(*found)) <= 1.8 * best + 20 * EPS * np.linalg.norm(sigma)
-    C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))  # of lower rank than requested
+    C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))  # lower rank than requested
     found = qf.cheb.tucker(C, rank=(7, 8, 9), method=method)
     assert found.core.shape == (7, 8, 9)
     check_form(found)
@@ -78,7 +78,7 @@ def test_exact_ranks_of_large_tensors(rng, method):
 
 
 def test_sketches_of_given_ranks_are_nearly_as_good(rng):
-    """Singular values that fall fast, and slowly: the power step. Of 20 draws the worst was 6 percent off."""
+    """Singular values that decay fast, and slowly (which needs the power step). The worst of 20 draws was 6 % off."""
     for ratio in [0.5, 0.9, 0.97]:
         print(ratio)
         C = tensor_of_spectrum(rng, (90, 70, 80), ratio ** np.arange(60))
@@ -134,11 +134,11 @@ def test_what_is_not_finite_is_named(rng):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(3000,), (2, 3000, 2), (3, 1, 3000)])
 def test_an_axis_longer_than_all_others_together(shape, method, name):
-    """A square matrix of that axis has 72 MB; what is returned 0.4 MB at most."""
+    """A square matrix for that axis would take 72 MB; the result takes at most 0.4 MB."""
     rng = np.random.default_rng(3)
     C = rng.standard_normal(shape)
     columns, others = C.size // 3000, np.array([1 if n == 3000 else n for n in shape])
-    ranks = [columns + 5 if n == 3000 else n for n in shape]  # more than its unfolding has
+    ranks = [columns + 5 if n == 3000 else n for n in shape]  # more columns than the unfolding has
 
     def check():
         for given in ({"tol": 0.3}, {"tol": 1e-12}, {"rank": ranks}, {"rank": others.tolist()}, {"rank": shape, "tol": 1e-12}):

@@ -1,4 +1,4 @@
-"""``tucker`` along some axes, with factors that are given, and with entries that are unknown."""
+"""``tucker`` along some axes, with prescribed factors, and with unknown entries."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_some_axes(rng, method, backend):
 
 
 def test_given_factors(rng):
-    """Those of a tensor itself, mixed, give it back; others give its projection."""
+    """Factors of the tensor itself, mixed, reproduce it; others give its projection."""
     C = tensor_of_spectrum(rng, (14, 15, 16), 0.3 ** np.arange(6))
     U = tucker(C, tol=1e-13).factors[1] @ (np.eye(6) + 0.1 * rng.standard_normal((6, 6)))
     found = tucker(C, tol=1e-10, fixed={1: U})
@@ -81,7 +81,7 @@ def test_unknown_entries_of_a_low_rank(rng, share):
 
 
 def test_unknown_entries_of_decaying_singular_values(rng):
-    """Nearly as good as the decomposition of the whole tensor."""
+    """The result is nearly as good as the decomposition of the complete tensor."""
     x = np.linspace(0, 1, 16)
     C = 1 / (1 + x[:, None, None] + x[:, None] + x)
     known = rng.random(C.shape) < 0.5
@@ -90,7 +90,7 @@ def test_unknown_entries_of_decaying_singular_values(rng):
 
 
 def test_the_nearest_tensor_to_noisy_entries(rng):
-    """A stationary point: what is left at the known entries is orthogonal to every change of the core and of a factor."""
+    """The result is a stationary point: the residual at the known entries is orthogonal to every change of the core and of a factor."""
     C = full(rng.standard_normal((2, 3, 2)), [rng.standard_normal((n, r)) for n, r in ((12, 2), (11, 3), (10, 2))])
     noisy = C + 0.1 * rng.standard_normal(C.shape)
     known = rng.random(C.shape) < 0.6
