@@ -11,7 +11,7 @@
 
 namespace quatrefoil::wos::walk {
 
-// README (5): the size of the aligned power of two that begins at walk `at` of a range that ends at `end`.
+// README (5): the size of the aligned power of two that starts at walk `at`, in a range that ends at `end`.
 QF_HD constexpr std::int64_t node_size(std::int64_t at, std::int64_t end) {
   std::int64_t size = 1;
   while ((at & (2 * size - 1)) == 0 && at + 2 * size <= end) size *= 2;
@@ -23,7 +23,7 @@ QF_HD constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) 
   return nodes;
 }
 
-// The node that contains a sample: its number and size.
+// The node that contains a sample: its index and size.
 struct NodeOf {
   std::int64_t node, size;
 };
@@ -38,103 +38,103 @@ QF_HD constexpr std::int64_t harmonics(int dimension, std::int64_t modes) {
   return dimension == 2 ? 2 * modes + 1 : (modes + 1) * (modes + 1);
 }
 
-// The boundary's arrays as they were passed: on a GPU instead of grids, a mesh and a solid. Their numbers are unchecked.
+// The boundary's arrays as passed by the caller: used on a GPU instead of grids, a mesh and a solid. Their values are unchecked.
 struct Pieces {
-  const double* ends = nullptr;         // (count, width): segments, triangles, or one row of a solid; null: the unit ball
+  const double* ends = nullptr;         // (count, width): segments, triangles, or one row of a solid; null for the unit ball
   const std::int64_t* first = nullptr;  // (polygons + 1,)
   std::int64_t count = 0, width = 0, polygons = 0;
   bool solid = false;
 };
 
-// B instances of N points of `dimension` coordinates, with the walks of all `nrhs` right-hand sides: one for each instance, or any number
-// for a single instance.
+// B instances of N points with `dimension` coordinates, and the walks of all `nrhs` right-hand sides: one per instance, or any number for a
+// single instance.
 struct Walks {
-  solid::Solid solid;   // of all instances
-  bool outside;         // the domain is outside of the boundary
+  solid::Solid solid;   // shared by all instances
+  bool outside;         // the domain is outside the boundary
   const double* frame;  // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
-  std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;  // first_*: global numbers
+  std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;  // first_*: global indices
   double screening;                                                              // lambda
   std::uint32_t key0, key1;
   int dimension, threads;
-  bool gradient;         // walks come in antithetic pairs; a node's numbers are those of pairs
+  bool gradient;         // walks come in antithetic pairs; nodes are computed from pairs
   double *mean, *m2;     // (B, nrhs, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
   std::int64_t* counts;  // (B, nrhs, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
   Pieces pieces;
-  double reach = 0;                       // outside, without a screening: sources are 0 farther from the centre than this, absolute
-  std::int64_t nrhs = 1, first_data = 0;  // right-hand sides per instance; the global number of the first row of data
+  double reach = 0;  // outside without screening: beyond this distance from the centre, in absolute units, sources are 0
+  std::int64_t nrhs = 1, first_data = 0;  // right-hand sides per instance; global index of the first row of data
 
   QF_HD std::int64_t sides() const { return B * nrhs; }
-  QF_HD std::int64_t instance_of(std::int64_t side) const { return nrhs == 1 ? side : 0; }  // B is 1 where nrhs is not
+  QF_HD std::int64_t instance_of(std::int64_t side) const { return nrhs == 1 ? side : 0; }  // nrhs > 1 only with B = 1
   QF_HD int group() const { return gradient ? 2 : 1; }                                      // walks per sample
-  QF_HD int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value, and the gradient's components
+  QF_HD int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value and the gradient's components
   QF_HD std::int64_t nodes() const { return node_count(first_walk / group(), walks / group()); }
 };
 template <class T>
 struct Walk : Walks {
-  const polygon::Grid<T>* grids;  // (B,), or null: the mesh, or the solid if there is none
-  mesh::Grid<T>* mesh;            // of all instances; walks fill it
-  const T* start;                 // (B, N, dimension); NaN where no walk starts
+  const polygon::Grid<T>* grids;  // (B,), or null: the mesh, or the solid if there is no mesh
+  mesh::Grid<T>* mesh;            // shared by all instances; filled by walks
+  const T* start;                 // (B, N, dimension); NaN if no walk starts there
 };
 
 template <class T>
 struct WalkAdjoint {
-  Walk<T> forward;               // mean, m2 and counts are not used
-  const double* grad;            // (B, nrhs, N, nodes, channels) of mean
-  double *ddirichlet, *dsource;  // as the numbers of the data; added to; null if absent
+  Walk<T> forward;               // mean, m2 and counts are unused
+  const double* grad;            // (B, nrhs, N, nodes, channels), the gradient of mean
+  double *ddirichlet, *dsource;  // laid out like the data's parameters; accumulated; null if absent
 };
 
-// Where the walks of one instance end, and where they meet sources, for data that come later. README, Operators.
+// The ends and source points of one instance's walks, for data that become available later. README, Operators.
 template <class T>
 struct Trace {
-  Walk<T> forward;        // its source is of any kind or none; mean, m2 and counts are not used
+  Walk<T> forward;        // its source has any kind or none; mean, m2 and counts are unused
   double *exit, *weight;  // (N, walks, dimension) scaled, (N, walks)
-  std::int64_t* counts;   // (N, walks, 3): as those of Walk
-  double *point, *share;  // (events, dimension) scaled, (events,) |G| of (8): walk after walk, one per step; 0 after the last
-  std::int64_t events;    // more are left out; without any, walks are made once
+  std::int64_t* counts;   // (N, walks, 3), like the counts of Walk
+  double *point, *share;  // (events, dimension) scaled, (events,) |G| of (8): walk by walk, one per step; 0 after the last
+  std::int64_t events;    // additional source points are dropped; if 0, walks run only once
 };
 
-// The means of u times the harmonics of the walks' first directions, for walks in pairs from the centres of balls: README, Harmonic
+// The means of u times the harmonics of the walks' first directions, for pairs of walks from the centres of balls: README, Harmonic
 // caching.
 template <class T>
 struct Expand {
-  Walk<T> forward;              // the gradient's; mean and m2 are not used
-  std::int64_t samples, modes;  // forward.walks are those of `samples` samples; degrees 0 to `modes`
-  const double* reference;      // (B, N): a number near u on the sphere, which only lowers the variance
-  double* coefficients;         // (B, N, samples, harmonics(dimension, modes)), of the values on the sphere
+  Walk<T> forward;              // the walks of a gradient; mean and m2 are unused
+  std::int64_t samples, modes;  // forward.walks covers `samples` samples; degrees 0 to `modes`
+  const double* reference;      // (B, N): an estimate of u on the sphere, which reduces the variance
+  double* coefficients;         // (B, N, samples, harmonics(dimension, modes)) of the values on the sphere
 };
 
-// Values at points inside balls from those coefficients.
+// Evaluates these coefficients at points inside balls.
 struct Gather {
   const double* coefficients;        // (balls, samples, harmonics(dimension, modes))
-  const double* z2;                  // (balls,) radius^2 screening
-  const std::int64_t *begin, *ball;  // (N + 1,), (begin[N],): the balls of every point
-  const double *offset, *weight;     // (begin[N], dimension) from the ball's centre in units of its radius; (begin[N],)
+  const double* z2;                  // (balls,) squared radius times the screening
+  const std::int64_t *begin, *ball;  // (N + 1,), (begin[N],): the balls that contain each point
+  const double *offset, *weight;     // (begin[N], dimension) offset from the ball's centre in units of its radius; (begin[N],)
   double* values;                    // (N, samples)
   std::int64_t N, samples, modes;
   int dimension, threads;
 };
 
-// The first balls of walks in pairs.
+// The first balls of pairs.
 template <class T>
 struct Balls {
   Walk<T> forward;
   double* radius;  // (B, N), scaled
 };
 
-// Where walks start: points in the frame of their boundary.
+// The starts of walks: points in the frame of their boundary.
 template <class T>
 struct Place {
-  const T* points;                    // (B, N, dimension), or (N, dimension) for all
+  const T* points;                    // (B, N, dimension), or (N, dimension) for all instances
   const double* frame;                // as above
-  const polygon::Segments* segments;  // (B,), or null: the mesh, or the solid if there is none
-  const mesh::Tree<T>* mesh;          // of all instances
-  solid::Solid solid;                 // of all instances
-  bool outside;                       // the domain is
-  bool closed;                        // the mesh
-  T* start;  // (B, N, dimension); NaN where a point is not in the domain; the closest one of the boundary within epsilon
+  const polygon::Segments* segments;  // (B,), or null: the mesh, or the solid if there is no mesh
+  const mesh::Tree<T>* mesh;          // shared by all instances
+  solid::Solid solid;                 // shared by all instances
+  bool outside;                       // the domain is outside the boundary
+  bool closed;                        // the mesh is closed
+  T* start;                           // (B, N, dimension); NaN outside the domain; the closest boundary point within epsilon
   std::int64_t B, N;
-  bool shared;  // points
+  bool shared;  // the points
   int dimension, threads;
 };
 
@@ -145,7 +145,7 @@ struct Kernels {
   void (*trace)(const Trace<T>&);
   void (*expand)(const Expand<T>&);
   void (*balls)(const Balls<T>&);
-  std::int64_t (*place)(const Place<T>&);  // the index of the first coordinate of a point that is not finite, or -1
+  std::int64_t (*place)(const Place<T>&);  // returns the index of the first coordinate of a point that is not finite, or -1
 };
 struct Table : TableOf<Kernels> {
   void (*gather)(const Gather&);

@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include "wos/walk/bind.hpp"
 
 #include <memory>
@@ -28,7 +28,7 @@ struct Options {
   std::int64_t nrhs = 1;
 };
 
-// The inputs of a call, and f(args, begin) for groups of its instances.
+// The inputs of a call. for_groups calls f(args, begin) for groups of instances.
 template <class T>
 struct Inputs {
   const T* start;
@@ -38,7 +38,7 @@ struct Inputs {
   DataOf dirichlet, source;
   const Options& options;
 
-  // sources: the op has a source.
+  // sources: whether the op has a source.
   Inputs(Arguments& call, const Options& o, bool sources = true)
       : start(call.input("start", "B N D")),
         scene(call, o.grids, !o.outside),
@@ -74,9 +74,9 @@ struct Inputs {
 
  private:
 #if defined(QF_DEVICE)
-  static constexpr std::int64_t kTogether = 1LL << 40;  // walks are repeated for each
+  static constexpr std::int64_t kTogether = 1LL << 40;  // right-hand sides that share walks; a GPU repeats the walks for each of them
 #else
-  static constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks, which are repeated for the next ones
+  static constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks; the walks are repeated for the next 64
 #endif
   // The number of right-hand sides.
   std::int64_t rows(Arguments& call, const Options& o) const {
@@ -103,14 +103,14 @@ template <class T>
 void adjoint(Arguments& call, const Inputs<T>& inputs) {
   const double* const grad = call.input("grad", "sides N nodes channels");
   for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) call.no_output(name);
-  const auto gradient_of = [&](const char* name, const View& numbers) -> double* {  // null for rows of no instances too
+  const auto gradient_of = [&](const char* name, const View& numbers) -> double* {  // also null if there are no instances
     double* const to = call.gradient_of(name);
     return numbers.size() ? to : nullptr;
   };
   double* const ddirichlet = gradient_of("dirichlet", inputs.dirichlet_numbers);
   double* const dsource = gradient_of("source", inputs.source_numbers);
   call.all_taken();
-#if !defined(QF_DEVICE)  // where the kernel does it
+#if !defined(QF_DEVICE)  // the device kernel clears them itself
   if (ddirichlet) std::fill_n(ddirichlet, inputs.dirichlet_numbers.size(), 0.0);
   if (dsource) std::fill_n(dsource, inputs.source_numbers.size(), 0.0);
 #endif
@@ -120,7 +120,7 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
   });
 }
 
-// walk, and walk_vjp.
+// Runs walk or walk_vjp.
 template <bool is_adjoint>
 void walk(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
@@ -134,7 +134,7 @@ void walk(Arguments& call, const std::string& dirichlet_kind, const std::string&
   });
 }
 
-#if !defined(QF_DEVICE)  // the others have no kernel there
+#if !defined(QF_DEVICE)  // the other ops have no device kernel
 void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t seed, std::int64_t first_point, std::int64_t first_walk,
             std::int64_t walks, std::int64_t samples, std::int64_t max_steps, std::int64_t modes, double screening, py::object grids,
             py::object g, int threads) {

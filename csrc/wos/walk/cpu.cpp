@@ -1,4 +1,4 @@
-// Walks, their gradients, and where they start. Compiled once per instruction set.
+// Walks, their gradients and their starts. Compiled once per instruction set.
 #include "core/run/parallel.hpp"
 #include "wos/mesh/locate.hpp"
 #include "wos/polygon/rows.hpp"
@@ -12,7 +12,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon, which cost as much as a few hundred points
+constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon, whose construction costs as much as a few hundred points
 
 // Points in the frame of their boundary, in double precision.
 template <class T>

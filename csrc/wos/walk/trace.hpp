@@ -1,12 +1,12 @@
-// Where walks end and where they meet sources, recorded for data that come later. README, Operators.
+// Records the ends of walks and their source points, for data that become available later. README, Operators.
 #pragma once
 #include "wos/walk/rounds.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// Writes what the walks of slots [first, last) meet. `begin` (slots + 1,) is the first source point of each, or null if they are not
-// recorded.
+// Writes the ends and source points of the walks of slots [first, last). `begin` (slots + 1,) is the index of each slot's first source
+// point, or null if source points are not recorded.
 template <class T>
 class Records {
  public:
@@ -24,7 +24,7 @@ class Records {
     q_.weight[slot] = weight;
     return q_.exit + slot * D_;
   }
-  // x(j), j < D, is a source point; those of a walk come in the order of its steps.
+  // Adds a source point x(j), j < D. The points of a walk come in the order of its steps.
   template <class X>
   void source(int64_t slot, double share, X&& x) {
     const int64_t at = begin_[slot] + made_[slot - first_]++;
@@ -32,7 +32,7 @@ class Records {
     q_.share[at] = share;
     for (int64_t j = 0; j < D_; ++j) q_.point[at * D_ + j] = double(x(j));
   }
-  // Steps whose source weighs nothing: rounding may make it so at the edge of a ball.
+  // Fills up with steps whose source has weight 0, which rounding may cause at the edge of a ball.
   void fill(int64_t slot, const T* start) {
     while (made_[slot - first_] < begin_[slot + 1] - begin_[slot]) source(slot, 0, [&](int64_t j) { return start[j]; });
   }
@@ -64,7 +64,7 @@ class Recorder final : public Sink<V, D> {
     if (!records_.sources()) return;
     int64_t at[W], e = ends.count;
     for (int l = 0; l < W; ++l) at[l] = slot_[l];
-    for (int64_t k = events.iterations - 1; k >= 0; --k) {  // backwards: events before an end are those of the walk that ended
+    for (int64_t k = events.iterations - 1; k >= 0; --k) {  // backwards: events before an end belong to the walk that ended
       for (int l = 0; l < W; ++l) owner_[k * W + l] = at[l];
       for (; e > max(first, ends.before[k]); --e) at[ends.lane[e - 1]] = ends.slot[e - 1];
     }
@@ -80,7 +80,7 @@ class Recorder final : public Sink<V, D> {
 
  private:
   Records<T>& records_;
-  int64_t slot_[W];  // the latest of each lane
+  int64_t slot_[W];  // latest slot of each lane
   const Scratch<int64_t> owner_;
 };
 
@@ -121,12 +121,12 @@ void trace_walks(const Trace<T>& q, const int64_t* begin) {
   });
 }
 
-// Walks twice if source points are recorded: the first time counts them.
+// Runs the walks twice if source points are recorded: the first pass counts them.
 template <class T>
 void trace(const Trace<T>& q) {
   const Walk<T>& p = q.forward;
   const int64_t D = p.dimension, slots = p.N * p.walks;
-  for (int64_t slot = 0; slot < slots; ++slot) {  // of points outside
+  for (int64_t slot = 0; slot < slots; ++slot) {  // points outside
     q.weight[slot] = __builtin_nan("");
     for (int64_t j = 0; j < D; ++j) q.exit[slot * D + j] = __builtin_nan("");
     for (int64_t j = 0; j < 3; ++j) q.counts[3 * slot + j] = 0;

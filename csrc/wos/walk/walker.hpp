@@ -1,5 +1,5 @@
-// A team of W walks, one per lane; every fourth step lanes whose walk has ended take the next one. The points where walks meet data are
-// stored and evaluated later: paths never depend on values.
+// A team of W walks, one per lane. After every fourth step, lanes whose walk has ended start the next one. The points where walks evaluate
+// data are stored and evaluated later, because paths never depend on values.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
@@ -12,38 +12,38 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr double kStepNs = 25;         // one step of one walk
-constexpr double kUsualSteps = 12;     // a walk, at epsilon 1e-3
-constexpr double kLeastHalfDisc = 16;  // epsilons: the radius of a half disc that is used, README (24)
-constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data: the events stay in the L2 cache
-constexpr int64_t kCallPoints = 4096;  // points per call of a user's function, at least
+constexpr double kStepNs = 25;         // per step of a walk
+constexpr double kUsualSteps = 12;     // per walk, at epsilon 1e-3
+constexpr double kLeastHalfDisc = 16;  // smallest radius of a half disc in units of epsilon, README (24)
+constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data, so that events stay in the L2 cache
+constexpr int64_t kCallPoints = 4096;  // fewest points per call of a user's function
 
-// Walks [0, walks) of points [0, points) of one instance, `first` being their global indices. Slot k is point k / walks, walk k % walks.
+// Walks [0, walks) of points [0, points) of one instance; first_* are their global indices. Slot k is point k / walks, walk k % walks.
 struct Slots {
   int64_t first_point, points, first_walk, walks;
   int64_t point(int64_t slot) const { return first_point + slot / walks; }
   int64_t walk(int64_t slot) const { return first_walk + slot % walks; }
 };
 
-// Source points of `iterations` steps of all lanes, and the results of the sink's `weigh`, its rows `row` numbers apart; 0 where no step
-// was made.
+// Source points of `iterations` steps of all lanes, and the results of the sink's `weigh`, with rows `row` elements apart. The weight is 0
+// if no step was made.
 template <class T, int D>
 struct Events {
   const T *x[D], *weight;
   int64_t iterations, row;
 };
 
-// Walks that ended, in their order.
+// Walks that ended, in this order.
 template <class T, int D>
 struct Ends {
   const T *x[D], *place[D - 1];  // scaled, and weights of the primitive's corners after the first; padded to whole vectors
-  const T* weight;               // 0 where screening has ended the walk
+  const T* weight;               // 0 if screening has ended the walk
   const int64_t *slot, *primitive, *lane;
-  const int64_t* before;  // (iterations,): how many had ended before each step
+  const int64_t* before;  // (iterations,): walks that had ended before each step
   int64_t count;
 };
 
-// Receives what the walks of a Team meet.
+// Receives the ends and source points of a Team's walks.
 template <class V, int D>
 class Sink {
  public:
@@ -51,16 +51,16 @@ class Sink {
   using I = Bits<V>;
   static constexpr int W = kWidth<V>;
   const bool wants_sources;
-  const int64_t patience, iterations;  // ends before `close` is called; steps of a team before `sources` is called, at most
-  const int64_t rows;                  // weights of a source point: one, or one for each right-hand side
-  const int64_t most_ends;             // that a team may hold before it closes them
+  const int64_t patience, iterations;  // ends before `close` is called; most steps of a team before `sources` is called
+  const int64_t rows;                  // weights per source point: one, or one for each right-hand side
+  const int64_t most_ends;             // most ends that a team may hold before it closes them
 
-  virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // a lane takes a walk
-  virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // lanes make the first step of a walk of a pair
-  virtual void mark(int lane, int64_t end, int64_t slot, uint32_t mark) = 0;               // a walk has ended; steps and marks
-  virtual void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t first) = 0;  // regularly; ends from first on are new
-  virtual void close(const Ends<T, D>& ends) = 0;  // their boundary values, when at least `patience` walks have ended
-  // The weight of a source point in every lane; in lanes `first` it lies in the first ball of a pair.
+  virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // starts a walk in a lane
+  virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // makes the first step of pairs
+  virtual void mark(int lane, int64_t end, int64_t slot, uint32_t mark) = 0;               // ends a walk; mark: steps and flags
+  virtual void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t first) = 0;  // called regularly; ends from `first` on are new
+  virtual void close(const Ends<T, D>& ends) = 0;  // evaluates boundary values; called when at least `patience` walks have ended
+  // The weight of a source point in every lane. In lanes `first` the point is in the first ball of a pair.
   QF_HD V weigh(V weight, I first, int64_t row) const {
     return weight * (first != 0 ? load<V>(first_share(row)) : load<V>(share(row))) * area_;
   }
@@ -83,12 +83,12 @@ class Sink {
   const Scratch<T> shares_;
 };
 
-// Runs walks and passes what they meet to a Sink.
+// Runs walks and passes their ends and source points to a Sink.
 template <class V, class Domain>
 class Team {
  public:
   static constexpr int D = Domain::D, W = kWidth<V>;
-  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps that share one call of Philox: a step takes D - 1 words
+  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps that share one call of Philox: a step uses D - 1 words
   using T = Element<V>;
   using I = Bits<V>;
   using Int = Bits<T>;
@@ -136,13 +136,13 @@ class Team {
 
  private:
   static constexpr bool kHalfDiscs = std::is_same<Domain, polygon::Polygon<V>>::value;
-  // Half discs save the steps below their size, which must be two thirds of all, for they are dearer.
+  // Half discs save the steps smaller than themselves. These must be two thirds of all steps, because a half disc costs more.
   bool pays(const Domain& domain) const {
     if constexpr (kHalfDiscs) return double(domain.clear()) * domain.clear() * domain.clear() >= epsilon_;
     return false;
   }
 
-  // Gives every idle lane the next walk; false when all are done.
+  // Starts the next walk in every idle lane. Returns false when all walks are done.
   bool refill() {
     bool any = false;
     for (int l = 0; l < W; ++l) {
@@ -167,8 +167,8 @@ class Team {
     return any;
   }
 
-  // kSharing steps of every busy lane, (1) and (2). The state is in registers between load and store. Walks begin at the first of them.
-  // plain: neither screening nor pairs. half_discs: near long segments (24).
+  // (1), (2) Makes kSharing steps in every busy lane. The state is in registers between load and store. Walks start at the first of these
+  // steps. plain: neither screening nor pairs. half_discs: near long segments (24).
   template <bool plain, bool half_discs>
   void advance() {
     V x[D];
@@ -211,7 +211,7 @@ class Team {
         if (bits(beyond)) come_back(x, beyond, step, random, next, weight);
       for (int i = 0; i < D; ++i) x[i] = (busy & ~moved) != 0 ? next[i] : x[i];
       if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, random);
-      step -= busy;  // a mask is -1
+      step -= busy;  // a true lane of a mask is -1
       ++iteration_;
     }
     for (int i = 0; i < D; ++i) store(x_[i], x[i]);
@@ -221,7 +221,7 @@ class Team {
   }
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
-  // A source point in the ball of every lane, with |G| / extent^2 as its weight (3), (10).
+  // A source point in the ball of every lane, with the weight |G| / extent^2 (3), (10).
   template <bool plain>
   QF_HD void record(const V (&x)[D], V radius, I busy, I step, V weight, const Random<U>& random) {
     V n[D], logarithm{};
@@ -237,7 +237,7 @@ class Team {
     for (int64_t row = 0; row < sink_.rows; ++row) store(at + (D + row) * plane, busy != 0 ? sink_.weigh(weight, first, row) : V{});
   }
 
-  // The first step of lanes `first` (13): a shorter ball, and a direction and a source point that are opposite in the walks of a pair.
+  // (13) Makes the first step of lanes `first`: a smaller ball; direction and source point are opposite in the two walks of a pair.
   void enter(I first, const V (&x)[D], I busy, I step, V weight, const Random<U>& random, V& radius, V (&n)[D]) {
     const U mask = narrow(first);
     using S = Lanes<std::int32_t, W>;
@@ -263,7 +263,7 @@ class Team {
     put(x, radius * s, m, busy, first != 0 ? area : area * weight * source.value, first);
   }
 
-  // (9), (14) The weight of a walk after a ball; 0 ends it.
+  // (9), (14) The weight of a walk after a ball; 0 ends the walk.
   QF_HD V survive(V weight, I moved, V radius, I step, const Random<U>& random) const {
     V left = weight / bessel_series<D - 2>(radius * radius * (screening_ * T(0.25)));
     left = moved != 0 ? left : weight;
@@ -275,7 +275,7 @@ class Team {
     return light != 0 ? raised : left;
   }
 
-  // A walk outside that is far away returns, or in space ends with weight 0: solid (5), (7).
+  // Returns a distant walk outside the boundary; in space it may end with weight 0: solid (5), (7).
   QF_HD void come_back(const V (&x)[D], I beyond, I step, const Random<U>& random, V (&next)[D], V& weight) const {
     U words[4];
     random.words(narrow(step) | kRouletteStream, words);
@@ -320,7 +320,7 @@ class Team {
   }
 
   // Passes on the events since the last call: sources in the order of their steps, then the walks that ended. Never inlined: in two copies
-  // the compiler may fuse different products and sums, and a walk's bits would depend on the call that its events came to.
+  // the compiler may fuse different products and sums, and a walk's bits would depend on which call handles its events.
   [[gnu::noinline]] void collect(bool all) {
     Ends<T, D> ends{};
     for (int i = 0; i < D; ++i) ends.x[i] = ends_ + i * capacity_;
@@ -353,7 +353,7 @@ class Team {
   const double epsilon_;
   const T screening_;  // scaled
   const uint32_t global_instance_;
-  const T half_disc_;  // the smallest radius
+  const T half_disc_;  // smallest radius
   const bool half_discs_;
   const int64_t iterations_, capacity_;
   alignas(64) T x_[D][W], weight_[W];
@@ -365,7 +365,7 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// Calls f with the boundary of an instance, for walks inside: a polygon, a mesh or a solid.
+// Calls f with the boundary of an instance, for walks inside a polygon, a mesh or a solid.
 template <class V, class T, class F>
 void with_inside(const Walk<T>& p, int64_t instance, const F& f) {
   if (p.grids)
@@ -382,7 +382,7 @@ void with_inside(const Walk<T>& p, int64_t instance, const F& f) {
     f(solid::Inside<V, 3>(p.solid));
 }
 
-// The same where walks may be outside.
+// Calls f with the boundary of an instance, for walks inside or outside.
 template <class V, class T, class F>
 void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
   if (!p.outside) return with_inside<V>(p, instance, f);
@@ -394,7 +394,7 @@ void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
     f(solid::Outside<V, 3>(p.solid, p.mesh, epsilon, reach));
 }
 
-// Runs slots [first, last) of one instance into a sink built from `arguments`.
+// Runs slots [first, last) of one instance with a sink constructed from `arguments`.
 template <template <class, int> class Own, class T, class... Args>
 void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, const Args&... arguments) {
   using V = Lanes<T>;

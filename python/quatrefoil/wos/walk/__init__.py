@@ -1,34 +1,34 @@
-"""Random walks, ``walk``, and their starts, ``place``. Equation numbers are those of csrc/wos/walk/README.md.
+"""Random walks, ``walk``, and their starts, ``place``. Equation numbers refer to csrc/wos/walk/README.md.
 
-B instances of N points in d dimensions, K nodes. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
+B instances of N points in d dimensions, and K nodes. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
 
 start : (B, N, d)
-    The starts of walks, scaled; NaN where no walk starts. Its dtype is the precision of the walks.
+    The starts of walks, scaled; NaN if no walk starts there. The dtype is the precision of the walks.
 frame : (B, d + 2)
     Centre and extent of every instance's box; epsilon in units of the extent.
 ends, first : (M, 4) or (M, 9), and (B + 1,) or (2,)
-    The scaled segments of all polygons, ax, ay, bx, by, and where each instance's begin; (2,) means one polygon for all. In space the
-    corners of a mesh's triangles. A solid has one row: half the sides of a box, or a field of signed distances (its divisor, nodes along
-    every axis, the corners of its box, values, all scaled). Absent for the unit ball.
+    The scaled segments of all polygons, ax, ay, bx, by, and the index of each instance's first segment; (2,) means one polygon for all
+    instances. In space, the corners of a mesh's triangles. A solid has one row: half of the sides of a box, or a signed distance field (its
+    divisor, nodes on each axis, the corners of its box, values, all scaled). Absent for the unit ball.
 dirichlet, source : (1 or B, numbers)
     By kind: "number" c; "fourier" the scaled centre and a0, a1, b1, ...; "gaussians" amplitude, centre and extent^2 / width^2 of each;
-    "polynomial" the number of powers of every axis and the scaled coefficients; "grid" the number of nodes of every axis, the box's
-    corners, absolute, and the values; "per_vertex" the values at the corners of every segment or triangle, of all polygons in one row;
-    "function" absent. Rows may be padded.
+    "polynomial" the number of powers on each axis and the scaled coefficients; "grid" the number of nodes on each axis, the box's corners
+    in absolute coordinates, and the values; "per_vertex" the values at the corners of every segment or triangle, with all polygons in one
+    row; "function" absent. Rows may be padded.
 screening
     λ of -Δu + λu = f, in absolute units.
 first_instance, first_point
-    Global numbers of a part of a problem, for random words. Functions are called as g(instance, X (n, d)) -> (n,).
+    Global indices of a part of a problem, used for random words. Functions are called as g(instance, X (n, d)) -> (n,).
 outside, closed
-    The domain is outside of a polygon, mesh, box or ball in two or three dimensions; a mesh has no gaps. The box of such a polygon is 0.8
-    times the extent.
+    outside: the domain is outside a polygon, mesh, box or ball in two or three dimensions; the box of such a polygon is 0.8 times the
+    extent. closed: a mesh has no gaps.
 reach
-    Outside and without a screening, sources are 0 farther from the centre than this, in absolute units.
+    Outside without screening: beyond this distance from the centre, in absolute units, sources are 0.
 grids
-    The memo of a Polygon or TriangleMesh, built if absent, and ignored on a device.
+    The memo of a Polygon or TriangleMesh; built if absent, and ignored on a device.
 mean, m2 : (B, N, K, C)
-    The mean of every node's walks, or of its pairs with ``gradient``, and the sum of their squared deviations; C = 1, or 1 + d. The mean
-    is differentiable in dirichlet and source (7), (8): walks are replayed, none is stored.
+    The mean of every node's walks (of its pairs with ``gradient``), and the sum of their squared deviations; C = 1, or 1 + d. The mean is
+    differentiable with respect to dirichlet and source (7), (8): walks are replayed, and none is stored.
 counts : (B, N, 3)
     Steps, walks cut off at ``max_steps``, walks that left the box by rounding.
 """
@@ -46,9 +46,9 @@ from ..query import check_facets, check_points
 from .nodes import schedule
 
 Array = Any
-MAX_STEPS = 2**20 - 1  # of the counter of random words
+MAX_STEPS = 2**20 - 1  # limit of the step counter
 MAX_WALKS = 2**32
-MAX_INDEX = 2**32  # of instances and points: words of the counter
+MAX_INDEX = 2**32  # limit of the instance and point counters
 KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function")
 
 
@@ -73,7 +73,7 @@ def _walk_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) ->
 def node_shapes(
     label: str, start: Shape, first_walk: int, walks: int, gradient: bool, first_instance: int, first_point: int
 ) -> list[Shape | None]:
-    """The shapes of mean, m2 and counts; ValueError if instances or points leave the counter."""
+    """The shapes of mean, m2 and counts. Raises ValueError if instances or points exceed the counter."""
     B, N, d = start
     for name, at, count in (("instance", first_instance, B), ("point", first_point, N)):
         if at + count > MAX_INDEX:
@@ -84,7 +84,7 @@ def node_shapes(
 
 
 def check_data(label: str, B: int, data: Mapping[str, tuple[Shape | None, str]]) -> None:
-    """Check that the numbers' shapes fit the kinds, by name of the data."""
+    """Check that the shapes of the parameters fit the kinds, by name of the data."""
     for name, (numbers, kind) in data.items():
         if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
             raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
@@ -143,7 +143,7 @@ WALK = Op(
     ),
     extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
     rule=_walk_shapes,
-    tolerance=1e-3,  # a walk of some steps in float32: a rounding error may double at each
+    tolerance=1e-3,  # a rounding error may double at each of a few float32 steps
 )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def _along_vjp(points: Any, value: Any, grad: Any, dpoints: Any, dvalue: Any, sl
     dpoints[...] = np.where(grad[..., None] == 0, 0.0, grad[..., None] * slope())
 
 
-# value as a function of points with the gradient slope(), which is called when needed
+# value as a function of points with the gradient slope(), which is called on demand
 ALONG = Op(
     __name__, "along",
     inputs=(Arg("points", "B N d"), Arg("value", "B N", dtype="double")),
@@ -168,7 +168,7 @@ OPS = (PLACE, WALK, ALONG)
 
 
 def check_pairs(label: str, gradient: Any, **counts: int) -> None:
-    """With a gradient walks come in pairs: the error names the first of ``counts`` that is odd."""
+    """Raise an error that names the first odd value of ``counts`` if ``gradient``, because walks then come in pairs."""
     for name, count in counts.items():
         if gradient and count % 2:
             raise ValueError(f"{label}: {name} is {count}; with gradient=True walks come in pairs: an even number is needed")

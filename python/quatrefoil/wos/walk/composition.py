@@ -1,4 +1,4 @@
-"""The starts of walks and their first balls in array-API terms and float64: csrc/wos/walk/README.md."""
+"""The starts of walks and their first balls, with array API functions in float64: csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "trace", 
 
 
 def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool, outside: bool, grids: Any = None) -> Any:
-    """Points in the frame of their boundary: NaN outside, moved onto it within epsilon."""
+    """Points in the frame of their boundary: NaN outside, moved onto the boundary within epsilon of it."""
     d, label = points.shape[-1], "wos.place"
     x = scaled(xp, points, frame[:, : d + 1])
     rows = rows_of(xp, x, first)
@@ -42,7 +42,7 @@ def balls(xp: Any, start: Any, frame: Any, ends: Any, first: Any, screening: flo
         distance = radius_in_solid(xp, "wos.balls", ends, rows.x)
     else:
         distance = xp.sqrt(closest(xp, ends, rows)[0])
-        distance = xp.where(xp.any(xp.abs(rows.x) >= HALF_SIDE, axis=1), xp.zeros_like(distance), distance)  # README, Limits
+        distance = xp.where(xp.any(xp.abs(rows.x) >= HALF_SIDE, axis=1), xp.zeros_like(distance), distance)  # outside the box of the grid
     radius = xp.reshape(nan_unless(xp, rows.good, distance), start.shape[:2])
     if screening > 0:
         radius = xp.minimum(radius, MAX_SCREENED / math.sqrt(screening) / frame[:, -2:-1])

@@ -1,6 +1,6 @@
-"""Domains of walks in array-API terms: distance and closest point of the boundary, half discs on it and the sphere around it.
+"""Domains of walks with array API functions: distance and closest boundary point, half discs, and the sphere around the boundary.
 
-Equation numbers are those of csrc/wos/walk/README.md, unless another method is named.
+Equation numbers refer to csrc/wos/walk/README.md, unless another method is named.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ CLEAR_UP_TO, MIN, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
 
 
 class Domain:
-    """The boundaries of the walks of a piece: a walk has segments ``low`` to ``high``, or all if these are None."""
+    """The boundaries of the walks of a piece. A walk has segments ``low`` to ``high``, or all segments if these are None."""
 
     def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False, reach: Any = 0.0) -> None:
         self.xp, self.label, self.ends, self.low, self.high = xp, label, ends, low, high
-        self.outside, self.reach = outside, reach  # (P,) of sources outside, scaled
+        self.outside, self.reach = outside, reach  # reach: (P,) support of sources outside, scaled
 
     def is_solid(self, x: Any) -> bool:
         return is_solid(self.ends, x.shape[1])
@@ -37,8 +37,10 @@ class Domain:
         return self._shapes
 
     def see(self, x: Any) -> tuple[Any, Any, list[Any]]:
-        """The distance of the boundary (P,), 0 beyond the box; the closest segment or triangle, and the weights of its corners after the
-        first."""
+        """The distance of the boundary (P,), the closest segment or triangle, and the weights of its corners after the first.
+
+        The distance is 0 outside the box.
+        """
         xp = self.xp
         if self.is_solid(x):
             distance = radius_in_solid(xp, self.label, self.ends, x)
@@ -48,12 +50,12 @@ class Domain:
         return distance if self.outside else xp.where(beyond_box(xp, x), xp.zeros_like(distance), distance), k, weights
 
     def see_far(self, x: Any) -> tuple[Any, Any, list[Any]]:
-        """``see`` of segments or triangles, beyond the box too."""
+        """``see`` for segments or triangles, also outside the box."""
         d2, k, weights = closest(self.xp, self.ends, self.rows(x), self.shapes)
         return self.xp.sqrt(d2), k, weights
 
     def escaped(self, x: Any) -> Any:
-        """Whether x has left the box that holds the domain."""
+        """Whether x has left the box that contains the domain."""
         xp, d = self.xp, x.shape[1]
         if self.outside or (self.is_solid(x) and (self.ends is None or is_box(self.ends, d))):
             return xp.zeros(x.shape[:1], dtype=xp.bool, device=x.device)
@@ -72,7 +74,7 @@ class Domain:
         return norm(self.xp, x) > self._sphere(x)[1]
 
     def return_to_sphere(self, x: Any, lanes: Lanes, step: int) -> tuple[Any, Any]:
-        """Solid README (4) to (7): where a walk from beyond the sphere returns, and whether it does."""
+        """Solid README (4) to (7): the point at which a walk beyond the sphere returns, and whether it returns."""
         xp = self.xp
         sphere, _ = self._sphere(x)
         r = norm(xp, x)
@@ -97,7 +99,7 @@ class Domain:
         return xp.stack([sphere * x for x in y], axis=1), uniform(xp, w0) * r < sphere
 
     def _sphere(self, x: Any) -> tuple[Any, Any]:
-        """(P,): its radius, and the radius beyond which walks return to it."""
+        """(P,): the radius of the sphere, and the radius beyond which walks return to it."""
         xp, d = self.xp, x.shape[1]
         one, reach = xp.ones_like(x[:, 0]), self.reach + xp.zeros_like(x[:, 0])
         if self.ends is None:
@@ -118,20 +120,22 @@ def _return_to_circle(xp: Any, radius: Any, x: Any, r: Any, angle: Any) -> Any:
 
 
 def beyond_box(xp: Any, x: Any) -> Any:
-    """README, Limits."""
+    """Whether x is outside the box of the grid."""
     return xp.any(xp.abs(x) >= HALF_SIDE, axis=1)
 
 
 class HalfDiscs:
-    """(24), and polygon README (4), (5): half discs on the long segments of polygons with few of them."""
+    """(24), and polygon README (4), (5): half discs on long segments, for polygons with few segments."""
 
     def __init__(self, xp: Any, domain: Domain, pays: Any, epsilon: Any) -> None:
         self.xp, self.domain, self.pays, self.epsilon = xp, domain, pays, epsilon
 
     @staticmethod
     def pay(xp: Any, ends: Any, first: Any, at: Places, epsilon: Any) -> Any:
-        """For each walk whether the clearance at the middle of a segment, averaged over the boundary, is at least epsilon^(1/3); None if
-        it is so for no walk."""
+        """Whether the clearance at the middle of a segment, averaged over the boundary, is at least epsilon^(1/3).
+
+        One value per walk, or None if it is false for all walks.
+        """
         d, count = at.x.shape[1], 0 if ends is None else ends.shape[0]
         if d != 2 or is_solid(ends, d) or (first.shape[0] == 2 and count > CLEAR_UP_TO):
             return None
@@ -146,8 +150,10 @@ class HalfDiscs:
         return xp.take(mean, at.row if first.shape[0] > 2 else 0 * at.row, axis=0) ** 3 >= epsilon
 
     def leave(self, x: Any, n: Any, k: Any, t: Any) -> tuple[Any, Any, Any]:
-        """From x, over the point t of segment k, in the direction n: whether a half disc fits, whether the walk exits through the
-        segment, and where."""
+        """Leave the half disc at x, above the point t of segment k, in direction n.
+
+        Returns whether there is a half disc, whether the walk exits through the segment, and the exit point.
+        """
         xp = self.xp
         c = xp.take(self.domain.ends, k, axis=0)
         a, e = c[:, :2], c[:, 2:] - c[:, :2]
@@ -172,7 +178,7 @@ class HalfDiscs:
 
 
 def _clear(xp: Any, domain: Domain, k: Any, x: Any) -> Any:
-    """The distance of points (P, 2) on segments k from their segment's ends and from all other segments."""
+    """The distance of points (P, 2) on segments k from the ends of their segment and from all other segments."""
     shapes: Segments = domain.shapes
     M, nearest = domain.ends.shape[0], []
     number = xp.arange(M, dtype=xp.int64, device=x.device)

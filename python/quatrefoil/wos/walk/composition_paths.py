@@ -1,6 +1,7 @@
-"""Walks of a piece, one step of all at a time, in array-API terms and float64: csrc/wos/walk/README.md (2), (10), (13), (24).
+"""The walks of a piece, one step of all walks at a time, with array API functions in float64.
 
-The host must know when all have ended: it reads one flag every LOOK steps, and one before if half discs may pay.
+Equation numbers refer to csrc/wos/walk/README.md: (2), (10), (13), (24). The host must know when all walks have ended. It reads one flag
+every LOOK steps, and one before the walks if half discs may pay off.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .composition_balls import MAX_SCREENED, SHRUNK, First, source_weight, survi
 from .composition_philox import FIRST, direction, source_point, unit_vector
 from .composition_pieces import Piece
 
-LOOK = 32  # steps between two looks at whether any walk goes on
+LOOK = 32  # steps between two checks whether any walk is active
 Found = Callable[[Places, Any, Any, First, bool], None]
 
 
@@ -35,13 +36,13 @@ class Walked(NamedTuple):
         return xp.where(goes, self.left * data.values(self.end), xp.zeros_like(self.left))
 
     def marks(self, piece: Piece) -> Any:
-        """(P, 3)"""
+        """(P, 3): steps, cut off, escaped."""
         xp = piece.xp
         return xp.stack([xp.astype(x, xp.int64) for x in (self.steps, self.cut, self.escaped)], axis=1)
 
 
 class Step:
-    """Moves walks from a ball. Steps must come in order: some share a block of words."""
+    """Moves walks to the surfaces of their balls. Steps must come in order, because some of them share a block of words."""
 
     def __init__(self, piece: Piece, screening: float, on_source: Found | None) -> None:
         self.piece, self.xp, self.lanes, self.d = piece, piece.xp, piece.lanes, piece.at.x.shape[1]
@@ -49,7 +50,7 @@ class Step:
         self.words: list[Any] = []
 
     def direction(self, step: int) -> Any:
-        """In the plane four steps share a block of words, in space two."""
+        """Directions of a step. Four steps share a block of words in the plane, two in space."""
         if self.d > 3:
             return unit_vector(self.xp, self.lanes, step, self.d)
         sharing = 4 if self.d == 2 else 2
@@ -64,13 +65,13 @@ class Step:
         return self.xp.minimum(radius, MAX_SCREENED / math.sqrt(self.screening) / self.piece.extent)
 
     def _meet(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
-        """A source point."""
+        """Report a source point."""
         area = (radius * self.piece.extent) ** 2 / (2.0 * self.d)
         assert self.on_source is not None
         self.on_source(self.piece.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
 
     def enter(self, x: Any, radius: Any, active: Any) -> tuple[Any, First]:
-        """(13) The first step of the walks of pairs."""
+        """(13) The first step of pairs."""
         xp, (lanes, sign) = self.xp, self.lanes.pairs()
         sign = xp.astype(sign, xp.float64)[:, None]
         n: Any
@@ -93,7 +94,7 @@ class Step:
         return x + radius[:, None] * n, first
 
     def go(self, x: Any, radius: Any, n: Any, weight: Any, step: int, active: Any, first: First) -> tuple[Any, Any]:
-        """(2), (10): where walks go, and their weights."""
+        """(2), (10) The new positions of walks, and their weights."""
         xp, screening, radius = self.xp, self.screening, self.limited(radius)
         z2 = radius * radius * screening * self.piece.extent**2
         returns = self.piece.domain.outside and screening == 0
@@ -111,13 +112,16 @@ class Step:
 
 
 def go_on(xp: Any, step: int, active: Any) -> bool:
-    """False if no walk is active, as far as is known."""
+    """False if it is known that no walk is active."""
     return step % LOOK != 0 or _array_tools.is_any(xp, active)
 
 
 def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Found | None) -> Walked:
-    """The walks of a piece. ``on_source`` gets the source points of a step: places, weights, a mask of walks, their first balls, and
-    whether the points lie in these."""
+    """Run the walks of a piece.
+
+    ``on_source`` receives the source points of a step: positions, weights, a mask of walks, their first balls, and whether the points are
+    in these.
+    """
     xp, domain, x, active = piece.xp, piece.domain, piece.at.x, piece.good
     weight, steps, first = xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), First.none(xp, x)
     at, landed = Step(piece, screening, on_source), xp.zeros_like(active)
@@ -150,7 +154,7 @@ def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Found 
 
 
 def channels(xp: Any, piece: Piece, walked: Walked, met: Any, in_first: Any) -> Any:
-    """(P, C): the value, and the gradient (13), of what walks met after their first balls, and in these, None without a source."""
+    """(P, C): the value and the gradient (13), from contributions after the first balls and in them (None without a source)."""
     if not piece.pairs:
         return met[:, None]
     along, toward = walked.first.channels(xp, piece.extent)
@@ -158,5 +162,5 @@ def channels(xp: Any, piece: Piece, walked: Walked, met: Any, in_first: Any) -> 
 
 
 def of_first(xp: Any, share: Any, factors: Any) -> Any:
-    """sum over the channels of share times factor; factors without a share may be NaN."""
+    """The sum over channels of share times factor. Factors without a share may be NaN."""
     return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)

@@ -1,4 +1,4 @@
-"""Walks of all points in bounded pieces, and the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
+"""Runs the walks of all points in bounded pieces, and computes the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .composition_domain import Domain, HalfDiscs
 from .composition_philox import Lanes
 from .nodes import Node, nodes_of, push, schedule
 
-LANE = 64  # numbers in memory per walk, about, without rows of numbers and distances of every segment
+LANE = 64  # approximate elements in memory per walk, without parameters and the distances of all segments
 
 
 class Piece:
-    """Some walks of some points, (P,): all of a point follow each other. ``good``: a walk starts there."""
+    """Walks of a group of points, (P,), consecutive for each point. ``good``: whether a walk starts there."""
 
     def __init__(self, walks: Walks, rows: slice, first_walk: int, count: int) -> None:
         xp, (_, N, d), like = walks.xp, walks.shape, walks.frame
@@ -41,7 +41,7 @@ class Piece:
             spans.append((walks.first_instance + b, some))
             k = xp.argmax(xp.astype(self.good[some], xp.int64), keepdims=True)
             homes.append(xp.broadcast_to(xp.take(x[some, :], k, axis=0), x[some, :].shape))
-        x = xp.where(self.good[:, None], x, xp.concat(homes, axis=0))  # others start where a good walk of their instance does
+        x = xp.where(self.good[:, None], x, xp.concat(homes, axis=0))  # other walks start where a good walk of their instance does
         x = xp.where(xp.isfinite(x), x, xp.zeros_like(x))
         self.at = Places(x, row, frame[:, :d], self.extent, spans, home=x)
         self.domain, self.half_discs = walks.domain(self), None
@@ -50,20 +50,20 @@ class Piece:
             self.half_discs = None if pays is None else HalfDiscs(xp, self.domain, pays, self.epsilon)
 
     def tallied(self, marks: Any) -> Any:
-        """(rows, k): sums over the walks of a point of numbers (P, k)."""
+        """(rows, k): sums of values (P, k) over the walks of each point."""
         xp = self.xp
         marks = xp.where(self.good[:, None], xp.astype(marks, xp.int64), 0 * xp.astype(marks, xp.int64))
         return xp.sum(xp.reshape(marks, (self.height, self.count, marks.shape[1])), axis=1)
 
 
 def named(op: Op, inputs: Sequence[Any], options: Sequence[Any], **more: Any) -> SimpleNamespace:
-    """The arguments of an op by their names."""
+    """The arguments of an op by name."""
     names = [*(arg.name for arg in op.inputs), *(option.name for option in op.options)]
     return SimpleNamespace(**dict(zip(names, (*inputs, *options), strict=True)), **more)
 
 
 class Walks:
-    """Walks [first_walk, first_walk + walks) of every point, of an op with these arguments."""
+    """Walks [first_walk, first_walk + walks) of every point, for an op with these arguments."""
 
     def __init__(self, xp: Any, label: str, given: SimpleNamespace, lane: int = LANE) -> None:
         self.xp, self.label, self.frame, self.ends, self.first = xp, label, given.frame, given.ends, given.first
@@ -83,7 +83,7 @@ class Walks:
         return Domain(self.xp, self.label, self.ends, low, high, self.outside, reach)
 
     def rows(self, numbers: int) -> list[slice]:
-        """The points of all instances in slices, of ``numbers`` numbers each."""
+        """Split the points of all instances into slices, with ``numbers`` elements per point."""
         count, step = self.shape[0] * self.shape[1], items_per_chunk(numbers)
         return [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
@@ -91,7 +91,7 @@ class Walks:
         return Piece(self, rows, first_walk, count)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Ranges of walks that fit into a piece, cut where nodes are: first and number."""
+        """Ranges of walks that fit into a piece, split at nodes: (first walk, number of walks)."""
         most = items_per_chunk(self.group * self.lane)
         chunk = 1 << (most.bit_length() - 1)
         begin, end, result = self.first_walk // self.group, (self.first_walk + self.count) // self.group, []
@@ -109,7 +109,7 @@ class Walks:
         return self.xp.zeros((*self.shape[:2], k), dtype=self.xp.int64, device=self.frame.device)
 
     def nodes(self, channels: int, k: int, compute: Callable[[Piece], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
-        """(5): mean and m2 (B, N, K, channels) of the walks' values (P, channels), and sums (B, N, k) of their marks (P, k)."""
+        """(5) mean and m2 (B, N, K, channels) of the walks' values (P, channels), and sums (B, N, k) of their marks (P, k)."""
         xp, (B, N, _), means, spreads, counts = self.xp, self.shape, [], [], []
         for rows, ranges in self.pieces():
             nodes: list[Node] = []
@@ -124,7 +124,7 @@ class Walks:
                 total = added(total, piece.tallied(marks))
             means.append(xp.stack([node[2] for node in nodes], axis=1))
             m2 = xp.stack([node[3] for node in nodes], axis=1)
-            spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # of single walks too
+            spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # also for single walks
             counts.append(total)
         K = len(schedule(self.first_walk // self.group, self.count // self.group)[0])
         if not means:
@@ -134,7 +134,8 @@ class Walks:
         return mean, m2, xp.reshape(xp.concat(counts, axis=0), (B, N, k))
 
     def replay(self, grad: Any, compute: Callable[[Piece, Any], None]) -> None:
-        """(7): every piece again with the walks' shares (P, channels) of the gradient in the mean of the nodes (B, N, K, channels)."""
+        """(7) Repeat every piece with the walks' shares (P, channels) of the gradient with respect to the nodes' means (B, N, K,
+        channels)."""
         xp, (B, N, K, C) = self.xp, grad.shape
         grad = xp.reshape(double(xp, grad), (B * N, K, C))
         starts, sizes = (

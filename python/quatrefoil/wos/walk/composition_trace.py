@@ -1,4 +1,4 @@
-"""Where walks end and meet sources, in array-API terms and float64: csrc/wos/walk/README.md, Operators."""
+"""Ends and source points of walks, with array API functions in float64: csrc/wos/walk/README.md, Operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .traces import TRACE
 
 
 class _Steps:
-    """The source points of every step of the walks of a piece, and their weights."""
+    """The source points of all steps of a piece's walks, and their weights."""
 
     def __init__(self) -> None:
         self.points: list[Any] = []
@@ -52,7 +52,7 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
 
 
 def _traced(piece: Piece, given: Any) -> list[Any]:
-    """exit, weight, counts and the source points of all steps with their weights: (points, walks, ...)."""
+    """exit, weight, counts, and the source points of all steps with their weights: (points, walks, ...)."""
     xp, steps, shape = piece.xp, _Steps(), (piece.height, piece.count)
     walked = walk_paths(piece, given.max_steps, given.screening, steps if given.sourced else None)
     nan = xp.full_like(walked.left, xp.nan)
@@ -70,7 +70,7 @@ def _joined(xp: Any, parts: tuple[Any, ...]) -> Any:
 
 
 def _alike(xp: Any, parts: tuple[Any, ...]) -> list[Any]:
-    """Arrays (points, walks, steps, ...) with as many steps as the longest."""
+    """Pad arrays (points, walks, steps, ...) to the same number of steps."""
     if parts[0].ndim < 3:
         return list(parts)
     most = max(x.shape[2] for x in parts)

@@ -1,4 +1,4 @@
-"""The ops of walks in a domain whose boundary absorbs, by the paths of loops_paths."""
+"""The ops of walks in a domain with an absorbing boundary, using the paths of loops_paths."""
 
 import math
 
@@ -18,7 +18,7 @@ from .traces import TRACE
 
 
 class _Walked:
-    """Ends and source points of walks, one step of all at a time, see ``loops_nodes.Problem``."""
+    """Ends and source points of walks, one step of all walks at a time, see ``loops_nodes.Problem``."""
 
     firsts, skips_unknown, beyond = ("first", "first"), False, 0
 
@@ -57,7 +57,7 @@ class _Walked:
 
 
 def place(points, frame, ends, first, start, closed, outside, grids, num_threads):
-    """Points in the frame of their boundary."""
+    """Write points in the frame of their boundary."""
     for b in range(len(frame)):
         X = points if points.ndim == 2 else points[b]
         scaled = (X.astype(np.float64) - frame[b, :-2]) / frame[b, -2]
@@ -75,7 +75,7 @@ def place(points, frame, ends, first, start, closed, outside, grids, num_threads
 
 
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
-    """The radii of the first balls of pairs."""
+    """Write the radii of the first balls of pairs."""
     for b in range(len(start)):
         limit = MAX_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
         of_b, weights = pieces(ends, first, b, start.shape[2]), np.empty(start.shape[2] - 1)
@@ -87,7 +87,7 @@ def balls(start, frame, ends, first, radius, screening, grids, num_threads):
 
 
 def expand(*arguments):
-    """(17) by the walks of ``walk`` with a gradient, whose values are u times the weight of the sphere."""
+    """(17) from the walks of ``walk`` with a gradient. Their values are u times the weight of the sphere."""
     p = Problem(EXPAND, arguments[:6], arguments[8:], _Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
     coefficients, counts = arguments[6:8]
     coefficients[...], counts[...] = 0.0, 0
@@ -106,7 +106,7 @@ def expand(*arguments):
 
 
 def trace(*arguments):
-    """The ends and source points of the walks of ``walk``."""
+    """Write the ends and source points of the walks of ``walk``."""
     p = Problem(TRACE, arguments[:4], arguments[9:], _Walked, gradient=False, first_instance=0)
     p.source_kind = "number" if p.sourced else "none"
     exit, weight, counts, point, share = arguments[4:9]
@@ -116,7 +116,7 @@ def trace(*arguments):
         walked, column = _Walked(p, 0, at, walk, (True, p.events > 0)), walk - p.first_walk
         exit[at, column], weight[at, column], counts[at, column] = walked.end, walked.left, tallied(walked.mark)
         events = walked.met[1]
-        order = np.argsort(events.owner, kind="stable")[: p.events - made]  # those of a walk are in the order of its steps
+        order = np.argsort(events.owner, kind="stable")[: p.events - made]  # the points of a walk are in the order of its steps
         point[made : made + len(order)], share[made : made + len(order)] = events.X[order], events.weight[order]
         made += len(order)
 

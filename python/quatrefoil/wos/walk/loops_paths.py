@@ -1,4 +1,4 @@
-"""Walks on spheres in plain loops and float64: every step visits every segment. The same counters as csrc/wos/walk/walker.hpp."""
+"""Walk on spheres in plain loops and float64. Every step tests every segment. Uses the counters of csrc/wos/walk/walker.hpp."""
 
 import math
 
@@ -18,7 +18,7 @@ CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 
 @jit
 def see(ends, outside, x, weights):
-    """The distance of the boundary, 0 beyond the box, and the closest segment or triangle; its corners' weights after the first."""
+    """The distance of the boundary (0 outside the box), the closest segment or triangle, and the weights of its corners after the first."""
     if is_solid(ends, x.size):
         return radius_in_solid(ends, x, outside), 0
     d2, at = closest(ends, x, weights)
@@ -27,7 +27,7 @@ def see(ends, outside, x, weights):
 
 @jit
 def _beyond(x):
-    """README, Limits."""
+    """Whether x is outside the box of the grid."""
     beyond = False
     for j in range(x.size):
         beyond = beyond or abs(x[j]) >= HALF_SIDE
@@ -44,7 +44,7 @@ def _project(ends, x, at, weights, end):
 
 @jit
 def enter(d, n, m, radius, z2, of_value, of_gradient, first):
-    """The first ball of a walk of a pair: First in formula.hpp."""
+    """The first ball of a walk of a pair, see First in formula.hpp."""
     first[0], first[1] = 1.0 / bessel_series(d - 2, 0.25 * z2), of_value
     for j in range(d):
         first[2 + j] = d / (radius * bessel_series(d, 0.25 * z2)) * n[j]
@@ -53,7 +53,7 @@ def enter(d, n, m, radius, z2, of_value, of_gradient, first):
 
 @jit
 def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
-    """(9), (14) The weight of a walk after a ball; 0 ends it."""
+    """(9), (14) The weight of a walk after a ball. 0 ends the walk."""
     left = weight / bessel_series(d - 2, 0.25 * z2)
     if left >= LIGHT:
         return left
@@ -63,7 +63,7 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
 
 @jit
 def _come_back(sphere, step, walk, point, instance, k0, k1, x, moved):
-    """A walk beyond the sphere (4) returns to it, at ``moved``, or in space ends: its weight, 1 or 0."""
+    """(4) Return a walk beyond the sphere to ``moved`` on it, or in space end it. Returns its weight, 1 or 0."""
     w0, w1, w2, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
     angle = float(w2) * (2.0 * math.pi * 2.0**-32)
     if x.size == 2:
@@ -77,8 +77,10 @@ def _come_back(sphere, step, walk, point, instance, k0, k1, x, moved):
 def make_step(
     around, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events
 ):  # fmt: skip
-    """Moves x from its ball, and adds a source point to ``events``; returns the weight. ``words``, ``n``, ``m`` are scratch. ``around``: of
-    walks outside the radii of ``sphere_around``, else 0."""
+    """Move x to a point of its ball's surface, and add a source point to ``events``. Returns the weight.
+
+    ``words``, ``n`` and ``m`` are scratch arrays. ``around``: the radii of ``sphere_around`` for walks outside, otherwise 0.
+    """
     d = x.size
     sharing = 4 if d == 2 else 2 if d == 3 else 1
     if screening > 0.0:
@@ -127,10 +129,11 @@ def make_step(
 @jit
 def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, walk, point, instance, k0, k1, epsilon, screening, pairs,
              max_steps, sources, words, first, facet, place, mark):  # fmt: skip
-    """A step of the walks ``alive``, ends without rows being the unit ball: those that go on, and source points with their weights and
-    whether they lie in the first ball of a pair, with the walk of each. ``radius``: the distances, unless it ``sees`` the boundary.
+    """Make a step of the walks ``alive``; ``ends`` without rows stands for the unit ball.
 
-    ``weight``: 0 ends a walk; ``mark``: its steps and flags at its end; ``first`` (walks, 2 + 2 d): see ``enter``.
+    Returns the walks that continue, and source points with their weights and whether they are in the first ball of a pair, with the walk of
+    each. ``radius`` has the distances, unless ``sees`` requests computing them. ``weight``: 0 ends a walk. ``mark``: steps and flags of
+    walks that ended. ``first`` (walks, 2 + 2 d): see ``enter``.
     """
     d = x.shape[1]
     n, m, going = np.empty(d), np.zeros(d), np.ones(len(alive), np.bool_)
@@ -169,7 +172,7 @@ def table_of(rows, width):
 
 @jit
 def end_all(ends, outside, x, weight, facet, place, mark, end):
-    """The ends of walks on the boundary, and the marks of those that have left the box."""
+    """Write the ends of walks on the boundary, and mark those that have left the box."""
     for i in range(len(x)):
         if weight[i] != 0.0:
             beyond = beyond_field(ends, x[i]) if is_solid(ends, x.shape[1]) else _beyond(x[i])

@@ -1,10 +1,10 @@
-"""Where walks end and meet sources, for data that come later. Equation numbers: csrc/wos/walk/README.md, Operators.
+"""Ends and source points of walks, for data that become available later. Equation numbers refer to csrc/wos/walk/README.md, Operators.
 
-Arrays as in ``wos.walk``, of one instance. ``trace``: the scaled ends ``exit`` (N, W, d) of W = ``walks`` walks of every point with their
-``weight`` (N, W) and ``counts`` (N, W, 3), NaN and 0 for points outside; and the scaled source points ``point`` (S, d) with their ``share``
-(S,), |G| of (8), walk after walk in the order of its steps. S is ``events``, at best the sum of the steps, which a call with 0 has found:
-more source points are left out, and 0 follows the last one.
-``sourced``: there will be a source, so walks take no half discs.
+Arrays are as in ``wos.walk``, for one instance. ``trace`` returns the scaled ends ``exit`` (N, W, d) of W = ``walks`` walks per point, with
+``weight`` (N, W) and ``counts`` (N, W, 3); NaN and 0 for points outside. It also returns the scaled source points ``point`` (S, d) with
+their ``share`` (S,), |G| of (8), walk by walk in the order of the steps. S is ``events``, ideally the total number of steps, which a call
+with ``events=0`` computes. Additional source points are dropped, and the arrays are padded with 0. ``sourced``: there will be a source, so
+walks use no half discs.
 """
 
 from __future__ import annotations
