@@ -1,15 +1,16 @@
-// How walks outside return from far away. Equation numbers: README.md next to this file.
+// The return of distant walks outside. Equation numbers refer to README.md in this folder.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-constexpr double kNearSphere = 1.0625;  // of the radius of the sphere around a box: nearer walks make ordinary steps
-constexpr double kPolygonHalf = 0.4;    // a polygon whose outside is walked has its box in this square around 0: its grid is a larger one
-constexpr double kNearCube = 0.0625;    // from a mesh's cube: nearer walks ask the tree, for others the cube's distance is good enough
+constexpr double kNearSphere = 1.0625;  // relative to the radius of the sphere around a box; closer walks make ordinary steps
+// half width of the square around 0 that contains the box of a polygon with walks outside; its grid is larger
+constexpr double kPolygonHalf = 0.4;
+constexpr double kNearCube = 0.0625;  // distance from a mesh's cube; closer walks search the tree, others use the distance of the cube
 
-// The same where walks end within epsilon: a walk that ends has seen its triangle.
+// kNearCube, but at least epsilon, so that a walk that ends knows its triangle.
 template <class T>
 QF_HD T near_cube(double epsilon) {
   return T(1.01 * epsilon > kNearCube ? 1.01 * epsilon : kNearCube);
@@ -27,7 +28,7 @@ QF_HD V distance_from_box(const V (&x)[D], const T (&half)[D]) {
   return most > 0 ? square_root(d2) : most;
 }
 
-// (7) The same in the plane, by the random direction n: the boundary point of the disc of radius R that a walk from x hits first.
+// (7) The point of the circle of radius R that a walk from x in the plane hits first, using the random direction n.
 template <class V>
 QF_HD void return_to_circle(V R, V r, const V (&x)[2], V nx, V ny, V (&y)[2]) {
   const V ax = x[0] * R / (r * r), ay = x[1] * R / (r * r);
@@ -36,8 +37,8 @@ QF_HD void return_to_circle(V R, V r, const V (&x)[2], V nx, V ny, V (&y)[2]) {
   y[0] = (px * qx + py * qy) * scale, y[1] = (py * qx - px * qy) * scale;
 }
 
-// (5), (6) From x at a distance r from 0, r > R, to the sphere of radius R, by its exterior Poisson kernel, with the uniform number u and a
-// random angle.
+// (5), (6) Moves from x, at a distance r > R from 0, to the sphere of radius R by its exterior Poisson kernel, using the uniform number u
+// and a random angle.
 template <class V>
 QF_HD void return_to_sphere(V R, V r, const V (&x)[3], V u, V cosine, V sine, V (&y)[3]) {
   using T = Element<V>;

@@ -1,4 +1,4 @@
-// How far a ball, a box, a polygon or a mesh is from W walks outside of it, and how walks return from far away. README (4) to (7).
+// Distances of W walks outside a ball, a box, a polygon or a mesh, and the return of distant walks. README (4) to (7).
 #pragma once
 #include "wos/mesh/grid.hpp"
 #include "wos/solid/domain.hpp"
@@ -15,8 +15,8 @@ class Outside {
   using I = Bits<V>;
   using Int = Bits<T>;
   using Grid = typename std::conditional<D == 2, const polygon::Grid<T>, mesh::Grid<T>>::type;
-  // grid: of a polygon or mesh, or null; epsilon: the distance within which the closest segment or triangle must be known; reach: sources
-  // are 0 farther from 0 than this.
+  // grid: the grid of a polygon or mesh, or null. epsilon: the distance within which the closest segment or triangle must be known. reach:
+  // sources are 0 farther from 0 than this.
   Outside(const Solid& solid, Grid* grid, double epsilon, double reach) : solid_(solid), grid_(grid), near_(near_of(epsilon)) {
     double r2 = 0;
     for (int i = 0; i < D; ++i) {
@@ -33,7 +33,7 @@ class Outside {
     const V box = distance_from_box(x, half_);
     return grid_ ? look_at_facets(x, active, box) : Seen<V>{box, V{}, I{}};
   }
-  // Where a walk ends: the closest point.
+  // Moves x, a walk's end, to the closest point.
   void project(T (&x)[D], Int& primitive, T (&where)[D - 1]) const {
     if (!grid_)
       project_on_solid(solid_, x);
@@ -44,8 +44,8 @@ class Outside {
   }
   static bool escaped(const T (&)[D]) { return false; }
 
-  // Beyond the sphere, where `far`, a walk returns to y with weight 1, or in space goes to infinity with weight 0. Takes two uniform
-  // numbers and an angle.
+  // A walk beyond the sphere (`far`) returns to y with weight 1; in space it may go to infinity with weight 0. Uses two uniform numbers and
+  // an angle.
   QF_HD I far(const V (&x)[D]) const { return length(x) > far_; }
   QF_HD V come_back(const V (&x)[D], V u, V v, V cosine, V sine, V (&y)[D]) const {
     const V r = length(x), R = broadcast<V>(sphere_), one = broadcast<V>(T(1));
@@ -65,7 +65,7 @@ class Outside {
     for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
     return square_root(r2);
   }
-  // A polygon's grid has a margin. Near a mesh's cube the tree is asked, one lane after the other, and its grid inside the cube.
+  // A polygon's grid has a margin. A mesh's grid is used inside its cube; near the cube the tree is searched, one lane after another.
   Seen<V> look_at_facets(const V (&x)[D], I active, V box) const {
     if constexpr (D == 2) {
       const I near = box < near_;
