@@ -1,9 +1,9 @@
-"""Closest points and inside tests at single points. Equation numbers are those of csrc/wos/query/README.md.
+"""Closest points and inside tests at single points. Equation numbers refer to csrc/wos/query/README.md.
 
-B instances of N points (N, d) or (B, N, d), absolute. ``frame`` (B, d + 1) has the centre and extent of every instance's box; ``ends`` and
-``first`` are those of ``wos.walk``. The closest of several primitives is the first one. Options of ``nearest``: ``where``, the closest
-point and its segment, triangle or face; ``weights``, those of its corners; ``sign``, distances are negative inside; ``closed``, triangles
-have no gaps. A point that is not finite gets NaN and -1, and is not inside.
+B instances of N points (N, d) or (B, N, d), in absolute coordinates. ``frame`` (B, d + 1) has the centre and extent of every instance's
+box; ``ends`` and ``first`` are as in ``wos.walk``. Among equally close primitives the first one is chosen. Options of ``nearest``:
+``where``, return the closest point and its segment, triangle or face; ``weights``, return the weights of its corners; ``sign``, distances
+are negative inside; ``closed``, the triangles have no gaps. A point that is not finite gives NaN and -1, and is not inside.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .slope import slope
 
 
 def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
-    """Check the shapes of the corners of all segments or triangles, and of where each instance's begin."""
+    """Check the shapes of the corners of all segments or triangles, and of the indices of each instance's first one."""
     if (ends is None) != (first is None):
         raise ValueError(f"{label}: ends and first go together")
     if ends is not None and (len(ends) != 2 or (ends[1] != d * d and not is_solid(ends, d))):
@@ -42,7 +42,7 @@ def check_points(label: str, points: Shape, frame: Shape) -> None:
 
 
 def is_solid(ends: Shape, d: int) -> bool:
-    """Whether a table of that shape describes a box, by half its sides, or a field of signed distances: csrc/wos/solid."""
+    """Whether a table of this shape describes a box, by half of its sides, or a signed distance field: csrc/wos/solid."""
     return ends[0] == 1 and (ends[1] == d or (d in (2, 3) and ends[1] > d * d))
 
 
@@ -80,7 +80,7 @@ NEAREST = Op(
     extras=(Extra("boundary"),),
     rule=_nearest_shapes,
     differentiable=False,
-    tolerance=2e-6,  # float32 chooses among triangles with rounding errors of the extent; barycentric ones are of a triangle's size
+    tolerance=2e-6,  # float32 selects triangles with rounding errors of the extent; barycentric weights are relative to a triangle's size
 )  # fmt: skip
 INSIDE = Op(
     __name__, "inside",
@@ -97,12 +97,12 @@ OPS = (NEAREST, INSIDE)
 class _Query(NamedTuple):
     inputs: tuple[Any, ...]
     extras: tuple[Any, ...]
-    lead: tuple[int, ...]  # of the results
+    lead: tuple[int, ...]  # leading axes of the results
     closed: bool
 
 
 def as_boundary(shape: Any, label: str, q: Any) -> Boundary:
-    """A boundary from what users have of it; TypeError for anything else."""
+    """Convert common representations of a shape to a boundary. Raises TypeError for anything else."""
     if isinstance(shape, Region):
         return cast("Boundary", shape)
     if isinstance(q, Region):
@@ -119,7 +119,7 @@ def as_boundary(shape: Any, label: str, q: Any) -> Boundary:
 
 
 def _axes_of_vectors(shape: Any, d: int) -> int:
-    """The number of axes of arrays or nested lists of vectors (..., d), looking at the first one; 0 for anything else."""
+    """The number of axes of arrays or nested lists of vectors (..., d), judged by the first one. 0 for anything else."""
     if _arrays.kind(shape) is None and not isinstance(shape, (list, tuple)):
         return 0
     count, vector = axes(shape), shape
@@ -129,7 +129,7 @@ def _axes_of_vectors(shape: Any, d: int) -> int:
 
 
 def _is_mesh(shape: Any) -> bool:
-    """Whether it is a mesh of another library."""
+    """Whether ``shape`` is a mesh of another library."""
     points = hasattr(shape, "vertices") or hasattr(shape, "points")
     return points and any(hasattr(shape, name) for name in ("faces", "triangles", "cells"))
 
@@ -158,7 +158,7 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
 
 
 def _into(out: Any, result: Any, label: str) -> Any:
-    """The result, in the caller's array if there is one."""
+    """Write the result to the caller's array, if there is one, and return it."""
     if out is None:
         return result
     if _arrays.kind(out) != _arrays.kind(result) or out.dtype != result.dtype:
@@ -179,10 +179,10 @@ def closest_point(
     Parameters
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
-        Or what ``TriangleMesh`` takes, a pair (V, F), or the corners (M, 2) of a polygon. It is converted in every call then; a mesh with
-        gaps is one of ``watertight=False``.
+        Also anything that ``TriangleMesh`` accepts, a pair (V, F), or the corners (M, 2) of a polygon. These are converted in every call; a
+        mesh with gaps is treated as ``watertight=False``.
     q : (..., d)
-        Arrays or lists. With B polygons (B, ..., d), or (N, d) and (d,) for all of them; B on one side may be 1.
+        Arrays or lists. With B polygons (B, ..., d), or (N, d) and (d,) for all polygons. B may be 1 for either the polygons or the points.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -191,27 +191,27 @@ def closest_point(
     A named tuple of
 
     distance : (...)
-        At least 0; with B polygons and (N, d) points (B, N).
+        Nonnegative; (B, N) for B polygons and (N, d) points.
     point : (..., d)
     primitive : (...) int64
-        The segment from vertex k to k + 1 of its ring, zero-length ones not counted, or the row of ``mesh.triangles``; 2 k for the face
-        of a box at lo[k], 2 k + 1 for that at hi[k]; 0 for a ball and an SDF. If several are equally close, it is one of them.
+        The segment from vertex k to k + 1 of its ring (not counting segments of length 0), or the row of ``mesh.triangles``. For a box, 2 k
+        for the face at lo[k] and 2 k + 1 for the face at hi[k]. 0 for a ball and an SDF. If several are equally close, one of them.
     barycentric : (..., d), or None without segments or triangles
-        Weights of the primitive's vertices in their order, at least 0, of sum 1.
+        Weights of the primitive's vertices in order, nonnegative with sum 1.
 
     Raises
     ------
     ValueError
-        A NaN or infinite point; another last axis or number of instances.
+        For a NaN or infinite point, a wrong last axis, or a wrong number of instances.
     TypeError
-        Other dtypes.
+        For other dtypes.
 
     Notes
     -----
-    No gradients. Triangles are compared in the dtype of q: with float32 the distance may be off by 1e-7 of the extent. The results for
-    the closest triangle are computed in float64. Cost per point: about 1 us for a mesh of 20 000 triangles, by a tree (mesh README, The
-    tree) that is kept with it; 1 ns per segment of a polygon. Memory: 2 MB. Backend "array" visits all segments or triangles, of all B
-    polygons. On a device a point that is not finite gets NaN and -1, and is not inside.
+    No gradients. Triangles are compared in the dtype of q: with float32 the distance may have an error of 1e-7 of the extent. The results
+    for the closest triangle are computed in float64. Cost per point: about 1 us for a mesh of 20 000 triangles, with a tree that is cached
+    in the mesh (mesh README, The tree); 1 ns per segment of a polygon. Memory: 2 MB. The backend "array" tests all segments or triangles,
+    of all B polygons. On a device a point that is not finite gives NaN and -1, and is not inside.
 
     Examples
     --------
@@ -248,17 +248,17 @@ def signed_distance(
 ) -> Any:  # fmt: skip
     """The distance to a boundary, negative inside: (..., d) -> (...).
 
-    Parameters, errors and cost are those of ``closest_point`` and ``contains``, which defines inside.
+    Parameters, errors and cost are as for ``closest_point`` and ``contains``, which defines inside.
 
     gradient : bool
-        Return (distance, gradient): (..., d) unit vectors along which the distance grows. On the boundary they are its outward normals; NaN
-        on that of an SDF.
+        Return (distance, gradient) with (..., d) unit vectors in the direction of increasing distance. On the boundary they are the outward
+        normals; NaN on the boundary of an SDF.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` is for the distance alone.
+        As in ``help(qf.conventions)``; ``out`` receives the distance only.
 
     Notes
     -----
-    For a tensor that requires grad the distance has this gradient (first derivatives only).
+    For a tensor that requires grad, the distance is differentiable with this gradient (first derivatives only).
 
     Examples
     --------
@@ -298,13 +298,13 @@ def contains(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Which points are inside: (..., d) -> bool (...). Points of the boundary itself may count as either.
+    """Which points are inside: (..., d) -> bool (...). Points on the boundary may count as inside or outside.
 
     Parameters
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF, or as for ``closest_point``
-        Inside a polygon or a closed mesh means an odd number of crossings; inside a mesh with gaps, ``watertight=False``, a winding number
-        of at least 1/2, either way round (2).
+        For a polygon or a closed mesh, a point is inside if the number of crossings is odd. For a mesh with gaps, ``watertight=False``, it
+        is inside if the absolute winding number is at least 1/2 (2).
     q : (..., d)
         As for ``closest_point``.
     out, backend, num_threads
@@ -312,9 +312,9 @@ def contains(
 
     Notes
     -----
-    For a closed mesh the answer is exact except within rounding of the surface: an edge is on the same side for both of its triangles, so
-    that none is counted twice or missed (mesh README (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 2 us of one with gaps;
-    0.5 ns per segment of a polygon. Errors as for ``closest_point``.
+    For a closed mesh the result is exact except within rounding of the surface: both triangles of an edge assign it to the same side, so
+    none is counted twice or missed (mesh README (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 2 us for a mesh with gaps; 0.5
+    ns per segment of a polygon. Errors are as for ``closest_point``.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""A million distances to a mesh against Open3D, trimesh, libigl and fcpw.
+"""A million distances to a mesh, compared with Open3D, trimesh, libigl and fcpw.
 
-``OMP_NUM_THREADS=1 IGL_NUM_THREADS=1 python -m quatrefoil.wos.query.bench_million [subdivisions]``. One thread on every side, CPU time,
-interleaved, the median of the runs; trees are built before, except where a call builds its own (libigl's signed distance). Prints the
-table of the page on distances. Libraries that are missing are left out: ``pip install open3d trimesh rtree libigl fcpw``. Slow ones get a
-sample of the points, and their time is scaled.
+``OMP_NUM_THREADS=1 IGL_NUM_THREADS=1 python -m quatrefoil.wos.query.bench_million [subdivisions]``. One thread for every library, CPU time,
+interleaved runs, medians. Trees are built in advance, unless a call builds its own (libigl's signed distance). Prints the table of the page
+on distances. Missing libraries are skipped: ``pip install open3d trimesh rtree libigl fcpw``. Slow libraries are timed on a sample of the
+points, and their time is scaled.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ...bench._problem import installed
 from .bench import ball_points, bumpy, fcpw_distances, fcpw_scene
 
 POINTS, RUNS = 1_000_000, 3
-Side = tuple[Callable[[np.ndarray], Any], int]  # distances of points, and how many of them are timed
+Side = tuple[Callable[[np.ndarray], Any], int]  # a function that computes distances, and the number of points that are timed
 
 
 def sides(V: np.ndarray, F: np.ndarray, signed: bool) -> dict[str, Side]:
-    """Signed distances, or distances without a sign, by every library that is installed."""
+    """Signed or unsigned distances from every installed library."""
     mesh = wos.TriangleMesh(V, F)
     found: dict[str, Side] = {"quatrefoil": (partial(_ours, mesh, signed), POINTS)}
     if installed("open3d"):
@@ -68,7 +68,7 @@ def _igl(V: np.ndarray, F: np.ndarray, signed: bool) -> dict[str, Side]:
 
 
 def measured(signed: bool, subdivisions: int) -> dict[str, float]:
-    """Microseconds per point of every side, whose values are compared first."""
+    """Microseconds per point for every library. Compares the values first."""
     V, F = bumpy(subdivisions)
     q, all_sides = ball_points(POINTS, 1.5), sides(V, F.astype(np.int64), signed)
     truth = all_sides["quatrefoil"][0](q[: POINTS // 500].astype(float))

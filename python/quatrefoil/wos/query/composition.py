@@ -1,7 +1,7 @@
-"""Queries in array-API terms and float64, over all segments and triangles. Equation numbers are those of csrc/wos/mesh/README.md.
+"""Queries over all segments and triangles, with array API functions in float64. Equation numbers refer to csrc/wos/mesh/README.md.
 
-Points of all instances are rows (P, d), a piece at a time, against all M segments or triangles. Those of other instances count as
-infinitely far, since a composition does not branch on ``first``: B instances cost B times as much as one.
+Points of all instances are rows (P, d), processed in chunks, and compared with all M segments or triangles. Facets of other instances count
+as infinitely far, because a composition does not branch on ``first``: B instances cost B times as much as one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 from ..._array_tools import chunk_slices, double, nan_unless
 from .composition_solids import is_solid, nearest_on_solid
 
-HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
-POLYGON_HALF = 0.4  # outside of a polygon, its box lies in this square
-LIVE = 16  # numbers in memory per point and segment or triangle, about
+HALF_SIDE = 0.5 * (1 + 2.0**-6)  # half of the box, with a margin
+POLYGON_HALF = 0.4  # outside a polygon, its box is in this square
+LIVE = 16  # approximate elements in memory per point and segment or triangle
 
 
 class Segments(NamedTuple):
-    """From a by e, arrays (M, 2)."""
+    """Segments from a to a + e, arrays (M, 2)."""
 
     a: Any
     e: Any
 
     def foot(self, xp: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
-        """Squared distances from points, a list of coordinates, and the position on each segment."""
+        """Squared distances from points, given as a list of coordinates, and the position on each segment."""
         (ax, ay), (ex, ey) = (columns(part) for part in self)
         px, py = x[0] - ax, x[1] - ay
         t = xp.clip((px * ex + py * ey) / (ex * ex + ey * ey), min=0.0, max=1.0)
@@ -36,8 +36,11 @@ class Segments(NamedTuple):
 
 
 class Triangles(NamedTuple):
-    """In the frame (1): the longest side goes from a along e, the opposite corner is at (cx, cy), f and n complete the axes. ``turn`` is
-    the number of the corner a."""
+    """Triangles in the frame (1).
+
+    The longest side goes from a along e, the opposite corner is at (cx, cy), and f and n complete the axes. ``turn`` is the index of the
+    corner a.
+    """
 
     a: Any
     e: Any
@@ -49,7 +52,7 @@ class Triangles(NamedTuple):
     turn: Any
 
     def foot(self, xp: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
-        """(2): squared distances from points, a list of coordinates, and the coordinates in each triangle."""
+        """(2) Squared distances from points, given as a list of coordinates, and the coordinates in each triangle's frame."""
         p = [x[k] - a for k, a in enumerate(columns(self.a))]
         u, v, w = (_dot(p, columns(axis)) for axis in (self.e, self.f, self.n))
         length, cx, cy = self.length, self.cx, self.cy
@@ -70,7 +73,7 @@ class Triangles(NamedTuple):
         return planar + w * w, (nu, nv)
 
     def weights(self, xp: Any, at: tuple[Any, ...]) -> list[Any]:
-        """Of the second and third corner."""
+        """The weights of the second and third corners."""
         nu, nv = at
         has_area = self.cy > 0
         of_c = xp.clip(nv / xp.where(has_area, self.cy, xp.ones_like(nv)), min=0.0, max=1.0)
@@ -120,8 +123,10 @@ def shapes_of(xp: Any, ends: Any) -> Segments | Triangles:
 
 
 class Rows(NamedTuple):
-    """Scaled points of all instances, (P, d); points that are not finite are 0 and not ``good``. An instance has segments or triangles
-    ``low`` to ``high``, or all if these are None."""
+    """Scaled points of all instances, (P, d). Points that are not finite are set to 0 and are not ``good``.
+
+    An instance has segments or triangles ``low`` to ``high``, or all of them if these are None.
+    """
 
     x: Any
     good: Any
@@ -130,7 +135,7 @@ class Rows(NamedTuple):
 
 
 def rows_of(xp: Any, x: Any, first: Any) -> Rows:
-    """Of scaled points (B, N, d)."""
+    """The rows of scaled points (B, N, d)."""
     B, N, d = x.shape
     x = xp.reshape(x, (B * N, d))
     good = xp.all(xp.isfinite(x), axis=1)
@@ -142,13 +147,13 @@ def rows_of(xp: Any, x: Any, first: Any) -> Rows:
 
 
 def scaled(xp: Any, points: Any, frame: Any) -> Any:
-    """(B, N, d)"""
+    """Scale points to (B, N, d)."""
     d = points.shape[-1]
     return (double(xp, points) - frame[:, None, :d]) / frame[:, None, -1:]
 
 
 def belongs(xp: Any, rows: Rows, at: slice, count: int) -> Any:
-    """(P, M): whether a segment or triangle belongs to a point's instance; None if all do."""
+    """(P, M): whether a segment or triangle belongs to a point's instance. None if all do."""
     if rows.low is None:
         return None
     k = xp.arange(count, dtype=rows.low.dtype, device=rows.x.device)
@@ -156,9 +161,11 @@ def belongs(xp: Any, rows: Rows, at: slice, count: int) -> Any:
 
 
 def closest(xp: Any, ends: Any, rows: Rows, shapes: Segments | Triangles | None = None) -> tuple[Any, Any, list[Any]]:
-    """Squared distance and number of the closest segment or triangle of each row, and the weights of its corners after the first.
-    ``shapes``: those of ``ends``, if already computed."""
-    if not ends.shape[0]:  # no instances and so no points
+    """Squared distance and index of each row's closest segment or triangle, and the weights of its corners after the first.
+
+    ``shapes``: those of ``ends``, if already computed.
+    """
+    if not ends.shape[0]:  # no instances, so no points
         ends = xp.zeros((1, ends.shape[1]), dtype=ends.dtype, device=ends.device)
     shapes, M = shapes or shapes_of(xp, ends), ends.shape[0]
     results = []
@@ -176,7 +183,7 @@ def closest(xp: Any, ends: Any, rows: Rows, shapes: Segments | Triangles | None 
 
 
 def point_on(xp: Any, ends: Any, k: Any, weights: list[Any]) -> Any:
-    """The points of segments or triangles with those weights of the corners after the first."""
+    """The points of segments or triangles with these weights of the corners after the first."""
     d = len(weights) + 1
     c = xp.take(ends, k, axis=0)
     at = c[:, :d]
@@ -193,7 +200,7 @@ def _crosses(xp: Any, ends: Any, x: list[Any]) -> Any:
 
 
 def _goes_through(xp: Any, ends: Any, x: list[Any]) -> Any:
-    """Whether the line from each point in the direction of z goes through a triangle: mesh README (4)."""
+    """(4) Whether the line through each point in direction z crosses a triangle."""
     crossings, sides, x0, z0, x1, z1 = 0, 0, 0.0, 0.0, 0.0, 0.0
     for k in range(3):
         p, q = ends[:, 3 * k : 3 * k + 3], ends[:, 3 * ((k + 1) % 3) : 3 * ((k + 1) % 3) + 3]
@@ -216,14 +223,14 @@ def _goes_through(xp: Any, ends: Any, x: list[Any]) -> Any:
 
 
 def _half_angle(xp: Any, ends: Any, x: list[Any]) -> Any:
-    """Half the solid angle of triangles: mesh README (5)."""
+    """(5) Half of the solid angle of triangles."""
     a, b, c = ([ends[:, 3 * k + j] - x[j] for j in range(3)] for k in range(3))
     la, lb, lc = (xp.sqrt(_dot(v, v)) for v in (a, b, c))
     return xp.atan2(_dot(a, _cross(b, c)), la * lb * lc + _dot(a, b) * lc + _dot(b, c) * la + _dot(c, a) * lb)
 
 
 def is_inside(xp: Any, label: str, ends: Any, rows: Rows, closed: bool) -> Any:
-    """Of the polygons, the mesh, or the solid: (P,)."""
+    """(P,) whether points are inside the polygons, the mesh, or the solid."""
     if is_solid(ends, rows.x.shape[1]):
         return nearest_on_solid(xp, label, ends, rows.x)[0] < 0
     M, inside = ends.shape[0], []

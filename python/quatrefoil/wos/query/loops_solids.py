@@ -1,4 +1,4 @@
-"""Balls, boxes and fields of signed distances in plain loops and float64. Equation numbers are those of csrc/wos/solid/README.md."""
+"""Balls, boxes and signed distance fields in plain loops and float64. Equation numbers refer to csrc/wos/solid/README.md."""
 
 import math
 
@@ -10,13 +10,13 @@ from .composition import POLYGON_HALF
 
 @jit
 def is_solid(ends, d):
-    """Whether the table is a solid's: no row for the unit ball, half the sides of a box, or a field."""
+    """Whether the table describes a solid: no row for the unit ball, half of the sides of a box, or a field."""
     return len(ends) == 0 or ends.shape[1] != d * d
 
 
 @jit
 def _field(row, x, slopes):
-    """(2) The field and its slopes, in scaled coordinates; beyond its box the field of the nearest point."""
+    """(2) The field and its slopes in scaled coordinates. Outside its box, the field at the closest point of the box."""
     d = x.size
     corner, place, steps = np.empty(d, np.int64), np.empty(d), np.empty(d)
     for i in range(d):
@@ -49,7 +49,7 @@ def _field(row, x, slopes):
 
 @jit
 def _project(row, x, at):
-    """(3), at most eight times. Returns the field at x."""
+    """(3), at most eight steps. Returns the field at x."""
     d = x.size
     slopes = np.empty(d)
     at[:] = x
@@ -74,7 +74,7 @@ def is_function(ends, d):
 
 
 class Distances:
-    """A function of signed distances at points (n, d) in scaled coordinates; beyond its box the value at the nearest point."""
+    """A signed distance function at points (n, d) in scaled coordinates. Outside its box, the value at the closest point of the box."""
 
     STEP = 1e-5
 
@@ -87,14 +87,14 @@ class Distances:
         return self.function(0, np.ascontiguousarray(self.centre + self.extent * (np.clip(x, self.low, self.high) + step))) / self.extent
 
     def radius(self, x):
-        """Of a walk's balls: nothing beyond the box."""
+        """The radii of walks' balls, 0 outside the box."""
         return np.where(self.beyond(x), 0.0, -self(x) / self.divisor)
 
     def beyond(self, x):
         return ((x < self.low) | (x > self.high)).any(axis=1)
 
     def project(self, x):
-        """(3): the field, and the closest points."""
+        """(3) The field, and the closest points."""
         at, first = x.copy(), self(x) if len(x) else np.zeros(0)
         value, todo = first.copy(), np.ones(len(x), bool)
         for _ in range(8):
@@ -113,7 +113,7 @@ class Distances:
 
 @jit
 def nearest_on_solid(ends, x, at):
-    """The distance, negative inside, and the face of a box; the closest point in ``at``."""
+    """The distance, negative inside, and the face of a box. Writes the closest point to ``at``."""
     d = x.size
     if len(ends) == 0:
         r = 0.0
@@ -151,7 +151,7 @@ def radius_in_solid(ends, x, outside):
 
 @jit
 def beyond_field(ends, x):
-    """Whether x is outside of the box of a field."""
+    """Whether x is outside the box of a field."""
     d = x.size
     beyond = False
     if len(ends) and ends.shape[1] > d * d:
@@ -170,7 +170,7 @@ def length(x):
 
 @jit
 def sphere_around(ends, d, reach):
-    """(4) The radius of a sphere around a ball, box, polygon or mesh and the sources, and the radius beyond which walks return to it."""
+    """(4) The radius of a sphere around the boundary and the sources, and the radius beyond which walks return to it."""
     if len(ends) == 0:
         radius = 1.0
         if not reach > 1.0:
@@ -185,7 +185,7 @@ def sphere_around(ends, d, reach):
 
 @jit
 def return_to_circle(radius, x, angle, y):
-    """(7) The point y where a walk in the plane from x, outside of the circle, returns to it."""
+    """(7) Write to y the point at which a walk in the plane returns from x, outside the circle."""
     r2 = x[0] * x[0] + x[1] * x[1]
     ax, ay, nx, ny = x[0] * radius / r2, x[1] * radius / r2, math.cos(angle), math.sin(angle)
     px, py, qx, qy = nx + ax, ny + ay, 1.0 + ax * nx + ay * ny, ax * ny - ay * nx
@@ -195,7 +195,7 @@ def return_to_circle(radius, x, angle, y):
 
 @jit
 def return_to_sphere(radius, x, u, angle, y):
-    """(5), (6) The point y where a walk from x, outside of the sphere, returns to it."""
+    """(5), (6) Write to y the point at which a walk returns from x, outside the sphere."""
     r = length(x)
     k, gap = radius / r, (r - radius) / r
     den = gap + 2.0 * k * u
