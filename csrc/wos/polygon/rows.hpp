@@ -1,4 +1,4 @@
-// Exact queries of many points of one polygon in double precision: a point tests the segments of its row only.
+// Exact queries of many points of one polygon in double precision. A point tests only the segments of its row.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/polygon/args.hpp"
@@ -7,12 +7,12 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Segments by the horizontal rows of the box that they reach. A segment that meets a point's horizontal line reaches the point's row,
-// because the number of a row never falls as y grows, rounded or not: answers are those of a sweep over all segments.
+// Segments grouped by the horizontal rows of the box that they reach. A segment that meets a point's horizontal line reaches the point's
+// row, because the row index never decreases as y grows, even after rounding. So results are the same as for a loop over all segments.
 class Rows {
  public:
   explicit Rows(const Segments& segments) : segments_(segments), count_(rows_of(segments)), first_(count_ + 2), reach_(entries()) {
-    int64_t* const at = first_ + 1;  // the place for a row's next segment, and at the end the beginning of the next row
+    int64_t* const at = first_ + 1;  // index of a row's next segment; at the end, the start of the next row
     for (int64_t r = 0, sum = 0; r <= count_; ++r) {
       const int64_t n = at[r];
       at[r] = sum;
@@ -22,18 +22,20 @@ class Rows {
       for (int64_t r = low(k); r <= high(k); ++r) reach_[at[r]++] = std::int32_t(k);
   }
 
-  // Odd crossing number; points on the boundary may count as either.
+  // Whether the crossing number is odd. Points on the boundary may count as inside or outside.
   bool inside(double x, double y) const {
     const int64_t r = row(y, count_);
     int crossings = 0;
     for (int64_t i = first_[r]; i < first_[r + 1]; ++i) {
       const double* const s = segments_.ends + 4 * int64_t(reach_[i]);
-      const double side = (s[2] - s[0]) * (y - s[1]) - (x - s[0]) * (s[3] - s[1]);  // of the line, whose direction is up where by > ay
+      // side of the segment's line, which points up if by > ay
+      const double side = (s[2] - s[0]) * (y - s[1]) - (x - s[0]) * (s[3] - s[1]);
       crossings += ((s[1] <= y) & (y < s[3]) & (side > 0)) | ((s[3] <= y) & (y < s[1]) & (side < 0));
     }
     return crossings & 1;
   }
-  // True for a point of the domain, inside or outside, and for one within epsilon of it, which moves to the closest boundary point.
+  // Returns true for points of the domain (inside or outside), and for points within epsilon of it, which move to the closest boundary
+  // point.
   bool keep(bool outside, double epsilon, double* x) const {
     if (inside(x[0], x[1]) != outside) return true;
     double best = epsilon * epsilon, place = 0;
@@ -58,7 +60,7 @@ class Rows {
   }
   int64_t low(int64_t k) const { return row(min(segments_.ends[4 * k + 1], segments_.ends[4 * k + 3]), count_); }
   int64_t high(int64_t k) const { return row(max(segments_.ends[4 * k + 1], segments_.ends[4 * k + 3]), count_); }
-  // A quarter of the segments, fewer if these reach more than eight rows on average.
+  // A quarter of the number of segments; fewer if the segments reach more than eight rows on average.
   static int64_t rows_of(const Segments& segments) {
     double height = 0;
     for (int64_t k = 0; k < segments.M; ++k) {
@@ -67,7 +69,7 @@ class Rows {
     }
     return max<int64_t>(1, min<int64_t>(segments.M / 4, int64_t(double(6 * segments.M) / height)));
   }
-  // Counts the segments of every row, one place later; returns the sum.
+  // Counts the segments of every row, stored one index later. Returns the sum.
   int64_t entries() {
     for (int64_t r = 0; r < count_ + 2; ++r) first_[r] = 0;
     int64_t sum = 0;
