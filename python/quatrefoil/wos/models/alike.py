@@ -1,4 +1,4 @@
-"""Errors of points whose walks all have one value: csrc/wos/walk/README.md (26)."""
+"""Error bars of points whose walks all have the same value: csrc/wos/walk/README.md (26)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .units import alpha_unit, each_instance
 Array = Any
 _STEPS = COUNTS.index("steps")
 _SAMPLES = 1024  # points at which functions are evaluated
-_ROUNDING = 2.0**-40  # data whose values differ by less are constant
+_ROUNDING = 2.0**-40  # data whose values differ by less count as constant
 
 
 def with_alike(
     p: Prepared, points: Array, ranges: Callable[[], np.ndarray], state: State | Groups, mean: Array, bars: np.ndarray
 ) -> np.ndarray:
-    """Error bars (rows, channels) in units of u, in which those of points whose walks all have one value are (26) instead of 0.
+    """Error bars (rows, channels) in units of u. If all walks of a point have the same value, its error bar is (26) instead of 0.
 
-    ``ranges``: gives ``ranges_of``.
+    ``ranges`` is a function that returns ``ranges_of``.
     """
     counts = _arrays.to_host(state.counts)
     rows = np.flatnonzero((bars == 0).all(axis=1) & (counts[:, _STEPS] > 0))
@@ -47,14 +47,14 @@ def with_alike(
 
 
 def ranges_of(p: Prepared) -> np.ndarray:
-    """(B, 2): bounds of what a walk's value may be, in units of u. Values of functions are those at points of the boundary and domain."""
+    """(B, 2): bounds of the values of a walk, in units of u. Functions are evaluated at points of the boundary and the domain."""
     s, diagonal = p.statement, np.maximum(p.boundary._diagonal, 2 * p.statement._reach)
     low, high = _range(p, p.linear[0], of_domain=False)
     to_infinity = s.exterior and s.boundary.dimension == 3
-    if to_infinity or s._rate > 0 or p.bound is not None or s.robin is not None:  # walks that lose their weight
+    if to_infinity or s._rate > 0 or p.bound is not None or s.robin is not None:  # walks may lose their weight
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     for k, data in enumerate(p.linear[1:]):
-        size = diagonal if k else diagonal**2 / (8 * p.boundary.dimension)  # the largest u of -Δu = 1 in the ball around the box
+        size = diagonal if k else diagonal**2 / (8 * p.boundary.dimension)  # largest u with -Δu = 1 in the ball around the box
         if p.bound is not None and k == 0:
             size = size * 2.0 ** alpha_unit(p.bound.largest, p.data[2]) / p.bound.largest
         least, largest = _range(p, data, of_domain=k == 0)
@@ -63,7 +63,7 @@ def ranges_of(p: Prepared) -> np.ndarray:
 
 
 def _range(p: Prepared, data: PackedData, of_domain: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(1,) or (B,) each: the least and the largest value of the data of each instance."""
+    """(1,) or (B,) each: the smallest and the largest value of each instance's data."""
     if data.function is not None:
         rows = _of_function(p, data, of_domain)
     elif data.numbers is None:
@@ -84,7 +84,7 @@ def _of_bells(c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_series(c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds: the terms after the first are at most as large as their coefficients."""
+    """Bounds of a series: the terms after the first are at most as large as their coefficients."""
     rest = np.abs(c[:, 1:]).sum(axis=1)
     return c[:, 0] - rest, c[:, 0] + rest
 
@@ -93,7 +93,7 @@ _OF_KIND = {"gaussians": _of_bells, "fourier": _of_series, "polynomial": _of_ser
 
 
 def _of_function(p: Prepared, data: PackedData, of_domain: bool) -> np.ndarray:
-    """(B, 2): of the values at points that spread over the domain or over its boundary."""
+    """(B, 2): the range of the values at points that cover the domain or its boundary."""
     b, d = p.boundary, p.boundary.dimension
     side = np.minimum(b._diagonal, 2 * b._extent)[:, None, None]
     X = b._centre[:, None] + side * np.random.default_rng(0).uniform(-0.5, 0.5, (_SAMPLES, d))

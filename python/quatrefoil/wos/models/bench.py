@@ -1,6 +1,6 @@
-"""Labels of neural operators against the loop that a user writes in Numba, and against finite elements if scikit-fem is installed.
+"""Labels for neural operators, compared with a user's Numba loop and, if scikit-fem is installed, with finite elements.
 
-``python -m quatrefoil.wos.models.bench`` prints the seconds per instance and the RMS errors over the points of both.
+``python -m quatrefoil.wos.models.bench`` prints the seconds per instance and the RMS errors over the points for both.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ... import wos
 from ...bench._problem import Problem, Run, installed
 from ..walk.bench import EPSILON, POINTS, SEGMENTS, brute_force
 
-WALKS, INSTANCES, SIDES = 10, 4, 64  # per epoch; geometries, each once; right-hand sides for one geometry
-GRID = 65  # nodes along every axis of a source on a grid
-COARSE, FINE = 1, 6  # refinements of the disc: the cheapest with an error below that of ten walks, and one with a negligible error
+WALKS, INSTANCES, SIDES = 10, 4, 64  # walks per epoch; geometries with one instance each; right-hand sides for one geometry
+GRID = 65  # nodes per axis of a source on a grid
+COARSE, FINE = 1, 6  # refinements of the disc: the coarsest with a smaller error than ten walks, and one with a negligible error
 
 
 class FiniteElements:
-    """-Δu = f on the star, quadratic elements on a mapped mesh of the disc; factored once, for any number of right-hand sides."""
+    """Solves -Δu = f on the star with quadratic elements on a mapped mesh of the disc. Factors once for any number of right-hand sides."""
 
     def __init__(self, c1: float, c2: float, refine: int = FINE) -> None:
         import skfem
@@ -41,7 +41,7 @@ class FiniteElements:
         self.solve_free = linalg.splu(self.stiffness[self.free][:, self.free].tocsc()).solve
 
     def at(self, points: np.ndarray) -> Any:
-        """The sparse matrix from a solution to its values at points (N, 2); points beyond an edge of a coarse mesh move to it."""
+        """The sparse matrix from a solution to its values at points (N, 2). Points beyond an edge of a coarse mesh move to the edge."""
         x = np.asarray(points, float)
         corners = self.basis.mesh.p[:, self.basis.mesh.boundary_nodes()].T
         turn = np.arctan2(corners[:, 1], corners[:, 0])
@@ -50,7 +50,7 @@ class FiniteElements:
         a, e = corners[k - 1], corners[k] - corners[k - 1]
         beyond = (x[:, 0] * e[:, 1] - x[:, 1] * e[:, 0]) / (
             a[:, 0] * e[:, 1] - a[:, 1] * e[:, 0]
-        )  # in units of the distance from 0 to the edge
+        )  # relative to the distance from 0 to the edge
         return self.basis.probes((x / np.maximum(beyond / 0.9999, 1)[:, None]).T).tocsr()
 
     def solve(self, g: Callable[[np.ndarray], np.ndarray], f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -63,7 +63,7 @@ class FiniteElements:
 
 
 class Instances:
-    """Stars with Fourier boundary values and two Gaussians as a source, as the published work draws them, and points in them."""
+    """Stars with Fourier boundary values and two Gaussians as a source, drawn as in the published work, and points inside."""
 
     def __init__(self, count: int, points: int = POINTS, *, seed: int = 0, geometries: int | None = None) -> None:
         rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ class Instances:
         return wos.Star(*(self.c if self.c.shape[1] == self.count else self.c[:, 0].tolist()), segments=SEGMENTS)
 
     def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, shared_walks: bool = False) -> Any:
-        """One epoch, including the construction of the boundary."""
+        """The labels of one epoch, including the construction of the boundary."""
         how = wos.Walks(walks, epsilon=EPSILON, gradient=gradient, shared_walks=shared_walks)
         X = self.points if len(self.points) == self.count else self.points[0]
         return wos.NeuralOperatorLabels(self.star(), self.g, self.f, points=X, walks=how, rng=rng).epoch()
@@ -93,7 +93,7 @@ class Instances:
         return wos.Fourier(self.g.coefficients[i]), wos.Gaussians(f.amplitude[i], f.center[i], f.width)
 
     def elements(self, refine: int) -> np.ndarray:
-        """By finite elements: the mesh, its factorisation and the location of the points once per geometry."""
+        """The finite element solution: mesh, factorisation and location of the points once per geometry."""
         values = []
         for k in range(len(self.points)):
             fem = FiniteElements(self.c[0, k], self.c[1, k], refine)
@@ -104,7 +104,7 @@ class Instances:
 
 
 def _brute(instances: Instances) -> Run:
-    """The same values, without gradient, by a compiled loop over all segments."""
+    """The same values, without gradient, from a compiled loop over all segments."""
     star = instances.star()
     rings = star.vertices.reshape(-1, SEGMENTS, 2)
     values = np.stack([instances.data(i)[0](rings[i % len(rings)]) for i in range(instances.count)])
@@ -125,7 +125,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _problem(name: str, instances: Instances, peers: dict[str, Run], goals: dict[str, float], **options: Any) -> Problem:
-    """Finite elements have no gradient: a row about them can leave it out."""
+    """A row with or without the gradient. Finite elements have no gradient, so rows that compare with them can omit it."""
     pilot, errors = instances.labels(**options), ""
     if installed("skfem"):
         truth = instances.elements(FINE)
@@ -170,7 +170,7 @@ def _table(title: str, instances: Instances, **options: Any) -> None:
 
 
 def _operators(sides: Instances) -> None:
-    """Shared walks against walks that are recorded for data that come later: formulas, and tables at vertices and on a grid."""
+    """Compare shared walks with recorded walks: formulas, and tables at vertices and on a grid."""
     X, how, star = sides.points[0], wos.Walks(WALKS, epsilon=EPSILON), sides.star()
     box, problem = ([-1.5, -1.5], [1.5, 1.5]), wos.Problem(star, dirichlet=0.0, source=0.0)
     nodes = np.stack(np.meshgrid(*2 * [np.linspace(-1.5, 1.5, GRID)], indexing="ij"), axis=-1).reshape(-1, 2)
@@ -193,7 +193,7 @@ def _operators(sides: Instances) -> None:
 
 
 def main() -> None:
-    """Print seconds and errors of walks and meshes: geometries that occur once each, and one geometry for all."""
+    """Print times and errors of walks and meshes, for geometries with one instance each and for one geometry with many."""
     from ..._config import set_num_threads
 
     set_num_threads(1)

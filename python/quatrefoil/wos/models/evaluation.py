@@ -1,4 +1,4 @@
-"""Data evaluated by NumPy at absolute points, one set after the other."""
+"""Evaluates data with NumPy at absolute points, one set at a time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..data import PerVertex
 from ..data.functions import Compiled, Function, is_cfunc, is_function, is_njit
 from ..data.packed import DataClass, with_arrays
 
-_POINTS = 1 << 15  # that data are evaluated at together
+_POINTS = 1 << 15  # points evaluated together
 
 
 class Sets(NamedTuple):
-    """Data of one instance each, and the leading B of the data that they are from."""
+    """Data for one instance each, and the leading B of the original data."""
 
     batch: int | None
     sets: list[Any]
 
 
 def sets_of(data: Any, d: int, label: str, name: str) -> Sets:
-    """Data in d dimensions, instance by instance; TypeError for anything that is no data."""
+    """Split data in d dimensions into instances. Raises TypeError for anything that is not data."""
     if isinstance(data, (list, tuple)):
         parts = [sets_of(part, d, label, f"{name}[{i}]") for i, part in enumerate(data)]
         if any(part.batch is not None for part in parts):

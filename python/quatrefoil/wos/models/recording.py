@@ -1,4 +1,4 @@
-"""Recorded walks: where they end, and where they meet sources."""
+"""Recorded walks: their ends and source points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .run import Run
 
 
 class Recorded(NamedTuple):
-    """W walks from each of n points inside, and their source points, walk after walk in the order of their steps; absolute."""
+    """W walks from each of n points inside, and their source points, walk by walk in the order of the steps; absolute coordinates."""
 
     outside: np.ndarray  # (N,) bool: points without walks
     end: np.ndarray  # (n W, d)
@@ -25,7 +25,7 @@ class Recorded(NamedTuple):
 
 
 def recorded(run: Run, walks: range) -> Recorded:
-    """The walks of a problem without walls and media."""
+    """Record the walks of a problem without reflecting walls and without a medium."""
     p, settings, statement = run.prepared, run.settings, run.statement
     inputs: list[Any] = [None if x is None else np.asarray(x) for x in p.as_chunk().inputs[:4]]
     memo = p.geometry._memo_of(p.kind) if p.kind == "numpy" else None

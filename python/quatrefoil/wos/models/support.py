@@ -1,4 +1,4 @@
-"""Where sources are: outside of a boundary, and without a screening, walks that come from far away meet none."""
+"""The support of sources. Walks that return from far outside, without screening, must pass no source on their way."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from ... import _arrays
 from ..._arguments import is_number, numbers_of
 from ..data import Gaussians, GridField
 
-_WIDTHS = 6.1  # exp(-6.1^2) is a rounding error
+_WIDTHS = 6.1  # exp(-6.1^2) is below rounding
 
 
 def support(source: Any, centres: np.ndarray, label: str) -> np.ndarray:
-    """The largest distance of a source from each of these centres (count, d), or from those of its own instances; ValueError if there is
-    no bound."""
+    """The largest distance of a source from each of the centres (count, d), or from the centre of its instance.
+
+    Raises ValueError if the source has no bounded support.
+    """
     if isinstance(source, (list, tuple)):
         return np.asarray(np.max([support(one, centres, label) for one in source], axis=0, initial=0.0))
     if isinstance(source, Gaussians):
