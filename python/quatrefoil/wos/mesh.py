@@ -1,4 +1,4 @@
-"""Triangle meshes as boundaries. Equation numbers are those of csrc/wos/mesh/README.md."""
+"""Triangle meshes as boundaries. Equation numbers refer to csrc/wos/mesh/README.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .polygon import Polygon, Solid, check_extent
 from .region import Region
 
 Array = Any
-_FLAT = 4 * 2.0**-52  # height of a triangle over its longest side, below which its corners are on one line up to rounding
+_FLAT = 4 * 2.0**-52  # height of a triangle relative to its longest side, below which its corners are collinear up to rounding
 _MAX = 2**27 - 1  # triangles
 
 _HINTS = {
@@ -33,32 +33,33 @@ class TriangleMesh(Region):
     Parameters
     ----------
     V : (P, 3), or a mesh
-        Vertices, an array or lists of numbers. Without F: the path of a file, as ``from_file`` takes it; a mesh of trimesh, pyvista, Open3D
-        or meshio; or the corners (M, 3, 3) of triangles.
+        Vertices, an array or lists of numbers. Without F: a file name, as for ``from_file``; a mesh of trimesh, pyvista, Open3D or meshio;
+        or the corners (M, 3, 3) of triangles.
     F : (M, 3)
-        Three vertices per triangle, integers. Seen from outside, all triangles have the same orientation.
+        Integers, three vertices per triangle. All triangles have the same orientation seen from outside.
     watertight : bool or None
-        False accepts a surface with gaps. A point is then inside if its winding number is at least 1/2. None: False if it has gaps.
+        False accepts a surface with gaps. A point is then inside if its winding number is at least 1/2. None means False for a surface with
+        gaps.
 
     Attributes
     ----------
     vertices, triangles : (P, 3) float64 and (M', 3) int64
-        NumPy copies, without degenerate triangles. ``closest_point`` and ``PerVertex`` refer to these.
+        NumPy copies, without degenerate triangles. ``closest_point`` and ``PerVertex`` use their indices.
 
     Notes
     -----
-    Inside means an odd number of triangles above, so that surfaces within surfaces are holes. Triangles whose corners lie on one line are
-    ignored with one RuntimeWarning. Self-intersections are not checked. Arrays on a device are read back once. Pickles.
+    A point is inside if the number of triangles above it is odd, so surfaces within surfaces are holes. Triangles with collinear corners
+    are ignored with one RuntimeWarning. Self-intersections are not checked. Device arrays are copied to the host once. Can be pickled.
 
-    Cost: 0.4 us per triangle, and at the first query 0.25 us per triangle for the tree (mesh README, The tree).
+    Cost: 0.4 us per triangle, and 0.25 us per triangle for the tree at the first query (mesh README, The tree).
 
     Raises
     ------
     ValueError
-        NaN or infinite vertices, no triangles, an index out of range, other shapes, an edge without its opposite, an extent below 1e-70 or
-        above 1e70.
+        For NaN or infinite vertices, no triangles, an index out of range, wrong shapes, an edge without its opposite, an extent below 1e-70
+        or above 1e70.
     TypeError
-        Other dtypes; an object without vertices and faces.
+        For other dtypes, and for an object without vertices and faces.
 
     Examples
     --------
@@ -116,7 +117,7 @@ class TriangleMesh(Region):
             f, corners = f[keep], corners[keep]
         if len(f) > _MAX:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MAX}")
-        self.triangles = np.array(f, np.int64)  # a copy: the caller may write to theirs
+        self.triangles = np.array(f, np.int64)  # copy, because the caller may modify the original
         self._ends = corners.reshape(-1, 9)
         self._first, self._first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
         self._centre, self._extent = (0.5 * (low + high))[None], np.array([extent])
@@ -125,7 +126,7 @@ class TriangleMesh(Region):
 
     @property
     def _pairs(self) -> np.ndarray:
-        """(M, 3) the vertices of every triangle, for data with values at vertices."""
+        """(M, 3) the vertices of every triangle, used by data with values at vertices."""
         return self.triangles
 
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +146,10 @@ class TriangleMesh(Region):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, watertight: bool = True) -> TriangleMesh:
-        """The triangles of a PLY, OBJ, STL or OFF file, or of another that meshio reads. Quadrilaterals are cut in two.
+        """Read the triangles of a PLY, OBJ, STL or OFF file, or of another format that meshio reads.
 
-        Vertices at the same position are merged, which STL files need. FileNotFoundError if there is no such file; ImportError without
-        meshio: ``pip install 'quatrefoil[mesh]'``.
+        Quadrilaterals are split into two triangles. Vertices at the same position are merged, which STL files need. Raises
+        FileNotFoundError for a missing file, and ImportError without meshio: ``pip install 'quatrefoil[mesh]'``.
         """
         return cls(*_read(path), watertight=watertight)
 
@@ -162,9 +163,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         import meshio
     except ImportError:
         raise ImportError("TriangleMesh.from_file reads files by meshio: pip install 'quatrefoil[mesh]'") from None
-    if not os.path.exists(path):  # meshio exits the program for a missing file
+    if not os.path.exists(path):  # meshio would exit the program
         raise FileNotFoundError(errno.ENOENT, "TriangleMesh.from_file: no such file", os.fspath(path))
-    with np.errstate(over="ignore"):  # in the count that meshio reads at the start of a text STL file
+    with np.errstate(over="ignore"):  # overflow in the count that meshio reads at the start of a text STL file
         read = meshio.read(path)
     what = f"TriangleMesh.from_file: {os.fspath(path)}"
     V, F = np.asarray(read.points, np.float64), _triangles(read.cells, what)
@@ -175,7 +176,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
-    """Vertices and triangles of a file, of corners (M, 3, 3), or of another library's mesh."""
+    """Vertices and triangles of a file, of corners (M, 3, 3), or of a mesh of another library."""
     if isinstance(mesh, (str, os.PathLike)):
         return _read(mesh)
     if axes(mesh) == 3:
@@ -191,10 +192,10 @@ def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
     else:
         expected = "expected V and F, or a mesh with vertices and faces, corners (M, 3, 3) or a file"
         raise TypeError(f"{label}: V is {_arrays.describe(mesh)} and F is missing, {expected}")
-    if name == "cells":  # meshio's
+    if name == "cells":  # a meshio mesh
         return np.asarray(points), _triangles(faces, label)
     faces = np.asarray(faces)
-    if faces.ndim == 1:  # pyvista's: the number of corners is before those of each face
+    if faces.ndim == 1:  # a pyvista mesh: each face is preceded by its number of corners
         if len(faces) % 4 or (faces[::4] != 3).any():
             raise ValueError(f"{label}: the mesh has other faces than triangles; give mesh.triangulate()")
         faces = faces.reshape(-1, 4)[:, 1:]
@@ -202,7 +203,7 @@ def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
 
 
 def _triangles(cells: Any, what: str) -> np.ndarray:
-    """(M, 3) from meshio's blocks of cells; quadrilaterals are cut in two."""
+    """Convert meshio's blocks of cells to (M, 3). Quadrilaterals are split into two triangles."""
     parts = [block.data for block in cells if block.type == "triangle"]
     parts += [block.data[:, corners] for block in cells if block.type == "quad" for corners in ([0, 1, 2], [0, 2, 3])]
     other = sorted({block.type for block in cells} - {"triangle", "quad", "line", "vertex"})
@@ -214,7 +215,7 @@ def _triangles(cells: Any, what: str) -> np.ndarray:
 
 
 def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
-    """The integers of lists or of an array, which must be of the same kind as V if that is an array too."""
+    """The indices from lists or an array, which must have the same array type as V if both are arrays."""
     refuse_masked(F, label, "F")
     own = _arrays.kind(F)
     if None not in (own, kind) and own != kind:
@@ -233,7 +234,7 @@ def _has_area(corners: np.ndarray, extent: float) -> np.ndarray:
 
 
 def _gap(v: np.ndarray, f: np.ndarray) -> str | None:
-    """The first edge from a to b without an edge from b to a, and what to do about it; vertices at the same position count as one."""
+    """Describe the first edge from a to b without an edge from b to a, with a suggestion. Vertices at the same position count as one."""
     if _unpaired(f, len(v)) is None:
         return None
     _, at = merged(v)
@@ -249,7 +250,7 @@ def _gap(v: np.ndarray, f: np.ndarray) -> str | None:
 
 
 def _unpaired(f: np.ndarray, P: int) -> tuple[int, int] | None:
-    """The first edge without an opposite, and the number of such edges; None if there are none."""
+    """The first edge without an opposite, and the number of such edges, or None."""
     a, b = f.reshape(-1), np.roll(f, -1, axis=1).reshape(-1)
     there, back = a * P + b, b * P + a
     if np.array_equal(np.sort(there), np.sort(back)):
@@ -261,8 +262,8 @@ def _unpaired(f: np.ndarray, P: int) -> tuple[int, int] | None:
 
 
 def merged(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct vertices in their order, and the index of each vertex among them."""
-    _, first, at = np.unique(v + 0.0, axis=0, return_index=True, return_inverse=True)  # -0 is 0
+    """The distinct vertices in their original order, and the index of each vertex among them."""
+    _, first, at = np.unique(v + 0.0, axis=0, return_index=True, return_inverse=True)  # -0 becomes 0
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return v[np.sort(first)], rank[at.reshape(-1)]

@@ -1,4 +1,4 @@
-"""Polygons and balls. Geometry is stored in float64; for walks it is centred on its bounding box and scaled by it."""
+"""Polygons and balls. Geometry is stored in float64. For walks it is centred on its bounding box and scaled by it."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from .._typing import ArrayLike
 from .region import Region
 from .rings import check_holes
 
-_SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
-_MIN_AREA = 1e-12  # of a box of size 1
-_SLABS, _LEVEL = 64, 0.381966  # slabs of a polygon that are measured, each at this part of its height
-_MARGIN = 1.25  # of the extent of a polygon outside of which walks run
-_MAX_DIMENSION = 1024  # of balls and boxes
-_LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
+_SMALLEST, _LARGEST = 1e-70, 1e70  # extents: sources and variances scale with their squares
+_MIN_AREA = 1e-12  # relative to a box of size 1
+_SLABS, _LEVEL = 64, 0.381966  # number of measured slabs of a polygon, and the relative height at which each is measured
+_MARGIN = 1.25  # for walks outside a polygon, relative to its extent
+_MAX_DIMENSION = 1024  # for balls and boxes
+_LONG_OUTLINE = 0.2  # in units of M diagonals: an outline in random order measures about 0.45, an ordered one tends to 3/M
 
 
 class Polygon(Region):
-    """One closed polygon, with holes or without, or B of them.
+    """A closed polygon, with or without holes, or B polygons.
 
     Parameters
     ----------
     vertices : (M, 2), (B, M, 2), or a list of B arrays (M_b, 2)
-        The outer ring in order, in either orientation, not closed by a repeated vertex. Arrays or lists of numbers. Or a polygon of
-        shapely, with its holes.
+        The outer ring in order, in either orientation, without repeating the first vertex. Arrays or lists of numbers. Alternatively a
+        shapely polygon, with its holes.
     holes : list of (H, 2), optional
-        Rings inside the outer one, which they may touch; with B polygons a list of B such lists.
+        Rings inside the outer ring, which they may touch. For B polygons, a list of B such lists.
 
     Attributes
     ----------
     vertices, holes
-        float64 copies: the outer ring (M, 2) and a list of the holes; with a leading B for B polygons.
+        float64 copies: the outer ring (M, 2) and a list of the holes. For B polygons, with a leading B.
 
     Notes
     -----
-    Segment k runs from vertex k to k + 1 of its ring; numbering continues from ring to ring, outer ring first. Zero-length segments are
-    ignored with one RuntimeWarning. Segments may intersect (inside means an odd number of crossings), except reflecting ones. An outline as
-    long as if its vertices were out of order gets a RuntimeWarning. Vertices on a device are read back once. Points may be of any kind of
-    array, as with every boundary. Pickles.
+    Segment k runs from vertex k to k + 1 of its ring. Numbering continues from ring to ring, starting with the outer ring. Segments of
+    length 0 are ignored with one RuntimeWarning. Segments may intersect (a point is inside if the number of crossings is odd), except
+    reflecting ones. An outline as long as one with shuffled vertices causes a RuntimeWarning. Vertices on a device are copied to the host
+    once. Points may be any kind of array, as for every boundary. Can be pickled.
 
     Raises
     ------
     ValueError
-        NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70; a hole that crosses
-        the outer ring or lies outside of it.
+        For NaN or infinite vertices, fewer than 3 vertices, zero area, a wrong last axis, an extent below 1e-70 or above 1e70; for a hole
+        that crosses the outer ring or lies outside it.
     TypeError
-        float16, complex numbers, masked arrays.
+        For float16, complex values and masked arrays.
 
     Examples
     --------
@@ -65,13 +65,13 @@ class Polygon(Region):
 
     dimension = 2
     _closed = True  # walks stay inside
-    _wide: Polygon | None = None  # the last result of ``_with_margin``
+    _wide: Polygon | None = None  # last result of ``_with_margin``
 
     @keywords("Polygon", points="use vertices", coords="use vertices", exterior="use vertices", interiors="use holes", hole="use holes")
     def __init__(self, vertices: ArrayLike | Any, holes: ArrayLike | None = None) -> None:
         label = "Polygon"
         shape: Any = vertices
-        if hasattr(shape, "exterior") and holes is None:  # shapely's, whose rings are closed
+        if hasattr(shape, "exterior") and holes is None:  # shapely's rings are closed
             vertices, *holes = (np.asarray(ring.coords)[:-1, :2] for ring in (shape.exterior, *shape.interiors))
         count, is_array = axes(vertices), hasattr(vertices, "shape")
         several = count == 3 or (not is_array and count == 1 and isinstance(vertices, Sequence) and not len(vertices))
@@ -97,7 +97,7 @@ class Polygon(Region):
 
     @property
     def vertices(self) -> Any:
-        """The outer ring, (M, 2); of B polygons (B, M, 2), or a list of them where M differs."""
+        """The outer ring, (M, 2). For B polygons (B, M, 2), or a list if M differs."""
         outlines = [instance[0].copy() for instance in self._rings]
         if self._batch is None:
             return outlines[0]
@@ -110,7 +110,7 @@ class Polygon(Region):
         return inner[0] if self._batch is None else inner
 
     def _pack(self, rings: list[list[np.ndarray]]) -> None:
-        """Puts all instances into one table: segment ends, the vertices they join, the first row of each instance."""
+        """Collect all instances in one table: segment ends, the vertices that they join, the first row of each instance."""
         label = "Polygon"
         ends, pairs, first, first_vertex = [], [], [0], [0]
         dropped = 0
@@ -156,7 +156,7 @@ class Polygon(Region):
 
     @property
     def _count(self) -> int:
-        """How many polygons."""
+        """The number of polygons."""
         return len(self._first) - 1
 
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
@@ -176,12 +176,12 @@ class Polygon(Region):
         """A batch of one as a polygon for any number of instances."""
         if self._batch != 1:
             return self
-        one: Polygon = object.__new__(type(self))  # shares the tables, which copy.copy leaves out
+        one: Polygon = object.__new__(type(self))  # shares the tables, which copy.copy omits
         one.__dict__.update(self.__dict__, _batch=None)
         return one
 
     def _with_margin(self) -> Polygon:
-        """The same, scaled so that a walk outside knows its distance in a grid around the box: csrc/wos/solid/README.md, Outside."""
+        """A copy scaled so that a grid also covers a margin around the box, for walks outside: csrc/wos/solid/README.md, Outside."""
         if self._wide is None:
             wide = copy.copy(self)
             wide._extent, wide._closed = self._extent * _MARGIN, False
@@ -192,7 +192,7 @@ class Polygon(Region):
         return {**super().__getstate__(), "_wide": None}
 
     def _repeated(self, count: int) -> Polygon:
-        """This single polygon so many times."""
+        """This single polygon, repeated ``count`` times."""
         many, b = copy.copy(self), np.arange(count)
         many._batch, many._rings = count, self._rings * count
         many._ends, many._pairs = np.tile(self._ends, (count, 1)), np.concatenate([self._pairs + self._first_vertex[-1] * k for k in b])
@@ -220,13 +220,13 @@ class Polygon(Region):
 
 
 class Solid(Region):
-    """A boundary without facets: one for all instances, and for every kind of array."""
+    """A boundary without facets, shared by all instances and all kinds of arrays."""
 
     _batch: int | None = None
     _count = 1
 
     def _row(self) -> np.ndarray | None:
-        """The scaled numbers that describe it to the walks; None for a ball."""
+        """The scaled parameters that describe it to the walks. None for a ball."""
         return None
 
     def _tables(self) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -238,18 +238,18 @@ class Solid(Region):
 
 
 class Ball(Solid):
-    """The ball around ``center``, in two dimensions a disc.
+    """The ball around ``center``; a disc in two dimensions.
 
     Parameters
     ----------
     center : d real numbers
-        2 to 1024 of them.
+        d is from 2 to 1024.
     radius : float
         Positive, 1e-70 to 1e70.
 
     Notes
     -----
-    ``relative=True`` epsilons are multiplied by 2 radius sqrt(d), the diagonal of its bounding box. It serves every kind of array.
+    Relative epsilons are multiplied by 2 radius sqrt(d), the diagonal of the bounding box. Points may be any kind of array.
 
     Examples
     --------
@@ -296,7 +296,7 @@ def check_dimension(d: int, label: str, name: str) -> None:
 
 
 def check_extent(extent: float, what: str) -> None:
-    """ValueError if fourth powers of the extent leave the range of float64. 0 is left to the check for an area."""
+    """Raise ValueError if fourth powers of the extent overflow or underflow. Accepts 0, which the area check handles."""
     if extent and not _SMALLEST <= extent <= _LARGEST:
         raise ValueError(f"{what} has an extent of {extent:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}; choose another unit of length")
 
@@ -316,13 +316,13 @@ def _offsets(rings: list[np.ndarray]) -> np.ndarray:
 
 
 def _has_area(sides: np.ndarray) -> bool:
-    """Whether rings of sides ax, ay, bx, by in a box of size 1 enclose an area, by an odd number of crossings."""
+    """Whether rings of sides ax, ay, bx, by in a box of size 1 enclose an area with an odd number of crossings."""
     signed = 0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()
-    return bool(abs(signed) > _MIN_AREA) or _odd_area(sides) > _MIN_AREA  # the signed areas of loops may cancel
+    return bool(abs(signed) > _MIN_AREA) or _odd_area(sides) > _MIN_AREA  # signed areas of loops may cancel
 
 
 def _odd_area(sides: np.ndarray) -> float:
-    """An estimate of the area: one level in each of the highest slabs between neighbouring vertex heights."""
+    """An estimate of the area from one level in each of the highest slabs between neighbouring vertex heights."""
     levels = np.unique(sides[:, 1])
     height = np.diff(levels)
     area = 0.0

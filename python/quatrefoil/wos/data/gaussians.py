@@ -1,4 +1,4 @@
-"""Sums of Gaussian bells."""
+"""Sums of Gaussians."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..._typing import ArrayLike
 from ..region import Region
 from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, common, instances
 
-_PARTS = {"amplitude": 1, "center": 2, "width": 1}  # the axes of each for one instance
+_PARTS = {"amplitude": 1, "center": 2, "width": 1}  # axes of each parameter for one instance
 
 
 class Gaussians(DataClass):
@@ -22,7 +22,7 @@ class Gaussians(DataClass):
     Parameters
     ----------
     amplitude : (J,) or (B, J), or a number for J = 1
-        The first argument: amplitudes come before centres.
+        The first argument: amplitudes precede centres.
     center : (J, d) or (B, J, d), or (d,) for J = 1
     width : number, (J,) or (B, J)
         Positive.
@@ -47,7 +47,7 @@ class Gaussians(DataClass):
         self.center: Any = array_like(center, "Gaussians", "center")
         is_one = is_number(width)
         self.width: Any = number(width, "Gaussians", "width", positive=True) if is_one else array_like(width, "Gaussians", "width")
-        if self.amplitude.ndim == 0 and self.center.ndim == 1:  # one bell
+        if self.amplitude.ndim == 0 and self.center.ndim == 1:  # a single Gaussian
             self.amplitude, self.center = self.amplitude[None], self.center[None]
         a, c, w = self._arrays(host_or_device_numbers)
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
@@ -64,10 +64,10 @@ class Gaussians(DataClass):
         return a, c, np.asarray(self.width) if is_number(self.width) else numbers(self.width, "Gaussians", "width", differentiable=True)
 
     def __call__(self, X: Any) -> np.ndarray:
-        """The sum at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
+        """Evaluate the sum with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
         X = points_like(X, "Gaussians", "X")
         a, c, w = self._arrays()
-        # bells before points: NumPy's inner loops run over points
+        # Gaussians before points: NumPy's inner loops run over points
         r2 = sum((X[..., None, :, i] - c[..., None, i]) ** 2 for i in range(c.shape[-1]))
         return np.asarray((a[..., None] * np.exp(-r2 / (w**2 if w.ndim == 0 else w[..., None] ** 2))).sum(axis=-2))
 
@@ -90,7 +90,7 @@ class Gaussians(DataClass):
 
     @classmethod
     def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
-        """For each bell the amplitude, the scaled centre and extent^2 / width^2."""
+        """The amplitude, the scaled centre and extent^2 / width^2 of each Gaussian."""
         b, xp = target.boundary, target.namespace
         d = b.dimension
         a, c, w = (_part(data, part, target, name) for part in _PARTS)
@@ -113,7 +113,7 @@ class Gaussians(DataClass):
 
 
 def _part(data: Sequence[Any], part: str, target: Target, name: str) -> Array:
-    """A parameter of one sum, or of one sum per instance, padded with bells of amplitude 0."""
+    """A parameter of one sum, or of one sum per instance, padded with Gaussians of amplitude 0."""
     arrays = []
     for g in data:
         x = getattr(g, part)
