@@ -1,4 +1,4 @@
-"""Small problems with every kind of boundary, data and option: each function returns a boundary, points and keywords of solve."""
+"""Small problems with every kind of boundary, data and option. Each function returns a boundary, points and keywords of solve."""
 
 import functools
 
@@ -30,7 +30,7 @@ def from_disc(X):
 
 
 def cfunc(f, d=2):
-    """A function of points that Numba compiles, as one of pointers."""
+    """Convert a function of points that Numba compiles to one of pointers."""
     numba = pytest.importorskip("numba")
     inner, pointer = numba.njit(getattr(f, "py_func", f)), numba.types.CPointer(numba.types.float64)
 
@@ -44,14 +44,14 @@ def cfunc(f, d=2):
 
 
 def points_in(boundary, rng, n, clear=1e-3):
-    """At most n points, this far from the boundary in units of its extent."""
+    """At most n points, at least this far from the boundary in units of its extent."""
     half = 1.0 if isinstance(boundary, wos.Ball) else 0.5
     X = boundary._centre[0] + half * boundary._extent[0] * rng.uniform(-1, 1, (60 * n, boundary.dimension))
     return X[wos.signed_distance(boundary, X) < -clear * boundary._extent[0]][:n]
 
 
 def outward(boundary):
-    """Unit normals of the pieces."""
+    """Outward unit normals of the facets."""
     d = boundary.dimension
     corners = boundary._ends.reshape(-1, d, d)
     e = corners[:, 1:] - corners[:, :1]
@@ -62,7 +62,7 @@ def outward(boundary):
 
 
 def flux(boundary, slope, mu=0.0, u=None):
-    """What flows out through the closest piece, and mu u, as a function of points."""
+    """The flux through the closest facet, plus mu u, as a function of points."""
     normals = functools.cache(lambda: outward(boundary))
 
     def h(X):
@@ -198,11 +198,11 @@ DOMAINS = {
         wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": [u, squared], "source": [squared, u], "shared_walks": True},
     ),
 }  # fmt: skip
-ON_HOST = ["field of a function"]  # of compiled functions of distances, which devices do not call
+ON_HOST = ["field of a function"]  # a compiled distance function, which devices cannot call
 
 
 def moved(change, options):
-    """Keywords of solve whose data have other arrays; where walls are is asked for on the host."""
+    """Keywords of solve with converted data. Masks of reflecting walls stay on the host."""
     found = {}
     for name, given in options.items():
         walls = name in ("neumann", "robin")
@@ -211,14 +211,14 @@ def moved(change, options):
 
 
 def instances_of(data, d):
-    """How many instances data in d dimensions have; None if they are the same for all."""
+    """The number of instances of data in d dimensions, or None if all instances share the data."""
     if isinstance(data, list):
         return len(data)
     return max((len(x) for x, axes in _parameters(data, d) if isinstance(x, list) or x.ndim > axes), default=None)
 
 
 def instance(data, b, d):
-    """Data of one of the instances, or walls with theirs."""
+    """The data of one instance, or walls with their data."""
     if isinstance(data, tuple):
         return tuple(instance(x, b, d) for x in data)
     if isinstance(data, list):
@@ -236,7 +236,7 @@ def problem(name, rng, dtype="float64"):
 
 
 def is_linear(name):
-    """Whether value is linear in the numbers of the data: there are no functions, and no numbers that are no arrays."""
+    """Whether the value is linear in the data's parameters: there are no functions, and all parameters are arrays."""
     given = [x[-1] if isinstance(x, tuple) else x for x in (DOMAINS[name](np.random.default_rng(0))[2].get(k) for k in DATA)]
     return all(x is None or isinstance(x, (DataClass, np.ndarray)) for x in given)
 
@@ -246,13 +246,13 @@ LINEAR = [name for name in DOMAINS if is_linear(name)]
 
 
 def arrays_of(x):
-    """All arrays of a result, dictionaries and lists in it included."""
+    """All arrays in a result, including those in dictionaries and lists."""
     if isinstance(x, (tuple, list)):
         return [a for item in x for a in arrays_of(item)]
     return arrays_of(list(x.values())) if isinstance(x, dict) else [] if x is None else [x]
 
 
 def of_any_kind(boundary):
-    """A boundary that goes with every kind of array."""
+    """A boundary for all array types."""
     boundary.kind = None
     return boundary

@@ -1,4 +1,4 @@
-"""The ops of this family as functions, ``walk``, ``walk_vjp``, ``place``, ..., with defaults for options that most tests leave out."""
+"""The ops of this family as functions, ``walk``, ``walk_vjp``, ``place``, ..., with defaults for options that most tests omit."""
 
 import functools
 

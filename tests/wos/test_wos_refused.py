@@ -1,4 +1,4 @@
-"""What boundaries, data, solve and queries refuse, and how they say it."""
+"""Errors of boundaries, data, solve and queries."""
 
 import math
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def nan_at(array, *index):
     return changed(array, index, np.nan)
 
 
-GOOD = np.pad(np.full((2, 2), -0.1), 1, constant_values=0.2)  # distances
+GOOD = np.pad(np.full((2, 2), -0.1), 1, constant_values=0.2)  # signed distances
 LEAKING = changed(GOOD, (0, 2), -1e-3)
 SHAPES = {
     wos.Polygon: [
@@ -150,7 +150,8 @@ def stated(boundary=None, points=None, dirichlet=1.0, **options):
 
 
 def check_solve(*rows, later=()):
-    """What a problem is made of is refused when it is stated, in its name too; ``later``: what is seen when walks run."""
+    """Errors in the statement of a problem are raised when it is created, with its name. ``later``: errors that are raised when walks
+    run."""
     check_refused([(lambda options=options: solve(**options), error, text) for options, error, text in (*rows, *later)])
     of_problem = [row for row in rows if row[0].keys() <= {*STATED, *(["points"] if "boundary" in row[0] else [])}]
     check_refused([(lambda options=options: stated(**options), error, f"Problem.*?{text}") for options, error, text in of_problem])
@@ -284,7 +285,7 @@ def test_walls():
         ({**gaps, "neumann": (one, 0.0)}, ValueError, "watertight=False"),
         (dict(boundary=wos.Ball([0, 0], 1), neumann=(one, 0.0)), ValueError, f"{no_walls}Ball"),
         (dict(boundary=wos.Box([0, 0], [1, 1]), robin=(one, 1.0, 0.0)), ValueError, f"{no_walls}Box"),
-        # the domain would lie on both sides of segments that cross; crossings of absorbing ones are as ever
+        # the domain would be on both sides of crossing segments; absorbing segments may cross
         ({**crossing, "neumann": (np.arange(4) == 0, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross.*give the loops as polygons"),
         (dict(boundary=wos.Polygon(rings), neumann=([np.arange(len(r)) > 0 for r in rings], 0.0)), ValueError, r"\d of polygon 1 cross"),
     )  # fmt: skip
@@ -366,4 +367,4 @@ def test_balls_that_are_not_there(backend):
         arguments = np.ones((1, 2, 3)), np.zeros(1), np.array(begin), np.array(ball), np.zeros((1, 2)), np.ones(1)
         with pytest.raises(ValueError, match=f"wos.gather: {text}"):
             gather(*arguments, modes=1, backend=backend)
-        assert np.isnan(gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device
+        assert np.isnan(gather(*arguments, modes=1, backend="array")).all()  # raises nothing on a device

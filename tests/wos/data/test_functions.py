@@ -1,4 +1,4 @@
-"""User functions: every kind gives what the class by hand gives, on the same walks; what they may not be is said."""
+"""User functions: every kind gives the same result as the equivalent class for the same walks; errors of invalid functions."""
 
 import functools
 
@@ -37,14 +37,14 @@ KINDS = {
 }
 
 
-IN_SPACE = pytest.param(3, marks=pytest.mark.slow)  # what is compiled takes long, and knows no dimension
+IN_SPACE = pytest.param(3, marks=pytest.mark.slow)  # compilation is slow, and does not depend on the dimension
 
 
 @pytest.mark.parametrize("d", [2, IN_SPACE])
 @pytest.mark.parametrize("name", KINDS)
 @first_backend_or_slow
 def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
-    """As dirichlet, as source, both, and a list with one an instance; float64 walks, so that only the order of sums differs."""
+    """As dirichlet, as source, as both, and as a list with one function per instance. Float64 walks, so only the order of sums differs."""
     boundary, X = (
         (wos.Polygon(oracle.star(40)), star_points(rng, 5)) if d == 2 else (wos.Ball([0.1, 0, 0.2], 1.3), disc_points(rng, 5, d=3))
     )
@@ -63,7 +63,7 @@ def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
 @pytest.mark.parametrize("name", ["callable", "njit", "cfunc"])
 @first_backend_or_slow
 def test_many_instances(name, backend, rng):
-    """More of them than are walked together: everyone has its own function."""
+    """More instances than are walked together. Each has a separate function."""
     a, c = rng.normal(size=(2, 1)), np.zeros((1, 2))
     two = [KINDS[name](a[k], c, 1.0) for k in range(2)]
     which = rng.integers(0, 2, 70)
@@ -75,7 +75,7 @@ def test_many_instances(name, backend, rng):
 
 
 def test_values_of_compiled_functions(backend):
-    """Of no instances; of other types; of a number that would be read beyond its end; right where it is tried and wrong in a block."""
+    """No instances; other dtypes; too few or too many values; a function that is correct when tested but not for large blocks."""
     none, ones = compiled(np.ones(1), np.zeros((1, 2)), 1.0), lambda n: numba.njit(lambda Y: np.ones(n))
 
     def solve(f, count=1):
@@ -119,7 +119,7 @@ SHAPES = {
 @pytest.mark.parametrize("what", ["plain", "gradient", "screening", "walls", "medium", "exterior"])
 @pytest.mark.filterwarnings("ignore:solve. .* points? lies?:RuntimeWarning")
 def test_functions_are_asked_in_the_domain(what, array, backend):
-    """Also where walks have ended, and where points lie outside: interpolators raise there."""
+    """Functions are evaluated in the domain only, even for ended walks and points outside: interpolators raise errors elsewhere."""
     shapes = {"walls": ["ell", "ring", "tetrahedron"], "medium": ["ell", "ring", "ball", "tetrahedron"], "exterior": ["tetrahedron", "ell"]}
     for shape in shapes.get(what, SHAPES):
         boundary, asked = SHAPES[shape], set()

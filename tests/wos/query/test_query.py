@@ -98,7 +98,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gradients_of_distances(name, dtype, best_backend, rng):
-    """Those of differences; on the boundary the outward normals of facets."""
+    """Gradients agree with finite differences. On the boundary they are the outward normals of facets."""
     boundary, h = SHAPES[name], 1e-2 if dtype == np.float32 else 1e-5
     q = rng.uniform(-1, 2, (200, boundary.dimension)).astype(dtype)
     distance, slope = wos.signed_distance(boundary, q, gradient=True)
@@ -108,7 +108,7 @@ def test_gradients_of_distances(name, dtype, best_backend, rng):
     for k, step in enumerate(h * np.eye(boundary.dimension, dtype=dtype)):
         difference = wos.signed_distance(boundary, q + step) - wos.signed_distance(boundary, q - step)
         kinks = np.abs(difference / (2 * h) - slope[..., k]) > 0.05
-        assert kinks.mean() < 0.1  # where the closest facet changes within h
+        assert kinks.mean() < 0.1  # kinks, where the closest facet changes within h
     if name in ("mesh", "inside out", "polygons"):
         corners = boundary._ends[: boundary._first[1]].reshape(-1, boundary.dimension, boundary.dimension)
         middle = corners.mean(axis=1).astype(dtype)
@@ -168,20 +168,20 @@ def test_primitives_of_polygons_with_holes(backend):
 @pytest.mark.parametrize("thickness", [1e-1, 1e-4, 1e-7, 1e-11])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_slivers(best_backend, thickness, dtype, rng):
-    """Triangles of any thinness: no digit of the distance is lost to their heights."""
+    """Thin triangles: the distance loses no digits to their small heights."""
     V, F = oracle.needles(rng, 7, thickness)
     mesh = wos.TriangleMesh(V, F)
     k, w = rng.integers(len(F), size=200), rng.dirichlet([1, 1, 1], 200)
     near = (w[..., None] * V[F[k]]).sum(axis=1) + 10.0 ** rng.uniform(-9, -1, (200, 1)) * rng.standard_normal((200, 3))
     q = np.concatenate([near, rng.uniform(-1.5, 1.5, (200, 3))]).astype(dtype)
-    # the oracle's faces lose digits where they have no height; its sides do not
+    # the oracle's faces lose digits without height; its sides do not
     d2, _ = oracle.all_distances(V[F].reshape(-1, 9).astype(np.longdouble), q.astype(np.longdouble))
     distance = wos.closest_point(mesh, q)[0]
     assert np.abs(distance - np.sqrt(d2.min(axis=1))).max() < 16 * np.finfo(dtype).eps
 
 
 def test_many_points_are_those_of_few(rng):
-    """Sorted or not, more than are sorted at once, and beginning with whatever guess: the same distances."""
+    """The distances are the same if points are sorted or not, if they are more than are sorted at once, and for any initial guess."""
     mesh, q = wos.TriangleMesh(*oracle.icosphere(2, 0.1)), rng.uniform(-1.2, 1.2, (70_000, 3)).astype(np.float32)
     distance, inside = wos.closest_point(mesh, q)[0], wos.contains(mesh, q)
     for part in (slice(40), slice(40, 41), slice(65_000, None)):
@@ -191,7 +191,7 @@ def test_many_points_are_those_of_few(rng):
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_inside_near_edges_and_vertices(backend, closed, rng):
-    """Points above and below vertices, edges and faces, in the direction of the count too, as near as float64 can tell."""
+    """Points near vertices, edges and faces, also in the direction in which crossings are counted, as close as float64 can distinguish."""
     V, F = oracle.icosphere(1)
     mesh = wos.TriangleMesh(V, F, watertight=closed)
     edges = V[F].mean(axis=1), (V[F[:, 0]] + V[F[:, 1]]) / 2, V
@@ -199,7 +199,7 @@ def test_inside_near_edges_and_vertices(backend, closed, rng):
         for away in (1e-3, 1e-8, 1e-12):
             for factor, expected in ((1 - away, True), (1 + away, False)):
                 np.testing.assert_array_equal(wos.contains(mesh, on * factor), expected)
-    below = V * [1, 1, 0] * (1 - 1e-9)  # straight below and above vertices, and edges of the equator
+    below = V * [1, 1, 0] * (1 - 1e-9)  # straight below and above vertices and edges of the equator
     z = np.array([0.0, 0.3, -0.2])
     q = (below[:, None] + z[:, None] * [0, 0, 1]).reshape(-1, 3)
     d2, _ = oracle.all_distances(V[F].reshape(-1, 9), q)
@@ -209,7 +209,7 @@ def test_inside_near_edges_and_vertices(backend, closed, rng):
 
 @pytest.mark.parametrize("what", ["holes", "soup", "two shells", "sliver"])
 def test_inside_by_winding_numbers(what, best_backend, rng):
-    """Clusters of far triangles count by their moments: the answers of all solid angles one by one, near the gaps too."""
+    """Moments of distant clusters give the same results as the sum of all solid angles, also near gaps."""
     V, F = oracle.icosphere(3, 0.1)
     V = V + np.array([0.3, 0.0, -2.0])
     if what == "holes":
@@ -231,7 +231,7 @@ def test_inside_by_winding_numbers(what, best_backend, rng):
 
 
 def test_inside_of_boxes_on_a_lattice(backend):
-    """Every line upwards from a lattice point meets vertices, edges and diagonals of faces exactly."""
+    """Every vertical line from a lattice point meets vertices, edges and face diagonals exactly."""
     mesh = wos.TriangleMesh(*oracle.cube())
     n = np.arange(-2, 11) / 8
     q = np.stack(np.meshgrid(n, n, n, indexing="ij"), axis=-1)
@@ -285,7 +285,7 @@ def near(got, expected, limit=1e-12):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_fields(d, rng):
-    """Values between which interpolation is no distance, beyond the box too."""
+    """Values whose interpolation is not a distance, also outside the box."""
     lo = rng.standard_normal(d)
     sdf = wos.SDF(np.pad(rng.uniform(-1, -0.5, rng.integers(2, 5, d)), 1, constant_values=1.0), (lo, lo + rng.uniform(1, 2, d)))
     q = lo + rng.uniform(-0.2, 2.2, (200, d))
@@ -297,7 +297,7 @@ def test_fields(d, rng):
 
 @pytest.mark.parametrize(("shape", "outside"), [*product(["ball", "box", "mesh"], [False, True]), ("field", False), ("polygon", False)])
 def test_where_walks_start(shape, outside, rng):
-    """Beyond the boundary and within epsilon of it, from either side."""
+    """Points outside the boundary and within epsilon of it, on either side."""
     d = 2 if shape == "polygon" else 3
     boundary = {
         "ball": lambda: wos.Ball([0.0] * 3, 1.0),
@@ -337,7 +337,7 @@ def test_what_is_not_finite(rng):
 def test_along(rng):
     points, value, slope = rng.standard_normal((2, 3, 2)), rng.standard_normal((2, 3)), rng.standard_normal((2, 3, 2))
     grad = np.array([[1.0, 0.0, 2.0], [0.0, 3.0, -1.0]])
-    slope[0, 1] = np.nan  # of a walk whose gradient is not known, and not asked for
+    slope[0, 1] = np.nan  # a walk with an unknown gradient, which is not requested
     got = along(points, value, slope=lambda: slope, backend="array")
     np.testing.assert_array_equal(got, value)
     for g, e in zip(*(along_vjp(points, value, grad, slope=lambda: slope, backend=b) for b in ("array", None))):

@@ -1,4 +1,4 @@
-"""Walks outside: in the plane, where they always come back, and with sources that end somewhere."""
+"""Walks outside: in the plane, where they always return, and with sources of bounded support."""
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ SPACE = {
     "box in space": lambda: wos.Box([0.2, -0.5, 0], [1.2, 1.0, 0.7]),
     "mesh": lambda: wos.TriangleMesh(*icosphere(2, 0.1)),
 }
-POLE = {"comb": np.array([2.25, 0.25]), "star": np.array([3.1, 2.9])}  # inside, where the centre is not
+POLE = {"comb": np.array([2.25, 0.25]), "star": np.array([3.1, 2.9])}  # a point inside, if the centre is not inside
 
 
 def around(boundary, rng, n, least=0.02, most=5.0):
-    """Points outside, from beside the boundary to some diagonals away."""
+    """Points outside, from near the boundary to a few diagonals away."""
     d, size = boundary.dimension, boundary._diagonal[0]
     X = boundary._centre[0] + size * (0.2 + most ** rng.uniform(-2, 1, (8 * n, 1))) * directions(rng, 8 * n, d)
     return X[wos.signed_distance(boundary, X) > least * size][:n]
@@ -43,7 +43,7 @@ def sizes(backend):
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", PLANE)
 def test_bounded_in_the_plane(name, pairs, best_backend, rng):
-    """u = 1 + Re((1 + 2i) / (z - z0)) is 1 far away; its values on the boundary say so, nothing else does."""
+    """u = 1 + Re((1 + 2i) / (z - z0)) tends to 1 far away; only its boundary values determine this limit."""
     boundary, (n, walks) = PLANE[name](), sizes(best_backend)
     at = POLE.get(name, boundary._centre[0] + 0.02 * boundary._diagonal[0])
 
@@ -57,7 +57,7 @@ def test_bounded_in_the_plane(name, pairs, best_backend, rng):
 
 
 def test_far_away_in_the_plane(best_backend, rng):
-    """Every walk comes back: a constant is exact at any distance."""
+    """Every walk returns, so a constant is exact at any distance."""
     for name in PLANE:
         boundary = PLANE[name]()
         X = boundary._centre[0] + boundary._diagonal[0] * 10 ** rng.uniform(0.5, 6, (50, 1)) * directions(rng, 50, 2)
@@ -83,7 +83,7 @@ def test_screened_in_the_plane(name, best_backend, rng):
 
 
 def of_bell(r2, width, d):
-    """A solution of -Δu = exp(-r^2 / width^2): in the plane up to a constant, and bounded."""
+    """A bounded solution of -Δu = exp(-r^2 / width^2); in the plane up to a constant."""
     if d == 2:
         return -(width**2) / 4 * exp1(r2 / width**2)
     r = np.sqrt(r2)
@@ -93,7 +93,7 @@ def of_bell(r2, width, d):
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", [*PLANE, *SPACE])
 def test_sources(name, pairs, best_backend, rng):
-    """A bell around a point inside, whose tail is outside."""
+    """A Gaussian around a point inside, whose tail is outside."""
     boundary, (n, walks) = (PLANE | SPACE)[name](), sizes(best_backend)
     d, size = boundary.dimension, boundary._diagonal[0]
     at, width = POLE.get(name, boundary._centre[0] + 0.02 * size), 0.7 * size
@@ -108,7 +108,7 @@ def test_sources(name, pairs, best_backend, rng):
 
 
 def test_a_field_is_a_source_within_its_box(best_backend, rng):
-    """The bell of one node of a grid, as a sum of bells would be, far from a small disc: the mean over a circle of the free solution."""
+    """The hat function of one node of a grid, far from a small disc, compared with the Green's function of the exterior of the disc."""
     values = np.zeros((5, 5))
     values[2, 2] = 1.0
     field, disc, X = (

@@ -1,4 +1,4 @@
-"""Balls, boxes and fields of signed distances: queries, what a field is between its nodes, many dimensions, and walks outside."""
+"""Balls, boxes and signed distance fields: queries, interpolation between nodes, many dimensions, and walks outside."""
 
 from itertools import product
 
@@ -20,7 +20,7 @@ every_backend = pytest.mark.parametrize("backend", [*BACKENDS, "array"], indirec
 @every_backend
 @pytest.mark.parametrize(("name", "d"), [*product(["ball", "field", "function"], [2, 3]), ("ball", 4), ("ball", 7)])
 def test_queries_of_a_ball(name, d, backend, rng):
-    """A field's slopes are those of its cells; the projection of a true distance is the closest point, far from the boundary too."""
+    """A field has the slopes of its cells. The projection of a true distance is the closest point, also far from the boundary."""
     if (name, backend) == ("function", "array"):
         pytest.skip("compositions call no functions of distances")
     n, center = (401 if d == 2 else 121), np.resize(CENTER, d)
@@ -30,8 +30,8 @@ def test_queries_of_a_ball(name, d, backend, rng):
     )
     q = rng.uniform(-1.2, 1.2, (500, d))
     r = np.linalg.norm(q - center, axis=1)
-    q, r = q[r > 0.1], r[r > 0.1]  # at the centre the field has a kink
-    near = h * h / 0.1 + 1e-14  # of the interpolation, of second derivatives up to 10
+    q, r = q[r > 0.1], r[r > 0.1]  # the field has a kink at the centre
+    near = h * h / 0.1 + 1e-14  # interpolation error for second derivatives up to 10
     distance, point, primitive, weights = wos.closest_point(boundary, q)
     np.testing.assert_allclose(wos.signed_distance(boundary, q), r - RADIUS, rtol=0, atol=near)
     np.testing.assert_allclose(distance, np.abs(r - RADIUS), rtol=0, atol=near)
@@ -54,7 +54,7 @@ def test_the_field_is_linear_between_nodes(backend, rng):
 
 
 def test_faces_on_nodes(best_backend, rng):
-    """A rectangle whose sides are lines of nodes is that rectangle; its field has kinks along the diagonals."""
+    """A rectangle whose sides are lines of nodes is exact. Its field has kinks along the diagonals."""
     x = np.stack(np.meshgrid(*[np.linspace(-1, 1, 41)] * 2, indexing="ij"), axis=-1)
     outside = np.abs(x) - [0.8, 0.5]
     phi = np.where((outside > 0).any(-1), np.linalg.norm(np.maximum(outside, 0), axis=-1), outside.max(-1))
@@ -65,7 +65,8 @@ def test_faces_on_nodes(best_backend, rng):
 
 
 def test_lipschitz(best_backend, rng):
-    """A field three times as steep with lipschitz=3 walks as the field itself; without it, balls reach out of the domain."""
+    """A field three times as steep with lipschitz=3 gives the same walks as the field itself. Without it, balls extend beyond the
+    domain."""
     values, box = field(2, 401)
     exact, right, wrong = wos.SDF(values, box), wos.SDF(3 * values, box, lipschitz=3.0), wos.SDF(3 * values, box)
     n, walks = (200, 2048) if best_backend == "native" else (30, 512)
@@ -98,7 +99,8 @@ def test_compiled_functions_walk_as_others(backend, rng):
     run = {"dirichlet": lambda Y: Y[:, 0] ** 2, "walks": 60, "epsilon": 1e-6, "rng": seed(rng)}
     plain = wos.solve(wos.SDF(of_ball, box), X, **run)
     for g in (numba.njit(f), cfunc(f)):
-        assert np.isclose(wos.solve(wos.SDF(g, box), X, **run).value, plain.value, rtol=0, atol=1e-9).mean() > 0.8  # a step may be added
+        # a walk may take an additional step
+        assert np.isclose(wos.solve(wos.SDF(g, box), X, **run).value, plain.value, rtol=0, atol=1e-9).mean() > 0.8
 
 
 SHAPES = {
@@ -129,7 +131,7 @@ def test_points_outside_and_on_the_boundary(name, backend):
 
 
 def test_far_away(backend, rng):
-    """1e6 diagonals from a cube: few walks come back, none escapes, nothing overflows."""
+    """1e6 diagonals from a cube: few walks return, none escapes, nothing overflows."""
     for name in ("ball", "box", "cube"):
         r = wos.solve(SHAPES[name](3), 1e6 * directions(rng, 20), dirichlet=1.0, exterior=True, walks=100, rng=seed(rng), gradient=True)
         assert (r.value <= 0.02).all(), name
@@ -141,5 +143,5 @@ def test_a_large_epsilon(backend):
     """Walks end near the mesh, not near the cube around it: the capacity of a ball is its radius."""
     mesh, X = wos.TriangleMesh(*icosphere(2)), np.array([[2.0, 0.0, 0.0], [0.0, 0.0, 1.5]])
     g, walks = wos.PerVertex(np.ones(len(mesh.vertices))), 20_000 if backend == "native" else 300
-    r = wos.solve(mesh, X, dirichlet=g, exterior=True, epsilon=0.05, walks=walks, rng=0)  # of the diagonal, 0.17 of the radius
+    r = wos.solve(mesh, X, dirichlet=g, exterior=True, epsilon=0.05, walks=walks, rng=0)  # relative to the diagonal; 0.17 of the radius
     assert (np.abs(r.value - 1.08 / np.array([2.0, 1.5])) < 6 * r.stderr + 0.03).all()

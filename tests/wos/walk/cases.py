@@ -1,6 +1,6 @@
-"""Walks are compared one by one, so every case keeps clear of what rounding may turn: a step that ends within rounding of epsilon.
+"""Cases for walks. Walks are compared one by one, so no step of a case ends within rounding of epsilon.
 
-A polygon's walks take bounds of the distance where the oracle takes the distance, so theirs begin where they end.
+A polygon's walks use bounds of the distance but the oracle uses the distance, so walks in polygons start where they end.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ from wos.query.oracle import on_box
 
 from . import oracle
 
-CLEAR = 2e-4  # of weights; a hundredth of epsilon
+CLEAR = 2e-4  # smallest margin of weights; for distances, 0.01 epsilon
 
 
 def _tables(rng, d, least, heads):
-    """Rows of coefficients or values behind their sizes, different ones, and a head; filled up behind."""
+    """Rows of coefficients or values, preceded by their sizes and a head. The sizes differ; rows are padded at the end."""
     sizes = rng.integers(least, 6, (len(heads), d))
     made = [np.concatenate([n, head, rng.standard_normal(n.prod())]) for n, head in zip(sizes, heads)]
     width = max(map(len, made), default=d) + 2
@@ -32,7 +32,7 @@ def _numbers(kind, rng, rows, d, frame, pairs=0):
         return rng.standard_normal((rows, round(2 * pairs)))
     if kind == "polynomial":
         return _tables(rng, d, 1, np.zeros((rows, 0)))
-    if kind == "grid":  # of this frame a part, so that some points are clamped
+    if kind == "grid":  # covers a part of this frame, so that some points are clamped
         at = np.resize(frame, (rows, d + 2)) if len(frame) else np.ones((rows, d + 2))
         return _tables(rng, d, 2, np.concatenate([at[:, :d] - 0.6 * at[:, d:-1], at[:, :d] + 0.7 * at[:, d:-1]], axis=1))
     bells = np.concatenate(
@@ -42,8 +42,10 @@ def _numbers(kind, rng, rows, d, frame, pairs=0):
 
 
 def clear_points(rng, shape, draw, margins):
-    """Points (B, N, d) of which no walk comes near a decision, each drawn until it is clear; None where no place is. ``margins``: of the
-    walks of every instance, from points that are NaN where they are clear."""
+    """Points (B, N, d) from which no walk comes close to a decision, each drawn until it is clear. None if that fails.
+
+    ``margins``: the margins of the walks of every instance, for points that are NaN once they are clear.
+    """
     start, pending = np.zeros(shape), np.ones(shape[:2], bool)
     for _ in range(60):
         start[pending] = draw(pending.sum())
@@ -81,7 +83,7 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False,
 
 
 def _polygon(B, N, g, *, rings=1, rows=1, **options):
-    """Points within epsilon of polygons with odd numbers of sides: one for all, or one each."""
+    """Points within epsilon of polygons with odd numbers of sides: one polygon for all instances, or one each."""
 
     def make(rng):
         tables = []
@@ -107,7 +109,7 @@ def _polygon(B, N, g, *, rings=1, rows=1, **options):
 
 
 def _placed(B, N, *, d=2, ring=False, box=False, shared=False):
-    """Points inside and out of the ball, a triangle or a box, none within rounding of an edge."""
+    """Points inside and outside the ball, a triangle or a box, none of them within rounding of an edge."""
 
     def make(rng):
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), 0.1)], axis=1)
@@ -136,7 +138,7 @@ def _placed(B, N, *, d=2, ring=False, box=False, shared=False):
 
 
 def _balls(B, N, *, d=2, ring=False, screening=0.0):
-    """Points where a polygon's walks take the distance itself: close to it."""
+    """Points close to the boundary, where a polygon's walks use the exact distance."""
 
     def make(rng):
         if ring:
@@ -151,7 +153,7 @@ def _balls(B, N, *, d=2, ring=False, screening=0.0):
 
 
 def _traced(N, *, events=0, polygon=False, **options):
-    """As the walks of one instance."""
+    """The walks of one instance."""
 
     def make(rng):
         inputs, keywords = _polygon(1, N, "number")(rng) if polygon else _ball(1, N, "number", **options)(rng)
@@ -163,7 +165,7 @@ def _traced(N, *, events=0, polygon=False, **options):
 
 
 def _expansion(B, N, g, *, samples=2, modes=5, **options):
-    """As the walks of pairs, and a reference."""
+    """Walks in pairs, and a reference."""
 
     def make(rng):
         run = {"walks": 8, **options, "gradient": True}
@@ -203,7 +205,7 @@ CASES = [
     Case("walk", "cut-off", _ball(1, 9, "number", "gaussians", max_steps=2)),
     Case("walk", "some-outside", _ball(2, 5, "fourier", "number", outside=2)),
     Case("walk", "many-instances", _ball(70, 1, "fourier", "gaussians", rows=70, walks=2)),
-    # A grid is read once a walk: of a source, differences would meet its edges.
+    # A grid is evaluated once per walk. As a source, finite differences would meet its kinks.
     Case("walk", "many-instances-of-tables", _ball(70, 1, "grid", "polynomial", rows=70, walks=2)),
     Case("walk", "part", _ball(2, 3, "fourier", "gaussians", first_instance=70, first_point=2**32 - 3)),
     Case("walk", "part-in-pairs", _ball(1, 3, "gaussians", "number", d=3, rows=1, gradient=True, first_instance=2**31 + 1, first_point=5)),

@@ -1,4 +1,4 @@
-"""Closed forms, brute-force distances, and a plain walk in float64 with NumPy's own random numbers."""
+"""Closed forms, brute-force distances, and a plain float64 walk with NumPy's random numbers."""
 
 import mpmath
 import numpy as np
@@ -20,7 +20,7 @@ def harmonic(X):
 
 
 def slope(u, X, h=1e-4):
-    """By differences, which are good to 1e-8."""
+    """The gradient by finite differences, accurate to 1e-8."""
     return np.stack([(u(X + h * e) - u(X - h * e)) / (2 * h) for e in np.eye(X.shape[-1])], axis=-1)
 
 
@@ -35,19 +35,19 @@ def gaussians(X, amplitude, center, width):
 
 
 def polynomial(X, c):
-    """sum c[i, j(, k)] x^i y^j (z^k): monomial by monomial."""
+    """sum c[i, j(, k)] x^i y^j (z^k), monomial by monomial."""
     return sum(value * np.prod(X ** np.array(powers), axis=-1) for powers, value in np.ndenumerate(c))
 
 
 def exact_polynomial(X, c):
-    """The same in 60 digits."""
+    """The polynomial in 60 digits."""
     with mpmath.workdps(60):
         exact = np.vectorize(mpmath.mpf, otypes=[object])
         return polynomial(exact(X), exact(c)).astype(float)
 
 
 def grid(X, values, lo, hi):
-    """The sum of the nodes' values times their hat functions, at points moved into the box."""
+    """The sum of the nodes' values times their hat functions, at points clamped to the box."""
     total = np.ones(X.shape[:-1])
     for axis, n in enumerate(values.shape):
         t = (np.clip(X[..., axis], lo[axis], hi[axis]) - lo[axis]) / (hi[axis] - lo[axis]) * (n - 1)
@@ -62,7 +62,7 @@ def segments(rings):
 
 
 def inside(rings, X):
-    """An odd number of turns around the point."""
+    """Whether the number of turns around the point is odd."""
     return contained(segments(rings), X)
 
 
@@ -76,7 +76,7 @@ def disc_points(rng, n, radius=0.95, d=2):
 
 
 def star_points(rng, n):
-    # 0.94: inside the star of 30 vertices too, whose chords cut 0.04 off
+    # 0.94 also keeps points inside the star of 30 vertices, whose chords cut off 0.04
     X = rng.uniform(-1.2, 1.2, (6 * n + 60, 2))
     X = X[inside([0.94 * star(256)], X)]
     return X[:n]
@@ -87,7 +87,7 @@ def seed(rng):
 
 
 def gates(value, stderr, truth, spread=True):
-    """The failed gates. A true normal z fails one with probability below 1e-7: 6 sigma for sums, 7 for the largest of up to 1e4."""
+    """The names of the tests that fail. A normal z fails with probability below 1e-7: 6 sigma for sums, 7 for the largest of up to 1e4."""
     z = (value - truth) / stderr
     n = z.size
     failed = []
@@ -104,7 +104,7 @@ def gates(value, stderr, truth, spread=True):
 
 
 def check(result, X, u, spread=False, least=0.0):
-    """Value and gradient are within their errors of a solution, ``least`` added to that of the value, and all walks ended in the domain."""
+    """Value (with the additional error ``least``) and gradient agree with a solution within their errors. All walks ended in the domain."""
     assert gates(result.value, np.hypot(result.stderr, least), u(X), spread) == []
     assert result.n_truncated.sum() == result.n_escaped.sum() == 0
     for i in range(0 if result.grad is None else X.shape[-1]):
@@ -119,12 +119,12 @@ NUMBERS, COUNTS = ("value", "stderr", "grad", "grad_stderr"), ("n_walks", "mean_
 
 
 def numbers(result, at=...):
-    """What a result holds, by name, or a part of each."""
+    """The fields of a result by name, or a part of each."""
     return {name: None if (x := getattr(result, name)) is None else np.asarray(x)[at] for name in NUMBERS + COUNTS}
 
 
 def same(a, b, where=..., of=None, unit=1.0, length=1.0):
-    """All numbers of two results have the same bits; those of ``a`` at ``of`` and of ``b`` at ``where``, and ``a`` in these units."""
+    """All fields of two results are bitwise equal: those of ``a`` at ``of`` in these units, and those of ``b`` at ``where``."""
     units, theirs = dict(zip(NUMBERS, (unit, unit, unit / length, unit / length))), numbers(b, where)
     for name, x in numbers(a, where if of is None else of).items():
         assert (x is None) == (theirs[name] is None), name
@@ -136,7 +136,7 @@ def same(a, b, where=..., of=None, unit=1.0, length=1.0):
 
 
 def values(kind, p, X, segment, place, frame):
-    """Data at scaled points (..., d)."""
+    """Evaluate data at scaled points (..., d)."""
     d = X.shape[-1]
     if kind in ("polynomial", "grid"):
         sizes = np.rint(p[:d]).astype(int)
@@ -154,7 +154,7 @@ def values(kind, p, X, segment, place, frame):
 
 
 def nodes(first, walks):
-    """The range as aligned powers of two, by halving a range that is large enough."""
+    """Split the range into aligned powers of two by halving a sufficiently large range."""
 
     def cut(at, size):
         if at >= first + walks or at + size <= first:
@@ -167,20 +167,20 @@ def nodes(first, walks):
 
 
 def moments(value, cut, start):
-    """Means and squared deviations (N, nodes, channels) of values (N, walks, channels), NaN where a point has no walk."""
+    """Means and squared deviations (N, nodes, channels) of values (N, walks, channels). NaN for points without walks."""
     parts = [value[:, at - cut[0][0] :][:, :size] for at, size in cut]
     found = [(part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)) for part in parts]
     return np.where(np.isnan(start[:, :1, None]), np.nan, np.moveaxis(found, 0, 2))
 
 
 def part_of(ends, first, b):
-    """The pieces of the boundary of instance b, which may be everyone's; None of a ball."""
+    """The facets of the boundary of instance b, which may be shared by all instances. None for a ball."""
     b = b if first is not None and len(first) > 2 else 0
     return ends if ends is None else ends[first[b] : first[b + 1]]
 
 
 def paths_of_all(start, frame, ends, first, screening, first_instance, first_point, *settings):
-    """``paths`` of every instance (B, N, d), those of one domain together. ``settings``: the seed to gradient."""
+    """``paths`` of every instance (B, N, d), combined for instances on one domain. ``settings``: the arguments from seed to gradient."""
     B, N, d = start.shape
     rate = screening * frame[:, d] ** 2
     if first is not None and len(first) > 2:
@@ -193,14 +193,14 @@ def paths_of_all(start, frame, ends, first, screening, first_instance, first_poi
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
          first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, nrhs=1):  # fmt: skip
-    """Right-hand side b nrhs + k of instance b has the walks of b, whatever k is."""
+    """Right-hand side b nrhs + k of instance b uses the walks of b, for any k."""
     of_all = paths_of_all(start, frame, ends, first, screening, first_instance, first_point, seed, first_walk, walks, max_steps, gradient)
     cut = nodes(first_walk // (1 + gradient), walks // (1 + gradient))
     return added_up(of_all, start, frame, first, (dirichlet_kind, dirichlet), (source_kind, source), cut, gradient, nrhs)
 
 
 def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs=1, medium=lambda b, of: (1, lambda X: 1, 0)):
-    """Means, squared deviations and counts of walks. ``medium``: factors of boundary values and sources, and a logarithm's slope."""
+    """Means, squared deviations and counts of walks. ``medium``: factors of boundary values and sources, and a logarithmic slope."""
     B, N, d = start.shape
     shape = B * nrhs, N, len(cut), 1 + d if gradient else 1
     mean, m2, counts = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros((B * nrhs, N, 3), np.int64)
@@ -225,7 +225,7 @@ def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs
 
 
 def sampled(of, found, toward, extent, gradient, slopes):
-    """Values (N, walks, channels), with gradients those of pairs."""
+    """Values (N, walks, channels); with gradients, those of pairs."""
     if not gradient:
         return found[..., None]
     value = found[..., None] * of.along + toward * of.toward
@@ -262,7 +262,7 @@ def place(points, frame, ends=None, first=None):
 
 def trace(start, frame, ends=None, first=None, *, seed=0, first_walk=0, walks=64, max_steps=1024, screening=0.0, first_point=0,
           sourced=False, events=0):  # fmt: skip
-    """Walk by walk and step by step; a walk that weighs nothing stays where it is."""
+    """Record walk by walk and step by step. A walk with weight 0 stays at its position."""
     (of,) = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, False)
     counts = np.stack([of.steps, of.cut, 0 * of.cut], axis=-1)
     met = [(y[n, w], weight[n, w]) for n in range(start.shape[1]) for w in range(walks) for y, weight in of.events[: of.steps[n, w]]]
@@ -285,7 +285,7 @@ def balls(start, frame, ends=None, first=None, *, screening=0.0):
 
 
 def harmonics(n, modes):
-    """At unit vectors (..., d): their products with those of another direction add up to 2 cos m(angle), or to (2l + 1) P_l(cos angle)."""
+    """Harmonics at unit vectors (..., d). Their products for two directions add up to 2 cos m(angle), or to (2l + 1) P_l(cos angle)."""
     if n.shape[-1] == 2:
         angle = np.arctan2(n[..., 1], n[..., 0])
         waves = [f(m * angle) * np.sqrt(2) for m in range(1, modes + 1) for f in (np.cos, np.sin)]

@@ -1,4 +1,4 @@
-"""Walks by the same random words as the library's, with exact distances and Bessel functions."""
+"""Walks with the same random words as the library's, but with exact distances and Bessel functions."""
 
 import numpy as np
 from scipy.special import gamma, iv, kv
@@ -9,8 +9,10 @@ SOURCE, MORE, LIGHT, PAIR, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  
 
 
 def remembered(function, most=64):
-    """Cache the ``most`` latest results, which callers must not change. A case draws its points by the walks that its oracle replays, and
-    none of these depends on the data."""
+    """Cache the ``most`` latest results. Callers must not modify them.
+
+    A case chooses its points by the walks that its oracle replays. None of these walks depends on the data.
+    """
     answers = {}
 
     def key(x):
@@ -30,7 +32,7 @@ def remembered(function, most=64):
 
 
 def closest(segs, X):
-    """Distance, segment, place on it, closest point."""
+    """Distance, segment, position on it, and closest point."""
     d2, weights = all_distances(segs, X)
     k, row = d2.argmin(axis=1), np.arange(len(X))
     w = weights[row, k]
@@ -38,7 +40,7 @@ def closest(segs, X):
 
 
 def philox(counter, key):
-    """Philox4x32-10 of (..., 4) words below 2^32, as the Random123 paper writes it."""
+    """Philox4x32-10 of (..., 4) words below 2^32, as in the Random123 paper."""
     low = np.uint64(0xFFFFFFFF)
     c = [np.asarray(x, np.uint64) for x in counter]
     k = [np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32 & 0xFFFFFFFF)]
@@ -62,7 +64,7 @@ def _unit(word, height, d):
 
 
 def source_radius(d, words):
-    """Of a source point of the Laplace equation in two or three dimensions."""
+    """The radius of a source point for Laplace's equation in two or three dimensions."""
     u = [_uniform(w) for w in words[:d]]
     return np.sqrt(u[0] * u[1]) if d == 2 else np.median(u, axis=0)
 
@@ -76,7 +78,7 @@ def _distance(segs, x):
 
 
 def greens(d, r, R, screening):
-    """The Green's function of a ball of radius R with its pole at the centre, and how fast it changes where the centre moves towards r."""
+    """The Green's function of a ball of radius R with its pole at the centre, and its slope if the centre moves towards r."""
     nu = d / 2 - 1
     if not np.any(screening):
         area = 2 * np.pi ** (d / 2) / gamma(d / 2)
@@ -89,7 +91,7 @@ def greens(d, r, R, screening):
 
 
 def sphere_weights(d, R, screening):
-    """What the mean over the sphere counts in the value at its centre, and that of u n in the gradient."""
+    """Weights of the mean over the sphere: of u in the value at its centre, and of u n in the gradient."""
     if not np.any(screening):
         return np.ones_like(R), d / R
     z = R * np.sqrt(screening)
@@ -99,10 +101,12 @@ def sphere_weights(d, R, screening):
 
 
 class Batch:
-    """Walks (N, walks) of points. ``x``: where they are, and at last where they end, on ``segment`` at ``place``, from ``stopped``;
-    ``left``: their weight; ``events``: source points and their weights; ``margin``: how near a decision was to another one. The first ball
-    of a pair: its source point ``entry``, and weights (1 + d) in value and gradient: ``along`` of what comes after it, ``toward`` of that
-    source."""
+    """Walks (N, walks) of points.
+
+    ``x``: their positions, finally their ends, on ``segment`` at ``place``, reached from ``stopped``. ``left``: weights. ``events``: source
+    points and their weights. ``margin``: the smallest distance from a different decision. For the first ball of a pair: its source point
+    ``entry``, and weights (1 + d) in value and gradient, ``along`` for later contributions and ``toward`` for that source.
+    """
 
     def __init__(self, start, instance, seed, first_walk, walks, first_point):
         N, d = start.shape
@@ -117,7 +121,7 @@ class Batch:
         self.events, self.segment, self.place = [], None, None
 
     def of(self, rows):
-        """The same of some points."""
+        """The same walks, for a subset of the points."""
 
         def some(x):
             return [some(item) for item in x] if isinstance(x, (list, tuple)) else x[rows] if isinstance(x, np.ndarray) else x
@@ -127,14 +131,14 @@ class Batch:
         return part
 
     def words(self, counter, number):
-        """Of a counter that is the same for all walks or has their shape."""
+        """The words of a counter that is the same for all walks or has their shape."""
         return philox((np.broadcast_to(counter, self.point.shape), number, self.point, self.instance), self.seed)
 
     def near(self, which, off):
         self.margin[which] = np.minimum(self.margin, np.abs(off))[which]
 
     def goes_on(self, radius, epsilon, is_last):
-        """Ends the walks that are within epsilon, those that weigh nothing, and in the last step all; whether any is left."""
+        """End the walks that are within epsilon or have weight 0, and in the last step all. Returns whether any walk is left."""
         self.near(self.alive & (self.left != 0), 0.02 * (radius - epsilon) / epsilon)
         goes = self.alive & (radius > epsilon) & (self.left != 0)
         self.cut = goes & is_last
@@ -146,13 +150,13 @@ class Batch:
         self.steps = self.steps + self.alive
 
     def enter(self, y, *weights):
-        """Through the first ball of a pair: weights in value and gradient of what comes after it, and of its source."""
+        """Record the first ball of a pair: weights of later contributions in value and gradient, and of its source."""
         along, toward = (np.concatenate([v[..., None], g], axis=-1) for v, g in (weights[:2], weights[2:]))
         self.along, self.toward = (np.where(self.alive[..., None], *pair) for pair in ((along, self.along), (toward, self.toward)))
         self.entry = y
 
     def end_light(self, which, step):
-        """Those below an eighth go on with an eighth, or not at all."""
+        """Walks with a weight below 1/8 continue with 1/8, or end."""
         size, chance = np.abs(self.left), 0.125 * _uniform(self.words(LIGHT + step, self.walk)[0])
         light = which & (size < 0.125) & (size > 0)
         self.near(which, size - 0.125)
@@ -163,7 +167,7 @@ class Batch:
         self.stopped = self.x
         if segs is None:
             self.x = self.x / np.sqrt((self.x * self.x).sum(axis=-1, keepdims=True))
-        elif is_box(segs, self.x):  # on the face that is nearest
+        elif is_box(segs, self.x):  # project to the nearest face
             half, x = segs[0], self.x
             face = np.arange(self.d) == (half - np.abs(x)).argmin(axis=-1)[..., None]
             self.x = np.where(face, np.where(x < 0, -half, half), x)
@@ -174,7 +178,7 @@ class Batch:
         return self
 
     def unit_of_many(self, counter, number):
-        """In more than three dimensions: pairs of normal numbers from two words each, four words a trial."""
+        """A unit vector in more than three dimensions: pairs of normal variates from two words each, four words per trial."""
         normal = []
         for trial in range((self.d + 3) // 4):
             w = self.words(counter + trial * TRIAL, number)
@@ -185,7 +189,7 @@ class Batch:
         return n / np.linalg.norm(n, axis=-1, keepdims=True)
 
     def source_of_many(self, step, number):
-        """Radius and direction of the source point: the first of all attempts that is accepted."""
+        """Radius and direction of the source point: the first accepted attempt."""
         r, trial = np.full(self.point.shape, np.nan), 0
         while np.isnan(r).any():
             w = self.words(SOURCE + trial * TRIAL + step, number)
@@ -198,8 +202,10 @@ class Batch:
 
 @remembered
 def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
-    """A ``Batch`` from (N, d). ``epsilon``, ``instance`` and ``screening``: one value, or (N, 1); ``first_point`` may also be an array with
-    the number of each point."""
+    """A ``Batch`` of walks from (N, d).
+
+    ``epsilon``, ``instance`` and ``screening``: one value, or (N, 1). ``first_point`` may also be an array with the index of each point.
+    """
     b, d = Batch(start, instance, seed, first_walk, walks, first_point), start.shape[1]
     sharing = 4 if d == 2 else 2 if d == 3 else 1
     for step in range(max_steps + 1):

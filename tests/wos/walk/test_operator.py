@@ -1,4 +1,4 @@
-"""Operators: u as a linear map of data that come later, by the walks of ``solve``."""
+"""Operators: u as a linear map of data that become available later, from the walks of ``solve``."""
 
 import pickle
 from dataclasses import replace
@@ -37,7 +37,7 @@ SCENES = {
 
 def check_scene(name, rng, epsilon=1e-3):
     boundary, X, g, f, more = SCENES[name](rng)
-    X = np.concatenate([X, np.full((1, X.shape[1]), 0.0 if "exterior" in more else 9.0)])  # the last one is outside
+    X = np.concatenate([X, np.full((1, X.shape[1]), 0.0 if "exterior" in more else 9.0)])  # the last point is outside
     run = wos.Walks(12, epsilon=epsilon, walk_offset=3)
     with pytest.warns(RuntimeWarning, match="points? lies?"):
         of = wos.Problem(boundary, dirichlet=0.0, source=None if f is None else 0.0, **more).operator(X, run, rng=5)
@@ -76,7 +76,7 @@ def test_constants_are_exact(best_backend, rng):
 
 
 def test_z_scores(best_backend, rng):
-    """e^x cos y, and x^2 + y^2 with its source, by one set of walks."""
+    """e^x cos y, and x^2 + y^2 with its source, from one set of walks."""
     X = star_points(rng, 500)
     of = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(X, wos.Walks(512, epsilon=1e-5), rng=seed(rng))
     for truth, f in ((harmonic, None), (lambda X: (X**2).sum(axis=1), -4.0)):
@@ -85,7 +85,7 @@ def test_z_scores(best_backend, rng):
 
 
 def test_matrices(best_backend, rng):
-    """A and B, and their products with interpolations, are those of ``solve``; their transposes are its gradients."""
+    """A and B, and their products with interpolations, agree with ``solve``. Their transposes agree with its gradients."""
     X, V, F = star_points(rng, 8), rng.standard_normal(60), rng.standard_normal((5, 7))
     given = {"dirichlet": wos.PerVertex(V), "source": wos.GridField(F, BOX)}
     of, truth = (wos.Problem(STAR, **given).operator(X, 9, rng=5), wos.solve(STAR, X, **given, walks=9, rng=5).value)

@@ -23,7 +23,7 @@ from wos.ops import walk
 from wos.walk.replay import philox
 
 PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # excluded because its composition is slow
-READ_BACK = ["medium", "media", "media of many", "outside of a polygon"]  # copied to the host for their bounds, or to find where sources end
+READ_BACK = ["medium", "media", "media of many", "outside of a polygon"]  # copied to the host for bounds, or for the support of sources
 
 
 def results(r):
