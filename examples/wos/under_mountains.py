@@ -59,8 +59,8 @@ def walk(top: np.ndarray, X: np.ndarray, walks: int, surface_values) -> qf.wos.R
 
 def temperatures(top: np.ndarray, X: np.ndarray, walks: int) -> tuple[np.ndarray, np.ndarray, qf.wos.Result[np.ndarray]]:
     """(T, its downward gradients, the result for v, which has the same standard errors)."""
-    found = walk(top, X, walks, qf.wos.Polynomial(np.array([[SEA_LEVEL, FLOW - LAPSE]])))
-    return found.value - FLOW * X[:, 1], FLOW - found.grad[:, 1], found
+    result = walk(top, X, walks, qf.wos.Polynomial(np.array([[SEA_LEVEL, FLOW - LAPSE]])))
+    return result.value - FLOW * X[:, 1], FLOW - result.grad[:, 1], result
 
 
 def known(top: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -113,19 +113,19 @@ def main(walks: int = 16384, file: str | None = None) -> None:
     holes, gradients = boreholes(top), {}
     for name, hole in holes.items():
         start = time.perf_counter()
-        T, gradient, found = temperatures(top, hole, walks)
+        T, gradient, result = temperatures(top, hole, walks)
         seconds = time.perf_counter() - start
-        gradients[name] = gradient, found.grad_stderr[:, 1]
-        print(f"below the {name}, in {seconds:.1f} s, {found.mean_steps.mean():.0f} steps per walk:")
+        gradients[name] = gradient, result.grad_stderr[:, 1]
+        print(f"below the {name}, in {seconds:.1f} s, {result.mean_steps.mean():.0f} steps per walk:")
         for i, depth in enumerate(DEPTHS):
             plain = SEA_LEVEL - LAPSE * (hole[i, 1] + depth) + FLOW * depth
             print(
-                f"  {depth:.1f} km: {T[i]:.2f} +- {found.stderr[i]:.2f} °C, below a plain {plain:.2f}; "
+                f"  {depth:.1f} km: {T[i]:.2f} +- {result.stderr[i]:.2f} °C, below a plain {plain:.2f}; "
                 f"gradient {gradient[i]:.1f} +- {gradients[name][1][i]:.1f} K/km"
             )
     X, v = np.concatenate(list(holes.values())), known(top)
-    found = walk(top, X, walks, v)
-    z = (found.value - v(X)) / found.stderr
+    result = walk(top, X, walks, v)
+    z = (result.value - v(X)) / result.stderr
     print(f"where v is known: errors of {np.sqrt(np.mean(z**2)):.2f} standard errors, the largest {np.abs(z).max():.1f}")
     if file:
         draw(top, holes, gradients, max(walks // 64, 2), file)

@@ -75,15 +75,15 @@ class Polygon(Region):
             vertices, *holes = (np.asarray(ring.coords)[:-1, :2] for ring in (shape.exterior, *shape.interiors))
         count, is_array = axes(vertices), hasattr(vertices, "shape")
         several = count == 3 or (not is_array and count == 1 and isinstance(vertices, Sequence) and not len(vertices))
-        given: list[Any] = list(vertices) if several else [vertices]  # type: ignore[arg-type]
+        outlines: list[Any] = list(vertices) if several else [vertices]  # type: ignore[arg-type]
         if is_array:
             array = numbers_like(vertices, label, "vertices")
             if array.ndim not in (2, 3) or array.shape[-1] != 2:
                 raise ValueError(f"{label}: vertices has shape {array.shape}, expected (M, 2) or (B, M, 2)")
             finite(array, label, "vertices")
-            given = list(array) if several else [array]
-        self._batch: int | None = len(given) if several else None
-        rings = [[_ring(v, label, f"vertices[{b}]" if several and not is_array else "vertices")] for b, v in enumerate(given)]
+            outlines = list(array) if several else [array]
+        self._batch: int | None = len(outlines) if several else None
+        rings = [[_ring(v, label, f"vertices[{b}]" if several and not is_array else "vertices")] for b, v in enumerate(outlines)]
         of_each: Any = [[]] * len(rings) if holes is None else [holes] if self._batch is None else holes
         if not isinstance(of_each, Sequence) or any(axes(inner) not in (1, 2, 3) for inner in of_each):
             raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")

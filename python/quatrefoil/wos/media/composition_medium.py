@@ -61,20 +61,20 @@ class Medium:
     def _of_powers(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
         """α, |grad α|^2 and Δα of a polynomial, in scaled coordinates."""
         xp, d = self.xp, at.x.shape[1]
-        exponents, there = data.powers(at)
+        exponents, exists = data.powers(at)
         c = data.of_rows(at)[:, d:]
         powers = [xp.astype(e, xp.float64) for e in exponents]
 
         def summed(axis: int, times: int) -> Any:
             """The derivative along an axis."""
-            found: Any = xp.where(there, c, xp.zeros_like(c))
+            terms: Any = xp.where(exists, c, xp.zeros_like(c))
             for k, e in enumerate(powers):
                 if k == axis and times:
                     factor = e if times == 1 else e * (e - 1)
-                    found = found * factor * at.x[:, k : k + 1] ** xp.clip(e - times, min=0.0)
+                    terms = terms * factor * at.x[:, k : k + 1] ** xp.clip(e - times, min=0.0)
                 else:
-                    found = found * at.x[:, k : k + 1] ** e
-            return xp.sum(xp.where(there, found, xp.zeros_like(found)), axis=1)
+                    terms = terms * at.x[:, k : k + 1] ** e
+            return xp.sum(xp.where(exists, terms, xp.zeros_like(terms)), axis=1)
 
         slope2, laplace = 0, 0
         for axis in range(d):

@@ -18,8 +18,8 @@ def with_curvature(diffusion: PackedData, target: Target) -> PackedData:
     """Append (3) at the nodes to the rows of a grid. Returns other data unchanged."""
     if diffusion.kind != "grid":
         return diffusion
-    given, d = _arrays.to_host(diffusion.numbers), target.boundary.dimension
-    rows = [_with_curvature(row, d) for row in given]
+    table, d = _arrays.to_host(diffusion.numbers), target.boundary.dimension
+    rows = [_with_curvature(row, d) for row in table]
     width = max(map(len, rows), default=0)
     numbers = np.array([np.pad(row, (0, width - len(row))) for row in rows]).reshape(len(rows), width)
     linear = slice(3 * d, (3 * d + width) // 2)  # (3) has no unit
@@ -65,11 +65,11 @@ def derived(
         return np.full(n, 1.0 if row is None else row[0]), np.zeros((n, d)), np.zeros(n)
     if kind == "grid":
         values, box = _data.table_of(kind, row, d), _data.box_of(row, d)
-        bent = row[3 * d + values.size :][: values.size].reshape(values.shape)  # type: ignore[index]
+        curvature = row[3 * d + values.size :][: values.size].reshape(values.shape)  # type: ignore[index]
         cell = Cells(values.shape, box, frame[:-2] + extent * X)
         per = (np.array(values.shape) - 1) / (box[1] - box[0])
         slope = np.stack([interpolated(_first(values, i) * per[i], cell.corner, cell.place) for i in range(d)], axis=-1)
-        return interpolated(values, cell.corner, cell.place), slope, interpolated(bent, cell.corner, cell.place)
+        return interpolated(values, cell.corner, cell.place), slope, interpolated(curvature, cell.corner, cell.place)
     alpha, slope, laplace = (_of_powers if kind == "polynomial" else _of_bells)(row, X)
     one = _power_of_two(alpha)
     steepness = ((slope * one[:, None]) ** 2).sum(axis=1) / (4 * (alpha * one) ** 2)
@@ -90,8 +90,8 @@ def _by_differences(
     at = (frame[:-2] + frame[-2] * X)[:, None] + shifts
     values = np.asarray(function(instance, np.ascontiguousarray(at.reshape(-1, d)))).reshape(n, 2 * d + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        bent = (np.sqrt(values[:, 1:]).sum(axis=1) / np.sqrt(values[:, 0]) - 2 * d) / step**2
-    return values[:, 0], (values[:, 2::2] - values[:, 1::2]) / (2 * step), bent
+        curvature = (np.sqrt(values[:, 1:]).sum(axis=1) / np.sqrt(values[:, 0]) - 2 * d) / step**2
+    return values[:, 0], (values[:, 2::2] - values[:, 1::2]) / (2 * step), curvature
 
 
 def _of_powers(row: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,10 +116,10 @@ def rates(
     step: float, X: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """α, σ and σ' (2) at scaled points, in absolute units."""
-    alpha, _, bent = derived(kinds[0], numbers[0], functions[0], first_instance, b, frame, step, X)
+    alpha, _, curvature = derived(kinds[0], numbers[0], functions[0], first_instance, b, frame, step, X)
     if kinds[1] == "none":
-        return alpha, np.zeros(len(X)), bent
+        return alpha, np.zeros(len(X)), curvature
     row = None if numbers[1] is None else _data.row_of(kinds[1], numbers[1], b, None)
     sigma = np.asarray(_data.data_values(kinds[1], row, functions[1], first_instance + b, frame, X))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return alpha, sigma, bent + sigma / alpha
+        return alpha, sigma, curvature + sigma / alpha

@@ -137,14 +137,14 @@ class Task:
 def shared_by(p: Prepared, window: Window) -> Shared:
     """The data shared by the tasks of a window's instances."""
     b, end = window.instance, window.instance_end
-    given, units = [], []
+    functions, units = [], []
     for data in p.data:
         each = data.given if data.function is not None else None
         each = each[b:end] if isinstance(each, (list, tuple)) else each
-        given.append(with_arrays(each, _arrays.to_host))
+        functions.append(with_arrays(each, _arrays.to_host))
         units.append(data.function.exponents[b:end] if isinstance(data.function, Scaled) else None)
     tables = p.geometry._part_of(b, end) if isinstance(p.geometry, Tables) else None
-    return Shared(p.boundary._part_of(b, end), tuple(given), b, p.dtype, p.statement._names, tables, tuple(units))
+    return Shared(p.boundary._part_of(b, end), tuple(functions), b, p.dtype, p.statement._names, tables, tuple(units))
 
 
 def check_on_host(run: Run, name: str, label: str) -> None:
@@ -161,8 +161,8 @@ def check_executor(run: Run, executor: Any, label: str) -> None:
         raise TypeError(f"{label}: executor is {type(executor).__name__}, expected a concurrent.futures.Executor{hint}")
     check_on_host(run, "executor", label)
     s = run.statement
-    given = {"points": run.points, **{name: getattr(s, name) for name in ("dirichlet", "source", "neumann", "robin")}}
-    for name, data in given.items():
+    inputs = {"points": run.points, **{name: getattr(s, name) for name in ("dirichlet", "source", "neumann", "robin")}}
+    for name, data in inputs.items():
         if any_requires_grad(data):
             raise NotImplementedError(f"{label}: {name} requires grad, but an executor gives none; detach it, or solve without an executor")
     if isinstance(executor, ThreadPoolExecutor):

@@ -27,20 +27,20 @@ Side = tuple[Callable[[np.ndarray], Any], int]  # a function that computes dista
 def sides(V: np.ndarray, F: np.ndarray, signed: bool) -> dict[str, Side]:
     """Signed or unsigned distances from every installed library."""
     mesh = wos.TriangleMesh(V, F)
-    found: dict[str, Side] = {"quatrefoil": (partial(_ours, mesh, signed), POINTS)}
+    libraries: dict[str, Side] = {"quatrefoil": (partial(_ours, mesh, signed), POINTS)}
     if installed("open3d"):
-        found["Open3D"] = _open3d(V, F, signed), POINTS
+        libraries["Open3D"] = _open3d(V, F, signed), POINTS
     if installed("igl"):
-        found |= _igl(V, F, signed)
+        libraries |= _igl(V, F, signed)
     if installed("fcpw") and not signed:
-        found["fcpw"] = partial(fcpw_distances, fcpw_scene(V, F)), POINTS // 5
+        libraries["fcpw"] = partial(fcpw_distances, fcpw_scene(V, F)), POINTS // 5
     if installed("trimesh"):
         import trimesh
 
         of = trimesh.Trimesh(V, F, process=False)
         plain = lambda q: trimesh.proximity.closest_point(of, q)[1]  # noqa: E731
-        found["trimesh"] = (lambda q: -trimesh.proximity.signed_distance(of, q)) if signed else plain, POINTS // 500
-    return found
+        libraries["trimesh"] = (lambda q: -trimesh.proximity.signed_distance(of, q)) if signed else plain, POINTS // 500
+    return libraries
 
 
 def _ours(mesh: Any, signed: bool, q: np.ndarray) -> np.ndarray:

@@ -121,8 +121,8 @@ class Walls:
         xp = self.xp
         t = xp.where(meets, t, xp.full_like(t, math.inf))
         best, k = xp.min(t, axis=-1), xp.astype(xp.argmin(t, axis=-1), xp.int64)
-        found = best < math.inf
-        return xp.where(found, k, xp.full_like(k, -1)), xp.clip(xp.where(found, best, limit), min=0.0)
+        hit = best < math.inf
+        return xp.where(hit, k, xp.full_like(k, -1)), xp.clip(xp.where(hit, best, limit), min=0.0)
 
     def sees(self, x: Any, z: Any, wall: Any, own: Any) -> Any:
         """Whether x sees points z on walls. Walls that z is behind only by rounding do not hide it."""
@@ -233,5 +233,5 @@ def _line_mass(xp: Any, p: Any, t: Any, R: Any) -> Any:
     """(5) for t of either sign."""
     r = xp.sqrt(p * p + t * t)
     apart = r > 0
-    found = (t * (xp.log(R / xp.where(apart, r, xp.ones_like(r))) + 1.0) - p * xp.atan2(t, p)) / (2.0 * math.pi)
-    return xp.where(apart, found, xp.zeros_like(found))
+    mass = (t * (xp.log(R / xp.where(apart, r, xp.ones_like(r))) + 1.0) - p * xp.atan2(t, p)) / (2.0 * math.pi)
+    return xp.where(apart, mass, xp.zeros_like(mass))

@@ -61,7 +61,7 @@ def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
 
 def instances_of(neumann: Any, robin: Any) -> int | None:
     """The leading B of ``where`` and μ, or None without B."""
-    parts = [x for given in (neumann, robin) if isinstance(given, (tuple, list)) for x in given[:-1] if axes(x) == 2]
+    parts = [x for condition in (neumann, robin) if isinstance(condition, (tuple, list)) for x in condition[:-1] if axes(x) == 2]
     return max(map(len, parts)) if parts else None
 
 
@@ -71,18 +71,18 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
         what = "a Ball, which has no segments" if isinstance(boundary, Ball) else type(boundary).__name__
         raise ValueError(f"{label}: neumann and robin need a Polygon or a TriangleMesh; boundary is {what}")
     code, mu = np.zeros(len(boundary._ends), np.int64), np.zeros(len(boundary._ends))
-    for name, given, number_of in (("neumann", neumann, 1), ("robin", robin, 2)):
-        if given is None:
+    for name, condition, number_of in (("neumann", neumann, 1), ("robin", robin, 2)):
+        if condition is None:
             continue
-        if not isinstance(given, (tuple, list)) or len(given) != number_of + 1:
-            raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {_EXPECTED[name]}")
-        here = _per_facet(boundary, given[0], f"{name}'s where", label, bool)
+        if not isinstance(condition, (tuple, list)) or len(condition) != number_of + 1:
+            raise TypeError(f"{label}: {name} is {_said(condition)}, expected a tuple {_EXPECTED[name]}")
+        here = _per_facet(boundary, condition[0], f"{name}'s where", label, bool)
         if (code[here] > 0).any():
             segment = int(np.flatnonzero(here & (code > 0))[0])
             raise ValueError(f"{label}: segment {segment} is in both neumann and robin; give it to one of them")
         code[here] = number_of
         if name == "robin":
-            mu[here] = _of_mu(boundary, given[1], label)[here]
+            mu[here] = _of_mu(boundary, condition[1], label)[here]
     return code, mu
 
 

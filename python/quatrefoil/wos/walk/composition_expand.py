@@ -18,10 +18,10 @@ from .expansion import harmonics as number_of
 
 def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
     """(17) from the walks of ``walk`` with a gradient."""
-    given = named(EXPAND, arguments[:6], arguments[6:], gradient=True, first_instance=0, source_kind="none")
-    first_walk, count, samples, modes = given.first_walk, given.walks, given.samples, given.modes
-    (B, N, d), each, H, label = given.start.shape, count // samples, number_of(given.start.shape[2], modes), "wos.expand"
-    data, walks = Data(xp, label, given.dirichlet_kind, given.dirichlet, g), Walks(xp, label, given)
+    args = named(EXPAND, arguments[:6], arguments[6:], gradient=True, first_instance=0, source_kind="none")
+    first_walk, count, samples, modes = args.first_walk, args.walks, args.samples, args.modes
+    (B, N, d), each, H, label = args.start.shape, count // samples, number_of(args.start.shape[2], modes), "wos.expand"
+    data, walks = Data(xp, label, args.dirichlet_kind, args.dirichlet, g), Walks(xp, label, args)
     most = 2 * items_per_chunk(2 * (LANE + H))
     width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # whole samples, or a part of one sample
     coefficients, counts = [], []
@@ -30,12 +30,12 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
         marks: Any = None
         for begin in range(0, count, width):
             piece = walks.piece(rows, first_walk + begin, min(width, count - begin))
-            walked = walk_paths(piece, given.max_steps, given.screening, None)
+            walked = walk_paths(piece, args.max_steps, args.screening, None)
             u = walked.found(data)
             lanes, sign = piece.lanes.pairs()
             ((w0, w1, _, _),) = lanes.words(xp, FIRST)
             n = xp.astype(sign, xp.float64)[:, None] * direction(xp, w0, w1, d)
-            less = u - xp.take(xp.reshape(given.reference, (B * N,)), piece.of_row, axis=0)
+            less = u - xp.take(xp.reshape(args.reference, (B * N,)), piece.of_row, axis=0)
             shares = xp.stack([u, *(less * y for y in harmonics(xp, n, modes)[1:])], axis=1)
             shares = xp.where(piece.good[:, None], shares, xp.zeros_like(shares))
             part = min(each, width, count - begin)
@@ -47,7 +47,7 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
         coefficients.append(xp.stack(sums, axis=1) / each)
         counts.append(marks)
     if not coefficients:
-        return xp.zeros((B, N, samples, H), dtype=xp.float64, device=given.start.device), walks.no_counts(3)
+        return xp.zeros((B, N, samples, H), dtype=xp.float64, device=args.start.device), walks.no_counts(3)
     return xp.reshape(xp.concat(coefficients, axis=0), (B, N, samples, H)), xp.reshape(xp.concat(counts, axis=0), (B, N, 3))
 
 

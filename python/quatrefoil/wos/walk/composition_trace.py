@@ -24,14 +24,14 @@ class _Steps:
 
 
 def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
-    given = named(TRACE, arguments[:4], arguments[4:14], gradient=False, first_instance=0, source_kind="none")
-    given.source_kind = "number" if given.sourced else "none"
-    walks, (_, N, d), W = Walks(xp, TRACE.label, given), given.start.shape, given.walks
+    args = named(TRACE, arguments[:4], arguments[4:14], gradient=False, first_instance=0, source_kind="none")
+    args.source_kind = "number" if args.sourced else "none"
+    walks, (_, N, d), W = Walks(xp, TRACE.label, args), args.start.shape, args.walks
     by_rows = []
     for rows, ranges in walks.pieces():
-        parts = [_traced(walks.piece(rows, *some), given) for some in ranges]
+        parts = [_traced(walks.piece(rows, *some), args) for some in ranges]
         by_rows.append([_joined(xp, same) for same in zip(*parts)])
-    S, like = given.events, {"device": given.frame.device}
+    S, like = args.events, {"device": args.frame.device}
     none = xp.zeros((S, d), dtype=xp.float64, **like), xp.zeros((S,), dtype=xp.float64, **like)
     if not by_rows:
         exit, weight = (xp.zeros(shape, dtype=xp.float64, **like) for shape in ((N, W, d), (N, W)))
@@ -44,11 +44,11 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
     stop = xp.cumulative_sum(length)
     event = xp.arange(S, dtype=xp.int64, device=stop.device)
     owner = xp.searchsorted(stop, event, side="right")
-    made = owner < N * W
-    owner = xp.where(made, owner, xp.zeros_like(owner))
-    at = xp.where(made, owner * K + event - xp.take(stop - length, owner), xp.zeros_like(owner))
+    valid = owner < N * W
+    owner = xp.where(valid, owner, xp.zeros_like(owner))
+    at = xp.where(valid, owner * K + event - xp.take(stop - length, owner), xp.zeros_like(owner))
     point, share = xp.take(xp.reshape(points, (N * W * K, d)), at, axis=0), xp.take(xp.reshape(weights, (N * W * K,)), at)
-    return exit, weight, counts, xp.where(made[:, None], point, xp.zeros_like(point)), xp.where(made, share, xp.zeros_like(share))
+    return exit, weight, counts, xp.where(valid[:, None], point, xp.zeros_like(point)), xp.where(valid, share, xp.zeros_like(share))
 
 
 def _traced(piece: Piece, given: Any) -> list[Any]:

@@ -79,10 +79,10 @@ class Problem:
 
 
 def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:
-    given = named(WALK, inputs, options)
-    numbers = given.nrhs * (1 + given.gradient * given.start.shape[2])
+    args = named(WALK, inputs, options)
+    numbers = args.nrhs * (1 + args.gradient * args.start.shape[2])
     problem = Problem(xp, WALK, inputs, options, functions, adjoint=adjoint, lane=max(LANE, 2 * numbers))
-    return problem, lambda piece, on_source: (walk_paths(piece, given.max_steps, given.screening, on_source),)
+    return problem, lambda piece, on_source: (walk_paths(piece, args.max_steps, args.screening, on_source),)
 
 
 def walk(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:

@@ -111,14 +111,14 @@ def trace(*arguments):
     p.source_kind = "number" if p.sourced else "none"
     exit, weight, counts, point, share = arguments[4:9]
     exit[...], weight[...], counts[...], point[...], share[...] = np.nan, np.nan, 0, 0.0, 0.0
-    made = 0
+    written = 0
     for at, walk in p.blocks(0):
         walked, column = _Walked(p, 0, at, walk, (True, p.events > 0)), walk - p.first_walk
         exit[at, column], weight[at, column], counts[at, column] = walked.end, walked.left, tallied(walked.mark)
         events = walked.met[1]
-        order = np.argsort(events.owner, kind="stable")[: p.events - made]  # the points of a walk are in the order of its steps
-        point[made : made + len(order)], share[made : made + len(order)] = events.X[order], events.weight[order]
-        made += len(order)
+        order = np.argsort(events.owner, kind="stable")[: p.events - written]  # the points of a walk are in the order of its steps
+        point[written : written + len(order)], share[written : written + len(order)] = events.X[order], events.weight[order]
+        written += len(order)
 
 
 def walk(*arguments):
