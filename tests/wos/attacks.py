@@ -172,15 +172,15 @@ def stopping(rng, backend):
     rule.pop(rng.choice([*rule, ""]), None)
     more = {"walks": 32, "rng": int(rng.integers(2**63)), "backend": backend, "walk_offset": 2 * int(rng.integers(20)), **options}
     with expected_warnings():
-        found = wos.solve(boundary, X, max_walks=most, **rule, **more)
+        result = wos.solve(boundary, X, max_walks=most, **rule, **more)
         rounds = [*range(32, most, 32), most]
-        assert set(found.n_walks.tolist()) <= {0, *rounds}
+        assert set(result.n_walks.tolist()) <= {0, *rounds}
         for n in rounds:
             plain = wos.solve(boundary, X, **{**more, "walks": n})
-            same(found, plain, found.n_walks == n)
+            same(result, plain, result.n_walks == n)
             enough = ~(plain.stderr > np.maximum(rule.get("atol", 0), rule.get("rtol", 0) * np.abs(plain.value)))
             enough &= (plain.state.fold()[1][:, 0] != 0) | (plain.mean_steps == 0)  # a few equal walks do not count as converged
-            assert n == most or (enough == (found.n_walks <= n))[found.n_walks >= n].all()
+            assert n == most or (enough == (result.n_walks <= n))[result.n_walks >= n].all()
 
 
 def interrupts(rng, backend):
@@ -239,8 +239,8 @@ def media(rng, backend):
         at[i] += 1
         at[j] += 1
         table[tuple(at[:d])] += a * np.append(b, 1.0)[[i, j]].prod()
-    given = alpha if rng.random() < 0.5 else wos.Polynomial(table * float(L) ** -np.indices(table.shape).sum(axis=0))
-    options = {"dirichlet": as_data(rng, c, L, rng.random() < 0.5), "source": source, "screening": sigma * a / L**2, "diffusion": given}
+    diffusion = alpha if rng.random() < 0.5 else wos.Polynomial(table * float(L) ** -np.indices(table.shape).sum(axis=0))
+    options = {"dirichlet": as_data(rng, c, L, rng.random() < 0.5), "source": source, "screening": sigma * a / L**2, "diffusion": diffusion}
     run = {"walks": 200 if backend == "native" else 40, "epsilon": epsilon, "backend": backend, "rng": int(rng.integers(2**63))}
     with expected_warnings():
         _checked(wos.solve(boundary, X, **options, **run), X, c, boundary, L, epsilon)

@@ -67,8 +67,8 @@ def flux(boundary, slope, mu=0.0, u=None):
 
     def h(X):
         k = wos.closest_point(boundary, np.ascontiguousarray(X, np.float64))[2]
-        found = (slope(X) * normals()[k]).sum(axis=1)
-        return (found if u is None else found + np.broadcast_to(mu, len(normals()))[k] * u(X)).astype(X.dtype)
+        outflow = (slope(X) * normals()[k]).sum(axis=1)
+        return (outflow if u is None else outflow + np.broadcast_to(mu, len(normals()))[k] * u(X)).astype(X.dtype)
 
     return h
 
@@ -203,11 +203,11 @@ ON_HOST = ["field of a function"]  # a compiled distance function, which devices
 
 def moved(change, options):
     """Keywords of solve with converted data. Masks of reflecting walls stay on the host."""
-    found = {}
-    for name, given in options.items():
+    converted = {}
+    for name, data in options.items():
         walls = name in ("neumann", "robin")
-        found[name] = (*given[:-1], with_arrays(given[-1], change)) if walls else with_arrays(given, change)
-    return found
+        converted[name] = (*data[:-1], with_arrays(data[-1], change)) if walls else with_arrays(data, change)
+    return converted
 
 
 def instances_of(data, d):
@@ -237,8 +237,8 @@ def problem(name, rng, dtype="float64"):
 
 def is_linear(name):
     """Whether the value is linear in the data's parameters: there are no functions, and all parameters are arrays."""
-    given = [x[-1] if isinstance(x, tuple) else x for x in (DOMAINS[name](np.random.default_rng(0))[2].get(k) for k in DATA)]
-    return all(x is None or isinstance(x, (DataClass, np.ndarray)) for x in given)
+    data = [x[-1] if isinstance(x, tuple) else x for x in (DOMAINS[name](np.random.default_rng(0))[2].get(k) for k in DATA)]
+    return all(x is None or isinstance(x, (DataClass, np.ndarray)) for x in data)
 
 
 DATA = ("dirichlet", "source", "neumann", "robin")

@@ -31,10 +31,10 @@ def test_bits(name, dtype, pairs, backend, rng):
     same(whole, merged)
     np.testing.assert_array_equal(whole.state.sizes, merged.state.sizes)
     np.testing.assert_array_equal(solve(X=X[..., :2, :]).value, whole.value[..., :2])
-    given = [X]
-    moved(lambda a: given.append(a) or a, options)
+    arrays = [X]
+    moved(lambda a: arrays.append(a) or a, options)
     part = solve(14)
-    for a in given:
+    for a in arrays:
         a[...] = 0.25
     same(whole, part.resume(16))
     same(whole, pickle.loads(pickle.dumps(part)).resume(16))
@@ -64,9 +64,9 @@ def test_gradients(name, pairs, dtype, backend, rng):
     options |= {"gradient": pairs, "walks": 8} | ({"epsilon": 1e-6} if dtype == "float64" else {})
     value = wos.solve(boundary, X, **options).value
     grad = rng.standard_normal(value.shape).astype(dtype)
-    points, *found = wos.solve_vjp(boundary, X, grad, **options)
+    points, *gradients = wos.solve_vjp(boundary, X, grad, **options)
     total = size = 0.0
-    for data, of in zip([options[k] for k in DATA if k in options], [of for k, of in zip(DATA, found) if k in options], strict=True):
+    for data, of in zip([options[k] for k in DATA if k in options], [of for k, of in zip(DATA, gradients) if k in options], strict=True):
         data = data[-1] if isinstance(data, tuple) else data
         for parameter, gradient in of.items():
             numbers = data if parameter == "value" else getattr(data, parameter)
@@ -90,19 +90,19 @@ def test_tensors(name, backend, rng):
     leaves = []
 
     def leaf(a):
-        made = torch.tensor(a)
-        if made.is_floating_point():
-            leaves.append(made.requires_grad_())
-        return made
+        leaf_tensor = torch.tensor(a)
+        if leaf_tensor.is_floating_point():
+            leaves.append(leaf_tensor.requires_grad_())
+        return leaf_tensor
 
     rest = {k: options.pop(k) for k in list(options) if k not in DATA}  # includes a medium, which has no gradient
     there = {**moved(leaf, {k: options[k] for k in DATA if k in options}), **moved(torch.tensor, rest)}
     points = torch.tensor(X, requires_grad=True)
     r, expected = wos.solve(of_any_kind(boundary), points, **there), wos.solve(boundary, X, **options, **rest)
     for field in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
-        found = getattr(r, field)
-        assert isinstance(found, torch.Tensor)
-        np.testing.assert_array_equal(found.detach().numpy(), getattr(expected, field), err_msg=field)
+        tensor = getattr(r, field)
+        assert isinstance(tensor, torch.Tensor)
+        np.testing.assert_array_equal(tensor.detach().numpy(), getattr(expected, field), err_msg=field)
     grad = rng.standard_normal(expected.value.shape)
     pulled = torch.autograd.grad((r.value * torch.tensor(grad)).sum(), [points, *leaves], retain_graph=True, allow_unused=True)
     if not any(isinstance(options.get(k), list) for k in DATA):
@@ -122,10 +122,10 @@ def test_a_constant_is_exact(name, dtype, backend, rng):
     boundary, X, options = problem(name, rng, dtype)
     walls = {"neumann": (options["neumann"][0], 0.0)} if "neumann" in options else {}
     for c in (0.1, -3.7e5):
-        given = [c, lambda Y, c=c: np.full(len(Y), c), wos.Polynomial(np.full((1,) * X.shape[-1], c, dtype))]
+        constants = [c, lambda Y, c=c: np.full(len(Y), c), wos.Polynomial(np.full((1,) * X.shape[-1], c, dtype))]
         if isinstance(options["dirichlet"], wos.PerVertex) and name != "polygons" and "many" not in name:
-            given.append(wos.PerVertex(np.full_like(options["dirichlet"].values, c)))
-        for g in given:
+            constants.append(wos.PerVertex(np.full_like(options["dirichlet"].values, c)))
+        for g in constants:
             r = wos.solve(boundary, X, dirichlet=g, walks=7, rng=1, **walls)
             np.testing.assert_array_equal(r.value, dtype(c))
             np.testing.assert_array_equal(r.stderr, 0)

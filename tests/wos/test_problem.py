@@ -111,10 +111,10 @@ def test_epochs_are_one_solve(backend, rng, walks, dtype):
     assert labels.result is None
     for epoch in range(1, 6):
         labels = pickle.loads(pickle.dumps(labels))
-        found = labels.epoch()
-        assert found is labels.result
+        result = labels.epoch()
+        assert result is labels.result
         assert labels.epochs == epoch
-        same(found, wos.solve(star, X, dirichlet=g, source=f, walks=epoch * walks, rng=11, **options, **problem))
+        same(result, wos.solve(star, X, dirichlet=g, source=f, walks=epoch * walks, rng=11, **options, **problem))
     assert f"{labels}" == f"NeuralOperatorLabels(5 epochs of {walks} walks)"
 
 

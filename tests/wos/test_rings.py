@@ -51,12 +51,12 @@ def test_numbers_vertices_and_functions_agree(backend):
         expected = wos.solve(ROOM, X, dirichlet=at_vertices, walks=64, rng=1, backend=backend, **options)
         if not options:
             assert set(expected.state.mean.ravel()) >= {1.0}
-        for given in (
+        for data in (
             [0, 1], np.array([0, 1]), [0.0, wos.PerVertex([1, 1, 1, 1])], [wos.Fourier([0]), 1], [0, hole_only],
             [lambda Y: 0 * Y[:, 0], wos.PerVertex([1, 1, 1, 1])],
         ):  # fmt: skip
-            found = solve(given, backend=backend, **options)
-            np.testing.assert_allclose(found.value, expected.value, rtol=0, atol=1e-15)
+            result = solve(data, backend=backend, **options)
+            np.testing.assert_allclose(result.value, expected.value, rtol=0, atol=1e-15)
     assert solve([0, 1], X[2], backend=backend).value == 1.0
     again = pickle.loads(pickle.dumps(solve([0, 1], backend=backend))).resume(64)
     np.testing.assert_array_equal(again.value, solve([0, 1], walks=128, backend=backend).value)
@@ -81,8 +81,8 @@ def test_gradients_of_tensors():
     both = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
     expected = wos.solve_vjp(ROOM, X, np.ones(3), dirichlet_per_ring=np.array([0.0, 1.0]), walks=64, rng=1)[1]["values"]
     for given in (both, [both[0], both[1]], [both[0], wos.PerVertex(both[1].expand(4))]):
-        (found,) = torch.autograd.grad(solve(given, torch.from_numpy(X)).value.sum(), both)
-        np.testing.assert_allclose(found, expected, rtol=1e-13)
+        (gradient,) = torch.autograd.grad(solve(given, torch.from_numpy(X)).value.sum(), both)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-13)
     with pytest.raises(NotImplementedError, match=r"dirichlet_per_ring\[1\] requires grad, and some ring has other data"):
         solve([0, wos.Fourier(both[:1])], torch.from_numpy(X))
 

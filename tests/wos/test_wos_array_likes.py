@@ -108,8 +108,8 @@ def test_the_same_as_with_arrays():
     typed = {name: (lambda f=f, x=x: f(*x), lambda f=f, x=x: f(*(np.array(a, float) for a in x))) for name, (f, *x) in TYPED.items()}
     for name, calls in (SAME | typed).items():
         print(name)
-        found, expected = (x if isinstance(x, tuple) else (x,) for x in (call() for call in calls))
-        for a, b in zip(found, expected, strict=True):
+        results, expected = (x if isinstance(x, tuple) else (x,) for x in (call() for call in calls))
+        for a, b in zip(results, expected, strict=True):
             assert type(a) is type(b)
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)
@@ -207,9 +207,9 @@ def test_boundaries_go_with_points_of_any_kind():
     x = torch.tensor([0.5, 0.25], dtype=torch.float64, requires_grad=True)
     data = wos.PerVertex([0, 1, 1, 0])
     for square in map(wos.Polygon, (SQUARE, SQUARE.tolist(), torch.from_numpy(SQUARE), torch.tensor(SQUARE).long())):
-        found = wos.solve(square, x, dirichlet=data, walks=8, rng=1)
-        assert found.value.shape == ()
-        (slope,) = torch.autograd.grad(found.value, x)
+        result = wos.solve(square, x, dirichlet=data, walks=8, rng=1)
+        assert result.value.shape == ()
+        (slope,) = torch.autograd.grad(result.value, x)
         expected = wos.solve(square, x.detach().numpy(), dirichlet=data, walks=8, rng=1)
-        np.testing.assert_array_equal(found.value.detach(), expected.value)
+        np.testing.assert_array_equal(result.value.detach(), expected.value)
         np.testing.assert_array_equal(slope, wos.solve_vjp(square, [0.5, 0.25], np.ones(()), dirichlet=data, walks=8, rng=1)[0])

@@ -94,9 +94,9 @@ def test_finite_elements_and_walks_agree():
     pytest.importorskip("skfem")
     from quatrefoil.wos.models.bench import Instances
 
-    given = Instances(3, 100, seed=4)
-    result = given.labels(4096, gradient=False)
-    z = (result.value - given.elements(6)) / result.stderr
+    instances = Instances(3, 100, seed=4)
+    result = instances.labels(4096, gradient=False)
+    z = (result.value - instances.elements(6)) / result.stderr
     assert np.mean(z**2) < 1.6
     assert np.abs(z).max() < 6
     shared = Instances(2, 50, geometries=1)

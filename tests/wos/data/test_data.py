@@ -85,8 +85,8 @@ def test_a_polynomial_far_from_the_origin(shift, backend, rng):
     terms, varies = oracle.polynomial(np.abs(at) + 2, np.abs(c)), np.ptp(oracle.polynomial(oracle.star(60) + at, c))
     for epsilon, names, lost in ((1e-7, ("dirichlet", "source"), 0), (1e-3, ("dirichlet",), 20 * 2.0**-23 * varies)):
         run = dict(walks=10, epsilon=epsilon, rng=s)
-        given = wos.Polynomial(c), lambda Y: oracle.exact_polynomial(Y, c)
-        one, two = (wos.solve(polygon, X, **dict.fromkeys(names, g), **run).value for g in given)
+        forms = wos.Polynomial(c), lambda Y: oracle.exact_polynomial(Y, c)
+        one, two = (wos.solve(polygon, X, **dict.fromkeys(names, g), **run).value for g in forms)
         assert np.abs(one - two).max() < 20 * EPS * terms + lost
 
 
@@ -187,8 +187,8 @@ def test_gradients_of_lists(name, backend, rng):
     data = [make(t) for t in leaf]
     value = wos.solve(ball, torch.tensor(X), dirichlet=data, source=data, **run).value
     (got,) = torch.autograd.grad(value, leaf, torch.tensor(weight), retain_graph=True)
-    _, *found = wos.solve_vjp(ball, X, weight, dirichlet=make(table), source=make(table), **run)
-    by_hand = sum(g[name] for g in found)
+    _, *gradients = wos.solve_vjp(ball, X, weight, dirichlet=make(table), source=make(table), **run)
+    by_hand = sum(g[name] for g in gradients)
     np.testing.assert_allclose(got.numpy(), by_hand, rtol=0, atol=1e-13 * np.abs(by_hand).sum())
     (of_last,) = torch.autograd.grad(value[-1].sum(), leaf)
     assert not of_last[:-1].any()

@@ -48,8 +48,8 @@ def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
     boundary, X = (
         (wos.Polygon(oracle.star(40)), star_points(rng, 5)) if d == 2 else (wos.Ball([0.1, 0, 0.2], 1.3), disc_points(rng, 5, d=3))
     )
-    given = [(rng.normal(size=3), rng.normal(size=(3, d)), rng.uniform(0.5, 2)) for _ in range(2)]
-    by_class, by_hand = [wos.Gaussians(*g) for g in given], [KINDS[name](*g) for g in given]
+    parameters = [(rng.normal(size=3), rng.normal(size=(3, d)), rng.uniform(0.5, 2)) for _ in range(2)]
+    by_class, by_hand = [wos.Gaussians(*g) for g in parameters], [KINDS[name](*g) for g in parameters]
     run = dict(walks=10, epsilon=1e-7, rng=seed(rng))
     for where in ("dirichlet", "source"):
         for one, two in ((by_class[0], by_hand[0]), (by_class, by_hand), (by_class, [by_class[0], by_hand[1]])):
@@ -87,9 +87,9 @@ def test_values_of_compiled_functions(backend):
     for n in (3, 5):
         with pytest.raises(ValueError, match=rf"dirichlet\(X\) with X of shape \(\d, 2\) gave shape \({n},\), expected shape \(\d,\)"):
             solve(ones(n))
-    found = solve(numba.njit(lambda Y: np.ones(min(len(Y), 7))), 40)
-    assert np.isnan(found).any()
-    assert (np.isnan(found) | (found == 1)).all()
+    values = solve(numba.njit(lambda Y: np.ones(min(len(Y), 7))), 40)
+    assert np.isnan(values).any()
+    assert (np.isnan(values) | (values == 1)).all()
 
 
 def test_a_cfunc_of_another_signature(backend):
@@ -101,9 +101,9 @@ def test_a_cfunc_of_another_signature(backend):
         (t.void(t.int64, POINTER), lambda n, x: None),
     ):
         for where in ("dirichlet", "source"):
-            given = {"dirichlet": 0.0, where: numba.cfunc(signature)(body)}
+            data = {"dirichlet": 0.0, where: numba.cfunc(signature)(body)}
             with pytest.raises(TypeError, match=rf"solve: {where} is a cfunc .*expected void\(int64 n, const double\* x, double\* out\)"):
-                wos.solve(wos.Polygon(SQUARE), np.array([[0.5, 0.5]]), walks=4, rng=0, **given)
+                wos.solve(wos.Polygon(SQUARE), np.array([[0.5, 0.5]]), walks=4, rng=0, **data)
 
 
 SHAPES = {

@@ -19,20 +19,20 @@ def _diffusion(kind, rng, rows, d, frame):
         return rng.uniform(0.5, 2, (rows, 1))
     if kind == "polynomial":
         sizes = rng.integers(1, 5, (rows, d))
-        made = [np.concatenate([n, 0.2 * rng.standard_normal(n.prod())]) for n in sizes]
-        width = max(map(len, made), default=d + 1)
-        found = np.array([np.pad(row, (0, width - len(row))) for row in made]).reshape(rows, width)
-        found[:, d] = 4 + rng.random(rows)
-        return found
+        unpadded = [np.concatenate([n, 0.2 * rng.standard_normal(n.prod())]) for n in sizes]
+        width = max(map(len, unpadded), default=d + 1)
+        numbers = np.array([np.pad(row, (0, width - len(row))) for row in unpadded]).reshape(rows, width)
+        numbers[:, d] = 4 + rng.random(rows)
+        return numbers
     if kind == "grid":
-        found = []
+        numbers = []
         at = np.resize(frame, (rows, d + 2)) if len(frame) else np.ones((rows, d + 2))
         for row in at:
             n = rng.integers(2, 5, d)
             box = [row[:d] - 0.9 * row[d], row[:d] + 0.8 * row[d]]
-            found.append(np.concatenate([n, *box, rng.uniform(1, 2, n.prod()), rng.uniform(-3, 3, n.prod()) / row[d] ** 2]))
-        width = max(map(len, found), default=3 * d) + 1
-        return np.array([np.pad(row, (0, width - len(row))) for row in found]).reshape(rows, width)
+            numbers.append(np.concatenate([n, *box, rng.uniform(1, 2, n.prod()), rng.uniform(-3, 3, n.prod()) / row[d] ** 2]))
+        width = max(map(len, numbers), default=3 * d) + 1
+        return np.array([np.pad(row, (0, width - len(row))) for row in numbers]).reshape(rows, width)
     return _numbers(kind, rng, rows, d, frame)
 
 

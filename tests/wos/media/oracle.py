@@ -33,14 +33,14 @@ def rate(medium, X):
     d, extent = X.shape[-1], frame[-2]
     if kind == "grid":  # second table of the row
         count = int(np.prod(row[:d]))
-        found = values("grid", np.concatenate([row[: 3 * d], row[3 * d + count :]]), X, None, None, frame) * extent**2
+        total = values("grid", np.concatenate([row[: 3 * d], row[3 * d + count :]]), X, None, None, frame) * extent**2
     elif kind in ("none", "number"):
-        found = np.zeros(X.shape[:-1])
+        total = np.zeros(X.shape[:-1])
     else:
-        found = bent(lambda Y: np.sqrt(values(kind, row.astype(np.longdouble), Y, None, None, frame)), X)
+        total = bent(lambda Y: np.sqrt(values(kind, row.astype(np.longdouble), Y, None, None, frame)), X)
     if of_screening != "none":
-        found = found + values(of_screening, screening, X, None, None, frame) * extent**2 / alpha(medium, X)
-    return found
+        total = total + values(of_screening, screening, X, None, None, frame) * extent**2 / alpha(medium, X)
+    return total
 
 
 @remembered

@@ -84,8 +84,8 @@ def test_what_a_walk_sees(name, level, dtype, rng):
     """Bounds are positive and never too large. Near the surface, distance and triangle are exact. A second query gives the same bits."""
     from quatrefoil import _core
 
-    made = {"ball": lambda: icosphere(3, 0.1), "needles": lambda: oracle.needles(rng, 9, 1e-4), "tetrahedron": tetrahedron}
-    mesh = wos.TriangleMesh(*made[name]())
+    shapes = {"ball": lambda: icosphere(3, 0.1), "needles": lambda: oracle.needles(rng, 9, 1e-4), "tetrahedron": tetrahedron}
+    mesh = wos.TriangleMesh(*shapes[name]())
     ends = mesh._scaled_ends()
     X = rng.uniform(-0.5, 0.5, (999, 3)).astype(dtype)
     near = rng.integers(len(ends), size=500)
@@ -93,11 +93,11 @@ def test_what_a_walk_sees(name, level, dtype, rng):
     X[:500] += rng.uniform(-1, 1, (500, 3)) * 10.0 ** rng.uniform(-6, -1, (500, 1))
     X[990:] *= 1.1  # some points outside the box
     compiled = _core.wos.Mesh(ends)
-    found = [(np.empty(999, dtype), np.empty(999, np.int64)) for _ in range(2)]
-    for radius, primitive in found:
+    results = [(np.empty(999, dtype), np.empty(999, np.int64)) for _ in range(2)]
+    for radius, primitive in results:
         _core.wos.mesh_bounds(compiled, level, X, radius, primitive)
-    radius, primitive = found[0]
-    for a, b in zip(*found):
+    radius, primitive = results[0]
+    for a, b in zip(*results):
         np.testing.assert_array_equal(a, b)
     d2, _ = oracle.all_distances(ends.astype(np.longdouble), X.astype(np.longdouble))
     distance, row = np.sqrt(d2.min(axis=1)), np.arange(999)

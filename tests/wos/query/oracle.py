@@ -153,7 +153,7 @@ def nearest(points, frame, ends=None, first=None, *, sign=False, where=True, wei
 
 
 def inside(points, frame, ends=None, first=None, *, closed=True):
-    found = np.empty((len(frame), points.shape[-2]), np.int64)
+    result = np.empty((len(frame), points.shape[-2]), np.int64)
     for b, x, pieces in _instances(points, frame, ends, first):
-        found[b] = contained(pieces, x)
-    return found
+        result[b] = contained(pieces, x)
+    return result

@@ -143,8 +143,8 @@ def test_backends_agree(name, backend, rng):
     boundary, options = SCENES[name](rng)
     X = 3.0 * directions(rng, 6, boundary.dimension)
     options = {**options, "walks": 8, "epsilon": 1e-3, "rng": 7, "exterior": True}
-    found, truth = wos.solve(boundary, X, backend=backend, **options), wos.solve(boundary, X, **options)
-    for mine, theirs in ((found.value, truth.value), (found.grad, truth.grad)):
+    result, truth = wos.solve(boundary, X, backend=backend, **options), wos.solve(boundary, X, **options)
+    for mine, theirs in ((result.value, truth.value), (result.grad, truth.grad)):
         if mine is not None:
             size = np.abs(theirs).max()
             assert (np.abs(mine - theirs) < 1e-3 * size).mean() > 0.7  # a walk may end a step earlier
@@ -154,9 +154,9 @@ def test_backends_agree(name, backend, rng):
 def test_gradients_in_the_data(best_backend, rng):
     boundary, X = wos.Polygon(SQUARE), 2.0 * directions(rng, 5, 2)
     f, grad = bells(rng), rng.standard_normal(5)
-    given = {"dirichlet": per_vertex(rng, 4), "source": f, "walks": 9, "rng": 3, "exterior": True}
-    _, of_g, of_f = wos.solve_vjp(boundary, X, grad, **given)
-    total = (grad * wos.solve(boundary, X, **given).value).sum()
+    problem = {"dirichlet": per_vertex(rng, 4), "source": f, "walks": 9, "rng": 3, "exterior": True}
+    _, of_g, of_f = wos.solve_vjp(boundary, X, grad, **problem)
+    total = (grad * wos.solve(boundary, X, **problem).value).sum()
     np.testing.assert_allclose(
-        (of_g["values"] * given["dirichlet"].values).sum() + (of_f["amplitude"] * f.amplitude).sum(), total, rtol=1e-4
+        (of_g["values"] * problem["dirichlet"].values).sum() + (of_f["amplitude"] * f.amplitude).sum(), total, rtol=1e-4
     )

@@ -58,7 +58,7 @@ def through(d, r, R, screening):
 def ray(walls, x, d, limit, skip, end=np.inf):
     """The first wall through which the ray leaves the domain, and its distance. At ``end`` the ray must be outside by more than
     rounding."""
-    found, at = -1, limit
+    hit, at = -1, limit
     for k, wall in enumerate(walls):
         n, _ = normal(wall, len(x))
         if k in skip or d @ n <= 1e-14:
@@ -66,8 +66,8 @@ def ray(walls, x, d, limit, skip, end=np.inf):
         corner = corners(wall, len(x))
         t, *s = np.linalg.solve(np.stack([-d, *(corner[1:] - corner[0])], axis=1), x - corner[0])
         if -1e-13 < t <= at and min(*s, 1 - sum(s)) >= -1e-12 and (x + min(end, 10.0) * d - corner[0]) @ n > 1e-13:
-            found, at = k, t
-    return found, max(at, 0.0)
+            hit, at = k, t
+    return hit, max(at, 0.0)
 
 
 def sees(walls, x, k, z, own):
@@ -86,8 +86,8 @@ def chord(wall, x, R):
 
 def log_mass(p, t, R):
     """The integral of G along a line at height p, from the foot to t, by quadrature in the square root of the length."""
-    found = quad(lambda v: 2 * v * math.log(R / math.hypot(p, v * v)) / TAU, 0, math.sqrt(abs(t)), epsabs=1e-15, epsrel=1e-12, limit=400)[0]
-    return found if t > 0 else -found
+    mass = quad(lambda v: 2 * v * math.log(R / math.hypot(p, v * v)) / TAU, 0, math.sqrt(abs(t)), epsabs=1e-15, epsrel=1e-12, limit=400)[0]
+    return mass if t > 0 else -mass
 
 
 def facet_mass(wall, x, p, R):
@@ -235,8 +235,8 @@ class Walk:
         if distance <= self.epsilon or self.steps >= max_steps or self.weight == 0:
             return False
         R, mass = self.radius(distance)
-        held = 2 if self.own >= 0 else 1
-        self.weight /= 1 + held * mass
+        factor = 2 if self.own >= 0 else 1
+        self.weight /= 1 + factor * mass
         words = self.words(0, self.steps)
         d = _unit(*words[:2], self.d)
         if self.own >= 0:
@@ -251,7 +251,7 @@ class Walk:
             if s * R < t:
                 self.met[1].append((self.x + s * R * d, None, None, self.weight * self.mass(s, R)[0]))
         if self.wanted[2] or self.wanted[3]:
-            self.flux(R, held)
+            self.flux(R, factor)
         t = R if k < 0 else t
         self.x = self.x + t * d
         self.weight *= through(self.d, t, R, self.screening)
@@ -363,16 +363,16 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
         for n in range(N):
             if np.isnan(start[b, n, 0]):
                 continue
-            found = []
+            results = []
             for w in range(first_walk, first_walk + walks):
                 one = walked(
                     start, frame, arrays, b, n, w, seed, max_steps, gradient, endless, screening, wanted, first_instance, first_point
                 )
                 sums = [_evaluated(kind, row, points, frame[b])
                         for kind, row, points in zip((*kinds, kinds[1]), (*rows, rows[1]), one.met)]  # fmt: skip
-                found.append((sum(sums[:4]) * one.along + sums[4] * one.toward)[:channels])
+                results.append((sum(sums[:4]) * one.along + sums[4] * one.toward)[:channels])
                 counts[b, n] += [one.steps, one.cut, 0]
-            samples = np.array(found).reshape(1, -1, group, channels).mean(axis=2)
+            samples = np.array(results).reshape(1, -1, group, channels).mean(axis=2)
             (mean[b, n],), (m2[b, n],) = moments(samples, cut, start[b, n : n + 1])
     return mean, m2, counts
 
@@ -393,10 +393,10 @@ def _evaluated(kind, row, points, frame):
     d = len(frame) - 2
     if kind == "per_vertex":
         corner = row.reshape(-1, d)[np.array(piece)]
-        found = corner[:, 0] + (np.array(place) * (corner[:, 1:] - corner[:, :1])).sum(axis=1)
+        result = corner[:, 0] + (np.array(place) * (corner[:, 1:] - corner[:, :1])).sum(axis=1)
     else:
-        found = values(kind, row, np.array(X), None, None, frame)
-    return float((np.array(weight) * found).sum())
+        result = values(kind, row, np.array(X), None, None, frame)
+    return float((np.array(weight) * result).sum())
 
 
 # ---------------------------------------------------------------- closed forms

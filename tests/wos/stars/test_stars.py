@@ -47,9 +47,9 @@ def flux(boundary, u, mu=0.0):
 
 
 def which(ring, *segments):
-    found = np.zeros(len(ring), bool)
-    found[list(segments)] = True
-    return found
+    mask = np.zeros(len(ring), bool)
+    mask[list(segments)] = True
+    return mask
 
 
 def problems():
@@ -238,9 +238,9 @@ def test_kinds_of_flux(backend, rng):
     def solve(h, dirichlet=0.0, where=where):
         return wos.solve(POLYGON, X, dirichlet=dirichlet, neumann=(where, h), walks=20, rng=s)
 
-    found = [solve(h).value for h in (pytest.importorskip("numba").njit(f), f, wos.PerVertex(0.5 + 2 * RECTANGLE[:, 0]))]
-    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found[2], found[0], rtol=0, atol=1e-5)
+    results = [solve(h).value for h in (pytest.importorskip("numba").njit(f), f, wos.PerVertex(0.5 + 2 * RECTANGLE[:, 0]))]
+    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(results[2], results[0], rtol=0, atol=1e-5)
     same(solve(0.0, wave), solve(np.array(0.0), wave))
     same(solve(1.0, wave, where & False), wos.solve(POLYGON, X, dirichlet=wave, walks=20, rng=s))
 
@@ -289,8 +289,8 @@ def test_constants(backend, rng):
     np.testing.assert_allclose(high.grad_stderr, low.grad_stderr, rtol=1e-2, atol=1e-3)
     run, nine = dict(neumann=(where | True, 1.0), screening=2.0, walks=30, rng=seed(rng)), wos.PerVertex(np.full(len(RING), 9.0))
     same(wos.solve(ring, X, dirichlet=0.0, **run), wos.solve(ring, X, dirichlet=nine, **run))
-    found = wos.solve_vjp(ring, X, np.ones(len(X)), dirichlet=nine, points_gradient=False, **run)
-    np.testing.assert_array_equal(found[1]["values"], 0.0)
+    gradients = wos.solve_vjp(ring, X, np.ones(len(X)), dirichlet=nine, points_gradient=False, **run)
+    np.testing.assert_array_equal(gradients[1]["values"], 0.0)
 
 
 def test_a_walk_beyond_a_wall_by_rounding_goes_back():
@@ -314,16 +314,16 @@ def test_which_edges_may_hide_something():
         return reflecting_mesh(wos.TriangleMesh(V, F), where.astype(int), np.zeros(len(F)), 1.0, "solve").tables.rows[4]
 
     V, F, on = prism(ELL, 0.7)
-    found = edges(V, F, on > -3)
-    assert len(found) == 1
-    np.testing.assert_allclose(found[0, :2], found[0, 3:5])
+    silhouettes = edges(V, F, on > -3)
+    assert len(silhouettes) == 1
+    np.testing.assert_allclose(silhouettes[0, :2], silhouettes[0, 3:5])
     assert len(edges(V, F, on != 0)) == 0
     for V, F, on in (split(*split(*prism(RECTANGLE, 0.9, 2))), CUBE):
         assert len(edges(V, F, on > -3)) == 0
     S, T = icosphere(1)
     inner = np.concatenate([np.zeros(len(F), bool), np.ones(len(T), bool)])
     for turned in (T, T[:, ::-1]):  # a hole with either orientation
-        found = edges(np.concatenate([V, 0.1 * S + [0.5, 0.4, 0.4]]), np.concatenate([F, turned + len(V)]), inner)
-        assert len(found) == 3 * len(T) // 2
-        centre = found[:, :3] - (np.array([0.5, 0.4, 0.4]) - [0.5, 0.4, 0.45])
-        assert ((centre * found[:, 6:9]).sum(axis=1) > 0).all()  # points into the domain
+        silhouettes = edges(np.concatenate([V, 0.1 * S + [0.5, 0.4, 0.4]]), np.concatenate([F, turned + len(V)]), inner)
+        assert len(silhouettes) == 3 * len(T) // 2
+        centre = silhouettes[:, :3] - (np.array([0.5, 0.4, 0.4]) - [0.5, 0.4, 0.45])
+        assert ((centre * silhouettes[:, 6:9]).sum(axis=1) > 0).all()  # points into the domain

@@ -16,9 +16,9 @@ CLEAR = 2e-4  # smallest margin of weights; for distances, 0.01 epsilon
 def _tables(rng, d, least, heads):
     """Rows of coefficients or values, preceded by their sizes and a head. The sizes differ; rows are padded at the end."""
     sizes = rng.integers(least, 6, (len(heads), d))
-    made = [np.concatenate([n, head, rng.standard_normal(n.prod())]) for n, head in zip(sizes, heads)]
-    width = max(map(len, made), default=d) + 2
-    return np.array([np.concatenate([row, np.zeros(width - len(row))]) for row in made]).reshape(len(heads), width)
+    unpadded = [np.concatenate([n, head, rng.standard_normal(n.prod())]) for n, head in zip(sizes, heads)]
+    width = max(map(len, unpadded), default=d) + 2
+    return np.array([np.concatenate([row, np.zeros(width - len(row))]) for row in unpadded]).reshape(len(heads), width)
 
 
 def _numbers(kind, rng, rows, d, frame, pairs=0):
@@ -51,8 +51,8 @@ def clear_points(rng, shape, draw, margins):
         start[pending] = draw(pending.sum())
         if isinstance(rng, ShapesOnly):
             return start
-        found = np.array([margin.min(axis=1) for margin in margins(np.where(pending[..., None], start, np.nan))])
-        pending &= found.reshape(pending.shape) <= CLEAR
+        smallest = np.array([margin.min(axis=1) for margin in margins(np.where(pending[..., None], start, np.nan))])
+        pending &= smallest.reshape(pending.shape) <= CLEAR
         if not pending.any():
             return start
     return None
@@ -117,18 +117,18 @@ def _placed(B, N, *, d=2, ring=False, box=False, shared=False):
         ends, first = (oracle.segments([triangle]), np.array([0, 3])) if ring else (None, None)
         if box:
             ends, first = rng.uniform(0.4, 0.5, (1, d)), np.array([0, 1])
-        kept = []
-        while len(kept) < (N if shared else B * N):
+        points = []
+        while len(points) < (N if shared else B * N):
             x = rng.uniform(-1.3, 1.3, d) * (0.5 if ring or box else 1)
             if box:
                 distance = on_box(ends[0], x[None])[0][0]
             else:
                 distance = oracle.closest(ends, x[None])[0][0] if ring else abs(np.sqrt((x * x).sum()) - 1)
             if not shared and distance > 1e-3 and abs(distance - 0.1) > 1e-3:
-                kept.append(x)
+                points.append(x)
             elif shared and distance > 0.2 and (oracle.contained(ends, x[None])[0] if ring else (x * x).sum() < 1):
-                kept.append(0.05 * x)
-        scaled = np.array(kept).reshape((N, d) if shared else (B, N, d))
+                points.append(0.05 * x)
+        scaled = np.array(points).reshape((N, d) if shared else (B, N, d))
         if shared:
             frame[:, :d], frame[:, d] = frame[0, :d], frame[0, d]
             return [scaled * frame[0, d] + frame[0, :d], frame, ends, first], {}

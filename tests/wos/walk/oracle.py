@@ -169,8 +169,8 @@ def nodes(first, walks):
 def moments(value, cut, start):
     """Means and squared deviations (N, nodes, channels) of values (N, walks, channels). NaN for points without walks."""
     parts = [value[:, at - cut[0][0] :][:, :size] for at, size in cut]
-    found = [(part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)) for part in parts]
-    return np.where(np.isnan(start[:, :1, None]), np.nan, np.moveaxis(found, 0, 2))
+    result = [(part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)) for part in parts]
+    return np.where(np.isnan(start[:, :1, None]), np.nan, np.moveaxis(result, 0, 2))
 
 
 def part_of(ends, first, b):
@@ -210,16 +210,16 @@ def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs
         if dirichlet[0] == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
         of_end, of_source, slopes = medium(b, of)
-        found, toward = of.left * of_end * values(dirichlet[0], row, of.x, of.segment, of.place, frame[b]), 0
+        total, toward = of.left * of_end * values(dirichlet[0], row, of.x, of.segment, of.place, frame[b]), 0
         if source[0] != "none":
             numbers = row_of(source[1], side)
             f = [
                 frame[b, d] ** 2 * of_source(y) * values(source[0], numbers, y, None, None, frame[b])
                 for y, _ in (*of.events, (of.entry, 0))
             ]
-            found = found + sum(np.where(weight == 0, 0, weight * at) for at, (_, weight) in zip(f, of.events))
+            total = total + sum(np.where(weight == 0, 0, weight * at) for at, (_, weight) in zip(f, of.events))
             toward = f[-1][..., None]
-        mean[side], m2[side] = moments(sampled(of, found, toward, frame[b, d], gradient, slopes), cut, start[b])
+        mean[side], m2[side] = moments(sampled(of, total, toward, frame[b, d], gradient, slopes), cut, start[b])
         counts[side, :, 0], counts[side, :, 1] = of.steps.sum(axis=1), of.cut.sum(axis=1)
     return mean, m2, counts
 
@@ -291,13 +291,13 @@ def harmonics(n, modes):
         waves = [f(m * angle) * np.sqrt(2) for m in range(1, modes + 1) for f in (np.cos, np.sin)]
         return np.stack([np.ones(n.shape[:-1]), *waves], axis=-1)
     polar, azimuth = np.arccos(np.clip(n[..., 2], -1, 1)), np.arctan2(n[..., 1], n[..., 0])
-    found = []
+    functions = []
     for degree in range(modes + 1):
-        found.append(sph_harm_y(degree, 0, polar, azimuth).real)
+        functions.append(sph_harm_y(degree, 0, polar, azimuth).real)
         for m in range(1, degree + 1):
             y = (-1) ** m * np.sqrt(2) * sph_harm_y(degree, m, polar, azimuth)
-            found += [y.real, y.imag]
-    return np.sqrt(4 * np.pi) * np.stack(found, axis=-1)
+            functions += [y.real, y.imag]
+    return np.sqrt(4 * np.pi) * np.stack(functions, axis=-1)
 
 
 def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="number", seed=0, first_point=0, first_walk=0, walks=64,

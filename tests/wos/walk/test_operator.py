@@ -80,23 +80,23 @@ def test_z_scores(best_backend, rng):
     X = star_points(rng, 500)
     of = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(X, wos.Walks(512, epsilon=1e-5), rng=seed(rng))
     for truth, f in ((harmonic, None), (lambda X: (X**2).sum(axis=1), -4.0)):
-        found = of.solve(truth, f)
-        assert oracle.gates(found.value, found.stderr, truth(X)) == []
+        result = of.solve(truth, f)
+        assert oracle.gates(result.value, result.stderr, truth(X)) == []
 
 
 def test_matrices(best_backend, rng):
     """A and B, and their products with interpolations, agree with ``solve``. Their transposes agree with its gradients."""
     X, V, F = star_points(rng, 8), rng.standard_normal(60), rng.standard_normal((5, 7))
-    given = {"dirichlet": wos.PerVertex(V), "source": wos.GridField(F, BOX)}
-    of, truth = (wos.Problem(STAR, **given).operator(X, 9, rng=5), wos.solve(STAR, X, **given, walks=9, rng=5).value)
+    data = {"dirichlet": wos.PerVertex(V), "source": wos.GridField(F, BOX)}
+    of, truth = (wos.Problem(STAR, **data).operator(X, 9, rng=5), wos.solve(STAR, X, **data, walks=9, rng=5).value)
     u = of.per_vertex() @ V + of.on_grid(F.shape, BOX) @ F.reshape(-1)
     np.testing.assert_allclose(u, truth, rtol=1e-4, atol=1e-5)
-    f = given["source"](of.source_points)
-    np.testing.assert_allclose(of.solve(given["dirichlet"]).value + of.B @ f, u, rtol=1e-12, atol=1e-12)
+    f = data["source"](of.source_points)
+    np.testing.assert_allclose(of.solve(data["dirichlet"]).value + of.B @ f, u, rtol=1e-12, atol=1e-12)
     at_ends = wos.GridField(F, BOX)
     np.testing.assert_allclose(of.on_grid(F.shape, BOX, "dirichlet") @ F.reshape(-1), of.solve(at_ends).value, rtol=1e-12, atol=1e-12)
     grad = rng.standard_normal(len(X))
-    _, of_g, of_f = wos.solve_vjp(STAR, X, grad, **given, walks=9, rng=5)
+    _, of_g, of_f = wos.solve_vjp(STAR, X, grad, **data, walks=9, rng=5)
     np.testing.assert_allclose(of.per_vertex().T @ grad, of_g["values"], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose((of.on_grid(F.shape, BOX).T @ grad).reshape(F.shape), of_f["values"], rtol=1e-3, atol=1e-4)
 

@@ -76,17 +76,17 @@ def scene(name, rng):
 def check_alone(name, rng, backend):
     """Every right-hand side has the same values and gradient as alone, up to rounding of sums."""
     boundary, X, count, all_of_them, one = scene(name, rng)
-    found = wos.solve(boundary, X, **all_of_them, shared_walks=True, backend=backend)
-    grad = rng.standard_normal(found.value.shape)
+    result = wos.solve(boundary, X, **all_of_them, shared_walks=True, backend=backend)
+    grad = rng.standard_normal(result.value.shape)
     pulled = wos.solve_vjp(boundary, X, grad, **all_of_them, shared_walks=True, backend=backend) if backend != "array" else None
-    assert found.value.shape == (count, len(X))
+    assert result.value.shape == (count, len(X))
     for i in sorted({0, 1, count // 2, count - 1} | ({63, 64} if count > 64 else set())):
         print(i)
-        same(found, wos.solve(boundary, X, **one(i), backend=backend), of=i)
+        same(result, wos.solve(boundary, X, **one(i), backend=backend), of=i)
         if pulled is None:
             continue
-        given = [all_of_them["dirichlet"], all_of_them["source"]]
-        for data, mine, others in zip(given, pulled[1:], wos.solve_vjp(boundary, X, grad[i], **one(i), backend=backend)[1:], strict=True):
+        inputs = [all_of_them["dirichlet"], all_of_them["source"]]
+        for data, mine, others in zip(inputs, pulled[1:], wos.solve_vjp(boundary, X, grad[i], **one(i), backend=backend)[1:], strict=True):
             for key in others if instances_of(data, X.shape[1]) else ():
                 size = np.abs(others[key]).max(initial=1e-300)
                 np.testing.assert_allclose(mine[key][i], others[key], rtol=0, atol=1e-4 * size, err_msg=f"{name}, {key} of {i}")
@@ -173,9 +173,9 @@ def test_a_walk_is_worth_the_same_wherever_it_stands(rng):
     """Regression: in a loop over walks that ended together, the compiler fused products and sums for the first few walks only."""
     square = wos.Polygon([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     data = {"dirichlet": wos.Polynomial(rng.standard_normal((3, 3))), "source": wos.Polynomial(rng.standard_normal((3, 3)))}
-    given = {**data, "screening": 0.5, "gradient": True, "epsilon": 1e-6, "rng": 3}
-    whole = wos.solve(square, [[0.3, 0.4]], walks=300, **given)
+    options = {**data, "screening": 0.5, "gradient": True, "epsilon": 1e-6, "rng": 3}
+    whole = wos.solve(square, [[0.3, 0.4]], walks=300, **options)
     for cut in range(2, 300, 14):
-        resumed = wos.solve(square, [[0.3, 0.4]], walks=cut, **given).resume(300 - cut)
+        resumed = wos.solve(square, [[0.3, 0.4]], walks=cut, **options).resume(300 - cut)
         np.testing.assert_array_equal(resumed.state.mean, whole.state.mean)
         np.testing.assert_array_equal(resumed.state.m2, whole.state.m2)

@@ -216,9 +216,9 @@ def test_warnings_name_the_line_of_the_call():
 
 def test_progress_tells_walks_and_what_is_left(capsys, rng):
     X = rng.uniform(0.1, 0.9, (40, 2))
-    square, told = wos.Polygon(SQUARE), []
-    r = wos.solve(square, X, dirichlet=g, rtol=0.02, walks=32, rng=1, progress=lambda *at: told.append(at))
-    walks, left = np.array(told).T
+    square, reports = wos.Polygon(SQUARE), []
+    r = wos.solve(square, X, dirichlet=g, rtol=0.02, walks=32, rng=1, progress=lambda *at: reports.append(at))
+    walks, left = np.array(reports).T
     assert walks[-1] == r.n_walks.sum()
     assert left[-1] == 0
     assert (np.diff(walks) > 0).all()

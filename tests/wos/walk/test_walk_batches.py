@@ -59,20 +59,20 @@ def spelled(given, B):
 @pytest.mark.parametrize("size", [None, 1, 3])
 def test_one_serves_all(size, points, kind, backend):
     """Gradients of broadcast arguments are sums over the instances."""
-    given, P, run = polygon(size), POINTS[points], {"source": np.array([1.0]), "walks": 4, "rng": 3}
+    boundary, P, run = polygon(size), POINTS[points], {"source": np.array([1.0]), "walks": 4, "rng": 3}
     for of in (1, 3):
         g = data(of, kind)
         B = 3 if 3 in (size, of) or points == "each" else 1
-        whole = given if size == 3 or B == 1 else wos.Polygon(np.stack([SQUARE] * B))
+        whole = boundary if size == 3 or B == 1 else wos.Polygon(np.stack([SQUARE] * B))
         full = spelled(g, B) if of == 1 or kind == "centers" else g
         wide = np.array(np.broadcast_to(P, (B, 4, 2)))
-        found, expected = wos.solve(given, P, dirichlet=g, **run), wos.solve(whole, wide, dirichlet=full, **run)
-        assert found.value.shape == (B, 4)
-        np.testing.assert_array_equal(found.value, expected.value)
-        np.testing.assert_array_equal(found.resume(4).value, expected.resume(4).value)
+        result, expected = wos.solve(boundary, P, dirichlet=g, **run), wos.solve(whole, wide, dirichlet=full, **run)
+        assert result.value.shape == (B, 4)
+        np.testing.assert_array_equal(result.value, expected.value)
+        np.testing.assert_array_equal(result.resume(4).value, expected.resume(4).value)
         if kind in ("list", "functions"):
             continue
-        dx, dg, _ = wos.solve_vjp(given, P, np.ones((B, 4)), dirichlet=g, **run)
+        dx, dg, _ = wos.solve_vjp(boundary, P, np.ones((B, 4)), dirichlet=g, **run)
         assert dx.shape == P.shape
         for name, each in wos.solve_vjp(whole, wide, np.ones((B, 4)), dirichlet=full, **run)[1].items():
             assert dg[name].shape == np.shape(g if name == "value" else getattr(g, name))
@@ -103,9 +103,9 @@ def test_sixteen_in_one_geometry(name, kind, best_backend):
         given, B = {part: data(size, kind) for part, size in sizes.items()}, 16 if 16 in sizes.values() else 1
         batched = B > 1 or 1 in sizes.values() or name == "one of a batch"
         whole = wos.Polygon(np.stack([SQUARE] * B)) if plane else boundary
-        expected, found = solve(whole, {part: spelled(x, B) for part, x in given.items()}), solve(boundary, dict(given))
-        assert found.shape == ((B, 4) if batched else (4,))
-        np.testing.assert_array_equal(found.reshape(B, 4), expected.reshape(B, 4))
+        expected, result = solve(whole, {part: spelled(x, B) for part, x in given.items()}), solve(boundary, dict(given))
+        assert result.shape == ((B, 4) if batched else (4,))
+        np.testing.assert_array_equal(result.reshape(B, 4), expected.reshape(B, 4))
 
 
 def test_walls_of_each_instance(best_backend):
@@ -116,10 +116,10 @@ def test_walls_of_each_instance(best_backend):
     assert wos.solve(polygon(3), X, dirichlet=1.0, neumann=(WHERE[None], 1.0), **run).value.shape == (3, 4)
     for walls in ({"neumann": (where, g)}, {"robin": (where, mu, 1.0)}, {"robin": (WHERE, mu, g)}, {"robin": (where, 1.0, 2.0)}):
         for one in (polygon(None), polygon(1)):
-            found, expected = (wos.solve(of, X, dirichlet=g, **walls, **run) for of in (one, three))
-            assert found.value.shape == (3, 4)
-            np.testing.assert_array_equal(found.value, expected.value)
-            np.testing.assert_array_equal(found.grad, expected.grad)
+            result, expected = (wos.solve(of, X, dirichlet=g, **walls, **run) for of in (one, three))
+            assert result.value.shape == (3, 4)
+            np.testing.assert_array_equal(result.value, expected.value)
+            np.testing.assert_array_equal(result.grad, expected.grad)
         got, expected = (wos.solve_vjp(of, X, np.ones((3, 4)), dirichlet=g, **walls, **run) for of in (polygon(None), three))
         np.testing.assert_array_equal(got[1]["values"], expected[1]["values"])
     with pytest.raises(ValueError, match="robin's where has 2 rows, expected one for each of 3 boundaries"):
@@ -133,9 +133,9 @@ def test_queries(backend):
             whole = polygon(3) if size == 3 else wos.Polygon(np.stack([SQUARE] * B))
             wide = np.array(np.broadcast_to(q, (B, *q.shape[1:]))) if q.ndim > 2 else q
             for of in (wos.contains, wos.signed_distance):
-                found = of(polygon(size), q)
-                assert found.shape == (B, *(q.shape[:-1] if q.ndim < 3 else q.shape[1:-1]))
-                np.testing.assert_array_equal(found, of(whole, wide))
+                result = of(polygon(size), q)
+                assert result.shape == (B, *(q.shape[:-1] if q.ndim < 3 else q.shape[1:-1]))
+                np.testing.assert_array_equal(result, of(whole, wide))
             for a, b in zip(wos.closest_point(polygon(size), q), wos.closest_point(whole, wide)):
                 np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="with B = 3 as in boundary"):

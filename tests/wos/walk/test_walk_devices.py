@@ -70,7 +70,7 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
 def test_merged_and_kept(cupy, rng):
     """Ranges of walks merge to the same bits as a single run, a result can be pickled, and tables are created once, on the device."""
     polygon, X, g = wos.Polygon(cupy(SQUARE)), cupy(corner(rng, 3)), wos.Polynomial(cupy(rng.standard_normal((2, 2))))
-    run, told = {"dirichlet": g, "rng": 2}, []
+    run, reports = {"dirichlet": g, "rng": 2}, []
     parts = [wos.solve(polygon, X, walks=n, walk_offset=at, **run) for at, n in ((6, 3), (0, 6))]
     before = polygon._arrays_of("cupy@cuda:1")
     whole = wos.solve(polygon, X, walks=9, **run)
@@ -80,8 +80,8 @@ def test_merged_and_kept(cupy, rng):
     labels = wos.NeuralOperatorLabels(polygon, g, points=X, walks=3, rng=2)
     for _ in range(3):
         epoch = labels.epoch()
-    in_parts = wos.solve(polygon, X, walks=9, progress=lambda walks, left: told.append(left), **run)
-    assert told[-1] == 0
+    in_parts = wos.solve(polygon, X, walks=9, progress=lambda walks, left: reports.append(left), **run)
+    assert reports[-1] == 0
     for r in (parts[0].merge(parts[1]), pickle.loads(pickle.dumps(parts[1])).resume(3), in_parts, epoch):
         for a, b in zip(results(r)[:2], results(whole)[:2]):
             np.testing.assert_array_equal(a.get(), b.get())
@@ -94,9 +94,9 @@ def test_merged_and_kept(cupy, rng):
 @pytest.mark.parametrize(("name", "options"), [("grid", {"atol": 0.05}), ("star", {"rtol": 0.1, "atol": 1e-3}), ("walls", {"atol": 0.2})])
 def test_until_errors_are_small(name, options, cupy, rng):
     """Every point stops as on the host, whose composition rounds the same way, and resumes from there."""
-    boundary, X, given = problem_of(name, rng, "float64")
-    given |= {"walks": 8, "max_walks": 40, **options}
-    expected, got = wos.solve(boundary, X, **given, backend="array"), wos.solve(boundary, cupy(X), **moved(cupy, given))
+    boundary, X, setup = problem_of(name, rng, "float64")
+    setup |= {"walks": 8, "max_walks": 40, **options}
+    expected, got = wos.solve(boundary, X, **setup, backend="array"), wos.solve(boundary, cupy(X), **moved(cupy, setup))
     check(results(got), results(expected), "cupy@cuda:1", stand_in.cupy.asnumpy)
     check(results(got.resume(4)), results(expected.resume(4)), "cupy@cuda:1", stand_in.cupy.asnumpy)
 
@@ -172,13 +172,13 @@ def test_words():
 
 def test_a_device_is_asked_rarely(monkeypatch):
     """Flags are read from the device once before the walks and every 32 steps."""
-    asked = []
+    reads = []
     is_any = _array_tools.is_any
-    monkeypatch.setattr(_array_tools, "is_any", lambda xp, flags: asked.append(1) or is_any(xp, flags))
+    monkeypatch.setattr(_array_tools, "is_any", lambda xp, flags: reads.append(1) or is_any(xp, flags))
     start, frame = np.full((1, 3, 2), 0.3), np.array([[0.0, 0.0, 1.0, 1e-3]])
     _, _, counts = walk(start, frame, None, None, np.ones((1, 1)), walks=64, max_steps=100, seed=1, backend="array")
     assert 100 >= counts[0, :, 0].max() / 64 > 5
-    assert len(asked) <= 1 + 1 + 100 // composition_paths.LOOK
+    assert len(reads) <= 1 + 1 + 100 // composition_paths.LOOK
 
 
 def test_compiled_functions():

@@ -53,8 +53,8 @@ def test_empty_results(B, N, gradient, options, any_backend):
         options = {"neumann": (np.tile(options["neumann"][0], (B, 1)), 1.0)}
     options = {"gradient": gradient, "backend": any_backend, **options}
     r = solve(boundary, np.zeros((N, 2)), **options)
-    for found in (r, r.resume(2)):
-        for name, x in numbers(found).items():
+    for result in (r, r.resume(2)):
+        for name, x in numbers(result).items():
             of_grad = name.startswith("grad")
             assert x is None if of_grad and not gradient else x.shape == (*lead, N, 2) if of_grad else x.shape == (*lead, N), name
     if not {"rtol", "atol", "progress", "executor"} & set(options):
@@ -100,10 +100,10 @@ FEW = "the stderr of {} of {} points cannot be trusted: fewer than 5 of their wa
 
 
 def said(run):
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run()
-    return [str(w.message) for w in found]
+    return [str(w.message) for w in caught]
 
 
 def test_few_walks_that_count(backend):

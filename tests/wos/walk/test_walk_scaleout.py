@@ -90,10 +90,10 @@ def test_threads_and_processes(name, threads, processes, rng, monkeypatch):
         run = {**options, **rule}
         whole = wos.solve(boundary, X, **run)
         for executor in (threads, processes):
-            found = wos.solve(boundary, X, executor=executor, **run)
-            same(found, whole)
-            same(found.resume(18, executor=executor), whole.resume(18))
-            same(found.resume(18, atol=1e-2, max_walks=90, executor=executor), whole.resume(18, atol=1e-2, max_walks=90))
+            result = wos.solve(boundary, X, executor=executor, **run)
+            same(result, whole)
+            same(result.resume(18, executor=executor), whole.resume(18))
+            same(result.resume(18, atol=1e-2, max_walks=90, executor=executor), whole.resume(18, atol=1e-2, max_walks=90))
 
 
 def test_compiled_functions_travel(processes):
@@ -109,11 +109,11 @@ def test_tensors(threads, processes, monkeypatch):
     monkeypatch.setattr(draw, "PART_WALKS", 64)
     points, square = torch.rand(5, 11, 2, dtype=torch.float64) * 0.5, wos.Polygon(2 * torch.from_numpy(SQUARE) - 1)
     c, run = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), {"rng": 3, "walks": 30}
-    for given in (wos.Fourier(c), [wos.Fourier(c), g, 1.0, 2.0, g]):
+    for data in (wos.Fourier(c), [wos.Fourier(c), g, 1.0, 2.0, g]):
         for executor in (threads, processes):
-            found = wos.solve(square, points, dirichlet=given, executor=executor, **run)
-            assert isinstance(found.value, torch.Tensor)
-            same(found, wos.solve(square, points, dirichlet=given, **run))
+            result = wos.solve(square, points, dirichlet=data, executor=executor, **run)
+            assert isinstance(result.value, torch.Tensor)
+            same(result, wos.solve(square, points, dirichlet=data, **run))
     leaf, graded, wall = points.clone().requires_grad_(), wos.Fourier(c.requires_grad_()), torch.tensor([True, False, False, False])
     for name, at, options in (
         ("dirichlet", points, {"dirichlet": graded}), ("neumann", points, {"neumann": (wall, graded)}), ("points", leaf, {}),
@@ -166,12 +166,12 @@ def test_a_process_keeps_what_the_next_task_needs():
     known = scaleout._known
     known.clear()
     shared = [scaleout.Shared(wos.Polygon((1 + k) * oracle.star(20)), (None, None), 0, np.dtype(float)) for k in range(6)]
-    found = [pickle.loads(pickle.dumps(each)) for each in shared]
-    assert pickle.loads(pickle.dumps(shared[-1])) is found[-1]
-    assert pickle.loads(pickle.dumps(found[-1])) is found[-1]
-    assert found[-1].boundary._memo_of("numpy") is found[-1].boundary._memo_of("numpy")
+    copies = [pickle.loads(pickle.dumps(each)) for each in shared]
+    assert pickle.loads(pickle.dumps(shared[-1])) is copies[-1]
+    assert pickle.loads(pickle.dumps(copies[-1])) is copies[-1]
+    assert copies[-1].boundary._memo_of("numpy") is copies[-1].boundary._memo_of("numpy")
     assert len(known) == scaleout._CACHED
-    assert pickle.loads(pickle.dumps(shared[0])) is not found[0]
+    assert pickle.loads(pickle.dumps(shared[0])) is not copies[0]
 
 
 def test_what_was_begun_ends_when_the_caller_gives_up(monkeypatch):

@@ -73,9 +73,9 @@ def test_media(kind, alpha, backend):
         more = {"diffusion": medium, "screening": powers, "source": 0.3 * s}
         return wos.solve(wos.Polygon(SQUARE), X, dirichlet=1.0, walks=16, rng=1, gradient=True, **more)
 
-    found, base = run(alpha), run(1.0)
+    result, base = run(alpha), run(1.0)
     for name in NUMBERS:
-        np.testing.assert_allclose(getattr(found, name), getattr(base, name), rtol=2e-3, err_msg=name)
+        np.testing.assert_allclose(getattr(result, name), getattr(base, name), rtol=2e-3, err_msg=name)
 
 
 def test_functions_with_large_and_small_values(backend):
@@ -133,14 +133,14 @@ def test_gradients(s, size, backend):
     for more in ({}, {"neumann": (WHERE, 0.5)}, {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))}):
 
         def run(s, size):
-            given = {"dirichlet": data(s)["gaussians"], "source": data(s)["polynomial"], **more}  # noqa: B023
-            if "neumann" in given:
-                given["neumann"] = WHERE, wos.Polynomial(s * np.ones((2, 2)))
-            return wos.solve_vjp(wos.Polygon(SQUARE), X, np.full(3, size), walks=16, rng=1, **given)
+            inputs = {"dirichlet": data(s)["gaussians"], "source": data(s)["polynomial"], **more}  # noqa: B023
+            if "neumann" in inputs:
+                inputs["neumann"] = WHERE, wos.Polynomial(s * np.ones((2, 2)))
+            return wos.solve_vjp(wos.Polygon(SQUARE), X, np.full(3, size), walks=16, rng=1, **inputs)
 
-        (dx, *found), (its, *base) = run(s, size), run(1.0, 1.0)
+        (dx, *gradients), (its, *base) = run(s, size), run(1.0, 1.0)
         np.testing.assert_array_equal(dx, its * s * size)
-        for mine, other in zip(found, base):
+        for mine, other in zip(gradients, base):
             for name in other:
                 unit = size * (s if name == "center" else 1.0)
                 np.testing.assert_array_equal(mine[name], other[name] * unit, err_msg=name)
@@ -151,6 +151,6 @@ def test_a_screening_that_float32_does_not_hold(backend):
     for d in (2, 3):
         run = {"dirichlet": 0.0, "walks": 64, "rng": 1}
         ball = wos.Ball([0.0] * d, 1.0)
-        found, base = (wos.solve(ball, np.zeros((1, d)), source=t, screening=t, **run) for t in (1e60, 1e4))
-        np.testing.assert_allclose(found.value, base.value, rtol=1e-5)
-        assert abs(found.value[0] - 1) < 6 * found.stderr[0]
+        result, base = (wos.solve(ball, np.zeros((1, d)), source=t, screening=t, **run) for t in (1e60, 1e4))
+        np.testing.assert_allclose(result.value, base.value, rtol=1e-5)
+        assert abs(result.value[0] - 1) < 6 * result.stderr[0]
