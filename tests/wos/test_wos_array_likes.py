@@ -153,7 +153,7 @@ def test_hints():
         (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, or a mesh"),
         (lambda: wos.TriangleMesh("no.stl"), FileNotFoundError, "no.stl"),
         (lambda: wos.TriangleMesh(quads), ValueError, r"other faces than triangles; give mesh.triangulate\(\)"),
-        (lambda: wos.Polygon([[0, 0], [2**53 + 2, 0], [0, 1]]), ValueError, r"has integers beyond 2\*\*53, which float64 does not hold"),
+        (lambda: wos.Polygon([[0, 0], [2**53 + 2, 0], [0, 1]]), ValueError, r"integers above 2\*\*53, which float64 cannot"),
         (lambda: wos.Star(0, 0, segments=7), ValueError, "Star: segments is 7, expected at least 8"),
         (lambda: wos.Box([[0, 0], [1, 1]]), TypeError, "Box: hi is missing; expected lo, hi"),
         (lambda: box.contains(0, 1), TypeError, r"contains takes points by position, got 2 .* one array \(..., d\)"),
