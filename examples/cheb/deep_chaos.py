@@ -1,21 +1,21 @@
 """Classifying digits with deep polynomial chaos
 =============================================
 
-Handwritten digits, told apart by polynomials of polynomials, each orthonormal to what it is given.
+Handwritten digits are classified by polynomials of polynomials, each orthonormal over its own inputs.
 
 ::
 
     python examples/cheb/deep_chaos.py [NETWORKS] [PICTURE]
 
-1797 digits of 8 x 8 pixels (scikit-learn ships them), their first principal components as inputs. One layer is a sum of polynomials of one
-input each, orthonormal over that input's samples (arbitrary polynomial chaos), and knows nothing of two inputs together. Two of them do:
-the second has the polynomials that are orthonormal over the first one's outputs, which change in training; so they are made again now and
-then, and the weights are taken to the new ones exactly, for both span the same functions (deep arbitrary polynomial chaos, Oladyshkin et
-al., Neural Networks 166 (2023) 85). There is no other activation. One layer with products of the polynomials of two inputs
-(``product_layer``, the nodes of that network) is a quadratic form. Compared at digits that were not seen: logistic regression, one layer
-without and with products, two layers, and two whose polynomials are Hermite's, as if all were normally distributed. Gradients are
-``poly_layer_vjp``'s and ``product_layer_vjp``'s, the optimizer SciPy's. Needs scikit-learn (pip install scikit-learn) and, for the
-picture, matplotlib.
+1797 digits of 8 x 8 pixels (included in scikit-learn), with their first principal components as inputs. One layer is a sum of polynomials
+of a single input each, orthonormal over the samples of that input (arbitrary polynomial chaos), so it has no interactions between inputs.
+Two layers have them: the polynomials of the second are orthonormal over the outputs of the first. These change during training, so the
+polynomials are recomputed from time to time, and the weights are converted exactly, because both sets span the same functions (deep
+arbitrary polynomial chaos, Oladyshkin et al., Neural Networks 166 (2023) 85). There is no other activation. One layer with products of the
+polynomials of two inputs (``product_layer``, the nodes of that network) is a quadratic form. Compared on unseen digits: logistic
+regression, one layer without and with products, two layers, and two layers with Hermite polynomials, as if all inputs were normally
+distributed. Gradients come from ``poly_layer_vjp`` and ``product_layer_vjp``, the optimiser from SciPy. Needs scikit-learn (pip install
+scikit-learn) and, for the picture, matplotlib.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from scipy.optimize import minimize
 from quatrefoil.cheb import orthopoly, poly_layer, poly_layer_vjp, product_layer, product_layer_vjp
 
 INPUTS, HIDDEN, CLASSES, DEGREE, DECAY, SEEN = 20, 24, 10, 2, 1e-3, 1200
-STEPS, REMADE = 120, 40  # of the optimizer, and between new polynomials
+STEPS, REMADE = 120, 40  # steps of the optimiser, in total and between new polynomials
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(components, the first of variance 1 over those seen, labels, the pixels), shuffled."""
+    """(components, the first with variance 1 over the training digits; labels; pixels), shuffled."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -48,7 +48,7 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def recurrences(X: np.ndarray, own: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """(a, b), each (columns, DEGREE + 1): of every column's samples, or of the normal distribution with their mean and variance."""
+    """(a, b), each (columns, DEGREE + 1): for the samples of every column, or for the normal distribution with their mean and variance."""
     mean, variance = X.mean(axis=0), X.var(axis=0)
     if own:
         bases = [orthopoly.from_samples(x, DEGREE) for x in np.ascontiguousarray(X.T)]
@@ -60,7 +60,7 @@ def recurrences(X: np.ndarray, own: bool = True) -> tuple[np.ndarray, np.ndarray
 
 
 class Network:
-    """Layers (a, b, W), W (inputs, DEGREE + 1, outputs), or (products, outputs) with ``products`` of two inputs, in a single layer.
+    """Layers (a, b, W) with W (inputs, DEGREE + 1, outputs); or a single layer with ``products`` of two inputs, W (products, outputs).
     Polynomials of the first one's inputs are made from X."""
 
     def __init__(self, X: np.ndarray, sizes: tuple[int, ...], own: bool = True, seed: int = 0, products: bool = False) -> None:
@@ -77,7 +77,7 @@ class Network:
             Z = self.inputs(X)[-1]
 
     def inputs(self, X: np.ndarray) -> list[np.ndarray]:
-        """Of every layer, and the outputs of the last."""
+        """The inputs of every layer, and the outputs of the last."""
         made = [X]
         for a, b, W in self.layers:
             more = () if self.degrees is None else (self.degrees,)
@@ -85,7 +85,7 @@ class Network:
         return made
 
     def remake(self, X: np.ndarray) -> None:
-        """Polynomials orthonormal over what now comes in, but for the inputs', and the weights that make the same functions of them."""
+        """Recompute polynomials that are orthonormal over the current inputs of all but the first layer, and convert the weights."""
         for i, Z in enumerate(self.inputs(X)[1:-1], start=1):
             a, b, W = self.layers[i]
             new_a, new_b = recurrences(Z, self.own)
@@ -96,7 +96,7 @@ class Network:
             self.layers[i] = new_a, new_b, np.stack(made)
 
     def loss(self, flat: np.ndarray, X: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean cross-entropy and DECAY |W|², with their gradient in all weights."""
+        """Mean cross-entropy plus DECAY |W|², and its gradient with respect to all weights."""
         self.put(flat)
         made, rows = self.inputs(X), np.arange(len(X))
         scores = made[-1] - made[-1].max(axis=1, keepdims=True)
@@ -128,7 +128,7 @@ class Network:
 
 
 def predict(models: list[Network], X: np.ndarray) -> np.ndarray:
-    """What they say together."""
+    """The joint prediction of all models."""
     return np.mean([model.inputs(X)[-1] for model in models], axis=0).argmax(axis=1)
 
 

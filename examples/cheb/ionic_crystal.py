@@ -1,16 +1,16 @@
 """Madelung's constant from a block of ions
 ========================================
 
-The Madelung constant of rock salt: the potential at the ions of a finite block whose outer shells carry less charge.
+The Madelung constant of rock salt, from the potential at the ions of a finite block whose outer shells carry less charge.
 
 ::
 
     python examples/cheb/ionic_crystal.py [half a side [picture.png]]
 
-The sum of +-1 / distance over the lattice is what its outer shells make of it. Evjen (Phys. Rev. 39 (1932) 675) halves the charges of
-the outermost layer along every axis, so that the block is made of neutral cells; the error then falls with the fourth power of the side,
-and its sign changes from side to side. So the mean of a few neighbouring sides, with binomial weights, is right to ten digits at half a
-side of 10. A second; for the picture matplotlib.
+The sum of +-1 / distance over the lattice depends on its outer shells. Evjen (Phys. Rev. 39 (1932) 675) halves the charges of the outermost
+layer along every axis, so that the block consists of neutral cells. The error then decreases with the fourth power of the side, and its
+sign alternates from one side to the next. The mean over a few neighbouring sides, with binomial weights, is therefore right to ten digits
+at half a side of 10. Takes a second; the picture needs matplotlib.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOL, N = 1e-11, 65
 
 
 def block(half: int, sides: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ions at whole numbers from -half to half, and their charges in the mean over so many blocks, each with halves on its faces."""
+    """Ions at integers from -half to half, and their charges averaged over ``sides`` blocks, each with half charges on its faces."""
     x = np.arange(-half, half + 1)
     weight = np.zeros(x.size)
     for j in range(sides):
@@ -40,7 +40,7 @@ def block(half: int, sides: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def potential(X: np.ndarray, q: np.ndarray) -> tuple[qf.cheb.Potential, np.ndarray]:
-    """The long part, and the whole potential at every ion, which is that of the others."""
+    """The long part, and the complete potential at every ion from all other ions."""
     half = float(X.max())
     V = qf.cheb.potential(X, q, n=N, domain=(-half, half), tol=TOL)
     return V, V.plan(TOL)(X) + qf.cheb.short_range(X, q, X, sog=V.sog)

@@ -1,16 +1,16 @@
 """The electrostatic potential of a molecule
 =========================================
 
-The electrostatic potential of a molecule, on a slice through it: of any PQR file, or of an alpha helix of alanines that is made here.
+The electrostatic potential of a molecule on a slice through it: from a PQR file, or of an alpha helix of alanines that is built here.
 
 ::
 
     python examples/cheb/molecule.py [molecule.pqr | number of alanines [picture.png]]
 
-A PQR file is a PDB file with charge and radius at the ends of its ATOM lines (PDB2PQR writes them). The helix: bond lengths and angles of
-Engh and Huber (Acta Cryst. A47 (1991) 392), rounded; phi = -57, psi = -47 degrees (IUPAC-IUB, 1970); charges of alanine in the force
-field of Cornell and others (J. Am. Chem. Soc. 117 (1995) 5179, "ff94", also in ff99 and ff14), whose sum is 0. The dipoles of its peptide
-groups add up: one end of the helix is positive, the other negative. A second; for the picture matplotlib.
+A PQR file is a PDB file with charge and radius at the ends of its ATOM lines (PDB2PQR writes such files). The helix: bond lengths and
+angles of Engh and Huber (Acta Cryst. A47 (1991) 392), rounded; phi = -57, psi = -47 degrees (IUPAC-IUB, 1970); charges of alanine in the
+force field of Cornell and others (J. Am. Chem. Soc. 117 (1995) 5179, "ff94", also in ff99 and ff14), which sum to 0. The dipoles of its
+peptide groups add up: one end of the helix is positive, the other negative. Takes a second; the picture needs matplotlib.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy as np
 
 import quatrefoil as qf
 
-COULOMB = 332.06371  # kcal/mol of two charges e at 1 Angstrom
-TOL, MARGIN, POINTS_PER_LENGTH = 1e-6, 4.0, 2.0  # relative; Angstrom around the atoms; points an Angstrom and axis
+COULOMB = 332.06371  # energy of two charges e at 1 Angstrom, in kcal/mol
+TOL, MARGIN, POINTS_PER_LENGTH = 1e-6, 4.0, 2.0  # relative; Angstrom around the atoms; points per Angstrom and axis
 CHARGES = {"N": -0.4157, "H": 0.2719, "CA": 0.0337, "HA": 0.0823, "CB": -0.1825, "HB": 0.0603, "C": 0.5973, "O": -0.5679}
 PHI, PSI, OMEGA = np.radians((-57.0, -47.0, 180.0))
 BONDS = {"N-CA": 1.458, "CA-C": 1.525, "C-N": 1.329, "C-O": 1.231, "CA-CB": 1.521, "N-H": 1.01, "C-H": 1.09}
@@ -36,7 +36,7 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 
 def placed(a: np.ndarray, b: np.ndarray, c: np.ndarray, bond: float, angle: float, torsion: float) -> np.ndarray:
-    """The atom bonded to c at this angle to b, with this torsion about b-c to a."""
+    """The atom bonded to c, at the given angle to b and torsion about b-c to a."""
     along = unit(c - b)
     normal = unit(np.cross(b - a, along))
     side = np.cross(normal, along)
@@ -44,7 +44,7 @@ def placed(a: np.ndarray, b: np.ndarray, c: np.ndarray, bond: float, angle: floa
 
 
 def helix(residues: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in Angstrom and charges of the atoms, 10 a residue."""
+    """Positions in Angstrom and charges of the atoms, 10 per residue."""
     N, CA = np.zeros(3), np.array([BONDS["N-CA"], 0.0, 0.0])
     C = CA + BONDS["CA-C"] * np.array([-np.cos(ANGLES["N-CA-C"]), np.sin(ANGLES["N-CA-C"]), 0.0])
     atoms: list[tuple[np.ndarray, float]] = []
@@ -65,7 +65,7 @@ def helix(residues: int) -> tuple[np.ndarray, np.ndarray]:
     X = np.array([x for x, _ in atoms])
     X -= X.mean(axis=0)
     axes = np.linalg.svd(X, full_matrices=False)[2]
-    axes[2] *= np.linalg.det(axes)  # turned, not mirrored
+    axes[2] *= np.linalg.det(axes)  # a rotation, not a reflection
     return X @ axes.T, np.array([q for _, q in atoms])  # the helix along x
 
 

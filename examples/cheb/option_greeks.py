@@ -1,16 +1,16 @@
 """Prices and Greeks of an option
 ==============================
 
-A price of five variables as a polynomial: one value with its five sensitivities, and a million of them.
+A price that depends on five variables as a polynomial: one value with its five sensitivities, and a million of them.
 
 ::
 
     python examples/cheb/option_greeks.py [POINTS] [PICTURE]
 
-The price of a call by Black and Scholes, in its spot, strike, maturity, volatility and rate, whose Greeks are known. A Chebyshev tensor to
-1e-7 gives the price and all five Greeks at once. Next to it are PyChebyshev (pip install pychebyshev), with as many points per axis as the
-tensor has, and SciPy's RegularGridInterpolator on as large a grid, with differences for the Greeks. Of a real model, by trees or by
-simulations, the number of calls matters most.
+The Black-Scholes price of a call as a function of spot, strike, maturity, volatility and rate, whose Greeks are known. A Chebyshev tensor
+with tolerance 1e-7 gives the price and all five Greeks at once. It is compared with PyChebyshev (pip install pychebyshev), which has as
+many points per axis as the tensor, and with RegularGridInterpolator of SciPy on a grid of the same size, with finite differences for the
+Greeks. For a real model, based on trees or simulations, the number of calls matters most.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import quatrefoil as qf
 BOX = [(80.0, 120.0), (90.0, 110.0), (0.25, 1.0), (0.15, 0.35), (0.01, 0.08)]
 NAMES = ("spot", "strike", "maturity", "volatility", "rate")
 TOL = 1e-7
-SLOW = 300  # points for the others, whose time is proportional to their number
+SLOW = 300  # points for the other methods, whose time is proportional to the number of points
 
 
 def _d1(S: Any, K: Any, T: Any, v: Any, r: Any) -> Any:
@@ -60,7 +60,7 @@ def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def by_pychebyshev(n: tuple[int, ...], X: np.ndarray) -> tuple[int, Any, float]:
-    """Calls of the price, prices and Greeks at X, and seconds per point."""
+    """Number of price calls, prices and Greeks at X, and seconds per point."""
     from pychebyshev import ChebyshevApproximation
 
     cheb = ChebyshevApproximation(lambda x, _: float(price(*x)), 5, [list(pair) for pair in BOX], list(n))
@@ -72,7 +72,7 @@ def by_pychebyshev(n: tuple[int, ...], X: np.ndarray) -> tuple[int, Any, float]:
 
 
 def by_interpolation(n: tuple[int, ...], X: np.ndarray) -> tuple[int, Any, float]:
-    """The same, linear in cells, with differences of a thousandth of the box for the Greeks."""
+    """The same with linear interpolation in cells, and differences of a thousandth of the box for the Greeks."""
     lines = [np.linspace(lo, hi, m) for (lo, hi), m in zip(BOX, n)]
     table = RegularGridInterpolator(lines, price(*np.ix_(*lines)))
     widths = np.array([hi - lo for lo, hi in BOX])

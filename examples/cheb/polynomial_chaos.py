@@ -1,16 +1,16 @@
 """Predicting a disease with polynomial chaos
 ==========================================
 
-How a disease goes on, from ten measurements of each patient: a network of polynomials that are orthonormal to the data themselves.
+The progress of a disease from ten measurements of each patient: a network of polynomials that are orthonormal over the data.
 
 ::
 
     python examples/cheb/polynomial_chaos.py [SEEDS] [PICTURE]
 
-The table is that of 442 diabetes patients which scikit-learn ships. Every input has the polynomials of its own samples (arbitrary
-polynomial chaos, ``orthopoly.from_samples``); two layers of them with a squashing between them make a deep network. R² of patients it has
-not seen, over five folds, beside that of ridge regression, which is hard to beat here: the table is small and nearly linear. The picture
-shows what the network says of those patients, and the polynomials of one input.
+The table of 442 diabetes patients is included in scikit-learn. Every input has polynomials from its own samples (arbitrary polynomial
+chaos, ``orthopoly.from_samples``); two layers of them, with a squashing function in between, form a deep network. R² for unseen patients
+over five folds is compared with that of ridge regression, which is hard to beat here: the table is small and nearly linear. The picture
+shows the predictions for those patients, and the polynomials of one input.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def table() -> tuple[np.ndarray, np.ndarray]:
 
 
 def network(X: np.ndarray) -> torch.nn.Module:
-    """Polynomials of the inputs' samples (the sex has but two values, which hold no square), then of what lies in [-1, 1]."""
+    """Polynomials from the inputs' samples (sex has only two values, too few for a square), then polynomials on [-1, 1]."""
     normal = orthopoly.classical("hermite", DEGREE)
     bases = [orthopoly.from_samples(x, DEGREE) if np.unique(x).size > DEGREE else normal for x in X.T]
     first = nn.PolyLayer(X.shape[1], HIDDEN, DEGREE, basis=bases)
@@ -66,7 +66,7 @@ def predict(models: list[torch.nn.Module], X: np.ndarray) -> np.ndarray:
 
 
 def unseen(seeds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """y, and for every patient what a network and a ridge regression say that were fitted without that patient's fold."""
+    """y, and predictions for every patient by a network and by a ridge regression fitted without that patient's fold."""
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import KFold
     from sklearn.preprocessing import StandardScaler

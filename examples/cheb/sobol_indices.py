@@ -1,15 +1,15 @@
 """Which inputs decide a wing's weight
 ======================================
 
-Sobol indices of ten inputs from 100 and from 300 calls of a function, next to those of a tensor that reproduces it to six digits.
+Sobol indices of ten inputs from 100 and from 300 calls of a function, compared with a tensor that reproduces it to six digits.
 
 ::
 
     python examples/cheb/sobol_indices.py [PICTURE]
 
 The function is the weight of a light aircraft's wing in terms of its area, fuel, shape and load (Forrester, Sobester and Keane,
-*Engineering Design via Surrogate Modelling*, 2008), with every input uniform. A sparse polynomial chaos finds the indices from few calls,
-and says how well it predicts calls that it has not seen.
+*Engineering Design via Surrogate Modelling*, 2008), with uniform inputs. A sparse polynomial chaos computes the indices from few calls, and
+estimates its error for new calls.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def weight(
     S: np.ndarray, W: np.ndarray, A: np.ndarray, L: np.ndarray, q: np.ndarray, l: np.ndarray, t: np.ndarray, N: np.ndarray, Wd: np.ndarray,
     Wp: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Pounds."""
+    """The weight in pounds."""
     c = np.cos(np.radians(L))
     return 0.036 * S**0.758 * W**0.0035 * (A / c**2) ** 0.6 * q**0.006 * l**0.04 * (100 * t / c) ** -0.3 * (N * Wd) ** 0.49 + S * Wp
 

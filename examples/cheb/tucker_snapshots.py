@@ -1,20 +1,20 @@
 """Compressing snapshots of an aquifer
 ===================================
 
-Two years of an aquifer from which one of several wells is pumped, kept as a Tucker tensor: how small, at which error?
+Two years of an aquifer, from which one of several wells is pumped, stored as a Tucker tensor: its size as a function of the error.
 
 ::
 
     python examples/cheb/tucker_snapshots.py [WELLS] [PICTURE]
 
-The aquifer lies under the landscape that matplotlib ships, 86 x 101 cells of 330 m, and conducts ten times as well where that is 300 m
-lower. The drawdown h solves S h_t = ∇·(T ∇h) + q, by finite volumes and Euler's backward steps. All snapshots are one tensor (wells, times,
-rows, columns), of which ``tucker`` keeps what the tolerance asks for. Beside it, at the same error: a truncated SVD of every snapshot, and
-one SVD of all (snapshots by cells, the proper orthogonal decomposition), which is the best there is with whole maps as modes. The tensor
-wins as long as the fields are smooth along rows and columns too: to an error of a thousandth; at a tenth of that both are alike, and of
-waves along a ragged coast it would be the worse. Local bases: snapshots are grouped by the angles between them (spherical k-means), and
-every group gets a Tucker tensor, or an SVD, of its own. A snapshot then needs about half the modes, which is what makes a reduced model
-fast, and all groups together half the memory. Needs matplotlib (pip install 'quatrefoil[demo]').
+The aquifer is under the landscape that matplotlib includes, 86 x 101 cells of 330 m. Its conductivity increases tenfold where the landscape
+is 300 m lower. The drawdown h solves S h_t = ∇·(T ∇h) + q, by finite volumes and backward Euler steps. All snapshots form one tensor
+(wells, times, rows, columns), which ``tucker`` truncates to the tolerance. It is compared, at the same error, with a truncated SVD of every
+snapshot and with one SVD of all (snapshots by cells, the proper orthogonal decomposition), which is optimal among methods with whole maps
+as modes. The tensor is smaller as long as the fields are also smooth along rows and columns: down to an error of a thousandth. At a tenth
+of that both are alike, and for waves along a ragged coast it would be larger. Local bases: snapshots are grouped by the angles between them
+(spherical k-means), and every group has its own Tucker tensor or SVD. A snapshot then needs about half the modes, which makes a reduced
+model fast, and all groups together need half the memory. Needs matplotlib (pip install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from scipy.sparse.linalg import splu
 
 import quatrefoil as qf
 
-CELL, EVERY = 330.0, 4  # metres; of the map's cells
+CELL, EVERY = 330.0, 4  # metres; every EVERY-th cell of the map
 STORAGE, TRANSMISSIVITY, TENFOLD, PUMPED = 5e-3, 1e-3, 300.0, 0.01  # 1, m²/s at the mean height, metres of height, m³/s
-DAYS, SNAPSHOTS = 15, 50  # a step, and steps
+DAYS, SNAPSHOTS = 15, 50  # days per step, and number of steps
 TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
-GROUPS = 4  # of snapshots with a basis of their own
+GROUPS = 4  # groups of snapshots with their own basis
 
 
 def transmissivity() -> np.ndarray:
@@ -47,7 +47,7 @@ def transmissivity() -> np.ndarray:
 
 
 def flow(T: np.ndarray) -> sparse.csc_matrix:
-    """-∇·(T ∇) times a cell's area: harmonic means at the faces, h = 0 beyond the edges."""
+    """-∇·(T ∇) times the area of a cell: harmonic means at the faces, h = 0 outside the edges."""
     n, m = T.shape
     index = np.arange(n * m).reshape(n, m)
     parts, diagonal = [], np.zeros((n, m))
@@ -63,7 +63,7 @@ def flow(T: np.ndarray) -> sparse.csc_matrix:
 
 
 def drawdown(T: np.ndarray, wells: int) -> np.ndarray:
-    """(wells, SNAPSHOTS, rows, columns) in metres, after each step; the wells are spread over a line across the map."""
+    """(wells, SNAPSHOTS, rows, columns) in metres, after each step; the wells are on a line across the map."""
     n, m = T.shape
     held = STORAGE * CELL**2 / (DAYS * 86400.0)
     step = splu(sparse.diags(np.full(n * m, held)).tocsc() + flow(T), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
@@ -78,12 +78,12 @@ def drawdown(T: np.ndarray, wells: int) -> np.ndarray:
 
 
 def kept(values: np.ndarray, allowed: float) -> int:
-    """How many singular values stay so that the squares of the others, the smallest, add up to ``allowed`` at most."""
+    """The number of singular values to keep so that the squares of the others sum to at most ``allowed``."""
     return int(np.sum(np.cumsum(np.sort(values, axis=None) ** 2) > allowed))
 
 
 def sizes(snapshots: np.ndarray, tol: float, single: np.ndarray, whole: np.ndarray) -> dict[str, int]:
-    """Numbers to keep at that error, given the singular values of every snapshot and of all."""
+    """The number of values to store at that error, given the singular values of every snapshot and of all snapshots."""
     *_, n, m = snapshots.shape
     allowed = tol**2 * float((single**2).sum())
     core, factors = qf.cheb.tucker(snapshots, tol=tol)
@@ -95,9 +95,9 @@ def sizes(snapshots: np.ndarray, tol: float, single: np.ndarray, whole: np.ndarr
 
 
 def groups(flat: np.ndarray, count: int) -> np.ndarray:
-    """The group (P,) of each of P snapshots: k-means by the angle to the leading direction of a group, from directions far apart."""
+    """The group (P,) of each of P snapshots: k-means by the angle to a group's leading direction, starting from distant directions."""
     values, vectors = np.linalg.eigh(flat @ flat.T)
-    points = vectors * np.sqrt(np.maximum(values, 0))  # with the same angles, in as many coordinates as there are snapshots
+    points = vectors * np.sqrt(np.maximum(values, 0))  # with the same angles, but only as many coordinates as snapshots
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     directions = points[-1:]
     while len(directions) < count:
@@ -113,7 +113,7 @@ def groups(flat: np.ndarray, count: int) -> np.ndarray:
 
 
 def local(snapshots: np.ndarray, tol: float, count: int) -> tuple[int, float, float]:
-    """Numbers of a Tucker tensor per group of snapshots, and the largest number of modes of a group: of its tensor, and of its SVD."""
+    """The size of one Tucker tensor per group of snapshots, and the largest number of modes of a group: for its tensor and its SVD."""
     *_, n, m = snapshots.shape
     flat = snapshots.reshape(-1, n * m)
     group, size, modes, ranks = groups(flat, count), 0, 0, 0
@@ -127,7 +127,7 @@ def local(snapshots: np.ndarray, tol: float, count: int) -> tuple[int, float, fl
 
 
 def spectra(snapshots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Singular values of every snapshot, and of all as a matrix."""
+    """Singular values of every snapshot, and of the matrix of all snapshots."""
     flat = snapshots.reshape(-1, snapshots.shape[-2] * snapshots.shape[-1])
     return np.linalg.svd(snapshots, compute_uv=False), np.sqrt(np.maximum(np.linalg.eigvalsh(flat @ flat.T), 0.0))
 

@@ -1,21 +1,22 @@
 """Estimating ARMA models with skewed innovations
 ==============================================
 
-Polynomials of the residuals know more than their squares do.
+Polynomials of the residuals contain more information than their squares.
 
 ::
 
     python examples/ssm/arma_asymmetric.py [SERIES] [PICTURE]
 
-Many series of an ARMA(1, 1) process with gamma innovations are simulated, and every series is estimated twice: by conditional sums of
-squares (CSS), where the residuals e and their derivatives J fulfil J' e = 0, and by the polynomial maximisation method of order 2 (PMM2),
-where they fulfil J' psi(e) = 0 with ::
+Many series of an ARMA(1, 1) process with gamma innovations are simulated. Every series is estimated twice: by conditional sums of squares
+(CSS), where the residuals e and their derivatives J satisfy J' e = 0, and by the polynomial maximisation method of order 2 (PMM2), where
+they satisfy J' psi(e) = 0 with ::
 
     psi(e) = e - m3 / (m4 - m2^2) (e^2 - m2)
 
-the quadratic function of least variance that the moments m of the innovations allow. In long series the variance of the estimates falls
-to 1 - g3^2 / (2 + g4) of what it was, with the skewness g3 and the excess kurtosis g4 of the innovations (Zabolotnii, Warsza and Tkachenko
-2018, of linear regressions). All series are filtered at a time, each by coefficients of its own. The picture shows both sets of estimates.
+psi is the quadratic function with the smallest variance for the moments m of the innovations. In long series, the variance of the estimates
+is reduced by the factor 1 - g3^2 / (2 + g4), where g3 is the skewness and g4 the excess kurtosis of the innovations (Zabolotnii, Warsza and
+Tkachenko 2018, for linear regressions). All series are filtered in one call, each with its own coefficients. The picture shows both sets of
+estimates.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ import numpy as np
 
 from quatrefoil.ssm import arma_filter
 
-PHI, THETA, SHAPE, LENGTH, BURN_IN = 0.7, 0.4, 1.0, 500, 200  # y_t = PHI y_{t-1} + e_t + THETA e_{t-1}; gamma of that shape
-MAX = 0.98  # of a coefficient, so that no step leaves what is stationary and invertible
-LONG = 12  # the autoregression that gives the first residuals
+PHI, THETA, SHAPE, LENGTH, BURN_IN = 0.7, 0.4, 1.0, 500, 200  # y_t = PHI y_{t-1} + e_t + THETA e_{t-1}; gamma distribution with shape SHAPE
+MAX = 0.98  # limit of a coefficient, so that the model stays stationary and invertible
+LONG = 12  # order of the autoregression for the first residuals
 
 
 def simulate(series: int, rng: np.random.Generator) -> np.ndarray:
-    """(series, LENGTH), innovations of mean 0 and variance 1."""
+    """Series (series, LENGTH) with innovations of mean 0 and variance 1."""
     e = (rng.gamma(SHAPE, size=(series, LENGTH + BURN_IN)) - SHAPE) / np.sqrt(SHAPE)
     return arma_filter(np.array([1.0, THETA]), np.array([1.0, -PHI]), e)[:, BURN_IN:]
 
@@ -43,13 +44,13 @@ def lagged(x: np.ndarray, count: int) -> np.ndarray:
 
 
 def regress(columns: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least squares of every row."""
+    """Least squares for every row."""
     across = columns.swapaxes(1, 2)
     return np.linalg.solve(across @ columns, across @ y[:, :, None])[:, :, 0]
 
 
 def residuals(y: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """e (rows, L), and minus its derivatives in phi and theta (rows, L, 2); guess is (rows, 2)."""
+    """e (rows, L), and minus its derivatives with respect to phi and theta (rows, L, 2); guess is (rows, 2)."""
     one = np.ones(len(y))
     moving = np.stack([one, guess[:, 1]], axis=1)
     e = arma_filter(np.stack([one, -guess[:, 0]], axis=1), moving, y)
@@ -58,14 +59,14 @@ def residuals(y: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def start(y: np.ndarray) -> np.ndarray:
-    """Hannan and Rissanen: residuals of a long autoregression take the place of innovations in a regression."""
+    """Hannan-Rissanen method: a regression in which residuals of a long autoregression replace the innovations."""
     long = lagged(y, LONG)
     e = y - np.einsum("rti,ri->rt", long, regress(long, y))
     return regress(np.concatenate([lagged(y, 1), lagged(e, 1)], axis=2), y)
 
 
 def css(y: np.ndarray, steps: int = 30) -> np.ndarray:
-    """Gauss and Newton's steps, halved in the series where they go too far."""
+    """Gauss-Newton steps, halved for series in which they overshoot."""
     guess, length = start(y), np.ones(len(y))
     e, J = residuals(y, guess)
     for _ in range(steps):
@@ -79,7 +80,7 @@ def css(y: np.ndarray, steps: int = 30) -> np.ndarray:
 
 
 def pmm2(y: np.ndarray, guess: np.ndarray, steps: int = 12) -> np.ndarray:
-    """From the estimates of CSS, whose residuals give the moments."""
+    """PMM2, starting from the CSS estimates, whose residuals give the moments."""
     e, _ = residuals(y, guess)
     m2, m3, m4 = (((e - e.mean(axis=1, keepdims=True)) ** k).mean(axis=1, keepdims=True) for k in (2, 3, 4))
     for _ in range(steps):

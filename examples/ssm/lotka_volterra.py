@@ -1,15 +1,15 @@
 """Forecasting a population from its delays
 ========================================
 
-Predators and prey forecast from their delays: the window matrix is a Hankel operator, never built.
+Predators and prey are forecast from their delays. The window matrix is a Hankel operator that is never formed.
 
 ::
 
     python examples/ssm/lotka_volterra.py [picture.png]
 
-The logarithm of the prey population of a Lotka-Volterra system, noisy, is seen for some cycles. A forecast is a weighted sum of the last d
-samples, y_t = sum_j w_j s_{t+j}; over all times that is Hankel(s) w. The weights are a ridge fit by conjugate gradients, two products of
-the operator a step at O(T log T) each; stepping the forecast continues the series.
+The logarithm of the prey population in a Lotka-Volterra system is observed with noise for several cycles. A forecast is a weighted sum of
+the last d samples, y_t = sum_j w_j s_{t+j}; for all times together that is Hankel(s) w. The weights are a ridge fit by conjugate gradients,
+with two operator products per step that cost O(T log T) each. Repeating the forecast step by step continues the series.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 import quatrefoil as qf
 
-STEP, SEEN, AHEAD = 0.1, 4000, 400  # a cycle takes about 6.6, 66 samples
+STEP, SEEN, AHEAD = 0.1, 4000, 400  # a cycle takes a time of about 6.6, or 66 samples
 DELAYS, RIDGE, NOISE = 256, 1e-3, 0.01
 
 

@@ -1,17 +1,17 @@
 """How close diagonal systems come to HiPPO-LegS
 =============================================
 
-Two diagonal stand-ins for HiPPO-LegS, the plain one and the perturbed-then-diagonalised one: how far they are from it, frequency by
-frequency, and what they remember of a slow input and of a tone.
+Compares two diagonal approximations of HiPPO-LegS, the plain one and the perturbed-then-diagonalised one: their distance from it at every
+frequency, and their memory of a slow input and of a tone.
 
 ::
 
     python examples/ssm/ptd.py [N] [picture.png]
 
-The plain diagonal system misses LegS by 2/pi at its top eigenfrequency, whatever N is; the perturbed one does not. LegS remembers its input
-as Legendre coefficients. A tone at that frequency fills the memory of the plain system with something else. The perturbed one keeps it, and
-slow inputs too if eps is small, at the price of a larger condition number. S4-PTD stores half of the modes (``s4d_conv``), S5-PTD all of
-them (``s5_apply``). Without matplotlib the tables are printed all the same.
+The plain diagonal system differs from LegS by 2/pi at its top eigenfrequency for any N; the perturbed one does not. LegS remembers its
+input as Legendre coefficients. A tone at that frequency fills the memory of the plain system with unrelated values. The perturbed system
+preserves it, and slow inputs too if eps is small, at the cost of a larger condition number. S4-PTD stores half of the modes (``s4d_conv``),
+S5-PTD all of them (``s5_apply``). Without matplotlib, only the tables are printed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def differences(N: int, w: np.ndarray, found: qf.ssm.PTD) -> tuple[np.ndarray, n
 
 
 def frequencies(N: int) -> np.ndarray:
-    """Dense around every eigenfrequency of the plain system, whose peaks are one wide."""
+    """Frequencies that are dense around every eigenfrequency of the plain system, whose peaks have a width of 1."""
     top = qf.ssm.dplr_legs(N)[0].imag[N // 2 :]
     around = np.concatenate([[0.0], top])[:, None] + np.linspace(-3, 3, 61)
     return np.sort(np.concatenate([around[around >= 0], np.geomspace(0.01, 2 * top[-1], 1000)]))
 
 
 def inputs(N: int, steps: int = 4000) -> tuple[float, dict[str, np.ndarray]]:
-    """The length of a step, and two inputs (steps,) that fade in: four slow waves, and a tone at the plain system's top eigenfrequency."""
+    """The step size and two inputs (steps,) that fade in: four slow waves, and a tone at the plain system's top eigenfrequency."""
     top = qf.ssm.dplr_legs(N)[0].imag[-1]
     dt = 0.2 / top
     t = dt * np.arange(steps)
@@ -55,7 +55,7 @@ def inputs(N: int, steps: int = 4000) -> tuple[float, dict[str, np.ndarray]]:
 
 
 def memories(N: int, u: np.ndarray, dt: float, eps: float) -> dict[str, np.ndarray]:
-    """The state of LegS along the input, (steps, N): exactly, and by three diagonal layers that return all states."""
+    """The states of LegS along the input, (steps, N): exact, and from three diagonal layers that return all states."""
     A, B = qf.ssm.hippo_legs(N)
     step, drive = expm(dt * A), np.linalg.solve(A, (expm(dt * A) - np.eye(N)) @ B)
     exact, x = np.empty((u.size, N)), np.zeros(N)
@@ -65,7 +65,7 @@ def memories(N: int, u: np.ndarray, dt: float, eps: float) -> dict[str, np.ndarr
     Lambda, _, B_diagonal, V = qf.ssm.dplr_legs(N)
     A_ptd, B_ptd = qf.ssm.s4d_init("ptd", half, eps=eps)
     found = qf.ssm.ptd_init(N, eps=eps)
-    size = N - int((A_ptd.imag == 0).sum())  # with a real mode, the first N - 1 states of LegS, which do not depend on the last
+    size = N - int((A_ptd.imag == 0).sum())  # with a real mode, only the first N - 1 states of LegS, which do not depend on the last
     V_ptd = qf.ssm.ptd_init(size, eps=eps).V[:, :half]
 
     def s4d(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:

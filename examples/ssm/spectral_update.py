@@ -1,23 +1,23 @@
 """Assimilating a landscape line by line with a Kalman filter
 ==========================================================
 
-Noisy lines of a landscape, assimilated as they come: 403 heights a line, and one number a cosine mode to update.
+Noisy lines of a landscape are assimilated as they arrive: 403 heights per line, and one scalar update per cosine mode.
 
 ::
 
     python examples/ssm/spectral_update.py [NOISE] [PICTURE]
 
-An instrument flies over a landscape and measures it line by line; every height has an error of NOISE metres, and some lines are lost. The
-state is a line, the model takes it to the next: every cosine mode of a line is a first-order autoregression, fitted to a hundred lines of
-an older survey. Its variance is doubled, for no landscape is an autoregression. Model, covariance and noise are diagonal in that basis, so
-Kalman's update is a number times a number, ::
+An instrument flies over a landscape and measures it line by line. Every height has an error of NOISE metres, and some lines are lost. The
+state is a line, and the model advances it to the next line: every cosine mode is a first-order autoregression, fitted to a hundred lines of
+an older survey. Its variance is doubled, because a landscape is not really an autoregression. Model, covariance and noise are diagonal in
+that basis, so the Kalman update is a scalar equation per mode, ::
 
     x_t = a x_{t-1} + k_t (z_t - a x_{t-1}) = (1 - k_t) a x_{t-1} + k_t z_t
 
-a linear recurrence with varying coefficients: the whole filter is one ``linear_scan``, and the smoother, which looks back from the end
-(Rauch, Tung and Striebel 1965), is another, from the end. The full filter, with its matrices of 403 rows, gives the same. This needs every
-height of a line measured alike, or none of them; a line with gaps couples the modes. The landscape is matplotlib's (pip install
-'quatrefoil[demo]').
+This is a linear recurrence with varying coefficients: the whole filter is one ``linear_scan``, and the smoother, which runs backwards from
+the end (Rauch, Tung and Striebel 1965), is another one. The full filter, with matrices of 403 rows, gives the same results. The method
+needs lines in which either all heights are measured with the same error or none; a line with gaps couples the modes. The landscape is part
+of matplotlib (pip install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from scipy.fft import dct, idct
 
 from quatrefoil.ssm import linear_scan
 
-SURVEYED, CHECKED = 100, 20  # lines the model is fitted to; lines the full filter is run on
-INFLATION = 2.0  # of the variance of what the model does not say
-LOST, GAP = 0.1, slice(60, 68)  # share of the lines, and some in a row
+SURVEYED, CHECKED = 100, 20  # lines for fitting the model; lines for the full filter
+INFLATION = 2.0  # factor for the variance of the model error
+LOST, GAP = 0.1, slice(60, 68)  # fraction of lost lines, and several consecutive ones
 
 
 def landscape() -> np.ndarray:
@@ -51,14 +51,14 @@ def modes(lines: np.ndarray) -> np.ndarray:
 
 
 def model(survey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each mode, a and the variance q of what it does not say."""
+    """The coefficient a and the variance q of the model error, for each mode."""
     x = modes(survey)
     a = np.clip((x[1:] * x[:-1]).sum(axis=0) / (x[:-1] ** 2).sum(axis=0), 0.0, 0.999)
     return a, INFLATION * ((x[1:] - a * x[:-1]) ** 2).mean(axis=0)
 
 
 def variances(a: np.ndarray, q: np.ndarray, noise: float, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(lines, modes) each: before the update, the gain, after the update. They do not depend on what is measured."""
+    """Variance before the update, gain, variance after it, (lines, modes) each. They do not depend on the measurements."""
     before, gain, after = (np.empty((seen.size, a.size)) for _ in range(3))
     p = q / (1 - a * a)
     for t, there in enumerate(seen):
@@ -69,11 +69,11 @@ def variances(a: np.ndarray, q: np.ndarray, noise: float, seen: np.ndarray) -> t
 
 
 def assimilate(Y: np.ndarray, seen: np.ndarray, noise: float, a: np.ndarray, q: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(lines, variances of their modes) by the filter and by the smoother; Y is not looked at where a line is lost."""
+    """(lines, variances of their modes) from the filter and from the smoother; Y is not read for lost lines."""
     before, gain, after = variances(a, q, noise, seen)
     x = linear_scan((1 - gain) * a, gain * modes(np.where(seen[:, None], Y, 0.0)), axis=0)
     back = np.zeros_like(x)
-    back[:-1] = after[:-1] * a / before[1:]  # of the last line the smoother knows no more than the filter
+    back[:-1] = after[:-1] * a / before[1:]  # for the last line, smoother and filter agree
     smooth = linear_scan(back, (1 - back * a) * x, reverse=True, axis=0)
     ahead = np.concatenate([before[1:], np.zeros((1, a.size))])
     spread = linear_scan(back**2, after - back**2 * ahead, reverse=True, axis=0)
@@ -81,7 +81,7 @@ def assimilate(Y: np.ndarray, seen: np.ndarray, noise: float, a: np.ndarray, q: 
 
 
 def full(Y: np.ndarray, seen: np.ndarray, noise: float, a: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Kalman's filter with matrices, among the heights themselves."""
+    """Kalman filter with matrices, on the heights themselves."""
     D = dct(np.eye(a.size), axis=0, norm="ortho")
     M, Q, P = (D.T * values @ D for values in (a, q, q / (1 - a * a)))
     x, lines = np.zeros(a.size), []

@@ -7,8 +7,8 @@ An S4D layer learns to forecast an electrocardiogram, then runs sample by sample
 
     python examples/ssm/train_s4d.py [steps [picture.png]]
 
-The recording is PyWavelets' ``ecg``, 1024 samples. The model sees the past and gives the sample AHEAD of now; it is trained on the first
-three quarters and judged on the last. As a recurrence it needs one state of H N complex numbers and gives the same forecasts.
+The recording is ``ecg`` from PyWavelets, 1024 samples. From the past, the model predicts the sample AHEAD steps later. It is trained on the
+first three quarters and evaluated on the last. As a recurrence it needs one state of H N complex numbers and gives the same forecasts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AHEAD, CHANNELS, MODES, TRAINED = 3, 32, 32, 768
 
 
 class Forecaster(torch.nn.Module):
-    """One channel in, CHANNELS of them through S4D with a residual, one out."""
+    """One input channel, an S4D layer with CHANNELS channels and a residual connection, one output channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class Forecaster(torch.nn.Module):
 
 
 def groups(model: torch.nn.Module, lr: float, weight_decay: float) -> list[dict]:
-    """dt and A learn at their own rate and do not decay: what the layer says in ``_optim``."""
+    """dt and A have their own learning rate and no weight decay, as the layer states in ``_optim``."""
     ordinary = [p for p in model.parameters() if not hasattr(p, "_optim")]
     special = [{"params": [p], **p._optim} for p in model.parameters() if hasattr(p, "_optim")]
     return [{"params": ordinary, "lr": lr, "weight_decay": weight_decay}, *special]
 
 
 def draw(signal: np.ndarray, forecast: np.ndarray, losses: list[float], file: str) -> None:
-    """``forecast[t]`` is what was forecast at time t, for AHEAD samples later."""
+    """``forecast[t]`` is the forecast made at time t for AHEAD samples later."""
     try:
         import matplotlib
     except ImportError as error:
@@ -85,7 +85,7 @@ def draw(signal: np.ndarray, forecast: np.ndarray, losses: list[float], file: st
 
 def main(steps: int = 60, file: str | None = None) -> None:
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # arrays this small gain nothing from a second thread
+    torch.set_num_threads(1)  # arrays this small do not benefit from a second thread
     signal = pywt.data.ecg().astype(np.float32)
     signal = torch.from_numpy((signal - signal[:TRAINED].mean()) / signal[:TRAINED].std())[None]
     inputs, targets = signal[:, :-AHEAD], signal[:, AHEAD:]
