@@ -167,7 +167,8 @@ __global__ void __launch_bounds__(kThreads, 1) scan_totals(const typename S::P p
   }
 }
 
-// One thread per scan: the initial state of each of its parts, and the state next to its last step, which the next part overwrites.
+// One thread per scan: the initial state of each of its parts, and the state that the last step of the part reads, because the next part
+// overwrites it.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_starts(const typename S::P p, const Parts parts, const Stretch<E>* part_totals, E* starts, E* edges) {

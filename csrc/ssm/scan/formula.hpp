@@ -1,4 +1,4 @@
-// The maths of a linear scan. Equation numbers: README.md.
+// The formulas of a linear scan. Equation numbers: README.md.
 #pragma once
 #include <type_traits>
 
