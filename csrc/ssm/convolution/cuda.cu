@@ -11,7 +11,7 @@ namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
 constexpr int kThreads = 256;                               // maximum per thread block
-constexpr int kLayers = 3;                                  // per pass: a thread applies them to 8 numbers
+constexpr int kLayers = 3;                                  // layers per pass; a thread applies them to 8 numbers
 constexpr int64_t kNearBytes = (kEmulated ? 4 : 64) << 10;  // longest row in shared memory
 // Estimates, not measurements. Constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 4 : kBusyBlocks;
