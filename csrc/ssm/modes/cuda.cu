@@ -174,7 +174,7 @@ template void sum_rows(const Shape&, const Mode*, const cplx<double>*, double, d
 template void measure_rows(const Shape&, const Mode*, const float*, Moment*);
 template void measure_rows(const Shape&, const Mode*, const double*, Moment*);
 
-// ------------------------------------------------------------ sums of exponentials with the poles given
+// ------------------------------------------------------------ sums of exponentials with given poles
 
 // z = e^x, and the weights of each row: v, or conj(grad) v. The imaginary part of a complex sum has -i times these, that of the gradient in
 // a complex u has i times these.
@@ -280,7 +280,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   });
 }
 
-// du_l = sum_n g_n conj(v_n z_n^l), for real u its real part, is a sum of exponentials.
+// du_l = sum_n g_n conj(v_n z_n^l), or its real part if u is real, is a sum of exponentials.
 template <class T>
 void log_vandermonde_transpose_adjoint(const LogVandermondeTransposeAdjoint<T>& p) {
   const Shape s = shape_of(p);
