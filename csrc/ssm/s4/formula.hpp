@@ -19,7 +19,7 @@ QF_HD DplrMode<V> dplr_mode(V dt, cplx<V> lambda, cplx<V> Q) {
   return {D, {(1 - norm(half)) / below, 2 * half.im / below}, scaled(conjugate(Q) * D, broadcast<V>(2.0))};
 }
 
-// Re(a b): one mode's share of q x, c x and q P.
+// Re(a b): the contribution of one mode to q x, c x and q P.
 template <class V>
 QF_HD V real_product(cplx<V> a, cplx<V> b) {
   return a.re * b.re - a.im * b.im;
