@@ -15,7 +15,7 @@ struct Retreat {
   const T* x;           // the states one row before it
   const T* x_earliest;  // the states before the earliest row
   T* mu;                // parts: after the latest row on entry, that of the earliest row on return
-  double* dlambda;      // parts: sums
+  double* dlambda;      // real, then imaginary parts of the sums
 };
 
 // README (3), (5) for NV vectors of states. Reads r and x once, writes mu once.
@@ -82,7 +82,7 @@ struct OuterSums {
       to += 2 * P * columns.count;
     });
   }
-  // f(state, channel, real part, imaginary part)
+  // Calls f(state, channel, real part, imaginary part) for every sum.
   template <class F>
   void each(F&& f) const {
     for (int64_t at = 0; at * block < H; ++at) {
@@ -111,7 +111,7 @@ struct DirectionAdjoint {
   const States<T>& states;
   const T *b, *c;  // packed (2P x H) and (H x 2P)
   OuterSums<T>&dB, &dC;
-  double *dlambda, *dD;  // parts (2P), (H); dD may be null
+  double *dlambda, *dD;  // (2P): real, then imaginary parts; (H); dD may be null
   bool add;              // whether to add to du
   int threads;
   T *mu, *initial;  // (2P): the adjoint state, and the initial state of a sequence

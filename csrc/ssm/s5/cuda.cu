@@ -77,7 +77,7 @@ struct Factors {
 // One thread block per tile, or per part of one. Reads a once per column of tiles and b once per row of tiles; writes out once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Product<T> p) {
-  QF_SHARED(Factors<T>, factors);  // two: one is written while the other is read
+  QF_SHARED(Factors<T>, factors);  // two buffers: one is written while the other is read
   const int ti = threadIdx.x / (kSide / kPatch), tj = threadIdx.x % (kSide / kPatch);
   int turn = 0;
   for (int64_t block = blockIdx.x; block < p.tiles(p.M) * p.tiles(p.N) * p.parts(); block += gridDim.x) {
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_last(const ApplyAdjoint<T> q,
   });
 }
 
-// Reads u twice, writes y once per direction; the states are in memory, twice.
+// Reads u twice; writes y once per direction. Stores the states twice.
 template <class T>
 void apply(const Apply<T>& p) {
   const int64_t rows = p.B * p.L, P = p.P, H = p.H;

@@ -220,7 +220,7 @@ void apply_rows(const Apply<T>& p, const Operands<T>& w, int64_t first, int64_t 
         states(row, row_end, threads, x);
         for_tiles<T>(row, row_end, threads, 2 * P * H, [&](int64_t tile, int64_t tile_end) {
           Scratch<T> sum(d ? kTile * H : 0);
-          const int64_t from = d ? max(first, tile - kTile) : tile_end, to = d ? tile : min(end, tile_end + kTile);  // next
+          const int64_t from = d ? max(first, tile - kTile) : tile_end, to = d ? tile : min(end, tile_end + kTile);  // the next tile
           project<T>(tile_end - tile, P, H, x + (tile - row) * 2 * P, w.c + d * w.out, p.D, p.u + tile * H, p.y + tile * H,
                      d ? static_cast<T*>(sum) : nullptr, Ahead(p.u + from * H, (to - from) * H));
         });
