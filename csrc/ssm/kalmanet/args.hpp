@@ -29,9 +29,9 @@ Solver solver_of(const Gka<T>& p) {
 template <class T>
 struct GkaAdjoint {
   Gka<T> forward;                   // y, H_T, U_T unused
-  const T *grad, *grad_H, *grad_U;  // of y, H_T, U_T; the last two may be null
+  const T *grad, *grad_H, *grad_U;  // gradients of y, H_T, U_T; the last two may be null
   T *dq, *dk, *dv;
-  T *dalpha, *dg, *dgk, *dH0, *dU0;  // null if the input is
+  T *dalpha, *dg, *dgk, *dH0, *dU0;  // null if the corresponding input is
 };
 
 template <class T>

@@ -99,7 +99,7 @@ struct Problem {
   int64_t heads;
   Room<A> room;
   Series<A> series{};
-  const double* norms = nullptr;  // of H0
+  const double* norms = nullptr;  // norms of H0
   const A* M0 = nullptr;          // (heads, D, D)
 
   Problem(const Gka<T>& args, bool needs_H, int64_t vectors)
@@ -239,7 +239,7 @@ struct Regression {
   Square<A> M, H;         // with the exact solver, M is its factor
   A *k, *h;               // h: (old H) k
   A *right, *x;           // R vectors each
-  A *w, *d, *even, *odd;  // w: twice R
+  A *w, *d, *even, *odd;  // R vectors each; w: 2 R
   double norm = 0;
 
   __device__ Regression(const Problem<T, A>& s, A* shared, A* workspace)
