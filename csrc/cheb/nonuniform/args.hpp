@@ -54,7 +54,8 @@ struct MomentsAdjoint {
   T *dX, *dq;
 };
 
-// A kernel returns the index within X of the first coordinate that is NaN or outside the domain, or -1. Otherwise the outputs are invalid.
+// A kernel returns the index within X of the first coordinate that is NaN or outside the domain, or -1. In the first case the outputs are
+// invalid.
 template <class T>
 struct Kernels {
   std::int64_t (*values)(const Values<T>&);

@@ -35,7 +35,7 @@ Setting<T> setting(const Arguments& call, int d, const std::int64_t* n, double e
   return at;
 }
 
-// Takes C.
+// Reads C from the arguments.
 template <class T>
 Values<T> coefficients(Arguments& call, double eps, bool grid, const Domain& domain, int threads) {
   const View C = call.peek(0);
@@ -113,7 +113,7 @@ void cheb_eval_adjoint(Arguments& call, double eps, bool grid, const Domain& dom
   });
 }
 
-// Takes X and q.
+// Reads X and q from the arguments.
 template <class T>
 Moments<T> particles(Arguments& call, const Sizes& n, double eps, int threads) {
   Moments<T> m{};

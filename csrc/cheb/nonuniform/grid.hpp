@@ -8,7 +8,7 @@ namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
 constexpr int64_t kGhosts = kMostTaps / 2;  // points beyond each end of an axis that taps may touch
-constexpr int64_t kLeastGrid = 16;          // so that every ghost is the reflection of a point
+constexpr int64_t kLeastGrid = 16;          // minimum grid size, so that every ghost is the reflection of a point
 constexpr int64_t kTile = 16;               // cells per tile and axis; at least the number of taps, so that every other tile is independent
 constexpr double kNumberNs = 1;             // per element that is read, scaled and written
 

@@ -15,7 +15,7 @@ QF_TABLE(cheb, scattered)
 namespace quatrefoil::cheb::scattered {
 namespace {
 
-// Takes core and factors.
+// Reads core and factors from the arguments.
 template <class T>
 TuckerEval<T> tensor(Arguments& call) {
   TuckerEval<T> p{};
@@ -65,7 +65,7 @@ class Packed {
   std::variant<PackedTensor<float>, PackedTensor<double>> tensor_;
 };
 
-// Takes core, factors and X.
+// Reads core, factors and X from the arguments.
 template <class T>
 TuckerEval<T> inputs(Arguments& call, const Domain& domain, bool extrapolate, const py::object& packed, int threads) {
   TuckerEval<T> p{};
@@ -96,7 +96,7 @@ void tucker_eval(Arguments& call, const Domain& domain, const py::object& packed
   });
 }
 
-// Takes the gradients of core, factors and X.
+// Reads the gradients of core, factors and X from the arguments.
 template <class T>
 void take_gradients(Arguments& call, TuckerEvalAdjoint<T>& q) {
   q.dcore = call.gradient_of("core");

@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 // The factor and the position of element k of a result.
 template <class T>
 struct Ends {
-  T even, odd, end;  // factors of even and of odd k, and an additional one of the first and the last
+  T even, odd, end;  // factors for even and for odd k, and an additional one for the first and the last
   int64_t N;
   bool writes_from_the_end;
 
