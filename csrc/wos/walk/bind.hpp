@@ -1,4 +1,4 @@
-// Common to the calls of walks: the boundary, the range of walks, and groups of instances. Computes nothing.
+// Shared by the calls of walks: the boundary, the range of walks, and groups of instances. Computes nothing.
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -9,21 +9,21 @@
 
 namespace quatrefoil::wos::walk {
 
-constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
-constexpr std::int64_t kMaxSteps = 1 << 20;  // of the counter of random words
+constexpr std::int64_t kInstances = 64;      // most instances whose grids are in memory at a time
+constexpr std::int64_t kMaxSteps = 1 << 20;  // limit of the step counter
 constexpr std::int64_t kMaxWalks = 1LL << 32;
-constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
+constexpr std::int64_t kMaxIndex = 1LL << 32;  // limit of the instance and point counters
 
 #if !defined(QF_DEVICE)
-// The frames of B instances and the boundary: one polygon for all, one each, a mesh, or a solid.
+// The frames of B instances and the boundary: one polygon for all instances or one each, a mesh, or a solid.
 struct Scene {
   const double* frame;
   std::int64_t B, D;
   query::Boundaries boundaries;
 
-  bool outside = false;  // the domain is
+  bool outside = false;  // the domain is outside the boundary
 
-  // Takes frame, ends and first; B and D are sizes of earlier arguments, or of the frame. closed: all segments of polygons, not only some.
+  // Reads frame, ends and first. B and D are sizes of earlier arguments, or of the frame. closed: `ends` has all segments of the polygons.
   Scene(Arguments& call, const py::object& memo, bool closed = true)
       : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]), boundaries(call, memo, B, D, closed) {
     call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers per row");
@@ -37,7 +37,7 @@ struct Scene {
 };
 
 template <class T>
-class Grids {  // of instances [begin, end), as long as this lives
+class Grids {  // grids of instances [begin, end), valid during the lifetime of this object
  public:
   Grids(const Scene& s, std::int64_t begin, std::int64_t end, int threads) {
     const query::Boundaries& all = s.boundaries;
@@ -60,8 +60,8 @@ class Grids {  // of instances [begin, end), as long as this lives
   std::vector<polygon::Grid<T>> grids_;
 };
 #else
-// The same in a GPU's memory, where numbers are unchecked: shapes determine the boundary. A memo is of the host and ignored; a function of
-// signed distances is not available there.
+// The same in a GPU's memory, where values are unchecked: shapes determine the boundary. Ignores a memo, which belongs to the host. Signed
+// distance functions are not available.
 struct Scene {
   const double* frame;
   std::int64_t B, D;
@@ -96,14 +96,14 @@ struct Scene {
 };
 #endif
 
-// Walks [first_walk, first_walk + walks) of every point, alone or in pairs, and the global numbers of the first instance and point.
+// Walks [first_walk, first_walk + walks) of every point, alone or in pairs, and the global indices of the first instance and point.
 struct Range {
   std::int64_t seed, first_walk, walks, max_steps;
   double screening;
   bool pairs;
   std::int64_t first_instance = 0, first_point = 0;
 
-  // For B instances of N points in D dimensions. Also sets the sizes "nodes" and "channels".
+  // Checks for B instances of N points in D dimensions. Also sets the sizes "nodes" and "channels".
   void check(Arguments& call, std::int64_t B, std::int64_t N, std::int64_t D) const {
     call.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "walks out of range");
     call.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps out of range");
@@ -123,7 +123,7 @@ struct Range {
   }
 };
 
-// The arrays for the nodes of all walks.
+// The arrays of the nodes of all walks.
 struct Nodes {
   double *mean, *m2;
   std::int64_t* counts;
@@ -139,7 +139,7 @@ struct Nodes {
   }
 };
 
-// f(args, begin) for groups of instances from `begin` on, without the GIL: args with the starts of walks and the boundary.
+// Calls f(args, begin) for groups of instances from `begin` on, without the GIL. args has the starts of walks and the boundary.
 template <class T, class F>
 void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads, F&& f) {
   const GilReleased released;
