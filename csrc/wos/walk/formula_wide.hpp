@@ -182,7 +182,7 @@ class WideWalker {
     const double scale = sign / square_root(r2);
     for (int64_t j = 0; j < D; ++j) n[j] *= scale;
   }
-  // (4c)
+  // (4c) The radius of a source point, relative to the ball's.
   QF_KERNEL double source_radius(const Random<uint32_t>& random) const {
     for (uint32_t counter = kSourceStream + step_;; counter += kTrial) {
       uint32_t words[4];
@@ -195,7 +195,7 @@ class WideWalker {
       }
     }
   }
-  // (9), (14)
+  // (9), (14) Updates the weight after a ball; 0 ends the walk.
   QF_KERNEL void survive(double fall) {
     weight_ /= fall;
     if (weight_ >= kLightWeight) return;

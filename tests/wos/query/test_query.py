@@ -1,4 +1,4 @@
-"""Closest points and distances as users call them: shapes, kinds, what is near edges and vertices; backend "array" against the host's."""
+"""Closest points and distances as users call them: shapes, array types, points near edges and vertices, backend "array"."""
 
 import pickle
 from itertools import product

@@ -37,7 +37,7 @@ class Facets(Walls):
         return xp.sqrt(xp.minimum(xp.min(xp.where(hides, d2, xp.full_like(d2, math.inf)), axis=1), radius * radius))
 
     def robin_mass(self, x: Any, R: Any, own: Any) -> Any:
-        """(4), (5')"""
+        """(4), (5') The integral of G μ / (1 + p μ) over the visible parts of the triangles in the ball."""
         xp, r, b = self.xp, self.shapes, R[:, None]
         d2, place = r.foot(xp, [a[:, None] for a in columns(x)])
         u, v, w = self.local(x[:, None, :] - r.a)
@@ -60,7 +60,7 @@ class Facets(Walls):
         return tuple(self.xp.sum(x * axis, axis=-1) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(8)"""
+        """(8) The first triangle, hit from inside before ``limit``, whose plane ``end`` is behind, and t there."""
         xp, r = self.xp, self.shapes
         du, dv, dw = self.local(n[..., None, :])
         u, v, w = self.local(x[..., None, :] - r.a)

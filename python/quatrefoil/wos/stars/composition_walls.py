@@ -150,7 +150,7 @@ class Walls:
         return xp.where(faces, low, zero), xp.where(faces, high, zero), foot, xp.clip(height, min=0.0), faces
 
     def robin_mass(self, x: Any, R: Any, own: Any) -> Any:
-        """(4), (5)"""
+        """(4), (5) The integral of G μ / (1 + p μ) over the visible parts of the walls in the disc."""
         xp, (low, high, foot, p, faces) = self.xp, self._clip(x, R)
         mu = self.mu * self.extent[:, None]
         at = 0.5 * (low + high) / self.length

@@ -125,7 +125,7 @@ def _ball_mass(r, a, b, p, R):
 
 @jit
 def robin_mass(walls, frames, extent, x, R, own):
-    """(4)"""
+    """(4) The integral of G μ / (1 + p μ) over the visible parts of the triangles in the ball."""
     total, z, weights = 0.0, np.empty(3), np.empty(2)
     for k in range(len(walls)):
         mu = walls[k, 9] * extent

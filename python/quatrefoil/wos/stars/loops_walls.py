@@ -119,7 +119,7 @@ def _line_mass(p, t, R):
 
 @jit
 def robin_mass(walls, extent, x, y, R, own):
-    """(4)"""
+    """(4) The integral of G μ / (1 + p μ) over the visible parts of the walls in the disc."""
     total = 0.0
     for k in range(len(walls)):
         mu = walls[k, 4] * extent

@@ -123,7 +123,7 @@ class First(NamedTuple):
 
     @staticmethod
     def entered(xp: Any, n: Any, m: Any, radius: Any, z2: Any, of_value: Any, of_gradient: Any) -> First:
-        """(13)"""
+        """(13) The factors of first balls with directions n and m."""
         d, q = n.shape[1], 0.25 * z2
         outward = (d / (radius * bessel_series(d, q)))[:, None] * n
         return First(1.0 / bessel_series(d - 2, q), outward, of_value, (of_gradient / radius)[:, None] * m)

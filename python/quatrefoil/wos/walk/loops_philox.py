@@ -61,7 +61,7 @@ def direction(word, height, n):
 
 @jit
 def unit_vector(counter, walk, point, instance, k0, k1, n):
-    """(23)"""
+    """(23) Write a uniform unit vector to n, in any dimension."""
     d = n.size
     r2 = 0.0
     for group in range((d + 3) // 4):
@@ -81,7 +81,7 @@ def unit_vector(counter, walk, point, instance, k0, k1, n):
 
 @jit
 def source_radius(d, step, walk, point, instance, k0, k1):
-    """(4c)"""
+    """(4c) The radius of a source point in the unit ball."""
     trial = 0
     while True:
         w = philox(np.uint64(SOURCE + trial * TRIAL + step), walk, point, instance, k0, k1)
