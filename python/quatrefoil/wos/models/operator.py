@@ -1,4 +1,4 @@
-"""A solution as a linear map of data that come later. Equation numbers are those of csrc/wos/walk/README.md."""
+"""A solution as a linear map of data that become available later. Equation numbers refer to csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -48,25 +48,24 @@ class OperatorValues(NamedTuple):
 
 
 class Operator:
-    """The solution at points as a linear map of boundary values and sources, by ``Problem.operator``.
+    """The solution at points as a linear map of boundary values and sources, from ``Problem.operator``.
 
-    u = A g + B f (27) at N points. Walks are recorded: E ends on the boundary, ``walks`` per point, and S source points. Any number of
-    data is solved for by these, with the values that ``Problem.solve`` has for the same seed up to rounding. Errors are correlated between
-    data.
+    u = A g + B f (27) at N points. The walks are recorded: E ends on the boundary, ``walks`` per point, and S source points. They solve for
+    any number of data. The values equal those of ``Problem.solve`` for the same seed up to rounding. Errors are correlated between data.
 
     Attributes
     ----------
     A, B : scipy.sparse.csr_array
-        (N, E) and (N, S): u = A @ g(boundary_points) + B @ f(source_points), and A.T @ grad is the gradient in these values. B is None
-        without a source. Rows of points outside are empty.
+        (N, E) and (N, S): u = A @ g(boundary_points) + B @ f(source_points). A.T @ grad is the gradient with respect to the values of g. B
+        is None without a source. Rows of points outside are empty.
     boundary_points, source_points : (E, d) and (S, d)
-        Where data are read, in absolute coordinates and float64. ``source_points`` is None without a source.
+        Points at which data are evaluated, in absolute coordinates and float64. ``source_points`` is None without a source.
     outside : (N,) bool
-        The points that are outside, where u is NaN.
+        Whether each point is outside, where u is NaN.
     n_truncated, n_escaped : (N,) int64
         As in ``Result``.
     walks, seed : int
-        Walks per point; ``solve`` with ``rng=seed`` has the same walks.
+        Walks per point; ``solve`` with ``rng=seed`` uses the same walks.
 
     Examples
     --------
@@ -86,9 +85,9 @@ class Operator:
     outside: np.ndarray
     n_truncated: np.ndarray
     n_escaped: np.ndarray
-    weight: np.ndarray  # (E,) of the ends
-    share: np.ndarray | None  # (S,) of the source points
-    steps: np.ndarray | None  # (E,) source points of each walk
+    weight: np.ndarray  # (E,) weights of the ends
+    share: np.ndarray | None  # (S,) weights of the source points
+    steps: np.ndarray | None  # (E,) number of source points of each walk
     corners: np.ndarray | None  # (E, d) the vertices of each end's segment or triangle, and their weights
     at_corners: np.ndarray | None
     walks: int
@@ -100,7 +99,7 @@ class Operator:
 
     @classmethod
     def _of(cls, statement: Statement, points: Any, settings: Settings, walks: range, label: str) -> Self:
-        """Records the walks of a problem."""
+        """Record the walks of a problem."""
         plain, regions = statement, statement.diffusion if isinstance(statement.diffusion, Regions) else None
         if regions is not None:
             plain = Statement._of(
@@ -158,9 +157,9 @@ class Operator:
         Parameters
         ----------
         shape : sequence of d int
-            Nodes along every axis.
+            Number of nodes on each axis.
         box : (lo, hi)
-            As in ``GridField``.
+            As for ``GridField``.
         of : "source" or "dirichlet"
         """
         choice(of, "on_grid", "of", ("source", "dirichlet"))
@@ -174,19 +173,21 @@ class Operator:
         return matrix @ _interpolation(nodes, weights, math.prod(sizes))
 
     def apply(self, g: Any, f: Any = None) -> Any:
-        """u for values at ``boundary_points`` and ``source_points``, differentiable for tensors; NaN at points outside.
+        """Compute u for values at ``boundary_points`` and ``source_points``. NaN at points outside.
+
+        Differentiable for tensors.
 
         Parameters
         ----------
         g : (E,) or (E, K)
-            K sets of boundary values; NumPy or PyTorch.
+            K sets of boundary values, NumPy or PyTorch arrays.
         f : (S,) or (S, K), optional
-            Sources, of the same kind; 0 if not given.
+            Sources, of the same array type; the default is 0.
 
         Returns
         -------
         array
-            (N,) or (N, K), of the kind of g, in float64.
+            (N,) or (N, K), float64, of the array type of g.
         """
         u = _product(self.A, g, "g")
         if f is not None:
@@ -196,18 +197,18 @@ class Operator:
         return xp.where(outside, xp.full_like(u, np.nan), u)
 
     def solve(self, dirichlet: Data, source: Data | None = None) -> OperatorValues:
-        """u and its standard error for data as in ``Problem``, or B of them, evaluated by NumPy.
+        """Compute u and its standard error for data as in ``Problem``, or for B sets of data, evaluated by NumPy.
 
         Parameters
         ----------
         dirichlet : g
             A number, (B,) numbers, Fourier, Gaussians, Polynomial, PerVertex or GridField, a function of points, or a list of them.
         source : f, optional
-            As dirichlet, except PerVertex; 0 if not given. The problem of the operator needs a source too, whatever its value.
+            As dirichlet, except PerVertex; the default is 0. The operator's problem must also have a source, with any value.
 
         Notes
         -----
-        The error is 0 where all walks have the same value, and NaN for one walk.
+        The standard error is 0 if all walks have the same value, and NaN for a single walk.
         """
         d = self.boundary_points.shape[1]
         of_g, of_f = sets_of(dirichlet, d, "solve", "dirichlet"), sets_of(0.0 if source is None else source, d, "solve", "source")
@@ -237,7 +238,7 @@ class Operator:
         return np.asarray(ones @ (self.share * at_points(data, self.source_points, "solve", "source")))
 
     def _moments(self, of_walks: np.ndarray, value: np.ndarray, stderr: np.ndarray) -> None:
-        """The means of the walks of every point, and their standard errors."""
+        """Write the means over the walks of every point, and their standard errors."""
         of_points = of_walks.reshape(-1, self.walks)
         value[~self.outside] = of_points.mean(axis=1)
         if self.walks > 1:
@@ -249,7 +250,7 @@ class Operator:
         return self.B
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the operator to a NumPy file, which ``Operator.load`` reads."""
+        """Write the operator to a NumPy file that ``Operator.load`` can read."""
         arrays: dict[str, Any] = {name: x for name in _ARRAYS if (x := getattr(self, name)) is not None}
         arrays |= {name: np.array(getattr(self, name), np.uint64) for name in _NUMBERS}
         with open(path, "wb") as file:
@@ -257,7 +258,7 @@ class Operator:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The operator that ``save`` wrote."""
+        """Read an operator that ``save`` wrote."""
         operator = cls.__new__(cls)
         with np.load(path) as file:
             if missing := {"version", "weight", *_NUMBERS} - {*file.files}:
@@ -272,7 +273,7 @@ class Operator:
 
 
 def _check(s: Statement, settings: Settings, label: str) -> Settings:
-    """The settings of walks that all data share; an error if one path cannot serve them."""
+    """The settings of walks that all data share. Raises an error if the data cannot share one path."""
     if s._method != "walk":
         what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is no number,"
         raise NotImplementedError(f"{label}: there is no operator with {what} yet; use solve")
@@ -284,7 +285,7 @@ def _check(s: Statement, settings: Settings, label: str) -> Settings:
 
 
 def _each(sets: list[Any], values: Callable[[Any], np.ndarray]) -> Callable[[int], np.ndarray]:
-    """The values of set b, those of a single one computed once."""
+    """A function that returns the values of set b. The values of a single set are computed once."""
     if len(sets) != 1:
         return lambda b: values(sets[b])
     only = values(sets[0])
@@ -298,7 +299,7 @@ def _sparse(values: np.ndarray, columns: np.ndarray, first: np.ndarray, width: i
 
 
 def _interpolation(columns: np.ndarray, weights: np.ndarray, width: int) -> csr_array:
-    """Rows with as many numbers each."""
+    """A matrix with the same number of elements in every row."""
     rows, each = columns.shape
     return _sparse(weights.reshape(-1), columns.reshape(-1), each * np.arange(rows + 1), width)
 

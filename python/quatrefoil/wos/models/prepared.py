@@ -1,4 +1,4 @@
-"""A problem at its points, scaled and packed as the ops take it."""
+"""A problem at its points, scaled and packed for the ops."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from .warn import warn
 Array = Any
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
-_FEW = 8  # vertices of a polygon: as many numbers may be as many problems
-_MAX_SEARCHED = 1024  # segments of a polygon that are searched for crossings
-_SINGLE_FROM = 1e-5  # relative epsilon, below which float32 cannot tell the shell from the boundary
+_FEW = 8  # vertices of a polygon; with so few, a list of numbers may be meant for the vertices or for separate problems
+_MAX_SEARCHED = 1024  # polygons with more segments are not searched for crossings
+_SINGLE_FROM = 1e-5  # relative epsilon below which float32 cannot distinguish the shell from the boundary
 
 
 class Sizes(NamedTuple):
@@ -51,14 +51,14 @@ class Prepared(NamedTuple):
     settings: Settings
     target: Target
     sizes: Sizes
-    data: tuple[PackedData, ...]  # of ``statement._names``
-    units: np.ndarray | None  # (B,) the exponents of u's units
-    bound: Bound | None  # the rate bound of a medium
-    start: Array  # (B, N, d), in the precision of the walks; one row if all instances share them
+    data: tuple[PackedData, ...]  # in the order of ``statement._names``
+    units: np.ndarray | None  # (B,) exponents of the units of u
+    bound: Bound | None  # rate bound of a medium
+    start: Array  # (B, N, d), in the precision of the walks; one row if all instances share the points
     frame: Array
     outside: Array | None  # (B N,) bool; None if no point is known to be outside
-    backend: Backend | None  # of the walks
-    place_backend: Backend | None  # of all other work
+    backend: Backend | None  # backend of the walks
+    place_backend: Backend | None  # backend of all other work
 
     @property
     def boundary(self) -> Boundary:
@@ -66,12 +66,12 @@ class Prepared(NamedTuple):
 
     @property
     def geometry(self) -> Boundary | Tables:
-        """The boundary as walks see it."""
+        """The boundary in the form that walks use."""
         return self.boundary if self.statement._reflecting is None else self.statement._reflecting.tables
 
     @property
     def kind(self) -> str:
-        """The kind of the arrays, with their device."""
+        """The array type, with the device."""
         return self.target.kind
 
     @property
@@ -85,29 +85,29 @@ class Prepared(NamedTuple):
 
     @property
     def calls(self) -> bool:
-        """Whether some of the data are functions."""
+        """Whether any of the data are functions."""
         return any(data.function is not None for data in self.data)
 
     @property
     def linear(self) -> tuple[PackedData, ...]:
-        """The data that u is linear in."""
+        """The data in which u is linear."""
         return self.data if self.bound is None else self.data[:2]
 
     @property
     def row_units(self) -> np.ndarray | None:
-        """The exponents of the units of all points, instance after instance."""
+        """The exponents of the units of all points, instance by instance."""
         return None if self.units is None else np.repeat(self.units, self.sizes.N)
 
     def cast(self, array: Array) -> Array:
-        """float64 results in the dtype of the points."""
+        """Convert float64 results to the dtype of the points."""
         return array if self.dtype is _DOUBLE else _cast(array, self.dtype)
 
     def as_chunk(self, gradient: bool = False) -> Chunk:
-        """All points in one chunk; ``gradient`` adds ∇u even if the settings do not."""
+        """All points in one chunk. ``gradient`` adds ∇u even if the settings do not request it."""
         return self.chunk(Window(0, self.sizes.B, 0, self.sizes.N), gradient=gradient)
 
     def chunk(self, window: Window, geometry: Boundary | Tables | None = None, gradient: bool = False) -> Chunk:
-        """The points of a window, with differentiable data; ``geometry`` is that of their instances, if it is available."""
+        """The points of a window, with differentiable data. ``geometry``: the boundary of these instances, if available."""
         s, settings = self.statement, self.settings
         b, end, n, n_end = window
         part = self.geometry if (b, end) == (0, self.sizes.B) else geometry or self.geometry._part_of(b, end)
@@ -136,7 +136,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared:
-    """The problem at points (N, d) or (B, N, d), or (d,) for one."""
+    """Prepare the problem at points (N, d) or (B, N, d), or (d,) for a single point."""
     if statement._method == "regions":
         raise NotImplementedError(
             "solve: with a diffusion of Regions there are operators only: give operator(points, walks).solve(dirichlet, source)"
@@ -162,7 +162,7 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
 
 
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
-    """An error if one path cannot serve all instances."""
+    """Raise an error if the instances cannot share one path."""
     own = "leave shared_walks out: every instance has walks of its own then"
     if s._shared_boundary._batch is not None or (points.ndim == 3 and len(points) != 1):
         raise ValueError(f"solve: shared_walks is for one boundary and one set of points (N, d); {own}")
@@ -174,7 +174,7 @@ def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
 
 
 def _target(statement: Statement, at: Array) -> Target:
-    """The target for packing data; an error for points that do not fit the boundary."""
+    """The target for packing data. Raises an error for points that do not fit the boundary."""
     numbers, d = host_or_device_numbers(at, "solve", "points", differentiable=True), statement.boundary.dimension
     dtype = _SINGLE if _arrays.dtype_name(numbers) == "float32" else _DOUBLE
     if numbers.ndim not in (2, 3) or numbers.shape[-1] != d:
@@ -183,7 +183,7 @@ def _target(statement: Statement, at: Array) -> Target:
 
 
 def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
-    """The data of the walks: fluxes on walls, boundary values on the other facets."""
+    """Pack the data of the walks: fluxes on reflecting walls, boundary values on the other facets."""
     packed = {name: pack(statement._given(name), target, name) for name in statement._names}
     if (r := statement._reflecting) is not None:
         d, (_, first, _, first_wall, *_) = target.boundary.dimension, r.tables.rows
@@ -234,7 +234,7 @@ def _is_like_rings(s: Statement, name: str) -> bool:
 
 
 def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple[PackedData, ...]) -> tuple[Backend | None, Backend | None]:
-    """The backends of the walks and of other work. Kernels on a device call no functions; compositions do."""
+    """The backends of the walks and of other work. Device kernels cannot call functions; compositions can."""
     wanted, device = settings.backend, target.kind.partition("@")[2]
     if not device:
         return wanted, wanted
@@ -246,7 +246,7 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
 def _bound(
     s: Statement, packed: tuple[PackedData, ...], rows: Array, points: Array, settings: Settings, backend: Backend | None
 ) -> Bound | None:
-    """The rate bound, if walks go through a medium."""
+    """The rate bound if the medium is not constant."""
     if s._method != "media":
         return None
     of_host = backend if _arrays.on_host(points) else _backends.of_host()
@@ -254,7 +254,7 @@ def _bound(
 
 
 def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
-    """float32 if it can represent epsilon, the square of the extent, by which sources are multiplied, and screening times that."""
+    """float32 if it can represent epsilon, the squared extent (which multiplies sources), and the screening times that."""
     rate = s._rate if bound is None else float(bound.rows[:, 0].max(initial=0.0))
     smallest, largest = frame.extents
     fits = smallest > 1 / _SINGLE_EXTENT and largest < _SINGLE_EXTENT and rate * largest * largest < _SINGLE_EXTENT**2
@@ -264,10 +264,10 @@ def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
 def _place(
     s: Statement, at: Array, rows: Array, target: Target, precision: np.dtype, backend: Backend | None, settings: Settings
 ) -> tuple[Array, Array | None]:
-    """Where walks start, and which points are outside and have none. From points within epsilon outside, they start on the boundary."""
+    """The starts of walks, and which points are outside and have no walks. Points outside within epsilon start on the boundary."""
     points = detached(at)
     points = points[0] if points.ndim == 3 and len(points) == 1 else points
-    # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
+    # float64 walks start from float64 points, before any rounding; other points are rounded last
     points = points if target.dtype is precision or precision is _SINGLE else _cast(points, precision)
     b = s._shared_boundary
     closed = b.watertight if isinstance(b, TriangleMesh) else True

@@ -1,4 +1,4 @@
-"""A boundary value problem and its solutions, gradients and labels. Equation numbers are those of csrc/wos/walk/README.md."""
+"""A boundary value problem and its solutions, gradients and labels. Equation numbers refer to csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -20,49 +20,50 @@ from .vjp import gradients
 
 
 class Problem(Statement):
-    """A boundary value problem, checked once, to be solved at any points.
+    """A boundary value problem, checked once, that can be solved at any points.
 
     -∇·(α∇u) + σu = f in the domain, u = g on its boundary or a part of it, ∂u/∂n + μu = h on the rest; n points outward.
 
     Parameters
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
-        One of them, or B polygons.
+        A single boundary, or B polygons.
     dirichlet : g
         A number, Fourier, Gaussians, Polynomial, PerVertex or GridField, or a function f(X (n, d)) -> (n,) of absolute coordinates: a
         Python callable, a ``numba.njit`` function, or a ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``.
     source : f, optional
-        As dirichlet, except PerVertex. The sign is that of -Δu = f; ``qf.kron.GPHM``'s Poisson has the other one, Δu = source.
+        As dirichlet, except PerVertex. The sign is that of -Δu = f; the Poisson equation of ``qf.kron.GPHM`` has the opposite sign, Δu =
+        source.
     screening : σ
         A number >= 0, or data like source with values >= 0.
     diffusion : α, optional
-        Data like source, except Fourier, with positive values and second derivatives; 1 if not given. ``Regions`` for one that jumps, of
-        which there are operators.
+        Data like source, except Fourier, with positive values and second derivatives; the default is 1. ``Regions`` for a diffusion with
+        jumps, for which only operators are available.
     neumann : (where, h), optional
         ∂u/∂n = h on the segments of a Polygon, or the triangles of a closed TriangleMesh, for which ``where``, bool (M,), is True. Segment
-        k runs from vertex k to k + 1, outer ring first. Or ``where`` is a function of points (n, d), whose bools decide for whole segments
-        or triangles: ``(lambda X: X[:, 0] == 0, 0.0)``. h is data like dirichlet.
+        k runs from vertex k to k + 1, starting with the outer ring. Alternatively ``where`` is a function of points (n, d) that is constant
+        on each segment or triangle: ``(lambda X: X[:, 0] == 0, 0.0)``. h is data like dirichlet.
     robin : (where, mu, h), optional
-        ∂u/∂n + μu = h likewise. mu >= 0 is a number or has one per segment or triangle.
+        ∂u/∂n + μu = h on these segments or triangles. mu >= 0 is a number or has one value per segment or triangle.
     exterior : bool
-        The domain is outside a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions. Far away u tends to 0, in the plane
-        without a screening to a constant. A source without a screening ends somewhere: Gaussians, or a GridField that is 0 on the faces of
-        its box.
+        Whether the domain is outside a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions. Far away u tends to 0; in the
+        plane without screening it tends to a constant. Without screening a source must have bounded support: Gaussians, or a GridField that
+        is 0 on the faces of its box.
 
     Notes
     -----
-    For B instances, boundary, data and points have a leading B. A leading 1, or no such axis, serves every instance, as in NumPy:
-    (B,) numbers, Fourier coefficients (B, K), a list of B data, ``where`` (B, M). docs/walks.md, Data: what each class takes, and the
-    limits of gradients, devices and functions.
+    For B instances, boundary, data and points have a leading axis B. An axis of length 1, or none, is broadcast to all instances: (B,)
+    numbers, Fourier coefficients (B, K), a list of B data, ``where`` (B, M). docs/walks.md, Data, describes what each class accepts, and
+    the limits of gradients, devices and functions.
 
-    A Problem never changes, copies arrays, and pickles if its functions do. It keeps the tables of reflecting walls, and its boundary
-    keeps the grids for distances, so that the second call of a method need not build them.
+    A Problem is immutable, copies arrays, and can be pickled if its functions can. It caches the tables of reflecting walls, and its
+    boundary caches the grids for distances, so that the second call of a method need not build them.
 
     Raises
     ------
     ValueError, TypeError
-        Data that do not fit the boundary or each other; a segment in both neumann and robin; neither a Dirichlet part nor μ nor a
-        screening, so that u is known only up to a constant. Values of functions, diffusion and screening are checked when walks run.
+        For data that do not fit the boundary or each other; for a segment in both neumann and robin; without a Dirichlet part, μ or
+        screening, because u is then known only up to a constant. Values of functions, diffusion and screening are checked when walks run.
 
     Examples
     --------
@@ -91,38 +92,40 @@ class Problem(Statement):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> Result[T]:
-        """The solution at single points by averaging random walks (1), (2), with standard errors.
+        """Solve at single points by averaging random walks (1), (2), with standard errors.
 
         Parameters
         ----------
         points : (N, d) or (B, N, d), or (d,) for one point
-            float32 or float64, NumPy, PyTorch or CuPy; on a device too. Lists and integers count as float64.
+            float32 or float64, NumPy, PyTorch or CuPy, on the host or on a device. Lists and integers count as float64.
         walks : int or Walks
-            Walks per point; or a ``qf.wos.Walks``, which also says where walks end and whether they give ∇u.
+            Walks per point, or a ``qf.wos.Walks``, which also sets epsilon and whether to compute ∇u.
         rng : None, int or numpy.random.Generator
-            The seed, 0 to 2^64 - 1; a Generator is drawn from once. ``rng=result.seed`` repeats a call.
+            The seed, 0 to 2^64 - 1. A Generator is used once to draw the seed. ``rng=result.seed`` repeats a call.
         rtol, atol : float, optional
-            Go on until stderr <= max(atol, rtol |value|), point by point (19), in rounds of ``walks``. The other one is 0 if one is given.
+            Continue until stderr <= max(atol, rtol |value|), point by point (19), in rounds of ``walks``. If only one of them is passed,
+            the other is 0.
         max_walks : int
-            With a tolerance, the most walks per point, met exactly. 2^20 if not given.
+            With a tolerance, the largest number of walks per point. The default is 2^20.
         cache : None or "harmonic"
-            "harmonic": walks from the centres of some balls serve all points in them (17). For many points without a source.
+            "harmonic" starts walks at the centres of a few balls and uses them for all points in these balls (17). For many points without
+            a source.
         executor : concurrent.futures.Executor, optional
-            Runs the walks. The bits are those of one machine.
+            Runs the walks. The result has the same bits as without it.
         progress : bool or callable, optional
-            Called as progress(walks so far, share left); True prints a line per second.
+            Called as progress(walks so far, fraction left). True prints a line per second.
         backend, num_threads
             As in ``help(qf.conventions)``.
 
         Returns
         -------
         Result
-            Of shape ``points.shape[:-1]``, with B in front if the boundary or the data have it.
+            Of shape ``points.shape[:-1]``, preceded by B if the boundary or the data have instances.
 
         Notes
         -----
-        Points outside are NaN with a RuntimeWarning; a point within epsilon of the boundary is g there, with stderr 0. The bias of epsilon,
-        the effect of stopping on errors, costs, executors, devices and gradients: docs/walks.md.
+        Points outside give NaN and a RuntimeWarning. A point within epsilon of the boundary has the value g, with stderr 0. For the bias of
+        epsilon, the effect of stopping on errors, costs, executors, devices and gradients, see docs/walks.md.
         """
         has_tolerance = not (rtol is None and atol is None)
         settings, indices = checked("solve", points, walks, rng, backend, num_threads, cache, has_tolerance)
@@ -142,7 +145,8 @@ class Problem(Statement):
     ) -> tuple[Any, ...]:
         """Gradients of sum(grad * value), for the value of ``solve`` with the same walks and ``rng=result.seed``.
 
-        They are those of ``qf.wos.solve_vjp``: (grad_points, grad_dirichlet, grad_source), and of neumann and robin if there are walls.
+        Returns the results of ``qf.wos.solve_vjp``: (grad_points, grad_dirichlet, grad_source), and those for neumann and robin if there
+        are walls.
         ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
         """
         label = self._caller or "vjp"
@@ -160,7 +164,7 @@ class Problem(Statement):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> NeuralOperatorLabels[T]:
-        """Labels at these points that improve with every epoch of a training: see ``qf.wos.NeuralOperatorLabels``.
+        """Labels at these points that improve with every epoch of training, see ``qf.wos.NeuralOperatorLabels``.
 
         ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
         """
@@ -176,10 +180,10 @@ class Problem(Statement):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> Operator:
-        """The solution at points (N, d) as a linear map of boundary values and sources that come later: see ``qf.wos.Operator``.
+        """The solution at points (N, d) as a linear map of boundary values and sources, see ``qf.wos.Operator``.
 
-        The problem's own values do not matter, only whether it has a source. One boundary inside or out, without reflecting walls; of
-        diffusions only ``Regions``; no ``gradient``. ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
+        The problem's data do not matter, only whether it has a source. Requires a single boundary (inside or outside) without reflecting
+        walls and ``gradient``. ``Regions`` is the only diffusion allowed. ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
         """
         settings, indices = checked("operator", points, walks, rng, backend, num_threads)
         return Operator._of(self, points, settings, indices, "operator")

@@ -1,4 +1,4 @@
-"""A boundary value problem: an equation, a domain and data, checked once and never changed."""
+"""A boundary value problem: an equation, a domain and data. Checked once and immutable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": Non
 
 
 class Statement:
-    """Boundary, data and switches. Arrays are copies, so that later changes to the caller's have no effect."""
+    """Boundary, data and options. Arrays are copied, so later changes to the caller's arrays have no effect."""
 
     boundary: Boundary
     dirichlet: Data
@@ -38,7 +38,7 @@ class Statement:
     robin: tuple[Any, Any, Data] | None
     exterior: bool
     _caller: str | None  # the function named in errors; None for methods of this object
-    _batches: dict[str, int | None]  # the leading B of each of the data, None without
+    _batches: dict[str, int | None]  # the leading B of each kind of data, or None
 
     @keywords("Problem", **HINTS)
     def __init__(
@@ -98,12 +98,13 @@ class Statement:
             batches |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
             batches["where"] = instances_of(self.neumann, self.robin)
         common_batch({"boundary": self.boundary._batch, **batches}, label)
-        _ = self._reach  # an error if it is infinite
+        _ = self._reach  # raises an error if it is infinite
         return batches
 
     @cached_property
     def _shared_boundary(self) -> Boundary:
-        """The boundary for all instances: a batch of one serves any number, and a boundary whose walls differ is repeated."""
+        """The boundary for all instances. A batch of one applies to any number; a boundary with different walls per instance is
+        repeated."""
         b, walls = self.boundary, instances_of(self.neumann, self.robin)
         if not isinstance(b, Polygon):
             return b
@@ -112,14 +113,14 @@ class Statement:
 
     @cached_property
     def _reflecting(self) -> Reflecting | None:
-        """The boundary with its walls; None if no part reflects."""
+        """The boundary with its reflecting walls, or None if no part reflects."""
         if self.neumann is None and self.robin is None:
             return None
         return reflecting(self._shared_boundary, self.neumann, self.robin, self._rate, self._caller or "Problem")
 
     @cached_property
     def _method(self) -> str:
-        """The name of the op that solves it; "regions" if there is none but operators."""
+        """The name of the op that solves the problem; "regions" if only operators do."""
         if isinstance(self.diffusion, Regions):
             return "regions"
         if self.diffusion is not None or is_varying(self.screening):
@@ -128,7 +129,7 @@ class Statement:
 
     @cached_property
     def _reach(self) -> float:
-        """Outside and without a screening, the largest distance of sources from the centre of a boundary."""
+        """Outside without screening, the largest distance of the sources from the centre of a boundary."""
         if not self.exterior or self.source is None or self._rate > 0:
             return 0.0
         return float(np.max(support(self.source, self._shared_boundary._centre, self._caller or "Problem"), initial=0.0))
@@ -141,15 +142,15 @@ class Statement:
 
     @property
     def _rate(self) -> float:
-        """The screening if the medium is constant, else 0."""
+        """The screening if the medium is constant, otherwise 0."""
         return self.screening if isinstance(self.screening, float) and self.diffusion is None else 0.0
 
     def _given(self, name: str) -> Any:
-        """The data of that name, for walls the flux h; None for 0 everywhere."""
+        """The data with this name; for walls, the flux h. None if it is 0 everywhere."""
         data = getattr(self, name)
         if name in ("neumann", "robin") and data is not None:
             data = data[-1]
-            return None if type(data) in (int, float) and data == 0 else data  # then no points of the walls are drawn
+            return None if type(data) in (int, float) and data == 0 else data  # no points on the walls are drawn then
         return None if name == "screening" and isinstance(data, float) and data == 0 else data
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
@@ -159,7 +160,7 @@ class Statement:
         raise AttributeError(f"{type(self).__name__} is immutable, and {name} a part of it")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without derived attributes, and without graphs of gradients, which cannot be pickled."""
+        """Omits derived attributes, and graphs of gradients, which cannot be pickled."""
         derived = ("_shared_boundary", "_reflecting", "_method", "_reach")
         return {name: with_arrays(x, detached) for name, x in vars(self).items() if name not in derived}
 
@@ -174,7 +175,7 @@ class Statement:
 
 
 def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
-    """The common number of instances: 1 goes with any other, None is without a leading B."""
+    """The common number of instances: 1 broadcasts, and None means without a leading B."""
     batches = {name: n for name, n in sizes.items() if n is not None}
     several = {n for n in batches.values() if n != 1}
     if len(several) > 1:
@@ -183,7 +184,7 @@ def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
 
 
 def _check_exterior(s: Statement, label: str) -> None:
-    """The limits of exterior=True."""
+    """Check the limitations of exterior=True."""
     b = s.boundary
     if b.dimension > 3 or isinstance(b, SDF):
         raise ValueError(f"{label}: exterior=True with {b!r}; it needs a Polygon, a TriangleMesh, or a Ball or Box in 2 or 3 dimensions")
@@ -194,7 +195,7 @@ def _check_exterior(s: Statement, label: str) -> None:
 
 
 def _check_regions(s: Statement, regions: Regions, label: str) -> None:
-    """The limits of a diffusion that jumps."""
+    """Check the limitations of a diffusion with jumps."""
     if not isinstance(s.boundary, Polygon) or s.boundary._batch is not None or s.exterior:
         raise ValueError(f"{label}: diffusion is of Regions, which are inside one Polygon; boundary is {s.boundary!r}")
     if s.neumann is not None or s.robin is not None or is_varying(s.screening) or s.screening != 0:
@@ -218,7 +219,7 @@ def _check_medium(s: Statement, label: str) -> None:
 
 
 def any_requires_grad(given: Any) -> bool:
-    """Whether an array among the data requires grad."""
+    """Whether any array among the data requires grad."""
     flags: list[bool] = []
 
     def look(array: Any) -> Any:
