@@ -1,4 +1,4 @@
-"""A diffusion that jumps between polygons, whose problems have operators."""
+"""A diffusion that jumps between polygons. Its problems have operators."""
 
 import pickle
 
@@ -21,7 +21,7 @@ def polygon(r, M):
 
 
 def level(X):
-    """0 on the sides of the core; half its Laplacian."""
+    """A function that is 0 on the sides of the core."""
     x, y = X.T
     return (x**2 - 0.25) * (y**2 - 0.25) * (1 + x + 0.5 * y)
 
@@ -31,7 +31,7 @@ def laplacian(X, h=1e-3):
 
 
 def check_core(alphas, rng, n, walks, domain=OUTER):
-    """u = level / α + 1: continuous, with the flux of ``level`` on both sides, and -Δ level as source."""
+    """u = level / α + 1: continuous, with the flux of ``level`` on both sides, and -Δ level as the source."""
     X = domain.vertices.mean(axis=0) + rng.uniform(-0.95, 0.95, (3 * n, 2))
     X = X[wos.signed_distance(domain, X) < -0.02][:n]
     outside, inside = alphas
@@ -56,7 +56,7 @@ def test_a_core_with_many_walks(alphas, best_backend, rng):
 
 
 def test_a_jump_of_0_is_none(best_backend, rng):
-    """Both sides are alike, whatever is between them."""
+    """Without a jump, the regions do not matter."""
     X = rng.uniform(-0.9, 0.9, (50, 2))
     of = wos.Problem(OUTER, dirichlet=0.0, source=0.0, diffusion=wos.Regions(2.0, [(CORE, 2.0)])).operator(X, 256, rng=seed(rng))
     truth = wos.solve(OUTER, X, lambda Y: Y[:, 0] * Y[:, 1], source=0.5, walks=1 << 14, rng=1)
@@ -68,7 +68,7 @@ def test_a_jump_of_0_is_none(best_backend, rng):
 
 @pytest.mark.slow
 def test_transmission_through_a_circle(best_backend, rng):
-    """u = A x in the disc of radius 1/2, x (1 + B / r^2) around it; sides of a polygon instead err by 1 / M^2."""
+    """u = A x in the disc of radius 1/2, x (1 + B / r^2) around it. Using the sides of a polygon causes an error of 1 / M^2."""
     a, inner, outer, M = 0.5, 4.0, 1.0, 24
     B = a**2 * (outer - inner) / (outer + inner)
     of = wos.Problem(polygon(1, 100), dirichlet=0.0, diffusion=wos.Regions(outer, [(polygon(a, M), inner)])).operator(
@@ -83,7 +83,7 @@ def test_transmission_through_a_circle(best_backend, rng):
 
 
 def test_two_parts_and_a_hole(best_backend, rng):
-    """Constants are exact, points in the hole are outside, and matrices act on vertices of the domain."""
+    """Constants are exact, points in the hole are outside, and matrices act on the vertices of the domain."""
     parts = [(wos.Polygon(0.1 * SQUARE + at), alpha) for at, alpha in (([0.1, 0.1], 5.0), ([-0.5, 0.2], 0.2))]
     domain = wos.Polygon(OUTER.vertices, [0.2 * SQUARE - 0.6])
     problem = wos.Problem(domain, dirichlet=0.0, source=0.0, diffusion=wos.Regions(1.0, parts))
