@@ -71,7 +71,7 @@ def _meet(a: Polygon, b: Polygon) -> bool:
     p, q = a._ends[:, None], b._ends[None]
 
     def side(of: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return (of[..., 2] - of[..., 0]) * (x[..., 1] - of[..., 1]) - (of[..., 3] - of[..., 1]) * (x[..., 0] - of[..., 0])
+        return np.asarray((of[..., 2] - of[..., 0]) * (x[..., 1] - of[..., 1]) - (of[..., 3] - of[..., 1]) * (x[..., 0] - of[..., 0]))
 
     crossing = (side(p, q[..., :2]) * side(p, q[..., 2:]) < 0) & (side(q, p[..., :2]) * side(q, p[..., 2:]) < 0)
     near = 1e-9 * float(b._extent[0])

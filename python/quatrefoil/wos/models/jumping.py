@@ -152,7 +152,7 @@ class _Walks:
         """Lower bounds of the distances of points on segments from all other segments."""
         ends, (apart, opening) = self.parts[0].polygon._ends[segment], self.clear
         from_ends = np.stack([np.hypot(*(x - ends[:, i : i + 2]).T) for i in (0, 2)])
-        return np.minimum(apart[segment], (from_ends * opening[:, segment]).min(axis=0))
+        return np.asarray(np.minimum(apart[segment], (from_ends * opening[:, segment]).min(axis=0)))
 
     def _sources(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All source points, walk after walk."""
@@ -188,7 +188,7 @@ def _distances(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
     a, e = ends[:, 0], ends[:, 1] - ends[:, 0]
     away = x[:, None] - a
     t = np.clip((away * e).sum(axis=-1) / (e * e).sum(axis=-1), 0, 1)
-    return np.linalg.norm(away - t[..., None] * e, axis=-1)
+    return np.asarray(np.linalg.norm(away - t[..., None] * e, axis=-1))
 
 
 def _signed_area(ring: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,7 @@ def sides(V: np.ndarray, F: np.ndarray, signed: bool) -> dict[str, Side]:
     if installed("fcpw") and not signed:
         libraries["fcpw"] = partial(fcpw_distances, fcpw_scene(V, F)), POINTS // 5
     if installed("trimesh"):
-        import trimesh
-
+        trimesh: Any = import_module("trimesh")
         of = trimesh.Trimesh(V, F, process=False)
         plain = lambda q: trimesh.proximity.closest_point(of, q)[1]  # noqa: E731
         libraries["trimesh"] = (lambda q: -trimesh.proximity.signed_distance(of, q)) if signed else plain, POINTS // 500
@@ -48,8 +48,7 @@ def _ours(mesh: Any, signed: bool, q: np.ndarray) -> np.ndarray:
 
 
 def _open3d(V: np.ndarray, F: np.ndarray, signed: bool) -> Callable[[np.ndarray], Any]:
-    import open3d
-
+    open3d: Any = import_module("open3d")
     scene = open3d.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(open3d.core.Tensor(V.astype(np.float32)), open3d.core.Tensor(F.astype(np.uint32)))
     query = scene.compute_signed_distance if signed else scene.compute_distance
@@ -57,8 +56,7 @@ def _open3d(V: np.ndarray, F: np.ndarray, signed: bool) -> Callable[[np.ndarray]
 
 
 def _igl(V: np.ndarray, F: np.ndarray, signed: bool) -> dict[str, Side]:
-    import igl
-
+    igl: Any = import_module("igl")
     if not signed:
         tree = igl.AABB()
         tree.init(V, F)
