@@ -1,22 +1,25 @@
-"""Training a neural operator on random walks
-==========================================
+"""Training a Fourier neural operator on random walks
+==================================================
 
-A neural operator learns to solve -Δu = f on stars from ten random walks a point and epoch; it never sees a solution.
+A Fourier neural operator learns to solve -Δu = f on stars from ten random walks per node and epoch; it never sees a solution.
 
 ::
 
     python examples/wos/neural_operator.py [epochs [instances [picture.png]]]
 
-The network takes a star's two coefficients, the five of its boundary values, the six of its source and a point, and its labels are the
-means of the walks so far. Held-out instances are compared with quadratic finite elements. After an epoch the network is twice as good as
-its labels, for it averages over points and instances; after 60 it errs by 2% of the values. Three minutes on two cores. Needs PyTorch and
-scikit-fem (pip install scikit-fem), for the picture matplotlib.
+The network maps fields on a square grid to fields: distances of the boundary, boundary values of the closest boundary point and the source
+go in, the solution comes out. Its labels are the means of the walks so far at the nodes inside. It is tested on stars that it has not seen,
+with other data, against quadratic finite elements. Trained on 512 stars, it errs by 0.014 there after 10 epochs and by 0.0115 after 20, of
+values of 0.56: less than labels of these very stars from as many walks, 0.017 and 0.012. For errors of labels are independent, and the
+network averages over nodes and instances. An epoch takes 5 s of CPU time. Needs PyTorch and scikit-fem (pip install scikit-fem), for the
+picture matplotlib.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -28,44 +31,41 @@ except ImportError as error:
 
 import quatrefoil as qf
 
-WALKS, STEPS, BATCH, HELD_OUT = 10, 60, 2048, 16  # walks a point and epoch; steps an epoch, points a step; instances
+WALKS, BATCH, HELD_OUT = 10, 16, 16  # walks per node and epoch; instances per step; instances
+GRID, SIDE = 32, 1.5  # nodes along an axis, from -SIDE to SIDE; stars have radii up to 1.4
+WIDTH, MODES, LAYERS = 20, 8, 4
+NODES = np.stack(np.meshgrid(*2 * [np.linspace(-SIDE, SIDE, GRID)], indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
 class Instances:
     """The problems of the published work on weak supervision: a star, Fourier boundary values, two Gaussians as a source."""
 
-    def __init__(self, count: int, points: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        self.star = rng.uniform(-0.2, 0.2, (count, 2)).astype(np.float32)
-        self.g = (rng.uniform(-1, 1, (count, 5)) * [1, 0.25, 0.25, 0.25, 0.25]).astype(np.float32)
-        self.f = rng.standard_normal((count, 2, 3)).astype(np.float32)  # amplitude and centre
-        theta = rng.uniform(0, 2 * np.pi, (count, points))
-        r = 0.97 * np.sqrt(rng.uniform(0, 1, theta.shape)) * self.radius(theta)
-        self.points = np.stack([r * np.cos(theta), r * np.sin(theta)], axis=-1).astype(np.float32)
-
-    def radius(self, theta: np.ndarray) -> np.ndarray:
-        return 1 + self.star[:, :1] * np.cos(4 * theta) + self.star[:, 1:] * np.cos(8 * theta)
+        self.c = rng.uniform(-0.2, 0.2, (count, 2)).astype(np.float32)
+        self.star = qf.wos.Star(self.c[:, 0].copy(), self.c[:, 1].copy(), segments=256)
+        self.g = qf.wos.Fourier((rng.uniform(-1, 1, (count, 5)) * [1, 0.25, 0.25, 0.25, 0.25]).astype(np.float32))
+        bells = rng.standard_normal((count, 2, 3)).astype(np.float32)
+        self.f = qf.wos.Gaussians(bells[..., 0].copy(), bells[..., 1:].copy(), 1.0)
+        self.distance = qf.wos.signed_distance(self.star, NODES)  # (count, nodes)
 
     def labels(self) -> qf.wos.NeuralOperatorLabels[np.ndarray]:
-        star = qf.wos.Star(self.star[:, 0].copy(), self.star[:, 1].copy(), segments=256)
-        source = qf.wos.Gaussians(self.f[..., 0].copy(), self.f[..., 1:].copy(), 1.0)
-        return qf.wos.NeuralOperatorLabels(star, qf.wos.Fourier(self.g), source, points=self.points, walks=WALKS, rng=0)
+        return qf.wos.NeuralOperatorLabels(self.star, self.g, self.f, points=NODES, walks=WALKS, rng=0)
 
     def solutions(self) -> np.ndarray:
-        """By finite elements, at the points."""
-        sources = [qf.wos.Gaussians(f[:, 0].copy(), f[:, 1:].copy(), 1.0) for f in self.f]
-        return np.stack([finite_elements(*given) for given in zip(self.star, map(qf.wos.Fourier, self.g), sources, self.points)])
+        """By finite elements; NaN outside and at nodes so close to the boundary that they may be outside of the mesh."""
+        u = np.full(self.distance.shape, np.nan)
+        for i, inside in enumerate(self.distance < -0.02):
+            f = qf.wos.Gaussians(self.f.amplitude[i], self.f.center[i], 1.0)
+            u[i, inside] = finite_elements(self.c[i], qf.wos.Fourier(self.g.coefficients[i]), f, NODES[inside])
+        return u
 
-    def inputs(self) -> list[torch.Tensor]:
-        """A row a point: what is known of it in the star; the boundary's coefficients; amplitudes and centres of the source."""
-        x, y = np.moveaxis(self.points, -1, 0)
-        theta = np.arctan2(y, x)
-        rho = np.hypot(x, y) / self.radius(theta)  # 1 on the boundary
-        waves = [rho**m * wave(m * theta) for m in (1, 2, 4, 8) for wave in (np.cos, np.sin)]
-        star = [np.broadcast_to(5 * c[:, None], x.shape) for c in self.star.T]
-        place = np.stack([rho, *waves, *star], axis=-1)
-        own = [np.broadcast_to(a[:, None], (*x.shape, *a.shape[1:])) for a in (self.g, self.f)]
-        return [torch.tensor(a.reshape(x.size, *a.shape[2:]), dtype=torch.float32) for a in (place, *own)]
+    def inputs(self) -> torch.Tensor:
+        """(count, 4, GRID, GRID): the distance inside, whether a node is inside, g at the closest boundary point, and f."""
+        inside = self.distance < 0
+        nearest = qf.wos.closest_point(self.star, NODES).point
+        fields = [np.where(inside, -self.distance, 0), inside, self.g(nearest), np.where(inside, self.f(NODES), 0)]
+        return torch.tensor(np.stack(fields, axis=1), dtype=torch.float32).reshape(-1, 4, GRID, GRID)
 
 
 def finite_elements(star: np.ndarray, g: Callable, f: Callable, points: np.ndarray) -> np.ndarray:
@@ -86,65 +86,89 @@ def finite_elements(star: np.ndarray, g: Callable, f: Callable, points: np.ndarr
     return basis.probes(points.T.astype(float)) @ u
 
 
-def mlp(width: int, out: int) -> torch.nn.Sequential:
-    hidden = [layer for _ in range(2) for layer in (torch.nn.Linear(64, 64), torch.nn.SiLU())]
-    return torch.nn.Sequential(torch.nn.Linear(width, 64), torch.nn.SiLU(), *hidden, torch.nn.Linear(64, out))
-
-
-class Operator(torch.nn.Module):
-    """Linear in boundary values and amplitudes, as the equation is, and exact on the boundary: what is learnt counts with 1 - ρ²."""
+class SpectralLayer(torch.nn.Module):
+    """A linear map of the lowest Fourier modes, next to one of the values at each node."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.boundary, self.source = mlp(11, 5), mlp(13, 1)
+        self.weights = torch.nn.Parameter(torch.randn(2, WIDTH, WIDTH, MODES, MODES, 2) / WIDTH)
+        self.local = torch.nn.Conv2d(WIDTH, WIDTH, 1)
 
-    def forward(self, place: torch.Tensor, g: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
-        inner = 1 - place[:, :1] ** 2
-        known = torch.cat([torch.ones_like(inner), place[:, 1:5]], dim=1)  # 1, ρ cos θ, ρ sin θ, ρ² cos 2θ, ρ² sin 2θ
-        u = ((known + inner * self.boundary(place)) * g).sum(1)
-        bells = torch.stack([self.source(torch.cat([place, f[:, j, 1:]], dim=1))[:, 0] * f[:, j, 0] for j in range(2)])
-        return u + inner[:, 0] * bells.sum(0)
+    def forward(self, v: torch.Tensor) -> torch.Tensor:
+        modes, found = torch.fft.rfft2(v, norm="ortho"), torch.zeros(*v.shape[:2], GRID, GRID // 2 + 1, dtype=torch.cfloat)
+        low, high = torch.view_as_complex(self.weights)
+        found[:, :, :MODES, :MODES] = torch.einsum("bixy,ioxy->boxy", modes[:, :, :MODES, :MODES], low)
+        found[:, :, -MODES:, :MODES] = torch.einsum("bixy,ioxy->boxy", modes[:, :, -MODES:, :MODES], high)
+        return self.local(v) + torch.fft.irfft2(found, s=(GRID, GRID), norm="ortho")
+
+
+class FourierOperator(torch.nn.Module):
+    """Fields on the grid to the solution (Li et al. 2021); its last layer corrects the boundary values of the closest points."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        place = torch.linspace(-1, 1, GRID)
+        self.register_buffer("place", torch.stack(torch.meshgrid(place, place, indexing="ij"))[None])
+        self.lift = torch.nn.Conv2d(6, WIDTH, 1)
+        self.layers = torch.nn.ModuleList(SpectralLayer() for _ in range(LAYERS))
+        self.out = torch.nn.Sequential(torch.nn.Conv2d(WIDTH, 64, 1), torch.nn.GELU(), torch.nn.Conv2d(64, 1, 1))
+
+    def forward(self, fields: torch.Tensor) -> torch.Tensor:
+        v = self.lift(torch.cat([fields, self.place.expand(len(fields), -1, -1, -1)], dim=1))
+        for layer in self.layers:
+            v = torch.nn.functional.gelu(layer(v))
+        return fields[:, 2] + self.out(v)[:, 0]
+
+
+def turned(fields: torch.Tensor) -> torch.Tensor:
+    """One of the eight symmetries of the square, which turn problems into others."""
+    quarters, mirrored = int(torch.randint(4, ())), bool(torch.randint(2, ()))
+    fields = torch.rot90(fields, quarters, (-2, -1))
+    return fields.flip(-1) if mirrored else fields
 
 
 def rms(x: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(x))))
+    return float(np.sqrt(np.nanmean(np.square(x))))
 
 
-def train(epochs: int, count: int, points: int = 64) -> tuple[Operator, np.ndarray]:
+def solved(network: FourierOperator, inputs: torch.Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return network(inputs).numpy().reshape(len(inputs), -1)
+
+
+def train(epochs: int, count: int) -> tuple[FourierOperator, np.ndarray]:
     """The network, and for every epoch the RMS errors of the network and of labels, both on held-out instances."""
     torch.manual_seed(0)
-    seen, held = Instances(count, points, seed=1), Instances(HELD_OUT, points, seed=2)
+    seen, held = Instances(count, seed=1), Instances(HELD_OUT, seed=2)
     truth, inputs, others = held.solutions(), seen.inputs(), held.inputs()
     labels, held_labels = seen.labels(), held.labels()
-    network = Operator()
-    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * STEPS, eta_min=2e-5)
+    network, steps = FourierOperator(), -(-count // BATCH)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps, eta_min=3e-5)
     errors = np.zeros((epochs, 2))
     for epoch in range(epochs):
-        begin = time.perf_counter()
-        target = torch.tensor(labels.epoch().value.reshape(-1))
-        walked = time.perf_counter() - begin
-        for _ in range(STEPS):
-            rows = torch.randint(len(target), (min(BATCH, len(target)),))
-            loss = torch.mean((network(*(a[rows] for a in inputs)) - target[rows]) ** 2)
+        begin = time.process_time()
+        target = torch.tensor(labels.epoch().value.reshape(-1, 1, GRID, GRID)).nan_to_num()  # NaN outside
+        walked = time.process_time() - begin
+        for rows in torch.randperm(count).split(BATCH):
+            both = turned(torch.cat([inputs[rows], target[rows]], dim=1))
+            error = (network(both[:, :4]) - both[:, 4]) * both[:, 1]
+            loss = (error**2).sum() / both[:, 1].sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-        with torch.no_grad():
-            errors[epoch, 0] = rms(network(*others).numpy().reshape(truth.shape) - truth)
-        errors[epoch, 1] = rms(held_labels.epoch().value - truth)
+        errors[epoch] = rms(solved(network, others) - truth), rms(held_labels.epoch().value - truth)
         if (epoch + 1) % 10 == 0 or epoch in (0, epochs - 1):
-            seconds = time.perf_counter() - begin
             print(
                 f"epoch {epoch + 1}: RMS error of the network {errors[epoch, 0]:.4f}, of labels {errors[epoch, 1]:.4f} "
-                f"(values of {rms(truth):.2f}); {seconds:.2f} s, of which walks {walked:.2f} s",
+                f"(values of {rms(truth):.2f}); {time.process_time() - begin:.2f} s, of which walks {walked:.2f} s",
                 flush=True,
             )
     return network, errors
 
 
-def draw(network: Operator, errors: np.ndarray, file: str) -> None:
+def draw(network: FourierOperator, errors: np.ndarray, file: str) -> None:
     try:
         import matplotlib
     except ImportError as error:
@@ -152,29 +176,25 @@ def draw(network: Operator, errors: np.ndarray, file: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    one = Instances(1, 4000, seed=5)
-    with torch.no_grad():
-        answers = {
-            "finite elements": one.solutions()[0],
-            "network": network(*one.inputs()).numpy(),
-            "labels": one.labels().epoch().value[0],
-        }
+    one = Instances(1, seed=5)
+    answers = {"finite elements": one.solutions()[0], "network": solved(network, one.inputs())[0], "labels": one.labels().epoch().value[0]}
+    truth = answers["finite elements"]
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
     axes[0].loglog(np.arange(1, len(errors) + 1), errors, label=["network", "labels"])
     axes[0].set_xlabel("epochs")
-    axes[0].set_ylabel("RMS error, held-out instances")
+    axes[0].set_ylabel("RMS error, stars not seen")
     axes[0].legend()
-    low, high = answers["finite elements"].min(), answers["finite elements"].max()
     for ax, (name, u) in zip(axes[1:], answers.items()):
-        dots = ax.scatter(*one.points[0].T, c=u, s=3, vmin=low, vmax=high)
+        shown = np.where(np.isnan(truth), np.nan, u).reshape(GRID, GRID).T
+        image = ax.imshow(shown, origin="lower", vmin=np.nanmin(truth), vmax=np.nanmax(truth))
         ax.set_title(name if name != "labels" else f"labels of one epoch, {WALKS} walks")
-        ax.set_aspect("equal")
         ax.set_axis_off()
-    figure.colorbar(dots, ax=axes[1:], shrink=0.8)
+    figure.colorbar(image, ax=axes[1:], shrink=0.8)
     figure.savefig(file, dpi=120)
 
 
-def main(epochs: int = 60, count: int = 512, file: str | None = None) -> None:
+def main(epochs: int = 40, count: int = 512, file: str | None = None) -> None:
+    warnings.filterwarnings("ignore", message="solve: .* outside the boundary")  # the nodes of the grid outside
     network, errors = train(epochs, count)
     if file:
         draw(network, errors, file)
