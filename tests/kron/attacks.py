@@ -40,7 +40,7 @@ def drawn_noise_kernel(rng, length, columns):
 
 
 class Program:
-    """A model, its data and what is done to them; with ``structured`` noise its covariance has kernels too."""
+    """A random model and its data. With ``structured``, the noise has kernels too."""
 
     def __init__(self, rng, backend, structured=False):
         self.rng = rng
@@ -65,7 +65,7 @@ class Program:
         self.draw()
 
     def draw(self):
-        """Data."""
+        """Draw data."""
         rng = self.rng
         self.axes = [l * rng.uniform(0, 1, (n, c) if c else n) for l, n, c in zip(self.lengths, self.shape, self.columns)]
         self.axes = [np.linspace(-l, l, n) if not c and rng.random() < 0.3 else x for x, l, n, c in
@@ -89,7 +89,7 @@ class Program:
             return gp.fit(self.axes, self.Y, self.mask)
 
     def design(self, seen):
-        """Orthonormal columns that span the mean, as a function of points, a tuple of columns; what few cells do not span is left out."""
+        """A function of points that returns orthonormal columns spanning the mean, without directions the cells do not determine."""
         observed = [x[i] for x, i in zip(self.axes, np.nonzero(seen))]
         if self.mean == "zero" or not seen.any():
             return None
@@ -105,7 +105,7 @@ class Program:
         return lambda points: columns(points) @ (rows[spanned] / sizes[spanned, None]).T
 
     def points(self):
-        """As ``predict`` takes them, and the columns of every axis."""
+        """Points for ``predict``, and the columns of every axis."""
         rng = self.rng
         if rng.random() < 0.5:
             new = [l * rng.uniform(-0.2, 1.2, (m, c) if c else m) for l, m, c in zip(self.lengths, rng.integers(0, 4, 9), self.columns)]
@@ -116,7 +116,7 @@ class Program:
         return np.concatenate([p.reshape(count, max(c, 1)) for p, c in zip(parts, self.columns)], axis=1), parts
 
     def check(self, gp):
-        """Every answer against the dense posterior at what was learnt."""
+        """Compare every answer with the dense posterior at the learnt parameters."""
         rng = self.rng
         seen = np.ones(self.shape, bool) if self.mask is None else self.mask
         kernels, of_noise = ([written_out(k) for k in both] for both in (gp.kernels_, gp.noise_kernels_))
@@ -124,24 +124,24 @@ class Program:
         largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
         least = np.min(gp.noise_, initial=np.inf) * math.prod(np.linalg.eigvalsh(f).min(initial=1) for f in dense.noise_factors)
         condition = max(1.0, largest / least)
-        condition *= np.linalg.cond(dense.A) if dense.A.size else 1.0  # the mean's coefficients, which C may leave all but undetermined
+        condition *= np.linalg.cond(dense.A) if dense.A.size else 1.0  # the mean's coefficients, which C may barely determine
         if condition > 1e8:  # where a search can end
             return
         tolerance, deviation = 1e3 * EPS * condition, math.sqrt(gp.variance_)
         terms = dense.rest @ np.linalg.solve(dense.C, dense.rest) + len(dense.y) * (1 + abs(math.log(gp.variance_)))
         near(gp.log_marginal_likelihood(), dense.log_likelihood(), tolerance, "likelihood", terms)
-        if self.options["optimizer"] != "fmin_l_bfgs_b":  # which may end on a ridge
+        if self.options["optimizer"] != "fmin_l_bfgs_b":  # a search may end on a ridge
             theta, step = gp.theta_, 1e-4 * rng.standard_normal(len(gp.theta_)) * np.minimum(1, np.abs(gp.theta_))
             slope = gp.log_marginal_likelihood(theta + step) - gp.log_marginal_likelihood(theta - step)
             changes = 2 * step * gp.log_marginal_likelihood(eval_gradient=True)[1]
-            allowed = 1e-3 * np.abs(changes).sum() + 2 * tolerance * terms  # of the difference, and roundings of both its values
+            allowed = 1e-3 * np.abs(changes).sum() + 2 * tolerance * terms  # errors of the difference, and roundings of both values
             assert abs(changes.sum() - slope) <= allowed, f"gradient: {changes.sum():.3e}, expected {slope:.3e} to {allowed:.1e}"
         X, columns = self.points()
         mean, covariance = dense.predict(columns)
         terms = np.abs(dense.design(columns)) @ np.abs(dense.beta)
         got, std = gp.predict(X, return_std=True)
         largest = max(np.abs(dense.rest).max(initial=0), terms.max(initial=0), deviation)
-        near(got.reshape(-1), mean, max(tolerance, 1e-6 if self.mean == "linear" else 0), "mean", largest)  # slopes of few cells
+        near(got.reshape(-1), mean, max(tolerance, 1e-6 if self.mean == "linear" else 0), "mean", largest)  # slopes from few cells
         near(std.reshape(-1) ** 2, np.maximum(np.diagonal(covariance), 0), tolerance, "variance", deviation**2)
         drawn = gp.sample(X, 64, rng=rng).reshape(64, len(mean))
         spread = np.sqrt(np.maximum(np.diagonal(covariance), 0)) + (1e3 * tolerance) ** 0.5 * deviation
@@ -151,7 +151,7 @@ class Program:
 
 
 def descent(objective, theta, bounds):
-    """Two steps along the gradient, of up to a tenth, or a tenth of the number."""
+    """Two steps along the gradient, each of at most 0.1 or a tenth of the value."""
     value, gradient = objective(theta)
     for _ in range(2):
         theta = np.clip(theta - 0.1 * np.minimum(1, np.abs(theta)) * np.tanh(gradient), *bounds.T)
@@ -170,16 +170,16 @@ INNER = [
 
 @contextlib.contextmanager
 def stopped(name, left, error):
-    """That error from an inner function, after so many calls of it."""
+    """Raise an error from an inner function after a number of calls."""
     name = f"quatrefoil.kron.models.{name}"
     original = functools.reduce(getattr, name.split(".")[1:], qf)
 
-    def raises(*given, **options):
+    def raises(*inputs, **options):
         nonlocal left
         left -= 1
         if left < 0:
             raise error
-        return original(*given, **options)
+        return original(*inputs, **options)
 
     with mock.patch(name, raises), contextlib.suppress(error):
         yield
@@ -190,7 +190,7 @@ def interrupted(rng):
 
 
 def attack_gridgp(rng, backend, structured=False):
-    """Fits, refits, pickles, changed arguments and interrupts."""
+    """Draw fits, refits, pickles, changed arguments and interrupts."""
     p = Program(rng, backend, structured)
     gp = p.model()
     if rng.random() < 0.3:
@@ -201,7 +201,7 @@ def attack_gridgp(rng, backend, structured=False):
         assert hasattr(gp, "theta_") == finished
     p.fit(gp)
     p.check(gp)
-    if rng.random() < 0.5:  # a second fit, perhaps of other data, that may not end
+    if rng.random() < 0.5:  # a second fit, perhaps to other data, which may be interrupted
         before, old = pickle.dumps(gp), (p.axes, p.Y, p.mask)
         p.draw()
         finished = False
@@ -216,11 +216,11 @@ def attack_gridgp(rng, backend, structured=False):
         gp = pickle.loads(pickle.dumps(gp))
         p.check(gp)
     kernels = [*p.kernels, *(k for k in p.noise_kernels or () if k != "white")]
-    given = [*p.axes, p.Y, p.mask, p.noise, *[v for k in kernels for v in k.keywords.values()]]
+    inputs = [*p.axes, p.Y, p.mask, p.noise, *[v for k in kernels for v in k.keywords.values()]]
     p.axes, p.Y, p.mask = [a.copy() for a in p.axes], p.Y.copy(), None if p.mask is None else p.mask.copy()
-    for array in given:
+    for array in inputs:
         if isinstance(array, np.ndarray):
-            array[...] = 7  # which no answer may show
+            array[...] = 7  # no answer may depend on it
     p.check(gp)
 
 

@@ -1,4 +1,4 @@
-"""Gaussian process regression on the cells observed, by a likelihood, predictions and kernels written out."""
+"""Dense Gaussian process regression on the observed cells: likelihood, predictions and kernels."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ EPS = 2.0**-52
 
 
 def near(got, expected, tolerance, what, size=0.0):
-    """To a share of the largest number, which is at least ``size``."""
+    """Agree to a tolerance relative to the largest value, or to ``size`` if that is larger."""
     got, expected = np.asarray(got, float), np.asarray(expected, float)
     assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
     size = max(np.abs(expected).max(initial=0), size)
@@ -22,7 +22,7 @@ def near(got, expected, tolerance, what, size=0.0):
 
 
 def close(got, expected, k=64, dtype=np.float64):
-    """To k roundings of the largest value: sums of a few dozen terms round a few times each, and factors multiply."""
+    """Agree to k roundings of the largest value. Sums of a few dozen terms round a few times each, and factors multiply."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape
     assert np.abs(got - expected).max(initial=0) <= k * np.finfo(dtype).eps * np.abs(expected).max(initial=1e-300)
@@ -37,15 +37,15 @@ def dense_of(factors):
 
 
 def positive(rng, *sizes):
-    """Symmetric matrices, of small condition numbers."""
+    """Random symmetric positive definite matrices with small condition numbers."""
     return [a @ a.T / len(a) + 0.3 * np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in sizes)]
 
 
 def of_items(batch, function, factors, *arrays):
-    """What ``function`` makes of the factors and the arrays of one item, for every item of a batch."""
+    """Call ``function`` with the factors and arrays of each item of a batch, and stack the results."""
     factors = [np.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
-    made = [np.asarray(function([f[at] for f in factors], *[a[at] for a in arrays])) for at in np.ndindex(batch)]
-    return np.stack(made).reshape(*batch, *made[0].shape)
+    output = [np.asarray(function([f[at] for f in factors], *[a[at] for a in arrays])) for at in np.ndindex(batch)]
+    return np.stack(output).reshape(*batch, *output[0].shape)
 
 
 def unit_of(rng, most=12):
@@ -53,7 +53,7 @@ def unit_of(rng, most=12):
 
 
 def dense_kernel(kernels, a, b):
-    """Of points, a tuple of columns each."""
+    """The kernel matrix of two sets of points, each a tuple of columns."""
     K = np.ones((len(a[0]), len(b[0])))
     for k, x, y in zip(kernels, a, b):
         K *= np.asarray(k(x, y), float)
@@ -61,19 +61,19 @@ def dense_kernel(kernels, a, b):
 
 
 def fixed(x, y=None, *, scale):
-    """A callable of the user's, whose scale is not learnt."""
+    """A user's callable, whose scale is not learnt."""
     return np.asarray(oracle.matern52(x, y, scale=scale), float)
 
 
 def written_out(kernel):
-    """A partial of one of our kernels, by its oracle; other callables, and the name of one, as they are."""
+    """Replace a partial of one of our kernels by its oracle. Other callables and names are returned unchanged."""
     return partial(getattr(oracle, kernel.func.__name__, kernel.func), **kernel.keywords) if hasattr(kernel, "func") else kernel
 
 
 class Dense:
-    """Exact regression on the cells observed; ``design`` takes points and gives the columns of a mean with unknown coefficients.
+    """Exact regression on the observed cells. ``design(points)`` returns the columns of a mean with unknown coefficients.
 
-    ``noise_kernels`` are one per axis, "white" or callables of its points.
+    ``noise_kernels`` has one entry per axis: "white" or a callable of its points.
     """
 
     def __init__(self, kernels, axes, Y, mask, noise, variance, design=None, noise_kernels=()):

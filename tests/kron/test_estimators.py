@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of estimators, those that make sense here."""
+"""scikit-learn's own estimator checks, as far as they apply."""
 
 import functools
 import pickle
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*stopped after max_iter:Runtime
 
 
 class OneAxis(GridGP):
-    """A grid of one axis, whose points are the rows of a matrix of samples."""
+    """A GridGP of one axis that takes its points as rows of a sample matrix."""
 
     def fit(self, X, y):
         return super().fit([X], y)
@@ -38,9 +38,9 @@ MODELS = {
     "SlimKL": SlimKL(means=np.linspace(0, 0.2, 3), std=0.05, noise=0.1, max_iter=3),
     "GridGP": OneAxis([functools.partial(rbf, scale=1.0)], noise=0.1, optimizer=None),
 }
-# Ours are other errors than these checks want, or no errors: points may be (n,), and messages name the argument, what it is and what is
+# These checks expect other errors. Points may be (n,) here, and messages name the argument, its value and what is
 # expected in the words of all functions here.
-NOT_ASKED = {
+NOT_APPLICABLE = {
     "check_n_features_in_after_fitting", "check_complex_data", "check_dtype_object", "check_estimators_empty_data_messages",
     "check_estimators_nan_inf", "check_estimator_sparse_tag", "check_estimator_sparse_array", "check_estimator_sparse_matrix",
     "check_fit1d", "check_fit2d_predict1d", "check_requires_y_none", "check_supervised_y_2d", "check_supervised_y_no_nan",
@@ -48,18 +48,18 @@ NOT_ASKED = {
 }  # fmt: skip
 
 
-def asked():
+def applicable_checks():
     for name, model in MODELS.items():
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not inherit from `sklearn.base.BaseEstimator`")  # it has the methods of one
+            warnings.filterwarnings("ignore", ".*does not inherit from `sklearn.base.BaseEstimator`")  # it has the same methods
             checks = list(estimator_checks.estimator_checks_generator(model, legacy=True))
         for i, (_, check) in enumerate(checks):
             title = check.func.__name__
-            if title not in NOT_ASKED:
+            if title not in NOT_APPLICABLE:
                 yield pytest.param(name, check, id=f"{name}-{title}-{i}")
 
 
-@pytest.mark.parametrize(("name", "check"), list(asked()))
+@pytest.mark.parametrize(("name", "check"), list(applicable_checks()))
 def test_check(name, check):
     check(MODELS[name])
 
@@ -72,12 +72,13 @@ def test_tags():
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_deviations_take_what_fit_has_factorised(rng, monkeypatch, missing):
+def test_deviations_reuse_the_factorisation(rng, monkeypatch, missing):
     x = [np.linspace(0, 1, 8), np.linspace(0, 1, 9)]
-    gp = GridGP([functools.partial(rbf, scale=0.3)] * 2, noise=0.1).fit(x, rng.standard_normal((8, 9)), mask=rng.random((8, 9)) >= missing)
+    gp = GridGP([functools.partial(rbf, scale=0.3)] * 2, noise=0.1, optimizer=None)
+    gp.fit(x, rng.standard_normal((8, 9)), mask=rng.random((8, 9)) >= missing)
     fresh = pickle.loads(pickle.dumps(gp))
 
-    def never(*given, **options):
+    def never(*inputs, **options):
         raise AssertionError("it factorises again")
 
     expected = fresh.predict(x, return_std=True)
@@ -91,7 +92,7 @@ def test_deviations_take_what_fit_has_factorised(rng, monkeypatch, missing):
 
 
 def points_of_a_grid(rng, missing=0.0):
-    """(P, 2) in any order, and values of a smooth function with little noise."""
+    """Points (P, 2) of a grid in random order, and values of a smooth function with little noise."""
     x, y = np.linspace(0, 2, 9), np.linspace(-1, 1, 8)
     X = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
     X = X[rng.permutation(len(X))[: round(len(X) * (1 - missing))]]
@@ -104,18 +105,18 @@ KERNELS = [functools.partial(rbf, scale=1.0)] * 2
 def test_grid_search_of_a_pipeline(rng):
     X, z = points_of_a_grid(rng, 0.1)
     pipeline = make_pipeline(StandardScaler(), GridGP(KERNELS, noise=1e-3, variance=1.0, optimizer=None))
-    asked = {"gridgp__noise": [1e-3, 1e3], "gridgp__kernels": [KERNELS, [functools.partial(rbf, scale=100.0)] * 2]}
-    search = GridSearchCV(pipeline, asked, cv=3, error_score="raise").fit(X, z)
+    candidates = {"gridgp__noise": [1e-3, 1e3], "gridgp__kernels": [KERNELS, [functools.partial(rbf, scale=100.0)] * 2]}
+    search = GridSearchCV(pipeline, candidates, cv=3, error_score="raise").fit(X, z)
     assert search.best_params_["gridgp__noise"] == 1e-3
     assert [k.keywords for k in search.best_params_["gridgp__kernels"]] == [k.keywords for k in KERNELS]
     assert search.best_score_ > 0.8
     mean, std = search.predict(X), search.best_estimator_.predict(X, return_std=True)[1]
     assert mean.shape == std.shape == z.shape
     assert np.sqrt(np.mean((mean - z) ** 2)) < 0.2
-    assert not hasattr(pipeline[-1], "theta_")  # clones were fitted
+    assert not hasattr(pipeline[-1], "theta_")  # GridSearchCV fits clones
 
 
-def test_what_are_no_points_of_a_grid(rng):
+def test_points_outside_a_grid_raise(rng):
     X, z = points_of_a_grid(rng)
     fit, far, missing = GridGP(KERNELS, noise=1e-3, optimizer=None).fit, rng.standard_normal((300, 2)), X.copy()
     missing[3, 1] = np.nan

@@ -1,4 +1,4 @@
-"""``GridGP`` against dense Gaussian process regression, by a likelihood and predictions written out in dense.py."""
+"""``GridGP`` against the dense Gaussian process regression of dense.py."""
 
 import functools
 import math
@@ -43,13 +43,13 @@ def test_gradient_of_the_likelihood(rng, name, share):
     theta = gp.theta_
     assert len(theta) == {"gsmp": 10, "fixed": 3, "periodic": 5, "rational_quadratic": 5, "spectral_mixture": 9, "gaussian": 9}.get(name, 4)
     value, gradient = gp.log_marginal_likelihood(theta, eval_gradient=True)
-    assert math.isclose(value, gp.log_marginal_likelihood_value_, rel_tol=1e-12)  # exp(log(x)) is x but for rounding
+    assert math.isclose(value, gp.log_marginal_likelihood_value_, rel_tol=1e-12)  # exp(log(x)) rounds
     expected = approx_fprime(theta, gp.log_marginal_likelihood, 1e-6)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
-def test_a_fit_finds_what_made_the_data(rng):
-    """Within five times the width that the likelihood has there, and never lower than where it began."""
+def test_fit_recovers_the_parameters(rng):
+    """Parameters agree within five widths of the likelihood, which is never below its initial value."""
     axes = [np.linspace(0, 1, 30), np.linspace(0, 1, 25)]
     truth = [partial(qf.kron.rbf, scale=0.15), partial(qf.kron.rbf, scale=0.3)]
     f = qf.kron.gp_sample([k(x) for k, x in zip(truth, axes)], rng=rng)[0]
@@ -96,24 +96,24 @@ def test_optimisers(rng, monkeypatch):
 
 
 def test_predictions_by_samples_and_of_one_axis(rng):
-    """What random programs do not ask for."""
+    """Options that random programs do not draw."""
     p, x = Problem(rng, (4, 3)), rng.uniform(0, 1, 5)
     gp, one = p.fitted(), Problem(rng, (9,)).fitted()
     rough, std = (gp.predict([x, x[:2]], return_std=how, samples=2000, rng=rng)[1] for how in ("samples", True))
-    assert np.abs(rough / std - 1).max() <= 6 * (1 / 4000) ** 0.5  # a chance of 2e-9 each
+    assert np.abs(rough / std - 1).max() <= 6 * (1 / 4000) ** 0.5  # a probability of 2e-9 each
     assert gp.sample([x, x[:2]], 3, rng=rng).shape == (3, 5, 2)
     np.testing.assert_allclose(one.predict(x), one.predict([x]), rtol=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:kron.gp_nll. conjugate gradients stopped:RuntimeWarning")  # where the search tries hardly any noise
+@pytest.mark.filterwarnings("ignore:kron.gp_nll. conjugate gradients stopped:RuntimeWarning")  # the search tries very small noise
 @pytest.mark.parametrize(("few", "noise"), [(120, None), (60, None), (60, np.linspace(0.05, 0.15, 120))])
 def test_lanczos_fits_too(few, noise, rng, monkeypatch):
-    """With all cells from the start, or first on a thinned grid."""
+    """With all cells from the start, and first on a thinned grid."""
     from quatrefoil.kron.gp import covariance
     from quatrefoil.kron.models import gridfit, search
 
     p, cells, objective = Problem(rng, (12, 10)), [], gridfit.Fit.objective
-    grid = [g.reshape(-1) for g in np.meshgrid(*p.axes, indexing="ij")]  # a sample of the prior: of mere noise the likelihood is flat
+    grid = [g.reshape(-1) for g in np.meshgrid(*p.axes, indexing="ij")]  # a sample of the prior: for pure noise the likelihood is flat
     prior = 1.3 * dense_kernel(p.dense.kernels, grid, grid) + np.diag(np.broadcast_to(0.1 if noise is None else noise, 120))
     p.Y = rng.multivariate_normal(np.zeros(120), prior).reshape(12, 10)
     options = {"optimizer": "fmin_l_bfgs_b", **({} if noise is None else {"noise": noise})}
@@ -128,7 +128,7 @@ def test_lanczos_fits_too(few, noise, rng, monkeypatch):
 
 
 def test_a_thinned_grid():
-    """Every second cell along the longest axis, until they are few enough: the same numbers at the same points."""
+    """The thinned grid has every second point of the longest axis, repeatedly, with the same values at the same points."""
     axes, Y = [np.arange(9.0), np.arange(5.0) ** 2], np.arange(45.0).reshape(9, 5)
     mask = Y % 4 > 0
     fit = qf.kron.GridGP(optimizer=None, mean="linear").fit(axes, Y, mask)._fit
@@ -193,8 +193,8 @@ def test_refused(rng):
         (lambda: gp.predict(axes, return_std="yes"), ValueError, "return_std is 'yes'"),
         (lambda: gp.log_marginal_likelihood(np.zeros(3)), ValueError, "theta has shape"),
         (lambda: gp.score(axes, hidden * np.inf), ValueError, r"GridGP\.score: y\[\d+\] is -?inf"),
-        (lambda: fit(*axes, Y), ValueError, r"the axes of a grid are a list: fit\(\[x, t\], Y, mask\)"),
-        (lambda: fit(axes), TypeError, r"Y is missing; give axes and Y, as fit\(\[x, t\], Y\), or a DataArray"),
+        (lambda: fit(*axes, Y), ValueError, r"axes of a grid are a list: fit\(\[x, t\], Y, mask\)"),
+        (lambda: fit(axes), TypeError, r"Y is missing; give axes and Y, as in fit\(\[x, t\], Y\), or a DataArray"),
         (lambda: qf.kron.GridGP("matern").fit(axes, Y), ValueError, r"kernels\[0\] is 'matern', expected 'rbf', 'matern12'"),
         (lambda: qf.kron.GridGP("rbf", "rbf"), TypeError, r"GridGP takes kernels by position, got 2 arguments; kernels are one list"),
         (lambda: qf.kron.GridGP(qf.kron.rbf(scale=0.3)), TypeError, r"rbf: x is missing; .*functools.partial\(qf.kron.rbf, scale="),
@@ -203,7 +203,7 @@ def test_refused(rng):
         (lambda: qf.kron.GridGP(0.3).fit(axes, Y), TypeError, "kernels is float, expected callables such as functools.partial"),
         (lambda: gp.predict(axes[0]), ValueError, r"expected \(P, 2\), one row per point, or a list of axes, \[x_1, x_2\]"),
         (lambda: gp.predict(*axes), TypeError, r"return_std is a numpy array of float64; axes are one list: predict\(\[x_1, x_2\]\)"),
-        (lambda: gp.predict({"x": axes[0]}), TypeError, "X is a dict, but fit had no names of axes"),
+        (lambda: gp.predict({"x": axes[0]}), TypeError, "X is a dict, but fit got no names of axes"),
         (lambda: gp.predict(axes, return_cov=True), TypeError, "GridGP.predict has no argument 'return_cov'; sample draws from"),
         (lambda: gp.sample(axes, n_samples=2), TypeError, "GridGP.sample has no argument 'n_samples'; use size"),
         (lambda: gp.score(axes, Y, p.mask.T), ValueError, r"GridGP\.score: mask has shape \(6, 7\), expected \(7, 6\)"),

@@ -1,4 +1,4 @@
-"""``GridGP`` as it is called first: no arguments, tables of any kind, units, holes and means."""
+"""``GridGP`` with defaults: no arguments, tables of any type, units, holes and means."""
 
 import datetime
 import functools
@@ -38,7 +38,7 @@ TRUTHS = {
 @pytest.mark.parametrize("name", TRUTHS)
 @pytest.mark.filterwarnings("ignore:GridGP.fit. the (search ended with|optimiser did not):RuntimeWarning")
 def test_no_arguments(name):
-    """The error at the holes is small, and what the model expects."""
+    """The error in the holes is small, and agrees with the predicted variance."""
     make, noise, share = TRUTHS[name]
     truth = make()
     Y = np.where(np.random.default_rng(1).random(truth.shape) < share, truth + noise * NOISE, np.nan)
@@ -51,17 +51,17 @@ def test_no_arguments(name):
 
 def test_bounds_are_warned_of():
     with pytest.warns(
-        RuntimeWarning, match=r"GridGP.fit: the search ended with noise at its least, [\d.e-]+: the data hardly determine it"
+        RuntimeWarning, match=r"GridGP.fit: the search ended with noise at its lower bound, [\d.e-]+: the data hardly determine it"
     ):
         GridGP(qf.kron.rbf).fit([X, T], TRUTH)
-    with pytest.warns(RuntimeWarning, match=r"with .*scale of kernels\[1\] at its largest, 1e\+05"):
+    with pytest.warns(RuntimeWarning, match=r"with .*scale of kernels\[1\] at its upper bound, 1e\+05"):
         GridGP([KERNELS[0], functools.partial(qf.kron.rbf, scale=1.0)]).fit([X, T], np.repeat(TABLE[:, :1], 12, axis=1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GridGP().fit([X, T], TABLE)
 
 
-def test_what_numpy_makes_arrays_of():
+def test_array_likes():
     pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
     holes = np.where(SEEN, TABLE, np.nan)
     expected = GridGP(**FIXED).fit([X, T], TABLE, SEEN).predict([X, T])
@@ -174,9 +174,9 @@ def test_tables_with_labels():
     array, series = xarray.DataArray(holes, coords={"x": X, "t": T}), frame.stack().dropna().sample(frac=1, random_state=0)
     for table in (frame, array, series):
         gp = GridGP(**FIXED).fit(table)
-        for found, numbers in zip(gp.predict(return_std=True), (mean, std)):
-            assert type(found) is type(table)
-            np.testing.assert_allclose(np.asarray(found).reshape(14, 12), numbers, rtol=1e-7)
+        for result, numbers in zip(gp.predict(return_std=True), (mean, std)):
+            assert type(result) is type(table)
+            np.testing.assert_allclose(np.asarray(result).reshape(14, 12), numbers, rtol=1e-7)
         part = gp.predict([X[:2], T[:3]])
         assert type(part) is type(table)
         assert part.size == 6
@@ -187,10 +187,10 @@ def test_tables_with_labels():
     assert expected.score([X, T], holes) == expected.score([X, T], TABLE, SEEN)
 
     dated = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(pandas.Series(TRUTH[3], index=days))
-    found = dated.predict([pandas.DatetimeIndex(["2024-03-01", "2024-03-01T12"])])
-    assert found.index[1] == pandas.Timestamp("2024-03-01T12")
+    result = dated.predict([pandas.DatetimeIndex(["2024-03-01", "2024-03-01T12"])])
+    assert result.index[1] == pandas.Timestamp("2024-03-01T12")
     since = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(np.arange(12), TRUTH[3]).predict([10, 10.5])
-    np.testing.assert_allclose(found, since, rtol=1e-6)
+    np.testing.assert_allclose(result, since, rtol=1e-6)
     with pytest.raises(TypeError, match="Y is missing; give axes and Y"):
         GridGP().fit(TABLE)
     with pytest.raises(ValueError, match=r"axes\[0\]\[1\] is nan"):
@@ -202,8 +202,8 @@ def test_a_dataset_by_coordinates():
     array = xarray.DataArray(np.where(SEEN, TABLE, np.nan), coords={"x": X, "t": T})
     gp, x = GridGP(**FIXED).fit(array), np.array([0.05, 0.3, 0.4])
     mean, std = gp.predict([x, T], return_std=True)
-    found = gp.predict(coords={"x": x}, return_std=True)
-    xarray.testing.assert_identical(found, xarray.Dataset({"mean": mean, "std": std}))
+    result = gp.predict(coords={"x": x}, return_std=True)
+    xarray.testing.assert_identical(result, xarray.Dataset({"mean": mean, "std": std}))
     xarray.testing.assert_identical(
         gp.predict(coords={"x": 0.3}, derivative="t")["mean"], gp.predict([[0.3], T], derivative="t").rename("mean")
     )
@@ -212,12 +212,12 @@ def test_a_dataset_by_coordinates():
         (lambda: gp.predict([x, T], coords={"x": x}), ValueError, "X and coords are both given"),
         (lambda: gp.predict(coords={"y": x}), ValueError, "unknown axis 'y'; expected 'x', 't'"),
         (lambda: gp.predict(coords=[x, T]), TypeError, "coords is a list, expected axes by name: {'x': values}"),
-        (lambda: GridGP(**FIXED).fit([X, T], TABLE).predict(coords={"x": x}), TypeError, "fit had no DataArray; give the axes as X"),
+        (lambda: GridGP(**FIXED).fit([X, T], TABLE).predict(coords={"x": x}), TypeError, "fit got no DataArray; give the axes as X"),
     ])  # fmt: skip
 
 
-def test_what_newcomers_type(rng):
-    """Works, or says what to type."""
+def test_common_first_calls(rng):
+    """Common calls work, or their error says what to type."""
     xarray = pytest.importorskip("xarray")
     array = xarray.DataArray(TABLE, coords={"x": X, "t": T}, dims=("x", "t"))
     gp = GridGP(**FIXED).fit(array)
@@ -227,7 +227,7 @@ def test_what_newcomers_type(rng):
     np.testing.assert_array_equal(gp.predict([(0.5, 0.6), (1.0, 2.0)]), gp.predict([[0.5, 0.6], [1.0, 2.0]]))
     by_name = GridGP(**FIXED | {"kernels": {"t": KERNELS[1], "x": KERNELS[0]}}).fit(array)
     np.testing.assert_array_equal(by_name.predict(), gp.predict())
-    with pytest.warns(RuntimeWarning, match="Y minus its mean is 0, so nothing can be learnt from it"):
+    with pytest.warns(RuntimeWarning, match="Y minus its mean is 0, so there is nothing to learn"):
         GridGP().fit([X, T], np.full((14, 12), 3.0))
     check_refused([
         (lambda: gp.sample(3), TypeError, "give the number of samples as size=3"),
@@ -236,7 +236,7 @@ def test_what_newcomers_type(rng):
         (lambda: GridGP().theta_, AttributeError, "GridGP has no attribute 'theta_'; call fit first"),
         (lambda: GridGP(qf.kron.rbf(X, scale=0.3)).fit(array), TypeError, "a numpy array of float64, expected callables"),
         (lambda: GridGP({"x": "rbf"}).fit(array), ValueError, "a dict of 'x', expected one per axis, 'x', 't'"),
-        (lambda: GridGP({"x": "rbf"}).fit([X, T], TABLE), ValueError, "axes have names only in a table"),
+        (lambda: GridGP({"x": "rbf"}).fit([X, T], TABLE), ValueError, "only axes of a table have names"),
         (lambda: GridGP().fit(array.to_dataset(name="heat")), TypeError, r"expected one of its variables: ds\['heat'\]"),
         (lambda: qf.kron.gp_nll(np.eye(3), np.eye(4), np.ones(12), 0.1), TypeError, r"factors are one list: gp_nll\(\[K_1, K_2\]"),
     ])  # fmt: skip
@@ -246,37 +246,37 @@ def test_dates():
     pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
     days, holes = pandas.date_range("2026-01-01", periods=14, name="day"), np.where(SEEN, TABLE, np.nan)
     frame = pandas.DataFrame(holes, index=days, columns=pandas.Index(T, name="t"))
-    asked, new = days[:2], [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)]
-    points, gp = pandas.DataFrame({"t": T[:2], "day": asked}), GridGP(**FIXED).fit(frame)
-    grid, scattered = gp.predict([asked, T]), gp.predict(points)
+    query, new = days[:2], [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)]
+    points, gp = pandas.DataFrame({"t": T[:2], "day": query}), GridGP(**FIXED).fit(frame)
+    grid, scattered = gp.predict([query, T]), gp.predict(points)
     np.testing.assert_allclose(grid.to_numpy(), gp.predict().to_numpy()[:2], rtol=1e-9)
     np.testing.assert_allclose(scattered, grid.to_numpy().diagonal(), rtol=1e-9)
     field, line = xarray.DataArray(frame), GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(frame[T[0]])
     by_zone, by_period = GridGP(**FIXED).fit(frame.tz_localize("Asia/Tokyo")), GridGP(**FIXED).fit(frame.to_period("D"))
     by_name = GridGP(**FIXED).fit(field)
     same = (
-        gp.predict(frame[:2]), gp.predict({"day": asked}), gp.predict([["2026-01-01", "2026-01-02"], T]), gp.predict([new, T]),
-        GridGP(**FIXED).fit(frame.set_axis(list(map(str, days.date)))).predict([asked, T]),
-        GridGP(**FIXED).fit(frame.set_axis(days.date)).predict([asked, T]),
+        gp.predict(frame[:2]), gp.predict({"day": query}), gp.predict([["2026-01-01", "2026-01-02"], T]), gp.predict([new, T]),
+        GridGP(**FIXED).fit(frame.set_axis(list(map(str, days.date)))).predict([query, T]),
+        GridGP(**FIXED).fit(frame.set_axis(days.date)).predict([query, T]),
         GridGP(**FIXED).fit([days, T], holes).predict([np.array(new, object), T]),
-        GridGP(**FIXED).fit(frame.set_axis(list(map(str, T)), axis=1)).predict([asked, T]),
-        by_zone.predict([asked.tz_localize("Asia/Tokyo"), T]), by_zone.predict([(asked - pandas.Timedelta("9h")).tz_localize("UTC"), T]),
-        by_period.predict([asked.to_period("D"), T]), by_period.predict()[:2], by_zone.predict()[:2],
-        by_name.predict({"t": T, "day": asked}), by_name.predict(field[:2].T),
+        GridGP(**FIXED).fit(frame.set_axis(list(map(str, T)), axis=1)).predict([query, T]),
+        by_zone.predict([query.tz_localize("Asia/Tokyo"), T]), by_zone.predict([(query - pandas.Timedelta("9h")).tz_localize("UTC"), T]),
+        by_period.predict([query.to_period("D"), T]), by_period.predict()[:2], by_zone.predict()[:2],
+        by_name.predict({"t": T, "day": query}), by_name.predict(field[:2].T),
     )  # fmt: skip
-    for found in same:
-        np.testing.assert_allclose(np.asarray(found), grid.to_numpy(), rtol=1e-9)
+    for result in same:
+        np.testing.assert_allclose(np.asarray(result), grid.to_numpy(), rtol=1e-9)
     same = (
         gp.predict(points[["day", "t"]]),
         gp.predict(np.array(points[["day", "t"]], object)),
         gp.predict(points.set_index(["day", "t"]).index),
     )
-    for found in same:
-        np.testing.assert_allclose(found, scattered, rtol=1e-9)
-    for given in (asked, pandas.Series(asked), new, np.array(asked), asked.to_list()):
-        assert line.predict(given).index.equals(asked)
-    for found in (gp.predict(["2026-01-01", T]), gp.predict({"day": "2026-01-01"}), gp.predict(["2026-01-01", T[0]])):
-        np.testing.assert_allclose(found.to_numpy(), grid.to_numpy()[:1, : found.shape[1]], rtol=1e-9)
+    for result in same:
+        np.testing.assert_allclose(result, scattered, rtol=1e-9)
+    for inputs in (query, pandas.Series(query), new, np.array(query), query.to_list()):
+        assert line.predict(inputs).index.equals(query)
+    for result in (gp.predict(["2026-01-01", T]), gp.predict({"day": "2026-01-01"}), gp.predict(["2026-01-01", T[0]])):
+        np.testing.assert_allclose(result.to_numpy(), grid.to_numpy()[:1, : result.shape[1]], rtol=1e-9)
     single = GridGP(**FIXED).fit(frame.stack().to_frame("value"))
     np.testing.assert_array_equal(single.predict(), GridGP(**FIXED).fit(frame.stack()).predict())
     scores = gp.score(frame), gp.score([days, T], frame), by_name.score(field.T), GridGP(**FIXED).fit(frame.stack()).score(frame.stack())
@@ -284,13 +284,13 @@ def test_dates():
     check_refused([
         (lambda: gp.predict(np.array([[3.0, 0.5]])), TypeError, r"X\[:, 0\] has numbers, but fit had dates there; give dates, as np"),
         (lambda: gp.predict([[3, 4], T]), TypeError, r"axes\[0\] has numbers, but fit had dates there"),
-        (lambda: gp.predict([asked, asked]), TypeError, r"axes\[1\] has dates, but fit had numbers there; give numbers"),
-        (lambda: gp.predict([asked - asked[0], T]), TypeError, r"axes\[0\] has durations, but fit had dates there"),
+        (lambda: gp.predict([query, query]), TypeError, r"axes\[1\] has dates, but fit had numbers there; give numbers"),
+        (lambda: gp.predict([query - query[0], T]), TypeError, r"axes\[0\] has durations, but fit had dates there"),
         (lambda: line.predict([3.0, 4.0]), TypeError, r"axes\[0\] has numbers, but fit had dates there"),
-        (lambda: gp.predict(asked), ValueError, r"or a list of axes, \[day, t\]"),
+        (lambda: gp.predict(query), ValueError, r"or a list of axes, \[day, t\]"),
         (lambda: GridGP(**FIXED).fit(pandas.DataFrame(TABLE)).predict({"t": T}), ValueError, "the table's have no names: df.rename_axis"),
-        (lambda: gp.predict(asked, T), TypeError, r"axes are one list: predict\(\[day, t\]\)"),
-        (lambda: gp.predict({"time": asked}), ValueError, "unknown axis 'time'; expected 'day', 't'"),
+        (lambda: gp.predict(query, T), TypeError, r"axes are one list: predict\(\[day, t\]\)"),
+        (lambda: gp.predict({"time": query}), ValueError, "unknown axis 'time'; expected 'day', 't'"),
         (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(14)])), TypeError,
          r"'s0' is neither a number nor an ISO date; give positions instead of names, as df.set_axis\(range\(14\), axis=0\); of records"),
         (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(12)], axis=1)), TypeError, r"set_axis\(range\(12\), axis=1\)"),
@@ -306,15 +306,15 @@ def test_tensors():
     gp, expected = GridGP(**FIXED).fit(axes, Y), GridGP(**FIXED).fit([X, T], TABLE)
     assert gp.score(axes, Y) == expected.score([X, T], TABLE)
     points = torch.tensor([[0.1, 0.2]])
-    found = [*gp.predict(axes, True), *gp.predict(points, True), gp.sample(axes, rng=0), *gp.predict(return_std="samples", rng=0)]
+    result = [*gp.predict(axes, True), *gp.predict(points, True), gp.sample(axes, rng=0), *gp.predict(return_std="samples", rng=0)]
     points = points.numpy()
     arrays = [*expected.predict([X, T], True), *expected.predict(points, True), expected.sample([X, T], rng=0)]
-    for a, b in zip(found, [*arrays, *expected.predict(return_std="samples", rng=0)], strict=True):
+    for a, b in zip(result, [*arrays, *expected.predict(return_std="samples", rng=0)], strict=True):
         np.testing.assert_array_equal(a.detach().numpy(), b)
 
 
 def test_restarts_leave_a_flat_region():
-    """Restarts are drawn over all of the bounds; theta near a start far below the spacing has no gradient."""
+    """Restarts cover all of the bounds. The initial scale is far below the spacing, where the gradient vanishes."""
     x = np.linspace(0, 1, 25)
     gp = functools.partial(GridGP, [functools.partial(qf.kron.rbf, scale=1e-4)], noise=0.01, rng=0)
     with warnings.catch_warnings():
@@ -325,7 +325,7 @@ def test_restarts_leave_a_flat_region():
 
 @pytest.mark.parametrize("name", ["matern12", "matern32", "rational_quadratic", "periodic"])
 def test_our_kernels_are_learnt(name):
-    """A search goes uphill; the kernel's numbers end near those that made the data."""
+    """A search increases the likelihood, and ends near the true parameters."""
     numbers = {"scale": 0.5} | {"rational_quadratic": {"alpha": 1.0}, "periodic": {"period": 0.8}}.get(name, {})
     axes = np.linspace(0, 3, 60), np.linspace(0, 1, 40)
     kernels = [functools.partial(getattr(qf.kron, name), **numbers), functools.partial(qf.kron.matern32, scale=0.3)]

@@ -36,7 +36,7 @@ def derivative(name, x, y, order):
 
 
 def variance(name, order):
-    """(-1)^order k^(2 order)(0)"""
+    """The variance (-1)^order k^(2 order)(0)."""
     h, zero, k = np.longdouble(1e-3), np.zeros(1), partial(getattr(oracle, name), **KERNELS[name])
     weights = [-1, 2, -1] if order == 1 else [1, -4, 6, -4, 1]
     return sum(w * k(np.array([(i - order) * h]), zero)[0, 0] for i, w in enumerate(weights)) / h ** (2 * order)
@@ -58,7 +58,7 @@ def test_against_dense_regression(name, order):
     spread = np.sqrt(1.3 * float(variance(name, order)) - explained)
     mean, std = gp.predict(list(new), return_std=True, derivative=(1, order))
     np.testing.assert_allclose(mean.ravel(), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-    np.testing.assert_allclose(std.ravel(), spread, rtol=2e-2)  # of variances by differences over 1e-3
+    np.testing.assert_allclose(std.ravel(), spread, rtol=2e-2)  # variances by differences with step 1e-3
     again = gp.predict(np.stack(at, axis=1), return_std=True, derivative=(1, order))
     np.testing.assert_allclose(again, [mean.ravel(), std.ravel()], rtol=1e-9)
 
@@ -80,12 +80,12 @@ def test_refused():
         (2, ValueError, "the axis of derivative is 2, expected"),
         ((0, 3), ValueError, "the order of derivative is 3, expected"),
         ((0, 2), ValueError, "covariance matern32 have no derivative of order 2"),
-        (1, TypeError, "derivatives are known for rbf, matern32, .*; this axis has matern12"),
+        (1, TypeError, "derivatives are available for rbf, matern32, .*; this axis has matern12"),
         ((0, 1, 1), ValueError, r"expected an axis, or \(axis, order\)"),
     ]:
         with pytest.raises(error, match=message):
             gp.predict(derivative=derivative)
-    with pytest.raises(ValueError, match="no samples of derivatives"):
+    with pytest.raises(ValueError, match="samples of derivatives are not available"):
         gp.predict(return_std="samples", derivative=0)
     with pytest.raises(TypeError, match="callable mean"):
         qf.kron.GridGP(optimizer=None, mean=lambda x, t: x + t).fit([X, T], Y).predict(derivative=0)

@@ -1,4 +1,4 @@
-"""The examples of Gaussian processes run, and their numbers are good ones."""
+"""The examples of Gaussian processes run, and their results are accurate."""
 
 import re
 
@@ -12,7 +12,7 @@ pytest.importorskip("pywt")
 
 
 def test_the_photograph(monkeypatch, example, printed):
-    """The error at the lost pixels is what the model expects, and below that of a kernel that was not fitted."""
+    """The error at the lost pixels agrees with the predicted variance, and is below that of an unfitted kernel."""
     import pywt.data
 
     module = example("restore_photograph")
@@ -63,7 +63,7 @@ def test_the_stripes(example, printed):
 
 
 def test_the_comparison_of_fields(monkeypatch, capsys):
-    monkeypatch.setattr(bench_fields, "installed", lambda name: False)  # BoTorch changes linear_operator for the tests after this one
+    monkeypatch.setattr(bench_fields, "installed", lambda name: False)  # BoTorch changes linear_operator for all later tests
     assert bench_fields.main(["--cells", "5", "5", "4", "--fields", "1"]) == 0
     names, numbers = zip(*re.findall(r"(\S.*?) +([\d.]+ s, RMSE [\d.]+)", capsys.readouterr().out))
     assert names == ("GridGP, three axes", "GridGP, the plane as one axis")

@@ -1,4 +1,4 @@
-"""What a ``GridGP`` keeps: a whole fit or none, copies of what it was given, and no unit."""
+"""The state of a ``GridGP``: fits are complete or discarded, arguments are copied, and units do not matter."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ partial = functools.partial
 
 
 def everything(gp, X):
-    """All that a model answers."""
+    """All results of a model."""
     kernels = [np.asarray(k.keywords["scale"]) for k in gp.kernels_]
     mean, std = gp.predict(X, return_std=True)
     value, gradient = gp.log_marginal_likelihood(eval_gradient=True)
@@ -29,7 +29,7 @@ def same(got, expected):
 
 @pytest.mark.parametrize("name", INNER)
 def test_an_interrupted_fit_leaves_the_old_one(rng, name):
-    """In a fit that learns, after any number of calls of an inner function."""
+    """A fit that learns is interrupted after any number of calls of an inner function."""
     p, q = Problem(rng, (4, 3)), Problem(rng, (3, 5))
     options = {"optimizer": lambda objective, theta, bounds: (theta - 1e-3 * objective(theta)[1], 0.0), "mean": "linear"}
     gp, fresh, X, finished = p.fitted(**options), p.model(**options), rng.uniform(0, 1, (3, 2)), 0
@@ -69,7 +69,7 @@ def test_results_are_copies(rng):
 
 @pytest.mark.parametrize(("length", "height"), [(2.0**-40, 1.0), (2.0**40, 2.0**-40), (1.0, 2.0**40)])
 def test_units_of_a_search(rng, length, height):
-    """Searches, their restarts too, take the same steps."""
+    """Searches and their restarts take the same steps in all units."""
     x, t = np.sort(rng.uniform(0, 1, 12)), np.sort(rng.uniform(0, 1, 5))
     Y = np.sin(9 * x)[:, None] + 0.1 * rng.standard_normal((12, 5))
 
@@ -83,20 +83,20 @@ def test_units_of_a_search(rng, length, height):
             return gp.fit([x * unit, t * unit], height * Y)
 
     one, other, X = fitted(1.0, 1.0), fitted(length, height), rng.uniform(0, 1, (4, 2))
-    # a search stops where the likelihood changes by 2e-9 of itself, which leaves the square root of that of the parameters
+    # a search stops at a relative change of 2e-9 in the likelihood, so parameters agree to its square root
     np.testing.assert_allclose(other.predict(X * length) / height, one.predict(X), rtol=0, atol=5e-5)
     shift = 60 * np.log(height)
     value = other.log_marginal_likelihood_value_ + shift
     if length == 1:
         unit = fitted(length, height, optimizer=None).theta_ - fitted(1.0, 1.0, optimizer=None).theta_
         np.testing.assert_allclose(value, one.log_marginal_likelihood(other.theta_ - unit), rtol=1e-10)
-    # the last steps of a search gain less than 1e-7 each, but there may be many; on another processor it ends at another one of them
+    # the last steps gain less than 1e-7 each, but there may be many, and their number depends on the processor
     np.testing.assert_allclose(value, one.log_marginal_likelihood_value_, rtol=0, atol=1e-4)
     np.testing.assert_allclose(other.kernels_[0].keywords["means"] * length, one.kernels_[0].keywords["means"], rtol=1e-4)
 
 
-def test_a_search_comes_back_from_where_there_is_no_likelihood(rng):
-    """A covariance that is not finite, or singular; whatever the likelihood is."""
+def test_a_search_recovers_without_a_likelihood(rng):
+    """The covariance is not finite or singular there."""
     x = np.linspace(0, 1, 9)
     spectral = {"log_weights": np.zeros(1), "log_scales": np.zeros(1), "freqs": np.ones(1)}
     kernels = [partial(qf.kron.spectral_mixture, **spectral), partial(qf.kron.rbf, scale=20.0)]
@@ -117,12 +117,12 @@ def test_a_search_comes_back_from_where_there_is_no_likelihood(rng):
             gp.log_marginal_likelihood(np.array([0.0, 800, 0, 1, 0, 0]))
 
 
-def test_a_search_comes_back_from_where_there_is_no_gradient(backend):
-    attack_gridgp(np.random.default_rng([41, 728]), backend)  # weights go to 1e300, in a search from a random start
+def test_a_search_recovers_without_a_gradient(backend):
+    attack_gridgp(np.random.default_rng([41, 728]), backend)  # weights reach 1e300 in a search from a random start
 
 
-def test_one_cell_and_none(rng):
-    """Noise per cell is kept for any number of them."""
+def test_grids_of_one_and_no_cells(rng):
+    """Noise per cell works for any number of cells."""
     kernel = partial(qf.kron.rbf, scale=0.5)
     one = qf.kron.GridGP([kernel], noise=np.full(1, 0.3)).fit([np.zeros(1)], np.ones(1))
     np.testing.assert_array_equal(one.noise_, [0.3])
@@ -136,7 +136,7 @@ def test_one_cell_and_none(rng):
 
 
 def test_no_slope_along_an_axis_of_one_value(rng):
-    """Not even a rounding, which distances of 1e10 would show."""
+    """Not even from rounding, which distances of 1e10 would reveal."""
     x, pairs = np.linspace(-1, 1, 7), rng.random((4, 2))
     Y = np.where(rng.random((1, 7, 4)) < 0.4, rng.standard_normal((1, 7, 4)), np.nan)
     gp = qf.kron.GridGP([partial(qf.kron.rbf, scale=1.0)] * 3, noise=8.0, variance=0.01, mean="linear", optimizer=None)
@@ -158,7 +158,7 @@ def test_values_that_are_all_the_same(rng, value):
     assert (std <= (abs(value) or 1.0)).all()
     assert gp.score(p.axes, p.Y) == 1.0
     assert gp.score(p.axes, np.full((7, 6), 0.7)) == 0.0
-    p.Y[::2] = np.nextafter(value, 1)  # but for rounding
+    p.Y[::2] = np.nextafter(value, 1)  # up to rounding
     if abs(value) > 1e-300:
         np.testing.assert_allclose(p.fitted(**SCALED).predict(p.axes), value, rtol=1e-14)
 

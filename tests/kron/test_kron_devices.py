@@ -1,4 +1,4 @@
-"""Gaussian processes whose arrays lie on a device: the numbers of the host, and nothing read back but where the documentation says so."""
+"""Gaussian processes with arrays on a device: results agree with the host's, and only documented values are read back."""
 
 import functools
 import warnings
@@ -20,7 +20,7 @@ def covariances(*sizes):
 
 
 def problem(rng, kind):
-    """(factors, covariances with points, y, noise, mask)"""
+    """Factors, covariances with points, y, noise and mask."""
     factors = covariances(4, 5)
     cross = [rng.standard_normal((3, 4)) * 0.1, rng.standard_normal((2, 5)) * 0.1]
     mask = {"full": None, "noises": None, "missing": rng.random(20) > 0.3, "missing in rows": rng.random((2, 20)) > 0.3}[kind]
@@ -30,30 +30,30 @@ def problem(rng, kind):
 
 @pytest.mark.parametrize("kind", ["full", "noises", "missing", "missing in rows"])
 def test_posterior_and_samples(kind, cupy, rng):
-    """Samples from the same normal numbers."""
+    """Samples from the same normal random numbers."""
     factors, cross, y, noise, mask = problem(rng, kind)
-    own = [c @ np.linalg.solve(f, c.T) + np.eye(len(c)) for f, c in zip(factors, cross)]  # a covariance together with factors
+    own = [c @ np.linalg.solve(f, c.T) + np.eye(len(c)) for f, c in zip(factors, cross)]  # a covariance in addition to factors
     priors = [1.1, [np.full(3, 1.1), np.full(2, 1.2)], rng.uniform(1, 2, 6)]
 
     def results(t):
-        """By arrays that went through a function."""
-        f, given, at = t(factors), (t(y), t(noise)), [t([f[[2, 0]] for f in factors])]
+        """Results for arrays transformed by a function."""
+        f, inputs, at = t(factors), (t(y), t(noise)), [t([f[[2, 0]] for f in factors])]
         common = {"mask": t(mask), "rng": 7}
-        found = [a for prior in priors for a in gp_posterior(f, t(cross), *given, mask=t(mask), prior_diag=t(prior))]
-        found += gp_posterior(f, t(cross), *given, variance="samples", prior_factors=t(own), samples=16, **common)
-        if kind != "noises":  # as many as the cells
-            found += [gp_posterior_sample(f, t(cross), *given, prior_factors=t(own), size=3, **common)]
-            found += [gp_posterior_sample(f, *at, *given, size=3, **common)]
-        return found
+        result = [a for prior in priors for a in gp_posterior(f, t(cross), *inputs, mask=t(mask), prior_diag=t(prior))]
+        result += gp_posterior(f, t(cross), *inputs, variance="samples", prior_factors=t(own), samples=16, **common)
+        if kind != "noises":  # as many points as cells
+            result += [gp_posterior_sample(f, t(cross), *inputs, prior_factors=t(own), size=3, **common)]
+            result += [gp_posterior_sample(f, *at, *inputs, size=3, **common)]
+        return result
 
     with stand_in.nothing_read_back():
-        found = results(cupy)
-    for g, e in zip(found, results(lambda x: x), strict=True):
+        result = results(cupy)
+    for g, e in zip(result, results(lambda x: x), strict=True):
         near(g, e)
 
 
 def test_posterior_of_cells(cupy, rng):
-    """The prior is that of the factors, where their diagonals are constant; in single precision."""
+    """In single precision. The prior comes from the factors if their diagonals are constant."""
     single = [f.astype(np.float32) for f in covariances(4, 5)]
     y = rng.standard_normal(20).astype(np.float32)
     got = gp_posterior(cupy(single), cupy([single[0][:2], single[1]]), cupy(y), 0.2)
@@ -63,7 +63,7 @@ def test_posterior_of_cells(cupy, rng):
     assert np.isnan(gp_posterior(cupy(uneven), cupy(uneven), cupy(np.ones(4)), 0.2)[1].get()).all()
 
 
-def test_what_raises_on_the_host_is_nan(cupy, rng):
+def test_errors_of_the_host_are_nan(cupy, rng):
     factors, cross, y, noise, _ = problem(rng, "full")
     skew = [factors[0] + np.triu(np.ones((4, 4)), 1), factors[1]]
     negative = [factors[0] - 3 * np.eye(4), factors[1]]
@@ -73,11 +73,11 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
         assert np.isnan(var.get()).all()
         assert np.isnan(gp_sample(cupy(bad), rng=0).get()).all()
     assert np.isnan(gp_sample(cupy(factors), noise=cupy(-np.ones(20)), rng=0).get()).all()
-    drawn = gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), rng=0)  # points that are no cells
+    drawn = gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), rng=0)  # points outside the grid
     assert np.isnan(drawn.get()).all()
 
 
-def test_what_is_refused(cupy, rng):
+def test_errors(cupy, rng):
     factors, cross, y, *_ = problem(rng, "full")
     axes, Y = [np.linspace(0, 1, n) for n in (4, 5)], rng.standard_normal((4, 5))
     there, elsewhere, kernels = cupy(factors), [stand_in.ndarray(c, 0) for c in cross], [functools.partial(rbf, scale=0.4)] * 2
@@ -91,13 +91,13 @@ def test_what_is_refused(cupy, rng):
         (lambda: gp_sample(cupy([np.ones((2, 3))])), ValueError, r"gp_sample: factors\[0\] has shape \(2, 3\), expected a square matrix"),
         (lambda: gp.fit(cupy(axes), Y), TypeError, r"GridGP.fit: Y is on cpu but axes\[0\] is on cuda:1; all arrays of a call must be on"),
         (lambda: gp.predict(axes), TypeError, r"GridGP.predict: X\[0\] is on cpu but axes\[0\] is on cuda:1"),
-        (lambda: host.fit(cupy(axes), cupy(Y)), TypeError, r"a kernel of a cupy array of float64 on cuda:1 gave a numpy array of float64"),
+        (lambda: host.fit(cupy(axes), cupy(Y)), TypeError, r"a kernel of a cupy array of float64 on cuda:1 returned a numpy array of"),
     ])  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["full", "missing", "noises"])
 def test_grid_gp(kind, cupy, rng):
-    """Learnt, and predicted."""
+    """Learn parameters, and predict."""
     axes = [np.linspace(0, 1, 6), rng.random((5, 2))]
     new = [np.linspace(0, 1, 4), rng.random((3, 2))]
     Y = np.sin(3 * axes[0])[:, None] * axes[1].sum(axis=1) + 0.1 * rng.standard_normal((6, 5))
@@ -108,7 +108,7 @@ def test_grid_gp(kind, cupy, rng):
     def fitted(t):
         gp = qf.kron.GridGP(kernels, noise=t(noise))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the optimiser's: at the end of its precision
+            warnings.simplefilter("ignore", RuntimeWarning)  # the optimiser's, which is at the limit of its precision
             return gp.fit(t(axes), t(Y), mask=t(mask))
 
     host, there = fitted(lambda x: x), fitted(cupy)
@@ -126,10 +126,10 @@ def test_grid_gp(kind, cupy, rng):
 
 def test_a_model_on_a_device_has_copies(cupy, rng):
     axes, Y, mask, noise = [rng.random(4), rng.random(5)], rng.standard_normal((4, 5)), rng.random((4, 5)) > 0.2, rng.uniform(0.1, 0.3, 20)
-    given = cupy([*axes, Y, mask, noise])
-    gp = qf.kron.GridGP([functools.partial(rbf, scale=0.5)] * 2, noise=given[4], optimizer=None).fit(given[:2], given[2], given[3])
+    inputs = cupy([*axes, Y, mask, noise])
+    gp = qf.kron.GridGP([functools.partial(rbf, scale=0.5)] * 2, noise=inputs[4], optimizer=None).fit(inputs[:2], inputs[2], inputs[3])
     expected = [a.get() for a in gp.predict(cupy(axes), True)]
-    for array in given:
+    for array in inputs:
         array[...] = array[:1] * 0
     for a, b in zip(gp.predict(cupy(axes), True), expected):
         np.testing.assert_array_equal(a.get(), b)

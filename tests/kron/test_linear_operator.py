@@ -1,4 +1,4 @@
-"""``quatrefoil.torch.linear_operator``: linear_operator's own suite for such operators, and what is better than upstream."""
+"""``quatrefoil.torch.linear_operator``: linear_operator's own suite, and improvements over upstream."""
 
 import functools
 import unittest
@@ -27,7 +27,7 @@ def dense_of(factors):
 
 
 class TestSuite(LinearOperatorTestCase, unittest.TestCase):
-    """Upstream's tests; its flags say what an operator calls to answer."""
+    """Upstream's tests. The flags state which routines the operator calls."""
 
     seed = 0
     should_call_cg = False
@@ -71,9 +71,9 @@ class TestSuiteWithNoise(TestSuite):
     should_call_lanczos_diagonalization = True
 
     def create_linear_op(self):
-        made = super().create_linear_op() + upstream.ConstantDiagLinearOperator(torch.tensor([0.25], requires_grad=True), 24)
-        assert isinstance(made, KroneckerProductAddedDiagLinearOperator)
-        return made
+        output = super().create_linear_op() + upstream.ConstantDiagLinearOperator(torch.tensor([0.25], requires_grad=True), 24)
+        assert isinstance(output, KroneckerProductAddedDiagLinearOperator)
+        return output
 
     def evaluate_linear_op(self, linear_op):
         K = super().evaluate_linear_op(linear_op.linear_op)

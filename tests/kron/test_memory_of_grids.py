@@ -1,4 +1,4 @@
-"""Memory of products and likelihoods of large grids in addition to their arguments, in arrays like one vector (N,)."""
+"""Memory of products and likelihoods of large grids, without their arguments, in units of one vector (N,)."""
 
 import math
 
@@ -25,7 +25,7 @@ qf.kron.matvec([small] * 2, np.ones(9))
 qf.kron.gp_nll([small] * 2, np.ones(9), 0.1, mask=np.arange(9) > 0, grad=True)
 small = [np.linalg.eigh(K) for K in covariances[:1]]
 """
-SLACK = 2 << 20  # bytes: panels, and what Python itself takes
+SLACK = 2 << 20  # bytes: panels and Python itself
 
 
 def setup(shape, sizes, symmetric=False):
@@ -37,32 +37,32 @@ def setup(shape, sizes, symmetric=False):
     [
         ((80, 81, 79), (80, 81, 79)),
         pytest.param((21,) * 5, (21,) * 5, marks=pytest.mark.slow),
-        ((709, 711), (709, 711)),  # each factor is as large as the array
+        ((709, 711), (709, 711)),  # each factor has the size of the array
         pytest.param((40, 160, 300), (300, 160, 40), marks=pytest.mark.slow),
         pytest.param((300, 160, 50), (50, 160, 300), marks=pytest.mark.slow),
     ],
     ids=str,
 )
 def test_products(peak_memory, shape, sizes):
-    """The result and one array more."""
-    out, given = 8 * math.prod(shape), 8 * math.prod(sizes)
-    made = setup(shape, sizes)
-    assert peak_memory(made, "y = qf.kron.matvec(factors, x)") <= out + max(out, given) + SLACK
-    assert peak_memory(made, "y = qf.kron.matvec(factors, z, transpose=True)") <= given + max(out, given) + SLACK
+    """The result and one more array."""
+    out, inputs = 8 * math.prod(shape), 8 * math.prod(sizes)
+    output = setup(shape, sizes)
+    assert peak_memory(output, "y = qf.kron.matvec(factors, x)") <= out + max(out, inputs) + SLACK
+    assert peak_memory(output, "y = qf.kron.matvec(factors, z, transpose=True)") <= inputs + max(out, inputs) + SLACK
 
 
 @pytest.mark.parametrize(
     ("sizes", "code", "arrays"),
     [
         pytest.param((128, 127, 130), "", 6, marks=pytest.mark.slow),
-        ((64, 63, 65), "mask=seen, ", 14),  # columns of the correction go through all that too
+        ((64, 63, 65), "mask=seen, ", 14),  # the correction has such columns too
         pytest.param((128, 127, 130), "mask=seen, ", 14, marks=pytest.mark.slow),
-        # eight of each factor: what is copied, its eigenvectors, their halves and gradients
+        # eight arrays per factor: copies, eigenvectors, their parity blocks and gradients
         pytest.param((1000, 1000), "", 6 + 2 * 8, marks=pytest.mark.slow),
     ],
 )
 def test_likelihoods(peak_memory, sizes, code, arrays):
-    """With all gradients."""
+    """Memory of likelihoods with all gradients."""
     taken = peak_memory(setup(sizes, sizes, True), f"found = qf.kron.gp_nll(covariances, x, 0.1, {code}grad=True)")
     assert taken <= arrays * 8 * math.prod(sizes) + SLACK
 
@@ -82,7 +82,7 @@ gp.sample(size=1, rng=0)
 
 @pytest.mark.parametrize("code", ["gp.predict(return_std='samples', samples={}, rng=0)", "gp.sample(size={}, rng=0).mean()"])
 def test_samples(peak_memory, code):
-    """In blocks: many take what few take, and the result."""
+    """Samples are computed in blocks: many need no more memory than few, plus the result."""
     few, many = (peak_memory(SAMPLES, code.format(count)) for count in (2, 40))
     result = 38 * 8 * 40 * 41 * 39 if "sample(" in code else 0
     assert many <= few + result + SLACK

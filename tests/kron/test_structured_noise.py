@@ -1,4 +1,4 @@
-"""``GridGP(noise_kernels=...)`` against dense algebra: full grids, holes by a factor and by iterations."""
+"""``GridGP(noise_kernels=...)`` against dense algebra: full grids, and holes with a factorisation or iterations."""
 
 import functools
 
@@ -18,7 +18,7 @@ NOISE = [partial(qf.kron.matern12, scale=0.1), "white", partial(qf.kron.matern32
 
 
 class Problem:
-    """Of 2 axes or 3."""
+    """A random problem with 2 or 3 axes."""
 
     def __init__(self, rng, shape, share):
         self.axes = [np.sort(rng.uniform(0, 1, n)) for n in shape]
@@ -81,8 +81,8 @@ def test_samples(rng):
     near(scattered.std(0), std[range(3), range(3)], 0.03, "deviation at points")
 
 
-def test_what_made_the_data_is_learnt(rng):
-    """Without the structure noise passes for signal."""
+def test_fit_recovers_the_parameters(rng):
+    """Without the structure, noise would be taken for signal."""
     x, t = np.linspace(0, 1, 24), np.linspace(0, 1, 30)
     truth = np.sin(5 * x)[:, None] * np.cos(4 * t)
     noise = qf.kron.gp_sample([qf.kron.matern12(x, scale=0.2), np.eye(30)], rng=5)[0].reshape(truth.shape)

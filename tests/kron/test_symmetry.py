@@ -1,4 +1,4 @@
-"""How far from symmetric a matrix may be is one rule for all that want symmetric ones."""
+"""All functions of symmetric matrices have the same tolerance for asymmetry."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ CALLS = {
 @pytest.mark.parametrize("n", [2, 5, 8, 20])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_bound(rng, call, n, dtype):
-    """max(n, 8) eps of the largest entry: that much is rounding, a bit more is not."""
+    """max(n, 8) eps of the largest entry is accepted as rounding; slightly more raises."""
     K, y = np.eye(n, dtype=dtype), rng.standard_normal(n).astype(dtype)
     bound = max(n, 8) * float(np.finfo(dtype).eps)
     K[0, 1] = bound

@@ -22,24 +22,24 @@ _SYNONYMS = {
     **dict.fromkeys(("f", "rhs", "forcing"), "use source"),
     **dict.fromkeys(("g", "bc", "dirichlet", "boundary_values"), "use boundary"),
 }
-_FINER, _OTHERS, _PADDED = 8, 40, 4  # samples of a source per point of an axis, points of the other one, and bins per frequency
+_FINER, _OTHERS, _PADDED = 8, 40, 4  # samples of a source per point of an axis, points of the other axis, and bins per frequency
 Field: TypeAlias = ArrayLike | AnyArray | Callable[[Any], Any] | Callable[[Any, Any], Any]
 
 
 class PDE:
-    """An equation for ``GPHM`` with its boundary values; a base for your own.
+    """An equation for ``GPHM`` with its boundary values; a base class for your own.
 
     sum_k coefficients_k d^order u / dx_k^order + coefficient_of_u u + reaction(u) = source inside, u = boundary on the edges.
 
-    A subclass overrides ``coefficients``, ``order``, ``coefficient_of_u`` and ``reaction``. A pair among the coefficients belongs to the
-    first and the second derivative.
+    A subclass overrides ``coefficients``, ``order``, ``coefficient_of_u`` and ``reaction``. A pair in ``coefficients`` belongs to the first
+    and the second derivative.
 
     Parameters
     ----------
     source, boundary : array of the grid's shape, number, or callable
-        A callable f(x) or f(x, y) takes arrays of the grid's shape, indexed as the grid is, and returns such an array, or a number. Of the
-        boundary the values on the edges are used; with one axis two numbers will do, those at its first and last point. Arrays are where
-        the axes are, on one device, or what NumPy makes arrays of.
+        A callable f(x) or f(x, y) takes arrays of the grid's shape, with the grid's indexing, and returns such an array, or a number. Only
+        the edge values of the boundary are used; with one axis it may be two numbers, at the first and last point. Arrays are on the
+        device of the axes, or array-likes.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class PDE:
 
     order = 2
     coefficient_of_u = 0.0
-    dims: tuple[int, ...] = (1, 2)  # of the grids it is defined on
+    dims: tuple[int, ...] = (1, 2)  # numbers of axes it is defined for
 
     @_arguments.keywords(
         "kron.pde", **_SYNONYMS, **dict.fromkeys(("wavenumber", "coefficient_of_u", "reaction", "screening"), "use Helmholtz or Semilinear")
@@ -65,14 +65,14 @@ class PDE:
         self.boundary: Any = self._field(boundary, "boundary")
 
     def _field(self, value: Any, name: str) -> Any:
-        """A function or a number as it is; an array."""
+        """A function or a number unchanged; anything else as an array."""
         if callable(value) or _arguments.is_number(value):
             return value
         return _arguments.points_like(value, f"kron.{type(self).__name__}", name)
 
     @property
     def coefficients(self) -> Sequence[float | tuple[float, float]]:
-        """One per axis, of the derivative of ``order``; or a pair, of the first and the second."""
+        """One per axis, of the derivative of that ``order``, or a pair, of the first and the second derivative."""
         return (1.0, 1.0)
 
     def terms(self, k: int) -> tuple[tuple[int, float], ...]:
@@ -87,31 +87,31 @@ class PDE:
         return None
 
     def copied(self) -> Self:
-        """The same with arrays of its own."""
-        found = copy.copy(self)
+        """The equation with copies of its arrays."""
+        other = copy.copy(self)
         for name, value in vars(self).items():
             if _arrays.kind(value) is not None:
-                setattr(found, name, namespace(value).asarray(value, copy=True))
-        return found
+                setattr(other, name, namespace(value).asarray(value, copy=True))
+        return other
 
     def on(self, axes: Sequence[Array], label: str) -> Self:
-        """The same with source and boundary as arrays of numbers on the grid, where the axes are, checked; the boundary is 0 inside."""
+        """The equation with source and boundary as checked arrays on the grid, on the device of the axes; the boundary is 0 inside."""
         name = type(self).__name__
         if len(axes) not in self.dims:
-            wanted = " or ".join(map(str, self.dims))
-            raise ValueError(f"{label}: {len(axes)} axes, expected {wanted} for {name}")
-        found = copy.copy(self)
-        found.source = on_grid(self.source, axes, label, f"source of {name}")
-        _arguments.finite(found.source, label, f"source of {name}")
+            expected = " or ".join(map(str, self.dims))
+            raise ValueError(f"{label}: {len(axes)} axes, expected {expected} for {name}")
+        other = copy.copy(self)
+        other.source = on_grid(self.source, axes, label, f"source of {name}")
+        _arguments.finite(other.source, label, f"source of {name}")
         boundary = self.boundary
         if len(axes) == 1 and tuple(getattr(boundary, "shape", ())) == (2,):
             xp = namespace(boundary)
             boundary = xp.concat([boundary[:1], zeros(xp, (len(axes[0]) - 2,), boundary), boundary[1:]])
         values = on_grid(boundary, axes, label, f"boundary of {name}")
         xp, on_edges = namespace(values), _arrays.to_device_of(edge_mask(tuple(values.shape)), values)
-        found.boundary = xp.where(on_edges, values, zeros(xp, values.shape, values))
-        _arguments.finite(found.boundary, label, f"boundary of {name}")
-        return found
+        other.boundary = xp.where(on_edges, values, zeros(xp, values.shape, values))
+        _arguments.finite(other.boundary, label, f"boundary of {name}")
+        return other
 
     @property
     def is_known_between_points(self) -> bool:
@@ -121,17 +121,17 @@ class PDE:
 
     def lost(self, axes: Sequence[np.ndarray]) -> list[float]:
         """The share of a callable source's energy above the frequencies that the points resolve, per axis."""
-        found = []
+        shares = []
         for k, x in enumerate(axes) if callable(self.source) else ():
             n = len(x)
             points = [a[:: max(1, len(a) // _OTHERS)] for a in axes]
-            points[k] = np.interp(np.arange(_FINER * (n - 1)) / _FINER, np.arange(n), x)  # equally many between two neighbours
+            points[k] = np.interp(np.arange(_FINER * (n - 1)) / _FINER, np.arange(n), x)  # the same number between all neighbours
             values = np.moveaxis(on_grid(self.source, points, "GPHM", "source"), k, -1)
             count = _PADDED * values.shape[-1]
             waves = np.abs(np.fft.rfft(values * np.hanning(values.shape[-1]), count)).reshape(-1, count // 2 + 1)
             energy = ((waves / (waves.max() or 1)) ** 2).sum(axis=0)
-            found.append(float(energy[_PADDED * (n - 1) // 2 :].sum() / (energy.sum() or 1)))
-        return found
+            shares.append(float(energy[_PADDED * (n - 1) // 2 :].sum() / (energy.sum() or 1)))
+        return shares
 
     def __repr__(self) -> str:
         shown = [f"{name}={'...' if name in ('source', 'boundary') or callable(v) else v}" for name, v in vars(self).items()]
@@ -206,16 +206,16 @@ class Semilinear(PDE):
 class Helmholtz(PDE):
     """u_xx (+ u_yy) + coefficient_of_u u = source, of either sign; u = boundary on the edges.
 
-    Waves have coefficient_of_u = wavenumber^2; give one of the two. Reaction and diffusion, screening and Yukawa's potential have a
-    negative coefficient: the Laplacian's sign is +, so -u'' + 400 u = f is coefficient_of_u=-400 with the source -f.
+    Waves have coefficient_of_u = wavenumber^2; pass one of the two. Reaction-diffusion, screening and Yukawa's potential have a negative
+    coefficient: the Laplacian has the sign +, so -u'' + 400 u = f is coefficient_of_u=-400 with the source -f.
 
     Parameters
     ----------
     wavenumber : float, optional
-        In radians per unit of length. Its square must not be an eigenvalue of minus the Laplacian on the domain, where the equation has no
+        In radians per unit of length. Its square must not be an eigenvalue of minus the Laplacian on the domain: the equation then has no
         unique solution.
     coefficient_of_u : float, optional
-        Negative ones have a unique solution.
+        If negative, the solution is unique.
     source, boundary
         As for ``PDE``.
 
@@ -260,8 +260,8 @@ class Helmholtz(PDE):
 class ConvectionDiffusion(PDE):
     """velocity · grad u - diffusion Laplacian u = source; u = boundary on the edges.
 
-    ``velocity`` is a number for one axis or a sequence of one per axis, ``diffusion`` a positive number. Layers must be resolved by the
-    points: one is about diffusion / velocity wide. Source and boundary are as for ``PDE``.
+    ``velocity`` is a number for one axis or a sequence with one per axis, ``diffusion`` a positive number. The points must resolve layers,
+    which are about diffusion / velocity wide. Source and boundary are as for ``PDE``.
 
     Examples
     --------
@@ -293,7 +293,7 @@ class ConvectionDiffusion(PDE):
 class Heat(PDE):
     """u_t - diffusivity u_xx = source on the axes x, t; u = boundary at the ends of x and the first t.
 
-    With optimizer="adam" u = boundary at the last time as well, as in GP-HM's other losses. Arguments are as for ``PDE``.
+    With optimizer="adam" u = boundary at the last time, too, as in the losses of GP-HM. Other arguments are as for ``PDE``.
 
     Examples
     --------
@@ -320,7 +320,7 @@ class Heat(PDE):
 class Advection(PDE):
     """speed u_x + u_t = source; u = boundary on the edges. The first axis is x, the second t.
 
-    speed is a number; the other arguments are as for ``PDE``.
+    ``speed`` is a number; the other arguments are as for ``PDE``.
 
     Examples
     --------
@@ -345,7 +345,7 @@ class Advection(PDE):
 
 
 def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
-    """A field's values on the grid of axes, in double precision and on their device."""
+    """The values of a field on the grid of axes, in double precision, on their device."""
     shape, xp = tuple(map(len, axes)), namespace(axes[0])
     if callable(field):
         field = _values(field, xp.meshgrid(*axes, indexing="ij"), label, name)

@@ -19,7 +19,7 @@ def factor(rng, n):
 
 
 def symmetric(arguments):
-    """What a derivative may see: factors whose two triangles move together."""
+    """Perturb both triangles of the factors together, as derivatives assume."""
     factors, *rest = arguments
     return [[(f + f.T) / 2 for f in factors], *rest]
 
@@ -86,14 +86,14 @@ CASES = [
 
 
 def drawn_factor(rng, n, unit):
-    """A covariance: of full rank, of a lower one, or 0."""
+    """A covariance of full rank, of lower rank, or 0."""
     rank = int(rng.choice([0, 1, n], p=[0.1, 0.2, 0.7]))
     a = rng.standard_normal((n, rank))
     return unit * (a @ a.T + (0.1 * np.eye(n) if rank == n else 0))
 
 
 def dense_likelihood(K, y, noise, seen):
-    """Of one row: (nll, alpha, C⁻¹), 0 where a cell is missing."""
+    """(nll, alpha, C⁻¹) of one row, with 0 for missing cells."""
     C = (K + np.diag(noise))[np.ix_(seen, seen)]
     inverse, alpha = np.zeros_like(K), np.zeros(len(y))
     inverse[np.ix_(seen, seen)] = np.linalg.inv(C)
@@ -103,7 +103,7 @@ def dense_likelihood(K, y, noise, seen):
 
 
 def contracted(G, factors, k):
-    """The gradient by factor k of that by the covariance of all cells."""
+    """Contract the gradient with respect to the full covariance to that of factor k."""
     left, right = (functools.reduce(np.kron, part, np.eye(1)) for part in (factors[:k], factors[k + 1 :]))
     sizes = len(left), len(factors[k]), len(right)
     return np.einsum("aibcjd,ac,bd->ij", G.reshape(*sizes, *sizes), left, right)
@@ -142,7 +142,7 @@ def attack_grids(rng, backend):
         near(got, contracted(G, factors, k), tolerance, f"gradient of factor {k}", size * others)
     near(of_noise, np.diagonal(G) if len(noise) > 1 else np.trace(G)[None], tolerance, "gradient of the noise", size)
     near(qf.kron.gp_solve(factors, y, noise, **options), [a for _, a, _ in each], tolerance, "solve", height / level)
-    with mock.patch.object(covariance, "FEW", 0):  # it iterates
+    with mock.patch.object(covariance, "FEW", 0):  # the solver iterates
         alpha = qf.kron.gp_solve(factors, y, noise, **options)
     near(alpha, [a for _, a, _ in each], tolerance + 1e-9, "solve by iteration", height * math.sqrt(N) / level)
     at = [rng.integers(0, n, rng.integers(0, 4)) for n in sizes]

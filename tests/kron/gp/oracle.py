@@ -11,7 +11,7 @@ def covariance(factors, noise, size):
 
 
 def inverse(C):
-    """(C^-1, log det C) by Gauss and Jordan, without pivots: C is positive definite."""
+    """(C^-1, log det C) by Gauss-Jordan elimination without pivots: C is positive definite."""
     n = len(C)
     rows, logdet = np.hstack([C, np.eye(n)]), np.longdouble(0)
     for j in range(n):
@@ -23,7 +23,7 @@ def inverse(C):
 
 
 def solved(factors, y, noise, mask):
-    """(index of a row, its observed cells, their C^-1 y, log det C) one after the other."""
+    """Yield (row index, observed cells, C^-1 y, log det C) for each row."""
     C = covariance(factors, noise, y.shape[-1])
     masks = np.broadcast_to(True if mask is None else mask, y.shape)
     for index in np.ndindex(y.shape[:-1]):
@@ -40,10 +40,10 @@ def gp_nll(factors, y, noise, mask=None, start=None, *, logdet="exact", return_e
 
 
 def gp_solve(factors, y, noise, mask=None, start=None):
-    found = np.zeros(y.shape, np.longdouble)
+    result = np.zeros(y.shape, np.longdouble)
     for index, cells, alpha, _ in solved(factors, y, noise, mask):
-        found[(*index, cells)] = alpha
-    return found
+        result[(*index, cells)] = alpha
+    return result
 
 
 def gp_spectrum(values, z, *, noise):
@@ -62,7 +62,7 @@ def gp_gram(x):
 
 
 def posterior(factors, cross_factors, y, noise, mask=None, prior=1.0):
-    """Mean and covariance of one y (N,) at the points; ``prior``: their covariance, or its diagonal."""
+    """Mean and covariance of one y (N,) at the points. ``prior`` is their covariance or its diagonal."""
     cells = np.flatnonzero(np.broadcast_to(True if mask is None else mask, y.shape))
     C_inverse, _ = inverse(covariance(factors, noise, y.shape[-1])[np.ix_(cells, cells)])
     cross = functools.reduce(np.kron, [np.asarray(c, np.longdouble) for c in cross_factors])[:, cells]

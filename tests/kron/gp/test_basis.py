@@ -1,4 +1,4 @@
-"""Eigenvectors by parity: of axes that are the same read backwards, of even and odd size, and of others."""
+"""Eigenvectors by parity, for mirror-symmetric axes of even and odd size and for other axes."""
 
 import functools
 
@@ -57,11 +57,11 @@ def test_eigenvectors_and_products(backend, rng, kinds):
 def test_some_eigenvectors(backend, rng):
     factors = factors_of(rng, [(7, "m"), (6, "f")])
     grid = Grid(factors, "test", backend)
-    kept = [rng.random(n) < 0.5 for n in grid.shape]
+    stored = [rng.random(n) < 0.5 for n in grid.shape]
     values = rng.uniform(0.5, 2, (1, 42))
-    Q, take = functools.reduce(np.kron, grid.basis.matrices), np.outer(*kept).reshape(-1)
+    Q, take = functools.reduce(np.kron, grid.basis.matrices), np.outer(*stored).reshape(-1)
     x = rng.standard_normal((2, 42))
-    got = basis.Filter(grid.basis, values, kept=kept)(x)
+    got = basis.Filter(grid.basis, values, selected=stored)(x)
     np.testing.assert_allclose(got, (x @ Q * values * take) @ Q.T, rtol=0, atol=1e-13)
 
 
@@ -71,7 +71,7 @@ def test_likelihood_and_gradients(backend, rng, share):
     y, mask = rng.standard_normal(60), None if share is None else rng.random(60) < share
     value, dfactors, dnoise = qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)
     assert abs(value - oracle.gp_nll(factors, y, [0.3], mask)) <= 1e-12 * abs(value)
-    basis.FOLDED_FROM = 1000  # put back by the fixture: halves for the eigenvectors alone
+    basis.FOLDED_FROM = 1000  # restored by the fixture: parity for the eigenvectors alone
     for got, expected in zip(qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)[1], dfactors):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * max(1, np.abs(expected).max()))
     basis.HALVED_FROM = 1000
@@ -87,7 +87,7 @@ def test_a_negative_half_is_said(rng):
 
 
 def test_iterations_in_single_precision_end_in_double(backend, rng, monkeypatch):
-    """Of a smooth covariance, of which few eigenvectors matter, and of a rough one, with noise so small that single precision stalls."""
+    """A smooth covariance with few important eigenvectors and a rough one, with noise so small that single precision stalls."""
     monkeypatch.setattr(covariance, "FEW", 0)
     x = np.linspace(0, 1, 25)
     smooth, rough = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2), np.exp(-np.abs(x[:, None] - x))
@@ -100,7 +100,7 @@ def test_iterations_in_single_precision_end_in_double(backend, rng, monkeypatch)
         assert np.linalg.norm(residual) <= 1e-9 * np.linalg.norm(y) + rounding
 
 
-def test_what_leaves_the_range_of_single_precision(rng, monkeypatch):
+def test_values_outside_single_precision(rng, monkeypatch):
     monkeypatch.setattr(covariance, "FEW", 0)
     mask, y = rng.random(30) < 0.6, rng.standard_normal(30)
     for unit, noise, fits in ((1.0, 1e-20, False), (1e-20, 1e-20, True), (1e-200, 1e-200, True)):
@@ -112,7 +112,7 @@ def test_what_leaves_the_range_of_single_precision(rng, monkeypatch):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
-def test_what_cannot_be_reached_is_said(rng, monkeypatch):
+def test_unreachable_tolerances_warn(rng, monkeypatch):
     monkeypatch.setattr(covariance, "FEW", 0)
     x = np.linspace(0, 1, 25)
     smooth = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2)

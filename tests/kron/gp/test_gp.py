@@ -12,8 +12,8 @@ from checks import check_refused
 from kron.gp import oracle
 from kron.gp.cases import factor
 from quatrefoil.kron.gp import covariance, iterative, missing
-from quatrefoil.kron.gp.gram import gp_gram
 from quatrefoil.kron.gp.grid import Grid
+from quatrefoil.kron.gp.spectrum import gp_gram
 
 EPS = 2.0**-52
 
@@ -50,9 +50,9 @@ def test_small_eigenvalues_are_not_clamped(rng, least):
     q = np.linalg.qr(rng.standard_normal((4, 4)))[0]
     small = (q * [least, 0.5, 1, 2]) @ q.T
     factors = [(small + small.T) / 2, factor(rng, 3)]
-    y = np.linalg.cholesky(np.kron(*factors)) @ rng.standard_normal(12)  # in its range: no large numbers cancel
+    y = np.linalg.cholesky(np.kron(*factors)) @ rng.standard_normal(12)  # in its range, so that no large numbers cancel
     got, expected = qf.kron.gp_nll(factors, y, 0.0), oracle.gp_nll(factors, y, [0.0])
-    assert abs(got - expected) <= 30 * EPS / least * 12  # what an entry's rounding moves the least eigenvalue by, 3 cells each
+    assert abs(got - expected) <= 30 * EPS / least * 12  # how far an entry's rounding moves the least eigenvalue, 3 cells each
     assert abs(qf.kron.gp_nll(factors, 0 * y, 1e-9) - oracle.gp_nll(factors, 0 * y, [1e-9])) <= 30 * EPS / (least + 1e-9)
 
 
@@ -100,11 +100,11 @@ def test_every_solver_is_the_dense_one(backend, rng, share, kind):
 
 
 @pytest.mark.parametrize("kind", ["one", "cells"])
-def test_iterations_meet_the_residual_that_is_asked_for(backend, rng, monkeypatch, kind):
+def test_iterations_reach_the_tolerance(backend, rng, monkeypatch, kind):
     monkeypatch.setattr(covariance, "FEW", 0)
     factors = [rbf(24, 0.1), rbf(19, 0.15)]
     N = 24 * 19
-    mask = rng.random((3, N)) < 0.7  # another for each row
+    mask = rng.random((3, N)) < 0.7  # a different one for each row
     hole = np.ones((24, 19), bool)
     hole[6:16, 4:12] = False
     mask[1] = hole.reshape(-1)
@@ -136,7 +136,7 @@ def test_gradients_by_iteration_are_those_of_the_factor(backend, rng, monkeypatc
 
 
 def test_lanczos_is_within_its_error(best_backend, rng, monkeypatch):
-    """Standardised errors over many seeds are about normal."""
+    """Standardised errors over many seeds are approximately normal."""
     monkeypatch.setattr(covariance, "FEW", 0)
     factors, N = [rbf(12, 0.2), rbf(10, 0.3)], 120
     mask, y = rng.random(N) < 0.7, rng.standard_normal(N)
@@ -145,7 +145,7 @@ def test_lanczos_is_within_its_error(best_backend, rng, monkeypatch):
     for seed in range(60):
         value, error = qf.kron.gp_nll(factors, y, 0.05, mask=mask, logdet="lanczos", probes=20, rng=seed, return_error=True)
         z.append((value - exact) / error)
-    assert abs(np.mean(z)) <= 5 / 60**0.5  # five standard deviations of a mean of 60
+    assert abs(np.mean(z)) <= 5 / 60**0.5  # five standard deviations of the mean of 60 values
     assert 0.5 <= np.std(z) <= 2
 
 
@@ -181,7 +181,7 @@ def test_refused(rng):
         (lambda: nll_of([A, B[:, :3]], y), ValueError, r"factors\[1\] has shape"),
         (lambda: nll_of([np.triu(A), B], y), ValueError, r"^kron.gp_nll: .*factors\[0\] is not symmetric"),
         (lambda: nll_of([-np.eye(3), B], y), np.linalg.LinAlgError, r"factors\[0\] is not positive semidefinite.*-1"),
-        (lambda: nll_of([A, B * np.nan], y), ValueError, r"factors\[1\] has NaN"),
+        (lambda: nll_of([A, B * np.nan], y), ValueError, r"factors\[1\] contains NaN"),
         (lambda: nll_of(factors, missing_y), ValueError, r"y\[2\] is nan.*torch.isnan or jnp.isnan"),
         (lambda: qf.kron.gp_nll(factors, y, -1.0), ValueError, "noise is -1"),
         (lambda: qf.kron.gp_nll(factors, y, np.array([np.nan])), ValueError, "noise is nan"),
@@ -197,7 +197,7 @@ def test_refused(rng):
 
 @pytest.mark.parametrize("place", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[..., ::-1].copy()[..., ::-1]])
 def test_strides_change_no_bit_of_gram_matrices(backend, rng, place):
-    """BLAS adds up numbers that lie apart in another order: they are put together first."""
+    """BLAS sums strided arrays in another order, so the code copies them to contiguous memory first."""
     for _ in range(20):
         x = rng.standard_normal((2, 9, 29))
         np.testing.assert_array_equal(gp_gram(place(x)), gp_gram(x))

@@ -1,4 +1,4 @@
-"""The array code's own solvers: iterations where a matrix would be too large, NaN where the host raises."""
+"""The array code's own solvers: iterations if a matrix would be too large, and NaN if the host raises."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def system(rng, shape, kind, cells, share=0.7):
 @pytest.mark.parametrize("cells", [False, True])
 @pytest.mark.parametrize("kind", ["none", "shared", "rows"])
 @pytest.mark.parametrize("share", [0.1, 0.7, 1.0])
-def test_iterations_where_there_are_many_cells(kind, cells, share, rng, monkeypatch):
+def test_iterations_for_many_cells(kind, cells, share, rng, monkeypatch):
     monkeypatch.setattr(composition, "DENSE_UP_TO", 0)
     factors, y, noise, mask = system(rng, (5, 4, 3), kind, cells, share)
     expected = oracle.gp_solve(factors, y, noise, mask)
@@ -46,15 +46,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_nan_where_the_host_raises(what, rng):
+def test_nan_if_the_host_raises(what, rng):
     (A, B), y, noise, mask = system(rng, (4, 3), "none", False)
     factors, noise = REFUSED[what](A, B, noise)
-    given = factors, y, noise, mask
-    assert np.isnan(composition.gp_solve(np, *given, None, 1e-10)).all()
-    nll, error = composition.gp_nll(np, *given, None, "exact", 16, 0, 1e-10, True)
+    inputs = factors, y, noise, mask
+    assert np.isnan(composition.gp_solve(np, *inputs, None, 1e-10)).all()
+    nll, error = composition.gp_nll(np, *inputs, None, "exact", 16, 0, 1e-10, True)
     assert np.isnan(nll).all()
     assert (error == 0).all()
-    (dfactors, dy, dnoise, *_) = composition.gp_nll_vjp(np, *given, None, np.ones(3), "exact", 16, 0, 1e-10, False)
+    (dfactors, dy, dnoise, *_) = composition.gp_nll_vjp(np, *inputs, None, np.ones(3), "exact", 16, 0, 1e-10, False)
     assert all(np.isnan(g).all() for g in (*dfactors, dy, dnoise))
 
 
@@ -64,4 +64,4 @@ def test_nan_stays_in_its_row(rng):
     y[1, 5] = np.inf
     got = composition.gp_solve(np, factors, y, noise, mask, None, 1e-10)
     assert np.isnan(got[1]).all()
-    np.testing.assert_allclose(got[::2], expected[::2], rtol=1e-9, atol=1e-12)  # numbers near 0 are relative to 1
+    np.testing.assert_allclose(got[::2], expected[::2], rtol=1e-9, atol=1e-12)  # the tolerance is absolute for values near 0

@@ -1,4 +1,4 @@
-"""Batches of grids, against a call per item."""
+"""Batches of grids, compared with one call per item."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from quatrefoil import kron
 
 
 def grids(rng, batch, *sizes):
-    """Factors with the batch axes, but for the last, which all items share."""
+    """Factors with batch axes, except the last factor, which all items share."""
     count = int(np.prod(batch))
     return [*(np.stack(positive(rng, *[n] * count)).reshape(*batch, n, n) for n in sizes[:-1]), *positive(rng, sizes[-1])]
 
@@ -25,9 +25,9 @@ def test_values(rng, batch, shape):
     close(kron.gp_nll(factors, y, 0.2, mask=mask), of_items(batch, lambda F, y, m: kron.gp_nll(F, y, 0.2, mask=m), factors, y, mask))
     close(kron.gp_solve(factors, y, noise), of_items(batch, kron.gp_solve, factors, y, noise))
     mean, var = kron.gp_posterior(factors, cross, y, noise, prior_diag=9.0)
-    for i, made in enumerate((mean, var)):
+    for i, output in enumerate((mean, var)):
         posterior = lambda F, y, s, *C, i=i: kron.gp_posterior(F, C, y, s, prior_diag=9.0)[i]  # noqa: E731
-        close(made, of_items(batch, posterior, factors, y, noise, *spread(cross, batch)))
+        close(output, of_items(batch, posterior, factors, y, noise, *spread(cross, batch)))
 
 
 def spread(matrices, batch):
@@ -46,7 +46,7 @@ def test_gradients_and_samples(rng):
     assert draws.shape == (3, 2, 12)
     np.testing.assert_array_equal(draws, kron.gp_sample(factors, size=2, rng=0))
     alike = kron.gp_sample([np.stack([factors[0][0]] * 2), factors[1]], rng=0)
-    assert (alike[0] != alike[1]).any()  # an item has numbers of its own
+    assert (alike[0] != alike[1]).any()  # every item has its own random numbers
 
 
 def test_refused(rng):
@@ -63,9 +63,9 @@ def test_refused(rng):
 @pytest.mark.torch
 def test_tensors(rng):
     torch = pytest.importorskip("torch")
-    given = [torch.from_numpy(a).requires_grad_() for a in (*grids(rng, (2,), 3, 2), rng.standard_normal((2, 6)), np.array([0.1, 0.4]))]
-    got = kron.gp_nll([a.detach() for a in given[:2]], given[2].detach(), 0.2, grad=True)
-    expected = kron.gp_nll([a.detach().numpy() for a in given[:2]], given[2].detach().numpy(), 0.2, grad=True)
+    inputs = [torch.from_numpy(a).requires_grad_() for a in (*grids(rng, (2,), 3, 2), rng.standard_normal((2, 6)), np.array([0.1, 0.4]))]
+    got = kron.gp_nll([a.detach() for a in inputs[:2]], inputs[2].detach(), 0.2, grad=True)
+    expected = kron.gp_nll([a.detach().numpy() for a in inputs[:2]], inputs[2].detach().numpy(), 0.2, grad=True)
     for g, e in zip((got[0], *got[1], got[2]), (expected[0], *expected[1], expected[2]), strict=True):
         close(g.numpy(), e)
-    assert torch.autograd.gradcheck(lambda A, B, y, s: kron.gp_nll([(A + A.mT) / 2, (B + B.mT) / 2], y, s), given)
+    assert torch.autograd.gradcheck(lambda A, B, y, s: kron.gp_nll([(A + A.mT) / 2, (B + B.mT) / 2], y, s), inputs)

@@ -46,12 +46,12 @@ def test_mean_and_variance(backend, rng, share, shape, points):
         np.testing.assert_array_equal(posterior(variance=False), got)
 
 
-def test_batches_and_masks_of_their_own(backend, rng):
-    """Shapes, and samples of every row; means and variances: ``attack_grids``."""
+def test_batches_with_masks_per_row(backend, rng):
+    """Shapes, and samples of every row. ``attack_grids`` checks means and variances."""
     p = Problem(rng)
     y, mask = rng.standard_normal((2, 3, 30)), rng.random((2, 3, 30)) < 0.7
-    for given, shape in ((mask, (2, 3, 12)), (mask[0, 0], (12,))):
-        mean, var = qf.kron.gp_posterior(p.factors, p.cross, y, p.noise, mask=given, prior_diag=1.0)
+    for inputs, shape in ((mask, (2, 3, 12)), (mask[0, 0], (12,))):
+        mean, var = qf.kron.gp_posterior(p.factors, p.cross, y, p.noise, mask=inputs, prior_diag=1.0)
         assert (mean.shape, var.shape) == ((2, 3, 12), shape)
     sample = functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, noise=0.1, prior_factors=p.prior, size=3, rng=1)
     drawn = sample(y=y, mask=mask)
@@ -60,7 +60,7 @@ def test_batches_and_masks_of_their_own(backend, rng):
 
 
 def near(samples, mean, covariance):
-    """The worst standardised errors of the samples' mean and covariance: about 4 among hundreds of them by chance."""
+    """The largest standardised errors of the samples' mean and covariance. Among hundreds, 4 is expected by chance."""
     S = len(samples)
     centred = samples - mean
     variance = covariance.diagonal()
@@ -69,12 +69,12 @@ def near(samples, mean, covariance):
     return max(of_mean.max(), of_covariance.max())
 
 
-LIMIT = 6  # a chance of 2e-9 for each of a few hundred statistics
+LIMIT = 6  # a probability of 2e-9 for each of a few hundred statistics
 
 
 @pytest.mark.parametrize("share", [None, 0.6])
 @pytest.mark.parametrize("where", ["points", "cells"])
-def test_posterior_samples_have_the_posterior_s_moments(best_backend, rng, share, where):
+def test_moments_of_posterior_samples(best_backend, rng, share, where):
     p = Problem(rng, (4, 3), (2, 3), share, noise=0.2)
     cross, prior, joint = p.cross, p.prior, p.prior
     if where == "cells":
@@ -109,14 +109,14 @@ def test_fewer_samples_are_the_first_of_more(backend, rng):
         np.testing.assert_allclose(few, qf.kron.gp_sample(p.factors, size=9, rng=7)[:size], rtol=0, atol=1e-14)
         few, more = (qf.kron.gp_sample(p.factors, noise=np.linspace(0, 1, 30), size=n, rng=7) for n in (size, 9))
         np.testing.assert_allclose(few, more[:size], rtol=0, atol=1e-14)
-        given = {"mask": p.mask, "prior_factors": p.prior, "rng": 7}
-        few = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=size, **given)
-        more = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=9, **given)[:size]
+        inputs = {"mask": p.mask, "prior_factors": p.prior, "rng": 7}
+        few = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=size, **inputs)
+        more = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=9, **inputs)[:size]
         np.testing.assert_allclose(few, more, rtol=0, atol=1e-12)
 
 
 def test_samples_of_smooth_covariances_in_single_precision(best_backend, rng):
-    """Whose least eigenvalues are rounded to either side of 0."""
+    """Rounding puts their least eigenvalues on either side of 0."""
     x = np.linspace(0, 1, 40, dtype="f")
     factors, y = [qf.kron.rbf(x, scale=0.4)] * 2, rng.standard_normal(1600).astype("f")
     assert np.linalg.eigvalsh(factors[0].astype(float))[0] < -1e-9
@@ -132,7 +132,7 @@ def test_samples_of_smooth_covariances_in_single_precision(best_backend, rng):
 def test_variance_from_samples_is_within_its_error(best_backend, rng, monkeypatch):
     p = Problem(rng, share=0.7)
     _, covariance = p.expected()
-    monkeypatch.setattr("quatrefoil.kron.gp.covariance.FEW", 0)  # the solve iterates
+    monkeypatch.setattr("quatrefoil.kron.gp.covariance.FEW", 0)  # the solver iterates
     S = 800
     _, var = qf.kron.gp_posterior(
         p.factors, p.cross, p.y, p.noise, mask=p.mask, variance="samples", prior_factors=p.prior, samples=S, rng=rng
@@ -142,7 +142,7 @@ def test_variance_from_samples_is_within_its_error(best_backend, rng, monkeypatc
 
 
 def test_tables(rng):
-    """y, noise, mask and start of the grid's shape give what flat ones give, with an axis for each factor."""
+    """y, noise, mask and start may have the grid's shape. The results then have it too."""
     p, kron = Problem(rng, share=0.7), qf.kron
     noise, shape = rng.uniform(0.1, 1, 30), (6, 5)
     several = rng.standard_normal((2, 30))
@@ -160,15 +160,15 @@ def test_tables(rng):
     for name, (call, shapes) in calls.items():
         y = several if name == "several" else p.y
         tables = (y.reshape(-1, *shape) if name == "several" else y.reshape(shape), noise.reshape(shape), p.mask.reshape(shape))
-        flat, found = call(y, noise, p.mask), call(*tables)
-        flat, found = (r if isinstance(r, tuple) else (r,) for r in (flat, found))
-        assert [r.shape for r in found] == shapes, name
-        for a, b in zip(flat, found, strict=True):
+        flat, result = call(y, noise, p.mask), call(*tables)
+        flat, result = (r if isinstance(r, tuple) else (r,) for r in (flat, result))
+        assert [r.shape for r in result] == shapes, name
+        for a, b in zip(flat, result, strict=True):
             np.testing.assert_array_equal(a.reshape(-1), b.reshape(-1))
     noisy = [kron.gp_sample(p.factors, noise=s, size=2, rng=0) for s in (noise, noise.reshape(shape))]
     np.testing.assert_array_equal(*noisy)
     row = [np.eye(1), np.eye(5)]
-    assert kron.gp_nll(row, np.ones((1, 5)), 0.1).shape == (1,)  # the rows of a batch, as ever
+    assert kron.gp_nll(row, np.ones((1, 5)), 0.1).shape == (1,)  # rows of a batch, as without a table
 
 
 def test_refused(rng):
@@ -183,10 +183,10 @@ def test_refused(rng):
         (at(p.cross[0], p.cross[1].astype("f")), TypeError, r"cross_factors\[1\] is .*float32"),
         (lambda: posterior(prior_diag=np.ones(3)), ValueError, "prior_diag has shape"),
         (lambda: kron.gp_posterior(uneven, p.cross, p.y, 0.1), ValueError, "not constant"),
-        (drawn, ValueError, "no cell of the grid"),
+        (drawn, ValueError, "not a cell of the grid"),
         (lambda: drawn(prior_factors=p.factors), ValueError, "prior_factors have shapes"),
         (lambda: kron.gp_posterior(p.factors, p.cross, p.y.reshape(5, 6), 0.1), ValueError, r"expected \(..., 30\) or \(..., 6, 5\)"),
-        (lambda: kron.gp_nll(p.factors, p.y[:9], 0.1, mask=p.y > 0), ValueError, r"all cells of the grid: mask says which of them"),
+        (lambda: kron.gp_nll(p.factors, p.y[:9], 0.1, mask=p.y > 0), ValueError, r"all cells of the grid: mask marks the observed ones"),
         (lambda: kron.gp_sample(p.factors, size=-1), ValueError, "size is -1"),
         (lambda: kron.gp_sample([p.factors[0], p.cross[1]]), ValueError, r"factors\[1\] has shape"),
         (lambda: kron.gp_sample(p.factors, noise=np.ones(3)), ValueError, r"noise has shape \(3,\), expected \(1,\) or \(30,\)"),
@@ -207,7 +207,7 @@ def test_one_eigendecomposition_serves_mean_and_variance(rng, monkeypatch):
 
 @pytest.mark.parametrize("own_masks", [False, True])
 def test_samples_in_blocks(backend, rng, monkeypatch, own_masks):
-    """A block is part of the same sequence of samples."""
+    """Blocks of samples are parts of one sequence."""
     p = Problem(rng)
     y, mask = rng.standard_normal((2, 30)), rng.random((2, 30) if own_masks else 30) < 0.7
     draw = functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, y, p.noise, mask=mask, prior_factors=p.prior, size=5)

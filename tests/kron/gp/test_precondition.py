@@ -1,4 +1,4 @@
-"""What the iterations are preconditioned by, against its definition on dense matrices."""
+"""Preconditioners of the iterations, against their definition on dense matrices."""
 
 import functools
 
@@ -32,9 +32,9 @@ def inverse_of(grid, values):
 def before(shape, k):
     """The previous cell of each along axis k; -1 for the first cell."""
     cells = np.arange(np.prod(shape)).reshape(shape)
-    found = np.full(shape, -1)
-    np.moveaxis(found, k, 0)[1:] = np.moveaxis(cells, k, 0)[:-1]
-    return found.reshape(-1)
+    result = np.full(shape, -1)
+    np.moveaxis(result, k, 0)[1:] = np.moveaxis(cells, k, 0)[:-1]
+    return result.reshape(-1)
 
 
 SHAPES = [(1,), (7,), (2, 5), (4, 6), (3, 1, 4), (5, 2, 3), (2, 2, 3, 2)]
@@ -66,8 +66,8 @@ def test_rows_of_the_factor(backend, rng, halves, shape, dtype):
     latent = rng.random(values.shape) < 0.7
     extra_inverse = np.where(latent & (rng.random(values.shape) < 0.5), rng.uniform(0, 1, values.shape), 0)
     r = np.where(latent, rng.standard_normal(values.shape), 0)
-    found = Neighbours(grid, values.astype(dtype), latent, extra_inverse, axes)(r.astype(dtype))
-    assert found.dtype == dtype
+    result = Neighbours(grid, values.astype(dtype), latent, extra_inverse, axes)(r.astype(dtype))
+    assert result.dtype == dtype
     for row in range(2):
         M, G = inverse_of(grid, values[row]) + np.diag(extra_inverse[row]), np.zeros((grid.size, grid.size))
         for i in np.flatnonzero(latent[row]):
@@ -75,11 +75,11 @@ def test_rows_of_the_factor(backend, rng, halves, shape, dtype):
             g = np.linalg.solve(M[np.ix_(S, S)], np.eye(len(S))[0])
             G[i, S] = g / np.sqrt(g[0])
         expected = G.T @ G @ r[row]
-        np.testing.assert_allclose(found[row], expected, rtol=0, atol=100 * np.finfo(dtype).eps * max(1, np.abs(expected).max()))
+        np.testing.assert_allclose(result[row], expected, rtol=0, atol=100 * np.finfo(dtype).eps * max(1, np.abs(expected).max()))
 
 
 def test_which_axes_count(rng):
-    """White noise along an axis says nothing of the next cell; a rough curve much."""
+    """White noise along an axis does not predict the next cell; a rough curve predicts it well."""
     x = np.arange(30.0)
     rough, white = np.exp(-np.abs(x[:, None] - x) / 5), np.eye(30)
     for factors, expected in (([rough, white], [0]), ([white, rough], [1]), ([rough, rough], [0, 1]), ([white], [])):
@@ -90,7 +90,7 @@ def test_which_axes_count(rng):
 
 
 def test_neighbours_that_say_the_same(rng, monkeypatch):
-    """Next cells of which either gives the other to rounding, in single precision: the factor stays regular and the solve exact."""
+    """Neighbours that determine each other to single precision: the factor stays regular and the solution accurate."""
     monkeypatch.setattr(covariance, "FEW", 0)
     x = np.linspace(0, 1, 40)
     smooth = np.exp(-np.abs(x[:, None] - x) / 50)
@@ -102,7 +102,7 @@ def test_neighbours_that_say_the_same(rng, monkeypatch):
 
 
 def test_few_iterations_on_a_rough_curve(rng):
-    """Three tenths lost of an image that is smooth over two or three pixels: a diagonal takes 45."""
+    """An image that is smooth over two or three pixels, 30 % missing. A diagonal preconditioner takes 45 iterations."""
     x = np.arange(96.0)
     factors = [qf.kron.matern52(x, scale=3.2), qf.kron.matern52(x, scale=2.2)]
     mask, counts = rng.random(96**2) < 0.7, []
@@ -118,28 +118,28 @@ def smooth_grid(shape, backend=None, scale=0.3):
 @pytest.mark.parametrize("shape", [(9, 8), (6, 4, 5), (1, 12)], ids=str)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_leading_eigenvectors(backend, rng, shape, dtype):
-    """The inverse of the restricted inverse, of the covariance without its small eigenvalues."""
+    """The inverse of the restricted inverse of the covariance, without small eigenvalues."""
     grid, noise = smooth_grid(shape, backend), 0.01
     weights = np.where(rng.random(grid.size) < 0.5, rng.choice([1.0, 0.3] if len(shape) == 2 else [1.0], grid.size), 0)
     at = np.flatnonzero(weights)
     least = max(np.sort(grid.eigenvalues)[-int((40 * grid.size * sum(shape)) ** (1 / 3)) :][0], 0.1 * noise)
-    kept = np.where(grid.eigenvalues >= least, grid.eigenvalues, 0)
-    M = noise * inverse_of(grid, 1 / (kept + noise))[np.ix_(at, at)] + np.diag(1 / weights[at] - 1)
-    made, r = LowRank(grid, noise, weights), np.zeros((2, grid.size), dtype)
+    selected = np.where(grid.eigenvalues >= least, grid.eigenvalues, 0)
+    M = noise * inverse_of(grid, 1 / (selected + noise))[np.ix_(at, at)] + np.diag(1 / weights[at] - 1)
+    output, r = LowRank(grid, noise, weights), np.zeros((2, grid.size), dtype)
     r[:, at] = rng.standard_normal((2, len(at)))
-    found = made(r)
-    assert found.dtype == dtype
+    result = output(r)
+    assert result.dtype == dtype
     expected = np.linalg.solve(M, r[:, at].T).T
-    np.testing.assert_allclose(found[:, at], expected, rtol=0, atol=2e4 * np.finfo(dtype).eps * np.abs(expected).max())
-    assert not found[:, weights == 0].any()
-    assert made.logdet() == pytest.approx(np.linalg.slogdet(M)[1], rel=1e-9)
-    probes = made.probes(rng.choice([-1.0, 1.0], (20000, made.signs)))
+    np.testing.assert_allclose(result[:, at], expected, rtol=0, atol=2e4 * np.finfo(dtype).eps * np.abs(expected).max())
+    assert not result[:, weights == 0].any()
+    assert output.logdet() == pytest.approx(np.linalg.slogdet(M)[1], rel=1e-9)
+    probes = output.probes(rng.choice([-1.0, 1.0], (20000, output.signs)))
     np.testing.assert_allclose(np.cov(probes[:, at].T), M, rtol=0, atol=6 * M.max() / 20000**0.5)
 
 
 @pytest.mark.parametrize("noises", [[0.01], [0.01, 0.02]], ids=str)
 def test_a_large_hole(rng, monkeypatch, noises):
-    """Fewer iterations, and an estimate with a smaller error, than without leading eigenvectors."""
+    """Leading eigenvectors reduce the iterations and the error of the estimate."""
     grid, mask, y = smooth_grid((60, 60), scale=0.15), np.ones((60, 60), bool), rng.standard_normal(3600)
     mask[10:45, 15:55] = False
     mask, noise = mask.reshape(-1), np.resize(noises, 3600) if len(noises) > 1 else noises[0]

@@ -1,4 +1,4 @@
-"""Covariances that are 0 or singular: the right answer if the noise is above their rounding, else the same refusal everywhere."""
+"""Covariances that are 0 or singular. Answers are right if the noise exceeds their rounding; otherwise every path raises the same error."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ BACKENDS = ["native", "numba", "array"]
 
 
 def dense(factors, y, noise, mask=None):
-    """(likelihood, gradients of the factors, gradient of the noise, alpha) of one y, by the inverse."""
+    """(likelihood, factor gradients, noise gradient, alpha) of one y, from the inverse."""
     seen = np.ones(len(y), bool) if mask is None else mask
     value, alpha, inverse = dense_likelihood(functools.reduce(np.kron, factors), y, np.broadcast_to(noise, len(y)), seen)
     G = (inverse - np.outer(alpha, alpha)) / 2
@@ -39,11 +39,11 @@ def test_factors_of_zeros_are_zeros(name, cells, monkeypatch):
         print(factors, noise, missing)
         mask = np.arange(12) >= missing if missing else None
         value, of_factors, of_noise, alpha = dense(factors, y, noise, mask)
-        found = gp_nll(factors, y, noise, mask=mask, grad=True, backend=name)
-        np.testing.assert_allclose(found[0], value, rtol=1e-12)
-        for got, expected in zip(found[1], of_factors):
+        result = gp_nll(factors, y, noise, mask=mask, grad=True, backend=name)
+        np.testing.assert_allclose(result[0], value, rtol=1e-12)
+        for got, expected in zip(result[1], of_factors):
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10 * max(1, np.abs(expected).max()))
-        np.testing.assert_allclose(found[2], of_noise if np.ndim(noise) else of_noise.sum(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(result[2], of_noise if np.ndim(noise) else of_noise.sum(), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(gp_solve(factors, y, noise, mask=mask, backend=name), alpha, rtol=0, atol=1e-9 * np.abs(alpha).max())
 
 
@@ -66,8 +66,8 @@ def test_models_and_samples_of_zeros(backend):
 
 # ---------------------------------------------------------------- noise below the rounding of the largest eigenvalue
 
-LARGEST = 8.0  # of MIXED and ONES together
-SEEN = np.arange(12) % 5 > 0  # the last row of MIXED's alone, which ONES repeats
+LARGEST = 8.0  # for MIXED and ONES together
+SEEN = np.arange(12) % 5 > 0  # the last row of MIXED alone, which ONES repeats
 REFUSED = {
     "gp_nll": lambda f, y, s, **o: gp_nll(f, y, s, **o),
     "gp_nll with gradients": lambda f, y, s, **o: gp_nll(f, y, s, grad=True, **o)[1][0],
@@ -84,7 +84,7 @@ REFUSED = {
 def test_singular_covariances_need_noise(name, function):
     for noise, mask in itertools.product((0.0, 1e-300, 0.5 * EPS * LARGEST, 2.0**-60 * np.arange(12)), (None, SEEN)):
         call = functools.partial(REFUSED[function], [MIXED, ONES], np.linspace(-1, 2, 12), noise, mask=mask, backend=name)
-        if name == "array" and function not in ("gp_posterior", "gp_posterior_sample"):  # which are the host's in part
+        if name == "array" and function not in ("gp_posterior", "gp_posterior_sample"):  # partly computed on the host
             assert np.isnan(call()).all()
         else:
             check_refused([(call, *SINGULAR)])
@@ -117,8 +117,8 @@ def test_the_limit_in_single_precision(backend):
         KroneckerOperator(factors).solve(y, 1e-7)
 
 
-def test_regular_cells_of_a_singular_covariance_need_none(backend):
-    """Two points of an axis coincide, but one of them was not observed."""
+def test_regular_cells_of_a_singular_covariance_need_no_noise(backend):
+    """Two points of an axis coincide, but only one of them is observed."""
     x = np.array([0.0, 0.5, 0.5, 1.0])
     K = np.exp(-np.abs(np.subtract.outer(x, x)))
     mask = np.repeat([True, True, False, True], 3)
@@ -132,14 +132,14 @@ def test_regular_cells_of_a_singular_covariance_need_none(backend):
 
 
 def test_regular_factors_of_a_product_that_is_not():
-    """Their least eigenvalues are above the rounding of each, the products of these far below that of the covariance."""
+    """Each factor's least eigenvalue exceeds its rounding; their product is far below the rounding of the covariance."""
     axes = [np.linspace(0, 1, n) for n in (30, 40)]
     factors = [1e3 * qf.kron.matern52(axes[0], scale=1.4), qf.kron.matern52(axes[1], scale=1.6)]
     mask, y = np.random.default_rng(5).random(1200) < 0.8, (np.sin(6 * axes[0])[:, None] * np.cos(5 * axes[1])).reshape(-1)
     with pytest.raises(np.linalg.LinAlgError, match="the noise is below the rounding of the covariance of the observed cells"):
         gp_solve(factors, y, 1e-14, mask=mask)
     K = np.kron(*factors)[:, mask]
-    for noise in (1e-9, 1e-7):  # solutions of the first are refined more than once
+    for noise in (1e-9, 1e-7):  # the first system needs more than one refinement
         mean, _ = gp_posterior(factors, factors, y, noise, mask=mask, prior_diag=1e3)
         expected = K @ np.linalg.solve(K[mask] + noise * np.eye(len(K[0])), y[mask])
         np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-6)

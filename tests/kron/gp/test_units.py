@@ -1,4 +1,4 @@
-"""Units of y, of the covariance and of its factors scale the answers, whatever solves; powers of two, so that nothing is rounded."""
+"""Units of y, of the covariance and of its factors scale the answers of every solver. Powers of two, so that nothing is rounded."""
 
 import functools
 import itertools
@@ -12,12 +12,12 @@ from quatrefoil.kron.gp import composition, covariance
 
 UNITS = [(2.0**-600, 1.0, 1.0), (2.0**600, 1.0, 1.0), (1.0, 2.0**-600, 1.0), (1.0, 2.0**600, 1.0), (2.0**-100, 2.0**-200, 2.0**400)]
 MATCHED = [(2.0**-300, 2.0**-600, 1.0), (2.0**300, 2.0**600, 1.0), (1.0, 1.0, 2.0**400), (2.0**-100, 2.0**-200, 2.0**-400)]
-PROBLEMS = list(itertools.product([False, True], repeat=2))  # noises of the cells, some of them missing
+PROBLEMS = list(itertools.product([False, True], repeat=2))  # noise per cell, with missing cells
 SHAPE, N = (5, 6), 30
 
 
 class Problem:
-    """In units of y, of K and, in the first factor, of both factors against each other."""
+    """A problem in units of y and of K; the first factor also has a unit that the second one cancels."""
 
     def __init__(self, rng, cells, mask):
         self.factors, self.y = [factor(rng, n) for n in SHAPE], rng.standard_normal(N)
@@ -35,7 +35,7 @@ def near(got, expected, tolerance=1e-9):
 
 @pytest.fixture(params=["few", "many"])
 def cells(request, monkeypatch):
-    """How many: a factor is taken or it iterates."""
+    """Numbers of cells: the solver factorises for few and iterates for many."""
     if request.param == "many":
         monkeypatch.setattr(covariance, "FEW", 0)
         monkeypatch.setattr(composition, "DENSE_UP_TO", 0)
@@ -46,15 +46,15 @@ def cells(request, monkeypatch):
 @pytest.mark.parametrize("units", UNITS)
 def test_solutions_and_predictions(backend, problem, units, cells, rng):
     p, (height, variance, ratio) = Problem(rng, *problem), units
-    given = {"mask": p.mask, "backend": backend}
-    expected = gp_solve(*p.arguments(), **given)
-    near(gp_solve(*p.arguments(*units), **given) * variance / height, expected)
+    inputs = {"mask": p.mask, "backend": backend}
+    expected = gp_solve(*p.arguments(), **inputs)
+    near(gp_solve(*p.arguments(*units), **inputs) * variance / height, expected)
     start = expected + 0.1 * rng.standard_normal(N)
-    near(gp_solve(*p.arguments(*units), start=start / variance * height, **given) * variance / height, expected)
+    near(gp_solve(*p.arguments(*units), start=start / variance * height, **inputs) * variance / height, expected)
     cross = [f[:2] for f in p.factors]
     moved = [cross[0] * (variance * ratio), cross[1] / ratio]
-    mean, var = gp_posterior(p.factors, cross, p.y, p.noise, prior_diag=4.0, **given)
-    got = gp_posterior(p.arguments(*units)[0], moved, *p.arguments(*units)[1:], prior_diag=4.0 * variance, **given)
+    mean, var = gp_posterior(p.factors, cross, p.y, p.noise, prior_diag=4.0, **inputs)
+    got = gp_posterior(p.arguments(*units)[0], moved, *p.arguments(*units)[1:], prior_diag=4.0 * variance, **inputs)
     near(got[0] / height, mean)
     near(got[1] / variance, var)
     drawn = gp_sample(p.arguments(*units)[0], noise=p.noise * variance, size=3, rng=1)
@@ -66,11 +66,11 @@ def test_solutions_and_predictions(backend, problem, units, cells, rng):
 @pytest.mark.parametrize("units", MATCHED)
 @pytest.mark.parametrize("logdet", ["exact", "lanczos"])
 def test_likelihoods_and_gradients(backend, problem, units, logdet, cells, rng):
-    """With the height squared as large as the variance the likelihood changes by a constant."""
+    """If y scales by h and the covariance by h^2, the likelihood changes by a constant."""
     p, (_, variance, ratio) = Problem(rng, *problem), units
-    given = {"mask": p.mask, "backend": backend, "logdet": logdet, "rng": 3, "grad": True}
-    value, of_factors, of_noise = gp_nll(*p.arguments(), **given)
-    got = gp_nll(*p.arguments(*units), **given)
+    inputs = {"mask": p.mask, "backend": backend, "logdet": logdet, "rng": 3, "grad": True}
+    value, of_factors, of_noise = gp_nll(*p.arguments(), **inputs)
+    got = gp_nll(*p.arguments(*units), **inputs)
     near(got[0], value + (N if p.mask is None else p.mask.sum()) * np.log(variance) / 2)
     near(got[1][0] * (variance * ratio), of_factors[0])
     near(got[1][1] / ratio, of_factors[1])
@@ -79,7 +79,7 @@ def test_likelihoods_and_gradients(backend, problem, units, logdet, cells, rng):
 
 @pytest.mark.parametrize("unit", [2.0**-600, 2.0**600])
 def test_gradients_of_functions_of_an_operator(unit, rng):
-    """Where the quotient loses digits is seen in any unit of y and of the gradient."""
+    """The loss of digits in the quotient is detected in any unit of y and of the gradient."""
     factors = [np.diag([1.0, 1.0 + 1e-9, 3.0]), factor(rng, 4)]
     y, grad = rng.standard_normal((2, 12))
     gradients = functools.partial(KroneckerOperator(factors).apply_vjp, np.sqrt, lambda lam: 0.5 / np.sqrt(lam))

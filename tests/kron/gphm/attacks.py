@@ -1,4 +1,4 @@
-"""Random programs over ``GPHM``: units, refits, components, states, interrupts and arrays that change; against dense matrices, and against
+"""Random programs over ``GPHM``: units, refits, components, states, interrupts and changed arrays. The references are dense matrices, and
 the same problem in other units."""
 
 import copy
@@ -14,7 +14,7 @@ ENDS = (KeyboardInterrupt, np.linalg.LinAlgError, FloatingPointError, OSError)
 
 
 class Problem:
-    """Arrays in some units, and what is solved in these."""
+    """The arrays and the equation of a problem, in random units."""
 
     def __init__(self, rng, backend):
         self.equation = str(rng.choice(list(EQUATIONS)))
@@ -35,27 +35,27 @@ class Problem:
             self.options["freq_scale"] = rng.uniform(0.2, 0.9) * (shape[0] - 1) / (2 * ends[0])
 
     def solver(self, length=1.0, size=1.0, wrap=lambda field, _: field):
-        """In units of which there are ``length`` and ``size`` in one of the first; ``wrap`` may make a callable of a field."""
+        """A solver in units smaller by ``length`` and ``size``. ``wrap`` may turn a field into a callable."""
         order = 1 if self.equation == "advection" else 2
-        given = {"source": self.source * (size / length**order), "boundary": self.boundary * size}
-        given = {name: wrap(field, name) for name, field in given.items()}
+        inputs = {"source": self.source * (size / length**order), "boundary": self.boundary * size}
+        inputs = {name: wrap(field, name) for name, field in inputs.items()}
         if self.equation == "advection":
-            given["speed"] = self.speed
+            inputs["speed"] = self.speed
         options = {**self.options}
         if "freq_scale" in options:
             options["freq_scale"] /= length
-        return qf.kron.GPHM(EQUATIONS[self.equation](**given), [x if length == 1 else x * length for x in self.axes], **options)
+        return qf.kron.GPHM(EQUATIONS[self.equation](**inputs), [x if length == 1 else x * length for x in self.axes], **options)
 
     def dense_options(self, gp):
-        """For ``dense.loss``: the jitter is relative to the size of u, which the weights at the start tell."""
+        """For ``dense.loss``: the jitter is relative to the size of u, which the initial weights determine."""
         start = qf.kron.GPHM(gp.pde, gp.axes, **{k: v for k, v in gp.get_params().items() if k not in ("pde", "axes")}).params
         relative = float(np.exp(start["log_weights_0"]).sum())
-        given = {"speed": self.speed} if self.equation == "advection" else {}
-        return {"equation": self.equation, "kind": self.options["kind"], "jitter": self.jitter * relative, **given}
+        inputs = {"speed": self.speed} if self.equation == "advection" else {}
+        return {"equation": self.equation, "kind": self.options["kind"], "jitter": self.jitter * relative, **inputs}
 
 
 def axis(rng, n):
-    """Uniform or not, up or down, anywhere, in any unit."""
+    """A random axis: uniform or not, ascending or descending, with any offset and unit."""
     x = np.linspace(0, 1, n) if rng.random() < 0.6 else np.cumsum(rng.uniform(0.5, 1.5, n))
     x = x * 10 ** rng.uniform(-9, 9)
     x = x + rng.choice([0, 0, 3]) * (x[-1] - x[0])
@@ -74,7 +74,7 @@ def same(got, expected, what):
 
 
 def step(rng, gp, more):
-    """One thing that a user does, as a function of a solver; of its errors only those that are promised."""
+    """One random user action, as a function of a solver. Only documented errors may occur."""
     kind = rng.integers(6)
     if kind == 0:
         return lambda gp: gp.set_params(optimizer=more["optimizer"])
@@ -90,16 +90,16 @@ def step(rng, gp, more):
 
 
 def interrupted(rng, gp):
-    """In the middle of a fit, or of one of its parts: nothing changes."""
+    """Interrupt a fit or one of its parts: nothing changes."""
     before, error, at = states(gp), ENDS[rng.integers(len(ENDS))], int(rng.integers(1, 4))
     component = gp._state.components[-1]
     calls, solve = [], component.loss.set_axes
 
-    def failing(*given):
+    def failing(*inputs):
         calls.append(1)
         if len(calls) == at:
             raise error
-        return solve(*given)
+        return solve(*inputs)
 
     def stop(done, loss):
         raise error
@@ -118,20 +118,20 @@ def interrupted(rng, gp):
 
 
 def attack_programs(rng, backend):
-    """A program twice, in two units that differ by powers of two: the same bits; in its course interrupts, and other arrays."""
+    """Run a program in two units that differ by powers of two: the bits agree, despite interrupts and changed arrays."""
     p = Problem(rng, backend)
     length, size = (float(2.0**k) for k in rng.integers(-20, 20, 2))
-    if p.equation == "allencahn":  # whose reaction has units
+    if p.equation == "allencahn":  # its reaction has units
         length = size = 1.0
-    kept = []
+    selected = []
 
     def wrap(field, name):
-        kept.append(field)
-        return field if len(kept) % 2 else lambda *x: field.copy()
+        selected.append(field)
+        return field if len(selected) % 2 else lambda *x: field.copy()
 
     one, other, axes = p.solver(wrap=wrap), p.solver(length, size), [x.copy() for x in p.axes]
-    for array in (*kept, *p.axes):
-        array[...] = np.nan  # the solver has its own
+    for array in (*selected, *p.axes):
+        array[...] = np.nan  # the solver has copies
     for _ in range(rng.integers(1, 6)):
         more = {"optimizer": str(rng.choice(["adam", "projection"])), "rate": 10 ** rng.uniform(-3, 0)}
         more |= {"steps": int(rng.integers(0, 4)), "pickle": rng.random() < 0.5}
@@ -161,16 +161,16 @@ def attack_programs(rng, backend):
 
 
 def attack_loss(rng, backend):
-    """The loss at reported parameters, and predictions from these, by dense matrices in the arguments' units."""
+    """Compare the loss and predictions at the reported parameters with dense matrices in the arguments' units."""
     p = Problem(rng, backend)
-    p.axes = axes = [x.astype(float) for x in p.axes]  # a uniform one in float32 is taken as it was meant
+    p.axes = axes = [x.astype(float) for x in p.axes]  # float32 points of a uniform axis are treated as uniform
     gp = p.solver()
-    given, params, scale = p.dense_options(gp), gp.params, float(np.abs(p.boundary).max())
+    inputs, params, scale = p.dense_options(gp), gp.params, float(np.abs(p.boundary).max())
     for name, value in params.items():
         noise = rng.standard_normal(value.shape)
         params[name] = scale * noise if name == "U" else np.asarray(value + (0.1 * abs(value) if name[:5] == "freqs" else 0.3) * noise)
     value, gradient = gp.value_and_grad(params)
-    options = given | {"source": p.source, "boundary": p.boundary, "weight": p.options["boundary_weight"]}
+    options = inputs | {"source": p.source, "boundary": p.boundary, "weight": p.options["boundary_weight"]}
     expected = dense.loss(np, params, axes, **options)
     parts = [abs(float(np.sum(g * params[n]))) for n, g in gradient.items() if n == "U"]
     tolerance = 1e-8 * (abs(expected) + sum(parts) + 100 * p.source.size * p.options["boundary_weight"])
@@ -179,18 +179,18 @@ def attack_loss(rng, backend):
     if not np.any(state["U"]):
         return
     new = [np.linspace(min(x), max(x), 6) for x in axes]
-    found, wanted, size, turns = gp.predict(new), state["U"], 1.0, 0.0
+    result, wanted, size, turns = gp.predict(new), state["U"], 1.0, 0.0
     for k, (x, z) in enumerate(zip(axes, new)):
         hyper = [state[f"{n}_{k}"] for n in ("log_weights", "log_scales", "freqs")]
-        K, cross = (dense.kernel(np, a[:, None] - x, *hyper, given["kind"], 0) for a in (x, z))
-        K = K + given["jitter"] * np.eye(len(x))
-        rates = np.abs(hyper[2]) + np.exp(hyper[1] / (1 if given["kind"] == "student_t" else 2))
+        K, cross = (dense.kernel(np, a[:, None] - x, *hyper, inputs["kind"], 0) for a in (x, z))
+        K = K + inputs["jitter"] * np.eye(len(x))
+        rates = np.abs(hyper[2]) + np.exp(hyper[1] / (1 if inputs["kind"] == "student_t" else 2))
         turns = max(turns, float(rates.max() * np.ptp(x)))
         size *= np.abs(cross).sum(axis=1).max() * np.linalg.norm(np.linalg.inv(K), 2)
         wanted = np.moveaxis(np.tensordot(cross @ np.linalg.inv(K), wanted, (1, k)), 0, k)
     # rounding the points changes kernels that vary many times along an axis
     wide = (1e-9 + 20 * np.finfo(float).eps * turns) * size * np.abs(state["U"]).max() * state["U"].size
-    assert np.abs(found - wanted).max() <= wide, (found, wanted, wide)
+    assert np.abs(result - wanted).max() <= wide, (result, wanted, wide)
 
 
 ATTACKS = [attack_programs, attack_loss]

@@ -1,4 +1,4 @@
-"""The loss (5) of GP-HM as it is defined: kernels of all pairs, dense matrices; for NumPy arrays, and for tensors that autograd follows."""
+"""The loss (5) of GP-HM by its definition, with dense matrices and kernels of all pairs. For NumPy arrays and tensors with autograd."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def kernel(xp, d, log_weights, log_scales, freqs, kind, order):
-    """k^(order)(d), d of any shape."""
+    """k^(order)(d) for d of any shape."""
     d, w, m = d[..., None], xp.exp(log_weights), 2 * math.pi * freqs
     c, S = xp.cos(m * d), xp.sin(m * d)
     if kind == "student_t":
@@ -41,8 +41,8 @@ def pair(xp, params, k, x, kind, terms, jitter):
     return kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype), D
 
 
-def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, speed=1.0, held=None):
-    """``equation`` is a name of TERMS; ``held``: a solution below U, and its derivatives."""
+def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, speed=1.0, base=None):
+    """``equation`` is a key of TERMS. ``base`` is a fixed solution to which U is added, and its derivatives."""
     U, log_tau, log_v = params["U"], params["log_tau"], params["log_v"]
     covariances, derivatives = zip(*(pair(xp, params, k, x, kind, terms_of(equation, k, speed), jitter) for k, x in enumerate(axes)))
     value = sum(0.5 * math.prod(U.shape) / len(K) * xp.linalg.slogdet(K)[1] for K in covariances)
@@ -56,8 +56,8 @@ def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, 
         e = derivatives[0] @ first + (derivatives[1] @ second).T
         value = value + 0.5 * (U * solve(covariances[1], first.T).T).sum()
     whole = U
-    if held is not None:
-        whole, e = U + held[0], e + held[1]
+    if base is not None:
+        whole, e = U + base[0], e + base[1]
     if equation == "allencahn":
         e = e + whole * (whole**2 - 1)
     e = e + OF_U.get(equation, 0.0) * U - source
@@ -69,8 +69,8 @@ def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, 
     return value + 0.5 * (xp.exp(log_v) * (e**2).sum() - math.prod(U.shape) * log_v)
 
 
-def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=1.0, held=None):
-    """(U, -log prior of U, condition): the U of (1) at every point whose value is not given, by one dense matrix and Newton's method."""
+def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=1.0, base=None):
+    """(U, -log prior of U, condition): U solves (1) at all points without boundary values, by a dense matrix and Newton's method."""
     shape, eyes = source.shape, [np.eye(len(x)) for x in axes]
     terms = [terms_of(equation, k, speed) for k in range(len(axes))]
     operators, inverses, value = [], [], 0.0
@@ -90,7 +90,7 @@ def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=
         inner.append(slice(1, -1) if order == 2 else slice(1, None) if c * (x[-1] - x[0]) > 0 else slice(None, -1))  # characteristics
     free[tuple(inner)] = True
     free = free.ravel()
-    base, below = (np.zeros(source.size), 0.0) if held is None else (held[0].ravel(), held[1].ravel())
+    base, below = (np.zeros(source.size), 0.0) if base is None else (base[0].ravel(), base[1].ravel())
     u = np.where(free, 0.0, boundary.ravel() - base)
     for _ in range(30):
         total = u + base

@@ -1,4 +1,4 @@
-"""Every equation of ``qf.kron.pde`` is solved, estimates of the error are near the error, and bad frequencies are warned of."""
+"""``GPHM`` solves every equation of ``qf.kron.pde``, estimates its error, and warns of wrong frequencies."""
 
 import pickle
 import warnings
@@ -18,7 +18,7 @@ def wave(x, y=0.0):
 
 
 def slopes(x, y=0.0):
-    """By x and by y."""
+    """Derivatives with respect to x and to y."""
     return 30 * np.cos(30 * x) * np.cos(20 * y), -20 * np.sin(30 * x) * np.sin(20 * y)
 
 
@@ -43,7 +43,7 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_errors_are_estimated(name):
-    """Between the points too, for a solution in the making and a better one."""
+    """Also between the points, for an unfinished solution and a better one."""
     x, y = np.linspace(0, 1, 83), np.linspace(0, 1, 71)
     truth, errors = wave(x[:, None], y), []
     for steps in (10, 50):
@@ -57,8 +57,8 @@ def test_errors_are_estimated(name):
     assert errors[1] < min(errors[0] / 5, 1e-3)
     assert gp.error_estimate().shape == (50, 40)
     assert gp.error_estimate([0.25, y]).shape == (71,)
-    copy = pickle.loads(pickle.dumps(gp)) if name != "semilinear" else gp  # its functions are local
-    assert copy.error_estimate().max() == pytest.approx(gp.error_estimate().max(), rel=2)  # by the points of arrays alone
+    copy = pickle.loads(pickle.dumps(gp)) if name != "semilinear" else gp  # local functions cannot be pickled
+    assert copy.error_estimate().max() == pytest.approx(gp.error_estimate().max(), rel=2)  # for arrays, only at their points
 
 
 @pytest.mark.parametrize("kind", ["helmholtz", "convection"])
@@ -92,7 +92,7 @@ def test_frequencies_that_do_not_suffice():
         qf.kron.GPHM(equation, x, freq_scale=8.0).fit()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        qf.kron.GPHM(equation, x, freq_scale=8.0).fit(60)  # who asks for few steps goes on
+        qf.kron.GPHM(equation, x, freq_scale=8.0).fit(60)  # no warning after a requested small number of steps
         qf.kron.GPHM(equation, x, freq_scale=25.0).fit()
         qf.kron.GPHM(pde.Poisson(lambda x: -4 * np.sin(2 * x), lambda x: np.sin(2 * x)), x).fit()
 
@@ -100,8 +100,8 @@ def test_frequencies_that_do_not_suffice():
 def test_refused():
     gp = qf.kron.GPHM(pde.Poisson(0.0, 1.0), X)
     check_refused([
-        (lambda: gp.predict(X), ValueError, "GPHM.predict: the solver has taken no step yet; call fit first"),
-        (lambda: gp.error_estimate(X), ValueError, "GPHM.error_estimate: the solver has taken no step yet; call fit first"),
+        (lambda: gp.predict(X), ValueError, "GPHM.predict: the solver has not taken a step; call fit first"),
+        (lambda: gp.error_estimate(X), ValueError, "GPHM.error_estimate: the solver has not taken a step; call fit first"),
         (lambda: pde.Semilinear(1.0, cubic, boundary=0.0), TypeError, "function is float, expected a function of u"),
         (lambda: pde.Heat(-1.0, boundary=0.0), ValueError, "diffusivity"),
         (lambda: pde.Heat(alpha=1.0, boundary=0.0), TypeError, "use diffusivity"),
@@ -113,7 +113,7 @@ def test_refused():
         (lambda: pde.Helmholtz(2.0, coefficient_of_u=4.0, boundary=0.0), TypeError, "expected either wavenumber or coefficient_of_u"),
         (lambda: pde.Helmholtz(coefficient_of_u=np.nan, boundary=0.0), ValueError, "coefficient_of_u is nan"),
         (lambda: pde.Poisson(screening=20.0, source=0.0, boundary=0.0), TypeError, "'screening'; use Helmholtz or Semilinear"),
-        (lambda: qf.kron.GPHM(), TypeError, r"pde, axes are missing; give an equation of kron.pde and its axes, e.g. GPHM\(pde.Poisson"),
+        (lambda: qf.kron.GPHM(), TypeError, r"pde, axes are missing; pass an equation of kron.pde and its axes, e.g. GPHM\(pde.Poisson"),
         (lambda: qf.kron.GPHM(pde.ConvectionDiffusion([1.0, 2.0], 0.1, boundary=0.0), X), ValueError, "1 axes, expected 2"),
     ])  # fmt: skip
     assert repr(pde.ConvectionDiffusion([1, 2], 0.1, boundary=0.0)) == (

@@ -1,4 +1,4 @@
-"""``GPHM``: the loss against its definition, gradients against differences, training against plain Adam, and what a user may do wrong."""
+"""``GPHM``: its loss against the definition, gradients against differences, training against plain Adam, and wrong arguments."""
 
 import copy
 import functools
@@ -32,7 +32,7 @@ HYPER = ("log_weights", "log_scales", "freqs")
 
 
 def plain(gp):
-    """In the arguments' own units, for what looks at its parts."""
+    """A solver without internal units, for tests of its parts."""
     state, dims = gp.state_dict(), len(gp.axes)
     state |= {f"0.freqs_{k}": state[f"0.freqs_{k}"] / state["units.lengths"][k] for k in range(dims)}
     state |= {"units.origins": np.zeros(dims), "units.lengths": np.ones(dims), "units.size": 1.0, "units.rate": 1.0}
@@ -60,7 +60,7 @@ class Problem:
         return dense.loss(np, params, self.axes, source=self.source, boundary=self.boundary, **self.options)
 
     def gradient_by_differences(self, name, loss):
-        """Along a random direction: (directional derivative, direction)."""
+        """(directional derivative, direction) for a random direction."""
         direction = np.random.default_rng(0).standard_normal(np.shape(self.params[name]))
         h = 1e-4
 
@@ -74,31 +74,31 @@ class Problem:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
 def test_loss_and_gradients(backend, rng, equation, dims, kind, uniform):
-    """By fourth-order differences with h = 1e-4, whose own error is about 1e-11 / h of the loss; in either units."""
+    """Fourth-order differences with h = 1e-4 have an error of about 1e-11 / h relative to the loss."""
     p = Problem(rng, equation, dims, kind, uniform=uniform)
     for gp in (p.gp, qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=0.05, boundary_weight=70.0)):
         p.options["jitter"] = 0.05 * gp._state.units.size ** (2 / dims)
         value, gradients = gp.value_and_grad(p.params)
         assert math.isclose(value, p.dense_loss(p.params), rel_tol=1e-10, abs_tol=1e-9)  # terms of hundreds may cancel
         assert gradients.keys() == p.params.keys()
-        for name, found in gradients.items():
+        for name, result in gradients.items():
             expected, direction = p.gradient_by_differences(name, p.dense_loss)
-            assert found.shape == np.shape(p.params[name])
-            scale = np.sum(np.abs(found * direction)) + 1e-3 * abs(value)
-            assert abs(np.sum(found * direction) - expected) <= 1e-6 * scale, name
+            assert result.shape == np.shape(p.params[name])
+            scale = np.sum(np.abs(result * direction)) + 1e-3 * abs(value)
+            assert abs(np.sum(result * direction) - expected) <= 1e-6 * scale, name
 
 
-def autograd(p, params=None, held=None):
+def autograd(p, params=None, base=None):
     torch = pytest.importorskip("torch")
     tensors = {n: torch.tensor(v, dtype=torch.float64, requires_grad=True) for n, v in (params or p.params).items()}
     fields = {"source": torch.from_numpy(p.source), "boundary": torch.from_numpy(p.boundary)}
-    value = dense.loss(torch, tensors, [torch.from_numpy(x) for x in p.axes], held=held, **fields, **p.options)
+    value = dense.loss(torch, tensors, [torch.from_numpy(x) for x in p.axes], base=base, **fields, **p.options)
     value.backward()
     return value.item(), {n: t.grad.numpy() for n, t in tensors.items() if t.grad is not None}
 
 
 def ill_conditioned(rng, dims, kind):
-    """Ten smooth components, jitter 5e-8: a condition of 1e8. U is smooth too, as solutions are: far from what K cannot resolve."""
+    """Ten smooth components and jitter 5e-8: condition number 1e8. U is smooth, as solutions are, so K resolves it."""
     p = Problem(rng, "poisson", dims, kind, jitter=5e-8, sizes=(24, 20), Q=10)
     p.params = p.gp.params | {"U": np.add.outer(*map(np.sin, p.axes)) if dims == 2 else np.sin(p.axes[0])}
     for k in range(dims):
@@ -111,14 +111,14 @@ def ill_conditioned(rng, dims, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dims", [1, 2])
 def test_ill_conditioned(rng, dims, kind):
-    """50 times the condition's roundings, 2e-8: two solves and their adjoints. A point has about 10 of log det, which may cancel."""
+    """Tolerance: 50 roundings times the condition number, for two solves and their adjoints. log det has about 10 per point."""
     p = ill_conditioned(rng, dims, kind)
     value, gradients = p.gp.value_and_grad(p.params)
     expected, slopes = autograd(p)
     assert abs(value - expected) <= 1e-7 * (abs(expected) + 10 * p.source.size)
-    for name, found in gradients.items():
-        if name != "U" or dims == 1:  # in 2-D autograd's own is off by the square of the condition
-            np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-6 * np.abs(slopes[name]).max(), err_msg=name)
+    for name, result in gradients.items():
+        if name != "U" or dims == 1:  # in 2-D, autograd's own error grows with the square of the condition number
+            np.testing.assert_allclose(result, slopes[name], rtol=0, atol=1e-6 * np.abs(slopes[name]).max(), err_msg=name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,8 +137,8 @@ def test_ill_conditioned_gradient_of_the_solution(rng, kind):
     off = 70 * (p.params["U"] - p.boundary)
     for side in np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]:
         expected[side] += off[side]
-    found = p.gp.value_and_grad(p.params)[1]["U"]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    result = p.gp.value_and_grad(p.params)[1]["U"]
+    np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 @pytest.mark.torch
@@ -155,7 +155,7 @@ def test_the_first_losses_are_those_of_plain_adam(rng, equation, dims):
         loss.backward()
         losses.append(loss.item())
         adam.step()
-    np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # they go through 0
+    np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # they pass through 0
 
 
 def wave(x):
@@ -167,11 +167,11 @@ def wave_source(x):
 
 
 def solver(N=100, dims=1, **options):
-    """Nyquist's frequency on [0, 2 pi] with 100 points is 7.9; the wave's is 4.1."""
+    """The Nyquist frequency of 100 points on [0, 2 pi] is 7.9; the wave has 4.1."""
     x = np.linspace(0, 2 * np.pi, N)
     source = sum(
         map(wave_source, np.meshgrid(*[x] * dims, indexing="ij"))
-    )  # of a function GPHM would say that few points do not resolve it
+    )  # for a function, GPHM would warn that few points do not resolve it
     return qf.kron.GPHM(qf.kron.Poisson(source, lambda *x: sum(map(wave, x))), [x] * dims, freq_scale=7.0, **options)
 
 
@@ -195,13 +195,13 @@ def test_stops_change_no_bit(backend, dims, optimizer, tmp_path):
 @pytest.mark.torch
 @pytest.mark.parametrize(("equation", "dims"), [("poisson", 1), ("allencahn", 1), ("advection", 2)])
 def test_smooth_component(rng, equation, dims):
-    """Its loss is (5) with the first solution held, its kernel Matern-5/2: a mixture of one component at frequency 0."""
+    """The loss is (5) with the first solution fixed. The kernel is Matern-5/2, a mixture of one component at frequency 0."""
     p = Problem(rng, equation, dims)
     p.gp.fit(3)
     first = p.gp.params
     before = p.gp.predict(p.axes)
     p.gp.add_smooth_component()
-    np.testing.assert_array_equal(p.gp.predict(p.axes), before)  # it begins at 0
+    np.testing.assert_array_equal(p.gp.predict(p.axes), before)  # it starts at 0
     np.testing.assert_array_equal(p.gp.held_params["U"], first["U"])
     pairs = (dense.pair(np, first, k, x, "student_t", dense.terms_of(equation, k, 1.0), 0.05) for k, x in enumerate(p.axes))
     slopes = [D @ np.linalg.inv(K) for K, D in pairs]
@@ -210,12 +210,12 @@ def test_smooth_component(rng, equation, dims):
     params = {n: v + 0.1 * rng.standard_normal(v.shape) for n, v in p.gp.params.items()}
     assert not [n for n in params if n.startswith("freqs")]
     value, gradients = p.gp.value_and_grad(params)
-    held = torch.from_numpy(first["U"]), torch.from_numpy(terms)
-    expected, slopes = autograd(p, params | {f"freqs_{k}": np.zeros(1) for k in range(dims)}, held)
+    base = torch.from_numpy(first["U"]), torch.from_numpy(terms)
+    expected, slopes = autograd(p, params | {f"freqs_{k}": np.zeros(1) for k in range(dims)}, base)
     assert math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-7)
-    for name, found in gradients.items():
-        np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-7 * np.abs(slopes[name]).max(), err_msg=name)
-    with pytest.raises(ValueError, match="there is one already"):
+    for name, result in gradients.items():
+        np.testing.assert_allclose(result, slopes[name], rtol=0, atol=1e-7 * np.abs(slopes[name]).max(), err_msg=name)
+    with pytest.raises(ValueError, match="there is already one"):
         p.gp.add_smooth_component()
 
 
@@ -234,12 +234,12 @@ def test_settings_of_the_training():
 
 
 def test_truth_is_only_reported():
-    plain, told = solver(N=20, components=3).fit(7), solver(N=20, components=3)
-    told.fit(7, truth=wave(told.axes[0]), check_every=3)
-    np.testing.assert_array_equal(plain.params["U"], told.params["U"])
-    assert told.history_["error_step"] == [3, 6, 7]
-    assert told.history_["error"][-1] == pytest.approx(
-        np.linalg.norm(told.params["U"] - wave(told.axes[0])) / np.linalg.norm(wave(told.axes[0]))
+    plain, informed = solver(N=20, components=3).fit(7), solver(N=20, components=3)
+    informed.fit(7, truth=wave(informed.axes[0]), check_every=3)
+    np.testing.assert_array_equal(plain.params["U"], informed.params["U"])
+    assert informed.history_["error_step"] == [3, 6, 7]
+    assert informed.history_["error"][-1] == pytest.approx(
+        np.linalg.norm(informed.params["U"] - wave(informed.axes[0])) / np.linalg.norm(wave(informed.axes[0]))
     )
 
 
@@ -262,12 +262,12 @@ def line(**options):
     return functools.partial(qf.kron.GPHM, PDE, [LINE], **options)
 
 
-def axes(*given):
-    return functools.partial(qf.kron.GPHM, PDE, list(given))
+def axes(*inputs):
+    return functools.partial(qf.kron.GPHM, PDE, list(inputs))
 
 
-def field(equation, **given):
-    return lambda: qf.kron.GPHM(equation(**{"source": 0.0, "boundary": 0.0, **given}), [LINE])
+def field(equation, **inputs):
+    return lambda: qf.kron.GPHM(equation(**{"source": 0.0, "boundary": 0.0, **inputs}), [LINE])
 
 
 def loss_at(pde=PDE, **parameters):
@@ -285,7 +285,7 @@ def test_array_likes():
 
 
 def test_natural_calls():
-    """By position; the ends' values; predictions without axes, at a number, at a point of two axes."""
+    """Positional arguments, boundary values, and predictions without axes, at a number and at a 2-D point."""
     x, y = np.linspace(0, 1, 9), np.linspace(0, 1, 8)
     source = np.vectorize(lambda x: math.sin(3 * x))
     gp = qf.kron.GPHM(qf.kron.Poisson(source, [0.5, 2.0]), x, components=3).fit(2)
@@ -301,18 +301,18 @@ def test_natural_calls():
 
 
 def test_points_too_far_apart_for_the_source():
-    def made(n, source=lambda *x: np.sin(40 * x[-1]), axes=lambda x: [x]):  # 6.4 cycles
+    def output(n, source=lambda *x: np.sin(40 * x[-1]), axes=lambda x: [x]):  # 6.4 cycles
         return qf.kron.GPHM(qf.kron.Poisson(source, 0.0), axes(np.linspace(0, 1, n)), components=3)
 
     text = r"axes\[{}\] has {} points, which do not resolve the source: \d+% of its energy has frequencies above {} cycles"
     for n, highest in ((10, 4.5), (12, 5.5)):
         with pytest.warns(RuntimeWarning, match=text.format(0, n, highest)) as warned:
-            made(n)
+            output(n)
         assert warned[0].filename == __file__
     with pytest.warns(RuntimeWarning, match=text.format(1, 10, 4.5)):
-        made(10, axes=lambda x: [np.linspace(0, 1, 5), x])
+        output(10, axes=lambda x: [np.linspace(0, 1, 5), x])
     with pytest.warns(RuntimeWarning, match=text.format(0, 10, 4.5)):
-        made(10, axes=lambda x: [x**1.3])
+        output(10, axes=lambda x: [x**1.3])
     for silent in (
         lambda x: 0 * x,
         lambda x: 3.0,
@@ -321,9 +321,9 @@ def test_points_too_far_apart_for_the_source():
         np.linspace(0, 1, 10),
         lambda x: np.linspace(0, 1, 10),
     ):
-        made(10, silent)
-    made(15)
-    made(15, axes=lambda x: [np.linspace(0, 1, 5), x])
+        output(10, silent)
+    output(15)
+    output(15, axes=lambda x: [np.linspace(0, 1, 5), x])
 
 
 def test_refused():
@@ -383,13 +383,13 @@ def test_refused():
 
 
 def test_steps_until_the_residual_settles():
-    """Many periods take more than the 100 steps at least; no more are taken than the residual asks for."""
+    """Many periods need more than the minimum of 100 steps. Training stops when the residual has settled."""
     x = np.linspace(0, 2 * np.pi, 400)
     pde = qf.kron.pde.Poisson(source=lambda x: 120 * np.cos(60 * x) - 3600 * x * np.sin(60 * x), boundary=lambda x: x * np.sin(60 * x))
     gp = qf.kron.GPHM(pde, [x], freq_scale=20.0).fit()
     steps, residual = gp.report()["steps"], gp.report()["residual"]
     assert 100 <= steps < 2000
-    assert gp.fit(50).report()["residual"] > 0.2 * residual  # it falls by ten in 50 steps at first
+    assert gp.fit(50).report()["residual"] > 0.2 * residual  # initially it falls tenfold in 50 steps
     t = np.linspace(0, 2 * np.pi, 777)
     assert np.abs(gp.predict(t) - t * np.sin(60 * t)).max() < 1e-3
     assert len(qf.kron.GPHM(pde, [x], freq_scale=20.0).fit(3).history_["loss"]) == 3

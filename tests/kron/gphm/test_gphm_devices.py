@@ -1,5 +1,5 @@
-"""``GPHM`` of ``Poisson``, ``AllenCahn`` and ``Advection``, its axes on a device: the host's numbers, and nothing is read back but what the
-documentation says."""
+"""``GPHM`` of ``Poisson``, ``AllenCahn`` and ``Advection`` with axes on a device: results agree with the host's, and only the documented
+values are read back."""
 
 import copy
 import pickle
@@ -17,16 +17,16 @@ from kron.gphm.test_projection import rough
 
 def moved(p, cupy, **options):
     """The same solver on a device."""
-    given = {n: v for n, v in p.gp.get_params().items() if n not in ("pde", "axes")}
+    inputs = {n: v for n, v in p.gp.get_params().items() if n not in ("pde", "axes")}
     pde = copy.copy(p.gp.pde)
     pde.source, pde.boundary = cupy(p.source), cupy(p.boundary)
-    return plain(qf.kron.GPHM(pde, [cupy(x) for x in p.axes], **given | options))
+    return plain(qf.kron.GPHM(pde, [cupy(x) for x in p.axes], **inputs | options))
 
 
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
 def test_loss_and_gradients(equation, dims, uniform, cupy, rng):
-    """1e-9: a condition of K of hundreds, in values of thousands that may cancel."""
+    """1e-9 for a condition number of hundreds, and values of thousands that may cancel."""
     p = Problem(rng, equation, dims, ["student_t", "gaussian"][dims - 1], uniform=uniform)
     gp = moved(p, cupy)
     cupy.reads.clear()
@@ -36,13 +36,13 @@ def test_loss_and_gradients(equation, dims, uniform, cupy, rng):
     assert isinstance(value, float)
     assert value == pytest.approx(expected, rel=1e-9, abs=1e-7)
     assert gradients.keys() == slopes.keys()
-    for name, found in gradients.items():
-        near(found, slopes[name])
+    for name, result in gradients.items():
+        near(result, slopes[name])
 
 
 @pytest.mark.parametrize(("optimizer", "equation", "dims"), [("adam", "poisson", 2), *(("projection", *setup) for setup in SETUPS)])
 def test_training(optimizer, equation, dims, cupy, rng):
-    """Adam's first step goes by the sign of a gradient, of which two rounded ones agree where it is not 0."""
+    """Adam's first step depends on the gradient's sign, on which host and device agree unless it is 0."""
     p = Problem(rng, equation, dims, "student_t") if optimizer == "adam" else rough(rng, equation, dims, "student_t")
     gp = moved(p, cupy, optimizer=optimizer)
     p.gp.set_params(optimizer=optimizer)
@@ -58,19 +58,19 @@ def test_training(optimizer, equation, dims, cupy, rng):
     for name, v in p.gp.params.items():
         near(gp.params[name], v, 1e-5)
     if optimizer == "adam":
-        assert len(cupy.reads) == 3 + 3  # a step, and the size of the truth and two errors
+        assert len(cupy.reads) == 3 + 3  # one per step, and the size of the true solution and two errors
         return
     assert gp.report()["residual"] == pytest.approx(p.gp.report()["residual"], rel=1e-5)
     new = [np.linspace(-0.5, 0.5, 4), np.linspace(0.2, 1, 5)][:dims]
     p.gp.load_state_dict(gp.state_dict())
     cupy.reads.clear()
     near(gp.predict([cupy(x) for x in new]), p.gp.predict(new), 1e-7)
-    assert len(cupy.reads) == dims  # the eigenvalues of every axis
+    assert len(cupy.reads) == dims  # eigenvalues of every axis
 
 
-def test_what_a_step_of_the_projection_reads(cupy, rng):
-    """Newton's steps and GMRES's aside: eigenvalues, hyperparameters, loss; of two axes two matrices and two right-hand sides."""
-    for dims, expected in ((1, 3), (2, 8)):
+def test_transfers_of_a_projection_step(cupy, rng):
+    """Apart from Newton and GMRES steps: eigenvalues per axis and the loss; with two axes also two matrices and two right-hand sides."""
+    for dims, expected in ((1, 2), (2, 7)):
         gp = moved(Problem(rng, "poisson", dims, sizes=(9, 7)), cupy).fit(1)
         cupy.reads.clear()
         gp.fit(1)
@@ -89,13 +89,13 @@ def test_a_component_on_top(cupy, rng):
     value, gradients = gp.value_and_grad({"U": cupy(0.1 * p.source)})
     expected, slopes = p.gp.value_and_grad({"U": 0.1 * p.source})
     assert value == pytest.approx(expected, rel=1e-6)
-    for name, found in gradients.items():
-        near(found, slopes[name], 1e-6)
+    for name, result in gradients.items():
+        near(result, slopes[name], 1e-6)
     near(gp.predict([cupy(x) for x in p.axes]), p.gp.predict(p.axes), 1e-6)
 
 
 def test_functions_numbers_and_states(cupy, rng):
-    """Functions of arrays there; a state that goes to the host and back; pickles."""
+    """Functions of device arrays, a state that moves to the host and back, and pickles."""
     x, seen = [np.linspace(0, 1, 7), np.linspace(0, 2, 6)], []
 
     def source(a, b):
@@ -118,7 +118,7 @@ def test_functions_numbers_and_states(cupy, rng):
     assert again.predict(cupy(x)).shape == (7, 6)
 
 
-def test_what_is_refused(cupy):
+def test_errors(cupy):
     x, y = np.linspace(0, 1, 6), np.linspace(0, 2, 6)
     at, poisson, missing = cupy(x), qf.kron.Poisson, np.where(np.arange(6) == 2, np.nan, x)
     flat = poisson(source=0.0, boundary=0.0)

@@ -16,14 +16,14 @@ def test_example(example, printed):
 
 
 def test_the_error_of_a_loudspeaker(example, printed):
-    for found, estimated in re.findall(r"largest error (\S+), estimated (\S+)", printed(example("loudspeaker"), 40)):
-        assert float(found) / 3 < float(estimated) < 3 * float(found)
-    assert float(found) < 1e-3
+    for result, estimated in re.findall(r"largest error (\S+), estimated (\S+)", printed(example("loudspeaker"), 40)):
+        assert float(result) / 3 < float(estimated) < 3 * float(result)
+    assert float(result) < 1e-3
 
 
 @pytest.mark.parametrize("case", gphm.CASES, ids=lambda c: c.name)
 def test_solutions_solve_their_equations(rng, case):
-    """By differences of fourth order, whose error is h^4 w^6 / 90 for frequencies w up to 500."""
+    """Fourth-order differences have an error of h^4 w^6 / 90 for frequencies w up to 500."""
     x, h = rng.uniform(0.1, 0.9, (case.dims, 5)), 1e-4
 
     def along(k, t):

@@ -1,4 +1,4 @@
-"""``GPHM``'s results do not depend on the units of length and of u: one problem in many, and its parameters against their definition."""
+"""``GPHM``'s results do not depend on the units of length and of u. Reported parameters agree with their definition."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def u_of(x):
 
 
 def poisson(length, size):
-    """One problem in units of which there are ``length`` and ``size`` in one of the first."""
+    """A problem in units smaller by ``length`` and ``size``."""
     x = np.linspace(0, 1, 30)
     second = -49 * np.sin(7 * x + 1) - 0.3 * 529 * np.cos(23 * x)
     pde = qf.kron.Poisson(source=second * (size / length / length), boundary=u_of(x) * size)
@@ -35,9 +35,9 @@ def poisson(length, size):
 @pytest.mark.parametrize("c", [(2.0, 1.0), (-2.0, 1.0), (2.0, -3.0), (0.0, 1.0)])
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_size_of_u(order, c):
-    """To the error of differences on 60 points."""
+    """The tolerance is the error of differences on 60 points."""
     axes = [np.cumsum(np.random.default_rng(1).uniform(0.5, 1.5, 60)), np.linspace(3.0, 1.0, 50)]
-    depths = [(x - x.min() if rate >= 0 else x.max() - x) / np.ptp(x) for x, rate in zip(axes, c)]  # from where characteristics come in
+    depths = [(x - x.min() if rate >= 0 else x.max() - x) / np.ptp(x) for x, rate in zip(axes, c)]  # where characteristics enter
     p, q = (d**2 if order == 1 else np.sin(np.pi * d) for d in depths)
     slopes = [(2 * d if order == 1 else -(np.pi**2) * np.sin(np.pi * d)) / np.ptp(x) ** order for d, x in zip(depths, axes)]
     source = abs(c[0]) * np.outer(slopes[0], q) + abs(c[1]) * np.outer(p, slopes[1])
@@ -47,7 +47,7 @@ def test_the_size_of_u(order, c):
 
 
 def test_squares_are_rounded_alike_in_all_units(rng):
-    """As those of libm's pow are not: one of 2000 changes its last bit with the exponent of its base."""
+    """libm's pow would not do: 1 of 2000 results changes its last bit with the exponent of the base."""
     for length in map(float, rng.uniform(1, 2, 20_000)):
         assert _power(length * 2.0**41, 2) == _power(length, 2) * 2.0**82
 
@@ -62,12 +62,12 @@ def test_powers_of_two_on_a_device(cupy, rng):
 
 
 def test_reports():
-    """The residual is in the source's units, the error in none."""
-    units, found = [(1.0, 1.0), (2.0**9, 2.0**-30)], []
+    """The residual has the source's units; the error has none."""
+    units, result = [(1.0, 1.0), (2.0**9, 2.0**-30)], []
     for length, size in units:
-        found.append(poisson(length, size).fit(5, truth=size * u_of(np.linspace(0, 1, 30))).report())
-    assert found[1]["residual"] * units[1][0] ** 2 / units[1][1] == found[0]["residual"]
-    assert found[1]["error"] == pytest.approx(found[0]["error"], rel=1e-6)
+        result.append(poisson(length, size).fit(5, truth=size * u_of(np.linspace(0, 1, 30))).report())
+    assert result[1]["residual"] * units[1][0] ** 2 / units[1][1] == result[0]["residual"]
+    assert result[1]["error"] == pytest.approx(result[0]["error"], rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [1e-160, 1e160])

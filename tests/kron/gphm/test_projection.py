@@ -1,4 +1,4 @@
-"""``GPHM``'s projection: its solutions against collocation by dense matrices, its gradients against differences, its errors."""
+"""``GPHM``'s projection: solutions against dense collocation, gradients against differences, and its errors."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from quatrefoil.kron.models.gphm.projection import Projected
 
 
 def rough(rng, equation, dims, kind, uniform=True, speed=None, **options):
-    """Narrow kernels: every eigenvalue of K is clear of the jitter, and the space is that of all functions on the grid."""
+    """Narrow kernels: every eigenvalue of K exceeds the jitter by far, so the space contains all functions on the grid."""
     p = Problem(rng, equation, dims, kind, jitter=1e-9, uniform=uniform, **options)
     if speed is not None:
         p.pde = qf.kron.Advection(speed=speed, source=p.source, boundary=p.boundary)
@@ -29,38 +29,38 @@ def rough(rng, equation, dims, kind, uniform=True, speed=None, **options):
     raise AssertionError("no well-conditioned problem")
 
 
-def collocated(p, params, **held):
+def collocated(p, params, **base):
     options = {name: value for name, value in p.options.items() if name != "weight"}
-    return dense.collocated(params, p.axes, source=p.source, boundary=p.boundary, **options, **held)
+    return dense.collocated(params, p.axes, source=p.source, boundary=p.boundary, **options, **base)
 
 
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
 def test_collocation(backend, rng, equation, dims, kind, uniform):
-    """1e-7: a condition of 1e6 of the equation at the points, and of K."""
+    """1e-7 for condition numbers of 1e6, of the collocated equation and of K."""
     p = rough(rng, equation, dims, kind, uniform)
     loss = p.gp._state.components[0].loss
-    projected = Projected.at(loss, p.params)
+    projected = Projected(loss, p.params)
     assert [axis.inverse.vectors.shape[1] for axis in loss.axes] == [len(x) for x in p.axes]
     U = projected.solution(np.zeros(p.source.shape))
     expected, prior, _ = collocated(p, p.params)
     np.testing.assert_allclose(U, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
     value, gradients, _ = projected.evaluate(U)
     assert value == pytest.approx(prior, rel=1e-7, abs=1e-6)
-    for name, found in gradients.items():
+    for name, result in gradients.items():
         if name in ("U", "log_tau", "log_v"):
-            assert not np.any(found)
+            assert not np.any(result)
             continue
         slope, direction = p.gradient_by_differences(name, lambda params: collocated(p, params)[1])
-        assert abs(np.sum(found * direction) - slope) <= 1e-5 * (np.sum(np.abs(found * direction)) + 1e-3 * abs(value)), name
+        assert abs(np.sum(result * direction) - slope) <= 1e-5 * (np.sum(np.abs(result * direction)) + 1e-3 * abs(value)), name
 
 
 @pytest.mark.parametrize("speed", [3.0, -3.0, 0.0])
 def test_characteristics_come_in_by_one_side(rng, speed):
     p = rough(rng, "advection", 2, "student_t", speed=speed)
-    U = Projected.at(p.gp._state.components[0].loss, p.params).solution(np.zeros(p.source.shape))
-    if speed == 0:  # every row an equation of its own along t, which runs down
+    U = Projected(p.gp._state.components[0].loss, p.params).solution(np.zeros(p.source.shape))
+    if speed == 0:  # every row has its own equation along t, which descends
         np.testing.assert_allclose(U[:, -1], [p.boundary[0, -1], *U[1:-1, -1], p.boundary[-1, -1]], atol=1e-9)
         return
     expected, *_ = collocated(p, p.params)
@@ -68,33 +68,33 @@ def test_characteristics_come_in_by_one_side(rng, speed):
 
 
 @pytest.mark.parametrize("dims", [1, 2])
-def test_a_held_solution(rng, dims):
+def test_a_base_solution(rng, dims):
     p = rough(rng, "allencahn", dims, "student_t")
     params = p.params | {"U": 0.1 * p.params["U"]}
     p.gp.load_state_dict(p.gp.state_dict() | {f"0.{name}": value for name, value in params.items()})
     p.gp.add_smooth_component()
     loss = p.gp._state.components[1].loss
-    held = loss.held.u, loss.held.terms
-    np.testing.assert_array_equal(held[0], params["U"])
+    base = loss.base.u, loss.base.terms
+    np.testing.assert_array_equal(base[0], params["U"])
     own = {f"log_{name}_{k}": np.full(1, value) for k in range(dims) for name, value in (("weights", 0.1), ("scales", 2.0))}
-    U = Projected.at(loss, own).solution(np.zeros(p.source.shape))
-    expected, *_ = collocated(p, own | {f"freqs_{k}": np.zeros(1) for k in range(dims)}, held=held)
+    U = Projected(loss, own).solution(np.zeros(p.source.shape))
+    expected, *_ = collocated(p, own | {f"freqs_{k}": np.zeros(1) for k in range(dims)}, base=base)
     np.testing.assert_allclose(U, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 def test_a_spectrum(rng):
-    """Eigenvalues are known to eps times the largest, 4: an inverse to that over the square of the least, four times over."""
+    """Eigenvalues have an error of eps times the largest, 4, and inverses that over the square of the least. Allow four times this."""
     vectors = np.linalg.qr(rng.standard_normal((9, 9)))[0]
     values = np.array([-1e-17, 1e-14, 3e-6, 2e-5, 0.1, 0.2, 0.5, 1.0, 4.0])
-    found = Spectrum((vectors * values) @ vectors.T, 1e-6, "axes[0]")
-    np.testing.assert_allclose(found.values, values[3:], rtol=1e-9)
+    result = Spectrum((vectors * values) @ vectors.T, 1e-6, "axes[0]")
+    np.testing.assert_allclose(result.values, values[3:], rtol=1e-9)
     every = np.maximum(values, 1e-6)
-    assert found.logdet == pytest.approx(np.log(every).sum(), abs=1e-8)
-    np.testing.assert_allclose(found.dense(), (vectors / every) @ vectors.T, rtol=0, atol=16 * np.finfo(float).eps / 1e-12)
-    np.testing.assert_allclose(found.first_column(), found.dense()[0], rtol=0, atol=1e-7)
+    assert result.logdet == pytest.approx(np.log(every).sum(), abs=1e-8)
+    np.testing.assert_allclose(result.dense(), (vectors / every) @ vectors.T, rtol=0, atol=16 * np.finfo(float).eps / 1e-12)
+    np.testing.assert_allclose(result.first_column(), result.dense()[0], rtol=0, atol=1e-7)
     rows = rng.standard_normal((3, 9))
     np.testing.assert_allclose(
-        found.solve(rows), rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T, rtol=1e-7, atol=16 * np.finfo(float).eps / 2e-5**2
+        result.solve(rows), rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T, rtol=1e-7, atol=16 * np.finfo(float).eps / 2e-5**2
     )
     least = Spectrum(np.diag([1e-20, 1e-20, 1e-20, 1.0]), 0.0, "axes[0]")
     assert least.floor == 4 * np.finfo(float).eps
@@ -105,7 +105,7 @@ def test_a_spectrum(rng):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_solves(best_backend, kind):
-    """1e-6 to 1e-7 when written, whichever way the roundings go."""
+    """The errors were 1e-6 to 1e-7 when this test was written."""
     gp = solver(kind=kind).fit(60, truth=wave, check_every=20)
     t = np.linspace(0, 2 * np.pi, 300)
     error = np.linalg.norm(gp.predict([t]) - wave(t)) / np.linalg.norm(wave(t))
@@ -129,10 +129,10 @@ def test_frequencies_begin_within_the_grids():
 
 @pytest.mark.parametrize("dims", [1, 2])
 def test_newton_never_goes_uphill(rng, dims):
-    """A source of -10^4, from starts that are far off."""
+    """A source of -10^4, and starts far from the solution."""
     p = rough(rng, "allencahn", dims, "student_t")
     loss = p.gp._state.components[0].loss
-    projected = Projected.at(loss, p.params)
+    projected = Projected(loss, p.params)
     for size in (3.0, 30.0, 300.0):
         start = projected.solution(np.zeros(p.source.shape)) + projected.up(size * rng.standard_normal(projected.down(p.source).shape))
         loss.pde.source = p.source - 1e4
@@ -141,16 +141,16 @@ def test_newton_never_goes_uphill(rng, dims):
             A = loss.solved(u)
             return np.linalg.norm(projected.down(loss.residual(u, A)[0]))
 
-        found = projected.solution(start)
-        assert left(found) <= 1.001 * left(start)
+        result = projected.solution(start)
+        assert left(result) <= 1.001 * left(start)
         loss.pde.source = p.source
 
 
 @pytest.mark.parametrize("equation", ["poisson", "allencahn"])
 @pytest.mark.parametrize("sizes", [(9, 3), (3, 9), (3, 3)])
 def test_one_inner_point_of_an_axis(rng, equation, sizes):
-    """Sylvester's equation then has a number on one side."""
+    """Sylvester's equation then has a 1 x 1 matrix on one side."""
     p = rough(rng, equation, 2, "student_t", sizes=sizes)
-    U = Projected.at(p.gp._state.components[0].loss, p.params).solution(np.zeros(sizes))
+    U = Projected(p.gp._state.components[0].loss, p.params).solution(np.zeros(sizes))
     expected, *_ = collocated(p, p.params)
     np.testing.assert_allclose(U, expected, rtol=0, atol=1e-7 * np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""``GPHM`` keeps its state through interrupts and errors, and nothing of the caller's arrays."""
+"""``GPHM`` keeps its state through interrupts and errors, and copies the caller's arrays."""
 
 import pickle
 
@@ -11,7 +11,7 @@ from kron.gphm.test_gphm import solver, states
 
 
 def test_progress(capsys):
-    """Interrupts by a callback: ``attack_programs``."""
+    """``attack_programs`` tests interrupts by a callback."""
     gp, seen = solver(N=20, components=3), []
     gp.fit(5, progress=lambda step, loss: seen.append((step, loss)))
     assert seen == list(enumerate(gp.history_["loss"], start=1))
@@ -20,7 +20,7 @@ def test_progress(capsys):
     np.testing.assert_array_equal(gp.params["U"], solver(N=20, components=3).fit(10).params["U"])
 
 
-def test_what_fails_changes_nothing():
+def test_failures_change_nothing():
     gp = solver(N=20, components=3, optimizer="adam").fit(2)
     before = states(gp)
     failing = [
@@ -35,19 +35,19 @@ def test_what_fails_changes_nothing():
             call()
         assert gp.jitter is None
         same(states(gp), before, "after an error")
-    assert gp.learning_rate == 1e4  # the call before the one that failed
+    assert gp.learning_rate == 1e4  # of the call before the failed one
 
 
 @pytest.mark.parametrize("change", [{"components": 5}, {"jitter": 1e-3}])
-def test_what_changes_in_the_course_of_a_fit_wins(change):
+def test_changes_during_a_fit_win(change):
     gp, fresh = solver(N=20, components=3), solver(N=20, **{"components": 3, **change})
-    with pytest.raises(RuntimeError, match=r"GPHM\.fit: the solver was changed by progress"):
+    with pytest.raises(RuntimeError, match=r"GPHM\.fit: progress, truth or another thread changed the solver"):
         gp.fit(3, progress=lambda step, loss: gp.set_params(**change))
     same(states(gp), states(fresh), change)
 
 
 class Damped(qf.kron.Poisson):
-    """u_xx - rate u = source, with an array of rates."""
+    """u_xx - rate u = source with an array of rates."""
 
     def __init__(self, *, rate, source, boundary):
         super().__init__(source=source, boundary=boundary)
@@ -58,13 +58,13 @@ class Damped(qf.kron.Poisson):
 
 
 def test_arrays_are_copied():
-    """Of the axes and the equation, through all that begins again."""
-    given = [np.linspace(0, 1, 9) ** 1.1, *(np.linspace(a, a + 1, 9) for a in (1, 2, 3))]
-    own = [a.copy() for a in given]
-    pdes = [Damped(rate=rate, source=source, boundary=boundary) for _, rate, source, boundary in (given, own)]
-    gp, fresh = (qf.kron.GPHM(pde, x[:1], components=3, jitter=1e-4).fit(2) for pde, x in zip(pdes, (given, own)))
+    """Copies of the axes and the equation survive every restart."""
+    inputs = [np.linspace(0, 1, 9) ** 1.1, *(np.linspace(a, a + 1, 9) for a in (1, 2, 3))]
+    own = [a.copy() for a in inputs]
+    pdes = [Damped(rate=rate, source=source, boundary=boundary) for _, rate, source, boundary in (inputs, own)]
+    gp, fresh = (qf.kron.GPHM(pde, x[:1], components=3, jitter=1e-4).fit(2) for pde, x in zip(pdes, (inputs, own)))
     state, pdes[0].source, pdes[0].boundary = gp.state_dict(), 0.0, 0.0
-    for a in given:
+    for a in inputs:
         a[:] = np.nan
     for call in (
         lambda s: s.fit(2),

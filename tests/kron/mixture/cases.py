@@ -5,7 +5,7 @@ from case import Case
 
 
 def points(rng, n, shape=(), near=None):
-    """Points around 0; the first of ``near``, where it is given, is one of them: the largest covariance is then none that cancels."""
+    """Points around 0. With ``near``, x[0] is close to near[0], so that the largest covariance does not come from cancellation."""
     x = rng.standard_normal((n, *shape))
     if near is not None and n and len(near):
         x[0] = near[0] + 0.01 * rng.standard_normal(shape)
@@ -13,12 +13,12 @@ def points(rng, n, shape=(), near=None):
 
 
 def uniform(rng, n):
-    """An axis whose points are exact in float32 too, up or down."""
+    """An ascending or descending axis, exact in float32 too."""
     return (rng.integers(-64, 64) + rng.choice([-3, -1, 1, 5]) * np.arange(n)) / 64
 
 
 def one_step(rng, n, m):
-    """Two axes of one step, up or down, exact in float32 too; they begin near each other, maybe apart by a fraction of the step."""
+    """Two axes with the same step, exact in float32 too. Their starts are close, possibly apart by a fraction of the step."""
     h, start = rng.choice([-3, -1, 1, 5]), rng.integers(-64, 64)
     return [(start + rng.integers(-3, 4) + rng.choice([0, 0.25]) + h * np.arange(k)) / 64 for k in (n, m)]
 
@@ -31,12 +31,12 @@ def both(rng, n, m, shape):
 
 
 def mixture(rng, Q):
-    """Some turns between the points, and no more: a phase is as exact as the difference of two points."""
+    """A mixture with few periods between points: a phase is only as exact as the difference of two points."""
     return {"log_weights": 0.5 * rng.standard_normal(Q), "log_scales": 0.3 * rng.standard_normal(Q), "freqs": rng.uniform(0, 1, Q)}
 
 
 def _radial(n, m, shape, scale, **more):
-    """``more``: shapes of further numbers above 0."""
+    """``more`` has shapes of further positive arguments."""
 
     def make(rng):
         return both(rng, n, m, shape), {name: np.asarray(rng.uniform(0.5, 2, s)) for name, s in {"scale": scale, **more}.items()}
@@ -61,7 +61,7 @@ def _lags(n, Q, **options):
 
 
 def _product(n, m, A, shape=(), means=None, std=()):
-    """``means`` and ``std``: shapes; std is narrow, as a grid's is."""
+    """``means`` and ``std`` are shapes. The values of std are small, as those of a grid."""
 
     def make(rng):
         at = (A, *shape) if means is None and not isinstance(shape, str) else (A,) if means is None else means
@@ -159,17 +159,17 @@ ROWS = {op: "M" for op in ("rbf", "matern52", "rational_quadratic", "gsmp_kernel
 
 
 def attack_axes(rng, backend):
-    """A uniform axis gives what the same points give as others; one that is a little off is none."""
+    """A uniform axis agrees with the same points treated as non-uniform. Slightly uneven points are not a uniform axis."""
     n = int(rng.integers(1, 80))
     x = rng.uniform(-5, 5) + rng.uniform(-1, 1) * np.arange(n)
     if rng.random() < 0.5:
         x[rng.integers(n)] += 1e-9
     parameters = mixture(rng, int(rng.integers(1, 6)))
     kind, order = str(rng.choice(["student_t", "gaussian"])), int(rng.integers(3))
-    y = np.append(x, x[0] + 0.37)  # with which no axis is uniform
+    y = np.append(x, x[0] + 0.37)  # a value that makes every axis non-uniform
     K, again = (qf.kron.spectral_mixture(x, *z, **parameters, kind=kind, order=order, backend=backend)[:, :n] for z in ((), (y,)))
     steepest = 20 * np.exp(parameters["log_scales"]).max()
-    # a few eps of the largest |x| in every point, times what that changes
+    # a few eps of the largest |x| per point, times the slope
     allowed = 40 * 2.0**-52 * (1 + np.abs(x).max()) * np.exp(parameters["log_weights"]).sum() * (2 + steepest) ** (order + 1)
     assert np.abs(K - again).max() <= allowed
     K, again = (qf.kron.rbf(x, *z, scale=0.7, backend=backend)[:, :n] for z in ((), (y,)))

@@ -4,7 +4,7 @@ TWO_PI = 2 * np.longdouble("3.14159265358979323846264338327950288")
 
 
 def _differences(x, y):
-    """(N, M, P) in extended precision."""
+    """Differences (N, M, P) in extended precision."""
     x = np.asarray(x, np.longdouble).reshape(len(x), *(x.shape[1:] or (1,)))
     y = x if y is None else np.asarray(y, np.longdouble).reshape(len(y), *(y.shape[1:] or (1,)))
     return x[:, None] - y
@@ -43,14 +43,14 @@ def periodic(x, y=None, *, scale, period):
 
 
 def _derivative(coefficients, exponent):
-    """Of sum_i c_i d^i exp(E(d)): its coefficients, those of E' being ``exponent``."""
+    """Coefficients of the derivative of sum_i c_i d^i exp(E(d)). ``exponent`` has the coefficients of E'."""
     return np.polynomial.polynomial.polyadd(
         np.polynomial.polynomial.polyder(coefficients), np.polynomial.polynomial.polymul(coefficients, exponent)
     )
 
 
 def spectral_mixture_lags(d, log_weights, log_scales, freqs, *, kind="student_t", order=0):
-    """A component is the real part of a polynomial times the exponential of one, on either side of 0 for itself; it is even."""
+    """Each component is the real part of a polynomial times the exponential of another, for d >= 0. It is even."""
     d = np.asarray(d, np.longdouble)
     w, scales = (np.exp(np.asarray(a, np.longdouble)) for a in (log_weights, log_scales))
     k, size = np.zeros(d.shape, np.longdouble), np.abs(d)

@@ -1,4 +1,4 @@
-"""What is particular to covariance functions: closed forms, uniform axes, phases of many turns."""
+"""Covariance functions: closed forms, uniform axes, phases of many periods."""
 
 import functools
 
@@ -17,7 +17,7 @@ NAMES = ("log_weights", "log_scales", "freqs")
 
 
 def scale_of(parameters, order):
-    """What a sum's errors are relative to: sum w (a + m)^order, the derivative's terms at 0 and more."""
+    """The scale of a sum's errors: sum w (a + m)^order, an upper bound on the derivative's terms at 0."""
     rate = (
         np.sqrt(5) * np.exp(parameters["log_scales"]) + 2 * np.exp(parameters["log_scales"] / 2) + 2 * np.pi * np.abs(parameters["freqs"])
     )
@@ -26,7 +26,7 @@ def scale_of(parameters, order):
 
 @pytest.mark.parametrize(("kind", "order"), ALL)
 def test_lags_of_many_turns(backend, rng, kind, order):
-    """Phases of hundreds of radians, to 1e-13 of what is summed."""
+    """Phases of hundreds of radians, to 1e-13 of the terms."""
     parameters = mixture(rng, 6) | {"freqs": np.sort(rng.uniform(0, 100, 6))}
     d = np.concatenate([rng.uniform(0.1, 1, 20) * rng.choice([-1, 1], 20), rng.uniform(1, 6, 5)])
     got = spectral_mixture_lags(d, **parameters, kind=kind, order=order)
@@ -35,7 +35,7 @@ def test_lags_of_many_turns(backend, rng, kind, order):
 
 
 def test_a_float32_phase_has_all_its_turns(backend, rng):
-    """What float32 numbers say is computed in float64: only the result is rounded."""
+    """Float32 arguments are computed with in float64: only the result is rounded."""
     parameters = {name: a.astype(np.float32) for name, a in (mixture(rng, 5) | {"freqs": rng.uniform(50, 100, 5)}).items()}
     x, y = rng.uniform(0, 6, (2, 40)).astype(np.float32)
     K = qf.kron.spectral_mixture(x, y, **parameters)
@@ -44,8 +44,8 @@ def test_a_float32_phase_has_all_its_turns(backend, rng):
     assert np.abs(K - expected).max() <= EPS["float32"] * np.abs(expected).max()
 
 
-def test_slopes_vanish_where_points_coincide(backend, rng):
-    """Exactly; values there: the lags of tests/test_ops.py."""
+def test_slopes_vanish_at_coincident_points(backend, rng):
+    """They are exactly 0. tests/test_ops.py compares values at lag 0."""
     for kind in KINDS:
         dd, *_ = spectral_mixture_lags_vjp(np.zeros(1), *mixture(rng, 4).values(), np.ones(1), kind=kind, order=2)
         assert dd[0] == 0
@@ -68,12 +68,12 @@ def test_one_number_for_all(backend, rng):
 
 
 def is_toeplitz(K):
-    """Whether every diagonal is one number, to the last bit."""
+    """Whether every diagonal is constant, to the last bit."""
     return all(len(set(np.diag(K, k).tolist())) == 1 for k in range(1 - len(K), K.shape[1]))
 
 
 def uneven(y):
-    """The same points and another, which no axis of one step has: what is made of them is made pair by pair."""
+    """Append a point that makes the axis non-uniform, so that the kernel is computed pair by pair."""
     return np.append(y, y[:1] + y.dtype.type(0.37 * (1 + np.ptp(y))))
 
 
@@ -91,7 +91,7 @@ AXES = {
 
 
 def functions(rng, dtype):
-    """Every kernel as a function of points alone, how fast it may change with them, and whether its derivative is the odd one."""
+    """Kernels as functions of points only, a bound on their slope, and whether the kernel is odd."""
     parameters = {name: a.astype(dtype) for name, a in (mixture(rng, 5) | {"freqs": rng.uniform(0, 20, 5)}).items()}
     for kind, order in ALL:
         yield functools.partial(qf.kron.spectral_mixture, **parameters, kind=kind, order=order), scale_of(parameters, order + 1)
@@ -104,7 +104,7 @@ def functions(rng, dtype):
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 2), (2, 7), (3, 1), (64, 3), (67, 101)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dtype):
-    """The pairs may differ by what 4 eps of the largest |x| in either point and in the lag change, and one rounding of the result."""
+    """Pairs may differ by the effect of 4 eps of the largest |x| in both points and in the lag, and one rounding of the result."""
     points = [a.astype(dtype) for a in AXES[axes](n, m)]
     eps = np.finfo(dtype).eps
     for function, steepest in functions(rng, dtype):
@@ -115,13 +115,13 @@ def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dt
 
 
 def test_axes_of_nearly_one_step_are_pairs(backend, rng):
-    """One whose points are off by 1e-9; another step, in the last digits too; one point; one axis that is not uniform."""
+    """Points off by 1e-9, a slightly different step, a single point, and one non-uniform axis."""
     x, parameters = np.linspace(0, 2 * np.pi, 101), mixture(rng, 5) | {"freqs": rng.uniform(50, 100, 5)}
-    given = [(x + 1e-9 * (np.arange(101) == at),) for at in (0, 1, 50, 100)]
-    given += [(x, y) for y in (x * (1 + 1e-12), x[:50] + 1e-9 * (np.arange(50) == 7), x[::2], x[::-1], x[4:5])]
-    for axes in given:
+    inputs = [(x + 1e-9 * (np.arange(101) == at),) for at in (0, 1, 50, 100)]
+    inputs += [(x, y) for y in (x * (1 + 1e-12), x[:50] + 1e-9 * (np.arange(50) == 7), x[::2], x[::-1], x[4:5])]
+    for axes in inputs:
         K = qf.kron.spectral_mixture(*axes, **parameters)
-        # one rounding of a difference of up to 2 pi, in turns of up to 100 a unit: 3e-13
+        # one rounding of a difference of up to 2 pi, with up to 100 periods per unit: 3e-13
         assert np.abs(K - oracle.spectral_mixture(*axes, **parameters)).max() <= 1e-12 * np.exp(parameters["log_weights"]).sum()
     K = qf.kron.rbf(x, x[::-1].copy(), scale=1.0)
     np.testing.assert_array_equal(K[:, ::-1], qf.kron.rbf(x, uneven(x), scale=1.0)[:, :-1])
@@ -131,7 +131,7 @@ def test_axes_of_nearly_one_step_are_pairs(backend, rng):
 @pytest.mark.parametrize("uniform_axis", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_symmetry(backend, rng, n, uniform_axis, dtype):
-    """To the last bit, and above the diagonal what the pairs give."""
+    """Symmetric to the last bit, with the values of pairs above the diagonal."""
     x = (np.linspace(0, 3, n) if uniform_axis else rng.uniform(0, 3, n)).astype(dtype)
     for function, _ in functions(rng, dtype):
         K = function(x)
@@ -145,7 +145,7 @@ def test_symmetry(backend, rng, n, uniform_axis, dtype):
 
 
 @pytest.mark.parametrize("far", [1e3, 1e10, 1e100, 1e200])
-def test_what_is_far_away_is_0(backend, far):
+def test_distant_points_have_covariance_0(backend, far):
     parameters = dict(zip(NAMES, np.zeros((3, 2))))
     x, y = np.array([0.0]), np.array([far, -far])
     for kind, order in ALL:

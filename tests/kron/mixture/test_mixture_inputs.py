@@ -1,4 +1,4 @@
-"""Wrong arguments of covariance functions, and tensors as users have them."""
+"""Wrong arguments of covariance functions, and typical tensors."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_refused():
 
 
 @pytest.mark.torch
-def test_numbers_beside_tensors(best_backend):
+def test_numbers_next_to_tensors(best_backend):
     torch = pytest.importorskip("torch")
     for dtype in (torch.float32, torch.float64):
         x, components = torch.from_numpy(X).to(dtype), {"weights": torch.ones(3, dtype=dtype), "means": torch.ones(3, dtype=dtype)}
@@ -112,12 +112,12 @@ UNITS = {
 @pytest.mark.parametrize("backend", ["native", "numba", "array"])
 @pytest.mark.parametrize("axis", ["uniform", "points"])
 def test_the_unit_of_length(name, unit, backend, axis, rng):
-    """Whose squares leave the range of float64; gradients are per unit."""
+    """Lengths may have squares outside the range of float64. Gradients are per unit of length."""
     x = np.linspace(0, 1, 5) if axis == "uniform" else np.sort(rng.uniform(0, 1, 5))
     G, (one, _), (moved, per) = rng.standard_normal((5, 5)), UNITS[name](1.0), UNITS[name](unit)
     kernel, vjp = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
     np.testing.assert_allclose(kernel(x * unit, **moved, backend=backend), kernel(x, **one), rtol=0, atol=1e-11)
     got, expected = (vjp(a, None, *of.values(), G, backend=b) for a, of, b in ((x * unit, moved, backend), (x, one, None)))
-    per = [1 / unit, *per][-len(got) :]  # the gradient of points first, of kernels that have one
+    per = [1 / unit, *per][-len(got) :]  # the gradient of the points comes first, if the kernel has one
     for a, p, b in zip(got, per, expected, strict=True):
         np.testing.assert_allclose(a / p, b, rtol=0, atol=1e-10 * np.abs(b).max())

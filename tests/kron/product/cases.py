@@ -21,7 +21,7 @@ def _case(name, shapes, batch=(), **options):
     return Case("matvec", name, _product(shapes, batch, **options))
 
 
-# Where one sum makes many numbers of the result, a long batch: the largest of 40 sums is none that cancels.
+# If one sum makes many numbers of the result, the batch is long: the largest of 40 sums does not come from cancellation.
 CASES = [
     *[_case(f"one-{n}", [n], (3,)) for n in (1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 64, 67)],
     *[
@@ -56,7 +56,7 @@ ROWS = {"matvec": "..1"}
 
 
 def attack_operator(rng, backend):
-    """Everything that an operator does against its dense matrix."""
+    """Compare every method of an operator with its dense matrix."""
     sizes = [int(n) for n in rng.choice([1, 2, 3, 5, 8], rng.integers(1, 4))]
     roots = [rng.standard_normal((n, n + 2)) for n in sizes]
     factors, precision = [a @ a.T + 0.1 * np.eye(len(a)) for a in roots], rng.choice(["float64", "float32"])

@@ -1,4 +1,4 @@
-"""Batches of Kronecker matrices, against one product per item."""
+"""Batches of Kronecker matrices, compared with one product per item."""
 
 import itertools
 import operator
@@ -37,10 +37,10 @@ def test_products(rng, monkeypatch, leads, small):
         factors = [rng.standard_normal((*lead, *shape)) for lead, shape in zip(leads, shapes)]
         x = rng.standard_normal((*leads[2], int(np.prod([m if transpose else n for m, n in shapes]))))
         for dtype in (np.float64, np.float32):
-            given = [a.astype(dtype) for a in (*factors, x)]
-            got = kron.matvec(given[:2], given[2], transpose=transpose)
+            inputs = [a.astype(dtype) for a in (*factors, x)]
+            got = kron.matvec(inputs[:2], inputs[2], transpose=transpose)
             assert got.dtype == dtype
-            close(got, loop(*[[a.astype(float) for a in given[:2]], given[2].astype(float)], transpose), 64, dtype)
+            close(got, loop(*[[a.astype(float) for a in inputs[:2]], inputs[2].astype(float)], transpose), 64, dtype)
 
 
 def test_strides_and_backends(rng):
@@ -56,11 +56,11 @@ def test_tensors(rng, monkeypatch, small):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(batches, "SMALL", small)
     for leads in LEADS:
-        given = [torch.from_numpy(rng.standard_normal(s)).requires_grad_() for s in ((*leads[0], 2, 3), (*leads[1], 2, 2), (*leads[2], 6))]
-        got = kron.matvec(given[:2], given[2])
-        close(got.detach().numpy(), loop(*[[a.detach().numpy() for a in given[:2]], given[2].detach().numpy()], False))
+        inputs = [torch.from_numpy(rng.standard_normal(s)).requires_grad_() for s in ((*leads[0], 2, 3), (*leads[1], 2, 2), (*leads[2], 6))]
+        got = kron.matvec(inputs[:2], inputs[2])
+        close(got.detach().numpy(), loop(*[[a.detach().numpy() for a in inputs[:2]], inputs[2].detach().numpy()], False))
         if got.numel():
-            assert torch.autograd.gradcheck(lambda A, B, x: kron.matvec([A, B], x), given, fast_mode=True)
+            assert torch.autograd.gradcheck(lambda A, B, x: kron.matvec([A, B], x), inputs, fast_mode=True)
 
 
 def test_in_jax(rng):
@@ -74,8 +74,8 @@ def test_in_jax(rng):
 
 
 def of_operators(K, factors, function, *arrays):
-    """What ``function`` makes of one item's operator and arrays."""
-    return of_items(K.batch_shape, lambda F, *given: function(kron.KroneckerOperator(F), *given), factors, *arrays)
+    """Call ``function`` with each item's operator and arrays, and stack the results."""
+    return of_items(K.batch_shape, lambda F, *inputs: function(kron.KroneckerOperator(F), *inputs), factors, *arrays)
 
 
 @pytest.mark.parametrize("small", [0, batches.SMALL])
@@ -90,7 +90,7 @@ def test_methods(rng, monkeypatch, leads, small):
     for columns in ((), (4,), (3, 2)):
         y = rng.standard_normal((*B, *([6, *columns] if columns != (3, 2) else columns)))
         close(K.solve(y, 0.2), of_operators(K, factors, lambda K, y: K.solve(y, 0.2), y))
-        close(K.solve(y, noise), of_operators(K, factors, lambda K, *given: K.solve(*given), y, noise))
+        close(K.solve(y, noise), of_operators(K, factors, lambda K, *inputs: K.solve(*inputs), y, noise))
         close(K.apply(np.sqrt, y), of_operators(K, factors, lambda K, y: K.apply(np.sqrt, y), y))
         if columns != (3, 2):
             close(K @ y, of_operators(K, factors, lambda K, y: K @ y, y))
@@ -121,7 +121,7 @@ def test_algebra(rng, kind):
     to = torch.from_numpy if kind == "torch" else np.asarray
     K, L = (kron.KroneckerOperator.batch([to(np.stack(positive(rng, *[n] * 3))) for n in (3, 2)]) for _ in range(2))
     (A, B), c, y = (np.asarray(M.to_dense()) for M in (K, L)), rng.uniform(1, 2, 3), rng.standard_normal((3, 6))
-    made = {
+    output = {
         "multiple": (2.5 * K, 2.5 * A),
         "of NumPy's number": (np.float64(2.5) * K, 2.5 * A),
         "per item": (K * to(c), A * c[:, None, None]),
@@ -132,7 +132,7 @@ def test_algebra(rng, kind):
         "product": (K @ L, A @ B),
         "transpose": ((K + L).T, A + B),
     }
-    for got, expected in made.values():
+    for got, expected in output.values():
         assert got.shape == (3, 6, 6)
         close(got.to_dense(), expected)
         close(got.trace(), np.trace(expected, axis1=1, axis2=2))
@@ -178,7 +178,7 @@ def test_refused(rng):
         (lambda: kron.matvec([A, B.astype("f")], x), TypeError, "float32"),
         (lambda: kron.matvec([A, B], x.astype(int)), TypeError, "int64"),
         (lambda: kron.matvec([A, B[0]], x), ValueError, r"factors\[1\] has shape \(2,\)"),
-        (lambda: kron.matvec([A, B], x, out=x), ValueError, "out is for factors that are matrices"),
+        (lambda: kron.matvec([A, B], x, out=x), ValueError, "out requires factors without batch axes"),
         (lambda: of([np.ones(3)]), ValueError, r"batch: factors\[0\] has shape \(3,\), expected \(\.\.\., m_1, n_1\)"),
         (lambda: of([np.ones((2, 2, 2)), np.ones((3, 2, 2))]), ValueError, "broadcast"),
         (lambda: of([np.ones((0, 2, 2))]), ValueError, "at least one item"),
@@ -205,7 +205,7 @@ def test_tensors_of_a_batch(rng, monkeypatch, small):
     )
     K = kron.KroneckerOperator.batch([A, B])
     assert K.logdet().dtype == K.solve(y).dtype == torch.float64
-    given = [a.clone().requires_grad_() for a in (A, B, noise, y)]
+    inputs = [a.clone().requires_grad_() for a in (A, B, noise, y)]
 
     def results(A, B, noise, y):
         K = kron.KroneckerOperator.batch([(A + A.mT) / 2, (B + B.mT) / 2])
@@ -223,7 +223,7 @@ def test_tensors_of_a_batch(rng, monkeypatch, small):
             K.trace(),
         )
 
-    assert torch.autograd.gradcheck(results, given, fast_mode=True)
+    assert torch.autograd.gradcheck(results, inputs, fast_mode=True)
     value = lambda A: kron.KroneckerOperator.batch([A, B]).logdet(noise).sum()  # noqa: E731
     (expected,) = torch.autograd.grad(value(leaf := A.clone().requires_grad_()), leaf)
     torch.testing.assert_close(torch.func.grad(value)(A), expected)

@@ -30,7 +30,7 @@ def square_factors(rng, *sizes):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_operator_products(backend, rng, shapes, dtype, precision):
-    """In the wider precision of the factors' and the argument's."""
+    """The result has the wider of the precisions of factors and argument."""
     factors = [f.astype(dtype) for f in normal(rng, *shapes)]
     K = KroneckerOperator(factors)
     dense = functools.reduce(np.kron, [f.astype(np.float64) for f in factors])
@@ -75,8 +75,8 @@ def test_operator_packs_once_a_direction(rng):
         _ = K @ x
     assert packed() == [None, None]
     with use_backend("native"):
-        first, made, again = [K @ x, K.rmatvec(y), K.T @ y], packed(), [K @ x, K.rmatvec(y), K.T @ y]
-    assert packed() == made
+        first, output, again = [K @ x, K.rmatvec(y), K.T @ y], packed(), [K @ x, K.rmatvec(y), K.T @ y]
+    assert packed() == output
     for a, b in zip([*again, first[2]], [*first, first[1]]):
         np.testing.assert_array_equal(a, b)
 
@@ -86,9 +86,9 @@ def test_foreign_memos_are_refused(rng):
         pytest.skip("no compiled part")
     A, x = normal(rng, (4, 4), 4)
     plan = native.core().kron.Plan([A], True)
-    for made, error, text in (("packed", TypeError, r"kron\.matvec: packed is str"), (plan, ValueError, "other direction")):
+    for output, error, text in (("packed", TypeError, r"kron\.matvec: packed is str"), (plan, ValueError, "other direction")):
         with pytest.raises(error, match=text):
-            call(MATVEC, (A, x), (), (Memo(made, "native", [A]),), None, "native")
+            call(MATVEC, (A, x), (), (Memo(output, "native", [A]),), None, "native")
     single = Memo(native.core().kron.Plan([A.astype(np.float32)], False), "native", [A])
     with pytest.raises(TypeError, match="float32"):
         call(MATVEC, (A, x), (), (single,), None, "native")
@@ -121,7 +121,7 @@ def test_solve_in_float32(backend, rng):
 
 
 def test_logdet_of_tiny_eigenvalues(rng):
-    """Far below 1e-7: a clamp there would be off by hundreds."""
+    """Eigenvalues far below 1e-7: clamping there would cause errors of hundreds."""
     spectra = [np.logspace(-12, 0, 8), np.logspace(-9, 2, 5)]
     factors = []
     for s in spectra:
@@ -163,7 +163,7 @@ def test_operator_of_nothing(backend):
 
 def test_singular_factors(rng):
     ones = np.ones((3, 3))
-    smooth = kernel(60, 0.5)  # condition number beyond 1 / eps
+    smooth = kernel(60, 0.5)  # a condition number above 1 / eps
     y = np.ones(180)
     for bad, text in ((ones, "pivot"), (smooth, "working precision")):
         K = KroneckerOperator([np.eye(180 // len(bad)), bad])
@@ -195,7 +195,7 @@ def test_refused():
         (lambda: KroneckerOperator([]), ValueError, "at least one"),
         (lambda: KroneckerOperator([A, A], 0.1), TypeError, r"one list, .*K.solve\(y, noise=0.1\)"),
         (lambda: KroneckerOperator(A, A), TypeError, r"the factors are one list, KroneckerOperator\(\[K1, K2\]\)"),
-        (lambda: KroneckerOperator([A], noise=0.1), TypeError, r"no argument 'noise'; give it to the methods"),
+        (lambda: KroneckerOperator([A], noise=0.1), TypeError, r"no argument 'noise'; pass it to the methods"),
         *[(call, TypeError, r"K.solve\(y, noise=0.1\)") for call in (lambda: K + 0.1, lambda: 0.1 + K)],
         (lambda: KroneckerOperator([A], backend="fortran"), ValueError, "unknown backend"),
         (lambda: K @ (y + 0j), TypeError, "complex128"),
@@ -220,7 +220,7 @@ def test_refused():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_nobody_writes_to_an_operator(rng, count):
-    """Neither by the factors that it was made of nor by its results."""
+    """Writing to its arguments or its results does not change an operator."""
     factors = [rng.standard_normal((3, 3)) for _ in range(count)]
     K, x = KroneckerOperator(factors), rng.standard_normal(3**count)
     expected = K @ x

@@ -50,8 +50,8 @@ def test_decompositions_keep_the_precision_and_empty_axes(rng):
     assert (K @ wide).dtype == (K + wide).dtype == ((K + wide) @ np.ones(6, np.float32)).dtype == np.float64
     empty = KroneckerOperator([np.zeros((0, 0)), np.eye(3)])
     assert empty.trace() == 0
-    for made in (empty.inverse(), empty.cholesky(), empty.svd()[0], empty @ empty, 2 * empty, empty + empty):
-        assert made.shape == (0, 0)
+    for output in (empty.inverse(), empty.cholesky(), empty.svd()[0], empty @ empty, 2 * empty, empty + empty):
+        assert output.shape == (0, 0)
     assert empty[:].shape == (0, 0)
     assert empty[:0, [True] * 0].shape == (0, 0)
 
@@ -82,7 +82,7 @@ def test_entries(rng, shapes):
 
 
 def test_entries_of_a_large_operator(rng):
-    """10^12 entries, of which a few are formed."""
+    """Compute a few of 10^12 entries."""
     factors = normal(rng, (100, 100), (100, 100), (100, 100))
     K = KroneckerOperator(factors)
     row = K[123456]
@@ -113,19 +113,19 @@ def test_multiples_sums_and_products(backend, rng, shapes):
         (K.T @ L, a.T @ b),
     ]
     sums = [(K + L, a + b), (K - L, a - b), (3 * (K + L) - K / 2, 2.5 * a + 3 * b), ((K + L) / 2 + (L - K), 1.5 * b - a / 2)]
-    for made, expected in products:
-        assert isinstance(made, KroneckerOperator)
-        close(made.to_dense(), expected, 256)
-    for made, expected in sums:
-        assert isinstance(made, LinearOperator)
+    for output, expected in products:
+        assert isinstance(output, KroneckerOperator)
+        close(output.to_dense(), expected, 256)
+    for output, expected in sums:
+        assert isinstance(output, LinearOperator)
         for got, e in [
-            (made @ x, expected @ x), (made @ X, expected @ X), (made.matvec(x), expected @ x), (made.rmatvec(y), expected.T @ y),
-            (made.T @ y, expected.T @ y), (y @ made, y @ expected), (made.T.T.to_dense(), expected),
-            (made.matvec(x, out=np.empty(len(y))), expected @ x), (pickle.loads(pickle.dumps(made)) @ x, expected @ x),
-            (copy.deepcopy(made) @ x, expected @ x),
+            (output @ x, expected @ x), (output @ X, expected @ X), (output.matvec(x), expected @ x), (output.rmatvec(y), expected.T @ y),
+            (output.T @ y, expected.T @ y), (y @ output, y @ expected), (output.T.T.to_dense(), expected),
+            (output.matvec(x, out=np.empty(len(y))), expected @ x), (pickle.loads(pickle.dumps(output)) @ x, expected @ x),
+            (copy.deepcopy(output) @ x, expected @ x),
         ]:  # fmt: skip
             close(got, e, 512)
-        assert made.T.T is made
+        assert output.T.T is output
     one, two = K @ R, KroneckerOperator([np.eye(m) for m, _ in shapes])
     close((one + two).diagonal(), np.diagonal(a @ c) + 1, 256)
     np.testing.assert_allclose((one + two).trace(), np.trace(a @ c) + len(y), rtol=1e-12)
@@ -146,30 +146,30 @@ def test_systems_of_two_terms(rng):
 
 
 def test_with_operators_of_scipy(rng):
-    """What is no Kronecker product is SciPy's business."""
+    """Combinations that are not Kronecker products become SciPy operators."""
     A, B = positive(rng, 3, 4)
     K, dense, x = KroneckerOperator([A, B]), np.kron(A, B), rng.standard_normal(12)
     other, merged = aslinearoperator(dense), KroneckerOperator([np.kron(A, B)])
-    for made, expected in [
+    for output, expected in [
         (K + other, 2 * dense),
         (other - K, 0 * dense),
         (K @ other, dense @ dense),
         (K @ merged, dense @ dense),
         (1j * K, 1j * dense),
     ]:
-        assert isinstance(made, LinearOperator)
-        np.testing.assert_allclose(made @ x, expected @ x, rtol=1e-10, atol=1e-10)
-    found, info = cg(K + 0.5 * KroneckerOperator([np.eye(3), np.eye(4)]), x, rtol=1e-12)
+        assert isinstance(output, LinearOperator)
+        np.testing.assert_allclose(output @ x, expected @ x, rtol=1e-10, atol=1e-10)
+    result, info = cg(K + 0.5 * KroneckerOperator([np.eye(3), np.eye(4)]), x, rtol=1e-12)
     assert info == 0
-    np.testing.assert_allclose(found, K.solve(x, 0.5), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(result, K.solve(x, 0.5), rtol=1e-8, atol=1e-8)
 
 
 def test_results_are_independent(rng):
     factors = normal(rng, (3, 3), (2, 2))
     K = KroneckerOperator(factors)
-    for made in (2 * K, K @ K, K.inverse()):
+    for output in (2 * K, K @ K, K.inverse()):
         with pytest.raises(ValueError, match="read-only"):
-            made.factors[0][...] = 0
+            output.factors[0][...] = 0
     K[0][...] = 7
     K[...][...] = 7
     close(K.to_dense(), dense_of(factors))
@@ -200,5 +200,5 @@ def test_refused(rng):
         (wide.cholesky, ValueError, "cholesky: factors.*square"),
         (flat.inverse, singular, r"factors\[1\] is singular"),
         (flat.cholesky, singular, r"cholesky: factors\[1\] is not positive definite"),
-        (KroneckerOperator([np.full((2, 2), np.nan)]).svd, ValueError, r"svd: factors\[0\] has NaN"),
+        (KroneckerOperator([np.full((2, 2), np.nan)]).svd, ValueError, r"svd: factors\[0\] contains NaN"),
     ])  # fmt: skip

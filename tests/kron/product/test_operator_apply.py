@@ -1,4 +1,4 @@
-"""``KroneckerOperator.apply``: functions of the operator and their gradients, against dense functions of matrices made another way."""
+"""``KroneckerOperator.apply``: functions of the operator and their gradients, against dense matrix functions from other algorithms."""
 
 import functools
 
@@ -12,19 +12,19 @@ EPS = 2.0**-52
 
 
 def kernels(*sizes, dtype=np.float64):
-    """Smooth kernels, a little jitter on the diagonal: symmetric, positive, of a wide spectrum."""
+    """Smooth kernels with a small jitter: symmetric, positive, with a wide spectrum."""
     grids = [np.linspace(0, 1, n) for n in sizes]
     return [(np.exp(-8 * (x[:, None] - x) ** 2) + 1e-3 * np.eye(len(x))).astype(dtype) for x in grids]
 
 
 def symmetric(rng, n):
-    """Positive definite, with eigenvalues between 0.5 and 2."""
+    """Symmetric positive definite matrices with eigenvalues between 0.5 and 2."""
     q = np.linalg.qr(rng.standard_normal((n, n)))[0]
     return (q * rng.uniform(0.5, 2, n)) @ q.T
 
 
 def distinct(rng, *sizes):
-    """Factors whose products' eigenvalues are at least 0.01 apart: closer ones lose digits, of which test_close_eigenvalues tells."""
+    """Factors whose product has eigenvalues at least 0.01 apart. test_close_eigenvalues covers closer ones."""
     while True:
         factors = [symmetric(rng, n) for n in sizes]
         products = np.sort(functools.reduce(np.kron, [np.linalg.eigvalsh(f) for f in factors]))
@@ -33,7 +33,7 @@ def distinct(rng, *sizes):
 
 
 def repeated(rng, *sizes):
-    """Eigenvalues 1 and 2, each several times, and the identity."""
+    """Matrices with eigenvalues 1 and 2, each repeated, and the identity."""
     q = np.linalg.qr(rng.standard_normal((sizes[0], sizes[0])))[0]
     K = (q * np.resize([1.0, 1.0, 2.0], sizes[0])) @ q.T
     return [half(K), *map(np.eye, sizes[1:])]
@@ -49,7 +49,7 @@ def test_known_functions(backend, rng):
     y.flags.writeable = False
     lam, Q = K.eigh()
     Q = Q.to_dense()
-    keep = lam > np.median(lam)  # a projector, given as bools
+    keep = lam > np.median(lam)  # a projector, by its bools
     close(K.apply(lambda x: x > np.median(lam), y), Q * keep @ Q.T @ y, 1e4)
     weights = rng.standard_normal(30)  # one number per cell of the grid
     close(K.apply(lambda x: weights, y), Q * weights @ Q.T @ y, 1e4)
@@ -61,7 +61,7 @@ def test_eigenvalues_are_handed_out(backend, rng):
 
     def h(lam):
         seen.append(lam.copy())
-        lam[...] = 0  # its own copy
+        lam[...] = 0  # a copy
         return seen[-1]
 
     first, second = K.apply(h, np.ones(12)), K.apply(h, np.ones(12))
@@ -76,7 +76,7 @@ def test_precisions(backend, rng):
     h = lambda lam: (lam / (lam + np.float32(0.1))) ** 2  # noqa: E731
     got = KroneckerOperator(narrow).apply(h, single)
     assert got.dtype == np.float32
-    close(got, KroneckerOperator(wide).apply(h, single.astype(float)), 4, np.float32)  # computed in float64: a rounding of the result
+    close(got, KroneckerOperator(wide).apply(h, single.astype(float)), 4, np.float32)  # computed in float64: only the result is rounded
     assert KroneckerOperator(narrow).apply(h, y).dtype == KroneckerOperator(wide).apply(h, single).dtype == np.float64
     K = KroneckerOperator([np.zeros((0, 0)), np.eye(3)])
     assert K.apply(np.exp, np.zeros((0, 2))).shape == (0, 2)
@@ -86,21 +86,21 @@ def test_precisions(backend, rng):
 
 
 def test_close_eigenvalues(rng):
-    """Distances from none to all, of which a quotient of differences alone would lose up to all digits."""
+    """Eigenvalues from equal to well separated. A difference quotient alone would lose up to all digits."""
     y, grad = rng.standard_normal(2), rng.standard_normal(2)
     for apart in (0, 2.0**-52, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-2, 1.0):
         l = np.array([1.0, 1.0 + apart])
         (d,), _, _ = KroneckerOperator([np.diag(l)]).apply_vjp(np.exp, np.exp, y, grad)
         gap = l[1] - 1
         expected = np.e * (np.expm1(gap) / gap if gap else 1.0) * (grad[0] * y[1] + grad[1] * y[0]) / 2
-        # cbrt(eps)^2 where rounding and truncation meet, times what h and its derivatives are here
+        # cbrt(eps)^2, where rounding equals truncation, times the size of h and its derivatives
         size = np.e * (abs(grad[0] * y[1]) + abs(grad[1] * y[0]) + np.linalg.norm(grad) * np.linalg.norm(y))
         assert abs(d[0, 1] - expected) <= EPS ** (2 / 3) * size, apart
         np.testing.assert_allclose(np.diag(d), np.exp(l) * grad * y, rtol=1e-14)
 
 
 def test_rough_functions_keep_their_quotients(rng):
-    """A square root near 0, where slopes say nothing about the way between two eigenvalues, however small."""
+    """A square root near 0: slopes do not approximate the quotient, even for close eigenvalues."""
     l, y, grad = np.array([1e-12, 4e-12, 1.0]), rng.standard_normal(3), rng.standard_normal(3)
     (d,), _, _ = KroneckerOperator([np.diag(l)]).apply_vjp(np.sqrt, lambda l: 0.5 / np.sqrt(l), y, grad)
     root = np.sqrt(l)
@@ -139,10 +139,10 @@ def test_refused():
 
     check_refused([
         (values(3.0), TypeError, r"^KroneckerOperator\.apply: h is float, expected a function"),
-        (values(lambda lam: 1.0), TypeError, "h gave float, expected a numpy array of 12 real"),
-        (values(lambda lam: lam[:5]), ValueError, r"h gave an array of shape \(5,\), expected \(12,\)"),
-        (values(lambda lam: lam + 1j), TypeError, "h gave a numpy array of complex128, expected real"),
-        (values(lambda lam: lam.astype(object)), TypeError, "h gave a numpy array of object, expected real"),
+        (values(lambda lam: 1.0), TypeError, "h returned float, expected a numpy array of 12 real"),
+        (values(lambda lam: lam[:5]), ValueError, r"h returned an array of shape \(5,\), expected \(12,\)"),
+        (values(lambda lam: lam + 1j), TypeError, "h returned a numpy array of complex128, expected real"),
+        (values(lambda lam: lam.astype(object)), TypeError, "h returned a numpy array of object, expected real"),
         (values(np.ma.masked_array), TypeError, "masked"),
         (values(lambda lam: 1 / 0), ZeroDivisionError, "division"),
         (lambda: K.apply(np.exp, y[1:]), ValueError, r"y has shape \(11,\), expected \(12,\) or \(12, c\)"),
@@ -154,8 +154,8 @@ def test_refused():
         (of(np.full((3, 3), np.nan)), ValueError, r"apply: factors\[0\].*NaN"),
         (lambda: K.apply_vjp(1, np.exp, y, y), TypeError, r"^KroneckerOperator\.apply_vjp: h is int, expected a function"),
         (lambda: K.apply_vjp(np.exp, 1, y, y), TypeError, "slope is int, expected a function"),
-        (lambda: K.apply_vjp(np.exp, lambda l: l[:2], y, y), ValueError, r"slope gave an array of shape \(2,\), expected \(12,\)"),
-        (lambda: K.apply_vjp(np.exp, np.exp, y, y[:3]), ValueError, r"grad has shape \(3,\), expected \(12,\), as y"),
+        (lambda: K.apply_vjp(np.exp, lambda l: l[:2], y, y), ValueError, r"slope returned an array of shape \(2,\), expected \(12,\)"),
+        (lambda: K.apply_vjp(np.exp, np.exp, y, y[:3]), ValueError, r"grad has shape \(3,\), expected \(12,\), like y"),
         (lambda: K.apply_vjp(np.exp, np.exp, y, [1.0]), TypeError, "grad is list"),
         (lambda: K.apply_vjp(np.exp, np.exp, y[:3], y[:3]), ValueError, r"y has shape \(3,\)"),
     ])  # fmt: skip

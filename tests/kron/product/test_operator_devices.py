@@ -1,4 +1,4 @@
-"""``KroneckerOperator`` of factors on a device: the numbers of the host, and NaN where that raises."""
+"""``KroneckerOperator`` with factors on a device: results agree with the host's, with NaN if the host raises."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def near(got, expected):
 
 
 def test_other_factors(cupy, rng):
-    """In single precision, and not symmetric; in double precision: tests/test_public_devices.py."""
+    """Factors in single precision, and factors that are not symmetric. tests/test_public_devices.py tests double precision."""
     symmetric = [f.astype("float32") for f in positive(rng, 3, 4, 2)]
     skewed = [f + np.triu(rng.standard_normal(f.shape), 1).astype("float32") for f in symmetric]
     y, Y = rng.standard_normal(24).astype("float32"), rng.standard_normal((24, 3))
@@ -26,13 +26,13 @@ def test_other_factors(cupy, rng):
         return [K.T @ t(Y), K.solve(t(y), 0.5), K.apply(lambda lam: 1 / (lam + 1), t(y)), S.solve(t(Y)), S.inverse().to_dense()]
 
     with stand_in.nothing_read_back():
-        found = results(cupy)
-    for g, e in zip(found, results(lambda x: x), strict=True):
+        result = results(cupy)
+    for g, e in zip(result, results(lambda x: x), strict=True):
         near(g, e)
 
 
 def test_gradients_of_functions(cupy, rng):
-    """With an eigenvalue that is there twice."""
+    """With a repeated eigenvalue."""
     factors = [np.diag([1.0, 2.0, 2.0]), *positive(rng, 4)]
     y, grad = rng.standard_normal((2, 12, 3))
     h, slope = lambda lam: 1 / (lam + 1), lambda lam: -1 / ((lam + 1) * (lam + 1))
@@ -43,15 +43,15 @@ def test_gradients_of_functions(cupy, rng):
         near(g, e)
 
 
-def test_what_raises_on_the_host_is_nan(cupy, rng):
+def test_errors_of_the_host_are_nan(cupy, rng):
     a, b = positive(rng, 3, 2)
     skew, missing, negative = a + np.triu(np.ones((3, 3)), 1), np.where(np.eye(3) > 0, np.nan, a), a - 10 * np.eye(3)
     nearly = np.diag([1.0, 1.0, 1e-17])
     y, identity = cupy(rng.standard_normal(6)), lambda lam: lam
     for bad in (skew, missing):
         K = qf.kron.KroneckerOperator(cupy([bad, b]))
-        for found in (K.solve(y, 0.1), K.apply(identity, y), K.eigh()[0], K.logdet(0.1)):
-            assert np.isnan(found.get()).all()
+        for result in (K.solve(y, 0.1), K.apply(identity, y), K.eigh()[0], K.logdet(0.1)):
+            assert np.isnan(result.get()).all()
     K = qf.kron.KroneckerOperator(cupy([negative, b]))
     assert np.isnan(K.solve(y, 0.1).get()).all()
     assert np.isnan(K.logdet(0.1).get())
@@ -67,7 +67,7 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
     assert np.isnan(qf.kron.KroneckerOperator(cupy([np.diag([1.0, -1.0]), np.eye(3)])).logdet().get())
 
 
-def test_what_is_refused(cupy, rng):
+def test_errors(cupy, rng):
     factors, wide = positive(rng, 3, 2), qf.kron.KroneckerOperator(cupy([np.eye(2), np.ones((2, 3))]))
     K, y, host = qf.kron.KroneckerOperator(cupy(factors)), cupy(np.ones(6)), qf.kron.KroneckerOperator(cupy(factors), backend="numba")
     elsewhere = stand_in.ndarray(np.ones(6), 0)
@@ -81,7 +81,7 @@ def test_what_is_refused(cupy, rng):
         (
             lambda: K.apply(lambda lam: np.ones(6), y),
             TypeError,
-            r"h gave a numpy array of float64, expected a cupy array of 6 real numbers",
+            r"h returned a numpy array of float64, expected a cupy array of 6 real numbers",
         ),
         (wide.logdet, ValueError, r"KroneckerOperator.logdet: factors\[1\] has shape \(2, 3\), expected a square matrix"),
         (lambda: host.apply(h, y), TypeError, no_kernel),
@@ -97,10 +97,10 @@ def test_what_is_refused(cupy, rng):
 
 @pytest.mark.torch
 def test_gradients_of_tensors(device_tensors, rng):
-    """Those of the host, which others tests compare with dense algebra; in what a function computes with, too."""
+    """They agree with the host's, which other tests compare with dense algebra; also with respect to a function's own tensors."""
     import torch
 
-    given = [*positive(rng, 3, 4), rng.standard_normal((12, 2)), np.array(0.5)]
+    inputs = [*positive(rng, 3, 4), rng.standard_normal((12, 2)), np.array(0.5)]
 
     def gradients(tensors):
         *factors, y, c = [t.requires_grad_() for t in tensors]
@@ -109,23 +109,23 @@ def test_gradients_of_tensors(device_tensors, rng):
         values += [K.apply(lambda lam: 1 / (lam + c), y)]
         return torch.autograd.grad(sum(v.sum() for v in values), tensors)
 
-    for g, e in zip(gradients(device_tensors(given)), gradients([torch.from_numpy(a) for a in given]), strict=True):
+    for g, e in zip(gradients(device_tensors(inputs)), gradients([torch.from_numpy(a) for a in inputs]), strict=True):
         np.testing.assert_allclose(device_tensors.back(g), e.numpy(), rtol=1e-11, atol=1e-11)
-    (factor,) = [t.requires_grad_() for t in device_tensors(given[:1])]
+    (factor,) = [t.requires_grad_() for t in device_tensors(inputs[:1])]
     mixes = qf.kron.KroneckerOperator([factor]).apply(lambda lam: lam / lam.max(), device_tensors(np.ones(3)))
     assert np.isnan(device_tensors.back(torch.autograd.grad(mixes.sum(), factor)[0])).all()
 
 
 def test_large_factors_are_left_to_the_library(cupy, monkeypatch):
-    """For an installation with a kernel that is not requested."""
-    asked = []
+    """An installed kernel is used only if it was requested."""
+    calls = []
     monkeypatch.setattr(_backends.cuda, "reason", lambda: None)
-    monkeypatch.setattr(_backends.cuda, "kernel", lambda op: lambda *given: asked.append(op.name))
+    monkeypatch.setattr(_backends.cuda, "kernel", lambda op: lambda *inputs: calls.append(op.name))
     for n, expected in ((127, ["matvec", "matvec_vjp"]), (128, [])):
         factors, x = cupy([np.eye(2), np.eye(n)]), cupy(np.ones(2 * n))
         qf.kron.matvec(factors, x)
         qf.kron.matvec_vjp(factors, x, x)
-        assert asked == expected
-        asked.clear()
+        assert calls == expected
+        calls.clear()
     qf.kron.matvec(factors, x, transpose=True, backend="cuda")
-    assert asked == ["rmatvec"]
+    assert calls == ["rmatvec"]

@@ -1,4 +1,4 @@
-"""Factors so large or small that their products leave the range of float64, where the answers do not."""
+"""Factors so large or small that their products leave the range of float64, although the answers do not."""
 
 import functools
 import warnings
@@ -22,7 +22,7 @@ def positive(rng, n, scale):
 
 
 def logdet(factors, noise):
-    """From the logarithms of the eigenvalues, in extended precision."""
+    """log det from the logarithms of the eigenvalues, in extended precision."""
     logs = functools.reduce(np.add.outer, [np.log(np.linalg.eigvalsh(f).astype(np.longdouble)) for f in factors])
     return float(np.logaddexp(logs, np.log(np.longdouble(noise))).sum())
 
@@ -44,7 +44,7 @@ def test_logdet_of_single_precision(rng):
 
 @pytest.mark.parametrize("noise", [0.0, 1e80])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (0, 2, 1)])
-def test_solve_and_eigenvalues_where_only_a_part_of_the_product_is_out_of_range(rng, order, noise):
+def test_solve_and_eigenvalues_with_partial_products_out_of_range(rng, order, noise):
     plain = [positive(rng, n, 1.0) for n in (3, 4, 2)]
     factors = [plain[i] * np.array([2.0**700, 2.0**600, 2.0**-1000])[i] for i in order]
     one, y = KroneckerOperator([plain[i] for i in order]), rng.standard_normal(24)

@@ -1,4 +1,4 @@
-"""KroneckerOperator of tensors: NumPy's bits, gradients against dense PyTorch, and what is refused."""
+"""KroneckerOperator of tensors: the same bits as NumPy, gradients against dense PyTorch, and errors."""
 
 import functools
 
@@ -16,7 +16,7 @@ from quatrefoil.kron import KroneckerOperator  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),  # of PyTorch's own reading while it traces
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),  # from PyTorch's own tracing
 ]
 SHAPES = [(3, 4), (5, 2), (2, 3)]  # M = 30, N = 24
 SIZES = [(5,), (3, 1, 4), (2, 3, 2, 2)]
@@ -52,7 +52,7 @@ def test_same_bits_as_numpy(backend, rng, dtype, precision):
         ]  # fmt: skip
 
     expected, of_tensors = results(np.asarray)(x, y, X, Y), results(torch.from_numpy)
-    for _ in range(2):  # the second time with what the first one packed
+    for _ in range(2):  # the second call uses the factors packed by the first
         for got, e in zip(of_tensors(*tensors(x, y, X, Y)), expected, strict=True):
             assert isinstance(got, torch.Tensor)
             assert got.numpy().dtype == e.dtype
@@ -74,8 +74,8 @@ def test_dtypes_of_gradients(rng):
         y = torch.from_numpy(rng.standard_normal(12)).to(precision).requires_grad_()
         solved, determinant = K.solve(y, noise), K.logdet(noise)
         assert (solved.dtype, determinant.dtype) == (precision, torch.float64)
-        value, given = solved.sum() + K.apply(torch.sqrt, y).sum() + (K @ y).sum() + determinant + K.logdet(), [y, noise, *factors]
-        for g, a in zip(torch.autograd.grad(value + K.solve(y).sum(), given), given):
+        value, inputs = solved.sum() + K.apply(torch.sqrt, y).sum() + (K @ y).sum() + determinant + K.logdet(), [y, noise, *factors]
+        for g, a in zip(torch.autograd.grad(value + K.solve(y).sum(), inputs), inputs):
             assert (g.dtype, g.shape) == (a.dtype, a.shape)
     assert {f.dtype for f in (*K.inverse().factors, *K.cholesky().factors, *K.eigh()[1].factors, K.eigh()[0])} == {torch.float32}
     assert torch.autograd.grad(KroneckerOperator(leaves(np.zeros((0, 0)), np.eye(3))).logdet(0.5), [noise], allow_unused=True) == (None,)
@@ -83,7 +83,7 @@ def test_dtypes_of_gradients(rng):
 
 @pytest.mark.parametrize("sizes", [(4,), (4, 3)])
 def test_own_factors_are_out_of_reach(backend, rng, sizes):
-    """Nothing freezes a tensor: factors are copies both ways, and results too, so what was packed stays true."""
+    """Tensors cannot be frozen, so the operator copies factors in and out. Packed factors remain valid."""
     factors = tensors(*positive(rng, *sizes))
     K = KroneckerOperator(factors)
     x = torch.from_numpy(rng.standard_normal(K.shape[0]))
@@ -101,12 +101,12 @@ def test_own_factors_are_out_of_reach(backend, rng, sizes):
 # ---------------------------------------------------------------- gradients, against those of the dense matrix
 
 
-def same_gradients(ours, dense, given, rtol=1e-9):
-    """Of a random functional of both results."""
-    made, expected = ours(*given), dense(*given)
-    torch.testing.assert_close(made, expected, rtol=rtol, atol=1e-11)
+def same_gradients(ours, dense, inputs, rtol=1e-9):
+    """Compare gradients of a random functional of both results."""
+    output, expected = ours(*inputs), dense(*inputs)
+    torch.testing.assert_close(output, expected, rtol=rtol, atol=1e-11)
     weights = torch.from_numpy(np.random.default_rng(3).standard_normal(tuple(expected.shape)))
-    for g, e in zip(*[torch.autograd.grad((r * weights).sum(), given, materialize_grads=True) for r in (made, expected)]):
+    for g, e in zip(*[torch.autograd.grad((r * weights).sum(), inputs, materialize_grads=True) for r in (output, expected)]):
         torch.testing.assert_close(g, e, rtol=rtol, atol=1e-10)
 
 
@@ -119,12 +119,12 @@ def noisy(D, s):
 
 
 def turned(K):
-    """A function of the matrix by its eigenvectors."""
+    """Apply a function to a matrix through its eigenvectors."""
     lam, Q = K.eigh()
     return Q.to_dense() * lam**3 @ Q.to_dense().T
 
 
-# of an operator or a matrix, y and a number
+# arguments: an operator or a matrix, y and a number
 RECTANGULAR = {
     "product": (lambda K, y, s: K @ y[:24], lambda D, y, s: D @ y[:24]),
     "columns": (lambda K, y, s: K @ y[:24, None].expand(24, 2), lambda D, y, s: D @ y[:24, None].expand(24, 2)),
@@ -145,13 +145,13 @@ SQUARE = {
     "trace": (lambda K, y, s: K.trace(), lambda D, y, s: D.trace()),
     "determinant": (lambda K, y, s: K.logdet(), lambda D, y, s: torch.logdet(D)),
 }
-SINGULAR = {  # of symmetric matrices, which need not be regular
+SINGULAR = {  # for symmetric matrices, which may be singular
     "solve with noise": (lambda K, y, s: K.solve(y, s), lambda D, y, s: torch.linalg.solve(noisy(D, s), y)),
     "determinant with noise": (lambda K, y, s: K.logdet(s), lambda D, y, s: torch.logdet(noisy(D, s))),
     "exponential": (lambda K, y, s: K.apply(lambda l: torch.exp(-s * l), y), lambda D, y, s: torch.linalg.matrix_exp(-s * D) @ y),
 }
 REPEATED = SINGULAR | {
-    "eigenvalues": (lambda K, y, s: K.eigh()[0].log().sum(), lambda D, y, s: torch.logdet(D)),  # where torch.linalg.eigh divides by 0
+    "eigenvalues": (lambda K, y, s: K.eigh()[0].log().sum(), lambda D, y, s: torch.logdet(D)),  # torch.linalg.eigh would divide by 0
     "Cholesky": (lambda K, y, s: K.cholesky().to_dense(), lambda D, y, s: torch.linalg.cholesky(D)),
 }
 DISTINCT = REPEATED | {
@@ -166,7 +166,7 @@ def with_eigenvalues(rng, *values):
 
 
 def general(rng, *sizes):
-    """Of positive determinants."""
+    """Random matrices with positive determinants."""
     return [f * np.sign(np.linalg.det(f)) ** (len(f) % 2) for f in (rng.standard_normal((n, n)) + 4 * np.eye(n) for n in sizes)]
 
 
@@ -202,12 +202,12 @@ def test_gradients(backend, rng, problem, columns):
 
 @pytest.mark.parametrize("numbers", [lambda rng: positive(rng, 4, 3), lambda rng: [with_eigenvalues(rng, 1.0, 1.0, 2.0, 2.0), np.eye(3)]])
 def test_gradients_of_functions_of_arrays(backend, rng, numbers):
-    """``apply_vjp`` of NumPy's arrays gives those of autograd, and is linear in the function's values."""
+    """``apply_vjp`` of NumPy arrays agrees with autograd, and is linear in the function's values."""
     factors, (y, grad), step = numbers(rng), rng.standard_normal((2, 12, 2)), 1e-3 * rng.standard_normal(12)
     K, h = KroneckerOperator(factors), lambda l: l / (l + 0.3)
     dfactors, dvalues, dy = K.apply_vjp(h, lambda l: 0.3 / (l + 0.3) ** 2, y, grad)
-    given = leaves(*factors, y)
-    expected = torch.autograd.grad(KroneckerOperator(given[:2]).apply(h, given[2]), given, torch.from_numpy(grad))
+    inputs = leaves(*factors, y)
+    expected = torch.autograd.grad(KroneckerOperator(inputs[:2]).apply(h, inputs[2]), inputs, torch.from_numpy(grad))
     for g, e in zip((*dfactors, dy), expected, strict=True):
         close(g, e.numpy(), 1e3)
     moved = np.sum(grad * (K.apply(lambda l: h(l) + step, y) - K.apply(h, y)))
@@ -215,7 +215,7 @@ def test_gradients_of_functions_of_arrays(backend, rng, numbers):
 
 
 def test_an_operator_serves_more_than_one_gradient(backend, rng):
-    """With its graph kept, without a gradient in its factors, and next to values without any."""
+    """With a retained graph, without gradients of the factors, and next to values without gradients."""
     x, noise, *factors = leaves(rng.standard_normal(12), 0.3, *positive(rng, 4, 3))
     K, plain = KroneckerOperator(factors), KroneckerOperator([f.detach() for f in factors])
     with torch.no_grad():
@@ -239,10 +239,10 @@ def test_func_and_compile(rng):
         values += [K.apply(lambda l: l / (l + noise), y).square(), K.solve(y, noise).square(), K.logdet(noise), K.solve(y)[0], K.logdet()]
         return sum(v.sum() for v in values)
 
-    given = [y, noise, A, B]
-    graded = [a.clone().requires_grad_() for a in given]
+    inputs = [y, noise, A, B]
+    graded = [a.clone().requires_grad_() for a in inputs]
     expected = torch.autograd.grad(result(*graded), graded)
-    for g, e in zip(torch.func.grad(result, argnums=(0, 1, 2, 3))(*given), expected):
+    for g, e in zip(torch.func.grad(result, argnums=(0, 1, 2, 3))(*inputs), expected):
         torch.testing.assert_close(g, e)
     many, of_factor = torch.stack([A, 2 * A]), torch.func.grad(lambda A: result(y, noise, A, B))
     for A_i, g in zip(many, torch.vmap(of_factor)(many)):
@@ -265,7 +265,7 @@ def test_func_and_compile(rng):
 
 
 def test_second_derivatives(rng):
-    """By y and noise they are there; by a factor they raise."""
+    """They exist with respect to y and noise, and raise with respect to a factor."""
     y, noise, A, B = leaves(rng.standard_normal(6), 0.4, *positive(rng, 3, 2))
     K = KroneckerOperator([A.detach(), B.detach()])
     assert torch.autograd.gradgradcheck(lambda y, s: K.solve(y, s), (y, noise))
@@ -278,7 +278,7 @@ def test_second_derivatives(rng):
 
 
 def test_functions_without_a_slope(rng):
-    """Constants and projectors: only the eigenvectors turn. The eigenvalues lie apart, or differences would be of no use."""
+    """Constants and projectors: only the eigenvectors change. The eigenvalues are well separated, so that differences are accurate."""
     numbers, y = with_eigenvalues(rng, 0.5, 0.9, 1.4, 2.0), torch.from_numpy(rng.standard_normal(4))
     (K,), E = leaves(numbers), symmetric(torch.from_numpy(rng.standard_normal((4, 4))))
     middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()
@@ -317,8 +317,8 @@ def test_refused(rng):
         (lambda: host.solve(y), TypeError, y_is_torch),
         (lambda: host.apply(np.exp, y), TypeError, y_is_torch),
         (lambda: plain.apply(torch.exp, np.zeros(6)), TypeError, y_is_numpy),
-        (lambda: plain.apply(lambda l: np.ones(6), y), TypeError, "h gave a numpy array of float64, expected a torch array"),
-        (lambda: plain.apply(torch.sum, y), ValueError, r"h gave an array of shape \(\), expected \(6,\)"),
+        (lambda: plain.apply(lambda l: np.ones(6), y), TypeError, "h returned a numpy array of float64, expected a torch array"),
+        (lambda: plain.apply(torch.sum, y), ValueError, r"h returned an array of shape \(\), expected \(6,\)"),
         (lambda: plain.apply_vjp(np.exp, np.exp, y, y), TypeError, "factors are torch arrays, expected NumPy"),
     ])  # fmt: skip
 

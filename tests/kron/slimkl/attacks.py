@@ -1,4 +1,4 @@
-"""Random programs over ``SlimKL``: units, refits, agents, rounding, interrupts and arrays that change; against dense matrices, and against
+"""Random programs over ``SlimKL``: units, refits, agents, rounding, interrupts and changed arrays. The references are dense matrices, and
 the same problem in other units."""
 
 import copy
@@ -14,22 +14,22 @@ from quatrefoil.kron.models import slimkl_consensus as parts
 
 
 class Stopping(Executor):
-    """Runs at once, up to a call that is interrupted."""
+    """An executor that runs calls immediately, and raises at one of them."""
 
     def __init__(self, count, error):
         self.count, self.error = count, error
 
-    def submit(self, function, /, *given):
+    def submit(self, function, /, *inputs):
         self.count -= 1
         if self.count < 0:
             raise self.error
         future = Future()
-        future.set_result(function(*given))
+        future.set_result(function(*inputs))
         return future
 
 
 class Problem:
-    """Data and keywords in some units."""
+    """Data and keywords in random units."""
 
     def __init__(self, rng):
         n, P, A = int(rng.integers(1, 26)), int(rng.integers(1, 4)), int(rng.integers(1, 12))
@@ -41,7 +41,7 @@ class Problem:
         std = [None, 0.01 / length, 0.0, rng.uniform(0, 0.1, A) / length, rng.uniform(0, 0.1, (A, P)) / length][rng.integers(5)]
         agents = int(rng.integers(1, min(n, 4) + 1))
         self.noise = size * size * 10 ** rng.uniform(-3, 1)
-        self.given = {
+        self.arguments = {
             "means": means, "std": std, "noise": self.noise, "mean": "zero", "agents": agents, "tol": 10 ** rng.uniform(-6, -1), "rng": 5,
             "max_iter": int(rng.integers(1, 12)), "quantization": float(rng.choice([0, 1e-4, 0.01, 0.1, 0.5])),
             "consensus": str(rng.choice(["admm", "primal"])),
@@ -49,8 +49,8 @@ class Problem:
         self.new = self.x[:1] + length * rng.uniform(-30, 30, (7, *self.x.shape[1:]))
 
     def fitted(self, model, length=1.0, size=1.0):
-        """In units of which there are ``length`` and ``size`` in one of these; what it was given changes afterwards."""
-        options = {name: copy.copy(value) for name, value in self.given.items()}
+        """A model fitted in units smaller by ``length`` and ``size``. Its arguments change afterwards."""
+        options = {name: copy.copy(value) for name, value in self.arguments.items()}
         for name, scale in (("means", 1 / length), ("std", 1 / length), ("noise", size * size)):
             options[name] = None if options[name] is None else options[name] * scale
         x, y = self.x * length, self.y * size
@@ -60,49 +60,49 @@ class Problem:
         return model
 
     def std(self):
-        means, std = self.given["means"], self.given["std"]
+        means, std = self.arguments["means"], self.arguments["std"]
         return np.broadcast_to(0.002 * means.max(axis=0), means.shape) if std is None else std
 
     def covariance(self, weights, x, z):
-        """By the definition."""
-        return np.tensordot(weights, components(x, z, self.given["means"], self.std()), 1)
+        """The covariance by its definition."""
+        return np.tensordot(weights, components(x, z, self.arguments["means"], self.std()), 1)
 
     def objective(self, weights):
-        data = zip(*(np.array_split(a, self.given["agents"]) for a in (self.x, self.y)))
-        return objective(weights, data, self.given["means"], self.std(), self.noise)[0]
+        data = zip(*(np.array_split(a, self.arguments["agents"]) for a in (self.x, self.y)))
+        return objective(weights, data, self.arguments["means"], self.std(), self.noise)[0]
 
 
 def learnt(model):
-    """By name, what a fit leaves."""
-    found = {name: value for name, value in vars(model).items() if name.endswith("_")}
-    return found | {f"seen {i}": a for i, a in enumerate(vars(model).get("_seen", ()))}
+    """The attributes that a fit sets, by name."""
+    result = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    return result | {f"seen {i}": a for i, a in enumerate(vars(model).get("_seen", ()))}
 
 
 def same(model, expected, what):
-    found = learnt(model)
-    assert found.keys() == expected.keys(), what
+    result = learnt(model)
+    assert result.keys() == expected.keys(), what
     for name, value in expected.items():
-        assert np.array_equal(found[name], value), (what, name, found[name], value)
+        assert np.array_equal(result[name], value), (what, name, result[name], value)
 
 
 def interrupted(rng, model):
-    """By an executor in the middle of a fit to other data: nothing changes."""
+    """An executor interrupts a fit to other data: nothing changes."""
     before, error = copy.deepcopy(learnt(model)), [KeyboardInterrupt, np.linalg.LinAlgError, OSError][rng.integers(3)]
-    given = model.get_params()
+    inputs = model.get_params()
     x = np.arange(8.0)
     options = {"agents": 2, "executor": Stopping(int(rng.integers(0, 7)), error()), "tol": 0.0, "max_iter": 50}
     try:
-        model.set_params(**given | options | {"means": np.array([0.1, 0.2]), "std": None, "noise": 1.0, "quantization": 0.0}).fit(x, x)
+        model.set_params(**inputs | options | {"means": np.array([0.1, 0.2]), "std": None, "noise": 1.0, "quantization": 0.0}).fit(x, x)
         raise AssertionError("it was not interrupted")
     except error:
         pass
     same(model, before, f"interrupted by {error.__name__}")
     assert not parts._workers
-    model.set_params(**given)
+    model.set_params(**inputs)
 
 
 def attack_fits(rng, backend):
-    """Objective, predictions and deviations by dense matrices; the same bits in other units, by another fit, and after a copy."""
+    """Compare objective, predictions and deviations with dense matrices. Bits agree in other units, after a refit and in a copy."""
     p = Problem(rng)
     length, size = (float(2.0**k) for k in rng.integers(-30, 30, 2))
     with warnings.catch_warnings():
@@ -114,17 +114,17 @@ def attack_fits(rng, backend):
             model if (again := rng.random() < 0.3) else SlimKL(means=np.zeros(1), noise=1.0), *((1.0, 1.0) if again else (length, size))
         )
     length, size = (1.0, 1.0) if again else (length, size)
-    weights, precision = model.weights_, p.given["quantization"]
+    weights, precision = model.weights_, p.arguments["quantization"]
     assert np.array_equal(other.weights_, weights * size**2), "weights in other units"
     assert (weights >= 0).all()
-    if precision and p.given["agents"] > 1:
+    if precision and p.arguments["agents"] > 1:
         multiples = np.frexp(weights)[0] / precision
         assert np.abs(multiples - np.rint(multiples)).max() <= 1e-9 / precision
     expected = p.objective(weights)
-    scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # roundings of C count for the data's term as much as it is
-    roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition
+    scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # roundings of C affect the data term in proportion to its size
+    roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition number
     assert abs(model.objective_[-1] - expected) <= roundings * scale, (model.objective_[-1], expected)
-    if p.given["agents"] == 1:
+    if p.arguments["agents"] == 1:
         assert (np.diff(model.objective_) <= roundings * scale).all(), model.objective_
     if rng.random() < 0.3:
         other = pickle.loads(pickle.dumps(other)) if rng.random() < 0.5 else copy.deepcopy(other)

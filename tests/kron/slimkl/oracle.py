@@ -1,10 +1,10 @@
-"""SlimKL by its definitions, in dense matrices."""
+"""SlimKL by its definitions, with dense matrices."""
 
 import numpy as np
 
 
 def components(x, z, means, std):
-    """(A, n, m): every component of the covariance."""
+    """Every component of the covariance, (A, n, m)."""
     x, z, A = x.reshape(len(x), -1), z.reshape(len(z), -1), len(means)
     shape = A, x.shape[1]
     mu = np.broadcast_to(means.reshape(A, -1), shape)[:, None, None]
@@ -14,7 +14,7 @@ def components(x, z, means, std):
 
 
 def objective(weights, data, means, std, noise):
-    """(2), its gradient, and the first part of that, summed over data = [(x, y), ...]: by inverses."""
+    """Objective (2), its gradient and the first part of the gradient, from inverses, summed over data = [(x, y), ...]."""
     value, gradient, t = 0.0, 0.0, 0.0
     for x, y in data:
         K = components(x, x, means, std)

@@ -1,4 +1,4 @@
-"""SlimKL against dense algebra, its optimality conditions, and what its agents say to each other."""
+"""SlimKL against dense algebra, its optimality conditions, and the messages of its agents."""
 
 import copy
 import itertools
@@ -29,7 +29,7 @@ def split(x, y, agents):
 
 
 def fitted(x, y, **options):
-    """Whatever its tolerance."""
+    """Fit and ignore warnings about convergence."""
     with pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: stopped after max_iter = \d+ iterations, before tol was met"):
         return SlimKL(**{"means": GRID, "noise": 0.05, "mean": "zero", "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
 
@@ -39,7 +39,7 @@ SHAPES = [((17,), (5,), 0.01), ((23, 1), (7, 1), 0.0), ((12, 2), (6,), 0.3), ((3
 
 
 def two_dimensional(points, means, std):
-    """(x, means, std) as an agent takes them."""
+    """(x, means, std) for an agent."""
     x = points.reshape(len(points), -1)
     wide = np.broadcast_to(means.reshape(len(means), -1), (len(means), x.shape[1])).copy()
     return x, wide, np.full_like(wide, std)
@@ -59,7 +59,7 @@ def test_objective_and_gradient(rng, points, means, std):
 
 @pytest.mark.parametrize(("agents", "iterations", "tol"), [(1, 1000, 1e-6), pytest.param(3, 1000, 1e-3, marks=pytest.mark.slow)])
 def test_optimality(rng, agents, iterations, tol):
-    """No gradient below 0, and none where a weight is: of the agents' common objective, in units of its first part."""
+    """The gradient is 0 for positive weights and not negative otherwise, for the common objective and relative to its first part."""
     x, y = signal(rng, 60)
     model = fitted(x, y, max_iter=iterations, agents=agents)
     weights = model.weights_
@@ -67,7 +67,7 @@ def test_optimality(rng, agents, iterations, tol):
     assert (weights >= 0).all()
     assert (gradient / t).min() >= -tol
     assert np.abs(weights * gradient / t).max() <= tol * weights.max()
-    assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # what 20 points tell apart
+    assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # 20 points can distinguish these
 
 
 def test_the_positive_root(rng):
@@ -90,11 +90,11 @@ def test_rounding_has_no_bias(rng):
     unit = np.array([1.0, 0.0625, 0.125, 0.25, 0.5, 0.125 * 2.0 ** np.frexp(3e-200)[1]])
     np.testing.assert_array_equal(drawn, unit * np.rint(drawn / unit))
     assert (np.abs(drawn - a) < unit).all()
-    assert (np.abs(drawn.mean(axis=0) - a) < 6 * 0.5 * unit / 4000**0.5).all()  # six deviations of a mean of coins
+    assert (np.abs(drawn.mean(axis=0) - a) < 6 * 0.5 * unit / 4000**0.5).all()  # six standard deviations of the mean of coin flips
     np.testing.assert_array_equal(drawn[:, [0, 2, 3]], np.broadcast_to(a[[0, 2, 3]], (4000, 3)))
     assert parts.rounded(a, 0, rng) is a
     tiny = 10 ** rng.uniform(-300, 300, 1000)
-    for precision in (1e-3, 0.3, 0.5):  # at most one half: nothing becomes 0, so no quantum is too large for the starting weights
+    for precision in (1e-3, 0.3, 0.5):  # at most one half: nothing becomes 0, so the quantum is not too large for the initial weights
         assert (parts.rounded(tiny, precision, rng) > 0).all()
 
 
@@ -102,15 +102,15 @@ def test_rounding_has_no_bias(rng):
 
 
 class Recorder(Executor):
-    """Runs at once what it is given, and notes the function, what goes in and what comes out."""
+    """An executor that runs calls immediately and records function, arguments and result."""
 
     def __init__(self):
         self.said = []
 
-    def submit(self, function, /, *given):
+    def submit(self, function, /, *inputs):
         future = Future()
-        result = function(*given)
-        self.said.append((function.__name__, given, result))
+        result = function(*inputs)
+        self.said.append((function.__name__, inputs, result))
         future.set_result(result)
         return future
 
@@ -129,24 +129,24 @@ def test_data_do_not_leave_the_agents(rng, consensus):
     set_ups, steps = recorder.said[:3], recorder.said[3:]
     assert {s[0] for s in set_ups} == {"set_up"}
     assert {s[0] for s in steps} == {"step"}
-    for _, given, result in steps:
-        for one in numbers((given, result)):
+    for _, inputs, result in steps:
+        for one in numbers((inputs, result)):
             if isinstance(one, np.ndarray):
-                assert one.shape in (GRID.shape, (1,))  # weights, multipliers and penalties; no array of points
+                assert one.shape in (GRID.shape, (1,))  # weights, multipliers and penalties, but no points
                 for secret in (x, y):
                     assert not np.isin(secret[secret != 0], one).any()
             else:
                 assert isinstance(one, (str, int, float))
-    for (_, given, start), (a, b) in zip(set_ups, split(x, y, 3)):
+    for (_, inputs, start), (a, b) in zip(set_ups, split(x, y, 3)):
         assert start.shape == GRID.shape
-        np.testing.assert_array_equal(given[2][0][:, 0], a)
-        np.testing.assert_array_equal(given[2][1], b)
-    messages = [given[2] for _, given, _ in steps]
+        np.testing.assert_array_equal(inputs[2][0][:, 0], a)
+        np.testing.assert_array_equal(inputs[2][1], b)
+    messages = [inputs[2] for _, inputs, _ in steps]
     for one, *others in zip(messages[::3], messages[1::3], messages[2::3], strict=True) if consensus == "primal" else ():
         assert not one.multipliers.any()
         for other, name in itertools.product(
             others, ("anchor", "consensus", "penalty")
-        ):  # the same message to every agent, but for the seed
+        ):  # the same message to every agent, except the seed
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -165,30 +165,30 @@ def test_the_same_bits_by_any_executor(rng):
 
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_same_bits_on_a_cluster_of_dask(rng, processes):
-    """Threads of this process, or others, which Dask starts afresh; by its executor, and by the client itself."""
+    """Threads of this process or new processes of Dask, through its executor and through the client."""
     distributed = pytest.importorskip("distributed")
     x, y = signal(rng, 40)
-    given = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 3}
-    expected = fitted(x, y, **given)
+    inputs = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 3}
+    expected = fitted(x, y, **inputs)
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": processes, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         for executor in (client.get_executor(), client):
-            got = fitted(x, y, executor=executor, **given)
+            got = fitted(x, y, executor=executor, **inputs)
             for a, b in zip((got.weights_, got.objective_, got.predict(x)), (expected.weights_, expected.objective_, expected.predict(x))):
                 np.testing.assert_array_equal(a, b)
-        with pytest.raises(np.linalg.LinAlgError, match="the covariance is not positive definite"):  # what an agent raises comes here
+        with pytest.raises(np.linalg.LinAlgError, match="the covariance is not positive definite"):  # errors of agents propagate
             SlimKL(means=np.zeros(1), std=0.0, noise=1e-300, agents=2, executor=client.get_executor()).fit(x, y)
 
 
 class Forgetful(Recorder):
-    """As processes that are new each time, so that none has seen an agent."""
+    """An executor whose every call runs in a new process, without stored agents."""
 
-    def submit(self, function, /, *given):
+    def submit(self, function, /, *inputs):
         parts._workers.clear()
-        return super().submit(function, *given)
+        return super().submit(function, *inputs)
 
 
-def test_processes_that_have_not_seen_an_agent_ask_for_it(rng):
+def test_new_processes_request_the_agents(rng):
     x, y = signal(rng, 30)
     forgetful = Forgetful()
     got = fitted(x, y, agents=2, executor=forgetful, max_iter=3)
@@ -207,7 +207,7 @@ def test_old_fits_make_room(rng):
     assert not parts._workers
 
 
-def test_what_an_agent_raises_arrives(rng):
+def test_errors_of_agents_propagate(rng):
     x, y = signal(rng, 30)
     for executor in (None, Recorder()):
         with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL\.fit: the covariance is not positive definite .*noise is 1e-300"):
@@ -257,10 +257,10 @@ def test_float32_and_tensors(rng):
 
 
 def test_executors_are_not_pickled(rng):
-    """Parameters and clones: scikit-learn's checks in test_estimators.py."""
+    """scikit-learn's checks in test_estimators.py cover parameters and clones."""
     with ThreadPoolExecutor(1) as executor:
         model = SlimKL(means=GRID, noise=0.2, tol=0.9, executor=executor).fit(*signal(rng, 20))
-        clone = model.__sklearn_clone__()  # what sklearn.base.clone calls
+        clone = model.__sklearn_clone__()  # called by sklearn.base.clone
         assert not hasattr(clone, "weights_")
         assert all(clone.get_params()[k] is v for k, v in model.get_params().items())
         assert [again.executor for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model))] == [None, None]
@@ -283,7 +283,7 @@ BAD_MODELS = [
     ({"means": np.zeros(0)}, {}, ValueError, "means has shape"),
     ({"means": np.array([np.nan])}, {}, ValueError, r"means\[0\] is nan"),
     ({"std": -1.0}, {}, ValueError, "std is -1"),
-    ({"std": np.full(40, -1.0)}, {}, ValueError, "std has -1"),
+    ({"std": np.full(40, -1.0)}, {}, ValueError, "std contains -1"),
     ({"std": np.zeros(3)}, {}, ValueError, r"std has shape \(3,\), expected a number, \(40,\) or \(40, 1\)"),
     ({"std": "wide"}, {}, TypeError, "std is 'wide'"),
     ({"noise": 0.0}, {}, ValueError, "noise is 0.0, expected a finite positive"),
@@ -305,11 +305,11 @@ BAD_MODELS = [
 def test_array_likes_and_defaults():
     t = np.arange(40)
     y = np.sin(2 * np.pi * 0.1 * t) + 0.1 * np.random.default_rng(0).standard_normal(40)
-    given = {"means": GRID.tolist(), "noise": 0.01, "max_iter": 3, "tol": 0.0}
+    inputs = {"means": GRID.tolist(), "noise": 0.01, "max_iter": 3, "tol": 0.0}
     with pytest.warns(RuntimeWarning, match="stopped after max_iter"):
-        expected = SlimKL(**{**given, "means": GRID}).fit(t * 1.0, y).predict(t[:5] * 1.0)
+        expected = SlimKL(**{**inputs, "means": GRID}).fit(t * 1.0, y).predict(t[:5] * 1.0)
     with pytest.warns(RuntimeWarning, match="stopped after max_iter"):
-        np.testing.assert_array_equal(SlimKL(**given).fit(t, list(y)).predict([0, 1, 2, 3, 4]), expected)
+        np.testing.assert_array_equal(SlimKL(**inputs).fit(t, list(y)).predict([0, 1, 2, 3, 4]), expected)
     model = SlimKL().fit(t[:30], 1e3 * (15 + y[:30]))
     assert np.abs(model.predict([30, 31, 32]) - 1e3 * (15 + np.sin(2 * np.pi * 0.1 * t[30:33]))).max() < 300
     known, zero = (SlimKL(mean=mean).fit(t[:30], 15 + y[:30]).predict(t) for mean in (15.0, "zero"))
@@ -325,7 +325,7 @@ def test_series_frames_and_dates():
     series = pandas.Series(15 + np.sin(t) + 0.1 * np.cos(9 * t), index=days, name="warmth")
     options = {"means": GRID, "noise": 0.01, "tol": 1e-2}
     plain, model = SlimKL(**options).fit(t, series.to_numpy()), SlimKL(**options).fit(series)
-    np.testing.assert_allclose(model.weights_, plain.weights_, rtol=1e-6)  # days since 1970 round more than days since the first
+    np.testing.assert_allclose(model.weights_, plain.weights_, rtol=1e-6)  # days since 1970 round more
     mean, deviation = model.predict(return_std=True)
     assert mean.index is series.index
     np.testing.assert_allclose(mean.to_numpy(), plain.predict(t), rtol=1e-6)
@@ -333,11 +333,11 @@ def test_series_frames_and_dates():
     assert model.predict(days[:3]).index.equals(days[:3])
     np.testing.assert_allclose(deviation[:3], model.predict(days[:3], return_std=True)[1], rtol=1e-9)
     dates = days[:3]
-    for given in (dates.to_numpy(), list(map(str, dates)), dates.to_pydatetime().tolist(), pandas.DataFrame({"day": dates})):
-        np.testing.assert_allclose(model.predict(given), mean[:3], rtol=1e-9)
+    for inputs in (dates.to_numpy(), list(map(str, dates)), dates.to_pydatetime().tolist(), pandas.DataFrame({"day": dates})):
+        np.testing.assert_allclose(model.predict(inputs), mean[:3], rtol=1e-9)
     assert model.score(series) == model.score(days, series) == model.score(series.to_frame()) > 0.9
-    for given in ((series.to_frame(),), (days, series), (pandas.DataFrame({"day": days}), series.tolist())):
-        np.testing.assert_array_equal(SlimKL(**options).fit(*given).weights_, model.weights_)
+    for inputs in ((series.to_frame(),), (days, series), (pandas.DataFrame({"day": days}), series.tolist())):
+        np.testing.assert_array_equal(SlimKL(**options).fit(*inputs).weights_, model.weights_)
     again = pickle.loads(pickle.dumps(model))
     pandas.testing.assert_series_equal(again.predict(), mean)
 
@@ -361,7 +361,7 @@ def test_refused():
     check_refused([(fit(options, data), error, rf"SlimKL\.fit: {text}") for options, data, error, text in BAD_MODELS])
     check_refused([
         (lambda: model.predict(X), ValueError, r"SlimKL\.predict: there are no weights yet; call fit first"),
-        (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates per point, expected 1 as in fit"),
+        (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates per point, expected 1, as in fit"),
         (lambda: fitted_model.score(X, Y[:5]), ValueError, r"SlimKL\.score: y has shape \(5,\), expected \(6,\)"),
         (lambda: model.set_params(sigma=1), ValueError, "unknown parameter 'sigma', expected means, std, noise"),
         (lambda: SlimKL(GRID, noise=0.5), TypeError, "SlimKL takes nothing by position, got 1 arguments; give keywords: means="),

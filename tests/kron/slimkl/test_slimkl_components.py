@@ -1,4 +1,4 @@
-"""The components of SlimKL's covariance, from factors of one dimension, against their definition in dense matrices."""
+"""Components of SlimKL's covariance from one-dimensional factors, against their definition with dense matrices."""
 
 import tracemalloc
 
@@ -20,7 +20,7 @@ def several(rng, A, P):
     return rng.uniform(0, 0.5, (A, P))
 
 
-# points, means, std, how many dimensions lead
+# points, means, std, number of leading dimensions
 CASES = {
     "one dimension": (20, lambda r: several(r, 5, 1), lambda m: np.full(m.shape, 0.01), 0),
     "no width": (20, lambda r: several(r, 5, 2), lambda m: np.zeros(m.shape), 0),
@@ -41,44 +41,44 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_components(name, rng, monkeypatch):
-    """Each alone, and traces; in chunks of one component and tiles of 32 rows too."""
+    """Single components and traces, also in chunks of one component and tiles of 32 rows."""
     n, means, std, leading = CASES[name]
     means = means(rng)
     std, x = std(means), rng.uniform(-30, 30, (n, means.shape[1])) + 1000
     K, A = components(x, x, means, std), len(means)
     M, a = rng.standard_normal((n, n)), rng.standard_normal(n)
     M = M + M.T
-    tolerance = 4 * EPS * (n + 400 * means.shape[1])  # n roundings of a factor of low rank; phases of up to 60 turns, 2 pi 60 each
+    tolerance = 4 * EPS * (n + 400 * means.shape[1])  # n roundings of a low-rank factor; phases of up to 60 periods, 2 pi 60 each
     for small in (False, True):
         if small:
             monkeypatch.setattr(parts, "_TILE", 1)
             monkeypatch.setattr(parts, "_CHUNK", 1)
             monkeypatch.setattr(parts, "_ROWS", 1)
-        found = Components(x, means, std)
+        result = Components(x, means, std)
         for i, one in enumerate(np.eye(A)):
-            np.testing.assert_allclose(np.tril(found.total(one)), np.tril(K[i]), atol=tolerance)
+            np.testing.assert_allclose(np.tril(result.total(one)), np.tril(K[i]), atol=tolerance)
         on = np.flatnonzero(rng.random(A) < 0.7) if small else np.arange(A)
-        of, t, q = found.products(M, a, on)
+        of, t, q = result.products(M, a, on)
         assert set(of) == set(on)
         t, q = (np.bincount(of, b, A) for b in (t, q))
         np.testing.assert_allclose(t[on], np.einsum("ij,kij->k", M, K)[on], atol=tolerance * np.abs(M).sum())
         np.testing.assert_allclose(q[on], np.einsum("i,kij,j->k", a, K, a)[on], atol=tolerance * np.abs(a).sum() ** 2)
         if not small:
-            assert found._chunks[1] == leading
+            assert result._chunks[1] == leading
 
 
 def test_no_component(rng):
-    found = Components(rng.uniform(0, 1, (5, 2)), several(rng, 3, 2), np.zeros((3, 2)))
-    assert not found.total(np.zeros(3)).any()
+    result = Components(rng.uniform(0, 1, (5, 2)), several(rng, 3, 2), np.zeros((3, 2)))
+    assert not result.total(np.zeros(3)).any()
 
 
 def test_memory(rng):
-    """300 components of 400 points in 5 dimensions: their matrices take 384 MB, the cosines and sines of each frequency 10."""
+    """300 components of 400 points in 5 dimensions: their matrices take 384 MB, the cosines and sines of each frequency 10 MB."""
     x, means = rng.uniform(0, 1, (400, 5)), several(rng, 300, 5)
     tracemalloc.start()
     try:
-        found = Components(x, means, np.full(means.shape, 0.05))
-        found.products(found.total(np.ones(300)), x[:, 0].copy(), np.arange(300))
+        result = Components(x, means, np.full(means.shape, 0.05))
+        result.products(result.total(np.ones(300)), x[:, 0].copy(), np.arange(300))
         assert tracemalloc.get_traced_memory()[1] < 30e6
     finally:
         tracemalloc.stop()

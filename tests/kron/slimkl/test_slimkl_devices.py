@@ -1,4 +1,4 @@
-"""``SlimKL`` of data on a device: the host's numbers, and what is read back is what the documentation says."""
+"""``SlimKL`` with data on a device: results agree with the host's, and only the documented values are read back."""
 
 import copy
 import pickle
@@ -23,14 +23,14 @@ def data(rng, P, n=24):
 
 def fitted(model, x, y):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # so few iterations
+        warnings.simplefilter("ignore", RuntimeWarning)  # few iterations warn
         return model.fit(x, y)
 
 
 @pytest.mark.parametrize(("agents", "consensus"), [(1, "admm"), (3, "admm"), (3, "primal")])
 @pytest.mark.parametrize(("P", "std"), [(0, 0.001), (1, np.linspace(0, 0.2, 12)), (2, 0.02)])
 def test_fit_and_predict(P, std, agents, consensus, cupy, rng):
-    """Four iterations: a ratio of weights' gradients is known to the condition's roundings, 1e-12 or so."""
+    """After four iterations, the ratios of gradients still agree to about 1e-12, the rounding of the condition number."""
     x, y, new = data(rng, P)
     options = {"means": GRID, "std": std, "noise": 0.05, "tol": 0.0, "max_iter": 4, "agents": agents, "consensus": consensus}
     host, model = fitted(SlimKL(**options), x, y), fitted(SlimKL(**options), cupy(x), cupy(y))
@@ -48,14 +48,14 @@ def test_fit_and_predict(P, std, agents, consensus, cupy, rng):
     assert model.score(cupy(x), cupy(y)) == pytest.approx(host.score(x, y), abs=1e-9)
 
 
-def test_what_is_read_back(cupy, rng):
-    """Whether there are data at all, and per iteration two numbers a wave, of which frequency 0 has one, and the objective."""
+def test_transfers_to_the_host(cupy, rng):
+    """One check for data, and per iteration the objective and two numbers per wave (one for frequency 0)."""
     x, y, _ = data(rng, 0)
     model = fitted(SlimKL(means=GRID, std=0.0, noise=0.05, tol=0.0, max_iter=5), cupy(x), cupy(y))
     assert cupy.reads == [(2,), *[(2 * 23 + 1,)] * (model.n_iter_ + 1)]
 
 
-def test_single_precision_and_parameters_there(cupy, rng):
+def test_single_precision_and_parameters_on_the_device(cupy, rng):
     x, y, new = (a.astype(np.float32) for a in data(rng, 2))
     host = fitted(SlimKL(means=GRID, std=0.02, noise=0.05, max_iter=3), x, y)
     model = fitted(SlimKL(means=cupy(GRID), std=cupy(np.full(12, 0.02)), noise=0.05, max_iter=3), cupy(x), cupy(y))
@@ -65,17 +65,17 @@ def test_single_precision_and_parameters_there(cupy, rng):
 
 def test_weights_that_vanish(cupy, rng):
     x, y, new = data(rng, 0)
-    host, model = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *given) for given in ((x, y), (cupy(x), cupy(y))))
+    host, model = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *inputs) for inputs in ((x, y), (cupy(x), cupy(y))))
     for weights in (np.where(np.arange(12) % 3, 0.0, 0.5), np.zeros(12)):
         host.weights_ = model.weights_ = weights
         for g, e in zip(model.predict(cupy(new), True), host.predict(new, True), strict=True):
             near(g, e)
 
 
-def test_what_is_refused(cupy, rng):
+def test_errors(cupy, rng):
     x, y, new = data(rng, 0)
     fit, at, missing = SlimKL(means=GRID, noise=0.05, max_iter=2).fit, (cupy(x), cupy(y)), np.where(np.arange(24) == 3, np.nan, x)
-    there, host = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *given) for given in (at, (x, y)))
+    there, host = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *inputs) for inputs in (at, (x, y)))
     agents = SlimKL(means=GRID, noise=0.05, agents=2, executor=ThreadPoolExecutor(1))
     elsewhere, singular = (
         SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05),
@@ -89,14 +89,14 @@ def test_what_is_refused(cupy, rng):
         (lambda: there.predict(new), TypeError, r"SlimKL.predict: X is on cpu but the X of fit is on cuda:1"),
         (lambda: host.predict(cupy(new)), TypeError, r"SlimKL.predict: X is on cuda:1 but the X of fit is on cpu"),
         (lambda: fit(at[0], cupy(y[1:])), ValueError, r"SlimKL.fit: y has shape \(23,\), expected \(24,\)"),
-        (lambda: fit(cupy(missing), at[1]), ValueError, r"SlimKL.fit: X or y has NaN or infinity in it"),
-        (lambda: fit(at[0], cupy(missing)), ValueError, r"SlimKL.fit: X or y has NaN or infinity in it"),
+        (lambda: fit(cupy(missing), at[1]), ValueError, r"SlimKL.fit: X or y contains NaN or infinity"),
+        (lambda: fit(at[0], cupy(missing)), ValueError, r"SlimKL.fit: X or y contains NaN or infinity"),
         (lambda: singular.fit(*at), np.linalg.LinAlgError, r"SlimKL.fit: the covariance is not positive definite .*noise is 1e-300"),
     ])  # fmt: skip
 
 
 def test_copies(cupy, rng):
-    """The data are the model's own, and go where it goes."""
+    """The model copies its data, and moves the copy along with itself."""
     x, y, new = data(rng, 0)
     there = cupy(x), cupy(y)
     model = fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *there)

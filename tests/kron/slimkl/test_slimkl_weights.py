@@ -1,5 +1,5 @@
-"""SlimKL's weights: those that the data do not need become exactly 0 at no cost, those that are rounded cost little, and consensus without
-multipliers, ``consensus="primal"``, reaches the objective of one process that has all data."""
+"""SlimKL's weights: unneeded ones become exactly 0 without loss, rounding costs little, and consensus without multipliers
+(``consensus="primal"``) reaches the objective of one process with all data."""
 
 import copy
 import warnings
@@ -28,8 +28,8 @@ def wave(n=40, amplitude=1.0, seed=7):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """For how many components t and q were computed, evaluation by evaluation."""
+def evaluated(monkeypatch):
+    """Record for how many components each evaluation computes t and q."""
     counts, weigh = [], Worker._weigh
 
     def counted(self, weights, on):
@@ -41,17 +41,17 @@ def asked(monkeypatch):
 
 
 @pytest.mark.parametrize("agents", [1, 3])
-def test_weights_of_zero(agents, rng, asked, monkeypatch):
-    """Fewer components are evaluated, the objective is that without pruning, and no component of weight 0 would lower it."""
+def test_weights_of_zero(agents, rng, evaluated, monkeypatch):
+    """Pruning evaluates fewer components with the same objective, and no component of weight 0 would lower it."""
     x, y = signal(rng, 60)
     model = slim(agents=agents).fit(x, y)
-    assert min(asked) <= np.count_nonzero(model.weights_) <= 35
-    assert asked[:agents] == [40] * agents
+    assert min(evaluated) <= np.count_nonzero(model.weights_) <= 35
+    assert evaluated[:agents] == [40] * agents
     value, gradient, t = objective(model.weights_, split(x, y, agents), GRID, 0.001, NOISE)
     assert model.objective_[-1] == pytest.approx(value, abs=1e-8)
     slack = 60 * TOL
     assert (gradient[model.weights_ == 0] > -slack * t[model.weights_ == 0]).all()
-    monkeypatch.setattr(parts.Bound, "of", lambda *given: parts.Bound(0.0, 0.0))
+    monkeypatch.setattr(parts.Bound, "of", lambda *inputs: parts.Bound(0.0, 0.0))
     plain = slim(agents=agents).fit(x, y)
     assert np.count_nonzero(plain.weights_) == 40
     assert value <= plain.objective_[-1] + (0 if agents == 1 else slack)
@@ -61,7 +61,7 @@ def test_weights_of_zero(agents, rng, asked, monkeypatch):
 
 
 def test_the_objective_never_rises(rng):
-    """Pruning everything that (9) allows, at weights far from a minimum, and the step (3) of the others at once."""
+    """Prune everything that (9) allows, far from a minimum, together with step (3) of the others."""
     pruned = 0
     for _ in range(30):
         n, A = 25, 12
@@ -79,7 +79,7 @@ def test_the_objective_never_rises(rng):
 
 @pytest.mark.parametrize("agents", [1, 2])
 def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
-    """The one that carries the signal begins at 0."""
+    """The component of the signal starts at 0."""
     x, y = signal(rng, 60)
     means, start = np.array([0.05, 0.17, 0.31]), Worker.start
     expected = slim(means=means, agents=agents).fit(x, y)
@@ -88,8 +88,8 @@ def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
     else:
         initial = parts._Consensus.__init__
 
-        def without(self, *given):
-            initial(self, *given)
+        def without(self, *inputs):
+            initial(self, *inputs)
             self._on = means != 0.17
             self.weights = self.weights * self._on
 
@@ -109,7 +109,7 @@ def test_no_tolerance_no_pruning(rng):
 
 
 def by_one(x, y, agents, tol):
-    """(3) for the sum of the agents' objectives, by dense matrices, until it settles."""
+    """Iterate (3) for the sum of the agents' objectives, with dense matrices, to convergence."""
     data = split(x, y, agents)
     weights, last = np.full(len(MEANS), np.mean(y**2) / len(MEANS)), np.inf
     while True:
@@ -131,7 +131,7 @@ def test_the_objective_of_one(precision, agents):
 
 
 def test_agents_alike(rng):
-    """Every agent has the same data, and agrees with the mean: the steps are (3)."""
+    """All agents have the same data and agree with the mean, so that the steps are (3)."""
     x, y = wave(30, 2.0, 0)
     with pytest.warns(RuntimeWarning, match="before tol was met"):
         model = slim(means=MEANS, tol=0.0, max_iter=100, agents=3, consensus="primal").fit(np.tile(x, 3), np.tile(y, 3))
@@ -157,20 +157,20 @@ def test_data_of_zeros(noise, agents):
 @pytest.mark.parametrize("precision", [1e-4, 1e-3, 0.01, 0.1])
 @pytest.mark.parametrize("agents", [2, 4])
 def test_rounding_costs_little(precision, agents):
-    """The objective of the weights that are found, by dense matrices, compared with that without rounding."""
+    """Compare the objective at the final weights with that without rounding, by dense matrices."""
     x, y = wave(60, 2.0, 0)
     values, largest = [], []
     for quantization in (0.0, precision):
         model = slim(means=MEANS, agents=agents, quantization=quantization, rng=0).fit(x, y)
         values.append(objective(model.weights_, split(x, y, agents), MEANS, 0.001, NOISE)[0])
         largest.append(model.weights_.max())
-        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # of these weights
-    assert values[1] < values[0] + 3.0  # -94 and -110 without
+        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # at these weights
+    assert values[1] < values[0] + 3.0  # -94 and -110 without rounding
     assert largest[1] > 0.8 * largest[0]
 
 
 def test_precision_is_relative():
-    """501 weights begin far below the variance: a quantum of 1e-4 or 1e-3 on that scale would remove most of them for good."""
+    """501 weights start far below the variance. A quantum of 1e-4 or 1e-3 of the variance would remove most of them permanently."""
     x = np.arange(240.0)
     y = 0.01 * x + np.sin(2 * np.pi * x / 12) + 0.3 * np.sin(2 * np.pi * x / 6) + 0.1 * np.random.default_rng(0).standard_normal(240)
     seen, errors = slice(0, 216), []
@@ -182,7 +182,7 @@ def test_precision_is_relative():
     assert max(errors[2:]) <= 1.2 * max(errors[:2])
 
 
-def test_a_warning_that_is_an_error_leaves_what_was():
+def test_a_warning_raised_as_an_error_keeps_the_state():
     x, y = wave()
     model = SlimKL(means=GRID, noise=0.05, tol=1e-2).fit(x, y)
     before = copy.deepcopy(learnt(model))

@@ -8,19 +8,19 @@ from kron.dense import EPS, near
 
 
 def _wishart(rng, n, least):
-    """Symmetric, eigenvalues from ``least`` to about 4 more."""
+    """Symmetric matrices with eigenvalues from ``least`` to about ``least`` + 4."""
     a = rng.standard_normal((n, n)) / max(n, 1) ** 0.5
     return a @ a.T + least * np.eye(n)
 
 
 def _indefinite(rng, n):
-    """Symmetric, eigenvalues of both signs, within 1."""
+    """Symmetric matrices with eigenvalues of both signs in [-1, 1]."""
     a = rng.standard_normal((n, n))
     return (a + a.T) / (6 * max(n, 1) ** 0.5)
 
 
 def _matrices(rng, M, N, kind):
-    """K1, K2, S1, S2 whose sum is positive definite and of a small condition number."""
+    """K1, K2, S1, S2 whose sum is positive definite with a small condition number."""
     S = [_wishart(rng, n, 1.5) for n in (M, N)]
     if kind == "identity":  # repeated eigenvalues
         return [np.eye(M), 2 * np.eye(N), *S]
@@ -48,12 +48,12 @@ def _sum(name, M, N, batch=(), kind="positive"):
 
 
 def _sylvester(name, M, N, batch=(), kind="general"):
-    """The spectra of A and -B are apart."""
+    """Matrices A and B with well separated spectra of A and -B."""
 
     def make(rng):
         if kind == "symmetric":
             A, B = _wishart(rng, M, 0.5), _wishart(rng, N, 0.5)
-        elif kind == "rotations":  # nothing but pairs of complex eigenvalues
+        elif kind == "rotations":  # only pairs of complex eigenvalues
             A, B = (np.kron(np.eye(n // 2), np.array([[1.0, 3.0], [-3.0, 1.0]])) for n in (M, N))
         elif kind == "mixed":
             A, B = _wishart(rng, M, 0.5), rng.standard_normal((N, N)) / (2 * max(N, 1) ** 0.5) + 1.5 * np.eye(N)
@@ -61,7 +61,7 @@ def _sylvester(name, M, N, batch=(), kind="general"):
             A, B = (rng.standard_normal((n, n)) / (2 * max(n, 1) ** 0.5) + 1.5 * np.eye(n) for n in (M, N))
         return [A, B, rng.standard_normal((*batch, M, N))], {}
 
-    return [Case("sylvester_solve", name, make, longest=257)]  # an axis of 1024 takes 1.4 s, and random calls a dozen
+    return [Case("sylvester_solve", name, make, longest=257)]  # an axis of 1024 takes 1.4 s per call, and there are a dozen random calls
 
 
 CASES = [
@@ -109,7 +109,7 @@ def _drawn(make, kinds):
 
 
 KINDS = ("positive", "indefinite", "identity", "multitask", "low-rank")
-# matrices of other sizes than a case's are wrapped around, and singular
+# matrices of other sizes repeat the case's entries, and are singular
 DRAWN = {
     "sum_solve": lambda rng: _drawn(_sum, KINDS)(rng)[0],
     "sum_logdet": lambda rng: _sum("drawn", *map(int, rng.integers(1, 18, 2)), (), str(rng.choice(KINDS)))[1],
@@ -118,7 +118,7 @@ DRAWN = {
 
 
 def attack_two_terms(rng, backend):
-    """Two terms and Sylvester's equation in any units."""
+    """Compare two terms and Sylvester's equation with the oracle in any units."""
     backend = str(rng.choice([backend, "array"]))
     M, N = (int(n) for n in rng.integers(1, 8, 2))
     first, second = 10.0 ** rng.uniform(-150, 150, 2)

@@ -1,5 +1,5 @@
-"""Solutions by scipy's methods, refined until the residual in extended precision makes no difference; a determinant by Gauss, or by the
-eigenvalues of one pencil where it is large. Of the matrices that must be symmetric the symmetric part counts."""
+"""Solutions by SciPy, refined with residuals in extended precision to convergence. Determinants come from Gaussian elimination, or from
+the eigenvalues of a pencil for large matrices. Only the symmetric part of symmetric arguments matters."""
 
 import numpy as np
 import scipy.linalg
@@ -16,7 +16,7 @@ def _parts(*matrices):
 
 
 def _refined(approximately, residual, B):
-    """An item of the batch at a time."""
+    """Refine one item of the batch after the other."""
     X = np.zeros(B.shape, np.longdouble)
     for at in np.ndindex(*B.shape[:-2]):
         for _ in range(6):
@@ -44,7 +44,7 @@ def sum_logdet(K1, K2, S1, S2):
         each = [np.linalg.slogdet(uj * k1 + s1)[1] for uj in scipy.linalg.eigh(k2, s2, eigvals_only=True)]
         return np.asarray(sum(each) + len(k1) * np.linalg.slogdet(s2)[1])
     matrix, total = np.kron(K1, K2) + np.kron(S1, S2), np.longdouble(0)
-    while len(matrix):  # Gauss, which needs no pivots: the sums of the cases are positive definite
+    while len(matrix):  # Gaussian elimination without pivots: the sums are positive definite
         total = total + np.log(matrix[0, 0])
         matrix = matrix[1:, 1:] - matrix[1:, :1] * (matrix[:1, 1:] / matrix[0, 0])
     return np.asarray(total)

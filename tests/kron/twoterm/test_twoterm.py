@@ -1,4 +1,4 @@
-"""Two terms and Sylvester's equation: identities, limits, bad input. Values and gradients against dense systems: tests/test_ops.py."""
+"""Two terms and Sylvester's equation: identities, limits, invalid input. tests/test_ops.py compares values with dense systems."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LinAlgError = np.linalg.LinAlgError
 
 
 def rotated(rng, spectrum):
-    """A symmetric matrix of that spectrum, in a random basis."""
+    """A symmetric matrix with the given eigenvalues in a random basis."""
     Q, _ = np.linalg.qr(rng.standard_normal((len(spectrum),) * 2))
     a = Q * np.asarray(spectrum) @ Q.T
     return (a + a.T) / 2
@@ -24,12 +24,12 @@ def general(rng, n):
 
 
 def test_tiny_noise_on_a_singular_term(backend, rng):
-    """As KroneckerOperator with noise: eigenvalues of K that are roundings of 0 count as 0, and nothing is refused."""
+    """As in KroneckerOperator with noise, eigenvalues of K that are roundings of 0 count as 0. There are no errors."""
     a, b = rng.standard_normal(6), rng.standard_normal(4)
     K1, K2, noise = np.outer(a, a), np.outer(b, b), 1e-13
     got = qf.kron.sum_logdet(K1, K2, noise * np.eye(6), np.eye(4))
     big = (a @ a) * (b @ b)
-    # each of 23 zeros is off by up to n roundings of the largest eigenvalue; the noise is not much larger
+    # each of 23 zeros has an error of up to n roundings of the largest eigenvalue, and the noise is not much larger
     assert abs(got - np.log(big + noise) - 23 * np.log(noise)) <= 23 * np.log1p(10 * EPS * big / noise) + 1e-12
 
 
@@ -38,7 +38,7 @@ def test_the_scalar(rng):
         assert isinstance(qf.kron.sum_logdet(*[a.astype(dtype) for a in _matrices(rng, 3, 4, "positive")]), dtype)
 
 
-def test_gradients_are_symmetric_and_finite_where_eigenvalues_meet(backend, rng):
+def test_gradients_are_symmetric_and_finite_at_equal_eigenvalues(backend, rng):
     I, J = np.eye(4), np.eye(3)
     gradients = qf.kron.sum_logdet_vjp(I, J, I, J, np.ones(()))
     for g, expected in zip(gradients, (1.5 * I, 2 * J, 1.5 * I, 2 * J)):  # d log det(2 I): half the trace
@@ -49,12 +49,12 @@ def test_gradients_are_symmetric_and_finite_where_eigenvalues_meet(backend, rng)
 
 
 def test_float32_is_worked_on_in_float64(backend, rng):
-    """Condition numbers of about 1e4 would leave 3 digits of float32."""
+    """With condition numbers of about 1e4, float32 would leave 3 digits."""
     S1, S2 = rotated(rng, np.logspace(-4, 0, 9)), rotated(rng, np.logspace(-4, 0, 8))
     K1, K2 = _wishart(rng, 9, 0), _wishart(rng, 8, 0)
-    given = [a.astype(np.float32) for a in (K1, K2, S1, S2, rng.standard_normal((9, 8)))]
-    got = qf.kron.sum_solve(*given)
-    expected = qf.kron.sum_solve(*[a.astype(float) for a in given])
+    inputs = [a.astype(np.float32) for a in (K1, K2, S1, S2, rng.standard_normal((9, 8)))]
+    got = qf.kron.sum_solve(*inputs)
+    expected = qf.kron.sum_solve(*[a.astype(float) for a in inputs])
     assert got.dtype == np.float32
     close(got, expected, 0.5, np.float32)
 
@@ -71,13 +71,13 @@ BAD_MATRICES = [
 
 
 def test_refused(rng):
-    """By values and by adjoints."""
+    """Functions and their adjoints raise the same errors."""
     matrices = dict(zip(("K1", "K2", "S1", "S2"), _matrices(rng, 4, 3, "positive")))
     C, one, kron = np.ones((4, 3)), np.ones(()), qf.kron
     for name, bad, error, text in BAD_MATRICES:
-        given = list((matrices | {name: bad}).values())
-        calls = [lambda g=given: kron.sum_solve(*g, C), lambda g=given: kron.sum_logdet(*g)]
-        calls += [lambda g=given: kron.sum_solve_vjp(*g, C, C), lambda g=given: kron.sum_logdet_vjp(*g, one)]
+        inputs = list((matrices | {name: bad}).values())
+        calls = [lambda g=inputs: kron.sum_solve(*g, C), lambda g=inputs: kron.sum_logdet(*g)]
+        calls += [lambda g=inputs: kron.sum_solve_vjp(*g, C, C), lambda g=inputs: kron.sum_logdet_vjp(*g, one)]
         check_refused([(call, error, rf"^kron\.sum_\w+: .*({text})") for call in calls])
     for A, B, text in (
         (np.full((4, 4), np.nan), np.eye(3), r"A\[0, 0\] is nan"),
@@ -107,14 +107,14 @@ def test_shared_eigenvalues(backend, rng):
         A, B = rotated(rng, [1.0, 2, 3, 4]), rotated(rng, [-2.0, 5, 7])
         with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 relative to the largest sum of size 11"):
             qf.kron.sylvester_solve(A.astype(dtype), B.astype(dtype), np.ones((4, 3), dtype))
-    P = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1, 2, 1, 3]  # of condition 3: eigenvalues keep their digits
+    P = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1, 2, 1, 3]  # condition number 3: eigenvalues keep their digits
     A = P @ np.kron(np.diag([1.0, 2.0]), np.array([[0, 1], [-1, 0]])) @ np.linalg.inv(P)  # +-i, +-2i
     with pytest.raises(LinAlgError, match=r"of A and .* of B add up to"):
         qf.kron.sylvester_solve(A, np.array([[0, 2.0], [-2, 0]]), np.ones((4, 2)))
     for zero in (np.zeros((1, 1)), np.zeros((2, 2))):
         with pytest.raises(LinAlgError, match="there is no X, or more than one"):
             qf.kron.sylvester_solve(zero, zero, zero)
-    nilpotent = np.diag(np.ones(4), 1)  # eigenvalues that no method finds to more than eps^(1/5)
+    nilpotent = np.diag(np.ones(4), 1)  # no method computes these eigenvalues to more than eps^(1/5)
     with pytest.raises(LinAlgError, match="there is no X, or more than one"):
         qf.kron.sylvester_solve(nilpotent, -nilpotent, np.ones((5, 5)))
 

@@ -1,4 +1,4 @@
-"""Gaussian processes on grids: likelihood and solves. Factors K_1..K_d are (n_k, n_k) covariances of the axes, N = prod n_k cells.
+"""Gaussian processes on grids: likelihood and solves. The factors K_1..K_d are (n_k, n_k) covariances of the axes; N = prod n_k cells.
 
 Equation numbers are those of csrc/kron/gp/README.md.
 """
@@ -17,8 +17,7 @@ from ..._spec import Arg, Extra, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, T
 from . import host
 from .covariance import Solution
-from .gram import GP_GRAM
-from .spectrum import GP_SPECTRUM
+from .spectrum import GP_GRAM, GP_SPECTRUM
 from .validation import noise_of, takes_grids
 
 _FACTORS, _Y = Arg("factors", "n_ n_", sequence=True), Arg("y", "... n_x")
@@ -31,7 +30,7 @@ def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
     assert y is not None
     assert noise is not None
     if noise[0] not in (1, y[-1]):
-        raise ValueError(f"{label}: noise has shape {noise}, expected (1,) or ({y[-1]},), a variance for all cells or one each")
+        raise ValueError(f"{label}: noise has shape {noise}, expected (1,) or ({y[-1]},), one variance for all cells or one per cell")
 
 
 GP_NLL = Op(
@@ -75,30 +74,30 @@ def gp_nll(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Negative log-likelihood of a Gaussian process on a grid, which a fit minimises (1), (10).
+    """Negative log-likelihood of a Gaussian process on a grid (1), (10).
 
-    -log N(y; 0, K_1 ⊗ ... ⊗ K_d + S), of the observed cells.
+    -log N(y; 0, K_1 ⊗ ... ⊗ K_d + S), over the observed cells.
 
     Parameters
     ----------
     factors : list or tuple of (n_k, n_k)
-        Covariances of the axes: symmetric, positive semidefinite. Some may be batches, (*B, n_k, n_k), which broadcast: y, mask, and
-        a noise that is an array then have the axes B in front, and so do the results; one call per item.
+        Covariances of the axes: symmetric, positive semidefinite. A factor may be a batch, (*B, n_k, n_k). Batches broadcast; then y, mask
+        and an array of noise have the axes B in front, and so do the results. Each item takes one call.
     y : (..., N) or (..., n_1, ..., n_d)
         Observations, flat in C order or as tables; one problem per row or table.
     noise : float, () or (1,), (N,) or (n_1, ..., n_d)
         Variance of the noise, at least 0: one value, or one per cell; S = diag(noise).
     mask : (N,), (..., N) or (..., n_1, ..., n_d) bool, optional
-        True where a cell is observed, for all rows or for each. Other values of y are not read.
+        True where a cell is observed, for all rows or for each. Values of y at other cells are ignored.
     grad : bool
-        Return the gradients of the sum over rows too.
+        Also return the gradients of the sum over rows.
     logdet : "exact" or "lanczos"
-        With missing cells: by a Cholesky factor of the missing or the observed cells, whichever are fewer; or, for more than 512, value
-        and gradients estimated by ``probes`` random vectors (15) from ``rng``.
+        The determinant with missing cells. "exact" factorises the covariance of the missing or of the observed cells, whichever are fewer.
+        If these are more than 512, "lanczos" estimates value and gradients from ``probes`` random vectors (15) drawn from ``rng``.
     start, tol : (..., N) and float, optional
-        For "lanczos": where iterative solves start, and their residual relative to y, as in ``gp_solve``.
+        For "lanczos": start of the iterative solves, and their residual relative to y, as in ``gp_solve``.
     return_error : bool
-        Return the standard error of the estimate too, or 0.
+        Also return the standard error of the estimate, 0 if nothing was estimated.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -108,7 +107,7 @@ def gp_nll(
     error : (...), with return_error
     grad_factors : list of (n_k, n_k), with grad
         Symmetric G_k with d nll = sum_k <G_k, dK_k>.
-    grad_noise : of the shape of noise, with grad
+    grad_noise : as noise, with grad
 
     Raises
     ------
@@ -117,13 +116,13 @@ def gp_nll(
     numpy.linalg.LinAlgError
         A factor with an eigenvalue below -n eps times its largest, or a singular covariance with noise below eps times its largest.
     MemoryError
-        No room for the Cholesky factor.
+        The Cholesky factor does not fit into memory.
 
     Notes
     -----
-    Differentiable in factors, y and noise, also where eigenvalues are equal (3). Full grids: 10 n_k^3 operations per factor and
-    2 N sum n_k for the value, twice that for gradients. c missing (or observed) cells: c^3 / 3 more, and for gradients 4 c N sum n_k.
-    Backend "array" takes a factor of all N cells instead, N^3 operations and 40 N^2 bytes per mask.
+    Differentiable in factors, y and noise, also at equal eigenvalues (3). Full grids take 10 n_k^3 operations per factor and 2 N sum n_k
+    for the value, and twice that for gradients; c missing (or observed) cells c^3 / 3 more, and for gradients 4 c N sum n_k. Backend
+    "array" factorises a matrix of all N cells instead: N^3 operations and 40 N^2 bytes per mask.
 
     Examples
     --------
@@ -147,7 +146,7 @@ def gp_nll(
 
 
 def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], state: Any, *how: Any) -> Any:
-    """Gradients of the sum of the rows' nll by the factors and the noise."""
+    """Gradients of the sum over rows of nll by the factors and by the noise."""
     if state.result is None or not isinstance(value, np.ndarray):
         ones = _arrays.namespace(value).ones_like(value)
         dfactors, _, dnoise = call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (state,), *how)
@@ -174,8 +173,7 @@ def gp_nll_vjp(
 ) -> tuple[list[T], T, T]:
     """Gradients of ``gp_nll``.
 
-    ``grad`` (...) is that of every row's -> ([gradient of every factor], of y, of noise) (3)-(5), (11), (16).
-
+    ``grad`` (...) is the gradient of nll -> ([gradient of every factor], of y, of noise) (3)-(5), (11), (16).
     The standard error has no gradient.
 
     Examples
@@ -188,8 +186,8 @@ def gp_nll_vjp(
     """
     label = GP_NLL.label
     options = _options(label, logdet, probes, rng, tol, return_error)
-    given = (_arguments.sequence(factors, label), y, noise_of(noise, y, label), mask, start, grad)
-    dfactors, dy, dnoise = call_vjp(GP_NLL, given, options, (), backend, num_threads)
+    inputs = (_arguments.sequence(factors, label), y, noise_of(noise, y, label), mask, start, grad)
+    dfactors, dy, dnoise = call_vjp(GP_NLL, inputs, options, (), backend, num_threads)
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 
 
@@ -210,16 +208,14 @@ def gp_solve(
 ) -> T:
     """α = (K_1 ⊗ ... ⊗ K_d + S)^-1 y on the observed cells of a grid, for predictions (2), (9).
 
-    It is 0 on the other cells.
-
     Parameters
     ----------
     factors, y, noise, mask
         As in ``gp_nll``.
     start : (..., N), optional
-        An approximate α, as of other hyperparameters: where the solve iterates it begins there. No gradient in it.
+        An approximate α, for example of other hyperparameters, from which iterations start. It has no gradient.
     tol : float
-        Where it iterates: the residual |y - (K + S) α| over the observed cells, at most ``tol`` |y|.
+        Largest residual |y - (K + S) α| over the observed cells, relative to |y|, of iterative solves.
     progress : callable, optional
         Called as progress(iteration, relative residual of the system that is iterated on).
     out, backend, num_threads
@@ -228,18 +224,15 @@ def gp_solve(
     Returns
     -------
     alpha : as y
-
-    Raises
-    ------
-    ValueError, TypeError, numpy.linalg.LinAlgError, MemoryError
-        As ``gp_nll``.
+        0 at missing cells.
 
     Notes
     -----
-    Differentiable in factors, y and noise. No cells missing: 4 N sum n_k operations per row. Up to 512 cells missing (or of more noise than
-    the least), or observed: a Cholesky factor of these. Else conjugate gradients on the missing cells, 4 N sum n_k per iteration: 5 to 30
-    of them for scattered gaps, about 100 for a hole, where the observed cells' own system takes hundreds (13). Backend "array" takes a
-    factor of all cells where there are up to 4096, else 400 iterations, and gives NaN where the residual is still above ``tol``.
+    Errors are those of ``gp_nll``. Differentiable in factors, y and noise. A full grid takes 4 N sum n_k operations per row. Up to 512
+    cells that are missing (or noisier than the least noisy one), or up to 512 that are observed, take a Cholesky factor. Otherwise
+    conjugate gradients on the missing cells take 4 N sum n_k per iteration: 5 to 30 iterations for scattered gaps, about 100 for a hole;
+    the system of the observed cells would take hundreds (13). Backend "array" factorises a matrix of all cells if these are at most 4096.
+    Otherwise it takes 400 iterations, and α is NaN if the residual is then above ``tol``.
 
     Examples
     --------
@@ -247,15 +240,14 @@ def gp_solve(
     >>> qf.kron.gp_solve([np.eye(2), np.eye(2)], np.array([1.0, 2.0, 3.0, np.nan]), 1.0, mask=np.array([True, True, True, False]))
     array([0.5, 1. , 1.5, 0. ])
     """
-    alpha: T = solve_and_keep(factors, y, noise, mask, start, tol, progress, out, backend, num_threads)[0]
-    return alpha
+    return solve_with_solution(factors, y, noise, mask, start, tol, progress, out, backend, num_threads)[0]
 
 
-def solve_and_keep(
+def solve_with_solution(
     factors: Sequence[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any, out: Any, backend: str | None,
     num_threads: int | None,
 ) -> tuple[Any, Solution | None]:  # fmt: skip
-    """``gp_solve``, and on the host what solved it."""
+    """``gp_solve``, and on the host the solution with its solvers."""
     label = GP_SOLVE.label
     factors = _arguments.sequence(factors, label)
     arrays = (*factors, y, noise_of(noise, y, label), mask, start)
@@ -279,7 +271,7 @@ def gp_solve_vjp(
 ) -> tuple[list[T], T, T]:
     """Gradients of ``gp_solve``.
 
-    ``grad`` (..., N) is that of α -> ([gradient of every factor], of y, of noise) (19).
+    ``grad`` (..., N) is the gradient of α -> ([gradient of every factor], of y, of noise) (19).
 
     Examples
     --------
@@ -290,8 +282,8 @@ def gp_solve_vjp(
     array([0.5, 0.5, 0.5, 0.5])
     """
     label = GP_SOLVE.label
-    given = (_arguments.sequence(factors, label), y, noise_of(noise, y, label), mask, start, grad)
-    dfactors, dy, dnoise = call_vjp(GP_SOLVE, given, (_arguments.number(tol, label, "tol", positive=True),), (), backend, num_threads)
+    inputs = (_arguments.sequence(factors, label), y, noise_of(noise, y, label), mask, start, grad)
+    dfactors, dy, dnoise = call_vjp(GP_SOLVE, inputs, (_arguments.number(tol, label, "tol", positive=True),), (), backend, num_threads)
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 
 

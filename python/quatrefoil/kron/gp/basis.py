@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..product.dense import not_negative, require_symmetric
-from ..product.mirror import folded, unfolded
-from ..product.packed import Packed
+from ..product.mirror import folded, halves, unfolded, whole
+from ..product.packed import PackedFactors
 
-HALVED_FROM = 8  # sizes from which eigenvectors are computed by parity
-_MIRRORED = 32  # eps by which an entry may differ from its mirror: the rounding of a pairwise evaluation, less than that of eigh
-FOLDED_FROM = 256  # sizes from which products by parity cost less than the passes that split and join the parts
+HALVED_FROM = 8  # least size of an axis whose eigenvectors are computed by parity
+_MIRRORED = 32  # eps by which an entry may differ from its mirror: rounding of a pairwise evaluation, less than that of eigh
+FOLDED_FROM = 256  # least size for products by parity, which then cost less than splitting and joining the parts
 
 
 class Axis:
-    """One factor K = Q diag(values) Qᵀ. ``parts``: Q itself, or where K is the same read backwards, those of its even and odd half."""
+    """One factor K = Q diag(values) Qᵀ. ``parts``: Q, or for a K that equals its reversal the eigenvectors of its even and odd parts."""
 
     def __init__(self, K: np.ndarray, eps: float, name: str) -> None:
         _check(K, eps, name)
@@ -27,9 +27,9 @@ class Axis:
         self.parts: list[np.ndarray]
         self.vectors: np.ndarray
         if n >= HALVED_FROM and np.abs(K - K[::-1, ::-1]).max() <= _MIRRORED * eps * np.abs(K).max():
-            halves = [np.linalg.eigh(half) for half in _halves(K)]
-            values, self.parts = np.concatenate([l for l, _ in halves]), [q for _, q in halves]
-            self.vectors = _whole(self.parts, n)
+            decomposed = [np.linalg.eigh(half) for half in halves(K)]
+            values, self.parts = np.concatenate([l for l, _ in decomposed]), [q for _, q in decomposed]
+            self.vectors = whole(self.parts, n)
             if n < FOLDED_FROM:
                 self.parts = [self.vectors]
         else:
@@ -38,17 +38,17 @@ class Axis:
         self.values = not_negative(values, eps, name)
 
     def squares(self, stepped: bool = False, whole: bool = False) -> np.ndarray:
-        """Q∘Q, or with ``stepped`` the product of every row of Q and the one before it, 0 for the first. By parity, unless
-        ``whole``, only the rows from which ``mirrored`` restores the others."""
+        """Q∘Q, or with ``stepped`` the product of each row of Q and the row before it, 0 for the first. Unless ``whole``, an axis with two
+        parts returns only the rows from which ``mirrored`` restores the others."""
         q, n = self.vectors, len(self.vectors)
         whole = whole or len(self.parts) == 1
         count = n if whole else n // 2 + 1 if stepped else n - n // 2
-        found: np.ndarray = np.zeros((count, n))
+        products: np.ndarray = np.zeros((count, n))
         if stepped:
-            np.multiply(q[1:count], q[: max(count - 1, 0)], out=found[1:])
+            np.multiply(q[1:count], q[: max(count - 1, 0)], out=products[1:])
         else:
-            np.square(q[:count], out=found)
-        return found
+            np.square(q[:count], out=products)
+        return products
 
     def mirrored(self, x: np.ndarray, stepped: bool) -> np.ndarray:
         """(L, rows of ``squares``, R) -> (L, n, R)"""
@@ -56,18 +56,17 @@ class Axis:
         return np.concatenate([x, (x[:, 1 : n - n // 2] if stepped else x[:, : n // 2])[:, ::-1]], axis=1)
 
     def rotated(self, M: np.ndarray) -> np.ndarray:
-        """Q M Qᵀ of a symmetric M, symmetric to the last bit."""
-        found: np.ndarray
+        """Q M Qᵀ of a symmetric M, bitwise symmetric."""
         if len(self.parts) == 1:
-            found = self.vectors @ M @ self.vectors.T
+            M = self.vectors @ M @ self.vectors.T
         else:
             even, odd = self.parts
             n = len(even)
             across = even @ M[:n, n:] @ odd.T
             above = unfolded(even @ M[:n, :n] @ even.T, across.T, 0)
-            found = unfolded(above, unfolded(across, odd @ M[n:, n:] @ odd.T, 0), 1)
-            found *= 0.5
-        return (found + found.T) / 2  # type: ignore[no-any-return]
+            M = unfolded(above, unfolded(across, odd @ M[n:, n:] @ odd.T, 0), 1)
+            M *= 0.5
+        return (M + M.T) / 2
 
 
 class Basis:
@@ -77,54 +76,53 @@ class Basis:
         self.kernel, self.matrices = kernel, [a.vectors for a in axes]
         self.shape = tuple(map(len, self.matrices))
         self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
-        # of every combination of halves: their places among the coefficients of each axis, and their eigenvectors
+        # for every combination of parts: their slices of the coefficients of each axis, and their eigenvectors
         self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_placed(a.parts) for a in axes])]
-        roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # of each fold
-        self._products = [Packed([q * root for q, root in zip(parts, roots)], *kernel) for _, parts in self.blocks]
+        roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # per fold
+        self._products = [PackedFactors([q * root for q, root in zip(parts, roots)], *kernel) for _, parts in self.blocks]
 
     def __call__(self, rows: np.ndarray, transpose: bool = False) -> np.ndarray:
         """Q x, or Qᵀ x, for rows (..., N)."""
         if not self.folded:
-            found: np.ndarray = self._products[0](rows, transpose)
-            return found
+            return self._products[0](rows, transpose)
         x = rows.reshape(math.prod(rows.shape[:-1]), *self.shape)
-        found = np.empty_like(x)
+        result = np.empty_like(x)
         if transpose:
             for (block, _), product, part in zip(self.blocks, self._products, self.fold(x)):
-                found[:, *block] = _multiplied(product, part, True)
+                result[:, *block] = _multiplied(product, part, True)
         else:
-            self.unfold([_multiplied(product, x[:, *block]) for (block, _), product in zip(self.blocks, self._products)], found)
-        return found.reshape(rows.shape)
+            self.unfold([_multiplied(product, x[:, *block]) for (block, _), product in zip(self.blocks, self._products)], result)
+        return result.reshape(rows.shape)
 
     def fold(self, x: np.ndarray) -> list[np.ndarray]:
-        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis, each times sqrt 2: one contiguous array per block."""
+        """(B, n_1, ..., n_d) -> its even and odd parts along every folded axis, each times sqrt 2: one contiguous array per block."""
         parts = [x]
         for k in self.folded:
             parts = [half for part in parts for half in folded(part, k + 1)]
         return parts
 
-    def unfold(self, parts: Sequence[np.ndarray], found: np.ndarray) -> None:
+    def unfold(self, parts: Sequence[np.ndarray], out: np.ndarray) -> None:
         """The transpose of ``fold``."""
         for k in reversed(self.folded[1:]):
             parts = [unfolded(even, odd, k + 1) for even, odd in zip(parts[::2], parts[1::2])]
-        unfolded(parts[0], parts[1], self.folded[0] + 1, found)
+        unfolded(parts[0], parts[1], self.folded[0] + 1, out)
 
 
 class Filter:
-    """x -> Q diag(values) Qᵀ x for rows (B, N); ``values`` are (R, N), R = 1 or B. In single precision where ``dtype`` says so."""
+    """x -> Q diag(values) Qᵀ x for rows (B, N); ``values`` are (R, N), R = 1 or B. ``dtype`` is the precision of the products."""
 
-    def __init__(self, basis: Basis, values: np.ndarray, dtype: Any = np.float64, kept: Sequence[np.ndarray] | None = None) -> None:
-        """``kept``: of every axis, which eigenvectors take part; for the others ``values`` are negligible."""
+    def __init__(self, basis: Basis, values: np.ndarray, dtype: Any = np.float64, selected: Sequence[np.ndarray] | None = None) -> None:
+        """``selected``: the eigenvectors of every axis to use; for the others ``values`` are negligible."""
         self._basis = basis
         grid = values.reshape(len(values), *basis.shape) * 0.5 ** len(basis.folded)
         self._products, self._scales = [], []
         for block, parts in basis.blocks:
             scales = grid[:, *block]
-            if kept is not None:
-                columns = [np.flatnonzero(k[place]) for k, place in zip(kept, block)]
+            if selected is not None:
+                columns = [np.flatnonzero(k[place]) for k, place in zip(selected, block)]
                 parts = [q[:, c] for q, c in zip(parts, columns)]
                 scales = scales[np.ix_(np.arange(len(grid)), *columns)]
-            self._products.append(Packed([q.astype(dtype, order="C", copy=False) for q in parts], *basis.kernel))
+            self._products.append(PackedFactors([q.astype(dtype, order="C", copy=False) for q in parts], *basis.kernel))
             self._scales.append(scales.reshape(len(grid), -1).astype(dtype, copy=False))
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
@@ -132,53 +130,27 @@ class Filter:
         if not basis.folded:
             return self._filtered(0, rows)
         x = rows.reshape(len(rows), *basis.shape)
-        found = np.empty_like(x)
-        basis.unfold([self._filtered(i, part.reshape(len(part), -1)).reshape(part.shape) for i, part in enumerate(basis.fold(x))], found)
-        return found.reshape(rows.shape)
+        result = np.empty_like(x)
+        basis.unfold([self._filtered(i, part.reshape(len(part), -1)).reshape(part.shape) for i, part in enumerate(basis.fold(x))], result)
+        return result.reshape(rows.shape)
 
     def _filtered(self, i: int, rows: np.ndarray) -> np.ndarray:
         coefficients = self._products[i](rows, True)
         coefficients *= self._scales[i]
-        found: np.ndarray = self._products[i](coefficients)
-        return found
+        return self._products[i](coefficients)
 
 
 def _placed(parts: Sequence[np.ndarray]) -> list[tuple[slice, np.ndarray]]:
-    """The positions of the coefficients of each half, and its eigenvectors."""
+    """The slice of coefficients of each part, and its eigenvectors."""
     ends = np.cumsum([len(q) for q in parts])
     return [(slice(int(end) - len(q), int(end)), q) for q, end in zip(parts, ends)]
 
 
-def _multiplied(product: Packed, part: np.ndarray, transpose: bool = False) -> np.ndarray:
-    found: np.ndarray = product(np.ascontiguousarray(part).reshape(len(part), -1), transpose).reshape(part.shape)
-    return found
-
-
-def _halves(K: np.ndarray) -> list[np.ndarray]:
-    """K restricted to even vectors and to odd ones, folded from both sides; the upper half of K determines both."""
-    n = len(K)
-    half = n // 2
-    near, far = K[:half, :half], K[:half, n - half :][:, ::-1]
-    even = np.empty((n - half, n - half))
-    np.add(near, far, out=even[:half, :half])
-    if n % 2:
-        even[half, :half] = even[:half, half] = 2**0.5 * K[half, :half]
-        even[half, half] = K[half, half]
-    return [even, near - far]
-
-
-def _whole(parts: Sequence[np.ndarray], n: int) -> np.ndarray:
-    """The eigenvectors in the coordinates of the axis."""
-    half, count = n // 2, n - n // 2
-    even, odd = (0.5**0.5 * q[:half] for q in parts)
-    found = np.zeros((n, n))
-    found[:half, :count], found[n - half :, :count] = even, even[::-1]
-    found[half : n - half, :count] = parts[0][half:]
-    found[:half, count:], found[n - half :, count:] = odd, -odd[::-1]
-    return found
+def _multiplied(product: PackedFactors, part: np.ndarray, transpose: bool = False) -> np.ndarray:
+    return product(np.ascontiguousarray(part).reshape(len(part), -1), transpose).reshape(part.shape)
 
 
 def _check(f: np.ndarray, eps: float, name: str) -> None:
     if not np.isfinite(f).all():
-        raise ValueError(f"{name} has NaN or infinity in it")
+        raise ValueError(f"{name} contains NaN or infinity")
     require_symmetric(f, eps, name)

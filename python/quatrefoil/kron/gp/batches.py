@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ... import _arguments, _arrays
-from ..product.batches import batch_shape, spread
-from ..product.dense import namespace
+from ... import _arguments
+from ..product.batches import batch_shape, spread, stacked
 
 _SEQUENCES, _ARRAYS = ("factors", "cross_factors", "prior_factors"), ("y", "noise", "mask", "start")
 
 
 def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Results with the factors' batch axes B in front. Other arrays need these axes too; numbers hold for all items."""
+    """Results with the factors' batch axes B in front. Other arrays need these axes too; a number applies to all items."""
     factors = arguments["factors"]
     for i, f in enumerate(factors):
         _arguments.real_array(f, label, f"factors[{i}]")
@@ -28,27 +27,17 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
         raise ValueError(f"{label}: the factors have batch axes {batch}, expected at least one item")
     shared = dict(arguments)
     if isinstance(shared.get("rng"), int):
-        shared["rng"] = np.random.default_rng(shared["rng"])  # shared, so that every item draws different numbers
+        shared["rng"] = np.random.default_rng(shared["rng"])  # shared, so that each item draws different numbers
     sequences = {name: spread(arguments[name], batch) for name in _SEQUENCES if arguments.get(name) is not None}
     results = []
     for at in np.ndindex(batch):
         item = {name: [f[at] for f in values] for name, values in sequences.items()}
         item |= {name: arguments[name][at] for name in _ARRAYS if getattr(arguments.get(name), "shape", ())}
         results.append(function(**shared | item))
-    stacked = _stacked(results, batch)
     if not arguments.get("grad"):
-        return stacked
-    *values, dfactors, dnoise = stacked
+        return stacked(results, batch)
+    *values, dfactors, dnoise = stacked(results, batch)
     return (*values, [_sum_to(d, f.shape) for d, f in zip(dfactors, factors)], _sum_to(dnoise, getattr(arguments["noise"], "shape", ())))
-
-
-def _stacked(results: list[Any], batch: tuple[int, ...]) -> Any:
-    first = results[0]
-    if isinstance(first, (tuple, list)):
-        return type(first)(_stacked(list(part), batch) for part in zip(*results))
-    if _arrays.kind(first) is None:
-        return np.array(results).reshape(batch)
-    return namespace(first).stack(results).reshape(*batch, *first.shape)
 
 
 def _sum_to(d: Any, shape: tuple[int, ...]) -> Any:

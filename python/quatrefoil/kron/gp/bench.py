@@ -34,7 +34,7 @@ def _factors(shape: Sequence[int]) -> list[np.ndarray]:
 
 
 def _likelihood(shape: tuple[int, ...], goal: float | None) -> Problem:
-    """The value and all gradients; the value is compared, as linear_operator's gradients with respect to the entries are off by 1 %."""
+    """The value and all gradients. Compares the value, because linear_operator's gradients by the entries are off by 1 %."""
     factors, y = _factors(shape), np.random.default_rng(0).standard_normal(math.prod(shape))
     value = partial(by_numpy, factors, y)
     size = f"{'x'.join(map(str, shape))} float64"
@@ -49,7 +49,7 @@ def _likelihood(shape: tuple[int, ...], goal: float | None) -> Problem:
 
 
 def by_numpy(factors: Sequence[np.ndarray], y: np.ndarray) -> float:
-    """README (1) to (5) with tensordot: computes the gradients too, returns the value."""
+    """README (1) to (5) with tensordot: computes the gradients, too, and returns the value."""
     shape, d = tuple(map(len, factors)), len(factors)
     parts = [np.linalg.eigh(f) for f in factors]
     D = reduce(np.multiply.outer, [np.maximum(l, 0) for l, _ in parts]) + NOISE
@@ -86,7 +86,7 @@ def _linear_operator(factors: Sequence[np.ndarray], y: np.ndarray) -> dict[str, 
 
 
 def _missing(shape: tuple[int, ...], kind: str, goal: float) -> Problem:
-    """α on the observed cells, to a residual of TOL on either side; the fit K α is compared, which is what predictions are."""
+    """α on the observed cells, to a residual of TOL on both sides. Compares the fit K α, as predictions are."""
     factors, seen = _factors(shape), np.random.default_rng(1).random(math.prod(shape)) < 0.7
     if kind == "a hole":
         grid = np.ones(shape, bool)

@@ -1,4 +1,4 @@
-"""Learning curves that stop early, 2000 of 52 epochs: ``gp_solve`` against the solve of BoTorch's LatentKroneckerGP."""
+"""2000 learning curves of up to 52 epochs that stop early: ``gp_solve`` against the solve of BoTorch's LatentKroneckerGP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ... import kron
 from ...bench._problem import Problem, Run, installed
 
 CURVES, EPOCHS, FIRST_CUT, SETTINGS = 2000, 52, 40, 7
-NOISE = float(np.exp(-4))  # a variance: the median of BoTorch's standard prior
+NOISE = float(np.exp(-4))  # variance, the median of BoTorch's standard prior
 SCALES = (1.0, 0.5)  # of the settings, in the unit cube, and of the epochs, from 0 to 1
 TOL = 1e-4  # residual of the original system, relative to the norm of the observations
 
@@ -46,7 +46,7 @@ def _matern(distance: np.ndarray, scale: float) -> Any:
 
 
 def _botorch(settings: np.ndarray, epochs: np.ndarray, y: np.ndarray, seen: np.ndarray) -> dict[str, Run]:
-    """The system that its posterior mean solves, by the iterations that it requests; its covariances are evaluated beforehand."""
+    """The system of its posterior mean, solved by its own iterations; the covariances are evaluated beforehand."""
     if not installed("botorch"):
         return {}
     import torch

@@ -30,14 +30,14 @@ def problems() -> Iterator[Problem]:
 
 
 def _covariances(shape: Sequence[int], points: Sequence[int] | None = None) -> list[np.ndarray]:
-    """Matern-5/2 between points in the unit cube and its grid; without ``points`` that of the grid itself."""
+    """Matern-5/2 between points in the unit cube and its grid, by default the grid itself."""
     axes = [np.linspace(0, 1, n) for n in shape]
     others = axes if points is None else [np.linspace(0.01, 0.97, n) for n in points]
     return [kron.matern52(a, b, scale=SCALE) for a, b in zip(others, axes)]
 
 
 class _Dense:
-    """The Cholesky factor of the observed cells' covariance, without use of the grid."""
+    """The Cholesky factor of the observed cells' covariance, as a dense matrix."""
 
     def __init__(self, factors: Sequence[np.ndarray], noise: float, seen: np.ndarray | None = None) -> None:
         from scipy.linalg import cho_factor
@@ -89,7 +89,7 @@ def _moments(samples: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def _samples(shape: tuple[int, int]) -> Problem:
-    """The moments are compared, whose standard error is a few percent."""
+    """Compares moments, whose standard error is a few percent."""
     factors, N, rng = _covariances(shape), math.prod(shape), np.random.default_rng(0)
     truth = np.array([1.0, factors[0][0, 1], factors[1][0, 1]])
     peers: dict[str, Run] = {}
@@ -113,7 +113,7 @@ def _samples(shape: tuple[int, int]) -> Problem:
 
 
 def _posterior_samples(shape: tuple[int, ...]) -> Problem:
-    """The mean at every point is compared, whose standard error is an eighth of the posterior's deviation."""
+    """Compares the mean at every point, whose standard error is an eighth of the posterior's standard deviation."""
     rng, points = np.random.default_rng(0), tuple(n - 7 for n in shape)
     factors, cross, N = _covariances(shape), _covariances(shape, points), math.prod(shape)
     prior: list[np.ndarray] = [kron.matern52(np.linspace(0.01, 0.97, n), scale=SCALE) for n in points]
@@ -172,7 +172,7 @@ def _sum(shape: tuple[int, int]) -> Problem:
         solvers["linear_operator"] = by_linear_operator
 
     def applied(solve: Run) -> Any:
-        """The left-hand side for the solution, which is compared with B."""
+        """The left-hand side at the solution, to compare with B."""
         X = solve()
         return K1 @ X @ K2 + S1 @ X @ S2
 
@@ -189,7 +189,7 @@ def _sylvester(n: int, symmetric: bool) -> Problem:
     C = rng.standard_normal((n, n))
 
     def applied(solve: Any) -> Any:
-        """The left-hand side for the solution, which is compared with C."""
+        """The left-hand side at the solution, to compare with C."""
         X = solve(A, B, C)
         return A @ X + X @ B
 

@@ -1,8 +1,8 @@
 """Gaussian processes on grids in array-API terms, in double precision: equations of csrc/kron/gp/README.md.
 
-The host chooses a solver by how many cells are missing, which an array would have to be looked at for; here sizes choose. All cells with
-one noise have the closed form. Else the likelihood takes a Cholesky factor of the covariance of all cells, which for those that are missing
-is the identity, whatever its size and whether it may be estimated or not; so do solves of up to DENSE_UP_TO cells, and others iterate.
+On the host the number of missing cells decides on a solver. Reading it would wait for a device, so here only sizes decide. All cells with
+one noise have a closed form. Otherwise the likelihood takes a Cholesky factor of the covariance of all cells, with an identity for missing
+ones, even if it may be estimated. Solves of up to DENSE_UP_TO cells do the same, and larger ones iterate.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..._array_tools import added, chunk_slices, double, gram, mode_product, nan_unless
+from ..product.dense import outer
 from ..product.eigen import clamped, eigen, negligible
 
 DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
-ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients; each round solves for the last residual. All are run, because residuals are not read
+ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients; each round solves for the last residual. All run, because residuals are not read
 LOG_2PI = math.log(2 * math.pi)
 
 
 class System(NamedTuple):
-    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, the noise (S,), all of them finite in any case.
+    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, and the noise (S,), with finite replacements.
 
-    ``valid``: whether factors and noise are; ``good``: and a C of all cells with one noise is regular; ``negligible``: the noise up to
-    which a singular K leaves C singular, -1 for a regular K; ``eps``: of the data.
+    ``valid``: whether factors and noise were valid. ``regular``: whether, in addition, C is regular if all cells have one noise.
+    ``negligible``: the noise up to which a singular K leaves C singular, -1 for a regular K. ``eps``: that of the data.
     """
 
     factors: list[Any]
@@ -31,7 +32,7 @@ class System(NamedTuple):
     vectors: list[Any]
     noise: Any
     valid: Any
-    good: Any
+    regular: Any
     negligible: Any
     eps: float
 
@@ -42,15 +43,15 @@ def system_of(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> System:
     parts, eps = [eigen(xp, f) for f in factors], float(xp.finfo(factors[0].dtype).eps)
     values = [clamped(xp, e.values) for e in parts]
     for e in parts:
-        valid = valid & e.good & e.not_negative
+        valid = valid & e.valid & e.not_negative
     limit = negligible(xp, values, eps, s)
-    good = valid & (s[0] > limit) if is_closed(noise, mask) else valid
-    noise = xp.where(good, s, xp.ones_like(s))
-    return System([e.K for e in parts], values, [e.vectors for e in parts], noise, valid, good, limit, eps)
+    regular = valid & (s[0] > limit) if is_closed(noise, mask) else valid
+    noise = xp.where(regular, s, xp.ones_like(s))
+    return System([e.K for e in parts], values, [e.vectors for e in parts], noise, valid, regular, limit, eps)
 
 
 def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False, without: int = -1) -> Any:
-    """(matrices[0] ⊗ matrices[1] ⊗ ...) x of every row x of (B, N), square ones; ``without`` that of one axis."""
+    """(matrices[0] ⊗ matrices[1] ⊗ ...) x for every row x of (B, N) and square matrices; axis ``without`` is skipped."""
     T = xp.reshape(rows, (rows.shape[0], *(m.shape[0] for m in matrices)))
     for k, m in enumerate(matrices):
         if k != without:
@@ -58,20 +59,12 @@ def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False,
     return xp.reshape(T, rows.shape)
 
 
-def outer_of(xp: Any, vectors: Sequence[Any], like: Any) -> Any:
-    """Their Kronecker product; (1,) of none."""
-    found = xp.ones((1,), dtype=like.dtype, device=like.device)
-    for v in vectors:
-        found = xp.reshape(found[:, None] * v, (found.shape[0] * v.shape[0],))
-    return found
-
-
 def _observed(xp: Any, system: System, y: Any, mask: Any) -> Any:
     """y as rows (B, N), 0 where a cell is missing, NaN where the host raises an error."""
     rows = double(xp, y)
     if mask is not None:
         rows = xp.where(mask, rows, xp.zeros_like(rows))
-    rows = nan_unless(xp, system.good & xp.isfinite(rows), rows)
+    rows = nan_unless(xp, system.regular & xp.isfinite(rows), rows)
     return xp.reshape(rows, (math.prod(y.shape[:-1]), y.shape[-1]))
 
 
@@ -81,21 +74,21 @@ def is_closed(noise: Any, mask: Any) -> bool:
 
 def inverse_of(xp: Any, system: System) -> Any:
     """1 / (λ + s), (N,)."""
-    return 1 / (outer_of(xp, system.values, system.noise) + system.noise[0])
+    return 1 / (outer(system.values) + system.noise[0])
 
 
 # ---- dense systems
 
 
 class Block(NamedTuple):
-    """Rows that share a solve: which ones, their masks (b, N), 1 or 0, the covariances (b, N, N) of their cells and the Cholesky factors;
-    and (b,) whether these are not singular. Where they are, identities are here instead. One for all rows that share a mask."""
+    """Rows that are solved together: their slice, masks (b, N) of 1 and 0, covariances (b, N, N) and Cholesky factors of their cells, and
+    whether these are regular, (b,); identities replace singular ones. Rows that share a mask have one matrix."""
 
     rows: slice
     seen: Any
     C: Any
     L: Any
-    good: Any
+    regular: Any
 
 
 def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[Block]:
@@ -112,13 +105,13 @@ def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[Block]:
     for at in chunk_slices(m.shape[0], size * size):
         part = m[at, :]
         C = K * part[:, :, None] * part[:, None, :] + (part * system.noise + (1 - part))[:, :, None] * one
-        L, good = _cholesky(xp, C, part, system.eps)
-        kept = good[:, None, None]
-        yield Block(slice(None) if shared else at, part, xp.where(kept, C, one), xp.where(kept, L, one), good)
+        L, regular = _cholesky(xp, C, part, system.eps)
+        valid = regular[:, None, None]
+        yield Block(slice(None) if shared else at, part, xp.where(valid, C, one), xp.where(valid, L, one), regular)
 
 
 def _cholesky(xp: Any, C: Any, seen: Any, eps: float) -> tuple[Any, Any]:
-    """The factors of (b, N, N), and whether each is regular to that precision on the cells that are ``seen``."""
+    """The factors of (b, N, N), and whether each is regular to that precision on the cells ``seen``."""
     if 0 in C.shape:
         return C, xp.ones((C.shape[0],), dtype=xp.bool, device=C.device)
     try:
@@ -132,16 +125,16 @@ def _cholesky(xp: Any, C: Any, seen: Any, eps: float) -> tuple[Any, Any]:
 
 
 def _solved(xp: Any, block: Block, rows: Any) -> Any:
-    """C⁻¹ of rows (b, N), with a matrix for each or one for all; NaN where that is singular."""
+    """C⁻¹ of rows (b, N), with one matrix per row or one for all; NaN where it is singular."""
     if block.C.shape[0] == 1:
-        found = xp.linalg.solve(block.C[0, :, :], rows.T).T
+        solution = xp.linalg.solve(block.C[0, :, :], rows.T).T
     else:
-        found = xp.linalg.solve(block.C, rows[:, :, None])[:, :, 0]
-    return nan_unless(xp, block.good[:, None], found)
+        solution = xp.linalg.solve(block.C, rows[:, :, None])[:, :, 0]
+    return nan_unless(xp, block.regular[:, None], solution)
 
 
 def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
-    """G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK standing for axis k."""
+    """G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK in place of factor k."""
     K, sizes = system.factors, [f.shape[0] for f in system.factors]
     for i in range(k):
         n, rest = sizes[i], math.prod(sizes[i + 1 :])
@@ -153,12 +146,12 @@ def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
 
 
 def _gram(xp: Any, system: System, left: Any, right: Any, k: int) -> Any:
-    """README (4), its symmetric part: sum over rows of l_(k) [⊗ of the other K] r_(k)ᵀ, rows (B, N)."""
+    """The symmetric part of README (4): the sum over rows (B, N) of l_(k) [⊗ of the other K] r_(k)ᵀ."""
     sizes = [f.shape[0] for f in system.factors]
     before, n, after = left.shape[0] * math.prod(sizes[:k]), sizes[k], math.prod(sizes[k + 1 :])
     a, b = (xp.reshape(x, (before, n, after)) for x in (left, _along(xp, system.factors, right, without=k)))
-    found = gram(xp, a, b)
-    return (found + found.T) / 2
+    sums = gram(xp, a, b)
+    return (sums + sums.T) / 2
 
 
 # ---- conjugate gradients
@@ -175,8 +168,8 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
     least = xp.where(xp.isfinite(least), least, xp.ones_like(least))  # a row without observed cells
     extra = xp.where(observed, noise - least, endless)
     latent, extra_inverse = double(xp, extra > 0), xp.where(extra > 0, 1 / xp.where(extra > 0, extra, endless), zero)
-    regular, unit = least > system.negligible, xp.where(least > 0, least, xp.ones_like(least))  # of C: all below are numbers without a unit
-    extra_inverse, inverse = extra_inverse * unit, unit / (outer_of(xp, system.values, rows) + least)
+    regular, unit = least > system.negligible, xp.where(least > 0, least, xp.ones_like(least))  # of C; all numbers below are unitless
+    extra_inverse, inverse = extra_inverse * unit, unit / (outer(system.values) + least)
     size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
     size = xp.where(size > 0, size, xp.ones_like(size))
     rows = rows / size
@@ -203,7 +196,7 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
 
 
 def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, preconditioner: Any) -> Any:
-    """ITERATIONS of them for every row, beginning at 0; a row that is done stays as it is."""
+    """ITERATIONS steps for every row, from 0; a row that has converged does not change."""
 
     def ratio(a: Any, b: Any) -> Any:
         return xp.where(b > 0, a / xp.where(b > 0, b, xp.ones_like(b)), xp.zeros_like(b))
@@ -225,7 +218,7 @@ def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, precond
 
 
 def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
-    """C⁻¹ of rows that are 0 where a cell is missing."""
+    """C⁻¹ of rows that are 0 at missing cells."""
     N = rows.shape[1]
     if is_closed(system.noise, mask):
         z = _along(xp, system.vectors, rows, transpose=True)
@@ -237,7 +230,7 @@ def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float
 
 def gp_solve(xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any = None) -> Any:
     if progress is not None and y.shape[-1] > DENSE_UP_TO and not is_closed(noise, mask):
-        raise NotImplementedError("kron.gp_solve: backend 'array' looks at no residual that progress= could be told; leave it out")
+        raise NotImplementedError("kron.gp_solve: backend 'array' does not read residuals, which progress= would need; leave it out")
     system = system_of(xp, factors, noise, mask)
     alpha = _solve(xp, system, _observed(xp, system, y, mask), mask, start, tol)
     return xp.reshape(xp.astype(alpha, y.dtype), y.shape)
@@ -284,10 +277,10 @@ def gp_nll_vjp(
     xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, grad: Any,
     logdet: str, probes: int, seed: int, tol: float, return_error: bool,
 ) -> Any:  # fmt: skip
-    """README (3) to (5), and the same by the inverse where there is a matrix."""
+    """README (3) to (5), or the same from the inverse of a matrix of all cells."""
     system = system_of(xp, factors, noise, mask)
     rows = _observed(xp, system, y, mask)
-    g = nan_unless(xp, system.good, xp.reshape(double(xp, grad), (rows.shape[0],)))
+    g = nan_unless(xp, system.regular, xp.reshape(double(xp, grad), (rows.shape[0],)))
     of_factors: list[Any]
     if is_closed(noise, mask):
         alpha, inverse, total = _solve(xp, system, rows, mask, start, tol), inverse_of(xp, system), xp.sum(g)
@@ -299,7 +292,7 @@ def gp_nll_vjp(
         for block in blocks(xp, system, mask, rows.shape[1]):
             m, own = block.seen, g[block.rows]
             solved.append(_solved(xp, block, rows[block.rows, :]))
-            weights = nan_unless(xp, block.good, xp.sum(own)[None] if m.shape[0] == 1 else own)
+            weights = nan_unless(xp, block.regular, xp.sum(own)[None] if m.shape[0] == 1 else own)
             W = added(W, xp.sum(xp.linalg.inv(block.C) * (weights[:, None] * m)[:, :, None] * m[:, None, :], axis=0))
         alpha = xp.concat(solved, axis=0)
         of_factors, trace = [_contracted(xp, system, W, k) for k in range(len(factors))], xp.linalg.diagonal(W)
@@ -312,14 +305,14 @@ def gp_nll_vjp(
 
 def _with_others(xp: Any, system: System, k: int, array: Any) -> Any:
     """(before, n_k, after): ``array`` (N,) times the eigenvalues of all axes but k."""
-    before, after = outer_of(xp, system.values[:k], array), outer_of(xp, system.values[k + 1 :], array)
-    shaped = xp.reshape(array, (before.shape[0], system.values[k].shape[0], after.shape[0]))
-    return before[:, None, None] * shaped * after
+    others = outer([xp.ones_like(l) if i == k else l for i, l in enumerate(system.values)])
+    sizes = [l.shape[0] for l in system.values]
+    return xp.reshape(others * array, (math.prod(sizes[:k]), sizes[k], math.prod(sizes[k + 1 :])))
 
 
 def gp_spectrum(xp: Any, values: list[Any], z: Any, noise: float) -> Any:
     """README (2), (3)."""
-    l = outer_of(xp, values, z)
+    l = outer(values)
     inverse = 1 / (l + noise)
     a = z * inverse
     share = l * inverse
@@ -332,5 +325,5 @@ def gp_spectrum(xp: Any, values: list[Any], z: Any, noise: float) -> Any:
 
 
 def gp_gram(xp: Any, x: Any) -> Any:
-    found = gram(xp, x, x)
-    return (found + found.T) / 2
+    sums = gram(xp, x, x)
+    return (sums + sums.T) / 2

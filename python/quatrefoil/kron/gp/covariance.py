@@ -1,4 +1,4 @@
-"""``GridCovariance``: C = K + S on the observed cells of a grid, its factorisations, solves and likelihood, and the gradients of these.
+"""``GridCovariance``: C = K + S on the observed cells of a grid, with factorisations, solves, likelihood and gradients.
 
 Products, sums over the spectrum and sums over axes are the ops ``matvec``, ``gp_spectrum`` and ``gp_gram``. Equation numbers are those of
 csrc/kron/gp/README.md.
@@ -22,7 +22,7 @@ from .points import GridPoints, ScatteredPoints, explained
 from .spectrum import gp_spectrum
 from .structured import StructuredGrid
 
-FEW = 512  # latent or observed cells for which a Cholesky factor costs less than iterations
+FEW = 512  # latent or observed cells, up to which a Cholesky factor costs less than iterations
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -35,9 +35,9 @@ class RowGroup(NamedTuple):
 
 
 class GridCovariance:
-    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on the cells of a mask: None, (N,) or one per right-hand side, (..., N). Solvers are kept.
+    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on the cells of a mask: None, (N,) or one per right-hand side, (..., N). Solvers are cached.
 
-    With ``noise_factors`` one noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients by these after those by the factors.
+    With ``noise_factors`` the noise is noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients by S_k follow those by the factors.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class GridCovariance:
         self.grid, self.noise, self.mask = structured or Grid(factors, label, backend, num_threads), noise, mask
         self._exact: dict[Cells, Any] = {}
         self._last_iterative: tuple[Cells, float, Iterative] | None = None
-        self.begins_deflated = False  # whether iterations, if there are any, begin with the preconditioner for large holes
+        self.begins_deflated = False  # whether iterations start with the preconditioner for large holes
 
     @functools.cached_property
     def _by_mask(self) -> tuple[list[Cells], np.ndarray | None]:
-        """The cells of every different mask, and the number of each row's; None if there is one for all rows."""
+        """The cells of each distinct mask, and the index of the mask of each row; None if all rows share one."""
         mask, N = self.mask, self.grid.size
         if mask is None or mask.ndim == 1:
             return [Cells(self.noise, mask, N)], None
@@ -66,14 +66,13 @@ class GridCovariance:
         return self._by_mask[0]
 
     def rows(self, y: np.ndarray) -> np.ndarray:
-        """y as rows (B, N) in double precision, 0 where a cell is missing."""
+        """y as rows (B, N) in double precision, 0 at missing cells."""
         if self.mask is not None:
             y = np.where(self.mask, y, 0)
-        found: np.ndarray = np.ascontiguousarray(y, np.float64).reshape(math.prod(y.shape[:-1]), self.grid.size)
-        return found
+        return np.ascontiguousarray(y, np.float64).reshape(math.prod(y.shape[:-1]), self.grid.size)
 
     def groups(self, count: int, solver: Callable[[Cells], Any]) -> list[RowGroup]:
-        """The rows of every different mask, ``count`` in all, with the solver for it. More rows than masks use the masks again in turn."""
+        """The rows of each distinct mask, ``count`` in all, with its solver. More rows than masks repeat the masks in order."""
         every, which = self._by_mask
         if which is None:
             return [RowGroup(np.arange(count), every[0], solver(every[0]))]
@@ -89,35 +88,31 @@ class GridCovariance:
     def factors(self) -> list[np.ndarray]:
         return self.grid.factors
 
-    @property
-    def eigenvalues(self) -> np.ndarray:
-        """(N,) of K, in the order of the grid."""
-        return self.grid.eigenvalues
-
-    def from_basis(self, rows: np.ndarray) -> np.ndarray:
-        return self.grid.from_basis(rows)
+    def sampled(self, normal: np.ndarray, noise: Any) -> np.ndarray:
+        """Samples of N(0, K + noise I) on the full grid, from normal numbers (..., N) (8)."""
+        return self.grid.from_basis(normal * np.sqrt(self.grid.eigenvalues + noise))
 
     def solved(self, y: np.ndarray, tol: float) -> np.ndarray:
         """C⁻¹ y, in the shape of y."""
         return self.solve(self.rows(y), tol).alpha.reshape(y.shape)
 
     def noise_of(self, normal: np.ndarray) -> np.ndarray:
-        """Noise on the grid, of normal numbers (..., N)."""
+        """Noise on the grid, from normal numbers (..., N)."""
         return self.grid.noise_root(normal * np.sqrt(self.noise))
 
     def explained(self, points: GridPoints | ScatteredPoints) -> np.ndarray:
         """diag(K* C⁻¹ K*ᵀ) for every mask, (B, M) (7), (17)."""
         count = 1 if self.mask is None else math.prod(self.mask.shape[:-1])
-        found = np.empty((count, points.size))
+        variances = np.empty((count, points.size))
         for group in self.groups(count, self.exact):
             if len(group.rows):
-                found[group.rows] = explained(group.solver, points)
-        return found
+                variances[group.rows] = explained(group.solver, points)
+        return variances
 
     # ---- solvers
 
     def exact(self, cells: Cells) -> Any:
-        """The solver without iterations that costs least; MemoryError if there is no room for it."""
+        """The cheapest solver without iterations; MemoryError if it does not fit into memory."""
         if cells not in self._exact:
             self._exact[cells] = self._new_exact(cells)
         return self._exact[cells]
@@ -133,7 +128,7 @@ class GridCovariance:
         return ByLatent(grid, cells)
 
     def _iterative(self, cells: Cells, tol: float) -> Iterative:
-        """The last one is kept, with its preconditioner."""
+        """An iterative solver; the last one is cached, with its preconditioner."""
         last = self._last_iterative
         if last is None or last[:2] != (cells, tol):
             solver = Iterative(self.grid, [cells], tol)
@@ -146,7 +141,7 @@ class GridCovariance:
 
     @property
     def is_deflated(self) -> bool:
-        """Whether iterations have turned to the preconditioner for large holes."""
+        """Whether iterations use the preconditioner for large holes."""
         return self._last_iterative is not None and self._last_iterative[2].low_rank is not None
 
     def _has_few(self, cells: Cells) -> bool:
@@ -176,7 +171,7 @@ class GridCovariance:
     def likelihood(
         self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, logdet: str = "exact", probes: int = 0, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray, Solution]:
-        """Negative log-likelihoods of rows (B, N) and their standard errors, (B,), with what their gradients need: (1), (10), (15)."""
+        """Negative log-likelihoods of rows (B, N), their standard errors (B,), and the solution for their gradients: (1), (10), (15)."""
         grid = self.grid
 
         def solver(cells: Cells) -> Any:
@@ -213,7 +208,7 @@ class GridCovariance:
 
 
 class Solution:
-    """α = C⁻¹ y of every row, and in the basis of eigenvectors; each is computed from the other when it is first needed."""
+    """α = C⁻¹ y of every row, and its coefficients in the eigenbasis; each is computed from the other at first use."""
 
     def __init__(
         self, covariance: GridCovariance, groups: list[RowGroup], *, alpha: np.ndarray | None = None, basis: np.ndarray | None = None
@@ -255,9 +250,9 @@ class Solution:
         return dfactors, mu, of_noise if len(self.covariance.noise) > 1 else of_noise.sum()
 
     def nll_gradients(self, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Gradients of the weighted sum of the rows' nll by the factors and by the noise, a number or (N,) (3)-(5), (11), (16)."""
+        """Gradients of the weighted sum of the rows' nll by the factors and by the noise, a number or (N,): (3)-(5), (11), (16)."""
         grid, per_cell = self.covariance.grid, len(self.covariance.noise) > 1
-        if len(weights) > 0 and bool((weights == weights[0]).all()):  # a matrix times its own transpose: half the work
+        if len(weights) > 0 and bool((weights == weights[0]).all()):  # a matrix times its own transpose takes half the work
             R = [-weights[0] * a for a in grid.grams(self.basis)]
         else:
             R = grid.grams(self.basis * -weights[:, None], self.basis)
@@ -283,8 +278,7 @@ class OneRow(Solution):
         self.fit, self.logdet, self._square, self._trace = map(float, sums)
 
     def _to_basis(self) -> np.ndarray:
-        found: np.ndarray = self._z * self.groups[0].solver.inverse
-        return found
+        return self._z * self.groups[0].solver.inverse
 
     def nll_gradients(self, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         if len(self.covariance.noise) > 1:
@@ -299,7 +293,7 @@ class OneRow(Solution):
 
 
 def _check_room(label: str, n: int) -> None:
-    needed = 24 * n * n  # a matrix, its factor and a temporary one
+    needed = 24 * n * n  # a matrix, its factor and a temporary
     try:
         room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -307,5 +301,5 @@ def _check_room(label: str, n: int) -> None:
     if needed > room:
         raise MemoryError(
             f"{label}: a Cholesky factor of {n} cells takes {needed / 2**30:.0f} GiB, more than this machine has; "
-            "logdet='lanczos' and the iterative solver take little"
+            "logdet='lanczos' and the iterative solver need little memory"
         )

@@ -1,7 +1,7 @@
 """The covariance of a grid whose arrays are on a device, in array-API terms and double precision.
 
-Errors that depend on values are NaN there, and nothing is read back. All cells with one noise have the closed form; otherwise
-there is a matrix of all cells. Equation numbers are those of csrc/kron/gp/README.md.
+Errors that depend on values become NaN, and nothing is read back. All cells with one noise have a closed form; otherwise a matrix of all
+cells is formed. Equation numbers are those of csrc/kron/gp/README.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from ..._array_tools import chunk_slices, nan_unless
 from ..product.dense import namespace, outer
 from ..product.eigen import clamped
-from ..product.packed import Packed
+from ..product.packed import PackedFactors
 from .composition import System, blocks, gp_solve, inverse_of, is_closed, system_of
 from .covariance import GridCovariance
 from .points import squared_product
@@ -25,17 +25,17 @@ Array = Any
 
 
 class DeviceCovariance:
-    """``GridCovariance`` for arrays on one device, as far as predictions and samples need it."""
+    """The part of ``GridCovariance`` that predictions and samples need, for arrays on one device."""
 
     def __init__(
         self, label: str, factors: Sequence[Array], noise: Array, mask: Array | None, backend: Any = None, num_threads: Any = None
     ) -> None:
         self.xp, self.kernel = namespace(noise), (backend, num_threads)
-        self._factors, self._given, self._mask = list(factors), noise, mask
+        self._factors, self._noise, self._mask = list(factors), noise, mask
 
     @functools.cached_property
     def _system(self) -> System:
-        return system_of(self.xp, self._factors, self._given, self._mask)
+        return system_of(self.xp, self._factors, self._noise, self._mask)
 
     @property
     def factors(self) -> list[Array]:
@@ -43,51 +43,47 @@ class DeviceCovariance:
 
     @property
     def noise(self) -> Array:
-        return clamped(self.xp, self._given)
+        return clamped(self.xp, self._noise)
 
     def noise_of(self, normal: Array) -> Array:
-        """Noise on the grid, of normal numbers (..., N)."""
+        """Noise on the grid, from normal numbers (..., N)."""
         return normal * self.noise**0.5
 
-    @property
-    def eigenvalues(self) -> Array:
-        """(N,) of K, in the order of the grid."""
-        return nan_unless(self.xp, self._system.valid, outer(self._system.values))
-
-    def from_basis(self, rows: Array) -> Array:
-        found: Array = Packed(self._system.vectors, *self.kernel)(rows)
-        return found
+    def sampled(self, normal: Array, noise: Any) -> Array:
+        """Samples of N(0, K + noise I) on the full grid, from normal numbers (..., N) (8)."""
+        eigenvalues = nan_unless(self.xp, self._system.valid, outer(self._system.values))
+        return PackedFactors(self._system.vectors, *self.kernel)(normal * (eigenvalues + noise) ** 0.5)
 
     def solved(self, y: Array, tol: float) -> Array:
-        """C⁻¹ y in double precision, for factors whose own precision says what is rounding."""
+        """C⁻¹ y in double precision; the precision of the factors decides what counts as rounding."""
         mask = self._mask
-        if mask is not None and mask.ndim > 1:  # rows beyond the masks use the masks again
+        if mask is not None and mask.ndim > 1:  # more rows than masks repeat the masks
             mask = self.xp.broadcast_to(mask, y.shape)
-        return gp_solve(self.xp, self._factors, y, self._given, mask, None, tol)
+        return gp_solve(self.xp, self._factors, y, self._noise, mask, None, tol)
 
     @functools.cached_property
     def _inverses(self) -> list[tuple[Array, Array]]:
-        """(1 at observed cells, the inverse of their covariance) for every mask."""
+        """For every mask (1 at observed cells, the inverse of their covariance)."""
         xp, N = self.xp, math.prod(f.shape[0] for f in self._factors)
-        made = blocks(xp, self._system, self._mask, N)
-        return [(b.seen, nan_unless(xp, b.good[:, None, None], xp.linalg.inv(b.C))) for b in made]
+        every = blocks(xp, self._system, self._mask, N)
+        return [(b.seen, nan_unless(xp, b.regular[:, None, None], xp.linalg.inv(b.C))) for b in every]
 
     def explained(self, points: Any) -> Array:
         """diag(K* C⁻¹ K*ᵀ), (masks, M) (7), (17)."""
         xp, system = self.xp, self._system
         if is_closed(system.noise, self._mask):
             rotated = [m @ q for m, q in zip(points.matrices, system.vectors)]
-            found = squared_product(xp, points, rotated, inverse_of(xp, system), self.kernel)[None]
+            variances = squared_product(xp, points, rotated, inverse_of(xp, system), self.kernel)[None]
         else:
-            found = xp.concat([self._of_masks(points, seen, inverse) for seen, inverse in self._inverses], axis=0)
-        return nan_unless(xp, system.good, found)
+            variances = xp.concat([self._of_masks(points, seen, inverse) for seen, inverse in self._inverses], axis=0)
+        return nan_unless(xp, system.regular, variances)
 
     def _of_masks(self, points: Any, seen: Array, inverse: Array) -> Array:
-        xp, made = self.xp, []
+        xp, variances = self.xp, []
         for part in chunk_slices(points.size, math.prod(seen.shape)):
             K = points.covariances(part.start, part.stop) * seen[:, None, :]
-            made.append(xp.sum(xp.matmul(K, inverse) * K, axis=-1))
-        return xp.concat(made, axis=-1)
+            variances.append(xp.sum(xp.matmul(K, inverse) * K, axis=-1))
+        return xp.concat(variances, axis=-1)
 
 
 Covariance: TypeAlias = GridCovariance | DeviceCovariance

@@ -11,17 +11,17 @@ import numpy as np
 
 from ..._typing import Backend
 from ..product.dense import log_determinant, product_of, products, singular_axis
-from ..product.packed import Packed
+from ..product.packed import PackedFactors
 from .basis import Axis, Basis
-from .gram import gp_gram, products_of
+from .spectrum import gp_gram, products_of
 
-_MIN = 1e-30  # of an axis' largest eigenvalue: smaller ones, which are roundings of 0, are divided by this
+_MIN = 1e-30  # least eigenvalue, relative to the largest of its axis; smaller ones are roundings of 0 and would be divided by
 
 
 class Grid:
-    """Symmetric factors, in double precision. ``values`` are the eigenvalues of each, not negative, in the order of ``basis``.
+    """Symmetric factors, in double precision. ``values`` are the nonnegative eigenvalues of each, in the order of ``basis``.
 
-    ``terms`` are the lists of factors of which the covariance is the sum; ``duals`` the inverses of the transposed ``basis.matrices``.
+    The covariance is the sum of ``terms``, lists of factors. ``duals`` are the inverses of the transposed ``basis.matrices``.
     """
 
     is_orthogonal = True
@@ -29,9 +29,9 @@ class Grid:
     def __init__(self, factors: Sequence[np.ndarray], label: str, backend: Backend | None = None, num_threads: int | None = None) -> None:
         self._begin(factors, label, (backend, num_threads))
         axes: list[Axis] = []
-        for i, given in enumerate(factors):
-            same = next((k for k in range(i) if factors[k] is given), None)  # axes that share a factor, as those of images
-            axes.append(Axis(self.factors[i], np.finfo(given.dtype).eps, f"{label}: factors[{i}]") if same is None else axes[same])
+        for i, factor in enumerate(factors):
+            same = next((k for k in range(i) if factors[k] is factor), None)  # axes may share a factor, as in images
+            axes.append(Axis(self.factors[i], np.finfo(factor.dtype).eps, f"{label}: factors[{i}]") if same is None else axes[same])
         self._set_axes(axes)
         self.duals = self.basis.matrices
 
@@ -50,8 +50,8 @@ class Grid:
         return products(self.values)
 
     @functools.cached_property
-    def product(self) -> Packed:
-        return Packed(self.factors, *self.kernel)
+    def product(self) -> PackedFactors:
+        return PackedFactors(self.factors, *self.kernel)
 
     def to_basis(self, rows: np.ndarray) -> np.ndarray:
         """Qᵀ x for every row x."""
@@ -61,15 +61,15 @@ class Grid:
         return self.basis(rows)
 
     def coefficients(self, rows: np.ndarray) -> np.ndarray:
-        """a with Q a = x for every row x."""
+        """The coefficients a with Q a = x, for every row x."""
         return self.to_basis(rows)
 
     def noise_product(self, rows: np.ndarray) -> np.ndarray:
-        """S x, of the noise of variance 1."""
+        """S x for every row x, S the noise covariance for variance 1."""
         return rows
 
     def noise_root(self, rows: np.ndarray) -> np.ndarray:
-        """S^(1/2) x: noise of variance 1, of normal numbers."""
+        """S^(1/2) x: noise of variance 1 from normal numbers."""
         return rows
 
     def inverse_eigenvalues(self, noise: float) -> np.ndarray:
@@ -78,7 +78,7 @@ class Grid:
         return 1 / (self.eigenvalues + noise)
 
     def logdet(self, noise: float) -> float:
-        """log det(K + noise I), nothing clamped."""
+        """log det(K + noise I), without clamping."""
         self.refuse_singular(noise)
         if noise == 0:
             return sum(self.size // len(f) * 2 * float(np.log(np.linalg.cholesky(f).diagonal()).sum()) for f in self.factors if len(f))
@@ -104,16 +104,16 @@ class Grid:
         )
 
     def diagonal_of(self, values: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
-        """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k] what P has between a cell and
-        the one before it along axis k; with [j, k] between the two cells before it along either axis. 0 where a cell has no predecessor."""
+        """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k] the entries of P between a
+        cell and the one before it along axis k; with [j, k] between its predecessors along both axes. 0 without a predecessor."""
         matrices = [axis.squares(k in steps).astype(values.dtype, copy=False) for k, axis in enumerate(self.axes)]
-        found: np.ndarray = Packed(matrices, *self.kernel)(values)
+        diagonal: np.ndarray = PackedFactors(matrices, *self.kernel)(values)
         lead, sizes = math.prod(values.shape[:-1]), list(map(len, matrices))
         for k, axis in enumerate(self.axes):
             if len(axis.parts) == 2:
-                found = axis.mirrored(found.reshape(lead, sizes[k], math.prod(sizes[k + 1 :])), k in steps)
+                diagonal = axis.mirrored(diagonal.reshape(lead, sizes[k], math.prod(sizes[k + 1 :])), k in steps)
             lead *= self.shape[k]
-        return found.reshape(values.shape)
+        return diagonal.reshape(values.shape)
 
     # ---- sums over all axes but one
 
@@ -124,13 +124,13 @@ class Grid:
 
     @functools.cached_property
     def relative(self) -> list[np.ndarray]:
-        """``values`` over their scale and above 0, so that the product of all axes can be divided by one axis' own. An axis of zeros has
-        the scale 0, and ones here."""
+        """``values`` over their scale and above 0, so that the product of all axes can be divided by those of one. An axis of zeros has
+        the scale 0 and relative values of 1."""
         return [np.maximum(l / c, _MIN) if c else np.ones(len(l)) for l, c in zip(self.values, self.scales)]
 
     @functools.cached_property
     def floored(self) -> list[np.ndarray] | None:
-        """``relative`` times the scales; None where their products are 0 or may leave the range of float64."""
+        """``relative`` times the scales; None if their products are 0 or may leave the range of float64."""
         if not all(self.scales) or sum(abs(math.frexp(c)[1]) for c in self.scales) > 900:
             return None
         return [c * l for l, c in zip(self.relative, self.scales)]
@@ -155,16 +155,16 @@ class Grid:
         ]
 
     def grams(self, left: np.ndarray, right: np.ndarray | None = None) -> list[np.ndarray]:
-        """The symmetric part of sum over rows of l_(k) [⊗ of the other Λ] r_(k)ᵀ, for rows (B, N) in the basis of eigenvectors: README (4).
-        ``right`` is ``left`` if it is omitted."""
+        """The symmetric part of the sum over rows of l_(k) [⊗ of the other Λ] r_(k)ᵀ, for rows (B, N) in the eigenbasis: README (4).
+        ``right`` defaults to ``left``."""
         root = np.sqrt(self._weights)
         sums = self.weighted_grams(left * root, None if right is None else right * root, self.relative)
         return [a * self._others(k) for k, a in enumerate(sums)]
 
     def weighted_grams(self, a: np.ndarray, b: np.ndarray | None, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The same for rows that are already multiplied by the root of the product of ``values``, (n_k,) each."""
+        """``grams`` of rows that include the root of the product of ``values``, (n_k,) each."""
         backend, num_threads = self.kernel
-        found = []
+        grams = []
         for k, l in enumerate(values):
             unfolded = len(a) * math.prod(self.shape[:k]), self.shape[k], math.prod(self.shape[k + 1 :])
             if b is None:
@@ -175,9 +175,9 @@ class Grid:
             root = np.sqrt(l)
             sums /= root
             sums /= root[:, None]
-            found.append(sums)
-        return found
+            grams.append(sums)
+        return grams
 
     def rotated(self, matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Q_k M Q_kᵀ of symmetric M, symmetric to the last bit."""
+        """Q_k M Q_kᵀ of symmetric M; bitwise symmetric."""
         return [axis.rotated(m) for axis, m in zip(itertools.cycle(self.axes), matrices)]

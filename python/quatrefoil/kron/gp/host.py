@@ -1,6 +1,6 @@
-"""``gp_nll`` and ``gp_solve`` on the host: the functions of arrays in the op table, over ``GridCovariance``.
+"""``gp_nll`` and ``gp_solve`` on the host, by ``GridCovariance``: the Python kernels of the op table.
 
-Arguments are the inputs, the results, and then (``setting``) options, extras and num_threads.
+Their arguments are inputs, results, and then (``setting``) options, extras and num_threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .validation import check_numbers
 
 
 class SharedState(Memo):
-    """Passes the ``result`` of a value to its gradient, which is called with the same arrays on the same backend."""
+    """Passes the ``result`` of a value to its gradient, if that gets the same arrays on the same backend."""
 
     __slots__ = ("result",)
 

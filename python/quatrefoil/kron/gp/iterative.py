@@ -1,4 +1,4 @@
-"""Conjugate gradients on the latent cells of a grid (missing, or of more noise): README (13), (14). Each row has its own cells."""
+"""Conjugate gradients on the latent cells of a grid, which are missing or noisier: README (13), (14). Each row has its own cells."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from .missing import Cells, Closed
 from .precondition import Neighbours, near_axes
 
 Progress = Callable[[int, float], Any]
-_MAX = 2000  # iterations: hundreds are many for M, whose eigenvalues lie between 1 / (largest of C) and 1 / noise
+_MAX = 2000  # iterations; hundreds are many for M, whose eigenvalues are between 1 / (largest of C) and 1 / noise
 _FLOOR = (1e-14, 2e-6)  # the smallest residual in double and in single precision
 _ROUNDS = 30
-_LOSS = 30.0  # by which the residual of C's system is at first taken to be larger than that of M's
-_MIN = 1e-15  # of numbers in single precision; products of two of them stay above it
-_PROBE_TOL = 1e-4  # residual of the probes' systems, far below what their random signs leave
-_NEGLIGIBLE = 1e-8  # of λ / noise, in single precision
-_PATIENCE = 16  # iterations until M counts as ill-conditioned
+_LOSS = 30.0  # first estimate of the residual of C's system relative to that of M's
+_MIN = 1e-15  # least number for single precision, whose range holds products of two of them
+_PROBE_TOL = 1e-4  # residual of the probes' systems, far below the error from their random signs
+_NEGLIGIBLE = 1e-8  # λ / noise, in single precision
+_PATIENCE = 16  # iterations after which M counts as ill-conditioned
 
 
 class Single(NamedTuple):
-    """Products in single precision for one round; without ``closed``, P stays in double."""
+    """Products in single precision for one round; if ``closed`` is None, P is applied in double precision."""
 
     apply: Callable[[np.ndarray], np.ndarray]
     closed: Callable[[np.ndarray], np.ndarray] | None
 
 
 class Iterative:
-    """Rows (B, N), the cells of each in ``cells``, or one for all. Works on grids, so that rows may differ in their cells.
+    """Solves for rows (B, N), with one entry of ``cells`` per row or one for all. All arrays are full grids, so rows may differ in cells.
 
-    M and P are here those of README (9) times the least noise, α is too, and right-hand sides are about 1: no number has a unit, so that no
-    square leaves the range of float64.
+    M, P and α are those of README (9) times the least noise, and right-hand sides are about 1: all numbers are unitless, so no square
+    leaves the range of float64.
     """
 
     def __init__(self, grid: Grid, cells: Sequence[Cells], tol: float) -> None:
@@ -73,12 +73,12 @@ class Iterative:
 
     @functools.cached_property
     def _may_deflate(self) -> bool:
-        """Whether a ``LowRank`` may help, if iterations are many."""
+        """Whether a ``LowRank`` may help if there are many iterations."""
         smooth = self.grid.is_orthogonal and not self._neighbours.axes
         return smooth and len(self.observed) == 1 and len(self.grid.shape) > 1 and self.grid.eigenvalues.max() > self.least[0]
 
     def deflate(self) -> None:
-        """Iterate with the preconditioner for large holes from now on."""
+        """Switch to the preconditioner for large holes."""
         if self.low_rank is None and self._may_deflate:
             self.low_rank = LowRank(self.grid, float(self.least[0]), self.latent[0] / (1 + self.extra_noise_inverse[0]))
 
@@ -91,49 +91,48 @@ class Iterative:
         return self._filter(rows)
 
     def apply(self, b: np.ndarray) -> np.ndarray:
-        """M b for grids b that are 0 but at latent cells."""
-        found = self.closed(b)
-        found *= self.latent
-        found += self.extra_noise_inverse * b
-        return found
+        """M b for grids b that are 0 except at latent cells."""
+        product = self.closed(b)
+        product *= self.latent
+        product += self.extra_noise_inverse * b
+        return product
 
     def solve(self, y: np.ndarray, start: np.ndarray | None = None, progress: Progress | None = None) -> np.ndarray:
-        """C⁻¹ y, until the residual of C's own system is at most ``tol`` |y|: README (13).
+        """C⁻¹ y, to a residual of C's own system of at most ``tol`` |y|: README (13).
 
-        In rounds, each for what the last one left: in single precision as long as a round leaves a tenth at most, then in double.
+        Each round solves for the residual of the last: in single precision while rounds reduce it tenfold, then in double.
         """
         e = np.frexp(np.abs(y).max(axis=1, initial=0.0))[1][:, None]
         if start is not None:
             start = np.ldexp(start * self.observed, -e) * self.least[:, None]
-        found: np.ndarray = np.ldexp(self._solve(np.ldexp(y, -e), start, progress) / self.least[:, None], e)
-        return found
+        return np.ldexp(self._solve(np.ldexp(y, -e), start, progress) / self.least[:, None], e)
 
     def _solve(self, y: np.ndarray, start: np.ndarray | None, progress: Progress | None) -> np.ndarray:
         alpha: np.ndarray = np.zeros_like(y) if start is None else start
         left = y.copy() if start is None else self._left(y, alpha)
-        wanted, scale, single = self.tol * _norms(y), _norms(left), self._single
+        target, scale, single = self.tol * _norms(y), _norms(left), self._single
         count, stalled, loss, after = 0, 0, _LOSS, scale
         for _ in range(_ROUNDS):
             before, low_rank = after, self.low_rank
-            if not (before > wanted).any():
+            if not (before > target).any():
                 return alpha
             per_unit = 1 / np.where(before > 0, before, 1)
-            step, cg = self._round(left, wanted * per_unit / loss, single, progress and _continued(progress, scale, before, count))
+            step, cg = self._round(left, target * per_unit / loss, single, progress and _continued(progress, scale, before, count))
             alpha += step
             left, count = self._left(y, alpha), count + len(cg.steps)
             after = _norms(left)
             if self.low_rank is not low_rank:  # a round cut short
                 continue
-            share = np.where(after > wanted, after * per_unit, 0)
+            share = np.where(after > target, after * per_unit, 0)
             seen = float((share / np.maximum(cg.left, 1e-300)).max())
             if share.max() > 0.1 and seen > 30 * loss and single is not None:
-                single = None  # rounding, more likely
+                single = None  # probably rounding
             elif share.max() > 0.5 and single is None:
                 stalled += 1
                 if stalled == 3:
                     break
             loss = max(2 * seen, 1.0)
-        if not (after > wanted).any():
+        if not (after > target).any():
             return alpha
         size = _norms(y)
         worst = float((after / np.where(size > 0, size, 1)).max())
@@ -148,7 +147,7 @@ class Iterative:
     def _round(
         self, y: np.ndarray, share: np.ndarray, single: Single | None, report: Progress | None
     ) -> tuple[np.ndarray, ConjugateGradients]:
-        """About C⁻¹ y: iterations on M until that share of its right-hand side is left, in single precision or in double."""
+        """An approximate C⁻¹ y: iterations on M, in single or double precision, to a residual of ``share`` of its right-hand side."""
         size = _norms(y)
         unit = np.where(size > 0, size, 1)[:, None]
         rough = single is not None and single.closed is not None
@@ -167,40 +166,39 @@ class Iterative:
         return step, cg
 
     def _left(self, y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-        """y - C α at observed cells."""
+        """The residual y - C α at observed cells."""
         least = self.least[:, None]
         noise = (1 + self.extra_noise / least) * self.grid.noise_product(alpha)
-        found: np.ndarray = (y - self.grid.product(alpha) / least - noise) * self.observed
-        return found
+        return (y - self.grid.product(alpha) / least - noise) * self.observed
 
     @functools.cached_property
     def _single(self) -> Single | None:
-        """M and P in single precision; None where its range is too small. M by few eigenvectors, README (14), where few matter: P is not
-        exact enough then."""
+        """M and P in single precision; None if its range is too small. If few eigenvectors matter, M uses only these, README (14), and P is
+        then not accurate enough."""
         if not self._fits_single:
             return None
         grid = self.grid
         largest = [l.max(initial=0.0) for l in grid.values]
         others = [math.prod(largest[:k] + largest[k + 1 :]) for k in range(len(largest))]
-        kept = [l * o > _NEGLIGIBLE * self.least.min() for l, o in zip(grid.values, others)]
-        few = grid.is_orthogonal and math.prod(int(k.sum()) for k in kept) < grid.size / 2
+        selected = [l * o > _NEGLIGIBLE * self.least.min() for l, o in zip(grid.values, others)]
+        few = grid.is_orthogonal and math.prod(int(k.sum()) for k in selected) < grid.size / 2
         if few:
-            parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / self.least[:, None], np.float32, kept)
+            parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / self.least[:, None], np.float32, selected)
         else:
             parts = Filter(grid.basis, self.inverse, np.float32)
         latent, direct = self.latent.astype(np.float32), (self.extra_noise_inverse + (self.latent if few else 0)).astype(np.float32)
 
         def apply(x: np.ndarray) -> np.ndarray:
-            found: np.ndarray = parts(x)
-            found *= latent
-            found += direct * x
-            return found
+            product: np.ndarray = parts(x)
+            product *= latent
+            product += direct * x
+            return product
 
         return Single(apply, None if few else parts)
 
 
 class ConjugateGradients:
-    """A x = b for the rows of b at once, from x = 0 on; keeps its coefficients, which are those of Lanczos."""
+    """A x = b for all rows of b together, from x = 0; records the coefficients, which are those of Lanczos."""
 
     def __init__(
         self,
@@ -212,11 +210,11 @@ class ConjugateGradients:
         self.x, self.r = np.zeros_like(b), b.copy()
         self.p = precondition(b)
         self.rho = _dots(self.r, self.p)
-        self.left = np.ones(len(b))  # of the right-hand side, at the end of a round
+        self.left = np.ones(len(b))  # residual relative to the right-hand side after a round
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # (alpha, beta) of every iteration, one number per row
 
     def run(self, target: np.ndarray, progress: Any = None, most: int = _MAX) -> None:
-        """Until the residual of every row is at most its target; may go on later, to a lower one."""
+        """Iterates until the residual of every row is at most its target; another call may continue to a lower target."""
         size = _norms(self.r)
         while len(self.steps) < most and (size > target).any():
             q = self.apply(self.p)
@@ -239,7 +237,7 @@ class ConjugateGradients:
                 progress(len(self.steps), size)
 
     def _turn(self, z: np.ndarray, beta: np.ndarray, alive: np.ndarray) -> None:
-        """The next direction; a row that waits keeps its own."""
+        """The next direction; rows that have stopped keep theirs."""
         if alive.all():
             self.p *= beta
             self.p += z
@@ -247,9 +245,9 @@ class ConjugateGradients:
             self.p = np.where(alive[:, None], z + beta * self.p, self.p)
 
     def log_quadrature(self) -> np.ndarray:
-        """e_1^T log(T) e_1 of the tridiagonal matrix T of every row, README (15)."""
-        found = np.zeros(len(self.x))
-        for row in range(len(found)):
+        """e_1^T log(T) e_1 for the tridiagonal matrix T of every row, README (15)."""
+        values = np.zeros(len(self.x))
+        for row in range(len(values)):
             steps = [(a[row], b[row]) for a, b in self.steps if a[row] > 0]
             if not steps:
                 continue
@@ -258,12 +256,12 @@ class ConjugateGradients:
             diagonal[1:] += beta[:-1] / alpha[:-1]
             off = np.sqrt(beta[:-1]) / alpha[:-1]
             theta, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
-            found[row] = vectors[0] ** 2 @ np.log(theta)
-        return found
+            values[row] = vectors[0] ** 2 @ np.log(theta)
+        return values
 
 
 class Estimated:
-    """log det C and traces by probes of random signs, for a row whose cells are too many for a Cholesky factor: README (15), (16)."""
+    """log det C and traces from probes of random signs, for a row with too many cells for a Cholesky factor: README (15), (16)."""
 
     def __init__(self, iterative: Iterative, cells: Cells, tol: float, probes: int, rng: np.random.Generator) -> None:
         self.grid, self.cells, self.iterative = iterative.grid, cells, iterative
@@ -271,12 +269,12 @@ class Estimated:
 
     @functools.cached_property
     def _solved(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x and W z of every probe, and log det M's part of it; W is the preconditioner, z has the covariance W⁻¹."""
+        """x and W z of every probe, and its estimate of log det M; W is the preconditioner, and z has the covariance W⁻¹."""
         it, latent = self.iterative, self.cells.latent
         single, low_rank = it._single, it.low_rank
         apply, dtype = (it.apply, np.float64) if single is None else (single.apply, np.float32)
         signs = np.zeros((self._probes, self.grid.size if low_rank is None else low_rank.signs), dtype)
-        for row in signs:  # so that the first probes do not depend on how many there are
+        for row in signs:  # row by row: the first probes do not depend on their number
             at = latent if low_rank is None else slice(None)
             row[at] = self._rng.integers(0, 2, len(row[at])) * 2.0 - 1
         if low_rank is None:
@@ -296,8 +294,7 @@ class Estimated:
     def _logdets(self) -> np.ndarray:
         """(probes,)"""
         extra = self.cells.extra_noise[np.isfinite(self.cells.extra_noise)]
-        found: np.ndarray = self.closed.logdet() + float(np.log(extra).sum()) + self._solved[2]
-        return found
+        return self.closed.logdet() + float(np.log(extra).sum()) + self._solved[2]
 
     def logdet(self) -> float:
         return float(self._logdets.mean())
@@ -318,7 +315,7 @@ class Estimated:
 
 
 def _continued(progress: Progress, scale: np.ndarray, now: np.ndarray, before: int) -> Progress:
-    """``progress`` of all rounds for one of them, whose residuals begin at 1, which is ``now``, after ``before`` iterations."""
+    """``progress`` for one round, whose residuals start at 1, relative to ``now``, after ``before`` iterations."""
     share = now / np.where(scale > 0, scale, 1)
     return lambda count, size: progress(before + count, float((size * share).max(initial=0.0)))
 
@@ -333,5 +330,4 @@ def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _norms(a: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.sqrt(_dots(a, a))
-    return found
+    return np.sqrt(_dots(a, a))

@@ -1,4 +1,4 @@
-"""One pass over the spectrum in plain loops: same names as csrc/kron/gp."""
+"""One pass over the spectrum in plain loops, with the names of csrc/kron/gp."""
 
 import math
 

@@ -8,15 +8,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..product.packed import Packed
+from ..product.packed import PackedFactors
 from .grid import Grid
 from .missing import cholesky
 
-# (weights of cells, columns of every axis, others) -> sums over cells of weights times both
+# (weights of cells, columns of every axis, other columns) -> sums over cells of weights times both columns
 Sums: TypeAlias = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]], np.ndarray]
 _MOST = 3000  # eigenvectors
-_SETUP = 40  # iterations on M whose operations the Cholesky factor of A may take
-_LEAST = 0.1  # of λ / noise
+_SETUP = 40  # the Cholesky factor of A may cost as much as so many iterations on M
+_LEAST = 0.1  # least λ / noise
 
 
 class LowRank:
@@ -30,10 +30,10 @@ class LowRank:
         leading = leading[grid.eigenvalues[leading] > _LEAST * noise]
         self.weights, self._share = weights, noise / grid.eigenvalues[leading]  # s / λ
         extra = np.sqrt(1 / np.where(weights > 0, weights, 1) - 1)
-        self._extra = extra if extra.any() else None  # deviations of probes
-        kept, self._columns = zip(*[np.unique(p, return_inverse=True) for p in np.unravel_index(leading, grid.shape)])
-        self._vectors = [q[:, k] for q, k in zip(grid.basis.matrices, kept)]
-        self._places = np.ravel_multi_index(self._columns, list(map(len, kept)))
+        self._extra = extra if extra.any() else None  # standard deviations of the additional noise of probes
+        selected, self._columns = zip(*[np.unique(p, return_inverse=True) for p in np.unravel_index(leading, grid.shape)])
+        self._vectors = [q[:, k] for q, k in zip(grid.basis.matrices, selected)]
+        self._places = np.ravel_multi_index(self._columns, list(map(len, selected)))
         self._kernel, self._shape = grid.kernel, grid.shape
         A = self._gram(1 - weights)
         A[np.diag_indices_from(A)] += self._share
@@ -45,10 +45,10 @@ class LowRank:
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         weights = self.weights.astype(rows.dtype, copy=False)
         weighted = rows * weights
-        found: np.ndarray = self._filtered(weighted, lambda c: c @ self._inverse)
-        found *= weights
-        found += weighted
-        return found
+        result: np.ndarray = self._filtered(weighted, lambda c: c @ self._inverse)
+        result *= weights
+        result += weighted
+        return result
 
     @property
     def signs(self) -> int:
@@ -56,15 +56,15 @@ class LowRank:
         return len(self.weights) * (1 if self._extra is None else 2)
 
     def probes(self, signs: np.ndarray) -> np.ndarray:
-        """Rows with the inverse of this as their covariance."""
+        """Rows whose covariance is the inverse of this operator."""
         first, shrunk = signs[:, : len(self.weights)], 1 - np.sqrt(self._share / (1 + self._share))
-        found: np.ndarray = (first - self._filtered(first, lambda c: c * shrunk)) * (self.weights > 0)
+        probes: np.ndarray = (first - self._filtered(first, lambda c: c * shrunk)) * (self.weights > 0)
         if self._extra is not None:
-            found += self._extra.astype(signs.dtype) * signs[:, len(self.weights) :]
-        return found
+            probes += self._extra.astype(signs.dtype) * signs[:, len(self.weights) :]
+        return probes
 
     def logdet(self) -> float:
-        """log det of the inverse."""
+        """log det of the inverse of this operator."""
         return self._logdet - float(np.log1p(self._share).sum()) - float(np.log(self.weights[self.weights > 0]).sum())
 
     def _filtered(self, rows: np.ndarray, scaled: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -74,12 +74,11 @@ class LowRank:
         coefficients = scaled(box[:, self._places].astype(np.float64))
         box[:] = 0
         box[:, self._places] = coefficients
-        found: np.ndarray = product(box)
-        return found
+        return product(box)
 
     @functools.cache  # noqa: B019
-    def _product(self, dtype: np.dtype) -> Packed:
-        return Packed([q.astype(dtype, order="C") for q in self._vectors], *self._kernel)
+    def _product(self, dtype: np.dtype) -> PackedFactors:
+        return PackedFactors([q.astype(dtype, order="C") for q in self._vectors], *self._kernel)
 
     def _gram(self, weights: np.ndarray) -> np.ndarray:
         """Q_rᵀ diag(weights) Q_r: sums over the grid of weights times products of two columns per axis."""
@@ -103,16 +102,15 @@ def _one_axis(q: np.ndarray) -> Sums:
 
 
 def _several_axes(vectors: Sequence[np.ndarray], kernel: Any) -> Sums:
-    """Computes all pairs of columns of every axis, because most are needed."""
+    """Sums from the products of all pairs of columns of every axis, because most are needed."""
     pairs = [np.triu_indices(q.shape[1]) for q in vectors]
-    product = Packed([(q[:, a] * q[:, b]).T.copy() for q, (a, b) in zip(vectors, pairs)], *kernel)
-    numbers = [np.zeros((q.shape[1],) * 2, np.intp) for q in vectors]  # of every pair, whatever its order
+    product = PackedFactors([(q[:, a] * q[:, b]).T.copy() for q, (a, b) in zip(vectors, pairs)], *kernel)
+    numbers = [np.zeros((q.shape[1],) * 2, np.intp) for q in vectors]  # the index of every pair, in either order
     for number, (a, b) in zip(numbers, pairs):
         number[a, b] = number[b, a] = np.arange(len(a))
 
     def sums(weights: np.ndarray, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
         table = product(weights).reshape([len(a) for a, _ in pairs])
-        found: np.ndarray = table[tuple(n[i[:, None], j] for n, i, j in zip(numbers, first, second))]
-        return found
+        return table[tuple(n[i[:, None], j] for n, i, j in zip(numbers, first, second))]
 
     return sums

@@ -1,6 +1,6 @@
-"""C = K + S on the observed cells of a grid, where cells are missing or have noise of their own: README (9) to (12).
+"""C = K + S on the observed cells of a grid, with missing cells or noise per cell: README (9) to (12).
 
-Every solver here has ``solve(rows) -> C⁻¹ y``, 0 where a cell is missing, for rows (B, N) that are 0 there; ``logdet()``; and
+Every solver has ``solve(rows) -> C⁻¹ y`` for rows (B, N) that are 0 at missing cells, as is the result; ``logdet()``; and
 ``traces(per_cell) -> ([T_k], trace of C⁻¹ S or, per cell, its diagonal (N,))`` with tr(C⁻¹ dK) = <Q_k T_k Q_kᵀ, dK_k>.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from .basis import Filter
 from .grid import Grid
 
-_COLUMNS_BYTES = 16 << 20  # of the rows that go through a product together: about four such arrays exist at a time
-_MAX_LEFT, _LEFT, _REFINEMENTS = 3e-2, 1e-9, 6  # of the right-hand side: before refinement at most, afterwards, and in so many steps
+_COLUMNS_BYTES = 16 << 20  # of rows that are multiplied together; about four such arrays exist at a time
+_MAX_LEFT, _LEFT, _REFINEMENTS = 3e-2, 1e-9, 6  # relative residual: largest before refinement, goal, and the number of steps
 
 
 class Closed:
@@ -45,7 +45,7 @@ class Closed:
 
 
 class Cells:
-    """Which cells are observed, and with what noise: ``least`` for all of them, ``extra_noise`` in addition for the latent ones."""
+    """The observed cells and their noise: ``least`` for all, plus ``extra_noise`` at latent cells, infinite at missing ones."""
 
     def __init__(self, noise: np.ndarray, mask: np.ndarray | None, size: int) -> None:
         self.observed: np.ndarray = np.broadcast_to(True, size) if mask is None else mask
@@ -65,7 +65,7 @@ class Cells:
         extra = np.where(self.observed, noise - self.least, math.inf)
         self.latent = np.flatnonzero(extra > 0)  # E of README (9)
         self.extra_noise = extra[self.latent]
-        self.extra_noise_inverse = 1 / self.extra_noise  # 0 where the cell is missing
+        self.extra_noise_inverse = 1 / self.extra_noise  # 0 at missing cells
         self.count = int(self.observed.sum())
 
 
@@ -79,26 +79,26 @@ class ByLatent:
         self.factor = cholesky(M, grid.label)
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
-        found, size = self._solve(rows), np.abs(rows).max(axis=1, initial=0.0)
+        alpha, size = self._solve(rows), np.abs(rows).max(axis=1, initial=0.0)
         noise = np.full(self.grid.size, self.cells.least)
         seen = self.cells.observed[self.cells.latent]
         noise[self.cells.latent[seen]] += self.cells.extra_noise[seen]
         first = 0.0
         for _ in range(_REFINEMENTS):
-            residual = rows - self.grid.product(found) - noise * self.grid.noise_product(found)
+            residual = rows - self.grid.product(alpha) - noise * self.grid.noise_product(alpha)
             residual[:, ~self.cells.observed] = 0
             left = np.abs(residual).max(axis=1, initial=0.0) / np.where(size > 0, size, 1)
             share = float(left.max(initial=0.0))
             if not share <= _MAX_LEFT:
                 raise np.linalg.LinAlgError(
-                    f"{self.grid.label}: the noise is below the rounding of the covariance of the observed cells (a solution leaves "
-                    f"{share:.1g} of y); add noise"
+                    f"{self.grid.label}: the noise is below the rounding of the covariance of the observed cells (the residual of a "
+                    f"solution is {share:.1g} of y); add noise"
                 )
-            found += self._solve(residual)
+            alpha += self._solve(residual)
             first = first or share
-            if share * first <= _LEFT:  # once more would leave less
+            if share * first <= _LEFT:  # another step would leave less
                 break
-        return found
+        return alpha
 
     def _solve(self, rows: np.ndarray) -> np.ndarray:
         from scipy.linalg import cho_solve
@@ -107,16 +107,16 @@ class ByLatent:
         b = cho_solve((self.factor, True), self.grid.from_basis(basis)[:, at].T, check_finite=False).T
         lifted = np.zeros_like(rows)
         lifted[:, at] = b
-        found = self.grid.from_basis(basis - self.grid.to_basis(lifted) * self.closed.inverse)
-        found[:, ~self.cells.observed] = 0
-        return found
+        alpha = self.grid.from_basis(basis - self.grid.to_basis(lifted) * self.closed.inverse)
+        alpha[:, ~self.cells.observed] = 0
+        return alpha
 
     def logdet(self) -> float:
         extra = self.cells.extra_noise[np.isfinite(self.cells.extra_noise)]
         return self.closed.logdet() + 2 * float(np.log(self.factor.diagonal()).sum()) + float(np.log(extra).sum())
 
     def columns(self) -> Iterator[np.ndarray]:
-        """Qᵀ of the columns of W = P E L⁻ᵀ, some rows (b, N) at a time: C⁻¹ = P - W Wᵀ."""
+        """Yields Qᵀ of the columns of W = P E L⁻ᵀ as rows (b, N), in batches: C⁻¹ = P - W Wᵀ."""
         from scipy.linalg import solve_triangular
 
         n, step = len(self.factor), max(1, _COLUMNS_BYTES // (8 * max(1, self.grid.size)))
@@ -138,13 +138,13 @@ class ByLatent:
 
 
 class ByObserved:
-    """A Cholesky factor of C itself, for few observed cells."""
+    """A Cholesky factor of C, for few observed cells."""
 
     def __init__(self, grid: Grid, cells: Cells, noise: np.ndarray) -> None:
         self.grid, self.cells = grid, cells
         self.at = np.unravel_index(np.flatnonzero(cells.observed), grid.shape)
         C = self._others(grid.factors, -1)
-        self._correlations = [self._others(factors, -1) for factors in grid.terms[1:]]  # of noise that has them
+        self._correlations = [self._others(factors, -1) for factors in grid.terms[1:]]  # of noise with a structure
         for S in self._correlations:
             C += noise * S
         if not self._correlations:
@@ -157,20 +157,20 @@ class ByObserved:
             )
 
     def _others(self, factors: Sequence[np.ndarray], k: int) -> np.ndarray:
-        """The Hadamard product over the axes but k of these covariances, between observed cells."""
+        """The Hadamard product of these covariances between observed cells, over all axes but k."""
         n = len(self.at[0])
-        found = np.ones((n, n))
+        product = np.ones((n, n))
         for l, f in enumerate(factors):
             if l != k:
-                found *= f[self.at[l][:, None], self.at[l]]
-        return found
+                product *= f[self.at[l][:, None], self.at[l]]
+        return product
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         from scipy.linalg import cho_solve
 
-        found = np.zeros_like(rows)
-        found[:, self.cells.observed] = cho_solve((self.factor, True), rows[:, self.cells.observed].T, check_finite=False).T
-        return found
+        alpha = np.zeros_like(rows)
+        alpha[:, self.cells.observed] = cho_solve((self.factor, True), rows[:, self.cells.observed].T, check_finite=False).T
+        return alpha
 
     def logdet(self) -> float:
         return 2 * float(np.log(self.factor.diagonal()).sum())
@@ -179,8 +179,7 @@ class ByObserved:
     def inverse(self) -> np.ndarray:
         from scipy.linalg import cho_solve
 
-        found: np.ndarray = cho_solve((self.factor, True), np.eye(len(self.factor)), check_finite=False)
-        return found
+        return cho_solve((self.factor, True), np.eye(len(self.factor)), check_finite=False)
 
     def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
         R = []
@@ -196,7 +195,7 @@ class ByObserved:
 
 
 def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Rows and columns ``cells`` of Q diag(inverse) Qᵀ: README (12). Cells with the same place on the first axes share their weights."""
+    """Rows and columns ``cells`` of Q diag(inverse) Qᵀ: README (12). Cells with equal indices on the first axes share weights."""
     d, count = len(grid.shape), len(cells)
     vectors, at = grid.basis.matrices, np.unravel_index(cells, grid.shape)
 
@@ -209,28 +208,28 @@ def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndar
     first = _columns(vectors[:m], at[:m], count, 0, n1)
     weights = inverse.reshape(n1, n2)
     outer = np.ravel_multi_index(at[:m], grid.shape[:m]) if m else np.zeros(count, np.int64)
-    begins = np.flatnonzero(np.diff(outer, prepend=-1))  # cells ascend: equal ones are neighbours
-    found = np.zeros((count, count))
+    begins = np.flatnonzero(np.diff(outer, prepend=-1))  # cells ascend, so equal ones are adjacent
+    block = np.zeros((count, count))
     step = max(1, _COLUMNS_BYTES // (16 * max(1, count)))
     for b in range(0, n2, step):
         second = _columns(vectors[m:], at[m:], count, b, min(b + step, n2))
         for i, begin in enumerate(begins):
             end = begins[i + 1] if i + 1 < len(begins) else count
-            per_place = (first[begins[i:]] * first[begin]) @ weights[:, b : b + step]  # (places from here on, columns)
+            per_place = (first[begins[i:]] * first[begin]) @ weights[:, b : b + step]  # (places from this one on, columns)
             repeats = np.diff(np.append(begins[i:], count))
-            found[begin:end, begin:] += second[begin:end] @ (second[begin:] * np.repeat(per_place, repeats, axis=0)).T
+            block[begin:end, begin:] += second[begin:end] @ (second[begin:] * np.repeat(per_place, repeats, axis=0)).T
     lower = np.tril_indices(count, -1)
-    found[lower] = found.T[lower]
-    return found
+    block[lower] = block.T[lower]
+    return block
 
 
 def _columns(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int, begin: int, end: int) -> np.ndarray:
-    """Columns [begin, end) of the rows of a Kronecker product that belong to cells: (count, end - begin)."""
+    """Columns [begin, end) of the rows of a Kronecker product at cells: (count, end - begin)."""
     places = np.unravel_index(np.arange(begin, end), [len(q) for q in vectors]) if vectors else ()
-    found = np.ones((count, end - begin))
+    columns = np.ones((count, end - begin))
     for q, i, j in zip(vectors, at, places):
-        found *= q[i[:, None], j]
-    return found
+        columns *= q[i[:, None], j]
+    return columns
 
 
 def cholesky(a: np.ndarray, label: str) -> np.ndarray:
@@ -240,5 +239,4 @@ def cholesky(a: np.ndarray, label: str) -> np.ndarray:
     factor, info = lapack.dpotrf(a, lower=1, clean=1, overwrite_a=0)
     if info:
         raise np.linalg.LinAlgError(f"{label}: the covariance of the observed cells is not positive definite (pivot {info - 1}); add noise")
-    found: np.ndarray = factor
-    return found
+    return factor

@@ -1,4 +1,4 @@
-"""Points of predictions: a grid of them or scattered ones, with the covariance of each axis with the axis of the data."""
+"""Points of predictions, on a grid or scattered, with their covariance with the data on every axis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..product.packed import Packed
+from ..product.packed import PackedFactors
 from .missing import ByLatent, ByObserved, Closed
 
 _BLOCK_BYTES = 64 << 20
@@ -26,18 +26,18 @@ class GridPoints:
         self.size = math.prod(self.shape)
 
     def product(self, matrices: Sequence[np.ndarray], kernel: Any) -> Product:
-        return Packed(matrices, *kernel)
+        return PackedFactors(matrices, *kernel)
 
     def rows(self, begin: int, end: int, at: Sequence[np.ndarray]) -> np.ndarray:
-        """Covariances of some points with the cells ``at``."""
+        """Covariances of points [begin, end) with the cells ``at``."""
         places = np.unravel_index(np.arange(begin, end), self.shape)
-        found = np.ones((end - begin, len(at[0])))
+        covariances = np.ones((end - begin, len(at[0])))
         for m, i, o in zip(self.matrices, places, at):
-            found *= m[i[:, None], o]
-        return found
+            covariances *= m[i[:, None], o]
+        return covariances
 
     def covariances(self, begin: int, end: int) -> Any:
-        """(end - begin, N) those of some points with all cells; of arrays anywhere."""
+        """(end - begin, N): those with all cells, for arrays of any kind."""
         places = np.unravel_index(np.arange(begin, end), self.shape)
         return _of_rows([m[_arrays.to_device_of(i, m)] for m, i in zip(self.matrices, places)])
 
@@ -53,30 +53,30 @@ class ScatteredPoints:
         return lambda rows: scattered_product(matrices, rows)
 
     def rows(self, begin: int, end: int, at: Sequence[np.ndarray]) -> np.ndarray:
-        found = np.ones((end - begin, len(at[0])))
+        covariances = np.ones((end - begin, len(at[0])))
         for m, o in zip(self.matrices, at):
-            found *= m[begin:end, o]
-        return found
+            covariances *= m[begin:end, o]
+        return covariances
 
     def covariances(self, begin: int, end: int) -> Any:
-        """As those of ``GridPoints``."""
+        """As ``GridPoints.covariances``."""
         return _of_rows([m[begin:end] for m in self.matrices])
 
 
 def _of_rows(parts: Sequence[Any]) -> Any:
     """(p, n_k) each -> (p, N): the Kronecker product of every row."""
-    found = parts[0]
+    product = parts[0]
     for part in parts[1:]:
-        found = (found[:, :, None] * part[:, None, :]).reshape(len(part), found.shape[1] * part.shape[1])
-    return found
+        product = (product[:, :, None] * part[:, None, :]).reshape(len(part), product.shape[1] * part.shape[1])
+    return product
 
 
 def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
-    """(..., N) -> (..., M): sum over cells of prod_k matrices[k][p, i_k] x_i, by 2 N operations per point."""
+    """(..., N) -> (..., M): the sum over cells of prod_k matrices[k][p, i_k] x_i; 2 N operations per point."""
     M, shape = len(matrices[0]), [m.shape[1] for m in matrices]
     x = rows.reshape(math.prod(rows.shape[:-1]), math.prod(shape))
     rest = math.prod(shape[1:])
-    xp, found = _arrays.namespace(rows), []
+    xp, products = _arrays.namespace(rows), []
     step = max(1, _BLOCK_BYTES // (8 * max(1, len(x) * rest)))
     for begin in range(0, M, step):
         part = matrices[0][begin : begin + step] @ x.reshape(len(x), shape[0], rest)  # (B, points, rest)
@@ -84,12 +84,12 @@ def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
         for m, n in zip(matrices[1:], shape[1:]):
             left //= max(n, 1)
             part = xp.einsum("pk,bpkr->bpr", m[begin : begin + step], part.reshape(len(x), part.shape[1], n, left))
-        found.append(part.reshape(len(x), part.shape[1]))
-    return (xp.concatenate(found, -1) if found else x[:, :0]).reshape((*rows.shape[:-1], M))
+        products.append(part.reshape(len(x), part.shape[1]))
+    return (xp.concatenate(products, -1) if products else x[:, :0]).reshape((*rows.shape[:-1], M))
 
 
 def squared_product(xp: Any, points: GridPoints | ScatteredPoints, matrices: Sequence[Any], inverse: Any, kernel: Any) -> Any:
-    """The product of the matrices, entries squared, with ``inverse`` (N,): README (7). Squares alone may leave the range of float64."""
+    """The product of the matrices, with squared entries, and ``inverse`` (N,): README (7). Squares alone may leave the range of float64."""
     unit, scaled = xp.ones((), dtype=inverse.dtype, device=inverse.device), []
     for m in matrices:
         if 0 not in m.shape:
@@ -107,20 +107,20 @@ def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:
         return _explained_by_observed(solver, points)
     rotated = [m @ q for m, q in zip(points.matrices, grid.basis.matrices)]
     closed: Closed = solver if isinstance(solver, Closed) else solver.closed
-    found: np.ndarray = squared_product(np, points, rotated, closed.inverse, grid.kernel)
+    variances: np.ndarray = squared_product(np, points, rotated, closed.inverse, grid.kernel)
     if isinstance(solver, ByLatent):
         to_points = points.product(rotated, grid.kernel)
         for columns in solver.columns():
-            found = found - (to_points(columns) ** 2).sum(axis=0)
-    return found
+            variances = variances - (to_points(columns) ** 2).sum(axis=0)
+    return variances
 
 
 def _explained_by_observed(solver: ByObserved, points: GridPoints | ScatteredPoints) -> np.ndarray:
     from scipy.linalg import solve_triangular
 
-    found = np.zeros(points.size)
+    variances = np.zeros(points.size)
     step = max(1, _BLOCK_BYTES // (8 * max(1, len(solver.factor))))
     for begin in range(0, points.size, step):
         block = points.rows(begin, min(points.size, begin + step), solver.at)
-        found[begin : begin + step] = (solve_triangular(solver.factor, block.T, lower=True, check_finite=False) ** 2).sum(axis=0)
-    return found
+        variances[begin : begin + step] = (solve_triangular(solver.factor, block.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+    return variances

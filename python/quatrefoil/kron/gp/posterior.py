@@ -14,7 +14,7 @@ from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
 from ..product.dense import in_form_of, namespace, outer
 from ..product.eigen import clamped
-from . import solve_and_keep
+from . import solve_with_solution
 from .device import covariance_of
 from .points import GridPoints
 from .sample import gp_posterior_sample
@@ -40,21 +40,21 @@ def gp_posterior(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Posterior of a Gaussian process on a grid, at a grid of points: means, error bars (6), (7), (17).
+    """Posterior of a Gaussian process on a grid, at a grid of points: means and variances (6), (7), (17).
 
-    Mean K* α and variance of the latent function.
+    The mean is K* α, the variance that of the latent function.
 
     Parameters
     ----------
     factors, y, noise, mask
         As in ``gp_nll``.
     cross_factors : list or tuple of (m_k, n_k)
-        Covariance of the points, axis by axis, with the axes of the grid: M = prod m_k points.
+        Covariance of the points with the grid, axis by axis: M = prod m_k points.
     variance : bool or "samples"
-        True: exact, by a Cholesky factor of the cells that are missing or of those observed, whichever are fewer. "samples": from
-        ``samples`` posterior samples; each variance then has a relative standard error of sqrt(2 / samples). False: the mean alone.
+        True: exact, from a Cholesky factor of the missing or of the observed cells, whichever are fewer. "samples": from ``samples``
+        posterior samples; each variance then has a relative standard error of sqrt(2 / samples). False: only the mean.
     prior_diag : float, (M,), or list of (m_k,), optional
-        Prior variance of the points; a list: the factors of it. Left out: the product of the factors' diagonals, where each is constant.
+        Prior variance of the points, or a list of its factors. Default: the product of the factors' diagonals, if each is constant.
     prior_factors, samples, rng
         For variance="samples", as in ``gp_posterior_sample``.
     tol : float
@@ -66,19 +66,15 @@ def gp_posterior(
     -------
     mean : (..., M), or (..., m_1, ..., m_d) if y is a table
     var : (M,) or (m_1, ..., m_d), with variance
-        (..., M) where mask has a row for each of y, or with "samples". No noise is added. Rounding below 0 counts as 0.
-
-    Raises
-    ------
-    ValueError, TypeError, numpy.linalg.LinAlgError, MemoryError
-        As ``gp_nll``; a diagonal that is not constant and no prior_diag.
+        (..., M) if mask has a row for each row of y, or with "samples". It does not include the noise. Negative rounding errors become 0.
 
     Notes
     -----
-    The mean is differentiable in factors, cross_factors, y and noise; the variance is not, and asking is a NotImplementedError. Cost of the
-    mean: ``gp_solve`` and one product; of the variance 2 M sum n_k operations on a full grid; c missing (or observed) cells cost
-    c^3 / 3 + c (2 N sum n_k + M c) more. On a device nothing is read back: the exact variance takes a matrix of all N cells where some
-    are missing or noises differ, N^3 operations and 8 N^2 bytes per mask; errors that depend on values are NaN there.
+    Errors are those of ``gp_nll``; a diagonal that is not constant needs prior_diag. The mean is differentiable in factors, cross_factors,
+    y and noise; a gradient of the variance is a NotImplementedError. The mean takes ``gp_solve`` and one product, the variance 2 M sum n_k
+    operations on a full grid; c missing (or observed) cells cost c^3 / 3 + c (2 N sum n_k + M c) more. On a device nothing is read back:
+    errors that depend on values become NaN, and if cells are missing or noises differ, the exact variance needs a matrix of all N cells,
+    N^3 operations and 8 N^2 bytes per mask.
 
     Examples
     --------
@@ -92,7 +88,7 @@ def gp_posterior(
         raise ValueError(f"{_LABEL}: variance is {variance!r}, expected True, False or 'samples'")
     cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
     sizes = fitting(_LABEL, factors, cross, y)
-    alpha, solution = solve_and_keep(factors, y, noise, mask, None, tol, None, None, backend, num_threads)
+    alpha, solution = solve_with_solution(factors, y, noise, mask, None, tol, None, None, backend, num_threads)
     mean = matvec(cross, alpha, backend=backend, num_threads=num_threads)
     if not variance:
         return mean
@@ -111,9 +107,9 @@ def gp_posterior(
     return mean, in_form_of(y, var)
 
 
-def _prior(given: Any, factors: Sequence[Any], sizes: Sequence[int]) -> Any:
+def _prior(prior_diag: Any, factors: Sequence[Any], sizes: Sequence[int]) -> Any:
     """The prior variance of the points: a number or (M,)."""
-    if given is None:
+    if prior_diag is None:
         value: Any = 1.0
         for k, f in enumerate(factors):
             xp, diagonal = namespace(f), f.diagonal()
@@ -122,17 +118,17 @@ def _prior(given: Any, factors: Sequence[Any], sizes: Sequence[int]) -> Any:
                 continue
             is_constant = xp.max(diagonal) - xp.min(diagonal) <= 1e-5 * xp.max(xp.abs(diagonal))
             if isinstance(f, np.ndarray) and not is_constant:
-                raise ValueError(f"{_LABEL}: the diagonal of factors[{k}] is not constant; give prior_diag, the points' prior variance")
+                raise ValueError(f"{_LABEL}: the diagonal of factors[{k}] is not constant; pass prior_diag, the points' prior variance")
             value = value * nan_unless(xp, is_constant, diagonal[0])
         return value
-    if isinstance(given, (list, tuple)):
-        vectors = [_arguments.host_or_device_numbers(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(given)]
+    if isinstance(prior_diag, (list, tuple)):
+        vectors = [_arguments.host_or_device_numbers(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(prior_diag)]
         if (shapes := [tuple(v.shape) for v in vectors]) != [(m,) for m in sizes]:
             raise ValueError(f"{_LABEL}: prior_diag has shapes {shapes}, expected {[(m,) for m in sizes]}")
         return outer(list(map(_arrays.double, vectors)))
-    if _arrays.kind(given) is None or not given.ndim:
-        return _arguments.number(given, _LABEL, "prior_diag")
-    vector, M = _arguments.host_or_device_numbers(given, _LABEL, "prior_diag"), math.prod(sizes)
+    if _arrays.kind(prior_diag) is None or not prior_diag.ndim:
+        return _arguments.number(prior_diag, _LABEL, "prior_diag")
+    vector, M = _arguments.host_or_device_numbers(prior_diag, _LABEL, "prior_diag"), math.prod(sizes)
     if tuple(vector.shape) != (M,):
         raise ValueError(f"{_LABEL}: prior_diag has shape {tuple(vector.shape)}, expected ({M},)")
     return _arrays.double(vector)

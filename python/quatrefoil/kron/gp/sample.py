@@ -14,12 +14,12 @@ from ..._array_tools import chunk_slices, nan_unless
 from ..._typing import AnyArray, Array, Backend, T
 from ..product.dense import in_form_of, namespace
 from ..product.eigen import clamped
-from ..product.packed import Packed
+from ..product.packed import PackedFactors
 from .device import Covariance, covariance_of
 from .validation import check_noise, check_numbers, fitting, noise_of, plain_numbers, same_kind, takes_grids
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
-_BLOCK_BYTES = 32 << 20  # of the cells and points of the samples that are drawn together; a solve holds about 15 times as much
+_BLOCK_BYTES = 32 << 20  # of cells and points in one batch of samples; a solve takes about 15 times as much
 
 _SYNONYMS = {
     **dict.fromkeys(("seed", "random_state", "key"), "use rng"),
@@ -38,9 +38,9 @@ def gp_sample(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Samples of a Gaussian process on a grid, of any size that its axes fit (8).
+    """Samples of a Gaussian process on a grid (8).
 
-    Of N(0, K_1 ⊗ ... ⊗ K_d + S), as Q sqrt(λ + noise) ε, or with noise per cell as Q sqrt(λ) ε + sqrt(S) ε'.
+    Samples of N(0, K_1 ⊗ ... ⊗ K_d + S), as Q sqrt(λ + noise) ε, or with noise per cell as Q sqrt(λ) ε + sqrt(S) ε'.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def gp_sample(
     size : int
         Number of samples.
     rng : None, int, or numpy.random.Generator
-        Sample i depends on the seed and i alone, so fewer samples are the first of more.
+        Sample i depends only on the seed and i, so fewer samples are the first of more.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -59,15 +59,10 @@ def gp_sample(
     -------
     samples : (size, N)
 
-    Raises
-    ------
-    ValueError, TypeError, numpy.linalg.LinAlgError
-        As ``gp_nll``.
-
     Notes
     -----
-    One eigendecomposition per factor, 2 N sum n_k operations per sample, no N x N matrix. No gradient. Normal numbers are drawn on the
-    host, for arrays on a device too, where errors that depend on values are NaN.
+    Errors are those of ``gp_nll``. One eigendecomposition per factor and 2 N sum n_k operations per sample; no N x N matrix. Not
+    differentiable. Normal numbers are always drawn on the host. On a device, errors that depend on values become NaN.
 
     Examples
     --------
@@ -75,26 +70,24 @@ def gp_sample(
     >>> qf.kron.gp_sample([np.eye(2), np.ones((3, 3))], size=4, rng=0).shape
     (4, 6)
     """
-    given = _arguments.sequence(factors, _PRIOR)
-    plain = same_kind(_PRIOR, "factors", given)
-    N = _cells(given)
-    (s,) = same_kind(_PRIOR, "noise", [_noise(noise, given[0], N)])
+    factors = _arguments.sequence(factors, _PRIOR)
+    plain = same_kind(_PRIOR, "factors", factors)
+    N = _cells(factors)
+    (s,) = same_kind(_PRIOR, "noise", [_noise(noise, factors[0], N)])
     check_noise(_PRIOR, s)
-    covariance, xp = covariance_of(_PRIOR, plain, s, None, backend, num_threads), namespace(s)
-    s, per_cell, values = covariance.noise, s.shape[0] > 1, covariance.eigenvalues
+    covariance, per_cell = covariance_of(_PRIOR, plain, s, None, backend, num_threads), s.shape[0] > 1
     generator, count = _arguments.generator(rng, _PRIOR), _arguments.integer(size, _PRIOR, "size", 0)
 
     def block(rows: int) -> Any:
         E = _arrays.to_device_of(_normals(generator, rows, 2 * N if per_cell else N), plain[0])
-        latent = covariance.from_basis(E[:, :N] * xp.sqrt(values if per_cell else values + s))
-        return latent + E[:, N:] * xp.sqrt(s) if per_cell else latent
+        latent = covariance.sampled(E[:, :N], 0.0 if per_cell else covariance.noise)
+        return latent + covariance.noise_of(E[:, N:]) if per_cell else latent
 
-    samples: T = in_form_of(given[0], joined(map(block, _block_sizes(count, N)), count))
-    return samples
+    return in_form_of(factors[0], joined(map(block, _block_sizes(count, N)), count))
 
 
 def _cells(factors: Sequence[Any]) -> int:
-    """N of factors that must be square."""
+    """The number of cells, of factors that must be square."""
     for k, f in enumerate(factors):
         if f.ndim != 2 or f.shape[0] != f.shape[1]:
             raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
@@ -103,12 +96,14 @@ def _cells(factors: Sequence[Any]) -> int:
 
 def _noise(noise: Any, like: Any, N: int) -> Any:
     """(1,) or (N,), of the kind and precision of ``like``."""
-    found = noise_of(noise, like, _PRIOR)
-    if _arrays.describe(found) != _arrays.describe(like):
-        raise TypeError(f"{_PRIOR}: noise is {_arrays.describe(found)} but factors[0] is {_arrays.describe(like)}")
-    if tuple(found.shape) not in ((1,), (N,)):
-        raise ValueError(f"{_PRIOR}: noise has shape {tuple(found.shape)}, expected (1,) or ({N},), a variance for all cells or one each")
-    return found
+    array = noise_of(noise, like, _PRIOR)
+    if _arrays.describe(array) != _arrays.describe(like):
+        raise TypeError(f"{_PRIOR}: noise is {_arrays.describe(array)} but factors[0] is {_arrays.describe(like)}")
+    if tuple(array.shape) not in ((1,), (N,)):
+        raise ValueError(
+            f"{_PRIOR}: noise has shape {tuple(array.shape)}, expected (1,) or ({N},), one variance for all cells or one per cell"
+        )
+    return array
 
 
 @_arguments.keywords("kron.gp_posterior_sample", **_SYNONYMS)
@@ -127,22 +122,22 @@ def gp_posterior_sample(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Samples of the posterior at a grid of points, each consistent in itself, by Matheron's rule (18).
+    """Samples of the posterior at a grid of points, each a consistent function, by Matheron's rule (18).
 
-    f* + K* (K + S)^-1 (y - f - ε), (f, f*) from the prior.
+    f* + K* (K + S)^-1 (y - f - ε), with (f, f*) from the prior.
 
     Parameters
     ----------
     factors, y, noise, mask
         As in ``gp_nll``; y is (N,) or (..., N).
     cross_factors : list or tuple of (m_k, n_k)
-        Covariance of the points with the grid. Without prior_factors their rows must be rows of the factors: cells of the grid.
+        Covariance of the points with the grid. Without prior_factors the points must be cells: each row is a row of the factor.
     prior_factors : list or tuple of (m_k, m_k), optional
-        Covariance of the points among themselves, axis by axis: needed where they are no cells.
+        Covariance of the points with each other, axis by axis; required unless the points are cells.
     size : int
         Number of samples.
     rng : None, int, or numpy.random.Generator
-        Sample i depends on the seed and i alone, so fewer samples are the first of more.
+        Sample i depends only on the seed and i, so fewer samples are the first of more.
     tol : float
         As in ``gp_solve``.
     backend, num_threads
@@ -151,18 +146,13 @@ def gp_posterior_sample(
     Returns
     -------
     samples : (size, ..., M), or (size, ..., m_1, ..., m_d) if y is a table
-        Of the latent function: without noise.
-
-    Raises
-    ------
-    ValueError, TypeError, numpy.linalg.LinAlgError, MemoryError
-        As ``gp_nll``; a row of cross_factors that is no cell, without prior_factors.
+        Of the latent function, without noise.
 
     Notes
     -----
-    One solve and three products per sample, all samples together: no M x M matrix. Mean and covariance are those of ``gp_posterior``, up to
-    tol. Of arrays on a device as ``gp_sample``. Source: Wilson et al., Efficiently sampling functions from Gaussian process posteriors,
-    ICML 2020.
+    Errors are those of ``gp_nll``. One solve and three products per sample, all samples together; no M x M matrix. Mean and covariance are
+    those of ``gp_posterior``, up to tol. On a device as ``gp_sample``. Source: Wilson et al., Efficiently sampling functions from Gaussian
+    process posteriors, ICML 2020.
 
     Examples
     --------
@@ -179,14 +169,13 @@ def gp_posterior_sample(
     points = same_kind(_LABEL, "cross_factors", cross)
     numbers = _arguments.host_or_device_numbers(y, _LABEL, "y")
     check_numbers(_LABEL, numbers, s, m)
-    covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, **kernel)  # factors as they came: their precision is the limit
+    covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, **kernel)  # factors in their own precision, which limits accuracy
     sampler = PosteriorSampler(covariance, plain, points, numbers, m, prior_factors, tol)
-    samples: T = in_form_of(y, joined(sampler.blocks(count, rng), count))
-    return samples
+    return in_form_of(y, joined(sampler.blocks(count, rng), count))
 
 
 def joined(blocks: Iterator[Any], count: int) -> Any:
-    """Blocks of rows, ``count`` in all, as one array."""
+    """Concatenates blocks that have ``count`` rows in all."""
     first = next(blocks)
     if len(first) == count:
         return first
@@ -200,16 +189,16 @@ def joined(blocks: Iterator[Any], count: int) -> Any:
 
 
 def _block_sizes(count: int, numbers: int) -> list[int]:
-    """``count`` samples of so many numbers each, cut into blocks; at least one, which may be of size 0."""
+    """The sizes of the blocks for ``count`` samples of that many numbers each; at least one block, which may be empty."""
     step = max(1, _BLOCK_BYTES // (8 * max(1, numbers)))
     return [min(step, count - begin) for begin in range(0, max(count, 1), step)]
 
 
 class PosteriorSampler:
-    """Posterior samples at a grid of points, some at a time, so that memory does not grow with their number.
+    """Posterior samples at a grid of points, in blocks, so that memory does not grow with their number.
 
-    ``covariance`` is that of the data y (..., N), ``factors`` its own in double precision or less. ``points`` and ``prior_factors`` are
-    the cross_factors and prior_factors of ``gp_posterior_sample``.
+    ``covariance`` belongs to the data y (..., N), and ``factors`` are its factors. ``points`` and ``prior_factors`` are the cross_factors
+    and prior_factors of ``gp_posterior_sample``.
     """
 
     def __init__(
@@ -224,7 +213,7 @@ class PosteriorSampler:
         self._y = y if mask is None else namespace(y).where(mask, y, namespace(y).zeros_like(y))
 
     def blocks(self, count: int, rng: Any) -> Iterator[Any]:
-        """``count`` samples in double precision, in blocks (b, ..., M); at least one block, which may be empty."""
+        """Yields ``count`` samples in double precision, in blocks (b, ..., M); at least one block, which may be empty."""
         y, generator = self._y, _arguments.generator(rng, _LABEL)
         cells = y.shape[-1] + math.prod(p.shape[0] for p in self._points)
         for rows in _block_sizes(count, math.prod(y.shape[:-1]) * cells):
@@ -237,16 +226,16 @@ class PosteriorSampler:
         drawn = _normals(generator, count, normals + N)
         normal = _arrays.to_device_of(np.ascontiguousarray(drawn[:, :normals]), y)
         noise = self._covariance.noise_of(_arrays.to_device_of(np.ascontiguousarray(drawn[:, normals:]), y))
-        prior = Packed(self._roots, *kernel)(normal) + noise
+        prior = PackedFactors(self._roots, *kernel)(normal) + noise
         residual = y - prior.reshape(count, *(1,) * len(batch), N)
         alpha = self._covariance.solved(residual, self._tol)
         rows = alpha.reshape(count * math.prod(batch), N)
-        samples = Packed(self._points, *kernel)(rows).reshape(count, *batch, M)
-        return samples + Packed(self._new_roots, *kernel)(normal).reshape(count, *(1,) * len(batch), M)
+        samples = PackedFactors(self._points, *kernel)(rows).reshape(count, *batch, M)
+        return samples + PackedFactors(self._new_roots, *kernel)(normal).reshape(count, *(1,) * len(batch), M)
 
 
 def _normals(generator: np.random.Generator, rows: int, count: int) -> np.ndarray:
-    """(rows, count) normal numbers, drawn row after row: the first rows do not depend on how many there are, and Ctrl-C comes between."""
+    """(rows, count) normal numbers, drawn row by row, so that the first rows do not depend on ``rows``, and Ctrl-C can interrupt."""
     normals = np.empty((rows, count))
     for row in normals:
         generator.standard_normal(out=row)
@@ -254,25 +243,25 @@ def _normals(generator: np.random.Generator, rows: int, count: int) -> np.ndarra
 
 
 def _cell_roots(factors: Sequence[Any], points: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Roots of the covariance of the grid, and the rows of them that belong to points which are its cells."""
+    """Roots of the grid's covariance, and their rows for points that are cells of the grid."""
     roots = [_root(f, f"factors[{k}]") for k, f in enumerate(factors)]
     of = _rows_of if isinstance(factors[0], np.ndarray) else _device_rows_of
     return roots, [of(f, p, root, k) for k, (f, p, root) in enumerate(zip(factors, points, roots))]
 
 
-def _rows_of(f: np.ndarray, points: np.ndarray, among: np.ndarray, k: int) -> np.ndarray:
-    """The rows of ``among`` whose numbers are those of the rows of factor k that ``points`` are."""
+def _rows_of(f: np.ndarray, points: np.ndarray, roots: np.ndarray, k: int) -> np.ndarray:
+    """The rows of ``roots`` for ``points``, each of which is a row of factor k."""
     at = [_row_of(f, row) for row in points]
     if -1 in at:
         raise ValueError(
-            f"{_LABEL}: row {at.index(-1)} of cross_factors[{k}] is no row of factors[{k}], so that point is no cell of the grid; "
-            "give prior_factors, the points' own covariance on every axis"
+            f"{_LABEL}: row {at.index(-1)} of cross_factors[{k}] is not a row of factors[{k}], so that point is not a cell of the grid; "
+            "pass prior_factors, the covariance of the points with each other on every axis"
         )
-    return among[np.array(at, np.intp)]
+    return roots[np.array(at, np.intp)]
 
 
 def _row_of(f: np.ndarray, row: np.ndarray) -> int:
-    """Which row of f this is, but for rounding; -1 for none."""
+    """The index of a row in f, up to rounding; -1 if absent."""
     if not len(f):
         return -1
     allowed = 1e-6 * np.abs(f).max(initial=0.0)
@@ -282,22 +271,22 @@ def _row_of(f: np.ndarray, row: np.ndarray) -> int:
     return int(near[0]) if len(near) else -1
 
 
-def _device_rows_of(f: Any, points: Any, among: Any, k: int) -> Any:
-    """As ``_rows_of``, by all distances; NaN for a point that is no cell."""
-    xp, made = namespace(f), []
+def _device_rows_of(f: Any, points: Any, roots: Any, k: int) -> Any:
+    """As ``_rows_of``, from all distances; NaN for a point that is not a cell."""
+    xp, rows = namespace(f), []
     if not f.shape[0] or not points.shape[0]:
-        return xp.zeros((points.shape[0], among.shape[1]), dtype=among.dtype, device=among.device)
+        return xp.zeros((points.shape[0], roots.shape[1]), dtype=roots.dtype, device=roots.device)
     for part in chunk_slices(points.shape[0], f.shape[0] * f.shape[0]):
         off = xp.max(xp.abs(f[None, :, :] - points[part, :][:, None, :]), axis=2)
-        near = xp.take(among, xp.argmin(off, axis=1), axis=0)
-        made.append(nan_unless(xp, (xp.min(off, axis=1) <= 1e-6 * xp.max(xp.abs(f)))[:, None], near))
-    return xp.concat(made, axis=0)
+        near = xp.take(roots, xp.argmin(off, axis=1), axis=0)
+        rows.append(nan_unless(xp, (xp.min(off, axis=1) <= 1e-6 * xp.max(xp.abs(f)))[:, None], near))
+    return xp.concat(rows, axis=0)
 
 
 def _joint_roots(factors: Sequence[Any], points: Sequence[Any], prior_factors: Any) -> tuple[list[Any], list[Any]]:
-    """A root of the joint covariance of grid and points per axis: its rows for the grid, and those for the points."""
-    given = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
-    own, xp = same_kind(_LABEL, "prior_factors", given), namespace(factors[0])
+    """Roots of the joint covariance of grid and points on each axis: the rows of the grid, and the rows of the points."""
+    matrices = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
+    own, xp = same_kind(_LABEL, "prior_factors", matrices), namespace(factors[0])
     expected = [(p.shape[0], p.shape[0]) for p in points]
     if (shapes := [tuple(p.shape) for p in own]) != expected:
         raise ValueError(f"{_LABEL}: prior_factors have shapes {shapes}, expected {expected}")
@@ -311,15 +300,15 @@ def _joint_roots(factors: Sequence[Any], points: Sequence[Any], prior_factors: A
 
 
 def _root(a: Any, name: str) -> Any:
-    """R with R Rᵀ = a, of a matrix that may be singular; on a device NaN if it has an eigenvalue below 0."""
+    """R with R Rᵀ = a, where a may be singular; on a device NaN if a has a negative eigenvalue."""
     if not a.shape[0]:
         return a
     xp = namespace(a)
     values, vectors = xp.linalg.eigh(a)
-    good = values[0] >= -1e-6 * xp.max(xp.abs(values))  # the rounding of a smooth covariance in float32
+    semidefinite = values[0] >= -1e-6 * xp.max(xp.abs(values))  # rounding of a smooth covariance in float32
     root = vectors * xp.sqrt(clamped(xp, values))
     if not isinstance(a, np.ndarray):
-        return nan_unless(xp, good, root)
-    if not good:
+        return nan_unless(xp, semidefinite, root)
+    if not semidefinite:
         raise np.linalg.LinAlgError(f"{_LABEL}: {name} is not positive semidefinite (it has the eigenvalue {values[0]:.3g})")
     return root

@@ -1,4 +1,4 @@
-"""``gp_spectrum``: one pass over an array in the eigenbasis, for the likelihood of a full grid and its gradients."""
+"""Sums over arrays in the eigenbasis, for the likelihood of a full grid and its gradients: ``gp_spectrum`` and ``gp_gram``."""
 
 from __future__ import annotations
 
@@ -27,22 +27,47 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
 
 
 GP_SPECTRUM = Op(
-    "quatrefoil.kron.gp.spectrum", "gp_spectrum",
+    __name__, "gp_spectrum",
     inputs=(Arg("values", "n_", sequence=True, dtype="double"), Arg("z", "n_x", dtype="double")),
     outputs=(Arg("weighted", "n_x", dtype="double"), Arg("shares", "S", dtype="double"), Arg("sums", "4", dtype="double")),
     options=(Option("noise", float),),
     rule=_shapes,
     differentiable=False,
-    tolerance=2e-5,  # plain sums of up to some thousand numbers lose about the root of that many eps
+    tolerance=2e-5,  # plain sums of a few thousand numbers lose about the root of that many eps
 )  # fmt: skip
+GP_GRAM = Op(
+    __name__, "gp_gram",
+    inputs=(Arg("x", "L n R", dtype="double"),),
+    outputs=(Arg("gram", "n n", dtype="double"),),
+    differentiable=False,
+    tolerance=2e-5,  # plain sums of a few thousand numbers lose about the root of that many eps
+)  # fmt: skip
+_BLOCK = 1 << 17  # numbers in the products that are added at a time
 
 
 def gp_spectrum(
     values: Sequence[np.ndarray], z: np.ndarray, *, noise: float, backend: Backend | None = None, num_threads: int | None = None
 ) -> Any:
-    """Of λ = l_1 ⊗ ... ⊗ l_d, ``values`` (n_k,) above 0, and z (N,), with a = z / (λ + noise):
+    """Sums over the spectrum λ = l_1 ⊗ ... ⊗ l_d, for ``values`` l_k (n_k,) above 0 and z (N,), with a = z / (λ + noise).
 
-    a sqrt(λ) (N,); the sums of λ / (λ + noise) over all axes but one, for every axis, (n_1 + ... + n_d,); and (4,): z·a, the sum of
-    log(λ + noise), a·a, the sum of 1 / (λ + noise).
+    Returns a sqrt(λ) (N,); the sums of λ / (λ + noise) over all axes but one, for every axis, (n_1 + ... + n_d,); and (4,) sums: z·a, that
+    of log(λ + noise), a·a, and that of 1 / (λ + noise).
     """
     return call(GP_SPECTRUM, (*values, z), (float(noise),), (), None, backend, num_threads)
+
+
+def gp_gram(x: np.ndarray, *, backend: Backend | None = None, num_threads: int | None = None) -> np.ndarray:
+    """sum_{l,r} x_lir x_ljr of x (L, n, R), bitwise symmetric."""
+    return call(GP_GRAM, (x,), (), (), None, backend, num_threads)
+
+
+def products_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """sum_{l,r} a_lir b_ljr of arrays (L, n, R), by BLAS."""
+    L, n, R = a.shape
+    if R == 1:
+        return a.reshape(L, n).T @ b.reshape(L, n)
+    sums = np.zeros((n, n))
+    step = max(1, _BLOCK // max(1, n * n))
+    for i in range(0, L, step):
+        sums += np.matmul(a[i : i + step], b[i : i + step].transpose(0, 2, 1)).sum(axis=0)
+    return sums

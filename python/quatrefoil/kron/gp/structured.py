@@ -1,4 +1,4 @@
-"""The covariance of a full grid with noise that is correlated along axes too, K + s S with S = S_1 ⊗ ... ⊗ S_d: README (23)."""
+"""The covariance of a full grid whose noise is correlated along axes, K + s S with S = S_1 ⊗ ... ⊗ S_d: README (23)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..product.dense import not_negative
-from ..product.packed import Packed
+from ..product.packed import PackedFactors
 from ..twoterm import pencil
 from .basis import Axis
 from .grid import Grid
@@ -27,10 +27,10 @@ class StructuredAxis(Axis):
 
 
 class StructuredGrid(Grid):
-    """A ``Grid`` in the basis V = V_1 ⊗ ... ⊗ V_d. Sums over all axes but one are those for the factors, then those for the noise's."""
+    """A ``Grid`` in the basis V = V_1 ⊗ ... ⊗ V_d. Sums over all axes but one are those for the factors, then those for S_1..S_d."""
 
     is_orthogonal = False
-    floored = None  # no pass over a spectrum gives the gradients by S
+    floored = None  # the pass over the spectrum lacks the gradients by S
 
     def __init__(self, factors: Sequence[np.ndarray], noise_factors: Sequence[np.ndarray], label: str, *kernel: Any) -> None:
         self._begin(factors, label, kernel)
@@ -40,8 +40,9 @@ class StructuredGrid(Grid):
         self._noise.shape, self._noise.kernel, self._noise.values = self.shape, self.kernel, [np.ones(n) for n in self.shape]
         self._set_axes(axes)
         self.duals = [a.duals for a in axes]
-        self._coefficients = Packed(self.duals, *self.kernel)
-        self._noise_product, self._noise_root = Packed(self.terms[1], *self.kernel), Packed([a.root for a in axes], *self.kernel)
+        self._coefficients = PackedFactors(self.duals, *self.kernel)
+        self._noise_product = PackedFactors(self.terms[1], *self.kernel)
+        self._noise_root = PackedFactors([a.root for a in axes], *self.kernel)
         self._logdet = sum(self.size // len(a.values) * a.logdet for a in axes if len(a.values))
 
     def coefficients(self, rows: np.ndarray) -> Any:

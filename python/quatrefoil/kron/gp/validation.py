@@ -1,4 +1,4 @@
-"""Argument checks for functions that are not ops, and tables (..., n_1, ..., n_d) in place of rows."""
+"""Argument checks for functions that are not ops, and conversion of tables (..., n_1, ..., n_d) to rows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ R = TypeVar("R")
 
 
 def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: y and what goes with it may be tables (..., n_1, ..., n_d), which are then taken as (..., N), and factors batches.
+    """A decorator: y, noise, mask and start may be tables (..., n_1, ..., n_d) instead of rows (..., N), and factors may be batches.
 
-    Their last axis tells them from rows (..., N). If y is one, results with a number ``per_point`` have an axis for each factor too.
+    The last axis distinguishes tables from rows. If y is a table, results with one number ``per_point`` are tables too.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -31,26 +31,24 @@ def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, 
 
         @functools.wraps(function)
         def called(*args: P.args, **options: P.kwargs) -> R:
-            given: dict[str, Any] = dict(zip(names, args)) | options
-            if isinstance(given.get("factors"), (list, tuple)) and is_batch(given["factors"]):
-                of_batch: R = per_item(label, called, given)
-                return of_batch
-            sizes = _sizes(given.get("factors"))
-            tables = {n: _rows(given[n], sizes) for n in ("y", "noise", "mask", "start") if _is_table(given.get(n), sizes)}
+            arguments: dict[str, Any] = dict(zip(names, args)) | options
+            if isinstance(arguments.get("factors"), (list, tuple)) and is_batch(arguments["factors"]):
+                return per_item(label, called, arguments)
+            sizes = _sizes(arguments.get("factors"))
+            tables = {n: _rows(arguments[n], sizes) for n in ("y", "noise", "mask", "start") if _is_table(arguments.get(n), sizes)}
             if sizes and "y" not in tables:
-                _check_cells(label, given.get("y"), sizes, given.get("mask") is not None)
+                _check_cells(label, arguments.get("y"), sizes, arguments.get("mask") is not None)
             if not tables:
                 return function(*args, **options)
             plain: Any = function
-            found = plain(**given | tables)
-            if not per_point and "noise" in tables and given.get("grad"):  # the last result is the gradient of the noise
-                found = (*found[:-1], found[-1].reshape(sizes))
+            results = plain(**arguments | tables)
+            if not per_point and "noise" in tables and arguments.get("grad"):  # the last result is the gradient of the noise
+                results = (*results[:-1], results[-1].reshape(sizes))
             elif per_point and "y" in tables:
-                shape = _sizes(given["cross_factors"]) if "cross_factors" in names else sizes
-                several = [a.reshape(*a.shape[:-1], *shape) for a in (found if isinstance(found, tuple) else [found])]
-                found = tuple(several) if isinstance(found, tuple) else several[0]
-            result: R = found
-            return result
+                shape = _sizes(arguments["cross_factors"]) if "cross_factors" in names else sizes
+                several = [a.reshape(*a.shape[:-1], *shape) for a in (results if isinstance(results, tuple) else [results])]
+                results = tuple(several) if isinstance(results, tuple) else several[0]
+            return results
 
         return called
 
@@ -58,7 +56,7 @@ def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, 
 
 
 def _sizes(factors: Any) -> tuple[int, ...]:
-    """The numbers of rows; () if these are not matrices, which is reported elsewhere."""
+    """The numbers of rows; () if these are not matrices, which a later check reports."""
     is_known = isinstance(factors, (list, tuple)) and all(_arrays.kind(f) is not None and f.ndim == 2 for f in factors)
     return tuple(f.shape[0] for f in factors) if is_known else ()
 
@@ -77,17 +75,17 @@ def _rows(a: Any, sizes: tuple[int, ...]) -> Any:
 def _check_cells(label: str, y: Any, sizes: tuple[int, ...], is_masked: bool) -> None:
     N = math.prod(sizes)
     if _arrays.kind(y) is not None and tuple(y.shape[-1:]) != (N,):
-        wanted = f"(..., {N})" + (f" or (..., {', '.join(map(str, sizes))})" if len(sizes) > 1 else "")
-        which = ", all cells of the grid: mask says which of them were observed" if is_masked else ", a number per cell of the grid"
-        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {wanted}{which}")
+        expected = f"(..., {N})" + (f" or (..., {', '.join(map(str, sizes))})" if len(sizes) > 1 else "")
+        which = ", with all cells of the grid: mask marks the observed ones" if is_masked else ", one number per cell of the grid"
+        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {expected}{which}")
 
 
-def same_kind(label: str, name: str, given: Sequence[Any], like: Any = None, other: str = "y") -> list[Any]:
-    """The numbers of arrays that require no gradient; NumPy arrays on the host. Their kind and dtype must be those of ``like``, which is
-    ``other``, and on its device; by default of the first of them."""
-    leader, other = (given[0], f"{name}[0]") if like is None else (like, other)
-    plain = [host_or_device_numbers(a, label, f"{name}[{k}]") for k, a in enumerate(given)]
-    for k, a in enumerate(given):
+def same_kind(label: str, name: str, arrays: Sequence[Any], like: Any = None, other: str = "y") -> list[Any]:
+    """The arrays without gradients, as NumPy arrays on the host. They must have the kind, dtype and device of ``like``, named ``other``; by
+    default those of the first."""
+    leader, other = (arrays[0], f"{name}[0]") if like is None else (like, other)
+    plain = [host_or_device_numbers(a, label, f"{name}[{k}]") for k, a in enumerate(arrays)]
+    for k, a in enumerate(arrays):
         if a is leader:
             continue
         if a.dtype != leader.dtype or _arrays.kind(a) != _arrays.kind(leader):
@@ -97,11 +95,11 @@ def same_kind(label: str, name: str, given: Sequence[Any], like: Any = None, oth
 
 
 def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]:
-    """The sizes m_k of cross_factors that fit factors; what else is wrong ``gp_solve`` says."""
-    given = _arguments.sequence(factors, label)
-    if len(cross) != len(given):
-        raise ValueError(f"{label}: {len(cross)} cross_factors for {len(given)} factors, expected one each")
-    for k, (c, f) in enumerate(zip(cross, given)):
+    """The sizes m_k of cross_factors, after checking them against factors; ``gp_solve`` checks the rest."""
+    matrices = _arguments.sequence(factors, label)
+    if len(cross) != len(matrices):
+        raise ValueError(f"{label}: {len(cross)} cross_factors for {len(matrices)} factors, expected one per factor")
+    for k, (c, f) in enumerate(zip(cross, matrices)):
         _arguments.real_array(c, label, f"cross_factors[{k}]")
         _arguments.real_array(f, label, f"factors[{k}]")
         if c.dtype != f.dtype or _arrays.kind(c) != _arrays.kind(f):
@@ -116,7 +114,7 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
 
 
 def plain_numbers(label: str, factors: Any, noise: Any, mask: Any, y: Any) -> tuple[list[Any], Any, Any]:
-    """Factors, noise (1,) or (N,) and mask of a call whose y is this: NumPy arrays on the host."""
+    """Factors, noise (1,) or (N,) and mask of a call with this y; on the host NumPy arrays."""
     if not _arrays.on_host(y):
         return same_kind(label, "factors", factors, y), *same_kind(label, "noise", [noise_of(noise, y, label)], y), mask
     plain = same_kind(label, "factors", factors)
@@ -133,21 +131,21 @@ def noise_of(noise: Any, y: Any, label: str) -> Any:
         return noise.reshape(1) if noise.ndim == 0 else noise
     value = _arguments.number(noise, label, "noise")
     if _arrays.kind(y) is None:
-        return np.full(1, value)  # the call that follows reports what is wrong with y
+        return np.full(1, value)  # a later check reports what is wrong with y
     if _arrays.kind(y) == "torch":
         return y.new_full((1,), value)
     return _arrays.to_device_of(np.full(1, value, _arrays.dtype_name(y)), y)
 
 
 def check_numbers(label: str, y: Any, noise: Any, mask: Any) -> None:
-    """ValueError for noise and observed cells that are not finite; arrays on a device are not looked at."""
+    """ValueError if noise or an observed cell is not finite; arrays on a device are not read."""
     if not isinstance(y, np.ndarray):
         return
     check_noise(label, noise)
     try:
         _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
     except ValueError as error:
-        raise ValueError(f"{error}; mask=~np.isnan(y) leaves cells out (by torch.isnan or jnp.isnan for their arrays)") from None
+        raise ValueError(f"{error}; mask=~np.isnan(y) leaves cells out (torch.isnan or jnp.isnan for their arrays)") from None
 
 
 def check_noise(label: str, noise: np.ndarray) -> None:

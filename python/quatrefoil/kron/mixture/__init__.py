@@ -24,7 +24,7 @@ from .radial import rbf as rbf
 from .radial import rbf_vjp as rbf_vjp
 from .rules import TOLERANCE, as_array, check_values, op
 
-_ENTRIES = "A P or A or "  # one number per entry, one per component, or one in all: () has no letters
+_ENTRIES = "A P or A or "  # one number per entry, one per component, or one for all
 _KINDS = ("student_t", "gaussian")
 _LOG_WEIGHTS, _LOG_SCALES, _FREQS = (Arg(name, "Q") for name in ("log_weights", "log_scales", "freqs"))
 _SPECTRAL = (Option("kind", str), Option("order", int))
@@ -52,7 +52,7 @@ def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
 
 
 _LOGS = {"weights": "use log_weights", "scales": "use log_scales"}
-_FREQUENCIES = dict.fromkeys(("frequencies", "means", "mixture_means"), "use freqs, in cycles")
+_FREQUENCIES = dict.fromkeys(("frequencies", "means", "mixture_means"), "use freqs, in cycles per unit of x")
 
 
 @keywords("kron.spectral_mixture", **_LOGS, **_FREQUENCIES)
@@ -71,7 +71,7 @@ def spectral_mixture(
 ) -> T:
     """Spectral mixture covariance, for functions with many frequencies, or its derivative (4)-(7).
 
-    K_ij = k^(order)(x_i - y_j), the derivative by the first argument,
+    K_ij = k^(order)(x_i - y_j), the derivative in the first argument,
     k(d) = sum_q exp(log_weights_q) g_q(d) cos(2 pi freqs_q d).
 
     Parameters
@@ -79,17 +79,17 @@ def spectral_mixture(
     x : (N,)
         Points; float32 or float64.
     y : (M,), optional
-        Other points; without them those of x.
+        Other points, by default x.
     log_weights : (Q,)
         Logarithms of the weights.
     log_scales : (Q,)
-        Logarithms of r, an inverse length-scale, for "student_t"; of p, which multiplies d^2, for "gaussian".
+        Logarithms of r, an inverse length-scale, for "student_t"; of p, a factor of d^2, for "gaussian".
     freqs : (Q,)
-        Frequencies in cycles, not in radians.
+        Frequencies in cycles per unit of x, not in radians.
     kind : "student_t" or "gaussian"
-        The shape of a component's spectrum: g(d) = (1 + s + s^2 / 3) exp(-s), s = sqrt(5) r |d|, or g(d) = exp(-p d^2).
+        The shape of a component's spectrum: g(d) = (1 + s + s^2 / 3) exp(-s) with s = sqrt(5) r |d|, or g(d) = exp(-p d^2).
     order : 0, 1 or 2
-        Which derivative.
+        Order of the derivative.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -97,17 +97,12 @@ def spectral_mixture(
     -------
     K : (N, M)
 
-    Raises
-    ------
-    ValueError, TypeError
-        As ``rbf``; another kind or order.
-
     Notes
     -----
-    Differentiable in all arrays: in x and y by the next derivative, in closed form also where points coincide. Cost: an exponential, a
-    sine and a cosine per component and pair, in float64 whatever the dtype; half the pairs without y; per component and lag if x is a
-    uniform axis, and y another of the same step (9), as for ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f
-    |d|), with (2 pi f)^order before it: d is rounded once and its turns f d are taken off exactly.
+    Errors are those of ``rbf``. Differentiable in all arrays, also where points coincide. Cost: an exponential, a sine and a cosine per
+    component and pair, in float64 for any dtype; half the pairs without y; per component and lag if x is a uniform axis, and y another one
+    with the same step (9), as in ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f |d|), for derivatives times (2 pi
+    f)^order.
 
     Examples
     --------
@@ -119,8 +114,7 @@ def spectral_mixture(
            [-0.829,  0.   ,  1.   ]])
     """
     options = _spectral_options(SPECTRAL_MIXTURE.label, kind, order)
-    K: T = call(SPECTRAL_MIXTURE, (x, y, log_weights, log_scales, freqs), options, (), out, backend, num_threads)
-    return K
+    return call(SPECTRAL_MIXTURE, (x, y, log_weights, log_scales, freqs), options, (), out, backend, num_threads)
 
 
 def spectral_mixture_vjp(
@@ -129,9 +123,7 @@ def spectral_mixture_vjp(
     """Gradients of ``spectral_mixture``.
 
     ``(x, y, log_weights, log_scales, freqs, grad)``, grad (N, M), y an array or None -> (dx, dy, dlog_weights, dlog_scales, dfreqs),
-    without dy where y is None (8), (10).
-
-    Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as ``rbf_vjp``.
+    without dy if y is None (8), (10). Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as ``rbf_vjp``.
 
     Examples
     --------
@@ -159,11 +151,10 @@ def spectral_mixture_lags(
 ) -> T:
     """``spectral_mixture`` as a function of differences: d (N,) -> k^(order)(d) (N,) (7).
 
-    For solvers that know their matrices to be Toeplitz. Differentiable in all arrays. Error: a few eps of sum w (2 pi f)^order.
+    For solvers whose matrices are Toeplitz. Differentiable in all arrays. Error: a few eps of sum w (2 pi f)^order.
     """
     options = _spectral_options(SPECTRAL_MIXTURE_LAGS.label, kind, order)
-    k: T = call(SPECTRAL_MIXTURE_LAGS, (d, log_weights, log_scales, freqs), options, (), out, backend, num_threads)
-    return k
+    return call(SPECTRAL_MIXTURE_LAGS, (d, log_weights, log_scales, freqs), options, (), out, backend, num_threads)
 
 
 def spectral_mixture_lags_vjp(
@@ -174,7 +165,12 @@ def spectral_mixture_lags_vjp(
     return call_vjp(SPECTRAL_MIXTURE_LAGS, inputs_and_grad, options, (), backend, num_threads)
 
 
-@keywords("kron.gsmp_kernel", freqs="use means, in cycles", frequencies="use means, in cycles", scale="use std, of the frequencies")
+@keywords(
+    "kron.gsmp_kernel",
+    freqs="use means, in cycles per unit of x",
+    frequencies="use means, in cycles per unit of x",
+    scale="use std, of the frequencies",
+)
 def gsmp_kernel(
     x: Array[T],
     y: Array[T] | None = None,
@@ -197,9 +193,9 @@ def gsmp_kernel(
     weights : (A,)
         At least 0.
     means : (A, P) or (A,)
-        Frequencies in cycles; (A,): the same for all coordinates.
+        Frequencies in cycles per unit of x; (A,): the same for all coordinates.
     std : number, (), (A,) or (A, P)
-        The width of a component's spectrum, at least 0: one for all, one per component, or one per component and coordinate.
+        Width of a component's spectrum, at least 0: one for all, one per component, or one per component and coordinate.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -207,16 +203,11 @@ def gsmp_kernel(
     -------
     K : (N, M)
 
-    Raises
-    ------
-    ValueError, TypeError
-        As ``rbf``; weights or std below 0.
-
     Notes
     -----
-    Differentiable in weights, means and std, not in points. Cost: P cosines per component and pair, and an exponential: one per pair
-    if std is one number; in float64 whatever the dtype. Half the pairs without y, and lags instead of pairs (9), as for ``rbf``.
-    Error: a few eps of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
+    Errors are those of ``rbf``; weights and std must be at least 0. Differentiable in weights, means and std, not in points. Cost: P
+    cosines per component and pair, and an exponential, only one per pair if std is one number; in float64 for any dtype. Half the pairs
+    without y, and lags instead of pairs (9), as in ``rbf``. Error: a few eps of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
 
     Examples
     --------
@@ -228,8 +219,7 @@ def gsmp_kernel(
            [ 2., -2.,  2.]])
     """
     std = as_array(std, x, GSMP_KERNEL.label, "std", positive=False)
-    K: T = call(GSMP_KERNEL, (x, y, weights, means, std), (), (), out, backend, num_threads)
-    return K
+    return call(GSMP_KERNEL, (x, y, weights, means, std), (), (), out, backend, num_threads)
 
 
 def gsmp_kernel_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:

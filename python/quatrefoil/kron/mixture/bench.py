@@ -28,7 +28,7 @@ def problems() -> Iterator[Problem]:
     yield against_numba(_spectral(300, 2, uniform=False))
 
 
-MIXTURE: dict[str, Any] = {  # where the training of a solver starts
+MIXTURE: dict[str, Any] = {  # the start of a solver's training
     "log_weights": np.full(COMPONENTS, -np.log(COMPONENTS)),
     "log_scales": np.zeros(COMPONENTS),
     "freqs": np.linspace(0, 20, COMPONENTS),
@@ -41,7 +41,7 @@ def _axis(n: int, uniform: bool) -> np.ndarray:
 
 
 def by_numpy(d: Any, log_weights: Any, log_scales: Any, freqs: Any, order: int, xp: Any = np) -> Any:
-    """The student_t mixture at differences of any shape, by broadcasting with the components as the last axis. ``xp`` is NumPy or torch."""
+    """The student_t mixture at differences of any shape; broadcasts over components. ``xp`` is NumPy or torch."""
     d, a, m = d[..., None], 5**0.5 * xp.exp(log_scales), 2 * np.pi * freqs
     s, c = a * abs(d), xp.cos(m * d)
     E = xp.exp(-s)
@@ -76,7 +76,7 @@ def _spectral(n: int, order: int, uniform: bool) -> Problem:
 
 
 def _spectral_gradient(n: int, order: int) -> Problem:
-    """The gradients of the hyperparameters; those of the frequencies are compared. The peer adds up diagonals as we do."""
+    """The gradients of the hyperparameters; compares those of the frequencies. The peer sums diagonals too."""
     x = _axis(n, True)
     grad = np.random.default_rng(1).standard_normal((n, n))
 
@@ -107,7 +107,7 @@ def _radial(name: str, n: int, P: int, uniform: bool) -> Problem:
     scale, points = 0.5 * P**0.5, x[:, 0].copy() if P == 1 else x
 
     def squares(z: np.ndarray) -> Any:
-        """By a matrix product: the fastest way in NumPy, but less accurate."""
+        """From a matrix product, the fastest way in NumPy, though less accurate."""
         z = (z - z.mean(0)) / scale
         norms = (z * z).sum(1)
         return np.maximum(norms[:, None] + norms - 2 * (z @ z.T), 0)

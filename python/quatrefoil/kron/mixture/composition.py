@@ -1,7 +1,7 @@
-"""The covariance kernels in array-API terms, in double precision: same formulas, same names as csrc/kron/mixture.
+"""The covariance kernels in array-API terms, in double precision, with the formulas and names of csrc/kron/mixture.
 
-All pairs in rows of K, a piece of them at a time. For NumPy arrays, uniform axes are detected and evaluated at their lags, README (9), and
-without ``y`` only the pairs i <= j are computed.
+Rows of K are computed in chunks. For NumPy arrays, uniform axes are evaluated at their lags, README (9), and without ``y`` only the pairs
+i <= j are computed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from ..._array_tools import added, chunk_slices, double, finite, in_chunks, nan_unless, two_product
 
-GONE = 800.0  # e^-800 is 0: an exponent ends here
-LARGEST = 1e300  # of ρ², in the rational quadratic
-LIVE = 8  # arrays of one number per component and pair that exist at a time, about
-SLACK = 4.0  # eps of the largest |x|, by which a uniform axis may be off
+GONE = 800.0  # largest exponent; e^-800 is 0
+LARGEST = 1e300  # largest ρ² in the rational quadratic
+LIVE = 8  # arrays of one number per component and pair that exist at a time, roughly
+SLACK = 4.0  # rounding of a uniform axis, in eps of the largest |x|
 
 
 def _points(xp: Any, x: Any) -> Any:
@@ -35,12 +35,12 @@ def _at_least_0(xp: Any, a: Any) -> Any:
 
 
 def _differences(X: Any, Y: Any) -> list[Any]:
-    """One (N, M) array per coordinate of points (N, P) and (M, P); zeros if P = 0."""
+    """One (N, M) array per coordinate of points (N, P) and (M, P); one of zeros if P = 0."""
     return [X[:, p][:, None] - Y[:, p] for p in range(X.shape[1])] or [X @ Y.T]
 
 
 def _lags(x: Any, y: Any) -> Any:
-    """The differences (N + M - 1, 1) of axes with one common step, README (9), i - j = N - 1, ..., 1 - M; else None."""
+    """The differences (N + M - 1, 1) of uniform axes with the same step, README (9), i - j = N - 1, ..., 1 - M; otherwise None."""
     if not all(z.ndim == 1 or z.shape[1] == 1 for z in (x, y)) or min(len(x), len(y)) < 2:
         return None
     a, b = (np.asarray(z, np.float64).reshape(-1) for z in (x, y))
@@ -63,15 +63,15 @@ def _toeplitz(lags: Any, M: int) -> Any:
 
 
 def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], odd: bool = False) -> Any:
-    """value(d) at all pairs; d is a list of differences (n, M), one per coordinate. It makes ``width`` numbers per pair. ``odd``: in d."""
+    """value(d) at all pairs, for lists d of differences (n, M), one per coordinate; it uses ``width`` numbers per pair. ``odd``: in d."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
     N, M = X.shape[0], Y.shape[0]
     if xp is not np:
         return in_chunks(xp, lambda at: xp.astype(value(_differences(X[at, :], Y)), x.dtype), N, LIVE * width * M)
     if (lags := _lags(x, x if y is None else y)) is not None:
-        found = value([lags if y is not None else lags[:N]])[:, 0]
-        return _toeplitz(found if y is not None else _mirrored(found, odd), M)
+        at_lags = value([lags if y is not None else lags[:N]])[:, 0]
+        return _toeplitz(at_lags if y is not None else _mirrored(at_lags, odd), M)
     K = np.empty((N, M), x.dtype)
     for at in chunk_slices(N, LIVE * width * M, np):
         first = at.start if y is None else 0  # earlier columns are mirrored
@@ -82,15 +82,15 @@ def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], od
 
 
 def _both(xp: Any, rows: Any, columns: Any, start: int, odd: bool) -> Any:
-    """Gradients of rows i from ``start`` on, (n, M), and of the same columns, (M, n), as factors of k(d_ij) for i <= j; 0 for i > j."""
+    """The gradient by k(d_ij) for i <= j, from rows i >= ``start`` (n, M) and the same columns (M, n) of grad; 0 for i > j."""
     i, j = (xp.arange(n, dtype=xp.int64, device=rows.device) for n in rows.shape)
-    behind = j - start - i[:, None]
-    mirrored = xp.where(behind > 0, -columns.T if odd else columns.T, xp.zeros_like(rows))
-    return xp.where(behind >= 0, rows, xp.zeros_like(rows)) + mirrored
+    offset = j - start - i[:, None]
+    mirrored = xp.where(offset > 0, -columns.T if odd else columns.T, xp.zeros_like(rows))
+    return xp.where(offset >= 0, rows, xp.zeros_like(rows)) + mirrored
 
 
 def _points_of(xp: Any, steps: list[Any], axis: int, points: Any) -> Any:
-    """Sums over one axis of arrays of pairs, one per coordinate; zeros if there are none."""
+    """Sums over one axis of arrays of pairs, one per coordinate; zeros without coordinates."""
     return xp.stack([xp.sum(step, axis=axis) for step in steps], axis=-1) if steps else xp.zeros_like(points)
 
 
@@ -102,18 +102,18 @@ def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[
         g = np.ascontiguousarray(grad, np.float64)
         sums = np.array([np.trace(g, -l) for l in range(len(X) - 1, -len(Y), -1)])
         if y is None:
-            lags, behind = lags[: len(X)], sums[: len(X) - 1 : -1]
-            sums = sums[: len(X)] + np.append(-behind if odd else behind, 0.0)
+            lags, negative = lags[: len(X)], sums[: len(X) - 1 : -1]
+            sums = sums[: len(X)] + np.append(-negative if odd else negative, 0.0)
         total, slopes = adjoint([lags], sums[:, None])
         at_lags = slopes[0][:, 0] if y is not None else _mirrored(slopes[0][:, 0], not odd)
-        steps = np.multiply(_toeplitz(at_lags, len(Y)), g, out=np.empty(g.shape))  # whatever layout grad had: the same sums
+        steps = np.multiply(_toeplitz(at_lags, len(Y)), g, out=np.empty(g.shape))  # the same sums for any layout of grad
         dX, columns = steps.sum(axis=1)[:, None], steps.sum(axis=0)[:, None]
     else:
         rows: list[Any] = []
         columns, total = None, None
         for at in chunk_slices(X.shape[0], LIVE * width * Y.shape[0], xp):
             g = double(xp, grad[at, :])
-            if y is None:  # (i, j) and (j, i) in one, each i <= j
+            if y is None:  # (i, j) and (j, i) together, for i <= j
                 g = _both(xp, g, double(xp, grad[:, at]), at.start, odd)
             first = at.start if y is None else 0
             sums, slopes = adjoint(_differences(X[at, :], Y[first:, :]), g[:, first:])
@@ -130,7 +130,7 @@ def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[
 # ---- radial functions
 
 
-# README (1) to (3): (value, slope) at ρ², the square of the scaled distance; the slope is the derivative by ρ².
+# README (1) to (3): the value and its derivative by ρ², the squared scaled distance.
 
 
 def _squared_exponential(xp: Any, square: Any) -> tuple[Any, Any]:
@@ -161,13 +161,13 @@ def _rational_quadratic(xp: Any, square: Any, alpha: Any) -> tuple[Any, Any]:
 
 
 def _coordinates(xp: Any, x: Any, a: Any) -> list[Any]:
-    """1 / a of every coordinate, for a scale or a period above 0: one number or (P,)."""
+    """1 / a for every coordinate, for a scale or a period above 0: one number or (P,)."""
     inverse = 1 / _positive(xp, double(xp, a))
     return [inverse[p] if inverse.ndim else inverse for p in range(1 if x.ndim == 1 else x.shape[1])]
 
 
 def _scaled(xp: Any, d: list[Any], inverse: list[Any], freqs: list[Any] | None) -> list[tuple[Any, Any]]:
-    """(u, du/dd) of every coordinate, ρ² = Σ u²; with frequencies those of points on circles (13)."""
+    """(u, du/dd) for every coordinate, ρ² = Σ u²; with frequencies for points on circles (13)."""
     if freqs is None:
         return [(t * i, i) for t, i in zip(d, inverse)]
     waves = [_wave(xp, f / 2, t) for t, f in zip(d, freqs)]
@@ -235,11 +235,13 @@ def rational_quadratic_vjp(xp: Any, x: Any, y: Any, scale: Any, alpha: Any, grad
 
 
 def _envelope(xp: Any, gaussian: bool, scale: Any, d: Any, order: int, partials: bool = False) -> Any:
-    """README (4)-(6): g and its derivatives up to ``order``; or of these the partials by the logarithm of the scale."""
+    """README (4)-(6): g and its derivatives up to ``order``, or their partial derivatives by the logarithm of the scale."""
     t = d if gaussian else scale * d
     u = xp.clip(scale * d * d if gaussian else xp.abs(t), max=GONE)
     E = xp.exp(-u)
-    b = 2 * scale * E if gaussian else scale / 3 * E  # a square of the scale may leave the range where a first derivative does not
+    b = (
+        2 * scale * E if gaussian else scale / 3 * E
+    )  # the square of a scale may leave the range of float64 although first derivatives do not
     g: list[Callable[[], Any]]
     if gaussian and partials:
         g = [lambda: -u * E, lambda: -b * t * (1 - u), lambda: b * ((5 - 2 * u) * u - 1)]
@@ -274,14 +276,14 @@ def _modulated_by_m(order: int, g: list[Any], m: Any, c: Any, s: Any, d: Any) ->
 
 
 def _wave(xp: Any, f: Any, d: Any, sine: bool = True) -> tuple[Any, Any]:
-    """Cosine and, where it is wanted, sine of 2 pi f d: whole turns are taken off the product and its rounding."""
+    """Cosine and, if requested, sine of 2 pi f d; whole turns are removed from the product and its rounding error."""
     turns, rest = two_product(f, d)
     angle = 2 * math.pi * ((turns - xp.round(turns)) + rest)
     return xp.cos(angle), xp.sin(angle) if sine else None
 
 
 def _components(xp: Any, log_weights: Any, log_scales: Any, freqs: Any, kind: str) -> Any:
-    """weights, scales (a of (4), p of (5)), frequencies, whether these are Gaussian."""
+    """Weights, scales (a of (4), p of (5)), frequencies, and whether the kind is Gaussian."""
     log_weights, log_scales, freqs = (finite(xp, double(xp, a)) for a in (log_weights, log_scales, freqs))
     scales = xp.exp(log_scales)
     return xp.exp(log_weights), scales if kind == "gaussian" else math.sqrt(5) * scales, freqs, kind == "gaussian"
@@ -295,7 +297,7 @@ def _spectral(xp: Any, order: int, d: Any, weights: Any, scales: Any, freqs: Any
 
 
 def _spectral_adjoint(xp: Any, order: int, d: Any, grad: Any, weights: Any, scales: Any, freqs: Any, gaussian: bool) -> Any:
-    """README (8): sums for weights, scales and frequencies, and the next derivatives (...)."""
+    """README (8): sums for weights, scales and frequencies, and the next derivative (...)."""
     g, h = _envelope(xp, gaussian, scales, d, order + 1), _envelope(xp, gaussian, scales, d, order, partials=True)
     c, s = _wave(xp, freqs, d)
     m, all_pairs = 2 * math.pi * freqs, tuple(range(d.ndim - 1))
@@ -360,7 +362,7 @@ def _product_inputs(xp: Any, x: Any, weights: Any, means: Any, std: Any) -> Any:
 
 
 def _factors(xp: Any, d: list[Any], means: Any, std: Any, sine: bool = True) -> Any:
-    """The parts of (11) at differences d: the components' envelopes (n, M, A), and a cosine and a sine of that shape per coordinate."""
+    """The factors of (11) at differences d: envelopes (n, M, A), and a cosine and a sine of that shape per coordinate."""
     exponent, waves = xp.zeros((*d[0].shape, means.shape[0]), dtype=xp.float64, device=d[0].device), []
     for p in range(means.shape[1]):
         t = d[p][..., None]
@@ -397,22 +399,22 @@ def gsmp_kernel_vjp(xp: Any, x: Any, y: Any, weights: Any, means: Any, std: Any,
 
 
 def _product_adjoint(xp: Any, d: Any, grad: Any, weights: Any, means: Any, std: Any) -> list[Any]:
-    """README (12): sums (A,) for the weights, for the means of every coordinate, for the widths of every coordinate."""
+    """README (12): sums (A,) for the weights, for the means per coordinate, and for the widths per coordinate."""
     product, waves = _factors(xp, d, means, std)
     product = grad[:, :, None] * product
-    before = []  # the product of what stands before a coordinate
+    before = []  # the product over earlier coordinates
     for c, _ in waves:
         before.append(product)
         product = product * c
-    of_means, of_std, behind = [], [], xp.ones_like(product)
+    of_means, of_std, after = [], [], xp.ones_like(product)
     for p in reversed(range(len(waves))):
         t, (c, s) = d[p][..., None], waves[p]
-        of_means.append(-2 * math.pi * weights * xp.sum(t * s * before[p] * behind, axis=(0, 1)))
+        of_means.append(-2 * math.pi * weights * xp.sum(t * s * before[p] * after, axis=(0, 1)))
         of_std.append(-4 * math.pi**2 * weights * xp.sum(t * std[:, p] * t * product, axis=(0, 1)))
-        behind = behind * c
+        after = after * c
     return [xp.sum(product, axis=(0, 1)), *reversed(of_means), *reversed(of_std)]
 
 
 def _summed(xp: Any, a: Any, like: Any) -> Any:
-    """An entry each (A, P), as the argument has them."""
+    """Sums entries (A, P) to the shape of the argument."""
     return xp.astype(a if like.ndim == 2 else xp.sum(a, axis=-1) if like.ndim == 1 else xp.sum(a), like.dtype)

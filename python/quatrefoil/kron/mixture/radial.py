@@ -40,9 +40,9 @@ def rbf(
     x : (N,) or (N, P)
         Points; float32 or float64.
     y : (M,) or (M, P), optional
-        Other points; without them those of x.
+        Other points, by default x.
     scale : number, () or (P,)
-        Length-scale, above 0: one for all, or for points (N, P) one per column. An array if its gradient is wanted.
+        Length-scale, above 0: one for all, or for points (N, P) one per column. Pass an array if you need its gradient.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -53,16 +53,16 @@ def rbf(
     Raises
     ------
     ValueError
-        Shapes that do not fit; a scale that is not above 0; NaN or infinity in x, y or scale (its index is named).
+        Shapes that do not fit; a scale that is not above 0; NaN or infinity in x, y or scale (with its index).
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
 
     Notes
     -----
-    Differentiable in x, y and scale. Cost: an exponential and 3 P operations per pair, in float64 whatever the dtype; half the
-    pairs where there is no y, and K is symmetric to the last bit. N exponentials where x is a uniform axis and there is no y, N + M - 1
-    where both are, with one step (9): axes whose numbers are off x_0 + i h by at most 4 eps of the largest. The matrix is then that of
-    the exact axes. Memory: a copy of y. Error: a few eps of K.
+    Differentiable in x, y and scale. Cost: an exponential and 3 P operations per pair, in float64 for any dtype; half the pairs without y,
+    and K is then bitwise symmetric. A uniform axis x without y takes N exponentials, and two uniform axes with the same step N + M - 1
+    (9); an axis is uniform if its points differ from x_0 + i h by at most 4 eps of the largest. K is then that of the exact axes. Memory:
+    a copy of y. Error: a few eps of K.
 
     Examples
     --------
@@ -78,9 +78,8 @@ def rbf(
 def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
     """Gradients of ``rbf``.
 
-    ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy where y is None (3).
-
-    Two to three times the cost of the values. Memory: at most 64 sums of the size of y, 16 MB together, and two arrays like x in float64.
+    ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy if y is None (3). Two to three times the cost
+    of the values. Memory: at most 64 sums of the size of y, 16 MB in all, and two arrays like x in float64.
 
     Examples
     --------
@@ -93,7 +92,7 @@ def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: 
     return _radial_vjp(RBF, inputs_and_grad, backend, num_threads)
 
 
-@keywords("kron.matern52", x=_AS_KERNEL.format("matern52"), **_SCALE, nu="it is 5/2 here")
+@keywords("kron.matern52", x=_AS_KERNEL.format("matern52"), **_SCALE, nu="nu is fixed at 5/2")
 def matern52(
     x: Array[T],
     y: Array[T] | None = None,
@@ -106,7 +105,7 @@ def matern52(
     """Matern covariance with nu = 5/2, for functions with two derivatives (2).
 
     K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``rbf``,
-    with a square root more per pair. Differentiable in x, y and scale, where points coincide too.
+    with one more square root per pair. Differentiable in x, y and scale, also where points coincide.
     out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
@@ -120,7 +119,7 @@ def matern52(
     return _matrix(MATERN52, x, y, (scale,), out, backend, num_threads)
 
 
-@keywords("kron.matern32", x=_AS_KERNEL.format("matern32"), **_SCALE, nu="it is 3/2 here")
+@keywords("kron.matern32", x=_AS_KERNEL.format("matern32"), **_SCALE, nu="nu is fixed at 3/2")
 def matern32(
     x: Array[T],
     y: Array[T] | None = None,
@@ -144,7 +143,7 @@ def matern32(
     return _matrix(MATERN32, x, y, (scale,), out, backend, num_threads)
 
 
-@keywords("kron.matern12", x=_AS_KERNEL.format("matern12"), **_SCALE, nu="it is 1/2 here")
+@keywords("kron.matern12", x=_AS_KERNEL.format("matern12"), **_SCALE, nu="nu is fixed at 1/2")
 def matern12(
     x: Array[T],
     y: Array[T] | None = None,
@@ -156,8 +155,9 @@ def matern12(
 ) -> T:
     """Matern covariance with nu = 1/2, the exponential one, for continuous rough functions (2).
 
-    K_ij = exp(-s), s^2 = sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``. Where points
-    coincide it has a kink: the gradient in x is 0 there, the mean of both sides. out, backend, num_threads: As in ``help(qf.conventions)``.
+    K_ij = exp(-s), s^2 = sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``. The kernel has
+    a kink where points coincide: the gradient in x is 0 there, the mean of both sides.
+    out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
     --------
@@ -181,9 +181,9 @@ def rational_quadratic(
 ) -> T:
     """Rational quadratic covariance, a mixture of squared exponentials of many length scales (2).
 
-    K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha; ``alpha``, a number above 0 or an array (), mixes fewer scales the
-    larger it is, and ``rbf`` is its limit. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an exponential
-    per pair. Differentiable in x, y, scale and alpha. out, backend, num_threads: As in ``help(qf.conventions)``.
+    K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha; the larger ``alpha``, a number above 0 or an array (), the fewer
+    scales are mixed, with ``rbf`` as the limit. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an
+    exponential per pair. Differentiable in x, y, scale and alpha. out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def periodic(
     x, y
         Points as in ``rbf``.
     scale : number, () or (P,)
-        Above 0, without a unit: 1 is a smooth wave, 0.3 has details a tenth of a period long.
+        Above 0, unitless: 1 is a smooth wave, 0.3 has details a tenth of a period long.
     period : number, () or (P,)
         Above 0, in the unit of x.
     out, backend, num_threads
@@ -224,14 +224,10 @@ def periodic(
     -------
     K : (N, M)
 
-    Raises
-    ------
-    ValueError, TypeError
-        As ``rbf``.
-
     Notes
     -----
-    Differentiable in all arrays. Cost: as ``rbf``, with a sine and a cosine per coordinate and pair; whole turns are taken off exactly.
+    Errors are those of ``rbf``. Differentiable in all arrays. Cost: that of ``rbf``, and a sine and a cosine per coordinate and pair; whole
+    turns are removed exactly.
 
     Examples
     --------
@@ -243,8 +239,7 @@ def periodic(
 
 
 def _matrix(op: Op, x: Array[T], y: Any, numbers: Sequence[Any], out: Any, backend: Backend | None, num_threads: int | None) -> T:
-    K: T = call(op, (x, y, *_arrays_of(op, x, numbers, op.label)), (), (), out, backend, num_threads)
-    return K
+    return call(op, (x, y, *_arrays_of(op, x, numbers, op.label)), (), (), out, backend, num_threads)
 
 
 def _radial_vjp(op: Op, inputs_and_grad: Sequence[Any], backend: str | None, num_threads: int | None) -> tuple[Any, ...]:
@@ -256,7 +251,7 @@ def _radial_vjp(op: Op, inputs_and_grad: Sequence[Any], backend: str | None, num
 
 
 def _arrays_of(op: Op, x: Any, numbers: Sequence[Any], label: str) -> list[Any]:
-    """The arguments after x and y, numbers above 0, as arrays."""
+    """The arguments after x and y, which are above 0, as arrays."""
     return [as_array(a, x, label, arg.name, positive=True) for arg, a in zip(op.inputs[2:], numbers)]
 
 

@@ -13,12 +13,12 @@ from ..._arguments import finite, is_number, number
 from ..._dims import Shape, Sizes
 from ..._spec import Arg, Op, Option, Policy
 
-# A float64 sum of some terms that may cancel, exponentials and phases of a few radians among them; float32 arrays are computed so too.
+# A float64 sum of terms that may cancel, with exponentials and phases of a few radians; float32 arrays are computed in float64 too.
 TOLERANCE = 2e-6
 
 
 def _rule(inputs: tuple[Arg, ...]) -> Callable[..., Sequence[Shape | None]]:
-    """Dims as everywhere; the result is (N, M), with M = N without y."""
+    """The usual dims; the result is (N, M), with M = N without y."""
 
     def shapes_of(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
         sizes = Sizes(label, 0, {})
@@ -54,11 +54,11 @@ def op(name: str, inputs: tuple[Arg, ...], options: tuple[Option, ...] = ()) -> 
 
 
 def as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> Any:
-    """A number as an array of x's kind and dtype; an array as it is."""
+    """A number as an array of x's kind and dtype; an array unchanged."""
     if not is_number(value):
         return value
-    found = number(value, label, name, positive=positive)
+    checked = number(value, label, name, positive=positive)
     kind = _arrays.kind(x)
     if kind is None or _arrays.dtype_name(x) not in _arrays.REAL:
-        return np.asarray(found)  # the call refuses x
-    return x.new_full((), found) if kind == "torch" else _arrays.to_device_of(np.full((), found, x.dtype), x)
+        return np.asarray(checked)  # the call reports x
+    return x.new_full((), checked) if kind == "torch" else _arrays.to_device_of(np.full((), checked, x.dtype), x)

@@ -1,4 +1,4 @@
-"""The covariance function of one axis, its hyperparameters as one vector: ours in a functools.partial, scikit-learn's, any callable."""
+"""Covariance functions of one axis with their hyperparameters as a vector: functions of qf.kron, scikit-learn kernels, callables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .. import mixture
 Array = Any
 Kernel = Callable[..., Any] | None
 
-# Our functions, the arguments that can be learnt in the order of their gradients, and which of these are learnt as logarithms.
+# Functions of qf.kron: their adjoint, the learnable arguments in the order of their gradients, and those learnt as logarithms.
 _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
     mixture.rbf: (mixture.rbf_vjp, ("scale",), ("scale",)),
     mixture.matern12: (mixture.matern12_vjp, ("scale",), ("scale",)),
@@ -27,13 +27,13 @@ _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple
     mixture.spectral_mixture: (mixture.spectral_mixture_vjp, ("log_weights", "log_scales", "freqs"), ()),
     mixture.gsmp_kernel: (mixture.gsmp_kernel_vjp, ("weights", "means", "std"), ("weights", "std")),
 }
-_WAVES = ("freqs", "means")  # per length
-_LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's, but relative to the start, which knows the unit
+_WAVES = ("freqs", "means")  # in units of 1 / length
+_LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's, but relative to the start, which has the unit
 
 
 class AxisKernel:
-    """A callable k(x, y=None) -> (n, m) without hyperparameters. ``theta`` is the vector of them, ``bounds`` its limits, a row each, for a
-    search that begins there."""
+    """A callable k(x, y=None) -> (n, m) without hyperparameters. ``theta`` is their vector, and ``bounds`` has a row of limits for each,
+    for a search that starts there."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -59,21 +59,21 @@ class AxisKernel:
         return self
 
     def copied(self) -> AxisKernel:
-        """A kernel without the caller's arrays; a callable is used as it is."""
+        """A kernel with copies of the caller's arrays; a callable is not copied."""
         return self
 
     def __call__(self, x: Array, y: Array | None = None) -> Array:
         """The covariance in double precision, on the device of x."""
         function = self._function_on(x)
-        found = function(x) if y is None else function(x, y)
+        K = function(x) if y is None else function(x, y)
         if isinstance(x, np.ndarray):
-            return np.asarray(found, np.float64)
-        if _arrays.kind(found) is None or _arrays.location(found) != _arrays.location(x):
-            raise TypeError(f"GridGP: a kernel of {_arrays.describe(x)} on {_arrays.device(x)} gave {_arrays.describe(found)}")
-        return _arrays.double(found)
+            return np.asarray(K, np.float64)
+        if _arrays.kind(K) is None or _arrays.location(K) != _arrays.location(x):
+            raise TypeError(f"GridGP: a kernel of {_arrays.describe(x)} on {_arrays.device(x)} returned {_arrays.describe(K)}")
+        return _arrays.double(K)
 
     def _function_on(self, x: Array) -> Callable[..., Any]:
-        """The function of arrays that are where x is."""
+        """The function, with its hyperparameters on the device of x."""
         return self.function
 
     def diagonal(self, x: Array) -> Array:
@@ -87,7 +87,7 @@ class AxisKernel:
 
 
 class OurKernel(AxisKernel):
-    """``functools.partial(qf.kron.rbf, scale=0.3)`` and its like: stationary, so the diagonal is constant."""
+    """A stationary function such as ``functools.partial(qf.kron.rbf, scale=0.3)``, whose diagonal is constant."""
 
     def __init__(self, function: functools.partial[Any]) -> None:
         super().__init__(function)
@@ -117,7 +117,7 @@ class OurKernel(AxisKernel):
         of_waves = 1 / lengths(x)
 
         def unit(name: str, value: np.ndarray) -> Any:
-            if name == "period":  # its logarithm times the number of periods moves the last wave
+            if name == "period":  # relative to the number of periods, which moves the last wave
                 return np.minimum(1, value * of_waves)
             return of_waves if name in _WAVES else 1.0
 
@@ -149,14 +149,14 @@ class OurKernel(AxisKernel):
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
         others = {n: v for n, v in self.function.keywords.items() if n not in self._values}  # type: ignore[attr-defined]
         gradients = self._adjoint(x, None, *[_arrays.to_device_of(v, x) for v in self._values.values()], G, **others)
-        gradients = gradients[-len(self._values) :]  # those of x before them
+        gradients = gradients[-len(self._values) :]  # gradients of x come first
         of_values = map(_arrays.to_host, gradients)
         parts = [g * self._values[n] if n in self._logarithms else g for n, g in zip(self._values, of_values)]
         return np.concatenate([np.asarray(p).reshape(-1) for p in parts])
 
 
 class SklearnKernel(AxisKernel):
-    """A kernel with scikit-learn's ``theta``, ``bounds`` and ``clone_with_theta``, which gets points (n, p)."""
+    """A kernel with scikit-learn's ``theta``, ``bounds`` and ``clone_with_theta``, called with points (n, p)."""
 
     @property
     def theta(self) -> np.ndarray:
@@ -183,23 +183,21 @@ class SklearnKernel(AxisKernel):
         return super().__call__(_columns(x), None if y is None else _columns(y))
 
     def diagonal(self, x: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self.function.diag(_columns(x))  # type: ignore[attr-defined]
-        return found
+        return self.function.diag(_columns(x))  # type: ignore[attr-defined]
 
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
         _, derivatives = self.function(_columns(x), eval_gradient=True)
-        found: np.ndarray = np.einsum("ij,ijp->p", G, derivatives)
-        return found
+        return np.einsum("ij,ijp->p", G, derivatives)
 
 
 class Unscaled:
-    """A function of one length scale, whose start the axis gives."""
+    """A function with one length scale, whose start depends on the axis."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
     def on(self, x: Array, share: float) -> OurKernel:
-        """The kernel whose scale is this share of the axis's length, in every column."""
+        """The kernel whose scale is this share of the length of the axis, per column."""
         return OurKernel(functools.partial(self.function, scale=share * lengths(x)))
 
 
@@ -209,22 +207,24 @@ def white(x: np.ndarray) -> np.ndarray:
 
 
 def axis_kernels(kernels: Any, count: int, label: str, names: Sequence[Any] = (), argument: str = "kernels") -> list[AxisKernel | Unscaled]:
-    """One per axis, of a list, of one function or None for all axes, or of a dict by the names of axes."""
+    """One kernel per axis, from a list, one function or None for all axes, or a dict by names of axes."""
     if isinstance(kernels, Mapping):
         if kernels.keys() != set(names):
-            wanted = f"one per axis, {', '.join(map(repr, names))}" if names else "a list: axes have names only in a table"
-            raise ValueError(f"{label}: {argument} is a dict of {', '.join(map(repr, kernels))}, expected {wanted}")
+            expected = f"one per axis, {', '.join(map(repr, names))}" if names else "a list: only axes of a table have names"
+            raise ValueError(f"{label}: {argument} is a dict of {', '.join(map(repr, kernels))}, expected {expected}")
         kernels = [kernels[name] for name in names]
     if kernels is None or callable(kernels) or isinstance(kernels, str):
         kernels = [kernels] * count
     if not isinstance(kernels, (list, tuple)):
         cure = "callables such as functools.partial(qf.kron.rbf, scale=0.3), one per axis or one for all"
         raise TypeError(f"{label}: {argument} is {_arrays.describe(kernels)}, expected {cure}")
-    given: Any = kernels
-    if len(given) != count:
-        raise ValueError(f"{label}: {count} axes for {len(given)} {argument}, expected one each")
+    functions: Any = kernels
+    if len(functions) != count:
+        raise ValueError(f"{label}: {count} axes for {len(functions)} {argument}, expected one each")
     is_noise = argument == "noise_kernels"
-    return [AxisKernel(white) if is_noise and k == "white" else _axis_kernel(k, f"{label}: {argument}[{i}]") for i, k in enumerate(given)]
+    return [
+        AxisKernel(white) if is_noise and k == "white" else _axis_kernel(k, f"{label}: {argument}[{i}]") for i, k in enumerate(functions)
+    ]
 
 
 def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
@@ -241,7 +241,7 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
         if not missing and not function.args:
             return OurKernel(function).copied()
         if unknown := set(function.keywords) - inspect.signature(function.func).parameters.keys():
-            function.func(**dict.fromkeys(unknown))  # says what they are called here
+            function.func(**dict.fromkeys(unknown))  # raises an error with the right names
         raise ValueError(f"{label}: give {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
     if hasattr(function, "clone_with_theta"):
         return SklearnKernel(function).copied()
@@ -255,11 +255,11 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
 
 
 def lengths(x: Array) -> np.ndarray:
-    """The length of an axis per column; if all its numbers are equal, their size, or 1."""
+    """The length of an axis per column; if all numbers are equal, their absolute value, or 1."""
     points = _arrays.to_host(x)
-    found = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
-    found = np.where(found > 0, found, np.abs(points).max(axis=0, initial=0.0))
-    return np.where(found > 0, found, 1.0)
+    sizes = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
+    sizes = np.where(sizes > 0, sizes, np.abs(points).max(axis=0, initial=0.0))
+    return np.where(sizes > 0, sizes, 1.0)
 
 
 def _columns(x: np.ndarray) -> np.ndarray:

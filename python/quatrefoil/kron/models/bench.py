@@ -1,4 +1,4 @@
-"""A step of GPHM, loss and gradient, against PyTorch's autograd of the same loss."""
+"""Loss and gradient of GPHM against PyTorch's autograd of the same loss."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def problems() -> Iterator[Problem]:
 
 
 def _step(n: int) -> Problem:
-    """The gradient with respect to U, which enters every term of the loss; at initial hyperparameters, for a U that solves the equation."""
+    """The gradient with respect to U, which enters every term of the loss, at initial hyperparameters and a U that solves the equation."""
     x = np.linspace(0, 2 * np.pi, n)
     U = np.sin(6 * x)[:, None] * np.cos(4 * x)
     source = -52 * U
     gp = kron.GPHM(kron.Poisson(source=source, boundary=U), [x, x], components=COMPONENTS, boundary_weight=WEIGHT, jitter=JITTER)
     params, jitter = gp.params | {"U": U}, JITTER * gp._state.units.size  # README (19)
 
-    # the covariance has a condition of 1e8; the truth is the gradient without autograd, by dense inverses
+    # the covariance has a condition number of 1e8; the truth is the gradient from dense inverses, without autograd
     size = f"{n}x{n} Q{COMPONENTS} float64"
     peers = torch_peers({"torch autograd": partial(_autograd, params, jitter)}, x, source, U)
     truth = partial(_by_inverses, x, params, source, jitter)
@@ -36,7 +36,7 @@ def _step(n: int) -> Problem:
 
 
 def _kernels(xp: Any, x: Any, params: Any, axis: int) -> list[Any]:
-    """k and its second derivative of all pairs."""
+    """k and its second derivative at all pairs."""
     weights, scales, freqs = (params[f"{name}_{axis}"] for name in ("log_weights", "log_scales", "freqs"))
     return [by_numpy(x[:, None] - x, weights, scales, freqs, order, xp) for order in (0, 2)]
 
@@ -46,7 +46,7 @@ def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray, jitter: float) 
     (K1, D1), (K2, D2) = (_kernels(np, x, params, axis) for axis in (0, 1))
     first, second = (np.linalg.inv(K + jitter * np.eye(len(x))) for K in (K1, K2))
     e = np.exp(params["log_v"]) * (D1 @ first @ U + (D2 @ second @ U.T).T - source)
-    return first @ U @ second + first @ (D1.T @ e) + (e @ D2) @ second  # U has the boundary values: no misfit there
+    return first @ U @ second + first @ (D1.T @ e) + (e @ D2) @ second  # no misfit, because U has the boundary values
 
 
 def _autograd(params: Any, jitter: float, axis: Any, source: Any, boundary: Any) -> Any:

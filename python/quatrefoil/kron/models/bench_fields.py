@@ -2,8 +2,8 @@
 
     python -m quatrefoil.kron.models.bench_fields [--cells 12 12 12] [--fields 3]
 
-Matern fields of variance 1 with noise 0.1, of which clouds hide 35 %. LatentKroneckerGP takes the first two axes as one; so does the second
-row. For each: CPU time of fit, mean and 64 samples, the RMSE in the holes, and how many cells there are within 1.96 deviations.
+Matern fields of variance 1 with noise 0.1, of which clouds hide 35 %. LatentKroneckerGP treats the first two axes as one, as does the
+second row. Prints CPU time of fit, mean and 64 samples, RMSE in the holes, and the share of hidden cells within 1.96 standard deviations.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def by_gridgp(axes: Sequence[np.ndarray], table: np.ndarray) -> Filled:
 
 
 def in_plane(axes: Sequence[np.ndarray], table: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """The first two axes as one, of points (n, 2)."""
+    """The first two axes as one axis of points (n, 2)."""
     plane = np.stack(np.meshgrid(*axes[:2], indexing="ij"), axis=-1).reshape(-1, 2)
     return [plane, axes[2]], table.reshape(len(plane), -1)
 
@@ -57,7 +57,7 @@ def by_botorch(axes: Sequence[np.ndarray], table: np.ndarray) -> Filled:
         with torch.no_grad():
             posterior = model.posterior(plane)
             mean, samples = posterior.mean, posterior.rsample(torch.Size([SAMPLES]))
-            mean, _ = model.outcome_transform.untransform(mean.reshape(-1, 1))  # which samples are already
+            mean, _ = model.outcome_transform.untransform(mean.reshape(-1, 1))  # samples already are
     return mean.numpy().reshape(table.shape), samples.numpy().reshape(SAMPLES, *table.shape).std(axis=0)
 
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cells", type=int, nargs=3, default=(12, 12, 12))
     parser.add_argument("--fields", type=int, default=3)
     options = parser.parse_args(arguments)
-    found: dict[str, list[Any]] = {}
+    results: dict[str, list[Any]] = {}
     restore = one_thread()
     for seed in range(options.fields):
         axes, truth, table = field(options.cells, seed)
@@ -83,9 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mean, deviation = (a.reshape(truth.shape)[hidden] for a in run())
             error = mean - truth[hidden]
             row = time.process_time() - begin, np.sqrt(np.mean(error**2)), np.mean(np.abs(error) < 1.96 * deviation)
-            found.setdefault(name, []).append(row)
+            results.setdefault(name, []).append(row)
     restore()
-    for name, rows in found.items():
+    for name, rows in results.items():
         seconds, rmse, within = np.mean(rows, axis=0)
         print(f"{name:30} {seconds:7.2f} s, RMSE {rmse:.3f}, within 1.96 deviations {within:.1%}")
     return 0

@@ -13,19 +13,19 @@ import numpy as np
 
 from ... import _arrays
 from ..product.dense import namespace, outer
-from ..product.packed import Packed
+from ..product.packed import PackedFactors
 
 Array = Any
 Decompose = Callable[[Sequence[Any]], tuple[Any, list[tuple[Any, Any]]]]  # factors -> eigenvalues (N,), (l_k, Q_k) of each
-_ROUNDINGS = 4.0  # of a difference of two sums, relative to the sizes of their terms
+_ROUNDINGS = 4.0  # rounding errors of a difference of two sums, relative to their terms
 
 
 class Function:
-    """h(K) for symmetric factors by eigenvalues l_k and eigenvectors Q_k, ``parts``, in double precision; ``values`` (N,) are those of
-    h, ``slopes`` those of h'. In array-API terms: NumPy arrays, or others where they are."""
+    """h(K) for symmetric factors with eigenvalues l_k and eigenvectors Q_k, ``parts``, in double precision and array-API terms. ``values``
+    (N,) are those of h, ``slopes`` those of h'."""
 
     def __init__(self, xp: Any, parts: Sequence[tuple[Array, Array]], kernel: tuple[Any, Any]) -> None:
-        self._xp, self._parts, self._Q = xp, parts, Packed([q for _, q in parts], *kernel)
+        self._xp, self._parts, self._Q = xp, parts, PackedFactors([q for _, q in parts], *kernel)
 
     def __call__(self, values: Array, y: Array) -> Array:
         """Rows (..., N) -> h(K) y."""
@@ -43,7 +43,7 @@ class Function:
 
 
 def _varied(xp: Any, k: int, eigenvalues: Sequence[Array], values: Array, slopes: Array, y: Array, grad: Array) -> Array:
-    """M (n_k, n_k) of (13), for rows y and grad in the eigenbasis; (14) says which of its two forms."""
+    """M (n_k, n_k) of (13), for rows y and grad in the eigenbasis; (14) chooses between its two forms."""
     shape = tuple(l.shape[0] for l in eigenvalues)
     order = (k + 1, *[i for i in range(len(shape) + 1) if i != k + 1])
 
@@ -65,7 +65,7 @@ def _varied(xp: Any, k: int, eigenvalues: Sequence[Array], values: Array, slopes
 
 
 def _norms(xp: Any, rows: Array) -> Array:
-    """Norms of rows whose squares may leave the range of float64."""
+    """Norms of rows; squares may leave the range of float64."""
     if 0 in rows.shape:
         return xp.sqrt(xp.sum(rows, axis=1))
     size = xp.max(xp.abs(rows), axis=1)
@@ -77,30 +77,29 @@ def _norms(xp: Any, rows: Array) -> Array:
 
 
 def out_of_compilation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, which torch.compile does not trace: its gradients of decompositions divide by 0 where eager mode does not."""
+    """The function, excluded from torch.compile, whose gradients of decompositions divide by 0 where eager mode does not."""
     import torch
 
-    found: Callable[..., Any] = torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
-    return found
+    return torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
 
 
 def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
-    """h(lam) for a tensor of eigenvalues, and h' there twice: the same numbers where h takes the eigenvalues one by one; on a device NaN
-    where they are not."""
+    """h(lam) for a tensor of eigenvalues, and h' computed twice. Both agree if h maps each eigenvalue separately; on a device h' is NaN
+    where they differ."""
     import torch
 
     has_slope = []
 
     def floating(lam: Any) -> Any:
-        found = h(lam)
-        has_slope.append(isinstance(found, torch.Tensor) and found.shape == lam.shape and found.is_floating_point())
-        return found if has_slope[0] else lam
+        values = h(lam)
+        has_slope.append(isinstance(values, torch.Tensor) and values.shape == lam.shape and values.is_floating_point())
+        return values if has_slope[0] else lam
 
     values, pull = torch.func.vjp(floating, lam)
-    if not has_slope[0]:  # bools, integers, and values that are refused later
+    if not has_slope[0]:  # bools, integers, and values that a later check refuses
         zero = torch.zeros_like(lam)
         return h(lam), zero, zero
-    uneven = _arrays.to_device_of(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4), lam)  # which round nothing in any precision
+    uneven = _arrays.to_device_of(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4), lam)  # powers of two do not round
     slopes, again = (pull(w.to(values.dtype))[0].detach() / w for w in (torch.ones_like(uneven), uneven))
     if not _arrays.on_host(lam):
         slopes = torch.where(torch.isclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True), slopes, torch.full_like(slopes, math.nan))
@@ -108,31 +107,30 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
 
 
 def decomposed(decompose: Decompose, factors: Sequence[Any]) -> tuple[Any, ...]:
-    """Tensors without a gradient: the eigenvalues (N,), then l_k and Q_k of every factor. Within torch.func too, unlike on the host."""
-    found: tuple[Any, ...] = _decomposed().apply(decompose, *factors)
-    return found
+    """Tensors without gradients, also in torch.func: the eigenvalues (N,), then l_k and Q_k of every factor."""
+    return _decomposed().apply(decompose, *factors)
 
 
 def applied(kernel: tuple[Any, Any], factors: Sequence[Any], parts: Sequence[Any], values: Any, slopes: Sequence[Any], y: Any) -> Any:
-    """h(K) y for rows y; differentiable in factors too. ``parts`` as ``decomposed`` has them, ``slopes`` as ``differentiated``."""
+    """h(K) y for rows y, differentiable in factors, too. ``parts`` come from ``decomposed``, ``slopes`` from ``differentiated``."""
     return _applied().apply((kernel, len(factors)), *slopes, values, y, *parts, *factors)
 
 
 def numbers(tensors: Sequence[Any]) -> list[Any]:
-    """Detached tensors as NumPy arrays; on a device as tensors."""
+    """Detached tensors, on the host as NumPy arrays."""
     plain = [t.detach().resolve_neg() for t in tensors]
     return [t.numpy() for t in plain] if _arrays.on_host(plain[0]) else plain
 
 
 def tensor(array: Any) -> Any:
-    """A tensor from a result that was computed with ``numbers``."""
+    """A tensor from a result computed with ``numbers``."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array.contiguous()
 
 
 def looped(of: Any) -> Any:
-    """An autograd function whose ``vmap`` is one call per item: always right, whatever the axes mean."""
+    """An autograd function whose ``vmap`` is one call per item, which is correct for any axes."""
     import torch
 
     def vmap(info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
@@ -148,11 +146,11 @@ def looped(of: Any) -> Any:
 
 
 def once(of: Any, what: str) -> Any:
-    """``looped``, for a gradient that has no derivative of its own."""
+    """``looped``, for a gradient without a derivative."""
 
     def backward(ctx: Any, *grads: Any) -> Any:
-        what_misses = "has no derivative of its own; a second derivative is not available"
-        raise NotImplementedError(f"the gradient of KroneckerOperator.{what} {what_misses}")
+        problem = "has no derivative of its own; a second derivative is not available"
+        raise NotImplementedError(f"the gradient of KroneckerOperator.{what} {problem}")
 
     of.setup_context, of.backward = staticmethod(lambda ctx, inputs, output: None), staticmethod(backward)
     return looped(of)
@@ -166,8 +164,8 @@ def _decomposed() -> Any:
         @staticmethod
         def forward(decompose: Decompose, *factors: Any) -> Any:
             lam, parts = decompose(numbers(factors))
-            made = (lam, *itertools.chain(*parts))
-            return tuple(torch.tensor(a) if isinstance(a, np.ndarray) else a.clone() for a in made)
+            arrays = (lam, *itertools.chain(*parts))
+            return tuple(torch.tensor(a) if isinstance(a, np.ndarray) else a.clone() for a in arrays)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -209,7 +207,7 @@ def _applied() -> Any:
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
             ctx.setting, slopes, _, values, y, *rest = inputs
             ctx.dtype = rest[-1].dtype
-            ctx.save_for_backward(slopes, values, y, *rest)  # factors too: the adjoint has no derivative in them, and must be asked
+            ctx.save_for_backward(slopes, values, y, *rest)  # factors, too, so that a second derivative raises an error
 
         @staticmethod
         def backward(ctx: Any, grad: Any) -> Any:
@@ -221,16 +219,16 @@ def _applied() -> Any:
 
 
 def _function(setting: Any, tensors: Sequence[Any]) -> Function:
-    """``tensors`` are l_k and Q_k of every factor; others may follow."""
+    """The function from l_k and Q_k of every factor; other tensors may follow."""
     kernel, count = setting
     parts = numbers(tensors[: 2 * count])
     return Function(namespace(parts[0]), list(zip(parts[::2], parts[1::2])), kernel)
 
 
 def _require_one_by_one(slopes: Any, again: Any) -> None:
-    """On a device ``differentiated`` has made NaN of what is not."""
+    """ValueError on the host; on a device ``differentiated`` returns NaN instead."""
     if isinstance(slopes, np.ndarray) and not np.allclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True):
         raise ValueError(
-            "KroneckerOperator.apply: a value of h depends on other eigenvalues than its own; expected a function of each where a "
-            "factor requires grad"
+            "KroneckerOperator.apply: a value of h depends on other eigenvalues than its own; expected a function of each "
+            "eigenvalue if a factor requires grad"
         )

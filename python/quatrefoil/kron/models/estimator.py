@@ -1,4 +1,4 @@
-"""The interface of scikit-learn's estimators, without importing it: parameters by name, clones, a representation."""
+"""The interface of scikit-learn estimators, without importing it: parameters by name, clones, a representation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .tables import is_scalar
 
 
 class Estimator:
-    """Base of the classes with ``fit``: their ``__init__`` keeps its arguments, unchanged, under their own names."""
+    """Base class of classes with ``fit``, whose ``__init__`` stores its arguments unchanged under their names."""
 
-    _hints: ClassVar[Mapping[str, str]] = {}  # for attributes that other libraries have
+    _hints: ClassVar[Mapping[str, str]] = {}  # for attribute names of other libraries
 
     @classmethod
     def _parameters(cls) -> dict[str, inspect.Parameter]:
@@ -31,7 +31,7 @@ class Estimator:
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **params: Any) -> Self:
-        """Other parameters, for the next ``fit``; returns self."""
+        """Sets parameters for the next ``fit``; returns self."""
         known = self._parameters()
         for name in params:
             if name not in known:
@@ -41,14 +41,14 @@ class Estimator:
         return self
 
     def __sklearn_clone__(self) -> Self:
-        """Without what was learnt."""
+        """A copy with the same parameters, not fitted."""
         known = self._parameters()
-        given = self.get_params()
-        positional = [given.pop(n) for n, p in known.items() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-        return type(self)(*positional, **given)
+        params = self.get_params()
+        positional = [params.pop(n) for n, p in known.items() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+        return type(self)(*positional, **params)
 
     def __sklearn_tags__(self) -> Any:
-        """The tags that scikit-learn's tools read first."""
+        """Tags for scikit-learn's tools."""
         from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
 
         return Tags(
@@ -59,7 +59,7 @@ class Estimator:
         )
 
     def __getattr__(self, name: str) -> Any:
-        """Raises an error that says what to use instead."""
+        """Raises an error that names the attribute to use instead."""
         is_learnt = name.endswith("_") and any(name in getattr(c, "__annotations__", ()) for c in type(self).__mro__)
         hints = {name: "call fit first"} if is_learnt else self._hints
         return missing_attribute(type(self).__name__, **hints)(self, name)
@@ -71,32 +71,31 @@ class Estimator:
 
 
 def is_list_of_axes(axes: Any) -> bool:
-    """A list of numbers or dates is not: it is one axis, or the points of one."""
+    """Whether this is a list of axes; a list of numbers or dates is one axis, or its points."""
     return isinstance(axes, (list, tuple)) and not (len(axes) and all(map(is_scalar, axes)))
 
 
 def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None = None) -> float:
-    """1 - (sum of squared errors of ``mean``) / (that of the mean of y), where y was observed.
+    """1 - (sum of squared errors of ``mean``) / (that of the mean of y), over observed values.
 
-    As scikit-learn's ``r2_score``: for equal values of y 1 if ``mean`` is right, else 0; for fewer than two NaN, and a warning.
+    As scikit-learn's ``r2_score``: if all values of y are equal, 1 if ``mean`` is exact, else 0; NaN and a warning for fewer than two.
     """
     values = _arguments.numbers_of(y, label, "y").astype(np.float64)
     if values.shape != mean.shape:
-        raise ValueError(f"{label}: y has shape {values.shape}, expected {mean.shape}, as predictions")
-    found, predicted = (a.reshape(-1) if seen is None else a[seen] for a in (values, mean))
-    _arguments.finite(values if seen is None else found, label, "y")
-    if found.size < 2:
-        warnings.warn(f"{label}: the score of {found.size} values is NaN; it takes at least two", RuntimeWarning, stacklevel=3)
+        raise ValueError(f"{label}: y has shape {values.shape}, expected {mean.shape}, like predictions")
+    observed, predicted = (a.reshape(-1) if seen is None else a[seen] for a in (values, mean))
+    _arguments.finite(values if seen is None else observed, label, "y")
+    if observed.size < 2:
+        warnings.warn(f"{label}: the score of {observed.size} values is NaN; it takes at least two", RuntimeWarning, stacklevel=3)
         return math.nan
-    if found.min() == found.max():
-        return float((predicted == found).all())
-    e = exponent(found)  # squares would leave the range of float64
-    scaled, left = np.ldexp(found, -e), np.ldexp(found - predicted, -e)
+    if observed.min() == observed.max():
+        return float((predicted == observed).all())
+    e = exponent(observed)  # squares would leave the range of float64
+    scaled, left = np.ldexp(observed, -e), np.ldexp(observed - predicted, -e)
     return 1 - float((left**2).sum() / ((scaled - scaled.mean()) ** 2).sum())
 
 
 def not_fitted(message: str) -> Exception:
-    """A ValueError; scikit-learn's own, NotFittedError, where that is loaded, for its tools look for it."""
+    """A ValueError, or scikit-learn's NotFittedError if it is loaded, because its tools expect that."""
     exceptions: Any = sys.modules.get("sklearn.exceptions")
-    made: Exception = ValueError(message) if exceptions is None else exceptions.NotFittedError(message)
-    return made
+    return ValueError(message) if exceptions is None else exceptions.NotFittedError(message)

@@ -1,4 +1,4 @@
-"""The fitted state of a ``GridGP``, one object: a fit that fails leaves the previous one."""
+"""The fitted state of a ``GridGP``, one object, so that a failed fit leaves the previous one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .kernel_derivatives import Derivatives, derivatives_of
 from .tables import Labels, is_scalar
 
 Array = Any
-_SEARCH_TOL = 1e-6  # residual of iterations while hyperparameters are learnt; predictions solve to the tol of the model
+_SEARCH_TOL = 1e-6  # residual of iterative solves during the search; predictions use the tol of the model
 
 
 class How(NamedTuple):
-    """The parameters of a ``GridGP`` that its predictions need, as they were when it was fitted."""
+    """The parameters of a ``GridGP`` for its predictions, from the time of the fit."""
 
     logdet: str
     probes: int
@@ -46,16 +46,16 @@ class How(NamedTuple):
 
 
 class Kriging(NamedTuple):
-    """Universal kriging: the multiples β of the basis functions H that fit data y best, by generalised least squares."""
+    """Universal kriging: the coefficients β of the basis functions H, by generalised least squares from data y."""
 
     mean: np.ndarray  # β, (p,)
     variance: np.ndarray  # of β, (H C⁻¹ Hᵀ)⁻¹ (p, p)
     alpha: Any  # C⁻¹ Hᵀ as rows (p, N), or None
-    explained: float  # of yᵀ C⁻¹ y, by the mean
+    explained: float  # the part of yᵀ C⁻¹ y that the mean explains
 
     @classmethod
     def of(cls, data: Data, alpha: Array) -> Kriging:
-        """Computes the fit from C⁻¹ of y and of the basis functions, rows (1 + p, N)."""
+        """Computes β from C⁻¹ of y and of the basis functions, rows (1 + p, N)."""
         if len(data.rows) == 1:
             return cls(np.zeros(0), np.zeros((0, 0)), None, 0.0)
         products = _arrays.to_host(data.rows[1:] @ alpha.T)
@@ -65,7 +65,7 @@ class Kriging(NamedTuple):
 
     @property
     def weights(self) -> np.ndarray:
-        """(1, 1 + p) of the rows y and H, whose combination is y without its mean."""
+        """(1, 1 + p): the combination of the rows y and H that is y without its mean."""
         return np.concatenate([[1.0], -self.mean])[None]
 
     def residual(self, alpha: Array) -> Array:
@@ -74,7 +74,7 @@ class Kriging(NamedTuple):
 
 
 class Fit:
-    """Data and the model for them. After ``solve``: ``mean``, ``alpha`` = C⁻¹ (y - mean), and ``kriging`` for the variance of the mean."""
+    """Data and their model. ``solve`` adds ``mean``, ``alpha`` = C⁻¹ (y - mean), and ``kriging`` for the variance of the mean."""
 
     alpha: Array
     mean: Mean
@@ -84,12 +84,12 @@ class Fit:
         self.data, self.model, self.how, self._seed, self._like = data, model, how, seed, like
         self.value: float | None = None  # the log-likelihood, once it is known
         self.evaluations, self.report = 0, report
-        self._start: Array | None = None  # of iterations: the solution of the last evaluation
+        self._start: Array | None = None  # start of iterations: the solution of the last evaluation
         self.error, self._has_large_holes = 0.0, False  # of the last likelihood
         self._covariance: Covariance | None = None
 
     def on(self, data: Data) -> Fit:
-        """A fit of the same kind for other data."""
+        """A fit with the same settings for other data."""
         return Fit(data, self.model, self.how, self._seed, self._like, self.report)
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
@@ -112,8 +112,8 @@ class Fit:
             self._start = solution.alpha if math.isfinite(value) else None
         else:
             kriging = Kriging.of(data, covariance.solved(data.rows, how.tol))
-            given, options = (factors, data.without(kriging.mean), model.noise_at(data)), {"mask": data.mask, **how.solver}
-            value, grads, dnoise = gp_nll(*given, grad=True, logdet=how.logdet, probes=how.probes, rng=self._seed, **options)
+            inputs, options = (factors, data.without(kriging.mean), model.noise_at(data)), {"mask": data.mask, **how.solver}
+            value, grads, dnoise = gp_nll(*inputs, grad=True, logdet=how.logdet, probes=how.probes, rng=self._seed, **options)
             value = float(value)
         self.evaluations += 1
         if self.report is not None:
@@ -121,13 +121,13 @@ class Fit:
         return value, model.gradient(data, factors, grads, dnoise)
 
     def solve(self) -> None:
-        """α of the data without their mean, the mean, and what variances need."""
+        """Computes α of the data without their mean, the mean, and its kriging."""
         data, how, covariance = self.data, self.how, self.covariance
         rows = data.rows
         if isinstance(covariance, GridCovariance):
             rows, covariance.begins_deflated = covariance.rows(rows), self._has_large_holes
             (cells,) = covariance.cells
-            if self._start is not None and how.logdet == "exact":  # the likelihood has taken a factor of this size
+            if self._start is not None and how.logdet == "exact":  # the likelihood has used a factor of this size
                 alpha = covariance.exact(cells).solve(rows)
             else:
                 alpha = covariance.solve(rows, how.tol, self._start).alpha
@@ -143,12 +143,12 @@ class Fit:
             self._covariance = self.model.covariance(self.model.factors(self.data), self.data, self.how.kernel)
         return self._covariance
 
-    def asked(self, X: Any, label: str) -> Any:
+    def query(self, X: Any, label: str) -> Any:
         """X as a list of axes or as points."""
         if isinstance(self._like, Labels):
             X = self._like.axes_in(X, label)
         elif isinstance(X, Mapping):
-            raise TypeError(f"{label}: X is a {type(X).__name__}, but fit had no names of axes; give a list, [{', '.join(self.names)}]")
+            raise TypeError(f"{label}: X is a {type(X).__name__}, but fit got no names of axes; give a list, [{', '.join(self.names)}]")
         elif hasattr(X, "coords") and getattr(X, "ndim", 0) > 1:
             X = [np.asarray(X[d]) for d in X.dims]
         if len(self.data.axes) > 1:
@@ -157,27 +157,27 @@ class Fit:
         return [X] if is_line else X
 
     def coordinates(self, coords: Any, label: str) -> Mapping[Any, Any]:
-        """Checks the coords of a prediction that is to be a Dataset."""
+        """Checks the coords of a prediction as a Dataset."""
         if not isinstance(self._like, Labels) or not hasattr(self._like.table, "dims"):
-            raise TypeError(f"{label}: coords is given, but fit had no DataArray; give the axes as X, a list: [{', '.join(self.names)}]")
+            raise TypeError(f"{label}: coords is given, but fit got no DataArray; give the axes as X, a list: [{', '.join(self.names)}]")
         if not isinstance(coords, Mapping):
             raise TypeError(f"{label}: coords is a {type(coords).__name__}, expected axes by name: {{'{self.names[0]}': values}}")
         return coords
 
     def ordered(self, table: Any) -> Any:
-        """A DataArray with its dimensions in the order of the axes."""
+        """A DataArray with its dimensions in the order of the axes; anything else unchanged."""
         return table.transpose(*self._like.names) if hasattr(table, "dims") and isinstance(self._like, Labels) else table
 
     @property
     def names(self) -> list[str]:
         """The names of the axes, for error messages."""
-        given = self._like.names if isinstance(self._like, Labels) else [None] * len(self.data.axes)
-        return [str(name or f"x_{k + 1}") for k, name in enumerate(given)]
+        names = self._like.names if isinstance(self._like, Labels) else [None] * len(self.data.axes)
+        return [str(name or f"x_{k + 1}") for k, name in enumerate(names)]
 
     def points(
         self, X: Any, label: str, derivative: tuple[int, Derivatives, int] | None = None
     ) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
-        """(points of every axis, with their covariances, the shape of results). ``derivative``: an axis, its covariance's, an order."""
+        """(points per axis, the same with covariances, the shape of results). ``derivative``: an axis, its derivatives, an order."""
         model, data = self.model, self.data
         of_axes = X is None or is_list_of_axes(X)
         if X is None:
@@ -195,11 +195,11 @@ class Fit:
         matrices[0] = model.variance * matrices[0]
         return (new, GridPoints(matrices), tuple(map(len, new))) if of_axes else (new, ScatteredPoints(matrices), (len(new[0]),))
 
-    def derivative(self, wanted: Any, label: str) -> tuple[int, Derivatives, int]:
-        """An axis or (axis, order) -> the axis, the derivatives of its covariance function, the order."""
-        both = wanted if isinstance(wanted, tuple) else (wanted, 1)
+    def derivative(self, request: Any, label: str) -> tuple[int, Derivatives, int]:
+        """Converts an axis or (axis, order) to the axis, the derivatives of its covariance function, and the order."""
+        both = request if isinstance(request, tuple) else (request, 1)
         if len(both) != 2:
-            raise ValueError(f"{label}: derivative is {wanted!r}, expected an axis, or (axis, order)")
+            raise ValueError(f"{label}: derivative is {request!r}, expected an axis, or (axis, order)")
         axis, order = both
         if isinstance(axis, str) and axis in self.names:
             axis = self.names.index(axis)
@@ -219,11 +219,11 @@ class Fit:
         return self.mean.derivative(self._column(by[0]), by[2], label)
 
     def _column(self, axis: int) -> int:
-        """The first coordinate of an axis among those of all."""
+        """The column of the first coordinate of an axis."""
         return sum(math.prod(x.shape[1:]) for x in self.data.axes[:axis])
 
     def _of_mean(self, new: Sequence[Array], points: GridPoints | ScatteredPoints, by: tuple[int, Derivatives, int] | None = None) -> Array:
-        """(p, M): what the multiples of the basis functions add to predictions, directly and by way of the data."""
+        """(p, M): the effect of the mean's coefficients on predictions, directly and through the data."""
         own = self.mean.basis_at(new, isinstance(points, GridPoints))
         if by is not None:
             slopes = self.mean.basis[1 + self._column(by[0])] if len(self.mean.basis) > 1 and by[2] == 1 else 0 * self.kriging.mean
@@ -231,7 +231,7 @@ class Fit:
         return own - points.product(points.matrices, self.how.kernel)(self.kriging.alpha)
 
     def variance_of_mean(self, new: list[Array], points: GridPoints | ScatteredPoints, by: tuple[int, Derivatives, int] | None) -> Array:
-        """(M,) of predictions, from the mean's coefficients."""
+        """(M,): the variance of predictions from the mean's coefficients."""
         if self.kriging.alpha is None:
             return 0.0
         u = self._of_mean(new, points, by)
@@ -240,7 +240,7 @@ class Fit:
     def samples_of_mean(
         self, new: Sequence[Array], points: GridPoints | ScatteredPoints, count: int, rng: np.random.Generator
     ) -> tuple[Array, Array] | None:
-        """Deviations of the mean's coefficients (count, p), and what they add to predictions (p, M)."""
+        """Samples of the mean's coefficients (count, p), and their effect on predictions (p, M)."""
         if self.kriging.alpha is None:
             return None
         u = self._of_mean(new, points)
@@ -248,13 +248,13 @@ class Fit:
         return _arrays.to_device_of(normal @ np.linalg.cholesky(self.kriging.variance).T, u), u
 
     def answer(self, values: Array, X: Any = None, on_grid: bool = False) -> Any:
-        """As the data came: as a tensor, or on a grid of points X as a table with labels."""
+        """Converts to the kind of the data: a tensor, or on a grid of points X a table with labels."""
         if isinstance(self._like, Labels):
             return self._like.of(values, X) if on_grid else values
         return _arrays.of_kind("torch", values) if self._like == "torch" and isinstance(values, np.ndarray) else values
 
     def attributes(self) -> dict[str, Any]:
-        """The public attributes of the estimator, which users may write to."""
+        """The public attributes of the estimator, which users may overwrite."""
         model = self.model
         noise = float(model.noise[0]) if model.learns_noise else owned(model.noise)
         kernels, noise_kernels = ([k.copied().function for k in both] for both in (model.kernels, model.noise_kernels))
@@ -263,5 +263,5 @@ class Fit:
         return {"theta_": model.theta, "n_features_in_": columns, **covariance}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without factorisations, which can be recomputed."""
+        """The state without factorisations, which can be recomputed."""
         return {name: None if name == "_covariance" else value for name, value in vars(self).items()}

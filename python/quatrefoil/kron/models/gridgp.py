@@ -1,4 +1,4 @@
-"""``GridGP``: regression on a grid in scikit-learn's manners, with cells missing and hyperparameters learnt."""
+"""``GridGP``: regression on a grid with missing cells and learnt hyperparameters, as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from .search import learnt
 from .tables import dataset, unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
-_SAMPLES_TOL = 1e-4  # residual of the solves for a standard deviation from samples, whose own error is 1 / sqrt(2 samples)
+_SAMPLES_TOL = 1e-4  # residual of solves for a standard deviation from samples, which has an error of 1 / sqrt(2 samples)
 _PROGRESS = "GridGP.fit: evaluation {}, log-likelihood {:.8g}, {:.1f} s"
-_MAX_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
+_MAX_EXACT = 2000  # rows of a Cholesky factor, which then takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Derivative: TypeAlias = int | str | tuple[int | str, int] | None
-Real: TypeAlias = NDArray[np.float64]  # of arrays on a device as well, whose types no checker here knows
+Real: TypeAlias = NDArray[np.float64]  # also stands for arrays on a device, whose types checkers do not know
 
 
 class PredictOptions(TypedDict, total=False):
@@ -51,25 +51,25 @@ class GridGP(Estimator):
     Parameters
     ----------
     kernels : None, name, callable, or list of them, default None
-        One per axis, k(x, y=None) -> (n, m), or one for all; or a dict by the names of a table's axes. A name is that of a kernel of one
-        scale, "rbf" or "matern12" to "matern52"; None is "matern52". Hyperparameters are learnt for kernels of ``qf.kron`` in a
-        ``functools.partial``, such as ``partial(qf.kron.rbf, scale=0.3)``, and for scikit-learn's. Kernels without a scale start from the
-        best of 1, 0.3, 0.1 and 0.03 of the length of the axis. Other callables stay as they are.
+        k(x, y=None) -> (n, m), one per axis or one for all, or a dict by the names of a table's axes. Names are "rbf" and "matern12" to
+        "matern52"; None is "matern52". Hyperparameters are learnt for kernels of ``qf.kron`` in a ``functools.partial``, such as
+        ``partial(qf.kron.rbf, scale=0.3)``, and for scikit-learn's. Kernels without a scale start from the best of 1, 0.3, 0.1 and 0.03
+        times the length of the axis. Other callables do not change.
     noise : None, float or (N,), default None
         Variance of the noise: a starting value (None: a tenth of the variance of the data), or fixed values per cell.
     noise_kernels : None, or as kernels, default None
-        Correlations of the noise along each axis, which are learnt too: its covariance is noise · s_1(x_1, x_1') ... s_d(x_d, x_d').
-        "white" is the one of independent noise. For structured noise, confounders, or correlated tasks; a ``kernels`` of None
-        ("matern52") is smoother than most noise: take "matern12". One noise, arrays on the host.
+        Learnt correlations of the noise along each axis; "white" is independent noise. The covariance of the noise is then
+        noise · s_1(x_1, x_1') ... s_d(x_d, x_d'), with one value of noise, for arrays on the host. For structured noise, confounders, or
+        correlated tasks. A kernel None ("matern52") is smoother than most noise: choose "matern12".
     variance : None or float, default None
         Starting value of the process variance; None is that of the data.
     mean : "constant", "linear", "zero", number or callable, default "constant"
-        A constant or linear function of the coordinates is estimated by generalised least squares (universal kriging); its uncertainty
-        is part of standard deviations and samples. Or a known mean: "zero", a number, or f(x_1, ..., x_d).
+        A constant or linear function of the coordinates is estimated by generalised least squares (universal kriging); standard deviations
+        and samples include its uncertainty. Otherwise a known mean: "zero", a number, or f(x_1, ..., x_d).
     optimizer : "fmin_l_bfgs_b", None, or callable
-        None keeps the hyperparameters. A callable is f(objective, theta, bounds) -> (theta, value) as in scikit-learn.
+        None does not change hyperparameters. A callable is f(objective, theta, bounds) -> (theta, value) as in scikit-learn.
     n_restarts_optimizer : int
-        Further searches, from starts drawn uniformly in the bounds, or normally around the first where there are none.
+        Further searches, from starts drawn uniformly in the bounds, or normally around the first start without bounds.
     logdet : None, "exact" or "lanczos"
         As in ``gp_nll``. None is "exact" if that takes a Cholesky factor of at most 2000 cells.
     probes, tol
@@ -87,15 +87,11 @@ class GridGP(Estimator):
         log variance, the hyperparameters of kernels and noise_kernels (logarithms of positive ones), and log noise if it is learnt.
     log_marginal_likelihood_value_ : float
 
-    Warns
-    -----
-    RuntimeWarning
-        The search did not converge, or a hyperparameter ended at its bound because the data hardly determine it.
-
     Notes
     -----
-    An evaluation of the likelihood costs ``gp_nll`` with gradients. A failed or interrupted ``fit`` leaves the model as it was. Results do
-    not depend on the units of axes and Y. The tutorial on grids says more on bounds, dates, devices and threads.
+    A RuntimeWarning reports that the search did not converge, or that a hyperparameter ended at a bound because the data hardly determine
+    it. An evaluation of the likelihood costs ``gp_nll`` with gradients. A ``fit`` that fails or is interrupted does not change the model.
+    Results do not depend on the units of axes and Y. The tutorial on grids has more on bounds, dates, devices and threads.
 
     Examples
     --------
@@ -122,7 +118,7 @@ class GridGP(Estimator):
 
     @_arguments.keywords(
         "GridGP",
-        positional="kernels are one list, GridGP([kernel_1, kernel_2]); all else is given by name",
+        positional="kernels are one list, GridGP([kernel_1, kernel_2]); other arguments are passed by name",
         **dict.fromkeys(("kernel", "covariance", "covar_module"), "use kernels, one per axis or one for all"),
         **dict.fromkeys(("random_state", "seed", "random_seed"), "use rng"),
         **dict.fromkeys(("alpha", "noise_level", "noise_variance", "sigma"), "use noise, a variance"),
@@ -157,21 +153,18 @@ class GridGP(Estimator):
     def fit(self, axes: Any, Y: Any = None, mask: Any = None, *, progress: bool | Callable[[int, float], Any] | None = None) -> Self:
         """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN are missing cells.
 
-        ``mask`` of Y's shape is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
-        index has one level per axis, is axes and Y in one; ``predict`` then answers in kind.
+        ``mask``, of Y's shape, is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
+        index has one level per axis, is axes and Y in one; ``predict`` then returns the same kind of table.
 
-        Dates are NumPy's, pandas', Python's or ISO texts. They count in days since 1970, the unit of their length scale: in UTC if they
-        have a time zone, and from its start if it is a period. Durations count in days too. ``predict`` then expects dates, or durations,
-        on that axis; numbers are a TypeError.
+        Axes may be dates (of NumPy, pandas, Python, or ISO texts) or durations, which count in days: dates since 1970, in UTC if they have
+        a time zone, periods from their start. ``predict`` then requires dates or durations on that axis; numbers are a TypeError.
 
-        Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,): the axes are the numbers that occur in each column,
-        and cells without a point were not observed. One axis, (n,), is an array of points too. ValueError for a point that occurs twice,
-        and for more than 100 cells per point.
+        Or pass points (P, d) and Y (P,), as scikit-learn's tools do: the axes are the distinct numbers in each column, and cells without a
+        point are missing. One axis, (n,), is an array of points, too. A repeated point, or more than 100 cells per point, is a ValueError.
 
-        Where the likelihood is estimated (``logdet``) and there are more than 100,000 cells, the search begins on a thinned grid.
+        If the likelihood is estimated (``logdet``) and there are more than 100,000 cells, the search starts on a thinned grid.
 
-        ``progress`` is called as progress(evaluations of the likelihood so far, log-likelihood of the last one); True prints a line per
-        second with the time.
+        ``progress`` is called as progress(evaluations of the likelihood so far, last log-likelihood); True prints a line per second.
 
         Returns self.
         """
@@ -180,7 +173,7 @@ class GridGP(Estimator):
             axes, Y, labels = unlabelled(axes, label)
         if not is_list_of_axes(axes):
             if mask is not None:
-                what = "expected points and their values; the axes of a grid are a list: fit([x, t], Y, mask)"
+                what = "expected points and their values; axes of a grid are a list: fit([x, t], Y, mask)"
                 raise ValueError(f"{label}: mask is given with points, {what}")
             axes, Y, mask = cells_of(axes, Y, label)
         data = Data.checked(axes, Y, mask, self.mean, label)
@@ -191,9 +184,9 @@ class GridGP(Estimator):
         restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
         rng = _arguments.generator(self.rng, label)
         if data.is_constant and self.optimizer is not None:
-            warnings.warn(f"{label}: Y minus its mean is 0, so nothing can be learnt from it", RuntimeWarning, stacklevel=2)
-        given = self.noise_kernels
-        of_noise = [] if given is None else axis_kernels(given, len(data.axes), label, names, "noise_kernels")
+            warnings.warn(f"{label}: Y minus its mean is 0, so there is nothing to learn", RuntimeWarning, stacklevel=2)
+        noise_kernels = self.noise_kernels
+        of_noise = [] if noise_kernels is None else axis_kernels(noise_kernels, len(data.axes), label, names, "noise_kernels")
         models = Model.starts(kernels, of_noise, self.noise, self.variance, data, label)
         cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
         how = How(
@@ -211,12 +204,12 @@ class GridGP(Estimator):
                 fit.model = learnt(fit, models, self.optimizer, restarts, rng)
             fit.solve()
         fit.report = None
-        vars(self).update(_fit=fit, **fit.attributes())  # in one step, which no signal interrupts: the new fit or the old one
+        vars(self).update(_fit=fit, **fit.attributes())  # one step, so an interrupt leaves the old fit or the new one
         return self
 
     @property
     def log_marginal_likelihood_value_(self) -> float:
-        """At ``theta_``; computed at first use."""
+        """The log-likelihood at ``theta_``, computed at first use."""
         fit = self._fitted("log_marginal_likelihood_value_")
         if fit.value is None:
             fit.value = float(self.log_marginal_likelihood())
@@ -229,7 +222,7 @@ class GridGP(Estimator):
     @overload
     def log_marginal_likelihood(self, theta: Any = None, *, eval_gradient: Literal[True]) -> tuple[float, Real]: ...
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
-        """log p(Y | theta), at theta_ where none is given; with eval_gradient (value, gradient)."""
+        """log p(Y | theta), by default at theta_; with eval_gradient (value, gradient)."""
         fit = self._fitted("log_marginal_likelihood")
         model = fit.model
         if theta is not None:
@@ -270,22 +263,22 @@ class GridGP(Estimator):
     ) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
-        **A list is axes, an array is points**: [x, t] with (m_k,) or (m_k, p) each, where a number is an axis of one point, gives results
-        of the shape (m_1, ..., m_d); points (P, columns of all axes), an array or a DataFrame, give (P,). Without X it is the grid of
-        ``fit``. After a ``fit`` to tensors results are tensors. After one to a DataArray, DataFrame or Series, X may also be such a table,
-        or a dict of axes by name, and results on a grid are such tables. With ``coords``, axes by name, those of ``fit`` for absent ones,
+        **A list is axes, an array is points**: [x, t] with (m_k,) or (m_k, p) each, or a number for an axis of one point, returns arrays
+        (m_1, ..., m_d); points (P, columns of all axes), an array or a DataFrame, return (P,). The default X is the grid of ``fit``. After
+        a ``fit`` to tensors results are tensors. After a ``fit`` to a DataArray, DataFrame or Series, X may also be such a table, or a
+        dict of axes by name, and results on a grid are such tables. With ``coords``, axes by name, where absent ones are those of ``fit``,
         the result is an xarray ``Dataset`` of ``mean`` and, with return_std, ``std``.
 
-        ``derivative`` predicts the derivative by an axis, its number or name, or (axis, order) with the order 1 or 2, per unit of the axis;
-        the covariance function of that axis must be one of ours that is smooth enough.
+        ``derivative`` predicts the derivative along an axis, given by number or name, or as (axis, order) with order 1 or 2, per unit of
+        the axis; its covariance function must be one of qf.kron and smooth enough.
 
-        return_std="samples" takes the standard deviation from that many posterior samples, for grids with too many cells missing: a
-        relative error of sqrt(1 / (2 samples)).
+        return_std="samples" computes the standard deviation from ``samples`` posterior samples, for grids with too many missing cells,
+        with a relative error of sqrt(1 / (2 samples)).
         """
         fit = self._fitted("predict")
         if coords is not None:
             if X is not None:
-                raise ValueError("GridGP.predict: X and coords are both given, expected one of them")
+                raise ValueError("GridGP.predict: X and coords are both given, expected only one")
             table = fit.coordinates(coords, "GridGP.predict")
             predicted: Any = self.predict(table, return_std, derivative=derivative, samples=samples, rng=rng)
             return dataset(predicted if return_std else (predicted,))
@@ -296,10 +289,10 @@ class GridGP(Estimator):
             )
         if return_std not in (True, False, "samples"):
             raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
-        X = fit.asked(X, "GridGP.predict")
+        X = fit.query(X, "GridGP.predict")
         by = None if derivative is None else fit.derivative(derivative, "GridGP.predict")
         if by is not None and return_std == "samples":
-            raise ValueError("GridGP.predict: there are no samples of derivatives; expected return_std=True or False")
+            raise ValueError("GridGP.predict: samples of derivatives are not available; expected return_std=True or False")
         new, points, shape = fit.points(X, "GridGP.predict", by)
         on_grid = isinstance(points, GridPoints)
 
@@ -325,14 +318,14 @@ class GridGP(Estimator):
     def score(self, X: Any, Y: Any = None, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
 
-        Observed are the cells that are not NaN, of the True ones of ``mask``. As scikit-learn's ``r2_score``: for a constant Y 1 if all
-        predictions are equal to it, else 0; for fewer than two values NaN, with a warning. A table with labels is X and Y in one.
+        These are the cells that are not NaN and, with ``mask``, True in it. As scikit-learn's ``r2_score``: for a constant Y 1 if all
+        predictions equal it, else 0; for fewer than two values NaN, with a warning. A table with labels is X and Y in one.
         """
         label = "GridGP.score"
         if Y is None:
             X, Y, _ = unlabelled(self._fitted("score").ordered(X), label)
-        found = self.predict(X)
-        mean = np.asarray(found) if _arrays.kind(found) is None else _arrays.to_host(found)
+        predicted = self.predict(X)
+        mean = np.asarray(predicted) if _arrays.kind(predicted) is None else _arrays.to_host(predicted)
         values = _arguments.numbers_on_host(_arguments.points_like(Y, label, "y"), label, "y")
         seen = None if mask is None else _arrays.to_host(mask_of(mask, label))
         if seen is not None and seen.shape != mean.shape:
@@ -343,26 +336,26 @@ class GridGP(Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.no_validation = True  # ``fit`` takes no matrix of samples
+        tags.no_validation = True  # ``fit`` takes axes instead of a matrix of samples
         tags.input_tags.two_d_array = False
         return tags
 
     @_arguments.keywords("GridGP.sample", **dict.fromkeys(("n_samples", "num_samples"), "use size"), random_state="use rng", seed="use rng")
     def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
-        """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points.
+        """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) from the covariance of the P points.
 
-        After a ``fit`` to a DataArray those on a grid are a DataArray, whose first dimension is ``sample``.
+        After a ``fit`` to a DataArray, samples on a grid are a DataArray with a first dimension ``sample``.
         """
         if _arguments.is_number(X):
             raise TypeError(f"GridGP.sample: X is {X}, expected axes or points; give the number of samples as size={X}")
         fit, label = self._fitted("sample"), "GridGP.sample"
         count = _arguments.integer(size, label, "size", 0)
-        X = fit.asked(X, label)
+        X = fit.query(X, label)
         new, points, shape = fit.points(X, label)
         samples = joined(_samples(fit, new, points, count, rng, fit.how.tol), count).reshape(count, *shape)
         on_grid = isinstance(points, GridPoints)
-        samples += fit.mean_at(new, on_grid, label)  # in place: they may fill the memory
-        return fit.answer(samples, X, on_grid)  # type: ignore[no-any-return]
+        samples += fit.mean_at(new, on_grid, label)  # in place, because samples may fill the memory
+        return fit.answer(samples, X, on_grid)
 
     def _fitted(self, method: str) -> Fit:
         fit: Fit | None = vars(self).get("_fit")
@@ -398,5 +391,4 @@ def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoi
     covariance = prior - cross @ fit.covariance.solved(seen, fit.how.tol).T
     values, vectors = xp.linalg.eigh((covariance + covariance.T) / 2)
     normal = _arrays.to_device_of(rng.standard_normal((count, points.size)), data.y)
-    samples: np.ndarray = cross @ fit.alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T
-    return samples
+    return cross @ fit.alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T

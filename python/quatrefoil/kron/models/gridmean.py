@@ -1,4 +1,4 @@
-"""The mean of a ``GridGP``: a known function, or coefficients that are estimated together with the covariance (universal kriging)."""
+"""The mean of a ``GridGP``: a known function, or coefficients estimated together with the covariance (universal kriging)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..product.dense import exponent, namespace
 
 Array = Any
 MEANS = ("zero", "constant", "linear")
-_RANK = 1e-4  # of the columns of a linear mean: what the observed cells do not span has the slope 0
+_RANK = 1e-4  # relative rank tolerance of a linear mean; directions that observed cells do not span have the slope 0
 
 
 def coordinates(axes: Sequence[Array], on_grid: bool) -> list[Array]:
-    """One array per column of the axes; on a grid they broadcast to its shape."""
-    found = []
+    """One array per column of the axes; for a grid they broadcast to its shape."""
+    columns = []
     for k, x in enumerate(axes):
         shape = (1,) * k + (len(x),) + (1,) * (len(axes) - k - 1) if on_grid else (len(x),)
-        found += [c.reshape(shape) for c in ([x] if x.ndim == 1 else [x[:, j] for j in range(x.shape[1])])]
-    return found
+        columns += [c.reshape(shape) for c in ([x] if x.ndim == 1 else [x[:, j] for j in range(x.shape[1])])]
+    return columns
 
 
 class Mean(NamedTuple):
     """``offset`` + ``slopes`` · (x - ``centres``), or a function of coordinates.
 
-    ``basis`` (1 + slopes, p) has the coefficients of p functions that are orthonormal over the observed cells: what is estimated.
+    ``basis`` (1 + slopes, p) has the coefficients of p basis functions, orthonormal over the observed cells, whose weights are estimated.
     """
 
     offset: float = 0.0
@@ -42,7 +42,7 @@ class Mean(NamedTuple):
 
     @classmethod
     def fitted(cls, kind: Any, axes: Sequence[Array], values: np.ndarray, seen: np.ndarray | None, label: str) -> Mean:
-        """The mean that data are centred with: ordinary least squares from the observed values, in the order of the grid."""
+        """The mean for centring the data: ordinary least squares from the observed values, in the order of the grid."""
         if callable(kind):
             return cls(function=kind)
         if _arguments.is_number(kind):
@@ -62,7 +62,7 @@ class Mean(NamedTuple):
             centres.append(average(column))
             columns.append(column - centres[-1])
             units.append(float(np.abs(columns[-1]).max()))
-        e = exponent(values)  # for numbers near the ends of the range of float64
+        e = exponent(values)  # against overflow and underflow
         design = np.stack([c / (u or 1.0) for c, u in zip(columns, units)], axis=1)
         slopes = np.ldexp(np.linalg.lstsq(design, np.ldexp(values - offset, -e), rcond=_RANK)[0], e)
         _, sizes, rows = np.linalg.svd(np.column_stack([np.ones(count), design]), full_matrices=False)
@@ -71,7 +71,7 @@ class Mean(NamedTuple):
         return cls(offset, tuple(float(s) / u if u else 0.0 for s, u in zip(slopes, units)), tuple(centres), None, basis)
 
     def plus(self, weights: np.ndarray) -> Mean:
-        """Adds p multiples of the basis functions."""
+        """Adds a combination of the p basis functions."""
         offset, *slopes = self.basis @ weights
         return self._replace(offset=self.offset + offset, slopes=tuple(s + t for s, t in zip(self.slopes, slopes)))
 
@@ -84,38 +84,38 @@ class Mean(NamedTuple):
         return xp.stack([xp.reshape(xp.broadcast_to(f, shape), (-1,)) for f in functions], axis=0)
 
     def derivative(self, axis: int, order: int, label: str) -> float:
-        """The derivative by one coordinate, the column of a one-dimensional axis."""
+        """The derivative by one coordinate, a column."""
         if self.function is not None:
             raise TypeError(f"{label}: the derivative of a callable mean is unknown; subtract the mean from Y and give mean='zero'")
         return float(self.slopes[axis]) if self.slopes and order == 1 else 0.0
 
     def at(self, axes: Sequence[Array], on_grid: bool, label: str) -> Any:
-        """On the grid of axes, or at points with one row of every axis: a number, or an array of the result's shape."""
+        """The mean on the grid of axes, or at points with one row per axis: a number, or an array of the result's shape."""
         if self.function is None:
-            found: Any = self.offset
+            mean: Any = self.offset
             for slope, centre, c in zip(self.slopes, self.centres, coordinates(axes, on_grid) if self.slopes else ()):
-                found = found + slope * (c - centre)
-            return found
+                mean = mean + slope * (c - centre)
+            return mean
         shape, xp = tuple(map(len, axes)) if on_grid else (len(axes[0]),), namespace(axes[0])
-        given = self.function(*(xp.asarray(xp.broadcast_to(c, shape), copy=True) for c in coordinates(axes, on_grid)))
-        if _arguments.is_number(given):
-            return _arguments.number(given, label, "the mean", negative=True)
-        values = _arguments.host_or_device_numbers(_arguments.points_like(given, label, "the mean"), label, "the mean")
+        returned = self.function(*(xp.asarray(xp.broadcast_to(c, shape), copy=True) for c in coordinates(axes, on_grid)))
+        if _arguments.is_number(returned):
+            return _arguments.number(returned, label, "the mean", negative=True)
+        values = _arguments.host_or_device_numbers(_arguments.points_like(returned, label, "the mean"), label, "the mean")
         if tuple(values.shape) != shape:
-            raise ValueError(f"{label}: the mean has shape {tuple(values.shape)}, expected {shape}, as its arguments")
+            raise ValueError(f"{label}: the mean has shape {tuple(values.shape)}, expected {shape}, like its arguments")
         check_location(label, "the mean", values, "axes[0]", axes[0])
         _arguments.finite(values, label, "the mean")
         return _arrays.double(values)
 
 
 def average(values: np.ndarray) -> float:
-    """Exact if all numbers are the same; their sum may leave the range of float64."""
+    """The average, exact if all numbers are equal, and without overflow."""
     e = exponent(values)
     return float(values[0]) if values.min() == values.max() else math.ldexp(float(np.ldexp(values, -e).mean()), e)
 
 
 def mean_square(values: np.ndarray) -> float:
-    """May be infinite, or 0 by underflow."""
+    """The mean square, which may overflow to infinity or underflow to 0."""
     e = exponent(values)
     with np.errstate(over="ignore"):
         return float(np.ldexp(float((np.ldexp(values, -e) ** 2).mean()), 2 * e)) if len(values) else 0.0

@@ -1,4 +1,4 @@
-"""The data of a ``GridGP`` and its covariance with hyperparameters, of arrays on the host or a device."""
+"""The data of a ``GridGP``, and its covariance with hyperparameters, on the host or a device."""
 
 from __future__ import annotations
 
@@ -20,51 +20,51 @@ from .tables import columns, coordinate, kind, plain, stacked
 Array = Any
 Kernels: TypeAlias = Sequence[AxisKernel | Unscaled]
 _SHARES = (0.3, 1.0, 0.1, 0.03)
-_NOISE_SHARE = 0.1  # of those: what correlates noise is shorter than what is looked for
-_NOISE = 0.1  # where a search for it starts, relative to the variance of the data
-_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the start, which knows the unit; the least to the data as well
-_MAX_CELLS = 100  # for each point: more is no grid, and its matrices would take the memory
+_NOISE_SHARE = 0.1  # of those, because correlations of noise are shorter than those of the signal
+_NOISE = 0.1  # start of the noise, relative to the variance of the data
+_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the start, which has the unit; the least also relative to the data
+_MAX_CELLS = 100  # per point; more is not a grid, and its matrices would not fit into memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
 
 class Data(NamedTuple):
-    """Copies of what a caller gave, who may write to theirs."""
+    """Copies of the caller's arrays."""
 
     axes: list[Array]
-    rows: Array  # (1 + p, N): y without the mean, and p functions whose multiples are estimated as part of it; 0 at missing cells
+    rows: Array  # (1 + p, N): y without the mean, and p basis functions of the mean; 0 at missing cells
     mask: Array | None
     mean: Mean
     spread: float  # the mean square of the observed y; 0 if they are 0 up to rounding
-    size: float  # of Y, for numbers that are all 0
+    size: float  # largest |Y|, for data with a spread of 0
     kinds: list[str]  # of the axes: "numbers", "dates" or "durations"
 
     @classmethod
     def checked(cls, axes: Any, Y: Any, mask: Any, mean: Any, label: str) -> Data:
         axes = [plain(x, label, f"axes[{k}]") for k, x in enumerate(_arguments.sequence(axes, f"{label}: axes"))]
-        given = axes_of(axes, None, label)
-        shape = tuple(map(len, given))
+        points = axes_of(axes, None, label)
+        shape = tuple(map(len, points))
         values = _table(Y, label)
         if tuple(values.shape) != shape:
             raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, one number per cell")
-        check_location(label, "Y", values, "axes[0]", given[0])
+        check_location(label, "Y", values, "axes[0]", points[0])
         y, xp = _arrays.double(values), namespace(values)
-        seen = _observed(y, mask, given[0], label)
+        seen = _observed(y, mask, points[0], label)
         flat = None if seen is None else seen.reshape(-1)
         observed = _arrays.to_host(y.reshape(-1) if flat is None else y.reshape(-1)[flat])
         _arguments.finite(observed, label, "the observed part of Y")
         where = None if seen is None else _arrays.to_host(seen)
-        trend = Mean.fitted(mean, given, observed, where, label)
-        y = (y - trend.at(given, True, label)).reshape(-1)
+        trend = Mean.fitted(mean, points, observed, where, label)
+        y = (y - trend.at(points, True, label)).reshape(-1)
         left = _arrays.to_host(y if flat is None else y[flat])
-        rows = xp.concat([y[None], trend.basis_at(given, True)], axis=0) if trend.basis.size else owned(y[None])
+        rows = xp.concat([y[None], trend.basis_at(points, True)], axis=0) if trend.basis.size else owned(y[None])
         if flat is not None:
             rows, flat = xp.where(flat, rows, xp.zeros_like(rows)), owned(flat)
         size = float(np.abs(observed).max(initial=0.0))
         is_constant = float(np.abs(left).max(initial=0.0)) <= 10 * np.finfo(np.float64).eps * size
-        return cls([owned(x) for x in given], rows, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
+        return cls([owned(x) for x in points], rows, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
 
     def thinned(self, most: int) -> tuple[Data, np.ndarray]:
-        """At most ``most`` cells, by every second cell of the longest axis, repeatedly; and their numbers."""
+        """At most ``most`` cells, from every second cell of the longest axis, repeatedly; and their indices."""
         cells = np.arange(len(self.y)).reshape(tuple(map(len, self.axes)))
         axes = list(self.axes)
         while cells.size > most:
@@ -80,24 +80,24 @@ class Data(NamedTuple):
         return self.rows[0]
 
     def without(self, weights: np.ndarray) -> Array:
-        """y minus multiples of the basis functions."""
+        """y minus a combination of the basis functions."""
         return self.y - _arrays.to_device_of(weights, self.y) @ self.rows[1:] if len(weights) else self.y
 
     @property
     def variance(self) -> float:
-        """The start of a search for the variance."""
+        """The starting value of the variance."""
         return self.spread or self.size**2 or 1.0
 
     @property
     def log_unit(self) -> float:
-        """The contribution of y's unit to the negative log-likelihood: log |y| per observed cell, |y| the root of the mean square."""
+        """The contribution of y's unit to the negative log-likelihood: log |y| per observed cell, with |y| the root mean square."""
         y = _arrays.to_host(self.y if self.mask is None else self.y[self.mask])
         size = float(np.abs(y).max(initial=0.0))
         return len(y) * (math.log(size) + math.log(float(np.mean((y / size) ** 2))) / 2) if 0 < size < math.inf else 0.0
 
     @property
     def is_constant(self) -> bool:
-        """Whether the mean explains all of several observed cells."""
+        """Whether there are several observed cells, and the mean explains all of them."""
         return not self.spread and (len(self.y) if self.mask is None else int(_arrays.to_host(self.mask).sum())) > 1
 
     @property
@@ -106,11 +106,11 @@ class Data(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Without ``noise_kernels`` the noise of different cells is independent."""
+    """The covariance with its hyperparameters. Without ``noise_kernels`` the noise of different cells is independent."""
 
     kernels: list[AxisKernel]
     noise_kernels: list[AxisKernel]
-    noise: Array  # (1,) NumPy if it is learnt, or (N,) where the data are
+    noise: Array  # (1,) NumPy if it is learnt, or (N,) on the device of the data
     variance: float
     learns_noise: bool
 
@@ -118,16 +118,18 @@ class Model(NamedTuple):
     def starts(
         cls, kernels: Kernels, noise_kernels: Kernels, noise: Any, variance: Any, data: Data, label: str
     ) -> list[Model]:  # fmt: skip
-        """Starts of a search, one for each share of the axes' lengths if a kernel has no scale."""
+        """Starts of a search, one per share of the axes' lengths if a kernel has no scale."""
         shares = _SHARES if any(isinstance(k, Unscaled) for k in (*kernels, *noise_kernels)) else _SHARES[:1]
 
         def scaled(kernels: Kernels, share: float) -> list[AxisKernel]:
             return [k.on(x, share) if isinstance(k, Unscaled) else k for k, x in zip(kernels, data.axes)]
 
-        return [cls.given(scaled(kernels, s), scaled(noise_kernels, _NOISE_SHARE * s), noise, variance, data, label) for s in shares]
+        return [cls.checked(scaled(kernels, s), scaled(noise_kernels, _NOISE_SHARE * s), noise, variance, data, label) for s in shares]
 
     @classmethod
-    def given(cls, kernels: list[AxisKernel], noise_kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str) -> Model:
+    def checked(
+        cls, kernels: list[AxisKernel], noise_kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str
+    ) -> Model:
         unit = data.variance
         if (noise is None or variance is None) and not 0 < unit < math.inf:
             raise ValueError(f"{label}: the variance of Y leaves the range of float64; scale Y")
@@ -139,7 +141,7 @@ class Model(NamedTuple):
         if per_cell:
             s = _arrays.double(_arguments.host_or_device_numbers(_arguments.points_like(noise, label, "noise"), label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
-                raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one a cell")
+                raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one per cell")
             check_location(label, "noise", s, "axes[0]", data.y)
             s = owned(s)
         else:
@@ -158,7 +160,7 @@ class Model(NamedTuple):
         return self.kernels + self.noise_kernels
 
     def factor_rows(self, data: Data) -> int:
-        """The rows of the Cholesky factor for an exact likelihood; 0 for a full grid."""
+        """The size of the Cholesky factor for an exact likelihood; 0 for a full grid."""
         N = len(data.y)
         count = N if data.mask is None else int(_arrays.to_host(data.mask).sum())
         return min(count, N - count) if self.learns_noise else count
@@ -173,14 +175,14 @@ class Model(NamedTuple):
         return np.concatenate(own + ([np.log(self.noise)] if self.learns_noise else []))
 
     def units(self, data: Data) -> np.ndarray:
-        """Units of theta: steps of this size change the covariance about equally, whatever the units of the axes."""
+        """Units of theta: steps of this size change the covariance about equally, for any units of the axes."""
         own = [np.ones(1), *[k.units(x) for k, x in zip(self._all, itertools.cycle(data.axes))]]
         return np.concatenate(own + ([np.ones(1)] if self.learns_noise else []))
 
     def bounds(self, data: Data) -> np.ndarray:
-        """Bounds of theta for a search that begins here."""
+        """Bounds of theta for a search from this model."""
         own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self._all]]
-        if self.learns_noise:  # below its least rounding would decide
+        if self.learns_noise:  # rounding dominates below the lower bound
             start = float(self.noise[0])
             own.append(np.log([[_MIN_NOISE * min(start, data.variance), _MAX_NOISE * start]]))
         return np.concatenate(own)
@@ -195,14 +197,14 @@ class Model(NamedTuple):
         return Model(kernels[:count], kernels[count:], noise, float(np.exp(theta[0])), self.learns_noise)
 
     def thinned(self, cells: np.ndarray) -> Model:
-        """For some cells of the data, by their numbers."""
+        """The model for some cells of the data, by index."""
         return self if self.learns_noise else self._replace(noise=self.noise[cells])
 
     def factors(self, data: Data) -> list[Array]:
-        """The variance is in the first."""
-        found = [k(x) for k, x in zip(self.kernels, data.axes)]
-        found[0] = self.variance * found[0]
-        return found
+        """The covariances of the axes; the first includes the variance."""
+        factors = [k(x) for k, x in zip(self.kernels, data.axes)]
+        factors[0] = self.variance * factors[0]
+        return factors
 
     def covariance(self, factors: Sequence[Array], data: Data, how: Any) -> Covariance:
         """The covariance of the data, from ``factors``."""
@@ -210,24 +212,24 @@ class Model(NamedTuple):
         return covariance_of("GridGP", factors, self.noise_at(data), data.mask, *how, **structure)
 
     def gradient(self, data: Data, factors: Sequence[Array], grads: Sequence[Array], dnoise: Array) -> np.ndarray:
-        """The gradient of the negative log-likelihood by theta, from those by the factors and the noise; on the host."""
-        found, scales = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))], {0: self.variance}
+        """The gradient of the negative log-likelihood by theta, from gradients by the factors and the noise; on the host."""
+        parts, scales = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))], {0: self.variance}
         if self.noise_kernels:
             scales |= dict.fromkeys(range(len(factors), len(grads)), float(self.noise[0]))
         for i, (k, x, G) in enumerate(zip(self._all, itertools.cycle(data.axes), grads)):
-            found.append(k.gradient(x, G * scales[i] if i in scales else G))
-        return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.learns_noise else []))
+            parts.append(k.gradient(x, G * scales[i] if i in scales else G))
+        return np.concatenate(parts + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.learns_noise else []))
 
 
 def _table(Y: Any, label: str) -> Array:
-    """Real numbers; NaN where a masked array hides them."""
+    """Y as real numbers, with NaN for masked entries."""
     if not _arrays.is_masked(Y):
         return _arguments.host_or_device_numbers(_arguments.points_like(Y, label, "Y"), label, "Y")
     return np.where(np.ma.getmaskarray(Y), np.nan, _arguments.points_like(Y.data, label, "Y"))
 
 
 def _observed(y: Array, mask: Any, axis: Array, label: str) -> Array | None:
-    """The cells that are not NaN, among those of the mask; None for all."""
+    """A mask of the cells that are observed and not NaN; None if all are."""
     nan = namespace(y).isnan(y)
     if not _is_any(nan):
         nan = None
@@ -245,20 +247,20 @@ def _observed(y: Array, mask: Any, axis: Array, label: str) -> Array | None:
 
 
 def axes_of(axes: Any, like: Sequence[Array] | None, label: str, kinds: Sequence[str] = ()) -> list[Array]:
-    """(n,) or (n, p) each, finite, in double precision; of these kinds where they are given."""
-    given = _arguments.sequence(axes, f"{label}: axes")
-    found: list[Array] = []
-    for k, x in enumerate(given):
+    """Checked axes (n,) or (n, p), finite, in double precision, and of these kinds if given."""
+    arrays = _arguments.sequence(axes, f"{label}: axes")
+    checked: list[Array] = []
+    for k, x in enumerate(arrays):
         numbers = _arrays.double(coordinate(x, label, f"axes[{k}]", kinds[k] if k < len(kinds) else None))
         if numbers.ndim not in (1, 2) or (like is not None and k < len(like) and tuple(numbers.shape[1:]) != tuple(like[k].shape[1:])):
             expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
             raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected {expected}")
         _arguments.finite(numbers, label, f"axes[{k}]")
-        check_location(label, f"axes[{k}]", numbers, "axes[0]", found[0] if found else numbers)
-        found.append(numbers)
-    if like is not None and len(found) != len(like):
-        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit; points are an array, np.asarray(X)")
-    return found
+        check_location(label, f"axes[{k}]", numbers, "axes[0]", checked[0] if checked else numbers)
+        checked.append(numbers)
+    if like is not None and len(checked) != len(like):
+        raise ValueError(f"{label}: {len(checked)} axes, expected {len(like)}, as in fit; points are an array, np.asarray(X)")
+    return checked
 
 
 def _is_any(a: Array) -> bool:
@@ -277,7 +279,7 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
     axes, places = zip(*(np.unique(_arrays.to_host(part), return_inverse=True) for part in parts))
     shape = tuple(map(len, axes))
     if math.prod(shape) > _MAX_CELLS * len(X):
-        raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells: these are not points of a grid")
+        raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells: these points are not on a grid")
     cells = np.ravel_multi_index([p.reshape(-1) for p in places], shape)
     mask = np.zeros(shape, bool)
     mask.flat[cells] = True
@@ -295,16 +297,16 @@ def columns_of(X: Any, axes: Sequence[Array], names: Sequence[str], label: str, 
     parts, widths = columns(X, label), [math.prod(a.shape[1:]) for a in axes]
     if len(parts) != sum(widths) or parts[0].ndim != 1:
         shape = tuple(getattr(X, "shape", np.shape(X)))
-        wanted = f"(P, {sum(widths)}), one row per point, or a list of axes, [{', '.join(names)}]"
-        raise ValueError(f"{label}: X has shape {shape}, expected {wanted}")
+        expected = f"(P, {sum(widths)}), one row per point, or a list of axes, [{', '.join(names)}]"
+        raise ValueError(f"{label}: X has shape {shape}, expected {expected}")
     numbers = stacked(parts, label, [kind for kind, width in zip(kinds, widths) for _ in range(width)])
     ends = np.cumsum(widths)
-    found = [numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e] for a, w, e in zip(axes, widths, map(int, ends))]
-    return [np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for x in found]
+    of_axes = [numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e] for a, w, e in zip(axes, widths, map(int, ends))]
+    return [np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for x in of_axes]
 
 
 def mask_of(mask: Any, label: str) -> Array:
-    """An array of bool, of what NumPy reads as such too."""
+    """A mask as an array of bool, also from array-likes."""
     if _arrays.kind(mask) is None:
         _arguments.refuse_masked(mask, label, "mask")
         mask = np.asarray(mask)

@@ -1,4 +1,4 @@
-"""First and second derivatives of the covariance functions of one coordinate, for predictions of derivatives. m = 2π f, E = e^-s."""
+"""First and second derivatives of covariance functions of one coordinate, for predictions of derivatives. m = 2π f, E = e^-s."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Numbers = Mapping[str, Any]  # hyperparameters, arrays by name
 
 
 class Derivatives(NamedTuple):
-    """``at(d, order)``: k^(order)(d), order 1 or 2. ``variances``: those of f' and f'', -k''(0) and k''''(0), as far as they exist."""
+    """``at(d, order)`` is k^(order)(d), order 1 or 2. ``variances`` of f' and f'' are -k''(0) and k''''(0), as far as they exist."""
 
     at: Callable[[Array, int], Array]
     variances: tuple[float, ...]
@@ -35,9 +35,9 @@ def _rational_quadratic(p: Numbers) -> Derivatives:
     c, alpha = 1 / p["scale"].item() ** 2, p["alpha"].item()
 
     def at(d: Array, order: int) -> Array:
-        more = np.log1p(c * d * d / (2 * alpha))
-        slope = -c * np.exp(-(alpha + 1) * more)
-        return d * slope if order == 1 else slope + (c * d) ** 2 * (1 + 1 / alpha) * np.exp(-(alpha + 2) * more)
+        log = np.log1p(c * d * d / (2 * alpha))
+        slope = -c * np.exp(-(alpha + 1) * log)
+        return d * slope if order == 1 else slope + (c * d) ** 2 * (1 + 1 / alpha) * np.exp(-(alpha + 2) * log)
 
     return Derivatives(at, (c, 3 * c * c * (1 + 1 / alpha)))
 
@@ -76,7 +76,7 @@ def _matern52(p: Numbers) -> Derivatives:
 
 
 def _at_frequency_0(log_scale: float, kind: str) -> Derivatives:
-    """A single component, of weight 1 and without a wave: its envelope."""
+    """The envelope of a single component, with weight 1 and frequency 0."""
     return _spectral_mixture({"log_weights": np.zeros(1), "log_scales": np.array([log_scale]), "freqs": np.zeros(1)}, kind)
 
 
@@ -106,9 +106,11 @@ def derivatives_of(function: Any, order: int, label: str) -> Derivatives:
     if form is None:
         what = getattr(getattr(function, "func", function), "__name__", type(function).__name__)
         known = ", ".join(f.__name__ for f in _FORMS)
-        raise TypeError(f"{label}: derivatives are known for {known}; this axis has {what}")
+        raise TypeError(f"{label}: derivatives are available for {known}; this axis has {what}")
     keywords = {n: v for n, v in function.keywords.items() if n not in ("backend", "num_threads", "kind")}
-    found = form({n: np.asarray(v, np.float64) for n, v in keywords.items()}, *[v for n, v in function.keywords.items() if n == "kind"])
-    if order > len(found.variances):
+    derivatives = form(
+        {n: np.asarray(v, np.float64) for n, v in keywords.items()}, *[v for n, v in function.keywords.items() if n == "kind"]
+    )
+    if order > len(derivatives.variances):
         raise ValueError(f"{label}: functions with the covariance {function.func.__name__} have no derivative of order {order}")
-    return found
+    return derivatives

@@ -25,36 +25,35 @@ from .operator_validation import indices, require_square
 class KroneckerOperator(Functions):
     """K = K_1 ⊗ ... ⊗ K_d as a ``scipy.sparse.linalg.LinearOperator`` (M, N).
 
-    ``K @ x``, ``K.T``, ``K.H``, ``K.matmat``, ``K.rmatvec`` and the rest of SciPy's operators work. The factors are
-    copied, and packed once, for each direction when it is first needed: this is the form to use in iterative solvers.
-    Multiples, and products with operators whose factors fit, are operators of this kind. Sums and differences are operators
-    with ``terms``, ``to_dense``, ``diagonal`` and ``trace``, and with ``solve`` and ``logdet`` if there are two terms of
-    two factors each. ``K[i, j]``, ``K[i]``, ``K[:5, j]`` and ``K[rows, columns]`` are entries, formed without the matrix.
+    ``K @ x``, ``K.T``, ``K.H``, ``K.matmat``, ``K.rmatvec`` and the rest of SciPy's operators work. The factors are copied, and packed
+    once per direction at first use, which suits iterative solvers. Multiples, and products with operators whose factors fit, are operators
+    of this class. Sums and differences are operators with ``terms``, ``to_dense``, ``diagonal`` and ``trace``, and with ``solve`` and
+    ``logdet`` for two terms of two factors each. ``K[i, j]``, ``K[i]``, ``K[:5, j]`` and ``K[rows, columns]`` are entries, computed
+    without the matrix.
 
     Parameters
     ----------
     factors : list or tuple of (m_k, n_k)
-        Matrices, float32 or float64, all of one dtype and one kind.
+        Matrices, float32 or float64, all of one dtype and kind.
     backend, num_threads
-        As in ``help(qf.conventions)``; they hold for every product of this operator.
+        As in ``help(qf.conventions)``, for every product of this operator.
 
     Raises
     ------
     ValueError
         No factors, or one that is not a matrix.
     TypeError
-        Other kinds or dtypes, or a mix of them; also from ``K @ x`` for an x that is neither float32 nor float64, or of
-        another kind than the factors.
+        Other kinds or dtypes, or a mix of them; also from ``K @ x`` if x is neither float32 nor float64, or of another kind than the
+        factors.
 
     Notes
     -----
-    Vectors are (N,), flat in C order; several of them are the columns of an (N, c) matrix, as SciPy has it (a batch in
-    rows, without the copies that columns cost, is what ``matvec`` takes). If K and x differ in precision, the result is
-    float64.
+    Vectors are (N,), flat in C order. Several vectors are the columns of an (N, c) matrix, as in SciPy; ``matvec`` takes a batch in rows,
+    which saves copies. If K and x differ in precision, the result is float64.
 
-    With PyTorch factors every method takes and returns tensors, differentiable in them and in the factors; only what SciPy
-    makes of this operator and one of its own takes NumPy arrays alone. Factors on a device, CuPy's too, are computed with
-    there, and nothing is read back.
+    With PyTorch factors every method takes and returns tensors, and is differentiable in them and in the factors; only SciPy's
+    combinations of this operator with others require NumPy arrays. Factors on a device, including CuPy's, are used there, and nothing is
+    read back.
 
     Examples
     --------
@@ -68,9 +67,9 @@ class KroneckerOperator(Functions):
     """
 
     def __getitem__(self, index: Any) -> Any:
-        """Entries as of a NumPy array: ``K[i, j]``, ``K[i]``, ``K[:5, j]``, ``K[rows, columns]``, without the rest of the matrix.
+        """Entries, with NumPy's indexing: ``K[i, j]``, ``K[i]``, ``K[:5, j]``, ``K[rows, columns]``.
 
-        One product of d numbers per entry. The result is an array, differentiable with PyTorch.
+        Each entry is a product of d numbers. The result is an array, differentiable with PyTorch.
         """
         i, j = indices(index, self.shape)
         sizes = [tuple(f.shape) for f in self._factors]
@@ -79,7 +78,7 @@ class KroneckerOperator(Functions):
         return functools.reduce(lambda a, b: a * b, parts)
 
     def to_dense(self) -> Any:
-        """The matrix itself, (M, N)."""
+        """The dense matrix, (M, N)."""
         dense = functools.reduce(_arrays.namespace_of(self._kind).kron, self._factors)
         return dense if len(self._factors) > 1 else owned(dense)
 
@@ -96,20 +95,9 @@ class KroneckerOperator(Functions):
 
     @staticmethod
     def batch(factors: Sequence[AnyArray], *, backend: Backend | None = None, num_threads: int | None = None) -> KroneckerBatch:
-        """Operators of factors with batch axes, (..., m_k, n_k), which broadcast: a ``KroneckerBatch`` with the same methods.
+        """A ``KroneckerBatch`` of operators, with the same methods, from factors (..., m_k, n_k) whose batch axes broadcast.
 
-        Their arrays have the batch axes in front of their own.
-
-        Examples
-        --------
-        >>> import numpy as np, quatrefoil as qf
-        >>> K = qf.kron.KroneckerOperator.batch([np.stack([np.eye(2), 2 * np.eye(2)]), 3 * np.eye(2)])
-        >>> K.shape
-        (2, 4, 4)
-        >>> K.logdet().round(3)
-        array([4.394, 7.167])
-        >>> K[1].solve(np.full(4, 6.0))
-        array([1., 1., 1., 1.])
+        Arrays have the batch axes in front of their own.
         """
         return KroneckerBatch(on_scipy(KroneckerOperator), factors, {"backend": backend, "num_threads": num_threads})
 
@@ -132,7 +120,7 @@ class KroneckerOperator(Functions):
         return on_scipy(KroneckerSum)([self]) + other if is_ours else super().__add__(other)
 
     def dot(self, x: Any) -> Any:
-        """K x for a vector, K X for a matrix; for an operator of factors that fit the operator of their products, else SciPy's."""
+        """K x for a vector, K X for a matrix; for an operator whose factors fit, the operator of their products, else SciPy's product."""
         if not isinstance(x, KroneckerOperator) or x._kind != self._kind or len(x._factors) != len(self._factors):
             return super().dot(x)
         pairs = list(zip(self._factors, x._factors))
@@ -142,13 +130,13 @@ class KroneckerOperator(Functions):
         return self._of([copied(converted(a, dtype) @ converted(b, dtype)) for a, b in pairs])
 
     def _is_number(self, value: Any) -> bool:
-        """Whether this scales: a real number, or an array without axes of the factors' kind."""
+        """Whether this is a scalar: a real number, or an array without axes of the factors' kind."""
         if _arrays.kind(value) != self._kind:
             return _arguments.is_number(value)
         return not value.ndim and _arrays.dtype_name(value).lstrip("u").startswith(("float", "int"))
 
     def _scaled(self, number: Any) -> Self:
-        """Multiplies the smallest factor; a number does not change the precision."""
+        """Multiplies the smallest factor by a number, without changing its precision."""
         k = min(range(len(self._factors)), key=lambda k: math.prod(self._factors[k].shape))
         scaled = converted(self._factors[k] * number, _arrays.dtype_name(self._factors[k]))
         return self._of([copied(scaled) if i == k else f for i, f in enumerate(self._factors)])

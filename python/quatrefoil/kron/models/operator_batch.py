@@ -13,7 +13,7 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..product import MATVEC, RMATVEC, batches
 from ..product.dense import namespace
-from .factorisation import DeviceFactorisation
+from .factorisation import Factorisation
 from .operator_functions import is_differentiated
 from .operator_products import converted, copied
 from .operator_tensors import log_determinant, solved
@@ -22,7 +22,7 @@ _LABEL = "KroneckerOperator.batch"
 
 
 def _of_items(name: str, what: str) -> Callable[[KroneckerBatch], Any]:
-    """The method of every item."""
+    """A method that calls the method of every item."""
 
     def method(self: KroneckerBatch) -> Any:
         return self._mapped(lambda K: getattr(K, name)())
@@ -34,14 +34,14 @@ def _of_items(name: str, what: str) -> Callable[[KroneckerBatch], Any]:
 class KroneckerBatch:
     """A batch of ``KroneckerOperator``s, as ``KroneckerOperator.batch`` returns it.
 
-    The factors are (..., m_k, n_k); their leading axes broadcast to B. Methods are those of one operator. Their arrays have the
-    axes B in front of their own: ``K @ x`` and ``K.solve(y)`` take (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), ``K.eigh()``
-    returns (*B, N) and a batch. A noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch.
-    With PyTorch differentiable as one operator is. Multiples and products with one another are batches again; sums and differences
-    have products, ``solve`` and ``logdet`` if there are two terms of two factors, ``diagonal``, ``trace`` and ``to_dense``.
+    The leading axes of the factors (..., m_k, n_k) broadcast to B. The methods are those of one operator, with the axes B in front of all
+    arrays: ``K @ x`` and ``K.solve(y)`` take (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), and ``K.eigh()`` returns (*B, N) and a batch.
+    The noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch. Gradients are those of one operator.
+    Multiples, and products of batches, are batches; sums and differences have products, ``diagonal``, ``trace`` and ``to_dense``, and for
+    two terms of two factors ``solve`` and ``logdet``.
 
-    Products, ``solve`` and ``logdet`` of items with short vectors take all items at once. Everything else takes a call per
-    item, as do items of which one cannot be solved, for the sake of its error.
+    Products, ``solve`` and ``logdet`` with short vectors treat all items together. Everything else takes one call per item, and so does a
+    batch with an item that cannot be solved, to raise its error.
 
     Examples
     --------
@@ -70,18 +70,18 @@ class KroneckerBatch:
         make([f[(0,) * (f.ndim - 2)] for f in self.factors], **options)  # checks them
 
     @functools.cached_property
-    def _whole(self) -> DeviceFactorisation:
-        """The factorisation of all items at once, without gradients."""
-        return DeviceFactorisation([_numbers(f, f"factors[{i}]") for i, f in enumerate(self.factors)], (None, None))
+    def _whole(self) -> Factorisation:
+        """The factorisation of all items together, without gradients."""
+        return Factorisation([_numbers(f, f"factors[{i}]") for i, f in enumerate(self.factors)], (None, None))
 
     def _at_once(self, arrays: Sequence[Any], tracked: Callable[[], Any], plain: Callable[[], Any]) -> Any:
-        """``tracked`` if autograd records what is done with factors and arrays, else ``plain``; None if a call per item is better: for long
-        vectors, and on the host for its errors."""
+        """The result of ``tracked`` if autograd is on for factors and arrays, else of ``plain``. None if one call per item is better: for
+        long vectors, and for errors on the host."""
         sizes = [(f.shape[-2], f.shape[-1]) for f in self.factors]
         if self.shape[-1] > batches.SMALL or any(m != n for m, n in sizes):
             return None
         try:
-            _ = self._whole  # its numbers cannot be read within torch.func
+            _ = self._whole  # fails within torch.func, where numbers cannot be read
             result = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
         except (np.linalg.LinAlgError, NotImplementedError):
             return None
@@ -111,10 +111,10 @@ class KroneckerBatch:
 
     # ---- arithmetic
 
-    __array_ufunc__ = None  # NumPy's numbers and arrays leave the operation to this class
+    __array_ufunc__ = None  # operators of NumPy arrays defer to this class
 
     def __mul__(self, number: Any) -> Any:
-        """A number for all, or one per item, (*B,)."""
+        """The product with a number, or with one per item, (*B,)."""
         return self._mapped(lambda K, c: K * c, number)
 
     def __rmul__(self, number: Any) -> Any:
@@ -161,7 +161,7 @@ class KroneckerBatch:
         self._require_batch("solve", "y", y)
         noise = self._noise("solve", noise)
         axes, N = len(self.batch_shape), self.shape[-1]
-        if tuple(y.shape[axes:]) == (N,) or y.shape[axes] != N:  # vectors and tables
+        if tuple(y.shape[axes:]) == (N,) or y.shape[axes] != N:  # vectors or tables
             rows = y.reshape(*self.batch_shape, 1, math.prod(y.shape[axes:]))
         else:
             rows = namespace(y).matrix_transpose(y) if y.ndim == axes + 2 else y
@@ -184,12 +184,12 @@ class KroneckerBatch:
         return _arrays.to_device_of(y, self.factors[0]) if isinstance(y, np.ndarray) else y
 
     def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
-        """h(K_b) y_b, for functions of one item's eigenvalues (N,)."""
+        """h(K_b) y_b, for a function h of the eigenvalues (N,) of one item."""
         self._require_batch("apply", "y", y)
         return self._mapped(lambda K, y: K.apply(h, y), y)
 
     eigh = _of_items("eigh", "Eigenvalues (*B, N), and eigenvectors, a batch.")
-    svd = _of_items("svd", "U, s (*B, R), V^T: the two are batches.")
+    svd = _of_items("svd", "U, a batch; s (*B, R); V^T, a batch.")
     inverse = _of_items("inverse", "The inverses, a batch.")
     cholesky = _of_items("cholesky", "The Cholesky factors, a batch.")
     diagonal = _of_items("diagonal", "The diagonals (*B, N).")
@@ -221,32 +221,31 @@ class KroneckerBatch:
         return noise if is_tensor else _arrays.to_device_of(np.asarray(noise), self.factors[0])
 
     def _mapped(self, function: Callable[..., Any], *arrays: Any) -> Any:
-        """One call per item; an argument without axes is that of all."""
+        """One call per item; arguments without axes are shared."""
         calls = []
         for at in np.ndindex(self.batch_shape):
             calls.append(function(self._items[at], *[a[at] if getattr(a, "ndim", 0) else a for a in arrays]))
         return self._stacked(calls)
 
     def _stacked(self, results: list[Any]) -> Any:
-        """Arrays and numbers as arrays with the batch axes in front, operators as batches."""
+        """Combines the results of all items: arrays and numbers to arrays with the batch axes in front, operators to batches."""
         first = results[0]
         if isinstance(first, tuple):
             return tuple(self._stacked(list(part)) for part in zip(*results))
         if hasattr(first, "factors"):
             return self._of([self._stacked(list(part)) for part in zip(*[K.factors for K in results])])
-        if _arrays.kind(first) is None:
-            return _arrays.to_device_of(np.array(results), self.factors[0]).reshape(self.batch_shape)
-        return namespace(first).stack(results).reshape(*self.batch_shape, *first.shape)
+        stacked = batches.stacked(results, self.batch_shape)
+        return _arrays.to_device_of(stacked, self.factors[0]) if _arrays.kind(first) is None else stacked
 
 
 class KroneckerBatchSum(KroneckerBatch):
-    """A batch of ``KroneckerSum``s: a call per item."""
+    """A batch of ``KroneckerSum``s, with one call per item."""
 
     def __init__(self, terms: Sequence[KroneckerBatch]) -> None:
         first, self.terms = terms[0], [t for term in terms for t in getattr(term, "terms", [term])]
         for i, term in enumerate(terms):
             if term.shape != first.shape:
-                raise ValueError(f"{_LABEL}: term {i} of the sum has shape {term.shape}, expected {first.shape}, as the others")
+                raise ValueError(f"{_LABEL}: term {i} of the sum has shape {term.shape}, expected {first.shape}, like the others")
         self.factors, self.batch_shape, self.shape, self.dtype = first.factors, first.batch_shape, first.shape, first.dtype
 
     @functools.cached_property
@@ -274,15 +273,15 @@ class KroneckerBatchSum(KroneckerBatch):
         return self._mapped(lambda K, x: K.T @ x if transpose else K @ x, x)
 
     def solve(self, y: Any) -> Any:  # type: ignore[override]
-        """As that of ``KroneckerSum``."""
+        """As ``KroneckerSum.solve``."""
         self._require_batch("solve", "y", y)
         return self._mapped(lambda K, y: K.solve(y), y)
 
     def logdet(self) -> Any:  # type: ignore[override]
-        """As that of ``KroneckerSum``."""
+        """As ``KroneckerSum.logdet``."""
         return self._mapped(lambda K: K.logdet())
 
 
 def _numbers(array: Any, name: str) -> Any:
-    """Without a graph, on the host a NumPy array; numbers and None as they are."""
+    """An array without its graph, on the host as a NumPy array; numbers and None unchanged."""
     return array if _arrays.kind(array) is None else _arguments.host_or_device_numbers(array, _LABEL, name, differentiable=True)

@@ -1,4 +1,4 @@
-"""Methods of ``KroneckerOperator`` that factorise its factors."""
+"""Methods of ``KroneckerOperator`` that factorise the factors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ... import _arguments, _arrays
 from ..._typing import Array, T
 from ..product.dense import namespace, outer, owned
 from . import derivative, operator_tensors
-from .factorisation import DeviceFactorisation, Factorisation, factorisation
+from .factorisation import Factorisation, factorisation
 from .operator_products import Products, converted, turned
 from .operator_validation import check_columns, check_function, check_values, is_table, require_square
 
@@ -30,7 +30,7 @@ class Functions(Products):
         return self._factorised
 
     def _computed(self, method: str, compute: Callable[[Factorisation], Any]) -> Any:
-        """Applies ``compute`` to the factorisation; under autograd to one of PyTorch's functions, after the checks on the host."""
+        """Applies ``compute`` to the factorisation; under autograd to one in PyTorch functions, after the checks on the host."""
         if not self._is_differentiated():
             return compute(self._factorisation(method))
         require_square(method, self._factors)
@@ -41,14 +41,14 @@ class Functions(Products):
                 return factors[0], []
 
             derivative.out_of_compilation(derivative.decomposed)(check, self._factors)
-        return derivative.out_of_compilation(compute)(DeviceFactorisation(self._factors, self._kernel))
+        return derivative.out_of_compilation(compute)(Factorisation(self._factors, self._kernel))
 
     def _is_differentiated(self, *others: Any) -> bool:
-        """Whether autograd records what is done with the factors and with others."""
+        """Whether autograd records operations on the factors and others."""
         return self._kind == "torch" and is_differentiated((*self._factors, *others))
 
     def _noise(self, noise: Any, label: str) -> Any:
-        """A number or, if somebody wants its gradient, a tensor in double precision; None for 0, which needs no eigenvalues."""
+        """The noise as a number, or as a tensor in double precision if it requires a gradient; None for 0, which needs no eigenvalues."""
         if self._kind == "torch" and getattr(noise, "requires_grad", False):
             if noise.ndim:
                 raise TypeError(f"{label}: noise has shape {tuple(noise.shape)}, expected a number")
@@ -65,9 +65,9 @@ class Functions(Products):
         """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
 
         lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
-        ``ValueError`` if a factor is not square, not symmetric or not finite; on a device lam is NaN where one is not the latter two.
-        With PyTorch differentiable: functions of lam alone in which equal eigenvalues may trade places have exact gradients; those of
-        Q are ``torch.linalg.eigh``'s, infinite where a factor has equal eigenvalues, which ``apply`` does not mind.
+        ``ValueError`` if a factor is not square, not symmetric or not finite; on a device lam is NaN for the latter two.
+        With PyTorch differentiable. Gradients of functions of lam that do not depend on the order of equal eigenvalues are exact. Those of
+        Q come from ``torch.linalg.eigh`` and are infinite if a factor has equal eigenvalues; ``apply`` does not have this limit.
         """
         lam, parts = self._computed("eigh", lambda f: f.eigen("KroneckerOperator.eigh"))
         return self._of_mine(converted(owned(lam), _arrays.dtype_name(self._factors[0]))), self._with([q for _, q in parts])
@@ -75,7 +75,7 @@ class Functions(Products):
     def inverse(self) -> Self:
         """K^-1 = K_1^-1 ⊗ ... ⊗ K_d^-1 (8), a KroneckerOperator.
 
-        For right-hand sides ``solve`` is more accurate. Raises as ``solve`` without noise does. With PyTorch differentiable.
+        For right-hand sides ``solve`` is more accurate. Errors are those of ``solve`` without noise. With PyTorch differentiable.
 
         Examples
         --------
@@ -96,7 +96,7 @@ class Functions(Products):
         ValueError
             A factor that is not square, not symmetric or not finite.
         numpy.linalg.LinAlgError
-            A factor that is not positive definite. On a device L is NaN there.
+            A factor that is not positive definite. On a device L is NaN instead.
 
         Examples
         --------
@@ -125,13 +125,13 @@ class Functions(Products):
         xp = namespace(self._factors[0])
         for i, f in enumerate(self._factors):
             if isinstance(f, np.ndarray) and not np.isfinite(f).all():
-                raise ValueError(f"KroneckerOperator.svd: factors[{i}] has NaN or infinity in it")
+                raise ValueError(f"KroneckerOperator.svd: factors[{i}] contains NaN or infinity")
         svd = derivative.out_of_compilation(xp.linalg.svd) if self._kind == "torch" else xp.linalg.svd
         U, s, Vt = zip(*[svd(converted(f, "float64"), full_matrices=False) for f in self._factors])
         return self._with(U), converted(owned(outer(s)), _arrays.dtype_name(self._factors[0])), self._with(Vt)
 
     def _with(self, factors: Sequence[Any]) -> Self:
-        """An operator like this one, and in its precision, of factors that were computed."""
+        """An operator like this one, from computed factors, in its precision."""
         return self._anew([self._of_mine(converted(f, _arrays.dtype_name(self._factors[0]))) for f in factors])
 
     @overload
@@ -141,28 +141,26 @@ class Functions(Products):
     def solve(self, y: Any, noise: Any = 0.0) -> Any:
         """x with (K + noise I) x = y, for y (N,), (N, c) or of the grid's shape, (n_1, ..., n_d).
 
-        Without noise by an LU factorisation of each factor (8), symmetric or not. With noise > 0 by (9), an
-        eigendecomposition of each, which must be symmetric and, up to rounding, positive semidefinite. Either is made
-        once and kept.
+        Without noise from an LU factorisation of each factor (8), symmetric or not. With noise > 0 from an eigendecomposition of each (9);
+        factors must then be symmetric and, up to rounding, positive semidefinite. Both are computed once and cached.
 
         Raises
         ------
         ValueError
-            A factor that is not square or not finite, or not symmetric where noise > 0; noise < 0; a y of another
-            length.
+            A factor that is not square, not finite, or with noise > 0 not symmetric; noise < 0; a y of another length.
         TypeError
             y neither float32 nor float64.
         numpy.linalg.LinAlgError
-            A factor is singular to working precision and the noise is 0, or not above eps times the largest eigenvalue of K, with eps
-            of the factors' precision; noise > 0 and a factor has a negative eigenvalue. Nothing is clamped.
+            A factor is singular to working precision, and the noise is at most eps times the largest eigenvalue of K, eps that of the
+            factors' precision; or noise > 0 and a factor has a negative eigenvalue. Nothing is clamped.
 
         Notes
         -----
-        With PyTorch differentiable in y, in the factors and in a noise that is a tensor without axes, by one more solve (15): equal
-        eigenvalues are harmless. With noise > 0 the gradient of a factor is symmetric.
+        With PyTorch differentiable in y, the factors and a noise that is a tensor without axes, by one more solve (15), also at equal
+        eigenvalues. With noise > 0 the gradient of a factor is symmetric.
 
-        On a device no number is looked at: x is NaN where the host would raise because of numbers, unless the array library raises
-        before (a factor that is exactly singular). LU factors are not kept there.
+        On a device no value is read: x is NaN instead of errors that depend on values, unless the array library raises its own error for an
+        exactly singular factor. LU factors are not cached there.
         """
         label = "KroneckerOperator.solve"
         if is_table(y, self._factors):
@@ -177,11 +175,11 @@ class Functions(Products):
         return self._of_mine(turned(converted(x, self._wider(y))))
 
     def logdet(self, noise: Any = 0.0) -> Any:
-        """log det(K + noise I) (10), exact, a float: from LU factors of each factor without noise, with noise from eigenvalues.
+        """log det(K + noise I) (10), exact, a float: from LU factors without noise, from eigenvalues with noise.
 
-        Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive. On a device it stays there, a
-        float64 array without axes, and is NaN where the host would raise because of numbers. With PyTorch differentiable in the factors
-        and the noise (16), and then a float64 tensor.
+        Errors are those of ``solve``, and a ``numpy.linalg.LinAlgError`` if the determinant is not positive. On a device the result is a
+        float64 array without axes, NaN instead of errors that depend on values. With PyTorch differentiable in the factors and the noise
+        (16); the result is then a float64 tensor.
 
         Examples
         --------
@@ -202,29 +200,28 @@ class Functions(Products):
         Parameters
         ----------
         h : callable
-            Gets the eigenvalues (N,) in the order of the grid, as ``eigh`` has them but in float64, and gives as many
-            real numbers: ``np.sqrt``, ``lambda lam: lam / (lam + c)``. With PyTorch factors it gets a tensor. What it
-            gives is used as it is: a NaN or infinity in it goes to all of the result. On a device the eigenvalues are there, and
-            NaN where a factor is not symmetric or not finite.
+            Maps the eigenvalues (N,), in float64 and in the order of the grid, to as many real numbers, such as ``np.sqrt`` or
+            ``lambda lam: lam / (lam + c)``. With PyTorch factors it gets a tensor, on a device an array of that device, NaN if a factor is
+            not symmetric or not finite. A NaN or infinity in its result spreads to the whole of h(K) y.
         y : (N,) or (N, c)
             As in ``solve``.
 
         Raises
         ------
         ValueError
-            A factor that is not square, not symmetric or not finite; a y of another length; values of another shape; a factor
-            that requires a gradient where h does not take the eigenvalues one by one, as ``lam / lam.max()``.
+            A factor that is not square, not symmetric or not finite; a y of another length; values of another shape; a factor that
+            requires a gradient although h does not map each eigenvalue separately, such as ``lam / lam.max()``.
         TypeError
-            y neither float32 nor float64, or of another kind than the factors; values that are no real numbers.
+            y neither float32 nor float64, or of another kind than the factors; values that are not real numbers.
 
         Notes
         -----
-        Two products with Q a call, one call of h, and the eigendecompositions once. An eigenvalue that should be 0 may
-        be a rounding of it below 0: a square root wants ``np.maximum(lam, 0)``.
+        A call takes two products with Q and one call of h; eigendecompositions are cached. Rounding may make a zero eigenvalue negative, so
+        take square roots of ``np.maximum(lam, 0)``.
 
-        With PyTorch differentiable in y, by autograd in whatever h computes with, and in the factors (12)-(14), by h and h'
-        alone: equal eigenvalues are harmless, where ``torch.linalg.eigh`` divides by 0. The gradient of a factor is symmetric, its
-        entries taken as free. ``apply_vjp`` is that of NumPy.
+        With PyTorch differentiable in y, in the parameters of h by autograd, and in the factors from h and h' (12)-(14), also at equal
+        eigenvalues, where ``torch.linalg.eigh`` divides by 0. The gradient of a factor is symmetric, with its entries treated as
+        independent. For NumPy there is ``apply_vjp``.
 
         Examples
         --------
@@ -239,30 +236,30 @@ class Functions(Products):
         check_function(label, h, y, self._factors)
         rows = converted(turned(y), "float64")
         if any(getattr(f, "requires_grad", False) for f in self._factors):
-            made = derivative.out_of_compilation(self._applied)(h, rows, label)
+            result = derivative.out_of_compilation(self._applied)(h, rows, label)
         else:
             factors = self._factorisation("apply")
             lam, _ = factors.eigen(label)
-            made = factors.filtered(self._checked(h(self._of_mine(owned(lam))), label), rows)
-        return turned(converted(made, self._wider(y)))
+            result = factors.filtered(self._checked(h(self._of_mine(owned(lam))), label), rows)
+        return turned(converted(result, self._wider(y)))
 
     def apply_vjp(self, h: Callable[[Any], Any], slope: Callable[[Any], Any], y: Any, grad: Any) -> tuple[list[Any], Any, Any]:
-        """Gradients of ``apply`` for NumPy or CuPy factors: grad, of y's shape, is that of its result -> ([gradient of every factor],
-        gradient of h's values (N,), gradient of y) (12)-(14).
+        """Gradients of ``apply`` for NumPy or CuPy factors: grad, of y's shape, is the gradient of the result -> ([gradient of every
+        factor], gradient of h's values (N,), gradient of y) (12)-(14).
 
-        ``slope`` is the derivative h', as h a function of the eigenvalues (N,), one by one: ``lambda lam: c / (lam + c) ** 2``. The
-        gradient of a factor is symmetric. From that of the values follow those of whatever h computes with. Two products with Q
-        and four sums of N n_k products per factor; about ten arrays like y in float64. Errors are those of ``apply``.
+        ``slope`` is the derivative h', a function of the eigenvalues (N,), too: ``lambda lam: c / (lam + c) ** 2``. The gradient of a
+        factor is symmetric. Gradients of the parameters of h follow from that of its values. Takes two products with Q, four sums of N n_k
+        products per factor, and about ten float64 arrays like y. Errors are those of ``apply``.
         """
         label = "KroneckerOperator.apply_vjp"
         if self._kind == "torch":
-            raise TypeError(f"{label}: the factors are torch arrays, expected NumPy arrays; of tensors autograd finds the gradients")
+            raise TypeError(f"{label}: the factors are torch arrays, expected NumPy arrays; for tensors use autograd")
         if not callable(slope):
             raise TypeError(f"{label}: slope is {type(slope).__name__}, expected a function of the eigenvalues")
         check_function(label, h, y, self._factors)
         _arguments.real_array(grad, label, "grad")
         if grad.shape != y.shape:
-            raise ValueError(f"{label}: grad has shape {grad.shape}, expected {y.shape}, as y")
+            raise ValueError(f"{label}: grad has shape {grad.shape}, expected {y.shape}, like y")
         factors = self._factorisation("apply_vjp")
         lam, parts = factors.eigen(label)
         values, slopes = self._checked(h(owned(lam)), label), self._checked(slope(owned(lam)), label, "slope")
@@ -280,7 +277,7 @@ class Functions(Products):
         return self._factorise(factors).eigen("KroneckerOperator.apply")
 
     def _factorise(self, factors: Sequence[Any]) -> Factorisation:
-        """Factorises the operator's factors, or an item's under torch.func.vmap. Caches the last result on the host."""
+        """Factorises the operator's factors, or those of an item under torch.func.vmap. Caches the last result on the host."""
         if not isinstance(factors[0], np.ndarray):
             return factorisation(factors, self._kernel)
         at = [f.__array_interface__["data"][0] for f in factors]
@@ -289,24 +286,24 @@ class Functions(Products):
         return self._mapped[1]
 
     def _checked(self, values: Any, label: str, name: str = "h") -> Any:
-        """Checks the values that ``name`` returned for the eigenvalues; in double precision."""
+        """Checks the values that ``name`` returned for the eigenvalues; returns them in double precision."""
         check_values(label, name, values, self._factors)
         return converted(values, "float64")
 
     def _of_mine(self, array: Any) -> Any:
-        """Numbers of a factorisation as an array of the factors' kind."""
+        """The numbers of a factorisation, as an array of the factors' kind."""
         return _arrays.of_kind(self._kind, array) if isinstance(array, np.ndarray) else array
 
     def _wider(self, y: Any) -> str:
-        """The wider of the precisions of y and the factors."""
+        """The wider precision of y and the factors."""
         return "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
 
 
 def is_differentiated(arrays: Sequence[Any]) -> bool:
-    """Whether autograd records what is done with arrays, of which the first is one of an operator's factors."""
+    """Whether autograd records operations on arrays, the first of which is a factor of an operator."""
     return any(getattr(a, "requires_grad", False) for a in arrays) and bool(_arrays.namespace(arrays[0]).is_grad_enabled())
 
 
 def _numbers(array: Any, label: str, name: str) -> Any:
-    """The numbers of an array, without its gradient."""
+    """An array without its gradient."""
     return _arguments.host_or_device_numbers(array, label, name, differentiable=True)

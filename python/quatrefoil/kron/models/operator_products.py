@@ -24,7 +24,7 @@ else:
 
 _DOUBLE = np.dtype(np.float64)
 
-# the arrays that make one: checked like any call's, never run
+# Checks the factors as the arguments of a call; never run.
 _PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", sequence=True),), (Arg("K", "m_x n_x"),), differentiable=False)
 
 
@@ -37,20 +37,20 @@ class Products(Base):  # type: ignore[misc]
 
     @_arguments.keywords(
         "KroneckerOperator",
-        "the factors are one list, KroneckerOperator([K1, K2]), and the noise goes to its methods: K.solve(y, noise=0.1)",
-        noise="give it to the methods: K.solve(y, noise=0.1), K.logdet(noise=0.1)",
+        "the factors are one list, KroneckerOperator([K1, K2]); the noise is an argument of methods: K.solve(y, noise=0.1)",
+        noise="pass it to the methods: K.solve(y, noise=0.1), K.logdet(noise=0.1)",
     )
     def __init__(self, factors: Sequence[AnyArray], *, backend: Backend | None = None, num_threads: int | None = None) -> None:
         if backend is not None:
             _backends.check_name(backend, "KroneckerOperator")
         if num_threads is not None:
             num_threads = _arguments.threads(num_threads, "KroneckerOperator")
-        given = _arguments.sequence(factors, "KroneckerOperator")
-        kind, _ = _bind.layout(_PARTS, given, ())
-        self._keep(tuple(map(copied, given)), kind, backend, num_threads)
+        matrices = _arguments.sequence(factors, "KroneckerOperator")
+        kind, _ = _bind.layout(_PARTS, matrices, ())
+        self._keep(tuple(map(copied, matrices)), kind, backend, num_threads)
 
     def _keep(self, factors: tuple[Any, ...], kind: str, backend: Backend | None, num_threads: int | None) -> None:
-        """``factors`` are private copies."""
+        """Sets the state; ``factors`` are private copies."""
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
         self._kernel, (self._forward, self._backward) = (backend, num_threads), memos(len(factors))
         self._transposed: Self | None = None
@@ -62,18 +62,18 @@ class Products(Base):  # type: ignore[misc]
         self._row = self.shape[1:]
 
     def _of(self, factors: Sequence[Any]) -> Self:
-        """An operator like this one of other factors, which are not copied."""
-        made = object.__new__(type(self))
-        made._keep(tuple(factors), self._kind, self._backend, self._num_threads)
-        return made
+        """An operator like this one, from other factors, which are not copied."""
+        operator = object.__new__(type(self))
+        operator._keep(tuple(factors), self._kind, self._backend, self._num_threads)
+        return operator
 
     def _anew(self, factors: Sequence[Any]) -> Self:
-        """An operator like this one of other factors, which are checked and copied."""
+        """An operator like this one, from other factors, which are checked and copied."""
         return type(self)(factors, backend=self._backend, num_threads=self._num_threads)
 
     @property
     def factors(self) -> tuple[Any, ...]:
-        """The factors: NumPy arrays that are read-only, or copies of the tensors."""
+        """The factors: read-only NumPy arrays, or copies of the tensors."""
         return self._factors if self._kind == "numpy" else tuple(map(copied, self._factors))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,7 +82,7 @@ class Products(Base):  # type: ignore[misc]
 
     # ---- products
 
-    @overload  # NumPy's types hold the precision, which may be that of K
+    @overload  # NumPy's types include the precision, which may come from K
     def __matmul__(self, x: np.ndarray) -> np.ndarray: ...
     @overload
     def __matmul__(self, x: Array[T]) -> T: ...
@@ -95,8 +95,8 @@ class Products(Base):  # type: ignore[misc]
 
     def __add__(self, other: Any) -> Any:
         if _arguments.is_number(other):
-            cure = f"K.solve(y, noise={other}) and K.logdet(noise={other}) are those of K + {other} I"
-            raise TypeError(f"KroneckerOperator: K + {other} is no operator; {cure}")
+            cure = f"for K + {other} I use K.solve(y, noise={other}) and K.logdet(noise={other})"
+            raise TypeError(f"KroneckerOperator: K + {other} is not an operator; {cure}")
         return super().__add__(other)
 
     __radd__ = __add__
@@ -132,7 +132,7 @@ class Products(Base):  # type: ignore[misc]
         if self._is_for_scipy(x):
             above: Any = super()
             return above.rdot(x) if hasattr(above, "rdot") else above._rdot(x)
-        return self._rows(RMATVEC, x)  # its rows are multiplied from the left
+        return self._rows(RMATVEC, x)  # rows are multiplied from the left
 
     _rdot = rdot  # its name before SciPy 1.18
 
@@ -158,7 +158,7 @@ class Products(Base):  # type: ignore[misc]
     _adjoint = _transpose  # the factors are real
 
     def _is_for_scipy(self, x: Any) -> bool:
-        """Whether SciPy handles x: numbers, operators and lists; arrays too unless tensors are involved, as it returns NumPy arrays."""
+        """Whether SciPy handles x: numbers, operators and lists; arrays, too, unless there are tensors, because it returns NumPy arrays."""
         _arguments.refuse_masked(x, "KroneckerOperator", "x")
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))
@@ -188,7 +188,7 @@ class Products(Base):  # type: ignore[misc]
 
     @property
     def _wide(self) -> Self:
-        """The same in double precision."""
+        """The operator in double precision."""
         if self.dtype == _DOUBLE:
             return self
         return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_arrays.double, self._factors)))
@@ -199,7 +199,7 @@ class Products(Base):  # type: ignore[misc]
 
 
 def copied(f: Any) -> Any:
-    """The operator's own factor: frozen if NumPy, a tensor that keeps its graph if not."""
+    """A copy of a factor: read-only if NumPy; a tensor keeps its graph."""
     if _arrays.kind(f) == "torch":
         return f.clone() if f.is_contiguous() else f.contiguous()
     if not isinstance(f, np.ndarray):
@@ -210,7 +210,7 @@ def copied(f: Any) -> Any:
 
 
 def turned(x: Any) -> Any:
-    """Columns as rows, or back; a vector as it is."""
+    """Columns as rows, or back; a vector unchanged."""
     return x.T if x.ndim == 2 else x
 
 
@@ -222,9 +222,8 @@ def converted(array: Any, dtype: str) -> Any:
 
 
 def on_scipy(methods: type[P]) -> type[P]:
-    """The class that users get: these methods on SciPy's base. There is one of it, whichever thread comes first."""
+    """The public class: these methods on SciPy's base. All threads get the same one."""
     from scipy.sparse.linalg import LinearOperator
 
     names = {"__module__": "quatrefoil.kron", "__doc__": methods.__doc__}
-    public: type[P] = _made.get(methods) or _made.setdefault(methods, type(methods.__name__, (methods, LinearOperator), names))
-    return public
+    return _made.get(methods) or _made.setdefault(methods, type(methods.__name__, (methods, LinearOperator), names))

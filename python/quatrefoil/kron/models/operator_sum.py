@@ -16,7 +16,7 @@ from .operator_validation import check_columns, is_table
 class KroneckerSum(Products):
     """The sum of several ``KroneckerOperator``s, as ``+`` and ``-`` return it: a SciPy ``LinearOperator`` too.
 
-    Products cost those of the terms, and with PyTorch are differentiable in all factors. A multiple multiplies every term.
+    A product takes one product per term, and is differentiable with PyTorch in all factors. A multiple multiplies every term.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class KroneckerSum(Products):
         first = terms[0]
         for i, term in enumerate(terms):
             if term.shape != first.shape:
-                raise ValueError(f"KroneckerOperator: term {i} of the sum has shape {term.shape}, expected {first.shape}, as the others")
+                raise ValueError(f"KroneckerOperator: term {i} of the sum has shape {term.shape}, expected {first.shape}, like the others")
         self._terms, self._kind, self._row = tuple(terms), first._kind, None
         self._transposed = None
         super(Products, self).__init__(max(str(t.dtype) for t in terms), first.shape)
@@ -62,11 +62,11 @@ class KroneckerSum(Products):
         return self._each(operator.neg)
 
     def __getitem__(self, index: Any) -> Any:
-        """Entries, as of a ``KroneckerOperator``."""
+        """Entries, with the indexing of a ``KroneckerOperator``."""
         return self._total(lambda t: t[index])
 
     def to_dense(self) -> Any:
-        """The matrix itself, (M, N)."""
+        """The dense matrix, (M, N)."""
         return self._total(lambda t: t.to_dense())
 
     def diagonal(self) -> Any:
@@ -107,8 +107,8 @@ class KroneckerSum(Products):
         first, *others = self._terms
         total = first._rows(op, x, out)
         for term in others:
-            more = term._rows(op, x)
-            total = total + more if out is None else total.__iadd__(more)
+            product = term._rows(op, x)
+            total = total + product if out is None else total.__iadd__(product)
         return total
 
     def _transpose(self) -> Self:

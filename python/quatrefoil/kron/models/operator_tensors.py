@@ -1,4 +1,4 @@
-"""``solve`` and ``logdet`` of a ``KroneckerOperator`` with a gradient: README (15), (16). Tensors in autograd or under torch.func."""
+"""``solve`` and ``logdet`` of a ``KroneckerOperator`` with gradients, for autograd and torch.func: README (15), (16)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Factorise = Callable[[Sequence[Any]], Factorisation]
 
 
 def solved(factorise: Factorise, noise: Any, rows: Any, factors: Sequence[Any]) -> Any:
-    """(K + noise I)^-1 of rows (..., N), in double precision; noise is a float64 tensor without axes, or None for LU."""
+    """(K + noise I)^-1 of rows (..., N), in double precision; noise is a float64 tensor without axes, or None for LU factors."""
     return _solved().apply((factorise, False), noise, rows, *factors)
 
 

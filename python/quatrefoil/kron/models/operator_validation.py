@@ -1,4 +1,4 @@
-"""Checks of the arguments of ``KroneckerOperator``'s methods. ``factors`` are the operator's own, of one kind and on one device."""
+"""Argument checks of ``KroneckerOperator``. ``factors`` are those of the operator, of one kind and on one device."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def require_square(method: str, factors: Sequence[Array]) -> None:
 
 
 def is_table(y: Any, factors: Sequence[Array]) -> bool:
-    """Whether y has the shape of the grid; its first axis tells it from columns (N, c)."""
+    """Whether y has the shape of the grid; the first axis distinguishes it from columns (N, c)."""
     sizes = tuple(f.shape[1] for f in factors)
     return _arrays.kind(y) is not None and tuple(y.shape) == sizes and sizes[0] != math.prod(sizes)
 
 
 def check_columns(label: str, y: Any, factors: Sequence[Array]) -> None:
-    """y must be (N,) or (N, c), of the kind of the factors, which must be square, and on their device."""
+    """Checks that y is (N,) or (N, c), of the kind and on the device of the factors, and that these are square."""
     kind = _arrays.kind(factors[0])
     _arguments.real_array(y, label, "y")
     if _arrays.kind(y) != kind:
@@ -37,8 +37,8 @@ def check_columns(label: str, y: Any, factors: Sequence[Array]) -> None:
     sizes = tuple(f.shape[1] for f in factors)
     N = math.prod(sizes)
     if y.ndim not in (1, 2) or y.shape[0] != N:
-        wanted = f"({N},) or ({N}, c)" + (f" or {sizes}" if len(sizes) > 1 else "")
-        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {wanted}")
+        expected = f"({N},) or ({N}, c)" + (f" or {sizes}" if len(sizes) > 1 else "")
+        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {expected}")
 
 
 def check_function(label: str, h: Any, y: Any, factors: Sequence[Array]) -> None:
@@ -48,16 +48,16 @@ def check_function(label: str, h: Any, y: Any, factors: Sequence[Array]) -> None
 
 
 def check_values(label: str, name: str, values: Any, factors: Sequence[Array]) -> None:
-    """``values``, which the function ``name`` returned, must be N real numbers."""
+    """Checks that ``values``, which the function ``name`` returned, are N real numbers."""
     kind, N = _arrays.kind(factors[0]), math.prod(f.shape[0] for f in factors)
     _arguments.refuse_masked(values, label, f"{name}(lam)")
     if _arrays.kind(values) != kind:
-        raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected a {kind} array of {N} real numbers")
+        raise TypeError(f"{label}: {name} returned {_arrays.describe(values)}, expected a {kind} array of {N} real numbers")
     _bind.check_device(label, f"{name}(lam)", values, "factors[0]", factors[0])
     if tuple(values.shape) != (N,):
-        raise ValueError(f"{label}: {name} gave an array of shape {tuple(values.shape)}, expected ({N},), one number per eigenvalue")
+        raise ValueError(f"{label}: {name} returned an array of shape {tuple(values.shape)}, expected ({N},), one number per eigenvalue")
     if not _arrays.dtype_name(values).lstrip("u").startswith(("float", "int", "bool", "bfloat")):
-        raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected real numbers")
+        raise TypeError(f"{label}: {name} returned {_arrays.describe(values)}, expected real numbers")
 
 
 def indices(index: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ def indices(index: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _positions(part: Any, axis: int, size: int) -> np.ndarray:
-    """Those on an axis that one index selects: a slice, an integer, or an array of integers or bools."""
+    """The positions on an axis that an index selects: a slice, an integer, or an array of integers or bools."""
     if isinstance(part, slice):
         return np.arange(*part.indices(size))
     if _arrays.kind(part) is None and not isinstance(part, (list, bool)) and hasattr(part, "__index__"):

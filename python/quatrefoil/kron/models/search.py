@@ -13,18 +13,18 @@ import numpy as np
 from .gridfit import Fit
 from .gridmodel import Model
 
-_FTOL, _SHARE = 2.2e-9, 0.1  # changes where a search ends: of the likelihood, as in SciPy, or of its standard error if it is estimated
-_ESTIMATED_MAXLS = 6  # evaluations on a line: the gradient of an estimate is not that of its error, so that more may find no lower value
-_FLAT = 0.03  # of the length of the gradient at the start: where an estimate without a lower value on a line is at its minimum
-_FEW_CELLS = 100_000  # of a thinned grid, on which a search of many cells begins: an evaluation takes a few seconds
+_FTOL, _SHARE = 2.2e-9, 0.1  # a search stops at this relative change of the likelihood, as in SciPy, or share of its standard error
+_ESTIMATED_MAXLS = 6  # evaluations per line search for an estimate, whose error does not follow its gradient
+_FLAT = 0.03  # an estimate has converged if the gradient is this share of its length at the start
+_FEW_CELLS = 100_000  # of a thinned grid, for the first search if there are more: an evaluation takes a few seconds
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng: np.random.Generator) -> Model:
     """The best of several searches, the first from the best of ``models``; warns of a hyperparameter at a bound.
 
-    An estimated likelihood of many cells is first maximised on a thinned grid, whose evaluations are cheap; where that finds a maximum
-    inside the bounds, one search with all cells goes on from there.
+    An estimated likelihood of many cells is first maximised on a thinned grid, which is cheap. If the maximum is inside the bounds, one
+    search with all cells continues from there.
     """
     bounds = None
     if fit.how.logdet == "lanczos" and fit.data.on_host and len(fit.data.y) > _FEW_CELLS:
@@ -34,33 +34,32 @@ def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng
         fit.evaluations = few.evaluations
         if not _at_bounds(theta, limits).any():
             models, bounds, restarts = [models[0].at(theta)], limits, 0
-    theta, bounds, complaint = _best(fit, models, bounds, optimizer, restarts, rng)
+    theta, bounds, warning = _best(fit, models, bounds, optimizer, restarts, rng)
     model = models[0].at(theta)
     ended = [
-        f"{name} at {'its least' if i == 0 else 'its largest'}, {np.exp(bound):.3g}"
+        f"{name} at its {'lower' if i == 0 else 'upper'} bound, {np.exp(bound):.3g}"
         for name, both, reached in zip(model.names, bounds, _at_bounds(theta, bounds))
         for i, bound in enumerate(both)
         if reached[i]
     ]
-    if ended:  # the likelihood is flat there, so that a search may end in any way
+    if ended:  # the likelihood is flat there, so any message is possible
         what = "the data hardly determine it; another start moves the bound"
-        complaint = f"the search ended with {' and '.join(ended)}: {what}"
-    if complaint:
-        warnings.warn(f"GridGP.fit: {complaint}", RuntimeWarning, stacklevel=3)
+        warning = f"the search ended with {' and '.join(ended)}: {what}"
+    if warning:
+        warnings.warn(f"GridGP.fit: {warning}", RuntimeWarning, stacklevel=3)
     return model
 
 
 def _at_bounds(theta: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Whether a variable has reached its lower or its upper bound, (variables, 2)."""
-    reached: np.ndarray = np.isclose(theta[:, None], bounds)
-    return reached
+    return np.isclose(theta[:, None], bounds)
 
 
 def _best(
     fit: Fit, models: Sequence[Model], bounds: np.ndarray | None, optimizer: Any, restarts: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """(theta, its bounds, what to warn of) of the best search; the bounds are those of its start if None."""
-    known: dict[bytes, tuple[float, np.ndarray]] = {}  # at the starts
+    """(theta, its bounds, a warning or "") of the best search; without bounds it uses those of its start."""
+    known: dict[bytes, tuple[float, np.ndarray]] = {}  # evaluations at the starts
 
     def value(model: Model) -> float:
         evaluated = _evaluated(fit, model)
@@ -71,12 +70,12 @@ def _best(
     units = model.units(fit.data)
     bounds = model.bounds(fit.data) if bounds is None else bounds
     starts = [model.theta, *(_drawn_start(model.theta, bounds, units, rng) for _ in range(restarts))]
-    theta, _, complaint = min([_searched(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
-    return theta, bounds, complaint
+    theta, _, warning = min([_searched(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
+    return theta, bounds, warning
 
 
 def _evaluated(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
-    """The negative log-likelihood and its gradient; infinite if it does not exist."""
+    """The negative log-likelihood, infinite if it does not exist, and its gradient."""
     with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
         value, gradient = fit.objective(model)
         if math.isfinite(value) and np.isfinite(gradient).all():
@@ -87,7 +86,7 @@ def _evaluated(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
 def _searched(
     fit: Fit, optimizer: Any, start: np.ndarray, bounds: np.ndarray, units: np.ndarray, known: dict[bytes, tuple[float, np.ndarray]]
 ) -> tuple[np.ndarray, float, str]:
-    """(theta, value, what to warn of)"""
+    """(theta, value, a warning or "")"""
     highest = -math.inf
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -96,7 +95,7 @@ def _searched(
         value, gradient = known.pop(key) if key in known else _evaluated(fit, fit.model.at(theta))
         if value < math.inf:
             highest = max(highest, value)
-        elif highest > -math.inf:  # too far: worse than all so far, by one nat per cell, and the line search comes back
+        elif highest > -math.inf:  # a step too far: a value above all others, by one nat per cell, makes the line search return
             value = highest + len(fit.data.y)
         return value, gradient
 
@@ -105,19 +104,20 @@ def _searched(
         return np.array(theta, np.float64), float(value), ""
     shift = fit.data.log_unit
 
-    def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # of data without a unit: the search stops at a share of the value
+    def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # for data without a unit, because the search stops at a relative change
         value, gradient = objective(t * units)
         return value - shift, gradient * units
 
     result = _minimised(scaled, start / units, bounds / units[:, None], lambda: fit.error)
-    complaint = "" if result.success else f"the optimiser did not converge: {result.message}"
-    return result.x * units, float(result.fun) + shift, complaint
+    warning = "" if result.success else f"the optimiser did not converge: {result.message}"
+    return result.x * units, float(result.fun) + shift, warning
 
 
 def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, error: Callable[[], float]) -> Any:
-    """By SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start. ``error`` is its last value's.
+    """Minimises by SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start.
 
-    Where all variables have bounds, its first step is the whole gradient, often to a corner of the bounds where an evaluation takes long.
+    Otherwise the first step would be the whole gradient if all variables have bounds, often to a corner where evaluations take long.
+    ``error`` returns the standard error of the last value.
     """
     from scipy.optimize import minimize
 
@@ -144,7 +144,7 @@ def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, erro
 
 
 def _drawn_start(first: np.ndarray, bounds: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Uniform in the bounds; without bounds, ``first`` with normal numbers added."""
+    """A start drawn uniformly in the bounds; without bounds, ``first`` plus normal numbers."""
     bounded = np.isfinite(bounds).all(axis=1)
     low, high = np.where(bounded[:, None], bounds, 0.0).T
     return np.where(bounded, rng.uniform(low, high), first + units * rng.standard_normal(len(first)))

@@ -24,60 +24,58 @@ from .tables import columns, kind, series_in, stacked
 
 Array = Any
 _FREQUENCIES, _NOISE = 500, 0.1
-_WIDTH = 0.002  # of the components, relative to the largest frequency
+_WIDTH = 0.002  # width of components, relative to the largest frequency
 
 
 class SlimKL(Estimator):
-    """Gaussian process regression that learns its kernel, weights of a grid of spectral components.
+    """Gaussian process regression that learns its kernel, as weights of a grid of spectral components.
 
     k(x, x') = sum_i theta_i prod_p exp(-2 pi^2 std_ip^2 t_p^2) cos(2 pi means_ip t_p), t = x - x' (1). ``fit`` minimises
-    y^T C^-1 y + log det C over theta >= 0 (2), with C the covariance of the data plus the noise.
+    y^T C^-1 y + log det C over theta >= 0 (2), with C the covariance of the data including the noise.
 
     Parameters
     ----------
     means : None, (A, P) or (A,), default None
-        Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. None: 500 from 0 to the highest that the
-        number of different coordinates resolves, in all dimensions together; ``np.linspace(0, 0.5, 500)`` for data a unit apart.
+        Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. None: 500 from 0 to the highest frequency
+        that the distinct coordinates resolve, in all dimensions together; ``np.linspace(0, 0.5, 500)`` for points at distance 1.
     std : None, float, (A,) or (A, P)
-        Their widths, at least 0. None: 0.002 of the largest frequency of each dimension, 0.001 for frequencies up to 0.5.
+        Widths of the components, at least 0. None: 0.002 of the largest frequency of each dimension, 0.001 for frequencies up to 0.5.
     noise : None or float, default None
-        Variance of the noise, above 0. It is not learnt. None: a tenth of the mean square of y minus its mean.
+        Variance of the noise, above 0, which is not learnt. None: a tenth of the mean square of y minus its mean.
     mean : "constant", "zero" or float, default "constant"
-        Is subtracted from y before ``fit`` and added to predictions; "constant" is the average of y.
+        Subtracted from y in ``fit`` and added to predictions; "constant" is the average of y.
     tol : float
-        ``fit`` stops when the objective changes by less than that times the number of points. Weights that matter less become exactly 0,
-        without raising the objective (9); these components cost nothing any more.
+        ``fit`` stops if the objective changes by less than tol times the number of points. Weights that matter less become exactly 0
+        without raising the objective (9); these components then cost nothing.
     max_iter : int
-        The most iterations, each a Cholesky factorisation per agent; a RuntimeWarning says when it was reached.
+        Largest number of iterations, each a Cholesky factorisation per agent; a RuntimeWarning reports that it was reached.
     agents : int
-        Split the data, in their order, among that many workers; the objective is then the sum of theirs, and they agree on weights.
+        Number of workers to split the data among, in order. The objective is the sum of theirs, and they agree on weights.
     quantization : float
-        With several agents: the relative precision of weights that travel, at most 0.5. They are rounded at random and without bias, to
-        log2(1 / quantization) bits and an exponent, never to 0. 0 sends them as they are.
+        With several agents: the relative precision of the weights that they exchange, at most 0.5. Weights are rounded at random, without
+        bias, to log2(1 / quantization) bits and an exponent, never to 0. 0 does not round.
     consensus : "admm" or "primal"
-        How they agree. "admm" has multipliers for each agent. "primal" has none: every agent gets the same weights and penalties, which
-        grow, and keeps no state; a minimum is reached only in the limit (10).
+        How agents agree. "admm" has multipliers per agent. "primal" has none: all agents get the same weights and growing penalties, and
+        have no state, but reach a minimum only in the limit (10).
     executor : concurrent.futures.Executor, optional
-        Runs the agents' steps; a Dask client, or its ``get_executor()``, works too. Without one they run in turn. For data on the host.
+        Runs the agents' steps, for data on the host; a Dask client, or its ``get_executor()``, works, too. Default: one after the other.
     rng
         For ``quantization``, as in ``help(qf.conventions)``.
 
     Attributes
     ----------
     weights_ : (A,)
-        theta; a NumPy array, as ``objective_``.
+        theta, a NumPy array, as is ``objective_``.
     objective_ : (iterations,)
         (2) after each iteration; with several agents the sum of theirs.
     n_iter_ : int
 
     Notes
     -----
-    One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. An iteration costs 3 n^2 A 2^P + n^3
-    flops per agent, less if components share frequencies; memory is a few n^2 numbers (8). Messages contain weights, multipliers, penalties
-    and a seed, never data. Results do not depend on the executor or on the units of X and y; a ``fit`` that fails leaves what was learnt
-    before. csrc/kron/README.md, "Mixture weights", has the algorithm and says where data travel and what runs on a device.
-
-    Y. Lin et al., arXiv 2309.08201 (SLIM-KL): the objective and the consensus.
+    One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. An iteration costs 3 n^2 A 2^P + n^3 flops per
+    agent, less if components share frequencies; memory is a few n^2 numbers (8). Results do not depend on the executor or on the units of
+    X and y. A ``fit`` that fails does not change the model. csrc/kron/README.md, "Mixture weights", has the algorithm, the messages, which
+    contain no data, and what runs on a device. Objective and consensus: Y. Lin et al., arXiv 2309.08201 (SLIM-KL).
 
     Examples
     --------
@@ -97,7 +95,7 @@ class SlimKL(Estimator):
     _mean: Any
     _kinds: list[str]
     _like: Array
-    _series: tuple[Any, Any] | None  # its type and index
+    _series: tuple[Any, Any] | None  # type and index
 
     @_arguments.keywords(
         "SlimKL",
@@ -128,13 +126,11 @@ class SlimKL(Estimator):
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"executor": None}
 
-    # ---- what it does
-
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the weights from X (n, P), or (n,) for P = 1, and y (n,), on one device; returns self.
 
-        X may be a list, a DataFrame or an index. A pandas Series is X, its index, and y in one; ``predict`` then answers an index with a
-        Series. Dates count in days since 1970 and durations in days: frequencies are in cycles per day.
+        X may be a list, a DataFrame or an index. A pandas Series is both X, its index, and y; ``predict`` of an index then returns a
+        Series. Dates count in days since 1970, and durations in days, so frequencies are in cycles per day.
         """
         label = "SlimKL.fit"
         setting = self._setting(label)
@@ -146,7 +142,7 @@ class SlimKL(Estimator):
             raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), one value per point of X")
         _arguments.finite(targets, label, "y")
         if self.executor is not None and not isinstance(x, np.ndarray):
-            where = f"X is on {_arrays.device(x)}, where agents take their steps in turn"
+            where = f"X is on {_arrays.device(x)}, where agents run one after the other"
             raise NotImplementedError(f"{label}: executor is given, but {where}; leave executor out, or move X and y to the host")
         if len(x) < setting.agents:
             raise ValueError(f"{label}: agents is {setting.agents}, expected at most {len(x)}, the number of points")
@@ -160,18 +156,18 @@ class SlimKL(Estimator):
         data = [(x[part, :], targets[part], means, std, setting.noise) for part in parts]
         with one_thread(max(len(d[1]) for d in data)):
             if setting.agents == 1:
-                found = descend(data[0], setting.tol, setting.max_iter)
+                solution = descend(data[0], setting.tol, setting.max_iter)
             else:
                 options = setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed
-                found = agree(data, *options, dual=self.consensus == "admm")
-        if not found.met:
+                solution = agree(data, *options, dual=self.consensus == "admm")
+        if not solution.met:
             warnings.warn(
                 f"{label}: stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning, stacklevel=2
             )
-        vars(self).update(  # at once
-            weights_=found.weights,
-            objective_=np.array(found.objective),
-            n_iter_=len(found.objective),
+        vars(self).update(  # in one step
+            weights_=solution.weights,
+            objective_=np.array(solution.objective),
+            n_iter_=len(solution.objective),
             n_features_in_=x.shape[1],
             _seen=(x, targets, means, std, setting.noise),
             _mean=level,
@@ -192,8 +188,8 @@ class SlimKL(Estimator):
     def predict(self, X: Any = None, return_std: bool = False) -> Any:
         """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too.
 
-        Without X at the points of ``fit``. Where the data of ``fit`` are on a device, X and the results are too; all are NaN there if a
-        covariance is not positive definite.
+        The default X are the points of ``fit``. If the data of ``fit`` are on a device, X and the results are, too, and results are NaN if
+        a covariance is not positive definite.
         """
         label = "SlimKL.predict"
         if not hasattr(self, "weights_"):
@@ -203,15 +199,15 @@ class SlimKL(Estimator):
             X = index
         at, _, like = (x, None, self._like) if X is None else _points(X, label, kinds=self._kinds)
         check_location(label, "X", at, "the X of fit", x)
-        found = _predicted(at, self._seen, self.weights_, return_std)
-        found[0] = found[0] + self._mean
-        results = [in_form_of(like, a) for a in (found[0], *(variance**0.5 for variance in found[1:]))]
+        moments = _predicted(at, self._seen, self.weights_, return_std)
+        moments[0] = moments[0] + self._mean
+        results = [in_form_of(like, a) for a in (moments[0], *(variance**0.5 for variance in moments[1:]))]
         if table is not None and hasattr(X, "get_level_values"):
             results = [table(a, index=X) for a in results]
         return tuple(results) if return_std else results[0]
 
     def score(self, X: Any, y: Any = None) -> float:
-        """1 - (sum of squared errors of the mean at X) / (that of the mean of y): what scikit-learn's searches maximise."""
+        """1 - (sum of squared errors of the mean at X) / (that of the mean of y), which scikit-learn's searches maximise."""
         label = "SlimKL.score"
         if y is None:
             y = series_in(X, label)
@@ -220,7 +216,7 @@ class SlimKL(Estimator):
         return determination(_arrays.to_host(_numbers(y, label, "y")), mean, label)
 
     def _level(self, y: Array, label: str) -> Any:
-        """The mean, a number, or an array without axes on the device of y."""
+        """The mean: a number, or an array without axes on the device of y."""
         if _arguments.is_number(self.mean):
             return _arguments.number(self.mean, label, "mean", negative=True)
         if _arguments.choice(self.mean, label, "mean", ("constant", "zero")) == "zero":
@@ -258,25 +254,25 @@ class _Setting(NamedTuple):
 
 
 def _numbers(value: Any, label: str, name: str) -> Array:
-    """A real array, or what NumPy makes one of."""
+    """A real array, also from array-likes."""
     return _arguments.host_or_device_numbers(_arguments.points_like(value, label, name), label, name)
 
 
 def _points(X: Any, label: str, least: int = 0, kinds: Sequence[str] = ()) -> tuple[Array, list[str], Array]:
-    """(n, P) in double precision, a copy; what its columns are, numbers or dates, which ``kinds`` expects; what results are like."""
+    """A copy (n, P) in double precision; the kinds of its columns, checked against ``kinds``; and an array like results."""
     parts = columns(X, label)
     if not parts or parts[0].ndim != 1 or len(parts[0]) < least:
         what = f"(n,) or (n, P){' with at least one point' if least else ''}"
         raise ValueError(f"{label}: X has shape {tuple(getattr(X, 'shape', np.shape(X)))}, expected {what}")
     if kinds and len(parts) != len(kinds):
-        raise ValueError(f"{label}: X has {len(parts)} coordinates per point, expected {len(kinds)} as in fit")
+        raise ValueError(f"{label}: X has {len(parts)} coordinates per point, expected {len(kinds)}, as in fit")
     x = stacked(parts, label, kinds)
     is_real = _arrays.kind(X) is not None and getattr(X.dtype, "kind", "f") in "iuf"
     return x, list(map(kind, parts)), _arguments.points_like(X, label, "X") if is_real else x
 
 
 def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both as (A, P), on the host."""
+    """Means and widths as (A, P), on the host."""
     P = x.shape[1]
     mu = _resolved(_arrays.to_host(x)) if means is None else _host_numbers(means, x, label, "means")
     if mu.ndim not in (1, 2) or mu.size == 0 or mu.shape[1:] not in ((), (P,)):
@@ -291,7 +287,7 @@ def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray,
     _arguments.finite(mu, label, "means")
     _arguments.finite(sd, label, "std")
     if sd.size and sd.min() < 0:
-        raise ValueError(f"{label}: std has {sd.min()} in it, expected numbers that are at least 0")
+        raise ValueError(f"{label}: std contains {sd.min()}, expected numbers of at least 0")
     column = (A, 1)
     mu = np.broadcast_to(mu.reshape(column) if mu.ndim == 1 else mu, (A, P))
     sd = np.broadcast_to(sd.reshape(column) if sd.ndim == 1 else sd, (A, P))
@@ -306,7 +302,7 @@ def _resolved(x: np.ndarray) -> np.ndarray:
 
 
 def _host_numbers(value: Any, x: Array, label: str, name: str) -> np.ndarray:
-    """The numbers of an array that is on the host, or where x is."""
+    """The numbers of an array on the host, or on the device of x."""
     numbers = _numbers(value, label, name)
     if not isinstance(numbers, np.ndarray):
         check_location(label, name, numbers, "X", x)
@@ -326,8 +322,8 @@ def _predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: 
     parts = []
     for rows in chunk_slices(at.shape[0], n, xp):
         cross = kernel(at[rows, :], x)
-        found = [xp.matmul(cross, alpha)]
-        if return_std:  # negative values are roundings of 0
-            found.append(clamped(xp, float(weights.sum()) - xp.sum(xp.matmul(cross, inverse.T) ** 2, axis=1)))
-        parts.append(found)
+        moments = [xp.matmul(cross, alpha)]
+        if return_std:  # negative values are rounding errors
+            moments.append(clamped(xp, float(weights.sum()) - xp.sum(xp.matmul(cross, inverse.T) ** 2, axis=1)))
+        parts.append(moments)
     return [xp.concat(list(column), axis=0) for column in zip(*parts)]

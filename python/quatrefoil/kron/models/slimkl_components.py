@@ -1,6 +1,6 @@
-"""The components of ``SlimKL``'s covariance, formed from factors of one dimension: csrc/kron/README.md, "Mixture weights", (7) and (8).
+"""The components of ``SlimKL``'s covariance, from factors in one dimension: csrc/kron/README.md, "Mixture weights", (7) and (8).
 
-In array-API terms, on the host and on devices. Cosines and sines are kept for each distinct frequency of each dimension. Products of them
+In array-API terms, for the host and devices. Cosines and sines are stored for each distinct frequency of each dimension. Their products
 are formed for a chunk of components at a time, and matrices for a tile of rows.
 """
 
@@ -17,9 +17,9 @@ from ..product.dense import namespace
 
 Array = Any
 EPS = float(np.finfo(np.float64).eps)
-_TILE = 1 << 16  # numbers of a tile on the host, half a MiB; a device takes all rows at once
-_CHUNK, _ROWS = 1 << 18, 512  # numbers of V in a chunk, or that many rows of it; at least one component
-_PASSES, _EXPONENTIAL = 200, 500  # flops of a product that take as long as the rest of a group's work per pair, and as its envelope
+_TILE = 1 << 16  # numbers in a tile on the host, half a MiB; a device takes all rows together
+_CHUNK, _ROWS = 1 << 18, 512  # numbers of V in a chunk, or rows if these are more numbers; at least one component
+_PASSES, _EXPONENTIAL = 200, 500  # cost of a group per pair, and of its envelope, in flops of a matrix product
 
 
 class Components:
@@ -27,12 +27,12 @@ class Components:
 
     def __init__(self, x: Array, means: np.ndarray, std: np.ndarray) -> None:
         self._xp, self._n, means = namespace(x), x.shape[0], np.abs(means)
-        order = np.argsort([len(np.unique(m)) for m in means.T], kind="stable")  # few frequencies first: they are shared
+        order = np.argsort([len(np.unique(m)) for m in means.T], kind="stable")  # dimensions with few frequencies, which are shared, first
         distinct = [np.unique(means[:, p], return_inverse=True) for p in order]
         self._x, self._used = [x[:, int(p)] for p in order], means[:, order] != 0
         self._waves = [self._cosine_and_sine(column, f) for column, (f, _) in zip(self._x, distinct)]
         self._std, width = np.unique(std[:, order], axis=0, return_inverse=True)
-        self._ids = np.stack([width.reshape(-1), *(which for _, which in distinct)], axis=1)  # of a width, and of a frequency for each p
+        self._ids = np.stack([width.reshape(-1), *(which for _, which in distinct)], axis=1)  # of a width, and of a frequency per dimension
         self._rank, self._factor = self._envelope_factors()
         self._dense = self._rank == 0
         rows = max(32, _TILE // self._n) if self._xp is np else self._n
@@ -41,7 +41,7 @@ class Components:
         self._envelopes: dict[int, Array] = {}
 
     def total(self, weights: np.ndarray) -> Array:
-        """sum_i weights_i K_i (n, n); on the host its lower triangle alone."""
+        """sum_i weights_i K_i (n, n); on the host only its lower triangle."""
         total = zeros(self._xp, (self._n, self._n), self._x[0])
         for of, V, tiles in self._parts(np.flatnonzero(weights)):
             W = V * self._on_device(weights[of])[:, None]
@@ -52,11 +52,11 @@ class Components:
         return total
 
     def products(self, inverse: Array, a: Array, on: np.ndarray) -> tuple[np.ndarray, Array, Array]:
-        """tr(inverse K_i) and a^T K_i a as sums of numbers (S,) each, and to which i in ``on`` they belong, (S,)."""
+        """Terms (S,) of tr(inverse K_i) and of a^T K_i a, and the component i in ``on`` of each, (S,)."""
         xp, parts = self._xp, [(on[:0], a[:0], a[:0])]
         both = [xp.stack([inverse[begin:end, :end], a[begin:end, None] * a[:end]]) for begin, end in self._tiles]
         for (begin, _), pair in zip(self._tiles, both):
-            pair[:, :, :begin] *= 2  # and what is above the diagonal
+            pair[:, :, :begin] *= 2  # includes the part above the diagonal
         for of, V, tiles in self._parts(on):
             t = q = 0.0
             for (begin, end, G), pair in zip(tiles, both):
@@ -89,7 +89,7 @@ class Components:
             yield begin, end, tile
 
     def _grouped(self, on: np.ndarray) -> tuple[int, list[np.ndarray]]:
-        """(8): how many dimensions lead, and the components in chunks that share an envelope and leading frequencies."""
+        """(8): the number of leading dimensions, and chunks of components that share an envelope and leading frequencies."""
         ids, rank = self._ids[on], np.maximum(self._rank, 1)[self._ids[on, 0]]
         ids[:, 0] = np.where(self._dense[ids[:, 0]], ids[:, 0], -1)
         groups = [np.unique(ids[:, : 1 + h], axis=0, return_inverse=True)[1].reshape(-1) for h in range(ids.shape[1])]
@@ -101,7 +101,7 @@ class Components:
         return h, [group[i : i + size] for group in members for i in range(0, len(group), size)]
 
     def _products_of_waves(self, which: np.ndarray, dims: range, with_envelope: bool = False) -> tuple[np.ndarray, Array]:
-        """Products (S, n) of these dimensions' cosines and sines that are not 0, and of the envelope's factor; and whose they are, (S,)."""
+        """The component of each row, (S,), and the nonzero products (S, n) of cosines, sines and the envelope's factor."""
         xp, n, width = self._xp, self._n, self._ids[which, 0]
         if with_envelope:
             V = xp.take(self._factor, self._on_device(width), axis=0)
@@ -117,14 +117,14 @@ class Components:
         return which[np.nonzero(live)[0]], V if live.all() else xp.take(V, self._on_device(np.flatnonzero(live)), axis=0)
 
     def _cosine_and_sine(self, x: Array, frequencies: np.ndarray) -> tuple[Array, Array]:
-        """(F, n) each, of points relative to their middle: a phase of hundreds of turns has no digits to lose."""
+        """(F, n) each, for points relative to their centre, because phases may reach hundreds of turns."""
         xp = self._xp
         turns = (x - (xp.max(x) + xp.min(x)) / 2) * self._on_device(frequencies)[:, None]
         angle = 2 * np.pi * (turns - xp.round(turns))
         return xp.cos(angle), xp.sin(angle)
 
     def _envelope(self, width: int, begin: int, end: int) -> Array:
-        """A tile of E for that row of the widths; all tiles are kept if there is one such row."""
+        """A tile of E for one row of widths; tiles are cached if there is only one such row."""
         if begin in self._envelopes:
             return self._envelopes[begin]
         exponent = zeros(self._xp, (end - begin, end), self._x[0])
@@ -136,7 +136,7 @@ class Components:
         return tile
 
     def _envelope_factors(self) -> tuple[np.ndarray, Array]:
-        """(ranks, F): per width the rank r of E = F^T F if rows of V for F take less time than E itself, else 0; F (widths, r, n), or 1."""
+        """(ranks, F): per width the rank r of E = F^T F if multiplying V by F is faster than using E, else 0; F (widths, r, n), or 1."""
         S, xp = len(self._std), self._xp
         rank = np.where(self._std.any(axis=1), 0, 1)
         if xp is not np:
@@ -155,7 +155,7 @@ class Components:
 
 
 def _low_rank(x: np.ndarray, std: np.ndarray, most: int) -> np.ndarray | None:
-    """F (r, n) with F^T F = E at the points x (n, P), to n roundings; None if r > most. Cholesky with pivots, of r rows only."""
+    """F (r, n) with F^T F = E at points x (n, P), to n roundings, by pivoted Cholesky of r rows; None if r > most."""
     left, rows = np.ones(len(x)), np.empty((min(most, len(x)) + 1, len(x)))
     for r, row in enumerate(rows):
         p = int(left.argmax())

@@ -13,20 +13,20 @@ import numpy as np
 from .slimkl_components import EPS
 from .slimkl_worker import Bound, Worker
 
-_UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
-_AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
-_MAX_MEETINGS = 100  # an iteration
-_MIN = 1e-8  # of the largest weight, if nothing is negligible: from 0 no step leads back
-_CURVED, _GROWING = 1.0, 0.5  # times 1 / theta^2: the largest penalty between rounded weights; without multipliers, times sqrt(iterations)
+_UNEVEN, _STEP = 10.0, 2.0  # ratio of residuals of ADMM that changes a penalty, and the factor of the change
+_AGREED = 0.1  # disagreement of agents, relative to the length of the last step, at which the next iteration starts
+_MAX_MEETINGS = 100  # per iteration
+_MIN = 1e-8  # least weight relative to the largest if the bound is 0, because steps cannot leave 0
+_CURVED, _GROWING = 1.0, 0.5  # largest penalty times theta^2: for rounded weights; without multipliers, per sqrt(iterations)
 
 
 def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) -> np.ndarray:
-    """The largest root of cube x^3 + square x^2 - constant, which is the positive one where constant > 0; cube > 0, constant >= 0.
+    """The largest root of cube x^3 + square x^2 - constant, the positive one if constant > 0; cube > 0, constant >= 0.
 
-    Newton from above, where the polynomial is convex: monotone, and within a factor of 2 at the start.
+    Newton's method from above, where the polynomial is convex: monotone, from a start within a factor of 2.
     """
     number, exponent = np.frexp(constant / cube)
-    side = np.ldexp(np.cbrt(np.ldexp(number, exponent % 3)), exponent // 3)  # NumPy's own root of 8 x may be an ulp off twice that of x
+    side = np.ldexp(np.cbrt(np.ldexp(number, exponent % 3)), exponent // 3)  # NumPy's cube root of 8 x is not always twice that of x
     with np.errstate(divide="ignore", invalid="ignore"):
         x = np.where(square > 0, np.fmin(side, np.sqrt(constant / square)), side - square / cube)
         for _ in range(60):
@@ -35,28 +35,26 @@ def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) ->
             if not (lower < x).any():
                 break
             x = np.where(lower < x, lower, x)
-    root: np.ndarray = np.maximum(x, 0)
-    return root
+    return np.maximum(x, 0)
 
 
 def rounded(a: np.ndarray, precision: float, rng: np.random.Generator) -> np.ndarray:
-    """Numbers at least 0 with few digits: every one a multiple of ``precision``, at most 1/2, times the power of two above it.
+    """Rounds nonnegative numbers to multiples of ``precision``, at most 1/2, times the power of two above each.
 
-    The multiple is the one above or below by chance, so that the mean is ``a``. With precision 0 nothing is rounded.
+    Each is rounded up or down at random, with mean ``a``. A precision of 0 does not round.
     """
     if precision == 0:
         return a
     mantissa, exponent = np.frexp(a)
-    result: np.ndarray = np.ldexp(np.floor(mantissa / precision + rng.random(a.shape)) * precision, exponent)
-    return result
+    return np.ldexp(np.floor(mantissa / precision + rng.random(a.shape)) * precision, exponent)
 
 
 class Message(NamedTuple):
-    """The input of a step; its size does not depend on the number of points."""
+    """The input of a step, whose size does not depend on the number of points."""
 
-    anchor: np.ndarray  # where the objective is majorised, (A,) like the next three; components of 0 are left out
+    anchor: np.ndarray  # weights at which the objective is majorised, (A,) like the next three; components of 0 are left out
     consensus: np.ndarray
-    multipliers: np.ndarray  # or (1,), a 0
+    multipliers: np.ndarray  # or (1,) zeros
     penalty: np.ndarray
     quantization: float
     seed: tuple[int, ...]
@@ -64,10 +62,10 @@ class Message(NamedTuple):
 
 class Reply(NamedTuple):
     weights: np.ndarray  # (A,)
-    objective: float  # the agent's own, at the anchor
+    objective: float  # of this agent, at the anchor
 
 
-# What runs where the data are: agents by the fit and their number. An executor does not tell when a fit is over: old ones make room.
+# Agents in the process with their data, by fit and number. Old fits are dropped, because an executor does not report the end of a fit.
 _MAX_FITS = 4
 _workers: OrderedDict[str, dict[int, Worker]] = OrderedDict()
 _lock = threading.Lock()
@@ -84,19 +82,19 @@ def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Worker:
 
 
 def set_up(fit: str, number: int, data: tuple[Any, ...]) -> np.ndarray:
-    """The data come, and stay; the weights to start from go back."""
+    """Stores the data of an agent; returns its initial weights."""
     return _enter(fit, number, data).start()
 
 
 def step(fit: str, number: int, message: Message) -> Reply | None:
-    """(4) by the agent; None where its data have not come to this process."""
+    """(4) by an agent; None if this process does not have its data."""
     with _lock:
         agent = _workers.get(fit, {}).get(number)
     return None if agent is None else _moved(agent, message)
 
 
 def set_up_and_step(fit: str, number: int, data: tuple[Any, ...], message: Message) -> Reply:
-    """The same where they have not."""
+    """``step`` in a process that does not have the data."""
     return _moved(_enter(fit, number, data), message)
 
 
@@ -113,7 +111,7 @@ def forget(fit: str) -> None:
 
 
 class _Team:
-    """The agents of one fit, and what runs them: without an executor one after the other, here."""
+    """The agents of one fit, run by an executor, or one after the other in this process."""
 
     def __init__(self, data: Sequence[tuple[Any, ...]], executor: Any) -> None:
         self._fit, self._data, self._executor = uuid.uuid4().hex, data, executor
@@ -122,9 +120,9 @@ class _Team:
         return np.stack(self._all(set_up, [(self._fit, j, data) for j, data in enumerate(self._data)]))
 
     def step(self, messages: Sequence[Message]) -> tuple[np.ndarray, float]:
-        """Their weights (N, A), and the sum of their objectives."""
+        """The agents' weights (N, A), and the sum of their objectives."""
         replies = self._all(step, [(self._fit, j, message) for j, message in enumerate(messages)])
-        new = [j for j, reply in enumerate(replies) if reply is None]  # in processes that have not seen them
+        new = [j for j, reply in enumerate(replies) if reply is None]  # in processes without their data
         again = self._all(set_up_and_step, [(self._fit, j, self._data[j], messages[j]) for j in new])
         for j, reply in zip(new, again):
             replies[j] = reply
@@ -153,7 +151,7 @@ class Solution(NamedTuple):
 
 
 class _Consensus:
-    """Weights that the agents of a team agree on: by ADMM, or without multipliers, which stay 0."""
+    """Weights that the agents of a team agree on, by ADMM, or with multipliers of 0."""
 
     def __init__(self, team: _Team, bound: Bound, quantization: float, seed: int, dual: bool) -> None:
         start = team.start()
@@ -161,14 +159,14 @@ class _Consensus:
         self._team, self._precision, self._seed, self._meetings = team, quantization, seed, 0
         self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start[:, : None if dual else 1])
         self._within = _AGREED * float(np.linalg.norm(self.weights))
-        self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
+        self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, for a component of rank 2 that fits
 
     def _anchor(self) -> np.ndarray:
-        """The weights at which an iteration begins; those that the agents set to 0 may come back."""
+        """The weights at the start of an iteration, above 0, so that components may return."""
         return np.where(self._on, np.maximum(self.weights, self._bound.weight or _MIN * float(self.weights.max())), 0)
 
     def objective(self, exact: bool = False) -> float:
-        """The objective at the weights if ``exact``, else where the next iteration begins."""
+        """The objective at the weights if ``exact``, else at the start of the next iteration."""
         return self._meet(self.weights if exact else self._anchor())[1]
 
     def _meet(self, anchor: np.ndarray) -> tuple[np.ndarray, float]:
@@ -177,9 +175,9 @@ class _Consensus:
         return self._team.step([Message(*common, m, self._penalty, self._precision, (*seed, j)) for j, m in enumerate(self._multipliers)])
 
     def minimise(self) -> None:
-        """The majoriser at the present weights: (4) to (6) until the agents agree."""
+        """Minimises the majoriser at the present weights: (4) to (6) until the agents agree."""
         start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
-        jitter = 2 * self._precision * root * start  # of a component, by rounding alone
+        jitter = 2 * self._precision * root * start  # change of a component by rounding
         largest = self._largest_penalty(start)
         self._penalty = np.minimum(self._penalty, largest)
         for _ in range(_MAX_MEETINGS):
@@ -194,11 +192,11 @@ class _Consensus:
             self._penalty = np.minimum(_balanced(self._penalty, apart, moved, jitter), largest)
         self._on &= (self.weights > self._bound.weight) | (self.weights * (1 + self._bound.slack) ** 0.5 > anchor)
         self.weights = np.where(self._on, self.weights, 0)
-        lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
+        lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # f depends on its square
         self._within = float(max(lengths))
 
     def _largest_penalty(self, theta: np.ndarray) -> np.ndarray:
-        """(6) sees nothing below the jitter of rounded weights: larger penalties would keep them where they began; and (10)."""
+        """The largest penalty: (10), and for rounded weights, where (6) is blind below the jitter and larger ones would stop progress."""
         self._iterations += 1
         limit = _GROWING * self._iterations**0.5 if not self._dual else _CURVED if self._precision else np.inf
         with np.errstate(divide="ignore"):
@@ -206,7 +204,7 @@ class _Consensus:
         return largest
 
     def recall(self) -> bool:
-        """Whether components that were left out grow from the bound in another step; if none does, nothing changes."""
+        """Restores components that grow from the bound in another step; returns whether there were any."""
         out, before = ~self._on, self.weights
         if not out.any():
             return False
@@ -220,7 +218,7 @@ class _Consensus:
 def agree(
     data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int, dual: bool
 ) -> Solution:
-    """(3) for the sum of the objectives of the agents that hold ``data``, an entry each; every minimum by a consensus."""
+    """(3) for the sum of the objectives of several agents, with one entry of ``data`` each; a consensus finds every minimum."""
     team, points = _Team(data, executor), sum(len(part[1]) for part in data)
     try:
         consensus = _Consensus(team, Bound.of(tol, points, data[0][-1], len(data[0][2])), quantization, seed, dual)
@@ -236,18 +234,18 @@ def agree(
 
 
 def _balanced(penalty: np.ndarray, apart: np.ndarray, moved: np.ndarray, jitter: np.ndarray) -> np.ndarray:
-    """(6): a component whose agents disagree more than their mean moves gets a larger penalty, and the other way round."""
+    """(6): raises the penalty of a component if its agents disagree more than their mean moves, and lowers it in the opposite case."""
     more, less = (apart > _UNEVEN * moved) & (apart > jitter), (moved > _UNEVEN * apart) & (moved > jitter)
     return np.where(more, penalty * _STEP, np.where(less, penalty / _STEP, penalty))
 
 
 def is_settled(objective: Sequence[float], tol: float, points: int) -> bool:
-    """Whether the last change per point is small; the objective itself has a part that depends on the unit of the data."""
+    """Whether the last change per point is small; the objective itself depends on the unit of the data."""
     return len(objective) > 1 and abs(objective[-1] - objective[-2]) < tol * points
 
 
 def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
-    """(3), by the one agent that holds all data."""
+    """(3), by one agent with all data."""
     agent, points = Worker(*data), len(data[1])
     theta = agent.start()
     bound, at = Bound.of(tol, points, data[-1], len(theta)), agent.weigh(theta)

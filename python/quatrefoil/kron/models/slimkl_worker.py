@@ -23,7 +23,7 @@ class Weighing(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """(9): up to this weight a component adds less than ``slack`` / A to the objective; it becomes 0 if it shrinks."""
+    """(9): a component of at most this weight adds less than ``slack`` / A to the objective, and becomes 0 if it shrinks."""
 
     weight: float
     slack: float
@@ -37,24 +37,24 @@ class Bound(NamedTuple):
 class Worker:
     """Points x (n, P) with values y (n,), on the host or on one device, and the components (A, P).
 
-    Weights, and all that depends on the number of components alone, are on the host, which decides when to stop.
+    Arrays whose size depends only on the number of components are on the host, which decides when to stop.
     """
 
     def __init__(self, x: Array, y: Array, means: np.ndarray, std: np.ndarray, noise: float) -> None:
         xp = namespace(x)
         reach, square = _arrays.to_host(xp.stack([xp.max(xp.abs(x)), xp.mean(y * y)]))
         if not np.isfinite([reach, square]).all():
-            raise ValueError("SlimKL.fit: X or y has NaN or infinity in it, expected finite numbers")
+            raise ValueError("SlimKL.fit: X or y contains NaN or infinity, expected finite numbers")
         self._components, self._y, self._noise = Components(x, means, std), y, noise
         self._start = np.full(len(means), (float(square) or noise) / len(means))
         self._last: tuple[np.ndarray, bool, Weighing] | None = None
 
     def start(self) -> np.ndarray:
-        """Equal weights, above 0, that add up to the mean square of the data, or to the noise where that is 0."""
+        """Equal weights, whose sum is the mean square of the data, or the noise if that is 0."""
         return self._start
 
     def weigh(self, weights: np.ndarray, every: bool = False) -> Weighing:
-        """The objective, t and q at these weights; with ``every`` those of components of weight 0 too. Cached for several steps."""
+        """The objective, t and q at these weights, with ``every`` also for components of weight 0. Cached for several steps."""
         if self._last is None or self._last[1] != every or not np.array_equal(self._last[0], weights):
             self._last = weights, every, self._weigh(weights, np.arange(len(weights)) if every else np.flatnonzero(weights))
         return self._last[2]
@@ -63,21 +63,21 @@ class Worker:
         solved = _on_host if isinstance(self._y, np.ndarray) else _on_device
         inverse, a, objective = solved(self._components.total(weights), self._y, self._noise)
         of, t, q = self._components.products(inverse, a, on)
-        found = _arrays.to_host(namespace(a).concat([t, q, objective]))  # at once
-        if not np.isfinite(found).all():
+        numbers = _arrays.to_host(namespace(a).concat([t, q, objective]))  # one transfer
+        if not np.isfinite(numbers).all():
             raise np.linalg.LinAlgError(
                 f"SlimKL.fit: the covariance is not positive definite in float64 with weights that add up to {weights.sum():.3g}; "
                 f"noise is {self._noise}, expected more"
             )
-        t, q, (value,) = np.split(found, [len(of), 2 * len(of)])
+        t, q, (value,) = np.split(numbers, [len(of), 2 * len(of)])
         t, q = (np.bincount(of, part, len(weights)) for part in (t, q))
-        least = len(self._y) / (len(self._y) * weights.sum() + self._noise)  # tr K_i / a bound of the eigenvalues of C
+        least = len(self._y) / (len(self._y) * weights.sum() + self._noise)  # tr K_i over a bound of the eigenvalues of C
         return Weighing(float(value), np.maximum(t, least), np.maximum(q, 0))
 
 
 def _on_host(C: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The inverse of C + noise I, of whose symmetric C the lower triangle is read, its product with y, and the objective (1,); NaN if it is
-    not positive definite."""
+    """The inverse of C + noise I, from the lower triangle of C, its product with y, and the objective (1,); NaN if it is not positive
+    definite."""
     from scipy.linalg import lapack, solve_triangular
 
     C[np.diag_indices(len(C))] += noise
@@ -91,7 +91,7 @@ def _on_host(C: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np
 
 
 def _on_device(C: Array, y: Array, noise: float) -> tuple[Array, Array, Array]:
-    """The same on a device, where nothing is read back."""
+    """The same on a device, without reading values."""
     xp = namespace(y)
     R, inverse = cholesky(xp, C + noise * xp.eye(y.shape[0], dtype=y.dtype, device=y.device))
     z = xp.matmul(inverse, y)

@@ -1,4 +1,4 @@
-"""Tables with labels, pandas' and xarray's: the axes of a grid and back, without importing either. Dates become numbers of days."""
+"""Conversion of labelled tables of pandas and xarray to axes and back, without importing either. Dates become numbers of days."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _TO_TYPE = {"numbers": "numbers", "dates": "dates, as np.datetime64('2026-03-01'
 
 
 class Labels(NamedTuple):
-    """The type and the labels of a table, to build another one from values on other axes."""
+    """The type and the labels of a table, to build a table of values on other axes."""
 
-    table: Any  # its type
-    index: Any  # the type of a Series' index
+    table: Any  # type of the table
+    index: Any  # type of the index of a Series
     names: Sequence[Any]
     axes: Sequence[Any]
 
     def of(self, values: np.ndarray, axes: Sequence[Any] | None) -> Any:
-        """On the table's own axes, or on those of the list; samples (size, ...) of a DataArray have a dimension ``sample`` in front."""
+        """A table of values, on its own or on other axes; samples (size, ...) of a DataArray get a first dimension ``sample``."""
         labels = list(self.axes) if axes is None else [x if hasattr(x, "get_level_values") else _plain(x) for x in axes]
         if hasattr(self.table, "dims"):
             dims = ["sample", *self.names] if values.ndim > len(labels) else self.names
@@ -40,14 +40,14 @@ class Labels(NamedTuple):
         return self.table(values.reshape(-1), index=self.index.from_product(labels, names=self.names))
 
     def axes_in(self, X: Any, label: str) -> Any:
-        """The axes by name of a mapping or a DataArray, an absent one as in the table; those of a table; anything else as it is."""
+        """The axes of a mapping by name or of a table, with absent ones from this table; anything else unchanged."""
         if isinstance(X, Mapping) or (hasattr(X, "dims") and hasattr(X, "coords")):
-            given = {d: X[d] for d in getattr(X, "dims", X)}
-            if unknown := [d for d in given if d not in self.names]:
+            axes = {d: X[d] for d in getattr(X, "dims", X)}
+            if unknown := [d for d in axes if d not in self.names]:
                 names = ", ".join(repr(name) for name in self.names if name is not None)
-                wanted = f"expected {names}" if names else "the table's have no names: df.rename_axis(index='t', columns='x')"
-                raise ValueError(f"{label}: unknown axis {unknown[0]!r}; {wanted}")
-            return [given.get(name, x) for name, x in zip(self.names, self.axes)]
+                expected = f"expected {names}" if names else "the table's have no names: df.rename_axis(index='t', columns='x')"
+                raise ValueError(f"{label}: unknown axis {unknown[0]!r}; {expected}")
+            return [axes.get(name, x) for name, x in zip(self.names, self.axes)]
         if not _is_frame(X):
             return X
         if set(X.columns) == set(self.names):
@@ -57,9 +57,9 @@ class Labels(NamedTuple):
 
 
 def dataset(arrays: Sequence[Any]) -> Any:
-    """An xarray Dataset of the DataArrays of a mean and, if present, a standard deviation."""
-    found = arrays[0].to_dataset(name="mean")
-    return found.assign(std=arrays[1]) if len(arrays) > 1 else found
+    """An xarray Dataset of a mean and, if present, a standard deviation, both DataArrays."""
+    result = arrays[0].to_dataset(name="mean")
+    return result.assign(std=arrays[1]) if len(arrays) > 1 else result
 
 
 def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
@@ -81,7 +81,7 @@ def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
         levels = [data.index.get_level_values(k).unique().sort_values() for k in range(data.index.nlevels)]
         return data.index, data, Labels(type(data), type(data.index), tuple(data.index.names), levels)
-    raise TypeError(f"{label}: Y is missing; give axes and Y, as fit([x, t], Y), or a DataArray, DataFrame or Series with its labels")
+    raise TypeError(f"{label}: Y is missing; give axes and Y, as in fit([x, t], Y), or a DataArray, DataFrame or Series with labels")
 
 
 def series_in(data: Any, label: str) -> Any:
@@ -95,7 +95,7 @@ def series_in(data: Any, label: str) -> Any:
 
 
 def columns(X: Any, label: str, name: str = "X") -> list[Any]:
-    """The columns of points (P, d), of a DataFrame or the levels of an index; one of anything with one axis. Their dates are NumPy's."""
+    """The columns of points (P, d) or of a DataFrame, or the levels of an index; one column for one axis. Dates become NumPy's."""
     if _is_frame(X):
         parts = {f"{name}[{c!r}]": X[c] for c in X.columns}
     elif getattr(X, "nlevels", 1) > 1:
@@ -109,16 +109,16 @@ def columns(X: Any, label: str, name: str = "X") -> list[Any]:
 
 
 def stacked(parts: Sequence[Any], label: str, kinds: Sequence[str] = ()) -> Any:
-    """``columns``, of these kinds if given, as one array of finite numbers (P, columns) in double precision, a copy."""
+    """A copy of ``columns`` as one array of finite numbers (P, columns) in double precision, after a check of their kinds."""
     expected: Sequence[str | None] = kinds or [None] * len(parts)
     numbers = [_arrays.double(coordinate(part, label, f"X[:, {k}]", e)) for k, (part, e) in enumerate(zip(parts, expected))]
-    found = namespace(numbers[0]).stack(numbers, axis=1)
-    _arguments.finite(found if len(parts) > 1 else found[:, 0], label, "X")
-    return found
+    points = namespace(numbers[0]).stack(numbers, axis=1)
+    _arguments.finite(points if len(parts) > 1 else points[:, 0], label, "X")
+    return points
 
 
 def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
-    """Real numbers, or NumPy's dates (in UTC) or durations, of what NumPy and pandas read as such."""
+    """Real numbers, or NumPy dates (in UTC) or durations, from anything that NumPy or pandas reads as such."""
     if _arrays.kind(x) is None or (isinstance(x, np.ndarray) and x.dtype.kind in "OU"):
         _arguments.refuse_masked(x, label, name)
         try:
@@ -132,23 +132,23 @@ def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
 
 
 def kind(x: Any) -> str:
-    """ "numbers", "dates" or "durations" of what ``plain`` gives."""
+    """The kind of a result of ``plain``: "numbers", "dates" or "durations"."""
     return _KINDS.get(x.dtype.kind, "numbers") if isinstance(x, np.ndarray) else "numbers"
 
 
 def coordinate(x: Any, label: str, name: str, expected: str | None = None) -> Any:
-    """The numbers of an axis: dates count in days since 1970, and durations in days. TypeError if these are not what is expected."""
+    """The numbers of an axis: dates in days since 1970, durations in days. TypeError if the kind is not the expected one."""
     x = plain(x, label, name)
-    found = kind(x)
-    if expected is not None and found != expected:
-        raise TypeError(f"{label}: {name} has {found}, but fit had {expected} there; give {_TO_TYPE[expected]}")
-    if found == "numbers":
+    own_kind = kind(x)
+    if expected is not None and own_kind != expected:
+        raise TypeError(f"{label}: {name} has {own_kind}, but fit had {expected} there; give {_TO_TYPE[expected]}")
+    if own_kind == "numbers":
         return x
-    return np.where(np.isnat(x), np.nan, (x - np.datetime64(0, "D") if found == "dates" else x) / _DAY)
+    return np.where(np.isnat(x), np.nan, (x - np.datetime64(0, "D") if own_kind == "dates" else x) / _DAY)
 
 
 def is_scalar(value: Any) -> bool:
-    """Whether this is one coordinate: a number, or a date or duration of any library, or the text of a date."""
+    """Whether this is one coordinate: a number, a date or duration of any library, or a date as text."""
     return _arguments.is_number(value) or _is_date(value)
 
 
@@ -162,21 +162,21 @@ def _is_date(value: Any) -> bool:
 
 
 def _plain(x: Any) -> Any:
-    """Dates and durations as NumPy's; anything else as it is, or as NumPy's array where it has a way to one."""
+    """Dates and durations as NumPy's; anything else unchanged, or as a NumPy array if it converts to one."""
     first = x[0] if isinstance(x, (list, tuple)) and len(x) else None
-    found = np.asarray(x) if hasattr(x, "__array__") or _is_date(first) else None
-    if found is None or found.dtype.kind not in "OU" or not found.size or not _is_date(found.flat[0]):
-        return x if found is None else found
-    with contextlib.suppress(ValueError, TypeError):  # numbers as text, such as the columns of a file
-        if isinstance(found.flat[0], str):
-            return found.astype(np.float64)
-    dates = list(map(_numpy_date, found.reshape(-1).tolist()))
+    array = np.asarray(x) if hasattr(x, "__array__") or _is_date(first) else None
+    if array is None or array.dtype.kind not in "OU" or not array.size or not _is_date(array.flat[0]):
+        return x if array is None else array
+    with contextlib.suppress(ValueError, TypeError):  # numbers as text, for example from a file
+        if isinstance(array.flat[0], str):
+            return array.astype(np.float64)
+    dates = list(map(_numpy_date, array.reshape(-1).tolist()))
     is_duration = isinstance(dates[0], (datetime.timedelta, np.timedelta64))
-    return np.array(dates, "timedelta64" if is_duration else "datetime64").reshape(found.shape)
+    return np.array(dates, "timedelta64" if is_duration else "datetime64").reshape(array.shape)
 
 
 def _numpy_date(value: Any) -> Any:
-    """A date or duration in a form that NumPy converts: without a time zone, in UTC."""
+    """A date (in UTC, without a time zone) or duration that NumPy can convert."""
     if isinstance(value, str):
         if "-" not in value:
             raise ValueError(f"{value!r} is neither a number nor an ISO date")

@@ -16,21 +16,21 @@ from . import batches
 
 _FACTORS = Arg("factors", "m_ n_", sequence=True)
 
-_LIBRARY_FROM = 128  # rows or columns of a factor whose products a GPU's BLAS does better, by tensor cores; estimated, not measured
+_LIBRARY_FROM = 128  # rows or columns of a factor from which a GPU's BLAS is faster, with its tensor cores; estimated, not measured
 
 
-def _declines(shapes: Sequence[Any]) -> bool:
+def _prefers_library(shapes: Sequence[Any]) -> bool:
     return any(max(f) >= _LIBRARY_FROM for f in shapes[0])
 
 
 MATVEC = Op(
     __name__, "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), extras=("packed",),
-    policy=Policy(prefers_library=_declines),
+    policy=Policy(prefers_library=_prefers_library),
     tolerance=2e-6,
 )  # fmt: skip
 RMATVEC = Op(
     __name__, "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), extras=("packed",),
-    policy=Policy(prefers_library=_declines),
+    policy=Policy(prefers_library=_prefers_library),
     tolerance=2e-6,
 )  # fmt: skip
 OPS = (MATVEC, RMATVEC)
@@ -45,20 +45,18 @@ def matvec(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Kronecker matrix times vector, y = (K_1 ⊗ ... ⊗ K_d) x, without ever forming the matrix (1).
+    """Kronecker matrix times vector, y = (K_1 ⊗ ... ⊗ K_d) x, without forming the matrix (1).
 
-    x is an (n_1, ..., n_d) array in C order, flat; so is y, with the sizes m_k. Every row of a batch is a vector of its
-    own.
+    x is an (n_1, ..., n_d) array in C order, flattened, and so is y, with the sizes m_k. Every row of a batch is a vector.
 
     Parameters
     ----------
     factors : list or tuple of (m_k, n_k)
-        One matrix per axis, at least one; float32 or float64, any strides, square or not. Any of them may be a batch,
-        (..., m_k, n_k).
+        One matrix per axis, at least one; float32 or float64, any strides, square or not. Each may be a batch, (..., m_k, n_k).
     x : (..., N)
-        Vectors; (..., M) with ``transpose``. If factors are batches, its leading axes and theirs broadcast.
+        Vectors; (..., M) with ``transpose``. Leading axes broadcast with those of batches of factors.
     transpose : bool
-        Multiply by (K_1 ⊗ ... ⊗ K_d)^T, which is K_1^T ⊗ ... ⊗ K_d^T.
+        Multiply by (K_1 ⊗ ... ⊗ K_d)^T = K_1^T ⊗ ... ⊗ K_d^T.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -74,15 +72,14 @@ def matvec(
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
     MemoryError
-        No room for the result or the workspace.
+        The result or the workspace does not fit into memory.
 
     Notes
     -----
-    Differentiable in factors and x. Cost: 2 N sum n_k operations per vector if the factors are square; axes that shrink
-    are done first, those that grow last (3). Memory: nothing but the result if the factors are square, else at most two
-    arrays more, none larger than x or y. Error: a few eps sqrt(sum n_k) of the result's norm. A NaN in x stays in its
-    vector. For many products with the same factors take ``KroneckerOperator``, which packs them once. A batch of factors
-    takes one product of matrices per axis of short vectors, and one call per item of long ones.
+    Differentiable in factors and x. Cost: 2 N sum n_k operations per vector if the factors are square; axes that shrink go first, those
+    that grow last (3). Memory: only the result if the factors are square, otherwise at most two more arrays, none larger than x or y.
+    Error: a few eps sqrt(sum n_k) of the result's norm. A NaN in x stays in its vector. ``KroneckerOperator`` packs factors once for many
+    products. A batch of factors takes one matrix product per axis for short vectors, and one call per item for long ones.
 
     Examples
     --------
@@ -97,9 +94,8 @@ def matvec(
     op = RMATVEC if transpose else MATVEC
     matrices = sequence(factors, op.label)
     if batches.is_batch(matrices):
-        return batches.product(op, matrices, x, transpose, out, backend, num_threads)  # type: ignore[no-any-return]
-    y: T = call(op, (*matrices, x), (), (None,), out, backend, num_threads)
-    return y
+        return batches.product(op, matrices, x, transpose, out, backend, num_threads)
+    return call(op, (*matrices, x), (), (None,), out, backend, num_threads)
 
 
 def matvec_vjp(
@@ -113,11 +109,10 @@ def matvec_vjp(
 ) -> tuple[list[T], T]:
     """Gradients of ``matvec``.
 
-    ``grad`` (..., M) is that of y -> ([gradient of every factor], gradient of x) (4)-(6).
+    ``grad`` (..., M) is the gradient of y -> ([gradient of every factor], gradient of x) (4)-(6).
 
-    2 d - 1 mode products and d sums over all axes but one; the products of the factors on either side are shared. The
-    batch is summed in its order, in double precision. Memory: d + 1 arrays like one vector, or like a chunk of the
-    batch of about 2 MiB.
+    Takes 2 d - 1 mode products and d sums over all axes but one. The batch is summed in order, in double precision. Memory: d + 1 arrays
+    like one vector, or like a chunk of the batch of about 2 MiB.
 
     Examples
     --------

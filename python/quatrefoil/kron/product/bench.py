@@ -1,4 +1,4 @@
-"""The Kronecker product against ``np.matmul`` on reshaped views, linear_operator, pyfastkron and the Numba backend."""
+"""The Kronecker product against ``np.matmul`` on reshaped views, linear_operator and pyfastkron."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import kron
-from ...bench._problem import Problem, Run, Work, against_numba, installed
+from ...bench._problem import Problem, Run, Work, installed
 
 # d, n, batch
 DOUBLE = ((6, 8, 1), (6, 8, 16), (10, 4, 1), (4, 32, 1), (3, 64, 1), (3, 64, 16), (3, 128, 1), (2, 512, 1))
@@ -25,11 +25,10 @@ def problems() -> Iterator[Problem]:
         yield _product(d, n, B, "float32")
     yield _small(3, 8)
     yield _gradient(3, 32)
-    yield against_numba(_product(3, 64))
 
 
 def by_matmul(factors: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
-    """The peer to beat: one matmul per axis on (L, n, R) views, without transposes; a plain product for the last axis, which is first."""
+    """The strongest peer: one matmul per axis on (L, n, R) views, without transposes, from the last axis, which takes a plain product."""
     y, R = x, 1
     for f in reversed(factors):
         m, n = f.shape
@@ -45,7 +44,7 @@ def _inputs(d: int, n: int, B: int = 1, dtype: str = "float64") -> tuple[list[np
 
 
 def _truth(factors: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
-    """One axis after the other, from the first one, in double precision."""
+    """Axis by axis, from the first one, in double precision."""
     y = x.astype(float).reshape(-1, *[f.shape[1] for f in factors])
     for k, f in enumerate(factors):
         y = np.moveaxis(np.tensordot(f.astype(float), y, (1, k + 1)), 0, k + 1)
@@ -53,7 +52,7 @@ def _truth(factors: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 def _linear_operator(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, Run]:
-    """Its operator and its argument, a matrix of columns, are set up beforehand."""
+    """Sets up the operator and its argument, a matrix of columns, beforehand."""
     if not installed("linear_operator"):
         return {}
     import torch
@@ -71,7 +70,7 @@ def _linear_operator(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, 
 
 
 def _fastkron(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, Run]:
-    """Its kernels for rows, x (F_1 ⊗ ... ⊗ F_d), the faster ones in batches; our factors are transposed beforehand."""
+    """Kernels for rows, x (F_1 ⊗ ... ⊗ F_d), the faster ones for batches; transposes the factors beforehand."""
     if not installed("pyfastkron"):
         return {}
     fastkronnumpy: Any = importlib.import_module("pyfastkron.fastkronnumpy")
@@ -95,7 +94,7 @@ def _product(d: int, n: int, B: int = 1, dtype: str = "float64") -> Problem:
 
 
 def _small(d: int, n: int) -> Problem:
-    """A call so small that its overhead is what is measured."""
+    """A small call, to measure its overhead."""
     factors, x = _inputs(d, n)
     operator = kron.KroneckerOperator(factors)
     peers: dict[str, Run] = {"np.matmul": partial(by_matmul, factors, x), **_linear_operator(factors, x)}
@@ -104,12 +103,12 @@ def _small(d: int, n: int) -> Problem:
 
 
 def _gradient(d: int, n: int) -> Problem:
-    """All gradients; that of the first factor is compared. The peer shares the products on either side as we do."""
+    """All gradients; compares that of the first factor. The peer shares the products on both sides, too."""
     factors, x = _inputs(d, n, BATCH_OF_GRADIENT)
     grad = np.random.default_rng(1).standard_normal(x.shape)
 
     def by_numpy() -> Any:
-        products, R = [x], 1  # with the factors from each axis on
+        products, R = [x], 1  # with the factors of each axis and later ones
         for f in factors[:0:-1]:
             y = products[0]
             products.insert(0, y.reshape(-1, n) @ f.T if R == 1 else np.matmul(f, y.reshape(-1, n, R)))

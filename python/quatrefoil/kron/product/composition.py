@@ -1,8 +1,9 @@
-"""Kronecker products as array operations: one matrix product per axis, in the order of csrc/kron/product."""
+"""Kronecker products in array-API terms: one matrix product per axis, in the order of csrc/kron/product."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..._array_tools import double, gram, mode_product
@@ -13,27 +14,34 @@ def _along(xp: Any, a: Any, x: Any, L: int, R: int) -> Any:
     return mode_product(xp, xp.reshape(x, (L, a.shape[1], R)), a, 1)
 
 
-def _product(xp: Any, factors: list[Any], x: Any) -> Any:
-    """(..., n_1 ... n_d) -> (..., m_1 ... m_d): axes that shrink go first, those that grow last."""
-    size = [a.shape[1] for a in factors]
-    batch = math.prod(x.shape[:-1])
-    y = x
-    for k in sorted(range(len(factors)), key=lambda k: factors[k].shape[0] - factors[k].shape[1]):
-        y = _along(xp, factors[k], y, batch * math.prod(size[:k]), math.prod(size[k + 1 :]))
-        size[k] = factors[k].shape[0]
-    return xp.reshape(y, (*x.shape[:-1], math.prod(size)))
+def product(xp: Any, factors: Sequence[Any], x: Any, transpose: bool = False) -> Any:
+    """(..., N) -> (..., M): the leading axes of factors (..., m_k, n_k) and of x broadcast. Axes that shrink go first, then the last."""
+    factors = _transposed(xp, factors) if transpose else factors
+    sizes, y = [f.shape[-1] for f in factors], x
+    for k in sorted(reversed(range(len(factors))), key=lambda k: factors[k].shape[-2] - factors[k].shape[-1]):
+        f, lead, L, R = factors[k], y.shape[:-1], math.prod(sizes[:k]), math.prod(sizes[k + 1 :])
+        sizes[k] = f.shape[-2]
+        if f.ndim == 2:
+            y = _along(xp, f, y, math.prod(lead) * L, R)
+        elif R == 1:
+            y = xp.matmul(xp.reshape(y, (*lead, L, f.shape[-1])), xp.matrix_transpose(f))
+            lead = y.shape[:-2]
+        else:
+            y = xp.matmul(f[..., None, :, :], xp.reshape(y, (*lead, L, f.shape[-1], R)))
+            lead = y.shape[:-3]
+        y = xp.reshape(y, (*lead, math.prod(sizes)))
+    return y
 
 
-def _transposed(xp: Any, factors: list[Any]) -> list[Any]:
+def _transposed(xp: Any, factors: Sequence[Any]) -> list[Any]:
     return [xp.matrix_transpose(a) for a in factors]
 
 
-def matvec(xp: Any, factors: list[Any], x: Any) -> Any:
-    return _product(xp, factors, x)
+matvec = product
 
 
 def rmatvec(xp: Any, factors: list[Any], x: Any) -> Any:
-    return _product(xp, _transposed(xp, factors), x)
+    return product(xp, factors, x, transpose=True)
 
 
 def matvec_vjp(xp: Any, factors: list[Any], x: Any, grad: Any) -> tuple[list[Any], Any]:

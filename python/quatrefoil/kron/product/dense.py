@@ -10,18 +10,18 @@ import numpy as np
 
 from ... import _arrays, _backends
 
-_SMALL = 1e-280  # below it the rounding of the least eigenvalues shows
+_SMALL = 1e-280  # noise below which rounding of the least eigenvalues shows
 CURE = "add noise, or jitter to its diagonal"
 
 
 def namespace(array: Any) -> Any:
-    """The functions of the array API for arrays of that kind."""
+    """The array-API namespace for arrays of that kind."""
     kind = str(_arrays.kind(array))
     return _arrays.namespace_of(kind) if kind == "jax" else _backends.array.namespace(kind)
 
 
 def in_form_of(like: Any, array: Any) -> Any:
-    """A result, a NumPy array if it was computed on the host, in the kind and precision of an argument."""
+    """A result in the kind and precision of an argument; results computed on the host are NumPy arrays."""
     if isinstance(array, np.ndarray):
         return _arrays.of_kind(str(_arrays.kind(like)), array.astype(_arrays.dtype_name(like), copy=False))
     return namespace(array).astype(array, like.dtype, copy=False)
@@ -54,29 +54,28 @@ def exponent(a: np.ndarray) -> int:
 
 
 def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """The Kronecker product of vectors, without leaving the range of float64 in between."""
+    """The Kronecker product of vectors, without intermediate overflow or underflow."""
     exponents = list(map(exponent, vectors))
     if sum(map(abs, exponents)) < 900:
-        plain: np.ndarray = outer(vectors)
-        return plain
+        return outer(vectors)
     with np.errstate(over="ignore"):
         result: np.ndarray = np.ldexp(outer([np.ldexp(v, -e) for v, e in zip(vectors, exponents)]), sum(exponents))
     return result
 
 
 def product_of(numbers: Sequence[float]) -> float:
-    """The product of numbers, without leaving the range of float64 in between."""
+    """The product of numbers, without intermediate overflow or underflow."""
     return float(products([np.ones(1), *[np.array([x]) for x in numbers]])[0])
 
 
 def singular_axis(values: Sequence[np.ndarray], eps: float) -> int | None:
-    """The first axis whose eigenvalues ``values[k]``, not negative, are those of a singular matrix that came with that precision."""
+    """The first axis whose nonnegative eigenvalues ``values[k]`` make a matrix of that precision singular; None without one."""
     singular = (k for k, l in enumerate(values) if len(l) and l.min() <= len(l) * eps * l.max())
     return next(singular, None)
 
 
 def require_symmetric(a: np.ndarray, eps: float, name: str, cure: str = "symmetrise it") -> None:
-    """ValueError where ``a``, a finite matrix that came with that precision, is not symmetric."""
+    """ValueError if ``a``, a finite matrix of that precision, is not symmetric."""
     skew = asymmetry(a)
     if skew > rounding(a, eps):
         raise ValueError(f"{name} is not symmetric (entries differ from their mirrors by {skew:.3g}); {cure}")
@@ -87,31 +86,30 @@ def asymmetry(a: np.ndarray) -> float:
 
 
 def rounding(a: np.ndarray, eps: float) -> float:
-    """How far from symmetric it takes a matrix: sums of n terms, and a handful of operations an entry where n is small."""
+    """The asymmetry that rounding explains: of sums of n terms, and of a few operations per entry for small n."""
     return max(len(a), 8) * eps * float(np.abs(a).max(initial=0.0))
 
 
 def not_negative(values: np.ndarray, eps: float, name: str) -> np.ndarray:
-    """Eigenvalues of a matrix that came with that precision; LinAlgError where one is below 0 by more than rounding, which counts as 0."""
+    """Eigenvalues of a matrix of that precision, with negative rounding errors set to 0; LinAlgError for one below that."""
     lowest = values.min(initial=0.0)
     if lowest < -len(values) * eps * np.abs(values).max(initial=0.0):
         raise np.linalg.LinAlgError(f"{name} is not positive semidefinite (it has the eigenvalue {lowest:.3g}); add jitter to its diagonal")
-    found: np.ndarray = np.maximum(values, 0.0)
-    return found
+    return np.maximum(values, 0.0)
 
 
 def log_determinant(vectors: Sequence[np.ndarray], noise: float) -> float:
-    """sum of log(λ + noise) over the Kronecker product λ of vectors that are not negative, as is the noise."""
+    """The sum of log(λ + noise) over the Kronecker product λ of nonnegative vectors; the noise is at least 0."""
     lam = products(vectors)
     if noise > _SMALL and np.isfinite(lam).all():
         return float(np.log(lam + noise).sum())
-    with np.errstate(divide="ignore"):  # λ leaves the range of float64, its logarithm does not
+    with np.errstate(divide="ignore"):  # the logarithm stays in range if λ does not
         logs = functools.reduce(lambda a, b: (a[:, None] + b).reshape(-1), list(map(np.log, vectors)))
         return float(np.logaddexp(logs, np.log(noise)).sum())
 
 
 def factorised(f: Any, i: int) -> tuple[Any, Any]:
-    """LU of a factor that is not singular to the precision it was given in."""
+    """The LU factorisation of a factor; LinAlgError if it is singular to its own precision."""
     if len(f) == 0:
         return np.zeros((0, 0)), np.zeros(0, np.int32)
     from scipy.linalg import lapack

@@ -1,4 +1,4 @@
-"""Factors of a Kronecker product, packed once for each direction at first use; they must not change."""
+"""Factors of a Kronecker product, packed once per direction at first use; they must not change afterwards."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from . import MATVEC, RMATVEC
 
 
 def memos(count: int) -> tuple[tuple[LazyMemo], tuple[LazyMemo]]:
-    """Extras of calls with ``count`` such factors, and with their transposes."""
+    """Extras for calls with ``count`` such factors, and for calls with their transposes."""
     forward, backward = ((LazyMemo(functools.partial(_pack, transpose), "native", count, private=True),) for transpose in (False, True))
     return forward, backward
 
 
-class Packed:
+class PackedFactors:
     """x (..., N) -> (K_1 ⊗ ... ⊗ K_d) x, or its transpose."""
 
     def __init__(self, factors: Sequence[Any], backend: Backend | None = None, num_threads: int | None = None) -> None:

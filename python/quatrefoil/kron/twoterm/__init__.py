@@ -1,6 +1,6 @@
 """Systems of two Kronecker terms: K_1 ⊗ K_2 + S_1 ⊗ S_2, and Sylvester's. Equation numbers are those of csrc/kron/README.md.
 
-Array code over LAPACK, in float64 whatever the precision of the data.
+Array code over LAPACK. It computes in float64 for data of any precision.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def sum_solve(
 ) -> T:
     """X with K_1 X K_2^T + S_1 X S_2^T = B, that is (K_1 ⊗ K_2 + S_1 ⊗ S_2) vec X = vec B in C order (1).
 
-    A Gaussian process on a grid with structured noise S_1 ⊗ S_2; with S_2 = I, several correlated tasks with a noise
-    of their own (the linear model of coregionalisation).
+    For a Gaussian process on a grid with structured noise S_1 ⊗ S_2, or with S_2 = I for several correlated tasks, each with its own
+    noise (the linear model of coregionalisation).
 
     Parameters
     ----------
@@ -52,16 +52,16 @@ def sum_solve(
     Raises
     ------
     ValueError, TypeError
-        Shapes or dtypes that do not fit; a matrix that is not symmetric beyond rounding, or has NaN or infinity in it.
+        Shapes or dtypes that do not fit; a matrix that is not symmetric up to rounding, or contains NaN or infinity.
     numpy.linalg.LinAlgError
-        S_1 or S_2 is not positive definite, to working precision; the sum is singular: some 1 + w_i u_j of (2) is 0
+        S_1 or S_2 is not positive definite to working precision, or the sum is singular: some 1 + w_i u_j of (2) is 0
         relative to the largest.
 
     Notes
     -----
     Differentiable in all five; gradients of the matrices are symmetric. Cost: one generalised eigendecomposition of each
     pair, about 14 (M^3 + N^3) flops, and 4 M N (M + N) per right-hand side. Error: a few eps times the condition numbers of
-    S_1, S_2 and the sum. float32 is worked on in float64. A NaN in B stays in its right-hand side.
+    S_1, S_2 and the sum. float32 inputs are computed in float64. A NaN in B stays in its right-hand side.
 
     Examples
     --------
@@ -72,8 +72,7 @@ def sum_solve(
     array([[0., 1., 2.],
            [3., 4., 5.]])
     """
-    X: T = call(SUM_SOLVE, (K1, K2, S1, S2, B), (), (), out, backend, num_threads)
-    return X
+    return call(SUM_SOLVE, (K1, K2, S1, S2, B), (), (), out, backend, num_threads)
 
 
 def sum_solve_vjp(
@@ -89,7 +88,7 @@ def sum_solve_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``sum_solve``.
 
-    ``grad`` (..., M, N) is that of X -> those of K1, K2, S1, S2, B (4). Two solves.
+    ``grad`` (..., M, N) is the gradient of X -> the gradients of K1, K2, S1, S2, B (4). Two solves.
 
     Examples
     --------
@@ -114,13 +113,13 @@ def sum_logdet(
 ) -> Any:
     """log det(K_1 ⊗ K_2 + S_1 ⊗ S_2), a scalar (3).
 
-    Arguments and errors are those of ``sum_solve``; a determinant below 0 is a ``numpy.linalg.LinAlgError`` too.
+    Arguments and errors are those of ``sum_solve``; a negative determinant is a ``numpy.linalg.LinAlgError``, too.
     backend, num_threads: As in ``help(qf.conventions)``.
 
     Notes
     -----
-    Differentiable in all four, without a division by differences of eigenvalues (5): repeated ones are harmless. The
-    gradients are symmetric. Cost: as ``sum_solve`` without right-hand sides. 0 where M or N is.
+    Differentiable in all four, also at repeated eigenvalues: nothing is divided by their differences (5). The gradients are symmetric.
+    Cost: that of ``sum_solve`` without right-hand sides. The result is 0 if M or N is 0.
 
     Examples
     --------
@@ -144,7 +143,7 @@ def sum_logdet_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``sum_logdet``.
 
-    Grad, an array of no axes, is that of the result -> those of K1, K2, S1, S2 (5).
+    ``grad``, an array without axes, is the gradient of the result -> the gradients of K1, K2, S1, S2 (5).
 
     Examples
     --------
@@ -189,16 +188,15 @@ def sylvester_solve(
     ValueError, TypeError
         Shapes or dtypes that do not fit; NaN or infinity in A or B.
     numpy.linalg.LinAlgError
-        An eigenvalue of A and one of B add up to 0, relative to the largest such sum or, where A or B is not symmetric, to their
-        Frobenius norms, as eigenvalues are known no better: X is not unique or does not exist.
+        An eigenvalue of A and one of B add up to 0, relative to the largest such sum, or to the Frobenius norms if A or B is not
+        symmetric, because eigenvalues are not known better. X is then not unique, or does not exist.
 
     Notes
     -----
-    Differentiable in A, B and C (8). Where both A and B are symmetric in float64, by their eigenbases (7): about 9 (M^3 +
-    N^3) flops and 4 M N (M + N) per right-hand side. Otherwise by their real Schur forms, about 25 (M^3 + N^3), and LAPACK's
-    ``trsyl`` (Bartels and Stewart, CACM 15 (1972) 820). float32 is worked on in float64. A NaN in C stays in its
-    right-hand side. Backend "array" solves the M N equations as they are, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and does not
-    see that there is no X unless a pivot is 0.
+    Differentiable in A, B and C (8). If A and B are symmetric in float64, their eigenbases are used (7): about 9 (M^3 + N^3) flops, and
+    4 M N (M + N) per right-hand side. Otherwise real Schur forms, about 25 (M^3 + N^3), and LAPACK's ``trsyl`` (Bartels and Stewart,
+    CACM 15 (1972) 820). float32 inputs are computed in float64. A NaN in C stays in its right-hand side. Backend "array" solves the M N
+    equations as a dense system, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and detects a missing solution only from a zero pivot.
 
     Examples
     --------
@@ -209,14 +207,13 @@ def sylvester_solve(
     array([[1., 1., 1.],
            [1., 1., 1.]])
     """
-    X: T = call(SYLVESTER_SOLVE, (A, B, C), (), (), out, backend, num_threads)
-    return X
+    return call(SYLVESTER_SOLVE, (A, B, C), (), (), out, backend, num_threads)
 
 
 def sylvester_solve_vjp(
     A: Array[T], B: Array[T], C: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``sylvester_solve``: grad (..., M, N) is that of X -> those of A, B, C (8). Two solves.
+    """Gradients of ``sylvester_solve``: grad (..., M, N), the gradient of X -> those of A, B, C (8). Two solves.
 
     Examples
     --------
@@ -256,7 +253,7 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
     first, second = pencil(K1, S1, ("K1", "S1"), label), pencil(K2, S2, ("K2", "S2"), label)
     D = 1 + first.w[:, None] * second.w
     least, largest = np.unravel_index(int(np.abs(D).argmin()), D.shape), float(np.abs(D).max())
-    if D.min() < 1 and np.abs(D[least]) <= negligible(K1, *D.shape) * largest:  # from 1 on where K1 and K2 are positive semidefinite
+    if D.min() < 1 and np.abs(D[least]) <= negligible(K1, *D.shape) * largest:  # D >= 1 if K1 and K2 are positive semidefinite
         raise np.linalg.LinAlgError(
             f"{label}: K1 ⊗ K2 + S1 ⊗ S2 is singular: the eigenvalues {first.w[least[0]]:.6g} of (K1, S1) and {second.w[least[1]]:.6g} of "
             f"(K2, S2) give 1 + w u = {D[least]:.3g}, where the largest is {largest:.3g}"
@@ -285,7 +282,7 @@ def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> 
     w, U = np.linalg.eigh((C + C.T) / 2)
     V = solve_triangular(L, U, lower=True, trans="T", check_finite=False)
     rounding = len(w) * np.finfo(K.dtype).eps * np.abs(w).max()
-    if w[0] >= -rounding:  # K is positive semidefinite: what is below 0 is rounding of a 0
+    if w[0] >= -rounding:  # K is positive semidefinite: negative values are roundings of 0
         w = np.maximum(w, 0.0)
     return Pencil(w, V, L)
 
@@ -351,7 +348,7 @@ def _sylvester_solve_vjp(
 
 
 _MATRICES = (Arg("K1", "M M"), Arg("K2", "N N"), Arg("S1", "M M"), Arg("S2", "N N"))
-# A few hundred roundings: a few dozen of LAPACK's on either side, times condition numbers of up to a few dozen.
+# A few hundred roundings: a few dozen in LAPACK on either side, times condition numbers of up to a few dozen.
 SUM_SOLVE = Op(
     __name__, "sum_solve", inputs=(*_MATRICES, Arg("B", "... M N")), outputs=(Arg("X", "... M N"),),
     tolerance=6e-5, policy=Policy(python_kernel=_sum_solve, python_adjoint=_sum_solve_vjp),

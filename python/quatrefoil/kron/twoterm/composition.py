@@ -27,19 +27,19 @@ def _pencil(xp: Any, K: Any, S: Any, eps: float) -> _Pencil:
     C = xp.matmul(xp.matmul(inverse, K), inverse.T)
     w, U = xp.linalg.eigh((C + C.T) / 2)
     condition = _norm(xp, S) * _norm(xp, xp.matmul(inverse.T, inverse))
-    good = is_symmetric(xp, K, eps) & is_symmetric(xp, S, eps) & (condition * eps < 1)
+    valid = is_symmetric(xp, K, eps) & is_symmetric(xp, S, eps) & (condition * eps < 1)
     semidefinite = w[0] >= -n * eps * xp.max(xp.abs(w))  # negative values are roundings of 0
-    w = nan_unless(xp, good, xp.where(semidefinite & (w < 0), xp.zeros_like(w), w))
+    w = nan_unless(xp, valid, xp.where(semidefinite & (w < 0), xp.zeros_like(w), w))
     return _Pencil(w, xp.matmul(inverse.T, U), 2 * xp.sum(xp.log(xp.linalg.diagonal(L))))
 
 
 def _norm(xp: Any, a: Any) -> Any:
-    """The largest sum of sizes in a column."""
+    """The 1-norm: the largest sum of absolute values in a column."""
     return xp.max(xp.sum(xp.abs(a), axis=0))
 
 
 def _pencils(xp: Any, K1: Any, K2: Any, S1: Any, S2: Any) -> Any:
-    """Both, and D = 1 + w u^T, NaN where the sum is singular."""
+    """Both pencils, and D = 1 + w u^T, which is NaN if the sum is singular."""
     eps = float(xp.finfo(K1.dtype).eps)
     K1, K2, S1, S2 = (double(xp, a) for a in (K1, K2, S1, S2))
     first, second = _pencil(xp, K1, S1, eps), _pencil(xp, K2, S2, eps)
@@ -69,26 +69,26 @@ def sum_solve_vjp(xp: Any, K1: Any, K2: Any, S1: Any, S2: Any, B: Any, grad: Any
 def solve_gradients(xp: Any, pencils: Any, K1: Any, K2: Any, S1: Any, S2: Any, B: Any, grad: Any) -> tuple[Any, ...]:
     """README (4), in double precision."""
     X, Z = solved(xp, pencils, B), solved(xp, pencils, grad)
-    found = []
+    gradients = []
     for left, right in ((K1, K2), (S1, S2)):
-        found.append(-_symmetric(rows(xp, xp.matmul(Z, double(xp, right)), X)))
-        found.append(-_symmetric(columns(xp, Z, xp.matmul(double(xp, left), X))))
-    return *found, Z
+        gradients.append(-_symmetric(rows(xp, xp.matmul(Z, double(xp, right)), X)))
+        gradients.append(-_symmetric(columns(xp, Z, xp.matmul(double(xp, left), X))))
+    return *gradients, Z
 
 
 def rows(xp: Any, a: Any, b: Any) -> Any:
-    """sum of a b^T over the batch, (M, M)."""
+    """The sum of a b^T over the batch, (M, M)."""
     return gram(xp, *(xp.reshape(x, (math.prod(x.shape[:-2]), *x.shape[-2:])) for x in (a, b)))
 
 
 def columns(xp: Any, a: Any, b: Any) -> Any:
-    """sum of a^T b over the batch, (N, N)."""
+    """The sum of a^T b over the batch, (N, N)."""
     N, count = a.shape[-1], math.prod(a.shape[:-1])
     return xp.matmul(xp.reshape(a, (count, N)).T, xp.reshape(b, (count, N)))
 
 
 def _symmetric(a: Any) -> Any:
-    """The gradient among symmetric matrices, which is all that a function of such has."""
+    """The symmetric part, which is the gradient of a function of symmetric matrices."""
     return (a + a.T) / 2
 
 
@@ -120,8 +120,8 @@ def logdet_gradients(xp: Any, pencils: Any, grad: Any) -> tuple[Any, ...]:
 
 
 def _matrix(xp: Any, A: Any, B: Any) -> Any:
-    """A ⊗ I + I ⊗ Bᵀ (M N, M N), the matrix of X -> A X + X B in C order. The array API has no triangular forms, which would save its size:
-    8 (M N)² bytes, and a third of (M N)³ multiplications."""
+    """A ⊗ I + I ⊗ Bᵀ (M N, M N), the matrix of X -> A X + X B in C order: 8 (M N)² bytes and a third of (M N)³ multiplications, because the
+    array API has no triangular forms."""
     M, N = A.shape[0], B.shape[0]
     A, B = double(xp, A), double(xp, B)
     one, other = (xp.eye(n, dtype=xp.float64, device=A.device) for n in (M, N))
@@ -130,7 +130,7 @@ def _matrix(xp: Any, A: Any, B: Any) -> Any:
 
 
 def _with_columns(xp: Any, matrix: Any, C: Any) -> Any:
-    """matrix⁻¹ of every C (..., M, N)."""
+    """matrix⁻¹ vec C for every C (..., M, N)."""
     batch, size = math.prod(C.shape[:-2]), matrix.shape[0]
     return xp.reshape(xp.linalg.solve(matrix, xp.reshape(double(xp, C), (batch, size)).T).T, C.shape)
 

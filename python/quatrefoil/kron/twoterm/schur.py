@@ -1,4 +1,4 @@
-"""Sylvester's equation after one factorisation of A and B: eigenbases where both are symmetric, else real Schur forms (7)."""
+"""Sylvester's equation, with one factorisation of A and B: eigenbases if both are symmetric, else real Schur forms (7)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def double(a: np.ndarray) -> np.ndarray:
 
 
 def negligible(data: np.ndarray, *sizes: int) -> float:
-    """The size that counts as 0 relative to 1: the precision of the data, plus LAPACK's errors in float64."""
+    """The size that counts as 0 relative to 1: the precision of the data plus LAPACK's errors in float64."""
     return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
 
 
 def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
-    """A solver of A X + X B = C, or with True of A^T X + X B^T = C, after one factorisation."""
+    """A function (C, transposed) that solves A X + X B = C, or A^T X + X B^T = C, with one factorisation."""
     for a, name in ((A, "A"), (B, "B")):
         _arguments.finite(a, label, name)
     e = max(exponent(A), exponent(B)) - 1  # squares of entries would leave the range of float64
@@ -32,7 +32,7 @@ def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
 
 
 def _factorised(A: np.ndarray, B: np.ndarray, unit: float, data: np.ndarray, label: str) -> Any:
-    """The same for entries below 2 of matrices in that unit."""
+    """The same for matrices in that unit, with entries below 2."""
     if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
         (l, U), (m, V) = (np.linalg.eigh(a) for a in (A, B))
         sums = l[:, None] + m
@@ -56,7 +56,7 @@ def _eigenvalues(R: np.ndarray) -> np.ndarray:
 
 
 def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, unit: float, data: np.ndarray, label: str) -> None:
-    """Sums of eigenvalues that are known to the rounding of a scale: of themselves, or of matrices that are not symmetric."""
+    """LinAlgError if a sum of eigenvalues is 0 up to rounding, relative to a scale."""
     sums = l[:, None] + m
     size = np.abs(sums)
     i, j = np.unravel_index(int(size.argmin()), size.shape)

@@ -1,4 +1,4 @@
-"""The error of a solution: an estimate from the residual, and warnings that points or frequencies do not suffice."""
+"""The error of a solution: an estimate from the residual, and warnings of too few points or too low frequencies."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .state import State
 from .units import HIGHEST
 
 Array = Any
-RESOLVED = 0.9  # of the highest frequency that the grid resolves, where training begins
-_LOST = 0.5  # of a source's energy
-_NEAR_THE_END, _PILED = 0.9, 0.05  # of the first frequencies, and a share of the weights: below 0.001 where higher ones are not needed
-_BAD = 1.0  # of a residual in inner units, where second derivatives are up to 10^4
+RESOLVED = 0.9  # highest initial frequency, relative to what the grid resolves
+_LOST = 0.5  # share of a source's energy
+_NEAR_THE_END, _PILED = 0.9, 0.05  # of the initial frequencies; share of the weights above, below 0.001 without higher frequencies
+_BAD = 1.0  # residual in inner units, where second derivatives reach 10^4
 
 
 def estimated(state: State, pde: PDE, grid_pde: PDE, axes: Sequence[Array], form: type[Inverse], at: Sequence[np.ndarray]) -> np.ndarray:
-    """About abs(error) on the grid of points ``at``; ``grid_pde`` is the equation on the grid of axes."""
+    """Approximately abs(error) on the grid of points ``at``; ``grid_pde`` is the equation on the grid of axes."""
     from scipy.interpolate import RegularGridInterpolator
 
     units, grid = state.units, [np.asarray(_arrays.to_host(x), np.float64) for x in axes]
@@ -46,18 +46,17 @@ def estimated(state: State, pde: PDE, grid_pde: PDE, axes: Sequence[Array], form
     order = tuple(slice(None, None, 1 if x[-1] > x[0] else -1) for x in grid)
     ascending = [x[o] for x, o in zip(grid, order)]
     points = np.meshgrid(*(np.clip(x, g[0], g[-1]) for x, g in zip(at, ascending)), indexing="ij")
-    found: np.ndarray = units.size * RegularGridInterpolator(ascending, error[order])(np.stack(points, axis=-1))
-    return found
+    return units.size * RegularGridInterpolator(ascending, error[order])(np.stack(points, axis=-1))
 
 
 def highest(x: np.ndarray) -> float:
-    """The frequency that an axis resolves."""
+    """The highest frequency that an axis resolves."""
     return (len(x) - 1) / (2 * abs(float(x[-1]) - float(x[0])))
 
 
 def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
-    """Warns if an axis is too coarse for the source: the equation at its points then says nothing of the solution between them."""
-    with contextlib.suppress(ValueError, TypeError):  # a function of these very points
+    """Warns if an axis is too coarse for the source: the equation at its points then does not determine the solution between them."""
+    with contextlib.suppress(ValueError, TypeError):  # a source function only for these points
         for k, share in enumerate(pde.lost(axes)):
             if share > _LOST:
                 what = f"axes[{k}] has {len(axes[k])} points, which do not resolve the source"
@@ -66,7 +65,7 @@ def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
 
 
 def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
-    """Warns if a covariance needs higher frequencies than the initial ones, and the grid resolves them."""
+    """Warns if a covariance needs higher frequencies than the initial ones and the grid resolves them."""
     if not (state.learnt.steps >= least_steps and _BAD < state.learnt.residual < np.inf):
         return
     for k, x in enumerate(axes):
@@ -75,6 +74,6 @@ def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
         share = weights[np.abs(freqs) > _NEAR_THE_END * HIGHEST].sum() / weights.sum()
         end = HIGHEST / state.units.lengths[k]
         if share > _PILED and end < 0.99 * RESOLVED * highest(_arrays.to_host(x)):
-            what = f"{share:.0%} of its weight is above {_NEAR_THE_END * end:.3g} cycles per unit of length, where the first ones end"
+            what = f"{share:.0%} of its weight is above {_NEAR_THE_END * end:.3g} cycles per unit of length, where the initial ones end"
             cure = f"give a freq_scale above {end:.3g}"
             warnings.warn(f"GPHM.fit: axes[{k}] probably needs higher frequencies: {what}; {cure}", RuntimeWarning, stacklevel=4)

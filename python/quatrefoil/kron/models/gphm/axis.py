@@ -1,4 +1,4 @@
-"""One axis of the grid: its covariance K and derivative D at given hyperparameters, and their gradients.
+"""One axis of the grid: its covariance K and derivative D for hyperparameters, and their gradients.
 
 Arrays are rows (m, N) with the axis last. Equation numbers are those of csrc/kron/gphm/README.md.
 """
@@ -9,11 +9,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from .... import _arrays
+from ...._array_tools import zeros
 from ...mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
 from ...product.dense import namespace
 from ...product.mirror import folded, unfolded
-from .inverse import Cholesky, DeviceCholesky, Inverse
-from .parity import Pair, Parity, ParityCholesky
+from .inverse import Cholesky, Inverse
+from .parity import Pair, Parity
 
 Array = Any
 
@@ -21,9 +23,9 @@ Array = Any
 class Points(NamedTuple):
     """Copies of the points of one axis."""
 
-    array: Array  # where the solver's arrays are
+    array: Array  # on the device of the solver
     host: np.ndarray
-    uniform: bool  # in the precision they came in
+    uniform: bool  # in their own precision
 
 
 class Hyper(NamedTuple):
@@ -35,7 +37,7 @@ class Hyper(NamedTuple):
 
 
 class Covariance(NamedTuple):
-    """How a mixture is evaluated."""
+    """The settings for evaluating a mixture."""
 
     kind: str
     terms: tuple[tuple[int, float], ...]  # of D: orders of derivatives and their coefficients
@@ -56,7 +58,7 @@ class Covariance(NamedTuple):
 
 
 class Axis:
-    """``at`` sets the hyperparameters; all else is at those. Subclasses know K and D, the derivatives of the equation along the axis."""
+    """``at`` sets the hyperparameters for all other methods. Subclasses have K and D, the derivatives of the equation along the axis."""
 
     def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
         self.points, self.x, self.covariance, self.name = points, np.asarray(points.host, np.float64), covariance, name
@@ -64,22 +66,22 @@ class Axis:
         self.inverse: Inverse
 
     def like(self, covariance: Covariance) -> Self:
-        """The same points under another covariance."""
+        """The same points with another covariance."""
         return type(self)(self.points, covariance, self.name)
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         raise NotImplementedError
 
     def apply(self, A: Array) -> Array:
-        """D on every row; what it returns lasts until the next product."""
+        """D on every row; the next product overwrites the result."""
         raise NotImplementedError
 
     def adjoint(self, E: Array) -> Array:
-        """Dᵀ on every row; what it returns lasts until the next product."""
+        """Dᵀ on every row; the next product overwrites the result."""
         raise NotImplementedError
 
     def gradient(self, rows: int, X: Array, A: Array, E: Array) -> Hyper:
-        """The gradient of rows/2 log det K - <X, A dK> + <E, A dD> for the last arguments A of ``apply`` and E of ``adjoint``."""
+        """The gradient of rows/2 log det K - <X, A dK> + <E, A dD>, for the last arguments A of ``apply`` and E of ``adjoint``."""
         raise NotImplementedError
 
     def predictor(self, x: Array) -> Array:
@@ -87,16 +89,8 @@ class Axis:
         return self.covariance.cross(x, self.points.array, self.hyper)
 
     def slope_predictor(self, x: Array) -> Array:
-        """D of those points, (M, N)."""
+        """D between points and the grid, (M, N)."""
         return sum(c * self.covariance.cross(x, self.points.array, self.hyper, order) for order, c in self.covariance.terms)
-
-    @property
-    def logdet(self) -> Any:
-        return self.inverse.logdet
-
-    def solve(self, rows: Array) -> Array:
-        """K⁻¹ on every row."""
-        return self.inverse.solve(rows)
 
 
 class UniformAxis(Axis):
@@ -109,64 +103,58 @@ class UniformAxis(Axis):
         n = len(self.x)
         self.d = np.arange(n) * ((self.x[-1] - self.x[0]) / (n - 1))
         self.length = int(next_fast_len(2 * n - 1, real=True))
-        self.line = np.empty(2 * n - 1)  # k at the lags from 1 - n to n - 1
-        self.toeplitz = np.lib.stride_tricks.sliding_window_view(self.line, n)[::-1]
-        self.K = np.empty((n, n))
         self.parity = Parity(n)
-        self.spectra: dict[str, np.ndarray] = {}  # of A, E, X
+        self.transforms: dict[str, Any] = {}  # of A, E, X
         self.signal = np.empty((0, 0))
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
-        self.hyper, n = hyper, len(self.x)
-        lags = self.covariance.lags(self.d, hyper)
-        lags[0] += self.covariance.jitter
-        self.line[n - 1 :], self.line[n - 1 :: -1] = lags, lags
-        np.copyto(self.K, self.toeplitz)
-        self.inverse = form(self.K, self.covariance.jitter, self.name, self.parity)
-        slopes = self._slopes()
-        around = np.zeros(self.length)
-        around[:n] = slopes
-        around[:-n:-1] = slopes[1:] if self.even else -slopes[1:]
-        transformed = np.fft.rfft(around)
-        self.symbol = transformed.real.copy() if self.even else 1j * transformed.imag
+        self.hyper, covariance = hyper, self.covariance
+        lags = covariance.lags(self.d, hyper)
+        lags[0] += covariance.jitter
+        self.inverse = form(lags, covariance.jitter, self.name, self.parity)
+        ((order, c),) = covariance.terms
+        slopes = covariance.lags(self.d, hyper, order)
+        slopes *= c
+        self._set_derivative(slopes)
 
     @property
     def even(self) -> bool:
         return self.covariance.terms[0][0] % 2 == 0
 
-    def _slopes(self) -> np.ndarray:
-        """The lags of D."""
-        ((order, c),) = self.covariance.terms
-        found: np.ndarray = self.covariance.lags(self.d, self.hyper, order)
-        found *= c
-        return found
-
     def apply(self, A: np.ndarray) -> np.ndarray:
         return self._product("A", A)
 
     def adjoint(self, E: np.ndarray) -> np.ndarray:
-        found = self._product("E", E)
-        return found if self.even else np.negative(found, out=found)
+        product = self._product("E", E)
+        return product if self.even else np.negative(product, out=product)
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        of_K = 0.5 * rows * inverse_diagonal_sums(self.inverse.first_column())
-        of_K -= self._diagonal_sums(self._transform("X", X), self.spectra["A"], True)
-        of_D = self._diagonal_sums(self.spectra["E"], self.spectra["A"], self.even)
-        return self._pull(of_K, of_D)
-
-    def _pull(self, of_K: np.ndarray, of_D: np.ndarray) -> Hyper:
-        """Gradients by the lags of K and D."""
+        of_K, of_D = self._gradient_of_K(rows, X), self._diagonal_sums(self.transforms["E"], self.transforms["A"], self.even)
         d, covariance, ((order, c),) = self.d, self.covariance, self.covariance.terms
         parts = covariance.lags_vjp(d, self.hyper, of_K, 0), covariance.lags_vjp(d, self.hyper, c * of_D, order)
         return Hyper(*(k + d for k, d in zip(*parts)))
 
-    def _transform(self, name: str, rows: np.ndarray) -> np.ndarray:
+    def _gradient_of_K(self, rows: int, X: np.ndarray) -> np.ndarray:
+        """The gradient of rows/2 log det K - <X, A dK> by the lags of K."""
+        of_logdet = 0.5 * rows * inverse_diagonal_sums(self.inverse.first_column())
+        return of_logdet - self._diagonal_sums(self._transform("X", X), self.transforms["A"], True)
+
+    def _set_derivative(self, lags: np.ndarray) -> None:
+        """D from its lags."""
+        n, around = len(self.x), np.zeros(self.length)
+        around[:n] = lags
+        around[:-n:-1] = lags[1:] if self.even else -lags[1:]
+        transformed = np.fft.rfft(around)
+        self.symbol = transformed.real.copy() if self.even else 1j * transformed.imag
+
+    def _transform(self, name: str, rows: np.ndarray) -> Any:
         shape = (len(rows), self.length // 2 + 1)
-        if name not in self.spectra or self.spectra[name].shape != shape:
-            self.spectra[name] = np.empty(shape, complex)  # kept: fresh pages would cost more than the transform
-        return np.fft.rfft(np.ascontiguousarray(rows), n=self.length, axis=1, out=self.spectra[name])
+        if name not in self.transforms or self.transforms[name].shape != shape:
+            self.transforms[name] = np.empty(shape, complex)  # reused, because new pages would cost more than the transform
+        return np.fft.rfft(np.ascontiguousarray(rows), n=self.length, axis=1, out=self.transforms[name])
 
     def _product(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """D on every row, whose transform is stored under that name."""
         spectrum = self._transform(name, rows)
         if self.signal.shape[0] != len(rows):
             self.signal, self.scratch = np.empty((len(rows), self.length)), np.empty_like(spectrum)
@@ -174,10 +162,10 @@ class UniformAxis(Axis):
         np.fft.irfft(self.scratch, n=self.length, axis=1, out=self.signal)
         return self.signal[:, : len(self.x)]
 
-    def _diagonal_sums(self, X: np.ndarray, A: np.ndarray, even: bool) -> np.ndarray:
-        """Sums along the diagonals i - j = l of X^T A, by spectra: those at l plus or minus those at -l; the main one once, or 0 (9)."""
+    def _diagonal_sums(self, X: Any, A: Any, even: bool) -> np.ndarray:
+        """Sums along the diagonals i - j = l of X^T A, from transforms: at l plus or minus those at -l; the main one once, or 0 (8)."""
         if even:
-            products = np.einsum("ij,ij->j", X.view(float), A.view(float))  # the real part of X conj(A), its two terms apart
+            products = np.einsum("ij,ij->j", X.view(float), A.view(float))  # the two terms of the real part of X conj(A)
             sums = 2 * np.fft.irfft(products.reshape(-1, 2).sum(axis=1), n=self.length)[: len(self.x)]
             sums[0] /= 2
             return sums
@@ -187,75 +175,43 @@ class UniformAxis(Axis):
 
 
 class ParityAxis(UniformAxis):
-    """A uniform axis by parity (11) for Cholesky's form: less time than Fourier transforms take, for many rows."""
+    """A uniform axis whose products with D and sums are by parity (11): less time than Fourier transforms take, for many rows."""
 
-    def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
-        super().__init__(points, covariance, name)
-        self.by_parity: ParityCholesky | None = None
+    def _gradient_of_K(self, rows: int, X: np.ndarray) -> np.ndarray:
+        if not isinstance(self.inverse, Cholesky):
+            return super()._gradient_of_K(rows, X)
+        parts = zip(self.inverse.parts, folded(X, 1), self.transforms["A"])
+        return self.parity.of_symmetric(*(0.5 * (rows * part.inverse - x.T @ a) for part, x, a in parts))
 
-    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
-        if form is not Cholesky:
-            self.by_parity = None
-            super().at(hyper, form)
-            return
-        self.hyper, covariance = hyper, self.covariance
-        lags = covariance.lags(self.d, hyper)
-        lags[0] += covariance.jitter
-        self.by_parity = ParityCholesky(self.parity, lags, covariance.jitter, self.name)
-        slopes = self._slopes()
-        slopes *= 0.5
+    def _set_derivative(self, lags: np.ndarray) -> None:
         if self.even:
-            self.of_even, self.of_odd = self.parity.symmetric(slopes)
+            self.of_even, self.of_odd = self.parity.symmetric(0.5 * lags)
         else:
-            self.of_even = self.parity.antisymmetric(slopes).T
+            self.of_even = self.parity.antisymmetric(0.5 * lags).T
             self.of_odd = -self.of_even.T
 
-    @property
-    def logdet(self) -> Any:
-        return super().logdet if self.by_parity is None else self.by_parity.logdet
+    def _transform(self, name: str, rows: np.ndarray) -> Pair:
+        self.transforms[name] = halves = folded(rows, 1)
+        return halves
 
-    def solve(self, rows: np.ndarray) -> np.ndarray:
-        return super().solve(rows) if self.by_parity is None else self.by_parity.solve(rows)
-
-    def apply(self, A: np.ndarray) -> np.ndarray:
-        if self.by_parity is None:
-            return super().apply(A)
-        self.A = folded(A, 1)
-        return self._product_by_parity(self.A)
-
-    def adjoint(self, E: np.ndarray) -> np.ndarray:
-        if self.by_parity is None:
-            return super().adjoint(E)
-        self.E = folded(E, 1)
-        found = self._product_by_parity(self.E)
-        return found if self.even else np.negative(found, out=found)
-
-    def _product_by_parity(self, rows: Pair) -> np.ndarray:
-        even, odd = rows[0] @ self.of_even, rows[1] @ self.of_odd
+    def _product(self, name: str, rows: np.ndarray) -> np.ndarray:
+        of_even, of_odd = self._transform(name, rows)
+        even, odd = of_even @ self.of_even, of_odd @ self.of_odd
         return unfolded(even, odd, 1) if self.even else unfolded(odd, even, 1)
 
-    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        if self.by_parity is None:
-            return super().gradient(rows, X, A, E)
-        parity, inverse = self.parity, self.by_parity
-        sums = [0.5 * (x.T @ a) for x, a in zip(folded(X, 1), self.A)]
-        of_K = parity.of_symmetric(rows * inverse.even - sums[0], rows * inverse.odd - sums[1])
-        if self.even:
-            of_D = parity.of_symmetric(*(0.5 * (e.T @ a) for e, a in zip(self.E, self.A)))
-        else:
-            of_D = parity.of_antisymmetric(0.5 * (self.E[1].T @ self.A[0] - self.A[1].T @ self.E[0]))
-        return self._pull(of_K, of_D)
+    def _diagonal_sums(self, X: Pair, A: Pair, even: bool) -> np.ndarray:
+        if even:
+            return self.parity.of_symmetric(*(0.5 * (x.T @ a) for x, a in zip(X, A)))
+        return self.parity.of_antisymmetric(0.5 * (X[1].T @ A[0] - A[1].T @ X[0]))
 
 
 class GeneralAxis(Axis):
-    """Any points, on the host or a device, and terms: K and D are evaluated at all pairs."""
+    """An axis with any points and terms, on the host or a device: K and D are evaluated at all pairs."""
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         self.hyper, jitter = hyper, self.covariance.jitter
         K, self.D = self._matrix(0), sum(c * self._matrix(order) for order, c in self.covariance.terms)
         eye = namespace(K).eye(len(self.x), dtype=K.dtype, device=K.device)
-        if form is Cholesky and not isinstance(K, np.ndarray):
-            form = DeviceCholesky
         self.inverse = form(K + jitter * eye, jitter, self.name)
 
     def _matrix(self, order: int) -> Array:
@@ -277,8 +233,38 @@ class GeneralAxis(Axis):
         return Hyper(*map(sum, zip(*parts)))
 
 
+class DeviceAxis(GeneralAxis):
+    """A uniform axis on a device: K and D are dense matrices from lags, and products with D take as many operations as solves."""
+
+    def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
+        super().__init__(points, covariance, name)
+        x, n = self.x, len(self.x)
+        self._xp, lags = namespace(points.array), np.subtract.outer(np.arange(n), np.arange(n))
+        self._d = _arrays.to_device_of(np.arange(n) * ((x[-1] - x[0]) / (n - 1)), points.array)
+        self._index = _arrays.to_device_of(np.abs(lags).reshape(-1), points.array)
+        self._sign = _arrays.to_device_of(np.sign(lags).astype(np.float64), points.array)
+
+    def _matrix(self, order: int) -> Array:
+        """The matrix of values at the lags |i - j|, with the sign of i - j if the order is odd."""
+        n = len(self.x)
+        whole = self._xp.reshape(self._xp.take(self.covariance.lags(self._d, self.hyper, order), self._index), (n, n))
+        return whole if order % 2 == 0 else whole * self._sign
+
+    def _pulled(self, G: Array, order: int) -> Hyper:
+        return self.covariance.lags_vjp(self._d, self.hyper, self._sums(G, order % 2 == 0), order)
+
+    def _sums(self, G: Array, even: bool) -> Array:
+        """The gradient of <G, matrix> by the lags: the diagonal at l plus or minus the one at -l; the main one once, or 0 (9)."""
+        xp, n = self._xp, len(self.x)
+        skewed = xp.concat([xp.flip(G, axis=1), zeros(xp, (n, n), G)], axis=1)  # shifts each row by one against the row above
+        along = xp.sum(xp.reshape(xp.reshape(skewed, (-1,))[: n * (2 * n - 1)], (n, 2 * n - 1)), axis=0)
+        below, above = along[n:], xp.flip(along[: n - 1])
+        main = along[n - 1 : n]
+        return xp.concat([main, below + above] if even else [0 * main, below - above])
+
+
 def is_uniform(x: np.ndarray) -> bool:
-    """Within the roundings of x_0 + i h in x's own precision: the test of ``spectral_mixture``."""
+    """Whether x is x_0 + i h up to rounding in its own precision: the test of ``spectral_mixture``."""
     wide = x.astype(np.float64)
     steps = wide[0] + np.arange(len(x)) * ((wide[-1] - wide[0]) / (len(x) - 1))
     return bool((np.abs(wide - steps) <= 4 * np.finfo(x.dtype).eps * np.abs(wide).max()).all())

@@ -11,17 +11,16 @@ import numpy as np
 from .... import _arrays
 from ...._array_tools import size
 from ...pde import PDE
-from .axis import Axis, Covariance, GeneralAxis, ParityAxis, Points, UniformAxis
-from .device import DeviceAxis
+from .axis import Axis, Covariance, DeviceAxis, GeneralAxis, ParityAxis, Points, UniformAxis
 from .inverse import Inverse
-from .loss import Held, Loss, Params
+from .loss import BaseSolution, Loss, Params
 
 Array = Any
-_BY_PARITY = 400  # points up to which products by parity are faster, for as many rows
+_BY_PARITY = 400  # points, up to which products by parity are faster for as many rows
 
 
 class Component(NamedTuple):
-    """``initial`` holds what is learnt, in the order in which ``flat`` writes it."""
+    """A Gaussian process with its loss. ``initial`` are the learnt parameters, in the order of ``flat``."""
 
     loss: Loss
     initial: Params
@@ -32,21 +31,21 @@ class Component(NamedTuple):
 
     def named(self, flat: Array) -> Params:
         """Views of a vector."""
-        found, begin = {}, 0
+        params, begin = {}, 0
         for name, value in self.initial.items():
-            found[name] = self.loss.xp.reshape(flat[begin : begin + size(value)], tuple(value.shape))
+            params[name] = self.loss.xp.reshape(flat[begin : begin + size(value)], tuple(value.shape))
             begin += size(value)
-        return found
+        return params
 
     @property
     def kind(self) -> str:
         return self.loss.axes[0].covariance.kind
 
-    def held(self, params: Mapping[str, Array], form: type[Inverse]) -> Held:
-        """Its solution, for components on top of it."""
+    def as_base(self, params: Mapping[str, Array], form: type[Inverse]) -> BaseSolution:
+        """The solution as the base of further components."""
         self.loss.set_axes(params, form)
         u = params["U"]
-        return Held(self.loss.xp.asarray(u, copy=True), self.loss.terms(u, self.loss.solved(u)))
+        return BaseSolution(self.loss.xp.asarray(u, copy=True), self.loss.terms(u, self.loss.solved(u)))
 
     def predict(self, params: Mapping[str, Array], new: Sequence[Array], form: type[Inverse]) -> Array:
         """k* K⁻¹ U, axis by axis (12)."""
@@ -62,12 +61,12 @@ class Component(NamedTuple):
 
     def _through(self, params: Mapping[str, Array], kernels: Sequence[Array]) -> Array:
         axes = self.loss.axes
-        found = kernels[0] @ self.loss.solved(params["U"])[0].T  # (M_1, N_2), or (M_1, 1)
-        return found[:, 0] if len(axes) == 1 else axes[1].solve(_arrays.contiguous(found)) @ kernels[1].T
+        values = kernels[0] @ self.loss.solved(params["U"])[0].T  # (M_1, N_2), or (M_1, 1)
+        return values[:, 0] if len(axes) == 1 else axes[1].inverse.solve(_arrays.contiguous(values)) @ kernels[1].T
 
 
 def mixture(pde: PDE, axes: Sequence[Points], covariance: Covariance, count: int, highest: float, weight: float) -> Component:
-    """The component that finds the frequencies; it starts at 0 with all of them alike, up to ``highest``."""
+    """The component that learns frequencies; it starts from U = 0 and equal weights for frequencies up to ``highest``."""
     initial: Params = {"U": np.zeros(tuple(pde.source.shape)), "log_tau": np.zeros(()), "log_v": np.zeros(())}
     for k in range(len(axes)):
         initial[f"log_weights_{k}"] = np.full(count, -np.log(count))
@@ -77,7 +76,7 @@ def mixture(pde: PDE, axes: Sequence[Points], covariance: Covariance, count: int
 
 
 def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -> Component:
-    """A Matern-5/2 process on top of a solution: one student_t component whose frequency stays 0, to begin with as long as the axis."""
+    """A Matern-5/2 process on top of a solution: a student_t component with frequency 0 and the initial length-scale of the axis."""
     pde, old = below.loss.pde, below.loss.axes
     initial: Params = {"U": np.zeros(tuple(pde.source.shape)), "log_tau": np.zeros(()), "log_v": np.zeros(())}
     fixed: Params = {}
@@ -86,11 +85,11 @@ def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -
         initial[f"log_scales_{k}"] = np.full(1, -np.log(abs(axis.x[-1] - axis.x[0])))
     axes = [a.like(a.covariance._replace(kind="student_t")) for a in old]
     initial = _to_device_of(pde, initial) | {"log_tau": below.loss.xp.asarray(params["log_tau"], copy=True)}
-    return Component(Loss(pde, axes, below.loss.weight, _to_device_of(pde, fixed), below.held(params, form)), initial)
+    return Component(Loss(pde, axes, below.loss.weight, _to_device_of(pde, fixed), below.as_base(params, form)), initial)
 
 
 def _to_device_of(pde: PDE, params: Params) -> Params:
-    """Arrays of the host where the equation's are."""
+    """Host arrays, moved to the device of the equation."""
     return {name: _arrays.to_device_of(value, pde.source) for name, value in params.items()}
 
 
@@ -100,7 +99,7 @@ def _axes(pde: PDE, axes: Sequence[Points], covariance: Covariance) -> list[Axis
 
 
 def _axis(points: Points, covariance: Covariance, name: str, rows: int) -> Axis:
-    """``rows`` is how many there are of it in the grid."""
+    """``rows`` is the number of rows along this axis in the grid."""
     if not points.uniform:
         return GeneralAxis(points, covariance, name)
     if not isinstance(points.array, np.ndarray):

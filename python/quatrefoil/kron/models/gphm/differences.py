@@ -1,4 +1,4 @@
-"""The linear part of an equation by differences on a grid: how large a solution is, and what a residual says of the error."""
+"""The linear part of an equation by differences on a grid, to estimate the size of a solution and the error from a residual."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from .projection import given_ends
 
-_KRYLOV, _WITHIN = 60, 1e-3  # vectors of GMRES, and what it leaves of the residual: far less than differences do
+_KRYLOV, _WITHIN = 60, 1e-3  # vectors of GMRES, and its relative residual, far below the error of differences
 
 
 class _Line:
-    """One axis: A, the differences at the points whose values are unknown; those of the others are 0."""
+    """One axis: A, the differences at the points with unknown values; other values are 0."""
 
     def __init__(self, x: np.ndarray, terms: Sequence[tuple[int, float]]) -> None:
         h, ends = np.diff(x), given_ends(x, terms)
         self.is_symmetric = [order for order, _ in terms] == [2]
-        if self.is_symmetric:  # A is the plain derivative, with its own eigenvalues, which decide near a resonance
+        if self.is_symmetric:  # uses the derivative's own eigenvalues, which matter near a resonance
             self.values = -terms[0][1] * (np.arange(1, len(x) - 1) * (np.pi / (x[-1] - x[0]))) ** 2
             terms = [(2, 1.0)]
-        self.weights = np.ones(len(x))  # the length that a point stands for; only their ratios count
+        self.weights = np.ones(len(x))  # the length per point, up to a factor
         if len(ends) == 2:
             self.points = slice(1, -1)
             before, after, w = h[:-1], h[1:], (h[1:] + h[:-1]) / 2
@@ -31,13 +31,13 @@ class _Line:
             first = (-after / before / w / 2, before / after / w / 2)
             below, above = np.sum([[c * a for a in (second if order == 2 else first)] for order, c in terms], axis=0)
             self.A = np.diag(-(below + above)) + np.diag(below[1:], -1) + np.diag(above[:-1], 1)
-        elif ends:  # upwind, the last points first: A is upper triangular
+        elif ends:  # upwind, from the last point: A is upper triangular
             flow = slice(None, None, -1 if ends == [0] else 1)
             self.points = slice(None, 0, -1) if ends == [0] else slice(None, -1)
             c, h = abs(terms[0][1]), np.abs(h[flow])
-            far = h + np.append(h[1:], h[-1])  # to the point after the next
+            far = h + np.append(h[1:], h[-1])  # distance to the point after the next
             second, third = -c * far / (h * (far - h)), c * h / (far * (far - h))
-            second[-1], third[-1] = -c / h[-1], 0.0  # the last one has only one neighbour
+            second[-1], third[-1] = -c / h[-1], 0.0  # the last point has only one neighbour
             self.A = np.diag(-(second + third)) + np.diag(second[:-1], 1) + np.diag(third[:-2], 2)
         else:
             self.points = slice(None)
@@ -51,15 +51,14 @@ class _Line:
         if not self.is_symmetric:
             return self.A
         T, Q, inverse = self.triangular
-        found: np.ndarray = Q @ T @ inverse
-        return found
+        return Q @ T @ inverse
 
     @functools.cached_property
     def triangular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """T, Q and the inverse of Q, A = Q T Q⁻¹ with T upper triangular, but for blocks of two."""
+        """T, Q and Q⁻¹ with A = Q T Q⁻¹, T upper triangular except for blocks of two."""
         from scipy.linalg import eigh_tridiagonal, schur
 
-        if self.is_symmetric:  # by the weights
+        if self.is_symmetric:  # after scaling by the weights
             root = np.sqrt(self.weights)
             _, V = eigh_tridiagonal(-self.A.diagonal(), (-self.A.diagonal(1) * root[:-1]) / root[1:])
             return np.diag(self.values), V / root[:, None], V.T * root
@@ -70,7 +69,7 @@ class _Line:
 
 
 class Differences:
-    """sum_k terms_k u, second derivatives and first ones next to them by central differences, first ones alone upwind."""
+    """sum_k terms_k u: central differences for second derivatives and accompanying first ones, upwind ones for first derivatives alone."""
 
     def __init__(self, axes: Sequence[np.ndarray], terms: Sequence[Sequence[tuple[int, float]]]) -> None:
         self.lines = [_Line(x, t) for x, t in zip(axes, terms)]
@@ -83,17 +82,17 @@ class Differences:
         return float((weights * u**2).sum() / weights.sum())
 
     def solve(self, f: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """u (N_1, N_2) with slope u added on the left."""
+        """u (N_1, N_2), for the equation with slope u added on the left."""
         from scipy.sparse.linalg import LinearOperator, gmres
 
-        found, f, slope = np.zeros(f.shape), f[self.inner], slope[self.inner]
+        u, f, slope = np.zeros(f.shape), f[self.inner], slope[self.inner]
         if len(self.lines) == 1:
-            found[self.inner] = np.linalg.solve(self.lines[0].matrix + np.diag(slope), f)
-            return found
+            u[self.inner] = np.linalg.solve(self.lines[0].matrix + np.diag(slope), f)
+            return u
         middle = float(slope.mean())
         if slope.min() == slope.max():
-            found[self.inner] = self._solved(f, middle)
-            return found
+            u[self.inner] = self._solved(f, middle)
+            return u
 
         def product(y: np.ndarray) -> np.ndarray:
             y = y.reshape(f.shape)
@@ -102,15 +101,15 @@ class Differences:
 
         operator: Any = LinearOperator((f.size, f.size), product, dtype=np.float64)
         y, _ = gmres(operator, f.reshape(-1), rtol=_WITHIN, restart=_KRYLOV, maxiter=1)
-        found[self.inner] = self._solved(y.reshape(f.shape), middle)
-        return found
+        u[self.inner] = self._solved(y.reshape(f.shape), middle)
+        return u
 
     def _solved(self, f: np.ndarray, slope: float) -> np.ndarray:
         """The solution at the unknown points."""
         from scipy.linalg.lapack import dtrsyl
 
         is_symmetric = all(line.is_symmetric for line in self.lines)
-        if len(self.lines) == 1 and not (is_symmetric or self.lines[0].is_triangular):  # Schur's form would take far longer
+        if len(self.lines) == 1 and not (is_symmetric or self.lines[0].is_triangular):  # much faster than a Schur form
             A = self.lines[0].A
             return np.linalg.solve(A + slope * np.eye(len(A)), f)
         T, Q, inverse = self.lines[0].triangular
@@ -124,5 +123,4 @@ class Differences:
         else:
             Y, scale, _ = dtrsyl(T + slope * np.eye(len(T)), U, F, tranb="T")
             Y = Y / scale
-        found: np.ndarray = (Q @ Y @ P.T).reshape(f.shape)
-        return found
+        return (Q @ Y @ P.T).reshape(f.shape)

@@ -1,7 +1,8 @@
-"""The inverse of a covariance, (N, N) symmetric: by Cholesky's factor or by eigenvalues. Rows are (m, N)."""
+"""The inverse of a symmetric covariance (N, N), from Cholesky factors or eigenvalues. Rows are (m, N)."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,85 +10,103 @@ import numpy as np
 from .... import _arrays
 from ...._array_tools import cholesky, nan_unless, zeros
 from ...product.dense import namespace
-from .errors import not_definite, not_finite
+from ...product.mirror import folded, unfolded
 from .parity import Parity, eigh
 
 Array = Any
 
-_MARGIN = 10.0  # eigenvalues within this of the floor are the jitter's, not the kernel's
+_INVERSE_ROWS = 8  # fewer rows than 1/8 of a row's length are solved by the factor; an inverse would take longer
+_MARGIN = 10.0  # eigenvalues within this factor of the floor come from the jitter, not the kernel
 
 
 class Inverse:
-    """The inverse of an axis's covariance K with that jitter and name; ``parity`` if K is Toeplitz."""
+    """The inverse of an axis's covariance K (N, N), which includes the jitter; with ``parity`` K is Toeplitz and given by its first row.
+
+    K may be overwritten.
+    """
 
     logdet: Any  # of K, a number
 
-    def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:
+    def __init__(self, K: Array, jitter: float, name: str, parity: Parity | None = None) -> None:
         raise NotImplementedError
 
-    def solve(self, rows: np.ndarray) -> np.ndarray:
+    def solve(self, rows: Array) -> Array:
         """K⁻¹ on every row."""
         raise NotImplementedError
 
     def first_column(self) -> np.ndarray:
-        """The first column of K⁻¹."""
+        """The first column of K⁻¹, for an axis with parity."""
         raise NotImplementedError
 
-    def dense(self) -> np.ndarray:
-        """K⁻¹."""
+    def dense(self) -> Array:
+        """K⁻¹, for an axis without parity."""
         raise NotImplementedError
 
 
 class Cholesky(Inverse):
-    """K = L Lᵀ, computed in place of K; the upper triangle of K is unchanged."""
-
-    def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:
-        from scipy.linalg.lapack import dpotrf
-
-        self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
-        if info:
-            raise not_definite(jitter, name)
-        self.logdet = 2.0 * float(np.log(self.lower.diagonal()).sum())
-
-    def solve(self, rows: np.ndarray) -> np.ndarray:
-        from scipy.linalg.blas import dtrsm
-
-        half = dtrsm(1.0, self.lower, rows.T, lower=1)
-        found: np.ndarray = dtrsm(1.0, self.lower, half, lower=1, trans_a=1, overwrite_b=1)
-        return found.T
-
-    def first_column(self) -> np.ndarray:
-        from scipy.linalg.blas import dtrsv
-
-        first = np.zeros(len(self.lower))
-        first[0] = 1.0
-        column: np.ndarray = dtrsv(self.lower, dtrsv(self.lower, first, lower=1), lower=1, trans=1)
-        return column
-
-    def dense(self) -> np.ndarray:
-        return self.solve(np.eye(len(self.lower)))
-
-
-class DeviceCholesky(Inverse):
-    """The same on a device; NaN if K is not positive definite, which shows in the loss."""
+    """By Cholesky factors of K, or of its even and odd parts. On a device NaN if K is not positive definite, which shows in the loss."""
 
     def __init__(self, K: Array, jitter: float, name: str, parity: Parity | None = None) -> None:
-        xp = namespace(K)
-        lower, inverse = cholesky(xp, K)
-        self.logdet, self._inverse = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(lower))), xp.matmul(inverse.T, inverse)
+        self.parts = [_Factor(part, jitter, name) for part in ([K] if parity is None else parity.symmetric(K))]
+        self.logdet = sum(part.logdet for part in self.parts)
 
     def solve(self, rows: Array) -> Array:
-        return rows @ self._inverse
+        if len(self.parts) == 1:
+            return self.parts[0].solve(rows)
+        even, odd = (part.solve(0.5 * half) for part, half in zip(self.parts, folded(rows, 1)))
+        return unfolded(even, odd, 1)
+
+    def first_column(self) -> np.ndarray:
+        first = np.zeros((1, sum(part.size for part in self.parts)))
+        first[0, 0] = 1.0
+        return self.solve(first)[0]
 
     def dense(self) -> Array:
-        return self._inverse
+        return self.parts[0].inverse
+
+
+class _Factor:
+    """K = L Lᵀ."""
+
+    def __init__(self, K: Array, jitter: float, name: str) -> None:
+        self.size = len(K)
+        if not isinstance(K, np.ndarray):
+            xp = namespace(K)
+            self.lower, half = cholesky(xp, K)
+            self.logdet, self.inverse = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(self.lower))), xp.matmul(half.T, half)
+            return
+        from scipy.linalg.lapack import dpotrf
+
+        self.lower, info = dpotrf(K.T, lower=1, clean=1, overwrite_a=1)
+        if info:
+            raise np.linalg.LinAlgError(
+                f"GPHM: the covariance of {name} with jitter {jitter:g} is not positive definite at these parameters; "
+                "give a larger jitter or a smaller learning_rate"
+            )
+        self.logdet = 2.0 * float(np.log(self.lower.diagonal()).sum())
+
+    @functools.cached_property
+    def inverse(self) -> Array:
+        from scipy.linalg.lapack import dpotri
+
+        lower, _ = dpotri(self.lower, lower=1)
+        inverse = lower + lower.T
+        inverse.flat[:: len(inverse) + 1] *= 0.5
+        return inverse
+
+    def solve(self, rows: Array) -> Array:
+        from scipy.linalg.lapack import dpotrs
+
+        if isinstance(rows, np.ndarray) and len(rows) * _INVERSE_ROWS < self.size:
+            return dpotrs(self.lower, rows.T, lower=1)[0].T
+        return rows @ self.inverse
 
 
 class Spectrum(Inverse):
     """K = V diag(w) Vᵀ, w at least ``floor``: the jitter, or the rounding of the largest. No K is too ill-conditioned.
 
-    ``values`` (r,) and ``vectors`` (N, r) are those that the kernel itself has, clear of the floor, and at least three; ``solve`` stays
-    among them, log det and the inverse count all.
+    ``values`` (r,) and ``vectors`` (N, r) are those of the kernel, clear of the floor, at least three. ``solve`` uses only these, log det
+    and the inverse use all.
     """
 
     def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:
@@ -95,35 +114,27 @@ class Spectrum(Inverse):
         values, self.every = _eigh(K, parity)
         known = _arrays.to_host(values)
         if not np.isfinite(known).all():
-            raise not_finite(name)
-        self.floor, begin = clear_of(known, jitter)
+            raise FloatingPointError(f"GPHM: the covariance of {name} is not finite; give a smaller learning_rate")
+        self.floor = max(jitter, 4 * np.finfo(float).eps * float(known[-1]))
+        begin = min(int(np.searchsorted(known, _MARGIN * self.floor)), len(known) - 3)
         self.clamped = xp.where(values < self.floor, xp.full_like(values, self.floor), values)
         self.values, self.vectors = self.clamped[begin:], self.every[:, begin:]
         self.logdet = xp.sum(xp.log(self.clamped))
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
-        """K⁻¹ on every row's part in ``vectors``; of the rest, where rounding would be divided by the jitter, nothing."""
-        found: np.ndarray = (rows @ self.vectors / self.values) @ self.vectors.T
-        return found
+        """K⁻¹ on the part of every row in ``vectors``; the rest, where rounding would be divided by the jitter, becomes 0."""
+        return (rows @ self.vectors / self.values) @ self.vectors.T
 
     def first_column(self) -> np.ndarray:
-        column: np.ndarray = self.every @ (self.every[0] / self.clamped)
-        return column
+        return self.every @ (self.every[0] / self.clamped)
 
     def dense(self) -> np.ndarray:
-        inverse: np.ndarray = (self.every / self.clamped) @ self.every.T
-        return inverse
-
-
-def clear_of(values: np.ndarray, jitter: float) -> tuple[float, int]:
-    """The floor of eigenvalues, ascending, and the first of those that are clear of it."""
-    floor = max(jitter, 4 * np.finfo(float).eps * float(values[-1]))
-    return floor, min(int(np.searchsorted(values, _MARGIN * floor)), len(values) - 3)
+        return (self.every / self.clamped) @ self.every.T
 
 
 def _eigh(K: Array, parity: Parity | None) -> tuple[Array, Array]:
-    """Ascending eigenvalues and their vectors, in place of K; NaN for a K that is not finite. On a device all eigenvalues are read back:
-    how many of them are clear of the floor sets the sizes of what follows."""
+    """Ascending eigenvalues and eigenvectors, which overwrite K; NaN if K is not finite. On a device all eigenvalues are read back, because
+    the number of those clear of the floor sets array sizes."""
     xp = namespace(K)
     is_finite = xp.isfinite(K)
     if isinstance(K, np.ndarray):

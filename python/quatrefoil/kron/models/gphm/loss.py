@@ -12,28 +12,27 @@ from ...._array_tools import size
 from ...pde import PDE
 from ...product.dense import namespace
 from .axis import Axis, Hyper
-from .edges import add_to_edges, edges
 from .inverse import Cholesky, Inverse
 
 Array = Any
 Params = dict[str, Array]
 
 
-class Held(NamedTuple):
-    """A solution that further components are added to."""
+class BaseSolution(NamedTuple):
+    """A fixed solution to which further components are added."""
 
     u: Array
     terms: Array  # the linear part of the equation
 
 
 class Loss:
-    """A function of parameters on one grid; ``fixed`` holds those that are not learnt. All arrays are where the equation's are.
+    """The loss of parameters on one grid; ``fixed`` are those that are not learnt. Arrays are on the device of the equation.
 
-    Besides its axes' workspace and a memo of ``Projected`` it has no state. A loss or gradient that is not finite is a FloatingPointError.
+    Its state is the workspace of the axes and a memo of ``Projection``. A loss or gradient that is not finite is a FloatingPointError.
     """
 
-    def __init__(self, pde: PDE, axes: Sequence[Axis], boundary_weight: float, fixed: Params, held: Held | None) -> None:
-        self.pde, self.axes, self.weight, self.fixed, self.held = pde, axes, boundary_weight, fixed, held
+    def __init__(self, pde: PDE, axes: Sequence[Axis], boundary_weight: float, fixed: Params, base: BaseSolution | None) -> None:
+        self.pde, self.axes, self.weight, self.fixed, self.base = pde, axes, boundary_weight, fixed, base
         self.xp = namespace(pde.source)
         self.memo: Any = None
 
@@ -46,26 +45,20 @@ class Loss:
         for k, axis in enumerate(self.axes):
             axis.at(self._hyper(params, k), form)
 
-    def is_at(self, params: Mapping[str, Array]) -> bool:
-        """Whether the axes' hyperparameters are these."""
-        theirs = [a for axis in self.axes for a in axis.hyper]
-        given = [a for k in range(len(self.axes)) for a in self._hyper(params, k)]
-        return bool(np.equal(*np.split(_arrays.to_host(self.xp.concat(theirs + given)), 2)).all())
-
     def _hyper(self, params: Mapping[str, Array], k: int) -> Hyper:
         return Hyper(*({**self.fixed, **params}[f"{name}_{k}"] for name in Hyper._fields))
 
     def solved(self, u: Array) -> list[Array]:
         """K_k⁻¹ u along every axis, as rows of that axis (4)."""
-        return [axis.solve(self._rows(u, k)) for k, axis in enumerate(self.axes)]
+        return [axis.inverse.solve(self._rows(u, k)) for k, axis in enumerate(self.axes)]
 
     def terms(self, u: Array, solved: Sequence[Array]) -> Array:
-        """The equation's linear part (4)."""
+        """The linear part of the equation (4)."""
         parts = [self._grid(axis.apply(A), k) for k, (axis, A) in enumerate(zip(self.axes, solved))]
-        found = self.xp.asarray(parts[0], copy=True) if len(parts) == 1 else _added(*parts)
+        total = self.xp.asarray(parts[0], copy=True) if len(parts) == 1 else _added(*parts)
         if self.pde.coefficient_of_u:
-            found += self.pde.coefficient_of_u * u
-        return found
+            total += self.pde.coefficient_of_u * u
+        return total
 
     def _evaluate(self, params: Mapping[str, Array]) -> tuple[float, Params]:
         xp, u, log_tau, log_v = self.xp, params["U"], params["log_tau"], params["log_v"]
@@ -73,7 +66,7 @@ class Loss:
         A = self.solved(u)
         e, slope = self.residual(u, A)
         E = xp.exp(log_v) * e
-        off = edges(u if self.held is None else u + self.held.u) - edges(self.pde.boundary)
+        off = edges(u if self.base is None else u + self.base.u) - edges(self.pde.boundary)
         pull = xp.exp(log_tau) * off
         misfit, rest = xp.sum(off * pull), xp.sum(E * e)
         of_tau, of_v = self.weight * 0.5 * (misfit - size(off)), 0.5 * (rest - size(u))
@@ -87,37 +80,37 @@ class Loss:
         return value, gradients
 
     def prior(self, u: Array, A: Sequence[Array]) -> Any:
-        """The negative logarithm of the prior of u, without its 2 pi; A as of ``solved``."""
+        """The negative log-prior of u, without the constant; A as from ``solved``."""
         value = 0.5 * self.xp.sum(self._others(u, A)[0] * self._grid(A[0], 0))
-        return value + sum(0.5 * (size(u) // len(axis.x)) * axis.logdet for axis in self.axes)
+        return value + sum(0.5 * (size(u) // len(axis.x)) * axis.inverse.logdet for axis in self.axes)
 
     def pull(self, u: Array, A: Sequence[Array], E: Array) -> tuple[Array, Params]:
-        """The gradient of ``prior`` + <E, terms> by u and by the hyperparameters (6), (7). A was the last that ``terms`` took."""
+        """The gradient of ``prior`` + <E, terms> by u and the hyperparameters (6), (7). A is the last argument of ``terms``."""
         parts, gradients = [], Params()
         others = self._others(u, A)
         for k, axis in enumerate(self.axes):
             weighed = self._rows(E, k)
-            X = axis.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighed))
+            X = axis.inverse.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighed))
             parts.append(self._grid(X, k))
             hyper = axis.gradient(size(u) // len(axis.x), X, A[k], weighed)
-            found = {f"{name}_{k}": g for name, g in hyper._asdict().items()}
-            gradients |= {name: g for name, g in found.items() if name not in self.fixed}
+            named = {f"{name}_{k}": g for name, g in hyper._asdict().items()}
+            gradients |= {name: g for name, g in named.items() if name not in self.fixed}
         of_u = _added(parts[0], 0.5 * A[0][0, :] if u.ndim == 1 else parts[1])
         if self.pde.coefficient_of_u:
             of_u += self.pde.coefficient_of_u * E
         return of_u, gradients
 
     def _others(self, u: Array, A: Sequence[Array]) -> list[Array]:
-        """The solves along the other axis, for every axis, as grids."""
+        """For every axis the solves along the other axis, as grids."""
         return [u] if u.ndim == 1 else [A[1], A[0].T]
 
     def residual(self, u: Array, A: Sequence[Array]) -> tuple[Array, Array | None]:
-        """e, and the derivative of its reaction by u."""
+        """e, and the derivative of the reaction by u, if there is one."""
         e = self.terms(u, A) - self.pde.source
         whole = u
-        if self.held is not None:
-            e += self.held.terms
-            whole = u + self.held.u
+        if self.base is not None:
+            e += self.base.terms
+            whole = u + self.base.u
         reaction = self.pde.reaction(whole)
         if reaction is None:
             return e, None
@@ -135,13 +128,32 @@ class Loss:
         return rows[0, :] if len(self.axes) == 1 else rows.T if k == 0 else rows
 
 
+def edges(u: Array) -> Array:
+    """The values on all edges, concatenated; a corner belongs to two edges."""
+    parts = [u[:1], u[-1:]] if u.ndim == 1 else [u[0, :], u[-1, :], u[:, 0], u[:, -1]]
+    return namespace(u).concat(parts)
+
+
+def add_to_edges(u: Array, values: Array) -> None:
+    """The adjoint of ``edges``, in place."""
+    if u.ndim == 1:
+        u[:1] += values[:1]
+        u[-1:] += values[1:]
+        return
+    n, m = u.shape
+    u[0, :] += values[:m]
+    u[-1, :] += values[m : 2 * m]
+    u[:, 0] += values[2 * m : 2 * m + n]
+    u[:, -1] += values[2 * m + n :]
+
+
 def _added(a: Array, b: Array) -> Array:
-    """Their sum, in C order: one may be transposed."""
+    """The sum in C order, because one array may be transposed."""
     return np.add(a, b, order="C") if isinstance(a, np.ndarray) else a + b
 
 
 def checked(value: Any, gradients: Params, *others: Any) -> tuple[float, Params, list[float]]:
-    """The loss, as a number of the host, and its gradient, if they are finite; and other such numbers. All that is waited for, at once."""
+    """The loss and other numbers on the host, read in one transfer, and the gradient, after a check that loss and gradient are finite."""
     xp = namespace(gradients["U"])
     numbers = _arrays.to_host(xp.stack([value, *others, *map(xp.sum, gradients.values())]))
     loss, *more = map(float, numbers[: 1 + len(others)])

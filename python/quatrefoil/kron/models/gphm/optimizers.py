@@ -1,4 +1,4 @@
-"""Optimizers: Adam on all parameters, or on the hyperparameters with the best solution for them."""
+"""Optimizers: Adam on all parameters, or on the hyperparameters with the solution that they determine."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from ...._array_tools import size
 from .component import Component
-from .edges import edges
 from .inverse import Cholesky, Inverse, Spectrum
+from .loss import edges
 from .projection import Projected
 from .units import Units
 
 Array = Any
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's, as published
-_HALF = 100  # steps after which those of Projection are half as long
+_HALF = 100  # steps after which the rate of Projection is halved
 
 
 class Moments(NamedTuple):
-    """Adam's memory, and how many steps it is of."""
+    """Adam's moments and their number of steps."""
 
     first: Array
     second: Array
@@ -30,7 +30,7 @@ class Moments(NamedTuple):
         return cls(0 * x, 0 * x, 0)
 
     def step(self, x: Array, gradient: Array, rate: float) -> tuple[Array, Moments]:
-        """x after a step down, and the memory of it."""
+        """x after a step, and the new moments."""
         steps = self.steps + 1
         first = _FIRST * self.first + (1 - _FIRST) * gradient
         second = _SECOND * self.second + (1 - _SECOND) * gradient**2
@@ -40,19 +40,19 @@ class Moments(NamedTuple):
 
 class Step(NamedTuple):
     loss: float  # before it
-    residual: float  # of the equation before it, root mean square; NaN where the optimizer does not go by it
+    residual: float  # of the equation before it, root mean square; NaN if the optimizer does not use it
     x: Array
     moments: Moments
 
 
 class Adam:
-    """On all parameters: the authors' way."""
+    """Steps on all parameters, as published."""
 
     form: type[Inverse] = Cholesky
-    jitter, rate, least_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # unless a user gives others
+    jitter, rate, least_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # defaults
 
     def offset(self, component: Component, units: Units) -> float:
-        """The difference of the loss in the arguments' units."""
+        """The offset of the loss in the arguments' units."""
         pde, log_size = component.loss.pde, float(np.log(units.size))
         weights = component.loss.weight * size(edges(pde.boundary))
         return log_size * (2 * size(pde.source) + weights) + float(np.log(units.rate)) * size(pde.source)
@@ -67,7 +67,7 @@ class Adam:
 
 
 class Projection(Adam):
-    """U is always the solution that the hyperparameters leave, which take Adam's steps, shorter ones by and by: README (13)-(18)."""
+    """U is the solution that the hyperparameters determine; these take Adam steps of decreasing length: README (13)-(18)."""
 
     form = Spectrum
     jitter, rate, least_steps, most_steps = 1e-12, 0.1, 100, 2000
@@ -78,12 +78,17 @@ class Projection(Adam):
     def prepare(self, component: Component, x: Array) -> Array:
         params = component.named(x)
         with np.errstate(all="ignore"):
-            return component.flat({**params, "U": Projected.new(component.loss, params).solution(params["U"])})
+            projected = Projected(component.loss, params)
+            x = component.flat({**params, "U": projected.solution(params["U"])})
+        component.loss.memo = x, projected
+        return x
 
     def step(self, component: Component, x: Array, moments: Moments, rate: float) -> Step:
-        params = component.named(x)
+        params, (last, projected) = component.named(x), component.loss.memo or (None, None)
         with np.errstate(all="ignore"):
-            value, gradients, residual = Projected.at(component.loss, params).evaluate(params["U"])
+            if x is not last or not projected.is_present:
+                projected = Projected(component.loss, params)
+            value, gradients, residual = projected.evaluate(params["U"])
         x, moments = moments.step(x, component.flat(gradients), rate / (1 + moments.steps / _HALF))
         return Step(value, residual, self.prepare(component, x), moments)
 

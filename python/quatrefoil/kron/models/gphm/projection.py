@@ -1,10 +1,10 @@
-"""The solution that the equation and the edges leave in the space of the covariances, and its prior: README (13)-(17).
+"""The solution that equation and edges determine in the space of the covariances, and its prior: README (13)-(17).
 
-U is C in coordinates, U = V_1 C V_2ᵀ. One dimension is two, the second axis with one point. Equation numbers are those of
+U has coordinates C, U = V_1 C V_2ᵀ. In one dimension the second axis has one point. Equation numbers are those of
 csrc/kron/gphm/README.md.
 
-Arrays are where the equation's are. On a device the host is waited for where it decides, and where it computes: Sylvester's equation of two
-axes, whose triangular forms no array library has there, and what GMRES does besides its products.
+Arrays are on the device of the equation. The host makes decisions, solves Sylvester's equation for two axes, because array libraries lack
+Schur forms, and runs GMRES except for its products.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .inverse import Spectrum
 from .loss import Loss, Params, checked
 
 Array = Any
-_NEWTON, _HALVINGS = 20, 6  # steps at most, and lengths of one that are tried
+_NEWTON, _HALVINGS = 20, 6  # largest number of steps, and of lengths tried per step
 _SOLVED = 1e-10  # the residual of the equation, relative to its right-hand side
-_KRYLOV, _WITHIN = 60, 1e-8  # vectors of GMRES, and what it leaves of the residual
+_KRYLOV, _WITHIN = 60, 1e-8  # vectors of GMRES, and its relative residual
 
 
 class Space(NamedTuple):
@@ -33,9 +33,9 @@ class Space(NamedTuple):
 
     values: Array  # (r,), ascending
     vectors: Array  # (N, r)
-    edges: list[int]  # indices of those points whose values are given
+    edges: list[int]  # indices of the points with boundary values
     inner: Array  # (r, m) orthonormal: coordinates of functions that are 0 at the ends
-    lift: Array  # (r, edges): coordinates of what is 1 at one of them, of least prior
+    lift: Array  # (r, edges): coordinates of the functions of least prior that are 1 at one edge and 0 at the other
     slope: Array  # (r, r): of D K⁻¹
 
     @classmethod
@@ -61,14 +61,14 @@ class Space(NamedTuple):
 
 
 def rows_at(a: Array, indices: Sequence[int]) -> Array:
-    """Those rows, or entries, first or last ones."""
+    """The rows or entries at these indices, 0 or -1."""
     return namespace(a).stack([a[i, ...] for i in indices]) if indices else a[:0, ...]
 
 
 class Sylvester:
-    """S_1 Y + Y S_2ᵀ = F, by Schur's forms of both; where S_2 is a number, by LU.
+    """S_1 Y + Y S_2ᵀ = F, from Schur forms of both matrices, or from LU factors if S_2 is a number.
 
-    ``takes_host``: whether F and Y are on the host even if S is not, because the Schur forms are.
+    ``takes_host``: whether F and Y must be on the host, where the Schur forms are.
     """
 
     def __init__(self, S1: Array, S2: Array) -> None:
@@ -106,7 +106,7 @@ class Sylvester:
 
 
 class Projected:
-    """A loss's axes at given hyperparameters, and the solutions for them."""
+    """A loss's axes at one set of hyperparameters, and the solutions for them."""
 
     def __init__(self, loss: Loss, params: Mapping[str, Array]) -> None:
         self.loss, pde = loss, loss.pde
@@ -117,19 +117,10 @@ class Projected:
         self.xp, self.inverse = loss.xp, Sylvester(*(s.inner.T @ s.slope @ s.inner for s in (self.first, self.second)))
         self.hyper = [axis.hyper for axis in loss.axes]
 
-    @classmethod
-    def at(cls, loss: Loss, params: Mapping[str, Array]) -> Projected:
-        """The last one, if the axes are still where it left them."""
-        last: Projected | None = loss.memo
-        if last is None or any(a.hyper is not h for a, h in zip(loss.axes, last.hyper)) or not loss.is_at(params):
-            return cls.new(loss, params)
-        return last
-
-    @classmethod
-    def new(cls, loss: Loss, params: Mapping[str, Array]) -> Projected:
-        """A new one, without comparing parameters with those of the last."""
-        made = loss.memo = cls(loss, params)
-        return made
+    @property
+    def is_present(self) -> bool:
+        """Whether the axes still have these hyperparameters."""
+        return all(axis.hyper is hyper for axis, hyper in zip(self.loss.axes, self.hyper))
 
     # ---- coordinates
 
@@ -154,9 +145,9 @@ class Projected:
     # ---- the solution
 
     def _on_edges(self) -> Array:
-        """Coordinates of a function that has the given values (14)."""
-        one, two, held = self.first, self.second, self.loss.held
-        g = self.loss.pde.boundary - (0 if held is None else held.u)
+        """Coordinates of a function with the boundary values (14)."""
+        one, two, base = self.first, self.second, self.loss.base
+        g = self.loss.pde.boundary - (0 if base is None else base.u)
         g = self._matrix(g)
         columns = one.vectors.T @ rows_at(g.T, two.edges).T
         corners = rows_at(one.vectors, one.edges) @ columns
@@ -168,10 +159,10 @@ class Projected:
         return _arrays.to_device_of(solve(_arrays.to_host(F)), F) if self.inverse.takes_host else solve(F)
 
     def solution(self, start: Array) -> Array:
-        """U (13)-(15); for a reaction by Newton's steps from ``start``."""
+        """U (13)-(15); with a reaction by Newton's method from ``start``."""
         loss, one, two = self.loss, self.first, self.second
         C = self._on_edges()
-        f = loss.pde.source if loss.held is None else loss.pde.source - loss.held.terms
+        f = loss.pde.source if loss.base is None else loss.pde.source - loss.base.terms
         rhs = self.down(f) - one.inner.T @ (one.slope @ C + C @ two.slope.T) @ two.inner
         if loss.pde.reaction(start) is None:
             return self._grid(C + one.inner @ self._solved(rhs) @ two.inner.T)
@@ -194,18 +185,18 @@ class Projected:
                 if (then := at(Y + step))[0] < now[0]:
                     break
                 step = 0.5 * step
-            else:  # no way down, or the residual's roundings
+            else:  # no decrease, or only rounding is left
                 break
             Y, now = Y + step, then
         return now[3]
 
     def _reaction(self, u: Array) -> tuple[Array, Array]:
-        found = self.loss.pde.reaction(u if self.loss.held is None else u + self.loss.held.u)
-        assert found is not None
-        return found
+        reaction = self.loss.pde.reaction(u if self.loss.base is None else u + self.loss.base.u)
+        assert reaction is not None
+        return reaction
 
     def _through(self, transposed: bool, slope: Array, F: Array) -> Array:
-        """Solves with the derivative of a reaction on top, by GMRES with Sylvester's equation, or its transpose, on the right."""
+        """Solves with the derivative of a reaction added, by GMRES with Sylvester's equation, or its transpose, as right preconditioner."""
         from scipy.sparse.linalg import LinearOperator, gmres
 
         inverse, shape = self.inverse.adjoint if transposed else self.inverse.solve, tuple(F.shape)
@@ -215,8 +206,7 @@ class Projected:
             return _arrays.to_device_of(inverse(Y), F) if self.inverse.takes_host else inverse(_arrays.to_device_of(Y, F))
 
         def product(y: np.ndarray) -> np.ndarray:
-            found: np.ndarray = y + _arrays.to_host(self.down(slope * self.up(solved(y)))).reshape(-1)
-            return found
+            return y + _arrays.to_host(self.down(slope * self.up(solved(y)))).reshape(-1)
 
         rhs = _arrays.to_host(F).reshape(-1)
         y, _ = gmres(LinearOperator((rhs.size, rhs.size), product, dtype=np.float64), rhs, rtol=_WITHIN, restart=_KRYLOV, maxiter=1)
@@ -225,8 +215,8 @@ class Projected:
     # ---- the prior of the solution, by the hyperparameters
 
     def evaluate(self, u: Array) -> tuple[float, Params, float]:
-        """-log prior of the solution u, its gradient by the hyperparameters (16), (17), by the other parameters 0; and the root mean square
-        of what (4) leaves at all points of the grid."""
+        """The negative log-prior of the solution u; its gradient by the hyperparameters (16), (17), with 0 for other parameters; and the
+        root mean square of the residual (4) on the grid."""
         loss, one, two = self.loss, self.first, self.second
         C = self._coordinates(u)
         A = [(one.vectors @ (C / one.values[:, None]) @ two.vectors.T).T]
@@ -249,7 +239,7 @@ def norm(F: Array) -> float:
 
 
 def given_ends(x: np.ndarray, terms: Sequence[tuple[int, float]]) -> list[int]:
-    """The ends of an axis with boundary values: both, or only the inflow end of a first derivative."""
+    """The ends of an axis with boundary values: both, or for a first derivative only the inflow end."""
     order, c = terms[-1]
     if order == 2:
         return [0, -1]

@@ -27,45 +27,45 @@ from .state import Learnt, State, entry, fitting, flat, units_of
 from .units import HIGHEST, Units
 
 Array = Any
-_TRUTH_POINTS = 300  # of every axis, at which a callable truth is compared
-_KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that a solution in the making may change
-_SETTLING = 50  # steps in which a residual that still falls loses a fifth
+_TRUTH_POINTS = 300  # per axis, for the comparison with a callable truth
+_KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that may change during training
+_SETTLING = 50  # steps in which a residual that still falls decreases by a fifth
 
 
 class GPHM(Estimator):
-    """Solves equations whose solutions have many scales, by Gaussian processes that learn them (GP-HM).
+    """Solves equations whose solutions have many scales, by Gaussian processes that learn these (GP-HM).
 
-    The solution on the grid, U, has a spectral mixture covariance K_k along every axis; U, the mixtures and two precisions are learnt
+    The solution on the grid, U, has a spectral mixture covariance K_k along every axis. U, the mixtures and two precisions are learnt
     together from a loss of the equation, the boundary values and the prior (5).
 
     Parameters
     ----------
-    pde : Poisson, Helmholtz, Heat or another equation of ``qf.kron.pde``, or a ``PDE`` of your own
+    pde : Poisson, Helmholtz, Heat or another equation of ``qf.kron.pde``, or your own ``PDE``
     axes : list of (N_k,), or one of them
-        Points of every axis, increasing or decreasing, at least 3; float32 or float64, on the host or a device. Uniform ones cost least.
+        Points of every axis, increasing or decreasing, at least 3; float32 or float64, on the host or a device. Uniform axes are fastest.
     kind, components : "student_t" or "gaussian", int
         The mixture, as in ``spectral_mixture``, and its size Q.
     freq_scale : float or None
-        Frequencies begin equally spaced from 0 to this, in cycles per unit of length. It should exceed those of the solution and be less
-        than (N - 1) / (2 length), which the grid resolves. None is 0.9 of that, axis by axis.
+        Initial frequencies are equally spaced from 0 to this, in cycles per unit of length. It should exceed the frequencies of the
+        solution and be less than (N - 1) / (2 length), which the grid resolves. None is 0.9 of that, axis by axis.
     boundary_weight : float
-        Of the boundary's part of Adam's loss.
+        Weight of the boundary in Adam's loss.
     jitter : float or None
         Added to the diagonals of K_k, relative to the size of u. None is 1e-6 for Adam, as published, and 1e-12 for the projection.
     learning_rate : float or None
         None is 0.01 for Adam, as published, and 0.1 / (1 + steps / 100) for the projection.
     optimizer : "projection" or "adam"
-        The projection eliminates U (13)-(15) and steps on the hyperparameters alone, about a hundred times; it keeps the solution with
-        the least residual of the equation. Or Adam on all parameters, as published, for 10^4 to 10^6 steps.
+        The projection eliminates U (13)-(15) and optimises only the hyperparameters, in about a hundred steps; the result is the solution
+        with the least residual of the equation. "adam" optimises all parameters, as published, in 10^4 to 10^6 steps.
     backend, num_threads
-        As in ``help(qf.conventions)``, of the covariance functions; NumPy's and SciPy's libraries do the rest.
+        As in ``help(qf.conventions)``, for the covariance functions; the rest is NumPy and SciPy.
 
     Attributes
     ----------
     params : dict
         U of the grid's shape, log_tau and log_v, (), and for axis k log_weights_k, log_scales_k, freqs_k, (Q,).
     held_params : dict or None
-        Those of the first component after ``add_smooth_component``.
+        Parameters of the first component after ``add_smooth_component``.
     history_ : dict of lists
         "loss" before each step; with a truth in ``fit``, "error" after the steps "error_step".
 
@@ -74,15 +74,13 @@ class GPHM(Estimator):
     TypeError, ValueError
         Other dtypes or devices, arguments out of range, shapes that do not fit, NaN or infinity in axes, source or boundary.
     numpy.linalg.LinAlgError, FloatingPointError
-        A covariance that is not positive definite; a loss that is not finite. The solver is then as it was before the call.
+        A covariance that is not positive definite; a loss that is not finite. The call then does not change the solver.
 
     Notes
     -----
-    A RuntimeWarning says that over half of the energy of a source function has frequencies above (N - 1) / (2 length), or that the
-    solution probably has frequencies above ``freq_scale``. Results do not
-    depend on the units of length, time and u. Axes, source and boundary are copied. A step of Adam on N x N points costs 6 N^3 operations
-    and 4 N Q evaluations of the kernel's lags, a step of the projection three to eight times as long; axes that are not uniform cost more.
-    csrc/kron/gphm/README.md has the method, its units and costs, and what happens on a device.
+    A RuntimeWarning reports that over half of the energy of a source function has frequencies above (N - 1) / (2 length), or that the
+    solution probably has frequencies above ``freq_scale``. Results do not depend on the units of length, time and u. Axes, source and
+    boundary are copied. csrc/kron/gphm/README.md has the method, its units and costs, and what happens on a device.
 
     Examples
     --------
@@ -97,7 +95,7 @@ class GPHM(Estimator):
 
     @_arguments.keywords(
         "GPHM",
-        missing="give an equation of kron.pde and its axes, e.g. GPHM(pde.Poisson(source=f, boundary=g), x)",
+        missing="pass an equation of kron.pde and its axes, e.g. GPHM(pde.Poisson(source=f, boundary=g), x)",
         **dict.fromkeys(("n_components", "Q", "num_mixtures"), "use components"),
         **dict.fromkeys(("lr", "rate"), "use learning_rate"),
         **dict.fromkeys(("grid", "domain", "x"), "use axes"),
@@ -123,7 +121,7 @@ class GPHM(Estimator):
         self._begin()
 
     def _begin(self, pde: PDE | None = None, units: Units | None = None) -> None:
-        """A state without training, of an equation on the grid where that is known; the axes and the equation become copies."""
+        """Sets an initial state, and copies axes and equation; ``pde`` is the equation on the grid, if known."""
         label = "GPHM"
         if not isinstance(self.pde, PDE):
             raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...) or another equation of qf.kron.pde")
@@ -156,13 +154,12 @@ class GPHM(Estimator):
 
     def __repr__(self) -> str:
         known = self._parameters()
-        given = {n: v for n, v in self.get_params().items() if n not in ("pde", "axes") and v != known[n].default}
-        return (
-            f"GPHM({', '.join([repr(self.pde), f'grid={tuple(self._grid_pde.source.shape)}', *(f'{n}={v!r}' for n, v in given.items())])})"
-        )
+        params = {n: v for n, v in self.get_params().items() if n not in ("pde", "axes") and v != known[n].default}
+        grid = f"grid={tuple(self._grid_pde.source.shape)}"
+        return f"GPHM({', '.join([repr(self.pde), grid, *(f'{n}={v!r}' for n, v in params.items())])})"
 
     def set_params(self, **params: Any) -> Self:
-        """Other parameters; returns self. learning_rate and optimizer hold for the next steps; any other begins from the start."""
+        """Sets parameters; returns self. learning_rate and optimizer apply to the next steps; any other restarts the training."""
         fresh = self._twin()
         super(GPHM, fresh).set_params(**params)
         if params.keys() <= _KEEPING_THE_STATE:
@@ -172,7 +169,7 @@ class GPHM(Estimator):
         return self._become(fresh)
 
     def _twin(self) -> Self:
-        """Another one with the same state."""
+        """A solver with the same state."""
         fresh = object.__new__(type(self))
         fresh.__dict__.update(self.__dict__)
         return fresh
@@ -189,14 +186,14 @@ class GPHM(Estimator):
 
     @property
     def held_params(self) -> Params | None:
-        return self._state.outer(0) if self._state.held else None
+        return self._state.outer(0) if self._state.earlier else None
 
     @property
     def history_(self) -> dict[str, list[Any]]:
         return {name: list(values) for name, values in self._state.history.items()}
 
     def value_and_grad(self, params: Mapping[str, Any] | None = None) -> tuple[float, Params]:
-        """The loss (5) and its gradient (7), by the names of ``params``; those that are not given are the present ones."""
+        """The loss (5) and its gradient (7), by the names of ``params``; absent ones have their present values."""
         label = "GPHM.value_and_grad"
         component, units, now = self._state.components[-1], self._state.units, self._state.now
         if params is not None:
@@ -215,14 +212,15 @@ class GPHM(Estimator):
         truth: Array | Callable[..., Any] | None = None,
         check_every: int = 1000,
     ) -> Self:
-        """Takes ``steps`` more steps and returns self; called again it goes on.
+        """Takes ``steps`` more steps and returns self; another call continues.
 
-        None: 10000 steps of Adam; or steps of the projection, 100 to 2000, until the least residual has not fallen by a fifth in 50.
+        The default is 10000 steps of Adam, or 100 to 2000 steps of the projection, until the least residual has not fallen by a fifth in
+        50.
 
         ``progress`` is called as progress(steps so far, loss before the last one); True prints one line per second. ``truth`` is the
         solution: an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis. Every ``check_every``
-        steps and at the end the relative L2 error against it goes to ``history_``, never into the training. A call that fails or is
-        interrupted changes nothing: to keep intermediate results, call ``fit`` several times with fewer steps. A step uses one thread of
+        steps and at the end ``history_`` records the relative L2 error against it, which training ignores. A call that fails or is
+        interrupted changes nothing; for intermediate results call ``fit`` several times with fewer steps. A step uses one thread of
         NumPy's and SciPy's OpenBLAS, for axes of up to 2000 points.
         """
         label = "GPHM.fit"
@@ -235,9 +233,9 @@ class GPHM(Estimator):
         error = None if truth is None else self._error_against(truth, label)
         offset, last = optimizer.offset(component, state.units), learnt.steps + count
         rows = max(map(len, self.axes))
-        if learnt.optimizer != self.optimizer and count:  # one that has not begun
+        if learnt.optimizer != self.optimizer and count:  # its first step
             with one_thread(rows):
-                learnt = Learnt.at(optimizer.prepare(component, learnt.found), learnt.steps)._replace(optimizer=self.optimizer)
+                learnt = Learnt.at(optimizer.prepare(component, learnt.chosen), learnt.steps)._replace(optimizer=self.optimizer)
         residuals = [learnt.residual]
         while learnt.steps < last and not (steps is None and _has_settled(residuals, optimizer.least_steps)):
             with one_thread(rows):
@@ -253,21 +251,21 @@ class GPHM(Estimator):
         if error is not None:
             _note(history, learnt.steps, error(done))
         if self._state is not state:
-            raise RuntimeError(f"{label}: the solver was changed by progress, truth or another thread; change it between calls")
+            raise RuntimeError(f"{label}: progress, truth or another thread changed the solver; change it between calls")
         self._state = done
-        if not done.held:
+        if not done.earlier:
             warn_of_ends(done, self.axes, optimizer.least_steps)
         return self
 
     def add_smooth_component(self) -> Self:
-        """A second process with Matern-5/2 covariance on top of the solution, which is held from here on; ``fit`` goes on with it alone.
+        """Adds a second process with Matern-5/2 covariance to the solution, which is fixed from now on; ``fit`` trains only the second one.
 
-        For solutions with a smooth part that the mixture finds slowly. It begins with the axes' lengths as length-scales. Predictions are
-        the sum. Returns self.
+        For solutions with a smooth part that the mixture learns slowly. The initial length-scales are the lengths of the axes. Predictions
+        are the sum. Returns self.
         """
         state = self._state
-        if state.held:
-            raise ValueError("GPHM.add_smooth_component: there is one already")
+        if state.earlier:
+            raise ValueError("GPHM.add_smooth_component: there is already one")
         self._state = state.under(_component.smooth(state.components[0], state.now, self._form(state)))
         return self
 
@@ -278,29 +276,29 @@ class GPHM(Estimator):
             axes = [_arrays.to_device_of(np.linspace(float(x[0]), float(x[-1]), _TRUTH_POINTS), axes[0]) for x in host]
         values = on_grid(truth, axes, label, "truth")
         _arguments.finite(values, label, "truth")
-        unit = self._state.units.size  # for squares of very large or small numbers
+        unit = self._state.units.size  # against overflow of squares
         size = norm(values / unit)
         if size == 0:
-            raise ValueError(f"{label}: truth is 0 everywhere, to which no error is relative")
+            raise ValueError(f"{label}: truth is 0 everywhere, so relative errors are not defined")
         if callable(truth):
             return lambda state: norm((state.predicted(axes, self._form(state)) - values) / unit) / size
         return lambda state: norm((sum(state.outer(i)["U"] for i in range(len(state.components))) - values) / unit) / size
 
     def report(self) -> dict[str, Any]:
-        """Steps, the loss before the last one, for the projection the residual (root mean square, in the source's units), and where a truth
-        was given the final error, beside it the best one and its step.
+        """Steps, the loss before the last one, for the projection the residual (root mean square, in the source's units), and with a truth
+        the final error, the best error and its step.
 
-        The final error is the result: nobody who needs a solver knows which step was best.
+        The final error is the result, because without the truth the best step is unknown.
         """
         state = self._state
         losses, errors, steps = (state.history[name] for name in ("loss", "error", "error_step"))
-        found: dict[str, Any] = {"steps": state.learnt.steps, "loss": losses[-1] if losses else None}
+        report: dict[str, Any] = {"steps": state.learnt.steps, "loss": losses[-1] if losses else None}
         if state.learnt.residual < np.inf:
-            found["residual"] = state.learnt.residual * state.units.size * state.units.rate
+            report["residual"] = state.learnt.residual * state.units.size * state.units.rate
         if errors:
             best = int(np.argmin(errors))
-            found |= {"error": errors[-1], "best_error": errors[best], "best_step": steps[best]}
-        return found
+            report |= {"error": errors[-1], "best_error": errors[best], "best_step": steps[best]}
+        return report
 
     # ---- prediction
 
@@ -308,50 +306,49 @@ class GPHM(Estimator):
     def predict(self, axes: Any = None) -> Array:
         """The solution on the grid of other axes, a list of (M_k,) or one of them: an array (M_1, ...) (12).
 
-        A number in place of an axis is one point of it, and no axis of the result. Without axes it is the solver's own grid. Inside the
-        grid: outside it tends to 0.
+        A number instead of an axis is one point, and results then lack that axis. The default is the solver's own grid. Outside the grid
+        the prediction tends to 0.
         """
-        found, of_result = self._asked(axes, "GPHM.predict")
-        return self._state.predicted(found, self._form(self._state))[of_result]
+        points, of_result = self._query(axes, "GPHM.predict")
+        return self._state.predicted(points, self._form(self._state))[of_result]
 
     def error_estimate(self, axes: Any = None) -> np.ndarray:
         """An estimate of abs(u - predict(axes)), an array of the same shape on the host.
 
-        The residual of the equation is known between the points too. The error solves the equation, linearised at the solution, with the
-        residual as its source; this is done by differences on twice as many points, or on the solver's own points if the source or the
-        boundary is an array. The largest difference from the boundary values is added. Where the points resolve the solution the
-        largest estimate is within a factor of three of the largest error, of five for ``Advection``. It takes about as long as ten steps.
+        The error solves the equation, linearised at the solution, with the residual as its source. It is computed by differences on twice
+        as many points, or on the solver's points if the source or the boundary is an array. The largest difference from the boundary
+        values is added. If the points resolve the solution, the largest estimate is within a factor of three of the largest error, five
+        for ``Advection``. Takes about as long as ten steps.
         """
-        found, of_result = self._asked(axes, "GPHM.error_estimate")
-        points = [_arrays.to_host(x) for x in found]
-        error: np.ndarray = estimated(self._state, self.pde, self._grid_pde, self.axes, self._form(self._state), points)[of_result]
-        return error
+        points, of_result = self._query(axes, "GPHM.error_estimate")
+        points = [_arrays.to_host(x) for x in points]
+        return estimated(self._state, self.pde, self._grid_pde, self.axes, self._form(self._state), points)[of_result]
 
-    def _asked(self, axes: Any, label: str) -> tuple[list[Array], tuple[int | slice, ...]]:
-        """Points of every axis, and the index that removes the axes of single numbers from results."""
+    def _query(self, axes: Any, label: str) -> tuple[list[Array], tuple[int | slice, ...]]:
+        """Points per axis, and the index that removes the axes of single numbers from results."""
         own = self.axes
-        given = own if axes is None else axes if is_list_of_axes(axes) or (isinstance(axes, (list, tuple)) and len(own) > 1) else [axes]
-        if len(given) != len(own):
-            raise ValueError(f"{label}: {len(given)} axes, expected {len(own)}: results are on a grid; give a list, [x, y]")
-        numbers = [_arguments.is_number(x) for x in given]
-        given = [_arrays.to_device_of(np.array([float(x)]), own[0]) if is_one else x for x, is_one in zip(given, numbers)]
-        found = [doubled(_points(x, label, k, "the solver's axes[0]", own[0])) for k, x in enumerate(given)]
+        requested = own if axes is None else axes if is_list_of_axes(axes) or (isinstance(axes, (list, tuple)) and len(own) > 1) else [axes]
+        if len(requested) != len(own):
+            raise ValueError(f"{label}: {len(requested)} axes, expected {len(own)}: results are on a grid; give a list, [x, y]")
+        numbers = [_arguments.is_number(x) for x in requested]
+        requested = [_arrays.to_device_of(np.array([float(x)]), own[0]) if is_one else x for x, is_one in zip(requested, numbers)]
+        points = [doubled(_points(x, label, k, "the solver's axes[0]", own[0])) for k, x in enumerate(requested)]
         if not self._state.learnt.steps:
-            raise not_fitted(f"{label}: the solver has taken no step yet; call fit first")
-        return found, tuple(0 if is_one else slice(None) for is_one in numbers)
+            raise not_fitted(f"{label}: the solver has not taken a step; call fit first")
+        return points, tuple(0 if is_one else slice(None) for is_one in numbers)
 
     def _form(self, state: State) -> type[Inverse]:
-        """How covariances are inverted for a solution."""
+        """The class of inverses of covariances for a solution."""
         return OPTIMIZERS[state.learnt.optimizer or self.optimizer].form
 
     # ---- states
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All that training changes, as arrays: ``np.savez(file, **gp.state_dict())``. Parameters are in the solver's own units."""
+        """The state of training as arrays: ``np.savez(file, **gp.state_dict())``. Parameters are in the solver's units."""
         return {"kind": np.array(self.kind)} | self._state.saved()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
-        """Go on from ``state_dict()``, or ``np.load(file)``, of a GPHM with the same arguments: the same bits as without the stop."""
+        """Continue from ``state_dict()``, or ``np.load(file)``, of a GPHM with the same arguments, with the same bits as without a stop."""
         label = "GPHM.load_state_dict"
         if (kind := str(entry(state, "kind", label))) != self.kind:
             raise ValueError(f"{label}: a state of kind {kind!r}, expected {self.kind!r}")
@@ -366,19 +363,19 @@ class GPHM(Estimator):
         return self._become(fresh)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state for pickles: the equation by its values on the grid, because functions may not be picklable."""
-        kept = self.get_params() | {"pde": self._grid_pde}
-        return {"given": kept, "state": self.state_dict()}
+        """The state for pickles, with values on the grid instead of functions, which may not be picklable."""
+        params = self.get_params() | {"pde": self._grid_pde}
+        return {"params": params, "state": self.state_dict()}
 
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        for name, value in kept["given"].items():
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        for name, value in saved["params"].items():
             setattr(self, name, value)
         self._begin()
-        self.load_state_dict(kept["state"])
+        self.load_state_dict(saved["state"])
 
 
 def _has_settled(residuals: Sequence[float], least: int) -> bool:
-    """Whether the least residual, after ``least`` steps or more, has stopped falling; Adam has none."""
+    """Whether the least residual has stopped falling, after ``least`` steps or more; Adam has no residual."""
     return len(residuals) > least and math.isfinite(residuals[-1]) and residuals[-1] > 0.8 * residuals[-1 - _SETTLING]
 
 
@@ -388,14 +385,14 @@ def _note(history: dict[str, list[Any]], steps: int, error: float) -> None:
 
 
 def _checked(value: Any, now: Params, label: str, name: str) -> Array:
-    """One parameter, as ``params`` has it, where that is."""
+    """One parameter, checked, on the device of ``now``."""
     if name not in now:
         raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
     if _arguments.is_number(value):
         value = _arrays.to_device_of(np.array(float(value)), now[name])
-    found = fitting(value, now, label, name)
-    check_location(label, name, found, "axes[0]", now["U"])
-    return found
+    array = fitting(value, now, label, name)
+    check_location(label, name, array, "axes[0]", now["U"])
+    return array
 
 
 def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Array:
@@ -411,15 +408,17 @@ def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Arra
 
 def _axes(axes: Any, label: str) -> list[Points]:
     """Checked axes in their own precision, which decides whether they are uniform."""
-    found: list[Points] = []
+    checked: list[Points] = []
     for k, x in enumerate(_arguments.sequence(axes if is_list_of_axes(axes) else [axes], f"{label}: axes")):
-        array = _points(x, label, k, "axes[0]", found[0].array if found else None)
+        array = _points(x, label, k, "axes[0]", checked[0].array if checked else None)
         host = np.array(_arrays.to_host(array))
         if len(host) < 3:
             raise ValueError(f"{label}: axes[{k}] has {len(host)} points, expected at least 3: two ends and one between")
         _arguments.finite(host, label, f"axes[{k}]")
         steps = np.diff(host)
         if not ((steps > 0).all() or (steps < 0).all()):
-            raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected points in their order")
-        found.append(Points(host if array.__class__ is np.ndarray else namespace(array).asarray(array, copy=True), host, is_uniform(host)))
-    return found
+            raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected ordered points")
+        checked.append(
+            Points(host if array.__class__ is np.ndarray else namespace(array).asarray(array, copy=True), host, is_uniform(host))
+        )
+    return checked

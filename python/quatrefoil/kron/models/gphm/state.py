@@ -1,4 +1,4 @@
-"""The state of the training of ``GPHM``, one value that is replaced as a whole."""
+"""The training state of ``GPHM``, a value that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ History = dict[str, list[Any]]
 
 
 class Learnt(NamedTuple):
-    """The part of the state that steps change."""
+    """The part of the state that steps update."""
 
-    x: Array  # the learnt component's parameters
+    x: Array  # parameters of the trained component
     moments: Moments
     steps: int  # of all components
-    optimizer: str  # that the moments are of; "" before the first step
-    best: Array  # the x of least residual, where the optimizer goes by it
-    residual: float  # of best; infinite without one
+    optimizer: str  # the owner of the moments; "" before the first step
+    best: Array  # the x of least residual, if the optimizer uses residuals
+    residual: float  # of best; else infinite
 
     @classmethod
     def at(cls, x: Array, steps: int = 0) -> Learnt:
         return cls(x, Moments.none(x), steps, "", x, np.inf)
 
     @property
-    def found(self) -> Array:
+    def chosen(self) -> Array:
         return self.best if self.residual < np.inf else self.x
 
     def after(self, step: Step) -> Learnt:
@@ -43,11 +43,11 @@ class Learnt(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that training changes. Parameters are in inner units, the history in those of the arguments."""
+    """The complete training state. Parameters are in inner units, the history in those of the arguments."""
 
     units: Units
     components: tuple[Component, ...]
-    held: tuple[Params, ...]  # parameters of all components but the last
+    earlier: tuple[Params, ...]  # parameters of all components except the last
     learnt: Learnt
     history: History
 
@@ -57,28 +57,28 @@ class State(NamedTuple):
         return cls(units, (component,), (), learnt, {"loss": [], "error_step": [], "error": []})
 
     def under(self, component: Component) -> State:
-        """The state with a component on top, the one that is learnt from now on."""
+        """The state with another component, which is trained from now on."""
         learnt = Learnt.at(component.flat(component.initial), self.learnt.steps)
-        return self._replace(components=(*self.components, component), held=(*self.held, self.now), learnt=learnt)
+        return self._replace(components=(*self.components, component), earlier=(*self.earlier, self.now), learnt=learnt)
 
     @property
     def now(self) -> Params:
-        """The learnt component's parameters."""
-        return self.components[-1].named(self.learnt.found)
+        """The parameters of the trained component."""
+        return self.components[-1].named(self.learnt.chosen)
 
     def outer(self, number: int) -> Params:
-        """A component's parameters in the arguments' units: copies."""
-        return self.units.outer((*self.held, self.now)[number], self.components[number].kind)
+        """Copies of a component's parameters in the arguments' units."""
+        return self.units.outer((*self.earlier, self.now)[number], self.components[number].kind)
 
     def predicted(self, axes: Sequence[Array], form: type[Inverse]) -> Array:
-        """The solution at points of every axis, both in the arguments' units."""
+        """The solution at points of every axis, in the arguments' units."""
         inner = [self.units.axis(k, x) for k, x in enumerate(axes)]
-        parts = [c.predict(p, inner, form) for c, p in zip(self.components, (*self.held, self.now))]
+        parts = [c.predict(p, inner, form) for c, p in zip(self.components, (*self.earlier, self.now))]
         return self.units.size * sum(parts[1:], parts[0])
 
     def with_derivatives(self, axes: Sequence[Array], form: type[Inverse]) -> tuple[Array, Array]:
-        """The solution and the derivatives of the equation, all in inner units."""
-        parts = [c.with_derivatives(p, axes, form) for c, p in zip(self.components, (*self.held, self.now))]
+        """The solution and the derivatives of the equation, in inner units."""
+        parts = [c.with_derivatives(p, axes, form) for c, p in zip(self.components, (*self.earlier, self.now))]
         u, derivatives = map(sum, zip(*parts))
         return u, derivatives
 
@@ -88,7 +88,7 @@ class State(NamedTuple):
         state |= {"optimizer": np.array(learnt.optimizer), "steps": np.array(learnt.steps)}
         state |= {"adam.first": _host_copy(learnt.moments.first), "adam.second": _host_copy(learnt.moments.second)}
         state["adam.steps"] = np.array(learnt.moments.steps)
-        for i, params in enumerate((*self.held, component.named(learnt.x))):
+        for i, params in enumerate((*self.earlier, component.named(learnt.x))):
             state |= {f"{i}.{name}": _host_copy(value) for name, value in params.items()}
         if learnt.residual < np.inf:
             state |= {f"best.{name}": _host_copy(value) for name, value in component.named(learnt.best).items()}
@@ -98,7 +98,7 @@ class State(NamedTuple):
     def loaded(self, saved: Mapping[str, Any], label: str) -> State:
         """Restores a saved state of the same components."""
         component = self.components[-1]
-        x = flat(component, saved, str(len(self.held)), label)
+        x = flat(component, saved, str(len(self.earlier)), label)
         first, second = (np.array(entry(saved, f"adam.{n}", label), np.float64) for n in ("first", "second"))
         if not first.shape == second.shape == tuple(x.shape):
             raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {tuple(x.shape)}")
@@ -129,17 +129,17 @@ def entry(saved: Mapping[str, Any], name: str, label: str) -> Any:
 
 def flat(component: Component, saved: Mapping[str, Any], prefix: str, label: str) -> Array:
     now = component.initial
-    found = {name: fitting(np.asarray(entry(saved, f"{prefix}.{name}", label)), now, label, name) for name in now}
-    return component.flat({name: _arrays.to_device_of(value, now[name]) for name, value in found.items()})
+    params = {name: fitting(np.asarray(entry(saved, f"{prefix}.{name}", label)), now, label, name) for name in now}
+    return component.flat({name: _arrays.to_device_of(value, now[name]) for name, value in params.items()})
 
 
 def fitting(value: Any, now: Params, label: str, name: str) -> Array:
     """A copy in double precision."""
-    found = _arguments.host_or_device_numbers(value, label, name)
-    if tuple(found.shape) != tuple(now[name].shape):
-        raise ValueError(f"{label}: {name} has shape {tuple(found.shape)}, expected {tuple(now[name].shape)}")
-    _arguments.finite(found, label, name)
-    return doubled(found)
+    numbers = _arguments.host_or_device_numbers(value, label, name)
+    if tuple(numbers.shape) != tuple(now[name].shape):
+        raise ValueError(f"{label}: {name} has shape {tuple(numbers.shape)}, expected {tuple(now[name].shape)}")
+    _arguments.finite(numbers, label, name)
+    return doubled(numbers)
 
 
 def _host_copy(a: Array) -> np.ndarray:

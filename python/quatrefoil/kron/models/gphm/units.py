@@ -1,4 +1,4 @@
-"""The units that ``GPHM`` computes in, so that results do not depend on those of its arguments: README, "Units"."""
+"""The inner units of ``GPHM``, which make results independent of the units of its arguments: README, "Units"."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from .... import _arrays
 from ...pde import PDE
 from .axis import Points
 from .differences import Differences
-from .edges import edges
-from .loss import Params
+from .loss import Params, edges
 
 Array = Any
-HIGHEST = 20.0  # the highest frequency that training begins with, in cycles per unit of length
+HIGHEST = 20.0  # highest initial frequency, in cycles per inner unit of length
 
 
 class Units(NamedTuple):
-    """The sizes of the solver's units. Inner numbers are in these units, outer ones in the arguments' units."""
+    """The sizes of the inner units. Inner numbers are in these units, outer ones in the arguments' units."""
 
     origins: tuple[float, ...]  # of the axes
     lengths: tuple[float, ...]
@@ -43,7 +42,7 @@ class Units(NamedTuple):
         return _Inner(pde, self)
 
     def _map(self, name: str, kind: str) -> tuple[float, float]:
-        """(factor, shift) from a parameter's inner number to the outer one."""
+        """(factor, shift) from the inner value of a parameter to the outer one."""
         name, _, axis = name.rpartition("_") if name[-1].isdigit() else (name, "", "")
         length = self.lengths[int(axis)] if axis else 1.0
         size, power = math.log(self.size), 1 if kind == "student_t" else 2
@@ -61,14 +60,14 @@ class Units(NamedTuple):
         return {name: function(value, *self._map(name, kind)) for name, value in params.items()}
 
     def outer(self, params: Mapping[str, Array], kind: str) -> Params:
-        return self._mapped(params, kind, lambda value, factor, shift: _kept(value, value * factor + shift))
+        return self._mapped(params, kind, lambda value, factor, shift: _as_array(value, value * factor + shift))
 
     def inner(self, params: Mapping[str, Array], kind: str) -> Params:
-        return self._mapped(params, kind, lambda value, factor, shift: _kept(value, (value - shift) / factor))
+        return self._mapped(params, kind, lambda value, factor, shift: _as_array(value, (value - shift) / factor))
 
     def gradient(self, params: Mapping[str, Array], kind: str) -> Params:
         """The gradient by the outer parameters, from that by the inner ones."""
-        return self._mapped(params, kind, lambda value, factor, _: _kept(value, value / factor))
+        return self._mapped(params, kind, lambda value, factor, _: _as_array(value, value / factor))
 
 
 class _Inner(PDE):
@@ -85,24 +84,24 @@ class _Inner(PDE):
 
     def reaction(self, u: Array) -> tuple[Array, Array] | None:
         size, rate = self._units.size, self._units.rate
-        found = self._pde.reaction(size * u)
-        return None if found is None else (found[0] / size / rate, found[1] / rate)
+        values = self._pde.reaction(size * u)
+        return None if values is None else (values[0] / size / rate, values[1] / rate)
 
 
 def _power(length: float, order: int) -> float:
-    """length^order by products: the rounding of libm's pow depends on the exponent of its argument, and so on units."""
+    """length^order by products, because the rounding of libm's pow depends on the exponent of its argument, hence on units."""
     return math.prod((length,) * order)
 
 
-def _kept(like: Array, value: Array) -> Array:
-    """NumPy makes numbers of arrays without axes."""
+def _as_array(like: Array, value: Array) -> Array:
+    """The value as an array, because NumPy turns arrays without axes into numbers."""
     return np.asarray(value) if isinstance(like, np.ndarray) else value
 
 
 def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
-    """About the root mean square of u: of its values on the edges, and of the solution by differences with zeros there, without reaction.
+    """An estimate of the root mean square of u, from its edge values and a solution by differences without reaction and with zero edges.
 
-    1 where everything is 0, or something is not finite.
+    1 if everything is 0 or something is not finite.
     """
     g, f = _arrays.to_host(edges(pde.boundary)), _arrays.to_host(pde.source)
     most = float(max(np.abs(g).max(), np.abs(f).max()))
