@@ -24,7 +24,7 @@ class GramPart {
 
   static int64_t padded(int64_t n) { return round_up(n, int64_t(kTileRows)); }
 
-  // The upper triangle of the sum over pairs [begin, end), and some entries below it.
+  // Computes the upper triangle of the sum over pairs [begin, end), and some entries below it.
   void run(int64_t begin, int64_t end) {
     set_zero(sum_, padded_ * padded_);
     for (int64_t first = begin; first < end; first += kGramPairs) {
@@ -51,7 +51,7 @@ class GramPart {
       if (++r == x_.R) ++l, r = 0;
     }
   }
-  // The numbers from j on in the panels.
+  // The numbers j, j + 1, ... in the panels.
   const double* vector(int64_t j, int64_t count) const { return panels_ + j / kTileRows * kTileRows * count + j % kTileRows; }
 
   // NV vectors of columns, and the rows down to the diagonal.
@@ -88,7 +88,7 @@ class GramPart {
   double *panels_, *sum_;
 };
 
-// The parts depend on the sizes alone and are added in order.
+// Parts depend only on the sizes and are added in order.
 inline void gram(const Gram& q) {
   const int64_t pairs = q.L * q.R, padded = GramPart::padded(q.n), size = padded * padded;
   if (q.n == 0) return;

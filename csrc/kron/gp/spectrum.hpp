@@ -1,4 +1,4 @@
-// The sums of z = Qᵀ y and the eigenvalues λ for the likelihood and its gradients, in one pass: reads z once, writes as many numbers.
+// The sums over z = Qᵀ y and the eigenvalues λ for the likelihood and its gradients, in one pass: reads N numbers, writes N.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/run/interrupt.hpp"
@@ -13,7 +13,7 @@ inline namespace QF_ISA {
 constexpr int64_t kSumParts = 16;  // enough for threads, few enough to add up
 constexpr double kNumberNs = 2;    // estimated: a logarithm, two divisions
 
-// Some rows of the last axis; adds to the sums of one part.
+// Processes rows of the last axis, and adds to the sums of one part.
 class Rows {
  public:
   using V = Lanes<double>;

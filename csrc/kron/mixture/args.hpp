@@ -19,7 +19,7 @@ struct Pairs {
 template <class T>
 struct PairsAdjoint {
   const T* grad;  // (N, M)
-  T *dx, *dy;     // as x and y; null if y is x, or without slopes
+  T *dx, *dy;     // as x and y; dy is null if y is x, both without slopes
 };
 
 enum class Shape { squared_exponential, matern12, matern32, matern52, periodic, rational_quadratic };
@@ -27,15 +27,15 @@ template <class T>
 struct Radial {
   Pairs<T> pairs;
   Shape shape;
-  const T* scale;  // (P,), or one number
+  const T* scale;  // (P,) or one number
   bool one_scale;
-  const T* period;  // as the scale, of the periodic kernel
+  const T* period;  // as the scale, for the periodic kernel
   bool one_period;
-  const T* alpha;  // one number, of the rational quadratic
+  const T* alpha;  // one number, for the rational quadratic
 };
 template <class T>
 struct RadialAdjoint {
-  Radial<T> forward;  // pairs.out unused, here and below
+  Radial<T> forward;  // pairs.out is not used, as below
   PairsAdjoint<T> pairs;
   T* dscale;
   T *dperiod, *dalpha;
@@ -95,10 +95,10 @@ struct ProductAdjoint {
   Product<T> forward;
   const T* grad;  // (N, M)
   T *dweights, *dmeans, *ddeviations;
-  std::int64_t means, deviations;  // how many numbers these are
+  std::int64_t means, deviations;  // their sizes
 };
 
-// Numbers that must be finite, and more than `least`, or with `or_equal` no less.
+// Numbers that must be finite and greater than `least`, or with `or_equal` at least that.
 template <class T>
 struct Range {
   const T* x;
@@ -117,7 +117,7 @@ struct Kernels {
   void (*spectral_lags_adjoint)(const SpectralLagsAdjoint<T>&);
   void (*product)(const Product<T>&);
   void (*product_adjoint)(const ProductAdjoint<T>&);
-  std::int64_t (*first_outside)(const Range<T>&);  // its index, or -1
+  std::int64_t (*first_outside)(const Range<T>&);  // index of the first invalid number, or -1
 };
 using Table = TableOf<Kernels>;
 

@@ -18,9 +18,9 @@ struct Bounds {
 constexpr Bounds kFinite = {-std::numeric_limits<double>::infinity(), true, "finite numbers"};
 constexpr Bounds kPositive = {0, false, "finite positive numbers"};
 constexpr Bounds kNotNegative = {0, true, "finite numbers, at least 0"};
-constexpr std::int64_t kFew = 4096;  // numbers that take less time than releasing the GIL
+constexpr std::int64_t kFew = 4096;  // numbers; checking fewer takes less time than releasing the GIL
 
-// The numbers of an array, all within bounds.
+// The numbers of an array, after a check of their bounds.
 template <class T>
 const T* numbers(const Arguments& call, const Fit::Fitted& array, const char* name, const Bounds& bounds = kFinite) {
   const T* const x = array;

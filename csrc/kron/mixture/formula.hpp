@@ -5,13 +5,13 @@
 namespace quatrefoil::kron::mixture {
 inline namespace QF_ISA {
 
-constexpr double kGone = 800;  // e^-800 is 0 in float64. An exponent ends here, so that no infinity is multiplied with that 0
+constexpr double kLargestExponent = 800;  // e^-800 is 0 in float64, and an infinity times 0 would be NaN
 constexpr double kLog2E = 1.44269504088896340736;
 constexpr double kTwoPi = 6.28318530717958647693;
 
 template <class V>
-QF_HD V until_gone(V exponent) {
-  return exponent > kGone ? broadcast<V>(kGone) : exponent;  // NaN stays
+QF_HD V limited(V exponent) {
+  return exponent > kLargestExponent ? broadcast<V>(kLargestExponent) : exponent;  // NaN stays
 }
 
 // A function of r^2 = sum_p (d_p / scale_p)^2, and its derivative by r^2.
@@ -22,23 +22,23 @@ struct OfSquare {
 // (1)
 template <class V>
 QF_HD OfSquare<V> squared_exponential(V square) {
-  const V value = elementary::exp(V(-until_gone(V(square * 0.5))));
+  const V value = elementary::exp(V(-limited(V(square * 0.5))));
   return {value, value * -0.5};
 }
-// (2) The slope of matern12 is infinite at 0; 0 there leaves the gradient by the scale exact.
+// (2) The slope of matern12 is infinite at 0; the value 0 keeps the gradient by the scale exact.
 template <class V>
 QF_HD OfSquare<V> matern12(V square) {
-  const V s = until_gone(square_root(square)), E = elementary::exp(V(-s));
+  const V s = limited(square_root(square)), E = elementary::exp(V(-s));
   return {E, s > 0.0 ? V(E / s * -0.5) : V{}};
 }
 template <class V>
 QF_HD OfSquare<V> matern32(V square) {
-  const V s = until_gone(square_root(V(square * 3.0))), E = elementary::exp(V(-s));
+  const V s = limited(square_root(V(square * 3.0))), E = elementary::exp(V(-s));
   return {(s + 1.0) * E, E * -1.5};
 }
 template <class V>
 QF_HD OfSquare<V> matern52(V square) {
-  const V s = until_gone(square_root(V(square * 5.0))), E = elementary::exp(V(-s));
+  const V s = limited(square_root(V(square * 5.0))), E = elementary::exp(V(-s));
   return {(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, (s + 1.0) * E * (-5.0 / 6)};
 }
 
@@ -50,14 +50,14 @@ struct RationalQuadratic {
 };
 template <class V>
 QF_HD RationalQuadratic<V> rational_quadratic(V square, double alpha) {
-  constexpr double kLargest = 1e300;  // whose power is still that of infinity in float64
+  constexpr double kLargest = 1e300;  // its power equals that of infinity in float64
   const V q = (square < kLargest ? square : broadcast<V>(kLargest)) * (0.5 / alpha), one_more = q + 1.0, rounded = one_more - 1.0;
-  const V log = rounded > 0.0 ? V(elementary::log(one_more) * (q / rounded)) : q;  // log(1 + q), with the rounding of 1 + q undone
-  const V value = elementary::exp(V(-until_gone(V(log * alpha))));
+  const V log = rounded > 0.0 ? V(elementary::log(one_more) * (q / rounded)) : q;  // log(1 + q), corrected for the rounding of 1 + q
+  const V value = elementary::exp(V(-limited(V(log * alpha))));
   return {{value, value / one_more * -0.5}, value * (q / one_more - log)};
 }
 
-// An envelope g and its first three derivatives by d; `by_log_scale`: the partials of g, g' and g'' by the logarithm of the scale.
+// An envelope g and its first three derivatives by d; `by_log_scale`: partial derivatives of g, g' and g'' by the log of the scale.
 template <class V>
 struct Envelope {
   V g[4], by_log_scale[4];
@@ -65,15 +65,15 @@ struct Envelope {
 // (4), (6): a = sqrt(5) r
 template <class V>
 QF_HD Envelope<V> student_t(V a, V d) {
-  const V along = a * d, s = until_gone(along < 0.0 ? V(-along) : along), E = elementary::exp2(V(s * -kLog2E));
-  const V b = a * (1.0 / 3) * E, first = b * along, second = a * b;  // a^2 may leave the range where a first derivative does not
+  const V along = a * d, s = limited(along < 0.0 ? V(-along) : along), E = elementary::exp2(V(s * -kLog2E));
+  const V b = a * (1.0 / 3) * E, first = b * along, second = a * b;  // a^2 may overflow although first derivatives do not
   return {{(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, -first * (s + 1.0), -second * ((1.0 - s) * s + 1.0), a * a * first * (3.0 - s)},
           {s * s * (s + 1.0) * E * (-1.0 / 3), -first * ((2.0 - s) * s + 2.0), -second * (((s - 5.0) * s + 2.0) * s + 2.0), V{}}};
 }
 // (5), (6)
 template <class V>
 QF_HD Envelope<V> gaussian(V p, V d) {
-  const V u = until_gone(V(p * d * d)), E = elementary::exp2(V(u * -kLog2E));
+  const V u = limited(V(p * d * d)), E = elementary::exp2(V(u * -kLog2E));
   const V b = (p + p) * E, bd = b * d;
   return {{E, -bd, b * (u + u - 1.0), (p + p) * bd * (3.0 - (u + u))}, {-u * E, -bd * (1.0 - u), b * ((5.0 - (u + u)) * u - 1.0), V{}}};
 }
@@ -92,7 +92,7 @@ QF_HD Wave<V> wave(V f, V d) {
   return w;
 }
 
-// (7) The derivative of that order of g(d) cos(m d).
+// (7) The derivative of g(d) cos(m d) of that order.
 template <int order, class V>
 QF_HD V modulated(const V* g, const Wave<V>& w) {
   const V m = w.m, c = w.cosine, S = w.sine;
@@ -105,7 +105,7 @@ QF_HD V modulated(const V* g, const Wave<V>& w) {
   else
     return (g[3] - 3.0 * m * m * g[1]) * c + m * (m * m * g[0] - 3.0 * g[2]) * S;
 }
-// (8) Its partial by m.
+// (8) Its partial derivative by m.
 template <int order, class V>
 QF_HD V modulated_by_m(const V* g, const Wave<V>& w, V d) {
   const V m = w.m, c = w.cosine, S = w.sine;

@@ -2,10 +2,10 @@
 //
 // A kernel is a class with
 //   value(difference)                          k at one vector of differences: difference(p) is that of coordinate p
-//   adjoint(difference, grad, sums, slope)     adds grad times k's partials by its parameters to sums[0, sums()), and calls
+//   adjoint(difference, grad, sums, slope)     adds grad times k's derivatives by its parameters to sums[0, sums()), and calls
 //                                              slope(p, derivative) with k's derivative in coordinate p
-//   sums(), room()                             the number of sums, and with workspace after them
-//   ns(), adjoint_ns()                         per number
+//   sums(), room()                             the number of sums, without and with workspace after them
+//   ns(), adjoint_ns()                         times per number
 //   kHasSlopes, odd()                          whether slope is called; whether k(-d) = -k(d), or k(d)
 // Computed in double precision: differences of float32 numbers are then exact, and so are the turns of a wave.
 #pragma once
@@ -29,7 +29,7 @@ QF_HD void values_along(const Kernel& kernel, int64_t n, T* out, InterruptCheck&
   }
 }
 
-// Adds up over j < n. slope(p, j, derivative, grad) for W of them.
+// Sums over j < n, and calls slope(p, j, derivative, grad) for W of them.
 template <class T, class Kernel, class Difference, class Slope>
 QF_HD void adjoint_along(const Kernel& kernel, int64_t n, const T* grad, V* sums, InterruptCheck& check, const Difference& difference,
                          const Slope& slope) {
@@ -40,12 +40,12 @@ QF_HD void adjoint_along(const Kernel& kernel, int64_t n, const T* grad, V* sums
   }
 }
 
-// The sums of a kernel, in parts that are computed separately and added in order: the same bits for any number of threads.
+// The sums of a kernel, in separate parts that are added in order: the same bits for any number of threads.
 template <class Kernel>
 class KernelSums {
  public:
   KernelSums(const Kernel& kernel, int64_t parts) : kernel_(kernel), total_(kernel.sums()), parts_(total_, 1, parts, kernel.sums()) {}
-  // f(sums) for one part.
+  // Calls f(sums) for one part.
   template <class F>
   void part(int64_t i, F&& f) const {
     const Scratch<V> room(kernel_.room());
@@ -66,13 +66,13 @@ class KernelSums {
 
 constexpr int64_t kMostParts = 64;
 constexpr double kMostBytes = 16 << 20;  // of all parts together
-// The number of parts with `numbers` numbers each, at most one per item; depends on sizes alone.
+// The number of parts with `numbers` numbers each, at most one per item; depends only on sizes.
 inline int64_t parts_of(int64_t items, int64_t numbers) {
   const int64_t most = int64_t(kMostBytes / (8 * double(numbers + 1)));
   return max<int64_t>(1, min(items, min(kMostParts, most)));
 }
 
-constexpr int64_t kLagsAPart = 64;  // least number of lags in a part of an adjoint's sums
+constexpr int64_t kLagsPerPart = 64;  // least number of lags in a part of an adjoint's sums
 
 template <class T, class To, class Kernel>
 void values_at(const Kernel& kernel, const T* d, int64_t n, To* out, int threads) {
@@ -85,7 +85,7 @@ void values_at(const Kernel& kernel, const T* d, int64_t n, To* out, int threads
   });
 }
 
-// Adds up the parameters' sums; calls slope(j, derivative, grad) for the W lags from j on.
+// Computes the sums of parameters, and calls slope(j, derivative, grad) for the W lags from j on.
 template <class T, class G, class Kernel, class Slope>
 const double* adjoint_at(const Kernel& kernel, const KernelSums<Kernel>& sums, int64_t parts, const T* d, const G* grad, int64_t n,
                          int threads, const Slope& slope) {
@@ -105,7 +105,7 @@ const double* adjoint_at(const Kernel& kernel, const KernelSums<Kernel>& sums, i
 }
 template <class Kernel>
 int64_t parts_at(const Kernel& kernel, int64_t n) {
-  return parts_of((n + kLagsAPart - 1) / kLagsAPart, kernel.sums());
+  return parts_of((n + kLagsPerPart - 1) / kLagsPerPart, kernel.sums());
 }
 
 }  // namespace QF_ISA

@@ -23,17 +23,17 @@ class Columns {
   Scratch<double> y_;
 };
 
-constexpr int64_t kColumnsABlock = 4096;  // divides a row among threads
+constexpr int64_t kColumnsPerBlock = 4096;  // divides rows among threads
 
 template <class T, class Kernel>
 void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
   const Columns<T> y(p.y, p.M, p.P);
-  const int64_t blocks = (p.M + kColumnsABlock - 1) / kColumnsABlock;
-  parallel_for(p.N * blocks, p.threads, double(min(p.M, kColumnsABlock)) * kernel.ns(), [&](int64_t begin, int64_t end) {
+  const int64_t blocks = (p.M + kColumnsPerBlock - 1) / kColumnsPerBlock;
+  parallel_for(p.N * blocks, p.threads, double(min(p.M, kColumnsPerBlock)) * kernel.ns(), [&](int64_t begin, int64_t end) {
     InterruptCheck check;
     for (int64_t at = begin; at < end; ++at) {
-      const int64_t i = at / blocks, first = at % blocks * kColumnsABlock;
-      values_along(kernel, min(p.M - first, kColumnsABlock), p.out + i * p.M + first, check,
+      const int64_t i = at / blocks, first = at % blocks * kColumnsPerBlock;
+      values_along(kernel, min(p.M - first, kColumnsPerBlock), p.out + i * p.M + first, check,
                    [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, first + j); });
     }
   });
@@ -41,8 +41,7 @@ void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
 
 constexpr int64_t kTile = 64;  // rows and columns that stay in L1 until they are mirrored
 
-// Copies rows [i, i + rows) from column j on to the columns of the rows from j on, with `odd` negated; for a square on the diagonal, the
-// part above it.
+// Mirrors the tile of rows [i, i + rows) and columns [j, j + columns), negated if `odd`; of a tile on the diagonal, only the part above it.
 template <class T>
 void mirror_tile(T* out, int64_t N, int64_t i, int64_t rows, int64_t j, int64_t columns, bool odd) {
   using R = Lanes<T, W>;
@@ -64,7 +63,7 @@ void mirror_tile(T* out, int64_t N, int64_t i, int64_t rows, int64_t j, int64_t 
     }
 }
 
-// Points with themselves: the pairs above the diagonal, one tile at a time, each with its mirror image. N^2 / 2 evaluations.
+// One set of points: tiles on and above the diagonal, each with its mirror image. N^2 / 2 evaluations.
 template <class T, class Kernel>
 void values_of_itself(const Pairs<T>& p, const Kernel& kernel) {
   const Columns<T> y(p.y, p.N, p.P);
@@ -94,7 +93,7 @@ void put_gradients(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* ro
     for (int64_t k = 0; k < p.P; ++k) q.dy[j * p.P + k] = T(-columns[k * stride + j]);
 }
 
-// Writes dx and dy, and calls put(sums) with the parameters' sums.
+// Writes dx and dy, and calls put(sums) with the sums of the parameters.
 template <class T, class Kernel, class Put>
 void adjoint_of_pairs(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel& kernel, const Put& put) {
   const Columns<T> y(p.y, p.M, p.P);

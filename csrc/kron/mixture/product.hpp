@@ -22,7 +22,7 @@ class ProductKernel {
       }
     }
   }
-  // After the sums of weights, means and deviations: cosines and sines of one component, and products of the cosines before each.
+  // Workspace after the sums of weights, means and deviations: cosines and sines of one component, and products of earlier cosines.
   int64_t sums() const { return A_ * (1 + 2 * P_); }
   int64_t room() const { return sums() + 3 * P_; }
   double ns() const { return (1 + double(A_) * (kWaveNs * double(P_) + (one_decay_ ? 0 : kDecayNs))) / W; }
@@ -39,7 +39,7 @@ class ProductKernel {
     }
     return one_decay_ ? V(k * decay) : k;
   }
-  // (12), without the factors that all pairs share.
+  // (12), without factors that are common to all pairs.
   template <class Difference, class Slope>
   QF_HD void adjoint(const Difference& difference, V grad, V* sums, const Slope&) const {
     V *const of_means = sums + A_, *const of_deviations = of_means + A_ * P_;
@@ -84,7 +84,7 @@ class ProductKernel {
 
  private:
   static constexpr double kRootTwoPi = 4.44288293815836624702;  // the root of 2 pi^2
-  static constexpr double kWaveNs = 12, kDecayNs = 10;          // of a vector; estimated
+  static constexpr double kWaveNs = 12, kDecayNs = 10;          // per vector; estimated
 
   template <class Difference>
   QF_HD V decayed(int64_t a, const Difference& difference) const {
@@ -93,11 +93,11 @@ class ProductKernel {
       const V u = difference(p) * rates_[a * P_ + p];
       exponent = multiply_add(u, u, exponent);
     }
-    return elementary::exp(V(-until_gone(exponent)));
+    return elementary::exp(V(-limited(exponent)));
   }
 
   int64_t A_, P_;
-  bool one_decay_;  // the deviations are the same for all components
+  bool one_decay_;  // all components have the same deviations
   Scratch<double> weights_, means_, deviations_, rates_;
 };
 

@@ -1,4 +1,4 @@
-// Functions of the scaled distance: squared exponential, Matern, rational quadratic. README (1)-(3).
+// Functions of the scaled distance: squared exponential, Matern, periodic, rational quadratic. README (1)-(3), (13).
 #pragma once
 #include "kron/mixture/formula.hpp"
 #include "kron/mixture/toeplitz.hpp"
@@ -29,7 +29,7 @@ class RadialKernel {
   QF_HD V value(const Difference& difference) const {
     return of_square(square(difference)).value;
   }
-  // (3): sums[p] of slope u_p^2; then that of alpha, or those of the frequencies
+  // (3): sums[p] of slope u_p^2, followed by that of alpha, or those of the frequencies.
   template <class Difference, class Slope>
   QF_HD void adjoint(const Difference& difference, V grad, V* sums, const Slope& slope) const {
     const V s = square(difference), twice = of_square(s).slope * 2.0;
@@ -46,7 +46,7 @@ class RadialKernel {
 
  private:
   static constexpr bool kHasAlpha = shape == Shape::rational_quadratic, kIsPeriodic = shape == Shape::periodic;
-  static constexpr double kOneNs = 12;  // a vector's exponential and what belongs to it; estimated
+  static constexpr double kOneNs = 12;  // an exponential and the rest, per vector; estimated
 
   struct Scaled {
     V u, by_d;

@@ -36,7 +36,7 @@ class SpectralKernel {
     }
     return k;
   }
-  // (8): sums[3q ...] of a component without its weight, and of its partials by log_scale and m. The slope is the next derivative.
+  // (8): sums[3q ...] of a component without its weight, and of its derivatives by log_scale and m. The slope is the next derivative.
   template <class Difference, class Slope>
   QF_HD void adjoint(const Difference& difference, V grad, V* sums, const Slope& slope) const {
     const V d = difference(0);
@@ -55,7 +55,7 @@ class SpectralKernel {
   }
 
  private:
-  static constexpr double kOneNs = 20;  // a vector's exponential, sine and cosine; estimated
+  static constexpr double kOneNs = 20;  // an exponential, sine and cosine, per vector; estimated
 
   struct Component {
     double weight, scale, freq;  // scale: a of (4), p of (5)

@@ -1,12 +1,11 @@
-// Uniform axes, one with itself or two of the same step: a kernel is evaluated at N lags, or N + M - 1, which form the matrix. README
-// (9), (10).
+// One uniform axis, or two with the same step: a kernel is evaluated at N lags, or N + M - 1, which form the matrix. README (9), (10).
 #pragma once
 #include "kron/mixture/pairs.hpp"
 
 namespace quatrefoil::kron::mixture {
 inline namespace QF_ISA {
 
-constexpr double kSlack = 4;     // in eps of the largest |x|: the error of an axis computed as x_0 + i h in its own precision
+constexpr double kSlack = 4;     // rounding of an axis computed as x_0 + i h in its own precision, in eps of the largest |x|
 constexpr double kReadNs = 1.0;  // per number of a gradient that is read and summed; estimated
 
 template <class T>
@@ -27,8 +26,8 @@ bool is_uniform(const T* x, int64_t n, double h) {
   return off <= kSlack * kEps<T> * most;
 }
 
-// The lags of uniform axes: (i - j) h + x_0 - y_0. One axis with itself has those from 0 on, the others are mirror images; two axes have
-// those of i - j = N - 1, ..., 1 - M.
+// The lags of uniform axes, (i - j) h + x_0 - y_0: for one axis those from 0 on, whose mirror images are the others; for two axes those of
+// i - j = N - 1, ..., 1 - M.
 class Lags {
  public:
   template <class T>
@@ -60,8 +59,8 @@ class Lags {
   Scratch<double> d_;
 };
 
-// Fills the values at lags N - 1, ..., 1 - N from those at lags 0, 1, ..., which begin at all[N - 1]. Row i of the matrix starts at N - 1 -
-// i.
+// Fills the values at lags N - 1, ..., 1 - N from those at lags 0, 1, ..., which start at all[N - 1]. Row i of the matrix starts at
+// all[N - 1 - i].
 template <class T>
 T* mirror(T* all, int64_t N, bool odd) {
   T* const right = all + N - 1;
@@ -100,7 +99,7 @@ void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
   sums.add_up(p.threads);
 }
 
-// dx and dy from the derivative at every lag, slopes[N - 1 - l] for i - j = l. Reads N M numbers once more.
+// dx and dy from the derivative at every lag, slopes[N - 1 - l] for i - j = l. Reads N M numbers.
 template <class T>
 void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* slopes) {
   const int64_t N = p.N, M = p.M, parts = parts_of(N, M);
@@ -127,7 +126,7 @@ void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double
   put_gradients<T>(p, q, rows, columns, M);
 }
 
-// (10) One evaluation per lag, with the sums of diagonals as gradient.
+// (10) One evaluation per lag, with the sums of diagonals as the gradient.
 template <class T, class Kernel, class Put>
 void toeplitz_adjoint(const Pairs<T>& p, const PairsAdjoint<T>& q, const Lags& lags, const Kernel& kernel, const Put& put) {
   const int64_t N = p.N, size = max<int64_t>(1, N + p.M - 1), parts = parts_at(kernel, lags.count());

@@ -8,12 +8,12 @@ namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunkBytes = 2 << 20;  // of a batch: all arrays of a chunk stay in L3
-constexpr double kNoMemory = 1e17;        // numbers: std::bad_alloc
+constexpr double kNoMemory = 1e17;        // numbers that cannot be allocated: std::bad_alloc
 
 template <class T>
 struct Prepared {
   Plan<T>* plan;
-  explicit Prepared(const Factors<T>& f) : plan(prepare(f, true)) {}
+  explicit Prepared(const Factors<T>& f) : plan(prepare(f, false)) {}
   ~Prepared() { release(plan); }
   Prepared(const Prepared&) = delete;
   Prepared& operator=(const Prepared&) = delete;

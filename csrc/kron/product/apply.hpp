@@ -1,4 +1,4 @@
-// The product: packed once, applied by the passes of its plan.
+// The product: factors are packed once, and applied by the passes of a plan.
 #pragma once
 #include "kron/product/pass.hpp"
 
@@ -7,12 +7,12 @@ inline namespace QF_ISA {
 
 template <class T>
 void* prepare_product(const Factors<T>& f) {
-  return prepare(f, false);
+  return prepare(f, true);
 }
 
 inline void discard(void* plan) { release(plan); }
 
-// f(pass, L, group) for the passes of a plan in order. L: B times the sizes before the axes of the pass. Updates `size`.
+// Calls f(pass, L, group) for the passes of a plan in order. L: B times the sizes before the axes of the pass. Updates `size`.
 template <class T, class F>
 void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   const auto around = [&](int from, int to) {
@@ -71,14 +71,14 @@ void apply(const void* prepared, const Product<T>& q) {
   run_passes(*static_cast<const Plan<T>*>(prepared), q, [](const Group&, auto&& run) { run(); });
 }
 
-// The same with factors packed for this product only, one pass at a time: half the memory for two large factors.
+// The same with factors packed only for this product, one pass at a time: half the memory for two large factors.
 template <class T>
 void apply_once(const Factors<T>& f, const Product<T>& q) {
   const Scratch<Source<T>> list(f.count);
   const Scratch<T> room(f.count * kMergedLast * kMergedLast);
   const Scratch<Stage<T>> stage(f.count);
   const Scratch<Group> group(f.count);
-  Plan<T> p{lay_out(f, false, static_cast<Source<T>*>(list), static_cast<T*>(room)), 0, stage, group};
+  Plan<T> p{lay_out(f, true, static_cast<Source<T>*>(list), static_cast<T*>(room)), 0, stage, group};
   for (int k = 0; k < p.stages; ++k) p.stage[k] = {list[k].m, list[k].n, nullptr};
   arrange(p);
   run_passes(p, q, [&](const Group& g, auto&& run) {

@@ -40,7 +40,7 @@ struct Adjoint {
 
 template <class T>
 struct Kernels {
-  // Packs the factors for the tiles, in one block of memory that does not refer to the caller's.
+  // Packs the factors for the tiles, in one block of memory independent of the caller's.
   void* (*prepare)(const Factors<T>&);
   void (*apply)(const void* prepared, const Product<T>&);
   void (*discard)(void* prepared);

@@ -46,11 +46,11 @@ Product<T> product(Arguments& call, int threads) {
 
 // Factors packed by the kernels of one instruction set.
 template <class T>
-struct Packed {
+struct PackedFactors {
   std::shared_ptr<void> prepared;
   void (*apply)(const void*, const Product<T>&);
 
-  explicit Packed(const FactorList& list) : apply(kernels<T>().apply) {
+  explicit PackedFactors(const FactorList& list) : apply(kernels<T>().apply) {
     list.with<T>([&](const Factors<T>& f) { prepared = {released(kernels<T>().prepare, f), kernels<T>().discard}; });
   }
   void multiply(Arguments& call, int threads) const {
@@ -65,7 +65,7 @@ class Plan {
 
   // Takes the packed factors, x and the result.
   void multiply(Arguments& call, bool transpose, int threads) const {
-    call.require(transpose == transpose_, "packed is of factors for the other direction");
+    call.require(transpose == transpose_, "packed has factors for the other direction");
     call.skip();
     call.size("N", N_), call.size("M", M_);
     std::visit([&](const auto& packed) { packed.multiply(call, threads); }, *packed_);
@@ -74,10 +74,10 @@ class Plan {
  private:
   Plan(Arguments&& call, bool transpose) : transpose_(transpose) {
     const FactorList list(call, transpose);
-    call.dispatch(list.first(), [&](auto zero) { packed_ = Packed<decltype(zero)>(list); });
+    call.dispatch(list.first(), [&](auto zero) { packed_ = PackedFactors<decltype(zero)>(list); });
     N_ = call["N"], M_ = call["M"];
   }
-  std::optional<std::variant<Packed<float>, Packed<double>>> packed_;
+  std::optional<std::variant<PackedFactors<float>, PackedFactors<double>>> packed_;
   bool transpose_;
   std::int64_t N_, M_;
 };
@@ -95,7 +95,7 @@ void matvec(Arguments& call, const py::object& packed, int threads) {
 
 template <bool transpose>
 void matvec_vjp(Arguments& call, const py::object& packed, int threads) {
-  if (!packed.is_none()) call.memo<Plan>("packed", packed);  // not used: the adjoint has another layout
+  if (!packed.is_none()) call.memo<Plan>("packed", packed);  // checked only: the adjoint has another layout
   const FactorList list(call, transpose);
   call.dispatch(list.first(), [&](auto zero) {
     using T = decltype(zero);

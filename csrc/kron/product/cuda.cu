@@ -1,5 +1,5 @@
 // Kronecker products and their gradients on a GPU: README (1)-(6). Small factors of neighbouring axes are multiplied while a slab of the
-// array is in shared memory; larger ones one at a time, by tiles.
+// array is in shared memory; larger factors are applied one at a time, by tiles.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
@@ -10,20 +10,21 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;          // of a block
-constexpr int kSmall = 16;             // most rows and columns of a small factor
-constexpr int kMostTogether = 8;       // small factors
-constexpr int kMostFactors = 64;       // in all
-constexpr int kColumns = 32;           // of a slab, if the array has as many after its axes
-constexpr int64_t kSlab = 36 << 10;    // bytes of a slab; there are two, and the factors
+constexpr int kThreads = 256;     // per block
+constexpr int kSmall = 16;        // largest number of rows and columns of a small factor
+constexpr int kMostTogether = 8;  // small factors in a group
+constexpr int kMostFactors = 64;
+constexpr int kColumns = 32;           // of a slab, at most as many as the array has after its axes
+constexpr int64_t kSlab = 36 << 10;    // bytes of a slab; a block has two, and the factors
 constexpr int64_t kSlabWanted = 2048;  // numbers
 constexpr int kSide = 64;              // of a tile of the result
-constexpr int kDepth = 16;             // terms of its sums at a time
+constexpr int kDepth = 16;             // terms of the sums of a tile, at a time
 constexpr int kPatch = 4;              // a thread has kPatch x kPatch numbers of a tile
-constexpr int kTerms = 64;             // of the sums of a gradient in single precision
+constexpr int kTerms = 64;             // terms of a gradient that are summed in the type of the data
 // Estimated, not measured; constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
-constexpr int64_t kKeptBytes = kEmulated ? 16 << 10 : 256 << 20;  // of arrays that a gradient stores: larger batches are cut into chunks
+constexpr int64_t kStoredBytes =
+    kEmulated ? 16 << 10 : 256 << 20;  // of arrays that a gradient stores; larger batches are divided into chunks
 
 // A factor (m, n), or the transpose of one (n, m).
 template <class T>
@@ -34,7 +35,7 @@ struct Stage {
   QF_HD int64_t at(int64_t i, int64_t j) const { return transposed ? j * m + i : i * n + j; }
 };
 
-// Small factors of neighbouring axes: (lines, in, R) -> (lines, out, R); most: the largest size in between; rows: of all factors.
+// Small factors of neighbouring axes: (lines, in, R) -> (lines, out, R); most: the largest intermediate size; rows: of all factors.
 template <class T>
 struct Group {
   Stage<T> stage[kMostTogether];
@@ -52,7 +53,7 @@ struct Slabs {
   QF_HD int64_t count() const { return (L + lines - 1) / lines * across(); }
 };
 
-// f(index in the slab, index in the array, whether it exists) for the numbers of a slab with an axis of size `axis`.
+// Calls f(index in the slab, index in the array, whether it exists) for the numbers of a slab with an axis of size `axis`.
 template <class F>
 __device__ __forceinline__ void each_number(const Slabs& s, int64_t slab, int64_t axis, F f) {
   const int64_t across = s.across(), line = quotient(slab, across) * s.lines, column = remainder(slab, across) * s.columns;
@@ -86,7 +87,7 @@ __device__ __forceinline__ void multiply_fibers(const T* factor, int m, int n, i
   }
 }
 
-// One block per slab. Reads x once, writes y once, whatever the number of factors.
+// One block per slab. Reads x once and writes y once for any number of factors.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, const Slabs s, const T* x, T* y) {
   QF_SHARED(T, factors);
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, 
   }
   T *from = factors + rows * kSmall, *to = from + s.size;
   for (int64_t slab = blockIdx.x; slab < s.count(); slab += gridDim.x) {
-    each_number(s, slab, g.in, [&](int64_t at, int64_t in, bool is) { from[at] = is ? x[in] : T(0); });
+    each_number(s, slab, g.in, [&](int64_t at, int64_t in, bool exists) { from[at] = exists ? x[in] : T(0); });
     __syncthreads();
     int64_t before = s.lines;
     const T* factor = factors;
@@ -115,8 +116,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, 
       T* const other = from;
       from = to, to = other;
     }
-    each_number(s, slab, g.out, [&](int64_t at, int64_t out, bool is) {
-      if (is) y[out] = from[at];
+    each_number(s, slab, g.out, [&](int64_t at, int64_t out, bool exists) {
+      if (exists) y[out] = from[at];
     });
     T* const other = from;  // may still be read
     from = to, to = other;
@@ -239,7 +240,7 @@ struct Run {
   int64_t in, out;
 };
 
-// Runs of small factors whose slabs fit, and single larger factors; those that shrink the array first: (3).
+// Runs of small factors whose slabs fit, and single larger factors; those that shrink the array come first: (3).
 template <class T>
 int runs_of(const Stages<T>& s, Run* runs) {
   const int64_t room = kSlab / int64_t(sizeof(T)) * 32 / 33 - 1;
@@ -345,13 +346,13 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
   }
 }
 
-// One thread per number of a factor's gradient: the sum of the chunks in order, added to `sums` with `more`.
+// One thread per number of a factor's gradient: the sum of the chunks in order; with `accumulate` added to `sums`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    add_parts(const Stage<T> f, const int64_t chunks, const double* parts, const bool more, double* sums, T* to) {
+    add_parts(const Stage<T> f, const int64_t chunks, const double* parts, const bool accumulate, double* sums, T* to) {
   QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < f.m * f.n; at += int64_t(gridDim.x) * kThreads) {
-    double sum = more ? sums[at] : 0;
+    double sum = accumulate ? sums[at] : 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += parts[chunk * f.m * f.n + at];
     sums[at] = sum;
     to[f.at(at / f.n, at % f.n)] = T(sum);
@@ -359,13 +360,13 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 template <class T>
-void add_gram(const Stage<T>& f, int64_t columns, int64_t R, const T* left, const T* right, bool more, double* sums, T* to) {
+void add_gram(const Stage<T>& f, int64_t columns, int64_t R, const T* left, const T* right, bool accumulate, double* sums, T* to) {
   const int64_t side = is_small(f) ? kSmall : kSide, tiles = (f.m + side - 1) / side * ((f.n + side - 1) / side);
   const int64_t chunks = tiles ? min((columns + kTerms - 1) / kTerms, max(kBlocksWanted / tiles, int64_t(1))) : 0;
   const Workspace<double> parts(chunks * f.m * f.n);
   launch(is_small(f) ? gram_tiles<T, kSmall> : gram_tiles<T, kSide>, tiles * chunks, kThreads, 2 * side * (kTerms + 1) * sizeof(T), f.m,
          f.n, columns, R, chunks, left, right, parts);
-  launch(add_parts<T>, (f.m * f.n + kThreads - 1) / kThreads, kThreads, 0, f, chunks, parts, more, sums, to);
+  launch(add_parts<T>, (f.m * f.n + kThreads - 1) / kThreads, kThreads, 0, f, chunks, parts, accumulate, sums, to);
 }
 
 // README (4) to (6), by chunks of the batch.
@@ -381,7 +382,7 @@ void adjoint(const Adjoint<T>& q) {
     return;
   }
   const double each = size.arrays + 2 * size.largest;
-  const int64_t rows = max(min(q.B, int64_t(double(kKeptBytes) / double(sizeof(T)) / each)), int64_t(1));
+  const int64_t rows = max(min(q.B, int64_t(double(kStoredBytes) / double(sizeof(T)) / each)), int64_t(1));
   const Workspace<T> room(int64_t(each) * rows);
   const Workspace<double> sums(int64_t(size.entries));
   const T* inputs[kMostFactors];

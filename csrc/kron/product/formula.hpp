@@ -30,8 +30,8 @@ struct GradientSizes {
 };
 
 // The gradient for B vectors x and their grad g. multiply(transposed, k, L, R, from, to) applies factor k to (L, n_k, R), or its transpose
-// to (L, m_k, R); gram(k, L, R, g, x) adds (5). inputs (d,): where the X^(k) of (4) are; `arrays` has room for them, `passing` for two of
-// `largest`.
+// to (L, m_k, R); gram(k, L, R, g, x) adds (5). inputs (d,): pointers to the X^(k) of (4); `arrays` has room for them, `passing` for two
+// arrays of `largest`.
 template <class T, class Stage, class Multiply, class Gram>
 void gradient(const Stage* s, int d, int64_t B, const T* x, const T* g, T* dx, const T** inputs, T* arrays, T* passing, int64_t largest,
               Multiply&& multiply, Gram&& gram) {

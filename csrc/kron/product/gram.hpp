@@ -35,7 +35,7 @@ void gram_rows(const Pairs<T>& g, const Pairs<T>& x, int64_t first, int64_t end,
   }
 }
 
-// sum (m x n, doubles) += over pairs of g (L, m, R) and x (L, n, R), in parts that depend on the sizes alone and are added in order.
+// sum (m x n, doubles) += the sum over pairs of g (L, m, R) and x (L, n, R), in parts that depend only on the sizes and are added in order.
 template <class T>
 void gram(const Pairs<T>& g, const Pairs<T>& x, int64_t pairs, double* sum, int threads) {
   const int64_t m = g.n, n = x.n;

@@ -6,7 +6,7 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-constexpr int64_t kNearBytes = 16 << 10;  // rows of B within so many bytes stay in L1 without packing
+constexpr int64_t kNearBytes = 16 << 10;  // span of rows of B that stays in L1 without packing
 
 // The layout of `count` blocks of B (n x cols) and of the result (m x cols).
 struct Blocks {
@@ -53,9 +53,9 @@ void multiply_last(const Stage<T>& s, int64_t rows, const T* b, T* c) {
   multiply_packed(rows, s.n, s.m, b, s.a, c);
 }
 
-constexpr int64_t kFlatBytes = 16 << 10;      // a slab in L1 goes through its stages one by one; a larger one in parts
-constexpr int64_t kLastRowsBytes = 48 << 10;  // rows of a single last axis at a time
-// From this size on at least 64 rows, because each run reads the whole factor from L2 or beyond.
+constexpr int64_t kFlatBytes = 16 << 10;      // slabs in L1 go through all stages as a whole, larger ones in parts
+constexpr int64_t kLastRowsBytes = 48 << 10;  // of rows of a single last axis, at a time
+// Longer sums take at least 64 rows, because each run reads the whole factor from L2 or beyond.
 constexpr int64_t kLongLast = 256, kLongLastRows = 64;
 constexpr int64_t kWideSlabBytes = 64 << 10;  // largest slab of a run of columns
 constexpr double kPassCost = 2;               // relative to multiply-adds: a pass packs panels and goes through L2; estimated
@@ -100,7 +100,7 @@ class Pass {
     return (most + 63) / 64 * 64;
   }
 
-  // The last axis alone: runs of rows.
+  // A single last axis: runs of rows.
   void run_rows(int64_t L, const T* x, T* y, int threads) const {
     const Stage<T>& s = stage_[last_];
     const int64_t least = s.n > kLongLast ? kLongLastRows : int64_t(kTileRows);
@@ -133,7 +133,7 @@ class Pass {
     return most;
   }
   bool flat(int first, int64_t w) const {
-    return first >= last_ - (at_end_ ? 1 : 0)  // the last axis wants many rows at once
+    return first >= last_ - (at_end_ ? 1 : 0)  // the last axis needs many rows at a time
            || largest(first) * w * int64_t(sizeof(T)) <= kFlatBytes;
   }
   int64_t workspace() const {
@@ -150,7 +150,7 @@ class Pass {
     bool in_place;
     T* panel;
 
-    // Stages k..last, depth first: all below stage k for each index of axis k, then stage k over the whole. The row stride of x is R.
+    // Stages k..last, depth first: later stages for each index of axis k, then stage k on the whole slab. The row stride of x is R.
     void nested(int k, const T* x, T* y, int64_t y_stride, T* work) const {
       if (p.flat(k, p.width_)) {
         check_interrupt(double(p.largest(k) * w));
@@ -189,7 +189,7 @@ class Pass {
       }
     }
 
-    // Prefetches the rows of the next slab into L2; the hardware does not follow such strides.
+    // Prefetches the rows of the next slab into L2, because the hardware does not follow such strides.
     void fetch(const T* x, int64_t rows, int64_t columns) const {
       for (int64_t i = 0; i < rows; ++i) quatrefoil::fetch(x + i * p.R_, columns);
     }

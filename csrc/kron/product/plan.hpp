@@ -1,4 +1,4 @@
-// Preparation of factors: neighbouring tiny ones are multiplied out, all are packed for the tiles, and passes over memory are ordered.
+// Preparation of factors: merges tiny neighbours, packs all for the tiles, and orders the passes over memory.
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/run/parallel.hpp"
@@ -9,9 +9,9 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-constexpr int64_t kMergedLast = 16;  // factors on the last axis are merged until it fills one or two vectors
-constexpr int64_t kMergedOther = 8;  // elsewhere merging saves passes through L1 and costs products: useful up to 2 x 4 and 2 x 2 x 2
-// A slab goes through several factors while it stays in L2 (256 KB and more).
+constexpr int64_t kMergedLast = 16;  // factors on the last axis are merged until they fill one or two vectors
+constexpr int64_t kMergedOther = 8;  // elsewhere merging saves passes through L1 but adds operations: useful up to 2 x 4 and 2 x 2 x 2
+// Several factors are applied to a slab while it stays in L2 (at least 256 KB).
 constexpr int64_t kSlabBytes = 256 << 10, kSmallestSlabBytes = 16 << 10, kSlabs = 8;
 
 template <class T>
@@ -103,8 +103,7 @@ int arrange(Plan<T>& p, int64_t slab_bytes) {
   return p.groups;
 }
 
-// The fewest passes over memory, with the smallest slabs among these; at least kSlabs of them for a vector that is large enough for
-// threads.
+// The fewest passes over memory, with the smallest slabs possible; at least kSlabs of these if a vector is large enough for threads.
 template <class T>
 void arrange(Plan<T>& p) {
   double vector = sizeof(T);
@@ -141,10 +140,10 @@ int merge(const Factors<T>& f, Source<T>* list, T* room) {
   return count;
 }
 
-// Lists the matrices of the stages and returns their number; `keep`: one stage per factor.
+// Lists the matrices of the stages and returns their number; `merges`: whether factors may share a stage.
 template <class T>
-int lay_out(const Factors<T>& f, bool keep, Source<T>* list, T* room) {
-  if (!keep) return merge(f, list, room);
+int lay_out(const Factors<T>& f, bool merges, Source<T>* list, T* room) {
+  if (merges) return merge(f, list, room);
   for (int k = 0; k < f.count; ++k) list[k] = source_of(f, k);
   return f.count;
 }
@@ -155,19 +154,19 @@ int64_t packed_numbers(const Stage<T>& s, bool last) {
   return s.n * (s.m + (last ? kLanes<T> : 0));
 }
 
-// Packs stage k of a plan at `to`; returns the place of the next one.
+// Packs stage k of a plan at `to`; returns the address of the next stage.
 template <class T>
 T* pack_stage(const Plan<T>& p, int k, const Source<T>& a, T* to) {
   p.stage[k].a = to;
   return k + 1 < p.stages ? pack_left(a, to) : pack_right(a, to);
 }
 
-// Reads the factors once. `keep`: one stage per factor, without groups, for the adjoint.
+// Reads the factors once. Without `merges` there is one stage per factor and no group, for the adjoint.
 template <class T>
-Plan<T>* prepare(const Factors<T>& f, bool keep) {
+Plan<T>* prepare(const Factors<T>& f, bool merges) {
   Scratch<Source<T>> list(f.count);
-  Scratch<T> room(keep ? 0 : f.count * kMergedLast * kMergedLast);
-  const int stages = lay_out(f, keep, static_cast<Source<T>*>(list), static_cast<T*>(room));
+  Scratch<T> room(merges ? f.count * kMergedLast * kMergedLast : 0);
+  const int stages = lay_out(f, merges, static_cast<Source<T>*>(list), static_cast<T*>(room));
   int64_t numbers = 0;
   for (int k = 0; k < stages; ++k) numbers += packed_numbers(Stage<T>{list[k].m, list[k].n, nullptr}, k + 1 == stages);
   const int64_t head = round_up(sizeof(Plan<T>), 64), table = round_up(stages * int64_t(sizeof(Stage<T>)), 64),
@@ -181,7 +180,7 @@ Plan<T>* prepare(const Factors<T>& f, bool keep) {
     p->stage[k] = {list[k].m, list[k].n, nullptr};
     to = pack_stage(*p, k, list[k], to);
   }
-  if (!keep) arrange(*p);
+  if (merges) arrange(*p);
   memory.give();
   return p;
 }
